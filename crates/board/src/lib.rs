@@ -1,0 +1,1 @@
+//! Board files: the wiring of a board as validated data.

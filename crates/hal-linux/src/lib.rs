@@ -1,0 +1,1 @@
+//! The hardware traits on Linux.

@@ -1,0 +1,1 @@
+//! The hardware traits over the twin's socket.

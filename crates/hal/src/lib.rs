@@ -1,0 +1,1 @@
+//! Hardware traits: GPIO lines, watchdog.

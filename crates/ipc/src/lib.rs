@@ -1,0 +1,1 @@
+//! Typed RPC, events and state over NATS, and the embedded server.

@@ -1,0 +1,1 @@
+//! The NATS protocol, subject matching, the broker and the stream machines, without I/O.

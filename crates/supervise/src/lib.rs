@@ -1,0 +1,1 @@
+//! The restart policy and the start order of supervised daemons, without I/O.

@@ -1,0 +1,1 @@
+//! A model of the host around the BMC: buttons in, power-good, heat and tach out.

@@ -1,0 +1,1 @@
+//! The API contract (v1alpha1) and the code generated from it.

@@ -1,0 +1,1 @@
+//! Starts, watches and restarts every daemon; owns the bus and the watchdog.

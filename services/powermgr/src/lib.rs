@@ -1,0 +1,1 @@
+//! Drives host power: buttons, power-good, sequences.

@@ -1,0 +1,1 @@
+//! HTTPS front: Connect, gRPC, gRPC-Web and REST over one generic gateway.
