@@ -1,1 +1,11 @@
 //! Quantities with units: time, temperature, speed, duty.
+//!
+//! A bare number never crosses a crate border. Arithmetic on these types either saturates or is checked; none of
+//! it wraps and none of it panics, because a machine that decides about power must not die of a sum.
+//!
+//! Time: the pure crates are given [`Mono`] as an argument and answer with deadlines in the same clock. They
+//! have no clock of their own. Wall-clock time exists only at the edges, for people to read.
+
+mod time;
+
+pub use time::{Millis, Mono};
