@@ -1,1 +1,22 @@
 //! The NATS protocol, subject matching, the broker and the stream machines, without I/O.
+//!
+//! ```text
+//!  bytes of a connection ──► proto ──► ┌────────┐ ──► output buffer of each connection
+//!  connect / disconnect ─────────────► │ Broker │ ──► who connected, who left and why
+//!  now (milliseconds) ───────────────► └───┬────┘
+//!                                   Internal│▲
+//!                                          ▼│
+//!                                   machines inside (JetStream)
+//! ```
+//!
+//! Time is an argument, in milliseconds of any monotonic clock. Nothing here reads a clock, a socket or a file.
+#![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests may fail")
+)]
+
+pub mod internal;
+pub mod subject;
+
+pub use internal::{Delivered, InterestChange, Internal, InternalMsg, InternalSub};
