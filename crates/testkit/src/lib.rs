@@ -1,0 +1,19 @@
+//! Runs the whole suite as a user would: the `u-bmc` binary as a process on the simulated board, an HTTPS client,
+//! and the controls of the twin. Tests and benchmarks read like prose with it:
+//!
+//! ```no_run
+//! # async fn example() -> anyhow::Result<()> {
+//! let suite = testkit::Suite::builder("target/debug/u-bmc").start().await?;
+//! let admin = suite.admin();
+//! let reply = admin.get("/api/v1alpha1/hosts").await?;
+//! assert_eq!(reply.status, 200);
+//! suite.stop().await?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod client;
+mod suite;
+
+pub use client::{Client, Credential, Reply};
+pub use suite::{ADMIN_PASSWORD, Builder, Ready, Suite, children, eventually, root};

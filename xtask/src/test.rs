@@ -1,0 +1,194 @@
+//! `cargo xtask test`: every test, in tiers from cheap to dear. A tier is a function; CI runs them all.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum;
+
+use crate::{need, sh, tidy};
+
+/// What to run.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// One tier; all of them when left out.
+    tier: Option<Tier>,
+    /// Only what the first minutes can tell: fmt, clippy, tidy, unit.
+    #[arg(long)]
+    quick: bool,
+    /// Go on with the next tier when one fails; the result is a failure all the same.
+    #[arg(long)]
+    keep_going: bool,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum Tier {
+    /// Formatting.
+    Fmt,
+    /// Lints, as errors.
+    Clippy,
+    /// Layers, headers, links, left-over work.
+    Tidy,
+    /// Unit, property, table and golden tests.
+    Unit,
+    /// The embedded bus against the real one, and the daemons as processes on the simulated board.
+    Integration,
+    /// Clients that we did not write, and a real guest as the host.
+    Clients,
+}
+
+const ALL: &[Tier] = &[Tier::Fmt, Tier::Clippy, Tier::Tidy, Tier::Unit, Tier::Integration, Tier::Clients];
+const QUICK: &[Tier] = &[Tier::Fmt, Tier::Clippy, Tier::Tidy, Tier::Unit];
+
+/// What a run of tests came to.
+#[derive(Default, Debug)]
+struct Count {
+    passed: u64,
+    failed: u64,
+    skips: Vec<String>,
+}
+
+/// Runs the tiers asked for.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let tiers = match (args.tier, args.quick) {
+        (Some(tier), _) => vec![tier],
+        (None, true) => QUICK.to_vec(),
+        (None, false) => ALL.to_vec(),
+    };
+    need::tools(&[need::CC])?;
+    let mut count = Count::default();
+    let mut failed = Vec::new();
+    let mut times = Vec::new();
+    for tier in tiers {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "how long a tier took is shown to a person, nothing depends on it"
+        )]
+        let started = Instant::now();
+        sh::say(&format!("\n=== {tier:?} ==="));
+        let result = run_tier(tier, &mut count);
+        times.push((tier, started.elapsed()));
+        if let Err(error) = result {
+            sh::say(&format!("{tier:?}: {error:#}"));
+            failed.push(tier);
+            if !args.keep_going {
+                break;
+            }
+        }
+    }
+    report(&count, &failed, &times)
+}
+
+fn report(count: &Count, failed: &[Tier], times: &[(Tier, Duration)]) -> Result<()> {
+    sh::say("");
+    for (tier, time) in times {
+        let verdict = if failed.contains(tier) { "FAILED" } else { "ok" };
+        sh::say(&format!("{:12} {verdict:6} {:4} s", format!("{tier:?}"), time.as_secs()));
+    }
+    for skip in &count.skips {
+        sh::say(skip);
+    }
+    // A tier that fails outside a test (a lint, say) is a failure to count, too.
+    let failures = count.failed.max(failed.len() as u64);
+    sh::say(&format!("{} passed, {failures} failed, {} skipped", count.passed, count.skips.len()));
+    if !failed.is_empty() {
+        bail!("failed: {failed:?}");
+    }
+    Ok(())
+}
+
+fn run_tier(tier: Tier, count: &mut Count) -> Result<()> {
+    match tier {
+        Tier::Fmt => sh::cargo(&["fmt", "--all", "--check"]).context("run `cargo xtask fmt`"),
+        Tier::Clippy => {
+            sh::cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])
+        }
+        Tier::Tidy => tidy::run(),
+        Tier::Unit => {
+            cargo_test(&["--workspace", "--lib", "--bins"], &[], count)?;
+            cargo_test(&["--workspace", "--doc"], &[], count)
+        }
+        Tier::Integration => {
+            let clients = clients_env()?;
+            // Everything in a `tests/` folder but the tests of the whole suite, which are the next tier.
+            cargo_test(&["--workspace", "--exclude", "u-bmc", "--test", "*"], &clients, count)?;
+            cargo_test(&["--package", "u-bmc", "--test", "suite"], &clients, count)
+        }
+        Tier::Clients => {
+            need::tools(&[need::QEMU_X86])?;
+            let mut env = clients_env()?;
+            env.push(("UBMC_TEST_CLIENTS", "1".into()));
+            cargo_test(&["--package", "u-bmc", "--test", "clients"], &env, count)
+        }
+    }
+}
+
+/// Where the tests find the clients and servers that we did not write.
+fn clients_env() -> Result<Vec<(&'static str, String)>> {
+    let bin = need::python_clients()?.join("bin");
+    Ok(vec![
+        ("NATS_SERVER", bin.join("nats-server").display().to_string()),
+        ("UBMC_TEST_PYTHON", bin.join("python").display().to_string()),
+    ])
+}
+
+/// Runs `cargo test` and counts from what it prints. A test that cannot run where it is prints a line `SKIP: why`.
+fn cargo_test(args: &[&str], env: &[(&str, String)], count: &mut Count) -> Result<()> {
+    sh::say(&format!("$ cargo test {}", args.join(" ")));
+    let mut child = sh::cargo_command()
+        .args(["test", "--locked", "--no-fail-fast"])
+        .args(args)
+        .args(["--", "--show-output"])
+        .envs(env.iter().map(|(k, v)| (k, v)))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cargo could not be started")?;
+    let stdout = child.stdout.take().context("cargo has no standard output")?;
+    // A test is named before what it printed; what a passing one says beyond a skip would only bury the failures.
+    let mut in_successes = false;
+    for line in BufReader::new(stdout).split(b'\n') {
+        let line = line?;
+        let line = String::from_utf8_lossy(&line);
+        in_successes = match line.as_ref() {
+            "successes:" => true,
+            "failures:" => false,
+            l if l.starts_with("test result:") => false,
+            _ => in_successes,
+        };
+        if let Some(at) = line.find("SKIP: ") {
+            count.skips.push(line[at..].to_string());
+        }
+        if line.starts_with("test result:") {
+            count.passed += number_before(&line, " passed");
+            count.failed += number_before(&line, " failed");
+        }
+        if !in_successes && !line.ends_with(" ... ok") && !line.is_empty() {
+            sh::say(&line);
+        }
+    }
+    let status = child.wait()?;
+    if !status.success() {
+        bail!("tests failed");
+    }
+    Ok(())
+}
+
+fn number_before(line: &str, word: &str) -> u64 {
+    line.split(word).next().and_then(|head| head.rsplit(' ').next()).and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_result_line_of_cargo_test_is_understood() {
+        let line =
+            "test result: ok. 12 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.10s";
+        assert_eq!(number_before(line, " passed"), 12);
+        assert_eq!(number_before(line, " failed"), 3);
+        assert_eq!(number_before("test result: something new", " passed"), 0);
+    }
+}
