@@ -1,1 +1,20 @@
-//! Hardware traits: GPIO lines, watchdog.
+//! Hardware traits: GPIO lines and the watchdog.
+//!
+//! ```text
+//!  powermgr, operator ──► hal (these traits) ◄── hal-linux: character devices of the kernel
+//!                                            ◄── hal-sim:   the twin's socket
+//! ```
+//!
+//! The crate names capabilities and states what an implementer owes the caller; it opens nothing itself. Everything
+//! here works from a current-thread runtime, and every trait is object-safe: a daemon holds `Arc<dyn Gpio>` and does
+//! not know which kind of board it runs on.
+//!
+//! Levels are always *logical*: `true` means active, whatever the polarity of the wire ([`Line::active_low`]).
+
+mod error;
+mod gpio;
+mod watchdog;
+
+pub use error::{Error, ErrorKind};
+pub use gpio::{Bias, Edge, Gpio, Initial, InputLine, Line, LineId, OutputLine, next_edge, next_edge_of};
+pub use watchdog::{Watchdog, WatchdogInfo};

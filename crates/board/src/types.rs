@@ -1,0 +1,383 @@
+//! What a board is, once its file has been read and found right.
+//!
+//! Values of these types come from `Board::load` alone, so a daemon need not check them again: ids
+//! are unique, no line has two owners, times are in range.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hal::Line;
+
+/// A whole board.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Board {
+    /// Short name, also the directory under `targets/`.
+    pub name: String,
+    /// Who makes it.
+    pub vendor: String,
+    /// What the maker calls it.
+    pub model: String,
+    /// What the lines are made of.
+    pub hal: HalKind,
+    /// The enclosure.
+    pub chassis: Chassis,
+    /// The BMC itself.
+    pub management_controller: ManagementController,
+    /// The servers on the board, at least one; the first is the one meant when none is named.
+    pub hosts: Vec<Host>,
+    /// How the simulated host behaves. Present when [`Board::hal`] is [`HalKind::Sim`].
+    pub sim: Option<Sim>,
+}
+
+impl Board {
+    /// The host with this id.
+    pub fn host(&self, id: &str) -> Option<&Host> {
+        self.hosts.iter().find(|host| host.id.as_str() == id)
+    }
+}
+
+/// What is behind the hardware traits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum HalKind {
+    /// The kernel's devices.
+    Linux,
+    /// The twin process.
+    Sim,
+}
+
+impl HalKind {
+    /// The word for it in a board file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Linux => "linux",
+            Self::Sim => "sim",
+        }
+    }
+}
+
+/// A name that appears in URLs, bus subjects and file names: 1 to 32 of `a-z`, `0-9` and `-`, starting with a letter.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Id(String);
+
+/// Why a text is not an [`Id`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an id is 1 to 32 of a-z, 0-9 and '-', starts with a letter and does not end in '-'")]
+pub struct BadId;
+
+impl Id {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<&str> for Id {
+    type Error = BadId;
+
+    fn try_from(text: &str) -> Result<Self, BadId> {
+        let mut bytes = text.bytes();
+        let ok = text.len() <= 32
+            && bytes.next().is_some_and(|b| b.is_ascii_lowercase())
+            && bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && !text.ends_with('-');
+        if ok { Ok(Self(text.to_owned())) } else { Err(BadId) }
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The enclosure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Chassis {
+    /// Its id in every API.
+    pub id: Id,
+    /// A name for people.
+    pub name: String,
+}
+
+/// The BMC itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ManagementController {
+    /// Its id in every API.
+    pub id: Id,
+    /// A name for people.
+    pub name: String,
+    /// The hardware watchdog that covers the operator, if the board has one.
+    pub watchdog: Option<WatchdogRef>,
+}
+
+/// A watchdog device and the time it waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WatchdogRef {
+    /// The device, for example `/dev/watchdog0`.
+    pub device: PathBuf,
+    /// How long it waits for a sign of life. 10 s to 10 min.
+    pub timeout: Duration,
+}
+
+/// A server on the board.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Host {
+    /// Its id in every API: `system`, then `host1`, `host2`, … by custom.
+    pub id: Id,
+    /// A name for people.
+    pub name: String,
+    /// How its power is controlled and seen.
+    pub power: Power,
+    /// How long things take.
+    pub timings: Timings,
+    /// What to do with it when the BMC starts after a loss of power.
+    pub restore: Restore,
+}
+
+/// How a host's power is controlled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Power {
+    /// By pressing the buttons of the front panel.
+    Buttons(Buttons),
+    /// By holding a line active for as long as power shall be on.
+    Level(Level),
+}
+
+impl Power {
+    /// The line that tells whether the host has power.
+    pub fn power_good(&self) -> &Line {
+        match self {
+            Self::Buttons(buttons) => &buttons.power_good,
+            Self::Level(level) => &level.power_good,
+        }
+    }
+
+    /// The reset output, if wired.
+    pub fn reset(&self) -> Option<&Line> {
+        match self {
+            Self::Buttons(buttons) => buttons.reset.as_ref(),
+            Self::Level(level) => level.reset.as_ref(),
+        }
+    }
+
+    /// The NMI output, if wired.
+    pub fn nmi(&self) -> Option<&Line> {
+        match self {
+            Self::Buttons(buttons) => buttons.nmi.as_ref(),
+            Self::Level(level) => level.nmi.as_ref(),
+        }
+    }
+
+    /// The front panel's power button as an input, if wired.
+    pub fn power_button_in(&self) -> Option<&Line> {
+        match self {
+            Self::Buttons(buttons) => buttons.power_button_in.as_ref(),
+            Self::Level(level) => level.power_button_in.as_ref(),
+        }
+    }
+
+    /// The front panel's reset button as an input, if wired.
+    pub fn reset_button_in(&self) -> Option<&Line> {
+        match self {
+            Self::Buttons(buttons) => buttons.reset_button_in.as_ref(),
+            Self::Level(level) => level.reset_button_in.as_ref(),
+        }
+    }
+
+    /// Each line with its key in the board file and whether the BMC drives it.
+    pub fn lines(&self) -> impl Iterator<Item = (&'static str, bool, &Line)> {
+        let control = match self {
+            Self::Buttons(buttons) => ("power", true, &buttons.power),
+            Self::Level(level) => ("control", true, &level.control),
+        };
+        [
+            Some(control),
+            self.reset().map(|line| ("reset", true, line)),
+            self.nmi().map(|line| ("nmi", true, line)),
+            Some(("power_good", false, self.power_good())),
+            self.power_button_in().map(|line| ("power_button_in", false, line)),
+            self.reset_button_in().map(|line| ("reset_button_in", false, line)),
+        ]
+        .into_iter()
+        .flatten()
+    }
+}
+
+/// Lines of a host that is controlled by its buttons.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Buttons {
+    /// Output: the power button, in parallel with the front panel's.
+    pub power: Line,
+    /// Output: the reset button.
+    pub reset: Option<Line>,
+    /// Output: the NMI (diagnostic interrupt) button.
+    pub nmi: Option<Line>,
+    /// Input: the supplies are up and good.
+    pub power_good: Line,
+    /// Input: somebody presses the power button of the front panel.
+    pub power_button_in: Option<Line>,
+    /// Input: somebody presses the reset button of the front panel.
+    pub reset_button_in: Option<Line>,
+}
+
+/// Lines of a host whose power follows a held line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Level {
+    /// Output: power shall be on while this is active.
+    pub control: Line,
+    /// Input: the supplies are up and good.
+    pub power_good: Line,
+    /// Output: reset, active for as long as the pulse.
+    pub reset: Option<Line>,
+    /// Output: NMI (diagnostic interrupt).
+    pub nmi: Option<Line>,
+    /// Input: somebody presses the power button of the front panel.
+    pub power_button_in: Option<Line>,
+    /// Input: somebody presses the reset button of the front panel.
+    pub reset_button_in: Option<Line>,
+}
+
+/// How long things take on this board. The defaults are those of x86-power-control, which server boards are built for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Timings {
+    /// A short press of the power button.
+    pub press: Duration,
+    /// The longest a press that forces power off lasts; it ends early when power-good falls.
+    pub force_off_hold: Duration,
+    /// A press of the reset button.
+    pub reset: Duration,
+    /// A press of the NMI button.
+    pub nmi: Duration,
+    /// How long power stays off in a power cycle.
+    pub cycle_off: Duration,
+    /// How long after a press, or after the control line rose, power-good may take.
+    pub power_good_timeout: Duration,
+    /// How long an operating system may take to shut down.
+    pub graceful_off_timeout: Duration,
+    /// A loss of power-good shorter than this is a warm reset and not a power-off.
+    pub warm_reset_check: Duration,
+}
+
+impl Default for Timings {
+    fn default() -> Self {
+        Self {
+            press: Duration::from_millis(200),
+            force_off_hold: Duration::from_secs(15),
+            reset: Duration::from_millis(500),
+            nmi: Duration::from_millis(200),
+            cycle_off: Duration::from_secs(5),
+            power_good_timeout: Duration::from_secs(8),
+            graceful_off_timeout: Duration::from_secs(300),
+            warm_reset_check: Duration::from_millis(500),
+        }
+    }
+}
+
+/// What to do with a host when the BMC starts after a loss of power.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Restore {
+    /// What.
+    pub policy: RestorePolicy,
+    /// How long to wait first, counted from the start of the BMC.
+    pub delay: Duration,
+}
+
+/// Whether to power a host on after a loss of power. The operator of the machine may change it at run time; the board
+/// file says what a new machine starts with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RestorePolicy {
+    /// Power it on.
+    AlwaysOn,
+    /// Leave it off.
+    AlwaysOff,
+    /// As it was.
+    Last,
+}
+
+impl RestorePolicy {
+    /// The word for it in a board file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AlwaysOn => "always-on",
+            Self::AlwaysOff => "always-off",
+            Self::Last => "last",
+        }
+    }
+}
+
+/// What plays the host on a simulated board.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Sim {
+    /// Who plays.
+    pub host: SimHost,
+    /// How the scripted host behaves.
+    pub scripted: Scripted,
+    /// How the QEMU guest is run.
+    pub qemu: Qemu,
+}
+
+/// Who plays the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SimHost {
+    /// A script in the twin process.
+    Scripted,
+    /// A real QEMU guest.
+    Qemu,
+}
+
+/// The scripted host's pace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Scripted {
+    /// From the press to power-good.
+    pub power_on: Duration,
+    /// From power-good to an operating system that listens to the power button.
+    pub boot: Duration,
+    /// From the short press to power-good falling.
+    pub shutdown: Duration,
+    /// A press this long cuts power in hardware, as chipsets do after four seconds.
+    pub override_hold: Duration,
+}
+
+/// How a QEMU guest is run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Qemu {
+    /// The emulator, looked up in `PATH` when it has no slash.
+    pub binary: PathBuf,
+    /// The accelerator, `tcg` or `kvm`.
+    pub accel: Accel,
+    /// Memory of the guest in MiB.
+    pub memory_mib: u32,
+    /// The guest's directory with `vmlinuz` and `initrd.gz`, as `cargo xtask guest` makes it; relative to the board file.
+    pub guest: PathBuf,
+}
+
+/// What runs the guest's instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Accel {
+    /// QEMU's translator: works everywhere.
+    Tcg,
+    /// The kernel's hypervisor.
+    Kvm,
+}
+
+impl Accel {
+    /// QEMU's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcg => "tcg",
+            Self::Kvm => "kvm",
+        }
+    }
+}
