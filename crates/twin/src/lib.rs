@@ -1,1 +1,23 @@
 //! A model of the host around the BMC: buttons in, power-good, heat and tach out.
+//!
+//! ```text
+//!  power button ──►┌─────────────────────────────┐──► power-good (late, bouncing, missing …)
+//!  reset button ──►│ Host                        │──► button-in (what a person presses)
+//!  NMI line ──────►│  supply: off/starting/on/…  │──► serial console text
+//!  power control ─►│  OS: post/boot/run/shutdown │──► what to do with a real guest (start, ACPI, kill …)
+//!  a finger ──────►│  faults, scripted           │
+//!  guest halted ──►└─────────────────────────────┘
+//! ```
+//!
+//! The model plays the *server*, never the BMC: it knows nothing of the power machine it is tested against. It has
+//! no clock and no I/O. Feed it inputs with [`Host::step`], call [`Host::step`] with [`Input::Tick`] when
+//! [`Host::deadline`] is reached, and put its [`Output`]s on the wires.
+//!
+//! What it must never do: decide anything the BMC should decide, or react to a line it was not given.
+
+mod config;
+mod host;
+mod serial;
+
+pub use config::{BootPress, Config, Guest};
+pub use host::{Button, Fault, GuestAction, Host, Input, Os, Output, Supply};

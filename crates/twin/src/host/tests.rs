@@ -1,0 +1,218 @@
+//! What a server does when its buttons are pressed, as a table of stories.
+
+use units::{Millis, Mono};
+
+use super::*;
+
+struct Bench {
+    host: Host,
+    now: Mono,
+    out: Vec<Output>,
+}
+
+impl Bench {
+    fn new(config: Config) -> Self {
+        Self { host: Host::new(config), now: Mono::ZERO, out: Vec::new() }
+    }
+
+    fn off() -> Self {
+        Self::new(Config::default())
+    }
+
+    fn on() -> Self {
+        Self::new(Config { initially_on: true, ..Config::default() })
+    }
+
+    fn input(&mut self, input: Input) -> &mut Self {
+        self.host.step(self.now, input, &mut self.out);
+        self
+    }
+
+    fn wait(&mut self, ms: u64) -> &mut Self {
+        self.now += Millis::new(ms);
+        self.input(Input::Tick)
+    }
+
+    fn press(&mut self, ms: u64) -> &mut Self {
+        self.input(Input::PowerButton(true)).wait(ms).input(Input::PowerButton(false))
+    }
+
+    fn edges(&self) -> Vec<bool> {
+        self.out.iter().filter_map(|o| if let Output::PowerGood(l) = o { Some(*l) } else { None }).collect()
+    }
+
+    fn console(&self) -> String {
+        self.out.iter().filter_map(|o| if let Output::Serial(t) = o { Some(*t) } else { None }).collect()
+    }
+}
+
+#[test]
+fn a_short_press_starts_a_host_that_is_off() {
+    let mut bench = Bench::off();
+    bench.press(200).wait(50);
+    assert!(!bench.host.power_good());
+    bench.wait(300);
+    assert!(bench.host.power_good());
+    assert_eq!(bench.edges(), [true]);
+    bench.wait(2_000);
+    assert_eq!(bench.host.os(), Os::Running);
+    assert!(bench.console().ends_with("login: "), "{}", bench.console());
+}
+
+#[test]
+fn a_press_shorter_than_the_debounce_is_not_seen() {
+    let mut bench = Bench::off();
+    bench.press(10).wait(5_000);
+    assert!(!bench.host.power_good());
+}
+
+#[test]
+fn a_short_press_on_a_running_host_shuts_the_operating_system_down() {
+    let mut bench = Bench::on();
+    bench.press(200).wait(1_000);
+    assert!(bench.host.power_good(), "still shutting down");
+    bench.wait(1_000);
+    assert!(!bench.host.power_good());
+    assert_eq!(bench.host.acpi_events(), 1);
+    assert!(bench.console().contains("Power down"));
+}
+
+#[test]
+fn a_hung_operating_system_ignores_the_button_but_not_a_long_hold() {
+    let mut bench = Bench::on();
+    bench.input(Input::Fault(Fault::OsHang(true))).press(200).wait(60_000);
+    assert!(bench.host.power_good());
+    bench.press(4_100);
+    assert!(!bench.host.power_good());
+    assert_eq!(bench.host.hard_offs(), 1);
+}
+
+#[test]
+fn holding_on_after_the_hard_off_does_not_start_the_host_again() {
+    let mut bench = Bench::on();
+    bench.press(14_000).wait(10_000);
+    assert!(!bench.host.power_good());
+    assert_eq!(bench.host.starts(), 0);
+}
+
+#[test]
+fn a_hold_that_begins_on_a_host_that_is_off_starts_it_and_kills_it() {
+    let mut bench = Bench::off();
+    bench.press(5_000).wait(1_000);
+    assert_eq!((bench.host.starts(), bench.host.hard_offs()), (1, 1));
+    assert_eq!(bench.edges(), [true, false]);
+}
+
+#[test]
+fn ignored_presses_have_no_effect_and_are_counted_down() {
+    let mut bench = Bench::off();
+    bench.input(Input::Fault(Fault::IgnorePresses(1))).press(200).wait(5_000);
+    assert!(!bench.host.power_good());
+    bench.press(200).wait(5_000);
+    assert!(bench.host.power_good());
+}
+
+#[test]
+fn a_missing_power_good_leaves_the_host_off() {
+    let mut bench = Bench::off();
+    bench.input(Input::Fault(Fault::PowerGoodMissing(true))).press(200).wait(5_000);
+    assert_eq!((bench.edges(), bench.host.supply()), (vec![], Supply::Off));
+}
+
+#[test]
+fn bounces_end_on_the_right_level() {
+    for toggles in 0..6 {
+        let mut bench = Bench::off();
+        let every = Millis::new(3);
+        bench.input(Input::Fault(Fault::PowerGoodBounce { toggles, every })).press(200).wait(5_000);
+        assert!(bench.host.power_good());
+        assert_eq!(bench.edges().len(), 1 + usize::from(toggles.div_ceil(2)) * 2);
+    }
+}
+
+#[test]
+fn a_glitch_drops_the_wire_and_not_the_host() {
+    let mut bench = Bench::on();
+    bench.input(Input::Fault(Fault::Glitch(Millis::new(20)))).wait(100);
+    assert_eq!(bench.edges(), [false, true]);
+    assert_eq!(bench.host.os(), Os::Running);
+}
+
+#[test]
+fn reset_reboots_without_dropping_power() {
+    let mut bench = Bench::on();
+    bench.input(Input::ResetButton(true)).wait(500).input(Input::ResetButton(false)).wait(3_000);
+    assert_eq!((bench.edges(), bench.host.resets(), bench.host.os()), (vec![], 1, Os::Running));
+}
+
+#[test]
+fn reset_may_show_on_power_good() {
+    let config = Config { initially_on: true, reset_drops_power_good: Millis::new(100), ..Config::default() };
+    let mut bench = Bench::new(config);
+    bench.input(Input::ResetButton(true)).wait(500);
+    assert_eq!(bench.edges(), [false, true]);
+}
+
+#[test]
+fn a_held_level_powers_the_host_for_as_long_as_it_is_held() {
+    let mut bench = Bench::off();
+    bench.input(Input::PowerControl(true)).wait(500);
+    assert!(bench.host.power_good());
+    bench.input(Input::PowerControl(false)).wait(500);
+    assert_eq!(bench.edges(), [true, false]);
+}
+
+#[test]
+fn the_finger_is_shown_to_the_bmc_and_works_like_the_line() {
+    let mut bench = Bench::off();
+    bench
+        .input(Input::Finger(Button::Power, true))
+        .wait(100)
+        .input(Input::Finger(Button::Power, false))
+        .wait(1_000);
+    assert!(bench.host.power_good());
+    assert_eq!(
+        bench.out[..2],
+        [Output::ButtonIn(Button::Power, true), Output::ButtonIn(Button::Power, false)]
+    );
+}
+
+#[test]
+fn a_press_during_boot_does_what_the_board_says() {
+    for (boot_press, expect_on) in
+        [(BootPress::Ignore, true), (BootPress::Latch, false), (BootPress::PowerOff, false)]
+    {
+        let mut bench = Bench::new(Config { boot_press, ..Config::default() });
+        bench.press(200).wait(400).press(200).wait(10_000);
+        assert_eq!(bench.host.power_good(), expect_on, "{boot_press:?}");
+    }
+}
+
+#[test]
+fn an_external_guest_is_started_asked_and_killed() {
+    let mut bench = Bench::new(Config { guest: Guest::External, ..Config::default() });
+    bench.press(200).wait(1_000).press(200).wait(1_000).press(5_000).wait(100);
+    let guest: Vec<_> =
+        bench.out.iter().filter_map(|o| if let Output::Guest(a) = o { Some(*a) } else { None }).collect();
+    use GuestAction::{Kill, PowerButton, Start};
+    // A long hold begins like a short press: the guest sees it before it is killed.
+    assert_eq!(guest, [Start, PowerButton, PowerButton, Kill]);
+    assert!(!bench.host.power_good());
+}
+
+#[test]
+fn an_external_guest_that_halts_takes_power_good_with_it() {
+    let mut bench = Bench::new(Config { guest: Guest::External, initially_on: true, ..Config::default() });
+    bench.input(Input::GuestHalted).wait(100);
+    assert!(!bench.host.power_good());
+}
+
+#[test]
+fn an_nmi_reaches_only_a_running_host() {
+    let mut bench = Bench::off();
+    bench.input(Input::Nmi(true)).input(Input::Nmi(false));
+    assert_eq!(bench.host.nmis(), 0);
+    let mut bench = Bench::on();
+    bench.input(Input::Nmi(true)).wait(200).input(Input::Nmi(false));
+    assert_eq!(bench.host.nmis(), 1);
+}

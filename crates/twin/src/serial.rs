@@ -1,0 +1,15 @@
+//! What the scripted host prints on its serial console.
+
+/// Firmware starts.
+pub(crate) const POST: &str = "\r\nTwin BIOS 1.0\r\nMemory test: 65536 MB OK\r\n";
+/// The boot loader hands over.
+pub(crate) const BOOT: &str = "Booting from hard disk...\r\n[    0.000000] Linux version 6.1.0-twin\r\n";
+/// The system is up.
+pub(crate) const LOGIN: &str = "\r\nTwin GNU/Linux 12 twin ttyS0\r\n\r\ntwin login: ";
+/// The operating system saw the power button.
+pub(crate) const POWER_KEY: &str =
+    "\r\nsystemd-logind: Power key pressed short.\r\nsystemd-logind: Powering off...\r\n";
+/// The operating system has stopped and asks the chipset to cut power.
+pub(crate) const POWER_DOWN: &str = "[  OK  ] Reached target Power-Off.\r\nreboot: Power down\r\n";
+/// A non-maskable interrupt arrived.
+pub(crate) const NMI: &str = "\r\nUhhuh. NMI received for unknown reason 2d on CPU 0.\r\nDazed and confused, but trying to continue\r\n";
