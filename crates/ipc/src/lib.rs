@@ -1,1 +1,37 @@
 //! Typed RPC, events and state over NATS, and the embedded server.
+//!
+//! ```text
+//!   caller                       bus                         owner
+//!   Client::call ──────► rpc.<Service>.<Method> ──────► Client::serve ─► Request
+//!        ▲               headers: deadline, trace,                          │
+//!        └── Status ◄──── principal, request id     ◄──── reply | fail ─────┘
+//!
+//!   Client::publish_event ─► event.<domain>.<component>.<what> ─► Client::subscribe_events
+//!   Client::bucket ────────► JetStream key-value: get, put, compare-and-set, watch
+//! ```
+//!
+//! Three promises hold for every caller:
+//!
+//! - A call ends: with an answer, with the owner's error, or at the deadline with an error that names the owner.
+//! - A request is answered exactly once: dropping a [`Request`] answers `INTERNAL` for it.
+//! - A subscriber is told when it may have missed something ([`EventItem::Resync`]), so it can read the truth again.
+//!
+//! The peer may be the embedded server (`server`) or any `nats-server`: nothing here depends on which.
+
+mod bucket;
+mod client;
+mod context;
+mod event;
+mod header;
+mod request;
+mod status;
+#[cfg(feature = "testing")]
+pub mod testing;
+pub mod topology;
+
+pub use bucket::{Bucket, Entry, StateError, Value, ValueError, Watch, WatchItem};
+pub use client::{Client, ConnectConfig, ConnectError, Link, Method};
+pub use context::{CallContext, Principal, TraceContext};
+pub use event::{Envelope, EventItem, Events, RawEvents, RawItem};
+pub use request::{Request, Requests};
+pub use status::{Code, ErrorInfo, Status};

@@ -1,0 +1,178 @@
+//! Events: what happened, told to whoever listens; with a mark where something may have been missed.
+//!
+//! A subscription on a bus loses what is published while it is disconnected. So an event only ever says "look again", the truth is in the
+//! state of its owner, and each subscription yields a `Resync` item whenever it may have missed an event. A consumer that
+//! re-reads at `Resync` and applies events otherwise never ends up with an old picture.
+
+use async_nats::Subscriber;
+use bytes::Bytes;
+use futures_util::stream::{self, Stream, StreamExt};
+use prost::Message;
+use tokio::sync::watch;
+
+use crate::client::{Client, Link};
+use crate::status::Status;
+
+/// A message that says on which subject it belongs.
+pub trait Envelope: Message + Default + 'static {
+    /// Domain, component and what happened: the last three tokens of the subject.
+    fn subject(&self) -> (&str, &str, &str);
+}
+
+/// What a subscription to events yields.
+#[derive(Clone, Debug, PartialEq)]
+pub enum EventItem<E> {
+    /// Something happened.
+    Event(E),
+    /// Events may have been missed: read the state again.
+    Resync,
+}
+
+/// What a subscription to raw messages yields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RawItem {
+    /// A message.
+    Message {
+        /// Subject it was published on.
+        subject: String,
+        /// Its bytes.
+        payload: Bytes,
+    },
+    /// Messages may have been missed.
+    Resync,
+}
+
+/// A subscription to raw messages.
+#[derive(Debug)]
+pub struct RawEvents {
+    messages: Subscriber,
+    link: watch::Receiver<Link>,
+    epoch: u64,
+}
+
+impl RawEvents {
+    /// The next item; `None` when the connection was closed by this side. Safe to cancel.
+    pub async fn next(&mut self) -> Option<RawItem> {
+        loop {
+            let epoch = self.link.borrow_and_update().epoch;
+            if epoch != self.epoch {
+                self.epoch = epoch;
+                return Some(RawItem::Resync);
+            }
+            tokio::select! {
+                biased;
+                changed = self.link.changed() => {
+                    if changed.is_err() {
+                        return None;
+                    }
+                }
+                message = self.messages.next() => {
+                    let message = message?;
+                    return Some(RawItem::Message { subject: message.subject.to_string(), payload: message.payload });
+                }
+            }
+        }
+    }
+
+    /// The same as a stream.
+    pub fn into_stream(self) -> impl Stream<Item = RawItem> + Send + 'static {
+        stream::unfold(self, |mut events| async move { events.next().await.map(|item| (item, events)) })
+    }
+}
+
+/// A subscription to events.
+#[derive(Debug)]
+pub struct Events<E> {
+    raw: RawEvents,
+    event: std::marker::PhantomData<fn() -> E>,
+}
+
+impl<E: Envelope> Events<E> {
+    /// The next item; `None` when the connection was closed by this side. Safe to cancel.
+    ///
+    /// Bytes that are no event are logged and reported as [`EventItem::Resync`]: something happened that we cannot read.
+    pub async fn next(&mut self) -> Option<EventItem<E>> {
+        match self.raw.next().await? {
+            RawItem::Resync => Some(EventItem::Resync),
+            RawItem::Message { subject, payload } => match E::decode(payload) {
+                Ok(event) => Some(EventItem::Event(event)),
+                Err(error) => {
+                    tracing::warn!(%subject, %error, "bytes on an event subject are no event");
+                    Some(EventItem::Resync)
+                }
+            },
+        }
+    }
+
+    /// The same as a stream.
+    pub fn into_stream(self) -> impl Stream<Item = EventItem<E>> + Send + 'static {
+        stream::unfold(self, |mut events| async move { events.next().await.map(|item| (item, events)) })
+    }
+}
+
+impl Client {
+    /// Publishes an event on `event.<domain>.<component>.<what>`.
+    ///
+    /// # Errors
+    ///
+    /// `INVALID_ARGUMENT` when one of the three is empty or not a subject token; `UNAVAILABLE` when the connection is closed. While the
+    /// bus is away the event is kept and sent at reconnect.
+    pub async fn publish_event<E: Envelope>(&self, event: &E) -> Result<(), Status> {
+        let (domain, component, what) = event.subject();
+        let subject = event_subject(domain, component, what)?;
+        self.nats
+            .publish(subject, event.encode_to_vec().into())
+            .await
+            .map_err(|error| Status::unavailable(format!("the event was not published: {error}")))
+    }
+
+    /// Subscribes to events by subject filter, e.g. `event.host.>` or `event.>`. When this returns the bus has the subscription:
+    /// what is read from state afterwards and what the subscription yields leave no gap between them.
+    pub async fn subscribe_events<E: Envelope>(&self, filter: &str) -> Result<Events<E>, Status> {
+        Ok(Events { raw: self.subscribe_raw(filter).await?, event: std::marker::PhantomData })
+    }
+
+    /// Subscribes to a subject and yields the bytes: for the gateway, which forwards them.
+    pub async fn subscribe_raw(&self, subject: &str) -> Result<RawEvents, Status> {
+        let link = self.watch_link();
+        let epoch = link.borrow().epoch;
+        let messages = self
+            .nats
+            .subscribe(subject.to_owned())
+            .await
+            .map_err(|error| Status::unavailable(format!("cannot subscribe to {subject}: {error}")))?;
+        self.flush().await?;
+        Ok(RawEvents { messages, link, epoch })
+    }
+}
+
+fn event_subject(domain: &str, component: &str, what: &str) -> Result<String, Status> {
+    for (name, token) in [("domain", domain), ("component", component), ("what", what)] {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        if token.is_empty() || !token.chars().all(plain) {
+            return Err(Status::invalid_argument(format!(
+                "an event's {name} is a word of letters, digits, - and _; {token:?} is not"
+            )));
+        }
+    }
+    Ok(format!("event.{domain}.{component}.{what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_cannot_be_published_outside_its_subject() {
+        assert_eq!(event_subject("host", "system", "state").unwrap(), "event.host.system.state");
+        for (domain, component, what) in [
+            ("", "system", "state"),
+            ("host", "a.b", "state"),
+            ("host", "*", "state"),
+            ("host", "x", ">"),
+            ("h t", "x", "y"),
+        ] {
+            assert!(event_subject(domain, component, what).is_err(), "{domain} {component} {what}");
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Header names and the percent-encoding that makes any text fit into one header line.
+
+/// Remaining time of the call, whole milliseconds, decimal.
+pub(crate) const DEADLINE_MS: &str = "Deadline-Ms";
+/// W3C trace context.
+pub(crate) const TRACEPARENT: &str = "traceparent";
+/// Compact JSON of a [`crate::Principal`].
+pub(crate) const PRINCIPAL: &str = "Principal";
+/// Correlates logs of one request over all daemons.
+pub(crate) const REQUEST_ID: &str = "Request-Id";
+/// gRPC status number of an error reply.
+pub(crate) const GRPC_STATUS: &str = "Grpc-Status";
+/// Percent-encoded message of an error reply.
+pub(crate) const GRPC_MESSAGE: &str = "Grpc-Message";
+
+/// Longest error message put into a header; the payload always has the whole one.
+const MESSAGE_MAX: usize = 512;
+
+/// Percent-encodes as gRPC does: printable ASCII but `%` stays, every other byte becomes `%XX`.
+pub(crate) fn encode(text: &str) -> String {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if (0x20..0x7f).contains(&byte) && byte != b'%' {
+            out.push(char::from(byte));
+        } else {
+            out.push('%');
+            out.push(char::from(HEX[usize::from(byte >> 4)]));
+            out.push(char::from(HEX[usize::from(byte & 15)]));
+        }
+    }
+    out
+}
+
+/// Percent-encodes an error message, cut to what a header should carry.
+pub(crate) fn encode_message(text: &str) -> String {
+    let mut end = text.len().min(MESSAGE_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    // A header value is trimmed by its reader; blanks at the ends would be lost anyway.
+    encode(text[..end].trim())
+}
+
+/// Reverses [`encode`]. A broken escape stays as it is: messages are for people, losing one helps nobody.
+pub(crate) fn decode(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            out.push(byte);
+            continue;
+        }
+        let mut ahead = bytes.clone();
+        let high = ahead.next().and_then(|b| char::from(b).to_digit(16));
+        let low = ahead.next().and_then(|b| char::from(b).to_digit(16));
+        match (high, low) {
+            (Some(high), Some(low)) => {
+                out.push(u8::try_from(high * 16 + low).unwrap_or(b'?'));
+                bytes = ahead;
+            }
+            _ => out.push(b'%'),
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+        #[test]
+        fn any_text_survives_and_is_one_line(text in any::<String>()) {
+            let line = encode(&text);
+            prop_assert!(line.bytes().all(|b| (0x20..0x7f).contains(&b)));
+            prop_assert_eq!(decode(&line), text);
+        }
+
+        #[test]
+        fn decoding_never_panics(text in any::<String>()) {
+            let _ = decode(&text);
+            let _ = encode_message(&text);
+        }
+    }
+
+    #[test]
+    fn a_broken_escape_stays_visible() {
+        assert_eq!(decode("100% sure %zz %4"), "100% sure %zz %4");
+    }
+}

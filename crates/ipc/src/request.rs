@@ -1,0 +1,212 @@
+//! A request as its owner sees it: answered exactly once, whatever the owner does with it.
+
+use std::pin::Pin;
+use std::task::{Context as TaskContext, Poll};
+
+use async_nats::{HeaderMap, Subject, Subscriber};
+use bytes::Bytes;
+use futures_util::stream::{SelectAll, Stream, StreamExt};
+use prost::Message;
+
+use crate::context::CallContext;
+use crate::header;
+use crate::status::Status;
+
+/// One request. Answer it with [`Request::reply`] or [`Request::fail`]; dropping it answers `INTERNAL`.
+#[derive(Debug)]
+pub struct Request {
+    /// Service the request is for, e.g. `HostService`.
+    pub service: String,
+    /// Method the request is for, e.g. `GetHost`.
+    pub method: String,
+    /// The encoded request message.
+    pub payload: Bytes,
+    /// Who asks, until when, and how to find it in the logs.
+    pub context: CallContext,
+    answer: Answer,
+}
+
+/// The duty to answer, separate from the request so that the request's fields stay free to move.
+#[derive(Debug)]
+struct Answer {
+    to: Option<Subject>,
+    nats: async_nats::Client,
+}
+
+impl Answer {
+    async fn send(&mut self, headers: Option<HeaderMap>, payload: Bytes) {
+        let Some(to) = self.to.take() else { return };
+        let sent = match headers {
+            Some(headers) => self.nats.publish_with_headers(to, headers, payload).await,
+            None => self.nats.publish(to, payload).await,
+        };
+        if let Err(error) = sent {
+            // The caller's deadline ends the call; nobody is left to tell.
+            tracing::warn!(%error, "an answer could not be sent");
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if self.to.is_none() {
+            return;
+        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let mut answer = Answer { to: self.to.take(), nats: self.nats.clone() };
+        runtime.spawn(async move {
+            let status = Status::internal("the request was dropped without an answer: this is a bug");
+            answer.send(Some(error_headers(&status)), status.encode().into()).await;
+        });
+    }
+}
+
+impl Request {
+    /// Decodes the payload.
+    ///
+    /// # Errors
+    ///
+    /// `INVALID_ARGUMENT`, ready to be passed to [`Request::fail`].
+    pub fn decode<M: Message + Default>(&self) -> Result<M, Status> {
+        M::decode(self.payload.clone()).map_err(|error| {
+            Status::invalid_argument(format!(
+                "the request of {}.{} cannot be decoded: {error}",
+                self.service, self.method
+            ))
+        })
+    }
+
+    /// Answers with a message. One that is larger than the bus takes becomes `RESOURCE_EXHAUSTED`.
+    pub async fn reply<M: Message>(self, message: &M) {
+        self.reply_bytes(message.encode_to_vec().into()).await;
+    }
+
+    /// Answers with an encoded message.
+    pub async fn reply_bytes(mut self, payload: Bytes) {
+        let max = self.answer.nats.max_payload();
+        if payload.len() > max {
+            let text = format!(
+                "the answer of {}.{} has {} bytes, the bus takes at most {max}",
+                self.service,
+                self.method,
+                payload.len()
+            );
+            return self.fail(Status::resource_exhausted(text)).await;
+        }
+        self.answer.send(None, payload).await;
+    }
+
+    /// Answers with an error.
+    pub async fn fail(mut self, status: Status) {
+        self.answer.send(Some(error_headers(&status)), status.encode().into()).await;
+    }
+
+    /// Answers with what a handler returned.
+    pub async fn finish<M: Message>(self, result: Result<M, Status>) {
+        match result {
+            Ok(message) => self.reply(&message).await,
+            Err(status) => self.fail(status).await,
+        }
+    }
+
+    /// Answers that the service has no such method.
+    pub async fn unimplemented(self) {
+        let text = format!("{} has no method {}", self.service, self.method);
+        self.fail(Status::unimplemented(text)).await;
+    }
+
+    /// A span with the correlation ids, to enter while the request is worked on.
+    pub fn span(&self) -> tracing::Span {
+        tracing::info_span!(
+            "rpc",
+            service = %self.service,
+            method = %self.method,
+            request_id = %self.context.request_id,
+            trace_id = %self.context.trace.trace_id(),
+            user = self.context.principal.as_ref().map(|principal| principal.username.as_str()),
+        )
+    }
+}
+
+/// The requests of one or more services, in the order of their arrival.
+#[derive(Debug)]
+pub struct Requests {
+    messages: SelectAll<Subscriber>,
+    nats: async_nats::Client,
+}
+
+impl Requests {
+    pub(crate) fn new(subscribers: Vec<Subscriber>, nats: async_nats::Client) -> Self {
+        Self { messages: subscribers.into_iter().collect(), nats }
+    }
+
+    /// The next request; `None` when the connection was closed by this side. Safe to cancel.
+    pub async fn next(&mut self) -> Option<Request> {
+        StreamExt::next(self).await
+    }
+
+    fn accept(&self, message: async_nats::Message) -> Option<Request> {
+        let Some(to) = message.reply else {
+            tracing::warn!(subject = %message.subject, "a request without a reply subject was ignored");
+            return None;
+        };
+        let mut answer = Answer { to: Some(to), nats: self.nats.clone() };
+        let refused = match (names(&message.subject), CallContext::from_headers(message.headers.as_ref())) {
+            (Some((service, method)), Ok(context)) => {
+                let (service, method) = (service.to_owned(), method.to_owned());
+                return Some(Request { service, method, payload: message.payload, context, answer });
+            }
+            (None, _) => Status::unimplemented(format!("{} is not rpc.<Service>.<Method>", message.subject)),
+            (_, Err(_)) => Status::internal("the principal header cannot be read"),
+        };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                answer.send(Some(error_headers(&refused)), refused.encode().into()).await
+            });
+        }
+        None
+    }
+}
+
+impl Stream for Requests {
+    type Item = Request;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Request>> {
+        loop {
+            match self.messages.poll_next_unpin(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Ready(Some(message)) => {
+                    if let Some(request) = self.accept(message) {
+                        return Poll::Ready(Some(request));
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn names(subject: &str) -> Option<(&str, &str)> {
+    let (service, method) = subject.strip_prefix("rpc.")?.split_once('.')?;
+    (!service.is_empty() && !method.is_empty() && !method.contains('.')).then_some((service, method))
+}
+
+fn error_headers(status: &Status) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::GRPC_STATUS, status.code.number().to_string());
+    headers.insert(header::GRPC_MESSAGE, header::encode_message(&status.message));
+    headers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_names_one_service_and_one_method() {
+        assert_eq!(names("rpc.HostService.GetHost"), Some(("HostService", "GetHost")));
+        for odd in ["rpc.HostService", "rpc..GetHost", "rpc.HostService.", "rpc.A.B.C", "event.a.b"] {
+            assert_eq!(names(odd), None, "{odd}");
+        }
+    }
+}

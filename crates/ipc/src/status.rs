@@ -1,0 +1,267 @@
+//! The error model: gRPC status codes, carried on the bus as headers plus a `google.rpc.Status` payload.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use prost::Message;
+
+/// `google.rpc.Code`: the canonical codes, numbered as gRPC numbers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[allow(missing_docs, reason = "the names are gRPC's own; its guide defines them")]
+pub enum Code {
+    Ok = 0,
+    Cancelled = 1,
+    Unknown = 2,
+    InvalidArgument = 3,
+    DeadlineExceeded = 4,
+    NotFound = 5,
+    AlreadyExists = 6,
+    PermissionDenied = 7,
+    ResourceExhausted = 8,
+    FailedPrecondition = 9,
+    Aborted = 10,
+    OutOfRange = 11,
+    Unimplemented = 12,
+    Internal = 13,
+    Unavailable = 14,
+    DataLoss = 15,
+    Unauthenticated = 16,
+}
+
+impl Code {
+    /// Every code, in numeric order.
+    pub const ALL: [Code; 17] = [
+        Code::Ok,
+        Code::Cancelled,
+        Code::Unknown,
+        Code::InvalidArgument,
+        Code::DeadlineExceeded,
+        Code::NotFound,
+        Code::AlreadyExists,
+        Code::PermissionDenied,
+        Code::ResourceExhausted,
+        Code::FailedPrecondition,
+        Code::Aborted,
+        Code::OutOfRange,
+        Code::Unimplemented,
+        Code::Internal,
+        Code::Unavailable,
+        Code::DataLoss,
+        Code::Unauthenticated,
+    ];
+
+    /// The code's number on the wire (0 to 16).
+    pub fn number(self) -> i32 {
+        self as i32
+    }
+
+    /// The code for a number from the wire; one we do not know is `Unknown`, as gRPC prescribes.
+    pub fn from_number(number: i32) -> Code {
+        usize::try_from(number).ok().and_then(|index| Code::ALL.get(index)).copied().unwrap_or(Code::Unknown)
+    }
+
+    /// The name in capitals, e.g. `DEADLINE_EXCEEDED`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Code::Ok => "OK",
+            Code::Cancelled => "CANCELLED",
+            Code::Unknown => "UNKNOWN",
+            Code::InvalidArgument => "INVALID_ARGUMENT",
+            Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+            Code::NotFound => "NOT_FOUND",
+            Code::AlreadyExists => "ALREADY_EXISTS",
+            Code::PermissionDenied => "PERMISSION_DENIED",
+            Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+            Code::FailedPrecondition => "FAILED_PRECONDITION",
+            Code::Aborted => "ABORTED",
+            Code::OutOfRange => "OUT_OF_RANGE",
+            Code::Unimplemented => "UNIMPLEMENTED",
+            Code::Internal => "INTERNAL",
+            Code::Unavailable => "UNAVAILABLE",
+            Code::DataLoss => "DATA_LOSS",
+            Code::Unauthenticated => "UNAUTHENTICATED",
+        }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The error of a call: a code, a sentence for a person, and typed details for a program.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct Status {
+    /// What kind of failure; never [`Code::Ok`].
+    pub code: Code,
+    /// A sentence for a person. It names the component and what to do where that is known.
+    pub message: String,
+    /// `google.protobuf.Any` details, usually one [`ErrorInfo`].
+    pub details: Vec<prost_types::Any>,
+}
+
+/// `google.rpc.ErrorInfo`: the machine-readable reason of a denial.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ErrorInfo {
+    /// Upper snake case, unique in its domain, e.g. `TRANSITION_IN_PROGRESS`.
+    #[prost(string, tag = "1")]
+    pub reason: String,
+    /// Who defines the reason; ours are `u-bmc`.
+    #[prost(string, tag = "2")]
+    pub domain: String,
+    /// Values the message mentions.
+    #[prost(map = "string, string", tag = "3")]
+    pub metadata: HashMap<String, String>,
+}
+
+impl ErrorInfo {
+    /// The type URL under which details carry it.
+    pub const TYPE_URL: &'static str = "type.googleapis.com/google.rpc.ErrorInfo";
+    /// The domain of the reasons this project defines.
+    pub const DOMAIN: &'static str = "u-bmc";
+}
+
+/// `google.rpc.Status` as it travels.
+#[derive(Clone, PartialEq, prost::Message)]
+struct WireStatus {
+    #[prost(int32, tag = "1")]
+    code: i32,
+    #[prost(string, tag = "2")]
+    message: String,
+    #[prost(message, repeated, tag = "3")]
+    details: Vec<prost_types::Any>,
+}
+
+impl Status {
+    /// A status without details.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), details: Vec::new() }
+    }
+
+    /// Adds an [`ErrorInfo`] with `reason` in our domain.
+    #[must_use]
+    pub fn with_reason(self, reason: impl Into<String>) -> Self {
+        self.with_info(ErrorInfo {
+            reason: reason.into(),
+            domain: ErrorInfo::DOMAIN.to_owned(),
+            metadata: HashMap::new(),
+        })
+    }
+
+    /// Adds an [`ErrorInfo`].
+    #[must_use]
+    pub fn with_info(mut self, info: ErrorInfo) -> Self {
+        self.details
+            .push(prost_types::Any { type_url: ErrorInfo::TYPE_URL.to_owned(), value: info.encode_to_vec() });
+        self
+    }
+
+    /// The first [`ErrorInfo`] among the details.
+    pub fn info(&self) -> Option<ErrorInfo> {
+        self.details
+            .iter()
+            .find(|any| any.type_url == ErrorInfo::TYPE_URL)
+            .and_then(|any| ErrorInfo::decode(any.value.as_slice()).ok())
+    }
+
+    /// The reason of [`Status::info`], empty when there is none.
+    pub fn reason(&self) -> String {
+        self.info().map(|info| info.reason).unwrap_or_default()
+    }
+
+    /// `google.rpc.Status` bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        WireStatus { code: self.code.number(), message: self.message.clone(), details: self.details.clone() }
+            .encode_to_vec()
+    }
+
+    /// Reads `google.rpc.Status` bytes. `number` and `message` are the header's, used when the payload is unreadable.
+    pub(crate) fn decode(number: i32, message: &str, payload: &[u8]) -> Self {
+        match WireStatus::decode(payload) {
+            Ok(wire) if wire.code != 0 => {
+                Self { code: Code::from_number(wire.code), message: wire.message, details: wire.details }
+            }
+            _ => {
+                // An error reply must not turn into success because its number is nonsense.
+                let code = match Code::from_number(number) {
+                    Code::Ok => Code::Unknown,
+                    code => code,
+                };
+                Self::new(code, message)
+            }
+        }
+    }
+}
+
+macro_rules! constructors {
+    ($($name:ident => $code:ident),* $(,)?) => {
+        impl Status {
+            $(
+                #[doc = concat!("A status with [`Code::", stringify!($code), "`].")]
+                pub fn $name(message: impl Into<String>) -> Self {
+                    Self::new(Code::$code, message)
+                }
+            )*
+        }
+    };
+}
+
+constructors! {
+    cancelled => Cancelled,
+    unknown => Unknown,
+    invalid_argument => InvalidArgument,
+    deadline_exceeded => DeadlineExceeded,
+    not_found => NotFound,
+    already_exists => AlreadyExists,
+    permission_denied => PermissionDenied,
+    resource_exhausted => ResourceExhausted,
+    failed_precondition => FailedPrecondition,
+    aborted => Aborted,
+    out_of_range => OutOfRange,
+    unimplemented => Unimplemented,
+    internal => Internal,
+    unavailable => Unavailable,
+    data_loss => DataLoss,
+    unauthenticated => Unauthenticated,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn every_code_survives_its_number() {
+        for code in Code::ALL {
+            assert_eq!(Code::from_number(code.number()), code);
+        }
+        assert_eq!(Code::from_number(99), Code::Unknown);
+        assert_eq!(Code::from_number(-1), Code::Unknown);
+    }
+
+    #[test]
+    fn an_error_reply_with_status_zero_is_still_an_error() {
+        assert_eq!(Status::decode(0, "odd", b"").code, Code::Unknown);
+        assert_eq!(Status::decode(14, "gone", b"\xff\xff"), Status::unavailable("gone"));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn a_status_survives_the_wire(index in 1usize..17, message in ".*", reason in "[A-Z_]{1,20}") {
+            let status = Status::new(Code::ALL[index], message).with_reason(&reason);
+            let back = Status::decode(2, "", &status.encode());
+            prop_assert_eq!(back.reason(), reason);
+            prop_assert_eq!(back, status);
+        }
+
+        #[test]
+        fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let status = Status::decode(13, "m", &bytes);
+            prop_assert_ne!(status.code, Code::Ok);
+        }
+    }
+}
