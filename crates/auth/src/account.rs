@@ -1,0 +1,671 @@
+//! The accounts: one store, one writer, no change without a plan.
+//!
+//! A change is planned against the current state, stored by the caller, and only then applied, so that what is
+//! confirmed is durable and what could not be stored never happened. Between plan and apply the caller lets no
+//! other change in.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::hash::PasswordHash;
+use crate::role::Role;
+use crate::token::hex;
+use crate::wall::UnixMillis;
+
+/// The permanent name of an account: 16 characters, the first a digit. Never used again after deletion.
+///
+/// A [`UserName`] never begins with a digit, so an id and a name can stand in the same place of a request.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UserId(String);
+
+impl UserId {
+    /// Bytes of randomness in an id.
+    pub const BYTES: usize = 8;
+
+    /// An id of 16 hexadecimal digits, the first of them 0 to 7.
+    #[must_use]
+    pub fn from_random(mut random: [u8; Self::BYTES]) -> Self {
+        if let Some(first) = random.first_mut() {
+            *first &= 0x7f;
+        }
+        Self(hex(&random))
+    }
+
+    /// Reads an id; `None` when the text cannot be one.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.bytes().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c));
+        let first = text.bytes().next().is_some_and(|c| (b'0'..=b'7').contains(&c));
+        (text.len() == Self::BYTES * 2 && digits && first).then(|| Self(text.to_owned()))
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What one logs in with: `^[a-zA-Z_][a-zA-Z0-9._-]*$`, at most 64 characters. Names that differ only by case are
+/// not allowed beside each other.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UserName(String);
+
+/// The text is no user name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a user name has 1 to {} characters: a letter or _ first, then letters, digits, '.', '_' and '-'",
+    UserName::MAX_LEN
+)]
+pub struct NameError;
+
+impl UserName {
+    /// Most characters of a name.
+    pub const MAX_LEN: usize = 64;
+
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// [`NameError`] when it does not have the form.
+    pub fn new(name: &str) -> Result<Self, NameError> {
+        let mut rest = name.bytes();
+        let first = rest.next().is_some_and(|c| c.is_ascii_alphabetic() || c == b'_');
+        let follows = rest.all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-'));
+        if first && follows && name.len() <= Self::MAX_LEN {
+            Ok(Self(name.to_owned()))
+        } else {
+            Err(NameError)
+        }
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for UserName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Permanent id.
+    pub id: UserId,
+    /// Login name.
+    pub name: UserName,
+    /// Name of the person.
+    pub full_name: Option<String>,
+    /// Mail address.
+    pub email: Option<String>,
+    /// What a client keeps with the account; it decides nothing.
+    pub attributes: BTreeMap<String, String>,
+    /// A disabled account cannot log in.
+    pub enabled: bool,
+    /// What it may do.
+    pub role: Role,
+    /// The password's hash.
+    pub hash: PasswordHash,
+    /// When the password was set.
+    pub password_changed_at: UnixMillis,
+    /// Only the password may be changed until it is.
+    pub password_change_required: bool,
+    /// The password was generated on first boot and nobody has used it yet: see `usermgr`'s first-boot rule.
+    pub unclaimed: bool,
+    /// Sessions of another epoch are void.
+    pub epoch: u64,
+    /// When it was made.
+    pub created_at: UnixMillis,
+    /// When anything but the last login changed.
+    pub updated_at: UnixMillis,
+    /// The last success, to the precision the daemon stores it with.
+    pub last_login: Option<UnixMillis>,
+}
+
+impl Account {
+    fn is_active_administrator(&self) -> bool {
+        self.enabled && self.role == Role::Administrator
+    }
+}
+
+/// What is needed to create an account. Everything else is the server's.
+#[derive(Debug, Clone)]
+pub struct NewAccount {
+    /// A fresh random id.
+    pub id: UserId,
+    /// Login name.
+    pub name: UserName,
+    /// Name of the person.
+    pub full_name: Option<String>,
+    /// Mail address.
+    pub email: Option<String>,
+    /// What the client keeps with the account.
+    pub attributes: BTreeMap<String, String>,
+    /// Whether it may log in.
+    pub enabled: bool,
+    /// What it may do.
+    pub role: Role,
+    /// The password's hash.
+    pub hash: PasswordHash,
+    /// Whether the password must be changed at first login.
+    pub password_change_required: bool,
+    /// Whether the password was generated on first boot.
+    pub unclaimed: bool,
+}
+
+/// A change of an account's data; `None` leaves a field as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AccountPatch {
+    /// New login name.
+    pub name: Option<UserName>,
+    /// New name of the person, `Some(None)` to clear it.
+    pub full_name: Option<Option<String>>,
+    /// New mail address, `Some(None)` to clear it.
+    pub email: Option<Option<String>>,
+    /// New attributes, replacing all.
+    pub attributes: Option<BTreeMap<String, String>>,
+    /// Enable or disable.
+    pub enabled: Option<bool>,
+    /// New role.
+    pub role: Option<Role>,
+    /// Demand a new password, or stop demanding it.
+    pub password_change_required: Option<bool>,
+}
+
+/// Why an account was not changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// There is no such account.
+    #[error("no such user")]
+    NotFound,
+    /// Another account has the name, or one that differs by case only.
+    #[error("the user name is taken")]
+    NameTaken,
+    /// The random id is in use.
+    #[error("the user id is taken")]
+    IdTaken,
+    /// Nobody could manage accounts any more.
+    #[error("the last enabled administrator can be neither deleted, disabled nor given another role")]
+    LastAdministrator,
+    /// The store is full.
+    #[error("there are already {limit} users")]
+    Full {
+        /// Most accounts.
+        limit: usize,
+    },
+}
+
+/// A planned change: store `effect`, then [`Accounts::apply`] it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// What to store.
+    pub effect: Effect,
+    /// Whether the account's sessions are void after it.
+    pub ends_sessions: bool,
+}
+
+/// What a [`Change`] does to the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Write this account whole.
+    Put(Box<Account>),
+    /// Remove the account.
+    Delete(UserId),
+}
+
+impl Change {
+    /// The account it is about.
+    #[must_use]
+    pub fn id(&self) -> &UserId {
+        match &self.effect {
+            Effect::Put(account) => &account.id,
+            Effect::Delete(id) => id,
+        }
+    }
+
+    /// The account as it will be; `None` when it will be gone.
+    #[must_use]
+    pub fn account(&self) -> Option<&Account> {
+        match &self.effect {
+            Effect::Put(account) => Some(account),
+            Effect::Delete(_) => None,
+        }
+    }
+}
+
+/// All accounts.
+#[derive(Debug, Clone)]
+pub struct Accounts {
+    limit: usize,
+    by_id: BTreeMap<UserId, Account>,
+}
+
+impl Accounts {
+    /// Most accounts by default. OpenBMC allows 30, of which 15 over IPMI.
+    pub const DEFAULT_LIMIT: usize = 64;
+
+    /// An empty store for at most `limit` accounts.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self { limit, by_id: BTreeMap::new() }
+    }
+
+    /// The account of that id.
+    #[must_use]
+    pub fn get(&self, id: &UserId) -> Option<&Account> {
+        self.by_id.get(id)
+    }
+
+    /// The account of exactly that name.
+    #[must_use]
+    pub fn by_name(&self, name: &str) -> Option<&Account> {
+        self.by_id.values().find(|account| account.name.as_str() == name)
+    }
+
+    /// The account of that id or name.
+    #[must_use]
+    pub fn find(&self, id_or_name: &str) -> Option<&Account> {
+        UserId::parse(id_or_name).and_then(|id| self.get(&id)).or_else(|| self.by_name(id_or_name))
+    }
+
+    /// All accounts by name.
+    #[must_use]
+    pub fn list(&self) -> Vec<&Account> {
+        let mut list: Vec<_> = self.by_id.values().collect();
+        list.sort_by(|left, right| left.name.cmp(&right.name));
+        list
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// Plans a new account.
+    ///
+    /// # Errors
+    /// [`Refused::NameTaken`], [`Refused::IdTaken`], [`Refused::Full`].
+    pub fn plan_create(&self, new: NewAccount, wall: UnixMillis) -> Result<Change, Refused> {
+        if self.len() >= self.limit {
+            return Err(Refused::Full { limit: self.limit });
+        }
+        if self.by_id.contains_key(&new.id) {
+            return Err(Refused::IdTaken);
+        }
+        self.check_name(&new.name, None)?;
+        let account = Account {
+            id: new.id,
+            name: new.name,
+            full_name: new.full_name,
+            email: new.email,
+            attributes: new.attributes,
+            enabled: new.enabled,
+            role: new.role,
+            hash: new.hash,
+            password_changed_at: wall,
+            password_change_required: new.password_change_required,
+            unclaimed: new.unclaimed,
+            epoch: 1,
+            created_at: wall,
+            updated_at: wall,
+            last_login: None,
+        };
+        Ok(Change { effect: Effect::Put(Box::new(account)), ends_sessions: false })
+    }
+
+    /// Plans a change of data. A new name, role or enabled flag ends the account's sessions; so does a new demand
+    /// for a password change, since a session must not outlive it unasked.
+    ///
+    /// # Errors
+    /// [`Refused::NotFound`], [`Refused::NameTaken`], [`Refused::LastAdministrator`].
+    pub fn plan_update(&self, id: &UserId, patch: AccountPatch, wall: UnixMillis) -> Result<Change, Refused> {
+        let old = self.get(id).ok_or(Refused::NotFound)?;
+        let mut new = old.clone();
+        if let Some(name) = patch.name {
+            self.check_name(&name, Some(id))?;
+            new.name = name;
+        }
+        if let Some(full_name) = patch.full_name {
+            new.full_name = full_name;
+        }
+        if let Some(email) = patch.email {
+            new.email = email;
+        }
+        if let Some(attributes) = patch.attributes {
+            new.attributes = attributes;
+        }
+        new.enabled = patch.enabled.unwrap_or(new.enabled);
+        new.role = patch.role.unwrap_or(new.role);
+        new.password_change_required = patch.password_change_required.unwrap_or(new.password_change_required);
+        if old.is_active_administrator() && !new.is_active_administrator() {
+            self.check_other_administrator(id)?;
+        }
+        let ends_sessions = new.name != old.name
+            || new.enabled != old.enabled
+            || new.role != old.role
+            || (new.password_change_required && !old.password_change_required);
+        if new != *old {
+            new.updated_at = wall.max(old.updated_at);
+        }
+        if ends_sessions {
+            new.epoch = old.epoch.saturating_add(1);
+        }
+        Ok(Change { effect: Effect::Put(Box::new(new)), ends_sessions })
+    }
+
+    /// Plans a new password. Ends the account's sessions.
+    ///
+    /// # Errors
+    /// [`Refused::NotFound`].
+    pub fn plan_password(
+        &self,
+        id: &UserId,
+        hash: PasswordHash,
+        change_required: bool,
+        wall: UnixMillis,
+    ) -> Result<Change, Refused> {
+        let mut new = self.get(id).ok_or(Refused::NotFound)?.clone();
+        new.hash = hash;
+        new.password_changed_at = wall;
+        new.password_change_required = change_required;
+        new.unclaimed = false;
+        new.updated_at = wall.max(new.updated_at);
+        new.epoch = new.epoch.saturating_add(1);
+        Ok(Change { effect: Effect::Put(Box::new(new)), ends_sessions: true })
+    }
+
+    /// Plans a fresh generated password for an account nobody has claimed: as [`Self::plan_password`], but it
+    /// stays unclaimed and the change stays demanded.
+    ///
+    /// # Errors
+    /// [`Refused::NotFound`] when there is no such account or it was claimed.
+    pub fn plan_reissue(&self, id: &UserId, hash: PasswordHash, wall: UnixMillis) -> Result<Change, Refused> {
+        if !self.get(id).is_some_and(|account| account.unclaimed) {
+            return Err(Refused::NotFound);
+        }
+        let mut change = self.plan_password(id, hash, true, wall)?;
+        if let Effect::Put(account) = &mut change.effect {
+            account.unclaimed = true;
+        }
+        Ok(change)
+    }
+
+    /// Plans to note a login: time, that the first-boot password is claimed, and the hash at today's cost if it was
+    /// made again. Ends no session. `None` when nothing of it is worth a write: the last login is not older than
+    /// `precision_ms` and nothing else changes.
+    #[must_use]
+    pub fn plan_login(
+        &self,
+        id: &UserId,
+        rehashed: Option<PasswordHash>,
+        wall: UnixMillis,
+        precision_ms: u64,
+    ) -> Option<Change> {
+        let old = self.get(id)?;
+        let fresh = old.last_login.is_some_and(|last| wall.since(last).is_some_and(|age| age < precision_ms));
+        if fresh && !old.unclaimed && rehashed.is_none() {
+            return None;
+        }
+        let mut new = old.clone();
+        new.last_login = Some(wall);
+        new.unclaimed = false;
+        new.hash = rehashed.unwrap_or(new.hash);
+        Some(Change { effect: Effect::Put(Box::new(new)), ends_sessions: false })
+    }
+
+    /// Plans to delete an account.
+    ///
+    /// # Errors
+    /// [`Refused::NotFound`], [`Refused::LastAdministrator`].
+    pub fn plan_delete(&self, id: &UserId) -> Result<Change, Refused> {
+        let old = self.get(id).ok_or(Refused::NotFound)?;
+        if old.is_active_administrator() {
+            self.check_other_administrator(id)?;
+        }
+        Ok(Change { effect: Effect::Delete(id.clone()), ends_sessions: true })
+    }
+
+    /// Carries out a change that is stored.
+    pub fn apply(&mut self, change: Change) {
+        match change.effect {
+            Effect::Put(account) => self.restore(*account),
+            Effect::Delete(id) => {
+                self.by_id.remove(&id);
+            }
+        }
+    }
+
+    /// Puts a stored account back after a restart.
+    pub fn restore(&mut self, account: Account) {
+        self.by_id.insert(account.id.clone(), account);
+    }
+
+    fn check_name(&self, name: &UserName, except: Option<&UserId>) -> Result<(), Refused> {
+        let taken = self
+            .by_id
+            .values()
+            .any(|other| Some(&other.id) != except && other.name.0.eq_ignore_ascii_case(&name.0));
+        if taken { Err(Refused::NameTaken) } else { Ok(()) }
+    }
+
+    fn check_other_administrator(&self, id: &UserId) -> Result<(), Refused> {
+        let other = self.by_id.values().any(|other| other.id != *id && other.is_active_administrator());
+        if other { Ok(()) } else { Err(Refused::LastAdministrator) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{Cost, Password};
+
+    static HASH: LazyLock<PasswordHash> = LazyLock::new(|| hash(1));
+
+    fn hash(salt: u8) -> PasswordHash {
+        PasswordHash::new(&Password::new("tr0mbone".to_owned()), [salt; 16], Cost::FLOOR).unwrap()
+    }
+
+    fn id(n: u8) -> UserId {
+        UserId::from_random([n; 8])
+    }
+
+    fn new(n: u8, name: &str, role: Role) -> NewAccount {
+        NewAccount {
+            id: id(n),
+            name: UserName::new(name).unwrap(),
+            full_name: None,
+            email: None,
+            attributes: BTreeMap::new(),
+            enabled: true,
+            role,
+            hash: HASH.clone(),
+            password_change_required: false,
+            unclaimed: false,
+        }
+    }
+
+    fn store(list: &[(u8, &str, Role)]) -> Accounts {
+        let mut accounts = Accounts::new(8);
+        for (n, name, role) in list {
+            let change = accounts.plan_create(new(*n, name, *role), UnixMillis(1000)).unwrap();
+            accounts.apply(change);
+        }
+        accounts
+    }
+
+    const NOW: UnixMillis = UnixMillis(2000);
+
+    #[test]
+    fn names_have_their_form() {
+        for good in ["a", "_x", "Admin", "j.smith-2", &"a".repeat(64)] {
+            assert!(UserName::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", "1a", "-a", ".a", "a b", "a/b", "a*", "ä", "a\n", "a\0", &"a".repeat(65)] {
+            assert_eq!(UserName::new(bad), Err(NameError), "{bad}");
+        }
+    }
+
+    #[test]
+    fn no_name_is_an_id() {
+        for n in 0..=255 {
+            let id = id(n);
+            assert!(UserName::new(id.as_str()).is_err(), "{id}");
+            assert_eq!(UserId::parse(id.as_str()), Some(id));
+        }
+    }
+
+    #[test]
+    fn a_name_is_taken_whatever_its_case() {
+        let accounts = store(&[(1, "admin", Role::Administrator), (2, "bob", Role::ReadOnly)]);
+        assert_eq!(accounts.plan_create(new(3, "Admin", Role::ReadOnly), NOW), Err(Refused::NameTaken));
+        assert_eq!(accounts.plan_create(new(1, "carol", Role::ReadOnly), NOW), Err(Refused::IdTaken));
+        let rename =
+            |name: &str| AccountPatch { name: Some(UserName::new(name).unwrap()), ..AccountPatch::default() };
+        assert_eq!(accounts.plan_update(&id(2), rename("ADMIN"), NOW), Err(Refused::NameTaken));
+        assert!(accounts.plan_update(&id(2), rename("BOB"), NOW).is_ok(), "one's own name in another case");
+    }
+
+    #[test]
+    fn the_store_is_bounded() {
+        let mut accounts = store(&[(1, "admin", Role::Administrator)]);
+        for n in 2..=8 {
+            let change = accounts.plan_create(new(n, &format!("u{n}"), Role::ReadOnly), NOW).unwrap();
+            accounts.apply(change);
+        }
+        assert_eq!(accounts.plan_create(new(9, "u9", Role::ReadOnly), NOW), Err(Refused::Full { limit: 8 }));
+    }
+
+    #[test]
+    fn the_last_enabled_administrator_stays() {
+        let mut accounts = store(&[(1, "admin", Role::Administrator), (2, "second", Role::Administrator)]);
+        let disable = AccountPatch { enabled: Some(false), ..AccountPatch::default() };
+        let change = accounts.plan_update(&id(2), disable.clone(), NOW).unwrap();
+        accounts.apply(change);
+        let demote = AccountPatch { role: Some(Role::Operator), ..AccountPatch::default() };
+        assert_eq!(accounts.plan_update(&id(1), disable, NOW), Err(Refused::LastAdministrator));
+        assert_eq!(accounts.plan_update(&id(1), demote, NOW), Err(Refused::LastAdministrator));
+        assert_eq!(accounts.plan_delete(&id(1)), Err(Refused::LastAdministrator));
+        assert!(accounts.plan_delete(&id(2)).is_ok(), "a disabled one is no loss");
+    }
+
+    #[test]
+    fn what_decides_over_access_ends_sessions_and_the_rest_does_not() {
+        let accounts = store(&[(1, "admin", Role::Administrator), (2, "bob", Role::ReadOnly)]);
+        let table = [
+            (AccountPatch { full_name: Some(Some("Bob".into())), ..AccountPatch::default() }, false),
+            (AccountPatch { email: Some(None), ..AccountPatch::default() }, false),
+            (
+                AccountPatch { enabled: Some(true), role: Some(Role::ReadOnly), ..AccountPatch::default() },
+                false,
+            ),
+            (AccountPatch { enabled: Some(false), ..AccountPatch::default() }, true),
+            (AccountPatch { role: Some(Role::Administrator), ..AccountPatch::default() }, true),
+            (AccountPatch { name: Some(UserName::new("rob").unwrap()), ..AccountPatch::default() }, true),
+            (AccountPatch { password_change_required: Some(true), ..AccountPatch::default() }, true),
+        ];
+        for (patch, ends) in table {
+            let change = accounts.plan_update(&id(2), patch.clone(), NOW).unwrap();
+            assert_eq!(change.ends_sessions, ends, "{patch:?}");
+            assert_eq!(change.account().unwrap().epoch, if ends { 2 } else { 1 });
+        }
+        assert!(accounts.plan_password(&id(2), hash(2), false, NOW).unwrap().ends_sessions);
+        assert!(accounts.plan_delete(&id(2)).unwrap().ends_sessions);
+    }
+
+    #[test]
+    fn a_plan_changes_nothing_until_it_is_applied() {
+        let accounts = store(&[(1, "admin", Role::Administrator)]);
+        let before = accounts.get(&id(1)).cloned();
+        let _ = accounts.plan_password(&id(1), hash(2), true, NOW).unwrap();
+        assert_eq!(accounts.get(&id(1)).cloned(), before);
+    }
+
+    #[test]
+    fn a_first_boot_password_is_reissued_until_it_is_claimed() {
+        let mut accounts = Accounts::new(8);
+        let first = NewAccount {
+            unclaimed: true,
+            password_change_required: true,
+            ..new(1, "admin", Role::Administrator)
+        };
+        accounts.apply(accounts.plan_create(first, NOW).unwrap());
+        accounts.apply(accounts.plan_reissue(&id(1), hash(2), NOW).unwrap());
+        let account = accounts.get(&id(1)).unwrap();
+        assert!(account.unclaimed && account.password_change_required);
+        accounts.apply(accounts.plan_login(&id(1), None, NOW, 1000).unwrap());
+        assert_eq!(accounts.plan_reissue(&id(1), hash(3), NOW), Err(Refused::NotFound));
+        assert!(accounts.get(&id(1)).unwrap().password_change_required, "claimed, but still to be changed");
+    }
+
+    #[test]
+    fn logins_are_noted_to_the_precision_asked_for() {
+        let mut accounts = store(&[(1, "admin", Role::Administrator)]);
+        let login = |accounts: &Accounts, at| accounts.plan_login(&id(1), None, UnixMillis(at), 1000);
+        accounts.apply(login(&accounts, 5000).unwrap());
+        assert_eq!(login(&accounts, 5999), None);
+        assert!(login(&accounts, 6000).is_some());
+        assert!(login(&accounts, 4000).is_some(), "the clock was set back");
+        let upgraded = accounts.plan_login(&id(1), Some(hash(9)), UnixMillis(5001), 1000).unwrap();
+        assert!(!upgraded.ends_sessions);
+        assert_eq!(upgraded.account().unwrap().hash, hash(9));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn there_is_always_an_enabled_administrator_and_no_two_names_alike(
+            steps in proptest::collection::vec((0..6_u8, 0..6_u8, 0..3_usize, any::<bool>(), 0..4_u8), 0..120),
+        ) {
+            let mut accounts = store(&[(0, "admin", Role::Administrator)]);
+            for (n, name, role, enabled, what) in steps {
+                let role = Role::ALL[role];
+                let name = format!("{}{}", if enabled { "user" } else { "USER" }, name);
+                let planned = match what {
+                    0 => accounts.plan_create(new(n, &name, role), NOW),
+                    1 => accounts.plan_delete(&id(n)),
+                    _ => accounts.plan_update(
+                        &id(n),
+                        AccountPatch {
+                            name: Some(UserName::new(&name).unwrap()),
+                            role: Some(role),
+                            enabled: Some(enabled),
+                            ..AccountPatch::default()
+                        },
+                        NOW,
+                    ),
+                };
+                if let Ok(change) = planned {
+                    accounts.apply(change);
+                }
+                let list = accounts.list();
+                prop_assert!(list.iter().any(|account| account.is_active_administrator()));
+                let mut names: Vec<_> = list.iter().map(|a| a.name.as_str().to_lowercase()).collect();
+                names.sort();
+                names.dedup();
+                prop_assert_eq!(names.len(), list.len());
+            }
+        }
+    }
+}
