@@ -1,1 +1,34 @@
 //! What every daemon shares: configuration, logs, clock, readiness, shutdown, error chain.
+//!
+//! ```text
+//!   operator                                daemon
+//!   stdin:  one line of JSON (Bootstrap) ─► run() ─► tracing, clock, bus ─► Context ─► the daemon's own run()
+//!           then open; EOF = shut down  ─► Shutdown                                        │
+//!   stdout: READY=1, STATUS=…, WATCHDOG=1, LISTEN=…  ◄────────────────────── Notifier ◄────┤
+//!   stderr: logs (JSON or text)         ◄──────────────────────────────────── tracing ◄────┤
+//!   exit status: Exit                   ◄──────────────────────────────────── Failure ◄────┘
+//! ```
+//!
+//! Credentials reach a daemon only on stdin: never in its arguments or environment, where every process could read them.
+
+mod bootstrap;
+mod chain;
+mod clock;
+mod config;
+mod context;
+mod exit;
+mod log;
+mod notify;
+mod run;
+mod shutdown;
+
+pub use bootstrap::{Bootstrap, BootstrapError, BusAddress, LogConfig, LogFormat};
+pub use chain::ErrorChain;
+pub use clock::Clock;
+pub use config::{ConfigError, Settings};
+pub use context::{Context, Heartbeat, Kit};
+pub use exit::{Exit, Failure};
+pub use log::init as init_logs;
+pub use notify::{Notification, Notifier};
+pub use run::{run, run_local};
+pub use shutdown::{Shutdown, Trigger};

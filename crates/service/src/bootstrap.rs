@@ -1,0 +1,183 @@
+//! What the operator tells a daemon at its start: one line of JSON on stdin.
+
+use std::fmt;
+use std::io::{BufRead, Read};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Longest bootstrap line. A configuration is a few hundred bytes.
+const LINE_MAX: u64 = 256 * 1024;
+
+/// The first and only line on a daemon's stdin.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bootstrap {
+    /// The daemon's name; must be the one that was started.
+    pub daemon: String,
+    /// Where the bus is; `None` for a process that does not use it.
+    #[serde(default)]
+    pub bus: Option<BusAddress>,
+    /// The board file; `None` when the daemon does not need one.
+    #[serde(default)]
+    pub board: Option<PathBuf>,
+    /// Where it may keep files over restarts of the BMC; a directory of its own.
+    pub state_dir: PathBuf,
+    /// Where it may keep sockets and files until the next start of the BMC; shared.
+    pub run_dir: PathBuf,
+    /// How it logs.
+    #[serde(default)]
+    pub log: LogConfig,
+    /// The daemon's own configuration.
+    #[serde(default)]
+    pub config: Map<String, Value>,
+}
+
+/// Where the bus is and who the daemon is on it.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BusAddress {
+    /// `nats://ADDR:PORT`.
+    pub url: String,
+    /// User name.
+    #[serde(default)]
+    pub user: String,
+    /// Password.
+    #[serde(default)]
+    pub password: String,
+}
+
+impl fmt::Debug for BusAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BusAddress").field("url", &self.url).field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+/// How a daemon logs.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct LogConfig {
+    /// Shape of a line.
+    #[serde(default)]
+    pub format: LogFormat,
+    /// Directives as in `UBMC_LOG`: `info`, `powermgr=debug,info`.
+    #[serde(default = "default_filter")]
+    pub filter: String,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { format: LogFormat::default(), filter: default_filter() }
+    }
+}
+
+fn default_filter() -> String {
+    "info".to_owned()
+}
+
+/// Shape of a log line.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Why a bootstrap line is none.
+#[derive(Debug, thiserror::Error)]
+pub enum BootstrapError {
+    /// Nothing or too much came.
+    #[error("the bootstrap line on stdin cannot be read")]
+    Read(#[source] std::io::Error),
+    /// Not JSON of the right shape.
+    #[error("the bootstrap line on stdin is malformed")]
+    Parse(#[source] serde_json::Error),
+    /// It is for another daemon.
+    #[error("the bootstrap line on stdin is for {found:?}, this is {expected:?}")]
+    WrongDaemon {
+        /// The daemon that runs.
+        expected: String,
+        /// The daemon the line names.
+        found: String,
+    },
+}
+
+impl Bootstrap {
+    /// Reads the line from `input`, leaving what follows it unread as far as `input` does.
+    pub fn read(input: &mut impl BufRead, daemon: &str) -> Result<Self, BootstrapError> {
+        let mut line = String::new();
+        input.by_ref().take(LINE_MAX).read_line(&mut line).map_err(BootstrapError::Read)?;
+        if !line.ends_with('\n') {
+            return Err(BootstrapError::Read(std::io::ErrorKind::UnexpectedEof.into()));
+        }
+        let bootstrap: Self = serde_json::from_str(&line).map_err(BootstrapError::Parse)?;
+        if bootstrap.daemon != daemon {
+            return Err(BootstrapError::WrongDaemon { expected: daemon.to_owned(), found: bootstrap.daemon });
+        }
+        Ok(bootstrap)
+    }
+
+    /// The line, with its newline.
+    pub fn to_line(&self) -> String {
+        let mut line = serde_json::to_string(self).unwrap_or_default();
+        line.push('\n');
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bootstrap() -> Bootstrap {
+        Bootstrap {
+            daemon: "powermgr".into(),
+            bus: Some(BusAddress {
+                url: "nats://127.0.0.1:4222".into(),
+                user: "powermgr".into(),
+                password: "pw".into(),
+            }),
+            board: Some("board.toml".into()),
+            state_dir: "/var/lib/u-bmc/powermgr".into(),
+            run_dir: "/run/u-bmc".into(),
+            log: LogConfig { format: LogFormat::Json, filter: "debug".into() },
+            config: Map::new(),
+        }
+    }
+
+    #[test]
+    fn a_line_is_read_back_and_the_rest_left_alone() {
+        let mut input = std::io::Cursor::new(format!("{}more", bootstrap().to_line()).into_bytes());
+        let read = Bootstrap::read(&mut input, "powermgr").unwrap();
+        assert_eq!(read.to_line(), bootstrap().to_line());
+        let mut rest = String::new();
+        input.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "more");
+    }
+
+    #[test]
+    fn a_line_for_another_daemon_is_refused() {
+        let line = bootstrap().to_line();
+        let error = Bootstrap::read(&mut line.as_bytes(), "statemgr").unwrap_err();
+        assert_eq!(error.to_string(), r#"the bootstrap line on stdin is for "powermgr", this is "statemgr""#);
+    }
+
+    #[test]
+    fn an_empty_stdin_and_a_cut_line_are_errors() {
+        assert!(matches!(Bootstrap::read(&mut &b""[..], "powermgr"), Err(BootstrapError::Read(_))));
+        assert!(matches!(
+            Bootstrap::read(&mut &b"{\"daemon\":"[..], "powermgr"),
+            Err(BootstrapError::Read(_))
+        ));
+        assert!(matches!(Bootstrap::read(&mut &b"{}\n"[..], "powermgr"), Err(BootstrapError::Parse(_))));
+    }
+
+    #[test]
+    fn a_password_is_not_in_the_debug_output() {
+        assert!(!format!("{:?}", bootstrap()).contains("\"pw\""));
+    }
+}

@@ -1,0 +1,78 @@
+//! The daemon's clock: the only place that asks what time it is.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+use units::Mono;
+
+/// Monotonic time since the daemon's start, and wall-clock time for people.
+///
+/// It follows tokio's clock, so a test with paused time moves it too. Copies share the start.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    start: Instant,
+    wall: SystemTime,
+}
+
+impl Clock {
+    /// A clock that starts now.
+    pub fn new() -> Self {
+        Self { start: Instant::now(), wall: SystemTime::now() }
+    }
+
+    /// Milliseconds since the start.
+    pub fn now(&self) -> Mono {
+        Mono::from_millis(u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Wall-clock time now. It may jump; use it only for what people read.
+    pub fn wall(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
+    /// Wall-clock time at the start of the clock.
+    pub fn started(&self) -> SystemTime {
+        self.wall
+    }
+
+    /// Returns when the clock shows `at`; at once when it already does, never for `None`: a machine without a deadline waits for
+    /// events only.
+    pub async fn sleep_until(&self, at: Option<Mono>) {
+        let Some(at) = at else { return std::future::pending().await };
+        match self.start.checked_add(Duration::from_millis(at.as_millis())) {
+            Some(instant) => tokio::time::sleep_until(instant).await,
+            // Beyond what the system's clock can express: never.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn it_follows_tokios_clock() {
+        let clock = Clock::new();
+        assert_eq!(clock.now(), Mono::ZERO);
+        clock.sleep_until(Some(Mono::from_millis(1500))).await;
+        assert_eq!(clock.now(), Mono::from_millis(1500));
+        clock.sleep_until(Some(Mono::from_millis(7))).await;
+        assert_eq!(clock.now(), Mono::from_millis(1500));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_time_never_comes() {
+        let clock = Clock::new();
+        for never in [None, Some(Mono::MAX)] {
+            let waited = tokio::time::timeout(Duration::from_secs(86_400), clock.sleep_until(never)).await;
+            assert!(waited.is_err());
+        }
+    }
+}

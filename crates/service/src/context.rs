@@ -1,0 +1,118 @@
+//! What a daemon's `run` is given.
+
+use std::ops::Deref;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use tokio::time::{Interval, MissedTickBehavior};
+
+use crate::clock::Clock;
+use crate::config::{self, ConfigError};
+use crate::notify::Notifier;
+use crate::shutdown::Shutdown;
+
+/// How often a daemon's loop says that it is alive. The operator gives up on it after three.
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// Everything but the bus.
+#[derive(Clone, Debug)]
+pub struct Kit {
+    /// The daemon's name.
+    pub daemon: String,
+    /// Its clock.
+    pub clock: Clock,
+    /// The order to stop.
+    pub shutdown: Shutdown,
+    /// The way to the operator.
+    pub notify: Notifier,
+    /// The board file, if there is one.
+    pub board: Option<PathBuf>,
+    /// A directory of its own that stays over restarts of the BMC.
+    pub state_dir: PathBuf,
+    /// A shared directory until the next start of the BMC.
+    pub run_dir: PathBuf,
+    /// Its configuration as given.
+    pub settings: Map<String, Value>,
+}
+
+impl Kit {
+    /// The daemon's configuration as its type.
+    ///
+    /// # Errors
+    ///
+    /// Names the key and what is allowed there.
+    pub fn config<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
+        config::typed(&self.daemon, &self.settings)
+    }
+
+    /// Says that the daemon serves now.
+    pub fn ready(&self) {
+        self.notify.ready();
+    }
+
+    /// The loop's pulse: `select!` on [`Heartbeat::tick`] in the daemon's one loop, nowhere else, so that a stuck loop is seen.
+    pub fn heartbeat(&self) -> Heartbeat {
+        Heartbeat::new(self.notify.clone())
+    }
+}
+
+/// Everything a daemon on the bus is given.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The rest; its fields and methods are available directly.
+    pub kit: Kit,
+    /// The connection to the bus.
+    pub bus: ipc::Client,
+}
+
+impl Deref for Context {
+    type Target = Kit;
+
+    fn deref(&self) -> &Kit {
+        &self.kit
+    }
+}
+
+/// Says every 5 s that the loop that polls it is alive.
+#[derive(Debug)]
+pub struct Heartbeat {
+    interval: Interval,
+    notify: Notifier,
+}
+
+impl Heartbeat {
+    fn new(notify: Notifier) -> Self {
+        let mut interval = tokio::time::interval(HEARTBEAT);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { interval, notify }
+    }
+
+    /// Returns after each beat, which it has sent. Safe to cancel.
+    pub async fn tick(&mut self) {
+        self.interval.tick().await;
+        self.notify.send(crate::Notification::Heartbeat);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Notification;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_loop_that_runs_beats_every_five_seconds() {
+        let (notify, mut seen) = Notifier::channel();
+        let mut heartbeat = Heartbeat::new(notify);
+        for _ in 0..3 {
+            heartbeat.tick().await;
+        }
+        let mut beats = 0;
+        while let Ok(notification) = seen.try_recv() {
+            assert_eq!(notification, Notification::Heartbeat);
+            beats += 1;
+        }
+        assert_eq!(beats, 3);
+    }
+}

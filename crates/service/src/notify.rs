@@ -1,0 +1,179 @@
+//! Notification lines: what a daemon tells the operator on stdout.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Longest line taken from a daemon.
+const LINE_MAX: usize = 1024;
+
+/// One line of a daemon's stdout.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Notification {
+    /// It serves now.
+    Ready,
+    /// What it is doing, for people.
+    Status(String),
+    /// Its main loop is alive.
+    Heartbeat,
+    /// It listens: name (`https`) and actual address.
+    Listen(String, SocketAddr),
+    /// The first-boot credential it made, `name:password`. Shown once, never logged.
+    Credential(String),
+}
+
+impl Notification {
+    /// Reads a line without its newline; `None` for anything else.
+    pub fn parse(line: &str) -> Option<Self> {
+        if line.len() > LINE_MAX {
+            return None;
+        }
+        let (key, value) = line.split_once('=')?;
+        match (key, value) {
+            ("READY", "1") => Some(Self::Ready),
+            ("WATCHDOG", "1") => Some(Self::Heartbeat),
+            ("STATUS", text) => Some(Self::Status(text.to_owned())),
+            ("LISTEN", value) => {
+                let (name, address) = value.split_once(':')?;
+                Some(Self::Listen(name.to_owned(), address.parse().ok()?))
+            }
+            ("CREDENTIAL", value) if value.contains(':') => Some(Self::Credential(value.to_owned())),
+            _ => None,
+        }
+    }
+
+    /// The line without its newline.
+    pub fn to_line(&self) -> String {
+        match self {
+            Self::Ready => "READY=1".to_owned(),
+            Self::Heartbeat => "WATCHDOG=1".to_owned(),
+            Self::Status(text) => format!("STATUS={}", one_line(text)),
+            Self::Listen(name, address) => format!("LISTEN={name}:{address}"),
+            Self::Credential(text) => format!("CREDENTIAL={}", one_line(text)),
+        }
+    }
+}
+
+fn one_line(text: &str) -> String {
+    let mut line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    while line.len() > LINE_MAX - 16 {
+        line.pop();
+    }
+    line
+}
+
+/// Sends notifications. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Notifier {
+    sink: Sink,
+}
+
+#[derive(Clone, Debug)]
+enum Sink {
+    /// To the operator.
+    Stdout,
+    /// Run by hand: nobody parses stdout, so people read it in the log.
+    Log,
+    /// Into a test.
+    Channel(Arc<tokio::sync::mpsc::UnboundedSender<Notification>>),
+}
+
+impl Notifier {
+    /// To the operator, on stdout.
+    pub(crate) fn stdout() -> Self {
+        Self { sink: Sink::Stdout }
+    }
+
+    /// To the log: for a daemon run by hand.
+    pub(crate) fn log() -> Self {
+        Self { sink: Sink::Log }
+    }
+
+    /// Into a channel: for tests of a daemon.
+    pub fn channel() -> (Self, tokio::sync::mpsc::UnboundedReceiver<Notification>) {
+        let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+        (Self { sink: Sink::Channel(Arc::new(sender)) }, receiver)
+    }
+
+    /// Sends `notification`. A failure is not an error: when the operator is gone, EOF on stdin says so.
+    pub fn send(&self, notification: Notification) {
+        match &self.sink {
+            Sink::Stdout => {
+                let line = format!("{}\n", notification.to_line());
+                let mut out = std::io::stdout().lock();
+                if out.write_all(line.as_bytes()).and_then(|()| out.flush()).is_err() {
+                    tracing::debug!("the operator does not listen any more");
+                }
+            }
+            Sink::Log => match notification {
+                Notification::Heartbeat => {}
+                // By hand there is no operator to show it: this process's own terminal is the place.
+                Notification::Credential(text) => {
+                    let _ = writeln!(std::io::stderr().lock(), "first-boot credential: {text}");
+                }
+                other => tracing::info!(notification = %other.to_line(), "notification"),
+            },
+            Sink::Channel(sender) => {
+                let _ = sender.send(notification);
+            }
+        }
+    }
+
+    /// Says that the daemon serves now.
+    pub fn ready(&self) {
+        self.send(Notification::Ready);
+    }
+
+    /// Says what the daemon is doing.
+    pub fn status(&self, text: impl Into<String>) {
+        self.send(Notification::Status(text.into()));
+    }
+
+    /// Says where the daemon listens.
+    pub fn listening(&self, name: &str, address: SocketAddr) {
+        self.send(Notification::Listen(name.to_owned(), address));
+    }
+
+    /// Hands the first-boot credential to the operator, which shows it once.
+    pub fn credential(&self, username: &str, password: &str) {
+        self.send(Notification::Credential(format!("{username}:{password}")));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn lines_are_read_back() {
+        for notification in [
+            Notification::Ready,
+            Notification::Heartbeat,
+            Notification::Status("reading pins".into()),
+            Notification::Listen("https".into(), "127.0.0.1:43123".parse().unwrap()),
+            Notification::Listen("https".into(), "[::1]:443".parse().unwrap()),
+            Notification::Credential("admin:a=b:c".into()),
+        ] {
+            assert_eq!(Notification::parse(&notification.to_line()), Some(notification));
+        }
+    }
+
+    #[test]
+    fn other_lines_are_nothing() {
+        for line in ["", "READY", "READY=0", "hello", "LISTEN=https", "LISTEN=https:nowhere", "CREDENTIAL=x"]
+        {
+            assert_eq!(Notification::parse(line), None, "{line:?}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn a_status_is_always_one_line(text in any::<String>()) {
+            let line = Notification::Status(text).to_line();
+            prop_assert!(!line.contains('\n') && line.len() <= LINE_MAX);
+            prop_assert!(Notification::parse(&line).is_some());
+        }
+    }
+}

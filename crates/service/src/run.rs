@@ -1,0 +1,166 @@
+//! From process start to the daemon's own loop, and back to an exit code.
+
+use std::future::Future;
+use std::io::{BufRead, BufReader};
+use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::bootstrap::Bootstrap;
+use crate::chain::ErrorChain;
+use crate::clock::Clock;
+use crate::context::{Context, Kit};
+use crate::exit::{Exit, Failure};
+use crate::log;
+use crate::notify::Notifier;
+use crate::shutdown::{Shutdown, Trigger};
+
+/// Runs a daemon on the bus: reads its bootstrap (from stdin, or `by_hand`), starts logs and clock, connects, runs `main`, and turns its
+/// result into an exit code. `main` gets an order to stop on SIGTERM, SIGINT or when the operator is gone.
+pub fn run<F, R, E>(daemon: &str, by_hand: Option<Bootstrap>, main: F) -> ExitCode
+where
+    F: FnOnce(Context) -> R,
+    R: Future<Output = Result<(), E>>,
+    E: Failure + 'static,
+{
+    run_local(daemon, by_hand, |kit, bus| async move {
+        let Some(address) = bus else {
+            tracing::error!("the bootstrap names no bus, and {} needs one", kit.daemon);
+            return Err(Ended::Exit(Exit::Config));
+        };
+        let config = ipc::ConnectConfig::new(address.url, kit.daemon.clone())
+            .with_credentials(address.user, address.password);
+        let mut shutdown = kit.shutdown.clone();
+        let connected = tokio::select! {
+            connected = ipc::Client::connect(&config) => connected,
+            () = shutdown.wait() => return Ok(()),
+        };
+        let bus = match connected {
+            Ok(bus) => bus,
+            Err(error) => {
+                tracing::error!(error = %ErrorChain(&error), "no bus");
+                return Err(Ended::Exit(match error {
+                    ipc::ConnectError::Unreachable { .. } => Exit::Retry,
+                    ipc::ConnectError::Refused { .. } | ipc::ConnectError::BadUrl { .. } => Exit::Config,
+                }));
+            }
+        };
+        let result = main(Context { kit, bus: bus.clone() }).await;
+        bus.close().await;
+        result.map_err(Ended::Error)
+    })
+}
+
+/// Runs a process that does without the bus; otherwise as [`run`]. The bus address, if one came, is handed on.
+pub fn run_local<F, R, E>(daemon: &str, by_hand: Option<Bootstrap>, main: F) -> ExitCode
+where
+    F: FnOnce(Kit, Option<crate::BusAddress>) -> R,
+    R: Future<Output = Result<(), E>>,
+    E: Failure + 'static,
+{
+    let alone = by_hand.is_some();
+    let mut stdin = BufReader::with_capacity(4096, std::io::stdin());
+    let bootstrap = match by_hand.map_or_else(|| Bootstrap::read(&mut stdin, daemon), Ok) {
+        Ok(bootstrap) => bootstrap,
+        Err(error) => {
+            log::init(&crate::LogConfig::default());
+            tracing::error!(
+                error = %ErrorChain(&error),
+                "{daemon} is started by `u-bmc operator`; by hand it needs --bus or --standalone, see --help"
+            );
+            return Exit::Config.into();
+        }
+    };
+    log::init(&bootstrap.log);
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "no runtime");
+            return Exit::Retry.into();
+        }
+    };
+    let result = runtime.block_on(async {
+        let (trigger, shutdown) = Shutdown::new();
+        watch_signals(&trigger);
+        if !alone {
+            watch_operator(stdin, trigger.clone());
+        }
+        let kit = Kit {
+            daemon: bootstrap.daemon,
+            clock: Clock::new(),
+            shutdown,
+            notify: if alone { Notifier::log() } else { Notifier::stdout() },
+            board: bootstrap.board,
+            state_dir: bootstrap.state_dir,
+            run_dir: bootstrap.run_dir,
+            settings: bootstrap.config,
+        };
+        main(kit, bootstrap.bus).await
+    });
+    // Threads that still block on a file must not keep the process.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => Exit::Ok.into(),
+        Err(error) => {
+            let exit = error.exit();
+            tracing::error!(error = %ErrorChain(&error), code = exit.code(), "{daemon} ends");
+            exit.into()
+        }
+    }
+}
+
+/// How `run`'s own part ended.
+#[derive(Debug, thiserror::Error)]
+enum Ended<E: Failure + 'static> {
+    #[error("it could not start")]
+    Exit(Exit),
+    #[error(transparent)]
+    Error(E),
+}
+
+impl<E: Failure + 'static> Failure for Ended<E> {
+    fn exit(&self) -> Exit {
+        match self {
+            Ended::Exit(exit) => *exit,
+            Ended::Error(error) => error.exit(),
+        }
+    }
+}
+
+fn watch_signals(trigger: &Trigger) {
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        match signal(kind) {
+            Ok(mut signals) => {
+                let trigger = trigger.clone();
+                tokio::spawn(async move {
+                    signals.recv().await;
+                    trigger.stop();
+                });
+            }
+            Err(error) => tracing::warn!(%error, "cannot listen for signals"),
+        }
+    }
+}
+
+/// EOF on stdin means that the operator is gone, however it went. A thread waits for it: stdin may be anything, and tokio's stdin would do
+/// the same with a larger pool.
+fn watch_operator(mut stdin: BufReader<std::io::Stdin>, trigger: Trigger) {
+    let watching =
+        std::thread::Builder::new().name("operator-gone".into()).stack_size(64 * 1024).spawn(move || {
+            loop {
+                match stdin.fill_buf() {
+                    Ok([]) => break,
+                    Ok(bytes) => {
+                        let unread = bytes.len();
+                        stdin.consume(unread);
+                    }
+                    Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                    Err(_) => break,
+                }
+            }
+            trigger.stop();
+        });
+    if let Err(error) = watching {
+        tracing::warn!(%error, "cannot watch for the operator's end");
+    }
+}
