@@ -16,7 +16,14 @@
     allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests may fail")
 )]
 
+pub mod broker;
 pub mod internal;
+pub mod proto;
+mod slab;
 pub mod subject;
+mod sublist;
 
+pub use broker::{
+    Broker, CloseReason, Config, ConnId, Flow, Limits, Link, Permissions, Responses, Rules, Stats, User,
+};
 pub use internal::{Delivered, InterestChange, Internal, InternalMsg, InternalSub};

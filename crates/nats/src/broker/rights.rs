@@ -1,0 +1,242 @@
+//! Users and their permissions, in the form the message path checks.
+
+use std::collections::HashMap;
+
+use subtle::ConstantTimeEq as _;
+
+use super::config::{Permissions, Responses, Rules, User};
+use crate::subject::{is_subset, overlaps};
+
+/// Decisions on subjects published lately, kept per connection.
+const DECISIONS: usize = 128;
+/// Reply subjects a connection may answer to at once, as nats-server bounds them.
+const REPLIES: usize = 4096;
+
+#[derive(Debug)]
+struct Entry {
+    subject: Box<[u8]>,
+    queue: Option<Box<[u8]>>,
+}
+
+fn entries(list: &[String]) -> Vec<Entry> {
+    list.iter()
+        .map(|text| {
+            let mut words = text.split_ascii_whitespace().map(|w| w.as_bytes().into());
+            Entry { subject: words.next().unwrap_or_default(), queue: words.next() }
+        })
+        .collect()
+}
+
+#[derive(Debug)]
+struct Direction {
+    allow: Vec<Entry>,
+    deny: Vec<Entry>,
+}
+
+impl From<&Rules> for Direction {
+    fn from(rules: &Rules) -> Self {
+        Direction { allow: entries(&rules.allow), deny: entries(&rules.deny) }
+    }
+}
+
+/// One user's permissions, ready to use.
+#[derive(Debug)]
+pub(crate) struct Rights {
+    publish: Direction,
+    subscribe: Direction,
+    pub(crate) responses: Option<Responses>,
+}
+
+impl From<&Permissions> for Rights {
+    fn from(p: &Permissions) -> Self {
+        Rights {
+            publish: Direction::from(&p.publish),
+            subscribe: Direction::from(&p.subscribe),
+            responses: p.allow_responses,
+        }
+    }
+}
+
+impl Rights {
+    fn may_publish(&self, subject: &[u8]) -> bool {
+        self.publish.allow.iter().any(|e| is_subset(subject, &e.subject))
+            && !self.publish.deny.iter().any(|e| is_subset(subject, &e.subject))
+    }
+
+    /// Whether a subscription is allowed. An entry with a queue group speaks of members of that group only, and
+    /// where such an entry matches the subject it decides for members alone.
+    pub(crate) fn may_subscribe(&self, subject: &[u8], queue: Option<&[u8]>) -> bool {
+        let on = |list: &[Entry]| {
+            let (mut plain, mut grouped, mut member) = (false, false, false);
+            for e in list.iter().filter(|e| is_subset(subject, &e.subject)) {
+                match &e.queue {
+                    None => plain = true,
+                    Some(group) => {
+                        grouped = true;
+                        member |= queue.is_some_and(|q| q == &**group || is_subset(q, group));
+                    }
+                }
+            }
+            (plain, grouped && queue.is_some(), member)
+        };
+        let (plain, grouped, member) = on(&self.subscribe.allow);
+        let allowed = if grouped { member } else { plain };
+        let (plain, _, member) = on(&self.subscribe.deny);
+        allowed && !plain && !member
+    }
+
+    /// Whether messages for this subscription must be checked one by one: its filter reaches into what is denied.
+    pub(crate) fn needs_check(&self, subject: &[u8], queue: Option<&[u8]>) -> bool {
+        (queue.is_some() || !crate::subject::is_literal(subject))
+            && self.subscribe.deny.iter().any(|e| overlaps(&e.subject, subject))
+    }
+
+    /// Whether a message may not reach a subscription that was allowed.
+    pub(crate) fn denies_delivery(&self, subject: &[u8], queue: Option<&[u8]>) -> bool {
+        self.subscribe.deny.iter().filter(|e| is_subset(subject, &e.subject)).any(|e| match &e.queue {
+            None => true,
+            Some(group) => queue.is_some_and(|q| q == &**group || is_subset(q, group)),
+        })
+    }
+}
+
+/// What a connection remembers about its rights.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    decisions: HashMap<Box<[u8]>, bool>,
+    replies: HashMap<Box<[u8]>, (u64, u32)>,
+}
+
+impl Memory {
+    /// Whether the connection may publish there now; using up a right to answer counts.
+    pub(crate) fn may_publish(&mut self, rights: &Rights, subject: &[u8], now: u64) -> bool {
+        let allowed = match self.decisions.get(subject) {
+            Some(allowed) => *allowed,
+            None => {
+                let allowed = rights.may_publish(subject);
+                if self.decisions.len() >= DECISIONS {
+                    self.decisions.clear();
+                }
+                self.decisions.insert(subject.into(), allowed);
+                allowed
+            }
+        };
+        allowed || rights.responses.is_some_and(|r| self.may_answer(r, subject, now))
+    }
+
+    fn may_answer(&mut self, limits: Responses, subject: &[u8], now: u64) -> bool {
+        let Some((since, count)) = self.replies.get_mut(subject) else { return false };
+        *count = count.saturating_add(1);
+        if (limits.max > 0 && *count > limits.max)
+            || (limits.ttl > 0 && now.saturating_sub(*since) > limits.ttl)
+        {
+            self.replies.remove(subject);
+            return false;
+        }
+        true
+    }
+
+    /// A message with this reply subject was delivered.
+    pub(crate) fn owes_answer(&mut self, limits: Responses, reply: &[u8], now: u64) {
+        if self.replies.len() >= REPLIES {
+            self.replies.retain(|_, (since, count)| {
+                (limits.max == 0 || *count < limits.max)
+                    && (limits.ttl == 0 || now.saturating_sub(*since) <= limits.ttl)
+            });
+            if self.replies.len() >= REPLIES {
+                self.replies.clear();
+            }
+        }
+        self.replies.insert(reply.into(), (now, 0));
+    }
+}
+
+/// The position of the user these credentials belong to. Takes the same time whichever user is named and
+/// wherever the password differs; the length of the password given is all it shows.
+pub(crate) fn authenticate(users: &[User], name: &str, password: &str) -> Option<usize> {
+    let mut found = None;
+    for (n, user) in users.iter().enumerate() {
+        let same =
+            same(user.name.as_bytes(), name.as_bytes()) & same(user.password.as_bytes(), password.as_bytes());
+        if bool::from(same) {
+            found = Some(n);
+        }
+    }
+    found
+}
+
+fn same(known: &[u8], given: &[u8]) -> subtle::Choice {
+    let mut equal = known.len().ct_eq(&given.len());
+    for (n, byte) in given.iter().enumerate() {
+        equal &= known.get(n).copied().unwrap_or_default().ct_eq(byte);
+    }
+    equal
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(entries: &[&str]) -> Vec<String> {
+        entries.iter().map(|s| (*s).to_owned()).collect()
+    }
+
+    #[test]
+    fn nothing_is_allowed_that_is_not_listed() {
+        let rights = Rights::from(&Permissions::default());
+        assert!(!rights.may_publish(b"a"));
+        assert!(!rights.may_subscribe(b"a", None));
+    }
+
+    #[test]
+    fn deny_overrules_allow_and_filters_wildcard_subscriptions() {
+        let rights = Rights::from(&Permissions {
+            publish: Rules { allow: list(&["a.>"]), deny: list(&["a.secret"]) },
+            subscribe: Rules { allow: list(&["a.>", "q.* workers"]), deny: list(&["a.secret"]) },
+            allow_responses: None,
+        });
+        assert!(rights.may_publish(b"a.b") && !rights.may_publish(b"a.secret") && !rights.may_publish(b"b"));
+        assert!(rights.may_subscribe(b"a.*", None) && !rights.may_subscribe(b">", None));
+        assert!(!rights.may_subscribe(b"a.secret", None));
+        assert!(rights.needs_check(b"a.*", None) && !rights.needs_check(b"a.b", None));
+        assert!(rights.denies_delivery(b"a.secret", None));
+        assert!(!rights.may_subscribe(b"q.1", None));
+        assert!(rights.may_subscribe(b"q.1", Some(b"workers")));
+        assert!(!rights.may_subscribe(b"q.1", Some(b"others")));
+    }
+
+    #[test]
+    fn the_right_to_answer_is_used_up_and_runs_out() {
+        let rights = Rights::from(&Permissions {
+            allow_responses: Some(Responses { max: 1, ttl: 100 }),
+            ..Permissions::default()
+        });
+        let limits = rights.responses.unwrap();
+        let mut memory = Memory::default();
+        assert!(!memory.may_publish(&rights, b"r", 0));
+        memory.owes_answer(limits, b"r", 0);
+        assert!(memory.may_publish(&rights, b"r", 10));
+        assert!(!memory.may_publish(&rights, b"r", 11));
+        memory.owes_answer(limits, b"s", 0);
+        assert!(!memory.may_publish(&rights, b"s", 200));
+        for n in 0..10_000u32 {
+            memory.owes_answer(limits, &n.to_be_bytes(), 300);
+        }
+        assert!(memory.replies.len() <= REPLIES);
+    }
+
+    #[test]
+    fn only_the_right_name_with_its_password_passes() {
+        let user = |name: &str, password: &str| User {
+            name: name.to_owned(),
+            password: password.to_owned(),
+            permissions: None,
+        };
+        let users = [user("a", "one"), user("b", "two")];
+        assert_eq!(authenticate(&users, "b", "two"), Some(1));
+        for (name, password) in [("b", "one"), ("b", "tw"), ("b", "twoo"), ("c", "two"), ("", ""), ("b", "")]
+        {
+            assert_eq!(authenticate(&users, name, password), None, "{name} {password}");
+        }
+    }
+}

@@ -1,0 +1,393 @@
+//! One connection's input: operations in the order they come.
+
+use std::rc::Rc;
+
+use super::{Broker, CloseReason, ConnId, Flow, Link, Owner, Sub, rights};
+use crate::proto::{Op, ProtocolError, Publish, Step, parse, quoted, starts_connect};
+use crate::subject::{check_filter, check_literal};
+
+/// What became of the bytes at hand.
+enum Next {
+    /// This many are done with.
+    Used(usize),
+    /// Keep this many, and call again with at least `need` in total.
+    More { keep: usize, need: usize },
+    /// The connection is closing.
+    Closed,
+}
+
+impl Broker {
+    /// Bytes from a client.
+    pub fn input(&mut self, id: ConnId, data: &[u8], now: u64) -> Flow {
+        self.now = now;
+        let Some(conn) = self.live_mut(id).filter(|c| c.closed.is_none()) else { return Flow::Closed };
+        conn.last_in = now;
+        if conn.partial.is_empty() {
+            let (done, keep, flow) = self.process(id, data, now, false);
+            let rest = data.get(done..done + keep).unwrap_or_default();
+            if !rest.is_empty()
+                && let Some(conn) = self.live_mut(id)
+            {
+                conn.partial.extend_from_slice(rest);
+            }
+            return flow;
+        }
+        conn.partial.extend_from_slice(data);
+        if conn.partial.len() < conn.need {
+            return Flow::Continue;
+        }
+        self.held_input(id, now, false)
+    }
+
+    /// Processes what was held back when the sender had to wait. `force` ignores receivers that are behind: what
+    /// then does not fit ends their connection.
+    pub fn resume(&mut self, id: ConnId, now: u64, force: bool) -> Flow {
+        match self.live(id) {
+            Some(conn) if conn.closed.is_none() => self.held_input(id, now, force),
+            _ => Flow::Closed,
+        }
+    }
+
+    fn held_input(&mut self, id: ConnId, now: u64, force: bool) -> Flow {
+        /// A buffer above this is given back when empty, in bytes.
+        const KEEP: usize = 256 * 1024;
+        let Some(conn) = self.live_mut(id) else { return Flow::Closed };
+        let mut held = std::mem::take(&mut conn.partial);
+        let (done, keep, flow) = self.process(id, &held, now, force);
+        held.truncate(done + keep);
+        held.drain(..done.min(held.len()));
+        if let Some(conn) = self.live_mut(id)
+            && conn.closed.is_none()
+            && (!held.is_empty() || held.capacity() <= KEEP)
+        {
+            conn.partial = held;
+        }
+        flow
+    }
+
+    /// Runs operations; answers how many bytes are done with, how many after them to keep, and what the shell does.
+    fn process(&mut self, id: ConnId, data: &[u8], now: u64, force: bool) -> (usize, usize, Flow) {
+        let mut done = 0;
+        loop {
+            let rest = data.get(done..).unwrap_or_default();
+            if rest.is_empty() {
+                if let Some(conn) = self.conns.get_mut(id.slot) {
+                    conn.need = 0;
+                }
+                return (done, 0, Flow::Continue);
+            }
+            match self.operation(id.slot, rest, now) {
+                Next::Used(n) => done += n,
+                Next::More { keep, need } => {
+                    if let Some(conn) = self.conns.get_mut(id.slot) {
+                        conn.need = need;
+                    }
+                    return (done, keep, Flow::Continue);
+                }
+                Next::Closed => return (done, 0, Flow::Closed),
+            }
+            if let Some(behind) = self.behind.take()
+                && !force
+                && let Some(conn) = self.conns.get(behind)
+            {
+                let behind = ConnId { slot: behind, client: conn.client };
+                return (done, data.len().saturating_sub(done), Flow::Wait(behind));
+            }
+            if self.conns.get(id.slot).is_none_or(|c| c.closed.is_some()) {
+                return (done, 0, Flow::Closed);
+            }
+        }
+    }
+
+    fn operation(&mut self, slot: u32, data: &[u8], now: u64) -> Next {
+        let Some(conn) = self.conns.get(slot) else { return Next::Closed };
+        if !conn.admitted && !starts_connect(data) {
+            return self.refuse(slot);
+        }
+        let (op, used) = match parse(data, self.config.limits.max_control_line) {
+            Step::More { keep } => return Next::More { keep, need: 0 },
+            Step::Op { op, used } => (op, used),
+            Step::Error(error) => return self.protocol_error(slot, error),
+        };
+        match op {
+            Op::Publish(publish) => return self.publish(slot, data, used, publish, now),
+            Op::Ping => self.ping(slot),
+            Op::Pong => {
+                if let Some(conn) = self.conns.get_mut(slot) {
+                    conn.pings_out = 0;
+                }
+            }
+            Op::Subscribe { subject, queue, sid } => self.subscribe(slot, subject, queue, sid),
+            Op::Unsubscribe { sid, max } => self.unsubscribe(slot, sid, max),
+            Op::Connect(json) => return self.connect_op(slot, json, used, now),
+            Op::Ok => {}
+            Op::Info(json) => {
+                if serde_json::from_slice::<serde_json::Value>(json).is_err() {
+                    return self.protocol_error(slot, ProtocolError::Arguments);
+                }
+            }
+            Op::Err(_) => {
+                self.close(slot, CloseReason::ProtocolViolation);
+                return Next::Closed;
+            }
+        }
+        Next::Used(used)
+    }
+
+    fn protocol_error(&mut self, slot: u32, error: ProtocolError) -> Next {
+        match error {
+            ProtocolError::Unknown => {
+                self.close_saying(slot, CloseReason::ProtocolViolation, "Unknown Protocol Operation");
+            }
+            ProtocolError::Arguments => self.close(slot, CloseReason::ProtocolViolation),
+            ProtocolError::ControlLine => {
+                self.close_saying(slot, CloseReason::MaxControlLineExceeded, "maximum control line exceeded");
+            }
+        }
+        Next::Closed
+    }
+
+    fn refuse(&mut self, slot: u32) -> Next {
+        self.close_saying(slot, CloseReason::AuthenticationViolation, "Authorization Violation");
+        Next::Closed
+    }
+
+    fn ok_if_verbose(&mut self, slot: u32) {
+        if self.conns.get(slot).is_some_and(|c| c.options.verbose) {
+            self.send(slot, b"+OK\r\n");
+        }
+    }
+
+    fn ping(&mut self, slot: u32) {
+        self.send(slot, b"PONG\r\n");
+        let Some(conn) = self.conns.get_mut(slot) else { return };
+        if conn.connect_seen && !conn.first_pong_sent {
+            conn.first_pong_sent = true;
+            if conn.options.protocol >= 1 {
+                self.info(slot, true);
+            }
+        }
+    }
+
+    fn connect_op(&mut self, slot: u32, json: &[u8], used: usize, now: u64) -> Next {
+        let Some(conn) = self.conns.get_mut(slot) else { return Next::Closed };
+        if !conn.options.update(json) {
+            return self.protocol_error(slot, ProtocolError::Arguments);
+        }
+        // A second `CONNECT` may change who this is: what the first one subscribed to goes.
+        let again = std::mem::replace(&mut conn.connect_seen, true);
+        let subs = if again { std::mem::take(&mut conn.subs) } else { Default::default() };
+        let account = !conn.options.account.is_empty();
+        let who = if self.config.users.is_empty() {
+            None
+        } else {
+            match rights::authenticate(&self.config.users, &conn.options.user, &conn.options.pass) {
+                Some(n) => Some(n),
+                None => return self.refuse(slot),
+            }
+        };
+        if account {
+            return self.refuse(slot);
+        }
+        conn.options.pass = String::new();
+        conn.rights = who.and_then(|n| self.rights.get(n)).and_then(Option::as_ref).map(Rc::clone);
+        conn.user = who.and_then(|n| self.config.users.get(n)).map(|u| u.name.clone());
+        conn.memory = rights::Memory::default();
+        let due = now.saturating_add(self.config.limits.ping_interval);
+        conn.due = due;
+        self.next_due = self.next_due.min(due);
+        let options = &conn.options;
+        if !(0..=1).contains(&options.protocol) {
+            self.close_saying(slot, CloseReason::BadClientProtocolVersion, "invalid client protocol");
+            return Next::Closed;
+        }
+        if options.no_responders && !options.headers {
+            self.close_saying(
+                slot,
+                CloseReason::NoRespondersRequiresHeaders,
+                "no responders requires headers support",
+            );
+            return Next::Closed;
+        }
+        conn.admitted = true;
+        if !again {
+            self.links.push(Link {
+                client_id: conn.client,
+                user: conn.user.clone(),
+                name: conn.options.name.clone(),
+                address: conn.address.clone(),
+                closed: None,
+            });
+        }
+        for key in subs.into_values() {
+            self.drop_sub(key);
+        }
+        self.ok_if_verbose(slot);
+        Next::Used(used)
+    }
+
+    fn subscribe(&mut self, slot: u32, subject: &[u8], queue: Option<&[u8]>, sid: &[u8]) {
+        let Some(conn) = self.conns.get(slot) else { return };
+        let mut check = false;
+        if let Some(rights) = &conn.rights {
+            if !rights.may_subscribe(subject, queue) {
+                let mut text = format!("Permissions Violation for Subscription to {}", quoted(subject));
+                if let Some(queue) = queue {
+                    text.push_str(" using queue ");
+                    text.push_str(&quoted(queue));
+                }
+                self.say_error(slot, &text);
+                return;
+            }
+            check = rights.needs_check(subject, queue);
+        }
+        if conn.subs.len() >= self.config.limits.max_subscriptions {
+            self.say_error(slot, "maximum subscriptions exceeded");
+            return;
+        }
+        if !conn.subs.contains_key(sid) {
+            if check_filter(subject).is_err() {
+                self.say_error(slot, "Invalid Subject");
+                return;
+            }
+            let key = self.subs.insert(Sub {
+                owner: Owner::Client(slot),
+                filter: subject.into(),
+                queue: queue.map(Into::into),
+                sid: sid.into(),
+                delivered: 0,
+                max: 0,
+                check,
+            });
+            self.list.insert(subject, queue, key);
+            self.stats.subscriptions += 1;
+            if let Some(conn) = self.conns.get_mut(slot) {
+                conn.subs.insert(sid.into(), key);
+            }
+        }
+        self.ok_if_verbose(slot);
+    }
+
+    fn unsubscribe(&mut self, slot: u32, sid: &[u8], max: Option<u64>) {
+        let key = self.conns.get(slot).and_then(|c| c.subs.get(sid).copied());
+        let mut now = None;
+        if let Some(key) = key
+            && let Some(sub) = self.subs.get_mut(key)
+        {
+            match max {
+                Some(max) if max > sub.delivered => sub.max = max,
+                _ => now = Some(key),
+            }
+        }
+        self.ok_if_verbose(slot);
+        if let Some(key) = now {
+            self.end_sub(key);
+        }
+    }
+
+    /// Ends a client's subscription.
+    pub(super) fn end_sub(&mut self, key: u32) {
+        if let Some(sub) = self.subs.get(key)
+            && let Owner::Client(slot) = sub.owner
+            && let Some(conn) = self.conns.get_mut(slot)
+        {
+            conn.subs.remove(&sub.sid);
+        }
+        self.drop_sub(key);
+    }
+
+    fn publish(&mut self, slot: u32, data: &[u8], used: usize, p: Publish<'_>, now: u64) -> Next {
+        let Some(conn) = self.conns.get_mut(slot) else { return Next::Closed };
+        if p.headers.is_some() && !conn.options.headers {
+            return self.protocol_error(slot, ProtocolError::Arguments);
+        }
+        if !std::mem::replace(&mut conn.checked, true) {
+            if p.size > self.config.limits.max_payload {
+                self.close_saying(slot, CloseReason::MaxPayloadExceeded, "Maximum Payload Violation");
+                return Next::Closed;
+            }
+            if conn.options.pedantic && check_literal(p.subject).is_err() {
+                self.say_error(slot, "Invalid Publish Subject");
+            }
+        }
+        let end = used + p.size;
+        let tail = data.get(end..).unwrap_or_default();
+        match (tail.first(), tail.get(1)) {
+            (Some(b'\r'), Some(b'\n')) => {}
+            (None, _) | (Some(b'\r'), None) => return Next::More { keep: data.len(), need: end + 2 },
+            _ => return self.protocol_error(slot, ProtocolError::Unknown),
+        }
+        if let Some(conn) = self.conns.get_mut(slot) {
+            conn.checked = false;
+        }
+        let (headers, payload) = data
+            .get(used..end)
+            .and_then(|body| body.split_at_checked(p.headers.unwrap_or(0)))
+            .unwrap_or_default();
+        self.message(slot, p.subject, p.reply, headers, payload, now);
+        Next::Used(end + 2)
+    }
+
+    fn message(
+        &mut self,
+        slot: u32,
+        subject: &[u8],
+        reply: Option<&[u8]>,
+        headers: &[u8],
+        payload: &[u8],
+        now: u64,
+    ) {
+        self.stats.in_msgs += 1;
+        self.stats.in_bytes += (headers.len() + payload.len()) as u64;
+        let Some(conn) = self.conns.get_mut(slot) else { return };
+        let verbose = conn.options.verbose;
+        if let Some(rights) = &conn.rights
+            && !conn.memory.may_publish(rights, subject, now)
+        {
+            let text = format!("Permissions Violation for Publish to {}", quoted(subject));
+            self.say_error(slot, &text);
+            return;
+        }
+        if let Some(reply) = reply
+            && (reply.starts_with(b"_R_.") || reply.starts_with(b"_GR_."))
+        {
+            let text = format!("Permissions Violation for Publish with Reply of {}", quoted(reply));
+            self.say_error(slot, &text);
+            return;
+        }
+        if verbose {
+            self.send(slot, b"+OK\r\n");
+        }
+        let delivered = self.fan_out(Some(slot), subject, subject, reply, headers, payload, now);
+        if delivered.receivers == 0
+            && let Some(reply) = reply
+            && self.conns.get(slot).is_some_and(|c| c.options.no_responders)
+        {
+            self.no_responders(slot, subject, reply);
+        }
+    }
+
+    /// Tells a requester that nobody listens, if it listens for the answer itself.
+    fn no_responders(&mut self, slot: u32, subject: &[u8], reply: &[u8]) {
+        let matched = self.list.matches(reply);
+        let own = matched.plain.iter().find_map(|key| {
+            self.subs.get(*key).filter(|s| matches!(s.owner, Owner::Client(owner) if owner == slot))
+        });
+        let Some(sub) = own else { return };
+        let mut head = b"NATS/1.0 503\r\nNats-Subject: ".to_vec();
+        head.extend_from_slice(subject);
+        head.extend_from_slice(b"\r\n\r\n");
+        let mut out = b"HMSG ".to_vec();
+        out.extend_from_slice(reply);
+        out.push(b' ');
+        out.extend_from_slice(&sub.sid);
+        for _ in 0..2 {
+            out.push(b' ');
+            crate::proto::push_number(&mut out, head.len());
+        }
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(&head);
+        out.extend_from_slice(b"\r\n");
+        self.send(slot, &out);
+    }
+}
