@@ -8,6 +8,7 @@ use async_nats::client::{Request as NatsRequest, RequestErrorKind};
 use async_nats::{ConnectErrorKind, ConnectOptions, Event as NatsEvent, HeaderMap, connection};
 use bytes::Bytes;
 use prost::Message;
+use schema::MethodInfo;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -15,7 +16,6 @@ use crate::context::CallContext;
 use crate::header;
 use crate::request::Requests;
 use crate::status::Status;
-use crate::topology;
 
 /// First delay before reconnecting; doubled at each attempt up to [`RECONNECT_MAX`].
 const RECONNECT_MIN: Duration = Duration::from_millis(20);
@@ -105,22 +105,6 @@ pub struct Link {
     pub epoch: u64,
 }
 
-/// A method that can be called: types at compile time, names at run time.
-pub trait Method {
-    /// The request message.
-    type Request: Message;
-    /// The response message.
-    type Response: Message + Default;
-    /// Service, e.g. `HostService`.
-    fn service(&self) -> &'static str;
-    /// Method, e.g. `GetHost`.
-    fn name(&self) -> &'static str;
-    /// The daemon that serves it, e.g. `statemgr`.
-    fn owner(&self) -> &'static str;
-    /// How long a call may take when the caller sets no deadline.
-    fn deadline(&self) -> Duration;
-}
-
 /// A daemon's connection to the bus. Cheap to clone; all clones share one connection.
 #[derive(Clone)]
 pub struct Client {
@@ -137,11 +121,22 @@ impl fmt::Debug for Client {
 }
 
 /// What an error message says about the other side of a call.
-struct Target<'a> {
-    subject: String,
-    owner: &'a str,
+struct Target {
+    subject: &'static str,
+    owner: &'static str,
     name: String,
     deadline: Duration,
+}
+
+impl Target {
+    fn of(method: &MethodInfo) -> Self {
+        Self {
+            subject: method.subject,
+            owner: method.owner,
+            name: format!("{}.{}", method.service, method.method),
+            deadline: method.deadline,
+        }
+    }
 }
 
 impl Client {
@@ -199,20 +194,15 @@ impl Client {
     ///
     /// The owner's [`Status`]; `UNAVAILABLE` when the owner or the bus is not there; `DEADLINE_EXCEEDED` when neither an
     /// answer nor an error came within the context's deadline or the method's, whichever is earlier.
-    pub async fn call<M: Method>(
+    pub async fn call<Q: Message, R: Message + Default>(
         &self,
-        method: M,
-        request: &M::Request,
+        method: schema::Method<Q, R>,
+        request: &Q,
         context: &CallContext,
-    ) -> Result<M::Response, Status> {
-        let target = Target {
-            subject: format!("rpc.{}.{}", method.service(), method.name()),
-            owner: method.owner(),
-            name: format!("{}.{}", method.service(), method.name()),
-            deadline: method.deadline(),
-        };
+    ) -> Result<R, Status> {
+        let target = Target::of(method.info);
         let reply = self.request(&target, request.encode_to_vec().into(), context).await?;
-        M::Response::decode(reply).map_err(|error| {
+        R::decode(reply).map_err(|error| {
             Status::internal(format!(
                 "{} answered {} with bytes that are no answer: {error}",
                 target.owner, target.name
@@ -228,23 +218,14 @@ impl Client {
         payload: Bytes,
         context: &CallContext,
     ) -> Result<Bytes, Status> {
-        let name = subject.strip_prefix("rpc.").unwrap_or(subject).to_owned();
-        let known = topology::method(subject);
-        let target = Target {
-            subject: subject.to_owned(),
-            owner: known.map_or("the owner", |method| method.owner),
-            name,
-            deadline: known.map_or(topology::DEFAULT_DEADLINE, |method| method.deadline),
+        let Some(method) = schema::method(subject) else {
+            return Err(Status::unimplemented(format!("{subject} is not a method")));
         };
+        let target = Target::of(method);
         self.request(&target, payload, context).await
     }
 
-    async fn request(
-        &self,
-        target: &Target<'_>,
-        payload: Bytes,
-        context: &CallContext,
-    ) -> Result<Bytes, Status> {
+    async fn request(&self, target: &Target, payload: Bytes, context: &CallContext) -> Result<Bytes, Status> {
         let budget = context.remaining().map_or(target.deadline, |left| left.min(target.deadline));
         let give_up = Instant::now() + budget;
         let patient_until = Instant::now() + context.patience.min(budget);
@@ -257,7 +238,7 @@ impl Client {
                 .payload(payload.clone())
                 .headers(context.to_headers(left))
                 .timeout(Some(left));
-            let error = match self.nats.send_request(target.subject.clone(), request).await {
+            let error = match self.nats.send_request(target.subject, request).await {
                 Ok(message) => return answer(message.headers.as_ref(), message.payload),
                 Err(error) => error,
             };
@@ -293,7 +274,7 @@ impl Client {
         }
     }
 
-    fn late(&self, target: &Target<'_>, budget: Duration) -> Status {
+    fn late(&self, target: &Target, budget: Duration) -> Status {
         if self.nats.connection_state() == connection::State::Connected {
             Status::deadline_exceeded(format!(
                 "{} did not answer {} within {} ms",

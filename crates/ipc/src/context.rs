@@ -41,6 +41,19 @@ pub struct Principal {
     pub address: String,
 }
 
+impl From<schema::v1alpha1::Principal> for Principal {
+    fn from(principal: schema::v1alpha1::Principal) -> Self {
+        Self {
+            username: principal.username,
+            user_id: principal.user_id,
+            role: principal.role,
+            privileges: principal.privileges,
+            session_id: principal.session_id,
+            address: principal.address,
+        }
+    }
+}
+
 /// W3C trace context: which trace a call belongs to, and which span caused it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct TraceContext {

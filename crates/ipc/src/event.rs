@@ -8,22 +8,17 @@ use async_nats::Subscriber;
 use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt};
 use prost::Message;
+use schema::v1alpha1::Event;
 use tokio::sync::watch;
 
 use crate::client::{Client, Link};
 use crate::status::Status;
 
-/// A message that says on which subject it belongs.
-pub trait Envelope: Message + Default + 'static {
-    /// Domain, component and what happened: the last three tokens of the subject.
-    fn subject(&self) -> (&str, &str, &str);
-}
-
 /// What a subscription to events yields.
 #[derive(Clone, Debug, PartialEq)]
-pub enum EventItem<E> {
+pub enum EventItem {
     /// Something happened.
-    Event(E),
+    Event(Event),
     /// Events may have been missed: read the state again.
     Resync,
 }
@@ -82,19 +77,18 @@ impl RawEvents {
 
 /// A subscription to events.
 #[derive(Debug)]
-pub struct Events<E> {
+pub struct Events {
     raw: RawEvents,
-    event: std::marker::PhantomData<fn() -> E>,
 }
 
-impl<E: Envelope> Events<E> {
+impl Events {
     /// The next item; `None` when the connection was closed by this side. Safe to cancel.
     ///
     /// Bytes that are no event are logged and reported as [`EventItem::Resync`]: something happened that we cannot read.
-    pub async fn next(&mut self) -> Option<EventItem<E>> {
+    pub async fn next(&mut self) -> Option<EventItem> {
         match self.raw.next().await? {
             RawItem::Resync => Some(EventItem::Resync),
-            RawItem::Message { subject, payload } => match E::decode(payload) {
+            RawItem::Message { subject, payload } => match Event::decode(payload) {
                 Ok(event) => Some(EventItem::Event(event)),
                 Err(error) => {
                     tracing::warn!(%subject, %error, "bytes on an event subject are no event");
@@ -105,7 +99,7 @@ impl<E: Envelope> Events<E> {
     }
 
     /// The same as a stream.
-    pub fn into_stream(self) -> impl Stream<Item = EventItem<E>> + Send + 'static {
+    pub fn into_stream(self) -> impl Stream<Item = EventItem> + Send + 'static {
         stream::unfold(self, |mut events| async move { events.next().await.map(|item| (item, events)) })
     }
 }
@@ -117,9 +111,8 @@ impl Client {
     ///
     /// `INVALID_ARGUMENT` when one of the three is empty or not a subject token; `UNAVAILABLE` when the connection is closed. While the
     /// bus is away the event is kept and sent at reconnect.
-    pub async fn publish_event<E: Envelope>(&self, event: &E) -> Result<(), Status> {
-        let (domain, component, what) = event.subject();
-        let subject = event_subject(domain, component, what)?;
+    pub async fn publish_event(&self, event: &Event) -> Result<(), Status> {
+        let subject = event_subject(&event.domain, &event.component, &event.what)?;
         self.nats
             .publish(subject, event.encode_to_vec().into())
             .await
@@ -128,8 +121,8 @@ impl Client {
 
     /// Subscribes to events by subject filter, e.g. `event.host.>` or `event.>`. When this returns the bus has the subscription:
     /// what is read from state afterwards and what the subscription yields leave no gap between them.
-    pub async fn subscribe_events<E: Envelope>(&self, filter: &str) -> Result<Events<E>, Status> {
-        Ok(Events { raw: self.subscribe_raw(filter).await?, event: std::marker::PhantomData })
+    pub async fn subscribe_events(&self, filter: &str) -> Result<Events, Status> {
+        Ok(Events { raw: self.subscribe_raw(filter).await? })
     }
 
     /// Subscribes to a subject and yields the bytes: for the gateway, which forwards them.

@@ -30,8 +30,9 @@ pub mod testing;
 pub mod topology;
 
 pub use bucket::{Bucket, Entry, StateError, Value, ValueError, Watch, WatchItem};
-pub use client::{Client, ConnectConfig, ConnectError, Link, Method};
+pub use client::{Client, ConnectConfig, ConnectError, Link};
 pub use context::{CallContext, Principal, TraceContext};
-pub use event::{Envelope, EventItem, Events, RawEvents, RawItem};
+pub use event::{EventItem, Events, RawEvents, RawItem};
 pub use request::{Request, Requests};
-pub use status::{Code, ErrorInfo, Status};
+pub use schema::google::rpc::ErrorInfo;
+pub use status::{Code, ERROR_DOMAIN, ERROR_INFO_URL, Status};

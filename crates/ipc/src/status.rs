@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use prost::Message;
+use schema::google::rpc::{ErrorInfo, Status as WireStatus};
 
 /// `google.rpc.Code`: the canonical codes, numbered as gRPC numbers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -103,37 +104,10 @@ pub struct Status {
     pub details: Vec<prost_types::Any>,
 }
 
-/// `google.rpc.ErrorInfo`: the machine-readable reason of a denial.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct ErrorInfo {
-    /// Upper snake case, unique in its domain, e.g. `TRANSITION_IN_PROGRESS`.
-    #[prost(string, tag = "1")]
-    pub reason: String,
-    /// Who defines the reason; ours are `u-bmc`.
-    #[prost(string, tag = "2")]
-    pub domain: String,
-    /// Values the message mentions.
-    #[prost(map = "string, string", tag = "3")]
-    pub metadata: HashMap<String, String>,
-}
-
-impl ErrorInfo {
-    /// The type URL under which details carry it.
-    pub const TYPE_URL: &'static str = "type.googleapis.com/google.rpc.ErrorInfo";
-    /// The domain of the reasons this project defines.
-    pub const DOMAIN: &'static str = "u-bmc";
-}
-
-/// `google.rpc.Status` as it travels.
-#[derive(Clone, PartialEq, prost::Message)]
-struct WireStatus {
-    #[prost(int32, tag = "1")]
-    code: i32,
-    #[prost(string, tag = "2")]
-    message: String,
-    #[prost(message, repeated, tag = "3")]
-    details: Vec<prost_types::Any>,
-}
+/// The type URL under which details carry an [`ErrorInfo`].
+pub const ERROR_INFO_URL: &str = "type.googleapis.com/google.rpc.ErrorInfo";
+/// The domain of the reasons this project defines.
+pub const ERROR_DOMAIN: &str = "u-bmc";
 
 impl Status {
     /// A status without details.
@@ -146,7 +120,7 @@ impl Status {
     pub fn with_reason(self, reason: impl Into<String>) -> Self {
         self.with_info(ErrorInfo {
             reason: reason.into(),
-            domain: ErrorInfo::DOMAIN.to_owned(),
+            domain: ERROR_DOMAIN.to_owned(),
             metadata: HashMap::new(),
         })
     }
@@ -155,7 +129,7 @@ impl Status {
     #[must_use]
     pub fn with_info(mut self, info: ErrorInfo) -> Self {
         self.details
-            .push(prost_types::Any { type_url: ErrorInfo::TYPE_URL.to_owned(), value: info.encode_to_vec() });
+            .push(prost_types::Any { type_url: ERROR_INFO_URL.to_owned(), value: info.encode_to_vec() });
         self
     }
 
@@ -163,7 +137,7 @@ impl Status {
     pub fn info(&self) -> Option<ErrorInfo> {
         self.details
             .iter()
-            .find(|any| any.type_url == ErrorInfo::TYPE_URL)
+            .find(|any| any.type_url == ERROR_INFO_URL)
             .and_then(|any| ErrorInfo::decode(any.value.as_slice()).ok())
     }
 

@@ -1,7 +1,6 @@
 //! A bus for tests: a server of its own on an ephemeral port, with streams and buckets, gone when the value is dropped.
 
-use std::io::Read;
-use std::net::{Ipv4Addr, TcpListener};
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 
 use crate::client::{Client, ConnectConfig};
@@ -22,21 +21,25 @@ impl Bus {
     /// When it cannot be started: a test cannot go on without it.
     pub async fn start() -> Self {
         let store = tempfile::tempdir().expect("a temporary directory");
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .and_then(|listener| listener.local_addr())
-            .expect("a free port")
-            .port();
         let mut server = Command::new("nats-server")
-            .args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd"])
+            .args(["-a", "127.0.0.1", "-p", "-1", "-js", "-sd"])
             .arg(store.path())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .expect("nats-server is installed");
-        let mut stderr = server.stderr.take().expect("its log");
+        let mut log = BufReader::new(server.stderr.take().expect("its log"));
+        let mut line = String::new();
+        let address = loop {
+            line.clear();
+            assert!(log.read_line(&mut line).expect("its log") > 0, "nats-server ended");
+            if let Some((_, address)) = line.trim().split_once("Listening for client connections on ") {
+                break address.to_owned();
+            }
+        };
         // Its log must be drained or it blocks.
-        std::thread::spawn(move || stderr.read_to_end(&mut Vec::new()));
-        let bus = Self { server, url: format!("nats://127.0.0.1:{port}"), _store: store };
+        std::thread::spawn(move || log.read_to_end(&mut Vec::new()));
+        let bus = Self { server, url: format!("nats://{address}"), _store: store };
         bus.client("probe").await.close().await;
         bus
     }

@@ -3,22 +3,8 @@
 //! The table [`NODES`] is the whole request graph. It has no cycles, so no two daemons can wait for each other; a test holds it to that.
 //! Permissions follow from it and from the owners in the schema: a daemon may say and hear what its row needs, nothing else.
 
-use std::time::Duration;
-
-/// Deadline of a method that is not in the schema (a service under development, or a peer's).
-pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
-
 /// The daemon that starts the others and owns the bus.
 pub const OPERATOR: &str = "operator";
-
-/// A method as the schema declares it, as far as the bus cares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MethodRoute {
-    /// The daemon that serves it.
-    pub owner: &'static str,
-    /// How long a call may take when the caller sets no deadline.
-    pub deadline: Duration,
-}
 
 /// One daemon's place on the bus.
 #[derive(Clone, Copy, Debug)]
@@ -49,18 +35,18 @@ pub const NODES: &[Node] = &[
     Node {
         daemon: "statemgr",
         calls: &["powermgr", "operator"],
-        events: &["host", "chassis", "managementcontroller", "bmc"],
+        events: &["host", "chassis", "bmc"],
         buckets: &["state", "config"],
         streams: &["EVENTS"],
     },
     Node {
         daemon: "usermgr",
         calls: &[],
-        events: &["user", "session", "auth"],
+        events: &["user", "session"],
         buckets: &["users", "sessions"],
         streams: &[],
     },
-    Node { daemon: "powermgr", calls: &[], events: &["power", "host"], buckets: &[], streams: &[] },
+    Node { daemon: "powermgr", calls: &[], events: &["host", "chassis"], buckets: &[], streams: &[] },
     Node { daemon: OPERATOR, calls: &[], events: &["system", "daemon"], buckets: &[], streams: &[] },
 ];
 
@@ -75,31 +61,9 @@ pub struct Permissions {
     pub allow_responses: bool,
 }
 
-/// The owner of a service and the deadline of its methods.
-const SERVICES: &[(&str, &str)] = &[
-    ("SystemService", OPERATOR),
-    ("HostService", "statemgr"),
-    ("ChassisService", "statemgr"),
-    ("ManagementControllerService", "statemgr"),
-    ("EventService", "statemgr"),
-    ("UserService", "usermgr"),
-    ("SessionService", "usermgr"),
-    ("RoleService", "usermgr"),
-    ("PowerService", "powermgr"),
-    ("AuthService", "usermgr"),
-    ("OperatorService", OPERATOR),
-];
-
-/// The services `daemon` serves.
+/// The services `daemon` serves, as the schema says.
 pub fn services_of(daemon: &str) -> impl Iterator<Item = &'static str> {
-    SERVICES.iter().filter(move |(_, owner)| *owner == daemon).map(|(service, _)| *service)
-}
-
-/// Looks up the method a subject (`rpc.<Service>.<Method>`) is for.
-pub fn method(subject: &str) -> Option<MethodRoute> {
-    let service = subject.strip_prefix("rpc.")?.split('.').next()?;
-    let (_, owner) = SERVICES.iter().find(|(name, _)| *name == service)?;
-    Some(MethodRoute { owner, deadline: DEFAULT_DEADLINE })
+    schema::services().iter().filter(move |service| service.owner == daemon).map(|service| service.name)
 }
 
 /// The row of `daemon`.
@@ -168,8 +132,9 @@ mod tests {
 
     #[test]
     fn every_service_has_an_owner_in_the_table() {
-        for (service, owner) in SERVICES {
-            assert!(node(owner).is_some(), "{service} is owned by {owner}, which is not in the table");
+        for service in schema::services() {
+            let (name, owner) = (service.name, service.owner);
+            assert!(node(owner).is_some(), "{name} is owned by {owner}, which is not in the table");
         }
     }
 

@@ -1,0 +1,225 @@
+//! Calls, events and state over a real server.
+
+use std::time::Duration;
+
+use ipc::testing::Bus;
+use ipc::{CallContext, Code, EventItem, Principal, StateError, Status, Value, ValueError, WatchItem};
+use schema::rpc::{power_service, system_service};
+use schema::v1alpha1::{
+    Event, GetHealthRequest, GetHealthResponse, Health, PowerGetStateRequest, PowerGetStateResponse,
+};
+
+const LONG: Duration = Duration::from_secs(20);
+
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(LONG, future).await.expect("it happens within 20 s")
+}
+
+fn health(text: &str) -> GetHealthResponse {
+    GetHealthResponse { health: Some(Health { status_description: Some(text.into()), ..Health::default() }) }
+}
+
+#[tokio::test]
+async fn a_call_carries_its_context_and_brings_the_answer() {
+    let bus = Bus::start().await;
+    let (gateway, operator) = (bus.client("websrv").await, bus.client("operator").await);
+    let mut requests = operator.serve(&["SystemService"]).await.unwrap();
+    let context = CallContext::new()
+        .with_principal(Principal {
+            username: "admin".into(),
+            privileges: vec![2, 6],
+            ..Principal::default()
+        })
+        .with_timeout(Duration::from_secs(7));
+    let sent = context.clone();
+    let call = tokio::spawn(async move {
+        gateway.call(system_service::GET_HEALTH, &GetHealthRequest::default(), &sent).await
+    });
+    let request = soon(requests.next()).await.unwrap();
+    assert_eq!((request.service.as_str(), request.method.as_str()), ("SystemService", "GetHealth"));
+    assert_eq!(request.context.principal, context.principal);
+    assert_eq!(request.context.request_id, context.request_id);
+    assert_eq!(request.context.trace.trace_id(), context.trace.trace_id());
+    assert!(request.context.remaining().unwrap() <= Duration::from_secs(7));
+    request.decode::<GetHealthRequest>().unwrap();
+    request.reply(&health("fine")).await;
+    assert_eq!(soon(call).await.unwrap().unwrap(), health("fine"));
+}
+
+#[tokio::test]
+async fn errors_keep_code_message_and_reason() {
+    let bus = Bus::start().await;
+    let (statemgr, powermgr) = (bus.client("statemgr").await, bus.client("powermgr").await);
+    let mut requests = powermgr.serve(&["PowerService"]).await.unwrap();
+    let denial = Status::failed_precondition("the host is on its way down – wait")
+        .with_reason("TRANSITION_IN_PROGRESS");
+    let expected = denial.clone();
+    let call = tokio::spawn(async move {
+        statemgr.call(power_service::GET_STATE, &PowerGetStateRequest::default(), &CallContext::new()).await
+    });
+    soon(requests.next()).await.unwrap().fail(denial).await;
+    assert_eq!(soon(call).await.unwrap(), Err(expected));
+}
+
+#[tokio::test]
+async fn a_missing_owner_is_named_at_once_and_a_silent_one_at_the_deadline() {
+    let bus = Bus::start().await;
+    let (statemgr, powermgr) = (bus.client("statemgr").await, bus.client("powermgr").await);
+    let get = async |context: &CallContext| {
+        statemgr.call(power_service::GET_STATE, &PowerGetStateRequest::default(), context).await
+    };
+    let missing = soon(get(&CallContext::new())).await.unwrap_err();
+    assert_eq!(
+        missing,
+        Status::unavailable("powermgr is not running, so PowerService.GetState has no answer")
+    );
+
+    let mut requests = powermgr.serve(&["PowerService"]).await.unwrap();
+    let context = CallContext::new().with_timeout(Duration::from_millis(80));
+    let late = soon(get(&context)).await.unwrap_err();
+    assert_eq!(late.code, Code::DeadlineExceeded);
+    assert!(late.message.starts_with("powermgr did not answer PowerService.GetState within"), "{late}");
+    // The request itself is there: it was the answer that was missing.
+    let request = soon(requests.next()).await.unwrap();
+    request.fail(Status::cancelled("late")).await;
+
+    let expired = soon(get(&context)).await.unwrap_err();
+    assert_eq!(expired.code, Code::DeadlineExceeded);
+}
+
+#[tokio::test]
+async fn a_patient_call_waits_for_a_restarting_owner() {
+    let bus = Bus::start().await;
+    let (statemgr, powermgr) = (bus.client("statemgr").await, bus.client("powermgr").await);
+    let call = tokio::spawn(async move {
+        let context = CallContext::new().with_patience(Duration::from_secs(8));
+        statemgr.call(power_service::GET_STATE, &PowerGetStateRequest::default(), &context).await
+    });
+    tokio::task::yield_now().await;
+    let mut requests = powermgr.serve(&["PowerService"]).await.unwrap();
+    soon(requests.next()).await.unwrap().reply(&PowerGetStateResponse::default()).await;
+    assert_eq!(soon(call).await.unwrap(), Ok(PowerGetStateResponse::default()));
+}
+
+#[tokio::test]
+async fn a_dropped_request_is_answered_with_internal() {
+    let bus = Bus::start().await;
+    let (statemgr, powermgr) = (bus.client("statemgr").await, bus.client("powermgr").await);
+    let mut requests = powermgr.serve(&["PowerService"]).await.unwrap();
+    let call = tokio::spawn(async move {
+        statemgr.call(power_service::GET_STATE, &PowerGetStateRequest::default(), &CallContext::new()).await
+    });
+    drop(soon(requests.next()).await.unwrap());
+    assert_eq!(soon(call).await.unwrap().unwrap_err().code, Code::Internal);
+}
+
+#[tokio::test]
+async fn a_raw_call_forwards_bytes_and_knows_the_methods() {
+    let bus = Bus::start().await;
+    let (gateway, operator) = (bus.client("websrv").await, bus.client("operator").await);
+    let mut requests = operator.serve(&["SystemService"]).await.unwrap();
+    let call = tokio::spawn(async move {
+        let good = gateway.raw_call("rpc.SystemService.GetHealth", "abc".into(), &CallContext::new()).await;
+        let bad = gateway.raw_call("rpc.SystemService.Explode", "abc".into(), &CallContext::new()).await;
+        (good, bad)
+    });
+    let request = soon(requests.next()).await.unwrap();
+    assert_eq!(request.payload, "abc");
+    request.reply_bytes("def".into()).await;
+    let (good, bad) = soon(call).await.unwrap();
+    assert_eq!(good.unwrap(), "def");
+    assert_eq!(bad.unwrap_err().code, Code::Unimplemented);
+}
+
+#[tokio::test]
+async fn events_reach_those_who_asked_for_their_subject() {
+    let bus = Bus::start().await;
+    let (statemgr, gateway) = (bus.client("statemgr").await, bus.client("websrv").await);
+    let mut hosts = gateway.subscribe_events("event.host.>").await.unwrap();
+    let event = |domain: &str| Event {
+        domain: domain.into(),
+        component: "system".into(),
+        what: "state".into(),
+        message: "on".into(),
+        ..Event::default()
+    };
+    statemgr.publish_event(&event("chassis")).await.unwrap();
+    statemgr.publish_event(&event("host")).await.unwrap();
+    assert_eq!(soon(hosts.next()).await, Some(EventItem::Event(event("host"))));
+    let refused = statemgr.publish_event(&Event { what: "a.b".into(), ..event("host") }).await.unwrap_err();
+    assert_eq!(refused.code, Code::InvalidArgument);
+}
+
+#[derive(Debug, PartialEq, Clone)]
+struct Note(String);
+
+impl Value for Note {
+    const VERSION: u16 = 3;
+    fn encode(&self) -> Vec<u8> {
+        self.0.clone().into_bytes()
+    }
+    fn decode(version: u16, bytes: &[u8]) -> Result<Self, ValueError> {
+        match version {
+            3 => Ok(Self(String::from_utf8_lossy(bytes).into_owned())),
+            found => Err(ValueError::Version { found, known: Self::VERSION }),
+        }
+    }
+}
+
+fn note(text: &str) -> Note {
+    Note(text.to_owned())
+}
+
+#[tokio::test]
+async fn state_is_stored_compared_and_deleted() {
+    let bus = Bus::start().await;
+    bus.create_bucket("state").await;
+    let bucket = bus.client("statemgr").await.bucket("state").await.unwrap();
+    assert_eq!(bucket.get::<Note>("host.system").await.unwrap(), None);
+    let first = bucket.create("host.system", &note("off")).await.unwrap();
+    assert!(matches!(bucket.create("host.system", &note("x")).await, Err(StateError::Conflict { .. })));
+    let second = bucket.update("host.system", &note("on"), first).await.unwrap();
+    assert!(second > first);
+    assert!(matches!(
+        bucket.update("host.system", &note("x"), first).await,
+        Err(StateError::Conflict { .. })
+    ));
+    let entry = bucket.get::<Note>("host.system").await.unwrap().unwrap();
+    assert_eq!((entry.value, entry.revision), (note("on"), second));
+    bucket.put("host.other", &note("n")).await.unwrap();
+    assert_eq!(bucket.keys().await.unwrap(), ["host.other", "host.system"]);
+    assert!(matches!(bucket.delete_at("host.system", first).await, Err(StateError::Conflict { .. })));
+    bucket.delete_at("host.system", second).await.unwrap();
+    assert_eq!(bucket.get::<Note>("host.system").await.unwrap(), None);
+    assert_eq!(bucket.keys().await.unwrap(), ["host.other"]);
+    bucket.create("host.system", &note("again")).await.unwrap();
+    assert!(matches!(bucket.put(".bad", &note("")).await, Err(StateError::BadKey { .. })));
+    assert!(matches!(bucket.put("big", &note(&"x".repeat(100_000))).await, Err(StateError::TooLarge { .. })));
+}
+
+#[tokio::test]
+async fn a_watch_begins_with_what_is_there_and_says_when_that_was_all() {
+    let bus = Bus::start().await;
+    bus.create_bucket("state").await;
+    let bucket = bus.client("statemgr").await.bucket("state").await.unwrap();
+    let mut empty = bucket.watch::<Note>("host.>").await.unwrap();
+    assert!(matches!(soon(empty.next()).await, Some(Ok(WatchItem::Current))));
+
+    bucket.put("host.a", &note("1")).await.unwrap();
+    bucket.put("host.b", &note("2")).await.unwrap();
+    bucket.put("chassis.c", &note("3")).await.unwrap();
+    let mut watch = bucket.watch::<Note>("host.>").await.unwrap();
+    let mut seen = Vec::new();
+    loop {
+        match soon(watch.next()).await.unwrap().unwrap() {
+            WatchItem::Put(entry) => seen.push(entry.key),
+            WatchItem::Current => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(seen, ["host.a", "host.b"]);
+    bucket.delete("host.a").await.unwrap();
+    assert!(matches!(soon(watch.next()).await, Some(Ok(WatchItem::Deleted { key, .. })) if key == "host.a"));
+    bucket.put("host.b", &note("4")).await.unwrap();
+    assert!(matches!(soon(watch.next()).await, Some(Ok(WatchItem::Put(entry))) if entry.value == note("4")));
+}
