@@ -16,6 +16,7 @@ use crate::context::CallContext;
 use crate::header;
 use crate::request::Requests;
 use crate::status::Status;
+use crate::topology;
 
 /// First delay before reconnecting; doubled at each attempt up to [`RECONNECT_MAX`].
 const RECONNECT_MIN: Duration = Duration::from_millis(20);
@@ -23,6 +24,8 @@ const RECONNECT_MIN: Duration = Duration::from_millis(20);
 const RECONNECT_MAX: Duration = Duration::from_secs(1);
 /// How long [`Client::connect`] keeps trying a bus that does not answer.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// How long the bus may take to handle what was sent to it.
+const SYNC_WITHIN: Duration = Duration::from_secs(5);
 /// Pause between the attempts of a patient call. A killed daemon is back in about 0.2 s.
 const PATIENCE_STEP: Duration = Duration::from_millis(20);
 /// Messages a subscription may queue in this process before it is a slow consumer: at 1 KiB each, 4 MiB at worst.
@@ -304,9 +307,18 @@ impl Client {
         Ok(Requests::new(subscribers, self.nats.clone()))
     }
 
-    /// Waits until the bus has everything sent so far.
+    /// Waits until the bus has handled everything sent so far.
+    ///
+    /// The client library's own flush only writes to the socket. A request nobody serves is answered by the server itself, after all that
+    /// came before it on this connection.
     pub async fn flush(&self) -> Result<(), Status> {
-        self.nats.flush().await.map_err(|error| Status::unavailable(format!("the bus is gone: {error}")))
+        let subject = topology::sync_subject(&self.name);
+        let request = NatsRequest::new().payload(Bytes::new()).timeout(Some(SYNC_WITHIN));
+        match self.nats.send_request(subject, request).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == RequestErrorKind::NoResponders => Ok(()),
+            Err(error) => Err(Status::unavailable(format!("the bus does not answer: {error}"))),
+        }
     }
 
     /// Stops taking requests, sends what is queued, and closes the connection.

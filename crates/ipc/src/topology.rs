@@ -66,6 +66,11 @@ pub fn services_of(daemon: &str) -> impl Iterator<Item = &'static str> {
     schema::services().iter().filter(move |service| service.owner == daemon).map(|service| service.name)
 }
 
+/// A subject of `daemon`'s own that nobody serves: the server's "no responders" to it tells that all before it was handled.
+pub(crate) fn sync_subject(daemon: &str) -> String {
+    format!("_INBOX.{daemon}.sync")
+}
+
 /// The row of `daemon`.
 pub fn node(daemon: &str) -> Option<&'static Node> {
     NODES.iter().find(|node| node.daemon == daemon)
@@ -78,6 +83,7 @@ pub fn permissions(daemon: &str) -> Permissions {
     for callee in node.calls {
         publish.extend(services_of(callee).map(|service| format!("rpc.{service}.>")));
     }
+    publish.push(sync_subject(daemon));
     publish.extend(node.events.iter().map(|domain| format!("event.{domain}.>")));
     for bucket in node.buckets {
         publish.push(format!("$KV.{bucket}.>"));
@@ -150,7 +156,8 @@ mod tests {
                 );
             }
             for subject in &permissions.publish {
-                assert!(!subject.starts_with("_INBOX"), "{}: {subject}", node.daemon);
+                let own = *subject == sync_subject(node.daemon);
+                assert!(own || !subject.starts_with("_INBOX"), "{}: {subject}", node.daemon);
                 assert!(
                     subject != ">" && subject != "rpc.>" && subject != "event.>",
                     "{}: {subject}",
