@@ -1,0 +1,404 @@
+//! Board files as people write them: what is right is read, what is wrong is named with its place and a remedy.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use board::{Board, HalKind, Power, RestorePolicy, SimHost};
+use expect_test::{Expect, expect};
+
+fn targets() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../targets")
+}
+
+fn pair(key: &str, value: &str) -> (String, String) {
+    (key.to_owned(), value.to_owned())
+}
+
+const HEAD: &str = "[board]\nname = \"b\"\nvendor = \"v\"\nmodel = \"m\"\nhal = \"linux\"\n";
+const HOST: &str =
+    "[[hosts]]\nid = \"system\"\n[hosts.power]\nkind = \"buttons\"\npower = \"out\"\npower_good = \"good\"\n";
+
+#[track_caller]
+fn wrong(text: &str, expected: &Expect) {
+    let report = board::parse(Path::new("b.toml"), text, &[]);
+    assert_eq!(report.exit_code(), 64);
+    expected.assert_eq(&report.to_string());
+}
+
+#[test]
+fn every_shipped_board_is_right() {
+    let mut seen = 0;
+    let mut pending = vec![targets()];
+    while let Some(directory) = pending.pop() {
+        for entry in std::fs::read_dir(&directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                pending.push(path);
+            } else if path.file_name().is_some_and(|name| name == "board.toml") {
+                let report = board::check(&path, &[]);
+                assert!(report.board().is_some(), "{report}");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 2, "the simulated boards are shipped");
+}
+
+#[test]
+fn the_shipped_schema_is_current() {
+    let path = targets().join("board.schema.json");
+    let current = board::schema();
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        std::fs::write(&path, &current).unwrap();
+    }
+    let shipped = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(shipped == current, "targets/board.schema.json is old: run this test with UPDATE_EXPECT=1");
+}
+
+#[test]
+fn the_simulated_board_reads_as_written() {
+    let board = Board::load(&targets().join("sim/board.toml"), &[]).unwrap();
+    assert_eq!((board.name.as_str(), board.hal), ("sim", HalKind::Sim));
+    assert_eq!(board.chassis.id.as_str(), "chassis");
+    assert_eq!(board.management_controller.id.as_str(), "bmc");
+    let host = board.host("system").unwrap();
+    assert_eq!(host.timings.force_off_hold, Duration::from_secs(15));
+    assert_eq!(host.restore.policy, RestorePolicy::Last);
+    let Power::Buttons(buttons) = &host.power else { panic!("by buttons") };
+    assert!(buttons.power.active_low);
+    assert_eq!(buttons.power_button_in.as_ref().unwrap().debounce, Duration::from_millis(10));
+    assert_eq!(host.power.lines().count(), 6);
+    assert_eq!(board.sim.unwrap().host, SimHost::Scripted);
+}
+
+#[test]
+fn the_multi_host_board_mixes_levels_and_buttons() {
+    let board = Board::load(&targets().join("sim-level/board.toml"), &[]).unwrap();
+    let kinds: Vec<bool> = board.hosts.iter().map(|host| matches!(host.power, Power::Level(_))).collect();
+    assert_eq!(kinds, [true, true, false]);
+    assert_eq!(board.hosts[1].restore.delay, Duration::from_secs(5));
+}
+
+#[test]
+fn overrides_reach_tables_lists_by_id_and_what_the_file_leaves_out() {
+    let overrides = [
+        pair("sim.host", "qemu"),
+        pair("hosts.system.timings.press_ms", "300"),
+        pair("hosts.0.restore.policy", "always-on"),
+        pair("sim.qemu.accel", "\"kvm\""),
+    ];
+    let board = Board::load(&targets().join("sim/board.toml"), &overrides).unwrap();
+    let sim = board.sim.unwrap();
+    assert_eq!((sim.host, sim.qemu.accel.as_str()), (SimHost::Qemu, "kvm"));
+    assert_eq!(board.hosts[0].timings.press, Duration::from_millis(300));
+    assert_eq!(board.hosts[0].restore.policy, RestorePolicy::AlwaysOn);
+    assert!(sim.qemu.guest.ends_with("sim/../../target/guest"), "relative to the board file");
+}
+
+#[test]
+fn wrong_overrides_are_named_as_they_were_given() {
+    let overrides = [
+        pair("sim.hots", "qemu"),
+        pair("sim.host", "vmware"),
+        pair("hosts.host7.name", "x"),
+        pair("hosts.system.timings.press_ms", "20000"),
+    ];
+    let report = board::check(&targets().join("sim/board.toml"), &overrides);
+    let text = report.to_string();
+    expect![[r#"
+        --set sim.hots=qemu: sim has no key "hots"; did you mean "host"?
+        --set sim.host=vmware: sim.host must be "scripted" or "qemu", not the string "vmware"
+        --set hosts.host7.name=x: hosts has no "host7" to set
+        --set hosts.system.timings.press_ms=20000: hosts[0].timings.press_ms must be a whole number of milliseconds from 20 to 3000, not 20000
+        4 problems
+    "#]]
+    .assert_eq(&text);
+}
+
+#[test]
+fn keys_for_the_board_are_told_from_keys_for_daemons() {
+    assert!(board::owns_key("sim.host") && board::owns_key("hosts.0.name"));
+    assert!(!board::owns_key("websrv.tls.profile") && !board::owns_key("simulate"));
+}
+
+#[test]
+fn a_right_file_is_summed_up() {
+    let report = board::parse(Path::new("b.toml"), &format!("{HEAD}{HOST}"), &[]);
+    assert_eq!(report.exit_code(), 0);
+    expect![[r#"
+        b.toml: board b (v m, hal linux) is right: 1 host (system), 2 GPIO lines
+    "#]]
+    .assert_eq(&report.to_string());
+}
+
+#[test]
+fn a_missing_file_is_said_to_be_missing() {
+    let report = board::check(Path::new("/no/such/board.toml"), &[]);
+    assert_eq!(report.exit_code(), 64);
+    assert!(
+        report.to_string().starts_with("/no/such/board.toml: cannot read the file: No such file"),
+        "{report}"
+    );
+}
+
+#[test]
+fn an_empty_file_lacks_its_tables() {
+    wrong(
+        "",
+        &expect![[r#"
+        b.toml:1:1: board is missing: What the board is.
+        b.toml:1:1: hosts is missing: The servers on the board; the first is meant when none is named.
+        2 problems
+    "#]],
+    );
+}
+
+#[test]
+fn a_misspelt_key_is_met_with_the_right_one() {
+    wrong(
+        &format!("{HEAD}{HOST}[hosts.timings]\npres_ms = 200\nzzz = 1\n"),
+        &expect![[r#"
+        b.toml:13:1: hosts[0].timings has no key "pres_ms"; did you mean "press_ms"?
+          13 | pres_ms = 200
+             | ^^^^^^^
+        b.toml:14:1: hosts[0].timings has no key "zzz"; it has press_ms, force_off_hold_ms, reset_ms, nmi_ms, cycle_off_ms, power_good_timeout_ms, graceful_off_timeout_ms, warm_reset_check_ms
+          14 | zzz = 1
+             | ^^^
+        2 problems
+    "#]],
+    );
+}
+
+#[test]
+fn several_faults_are_reported_at_once_in_the_order_of_the_file() {
+    wrong(
+        "[board]\nname = \"Bad Name\"\nvendor = 7\nmodel = \"m\"\nhal = \"lunix\"\n[[hosts]]\nid = \"system\"\n[hosts.power]\nkind = \"buttons\"\npower = \"out\"\n[hosts.timings]\nreset_ms = 1\n",
+        &expect![[r#"
+            b.toml:2:8: board.name = "Bad Name" is not an id: an id is 1 to 32 of a-z, 0-9 and '-', starts with a letter and does not end in '-'
+              2 | name = "Bad Name"
+                |        ^^^^^^^^^^
+            b.toml:3:10: board.vendor must be a string of 1 to 64 characters, not 7
+              3 | vendor = 7
+                |          ^
+            b.toml:5:7: board.hal must be "linux" or "sim", not the string "lunix"; did you mean "linux"?
+              5 | hal = "lunix"
+                |       ^^^^^^^
+            b.toml:8:1: hosts[0].power.power_good is missing: Input: the supplies are up and good.
+              8 | [hosts.power]
+                | ^^^^^^^^^^^^^
+            b.toml:12:12: hosts[0].timings.reset_ms must be a whole number of milliseconds from 20 to 5000, not 1
+              12 | reset_ms = 1
+                 |            ^
+            5 problems
+        "#]],
+    );
+}
+
+#[test]
+fn what_is_not_toml_is_shown_where_it_stops_being_it() {
+    wrong(
+        "[board]\nname = \"b\nvendor = \"v\"\n",
+        &expect![[r#"
+        b.toml:2:10: invalid basic string, expected `"`
+          2 | name = "b
+            |          ^
+        1 problem
+    "#]],
+    );
+}
+
+#[test]
+fn one_line_cannot_have_two_owners() {
+    wrong(
+        &format!(
+            "{HEAD}{HOST}reset = {{ name = \"out\", active_low = true }}\n[[hosts]]\nid = \"host1\"\n[hosts.power]\nkind = \"level\"\ncontrol = \"c\"\npower_good = \"good\"\n"
+        ),
+        &expect![[r#"
+            b.toml:12:9: hosts[0].power.reset: GPIO line "out" is already hosts[0].power.power; a line has one owner
+              12 | reset = { name = "out", active_low = true }
+                 |         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+            b.toml:18:14: hosts[1].power.power_good: GPIO line "good" is already hosts[0].power.power_good; a line has one owner
+              18 | power_good = "good"
+                 |              ^^^^^^
+            2 problems
+        "#]],
+    );
+}
+
+#[test]
+fn a_line_is_a_name_or_a_chip_with_an_offset() {
+    wrong(
+        &format!(
+            "{HEAD}{HOST}reset = {{ name = \"r\", offset = 3 }}\nnmi = {{ chip = \"gpiochip0\" }}\npower_button_in = 4\nreset_button_in = {{ name = \"\" }}\n"
+        ),
+        &expect![[r#"
+            b.toml:12:9: hosts[0].power.reset must have either name, or chip and offset
+              12 | reset = { name = "r", offset = 3 }
+                 |         ^^^^^^^^^^^^^^^^^^^^^^^^^^
+            b.toml:13:7: hosts[0].power.nmi must have either name, or chip and offset
+              13 | nmi = { chip = "gpiochip0" }
+                 |       ^^^^^^^^^^^^^^^^^^^^^^
+            b.toml:14:19: hosts[0].power.power_button_in must be a line name or a table like { name = "power-button", active_low = true }, not 4
+              14 | power_button_in = 4
+                 |                   ^
+            b.toml:15:28: hosts[0].power.reset_button_in.name = "" is not a line name: 1 to 31 bytes, no control characters
+              15 | reset_button_in = { name = "" }
+                 |                            ^^
+            4 problems
+        "#]],
+    );
+}
+
+#[test]
+fn outputs_are_not_debounced() {
+    wrong(
+        &format!("{HEAD}{HOST}reset = {{ name = \"r\", debounce_ms = 5 }}\n"),
+        &expect![[r#"
+        b.toml:12:23: hosts[0].power.reset.debounce_ms: the BMC drives this line, so there is nothing to debounce
+          12 | reset = { name = "r", debounce_ms = 5 }
+             |                       ^^^^^^^^^^^
+        1 problem
+    "#]],
+    );
+}
+
+#[test]
+fn host_ids_are_unique_and_fit_urls() {
+    wrong(
+        &format!(
+            "{HEAD}{HOST}[[hosts]]\nid = \"system\"\n[hosts.power]\nkind = \"level\"\ncontrol = \"c\"\npower_good = \"g\"\n[[hosts]]\nid = \"-x\"\n[hosts.power]\nkind = \"level\"\ncontrol = \"d\"\npower_good = \"h\"\n"
+        ),
+        &expect![[r#"
+            b.toml:13:6: two hosts have the id "system"
+              13 | id = "system"
+                 |      ^^^^^^^^
+            b.toml:19:6: hosts[2].id = "-x" is not an id: an id is 1 to 32 of a-z, 0-9 and '-', starts with a letter and does not end in '-'
+              19 | id = "-x"
+                 |      ^^^^
+            2 problems
+        "#]],
+    );
+}
+
+#[test]
+fn the_kind_of_power_control_decides_the_keys() {
+    wrong(
+        &format!(
+            "{HEAD}[[hosts]]\nid = \"system\"\n[hosts.power]\nkind = \"level\"\npower = \"x\"\npower_good = \"g\"\n"
+        ),
+        &expect![[r#"
+            b.toml:8:1: hosts[0].power.control is missing: Output: power shall be on while this is active.
+              8 | [hosts.power]
+                | ^^^^^^^^^^^^^
+            b.toml:10:1: hosts[0].power has no key "power"; it has kind, control, reset, nmi, power_good, power_button_in, reset_button_in
+              10 | power = "x"
+                 | ^^^^^
+            2 problems
+        "#]],
+    );
+    wrong(
+        &format!(
+            "{HEAD}[[hosts]]\nid = \"system\"\n[hosts.power]\nkind = \"button\"\npower = \"x\"\npower_good = \"g\"\n"
+        ),
+        &expect![[r#"
+            b.toml:9:8: hosts[0].power.kind must be "buttons" or "level", not the string "button"; did you mean "buttons"?
+              9 | kind = "button"
+                |        ^^^^^^^^
+            1 problem
+        "#]],
+    );
+}
+
+#[test]
+fn a_short_press_is_shorter_than_a_long_one() {
+    wrong(
+        &format!("{HEAD}{HOST}[hosts.timings]\npress_ms = 3000\nforce_off_hold_ms = 2000\n"),
+        &expect![[r#"
+            b.toml:13:12: press_ms (3000) must be shorter than force_off_hold_ms (2000), or a short press forces power off
+              13 | press_ms = 3000
+                 |            ^^^^
+            1 problem
+        "#]],
+    );
+}
+
+#[test]
+fn a_board_has_hosts_and_few_enough() {
+    wrong(
+        &format!("hosts = []\n{HEAD}"),
+        &expect![[r#"
+        b.toml:1:9: hosts must be a list of 1 to 16 tables, written [[hosts]], not a list of 0
+          1 | hosts = []
+            |         ^^
+        1 problem
+    "#]],
+    );
+}
+
+#[test]
+fn the_simulator_is_for_simulated_boards() {
+    wrong(
+        &format!("{HEAD}{HOST}[sim]\nhost = \"qemu\"\n"),
+        &expect![[r#"
+        b.toml:12:1: [sim] is for boards whose board.hal is "sim"; this one's is "linux"
+          12 | [sim]
+             | ^^^^^
+        1 problem
+    "#]],
+    );
+}
+
+#[test]
+fn a_watchdog_is_a_device_with_a_sane_timeout() {
+    wrong(
+        &format!("{HEAD}[management_controller.watchdog]\ndevice = \"watchdog\"\ntimeout_s = 5.5\n{HOST}"),
+        &expect![[r#"
+            b.toml:7:10: watchdog device "watchdog" must be a path under /dev/
+              7 | device = "watchdog"
+                |          ^^^^^^^^^^
+            b.toml:8:13: management_controller.watchdog.timeout_s must be a whole number of seconds from 10 to 600, not a number with a fraction
+              8 | timeout_s = 5.5
+                |             ^^^
+            2 problems
+        "#]],
+    );
+}
+
+#[test]
+fn a_hold_that_cannot_force_power_off_is_refused() {
+    wrong(
+        &format!(
+            "{}{HOST}[hosts.timings]\nforce_off_hold_ms = 3000\n[sim.scripted]\noverride_hold_ms = 4000\n",
+            HEAD.replace("linux", "sim")
+        ),
+        &expect![[r#"
+            b.toml:15:20: override_hold_ms (4000) must be shorter than every host's force_off_hold_ms (shortest: 3000), or no press forces power off
+              15 | override_hold_ms = 4000
+                 |                    ^^^^
+            1 problem
+        "#]],
+    );
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config { cases: 300, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn no_text_makes_the_reader_panic(text in "[\\PC\\n]{0,200}") {
+        let _ = board::parse(Path::new("b.toml"), &text, &[]).to_string();
+    }
+
+    #[test]
+    fn no_damage_to_a_right_file_makes_the_reader_panic(
+        cut in 0usize..900, length in 0usize..40, insert in "[\\[\\]\\{\\}=\\.\"a-z0-9\\n#é-]{0,8}",
+        key in "[a-z0-9.]{0,20}", value in "\\PC{0,10}",
+    ) {
+        let mut text = std::fs::read_to_string(targets().join("sim/board.toml")).unwrap();
+        let start = (0..=cut.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap();
+        let end = (0..=(start + length).min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap().max(start);
+        text.replace_range(start..end, &insert);
+        let report = board::parse(Path::new("b.toml"), &text, &[(key, value)]);
+        proptest::prop_assert_eq!(report.exit_code() == 0, report.board().is_some());
+        let _ = report.to_string();
+    }
+}
