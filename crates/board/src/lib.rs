@@ -41,7 +41,7 @@ pub enum LoadError {
     },
     /// The file, or an override, is wrong. The message is the whole report, several lines.
     #[error("{0}")]
-    Wrong(Report),
+    Wrong(Box<Report>),
 }
 
 impl Board {

@@ -86,10 +86,10 @@ impl Report {
     }
 
     /// The board when nothing is wrong, or else the report.
-    pub fn into_board(self) -> Result<Board, Self> {
+    pub fn into_board(self) -> Result<Board, Box<Self>> {
         match self.board {
             Some(board) if self.problems.is_empty() => Ok(board),
-            board => Err(Self { board, ..self }),
+            board => Err(Box::new(Self { board, ..self })),
         }
     }
 

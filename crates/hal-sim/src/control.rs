@@ -1,0 +1,183 @@
+//! The world's side of the twin: what tests, benchmarks and curious people do to the machine.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tokio::io::BufReader;
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+
+use crate::codec::{read_frame, write_frame};
+use crate::wire::{
+    Button, ControlRequest, Fault, FromTwin, HostStatus, Outcome, ToTwin, TraceEntry, VERSION,
+};
+
+/// A connection to the control socket.
+#[derive(Debug)]
+pub struct Control {
+    path: PathBuf,
+    from: BufReader<OwnedReadHalf>,
+    to: OwnedWriteHalf,
+    partial: Vec<u8>,
+    next_id: u64,
+    traced: VecDeque<TraceEntry>,
+}
+
+/// Why the twin did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// The socket failed or the twin closed it.
+    #[error("the twin at {} is not reachable", path.display())]
+    Socket {
+        /// The socket.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// The twin said no.
+    #[error("the twin refused {request}: {reason}")]
+    Refused {
+        /// What was asked.
+        request: String,
+        /// Why not.
+        reason: String,
+    },
+}
+
+impl Control {
+    /// Connects to the control socket at `path` (`run_dir/twin-control.sock`).
+    pub async fn connect(path: &Path) -> Result<Self, ControlError> {
+        let socket = |source| ControlError::Socket { path: path.to_owned(), source };
+        let (from, to) = UnixStream::connect(path).await.map_err(socket)?.into_split();
+        let mut control = Self {
+            path: path.to_owned(),
+            from: BufReader::new(from),
+            to,
+            partial: Vec::new(),
+            next_id: 1,
+            traced: VecDeque::new(),
+        };
+        control.send(&ToTwin::Hello { version: VERSION, owner: "control".to_owned() }).await?;
+        match control.receive().await? {
+            FromTwin::Hello { version: VERSION } => Ok(control),
+            other => Err(ControlError::Refused { request: "hello".to_owned(), reason: format!("{other:?}") }),
+        }
+    }
+
+    fn socket(&self, source: io::Error) -> ControlError {
+        ControlError::Socket { path: self.path.clone(), source }
+    }
+
+    async fn send(&mut self, frame: &ToTwin) -> Result<(), ControlError> {
+        write_frame(&mut self.to, frame).await.map_err(|error| self.socket(error))
+    }
+
+    async fn receive(&mut self) -> Result<FromTwin, ControlError> {
+        match read_frame(&mut self.from, &mut self.partial).await {
+            Ok(Some(frame)) => Ok(frame),
+            Ok(None) => Err(self.socket(io::ErrorKind::UnexpectedEof.into())),
+            Err(error) => Err(self.socket(error)),
+        }
+    }
+
+    async fn ask(&mut self, request: ControlRequest) -> Result<Outcome, ControlError> {
+        let id = self.next_id;
+        self.next_id += 1;
+        let asked = format!("{request:?}");
+        self.send(&ToTwin::Control { id, request }).await?;
+        loop {
+            match self.receive().await? {
+                FromTwin::Reply { id: of, outcome } if of == id => {
+                    return match outcome {
+                        Outcome::NoHost => {
+                            Err(ControlError::Refused { request: asked, reason: "no such host".to_owned() })
+                        }
+                        Outcome::Invalid { reason } => Err(ControlError::Refused { request: asked, reason }),
+                        outcome => Ok(outcome),
+                    };
+                }
+                FromTwin::Traced(entry) => self.traced.push_back(entry),
+                other => {
+                    let reason = format!("unexpected {other:?}");
+                    return Err(ControlError::Refused { request: asked, reason });
+                }
+            }
+        }
+    }
+
+    /// Presses or leaves a button of the front panel.
+    pub async fn finger(&mut self, host: &str, button: Button, down: bool) -> Result<(), ControlError> {
+        self.ask(ControlRequest::Finger { host: host.to_owned(), button, down }).await.map(drop)
+    }
+
+    /// Breaks or heals something.
+    pub async fn fault(&mut self, host: &str, fault: Fault) -> Result<(), ControlError> {
+        self.ask(ControlRequest::Fault { host: host.to_owned(), fault }).await.map(drop)
+    }
+
+    /// Lets the operating system restart itself.
+    pub async fn os_reboot(&mut self, host: &str) -> Result<(), ControlError> {
+        self.ask(ControlRequest::OsReboot { host: host.to_owned() }).await.map(drop)
+    }
+
+    /// How the host is.
+    pub async fn status(&mut self, host: &str) -> Result<HostStatus, ControlError> {
+        match self.ask(ControlRequest::Status { host: host.to_owned() }).await? {
+            Outcome::Status(status) => Ok(status),
+            other => {
+                Err(ControlError::Refused { request: "status".to_owned(), reason: format!("{other:?}") })
+            }
+        }
+    }
+
+    /// All kept edges after sequence number `after`, oldest first. The twin keeps the last 8192.
+    pub async fn trace(&mut self, mut after: u64) -> Result<Vec<TraceEntry>, ControlError> {
+        let mut all = Vec::new();
+        loop {
+            match self.ask(ControlRequest::Trace { after }).await? {
+                Outcome::Trace(part) => {
+                    let Some(last) = part.last() else { return Ok(all) };
+                    after = last.seq;
+                    all.extend(part);
+                }
+                other => {
+                    let reason = format!("{other:?}");
+                    return Err(ControlError::Refused { request: "trace".to_owned(), reason });
+                }
+            }
+        }
+    }
+
+    /// From here on every edge is told; take them with [`Control::next_edge`].
+    pub async fn follow(&mut self) -> Result<(), ControlError> {
+        self.ask(ControlRequest::Follow).await.map(drop)
+    }
+
+    /// The next edge after [`Control::follow`]. Cancel-safe.
+    pub async fn next_edge(&mut self) -> Result<TraceEntry, ControlError> {
+        if let Some(entry) = self.traced.pop_front() {
+            return Ok(entry);
+        }
+        loop {
+            if let FromTwin::Traced(entry) = self.receive().await? {
+                return Ok(entry);
+            }
+        }
+    }
+
+    /// Waits until `pin` of `host` takes the level, after [`Control::follow`], and returns that edge.
+    pub async fn wait_edge(
+        &mut self,
+        host: &str,
+        pin: &str,
+        active: bool,
+    ) -> Result<TraceEntry, ControlError> {
+        loop {
+            let entry = self.next_edge().await?;
+            if entry.host == host && entry.pin == pin && entry.active == active {
+                return Ok(entry);
+            }
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! What is said on the twin's two sockets. One JSON value a line, see `docs/gpio.md`.
+
+use serde::{Deserialize, Serialize};
+
+/// The version both sides must speak. It changes whenever a frame does: both ends ship in one binary.
+pub const VERSION: u32 = 1;
+
+/// Which line is meant; [`hal::LineId`] on the wire.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, deny_unknown_fields)]
+pub enum LineKey {
+    /// By name.
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// By chip and offset.
+    Offset {
+        /// The chip.
+        chip: String,
+        /// The line on it.
+        offset: u32,
+    },
+}
+
+impl From<&hal::LineId> for LineKey {
+    fn from(id: &hal::LineId) -> Self {
+        match id {
+            hal::LineId::Name(name) => Self::Name { name: name.clone() },
+            hal::LineId::Offset { chip, offset } => Self::Offset { chip: chip.clone(), offset: *offset },
+        }
+    }
+}
+
+impl From<LineKey> for hal::LineId {
+    fn from(key: LineKey) -> Self {
+        match key {
+            LineKey::Name { name } => Self::Name(name),
+            LineKey::Offset { chip, offset } => Self::Offset { chip, offset },
+        }
+    }
+}
+
+/// A frame to the twin. The first on a connection is [`ToTwin::Hello`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToTwin {
+    /// Opens the connection.
+    Hello {
+        /// [`VERSION`].
+        version: u32,
+        /// Who connects, for people.
+        owner: String,
+    },
+    /// A request on the lines' socket.
+    Line {
+        /// Chosen by the client; the reply carries it.
+        id: u64,
+        /// What to do.
+        request: LineRequest,
+    },
+    /// A request on the control socket.
+    Control {
+        /// Chosen by the client; the reply carries it.
+        id: u64,
+        /// What to do.
+        request: ControlRequest,
+    },
+}
+
+/// What the BMC may do to its pins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LineRequest {
+    /// Request a line as an output.
+    Output {
+        /// Chosen by the client, names the line from here on.
+        handle: u64,
+        /// Which line.
+        line: LineKey,
+        /// The wire is active when low.
+        active_low: bool,
+        /// The logical level to start with, or none to leave it.
+        initial: Option<bool>,
+        /// Who wants it, for people.
+        owner: String,
+    },
+    /// Request a line as an input; edges follow as [`FromTwin::Edge`].
+    Input {
+        /// Chosen by the client, names the line from here on.
+        handle: u64,
+        /// Which line.
+        line: LineKey,
+        /// The wire is active when low.
+        active_low: bool,
+        /// How long a level must hold before an edge counts.
+        debounce_us: u64,
+        /// Who wants it, for people.
+        owner: String,
+    },
+    /// Drive an output.
+    Set {
+        /// The line.
+        handle: u64,
+        /// The logical level.
+        active: bool,
+    },
+    /// Read a line.
+    Get {
+        /// The line.
+        handle: u64,
+    },
+    /// Give a line up. Its level stays.
+    Close {
+        /// The line.
+        handle: u64,
+    },
+}
+
+/// What the world may do to the machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ControlRequest {
+    /// A finger presses or leaves a button of the front panel.
+    Finger {
+        /// The host.
+        host: String,
+        /// Which button.
+        button: Button,
+        /// Pressed or let go.
+        down: bool,
+    },
+    /// Something breaks, heals, or arrives from outside.
+    Fault {
+        /// The host.
+        host: String,
+        /// What.
+        fault: Fault,
+    },
+    /// The operating system restarts itself.
+    OsReboot {
+        /// The host.
+        host: String,
+    },
+    /// How the host is.
+    Status {
+        /// The host.
+        host: String,
+    },
+    /// Edges of all pins after this sequence number, oldest first, at most 256 a reply.
+    Trace {
+        /// The last sequence number already known; 0 for all that is kept.
+        after: u64,
+    },
+    /// From here on every edge comes as [`FromTwin::Traced`].
+    Follow,
+}
+
+/// A button of the front panel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Button {
+    /// The power button.
+    Power,
+    /// The reset button.
+    Reset,
+}
+
+/// What may go wrong, or arrive from outside; see the twin model's faults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// From now on power-good takes this long, in milliseconds.
+    PowerGoodDelay(u64),
+    /// From now on each change of power-good bounces.
+    PowerGoodBounce {
+        /// Extra edges; zero ends it.
+        toggles: u8,
+        /// Milliseconds between them.
+        every_ms: u64,
+    },
+    /// While true a start of the supply fails.
+    PowerGoodMissing(bool),
+    /// Power-good drops for so many milliseconds while the supply is fine.
+    Glitch(u64),
+    /// The supply trips; the host is off.
+    PowerLoss,
+    /// The host starts by itself.
+    Wake,
+    /// While true the operating system hangs and ignores the button.
+    OsHang(bool),
+    /// The next so many presses by the BMC are not seen.
+    IgnorePresses(u32),
+}
+
+/// A frame from the twin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FromTwin {
+    /// The answer to a hello.
+    Hello {
+        /// [`VERSION`].
+        version: u32,
+    },
+    /// The connection is refused, and ends.
+    Refused {
+        /// Why.
+        reason: String,
+    },
+    /// The answer to a request.
+    Reply {
+        /// The request's.
+        id: u64,
+        /// What became of it.
+        outcome: Outcome,
+    },
+    /// An input changed.
+    Edge {
+        /// The line.
+        handle: u64,
+        /// The logical level after the change.
+        active: bool,
+        /// `CLOCK_MONOTONIC`, in nanoseconds.
+        at_ns: u64,
+    },
+    /// A pin changed, told to followers.
+    Traced(TraceEntry),
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Done.
+    Done,
+    /// Done, and this is the logical level of the line.
+    Level(bool),
+    /// The host's state.
+    Status(HostStatus),
+    /// Edges, oldest first.
+    Trace(Vec<TraceEntry>),
+    /// The board has no such line.
+    NoLine,
+    /// The board has no such host.
+    NoHost,
+    /// Somebody has the line.
+    Busy {
+        /// Who.
+        owner: String,
+    },
+    /// The request makes no sense.
+    Invalid {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// How a simulated host is: the truth, not what the BMC sees.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostStatus {
+    /// The supply: `off`, `starting`, `on` or `stopping`.
+    pub supply: String,
+    /// The operating system: `down`, `post`, `booting`, `running` or `shutting-down`. With a QEMU guest the model
+    /// cannot see inside, and this is `guest` or `down`.
+    pub os: String,
+    /// The level on the power-good wire.
+    pub power_good: bool,
+    /// How often the supply was started.
+    pub starts: u32,
+    /// How many button events the operating system received.
+    pub acpi_events: u32,
+    /// How often a long press cut the power.
+    pub hard_offs: u32,
+    /// How often the host was reset.
+    pub resets: u32,
+    /// How many non-maskable interrupts arrived.
+    pub nmis: u32,
+    /// The process id of the QEMU guest, while one runs.
+    pub guest_pid: Option<u32>,
+}
+
+/// One edge of one pin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceEntry {
+    /// Counts up from 1 over all pins.
+    pub seq: u64,
+    /// `CLOCK_MONOTONIC`, in nanoseconds.
+    pub at_ns: u64,
+    /// The host the pin belongs to.
+    pub host: String,
+    /// The pin's key in the board file: `power`, `reset`, `nmi`, `control`, `power_good`, `power_button_in` or
+    /// `reset_button_in`.
+    pub pin: String,
+    /// The logical level after the edge.
+    pub active: bool,
+}
