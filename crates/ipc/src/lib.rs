@@ -23,6 +23,7 @@ mod client;
 mod context;
 mod event;
 mod header;
+mod log;
 mod request;
 mod status;
 #[cfg(feature = "testing")]
@@ -33,6 +34,7 @@ pub use bucket::{Bucket, Entry, StateError, Value, ValueError, Watch, WatchItem}
 pub use client::{Client, ConnectConfig, ConnectError, Link};
 pub use context::{CallContext, Principal, TraceContext};
 pub use event::{EventItem, Events, RawEvents, RawItem};
+pub use log::{EVENTS, EventLog, Follow, LogBounds, LogEntry};
 pub use request::{Request, Requests};
 pub use schema::google::rpc::ErrorInfo;
 pub use status::{Code, ERROR_DOMAIN, ERROR_INFO_URL, Status};

@@ -1,0 +1,174 @@
+//! The event log: the stream `EVENTS`, which keeps what was published on `event.>`, oldest dropped first.
+//!
+//! Every event has a sequence number there. A reader that remembers the last one it has handled goes on after it without a gap
+//! and without a duplicate, however long it was away; if the log has dropped what it missed, it is told.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy, push};
+use async_nats::jetstream::stream::{DirectGetErrorKind, Stream};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+
+use crate::client::Client;
+use crate::status::Status;
+
+/// Name of the stream.
+pub const EVENTS: &str = "EVENTS";
+
+/// One kept event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogEntry {
+    /// Its number in the log: grows with each event, never reused.
+    pub sequence: u64,
+    /// The subject it was published on, `event.<domain>.<component>.<what>`.
+    pub subject: String,
+    /// When the log got it.
+    pub time: SystemTime,
+    /// `schema.v1alpha1.Event`, encoded.
+    pub payload: Bytes,
+}
+
+/// What the log holds now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogBounds {
+    /// Oldest kept sequence; one more than `last` in an empty log.
+    pub first: u64,
+    /// Newest sequence; zero when nothing was ever kept.
+    pub last: u64,
+    /// Number of kept events.
+    pub messages: u64,
+}
+
+/// The log, for reading.
+#[derive(Clone, Debug)]
+pub struct EventLog {
+    client: Client,
+}
+
+impl Client {
+    /// The event log.
+    pub fn event_log(&self) -> EventLog {
+        EventLog { client: self.clone() }
+    }
+}
+
+impl EventLog {
+    async fn stream(&self) -> Result<Stream<()>, Status> {
+        self.client
+            .jetstream
+            .get_stream_no_info(EVENTS)
+            .await
+            .map_err(|error| Status::unavailable(format!("the event log does not answer: {error}")))
+    }
+
+    /// What it holds.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE` when the bus does not answer.
+    pub async fn bounds(&self) -> Result<LogBounds, Status> {
+        let stream = self
+            .client
+            .jetstream
+            .get_stream(EVENTS)
+            .await
+            .map_err(|error| Status::unavailable(format!("the event log does not answer: {error}")))?;
+        let state = &stream.cached_info().state;
+        Ok(LogBounds { first: state.first_sequence, last: state.last_sequence, messages: state.messages })
+    }
+
+    /// The event with that number; `None` when it is not kept (any more, or yet).
+    ///
+    /// # Errors
+    /// `UNAVAILABLE` when the bus does not answer.
+    pub async fn entry(&self, sequence: u64) -> Result<Option<LogEntry>, Status> {
+        match self.stream().await?.direct_get(sequence).await {
+            Ok(message) => Ok(Some(LogEntry {
+                sequence: message.sequence,
+                subject: message.subject.to_string(),
+                time: message.time.into(),
+                payload: message.payload,
+            })),
+            Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Status::unavailable(format!("the event log does not answer: {error}"))),
+        }
+    }
+
+    /// Follows the events that match `filter` (e.g. `event.host.>`): those after number `after` first, then each new one as it
+    /// comes. Without `after` only new ones.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE` when the bus does not answer.
+    pub async fn follow(&self, filter: &str, after: Option<u64>) -> Result<Follow, Status> {
+        let deliver_policy = match after {
+            None => DeliverPolicy::New,
+            Some(sequence) => DeliverPolicy::ByStartSequence { start_sequence: sequence.saturating_add(1) },
+        };
+        // What the reader missed and the log no longer has is only visible before the first delivery.
+        let lost = match after {
+            Some(after) => self.bounds().await?.first.saturating_sub(after.saturating_add(1)),
+            None => 0,
+        };
+        let consumer = self
+            .stream()
+            .await?
+            .create_consumer(push::OrderedConfig {
+                deliver_subject: self.client.nats.new_inbox(),
+                filter_subject: filter.to_owned(),
+                deliver_policy,
+                replay_policy: ReplayPolicy::Instant,
+                ..Default::default()
+            })
+            .await
+            .map_err(|error| Status::unavailable(format!("cannot follow the event log: {error}")))?;
+        let messages = consumer
+            .messages()
+            .await
+            .map_err(|error| Status::unavailable(format!("cannot follow the event log: {error}")))?;
+        Ok(Follow { messages, lost })
+    }
+}
+
+/// Events in order, from [`EventLog::follow`].
+pub struct Follow {
+    messages: push::Ordered,
+    lost: u64,
+}
+
+impl fmt::Debug for Follow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Follow").field("lost", &self.lost).finish_non_exhaustive()
+    }
+}
+
+impl Follow {
+    /// How many events between the reader's last one and the first delivered one the log had dropped already: at most so many
+    /// are missing (a filter may not have matched all of them).
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// The next event; `None` when the connection was closed by this side. Safe to cancel.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE` when the log cannot be followed any more; follow it anew after the last handled number.
+    pub async fn next(&mut self) -> Option<Result<LogEntry, Status>> {
+        let gone = |error: &dyn fmt::Display| Status::unavailable(format!("the event log was lost: {error}"));
+        let message = match self.messages.next().await? {
+            Ok(message) => message,
+            Err(error) => return Some(Err(gone(&error))),
+        };
+        let (sequence, time) = match message.info() {
+            Ok(info) => (info.stream_sequence, info.published.unix_timestamp_nanos()),
+            Err(error) => return Some(Err(gone(&error))),
+        };
+        let since_epoch = Duration::from_nanos(u64::try_from(time).unwrap_or(0));
+        Some(Ok(LogEntry {
+            sequence,
+            subject: message.subject.to_string(),
+            time: SystemTime::UNIX_EPOCH + since_epoch,
+            payload: message.payload.clone(),
+        }))
+    }
+}
