@@ -148,6 +148,7 @@ struct Method {
     privilege: String,
     self_field: Option<String>,
     stream: Option<String>,
+    resume: Option<(String, u32)>,
     server_streaming: bool,
     deadline_ms: u32,
     with_expired_password: bool,
@@ -231,6 +232,7 @@ fn method_of(pool: &DescriptorPool, file: &str, internal: bool, method: &MethodD
             }
         }
     }
+    let resume = resume_fields(pool, &at, method, &options)?;
     let http = bindings(pool, &at, method)?;
     if http.is_empty() && !internal {
         return Err(format!("{at} lacks `option (google.api.http)`").into());
@@ -272,6 +274,7 @@ fn method_of(pool: &DescriptorPool, file: &str, internal: bool, method: &MethodD
         privilege,
         self_field,
         stream,
+        resume,
         server_streaming: method.is_server_streaming(),
         deadline_ms: if deadline_ms == 0 { DEFAULT_DEADLINE_MS } else { deadline_ms },
         with_expired_password,
@@ -279,6 +282,29 @@ fn method_of(pool: &DescriptorPool, file: &str, internal: bool, method: &MethodD
         http,
         origins,
     })
+}
+
+/// The request field a stream is resumed by and the number of the response field that tells where it is.
+fn resume_fields(
+    pool: &DescriptorPool,
+    at: &str,
+    method: &MethodDescriptor,
+    options: &DynamicMessage,
+) -> Result<Option<(String, u32)>> {
+    let Some(Value::Message(stream)) = extension(pool, options, "stream") else { return Ok(None) };
+    let (request, response) = (text(&stream, "resume_field"), text(&stream, "sequence_field"));
+    if request.is_empty() && response.is_empty() {
+        return Ok(None);
+    }
+    let number = |message: MessageDescriptor, name: &str| {
+        message
+            .get_field_by_name(name)
+            .filter(|field| matches!(field.kind(), Kind::Uint64) && !field.is_list())
+            .map(|field| field.number())
+            .ok_or_else(|| format!("{at}: a resumable stream needs `{name}` as a uint64 field of {}", message.name()))
+    };
+    number(method.input(), &request)?;
+    Ok(Some((request, number(method.output(), &response)?)))
 }
 
 /// The field at a dotted path, when it is one string.
@@ -393,7 +419,7 @@ fn render_methods(services: &[Service]) -> Result<String> {
             writeln!(
                 table,
                 "    MethodInfo {{ service: {:?}, method: {:?}, full_name: {full:?}, path: {:?}, subject: {:?}, owner: {:?}, internal: {}, \
-                 privilege: v1alpha1::Privilege::{}, self_field: {:?}, stream: {:?}, server_streaming: {}, \
+                 privilege: v1alpha1::Privilege::{}, self_field: {:?}, stream: {:?}, resume: {:?}, server_streaming: {}, \
                  deadline: ::core::time::Duration::from_millis({}), with_expired_password: {}, idempotency: Idempotency::{}, \
                  http: &[{http}], origins: &[{origins}], input_name: {:?}, output_name: {:?} }},",
                 service.name,
@@ -405,6 +431,7 @@ fn render_methods(services: &[Service]) -> Result<String> {
                 camel(method.privilege.trim_start_matches("PRIVILEGE_")),
                 method.self_field,
                 method.stream,
+                method.resume,
                 method.server_streaming,
                 method.deadline_ms,
                 method.with_expired_password,

@@ -32,6 +32,9 @@ pub struct MethodInfo {
     pub self_field: Option<&'static str>,
     /// Template of the bus subject whose events are the answer, for server streams.
     pub stream: Option<&'static str>,
+    /// For a stream that can be resumed: the request field with the number of the last message the client has, and the field number
+    /// in the response that the gateway fills with each message's number in the event log.
+    pub resume: Option<(&'static str, u32)>,
     /// Answers with many messages.
     pub server_streaming: bool,
     /// How long the owner may take.
