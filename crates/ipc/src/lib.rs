@@ -25,6 +25,7 @@ mod event;
 mod header;
 mod log;
 mod request;
+pub mod server;
 mod status;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -1,0 +1,16 @@
+//! The one place of the server that reads clocks.
+
+use rustix::time::{ClockId, clock_gettime};
+
+use super::inside::Now;
+
+/// The time now, on both clocks a broker and a stream need.
+pub(super) fn now() -> Now {
+    let mono = clock_gettime(ClockId::Monotonic);
+    let wall = clock_gettime(ClockId::Realtime);
+    let positive = |n: i64| u64::try_from(n).unwrap_or(0);
+    Now {
+        mono_ms: positive(mono.tv_sec) * 1_000 + positive(mono.tv_nsec) / 1_000_000,
+        unix_ns: wall.tv_sec.saturating_mul(1_000_000_000).saturating_add(wall.tv_nsec),
+    }
+}

@@ -1,0 +1,443 @@
+//! The server's loop: wait, read, let the broker work, write.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use nats::{Broker, CloseReason, ConnId, Flow};
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use tokio::sync::oneshot;
+
+use super::clock;
+use super::config::ServerConfig;
+use super::handle::{Command, Connection, Shared};
+use super::inside::{Inside, Now};
+use super::sockets::{FIRST, Io, Pause, Socket};
+
+const LISTENER: u64 = 0;
+const WAKER: u64 = 1;
+
+/// Bytes taken from one connection before the others get their turn.
+const READ: usize = 64 * 1024;
+/// Events handled between two rounds of writing.
+const EVENTS: usize = 64;
+/// Connections taken in between two rounds of writing.
+const ACCEPTS: usize = 32;
+/// How long a sender waits at a time for a receiver that is behind, in milliseconds; nats-server's stall is as long.
+const PATIENCE: u64 = 10;
+/// How long a closed connection may take to read our last words, in milliseconds.
+const LINGER: u64 = 500;
+/// How long to leave the listener alone when the process is out of descriptors, in milliseconds.
+const ACCEPT_PAUSE: u64 = 100;
+
+/// Stopping: who waits for it, and until when clients may stay.
+#[derive(Debug)]
+struct Stop {
+    until: u64,
+    done: Vec<oneshot::Sender<()>>,
+}
+
+pub(super) struct Loop {
+    epoll: OwnedFd,
+    listener: Option<TcpListener>,
+    accept_again: Option<u64>,
+    shared: Arc<Shared>,
+    broker: Broker,
+    sockets: Vec<Option<Socket>>,
+    /// Slots of paused and lingering sockets: the few that need a look without an event.
+    waiting: Vec<u32>,
+    up: BTreeMap<u64, Connection>,
+    inside: Vec<Box<dyn Inside>>,
+    /// When a machine inside wants its next turn.
+    inside_due: Option<u64>,
+    stop: Option<Stop>,
+    buffer: Vec<u8>,
+}
+
+impl Loop {
+    pub(super) fn new(
+        listener: TcpListener,
+        addr: SocketAddr,
+        config: ServerConfig,
+        shared: Arc<Shared>,
+    ) -> io::Result<Self> {
+        let mut random = [0u8; 24];
+        getrandom::fill(&mut random).map_err(|e| io::Error::other(e.to_string()))?;
+        let (id, seed) = random.split_at(16);
+        let mut broker = Broker::new(nats::Config {
+            server_id: id.iter().map(|b| format!("{b:02X}")).collect(),
+            server_name: config.server_name,
+            host: addr.ip().to_string(),
+            port: addr.port(),
+            jetstream: !config.inside.is_empty(),
+            users: config.users,
+            limits: config.limits,
+            seed: seed.iter().fold(0, |n, b| n << 8 | u64::from(*b)),
+        });
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        epoll::add(&epoll, &listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
+        epoll::add(&epoll, shared.waker.fd(), EventData::new_u64(WAKER), EventFlags::IN)?;
+        let now = clock::now();
+        let inside = config
+            .inside
+            .into_iter()
+            .map(|make| make(&mut broker, shared.waker.clone(), now))
+            .collect::<io::Result<Vec<_>>>()?;
+        Ok(Loop {
+            epoll,
+            listener: Some(listener),
+            accept_again: None,
+            shared,
+            broker,
+            sockets: Vec::new(),
+            waiting: Vec::new(),
+            up: BTreeMap::new(),
+            inside_due: (!inside.is_empty()).then_some(now.mono_ms),
+            inside,
+            stop: None,
+            buffer: vec![0; READ],
+        })
+    }
+
+    /// Serves until stopped.
+    pub(super) fn run(&mut self) {
+        let mut events = Vec::with_capacity(EVENTS);
+        let mut now = clock::now();
+        while !self.finished(now) {
+            let timeout = self.timeout(now.mono_ms);
+            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => {
+                    tracing::error!(%error, "the bus cannot wait for its sockets");
+                    break;
+                }
+            }
+            now = clock::now();
+            for event in events.drain(..) {
+                self.event(event, now);
+            }
+            self.broker.tick(now.mono_ms);
+            self.turn(now);
+            self.flush(now.mono_ms);
+            self.look_after_waiting(now.mono_ms);
+            self.publish_links();
+        }
+        self.end(now);
+    }
+
+    fn finished(&self, now: Now) -> bool {
+        self.stop.as_ref().is_some_and(|s| now.mono_ms >= s.until || self.up.is_empty())
+    }
+
+    fn end(&mut self, now: Now) {
+        for machine in &mut self.inside {
+            machine.finish(&mut self.broker, now);
+        }
+        self.broker.shut_down();
+        self.flush(now.mono_ms);
+        self.publish_links();
+        self.sockets.clear();
+        self.listener = None;
+        for done in self.stop.take().into_iter().flat_map(|s| s.done) {
+            // Whoever asked may have stopped waiting.
+            let _ = done.send(());
+        }
+        for command in self.shared.take() {
+            if let Command::Stop { done, .. } = command {
+                let _ = done.send(());
+            }
+        }
+    }
+
+    fn timeout(&self, now: u64) -> Option<Timespec> {
+        let waiting = self.waiting.iter().filter_map(|slot| {
+            let socket = self.socket(*slot)?;
+            socket.linger.or(socket.pause.map(|p| p.until))
+        });
+        let due =
+            [self.broker.deadline(), self.inside_due, self.accept_again, self.stop.as_ref().map(|s| s.until)]
+                .into_iter()
+                .flatten()
+                .chain(waiting)
+                .min()?;
+        let wait = due.saturating_sub(now);
+        Some(Timespec {
+            tv_sec: i64::try_from(wait / 1_000).unwrap_or(i64::MAX),
+            tv_nsec: i64::try_from(wait % 1_000 * 1_000_000).unwrap_or(0),
+        })
+    }
+
+    fn socket(&self, slot: u32) -> Option<&Socket> {
+        self.sockets.get(slot as usize)?.as_ref()
+    }
+
+    fn event(&mut self, event: Event, now: Now) {
+        let data = event.data.u64();
+        match data {
+            LISTENER => self.accept(now.mono_ms),
+            WAKER => {
+                self.shared.waker.drain();
+                self.inside_due = (!self.inside.is_empty()).then_some(now.mono_ms);
+                for command in self.shared.take() {
+                    self.command(command, now.mono_ms);
+                }
+            }
+            _ => {
+                let Ok(slot) = u32::try_from(data - FIRST) else { return };
+                let flags = event.flags;
+                if flags.intersects(EventFlags::IN | EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR) {
+                    self.readable(slot, now.mono_ms);
+                }
+                if flags.contains(EventFlags::OUT)
+                    && let Some(id) = self.socket(slot).map(|s| s.id)
+                {
+                    self.write(id, now.mono_ms);
+                }
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command, now: u64) {
+        // Whoever asks may stop waiting for the answer.
+        match command {
+            Command::Stats(answer) => drop(answer.send(self.broker.stats())),
+            Command::Connections(answer) => drop(answer.send(self.up.values().cloned().collect())),
+            Command::Stop { grace, done } => {
+                self.listener = None;
+                let until = now.saturating_add(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX));
+                let stop = self.stop.get_or_insert(Stop { until, done: Vec::new() });
+                stop.until = stop.until.min(until);
+                stop.done.push(done);
+                self.broker.lame_duck();
+            }
+        }
+    }
+
+    fn accept(&mut self, now: u64) {
+        for _ in 0..ACCEPTS {
+            let Some(listener) = &self.listener else { return };
+            match listener.accept() {
+                Ok((stream, peer)) => self.admit(stream, peer, now),
+                Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                    return;
+                }
+                Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    // Out of descriptors or memory: the listener stays readable, so look away for a while.
+                    tracing::warn!(%error, "the bus cannot take in a connection");
+                    self.accept_again = Some(now + ACCEPT_PAUSE);
+                    let _ = epoll::delete(&self.epoll, listener);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn admit(&mut self, stream: TcpStream, peer: SocketAddr, now: u64) {
+        /// Connections beyond the bound that may be told so at the same time.
+        const REFUSING: usize = 64;
+        let taken = self.sockets.iter().flatten().count();
+        if taken >= self.broker.config().limits.max_connections + REFUSING {
+            return;
+        }
+        let id = self.broker.connect(&peer.ip().to_string(), now);
+        match Socket::new(&self.epoll, stream, id) {
+            Ok(socket) => {
+                let slot = id.slot() as usize;
+                if self.sockets.len() <= slot {
+                    self.sockets.resize_with(slot + 1, || None);
+                }
+                if let Some(place) = self.sockets.get_mut(slot) {
+                    *place = Some(socket);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the bus cannot set up a connection");
+                self.broker.disconnect(id);
+            }
+        }
+    }
+
+    fn readable(&mut self, slot: u32, now: u64) {
+        let Some(socket) = self.sockets.get_mut(slot as usize).and_then(Option::as_mut) else { return };
+        let id = socket.id;
+        match socket.read(&mut self.buffer) {
+            Io::Blocked => {}
+            Io::Over => self.gone(id, now),
+            Io::Done(_) if socket.linger.is_some() => {}
+            Io::Done(n) => {
+                let flow = self.broker.input(id, self.buffer.get(..n).unwrap_or_default(), now);
+                self.follow(id, flow, now);
+            }
+        }
+    }
+
+    fn follow(&mut self, id: ConnId, flow: Flow, now: u64) {
+        let slot = id.slot();
+        let Some(socket) = self.sockets.get_mut(slot as usize).and_then(Option::as_mut) else { return };
+        let before = socket.pause;
+        socket.pause = match flow {
+            Flow::Wait(behind) => Some(Pause { behind, until: now + PATIENCE }),
+            Flow::Continue | Flow::Closed => None,
+        };
+        socket.register(&self.epoll);
+        if socket.pause.is_some() && before.is_none() {
+            self.waiting.push(slot);
+        }
+    }
+
+    /// The client went away. What it asked for before it stopped sending is still written.
+    fn gone(&mut self, id: ConnId, now: u64) {
+        self.write(id, now);
+        self.broker.disconnect(id);
+        self.remove(id);
+    }
+
+    fn remove(&mut self, id: ConnId) {
+        self.broker.forget(id);
+        if let Some(place) = self.sockets.get_mut(id.slot() as usize)
+            && place.as_ref().is_some_and(|s| s.id == id)
+        {
+            // Closing the descriptor takes it out of epoll.
+            *place = None;
+        }
+    }
+
+    fn turn(&mut self, now: Now) {
+        if self.inside.is_empty() {
+            return;
+        }
+        self.inside_due = None;
+        for machine in &mut self.inside {
+            let due = machine.turn(&mut self.broker, now);
+            self.inside_due = [self.inside_due, due].into_iter().flatten().min();
+        }
+    }
+
+    fn flush(&mut self, now: u64) {
+        while let Some(id) = self.broker.next_dirty() {
+            self.write(id, now);
+        }
+    }
+
+    fn write(&mut self, id: ConnId, now: u64) {
+        let Some(socket) = self.sockets.get_mut(id.slot() as usize).and_then(Option::as_mut) else { return };
+        if socket.id != id || socket.linger.is_some() {
+            return;
+        }
+        let output = self.broker.output(id);
+        if !output.is_empty() {
+            match socket.write(output) {
+                Io::Done(n) => self.broker.wrote(id, n),
+                Io::Blocked => {}
+                Io::Over => {
+                    self.broker.disconnect(id);
+                    self.remove(id);
+                    return;
+                }
+            }
+        }
+        let drained = self.broker.output(id).is_empty();
+        match self.broker.closing(id) {
+            // It does not read: there is no point in waiting for it.
+            Some(CloseReason::SlowConsumer) => return self.remove(id),
+            Some(_) if drained => {
+                socket.linger(now + LINGER);
+                self.waiting.push(id.slot());
+            }
+            Some(_) if socket.pause.is_none() => {
+                // The rest goes out when the socket takes it, within the same time.
+                socket.pause = Some(Pause { behind: id, until: now + LINGER });
+                self.waiting.push(id.slot());
+            }
+            _ => {}
+        }
+        socket.register(&self.epoll);
+    }
+
+    /// Senders that wait, and connections that are nearly over.
+    fn look_after_waiting(&mut self, now: u64) {
+        if let Some(again) = self.accept_again
+            && now >= again
+        {
+            self.accept_again = None;
+            if let Some(listener) = &self.listener {
+                let _ = epoll::add(&self.epoll, listener, EventData::new_u64(LISTENER), EventFlags::IN);
+            }
+        }
+        if self.waiting.is_empty() {
+            return;
+        }
+        let mut waiting = std::mem::take(&mut self.waiting);
+        waiting.sort_unstable();
+        waiting.dedup();
+        for slot in waiting {
+            let Some(socket) = self.sockets.get_mut(slot as usize).and_then(Option::as_mut) else { continue };
+            let id = socket.id;
+            if let Some(until) = socket.linger {
+                if now >= until {
+                    self.remove(id);
+                } else {
+                    self.waiting.push(slot);
+                }
+                continue;
+            }
+            let Some(pause) = socket.pause else { continue };
+            if self.broker.closing(id).is_some() {
+                if now >= pause.until {
+                    self.remove(id);
+                } else {
+                    self.waiting.push(slot);
+                }
+                continue;
+            }
+            if self.broker.has_room(pause.behind) || now >= pause.until {
+                socket.pause = None;
+                let flow = self.broker.resume(id, now, now >= pause.until);
+                self.follow(id, flow, now);
+                self.flush(now);
+            } else {
+                self.waiting.push(slot);
+            }
+        }
+    }
+
+    fn publish_links(&mut self) {
+        for link in self.broker.take_links() {
+            match link.closed {
+                None => {
+                    tracing::debug!(
+                        client = link.client_id,
+                        user = link.user,
+                        name = link.name,
+                        "bus client connected"
+                    );
+                    self.up.insert(
+                        link.client_id,
+                        Connection {
+                            client_id: link.client_id,
+                            user: link.user.clone(),
+                            name: link.name.clone(),
+                            address: link.address.clone(),
+                        },
+                    );
+                }
+                Some(reason) => {
+                    tracing::debug!(
+                        client = link.client_id,
+                        user = link.user,
+                        name = link.name,
+                        reason = reason.as_str(),
+                        "bus client gone"
+                    );
+                    self.up.remove(&link.client_id);
+                }
+            }
+            // Without listeners there is nobody to tell.
+            let _ = self.shared.links.send(link);
+        }
+    }
+}
