@@ -370,7 +370,7 @@ impl Host {
         if let Some(mut bounce) = self.bounce.filter(|b| b.next <= at) {
             self.flip(out);
             bounce.left -= 1;
-            bounce.next = bounce.next + bounce.every.max(Millis::new(1));
+            bounce.next += bounce.every.max(Millis::new(1));
             self.bounce = (bounce.left > 0).then_some(bounce);
             return;
         }
