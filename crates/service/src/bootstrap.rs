@@ -22,6 +22,9 @@ pub struct Bootstrap {
     /// The board file; `None` when the daemon does not need one.
     #[serde(default)]
     pub board: Option<PathBuf>,
+    /// What was set over the board file, as `Board::load` takes it.
+    #[serde(default)]
+    pub board_overrides: Vec<(String, String)>,
     /// Where it may keep files over restarts of the BMC; a directory of its own.
     pub state_dir: PathBuf,
     /// Where it may keep sockets and files until the next start of the BMC; shared.
@@ -142,6 +145,7 @@ mod tests {
                 password: "pw".into(),
             }),
             board: Some("board.toml".into()),
+            board_overrides: vec![("sim.host".into(), "qemu".into())],
             state_dir: "/var/lib/u-bmc/powermgr".into(),
             run_dir: "/run/u-bmc".into(),
             log: LogConfig { format: LogFormat::Json, filter: "debug".into() },

@@ -29,6 +29,8 @@ pub struct Kit {
     pub notify: Notifier,
     /// The board file, if there is one.
     pub board: Option<PathBuf>,
+    /// What was set over the board file: the second argument of `Board::load`.
+    pub board_overrides: Vec<(String, String)>,
     /// A directory of its own that stays over restarts of the BMC.
     pub state_dir: PathBuf,
     /// A shared directory until the next start of the BMC.

@@ -91,6 +91,7 @@ where
             shutdown,
             notify: if alone { Notifier::log() } else { Notifier::stdout() },
             board: bootstrap.board,
+            board_overrides: bootstrap.board_overrides,
             state_dir: bootstrap.state_dir,
             run_dir: bootstrap.run_dir,
             settings: bootstrap.config,
