@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::client::{Request as NatsRequest, RequestErrorKind};
-use async_nats::{ConnectErrorKind, ConnectOptions, Event as NatsEvent, HeaderMap, connection};
+use async_nats::{ConnectErrorKind, ConnectOptions, Event as NatsEvent, connection};
 use bytes::Bytes;
 use prost::Message;
 use schema::MethodInfo;
@@ -13,7 +13,6 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::context::CallContext;
-use crate::header;
 use crate::request::Requests;
 use crate::status::Status;
 use crate::topology;
@@ -242,7 +241,7 @@ impl Client {
                 .headers(context.to_headers(left))
                 .timeout(Some(left));
             let error = match self.nats.send_request(target.subject, request).await {
-                Ok(message) => return answer(message.headers.as_ref(), message.payload),
+                Ok(message) => return Status::of_reply(message.headers.as_ref(), message.payload),
                 Err(error) => error,
             };
             match error.kind() {
@@ -380,16 +379,6 @@ fn note(link: &watch::Sender<Link>, event: &NatsEvent) {
         NatsEvent::ServerError(error) => tracing::error!(%error, "the bus refused something"),
         NatsEvent::ClientError(error) => tracing::warn!(%error, "bus connection"),
     }
-}
-
-fn answer(headers: Option<&HeaderMap>, payload: Bytes) -> Result<Bytes, Status> {
-    let Some(number) = headers.and_then(|map| map.get(header::GRPC_STATUS)) else { return Ok(payload) };
-    let number = number.as_str().parse().unwrap_or(2);
-    let message = headers
-        .and_then(|map| map.get(header::GRPC_MESSAGE))
-        .map(|value| header::decode(value.as_str()))
-        .unwrap_or_default();
-    Err(Status::decode(number, &message, &payload))
 }
 
 #[cfg(test)]

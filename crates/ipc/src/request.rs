@@ -9,7 +9,6 @@ use futures_util::stream::{SelectAll, Stream, StreamExt};
 use prost::Message;
 
 use crate::context::CallContext;
-use crate::header;
 use crate::status::Status;
 
 /// One request. Answer it with [`Request::reply`] or [`Request::fail`]; dropping it answers `INTERNAL`.
@@ -56,7 +55,7 @@ impl Drop for Answer {
         let mut answer = Answer { to: self.to.take(), nats: self.nats.clone() };
         runtime.spawn(async move {
             let status = Status::internal("the request was dropped without an answer: this is a bug");
-            answer.send(Some(error_headers(&status)), status.encode().into()).await;
+            answer.send(Some(status.reply_headers()), status.encode().into()).await;
         });
     }
 }
@@ -98,7 +97,7 @@ impl Request {
 
     /// Answers with an error.
     pub async fn fail(mut self, status: Status) {
-        self.answer.send(Some(error_headers(&status)), status.encode().into()).await;
+        self.answer.send(Some(status.reply_headers()), status.encode().into()).await;
     }
 
     /// Answers with what a handler returned.
@@ -161,7 +160,7 @@ impl Requests {
         };
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                answer.send(Some(error_headers(&refused)), refused.encode().into()).await
+                answer.send(Some(refused.reply_headers()), refused.encode().into()).await
             });
         }
         None
@@ -189,13 +188,6 @@ impl Stream for Requests {
 fn names(subject: &str) -> Option<(&str, &str)> {
     let (service, method) = subject.strip_prefix("rpc.")?.split_once('.')?;
     (!service.is_empty() && !method.is_empty() && !method.contains('.')).then_some((service, method))
-}
-
-fn error_headers(status: &Status) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    headers.insert(header::GRPC_STATUS, status.code.number().to_string());
-    headers.insert(header::GRPC_MESSAGE, header::encode_message(&status.message));
-    headers
 }
 
 #[cfg(test)]

@@ -3,7 +3,11 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use async_nats::HeaderMap;
+use bytes::Bytes;
 use prost::Message;
+
+use crate::header;
 use schema::google::rpc::{ErrorInfo, Status as WireStatus};
 
 /// `google.rpc.Code`: the canonical codes, numbered as gRPC numbers them.
@@ -144,6 +148,28 @@ impl Status {
     /// The reason of [`Status::info`], empty when there is none.
     pub fn reason(&self) -> String {
         self.info().map(|info| info.reason).unwrap_or_default()
+    }
+
+    /// The headers of an error reply; its payload is [`Status::encode`].
+    pub fn reply_headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::GRPC_STATUS, self.code.number().to_string());
+        headers.insert(header::GRPC_MESSAGE, header::encode_message(&self.message));
+        headers
+    }
+
+    /// What a reply says: its payload, or the error its headers announce.
+    ///
+    /// # Errors
+    /// The other side's.
+    pub fn of_reply(headers: Option<&HeaderMap>, payload: Bytes) -> Result<Bytes, Self> {
+        let Some(number) = headers.and_then(|map| map.get(header::GRPC_STATUS)) else { return Ok(payload) };
+        let number = number.as_str().parse().unwrap_or(2);
+        let message = headers
+            .and_then(|map| map.get(header::GRPC_MESSAGE))
+            .map(|value| header::decode(value.as_str()))
+            .unwrap_or_default();
+        Err(Self::decode(number, &message, &payload))
     }
 
     /// `google.rpc.Status` bytes.
