@@ -4,29 +4,22 @@
 //! method without `privilege`, a public unary method without `google.api.http`, a public stream without `stream`, names in
 //! options that are not fields of the request, a validation rule the evaluator in `src/validate` does not know.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use prost_reflect::prost::Message as _;
 use prost_reflect::prost_types::{FileDescriptorProto, FileDescriptorSet};
-use prost_reflect::{
-    DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor, Value,
-};
+use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor, MessageDescriptor, Value};
 
-#[path = "src/validate/known.rs"]
-mod known;
+#[path = "build/contract.rs"]
+mod contract;
 
-const PACKAGE: &str = "schema.v1alpha1";
-/// Milliseconds an owner may take to answer when the method does not say.
-const DEFAULT_DEADLINE_MS: u32 = 10_000;
+use contract::{Binding, PACKAGE, Result, Service, check_rules, services, text};
 
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
-
+#[allow(clippy::print_stderr, reason = "cargo shows what a failed build script wrote there")]
 fn main() {
     if let Err(error) = run() {
-        // Cargo prints what a failed build script wrote to stderr.
         eprintln!("schema: {error}");
         std::process::exit(1);
     }
@@ -35,7 +28,7 @@ fn main() {
 fn run() -> Result<()> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    for path in ["build.rs", "v1alpha1", "third_party", "src/validate/known.rs"] {
+    for path in ["build.rs", "build", "v1alpha1", "third_party", "src/validate/known.rs"] {
         println!("cargo:rerun-if-changed={path}");
     }
 
@@ -97,7 +90,9 @@ fn slim(pool: &DescriptorPool) -> Result<Vec<u8>> {
                 && let Some(locations) = info.get_field_by_name_mut("location").and_then(Value::as_list_mut)
             {
                 locations.retain(|location| {
-                    location.as_message().is_some_and(|location| location.has_field_by_name("leading_comments"))
+                    location
+                        .as_message()
+                        .is_some_and(|location| location.has_field_by_name("leading_comments"))
                 });
                 for location in locations.iter_mut().filter_map(Value::as_message_mut) {
                     // The format wants a span; nobody here reads where in the file a comment was.
@@ -128,271 +123,6 @@ fn strip_field_options(parent: &mut DynamicMessage, messages: &str) {
     }
 }
 
-fn text(message: &DynamicMessage, field: &str) -> String {
-    message.get_field_by_name(field).and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
-}
-
-// ---- methods ---------------------------------------------------------------------------------------------------------
-
-struct Service {
-    name: String,
-    owner: String,
-    internal: bool,
-    methods: Vec<Method>,
-}
-
-struct Method {
-    name: String,
-    input: String,
-    output: String,
-    privilege: String,
-    self_field: Option<String>,
-    stream: Option<String>,
-    resume: Option<(String, u32)>,
-    server_streaming: bool,
-    deadline_ms: u32,
-    with_expired_password: bool,
-    idempotency: &'static str,
-    http: Vec<Binding>,
-    origins: Vec<(String, String)>,
-}
-
-struct Binding {
-    verb: &'static str,
-    path: String,
-    body: String,
-    response_body: String,
-}
-
-fn services(pool: &DescriptorPool) -> Result<Vec<Service>> {
-    let mut services = Vec::new();
-    for service in pool.services().filter(|service| service.package_name() == PACKAGE) {
-        let file = service.parent_file().name().to_owned();
-        let options = service.options();
-        let owner = extension(pool, &options, "owner").and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
-        if owner.is_empty() {
-            return Err(format!("{file}: service {} lacks `option (owner)`", service.name()).into());
-        }
-        let internal = extension(pool, &options, "internal").and_then(|v| v.as_bool()).unwrap_or_default();
-        let mut methods = Vec::new();
-        for method in service.methods() {
-            methods.push(method_of(pool, &file, internal, &method)?);
-        }
-        services.push(Service { name: service.name().to_owned(), owner, internal, methods });
-    }
-    services.sort_by(|a, b| a.name.cmp(&b.name));
-    check_paths(&services)?;
-    Ok(services)
-}
-
-/// Value of one of our extensions, when set.
-fn extension(pool: &DescriptorPool, options: &DynamicMessage, name: &str) -> Option<Value> {
-    let extension = pool.get_extension_by_name(&format!("{PACKAGE}.{name}"))?;
-    options.has_extension(&extension).then(|| options.get_extension(&extension).into_owned())
-}
-
-fn method_of(pool: &DescriptorPool, file: &str, internal: bool, method: &MethodDescriptor) -> Result<Method> {
-    let at = format!("{file}: method {}.{}", method.parent_service().name(), method.name());
-    let options = method.options();
-    let privilege = extension(pool, &options, "privilege").and_then(|v| v.as_enum_number()).unwrap_or_default();
-    let privilege = pool
-        .get_enum_by_name(&format!("{PACKAGE}.Privilege"))
-        .and_then(|e| e.get_value(privilege))
-        .filter(|value| value.number() != 0)
-        .map(|value| value.name().to_owned())
-        .ok_or_else(|| format!("{at} lacks `option (privilege)`"))?;
-    if method.is_client_streaming() {
-        return Err(format!("{at}: client streams are not served").into());
-    }
-    let input = method.input();
-    let self_field = extension(pool, &options, "self_field").and_then(|v| v.as_str().map(str::to_owned));
-    if let Some(field) = &self_field {
-        string_field(&input, field).ok_or_else(|| {
-            format!("{at}: self_field names `{field}`, which is no string field of {}", input.name())
-        })?;
-    }
-    if (privilege == "PRIVILEGE_CONFIGURE_SELF") != self_field.is_some() {
-        return Err(format!("{at}: PRIVILEGE_CONFIGURE_SELF and `self_field` go together").into());
-    }
-    let stream = extension(pool, &options, "stream")
-        .and_then(|v| v.as_message().map(|stream| text(stream, "subject")))
-        .filter(|subject| !subject.is_empty());
-    if method.is_server_streaming() != stream.is_some() {
-        return Err(format!("{at}: a server stream needs `option (stream)`, and only it does").into());
-    }
-    if let Some(subject) = &stream {
-        for token in subject.split('.') {
-            if let Some(field) = token.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
-                let field = string_field(&input, field)
-                    .ok_or_else(|| format!("{at}: stream subject names `{field}`, no string field of {}", input.name()))?;
-                if !has_pattern(pool, &field) {
-                    let why = "without a pattern a client could put wildcards into the subject";
-                    return Err(format!("{at}: field `{}` in the stream subject needs string.pattern: {why}", field.name()).into());
-                }
-            }
-        }
-    }
-    let resume = resume_fields(pool, &at, method, &options)?;
-    let http = bindings(pool, &at, method)?;
-    if http.is_empty() && !internal {
-        return Err(format!("{at} lacks `option (google.api.http)`").into());
-    }
-    if !http.is_empty() && internal {
-        return Err(format!("{at} is internal and must not have `option (google.api.http)`").into());
-    }
-    let deadline_ms = extension(pool, &options, "deadline_ms").and_then(|v| v.as_u32()).unwrap_or_default();
-    let with_expired_password =
-        extension(pool, &options, "with_expired_password").and_then(|v| v.as_bool()).unwrap_or_default();
-    let idempotency = match method.method_descriptor_proto().options.as_ref().and_then(|o| o.idempotency_level) {
-        Some(1) => "NoSideEffects",
-        Some(2) => "Idempotent",
-        _ => "Unknown",
-    };
-    for binding in &http {
-        if binding.verb == "GET" && idempotency != "NoSideEffects" {
-            return Err(format!("{at}: served by GET, so it needs `idempotency_level = NO_SIDE_EFFECTS`").into());
-        }
-    }
-    let mut origins = Vec::new();
-    for field in input.fields() {
-        if let Some(origin) = extension(pool, &field.options(), "origin").and_then(|v| v.as_enum_number()) {
-            let origin = match origin {
-                1 => "ClientAddress",
-                2 => "UserAgent",
-                _ => return Err(format!("{at}: field `{}` has an unknown origin", field.name()).into()),
-            };
-            if !matches!(field.kind(), Kind::String) || field.is_list() {
-                return Err(format!("{at}: field `{}` with an origin must be a string", field.name()).into());
-            }
-            origins.push((field.name().to_owned(), origin.to_owned()));
-        }
-    }
-    Ok(Method {
-        name: method.name().to_owned(),
-        input: input.name().to_owned(),
-        output: method.output().name().to_owned(),
-        privilege,
-        self_field,
-        stream,
-        resume,
-        server_streaming: method.is_server_streaming(),
-        deadline_ms: if deadline_ms == 0 { DEFAULT_DEADLINE_MS } else { deadline_ms },
-        with_expired_password,
-        idempotency,
-        http,
-        origins,
-    })
-}
-
-/// The request field a stream is resumed by and the number of the response field that tells where it is.
-fn resume_fields(
-    pool: &DescriptorPool,
-    at: &str,
-    method: &MethodDescriptor,
-    options: &DynamicMessage,
-) -> Result<Option<(String, u32)>> {
-    let Some(Value::Message(stream)) = extension(pool, options, "stream") else { return Ok(None) };
-    let (request, response) = (text(&stream, "resume_field"), text(&stream, "sequence_field"));
-    if request.is_empty() && response.is_empty() {
-        return Ok(None);
-    }
-    let number = |message: MessageDescriptor, name: &str| {
-        message
-            .get_field_by_name(name)
-            .filter(|field| matches!(field.kind(), Kind::Uint64) && !field.is_list())
-            .map(|field| field.number())
-            .ok_or_else(|| format!("{at}: a resumable stream needs `{name}` as a uint64 field of {}", message.name()))
-    };
-    number(method.input(), &request)?;
-    Ok(Some((request, number(method.output(), &response)?)))
-}
-
-/// The field at a dotted path, when it is one string.
-fn string_field(message: &MessageDescriptor, path: &str) -> Option<FieldDescriptor> {
-    let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
-    let field = message.get_field_by_name(first)?;
-    if field.is_list() || field.is_map() {
-        return None;
-    }
-    match (rest, field.kind()) {
-        (None, Kind::String) => Some(field),
-        (Some(rest), Kind::Message(inner)) => string_field(&inner, rest),
-        _ => None,
-    }
-}
-
-fn has_pattern(pool: &DescriptorPool, field: &FieldDescriptor) -> bool {
-    let Some(extension) = pool.get_extension_by_name("buf.validate.field") else { return false };
-    let options = field.options();
-    let rules = options.get_extension(&extension);
-    rules.as_message().and_then(|rules| rules.get_field_by_name("string")).is_some_and(|string| {
-        string.as_message().is_some_and(|string| string.has_field_by_name("pattern"))
-    })
-}
-
-fn bindings(pool: &DescriptorPool, at: &str, method: &MethodDescriptor) -> Result<Vec<Binding>> {
-    let extension = pool.get_extension_by_name("google.api.http").ok_or("google/api/annotations.proto is missing")?;
-    let options = method.options();
-    if !options.has_extension(&extension) {
-        return Ok(Vec::new());
-    }
-    let rule = options.get_extension(&extension);
-    let rule = rule.as_message().ok_or("google.api.http is no message")?;
-    let mut bindings = vec![binding(at, method, rule)?];
-    if let Some(more) = rule.get_field_by_name("additional_bindings") {
-        for rule in more.as_list().unwrap_or_default().iter().filter_map(Value::as_message) {
-            bindings.push(binding(at, method, rule)?);
-        }
-    }
-    Ok(bindings)
-}
-
-fn binding(at: &str, method: &MethodDescriptor, rule: &DynamicMessage) -> Result<Binding> {
-    let verbs = [("get", "GET"), ("put", "PUT"), ("post", "POST"), ("delete", "DELETE"), ("patch", "PATCH")];
-    let (verb, path) = verbs
-        .iter()
-        .find(|(field, _)| rule.has_field_by_name(field))
-        .map(|(field, verb)| (*verb, text(rule, field)))
-        .ok_or_else(|| format!("{at}: google.api.http names no verb"))?;
-    if !path.starts_with("/api/v1alpha1/") {
-        return Err(format!("{at}: path {path} is not under /api/v1alpha1/").into());
-    }
-    let input = method.input();
-    for segment in path.split('/') {
-        if let Some(field) = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
-            string_field(&input, field)
-                .ok_or_else(|| format!("{at}: path names `{field}`, which is no string field of {}", input.name()))?;
-        } else if segment.contains(['{', '}', '*']) {
-            return Err(format!("{at}: path segment `{segment}` is neither a literal nor one field").into());
-        }
-    }
-    let body = text(rule, "body");
-    if matches!(verb, "GET" | "DELETE") && !body.is_empty() {
-        return Err(format!("{at}: {verb} takes no body").into());
-    }
-    if !body.is_empty() && body != "*" && input.get_field_by_name(&body).is_none() {
-        return Err(format!("{at}: body names `{body}`, which is no field of {}", input.name()).into());
-    }
-    Ok(Binding { verb, path, body, response_body: text(rule, "response_body") })
-}
-
-/// Two methods must not answer the same request.
-fn check_paths(services: &[Service]) -> Result<()> {
-    let mut seen = BTreeSet::new();
-    for service in services {
-        for method in &service.methods {
-            for binding in &method.http {
-                let shape: Vec<&str> =
-                    binding.path.split('/').map(|s| if s.starts_with('{') { "{}" } else { s }).collect();
-                if !seen.insert((binding.verb, shape.join("/"))) {
-                    return Err(format!("{} {} is bound twice", binding.verb, binding.path).into());
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
 fn render_methods(services: &[Service]) -> Result<String> {
     let mut code = String::new();
     let mut index = 0_usize;
@@ -401,7 +131,11 @@ fn render_methods(services: &[Service]) -> Result<String> {
     writeln!(code, "/// Typed constants for calls over the bus, one module per service.\npub mod rpc {{")?;
     for service in services {
         let module = snake(&service.name);
-        writeln!(code, "    /// Methods of {}.\n    pub mod {module} {{\n        use crate::{{Method, v1alpha1}};", service.name)?;
+        writeln!(
+            code,
+            "    /// Methods of {}.\n    pub mod {module} {{\n        use crate::{{Method, v1alpha1}};",
+            service.name
+        )?;
         let first = index;
         for method in &service.methods {
             let name = snake(&method.name).to_uppercase();
@@ -414,8 +148,12 @@ fn render_methods(services: &[Service]) -> Result<String> {
                 )?;
             }
             let http: String = method.http.iter().map(render_binding).collect::<Vec<_>>().join(", ");
-            let origins: String =
-                method.origins.iter().map(|(field, origin)| format!("({field:?}, FieldOrigin::{origin})")).collect::<Vec<_>>().join(", ");
+            let origins: String = method
+                .origins
+                .iter()
+                .map(|(field, origin)| format!("({field:?}, FieldOrigin::{origin})"))
+                .collect::<Vec<_>>()
+                .join(", ");
             writeln!(
                 table,
                 "    MethodInfo {{ service: {:?}, method: {:?}, full_name: {full:?}, path: {:?}, subject: {:?}, owner: {:?}, internal: {}, \
@@ -499,71 +237,19 @@ fn camel(name: &str) -> String {
         .collect()
 }
 
-// ---- validation rules ------------------------------------------------------------------------------------------------
-
-/// A rule nobody evaluates is worse than none: the contract would promise what the gateway does not do.
-fn check_rules(pool: &DescriptorPool) -> Result<()> {
-    let get = |name: &str| pool.get_extension_by_name(name).ok_or_else(|| format!("{name} is missing"));
-    let (field_rules, oneof_rules, message_rules) =
-        (get("buf.validate.field")?, get("buf.validate.oneof")?, get("buf.validate.message")?);
-    for message in pool.all_messages().filter(|message| message.package_name() == PACKAGE) {
-        let at = format!("{}: message {}", message.parent_file().name(), message.name());
-        if message.options().has_extension(&message_rules) {
-            return Err(format!("{at}: rules on a whole message are not evaluated").into());
-        }
-        for field in message.fields() {
-            let options = field.options();
-            if options.has_extension(&field_rules)
-                && let Some(rules) = options.get_extension(&field_rules).as_message()
-            {
-                check_set(&format!("{at}, field {}", field.name()), "", rules)?;
-            }
-        }
-        for oneof in message.oneofs() {
-            let options = oneof.options();
-            if options.has_extension(&oneof_rules)
-                && let Some(rules) = options.get_extension(&oneof_rules).as_message()
-            {
-                check_set(&format!("{at}, oneof {}", oneof.name()), "oneof.", rules)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn check_set(at: &str, prefix: &str, rules: &DynamicMessage) -> Result<()> {
-    for (field, value) in rules.fields() {
-        let name = format!("{prefix}{}", field.name());
-        let nested = matches!(field.kind(), Kind::Message(_)) && !field.is_list();
-        let inner = if nested { value.as_message() } else { None };
-        match inner {
-            // `items`, `keys` and `values` hold rules for an element.
-            Some(inner) if known::ELEMENTS.contains(&name.as_str()) => check_set(at, "", inner)?,
-            Some(inner) if known::GROUPS.contains(&name.as_str()) => check_set(at, &format!("{name}."), inner)?,
-            None if known::RULES.contains(&name.as_str()) => {}
-            _ => return Err(format!("{at}: validation rule `{name}` is not one the evaluator knows").into()),
-        }
-        if name == "string.pattern"
-            && let Some(pattern) = value.as_str()
-        {
-            regex_lite::Regex::new(pattern).map_err(|error| format!("{at}: pattern {pattern:?}: {error}"))?;
-        }
-    }
-    for extension in rules.extensions() {
-        return Err(format!("{at}: predefined rule `{}` is not evaluated", extension.0.name()).into());
-    }
-    Ok(())
-}
-
 // ---- types -----------------------------------------------------------------------------------------------------------
 
 fn generate_types(set: &FileDescriptorSet, pool: &DescriptorPool, out: &Path) -> Result<()> {
-    let wanted = |file: &&FileDescriptorProto| matches!(file.package(), PACKAGE | "google.rpc" | "google.type" | "google.protobuf");
+    let wanted = |file: &&FileDescriptorProto| {
+        matches!(file.package(), PACKAGE | "google.rpc" | "google.type" | "google.protobuf")
+    };
     let set = FileDescriptorSet { file: set.file.iter().filter(wanted).cloned().collect() };
     // Fields marked `debug_redact` hold passwords and tokens. Their messages get a Debug that does not show them.
     let secret: Vec<MessageDescriptor> = pool
         .all_messages()
-        .filter(|message| message.package_name() == PACKAGE && message.fields().any(|field| is_secret(&field)))
+        .filter(|message| {
+            message.package_name() == PACKAGE && message.fields().any(|field| is_secret(&field))
+        })
         .collect();
     let mut config = prost_build::Config::new();
     config
@@ -580,7 +266,11 @@ fn generate_types(set: &FileDescriptorSet, pool: &DescriptorPool, out: &Path) ->
         writeln!(code, "        f.debug_struct({:?})", message.name())?;
         for field in message.fields() {
             if is_secret(&field) {
-                writeln!(code, "            .field({:?}, &::core::format_args!(\"[redacted]\"))", field.name())?;
+                writeln!(
+                    code,
+                    "            .field({:?}, &::core::format_args!(\"[redacted]\"))",
+                    field.name()
+                )?;
             } else {
                 writeln!(code, "            .field({0:?}, &self.{0})", field.name())?;
             }

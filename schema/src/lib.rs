@@ -14,7 +14,16 @@ use std::sync::LazyLock;
 
 use prost_reflect::DescriptorPool;
 
+mod json;
+pub mod lint;
+pub mod mask;
 mod method;
+mod openapi;
+mod validate;
+
+pub use json::{from_json, redact, reflect, to_json};
+pub use openapi::openapi;
+pub use validate::{Violation, validate};
 
 pub use method::{FieldOrigin, HttpBinding, Idempotency, Method, MethodInfo, Segment, ServiceInfo};
 

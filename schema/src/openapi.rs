@@ -1,0 +1,495 @@
+//! The REST side of the contract as an OpenAPI 3.1 document, made from the descriptors.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use prost_reflect::{
+    Cardinality, DescriptorPool, DynamicMessage, EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor,
+};
+use serde_json::{Map, Value, json};
+
+use crate::v1alpha1::Privilege;
+use crate::{HttpBinding, MethodInfo};
+
+/// The document for all public methods. Deterministic: the same contract gives the same bytes.
+#[must_use]
+pub fn openapi() -> Value {
+    Document::new(crate::pool()).build()
+}
+
+struct Document<'a> {
+    pool: &'a DescriptorPool,
+    /// Comments by full name.
+    comments: HashMap<String, String>,
+    /// Schemas that are referred to, by name.
+    schemas: BTreeMap<String, Value>,
+}
+
+impl<'a> Document<'a> {
+    fn new(pool: &'a DescriptorPool) -> Self {
+        Self { pool, comments: comments(pool), schemas: BTreeMap::new() }
+    }
+
+    fn build(mut self) -> Value {
+        let mut paths: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
+        for method in crate::methods().iter().filter(|method| !method.internal) {
+            for (index, binding) in method.http.iter().enumerate() {
+                let operation = self.operation(method, binding, index);
+                paths
+                    .entry(binding.path.to_owned())
+                    .or_default()
+                    .insert(binding.verb.to_lowercase(), operation);
+            }
+        }
+        let tags: Vec<Value> = crate::services()
+            .iter()
+            .filter(|service| !service.internal)
+            .map(|service| json!({"name": service.name, "description": self.comment(service.full_name)}))
+            .collect();
+        self.schemas.insert("Status".to_owned(), error_schema());
+        json!({
+            "openapi": "3.1.0",
+            "info": {
+                "title": "u-bmc",
+                "version": "v1alpha1",
+                "description": "REST form of the u-bmc API. Bodies are proto3 JSON. Sessions are made with POST \
+                    /api/v1alpha1/sessions.",
+                "license": {"name": "BSD-3-Clause", "identifier": "BSD-3-Clause"}
+            },
+            "servers": [{"url": "/"}],
+            "tags": tags,
+            "security": credentials(),
+            "paths": paths,
+            "components": {
+                "schemas": self.schemas,
+                "responses": {
+                    "Error": {
+                        "description": "Refused or failed; `details` may hold google.rpc.ErrorInfo with the reason and \
+                            google.rpc.BadRequest with the fields.",
+                        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Status"}}}
+                    }
+                },
+                "securitySchemes": {
+                    "bearer": {"type": "http", "scheme": "bearer", "description": "Token of a session."},
+                    "token": {"type": "apiKey", "in": "header", "name": "X-Auth-Token", "description": "Token of a session."},
+                    "basic": {"type": "http", "scheme": "basic", "description": "Name and password of an account."}
+                }
+            }
+        })
+    }
+
+    fn comment(&self, name: &str) -> &str {
+        self.comments.get(name).map_or("", String::as_str)
+    }
+
+    fn operation(&mut self, method: &MethodInfo, binding: &HttpBinding, index: usize) -> Value {
+        let input = method.input();
+        let hidden: Vec<&str> = method.origins.iter().map(|(field, _)| *field).collect();
+        let mut in_path = Vec::new();
+        let mut parameters = Vec::new();
+        for segment in binding.segments {
+            if let crate::Segment::Field(path) = segment {
+                in_path.push(*path);
+                if let Some(field) = field_at(&input, path) {
+                    let mut schema = self.field_schema(&field);
+                    // A path segment cannot be empty.
+                    if let Some(object) = schema.as_object_mut()
+                        && !object.contains_key("minLength")
+                    {
+                        object.insert("minLength".to_owned(), json!(1));
+                    }
+                    parameters.push(json!({
+                        "name": path, "in": "path", "required": true,
+                        "description": self.comment(field.full_name()), "schema": schema
+                    }));
+                }
+            }
+        }
+        if binding.body.is_none() {
+            for field in input.fields() {
+                if in_path.contains(&field.name()) || hidden.contains(&field.name()) || !queryable(&field) {
+                    continue;
+                }
+                let mut parameter = json!({
+                    "name": field.json_name(), "in": "query", "schema": self.field_schema(&field),
+                    "description": self.comment(field.full_name()),
+                });
+                if is_required(&field) {
+                    parameter["required"] = json!(true);
+                }
+                parameters.push(parameter);
+            }
+        }
+        let suffix = if index == 0 { String::new() } else { format!("_{}", index + 1) };
+        let mut operation = json!({
+            "operationId": format!("{}_{}{suffix}", method.service, method.method),
+            "tags": [method.service],
+            "summary": self.comment(method.full_name).lines().next().unwrap_or_default(),
+            "description": self.comment(method.full_name),
+            "x-privilege": method.privilege.as_str_name(),
+            "responses": self.responses(method, binding),
+        });
+        if !parameters.is_empty() {
+            operation["parameters"] = json!(parameters);
+        }
+        if let Some(field) = method.self_field {
+            operation["x-self-field"] = json!(field);
+        }
+        if method.privilege == Privilege::None {
+            operation["security"] = json!([]);
+        }
+        if let Some(body) = binding.body {
+            let schema = if body == "*" {
+                let leave_out: Vec<&str> = in_path.iter().chain(&hidden).copied().collect();
+                self.object(&input, &leave_out)
+            } else {
+                input.get_field_by_name(body).map_or(json!({}), |field| self.field_schema(&field))
+            };
+            operation["requestBody"] =
+                json!({"required": true, "content": {"application/json": {"schema": schema}}});
+        }
+        operation
+    }
+
+    fn responses(&mut self, method: &MethodInfo, binding: &HttpBinding) -> Value {
+        let output = method.output();
+        let content = if method.server_streaming {
+            json!({"text/event-stream": {"schema": {
+                "type": "string",
+                "description": "One server-sent event per message; its data is the JSON of the message.",
+                "contentMediaType": "application/json",
+                "contentSchema": self.reference(&output)
+            }}})
+        } else {
+            let schema = match binding.response_body.and_then(|field| output.get_field_by_name(field)) {
+                Some(field) => self.field_schema(&field),
+                None => self.reference(&output),
+            };
+            json!({"application/json": {"schema": schema}})
+        };
+        let error = json!({"$ref": "#/components/responses/Error"});
+        let mut responses = json!({"200": {"description": "Done.", "content": content}, "default": error});
+        if method.privilege != Privilege::None {
+            responses["403"] = error.clone();
+        }
+        // Logging in answers 401 too: to wrong credentials.
+        responses["401"] = error;
+        responses
+    }
+
+    /// A reference to the schema of a message or its JSON form when it has one of its own.
+    fn reference(&mut self, message: &MessageDescriptor) -> Value {
+        match message.full_name() {
+            "google.protobuf.Timestamp" => json!({"type": "string", "format": "date-time"}),
+            "google.protobuf.Duration" => {
+                json!({"type": "string", "pattern": "^-?[0-9]+(\\.[0-9]{1,9})?s$", "examples": ["1.5s"]})
+            }
+            "google.protobuf.FieldMask" => {
+                json!({"type": "string", "description": "Names of fields, separated by commas.", "examples": ["name,status"]})
+            }
+            name => {
+                let short = name.strip_prefix("schema.v1alpha1.").unwrap_or(name).to_owned();
+                if !self.schemas.contains_key(&short) {
+                    // Put in first: messages may hold themselves.
+                    self.schemas.insert(short.clone(), Value::Null);
+                    let schema = self.object(message, &[]);
+                    self.schemas.insert(short.clone(), schema);
+                }
+                json!({"$ref": format!("#/components/schemas/{short}")})
+            }
+        }
+    }
+
+    fn object(&mut self, message: &MessageDescriptor, leave_out: &[&str]) -> Value {
+        let mut properties = Map::new();
+        let mut required = BTreeSet::new();
+        for field in message.fields().filter(|field| !leave_out.contains(&field.name())) {
+            let mut schema = self.field_schema(&field);
+            let comment = self.comment(field.full_name());
+            if !comment.is_empty() {
+                schema["description"] = json!(comment);
+            }
+            properties.insert(field.json_name().to_owned(), schema);
+            if is_required(&field) {
+                required.insert(field.json_name().to_owned());
+            }
+        }
+        let mut object = json!({"type": "object", "properties": properties});
+        let comment = self.comment(message.full_name());
+        if !comment.is_empty() {
+            object["description"] = json!(comment);
+        }
+        if !required.is_empty() {
+            object["required"] = json!(required);
+        }
+        object
+    }
+
+    fn field_schema(&mut self, field: &FieldDescriptor) -> Value {
+        let rules = rules(self.pool, field);
+        let rules = rules.as_ref();
+        if field.is_map() {
+            let Kind::Message(entry) = field.kind() else { return json!({}) };
+            let mut schema = json!({"type": "object", "additionalProperties": self.kind_schema(&entry.map_entry_value_field().kind())});
+            if let Some(map) = group(rules, "map") {
+                copy(&mut schema, &map, &[("min_pairs", "minProperties"), ("max_pairs", "maxProperties")]);
+                if let Some(values) = group(Some(&map), "values") {
+                    constrain(&mut schema["additionalProperties"], &values);
+                }
+                if let Some(keys) = group(Some(&map), "keys") {
+                    let mut names = json!({"type": "string"});
+                    constrain(&mut names, &keys);
+                    schema["propertyNames"] = names;
+                }
+            }
+            return schema;
+        }
+        let mut element = self.kind_schema(&field.kind());
+        if field.cardinality() == Cardinality::Repeated {
+            let repeated = group(rules, "repeated");
+            if let Some(items) = group(repeated.as_ref(), "items") {
+                constrain(&mut element, &items);
+            }
+            let mut schema = json!({"type": "array", "items": element});
+            if let Some(repeated) = &repeated {
+                copy(&mut schema, repeated, &[("min_items", "minItems"), ("max_items", "maxItems")]);
+            }
+            return schema;
+        }
+        if let Some(rules) = rules {
+            if let (Kind::Enum(descriptor), Some(denied)) = (field.kind(), group(Some(rules), "enum")) {
+                // An enum whose zero is refused is not the shared one.
+                if let Some(denied) =
+                    denied.get_field_by_name("not_in").and_then(|v| v.as_list().map(<[_]>::to_vec))
+                {
+                    let denied: Vec<i32> = denied.iter().filter_map(prost_reflect::Value::as_i32).collect();
+                    return enum_schema(&descriptor, &denied);
+                }
+            }
+            constrain(&mut element, rules);
+        }
+        if field.options().get_field_by_name("debug_redact").and_then(|v| v.as_bool()).unwrap_or_default() {
+            element["format"] = json!("password");
+        }
+        element
+    }
+
+    /// The proto3 JSON form of a type.
+    fn kind_schema(&mut self, kind: &Kind) -> Value {
+        match kind {
+            Kind::Bool => json!({"type": "boolean"}),
+            Kind::String => json!({"type": "string"}),
+            Kind::Bytes => json!({"type": "string", "contentEncoding": "base64"}),
+            Kind::Double | Kind::Float => json!({"type": "number"}),
+            Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => {
+                json!({"type": "integer", "format": "int32", "minimum": i32::MIN, "maximum": i32::MAX})
+            }
+            Kind::Uint32 | Kind::Fixed32 => json!({"type": "integer", "minimum": 0, "maximum": u32::MAX}),
+            // JSON numbers lose integers beyond 2^53.
+            Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => {
+                json!({"type": "string", "format": "int64", "pattern": "^-?[0-9]+$"})
+            }
+            Kind::Uint64 | Kind::Fixed64 => {
+                json!({"type": "string", "format": "uint64", "pattern": "^[0-9]+$"})
+            }
+            Kind::Enum(descriptor) => {
+                let short = descriptor.name().to_owned();
+                if !self.schemas.contains_key(&short) {
+                    let mut schema = enum_schema(descriptor, &[]);
+                    let comment = self.comment(descriptor.full_name());
+                    if !comment.is_empty() {
+                        schema["description"] = json!(comment);
+                    }
+                    self.schemas.insert(short.clone(), schema);
+                }
+                json!({"$ref": format!("#/components/schemas/{short}")})
+            }
+            Kind::Message(message) => self.reference(message),
+        }
+    }
+}
+
+fn credentials() -> Value {
+    json!([{"bearer": []}, {"token": []}, {"basic": []}])
+}
+
+/// google.rpc.Status in JSON.
+fn error_schema() -> Value {
+    json!({
+        "type": "object",
+        "description": "google.rpc.Status: why a request was refused or failed.",
+        "properties": {
+            "code": {"type": "integer", "description": "gRPC status code.", "minimum": 1, "maximum": 16},
+            "message": {"type": "string"},
+            "details": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["@type"],
+                    "properties": {
+                        "@type": {"type": "string", "examples": ["type.googleapis.com/google.rpc.ErrorInfo"]},
+                        "reason": {"type": "string", "examples": ["TRANSITION_IN_PROGRESS"]}
+                    }
+                }
+            }
+        },
+        "required": ["code"]
+    })
+}
+
+fn enum_schema(descriptor: &EnumDescriptor, denied: &[i32]) -> Value {
+    let names: Vec<String> =
+        descriptor.values().filter(|v| !denied.contains(&v.number())).map(|v| v.name().to_owned()).collect();
+    json!({"type": "string", "enum": names})
+}
+
+fn field_at(message: &MessageDescriptor, path: &str) -> Option<FieldDescriptor> {
+    let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
+    let field = message.get_field_by_name(first)?;
+    match (rest, field.kind()) {
+        (None, _) => Some(field),
+        (Some(rest), Kind::Message(inner)) => field_at(&inner, rest),
+        _ => None,
+    }
+}
+
+/// Can be said in a query: scalars, lists of them, and messages whose JSON is a string.
+fn queryable(field: &FieldDescriptor) -> bool {
+    match field.kind() {
+        Kind::Message(message) => matches!(
+            message.full_name(),
+            "google.protobuf.Timestamp" | "google.protobuf.Duration" | "google.protobuf.FieldMask"
+        ),
+        _ => true,
+    }
+}
+
+fn rules(pool: &DescriptorPool, field: &FieldDescriptor) -> Option<DynamicMessage> {
+    let extension = pool.get_extension_by_name("buf.validate.field")?;
+    let options = field.options();
+    if !options.has_extension(&extension) {
+        return None;
+    }
+    options.get_extension(&extension).as_message().cloned()
+}
+
+fn group(rules: Option<&DynamicMessage>, name: &str) -> Option<DynamicMessage> {
+    let rules = rules?;
+    if !rules.has_field_by_name(name) {
+        return None;
+    }
+    rules.get_field_by_name(name)?.as_message().cloned()
+}
+
+/// Must be sent: `required`, or a field without presence whose zero value breaks a rule.
+fn is_required(field: &FieldDescriptor) -> bool {
+    let Some(rules) = rules(field.parent_message().parent_pool(), field) else { return false };
+    let flag = |name: &str| rules.get_field_by_name(name).and_then(|v| v.as_bool()).unwrap_or_default();
+    if flag("required") {
+        return true;
+    }
+    let ignored = rules.get_field_by_name("ignore").and_then(|v| v.as_enum_number()).unwrap_or_default() != 0;
+    if field.supports_presence() || field.is_list() || field.is_map() || ignored {
+        return false;
+    }
+    let least = group(Some(&rules), "string")
+        .and_then(|string| string.get_field_by_name("min_len").and_then(|v| v.as_u64()))
+        .unwrap_or_default();
+    let zero_denied = group(Some(&rules), "enum")
+        .and_then(|e| e.get_field_by_name("not_in").and_then(|v| v.as_list().map(<[_]>::to_vec)))
+        .is_some_and(|list| list.iter().any(|v| v.as_i32() == Some(0)));
+    least > 0 || zero_denied
+}
+
+fn copy(schema: &mut Value, rules: &DynamicMessage, names: &[(&str, &str)]) {
+    for (rule, keyword) in names {
+        if rules.has_field_by_name(rule)
+            && let Some(value) = rules.get_field_by_name(rule).and_then(|value| number(&value))
+        {
+            schema[*keyword] = value;
+        }
+    }
+}
+
+fn number(value: &prost_reflect::Value) -> Option<Value> {
+    use prost_reflect::Value as V;
+    match value {
+        V::I32(v) => Some(json!(v)),
+        V::I64(v) => Some(json!(v)),
+        V::U32(v) => Some(json!(v)),
+        V::U64(v) => Some(json!(v)),
+        V::F32(v) => Some(json!(v)),
+        V::F64(v) => Some(json!(v)),
+        _ => None,
+    }
+}
+
+/// Puts the rules of a scalar into its schema.
+fn constrain(schema: &mut Value, rules: &DynamicMessage) {
+    if let Some(string) = group(Some(rules), "string") {
+        copy(schema, &string, &[("min_len", "minLength"), ("max_len", "maxLength")]);
+        let flag = |name: &str| string.get_field_by_name(name).and_then(|v| v.as_bool()).unwrap_or_default();
+        if string.has_field_by_name("pattern")
+            && let Some(pattern) =
+                string.get_field_by_name("pattern").and_then(|v| v.as_str().map(str::to_owned))
+        {
+            schema["pattern"] = json!(pattern);
+        }
+        for (rule, format) in [
+            ("email", "email"),
+            ("uuid", "uuid"),
+            ("hostname", "hostname"),
+            ("ipv4", "ipv4"),
+            ("ipv6", "ipv6"),
+        ] {
+            if string.has_field_by_name(rule) && flag(rule) {
+                schema["format"] = json!(format);
+            }
+        }
+    }
+    for name in ["double", "float", "int32", "uint32"] {
+        if let Some(bounds) = group(Some(rules), name) {
+            let names = [
+                ("gte", "minimum"),
+                ("lte", "maximum"),
+                ("gt", "exclusiveMinimum"),
+                ("lt", "exclusiveMaximum"),
+            ];
+            copy(schema, &bounds, &names);
+        }
+    }
+}
+
+/// Comments of the `.proto` files by full name of what they stand above.
+fn comments(pool: &DescriptorPool) -> HashMap<String, String> {
+    let mut found = HashMap::new();
+    for file in pool.files().filter(|file| file.package_name() == "schema.v1alpha1") {
+        let Some(info) = &file.file_descriptor_proto().source_code_info else { continue };
+        let by_path: HashMap<&[i32], &str> = info
+            .location
+            .iter()
+            .map(|location| (location.path.as_slice(), location.leading_comments()))
+            .collect();
+        let mut put = |path: &[i32], name: &str| {
+            if let Some(comment) = by_path.get(path) {
+                let lines: Vec<&str> = comment.lines().map(str::trim).collect();
+                found.insert(name.to_owned(), lines.join(" ").trim().to_owned());
+            }
+        };
+        for message in file.messages() {
+            put(message.path(), message.full_name());
+            for field in message.fields() {
+                put(field.path(), field.full_name());
+            }
+        }
+        for descriptor in file.enums() {
+            put(descriptor.path(), descriptor.full_name());
+        }
+        for service in file.services() {
+            put(service.path(), service.full_name());
+            for method in service.methods() {
+                put(method.path(), method.full_name());
+            }
+        }
+    }
+    found
+}
