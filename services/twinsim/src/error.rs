@@ -1,0 +1,62 @@
+//! Why the twin cannot start.
+
+use std::io;
+use std::path::PathBuf;
+
+use service::{Exit, Failure};
+
+/// Why the twin cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operator named no board.
+    #[error("the twin needs a board file")]
+    NoBoard,
+    /// The board file is wrong.
+    #[error("the board cannot be simulated")]
+    Board(#[from] board::LoadError),
+    /// The board is made of real hardware.
+    #[error("board {board} has hal = \"linux\"; there is nothing to simulate")]
+    NotSimulated {
+        /// The board.
+        board: String,
+    },
+    /// A socket cannot be made.
+    #[error("cannot listen on {}", path.display())]
+    Listen {
+        /// The socket.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// Another twin serves this directory.
+    #[error("another twin serves {}", path.display())]
+    Running {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// A console's pseudo-terminal cannot be made.
+    #[error("cannot make the console {}", path.display())]
+    Console {
+        /// The link to it.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// Something for the QEMU guest is not there.
+    #[error("{what} is missing for sim.host = \"qemu\": {remedy}")]
+    Guest {
+        /// What is missing.
+        what: String,
+        /// How to get it.
+        remedy: &'static str,
+    },
+}
+
+impl Failure for Error {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::NoBoard | Self::Board(_) | Self::NotSimulated { .. } | Self::Guest { .. } => Exit::Config,
+            Self::Listen { .. } | Self::Running { .. } | Self::Console { .. } => Exit::Retry,
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! The twin process: plays the server around a simulated board.
+//!
+//! ```text
+//!  powermgr ── twin.sock ─────────► ┌──────────────────────┐ ──► console-<host>: a pty, the serial port
+//!  (set button, read power-good)    │ World: pins + models │
+//!  tests ──── twin-control.sock ──► │ (one loop owns both) │ ──► QEMU: start, ACPI button, reset, NMI, kill
+//!  (fingers, faults, trace)         └──────────────────────┘ ◄── QEMU: exited, serial text
+//! ```
+//!
+//! Terms: a *pin* is a wire of the board with a physical level; a *model* is one host's hardware (crate `twin`); the *guest*
+//! is what plays its operating system, a script or a virtual machine.
+//!
+//! Levels belong to the pins and not to connections: when a daemon dies while it holds a button, the button stays held, as on
+//! the real chip.
+//!
+//! What it must never do: decide anything the BMC should decide, or let a daemon reach the control side.
+
+mod console;
+mod error;
+mod pins;
+mod qemu;
+mod server;
+mod shell;
+mod wire;
+mod world;
+
+pub use error::Error;
+pub use shell::{Config, run, serve};

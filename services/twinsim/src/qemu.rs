@@ -1,0 +1,346 @@
+//! A QEMU guest as the host: one process from power-good to power-off.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use board::Qemu;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::error::Error;
+
+/// How long QEMU may take to call its monitor's socket. It does so before the guest runs.
+const MONITOR_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What to tell the guest's task.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// The ACPI power button.
+    PowerButton,
+    /// Reset.
+    Reset,
+    /// A non-maskable interrupt.
+    Nmi,
+    /// Text to its serial port.
+    Typed(Vec<u8>),
+    /// Cut its power.
+    Kill,
+}
+
+/// What the guest's task tells.
+#[derive(Debug)]
+pub(crate) enum GuestEvent {
+    /// Text from its serial port.
+    Serial(Vec<u8>),
+    /// Its process id.
+    Started(u32),
+    /// The process is gone, or never came.
+    Exited,
+}
+
+/// Where and how a host's guests run.
+#[derive(Debug, Clone)]
+pub(crate) struct Machine {
+    qemu: Qemu,
+    host: String,
+    run_dir: PathBuf,
+}
+
+/// A running guest.
+#[derive(Debug)]
+pub(crate) struct Running {
+    orders: mpsc::UnboundedSender<Order>,
+    task: JoinHandle<()>,
+    /// Tells this guest's events from those of one before.
+    pub(crate) generation: u64,
+    /// The process, once it has started.
+    pub(crate) pid: Option<u32>,
+}
+
+impl Running {
+    /// Gives an order; a guest that is gone needs none.
+    pub(crate) fn order(&self, order: Order) {
+        let _ = self.orders.send(order);
+    }
+
+    /// Waits until the process is gone.
+    pub(crate) async fn wait(self) {
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "a guest's task failed");
+        }
+    }
+
+    /// The task, for the next guest to wait for: two cannot have the same sockets.
+    pub(crate) fn into_task(self) -> JoinHandle<()> {
+        self.task
+    }
+}
+
+impl Machine {
+    /// Checks that what a guest needs is there, and ends one that an earlier twin left behind.
+    pub(crate) fn new(qemu: &Qemu, host: &str, run_dir: &Path) -> Result<Self, Error> {
+        let machine = Self { qemu: qemu.clone(), host: host.to_owned(), run_dir: run_dir.to_owned() };
+        if !is_installed(&qemu.binary) {
+            let what = format!("the program {}", qemu.binary.display());
+            return Err(Error::Guest { what, remedy: "install the package qemu-system-x86" });
+        }
+        for file in [machine.kernel(), machine.initrd()] {
+            if !file.is_file() {
+                let what = file.display().to_string();
+                return Err(Error::Guest { what, remedy: "run `cargo xtask guest`" });
+            }
+        }
+        machine.end_orphan();
+        Ok(machine)
+    }
+
+    fn kernel(&self) -> PathBuf {
+        self.qemu.guest.join("vmlinuz")
+    }
+
+    fn initrd(&self) -> PathBuf {
+        self.qemu.guest.join("initrd.gz")
+    }
+
+    fn file(&self, ending: &str) -> PathBuf {
+        self.run_dir.join(format!("guest-{}.{ending}", self.host))
+    }
+
+    /// A twin that was killed could not end its guest. Its successor does, by the pid file, and only if the process of
+    /// that number really is this guest.
+    fn end_orphan(&self) {
+        let Ok(text) = std::fs::read_to_string(self.file("pid")) else { return };
+        let Ok(number) = text.trim().parse::<i32>() else { return };
+        let command = std::fs::read(format!("/proc/{number}/cmdline")).unwrap_or_default();
+        let ours = self.file("qmp");
+        let ours = ours.as_os_str().as_encoded_bytes();
+        if !command.windows(ours.len()).any(|part| part == ours) {
+            return;
+        }
+        if let Some(pid) = rustix::process::Pid::from_raw(number) {
+            tracing::warn!(pid = number, host = %self.host, "ending a guest left by an earlier twin");
+            if let Err(error) = rustix::process::kill_process(pid, rustix::process::Signal::KILL) {
+                tracing::warn!(%error, pid = number, "cannot end it");
+            }
+        }
+    }
+
+    /// QEMU's arguments. The q35 machine has the ACPI power button and PC firmware; the kernel is loaded directly, so no
+    /// boot disk is needed. Screen and input are on the VNC socket.
+    fn arguments(&self) -> Vec<OsString> {
+        let socket = |ending: &str| self.file(ending).into_os_string();
+        let join = |parts: &[&std::ffi::OsStr]| parts.iter().copied().collect::<OsString>();
+        let mut arguments: Vec<OsString> = [
+            "-nodefaults",
+            "-no-user-config",
+            "-machine",
+            "q35,usb=off,vmport=off,smm=off",
+            "-accel",
+            self.qemu.accel.as_str(),
+            "-cpu",
+            "max",
+            "-smp",
+            "1",
+            "-display",
+            "none",
+            "-vga",
+            "std",
+            "-nic",
+            "none",
+            "-chardev",
+            "stdio,id=serial,signal=off",
+            "-serial",
+            "chardev:serial",
+        ]
+        .into_iter()
+        .map(OsString::from)
+        .collect();
+        arguments.extend(["-name".into(), OsString::from(&self.host)]);
+        arguments.extend(["-m".into(), OsString::from(format!("{}M", self.qemu.memory_mib))]);
+        arguments.extend(["-pidfile".into(), socket("pid")]);
+        let qmp = socket("qmp");
+        arguments.extend(["-qmp".into(), join(&["unix:".as_ref(), &qmp, ",server=off".as_ref()])]);
+        let vnc = socket("vnc");
+        arguments.extend(["-vnc".into(), join(&["unix:".as_ref(), &vnc])]);
+        arguments.extend(["-kernel".into(), self.kernel().into_os_string()]);
+        arguments.extend(["-initrd".into(), self.initrd().into_os_string()]);
+        // No panic timeout and no splash: what stops the guest shall be seen on the console and not hidden by a reset.
+        arguments.extend(["-append".into(), "console=ttyS0,115200 panic=0 quiet".into()]);
+        arguments
+    }
+
+    /// Starts a guest once `before` is gone. What it does arrives as `wrap(generation, event)`.
+    pub(crate) fn start<E: Send + 'static>(
+        &self,
+        before: Option<JoinHandle<()>>,
+        generation: u64,
+        events: mpsc::Sender<E>,
+        wrap: impl Fn(u64, GuestEvent) -> E + Send + Sync + 'static,
+    ) -> Running {
+        let (orders, received) = mpsc::unbounded_channel();
+        let machine = self.clone();
+        let task = tokio::spawn(async move {
+            if let Some(before) = before
+                && let Err(error) = before.await
+            {
+                tracing::error!(%error, "a guest's task failed");
+            }
+            let teller = Teller { events, generation, wrap };
+            match machine.play(received, &teller).await {
+                Ok(status) => tracing::info!(host = %machine.host, %status, "guest ended"),
+                Err(error) => {
+                    tracing::error!(host = %machine.host, %error, "guest failed");
+                    let text = format!("\r\n[twin: the guest failed: {error}]\r\n");
+                    teller.tell(GuestEvent::Serial(text.into())).await;
+                }
+            }
+            teller.tell(GuestEvent::Exited).await;
+        });
+        Running { orders, task, generation, pid: None }
+    }
+
+    /// One guest's life.
+    async fn play<E: Send, W: Fn(u64, GuestEvent) -> E + Send + Sync>(
+        &self,
+        mut orders: mpsc::UnboundedReceiver<Order>,
+        teller: &Teller<E, W>,
+    ) -> io::Result<ExitStatus> {
+        let socket = self.file("qmp");
+        for stale in [&socket, &self.file("vnc"), &self.file("pid")] {
+            match std::fs::remove_file(stale) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        // QEMU calls us and not we it: when it has called, the monitor is there, with no polling for a socket.
+        let listener = UnixListener::bind(&socket)?;
+        let mut child = Command::new(&self.qemu.binary)
+            .args(self.arguments())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        if let Some(pid) = child.id() {
+            teller.tell(GuestEvent::Started(pid)).await;
+        }
+        let mut serial_in = child.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        let mut serial_out = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        let mut complaints = BufReader::new(child.stderr.take().ok_or(io::ErrorKind::BrokenPipe)?).lines();
+        let mut monitor = tokio::select! {
+            monitor = Monitor::accept(&listener) => monitor?,
+            status = child.wait() => {
+                while let Ok(Some(line)) = complaints.next_line().await {
+                    tracing::error!(host = %self.host, "qemu: {line}");
+                }
+                return status;
+            }
+        };
+        let mut buffer = vec![0; 4096];
+        let (mut has_serial, mut has_complaints, mut has_monitor) = (true, true, true);
+        loop {
+            tokio::select! {
+                order = orders.recv() => match order {
+                    Some(Order::PowerButton) => monitor.execute("system_powerdown").await,
+                    Some(Order::Reset) => monitor.execute("system_reset").await,
+                    Some(Order::Nmi) => monitor.execute("inject-nmi").await,
+                    Some(Order::Typed(bytes)) => {
+                        if let Err(error) = serial_in.write_all(&bytes).await {
+                            tracing::debug!(%error, "the guest does not listen to its serial port");
+                        }
+                    }
+                    // No order will come any more, or this one: power is gone.
+                    Some(Order::Kill) | None => return cut(&mut child).await,
+                },
+                count = serial_out.read(&mut buffer), if has_serial => match count {
+                    Ok(count) if count > 0 => {
+                        teller.tell(GuestEvent::Serial(buffer.get(..count).unwrap_or_default().to_vec())).await;
+                    }
+                    _ => has_serial = false,
+                },
+                line = complaints.next_line(), if has_complaints => match line {
+                    Ok(Some(line)) => tracing::warn!(host = %self.host, "qemu: {line}"),
+                    _ => has_complaints = false,
+                },
+                line = monitor.next_line(), if has_monitor => match line {
+                    Ok(Some(line)) => tracing::debug!(host = %self.host, "qmp: {line}"),
+                    _ => has_monitor = false,
+                },
+                status = child.wait(), if !has_serial => return status,
+            }
+        }
+    }
+}
+
+/// The way from one guest's task to the loop.
+struct Teller<E, W> {
+    events: mpsc::Sender<E>,
+    generation: u64,
+    wrap: W,
+}
+
+impl<E, W: Fn(u64, GuestEvent) -> E> Teller<E, W> {
+    async fn tell(&self, event: GuestEvent) {
+        // Fails only when the loop has ended.
+        let _ = self.events.send((self.wrap)(self.generation, event)).await;
+    }
+}
+
+async fn cut(child: &mut Child) -> io::Result<ExitStatus> {
+    child.start_kill()?;
+    child.wait().await
+}
+
+/// QEMU's machine protocol, as far as a power button needs it.
+#[derive(Debug)]
+struct Monitor {
+    lines: tokio::io::Lines<BufReader<tokio::net::unix::OwnedReadHalf>>,
+    to: tokio::net::unix::OwnedWriteHalf,
+}
+
+impl Monitor {
+    async fn accept(listener: &UnixListener) -> io::Result<Self> {
+        let timed_out = |_| io::Error::new(io::ErrorKind::TimedOut, "QEMU does not call its monitor");
+        let (stream, _): (UnixStream, _) =
+            tokio::time::timeout(MONITOR_TIMEOUT, listener.accept()).await.map_err(timed_out)??;
+        let (from, to) = stream.into_split();
+        let mut monitor = Self { lines: BufReader::new(from).lines(), to };
+        let greeting =
+            tokio::time::timeout(MONITOR_TIMEOUT, monitor.next_line()).await.map_err(timed_out)??;
+        let greeting: Option<Value> = greeting.and_then(|line| serde_json::from_str(&line).ok());
+        if greeting.is_none_or(|greeting| greeting.get("QMP").is_none()) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "QEMU's monitor does not greet"));
+        }
+        monitor.execute("qmp_capabilities").await;
+        Ok(monitor)
+    }
+
+    /// Answers and events; they are for the log. What counts shows in the guest's behaviour.
+    async fn next_line(&mut self) -> io::Result<Option<String>> {
+        self.lines.next_line().await
+    }
+
+    async fn execute(&mut self, command: &str) {
+        let mut line = json!({ "execute": command }).to_string();
+        line.push('\n');
+        if let Err(error) = self.to.write_all(line.as_bytes()).await {
+            tracing::warn!(%error, command, "QEMU's monitor does not listen");
+        }
+    }
+}
+
+/// Whether the program exists, in `PATH` when its name has no slash.
+fn is_installed(program: &Path) -> bool {
+    if program.components().count() > 1 {
+        return program.is_file();
+    }
+    std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|directory| directory.join(program).is_file()))
+}

@@ -1,0 +1,345 @@
+//! The loop: sockets, consoles, guests and time around the world.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use board::{Board, HalKind, Sim, SimHost};
+use hal_sim::wire::{ControlRequest, FromTwin, Outcome};
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use twin::GuestAction;
+
+use crate::console::Console;
+use crate::error::Error;
+use crate::pins::ConnectionId;
+use crate::qemu::{GuestEvent, Machine, Order, Running};
+use crate::server::{ClientEvent, Listener, Side, serve_client};
+use crate::world::{Effect, World};
+
+/// Events on their way to the loop.
+const EVENTS: usize = 256;
+
+/// Clients at once, both sockets together. The BMC has one that uses lines.
+const CLIENTS_MAX: usize = 64;
+
+/// What the twin needs.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The board to play the server for.
+    pub board: Board,
+    /// Where sockets and consoles go: `twin.sock`, `twin-control.sock`, `console-<host>`.
+    pub run_dir: PathBuf,
+}
+
+/// The twin as a daemon, on the service kit: `u-bmc twin`.
+///
+/// # Errors
+///
+/// Says what keeps it from starting; once it serves it does not fail.
+pub async fn run(kit: service::Kit) -> Result<(), Error> {
+    let path = kit.board.clone().ok_or(Error::NoBoard)?;
+    let board = Board::load(&path, &[])?;
+    let mut shutdown = kit.shutdown.clone();
+    let mut heartbeat = kit.heartbeat();
+    let ready_kit = kit.clone();
+    let config = Config { board, run_dir: kit.run_dir.clone() };
+    serve(
+        config,
+        move || ready_kit.ready(),
+        async move { shutdown.wait().await },
+        async move || {
+            heartbeat.tick().await;
+        },
+    )
+    .await
+}
+
+/// Everything that can happen.
+enum Event {
+    /// Somebody connects.
+    Accepted(Side, io::Result<UnixStream>),
+    /// A client does something.
+    Client(ConnectionId, ClientEvent),
+    /// Somebody types on a console.
+    Typed { host: usize, bytes: Vec<u8> },
+    /// A guest does something.
+    Guest { host: usize, generation: u64, event: GuestEvent },
+    /// Time passed.
+    Tick,
+    /// The loop lives.
+    Beat,
+    /// The end.
+    Stop,
+}
+
+/// One host's outside.
+#[derive(Debug)]
+struct Seat {
+    console: Console,
+    machine: Option<Machine>,
+    guest: Option<Running>,
+    /// A guest that was told to go, for the next one to wait for.
+    leaving: Option<JoinHandle<()>>,
+    generation: u64,
+}
+
+struct Twin {
+    world: World,
+    seats: Vec<Seat>,
+    clients: HashMap<ConnectionId, mpsc::Sender<FromTwin>>,
+    followers: Vec<ConnectionId>,
+    events: mpsc::Sender<Event>,
+    next_connection: ConnectionId,
+}
+
+/// Serves until `stop` ends; calls `ready` once the sockets listen. `beat` is awaited over and over by the loop.
+///
+/// # Errors
+///
+/// Says what keeps it from starting; once it serves it does not fail.
+pub async fn serve(
+    config: Config,
+    ready: impl FnOnce(),
+    stop: impl Future<Output = ()>,
+    mut beat: impl AsyncFnMut(),
+) -> Result<(), Error> {
+    let sim = match (config.board.hal, &config.board.sim) {
+        (HalKind::Sim, Some(sim)) => sim.clone(),
+        _ => return Err(Error::NotSimulated { board: config.board.name }),
+    };
+    let (events, mut received) = mpsc::channel(EVENTS);
+    let lines = Listener::bind(&config.run_dir.join(hal_sim::SOCKET), Side::Lines).await?;
+    let control = Listener::bind(&config.run_dir.join(hal_sim::CONTROL_SOCKET), Side::Control).await?;
+    let seats = seats(&config.board, &sim, &config.run_dir, &events)?;
+    let world = World::new(&config.board, &sim, hal_sim::monotonic());
+    let mut twin =
+        Twin { world, seats, clients: HashMap::new(), followers: Vec::new(), events, next_connection: 1 };
+    ready();
+    tokio::pin!(stop);
+    loop {
+        let deadline = twin.world.deadline();
+        let event = tokio::select! {
+            event = received.recv() => match event {
+                Some(event) => event,
+                None => Event::Stop,
+            },
+            stream = lines.accept() => Event::Accepted(lines.side(), stream),
+            stream = control.accept() => Event::Accepted(control.side(), stream),
+            () = sleep_until(deadline) => Event::Tick,
+            () = beat() => Event::Beat,
+            () = &mut stop => Event::Stop,
+        };
+        match event {
+            Event::Stop => break,
+            event => twin.handle(event),
+        }
+    }
+    twin.end(received).await;
+    Ok(())
+}
+
+fn seats(board: &Board, sim: &Sim, run_dir: &Path, events: &mpsc::Sender<Event>) -> Result<Vec<Seat>, Error> {
+    board
+        .hosts
+        .iter()
+        .enumerate()
+        .map(|(host, wired)| {
+            let id = wired.id.as_str();
+            let link = run_dir.join(format!("console-{id}"));
+            let console = Console::open(&link, events.clone(), move |bytes| Event::Typed { host, bytes })
+                .map_err(|source| Error::Console { path: link.clone(), source })?;
+            let machine = match sim.host {
+                SimHost::Scripted => None,
+                SimHost::Qemu => Some(Machine::new(&sim.qemu, id, run_dir)?),
+            };
+            Ok(Seat { console, machine, guest: None, leaving: None, generation: 0 })
+        })
+        .collect()
+}
+
+impl Twin {
+    fn handle(&mut self, event: Event) {
+        let now = hal_sim::monotonic();
+        let mut effects = Vec::new();
+        match event {
+            Event::Accepted(side, Ok(stream)) => self.accept(side, stream),
+            Event::Accepted(_, Err(error)) => tracing::warn!(%error, "cannot accept a client"),
+            Event::Client(connection, event) => self.client(connection, event, now, &mut effects),
+            Event::Typed { host, bytes } => {
+                if let Some(guest) = self.seats.get(host).and_then(|seat| seat.guest.as_ref()) {
+                    guest.order(Order::Typed(bytes));
+                }
+            }
+            Event::Guest { host, generation, event } => {
+                self.guest(host, generation, event, now, &mut effects);
+            }
+            Event::Tick => self.world.tick(now, &mut effects),
+            Event::Beat | Event::Stop => {}
+        }
+        for effect in effects {
+            self.perform(effect);
+        }
+    }
+
+    fn accept(&mut self, side: Side, stream: UnixStream) {
+        if self.clients.len() >= CLIENTS_MAX {
+            tracing::warn!("too many clients of the twin");
+            return;
+        }
+        let connection = self.next_connection;
+        self.next_connection += 1;
+        tokio::spawn(serve_client(stream, side, connection, self.events.clone(), Event::Client));
+    }
+
+    fn client(
+        &mut self,
+        connection: ConnectionId,
+        event: ClientEvent,
+        now: Duration,
+        effects: &mut Vec<Effect>,
+    ) {
+        match event {
+            ClientEvent::Came { owner, to } => {
+                tracing::debug!(connection, owner, "a client comes");
+                self.clients.insert(connection, to);
+            }
+            ClientEvent::Line { id, request } => {
+                let outcome = self.world.line(connection, request, now, effects);
+                // The reply goes first: an edge that the request caused is news to a client that knows it was done.
+                effects.insert(0, Effect::Send(connection, FromTwin::Reply { id, outcome }));
+            }
+            ClientEvent::Control { id, request } => {
+                let about = match &request {
+                    ControlRequest::Status { host } => self.world.index(host),
+                    _ => None,
+                };
+                if request == ControlRequest::Follow && !self.followers.contains(&connection) {
+                    self.followers.push(connection);
+                }
+                let mut outcome = self.world.control(request, now, effects);
+                if let Outcome::Status(status) = &mut outcome {
+                    let seat = about.and_then(|host| self.seats.get(host));
+                    status.guest_pid = seat.and_then(|seat| seat.guest.as_ref()?.pid);
+                }
+                effects.insert(0, Effect::Send(connection, FromTwin::Reply { id, outcome }));
+            }
+            ClientEvent::Went => self.forget(connection),
+        }
+    }
+
+    fn guest(
+        &mut self,
+        host: usize,
+        generation: u64,
+        event: GuestEvent,
+        now: Duration,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(seat) = self.seats.get_mut(host) else { return };
+        let current = seat.guest.as_mut().filter(|guest| guest.generation == generation);
+        match event {
+            GuestEvent::Serial(bytes) => seat.console.write(bytes),
+            GuestEvent::Started(pid) => {
+                if let Some(guest) = current {
+                    guest.pid = Some(pid);
+                }
+            }
+            GuestEvent::Exited => {
+                // A guest that was killed is no longer current; its end is no news.
+                if current.is_some() {
+                    seat.leaving = seat.guest.take().map(Running::into_task);
+                    self.world.guest_halted(host, now, effects);
+                }
+            }
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Send(connection, frame) => self.send(connection, frame),
+            Effect::Traced(entry) => {
+                for connection in self.followers.clone() {
+                    self.send(connection, FromTwin::Traced(entry.clone()));
+                }
+            }
+            Effect::Serial { host, text } => {
+                if let Some(seat) = self.seats.get(host) {
+                    seat.console.write(text.into());
+                }
+            }
+            Effect::Guest { host, action } => {
+                let events = self.events.clone();
+                let Some(seat) = self.seats.get_mut(host) else { return };
+                let order = match action {
+                    GuestAction::Start => return seat.start(host, events),
+                    GuestAction::PowerButton => Order::PowerButton,
+                    GuestAction::Reset => Order::Reset,
+                    GuestAction::Nmi => Order::Nmi,
+                    GuestAction::Kill => Order::Kill,
+                };
+                let kill = matches!(order, Order::Kill);
+                if let Some(guest) = &seat.guest {
+                    guest.order(order);
+                }
+                if kill && let Some(guest) = seat.guest.take() {
+                    seat.leaving = Some(guest.into_task());
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, connection: ConnectionId, frame: FromTwin) {
+        let full = match self.clients.get(&connection) {
+            Some(client) => client.try_send(frame).is_err(),
+            None => return,
+        };
+        if full {
+            tracing::warn!(connection, "a client of the twin does not read; dropped");
+            self.forget(connection);
+        }
+    }
+
+    fn forget(&mut self, connection: ConnectionId) {
+        self.clients.remove(&connection);
+        self.followers.retain(|follower| *follower != connection);
+        self.world.disconnect(connection);
+    }
+
+    /// Ends the guests. Their tasks must not wait for a loop that is over.
+    async fn end(self, received: mpsc::Receiver<Event>) {
+        drop(received);
+        for seat in self.seats {
+            if let Some(guest) = seat.guest {
+                guest.order(Order::Kill);
+                guest.wait().await;
+            }
+            if let Some(leaving) = seat.leaving
+                && let Err(error) = leaving.await
+            {
+                tracing::error!(%error, "a guest's task failed");
+            }
+        }
+    }
+}
+
+impl Seat {
+    fn start(&mut self, host: usize, events: mpsc::Sender<Event>) {
+        let Some(machine) = &self.machine else { return };
+        self.generation += 1;
+        let before = self.leaving.take();
+        let wrap = move |generation, event| Event::Guest { host, generation, event };
+        self.guest = Some(machine.start(before, self.generation, events, wrap));
+    }
+}
+
+/// Sleeps until the point on `CLOCK_MONOTONIC`; for ever without one.
+async fn sleep_until(deadline: Option<Duration>) {
+    match deadline {
+        Some(at) => tokio::time::sleep(at.saturating_sub(hal_sim::monotonic())).await,
+        None => std::future::pending().await,
+    }
+}

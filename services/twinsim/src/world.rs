@@ -1,0 +1,218 @@
+//! Everything around the BMC: pins and models, joined. Pure: time comes in, effects go out.
+
+use std::time::Duration;
+
+use board::{Board, Power, Sim, SimHost};
+use hal_sim::wire::{ControlRequest, FromTwin, LineRequest, Outcome, TraceEntry};
+use twin::{Button, Config, Guest, GuestAction, Host, Input, Output};
+use units::{Millis, Mono};
+
+use crate::pins::{ConnectionId, PinEffect, Pins, Role};
+use crate::wire;
+
+/// What the shell has to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Tell a client.
+    Send(ConnectionId, FromTwin),
+    /// Tell those who follow the trace.
+    Traced(TraceEntry),
+    /// Text from the scripted host's serial port.
+    Serial { host: usize, text: &'static str },
+    /// To do with a guest.
+    Guest { host: usize, action: GuestAction },
+}
+
+#[derive(Debug)]
+struct Player {
+    id: String,
+    model: Host,
+}
+
+/// The world of one board.
+#[derive(Debug)]
+pub(crate) struct World {
+    players: Vec<Player>,
+    pins: Pins,
+    external: bool,
+}
+
+impl World {
+    /// The world of `board`, all hosts off.
+    pub(crate) fn new(board: &Board, sim: &Sim, now: Duration) -> Self {
+        let external = sim.host == SimHost::Qemu;
+        let mut pins = Pins::default();
+        let mut players = Vec::new();
+        for (index, host) in board.hosts.iter().enumerate() {
+            let id = host.id.as_str();
+            let mut model = Host::new(model_config(sim));
+            let main = match &host.power {
+                Power::Buttons(buttons) => (Role::PowerButton, &buttons.power),
+                Power::Level(level) => {
+                    // The model learns from the first level on the wire that its power is held and not pressed.
+                    model.step(mono(now), Input::PowerControl(false), &mut Vec::new());
+                    (Role::Control, &level.control)
+                }
+            };
+            let power = &host.power;
+            let wired = [
+                Some(main),
+                power.reset().map(|line| (Role::Reset, line)),
+                power.nmi().map(|line| (Role::Nmi, line)),
+                Some((Role::PowerGood, power.power_good())),
+                power.power_button_in().map(|line| (Role::PowerButtonIn, line)),
+                power.reset_button_in().map(|line| (Role::ResetButtonIn, line)),
+            ];
+            for (role, line) in wired.into_iter().flatten() {
+                pins.add(index, id, role, line);
+            }
+            players.push(Player { id: id.to_owned(), model });
+        }
+        Self { players, pins, external }
+    }
+
+    /// A request on the lines' socket.
+    pub(crate) fn line(
+        &mut self,
+        connection: ConnectionId,
+        request: LineRequest,
+        now: Duration,
+        out: &mut Vec<Effect>,
+    ) -> Outcome {
+        let mut effects = Vec::new();
+        let outcome = self.pins.request(connection, request, now, &mut effects);
+        self.settle(effects, now, out);
+        outcome
+    }
+
+    /// A request on the control socket. `Follow` is the shell's business.
+    pub(crate) fn control(
+        &mut self,
+        request: ControlRequest,
+        now: Duration,
+        out: &mut Vec<Effect>,
+    ) -> Outcome {
+        let (host, input) = match request {
+            ControlRequest::Finger { host, button, down } => {
+                (host, Input::Finger(wire::button(button), down))
+            }
+            ControlRequest::Fault { host, fault } => (host, Input::Fault(wire::fault(fault))),
+            ControlRequest::OsReboot { host } => (host, Input::OsReboot),
+            ControlRequest::Status { host } => {
+                return match self.players.iter().find(|player| player.id == host) {
+                    Some(player) => Outcome::Status(wire::status(&player.model, self.external)),
+                    None => Outcome::NoHost,
+                };
+            }
+            ControlRequest::Trace { after } => return Outcome::Trace(self.pins.trace(after)),
+            ControlRequest::Follow => return Outcome::Done,
+        };
+        let Some(index) = self.index(&host) else { return Outcome::NoHost };
+        self.input(index, input, now, out);
+        Outcome::Done
+    }
+
+    /// The number of the host with this id.
+    pub(crate) fn index(&self, host: &str) -> Option<usize> {
+        self.players.iter().position(|player| player.id == host)
+    }
+
+    /// A host's guest has stopped by itself.
+    pub(crate) fn guest_halted(&mut self, host: usize, now: Duration, out: &mut Vec<Effect>) {
+        self.input(host, Input::GuestHalted, now, out);
+    }
+
+    /// A client is gone.
+    pub(crate) fn disconnect(&mut self, connection: ConnectionId) {
+        self.pins.disconnect(connection);
+    }
+
+    /// When something next happens by itself.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        let models = self.players.iter().filter_map(|player| player.model.deadline());
+        let models = models.map(|at| Duration::from_millis(at.as_millis())).min();
+        [models, self.pins.deadline()].into_iter().flatten().min()
+    }
+
+    /// Time passed.
+    pub(crate) fn tick(&mut self, now: Duration, out: &mut Vec<Effect>) {
+        for index in 0..self.players.len() {
+            if self
+                .players
+                .get(index)
+                .and_then(|player| player.model.deadline())
+                .is_some_and(|at| at <= mono(now))
+            {
+                self.input(index, Input::Tick, now, out);
+            }
+        }
+        let mut effects = Vec::new();
+        self.pins.tick(now, &mut effects);
+        self.settle(effects, now, out);
+    }
+
+    fn input(&mut self, index: usize, input: Input, now: Duration, out: &mut Vec<Effect>) {
+        let Some(player) = self.players.get_mut(index) else { return };
+        let mut outputs = Vec::new();
+        player.model.step(mono(now), input, &mut outputs);
+        let mut effects = Vec::new();
+        for output in outputs {
+            match output {
+                Output::PowerGood(active) => {
+                    self.pins.show(index, Role::PowerGood, active, now, &mut effects);
+                }
+                Output::ButtonIn(button, active) => {
+                    let role = match button {
+                        Button::Power => Role::PowerButtonIn,
+                        Button::Reset => Role::ResetButtonIn,
+                    };
+                    self.pins.show(index, role, active, now, &mut effects);
+                }
+                Output::Serial(text) => out.push(Effect::Serial { host: index, text }),
+                Output::Guest(action) => out.push(Effect::Guest { host: index, action }),
+            }
+        }
+        self.settle(effects, now, out);
+    }
+
+    /// Hands what the BMC drove to the models. Ends because models drive only pins that no model listens to.
+    fn settle(&mut self, effects: Vec<PinEffect>, now: Duration, out: &mut Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                PinEffect::Send(connection, frame) => out.push(Effect::Send(connection, frame)),
+                PinEffect::Traced(entry) => out.push(Effect::Traced(entry)),
+                PinEffect::Driven { host, role, active } => {
+                    let input = match role {
+                        Role::PowerButton => Input::PowerButton(active),
+                        Role::Control => Input::PowerControl(active),
+                        Role::Reset => Input::ResetButton(active),
+                        Role::Nmi => Input::Nmi(active),
+                        Role::PowerGood | Role::PowerButtonIn | Role::ResetButtonIn => continue,
+                    };
+                    self.input(host, input, now, out);
+                }
+            }
+        }
+    }
+}
+
+/// The model's settings for this board. Firmware is taken to need a third of the boot, as on most servers it does.
+fn model_config(sim: &Sim) -> Config {
+    let boot = wire::millis(sim.scripted.boot).get();
+    Config {
+        power_good_delay: wire::millis(sim.scripted.power_on),
+        post_time: Millis::new(boot / 3),
+        boot_time: Millis::new(boot - boot / 3),
+        shutdown_time: wire::millis(sim.scripted.shutdown),
+        hard_off_hold: wire::millis(sim.scripted.override_hold),
+        guest: match sim.host {
+            SimHost::Scripted => Guest::Scripted,
+            SimHost::Qemu => Guest::External,
+        },
+        ..Config::default()
+    }
+}
+
+fn mono(now: Duration) -> Mono {
+    Mono::from_millis(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
+}
