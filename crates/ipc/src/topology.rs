@@ -31,6 +31,14 @@ pub const NODES: &[Node] = &[
         buckets: &[],
         streams: &[],
     },
+    // The outward link: passes requests of the fleet on and reads the event log.
+    Node {
+        daemon: "fleet",
+        calls: &["statemgr", "usermgr", "operator"],
+        events: &[],
+        buckets: &[],
+        streams: &["EVENTS"],
+    },
     // Owner of intent: drives powermgr, asks the operator to reset the management controller.
     Node {
         daemon: "statemgr",

@@ -1,0 +1,40 @@
+//! What can end the link's daemon; an outage outside does not.
+
+use std::path::PathBuf;
+
+/// Why the daemon ends.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A value that cannot be.
+    #[error("fleet.{key}: {why}")]
+    Config {
+        /// The key below `fleet`.
+        key: &'static str,
+        /// What is wrong and what is allowed.
+        why: String,
+    },
+    /// The configuration has keys nobody knows.
+    #[error("the configuration is refused")]
+    Settings(#[from] service::ConfigError),
+    /// A file it needs.
+    #[error("{} cannot be used", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The local bus is gone for good.
+    #[error("the bus does not answer")]
+    Bus(#[from] ipc::Status),
+}
+
+impl service::Failure for Error {
+    fn exit(&self) -> service::Exit {
+        match self {
+            Self::Config { .. } | Self::Settings(_) => service::Exit::Config,
+            Self::File { .. } | Self::Bus(_) => service::Exit::Retry,
+        }
+    }
+}

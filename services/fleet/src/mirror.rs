@@ -1,0 +1,205 @@
+//! Events from the local log to the fleet, in order, each confirmed before the cursor moves past it.
+
+use std::collections::VecDeque;
+use std::future::IntoFuture as _;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use futures_util::StreamExt as _;
+use ipc::{EventLog, Follow, LogEntry};
+use tokio::time::Instant;
+
+use crate::error::Error;
+use crate::remote::Remote;
+use crate::window::Window;
+
+/// Events on their way at most: 256 events of 1 KiB are what an outage may send twice.
+const WINDOW: usize = 256;
+/// How long a confirmation may take before what is on its way counts as lost.
+const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
+/// The cursor is written at most this often: a crash sends at most this much twice, and flash is spared.
+const SAVE_EVERY: Duration = Duration::from_secs(1);
+
+type Confirmation = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+
+/// The cursor's file.
+#[derive(Debug)]
+pub(crate) struct CursorFile {
+    path: PathBuf,
+    saved: u64,
+}
+
+impl CursorFile {
+    pub(crate) fn open(dir: &Path) -> Result<Self, Error> {
+        let path = dir.join("cursor");
+        let saved = match std::fs::read_to_string(&path) {
+            // A torn number is as good as none: everything kept is sent again, and known duplicates are dropped there.
+            Ok(text) => text.trim().parse().unwrap_or(0),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
+            Err(source) => return Err(Error::File { path, source }),
+        };
+        Ok(Self { path, saved })
+    }
+
+    fn save(&mut self, cursor: u64) {
+        if cursor == self.saved {
+            return;
+        }
+        let new = self.path.with_extension("new");
+        let written =
+            std::fs::write(&new, format!("{cursor}\n")).and_then(|()| std::fs::rename(&new, &self.path));
+        match written {
+            Ok(()) => self.saved = cursor,
+            Err(error) => tracing::warn!(%error, file = %self.path.display(), "the cursor cannot be kept"),
+        }
+    }
+}
+
+/// The mirror of the event log.
+pub(crate) struct Mirror {
+    log: EventLog,
+    remote: Remote,
+    id: String,
+    filters: Vec<String>,
+    window: Window,
+    file: CursorFile,
+}
+
+impl Mirror {
+    pub(crate) fn new(
+        log: EventLog,
+        remote: Remote,
+        id: String,
+        filters: Vec<String>,
+        file: CursorFile,
+    ) -> Self {
+        let window = Window::new(file.saved, WINDOW);
+        Self { log, remote, id, filters, window, file }
+    }
+
+    /// Mirrors for ever, reporting the cursor; every failure outside or inside is waited out.
+    pub(crate) async fn run(mut self, cursor: tokio::sync::watch::Sender<u64>) {
+        loop {
+            self.remote.wait_up().await;
+            let after = self.window.restart();
+            match self.log.follow("event.>", Some(after)).await {
+                Ok(follow) => {
+                    if follow.lost() > 0 {
+                        tracing::warn!(lost = follow.lost(), "events left the log before the fleet had them");
+                    }
+                    let why = self.session(follow, &cursor).await;
+                    tracing::info!(%why, cursor = self.window.cursor(), "fleet: the mirror starts again");
+                }
+                Err(error) => tracing::warn!(%error, "fleet: the event log does not answer"),
+            }
+            self.file.save(self.window.cursor());
+            // Whatever ended the session needs a moment; without it a refusing server would be asked in a tight loop.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Mirrors until something fails, and says what.
+    async fn session(&mut self, mut follow: Follow, cursor: &tokio::sync::watch::Sender<u64>) -> String {
+        let probe = format!("ubmc.{}.event.host.system.state", self.id);
+        let kept = self.remote.is_kept(&probe).await;
+        let mut echo = match self.remote.nats.subscribe(format!("_INBOX.ubmc.{}.echo", self.id)).await {
+            Ok(echo) => echo,
+            Err(error) => return error.to_string(),
+        };
+        let mut confirmations: VecDeque<(u64, Confirmation)> = VecDeque::new();
+        let mut echo_asked: Option<(u64, Instant)> = None;
+        let mut last_sent = self.window.cursor();
+        let mut save = tokio::time::interval(SAVE_EVERY);
+        let mut remote = self.remote.clone();
+        loop {
+            // Without a stream there, the server's echo of a marker confirms all that was sent before it.
+            if !kept && echo_asked.is_none() && !self.window.is_idle() {
+                let marker = last_sent.to_string();
+                let subject = format!("_INBOX.ubmc.{}.echo", self.id);
+                if let Err(error) = self.remote.nats.publish(subject, marker.into()).await {
+                    return error.to_string();
+                }
+                echo_asked = Some((last_sent, Instant::now() + CONFIRM_WITHIN));
+            }
+            let oldest = confirmations.front_mut();
+            tokio::select! {
+                () = remote.wait_down() => return "disconnected".into(),
+                _ = save.tick() => self.file.save(self.window.cursor()),
+                Some(entry) = follow.next(), if self.window.has_room() => match entry {
+                    Ok(entry) => {
+                        last_sent = entry.sequence;
+                        if !self.filters.iter().any(|f| nats::subject::matches(f.as_bytes(), entry.subject.as_bytes())) {
+                            self.window.skipped(entry.sequence);
+                            continue;
+                        }
+                        match self.send(&entry, kept).await {
+                            Ok(confirmation) => {
+                                self.window.sent(entry.sequence);
+                                confirmations.extend(confirmation.map(|c| (entry.sequence, c)));
+                            }
+                            Err(why) => return why,
+                        }
+                    }
+                    Err(error) => return error.to_string(),
+                },
+                confirmed = async { match oldest { Some((_, c)) => c.await, None => std::future::pending().await } } => {
+                    let Some((sequence, _)) = confirmations.pop_front() else { continue };
+                    if let Err(why) = confirmed {
+                        return why;
+                    }
+                    if self.window.confirmed(sequence) {
+                        cursor.send_replace(self.window.cursor());
+                    }
+                }
+                Some(message) = echo.next() => {
+                    let marker = std::str::from_utf8(&message.payload).ok().and_then(|text| text.parse::<u64>().ok());
+                    // What was sent after the marker is confirmed by the next one.
+                    if marker.is_some() && marker == echo_asked.map(|(sequence, _)| sequence) {
+                        let up_to = marker.unwrap_or(0);
+                        echo_asked = None;
+                        for sequence in self.window.cursor() + 1..=up_to {
+                            self.window.confirmed(sequence);
+                        }
+                        cursor.send_replace(self.window.cursor());
+                    }
+                }
+                () = async { match echo_asked { Some((_, late)) => tokio::time::sleep_until(late).await, None => std::future::pending().await } } => {
+                    return "no echo".into();
+                }
+            }
+        }
+    }
+
+    /// Sends one event; with a stream there, returns what to wait for.
+    async fn send(&self, entry: &LogEntry, kept: bool) -> Result<Option<Confirmation>, String> {
+        let subject = format!("ubmc.{}.{}", self.id, entry.subject);
+        let mut headers = HeaderMap::new();
+        // A server that keeps a stream drops the second copy of an event that an outage made us send twice.
+        headers.insert("Nats-Msg-Id", format!("{}-{}", self.id, entry.sequence));
+        headers.insert("Ubmc-Sequence", entry.sequence.to_string());
+        if kept {
+            let ack = self
+                .remote
+                .jetstream
+                .publish_with_headers(subject, headers, entry.payload.clone())
+                .await
+                .map_err(|error| error.to_string())?;
+            let confirmation = async move {
+                match tokio::time::timeout(CONFIRM_WITHIN, ack.into_future()).await {
+                    Ok(Ok(_)) => Ok(()),
+                    Ok(Err(error)) => Err(error.to_string()),
+                    Err(_) => Err("no acknowledgement".to_string()),
+                }
+            };
+            return Ok(Some(Box::pin(confirmation)));
+        }
+        self.remote
+            .nats
+            .publish_with_headers(subject, headers, entry.payload.clone())
+            .await
+            .map_err(|error| error.to_string())?;
+        Ok(None)
+    }
+}
