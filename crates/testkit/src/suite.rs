@@ -31,6 +31,8 @@ pub struct Ready {
     pub nats: Option<String>,
     /// The operator's process id.
     pub pid: u32,
+    /// Where the daemons' sockets are, those of the twin among them.
+    pub run_dir: PathBuf,
 }
 
 /// What to start.
@@ -211,6 +213,14 @@ impl Suite {
     #[must_use]
     pub fn client(&self, credential: Credential) -> Client {
         Client::new(self.https(), credential)
+    }
+
+    /// The controls of the simulated machine: fingers, faults, the trace of its pins.
+    ///
+    /// # Errors
+    /// When the board is not a simulated one.
+    pub async fn twin(&self) -> Result<hal_sim::Control> {
+        Ok(hal_sim::Control::connect(&self.ready.run_dir.join(hal_sim::CONTROL_SOCKET)).await?)
     }
 
     /// Where the suite keeps its state.
