@@ -2,6 +2,7 @@
 //! what runs on a developer's machine and what runs there cannot drift apart.
 
 mod bench;
+mod guest;
 mod need;
 mod sh;
 mod sim;
@@ -25,6 +26,8 @@ struct Cli {
 enum Task {
     /// Build everything and run the whole suite on the simulated board; prints the URL and the first credentials.
     Sim(sim::Args),
+    /// Make the tiny machine that is the host with `sim.host=qemu`.
+    Guest,
     /// Run every test, or one tier of them.
     Test(test::Args),
     /// Check layers, file headers, links, left-over work and unsafe code.
@@ -40,6 +43,7 @@ enum Task {
 fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Sim(args) => sim::run(&args),
+        Task::Guest => guest::build(),
         Task::Test(args) => test::run(&args),
         Task::Tidy => tidy::run(),
         Task::Fmt => sh::cargo(&["fmt", "--all"]),

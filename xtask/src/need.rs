@@ -61,17 +61,18 @@ pub(crate) fn apt_install(packages: &[&str]) -> Result<()> {
     )
     .is_err()
     {
-        update()?;
+        apt_update()?;
         return install();
     }
     if install().is_err() {
-        update()?;
+        apt_update()?;
         return install();
     }
     Ok(())
 }
 
-fn update() -> Result<()> {
+/// Fetches the package lists.
+pub(crate) fn apt_update() -> Result<()> {
     sh::run(sh::command("apt-get").args(["update", "-q"]).stdout(std::process::Stdio::null()))
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
-use crate::{need, sh};
+use crate::{guest, need, sh};
 
 /// How to run it.
 #[derive(clap::Args, Debug)]
@@ -39,6 +39,10 @@ pub(crate) struct Args {
 /// Builds what is needed and becomes the operator: Ctrl-C reaches it directly.
 pub(crate) fn run(args: &Args) -> Result<()> {
     need::tools(&[need::CC])?;
+    if args.set.iter().any(|pair| pair == "sim.host=qemu") {
+        need::tools(&[need::QEMU_X86])?;
+        guest::build()?;
+    }
     let mut build = vec!["build", "--locked"];
     if args.release {
         build.push("--release");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 
-use crate::{need, sh, tidy};
+use crate::{guest, need, sh, tidy};
 
 /// What to run.
 #[derive(clap::Args, Debug)]
@@ -116,7 +116,6 @@ fn run_tier(tier: Tier, count: &mut Count) -> Result<()> {
             cargo_test(&["--package", "u-bmc", "--test", "suite"], &clients, count)
         }
         Tier::Clients => {
-            need::tools(&[need::QEMU_X86])?;
             let mut env = clients_env()?;
             env.push(("UBMC_TEST_CLIENTS", "1".into()));
             cargo_test(&["--package", "u-bmc", "--test", "clients"], &env, count)
@@ -124,11 +123,14 @@ fn run_tier(tier: Tier, count: &mut Count) -> Result<()> {
     }
 }
 
-/// Where the tests find the clients and servers that we did not write.
+/// Where the tests find the clients and servers that we did not write, and the machine that is a real host.
 fn clients_env() -> Result<Vec<(&'static str, String)>> {
+    need::tools(&[need::QEMU_X86])?;
+    guest::build()?;
     let bin = need::python_clients()?.join("bin");
     Ok(vec![
         ("NATS_SERVER", bin.join("nats-server").display().to_string()),
+        ("UBMC_TEST_GUEST", guest::directory().display().to_string()),
         ("UBMC_TEST_PYTHON", bin.join("python").display().to_string()),
     ])
 }

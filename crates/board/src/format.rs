@@ -309,7 +309,7 @@ fn sim(t: &mut Table<'_>, shortest_force_off: Option<Duration>) -> Option<Sim> {
                 t.number("memory_mib", "The guest's memory in MiB.", 64..=16_384, Some(default.memory_mib));
             let guest = t.text_or(
                 "guest",
-                "Directory with the guest's vmlinuz and initrd.gz, relative to the board file.",
+                "Directory with the guest's vmlinuz and initrd, relative to the board file.",
                 "guest",
             );
             Some(Qemu {

@@ -359,7 +359,7 @@ pub struct Qemu {
     pub accel: Accel,
     /// Memory of the guest in MiB.
     pub memory_mib: u32,
-    /// The guest's directory with `vmlinuz` and `initrd.gz`, as `cargo xtask guest` makes it; relative to the board file.
+    /// The guest's directory with `vmlinuz` and `initrd`, as `cargo xtask guest` makes it; relative to the board file.
     pub guest: PathBuf,
 }
 

@@ -106,7 +106,7 @@ impl Machine {
     }
 
     fn initrd(&self) -> PathBuf {
-        self.qemu.guest.join("initrd.gz")
+        self.qemu.guest.join("initrd")
     }
 
     fn file(&self, ending: &str) -> PathBuf {
@@ -171,8 +171,8 @@ impl Machine {
         arguments.extend(["-vnc".into(), join(&["unix:".as_ref(), &vnc])]);
         arguments.extend(["-kernel".into(), self.kernel().into_os_string()]);
         arguments.extend(["-initrd".into(), self.initrd().into_os_string()]);
-        // No panic timeout and no splash: what stops the guest shall be seen on the console and not hidden by a reset.
-        arguments.extend(["-append".into(), "console=ttyS0,115200 panic=0 quiet".into()]);
+        // On the screen and on the serial port, the latter for good. No reset after a panic: what stopped the guest is to be seen.
+        arguments.extend(["-append".into(), "console=tty0 console=ttyS0,115200 panic=0 quiet".into()]);
         arguments
     }
 

@@ -42,7 +42,7 @@ pub struct Config {
 /// Says what keeps it from starting; once it serves it does not fail.
 pub async fn run(kit: service::Kit) -> Result<(), Error> {
     let path = kit.board.clone().ok_or(Error::NoBoard)?;
-    let board = Board::load(&path, &[])?;
+    let board = Board::load(&path, &kit.board_overrides)?;
     let mut shutdown = kit.shutdown.clone();
     let mut heartbeat = kit.heartbeat();
     let ready_kit = kit.clone();

@@ -1,55 +1,16 @@
 //! The twin process as its clients see it: over its sockets and consoles.
 
+mod common;
+
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use board::Board;
+use common::{Twin, console, in_time, load, said};
 use hal::{Gpio, Initial, LineId, OutputLine, next_edge};
+use hal_sim::SimGpio;
 use hal_sim::wire::{Button, Fault};
-use hal_sim::{Control, SimGpio};
 use tokio::io::AsyncReadExt;
-use tokio::net::unix::pipe;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
-
-/// Longer than anything here takes; a test that waits this long has failed.
-const LONG: Duration = Duration::from_secs(30);
-
-struct Twin {
-    run_dir: PathBuf,
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<Result<(), twinsim::Error>>,
-}
-
-impl Twin {
-    async fn start(board: Board, run_dir: &Path) -> Self {
-        let (stop, stopped) = oneshot::channel();
-        let (ready, is_ready) = oneshot::channel();
-        let config = twinsim::Config { board, run_dir: run_dir.to_owned() };
-        let task = tokio::spawn(twinsim::serve(
-            config,
-            move || drop(ready.send(())),
-            async move { drop(stopped.await) },
-            async || std::future::pending().await,
-        ));
-        is_ready.await.expect("the twin serves");
-        Self { run_dir: run_dir.to_owned(), stop, task }
-    }
-
-    fn gpio(&self, owner: &str) -> SimGpio {
-        SimGpio::new(&self.run_dir.join(hal_sim::SOCKET), owner)
-    }
-
-    async fn control(&self) -> Control {
-        Control::connect(&self.run_dir.join(hal_sim::CONTROL_SOCKET)).await.unwrap()
-    }
-
-    async fn end(self) {
-        drop(self.stop);
-        self.task.await.unwrap().unwrap();
-    }
-}
 
 /// A host that is quick, so that tests are.
 fn quick() -> Board {
@@ -62,38 +23,6 @@ fn quick() -> Board {
             ("sim.scripted.override_hold_ms", "400"),
         ],
     )
-}
-
-fn load(name: &str, overrides: &[(&str, &str)]) -> Board {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../targets").join(name).join("board.toml");
-    let overrides: Vec<_> = overrides.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
-    Board::load(&path, &overrides).unwrap()
-}
-
-fn in_time<F: Future>(future: F) -> impl Future<Output = F::Output> {
-    let timed = tokio::time::timeout(LONG, future);
-    async { timed.await.expect("in time") }
-}
-
-/// Reads the console until it has said all of `texts`, in order.
-async fn said(console: &mut pipe::Receiver, texts: &[&str]) -> String {
-    let mut heard = String::new();
-    let mut from = 0;
-    let mut buffer = [0; 512];
-    for text in texts {
-        while !heard[from..].contains(text) {
-            let count = in_time(console.read(&mut buffer)).await.unwrap();
-            heard.push_str(&String::from_utf8_lossy(&buffer[..count]));
-        }
-        from += heard[from..].find(text).unwrap() + text.len();
-    }
-    heard
-}
-
-fn console(run_dir: &Path) -> pipe::Receiver {
-    let file = std::fs::File::open(run_dir.join("console-system")).unwrap();
-    rustix::io::ioctl_fionbio(&file, true).unwrap();
-    pipe::Receiver::from_owned_fd_unchecked(file.into()).unwrap()
 }
 
 #[tokio::test]
