@@ -27,25 +27,143 @@ impl Matched {
     }
 }
 
+/// The subscriptions whose filter ends at one place.
 #[derive(Debug, Default)]
-struct Node {
-    children: HashMap<Box<[u8]>, Node>,
-    star: Option<Box<Node>>,
+struct Ends {
     plain: Vec<u32>,
     queues: Vec<(Box<[u8]>, Vec<u32>)>,
+}
+
+impl Ends {
+    fn insert(&mut self, queue: Option<&[u8]>, key: u32) {
+        // Most places hold one subscription: grow by one, not by four.
+        fn push<T>(to: &mut Vec<T>, value: T) {
+            if to.is_empty() {
+                to.reserve_exact(1);
+            }
+            to.push(value);
+        }
+        match queue {
+            None => push(&mut self.plain, key),
+            Some(queue) => match self.queues.iter_mut().find(|(name, _)| **name == *queue) {
+                Some((_, members)) => members.push(key),
+                None => push(&mut self.queues, (queue.into(), vec![key])),
+            },
+        }
+    }
+
+    fn remove(&mut self, queue: Option<&[u8]>, key: u32) {
+        match queue {
+            None => self.plain.retain(|k| *k != key),
+            Some(queue) => {
+                for (name, members) in &mut self.queues {
+                    if **name == *queue {
+                        members.retain(|k| *k != key);
+                    }
+                }
+                self.queues.retain(|(_, members)| !members.is_empty());
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.plain.is_empty() && self.queues.is_empty()
+    }
+
+    fn take(&self, found: &mut Matched) {
+        found.plain.extend_from_slice(&self.plain);
+        for (name, members) in &self.queues {
+            match found.queues.iter_mut().find(|(known, _)| known == name) {
+                Some((_, all)) => all.extend_from_slice(members),
+                None => found.queues.push((name.clone(), members.clone())),
+            }
+        }
+    }
+}
+
+/// The next tokens: nearly all places have one or a few, and a hash table for one costs more than a kilobyte.
+#[derive(Debug)]
+enum Children {
+    Few(Vec<(Box<[u8]>, Box<Node>)>),
+    Many(HashMap<Box<[u8]>, Box<Node>>),
+}
+
+impl Default for Children {
+    fn default() -> Self {
+        Children::Few(Vec::new())
+    }
+}
+
+impl Children {
+    /// Above this a table is quicker than looking at each.
+    const FEW: usize = 8;
+
+    fn get(&self, token: &[u8]) -> Option<&Node> {
+        match self {
+            Children::Few(list) => list.iter().find(|(t, _)| **t == *token).map(|(_, n)| &**n),
+            Children::Many(map) => map.get(token).map(|n| &**n),
+        }
+    }
+
+    fn get_mut(&mut self, token: &[u8]) -> Option<&mut Node> {
+        match self {
+            Children::Few(list) => list.iter_mut().find(|(t, _)| **t == *token).map(|(_, n)| &mut **n),
+            Children::Many(map) => map.get_mut(token).map(|n| &mut **n),
+        }
+    }
+
+    fn add(&mut self, token: &[u8]) {
+        if self.get(token).is_some() {
+            return;
+        }
+        if let Children::Few(list) = self
+            && list.len() >= Self::FEW
+        {
+            *self = Children::Many(list.drain(..).collect());
+        }
+        match self {
+            Children::Few(list) => {
+                list.reserve_exact(1);
+                list.push((token.into(), Box::default()));
+            }
+            Children::Many(map) => {
+                map.insert(token.into(), Box::default());
+            }
+        }
+    }
+
+    fn remove(&mut self, token: &[u8]) {
+        match self {
+            Children::Few(list) => list.retain(|(t, _)| **t != *token),
+            Children::Many(map) => {
+                map.remove(token);
+                if map.is_empty() {
+                    *self = Children::default();
+                }
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        match self {
+            Children::Few(list) => list.is_empty(),
+            Children::Many(map) => map.is_empty(),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    children: Children,
+    star: Option<Box<Node>>,
+    here: Option<Box<Ends>>,
     /// Subscriptions whose filter ends here in `>`.
-    full_plain: Vec<u32>,
-    full_queues: Vec<(Box<[u8]>, Vec<u32>)>,
+    full: Option<Box<Ends>>,
 }
 
 impl Node {
     fn is_empty(&self) -> bool {
-        self.children.is_empty()
-            && self.star.is_none()
-            && self.plain.is_empty()
-            && self.queues.is_empty()
-            && self.full_plain.is_empty()
-            && self.full_queues.is_empty()
+        self.children.is_empty() && self.star.is_none() && self.here.is_none() && self.full.is_none()
     }
 }
 
@@ -73,9 +191,7 @@ impl Sublist {
                 b">" => full = true,
                 b"*" => node = node.star.get_or_insert_default(),
                 token => {
-                    if !node.children.contains_key(token) {
-                        node.children.insert(token.into(), Node::default());
-                    }
+                    node.children.add(token);
                     match node.children.get_mut(token) {
                         Some(child) => node = child,
                         None => return,
@@ -83,18 +199,8 @@ impl Sublist {
                 }
             }
         }
-        let (plain, queues) = if full {
-            (&mut node.full_plain, &mut node.full_queues)
-        } else {
-            (&mut node.plain, &mut node.queues)
-        };
-        match queue {
-            None => plain.push(key),
-            Some(queue) => match queues.iter_mut().find(|(name, _)| **name == *queue) {
-                Some((_, members)) => members.push(key),
-                None => queues.push((queue.into(), vec![key])),
-            },
-        }
+        let ends = if full { &mut node.full } else { &mut node.here };
+        ends.get_or_insert_default().insert(queue, key);
     }
 
     /// Takes a subscription out again.
@@ -138,23 +244,17 @@ impl Sublist {
     }
 }
 
-fn take(plain: &[u32], queues: &[(Box<[u8]>, Vec<u32>)], found: &mut Matched) {
-    found.plain.extend_from_slice(plain);
-    for (name, members) in queues {
-        match found.queues.iter_mut().find(|(known, _)| known == name) {
-            Some((_, all)) => all.extend_from_slice(members),
-            None => found.queues.push((name.clone(), members.clone())),
-        }
-    }
-}
-
 /// Walks down; the depth is bounded by the trie's own, which [`crate::subject::MAX_TOKENS`] bounds.
 fn collect(node: &Node, rest: Option<&[u8]>, found: &mut Matched) {
     let Some(rest) = rest else {
-        take(&node.plain, &node.queues, found);
+        if let Some(ends) = &node.here {
+            ends.take(found);
+        }
         return;
     };
-    take(&node.full_plain, &node.full_queues, found);
+    if let Some(ends) = &node.full {
+        ends.take(found);
+    }
     let (token, rest) = match memchr::memchr(b'.', rest) {
         Some(dot) => (rest.get(..dot).unwrap_or_default(), rest.get(dot + 1..)),
         None => (rest, None),
@@ -168,9 +268,9 @@ fn collect(node: &Node, rest: Option<&[u8]>, found: &mut Matched) {
 }
 
 fn remove<'a>(node: &mut Node, path: &mut impl Iterator<Item = &'a [u8]>, queue: Option<&[u8]>, key: u32) {
-    let (plain, queues) = match path.next() {
-        None => (&mut node.plain, &mut node.queues),
-        Some(b">") => (&mut node.full_plain, &mut node.full_queues),
+    let ends = match path.next() {
+        None => &mut node.here,
+        Some(b">") => &mut node.full,
         Some(b"*") => {
             if let Some(star) = &mut node.star {
                 remove(star, path, queue, key);
@@ -190,15 +290,10 @@ fn remove<'a>(node: &mut Node, path: &mut impl Iterator<Item = &'a [u8]>, queue:
             return;
         }
     };
-    match queue {
-        None => plain.retain(|k| *k != key),
-        Some(queue) => {
-            for (name, members) in queues.iter_mut() {
-                if **name == *queue {
-                    members.retain(|k| *k != key);
-                }
-            }
-            queues.retain(|(_, members)| !members.is_empty());
+    if let Some(there) = ends {
+        there.remove(queue, key);
+        if there.is_empty() {
+            *ends = None;
         }
     }
 }
@@ -226,6 +321,20 @@ mod tests {
             list.remove(filter, Some(b"q"), key + 100);
         }
         assert!(list.matches(b"a.b").is_empty());
+        assert!(list.root.is_empty());
+    }
+
+    #[test]
+    fn many_tokens_at_one_place_are_found_and_removed() {
+        let mut list = Sublist::default();
+        for n in 0..100u32 {
+            list.insert(format!("event.{n}.state").as_bytes(), None, n);
+        }
+        for n in 0..100u32 {
+            assert_eq!(list.matches(format!("event.{n}.state").as_bytes()).plain, [n]);
+            list.remove(format!("event.{n}.state").as_bytes(), None, n);
+            assert!(list.matches(format!("event.{n}.state").as_bytes()).is_empty());
+        }
         assert!(list.root.is_empty());
     }
 
