@@ -3,6 +3,8 @@
 //! The real server is taken from `NATS_SERVER` or from `PATH`; where it is missing a line `SKIP: …` says so and ours is
 //! still run, so that at least nothing hangs.
 
+#![allow(clippy::print_stdout, reason = "a test that cannot run where it is says so on standard output")]
+
 mod cases;
 mod client_level;
 mod peers;
