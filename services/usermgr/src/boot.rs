@@ -1,0 +1,194 @@
+//! The first administrator.
+//!
+//! There is no default password (I-5). Either the operator was given one in a file, or a random one is made, handed to the
+//! operator as a notification and must be changed at first login. Two rules keep the owner from being locked out:
+//!
+//! - The account is stored before its password is shown: what was shown works.
+//! - A generated password that nobody has used yet is replaced and shown again at every start of the daemon. A machine
+//!   that lost power between storing and showing, or whose console was not read, only has to be started again. The last
+//!   one shown is the valid one, and the first login with it ends this for good.
+//!
+//! | store | `admin_password_file` | what happens |
+//! |---|---|---|
+//! | no `admin` | given | `admin` is made with it, without a forced change |
+//! | `admin`, never used | given | `admin` gets it, without a forced change |
+//! | `admin`, used | given | nothing: the file is for the first administrator only |
+//! | no accounts at all | not given | `admin` is made with a random password, which is shown and must be changed |
+//! | an account never used | not given | it gets a new random password, which is shown and must be changed |
+//! | anything else | not given | nothing |
+
+use std::path::Path;
+
+use auth::account::Effect;
+use auth::{Accounts, Change, Cost, NewAccount, Password, PasswordHash, Role, UnixMillis, UserId, UserName};
+use zeroize::Zeroize as _;
+
+use crate::config::Limits;
+use crate::error::Error;
+
+/// Name of the first administrator.
+pub(crate) const ADMIN: &str = "admin";
+
+/// What to do about the first administrator before the daemon serves.
+#[derive(Debug)]
+pub(crate) struct First {
+    /// Store and apply this.
+    pub(crate) change: Change,
+    /// Then show this: name and password.
+    pub(crate) shown: Option<(String, Password)>,
+}
+
+/// Reads the password the operator was given. One trailing newline does not count.
+pub(crate) fn read_password(path: &Path, limits: &Limits) -> Result<Password, Error> {
+    let failed = |source| Error::PasswordFile { path: path.to_owned(), source };
+    let mut text = std::fs::read_to_string(path).map_err(failed)?;
+    let kept = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
+    let password = Password::new(kept.to_owned());
+    text.zeroize();
+    let weak = |source| Error::WeakPassword { path: path.to_owned(), source };
+    limits.policy.check(&password, ADMIN).map_err(weak)?;
+    Ok(password)
+}
+
+/// Decides. `store_is_empty`: not even an unreadable record is there. Blocks for one password hash if there is anything to do.
+pub(crate) fn first_administrator(
+    accounts: &Accounts,
+    store_is_empty: bool,
+    given: Option<Password>,
+    cost: Cost,
+    wall: UnixMillis,
+) -> Result<Option<First>, Error> {
+    let admin = accounts.by_name(ADMIN);
+    let unclaimed = accounts.list().into_iter().find(|account| account.unclaimed);
+    if let Some(password) = given {
+        let hash = PasswordHash::new(&password, random()?, cost)?;
+        let change = match admin {
+            None => create(accounts, hash, false, wall)?,
+            Some(account) if account.unclaimed => accounts.plan_password(&account.id, hash, false, wall)?,
+            Some(_) => return Ok(None),
+        };
+        return Ok(Some(First { change, shown: None }));
+    }
+    let password = auth::token::readable_secret(random()?);
+    let change = match unclaimed {
+        Some(account) => {
+            let hash = PasswordHash::new(&password, random()?, cost)?;
+            accounts.plan_reissue(&account.id, hash, wall)?
+        }
+        None if accounts.is_empty() && store_is_empty => {
+            let hash = PasswordHash::new(&password, random()?, cost)?;
+            create(accounts, hash, true, wall)?
+        }
+        None => return Ok(None),
+    };
+    let name = match &change.effect {
+        Effect::Put(account) => account.name.as_str().to_owned(),
+        Effect::Delete(_) => return Ok(None),
+    };
+    Ok(Some(First { change, shown: Some((name, password)) }))
+}
+
+fn create(
+    accounts: &Accounts,
+    hash: PasswordHash,
+    unclaimed: bool,
+    wall: UnixMillis,
+) -> Result<Change, Error> {
+    let name = UserName::new(ADMIN).map_err(|error| Error::Value(error.to_string()))?;
+    let new = NewAccount {
+        id: UserId::from_random(random()?),
+        name,
+        full_name: None,
+        email: None,
+        attributes: std::collections::BTreeMap::new(),
+        enabled: true,
+        role: Role::Administrator,
+        hash,
+        password_change_required: unclaimed,
+        unclaimed,
+    };
+    Ok(accounts.plan_create(new, wall)?)
+}
+
+/// Random bytes from the kernel.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], Error> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|_| Error::Random)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WALL: UnixMillis = UnixMillis(1000);
+
+    fn decide(accounts: &Accounts, empty: bool, given: Option<&str>) -> Option<First> {
+        let given = given.map(|text| Password::new(text.to_owned()));
+        first_administrator(accounts, empty, given, Cost::FLOOR, WALL).unwrap()
+    }
+
+    fn applied(mut accounts: Accounts, first: &First) -> Accounts {
+        accounts.apply(first.change.clone());
+        accounts
+    }
+
+    #[test]
+    fn a_generated_password_is_shown_anew_until_it_is_used_and_the_last_one_works() {
+        let mut accounts = Accounts::new(8);
+        let mut shown: Vec<Password> = Vec::new();
+        for _ in 0..3 {
+            let first = decide(&accounts, accounts.is_empty(), None).unwrap();
+            accounts = applied(accounts, &first);
+            let (name, password) = first.shown.unwrap();
+            assert_eq!(name, ADMIN);
+            shown.push(password);
+        }
+        let account = accounts.by_name(ADMIN).unwrap().clone();
+        assert!(account.password_change_required);
+        assert_eq!(account.role, Role::Administrator);
+        assert!(account.hash.verify(&shown[2]));
+        assert!(!account.hash.verify(&shown[1]));
+        accounts.apply(accounts.plan_login(&account.id, None, WALL, 0).unwrap());
+        assert!(decide(&accounts, false, None).is_none());
+    }
+
+    #[test]
+    fn a_given_password_makes_an_administrator_who_need_not_change_it() {
+        let first = decide(&Accounts::new(8), true, Some("from the rack")).unwrap();
+        assert!(first.shown.is_none());
+        let accounts = applied(Accounts::new(8), &first);
+        let account = accounts.by_name(ADMIN).unwrap();
+        assert!(!account.password_change_required && !account.unclaimed);
+        assert!(account.hash.verify(&Password::new("from the rack".to_owned())));
+        assert!(decide(&accounts, false, Some("another one!")).is_none(), "admin is used");
+        assert!(decide(&accounts, false, None).is_none());
+    }
+
+    #[test]
+    fn a_given_password_replaces_a_generated_one_nobody_used() {
+        let accounts = applied(Accounts::new(8), &decide(&Accounts::new(8), true, None).unwrap());
+        let first = decide(&accounts, false, Some("from the rack")).unwrap();
+        let accounts = applied(accounts, &first);
+        let account = accounts.by_name(ADMIN).unwrap();
+        assert!(!account.password_change_required && !account.unclaimed);
+        assert_eq!(accounts.len(), 1);
+    }
+
+    #[test]
+    fn a_store_that_cannot_be_read_is_not_taken_for_an_empty_one() {
+        assert!(decide(&Accounts::new(8), false, None).is_none());
+    }
+
+    #[test]
+    fn a_password_file_is_read_without_its_newline_and_checked() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("password");
+        let limits = crate::Config::default().limits().unwrap();
+        std::fs::write(&path, "from the rack\n").unwrap();
+        assert_eq!(read_password(&path, &limits).unwrap().expose(), "from the rack");
+        std::fs::write(&path, "admin123\n").unwrap();
+        assert!(matches!(read_password(&path, &limits), Err(Error::WeakPassword { .. })));
+        assert!(matches!(read_password(&dir.path().join("none"), &limits), Err(Error::PasswordFile { .. })));
+    }
+}

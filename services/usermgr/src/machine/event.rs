@@ -1,0 +1,205 @@
+//! What is told to the rest of the system. No event holds a secret, nor a name that somebody merely typed.
+
+use auth::{Account, Session};
+use schema::v1alpha1 as v1;
+use units::{Millis, Mono};
+use v1::{EventSeverity, SessionChangeKind, UserChangeKind};
+
+use super::{Action, Asker, Machine, Now};
+use crate::wire::timestamp;
+
+/// Lets some events pass in each minute and counts the others: a flood of failed logins must not wash the event log out.
+#[derive(Debug, Default)]
+pub(super) struct Throttle {
+    since: Mono,
+    passed: u32,
+    suppressed: u64,
+}
+
+impl Throttle {
+    const PER_MINUTE: u32 = 10;
+
+    /// Whether one more may pass, and how many were held back since the last that did.
+    pub(super) fn pass(&mut self, now: Mono) -> Option<u64> {
+        if now.since(self.since) >= Millis::from_secs(60) {
+            (self.since, self.passed) = (now, 0);
+        }
+        if self.passed >= Self::PER_MINUTE {
+            self.suppressed = self.suppressed.saturating_add(1);
+            return None;
+        }
+        self.passed += 1;
+        Some(std::mem::take(&mut self.suppressed))
+    }
+}
+
+/// On whose behalf, and in which request, something happened.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Cause {
+    pub(super) principal: Option<String>,
+    pub(super) request_id: String,
+}
+
+impl Cause {
+    pub(super) fn asked(asker: &Asker, request_id: &str) -> Self {
+        Self { principal: Some(asker.name.clone()), request_id: request_id.to_owned() }
+    }
+}
+
+impl Machine {
+    pub(super) fn tell_user(
+        &mut self,
+        kind: UserChangeKind,
+        account: &Account,
+        cause: &Cause,
+        now: Now,
+        out: &mut Vec<Action>,
+    ) {
+        let (what, text, severity) = match kind {
+            UserChangeKind::Unspecified => return,
+            UserChangeKind::Created => ("created", "was created", EventSeverity::Info),
+            UserChangeKind::Updated => ("updated", "was changed", EventSeverity::Info),
+            UserChangeKind::Deleted => ("deleted", "was deleted", EventSeverity::Info),
+            UserChangeKind::PasswordChanged => {
+                ("password-changed", "changed the password", EventSeverity::Info)
+            }
+            UserChangeKind::PasswordReset => {
+                ("password-reset", "was given a new password", EventSeverity::Info)
+            }
+            UserChangeKind::Locked => {
+                ("locked", "is refused for a while after failed logins", EventSeverity::Warning)
+            }
+            UserChangeKind::Unlocked => ("unlocked", "may log in again", EventSeverity::Info),
+        };
+        let change = v1::UserChange {
+            kind: kind.into(),
+            user_id: account.id.as_str().to_owned(),
+            username: account.name.as_str().to_owned(),
+            role: account.role.name().to_owned(),
+            changed_at: Some(timestamp(now.wall)),
+        };
+        let message = format!("user {} {text}", account.name);
+        let payload = v1::event::Payload::UserChange(change);
+        self.tell(("user", account.id.as_str(), what), severity, message, payload, cause, now, out);
+    }
+
+    pub(super) fn tell_session(
+        &mut self,
+        kind: SessionChangeKind,
+        session: &Session,
+        cause: &Cause,
+        now: Now,
+        out: &mut Vec<Action>,
+    ) {
+        let (what, text) = match kind {
+            SessionChangeKind::Unspecified | SessionChangeKind::LoginFailed => return,
+            SessionChangeKind::Created => ("created", "logged in"),
+            SessionChangeKind::Deleted => ("deleted", "logged out"),
+            SessionChangeKind::Expired => ("expired", "was logged out after its time limit"),
+            SessionChangeKind::Evicted => ("evicted", "was logged out to make room for a newer session"),
+            SessionChangeKind::Revoked => {
+                ("revoked", "was logged out by a change of the account or an administrator")
+            }
+        };
+        // The account may be gone already: then its id has to do.
+        let username =
+            self.accounts.get(&session.user).map_or_else(String::new, |a| a.name.as_str().to_owned());
+        let who = if username.is_empty() { session.user.as_str() } else { username.as_str() };
+        let message = format!("user {who} {text}");
+        let change = v1::SessionChange {
+            kind: kind.into(),
+            session_id: session.id.as_str().to_owned(),
+            user_id: session.user.as_str().to_owned(),
+            username,
+            address: session.address.clone(),
+            changed_at: Some(timestamp(now.wall)),
+        };
+        let payload = v1::event::Payload::SessionChange(change);
+        let subject = ("session", session.id.as_str(), what);
+        self.tell(subject, EventSeverity::Info, message, payload, cause, now, out);
+    }
+
+    /// Tells of a failed login. The name is told only if such an account exists: what else people type there may be a
+    /// password.
+    pub(super) fn tell_failure(
+        &mut self,
+        account: Option<&Account>,
+        address: &str,
+        cause: &Cause,
+        now: Now,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(suppressed) = self.failed_logins.pass(now.mono) else { return };
+        let (user_id, username) = account
+            .map(|account| (account.id.as_str().to_owned(), account.name.as_str().to_owned()))
+            .unwrap_or_default();
+        let who =
+            if username.is_empty() { "of an unknown user".to_owned() } else { format!("of user {username}") };
+        let from = if address.is_empty() { String::new() } else { format!(" from {address}") };
+        let more = if suppressed == 0 { String::new() } else { format!(" ({suppressed} more before)") };
+        let message = format!("a login {who}{from} failed{more}");
+        let change = v1::SessionChange {
+            kind: SessionChangeKind::LoginFailed.into(),
+            session_id: String::new(),
+            user_id,
+            username,
+            address: address.to_owned(),
+            changed_at: Some(timestamp(now.wall)),
+        };
+        let payload = v1::event::Payload::SessionChange(change);
+        self.tell(
+            ("session", "none", "login-failed"),
+            EventSeverity::Warning,
+            message,
+            payload,
+            cause,
+            now,
+            out,
+        );
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the parts of one envelope")]
+    fn tell(
+        &mut self,
+        (domain, component, what): (&str, &str, &str),
+        severity: EventSeverity,
+        message: String,
+        payload: v1::event::Payload,
+        cause: &Cause,
+        now: Now,
+        out: &mut Vec<Action>,
+    ) {
+        // Ids sort by time; without randomness they are merely less unique, and the event matters more.
+        let random = self.random::<6>().unwrap_or_default();
+        let random: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        out.push(Action::Publish(Box::new(v1::Event {
+            id: format!("{:012x}-{random}", now.wall.0),
+            time: Some(timestamp(now.wall)),
+            domain: domain.to_owned(),
+            component: component.to_owned(),
+            what: what.to_owned(),
+            severity: severity.into(),
+            message,
+            source: crate::NAME.to_owned(),
+            principal: cause.principal.clone(),
+            request_id: cause.request_id.clone(),
+            sequence: 0,
+            payload: Some(payload),
+        })));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_passes_ten_a_minute_and_is_counted() {
+        let mut throttle = Throttle::default();
+        let at = |second: u64| Mono::from_millis(second * 1000);
+        let passed = (0..600).filter(|n| throttle.pass(at(100 + n / 100)).is_some()).count();
+        assert_eq!(passed, 10);
+        assert_eq!(throttle.pass(at(160)), Some(590));
+        assert_eq!(throttle.pass(at(161)), Some(0));
+    }
+}

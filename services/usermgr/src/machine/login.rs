@@ -1,0 +1,398 @@
+//! Everything that needs a password hash: logins, new passwords, new accounts.
+
+use auth::queue::Next;
+use auth::{
+    Account, Address, Key, NewAccount, Password, PasswordHash, QueueFull, Refused, SessionId, UserId,
+    Weakness,
+};
+use ipc::Status;
+use prost::Message;
+use schema::v1alpha1 as v1;
+use v1::UserChangeKind;
+
+use super::change::{Intent, changed_meanwhile};
+use super::event::Cause;
+use super::{Action, Asker, Caller, Machine, NewUser, Now, Ticket, WorkId};
+use crate::wire;
+use crate::work::{Done, Make, Work};
+
+/// A request waiting for a hash.
+#[derive(Debug)]
+pub(super) struct Job {
+    ticket: Ticket,
+    request_id: String,
+    task: Task,
+}
+
+#[derive(Debug)]
+enum Task {
+    /// Log in; with a user agent a session is made, without it is HTTP Basic.
+    Login { name: String, password: Password, address: String, user_agent: Option<String> },
+    /// Change one's own password.
+    OwnPassword { asker: Asker, current: Password, new: Password },
+    /// Make an account.
+    Create { asker: Asker, new: NewUser, password: Password },
+    /// Set an account's password.
+    Reset { asker: Asker, user: UserId, password: Password, generated: bool, require_change: bool },
+}
+
+/// A job whose hash is being computed.
+#[derive(Debug)]
+pub(super) struct Running {
+    address: Address,
+    /// The account whose hash is verified, as it was then.
+    account: Option<(UserId, u64)>,
+    job: Job,
+    /// The password that was generated, to be handed out.
+    generated: Option<Password>,
+}
+
+/// Wrong name, wrong password, disabled account: one answer.
+fn invalid_credentials() -> Status {
+    Status::unauthenticated("wrong user name or password").with_reason("INVALID_CREDENTIALS")
+}
+
+impl Machine {
+    #[allow(clippy::too_many_arguments, reason = "the parts of one login")]
+    pub(super) fn queue_login(
+        &mut self,
+        ticket: Ticket,
+        name: String,
+        password: Password,
+        address: String,
+        user_agent: Option<String>,
+        caller: &Caller,
+        now: Now,
+    ) -> Result<(), Status> {
+        // Not an attempt at anything, so not counted either.
+        if name.is_empty() || password.is_empty() {
+            return Err(invalid_credentials());
+        }
+        let (key, from) = (Key::account(&name), Address::parse(&address));
+        self.lockout.check(key, from, now.mono).map_err(wire::locked)?;
+        let preferred = self.lockout.is_known_good(key, from);
+        let task = Task::Login { name, password, address, user_agent };
+        self.line_up(ticket, task, from, preferred, caller)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the parts of one request")]
+    pub(super) fn queue_own_password(
+        &mut self,
+        ticket: Ticket,
+        user: &str,
+        current: Password,
+        new: Password,
+        asker: Asker,
+        caller: &Caller,
+        now: Now,
+    ) -> Result<(), Status> {
+        let account = self.account_of(user, &asker)?;
+        if account.id != asker.user {
+            return Err(Status::permission_denied("another user's password is reset, not changed")
+                .with_reason("NOT_OWN_ACCOUNT"));
+        }
+        self.limits.policy.check(&new, account.name.as_str()).map_err(wire::weak)?;
+        if new.same_as(&current) {
+            return Err(wire::weak(Weakness::Unchanged));
+        }
+        let (key, from) = (Key::account(account.name.as_str()), Address::parse(&asker.address));
+        self.lockout.check(key, from, now.mono).map_err(wire::locked)?;
+        self.line_up(ticket, Task::OwnPassword { asker, current, new }, from, true, caller)
+    }
+
+    /// Checks all about a new account but its hash.
+    pub(super) fn try_create(
+        &mut self,
+        new: NewUser,
+        password: &Password,
+        now: Now,
+    ) -> Result<Vec<u8>, Status> {
+        self.limits.policy.check(password, new.name.as_str()).map_err(wire::weak)?;
+        let warnings = warnings(&new);
+        let new = new_account(new, UserId::from_random(self.random()?), self.decoy.clone());
+        let change = self.accounts.plan_create(new, now.wall).map_err(wire::refused)?;
+        let user = change.account().map(|account| v1::User {
+            // Nothing was made, so there is no id to go by.
+            id: String::new(),
+            ..wire::user(account, self.facts(account, now))
+        });
+        Ok(v1::CreateUserResponse { user, warnings }.encode_to_vec())
+    }
+
+    pub(super) fn queue_create(
+        &mut self,
+        ticket: Ticket,
+        new: NewUser,
+        password: Password,
+        asker: Asker,
+        caller: &Caller,
+        now: Now,
+    ) -> Result<(), Status> {
+        // Refuse what can be refused before a hash is spent on it; it is planned again once the hash is there.
+        self.try_create(new.clone(), &password, now)?;
+        let from = Address::parse(&asker.address);
+        self.line_up(ticket, Task::Create { asker, new, password }, from, true, caller)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the parts of one request")]
+    pub(super) fn queue_reset(
+        &mut self,
+        ticket: Ticket,
+        user: &str,
+        new: Option<Password>,
+        require_change: bool,
+        asker: Asker,
+        caller: &Caller,
+        _now: Now,
+    ) -> Result<(), Status> {
+        let account = self.account_of(user, &asker)?;
+        let (user, name) = (account.id.clone(), account.name.as_str().to_owned());
+        let generated = new.is_none();
+        let password = match new {
+            Some(password) => password,
+            None => auth::token::readable_secret(self.random()?),
+        };
+        self.limits.policy.check(&password, &name).map_err(wire::weak)?;
+        let from = Address::parse(&asker.address);
+        let task = Task::Reset { asker, user, password, generated, require_change };
+        self.line_up(ticket, task, from, true, caller)
+    }
+
+    fn line_up(
+        &mut self,
+        ticket: Ticket,
+        task: Task,
+        from: Address,
+        preferred: bool,
+        caller: &Caller,
+    ) -> Result<(), Status> {
+        let job = Job { ticket, request_id: caller.request_id.clone(), task };
+        self.queue.push(job, from, preferred, caller.deadline).map_err(|(full, _)| {
+            let reason = match full {
+                QueueFull::Address => "TOO_MANY_LOGINS_FROM_ADDRESS",
+                QueueFull::Total => "TOO_MANY_LOGINS",
+            };
+            Status::resource_exhausted(full.to_string()).with_reason(reason)
+        })
+    }
+
+    /// Starts as many hashes as may run.
+    pub(super) fn pump(&mut self, now: Now, out: &mut Vec<Action>) {
+        while let Some(next) = self.queue.next(now.mono) {
+            match next {
+                Next::Expired(job) => {
+                    let status = Status::deadline_exceeded("the login waited in line for too long");
+                    out.push(Action::Answer(job.ticket, Err(status)));
+                }
+                Next::Serve(address, job) => {
+                    let ticket = job.ticket;
+                    if let Err(status) = self.start(address, job, now, out) {
+                        self.queue.done(address);
+                        out.push(Action::Answer(ticket, Err(status)));
+                    }
+                }
+            }
+        }
+    }
+
+    fn start(
+        &mut self,
+        address: Address,
+        mut job: Job,
+        now: Now,
+        out: &mut Vec<Action>,
+    ) -> Result<(), Status> {
+        let cost = self.limits.cost;
+        let salt = self.random()?;
+        let make = |password: Option<Password>| Some(Make { password, salt, cost });
+        let mut generated_out = None;
+        let (work, account) = match &mut job.task {
+            Task::Login { name, password, .. } => {
+                // A delay may have begun while this one waited.
+                self.lockout.check(Key::account(name), address, now.mono).map_err(wire::locked)?;
+                let account = self.accounts.by_name(name);
+                let hash = account.map_or(&self.decoy, |account| &account.hash).clone();
+                // A hash made at another cost is made again while the password is at hand.
+                let again = if account.is_some() && hash.cost() != cost { make(None) } else { None };
+                let subject = account.map(|account| (account.id.clone(), account.epoch));
+                (Work { verify: Some((hash, take(password))), make: again }, subject)
+            }
+            Task::OwnPassword { asker, current, new } => {
+                let account =
+                    self.accounts.get(&asker.user).ok_or_else(|| wire::refused(Refused::NotFound))?;
+                let key = Key::account(account.name.as_str());
+                self.lockout.check(key, address, now.mono).map_err(wire::locked)?;
+                let verify = Some((account.hash.clone(), take(current)));
+                (Work { verify, make: make(Some(take(new))) }, Some((account.id.clone(), account.epoch)))
+            }
+            Task::Create { password, .. } => (Work { verify: None, make: make(Some(take(password))) }, None),
+            Task::Reset { password, generated, .. } => {
+                generated_out = generated.then(|| password.clone());
+                (Work { verify: None, make: make(Some(take(password))) }, None)
+            }
+        };
+        let id: WorkId = self.next_work;
+        self.next_work += 1;
+        self.running.insert(id, Running { address, account, job, generated: generated_out });
+        out.push(Action::Work(id, work));
+        Ok(())
+    }
+
+    /// A hash is done.
+    pub(super) fn worked(&mut self, work: WorkId, done: Done, now: Now, out: &mut Vec<Action>) {
+        let Some(running) = self.running.remove(&work) else { return };
+        self.queue.done(running.address);
+        let ticket = running.job.ticket;
+        if let Err(status) = self.conclude(running, done, now, out) {
+            out.push(Action::Answer(ticket, Err(status)));
+        }
+    }
+
+    fn conclude(
+        &mut self,
+        running: Running,
+        done: Done,
+        now: Now,
+        out: &mut Vec<Action>,
+    ) -> Result<(), Status> {
+        let Running { address: from, account: subject, job, generated } = running;
+        let Job { ticket, request_id, task } = job;
+        let made = match done.made {
+            Some(Ok(hash)) => Some(hash),
+            Some(Err(error)) => {
+                return Err(Status::internal(format!("usermgr cannot hash passwords: {error}")));
+            }
+            None => None,
+        };
+        match task {
+            Task::Login { name, address, user_agent, .. } => {
+                let cause = Cause { principal: None, request_id };
+                let account =
+                    self.verified(&name, from, &address, subject, done.verified, &cause, now, out)?;
+                let account = account.ok_or_else(invalid_credentials)?;
+                let user = (account.id.clone(), account.epoch);
+                self.log_in(ticket, user, made, address, user_agent, cause.request_id, now, out)
+            }
+            Task::OwnPassword { asker, .. } => {
+                let cause = Cause::asked(&asker, &request_id);
+                let address = asker.address.clone();
+                let name = asker.name.clone();
+                let account =
+                    self.verified(&name, from, &address, subject, done.verified, &cause, now, out)?;
+                let account = account.ok_or_else(|| {
+                    Status::permission_denied("the current password is wrong").with_reason("WRONG_PASSWORD")
+                })?;
+                let (user, epoch) = (account.id.clone(), Some(account.epoch));
+                let hash = made.ok_or_else(no_hash)?;
+                let keep: Option<SessionId> = asker.session.clone();
+                self.intend(Intent::Password {
+                    ticket,
+                    asker,
+                    user,
+                    epoch,
+                    hash,
+                    require_change: false,
+                    keep,
+                    reset: false,
+                    generated: None,
+                    request_id,
+                })
+            }
+            Task::Create { asker, new, .. } => {
+                let warnings = warnings(&new);
+                let new = new_account(new, UserId::from_random(self.random()?), made.ok_or_else(no_hash)?);
+                self.intend(Intent::Create { ticket, asker, new: Box::new(new), warnings, request_id })
+            }
+            Task::Reset { asker, user, require_change, .. } => {
+                let hash = made.ok_or_else(no_hash)?;
+                self.intend(Intent::Password {
+                    ticket,
+                    asker,
+                    user,
+                    epoch: None,
+                    hash,
+                    require_change,
+                    keep: None,
+                    reset: true,
+                    generated,
+                    request_id,
+                })
+            }
+        }
+    }
+
+    /// Counts the outcome of a verification and tells whose account it opened, if any.
+    #[allow(clippy::too_many_arguments, reason = "the parts of one attempt")]
+    fn verified(
+        &mut self,
+        name: &str,
+        from: Address,
+        address: &str,
+        subject: Option<(UserId, u64)>,
+        right: bool,
+        cause: &Cause,
+        now: Now,
+        out: &mut Vec<Action>,
+    ) -> Result<Option<&Account>, Status> {
+        let key = Key::account(name);
+        // Attempts that ran side by side: the delay one of them earned holds for the others as well, right or wrong.
+        self.lockout.check(key, from, now.mono).map_err(wire::locked)?;
+        let subject_now = subject.as_ref().and_then(|(id, _)| self.accounts.get(id)).cloned();
+        let unchanged = match (&subject, &subject_now) {
+            (Some((_, epoch)), Some(account)) => account.epoch == *epoch,
+            (Some(_), None) => false,
+            (None, _) => true,
+        };
+        if !unchanged {
+            return Err(changed_meanwhile());
+        }
+        let opened = subject_now.as_ref().filter(|account| right && account.enabled);
+        if opened.is_some() {
+            self.lockout.success(key, from, now.mono);
+            return Ok(subject.and_then(|(id, _)| self.accounts.get(&id)));
+        }
+        let was_locked = !self.lockout.status(key, now.mono).1.is_zero();
+        self.lockout.failure(key, from, now.mono);
+        tracing::warn!(
+            user = subject_now.as_ref().map(|account| account.name.as_str()),
+            address,
+            request_id = %cause.request_id,
+            "a login failed"
+        );
+        self.tell_failure(subject_now.as_ref(), address, cause, now, out);
+        if let Some(account) = subject_now.filter(|_| !was_locked)
+            && !self.lockout.status(key, now.mono).1.is_zero()
+        {
+            self.tell_user(UserChangeKind::Locked, &account, cause, now, out);
+        }
+        Ok(None)
+    }
+}
+
+fn no_hash() -> Status {
+    Status::internal("usermgr made no hash for a new password: this is a bug")
+}
+
+/// Moves a password out; what stays behind is empty.
+fn take(password: &mut Password) -> Password {
+    std::mem::replace(password, Password::new(String::new()))
+}
+
+fn warnings(new: &NewUser) -> Vec<String> {
+    if new.role.is_none() { vec!["no role was given: the user is ReadOnly".to_owned()] } else { Vec::new() }
+}
+
+fn new_account(new: NewUser, id: UserId, hash: PasswordHash) -> NewAccount {
+    NewAccount {
+        id,
+        name: new.name,
+        full_name: new.full_name,
+        email: new.email,
+        attributes: new.attributes,
+        enabled: new.enabled,
+        role: new.role.unwrap_or(auth::Role::ReadOnly),
+        hash,
+        password_change_required: new.password_change_required,
+        unclaimed: false,
+    }
+}

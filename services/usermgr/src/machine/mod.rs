@@ -1,0 +1,576 @@
+//! The machine: every decision of the daemon, without waiting for anything.
+//!
+//! ```text
+//!   Request ─┬─ reads, token checks ────────────────────────────────► Answer
+//!            ├─ passwords ─► Queue ─► Work ···► Worked ─┐
+//!            └─ changes ────────────────────────────────┴─► intents ─► Write ···► Written ─► apply, Publish, Answer
+//! ```
+//!
+//! Intents are carried out one after the other: each is planned against the state its predecessor left, written, and only
+//! then applied. What a failed write may or may not have stored is written again as memory has it until that succeeds, so
+//! store and memory cannot stay apart.
+
+mod change;
+mod event;
+mod login;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use auth::{
+    Account, AccountPatch, Accounts, Key, Lockout, Password, PasswordHash, Privilege, Queue, Role, Session,
+    SessionId, Sessions, Token, UnixMillis, UserId, UserName,
+};
+use ipc::Status;
+use prost::Message;
+use prost_types::FieldMask;
+use schema::v1alpha1 as v1;
+use units::{Millis, Mono};
+
+use crate::config::Limits;
+use crate::wire::{self, AccountFacts, Masked as _};
+use crate::work::{Done, Work};
+use change::{Intent, Writing};
+use event::Throttle;
+use login::{Job, Running};
+
+/// How long a gateway may use the answer to a token check: short, so that use is noticed and the idle limit holds.
+const TOKEN_ANSWER: Millis = Millis::from_secs(15);
+/// How long a gateway may use the answer to a password check: HTTP Basic sends the password with every request, and a hash
+/// for each would be a denial of service. Events tell it when an account changes before.
+const PASSWORD_ANSWER: Millis = Millis::from_secs(120);
+/// Changes that may wait for the store. They come from logged-in users only; more than this is a runaway client.
+const INTENTS_MAX: usize = 256;
+
+/// The time of an event.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Now {
+    pub(crate) mono: Mono,
+    pub(crate) wall: UnixMillis,
+}
+
+/// Names a request until it is answered.
+pub(crate) type Ticket = u64;
+/// Names a piece of work until it is done.
+pub(crate) type WorkId = u64;
+
+/// What the machine is told.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A request came in. Legal at any time.
+    Request { ticket: Ticket, call: Call, caller: Box<Caller> },
+    /// Work is done. Legal once after its [`Action::Work`].
+    Worked { work: WorkId, done: Done },
+    /// The batch was stored, all of it, or it is not known how much. Legal once after an [`Action::Write`].
+    Written(Result<(), Status>),
+    /// The time of [`Machine::deadline`] has come. Legal at any time.
+    Tick,
+}
+
+/// What the machine wants done.
+#[derive(Debug)]
+pub(crate) enum Action {
+    /// Answer the request with an encoded message or an error.
+    Answer(Ticket, Result<Vec<u8>, Status>),
+    /// Do this on a thread of its own and come back with [`Event::Worked`].
+    Work(WorkId, Work),
+    /// Store these in order and come back with [`Event::Written`]. Never while another batch is under way.
+    Write(Vec<Write>),
+    /// Publish this.
+    Publish(Box<v1::Event>),
+}
+
+/// One write to a bucket.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Write {
+    PutUser(Box<Account>),
+    DeleteUser(UserId),
+    PutSession(Box<Session>),
+    DeleteSession(SessionId),
+}
+
+/// What a write is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum StoreKey {
+    User(UserId),
+    Session(SessionId),
+}
+
+impl Write {
+    fn key(&self) -> StoreKey {
+        match self {
+            Self::PutUser(account) => StoreKey::User(account.id.clone()),
+            Self::DeleteUser(id) => StoreKey::User(id.clone()),
+            Self::PutSession(session) => StoreKey::Session(session.id.clone()),
+            Self::DeleteSession(id) => StoreKey::Session(id.clone()),
+        }
+    }
+}
+
+/// Who asks, and until when.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    /// As the gateway authenticated it; `None` before login.
+    pub(crate) principal: Option<ipc::Principal>,
+    pub(crate) deadline: Mono,
+    pub(crate) request_id: String,
+}
+
+/// What can be asked. `user` is an id or a name.
+#[derive(Debug)]
+pub(crate) enum Call {
+    /// Legal for whoever manages users.
+    CreateUser { new: Box<NewUser>, password: Password, dry_run: bool },
+    /// Legal for oneself and for whoever manages users.
+    GetUser { user: String, mask: Option<FieldMask> },
+    /// Legal for whoever manages users; not one's own role, name or enabled flag.
+    UpdateUser { user: String, patch: Box<AccountPatch>, unlock: bool },
+    /// Legal for whoever manages users.
+    DeleteUser { user: String },
+    /// Legal for whoever manages users.
+    ListUsers { filter: Box<ListFilter> },
+    /// Legal for oneself, with the current password.
+    ChangePassword { user: String, current: Password, new: Password },
+    /// Legal for whoever manages users.
+    ResetPassword { user: String, new: Option<Password>, require_change: bool },
+    /// Legal for everybody.
+    CreateSession { name: String, password: Password, address: String, user_agent: String },
+    /// Legal for its owner and for whoever manages users.
+    GetSession { id: String, mask: Option<FieldMask> },
+    /// Legal for one's own, and all for whoever manages users.
+    ListSessions { user: String, mask: Option<FieldMask> },
+    /// Legal for its owner and for whoever manages users.
+    DeleteSession { id: String },
+    /// Legal for everybody logged in.
+    GetRole { id: String, mask: Option<FieldMask> },
+    /// Legal for everybody logged in.
+    ListRoles { mask: Option<FieldMask> },
+    /// Legal for gateways.
+    VerifyPassword { name: String, password: Password, address: String },
+    /// Legal for gateways.
+    VerifyToken { token: Option<Token>, address: String },
+}
+
+/// What a client chooses about a new account.
+#[derive(Debug, Clone)]
+pub(crate) struct NewUser {
+    pub(crate) name: UserName,
+    pub(crate) full_name: Option<String>,
+    pub(crate) email: Option<String>,
+    pub(crate) attributes: BTreeMap<String, String>,
+    pub(crate) enabled: bool,
+    /// Without one, the least powerful.
+    pub(crate) role: Option<Role>,
+    pub(crate) password_change_required: bool,
+}
+
+/// Which accounts to list.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ListFilter {
+    pub(crate) local: bool,
+    pub(crate) enabled: Option<bool>,
+    pub(crate) prefix: String,
+    pub(crate) page_size: usize,
+    pub(crate) after: String,
+    pub(crate) mask: Option<FieldMask>,
+}
+
+/// A caller whose account and session were found alive here and now.
+#[derive(Debug, Clone)]
+struct Asker {
+    user: UserId,
+    name: String,
+    session: Option<SessionId>,
+    manages_users: bool,
+    address: String,
+}
+
+/// Fills a slice with random bytes; `false` when there are none.
+pub(crate) type Entropy = Box<dyn FnMut(&mut [u8]) -> bool + Send>;
+
+/// Everything the daemon knows and decides.
+pub(crate) struct Machine {
+    limits: Limits,
+    entropy: Entropy,
+    /// Verified instead of the hash of an account that does not exist, so that both take the same time.
+    decoy: PasswordHash,
+    accounts: Accounts,
+    sessions: Sessions,
+    lockout: Lockout,
+    queue: Queue<Job>,
+    running: HashMap<WorkId, Running>,
+    next_work: WorkId,
+    intents: VecDeque<Intent>,
+    writing: Option<Writing>,
+    /// What the store may hold differently from memory.
+    unsaved: BTreeSet<StoreKey>,
+    unsaved_after: Mono,
+    housekeeping: Mono,
+    failed_logins: Throttle,
+}
+
+impl std::fmt::Debug for Machine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Machine")
+            .field("accounts", &self.accounts.len())
+            .field("sessions", &self.sessions.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Machine {
+    /// A machine with the accounts and sessions of the store. Sessions that are void or over are dropped from the store.
+    pub(crate) fn new(
+        limits: Limits,
+        entropy: Entropy,
+        decoy: PasswordHash,
+        accounts: Accounts,
+        sessions: Vec<Session>,
+        now: Now,
+    ) -> Self {
+        let mut machine = Self {
+            limits,
+            entropy,
+            decoy,
+            accounts,
+            sessions: Sessions::new(limits.sessions),
+            lockout: Lockout::new(limits.lockout),
+            queue: Queue::new(limits.queue),
+            running: HashMap::new(),
+            next_work: 0,
+            intents: VecDeque::new(),
+            writing: None,
+            unsaved: BTreeSet::new(),
+            unsaved_after: now.mono,
+            housekeeping: now.mono,
+            failed_logins: Throttle::default(),
+        };
+        for session in sessions {
+            let id = session.id.clone();
+            let account = machine.accounts.get(&session.user);
+            let valid = account.is_some_and(|account| account.enabled && account.epoch == session.epoch);
+            if !valid || !machine.sessions.restore(session, now.mono, now.wall) {
+                machine.unsaved.insert(StoreKey::Session(id));
+            }
+        }
+        machine
+    }
+
+    /// Takes one event in.
+    pub(crate) fn step(&mut self, now: Now, event: Event, out: &mut Vec<Action>) {
+        match event {
+            Event::Request { ticket, call, caller } => match self.handle(ticket, call, *caller, now) {
+                Ok(None) => {}
+                Ok(Some(answer)) => out.push(Action::Answer(ticket, Ok(answer))),
+                Err(status) => out.push(Action::Answer(ticket, Err(status))),
+            },
+            Event::Worked { work, done } => self.worked(work, done, now, out),
+            Event::Written(result) => self.written(result, now, out),
+            Event::Tick => self.tick(now, out),
+        }
+        self.pump(now, out);
+        self.advance(now, out);
+    }
+
+    /// When [`Event::Tick`] is due; `None` while nothing waits for time to pass.
+    pub(crate) fn deadline(&self) -> Option<Mono> {
+        let unsaved = (!self.unsaved.is_empty() && self.writing.is_none()).then_some(self.unsaved_after);
+        let housekeeping = (!self.sessions.is_empty()).then_some(self.housekeeping);
+        [self.sessions.deadline(), unsaved, housekeeping].into_iter().flatten().min()
+    }
+
+    /// Decides about a request: an answer, an error, or nothing yet.
+    fn handle(
+        &mut self,
+        ticket: Ticket,
+        call: Call,
+        caller: Caller,
+        now: Now,
+    ) -> Result<Option<Vec<u8>>, Status> {
+        match call {
+            // Before login.
+            Call::VerifyToken { token, address } => self.verify_token(token, address, now).map(Some),
+            Call::VerifyPassword { name, password, address } => {
+                self.queue_login(ticket, name, password, address, None, &caller, now)?;
+                Ok(None)
+            }
+            Call::CreateSession { name, password, address, user_agent } => {
+                self.queue_login(ticket, name, password, address, Some(user_agent), &caller, now)?;
+                Ok(None)
+            }
+            // One's own.
+            Call::ChangePassword { user, current, new } => {
+                let asker = self.asker(&caller, true, now)?;
+                self.queue_own_password(ticket, &user, current, new, asker, &caller, now)?;
+                Ok(None)
+            }
+            Call::GetSession { id, mask } => {
+                let asker = self.asker(&caller, true, now)?;
+                let session = self.session_of(&id, &asker, now)?;
+                let view = self.session_view(session, now).ok_or_else(no_session)?.masked(mask.as_ref())?;
+                Ok(Some(v1::GetSessionResponse { session: Some(view) }.encode_to_vec()))
+            }
+            Call::DeleteSession { id } => {
+                let asker = self.asker(&caller, true, now)?;
+                let id = self.session_of(&id, &asker, now)?.id.clone();
+                self.intend(Intent::EndSession { ticket, asker, id, request_id: caller.request_id })?;
+                Ok(None)
+            }
+            Call::GetUser { user, mask } => {
+                let asker = self.asker(&caller, false, now)?;
+                let account = self.account_of(&user, &asker)?;
+                let view = wire::user(account, self.facts(account, now)).masked(mask.as_ref())?;
+                Ok(Some(v1::GetUserResponse { user: Some(view) }.encode_to_vec()))
+            }
+            Call::ListSessions { user, mask } => {
+                let asker = self.asker(&caller, false, now)?;
+                self.list_sessions(&user, &asker, mask.as_ref(), now).map(Some)
+            }
+            Call::GetRole { id, mask } => {
+                self.asker(&caller, false, now)?;
+                let role = Role::from_name(&id).ok_or_else(|| {
+                    Status::not_found(format!("there is no role {id:?}")).with_reason("ROLE_NOT_FOUND")
+                })?;
+                let view = wire::role_view(role).masked(mask.as_ref())?;
+                Ok(Some(v1::GetRoleResponse { role: Some(view) }.encode_to_vec()))
+            }
+            Call::ListRoles { mask } => {
+                self.asker(&caller, false, now)?;
+                let roles: Result<Vec<_>, _> =
+                    Role::ALL.into_iter().map(|role| wire::role_view(role).masked(mask.as_ref())).collect();
+                Ok(Some(v1::ListRolesResponse { roles: roles? }.encode_to_vec()))
+            }
+            // Everybody's.
+            Call::ListUsers { filter } => {
+                self.manager(&caller, now)?;
+                self.list_users(&filter, now).map(Some)
+            }
+            Call::CreateUser { new, password, dry_run } => {
+                let asker = self.manager(&caller, now)?;
+                if dry_run {
+                    self.try_create(*new, &password, now).map(Some)
+                } else {
+                    self.queue_create(ticket, *new, password, asker, &caller, now)?;
+                    Ok(None)
+                }
+            }
+            Call::ResetPassword { user, new, require_change } => {
+                let asker = self.manager(&caller, now)?;
+                self.queue_reset(ticket, &user, new, require_change, asker, &caller, now)?;
+                Ok(None)
+            }
+            Call::UpdateUser { user, patch, unlock } => {
+                let asker = self.manager(&caller, now)?;
+                let account = self.account_of(&user, &asker)?;
+                let of_self = account.id == asker.user;
+                let risky = patch.role.is_some_and(|role| role != account.role)
+                    || patch.enabled.is_some_and(|enabled| enabled != account.enabled);
+                if of_self && risky {
+                    return Err(Status::permission_denied(
+                        "one's own role and enabled flag are changed by another administrator",
+                    )
+                    .with_reason("OWN_ACCOUNT"));
+                }
+                let user = account.id.clone();
+                self.intend(Intent::Update {
+                    ticket,
+                    asker,
+                    user,
+                    patch,
+                    unlock,
+                    request_id: caller.request_id,
+                })?;
+                Ok(None)
+            }
+            Call::DeleteUser { user } => {
+                let asker = self.manager(&caller, now)?;
+                let user = self.account_of(&user, &asker)?.id.clone();
+                self.intend(Intent::Delete { ticket, asker, user, request_id: caller.request_id })?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Who asks, by what is true here and now: the gateway's answer may be some seconds old. `expired_ok`: also with a
+    /// password that must be changed first.
+    fn asker(&self, caller: &Caller, expired_ok: bool, now: Now) -> Result<Asker, Status> {
+        let principal = caller.principal.as_ref().ok_or_else(|| Status::unauthenticated("login needed"))?;
+        let account = UserId::parse(&principal.user_id)
+            .and_then(|id| self.accounts.get(&id))
+            .filter(|account| account.enabled)
+            .ok_or_else(|| Status::unauthenticated("the account is gone or disabled"))?;
+        let session = if principal.session_id.is_empty() {
+            None
+        } else {
+            let session =
+                SessionId::parse(&principal.session_id).and_then(|id| self.sessions.get(&id, now.mono));
+            let live = session.filter(|session| session.user == account.id && session.epoch == account.epoch);
+            Some(live.ok_or_else(|| Status::unauthenticated("the session has ended"))?.id.clone())
+        };
+        if self.must_change_password(account, now) && !expired_ok {
+            return Err(Status::permission_denied("the password must be changed first")
+                .with_reason("PASSWORD_CHANGE_REQUIRED"));
+        }
+        Ok(Asker {
+            user: account.id.clone(),
+            name: account.name.as_str().to_owned(),
+            session,
+            manages_users: account.role.privileges().contains(Privilege::ConfigureUsers),
+            address: principal.address.clone(),
+        })
+    }
+
+    /// As [`Self::asker`], for what only those do who manage users.
+    fn manager(&self, caller: &Caller, now: Now) -> Result<Asker, Status> {
+        let asker = self.asker(caller, false, now)?;
+        if asker.manages_users {
+            Ok(asker)
+        } else {
+            Err(Status::permission_denied("managing users needs the privilege CONFIGURE_USERS")
+                .with_reason("MISSING_PRIVILEGE"))
+        }
+    }
+
+    /// The account a request names, if the asker may know about it. To others an account that exists and one that does not look
+    /// the same.
+    fn account_of(&self, user: &str, asker: &Asker) -> Result<&Account, Status> {
+        let found = self.accounts.find(user);
+        match found {
+            Some(account) if asker.manages_users || account.id == asker.user => Ok(account),
+            _ if asker.manages_users => Err(wire::refused(auth::Refused::NotFound)),
+            _ => Err(Status::permission_denied("that is another user's").with_reason("MISSING_PRIVILEGE")),
+        }
+    }
+
+    /// The session a request names, under the same rule.
+    fn session_of(&self, id: &str, asker: &Asker, now: Now) -> Result<&Session, Status> {
+        let found = SessionId::parse(id).and_then(|id| self.sessions.get(&id, now.mono));
+        match found {
+            Some(session) if asker.manages_users || session.user == asker.user => Ok(session),
+            _ if asker.manages_users => Err(no_session()),
+            _ => {
+                Err(Status::permission_denied("that is not a session of yours")
+                    .with_reason("MISSING_PRIVILEGE"))
+            }
+        }
+    }
+
+    fn verify_token(&mut self, token: Option<Token>, address: String, now: Now) -> Result<Vec<u8>, Status> {
+        let unknown = || Status::unauthenticated("the token is not valid").with_reason("INVALID_TOKEN");
+        let digest = token.ok_or_else(unknown)?.digest();
+        let session = self.sessions.touch(&digest, now.mono, now.wall).ok_or_else(unknown)?.clone();
+        let account = self
+            .accounts
+            .get(&session.user)
+            .filter(|account| account.enabled && account.epoch == session.epoch)
+            .ok_or_else(unknown)?;
+        let (left, _) = self.sessions.remaining(&session.id, now.mono).unwrap_or_default();
+        let principal = self.principal(account, Some(&session.id), address, left.min(TOKEN_ANSWER), now);
+        Ok(v1::VerifyTokenResponse { principal: Some(principal) }.encode_to_vec())
+    }
+
+    fn principal(
+        &self,
+        account: &Account,
+        session: Option<&SessionId>,
+        address: String,
+        valid_for: Millis,
+        now: Now,
+    ) -> v1::Principal {
+        v1::Principal {
+            username: account.name.as_str().to_owned(),
+            user_id: account.id.as_str().to_owned(),
+            role: account.role.name().to_owned(),
+            privileges: wire::privileges(account.role.privileges()),
+            session_id: session.map(|id| id.as_str().to_owned()).unwrap_or_default(),
+            password_change_required: self.must_change_password(account, now),
+            expires: Some(wire::timestamp(UnixMillis(now.wall.0.saturating_add(valid_for.get())))),
+            address,
+        }
+    }
+
+    fn password_expires_at(&self, account: &Account) -> Option<UnixMillis> {
+        let age = self.limits.max_password_age;
+        (!age.is_zero()).then(|| UnixMillis(account.password_changed_at.0.saturating_add(age.get())))
+    }
+
+    fn must_change_password(&self, account: &Account, now: Now) -> bool {
+        account.password_change_required || self.password_expires_at(account).is_some_and(|at| at <= now.wall)
+    }
+
+    fn facts(&self, account: &Account, now: Now) -> AccountFacts {
+        let (failures, locked_for) = self.lockout.status(Key::account(account.name.as_str()), now.mono);
+        AccountFacts {
+            must_change_password: self.must_change_password(account, now),
+            password_expires_at: self.password_expires_at(account),
+            failures,
+            locked_for,
+            threshold: self.limits.lockout.threshold,
+            now: now.wall,
+        }
+    }
+
+    fn session_view(&self, session: &Session, now: Now) -> Option<v1::Session> {
+        let account = self.accounts.get(&session.user)?;
+        let remaining = self.sessions.remaining(&session.id, now.mono)?;
+        Some(wire::session(session, account, self.must_change_password(account, now), remaining, now.wall))
+    }
+
+    fn list_sessions(
+        &self,
+        user: &str,
+        asker: &Asker,
+        mask: Option<&FieldMask>,
+        now: Now,
+    ) -> Result<Vec<u8>, Status> {
+        // Without a name: all, for those who may; one's own for the others.
+        let whose = match user {
+            "" if asker.manages_users => None,
+            "" => Some(asker.user.clone()),
+            named => Some(self.account_of(named, asker)?.id.clone()),
+        };
+        let sessions: Result<Vec<_>, _> = self
+            .sessions
+            .list(now.mono)
+            .into_iter()
+            .filter(|(session, _)| whose.as_ref().is_none_or(|user| session.user == *user))
+            .filter_map(|(session, _)| self.session_view(session, now))
+            .map(|view| view.masked(mask))
+            .collect();
+        Ok(v1::ListSessionsResponse { sessions: sessions? }.encode_to_vec())
+    }
+
+    fn list_users(&self, filter: &ListFilter, now: Now) -> Result<Vec<u8>, Status> {
+        let page = if filter.page_size == 0 { usize::MAX } else { filter.page_size };
+        let mut matching = self.accounts.list().into_iter().filter(|account| {
+            filter.local
+                && filter.enabled.is_none_or(|enabled| account.enabled == enabled)
+                && account.name.as_str().starts_with(&filter.prefix)
+                && account.name.as_str() > filter.after.as_str()
+        });
+        let shown: Vec<&Account> = matching.by_ref().take(page).collect();
+        // The token is the last name shown: it stays good when accounts come and go between two pages.
+        let more = matching.next().is_some();
+        let next_page_token = shown.last().filter(|_| more).map(|account| account.name.as_str().to_owned());
+        let users: Result<Vec<_>, _> = shown
+            .into_iter()
+            .map(|account| wire::user(account, self.facts(account, now)).masked(filter.mask.as_ref()))
+            .collect();
+        Ok(v1::ListUsersResponse { users: users?, next_page_token }.encode_to_vec())
+    }
+
+    fn random<const N: usize>(&mut self) -> Result<[u8; N], Status> {
+        let mut bytes = [0; N];
+        if (self.entropy)(&mut bytes) {
+            Ok(bytes)
+        } else {
+            Err(Status::internal("usermgr gets no random numbers"))
+        }
+    }
+}
+
+fn no_session() -> Status {
+    Status::not_found("no such session").with_reason("SESSION_NOT_FOUND")
+}
+
+#[cfg(test)]
+mod tests;

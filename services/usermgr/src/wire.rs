@@ -1,0 +1,424 @@
+//! Schema messages to what the machine works on, and back.
+
+use std::collections::BTreeMap;
+
+use auth::{
+    Account, AccountPatch, Password, Privilege, Privileges, Role, Session, UnixMillis, UserName, Weakness,
+};
+use ipc::{ErrorInfo, Status};
+use prost::Message;
+use prost_types::{FieldMask, Timestamp};
+use schema::v1alpha1 as v1;
+use units::Millis;
+
+use crate::machine::{Call, ListFilter, NewUser};
+
+/// Decodes a request. The payload held a password in some of them: it is moved out, not copied.
+pub(crate) fn call(service: &str, method: &str, payload: &[u8]) -> Result<Call, Status> {
+    Ok(match (service, method) {
+        ("UserService", "CreateUser") => create_user(decode(payload)?)?,
+        ("UserService", "GetUser") => {
+            let v1::GetUserRequest { id, field_mask } = decode(payload)?;
+            Call::GetUser { user: id, mask: field_mask }
+        }
+        ("UserService", "UpdateUser") => update_user(decode(payload)?)?,
+        ("UserService", "DeleteUser") => {
+            Call::DeleteUser { user: decode::<v1::DeleteUserRequest>(payload)?.id }
+        }
+        ("UserService", "ListUsers") => list_users(decode(payload)?),
+        ("UserService", "ChangePassword") => {
+            let mut request: v1::ChangePasswordRequest = decode(payload)?;
+            Call::ChangePassword {
+                current: Password::from(&mut request.current_password),
+                new: Password::from(&mut request.new_password),
+                user: std::mem::take(&mut request.id),
+            }
+        }
+        ("UserService", "ResetPassword") => {
+            let mut request: v1::ResetPasswordRequest = decode(payload)?;
+            Call::ResetPassword {
+                new: request.new_password.as_mut().map(Password::from),
+                require_change: request.require_change.unwrap_or(true),
+                user: std::mem::take(&mut request.id),
+            }
+        }
+        ("SessionService", "CreateSession") => {
+            let mut request: v1::CreateSessionRequest = decode(payload)?;
+            Call::CreateSession {
+                password: Password::from(&mut request.password),
+                name: std::mem::take(&mut request.username),
+                address: Session::clip(&request.address),
+                user_agent: Session::clip(&request.user_agent),
+            }
+        }
+        ("SessionService", "GetSession") => {
+            let v1::GetSessionRequest { id, field_mask } = decode(payload)?;
+            Call::GetSession { id, mask: field_mask }
+        }
+        ("SessionService", "ListSessions") => {
+            let v1::ListSessionsRequest { username, field_mask } = decode(payload)?;
+            Call::ListSessions { user: username, mask: field_mask }
+        }
+        ("SessionService", "DeleteSession") => {
+            Call::DeleteSession { id: decode::<v1::DeleteSessionRequest>(payload)?.id }
+        }
+        ("RoleService", "GetRole") => {
+            let v1::GetRoleRequest { id, field_mask } = decode(payload)?;
+            Call::GetRole { id, mask: field_mask }
+        }
+        ("RoleService", "ListRoles") => {
+            Call::ListRoles { mask: decode::<v1::ListRolesRequest>(payload)?.field_mask }
+        }
+        ("AuthService", "VerifyPassword") => {
+            let mut request: v1::VerifyPasswordRequest = decode(payload)?;
+            Call::VerifyPassword {
+                password: Password::from(&mut request.password),
+                name: std::mem::take(&mut request.username),
+                address: Session::clip(&request.address),
+            }
+        }
+        ("AuthService", "VerifyToken") => {
+            let mut request: v1::VerifyTokenRequest = decode(payload)?;
+            let token = auth::Token::parse(&request.token);
+            zeroize::Zeroize::zeroize(&mut request.token);
+            Call::VerifyToken { token, address: Session::clip(&request.address) }
+        }
+        _ => return Err(Status::unimplemented(format!("{service} has no method {method}"))),
+    })
+}
+
+fn decode<M: Message + Default>(payload: &[u8]) -> Result<M, Status> {
+    M::decode(payload)
+        .map_err(|error| Status::invalid_argument(format!("the request cannot be decoded: {error}")))
+}
+
+fn create_user(mut request: v1::CreateUserRequest) -> Result<Call, Status> {
+    let password = Password::from(&mut request.password);
+    let user = request.user.take().ok_or_else(|| invalid("user", "it is required"))?;
+    Ok(Call::CreateUser {
+        new: Box::new(NewUser {
+            name: name(&user.username)?,
+            full_name: user.full_name,
+            email: user.email,
+            attributes: attributes(user.custom_attributes),
+            enabled: user.enabled.unwrap_or(true),
+            role: if user.role.is_empty() { None } else { Some(role(&user.role)?) },
+            password_change_required: user.password_change_required,
+        }),
+        password,
+        dry_run: request.dry_run.unwrap_or(false),
+    })
+}
+
+fn update_user(request: v1::UpdateUserRequest) -> Result<Call, Status> {
+    let user = request.user.ok_or_else(|| invalid("user", "it is required"))?;
+    let given = |set: bool, path: &'static str| set.then_some(path);
+    let paths: Vec<String> = match request.field_mask {
+        Some(mask) => mask.paths,
+        None => [
+            given(!user.username.is_empty(), "username"),
+            given(!user.role.is_empty(), "role"),
+            given(user.full_name.is_some(), "full_name"),
+            given(user.email.is_some(), "email"),
+            given(user.enabled.is_some(), "enabled"),
+            given(user.password_change_required, "password_change_required"),
+            given(!user.custom_attributes.is_empty(), "custom_attributes"),
+            given(user.lockout_info.is_some(), "lockout_info"),
+        ]
+        .into_iter()
+        .flatten()
+        .map(str::to_owned)
+        .collect(),
+    };
+    let (mut patch, mut unlock) = (AccountPatch::default(), false);
+    for path in &paths {
+        match path.as_str() {
+            "username" => patch.name = Some(name(&user.username)?),
+            "role" => patch.role = Some(role(&user.role)?),
+            "full_name" => patch.full_name = Some(user.full_name.clone().filter(|text| !text.is_empty())),
+            "email" => patch.email = Some(user.email.clone().filter(|text| !text.is_empty())),
+            "enabled" => {
+                patch.enabled =
+                    Some(user.enabled.ok_or_else(|| invalid("user.enabled", "the mask names it"))?);
+            }
+            "password_change_required" => {
+                patch.password_change_required = Some(user.password_change_required)
+            }
+            "custom_attributes" => patch.attributes = Some(attributes(user.custom_attributes.clone())),
+            "lockout_info" | "lockout_info.locked" => {
+                if user.lockout_info.as_ref().is_some_and(|info| info.locked) {
+                    return Err(invalid("user.lockout_info.locked", "a lock can only be lifted"));
+                }
+                unlock = true;
+            }
+            other => return Err(invalid("field_mask", &format!("{other} cannot be written"))),
+        }
+    }
+    Ok(Call::UpdateUser { user: user.id, patch: Box::new(patch), unlock })
+}
+
+fn list_users(request: v1::ListUsersRequest) -> Call {
+    let local = request.source.is_none_or(|source| {
+        matches!(v1::UserSource::try_from(source), Ok(v1::UserSource::Local | v1::UserSource::Unspecified))
+    });
+    Call::ListUsers {
+        filter: Box::new(ListFilter {
+            local,
+            enabled: request.enabled,
+            prefix: request.username_prefix.unwrap_or_default(),
+            page_size: usize::try_from(request.page_size.unwrap_or(0)).unwrap_or(usize::MAX),
+            after: request.page_token.unwrap_or_default(),
+            mask: request.field_mask,
+        }),
+    }
+}
+
+fn name(text: &str) -> Result<UserName, Status> {
+    UserName::new(text).map_err(|error| invalid("user.username", &error.to_string()))
+}
+
+fn role(text: &str) -> Result<Role, Status> {
+    Role::from_name(text)
+        .ok_or_else(|| invalid("user.role", "the roles are Administrator, Operator and ReadOnly"))
+}
+
+fn attributes(map: std::collections::HashMap<String, String>) -> BTreeMap<String, String> {
+    map.into_iter().collect()
+}
+
+/// `INVALID_ARGUMENT` about one field.
+pub(crate) fn invalid(field: &str, why: &str) -> Status {
+    Status::invalid_argument(format!("{field}: {why}"))
+}
+
+/// `INVALID_ARGUMENT` with the reason `WEAK_PASSWORD`.
+pub(crate) fn weak(weakness: Weakness) -> Status {
+    Status::invalid_argument(weakness.to_string()).with_reason("WEAK_PASSWORD")
+}
+
+/// The lock-out of an address or account, with the seconds to wait as `retry_after_s`.
+pub(crate) fn locked(locked: auth::Locked) -> Status {
+    let seconds = locked.remaining.get().div_ceil(1000);
+    Status::unauthenticated(locked.to_string()).with_info(ErrorInfo {
+        reason: "LOCKED_OUT".to_owned(),
+        domain: ipc::ERROR_DOMAIN.to_owned(),
+        metadata: [("retry_after_s".to_owned(), seconds.to_string())].into(),
+    })
+}
+
+/// Why an account was not changed, as an error of the API.
+pub(crate) fn refused(refused: auth::Refused) -> Status {
+    use auth::Refused;
+    let text = refused.to_string();
+    match refused {
+        Refused::NotFound => Status::not_found(text).with_reason("USER_NOT_FOUND"),
+        Refused::NameTaken => Status::already_exists(text).with_reason("USER_NAME_TAKEN"),
+        Refused::LastAdministrator => Status::failed_precondition(text).with_reason("LAST_ADMINISTRATOR"),
+        Refused::Full { .. } => Status::resource_exhausted(text).with_reason("TOO_MANY_USERS"),
+        Refused::IdTaken => Status::aborted("a random id was drawn twice; try again"),
+    }
+}
+
+/// A point of wall-clock time.
+pub(crate) fn timestamp(at: UnixMillis) -> Timestamp {
+    let seconds = i64::try_from(at.0 / 1000).unwrap_or(i64::MAX);
+    let nanos = i32::try_from(at.0 % 1000).unwrap_or(0) * 1_000_000;
+    Timestamp { seconds, nanos }
+}
+
+/// What only the machine knows about an account.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AccountFacts {
+    pub(crate) must_change_password: bool,
+    pub(crate) password_expires_at: Option<UnixMillis>,
+    pub(crate) failures: u32,
+    pub(crate) locked_for: Millis,
+    pub(crate) threshold: u32,
+    pub(crate) now: UnixMillis,
+}
+
+/// An account as the API shows it.
+pub(crate) fn user(account: &Account, facts: AccountFacts) -> v1::User {
+    let locked = !facts.locked_for.is_zero();
+    let ends = UnixMillis(facts.now.0.saturating_add(facts.locked_for.get()));
+    let lockout_info = (facts.failures > 0).then(|| v1::AccountLockoutInfo {
+        locked,
+        reason: locked.then_some(v1::LockoutReason::FailedLoginAttempts.into()),
+        lockout_time: None,
+        failed_attempts: facts.failures,
+        attempts_reset_time: locked.then(|| timestamp(ends)),
+        max_failed_attempts: Some(facts.threshold),
+    });
+    v1::User {
+        id: account.id.as_str().to_owned(),
+        username: account.name.as_str().to_owned(),
+        full_name: account.full_name.clone(),
+        email: account.email.clone(),
+        enabled: Some(account.enabled),
+        created_at: Some(timestamp(account.created_at)),
+        updated_at: Some(timestamp(account.updated_at)),
+        last_login: account.last_login.map(timestamp),
+        source_system: v1::UserSource::Local.into(),
+        creation_interface: v1::UserCreationInterface::SchemaApi.into(),
+        custom_attributes: account.attributes.clone().into_iter().collect(),
+        role: account.role.name().to_owned(),
+        password_change_required: facts.must_change_password,
+        password_last_changed: Some(timestamp(account.password_changed_at)),
+        password_expires_at: facts.password_expires_at.map(timestamp),
+        lockout_info,
+    }
+}
+
+/// A session as the API shows it.
+pub(crate) fn session(
+    session: &Session,
+    account: &Account,
+    must_change_password: bool,
+    (idle_left, left): (Millis, Millis),
+    now: UnixMillis,
+) -> v1::Session {
+    let after = |span: Millis| Some(timestamp(UnixMillis(now.0.saturating_add(span.get()))));
+    v1::Session {
+        id: session.id.as_str().to_owned(),
+        user_id: account.id.as_str().to_owned(),
+        username: account.name.as_str().to_owned(),
+        role: account.role.name().to_owned(),
+        created_at: Some(timestamp(session.created_at)),
+        last_used_at: Some(timestamp(session.last_used_at)),
+        idle_expires_at: after(idle_left),
+        expires_at: after(left),
+        address: session.address.clone(),
+        user_agent: session.user_agent.clone(),
+        password_change_required: must_change_password,
+    }
+}
+
+/// A role as the API shows it.
+pub(crate) fn role_view(role: Role) -> v1::Role {
+    let description = match role {
+        Role::Administrator => "Everything, accounts and the management controller included",
+        Role::Operator => {
+            "Operates hosts and chassis; changes neither accounts nor the management controller"
+        }
+        Role::ReadOnly => "Looks, and changes its own password",
+    };
+    v1::Role {
+        id: role.name().to_owned(),
+        description: description.to_owned(),
+        privileges: privileges(role.privileges()),
+        predefined: true,
+    }
+}
+
+/// The schema's numbers of privileges.
+pub(crate) fn privileges(set: Privileges) -> Vec<i32> {
+    set.iter()
+        .map(|privilege| {
+            match privilege {
+                Privilege::Login => v1::Privilege::Login,
+                Privilege::ConfigureSelf => v1::Privilege::ConfigureSelf,
+                Privilege::ConfigureComponents => v1::Privilege::ConfigureComponents,
+                Privilege::ConfigureManager => v1::Privilege::ConfigureManager,
+                Privilege::ConfigureUsers => v1::Privilege::ConfigureUsers,
+            }
+            .into()
+        })
+        .collect()
+}
+
+/// Clears what a field mask of a read does not name. An empty or missing mask keeps everything.
+pub(crate) trait Masked: Default {
+    /// Moves field `path` from `from`; `false` when there is no such field.
+    fn take(&mut self, path: &str, from: &mut Self) -> bool;
+
+    /// Applies a mask.
+    fn masked(mut self, mask: Option<&FieldMask>) -> Result<Self, Status> {
+        let Some(mask) = mask.filter(|mask| !mask.paths.is_empty()) else { return Ok(self) };
+        let mut kept = Self::default();
+        // Sorted without duplicates: a second look would find the field taken.
+        for path in mask.paths.iter().collect::<std::collections::BTreeSet<_>>() {
+            if !kept.take(path, &mut self) {
+                return Err(invalid("field_mask", &format!("there is no field {path}")));
+            }
+        }
+        Ok(kept)
+    }
+}
+
+macro_rules! masked {
+    ($message:ty: $($field:ident),*) => {
+        impl Masked for $message {
+            fn take(&mut self, path: &str, from: &mut Self) -> bool {
+                match path {
+                    $(stringify!($field) => self.$field = std::mem::take(&mut from.$field),)*
+                    _ => return false,
+                }
+                true
+            }
+        }
+    };
+}
+
+masked!(v1::User: id, username, full_name, email, enabled, created_at, updated_at, last_login, source_system,
+    creation_interface, custom_attributes, role, password_change_required, password_last_changed, password_expires_at,
+    lockout_info);
+masked!(v1::Session: id, user_id, username, role, created_at, last_used_at, idle_expires_at, expires_at, address,
+    user_agent, password_change_required);
+masked!(v1::Role: id, description, privileges, predefined);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mask(paths: &[&str]) -> FieldMask {
+        FieldMask { paths: paths.iter().map(|path| (*path).to_owned()).collect() }
+    }
+
+    #[test]
+    fn a_mask_keeps_what_it_names() {
+        let whole = role_view(Role::Operator);
+        let masked = whole.clone().masked(Some(&mask(&["id", "predefined", "id"]))).unwrap();
+        assert_eq!(masked, v1::Role { id: "Operator".into(), predefined: true, ..v1::Role::default() });
+        assert_eq!(whole.clone().masked(None).unwrap(), whole);
+        assert_eq!(whole.clone().masked(Some(&mask(&[]))).unwrap(), whole);
+        assert!(whole.masked(Some(&mask(&["secret"]))).unwrap_err().message.contains("secret"));
+    }
+
+    #[test]
+    fn every_method_of_our_services_is_decoded() {
+        for info in schema::methods().iter().filter(|method| method.owner == crate::NAME) {
+            assert!(crate::SERVICES.contains(&info.service), "{}", info.service);
+            if let Err(status) = call(info.service, info.method, &[]) {
+                assert_eq!(status.code, ipc::Code::InvalidArgument, "{}: {status}", info.full_name);
+            }
+        }
+        let unknown = call("UserService", "Nothing", &[]).unwrap_err();
+        assert_eq!(unknown.code, ipc::Code::Unimplemented);
+    }
+
+    #[test]
+    fn an_update_without_a_mask_writes_what_is_set() {
+        let request = v1::UpdateUserRequest {
+            user: Some(v1::User { id: "bob".into(), enabled: Some(false), ..v1::User::default() }),
+            field_mask: None,
+        };
+        let Call::UpdateUser { user, patch, unlock } = update_user(request).unwrap() else { unreachable!() };
+        assert_eq!((user.as_str(), unlock), ("bob", false));
+        assert_eq!(*patch, AccountPatch { enabled: Some(false), ..AccountPatch::default() });
+    }
+
+    #[test]
+    fn an_update_with_a_mask_clears_what_is_not_set_and_refuses_what_is_the_servers() {
+        let update = |paths: &[&str]| {
+            update_user(v1::UpdateUserRequest {
+                user: Some(v1::User::default()),
+                field_mask: Some(mask(paths)),
+            })
+        };
+        let Call::UpdateUser { patch, .. } = update(&["email", "full_name"]).unwrap() else { unreachable!() };
+        assert_eq!(patch.email, Some(None));
+        for path in ["id", "created_at", "last_login", "password_hash", "enabled", "role", "username"] {
+            assert_eq!(update(&[path]).unwrap_err().code, ipc::Code::InvalidArgument, "{path}");
+        }
+    }
+}

@@ -1,0 +1,546 @@
+//! The daemon on a bus, as a gateway sees it.
+
+mod common;
+
+use std::collections::BTreeSet;
+
+use common::{PASSWORD, Rig, WAIT};
+use ipc::{Code, EventItem};
+use schema::v1alpha1 as v1;
+use serde_json::json;
+
+const NEW: &str = "seven brass doorknobs";
+
+#[tokio::test]
+async fn a_login_gives_a_token_that_works_until_the_logout() {
+    let rig = Rig::with_admin().await;
+    let daemon = rig.start().await;
+    assert_eq!(daemon.credential, None, "the operator knows the password it gave");
+
+    let response = rig.login("admin", PASSWORD, "192.0.2.7").await.unwrap();
+    let session = response.session.unwrap();
+    assert_eq!((session.username.as_str(), session.role.as_str()), ("admin", "Administrator"));
+    assert_eq!((session.address.as_str(), session.user_agent.as_str()), ("192.0.2.7", "test"));
+    assert!(!session.password_change_required);
+
+    let principal = rig.token(&response.token).await.unwrap();
+    assert_eq!((&principal.username, &principal.user_id), (&session.username, &session.user_id));
+    assert_eq!(principal.session_id, session.id);
+    assert_eq!(principal.privileges, [2, 3, 4, 5, 6]);
+    let lives: i64 = principal.expires.unwrap().seconds - session.last_used_at.unwrap().seconds;
+    assert!((0..=60).contains(&lives), "a gateway asks again soon, not in {lives} s");
+
+    rig.end_session(&principal, &session.id).await.unwrap();
+    let gone = rig.token(&response.token).await.unwrap_err();
+    assert_eq!((gone.code, gone.reason().as_str()), (Code::Unauthenticated, "INVALID_TOKEN"));
+    // The gateway may still hold the principal; it opens nothing here any more.
+    let stale = rig.get_user(&principal, "admin").await.unwrap_err();
+    assert_eq!(stale.code, Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn no_credential_but_the_right_one_opens_and_all_others_look_the_same() {
+    let rig = Rig::with_admin().await;
+    let _daemon = rig.start().await;
+    let (_, admin) = rig.enter("admin", PASSWORD).await;
+    rig.create(&admin, "off", "Operator").await;
+    rig.update(&admin, v1::User { id: "off".into(), enabled: Some(false), ..Default::default() })
+        .await
+        .unwrap();
+
+    let mut answers = BTreeSet::new();
+    let attempts = [
+        ("admin", "wrong password"),
+        ("nobody", PASSWORD),
+        ("off", PASSWORD),
+        ("", ""),
+        ("admin", ""),
+        ("Admin", PASSWORD),
+    ];
+    for (at, (name, password)) in attempts.into_iter().enumerate() {
+        let address = format!("192.0.2.{}", 10 + at);
+        answers.insert(rig.login(name, password, &address).await.unwrap_err().to_string());
+        answers.insert(rig.basic(name, password, &address).await.unwrap_err().to_string());
+    }
+    assert_eq!(answers.into_iter().collect::<Vec<_>>(), ["UNAUTHENTICATED: wrong user name or password"]);
+    for token in ["", "x", &"0".repeat(64), &"g".repeat(64)] {
+        assert_eq!(rig.token(token).await.unwrap_err().code, Code::Unauthenticated, "{token}");
+    }
+}
+
+#[tokio::test]
+async fn the_first_boot_password_is_shown_until_used_and_must_then_be_changed() {
+    let rig = Rig::new().await;
+    let first = rig.start().await;
+    let (name, lost) = first.credential.clone().expect("a first-boot credential");
+    assert_eq!(name, "admin");
+    assert!(lost.len() >= 20, "100 bits of 32 characters");
+    // Power is lost before anybody read it.
+    first.kill().await;
+
+    let second = rig.start().await;
+    let (_, shown) = second.credential.clone().expect("shown again");
+    assert_ne!(shown, lost);
+    assert_eq!(rig.login("admin", &lost, "192.0.2.1").await.unwrap_err().code, Code::Unauthenticated);
+
+    let (token, principal) = rig.enter("admin", &shown).await;
+    assert!(principal.password_change_required);
+    let id = principal.user_id.clone();
+    // Nothing but the own password, and the own sessions.
+    for denied in [
+        rig.get_user(&principal, &id).await.map(drop),
+        rig.sessions(&principal, "").await.map(drop),
+        rig.update(
+            &principal,
+            v1::User { id: id.clone(), email: Some("a@b.example".into()), ..Default::default() },
+        )
+        .await
+        .map(drop),
+    ] {
+        assert_eq!(denied.unwrap_err().reason(), "PASSWORD_CHANGE_REQUIRED");
+    }
+
+    second.kill().await;
+    let third = rig.start().await;
+    assert_eq!(third.credential, None, "it was used: never shown again");
+
+    rig.change_password(&principal, &id, &shown, NEW).await.unwrap();
+    let principal = rig.token(&token).await.expect("the session that changed the password lives on");
+    assert!(!principal.password_change_required);
+    rig.get_user(&principal, &id).await.unwrap();
+    assert_eq!(rig.login("admin", &shown, "192.0.2.2").await.unwrap_err().code, Code::Unauthenticated);
+    rig.login("admin", NEW, "192.0.2.3").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_password_file_serves_the_first_administrator_only() {
+    let mut rig = Rig::new().await;
+    let generated = rig.start().await;
+    assert!(generated.credential.is_some());
+    generated.kill().await;
+
+    // Nobody has used the generated one, so the file replaces it.
+    let path = rig.password_file(PASSWORD);
+    rig.set("admin_password_file", json!(path));
+    let given = rig.start().await;
+    assert_eq!(given.credential, None);
+    let (_, admin) = rig.enter("admin", PASSWORD).await;
+    assert!(!admin.password_change_required);
+    given.kill().await;
+
+    rig.password_file("another password");
+    let _again = rig.start().await;
+    rig.login("admin", PASSWORD, "192.0.2.1").await.expect("the password in use stays");
+    assert!(rig.login("admin", "another password", "192.0.2.2").await.is_err());
+}
+
+#[tokio::test]
+async fn a_configuration_that_cannot_be_ends_the_daemon_for_good() {
+    use service::{Exit, Failure as _};
+    let mut rig = Rig::new().await;
+    let weak = rig.password_file("admin123");
+    for (key, value) in [
+        ("admin_password_file", json!(weak)),
+        ("admin_password_file", json!("/nowhere/at/all")),
+        ("sessions", json!({ "idle_secs": 0 })),
+        ("unknown", json!(1)),
+    ] {
+        let before = std::mem::replace(&mut rig.config, json!({ key: value }));
+        let error = rig.fail().await;
+        assert_eq!(error.exit(), Exit::Config, "{error}");
+        rig.config = before;
+    }
+}
+
+#[tokio::test]
+async fn accounts_and_sessions_survive_kill_and_stop() {
+    let rig = Rig::with_admin().await;
+    let daemon = rig.start().await;
+    let (token, admin) = rig.enter("admin", PASSWORD).await;
+    let id = rig.create(&admin, "carol", "Operator").await;
+    let (carol_token, _) = rig.enter("carol", PASSWORD).await;
+
+    daemon.kill().await;
+    let daemon = rig.start().await;
+    assert_eq!(rig.token(&token).await.unwrap().session_id, admin.session_id);
+    let carol = rig.token(&carol_token).await.unwrap();
+    assert_eq!((carol.user_id.as_str(), carol.role.as_str()), (id.as_str(), "Operator"));
+
+    // What was ended stays ended.
+    rig.end_session(&admin, &carol.session_id).await.unwrap();
+    daemon.stop().await;
+    let _daemon = rig.start().await;
+    assert!(rig.token(&carol_token).await.is_err());
+    assert!(rig.token(&token).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_account_holds_so_many_sessions_and_the_least_used_one_goes() {
+    let mut rig = Rig::with_admin().await;
+    rig.set("sessions", json!({ "per_user": 3 }));
+    let daemon = rig.start().await;
+    let mut tokens = Vec::new();
+    for _ in 0..3 {
+        tokens.push(rig.enter("admin", PASSWORD).await.0);
+    }
+    // Used just now, while the second was not; the clock has milliseconds.
+    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    let admin = rig.token(&tokens[0]).await.unwrap();
+    rig.token(&tokens[2]).await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    tokens.push(rig.enter("admin", PASSWORD).await.0);
+    let alive = async |tokens: &[String]| {
+        let mut alive = Vec::new();
+        for token in tokens {
+            alive.push(rig.token(token).await.is_ok());
+        }
+        alive
+    };
+    assert_eq!(alive(&tokens).await, [true, false, true, true]);
+    assert_eq!(rig.sessions(&admin, "admin").await.unwrap().len(), 3);
+    daemon.kill().await;
+    let _daemon = rig.start().await;
+    assert_eq!(alive(&tokens).await, [true, false, true, true], "the store agrees");
+}
+
+#[tokio::test]
+async fn guessing_at_one_account_is_slowed_from_everywhere_but_its_owners_address() {
+    let rig = Rig::with_admin().await;
+    let _daemon = rig.start().await;
+    rig.login("admin", PASSWORD, "192.0.2.1").await.unwrap();
+    let lock = async |name: &str| {
+        for at in 0..5 {
+            let address = format!("198.51.100.{at}");
+            let wrong = rig.login(name, "wrong password", &address).await.unwrap_err();
+            assert_eq!(wrong.reason(), "INVALID_CREDENTIALS", "{name} {at}");
+        }
+        rig.login(name, PASSWORD, "203.0.113.9").await.unwrap_err()
+    };
+    let known = lock("admin").await;
+    assert_eq!((known.code, known.reason().as_str()), (Code::Unauthenticated, "LOCKED_OUT"));
+    assert_eq!(known.info().unwrap().metadata["retry_after_s"], "30");
+    rig.login("admin", PASSWORD, "192.0.2.1").await.expect("the owner's own address is not kept out");
+
+    // The right password from there has ended the lock as well. An invented name is treated alike.
+    let rig2 = Rig::with_admin().await;
+    let _daemon2 = rig2.start().await;
+    for at in 0..5 {
+        rig2.login("nobody", "wrong password", &format!("198.51.100.{at}")).await.unwrap_err();
+    }
+    let unknown = rig2.login("nobody", PASSWORD, "203.0.113.9").await.unwrap_err();
+    assert_eq!((unknown.code, &unknown.message), (known.code, &known.message));
+}
+
+#[tokio::test]
+async fn an_address_that_guesses_is_slowed_for_every_account() {
+    let rig = Rig::with_admin().await;
+    let _daemon = rig.start().await;
+    for at in 0..5 {
+        rig.basic(&format!("user{at}"), "wrong password", "198.51.100.1").await.unwrap_err();
+    }
+    let locked = rig.login("admin", PASSWORD, "198.51.100.1").await.unwrap_err();
+    assert_eq!(locked.reason(), "LOCKED_OUT");
+    rig.login("admin", PASSWORD, "198.51.100.2").await.expect("another address is not concerned");
+}
+
+#[tokio::test]
+async fn an_administrator_sees_and_lifts_a_lock() {
+    let rig = Rig::with_admin().await;
+    let _daemon = rig.start().await;
+    let (_, admin) = rig.enter("admin", PASSWORD).await;
+    rig.create(&admin, "carol", "ReadOnly").await;
+    for at in 0..5 {
+        rig.login("carol", "wrong password", &format!("198.51.100.{at}")).await.unwrap_err();
+    }
+    let lockout = rig.get_user(&admin, "carol").await.unwrap().lockout_info.unwrap();
+    assert!(lockout.locked && lockout.attempts_reset_time.is_some());
+    assert_eq!((lockout.failed_attempts, lockout.max_failed_attempts), (5, Some(5)));
+    assert_eq!(rig.login("carol", PASSWORD, "203.0.113.9").await.unwrap_err().reason(), "LOCKED_OUT");
+
+    let unlock = v1::User {
+        id: "carol".into(),
+        lockout_info: Some(v1::AccountLockoutInfo::default()),
+        ..Default::default()
+    };
+    assert_eq!(rig.update(&admin, unlock).await.unwrap().lockout_info, None);
+    rig.login("carol", PASSWORD, "203.0.113.9").await.unwrap();
+}
+
+#[tokio::test]
+async fn the_last_administrator_stays_and_nobody_demotes_oneself() {
+    let rig = Rig::with_admin().await;
+    let _daemon = rig.start().await;
+    let (_, admin) = rig.enter("admin", PASSWORD).await;
+    let delete = async |who: &v1::Principal, id: &str| {
+        let request = v1::DeleteUserRequest { id: id.to_owned() };
+        rig.call(schema::rpc::user_service::DELETE_USER, request, Some(who)).await.map(drop)
+    };
+    let last = delete(&admin, "admin").await.unwrap_err();
+    assert_eq!((last.code, last.reason().as_str()), (Code::FailedPrecondition, "LAST_ADMINISTRATOR"));
+    for change in [
+        v1::User { id: "admin".into(), role: "ReadOnly".into(), ..Default::default() },
+        v1::User { id: "admin".into(), enabled: Some(false), ..Default::default() },
+    ] {
+        assert_eq!(rig.update(&admin, change).await.unwrap_err().reason(), "OWN_ACCOUNT");
+    }
+    rig.create(&admin, "second", "Administrator").await;
+    let (_, second) = rig.enter("second", PASSWORD).await;
+    rig.update(&second, v1::User { id: "admin".into(), enabled: Some(false), ..Default::default() })
+        .await
+        .unwrap();
+    assert_eq!(delete(&second, "second").await.unwrap_err().reason(), "LAST_ADMINISTRATOR");
+    delete(&second, "admin").await.unwrap();
+}
+
+#[tokio::test]
+async fn who_does_not_manage_users_sees_and_changes_only_the_own_account() {
+    let rig = Rig::with_admin().await;
+    let _daemon = rig.start().await;
+    let (_, admin) = rig.enter("admin", PASSWORD).await;
+    for (name, role) in [("olga", "Operator"), ("rene", "ReadOnly")] {
+        let id = rig.create(&admin, name, role).await;
+        let (_, mut who) = rig.enter(name, PASSWORD).await;
+        // A gateway that believes in more privileges than the account has changes nothing.
+        who.privileges = admin.privileges.clone();
+        who.role = "Administrator".into();
+        assert_eq!(rig.get_user(&who, name).await.unwrap().id, id);
+        assert_eq!(rig.get_user(&who, &id).await.unwrap().username, name);
+        let denied = [
+            rig.get_user(&who, "admin").await.unwrap_err(),
+            rig.get_user(&who, "nobody-at-all").await.unwrap_err(),
+            rig.update(&who, v1::User { id: id.clone(), role: "Administrator".into(), ..Default::default() })
+                .await
+                .unwrap_err(),
+            rig.sessions(&who, "admin").await.unwrap_err(),
+            rig.end_session(&who, &admin.session_id).await.unwrap_err(),
+            rig.change_password(&who, "admin", PASSWORD, NEW).await.unwrap_err(),
+            rig.call(schema::rpc::user_service::LIST_USERS, v1::ListUsersRequest::default(), Some(&who))
+                .await
+                .unwrap_err(),
+            rig.call(
+                schema::rpc::user_service::DELETE_USER,
+                v1::DeleteUserRequest { id: id.clone() },
+                Some(&who),
+            )
+            .await
+            .unwrap_err(),
+            rig.call(
+                schema::rpc::user_service::RESET_PASSWORD,
+                v1::ResetPasswordRequest { id: id.clone(), ..Default::default() },
+                Some(&who),
+            )
+            .await
+            .unwrap_err(),
+        ];
+        for status in denied {
+            assert_eq!(status.code, Code::PermissionDenied, "{name}: {status}");
+        }
+        let own = rig.sessions(&who, "").await.unwrap();
+        assert!(own.iter().all(|session| session.username == name) && own.len() == 1);
+        rig.change_password(&who, &id, PASSWORD, NEW).await.unwrap();
+        let wrong = rig.change_password(&who, &id, PASSWORD, "yet another one").await.unwrap_err();
+        assert_eq!((wrong.code, wrong.reason().as_str()), (Code::PermissionDenied, "WRONG_PASSWORD"));
+    }
+}
+
+#[tokio::test]
+async fn nobody_does_anything_without_a_principal() {
+    let rig = Rig::with_admin().await;
+    let _daemon = rig.start().await;
+    let mut asked = 0;
+    for method in schema::methods().iter().filter(|method| method.owner == usermgr::NAME) {
+        if method.privilege == v1::Privilege::None {
+            continue;
+        }
+        asked += 1;
+        let answer = rig
+            .client
+            .raw_call(method.subject, Vec::new().into(), &ipc::CallContext::new())
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(answer.code, Code::Unauthenticated | Code::InvalidArgument),
+            "{}: {answer}",
+            method.full_name
+        );
+    }
+    assert!(asked >= 12, "{asked}");
+}
+
+#[tokio::test]
+async fn a_change_of_access_ends_the_sessions_and_tells_everybody() {
+    let rig = Rig::with_admin().await;
+    let _daemon = rig.start().await;
+    let (_, admin) = rig.enter("admin", PASSWORD).await;
+    let id = rig.create(&admin, "carol", "ReadOnly").await;
+    let mut events = rig.client.subscribe_events("event.>").await.unwrap();
+
+    let (token, carol) = rig.enter("carol", PASSWORD).await;
+    rig.update(&admin, v1::User { id: id.clone(), role: "Operator".into(), ..Default::default() })
+        .await
+        .unwrap();
+    assert!(rig.token(&token).await.is_err());
+    let (token, _) = rig.enter("carol", PASSWORD).await;
+    let reset = v1::ResetPasswordRequest { id: id.clone(), ..Default::default() };
+    let made =
+        rig.call(schema::rpc::user_service::RESET_PASSWORD, reset, Some(&admin)).await.unwrap().new_password;
+    assert!(rig.token(&token).await.is_err());
+    let (_, back) = rig.enter("carol", &made).await;
+    assert!(back.password_change_required);
+    rig.call(schema::rpc::user_service::DELETE_USER, v1::DeleteUserRequest { id: id.clone() }, Some(&admin))
+        .await
+        .unwrap();
+    assert!(rig.login("carol", &made, "192.0.2.77").await.is_err());
+
+    let expected = [
+        ("session", "created"),
+        ("user", "updated"),
+        ("session", "revoked"),
+        ("session", "created"),
+        ("user", "password-reset"),
+        ("session", "revoked"),
+        ("session", "created"),
+        ("user", "deleted"),
+        ("session", "revoked"),
+        ("session", "login-failed"),
+    ];
+    let mut seen = Vec::new();
+    while seen.len() < expected.len() {
+        let item = tokio::time::timeout(WAIT, events.next()).await.expect("in time").expect("open");
+        let EventItem::Event(event) = item else { panic!("missed events") };
+        assert!(!format!("{event:?}").contains(&made), "no secret in an event");
+        if event.domain == "user" {
+            assert_eq!(event.component, id);
+            assert_eq!(event.principal.as_deref(), Some("admin"));
+        } else if event.what == "created" && seen.is_empty() {
+            assert_eq!(event.component, carol.session_id);
+        }
+        seen.push((event.domain, event.what));
+    }
+    let seen: Vec<_> = seen.iter().map(|(domain, what)| (domain.as_str(), what.as_str())).collect();
+    assert_eq!(seen, expected);
+}
+
+#[tokio::test]
+async fn many_logins_at_once_are_served_in_bounded_numbers_while_tokens_are_checked() {
+    let mut rig = Rig::with_admin().await;
+    rig.set("login", json!({ "parallel": 2, "waiting": 16, "reserved": 4, "per_address": 4 }));
+    let _daemon = rig.start().await;
+    let (token, _) = rig.enter("admin", PASSWORD).await;
+
+    // From one address four at a time; the others are refused at once, not queued.
+    let one: Vec<_> = futures(24, |_| rig.basic("admin", "wrong password", "198.51.100.1")).await;
+    let refused =
+        one.iter().filter(|answer| answer.as_ref().unwrap_err().code == Code::ResourceExhausted).count();
+    assert!(refused >= 1, "{refused} refused");
+    for answer in &one {
+        let reason = answer.as_ref().unwrap_err().reason();
+        assert!(
+            ["INVALID_CREDENTIALS", "LOCKED_OUT", "TOO_MANY_LOGINS_FROM_ADDRESS", "TOO_MANY_LOGINS"]
+                .contains(&reason.as_str()),
+            "{reason}"
+        );
+    }
+    let tried =
+        one.iter().filter(|answer| answer.as_ref().unwrap_err().reason() == "INVALID_CREDENTIALS").count();
+    assert!(tried <= 5, "{tried} guesses got through before the delay");
+
+    // A crowd of strangers and one who was here before: hers is a reserved place.
+    let crowd = futures(40, |at| {
+        let address = format!("203.0.113.{at}");
+        let rig = &rig;
+        async move { rig.basic(&format!("stranger{at}"), "wrong password", &address).await }
+    });
+    let owner = rig.login("admin", PASSWORD, "192.0.2.1");
+    let check = rig.token(&token);
+    let (crowd, owner, check) = tokio::join!(crowd, owner, check);
+    owner.expect("a known address gets through a crowd");
+    check.expect("a token check waits for no hash");
+    assert!(crowd.iter().any(|answer| answer.as_ref().unwrap_err().code == Code::ResourceExhausted));
+}
+
+/// Runs `count` calls at the same time.
+async fn futures<F: Future>(count: usize, make: impl Fn(usize) -> F) -> Vec<F::Output> {
+    let mut running: Vec<_> = (0..count).map(|at| Box::pin(make(at))).collect();
+    let mut done: Vec<Option<F::Output>> = (0..count).map(|_| None).collect();
+    std::future::poll_fn(move |cx| {
+        let mut pending = false;
+        for (future, slot) in running.iter_mut().zip(&mut done) {
+            if slot.is_none() {
+                match future.as_mut().poll(cx) {
+                    std::task::Poll::Ready(output) => *slot = Some(output),
+                    std::task::Poll::Pending => pending = true,
+                }
+            }
+        }
+        if pending {
+            std::task::Poll::Pending
+        } else {
+            std::task::Poll::Ready(done.iter_mut().filter_map(Option::take).collect())
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn users_are_created_checked_listed_and_masked() {
+    let rig = Rig::with_admin().await;
+    let _daemon = rig.start().await;
+    let (_, admin) = rig.enter("admin", PASSWORD).await;
+    let create = async |user: v1::User, password: &str, dry_run: bool| {
+        let request =
+            v1::CreateUserRequest { user: Some(user), password: password.into(), dry_run: Some(dry_run) };
+        rig.call(schema::rpc::user_service::CREATE_USER, request, Some(&admin)).await
+    };
+    let named =
+        |name: &str| v1::User { username: name.into(), role: "ReadOnly".into(), ..Default::default() };
+
+    let tried = create(named("dora"), PASSWORD, true).await.unwrap().user.unwrap();
+    assert_eq!((tried.username.as_str(), tried.id.as_str()), ("dora", ""));
+    let least = create(v1::User { role: String::new(), ..named("dora") }, PASSWORD, false).await.unwrap();
+    assert_eq!(least.user.as_ref().unwrap().role, "ReadOnly");
+    assert_eq!(least.warnings.len(), 1);
+    for (user, password, code, reason) in [
+        (named("dora"), PASSWORD, Code::AlreadyExists, "USER_NAME_TAKEN"),
+        (named("DORA"), PASSWORD, Code::AlreadyExists, "USER_NAME_TAKEN"),
+        (named("1dora"), PASSWORD, Code::InvalidArgument, ""),
+        (named("eve"), "eve12345", Code::InvalidArgument, "WEAK_PASSWORD"),
+        (named("eve"), "short", Code::InvalidArgument, "WEAK_PASSWORD"),
+        (v1::User { role: "Root".into(), ..named("eve") }, PASSWORD, Code::InvalidArgument, ""),
+    ] {
+        let status = create(user, password, false).await.unwrap_err();
+        assert_eq!((status.code, status.reason().as_str()), (code, reason), "{status}");
+    }
+    for name in ["ben", "amy", "cid"] {
+        rig.create(&admin, name, "Operator").await;
+    }
+    let list = async |request: v1::ListUsersRequest| {
+        let page = rig.call(schema::rpc::user_service::LIST_USERS, request, Some(&admin)).await.unwrap();
+        (page.users.iter().map(|user| user.username.clone()).collect::<Vec<_>>(), page.next_page_token)
+    };
+    let (all, end) = list(v1::ListUsersRequest::default()).await;
+    assert_eq!((all, end), (["admin", "amy", "ben", "cid", "dora"].map(String::from).to_vec(), None));
+    let (page, next) = list(v1::ListUsersRequest { page_size: Some(2), ..Default::default() }).await;
+    assert_eq!(page, ["admin", "amy"]);
+    let (page, next) =
+        list(v1::ListUsersRequest { page_size: Some(3), page_token: next, ..Default::default() }).await;
+    assert_eq!((page, next), (["ben", "cid", "dora"].map(String::from).to_vec(), None));
+    let (page, _) =
+        list(v1::ListUsersRequest { username_prefix: Some("a".into()), ..Default::default() }).await;
+    assert_eq!(page, ["admin", "amy"]);
+
+    let masked = v1::GetUserRequest {
+        id: "amy".into(),
+        field_mask: Some(prost_types::FieldMask { paths: vec!["role".into()] }),
+    };
+    let masked =
+        rig.call(schema::rpc::user_service::GET_USER, masked, Some(&admin)).await.unwrap().user.unwrap();
+    assert_eq!(masked, v1::User { role: "Operator".into(), ..Default::default() });
+
+    let roles = rig
+        .call(schema::rpc::role_service::LIST_ROLES, v1::ListRolesRequest::default(), Some(&admin))
+        .await
+        .unwrap();
+    let ids: Vec<_> = roles.roles.iter().map(|role| role.id.as_str()).collect();
+    assert_eq!(ids, ["Administrator", "Operator", "ReadOnly"]);
+}
