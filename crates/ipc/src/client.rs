@@ -122,6 +122,9 @@ impl fmt::Debug for Client {
     }
 }
 
+/// The method every served service has: an empty question with an empty answer.
+pub(crate) const PING: &str = "Ping";
+
 /// What an error message says about the other side of a call.
 struct Target {
     subject: &'static str,
@@ -304,6 +307,14 @@ impl Client {
         }
         self.flush().await?;
         Ok(Requests::new(subscribers, self.nats.clone()))
+    }
+
+    /// Whether `service` has somebody on the bus who takes requests, and answers within `within`.
+    ///
+    /// The question is answered where requests are taken ([`Requests`]), so a stuck loop counts as not there.
+    pub async fn is_served(&self, service: &str, within: Duration) -> bool {
+        let request = NatsRequest::new().payload(Bytes::new()).timeout(Some(within));
+        self.nats.send_request(format!("rpc.{service}.{PING}"), request).await.is_ok()
     }
 
     /// Waits until the bus has handled everything sent so far.

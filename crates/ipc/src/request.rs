@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::stream::{SelectAll, Stream, StreamExt};
 use prost::Message;
 
+use crate::client::PING;
 use crate::context::CallContext;
 use crate::status::Status;
 
@@ -150,6 +151,12 @@ impl Requests {
             return None;
         };
         let mut answer = Answer { to: Some(to), nats: self.nats.clone() };
+        if names(&message.subject).is_some_and(|(_, method)| method == PING) {
+            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+                runtime.spawn(async move { answer.send(None, Bytes::new()).await });
+            }
+            return None;
+        }
         let refused = match (names(&message.subject), CallContext::from_headers(message.headers.as_ref())) {
             (Some((service, method)), Ok(context)) => {
                 let (service, method) = (service.to_owned(), method.to_owned());

@@ -223,3 +223,21 @@ async fn a_watch_begins_with_what_is_there_and_says_when_that_was_all() {
     bucket.put("host.b", &note("4")).await.unwrap();
     assert!(matches!(soon(watch.next()).await, Some(Ok(WatchItem::Put(entry))) if entry.value == note("4")));
 }
+
+#[tokio::test]
+async fn a_service_is_there_while_its_loop_takes_requests() {
+    let bus = Bus::start().await;
+    let (gateway, operator) = (bus.client("websrv").await, bus.client("operator").await);
+    assert!(!soon(gateway.is_served("SystemService", LONG)).await, "nobody serves it");
+    let mut requests = operator.serve(&["SystemService"]).await.unwrap();
+    assert!(!gateway.is_served("SystemService", Duration::from_millis(50)).await, "a loop that does not run");
+    let asked = tokio::spawn(async move { soon(gateway.is_served("SystemService", LONG)).await });
+    // The question is answered inside `next`, and is no request of the daemon's.
+    let taken = tokio::time::timeout(LONG, async {
+        tokio::select! {
+            request = requests.next() => panic!("{request:?}"),
+            alive = asked => alive.unwrap(),
+        }
+    });
+    assert!(taken.await.unwrap());
+}
