@@ -1,1 +1,42 @@
 //! HTTPS front: Connect, gRPC, gRPC-Web and REST over one generic gateway.
+//!
+//! ```text
+//!   HTTPS  TCP  h1, h2 ─► listener ─┐                      gateway                               bus
+//!   HTTP/3 UDP  h3     ─► quic     ─┼─► limits ─► authenticate ─► authorise ─► validate ─► rpc.<Service>.<Method>
+//!   HTTP   TCP         ─► redirect ─┘  (admission)    │              (all three from the schema's options)
+//!                                                     └─► AuthService (usermgr), remembered for seconds
+//!   event.> ─► hub ─► one bounded buffer per watching client ─► Connect / gRPC stream, SSE
+//! ```
+//!
+//! It must never
+//! - serve a method whose privilege it has not checked, or any method when usermgr cannot say who asks;
+//! - hold code for a single method: what it needs is in the schema;
+//! - let one client's slowness, size or number grow its memory: every buffer here has a bound (`docs/websrv.md`);
+//! - keep a password, or write a secret into a log.
+
+mod admission;
+mod auth;
+mod body;
+mod builtin;
+mod config;
+mod error;
+mod events;
+pub mod frame;
+mod gateway;
+mod headers;
+mod health;
+mod json;
+mod listener;
+mod quic;
+mod reflection;
+mod route;
+mod shell;
+mod status;
+mod stream;
+mod tls;
+mod transport;
+mod wire;
+
+pub use config::{Auth, Config, Cors, Limits, Listen, Profile, RouteLimits, Tls};
+pub use error::{ConfigError, Error, SchemaError, TlsError};
+pub use shell::run;

@@ -1,0 +1,342 @@
+//! Which connections may exist: a total, a share per address, and who has to go when both are used up.
+//!
+//! A BMC on a management network meets port scanners, leaking scripts and the occasional flood. A plain cap would let four
+//! hostile addresses lock the administrator out, so a full table evicts the connection that has been quiet longest **among
+//! those that never proved who they are**; connections that carried an authenticated request are never evicted for a
+//! newcomer.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// How a connection speaks HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HttpVersion {
+    /// HTTP/1.1 over TLS (or, on the redirect listener, over TCP).
+    H1,
+    /// HTTP/2 over TLS.
+    H2,
+    /// HTTP/3 over QUIC.
+    H3,
+}
+
+/// What the transport and the gateway know about one connection. Shared, lock-free, a few words.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    peer: IpAddr,
+    base: Instant,
+    authenticated: AtomicBool,
+    active: AtomicUsize,
+    served: AtomicU64,
+    quiet_since: AtomicU64,
+    header_since: AtomicU64,
+    blocked_since: AtomicU64,
+    evicted: Notify,
+}
+
+impl Conn {
+    fn new(peer: IpAddr, base: Instant) -> Self {
+        let conn = Self {
+            peer,
+            base,
+            authenticated: AtomicBool::new(false),
+            active: AtomicUsize::new(0),
+            served: AtomicU64::new(0),
+            quiet_since: AtomicU64::new(0),
+            header_since: AtomicU64::new(0),
+            blocked_since: AtomicU64::new(0),
+            evicted: Notify::new(),
+        };
+        conn.quiet_since.store(conn.now(), Ordering::Relaxed);
+        conn
+    }
+
+    /// The client's address; IPv4 that came over a dual-stack socket is shown as IPv4.
+    pub(crate) fn peer(&self) -> IpAddr {
+        self.peer
+    }
+
+    /// Milliseconds since the table was made, plus one: zero means "not running" in the stamps below.
+    fn now(&self) -> u64 {
+        u64::try_from(self.base.elapsed().as_millis()).unwrap_or(u64::MAX - 1).saturating_add(1)
+    }
+
+    /// From now on this connection is not evicted in favour of a newcomer.
+    pub(crate) fn mark_authenticated(&self) {
+        self.authenticated.store(true, Ordering::Relaxed);
+    }
+
+    /// Bytes arrived. If no request is being served they belong to the head of the next one, and its clock starts.
+    pub(crate) fn on_read(&self) {
+        if self.active.load(Ordering::Relaxed) == 0 && self.header_since.load(Ordering::Relaxed) == 0 {
+            self.header_since.store(self.now(), Ordering::Relaxed);
+        }
+    }
+
+    /// The peer's window is full (`true`) or took bytes again.
+    pub(crate) fn on_write(&self, blocked: bool) {
+        if !blocked {
+            self.blocked_since.store(0, Ordering::Relaxed);
+        } else if self.blocked_since.load(Ordering::Relaxed) == 0 {
+            self.blocked_since.store(self.now(), Ordering::Relaxed);
+        }
+    }
+
+    /// A request head is complete; the guard lives until the last byte of its answer is handed over.
+    pub(crate) fn begin(self: &Arc<Self>) -> Active {
+        self.active.fetch_add(1, Ordering::Relaxed);
+        self.served.fetch_add(1, Ordering::Relaxed);
+        self.header_since.store(0, Ordering::Relaxed);
+        Active(Arc::clone(self))
+    }
+
+    /// When the transport must end this connection if nothing else happens.
+    pub(crate) fn deadline(&self, timeouts: &Timeouts, version: HttpVersion) -> Option<Instant> {
+        let at = |stamp: u64, limit: Duration| self.base + Duration::from_millis(stamp) + limit;
+        let blocked = self.blocked_since.load(Ordering::Relaxed);
+        let blocked = (blocked != 0).then(|| at(blocked, timeouts.write));
+        if self.active.load(Ordering::Relaxed) > 0 {
+            return blocked;
+        }
+        let first = self.served.load(Ordering::Relaxed) == 0;
+        let idle =
+            at(self.quiet_since.load(Ordering::Relaxed), if first { timeouts.header } else { timeouts.idle });
+        // On h2 a PING or SETTINGS is not the start of a request, so only h1 has a head to time.
+        let header = self.header_since.load(Ordering::Relaxed);
+        let header = (version == HttpVersion::H1 && header != 0).then(|| at(header, timeouts.header));
+        [Some(idle), header, blocked].into_iter().flatten().min()
+    }
+
+    /// Resolves when the table needs this connection's place.
+    pub(crate) async fn evicted(&self) {
+        self.evicted.notified().await;
+    }
+}
+
+/// A request in progress; ends with its answer.
+#[derive(Debug)]
+pub(crate) struct Active(Arc<Conn>);
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.quiet_since.store(self.0.now(), Ordering::Relaxed);
+        self.0.header_since.store(0, Ordering::Relaxed);
+        self.0.active.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How long a peer may take over each thing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timeouts {
+    /// For a request head, from its first byte; and from the handshake to the first request.
+    pub header: Duration,
+    /// Between requests.
+    pub idle: Duration,
+    /// For taking any byte of an answer.
+    pub write: Duration,
+}
+
+/// The table of connections over all listeners.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    total: usize,
+    per_address: usize,
+    base: Instant,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    next: u64,
+    conns: HashMap<u64, (IpAddr, Arc<Conn>)>,
+    per_address: HashMap<IpAddr, usize>,
+}
+
+impl Table {
+    fn remove(&mut self, id: u64) -> Option<Arc<Conn>> {
+        let (key, conn) = self.conns.remove(&id)?;
+        if let Some(count) = self.per_address.get_mut(&key) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_address.remove(&key);
+            }
+        }
+        Some(conn)
+    }
+
+    /// The quietest connection that never authenticated, of one address or of all.
+    fn victim(&self, of: Option<IpAddr>) -> Option<u64> {
+        self.conns
+            .iter()
+            .filter(|(_, (key, conn))| {
+                of.is_none_or(|of| of == *key) && !conn.authenticated.load(Ordering::Relaxed)
+            })
+            .min_by_key(|(id, (_, conn))| (conn.quiet_since.load(Ordering::Relaxed), **id))
+            .map(|(id, _)| *id)
+    }
+}
+
+/// Why a connection was turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refused {
+    /// This address already has its share, all of it authenticated.
+    #[error("the address has all the connections it may have")]
+    Address,
+    /// Every place is taken by an authenticated connection.
+    #[error("all connections are taken")]
+    Total,
+}
+
+impl Admission {
+    /// A table of at most `total` connections, `per_address` of them from one address (IPv6: one /64).
+    pub(crate) fn new(total: usize, per_address: usize) -> Arc<Self> {
+        Arc::new(Self { total, per_address, base: Instant::now(), table: Mutex::default() })
+    }
+
+    /// Takes a place for a connection from `peer`, at the cost of a quiet unauthenticated one if need be.
+    ///
+    /// # Errors
+    /// [`Refused`] when only authenticated connections are in the way.
+    pub(crate) fn admit(self: &Arc<Self>, peer: IpAddr) -> Result<Ticket, Refused> {
+        let peer = peer.to_canonical();
+        let key = share(peer);
+        let mut table = self.lock();
+        let evicted = if table.per_address.get(&key).copied().unwrap_or(0) >= self.per_address {
+            Some(table.victim(Some(key)).ok_or(Refused::Address)?)
+        } else if table.conns.len() >= self.total {
+            Some(table.victim(None).ok_or(Refused::Total)?)
+        } else {
+            None
+        };
+        if let Some(conn) = evicted.and_then(|id| table.remove(id)) {
+            conn.evicted.notify_one();
+        }
+        let id = table.next;
+        table.next += 1;
+        let conn = Arc::new(Conn::new(peer, self.base));
+        table.conns.insert(id, (key, Arc::clone(&conn)));
+        *table.per_address.entry(key).or_default() += 1;
+        drop(table);
+        Ok(Ticket { id, conn, table: Arc::clone(self) })
+    }
+
+    /// Connections now open.
+    pub(crate) fn open(&self) -> usize {
+        self.lock().conns.len()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place in the table; dropping it frees the place.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    id: u64,
+    conn: Arc<Conn>,
+    table: Arc<Admission>,
+}
+
+impl Ticket {
+    /// The connection's shared state.
+    pub(crate) fn conn(&self) -> &Arc<Conn> {
+        &self.conn
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.table.lock().remove(self.id);
+    }
+}
+
+/// What counts as one client: an IPv4 address, or an IPv6 /64 (a single host is handed at least that much).
+fn share(peer: IpAddr) -> IpAddr {
+    match peer {
+        IpAddr::V4(_) => peer,
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_address_gives_up_its_own_quietest_stranger() {
+        let table = Admission::new(10, 2);
+        let first = table.admit(ip("192.0.2.1")).unwrap();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let second = table.admit(ip("192.0.2.1")).unwrap();
+        let other = table.admit(ip("192.0.2.2")).unwrap();
+        let _third = table.admit(ip("192.0.2.1")).unwrap();
+        first.conn().evicted().await;
+        assert_eq!(table.open(), 3);
+        second.conn().mark_authenticated();
+        other.conn().mark_authenticated();
+        drop(first);
+        assert_eq!(table.open(), 3, "an evicted connection's place is not freed twice");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn authenticated_connections_keep_their_places() {
+        let table = Admission::new(2, 2);
+        let a = table.admit(ip("192.0.2.1")).unwrap();
+        let b = table.admit(ip("192.0.2.2")).unwrap();
+        a.conn().mark_authenticated();
+        b.conn().mark_authenticated();
+        assert_eq!(table.admit(ip("192.0.2.3")).unwrap_err(), Refused::Total);
+        drop(a);
+        let c = table.admit(ip("192.0.2.2")).unwrap();
+        c.conn().mark_authenticated();
+        assert_eq!(table.admit(ip("192.0.2.2")).unwrap_err(), Refused::Address);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_ipv6_network_is_one_client_and_mapped_ipv4_is_ipv4() {
+        let table = Admission::new(10, 1);
+        let a = table.admit(ip("2001:db8::1")).unwrap();
+        a.conn().mark_authenticated();
+        assert_eq!(table.admit(ip("2001:db8::2")).unwrap_err(), Refused::Address);
+        assert!(table.admit(ip("2001:db8:0:1::1")).is_ok());
+        let b = table.admit(ip("::ffff:192.0.2.1")).unwrap();
+        assert_eq!(b.conn().peer(), ip("192.0.2.1"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_head_ends_before_an_idle_connection_does() {
+        let timeouts = Timeouts {
+            header: Duration::from_secs(10),
+            idle: Duration::from_secs(60),
+            write: Duration::from_secs(30),
+        };
+        let table = Admission::new(1, 1);
+        let start = Instant::now();
+        let ticket = table.admit(ip("192.0.2.1")).unwrap();
+        let conn = ticket.conn();
+        let left = |conn: &Conn, v| conn.deadline(&timeouts, v).map(|at| (at - start).as_secs());
+        assert_eq!(left(conn, HttpVersion::H1), Some(10), "no first request");
+        drop(conn.begin());
+        assert_eq!(left(conn, HttpVersion::H1), Some(60), "idle between requests");
+        conn.on_read();
+        assert_eq!(left(conn, HttpVersion::H1), Some(10), "half a head");
+        assert_eq!(left(conn, HttpVersion::H2), Some(60), "a ping is no head");
+        let active = conn.begin();
+        assert_eq!(left(conn, HttpVersion::H1), None, "the request has its own deadline");
+        conn.on_write(true);
+        assert_eq!(left(conn, HttpVersion::H1), Some(30), "a reader that does not read");
+        conn.on_write(false);
+        assert_eq!(left(conn, HttpVersion::H1), None);
+        drop(active);
+    }
+}

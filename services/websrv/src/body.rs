@@ -1,0 +1,271 @@
+//! One request body and one response body for HTTP/1.1, 2 and 3.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use futures_util::Stream;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+
+use crate::admission::Active;
+
+/// A body broke off: the peer went away, or broke the protocol.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    /// HTTP/1.1 or 2.
+    #[error("the connection ended inside the body")]
+    Hyper(#[source] hyper::Error),
+    /// HTTP/3.
+    #[error("the stream ended inside the body")]
+    H3(#[source] h3::error::StreamError),
+}
+
+type H3Stream = h3::server::RequestStream<h3_quinn::RecvStream, Bytes>;
+
+/// What the client sends.
+pub(crate) enum RequestBody {
+    /// From hyper.
+    Hyper(hyper::body::Incoming),
+    /// From h3, on which the length is a header like any other.
+    H3(Box<H3Stream>),
+    /// Already here.
+    #[cfg(test)]
+    Full(Option<Bytes>),
+}
+
+impl fmt::Debug for RequestBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Hyper(_) => "RequestBody::Hyper",
+            Self::H3(_) => "RequestBody::H3",
+            #[cfg(test)]
+            Self::Full(_) => "RequestBody::Full",
+        })
+    }
+}
+
+/// Why a whole body could not be had.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CollectError {
+    /// More bytes than the route takes from this client.
+    #[error("the request body is larger than {0} bytes")]
+    TooLarge(usize),
+    /// The client is too slow.
+    #[error("the request body did not arrive in {0:?}")]
+    TooSlow(Duration),
+    /// The client went away.
+    #[error("the request body broke off")]
+    Broken(#[source] BodyError),
+}
+
+impl RequestBody {
+    /// The whole body, of at most `limit` bytes, within `patience`. The caller has compared Content-Length before: polling
+    /// the body is what makes HTTP/1.1 send `100 Continue`.
+    ///
+    /// # Errors
+    /// [`CollectError`]; for the first two the rest of the body is still unread.
+    pub(crate) async fn read_all(&mut self, limit: usize, patience: Duration) -> Result<Bytes, CollectError> {
+        #[cfg(test)]
+        if let Self::Full(bytes) = self {
+            let bytes = bytes.take().unwrap_or_default();
+            return if bytes.len() > limit { Err(CollectError::TooLarge(limit)) } else { Ok(bytes) };
+        }
+        if self.is_end_stream() {
+            return Ok(Bytes::new());
+        }
+        match tokio::time::timeout(patience, self.gather(limit)).await {
+            Ok(result) => result,
+            Err(_) => Err(CollectError::TooSlow(patience)),
+        }
+    }
+
+    async fn gather(&mut self, limit: usize) -> Result<Bytes, CollectError> {
+        let mut first = Bytes::new();
+        let mut rest: Option<BytesMut> = None;
+        while let Some(frame) = self.frame().await {
+            let Ok(data) = frame.map_err(CollectError::Broken)?.into_data() else { continue };
+            let have = rest.as_ref().map_or(first.len(), BytesMut::len);
+            if have + data.len() > limit {
+                return Err(CollectError::TooLarge(limit));
+            }
+            // Nearly every request is one frame: keep it as it came.
+            if have == 0 {
+                first = data;
+            } else {
+                rest.get_or_insert_with(|| BytesMut::from(&first[..])).extend_from_slice(&data);
+            }
+        }
+        Ok(rest.map_or(first, BytesMut::freeze))
+    }
+
+    /// Reads and forgets what the client is still sending, so that an early answer is not lost to a reset: a client that
+    /// writes into a closed socket sees the reset, not the 403 that came before it.
+    pub(crate) fn drain(mut self, limit: usize, patience: Duration) {
+        if self.is_end_stream() {
+            return;
+        }
+        tokio::spawn(async move {
+            let mut left = limit;
+            let _ = tokio::time::timeout(patience, async {
+                while let Some(Ok(frame)) = self.frame().await {
+                    let len = frame.data_ref().map_or(0, Bytes::len);
+                    match left.checked_sub(len) {
+                        Some(rest) => left = rest,
+                        None => break,
+                    }
+                }
+            })
+            .await;
+        });
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut *self {
+            Self::Hyper(body) => {
+                Poll::Ready(ready!(Pin::new(body).poll_frame(cx)).map(|f| f.map_err(BodyError::Hyper)))
+            }
+            Self::H3(stream) => match ready!(stream.poll_recv_data(cx)) {
+                Ok(Some(mut buf)) => Poll::Ready(Some(Ok(Frame::data(buf.copy_to_bytes(buf.remaining()))))),
+                Ok(None) => Poll::Ready(None),
+                Err(error) => Poll::Ready(Some(Err(BodyError::H3(error)))),
+            },
+            #[cfg(test)]
+            Self::Full(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Hyper(body) => body.is_end_stream(),
+            Self::H3(_) => false,
+            #[cfg(test)]
+            Self::Full(bytes) => bytes.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Hyper(body) => body.size_hint(),
+            Self::H3(_) => SizeHint::default(),
+            #[cfg(test)]
+            Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+        }
+    }
+}
+
+type FrameStream = Pin<Box<dyn Stream<Item = Result<Frame<Bytes>, BodyError>> + Send>>;
+
+enum Kind {
+    Frames(VecDeque<Frame<Bytes>>),
+    Stream(FrameStream),
+}
+
+/// What the server sends: nothing, some bytes, some bytes and trailers, or a stream.
+pub(crate) struct ResponseBody {
+    kind: Kind,
+    /// Exact length when there is one; HTTP/1.1 then needs no chunking.
+    length: Option<u64>,
+    active: Option<Active>,
+}
+
+impl fmt::Debug for ResponseBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseBody").field("length", &self.length).finish_non_exhaustive()
+    }
+}
+
+impl ResponseBody {
+    /// No bytes.
+    pub(crate) fn empty() -> Self {
+        Self { kind: Kind::Frames(VecDeque::new()), length: Some(0), active: None }
+    }
+
+    /// These bytes.
+    pub(crate) fn full(bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        let length = Some(bytes.len() as u64);
+        let frames = if bytes.is_empty() { VecDeque::new() } else { VecDeque::from([Frame::data(bytes)]) };
+        Self { kind: Kind::Frames(frames), length, active: None }
+    }
+
+    /// These chunks, then trailers.
+    pub(crate) fn with_trailers(chunks: impl IntoIterator<Item = Bytes>, trailers: HeaderMap) -> Self {
+        let mut frames: VecDeque<_> = chunks.into_iter().map(Frame::data).collect();
+        frames.push_back(Frame::trailers(trailers));
+        Self { kind: Kind::Frames(frames), length: None, active: None }
+    }
+
+    /// Frames as they come.
+    pub(crate) fn stream(
+        stream: impl Stream<Item = Result<Frame<Bytes>, BodyError>> + Send + 'static,
+    ) -> Self {
+        Self { kind: Kind::Stream(Box::pin(stream)), length: None, active: None }
+    }
+
+    /// Ties the request's guard to the life of its answer.
+    pub(crate) fn holding(mut self, active: Active) -> Self {
+        self.active = Some(active);
+        self
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.kind {
+            Kind::Frames(frames) => Poll::Ready(frames.pop_front().map(Ok)),
+            Kind::Stream(stream) => stream.as_mut().poll_next(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(&self.kind, Kind::Frames(frames) if frames.is_empty())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.length.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_over_its_limit_is_refused() {
+        let patience = Duration::from_secs(1);
+        let body = || RequestBody::Full(Some(Bytes::from_static(b"12345")));
+        assert_eq!(body().read_all(5, patience).await.unwrap(), "12345");
+        assert!(matches!(body().read_all(4, patience).await, Err(CollectError::TooLarge(4))));
+    }
+
+    #[tokio::test]
+    async fn a_full_body_knows_its_length_and_trailers_end_a_framed_one() {
+        assert_eq!(ResponseBody::full("abc").size_hint().exact(), Some(3));
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
+        let body = ResponseBody::with_trailers([Bytes::from_static(b"x")], trailers);
+        assert_eq!(body.size_hint().exact(), None);
+        let all = body.collect().await.unwrap();
+        assert_eq!(all.trailers().unwrap()["grpc-status"], "0");
+        assert_eq!(all.to_bytes(), "x");
+    }
+}

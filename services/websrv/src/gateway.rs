@@ -1,0 +1,601 @@
+//! The generic gateway: authenticate, authorise, validate, forward. It knows methods only as [`Route`]s.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body::Body;
+use ipc::{CallContext, Code, Status, TraceContext};
+use prost_reflect::{DynamicMessage, Value};
+use schema::FieldOrigin;
+use schema::v1alpha1::Privilege;
+use tokio::time::Instant;
+
+use crate::admission::{Conn, HttpVersion};
+use crate::auth::{Authenticator, Caller, Credential, credential, refused};
+use crate::body::{CollectError, RequestBody, ResponseBody};
+use crate::builtin;
+use crate::config::Config;
+use crate::error::Error;
+use crate::events::Hub;
+use crate::frame;
+use crate::headers::Decorator;
+use crate::health::Liveness;
+use crate::json;
+use crate::listener::{DRAIN_BYTES, DRAIN_TIME};
+use crate::route::{BodyRule, Rest, Route, Routes, set_at, string_at};
+use crate::status::{Failure, violations};
+use crate::stream::{self, Watching};
+use crate::transport::Handle;
+use crate::wire::{Codec, Wire, connect_get, media_type};
+
+/// Where REST lives.
+pub(crate) const API: &str = "/api/v1alpha1";
+/// A daemon that was killed is back within 0.3 s; a call waits that long before it says "not running".
+const PATIENCE: Duration = Duration::from_millis(500);
+/// What is kept of a User-Agent.
+const USER_AGENT_MAX: usize = 256;
+
+/// Everything the gateway needs to answer any request.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    pub config: Config,
+    pub routes: Routes,
+    pub bus: ipc::Client,
+    pub auth: Authenticator,
+    pub hub: Arc<Hub>,
+    pub live: Liveness,
+    pub decorator: Decorator,
+}
+
+/// One request, as far as it is known.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub conn: Arc<Conn>,
+    pub version: HttpVersion,
+    pub request_id: String,
+    pub trace: TraceContext,
+    pub caller: Option<Arc<Caller>>,
+    /// For the log: what went wrong.
+    pub code: Code,
+}
+
+impl Gateway {
+    pub(crate) fn new(config: Config, bus: ipc::Client, h3_port: Option<u16>) -> Result<Self, Error> {
+        config.check()?;
+        let limits = &config.limits;
+        Ok(Self {
+            routes: Routes::new(&config)?,
+            auth: Authenticator::new(bus.clone(), config.auth.clone(), limits.logins)
+                .map_err(Error::Entropy)?,
+            hub: Hub::new(limits.streams, limits.streams_per_account, limits.stream_buffer),
+            live: Liveness::new(bus.clone()),
+            decorator: Decorator::new(&config.cors, h3_port),
+            bus,
+            config,
+        })
+    }
+
+    async fn answer(
+        self: &Arc<Self>,
+        parts: &Parts,
+        body: &mut Option<RequestBody>,
+        call: &mut Call,
+    ) -> Response<ResponseBody> {
+        let path = parts.uri.path();
+        let guess = Wire::guess(&parts.headers);
+        let failed = |wire: Wire, failure: Failure, call: &mut Call| {
+            call.code = failure.status.code;
+            wire.failure(&failure)
+        };
+        if parts.method == Method::OPTIONS {
+            return self.options(path);
+        }
+        if let Err(failure) = self.decorator.same_origin(parts) {
+            return failed(guess, failure, call);
+        }
+        if let Some(route) = self.routes.rpc(path) {
+            let query = parts.uri.query().unwrap_or_default();
+            let wire = match Wire::of(&parts.method, &parts.headers, query) {
+                Ok(wire) => wire,
+                Err(failure) => return failed(guess, failure, call),
+            };
+            if !wire.fits(route.info.server_streaming) {
+                let text = if route.info.server_streaming {
+                    "the method streams"
+                } else {
+                    "the method does not stream"
+                };
+                let kind = media_type(&parts.headers);
+                let failure = Failure::unsupported_media(kind, crate::wire::ACCEPT_POST).because(text);
+                // Not in the words of a protocol that was the wrong choice.
+                return failed(Wire::Connect(Codec::Json), failure, call);
+            }
+            return match self.rpc(route, wire, parts, body, call).await {
+                Ok(response) => response,
+                Err(failure) => failed(wire, failure, call),
+            };
+        }
+        if let Some(response) = builtin::serve(self, parts, body, call).await {
+            return response;
+        }
+        if path == API || path.starts_with("/api/") {
+            return match self.rest(parts, body, call).await {
+                Ok(response) => response,
+                Err(failure) => failed(Wire::Rest, failure, call),
+            };
+        }
+        let mut failure = Failure::not_found(path);
+        if guess != Wire::Rest {
+            // An RPC client shall learn that the method, not an object, is missing.
+            failure.status = Status::unimplemented(failure.status.message);
+            failure.http = Some(StatusCode::NOT_FOUND);
+        }
+        failed(guess, failure, call)
+    }
+
+    /// Connect, gRPC and gRPC-Web.
+    async fn rpc(
+        self: &Arc<Self>,
+        route: &Arc<Route>,
+        wire: Wire,
+        parts: &Parts,
+        body: &mut Option<RequestBody>,
+        call: &mut Call,
+    ) -> Result<Response<ResponseBody>, Failure> {
+        if matches!(wire, Wire::Grpc(_)) && call.version == HttpVersion::H1 {
+            return Err(Status::unimplemented("gRPC needs HTTP/2 or HTTP/3").into());
+        }
+        let shown = self.identify(route, parts, call).await?;
+        wire.check(&parts.headers)?;
+        let timeout = wire.timeout(&parts.headers)?;
+        let query = parts.uri.query().unwrap_or_default();
+        let raw = if let Wire::ConnectGet(_) = wire {
+            if !route.info.read_only() {
+                return Err(Failure::method_not_allowed("POST"));
+            }
+            connect_get(query)?
+        } else {
+            let whole = self.collect(route, parts, body, call).await?;
+            if wire.framed() { unframe(wire, whole, self.body_limit(route, call))? } else { whole }
+        };
+        let message = match wire.codec() {
+            Codec::Json => json::decode(route.input.clone(), &raw)?,
+            Codec::Proto => DynamicMessage::decode(route.input.clone(), raw.clone()).map_err(|error| {
+                Failure::from(Status::invalid_argument(format!("the request cannot be decoded: {error}")))
+            })?,
+        };
+        let wire_bytes = (wire.codec() == Codec::Proto).then_some(raw);
+        let payload = self.prepare(route, message, wire_bytes, parts, call)?;
+        if route.info.server_streaming {
+            let watching = self.watch(route, &payload, shown, timeout, call)?;
+            return Ok(stream::framed(wire, watching));
+        }
+        let reply = self.forward(route, payload.bytes, timeout, call).await?;
+        Ok(wire.reply(match wire.codec() {
+            Codec::Proto => reply,
+            Codec::Json => json::encode(&decode_reply(route, reply)?)?,
+        }))
+    }
+
+    /// REST.
+    async fn rest(
+        self: &Arc<Self>,
+        parts: &Parts,
+        body: &mut Option<RequestBody>,
+        call: &mut Call,
+    ) -> Result<Response<ResponseBody>, Failure> {
+        let verb = if parts.method == Method::HEAD { "GET" } else { parts.method.as_str() };
+        let (binding, values) = match self.routes.rest(verb, parts.uri.path()) {
+            Rest::Found(binding, values) => (binding, values),
+            Rest::WrongVerb(verbs) => return Err(Failure::method_not_allowed(&allow(&verbs))),
+            Rest::NotFound => return Err(Failure::not_found(parts.uri.path())),
+        };
+        let route = &binding.route;
+        let shown = self.identify(route, parts, call).await?;
+        let query = parts.uri.query().unwrap_or_default();
+        let mut message = match &binding.body {
+            BodyRule::None => {
+                // A client may send `{}`, or anything, with a GET: it has no meaning (RFC 9110 §9.3.1).
+                let mut message = DynamicMessage::new(route.input.clone());
+                json::set_query(&mut message, query)?;
+                message
+            }
+            rule => {
+                let kind = media_type(&parts.headers);
+                let whole = self.collect(route, parts, body, call).await?;
+                Wire::Rest.check(&parts.headers)?;
+                if !whole.is_empty() && kind != "application/json" {
+                    return Err(Failure::unsupported_media(kind, "application/json"));
+                }
+                let text: &[u8] = if whole.is_empty() { b"{}" } else { &whole };
+                match rule {
+                    BodyRule::Field(field) => {
+                        let mut message = DynamicMessage::new(route.input.clone());
+                        json::set_query(&mut message, query)?;
+                        if let prost_reflect::Kind::Message(kind) = field.kind() {
+                            let inner = json::decode(kind, text)?;
+                            message.set_field(field, Value::Message(inner));
+                        }
+                        message
+                    }
+                    _ => {
+                        let mut message = json::decode(route.input.clone(), text)?;
+                        json::set_query(&mut message, query)?;
+                        message
+                    }
+                }
+            }
+        };
+        for (path, raw) in binding.path.iter().zip(values) {
+            json::set_path_field(&mut message, path, raw)?;
+        }
+        let payload = self.prepare(route, message, None, parts, call)?;
+        if route.info.server_streaming {
+            let watching = self.watch(route, &payload, shown, None, call)?;
+            return Ok(stream::sse(watching));
+        }
+        let reply = self.forward(route, payload.bytes, None, call).await?;
+        let reply = decode_reply(route, reply)?;
+        Ok(Wire::Rest.reply(match &binding.response_body {
+            None => json::encode(&reply)?,
+            Some(field) => json::encode_field(&reply, field)?,
+        }))
+    }
+
+    /// Authenticates, and authorises as far as that needs no body.
+    pub(crate) async fn identify(
+        &self,
+        route: &Route,
+        parts: &Parts,
+        call: &mut Call,
+    ) -> Result<Option<Credential>, Failure> {
+        if route.info.privilege == Privilege::None {
+            return Ok(None);
+        }
+        let shown = self.login(parts, call).await?;
+        let Some(caller) = &call.caller else { return Ok(None) };
+        if caller.password_change_required && !route.info.with_expired_password {
+            return Err(password_change_required());
+        }
+        let allowed = if route.self_field.is_some() {
+            caller.may(Privilege::ConfigureSelf) || caller.may(Privilege::ConfigureUsers)
+        } else {
+            caller.may(route.info.privilege)
+        };
+        if allowed { Ok(Some(shown)) } else { Err(denied(route, caller)) }
+    }
+
+    /// Authenticates; any account will do.
+    pub(crate) async fn login(&self, parts: &Parts, call: &mut Call) -> Result<Credential, Failure> {
+        let basic = self.auth.basic();
+        let Some(shown) = credential(&parts.headers, basic)? else {
+            return Err(refused(
+                "log in first: this needs a session token or HTTP Basic",
+                basic,
+                &parts.headers,
+            ));
+        };
+        let context = self.context(call, None);
+        let caller = self.auth.verify(&shown, call.conn.peer(), &context, &parts.headers).await?;
+        call.conn.mark_authenticated();
+        call.caller = Some(caller);
+        Ok(shown)
+    }
+
+    fn body_limit(&self, route: &Route, call: &Call) -> usize {
+        if call.caller.is_some() {
+            route.body_bytes
+        } else {
+            route.body_bytes.min(self.config.limits.unauthenticated_body_bytes)
+        }
+    }
+
+    async fn collect(
+        &self,
+        route: &Route,
+        parts: &Parts,
+        body: &mut Option<RequestBody>,
+        call: &Call,
+    ) -> Result<Bytes, Failure> {
+        // Framing adds five bytes, base64 a third; the message itself is checked after it is unpacked.
+        let limit = self.body_limit(route, call) / 3 * 4 + 16;
+        let plain = !matches!(
+            Wire::guess(&parts.headers),
+            Wire::GrpcWeb(..) | Wire::Grpc(_) | Wire::ConnectStream(_)
+        );
+        let limit = if plain { self.body_limit(route, call) } else { limit };
+        self.collect_up_to(limit, parts, body).await
+    }
+
+    /// The whole body. Its announced length is checked before a byte is read: only reading sends `100 Continue`.
+    pub(crate) async fn collect_up_to(
+        &self,
+        limit: usize,
+        parts: &Parts,
+        body: &mut Option<RequestBody>,
+    ) -> Result<Bytes, Failure> {
+        let announced =
+            parts.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+        if announced.is_some_and(|length| length > limit as u64) {
+            return Err(Failure::too_large(limit));
+        }
+        let Some(incoming) = body.as_mut() else { return Ok(Bytes::new()) };
+        match incoming.read_all(limit, self.config.limits.body()).await {
+            Ok(bytes) => {
+                *body = None;
+                Ok(bytes)
+            }
+            Err(CollectError::TooLarge(limit)) => Err(Failure::too_large(limit)),
+            Err(error @ CollectError::TooSlow(_)) => {
+                Err(Failure::from(Status::deadline_exceeded(error.to_string()))
+                    .http(StatusCode::REQUEST_TIMEOUT))
+            }
+            Err(CollectError::Broken(_)) => {
+                *body = None;
+                Err(Status::cancelled("the request body broke off").into())
+            }
+        }
+    }
+
+    /// The second half of authorisation, what the connection says about the request, and validation.
+    fn prepare(
+        &self,
+        route: &Route,
+        mut message: DynamicMessage,
+        wire_bytes: Option<Bytes>,
+        parts: &Parts,
+        call: &Call,
+    ) -> Result<Payload, Failure> {
+        if let (Some(path), Some(caller)) = (&route.self_field, &call.caller) {
+            let own = string_at(&message, path).is_some_and(|name| caller.is(&name));
+            let others = caller.may(Privilege::ConfigureUsers) && !caller.password_change_required;
+            if !(own && caller.may(Privilege::ConfigureSelf)) && !others {
+                return Err(if caller.password_change_required {
+                    password_change_required()
+                } else {
+                    denied(route, caller)
+                });
+            }
+        }
+        for (path, origin) in &route.origins {
+            let text = match origin {
+                FieldOrigin::ClientAddress => call.conn.peer().to_string(),
+                FieldOrigin::UserAgent => user_agent(parts),
+            };
+            set_at(&mut message, path, Value::String(text));
+        }
+        let broken = schema::validate(&message);
+        if !broken.is_empty() {
+            return Err(violations(broken.into_iter().map(|v| (v.field, v.message)).collect()).into());
+        }
+        // What came as protobuf goes on as it came, unless a field was filled in.
+        let bytes = match wire_bytes {
+            Some(bytes) if route.origins.is_empty() => bytes,
+            _ => {
+                use prost::Message;
+                message.encode_to_vec().into()
+            }
+        };
+        Ok(Payload { bytes, message })
+    }
+
+    async fn forward(
+        &self,
+        route: &Route,
+        payload: Bytes,
+        timeout: Option<Duration>,
+        call: &Call,
+    ) -> Result<Bytes, Failure> {
+        let most = Duration::from_millis(self.config.limits.deadline_ms);
+        let budget = timeout.map_or(route.deadline, |t| t.min(route.deadline)).min(most);
+        if budget.is_zero() {
+            return Err(Status::deadline_exceeded("the client's timeout leaves no time").into());
+        }
+        let context = self.context(call, call.caller.as_deref()).with_timeout(budget).with_patience(PATIENCE);
+        Ok(self.bus.raw_call(route.info.subject, payload, &context).await?)
+    }
+
+    /// What travels with a call. A caller who is not logged in is nobody, not the gateway itself: the principal is present and
+    /// has no name and no privileges.
+    fn context(&self, call: &Call, caller: Option<&Caller>) -> CallContext {
+        let principal = caller.map_or_else(
+            || ipc::Principal { address: call.conn.peer().to_string(), ..ipc::Principal::default() },
+            |caller| caller.principal.clone(),
+        );
+        CallContext {
+            principal: Some(principal),
+            deadline: None,
+            trace: call.trace,
+            request_id: call.request_id.clone(),
+            patience: Duration::ZERO,
+        }
+    }
+
+    fn watch(
+        self: &Arc<Self>,
+        route: &Arc<Route>,
+        payload: &Payload,
+        shown: Option<Credential>,
+        timeout: Option<Duration>,
+        call: &Call,
+    ) -> Result<Watching, Failure> {
+        let subject = route
+            .stream
+            .as_ref()
+            .and_then(|subject| subject.fill(&payload.message))
+            .ok_or_else(|| Status::invalid_argument("a filter holds characters no event can have"))?;
+        let account = call.caller.as_ref().map_or("", |caller| caller.principal.username.as_str());
+        let watch = self.hub.watch(subject, account)?;
+        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let context = self.context(call, None);
+        Ok(Watching::new(
+            Arc::clone(self),
+            Arc::clone(route),
+            watch,
+            shown,
+            call.conn.peer(),
+            context,
+            deadline,
+        ))
+    }
+
+    fn options(&self, path: &str) -> Response<ResponseBody> {
+        let mut response = Response::new(ResponseBody::empty());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        let verbs = if self.routes.rpc(path).is_some() {
+            "POST, GET, OPTIONS".to_owned()
+        } else {
+            match self.routes.rest("OPTIONS", path) {
+                Rest::WrongVerb(verbs) => format!("{}, OPTIONS", allow(&verbs)),
+                _ => "GET, HEAD, OPTIONS".to_owned(),
+            }
+        };
+        if let Ok(value) = header::HeaderValue::from_str(&verbs) {
+            response.headers_mut().insert(header::ALLOW, value);
+        }
+        response
+    }
+}
+
+/// A request ready to go.
+pub(crate) struct Payload {
+    pub bytes: Bytes,
+    pub message: DynamicMessage,
+}
+
+impl Handle for Gateway {
+    async fn handle(
+        self: Arc<Self>,
+        request: Request<RequestBody>,
+        conn: Arc<Conn>,
+        version: HttpVersion,
+    ) -> Response<ResponseBody> {
+        let started = Instant::now();
+        let (parts, body) = request.into_parts();
+        let mut body = Some(body);
+        let mut call = Call::new(&parts, conn, version);
+        let mut response = self.answer(&parts, &mut body, &mut call).await;
+        // Unless the client waits for permission to send it, a body that was not wanted is read and forgotten.
+        if let Some(body) = body
+            && !body.is_end_stream()
+            && !parts.headers.contains_key(header::EXPECT)
+        {
+            body.drain(DRAIN_BYTES, DRAIN_TIME);
+        }
+        self.decorator.decorate(&parts, &call, &mut response);
+        if parts.method == Method::HEAD {
+            *response.body_mut() = ResponseBody::empty();
+        }
+        log(&parts, &call, response.status(), started);
+        response
+    }
+}
+
+impl Call {
+    fn new(parts: &Parts, conn: Arc<Conn>, version: HttpVersion) -> Self {
+        let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
+        let fresh = CallContext::new();
+        let usable = |id: &&str| !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_graphic());
+        Self {
+            conn,
+            version,
+            request_id: text("x-request-id").filter(usable).map_or(fresh.request_id, str::to_owned),
+            trace: text("traceparent")
+                .and_then(TraceContext::parse)
+                .map_or(fresh.trace, |trace| trace.child()),
+            caller: None,
+            code: Code::Ok,
+        }
+    }
+}
+
+/// One line per request. Reads that went well are for debugging; all else is a record of who did what.
+fn log(parts: &Parts, call: &Call, status: StatusCode, started: Instant) {
+    let quiet = call.code == Code::Ok && matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
+    let user = call.caller.as_ref().map_or("-", |caller| caller.principal.username.as_str());
+    let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    // The path only: a query may carry a message.
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::$level!(
+                request_id = %call.request_id,
+                trace_id = %call.trace.trace_id(),
+                peer = %call.conn.peer(),
+                user,
+                method = %parts.method,
+                path = parts.uri.path(),
+                status = status.as_u16(),
+                code = %call.code,
+                micros,
+                "request"
+            )
+        };
+    }
+    if quiet { line!(debug) } else { line!(info) }
+}
+
+/// The one message of a framed request.
+pub(crate) fn unframe(wire: Wire, whole: Bytes, limit: usize) -> Result<Bytes, Failure> {
+    let bad = |error: frame::FrameError| match error {
+        frame::FrameError::TooLarge { .. } => Failure::too_large(limit),
+        // What the Connect and gRPC specifications prescribe for a wrong number of messages.
+        frame::FrameError::Count(_) => Failure::from(Status::unimplemented(error.to_string())),
+        _ => Failure::from(Status::invalid_argument(error.to_string())),
+    };
+    let whole =
+        if let Wire::GrpcWeb(_, true) = wire { frame::decode_text(&whole).map_err(bad)? } else { whole };
+    let envelope = frame::single(whole, limit).map_err(bad)?;
+    if envelope.flags & frame::FLAG_COMPRESSED != 0 {
+        return Err(
+            Status::internal("a message is marked as compressed, but no compression was named").into()
+        );
+    }
+    Ok(envelope.data)
+}
+
+fn decode_reply(route: &Route, reply: Bytes) -> Result<DynamicMessage, Failure> {
+    DynamicMessage::decode(route.output.clone(), reply).map_err(|error| {
+        let text = format!(
+            "{} answered {} with bytes that are no answer: {error}",
+            route.info.owner, route.info.method
+        );
+        Failure::from(Status::internal(text))
+    })
+}
+
+fn password_change_required() -> Failure {
+    Failure::from(
+        Status::permission_denied("the password of this account must be changed before anything else")
+            .with_reason("PASSWORD_CHANGE_REQUIRED"),
+    )
+}
+
+pub(crate) fn denied(route: &Route, caller: &Caller) -> Failure {
+    let needed = if route.self_field.is_some() { Privilege::ConfigureUsers } else { route.info.privilege };
+    let needed = needed.as_str_name().trim_start_matches("PRIVILEGE_");
+    Failure::from(
+        Status::permission_denied(format!(
+            "{} needs the privilege {needed}, which the role {} does not have",
+            route.info.method, caller.principal.role
+        ))
+        .with_reason("MISSING_PRIVILEGE"),
+    )
+}
+
+fn user_agent(parts: &Parts) -> String {
+    let text = parts.headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    text.chars().take(USER_AGENT_MAX).collect()
+}
+
+fn allow(verbs: &[&str]) -> String {
+    let mut all: Vec<&str> = verbs.to_vec();
+    if all.contains(&"GET") {
+        all.push("HEAD");
+    }
+    all.sort_unstable();
+    all.dedup();
+    all.join(", ")
+}

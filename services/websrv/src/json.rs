@@ -1,0 +1,247 @@
+//! Proto3 JSON, paths and query strings to messages and back.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use ipc::Status;
+use prost_reflect::{
+    DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage as _, SerializeOptions, Value,
+};
+
+use crate::route::{field_path, set_at};
+use crate::status::invalid;
+
+/// Parses a message; unknown fields are errors, so that a misspelt one is not silently ignored.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` that says where.
+pub(crate) fn decode(descriptor: MessageDescriptor, text: &[u8]) -> Result<DynamicMessage, Status> {
+    let mut parser = serde_json::Deserializer::from_slice(text);
+    let bad = |error: serde_json::Error| invalid("", format!("the JSON does not fit the request: {error}"));
+    let message = DynamicMessage::deserialize(descriptor, &mut parser).map_err(bad)?;
+    parser.end().map_err(bad)?;
+    Ok(message)
+}
+
+/// Proto3 JSON of a message: fields with their default value are left out, as every protobuf library does.
+///
+/// # Errors
+/// `INTERNAL`; a message that came from the bus can always be shown.
+pub(crate) fn encode(message: &DynamicMessage) -> Result<Bytes, Status> {
+    let mut out = Vec::with_capacity(256);
+    let mut writer = serde_json::Serializer::new(&mut out);
+    message
+        .serialize_with_options(&mut writer, &SerializeOptions::new())
+        .map_err(|error| Status::internal(format!("the answer cannot be shown as JSON: {error}")))?;
+    Ok(out.into())
+}
+
+/// The JSON of one field, for `response_body`.
+///
+/// # Errors
+/// As [`encode`].
+pub(crate) fn encode_field(message: &DynamicMessage, field: &FieldDescriptor) -> Result<Bytes, Status> {
+    let whole: serde_json::Value = serde_json::to_value(message)
+        .map_err(|error| Status::internal(format!("the answer cannot be shown as JSON: {error}")))?;
+    let part = whole.get(field.json_name()).cloned().unwrap_or(if field.is_list() {
+        serde_json::Value::Array(Vec::new())
+    } else {
+        serde_json::Value::Object(serde_json::Map::new())
+    });
+    Ok(part.to_string().into())
+}
+
+/// Puts a path segment into its field.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` naming the field.
+pub(crate) fn set_path_field(
+    message: &mut DynamicMessage,
+    path: &[FieldDescriptor],
+    raw: &str,
+) -> Result<(), Status> {
+    let name = dotted(path);
+    let text = unescape(raw, false).ok_or_else(|| invalid(&name, "is not percent-encoded UTF-8"))?;
+    let Some(last) = path.last() else { return Ok(()) };
+    let value = parse(last, &text).map_err(|reason| invalid(&name, reason))?;
+    set_at(message, path, value);
+    Ok(())
+}
+
+/// Puts the parameters of a query string into their fields; a repeated field takes the parameter several times.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` naming the parameter.
+pub(crate) fn set_query(message: &mut DynamicMessage, query: &str) -> Result<(), Status> {
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let name =
+            unescape(name, true).ok_or_else(|| invalid("", "the query is not percent-encoded UTF-8"))?;
+        let shown: String = name.chars().take(64).collect();
+        let value = unescape(value, true).ok_or_else(|| invalid(&shown, "is not percent-encoded UTF-8"))?;
+        let path = field_path(&message.descriptor(), &name)
+            .ok_or_else(|| invalid(&shown, "there is no such parameter"))?;
+        let Some(last) = path.last() else { continue };
+        let value = parse(last, &value).map_err(|reason| invalid(&shown, reason))?;
+        set_at(message, &path, value);
+    }
+    Ok(())
+}
+
+/// A query parameter by name, decoded.
+pub(crate) fn query_value(query: &str, wanted: &str) -> Option<String> {
+    query.split('&').find_map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if unescape(name, true)? == wanted { unescape(value, true).map(Cow::into_owned) } else { None }
+    })
+}
+
+fn dotted(path: &[FieldDescriptor]) -> String {
+    path.iter().map(FieldDescriptor::name).collect::<Vec<_>>().join(".")
+}
+
+/// One value from text, by the field's type (an element's, if it is repeated).
+fn parse(field: &FieldDescriptor, text: &str) -> Result<Value, &'static str> {
+    if field.is_map() {
+        return Err("a map cannot be given here");
+    }
+    Ok(match field.kind() {
+        Kind::String => Value::String(text.to_owned()),
+        Kind::Bool => match text {
+            "true" | "1" => Value::Bool(true),
+            "false" | "0" => Value::Bool(false),
+            _ => return Err("must be true or false"),
+        },
+        Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => {
+            Value::I32(text.parse().map_err(|_| "must be a whole number of 32 bits")?)
+        }
+        Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => {
+            Value::I64(text.parse().map_err(|_| "must be a whole number of 64 bits")?)
+        }
+        Kind::Uint32 | Kind::Fixed32 => {
+            Value::U32(text.parse().map_err(|_| "must be a whole number, not negative, of 32 bits")?)
+        }
+        Kind::Uint64 | Kind::Fixed64 => {
+            Value::U64(text.parse().map_err(|_| "must be a whole number, not negative, of 64 bits")?)
+        }
+        Kind::Float => Value::F32(text.parse().map_err(|_| "must be a number")?),
+        Kind::Double => Value::F64(text.parse().map_err(|_| "must be a number")?),
+        Kind::Enum(kind) => Value::EnumNumber(
+            kind.get_value_by_name(text)
+                .map(|value| value.number())
+                .or_else(|| text.parse().ok())
+                .ok_or("must be the name of one of its values")?,
+        ),
+        Kind::Bytes => {
+            use base64::Engine;
+            use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+            let decoded = URL_SAFE_NO_PAD
+                .decode(text.trim_end_matches('='))
+                .or_else(|_| STANDARD.decode(text))
+                .map_err(|_| "must be base64")?;
+            Value::Bytes(decoded.into())
+        }
+        // Types with a JSON form of their own: Timestamp, Duration, FieldMask, wrappers.
+        Kind::Message(kind) => {
+            let quoted = serde_json::Value::String(text.to_owned());
+            let message = DynamicMessage::deserialize(kind.clone(), quoted).or_else(|_| {
+                let plain: serde_json::Value = serde_json::from_str(text)?;
+                if plain.is_object() || plain.is_array() {
+                    return Err(serde::de::Error::custom("not a scalar"));
+                }
+                DynamicMessage::deserialize(kind, plain)
+            });
+            Value::Message(message.map_err(|_: serde_json::Error| "is not a value of its type")?)
+        }
+    })
+}
+
+/// Undoes percent-encoding (and `+` in queries); `None` when it is broken or not UTF-8.
+pub(crate) fn unescape(text: &str, plus: bool) -> Option<Cow<'_, str>> {
+    if !text.bytes().any(|b| b == b'%' || (plus && b == b'+')) {
+        return Some(Cow::Borrowed(text));
+    }
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        out.push(match byte {
+            b'%' => {
+                let high = char::from(bytes.next()?).to_digit(16)?;
+                let low = char::from(bytes.next()?).to_digit(16)?;
+                u8::try_from(high * 16 + low).ok()?
+            }
+            b'+' if plus => b' ',
+            other => other,
+        });
+    }
+    String::from_utf8(out).ok().map(Cow::Owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn message(name: &str) -> DynamicMessage {
+        DynamicMessage::new(schema::pool().get_message_by_name(&format!("schema.v1alpha1.{name}")).unwrap())
+    }
+
+    fn query(name: &str, text: &str) -> Result<serde_json::Value, String> {
+        let mut message = message(name);
+        set_query(&mut message, text).map_err(|status| status.message)?;
+        Ok(serde_json::to_value(&message).unwrap())
+    }
+
+    #[test]
+    fn parameters_reach_fields_of_every_type() {
+        let got = query(
+            "ListEventsRequest",
+            "domain=host&min_severity=EVENT_SEVERITY_WARNING&pageSize=7&since=2026-01-02T03:04:05Z",
+        )
+        .unwrap();
+        assert_eq!(got["domain"], "host");
+        assert_eq!(got["minSeverity"], "EVENT_SEVERITY_WARNING");
+        assert_eq!(got["pageSize"], 7);
+        assert_eq!(got["since"], "2026-01-02T03:04:05Z");
+        assert_eq!(query("GetHostRequest", "field_mask=name,status").unwrap()["fieldMask"], "name,status");
+        assert_eq!(query("UpdateHostRequest", "host.name=a%20b+c").unwrap()["host"]["name"], "a b c");
+    }
+
+    #[test]
+    fn a_parameter_that_does_not_fit_is_named() {
+        for (text, word) in [
+            ("nope=1", "nope"),
+            ("page_size=x", "page_size"),
+            ("min_severity=LOUD", "min_severity"),
+            ("since=yesterday", "since"),
+            ("domain=%ff", "domain"),
+            ("domain=%2", "domain"),
+            ("domain.x=1", "domain.x"),
+        ] {
+            let error = query("ListEventsRequest", text).unwrap_err();
+            assert!(error.contains(word), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn unknown_json_fields_and_trailing_text_are_refused() {
+        let descriptor = message("GetHostRequest").descriptor();
+        assert!(decode(descriptor.clone(), br#"{"name":"system"}"#).is_ok());
+        assert!(decode(descriptor.clone(), br#"{"nam":"system"}"#).unwrap_err().message.contains("nam"));
+        assert!(decode(descriptor.clone(), br#"{"name":"system"}x"#).is_err());
+        assert!(decode(descriptor, b"").is_err());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+        #[test]
+        fn any_query_and_path_is_survived(text in "[ -~]{0,80}", bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+            let mut event = message("ListEventsRequest");
+            let _ = set_query(&mut event, &text);
+            let path = field_path(&event.descriptor(), "domain").unwrap();
+            let _ = set_path_field(&mut event, &path, &text);
+            let _ = decode(event.descriptor(), &bytes);
+            let _ = query_value(&text, "message");
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! The loop: listeners in, bus events in, shutdown; requests run in tasks of their own.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipc::RawItem;
+use service::{Context, Heartbeat, Notifier};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use crate::admission::Admission;
+use crate::config::{Config, Listen};
+use crate::error::Error;
+use crate::gateway::Gateway;
+use crate::transport::Shared;
+use crate::{listener, quic, tls};
+
+/// How long open requests may take to end after the order to stop. The operator gives a daemon 2 s.
+const GOODBYE: Duration = Duration::from_millis(1200);
+/// Attempts to find a port that is free on both TCP and UDP, when any will do.
+const PORT_TRIES: usize = 16;
+
+/// Everything that happens to the daemon itself.
+enum Event {
+    Stop,
+    Beat,
+    Bus(Option<RawItem>),
+    ListenerEnded,
+}
+
+/// Where it listens.
+#[derive(Clone, Copy, Debug, Default)]
+struct Addresses {
+    https: Option<SocketAddr>,
+    http3: Option<SocketAddr>,
+    http: Option<SocketAddr>,
+}
+
+/// Serves until told to stop.
+///
+/// # Errors
+/// [`Error`] when it cannot start.
+pub async fn run(context: Context) -> Result<(), Error> {
+    let config: Config = context.config()?;
+    config.check()?;
+    let Context { kit, bus } = context;
+    let (stop, stopping) = watch::channel(false);
+
+    // Before anything is served: from here on no change of an account is missed.
+    let mut events = bus.subscribe_raw("event.>").await.map_err(Error::Bus)?;
+
+    let mut tasks = JoinSet::new();
+    let sockets = Sockets::bind(&config, &kit.state_dir).await?;
+    let addresses = sockets.addresses();
+    let gateway = Arc::new(Gateway::new(config, bus, addresses.http3.map(|a| a.port()))?);
+    let admission =
+        Admission::new(gateway.config.limits.connections, gateway.config.limits.connections_per_address);
+    let shared = Shared {
+        handler: Arc::clone(&gateway),
+        admission: Arc::clone(&admission),
+        limits: gateway.config.limits.clone(),
+        stop: stopping,
+    };
+    sockets.serve(&shared, &mut tasks);
+    announce(&kit.notify, addresses);
+    kit.ready();
+
+    let mut heartbeat: Heartbeat = kit.heartbeat();
+    let mut shutdown = kit.shutdown.clone();
+    let listeners = !tasks.is_empty();
+    loop {
+        let event = tokio::select! {
+            () = shutdown.wait() => Event::Stop,
+            () = heartbeat.tick() => Event::Beat,
+            item = events.next() => Event::Bus(item),
+            _ = tasks.join_next(), if listeners => Event::ListenerEnded,
+        };
+        match event {
+            Event::Beat => {}
+            Event::Bus(Some(item)) => on_bus(&gateway, item),
+            Event::Stop | Event::Bus(None) | Event::ListenerEnded => break,
+        }
+    }
+
+    stop.send_replace(true);
+    gateway.hub.stop();
+    let ended = async {
+        while admission.open() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    if tokio::time::timeout(GOODBYE, ended).await.is_err() {
+        info!(connections = admission.open(), "closing connections that did not end in time");
+    }
+    Ok(())
+}
+
+/// An event, or the news that some may have been missed.
+fn on_bus(gateway: &Gateway, item: RawItem) {
+    match item {
+        RawItem::Message { subject, payload } => {
+            // A login that fails or a session that begins takes nothing away from anyone; everything else may.
+            if changes_access(&subject, &payload) {
+                gateway.auth.forget();
+            }
+            gateway.hub.publish(&subject, &payload);
+        }
+        RawItem::Resync => {
+            gateway.auth.forget();
+            gateway.hub.gap();
+        }
+    }
+}
+
+/// Whether what was verified before this event may be wrong after it.
+fn changes_access(subject: &str, payload: &[u8]) -> bool {
+    use prost::Message;
+    use schema::v1alpha1::event::Payload;
+    use schema::v1alpha1::{Event, SessionChangeKind as Kind};
+    let domain = subject.strip_prefix("event.").and_then(|rest| rest.split('.').next());
+    match domain {
+        Some("session" | "auth") => match Event::decode(payload).ok().and_then(|event| event.payload) {
+            Some(Payload::SessionChange(change)) => {
+                !matches!(change.kind(), Kind::Created | Kind::LoginFailed)
+            }
+            // Something about sessions that this build cannot read: assume the worst.
+            _ => true,
+        },
+        Some("user" | "role") => true,
+        _ => false,
+    }
+}
+
+fn announce(notify: &Notifier, addresses: Addresses) {
+    for (name, address) in [("https", addresses.https), ("http3", addresses.http3), ("http", addresses.http)]
+    {
+        if let Some(address) = address {
+            notify.listening(name, address);
+            info!(listener = name, %address, "listening");
+        }
+    }
+}
+
+/// Everything bound, nothing served yet.
+struct Sockets {
+    https: Option<(tokio::net::TcpListener, Arc<rustls::ServerConfig>)>,
+    quic: Option<quinn::Endpoint>,
+    http: Option<tokio::net::TcpListener>,
+}
+
+impl Sockets {
+    async fn bind(config: &Config, state_dir: &std::path::Path) -> Result<Self, Error> {
+        let (mut https, mut quic) = (None, None);
+        if let Listen::At(address) = config.https {
+            let identity = tls::identity(&config.tls, state_dir, address.ip())?;
+            let (tcp, udp) = Self::bind_pair(config, address, &identity).await?;
+            https = Some((tcp, tls::tcp(&identity, config.tls.profile)?));
+            quic = udp;
+        }
+        let http = match config.http {
+            Listen::At(address) if https.is_some() => Some(listener::bind("HTTP", address).await?),
+            // Nothing to redirect to.
+            _ => None,
+        };
+        Ok(Self { https, quic, http })
+    }
+
+    /// TCP and UDP on one port: `Alt-Svc` could name another, but firewalls and people expect the same.
+    async fn bind_pair(
+        config: &Config,
+        address: SocketAddr,
+        identity: &tls::Identity,
+    ) -> Result<(tokio::net::TcpListener, Option<quinn::Endpoint>), Error> {
+        let mut tries = if address.port() == 0 { PORT_TRIES } else { 1 };
+        loop {
+            let tcp = listener::bind("HTTPS", address).await?;
+            if !config.http3 {
+                return Ok((tcp, None));
+            }
+            let failed = |source| Error::Listen { protocol: "HTTPS", address, source };
+            let actual = tcp.local_addr().map_err(failed)?;
+            match quic::bind(actual, tls::quic(identity)?, &config.limits) {
+                Ok(endpoint) => return Ok((tcp, Some(endpoint))),
+                Err(error) if tries <= 1 => {
+                    // HTTP/3 is a convenience; the way in over TCP must not depend on it.
+                    warn!(error = %service::ErrorChain(&error), "no HTTP/3");
+                    return Ok((tcp, None));
+                }
+                Err(_) => tries -= 1,
+            }
+        }
+    }
+
+    fn addresses(&self) -> Addresses {
+        Addresses {
+            https: self.https.as_ref().and_then(|(tcp, _)| tcp.local_addr().ok()),
+            http3: self.quic.as_ref().and_then(|quic| quic.local_addr().ok()),
+            http: self.http.as_ref().and_then(|tcp| tcp.local_addr().ok()),
+        }
+    }
+
+    fn serve(self, shared: &Shared<Gateway>, tasks: &mut JoinSet<()>) {
+        let https_port = self.addresses().https.map_or(443, |address| address.port());
+        if let Some((tcp, tls)) = self.https {
+            tasks.spawn(listener::https(tcp, tls, shared.clone()));
+        }
+        if let Some(quic) = self.quic {
+            tasks.spawn(quic::h3(quic, shared.clone()));
+        }
+        if let Some(tcp) = self.http {
+            tasks.spawn(listener::redirect(tcp, https_port, shared.clone()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prost::Message;
+    use schema::v1alpha1::event::Payload;
+    use schema::v1alpha1::{Event as Envelope, SessionChange, SessionChangeKind};
+
+    #[test]
+    fn only_events_that_may_take_access_away_empty_the_memory() {
+        let session = |kind: SessionChangeKind| {
+            let change = SessionChange { kind: kind.into(), ..SessionChange::default() };
+            let event = Envelope { payload: Some(Payload::SessionChange(change)), ..Envelope::default() };
+            changes_access("event.session.s1.change", &event.encode_to_vec())
+        };
+        assert!(!session(SessionChangeKind::Created));
+        assert!(!session(SessionChangeKind::LoginFailed));
+        assert!(session(SessionChangeKind::Deleted) && session(SessionChangeKind::Revoked));
+        assert!(changes_access("event.session.s1.change", b"\xff"));
+        assert!(changes_access("event.user.u1.change", b""));
+        assert!(!changes_access("event.host.system.state", b""));
+    }
+}

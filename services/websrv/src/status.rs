@@ -1,0 +1,303 @@
+//! One error model for all protocols: gRPC codes on the bus, and how each protocol shows them.
+//!
+//! | protocol | where the code is | HTTP status |
+//! |---|---|---|
+//! | gRPC, gRPC-Web | `grpc-status`, `grpc-message`, `grpc-status-details-bin` trailers | always 200 |
+//! | Connect unary | JSON `{code, message, details}` | by the table |
+//! | Connect streaming | the same under `error` in the end-of-stream message | always 200 |
+//! | REST | JSON `{code, status, message, details}` | by the table |
+
+use std::borrow::Cow;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use ipc::{Code, Status};
+use prost_reflect::{DescriptorPool, DynamicMessage};
+use serde_json::{Value, json};
+
+/// The code's HTTP status (Connect protocol §"Error codes", which is also google.rpc's) and its name in Connect's JSON.
+pub(crate) fn table(code: Code) -> (StatusCode, &'static str) {
+    // The http crate has no name for 499 "client closed request"; the fallback cannot be reached.
+    let cancelled = || StatusCode::from_u16(499).unwrap_or(StatusCode::REQUEST_TIMEOUT);
+    match code {
+        Code::Ok => (StatusCode::OK, "ok"),
+        Code::Cancelled => (cancelled(), "canceled"),
+        Code::Unknown => (StatusCode::INTERNAL_SERVER_ERROR, "unknown"),
+        Code::InvalidArgument => (StatusCode::BAD_REQUEST, "invalid_argument"),
+        Code::DeadlineExceeded => (StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded"),
+        Code::NotFound => (StatusCode::NOT_FOUND, "not_found"),
+        Code::AlreadyExists => (StatusCode::CONFLICT, "already_exists"),
+        Code::PermissionDenied => (StatusCode::FORBIDDEN, "permission_denied"),
+        Code::ResourceExhausted => (StatusCode::TOO_MANY_REQUESTS, "resource_exhausted"),
+        Code::FailedPrecondition => (StatusCode::BAD_REQUEST, "failed_precondition"),
+        Code::Aborted => (StatusCode::CONFLICT, "aborted"),
+        Code::OutOfRange => (StatusCode::BAD_REQUEST, "out_of_range"),
+        Code::Unimplemented => (StatusCode::NOT_IMPLEMENTED, "unimplemented"),
+        Code::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        Code::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        Code::DataLoss => (StatusCode::INTERNAL_SERVER_ERROR, "data_loss"),
+        Code::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthenticated"),
+    }
+}
+
+/// An error on its way to a client: the status, and what only HTTP can say.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub status: Status,
+    /// In place of the table's status, where HTTP has a better word (404, 405, 408, 413, 415).
+    pub http: Option<StatusCode>,
+    /// `Allow`, `WWW-Authenticate`, `Retry-After` …
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        let mut failure = Self { status, http: None, headers: Vec::new() };
+        if failure.status.code == Code::Unavailable {
+            failure.headers.push((header::RETRY_AFTER, HeaderValue::from_static("1")));
+        }
+        failure
+    }
+}
+
+impl Failure {
+    pub(crate) fn http(mut self, status: StatusCode) -> Self {
+        self.http = Some(status);
+        self
+    }
+
+    /// Adds a sentence.
+    pub(crate) fn because(mut self, text: &str) -> Self {
+        self.status.message = format!("{}: {text}", self.status.message);
+        self
+    }
+
+    pub(crate) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// The HTTP status for protocols that use it.
+    pub(crate) fn http_status(&self) -> StatusCode {
+        self.http.unwrap_or_else(|| table(self.status.code).0)
+    }
+
+    pub(crate) fn not_found(path: &str) -> Self {
+        Self::from(Status::not_found(format!("there is nothing at {}", shown(path))))
+    }
+
+    pub(crate) fn unsupported_media(what: &str, accepted: &'static str) -> Self {
+        Self::from(Status::invalid_argument(format!(
+            "content type {} is not served here; use {accepted}",
+            shown(what)
+        )))
+        .http(StatusCode::UNSUPPORTED_MEDIA_TYPE)
+        .with(HeaderName::from_static("accept-post"), HeaderValue::from_static(accepted))
+    }
+
+    pub(crate) fn method_not_allowed(allow: &str) -> Self {
+        let failure = Self::from(Status::unimplemented(format!("this path takes {allow}")))
+            .http(StatusCode::METHOD_NOT_ALLOWED);
+        match HeaderValue::from_str(allow) {
+            Ok(value) => failure.with(header::ALLOW, value),
+            Err(_) => failure,
+        }
+    }
+
+    pub(crate) fn too_large(limit: usize) -> Self {
+        Self::from(Status::resource_exhausted(format!("the request body may have at most {limit} bytes")))
+            .http(StatusCode::PAYLOAD_TOO_LARGE)
+    }
+}
+
+/// Text of a client's, short enough to be repeated to it.
+fn shown(text: &str) -> String {
+    let mut short: String = text.chars().take(80).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    format!("{short:?}")
+}
+
+/// An error message with the field it is about.
+pub(crate) fn invalid(field: impl Into<String>, description: impl Into<String>) -> Status {
+    let (field, description) = (field.into(), description.into());
+    violations(vec![(field, description)])
+}
+
+/// `INVALID_ARGUMENT` with `google.rpc.BadRequest` details, one violation per field.
+pub(crate) fn violations(list: Vec<(String, String)>) -> Status {
+    use prost::Message;
+    use schema::google::rpc::{BadRequest, bad_request::FieldViolation};
+    let message = list
+        .iter()
+        .map(|(field, text)| if field.is_empty() { text.clone() } else { format!("{field}: {text}") })
+        .collect::<Vec<_>>()
+        .join("; ");
+    let detail = BadRequest {
+        field_violations: list
+            .into_iter()
+            .map(|(field, description)| FieldViolation { field, description, ..FieldViolation::default() })
+            .collect(),
+    };
+    let mut status = Status::invalid_argument(message);
+    status.details.push(prost_types::Any {
+        type_url: "type.googleapis.com/google.rpc.BadRequest".to_owned(),
+        value: detail.encode_to_vec(),
+    });
+    status
+}
+
+/// A detail's message name and, if the schema knows the type, its JSON.
+fn detail(pool: &DescriptorPool, any: &prost_types::Any) -> (String, Option<Value>) {
+    let name = any.type_url.rsplit('/').next().unwrap_or_default().to_owned();
+    let json = pool
+        .get_message_by_name(&name)
+        .and_then(|descriptor| DynamicMessage::decode(descriptor, any.value.as_slice()).ok())
+        .and_then(|message| serde_json::to_value(&message).ok());
+    (name, json)
+}
+
+/// The Connect error object.
+pub(crate) fn connect(status: &Status) -> Value {
+    let mut error = json!({ "code": table(status.code).1, "message": status.message });
+    if !status.details.is_empty() {
+        let details: Vec<Value> = status
+            .details
+            .iter()
+            .map(|any| {
+                let (name, debug) = detail(schema::pool(), any);
+                let mut entry = json!({ "type": name, "value": STANDARD_NO_PAD.encode(&any.value) });
+                if let (Some(map), Some(debug)) = (entry.as_object_mut(), debug) {
+                    map.insert("debug".to_owned(), debug);
+                }
+                entry
+            })
+            .collect();
+        if let Some(map) = error.as_object_mut() {
+            map.insert("details".to_owned(), Value::Array(details));
+        }
+    }
+    error
+}
+
+/// The REST error body: `google.rpc.Status` in proto3 JSON, plus the code's name.
+pub(crate) fn rest(status: &Status) -> Bytes {
+    let details: Vec<Value> = status
+        .details
+        .iter()
+        .map(|any| {
+            let mut entry = serde_json::Map::new();
+            entry.insert("@type".to_owned(), Value::String(any.type_url.clone()));
+            match detail(schema::pool(), any).1 {
+                Some(Value::Object(fields)) => entry.extend(fields),
+                Some(other) => drop(entry.insert("value".to_owned(), other)),
+                None => {
+                    let value = base64::engine::general_purpose::STANDARD.encode(&any.value);
+                    entry.insert("value".to_owned(), Value::String(value));
+                }
+            }
+            Value::Object(entry)
+        })
+        .collect();
+    let body = json!({
+        "code": status.code.number(),
+        "status": status.code.name(),
+        "message": status.message,
+        "details": details,
+    });
+    Bytes::from(body.to_string())
+}
+
+/// gRPC trailers of an outcome.
+pub(crate) fn grpc(outcome: Result<(), &Status>) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    let Err(status) = outcome else {
+        map.insert(GRPC_STATUS, HeaderValue::from_static("0"));
+        return map;
+    };
+    map.insert(GRPC_STATUS, HeaderValue::from(status.code.number()));
+    if let Ok(message) = HeaderValue::from_str(&percent(&status.message)) {
+        map.insert(GRPC_MESSAGE, message);
+    }
+    if !status.details.is_empty()
+        && let Ok(details) = HeaderValue::from_str(&STANDARD_NO_PAD.encode(status.encode()))
+    {
+        map.insert(GRPC_DETAILS, details);
+    }
+    map
+}
+
+/// `grpc-status`.
+pub(crate) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+/// `grpc-message`.
+pub(crate) const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+const GRPC_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
+
+/// Longest `grpc-message`, bytes before encoding: three times that still fits into any client's header limit.
+const MESSAGE_MAX: usize = 1024;
+
+/// gRPC's percent-encoding: printable ASCII except `%` stays.
+fn percent(text: &str) -> Cow<'_, str> {
+    let end = (0..=text.len().min(MESSAGE_MAX)).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    let text = text.get(..end).unwrap_or_default();
+    if text.bytes().all(|b| (0x20..0x7f).contains(&b) && b != b'%') {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for byte in text.bytes() {
+        if (0x20..0x7f).contains(&byte) && byte != b'%' {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    Cow::Owned(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_table_is_this_one() {
+        let page = include_str!("../../../docs/websrv.md");
+        for code in Code::ALL.into_iter().filter(|code| *code != Code::Ok) {
+            let (http, connect) = table(code);
+            let row = format!("| {} | `{}` | `{connect}` | {} |", code.number(), code.name(), http.as_u16());
+            assert!(page.contains(&row), "docs/websrv.md lacks {row}");
+        }
+    }
+
+    #[test]
+    fn every_protocol_tells_code_message_and_details() {
+        let status = invalid("host_name", "must not be empty");
+        let connect = connect(&status);
+        assert_eq!(connect["code"], "invalid_argument");
+        assert_eq!(connect["details"][0]["type"], "google.rpc.BadRequest");
+        assert_eq!(connect["details"][0]["debug"]["fieldViolations"][0]["field"], "host_name");
+        let rest: Value = serde_json::from_slice(&rest(&status)).unwrap();
+        assert_eq!(rest["code"], 3);
+        assert_eq!(rest["status"], "INVALID_ARGUMENT");
+        assert_eq!(rest["details"][0]["@type"], "type.googleapis.com/google.rpc.BadRequest");
+        assert_eq!(rest["details"][0]["fieldViolations"][0]["description"], "must not be empty");
+        let grpc = grpc(Err(&status));
+        assert_eq!(grpc[GRPC_STATUS], "3");
+        assert_eq!(grpc[GRPC_MESSAGE], "host_name: must not be empty");
+        assert!(grpc.contains_key(GRPC_DETAILS));
+    }
+
+    #[test]
+    fn grpc_messages_are_percent_encoded_and_bounded() {
+        assert_eq!(percent("plain"), "plain");
+        assert_eq!(percent("100 %\nä"), "100 %25%0A%C3%A4");
+        assert!(percent(&"ä".repeat(5000)).len() <= 3 * MESSAGE_MAX);
+    }
+
+    #[test]
+    fn a_client_s_text_is_repeated_only_in_part() {
+        assert!(Failure::not_found(&"x".repeat(9000)).status.message.len() < 200);
+    }
+}

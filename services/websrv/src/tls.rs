@@ -1,0 +1,262 @@
+//! The certificate and the TLS set-up shared by TCP and QUIC.
+
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tracing::{info, warn};
+
+use crate::config::{Profile, Tls};
+use crate::error::TlsError;
+
+/// The self-signed certificate is valid in these years, whatever the clock says: a BMC without a battery boots in 1970, and a
+/// `not before` taken from its clock (or a short life) locks clients out at the next power cut. Clients pin it or replace it.
+const VALID_YEARS: (i32, i32) = (2025, 2050);
+
+/// A chain and its key.
+pub(crate) struct Identity {
+    pub chain: Vec<CertificateDer<'static>>,
+    pub key: PrivateKeyDer<'static>,
+}
+
+/// The configured certificate, or the self-signed one of this BMC, made at first start.
+///
+/// # Errors
+/// [`TlsError`] when configured files are unusable, or a new certificate cannot be stored. A stored self-signed certificate
+/// that cannot be read is replaced, with a log line: the management interface must come up.
+pub(crate) fn identity(config: &Tls, state_dir: &Path, bound: IpAddr) -> Result<Identity, TlsError> {
+    if let (Some(cert), Some(key)) = (&config.cert_file, &config.key_file) {
+        return load(cert, key);
+    }
+    let dir = state_dir.join("tls");
+    let (cert, key) = (dir.join("cert.pem"), dir.join("key.pem"));
+    if cert.exists() || key.exists() {
+        match load(&cert, &key).and_then(|id| check(&id).map(|()| id)) {
+            Ok(identity) => return Ok(identity),
+            Err(error) => warn!(
+                error = &error as &dyn std::error::Error,
+                "the stored certificate is unusable: making a new one, clients that pinned it must accept the new one"
+            ),
+        }
+    }
+    let names = names(config, bound);
+    make(&names, &dir, &cert, &key)?;
+    info!(names = ?names, path = %cert.display(), "made a self-signed certificate");
+    load(&cert, &key)
+}
+
+fn load(cert: &Path, key: &Path) -> Result<Identity, TlsError> {
+    let read = |path: &Path| {
+        std::fs::read(path).map_err(|source| TlsError::File { action: "read", path: path.into(), source })
+    };
+    let pem = |what, path: &Path| {
+        let path = path.to_path_buf();
+        move |source| TlsError::Pem { what, path, source }
+    };
+    let chain = CertificateDer::pem_slice_iter(&read(cert)?)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(pem("certificate", cert))?;
+    if chain.is_empty() {
+        return Err(pem("certificate", cert)(rustls::pki_types::pem::Error::NoItemsFound));
+    }
+    let key = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(pem("private key", key))?;
+    Ok(Identity { chain, key })
+}
+
+/// Whether certificate and key belong together.
+fn check(identity: &Identity) -> Result<(), TlsError> {
+    builder(Profile::Modern)?.with_single_cert(identity.chain.clone(), identity.key.clone_key())?;
+    Ok(())
+}
+
+fn make(names: &[String], dir: &Path, cert: &Path, key: &Path) -> Result<(), TlsError> {
+    // P-256: the cheapest handshake on small ARM cores of all curves every client knows.
+    let pair = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
+    let mut params = CertificateParams::new(names.to_vec())?;
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, names.first().map_or("u-bmc", String::as_str));
+    params.distinguished_name.push(DnType::OrganizationName, "u-bmc self-signed");
+    params.not_before = rcgen::date_time_ymd(VALID_YEARS.0, 1, 1);
+    params.not_after = rcgen::date_time_ymd(VALID_YEARS.1, 1, 1);
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let certificate = params.self_signed(&pair)?;
+    std::fs::create_dir_all(dir).map_err(|source| TlsError::File {
+        action: "make",
+        path: dir.into(),
+        source,
+    })?;
+    // The key first: a certificate without its key would be found unusable and replaced, but never the other way round.
+    write(key, pair.serialize_pem().as_bytes(), 0o600)?;
+    write(cert, certificate.pem().as_bytes(), 0o644)
+}
+
+/// Writes so that after a power cut there is the old file, the new one, or none: never half of one.
+fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), TlsError> {
+    let failed = |source| TlsError::File { action: "write", path: path.into(), source };
+    let mut temporary = PathBuf::from(path);
+    temporary.set_extension("new");
+    // Remove first: `mode` applies only to a file that open creates.
+    match std::fs::remove_file(&temporary) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&temporary)
+        .map_err(failed)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)?;
+    std::fs::rename(&temporary, path).map_err(failed)?;
+    let dir = path.parent().unwrap_or(Path::new("."));
+    std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)
+}
+
+/// What clients may call this machine.
+fn names(config: &Tls, bound: IpAddr) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut add = |name: String| {
+        if !name.is_empty() && !names.contains(&name) {
+            names.push(name);
+        }
+    };
+    if let Ok(host) = std::fs::read_to_string("/proc/sys/kernel/hostname") {
+        let host = host.trim();
+        if host != "(none)" && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b)) {
+            add(host.to_owned());
+        }
+    }
+    add("localhost".to_owned());
+    add(Ipv4Addr::LOCALHOST.to_string());
+    add(Ipv6Addr::LOCALHOST.to_string());
+    for ip in [Some(bound), outward(Ipv4Addr::UNSPECIFIED.into()), outward(Ipv6Addr::UNSPECIFIED.into())] {
+        if let Some(ip) = ip.filter(|ip| !ip.is_unspecified()) {
+            add(ip.to_string());
+        }
+    }
+    for name in &config.names {
+        add(name.clone());
+    }
+    names
+}
+
+/// The address this machine has towards its default route. Connecting a UDP socket sends nothing; the destinations are
+/// documentation addresses (RFC 5737, RFC 3849).
+fn outward(any: IpAddr) -> Option<IpAddr> {
+    let to: SocketAddr = match any {
+        IpAddr::V4(_) => (Ipv4Addr::new(192, 0, 2, 1), 9).into(),
+        IpAddr::V6(_) => (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1), 9).into(),
+    };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect(to).ok()?;
+    socket.local_addr().ok().map(|address| address.ip())
+}
+
+type Builder = rustls::ConfigBuilder<rustls::ServerConfig, rustls::server::WantsServerCert>;
+
+fn builder(profile: Profile) -> Result<Builder, TlsError> {
+    let mut provider = rustls::crypto::ring::default_provider();
+    // Both profiles: AEAD with forward secrecy only. rustls has nothing else, but what it gains later is not ours by default.
+    provider.cipher_suites.retain(|suite| {
+        use rustls::CipherSuite as S;
+        matches!(
+            suite.suite(),
+            S::TLS13_AES_128_GCM_SHA256
+                | S::TLS13_AES_256_GCM_SHA384
+                | S::TLS13_CHACHA20_POLY1305_SHA256
+                | S::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+                | S::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384
+                | S::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
+                | S::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
+                | S::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384
+                | S::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256
+        )
+    });
+    let versions: &[&rustls::SupportedProtocolVersion] = match profile {
+        Profile::Modern => &[&rustls::version::TLS13],
+        Profile::Intermediate => &[&rustls::version::TLS13, &rustls::version::TLS12],
+    };
+    Ok(rustls::ServerConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(versions)?
+        .with_no_client_auth())
+}
+
+/// TLS over TCP: HTTP/2 and 1.1 by ALPN, stateless session tickets.
+pub(crate) fn tcp(identity: &Identity, profile: Profile) -> Result<Arc<rustls::ServerConfig>, TlsError> {
+    let mut config = builder(profile)?.with_single_cert(identity.chain.clone(), identity.key.clone_key())?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // A client that opens a connection per request pays the signature once: tickets are sealed with a key that lives in this
+    // process and rotates, so resumption costs no memory here.
+    config.ticketer = rustls::crypto::ring::Ticketer::new()?;
+    config.send_tls13_tickets = 1;
+    Ok(Arc::new(config))
+}
+
+/// TLS 1.3 inside QUIC. 0-RTT stays off: its data can be replayed, and a replayed "power off" is a power off.
+pub(crate) fn quic(identity: &Identity) -> Result<Arc<quinn::crypto::rustls::QuicServerConfig>, TlsError> {
+    let mut config =
+        builder(Profile::Modern)?.with_single_cert(identity.chain.clone(), identity.key.clone_key())?;
+    config.alpn_protocols = vec![b"h3".to_vec()];
+    config.ticketer = rustls::crypto::ring::Ticketer::new()?;
+    config.send_tls13_tickets = 1;
+    Ok(Arc::new(quinn::crypto::rustls::QuicServerConfig::try_from(config)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    #[test]
+    fn the_first_start_makes_a_certificate_and_the_second_keeps_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = identity(&Tls::default(), dir.path(), HERE).unwrap();
+        let second = identity(&Tls::default(), dir.path(), HERE).unwrap();
+        assert_eq!(first.chain, second.chain);
+        let mode = std::fs::metadata(dir.path().join("tls/key.pem")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        tcp(&first, Profile::Intermediate).unwrap();
+        quic(&first).unwrap();
+    }
+
+    #[test]
+    fn an_unusable_certificate_is_remade_and_a_configured_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = identity(&Tls::default(), dir.path(), HERE).unwrap();
+        let path = dir.path().join("tls/cert.pem");
+        std::fs::write(&path, "torn").unwrap();
+        let second = identity(&Tls::default(), dir.path(), HERE).unwrap();
+        assert_ne!(first.chain, second.chain);
+
+        let other = dir.path().join("other");
+        identity(&Tls::default(), &other, HERE).unwrap();
+        std::fs::copy(other.join("tls/key.pem"), dir.path().join("tls/key.pem")).unwrap();
+        let third = identity(&Tls::default(), dir.path(), HERE).unwrap();
+        assert_ne!(second.chain, third.chain, "a key of another certificate is no use");
+
+        std::fs::write(&path, "torn").unwrap();
+        let config =
+            Tls { cert_file: Some(path), key_file: Some(dir.path().join("tls/key.pem")), ..Tls::default() };
+        assert!(matches!(
+            identity(&config, dir.path(), HERE),
+            Err(TlsError::Pem { what: "certificate", .. })
+        ));
+    }
+
+    #[test]
+    fn the_certificate_names_this_machine_and_what_was_asked_for() {
+        let config = Tls { names: vec!["bmc-7.example.net".into(), "192.0.2.7".into()], ..Tls::default() };
+        let names = names(&config, HERE);
+        for name in ["localhost", "127.0.0.1", "::1", "bmc-7.example.net", "192.0.2.7"] {
+            assert!(names.iter().any(|n| n == name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,437 @@
+//! A websrv on a bus of its own, with backends that really answer on it, and clients of every HTTP version.
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test binary uses a part of it")]
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use ipc::testing::Bus;
+use ipc::{Client, Status};
+use prost::Message;
+use schema::v1alpha1 as api;
+use serde_json::{Value, json};
+use service::{Clock, Context, Kit, Notification, Notifier, Shutdown, Trigger};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+pub const ADMIN: &str = "admin-token";
+pub const READER: &str = "reader-token";
+pub const EXPIRED: &str = "expired-token";
+
+/// Longest wait for something that is certain to come.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// What the fake backends know and count.
+#[derive(Default)]
+pub struct World {
+    /// Password checks asked of usermgr.
+    pub password_checks: AtomicUsize,
+    /// Token checks asked of usermgr.
+    pub token_checks: AtomicUsize,
+    /// admin's password; changing it is a change of the account.
+    pub password: Mutex<String>,
+    /// Tokens that were revoked.
+    pub revoked: Mutex<Vec<String>>,
+    /// The last request of each method: payload and principal.
+    pub seen: Mutex<HashMap<String, (Bytes, Option<ipc::Principal>)>>,
+}
+
+pub struct Stack {
+    pub bus: Bus,
+    pub world: Arc<World>,
+    pub https: SocketAddr,
+    pub http: SocketAddr,
+    pub publisher: Client,
+    trigger: Trigger,
+    task: tokio::task::JoinHandle<Result<(), websrv::Error>>,
+    state: tempfile::TempDir,
+    _notes: UnboundedReceiver<Notification>,
+}
+
+impl Stack {
+    pub async fn start() -> Self {
+        Self::with(json!({}), &["statemgr", "usermgr", "operator"]).await
+    }
+
+    /// websrv with these settings, and these daemons alive.
+    pub async fn with(settings: Value, daemons: &[&str]) -> Self {
+        let bus = Bus::start().await;
+        let world = Arc::new(World { password: Mutex::new("right".into()), ..World::default() });
+        for daemon in daemons {
+            backend(&bus, daemon, Arc::clone(&world)).await;
+        }
+        let (notify, mut notes) = Notifier::channel();
+        let (trigger, shutdown) = Shutdown::new();
+        let state = tempfile::tempdir().unwrap();
+        let mut all = json!({ "https": "127.0.0.1:0", "http": "127.0.0.1:0" });
+        all.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
+        let kit = Kit {
+            daemon: "websrv".into(),
+            clock: Clock::new(),
+            shutdown,
+            notify,
+            board: None,
+            board_overrides: Default::default(),
+            state_dir: state.path().into(),
+            run_dir: state.path().into(),
+            settings: all.as_object().unwrap().clone(),
+        };
+        let context = Context { kit, bus: bus.client("websrv").await };
+        let task = tokio::spawn(websrv::run(context));
+        let (mut https, mut http) = (None, None);
+        loop {
+            let note = tokio::time::timeout(SOON, notes.recv()).await.expect("websrv starts");
+            match note {
+                Some(Notification::Listen(name, address)) if name == "https" => https = Some(address),
+                Some(Notification::Listen(name, address)) if name == "http" => http = Some(address),
+                Some(Notification::Ready) => break,
+                Some(_) => {}
+                None => panic!("websrv ended: {:?}", task.await),
+            }
+        }
+        let publisher = bus.client("usermgr").await;
+        let (https, http) = (https.unwrap(), http.unwrap());
+        Self { bus, world, https, http, publisher, trigger, task, state, _notes: notes }
+    }
+
+    /// Stops websrv and returns how it ended.
+    pub async fn stop(self) -> Result<(), websrv::Error> {
+        self.trigger.stop();
+        tokio::time::timeout(SOON, self.task).await.expect("websrv stops").unwrap()
+    }
+
+    pub fn state_dir(&self) -> &std::path::Path {
+        self.state.path()
+    }
+
+    /// A certain change of an account, as usermgr publishes it.
+    pub async fn account_changed(&self) {
+        let event = api::Event {
+            domain: "user".into(),
+            component: "u-admin".into(),
+            what: "change".into(),
+            payload: Some(api::event::Payload::UserChange(api::UserChange::default())),
+            ..api::Event::default()
+        };
+        self.publisher.publish_event(&event).await.unwrap();
+        self.publisher.flush().await.unwrap();
+    }
+
+    pub async fn host_event(&self, id: &str) {
+        let event = api::Event {
+            id: id.into(),
+            domain: "host".into(),
+            component: "system".into(),
+            what: "state".into(),
+            ..api::Event::default()
+        };
+        self.publisher.publish_event(&event).await.unwrap();
+        self.publisher.flush().await.unwrap();
+    }
+
+    /// One request on a connection of its own.
+    pub async fn send(&self, version: Version, request: Request<Bytes>) -> Reply {
+        let sent = async {
+            match version {
+                Version::H1 => h1(self.https, request).await,
+                Version::H2 => h2(self.https, request).await,
+                Version::H3 => h3(self.https, request).await,
+            }
+        };
+        tokio::time::timeout(SOON, sent).await.expect("an answer")
+    }
+
+    pub fn uri(&self, path: &str) -> String {
+        format!("https://localhost:{}{path}", self.https.port())
+    }
+
+    pub fn get(&self, path: &str, token: Option<&str>) -> Request<Bytes> {
+        let mut request = Request::get(self.uri(path));
+        if let Some(token) = token {
+            request = request.header("x-auth-token", token);
+        }
+        request.body(Bytes::new()).unwrap()
+    }
+
+    pub fn post(
+        &self,
+        path: &str,
+        kind: &str,
+        token: Option<&str>,
+        body: impl Into<Bytes>,
+    ) -> Request<Bytes> {
+        let mut request = Request::post(self.uri(path)).header("content-type", kind);
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        request.body(body.into()).unwrap()
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    H1,
+    H2,
+    H3,
+}
+
+#[derive(Debug)]
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub trailers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Reply {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {}: {:?}", self.status, self.body))
+    }
+}
+
+/// A daemon on the bus: decodes requests by the schema and answers real messages.
+pub async fn backend(bus: &Bus, daemon: &str, world: Arc<World>) {
+    let services: Vec<&str> = schema::services()
+        .iter()
+        .filter(|service| service.owner == daemon)
+        .map(|service| service.name)
+        .collect();
+    let client = bus.client(daemon).await;
+    let mut requests = client.serve(&services).await.unwrap();
+    tokio::spawn(async move {
+        let _keep = client;
+        while let Some(request) = requests.next().await {
+            let name = format!("{}.{}", request.service, request.method);
+            let seen = (request.payload.clone(), request.context.principal.clone());
+            world.seen.lock().unwrap().insert(name.clone(), seen);
+            match name.as_str() {
+                "AuthService.VerifyPassword" => {
+                    let checked = verify_password(&world, &request.decode().unwrap());
+                    request.finish(checked).await;
+                }
+                "AuthService.VerifyToken" => {
+                    let checked = verify_token(&world, &request.decode().unwrap());
+                    request.finish(checked).await;
+                }
+                "HostService.GetHost" => {
+                    let asked: api::GetHostRequest = request.decode().unwrap();
+                    match asked.name.as_str() {
+                        "silent" => std::mem::forget(request),
+                        "system" => {
+                            let host = api::Host {
+                                name: asked.name,
+                                status: Some(api::HostStatus::On.into()),
+                                description: Some("näht 100%".into()),
+                                ..api::Host::default()
+                            };
+                            request.reply(&api::GetHostResponse { host: Some(host) }).await;
+                        }
+                        other => {
+                            let text = format!("there is no host {other:?} – 100%");
+                            request.fail(Status::not_found(text).with_reason("NO_SUCH_HOST")).await;
+                        }
+                    }
+                }
+                "HostService.ChangeHostState" => {
+                    let status = Status::failed_precondition("the host is off").with_reason("HOST_OFF");
+                    request.fail(status).await;
+                }
+                _ => {
+                    let known = schema::method(&format!("rpc.{name}"));
+                    match known {
+                        // The zero message is a valid answer of every method.
+                        Some(_) => request.reply_bytes(Bytes::new()).await,
+                        None => request.unimplemented().await,
+                    }
+                }
+            }
+        }
+    });
+}
+
+fn principal(username: &str, role: &str, privileges: &[api::Privilege], session: &str) -> api::Principal {
+    api::Principal {
+        username: username.into(),
+        user_id: format!("u-{username}"),
+        role: role.into(),
+        privileges: privileges.iter().map(|p| i32::from(*p)).collect(),
+        session_id: session.into(),
+        ..api::Principal::default()
+    }
+}
+
+const ALL: [api::Privilege; 5] = [
+    api::Privilege::Login,
+    api::Privilege::ConfigureSelf,
+    api::Privilege::ConfigureComponents,
+    api::Privilege::ConfigureManager,
+    api::Privilege::ConfigureUsers,
+];
+const READ: [api::Privilege; 2] = [api::Privilege::Login, api::Privilege::ConfigureSelf];
+
+fn verify_password(
+    world: &World,
+    asked: &api::VerifyPasswordRequest,
+) -> Result<api::VerifyPasswordResponse, Status> {
+    world.password_checks.fetch_add(1, Ordering::SeqCst);
+    assert_eq!(asked.address, "127.0.0.1");
+    if asked.username == "admin" && asked.password == *world.password.lock().unwrap() {
+        let principal = Some(principal("admin", "Administrator", &ALL, ""));
+        return Ok(api::VerifyPasswordResponse { principal });
+    }
+    Err(Status::unauthenticated("the name or the password is wrong"))
+}
+
+fn verify_token(world: &World, asked: &api::VerifyTokenRequest) -> Result<api::VerifyTokenResponse, Status> {
+    world.token_checks.fetch_add(1, Ordering::SeqCst);
+    if world.revoked.lock().unwrap().contains(&asked.token) {
+        return Err(Status::unauthenticated("the session has ended"));
+    }
+    let principal = match asked.token.as_str() {
+        ADMIN => principal("admin", "Administrator", &ALL, "s-admin"),
+        READER => principal("reader", "ReadOnly", &READ, "s-reader"),
+        EXPIRED => api::Principal {
+            password_change_required: true,
+            ..principal("fresh", "Administrator", &ALL, "s-fresh")
+        },
+        _ => return Err(Status::unauthenticated("the session is not known")),
+    };
+    Ok(api::VerifyTokenResponse { principal: Some(principal) })
+}
+
+/// Accepts any certificate: the tests make their own.
+#[derive(Debug)]
+struct Anyone(Arc<rustls::crypto::CryptoProvider>);
+
+impl rustls::client::danger::ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _: &rustls::pki_types::CertificateDer<'_>,
+        _: &[rustls::pki_types::CertificateDer<'_>],
+        _: &rustls::pki_types::ServerName<'_>,
+        _: &[u8],
+        _: rustls::pki_types::UnixTime,
+    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
+        Ok(rustls::client::danger::ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &rustls::pki_types::CertificateDer<'_>,
+        dss: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &rustls::pki_types::CertificateDer<'_>,
+        dss: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+pub fn client_tls(
+    alpn: &[u8],
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> rustls::ClientConfig {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(versions)
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anyone(provider)))
+        .with_no_client_auth();
+    config.alpn_protocols = vec![alpn.to_vec()];
+    config
+}
+
+pub type Tls = tokio_rustls::client::TlsStream<TcpStream>;
+
+pub async fn connect(to: SocketAddr, alpn: &[u8]) -> std::io::Result<Tls> {
+    connect_with(to, client_tls(alpn, &[&rustls::version::TLS13])).await
+}
+
+pub async fn connect_with(to: SocketAddr, config: rustls::ClientConfig) -> std::io::Result<Tls> {
+    let tcp = TcpStream::connect(to).await?;
+    let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
+    tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, tcp).await
+}
+
+async fn h1(to: SocketAddr, mut request: Request<Bytes>) -> Reply {
+    let io = TokioIo::new(connect(to, b"http/1.1").await.unwrap());
+    let (mut send, conn) = hyper::client::conn::http1::handshake(io).await.unwrap();
+    tokio::spawn(conn);
+    let host = request.uri().authority().unwrap().to_string();
+    request.headers_mut().insert("host", host.parse().unwrap());
+    let path = request.uri().path_and_query().unwrap().as_str().parse().unwrap();
+    *request.uri_mut() = path;
+    reply(send.send_request(request.map(Full::new)).await.unwrap()).await
+}
+
+pub async fn h2_client(to: SocketAddr) -> hyper::client::conn::http2::SendRequest<Full<Bytes>> {
+    let io = TokioIo::new(connect(to, b"h2").await.unwrap());
+    let (send, conn) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    tokio::spawn(conn);
+    send
+}
+
+async fn h2(to: SocketAddr, request: Request<Bytes>) -> Reply {
+    let mut send = h2_client(to).await;
+    reply(send.send_request(request.map(Full::new)).await.unwrap()).await
+}
+
+async fn reply(response: Response<hyper::body::Incoming>) -> Reply {
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.unwrap();
+    let trailers = body.trailers().cloned().unwrap_or_default();
+    Reply { status: parts.status, headers: parts.headers, trailers, body: body.to_bytes() }
+}
+
+async fn h3(to: SocketAddr, request: Request<Bytes>) -> Reply {
+    let crypto = client_tls(b"h3", &[&rustls::version::TLS13]);
+    let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(crypto).unwrap();
+    let mut endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(crypto)));
+    let conn = endpoint.connect(to, "localhost").unwrap().await.unwrap();
+    let (mut driver, mut send) = h3::client::new(h3_quinn::Connection::new(conn)).await.unwrap();
+    let driver = tokio::spawn(async move { std::future::poll_fn(|cx| driver.poll_close(cx)).await });
+    let (parts, body) = request.into_parts();
+    let mut stream = send.send_request(Request::from_parts(parts, ())).await.unwrap();
+    if !body.is_empty() {
+        // The server may have answered, and stopped listening, already.
+        let _ = stream.send_data(body).await;
+    }
+    let _ = stream.finish().await;
+    let head = stream.recv_response().await.unwrap();
+    let mut body = Vec::new();
+    while let Some(mut data) = stream.recv_data().await.unwrap() {
+        body.extend_from_slice(&data.copy_to_bytes(data.remaining()));
+    }
+    let trailers = stream.recv_trailers().await.unwrap().unwrap_or_default();
+    driver.abort();
+    Reply { status: head.status(), headers: head.headers().clone(), trailers, body: body.into() }
+}
+
+/// Puts the five-byte prefix before a message.
+pub fn framed(message: &[u8]) -> Bytes {
+    websrv::frame::encode(0, message)
+}
+
+pub fn get_host(name: &str) -> Vec<u8> {
+    api::GetHostRequest { name: name.into(), ..api::GetHostRequest::default() }.encode_to_vec()
+}
