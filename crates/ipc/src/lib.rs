@@ -27,6 +27,7 @@ mod log;
 mod request;
 pub mod server;
 mod status;
+pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod topology;

@@ -1,47 +1,30 @@
 //! A bus for tests: a server of its own on an ephemeral port, with streams and buckets, gone when the value is dropped.
 
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, Stdio};
-
 use crate::client::{Client, ConnectConfig};
+use crate::server::{JetStreamConfig, Server, ServerConfig, ServerHandle, jetstream};
 
 /// A running server. Every call makes a new one.
 #[derive(Debug)]
 pub struct Bus {
-    server: Child,
+    // Before the directory, so that it stops before its files go.
+    _server: ServerHandle,
     url: String,
     _store: tempfile::TempDir,
 }
 
 impl Bus {
-    /// Starts a server and waits until it takes connections.
+    /// Starts the embedded server with streams on files. On return it takes connections.
     ///
     /// # Panics
     ///
     /// When it cannot be started: a test cannot go on without it.
     pub async fn start() -> Self {
         let store = tempfile::tempdir().expect("a temporary directory");
-        let mut server = Command::new("nats-server")
-            .args(["-a", "127.0.0.1", "-p", "-1", "-js", "-sd"])
-            .arg(store.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("nats-server is installed");
-        let mut log = BufReader::new(server.stderr.take().expect("its log"));
-        let mut line = String::new();
-        let address = loop {
-            line.clear();
-            assert!(log.read_line(&mut line).expect("its log") > 0, "nats-server ended");
-            if let Some((_, address)) = line.trim().split_once("Listening for client connections on ") {
-                break address.to_owned();
-            }
-        };
-        // Its log must be drained or it blocks.
-        std::thread::spawn(move || log.read_to_end(&mut Vec::new()));
-        let bus = Self { server, url: format!("nats://{address}"), _store: store };
-        bus.client("probe").await.close().await;
-        bus
+        let streams = JetStreamConfig { dir: Some(store.path().to_owned()), ..JetStreamConfig::default() };
+        let config = ServerConfig { inside: vec![jetstream(streams)], ..ServerConfig::default() };
+        let server = Server::start(config).expect("the embedded server starts");
+        let url = server.url();
+        Self { _server: server, url, _store: store }
     }
 
     /// The server's address, `nats://127.0.0.1:PORT`.
@@ -66,12 +49,5 @@ impl Bus {
     pub async fn create_bucket(&self, name: &str) {
         let client = self.client("operator").await;
         client.create_bucket(name).await.expect("the test's bus creates buckets");
-    }
-}
-
-impl Drop for Bus {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
     }
 }

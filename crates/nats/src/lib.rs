@@ -18,6 +18,7 @@
 
 pub mod broker;
 pub mod internal;
+pub mod js;
 pub mod proto;
 mod slab;
 pub mod subject;

@@ -17,6 +17,7 @@ mod clock;
 mod config;
 mod handle;
 mod inside;
+mod jetstream;
 mod poll;
 mod sockets;
 mod standalone;
@@ -24,6 +25,7 @@ mod standalone;
 pub use config::{ServerConfig, StartError};
 pub use handle::{Connection, ServerHandle};
 pub use inside::{Inside, InsideFactory, Now, Waker};
+pub use jetstream::{JetStreamConfig, jetstream};
 pub use nats::{CloseReason, Limits, Link, Permissions, Responses, Rules, Stats, User};
 pub use standalone::{StandaloneConfig, StandaloneError, run_standalone};
 

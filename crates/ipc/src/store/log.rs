@@ -1,0 +1,608 @@
+//! One stream's messages as a row of segment files.
+//!
+//! ```text
+//!  append, remove ──► tail (memory) ──flush──► newest segment ──full──► next segment
+//!                                                     maintain: drop dead segments, rewrite half-dead ones
+//! ```
+//!
+//! Housekeeping only ever works on the oldest segments that hold anything dead. That keeps recovery right: what made
+//! a message leave (a newer one of its subject, a removal) always comes later in the row, so as long as the row is
+//! cleaned from its start, no dead message outlives what killed it.
+//!
+//! Never: unlinks or replaces a segment before what superseded its messages is on the medium.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use nats::js::store::{Flush, Message, Record, Step, StoreError, StoreReport, StreamStore};
+
+use super::Shared;
+use super::disk::DiskFile;
+use super::segment::{self, HEADER};
+
+/// The tail is forced to the medium when it gets this long, whatever the sync policy: bounds memory and loss.
+const TAIL_MAX: usize = 512 * 1024;
+/// When the medium refuses, this much is kept to be tried again; then messages are refused.
+const TAIL_BROKEN: usize = 2 * 1024 * 1024;
+/// How much is read at once when messages are read in a row.
+const READ_AHEAD: usize = 64 * 1024;
+/// How many segments one piece of housekeeping looks at.
+const MERGE: usize = 8;
+
+/// A message in a segment.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    /// Sequence, counted from the segment's base.
+    seq: u32,
+    offset: u32,
+    size: u32,
+    live: bool,
+}
+
+#[derive(Debug)]
+struct Segment {
+    id: u64,
+    /// No message in it is older.
+    base: u64,
+    /// Bytes of the file, the tail included.
+    size: u64,
+    entries: Vec<Entry>,
+    live: usize,
+    live_bytes: u64,
+    file: Option<Box<dyn DiskFile>>,
+}
+
+impl Segment {
+    fn new(id: u64, base: u64) -> Self {
+        Self { id, base, size: 0, entries: Vec::new(), live: 0, live_bytes: 0, file: None }
+    }
+
+    fn push(&mut self, seq: u64, offset: u64, size: usize) -> bool {
+        let narrow = |n: u64| u32::try_from(n).ok();
+        let (Some(seq), Some(offset)) = (seq.checked_sub(self.base).and_then(narrow), narrow(offset)) else {
+            return false;
+        };
+        let Some(size) = narrow(size as u64) else { return false };
+        self.entries.push(Entry { seq, offset, size, live: true });
+        self.live += 1;
+        self.live_bytes += u64::from(size);
+        true
+    }
+
+    fn find(&self, seq: u64) -> Option<usize> {
+        let seq = u32::try_from(seq.checked_sub(self.base)?).ok()?;
+        self.entries.binary_search_by_key(&seq, |e| e.seq).ok()
+    }
+
+    fn dead(&self) -> bool {
+        self.live < self.entries.len()
+    }
+}
+
+/// The file of the newest read, and a block of it.
+#[derive(Debug, Default)]
+struct Block {
+    id: u64,
+    start: u64,
+    bytes: Bytes,
+    /// Where a reader that goes on in order asks next.
+    next: u64,
+}
+
+/// The store of one stream.
+#[derive(Debug)]
+pub(super) struct SegmentLog {
+    shared: Arc<Shared>,
+    stream: String,
+    dir: PathBuf,
+    expendable: bool,
+    /// The last one is being written.
+    segments: VecDeque<Segment>,
+    next_id: u64,
+    next_seq: u64,
+    /// The bytes of the newest segment that are not known to be on the medium.
+    tail: Vec<u8>,
+    /// Where in the newest segment the tail starts.
+    tail_start: u64,
+    /// How much of the tail was handed to the system.
+    written: usize,
+    /// Names in the directory that are not known to be on the medium.
+    names_dirty: bool,
+    block: Block,
+    /// A pass over half-dead segments is under way, up to this segment.
+    cleaning: Option<u64>,
+}
+
+fn io_error(what: &str, path: &Path, error: &io::Error) -> StoreError {
+    if error.kind() == io::ErrorKind::StorageFull || error.kind() == io::ErrorKind::QuotaExceeded {
+        return StoreError::Full;
+    }
+    StoreError::Io { what: format!("cannot {what} {}", path.display()), why: error.to_string() }
+}
+
+impl SegmentLog {
+    pub(super) fn new(shared: Arc<Shared>, stream: String, dir: PathBuf, expendable: bool) -> Self {
+        Self {
+            shared,
+            stream,
+            dir,
+            expendable,
+            segments: VecDeque::new(),
+            next_id: 1,
+            next_seq: 1,
+            tail: Vec::new(),
+            tail_start: 0,
+            written: 0,
+            names_dirty: false,
+            block: Block::default(),
+            cleaning: None,
+        }
+    }
+
+    fn path(&self, id: u64) -> PathBuf {
+        self.dir.join(format!("{id:08x}.seg"))
+    }
+
+    /// The newest segment, begun if there is none or it cannot take `more` bytes.
+    fn active(&mut self, more: usize) -> Result<&mut Segment, StoreError> {
+        let full = |s: &Segment| s.size > HEADER as u64 && s.size + more as u64 > self.shared.segment_bytes;
+        if self.segments.back().is_none_or(full) {
+            self.begin()?;
+        }
+        self.segments.back_mut().ok_or(StoreError::Full)
+    }
+
+    fn begin(&mut self) -> Result<(), StoreError> {
+        if !self.segments.is_empty() {
+            // The row on the medium must never have a hole.
+            self.sync()?;
+        }
+        let id = self.next_id;
+        self.next_id += 1;
+        let mut segment = Segment::new(id, self.next_seq);
+        segment.size = HEADER as u64;
+        self.shared.used(HEADER as u64);
+        self.tail.clear();
+        self.tail.extend_from_slice(&segment::header(id, self.next_seq));
+        (self.tail_start, self.written) = (0, 0);
+        self.names_dirty = true;
+        // The files before it are only read from now on, and opened again when they are.
+        self.segments.iter_mut().for_each(|s| s.file = None);
+        self.segments.push_back(segment);
+        Ok(())
+    }
+
+    /// Puts a record in the tail. `forced` may use the headroom: removals free more than they take.
+    fn put(&mut self, step: Step<'_>, size: usize, forced: bool) -> Result<(), StoreError> {
+        if self.tail.len() > TAIL_BROKEN {
+            return Err(StoreError::Io {
+                what: "not stored".to_owned(),
+                why: "earlier writes still fail".to_owned(),
+            });
+        }
+        if !forced && !self.shared.fits((size + HEADER) as u64, self.expendable) {
+            return Err(StoreError::Full);
+        }
+        let segment = self.active(size)?;
+        let (id, offset) = (segment.id, segment.size);
+        let message = match &step {
+            Step::Message(record) => Some(record.seq),
+            _ => None,
+        };
+        if let Some(seq) = message
+            && !segment.push(seq, offset, size)
+        {
+            // A gap of four billion sequences: a new segment counts from its own base.
+            self.next_seq = seq;
+            self.begin()?;
+            return self.put(step, size, forced);
+        }
+        segment.size += size as u64;
+        let added = segment::encode(id, step, &mut self.tail);
+        if added != Some(size) {
+            return Err(StoreError::Io {
+                what: "not stored".to_owned(),
+                why: "the message is too large".to_owned(),
+            });
+        }
+        self.shared.used(size as u64);
+        if let Some(seq) = message {
+            self.next_seq = seq + 1;
+        }
+        if self.tail.len() > TAIL_MAX { self.sync() } else { Ok(()) }
+    }
+
+    fn open_file(&mut self, at: usize, create: bool) -> Result<&dyn DiskFile, StoreError> {
+        let Some(segment) = self.segments.get(at) else { return Err(StoreError::Full) };
+        let path = self.path(segment.id);
+        let Some(segment) = self.segments.get_mut(at) else { return Err(StoreError::Full) };
+        if segment.file.is_none() {
+            segment.file =
+                Some(self.shared.disk.open(&path, create).map_err(|e| io_error("open", &path, &e))?);
+        }
+        match &segment.file {
+            Some(file) => Ok(file.as_ref()),
+            None => Err(StoreError::Full),
+        }
+    }
+
+    /// Hands the tail to the system.
+    fn write(&mut self) -> Result<(), StoreError> {
+        if self.written == self.tail.len() || self.segments.is_empty() {
+            return Ok(());
+        }
+        let newest = self.segments.len() - 1;
+        let (start, from) = (self.tail_start, self.written);
+        let tail = std::mem::take(&mut self.tail);
+        let outcome = self.open_file(newest, true).and_then(|file| {
+            let rest = tail.get(from..).unwrap_or_default();
+            file.write_at(rest, start + from as u64)
+                .map_err(|e| io_error("write to", Path::new("a segment"), &e))
+        });
+        self.tail = tail;
+        match outcome {
+            Ok(()) => {
+                self.shared.wrote((self.tail.len() - from) as u64);
+                self.written = self.tail.len();
+                Ok(())
+            }
+            Err(error) => {
+                self.written = 0;
+                Err(error)
+            }
+        }
+    }
+
+    /// Puts everything on the medium.
+    fn sync(&mut self) -> Result<(), StoreError> {
+        self.write()?;
+        if !self.tail.is_empty() && !self.segments.is_empty() {
+            let newest = self.segments.len() - 1;
+            let path = self.path(self.segments.back().map_or(0, |s| s.id));
+            let outcome = self.open_file(newest, true)?.sync();
+            if let Err(error) = outcome {
+                // After a failed sync the system may call pages clean that never got there: write them again.
+                self.written = 0;
+                return Err(io_error("sync", &path, &error));
+            }
+            self.tail_start += self.tail.len() as u64;
+            self.tail.clear();
+            self.written = 0;
+        }
+        if self.names_dirty {
+            self.shared.disk.sync_dir(&self.dir).map_err(|e| io_error("sync", &self.dir, &e))?;
+            self.names_dirty = false;
+        }
+        Ok(())
+    }
+
+    /// The bytes `offset..offset + size` of a segment.
+    fn bytes(&mut self, at: usize, offset: u64, size: usize) -> Result<Bytes, StoreError> {
+        let Some(segment) = self.segments.get(at) else { return Err(StoreError::Full) };
+        let (id, end) = (segment.id, segment.size);
+        let newest = at + 1 == self.segments.len();
+        if newest && offset >= self.tail_start {
+            let from = usize::try_from(offset - self.tail_start).unwrap_or(usize::MAX);
+            let part = self.tail.get(from..from.saturating_add(size)).ok_or(StoreError::Full)?;
+            return Ok(Bytes::copy_from_slice(part));
+        }
+        let within = |b: &Block| {
+            let from = usize::try_from(offset.checked_sub(b.start)?).ok()?;
+            (b.id == id && from + size <= b.bytes.len()).then(|| b.bytes.slice(from..from + size))
+        };
+        if let Some(part) = within(&self.block) {
+            self.block.next = offset + size as u64;
+            return Ok(part);
+        }
+        let in_order = self.block.id == id && self.block.next == offset || offset == HEADER as u64;
+        let stored = if newest { self.tail_start } else { end };
+        let ahead = usize::try_from(stored.saturating_sub(offset)).unwrap_or(usize::MAX).min(READ_AHEAD);
+        let want = if in_order { size.max(ahead) } else { size };
+        let mut buffer = vec![0; want];
+        let path = self.path(id);
+        self.open_file(at, false)?.read_at(&mut buffer, offset).map_err(|e| io_error("read", &path, &e))?;
+        let bytes = Bytes::from(buffer);
+        let part = bytes.slice(..size);
+        if !newest && self.segments.iter().filter(|s| s.file.is_some()).count() > MERGE {
+            // Bounds the open files while a reader walks a long row.
+            self.segments.iter_mut().take(at).for_each(|s| s.file = None);
+        }
+        self.block = Block { id, start: offset, bytes, next: offset + size as u64 };
+        Ok(part)
+    }
+
+    fn segment_of(&self, seq: u64) -> Option<usize> {
+        self.segments.partition_point(|s| s.base <= seq).checked_sub(1)
+    }
+
+    /// Finds the segments on the medium, mends the end and sets damaged ones aside.
+    fn load(&mut self, visit: &mut dyn FnMut(Step<'_>)) -> Result<(), StoreError> {
+        let names = self.shared.disk.list(&self.dir).map_err(|e| io_error("list", &self.dir, &e))?;
+        let mut ids = Vec::new();
+        for name in names {
+            if let Some(id) = name.strip_suffix(".seg").and_then(|hex| u64::from_str_radix(hex, 16).ok()) {
+                ids.push(id);
+            } else if name.ends_with(".tmp") {
+                // A rewrite that a crash interrupted; the originals are all there.
+                let path = self.dir.join(name);
+                self.shared.disk.remove_file(&path).map_err(|e| io_error("remove", &path, &e))?;
+            }
+        }
+        ids.sort_unstable();
+        let newest = ids.last().copied();
+        for id in ids {
+            self.load_one(id, Some(id) == newest, visit)?;
+        }
+        self.next_id = newest.map_or(1, |id| id + 1);
+        if let Some(segment) = self.segments.back() {
+            self.tail_start = segment.size;
+            // What a process before us wrote may still be in the system's memory only, and it is visible from now on.
+            let (at, path) = (self.segments.len() - 1, self.path(segment.id));
+            self.open_file(at, false)?.sync().map_err(|e| io_error("sync", &path, &e))?;
+        }
+        self.sync()
+    }
+
+    fn load_one(&mut self, id: u64, newest: bool, visit: &mut dyn FnMut(Step<'_>)) -> Result<(), StoreError> {
+        let path = self.path(id);
+        let bytes = self.shared.disk.read(&path).map_err(|e| io_error("read", &path, &e))?;
+        if newest && bytes.len() < HEADER {
+            // It was being begun; nothing in it was ever acknowledged.
+            self.names_dirty = true;
+            return self.shared.disk.remove_file(&path).map_err(|e| io_error("remove", &path, &e));
+        }
+        // Numbers are never given out twice, even when the messages that had them are gone.
+        let header_base = segment::base(id, &bytes).unwrap_or(0);
+        let base = self.next_seq.max(header_base);
+        visit(Step::Next { next: base });
+        let mut next_seq = base;
+        let scan = segment::scan(id, &bytes, &mut |step, _| match step {
+            // A message twice: a rewrite was interrupted after its new file came, before the old ones went.
+            Step::Message(record) if record.seq < next_seq => {}
+            Step::Message(record) => {
+                next_seq = record.seq + 1;
+                visit(step);
+            }
+            Step::Floor { next } | Step::Next { next } => {
+                next_seq = next_seq.max(next);
+                visit(step);
+            }
+            Step::Removed { .. } => visit(step),
+        });
+        let mut segment = Segment::new(id, base);
+        segment.size = bytes.len() as u64;
+        let torn = scan.torn_at(bytes.len()).filter(|_| newest);
+        let mut moved = None;
+        if let Some(end) = torn {
+            let file = self.shared.disk.open(&path, false).map_err(|e| io_error("open", &path, &e))?;
+            file.truncate(end as u64).map_err(|e| io_error("cut", &path, &e))?;
+            segment.size = end as u64;
+            let stream = self.stream.clone();
+            self.shared.report(StoreReport::TornTail { stream, bytes: (bytes.len() - end) as u64 });
+        } else if !scan.bad.is_empty() {
+            moved = Some(HEADER);
+            segment.size = self.salvage(id, base, &bytes, &scan)?;
+        }
+        let mut expected = base;
+        for found in &scan.records {
+            let offset = moved.unwrap_or(found.offset);
+            moved = moved.map(|at| at + found.size);
+            if let Some(seq) = found.message.filter(|seq| *seq >= expected) {
+                segment.push(seq, offset as u64, found.size);
+                expected = seq + 1;
+            }
+        }
+        self.next_seq = next_seq;
+        self.shared.used(segment.size);
+        self.segments.push_back(segment);
+        Ok(())
+    }
+
+    /// Puts a copy of a damaged segment aside and what is sound of it in its place. Returns the new size.
+    fn salvage(&self, id: u64, base: u64, bytes: &[u8], scan: &segment::Scan) -> Result<u64, StoreError> {
+        let lost: usize = scan.bad.iter().map(|(start, end)| end - start).sum();
+        let aside = self.shared.set_aside(&format!("{}-{id:08x}.seg", self.stream), bytes)?;
+        let mut sound = segment::header(id, base).to_vec();
+        for found in &scan.records {
+            sound.extend_from_slice(bytes.get(found.offset..found.offset + found.size).unwrap_or_default());
+        }
+        self.shared.replace(&self.dir, &format!("{id:08x}.seg"), &sound)?;
+        self.shared.report(StoreReport::Damaged {
+            stream: self.stream.clone(),
+            set_aside: aside.display().to_string(),
+            bytes: lost as u64,
+        });
+        Ok(sound.len() as u64)
+    }
+
+    fn unlink(&mut self, at: usize) -> Result<(), StoreError> {
+        let Some(segment) = self.segments.get(at) else { return Ok(()) };
+        let path = self.path(segment.id);
+        match self.shared.disk.remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(io_error("remove", &path, &error));
+            }
+            _ => {}
+        }
+        self.names_dirty = true;
+        if let Some(segment) = self.segments.remove(at) {
+            self.shared.freed(segment.size);
+        }
+        Ok(())
+    }
+
+    /// Rewrites the segments `first..=last` as one that holds only what lives.
+    fn merge(&mut self, first: usize, last: usize) -> Result<(), StoreError> {
+        let Some((id, base)) = self.segments.get(first).map(|s| (s.id, s.base)) else { return Ok(()) };
+        let mut merged = Segment::new(id, base);
+        let mut bytes = segment::header(id, base).to_vec();
+        for segment in self.segments.range(first..=last) {
+            let path = self.path(segment.id);
+            let old = self.shared.disk.read(&path).map_err(|e| io_error("read", &path, &e))?;
+            for entry in segment.entries.iter().filter(|e| e.live) {
+                let (offset, size) = (entry.offset as usize, entry.size as usize);
+                let record = old.get(offset..offset + size).unwrap_or_default();
+                let seq = segment.base + u64::from(entry.seq);
+                if segment::decode(segment.id, record).is_none() {
+                    let stream = self.stream.clone();
+                    let why = format!("message {seq} does not read any more and was dropped");
+                    self.shared.report(StoreReport::Failed { stream, why });
+                    continue;
+                }
+                let start = bytes.len();
+                if !merged.push(seq, start as u64, size) {
+                    return Ok(());
+                }
+                bytes.extend_from_slice(record);
+                segment::reseal(id, bytes.get_mut(start..).unwrap_or_default());
+            }
+        }
+        merged.size = bytes.len() as u64;
+        self.shared.replace(&self.dir, &format!("{id:08x}.seg"), &bytes)?;
+        self.shared.used(merged.size);
+        self.block = Block::default();
+        if let Some(place) = self.segments.get_mut(first) {
+            self.shared.freed(place.size);
+            *place = merged;
+        }
+        for _ in first..last {
+            self.unlink(first + 1)?;
+        }
+        Ok(())
+    }
+}
+
+impl StreamStore for SegmentLog {
+    fn replay(&mut self, visit: &mut dyn FnMut(Step<'_>)) -> Result<(), StoreError> {
+        self.load(visit)
+    }
+
+    fn settle(&mut self, live: &dyn Fn(u64) -> bool) {
+        for segment in &mut self.segments {
+            for entry in &mut segment.entries {
+                if entry.live && !live(segment.base + u64::from(entry.seq)) {
+                    entry.live = false;
+                    segment.live -= 1;
+                    segment.live_bytes -= u64::from(entry.size);
+                }
+            }
+        }
+    }
+
+    fn append(&mut self, record: Record<'_>) -> Result<(), StoreError> {
+        if self.next_seq < record.seq && self.segments.is_empty() {
+            self.next_seq = record.seq;
+        }
+        self.put(Step::Message(record), segment::size_of(&record), false)
+    }
+
+    fn read(&mut self, seq: u64) -> Result<Message, StoreError> {
+        let damaged = StoreError::Damaged(seq);
+        let at = self.segment_of(seq).ok_or(damaged.clone())?;
+        let segment = self.segments.get(at).ok_or(damaged.clone())?;
+        let entry = *segment.find(seq).and_then(|n| segment.entries.get(n)).ok_or(damaged.clone())?;
+        let id = segment.id;
+        let bytes = self.bytes(at, u64::from(entry.offset), entry.size as usize)?;
+        let Some((Step::Message(record), _)) = segment::decode(id, &bytes) else { return Err(damaged) };
+        let (time, payload, headers) = (record.time, record.payload.len(), record.headers.len());
+        let end = bytes.len();
+        Ok(Message {
+            time,
+            headers: bytes.slice(end - payload - headers..end - payload),
+            payload: bytes.slice(end - payload..),
+        })
+    }
+
+    fn forget(&mut self, seq: u64) {
+        let Some(segment) = self.segment_of(seq).and_then(|at| self.segments.get_mut(at)) else { return };
+        let Some(at) = segment.find(seq) else { return };
+        if let Some(entry) = segment.entries.get_mut(at)
+            && entry.live
+        {
+            entry.live = false;
+            segment.live -= 1;
+            segment.live_bytes -= u64::from(entry.size);
+        }
+    }
+
+    fn remove(&mut self, first: u64, last: u64) -> Result<(), StoreError> {
+        self.put(Step::Removed { first, last }, HEADER, true)
+    }
+
+    fn reset(&mut self, next: u64) -> Result<(), StoreError> {
+        self.next_seq = self.next_seq.max(next);
+        self.begin()?;
+        self.put(Step::Floor { next }, HEADER, true)?;
+        self.sync()?;
+        self.cleaning = None;
+        while self.segments.len() > 1 {
+            self.unlink(0)?;
+        }
+        self.sync()
+    }
+
+    fn flush(&mut self, how: Flush) -> Result<(), StoreError> {
+        match how {
+            Flush::Process => self.write(),
+            Flush::Medium => self.sync(),
+        }
+    }
+
+    fn maintain(&mut self) -> Result<bool, StoreError> {
+        let sealed = self.segments.len().saturating_sub(1);
+        let unclean = |s: &Segment| s.dead() || s.entries.is_empty();
+        let Some(first) = self.segments.iter().take(sealed).position(unclean) else {
+            self.cleaning = None;
+            return Ok(false);
+        };
+        let Some(segment) = self.segments.get(first) else { return Ok(false) };
+        if segment.live == 0 {
+            self.sync()?;
+            self.unlink(first)?;
+            return Ok(true);
+        }
+        let (mut garbage, mut live) = (0, 0);
+        for segment in self.segments.iter().take(sealed) {
+            live += segment.live_bytes;
+            garbage += segment.size.saturating_sub(segment.live_bytes + HEADER as u64);
+        }
+        let unit = self.shared.segment_bytes;
+        if self.cleaning.is_none() {
+            let worth = garbage > live.max(unit) || (self.shared.pressed() && garbage > unit / 4);
+            if !worth {
+                return Ok(false);
+            }
+            self.cleaning = sealed.checked_sub(1).and_then(|n| self.segments.get(n)).map(|s| s.id);
+        }
+        if self.cleaning.is_some_and(|end| segment.id > end) {
+            self.cleaning = None;
+            return Ok(false);
+        }
+        let mut last = first;
+        let mut room = unit.saturating_sub(segment.live_bytes);
+        for (n, next) in self.segments.iter().enumerate().take(sealed.min(first + MERGE)).skip(first + 1) {
+            if next.live_bytes > room {
+                break;
+            }
+            room -= next.live_bytes;
+            last = n;
+        }
+        self.sync()?;
+        self.merge(first, last)?;
+        Ok(true)
+    }
+
+    fn used(&self) -> u64 {
+        self.segments.iter().map(|s| s.size).sum()
+    }
+}
+
+impl Drop for SegmentLog {
+    fn drop(&mut self) {
+        let used: u64 = self.segments.iter().map(|s| s.size).sum();
+        self.shared.freed(used);
+    }
+}

@@ -1,0 +1,308 @@
+//! The bytes of a segment file.
+//!
+//! ```text
+//!  segment := header record*
+//!  header  := magic[8] id:u64 base:u64 reserved:u32 crc:u32                       (32 bytes)
+//!  record  := crc:u32 length:u32 kind:u8 0:u8 subject:u16 headers:u32 seq:u64 time:i64   (32 bytes)
+//!             subject headers payload                                            (length - 24 bytes)
+//! ```
+//!
+//! Numbers are little-endian. `length` counts what follows it. The checksum of a record covers everything after it and
+//! starts from a value made of the segment's id, so that bytes of another file in a recycled block never pass. `base`
+//! is the next sequence at the time the segment was begun.
+
+use nats::js::store::{Record, Step};
+
+/// Bytes of a segment's header, and of a record without its subject, headers and payload.
+pub(super) const HEADER: usize = 32;
+/// The fixed part of a record that its length counts.
+const COUNTED: usize = HEADER - 8;
+const MAGIC: &[u8; 8] = b"UBMCSEG1";
+/// The longest record: above any payload the broker lets in (8 MiB) with its headers.
+const MAX_LENGTH: usize = 16 * 1024 * 1024;
+
+const MESSAGE: u8 = 1;
+const REMOVED: u8 = 2;
+const FLOOR: u8 = 3;
+
+/// A record in a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// Where it starts.
+    pub offset: usize,
+    /// How long it is.
+    pub size: usize,
+    /// Its message's sequence, when it is a message.
+    pub message: Option<u64>,
+}
+
+/// What [`scan`] found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Scan {
+    /// The header's `base`; `None` when the header is damaged or cut short.
+    pub base: Option<u64>,
+    /// The sound records, in order.
+    pub records: Vec<Found>,
+    /// Stretches without a sound record: start and end.
+    pub bad: Vec<(usize, usize)>,
+}
+
+impl Scan {
+    /// Where the sound bytes end, when nothing but the end is bad; `None` when the damage is in the middle.
+    #[must_use]
+    pub fn torn_at(&self, len: usize) -> Option<usize> {
+        match self.bad.as_slice() {
+            [(start, end)] if *end == len => Some(*start),
+            _ => None,
+        }
+    }
+}
+
+fn seed(id: u64) -> u32 {
+    crc32fast::hash(&id.to_le_bytes())
+}
+
+fn checksum(id: u64, bytes: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new_with_initial(seed(id));
+    hasher.update(bytes);
+    hasher.finalize()
+}
+
+/// A segment's header.
+#[must_use]
+pub(super) fn header(id: u64, base: u64) -> [u8; HEADER] {
+    let mut bytes = [0; HEADER];
+    let (head, crc) = bytes.split_at_mut(HEADER - 4);
+    head[..8].copy_from_slice(MAGIC);
+    head[8..16].copy_from_slice(&id.to_le_bytes());
+    head[16..24].copy_from_slice(&base.to_le_bytes());
+    crc.copy_from_slice(&crc32fast::hash(head).to_le_bytes());
+    bytes
+}
+
+/// The `base` in the header at the start of `bytes`, if it is sound and of segment `id`.
+#[must_use]
+pub(super) fn base(id: u64, bytes: &[u8]) -> Option<u64> {
+    parse_header(bytes, id)
+}
+
+fn parse_header(bytes: &[u8], id: u64) -> Option<u64> {
+    let head = bytes.get(..HEADER - 4)?;
+    let crc = u32_at(bytes, HEADER - 4)?;
+    let sound = crc == crc32fast::hash(head) && head.starts_with(MAGIC) && u64_at(bytes, 8)? == id;
+    if sound { u64_at(bytes, 16) } else { None }
+}
+
+/// Appends a record to `out`; `None` when it is too large to be one.
+pub(super) fn encode(id: u64, step: Step<'_>, out: &mut Vec<u8>) -> Option<usize> {
+    let empty = Record { seq: 0, time: 0, subject: "", headers: &[], payload: &[] };
+    let (kind, record) = match step {
+        Step::Message(record) => (MESSAGE, record),
+        Step::Removed { first, last } => (REMOVED, Record { seq: first, time: last.cast_signed(), ..empty }),
+        Step::Floor { next } => (FLOOR, Record { seq: next, ..empty }),
+        // Said by segment headers, not by records.
+        Step::Next { .. } => return None,
+    };
+    let length = COUNTED + record.subject.len() + record.headers.len() + record.payload.len();
+    if length > MAX_LENGTH {
+        return None;
+    }
+    let subject = u16::try_from(record.subject.len()).ok()?;
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(&u32::try_from(length).ok()?.to_le_bytes());
+    out.extend_from_slice(&[kind, 0]);
+    out.extend_from_slice(&subject.to_le_bytes());
+    out.extend_from_slice(&u32::try_from(record.headers.len()).ok()?.to_le_bytes());
+    out.extend_from_slice(&record.seq.to_le_bytes());
+    out.extend_from_slice(&record.time.to_le_bytes());
+    out.extend_from_slice(record.subject.as_bytes());
+    out.extend_from_slice(record.headers);
+    out.extend_from_slice(record.payload);
+    let crc = checksum(id, out.get(start + 4..)?);
+    out.get_mut(start..start + 4)?.copy_from_slice(&crc.to_le_bytes());
+    Some(out.len() - start)
+}
+
+/// How many bytes a message takes in a segment.
+#[must_use]
+pub(super) fn size_of(record: &Record<'_>) -> usize {
+    HEADER + record.subject.len() + record.headers.len() + record.payload.len()
+}
+
+/// The same record with the checksum of another segment, for moving it there.
+pub(super) fn reseal(id: u64, record: &mut [u8]) {
+    if let Some((crc, rest)) = record.split_first_chunk_mut::<4>() {
+        *crc = checksum(id, rest).to_le_bytes();
+    }
+}
+
+/// Reads the record at the start of `bytes` and says how long it is; `None` when there is no sound one.
+#[must_use]
+pub(super) fn decode(id: u64, bytes: &[u8]) -> Option<(Step<'_>, usize)> {
+    let length = usize::try_from(u32_at(bytes, 4)?).ok()?;
+    if !(COUNTED..=MAX_LENGTH).contains(&length) {
+        return None;
+    }
+    let covered = bytes.get(4..8 + length)?;
+    let (kind, reserved) = (*covered.get(4)?, *covered.get(5)?);
+    let subject_len = usize::from(u16::from_le_bytes(*covered.get(6..8)?.first_chunk()?));
+    let headers_len = usize::try_from(u32_at(covered, 8)?).ok()?;
+    let variable = length - COUNTED;
+    if reserved != 0 || subject_len.checked_add(headers_len)? > variable {
+        return None;
+    }
+    // Cheap checks first: the search for a sound record behind damage tries every offset.
+    if !(kind == MESSAGE || (kind == REMOVED || kind == FLOOR) && variable == 0) {
+        return None;
+    }
+    if u32_at(bytes, 0)? != checksum(id, covered) {
+        return None;
+    }
+    let (seq, time) = (u64_at(covered, 12)?, u64_at(covered, 20)?);
+    let (subject, rest) = covered.get(28..)?.split_at_checked(subject_len)?;
+    let (headers, payload) = rest.split_at_checked(headers_len)?;
+    let step = match kind {
+        MESSAGE => {
+            let subject = core::str::from_utf8(subject).ok()?;
+            Step::Message(Record { seq, time: time.cast_signed(), subject, headers, payload })
+        }
+        REMOVED => Step::Removed { first: seq, last: time },
+        _ => Step::Floor { next: seq },
+    };
+    Some((step, 8 + length))
+}
+
+/// Walks a segment's bytes, stepping over what is damaged.
+pub fn scan(id: u64, bytes: &[u8], visit: &mut dyn FnMut(Step<'_>, Found)) -> Scan {
+    let mut scan = Scan { base: parse_header(bytes, id), ..Scan::default() };
+    let mut at = HEADER.min(bytes.len());
+    if scan.base.is_none() {
+        scan.bad.push((0, at));
+    }
+    let mut bad_from = None;
+    while at < bytes.len() {
+        let Some((step, size)) = bytes.get(at..).and_then(|rest| decode(id, rest)) else {
+            bad_from.get_or_insert(at);
+            at += 1;
+            continue;
+        };
+        if let Some(start) = bad_from.take() {
+            scan.bad.push((start, at));
+        }
+        let message = match &step {
+            Step::Message(record) => Some(record.seq),
+            _ => None,
+        };
+        let found = Found { offset: at, size, message };
+        visit(step, found);
+        scan.records.push(found);
+        at += size;
+    }
+    if let Some(start) = bad_from {
+        scan.bad.push((start, bytes.len()));
+    }
+    scan
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(*bytes.get(at..at + 4)?.first_chunk()?))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(*bytes.get(at..at + 8)?.first_chunk()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn message(seq: u64, payload: &[u8]) -> Record<'_> {
+        Record { seq, time: -5, subject: "a.b", headers: b"NATS/1.0\r\n\r\n", payload }
+    }
+
+    fn segment(id: u64, count: u64) -> Vec<u8> {
+        let mut bytes = header(id, 1).to_vec();
+        for seq in 1..=count {
+            encode(id, Step::Message(message(seq, &[7; 40])), &mut bytes).unwrap();
+        }
+        bytes
+    }
+
+    fn sequences(id: u64, bytes: &[u8]) -> Vec<u64> {
+        scan(id, bytes, &mut |_, _| {}).records.iter().filter_map(|r| r.message).collect()
+    }
+
+    #[test]
+    fn records_read_back_as_written() {
+        let mut bytes = header(9, 77).to_vec();
+        encode(9, Step::Message(message(77, b"x")), &mut bytes).unwrap();
+        encode(9, Step::Removed { first: 3, last: u64::MAX }, &mut bytes).unwrap();
+        encode(9, Step::Floor { next: 5 }, &mut bytes).unwrap();
+        let mut seen = Vec::new();
+        let found = scan(9, &bytes, &mut |step, _| seen.push(format!("{step:?}")));
+        assert_eq!(found.base, Some(77));
+        assert_eq!(found.bad, []);
+        assert!(seen[0].contains("seq: 77, time: -5, subject: \"a.b\""), "{}", seen[0]);
+        assert_eq!(seen[1], format!("Removed {{ first: 3, last: {} }}", u64::MAX));
+        assert_eq!(seen[2], "Floor { next: 5 }");
+    }
+
+    #[test]
+    fn records_of_another_segment_do_not_pass() {
+        assert!(sequences(2, &segment(1, 3)).is_empty());
+        let mut moved = segment(1, 1).split_off(HEADER);
+        reseal(2, &mut moved);
+        assert!(decode(2, &moved).is_some());
+    }
+
+    #[test]
+    fn a_flipped_bit_costs_its_record_and_no_other() {
+        let whole = segment(1, 5);
+        let size = (whole.len() - HEADER) / 5;
+        for bit in HEADER * 8..whole.len() * 8 {
+            let mut bytes = whole.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let hit = ((bit / 8 - HEADER) / size) as u64 + 1;
+            let expected: Vec<u64> = (1..=5).filter(|seq| *seq != hit).collect();
+            assert_eq!(sequences(1, &bytes), expected, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_header_costs_no_record() {
+        let mut bytes = segment(1, 3);
+        bytes[9] ^= 1;
+        assert_eq!(sequences(1, &bytes), [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_cut_keeps_every_record_before_it() {
+        let whole = segment(1, 4);
+        let size = (whole.len() - HEADER) / 4;
+        for len in 0..whole.len() {
+            let scan = scan(1, &whole[..len], &mut |_, _| {});
+            let complete = len.saturating_sub(HEADER) / size;
+            assert_eq!(scan.records.len(), complete);
+            if len >= HEADER && (len - HEADER) % size != 0 {
+                assert_eq!(scan.torn_at(len), Some(HEADER + complete * size));
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+        /// Whatever the bytes, the walk ends, stays inside and accounts for every byte.
+        #[test]
+        fn any_bytes_can_be_scanned(mut bytes in proptest::collection::vec(any::<u8>(), 0..600), cut in 0_usize..400) {
+            let whole = segment(1, 3);
+            bytes.extend_from_slice(&whole[cut.min(whole.len())..]);
+            let scan = scan(1, &bytes, &mut |_, _| {});
+            let good: usize = scan.records.iter().map(|r| r.size).sum();
+            let bad: usize = scan.bad.iter().map(|(start, end)| end - start).sum();
+            let header = if scan.base.is_some() { HEADER } else { 0 };
+            prop_assert_eq!(good + bad + header, bytes.len());
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The store on a real directory and on a disk that forgets.

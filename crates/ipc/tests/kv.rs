@@ -1,0 +1,132 @@
+//! Key-value buckets of the embedded server through the official client, on files.
+
+use std::path::Path;
+use std::time::Duration;
+
+use async_nats::jetstream::{self, kv};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use ipc::server::{JetStreamConfig, Server, ServerConfig, ServerHandle, jetstream};
+
+fn start(dir: &Path) -> ServerHandle {
+    let inside = vec![jetstream(JetStreamConfig { dir: Some(dir.to_owned()), ..JetStreamConfig::default() })];
+    Server::start(ServerConfig { inside, ..ServerConfig::default() }).unwrap()
+}
+
+async fn connect(server: &ServerHandle) -> jetstream::Context {
+    jetstream::new(async_nats::connect(server.url()).await.unwrap())
+}
+
+async fn bucket(js: &jetstream::Context, history: i64) -> kv::Store {
+    js.create_key_value(kv::Config { bucket: "state".to_owned(), history, ..Default::default() })
+        .await
+        .unwrap()
+}
+
+async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), future).await.expect("the answer comes")
+}
+
+#[tokio::test]
+async fn a_bucket_does_what_a_bucket_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path());
+    let js = connect(&server).await;
+    let kv = bucket(&js, 5).await;
+    within(async {
+        assert_eq!(kv.put("host.system", "off".into()).await.unwrap(), 1);
+        assert_eq!(kv.get("host.system").await.unwrap(), Some(Bytes::from("off")));
+        assert_eq!(kv.get("host.other").await.unwrap(), None);
+
+        // Compare and set.
+        assert_eq!(kv.update("host.system", "on".into(), 1).await.unwrap(), 2);
+        let error = kv.update("host.system", "off".into(), 1).await.unwrap_err();
+        assert_eq!(error.kind(), kv::UpdateErrorKind::WrongLastRevision);
+        assert_eq!(kv.create("fresh", "1".into()).await.unwrap(), 3);
+        assert_eq!(
+            kv.create("fresh", "2".into()).await.unwrap_err().kind(),
+            kv::CreateErrorKind::AlreadyExists
+        );
+
+        // Delete leaves a marker, create works over it, purge drops the history.
+        kv.delete("fresh").await.unwrap();
+        assert_eq!(kv.get("fresh").await.unwrap(), None);
+        let revision = kv.create("fresh", "3".into()).await.unwrap();
+        assert_eq!(kv.entry("fresh").await.unwrap().unwrap().revision, revision);
+        let history: Vec<_> =
+            kv.history("fresh").await.unwrap().map(|e| e.unwrap().operation).collect().await;
+        assert_eq!(history, [kv::Operation::Put, kv::Operation::Delete, kv::Operation::Put]);
+        kv.purge("fresh").await.unwrap();
+        let history: Vec<_> =
+            kv.history("fresh").await.unwrap().map(|e| e.unwrap().operation).collect().await;
+        assert_eq!(history, [kv::Operation::Purge]);
+
+        let mut keys: Vec<String> = kv.keys().await.unwrap().map(Result::unwrap).collect().await;
+        keys.sort();
+        assert_eq!(keys, ["host.system"]);
+        assert_eq!(kv.status().await.unwrap().bucket, "state");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_watch_sees_every_change_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path());
+    let js = connect(&server).await;
+    let kv = bucket(&js, 1).await;
+    within(async {
+        kv.put("a.old", "0".into()).await.unwrap();
+        let mut all = kv.watch_with_history("a.>").await.unwrap();
+        let first = all.next().await.unwrap().unwrap();
+        assert_eq!((first.key.as_str(), &first.value[..]), ("a.old", &b"0"[..]));
+        let mut new = kv.watch("a.new").await.unwrap();
+        for n in 0..500_u32 {
+            kv.put("a.new", n.to_string().into()).await.unwrap();
+            kv.put("b.other", "x".into()).await.unwrap();
+        }
+        for watch in [&mut all, &mut new] {
+            for n in 0..500_u32 {
+                let entry = watch.next().await.unwrap().unwrap();
+                assert_eq!(entry.value, Bytes::from(n.to_string()));
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path());
+    let js = connect(&server).await;
+    let kv = bucket(&js, 2).await;
+    within(async {
+        for n in 0..100_u32 {
+            kv.put(format!("k{}", n % 10), n.to_string().into()).await.unwrap();
+        }
+        kv.delete("k3").await.unwrap();
+        kv.purge("k4").await.unwrap();
+    })
+    .await;
+    let before = within(kv.stream.clone().get_info()).await.unwrap();
+    drop((js, kv));
+    server.shutdown(Duration::ZERO).await;
+
+    let server = start(dir.path());
+    let js = connect(&server).await;
+    within(async {
+        let kv = js.get_key_value("state").await.unwrap();
+        let after = kv.stream.clone().get_info().await.unwrap();
+        assert_eq!(after.config, before.config);
+        assert_eq!(after.created, before.created);
+        assert_eq!(after.state, before.state);
+        assert_eq!(kv.get("k9").await.unwrap(), Some(Bytes::from("99")));
+        assert_eq!(kv.get("k3").await.unwrap(), None);
+        assert_eq!(kv.put("k3", "again".into()).await.unwrap(), 103);
+        let history: Vec<_> = kv.history("k4").await.unwrap().map(|e| e.unwrap().operation).collect().await;
+        assert_eq!(history, [kv::Operation::Purge]);
+    })
+    .await;
+    server.shutdown(Duration::ZERO).await;
+}

@@ -1,0 +1,252 @@
+//! `$JS.API.CONSUMER.…`
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::super::config::{ConsumerConfig, parse};
+use super::super::consumer::Consumer;
+use super::super::error::{self, ApiError};
+use super::super::time::{ZERO, format_rfc3339, parse_rfc3339};
+use super::super::{JetStream, Output, Stream};
+use super::{Answer, Request, page};
+
+const NAMES: usize = 1024;
+const LIST: usize = 256;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct CreateRequest {
+    stream_name: String,
+    config: Option<ConsumerConfig>,
+    action: String,
+    #[serde(rename = "pedantic")]
+    _pedantic: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ListRequest {
+    offset: usize,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct PauseRequest {
+    pause_until: Option<String>,
+}
+
+/// What a create subject says: stream, and for the newer forms name and filter.
+struct Target<'a> {
+    stream: &'a str,
+    name: Option<&'a str>,
+    filter: Option<&'a str>,
+    durable: bool,
+}
+
+impl JetStream {
+    pub(super) fn consumer_request(&mut self, request: Request<'_>, tail: &str) -> (&'static str, Answer) {
+        let mut parts = tail.splitn(2, '.');
+        let (verb, rest) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        match verb {
+            "CREATE" => {
+                let mut tokens = rest.splitn(3, '.');
+                let stream = tokens.next().unwrap_or_default();
+                let target = Target { stream, name: tokens.next(), filter: tokens.next(), durable: false };
+                ("consumer_create", self.consumer_create(request, &target))
+            }
+            "DURABLE" => {
+                let answer = match rest.strip_prefix("CREATE.").and_then(|r| r.split_once('.')) {
+                    Some((stream, name)) => {
+                        let target = Target { stream, name: Some(name), filter: None, durable: true };
+                        self.consumer_create(request, &target)
+                    }
+                    None => Err(error::BAD_REQUEST),
+                };
+                ("consumer_create", answer)
+            }
+            "NAMES" => ("consumer_names", self.consumer_names(request, rest)),
+            "LIST" => ("consumer_list", self.consumer_list(request, rest)),
+            "INFO" => ("consumer_info", self.consumer_info(request, rest)),
+            "DELETE" => ("consumer_delete", self.consumer_delete(request, rest)),
+            "PAUSE" => ("consumer_pause", self.consumer_pause(request, rest)),
+            "LEADER" => ("consumer_leader_stepdown", Err(error::CLUSTER_REQUIRED)),
+            "UNPIN" => ("consumer_unpin", Err(error::BAD_REQUEST)),
+            "RESET" => ("consumer_reset", Err(error::BAD_REQUEST)),
+            _ => ("error", Err(error::BAD_REQUEST)),
+        }
+    }
+
+    fn consumer_create(&mut self, request: Request<'_>, target: &Target<'_>) -> Answer {
+        let create: CreateRequest = parse(request.payload)?;
+        if create.stream_name != target.stream {
+            return Err(error::STREAM_MISMATCH);
+        }
+        let mut config = create.config.ok_or(error::CONSUMER_CONFIG_REQUIRED)?;
+        check_subject(&config, target)?;
+        if let Some(name) = target.name.filter(|_| !target.durable)
+            && config.name.is_empty()
+            && config.durable_name.is_empty()
+        {
+            config.name = name.to_owned();
+        }
+        let Some(stream) = self.streams.get(target.stream) else { return Err(error::STREAM_NOT_FOUND) };
+        let config = config.checked(&stream.core.config)?;
+        let name = if config.name.is_empty() { self.random_name() } else { config.name.clone() };
+        let Some(stream) = self.streams.get_mut(target.stream) else { return Err(error::STREAM_NOT_FOUND) };
+        let mut undo = None;
+        if let Some(existing) = stream.consumers.get_mut(&name) {
+            if create.action == "create" && existing.config != config {
+                return Err(error::CONSUMER_ALREADY_EXISTS);
+            }
+            existing.config.check_update(&config)?;
+            if existing.config.deliver_subject != config.deliver_subject {
+                if existing.is_bound() {
+                    return Err(error::CONSUMER_EXISTING_ACTIVE);
+                }
+                self.out.push(Output::Unwatch(existing.config.deliver_subject.clone()));
+                self.out.push(Output::Watch(config.deliver_subject.clone()));
+            }
+            if existing.config != config {
+                undo = Some(existing.config.clone());
+                existing.update(config, &stream.core.config, &stream.core.index);
+            }
+        } else {
+            if create.action == "update" {
+                return Err(error::CONSUMER_DOES_NOT_EXIST);
+            }
+            let bound = u64::try_from(stream.core.config.max_consumers).unwrap_or(u64::MAX);
+            let bound = bound.min(self.limits.consumers as u64);
+            if stream.consumers.len() as u64 >= bound {
+                return Err(error::MAXIMUM_CONSUMERS);
+            }
+            let consumer = Consumer::new(&stream.core, name.clone(), config, request.now);
+            self.out.extend(consumer.watched().map(|s| Output::Watch(s.to_owned())));
+            stream.consumers.insert(name.clone(), consumer);
+        }
+        let Some(consumer) = stream.consumers.get_mut(&name) else { return Err(error::CONSUMER_NOT_FOUND) };
+        if consumer.is_stored() && consumer.dirty {
+            // A durable consumer that was confirmed is there after a crash.
+            if let Err(error) = self.storage.put_consumer(target.stream, &name, &consumer.saved()) {
+                match undo {
+                    Some(config) => consumer.update(config, &stream.core.config, &stream.core.index),
+                    None => {
+                        stream.consumers.remove(&name);
+                    }
+                }
+                return Err(ApiError::consumer_store(error.to_string()));
+            }
+            consumer.dirty = false;
+        }
+        Ok(consumer.info(request.now))
+    }
+
+    fn find_consumer(&mut self, rest: &str) -> Result<(&mut Stream, String), ApiError> {
+        let (stream, name) = rest.split_once('.').ok_or(error::BAD_REQUEST)?;
+        let stream = self.streams.get_mut(stream).ok_or(error::STREAM_NOT_FOUND)?;
+        if stream.consumers.contains_key(name) {
+            Ok((stream, name.to_owned()))
+        } else {
+            Err(error::CONSUMER_NOT_FOUND)
+        }
+    }
+
+    fn consumer_names(&self, request: Request<'_>, stream: &str) -> Answer {
+        let list: ListRequest = parse(request.payload)?;
+        let stream = self.streams.get(stream).ok_or(error::STREAM_NOT_FOUND)?;
+        let (total, names) = page(stream.consumers.keys().collect(), list.offset, NAMES);
+        Ok(json!({"total": total, "offset": list.offset, "limit": NAMES, "consumers": names}))
+    }
+
+    fn consumer_list(&self, request: Request<'_>, stream: &str) -> Answer {
+        let list: ListRequest = parse(request.payload)?;
+        let stream = self.streams.get(stream).ok_or(error::STREAM_NOT_FOUND)?;
+        let (total, consumers) = page(stream.consumers.values().collect(), list.offset, LIST);
+        let infos: Vec<Value> = consumers.into_iter().map(|c| c.info(request.now)).collect();
+        Ok(json!({"total": total, "offset": list.offset, "limit": LIST, "consumers": infos}))
+    }
+
+    fn consumer_info(&mut self, request: Request<'_>, rest: &str) -> Answer {
+        request.no_body()?;
+        let (stream, name) = self.find_consumer(rest)?;
+        stream.consumers.get(&name).map(|c| c.info(request.now)).ok_or(error::CONSUMER_NOT_FOUND)
+    }
+
+    fn consumer_delete(&mut self, request: Request<'_>, rest: &str) -> Answer {
+        request.no_body()?;
+        self.find_consumer(rest)?;
+        let (stream, name) = rest.split_once('.').ok_or(error::BAD_REQUEST)?;
+        self.remove_consumer(stream, name);
+        Ok(json!({"success": true}))
+    }
+
+    fn consumer_pause(&mut self, request: Request<'_>, rest: &str) -> Answer {
+        let pause: PauseRequest = parse(request.payload)?;
+        let until = match &pause.pause_until {
+            Some(text) if text != ZERO => {
+                Some(parse_rfc3339(text).ok_or_else(|| ApiError::invalid_json("pause_until is not a time"))?)
+            }
+            _ => None,
+        };
+        let (stream, name) = self.find_consumer(rest)?;
+        let stream_name = stream.core.config.name.clone();
+        let Some(consumer) = stream.consumers.get_mut(&name) else { return Err(error::CONSUMER_NOT_FOUND) };
+        consumer.config.pause_until = until.map(format_rfc3339);
+        let left = consumer.pause_left(request.now);
+        let state = consumer.is_stored().then(|| consumer.saved());
+        if let Some(state) = state {
+            let stored = self.storage.put_consumer(&stream_name, &name, &state);
+            stored.map_err(|e| ApiError::consumer_store(e.to_string()))?;
+        }
+        let mut answer = json!({
+            "paused": left.is_some(),
+            "pause_until": until.map_or_else(|| ZERO.to_owned(), format_rfc3339),
+        });
+        if let (Some(left), Some(map)) = (left, answer.as_object_mut()) {
+            map.insert("pause_remaining".to_owned(), left.into());
+        }
+        Ok(answer)
+    }
+
+    /// A pull request: answered with messages and statuses, never with JSON.
+    pub(super) fn consumer_next(&mut self, request: Request<'_>, rest: &str) {
+        let Some(reply) = request.reply else { return };
+        let Ok((stream, name)) = self.find_consumer(rest) else { return self.no_responders(Some(reply)) };
+        let Some(consumer) = stream.consumers.get_mut(&name) else { return };
+        let mut out = Vec::new();
+        consumer.on_next(request.now, reply, request.payload, &mut out);
+        self.out.append(&mut out);
+    }
+}
+
+/// Whether the create subject and the request say the same.
+fn check_subject(config: &ConsumerConfig, target: &Target<'_>) -> Result<(), ApiError> {
+    if target.durable {
+        if config.durable_name.is_empty() {
+            return Err(error::CONSUMER_DURABLE_NOT_SET);
+        }
+        return if target.name == Some(config.durable_name.as_str()) {
+            Ok(())
+        } else {
+            Err(error::CONSUMER_DURABLE_MISMATCH)
+        };
+    }
+    let Some(name) = target.name else {
+        // The oldest form is for ephemeral consumers only.
+        return if config.durable_name.is_empty() {
+            Ok(())
+        } else {
+            Err(error::CONSUMER_EPHEMERAL_WITH_DURABLE_NAME)
+        };
+    };
+    let given = if config.name.is_empty() { &config.durable_name } else { &config.name };
+    if !given.is_empty() && given != name {
+        return Err(error::CONSUMER_DURABLE_MISMATCH);
+    }
+    match target.filter {
+        Some(_) if config.filter_subjects.len() > 1 => Err(error::CONSUMER_MULTIPLE_FILTERS),
+        Some(filter) if config.filters().first().map(String::as_str) != Some(filter) => {
+            Err(error::CONSUMER_FILTER_MISMATCH)
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,212 @@
+//! `$JS.API.DIRECT.GET.…`: stored messages as they are, with what identifies them in headers.
+
+use serde::Deserialize;
+
+use super::super::config::parse;
+use super::super::header;
+use super::super::index::Filter;
+use super::super::store::Message;
+use super::super::stream::Core;
+use super::super::time::{format_rfc3339, parse_rfc3339};
+use super::super::{API_LEVEL, JetStream, Output, Publish, TURN_BYTES};
+use super::Request;
+use super::stream::find;
+
+/// Subjects one `multi_last` may answer with.
+const MULTI: usize = 1024;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct DirectRequest {
+    seq: u64,
+    last_by_subj: String,
+    next_by_subj: String,
+    batch: u64,
+    max_bytes: u64,
+    start_time: Option<String>,
+    multi_last: Vec<String>,
+    up_to_seq: u64,
+    up_to_time: Option<String>,
+    no_hdr: bool,
+}
+
+impl DirectRequest {
+    fn asks_nothing(&self) -> bool {
+        self.seq == 0
+            && self.last_by_subj.is_empty()
+            && self.next_by_subj.is_empty()
+            && self.multi_last.is_empty()
+            && self.start_time.is_none()
+    }
+
+    fn contradicts_itself(&self) -> bool {
+        let last = !self.last_by_subj.is_empty();
+        let next = !self.next_by_subj.is_empty();
+        let multi = !self.multi_last.is_empty();
+        let time = self.start_time.is_some();
+        (self.seq > 0 && (last || time))
+            || (last && (time || next || self.batch > 0 || multi))
+            || (next && multi)
+            || (self.up_to_seq > 0 && self.up_to_time.is_some())
+    }
+}
+
+impl JetStream {
+    pub(super) fn direct_get(&mut self, request: Request<'_>, target: &str) {
+        let Some(reply) = request.reply else { return };
+        let (name, subject) = target.split_once('.').unwrap_or((target, ""));
+        if !self.streams.get(name).is_some_and(|s| s.core.config.allow_direct) {
+            return self.no_responders(Some(reply));
+        }
+        let level = header::text(request.headers, "Nats-Required-Api-Level");
+        if level.is_some_and(|l| l.parse::<u64>().map_or(true, |l| l > API_LEVEL)) {
+            return self.status(Some(reply), 412, "Required Api Level");
+        }
+        let empty = request.payload.trim_ascii().is_empty();
+        if subject.is_empty() && empty {
+            return self.status(Some(reply), 408, "Empty Request");
+        }
+        let Ok(mut get) = parse::<DirectRequest>(request.payload) else {
+            return self.status(Some(reply), 408, "Malformed Request");
+        };
+        if !subject.is_empty() {
+            // The subject in the request's subject is the whole request; a body may only refine it.
+            if !get.last_by_subj.is_empty() || !get.next_by_subj.is_empty() || get.batch > 0 {
+                return self.status(Some(reply), 408, "Bad Request");
+            }
+            subject.clone_into(&mut get.last_by_subj);
+        }
+        if get.asks_nothing() {
+            return self.status(Some(reply), 408, "Empty Request");
+        }
+        if get.contradicts_itself() {
+            return self.status(Some(reply), 408, "Bad Request");
+        }
+        let reply = reply.to_owned();
+        let mut out = Vec::new();
+        let Some(stream) = self.streams.get_mut(name) else { return };
+        let outcome = if get.multi_last.is_empty() {
+            one_or_batch(&mut stream.core, &get, &reply, &mut out)
+        } else {
+            multi(&mut stream.core, &get, &reply, &mut out)
+        };
+        match outcome {
+            Ok(()) => self.out.append(&mut out),
+            Err((code, text)) => self.status(Some(&reply), code, text),
+        }
+    }
+}
+
+type Outcome = Result<(), (u16, &'static str)>;
+
+fn send(out: &mut Vec<Output>, reply: &str, headers: bytes::Bytes, payload: bytes::Bytes) {
+    let publish =
+        Publish { route: reply.to_owned(), subject: reply.to_owned(), reply: None, headers, payload };
+    out.push(Output::Publish(publish));
+}
+
+/// A stored message with the headers that say which one it is. `batch`: how many follow, and the one before.
+fn labelled(core: &Core, seq: u64, message: &Message, batch: Option<(u64, u64)>) -> bytes::Bytes {
+    let subject = core.index.get(seq).map(|slot| slot.subject.to_string()).unwrap_or_default();
+    let (number, time) = (seq.to_string(), format_rfc3339(message.time));
+    let mut more = vec![
+        ("Nats-Stream", core.config.name.as_str()),
+        ("Nats-Subject", &subject),
+        ("Nats-Sequence", &number),
+        ("Nats-Time-Stamp", &time),
+    ];
+    let counts = batch.map(|(pending, last)| (pending.to_string(), last.to_string()));
+    if let Some((pending, last)) = &counts {
+        more.push(("Nats-Num-Pending", pending));
+        more.push(("Nats-Last-Sequence", last));
+    }
+    header::extend(&message.headers, &more)
+}
+
+fn bound(max_bytes: u64) -> u64 {
+    if max_bytes == 0 { TURN_BYTES as u64 } else { max_bytes.min(TURN_BYTES as u64) }
+}
+
+fn one_or_batch(core: &mut Core, get: &DirectRequest, reply: &str, out: &mut Vec<Output>) -> Outcome {
+    const NOT_FOUND: (u16, &str) = (404, "Message Not Found");
+    let start = match get.start_time.as_deref() {
+        Some(text) => core.index.at_time(parse_rfc3339(text).ok_or((408, "Malformed Request"))?),
+        None => get.seq,
+    };
+    if get.batch == 0 {
+        let seq = find(core, start, &get.last_by_subj, &get.next_by_subj).ok_or(NOT_FOUND)?;
+        let message = core.read(seq).map_err(|_| NOT_FOUND)?;
+        let headers = if get.no_hdr { bytes::Bytes::new() } else { labelled(core, seq, &message, None) };
+        send(out, reply, headers, message.payload);
+        return Ok(());
+    }
+    let filter = match get.next_by_subj.as_str() {
+        "" => Filter::All,
+        next => Filter::Some(vec![next.to_owned()]),
+    };
+    let mut pending = core.index.count(&filter, start);
+    let (mut from, mut last, mut sent) = (start, 0, 0);
+    for nth in 0..get.batch {
+        let Some(seq) = core.index.next(&filter, from) else {
+            if nth == 0 {
+                return Err(NOT_FOUND);
+            }
+            break;
+        };
+        from = seq + 1;
+        pending = pending.saturating_sub(1);
+        let Ok(message) = core.read(seq) else { continue };
+        sent += (message.headers.len() + message.payload.len()) as u64;
+        let headers = if get.no_hdr {
+            bytes::Bytes::new()
+        } else {
+            labelled(core, seq, &message, Some((pending, last)))
+        };
+        last = seq;
+        send(out, reply, headers, message.payload);
+        if sent >= bound(get.max_bytes) {
+            break;
+        }
+    }
+    let end = [("Nats-Num-Pending", pending), ("Nats-Last-Sequence", last)];
+    send(out, reply, header::status(204, "EOB", &end), bytes::Bytes::new());
+    Ok(())
+}
+
+fn multi(core: &mut Core, get: &DirectRequest, reply: &str, out: &mut Vec<Output>) -> Outcome {
+    const NO_RESULTS: (u16, &str) = (404, "No Results");
+    let mut upto = get.up_to_seq;
+    if let Some(text) = get.up_to_time.as_deref() {
+        let at = core.index.at_time(parse_rfc3339(text).ok_or((408, "Malformed Request"))?);
+        if at <= core.index.first_seq() {
+            return Err(NO_RESULTS);
+        }
+        upto = at - 1;
+    }
+    if upto == 0 {
+        upto = core.index.last_seq();
+    }
+    let mut seqs = core.index.last_per_subject(&get.multi_last, upto);
+    if seqs.len() > MULTI {
+        return Err((413, "Too Many Results"));
+    }
+    seqs.retain(|seq| *seq >= get.seq);
+    if seqs.is_empty() {
+        return Err(NO_RESULTS);
+    }
+    let (mut last, mut sent) = (0, 0);
+    let mut pending = seqs.len() as u64;
+    for (nth, seq) in seqs.into_iter().enumerate() {
+        if (get.batch > 0 && nth as u64 >= get.batch) || sent >= bound(get.max_bytes) {
+            break;
+        }
+        pending -= 1;
+        let message = core.read(seq).map_err(|_| (404, "Message Not Found"))?;
+        sent += (message.headers.len() + message.payload.len()) as u64;
+        send(out, reply, labelled(core, seq, &message, Some((pending, last))), message.payload);
+        last = seq;
+    }
+    let end = [("Nats-Num-Pending", pending), ("Nats-Last-Sequence", last), ("Nats-UpTo-Sequence", upto)];
+    send(out, reply, header::status(204, "EOB", &end), bytes::Bytes::new());
+    Ok(())
+}

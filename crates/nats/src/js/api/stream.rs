@@ -1,0 +1,364 @@
+//! `$JS.API.STREAM.…`
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::super::config::{StreamConfig, parse};
+use super::super::error::{self, ApiError};
+use super::super::store::Flush;
+use super::super::stream::Core;
+use super::super::time::{ZERO, format_rfc3339};
+use super::super::{JetStream, Meta, Stream};
+use super::{Answer, Request, page};
+use crate::subject;
+
+/// Names on one page.
+const NAMES: usize = 1024;
+/// Infos on one page.
+const LIST: usize = 256;
+/// Subjects, and deleted sequences, in one info.
+const DETAILS: usize = 100_000;
+/// Bytes of answer one page may have: well below the 1 MiB a client accepts.
+const PAGE_BYTES: usize = 512 * 1024;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ListRequest {
+    offset: usize,
+    subject: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct InfoRequest {
+    offset: usize,
+    deleted_details: bool,
+    subjects_filter: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct PurgeRequest {
+    seq: u64,
+    filter: String,
+    keep: u64,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct MsgDeleteRequest {
+    seq: u64,
+    #[serde(rename = "no_erase")]
+    _no_erase: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct MsgGetRequest {
+    seq: u64,
+    last_by_subj: String,
+    next_by_subj: String,
+    batch: u64,
+}
+
+impl JetStream {
+    pub(super) fn stream_request(&mut self, request: Request<'_>, tail: &str) -> (&'static str, Answer) {
+        let (verb, name) = tail.rsplit_once('.').unwrap_or((tail, ""));
+        match (verb, name) {
+            ("NAMES", "") => ("stream_names", self.stream_names(request)),
+            ("LIST", "") => ("stream_list", self.stream_list(request)),
+            ("CREATE", name) => ("stream_create", self.stream_create(request, name)),
+            ("UPDATE", name) => ("stream_update", self.stream_update(request, name)),
+            ("INFO", name) => ("stream_info", self.stream_info(request, name)),
+            ("DELETE", name) => ("stream_delete", self.stream_delete(request, name)),
+            ("PURGE", name) => ("stream_purge", self.stream_purge(request, name)),
+            ("MSG.GET", name) => ("stream_msg_get", self.message_get(request, name)),
+            ("MSG.DELETE", name) => ("stream_msg_delete", self.message_delete(request, name)),
+            ("SNAPSHOT", _) => ("stream_snapshot", Err(ApiError::stream_snapshot("not supported"))),
+            ("RESTORE", _) => ("stream_restore", Err(ApiError::stream_restore("not supported"))),
+            ("LEADER.STEPDOWN", _) => ("stream_leader_stepdown", Err(error::CLUSTER_REQUIRED)),
+            ("PEER.REMOVE", _) => ("stream_remove_peer", Err(error::CLUSTER_REQUIRED)),
+            _ => ("error", Err(error::BAD_REQUEST)),
+        }
+    }
+
+    fn stream_mut(&mut self, name: &str) -> Result<&mut Stream, ApiError> {
+        self.streams.get_mut(name).ok_or(error::STREAM_NOT_FOUND)
+    }
+
+    fn overlapping(&self, request: &ListRequest) -> Vec<String> {
+        let wanted = |s: &Stream| {
+            request.subject.is_empty()
+                || s.core
+                    .config
+                    .subjects
+                    .iter()
+                    .any(|c| subject::overlaps(c.as_bytes(), request.subject.as_bytes()))
+        };
+        self.streams.iter().filter(|(_, s)| wanted(s)).map(|(name, _)| name.clone()).collect()
+    }
+
+    fn stream_names(&self, request: Request<'_>) -> Answer {
+        let list: ListRequest = parse(request.payload)?;
+        let (total, names) = page(self.overlapping(&list), list.offset, NAMES);
+        let streams = if total == 0 { Value::Null } else { json!(names) };
+        Ok(json!({"total": total, "offset": list.offset, "limit": NAMES, "streams": streams}))
+    }
+
+    fn stream_list(&self, request: Request<'_>) -> Answer {
+        let list: ListRequest = parse(request.payload)?;
+        let (total, names) = page(self.overlapping(&list), list.offset, LIST);
+        let infos: Vec<Value> =
+            names.iter().filter_map(|n| self.streams.get(n)).map(|s| description(s, request)).collect();
+        Ok(json!({"total": total, "offset": list.offset, "limit": LIST, "streams": infos}))
+    }
+
+    fn stream_create(&mut self, request: Request<'_>, name: &str) -> Answer {
+        let config: StreamConfig = parse(request.payload)?;
+        if config.name != name {
+            return Err(error::STREAM_MISMATCH);
+        }
+        let config = config.checked()?;
+        if let Some(existing) = self.streams.get(name) {
+            if existing.core.config != config {
+                return Err(error::STREAM_NAME_EXISTS);
+            }
+            let mut answer = description(existing, request);
+            mark_created(&mut answer);
+            return Ok(answer);
+        }
+        self.check_overlap(&config)?;
+        if self.streams.len() >= self.limits.streams {
+            return Err(error::MAXIMUM_STREAMS);
+        }
+        let created = request.now.wall;
+        let store = self.new_store(&config, created).map_err(|e| match e {
+            super::super::StoreError::Full => error::STORAGE_RESOURCES,
+            other => ApiError::stream_create(other.to_string()),
+        })?;
+        let stream =
+            Stream { core: Core::new(config, created, store), consumers: std::collections::BTreeMap::new() };
+        let mut answer = description(&stream, request);
+        mark_created(&mut answer);
+        self.streams.insert(name.to_owned(), stream);
+        self.capture();
+        Ok(answer)
+    }
+
+    fn check_overlap(&self, config: &StreamConfig) -> Result<(), ApiError> {
+        let others = self.streams.values().map(|s| &s.core.config).filter(|c| c.name != config.name);
+        let mut theirs = others.flat_map(|c| &c.subjects);
+        let collides = |other: &String| {
+            config.subjects.iter().any(|s| subject::overlaps(s.as_bytes(), other.as_bytes()))
+        };
+        if theirs.any(collides) { Err(error::SUBJECT_OVERLAP) } else { Ok(()) }
+    }
+
+    fn stream_update(&mut self, request: Request<'_>, name: &str) -> Answer {
+        let config: StreamConfig = parse(request.payload)?;
+        if config.name != name {
+            return Err(error::STREAM_MISMATCH);
+        }
+        let old = self.stream_mut(name)?.core.config.clone();
+        let config = config.checked()?;
+        old.check_update(&config)?;
+        self.check_overlap(&config)?;
+        let failed = |e: super::super::StoreError| ApiError::stream_update(e.to_string());
+        let class = Stream::class(&config);
+        let stream = self.stream_mut(name)?;
+        // First the removals, then the configuration: otherwise a crash in between could bring back what the old
+        // limits had removed.
+        let mut outcome = stream.core.update(config.clone()).and_then(|()| stream.core.flush(Flush::Medium));
+        stream.spread();
+        let created = stream.core.created;
+        if outcome.is_ok() && !class.memory {
+            let meta = serde_json::to_vec(&Meta { config: config.clone(), created }).unwrap_or_default();
+            outcome = self.storage.put_stream(name, class, &meta);
+        }
+        let stream = self.stream_mut(name)?;
+        if let Err(error) = outcome {
+            stream.core.config = old;
+            return Err(failed(error));
+        }
+        let answer = description(stream, request);
+        if old.subjects != config.subjects {
+            self.capture();
+        }
+        Ok(answer)
+    }
+
+    fn stream_info(&mut self, request: Request<'_>, name: &str) -> Answer {
+        let info: InfoRequest = parse(request.payload)?;
+        let stream = self.stream_mut(name)?;
+        let mut answer = description(stream, request);
+        let index = &stream.core.index;
+        let (mut total, mut limit) = (0, 0);
+        if info.deleted_details
+            && let Some(state) = answer.get_mut("state").and_then(Value::as_object_mut)
+            && index.deleted_count() > 0
+        {
+            state.insert("deleted".to_owned(), json!(index.deleted(DETAILS)));
+        }
+        if !info.subjects_filter.is_empty()
+            && let Some(state) = answer.get_mut("state").and_then(Value::as_object_mut)
+        {
+            let mut subjects = serde_json::Map::new();
+            let mut bytes = 0;
+            for (subject, seqs) in index.matching(&info.subjects_filter) {
+                total += 1;
+                if total <= info.offset || subjects.len() >= DETAILS || bytes > PAGE_BYTES {
+                    continue;
+                }
+                bytes += subject.len() + 16;
+                subjects.insert(subject.to_string(), seqs.len().into());
+            }
+            // A page ends where the answer gets too long; the client asks on from there.
+            limit = if bytes > PAGE_BYTES { subjects.len() } else { DETAILS };
+            if total > 0 {
+                state.insert("subjects".to_owned(), Value::Object(subjects));
+            }
+        }
+        if let Some(map) = answer.as_object_mut() {
+            map.insert("total".to_owned(), total.into());
+            map.insert("offset".to_owned(), info.offset.into());
+            map.insert("limit".to_owned(), limit.into());
+        }
+        Ok(answer)
+    }
+
+    fn stream_delete(&mut self, request: Request<'_>, name: &str) -> Answer {
+        request.no_body()?;
+        let mut stream = self.streams.remove(name).ok_or(error::STREAM_NOT_FOUND)?;
+        stream.consumers.values_mut().for_each(|c| c.close(&mut self.out));
+        let memory = Stream::class(&stream.core.config).memory;
+        drop(stream.core.into_store());
+        self.capture();
+        if !memory {
+            self.storage.delete(name).map_err(|e| ApiError::stream_delete(e.to_string()))?;
+        }
+        Ok(json!({"success": true}))
+    }
+
+    fn stream_purge(&mut self, request: Request<'_>, name: &str) -> Answer {
+        let purge: PurgeRequest = parse(request.payload)?;
+        let stream = self.stream_mut(name)?;
+        if stream.core.config.sealed {
+            return Err(error::STREAM_SEALED);
+        }
+        if purge.seq > 0 && purge.keep > 0 {
+            return Err(error::BAD_REQUEST);
+        }
+        if stream.core.config.deny_purge {
+            return Err(ApiError::stream_update("stream purge not permitted"));
+        }
+        let filter = Some(purge.filter.as_str()).filter(|f| !f.is_empty());
+        let gone = stream.core.purge(filter, purge.seq, purge.keep);
+        stream.spread();
+        match gone {
+            Ok(gone) => Ok(json!({"success": true, "purged": gone})),
+            Err(error) => Err(ApiError::purge_failed(error.to_string())),
+        }
+    }
+
+    fn message_delete(&mut self, request: Request<'_>, name: &str) -> Answer {
+        let delete: MsgDeleteRequest = parse(request.payload)?;
+        if request.payload.trim_ascii().is_empty() {
+            return Err(error::BAD_REQUEST);
+        }
+        let stream = self.stream_mut(name)?;
+        if stream.core.config.sealed {
+            return Err(error::STREAM_SEALED);
+        }
+        if stream.core.config.deny_delete {
+            return Err(ApiError::msg_delete_failed("message delete not permitted"));
+        }
+        let gone = stream.core.delete_message(delete.seq);
+        stream.spread();
+        match gone {
+            Ok(true) => Ok(json!({"success": true})),
+            Ok(false) if delete.seq > stream.core.index.last_seq() => {
+                Err(ApiError::msg_delete_failed("stream store EOF"))
+            }
+            Ok(false) => Err(ApiError::msg_delete_failed("no message found")),
+            Err(error) => Err(ApiError::msg_delete_failed(error.to_string())),
+        }
+    }
+
+    fn message_get(&mut self, request: Request<'_>, name: &str) -> Answer {
+        if request.payload.trim_ascii().is_empty() {
+            return Err(error::BAD_REQUEST);
+        }
+        let get: MsgGetRequest = parse(request.payload)?;
+        let stream = self.stream_mut(name)?;
+        let both = get.seq > 0 && !get.last_by_subj.is_empty();
+        let neither = get.seq == 0 && get.last_by_subj.is_empty() && get.next_by_subj.is_empty();
+        let mixed = !get.last_by_subj.is_empty() && !get.next_by_subj.is_empty();
+        if both || neither || mixed || get.batch > 0 {
+            return Err(error::BAD_REQUEST);
+        }
+        let found = find(&stream.core, get.seq, &get.last_by_subj, &get.next_by_subj);
+        let seq = found.ok_or(error::NO_MESSAGE_FOUND)?;
+        let subject = stream.core.index.get(seq).ok_or(error::NO_MESSAGE_FOUND)?.subject.to_string();
+        let message = stream.core.read(seq).map_err(|_| error::NO_MESSAGE_FOUND)?;
+        let mut value = json!({"subject": subject, "seq": seq, "time": format_rfc3339(message.time)});
+        if let Some(map) = value.as_object_mut() {
+            if !message.headers.is_empty() {
+                map.insert("hdrs".to_owned(), BASE64.encode(&message.headers).into());
+            }
+            if !message.payload.is_empty() {
+                map.insert("data".to_owned(), BASE64.encode(&message.payload).into());
+            }
+        }
+        Ok(json!({"message": value}))
+    }
+}
+
+/// The message a get asks for.
+pub(super) fn find(core: &Core, seq: u64, last_by: &str, next_by: &str) -> Option<u64> {
+    if !last_by.is_empty() {
+        return core.index.last(last_by, u64::MAX);
+    }
+    if !next_by.is_empty() {
+        let filter = super::super::index::Filter::Some(vec![next_by.to_owned()]);
+        return core.index.next(&filter, seq);
+    }
+    core.index.contains(seq).then_some(seq)
+}
+
+fn mark_created(answer: &mut Value) {
+    if let Some(map) = answer.as_object_mut() {
+        map.insert("did_create".to_owned(), true.into());
+    }
+}
+
+/// Configuration and state of a stream.
+fn description(stream: &Stream, request: Request<'_>) -> Value {
+    let index = &stream.core.index;
+    let first = index.first().map_or_else(|| ZERO.to_owned(), |(_, slot)| format_rfc3339(slot.time));
+    let last = index.last_time().map_or_else(|| ZERO.to_owned(), format_rfc3339);
+    let mut state = json!({
+        "messages": index.len(),
+        "bytes": index.bytes(),
+        "first_seq": index.first_seq(),
+        "first_ts": first,
+        "last_seq": index.last_seq(),
+        "last_ts": last,
+        "consumer_count": stream.consumers.len(),
+    });
+    if let Some(map) = state.as_object_mut() {
+        if index.subject_count() > 0 {
+            map.insert("num_subjects".to_owned(), index.subject_count().into());
+        }
+        if index.deleted_count() > 0 {
+            map.insert("num_deleted".to_owned(), index.deleted_count().into());
+        }
+    }
+    json!({
+        "config": stream.core.config,
+        "created": format_rfc3339(stream.core.created),
+        "state": state,
+        "ts": format_rfc3339(request.now.wall),
+    })
+}

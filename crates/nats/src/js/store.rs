@@ -1,0 +1,368 @@
+//! Where streams keep their messages: the trait the machine is written against, and the store in memory.
+//!
+//! The machine owns the order of things (sequences, subjects, limits) and keeps the index; a store keeps the
+//! bytes and a journal from which the machine can rebuild that index: every message in the order it came, and
+//! every removal that the limits alone do not explain.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+/// Why a store did not do it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The bound on storage is reached and nothing may be dropped for it.
+    #[error("no storage left")]
+    Full,
+    /// The record can no longer be read; it fails its checksum or its segment was set aside.
+    #[error("message {0} is damaged")]
+    Damaged(u64),
+    /// The medium or the file system refused.
+    #[error("{what}: {why}")]
+    Io {
+        /// What was being done.
+        what: String,
+        /// What the system said.
+        why: String,
+    },
+}
+
+/// A message to store.
+#[derive(Debug, Clone, Copy)]
+pub struct Record<'a> {
+    /// Its sequence; larger than all before.
+    pub seq: u64,
+    /// When it came, nanoseconds since 1970.
+    pub time: i64,
+    /// Its subject.
+    pub subject: &'a str,
+    /// Its header block, or empty.
+    pub headers: &'a [u8],
+    /// Its payload.
+    pub payload: &'a [u8],
+}
+
+/// A stored message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// When it came, nanoseconds since 1970.
+    pub time: i64,
+    /// Its header block, or empty.
+    pub headers: Bytes,
+    /// Its payload.
+    pub payload: Bytes,
+}
+
+/// One step of a journal.
+#[derive(Debug, Clone, Copy)]
+pub enum Step<'a> {
+    /// A message was stored.
+    Message(Record<'a>),
+    /// The messages `first..=last` were removed.
+    Removed {
+        /// The first of them.
+        first: u64,
+        /// The last of them.
+        last: u64,
+    },
+    /// Everything before `next` is gone and the next sequence is at least `next`.
+    Floor {
+        /// That sequence.
+        next: u64,
+    },
+    /// The next sequence is at least `next`: the messages before it may be gone, their numbers are not given out again.
+    Next {
+        /// That sequence.
+        next: u64,
+    },
+}
+
+/// How far [`StreamStore::flush`] goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flush {
+    /// Out of this process: survives its death.
+    Process,
+    /// On the medium: survives power loss.
+    Medium,
+}
+
+/// The messages of one stream.
+///
+/// An implementer owes: what was appended or removed before a successful `flush(Flush::Medium)` is in the
+/// journal after any crash, in order; what came later may be missing, but only from the end. A removal never
+/// reaches the medium before what it refers to is either there or never will be.
+pub trait StreamStore: Send + std::fmt::Debug {
+    /// Walks the journal from its start. Called once, before anything else.
+    ///
+    /// # Errors
+    /// When the medium cannot be read; damage is left out and reported, not an error.
+    fn replay(&mut self, visit: &mut dyn FnMut(Step<'_>)) -> Result<(), StoreError>;
+
+    /// Says which of the replayed messages are still in the stream.
+    fn settle(&mut self, live: &dyn Fn(u64) -> bool);
+
+    /// Stores a message.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`], or what the system said; the message is then not stored.
+    fn append(&mut self, record: Record<'_>) -> Result<(), StoreError>;
+
+    /// Reads a live message.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`], or what the system said.
+    fn read(&mut self, seq: u64) -> Result<Message, StoreError>;
+
+    /// A message left the stream: its room may be used. When a limit made it leave that replaying the journal
+    /// applies again, this is all; otherwise [`remove`](Self::remove) follows.
+    fn forget(&mut self, seq: u64);
+
+    /// Notes in the journal that `first..=last` are gone, by will of a client or by age; every one of them was
+    /// [forgotten](Self::forget) before.
+    ///
+    /// # Errors
+    /// What the system said.
+    fn remove(&mut self, first: u64, last: u64) -> Result<(), StoreError>;
+
+    /// Everything is gone; the next sequence is `next`.
+    ///
+    /// # Errors
+    /// What the system said.
+    fn reset(&mut self, next: u64) -> Result<(), StoreError>;
+
+    /// Makes what was done so far last.
+    ///
+    /// # Errors
+    /// What the system said; what was appended is kept and tried again with the next flush.
+    fn flush(&mut self, how: Flush) -> Result<(), StoreError>;
+
+    /// Does at most one bounded piece of housekeeping; `true` when more is waiting.
+    ///
+    /// # Errors
+    /// What the system said; nothing is lost then.
+    fn maintain(&mut self) -> Result<bool, StoreError>;
+
+    /// Bytes used on the medium.
+    fn used(&self) -> u64;
+}
+
+/// A stream as found when a store was opened.
+#[derive(Debug)]
+pub struct Recovered {
+    /// Its name.
+    pub name: String,
+    /// What [`Storage::put_stream`] stored last.
+    pub meta: Vec<u8>,
+    /// What [`Storage::put_consumer`] stored last, by consumer.
+    pub consumers: BTreeMap<String, Vec<u8>>,
+    /// Its messages, to be replayed.
+    pub store: Box<dyn StreamStore>,
+}
+
+/// How a stream wants to be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Class {
+    /// In memory only.
+    pub memory: bool,
+    /// When space runs out its oldest messages may go, and it may not use the room kept for the others.
+    pub expendable: bool,
+}
+
+/// All streams.
+pub trait Storage: Send + std::fmt::Debug {
+    /// What is there. Called once, first.
+    ///
+    /// # Errors
+    /// What the system said.
+    fn recover(&mut self) -> Result<Vec<Recovered>, StoreError>;
+
+    /// Makes an empty stream with its metadata; durable when it returns.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`], or what the system said.
+    fn create(&mut self, name: &str, class: Class, meta: &[u8]) -> Result<Box<dyn StreamStore>, StoreError>;
+
+    /// Replaces a stream's metadata; durable when it returns, and either the old or the new after a crash.
+    ///
+    /// # Errors
+    /// What the system said; the old metadata stays.
+    fn put_stream(&mut self, name: &str, class: Class, meta: &[u8]) -> Result<(), StoreError>;
+
+    /// Removes a stream; its store was dropped before.
+    ///
+    /// # Errors
+    /// What the system said.
+    fn delete(&mut self, name: &str) -> Result<(), StoreError>;
+
+    /// Replaces a consumer's state, as [`put_stream`](Self::put_stream).
+    ///
+    /// # Errors
+    /// What the system said; the old state stays.
+    fn put_consumer(&mut self, stream: &str, consumer: &str, state: &[u8]) -> Result<(), StoreError>;
+
+    /// Removes a consumer's state; fine when there is none.
+    ///
+    /// # Errors
+    /// What the system said.
+    fn delete_consumer(&mut self, stream: &str, consumer: &str) -> Result<(), StoreError>;
+
+    /// Bytes that may be stored in all, if bounded.
+    fn capacity(&self) -> Option<u64>;
+
+    /// Facts for the log since the last call.
+    fn take_reports(&mut self) -> Vec<StoreReport> {
+        Vec::new()
+    }
+}
+
+/// Something about the medium that people should know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreReport {
+    /// The end of the journal was torn by a crash and cut off; nothing acknowledged was in it.
+    TornTail {
+        /// The stream.
+        stream: String,
+        /// How many bytes went.
+        bytes: u64,
+    },
+    /// Damage in the middle: the file was set aside, what could be read of it was kept.
+    Damaged {
+        /// The stream.
+        stream: String,
+        /// Where the damaged file is now.
+        set_aside: String,
+        /// How many bytes could not be read.
+        bytes: u64,
+    },
+    /// A stream's metadata cannot be read; the stream was set aside.
+    BadMetadata {
+        /// The stream.
+        stream: String,
+        /// Where it is now.
+        set_aside: String,
+    },
+    /// Oldest messages were dropped because the storage bound was reached.
+    Dropped {
+        /// The stream.
+        stream: String,
+        /// How many messages.
+        messages: u64,
+    },
+    /// The medium refused; the machine goes on and tries again.
+    Failed {
+        /// The stream.
+        stream: String,
+        /// What happened.
+        why: String,
+    },
+}
+
+/// A store that lives in memory and bounds itself.
+#[derive(Debug)]
+pub struct Memory {
+    limit: u64,
+}
+
+impl Memory {
+    /// A store for streams of type `memory` (and of type `file`, where no files are wanted, as in tests); each
+    /// stream is bounded to `limit` bytes.
+    #[must_use]
+    pub fn new(limit: u64) -> Self {
+        Self { limit }
+    }
+}
+
+impl Storage for Memory {
+    fn recover(&mut self) -> Result<Vec<Recovered>, StoreError> {
+        Ok(Vec::new())
+    }
+    fn create(&mut self, _: &str, _: Class, _: &[u8]) -> Result<Box<dyn StreamStore>, StoreError> {
+        Ok(Box::new(MemoryStream::new(self.limit)))
+    }
+    fn put_stream(&mut self, _: &str, _: Class, _: &[u8]) -> Result<(), StoreError> {
+        Ok(())
+    }
+    fn delete(&mut self, _: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+    fn put_consumer(&mut self, _: &str, _: &str, _: &[u8]) -> Result<(), StoreError> {
+        Ok(())
+    }
+    fn delete_consumer(&mut self, _: &str, _: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+    fn capacity(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// The messages of one stream in memory.
+#[derive(Debug)]
+pub struct MemoryStream {
+    messages: BTreeMap<u64, Message>,
+    used: u64,
+    limit: u64,
+}
+
+/// What a map entry costs besides the bytes it holds, roughly.
+const ENTRY: u64 = 96;
+
+impl MemoryStream {
+    /// An empty one of at most `limit` bytes.
+    #[must_use]
+    pub fn new(limit: u64) -> Self {
+        Self { messages: BTreeMap::new(), used: 0, limit }
+    }
+
+    fn cost(message: &Message) -> u64 {
+        ENTRY + (message.headers.len() + message.payload.len()) as u64
+    }
+}
+
+impl StreamStore for MemoryStream {
+    fn replay(&mut self, _: &mut dyn FnMut(Step<'_>)) -> Result<(), StoreError> {
+        Ok(())
+    }
+    fn settle(&mut self, _: &dyn Fn(u64) -> bool) {}
+    fn append(&mut self, record: Record<'_>) -> Result<(), StoreError> {
+        let message = Message {
+            time: record.time,
+            headers: Bytes::copy_from_slice(record.headers),
+            payload: Bytes::copy_from_slice(record.payload),
+        };
+        let cost = Self::cost(&message);
+        if self.used + cost > self.limit {
+            return Err(StoreError::Full);
+        }
+        self.used += cost;
+        self.messages.insert(record.seq, message);
+        Ok(())
+    }
+    fn read(&mut self, seq: u64) -> Result<Message, StoreError> {
+        self.messages.get(&seq).cloned().ok_or(StoreError::Damaged(seq))
+    }
+    fn forget(&mut self, seq: u64) {
+        if let Some(message) = self.messages.remove(&seq) {
+            self.used -= Self::cost(&message);
+        }
+    }
+    fn remove(&mut self, _: u64, _: u64) -> Result<(), StoreError> {
+        Ok(())
+    }
+    fn reset(&mut self, _: u64) -> Result<(), StoreError> {
+        self.messages.clear();
+        self.used = 0;
+        Ok(())
+    }
+    fn flush(&mut self, _: Flush) -> Result<(), StoreError> {
+        Ok(())
+    }
+    fn maintain(&mut self) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+    fn used(&self) -> u64 {
+        self.used
+    }
+}

@@ -1,0 +1,597 @@
+//! One stream: what may be published to it, what leaves it and when.
+//!
+//! ```text
+//!  publish ──► checks ──► store.append ──► index ──► limits ──► changes for the consumers
+//!  purge, delete, expire ──────────────────► index ──► journal
+//! ```
+//!
+//! Limits by count, bytes and subject remove messages without a trace in the journal, because replaying it
+//! applies them again; every other removal is written down. Never: answers a publisher (its caller does, after
+//! the store made the message durable).
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::Now;
+use super::config::{Discard, StorageType, StreamConfig};
+use super::error::{self, ApiError};
+use super::header;
+use super::index::{Filter, Index};
+use super::store::{Flush, Message, Record, Step, StoreError, StreamStore};
+use super::time::{SECOND, parse_duration};
+
+/// Message ids remembered at most; the oldest go first. Bounds memory where a window is long and traffic high.
+const MAX_IDS: usize = 32_768;
+/// Times before 2020 come from a clock that was not set yet (a BMC without a battery starts in 1970): age then
+/// says nothing, and such messages stay until another limit takes them.
+const CLOCK_SET: i64 = 1_577_836_800 * SECOND;
+
+/// A change of the stream that its consumers count.
+#[derive(Debug)]
+pub(crate) enum Change {
+    Added { seq: u64, subject: Arc<str> },
+    Removed { seq: u64, subject: Arc<str> },
+}
+
+/// Why a message was not stored.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Refused {
+    /// The publisher is told.
+    Api(ApiError),
+    /// There is no room; the caller may make some and try again.
+    Full,
+}
+
+impl From<ApiError> for Refused {
+    fn from(error: ApiError) -> Self {
+        Self::Api(error)
+    }
+}
+
+/// A message that is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) seq: u64,
+    pub(crate) duplicate: bool,
+}
+
+/// The message ids of the dedup window.
+#[derive(Debug, Default)]
+struct Ids {
+    by_id: HashMap<Arc<[u8]>, u64>,
+    order: VecDeque<(i64, Arc<[u8]>)>,
+}
+
+impl Ids {
+    fn expire(&mut self, before: i64) {
+        while let Some((time, id)) = self.order.front()
+            && (*time < before || self.order.len() > MAX_IDS)
+        {
+            self.by_id.remove(id);
+            self.order.pop_front();
+        }
+    }
+
+    fn insert(&mut self, id: &[u8], seq: u64, time: i64) {
+        let id: Arc<[u8]> = Arc::from(id);
+        if self.by_id.insert(Arc::clone(&id), seq).is_none() {
+            self.order.push_back((time, id));
+        }
+    }
+}
+
+/// What a header asks to be replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rollup {
+    Subject,
+    All,
+}
+
+fn rollup_of(headers: &[u8]) -> Option<Result<Rollup, &str>> {
+    let value = header::text(headers, "Nats-Rollup")?;
+    Some(if value.eq_ignore_ascii_case("sub") {
+        Ok(Rollup::Subject)
+    } else if value.eq_ignore_ascii_case("all") {
+        Ok(Rollup::All)
+    } else {
+        Err(value)
+    })
+}
+
+/// The age limit a message carries, nanoseconds; `Some(0)` is "never".
+fn ttl_of(headers: &[u8]) -> Result<Option<i64>, ApiError> {
+    match header::text(headers, "Nats-TTL") {
+        None => Ok(None),
+        Some("never") => Ok(Some(0)),
+        Some(text) => match parse_duration(text) {
+            Some(0) => Ok(None),
+            Some(nanos) if nanos >= SECOND => Ok(Some(nanos)),
+            _ => Err(error::TTL_INVALID),
+        },
+    }
+}
+
+/// A number in a header; `None` without it, and 0 when it is not a number, as nats-server reads it.
+fn number(headers: &[u8], name: &str) -> Option<u64> {
+    Some(header::text(headers, name)?.parse().unwrap_or(0))
+}
+
+/// A stream without its consumers.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) config: StreamConfig,
+    pub(crate) created: i64,
+    pub(crate) index: Index,
+    store: Box<dyn StreamStore>,
+    ids: Ids,
+    last_id: String,
+    /// When messages with their own age limit go, and which.
+    expiries: BTreeSet<(i64, u64)>,
+    /// Messages that must not go by the stream's age limit.
+    no_age: BTreeSet<u64>,
+    changes: Vec<Change>,
+    dirty: bool,
+    unsynced: bool,
+}
+
+/// What one stored message counts against `max_bytes`, as nats-server counts: its file store 22 bytes of record
+/// header, 8 of hash and 4 for the header's length; its memory store 16.
+fn counted(storage: StorageType, subject: &str, headers: &[u8], payload: &[u8]) -> u64 {
+    let parts = (subject.len() + headers.len() + payload.len()) as u64;
+    match storage {
+        StorageType::File => parts + 30 + if headers.is_empty() { 0 } else { 4 },
+        StorageType::Memory => parts + 16,
+    }
+}
+
+fn limit(value: i64) -> Option<u64> {
+    u64::try_from(value).ok().filter(|v| *v > 0)
+}
+
+impl Core {
+    pub(crate) fn new(config: StreamConfig, created: i64, store: Box<dyn StreamStore>) -> Self {
+        let index = Index::starting_at(config.first_seq);
+        Self {
+            config,
+            created,
+            index,
+            store,
+            ids: Ids::default(),
+            last_id: String::new(),
+            expiries: BTreeSet::new(),
+            no_age: BTreeSet::new(),
+            changes: Vec::new(),
+            dirty: false,
+            unsynced: false,
+        }
+    }
+
+    /// Rebuilds the index from the journal.
+    pub(crate) fn recover(&mut self, now: Now) -> Result<(), StoreError> {
+        let mut store = std::mem::replace(&mut self.store, Box::new(super::store::MemoryStream::new(0)));
+        let window = now.wall.saturating_sub(self.config.duplicate_window);
+        let outcome = store.replay(&mut |step| match step {
+            Step::Message(record) => {
+                if record.seq <= self.index.last_seq() {
+                    return;
+                }
+                if record.time >= window
+                    && let Some(id) = header::get(record.headers, "Nats-Msg-Id")
+                    && !id.is_empty()
+                {
+                    self.ids.insert(id, record.seq, record.time);
+                }
+                self.last_id = header::text(record.headers, "Nats-Msg-Id").unwrap_or_default().to_owned();
+                self.admit(record);
+                self.apply_limits(record.subject, record.seq, rollup_of(record.headers).and_then(Result::ok));
+            }
+            Step::Removed { first, last } => {
+                while let Some(seq) = self.index.next(&Filter::All, first).filter(|seq| *seq <= last) {
+                    self.take_out(seq);
+                }
+            }
+            Step::Floor { next } => {
+                while let Some((seq, _)) = self.index.first().filter(|(seq, _)| *seq < next) {
+                    self.take_out(seq);
+                }
+                self.index.raise(next);
+            }
+            Step::Next { next } => self.index.raise(next),
+        });
+        store.settle(&|seq| self.index.contains(seq));
+        self.store = store;
+        self.changes.clear();
+        self.ids.expire(window);
+        outcome
+    }
+
+    /// Hands the store over, for deletion.
+    pub(crate) fn into_store(self) -> Box<dyn StreamStore> {
+        self.store
+    }
+
+    pub(crate) fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
+    }
+
+    pub(crate) fn used(&self) -> u64 {
+        self.store.used()
+    }
+
+    fn admit(&mut self, record: Record<'_>) {
+        let size = counted(self.config.storage, record.subject, record.headers, record.payload);
+        self.index.insert(record.seq, record.subject, record.time, size);
+        if self.config.allow_msg_ttl {
+            match ttl_of(record.headers) {
+                Ok(Some(0)) => {
+                    self.no_age.insert(record.seq);
+                }
+                Ok(Some(ttl)) => {
+                    self.expiries.insert((record.time.saturating_add(ttl), record.seq));
+                    self.no_age.insert(record.seq);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Takes a message out of the index and gives its room back.
+    fn take_out(&mut self, seq: u64) -> bool {
+        let Some(slot) = self.index.remove(seq) else { return false };
+        self.no_age.remove(&seq);
+        self.store.forget(seq);
+        self.changes.push(Change::Removed { seq, subject: slot.subject });
+        true
+    }
+
+    /// Stores a message, or says why not.
+    pub(crate) fn publish(
+        &mut self,
+        now: Now,
+        subject: &str,
+        headers: &[u8],
+        payload: &[u8],
+    ) -> Result<Stored, Refused> {
+        if self.config.sealed {
+            return Err(error::STREAM_SEALED.into());
+        }
+        let rollup = if headers.is_empty() {
+            None
+        } else {
+            match self.check_headers(now, subject, headers)? {
+                Checked::New(rollup) => rollup,
+                Checked::Duplicate(seq) => return Ok(Stored { seq, duplicate: true }),
+            }
+        };
+        let size = (headers.len() + payload.len()) as u64;
+        if limit(self.config.max_msg_size).is_some_and(|max| size > max) {
+            return Err(error::MESSAGE_TOO_LARGE.into());
+        }
+        if headers.len() > usize::from(u16::MAX) {
+            return Err(error::HEADER_TOO_LARGE.into());
+        }
+        let bytes = counted(self.config.storage, subject, headers, payload);
+        self.check_room(subject, bytes, rollup)?;
+        let seq = self.index.last_seq() + 1;
+        let record = Record { seq, time: now.wall, subject, headers, payload };
+        match self.store.append(record) {
+            Ok(()) => {}
+            Err(StoreError::Full) => return Err(Refused::Full),
+            Err(other) => return Err(ApiError::store_failed(other.to_string()).into()),
+        }
+        self.dirty = true;
+        self.unsynced = true;
+        self.admit(record);
+        self.last_id.clear();
+        if let Some(id) = header::text(headers, "Nats-Msg-Id") {
+            self.ids.insert(id.as_bytes(), seq, now.wall);
+            self.last_id.push_str(id);
+        }
+        if let Some(slot) = self.index.get(seq) {
+            self.changes.push(Change::Added { seq, subject: Arc::clone(&slot.subject) });
+        }
+        self.apply_limits(subject, seq, rollup);
+        Ok(Stored { seq, duplicate: false })
+    }
+
+    fn check_headers(&mut self, now: Now, subject: &str, headers: &[u8]) -> Result<Checked, ApiError> {
+        if header::text(headers, "Nats-Expected-Stream").is_some_and(|name| name != self.config.name) {
+            return Err(error::STREAM_NOT_MATCH);
+        }
+        if ttl_of(headers)?.is_some() && !self.config.allow_msg_ttl {
+            return Err(error::TTL_DISABLED);
+        }
+        let other = header::text(headers, "Nats-Expected-Last-Subject-Sequence-Subject");
+        match number(headers, "Nats-Expected-Last-Subject-Sequence") {
+            Some(expected) => {
+                let last = self.index.last(other.unwrap_or(subject), u64::MAX).unwrap_or(0);
+                if last != expected {
+                    return Err(ApiError::wrong_last_sequence(last));
+                }
+            }
+            None if other.is_some() => return Err(error::SUBJECT_SEQUENCE_MISSING),
+            None => {}
+        }
+        if number(headers, "Nats-Expected-Last-Sequence").is_some_and(|seq| seq != self.index.last_seq()) {
+            return Err(ApiError::wrong_last_sequence(self.index.last_seq()));
+        }
+        if let Some(id) = header::text(headers, "Nats-Msg-Id") {
+            self.ids.expire(now.wall.saturating_sub(self.config.duplicate_window));
+            if let Some(seq) = self.ids.by_id.get(id.as_bytes()) {
+                return Ok(Checked::Duplicate(*seq));
+            }
+        }
+        if header::text(headers, "Nats-Expected-Last-Msg-Id").is_some_and(|id| id != self.last_id) {
+            return Err(ApiError::wrong_last_msg_id(&self.last_id));
+        }
+        match rollup_of(headers) {
+            None => Ok(Checked::New(None)),
+            Some(_) if !self.config.allow_rollup_hdrs || self.config.deny_purge => {
+                Err(ApiError::rollup_failed("rollup not permitted"))
+            }
+            Some(Ok(rollup)) => Ok(Checked::New(Some(rollup))),
+            Some(Err(value)) => Err(ApiError::rollup_failed(format!(
+                "rollup value invalid: {:?}",
+                value.to_ascii_lowercase()
+            ))),
+        }
+    }
+
+    fn check_room(&self, subject: &str, bytes: u64, rollup: Option<Rollup>) -> Result<(), ApiError> {
+        let max_bytes = limit(self.config.max_bytes);
+        if self.config.discard == Discard::Old {
+            return Ok(());
+        }
+        let of_subject = self.index.subject(subject);
+        let at_subject_limit = limit(self.config.max_msgs_per_subject)
+            .is_some_and(|max| of_subject.is_some_and(|seqs| seqs.len() as u64 >= max));
+        if at_subject_limit && self.config.discard_new_per_subject && rollup.is_none() {
+            return Err(ApiError::store_failed("maximum messages per subject exceeded"));
+        }
+        if limit(self.config.max_msgs).is_some_and(|max| self.index.len() >= max) && !at_subject_limit {
+            return Err(ApiError::store_failed("maximum messages exceeded"));
+        }
+        if let Some(max) = max_bytes
+            && self.index.bytes() + bytes > max
+        {
+            let freed = of_subject
+                .filter(|_| at_subject_limit)
+                .and_then(|seqs| self.index.get(*seqs.front()?))
+                .map_or(0, |slot| slot.size);
+            if self.index.bytes() + bytes > max + freed {
+                return Err(ApiError::store_failed("maximum bytes exceeded"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a new message pushes out. The same on replay as it was live.
+    fn apply_limits(&mut self, subject: &str, seq: u64, rollup: Option<Rollup>) {
+        match rollup {
+            Some(Rollup::Subject) => {
+                while let Some(oldest) = self.index.subject(subject).and_then(VecDeque::front).copied()
+                    && oldest != seq
+                {
+                    self.take_out(oldest);
+                }
+            }
+            Some(Rollup::All) => {
+                while let Some((oldest, _)) = self.index.first()
+                    && oldest != seq
+                {
+                    self.take_out(oldest);
+                }
+            }
+            None => {}
+        }
+        if let Some(max) = limit(self.config.max_msgs_per_subject) {
+            while let Some(seqs) = self.index.subject(subject)
+                && seqs.len() as u64 > max
+                && let Some(oldest) = seqs.front().copied()
+            {
+                self.take_out(oldest);
+            }
+        }
+        self.apply_totals();
+    }
+
+    fn apply_totals(&mut self) -> u64 {
+        let (msgs, bytes) = (limit(self.config.max_msgs), limit(self.config.max_bytes));
+        let mut gone = 0;
+        while let Some((oldest, _)) = self.index.first()
+            && (msgs.is_some_and(|max| self.index.len() > max)
+                || bytes.is_some_and(|max| self.index.bytes() > max))
+        {
+            self.take_out(oldest);
+            gone += 1;
+        }
+        gone
+    }
+
+    /// Takes messages out and writes that down; `seqs` ascending.
+    fn remove_logged(&mut self, seqs: &[u64]) -> Result<u64, StoreError> {
+        let mut gone = 0;
+        for seq in seqs {
+            gone += u64::from(self.take_out(*seq));
+        }
+        let mut runs: Vec<(u64, u64)> = Vec::new();
+        for seq in seqs {
+            match runs.last_mut() {
+                Some((_, last))
+                    if self.index.next(&Filter::All, *last + 1).is_none_or(|live| live > *seq) =>
+                {
+                    *last = *seq
+                }
+                _ => runs.push((*seq, *seq)),
+            }
+        }
+        for (first, last) in runs {
+            self.store.remove(first, last)?;
+            self.dirty = true;
+            self.unsynced = true;
+        }
+        Ok(gone)
+    }
+
+    /// Removes what is too old.
+    pub(crate) fn expire(&mut self, now: Now) -> Result<(), StoreError> {
+        let mut seqs = Vec::new();
+        while let Some((at, seq)) = self.expiries.first().copied()
+            && at <= now.wall
+        {
+            self.expiries.pop_first();
+            if self.index.contains(seq) {
+                seqs.push(seq);
+            }
+        }
+        if let Some(age) = limit(self.config.max_age).and_then(|a| i64::try_from(a).ok()) {
+            let horizon = now.wall.saturating_sub(age);
+            for seq in self.index.sequences() {
+                let Some(slot) = self.index.get(seq) else { break };
+                if slot.time > horizon {
+                    break;
+                }
+                if slot.time >= CLOCK_SET && !self.no_age.contains(&seq) {
+                    seqs.push(seq);
+                }
+            }
+        }
+        if seqs.is_empty() {
+            return Ok(());
+        }
+        seqs.sort_unstable();
+        seqs.dedup();
+        self.remove_logged(&seqs).map(drop)
+    }
+
+    /// When the next message gets too old, nanoseconds since 1970.
+    pub(crate) fn next_expiry(&self) -> Option<i64> {
+        let by_ttl = self.expiries.first().map(|(at, _)| *at);
+        let by_age = limit(self.config.max_age).and_then(|a| i64::try_from(a).ok()).and_then(|age| {
+            let aged = |seq: &u64| {
+                self.index.get(*seq).is_some_and(|s| s.time >= CLOCK_SET) && !self.no_age.contains(seq)
+            };
+            let oldest = self.index.sequences().find(aged)?;
+            Some(self.index.get(oldest)?.time.saturating_add(age).saturating_add(1))
+        });
+        by_ttl.into_iter().chain(by_age).min()
+    }
+
+    /// Drops the oldest eighth, to make room for other streams. Returns how many messages went.
+    pub(crate) fn shed(&mut self) -> Result<u64, StoreError> {
+        let some = usize::try_from(self.index.len() / 8).unwrap_or(usize::MAX).max(1);
+        let seqs: Vec<u64> = self.index.sequences().take(some).collect();
+        let gone = self.remove_logged(&seqs)?;
+        while self.store.maintain()? {}
+        Ok(gone)
+    }
+
+    pub(crate) fn delete_message(&mut self, seq: u64) -> Result<bool, StoreError> {
+        if !self.index.contains(seq) {
+            return Ok(false);
+        }
+        self.remove_logged(&[seq]).map(|gone| gone > 0)
+    }
+
+    /// Removes messages by filter, below `before` (0: all), except the newest `keep`.
+    pub(crate) fn purge(&mut self, filter: Option<&str>, before: u64, keep: u64) -> Result<u64, StoreError> {
+        if filter.is_none_or(|f| f == ">") && before == 0 && keep == 0 {
+            let gone = self.index.len();
+            let next = self.index.last_seq() + 1;
+            for seq in self.index.sequences().collect::<Vec<_>>() {
+                self.take_out(seq);
+            }
+            self.index.reset(next);
+            self.expiries.clear();
+            if gone > 0 {
+                self.store.reset(next)?;
+            }
+            return Ok(gone);
+        }
+        let mut seqs: Vec<u64> = match filter {
+            None => self.index.sequences().collect(),
+            Some(f) => self.index.matching(f).flat_map(|(_, seqs)| seqs.iter().copied()).collect(),
+        };
+        seqs.sort_unstable();
+        if before > 0 {
+            seqs.truncate(seqs.partition_point(|seq| *seq < before));
+        }
+        if keep > 0 {
+            seqs.truncate(seqs.len().saturating_sub(usize::try_from(keep).unwrap_or(usize::MAX)));
+        }
+        self.remove_logged(&seqs)
+    }
+
+    /// Takes a new configuration (checked by [`StreamConfig::check_update`]) and applies its limits.
+    pub(crate) fn update(&mut self, config: StreamConfig) -> Result<(), StoreError> {
+        self.config = config;
+        let mut seqs: BTreeSet<u64> = BTreeSet::new();
+        if let Some(max) = limit(self.config.max_msgs_per_subject) {
+            for (_, of_subject) in self.index.matching(">") {
+                let excess = of_subject.len().saturating_sub(usize::try_from(max).unwrap_or(usize::MAX));
+                seqs.extend(of_subject.iter().take(excess));
+            }
+        }
+        let (mut msgs, mut bytes) = (self.index.len(), self.index.bytes());
+        for seq in self.index.sequences() {
+            let Some(slot) = self.index.get(seq) else { break };
+            let over = limit(self.config.max_msgs).is_some_and(|max| msgs > max)
+                || limit(self.config.max_bytes).is_some_and(|max| bytes > max);
+            if over || seqs.contains(&seq) {
+                seqs.insert(seq);
+                msgs -= 1;
+                bytes -= slot.size;
+            } else if !over && seqs.range(seq..).next().is_none() {
+                break;
+            }
+        }
+        // What an older limit removed without a trace must not come back because the new one is wider.
+        let live: Vec<u64> = self.index.sequences().filter(|seq| !seqs.contains(seq)).collect();
+        let mut from = 1;
+        for seq in live.into_iter().chain(std::iter::once(self.index.last_seq() + 1)) {
+            if from < seq {
+                for gone in seqs.range(from..seq).copied().collect::<Vec<_>>() {
+                    self.take_out(gone);
+                }
+                self.store.remove(from, seq - 1)?;
+                self.dirty = true;
+                self.unsynced = true;
+            }
+            from = seq + 1;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn read(&mut self, seq: u64) -> Result<Message, StoreError> {
+        self.store.read(seq)
+    }
+
+    /// Whether something was changed since the last [`flush`](Self::flush).
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
+    /// Whether something is not on the medium yet.
+    pub(crate) fn is_unsynced(&self) -> bool {
+        self.unsynced
+    }
+
+    pub(crate) fn flush(&mut self, how: Flush) -> Result<(), StoreError> {
+        self.store.flush(how)?;
+        self.dirty = false;
+        if how == Flush::Medium {
+            self.unsynced = false;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn maintain(&mut self) -> Result<bool, StoreError> {
+        self.store.maintain()
+    }
+}
+
+/// What the headers of a message came to.
+enum Checked {
+    New(Option<Rollup>),
+    Duplicate(u64),
+}
