@@ -4,6 +4,8 @@
 //! state of its owner, and each subscription yields a `Resync` item whenever it may have missed an event. A consumer that
 //! re-reads at `Resync` and applies events otherwise never ends up with an old picture.
 
+use std::time::SystemTime;
+
 use async_nats::Subscriber;
 use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt};
@@ -139,6 +141,17 @@ impl Client {
     }
 }
 
+/// An id for an event that happened `at`: unique, and sorting by time. 12 hex digits of milliseconds since 1970, then 20 random ones.
+pub fn event_id(at: SystemTime) -> String {
+    let millis = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+    let mut bytes = [0u8; 10];
+    if getrandom::fill(&mut bytes).is_err() {
+        tracing::warn!("no random bytes for an event id");
+    }
+    let tail: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{millis:012x}{tail}")
+}
+
 fn event_subject(domain: &str, component: &str, what: &str) -> Result<String, Status> {
     for (name, token) in [("domain", domain), ("component", component), ("what", what)] {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
@@ -154,6 +167,15 @@ fn event_subject(domain: &str, component: &str, what: &str) -> Result<String, St
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_sort_by_time_and_differ() {
+        let at = SystemTime::now();
+        let (first, second) = (event_id(at), event_id(at));
+        assert_ne!(first, second);
+        assert_eq!(first.len(), 32);
+        assert!(event_id(at + std::time::Duration::from_millis(1)) > first);
+    }
 
     #[test]
     fn an_event_cannot_be_published_outside_its_subject() {

@@ -35,7 +35,7 @@ pub mod topology;
 pub use bucket::{Bucket, Entry, StateError, Value, ValueError, Watch, WatchItem};
 pub use client::{Client, ConnectConfig, ConnectError, Link};
 pub use context::{CallContext, Principal, TraceContext};
-pub use event::{EventItem, Events, RawEvents, RawItem};
+pub use event::{EventItem, Events, RawEvents, RawItem, event_id};
 pub use log::{EVENTS, EventLog, Follow, LogBounds, LogEntry};
 pub use request::{Request, Requests};
 pub use schema::google::rpc::ErrorInfo;

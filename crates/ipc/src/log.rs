@@ -47,7 +47,39 @@ pub struct EventLog {
     client: Client,
 }
 
+/// How long an event is kept. A month is what an administrator looks back over.
+const KEPT_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
+/// What the log may take on disk, bytes: 20,000 events of 200 bytes, and a 64 MiB flash keeps room for all else.
+const KEPT_BYTES: i64 = 4 * 1024 * 1024;
+/// Events kept at most.
+const KEPT_EVENTS: i64 = 20_000;
+/// Largest event, bytes: a password change and a power result take 300.
+const EVENT_MAX: i32 = 16 * 1024;
+
 impl Client {
+    /// Creates the log (on disk, oldest dropped first), or leaves it as it is when it exists. For the operator.
+    pub async fn create_event_log(&self) -> Result<(), Status> {
+        let config = async_nats::jetstream::stream::Config {
+            name: EVENTS.to_owned(),
+            subjects: vec!["event.>".to_owned()],
+            max_age: KEPT_FOR,
+            max_bytes: KEPT_BYTES,
+            max_messages: KEPT_EVENTS,
+            max_message_size: EVENT_MAX,
+            num_replicas: 1,
+            allow_direct: true,
+            // An event only says "look again": losing the last second of the log to a power cut loses no state, and a sync per event
+            // would wear the flash.
+            persist_mode: Some(async_nats::jetstream::stream::PersistenceMode::Async),
+            ..Default::default()
+        };
+        self.jetstream
+            .get_or_create_stream(config)
+            .await
+            .map(drop)
+            .map_err(|error| Status::unavailable(format!("the event log was not created: {error}")))
+    }
+
     /// The event log.
     pub fn event_log(&self) -> EventLog {
         EventLog { client: self.clone() }

@@ -75,8 +75,9 @@ impl Default for LogConfig {
     }
 }
 
+/// The bus client tells every connect at `info`; ours says it once and better.
 fn default_filter() -> String {
-    "info".to_owned()
+    "info,async_nats=warn".to_owned()
 }
 
 /// Shape of a log line.

@@ -1,1 +1,37 @@
-//! Starts, watches and restarts every daemon; owns the bus and the watchdog.
+//! operator: starts, watches and restarts every daemon; owns the bus and the watchdog.
+//!
+//! ```text
+//!   flags, board file ──────────┐                        ┌──► processes: `u-bmc <daemon>`, stdin = bootstrap
+//!   a child's stdout: READY=1 ──┤                        ├──► stderr: all daemons' logs; the last 64 lines kept
+//!   a child's end, its stderr ──┼─► supervise::Machine ──┼──► event.daemon.<name>.state
+//!   SIGTERM, SIGINT, SIGCHLD  ──┤                        ├──► the ready file
+//!   SystemService requests    ──┘                        └──► /dev/watchdog
+//!                     embedded bus server (a thread of its own)
+//! ```
+//!
+//! It runs as an ordinary process or as PID 1. As PID 1 it also mounts the kernel's file systems, reaps orphans and restarts or
+//! switches off the controller at its end.
+//!
+//! It must never: block on a child or on whoever reads its log; change a host's power; put a credential into arguments, environment or
+//! log; let one daemon's trouble keep another from running.
+
+mod bus;
+mod cgroup;
+mod child;
+mod config;
+mod error;
+mod health;
+mod limits;
+mod output;
+mod pid1;
+mod prepare;
+mod procfs;
+mod roster;
+mod shell;
+mod wire;
+
+pub use config::{Config, Listen, Options};
+pub use error::Error;
+pub use limits::Limits;
+pub use roster::{Part, fleet, roster};
+pub use shell::{End, run};

@@ -1,0 +1,126 @@
+//! The bus: the embedded server with one credential per daemon, and the streams and buckets all rely on.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use ipc::server::{
+    JetStreamConfig, Permissions, Responses, Rules, Server, ServerConfig, ServerHandle, User, jetstream,
+};
+use ipc::topology::{self, OPERATOR};
+use ipc::{Client, ConnectConfig};
+use service::BusAddress;
+
+use crate::error::Error;
+
+/// Buckets every board has.
+const BUCKETS: [&str; 4] = ["state", "config", "users", "sessions"];
+/// How long clients may stay after a stop was asked for: they have ended by then.
+const GRACE: Duration = Duration::from_millis(200);
+
+/// The running bus.
+#[derive(Debug)]
+pub(crate) struct Bus {
+    /// Where it is.
+    pub(crate) url: String,
+    /// Our own connection.
+    pub(crate) client: Client,
+    server: Option<ServerHandle>,
+    passwords: BTreeMap<String, String>,
+}
+
+impl Bus {
+    /// Starts the embedded server for `daemons`, or connects to the one at `url`, and creates what is missing there.
+    pub(crate) async fn start(daemons: &[&str], url: Option<&str>, store: &Path) -> Result<Self, Error> {
+        let mut passwords = BTreeMap::new();
+        let server = match url {
+            Some(_) => None,
+            None => {
+                let mut users = Vec::new();
+                for name in daemons.iter().chain([&OPERATOR]) {
+                    let password = random_password()?;
+                    passwords.insert((*name).to_owned(), password.clone());
+                    users.push(user(name, password));
+                }
+                let streams = JetStreamConfig { dir: Some(store.to_owned()), ..JetStreamConfig::default() };
+                let config =
+                    ServerConfig { users, inside: vec![jetstream(streams)], ..ServerConfig::default() };
+                Some(Server::start(config).map_err(bus_error)?)
+            }
+        };
+        let url = match (&server, url) {
+            (Some(server), _) => server.url(),
+            (None, url) => url.unwrap_or_default().to_owned(),
+        };
+        let mut config = ConnectConfig::new(url.clone(), OPERATOR);
+        if let Some(password) = passwords.get(OPERATOR) {
+            config = config.with_credentials(OPERATOR, password.clone());
+        }
+        let client = Client::connect(&config).await.map_err(bus_error)?;
+        for bucket in BUCKETS {
+            client.create_bucket(bucket).await.map_err(bus_error)?;
+        }
+        client.create_event_log().await.map_err(bus_error)?;
+        Ok(Self { url, client, server, passwords })
+    }
+
+    /// What `daemon` is told about the bus.
+    pub(crate) fn address_for(&self, daemon: &str) -> BusAddress {
+        match self.passwords.get(daemon) {
+            Some(password) => {
+                BusAddress { url: self.url.clone(), user: daemon.to_owned(), password: password.clone() }
+            }
+            None => BusAddress { url: self.url.clone(), user: String::new(), password: String::new() },
+        }
+    }
+
+    /// Stops it; what is stored is durable then.
+    pub(crate) async fn stop(self) {
+        self.client.close().await;
+        if let Some(server) = self.server {
+            server.shutdown(GRACE).await;
+        }
+    }
+}
+
+fn bus_error(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::Bus(Box::new(error))
+}
+
+/// A password nobody can guess, made anew at each start and never stored: 192 bits.
+fn random_password() -> Result<String, Error> {
+    let mut bytes = [0u8; 24];
+    getrandom::fill(&mut bytes).map_err(|error| Error::System {
+        what: "get random bytes",
+        source: std::io::Error::other(error.to_string()),
+    })?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn user(name: &str, password: String) -> User {
+    let may = topology::permissions(name);
+    let permissions = Permissions {
+        publish: Rules { allow: may.publish, deny: Vec::new() },
+        subscribe: Rules { allow: may.subscribe, deny: Vec::new() },
+        allow_responses: may.allow_responses.then(Responses::default),
+    };
+    User { name: name.to_owned(), password, permissions: Some(permissions) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_password_is_another() {
+        let (first, second) = (random_password().unwrap(), random_password().unwrap());
+        assert_ne!(first, second);
+        assert_eq!(first.len(), 48);
+    }
+
+    #[test]
+    fn a_daemon_nobody_knows_may_do_nothing() {
+        let permissions = user("stranger", "pw".into()).permissions.unwrap();
+        assert_eq!(permissions, Permissions::default());
+    }
+}

@@ -1,0 +1,115 @@
+//! What the operator is told: by flags, and by the `[operator]` table of the configuration.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use service::{LogConfig, Settings};
+
+use crate::roster::Part;
+
+/// Where a server listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// Nowhere.
+    Off,
+    /// Here; port 0 takes a free one.
+    At(SocketAddr),
+}
+
+impl std::str::FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self::Off);
+        }
+        text.parse().map(Self::At).map_err(|_| {
+            format!("{text:?} is neither ADDRESS:PORT (e.g. 127.0.0.1:8443, [::]:443) nor \"off\"")
+        })
+    }
+}
+
+impl std::fmt::Display for Listen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::At(address) => write!(f, "{address}"),
+        }
+    }
+}
+
+/// How to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The daemons; see [`crate::roster`].
+    pub parts: Vec<Part>,
+    /// The program that holds the daemons: started as `program <daemon>`.
+    pub program: PathBuf,
+    /// Version to tell, with build details.
+    pub version: String,
+    /// The board file.
+    pub board: PathBuf,
+    /// What is set over the board file.
+    pub board_overrides: Vec<(String, String)>,
+    /// What is kept over restarts of the controller.
+    pub state_dir: PathBuf,
+    /// Sockets and the like.
+    pub run_dir: PathBuf,
+    /// HTTPS.
+    pub https: Listen,
+    /// HTTP, which redirects to HTTPS.
+    pub http: Listen,
+    /// Password file of the first administrator.
+    pub admin_password_file: Option<PathBuf>,
+    /// Written once every daemon is ready.
+    pub ready_file: Option<PathBuf>,
+    /// Configuration of all daemons.
+    pub settings: Settings,
+    /// How everything logs.
+    pub log: LogConfig,
+}
+
+/// The `[operator]` table.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Address of a `nats-server` to use instead of the embedded one, `nats://ADDR:PORT`. It must have JetStream.
+    pub bus_url: Option<String>,
+    /// Whether daemons get limits of memory, processes and files.
+    pub limits: bool,
+    /// Whether /dev/watchdog is used when the board has one.
+    pub watchdog: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { bus_url: None, limits: true, watchdog: true }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_shows_every_key_with_its_default() {
+        let settings =
+            Settings::from_toml("config.example.toml", include_str!("../config.example.toml")).unwrap();
+        assert_eq!(settings.typed::<Config>("operator").unwrap(), Config::default());
+        let shown: toml::Table = toml::from_str(include_str!("../config.example.toml")).unwrap();
+        let keys: Vec<_> = shown["operator"].as_table().unwrap().keys().cloned().collect();
+        // An optional key without a default is shown as a comment.
+        assert_eq!(keys, ["limits", "watchdog"]);
+        assert!(include_str!("../config.example.toml").contains("# bus_url = "));
+    }
+
+    #[test]
+    fn an_address_is_an_address_or_off() {
+        assert_eq!("off".parse(), Ok(Listen::Off));
+        assert_eq!("[::1]:443".parse(), Ok(Listen::At("[::1]:443".parse().unwrap())));
+        for bad in ["", "443", "localhost", "off:1", "1.2.3.4"] {
+            assert!(bad.parse::<Listen>().unwrap_err().contains("ADDRESS:PORT"), "{bad}");
+        }
+    }
+}

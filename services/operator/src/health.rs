@@ -1,0 +1,125 @@
+//! `SystemService`: what this system is and how it is doing.
+
+use std::time::{Duration, SystemTime};
+
+use board::{Board, HalKind};
+use ipc::Status;
+use schema::v1alpha1 as pb;
+use supervise::{Machine, State};
+use units::Mono;
+
+use crate::procfs;
+use crate::wire::{self, Record};
+
+/// What `SystemService` answers from.
+pub(crate) struct Picture<'a> {
+    pub(crate) machine: &'a Machine,
+    pub(crate) records: &'a [Record],
+    pub(crate) board: &'a Board,
+    pub(crate) system_id: &'a str,
+    pub(crate) version: &'a str,
+    pub(crate) now: Mono,
+    pub(crate) wall: SystemTime,
+    pub(crate) all_ready: bool,
+}
+
+impl Picture<'_> {
+    pub(crate) fn info(
+        &self,
+        request: &pb::GetSystemInfoRequest,
+    ) -> Result<pb::GetSystemInfoResponse, Status> {
+        let health = self.health();
+        let out = |state| matches!(state, State::Degraded { .. } | State::Failed);
+        let state = if !self.all_ready && !self.machine.views().any(|(_, view)| out(view.state)) {
+            pb::SystemState::Starting
+        } else if health.status == i32::from(pb::HealthStatus::Ok) {
+            pb::SystemState::Enabled
+        } else {
+            pb::SystemState::Quiesced
+        };
+        let mut info = pb::SystemInfo {
+            name: "system".to_owned(),
+            description: Some(format!("{} {}", self.board.vendor, self.board.model)),
+            state: state.into(),
+            health: Some(health),
+            version: Some(self.version.to_owned()),
+            boot_time: procfs::boot_time().map(wire::timestamp),
+            uptime: procfs::uptime().map(wire::span),
+            contact_info: None,
+            metadata: Default::default(),
+            id: self.system_id.to_owned(),
+            board: format!("{}/{}", self.board.vendor, self.board.name),
+            simulated: self.board.hal == HalKind::Sim,
+        };
+        masked(&mut info, request.field_mask.as_ref())?;
+        Ok(pb::GetSystemInfoResponse { system_info: Some(info) })
+    }
+
+    pub(crate) fn get_health(&self, request: &pb::GetHealthRequest) -> Result<pb::GetHealthResponse, Status> {
+        let mut health = self.health();
+        masked(&mut health, request.field_mask.as_ref())?;
+        Ok(pb::GetHealthResponse { health: Some(health) })
+    }
+
+    pub(crate) fn daemons(
+        &self,
+        request: &pb::ListDaemonsRequest,
+    ) -> Result<pb::ListDaemonsResponse, Status> {
+        let mut daemons = Vec::with_capacity(self.records.len());
+        for ((_, view), record) in self.machine.views().zip(self.records) {
+            let usage = record.pid.map(procfs::usage).unwrap_or_default();
+            let next = match view.state {
+                State::Backoff { until } | State::Degraded { until } => {
+                    self.wall.checked_add(Duration::from_millis(until.since(self.now).get()))
+                }
+                _ => None,
+            };
+            let mut daemon = wire::daemon(&view, record, usage, next);
+            masked(&mut daemon, request.field_mask.as_ref())?;
+            daemons.push(daemon);
+        }
+        Ok(pb::ListDaemonsResponse { daemons })
+    }
+
+    fn health(&self) -> pb::Health {
+        let at = wire::timestamp(self.wall);
+        let details: Vec<_> = self
+            .machine
+            .views()
+            .map(|(_, view)| {
+                let (status, message) = wire::health(&view);
+                pb::HealthDetail {
+                    component: view.spec.name.clone(),
+                    status: status.into(),
+                    message,
+                    timestamp: Some(at),
+                }
+            })
+            .collect();
+        let status = wire::worst(details.iter().map(pb::HealthDetail::status));
+        let unwell: Vec<&str> = details
+            .iter()
+            .filter(|detail| detail.status() != pb::HealthStatus::Ok)
+            .map(|detail| detail.component.as_str())
+            .collect();
+        pb::Health {
+            status: status.into(),
+            status_description: Some(match unwell.as_slice() {
+                [] => "every daemon serves".to_owned(),
+                names => format!("not serving as they should: {}", names.join(", ")),
+            }),
+            details,
+            last_updated: Some(at),
+            uptime: Some(wire::span(Duration::from_millis(self.now.as_millis()))),
+        }
+    }
+}
+
+fn masked<M>(message: &mut M, mask: Option<&prost_types::FieldMask>) -> Result<(), Status>
+where
+    M: prost::Message + prost::Name + Default,
+{
+    let Some(mask) = mask else { return Ok(()) };
+    schema::mask::keep_in(message, &mask.paths)
+        .map_err(|error| Status::invalid_argument(format!("field_mask: {error}")))
+}

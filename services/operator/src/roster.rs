@@ -1,0 +1,98 @@
+//! Which daemons there are, in which order they start, and what each may use.
+
+use board::HalKind;
+use supervise::Spec;
+
+use crate::limits::Limits;
+
+/// A daemon as the operator knows it.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Name, what it starts after, whether it is critical.
+    pub spec: Spec,
+    /// Whether it gets a credential on the bus.
+    pub on_bus: bool,
+    /// Whether it gets the board file.
+    pub needs_board: bool,
+    /// What it may use at most.
+    pub limits: Limits,
+}
+
+impl Part {
+    /// A daemon on the bus with the board file and ordinary limits.
+    pub fn new(spec: Spec) -> Self {
+        Self { spec, on_bus: true, needs_board: true, limits: Limits::daemon() }
+    }
+
+    /// Without a connection to the bus.
+    #[must_use]
+    pub fn without_bus(mut self) -> Self {
+        self.on_bus = false;
+        self
+    }
+
+    /// With other limits.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+}
+
+/// The daemons of a board, in any order: the start order follows from what each starts after.
+///
+/// powermgr and statemgr are critical: without them nobody can reach the host's power, so a controller on which they stay away is reset
+/// by the watchdog. usermgr and websrv are not: a port in use or a full disk is not cured by a reset, and the host can still be
+/// reached by its buttons.
+pub fn roster(hal: HalKind) -> Vec<Part> {
+    let mut parts = Vec::new();
+    let simulated = hal == HalKind::Sim;
+    if simulated {
+        // It may run a guest of its own, so nothing is known of its size.
+        parts.push(Part::new(Spec::new("twin", &[])).without_bus().with_limits(Limits::none()));
+    }
+    let world: &[&str] = if simulated { &["twin"] } else { &[] };
+    parts.push(Part::new(Spec::new("powermgr", world).critical()));
+    parts.push(Part::new(Spec::new("usermgr", &[])).with_limits(Limits::hashing()));
+    parts.push(Part::new(Spec::new("statemgr", &["powermgr"]).critical()));
+    parts.push(Part::new(Spec::new("websrv", &["usermgr", "statemgr"])).with_limits(Limits::gateway()));
+    parts
+}
+
+/// The outward link, on boards whose configuration names a datacenter's server.
+pub fn fleet() -> Part {
+    Part::new(Spec::new("fleet", &["usermgr", "statemgr"]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use supervise::{Machine, Policy};
+
+    #[test]
+    fn both_rosters_can_be_supervised_and_are_known_on_the_bus() {
+        for hal in [HalKind::Sim, HalKind::Linux] {
+            let parts = roster(hal);
+            Machine::new(parts.iter().map(|part| part.spec.clone()).collect(), Policy::default()).unwrap();
+            for part in parts {
+                assert_eq!(ipc::topology::node(&part.spec.name).is_some(), part.on_bus, "{}", part.spec.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_daemon_starts_after_those_it_calls() {
+        let mut parts = roster(HalKind::Linux);
+        parts.push(fleet());
+        for part in &parts {
+            let node = ipc::topology::node(&part.spec.name).unwrap();
+            for callee in node.calls.iter().filter(|callee| **callee != ipc::topology::OPERATOR) {
+                assert!(
+                    part.spec.after.iter().any(|name| name == callee),
+                    "{} calls {callee}",
+                    part.spec.name
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,593 @@
+//! The loop: children, clock, signals and requests in; processes, log, events and answers out.
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ipc::{Request, Status};
+use schema::v1alpha1 as pb;
+use serde_json::Value;
+use service::{Bootstrap, Clock, ErrorChain, Notification};
+use supervise::{Action, Ending, Event, Id, Machine, Policy, State};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::bus::Bus;
+use crate::cgroup::Cgroups;
+use crate::child::{self, ChildEvent, Order, Running};
+use crate::config::{Listen, Options};
+use crate::error::Error;
+use crate::health::Picture;
+use crate::limits;
+use crate::output::LogSink;
+use crate::pid1;
+use crate::prepare::{Prepared, prepare, write_atomic};
+use crate::wire::{self, Record};
+
+/// Between the answer to a reset request and the reset: the answer has to get out.
+const RESET_AFTER: Duration = Duration::from_millis(300);
+/// A third of the shortest timeout a board file allows (10 s): two pets may come late.
+const PET_EVERY: Duration = Duration::from_secs(3);
+/// Events of the daemons that may wait for the bus.
+const EVENTS_WAITING: usize = 64;
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Asked to stop.
+    Stopped,
+    /// Asked to restart the management software.
+    Restart,
+}
+
+/// Runs until told to stop, however often it is told to restart.
+///
+/// # Errors
+///
+/// See [`Error`]; nothing is left running.
+pub async fn run(mut options: Options) -> Result<(), Error> {
+    let first = pid1::is_pid1();
+    if first {
+        pid1::mount_all();
+    }
+    let sink = LogSink::start().map_err(|source| Error::System { what: "start the log thread", source })?;
+    let mut signals =
+        Signals::new().map_err(|source| Error::System { what: "listen for signals", source })?;
+    loop {
+        let mut operator = Operator::start(&options, &sink, first).await?;
+        let end = operator.serve(&mut signals).await;
+        let (https, http) = (operator.https, operator.http);
+        let restart_machine = operator.stop().await;
+        // A second run listens where the first did, even if that was a free port.
+        options.https = https;
+        options.http = http;
+        match end? {
+            End::Restart if !first => tracing::info!("the management software starts again"),
+            End::Restart => {
+                pid1::finish(true);
+                return Ok(());
+            }
+            End::Stopped => {
+                if first {
+                    pid1::finish(restart_machine);
+                }
+                return Ok(());
+            }
+        }
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    power_off: Signal,
+    child: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            // What init systems of small machines take for "power off"; the others restart.
+            power_off: signal(SignalKind::user_defined2())?,
+            child: signal(SignalKind::child())?,
+        })
+    }
+}
+
+/// One run.
+struct Operator<'a> {
+    options: &'a Options,
+    prepared: Prepared,
+    sink: &'a LogSink,
+    first: bool,
+    clock: Clock,
+    machine: Machine,
+    records: Vec<Record>,
+    running: Vec<Option<Running>>,
+    starts: Vec<u32>,
+    bus: Option<Bus>,
+    cgroups: Option<Cgroups>,
+    watchdog: Option<Box<dyn hal::Watchdog>>,
+    children: mpsc::Receiver<ChildEvent>,
+    to_us: mpsc::Sender<ChildEvent>,
+    events: mpsc::Sender<pb::Event>,
+    https: Listen,
+    http: Listen,
+    all_ready: bool,
+    all_stopped: bool,
+    reset_at: Option<Instant>,
+    end: End,
+    power_off: bool,
+    failed: Option<Error>,
+}
+
+impl<'a> Operator<'a> {
+    async fn start(options: &'a Options, sink: &'a LogSink, first: bool) -> Result<Self, Error> {
+        let prepared = prepare(options)?;
+        if let Some(path) = &options.ready_file
+            && let Err(error) = std::fs::remove_file(path)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            return Err(Error::File { what: "remove", path: path.clone(), source: error });
+        }
+        let specs = options.parts.iter().map(|part| part.spec.clone()).collect();
+        let machine = Machine::new(specs, Policy::default())?;
+        let names: Vec<&str> =
+            options.parts.iter().filter(|part| part.on_bus).map(|part| part.spec.name.as_str()).collect();
+        let bus =
+            Bus::start(&names, prepared.config.bus_url.as_deref(), &options.state_dir.join("bus")).await?;
+        tracing::info!(version = %options.version, board = %prepared.board.name, bus = %bus.url, "operator starts");
+        let cgroups = prepared.config.limits.then(Cgroups::open).and_then(|opened| match opened {
+            Ok(cgroups) => Some(cgroups),
+            Err(error) => {
+                tracing::info!(%error, "no cgroups here, daemons get rlimits");
+                None
+            }
+        });
+        let watchdog = open_watchdog(&prepared);
+        let (to_us, children) = mpsc::channel(256);
+        let (events, mut to_publish) = mpsc::channel::<pb::Event>(EVENTS_WAITING);
+        let client = bus.client.clone();
+        tokio::spawn(async move {
+            while let Some(event) = to_publish.recv().await {
+                if let Err(error) = client.publish_event(&event).await {
+                    tracing::warn!(%error, "an event was not published");
+                }
+            }
+        });
+        let count = options.parts.len();
+        Ok(Self {
+            options,
+            prepared,
+            sink,
+            first,
+            clock: Clock::new(),
+            machine,
+            records: vec![Record::default(); count],
+            running: (0..count).map(|_| None).collect(),
+            starts: vec![0; count],
+            bus: Some(bus),
+            cgroups,
+            watchdog,
+            children,
+            to_us,
+            events,
+            https: options.https,
+            http: options.http,
+            all_ready: false,
+            all_stopped: false,
+            reset_at: None,
+            end: End::Stopped,
+            power_off: false,
+            failed: None,
+        })
+    }
+
+    async fn serve(&mut self, signals: &mut Signals) -> Result<End, Error> {
+        let Some(client) = self.bus.as_ref().map(|bus| bus.client.clone()) else { return Ok(self.end) };
+        let mut requests = client
+            .serve(&["SystemService", "OperatorService"])
+            .await
+            .map_err(|error| Error::Bus(Box::new(error)))?;
+        let mut pet = tokio::time::interval(PET_EVERY);
+        self.step(Event::Tick);
+        while !self.all_stopped {
+            let clock = self.clock;
+            let deadline = self.machine.deadline();
+            tokio::select! {
+                Some(event) = self.children.recv() => self.child(event),
+                Some(request) = requests.next() => self.request(request).await,
+                () = clock.sleep_until(deadline) => self.step(Event::Tick),
+                () = at(self.reset_at), if self.reset_at.is_some() => {
+                    self.reset_at = None;
+                    self.step(Event::Stop);
+                }
+                _ = pet.tick() => self.pet(),
+                _ = signals.terminate.recv() => self.asked_to_stop("SIGTERM", false),
+                _ = signals.interrupt.recv() => self.asked_to_stop("SIGINT", false),
+                _ = signals.power_off.recv() => self.asked_to_stop("SIGUSR2", true),
+                _ = signals.child.recv(), if self.first => {
+                    let ours: HashSet<u32> = self.records.iter().filter_map(|record| record.pid).collect();
+                    pid1::reap(&ours);
+                }
+            }
+        }
+        match self.failed.take() {
+            Some(error) => Err(error),
+            None => Ok(self.end),
+        }
+    }
+
+    /// Ends what is left; returns whether the machine shall restart (and not be switched off).
+    async fn stop(mut self) -> bool {
+        if let Some(path) = &self.options.ready_file {
+            let _ = std::fs::remove_file(path);
+        }
+        if let Some(bus) = self.bus.take() {
+            bus.stop().await;
+        }
+        if let Some(watchdog) = self.watchdog.take() {
+            match watchdog.stop() {
+                Ok(()) => tracing::info!("the watchdog is disarmed"),
+                Err(error) => tracing::warn!(error = %ErrorChain(&error), "the watchdog keeps running"),
+            }
+        }
+        tracing::info!("operator ends");
+        !self.power_off
+    }
+
+    fn asked_to_stop(&mut self, signal: &str, power_off: bool) {
+        tracing::info!(signal, "everything stops");
+        self.power_off = power_off;
+        self.step(Event::Stop);
+    }
+
+    fn pet(&mut self) {
+        let well = self.machine.is_well(self.clock.now());
+        let Some(watchdog) = self.watchdog.as_mut() else { return };
+        if !well {
+            tracing::error!("a critical daemon stays away: the watchdog is not petted");
+            return;
+        }
+        if let Err(error) = watchdog.pet() {
+            tracing::error!(error = %ErrorChain(&error), "the watchdog cannot be petted");
+        }
+    }
+
+    fn child(&mut self, event: ChildEvent) {
+        match event {
+            ChildEvent::Says(id, number, notification) => {
+                if self.starts.get(id.0) == Some(&number) {
+                    self.says(id, notification);
+                }
+            }
+            ChildEvent::Ended(id, number, ending, output) => {
+                if self.starts.get(id.0) == Some(&number) {
+                    self.ended(id, ending, output);
+                }
+            }
+        }
+    }
+
+    fn says(&mut self, id: Id, notification: Notification) {
+        match notification {
+            Notification::Ready => self.step(Event::Ready(id)),
+            Notification::Heartbeat => self.step(Event::Heartbeat(id)),
+            Notification::Status(text) => {
+                if let Some(record) = self.records.get_mut(id.0) {
+                    record.status = text;
+                }
+            }
+            Notification::Listen(name, address) => self.listens(&name, address),
+            Notification::Credential(text) => show_credential(&text, &self.options.state_dir),
+        }
+    }
+
+    fn listens(&mut self, name: &str, address: SocketAddr) {
+        let slot = match name {
+            "https" => &mut self.https,
+            "http" => &mut self.http,
+            _ => return,
+        };
+        // From now on this is the address, also for its next start.
+        *slot = Listen::At(address);
+        tracing::info!(name, %address, "listening");
+    }
+
+    fn ended(&mut self, id: Id, ending: Ending, output: Vec<String>) {
+        let name = self.name(id);
+        let stopping = self.machine.is_stopping();
+        if let Some(slot) = self.running.get_mut(id.0) {
+            *slot = None;
+        }
+        if let Some(record) = self.records.get_mut(id.0) {
+            record.pid = None;
+            record.status.clear();
+            record.last_exit = Some((ending.to_string(), self.clock.wall()));
+            record.last_output = output.clone();
+        }
+        if let Some(cgroups) = &self.cgroups {
+            cgroups.remove(&name);
+        }
+        if !stopping {
+            tracing::warn!(daemon = %name, how = %ending, "a daemon ended");
+        }
+        // By hand a wrong setting is something to correct and try again, so say it and stop. As first process there is nobody to
+        // correct it from outside: the others keep serving.
+        if ending == Ending::Config && !self.all_ready && !self.first && !stopping {
+            let output = output.iter().map(|line| format!("\n  {line}")).collect();
+            self.failed = Some(Error::Daemon { daemon: name, output });
+            self.step(Event::Ended(id, ending));
+            return self.step(Event::Stop);
+        }
+        self.step(Event::Ended(id, ending));
+    }
+
+    fn step(&mut self, event: Event) {
+        let mut queue = vec![event];
+        while let Some(event) = queue.pop() {
+            let mut actions = Vec::new();
+            self.machine.step(self.clock.now(), event, random(), &mut actions);
+            for action in actions {
+                match action {
+                    Action::Start(id) => {
+                        if let Err(error) = self.spawn(id) {
+                            tracing::error!(daemon = %self.name(id), %error, "cannot start a daemon");
+                            queue.push(Event::Ended(id, Ending::NotStarted));
+                        }
+                    }
+                    Action::Terminate(id) => self.order(id, Order::Terminate),
+                    Action::Kill(id) => self.order(id, Order::Kill),
+                    Action::Changed { id, from, to, reason } => self.changed(id, from, to, &reason),
+                    Action::AllReady => {
+                        self.all_ready = true;
+                        tracing::info!("every daemon is ready");
+                        self.tell_ready();
+                    }
+                    Action::AllStopped => self.all_stopped = true,
+                }
+            }
+        }
+    }
+
+    fn order(&self, id: Id, order: Order) {
+        if let Some(Some(running)) = self.running.get(id.0) {
+            running.order(order);
+        }
+    }
+
+    fn name(&self, id: Id) -> String {
+        self.machine.view(id).map(|view| view.spec.name.clone()).unwrap_or_default()
+    }
+
+    fn spawn(&mut self, id: Id) -> std::io::Result<()> {
+        let Some(part) = self.options.parts.get(id.0) else { return Ok(()) };
+        let name = part.spec.name.as_str();
+        let mut settings = self.options.settings.of(name);
+        match name {
+            "websrv" => {
+                settings.insert("https".to_owned(), Value::String(self.https.to_string()));
+                settings.insert("http".to_owned(), Value::String(self.http.to_string()));
+            }
+            "usermgr" => {
+                if let Some(path) = &self.options.admin_password_file {
+                    let path = path.to_string_lossy().into_owned();
+                    settings.insert("admin_password_file".to_owned(), Value::String(path));
+                }
+            }
+            _ => {}
+        }
+        let bootstrap = Bootstrap {
+            daemon: name.to_owned(),
+            bus: self.bus.as_ref().filter(|_| part.on_bus).map(|bus| bus.address_for(name)),
+            board: part.needs_board.then(|| self.options.board.clone()),
+            board_overrides: self.options.board_overrides.clone(),
+            state_dir: self.options.state_dir.join(name),
+            run_dir: self.options.run_dir.clone(),
+            log: self.options.log.clone(),
+            config: settings,
+        };
+        let Some(number) = self.starts.get_mut(id.0) else { return Ok(()) };
+        *number = number.wrapping_add(1);
+        let running = child::start(
+            id,
+            *number,
+            &self.options.program,
+            name,
+            bootstrap.to_line(),
+            self.sink,
+            &self.to_us,
+        )?;
+        self.limit(name, running.pid, &part.limits);
+        if let Some(record) = self.records.get_mut(id.0) {
+            record.pid = Some(running.pid);
+            record.started = Some(self.clock.wall());
+        }
+        if let Some(slot) = self.running.get_mut(id.0) {
+            *slot = Some(running);
+        }
+        Ok(())
+    }
+
+    fn limit(&self, name: &str, pid: u32, limits: &limits::Limits) {
+        if !self.prepared.config.limits {
+            return;
+        }
+        let grouped = match &self.cgroups {
+            Some(cgroups) => match cgroups.apply(name, pid, limits) {
+                Ok(()) => true,
+                Err(error) => {
+                    tracing::warn!(daemon = name, %error, "no cgroup for a daemon, it gets rlimits");
+                    false
+                }
+            },
+            None => false,
+        };
+        if let Err(error) = limits::apply(pid, limits, !grouped) {
+            tracing::warn!(daemon = name, %error, "a daemon runs without limits");
+        }
+    }
+
+    fn changed(&mut self, id: Id, from: State, to: State, reason: &str) {
+        let name = self.name(id);
+        match to {
+            State::Degraded { .. } | State::Failed => {
+                tracing::error!(daemon = %name, reason, "a daemon is out of service")
+            }
+            State::Killed => tracing::error!(daemon = %name, reason, "a daemon is killed"),
+            State::Ready { .. } => tracing::info!(daemon = %name, "ready"),
+            _ => tracing::debug!(daemon = %name, ?to, reason, "a daemon changes"),
+        }
+        let (before, after) = (wire::state(from), wire::state(to));
+        if before == after {
+            return;
+        }
+        let severity = match to {
+            State::Degraded { .. } => pb::EventSeverity::Critical,
+            State::Failed => pb::EventSeverity::Critical,
+            State::Backoff { .. } | State::Killed => pb::EventSeverity::Warning,
+            _ => pb::EventSeverity::Info,
+        };
+        let at = self.clock.wall();
+        let restarts = self.machine.view(id).map(|view| view.restarts).unwrap_or_default();
+        let event = pb::Event {
+            id: ipc::event_id(at),
+            time: Some(wire::timestamp(at)),
+            domain: "daemon".to_owned(),
+            component: name.clone(),
+            what: "state".to_owned(),
+            severity: severity.into(),
+            message: format!("{name}: {reason}"),
+            source: ipc::topology::OPERATOR.to_owned(),
+            payload: Some(pb::event::Payload::DaemonStateChange(pb::DaemonStateChange {
+                daemon_name: name,
+                previous_state: before.into(),
+                current_state: after.into(),
+                reason: reason.to_owned(),
+                restarts,
+                changed_at: Some(wire::timestamp(at)),
+            })),
+            ..pb::Event::default()
+        };
+        if self.events.try_send(event).is_err() {
+            tracing::warn!("too many events wait for the bus, one was dropped");
+        }
+    }
+
+    /// Writes the ready file with the addresses as they really are.
+    fn tell_ready(&self) {
+        let Some(path) = &self.options.ready_file else { return };
+        let address = |listen: Listen| match listen {
+            Listen::Off => Value::Null,
+            Listen::At(address) => Value::String(address.to_string()),
+        };
+        let ready = serde_json::json!({
+            "https": address(self.https),
+            "http": address(self.http),
+            "nats": self.bus.as_ref().map(|bus| bus.url.trim_start_matches("nats://").to_owned()),
+            "pid": std::process::id(),
+            "version": self.options.version,
+        });
+        if let Err(error) = write_atomic(path, format!("{ready}\n").as_bytes()) {
+            tracing::error!(error = %ErrorChain(&error), "no ready file");
+        }
+    }
+
+    fn picture(&self) -> Picture<'_> {
+        Picture {
+            machine: &self.machine,
+            records: &self.records,
+            board: &self.prepared.board,
+            system_id: &self.prepared.system_id,
+            version: &self.options.version,
+            now: self.clock.now(),
+            wall: self.clock.wall(),
+            all_ready: self.all_ready,
+        }
+    }
+
+    async fn request(&mut self, request: Request) {
+        let name = format!("{}.{}", request.service, request.method);
+        match name.as_str() {
+            "SystemService.GetSystemInfo" => answer(request, |message| self.picture().info(&message)).await,
+            "SystemService.GetHealth" => answer(request, |message| self.picture().get_health(&message)).await,
+            "SystemService.ListDaemons" => answer(request, |message| self.picture().daemons(&message)).await,
+            "OperatorService.Reset" => answer(request, |message| self.reset(&message)).await,
+            _ => request.unimplemented().await,
+        }
+    }
+
+    fn reset(&mut self, request: &pb::OperatorResetRequest) -> Result<pb::OperatorResetResponse, Status> {
+        use pb::ManagementControllerAction as Reset;
+        match request.action() {
+            Reset::Reboot | Reset::WarmReset | Reset::ColdReset | Reset::HardReset => {
+                if self.machine.is_stopping() || self.reset_at.is_some() {
+                    return Err(Status::failed_precondition("the controller is already on its way down")
+                        .with_reason("TRANSITION_IN_PROGRESS"));
+                }
+                tracing::warn!(op_id = %request.op_id, action = request.action().as_str_name(), "reset requested");
+                self.end = End::Restart;
+                self.reset_at = Some(Instant::now() + RESET_AFTER);
+                Ok(pb::OperatorResetResponse {})
+            }
+            other => Err(Status::unimplemented(format!("the operator does not do {}", other.as_str_name()))),
+        }
+    }
+}
+
+async fn answer<Q, R>(request: Request, handle: impl FnOnce(Q) -> Result<R, Status>)
+where
+    Q: prost::Message + Default,
+    R: prost::Message,
+{
+    let result = request.decode::<Q>().and_then(handle);
+    request.finish(result).await;
+}
+
+fn at(instant: Option<Instant>) -> impl Future<Output = ()> {
+    async move {
+        match instant {
+            Some(instant) => tokio::time::sleep_until(instant).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+fn open_watchdog(_prepared: &Prepared) -> Option<Box<dyn hal::Watchdog>> {
+    None
+}
+
+/// Randomness for the delays; without any they are merely all alike.
+fn random() -> u32 {
+    let mut bytes = [0u8; 4];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => u32::from_ne_bytes(bytes),
+        Err(_) => u32::MAX / 2,
+    }
+}
+
+/// Shows the first-boot credential on the terminal, once. It never goes into a log.
+fn show_credential(text: &str, state_dir: &std::path::Path) {
+    let (user, password) = text.split_once(':').unwrap_or((text, ""));
+    let banner = format!(
+        "\n  ┌──────────────────────────────────────────────────────────────┐\n  \
+           │ First start. Log in as                                       │\n  \
+           │   user      {user:<49}│\n  \
+           │   password  {password:<49}│\n  \
+           │ It is shown this once, and must be changed at first login.   │\n  \
+           └──────────────────────────────────────────────────────────────┘\n\n"
+    );
+    let mut out = std::io::stdout().lock();
+    let written =
+        std::io::Write::write_all(&mut out, banner.as_bytes()).and_then(|()| std::io::Write::flush(&mut out));
+    if written.is_err() {
+        tracing::error!(
+            state_dir = %state_dir.display(),
+            "the first-boot credential could not be shown; start with --admin-password-file and an empty state directory"
+        );
+    }
+}

@@ -1,0 +1,135 @@
+//! What we know, as the schema says it.
+
+use std::time::{Duration, SystemTime};
+
+use schema::v1alpha1 as pb;
+use supervise::{State, View};
+
+use crate::procfs::Usage;
+
+/// The schema's word for a state.
+pub(crate) fn state(state: State) -> pb::DaemonState {
+    match state {
+        State::Waiting => pb::DaemonState::Waiting,
+        State::Starting { .. } => pb::DaemonState::Starting,
+        State::Ready { .. } => pb::DaemonState::Ready,
+        // Its end is on the way and its restart follows.
+        State::Killed | State::Backoff { .. } => pb::DaemonState::Backoff,
+        State::Degraded { .. } => pb::DaemonState::Degraded,
+        State::Failed => pb::DaemonState::Failed,
+        State::Stopping { .. } => pb::DaemonState::Stopping,
+        State::Stopped => pb::DaemonState::Stopped,
+    }
+}
+
+/// How well a daemon is, and why not.
+pub(crate) fn health(view: &View<'_>) -> (pb::HealthStatus, Option<String>) {
+    let bad = if view.spec.critical { pb::HealthStatus::Critical } else { pb::HealthStatus::Warning };
+    match view.state {
+        State::Ready { .. } => match view.degraded {
+            None => (pb::HealthStatus::Ok, None),
+            Some(reason) => (pb::HealthStatus::Warning, Some(reason.to_owned())),
+        },
+        State::Waiting | State::Starting { .. } if view.degraded.is_none() && view.restarts == 0 => {
+            (pb::HealthStatus::Unknown, Some("it is starting".to_owned()))
+        }
+        State::Stopping { .. } | State::Stopped => {
+            (pb::HealthStatus::Unknown, Some("it is stopped".to_owned()))
+        }
+        State::Degraded { .. } | State::Failed => (bad, Some(view.reason.to_owned())),
+        _ => match view.degraded {
+            Some(reason) => (bad, Some(reason.to_owned())),
+            None => (pb::HealthStatus::Warning, Some(format!("it is being restarted: {}", view.reason))),
+        },
+    }
+}
+
+/// The worst of several.
+pub(crate) fn worst(all: impl Iterator<Item = pb::HealthStatus>) -> pb::HealthStatus {
+    let rank = |status: &pb::HealthStatus| match status {
+        pb::HealthStatus::Ok => 0,
+        pb::HealthStatus::Unspecified | pb::HealthStatus::Unknown => 1,
+        pb::HealthStatus::Warning => 2,
+        pb::HealthStatus::Critical => 3,
+    };
+    all.max_by_key(rank).unwrap_or(pb::HealthStatus::Ok)
+}
+
+/// A point of wall-clock time.
+pub(crate) fn timestamp(time: SystemTime) -> prost_types::Timestamp {
+    time.into()
+}
+
+/// A span; one that does not fit (292 billion years) is left at zero.
+pub(crate) fn span(span: Duration) -> prost_types::Duration {
+    span.try_into().unwrap_or_default()
+}
+
+/// What is remembered of a daemon beside the machine's view.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Record {
+    pub(crate) pid: Option<u32>,
+    pub(crate) started: Option<SystemTime>,
+    pub(crate) status: String,
+    pub(crate) last_exit: Option<(String, SystemTime)>,
+    pub(crate) last_output: Vec<String>,
+}
+
+/// One row of `ListDaemons`.
+pub(crate) fn daemon(
+    view: &View<'_>,
+    record: &Record,
+    usage: Usage,
+    next_start: Option<SystemTime>,
+) -> pb::Daemon {
+    let (health, why) = health(view);
+    let running = record.pid.is_some();
+    pb::Daemon {
+        name: view.spec.name.clone(),
+        state: state(view.state).into(),
+        health: health.into(),
+        status_text: match why {
+            Some(why) if health != pb::HealthStatus::Ok => why,
+            _ => record.status.clone(),
+        },
+        pid: record.pid.unwrap_or_default(),
+        restarts: view.restarts,
+        started_at: record.started.filter(|_| running).map(timestamp),
+        memory_bytes: usage.rss,
+        memory_pss_bytes: usage.pss,
+        cpu_time: running.then(|| span(usage.cpu)),
+        last_exit: record.last_exit.as_ref().map(|(text, _)| text.clone()),
+        last_exit_at: record.last_exit.as_ref().map(|(_, at)| timestamp(*at)),
+        last_output: record.last_output.clone(),
+        next_start_at: next_start.map(timestamp),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use supervise::{Ending, Event, Machine, Policy, Spec};
+    use units::Mono;
+
+    #[test]
+    fn only_a_ready_daemon_is_well_and_a_critical_one_that_is_away_is_critical() {
+        let specs = vec![Spec::new("powermgr", &[]).critical(), Spec::new("websrv", &[])];
+        let mut machine = Machine::new(specs, Policy::default()).unwrap();
+        let ids: Vec<_> = machine.views().map(|(id, _)| id).collect();
+        let mut out = Vec::new();
+        machine.step(Mono::ZERO, Event::Tick, 0, &mut out);
+        let status =
+            |machine: &Machine| -> Vec<_> { machine.views().map(|(_, view)| health(&view).0).collect() };
+        assert_eq!(status(&machine), [pb::HealthStatus::Unknown; 2]);
+        for id in &ids {
+            machine.step(Mono::ZERO, Event::Ready(*id), 0, &mut out);
+        }
+        assert_eq!(status(&machine), [pb::HealthStatus::Ok; 2]);
+        for id in &ids {
+            machine.step(Mono::ZERO, Event::Ended(*id, Ending::Config), 0, &mut out);
+        }
+        assert_eq!(status(&machine), [pb::HealthStatus::Critical, pb::HealthStatus::Warning]);
+        assert_eq!(worst(status(&machine).into_iter()), pb::HealthStatus::Critical);
+        assert_eq!(worst(std::iter::empty()), pb::HealthStatus::Ok);
+    }
+}
