@@ -1,0 +1,158 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use operator::Listen;
+use service::LogFormat;
+
+/// Version, commit and target.
+pub(crate) const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (commit ",
+    env!("UBMC_COMMIT"),
+    ", ",
+    env!("UBMC_TARGET"),
+    ", ",
+    env!("UBMC_PROFILE"),
+    ")"
+);
+
+/// The userspace of a baseboard management controller.
+#[derive(Debug, Parser)]
+#[command(name = "u-bmc", version = VERSION, disable_help_subcommand = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start and supervise everything (as an ordinary process or as PID 1)
+    Operator(Box<OperatorArgs>),
+    /// The embedded NATS server alone
+    Nats(NatsArgs),
+    /// Check a board file
+    Check(CheckArgs),
+    /// Play the host of a simulated board
+    Twin(DaemonArgs),
+    /// Press buttons and watch power-good
+    Powermgr(DaemonArgs),
+    /// Keep accounts and sessions
+    Usermgr(DaemonArgs),
+    /// Serve HTTPS: REST, Connect, gRPC
+    Websrv(DaemonArgs),
+    /// Link outward to a datacenter's NATS
+    Fleet(DaemonArgs),
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct OperatorArgs {
+    /// The board file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) board: PathBuf,
+    /// What is kept over restarts of the controller
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/u-bmc")]
+    pub(crate) state_dir: PathBuf,
+    /// Sockets; default: `run` in the state directory, /run/u-bmc as PID 1
+    #[arg(long, value_name = "DIR")]
+    pub(crate) run_dir: Option<PathBuf>,
+    /// Where to serve HTTPS: ADDRESS:PORT or `off`; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "[::]:443")]
+    pub(crate) https: Listen,
+    /// Where to redirect HTTP to HTTPS: ADDRESS:PORT or `off`
+    #[arg(long, value_name = "ADDR", default_value = "[::]:80")]
+    pub(crate) http: Listen,
+    /// Where to serve IPMI: `off`, as long as there is no IPMI server
+    #[arg(long, value_name = "ADDR", default_value = "off")]
+    pub(crate) ipmi: Listen,
+    /// First password of `admin`, which then need not be changed; without it a random one is shown once
+    #[arg(long, value_name = "FILE")]
+    pub(crate) admin_password_file: Option<PathBuf>,
+    /// Written once everything is ready: JSON with the actual addresses
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ready_file: Option<PathBuf>,
+    /// Configuration file (TOML, one table per daemon)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Set one value: DAEMON.KEY=VALUE, or a key of the board file such as sim.host=qemu
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) sets: Vec<String>,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct LogArgs {
+    /// Shape of log lines on stderr
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = log_format)]
+    pub(crate) log_format: LogFormat,
+}
+
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("expected text or json".to_owned()),
+    }
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct NatsArgs {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4222")]
+    pub(crate) listen: SocketAddr,
+    /// The only user; without one everyone on this machine may connect
+    #[arg(long, requires = "password_file")]
+    pub(crate) user: Option<String>,
+    /// The user's password
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub(crate) password_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct CheckArgs {
+    /// The board file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) board: PathBuf,
+    /// Lay a value over the file
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) sets: Vec<String>,
+}
+
+/// A daemon is started by the operator, which tells it everything on stdin. These flags are for running one by hand.
+#[derive(Debug, Parser)]
+pub(crate) struct DaemonArgs {
+    /// Run by hand, with these flags instead of a bootstrap line on stdin
+    #[arg(long)]
+    pub(crate) standalone: bool,
+    /// The bus, nats://ADDRESS:PORT
+    #[arg(long, value_name = "URL", requires = "standalone")]
+    pub(crate) bus: Option<String>,
+    /// User on the bus
+    #[arg(long, value_name = "NAME", requires = "bus")]
+    pub(crate) bus_user: Option<String>,
+    /// The user's password on the bus
+    #[arg(long, value_name = "FILE", requires = "bus_user")]
+    pub(crate) bus_password_file: Option<PathBuf>,
+    /// The board file
+    #[arg(long, value_name = "FILE", requires = "standalone")]
+    pub(crate) board: Option<PathBuf>,
+    /// What it keeps
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/u-bmc")]
+    pub(crate) state_dir: PathBuf,
+    /// Sockets
+    #[arg(long, value_name = "DIR", default_value = "/run/u-bmc")]
+    pub(crate) run_dir: PathBuf,
+    /// Configuration file (TOML, one table per daemon)
+    #[arg(long, value_name = "FILE", requires = "standalone")]
+    pub(crate) config: Option<PathBuf>,
+    /// Set one value: DAEMON.KEY=VALUE, or a key of the board file
+    #[arg(long = "set", value_name = "KEY=VALUE", requires = "standalone")]
+    pub(crate) sets: Vec<String>,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}

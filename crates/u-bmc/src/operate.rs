@@ -1,0 +1,115 @@
+//! `u-bmc operator`: from flags to a running controller.
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+use operator::{Error, Listen, Options};
+use service::{ErrorChain, Exit, Failure, LogConfig, Settings};
+
+use crate::args::{LogArgs, OperatorArgs, VERSION};
+
+/// Where sockets go on a controller of its own.
+const RUN_DIR: &str = "/run/u-bmc";
+
+pub(crate) fn run(args: OperatorArgs) -> ExitCode {
+    service::init_logs(&log_config(&args.log));
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&Error::System { what: "make a runtime", source: error }),
+    };
+    let result = match options(args) {
+        Ok(options) => runtime.block_on(operator::run(options)),
+        Err(error) => Err(error),
+    };
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => Exit::Ok.into(),
+        Err(error) => fail(&error),
+    }
+}
+
+/// A person started it, so the error is for the terminal, whatever the log's shape.
+fn fail(error: &Error) -> ExitCode {
+    let _ = std::io::Write::write_fmt(
+        &mut std::io::stderr(),
+        format_args!("u-bmc operator: {}\n", ErrorChain(error)),
+    );
+    error.exit().into()
+}
+
+/// How to log, as the flags say; `UBMC_LOG` is looked at by the log itself.
+pub(crate) fn log_config(args: &LogArgs) -> LogConfig {
+    LogConfig { format: args.log_format, ..LogConfig::default() }
+}
+
+fn options(args: OperatorArgs) -> Result<Options, Error> {
+    if let Listen::At(address) = args.ipmi {
+        return Err(Error::Usage(format!(
+            "--ipmi {address}: there is no IPMI server in this version; use --ipmi off"
+        )));
+    }
+    let (settings, board_overrides) = settings(args.config.as_deref(), &args.sets)?;
+    let board = absolute(&args.board)?;
+    // The hal decides which daemons there are; the operator reports a bad file itself, with every fault at its line.
+    let hal = board::Board::load(&board, &board_overrides).map_or(board::HalKind::Linux, |board| board.hal);
+    let mut parts = operator::roster(hal);
+    if !settings.of("fleet").is_empty() {
+        parts.push(operator::fleet());
+    }
+    let state_dir = absolute(&args.state_dir)?;
+    let run_dir = match args.run_dir {
+        Some(dir) => absolute(&dir)?,
+        None if std::process::id() == 1 => RUN_DIR.into(),
+        None => state_dir.join("run"),
+    };
+    let program =
+        std::env::current_exe().map_err(|source| Error::System { what: "find this program", source })?;
+    Ok(Options {
+        parts,
+        program,
+        version: VERSION.to_owned(),
+        board,
+        board_overrides,
+        state_dir,
+        run_dir,
+        https: args.https,
+        http: args.http,
+        admin_password_file: args.admin_password_file.as_deref().map(absolute).transpose()?,
+        ready_file: args.ready_file.as_deref().map(absolute).transpose()?,
+        settings,
+        log: log_config(&args.log),
+    })
+}
+
+/// Reads the configuration file and sorts `--set` into what is for daemons and what is for the board.
+pub(crate) fn settings(
+    file: Option<&Path>,
+    sets: &[String],
+) -> Result<(Settings, Vec<(String, String)>), Error> {
+    let mut settings = match file {
+        None => Settings::default(),
+        Some(path) => {
+            let text = fs::read_to_string(path).map_err(|source| Error::File {
+                what: "read --config",
+                path: path.to_owned(),
+                source,
+            })?;
+            Settings::from_toml(&path.display().to_string(), &text)?
+        }
+    };
+    let mut overrides = Vec::new();
+    for set in sets {
+        match set.split_once('=') {
+            Some((key, value)) if board::owns_key(key.trim()) => {
+                overrides.push((key.trim().to_owned(), value.trim().to_owned()));
+            }
+            _ => settings.set(set)?,
+        }
+    }
+    Ok((settings, overrides))
+}
+
+fn absolute(path: &Path) -> Result<std::path::PathBuf, Error> {
+    std::path::absolute(path).map_err(|source| Error::File { what: "find", path: path.to_owned(), source })
+}
