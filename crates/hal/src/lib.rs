@@ -11,6 +11,8 @@
 //!
 //! Levels are always *logical*: `true` means active, whatever the polarity of the wire ([`Line::active_low`]).
 
+#[cfg(feature = "contract")]
+pub mod contract;
 mod error;
 mod gpio;
 mod watchdog;

@@ -11,12 +11,6 @@ pub enum Error {
     /// The board file is wrong.
     #[error("the board file cannot be used")]
     Board(#[source] Box<board::LoadError>),
-    /// The program was built without a driver for the board's lines.
-    #[error("this build has no driver for lines of kind {hal:?}")]
-    NoBackend {
-        /// The kind in the board file.
-        hal: &'static str,
-    },
     /// The configuration is wrong.
     #[error("the configuration cannot be used")]
     Config(#[from] service::ConfigError),
@@ -39,7 +33,7 @@ pub enum Error {
 impl Failure for Error {
     fn exit(&self) -> Exit {
         match self {
-            Self::NoBoard | Self::NoBackend { .. } | Self::Board(_) | Self::Config(_) => Exit::Config,
+            Self::NoBoard | Self::Board(_) | Self::Config(_) => Exit::Config,
             Self::Line { source, .. } => match source.kind() {
                 hal::ErrorKind::Wiring | hal::ErrorKind::Permission => Exit::Config,
                 hal::ErrorKind::Busy | hal::ErrorKind::Unavailable | hal::ErrorKind::Failed => Exit::Retry,

@@ -19,10 +19,10 @@ const OPEN_WITHIN: Duration = Duration::from_secs(5);
 const OPEN_STEP: Duration = Duration::from_millis(50);
 
 /// The lines of the board as it is wired.
-pub(crate) fn gpio(board: &Board, run_dir: &Path) -> Result<Arc<dyn Gpio>, Error> {
+pub(crate) fn gpio(board: &Board, run_dir: &Path) -> Arc<dyn Gpio> {
     match board.hal {
-        HalKind::Linux => Err(Error::NoBackend { hal: board.hal.as_str() }),
-        HalKind::Sim => Ok(Arc::new(hal_sim::SimGpio::new(&run_dir.join(hal_sim::SOCKET), crate::NAME))),
+        HalKind::Linux => Arc::new(hal_linux::LinuxGpio::new()),
+        HalKind::Sim => Arc::new(hal_sim::SimGpio::new(&run_dir.join(hal_sim::SOCKET), crate::NAME)),
     }
 }
 

@@ -34,7 +34,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let path = context.board.clone().ok_or(Error::NoBoard)?;
     let board =
         Board::load(&path, &context.board_overrides).map_err(|error| Error::Board(Box::new(error)))?;
-    let gpio = hw::gpio(&board, &context.run_dir)?;
+    let gpio = hw::gpio(&board, &context.run_dir);
     serve(context, config, &board, gpio).await
 }
 
