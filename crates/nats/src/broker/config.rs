@@ -13,6 +13,11 @@ pub struct Limits {
     pub max_connections: usize,
     /// Subscriptions of one connection. nats-server has no bound by default; a BMC needs one.
     pub max_subscriptions: usize,
+    /// Subscriptions of all connections together; nats-server has no such bound.
+    pub max_total_subscriptions: usize,
+    /// What all connections together may hold in input not yet processed and output not yet written, in bytes. Beyond
+    /// it the one that holds most is disconnected. nats-server has no such bound.
+    pub max_memory: usize,
     /// Output waiting for one connection, in bytes; beyond it the client is a slow consumer and is disconnected.
     /// nats-server allows 64 MiB, more than a BMC has to give.
     pub max_pending: usize,
@@ -31,6 +36,8 @@ impl Default for Limits {
             max_control_line: crate::proto::MAX_CONTROL_LINE,
             max_connections: 1024,
             max_subscriptions: 8192,
+            max_total_subscriptions: 65_536,
+            max_memory: 64 * 1024 * 1024,
             max_pending: 16 * 1024 * 1024,
             auth_timeout: 2_000,
             ping_interval: 120_000,

@@ -32,6 +32,8 @@ struct Message<'a> {
 struct Outcome {
     delivered: bool,
     pending: usize,
+    /// How much longer the receiver's buffer got.
+    added: usize,
     /// The subscription has had its last message.
     spent: bool,
     /// The receiver's buffer is over its bound.
@@ -91,6 +93,9 @@ impl Broker {
         while let Some(slot) = self.slow.pop() {
             self.slow_consumer(slot);
         }
+        if std::mem::take(&mut self.over) {
+            self.drop_the_fullest();
+        }
         result
     }
 
@@ -123,6 +128,10 @@ impl Broker {
             self.slow.push(slot);
         }
         if outcome.delivered {
+            self.held += outcome.added;
+            if self.held > self.config.limits.max_memory {
+                self.over = true;
+            }
             result.receivers += 1;
             result.max_pending = result.max_pending.max(outcome.pending);
             self.stats.out_msgs += 1;
@@ -190,6 +199,7 @@ fn to_client(
     let headers = if conn.options.headers { message.headers } else { &[] };
     let total = headers.len() + message.payload.len();
     let out = &mut conn.out.buf;
+    let before = out.len();
     out.reserve(message.subject.len() + sub.sid.len() + message.reply.map_or(0, <[u8]>::len) + total + 64);
     out.extend_from_slice(if headers.is_empty() { b"MSG " } else { b"HMSG " });
     out.extend_from_slice(message.subject);
@@ -210,6 +220,8 @@ fn to_client(
     out.extend_from_slice(message.payload);
     out.extend_from_slice(b"\r\n");
 
+    outcome.added = out.len() - before;
+    conn.counted += outcome.added;
     outcome.delivered = true;
     outcome.pending = conn.out.pending();
     if outcome.pending > max_pending {

@@ -182,6 +182,8 @@ struct Conn {
     first_pong_sent: bool,
     subs: HashMap<Box<[u8]>, u32>,
     out: Output,
+    /// What of [`Conn::held`] is in the broker's total.
+    counted: usize,
     /// Received and not yet processed.
     partial: Vec<u8>,
     /// Less than this in `partial` cannot be a whole operation.
@@ -194,6 +196,13 @@ struct Conn {
     pings_out: u32,
     /// When to look at this connection again: its authentication or its ping is due.
     due: u64,
+}
+
+impl Conn {
+    /// The bytes this connection makes the server hold.
+    fn held(&self) -> usize {
+        self.out.pending() + self.partial.len()
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -226,6 +235,10 @@ pub struct Broker {
     slow: Vec<u32>,
     spent: Vec<u32>,
     behind: Option<u32>,
+    /// What all connections hold, in bytes.
+    held: usize,
+    /// The total went over its bound during a fan-out, which must end before anybody is disconnected.
+    over: bool,
     dirty: VecDeque<u32>,
     links: Vec<Link>,
     internal: Vec<InternalMsg>,
@@ -260,6 +273,8 @@ impl Broker {
             slow: Vec::new(),
             spent: Vec::new(),
             behind: None,
+            held: 0,
+            over: false,
             dirty: VecDeque::new(),
             links: Vec::new(),
             internal: Vec::new(),
@@ -306,6 +321,7 @@ impl Broker {
             first_pong_sent: false,
             subs: HashMap::new(),
             out: Output::default(),
+            counted: 0,
             partial: Vec::new(),
             need: 0,
             checked: false,
@@ -333,8 +349,28 @@ impl Broker {
 
     /// Drops a connection the shell has closed.
     pub fn forget(&mut self, id: ConnId) {
-        if self.live(id).is_some_and(|c| c.closed.is_some()) {
-            self.conns.remove(id.slot);
+        if self.live(id).is_some_and(|c| c.closed.is_some())
+            && let Some(conn) = self.conns.remove(id.slot)
+        {
+            self.held = self.held.saturating_sub(conn.counted);
+        }
+    }
+
+    /// Brings the total up to date with one connection, and keeps it within its bound.
+    fn count(&mut self, slot: u32) {
+        let Some(conn) = self.conns.get_mut(slot) else { return };
+        let held = conn.held();
+        self.held = self.held.saturating_sub(conn.counted).saturating_add(held);
+        conn.counted = held;
+        if self.held > self.config.limits.max_memory {
+            self.drop_the_fullest();
+        }
+    }
+
+    fn drop_the_fullest(&mut self) {
+        let open = self.conns.iter().filter(|(_, c)| c.closed.is_none());
+        if let Some((slot, _)) = open.max_by_key(|(_, c)| c.held()) {
+            self.slow_consumer(slot);
         }
     }
 
@@ -366,6 +402,7 @@ impl Broker {
             out.buf.drain(..out.sent);
             out.sent = 0;
         }
+        self.count(id.slot);
     }
 
     /// Why the connection is closing, if it is: the shell writes what is left, closes, and calls [`Broker::forget`].
@@ -500,6 +537,7 @@ impl Broker {
                 return;
             }
         }
+        self.count(slot);
         self.mark(slot);
     }
 
@@ -541,6 +579,7 @@ impl Broker {
         for key in subs.into_values() {
             self.drop_sub(key);
         }
+        self.count(slot);
         self.mark(slot);
     }
 

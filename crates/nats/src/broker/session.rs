@@ -20,6 +20,20 @@ impl Broker {
     /// Bytes from a client.
     pub fn input(&mut self, id: ConnId, data: &[u8], now: u64) -> Flow {
         self.now = now;
+        let flow = self.take_in(id, data, now);
+        self.count_input(id, flow)
+    }
+
+    fn count_input(&mut self, id: ConnId, flow: Flow) -> Flow {
+        match self.live(id) {
+            Some(conn) if conn.closed.is_none() => {}
+            _ => return flow,
+        }
+        self.count(id.slot);
+        if self.closing(id).is_some() { Flow::Closed } else { flow }
+    }
+
+    fn take_in(&mut self, id: ConnId, data: &[u8], now: u64) -> Flow {
         let Some(conn) = self.live_mut(id).filter(|c| c.closed.is_none()) else { return Flow::Closed };
         conn.last_in = now;
         if conn.partial.is_empty() {
@@ -43,7 +57,10 @@ impl Broker {
     /// then does not fit ends their connection.
     pub fn resume(&mut self, id: ConnId, now: u64, force: bool) -> Flow {
         match self.live(id) {
-            Some(conn) if conn.closed.is_none() => self.held_input(id, now, force),
+            Some(conn) if conn.closed.is_none() => {
+                let flow = self.held_input(id, now, force);
+                self.count_input(id, flow)
+            }
             _ => Flow::Closed,
         }
     }
@@ -241,7 +258,9 @@ impl Broker {
             }
             check = rights.needs_check(subject, queue);
         }
-        if conn.subs.len() >= self.config.limits.max_subscriptions {
+        if conn.subs.len() >= self.config.limits.max_subscriptions
+            || self.stats.subscriptions >= self.config.limits.max_total_subscriptions
+        {
             self.say_error(slot, "maximum subscriptions exceeded");
             return;
         }

@@ -54,6 +54,33 @@ fn a_receiver_that_does_not_read_makes_the_sender_wait_and_then_goes() {
 }
 
 #[test]
+fn all_together_hold_no_more_than_the_bound_and_the_fullest_goes_first() {
+    let limits = Limits { max_memory: 10_000, ..Limits::default() };
+    let mut broker = Broker::new(Config { limits, ..Config::default() });
+    let (a, b, c) = (client(&mut broker), client(&mut broker), client(&mut broker));
+    broker.input(a, b"SUB x 1\r\nSUB y 2\r\n", 0);
+    broker.input(b, b"SUB x 1\r\n", 0);
+    let message = |subject: &str| format!("PUB {subject} 1000\r\n{}\r\n", "z".repeat(1000));
+    for _ in 0..3 {
+        broker.input(c, message("x").as_bytes(), 0);
+    }
+    assert!(broker.held > 6_000 && broker.held <= 10_000);
+    for _ in 0..5 {
+        broker.input(c, message("y").as_bytes(), 0);
+    }
+    assert_eq!(broker.closing(a), Some(CloseReason::SlowConsumer));
+    assert_eq!(broker.closing(b), None);
+    assert_eq!(text(&mut broker, b).matches("MSG x 1 1000").count(), 3);
+    broker.input(c, format!("PUB x 9000\r\n{}", "z".repeat(8000)).as_bytes(), 0);
+    assert_eq!(broker.held, 8000 + "PUB x 9000\r\n".len());
+    for id in [a, b, c] {
+        broker.disconnect(id);
+        broker.forget(id);
+    }
+    assert_eq!(broker.held, 0);
+}
+
+#[test]
 fn a_waiting_sender_loses_nothing_when_the_receiver_reads() {
     let limits = Limits { max_pending: 4096, ..Limits::default() };
     let mut broker = Broker::new(Config { limits, ..Config::default() });
