@@ -64,17 +64,15 @@ fn memory(start: impl Fn() -> Peer) -> std::io::Result<Round> {
     let peer = start();
     // The first connection pays for what is set up lazily; a bus without any is of no use.
     let first = load::subscribed(peer.addr, 0)?;
-    let idle = (peer.memory_kib("VmRSS"), peer.memory_kib("RssAnon"), peer.pss_kib());
+    let idle = (peer.memory_kib("VmRSS"), peer.memory_kib("RssAnon"));
     let subscriptions = load::subscribed(peer.addr, 1_000)?;
-    let with = (peer.memory_kib("VmRSS"), peer.memory_kib("RssAnon"), peer.pss_kib());
+    let with = (peer.memory_kib("VmRSS"), peer.memory_kib("RssAnon"));
     drop((first, subscriptions));
     Ok(vec![
         ("RSS idle KiB", idle.0),
         ("  idle, not backed by files KiB", idle.1),
-        ("  idle, PSS KiB", idle.2),
         ("RSS with 1,000 subscriptions KiB", with.0),
         ("  1,000, not backed by files KiB", with.1),
-        ("  1,000, PSS KiB", with.2),
     ])
 }
 

@@ -94,13 +94,6 @@ impl Peer {
         line.trim().trim_end_matches(" kB").parse().unwrap_or(f64::NAN)
     }
 
-    /// Resident memory with pages shared with other processes counted in part, in KiB.
-    pub(crate) fn pss_kib(&self) -> f64 {
-        let smaps = self.proc("smaps_rollup");
-        let line = smaps.lines().find_map(|l| l.strip_prefix("Pss:")).unwrap_or_default();
-        line.trim().trim_end_matches(" kB").parse().unwrap_or(f64::NAN)
-    }
-
     /// CPU time used by all its threads, in microseconds: the scheduler's count, which is finer than clock ticks.
     pub(crate) fn cpu_us(&self) -> f64 {
         let Ok(tasks) = std::fs::read_dir(format!("/proc/{}/task", self.child.id())) else { return f64::NAN };

@@ -77,6 +77,7 @@ impl Client {
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                     self.over = Some("<timeout>");
                 }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 // A reset is a close that lost something; which of the two comes is up to the kernel.
                 Err(_) => self.over = Some("<closed>"),
             }

@@ -136,7 +136,7 @@ impl Broker {
             result.max_pending = result.max_pending.max(outcome.pending);
             self.stats.out_msgs += 1;
             self.stats.out_bytes += (message.headers.len() + message.payload.len()) as u64;
-            if outcome.pending > self.config.limits.max_pending / 2 {
+            if outcome.pending > self.behind_at() {
                 self.behind = Some(slot);
             }
         }

@@ -390,14 +390,26 @@ impl Broker {
 
     /// The first `n` bytes of [`Broker::output`] have been written.
     pub fn wrote(&mut self, id: ConnId, n: usize) {
-        /// Buffers above this are given back when empty, in bytes: connections are mostly idle.
+        /// Buffers above this are given back when empty, in bytes.
         const KEEP: usize = 256 * 1024;
+        /// Buffers above this are given back at the next look around: connections are mostly idle.
+        const SMALL: usize = 4 * 1024;
+        /// When that is, in milliseconds.
+        const SOON: u64 = 5_000;
+        let now = self.now;
         let Some(conn) = self.live_mut(id) else { return };
         let out = &mut conn.out;
         out.sent = out.sent.saturating_add(n).min(out.buf.len());
         if out.sent == out.buf.len() {
             out.sent = 0;
-            if out.buf.capacity() > KEEP { out.buf = Vec::new() } else { out.buf.clear() }
+            if out.buf.capacity() > KEEP {
+                out.buf = Vec::new()
+            } else {
+                out.buf.clear()
+            }
+            if out.buf.capacity() > SMALL {
+                self.next_due = self.next_due.min(now.saturating_add(SOON));
+            }
         } else if out.sent > out.buf.len() / 2 {
             out.buf.drain(..out.sent);
             out.sent = 0;
@@ -425,7 +437,14 @@ impl Broker {
     /// Whether a receiver that made a sender wait has room again.
     #[must_use]
     pub fn has_room(&self, id: ConnId) -> bool {
-        self.live(id).is_none_or(|c| c.out.pending() <= self.config.limits.max_pending / 4)
+        self.live(id).is_none_or(|c| c.out.pending() <= self.behind_at() / 2)
+    }
+
+    /// The output waiting for a receiver at which its senders have to wait, in bytes.
+    fn behind_at(&self) -> usize {
+        /// Enough to keep any link busy while the sender is being let go again.
+        const ENOUGH: usize = 1024 * 1024;
+        (self.config.limits.max_pending / 2).min(ENOUGH)
     }
 
     /// Whose connections came up and ended since the last call.
