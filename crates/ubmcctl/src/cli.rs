@@ -1,0 +1,548 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::client::Fingerprint;
+use crate::output::Format;
+use crate::text::parse_span;
+
+/// Shown under `--help`.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done                               5  not permitted
+  1  the server or this machine failed  6  no such thing
+  2  wrong arguments or configuration   7  --wait: the state did not come about
+  3  not reachable, or not trusted      8  the state does not allow it, or a conflict
+  4  not logged in                    130  interrupted";
+
+/// Manage machines through their u-bmc.
+#[derive(Debug, Parser)]
+#[command(name = "ubmcctl", version, after_help = EXIT_CODES, propagate_version = true, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Which BMC, and how")]
+pub(crate) struct Global {
+    /// Context to use instead of the current one
+    #[arg(long, global = true, value_name = "NAME", env = "UBMC_CONTEXT")]
+    pub(crate) context: Option<String>,
+    /// Address of the BMC, instead of the context's: https://host[:port]
+    #[arg(long, global = true, value_name = "URL", env = "UBMC_SERVER")]
+    pub(crate) server: Option<String>,
+    /// Account, instead of the context's
+    #[arg(long, global = true, value_name = "NAME", env = "UBMC_USER")]
+    pub(crate) user: Option<String>,
+    /// File with the account's password in its first line; - is standard input
+    #[arg(long, global = true, value_name = "FILE", env = "UBMC_PASSWORD_FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// PEM file with the CA to trust, instead of those of this machine
+    #[arg(long, global = true, value_name = "FILE", env = "UBMC_CA", conflicts_with = "fingerprint")]
+    pub(crate) ca: Option<PathBuf>,
+    /// SHA-256 of the one certificate to accept
+    #[arg(long, global = true, value_name = "SHA256", env = "UBMC_FINGERPRINT")]
+    pub(crate) fingerprint: Option<Fingerprint>,
+    /// Accept any certificate (for tests: whoever is in between reads the password)
+    #[arg(long, global = true, env = "UBMC_INSECURE", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) insecure: bool,
+    /// How long a call may take
+    #[arg(long, global = true, value_name = "SPAN", default_value = "15s", value_parser = parse_span)]
+    pub(crate) timeout: Duration,
+    /// How the answer is written
+    #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value_t = Format::Table, env = "UBMC_OUTPUT")]
+    pub(crate) output: Format,
+    /// File with the contexts [default: ~/.config/ubmc/config.toml]
+    #[arg(long, global = true, value_name = "FILE", env = "UBMC_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Remember BMCs by name
+    #[command(subcommand)]
+    Context(ContextCommand),
+    /// Start a session and keep its token in the context
+    Login(Login),
+    /// End the session of the context
+    Logout,
+    /// The managed machines: state and power
+    #[command(subcommand)]
+    Host(HostCommand),
+    /// The boxes they are in
+    #[command(subcommand)]
+    Chassis(ChassisCommand),
+    /// The management controller itself
+    #[command(subcommand)]
+    Bmc(BmcCommand),
+    /// Accounts
+    #[command(subcommand)]
+    User(UserCommand),
+    /// What accounts can be allowed to do
+    #[command(subcommand)]
+    Role(RoleCommand),
+    /// Who is logged in
+    #[command(subcommand)]
+    Session(SessionCommand),
+    /// What happened and what happens
+    #[command(subcommand)]
+    Event(EventCommand),
+    /// The software on the BMC
+    #[command(subcommand)]
+    System(SystemCommand),
+    /// Call any method of the API with JSON
+    Call(Call),
+    /// Print a completion script for a shell
+    Completion {
+        /// Which shell
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ContextCommand {
+    /// Remember a BMC; takes --server, --user, --ca or --fingerprint
+    Add {
+        /// What to call it
+        name: String,
+        /// Pin the certificate the server shows now; asks first
+        #[arg(long, conflicts_with_all = ["fingerprint", "ca"])]
+        trust: bool,
+        /// With --trust: do not ask
+        #[arg(long, requires = "trust")]
+        yes: bool,
+        /// Change the context if there is one of this name; its session is forgotten
+        #[arg(long)]
+        replace: bool,
+    },
+    /// Make a context the current one
+    Use {
+        /// Which
+        name: String,
+    },
+    /// All contexts; the current one has a star
+    List,
+    /// Forget a context
+    Rm {
+        /// Which
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Login {
+    /// Change the password right away to the one in this file (needed at the first login)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) new_password_file: Option<PathBuf>,
+}
+
+/// Waiting for the real state.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Wait {
+    /// Wait until the state is what was asked for, at most so long [default: 6m]
+    #[arg(long, value_name = "SPAN", num_args = 0..=1, require_equals = true, default_missing_value = "6m", value_parser = parse_span)]
+    pub(crate) wait: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Power {
+    /// Which host
+    #[arg(default_value = "system")]
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HostCommand {
+    /// All hosts
+    List,
+    /// One host
+    Get {
+        /// Which host
+        #[arg(default_value = "system")]
+        name: String,
+    },
+    /// Power on
+    On(Power),
+    /// Ask the operating system to shut down; never forced
+    Off(Power),
+    /// Power off at once
+    ForceOff(Power),
+    /// Shut down, then power on
+    Restart(Power),
+    /// Reset at once
+    ForceRestart(Power),
+    /// Power off at once, then on
+    Cycle(Power),
+    /// Non-maskable interrupt: crash dump
+    Nmi(Power),
+    /// Change description or restore policy
+    Set {
+        /// Which host
+        #[arg(default_value = "system")]
+        name: String,
+        /// Free text; empty clears it
+        #[arg(long)]
+        description: Option<String>,
+        /// What to do when power comes back
+        #[arg(long, value_enum)]
+        restore_policy: Option<RestorePolicy>,
+    },
+    /// Follow state and power operations until interrupted
+    Watch {
+        /// Which host; all when not given
+        name: Option<String>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RestorePolicy {
+    AlwaysOn,
+    AlwaysOff,
+    Last,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ChassisPower {
+    /// Which chassis
+    #[arg(default_value = "chassis")]
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    On,
+    Off,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ChassisCommand {
+    /// All chassis
+    List,
+    /// One chassis
+    Get {
+        /// Which chassis
+        #[arg(default_value = "chassis")]
+        name: String,
+    },
+    /// Power on every host in it
+    On(ChassisPower),
+    /// Ask every host in it to shut down
+    Off(ChassisPower),
+    /// Power every host off at once, then on
+    Cycle(ChassisPower),
+    /// Switch the identify light
+    Identify {
+        /// On or off
+        #[arg(value_enum, default_value_t = Switch::On)]
+        state: Switch,
+        /// Which chassis
+        #[arg(default_value = "chassis")]
+        name: String,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ResetKind {
+    /// The management software only
+    Warm,
+    /// The controller, kernel included
+    Cold,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BmcCommand {
+    /// All management controllers
+    List,
+    /// One management controller
+    Get {
+        /// Which
+        #[arg(default_value = "bmc")]
+        name: String,
+    },
+    /// Restart it; hosts keep their power
+    Reset {
+        /// How much
+        #[arg(long, value_enum, default_value_t = ResetKind::Warm)]
+        kind: ResetKind,
+        /// Which
+        #[arg(default_value = "bmc")]
+        name: String,
+        #[command(flatten)]
+        wait: Wait,
+    },
+}
+
+/// Parts of an account a client may choose.
+#[derive(Debug, Args)]
+pub(crate) struct Account {
+    /// Administrator, Operator or ReadOnly
+    #[arg(long)]
+    pub(crate) role: Option<String>,
+    /// Name of the person
+    #[arg(long)]
+    pub(crate) full_name: Option<String>,
+    /// E-mail address
+    #[arg(long)]
+    pub(crate) email: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UserCommand {
+    /// All accounts
+    List,
+    /// One account
+    Get {
+        /// Name or id; your own when not given
+        name: Option<String>,
+    },
+    /// Create an account
+    Create {
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        account: Account,
+        /// File with its password; asked for when not given
+        #[arg(long, value_name = "FILE")]
+        new_password_file: Option<PathBuf>,
+        /// The password must be changed at the first login
+        #[arg(long)]
+        must_change: bool,
+        /// It cannot log in yet
+        #[arg(long)]
+        disabled: bool,
+    },
+    /// Change an account
+    Update {
+        /// Name or id
+        name: String,
+        #[command(flatten)]
+        account: Account,
+        /// A new name
+        #[arg(long, value_name = "NAME")]
+        rename: Option<String>,
+        /// It can log in
+        #[arg(long, conflicts_with = "disable")]
+        enable: bool,
+        /// It cannot log in
+        #[arg(long)]
+        disable: bool,
+        /// Forget its failed logins
+        #[arg(long)]
+        unlock: bool,
+    },
+    /// Change your password, or set another account's
+    Passwd {
+        /// Name or id; your own when not given
+        name: Option<String>,
+        /// File with the new password; asked for when not given
+        #[arg(long, value_name = "FILE", conflicts_with = "generate")]
+        new_password_file: Option<PathBuf>,
+        /// Another account: make a random password and print it
+        #[arg(long, requires = "name")]
+        generate: bool,
+        /// Another account: it need not change the password at its next login
+        #[arg(long, requires = "name")]
+        keep: bool,
+    },
+    /// Delete an account
+    Delete {
+        /// Name or id
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RoleCommand {
+    /// All roles and their privileges
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SessionCommand {
+    /// Your sessions
+    List {
+        /// Those of all accounts
+        #[arg(long)]
+        all: bool,
+    },
+    /// End a session
+    Delete {
+        /// Its id
+        id: String,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct EventFilter {
+    /// Kind of component: host, chassis, bmc, user, session, daemon, system
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(crate) domain: String,
+    /// Which one, such as system
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(crate) component: String,
+    /// What happened to it, such as state
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(crate) what: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Severity {
+    Debug,
+    Info,
+    Warning,
+    Critical,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EventCommand {
+    /// Events the BMC keeps, newest first
+    List {
+        #[command(flatten)]
+        filter: EventFilter,
+        /// This or worse
+        #[arg(long, value_enum)]
+        severity: Option<Severity>,
+        /// Not older than this
+        #[arg(long, value_name = "SPAN", value_parser = parse_span)]
+        since: Option<Duration>,
+        /// At most so many
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+    },
+    /// Follow events until interrupted
+    Watch {
+        #[command(flatten)]
+        filter: EventFilter,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SystemCommand {
+    /// Health, and every daemon with its state, restarts and memory
+    Status,
+    /// Name, version, board
+    Info,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Call {
+    /// Service and method: HostService.GetHost
+    pub(crate) method: String,
+    /// The request in proto3 JSON; - reads standard input
+    #[arg(default_value = "{}")]
+    pub(crate) request: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{CommandFactory as _, error::ErrorKind};
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(std::iter::once("ubmcctl").chain(line.split_whitespace()))
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_parses() {
+        for line in [
+            "context add lab --server https://bmc --user admin",
+            "context add lab --server bmc --trust --yes",
+            "context add lab --server bmc --fingerprint sha256:abababababababababababababababababababababababababababababababab",
+            "context use lab",
+            "context list",
+            "context rm lab",
+            "login --user admin --password-file -",
+            "logout",
+            "host list",
+            "host get",
+            "host get host1 -o json",
+            "host on",
+            "host off --wait",
+            "host force-off --wait=30s",
+            "host restart system --wait=5m",
+            "host force-restart",
+            "host cycle",
+            "host nmi",
+            "host set --description x --restore-policy last",
+            "host watch",
+            "chassis identify off",
+            "chassis cycle --wait",
+            "bmc reset --kind cold --wait=10m",
+            "user create op --role Operator --new-password-file f --must-change",
+            "user update op --disable",
+            "user passwd",
+            "user passwd op --generate",
+            "user delete op",
+            "role list",
+            "session list --all",
+            "session delete 1",
+            "event list --domain host --since 1h --severity warning --limit 5",
+            "event watch --what state",
+            "system status",
+            "system info",
+            "call HostService.GetHost {}",
+            "completion zsh",
+            "--context lab host on",
+            "host on --context lab",
+        ] {
+            assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
+        }
+    }
+
+    #[test]
+    fn names_default_and_waits_take_an_optional_span() {
+        let power = |line: &str| match parse(line).unwrap().command {
+            Command::Host(HostCommand::Off(power)) => {
+                (power.name, power.wait.wait.map(|wait| wait.as_secs()))
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(power("host off"), ("system".into(), None));
+        assert_eq!(power("host off host1 --wait"), ("host1".into(), Some(360)));
+        assert_eq!(power("host off --wait=90s host1"), ("host1".into(), Some(90)));
+        // The name after a bare --wait is a name, not a span.
+        assert_eq!(power("host off --wait host1"), ("host1".into(), Some(360)));
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused() {
+        for (line, kind) in [
+            ("", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
+            ("host", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
+            ("host fly", ErrorKind::InvalidSubcommand),
+            ("host off --wait=soon", ErrorKind::ValueValidation),
+            ("host list -o xml", ErrorKind::InvalidValue),
+            ("host list --fingerprint ab", ErrorKind::ValueValidation),
+            ("event list --limit 0", ErrorKind::ValueValidation),
+            ("user passwd --generate", ErrorKind::MissingRequiredArgument),
+            ("user update op --enable --disable", ErrorKind::ArgumentConflict),
+            ("context add lab --yes", ErrorKind::MissingRequiredArgument),
+        ] {
+            assert_eq!(parse(line).unwrap_err().kind(), kind, "{line}");
+        }
+    }
+}

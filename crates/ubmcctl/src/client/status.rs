@@ -1,0 +1,150 @@
+//! Errors as the Connect protocol writes them.
+
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use http::StatusCode;
+use prost::Message as _;
+use schema::MethodInfo;
+use schema::google::rpc::{BadRequest, ErrorInfo};
+use serde::Deserialize;
+
+use crate::failure::{Code, Status};
+
+/// Connect leaves the padding out; others do not.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+#[derive(Deserialize)]
+struct Wire {
+    #[serde(default)]
+    code: String,
+    #[serde(default)]
+    message: String,
+    #[serde(default)]
+    details: Vec<Detail>,
+}
+
+#[derive(Deserialize)]
+struct Detail {
+    #[serde(default, rename = "type")]
+    kind: String,
+    #[serde(default)]
+    value: String,
+}
+
+#[derive(Deserialize)]
+struct End {
+    error: Option<Wire>,
+}
+
+/// An error answer to a unary call, or the refusal of a stream.
+pub(super) fn from_http(http: StatusCode, body: &[u8], method: &'static MethodInfo) -> Status {
+    match serde_json::from_slice::<Wire>(body) {
+        Ok(wire) if Code::from_name(&wire.code).is_some() => wire.into_status(method),
+        _ => Status {
+            code: Code::from_http(http),
+            message: format!("the server answered {http}"),
+            reason: String::new(),
+            violations: Vec::new(),
+            method: Some(method),
+        },
+    }
+}
+
+/// What ends a stream; `None` when it is no error.
+pub(super) fn from_end_of_stream(body: &[u8], method: &'static MethodInfo) -> Option<Status> {
+    serde_json::from_slice::<End>(body).ok()?.error.map(|wire| wire.into_status(method))
+}
+
+impl Wire {
+    fn into_status(self, method: &'static MethodInfo) -> Status {
+        let mut status = Status {
+            code: Code::from_name(&self.code).unwrap_or(Code::Unknown),
+            message: self.message,
+            reason: String::new(),
+            violations: Vec::new(),
+            method: Some(method),
+        };
+        for detail in self.details {
+            let Ok(value) = BASE64.decode(&detail.value) else { continue };
+            match detail.kind.rsplit('/').next() {
+                Some("google.rpc.ErrorInfo") => {
+                    if let Ok(info) = ErrorInfo::decode(value.as_slice()) {
+                        status.reason = info.reason;
+                    }
+                }
+                Some("google.rpc.BadRequest") => {
+                    if let Ok(bad) = BadRequest::decode(value.as_slice()) {
+                        status
+                            .violations
+                            .extend(bad.field_violations.into_iter().map(|v| (v.field, v.description)));
+                    }
+                }
+                _ => {}
+            }
+        }
+        status
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use schema::google::rpc::bad_request::FieldViolation;
+
+    fn method() -> &'static MethodInfo {
+        schema::rpc::host_service::GET_HOST.info
+    }
+
+    #[test]
+    fn details_are_read_with_and_without_padding() {
+        let info = ErrorInfo { reason: "HOST_OFF".into(), domain: "u-bmc".into(), ..Default::default() }
+            .encode_to_vec();
+        let bad = BadRequest {
+            field_violations: vec![FieldViolation {
+                field: "name".into(),
+                description: "short".into(),
+                ..Default::default()
+            }],
+        };
+        let padded = base64::engine::general_purpose::STANDARD.encode(info);
+        let bare = base64::engine::general_purpose::STANDARD_NO_PAD.encode(bad.encode_to_vec());
+        let body = serde_json::json!({
+            "code": "failed_precondition", "message": "no",
+            "details": [
+                {"type": "google.rpc.ErrorInfo", "value": padded},
+                {"type": "type.googleapis.com/google.rpc.BadRequest", "value": bare},
+                {"type": "unknown.Thing", "value": "AAAA"},
+                {"type": "google.rpc.ErrorInfo", "value": "!!"}
+            ]
+        });
+        let status = from_http(StatusCode::BAD_REQUEST, body.to_string().as_bytes(), method());
+        assert_eq!((status.code, status.reason.as_str()), (Code::FailedPrecondition, "HOST_OFF"));
+        assert_eq!(status.violations, [("name".to_owned(), "short".to_owned())]);
+    }
+
+    #[test]
+    fn an_answer_that_is_not_of_the_api_still_has_a_code() {
+        for (http, code) in [
+            (401, Code::Unauthenticated),
+            (403, Code::PermissionDenied),
+            (503, Code::Unavailable),
+            (418, Code::Unknown),
+        ] {
+            let status = from_http(StatusCode::from_u16(http).unwrap(), b"<html>", method());
+            assert_eq!(status.code, code);
+            assert!(status.message.contains(&http.to_string()));
+        }
+    }
+
+    #[test]
+    fn a_stream_ends_with_or_without_an_error() {
+        assert!(from_end_of_stream(b"{}", method()).is_none());
+        let status =
+            from_end_of_stream(br#"{"error":{"code":"unavailable","message":"gone"}}"#, method()).unwrap();
+        assert_eq!((status.code, status.message.as_str()), (Code::Unavailable, "gone"));
+    }
+}

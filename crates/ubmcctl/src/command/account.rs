@@ -1,0 +1,254 @@
+//! Accounts, roles, sessions.
+
+use prost_types::FieldMask;
+use schema::rpc::{role_service, session_service, user_service};
+use schema::v1alpha1::{
+    AccountLockoutInfo, ChangePasswordRequest, CreateUserRequest, DeleteSessionRequest, DeleteUserRequest,
+    GetUserRequest, ListRolesRequest, ListSessionsRequest, ListUsersRequest, ResetPasswordRequest,
+    UpdateUserRequest, User,
+};
+
+use super::Session;
+use crate::cli::{RoleCommand, SessionCommand, UserCommand};
+use crate::failure::Failure;
+use crate::output::{Card, Output, Table, note};
+use crate::prompt;
+use crate::text::{enum_word, time};
+
+fn state(user: &User) -> String {
+    let locked = user.lockout_info.as_ref().is_some_and(|lockout| lockout.locked);
+    match user.enabled {
+        _ if locked => "locked",
+        Some(false) => "disabled",
+        _ => "enabled",
+    }
+    .to_owned()
+}
+
+pub(crate) async fn user(session: Session, command: UserCommand, output: Output) -> Result<(), Failure> {
+    match command {
+        UserCommand::Passwd { name, new_password_file, generate, keep } => {
+            return passwd(&session, name, new_password_file, generate, keep, output).await;
+        }
+        UserCommand::Create { name, account, new_password_file, must_change, disabled } => {
+            let role = account.role.ok_or_else(|| {
+                Failure::Usage(
+                    "what may the account do? Give --role Administrator, Operator or ReadOnly".into(),
+                )
+            })?;
+            let client = session.client().await?;
+            let password = match new_password_file {
+                Some(path) => prompt::secret_from(&path)?,
+                None => prompt::new_secret(&name).await?,
+            };
+            let user = User {
+                username: name,
+                role,
+                full_name: account.full_name,
+                email: account.email,
+                enabled: Some(!disabled),
+                password_change_required: must_change,
+                ..Default::default()
+            };
+            let request = CreateUserRequest { user: Some(user), password, dry_run: None };
+            let reply = client.call(user_service::CREATE_USER, &request).await?;
+            reply.warnings.iter().for_each(|warning| note(&format!("warning: {warning}")));
+            return output.card(&reply, || card(&reply.user.clone().unwrap_or_default()));
+        }
+        _ => {}
+    }
+    let client = session.client().await?;
+    match command {
+        UserCommand::List => {
+            let mut reply = client.call(user_service::LIST_USERS, &ListUsersRequest::default()).await?;
+            while let Some(page_token) = reply.next_page_token.take().filter(|token| !token.is_empty()) {
+                let request = ListUsersRequest { page_token: Some(page_token), ..Default::default() };
+                let more = client.call(user_service::LIST_USERS, &request).await?;
+                if more.users.is_empty() {
+                    break;
+                }
+                reply.users.extend(more.users);
+                reply.next_page_token = more.next_page_token;
+            }
+            output.reply(&reply, || {
+                let mut table = Table::new(&["USERNAME", "ROLE", "STATE", "LAST LOGIN", "FULL NAME", "ID"]);
+                for user in &reply.users {
+                    table.row([
+                        user.username.clone(),
+                        user.role.clone(),
+                        state(user),
+                        time(user.last_login.as_ref()),
+                        user.full_name.clone().unwrap_or_default(),
+                        user.id.clone(),
+                    ]);
+                }
+                table
+            })
+        }
+        UserCommand::Get { name } => {
+            let id = name.map_or_else(|| session.user(), Ok)?;
+            let reply = client.call(user_service::GET_USER, &GetUserRequest { id, field_mask: None }).await?;
+            output.card(&reply, || card(&reply.user.clone().unwrap_or_default()))
+        }
+        UserCommand::Update { name, account, rename, enable, disable, unlock } => {
+            let mut user = User { id: name, ..Default::default() };
+            let mut paths = Vec::new();
+            if let Some(role) = account.role {
+                paths.push("role");
+                user.role = role;
+            }
+            if let Some(text) = account.full_name {
+                paths.push("full_name");
+                user.full_name = (!text.is_empty()).then_some(text);
+            }
+            if let Some(text) = account.email {
+                paths.push("email");
+                user.email = (!text.is_empty()).then_some(text);
+            }
+            if let Some(username) = rename {
+                paths.push("username");
+                user.username = username;
+            }
+            if enable || disable {
+                paths.push("enabled");
+                user.enabled = Some(enable);
+            }
+            if unlock {
+                paths.push("lockout_info.locked");
+                user.lockout_info = Some(AccountLockoutInfo::default());
+            }
+            if paths.is_empty() {
+                return Err(Failure::Usage("nothing to change; see ubmcctl user update --help".into()));
+            }
+            let paths = paths.into_iter().map(str::to_owned).collect();
+            let request = UpdateUserRequest { user: Some(user), field_mask: Some(FieldMask { paths }) };
+            let reply = client.call(user_service::UPDATE_USER, &request).await?;
+            reply.warnings.iter().for_each(|warning| note(&format!("warning: {warning}")));
+            output.card(&reply, || card(&reply.user.clone().unwrap_or_default()))
+        }
+        UserCommand::Delete { name } => {
+            let reply =
+                client.call(user_service::DELETE_USER, &DeleteUserRequest { id: name.clone() }).await?;
+            output.line(&reply, || format!("{name}: deleted"))
+        }
+        UserCommand::Create { .. } | UserCommand::Passwd { .. } => Ok(()),
+    }
+}
+
+fn card(user: &User) -> Card {
+    let mut card = Card::default();
+    card.line("Username", user.username.clone())
+        .line("Role", user.role.clone())
+        .line("State", state(user))
+        .line("Full name", user.full_name.clone().unwrap_or_default())
+        .line("E-mail", user.email.clone().unwrap_or_default());
+    if user.password_change_required {
+        card.line("Password", "must be changed at the next login");
+    }
+    if let Some(lockout) = user.lockout_info.as_ref().filter(|lockout| lockout.locked) {
+        card.line("Locked", enum_word(lockout.reason().as_str_name(), "LOCKOUT_REASON_"))
+            .line("  until", time(lockout.attempts_reset_time.as_ref()));
+    }
+    card.line("Password set", time(user.password_last_changed.as_ref()))
+        .line("Last login", time(user.last_login.as_ref()))
+        .line("Created", time(user.created_at.as_ref()))
+        .line("Id", user.id.clone());
+    card
+}
+
+async fn passwd(
+    session: &Session,
+    name: Option<String>,
+    file: Option<std::path::PathBuf>,
+    generate: bool,
+    keep: bool,
+    output: Output,
+) -> Result<(), Failure> {
+    let own = session.context.user.clone();
+    let whose =
+        name.or_else(|| own.clone()).ok_or_else(|| Failure::Usage("whose? Name the account".into()))?;
+    if own.as_ref() == Some(&whose) && !generate {
+        let current = session.password(&whose).await?;
+        // Who has the password needs no session; who has a session uses it, so that it stays the one that is kept.
+        let client = match &session.context.token {
+            Some(token) => session.client_with(&crate::client::Credential::Token(token.clone()))?,
+            None => session.client_with(&crate::client::Credential::Basic {
+                user: whose.clone(),
+                password: current.clone(),
+            })?,
+        };
+        let new = match file {
+            Some(path) => prompt::secret_from(&path)?,
+            None => prompt::new_secret(&whose).await?,
+        };
+        let request =
+            ChangePasswordRequest { id: whose.clone(), current_password: current, new_password: new };
+        let reply = client.call(user_service::CHANGE_PASSWORD, &request).await?;
+        return output.line(&reply, || format!("{whose}: password changed"));
+    }
+    let client = session.client().await?;
+    let new_password = match file {
+        _ if generate => None,
+        Some(path) => Some(prompt::secret_from(&path)?),
+        None => Some(prompt::new_secret(&whose).await?),
+    };
+    let request = ResetPasswordRequest { id: whose.clone(), new_password, require_change: Some(!keep) };
+    let reply = client.call(user_service::RESET_PASSWORD, &request).await?;
+    output.line(&reply, || match reply.new_password.as_str() {
+        "" => format!("{whose}: password set"),
+        made => made.to_owned(),
+    })
+}
+
+pub(crate) async fn role(session: Session, command: RoleCommand, output: Output) -> Result<(), Failure> {
+    let RoleCommand::List = command;
+    let reply = session.client().await?.call(role_service::LIST_ROLES, &ListRolesRequest::default()).await?;
+    output.reply(&reply, || {
+        let mut table = Table::new(&["ROLE", "PRIVILEGES", "DESCRIPTION"]);
+        for role in &reply.roles {
+            let privileges: Vec<String> =
+                role.privileges().map(|privilege| enum_word(privilege.as_str_name(), "PRIVILEGE_")).collect();
+            table.row([role.id.clone(), privileges.join(" "), role.description.clone()]);
+        }
+        table
+    })
+}
+
+pub(crate) async fn session(
+    session: Session,
+    command: SessionCommand,
+    output: Output,
+) -> Result<(), Failure> {
+    let client = session.client().await?;
+    match command {
+        SessionCommand::List { all } => {
+            let username = if all { String::new() } else { session.user()? };
+            let request = ListSessionsRequest { username, field_mask: None };
+            let reply = client.call(session_service::LIST_SESSIONS, &request).await?;
+            output.reply(&reply, || {
+                let mut table =
+                    Table::new(&["", "ID", "USER", "ROLE", "ADDRESS", "CREATED", "LAST USED", "EXPIRES"]);
+                for entry in &reply.sessions {
+                    let ours = session.context.session.as_ref() == Some(&entry.id);
+                    table.row([
+                        if ours { "*" } else { " " }.to_owned(),
+                        entry.id.clone(),
+                        entry.username.clone(),
+                        entry.role.clone(),
+                        entry.address.clone(),
+                        time(entry.created_at.as_ref()),
+                        time(entry.last_used_at.as_ref()),
+                        time(entry.expires_at.as_ref()),
+                    ]);
+                }
+                table
+            })
+        }
+        SessionCommand::Delete { id } => {
+            let reply = client
+                .call(session_service::DELETE_SESSION, &DeleteSessionRequest { id: id.clone() })
+                .await?;
+            output.line(&reply, || format!("{id}: ended"))
+        }
+    }
+}

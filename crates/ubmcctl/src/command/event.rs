@@ -1,0 +1,152 @@
+//! Events: what happened and what happens.
+
+use std::time::Duration;
+
+use schema::rpc::event_service;
+use schema::v1alpha1::{Event, EventSeverity, ListEventsRequest, WatchEventsRequest};
+use tokio::time::sleep;
+
+use super::Session;
+use crate::cli::{EventCommand, EventFilter, Severity};
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::output::{Format, Output, Table, note};
+use crate::text::{clean, enum_word, time};
+use crate::wait::passing;
+
+/// Pause before a broken stream is opened again, and the longest such pause.
+const RECONNECT: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+
+pub(crate) async fn run(session: Session, command: EventCommand, output: Output) -> Result<(), Failure> {
+    let client = session.client().await?;
+    match command {
+        EventCommand::Watch { filter } => follow(&client, &filter, output).await,
+        EventCommand::List { filter, severity, since, limit } => {
+            let severity = match severity {
+                None => EventSeverity::Unspecified,
+                Some(Severity::Debug) => EventSeverity::Debug,
+                Some(Severity::Info) => EventSeverity::Info,
+                Some(Severity::Warning) => EventSeverity::Warning,
+                Some(Severity::Critical) => EventSeverity::Critical,
+            };
+            let since = since.map(before_now).transpose()?;
+            let request = ListEventsRequest {
+                domain: filter.domain,
+                component: filter.component,
+                what: filter.what,
+                min_severity: severity.into(),
+                since,
+                page_size: limit,
+                ..Default::default()
+            };
+            let reply = client.call(event_service::LIST_EVENTS, &request).await?;
+            output.reply(&reply, || {
+                let mut table = Table::new(&["TIME", "SEVERITY", "WHAT", "MESSAGE", "BY"]);
+                for event in &reply.events {
+                    table.row([
+                        time(event.time.as_ref()),
+                        severity_word(event),
+                        subject(event),
+                        event.message.clone(),
+                        event.principal.clone().unwrap_or_default(),
+                    ]);
+                }
+                table
+            })
+        }
+    }
+}
+
+fn before_now(span: Duration) -> Result<prost_types::Timestamp, Failure> {
+    let at = jiff::Timestamp::now()
+        .checked_sub(span)
+        .map_err(|_| Failure::Usage("--since reaches back before time began".into()))?;
+    Ok(prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() })
+}
+
+fn severity_word(event: &Event) -> String {
+    enum_word(event.severity().as_str_name(), "EVENT_SEVERITY_")
+}
+
+fn subject(event: &Event) -> String {
+    format!("{}.{}.{}", event.domain, event.component, event.what)
+}
+
+fn line(event: &Event) -> String {
+    let by = event.principal.as_deref().map(|name| format!(" by {name}")).unwrap_or_default();
+    clean(&format!(
+        "{}  {:<8}  {}  {}{by}",
+        time(event.time.as_ref()),
+        severity_word(event),
+        subject(event),
+        event.message
+    ))
+    .replace('\n', " ")
+}
+
+/// Prints events until interrupted. A stream that breaks is opened again where it broke.
+pub(crate) async fn follow(client: &Client, filter: &EventFilter, output: Output) -> Result<(), Failure> {
+    let mut after = None;
+    let mut pause = RECONNECT.0;
+    let mut opened = false;
+    loop {
+        let request = WatchEventsRequest {
+            domain: filter.domain.clone(),
+            component: filter.component.clone(),
+            what: filter.what.clone(),
+            after_sequence: after,
+        };
+        let broken = match client.watch(&request).await {
+            Ok(mut events) => {
+                opened = true;
+                loop {
+                    match events.next().await {
+                        Ok(Some(event)) => {
+                            pause = RECONNECT.0;
+                            if event.sequence > 0 {
+                                after = Some(event.sequence);
+                            }
+                            match output.format {
+                                Format::Json => output.json_line(&event)?,
+                                Format::Table => output.text(&line(&event))?,
+                            }
+                        }
+                        Ok(None) => break None,
+                        Err(failure) => break Some(failure),
+                    }
+                }
+            }
+            // A first attempt that fails is an answer, not an interruption.
+            Err(failure) if !opened => return Err(failure),
+            Err(failure) => Some(failure),
+        };
+        match broken {
+            Some(failure) if !passing(&failure) => return Err(failure),
+            Some(failure) => note(&format!("{failure}; trying again")),
+            None => note("the stream ended; opening it again"),
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(RECONNECT.1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_line_whatever_is_in_it() {
+        let event = Event {
+            time: Some(prost_types::Timestamp { seconds: 0, nanos: 0 }),
+            domain: "host".into(),
+            component: "system".into(),
+            what: "state".into(),
+            severity: EventSeverity::Info.into(),
+            message: "off ->\non\u{1b}[2J".into(),
+            principal: Some("admin".into()),
+            ..Default::default()
+        };
+        let text = line(&event);
+        assert_eq!(text, "1970-01-01 00:00:00Z  info      host.system.state  off -> on\u{fffd}[2J by admin");
+    }
+}

@@ -1,0 +1,244 @@
+//! The BMC itself: health, daemons, reset.
+
+use std::cell::{Cell, RefCell};
+
+use schema::rpc::{management_controller_service as controller, system_service};
+use schema::v1alpha1::{
+    ChangeManagementControllerStateRequest, Daemon, GetHealthRequest, GetManagementControllerRequest,
+    GetSystemInfoRequest, Health, HealthStatus, ListDaemonsRequest, ListManagementControllersRequest,
+    ManagementController, ManagementControllerAction,
+};
+
+use super::Session;
+use crate::cli::{BmcCommand, ResetKind, SystemCommand};
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::output::{Card, Format, Output, Table};
+use crate::text::{bytes, enum_word, span, time};
+use crate::wait::{self, Progress, passing};
+
+fn health_word(status: HealthStatus) -> String {
+    enum_word(status.as_str_name(), "HEALTH_STATUS_")
+}
+
+pub(crate) async fn system(session: Session, command: SystemCommand, output: Output) -> Result<(), Failure> {
+    let client = session.client().await?;
+    match command {
+        SystemCommand::Info => {
+            let reply =
+                client.call(system_service::GET_SYSTEM_INFO, &GetSystemInfoRequest::default()).await?;
+            output.card(&reply, || {
+                let info = reply.system_info.clone().unwrap_or_default();
+                let mut card = Card::default();
+                card.line("Name", info.name.clone())
+                    .line("State", enum_word(info.state().as_str_name(), "SYSTEM_STATE_"))
+                    .line("Health", info.health.as_ref().map(|h| health_word(h.status())).unwrap_or_default())
+                    .line("Version", info.version.clone().unwrap_or_default())
+                    .line("Board", info.board.clone());
+                if info.simulated {
+                    card.line("Hardware", "simulated");
+                }
+                card.line("Id", info.id.clone())
+                    .line("Description", info.description.clone().unwrap_or_default())
+                    .line("Booted", time(info.boot_time.as_ref()))
+                    .line("Up", span(info.uptime.as_ref()));
+                card
+            })
+        }
+        SystemCommand::Status => {
+            let health = client.call(system_service::GET_HEALTH, &GetHealthRequest::default()).await?;
+            let daemons = client.call(system_service::LIST_DAEMONS, &ListDaemonsRequest::default()).await?;
+            if output.format == Format::Json {
+                let json = |value: Result<serde_json::Value, serde_json::Error>| {
+                    value.map_err(|error| Failure::Local(format!("the answer has no JSON form: {error}")))
+                };
+                let (health, daemons) = (json(schema::to_json(&health))?, json(schema::to_json(&daemons))?);
+                return output.value(&serde_json::json!({
+                    "health": health.get("health"), "daemons": daemons.get("daemons")
+                }));
+            }
+            let mut out = std::io::stdout().lock();
+            health_card(&health.health.unwrap_or_default()).write(&mut out, output.paint)?;
+            std::io::Write::write_all(&mut out, b"\n")?;
+            daemons_table(&daemons.daemons).write(&mut out, output.paint)?;
+            Ok(())
+        }
+    }
+}
+
+fn health_card(health: &Health) -> Card {
+    let mut card = Card::default();
+    card.line("Health", health_word(health.status()))
+        .line("Why", health.status_description.clone().unwrap_or_default())
+        .line("Up", span(health.uptime.as_ref()));
+    card
+}
+
+fn daemons_table(daemons: &[Daemon]) -> Table {
+    let mut table = Table::new(&["DAEMON", "STATE", "HEALTH", "RESTARTS", "MEMORY", "PID", "SINCE", "NOTE"]);
+    for daemon in daemons {
+        let memory = if daemon.memory_pss_bytes > 0 { daemon.memory_pss_bytes } else { daemon.memory_bytes };
+        let gone = || daemon.last_exit.clone().map(|exit| format!("last exit: {exit}")).unwrap_or_default();
+        table.row([
+            daemon.name.clone(),
+            enum_word(daemon.state().as_str_name(), "DAEMON_STATE_"),
+            health_word(daemon.health()),
+            daemon.restarts.to_string(),
+            if memory > 0 { bytes(memory) } else { String::new() },
+            if daemon.pid > 0 { daemon.pid.to_string() } else { String::new() },
+            time(daemon.started_at.as_ref()),
+            if daemon.status_text.is_empty() { gone() } else { daemon.status_text.clone() },
+        ]);
+    }
+    table
+}
+
+pub(crate) async fn bmc(session: Session, command: BmcCommand, output: Output) -> Result<(), Failure> {
+    let client = session.client().await?;
+    match command {
+        BmcCommand::List => {
+            let request = ListManagementControllersRequest::default();
+            let reply = client.call(controller::LIST_MANAGEMENT_CONTROLLERS, &request).await?;
+            output.reply(&reply, || {
+                let mut table = Table::new(&["NAME", "STATUS", "VERSION", "UP", "DESCRIPTION"]);
+                for bmc in &reply.controllers {
+                    table.row([
+                        bmc.name.clone(),
+                        enum_word(bmc.status().as_str_name(), "MANAGEMENT_CONTROLLER_STATUS_"),
+                        bmc.firmware
+                            .as_ref()
+                            .and_then(|firmware| firmware.version.clone())
+                            .unwrap_or_default(),
+                        bmc.last_reboot
+                            .as_ref()
+                            .map(|reboot| span(reboot.uptime.as_ref()))
+                            .unwrap_or_default(),
+                        bmc.description.clone().unwrap_or_default(),
+                    ]);
+                }
+                table
+            })
+        }
+        BmcCommand::Get { name } => {
+            let request = GetManagementControllerRequest { name, field_mask: None };
+            let reply = client.call(controller::GET_MANAGEMENT_CONTROLLER, &request).await?;
+            output.card(&reply, || bmc_card(&reply.controller.clone().unwrap_or_default()))
+        }
+        BmcCommand::Reset { kind, name, wait } => {
+            let action = match kind {
+                ResetKind::Warm => ManagementControllerAction::WarmReset,
+                ResetKind::Cold => ManagementControllerAction::ColdReset,
+            };
+            let before = match wait.wait {
+                Some(_) => Some(uptime(&client).await?),
+                None => None,
+            };
+            let request = ChangeManagementControllerStateRequest {
+                controller_name: name.clone(),
+                action: action.into(),
+            };
+            let reply = client.call(controller::CHANGE_MANAGEMENT_CONTROLLER_STATE, &request).await?;
+            let (Some(limit), Some(before)) = (wait.wait, before) else {
+                return output.line(&reply, || format!("{name}: reset started"));
+            };
+            back(&client, &name, limit, before).await?;
+            output.line(&reply, || format!("{name}: reset done"))
+        }
+    }
+}
+
+fn bmc_card(bmc: &ManagementController) -> Card {
+    let mut card = Card::default();
+    card.line("Name", bmc.name.clone())
+        .line("Status", enum_word(bmc.status().as_str_name(), "MANAGEMENT_CONTROLLER_STATUS_"))
+        .line(
+            "Version",
+            bmc.firmware.as_ref().and_then(|firmware| firmware.version.clone()).unwrap_or_default(),
+        )
+        .line("Description", bmc.description.clone().unwrap_or_default());
+    if let Some(reboot) = &bmc.last_reboot {
+        card.line("Last start", time(reboot.last_reboot_time.as_ref()))
+            .line(
+                "  cause",
+                enum_word(reboot.reboot_cause().as_str_name(), "MANAGEMENT_CONTROLLER_REBOOT_CAUSE_"),
+            )
+            .line("Up", span(reboot.uptime.as_ref()));
+    }
+    card.line("Changed", time(bmc.updated_at.as_ref()));
+    card
+}
+
+/// Seconds since the management software started.
+async fn uptime(client: &Client) -> Result<i64, Failure> {
+    let reply = client.call(system_service::GET_HEALTH, &GetHealthRequest::default()).await?;
+    Ok(reply.health.and_then(|health| health.uptime).map_or(i64::MAX, |uptime| uptime.seconds))
+}
+
+/// Waits until it was gone and answers again, or answers with a shorter uptime than before.
+async fn back(client: &Client, name: &str, limit: std::time::Duration, before: i64) -> Result<(), Failure> {
+    let gone = Cell::new(false);
+    let least = RefCell::new(before);
+    wait::until(
+        &format!("{name}: reset"),
+        limit,
+        None,
+        |_| None,
+        || async {
+            match uptime(client).await {
+                Ok(now) if gone.get() || now < *least.borrow() => Ok(Progress::Done),
+                Ok(now) => {
+                    *least.borrow_mut() = now;
+                    Ok(Progress::Pending("still up".into()))
+                }
+                Err(failure) if passing(&failure) => {
+                    gone.set(true);
+                    Ok(Progress::Pending("restarting".into()))
+                }
+                Err(failure) => Err(failure),
+            }
+        },
+    )
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::Paint;
+    use schema::v1alpha1::DaemonState;
+
+    #[test]
+    fn daemons_read_as_a_table() {
+        let daemons = [
+            Daemon {
+                name: "powermgr".into(),
+                state: DaemonState::Ready.into(),
+                health: HealthStatus::Ok.into(),
+                pid: 42,
+                restarts: 1,
+                memory_bytes: 9 << 20,
+                memory_pss_bytes: 3 << 20,
+                status_text: "1 host".into(),
+                ..Default::default()
+            },
+            Daemon {
+                name: "usermgr".into(),
+                state: DaemonState::Backoff.into(),
+                health: HealthStatus::Critical.into(),
+                restarts: 12,
+                last_exit: Some("signal 9".into()),
+                ..Default::default()
+            },
+        ];
+        let mut out = Vec::new();
+        daemons_table(&daemons).write(&mut out, Paint::PLAIN).unwrap();
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "\
+DAEMON    STATE    HEALTH    RESTARTS  MEMORY   PID  SINCE  NOTE
+powermgr  ready    ok        1         3.0 MiB  42   -      1 host
+usermgr   backoff  critical  12        -        -    -      last exit: signal 9
+"
+        );
+    }
+}

@@ -1,0 +1,327 @@
+//! What can go wrong, what to do about it, and the exit code that says so.
+
+use schema::MethodInfo;
+
+use crate::text::clean;
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The arguments or the configuration cannot work.
+    #[error("{0}")]
+    Usage(String),
+    /// A file or the terminal on this machine.
+    #[error("{0}")]
+    Local(String),
+    /// No answer: name, route, port, TLS handshake, or a connection that broke.
+    #[error("cannot reach {server}: {cause}")]
+    Unreachable {
+        /// As given.
+        server: String,
+        /// What the machine said.
+        cause: String,
+    },
+    /// The certificate is not signed by a CA this machine trusts.
+    #[error("the certificate of {server} is not trusted: {cause}")]
+    Untrusted {
+        /// As given.
+        server: String,
+        /// SHA-256 of the certificate the server showed.
+        fingerprint: String,
+        /// What the verifier said.
+        cause: String,
+    },
+    /// The certificate is not the pinned one.
+    #[error("the certificate of {server} has changed: expected {expected}, got {found}")]
+    PinMismatch {
+        /// As given.
+        server: String,
+        /// What is pinned.
+        expected: String,
+        /// What the server showed.
+        found: String,
+    },
+    /// The server refused or failed.
+    #[error("{0}")]
+    Status(Box<Status>),
+    /// What was waited for did not come about.
+    #[error("{0}")]
+    Wait(String),
+    /// Ctrl-C.
+    #[error("interrupted")]
+    Interrupted,
+    /// Nobody reads our output any more.
+    #[error("output closed")]
+    BrokenPipe,
+}
+
+/// An error answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Status {
+    /// What kind.
+    pub(crate) code: Code,
+    /// For people.
+    pub(crate) message: String,
+    /// `reason` of google.rpc.ErrorInfo; empty when there is none.
+    pub(crate) reason: String,
+    /// Fields that failed validation, and why.
+    pub(crate) violations: Vec<(String, String)>,
+    /// Method that was called.
+    pub(crate) method: Option<&'static MethodInfo>,
+}
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.message.as_str() {
+            "" => f.write_str(self.code.name())?,
+            message => f.write_str(&clean(message))?,
+        }
+        if !self.reason.is_empty() && !self.message.contains(self.reason.as_str()) {
+            write!(f, " ({})", clean(&self.reason))?;
+        }
+        for (field, why) in &self.violations {
+            write!(f, "\n  {}: {}", clean(field), clean(why))?;
+        }
+        Ok(())
+    }
+}
+
+/// gRPC status codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Code {
+    Cancelled = 1,
+    Unknown,
+    InvalidArgument,
+    DeadlineExceeded,
+    NotFound,
+    AlreadyExists,
+    PermissionDenied,
+    ResourceExhausted,
+    FailedPrecondition,
+    Aborted,
+    OutOfRange,
+    Unimplemented,
+    Internal,
+    Unavailable,
+    DataLoss,
+    Unauthenticated,
+}
+
+impl Code {
+    const NAMES: [(Self, &'static str); 16] = [
+        (Self::Cancelled, "canceled"),
+        (Self::Unknown, "unknown"),
+        (Self::InvalidArgument, "invalid_argument"),
+        (Self::DeadlineExceeded, "deadline_exceeded"),
+        (Self::NotFound, "not_found"),
+        (Self::AlreadyExists, "already_exists"),
+        (Self::PermissionDenied, "permission_denied"),
+        (Self::ResourceExhausted, "resource_exhausted"),
+        (Self::FailedPrecondition, "failed_precondition"),
+        (Self::Aborted, "aborted"),
+        (Self::OutOfRange, "out_of_range"),
+        (Self::Unimplemented, "unimplemented"),
+        (Self::Internal, "internal"),
+        (Self::Unavailable, "unavailable"),
+        (Self::DataLoss, "data_loss"),
+        (Self::Unauthenticated, "unauthenticated"),
+    ];
+
+    /// As the Connect protocol writes it.
+    pub(crate) fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(code, _)| *code == self).map_or("unknown", |(_, name)| name)
+    }
+
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(_, known)| *known == name).map(|(code, _)| *code)
+    }
+
+    /// For an answer that did not come from the API but from something before it.
+    pub(crate) fn from_http(status: http::StatusCode) -> Self {
+        match status.as_u16() {
+            400 => Self::Internal,
+            401 => Self::Unauthenticated,
+            403 => Self::PermissionDenied,
+            404 => Self::Unimplemented,
+            429 | 502..=504 => Self::Unavailable,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+impl Failure {
+    /// The exit code; the table is in `--help` and docs/ubmcctl.md.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            Self::Local(_) => 1,
+            Self::Unreachable { .. } | Self::Untrusted { .. } | Self::PinMismatch { .. } => 3,
+            Self::Status(status) => match status.code {
+                Code::Unauthenticated => 4,
+                Code::PermissionDenied => 5,
+                Code::NotFound => 6,
+                Code::FailedPrecondition | Code::Aborted | Code::AlreadyExists => 8,
+                _ => 1,
+            },
+            Self::Wait(_) => 7,
+            Self::Interrupted => 130,
+            // What a shell shows for a process killed by SIGPIPE.
+            Self::BrokenPipe => 141,
+        }
+    }
+
+    /// What to do about it, one line each.
+    pub(crate) fn advice(&self) -> Vec<String> {
+        match self {
+            Self::Unreachable { .. } => {
+                vec!["is the address right, is the BMC on the network, does a firewall drop the port?".to_owned()]
+            }
+            Self::Untrusted { server, fingerprint, .. } => vec![
+                format!("a new BMC has a certificate it made itself. Compare its fingerprint: {fingerprint}"),
+                format!("then pin it:  ubmcctl context add NAME --server {server} --fingerprint {fingerprint}"),
+                "or name the CA that signed it with --ca FILE; --insecure skips the check and is for tests".to_owned(),
+            ],
+            Self::PinMismatch { server, found, .. } => vec![
+                "somebody may be between you and the BMC. Go on only if you know that its certificate was replaced".to_owned(),
+                format!("then:  ubmcctl context add NAME --server {server} --fingerprint {found} --replace"),
+            ],
+            Self::Status(status) => status.advice(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl Status {
+    fn advice(&self) -> Vec<String> {
+        if self.reason == "PASSWORD_CHANGE_REQUIRED" {
+            return vec![
+                "this password is good for one thing only: change it with `ubmcctl user passwd`".to_owned(),
+            ];
+        }
+        match self.code {
+            Code::Unauthenticated if self.method.is_some_and(|method| method.method == "CreateSession") => {
+                vec![
+                    "name or password is wrong, or the account is locked for a while after too many failures"
+                        .to_owned(),
+                ]
+            }
+            Code::Unauthenticated => vec!["log in:  ubmcctl login".to_owned()],
+            Code::PermissionDenied => match self.method {
+                Some(method) => {
+                    let privilege = method.privilege.as_str_name().trim_start_matches("PRIVILEGE_");
+                    let own = if method.self_field.is_some() {
+                        " for your own account, CONFIGURE_USERS for others"
+                    } else {
+                        ""
+                    };
+                    vec![format!(
+                        "{} needs the privilege {privilege}{own}; your role does not have it",
+                        method.method
+                    )]
+                }
+                None => Vec::new(),
+            },
+            Code::Unavailable | Code::DeadlineExceeded => {
+                vec!["the BMC answers, a part of it does not:  ubmcctl system status".to_owned()]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            Self::BrokenPipe
+        } else {
+            Self::Local(error.to_string())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Code, Failure, Status};
+
+    fn status(code: Code, reason: &str, method: &str) -> Failure {
+        Failure::Status(Box::new(Status {
+            code,
+            message: String::new(),
+            reason: reason.to_owned(),
+            violations: Vec::new(),
+            method: schema::method(&format!("schema.v1alpha1.{method}")),
+        }))
+    }
+
+    #[test]
+    fn exit_codes_are_those_of_the_page() {
+        let text = || String::new();
+        let cases = [
+            (Failure::Local(text()), 1),
+            (Failure::Usage(text()), 2),
+            (Failure::Unreachable { server: text(), cause: text() }, 3),
+            (Failure::Untrusted { server: text(), fingerprint: text(), cause: text() }, 3),
+            (Failure::PinMismatch { server: text(), expected: text(), found: text() }, 3),
+            (status(Code::Unauthenticated, "", ""), 4),
+            (status(Code::PermissionDenied, "", ""), 5),
+            (status(Code::NotFound, "", ""), 6),
+            (Failure::Wait(text()), 7),
+            (status(Code::FailedPrecondition, "", ""), 8),
+            (status(Code::Aborted, "", ""), 8),
+            (status(Code::AlreadyExists, "", ""), 8),
+            (status(Code::Unavailable, "", ""), 1),
+            (status(Code::InvalidArgument, "", ""), 1),
+            (Failure::Interrupted, 130),
+        ];
+        for (failure, expected) in cases {
+            assert_eq!(failure.exit_code(), expected, "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn every_code_has_a_name_and_is_found_by_it() {
+        for (code, name) in Code::NAMES {
+            assert_eq!((Code::from_name(name), code.name()), (Some(code), name));
+        }
+        assert_eq!(Code::from_name("nonsense"), None);
+    }
+
+    #[test]
+    fn advice_says_what_to_do() {
+        let denied = status(Code::PermissionDenied, "", "HostService.ChangeHostState").advice().join(" ");
+        assert!(denied.contains("CONFIGURE_COMPONENTS"), "{denied}");
+        let own = status(Code::PermissionDenied, "", "UserService.GetUser").advice().join(" ");
+        assert!(own.contains("CONFIGURE_USERS for others"), "{own}");
+        assert!(
+            status(Code::Unauthenticated, "", "HostService.GetHost").advice()[0].contains("ubmcctl login")
+        );
+        assert!(
+            status(Code::Unauthenticated, "", "SessionService.CreateSession").advice()[0].contains("wrong")
+        );
+        let change =
+            status(Code::PermissionDenied, "PASSWORD_CHANGE_REQUIRED", "HostService.GetHost").advice();
+        assert!(change[0].contains("ubmcctl user passwd"));
+        let untrusted = Failure::Untrusted {
+            server: "bmc".into(),
+            fingerprint: "sha256:ab".into(),
+            cause: String::new(),
+        };
+        let text = untrusted.advice().join("\n");
+        assert!(text.contains("--fingerprint sha256:ab") && text.contains("--insecure"), "{text}");
+    }
+
+    #[test]
+    fn a_message_from_the_server_cannot_drive_the_terminal() {
+        let mut status = Status {
+            code: Code::Internal,
+            message: "a\u{1b}[31mb".into(),
+            reason: String::new(),
+            violations: vec![("f".into(), "x\r".into())],
+            method: None,
+        };
+        assert!(!status.to_string().contains(['\u{1b}', '\r']));
+        status.message = String::new();
+        status.reason = "HOST_OFF".into();
+        assert!(status.to_string().starts_with("internal (HOST_OFF)"));
+    }
+}

@@ -1,0 +1,317 @@
+//! Tables for people, JSON for programs.
+
+use std::io::{IsTerminal as _, Write};
+
+use prost::{Message, Name};
+use serde_json::Value;
+
+use crate::failure::Failure;
+use crate::text::clean;
+
+/// How answers are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// Columns for people.
+    #[default]
+    Table,
+    /// The proto3 JSON of the reply.
+    Json,
+}
+
+/// Colours, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Paint(bool);
+
+impl Paint {
+    /// Without colours.
+    #[cfg(test)]
+    pub(crate) const PLAIN: Self = Self(false);
+
+    fn allowed() -> bool {
+        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+    }
+
+    pub(crate) fn for_stdout() -> Self {
+        Self(std::io::stdout().is_terminal() && Self::allowed())
+    }
+
+    pub(crate) fn for_stderr() -> Self {
+        Self(std::io::stderr().is_terminal() && Self::allowed())
+    }
+
+    fn with(self, code: &str, text: &str) -> String {
+        if self.0 { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+
+    pub(crate) fn bad(self, text: &str) -> String {
+        self.with("1;31", text)
+    }
+
+    pub(crate) fn dim(self, text: &str) -> String {
+        self.with("2", text)
+    }
+
+    fn tone(self, tone: Tone, text: &str) -> String {
+        match tone {
+            Tone::Plain => text.to_owned(),
+            Tone::Head => self.with("1", text),
+            Tone::Good => self.with("32", text),
+            Tone::Busy => self.with("33", text),
+            Tone::Bad => self.with("31", text),
+            Tone::Dim => self.with("2", text),
+        }
+    }
+}
+
+/// What a cell means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tone {
+    Plain,
+    Head,
+    Good,
+    Busy,
+    Bad,
+    Dim,
+}
+
+impl Tone {
+    /// By the words for states.
+    pub(crate) fn of(word: &str) -> Self {
+        match word {
+            "on" | "ok" | "ready" | "enabled" | "done" | "yes" => Self::Good,
+            "transitioning" | "starting" | "stopping" | "waiting" | "backoff" | "warning" | "running"
+            | "not-ready" | "updating" | "quiesced" => Self::Busy,
+            "error" | "failed" | "critical" | "degraded" | "locked" => Self::Bad,
+            "off" | "stopped" | "unspecified" | "unknown" | "-" | "no" | "disabled" => Self::Dim,
+            _ => Self::Plain,
+        }
+    }
+}
+
+/// Rows under a head.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    head: Vec<&'static str>,
+    rows: Vec<Vec<(String, Tone)>>,
+}
+
+impl Table {
+    pub(crate) fn new(head: &[&'static str]) -> Self {
+        Self { head: head.to_vec(), rows: Vec::new() }
+    }
+
+    /// A row; cells that are states get their colour by what they say.
+    pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
+        let cells = cells.into_iter().map(|cell| {
+            let cell = clean(&cell).replace('\n', " ");
+            let cell = if cell.is_empty() { "-".to_owned() } else { cell };
+            let tone = Tone::of(&cell);
+            (cell, tone)
+        });
+        self.rows.push(cells.collect());
+    }
+
+    pub(crate) fn write(&self, out: &mut impl Write, paint: Paint) -> std::io::Result<()> {
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        let head: Vec<(String, Tone)> =
+            self.head.iter().map(|name| ((*name).to_owned(), Tone::Head)).collect();
+        let lines: Vec<&Vec<(String, Tone)>> = std::iter::once(&head).chain(&self.rows).collect();
+        let widths: Vec<usize> = (0..self.head.len())
+            .map(|column| {
+                lines
+                    .iter()
+                    .filter_map(|line| line.get(column))
+                    .map(|(cell, _)| cell.chars().count())
+                    .max()
+                    .unwrap_or(0)
+            })
+            .collect();
+        for line in lines {
+            let mut text = String::new();
+            for (index, (cell, tone)) in line.iter().enumerate() {
+                text.push_str(&paint.tone(*tone, cell));
+                if index + 1 < line.len() {
+                    let width = widths.get(index).copied().unwrap_or(0);
+                    let pad = width.saturating_sub(cell.chars().count()) + 2;
+                    text.extend(std::iter::repeat_n(' ', pad));
+                }
+            }
+            writeln!(out, "{}", text.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+/// Names and values of one thing.
+#[derive(Debug, Default)]
+pub(crate) struct Card(Vec<(&'static str, String)>);
+
+impl Card {
+    /// Adds a line when there is something to say.
+    pub(crate) fn line(&mut self, name: &'static str, value: impl Into<String>) -> &mut Self {
+        let value = value.into();
+        if !value.is_empty() && value != "-" {
+            self.0.push((name, value));
+        }
+        self
+    }
+
+    pub(crate) fn write(&self, out: &mut impl Write, paint: Paint) -> std::io::Result<()> {
+        let width = self.0.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+        for (name, value) in &self.0 {
+            let value = clean(value);
+            let mut lines = value.lines();
+            let first = lines.next().unwrap_or_default();
+            let pad = " ".repeat(width - name.chars().count() + 2);
+            writeln!(out, "{}{pad}{}", paint.tone(Tone::Head, name), paint.tone(Tone::of(first), first))?;
+            for more in lines {
+                writeln!(out, "{}{more}", " ".repeat(width + 2))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where answers go.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    pub(crate) format: Format,
+    pub(crate) paint: Paint,
+}
+
+impl Output {
+    pub(crate) fn new(format: Format) -> Self {
+        Self { format, paint: Paint::for_stdout() }
+    }
+
+    /// The reply as JSON, or what `table` makes of it.
+    pub(crate) fn reply<M: Message + Name>(
+        self,
+        reply: &M,
+        table: impl FnOnce() -> Table,
+    ) -> Result<(), Failure> {
+        match self.format {
+            Format::Json => self.json(reply),
+            Format::Table => Ok(table().write(&mut std::io::stdout().lock(), self.paint)?),
+        }
+    }
+
+    /// The reply as JSON, or a card.
+    pub(crate) fn card<M: Message + Name>(
+        self,
+        reply: &M,
+        card: impl FnOnce() -> Card,
+    ) -> Result<(), Failure> {
+        match self.format {
+            Format::Json => self.json(reply),
+            Format::Table => Ok(card().write(&mut std::io::stdout().lock(), self.paint)?),
+        }
+    }
+
+    /// The reply as JSON, or one line.
+    pub(crate) fn line<M: Message + Name>(
+        self,
+        reply: &M,
+        line: impl FnOnce() -> String,
+    ) -> Result<(), Failure> {
+        match self.format {
+            Format::Json => self.json(reply),
+            Format::Table => self.text(&line()),
+        }
+    }
+
+    /// One line of text.
+    pub(crate) fn text(self, line: &str) -> Result<(), Failure> {
+        Ok(writeln!(std::io::stdout().lock(), "{}", clean(line))?)
+    }
+
+    /// Indented JSON of a reply.
+    pub(crate) fn json<M: Message + Name>(self, reply: &M) -> Result<(), Failure> {
+        self.value(&to_json(reply)?)
+    }
+
+    /// Indented JSON.
+    pub(crate) fn value(self, value: &Value) -> Result<(), Failure> {
+        let mut out = std::io::stdout().lock();
+        serde_json::to_writer_pretty(&mut out, value)
+            .map_err(|error| Failure::from(std::io::Error::from(error)))?;
+        Ok(writeln!(out)?)
+    }
+
+    /// One line of JSON.
+    pub(crate) fn json_line<M: Message + Name>(self, message: &M) -> Result<(), Failure> {
+        let mut out = std::io::stdout().lock();
+        serde_json::to_writer(&mut out, &to_json(message)?)
+            .map_err(|error| Failure::from(std::io::Error::from(error)))?;
+        writeln!(out)?;
+        Ok(out.flush()?)
+    }
+}
+
+fn to_json<M: Message + Name>(message: &M) -> Result<Value, Failure> {
+    schema::to_json(message).map_err(|error| Failure::Local(format!("the answer has no JSON form: {error}")))
+}
+
+/// A word to the person at the terminal; programs read stdout.
+pub(crate) fn note(text: &str) {
+    let _gone = writeln!(std::io::stderr().lock(), "{}", clean(text));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Card, Paint, Table, Tone};
+
+    fn plain(table: &Table, paint: Paint) -> String {
+        let mut out = Vec::new();
+        table.write(&mut out, paint).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn columns_line_up_and_lines_have_no_trailing_space() {
+        let mut table = Table::new(&["NAME", "STATUS", "DESCRIPTION"]);
+        table.row(["system".into(), "on".into(), String::new()]);
+        table.row(["host1".into(), "transitioning".into(), "größer".into()]);
+        assert_eq!(
+            plain(&table, Paint::PLAIN),
+            "NAME    STATUS         DESCRIPTION\nsystem  on             -\nhost1   transitioning  größer\n"
+        );
+        assert_eq!(plain(&Table::new(&["NAME"]), Paint::PLAIN), "");
+    }
+
+    #[test]
+    fn colours_do_not_shift_columns() {
+        let mut table = Table::new(&["A", "B"]);
+        table.row(["on".into(), "x".into()]);
+        let coloured = plain(&table, Paint(true));
+        assert!(coloured.contains("\u{1b}[32mon\u{1b}[0m  x"), "{coloured:?}");
+    }
+
+    #[test]
+    fn cells_cannot_drive_the_terminal_or_break_lines() {
+        let mut table = Table::new(&["A"]);
+        table.row(["a\u{1b}]0;x\u{7}\nb".into()]);
+        let text = plain(&table, Paint::PLAIN);
+        assert!(!text.contains('\u{1b}') && text.lines().count() == 2, "{text:?}");
+    }
+
+    #[test]
+    fn a_card_leaves_out_what_is_not_known() {
+        let mut card = Card::default();
+        card.line("Name", "system").line("Uptime", "-").line("Note", "").line("Output", "one\ntwo");
+        let mut out = Vec::new();
+        card.write(&mut out, Paint::PLAIN).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "Name    system\nOutput  one\n        two\n");
+    }
+
+    #[test]
+    fn states_have_tones() {
+        assert_eq!(
+            (Tone::of("on"), Tone::of("error"), Tone::of("system")),
+            (Tone::Good, Tone::Bad, Tone::Plain)
+        );
+    }
+}

@@ -1,0 +1,123 @@
+//! Words for values: times, spans, names of enums; and the other way round for arguments.
+
+use std::time::Duration;
+
+/// Text of a server without what a terminal would act on.
+pub(crate) fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+}
+
+/// `HOST_STATUS_FORCE_OFF` with prefix `HOST_STATUS_` as `force-off`.
+pub(crate) fn enum_word(name: &str, prefix: &str) -> String {
+    name.strip_prefix(prefix).unwrap_or(name).to_lowercase().replace('_', "-")
+}
+
+/// `2026-11-21 02:10:05Z`.
+pub(crate) fn time(at: Option<&prost_types::Timestamp>) -> String {
+    at.and_then(|at| jiff::Timestamp::new(at.seconds, at.nanos).ok())
+        .map_or_else(|| "-".to_owned(), |at| at.strftime("%Y-%m-%d %H:%M:%SZ").to_string())
+}
+
+/// `3d 4h`, `4h 5m`, `5m 6s`, `6s`: the two largest parts.
+pub(crate) fn span(duration: Option<&prost_types::Duration>) -> String {
+    let Some(seconds) = duration.and_then(|duration| u64::try_from(duration.seconds).ok()) else {
+        return "-".to_owned();
+    };
+    let parts =
+        [(seconds / 86_400, 'd'), (seconds / 3_600 % 24, 'h'), (seconds / 60 % 60, 'm'), (seconds % 60, 's')];
+    let first = parts.iter().position(|(count, _)| *count > 0).unwrap_or(3);
+    let words: Vec<String> = parts
+        .iter()
+        .skip(first)
+        .take(2)
+        .filter(|(count, unit)| *count > 0 || *unit == 's' && first == 3)
+        .map(|(count, unit)| format!("{count}{unit}"))
+        .collect();
+    words.join(" ")
+}
+
+/// `12.3 MiB`, rounded down.
+pub(crate) fn bytes(count: u64) -> String {
+    const UNITS: [&str; 4] = ["B", "KiB", "MiB", "GiB"];
+    let mut tenths = u128::from(count) * 10;
+    let mut unit = 0;
+    while tenths >= 10_240 && unit + 1 < UNITS.len() {
+        tenths /= 1_024;
+        unit += 1;
+    }
+    let name = UNITS.get(unit).copied().unwrap_or("GiB");
+    if unit == 0 { format!("{count} {name}") } else { format!("{}.{} {name}", tenths / 10, tenths % 10) }
+}
+
+/// `90`, `90s`, `5m`, `2h`, `1d`, `1h30m`: for arguments.
+pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is no span of time; write 90s, 5m, 1h30m or 2d");
+    if let Ok(seconds) = text.parse::<u32>() {
+        return Ok(Duration::from_secs(seconds.into()));
+    }
+    let mut total = Duration::ZERO;
+    let mut number = String::new();
+    for c in text.chars() {
+        if c.is_ascii_digit() {
+            number.push(c);
+            continue;
+        }
+        let unit: u64 = match c {
+            's' => 1,
+            'm' => 60,
+            'h' => 3_600,
+            'd' => 86_400,
+            _ => return Err(wrong()),
+        };
+        let count: u32 = number.parse().map_err(|_| wrong())?;
+        total += Duration::from_secs(u64::from(count) * unit);
+        number.clear();
+    }
+    if number.is_empty() && !text.is_empty() { Ok(total) } else { Err(wrong()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_read_and_write() {
+        for (text, seconds) in [("90", 90), ("90s", 90), ("5m", 300), ("1h30m", 5_400), ("2d", 172_800)] {
+            assert_eq!(parse_span(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "m", "5x", "5m3", "-1", "99999999999s"] {
+            assert!(parse_span(text).is_err(), "{text}");
+        }
+        for (seconds, text) in
+            [(0, "0s"), (59, "59s"), (61, "1m 1s"), (3_600, "1h"), (90_061, "1d 1h"), (86_401, "1d")]
+        {
+            assert_eq!(span(Some(&prost_types::Duration { seconds, nanos: 0 })), text);
+        }
+        assert_eq!(span(None), "-");
+    }
+
+    #[test]
+    fn sizes_have_one_decimal() {
+        for (count, text) in [
+            (0, "0 B"),
+            (1_023, "1023 B"),
+            (1_024, "1.0 KiB"),
+            (1_572_864, "1.5 MiB"),
+            (u64::MAX, "17179869183.9 GiB"),
+        ] {
+            assert_eq!(bytes(count), text);
+        }
+    }
+
+    #[test]
+    fn times_are_utc_and_never_wrong() {
+        assert_eq!(time(Some(&prost_types::Timestamp { seconds: 0, nanos: 0 })), "1970-01-01 00:00:00Z");
+        assert_eq!(time(Some(&prost_types::Timestamp { seconds: i64::MAX, nanos: 0 })), "-");
+        assert_eq!(time(None), "-");
+    }
+
+    #[test]
+    fn enums_lose_their_prefix() {
+        assert_eq!(enum_word("HOST_ACTION_FORCE_OFF", "HOST_ACTION_"), "force-off");
+    }
+}

@@ -1,0 +1,333 @@
+//! Waiting for the real state: events say when to look, the state that is read says whether it is there.
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use schema::v1alpha1::{Event, Host, HostAction, HostStatus, OperationResult, event};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::client::{Client, Events};
+use crate::failure::{Code, Failure};
+use crate::text::{clean, enum_word};
+
+/// How often the state is read when no event says that it changed.
+const POLL: Duration = Duration::from_secs(2);
+
+/// How far it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Progress {
+    Pending(String),
+    Done,
+    Failed(String),
+}
+
+/// Says on stderr what is waited for; nothing when it is no terminal.
+pub(crate) struct Spinner(ProgressBar);
+
+impl Spinner {
+    pub(crate) fn new(what: &str) -> Self {
+        if !std::io::stderr().is_terminal() {
+            return Self(ProgressBar::hidden());
+        }
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix}: {msg} ({elapsed})") {
+            bar.set_style(style);
+        }
+        bar.set_prefix(clean(what));
+        bar.enable_steady_tick(Duration::from_millis(120));
+        Self(bar)
+    }
+
+    fn say(&self, text: &str) {
+        self.0.set_message(clean(text));
+    }
+}
+
+impl Drop for Spinner {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// Follows one operation on a host.
+#[derive(Debug)]
+pub(crate) struct Operation {
+    id: String,
+    action: HostAction,
+    seen: bool,
+}
+
+impl Operation {
+    pub(crate) fn new(id: &str, action: HostAction) -> Self {
+        Self { id: id.to_owned(), action, seen: false }
+    }
+
+    /// The state the host must end in; `None` when the operation says nothing about it.
+    fn wanted(&self) -> Option<HostStatus> {
+        match self.action {
+            HostAction::On | HostAction::Reboot | HostAction::ForceRestart | HostAction::PowerCycle => {
+                Some(HostStatus::On)
+            }
+            HostAction::Off | HostAction::ForceOff => Some(HostStatus::Off),
+            HostAction::Nmi | HostAction::Unspecified => None,
+        }
+    }
+
+    /// What a reading of the host says about the operation.
+    pub(crate) fn judge(&mut self, host: &Host) -> Progress {
+        let status = host.status();
+        let word = enum_word(status.as_str_name(), "HOST_STATUS_");
+        let there = !host.stale && self.wanted().is_none_or(|wanted| wanted == status);
+        // Nothing was to be done: only the state counts.
+        if self.id.is_empty() {
+            return if there { Progress::Done } else { Progress::Pending(word) };
+        }
+        match &host.last_operation {
+            Some(last) if last.id == self.id => {
+                self.seen = true;
+                match last.result() {
+                    OperationResult::Done if there => Progress::Done,
+                    OperationResult::Failed => {
+                        Progress::Failed(failed(self.action, &last.reason, &last.message, status))
+                    }
+                    OperationResult::Superseded => {
+                        Progress::Failed("another request took its place".to_owned())
+                    }
+                    _ => Progress::Pending(word),
+                }
+            }
+            Some(_) if self.seen => Progress::Failed("another request took its place".to_owned()),
+            _ => Progress::Pending(word),
+        }
+    }
+
+    /// What an event says about the operation; `None` when it says nothing final.
+    pub(crate) fn hear(&mut self, event: &Event) -> Option<Progress> {
+        let Some(event::Payload::PowerOperationResult(result)) = &event.payload else { return None };
+        if self.id.is_empty() || result.operation_id != self.id {
+            return None;
+        }
+        self.seen = true;
+        match result.result() {
+            OperationResult::Failed => Some(Progress::Failed(failed(
+                self.action,
+                &result.reason,
+                &result.error_message,
+                result.current_status(),
+            ))),
+            OperationResult::Superseded => {
+                Some(Progress::Failed("another request took its place".to_owned()))
+            }
+            // Done: the state is read before it is believed.
+            _ => None,
+        }
+    }
+}
+
+fn failed(action: HostAction, reason: &str, message: &str, status: HostStatus) -> String {
+    let action = enum_word(action.as_str_name(), "HOST_ACTION_");
+    let status = enum_word(status.as_str_name(), "HOST_STATUS_");
+    let why = match (message, reason) {
+        ("", "") => "no reason given".to_owned(),
+        ("", reason) => reason.to_owned(),
+        (message, "") => message.to_owned(),
+        (message, reason) => format!("{message} ({reason})"),
+    };
+    format!("{action} failed: {why}; the host is {status}")
+}
+
+/// Reads with `look` until it is done, has failed or the time is over. `hear` sees each event first.
+pub(crate) async fn until<F, L>(
+    what: &str,
+    limit: Duration,
+    mut events: Option<Events>,
+    mut hear: impl FnMut(&Event) -> Option<Progress>,
+    mut look: F,
+) -> Result<(), Failure>
+where
+    F: FnMut() -> L,
+    L: Future<Output = Result<Progress, Failure>>,
+{
+    let spinner = Spinner::new(what);
+    let end = Instant::now() + limit;
+    let mut last = "not known".to_owned();
+    loop {
+        let progress = match timeout_at(end, look()).await {
+            Ok(Ok(progress)) => progress,
+            Ok(Err(failure)) if passing(&failure) => Progress::Pending(failure.to_string()),
+            Ok(Err(failure)) => return Err(failure),
+            Err(_) => return Err(over(what, limit, &last)),
+        };
+        match progress {
+            Progress::Done => return Ok(()),
+            Progress::Failed(why) => return Err(Failure::Wait(format!("{what}: {why}"))),
+            Progress::Pending(state) => {
+                spinner.say(&state);
+                last = state;
+            }
+        }
+        if Instant::now() >= end {
+            return Err(over(what, limit, &last));
+        }
+        let next = Instant::now() + POLL;
+        match &mut events {
+            Some(stream) => match timeout_at(next.min(end), stream.next()).await {
+                Ok(Ok(Some(event))) => {
+                    if let Some(Progress::Failed(why)) = hear(&event) {
+                        return Err(Failure::Wait(format!("{what}: {why}")));
+                    }
+                }
+                // Reading goes on without the stream.
+                Ok(Ok(None) | Err(_)) => events = None,
+                Err(_) => {}
+            },
+            None => {
+                let pause = POLL.min(end.saturating_duration_since(Instant::now()));
+                sleep(pause).await;
+            }
+        }
+    }
+}
+
+fn over(what: &str, limit: Duration, last: &str) -> Failure {
+    Failure::Wait(format!("{what}: not there after {} s; last seen: {last}", limit.as_secs()))
+}
+
+/// True for what a restart of a daemon or of the BMC causes: worth another look.
+pub(crate) fn passing(failure: &Failure) -> bool {
+    match failure {
+        Failure::Unreachable { .. } => true,
+        Failure::Status(status) => matches!(status.code, Code::Unavailable | Code::DeadlineExceeded),
+        _ => false,
+    }
+}
+
+/// Opens the stream before the request is sent, so that nothing is missed. Without the stream the state is polled.
+pub(crate) async fn listen(client: &Client, domain: &str, component: &str) -> Option<Events> {
+    let request = schema::v1alpha1::WatchEventsRequest {
+        domain: domain.to_owned(),
+        component: component.to_owned(),
+        ..Default::default()
+    };
+    client.watch(&request).await.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use schema::v1alpha1::{HostOperation, PowerOperationResult};
+
+    fn host(status: HostStatus, operation: Option<(&str, OperationResult)>) -> Host {
+        Host {
+            status: Some(status.into()),
+            last_operation: operation.map(|(id, result)| HostOperation {
+                id: id.into(),
+                result: result.into(),
+                reason: if result == OperationResult::Failed {
+                    "GRACEFUL_OFF_TIMED_OUT".into()
+                } else {
+                    String::new()
+                },
+                ..Default::default()
+            }),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn an_operation_is_done_when_it_says_so_and_the_state_is_there() {
+        use OperationResult::{Done, Failed, Running, Superseded};
+        let pending = |word: &str| Progress::Pending(word.to_owned());
+        let mut off = Operation::new("op", HostAction::Off);
+        // The reading before the operation shows: an older operation is no verdict.
+        assert_eq!(off.judge(&host(HostStatus::On, Some(("older", Done)))), pending("on"));
+        assert_eq!(off.judge(&host(HostStatus::Off, Some(("older", Done)))), pending("off"));
+        assert_eq!(
+            off.judge(&host(HostStatus::Transitioning, Some(("op", Running)))),
+            pending("transitioning")
+        );
+        assert_eq!(off.judge(&host(HostStatus::On, Some(("op", Done)))), pending("on"));
+        assert_eq!(off.judge(&host(HostStatus::Off, Some(("op", Done)))), Progress::Done);
+        assert!(matches!(off.judge(&host(HostStatus::On, Some(("op", Superseded)))), Progress::Failed(_)));
+        let Progress::Failed(why) = off.judge(&host(HostStatus::On, Some(("op", Failed)))) else { panic!() };
+        assert_eq!(why, "off failed: GRACEFUL_OFF_TIMED_OUT; the host is on");
+        // Once ours was seen, another one means that ours was replaced.
+        assert!(matches!(off.judge(&host(HostStatus::Off, Some(("newer", Running)))), Progress::Failed(_)));
+    }
+
+    #[test]
+    fn what_was_already_so_is_checked_by_the_state_alone() {
+        let mut on = Operation::new("", HostAction::On);
+        assert_eq!(on.judge(&host(HostStatus::On, None)), Progress::Done);
+        assert_eq!(on.judge(&host(HostStatus::Off, None)), Progress::Pending("off".into()));
+        let stale = Host { stale: true, ..host(HostStatus::On, None) };
+        assert_eq!(on.judge(&stale), Progress::Pending("on".into()));
+    }
+
+    #[test]
+    fn an_interrupt_leaves_the_state_open() {
+        let mut nmi = Operation::new("op", HostAction::Nmi);
+        assert_eq!(nmi.judge(&host(HostStatus::Error, Some(("op", OperationResult::Done)))), Progress::Done);
+    }
+
+    #[test]
+    fn an_event_can_end_it_only_by_failing() {
+        let event = |id: &str, result: OperationResult| Event {
+            payload: Some(event::Payload::PowerOperationResult(PowerOperationResult {
+                operation_id: id.into(),
+                result: result.into(),
+                error_message: "the button did nothing".into(),
+                reason: "NO_POWER_GOOD".into(),
+                current_status: HostStatus::Off.into(),
+                ..Default::default()
+            })),
+            ..Default::default()
+        };
+        let mut on = Operation::new("op", HostAction::On);
+        assert_eq!(on.hear(&event("other", OperationResult::Failed)), None);
+        assert_eq!(on.hear(&event("op", OperationResult::Done)), None);
+        assert_eq!(
+            on.hear(&event("op", OperationResult::Failed)),
+            Some(Progress::Failed(
+                "on failed: the button did nothing (NO_POWER_GOOD); the host is off".into()
+            ))
+        );
+        assert_eq!(on.hear(&Event::default()), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_is_kept_and_the_last_state_is_told() {
+        let looks = std::cell::Cell::new(0);
+        let look = || {
+            looks.set(looks.get() + 1);
+            async { Ok(Progress::Pending("transitioning".into())) }
+        };
+        let failure = until("off", Duration::from_secs(10), None, |_| None, look).await.unwrap_err();
+        assert_eq!(failure.exit_code(), 7);
+        assert_eq!(failure.to_string(), "off: not there after 10 s; last seen: transitioning");
+        assert!((5..=7).contains(&looks.get()), "{}", looks.get());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_daemon_that_restarts_does_not_end_the_wait() {
+        let looks = std::cell::Cell::new(0);
+        let look = || {
+            looks.set(looks.get() + 1);
+            let count = looks.get();
+            async move {
+                if count < 3 {
+                    Err(Failure::Unreachable { server: "bmc".into(), cause: "refused".into() })
+                } else {
+                    Ok(Progress::Done)
+                }
+            }
+        };
+        until("on", Duration::from_secs(60), None, |_| None, look).await.unwrap();
+        let gone = || async { Err(Failure::Usage("no".into())) };
+        assert_eq!(
+            until("on", Duration::from_secs(60), None, |_| None, gone).await.unwrap_err().exit_code(),
+            2
+        );
+    }
+}

@@ -1,0 +1,536 @@
+//! The program against a server that speaks the protocol: what it sends, prints, keeps and how it exits.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use prost::Message;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use schema::v1alpha1::{
+    ActionOutcome, ChangeHostStateRequest, ChangeHostStateResponse, CreateSessionRequest,
+    CreateSessionResponse, Event, GetHostResponse, Host, HostAction, HostOperation, HostStatus,
+    ListHostsResponse, OperationResult, PowerOperationResult, Session, event,
+};
+use sha2::{Digest as _, Sha256};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+/// What the server answers to a method: HTTP status, content type, body.
+type Reply = (u16, &'static str, Vec<u8>);
+type Handler = Box<dyn Fn(&str, &Sent) -> Reply + Send + Sync>;
+
+/// What the client sent.
+#[derive(Clone, Debug, Default)]
+struct Sent {
+    method: String,
+    authorization: String,
+    content_type: String,
+    body: Vec<u8>,
+}
+
+/// A server on an ephemeral port that ends with the test.
+struct Server {
+    url: String,
+    fingerprint: String,
+    certificate: String,
+    sent: Arc<Mutex<Vec<Sent>>>,
+    dir: tempfile::TempDir,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+fn ok(message: &impl Message) -> Reply {
+    (200, "application/proto", message.encode_to_vec())
+}
+
+fn refuse(http: u16, code: &str, reason: &str) -> Reply {
+    use base64::Engine as _;
+    let info = schema::google::rpc::ErrorInfo { reason: reason.into(), ..Default::default() };
+    let value = base64::engine::general_purpose::STANDARD_NO_PAD.encode(info.encode_to_vec());
+    let body = serde_json::json!({"code": code, "message": "said no",
+        "details": [{"type": "google.rpc.ErrorInfo", "value": value}]});
+    (http, "application/json", body.to_string().into_bytes())
+}
+
+fn frame(flags: u8, body: &[u8]) -> Vec<u8> {
+    let mut out = vec![flags];
+    out.extend_from_slice(&u32::try_from(body.len()).unwrap().to_be_bytes());
+    out.extend_from_slice(body);
+    out
+}
+
+/// Events, then the end of the stream: with an error or without.
+fn stream(events: &[Event], end: &str) -> Reply {
+    let mut body: Vec<u8> = events.iter().flat_map(|event| frame(0, &event.encode_to_vec())).collect();
+    body.extend(frame(2, end.as_bytes()));
+    (200, "application/connect+proto", body)
+}
+
+impl Server {
+    fn start(handler: impl Fn(&str, &Sent) -> Reply + Send + Sync + 'static) -> Self {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let fingerprint: String =
+            Sha256::digest(made.cert.der()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address: SocketAddr = listener.local_addr().unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let sent = Arc::new(Mutex::new(Vec::new()));
+        let handler: Arc<Handler> = Arc::new(Box::new(handler));
+        let log = Arc::clone(&sent);
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let serve = async move {
+            loop {
+                let Ok((stream, _)) = listener.accept().await else { return };
+                let (acceptor, handler, log) = (acceptor.clone(), Arc::clone(&handler), Arc::clone(&log));
+                tokio::spawn(async move {
+                    let Ok(stream) = acceptor.accept(stream).await else { return };
+                    let service =
+                        service_fn(move |request| answer(request, Arc::clone(&handler), Arc::clone(&log)));
+                    let served = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service);
+                    // A client that goes away is no failure of the test.
+                    drop(served.await);
+                });
+            }
+        };
+        let thread = std::thread::spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = serve => {}
+                    _ = stopped => {}
+                }
+            });
+        });
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("password"), "correct horse\n").unwrap();
+        Self {
+            url: format!("https://localhost:{}", address.port()),
+            fingerprint: format!("sha256:{fingerprint}"),
+            certificate: made.cert.pem(),
+            sent,
+            dir,
+            stop: Some(stop),
+            thread: Some(thread),
+        }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Runs ubmcctl with the arguments as they are.
+    fn bare(&self, line: &str) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ubmcctl"));
+        command.env_clear().env("UBMC_CONFIG", self.file("config.toml")).stdin(Stdio::null());
+        command.args(line.split_whitespace()).output().unwrap()
+    }
+
+    /// Runs it against this server, certificate pinned, with a password.
+    fn run(&self, line: &str) -> Output {
+        self.bare(&format!(
+            "--server {} --fingerprint {} --user admin --password-file {} {line}",
+            self.url,
+            self.fingerprint,
+            self.file("password").display()
+        ))
+    }
+
+    fn sent(&self) -> Vec<Sent> {
+        self.sent.lock().unwrap().clone()
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    handler: Arc<Handler>,
+    log: Arc<Mutex<Vec<Sent>>>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (parts, body) = request.into_parts();
+    let header =
+        |name: &str| parts.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+    let path = parts.uri.path().trim_start_matches("/schema.v1alpha1.").replace('/', ".");
+    let sent = Sent {
+        method: path.clone(),
+        authorization: header("authorization"),
+        content_type: header("content-type"),
+        body: body.collect().await.map(|body| body.to_bytes().to_vec()).unwrap_or_default(),
+    };
+    let (status, content_type, body) = handler(&path, &sent);
+    log.lock().unwrap().push(sent);
+    let response = Response::builder()
+        .status(StatusCode::from_u16(status).unwrap())
+        .header("content-type", content_type);
+    Ok(response.body(Full::new(body.into())).unwrap())
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn host(status: HostStatus, operation: &str, result: OperationResult) -> Host {
+    Host {
+        name: "system".into(),
+        status: Some(status.into()),
+        last_operation: Some(HostOperation {
+            id: operation.into(),
+            result: result.into(),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+fn lists_hosts() -> Server {
+    Server::start(|_, _| {
+        ok(&ListHostsResponse { hosts: vec![host(HostStatus::On, "", OperationResult::Unspecified)] })
+    })
+}
+
+#[test]
+fn a_list_is_a_table_or_the_json_of_the_reply() {
+    let server = lists_hosts();
+    let table = server.run("host list");
+    assert_eq!(code(&table), 0, "{}", err(&table));
+    let lines: Vec<String> = out(&table).lines().map(str::to_owned).collect();
+    assert!(lines[0].starts_with("NAME") && lines[1].starts_with("system  on"), "{lines:?}");
+    assert!(!out(&table).contains('\u{1b}'), "no colours in a pipe");
+    let json = server.run("host list -o json");
+    let json: serde_json::Value = serde_json::from_str(&out(&json)).unwrap();
+    assert_eq!(json["hosts"][0]["status"], "HOST_STATUS_ON");
+    let sent = server.sent();
+    assert_eq!(sent[0].authorization, "Basic YWRtaW46Y29ycmVjdCBob3JzZQ==");
+    assert_eq!(
+        (sent[0].method.as_str(), sent[0].content_type.as_str()),
+        ("HostService.ListHosts", "application/proto")
+    );
+}
+
+#[test]
+fn a_certificate_is_trusted_by_pin_or_ca_or_not_at_all() {
+    let server = lists_hosts();
+    let login =
+        format!("--server {} --user admin --password-file {}", server.url, server.file("password").display());
+    // Nothing says that this certificate is good: no request, and no password, may reach the server.
+    let untrusted = server.bare(&format!("{login} host list"));
+    assert_eq!(code(&untrusted), 3);
+    assert!(
+        err(&untrusted).contains("is not trusted") && err(&untrusted).contains(&server.fingerprint),
+        "{}",
+        err(&untrusted)
+    );
+    assert!(err(&untrusted).contains("--insecure"), "{}", err(&untrusted));
+    let other = server.bare(&format!("{login} --fingerprint {} host list", "ab".repeat(32)));
+    assert_eq!(code(&other), 3);
+    assert!(
+        err(&other).contains("has changed") && err(&other).contains(&server.fingerprint),
+        "{}",
+        err(&other)
+    );
+    assert!(server.sent().is_empty());
+
+    assert_eq!(code(&server.bare(&format!("{login} --insecure host list"))), 0);
+    let pin = server.fingerprint.to_uppercase().replace("SHA256:", "");
+    assert_eq!(code(&server.bare(&format!("{login} --fingerprint {pin} host list"))), 0);
+    std::fs::write(server.file("ca.pem"), &server.certificate).unwrap();
+    let ca = server.bare(&format!("{login} --ca {} host list", server.file("ca.pem").display()));
+    assert_eq!(code(&ca), 0, "{}", err(&ca));
+    assert_eq!(server.sent().len(), 3);
+}
+
+#[test]
+fn refusals_have_their_exit_codes_and_advice() {
+    let cases: HashMap<&str, (Reply, i32, &str)> = HashMap::from([
+        ("unauthenticated", (refuse(401, "unauthenticated", ""), 4, "ubmcctl login")),
+        ("denied", (refuse(403, "permission_denied", "MISSING_PRIVILEGE"), 5, "privilege LOGIN")),
+        ("change", (refuse(403, "permission_denied", "PASSWORD_CHANGE_REQUIRED"), 5, "ubmcctl user passwd")),
+        ("missing", (refuse(404, "not_found", ""), 6, "said no")),
+        ("state", (refuse(400, "failed_precondition", "HOST_OFF"), 8, "said no (HOST_OFF)")),
+        ("gone", (refuse(503, "unavailable", ""), 1, "ubmcctl system status")),
+        ("other", ((200, "text/html", b"<html>".to_vec()), 3, "this is no u-bmc")),
+    ]);
+    for (name, (reply, expected, words)) in cases {
+        let server = Server::start(move |_, _| reply.clone());
+        let output = server.run("host get");
+        assert_eq!(code(&output), expected, "{name}: {}", err(&output));
+        assert!(err(&output).contains(words), "{name}: {}", err(&output));
+        assert_eq!(out(&output), "", "{name}");
+    }
+}
+
+#[test]
+fn what_cannot_be_reached_or_is_wrongly_asked_says_so() {
+    let server = lists_hosts();
+    // A port nobody listens on: bound and closed again.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let gone = server.bare(&format!(
+        "--server https://127.0.0.1:{port} --user a --password-file {} host list",
+        server.file("password").display()
+    ));
+    assert_eq!(code(&gone), 3, "{}", err(&gone));
+    for line in ["host list", "host fly", "--server http://bmc host list", "--context x host list"] {
+        assert_eq!(code(&server.bare(line)), 2, "{line}");
+    }
+    let help = server.bare("--help");
+    assert_eq!(code(&help), 0);
+    assert!(out(&help).contains("Exit codes:"));
+}
+
+fn login_server(must_change: bool) -> Server {
+    Server::start(move |method, sent| match method {
+        "SessionService.CreateSession" => {
+            let request = CreateSessionRequest::decode(sent.body.as_slice()).unwrap();
+            if request.password != "correct horse" {
+                return refuse(401, "unauthenticated", "");
+            }
+            let session = Session {
+                id: "s1".into(),
+                username: request.username,
+                role: "Administrator".into(),
+                password_change_required: must_change,
+                ..Default::default()
+            };
+            ok(&CreateSessionResponse { session: Some(session), token: "the-token".into() })
+        }
+        "HostService.ListHosts" => ok(&ListHostsResponse::default()),
+        _ => (200, "application/proto", Vec::new()),
+    })
+}
+
+#[test]
+fn a_login_keeps_a_token_and_no_password_and_a_logout_forgets_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let server = login_server(false);
+    let add = server.bare(&format!(
+        "context add lab --server {} --user admin --fingerprint {}",
+        server.url, server.fingerprint
+    ));
+    assert_eq!(code(&add), 0, "{}", err(&add));
+    assert_eq!(code(&server.bare("host list")), 2, "no terminal to ask for a password");
+    let login = server.bare(&format!("login --password-file {}", server.file("password").display()));
+    assert_eq!(code(&login), 0, "{}", err(&login));
+    let config = std::fs::read_to_string(server.file("config.toml")).unwrap();
+    assert!(config.contains("the-token") && !config.contains("correct horse"));
+    assert_eq!(std::fs::metadata(server.file("config.toml")).unwrap().permissions().mode() & 0o777, 0o600);
+    let shown = out(&login)
+        + &err(&login)
+        + &out(&server.bare("context list -o json"))
+        + &out(&server.bare("context list"));
+    assert!(!shown.contains("the-token") && !shown.contains("correct horse"), "{shown}");
+
+    assert_eq!(code(&server.bare("host list")), 0);
+    assert_eq!(server.sent().last().unwrap().authorization, "Bearer the-token");
+    assert_eq!(code(&server.bare("logout")), 0);
+    assert!(!std::fs::read_to_string(server.file("config.toml")).unwrap().contains("the-token"));
+    assert_eq!(code(&server.bare("logout")), 2);
+}
+
+#[test]
+fn a_wrong_password_and_a_first_login_are_told_what_to_do() {
+    let server = login_server(true);
+    std::fs::write(server.file("wrong"), "battery staple\n").unwrap();
+    let pinned = format!("--server {} --fingerprint {} --user admin", server.url, server.fingerprint);
+    let wrong = server.bare(&format!("{pinned} --password-file {} login", server.file("wrong").display()));
+    assert_eq!(code(&wrong), 4);
+    assert!(err(&wrong).contains("name or password is wrong"), "{}", err(&wrong));
+    assert!(!server.file("config.toml").exists());
+
+    let first = server.bare(&format!("{pinned} --password-file {} login", server.file("password").display()));
+    assert_eq!(code(&first), 0, "{}", err(&first));
+    assert!(err(&first).contains("ubmcctl user passwd"), "{}", err(&first));
+    std::fs::write(server.file("new"), "staple battery\n").unwrap();
+    let change = server.bare(&format!(
+        "--context localhost --password-file {} user passwd --new-password-file {}",
+        server.file("password").display(),
+        server.file("new").display()
+    ));
+    assert_eq!(code(&change), 0, "{}", err(&change));
+    let sent = server.sent();
+    let last = sent.last().unwrap();
+    assert_eq!(
+        (last.method.as_str(), last.authorization.as_str()),
+        ("UserService.ChangePassword", "Bearer the-token")
+    );
+}
+
+#[test]
+fn a_context_pins_what_the_server_shows_only_when_told_to() {
+    let server = lists_hosts();
+    let ask = server.bare(&format!("context add lab --server {} --trust", server.url));
+    assert_eq!(code(&ask), 2, "no terminal to say yes");
+    assert!(err(&ask).contains(&server.fingerprint), "{}", err(&ask));
+    let yes = server.bare(&format!("context add lab --server {} --trust --yes", server.url));
+    assert_eq!(code(&yes), 0, "{}", err(&yes));
+    assert!(std::fs::read_to_string(server.file("config.toml")).unwrap().contains(&server.fingerprint));
+    assert_eq!(
+        code(&server.bare("context add lab --server other")),
+        2,
+        "a context is not replaced by accident"
+    );
+    assert!(out(&server.bare("context list")).contains('*'));
+    assert_eq!(code(&server.bare("context rm lab")), 0);
+    assert_eq!(code(&server.bare("context use lab")), 2);
+    assert!(server.sent().is_empty(), "no request is needed for a certificate");
+}
+
+/// A host that is read as `before` once and as `after` from then on.
+fn power_server(before: Host, after: Host, events: Vec<Event>) -> Server {
+    let reads = std::sync::atomic::AtomicUsize::new(0);
+    Server::start(move |method, sent| match method {
+        "EventService.WatchEvents" => {
+            assert_eq!(sent.content_type, "application/connect+proto");
+            stream(&events, "{}")
+        }
+        "HostService.ChangeHostState" => {
+            let request = ChangeHostStateRequest::decode(sent.body.as_slice()).unwrap();
+            assert_eq!((request.host_name.as_str(), request.action()), ("system", HostAction::Off));
+            ok(&ChangeHostStateResponse {
+                current_status: HostStatus::Transitioning.into(),
+                operation_id: "op".into(),
+                outcome: ActionOutcome::Accepted.into(),
+            })
+        }
+        "HostService.GetHost" => {
+            let first = reads.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0;
+            ok(&GetHostResponse { host: Some(if first { before.clone() } else { after.clone() }) })
+        }
+        _ => refuse(501, "unimplemented", ""),
+    })
+}
+
+#[test]
+fn a_wait_ends_when_the_state_is_really_there() {
+    let server = power_server(
+        host(HostStatus::Transitioning, "op", OperationResult::Running),
+        host(HostStatus::Off, "op", OperationResult::Done),
+        vec![Event { domain: "host".into(), ..Default::default() }],
+    );
+    let output = server.run("host off --wait=60s");
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    assert_eq!(out(&output), "system: off: done, off\n");
+    let methods: Vec<String> = server.sent().into_iter().map(|sent| sent.method).collect();
+    assert_eq!(
+        methods[..2],
+        ["EventService.WatchEvents", "HostService.ChangeHostState"],
+        "listen first, then act"
+    );
+    let quick = server.run("host off");
+    assert_eq!((code(&quick), out(&quick).contains("started (op)")), (0, true));
+}
+
+#[test]
+fn a_wait_fails_with_the_reason_when_the_operation_fails() {
+    let mut failed = host(HostStatus::On, "op", OperationResult::Failed);
+    if let Some(operation) = &mut failed.last_operation {
+        operation.reason = "GRACEFUL_OFF_TIMED_OUT".into();
+        operation.message = "the operating system did not shut down in 300 s".into();
+    }
+    let server =
+        power_server(host(HostStatus::Transitioning, "op", OperationResult::Running), failed, Vec::new());
+    let output = server.run("host off --wait=60s");
+    assert_eq!(code(&output), 7);
+    assert!(
+        err(&output).contains("did not shut down in 300 s (GRACEFUL_OFF_TIMED_OUT); the host is on"),
+        "{}",
+        err(&output)
+    );
+
+    let result = PowerOperationResult {
+        operation_id: "op".into(),
+        result: OperationResult::Failed.into(),
+        reason: "BUTTON_STUCK".into(),
+        current_status: HostStatus::On.into(),
+        ..Default::default()
+    };
+    let event = Event { payload: Some(event::Payload::PowerOperationResult(result)), ..Default::default() };
+    let running = || host(HostStatus::Transitioning, "op", OperationResult::Running);
+    let server = power_server(running(), running(), vec![event]);
+    let output = server.run("host off --wait=60s");
+    assert_eq!(code(&output), 7);
+    assert!(err(&output).contains("BUTTON_STUCK"), "{}", err(&output));
+}
+
+#[test]
+fn a_wait_gives_up_in_time_and_says_what_it_saw() {
+    let running = || host(HostStatus::Transitioning, "op", OperationResult::Running);
+    let server = power_server(running(), running(), Vec::new());
+    let output = server.run("host off --wait=1s");
+    assert_eq!(code(&output), 7);
+    assert!(err(&output).contains("not there after 1 s; last seen: transitioning"), "{}", err(&output));
+}
+
+#[test]
+fn a_watch_prints_one_line_of_json_per_event_and_ends_when_refused() {
+    let events: Vec<Event> = (1..=2)
+        .map(|sequence| Event { sequence, domain: "host".into(), message: "m".into(), ..Default::default() })
+        .collect();
+    let server = Server::start(move |_, _| {
+        stream(&events, r#"{"error":{"code":"permission_denied","message":"no more"}}"#)
+    });
+    let output = server.run("host watch system -o json");
+    assert_eq!(code(&output), 5, "{}", err(&output));
+    let lines: Vec<serde_json::Value> =
+        out(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((lines.len(), lines[1]["sequence"].as_str()), (2, Some("2")));
+    assert_eq!(lines[0]["domain"], "host");
+}
+
+#[test]
+fn any_method_can_be_called_with_json() {
+    let server = lists_hosts();
+    let output = server.run("call HostService.ListHosts {\"status\":\"HOST_STATUS_ON\"}");
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    assert!(out(&output).contains("HOST_STATUS_ON"));
+    for line in [
+        "call Nothing.Here",
+        "call HostService.ListHosts {\"no\":1}",
+        "call EventService.WatchEvents",
+        "call PowerService.Apply",
+    ] {
+        assert_eq!(code(&server.run(line)), 2, "{line}");
+    }
+}
+
+#[test]
+fn completions_name_the_commands() {
+    let server = lists_hosts();
+    for shell in ["bash", "zsh", "fish"] {
+        let output = server.bare(&format!("completion {shell}"));
+        assert_eq!(code(&output), 0);
+        assert!(out(&output).contains("force-off"), "{shell}");
+    }
+}
