@@ -29,7 +29,7 @@ pub const NODES: &[Node] = &[
         calls: &["statemgr", "usermgr", "operator"],
         events: &[],
         buckets: &[],
-        streams: &[],
+        streams: &["EVENTS"],
     },
     // The outward link: passes requests of the fleet on and reads the event log.
     Node {

@@ -43,6 +43,8 @@ pub(crate) struct Caller {
     pub principal: ipc::Principal,
     /// The account must change its password before it may do anything else.
     pub password_change_required: bool,
+    /// How long usermgr lets this answer be used without asking again; `None` when it sets no bound.
+    pub good_for: Option<Duration>,
 }
 
 impl Caller {
@@ -203,7 +205,9 @@ impl Authenticator {
             Credential::Token(_) => self.config.token_cache_s,
             Credential::Basic { .. } => self.config.basic_cache_s,
         };
-        if seconds > 0 {
+        let keep = Duration::from_secs(seconds);
+        let keep = caller.good_for.map_or(keep, |bound| keep.min(bound));
+        if !keep.is_zero() {
             let mut memory = self.memory();
             // Under the lock: `forget` changes the epoch before it takes it.
             if *self.changes.borrow() == epoch {
@@ -214,8 +218,7 @@ impl Authenticator {
                 if memory.entries.len() >= CACHE_MAX {
                     memory.entries.clear();
                 }
-                let until = now + Duration::from_secs(seconds);
-                memory.entries.insert(key, Entry { caller: Arc::clone(&caller), until });
+                memory.entries.insert(key, Entry { caller: Arc::clone(&caller), until: now + keep });
             }
         }
         Ok(caller)
@@ -264,6 +267,7 @@ impl Authenticator {
         match answer {
             Ok(principal) => Ok(Caller {
                 password_change_required: principal.password_change_required,
+                good_for: principal.expires.as_ref().map(time_until),
                 principal: ipc::Principal {
                     username: principal.username,
                     user_id: principal.user_id,
@@ -335,6 +339,14 @@ impl Authenticator {
     }
 }
 
+/// Time left until a wall clock time of this machine; zero when it has passed or is nonsense.
+fn time_until(at: &prost_types::Timestamp) -> Duration {
+    std::time::SystemTime::try_from(*at)
+        .ok()
+        .and_then(|at| at.duration_since(std::time::SystemTime::now()).ok())
+        .unwrap_or_default()
+}
+
 fn decode<R: Message + Default>(
     reply: Bytes,
     principal: impl FnOnce(R) -> Option<api::Principal>,
@@ -403,6 +415,7 @@ mod tests {
                 ..ipc::Principal::default()
             },
             password_change_required: false,
+            good_for: None,
         };
         assert!(caller.is("ann") && caller.is("u1"));
         assert!(!caller.is("bob") && !caller.is(""), "an empty session id is nobody's name");

@@ -22,7 +22,11 @@ enum Cut {
     Stop = 3,
 }
 
+/// Streams that read the event log at the same time. The client library may hold 4096 messages for each: at 512 bytes, 2 MiB.
+const LOG_READERS_MAX: usize = 16;
+
 struct Watcher {
+    from_log: bool,
     subject: Vec<String>,
     account: String,
     send: mpsc::Sender<Bytes>,
@@ -56,11 +60,17 @@ impl Hub {
         })
     }
 
-    /// Starts to watch a subject; wildcards `*` and `>` as on the bus.
+    /// Starts to watch a subject; wildcards `*` and `>` as on the bus. A stream that reads the event log itself takes a place
+    /// here, and hears when it must end, but gets no events.
     ///
     /// # Errors
     /// `RESOURCE_EXHAUSTED` when too many streams are open; `UNAVAILABLE` while shutting down.
-    pub(crate) fn watch(self: &Arc<Self>, subject: Vec<String>, account: &str) -> Result<Watch, Status> {
+    pub(crate) fn watch(
+        self: &Arc<Self>,
+        subject: Vec<String>,
+        account: &str,
+        from_log: bool,
+    ) -> Result<Watch, Status> {
         let mut watchers = self.lock();
         if watchers.stopped {
             return Err(Status::unavailable("websrv is shutting down"));
@@ -75,13 +85,19 @@ impl Hub {
                 self.per_account
             )));
         }
+        if from_log && watchers.list.values().filter(|watcher| watcher.from_log).count() >= LOG_READERS_MAX {
+            return Err(Status::resource_exhausted(format!(
+                "all {LOG_READERS_MAX} streams from the event log are in use"
+            )));
+        }
         let (send, receive) = mpsc::channel(self.buffer);
         let cut = Arc::new(AtomicU8::new(Cut::No as u8));
         let id = watchers.next;
         watchers.next += 1;
-        watchers
-            .list
-            .insert(id, Watcher { subject, account: account.to_owned(), send, cut: Arc::clone(&cut) });
+        watchers.list.insert(
+            id,
+            Watcher { from_log, subject, account: account.to_owned(), send, cut: Arc::clone(&cut) },
+        );
         Ok(Watch { id, hub: Arc::clone(self), receive, cut })
     }
 
@@ -89,7 +105,7 @@ impl Hub {
     /// memory nor hold up the others.
     pub(crate) fn publish(&self, subject: &str, payload: &Bytes) {
         self.lock().list.retain(|_, watcher| {
-            if !matches(&watcher.subject, subject) {
+            if watcher.from_log || !matches(&watcher.subject, subject) {
                 return true;
             }
             match watcher.send.try_send(payload.clone()) {
@@ -213,8 +229,8 @@ mod tests {
     #[tokio::test]
     async fn a_slow_client_is_cut_off_and_the_others_are_not() {
         let hub = Hub::new(10, 10, 2);
-        let mut slow = hub.watch(subject("event.>"), "a").unwrap();
-        let mut other = hub.watch(subject("event.>"), "b").unwrap();
+        let mut slow = hub.watch(subject("event.>"), "a", false).unwrap();
+        let mut other = hub.watch(subject("event.>"), "b", false).unwrap();
         for n in 0..3u8 {
             hub.publish("event.x", &Bytes::from(vec![n]));
             assert_eq!(other.next().await.unwrap(), vec![n]);
@@ -227,24 +243,24 @@ mod tests {
     #[tokio::test]
     async fn a_gap_ends_every_stream_with_advice() {
         let hub = Hub::new(10, 10, 2);
-        let mut watch = hub.watch(subject("event.>"), "a").unwrap();
+        let mut watch = hub.watch(subject("event.>"), "a", false).unwrap();
         hub.gap();
         let status = watch.next().await.unwrap_err();
         assert_eq!((status.code, status.reason().as_str()), (Code::Unavailable, "EVENTS_MISSED"));
-        assert!(hub.watch(subject("event.>"), "a").is_ok());
+        assert!(hub.watch(subject("event.>"), "a", false).is_ok());
         hub.stop();
-        assert!(hub.watch(subject("event.>"), "a").is_err());
+        assert!(hub.watch(subject("event.>"), "a", false).is_err());
     }
 
     #[test]
     fn streams_are_counted_in_total_and_per_account() {
         let hub = Hub::new(3, 2, 1);
-        let first = hub.watch(subject("event.>"), "a").unwrap();
-        let _second = hub.watch(subject("event.>"), "a").unwrap();
-        assert!(hub.watch(subject("event.>"), "a").is_err());
-        let _third = hub.watch(subject("event.>"), "b").unwrap();
-        assert!(hub.watch(subject("event.>"), "c").is_err());
+        let first = hub.watch(subject("event.>"), "a", false).unwrap();
+        let _second = hub.watch(subject("event.>"), "a", false).unwrap();
+        assert!(hub.watch(subject("event.>"), "a", false).is_err());
+        let _third = hub.watch(subject("event.>"), "b", false).unwrap();
+        assert!(hub.watch(subject("event.>"), "c", false).is_err());
         drop(first);
-        assert!(hub.watch(subject("event.>"), "c").is_ok());
+        assert!(hub.watch(subject("event.>"), "c", false).is_ok());
     }
 }

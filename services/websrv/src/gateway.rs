@@ -27,7 +27,7 @@ use crate::json;
 use crate::listener::{DRAIN_BYTES, DRAIN_TIME};
 use crate::route::{BodyRule, Rest, Route, Routes, set_at, string_at};
 use crate::status::{Failure, violations};
-use crate::stream::{self, Watching};
+use crate::stream::{self, Access, Watching};
 use crate::transport::Handle;
 use crate::wire::{Codec, Wire, connect_get, media_type};
 
@@ -170,7 +170,8 @@ impl Gateway {
         let wire_bytes = (wire.codec() == Codec::Proto).then_some(raw);
         let payload = self.prepare(route, message, wire_bytes, parts, call)?;
         if route.info.server_streaming {
-            let watching = self.watch(route, &payload, shown, timeout, call)?;
+            let after = resume_after(route, &payload.message).map(Some);
+            let watching = self.watch(route, &payload, shown, timeout, after, call).await?;
             return Ok(stream::framed(wire, watching));
         }
         let reply = self.forward(route, payload.bytes, timeout, call).await?;
@@ -234,7 +235,11 @@ impl Gateway {
         }
         let payload = self.prepare(route, message, None, parts, call)?;
         if route.info.server_streaming {
-            let watching = self.watch(route, &payload, shown, None, call)?;
+            // A browser that reconnects by itself says where it was in this header; so that it can, the numbers come from the
+            // event log from the start.
+            let last = parts.headers.get("last-event-id").and_then(|v| v.to_str().ok()?.parse().ok());
+            let after = route.resume.as_ref().map(|_| resume_after(route, &payload.message).or(last));
+            let watching = self.watch(route, &payload, shown, None, after, call).await?;
             return Ok(stream::sse(watching));
         }
         let reply = self.forward(route, payload.bytes, None, call).await?;
@@ -351,8 +356,9 @@ impl Gateway {
     ) -> Result<Payload, Failure> {
         if let (Some(path), Some(caller)) = (&route.self_field, &call.caller) {
             let own = string_at(&message, path).is_some_and(|name| caller.is(&name));
+            let own = own && caller.may(Privilege::ConfigureSelf);
             let others = caller.may(Privilege::ConfigureUsers) && !caller.password_change_required;
-            if !(own && caller.may(Privilege::ConfigureSelf)) && !others {
+            if !own && !others {
                 return Err(if caller.password_change_required {
                     password_change_required()
                 } else {
@@ -414,12 +420,14 @@ impl Gateway {
         }
     }
 
-    fn watch(
+    /// Opens a stream. With `from_log` it comes from the event log: after the number in it, or from now on.
+    async fn watch(
         self: &Arc<Self>,
         route: &Arc<Route>,
         payload: &Payload,
         shown: Option<Credential>,
         timeout: Option<Duration>,
+        from_log: Option<Option<u64>>,
         call: &Call,
     ) -> Result<Watching, Failure> {
         let subject = route
@@ -428,18 +436,26 @@ impl Gateway {
             .and_then(|subject| subject.fill(&payload.message))
             .ok_or_else(|| Status::invalid_argument("a filter holds characters no event can have"))?;
         let account = call.caller.as_ref().map_or("", |caller| caller.principal.username.as_str());
-        let watch = self.hub.watch(subject, account)?;
+        let filter = subject.join(".");
+        let watch = self.hub.watch(subject, account, from_log.is_some())?;
+        let (watch, log) = match from_log {
+            None => (watch, None),
+            Some(after) => match self.bus.event_log().follow(&filter, after).await {
+                Ok(log) => (watch, Some(log)),
+                Err(status) if after.is_some() => return Err(status.into()),
+                Err(status) => {
+                    // No log, no numbers; what happens from now on can still be told.
+                    tracing::warn!(%status, "events are streamed without the event log");
+                    drop(watch);
+                    let subject = filter.split('.').map(str::to_owned).collect();
+                    (self.hub.watch(subject, account, false)?, None)
+                }
+            },
+        };
+        let access =
+            Access { credential: shown, address: call.conn.peer(), context: self.context(call, None) };
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
-        let context = self.context(call, None);
-        Ok(Watching::new(
-            Arc::clone(self),
-            Arc::clone(route),
-            watch,
-            shown,
-            call.conn.peer(),
-            context,
-            deadline,
-        ))
+        Ok(Watching::new(Arc::clone(self), Arc::clone(route), watch, log, access, deadline))
     }
 
     fn options(&self, path: &str) -> Response<ResponseBody> {
@@ -554,6 +570,12 @@ pub(crate) fn unframe(wire: Wire, whole: Bytes, limit: usize) -> Result<Bytes, F
         );
     }
     Ok(envelope.data)
+}
+
+/// The number of the last message the client has, if the request says it.
+fn resume_after(route: &Route, message: &DynamicMessage) -> Option<u64> {
+    let (field, _) = route.resume.as_ref()?;
+    if message.has_field(field) { message.get_field(field).as_u64() } else { None }
 }
 
 fn decode_reply(route: &Route, reply: Bytes) -> Result<DynamicMessage, Failure> {

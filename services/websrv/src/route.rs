@@ -27,6 +27,9 @@ pub(crate) struct Route {
     pub self_field: Option<FieldPath>,
     pub origins: Vec<(FieldPath, FieldOrigin)>,
     pub stream: Option<Subject>,
+    /// For streams that can go on after a message the client has: its number in the request, and the number of the field
+    /// that gets it in the response.
+    pub resume: Option<(FieldDescriptor, u32)>,
     /// Field of the response that identifies it in an SSE stream.
     pub sse_id: Option<FieldDescriptor>,
 }
@@ -224,6 +227,10 @@ impl Route {
             }
             (true, Some(template)) => Some(subject(info, &input, template)?),
         };
+        let resume = info
+            .resume
+            .map(|(name, number)| Ok((field(info, &input, "resume_field", name)?, number)))
+            .transpose()?;
         let sse_id = output.get_field_by_name("id").filter(|f| f.kind() == Kind::String && !f.is_list());
         Ok(Self {
             info,
@@ -232,6 +239,7 @@ impl Route {
             self_field,
             origins,
             stream,
+            resume,
             sse_id,
             input,
             output,

@@ -4,11 +4,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 use http::{HeaderMap, HeaderValue, Response, header};
 use http_body::Frame;
-use ipc::{CallContext, Code, Status};
+use ipc::{CallContext, Code, Follow, LogEntry, Status};
 use prost_reflect::DynamicMessage;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -34,14 +34,20 @@ pub(crate) enum Item {
     End(Status),
 }
 
+/// Whose stream it is, and what it takes to ask again whether it still may be.
+pub(crate) struct Access {
+    pub credential: Option<Credential>,
+    pub address: IpAddr,
+    pub context: CallContext,
+}
+
 /// One open stream.
 pub(crate) struct Watching {
     gateway: Arc<Gateway>,
     route: Arc<Route>,
     watch: Watch,
-    credential: Option<Credential>,
-    address: IpAddr,
-    context: CallContext,
+    log: Option<Follow>,
+    access: Access,
     changes: watch::Receiver<u64>,
     heartbeat: tokio::time::Interval,
     deadline: Option<Instant>,
@@ -55,28 +61,21 @@ impl Watching {
         gateway: Arc<Gateway>,
         route: Arc<Route>,
         watch: Watch,
-        credential: Option<Credential>,
-        address: IpAddr,
-        context: CallContext,
+        log: Option<Follow>,
+        access: Access,
         deadline: Option<Instant>,
     ) -> Self {
         let period = gateway.config.limits.heartbeat();
         let mut heartbeat = tokio::time::interval_at(Instant::now() + period, period);
         heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let changes = gateway.auth.changes();
-        Self {
-            gateway,
-            route,
-            watch,
-            credential,
-            address,
-            context,
-            changes,
-            heartbeat,
-            deadline,
-            sure: Instant::now(),
-            recheck: None,
-        }
+        let sure = Instant::now();
+        Self { gateway, route, watch, log, access, changes, heartbeat, deadline, sure, recheck: None }
+    }
+
+    /// How many events after the client's last one the log no longer had.
+    fn lost(&self) -> u64 {
+        self.log.as_ref().map_or(0, Follow::lost)
     }
 
     async fn next(&mut self) -> Item {
@@ -112,15 +111,19 @@ impl Watching {
                     Ok(event) => Item::Message(event),
                     Err(status) => Item::End(status),
                 },
+                entry = following(&mut self.log) => return match entry {
+                    Some(Ok(entry)) => Item::Message(numbered(&self.route, entry.payload, entry.sequence)),
+                    Some(Err(status)) => Item::End(status),
+                    None => Item::End(Status::unavailable("websrv is shutting down")),
+                },
             }
         }
     }
 
     async fn still_allowed(&mut self) -> Result<(), Status> {
-        let Some(credential) = &self.credential else { return Ok(()) };
-        let mut context = self.context.child();
-        context.deadline = None;
-        let verified = self.gateway.auth.verify(credential, self.address, &context, &HeaderMap::new()).await;
+        let Access { credential: Some(credential), address, context } = &self.access else { return Ok(()) };
+        let context = context.child();
+        let verified = self.gateway.auth.verify(credential, *address, &context, &HeaderMap::new()).await;
         match verified {
             Ok(caller) if caller.may(self.route.info.privilege) => {
                 self.sure = Instant::now();
@@ -139,14 +142,20 @@ impl Watching {
         }
     }
 
+    /// What a client may name to go on after this message: its number in the log, or its own id if it has no number.
+    fn id(&self, message: &DynamicMessage) -> Option<String> {
+        if let Some((_, field)) = self.route.resume {
+            let number = message.get_field_by_number(field)?.as_u64().filter(|number| *number != 0)?;
+            return Some(number.to_string());
+        }
+        let field = self.route.sse_id.as_ref()?;
+        message.get_field(field).as_str().map(str::to_owned)
+    }
+
     /// A message's JSON, and its id.
     fn show(&self, event: Bytes) -> Option<(Bytes, Option<String>)> {
         let shown = DynamicMessage::decode(self.route.output.clone(), event).ok().and_then(|message| {
-            let id = self
-                .route
-                .sse_id
-                .as_ref()
-                .and_then(|field| message.get_field(field).as_str().map(str::to_owned));
+            let id = self.id(&message);
             json::encode(&message).ok().map(|text| (text, id))
         });
         if shown.is_none() {
@@ -154,6 +163,22 @@ impl Watching {
         }
         shown
     }
+}
+
+async fn following(log: &mut Option<Follow>) -> Option<Result<LogEntry, Status>> {
+    match log {
+        Some(log) => log.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The message with its number in the log: one more field at its end, which wins over an earlier one of the same number.
+fn numbered(route: &Route, payload: Bytes, sequence: u64) -> Bytes {
+    let Some((_, field)) = route.resume else { return payload };
+    let mut out = BytesMut::with_capacity(payload.len() + 16);
+    out.extend_from_slice(&payload);
+    prost::encoding::uint64::encode(field, &sequence, &mut out);
+    out.freeze()
 }
 
 async fn at(when: Option<Instant>) {
@@ -191,7 +216,12 @@ pub(crate) fn framed(wire: Wire, watching: Watching) -> Response<ResponseBody> {
 /// A stream of server-sent events: REST.
 pub(crate) fn sse(watching: Watching) -> Response<ResponseBody> {
     // A first comment, so that a proxy or a library in between lets the head go.
-    let hello = stream::once(async { Ok(Frame::data(Bytes::from_static(b": watching\n\n"))) });
+    let mut hello = b": watching\n\n".to_vec();
+    if watching.lost() > 0 {
+        let gap = serde_json::json!({ "lost": watching.lost() }).to_string();
+        hello.extend_from_slice(&event_text(None, Some("gap"), gap.as_bytes()));
+    }
+    let hello = stream::once(async { Ok(Frame::data(Bytes::from(hello))) });
     let events = stream::unfold(Some(watching), |watching| async move {
         let mut watching = watching?;
         loop {

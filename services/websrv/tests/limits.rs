@@ -1,0 +1,267 @@
+//! Bounds: what a hostile or careless client can take, and what an honest one sees meanwhile.
+
+mod support;
+
+use std::sync::atomic::Ordering;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde_json::json;
+use support::{ADMIN, SOON, Stack, Version};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+const ALL: &[&str] = &["statemgr", "usermgr", "operator"];
+
+/// Everything the server sends until it closes; the connection may end without TLS's goodbye.
+async fn rest_of(stream: &mut support::Tls) -> String {
+    let mut all = Vec::new();
+    let mut buffer = [0; 4096];
+    let read = async {
+        while let Ok(n @ 1..) = stream.read(&mut buffer).await {
+            all.extend_from_slice(&buffer[..n]);
+        }
+    };
+    tokio::time::timeout(SOON, read).await.expect("the server closes the connection");
+    String::from_utf8_lossy(&all).into_owned()
+}
+
+/// One HTTP/1.1 head from the server.
+async fn head_of(stream: &mut support::Tls) -> String {
+    let mut all = Vec::new();
+    let read = async {
+        while !all.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            assert_eq!(stream.read(&mut byte).await.unwrap(), 1, "{}", String::from_utf8_lossy(&all));
+            all.push(byte[0]);
+        }
+    };
+    tokio::time::timeout(SOON, read).await.expect("an answer");
+    String::from_utf8(all).unwrap()
+}
+
+#[tokio::test]
+async fn a_head_that_trickles_in_is_cut_and_a_silent_connection_too() {
+    let settings = json!({ "limits": { "header_ms": 200, "idle_ms": 300 } });
+    let stack = Stack::with(settings, ALL).await;
+    let mut slow = support::connect(stack.https, b"http/1.1").await.unwrap();
+    slow.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nX-A:").await.unwrap();
+    assert_eq!(rest_of(&mut slow).await, "");
+    let mut silent = support::connect(stack.https, b"http/1.1").await.unwrap();
+    assert_eq!(rest_of(&mut silent).await, "");
+    let mut silent = support::connect(stack.https, b"h2").await.unwrap();
+    rest_of(&mut silent).await;
+    let mut idle = support::connect(stack.https, b"http/1.1").await.unwrap();
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    assert!(rest_of(&mut idle).await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_head_over_8_kib_answers_431_on_h1_and_h2() {
+    let stack = Stack::start().await;
+    let long = "x".repeat(9000);
+    let mut stream = support::connect(stack.https, b"http/1.1").await.unwrap();
+    let head = format!("GET /healthz HTTP/1.1\r\nHost: x\r\nX-Long: {long}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    assert!(head_of(&mut stream).await.starts_with("HTTP/1.1 431"));
+    for version in [Version::H2, Version::H3] {
+        let mut request = stack.get("/healthz", None);
+        request.headers_mut().insert("x-long", long.parse().unwrap());
+        assert_eq!(stack.send(version, request).await.status, 431, "{version:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_too_large_is_refused_in_readable_words() {
+    let stack = Stack::start().await;
+    let login = "/api/v1alpha1/sessions";
+    for version in [Version::H1, Version::H2, Version::H3] {
+        // Without login 4 KiB; the whole body is sent, the answer still arrives.
+        let body = format!("{{\"username\":\"{}\"}}", "a".repeat(20_000));
+        let reply = stack.send(version, stack.post(login, "application/json", None, body)).await;
+        assert_eq!(reply.status, 413, "{version:?}");
+        assert!(reply.json()["message"].as_str().unwrap().contains("4096"), "{version:?}");
+        // With login, more.
+        let body = format!("{{\"description\":\"{}\"}}", "a".repeat(300_000));
+        let mut request = stack.post("/api/v1alpha1/hosts/system", "application/json", Some(ADMIN), body);
+        *request.method_mut() = http::Method::PATCH;
+        let reply = stack.send(version, request).await;
+        assert_eq!(reply.status, 413, "{version:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_asks_first_is_not_told_to_go_on() {
+    let stack = Stack::start().await;
+    let mut stream = support::connect(stack.https, b"http/1.1").await.unwrap();
+    let head = |length: usize| {
+        format!(
+            "POST /api/v1alpha1/sessions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+             Content-Length: {length}\r\nExpect: 100-continue\r\n\r\n"
+        )
+    };
+    stream.write_all(head(10_000_000).as_bytes()).await.unwrap();
+    assert!(head_of(&mut stream).await.starts_with("HTTP/1.1 413"));
+    let mut stream = support::connect(stack.https, b"http/1.1").await.unwrap();
+    stream.write_all(head(2).as_bytes()).await.unwrap();
+    assert!(head_of(&mut stream).await.starts_with("HTTP/1.1 100"));
+    stream.write_all(b"{}").await.unwrap();
+    assert!(head_of(&mut stream).await.starts_with("HTTP/1.1 200"));
+    // Without login nobody is told to go on either.
+    let mut stream = support::connect(stack.https, b"http/1.1").await.unwrap();
+    let head = head(10).replace("POST /api/v1alpha1/sessions", "PATCH /api/v1alpha1/hosts/system");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    assert!(head_of(&mut stream).await.starts_with("HTTP/1.1 401"));
+}
+
+#[tokio::test]
+async fn a_body_that_never_ends_is_cut() {
+    let stack = Stack::with(json!({ "limits": { "body_ms": 200 } }), ALL).await;
+    let mut stream = support::connect(stack.https, b"http/1.1").await.unwrap();
+    let head = "POST /api/v1alpha1/sessions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    assert!(head_of(&mut stream).await.starts_with("HTTP/1.1 408"));
+}
+
+#[tokio::test]
+async fn strangers_make_room_and_those_who_logged_in_stay() {
+    let settings = json!({ "limits": { "connections": 4, "connections_per_address": 3 } });
+    let stack = Stack::with(settings, ALL).await;
+    let mut known = support::connect(stack.https, b"http/1.1").await.unwrap();
+    let ask = format!("GET /api/v1alpha1/hosts/system HTTP/1.1\r\nHost: x\r\nX-Auth-Token: {ADMIN}\r\n\r\n");
+    known.write_all(ask.as_bytes()).await.unwrap();
+    assert!(head_of(&mut known).await.starts_with("HTTP/1.1 200"));
+    let mut strangers = Vec::new();
+    for _ in 0..6 {
+        strangers.push(support::connect(stack.https, b"http/1.1").await.unwrap());
+    }
+    // The oldest strangers were put out, the newest and the known one serve.
+    assert_eq!(rest_of(&mut strangers[0]).await, "");
+    let newest = strangers.last_mut().unwrap();
+    newest.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    assert!(head_of(newest).await.starts_with("HTTP/1.1 200"));
+    known.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let body = rest_until(&mut known, "ok\n").await;
+    assert!(body.contains("HTTP/1.1 200"), "{body}");
+}
+
+async fn rest_until(stream: &mut support::Tls, end: &str) -> String {
+    let mut all = String::new();
+    let read = async {
+        while !all.ends_with(end) {
+            let mut buffer = [0; 1024];
+            let n = stream.read(&mut buffer).await.unwrap();
+            assert!(n > 0, "{all}");
+            all.push_str(&String::from_utf8_lossy(&buffer[..n]));
+        }
+    };
+    tokio::time::timeout(SOON, read).await.expect("an answer");
+    all
+}
+
+#[tokio::test]
+async fn a_password_is_checked_once_until_an_account_changes() {
+    let stack = Stack::start().await;
+    let basic = |password: &str| {
+        let mut request = stack.get("/api/v1alpha1/hosts/system", None);
+        let text = format!("Basic {}", STANDARD.encode(format!("admin:{password}")));
+        request.headers_mut().insert("authorization", text.parse().unwrap());
+        stack.send(Version::H2, request)
+    };
+    let checks = || stack.world.password_checks.load(Ordering::SeqCst);
+    // A burst costs one check.
+    let (a, b, c) = tokio::join!(basic("right"), basic("right"), basic("right"));
+    assert!([a, b, c].iter().all(|reply| reply.status == 200));
+    assert_eq!(checks(), 1);
+    // Failures are not remembered.
+    assert_eq!(basic("wrong").await.status, 401);
+    assert_eq!(basic("wrong").await.status, 401);
+    assert_eq!(checks(), 3);
+    // A change of the account ends what was remembered.
+    "changed".clone_into(&mut stack.world.password.lock().unwrap());
+    stack.account_changed().await;
+    let mut tries = 0;
+    while basic("right").await.status != 401 {
+        tries += 1;
+        assert!(tries < 1000, "the event never arrived");
+    }
+    assert_eq!(basic("changed").await.status, 200);
+}
+
+#[tokio::test]
+async fn basic_can_be_switched_off() {
+    let stack = Stack::with(json!({ "auth": { "basic": false } }), ALL).await;
+    let mut request = stack.get("/api/v1alpha1/hosts/system", None);
+    request
+        .headers_mut()
+        .insert("authorization", format!("Basic {}", STANDARD.encode("admin:right")).parse().unwrap());
+    let reply = stack.send(Version::H2, request).await;
+    assert_eq!((reply.status.as_u16(), reply.headers["www-authenticate"].to_str().unwrap()), (401, "Bearer"));
+    assert_eq!(stack.world.password_checks.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn plain_http_redirects_and_serves_nothing() {
+    let stack = Stack::start().await;
+    let mut tcp = tokio::net::TcpStream::connect(stack.http).await.unwrap();
+    tcp.write_all(b"POST /api/v1alpha1/sessions?x=1 HTTP/1.1\r\nHost: bmc.example\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        .await
+        .unwrap();
+    let mut text = String::new();
+    tokio::time::timeout(SOON, tcp.read_to_string(&mut text)).await.unwrap().unwrap();
+    assert!(text.starts_with("HTTP/1.1 308"), "{text}");
+    let location =
+        format!("location: https://bmc.example:{}/api/v1alpha1/sessions?x=1\r\n", stack.https.port());
+    assert!(text.contains(&location), "{text}");
+}
+
+#[tokio::test]
+async fn the_profile_decides_about_tls_1_2() {
+    let old = || support::client_tls(b"http/1.1", &[&rustls::version::TLS12]);
+    let stack = Stack::start().await;
+    assert!(support::connect_with(stack.https, old()).await.is_err());
+    let stack = Stack::with(json!({ "tls": { "profile": "intermediate" } }), ALL).await;
+    let stream = support::connect_with(stack.https, old()).await.unwrap();
+    let (_, session) = stream.get_ref();
+    assert_eq!(session.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_2));
+}
+
+#[tokio::test]
+async fn answers_carry_their_headers_and_other_origins_stay_out() {
+    let settings = json!({ "cors": { "origins": ["https://console.example"] } });
+    let stack = Stack::with(settings, ALL).await;
+    let mut request = stack.get("/", None);
+    request.headers_mut().insert("x-request-id", "mine-7".parse().unwrap());
+    let reply = stack.send(Version::H1, request).await;
+    for (name, value) in [
+        ("x-request-id", "mine-7"),
+        ("x-content-type-options", "nosniff"),
+        ("x-frame-options", "DENY"),
+        ("cache-control", "no-store"),
+        ("referrer-policy", "no-referrer"),
+        ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+        ("strict-transport-security", "max-age=31536000"),
+    ] {
+        assert_eq!(reply.headers[name], value);
+    }
+    let alt_svc = format!("h3=\":{}\"; ma=86400", stack.https.port());
+    assert_eq!(reply.headers["alt-svc"], alt_svc);
+
+    let write = |origin: &str| {
+        let mut request = stack.post("/api/v1alpha1/sessions", "application/json", None, Bytes::from("{}"));
+        request.headers_mut().insert("origin", origin.parse().unwrap());
+        stack.send(Version::H1, request)
+    };
+    let reply = write("https://evil.example").await;
+    assert_eq!(reply.status, 403);
+    assert!(!reply.headers.contains_key("access-control-allow-origin"));
+    let reply = write("https://console.example").await;
+    assert_eq!(reply.status, 200);
+    assert_eq!(reply.headers["access-control-allow-origin"], "https://console.example");
+    let mut preflight = stack.get("/api/v1alpha1/hosts/system", None);
+    *preflight.method_mut() = http::Method::OPTIONS;
+    preflight.headers_mut().insert("origin", "https://console.example".parse().unwrap());
+    let reply = stack.send(Version::H2, preflight).await;
+    assert_eq!(reply.status, 204);
+    assert!(reply.headers.contains_key("access-control-allow-methods"));
+}

@@ -1,0 +1,251 @@
+//! Event streams: delivered in every protocol, bounded, resumable, and over when the caller may no longer see them.
+
+mod support;
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, Full};
+use serde_json::{Value, json};
+use support::{ADMIN, READER, SOON, Stack, framed};
+
+const WATCH: &str = "/schema.v1alpha1.EventService/WatchEvents";
+
+/// An open stream, read piece by piece.
+struct Stream {
+    body: hyper::body::Incoming,
+    buffer: BytesMut,
+    trailers: Option<http::HeaderMap>,
+    _client: hyper::client::conn::http2::SendRequest<Full<Bytes>>,
+}
+
+impl Stream {
+    async fn open(stack: &Stack, request: http::Request<Bytes>) -> (http::response::Parts, Self) {
+        let mut client = support::h2_client(stack.https).await;
+        let sent = client.send_request(request.map(Full::new));
+        let response = tokio::time::timeout(SOON, sent).await.unwrap().unwrap();
+        let (parts, body) = response.into_parts();
+        (parts, Self { body, buffer: BytesMut::new(), trailers: None, _client: client })
+    }
+
+    /// Reads more; false at the end.
+    async fn more(&mut self) -> bool {
+        match tokio::time::timeout(SOON, self.body.frame()).await.expect("something happens") {
+            None => false,
+            Some(frame) => {
+                match frame.unwrap().into_data() {
+                    Ok(data) => self.buffer.extend_from_slice(&data),
+                    Err(frame) => self.trailers = frame.into_trailers().ok(),
+                }
+                true
+            }
+        }
+    }
+
+    /// The next prefixed message: flags and bytes.
+    async fn envelope(&mut self) -> Option<(u8, Bytes)> {
+        loop {
+            if let Some(envelope) = websrv::frame::next(&mut self.buffer, 1 << 20).unwrap() {
+                return Some((envelope.flags, envelope.data));
+            }
+            if !self.more().await {
+                return None;
+            }
+        }
+    }
+
+    /// The next block of server-sent events.
+    async fn block(&mut self) -> String {
+        loop {
+            if let Some(end) = self.buffer.windows(2).position(|w| w == b"\n\n") {
+                let block = self.buffer.split_to(end + 2);
+                return String::from_utf8(block.to_vec()).unwrap().trim_end().to_owned();
+            }
+            assert!(self.more().await, "the stream ended: {:?}", self.buffer);
+        }
+    }
+}
+
+fn json_of(data: &[u8]) -> Value {
+    serde_json::from_slice(data).unwrap()
+}
+
+/// Publishes until the stream has it: the answer's head comes before the first event can.
+async fn connect_stream(stack: &Stack, token: &str, filter: Value) -> Stream {
+    let body = framed(filter.to_string().as_bytes());
+    let request = stack.post(WATCH, "application/connect+json", Some(token), body);
+    let (parts, stream) = Stream::open(stack, request).await;
+    assert_eq!(parts.status, 200);
+    assert_eq!(parts.headers["content-type"], "application/connect+json");
+    stream
+}
+
+#[tokio::test]
+async fn events_reach_connect_grpc_and_rest_clients_that_filter_for_them() {
+    let stack = Stack::start().await;
+    let mut connect = connect_stream(&stack, READER, json!({ "domain": "host" })).await;
+    let mut other = connect_stream(&stack, READER, json!({ "domain": "chassis" })).await;
+    let grpc = stack.post(WATCH, "application/grpc", Some(READER), framed(b""));
+    let (_, mut grpc) = Stream::open(&stack, grpc).await;
+    let (parts, mut sse) =
+        Stream::open(&stack, stack.get("/api/v1alpha1/events:watch?domain=host", Some(READER))).await;
+    assert_eq!(parts.headers["content-type"], "text/event-stream");
+    assert!(sse.block().await.starts_with(':'));
+
+    stack.host_event("e1").await;
+    let (flags, data) = connect.envelope().await.unwrap();
+    assert_eq!((flags, &json_of(&data)["id"]), (0, &json!("e1")));
+    let (_, data) = grpc.envelope().await.unwrap();
+    let event = <schema::v1alpha1::Event as prost::Message>::decode(data).unwrap();
+    assert_eq!(event.id, "e1");
+    let block = sse.block().await;
+    let (_, data) = block.split_once("data: ").unwrap();
+    assert_eq!(json_of(data.as_bytes())["id"], "e1");
+
+    // Shutting down ends every stream in words; the filter never matched.
+    let stopped = tokio::spawn(stack.stop());
+    let (flags, data) = other.envelope().await.unwrap();
+    assert_eq!((flags, &json_of(&data)["error"]["code"]), (2, &json!("unavailable")));
+    assert!(grpc.envelope().await.is_none());
+    assert_eq!(grpc.trailers.unwrap()["grpc-status"], "14");
+    assert!(sse.block().await.starts_with("event: error\n"));
+    stopped.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_revoked_session_ends_its_streams_and_no_other() {
+    let stack = Stack::start().await;
+    let mut reader = connect_stream(&stack, READER, json!({})).await;
+    let mut admin = connect_stream(&stack, ADMIN, json!({ "domain": "host" })).await;
+    stack.world.revoked.lock().unwrap().push(READER.to_owned());
+    stack.account_changed().await;
+    let ended = loop {
+        let (flags, data) = reader.envelope().await.unwrap();
+        if flags == 2 {
+            break json_of(&data);
+        }
+    };
+    assert_eq!(ended["error"]["code"], "unauthenticated");
+    stack.host_event("e2").await;
+    let (flags, data) = admin.envelope().await.unwrap();
+    assert_eq!((flags, &json_of(&data)["id"]), (0, &json!("e2")));
+}
+
+#[tokio::test]
+async fn streams_are_counted_and_given_back() {
+    let settings = json!({ "limits": { "streams_per_account": 1 } });
+    let stack = Stack::with(settings, &["statemgr", "usermgr", "operator"]).await;
+    let first = connect_stream(&stack, READER, json!({})).await;
+    let mut second = connect_stream(&stack, READER, json!({})).await;
+    let (flags, data) = second.envelope().await.unwrap();
+    assert_eq!((flags, &json_of(&data)["error"]["code"]), (2, &json!("resource_exhausted")));
+    drop(first);
+    // The server learns of the closed connection in its own time.
+    let mut tries = 0;
+    loop {
+        let mut again = connect_stream(&stack, READER, json!({})).await;
+        stack.host_event("e3").await;
+        if again.envelope().await.unwrap().0 == 0 {
+            break;
+        }
+        tries += 1;
+        assert!(tries < 1000, "the place is never given back");
+    }
+}
+
+#[tokio::test]
+async fn silence_is_broken_by_heartbeats_and_a_timeout_ends_a_stream() {
+    let settings = json!({ "limits": { "heartbeat_ms": 20 } });
+    let stack = Stack::with(settings, &["statemgr", "usermgr", "operator"]).await;
+    let (_, mut sse) = Stream::open(&stack, stack.get("/api/v1alpha1/events:watch", Some(READER))).await;
+    assert_eq!(sse.block().await, ": watching");
+    assert_eq!(sse.block().await, ": alive");
+
+    let mut request = stack.post(WATCH, "application/connect+json", Some(READER), framed(b"{}"));
+    request.headers_mut().insert("connect-timeout-ms", "100".parse().unwrap());
+    let (_, mut stream) = Stream::open(&stack, request).await;
+    let (flags, data) = stream.envelope().await.unwrap();
+    assert_eq!((flags, &json_of(&data)["error"]["code"]), (2, &json!("deadline_exceeded")));
+}
+
+#[tokio::test]
+async fn a_client_goes_on_after_the_last_event_it_has() {
+    let stack = Stack::start().await;
+    let nats = async_nats::connect(stack.bus.url()).await.unwrap();
+    let jetstream = async_nats::jetstream::new(nats);
+    jetstream
+        .create_stream(async_nats::jetstream::stream::Config {
+            name: ipc::EVENTS.into(),
+            subjects: vec!["event.>".into()],
+            allow_direct: true,
+            ..Default::default()
+        })
+        .await
+        .unwrap();
+    for id in ["e1", "e2", "e3"] {
+        stack.host_event(id).await;
+    }
+    let mut connect =
+        connect_stream(&stack, READER, json!({ "domain": "host", "after_sequence": "1" })).await;
+    for (id, sequence) in [("e2", "2"), ("e3", "3")] {
+        let (_, data) = connect.envelope().await.unwrap();
+        let event = json_of(&data);
+        assert_eq!((&event["id"], &event["sequence"]), (&json!(id), &json!(sequence)));
+    }
+    let mut request = stack.get("/api/v1alpha1/events:watch?domain=host", Some(READER));
+    request.headers_mut().insert("last-event-id", "2".parse().unwrap());
+    let (_, mut sse) = Stream::open(&stack, request).await;
+    assert_eq!(sse.block().await, ": watching");
+    assert!(sse.block().await.starts_with("id: 3\ndata: "));
+    stack.host_event("e4").await;
+    assert!(sse.block().await.starts_with("id: 4\ndata: "));
+    let (_, data) = connect.envelope().await.unwrap();
+    assert_eq!(json_of(&data)["sequence"], "4");
+}
+
+#[tokio::test]
+async fn health_and_reflection_answer_grpc_clients() {
+    let stack = Stack::with(json!({}), &["usermgr", "operator"]).await;
+    let check = |service: &str| {
+        let mut request = vec![0x0a, u8::try_from(service.len()).unwrap()];
+        request.extend_from_slice(service.as_bytes());
+        stack.post("/grpc.health.v1.Health/Check", "application/grpc", None, framed(&request))
+    };
+    for (service, answer) in [
+        ("schema.v1alpha1.UserService", Some(1)),
+        ("schema.v1alpha1.HostService", Some(2)),
+        ("", Some(2)),
+        ("no.Such", None),
+        ("schema.v1alpha1.AuthService", None),
+    ] {
+        let reply = stack.send(support::Version::H2, check(service)).await;
+        match answer {
+            Some(status) => assert_eq!(&reply.body[5..], [0x08, status], "{service}"),
+            None => assert_eq!(reply.headers["grpc-status"], "5", "{service}"),
+        }
+    }
+    let watch = stack.post("/grpc.health.v1.Health/Watch", "application/grpc", None, framed(b""));
+    let reply = stack.send(support::Version::H2, watch).await;
+    assert_eq!(reply.headers["grpc-status"], "16");
+    let name = b"schema.v1alpha1.HostService";
+    let request = [&[0x0a, u8::try_from(name.len()).unwrap()][..], name].concat();
+    let watch =
+        stack.post("/grpc.health.v1.Health/Watch", "application/grpc", Some(READER), framed(&request));
+    let (_, mut watch) = Stream::open(&stack, watch).await;
+    assert_eq!(&watch.envelope().await.unwrap().1[..], [0x08, 2]);
+    support::backend(&stack.bus, "statemgr", std::sync::Arc::clone(&stack.world)).await;
+    assert_eq!(&watch.envelope().await.unwrap().1[..], [0x08, 1]);
+
+    for version in ["v1", "v1alpha"] {
+        let path = format!("/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo");
+        let list = framed(&[0x3a, 0x01, b'*']);
+        let reply =
+            stack.send(support::Version::H2, stack.post(&path, "application/grpc", None, list.clone())).await;
+        assert_eq!(reply.headers["grpc-status"], "16");
+        let reply =
+            stack.send(support::Version::H2, stack.post(&path, "application/grpc", Some(READER), list)).await;
+        assert!(String::from_utf8_lossy(&reply.body).contains("schema.v1alpha1.HostService"));
+        assert_eq!(reply.trailers["grpc-status"], "0");
+    }
+    tokio::time::timeout(Duration::from_secs(20), stack.stop()).await.unwrap().unwrap();
+}
