@@ -341,9 +341,6 @@ impl StreamConfig {
             if subject::check_filter(one.as_bytes()).is_err() {
                 return invalid("invalid subject");
             }
-            if self.subjects.iter().skip(n + 1).any(|other| other == one) {
-                return invalid("duplicate subjects detected");
-            }
             if one == ">" && !self.no_ack {
                 return invalid("capturing all subjects requires no-ack to be true");
             }
@@ -605,7 +602,7 @@ impl ConsumerConfig {
             return invalid("consumer name is too long, maximum allowed is 255");
         }
         if self.num_replicas > 1 {
-            return Err(error::CONSUMER_REPLICAS_EXCEED);
+            return Err(error::REPLICAS_UNSUPPORTED);
         }
         if self.num_replicas < 0 {
             return Err(error::REPLICAS_NEGATIVE);

@@ -472,8 +472,12 @@ impl Consumer {
         let text = core::str::from_utf8(payload).unwrap_or_default().trim();
         let (verb, rest) = text.split_once([' ', '\n']).map_or((text, ""), |(v, r)| (v, r.trim()));
         match verb {
-            "" | "+ACK" | "+OK" => self.acknowledge(seq),
+            "" | "+ACK" | "+OK" => {
+                self.floor.last = Some(now.wall);
+                self.acknowledge(seq);
+            }
             "+NXT" => {
+                self.floor.last = Some(now.wall);
                 self.acknowledge(seq);
                 if let Some(reply) = reply {
                     self.on_next(now, reply, rest.as_bytes(), out);
@@ -482,7 +486,10 @@ impl Consumer {
             }
             "-NAK" => self.nak(now, seq, rest),
             "+WPI" => self.schedule(seq, now),
-            "+TERM" => self.settle(seq),
+            "+TERM" => {
+                self.floor.last = Some(now.wall);
+                self.settle(seq);
+            }
             _ => {}
         }
         true
@@ -567,19 +574,10 @@ impl Consumer {
     }
 
     fn settle_floor(&mut self) {
-        let before = self.floor;
-        match self.pending.first_key_value() {
-            None => {
-                (self.floor.consumer, self.floor.stream) = (self.delivered.consumer, self.delivered.stream);
-            }
-            Some((seq, pending)) => {
-                (self.floor.consumer, self.floor.stream) =
-                    (pending.consumer.saturating_sub(1), seq.saturating_sub(1));
-            }
-        }
-        if before != self.floor {
-            self.floor.last = self.delivered.last;
-        }
+        (self.floor.consumer, self.floor.stream) = match self.pending.first_key_value() {
+            None => (self.delivered.consumer, self.delivered.stream),
+            Some((seq, pending)) => (pending.consumer.saturating_sub(1), seq.saturating_sub(1)),
+        };
         self.dirty = true;
     }
 
@@ -913,11 +911,20 @@ fn parse_next(payload: &[u8]) -> Result<NextRequest, String> {
     Ok(request)
 }
 
-/// A duration as nats-server prints it in the texts that carry one: whole seconds, or milliseconds.
+/// A duration as nats-server prints it in the texts that carry one: `1h2m3s`, below a second in milliseconds.
 fn format_duration(nanos: i64) -> String {
-    if nanos % time::SECOND == 0 {
-        format!("{}s", nanos / time::SECOND)
-    } else {
-        format!("{}ms", nanos / MILLI)
+    let (seconds, rest) = (nanos / time::SECOND, nanos % time::SECOND);
+    if seconds == 0 {
+        return format!("{}ms", nanos / MILLI);
+    }
+    let fraction = match format!("{rest:09}").trim_end_matches('0') {
+        "" => String::new(),
+        digits => format!(".{digits}"),
+    };
+    let last = format!("{}{fraction}s", seconds % 60);
+    match (seconds / 3600, seconds / 60 % 60) {
+        (0, 0) => last,
+        (0, minutes) => format!("{minutes}m{last}"),
+        (hours, minutes) => format!("{hours}h{minutes}m{last}"),
     }
 }

@@ -47,6 +47,9 @@ impl ApiError {
     pub(crate) fn purge_failed(why: impl Into<String>) -> Self {
         Self::with(500, 10_110, why)
     }
+    pub(crate) fn sequence_not_found(seq: u64) -> Self {
+        Self::with(400, 10_043, format!("sequence {seq} not found"))
+    }
     pub(crate) fn msg_delete_failed(why: impl Into<String>) -> Self {
         Self::with(500, 10_057, why)
     }
@@ -126,7 +129,6 @@ errors! {
     CONSUMER_DELIVER_INVALID = 400, 10_112, "invalid push consumer deliver subject";
     CONSUMER_EXPIRES_TOO_SMALL = 400, 10_115, "consumer max request expires needs to be >= 1ms";
     CONSUMER_MAX_DELIVER_BACKOFF = 400, 10_116, "max deliver is required to be > length of backoff values";
-    CONSUMER_REPLICAS_EXCEED = 400, 10_126, "consumer config replica count exceeds parent stream";
     CONSUMER_FILTER_MISMATCH = 400, 10_131, "Consumer create request did not match filtered subject from create subject";
     CONSUMER_NAME_MISMATCH = 400, 10_132, "Consumer Durable and Name have to be equal if both are provided";
     REPLICAS_NEGATIVE = 400, 10_133, "replicas count cannot be negative";

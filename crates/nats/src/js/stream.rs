@@ -127,7 +127,7 @@ pub(crate) struct Core {
     last_id: String,
     /// When messages with their own age limit go, and which.
     expiries: BTreeSet<(i64, u64)>,
-    /// Messages that must not go by the stream's age limit.
+    /// Messages that never go by age.
     no_age: BTreeSet<u64>,
     changes: Vec<Change>,
     dirty: bool,
@@ -228,7 +228,6 @@ impl Core {
                 }
                 Ok(Some(ttl)) => {
                     self.expiries.insert((record.time.saturating_add(ttl), record.seq));
-                    self.no_age.insert(record.seq);
                 }
                 _ => {}
             }

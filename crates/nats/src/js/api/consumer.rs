@@ -83,11 +83,9 @@ impl JetStream {
         }
         let mut config = create.config.ok_or(error::CONSUMER_CONFIG_REQUIRED)?;
         check_subject(&config, target)?;
-        if let Some(name) = target.name.filter(|_| !target.durable)
-            && config.name.is_empty()
-            && config.durable_name.is_empty()
-        {
-            config.name = name.to_owned();
+        if let Some(name) = target.name.filter(|_| !target.durable) {
+            // The subject decides.
+            name.clone_into(&mut config.name);
         }
         let Some(stream) = self.streams.get(target.stream) else { return Err(error::STREAM_NOT_FOUND) };
         let config = config.checked(&stream.core.config)?;
@@ -210,7 +208,9 @@ impl JetStream {
     /// A pull request: answered with messages and statuses, never with JSON.
     pub(super) fn consumer_next(&mut self, request: Request<'_>, rest: &str) {
         let Some(reply) = request.reply else { return };
-        let Ok((stream, name)) = self.find_consumer(rest) else { return self.no_responders(Some(reply)) };
+        let Ok((stream, name)) = self.find_consumer(rest) else {
+            return self.no_responders(Some(reply), "CONSUMER.MSG.NEXT", rest);
+        };
         let Some(consumer) = stream.consumers.get_mut(&name) else { return };
         let mut out = Vec::new();
         consumer.on_next(request.now, reply, request.payload, &mut out);
@@ -238,8 +238,7 @@ fn check_subject(config: &ConsumerConfig, target: &Target<'_>) -> Result<(), Api
             Err(error::CONSUMER_EPHEMERAL_WITH_DURABLE_NAME)
         };
     };
-    let given = if config.name.is_empty() { &config.durable_name } else { &config.name };
-    if !given.is_empty() && given != name {
+    if !config.durable_name.is_empty() && config.durable_name != name {
         return Err(error::CONSUMER_DURABLE_MISMATCH);
     }
     match target.filter {

@@ -56,7 +56,7 @@ impl JetStream {
         let Some(reply) = request.reply else { return };
         let (name, subject) = target.split_once('.').unwrap_or((target, ""));
         if !self.streams.get(name).is_some_and(|s| s.core.config.allow_direct) {
-            return self.no_responders(Some(reply));
+            return self.no_responders(Some(reply), "DIRECT.GET", target);
         }
         let level = header::text(request.headers, "Nats-Required-Api-Level");
         if level.is_some_and(|l| l.parse::<u64>().map_or(true, |l| l > API_LEVEL)) {

@@ -36,7 +36,7 @@ impl JetStream {
         if noun == "DIRECT" {
             return match tail.strip_prefix("GET.") {
                 Some(target) => self.direct_get(request, target),
-                None => self.no_responders(reply),
+                None => self.no_responders(reply, "DIRECT", tail),
             };
         }
         if let Some(target) = rest.strip_prefix("CONSUMER.MSG.NEXT.") {
@@ -70,17 +70,15 @@ impl JetStream {
     }
 
     /// What a client gets where nobody is subscribed: the real server has no subscription there either.
-    fn no_responders(&mut self, reply: Option<&str>) {
-        self.status(reply, 503, "");
+    fn no_responders(&mut self, reply: Option<&str>, api: &str, target: &str) {
+        let Some(reply) = reply else { return };
+        let block = format!("NATS/1.0 503\r\nNats-Subject: $JS.API.{api}.{target}\r\n\r\n");
+        self.out.push(super::Output::Publish(super::Publish::status(reply, block.into())));
     }
 
     fn status(&mut self, reply: Option<&str>, code: u16, text: &str) {
         if let Some(reply) = reply {
-            let headers = if text.is_empty() {
-                bytes::Bytes::from(format!("NATS/1.0 {code}\r\n\r\n"))
-            } else {
-                header::status(code, text, &[])
-            };
+            let headers = header::status(code, text, &[]);
             self.out.push(super::Output::Publish(super::Publish::status(reply, headers)));
         }
     }

@@ -215,8 +215,8 @@ impl JetStream {
                 subjects.insert(subject.to_string(), seqs.len().into());
             }
             // A page ends where the answer gets too long; the client asks on from there.
-            limit = if bytes > PAGE_BYTES { subjects.len() } else { DETAILS };
             if total > 0 {
+                limit = if bytes > PAGE_BYTES { subjects.len() } else { DETAILS };
                 state.insert("subjects".to_owned(), Value::Object(subjects));
             }
         }
@@ -251,7 +251,7 @@ impl JetStream {
             return Err(error::BAD_REQUEST);
         }
         if stream.core.config.deny_purge {
-            return Err(ApiError::stream_update("stream purge not permitted"));
+            return Err(ApiError::purge_failed("stream purge not permitted"));
         }
         let filter = Some(purge.filter.as_str()).filter(|f| !f.is_empty());
         let gone = stream.core.purge(filter, purge.seq, purge.keep);
@@ -281,7 +281,7 @@ impl JetStream {
             Ok(false) if delete.seq > stream.core.index.last_seq() => {
                 Err(ApiError::msg_delete_failed("stream store EOF"))
             }
-            Ok(false) => Err(ApiError::msg_delete_failed("no message found")),
+            Ok(false) => Err(ApiError::sequence_not_found(delete.seq)),
             Err(error) => Err(ApiError::msg_delete_failed(error.to_string())),
         }
     }
