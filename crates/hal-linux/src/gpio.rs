@@ -157,8 +157,6 @@ fn failed(operation: &'static str, id: &LineId, error: gpiocdev::Error) -> Error
     let code = source.raw_os_error().map(Errno::from_raw_os_error);
     match code {
         Some(Errno::ACCESS | Errno::PERM) => Error::Permission { what, source },
-        // The chip was unbound under us.
-        Some(Errno::NODEV) => Error::Unavailable { what },
         Some(Errno::NXIO | Errno::OPNOTSUPP) => {
             Error::Unsupported { what, feature: format!("being used as asked ({source})") }
         }
@@ -216,7 +214,9 @@ impl Gpio for LinuxGpio {
             let (_, source) = error.into_parts();
             Error::Io { operation: "watch", what: format!("GPIO line {}", line.id), source }
         })?;
-        Ok(Box::new(LinuxInput { request, offset, id: line.id.clone() }))
+        let level = request.get_ref().value(offset).map_err(|error| failed("read", &line.id, error))?;
+        let reported = level == Value::Active;
+        Ok(Box::new(LinuxInput { request, offset, id: line.id.clone(), reported, doubtful: false }))
     }
 }
 
@@ -248,14 +248,39 @@ struct LinuxInput {
     request: AsyncFd<Request>,
     offset: Offset,
     id: LineId,
+    /// The level reported last.
+    reported: bool,
+    /// Edges came since the level was last compared with what was reported.
+    doubtful: bool,
+}
+
+impl LinuxInput {
+    fn level(&self) -> Result<bool, Error> {
+        let level = self.request.get_ref().value(self.offset);
+        Ok(level.map_err(|error| failed("read", &self.id, error))? == Value::Active)
+    }
+
+    /// Compares the level with what was reported, once, after the kernel's queue ran dry. An edge that comes while the kernel still
+    /// handles the one before may be lost to it (its interrupt is masked), and nothing would ever tell.
+    fn missed(&mut self) -> Result<Option<Edge>, Error> {
+        if !std::mem::take(&mut self.doubtful) {
+            return Ok(None);
+        }
+        let active = self.level()?;
+        if active == self.reported {
+            return Ok(None);
+        }
+        self.reported = active;
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let at = Duration::new(now.tv_sec.try_into().unwrap_or(0), now.tv_nsec.try_into().unwrap_or(0));
+        Ok(Some(Edge { active, at }))
+    }
 }
 
 #[async_trait]
 impl InputLine for LinuxInput {
     async fn get(&self) -> Result<bool, Error> {
-        let level =
-            self.request.get_ref().value(self.offset).map_err(|error| failed("read", &self.id, error))?;
-        Ok(level == Value::Active)
+        self.level()
     }
 
     fn poll_edge(&mut self, cx: &mut Context<'_>) -> Poll<Result<Edge, Error>> {
@@ -272,16 +297,24 @@ impl InputLine for LinuxInput {
             let event = match request.has_edge_event() {
                 Ok(true) => request.read_edge_event(),
                 Ok(false) => {
+                    // Cleared first: an edge after the comparison wakes us, one before it is seen by it.
                     ready.clear_ready();
-                    continue;
+                    drop(ready);
+                    match self.missed() {
+                        Ok(None) => continue,
+                        Ok(Some(edge)) => return Poll::Ready(Ok(edge)),
+                        Err(error) => return Poll::Ready(Err(error)),
+                    }
                 }
                 Err(error) => Err(error),
             };
+            drop(ready);
             return Poll::Ready(match event {
-                Ok(event) => Ok(Edge {
-                    active: event.kind == EdgeKind::Rising,
-                    at: Duration::from_nanos(event.timestamp_ns),
-                }),
+                Ok(event) => {
+                    let active = event.kind == EdgeKind::Rising;
+                    (self.reported, self.doubtful) = (active, true);
+                    Ok(Edge { active, at: Duration::from_nanos(event.timestamp_ns) })
+                }
                 Err(error) => Err(failed("watch", &self.id, error)),
             });
         }

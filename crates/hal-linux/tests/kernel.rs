@@ -114,6 +114,11 @@ impl Bench for KernelBench {
         Line { active_low: true, ..Line::named("kernel-in") }
     }
 
+    fn released(&self) -> Option<bool> {
+        // The simulator gives a line without an owner back to its pull resistor.
+        Some(false)
+    }
+
     async fn put(&mut self, active: bool) {
         self.chip.pull(1, !active).unwrap();
     }
@@ -138,6 +143,22 @@ async fn the_kernels_lines_keep_the_contract() {
     let Some(chip) = chip("kernel") else { return };
     let mut bench = KernelBench { gpio: LinuxGpio::new(), stranger: LinuxGpio::new(), chip };
     in_time(contract::all(&mut bench)).await;
+}
+
+#[tokio::test]
+async fn a_line_found_active_or_inactive_is_taken_over_without_an_edge() {
+    let Some(chip) = chip("taken") else { return };
+    let gpio = LinuxGpio::new();
+    for (high, active_low) in [(true, true), (true, false), (false, true), (false, false)] {
+        chip.pull(0, high).unwrap();
+        let line = Line { active_low, ..Line::named("taken-out") };
+        let output = gpio.output(&line, Initial::AsIs, "test").await.unwrap();
+        assert_eq!(chip.level(0).unwrap(), high, "the wire did not move");
+        // It is driven now, and no longer follows the resistor.
+        chip.pull(0, !high).unwrap();
+        assert_eq!(chip.level(0).unwrap(), high);
+        assert_eq!(output.get().await.unwrap(), high != active_low);
+    }
 }
 
 #[tokio::test]

@@ -24,6 +24,9 @@ pub trait Bench: Send {
     /// A line to read, active low, inactive at first, not debounced.
     fn input(&self) -> Line;
 
+    /// The output's logical level once nobody holds it: `None` when it keeps the last, as the GPIO of a SoC does.
+    fn released(&self) -> Option<bool>;
+
     /// Sets the input's logical level from outside.
     async fn put(&mut self, active: bool);
 
@@ -52,9 +55,10 @@ async fn an_output_is_taken_as_it_is(bench: &mut dyn Bench) {
         {
             let output = bench.gpio().output(&line, Initial::AsIs, "contract").await.expect("a free line");
             output.set(level).await.expect("driven");
+            assert_eq!(bench.look().await, level, "driven before set returned");
         }
-        assert_eq!(bench.look().await, level, "driven before set returned");
         let output = requested(bench, &line, Initial::AsIs).await;
+        let level = bench.released().unwrap_or(level);
         assert_eq!(bench.look().await, level, "as it was");
         assert_eq!(output.get().await.expect("read back"), level);
     }
@@ -84,6 +88,9 @@ async fn a_dropped_output_keeps_its_level(bench: &mut dyn Bench) {
     let line = bench.output();
     let output = requested(bench, &line, Initial::Level(true)).await;
     drop(output);
+    if bench.released().is_some() {
+        return;
+    }
     assert!(bench.look().await, "held on");
     let output = requested(bench, &line, Initial::AsIs).await;
     assert!(output.get().await.expect("read back"), "found held");

@@ -48,7 +48,7 @@ pub enum Error {
         /// What was asked of it.
         feature: String,
     },
-    /// The device is gone for now: the simulator's socket is down, a chip was unbound. It may come back.
+    /// The device is gone for now: the simulator's socket is down. It may come back.
     #[error("{what} is not reachable")]
     Unavailable {
         /// The line or device.

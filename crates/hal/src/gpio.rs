@@ -105,8 +105,9 @@ pub trait Gpio: Send + Sync + fmt::Debug {
 
 /// A line being driven.
 ///
-/// Dropping it gives up ownership and leaves the wire at its last level: a daemon that dies while it holds a button
-/// leaves the button held, as on the real chip. Whoever requests the line next finds that level and lets go.
+/// Dropping it gives up ownership and does not touch the wire: a daemon that dies while it holds a button leaves the
+/// button held, as the GPIO of a SoC does. Whoever requests the line next finds that level and lets go. (The kernel
+/// leaves it to the driver of the chip what a line without an owner does; a chip that lets go is harmless here.)
 #[async_trait]
 pub trait OutputLine: Send + Sync + fmt::Debug {
     /// Drives the logical level. When this returns the wire has it.

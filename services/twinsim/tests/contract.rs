@@ -35,6 +35,10 @@ impl Bench for SimBench {
         Line { active_low: true, ..Line::named("reset-button") }
     }
 
+    fn released(&self) -> Option<bool> {
+        None
+    }
+
     async fn put(&mut self, active: bool) {
         self.control.finger("system", Button::Reset, active).await.unwrap();
     }
