@@ -103,6 +103,9 @@ pub(crate) struct NatsArgs {
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4222")]
     pub(crate) listen: SocketAddr,
+    /// Keep streams and key-value buckets here; without it there are none
+    #[arg(long, value_name = "DIR")]
+    pub(crate) store: Option<PathBuf>,
     /// The only user; without one everyone on this machine may connect
     #[arg(long, requires = "password_file")]
     pub(crate) user: Option<String>,

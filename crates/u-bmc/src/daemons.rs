@@ -68,6 +68,7 @@ pub(crate) fn nats(args: NatsArgs) -> ExitCode {
     service::init_logs(&log_config(&args.log));
     let config = ipc::server::StandaloneConfig {
         listen: args.listen,
+        store: args.store,
         user: args.user,
         password_file: args.password_file,
     };

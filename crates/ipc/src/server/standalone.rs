@@ -7,7 +7,7 @@ use std::time::Duration;
 use nats::User;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Server, ServerConfig, StartError};
+use super::{JetStreamConfig, Server, ServerConfig, StartError, jetstream};
 
 /// How long clients may stay after a stop was asked for.
 const GRACE: Duration = Duration::from_secs(1);
@@ -17,6 +17,8 @@ const GRACE: Duration = Duration::from_secs(1);
 pub struct StandaloneConfig {
     /// Where clients connect; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Where streams and buckets are kept; without it there are none.
+    pub store: Option<PathBuf>,
     /// The only user; without one everyone may connect.
     pub user: Option<String>,
     /// The file that holds the user's password; a line end at its end is not part of it.
@@ -88,6 +90,11 @@ pub fn run_standalone(config: StandaloneConfig) -> Result<(), StandaloneError> {
         let server = Server::start(ServerConfig {
             listen: config.listen,
             users: user.into_iter().collect(),
+            inside: config
+                .store
+                .map(|dir| jetstream(JetStreamConfig { dir: Some(dir), ..JetStreamConfig::default() }))
+                .into_iter()
+                .collect(),
             ..ServerConfig::default()
         })?;
         tracing::info!(address = %server.addr, url = server.url(), "the bus is listening");
@@ -109,6 +116,7 @@ mod tests {
     fn a_server_others_can_reach_needs_a_credential() {
         let config = |listen: &str, user: Option<&str>| StandaloneConfig {
             listen: listen.parse().unwrap(),
+            store: None,
             user: user.map(str::to_owned),
             password_file: None,
         };
