@@ -30,6 +30,8 @@ use crate::wire::{self, Record};
 const RESET_AFTER: Duration = Duration::from_millis(300);
 /// A third of the shortest timeout a board file allows (10 s): two pets may come late.
 const PET_EVERY: Duration = Duration::from_secs(3);
+/// Pause before a machine whose first process cannot run starts again: long enough to read why, short enough to notice.
+const FAILED_PAUSE: Duration = Duration::from_secs(10);
 /// Events of the daemons that may wait for the bus.
 const EVENTS_WAITING: usize = 64;
 
@@ -47,11 +49,22 @@ pub enum End {
 /// # Errors
 ///
 /// See [`Error`]; nothing is left running.
-pub async fn run(mut options: Options) -> Result<(), Error> {
-    let first = pid1::is_pid1();
-    if first {
-        pid1::mount_all();
+pub async fn run(options: Options) -> Result<(), Error> {
+    if !pid1::is_pid1() {
+        return supervise(options, false).await;
     }
+    pid1::mount_all();
+    let result = supervise(options, true).await;
+    if let Err(error) = &result {
+        // The first process must not end: the kernel would panic. What is wrong may pass, and somebody may be reading the console.
+        tracing::error!(error = %ErrorChain(error), "the machine restarts in {} s", FAILED_PAUSE.as_secs());
+        tokio::time::sleep(FAILED_PAUSE).await;
+        pid1::finish(true);
+    }
+    result
+}
+
+async fn supervise(mut options: Options, first: bool) -> Result<(), Error> {
     let sink = LogSink::start().map_err(|source| Error::System { what: "start the log thread", source })?;
     let mut signals =
         Signals::new().map_err(|source| Error::System { what: "listen for signals", source })?;

@@ -37,7 +37,8 @@ impl Operator {
     }
 
     fn start_with(sets: &[&str], command: impl FnOnce(&Path) -> Command) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        // Not in /tmp: as first process the operator mounts its own there.
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         std::fs::write(dir.path().join("board.toml"), BOARD).unwrap();
         let mut command = command(dir.path());
         for set in sets {
