@@ -243,7 +243,9 @@ impl<'a> Operator<'a> {
         if let Some(bus) = self.bus.take() {
             bus.stop().await;
         }
-        if let Some(watchdog) = self.watchdog.take() {
+        let restarts_machine = self.first && !self.power_off;
+        // Before a restart of the machine it stays armed: if the restart hangs, it ends that too.
+        if let Some(watchdog) = self.watchdog.take().filter(|_| !restarts_machine) {
             match watchdog.stop() {
                 Ok(()) => tracing::info!("the watchdog is disarmed"),
                 Err(error) => tracing::warn!(error = %ErrorChain(&error), "the watchdog keeps running"),
@@ -570,8 +572,32 @@ fn at(instant: Option<Instant>) -> impl Future<Output = ()> {
     }
 }
 
-fn open_watchdog(_prepared: &Prepared) -> Option<Box<dyn hal::Watchdog>> {
-    None
+/// Arms the board's watchdog. Without one the controller runs on: its absence is told, not fatal.
+fn open_watchdog(prepared: &Prepared) -> Option<Box<dyn hal::Watchdog>> {
+    let wanted =
+        prepared.board.management_controller.watchdog.as_ref().filter(|_| prepared.config.watchdog)?;
+    let opened = hal_linux::LinuxWatchdog::open(&wanted.device).and_then(|mut watchdog| {
+        let timeout = hal::Watchdog::set_timeout(&mut watchdog, wanted.timeout)?;
+        hal::Watchdog::pet(&mut watchdog)?;
+        Ok((watchdog, timeout))
+    });
+    match opened {
+        Ok((watchdog, timeout)) => {
+            let info = hal::Watchdog::info(&watchdog);
+            tracing::info!(
+                device = %wanted.device.display(),
+                identity = info.identity,
+                timeout_s = timeout.as_secs(),
+                caused_last_reset = info.caused_last_reset,
+                "the watchdog is armed"
+            );
+            Some(Box::new(watchdog))
+        }
+        Err(error) => {
+            tracing::error!(device = %wanted.device.display(), error = %ErrorChain(&error), "no watchdog");
+            None
+        }
+    }
 }
 
 /// Randomness for the delays; without any they are merely all alike.
