@@ -18,7 +18,10 @@ use crate::status::Status;
 
 /// What a subscription to events yields.
 #[derive(Clone, Debug, PartialEq)]
-#[allow(clippy::large_enum_variant, reason = "an item lives for one turn of a loop; a box would cost more than it saves")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "an item lives for one turn of a loop; a box would cost more than it saves"
+)]
 pub enum EventItem {
     /// Something happened.
     Event(Event),

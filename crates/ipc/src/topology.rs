@@ -3,6 +3,8 @@
 //! The table [`NODES`] is the whole request graph. It has no cycles, so no two daemons can wait for each other; a test holds it to that.
 //! Permissions follow from it and from the owners in the schema: a daemon may say and hear what its row needs, nothing else.
 
+use crate::server;
+
 /// The daemon that starts the others and owns the bus.
 pub const OPERATOR: &str = "operator";
 
@@ -108,6 +110,18 @@ pub fn permissions(daemon: &str) -> Permissions {
     subscribe.push("event.>".to_owned());
     subscribe.push(format!("_INBOX.{daemon}.>"));
     Permissions { publish, subscribe, allow_responses: services_of(daemon).next().is_some() }
+}
+
+/// The credential of `daemon` for the embedded server.
+pub fn user(daemon: &str, password: String) -> server::User {
+    let may = permissions(daemon);
+    let rules = |allow| server::Rules { allow, deny: Vec::new() };
+    let permissions = server::Permissions {
+        publish: rules(may.publish),
+        subscribe: rules(may.subscribe),
+        allow_responses: may.allow_responses.then(server::Responses::default),
+    };
+    server::User { name: daemon.to_owned(), password, permissions: Some(permissions) }
 }
 
 /// What a reader of a stream publishes to: look-ups, consumers of its own, and the answers to flow control.

@@ -241,3 +241,37 @@ async fn a_service_is_there_while_its_loop_takes_requests() {
     });
     assert!(taken.await.unwrap());
 }
+
+#[tokio::test]
+async fn after_a_restart_of_the_bus_subscribers_read_again_and_owners_serve_again() {
+    use ipc::server::{Server, ServerConfig};
+    let first = Server::start(ServerConfig::default()).unwrap();
+    let listen = first.addr;
+    let connect = async |name: &str| {
+        ipc::Client::connect(&ipc::ConnectConfig::new(format!("nats://{listen}"), name)).await.unwrap()
+    };
+    let (statemgr, powermgr) = (connect("statemgr").await, connect("powermgr").await);
+    let mut events = statemgr.subscribe_events("event.>").await.unwrap();
+    let mut requests = powermgr.serve(&["PowerService"]).await.unwrap();
+    let mut link = statemgr.watch_link();
+    first.shutdown(Duration::ZERO).await;
+    soon(link.wait_for(|link| !link.connected)).await.unwrap();
+    let short = CallContext::new().with_timeout(Duration::from_millis(50));
+    let request = PowerGetStateRequest::default();
+    let away = statemgr.call(power_service::GET_STATE, &request, &short);
+    assert_eq!(soon(away).await.unwrap_err().code, Code::Unavailable);
+
+    let _second = Server::start(ServerConfig { listen, ..ServerConfig::default() }).unwrap();
+    assert_eq!(soon(events.next()).await, Some(EventItem::Resync));
+    let call = tokio::spawn(async move {
+        let context = CallContext::new().with_patience(Duration::from_secs(8));
+        statemgr.call(power_service::GET_STATE, &PowerGetStateRequest::default(), &context).await
+    });
+    // The late request may come first: it was kept for the bus while that was away.
+    tokio::spawn(async move {
+        while let Some(request) = requests.next().await {
+            request.reply(&PowerGetStateResponse::default()).await;
+        }
+    });
+    assert_eq!(soon(call).await.unwrap(), Ok(PowerGetStateResponse::default()));
+}

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use ipc::server::{
-    JetStreamConfig, Permissions, Responses, Rules, Server, ServerConfig, ServerHandle, User, jetstream,
-};
+use ipc::server::{JetStreamConfig, Server, ServerConfig, ServerHandle, jetstream};
 use ipc::topology::{self, OPERATOR};
 use ipc::{Client, ConnectConfig};
 use service::BusAddress;
@@ -40,7 +38,7 @@ impl Bus {
                 for name in daemons.iter().chain([&OPERATOR]) {
                     let password = random_password()?;
                     passwords.insert((*name).to_owned(), password.clone());
-                    users.push(user(name, password));
+                    users.push(topology::user(name, password));
                 }
                 let streams = JetStreamConfig { dir: Some(store.to_owned()), ..JetStreamConfig::default() };
                 let config =
@@ -97,16 +95,6 @@ fn random_password() -> Result<String, Error> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-fn user(name: &str, password: String) -> User {
-    let may = topology::permissions(name);
-    let permissions = Permissions {
-        publish: Rules { allow: may.publish, deny: Vec::new() },
-        subscribe: Rules { allow: may.subscribe, deny: Vec::new() },
-        allow_responses: may.allow_responses.then(Responses::default),
-    };
-    User { name: name.to_owned(), password, permissions: Some(permissions) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,11 +104,5 @@ mod tests {
         let (first, second) = (random_password().unwrap(), random_password().unwrap());
         assert_ne!(first, second);
         assert_eq!(first.len(), 48);
-    }
-
-    #[test]
-    fn a_daemon_nobody_knows_may_do_nothing() {
-        let permissions = user("stranger", "pw".into()).permissions.unwrap();
-        assert_eq!(permissions, Permissions::default());
     }
 }

@@ -1,7 +1,6 @@
 //! The loop: children, clock, signals and requests in; processes, log, events and answers out.
 
 use std::collections::HashSet;
-use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -563,12 +562,10 @@ where
     request.finish(result).await;
 }
 
-fn at(instant: Option<Instant>) -> impl Future<Output = ()> {
-    async move {
-        match instant {
-            Some(instant) => tokio::time::sleep_until(instant).await,
-            None => std::future::pending().await,
-        }
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
     }
 }
 
