@@ -48,18 +48,18 @@ pub(crate) fn walk(root: &mut Table<'_>) -> Option<Board> {
             let name = t.text_or("name", "A name for people.", "Management controller");
             let watchdog =
                 t.table("watchdog", "The hardware watchdog that covers the operator.", false, |t| {
-                    let device = t.text("device", "The device, for example /dev/watchdog0.");
+                    let device = t.path("device", "The device, for example /dev/watchdog0.", None);
                     let timeout = t.seconds(
                         "timeout_s",
                         "How long it waits for a sign of life, in seconds.",
                         10..=600,
                         Duration::from_secs(60),
                     );
-                    if !device.is_empty() && !device.starts_with("/dev/") {
+                    if !device.as_os_str().is_empty() && !device.starts_with("/dev") {
                         let message = format!("watchdog device {device:?} must be a path under /dev/");
                         t.fault(t.place("device"), message);
                     }
-                    WatchdogRef { device: PathBuf::from(device), timeout }
+                    WatchdogRef { device, timeout }
                 });
             Some(ManagementController { id: id?, name, watchdog })
         })
@@ -294,10 +294,10 @@ fn sim(t: &mut Table<'_>, shortest_force_off: Option<Duration>) -> Option<Sim> {
     let qemu = t
         .table("qemu", "How a QEMU guest is run.", false, |t| {
             let default = Qemu::default();
-            let binary = t.text_or(
+            let binary = t.path(
                 "binary",
                 "The emulator; without a slash it is looked up in PATH.",
-                "qemu-system-x86_64",
+                Some("qemu-system-x86_64"),
             );
             let accel = t.choice(
                 "accel",
@@ -307,17 +307,12 @@ fn sim(t: &mut Table<'_>, shortest_force_off: Option<Duration>) -> Option<Sim> {
             );
             let memory_mib =
                 t.number("memory_mib", "The guest's memory in MiB.", 64..=16_384, Some(default.memory_mib));
-            let guest = t.text_or(
+            let guest = t.path(
                 "guest",
                 "Directory with the guest's vmlinuz and initrd, relative to the board file.",
-                "guest",
+                Some("guest"),
             );
-            Some(Qemu {
-                binary: PathBuf::from(binary),
-                accel: accel?,
-                memory_mib,
-                guest: PathBuf::from(guest),
-            })
+            Some(Qemu { binary, accel: accel?, memory_mib, guest })
         })
         .unwrap_or_else(|| Some(Qemu::default()));
     Some(Sim { host: host?, scripted, qemu: qemu? })

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,6 +17,9 @@ type Json = serde_json::Value;
 
 /// The longest GPIO line name the kernel's interface carries (`GPIO_MAX_NAME_SIZE` is 32 with the final zero).
 const LINE_NAME_MAX: usize = 31;
+
+/// The longest path the kernel takes, less the final zero.
+const PATH_MAX: usize = 4095;
 
 /// A line and where it was written, so that later checks can point at it.
 #[derive(Debug, Clone)]
@@ -148,19 +152,31 @@ impl<'a> Table<'a> {
 
     /// A text of 1 to 64 characters, or the default.
     pub(crate) fn text_or(&mut self, key: &'static str, doc: &str, default: &str) -> String {
-        let mut schema = json!({ "description": doc, "type": "string", "minLength": 1, "maxLength": 64 });
+        self.text_within(key, doc, default, 64)
+    }
+
+    /// A path, or the default. Without one the file must have it.
+    pub(crate) fn path(&mut self, key: &'static str, doc: &str, default: Option<&str>) -> PathBuf {
+        if default.is_none() {
+            self.require(key, doc);
+        }
+        PathBuf::from(self.text_within(key, doc, default.unwrap_or_default(), PATH_MAX))
+    }
+
+    fn text_within(&mut self, key: &'static str, doc: &str, default: &str, max: usize) -> String {
+        let mut schema = json!({ "description": doc, "type": "string", "minLength": 1, "maxLength": max });
         if !default.is_empty() {
             insert(&mut schema, "default", json!(default));
         }
         match self.take(key, schema) {
             None => default.to_owned(),
             Some(Node { value: Value::Text(text), .. })
-                if (1..=64).contains(&text.chars().count()) && !text.chars().any(char::is_control) =>
+                if (1..=max).contains(&text.chars().count()) && !text.chars().any(char::is_control) =>
             {
                 text.clone()
             }
             Some(node) => {
-                self.wrong(key, node, "a string of 1 to 64 characters");
+                self.wrong(key, node, &format!("a string of 1 to {max} characters"));
                 default.to_owned()
             }
         }
