@@ -24,6 +24,7 @@ use crate::remote::Remote;
 const AT_ONCE: usize = 32;
 
 /// Everything that can wake the loop.
+#[allow(clippy::large_enum_variant, reason = "an event lives for one turn of the loop")]
 enum Event {
     Stop,
     Beat,
