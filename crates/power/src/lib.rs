@@ -30,6 +30,8 @@ mod machine;
 mod request;
 mod timings;
 
+pub mod desired;
+
 pub use cause::{Causes, RestartCause};
 pub use history::{History, PowerOnTime};
 pub use machine::{

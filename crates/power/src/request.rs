@@ -211,7 +211,7 @@ pub enum Failure {
     /// The operation was begun again too often: the daemon that drives power kept restarting.
     Lost,
     /// It was refused when it was begun again after a restart.
-    Refused(&'static str),
+    Refused,
     /// Its time is over and nobody knows of it any more.
     Expired,
 }
@@ -227,7 +227,7 @@ impl Failure {
             Self::PowerGoodUnreadable => "POWER_GOOD_UNREADABLE",
             Self::Unreachable => "POWERMGR_UNREACHABLE",
             Self::Lost => "OPERATION_LOST",
-            Self::Refused(reason) => reason,
+            Self::Refused => "REFUSED",
             Self::Expired => "DEADLINE_EXCEEDED",
         }
     }
@@ -245,8 +245,8 @@ impl fmt::Display for Failure {
             Self::PowerGoodUnreadable => f.write_str("power-good cannot be read; the result is not known"),
             Self::Unreachable => f.write_str("powermgr did not answer in time"),
             Self::Lost => f.write_str("powermgr restarted too often during the operation"),
-            Self::Refused(reason) => {
-                write!(f, "the operation was refused ({reason}) when it was taken up again after a restart")
+            Self::Refused => {
+                f.write_str("the operation was refused when it was taken up again after a restart")
             }
             Self::Expired => f.write_str("the operation did not end within its deadline"),
         }
