@@ -8,6 +8,7 @@
 
 use units::{Millis, Mono};
 
+use crate::Timings;
 use crate::machine::Status;
 use crate::request::{Failure, HostAction, OpId, OpStatus, Outcome};
 
@@ -15,6 +16,8 @@ use crate::request::{Failure, HostAction, OpId, OpStatus, Outcome};
 const ANSWER_WITHIN: Millis = Millis::from_secs(6);
 /// Pause before a call that did not get through is made again.
 const CALL_AGAIN: Millis = Millis::new(100);
+/// Pause before a look that was not answered is taken again.
+const LOOK_AGAIN: Millis = Millis::new(500);
 /// Pause before an operation refused at a later attempt is tried again: the host may be changing state by itself, which
 /// takes at most the 500 ms of a warm-reset check at a time.
 const REFUSED_AGAIN: Millis = Millis::new(600);
@@ -75,8 +78,10 @@ pub enum Reply {
     Already,
     /// No, for a reason the shell keeps.
     Denied,
-    /// There was no answer.
+    /// Nobody got it.
     Unreachable,
+    /// There was no answer: it may have been begun or not.
+    Unknown,
 }
 
 /// What is told to the client of a request. Exactly once per request.
@@ -185,6 +190,8 @@ pub enum Action {
 struct Active {
     intent: Intent,
     since: Mono,
+    /// When it was last begun.
+    begun: Mono,
     /// A call is under way.
     calling: bool,
     applied: bool,
@@ -205,6 +212,7 @@ struct Restore {
 #[derive(Debug)]
 pub struct Desired {
     longest: Millis,
+    settle: Millis,
     status: Option<Status>,
     active: Option<Active>,
     maintenance: bool,
@@ -215,10 +223,11 @@ pub struct Desired {
 }
 
 impl Desired {
-    /// Nothing is known and nothing is wished. `longest` is [`crate::Timings::longest_operation`] of the host.
-    pub fn new(longest: Millis) -> Self {
+    /// Nothing is known and nothing is wished.
+    pub fn new(timings: &Timings) -> Self {
         Self {
-            longest,
+            longest: timings.longest_operation(),
+            settle: timings.press + timings.power_good_timeout,
             status: None,
             active: None,
             maintenance: false,
@@ -234,6 +243,7 @@ impl Desired {
         self.active = Some(Active {
             intent: Intent { deadline, ..intent },
             since: now,
+            begun: now,
             calling: false,
             applied: true,
             storing: false,
@@ -270,7 +280,9 @@ impl Desired {
             [Some(active.intent.deadline), active.again, answer].into_iter().flatten().min()
         });
         let restore = self.restore.filter(|_| self.can_restore()).map(|restore| restore.at);
-        [active, restore, self.off_at].into_iter().flatten().min()
+        // While the policy still has to look at it, the last state stays what it was before the loss.
+        let off = self.off_at.filter(|_| self.restore.is_none());
+        [active, restore, off].into_iter().flatten().min()
     }
 
     /// Lets `event` happen at `now`.
@@ -285,7 +297,13 @@ impl Desired {
                     self.end(now, outcome, true, out);
                 }
             }
-            Event::Look(None) => self.status = None,
+            Event::Look(None) => {
+                self.status = None;
+                if let Some(active) = self.active.as_mut().filter(|active| active.applied && !active.calling)
+                {
+                    active.again = Some(now + LOOK_AGAIN);
+                }
+            }
             Event::Look(Some(seen)) => {
                 self.observed(now, seen.status, out);
                 self.reconcile(now, seen, out);
@@ -338,6 +356,7 @@ impl Desired {
         self.active = Some(Active {
             intent,
             since: now,
+            begun: now,
             calling: true,
             applied: false,
             storing,
@@ -365,7 +384,6 @@ impl Desired {
     fn applied(&mut self, now: Mono, op: OpId, reply: Reply, out: &mut Vec<Action>) {
         let Some(active) = self.active.as_mut().filter(|active| active.intent.op == op) else { return };
         active.calling = false;
-        let first = !active.answered || active.intent.attempt == 1;
         match reply {
             Reply::Accepted => {
                 active.applied = true;
@@ -390,14 +408,25 @@ impl Desired {
             // The policy is not a client who could decide anew, and a later attempt may meet the host in between states.
             Reply::Denied if active.intent.attempt < ATTEMPTS => {
                 active.intent.attempt += 1;
+                active.applied = false;
                 active.again = Some(now + REFUSED_AGAIN);
             }
             Reply::Denied => self.end(now, Outcome::Failed(Failure::Refused), false, out),
             Reply::Unreachable => {
                 self.status = None;
                 active.again = Some(now + CALL_AGAIN);
-                // Whether the call got through is not known; if it did, a look finds the operation.
-                active.applied = active.applied || !first;
+            }
+            // From here on it is as if the daemon had begun it and died: a look finds out. The wish is kept either way, so
+            // the client is told that it is accepted once it is stored.
+            Reply::Unknown => {
+                self.status = None;
+                active.applied = true;
+                active.again = Some(now + CALL_AGAIN);
+                if !active.storing && !active.stored {
+                    active.storing = true;
+                    out.push(Action::Persist(active.intent));
+                }
+                self.answer_if_done(out);
             }
         }
     }
@@ -463,8 +492,11 @@ impl Desired {
     /// Compares the intent with what the power machine knows, after either side may have lost something.
     fn reconcile(&mut self, now: Mono, seen: Seen, out: &mut Vec<Action>) {
         let Some(active) = self.active else { return };
-        if !active.applied || active.calling || active.again.is_some() {
+        if !active.applied || active.calling {
             return;
+        }
+        if let Some(active) = &mut self.active {
+            active.again = None;
         }
         match seen.operation {
             Some((op, OpStatus::Running)) if op == active.intent.op => return,
@@ -488,11 +520,22 @@ impl Desired {
             ) => HostAction::On,
             (action, _) => action,
         };
+        // A short press may have been given before its daemon died. A second one would be the opposite wish to a host that
+        // is about to come up or to go down, so the first gets the time to show.
+        let short = matches!(action, HostAction::On | HostAction::GracefulOff | HostAction::GracefulRestart);
+        let ripe = active.begun + self.settle;
+        if short && now < ripe {
+            if let Some(active) = &mut self.active {
+                active.again = Some(ripe);
+            }
+            return;
+        }
         if active.intent.attempt >= ATTEMPTS {
             return self.end(now, Outcome::Failed(Failure::Lost), false, out);
         }
         if let Some(active) = &mut self.active {
             active.intent.attempt += 1;
+            active.begun = now;
             active.calling = true;
             // A restart of which only "on" is left is an "on" from now on: a later look must not begin it again.
             active.intent.action = action;
@@ -525,9 +568,10 @@ impl Desired {
                 }
             } else if active.again.is_some_and(|again| again <= now) {
                 active.again = None;
-                if active.applied && active.answered {
+                if active.applied {
                     out.push(Action::Look);
                 } else {
+                    active.begun = now;
                     active.calling = true;
                     out.push(Action::Apply { op: active.intent.op, action: active.intent.action });
                 }
@@ -545,7 +589,7 @@ impl Desired {
         }
         let on = match self.status {
             Some(Status::On) => Some(true),
-            _ if self.off_at.is_some_and(|at| at <= now) => {
+            _ if self.restore.is_none() && self.off_at.is_some_and(|at| at <= now) => {
                 self.off_at = None;
                 Some(false)
             }

@@ -4,8 +4,6 @@ use units::{Millis, Mono};
 
 use super::*;
 
-const LONGEST: Millis = Millis::from_secs(300);
-
 struct Bench {
     desired: Desired,
     now: Mono,
@@ -15,8 +13,12 @@ struct Bench {
 
 impl Bench {
     fn new(status: Status) -> Self {
-        let mut bench =
-            Self { desired: Desired::new(LONGEST), now: Mono::from_millis(1_000), log: Vec::new(), next: 0 };
+        let mut bench = Self {
+            desired: Desired::new(&Timings::default()),
+            now: Mono::from_millis(1_000),
+            log: Vec::new(),
+            next: 0,
+        };
         bench.look(status, None);
         bench.log.clear();
         bench
@@ -240,6 +242,8 @@ fn a_lost_operation_whose_aim_is_not_reached_is_begun_again_with_the_same_id() {
     let mut bench = Bench::new(Status::On);
     let op = bench.ask(HostAction::GracefulOff);
     bench.accept(op).look(Status::On, None);
+    assert_eq!(bench.applies(), [HostAction::GracefulOff], "the press may have been given");
+    bench.wait(8_200).look(Status::On, None);
     assert_eq!(bench.applies(), [HostAction::GracefulOff; 2]);
     bench.event(Event::Applied(op, Reply::Already));
     assert_eq!(bench.ends(), [(op, Outcome::Done, false)]);
@@ -250,7 +254,7 @@ fn a_lost_operation_whose_aim_is_not_reached_is_begun_again_with_the_same_id() {
 fn of_a_lost_power_cycle_only_the_missing_half_is_done() {
     let mut bench = Bench::new(Status::On);
     let op = bench.ask(HostAction::PowerCycle);
-    bench.accept(op).look(Status::Off, None);
+    bench.accept(op).wait(8_200).look(Status::Off, None);
     assert_eq!(bench.applies(), [HostAction::PowerCycle, HostAction::On]);
     bench.event(Event::Applied(op, Reply::Accepted)).look(Status::On, None);
     assert_eq!(bench.ends(), [(op, Outcome::Done, false)]);
@@ -288,7 +292,7 @@ fn an_operation_lost_again_and_again_fails_with_that_reason() {
 fn an_intent_ends_with_its_deadline_whatever_happens() {
     let mut bench = Bench::new(Status::On);
     let op = bench.ask(HostAction::GracefulOff);
-    bench.accept(op).wait(330_000);
+    bench.accept(op).wait(400_000);
     assert_eq!(bench.ends(), [(op, Outcome::Failed(Failure::Expired), false)]);
 }
 
@@ -310,12 +314,12 @@ fn a_stored_intent_goes_on_after_a_restart() {
 
     let mut lost = Bench::new(Status::On);
     lost.desired.resume(lost.now, intent);
-    lost.look(Status::On, None);
+    lost.look(Status::On, None).wait(8_200).look(Status::On, None);
     assert_eq!(lost.applies(), [HostAction::GracefulOff]);
 
     let mut expires = Bench::new(Status::On);
     expires.desired.resume(expires.now, intent);
-    expires.wait(330_000);
+    expires.wait(400_000);
     assert_eq!(expires.ends().len(), 1, "a deadline from a clock that jumped is cut to the budget");
 }
 
@@ -407,4 +411,27 @@ fn a_wished_power_off_is_remembered_at_once() {
     assert_eq!(bench.remembered(), [false]);
     bench.event(Event::Status(Status::On));
     assert_eq!(bench.remembered(), [false, true]);
+}
+
+#[test]
+fn a_call_without_an_answer_is_kept_and_looked_after() {
+    let mut bench = Bench::new(Status::Off);
+    let op = bench.ask(HostAction::On);
+    bench.event(Event::Stored(op, true)).event(Event::Applied(op, Reply::Unknown));
+    assert_eq!(bench.answers(), [(op, Answer::Accepted)]);
+    bench.wait(100);
+    assert!(bench.log.contains(&Action::Look));
+    bench.look(Status::Transitioning, Some((op, OpStatus::Running)));
+    bench.event(Event::Finished(op, Outcome::Done));
+    assert_eq!(bench.ends(), [(op, Outcome::Done, true)]);
+    assert_eq!(bench.applies().len(), 1);
+}
+
+#[test]
+fn a_host_that_may_be_coming_up_is_not_pressed_again() {
+    let mut bench = Bench::new(Status::Off);
+    let op = bench.ask(HostAction::On);
+    bench.accept(op).wait(500).look(Status::Off, None).wait(1_000).look(Status::On, None);
+    assert_eq!(bench.applies().len(), 1);
+    assert_eq!(bench.ends(), [(op, Outcome::Done, false)]);
 }
