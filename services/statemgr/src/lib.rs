@@ -1,1 +1,40 @@
 //! Owns the desired and actual state of hosts, chassis and the BMC, and their history.
+//!
+//! ```text
+//!  HostService ──────────────►┌──────────────────┐──► PowerService.Apply (powermgr), at once
+//!  ChassisService ───────────►│ power::Desired   │──► bucket `state`: intents, before they are acknowledged
+//!  ManagementControllerService│ one per host,    │──► bucket `config`: what users set
+//!  event.host.> (powermgr) ──►│ records, chassis,│──► event.host.*.operation, event.chassis.*.state, event.bmc.*
+//!  looks (GetState) ─────────►│ controller       │──► OperatorService.Reset
+//!  deadline ─────────────────►└──────────────────┘
+//!  EventService ─────────────► event index ──────► stream EVENTS, by sequence
+//! ```
+//!
+//! powermgr knows the pins and forgets everything when it dies; this daemon knows what was asked for and never sees a pin.
+//! Either may be killed at any moment: an acknowledged request is stored, found again, compared with what is, and ended.
+//!
+//! Terms. *Intent*: an accepted request that has not ended. *Look*: asking powermgr what is, at start, after a gap in the
+//! events and now and then. *Stale*: powermgr does not answer, so what is shown is the last known state, and marked (I-8).
+//!
+//! Never: acknowledges what is not stored (I-4); changes the power of a running host because a daemon or the BMC restarted
+//! (I-2); leaves an operation without an end (I-1); waits for the bus in its loop.
+
+mod chassis;
+mod config;
+mod controller;
+mod error;
+mod events;
+mod host;
+mod outbox;
+mod perform;
+mod request;
+mod shell;
+mod store;
+mod wire;
+
+pub use config::Config;
+pub use error::Error;
+pub use shell::{run, serve};
+
+/// The daemon's name: on the bus, in logs, in the binary.
+pub const NAME: &str = "statemgr";

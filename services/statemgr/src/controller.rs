@@ -1,0 +1,166 @@
+//! The management controller: what it is, when it last started, whether power is locked.
+
+use std::time::SystemTime;
+
+use schema::v1alpha1 as v1;
+use units::{Millis, Mono};
+
+use crate::store::{BootRecord, ControllerRecord};
+use crate::wire;
+
+/// What users may set of the management controller.
+pub(crate) const WRITABLE: &[&str] = &["asset", "description", "location", "metadata"];
+
+/// Key of the boots in bucket `state`.
+pub(crate) const BOOT_KEY: &str = "bmc.boot";
+
+/// The management controller this runs on.
+#[derive(Debug)]
+pub(crate) struct Controller {
+    pub(crate) id: String,
+    pub(crate) settings: v1::ManagementController,
+    pub(crate) updating: bool,
+    pub(crate) record: ControllerRecord,
+    pub(crate) boot: BootRecord,
+    /// A reset was asked for and is about to happen.
+    pub(crate) resetting: Option<v1::ManagementControllerAction>,
+    pub(crate) updated: SystemTime,
+}
+
+impl Controller {
+    /// Key of the record in bucket `state`.
+    pub(crate) fn record_key(&self) -> String {
+        format!("bmc.{}.record", self.id)
+    }
+
+    /// Key of the settings in bucket `config`.
+    pub(crate) fn settings_key(&self) -> String {
+        format!("bmc.{}", self.id)
+    }
+
+    pub(crate) fn status(&self) -> v1::ManagementControllerStatus {
+        if self.resetting.is_some() {
+            v1::ManagementControllerStatus::NotReady
+        } else if self.record.locked {
+            v1::ManagementControllerStatus::Disabled
+        } else {
+            v1::ManagementControllerStatus::Ready
+        }
+    }
+
+    /// The controller as clients see it.
+    pub(crate) fn to_wire(&self, wall: SystemTime) -> v1::ManagementController {
+        let booted = self.boot.booted_ms;
+        let uptime = Millis::new(wire::unix_ms(wall).saturating_sub(booted));
+        // Whether mains were lost or a watchdog bit cannot be told apart without help of the board.
+        let cause = if self.boot.was_planned {
+            v1::ManagementControllerRebootCause::SoftReset
+        } else {
+            v1::ManagementControllerRebootCause::Other
+        };
+        v1::ManagementController {
+            name: self.id.clone(),
+            r#type: Some(v1::ManagementControllerType::Bmc.into()),
+            status: Some(self.status().into()),
+            requested_action: self.resetting.map(Into::into),
+            hardware: Some(hardware()),
+            firmware: Some(v1::Firmware {
+                version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+                firmware_type: Some("u-bmc".to_owned()),
+                ..v1::Firmware::default()
+            }),
+            last_reboot: Some(v1::ManagementControllerRebootInfo {
+                last_reboot_time: Some(wire::timestamp(booted)),
+                reboot_cause: Some(cause.into()),
+                reboot_count: Some(self.boot.count),
+                uptime: Some(wire::to_duration(uptime)),
+                boot_time: None,
+            }),
+            updated_at: Some(self.updated.into()),
+            ..self.settings.clone()
+        }
+    }
+}
+
+fn hardware() -> v1::ManagementControllerHardware {
+    let cores = std::thread::available_parallelism().ok().and_then(|cores| u32::try_from(cores.get()).ok());
+    v1::ManagementControllerHardware {
+        cpu: Some(v1::ManagementControllerCpu {
+            cores,
+            architecture: Some(std::env::consts::ARCH.to_owned()),
+            ..v1::ManagementControllerCpu::default()
+        }),
+        memory: Some(v1::ManagementControllerMemory {
+            capacity: proc_value("/proc/meminfo", "MemTotal:").map(|kib| kib.saturating_mul(1024)),
+            ..v1::ManagementControllerMemory::default()
+        }),
+        storage: None,
+    }
+}
+
+/// The number after `key` in a file of `/proc`.
+fn proc_value(path: &str, key: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(path).ok()?;
+    text.lines().find_map(|line| line.strip_prefix(key)?.split_whitespace().next()?.parse().ok())
+}
+
+/// The kernel's name for this boot; empty where there is none.
+pub(crate) fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+/// How long the kernel has been up.
+fn uptime() -> Option<Millis> {
+    let text = std::fs::read_to_string("/proc/uptime").ok()?;
+    let seconds = text.split(['.', ' ']).next()?.parse().ok()?;
+    Some(Millis::from_secs(seconds))
+}
+
+/// When a delay counted from the boot is over: now, if the boot was long ago.
+pub(crate) fn after_boot(now: Mono, delay: Millis) -> Mono {
+    now + (delay - uptime().unwrap_or(Millis::ZERO))
+}
+
+/// The record of this boot from that of the last start, and whether it is a boot after a loss of mains power.
+pub(crate) fn boot(last: Option<BootRecord>, boot_id: String, wall: SystemTime) -> (BootRecord, bool) {
+    match last {
+        Some(last) if last.boot_id == boot_id => (last, false),
+        Some(last) => {
+            let record = BootRecord {
+                boot_id,
+                planned: false,
+                count: last.count.saturating_add(1),
+                booted_ms: booted_ms(wall),
+                was_planned: last.planned,
+            };
+            (record, !last.planned)
+        }
+        None => {
+            let record =
+                BootRecord { boot_id, booted_ms: booted_ms(wall), count: 1, ..BootRecord::default() };
+            (record, true)
+        }
+    }
+}
+
+fn booted_ms(wall: SystemTime) -> u64 {
+    wire::unix_ms(wall).saturating_sub(uptime().map_or(0, Millis::get))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_unplanned_boot_is_a_loss_of_mains_power() {
+        let wall = SystemTime::now();
+        let (first, mains) = boot(None, "a".into(), wall);
+        assert!(mains, "the very first");
+        let (same, mains) = boot(Some(first.clone()), "a".into(), wall);
+        assert!(!mains && same == first, "a restart of the daemon");
+        let (second, mains) = boot(Some(first.clone()), "b".into(), wall);
+        assert!(mains && second.count == 2 && !second.was_planned);
+        let (third, mains) = boot(Some(BootRecord { planned: true, ..second }), "c".into(), wall);
+        assert!(!mains && third.was_planned && !third.planned, "a reset by request");
+    }
+}

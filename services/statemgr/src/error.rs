@@ -1,0 +1,32 @@
+//! Why the daemon ends.
+
+use service::{Exit, Failure};
+
+/// Why statemgr could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It was started without a board file.
+    #[error("statemgr needs a board file")]
+    NoBoard,
+    /// The board file is wrong.
+    #[error("the board file cannot be used")]
+    Board(#[source] Box<board::LoadError>),
+    /// The configuration is wrong.
+    #[error("the configuration cannot be used")]
+    Config(#[from] service::ConfigError),
+    /// What was stored cannot be read. Going on would mean to forget acknowledged requests.
+    #[error("the stored state cannot be read")]
+    Store(#[from] ipc::StateError),
+    /// The bus does not take the daemon's services.
+    #[error("the services cannot be served")]
+    Serve(#[source] ipc::Status),
+}
+
+impl Failure for Error {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::NoBoard | Self::Board(_) | Self::Config(_) => Exit::Config,
+            Self::Store(_) | Self::Serve(_) => Exit::Retry,
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! One host: what is wished, what is, and what is known about it.
+
+use std::collections::HashMap;
+use std::time::SystemTime;
+
+use ipc::{CallContext, Status};
+use power::desired::{Desired, Intent};
+use power::{OpId, PowerOnTime, Timings};
+use prost::Message;
+use schema::v1alpha1 as v1;
+use units::{Millis, Mono};
+
+use crate::store::{HostRecord, IntentRecord};
+use crate::wire;
+
+/// What users may set of a host.
+pub(crate) const WRITABLE: &[&str] =
+    &["asset", "description", "type", "location", "metadata", "power_restore_policy"];
+
+/// What is kept of an operation beside what the machine keeps.
+#[derive(Debug, Clone)]
+pub(crate) struct OpInfo {
+    pub(crate) asked: v1::HostAction,
+    pub(crate) requested: SystemTime,
+    pub(crate) username: String,
+    pub(crate) request_id: String,
+}
+
+impl OpInfo {
+    pub(crate) fn of(context: &CallContext, asked: v1::HostAction, requested: SystemTime) -> Self {
+        let username = context.principal.as_ref().map(|principal| principal.username.clone());
+        Self {
+            asked,
+            requested,
+            username: username.unwrap_or_default(),
+            request_id: context.request_id.clone(),
+        }
+    }
+}
+
+/// One host.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) id: String,
+    pub(crate) chassis: String,
+    pub(crate) kind: v1::HostType,
+    pub(crate) board_policy: v1::PowerRestorePolicy,
+    pub(crate) restore_delay: Millis,
+    pub(crate) settings: v1::Host,
+    /// An update is being stored.
+    pub(crate) updating: bool,
+    pub(crate) desired: Desired,
+    /// The last known status; shown as stale while powermgr does not answer.
+    pub(crate) status: v1::HostStatus,
+    pub(crate) stale: bool,
+    pub(crate) record: HostRecord,
+    /// The record is being stored; it has changed again since.
+    pub(crate) saving: bool,
+    pub(crate) dirty: bool,
+    pub(crate) saved_at: Mono,
+    pub(crate) on_time: PowerOnTime,
+    pub(crate) last: Option<v1::HostOperation>,
+    pub(crate) info: HashMap<OpId, OpInfo>,
+    pub(crate) refusals: HashMap<OpId, Status>,
+    pub(crate) updated: SystemTime,
+    /// When powermgr last told a change: a look begun before is older than that.
+    pub(crate) heard: Option<Mono>,
+    pub(crate) looking: bool,
+    pub(crate) look_again: bool,
+    pub(crate) looked: Mono,
+}
+
+impl Host {
+    pub(crate) fn new(
+        board: &board::Board,
+        host: &board::Host,
+        settings: Option<v1::Host>,
+        record: HostRecord,
+        now: Mono,
+        wall: SystemTime,
+    ) -> Self {
+        let timings: Timings = wire::timings(&host.timings);
+        let kind = match board.hal {
+            board::HalKind::Linux => v1::HostType::Physical,
+            board::HalKind::Sim => v1::HostType::Virtual,
+        };
+        let last = record.last_operation.as_deref().and_then(|bytes| v1::HostOperation::decode(bytes).ok());
+        Self {
+            id: host.id.as_str().to_owned(),
+            chassis: board.chassis.id.as_str().to_owned(),
+            kind,
+            board_policy: wire::board_policy(host.restore.policy),
+            restore_delay: host.restore.delay.into(),
+            settings: settings.unwrap_or_default(),
+            updating: false,
+            desired: Desired::new(&timings),
+            status: v1::HostStatus::Unspecified,
+            stale: true,
+            on_time: PowerOnTime::new(Millis::new(record.power_on_ms)),
+            record,
+            saving: false,
+            dirty: false,
+            saved_at: now,
+            last,
+            info: HashMap::new(),
+            refusals: HashMap::new(),
+            updated: wall,
+            heard: None,
+            looking: false,
+            look_again: false,
+            looked: now,
+        }
+    }
+
+    /// Key of the record in bucket `state`.
+    pub(crate) fn record_key(&self) -> String {
+        format!("host.{}.record", self.id)
+    }
+
+    /// Key of the intent in bucket `state`.
+    pub(crate) fn intent_key(&self) -> String {
+        format!("host.{}.intent", self.id)
+    }
+
+    /// Key of the settings in bucket `config`.
+    pub(crate) fn settings_key(&self) -> String {
+        format!("host.{}", self.id)
+    }
+
+    /// The restore policy in force.
+    pub(crate) fn policy(&self) -> v1::PowerRestorePolicy {
+        match self.settings.power_restore_policy() {
+            v1::PowerRestorePolicy::Unspecified => self.board_policy,
+            chosen => chosen,
+        }
+    }
+
+    /// The intent as it is stored.
+    pub(crate) fn to_record(&self, intent: &Intent, now: Mono, wall: SystemTime) -> IntentRecord {
+        let info = self.info.get(&intent.op);
+        let left = u64::try_from(std::time::Duration::from(now.until(intent.deadline)).as_millis());
+        IntentRecord {
+            op: intent.op.to_string(),
+            asked: info.map_or(wire::to_action(intent.action), |info| info.asked).into(),
+            action: wire::to_action(intent.action).into(),
+            origin: wire::to_origin(intent.origin),
+            attempt: intent.attempt,
+            requested_ms: wire::unix_ms(info.map_or(wall, |info| info.requested)),
+            deadline_ms: wire::unix_ms(wall).saturating_add(left.unwrap_or(u64::MAX)),
+            username: info.map(|info| info.username.clone()).unwrap_or_default(),
+            request_id: info.map(|info| info.request_id.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// Takes up a stored intent. One that makes no sense is reported and dropped.
+    pub(crate) fn resume(&mut self, record: &IntentRecord, now: Mono, wall: SystemTime) {
+        let op: Result<OpId, _> = record.op.parse();
+        let action = v1::HostAction::try_from(record.action).ok().and_then(wire::action);
+        let (Ok(op), Some(action)) = (op, action) else {
+            tracing::error!(host = self.id, ?record, "a stored intent makes no sense and is dropped");
+            return;
+        };
+        let left = record.deadline_ms.saturating_sub(wire::unix_ms(wall));
+        let requested =
+            SystemTime::UNIX_EPOCH.checked_add(std::time::Duration::from_millis(record.requested_ms));
+        self.info.insert(
+            op,
+            OpInfo {
+                asked: v1::HostAction::try_from(record.asked).unwrap_or(wire::to_action(action)),
+                requested: requested.unwrap_or(wall),
+                username: record.username.clone(),
+                request_id: record.request_id.clone(),
+            },
+        );
+        let origin = wire::origin(record.origin);
+        let deadline = now + Millis::new(left);
+        tracing::info!(host = self.id, %op, %action, "an intent from before the restart is taken up");
+        self.desired.resume(now, Intent { op, action, origin, attempt: record.attempt, deadline });
+    }
+
+    /// The operation as told to clients.
+    pub(crate) fn operation(
+        &self,
+        op: OpId,
+        asked: v1::HostAction,
+        result: v1::OperationResult,
+    ) -> v1::HostOperation {
+        let info = self.info.get(&op);
+        v1::HostOperation {
+            id: op.to_string(),
+            action: info.map_or(asked, |info| info.asked).into(),
+            result: result.into(),
+            reason: String::new(),
+            message: String::new(),
+            username: info.map(|info| info.username.clone()).unwrap_or_default(),
+            requested_at: info.map(|info| info.requested.into()),
+            completed_at: None,
+        }
+    }
+
+    /// The host as clients see it.
+    pub(crate) fn to_wire(&self, now: Mono, wall: SystemTime) -> v1::Host {
+        let intent = self.desired.intent();
+        let running = intent.map(|intent| {
+            self.operation(intent.op, wire::to_action(intent.action), v1::OperationResult::Running)
+        });
+        let is_on = self.status == v1::HostStatus::On && !self.stale;
+        let uptime = self
+            .record
+            .reboot_ms
+            .filter(|_| is_on)
+            .map(|since| wire::to_duration(Millis::new(wire::unix_ms(wall).saturating_sub(since))));
+        let cause = v1::HostRebootCause::try_from(self.record.reboot_cause).unwrap_or_default();
+        let settings = self.settings.clone();
+        v1::Host {
+            name: self.id.clone(),
+            asset: settings.asset,
+            description: settings.description,
+            r#type: Some(settings.r#type.unwrap_or(self.kind.into())),
+            status: Some(self.status.into()),
+            requested_action: running.as_ref().map(|operation| operation.action),
+            location: settings.location,
+            last_reboot: self.record.reboot_ms.map(|at| v1::HostRebootInfo {
+                last_reboot_time: Some(wire::timestamp(at)),
+                reboot_cause: Some(cause.into()),
+                reboot_count: Some(self.record.reboot_count),
+                uptime,
+                boot_time: None,
+            }),
+            updated_at: Some(self.updated.into()),
+            metadata: settings.metadata,
+            power_restore_policy: Some(self.policy().into()),
+            power_on_time: Some(wire::to_duration(self.on_time.total(now))),
+            last_operation: running.or_else(|| self.last.clone()),
+            stale: self.stale,
+            chassis_name: self.chassis.clone(),
+            ..v1::Host::default()
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! What the machines want done, and the calls and writes it takes.
+
+use ipc::{CallContext, Status};
+use power::desired::{Action, Answer, Intent};
+use power::{OpId, Outcome};
+use prost::Message;
+use schema::rpc::power_service::{APPLY, GET_STATE};
+use schema::v1alpha1 as v1;
+
+use crate::shell::{Back, Daemon, Waiting};
+use crate::store::Write;
+use crate::{chassis, wire};
+
+/// How long one attempt to reach powermgr takes: it answers within milliseconds or not at all.
+const CALL_WITHIN: std::time::Duration = std::time::Duration::from_millis(1_500);
+/// How much of it is spent waiting for powermgr to be there: it is restarted within 0.3 s.
+const PATIENCE: std::time::Duration = std::time::Duration::from_millis(1_000);
+
+impl Daemon {
+    pub(crate) fn perform(&mut self, index: usize, action: Action) {
+        match action {
+            Action::Apply { op, action } => {
+                let host = &self.hosts[index];
+                let request = v1::PowerApplyRequest {
+                    op_id: op.to_string(),
+                    host: host.id.clone(),
+                    action: wire::to_action(action).into(),
+                };
+                let mut context = CallContext::new();
+                if let Some(info) = host.info.get(&op) {
+                    context.request_id = info.request_id.clone();
+                    if !info.username.is_empty() {
+                        context = context.with_principal(ipc::Principal {
+                            username: info.username.clone(),
+                            ..Default::default()
+                        });
+                    }
+                }
+                let context = context.with_timeout(CALL_WITHIN).with_patience(PATIENCE);
+                let (bus, back) = (self.bus.clone(), self.back.clone());
+                tokio::spawn(async move {
+                    let result = bus.call(APPLY, &request, &context).await;
+                    let _ = back.send(Back::Applied(index, op, Box::new(result)));
+                });
+            }
+            Action::Persist(intent) => {
+                let host = &self.hosts[index];
+                let record = host.to_record(&intent, self.clock.now(), self.clock.wall());
+                let write = Write::Intent {
+                    host: index,
+                    op: intent.op,
+                    key: host.intent_key(),
+                    record: Box::new(record),
+                };
+                let _ = self.writes.send(write);
+            }
+            Action::Forget(_) => {
+                let _ = self.writes.send(Write::Forget { key: self.hosts[index].intent_key() });
+            }
+            Action::Answer(op, answer) => self.answer(index, op, answer),
+            Action::Ended { intent, outcome, told } => self.intent_ended(index, intent, outcome, told),
+            Action::Look => self.look(index),
+            Action::Remember { on } => {
+                if self.hosts[index].record.was_on != on {
+                    self.hosts[index].record.was_on = on;
+                    self.save(index);
+                }
+            }
+        }
+    }
+
+    /// Answers the client of an operation.
+    fn answer(&mut self, index: usize, op: OpId, answer: Answer) {
+        let host = &mut self.hosts[index];
+        let refusal = host.refusals.remove(&op);
+        let asked = host.info.get(&op).map_or(v1::HostAction::Unspecified, |info| info.asked);
+        let action = wire::action(asked).unwrap_or(power::HostAction::On);
+        let result = wire::answer(&host.id, action, answer, refusal);
+        tracing::info!(host = host.id, %op, %action, ?answer, "answered");
+        // What powermgr has begun is not "off" any more, even if its event is still on the way.
+        let begun = answer == Answer::Accepted && host.desired.intent().is_some_and(|intent| intent.op == op);
+        let current_status = match host.status {
+            v1::HostStatus::Off | v1::HostStatus::On if begun && action != power::HostAction::Nmi => {
+                v1::HostStatus::Transitioning
+            }
+            status => status,
+        };
+        if host.desired.intent().is_none_or(|intent| intent.op != op) {
+            host.info.remove(&op);
+        }
+        match self.waiting.remove(&op) {
+            Some(Waiting::Host(request)) => {
+                let reply = result.map(|outcome| v1::ChangeHostStateResponse {
+                    current_status: current_status.into(),
+                    operation_id: if outcome == v1::ActionOutcome::Accepted {
+                        op.to_string()
+                    } else {
+                        String::new()
+                    },
+                    outcome: outcome.into(),
+                });
+                self.outbox.finish(request, reply);
+            }
+            Some(Waiting::Chassis(group)) => self.answer_group(group, result),
+            None => {}
+        }
+    }
+
+    /// One host of a chassis operation has answered; the last one answers the client.
+    fn answer_group(&mut self, id: u64, answer: Result<v1::ActionOutcome, Status>) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        group.answers.push(answer);
+        group.open -= 1;
+        if group.open > 0 {
+            return;
+        }
+        let Some(group) = self.groups.remove(&id) else { return };
+        let accepted = group.answers.iter().any(|answer| matches!(answer, Ok(v1::ActionOutcome::Accepted)));
+        let refused = group.answers.into_iter().find_map(Result::err);
+        // Begun on one host is begun; what another one refused is in its own state and events.
+        let reply = match refused {
+            Some(status) if !accepted => Err(status),
+            _ => Ok(v1::ChangeChassisStateResponse {
+                current_status: if accepted {
+                    v1::ChassisStatus::Transitioning.into()
+                } else {
+                    chassis::status(&self.hosts).into()
+                },
+                operation_id: if accepted { group.first.to_string() } else { String::new() },
+                outcome: if accepted { v1::ActionOutcome::Accepted } else { v1::ActionOutcome::Already }
+                    .into(),
+            }),
+        };
+        self.outbox.finish(group.request, reply);
+    }
+
+    fn intent_ended(&mut self, index: usize, intent: Intent, outcome: Outcome, told: bool) {
+        let wall = self.clock.wall();
+        let host = &mut self.hosts[index];
+        let op = intent.op;
+        let (result, reason, message) = wire::to_result(outcome);
+        tracing::info!(host = host.id, %op, ?outcome, told, "ended");
+        let known = host
+            .last
+            .as_ref()
+            .is_some_and(|last| last.id == op.to_string() && last.result() != v1::OperationResult::Running);
+        if !(told && known) {
+            let mut last = host.operation(op, wire::to_action(intent.action), result);
+            last.reason.clone_from(&reason);
+            last.message.clone_from(&message);
+            last.completed_at = Some(wall.into());
+            host.last = Some(last);
+        }
+        let info = host.info.remove(&op);
+        host.refusals.remove(&op);
+        host.updated = wall;
+        if !told {
+            // powermgr does not know of it any more, so it is told here (I-1).
+            let asked = info.as_ref().map_or(wire::to_action(intent.action), |info| info.asked);
+            let took =
+                info.as_ref().and_then(|info| wall.duration_since(info.requested).ok()).unwrap_or_default();
+            let status = host.status;
+            let payload = v1::PowerOperationResult {
+                component_name: host.id.clone(),
+                operation_id: op.to_string(),
+                action: asked.into(),
+                result: result.into(),
+                reason,
+                error_message: message.clone(),
+                completed_at: Some(wall.into()),
+                duration: Some(wire::to_duration(took.into())),
+                previous_status: v1::HostStatus::Unspecified.into(),
+                current_status: status.into(),
+            };
+            let severity = match result {
+                v1::OperationResult::Failed => v1::EventSeverity::Warning,
+                _ => v1::EventSeverity::Info,
+            };
+            let words = if message.is_empty() { "is done".to_owned() } else { format!("ended: {message}") };
+            let text = format!("{}: {} {words}", host.id, intent.action);
+            self.outbox.event(v1::Event {
+                id: wire::event_id(wall),
+                time: Some(wall.into()),
+                domain: "host".to_owned(),
+                component: host.id.clone(),
+                what: "operation".to_owned(),
+                severity: severity.into(),
+                message: text,
+                source: crate::NAME.to_owned(),
+                principal: info.as_ref().map(|info| info.username.clone()).filter(|name| !name.is_empty()),
+                request_id: info.map(|info| info.request_id).unwrap_or_default(),
+                payload: Some(v1::event::Payload::PowerOperationResult(payload)),
+                ..v1::Event::default()
+            });
+        }
+        self.save(index);
+    }
+
+    /// Asks powermgr what is.
+    pub(crate) fn look(&mut self, index: usize) {
+        let now = self.clock.now();
+        let host = &mut self.hosts[index];
+        if host.looking {
+            host.look_again = true;
+            return;
+        }
+        host.looking = true;
+        host.looked = now;
+        let request = v1::PowerGetStateRequest { host: host.id.clone() };
+        let (bus, back) = (self.bus.clone(), self.back.clone());
+        tokio::spawn(async move {
+            let context = CallContext::new().with_timeout(CALL_WITHIN).with_patience(PATIENCE);
+            let result = bus.call(GET_STATE, &request, &context).await;
+            let _ = back.send(Back::Looked(index, now, Box::new(result)));
+        });
+    }
+
+    pub(crate) fn look_all(&mut self) {
+        for index in 0..self.hosts.len() {
+            self.look(index);
+        }
+    }
+
+    /// Stores the record of a host; while a write is under way, once more after it.
+    pub(crate) fn save(&mut self, index: usize) {
+        let now = self.clock.now();
+        let host = &mut self.hosts[index];
+        if host.saving {
+            host.dirty = true;
+            return;
+        }
+        host.saving = true;
+        host.saved_at = now;
+        host.record.power_on_ms = host.on_time.total(now).get();
+        host.record.last_operation = host.last.as_ref().map(Message::encode_to_vec);
+        let write =
+            Write::Host { host: index, key: host.record_key(), record: Box::new(host.record.clone()) };
+        let _ = self.writes.send(write);
+    }
+
+    /// Tells of a change of the chassis' status.
+    pub(crate) fn tell_chassis(&mut self) {
+        let status = chassis::status(&self.hosts);
+        let before = std::mem::replace(&mut self.chassis.status, status);
+        if before != status && before != v1::ChassisStatus::Unspecified {
+            let text = format!("{}: {} -> {}", self.chassis.id, before.as_str_name(), status.as_str_name());
+            self.chassis_event(before, v1::ChassisAction::Unspecified, text);
+        }
+    }
+
+    pub(crate) fn chassis_event(
+        &mut self,
+        before: v1::ChassisStatus,
+        cause: v1::ChassisAction,
+        message: String,
+    ) {
+        let wall = self.clock.wall();
+        self.chassis.updated = wall;
+        let change = v1::ChassisStateChange {
+            chassis_name: self.chassis.id.clone(),
+            previous_status: before.into(),
+            current_status: self.chassis.status.into(),
+            cause: cause.into(),
+            changed_at: Some(wall.into()),
+            identify: self.chassis.record.identify,
+        };
+        let component = self.chassis.id.clone();
+        self.tell("chassis", component, "state", message, v1::event::Payload::ChassisStateChange(change));
+    }
+
+    pub(crate) fn tell(
+        &self,
+        domain: &str,
+        component: String,
+        what: &str,
+        message: String,
+        payload: v1::event::Payload,
+    ) {
+        let wall = self.clock.wall();
+        self.outbox.event(v1::Event {
+            id: wire::event_id(wall),
+            time: Some(wall.into()),
+            domain: domain.to_owned(),
+            component,
+            what: what.to_owned(),
+            severity: v1::EventSeverity::Info.into(),
+            message,
+            source: crate::NAME.to_owned(),
+            payload: Some(payload),
+            ..v1::Event::default()
+        });
+    }
+}

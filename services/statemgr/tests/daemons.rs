@@ -1,0 +1,545 @@
+//! statemgr and powermgr on a bus, over a board in memory: what clients see while daemons are killed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipc::testing::Bus;
+use ipc::{CallContext, Client, Code, Principal, Status};
+use powermgr::testing::{TwinBoard, board};
+use schema::rpc::{chassis_service, host_service, management_controller_service as bmc};
+use schema::v1alpha1 as v1;
+use service::{Clock, Context, Kit, Notification, Notifier, Shutdown};
+use tokio::task::JoinHandle;
+use twin::{Fault, Input};
+use units::Millis;
+
+struct Bench {
+    bus: Bus,
+    pins: TwinBoard,
+    client: Client,
+    powermgr: Option<JoinHandle<()>>,
+    statemgr: Option<JoinHandle<()>>,
+    boot_id: String,
+}
+
+fn kit(daemon: &str) -> (Kit, tokio::sync::mpsc::UnboundedReceiver<Notification>) {
+    let (trigger, shutdown) = Shutdown::new();
+    // Nobody stops these in order; they are killed.
+    std::mem::forget(trigger);
+    let (notify, told) = Notifier::channel();
+    let kit = Kit {
+        daemon: daemon.to_owned(),
+        clock: Clock::new(),
+        shutdown,
+        notify,
+        board: None,
+        board_overrides: Vec::new(),
+        state_dir: "/nonexistent".into(),
+        run_dir: "/nonexistent".into(),
+        settings: serde_json::Map::new(),
+    };
+    (kit, told)
+}
+
+async fn ready(mut told: tokio::sync::mpsc::UnboundedReceiver<Notification>) {
+    while told.recv().await.expect("the daemon runs") != Notification::Ready {}
+}
+
+impl Bench {
+    async fn start(config: twin::Config) -> Self {
+        let bus = Bus::start().await;
+        for bucket in ["state", "config"] {
+            bus.create_bucket(bucket).await;
+        }
+        let client = bus.client("websrv").await;
+        let pins = TwinBoard::new(config);
+        let boot_id = "first".to_owned();
+        let mut bench = Self { bus, pins, client, powermgr: None, statemgr: None, boot_id };
+        bench.start_powermgr().await;
+        bench.start_statemgr().await;
+        bench
+    }
+
+    async fn start_powermgr(&mut self) {
+        let (kit, told) = kit(powermgr::NAME);
+        let context = Context { kit, bus: self.bus.client(powermgr::NAME).await };
+        let pins = Arc::new(self.pins.clone());
+        self.powermgr = Some(tokio::spawn(async move {
+            powermgr::serve(context, powermgr::Config::default(), &board(), pins).await.expect("no error");
+        }));
+        ready(told).await;
+    }
+
+    async fn start_statemgr(&mut self) {
+        let (kit, told) = kit(statemgr::NAME);
+        let context = Context { kit, bus: self.bus.client(statemgr::NAME).await };
+        let config = statemgr::Config { boot_id: Some(self.boot_id.clone()), ..statemgr::Config::default() };
+        self.statemgr = Some(tokio::spawn(async move {
+            statemgr::serve(context, config, &board()).await.expect("no error");
+        }));
+        ready(told).await;
+    }
+
+    async fn kill_powermgr(&mut self) {
+        kill(self.powermgr.take()).await;
+    }
+
+    async fn kill_statemgr(&mut self) {
+        kill(self.statemgr.take()).await;
+    }
+
+    async fn change(&self, action: v1::HostAction) -> Result<v1::ChangeHostStateResponse, Status> {
+        let request = v1::ChangeHostStateRequest { host_name: "system".into(), action: action.into() };
+        let principal = Principal { username: "alice".into(), ..Principal::default() };
+        let context = CallContext::new().with_principal(principal).with_patience(Duration::from_secs(5));
+        self.client.call(host_service::CHANGE_HOST_STATE, &request, &context).await
+    }
+
+    async fn host(&self) -> v1::Host {
+        let request = v1::GetHostRequest { name: "system".into(), field_mask: None };
+        let context = CallContext::new().with_patience(Duration::from_secs(5));
+        let answer = self.client.call(host_service::GET_HOST, &request, &context).await.expect("an answer");
+        answer.host.expect("a host")
+    }
+
+    /// Polls until the host is as wanted: state has no other signal a client could wait for across restarts.
+    async fn until(&self, what: &str, wanted: impl Fn(&v1::Host) -> bool) -> v1::Host {
+        for _ in 0..1_500 {
+            let host = self.host().await;
+            if wanted(&host) {
+                return host;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the host never was {what}: {:?}", self.host().await);
+    }
+
+    async fn until_status(&self, status: v1::HostStatus) -> v1::Host {
+        self.until(status.as_str_name(), |host| host.status() == status && !host.stale).await
+    }
+
+    async fn until_ended(&self, operation: &str) -> v1::HostOperation {
+        let ended = |host: &v1::Host| {
+            host.last_operation
+                .as_ref()
+                .is_some_and(|last| last.id == operation && last.result() != v1::OperationResult::Running)
+        };
+        self.until("through with it", ended).await.last_operation.expect("an operation")
+    }
+}
+
+async fn kill(task: Option<JoinHandle<()>>) {
+    let task = task.expect("it runs");
+    task.abort();
+    let _ = task.await;
+}
+
+fn quick() -> twin::Config {
+    twin::Config {
+        power_good_delay: Millis::new(50),
+        shutdown_time: Millis::new(100),
+        post_time: Millis::new(10),
+        boot_time: Millis::new(10),
+        hard_off_hold: Millis::new(500),
+        ..twin::Config::default()
+    }
+}
+
+fn on() -> twin::Config {
+    twin::Config { initially_on: true, ..quick() }
+}
+
+#[tokio::test]
+async fn a_host_is_switched_on_and_off_and_the_record_tells_who_and_why() {
+    let bench = Bench::start(quick()).await;
+    bench.until_status(v1::HostStatus::Off).await;
+    let answer = bench.change(v1::HostAction::On).await.expect("accepted");
+    assert_eq!(answer.outcome(), v1::ActionOutcome::Accepted);
+    assert_eq!(answer.current_status(), v1::HostStatus::Transitioning);
+    let operation = bench.until_ended(&answer.operation_id).await;
+    assert_eq!((operation.result(), operation.username.as_str()), (v1::OperationResult::Done, "alice"));
+    let host = bench.until_status(v1::HostStatus::On).await;
+    let reboot = host.last_reboot.expect("it came up");
+    assert_eq!((reboot.reboot_cause(), reboot.reboot_count()), (v1::HostRebootCause::Command, 1));
+
+    let again = bench.change(v1::HostAction::On).await.expect("already");
+    assert_eq!((again.outcome(), again.operation_id.as_str()), (v1::ActionOutcome::Already, ""));
+
+    let answer = bench.change(v1::HostAction::Off).await.expect("accepted");
+    bench.until_ended(&answer.operation_id).await;
+    assert!(!bench.pins.power_good());
+    bench.until_status(v1::HostStatus::Off).await;
+}
+
+#[tokio::test]
+async fn a_refusal_names_its_reason() {
+    let bench = Bench::start(quick()).await;
+    bench.until_status(v1::HostStatus::Off).await;
+    let status = bench.change(v1::HostAction::Reboot).await.expect_err("off");
+    assert_eq!((status.code, status.reason().as_str()), (Code::FailedPrecondition, "HOST_OFF"));
+    let request = v1::GetHostRequest { name: "nobody".into(), field_mask: None };
+    let status =
+        bench.client.call(host_service::GET_HOST, &request, &CallContext::new()).await.expect_err("none");
+    assert_eq!(status.code, Code::NotFound);
+    assert!(status.message.contains("system"), "{status}");
+}
+
+#[tokio::test]
+async fn of_two_clients_at_once_one_wins_and_the_other_is_told() {
+    let bench = Bench::start(quick()).await;
+    bench.until_status(v1::HostStatus::Off).await;
+    let (one, other) = tokio::join!(bench.change(v1::HostAction::On), bench.change(v1::HostAction::On));
+    let (won, lost) = if one.is_ok() { (one, other) } else { (other, one) };
+    let won = won.expect("one wins");
+    let lost = lost.expect_err("the other does not");
+    assert_eq!((lost.code, lost.reason().as_str()), (Code::Aborted, "TRANSITION_IN_PROGRESS"));
+    assert!(lost.message.contains(&won.operation_id), "{lost}");
+}
+
+#[tokio::test]
+async fn a_shutdown_nobody_hears_fails_and_force_off_takes_over() {
+    let bench = Bench::start(on()).await;
+    bench.until_status(v1::HostStatus::On).await;
+    bench.pins.input(Input::Fault(Fault::OsHang(true)));
+    bench.change(v1::HostAction::Off).await.expect("accepted");
+    let force = bench.change(v1::HostAction::ForceOff).await.expect("accepted");
+    assert_eq!(bench.until_ended(&force.operation_id).await.result(), v1::OperationResult::Done);
+    assert!(!bench.pins.power_good());
+}
+
+#[tokio::test]
+async fn the_state_is_stale_while_powermgr_is_away_and_true_again_after() {
+    let mut bench = Bench::start(on()).await;
+    bench.until_status(v1::HostStatus::On).await;
+    bench.kill_powermgr().await;
+    let status = bench.change(v1::HostAction::ForceOff).await.expect_err("nobody presses");
+    assert_eq!((status.code, status.reason().as_str()), (Code::Unavailable, "POWERMGR_UNREACHABLE"));
+    let host = bench.until("stale", |host| host.stale).await;
+    assert_eq!(host.status(), v1::HostStatus::On, "the last known");
+    bench.pins.input(Input::Fault(Fault::PowerLoss));
+    bench.start_powermgr().await;
+    bench.until_status(v1::HostStatus::Off).await;
+    assert_eq!(bench.pins.presses(), [], "what was refused is not done later");
+}
+
+#[tokio::test]
+async fn a_request_made_while_powermgr_restarts_only_waits() {
+    let mut bench = Bench::start(quick()).await;
+    bench.until_status(v1::HostStatus::Off).await;
+    bench.kill_powermgr().await;
+    let client = bench.bus.client("ubmcctl").await;
+    let asking = tokio::spawn(async move { change(&client, v1::HostAction::On).await });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    bench.start_powermgr().await;
+    let answer = asking.await.expect("no panic").expect("accepted");
+    assert_eq!(bench.until_ended(&answer.operation_id).await.result(), v1::OperationResult::Done);
+    assert!(bench.pins.power_good());
+}
+
+#[tokio::test]
+async fn an_acknowledged_request_survives_the_death_of_both_daemons() {
+    let mut bench = Bench::start(twin::Config { power_good_delay: Millis::new(2_000), ..quick() }).await;
+    bench.until_status(v1::HostStatus::Off).await;
+    let answer = bench.change(v1::HostAction::On).await.expect("accepted");
+    bench.kill_statemgr().await;
+    bench.kill_powermgr().await;
+    bench.start_powermgr().await;
+    bench.start_statemgr().await;
+    let operation = bench.until_ended(&answer.operation_id).await;
+    assert_eq!((operation.result(), operation.username.as_str()), (v1::OperationResult::Done, "alice"));
+    assert!(bench.pins.power_good());
+}
+
+#[tokio::test]
+async fn restarts_change_nothing_on_a_quiet_board() {
+    for config in [quick(), on()] {
+        let status = if config.initially_on { v1::HostStatus::On } else { v1::HostStatus::Off };
+        let mut bench = Bench::start(config).await;
+        for _ in 0..3 {
+            bench.until_status(status).await;
+            bench.kill_statemgr().await;
+            bench.kill_powermgr().await;
+            bench.start_statemgr().await;
+            bench.start_powermgr().await;
+        }
+        bench.until_status(status).await;
+        assert_eq!(bench.pins.presses(), []);
+    }
+}
+
+#[tokio::test]
+async fn the_restore_policy_acts_after_an_unplanned_boot_only_and_never_on_a_running_host() {
+    let mut bench = Bench::start(quick()).await;
+    bench.until_status(v1::HostStatus::Off).await;
+    let host = v1::Host {
+        power_restore_policy: Some(v1::PowerRestorePolicy::AlwaysOn.into()),
+        ..v1::Host::default()
+    };
+    update(&bench.client, host, &[]).await.expect("stored");
+    // The same boot: only the daemon restarts.
+    bench.kill_statemgr().await;
+    bench.start_statemgr().await;
+    bench.until_status(v1::HostStatus::Off).await;
+    assert_eq!(bench.pins.presses(), []);
+    // Mains power came back.
+    bench.kill_statemgr().await;
+    bench.boot_id = "second".to_owned();
+    bench.start_statemgr().await;
+    let host = bench.until_status(v1::HostStatus::On).await;
+    assert_eq!(host.last_reboot.expect("it came up").reboot_cause(), v1::HostRebootCause::RestorePolicy);
+    let presses = bench.pins.presses().len();
+    // Again, with the host running.
+    bench.kill_statemgr().await;
+    bench.boot_id = "third".to_owned();
+    bench.start_statemgr().await;
+    bench.until_status(v1::HostStatus::On).await;
+    assert_eq!(bench.pins.presses().len(), presses);
+}
+
+#[tokio::test]
+async fn what_users_set_is_stored_and_what_they_may_not_set_is_refused() {
+    let mut bench = Bench::start(quick()).await;
+    let host = v1::Host {
+        description: Some("rack 7".into()),
+        metadata: [("owner".to_owned(), "lab".to_owned())].into(),
+        asset: Some(v1::AssetInfo {
+            product_name: "X1".into(),
+            asset_tag: Some("4711".into()),
+            ..v1::AssetInfo::default()
+        }),
+        ..v1::Host::default()
+    };
+    update(&bench.client, host, &["description", "metadata", "asset"]).await.expect("stored");
+    let tag = v1::Host {
+        asset: Some(v1::AssetInfo { asset_tag: Some("4712".into()), ..v1::AssetInfo::default() }),
+        ..v1::Host::default()
+    };
+    update(&bench.client, tag, &["asset.asset_tag"]).await.expect("stored");
+    let status = v1::Host { status: Some(v1::HostStatus::On.into()), ..v1::Host::default() };
+    let refused = update(&bench.client, status, &["status"]).await.expect_err("read only");
+    assert_eq!(refused.code, Code::InvalidArgument);
+
+    bench.kill_statemgr().await;
+    bench.start_statemgr().await;
+    let host = bench.host().await;
+    assert_eq!(host.description(), "rack 7");
+    assert_eq!(host.metadata["owner"], "lab");
+    let asset = host.asset.expect("an asset");
+    assert_eq!((asset.product_name.as_str(), asset.asset_tag()), ("X1", "4712"));
+}
+
+#[tokio::test]
+async fn lists_are_filtered_masked_and_paged() {
+    let bench = Bench::start(on()).await;
+    bench.until_status(v1::HostStatus::On).await;
+    let list = |status: v1::HostStatus, paths: &[&str]| v1::ListHostsRequest {
+        status: Some(status.into()),
+        field_mask: Some(mask(paths)),
+        ..v1::ListHostsRequest::default()
+    };
+    let call = |request: v1::ListHostsRequest| {
+        let client = bench.client.clone();
+        async move { client.call(host_service::LIST_HOSTS, &request, &CallContext::new()).await }
+    };
+    let hosts = call(list(v1::HostStatus::On, &["name"])).await.expect("a list").hosts;
+    assert_eq!(hosts, [v1::Host { name: "system".into(), ..v1::Host::default() }]);
+    assert!(call(list(v1::HostStatus::Off, &["name"])).await.expect("a list").hosts.is_empty());
+    let status = call(list(v1::HostStatus::On, &["nothing"])).await.expect_err("no such field");
+    assert_eq!(status.code, Code::InvalidArgument);
+
+    let request = v1::ListChassisRequest { page_size: Some(1), ..v1::ListChassisRequest::default() };
+    let answer = bench.client.call(chassis_service::LIST_CHASSIS, &request, &CallContext::new()).await;
+    let answer = answer.expect("a list");
+    assert_eq!((answer.chassis.len(), answer.next_page_token, answer.total_size), (1, None, Some(1)));
+}
+
+async fn chassis(
+    client: &Client,
+    action: v1::ChassisAction,
+) -> Result<v1::ChangeChassisStateResponse, Status> {
+    let request = v1::ChangeChassisStateRequest { chassis_name: "chassis".into(), action: action.into() };
+    client.call(chassis_service::CHANGE_CHASSIS_STATE, &request, &CallContext::new()).await
+}
+
+async fn get_chassis(client: &Client) -> v1::Chassis {
+    let request = v1::GetChassisRequest { name: "chassis".into(), field_mask: None };
+    let answer = client.call(chassis_service::GET_CHASSIS, &request, &CallContext::new()).await;
+    answer.expect("an answer").chassis.expect("a chassis")
+}
+
+#[tokio::test]
+async fn chassis_actions_reach_the_hosts_and_identify_is_kept() {
+    let mut bench = Bench::start(quick()).await;
+    bench.until_status(v1::HostStatus::Off).await;
+    let answer = chassis(&bench.client, v1::ChassisAction::On).await.expect("accepted");
+    assert_eq!(answer.outcome(), v1::ActionOutcome::Accepted);
+    bench.until_ended(&answer.operation_id).await;
+    bench.until_status(v1::HostStatus::On).await;
+    assert_eq!(get_chassis(&bench.client).await.status(), v1::ChassisStatus::On);
+    let already = chassis(&bench.client, v1::ChassisAction::On).await.expect("already");
+    assert_eq!(already.outcome(), v1::ActionOutcome::Already);
+    let answer = chassis(&bench.client, v1::ChassisAction::EmergencyShutdown).await.expect("accepted");
+    bench.until_ended(&answer.operation_id).await;
+    let refused = chassis(&bench.client, v1::ChassisAction::PowerCycle).await.expect_err("off");
+    assert_eq!(refused.reason(), "HOST_OFF");
+
+    let mut events = bench.client.subscribe_events("event.chassis.>").await.expect("a subscription");
+    chassis(&bench.client, v1::ChassisAction::IdentifyOn).await.expect("accepted");
+    let identify = async {
+        loop {
+            if let Some(ipc::EventItem::Event(event)) = events.next().await
+                && let Some(v1::event::Payload::ChassisStateChange(change)) = event.payload
+                && change.cause() == v1::ChassisAction::IdentifyOn
+            {
+                return change.identify;
+            }
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(10), identify).await.expect("an event"));
+    bench.kill_statemgr().await;
+    bench.start_statemgr().await;
+    assert!(get_chassis(&bench.client).await.identify());
+}
+
+async fn controller(
+    client: &Client,
+    action: v1::ManagementControllerAction,
+) -> Result<v1::ChangeManagementControllerStateResponse, Status> {
+    let request =
+        v1::ChangeManagementControllerStateRequest { controller_name: "bmc".into(), action: action.into() };
+    client.call(bmc::CHANGE_MANAGEMENT_CONTROLLER_STATE, &request, &CallContext::new()).await
+}
+
+#[tokio::test]
+async fn a_disabled_controller_locks_power_even_after_a_restart() {
+    let mut bench = Bench::start(on()).await;
+    bench.until_status(v1::HostStatus::On).await;
+    controller(&bench.client, v1::ManagementControllerAction::Disable).await.expect("locked");
+    bench.kill_statemgr().await;
+    bench.start_statemgr().await;
+    let status = bench.change(v1::HostAction::ForceOff).await.expect_err("locked");
+    assert_eq!((status.code, status.reason().as_str()), (Code::FailedPrecondition, "MAINTENANCE"));
+    controller(&bench.client, v1::ManagementControllerAction::Enable).await.expect("unlocked");
+    bench.change(v1::HostAction::ForceOff).await.expect("accepted");
+}
+
+#[tokio::test]
+async fn a_reset_of_the_controller_is_asked_of_the_operator_and_is_no_loss_of_mains() {
+    let mut bench = Bench::start(quick()).await;
+    bench.until_status(v1::HostStatus::Off).await;
+    let host = v1::Host {
+        power_restore_policy: Some(v1::PowerRestorePolicy::AlwaysOn.into()),
+        ..v1::Host::default()
+    };
+    update(&bench.client, host, &["power_restore_policy"]).await.expect("stored");
+    let status = controller(&bench.client, v1::ManagementControllerAction::ColdReset).await;
+    assert_eq!(status.expect_err("no operator").code, Code::Unavailable);
+
+    let operator = bench.bus.client("operator").await;
+    let mut requests = operator.serve(&["OperatorService"]).await.expect("served");
+    let answering = tokio::spawn(async move {
+        let request = requests.next().await.expect("a request");
+        let reset: v1::OperatorResetRequest = request.decode().expect("a reset");
+        request.reply(&v1::OperatorResetResponse {}).await;
+        reset.action()
+    });
+    let answer =
+        controller(&bench.client, v1::ManagementControllerAction::ColdReset).await.expect("accepted");
+    assert_eq!(answer.current_status(), v1::ManagementControllerStatus::NotReady);
+    assert_eq!(answering.await.expect("no panic"), v1::ManagementControllerAction::ColdReset);
+
+    bench.kill_statemgr().await;
+    bench.boot_id = "after the reset".to_owned();
+    bench.start_statemgr().await;
+    bench.until_status(v1::HostStatus::Off).await;
+    let request = v1::GetManagementControllerRequest { name: "bmc".into(), field_mask: None };
+    let answer = bench.client.call(bmc::GET_MANAGEMENT_CONTROLLER, &request, &CallContext::new()).await;
+    let reboot = answer.expect("an answer").controller.and_then(|one| one.last_reboot).expect("a boot");
+    assert_eq!(reboot.reboot_cause(), v1::ManagementControllerRebootCause::SoftReset);
+    assert_eq!(reboot.reboot_count(), 2);
+    assert_eq!(bench.pins.presses(), [], "the policy is for a loss of mains power");
+
+    let status = controller(&bench.client, v1::ManagementControllerAction::FactoryReset).await;
+    assert_eq!(status.expect_err("not yet possible").code, Code::Unimplemented);
+}
+
+/// I-1, I-2 and I-4 with both daemons killed at random moments under a stream of requests: what was acknowledged ends, and
+/// in the end the state shown is the state on the wire.
+#[tokio::test]
+async fn no_acknowledged_request_is_lost_while_daemons_are_killed_under_load() {
+    let mut bench = Bench::start(quick()).await;
+    bench.until_status(v1::HostStatus::Off).await;
+    let client = bench.bus.client("ubmcctl").await;
+    let mut events =
+        bench.client.subscribe_events("event.host.system.operation").await.expect("a subscription");
+    let (stop, mut stopped) = tokio::sync::watch::channel(false);
+    let asking = tokio::spawn(async move {
+        let mut accepted = Vec::new();
+        let actions =
+            [v1::HostAction::On, v1::HostAction::ForceOff, v1::HostAction::On, v1::HostAction::PowerCycle];
+        for action in actions.into_iter().cycle() {
+            if *stopped.borrow_and_update() {
+                break;
+            }
+            if let Ok(answer) = change(&client, action).await
+                && answer.outcome() == v1::ActionOutcome::Accepted
+            {
+                accepted.push(answer.operation_id);
+            }
+            tokio::time::sleep(Duration::from_millis(150)).await;
+        }
+        accepted
+    });
+    let mut random =
+        proptest::test_runner::TestRng::deterministic_rng(proptest::test_runner::RngAlgorithm::ChaCha);
+    for round in 0..20 {
+        use proptest::prelude::Rng;
+        tokio::time::sleep(Duration::from_millis(random.next_u64() % 500)).await;
+        if round % 2 == 0 {
+            bench.kill_powermgr().await;
+            bench.start_powermgr().await;
+        } else {
+            bench.kill_statemgr().await;
+            bench.start_statemgr().await;
+        }
+    }
+    stop.send(true).expect("the client runs");
+    let accepted = asking.await.expect("no panic");
+    assert!(!accepted.is_empty());
+    bench.until("quiet", |host| host.requested_action.is_none() && !host.stale).await;
+    let is_true = |host: &v1::Host| {
+        let truth = if bench.pins.power_good() { v1::HostStatus::On } else { v1::HostStatus::Off };
+        host.status() == truth
+    };
+    bench.until("as the wire says", is_true).await;
+    assert!(!bench.pins.button_held());
+    // Every acknowledged operation has told its end.
+    let mut open: std::collections::HashSet<String> = accepted.into_iter().collect();
+    let telling = async {
+        while !open.is_empty() {
+            if let Some(ipc::EventItem::Event(event)) = events.next().await
+                && let Some(v1::event::Payload::PowerOperationResult(result)) = event.payload
+            {
+                open.remove(&result.operation_id);
+            }
+        }
+    };
+    let told = tokio::time::timeout(Duration::from_secs(5), telling).await;
+    assert!(told.is_ok(), "acknowledged and never ended: {open:?}");
+}
+
+async fn change(client: &Client, action: v1::HostAction) -> Result<v1::ChangeHostStateResponse, Status> {
+    let request = v1::ChangeHostStateRequest { host_name: "system".into(), action: action.into() };
+    let context = CallContext::new().with_patience(Duration::from_secs(5));
+    client.call(host_service::CHANGE_HOST_STATE, &request, &context).await
+}
+
+fn mask(paths: &[&str]) -> prost_types::FieldMask {
+    prost_types::FieldMask { paths: paths.iter().map(|path| (*path).to_owned()).collect() }
+}
+
+async fn update(client: &Client, host: v1::Host, paths: &[&str]) -> Result<v1::UpdateHostResponse, Status> {
+    let field_mask = (!paths.is_empty()).then(|| mask(paths));
+    let request = v1::UpdateHostRequest { host_name: "system".into(), host: Some(host), field_mask };
+    client.call(host_service::UPDATE_HOST, &request, &CallContext::new()).await
+}
