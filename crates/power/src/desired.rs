@@ -173,7 +173,8 @@ pub enum Action {
         intent: Intent,
         /// How.
         outcome: Outcome,
-        /// The power machine has told everyone already.
+        /// The power machine has told everyone, or is about to. For a superseded intent that is likely and not certain: it
+        /// may have been lost before.
         told: bool,
     },
     /// Look at the power machine.
@@ -339,20 +340,29 @@ impl Desired {
             if !active.answered {
                 out.push(Action::Answer(active.intent.op, Answer::Superseded(op)));
             }
-            // Its stored form is overwritten by the new one.
             self.active = None;
             let (intent, outcome) = (active.intent, Outcome::Superseded(op));
             out.push(Action::Ended { intent, outcome, told: active.applied });
+            // Its stored form must go in any case: overwritten by the new one, at once.
+            self.begin(now, op, action, Origin::Client, true, out);
+            return;
         }
         // Somebody decided: the policy has nothing to restore any more.
         self.restore = None;
-        self.begin(now, op, action, Origin::Client, out);
+        // Stored while it is being done. Only what will likely not be begun is not worth a write to flash.
+        self.begin(now, op, action, Origin::Client, self.is_likely(action), out);
     }
 
-    fn begin(&mut self, now: Mono, op: OpId, action: HostAction, origin: Origin, out: &mut Vec<Action>) {
+    fn begin(
+        &mut self,
+        now: Mono,
+        op: OpId,
+        action: HostAction,
+        origin: Origin,
+        storing: bool,
+        out: &mut Vec<Action>,
+    ) {
         let intent = Intent { op, action, origin, attempt: 1, deadline: now + self.budget() };
-        // Stored while it is being done. Only what will likely not be begun is not worth a write to flash.
-        let storing = self.is_likely(action);
         self.active = Some(Active {
             intent,
             since: now,
@@ -584,7 +594,7 @@ impl Desired {
             self.restore = None;
             // A running host is never touched.
             if self.status == Some(Status::Off) {
-                self.begin(now, restore.op, HostAction::On, restore.origin, out);
+                self.begin(now, restore.op, HostAction::On, restore.origin, true, out);
             }
         }
         let on = match self.status {

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use ipc::{CallContext, Status};
 use power::desired::{Desired, Intent};
-use power::{OpId, PowerOnTime, Timings};
+use power::{OpId, Outcome, PowerOnTime, Timings};
 use prost::Message;
 use schema::v1alpha1 as v1;
 use units::{Millis, Mono};
@@ -16,6 +16,9 @@ use crate::wire;
 /// What users may set of a host.
 pub(crate) const WRITABLE: &[&str] =
     &["asset", "description", "type", "location", "metadata", "power_restore_policy"];
+
+/// How long powermgr may take to tell an end: its event is on the way before its next answer.
+pub(crate) const TOLD_WITHIN: Millis = Millis::from_secs(3);
 
 /// What is kept of an operation beside what the machine keeps.
 #[derive(Debug, Clone)]
@@ -36,6 +39,17 @@ impl OpInfo {
             request_id: context.request_id.clone(),
         }
     }
+}
+
+/// An end that is not known to have been told.
+#[derive(Debug)]
+pub(crate) struct Untold {
+    pub(crate) op: OpId,
+    /// When it is told here.
+    pub(crate) due: Mono,
+    pub(crate) asked: v1::HostAction,
+    pub(crate) outcome: Outcome,
+    pub(crate) info: Option<OpInfo>,
 }
 
 /// One host.
@@ -62,6 +76,8 @@ pub(crate) struct Host {
     pub(crate) last: Option<v1::HostOperation>,
     pub(crate) info: HashMap<OpId, OpInfo>,
     pub(crate) refusals: HashMap<OpId, Status>,
+    /// Ends powermgr should have told by then; if it has not, it is told here.
+    pub(crate) untold: Vec<Untold>,
     pub(crate) updated: SystemTime,
     /// When powermgr last told a change: a look begun before is older than that.
     pub(crate) heard: Option<Mono>,
@@ -104,6 +120,7 @@ impl Host {
             last,
             info: HashMap::new(),
             refusals: HashMap::new(),
+            untold: Vec::new(),
             updated: wall,
             heard: None,
             looking: false,
@@ -149,6 +166,11 @@ impl Host {
             deadline_ms: wire::unix_ms(wall).saturating_add(left.unwrap_or(u64::MAX)),
             username: info.map(|info| info.username.clone()).unwrap_or_default(),
             request_id: info.map(|info| info.request_id.clone()).unwrap_or_default(),
+            superseded: self
+                .untold
+                .iter()
+                .find(|untold| untold.outcome == Outcome::Superseded(intent.op))
+                .map(|untold| untold.op.to_string()),
         }
     }
 
@@ -172,6 +194,15 @@ impl Host {
                 request_id: record.request_id.clone(),
             },
         );
+        if let Some(Ok(superseded)) = record.superseded.as_deref().map(str::parse) {
+            self.untold.push(Untold {
+                op: superseded,
+                due: now + TOLD_WITHIN,
+                asked: v1::HostAction::Unspecified,
+                outcome: Outcome::Superseded(op),
+                info: None,
+            });
+        }
         let origin = wire::origin(record.origin);
         let deadline = now + Millis::new(left);
         tracing::info!(host = self.id, %op, %action, "an intent from before the restart is taken up");

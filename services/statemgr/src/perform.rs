@@ -7,6 +7,7 @@ use prost::Message;
 use schema::rpc::power_service::{APPLY, GET_STATE};
 use schema::v1alpha1 as v1;
 
+use crate::host::{TOLD_WITHIN, Untold};
 use crate::shell::{Back, Daemon, Waiting};
 use crate::store::Write;
 use crate::{chassis, wire};
@@ -154,46 +155,62 @@ impl Daemon {
         let info = host.info.remove(&op);
         host.refusals.remove(&op);
         host.updated = wall;
-        if !told {
-            // powermgr does not know of it any more, so it is told here (I-1).
-            let asked = info.as_ref().map_or(wire::to_action(intent.action), |info| info.asked);
-            let took =
-                info.as_ref().and_then(|info| wall.duration_since(info.requested).ok()).unwrap_or_default();
-            let status = host.status;
-            let payload = v1::PowerOperationResult {
-                component_name: host.id.clone(),
-                operation_id: op.to_string(),
-                action: asked.into(),
-                result: result.into(),
-                reason,
-                error_message: message.clone(),
-                completed_at: Some(wall.into()),
-                duration: Some(wire::to_duration(took.into())),
-                previous_status: v1::HostStatus::Unspecified.into(),
-                current_status: status.into(),
-            };
-            let severity = match result {
-                v1::OperationResult::Failed => v1::EventSeverity::Warning,
-                _ => v1::EventSeverity::Info,
-            };
-            let words = if message.is_empty() { "is done".to_owned() } else { format!("ended: {message}") };
-            let text = format!("{}: {} {words}", host.id, intent.action);
-            self.outbox.event(v1::Event {
-                id: wire::event_id(wall),
-                time: Some(wall.into()),
-                domain: "host".to_owned(),
-                component: host.id.clone(),
-                what: "operation".to_owned(),
-                severity: severity.into(),
-                message: text,
-                source: crate::NAME.to_owned(),
-                principal: info.as_ref().map(|info| info.username.clone()).filter(|name| !name.is_empty()),
-                request_id: info.map(|info| info.request_id).unwrap_or_default(),
-                payload: Some(v1::event::Payload::PowerOperationResult(payload)),
-                ..v1::Event::default()
-            });
+        let asked = info.as_ref().map_or(wire::to_action(intent.action), |info| info.asked);
+        let now = self.clock.now();
+        let due = if told { now + TOLD_WITHIN } else { now };
+        let untold = Untold { op, due, asked, outcome, info };
+        if matches!(outcome, Outcome::Superseded(_)) && told {
+            // Told by powermgr if it still knew the operation.
+            host.untold.push(untold);
+        } else if !told {
+            // powermgr does not know of it any more (I-1).
+            self.tell_end(index, untold);
         }
         self.save(index);
+    }
+
+    /// Tells the end of an operation in powermgr's place.
+    pub(crate) fn tell_end(&mut self, index: usize, untold: Untold) {
+        let wall = self.clock.wall();
+        let host = &self.hosts[index];
+        let Untold { op, asked, outcome, info, .. } = untold;
+        let (result, reason, error_message) = wire::to_result(outcome);
+        let took =
+            info.as_ref().and_then(|info| wall.duration_since(info.requested).ok()).unwrap_or_default();
+        let words =
+            if error_message.is_empty() { "is done".to_owned() } else { format!("ended: {error_message}") };
+        let what = wire::action(asked).map_or_else(|| format!("operation {op}"), |action| action.to_string());
+        let message = format!("{}: {what} {words}", host.id);
+        let payload = v1::PowerOperationResult {
+            component_name: host.id.clone(),
+            operation_id: op.to_string(),
+            action: asked.into(),
+            result: result.into(),
+            reason,
+            error_message,
+            completed_at: Some(wall.into()),
+            duration: Some(wire::to_duration(took.into())),
+            previous_status: v1::HostStatus::Unspecified.into(),
+            current_status: host.status.into(),
+        };
+        let severity = match result {
+            v1::OperationResult::Failed => v1::EventSeverity::Warning,
+            _ => v1::EventSeverity::Info,
+        };
+        self.outbox.event(v1::Event {
+            id: wire::event_id(wall),
+            time: Some(wall.into()),
+            domain: "host".to_owned(),
+            component: host.id.clone(),
+            what: "operation".to_owned(),
+            severity: severity.into(),
+            message,
+            source: crate::NAME.to_owned(),
+            principal: info.as_ref().map(|info| info.username.clone()).filter(|name| !name.is_empty()),
+            request_id: info.map(|info| info.request_id).unwrap_or_default(),
+            payload: Some(v1::event::Payload::PowerOperationResult(payload)),
+            ..v1::Event::default()
+        });
     }
 
     /// Asks powermgr what is.

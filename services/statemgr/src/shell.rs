@@ -280,6 +280,11 @@ impl Daemon {
             if host.status == v1::HostStatus::On && now - host.saved_at >= SAVE_HOURS {
                 self.save(index);
             }
+            let overdue: Vec<_> =
+                self.hosts[index].untold.extract_if(.., |untold| untold.due <= now).collect();
+            for untold in overdue {
+                self.tell_end(index, untold);
+            }
         }
     }
 
@@ -301,6 +306,7 @@ impl Daemon {
             }
             Some(v1::event::Payload::PowerOperationResult(result)) => {
                 let Ok(op) = result.operation_id.parse::<OpId>() else { return };
+                self.hosts[index].untold.retain(|untold| untold.op != op);
                 let Some(outcome) = wire::outcome(result.result(), &result.reason, op) else { return };
                 let mut told = self.hosts[index].operation(op, result.action(), result.result());
                 told.reason = result.reason;

@@ -23,6 +23,9 @@ pub(crate) struct IntentRecord {
     pub(crate) deadline_ms: u64,
     pub(crate) username: String,
     pub(crate) request_id: String,
+    /// The operation it took over from, whose end may not have been told yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) superseded: Option<String>,
 }
 
 /// Who wants an operation.

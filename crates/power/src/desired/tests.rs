@@ -435,3 +435,15 @@ fn a_host_that_may_be_coming_up_is_not_pressed_again() {
     assert_eq!(bench.applies().len(), 1);
     assert_eq!(bench.ends(), [(op, Outcome::Done, false)]);
 }
+
+#[test]
+fn a_superseded_wish_does_not_stay_stored() {
+    // Its successor may be answered "already", and is then not worth storing; what it replaced must go all the same.
+    let mut bench = Bench::new(Status::Off);
+    let on = bench.ask(HostAction::On);
+    bench.accept(on);
+    let force = bench.ask(HostAction::ForceOff);
+    assert!(bench.log.iter().any(|a| matches!(a, Action::Persist(intent) if intent.op == force)));
+    bench.event(Event::Applied(force, Reply::Already));
+    assert_eq!(bench.log.last(), Some(&Action::Forget(force)));
+}
