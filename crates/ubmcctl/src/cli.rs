@@ -98,6 +98,8 @@ pub(crate) enum Command {
     /// The software on the BMC
     #[command(subcommand)]
     System(SystemCommand),
+    /// Every BMC of a fleet at once, through its NATS server
+    Fleet(Fleet),
     /// Call any method of the API with JSON
     Call(Call),
     /// Print a completion script for a shell
@@ -105,6 +107,67 @@ pub(crate) enum Command {
         /// Which shell
         shell: Shell,
     },
+}
+
+/// Where the fleet meets, and what to do there.
+#[derive(Debug, Args)]
+pub(crate) struct Fleet {
+    /// The fleet's NATS server
+    #[arg(long, value_name = "URL", env = "UBMC_FLEET_NATS")]
+    pub(crate) nats: String,
+    /// Who we are there, with --nats-password-file
+    #[arg(long, value_name = "NAME", conflicts_with = "creds")]
+    pub(crate) nats_user: Option<String>,
+    /// File with that password in its first line
+    #[arg(long, value_name = "FILE")]
+    pub(crate) nats_password_file: Option<PathBuf>,
+    /// A .creds file instead
+    #[arg(long, value_name = "FILE")]
+    pub(crate) creds: Option<PathBuf>,
+    /// PEM file with the CA of the NATS server
+    #[arg(long, value_name = "FILE")]
+    pub(crate) nats_ca: Option<PathBuf>,
+    /// How long to wait for those who have not answered
+    #[arg(long, value_name = "SPAN", default_value = "3s", value_parser = parse_span)]
+    pub(crate) wait: Duration,
+    #[command(subcommand)]
+    pub(crate) command: FleetCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum FleetCommand {
+    /// All BMCs and their hosts; those that do not answer are shown as such
+    Ls,
+    /// Some BMCs; fails when one does not answer
+    Get {
+        /// Their ids
+        #[arg(required = true)]
+        ids: Vec<String>,
+    },
+    /// Power of a host on many BMCs; fails when one refuses or does not answer
+    Power {
+        /// What to do
+        action: FleetAction,
+        /// On this BMC; may be given several times
+        #[arg(long, value_name = "ID", conflicts_with = "all")]
+        bmc: Vec<String>,
+        /// On every BMC of the fleet
+        #[arg(long)]
+        all: bool,
+        /// Which host of each
+        #[arg(long, default_value = "system")]
+        host: String,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FleetAction {
+    On,
+    Off,
+    ForceOff,
+    Restart,
+    ForceRestart,
+    Cycle,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -4,6 +4,7 @@ mod account;
 mod call;
 mod context;
 mod event;
+mod fleet;
 mod power;
 mod system;
 
@@ -35,6 +36,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Session(command) => account::session(session()?, command, output).await,
         Command::Event(command) => event::run(session()?, command, output).await,
         Command::System(command) => system::system(session()?, command, output).await,
+        Command::Fleet(fleet) => fleet::run(&cli.global, fleet, output).await,
         Command::Call(call) => call::run(session()?, call, output).await,
         Command::Completion { shell } => completion(shell),
     }

@@ -1,0 +1,42 @@
+//! Clients that we did not write, against the whole suite.
+
+use std::process::Stdio;
+
+use testkit::{ADMIN_PASSWORD, Suite};
+
+const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
+
+type Result<T = ()> = anyhow::Result<T>;
+
+/// The Python that has the clients, if there is one.
+fn python() -> Option<String> {
+    let python = std::env::var("UBMC_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
+    let probe = std::process::Command::new(&python)
+        .args(["-c", "import grpc, httpx, aioquic, google.protobuf"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    probe.is_ok_and(|status| status.success()).then_some(python)
+}
+
+#[tokio::test]
+async fn every_protocol_over_every_http_gives_the_same_answer_and_the_same_error() -> Result {
+    let Some(python) = python() else {
+        eprintln!("SKIP: no Python with grpcio, httpx and aioquic (cargo xtask test installs one)");
+        return Ok(());
+    };
+    let suite = Suite::builder(U_BMC).start().await?;
+    let script = testkit::root().join("tests/clients/web_matrix.py");
+    let out = tokio::process::Command::new(python)
+        .arg(script)
+        .arg("--url")
+        .arg(format!("https://{}", suite.https()))
+        .args(["--user", "admin", "--password", ADMIN_PASSWORD])
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await?;
+    let said = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    assert!(out.status.success(), "{said}");
+    suite.stop().await
+}

@@ -1,0 +1,368 @@
+//! Every BMC of a fleet at once, through the NATS server they are connected to.
+//!
+//! ```text
+//!   bucket `ubmc` (cards) ───────────► who should answer ─┐
+//!   ubmc.all.rpc.<Service>.<Method> ─► who does answer ───┴─► a line for each, the silent ones among them
+//! ```
+//!
+//! A partial answer is shown as one: a BMC that has a card and says nothing is listed, and the exit code tells.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use async_nats::jetstream;
+use async_nats::{ConnectOptions, HeaderMap, Message};
+use base64::Engine as _;
+use futures_util::StreamExt as _;
+use prost::Message as _;
+use schema::rpc::host_service;
+use schema::v1alpha1::{
+    ChangeHostStateRequest, Host, HostAction, HostStatus, ListHostsRequest, ListHostsResponse,
+};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::cli::{Fleet, FleetAction, FleetCommand, Global};
+use crate::failure::Failure;
+use crate::output::{Format, Output, Table, note};
+use crate::prompt;
+use crate::text::enum_word;
+
+/// Bucket in which each BMC keeps its card.
+const CARDS: &str = "ubmc";
+
+/// What a BMC says about itself; what this program does not know of it is passed over.
+#[derive(Debug, Clone, Deserialize)]
+struct Card {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    version: String,
+    #[serde(default)]
+    at: u64,
+    #[serde(default)]
+    hosts: Vec<HostLine>,
+}
+
+/// One host in a line of the answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct HostLine {
+    name: String,
+    status: String,
+}
+
+/// One BMC in the answer.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Line {
+    id: String,
+    name: String,
+    version: String,
+    /// Whether it answered just now.
+    answered: bool,
+    /// What it answered instead of doing it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    /// From its answer, or from its card when it did not answer: then it is old news.
+    hosts: Vec<HostLine>,
+    /// Seconds since its card was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    card_age_s: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    bmcs: Vec<Line>,
+    answered: usize,
+    silent: usize,
+    failed: usize,
+}
+
+/// Runs a `fleet` command.
+pub(crate) async fn run(global: &Global, fleet: Fleet, output: Output) -> Result<(), Failure> {
+    let link = Link::open(global, &fleet).await?;
+    let cards = link.cards().await;
+    match fleet.command {
+        FleetCommand::Ls => {
+            let answer = link.hosts(&[], &cards).await?;
+            show(&answer, output)
+        }
+        FleetCommand::Get { ids } => {
+            let answer = link.hosts(&ids, &cards).await?;
+            show(&answer, output)?;
+            unless_complete(&answer)
+        }
+        FleetCommand::Power { action, bmc, all, host } => {
+            if bmc.is_empty() && !all {
+                return Err(Failure::Usage("which BMCs? Name them with --bmc ID, or say --all".into()));
+            }
+            let request = ChangeHostStateRequest { host_name: host, action: wire_action(action).into() };
+            let asked = link
+                .ask(host_service::CHANGE_HOST_STATE.subject, &request.encode_to_vec(), &bmc, &cards)
+                .await?;
+            let answer = lines(asked, &cards, |_| Some(Vec::new()));
+            show(&answer, output)?;
+            unless_complete(&answer)
+        }
+    }
+}
+
+fn wire_action(action: FleetAction) -> HostAction {
+    match action {
+        FleetAction::On => HostAction::On,
+        FleetAction::Off => HostAction::Off,
+        FleetAction::ForceOff => HostAction::ForceOff,
+        FleetAction::Restart => HostAction::Reboot,
+        FleetAction::ForceRestart => HostAction::ForceRestart,
+        FleetAction::Cycle => HostAction::PowerCycle,
+    }
+}
+
+/// The connection to the fleet's server.
+struct Link {
+    nats: async_nats::Client,
+    headers: HeaderMap,
+    wait: Duration,
+}
+
+/// What each asked BMC said: its payload, its refusal, or nothing.
+type Said = BTreeMap<String, Option<Result<Vec<u8>, String>>>;
+
+impl Link {
+    async fn open(global: &Global, fleet: &Fleet) -> Result<Self, Failure> {
+        let unreachable = |cause: String| Failure::Unreachable { server: fleet.nats.clone(), cause };
+        let mut options = match (&fleet.nats_user, &fleet.creds) {
+            (Some(user), _) => {
+                let file = fleet
+                    .nats_password_file
+                    .as_deref()
+                    .ok_or_else(|| Failure::Usage("--nats-user needs --nats-password-file".into()))?;
+                ConnectOptions::with_user_and_password(user.clone(), prompt::secret_from(file)?)
+            }
+            (None, Some(file)) => ConnectOptions::with_credentials_file(file)
+                .await
+                .map_err(|error| Failure::Local(format!("{}: {error}", file.display())))?,
+            (None, None) => ConnectOptions::new(),
+        };
+        if let Some(ca) = &fleet.nats_ca {
+            options = options.add_root_certificates(ca.clone());
+        }
+        let nats = options
+            .name("ubmcctl")
+            .connection_timeout(global.timeout)
+            .connect(fleet.nats.as_str())
+            .await
+            .map_err(|error| unreachable(error.to_string()))?;
+        let mut headers = HeaderMap::new();
+        // Credentials of an account that is the same on every BMC; without them the BMCs act with their `fleet.role`.
+        if let (Some(user), Some(file)) = (&global.user, &global.password_file) {
+            let pair = format!("{user}:{}", prompt::secret_from(file)?);
+            let pair = base64::engine::general_purpose::STANDARD.encode(pair);
+            headers.insert("Authorization", format!("Basic {pair}"));
+        }
+        Ok(Self { nats, headers, wait: fleet.wait })
+    }
+
+    /// The cards; none where the server keeps no streams.
+    async fn cards(&self) -> BTreeMap<String, Card> {
+        let mut cards = BTreeMap::new();
+        let Ok(store) = jetstream::new(self.nats.clone()).get_key_value(CARDS).await else { return cards };
+        let Ok(mut keys) = store.keys().await else { return cards };
+        while let Some(Ok(id)) = keys.next().await {
+            let Ok(Some(value)) = store.get(id.as_str()).await else { continue };
+            if let Ok(card) = serde_json::from_slice(&value) {
+                cards.insert(id, card);
+            }
+        }
+        cards
+    }
+
+    async fn hosts(&self, ids: &[String], cards: &BTreeMap<String, Card>) -> Result<Answer, Failure> {
+        let request = ListHostsRequest::default().encode_to_vec();
+        let asked = self.ask(host_service::LIST_HOSTS.subject, &request, ids, cards).await?;
+        Ok(lines(asked, cards, |payload| {
+            Some(ListHostsResponse::decode(payload).ok()?.hosts.iter().map(host_line).collect())
+        }))
+    }
+
+    /// Asks the BMCs named, or all, and gathers what comes until everybody known has answered or the time is up.
+    async fn ask(
+        &self,
+        method: &str,
+        payload: &[u8],
+        ids: &[String],
+        cards: &BTreeMap<String, Card>,
+    ) -> Result<Said, Failure> {
+        let broken = |error: &dyn std::fmt::Display| Failure::Unreachable {
+            server: "the fleet's NATS server".into(),
+            cause: error.to_string(),
+        };
+        let inbox = self.nats.new_inbox();
+        let mut replies = self.nats.subscribe(inbox.clone()).await.map_err(|error| broken(&error))?;
+        let mut said: Said = if ids.is_empty() {
+            cards.keys().map(|id| (id.clone(), None)).collect()
+        } else {
+            ids.iter().map(|id| (id.clone(), None)).collect()
+        };
+        let whom: Vec<&str> =
+            if ids.is_empty() { vec!["all"] } else { ids.iter().map(String::as_str).collect() };
+        for id in &whom {
+            let subject = format!("ubmc.{id}.{method}");
+            self.nats
+                .publish_with_reply_and_headers(
+                    subject,
+                    inbox.clone(),
+                    self.headers.clone(),
+                    payload.to_vec().into(),
+                )
+                .await
+                .map_err(|error| broken(&error))?;
+        }
+        let until = Instant::now() + self.wait;
+        // Without cards nobody knows who is still to come: the time decides.
+        let known = !said.is_empty();
+        while !(known && said.values().all(Option::is_some)) {
+            let Ok(Some(message)) = tokio::time::timeout_at(until, replies.next()).await else { break };
+            if let Some((id, outcome)) = outcome(&message) {
+                said.insert(id, Some(outcome));
+            }
+        }
+        Ok(said)
+    }
+}
+
+/// Who answered, and what. "No responders" is nobody's answer.
+fn outcome(message: &Message) -> Option<(String, Result<Vec<u8>, String>)> {
+    let headers = message.headers.as_ref()?;
+    let id = headers.get("Ubmc-Id")?.as_str().to_string();
+    if headers.get("Grpc-Status").is_none() {
+        return Some((id, Ok(message.payload.to_vec())));
+    }
+    let status = schema::google::rpc::Status::decode(message.payload.clone()).unwrap_or_default();
+    Some((id, Err(status.message)))
+}
+
+fn host_line(host: &Host) -> HostLine {
+    let status = host.status.and_then(|s| HostStatus::try_from(s).ok()).unwrap_or_default();
+    HostLine { name: host.name.clone(), status: status.as_str_name().into() }
+}
+
+fn lines(
+    said: Said,
+    cards: &BTreeMap<String, Card>,
+    hosts: impl Fn(&[u8]) -> Option<Vec<HostLine>>,
+) -> Answer {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let (mut answered, mut silent, mut failed) = (0, 0, 0);
+    let bmcs = said
+        .into_iter()
+        .map(|(id, said)| {
+            let card = cards.get(&id);
+            let (from_answer, error) = match &said {
+                None => {
+                    silent += 1;
+                    (None, None)
+                }
+                Some(Err(why)) => {
+                    failed += 1;
+                    (None, Some(why.clone()))
+                }
+                Some(Ok(payload)) => {
+                    answered += 1;
+                    (hosts(payload), None)
+                }
+            };
+            Line {
+                name: card.map(|card| card.name.clone()).unwrap_or_default(),
+                version: card.map(|card| card.version.clone()).unwrap_or_default(),
+                answered: said.is_some(),
+                error,
+                hosts: from_answer
+                    .filter(|hosts| !hosts.is_empty())
+                    .or_else(|| card.map(|card| card.hosts.clone()))
+                    .unwrap_or_default(),
+                card_age_s: card.map(|card| now.saturating_sub(card.at)),
+                id,
+            }
+        })
+        .collect();
+    Answer { bmcs, answered, silent, failed }
+}
+
+fn show(answer: &Answer, output: Output) -> Result<(), Failure> {
+    if output.format == Format::Json {
+        let value = serde_json::to_value(answer).map_err(|error| Failure::Local(error.to_string()))?;
+        return output.value(&value);
+    }
+    let mut table = Table::new(&["BMC", "NAME", "VERSION", "ANSWER", "HOSTS", "LAST CARD"]);
+    for line in &answer.bmcs {
+        let hosts: Vec<String> = line
+            .hosts
+            .iter()
+            .map(|h| format!("{} {}", h.name, enum_word(&h.status, "HOST_STATUS_")))
+            .collect();
+        let said = match (&line.error, line.answered) {
+            (Some(why), _) => format!("refused: {why}"),
+            (None, true) => "ok".into(),
+            (None, false) => "no answer".into(),
+        };
+        table.row([
+            line.id.clone(),
+            line.name.clone(),
+            line.version.clone(),
+            said,
+            hosts.join(", "),
+            line.card_age_s.map(|age| format!("{age} s ago")).unwrap_or_default(),
+        ]);
+    }
+    table.write(&mut std::io::stdout().lock(), output.paint)?;
+    if answer.bmcs.is_empty() {
+        note("no BMC has a card and none answered; is fleet.nats.url set on them?");
+    } else if answer.silent > 0 {
+        note(&format!(
+            "{} of {} did not answer; what is shown of them is from their last card",
+            answer.silent,
+            answer.bmcs.len()
+        ));
+    }
+    Ok(())
+}
+
+/// An answer that lacks somebody is a failure for a script.
+fn unless_complete(answer: &Answer) -> Result<(), Failure> {
+    if answer.silent == 0 && answer.failed == 0 {
+        return Ok(());
+    }
+    Err(Failure::Wait(format!(
+        "{} answered, {} refused, {} did not answer",
+        answer.answered, answer.failed, answer.silent
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_silent_are_listed_with_what_their_card_says() {
+        let card = Card {
+            name: "rack7".into(),
+            version: "1".into(),
+            at: 0,
+            hosts: vec![HostLine { name: "system".into(), status: "HOST_STATUS_ON".into() }],
+        };
+        let cards: BTreeMap<String, Card> = [("a".to_string(), card.clone()), ("b".to_string(), card)].into();
+        let said: Said = [
+            ("a".to_string(), None),
+            ("b".to_string(), Some(Err("the host is off".to_string()))),
+            ("c".to_string(), Some(Ok(Vec::new()))),
+        ]
+        .into();
+        let answer = lines(said, &cards, |_| Some(Vec::new()));
+        assert_eq!((answer.answered, answer.failed, answer.silent), (1, 1, 1));
+        assert_eq!(answer.bmcs[0].hosts[0].status, "HOST_STATUS_ON");
+        assert!(!answer.bmcs[0].answered && answer.bmcs[1].answered);
+        assert_eq!(answer.bmcs[1].error.as_deref(), Some("the host is off"));
+        assert!(unless_complete(&answer).is_err());
+    }
+}
