@@ -333,7 +333,9 @@ impl Broker {
         let tail = data.get(end..).unwrap_or_default();
         match (tail.first(), tail.get(1)) {
             (Some(b'\r'), Some(b'\n')) => {}
-            (None, _) | (Some(b'\r'), None) => return Next::More { keep: data.len(), need: end + 2 },
+            // One byte at a time: a wrong one is refused as soon as it is here.
+            (None, _) => return Next::More { keep: data.len(), need: end + 1 },
+            (Some(b'\r'), None) => return Next::More { keep: data.len(), need: end + 2 },
             _ => return self.protocol_error(slot, ProtocolError::Unknown),
         }
         if let Some(conn) = self.conns.get_mut(slot) {

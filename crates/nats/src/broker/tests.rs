@@ -207,6 +207,8 @@ fn script() -> impl Strategy<Value = Vec<u8>> {
         Just("UNSUB 2\r\n"),
         Just("+OK\r\n"),
         Just("PUB a.b 5\r\nhelloworld\r\n"),
+        Just("PUB a.b 5\r\nhello\n"),
+        Just("PUB a.b 5\r\nhello\rx"),
         Just("PUB a 99999999\r\n"),
         Just("BAD\r\n"),
         Just("SUB x\r\n"),
@@ -226,6 +228,15 @@ fn transcript(input: &[u8], cuts: &[usize]) -> (String, Option<CloseReason>) {
         rest = after;
     }
     (text(&mut broker, a), broker.closing(a))
+}
+
+/// Found by fuzzing: the wrong byte after a payload was noticed only with the next one.
+#[test]
+fn a_wrong_byte_after_the_payload_is_refused_at_once() {
+    let input = b"PUB a 4\r\nabcd\n";
+    let whole = transcript(input, &[usize::MAX]);
+    assert_eq!(whole.1, Some(CloseReason::ProtocolViolation));
+    assert_eq!(whole, transcript(input, &[10]));
 }
 
 proptest! {
