@@ -319,6 +319,7 @@ fn error_schema() -> Value {
         "description": "google.rpc.Status: why a request was refused or failed.",
         "properties": {
             "code": {"type": "integer", "description": "gRPC status code.", "minimum": 1, "maximum": 16},
+            "status": {"type": "string", "description": "Its name.", "examples": ["NOT_FOUND"]},
             "message": {"type": "string"},
             "details": {
                 "type": "array",

@@ -79,7 +79,8 @@ impl std::fmt::Display for Status {
         if !self.reason.is_empty() && !self.message.contains(self.reason.as_str()) {
             write!(f, " ({})", clean(&self.reason))?;
         }
-        for (field, why) in &self.violations {
+        let told = |why: &str| self.message.contains(why) && self.violations.len() == 1;
+        for (field, why) in self.violations.iter().filter(|(_, why)| !told(why)) {
             write!(f, "\n  {}: {}", clean(field), clean(why))?;
         }
         Ok(())
@@ -206,6 +207,8 @@ impl Status {
                 ]
             }
             Code::Unauthenticated => vec!["log in:  ubmcctl login".to_owned()],
+            // Refused for another reason than a missing privilege, which the message says.
+            Code::PermissionDenied if !matches!(self.reason.as_str(), "" | "MISSING_PRIVILEGE") => Vec::new(),
             Code::PermissionDenied => match self.method {
                 Some(method) => {
                     let privilege = method.privilege.as_str_name().trim_start_matches("PRIVILEGE_");
@@ -320,6 +323,8 @@ mod tests {
             method: None,
         };
         assert!(!status.to_string().contains(['\u{1b}', '\r']));
+        status.message = "f: x\r".into();
+        assert_eq!(status.to_string(), "f: x\u{fffd}", "said once");
         status.message = String::new();
         status.reason = "HOST_OFF".into();
         assert!(status.to_string().starts_with("internal (HOST_OFF)"));

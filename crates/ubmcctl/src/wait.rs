@@ -55,12 +55,15 @@ impl Drop for Spinner {
 pub(crate) struct Operation {
     id: String,
     action: HostAction,
+    /// It was under way when the host was read.
     seen: bool,
+    /// An event said that it is done.
+    heard: bool,
 }
 
 impl Operation {
     pub(crate) fn new(id: &str, action: HostAction) -> Self {
-        Self { id: id.to_owned(), action, seen: false }
+        Self { id: id.to_owned(), action, seen: false, heard: false }
     }
 
     /// The state the host must end in; `None` when the operation says nothing about it.
@@ -97,6 +100,8 @@ impl Operation {
                     _ => Progress::Pending(word),
                 }
             }
+            // Done before it could be read, and the next one is under way: what was asked for has happened.
+            Some(_) if self.heard => Progress::Done,
             Some(_) if self.seen => Progress::Failed("another request took its place".to_owned()),
             _ => Progress::Pending(word),
         }
@@ -119,7 +124,11 @@ impl Operation {
             OperationResult::Superseded => {
                 Some(Progress::Failed("another request took its place".to_owned()))
             }
-            // Done: the state is read before it is believed.
+            // The state is read before it is believed.
+            OperationResult::Done => {
+                self.heard = true;
+                None
+            }
             _ => None,
         }
     }
@@ -287,6 +296,8 @@ mod tests {
         let mut on = Operation::new("op", HostAction::On);
         assert_eq!(on.hear(&event("other", OperationResult::Failed)), None);
         assert_eq!(on.hear(&event("op", OperationResult::Done)), None);
+        assert_eq!(on.judge(&host(HostStatus::Off, Some(("op", OperationResult::Done)))), Progress::Pending("off".into()));
+        assert_eq!(on.judge(&host(HostStatus::Off, Some(("newer", OperationResult::Running)))), Progress::Done);
         assert_eq!(
             on.hear(&event("op", OperationResult::Failed)),
             Some(Progress::Failed(

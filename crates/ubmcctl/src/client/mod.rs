@@ -184,6 +184,10 @@ impl Client {
         let server = self.endpoint.given.clone();
         let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         match (tls, self.verifier.seen()) {
+            // Shown, but not held: no pin and no CA makes that good.
+            (Some(rustls::Error::InvalidCertificate(rustls::CertificateError::BadSignature)), _) => {
+                self.unreachable("the server does not hold the key of the certificate it shows")
+            }
             (Some(rustls::Error::InvalidCertificate(cause)), Some(found)) => match self.verifier.pin() {
                 Some(pin) => {
                     Failure::PinMismatch { server, expected: pin.to_string(), found: found.to_string() }

@@ -15,7 +15,7 @@ use super::event::follow;
 use crate::cli::{ChassisCommand, ChassisPower, EventFilter, HostCommand, Power, RestorePolicy, Switch};
 use crate::client::Client;
 use crate::failure::Failure;
-use crate::output::{Card, Output, Table};
+use crate::output::{Card, Format, Output, Table};
 use crate::text::{enum_word, span, time};
 use crate::wait::{self, Operation, Progress};
 
@@ -75,6 +75,13 @@ pub(crate) async fn host(session: Session, command: HostCommand, output: Output)
             output.card(&reply, || host_card(&reply.host.clone().unwrap_or_default()))
         }
         HostCommand::Watch { name } => {
+            if output.format == Format::Table {
+                // What there is now, before what changes.
+                let reply = client.call(host_service::LIST_HOSTS, &ListHostsRequest::default()).await?;
+                for host in reply.hosts.iter().filter(|host| name.as_ref().is_none_or(|name| *name == host.name)) {
+                    output.text(&format!("{}: {}", host.name, status_word(host.status(), host.stale)))?;
+                }
+            }
             let filter = EventFilter {
                 domain: "host".into(),
                 component: name.unwrap_or_default(),
