@@ -8,7 +8,7 @@ use prost_reflect::{
 use serde_json::{Map, Value, json};
 
 use crate::v1alpha1::Privilege;
-use crate::{HttpBinding, MethodInfo};
+use crate::{HttpBinding, MethodInfo, Segment};
 
 /// The document for all public methods. Deterministic: the same contract gives the same bytes.
 #[must_use]
@@ -22,22 +22,23 @@ struct Document<'a> {
     comments: HashMap<String, String>,
     /// Schemas that are referred to, by name.
     schemas: BTreeMap<String, Value>,
+    /// Path as documented by its shape: OpenAPI takes `/hosts/{name}` and `/hosts/{host_name}` for the same path, so that the
+    /// methods of one place share the names of its parameters.
+    templates: HashMap<String, String>,
 }
 
 impl<'a> Document<'a> {
     fn new(pool: &'a DescriptorPool) -> Self {
-        Self { pool, comments: comments(pool), schemas: BTreeMap::new() }
+        Self { pool, comments: comments(pool), schemas: BTreeMap::new(), templates: HashMap::new() }
     }
 
     fn build(mut self) -> Value {
         let mut paths: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
         for method in crate::methods().iter().filter(|method| !method.internal) {
             for (index, binding) in method.http.iter().enumerate() {
-                let operation = self.operation(method, binding, index);
-                paths
-                    .entry(binding.path.to_owned())
-                    .or_default()
-                    .insert(binding.verb.to_lowercase(), operation);
+                let template = self.template(binding);
+                let operation = self.operation(method, binding, &template, index);
+                paths.entry(template).or_default().insert(binding.verb.to_lowercase(), operation);
             }
         }
         let tags: Vec<Value> = crate::services()
@@ -81,13 +82,31 @@ impl<'a> Document<'a> {
         self.comments.get(name).map_or("", String::as_str)
     }
 
-    fn operation(&mut self, method: &MethodInfo, binding: &HttpBinding, index: usize) -> Value {
+    fn template(&mut self, binding: &HttpBinding) -> String {
+        let shape = |field: &dyn Fn(&str) -> String| -> String {
+            let part = |segment: &Segment| match segment {
+                Segment::Literal(text) => format!("/{text}"),
+                Segment::Field(path) => format!("/{{{}}}", field(path)),
+            };
+            binding.segments.iter().map(part).collect()
+        };
+        let last = |path: &str| path.rsplit('.').next().unwrap_or(path).to_owned();
+        self.templates.entry(shape(&|_| String::new())).or_insert_with(|| shape(&last)).clone()
+    }
+
+    fn operation(
+        &mut self,
+        method: &MethodInfo,
+        binding: &HttpBinding,
+        template: &str,
+        index: usize,
+    ) -> Value {
         let input = method.input();
         let hidden: Vec<&str> = method.origins.iter().map(|(field, _)| *field).collect();
         let mut in_path = Vec::new();
         let mut parameters = Vec::new();
-        for segment in binding.segments {
-            if let crate::Segment::Field(path) = segment {
+        for (segment, name) in binding.segments.iter().zip(template.split('/').skip(1)) {
+            if let Segment::Field(path) = segment {
                 in_path.push(*path);
                 if let Some(field) = field_at(&input, path) {
                     let mut schema = self.field_schema(&field);
@@ -98,7 +117,7 @@ impl<'a> Document<'a> {
                         object.insert("minLength".to_owned(), json!(1));
                     }
                     parameters.push(json!({
-                        "name": path, "in": "path", "required": true,
+                        "name": name.trim_matches(['{', '}']), "in": "path", "required": true,
                         "description": self.comment(field.full_name()), "schema": schema
                     }));
                 }
@@ -113,6 +132,9 @@ impl<'a> Document<'a> {
                     "name": field.json_name(), "in": "query", "schema": self.field_schema(&field),
                     "description": self.comment(field.full_name()),
                 });
+                if is_mask(&field) {
+                    parameter["schema"]["examples"] = json!(mask_example(&method.output()).as_slice());
+                }
                 if is_required(&field) {
                     parameter["required"] = json!(true);
                 }
@@ -184,7 +206,7 @@ impl<'a> Document<'a> {
                 json!({"type": "string", "pattern": "^-?[0-9]+(\\.[0-9]{1,9})?s$", "examples": ["1.5s"]})
             }
             "google.protobuf.FieldMask" => {
-                json!({"type": "string", "description": "Names of fields, separated by commas.", "examples": ["name,status"]})
+                json!({"type": "string", "description": "Names of fields, separated by commas."})
             }
             name => {
                 let short = name.strip_prefix("schema.v1alpha1.").unwrap_or(name).to_owned();
@@ -213,7 +235,7 @@ impl<'a> Document<'a> {
                 required.insert(field.json_name().to_owned());
             }
         }
-        let mut object = json!({"type": "object", "properties": properties});
+        let mut object = json!({"type": "object", "properties": properties, "additionalProperties": false});
         let comment = self.comment(message.full_name());
         if !comment.is_empty() {
             object["description"] = json!(comment);
@@ -362,6 +384,20 @@ fn queryable(field: &FieldDescriptor) -> bool {
         ),
         _ => true,
     }
+}
+
+fn is_mask(field: &FieldDescriptor) -> bool {
+    matches!(field.kind(), Kind::Message(message) if message.full_name() == "google.protobuf.FieldMask")
+}
+
+/// A mask that names two fields of what the method returns.
+fn mask_example(output: &MessageDescriptor) -> Option<String> {
+    let resource = output.fields().find_map(|field| match field.kind() {
+        Kind::Message(message) => Some(message),
+        _ => None,
+    })?;
+    let names: Vec<String> = resource.fields().take(2).map(|field| field.json_name().to_owned()).collect();
+    Some(names.join(","))
 }
 
 fn rules(pool: &DescriptorPool, field: &FieldDescriptor) -> Option<DynamicMessage> {
