@@ -18,6 +18,8 @@ pub enum Event {
     Heartbeat(Id),
     /// Everything shall stop.
     Stop,
+    /// Everything but what lasts shall stop and start again.
+    Restart,
     /// Time passed; also the first event of all.
     Tick,
 }
@@ -42,7 +44,7 @@ pub enum Action {
         /// Why, for people.
         reason: String,
     },
-    /// Every daemon is ready. Once.
+    /// Every daemon is ready. Once per start of the whole.
     AllReady,
     /// Every process has ended after [`Event::Stop`]. Once.
     AllStopped,
@@ -136,13 +138,27 @@ pub struct View<'a> {
     pub degraded: Option<&'a str>,
 }
 
+/// The order to stop, while it is carried out.
+#[derive(Clone, Copy, Debug)]
+struct Stopping {
+    /// When all it is for must have ended.
+    until: Mono,
+    /// Whether they start again then.
+    restart: bool,
+}
+
+impl Stopping {
+    fn is_for(&self, daemon: &Daemon) -> bool {
+        !(self.restart && daemon.spec.lasting)
+    }
+}
+
 /// Supervises a list of daemons.
 #[derive(Clone, Debug)]
 pub struct Machine {
     policy: Policy,
     daemons: Vec<Daemon>,
-    /// When everything must have ended.
-    stopping: Option<Mono>,
+    stopping: Option<Stopping>,
     told_ready: bool,
     told_stopped: bool,
 }
@@ -214,11 +230,11 @@ impl Machine {
             State::Waiting | State::Killed | State::Failed | State::Stopped => None,
         });
         // Once the last call was made there is nothing left to do but to wait for the endings.
-        let all = self.stopping.filter(|_| {
-            self.daemons
-                .iter()
-                .any(|daemon| !matches!(daemon.state, State::Killed) && daemon.state.is_running())
+        let all = self.stopping.filter(|stopping| {
+            let waits = |daemon: &Daemon| daemon.state.is_running() && daemon.state != State::Killed;
+            self.daemons.iter().any(|daemon| stopping.is_for(daemon) && waits(daemon))
         });
+        let all = all.map(|stopping| stopping.until);
         each.chain(all).min()
     }
 
@@ -233,16 +249,20 @@ impl Machine {
             }
             Event::Ended(id, ending) => self.ended(now, id, ending, random, out),
             Event::Stop => {
-                if self.stopping.is_none() {
-                    self.stopping = Some(now + self.policy.stop_all_within);
-                }
+                let until = now + self.policy.stop_all_within;
+                let under_way = self.stopping.filter(|stopping| !stopping.restart);
+                self.stopping = under_way.or(Some(Stopping { until, restart: false }));
+            }
+            Event::Restart => {
+                let until = now + self.policy.stop_all_within;
+                self.stopping = self.stopping.or(Some(Stopping { until, restart: true }));
             }
             Event::Tick => {}
         }
         self.elapse(now, out);
         match self.stopping {
             None => self.start_waiting(now, out),
-            Some(_) => self.stop_next(now, out),
+            Some(stopping) => self.stop_next(now, stopping, out),
         }
     }
 
@@ -262,12 +282,12 @@ impl Machine {
 
     fn ended(&mut self, now: Mono, id: Id, ending: Ending, random: u32, out: &mut Vec<Action>) {
         let policy = self.policy;
-        let stopping = self.stopping.is_some();
+        let stopping = self.stopping;
         let Some(daemon) = self.daemons.get_mut(id.0) else { return };
         if !daemon.state.is_running() {
             return;
         }
-        if stopping {
+        if stopping.is_some_and(|stopping| stopping.is_for(daemon)) {
             return daemon.enter(id, State::Stopped, &ending.to_string(), out);
         }
         if daemon.away.is_none() {
@@ -318,10 +338,12 @@ impl Machine {
     /// What time alone brings about.
     fn elapse(&mut self, now: Mono, out: &mut Vec<Action>) {
         let policy = self.policy;
-        let stopping = self.stopping.is_some();
-        let last_call = self.stopping.is_some_and(|until| now >= until);
+        let order = self.stopping;
         for (index, daemon) in self.daemons.iter_mut().enumerate() {
             let id = Id(index);
+            let order = order.filter(|order| order.is_for(daemon));
+            let stopping = order.is_some();
+            let last_call = order.is_some_and(|order| now >= order.until);
             if last_call && daemon.state.is_running() && daemon.state != State::Killed {
                 out.push(Action::Kill(id));
                 daemon.enter(id, State::Killed, "it did not end in time", out);
@@ -373,25 +395,22 @@ impl Machine {
         }
     }
 
-    /// Asks those to end whose dependants have ended.
-    fn stop_next(&mut self, now: Mono, out: &mut Vec<Action>) {
+    /// Asks those to end whose dependants have ended; and when all have, starts them again if that is the order.
+    fn stop_next(&mut self, now: Mono, order: Stopping, out: &mut Vec<Action>) {
         let needed: Vec<Id> = self
             .daemons
             .iter()
             .filter(|daemon| daemon.state.is_running())
             .flat_map(|daemon| daemon.after.iter().copied())
             .collect();
-        for (index, daemon) in self.daemons.iter_mut().enumerate() {
+        for (index, daemon) in self.daemons.iter_mut().enumerate().filter(|(_, daemon)| order.is_for(daemon))
+        {
             let id = Id(index);
             match daemon.state {
                 State::Starting { .. } | State::Ready { .. } if !needed.contains(&id) => {
                     out.push(Action::Terminate(id));
-                    daemon.enter(
-                        id,
-                        State::Stopping { until: now + self.policy.stop_within },
-                        "everything stops",
-                        out,
-                    );
+                    let until = now + self.policy.stop_within;
+                    daemon.enter(id, State::Stopping { until }, "everything stops", out);
                 }
                 State::Waiting | State::Backoff { .. } | State::Degraded { .. } | State::Failed => {
                     daemon.enter(id, State::Stopped, "everything stops", out);
@@ -399,10 +418,32 @@ impl Machine {
                 _ => {}
             }
         }
-        if !self.told_stopped && self.daemons.iter().all(|daemon| daemon.state == State::Stopped) {
+        let all = self
+            .daemons
+            .iter()
+            .filter(|daemon| order.is_for(daemon))
+            .all(|daemon| daemon.state == State::Stopped);
+        if all && order.restart {
+            self.begin_again(now, out);
+        } else if all && !self.told_stopped {
             self.told_stopped = true;
             out.push(Action::AllStopped);
         }
+    }
+
+    /// The start of the whole once more. What was held against a daemon is forgotten: a restart is what one tries to cure it.
+    fn begin_again(&mut self, now: Mono, out: &mut Vec<Action>) {
+        self.stopping = None;
+        self.told_ready = false;
+        for (index, daemon) in self.daemons.iter_mut().enumerate().filter(|(_, daemon)| !daemon.spec.lasting)
+        {
+            daemon.unstable = 0;
+            daemon.endings.clear();
+            daemon.degraded = None;
+            daemon.settled = false;
+            daemon.enter(Id(index), State::Waiting, "everything starts again", out);
+        }
+        self.start_waiting(now, out);
     }
 }
 

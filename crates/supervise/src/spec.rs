@@ -16,6 +16,8 @@ pub struct Spec {
     pub after: Vec<String>,
     /// Whether the watchdog is starved when it stays away.
     pub critical: bool,
+    /// Whether it goes on when the rest is restarted: it is part of the world, not of the management software.
+    pub lasting: bool,
 }
 
 impl Spec {
@@ -25,7 +27,15 @@ impl Spec {
             name: name.to_owned(),
             after: after.iter().map(|name| (*name).to_owned()).collect(),
             critical: false,
+            lasting: false,
         }
+    }
+
+    /// Makes it go on over restarts of the rest.
+    #[must_use]
+    pub fn lasting(mut self) -> Self {
+        self.lasting = true;
+        self
     }
 
     /// Makes it critical.

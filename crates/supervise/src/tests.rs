@@ -9,7 +9,7 @@ const MIDDLE: u32 = u32::MAX / 2;
 
 fn bmc() -> Vec<Spec> {
     vec![
-        Spec::new("twin", &[]),
+        Spec::new("twin", &[]).lasting(),
         Spec::new("powermgr", &["twin"]).critical(),
         Spec::new("usermgr", &[]),
         Spec::new("statemgr", &["powermgr"]).critical(),
@@ -234,6 +234,35 @@ fn everything_stops_in_reverse_order() {
 }
 
 #[test]
+fn a_restart_spares_the_world_and_begins_again() {
+    let mut script = Script::all_ready();
+    script.event(Event::Restart);
+    assert_eq!(script.done(), "term websrv");
+    script.ends("websrv", Ending::Ok);
+    script.ends("usermgr", Ending::Ok);
+    script.ends("statemgr", Ending::Ok);
+    assert_eq!(script.done(), "term usermgr, term statemgr, term powermgr");
+    script.ends("powermgr", Ending::Ok);
+    assert_eq!(script.done(), "start powermgr, start usermgr");
+    for name in ["powermgr", "usermgr", "statemgr", "websrv"] {
+        script.ready(name);
+    }
+    assert_eq!(script.done(), "start statemgr, start websrv, all ready");
+    assert!(matches!(script.state("twin"), State::Ready { since: Mono::ZERO, .. }));
+}
+
+#[test]
+fn a_stop_during_a_restart_stops_everything() {
+    let mut script = Script::all_ready();
+    script.event(Event::Restart);
+    script.event(Event::Stop);
+    for name in ["websrv", "usermgr", "statemgr", "powermgr", "twin"] {
+        script.ends(name, Ending::Ok);
+    }
+    assert!(script.done().ends_with("term twin, all stopped"));
+}
+
+#[test]
 fn who_does_not_stop_is_stopped_within_five_seconds() {
     let mut script = Script::all_ready();
     script.event(Event::Stop);
@@ -292,6 +321,7 @@ fn event() -> impl Strategy<Value = Event> {
     ];
     prop_oneof![
         4 => Just(Event::Tick),
+        1 => Just(Event::Restart),
         3 => id.clone().prop_map(Event::Ready),
         3 => id.clone().prop_map(Event::Heartbeat),
         3 => (id, ending).prop_map(|(id, ending)| Event::Ended(id, ending)),

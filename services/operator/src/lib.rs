@@ -34,4 +34,4 @@ pub use config::{Config, Listen, Options};
 pub use error::Error;
 pub use limits::Limits;
 pub use roster::{Part, fleet, roster};
-pub use shell::{End, run};
+pub use shell::run;

@@ -48,8 +48,8 @@ pub fn roster(hal: HalKind) -> Vec<Part> {
     let mut parts = Vec::new();
     let simulated = hal == HalKind::Sim;
     if simulated {
-        // It may run a guest of its own, so nothing is known of its size.
-        parts.push(Part::new(Spec::new("twin", &[])).without_bus().with_limits(Limits::none()));
+        // It plays the host, which goes on when the controller restarts (I-2). It may run a guest, so nothing is known of its size.
+        parts.push(Part::new(Spec::new("twin", &[]).lasting()).without_bus().with_limits(Limits::none()));
     }
     let world: &[&str] = if simulated { &["twin"] } else { &[] };
     parts.push(Part::new(Spec::new("powermgr", world).critical()));

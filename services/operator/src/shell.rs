@@ -34,15 +34,6 @@ const FAILED_PAUSE: Duration = Duration::from_secs(10);
 /// Events of the daemons that may wait for the bus.
 const EVENTS_WAITING: usize = 64;
 
-/// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// Asked to stop.
-    Stopped,
-    /// Asked to restart the management software.
-    Restart,
-}
-
 /// Runs until told to stop, however often it is told to restart.
 ///
 /// # Errors
@@ -63,32 +54,18 @@ pub async fn run(options: Options) -> Result<(), Error> {
     result
 }
 
-async fn supervise(mut options: Options, first: bool) -> Result<(), Error> {
+async fn supervise(options: Options, first: bool) -> Result<(), Error> {
     let sink = LogSink::start().map_err(|source| Error::System { what: "start the log thread", source })?;
     let mut signals =
         Signals::new().map_err(|source| Error::System { what: "listen for signals", source })?;
-    loop {
-        let mut operator = Operator::start(&options, &sink, first).await?;
-        let end = operator.serve(&mut signals).await;
-        let (https, http) = (operator.https, operator.http);
-        let restart_machine = operator.stop().await;
-        // A second run listens where the first did, even if that was a free port.
-        options.https = https;
-        options.http = http;
-        match end? {
-            End::Restart if !first => tracing::info!("the management software starts again"),
-            End::Restart => {
-                pid1::finish(true);
-                return Ok(());
-            }
-            End::Stopped => {
-                if first {
-                    pid1::finish(restart_machine);
-                }
-                return Ok(());
-            }
-        }
+    let mut operator = Operator::start(&options, &sink, first).await?;
+    let result = operator.serve(&mut signals).await;
+    let restart_machine = !operator.power_off;
+    operator.stop().await;
+    if first && result.is_ok() {
+        pid1::finish(restart_machine);
     }
+    result
 }
 
 struct Signals {
@@ -132,7 +109,6 @@ struct Operator<'a> {
     all_ready: bool,
     all_stopped: bool,
     reset_at: Option<Instant>,
-    end: End,
     power_off: bool,
     failed: Option<Error>,
 }
@@ -193,14 +169,13 @@ impl<'a> Operator<'a> {
             all_ready: false,
             all_stopped: false,
             reset_at: None,
-            end: End::Stopped,
             power_off: false,
             failed: None,
         })
     }
 
-    async fn serve(&mut self, signals: &mut Signals) -> Result<End, Error> {
-        let Some(client) = self.bus.as_ref().map(|bus| bus.client.clone()) else { return Ok(self.end) };
+    async fn serve(&mut self, signals: &mut Signals) -> Result<(), Error> {
+        let Some(client) = self.bus.as_ref().map(|bus| bus.client.clone()) else { return Ok(()) };
         let mut requests = client
             .serve(&["SystemService", "OperatorService"])
             .await
@@ -216,7 +191,7 @@ impl<'a> Operator<'a> {
                 () = clock.sleep_until(deadline) => self.step(Event::Tick),
                 () = at(self.reset_at), if self.reset_at.is_some() => {
                     self.reset_at = None;
-                    self.step(Event::Stop);
+                    self.reset_now();
                 }
                 _ = pet.tick() => self.pet(),
                 _ = signals.terminate.recv() => self.asked_to_stop("SIGTERM", false),
@@ -230,15 +205,13 @@ impl<'a> Operator<'a> {
         }
         match self.failed.take() {
             Some(error) => Err(error),
-            None => Ok(self.end),
+            None => Ok(()),
         }
     }
 
-    /// Ends what is left; returns whether the machine shall restart (and not be switched off).
-    async fn stop(mut self) -> bool {
-        if let Some(path) = &self.options.ready_file {
-            let _ = std::fs::remove_file(path);
-        }
+    /// Ends what is left.
+    async fn stop(mut self) {
+        self.not_ready();
         if let Some(bus) = self.bus.take() {
             bus.stop().await;
         }
@@ -251,7 +224,22 @@ impl<'a> Operator<'a> {
             }
         }
         tracing::info!("operator ends");
-        !self.power_off
+    }
+
+    /// As first process the machine restarts; else the daemons do, and the bus and the simulated host go on.
+    fn reset_now(&mut self) {
+        self.step(if self.first { Event::Stop } else { Event::Restart });
+        self.all_ready = false;
+        self.not_ready();
+    }
+
+    fn not_ready(&self) {
+        let Some(path) = &self.options.ready_file else { return };
+        if let Err(error) = std::fs::remove_file(path)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, "the ready file stays");
+        }
     }
 
     fn asked_to_stop(&mut self, signal: &str, power_off: bool) {
@@ -544,7 +532,6 @@ impl<'a> Operator<'a> {
                         .with_reason("TRANSITION_IN_PROGRESS"));
                 }
                 tracing::warn!(op_id = %request.op_id, action = request.action().as_str_name(), "reset requested");
-                self.end = End::Restart;
                 self.reset_at = Some(Instant::now() + RESET_AFTER);
                 Ok(pb::OperatorResetResponse {})
             }
