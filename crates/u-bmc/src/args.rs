@@ -39,6 +39,8 @@ pub(crate) enum Command {
     Twin(DaemonArgs),
     /// Press buttons and watch power-good
     Powermgr(DaemonArgs),
+    /// Keep the desired and actual state of host, chassis and controller
+    Statemgr(DaemonArgs),
     /// Keep accounts and sessions
     Usermgr(DaemonArgs),
     /// Serve HTTPS: REST, Connect, gRPC

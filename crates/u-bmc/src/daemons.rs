@@ -55,7 +55,7 @@ macro_rules! daemons {
     };
 }
 
-daemons!(powermgr, usermgr, websrv, fleet);
+daemons!(powermgr, statemgr, usermgr, websrv, fleet);
 
 pub(crate) fn twin(args: &DaemonArgs) -> ExitCode {
     match by_hand("twin", args) {

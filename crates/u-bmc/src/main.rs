@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         Command::Check(args) => daemons::check(&args),
         Command::Twin(args) => daemons::twin(&args),
         Command::Powermgr(args) => daemons::powermgr(&args),
+        Command::Statemgr(args) => daemons::statemgr(&args),
         Command::Usermgr(args) => daemons::usermgr(&args),
         Command::Websrv(args) => daemons::websrv(&args),
         Command::Fleet(args) => daemons::fleet(&args),
