@@ -16,7 +16,6 @@ use tokio::time::Instant;
 use crate::admission::{Conn, HttpVersion};
 use crate::auth::{Authenticator, Caller, Credential, credential, refused};
 use crate::body::{CollectError, RequestBody, ResponseBody};
-use crate::builtin;
 use crate::config::Config;
 use crate::error::Error;
 use crate::events::Hub;
@@ -30,6 +29,7 @@ use crate::status::{Failure, violations};
 use crate::stream::{self, Access, Watching};
 use crate::transport::Handle;
 use crate::wire::{Codec, Wire, connect_get, media_type};
+use crate::{builtin, rest};
 
 /// Where REST lives.
 pub(crate) const API: &str = "/api/v1alpha1";
@@ -197,42 +197,19 @@ impl Gateway {
         let route = &binding.route;
         let shown = self.identify(route, parts, call).await?;
         let query = parts.uri.query().unwrap_or_default();
-        let mut message = match &binding.body {
-            BodyRule::None => {
-                // A client may send `{}`, or anything, with a GET: it has no meaning (RFC 9110 §9.3.1).
-                let mut message = DynamicMessage::new(route.input.clone());
-                json::set_query(&mut message, query)?;
-                message
+        let whole = if let BodyRule::None = binding.body {
+            // A client may send `{}`, or anything, with a GET: it has no meaning (RFC 9110 §9.3.1).
+            Bytes::new()
+        } else {
+            Wire::Rest.check(&parts.headers)?;
+            let kind = media_type(&parts.headers);
+            let whole = self.collect(route, parts, body, call).await?;
+            if !whole.is_empty() && kind != "application/json" {
+                return Err(Failure::unsupported_media(kind, "application/json"));
             }
-            rule => {
-                let kind = media_type(&parts.headers);
-                let whole = self.collect(route, parts, body, call).await?;
-                Wire::Rest.check(&parts.headers)?;
-                if !whole.is_empty() && kind != "application/json" {
-                    return Err(Failure::unsupported_media(kind, "application/json"));
-                }
-                let text: &[u8] = if whole.is_empty() { b"{}" } else { &whole };
-                match rule {
-                    BodyRule::Field(field) => {
-                        let mut message = DynamicMessage::new(route.input.clone());
-                        json::set_query(&mut message, query)?;
-                        if let prost_reflect::Kind::Message(kind) = field.kind() {
-                            let inner = json::decode(kind, text)?;
-                            message.set_field(field, Value::Message(inner));
-                        }
-                        message
-                    }
-                    _ => {
-                        let mut message = json::decode(route.input.clone(), text)?;
-                        json::set_query(&mut message, query)?;
-                        message
-                    }
-                }
-            }
+            whole
         };
-        for (path, raw) in binding.path.iter().zip(values) {
-            json::set_path_field(&mut message, path, raw)?;
-        }
+        let message = rest::message(binding, &values, query, &whole)?;
         let payload = self.prepare(route, message, None, parts, call)?;
         if route.info.server_streaming {
             // A browser that reconnects by itself says where it was in this header; so that it can, the numbers come from the

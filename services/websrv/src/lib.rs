@@ -29,6 +29,7 @@ mod json;
 mod listener;
 mod quic;
 mod reflection;
+mod rest;
 mod route;
 mod shell;
 mod status;
@@ -39,4 +40,5 @@ mod wire;
 
 pub use config::{Auth, Config, Cors, Limits, Listen, Profile, RouteLimits, Tls};
 pub use error::{ConfigError, Error, SchemaError, TlsError};
+pub use rest::RestMap;
 pub use shell::run;
