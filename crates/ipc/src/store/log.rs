@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use nats::js::store::{Flush, Message, Record, Step, StoreError, StoreReport, StreamStore};
+use nats::js::store::{Flush, Message, Ranges, Record, Step, StoreError, StoreReport, StreamStore};
 
 use super::Shared;
 use super::disk::DiskFile;
@@ -109,6 +109,8 @@ pub(super) struct SegmentLog {
     tail_start: u64,
     /// How much of the tail was handed to the system.
     written: usize,
+    /// Everything before the next record is on the medium.
+    settled: bool,
     /// Names in the directory that are not known to be on the medium.
     names_dirty: bool,
     block: Block,
@@ -136,6 +138,7 @@ impl SegmentLog {
             tail: Vec::new(),
             tail_start: 0,
             written: 0,
+            settled: true,
             names_dirty: false,
             block: Block::default(),
             cleaning: None,
@@ -186,6 +189,12 @@ impl SegmentLog {
         if !forced && !self.shared.fits((size + HEADER) as u64, self.expendable) {
             return Err(StoreError::Full);
         }
+        if !segment::fits(&step) {
+            return Err(StoreError::Io {
+                what: "not stored".to_owned(),
+                why: "the message is too large".to_owned(),
+            });
+        }
         let segment = self.active(size)?;
         let (id, offset) = (segment.id, segment.size);
         let message = match &step {
@@ -201,18 +210,17 @@ impl SegmentLog {
             return self.put(step, size, forced);
         }
         segment.size += size as u64;
-        let added = segment::encode(id, step, &mut self.tail);
-        if added != Some(size) {
-            return Err(StoreError::Io {
-                what: "not stored".to_owned(),
-                why: "the message is too large".to_owned(),
-            });
-        }
+        let settled = std::mem::take(&mut self.settled);
+        segment::encode(id, step, settled, &mut self.tail);
         self.shared.used(size as u64);
         if let Some(seq) = message {
             self.next_seq = seq + 1;
         }
-        if self.tail.len() > TAIL_MAX { self.sync() } else { Ok(()) }
+        if self.tail.len() > TAIL_MAX {
+            // The record is in; when this fails, the flush at the end of the turn tries again and tells.
+            let _ = self.sync();
+        }
+        Ok(())
     }
 
     fn open_file(&mut self, at: usize, create: bool) -> Result<&dyn DiskFile, StoreError> {
@@ -271,6 +279,7 @@ impl SegmentLog {
             self.tail_start += self.tail.len() as u64;
             self.tail.clear();
             self.written = 0;
+            self.settled = true;
         }
         if self.names_dirty {
             self.shared.disk.sync_dir(&self.dir).map_err(|e| io_error("sync", &self.dir, &e))?;
@@ -348,11 +357,18 @@ impl SegmentLog {
 
     fn load_one(&mut self, id: u64, newest: bool, visit: &mut dyn FnMut(Step<'_>)) -> Result<(), StoreError> {
         let path = self.path(id);
-        let bytes = self.shared.disk.read(&path).map_err(|e| io_error("read", &path, &e))?;
+        let mut bytes = self.shared.disk.read(&path).map_err(|e| io_error("read", &path, &e))?;
         if newest && bytes.len() < HEADER {
             // It was being begun; nothing in it was ever acknowledged.
             self.names_dirty = true;
             return self.shared.disk.remove_file(&path).map_err(|e| io_error("remove", &path, &e));
+        }
+        if newest && let Some(end) = segment::scan(id, &bytes, &mut |_, _| {}).torn_at() {
+            let file = self.shared.disk.open(&path, false).map_err(|e| io_error("open", &path, &e))?;
+            file.truncate(end as u64).map_err(|e| io_error("cut", &path, &e))?;
+            let stream = self.stream.clone();
+            self.shared.report(StoreReport::TornTail { stream, bytes: (bytes.len() - end) as u64 });
+            bytes.truncate(end);
         }
         // Numbers are never given out twice, even when the messages that had them are gone.
         let header_base = segment::base(id, &bytes).unwrap_or(0);
@@ -370,19 +386,12 @@ impl SegmentLog {
                 next_seq = next_seq.max(next);
                 visit(step);
             }
-            Step::Removed { .. } => visit(step),
+            Step::Removed(_) => visit(step),
         });
         let mut segment = Segment::new(id, base);
         segment.size = bytes.len() as u64;
-        let torn = scan.torn_at(bytes.len()).filter(|_| newest);
         let mut moved = None;
-        if let Some(end) = torn {
-            let file = self.shared.disk.open(&path, false).map_err(|e| io_error("open", &path, &e))?;
-            file.truncate(end as u64).map_err(|e| io_error("cut", &path, &e))?;
-            segment.size = end as u64;
-            let stream = self.stream.clone();
-            self.shared.report(StoreReport::TornTail { stream, bytes: (bytes.len() - end) as u64 });
-        } else if !scan.bad.is_empty() {
+        if !scan.bad.is_empty() {
             moved = Some(HEADER);
             segment.size = self.salvage(id, base, &bytes, &scan)?;
         }
@@ -506,7 +515,7 @@ impl StreamStore for SegmentLog {
         let entry = *segment.find(seq).and_then(|n| segment.entries.get(n)).ok_or(damaged.clone())?;
         let id = segment.id;
         let bytes = self.bytes(at, u64::from(entry.offset), entry.size as usize)?;
-        let Some((Step::Message(record), _)) = segment::decode(id, &bytes) else { return Err(damaged) };
+        let Some((Step::Message(record), ..)) = segment::decode(id, &bytes) else { return Err(damaged) };
         let (time, payload, headers) = (record.time, record.payload.len(), record.headers.len());
         let end = bytes.len();
         Ok(Message {
@@ -528,8 +537,10 @@ impl StreamStore for SegmentLog {
         }
     }
 
-    fn remove(&mut self, first: u64, last: u64) -> Result<(), StoreError> {
-        self.put(Step::Removed { first, last }, HEADER, true)
+    fn remove(&mut self, ranges: &[(u64, u64)]) -> Result<(), StoreError> {
+        let bytes = Ranges::encode(ranges);
+        let Some(encoded) = Ranges::new(&bytes) else { return Ok(()) };
+        self.put(Step::Removed(encoded), HEADER + bytes.len(), true)
     }
 
     fn reset(&mut self, next: u64) -> Result<(), StoreError> {

@@ -17,6 +17,8 @@ mod disk;
 mod log;
 mod segment;
 #[cfg(test)]
+mod sim;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
@@ -213,7 +215,10 @@ impl FileStore {
     pub fn on(disk: Arc<dyn Disk>, root: &Path, limits: StoreLimits) -> Result<Self, StoreError> {
         let streams = root.join("streams");
         disk.create_dir(&streams).map_err(|e| error("make", &streams, &e))?;
-        disk.sync_dir(root).map_err(|e| error("sync", root, &e))?;
+        // The store's own name must last as well.
+        for dir in [Some(root), root.parent()].into_iter().flatten().filter(|d| !d.as_os_str().is_empty()) {
+            disk.sync_dir(dir).map_err(|e| error("sync", dir, &e))?;
+        }
         let shared = Shared {
             disk,
             damaged: root.join("damaged"),

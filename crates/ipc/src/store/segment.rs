@@ -3,15 +3,19 @@
 //! ```text
 //!  segment := header record*
 //!  header  := magic[8] id:u64 base:u64 reserved:u32 crc:u32                       (32 bytes)
-//!  record  := crc:u32 length:u32 kind:u8 0:u8 subject:u16 headers:u32 seq:u64 time:i64   (32 bytes)
+//!  record  := crc:u32 length:u32 kind:u8 flags:u8 subject:u16 headers:u32 seq:u64 time:i64   (32 bytes)
 //!             subject headers payload                                            (length - 24 bytes)
 //! ```
 //!
 //! Numbers are little-endian. `length` counts what follows it. The checksum of a record covers everything after it and
 //! starts from a value made of the segment's id, so that bytes of another file in a recycled block never pass. `base`
 //! is the next sequence at the time the segment was begun.
+//!
+//! Flag 1 says that everything before the record was on the medium when the record was written. Of what comes behind the
+//! last flagged record any part may be missing after power loss, so damage there ends the segment: a later write must not
+//! count without an earlier one. Damage before it is decay of the medium, and what is sound behind it counts.
 
-use nats::js::store::{Record, Step};
+use nats::js::store::{Ranges, Record, Step};
 
 /// Bytes of a segment's header, and of a record without its subject, headers and payload.
 pub(super) const HEADER: usize = 32;
@@ -34,6 +38,8 @@ pub struct Found {
     pub size: usize,
     /// Its message's sequence, when it is a message.
     pub message: Option<u64>,
+    /// Everything before it was on the medium when it was written.
+    pub settled: bool,
 }
 
 /// What [`scan`] found.
@@ -48,13 +54,11 @@ pub struct Scan {
 }
 
 impl Scan {
-    /// Where the sound bytes end, when nothing but the end is bad; `None` when the damage is in the middle.
+    /// Where a segment that was being written ends, if power loss tore it.
     #[must_use]
-    pub fn torn_at(&self, len: usize) -> Option<usize> {
-        match self.bad.as_slice() {
-            [(start, end)] if *end == len => Some(*start),
-            _ => None,
-        }
+    pub fn torn_at(&self) -> Option<usize> {
+        let settled = self.records.iter().rfind(|r| r.settled).map_or(HEADER, |r| r.offset);
+        self.bad.iter().map(|(start, _)| *start).find(|start| *start >= settled)
     }
 }
 
@@ -93,12 +97,12 @@ fn parse_header(bytes: &[u8], id: u64) -> Option<u64> {
     if sound { u64_at(bytes, 16) } else { None }
 }
 
-/// Appends a record to `out`; `None` when it is too large to be one.
-pub(super) fn encode(id: u64, step: Step<'_>, out: &mut Vec<u8>) -> Option<usize> {
+/// Appends a record to `out`; `None` when it is too large to be one. `settled`: see the module.
+pub(super) fn encode(id: u64, step: Step<'_>, settled: bool, out: &mut Vec<u8>) -> Option<usize> {
     let empty = Record { seq: 0, time: 0, subject: "", headers: &[], payload: &[] };
     let (kind, record) = match step {
         Step::Message(record) => (MESSAGE, record),
-        Step::Removed { first, last } => (REMOVED, Record { seq: first, time: last.cast_signed(), ..empty }),
+        Step::Removed(ranges) => (REMOVED, Record { payload: ranges.bytes(), ..empty }),
         Step::Floor { next } => (FLOOR, Record { seq: next, ..empty }),
         // Said by segment headers, not by records.
         Step::Next { .. } => return None,
@@ -111,7 +115,7 @@ pub(super) fn encode(id: u64, step: Step<'_>, out: &mut Vec<u8>) -> Option<usize
     let start = out.len();
     out.extend_from_slice(&[0; 4]);
     out.extend_from_slice(&u32::try_from(length).ok()?.to_le_bytes());
-    out.extend_from_slice(&[kind, 0]);
+    out.extend_from_slice(&[kind, u8::from(settled)]);
     out.extend_from_slice(&subject.to_le_bytes());
     out.extend_from_slice(&u32::try_from(record.headers.len()).ok()?.to_le_bytes());
     out.extend_from_slice(&record.seq.to_le_bytes());
@@ -122,6 +126,18 @@ pub(super) fn encode(id: u64, step: Step<'_>, out: &mut Vec<u8>) -> Option<usize
     let crc = checksum(id, out.get(start + 4..)?);
     out.get_mut(start..start + 4)?.copy_from_slice(&crc.to_le_bytes());
     Some(out.len() - start)
+}
+
+/// Whether a record can hold this.
+#[must_use]
+pub(super) fn fits(step: &Step<'_>) -> bool {
+    match step {
+        Step::Message(record) => {
+            size_of(record) <= MAX_LENGTH && record.subject.len() <= usize::from(u16::MAX)
+        }
+        Step::Removed(ranges) => ranges.bytes().len() <= MAX_LENGTH - HEADER,
+        _ => true,
+    }
 }
 
 /// How many bytes a message takes in a segment.
@@ -137,23 +153,25 @@ pub(super) fn reseal(id: u64, record: &mut [u8]) {
     }
 }
 
-/// Reads the record at the start of `bytes` and says how long it is; `None` when there is no sound one.
+/// Reads the record at the start of `bytes` and says how long it is and whether it is flagged; `None` when there is no
+/// sound one.
 #[must_use]
-pub(super) fn decode(id: u64, bytes: &[u8]) -> Option<(Step<'_>, usize)> {
+pub(super) fn decode(id: u64, bytes: &[u8]) -> Option<(Step<'_>, usize, bool)> {
     let length = usize::try_from(u32_at(bytes, 4)?).ok()?;
     if !(COUNTED..=MAX_LENGTH).contains(&length) {
         return None;
     }
     let covered = bytes.get(4..8 + length)?;
-    let (kind, reserved) = (*covered.get(4)?, *covered.get(5)?);
+    let (kind, flags) = (*covered.get(4)?, *covered.get(5)?);
     let subject_len = usize::from(u16::from_le_bytes(*covered.get(6..8)?.first_chunk()?));
     let headers_len = usize::try_from(u32_at(covered, 8)?).ok()?;
     let variable = length - COUNTED;
-    if reserved != 0 || subject_len.checked_add(headers_len)? > variable {
+    if flags > 1 || subject_len.checked_add(headers_len)? > variable {
         return None;
     }
     // Cheap checks first: the search for a sound record behind damage tries every offset.
-    if !(kind == MESSAGE || (kind == REMOVED || kind == FLOOR) && variable == 0) {
+    if !(kind == MESSAGE || kind == REMOVED && variable.is_multiple_of(16) || kind == FLOOR && variable == 0)
+    {
         return None;
     }
     if u32_at(bytes, 0)? != checksum(id, covered) {
@@ -167,10 +185,10 @@ pub(super) fn decode(id: u64, bytes: &[u8]) -> Option<(Step<'_>, usize)> {
             let subject = core::str::from_utf8(subject).ok()?;
             Step::Message(Record { seq, time: time.cast_signed(), subject, headers, payload })
         }
-        REMOVED => Step::Removed { first: seq, last: time },
+        REMOVED => Step::Removed(Ranges::new(payload)?),
         _ => Step::Floor { next: seq },
     };
-    Some((step, 8 + length))
+    Some((step, 8 + length, flags == 1))
 }
 
 /// Walks a segment's bytes, stepping over what is damaged.
@@ -182,7 +200,7 @@ pub fn scan(id: u64, bytes: &[u8], visit: &mut dyn FnMut(Step<'_>, Found)) -> Sc
     }
     let mut bad_from = None;
     while at < bytes.len() {
-        let Some((step, size)) = bytes.get(at..).and_then(|rest| decode(id, rest)) else {
+        let Some((step, size, settled)) = bytes.get(at..).and_then(|rest| decode(id, rest)) else {
             bad_from.get_or_insert(at);
             at += 1;
             continue;
@@ -194,7 +212,7 @@ pub fn scan(id: u64, bytes: &[u8], visit: &mut dyn FnMut(Step<'_>, Found)) -> Sc
             Step::Message(record) => Some(record.seq),
             _ => None,
         };
-        let found = Found { offset: at, size, message };
+        let found = Found { offset: at, size, message, settled };
         visit(step, found);
         scan.records.push(found);
         at += size;
@@ -225,7 +243,7 @@ mod tests {
     fn segment(id: u64, count: u64) -> Vec<u8> {
         let mut bytes = header(id, 1).to_vec();
         for seq in 1..=count {
-            encode(id, Step::Message(message(seq, &[7; 40])), &mut bytes).unwrap();
+            encode(id, Step::Message(message(seq, &[7; 40])), true, &mut bytes).unwrap();
         }
         bytes
     }
@@ -237,15 +255,21 @@ mod tests {
     #[test]
     fn records_read_back_as_written() {
         let mut bytes = header(9, 77).to_vec();
-        encode(9, Step::Message(message(77, b"x")), &mut bytes).unwrap();
-        encode(9, Step::Removed { first: 3, last: u64::MAX }, &mut bytes).unwrap();
-        encode(9, Step::Floor { next: 5 }, &mut bytes).unwrap();
+        encode(9, Step::Message(message(77, b"x")), true, &mut bytes).unwrap();
+        let ranges = Ranges::encode(&[(3, 3), (5, u64::MAX)]);
+        encode(9, Step::Removed(Ranges::new(&ranges).unwrap()), true, &mut bytes).unwrap();
+        encode(9, Step::Floor { next: 5 }, false, &mut bytes).unwrap();
         let mut seen = Vec::new();
-        let found = scan(9, &bytes, &mut |step, _| seen.push(format!("{step:?}")));
+        let found = scan(9, &bytes, &mut |step, _| {
+            seen.push(match step {
+                Step::Removed(ranges) => format!("{:?}", ranges.iter().collect::<Vec<_>>()),
+                other => format!("{other:?}"),
+            });
+        });
         assert_eq!(found.base, Some(77));
         assert_eq!(found.bad, []);
         assert!(seen[0].contains("seq: 77, time: -5, subject: \"a.b\""), "{}", seen[0]);
-        assert_eq!(seen[1], format!("Removed {{ first: 3, last: {} }}", u64::MAX));
+        assert_eq!(seen[1], format!("[(3, 3), (5, {})]", u64::MAX));
         assert_eq!(seen[2], "Floor { next: 5 }");
     }
 
@@ -286,7 +310,7 @@ mod tests {
             let complete = len.saturating_sub(HEADER) / size;
             assert_eq!(scan.records.len(), complete);
             if len >= HEADER && (len - HEADER) % size != 0 {
-                assert_eq!(scan.torn_at(len), Some(HEADER + complete * size));
+                assert_eq!(scan.torn_at(), Some(HEADER + complete * size));
             }
         }
     }

@@ -168,11 +168,23 @@ impl Stream {
     }
 }
 
-/// An acknowledgement in `out` that must not leave unless its stream is flushed.
+/// An answer in `out` that must not leave unless its stream is flushed.
 #[derive(Debug)]
 struct Held {
     at: usize,
     stream: String,
+    shape: Shape,
+}
+
+/// What a held answer becomes when the stream could not be stored.
+#[derive(Debug, Clone, Copy)]
+enum Shape {
+    /// A publish acknowledgement with an error.
+    Ack,
+    /// An API answer of this kind with an error.
+    Api(&'static str),
+    /// Nothing: the client asks again.
+    Silence,
 }
 
 /// All streams of a server.
@@ -389,7 +401,7 @@ impl JetStream {
                     .answer(Some(reply), json!({"error": error, "stream": name, "seq": 0}).to_string());
             }
         };
-        self.held.push(Held { at: self.out.len(), stream: name });
+        self.held.push(Held { at: self.out.len(), stream: name, shape: Shape::Ack });
         self.answer(Some(reply), text);
     }
 
@@ -443,22 +455,23 @@ impl JetStream {
             // A confirmed acknowledgement is stored before the confirmation leaves.
             if consumer.is_stored() && consumer.dirty {
                 self.flush_at = Some(now.mono);
+                self.held.push(Held {
+                    at: self.out.len(),
+                    stream: (*stream).to_owned(),
+                    shape: Shape::Silence,
+                });
             }
             self.answer(Some(reply), Bytes::new());
         }
     }
 
     fn expire(&mut self, now: Now) {
-        let mut failed = Vec::new();
-        for (name, stream) in &mut self.streams {
+        for stream in self.streams.values_mut() {
             if stream.core.next_expiry().is_some_and(|at| at <= now.wall) {
-                if let Err(error) = stream.core.expire(now) {
-                    failed.push((name.clone(), error));
-                }
+                stream.core.expire(now);
                 stream.spread();
             }
         }
-        failed.iter().for_each(|(name, error)| self.report(name, error));
     }
 
     fn flush(&mut self, now: Now) {
@@ -504,13 +517,29 @@ impl JetStream {
         if failed.is_empty() {
             return;
         }
+        let mut silent = BTreeSet::new();
         for held in std::mem::take(&mut self.held) {
             let Some(error) = failed.get(&held.stream) else { continue };
             let error = ApiError::store_failed(error.to_string());
+            let answer = match held.shape {
+                Shape::Ack => json!({"error": error, "stream": held.stream, "seq": 0}),
+                Shape::Api(kind) => {
+                    json!({"error": error, "type": format!("io.nats.jetstream.api.v1.{kind}_response")})
+                }
+                Shape::Silence => {
+                    silent.insert(held.at);
+                    continue;
+                }
+            };
             if let Some(Output::Publish(publish)) = self.out.get_mut(held.at) {
-                publish.payload = json!({"error": error, "stream": held.stream, "seq": 0}).to_string().into();
+                publish.payload = answer.to_string().into();
             }
         }
+        let mut at = 0;
+        self.out.retain(|_| {
+            at += 1;
+            !silent.contains(&(at - 1))
+        });
         for (name, error) in &failed {
             self.report(name, error);
         }

@@ -59,13 +59,8 @@ pub struct Message {
 pub enum Step<'a> {
     /// A message was stored.
     Message(Record<'a>),
-    /// The messages `first..=last` were removed.
-    Removed {
-        /// The first of them.
-        first: u64,
-        /// The last of them.
-        last: u64,
-    },
+    /// Messages were removed, all at once.
+    Removed(Ranges<'a>),
     /// Everything before `next` is gone and the next sequence is at least `next`.
     Floor {
         /// That sequence.
@@ -76,6 +71,39 @@ pub enum Step<'a> {
         /// That sequence.
         next: u64,
     },
+}
+
+/// Ranges of sequences as a journal holds them: pairs of first and last, little-endian.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ranges<'a>(&'a [u8]);
+
+impl<'a> Ranges<'a> {
+    /// From a journal's bytes; `None` when they are not pairs.
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> Option<Self> {
+        bytes.len().is_multiple_of(16).then_some(Self(bytes))
+    }
+
+    /// The bytes for a journal.
+    #[must_use]
+    pub fn encode(ranges: &[(u64, u64)]) -> Vec<u8> {
+        ranges.iter().flat_map(|(first, last)| [first.to_le_bytes(), last.to_le_bytes()]).flatten().collect()
+    }
+
+    /// As they are stored.
+    #[must_use]
+    pub fn bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// The ranges: first and last, both included.
+    pub fn iter(self) -> impl Iterator<Item = (u64, u64)> + 'a {
+        self.0.as_chunks::<16>().0.iter().map(|pair| {
+            let number = u128::from_le_bytes(*pair);
+            #[allow(clippy::cast_possible_truncation, reason = "the two halves of the number")]
+            (number as u64, (number >> 64) as u64)
+        })
+    }
 }
 
 /// How far [`StreamStore::flush`] goes.
@@ -118,12 +146,13 @@ pub trait StreamStore: Send + std::fmt::Debug {
     /// applies again, this is all; otherwise [`remove`](Self::remove) follows.
     fn forget(&mut self, seq: u64);
 
-    /// Notes in the journal that `first..=last` are gone, by will of a client or by age; every one of them was
-    /// [forgotten](Self::forget) before.
+    /// Notes in the journal that the messages in these ranges (first and last, both included) are gone, by will of a
+    /// client or by age; every one of them was [forgotten](Self::forget) before. After a crash all of it is noted
+    /// or nothing.
     ///
     /// # Errors
-    /// What the system said.
-    fn remove(&mut self, first: u64, last: u64) -> Result<(), StoreError>;
+    /// What the system said; nothing is noted then.
+    fn remove(&mut self, ranges: &[(u64, u64)]) -> Result<(), StoreError>;
 
     /// Everything is gone; the next sequence is `next`.
     ///
@@ -348,7 +377,7 @@ impl StreamStore for MemoryStream {
             self.used -= Self::cost(&message);
         }
     }
-    fn remove(&mut self, _: u64, _: u64) -> Result<(), StoreError> {
+    fn remove(&mut self, _: &[(u64, u64)]) -> Result<(), StoreError> {
         Ok(())
     }
     fn reset(&mut self, _: u64) -> Result<(), StoreError> {

@@ -130,6 +130,8 @@ pub(crate) struct Core {
     /// Messages that never go by age.
     no_age: BTreeSet<u64>,
     changes: Vec<Change>,
+    /// Removals the store could not note yet; nothing of this stream is confirmed before it has.
+    owed: VecDeque<Vec<(u64, u64)>>,
     dirty: bool,
     unsynced: bool,
 }
@@ -161,6 +163,7 @@ impl Core {
             expiries: BTreeSet::new(),
             no_age: BTreeSet::new(),
             changes: Vec::new(),
+            owed: VecDeque::new(),
             dirty: false,
             unsynced: false,
         }
@@ -185,9 +188,11 @@ impl Core {
                 self.admit(record);
                 self.apply_limits(record.subject, record.seq, rollup_of(record.headers).and_then(Result::ok));
             }
-            Step::Removed { first, last } => {
-                while let Some(seq) = self.index.next(&Filter::All, first).filter(|seq| *seq <= last) {
-                    self.take_out(seq);
+            Step::Removed(ranges) => {
+                for (first, last) in ranges.iter() {
+                    while let Some(seq) = self.index.next(&Filter::All, first).filter(|seq| *seq <= last) {
+                        self.take_out(seq);
+                    }
                 }
             }
             Step::Floor { next } => {
@@ -407,8 +412,8 @@ impl Core {
         gone
     }
 
-    /// Takes messages out and writes that down; `seqs` ascending.
-    fn remove_logged(&mut self, seqs: &[u64]) -> Result<u64, StoreError> {
+    /// Takes messages out and has that written down; `seqs` ascending. Returns how many there were.
+    fn remove_logged(&mut self, seqs: &[u64]) -> u64 {
         let mut gone = 0;
         for seq in seqs {
             gone += u64::from(self.take_out(*seq));
@@ -424,16 +429,29 @@ impl Core {
                 _ => runs.push((*seq, *seq)),
             }
         }
-        for (first, last) in runs {
-            self.store.remove(first, last)?;
+        self.note_removed(runs);
+        gone
+    }
+
+    fn note_removed(&mut self, ranges: Vec<(u64, u64)>) {
+        if !ranges.is_empty() {
+            self.owed.push_back(ranges);
             self.dirty = true;
             self.unsynced = true;
         }
-        Ok(gone)
+    }
+
+    /// Writes down the removals that are owed.
+    fn settle_debts(&mut self) -> Result<(), StoreError> {
+        while let Some(ranges) = self.owed.front() {
+            self.store.remove(ranges)?;
+            self.owed.pop_front();
+        }
+        Ok(())
     }
 
     /// Removes what is too old.
-    pub(crate) fn expire(&mut self, now: Now) -> Result<(), StoreError> {
+    pub(crate) fn expire(&mut self, now: Now) {
         let mut seqs = Vec::new();
         while let Some((at, seq)) = self.expiries.first().copied()
             && at <= now.wall
@@ -455,12 +473,9 @@ impl Core {
                 }
             }
         }
-        if seqs.is_empty() {
-            return Ok(());
-        }
         seqs.sort_unstable();
         seqs.dedup();
-        self.remove_logged(&seqs).map(drop)
+        self.remove_logged(&seqs);
     }
 
     /// When the next message gets too old, nanoseconds since 1970.
@@ -480,20 +495,18 @@ impl Core {
     pub(crate) fn shed(&mut self) -> Result<u64, StoreError> {
         let some = usize::try_from(self.index.len() / 8).unwrap_or(usize::MAX).max(1);
         let seqs: Vec<u64> = self.index.sequences().take(some).collect();
-        let gone = self.remove_logged(&seqs)?;
+        let gone = self.remove_logged(&seqs);
+        self.settle_debts()?;
         while self.store.maintain()? {}
         Ok(gone)
     }
 
-    pub(crate) fn delete_message(&mut self, seq: u64) -> Result<bool, StoreError> {
-        if !self.index.contains(seq) {
-            return Ok(false);
-        }
-        self.remove_logged(&[seq]).map(|gone| gone > 0)
+    pub(crate) fn delete_message(&mut self, seq: u64) -> bool {
+        self.index.contains(seq) && self.remove_logged(&[seq]) > 0
     }
 
     /// Removes messages by filter, below `before` (0: all), except the newest `keep`.
-    pub(crate) fn purge(&mut self, filter: Option<&str>, before: u64, keep: u64) -> Result<u64, StoreError> {
+    pub(crate) fn purge(&mut self, filter: Option<&str>, before: u64, keep: u64) -> u64 {
         if filter.is_none_or(|f| f == ">") && before == 0 && keep == 0 {
             let gone = self.index.len();
             let next = self.index.last_seq() + 1;
@@ -502,10 +515,11 @@ impl Core {
             }
             self.index.reset(next);
             self.expiries.clear();
-            if gone > 0 {
-                self.store.reset(next)?;
+            if gone > 0 && self.store.reset(next).is_err() {
+                // The quick way is not open; the flush of this turn tries the other and reports.
+                self.note_removed(vec![(1, next - 1)]);
             }
-            return Ok(gone);
+            return gone;
         }
         let mut seqs: Vec<u64> = match filter {
             None => self.index.sequences().collect(),
@@ -522,7 +536,7 @@ impl Core {
     }
 
     /// Takes a new configuration (checked by [`StreamConfig::check_update`]) and applies its limits.
-    pub(crate) fn update(&mut self, config: StreamConfig) -> Result<(), StoreError> {
+    pub(crate) fn update(&mut self, config: StreamConfig) {
         self.config = config;
         let mut seqs: BTreeSet<u64> = BTreeSet::new();
         if let Some(max) = limit(self.config.max_msgs_per_subject) {
@@ -547,18 +561,17 @@ impl Core {
         // What an older limit removed without a trace must not come back because the new one is wider.
         let live: Vec<u64> = self.index.sequences().filter(|seq| !seqs.contains(seq)).collect();
         let mut from = 1;
+        let mut ranges = Vec::new();
         for seq in live.into_iter().chain(std::iter::once(self.index.last_seq() + 1)) {
             if from < seq {
                 for gone in seqs.range(from..seq).copied().collect::<Vec<_>>() {
                     self.take_out(gone);
                 }
-                self.store.remove(from, seq - 1)?;
-                self.dirty = true;
-                self.unsynced = true;
+                ranges.push((from, seq - 1));
             }
             from = seq + 1;
         }
-        Ok(())
+        self.note_removed(ranges);
     }
 
     pub(crate) fn read(&mut self, seq: u64) -> Result<Message, StoreError> {
@@ -576,6 +589,7 @@ impl Core {
     }
 
     pub(crate) fn flush(&mut self, how: Flush) -> Result<(), StoreError> {
+        self.settle_debts()?;
         self.store.flush(how)?;
         self.dirty = false;
         if how == Flush::Medium {

@@ -1,1 +1,271 @@
-//! The machine against a store in memory: publishing, reading and consuming, without a broker.
+//! The machine against a store in memory: what leaves a turn, and that nothing a client sends can hurt it.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::store::Memory;
+use super::{Inbound, JetStream, Limits, Now, Output, Publish};
+
+fn machine() -> (JetStream, Now) {
+    let now = Now { mono: 1, wall: 1_800_000_000_000_000_000 };
+    let mut machine = JetStream::open(Box::new(Memory::new(1 << 20)), Limits::default(), 1, now).unwrap();
+    machine.commit(now);
+    (machine, now)
+}
+
+fn send(machine: &mut JetStream, now: Now, subject: &str, payload: &str) {
+    let payload = payload.as_bytes();
+    machine.handle(now, Inbound { subject: subject.as_bytes(), reply: Some(b"r"), headers: b"", payload });
+}
+
+fn published(outputs: Vec<Output>) -> Vec<Publish> {
+    outputs.into_iter().filter_map(|o| if let Output::Publish(p) = o { Some(p) } else { None }).collect()
+}
+
+fn api(machine: &mut JetStream, now: Now, subject: &str, request: &Value) -> Value {
+    send(machine, now, &format!("$JS.API.{subject}"), &request.to_string());
+    let answers = published(machine.commit(now));
+    let answer = answers.iter().find(|p| p.route == "r").expect("an answer");
+    serde_json::from_slice(&answer.payload).unwrap()
+}
+
+#[test]
+fn a_capture_takes_effect_before_the_answer_that_promises_it() {
+    let (mut machine, now) = machine();
+    send(&mut machine, now, "$JS.API.STREAM.CREATE.A", r#"{"name":"A","subjects":["a.>"]}"#);
+    let outputs = machine.commit(now);
+    let capture = outputs.iter().position(|o| *o == Output::Capture(vec!["a.>".to_owned()])).unwrap();
+    let answer = outputs.iter().position(|o| matches!(o, Output::Publish(_))).unwrap();
+    assert!(capture < answer);
+}
+
+#[test]
+fn a_long_replay_leaves_in_turns_and_shares_them() {
+    let (mut machine, now) = machine();
+    api(&mut machine, now, "STREAM.CREATE.A", &json!({"name": "A", "subjects": ["a"]}));
+    for _ in 0..2000 {
+        send(&mut machine, now, "a", "x");
+    }
+    machine.commit(now);
+    for name in ["one", "two"] {
+        let config = json!({"name": name, "deliver_subject": format!("to.{name}")});
+        api(
+            &mut machine,
+            now,
+            &format!("CONSUMER.CREATE.A.{name}"),
+            &json!({"stream_name": "A", "config": config}),
+        );
+    }
+    machine.interest(now, "to.one", true);
+    machine.interest(now, "to.two", true);
+    let (mut one, mut two, mut turns) = (0, 0, 0);
+    while one < 2000 || two < 2000 {
+        let sent = published(machine.commit(now));
+        assert!(!sent.is_empty() && sent.len() <= super::TURN_MESSAGES);
+        let (a, b) = (
+            sent.iter().filter(|p| p.route == "to.one").count(),
+            sent.iter().filter(|p| p.route == "to.two").count(),
+        );
+        assert!((a > 0 || one == 2000) && (b > 0 || two == 2000), "both get their share");
+        (one, two, turns) = (one + a, two + b, turns + 1);
+    }
+    assert!(turns > 4);
+    // The other order of things: a full receiver is left alone until it drained.
+    machine.pressure("to.one", true);
+    send(&mut machine, now, "a", "y");
+    let routes: Vec<String> = published(machine.commit(now)).into_iter().map(|p| p.route).collect();
+    assert!(routes.contains(&"to.two".to_owned()) && !routes.contains(&"to.one".to_owned()));
+    machine.pressure("to.one", false);
+    assert!(published(machine.commit(now)).iter().any(|p| p.route == "to.one"));
+}
+
+#[test]
+fn flow_control_stops_at_the_window_and_goes_on_with_the_answer() {
+    let (mut machine, mut now) = machine();
+    api(&mut machine, now, "STREAM.CREATE.A", &json!({"name": "A", "subjects": ["a"]}));
+    let payload = "x".repeat(4096);
+    for _ in 0..60 {
+        send(&mut machine, now, "a", &payload);
+    }
+    machine.commit(now);
+    let config =
+        json!({"name": "c", "deliver_subject": "to", "flow_control": true, "idle_heartbeat": 1_000_000_000});
+    api(&mut machine, now, "CONSUMER.CREATE.A.c", &json!({"stream_name": "A", "config": config}));
+    machine.interest(now, "to", true);
+    let mut delivered = 0;
+    let mut rounds = 0;
+    while delivered < 60 {
+        rounds += 1;
+        assert!(rounds < 60, "{delivered} delivered");
+        let sent = published(machine.commit(now));
+        delivered += sent.iter().filter(|p| p.subject == "a").count();
+        match sent.iter().find_map(|p| p.reply.clone().filter(|r| r.starts_with("$JS.FC."))) {
+            Some(question) => send(&mut machine, now, &question, ""),
+            None if delivered < 60 => {
+                // Stalled: the heartbeat says so, and repeats the question for a receiver that missed it.
+                now.mono += 1000;
+            }
+            None => {}
+        }
+    }
+}
+
+#[test]
+fn an_ephemeral_consumer_without_users_goes() {
+    let (mut machine, mut now) = machine();
+    api(&mut machine, now, "STREAM.CREATE.A", &json!({"name": "A", "subjects": ["a"]}));
+    api(&mut machine, now, "CONSUMER.CREATE.A.c", &json!({"stream_name": "A", "config": {"name": "c"}}));
+    assert!(machine.deadline(now).is_some());
+    now.mono += 4000;
+    machine.commit(now);
+    assert_eq!(api(&mut machine, now, "CONSUMER.NAMES.A", &json!({}))["total"], 1);
+    now.mono += 2000;
+    machine.commit(now);
+    assert_eq!(api(&mut machine, now, "CONSUMER.NAMES.A", &json!({}))["total"], 0);
+}
+
+#[test]
+fn messages_from_before_the_clock_was_set_do_not_expire() {
+    let (mut machine, now) = machine();
+    let early = Now { mono: 1, wall: 1_000_000_000 };
+    let config = json!({"name": "A", "subjects": ["a"], "max_age": 1_000_000_000_i64});
+    api(&mut machine, early, "STREAM.CREATE.A", &config);
+    send(&mut machine, early, "a", "boot");
+    machine.commit(early);
+    send(&mut machine, now, "a", "later");
+    machine.commit(now);
+    let after = Now { mono: 5000, wall: now.wall + 2_000_000_000 };
+    machine.commit(after);
+    let state = api(&mut machine, after, "STREAM.INFO.A", &json!({}))["state"].take();
+    assert_eq!((&state["messages"], &state["first_seq"]), (&json!(1), &json!(1)));
+}
+
+#[test]
+fn every_api_subject_is_answered() {
+    let (mut machine, now) = machine();
+    for subject in [
+        "",
+        "X",
+        "STREAM",
+        "STREAM.",
+        "STREAM.X.Y",
+        "CONSUMER",
+        "CONSUMER.CREATE",
+        "META.LEADER.STEPDOWN",
+        "STREAM.SNAPSHOT.A",
+        "STREAM.RESTORE.A",
+        "ACCOUNT.PURGE.A",
+        "INFO.X",
+        "DIRECT.GET.A",
+        "DIRECT",
+        "CONSUMER.MSG.NEXT.A.b",
+        "CONSUMER.UNPIN.A.b",
+    ] {
+        send(&mut machine, now, &format!("$JS.API.{subject}"), "");
+        assert_eq!(published(machine.commit(now)).len(), 1, "{subject}");
+    }
+}
+
+fn json_value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        (-3_i64..5).prop_map(Value::from),
+        prop_oneof![
+            "[a-c.*>]{0,6}",
+            Just("all".to_owned()),
+            Just("explicit".to_owned()),
+            Just("2030-01-01T00:00:00Z".to_owned())
+        ]
+        .prop_map(Value::from),
+    ];
+    leaf.prop_recursive(2, 8, 3, |inner| proptest::collection::vec(inner, 0..3).prop_map(Value::from))
+}
+
+const KEYS: [&str; 30] = [
+    "subjects",
+    "max_msgs",
+    "max_bytes",
+    "max_age",
+    "max_msgs_per_subject",
+    "discard",
+    "storage",
+    "first_seq",
+    "allow_direct",
+    "allow_rollup_hdrs",
+    "allow_msg_ttl",
+    "seq",
+    "last_by_subj",
+    "next_by_subj",
+    "batch",
+    "multi_last",
+    "max_deliver",
+    "ack_policy",
+    "ack_wait",
+    "backoff",
+    "deliver_policy",
+    "opt_start_seq",
+    "opt_start_time",
+    "filter_subject",
+    "deliver_subject",
+    "flow_control",
+    "idle_heartbeat",
+    "expires",
+    "no_wait",
+    "keep",
+];
+
+fn request() -> impl Strategy<Value = (String, Value, Vec<u8>)> {
+    let subject = prop_oneof![
+        Just("$JS.API.STREAM.CREATE.s"),
+        Just("$JS.API.STREAM.UPDATE.s"),
+        Just("$JS.API.STREAM.INFO.s"),
+        Just("$JS.API.STREAM.PURGE.s"),
+        Just("$JS.API.STREAM.MSG.GET.s"),
+        Just("$JS.API.STREAM.MSG.DELETE.s"),
+        Just("$JS.API.DIRECT.GET.s"),
+        Just("$JS.API.DIRECT.GET.s.a"),
+        Just("$JS.API.CONSUMER.CREATE.s.c"),
+        Just("$JS.API.CONSUMER.MSG.NEXT.s.c"),
+        Just("$JS.API.CONSUMER.INFO.s.c"),
+        Just("$JS.API.CONSUMER.PAUSE.s.c"),
+        Just("$JS.ACK.s.c.1.1.1.1.1"),
+        Just("$JS.ACK.s.c.1.18446744073709551615.1.1.1"),
+        Just("$JS.FC.s.c.1"),
+        Just("a"),
+        Just("a.b"),
+        Just("b"),
+    ];
+    let fields = proptest::collection::vec((0..KEYS.len(), json_value()), 0..6).prop_map(|fields| {
+        let map: serde_json::Map<String, Value> =
+            fields.into_iter().map(|(k, v)| (KEYS[k].to_owned(), v)).collect();
+        Value::Object(map)
+    });
+    (subject.prop_map(str::to_owned), fields, proptest::collection::vec(any::<u8>(), 0..20))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+    /// No sequence of requests, well-formed or not, breaks the machine: it goes on answering.
+    #[test]
+    fn any_requests_are_survived(requests in proptest::collection::vec(request(), 1..60), raw in any::<u16>()) {
+        let (mut machine, mut now) = machine();
+        for (n, (subject, mut fields, noise)) in requests.into_iter().enumerate() {
+            if subject.contains("STREAM.CREATE") || subject.contains("STREAM.UPDATE") {
+                fields["name"] = "s".into();
+            } else if subject.contains("CONSUMER.CREATE") {
+                fields = json!({"stream_name": "s", "config": fields});
+            }
+            let text = fields.to_string();
+            let payload = if n % 16 == usize::from(raw % 16) { noise.as_slice() } else { text.as_bytes() };
+            machine.handle(now, Inbound { subject: subject.as_bytes(), reply: Some(b"r"), headers: b"", payload });
+            machine.interest(now, "a.b", n % 3 != 0);
+            machine.commit(now);
+            now = Now { mono: now.mono + 40, wall: now.wall + 40_000_000 };
+            let _ = machine.deadline(now);
+        }
+        let names = api(&mut machine, now, "STREAM.NAMES", &json!({}));
+        prop_assert!(names.get("error").is_none(), "{}", names);
+    }
+}

@@ -7,7 +7,7 @@ mod stream;
 use serde_json::{Map, Value, json};
 
 use super::error::{self, ApiError};
-use super::{API_LEVEL, JetStream, Now, StorageType, header};
+use super::{API_LEVEL, Held, JetStream, Now, Shape, StorageType, header};
 
 /// One request on its way through.
 #[derive(Clone, Copy)]
@@ -53,6 +53,13 @@ impl JetStream {
         };
         let answer = if too_high { Err(error::REQUIRED_API_LEVEL) } else { answer };
         self.respond(reply, kind, answer);
+    }
+
+    /// The answer that comes next leaves only if the stream's part of this turn is stored.
+    fn hold(&mut self, request: Request<'_>, stream: &str, kind: &'static str) {
+        if request.reply.is_some() {
+            self.held.push(Held { at: self.out.len(), stream: stream.to_owned(), shape: Shape::Api(kind) });
+        }
     }
 
     fn respond(&mut self, reply: Option<&str>, kind: &str, answer: Answer) {

@@ -73,9 +73,15 @@ impl JetStream {
             ("UPDATE", name) => ("stream_update", self.stream_update(request, name)),
             ("INFO", name) => ("stream_info", self.stream_info(request, name)),
             ("DELETE", name) => ("stream_delete", self.stream_delete(request, name)),
-            ("PURGE", name) => ("stream_purge", self.stream_purge(request, name)),
+            ("PURGE", name) => {
+                self.hold(request, name, "stream_purge");
+                ("stream_purge", self.stream_purge(request, name))
+            }
             ("MSG.GET", name) => ("stream_msg_get", self.message_get(request, name)),
-            ("MSG.DELETE", name) => ("stream_msg_delete", self.message_delete(request, name)),
+            ("MSG.DELETE", name) => {
+                self.hold(request, name, "stream_msg_delete");
+                ("stream_msg_delete", self.message_delete(request, name))
+            }
             ("SNAPSHOT", _) => ("stream_snapshot", Err(ApiError::stream_snapshot("not supported"))),
             ("RESTORE", _) => ("stream_restore", Err(ApiError::stream_restore("not supported"))),
             ("LEADER.STEPDOWN", _) => ("stream_leader_stepdown", Err(error::CLUSTER_REQUIRED)),
@@ -170,7 +176,8 @@ impl JetStream {
         let stream = self.stream_mut(name)?;
         // First the removals, then the configuration: otherwise a crash in between could bring back what the old
         // limits had removed.
-        let mut outcome = stream.core.update(config.clone()).and_then(|()| stream.core.flush(Flush::Medium));
+        stream.core.update(config.clone());
+        let mut outcome = stream.core.flush(Flush::Medium);
         stream.spread();
         let created = stream.core.created;
         if outcome.is_ok() && !class.memory {
@@ -256,10 +263,7 @@ impl JetStream {
         let filter = Some(purge.filter.as_str()).filter(|f| !f.is_empty());
         let gone = stream.core.purge(filter, purge.seq, purge.keep);
         stream.spread();
-        match gone {
-            Ok(gone) => Ok(json!({"success": true, "purged": gone})),
-            Err(error) => Err(ApiError::purge_failed(error.to_string())),
-        }
+        Ok(json!({"success": true, "purged": gone}))
     }
 
     fn message_delete(&mut self, request: Request<'_>, name: &str) -> Answer {
@@ -276,14 +280,14 @@ impl JetStream {
         }
         let gone = stream.core.delete_message(delete.seq);
         stream.spread();
-        match gone {
-            Ok(true) => Ok(json!({"success": true})),
-            Ok(false) if delete.seq > stream.core.index.last_seq() => {
-                Err(ApiError::msg_delete_failed("stream store EOF"))
-            }
-            Ok(false) => Err(ApiError::sequence_not_found(delete.seq)),
-            Err(error) => Err(ApiError::msg_delete_failed(error.to_string())),
+        if gone {
+            return Ok(json!({"success": true}));
         }
+        Err(if delete.seq > stream.core.index.last_seq() {
+            ApiError::msg_delete_failed("stream store EOF")
+        } else {
+            ApiError::sequence_not_found(delete.seq)
+        })
     }
 
     fn message_get(&mut self, request: Request<'_>, name: &str) -> Answer {

@@ -1,0 +1,325 @@
+//! A disk for tests that loses power: it forgets what was not synced, keeps any part of what was being written, and
+//! can be switched off in the middle of an operation.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Component, Path};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Disk, DiskFile};
+
+const SECTOR: usize = 512;
+
+/// A small generator, so that a failing run can be repeated from its seed.
+#[derive(Debug, Clone)]
+pub(super) struct Random(u64);
+
+impl Random {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed | 1)
+    }
+    pub(super) fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 11).unwrap() % bound.max(1)
+    }
+}
+
+/// A change of a file or directory that is not on the medium yet.
+#[derive(Debug, Clone)]
+enum Change {
+    Write(usize, Vec<u8>),
+    Truncate(usize),
+    /// Names that appear (with what they name) and that go, all at once.
+    Names(Vec<(String, Option<u64>)>),
+}
+
+#[derive(Debug, Clone, Default)]
+struct Node {
+    is_dir: bool,
+    /// What is on the medium.
+    durable: Vec<u8>,
+    durable_names: BTreeMap<String, u64>,
+    /// What programs see.
+    bytes: Vec<u8>,
+    names: BTreeMap<String, u64>,
+    changes: Vec<Change>,
+}
+
+impl Node {
+    fn settle(&mut self) {
+        self.durable.clone_from(&self.bytes);
+        self.durable_names.clone_from(&self.names);
+        self.changes.clear();
+    }
+
+    /// What is left of it after power was lost.
+    fn crash(&mut self, random: &mut Random) {
+        let changes = std::mem::take(&mut self.changes);
+        // Names change in order, so some first part of the changes is there.
+        let mut kept_names = random.below(changes.len() + 1);
+        for change in changes {
+            match change {
+                Change::Names(names) => {
+                    if kept_names == 0 {
+                        continue;
+                    }
+                    kept_names -= 1;
+                    for (name, inode) in names {
+                        match inode {
+                            Some(inode) => self.durable_names.insert(name, inode),
+                            None => self.durable_names.remove(&name),
+                        };
+                    }
+                }
+                Change::Truncate(size) => {
+                    if random.below(2) == 0 {
+                        self.durable.resize(size, 0);
+                    }
+                }
+                Change::Write(offset, bytes) => {
+                    // Any of its sectors, and of the last of them any part.
+                    let mut at = 0;
+                    while at < bytes.len() {
+                        let size = (SECTOR - (offset + at) % SECTOR).min(bytes.len() - at);
+                        let kept = match random.below(4) {
+                            0 => 0,
+                            1 => random.below(size + 1),
+                            _ => size,
+                        };
+                        if kept > 0 {
+                            let end = offset + at + kept;
+                            if self.durable.len() < end {
+                                self.durable.resize(end, 0);
+                            }
+                            self.durable[offset + at..end].copy_from_slice(&bytes[at..at + kept]);
+                        }
+                        at += size;
+                    }
+                }
+            }
+        }
+        self.bytes.clone_from(&self.durable);
+        self.names.clone_from(&self.durable_names);
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    nodes: BTreeMap<u64, Node>,
+    next: u64,
+    /// Changes and syncs left before the power goes; `None`: it stays.
+    left: Option<usize>,
+}
+
+const ROOT: u64 = 0;
+
+impl State {
+    fn find(&self, path: &Path) -> io::Result<u64> {
+        let mut at = ROOT;
+        for part in path.components() {
+            if let Component::Normal(name) = part {
+                let name = name.to_str().unwrap();
+                at = *self.nodes[&at].names.get(name).ok_or(io::ErrorKind::NotFound)?;
+            }
+        }
+        Ok(at)
+    }
+
+    fn parent(&self, path: &Path) -> io::Result<(u64, String)> {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        Ok((self.find(path.parent().unwrap())?, name))
+    }
+
+    /// One operation that changes something: the power may go before it.
+    fn tick(&mut self) -> io::Result<()> {
+        match &mut self.left {
+            Some(0) => Err(io::Error::other("the power is off")),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn make(&mut self, dir: u64, name: String, is_dir: bool) -> u64 {
+        let inode = self.next;
+        self.next += 1;
+        self.nodes.insert(inode, Node { is_dir, ..Node::default() });
+        self.rename_in(dir, vec![(name, Some(inode))]);
+        inode
+    }
+
+    fn rename_in(&mut self, dir: u64, names: Vec<(String, Option<u64>)>) {
+        let dir = self.nodes.get_mut(&dir).unwrap();
+        for (name, inode) in &names {
+            match inode {
+                Some(inode) => dir.names.insert(name.clone(), *inode),
+                None => dir.names.remove(name),
+            };
+        }
+        dir.changes.push(Change::Names(names));
+    }
+}
+
+/// The disk.
+#[derive(Debug, Clone)]
+pub(super) struct SimDisk(Arc<Mutex<State>>);
+
+impl SimDisk {
+    pub(super) fn new() -> Self {
+        let root = Node { is_dir: true, ..Node::default() };
+        Self(Arc::new(Mutex::new(State { nodes: BTreeMap::from([(ROOT, root)]), next: 1, left: None })))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The power goes after this many more changes.
+    pub(super) fn fail_after(&self, changes: Option<usize>) {
+        self.lock().left = changes;
+    }
+
+    /// Another disk with the same on it.
+    pub(super) fn copy(&self) -> Self {
+        let state = self.lock();
+        Self(Arc::new(Mutex::new(State { nodes: state.nodes.clone(), next: state.next, left: None })))
+    }
+
+    /// What a machine finds that starts on this disk after the power was lost.
+    pub(super) fn after_power_loss(&self, random: &mut Random) -> Self {
+        let state = self.lock();
+        let mut nodes = state.nodes.clone();
+        nodes.values_mut().for_each(|node| node.crash(random));
+        Self(Arc::new(Mutex::new(State { nodes, next: state.next, left: None })))
+    }
+
+    /// Bytes of a file, to damage them.
+    pub(super) fn edit(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut state = self.lock();
+        let inode = state.find(path).unwrap();
+        let node = state.nodes.get_mut(&inode).unwrap();
+        change(&mut node.bytes);
+        node.settle();
+    }
+}
+
+impl Disk for SimDisk {
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let state = self.lock();
+        let inode = state.find(dir)?;
+        Ok(state.nodes[&inode].names.keys().cloned().collect())
+    }
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut state = self.lock();
+        let mut at = ROOT;
+        for part in dir.components() {
+            if let Component::Normal(name) = part {
+                let name = name.to_str().unwrap();
+                at = match state.nodes[&at].names.get(name) {
+                    Some(inode) => *inode,
+                    None => {
+                        state.tick()?;
+                        state.make(at, name.to_owned(), true)
+                    }
+                };
+            }
+        }
+        Ok(())
+    }
+    fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn DiskFile>> {
+        let mut state = self.lock();
+        let inode = match state.find(path) {
+            Err(error) if create && error.kind() == io::ErrorKind::NotFound => {
+                state.tick()?;
+                let (dir, name) = state.parent(path)?;
+                state.make(dir, name, false)
+            }
+            found => found?,
+        };
+        Ok(Box::new(SimFile { disk: self.clone(), inode }))
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.lock();
+        state.tick()?;
+        let inode = state.find(from)?;
+        let ((from_dir, from), (to_dir, to)) = (state.parent(from)?, state.parent(to)?);
+        if from_dir == to_dir {
+            state.rename_in(from_dir, vec![(to, Some(inode)), (from, None)]);
+        } else {
+            state.rename_in(to_dir, vec![(to, Some(inode))]);
+            state.rename_in(from_dir, vec![(from, None)]);
+        }
+        Ok(())
+    }
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.lock();
+        state.tick()?;
+        let (dir, name) = state.parent(path)?;
+        state.find(path)?;
+        state.rename_in(dir, vec![(name, None)]);
+        Ok(())
+    }
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.remove_file(path)
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut state = self.lock();
+        state.tick()?;
+        let inode = state.find(dir)?;
+        let node = state.nodes.get_mut(&inode).unwrap();
+        assert!(node.is_dir);
+        node.settle();
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct SimFile {
+    disk: SimDisk,
+    inode: u64,
+}
+
+impl DiskFile for SimFile {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.disk.lock().nodes[&self.inode].bytes.len() as u64)
+    }
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let state = self.disk.lock();
+        let offset = usize::try_from(offset).unwrap();
+        let bytes = &state.nodes[&self.inode].bytes;
+        let part = bytes.get(offset..offset + buffer.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        buffer.copy_from_slice(part);
+        Ok(())
+    }
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let mut state = self.disk.lock();
+        state.tick()?;
+        let offset = usize::try_from(offset).unwrap();
+        let node = state.nodes.get_mut(&self.inode).unwrap();
+        if node.bytes.len() < offset + bytes.len() {
+            node.bytes.resize(offset + bytes.len(), 0);
+        }
+        node.bytes[offset..offset + bytes.len()].copy_from_slice(bytes);
+        node.changes.push(Change::Write(offset, bytes.to_vec()));
+        Ok(())
+    }
+    fn truncate(&self, size: u64) -> io::Result<()> {
+        let mut state = self.disk.lock();
+        state.tick()?;
+        let size = usize::try_from(size).unwrap();
+        let node = state.nodes.get_mut(&self.inode).unwrap();
+        node.bytes.resize(size, 0);
+        node.changes.push(Change::Truncate(size));
+        Ok(())
+    }
+    fn sync(&self) -> io::Result<()> {
+        let mut state = self.disk.lock();
+        state.tick()?;
+        state.nodes.get_mut(&self.inode).unwrap().settle();
+        Ok(())
+    }
+}
