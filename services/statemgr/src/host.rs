@@ -18,7 +18,7 @@ pub(crate) const WRITABLE: &[&str] =
     &["asset", "description", "type", "location", "metadata", "power_restore_policy"];
 
 /// How long powermgr may take to tell an end: its event is on the way before its next answer.
-pub(crate) const TOLD_WITHIN: Millis = Millis::from_secs(3);
+pub(crate) const TOLD_WITHIN: Millis = Millis::from_secs(1);
 
 /// What is kept of an operation beside what the machine keeps.
 #[derive(Debug, Clone)]
@@ -101,7 +101,8 @@ impl Host {
             board::HalKind::Sim => v1::HostType::Virtual,
         };
         let last = record.last_operation.as_deref().and_then(|bytes| v1::HostOperation::decode(bytes).ok());
-        Self {
+        let untold = record.untold.clone();
+        let mut new = Self {
             id: host.id.as_str().to_owned(),
             chassis: board.chassis.id.as_str().to_owned(),
             kind,
@@ -126,7 +127,11 @@ impl Host {
             looking: false,
             look_again: false,
             looked: now,
+        };
+        for (op, by) in untold {
+            new.may_be_untold(&op, &by, now);
         }
+        new
     }
 
     /// Key of the record in bucket `state`.
@@ -174,6 +179,15 @@ impl Host {
         }
     }
 
+    /// An end from before the restart, which may have been told then; twice is better than never.
+    fn may_be_untold(&mut self, op: &str, by: &str, now: Mono) {
+        let (Ok(op), Ok(by)) = (op.parse(), by.parse()) else { return };
+        if self.untold.iter().all(|untold| untold.op != op) {
+            let (due, asked) = (now + TOLD_WITHIN, v1::HostAction::Unspecified);
+            self.untold.push(Untold { op, due, asked, outcome: Outcome::Superseded(by), info: None });
+        }
+    }
+
     /// Takes up a stored intent. One that makes no sense is reported and dropped.
     pub(crate) fn resume(&mut self, record: &IntentRecord, now: Mono, wall: SystemTime) {
         let op: Result<OpId, _> = record.op.parse();
@@ -194,14 +208,8 @@ impl Host {
                 request_id: record.request_id.clone(),
             },
         );
-        if let Some(Ok(superseded)) = record.superseded.as_deref().map(str::parse) {
-            self.untold.push(Untold {
-                op: superseded,
-                due: now + TOLD_WITHIN,
-                asked: v1::HostAction::Unspecified,
-                outcome: Outcome::Superseded(op),
-                info: None,
-            });
+        if let Some(superseded) = &record.superseded {
+            self.may_be_untold(superseded, &record.op, now);
         }
         let origin = wire::origin(record.origin);
         let deadline = now + Millis::new(left);

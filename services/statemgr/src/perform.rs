@@ -249,6 +249,14 @@ impl Daemon {
         host.saving = true;
         host.saved_at = now;
         host.record.power_on_ms = host.on_time.total(now).get();
+        host.record.untold = host
+            .untold
+            .iter()
+            .filter_map(|untold| match untold.outcome {
+                Outcome::Superseded(by) => Some((untold.op.to_string(), by.to_string())),
+                Outcome::Done | Outcome::Failed(_) => None,
+            })
+            .collect();
         host.record.last_operation = host.last.as_ref().map(Message::encode_to_vec);
         let write =
             Write::Host { host: index, key: host.record_key(), record: Box::new(host.record.clone()) };

@@ -282,8 +282,11 @@ impl Daemon {
             }
             let overdue: Vec<_> =
                 self.hosts[index].untold.extract_if(.., |untold| untold.due <= now).collect();
-            for untold in overdue {
-                self.tell_end(index, untold);
+            if !overdue.is_empty() {
+                for untold in overdue {
+                    self.tell_end(index, untold);
+                }
+                self.save(index);
             }
         }
     }
@@ -306,7 +309,11 @@ impl Daemon {
             }
             Some(v1::event::Payload::PowerOperationResult(result)) => {
                 let Ok(op) = result.operation_id.parse::<OpId>() else { return };
+                let before = self.hosts[index].untold.len();
                 self.hosts[index].untold.retain(|untold| untold.op != op);
+                if self.hosts[index].untold.len() != before {
+                    self.save(index);
+                }
                 let Some(outcome) = wire::outcome(result.result(), &result.reason, op) else { return };
                 let mut told = self.hosts[index].operation(op, result.action(), result.result());
                 told.reason = result.reason;

@@ -50,6 +50,9 @@ pub(crate) struct HostRecord {
     pub(crate) reboot_count: u32,
     /// `schema.v1alpha1.HostOperation`, encoded.
     pub(crate) last_operation: Option<Vec<u8>>,
+    /// Operations a force-off took over from, with its operation, whose ends may not have been told yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) untold: Vec<(String, String)>,
 }
 
 /// The boots of the BMC.
