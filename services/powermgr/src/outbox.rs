@@ -11,7 +11,7 @@ const CAPACITY: usize = 256;
 
 enum Mail {
     Event(Box<v1::Event>),
-    Apply(Request, Box<Result<v1::PowerApplyResponse, Status>>),
+    Apply(Box<Request>, Box<Result<v1::PowerApplyResponse, Status>>),
 }
 
 /// The queue. Dropping it ends the sender once everything is sent.
@@ -43,7 +43,7 @@ impl Outbox {
     }
 
     pub(crate) fn apply(&self, request: Request, result: Result<v1::PowerApplyResponse, Status>) {
-        self.send(Mail::Apply(request, Box::new(result)));
+        self.send(Mail::Apply(Box::new(request), Box::new(result)));
     }
 
     fn send(&self, mail: Mail) {

@@ -11,8 +11,8 @@ const CAPACITY: usize = 512;
 
 enum Mail {
     Event(Box<v1::Event>),
-    Reply(Request, Vec<u8>),
-    Fail(Request, Box<Status>),
+    Reply(Box<Request>, Vec<u8>),
+    Fail(Box<Request>, Box<Status>),
 }
 
 /// The queue. Dropping it ends the sender once everything is sent.
@@ -46,8 +46,8 @@ impl Outbox {
 
     pub(crate) fn finish<M: Message>(&self, request: Request, result: Result<M, Status>) {
         self.send(match result {
-            Ok(message) => Mail::Reply(request, message.encode_to_vec()),
-            Err(status) => Mail::Fail(request, Box::new(status)),
+            Ok(message) => Mail::Reply(Box::new(request), message.encode_to_vec()),
+            Err(status) => Mail::Fail(Box::new(request), Box::new(status)),
         });
     }
 

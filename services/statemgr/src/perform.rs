@@ -100,7 +100,7 @@ impl Daemon {
                     },
                     outcome: outcome.into(),
                 });
-                self.outbox.finish(request, reply);
+                self.outbox.finish(*request, reply);
             }
             Some(Waiting::Chassis(group)) => self.answer_group(group, result),
             None => {}

@@ -105,7 +105,7 @@ impl Daemon {
                 let op = wire::new_op();
                 let info = OpInfo::of(&request.context, wire::to_action(action), self.clock.wall());
                 self.hosts[index].info.insert(op, info);
-                self.waiting.insert(op, Waiting::Host(request));
+                self.waiting.insert(op, Waiting::Host(Box::new(request)));
                 self.step(index, desired::Event::Request { op, action });
             }
             Err(status) => self.outbox.finish::<v1::ChangeHostStateResponse>(request, Err(status)),
@@ -355,7 +355,7 @@ impl Daemon {
         let back = self.back.clone();
         tokio::spawn(async move {
             let result = work.await;
-            let _ = back.send(Back::Updated(Update { request, what, result }));
+            let _ = back.send(Back::Updated(Box::new(Update { request, what, result })));
         });
     }
 

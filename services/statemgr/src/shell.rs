@@ -36,7 +36,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let config: Config = context.config()?;
     let path = context.board.clone().ok_or(Error::NoBoard)?;
     let board = load(&path, &context.board_overrides)?;
-    serve(context, config, &board).await
+    Box::pin(serve(context, config, &board)).await
 }
 
 fn load(path: &Path, overrides: &[(String, String)]) -> Result<Board, Error> {
@@ -57,7 +57,7 @@ pub async fn serve(context: Context, config: Config, board: &Board) -> Result<()
     let mut requests = context.bus.serve(&services).await.map_err(Error::Serve)?;
     daemon.look_all();
     context.ready();
-    daemon.run(&context, &config, &mut requests, &mut heard, &mut returned).await;
+    daemon.run(&context, &mut requests, &mut heard, &mut returned).await;
     daemon.outbox.close().await;
     Ok(())
 }
@@ -68,7 +68,7 @@ pub(crate) enum Back {
     Applied(usize, OpId, Box<Result<v1::PowerApplyResponse, Status>>),
     Looked(usize, Mono, Box<Result<v1::PowerGetStateResponse, Status>>),
     Written(Written),
-    Updated(Update),
+    Updated(Box<Update>),
 }
 
 /// An update that is stored, or not; the request is answered with what is then true.
@@ -93,7 +93,7 @@ pub(crate) enum Updated {
 /// A client that waits for the answer to an operation.
 #[derive(Debug)]
 pub(crate) enum Waiting {
-    Host(ipc::Request),
+    Host(Box<ipc::Request>),
     /// Part of a chassis operation.
     Chassis(u64),
 }
@@ -109,7 +109,7 @@ pub(crate) struct Group {
 
 enum Event {
     Request(Box<ipc::Request>),
-    Heard(EventItem),
+    Heard(Box<EventItem>),
     Back(Back),
     Deadline,
     Tick,
@@ -224,7 +224,6 @@ impl Daemon {
     async fn run(
         &mut self,
         context: &Context,
-        _config: &Config,
         requests: &mut Requests,
         heard: &mut Events,
         returned: &mut mpsc::UnboundedReceiver<Back>,
@@ -241,7 +240,7 @@ impl Daemon {
                 () = shutdown.wait() => Event::Stop,
                 Some(back) = returned.recv() => Event::Back(back),
                 item = heard.next() => match item {
-                    Some(item) => Event::Heard(item),
+                    Some(item) => Event::Heard(Box::new(item)),
                     None => Event::Stop,
                 },
                 request = requests.next() => match request {
@@ -255,8 +254,10 @@ impl Daemon {
             match event {
                 Event::Stop => return,
                 Event::Request(request) => self.request(*request),
-                Event::Heard(EventItem::Resync) => self.look_all(),
-                Event::Heard(EventItem::Event(event)) => self.heard(event),
+                Event::Heard(item) => match *item {
+                    EventItem::Resync => self.look_all(),
+                    EventItem::Event(event) => self.heard(event),
+                },
                 Event::Back(back) => self.back(back),
                 Event::Deadline => {
                     for host in 0..self.hosts.len() {
@@ -355,7 +356,7 @@ impl Daemon {
                     self.save(index);
                 }
             }
-            Back::Updated(update) => self.updated(update),
+            Back::Updated(update) => self.updated(*update),
         }
     }
 

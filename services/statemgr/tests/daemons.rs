@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipc::testing::Bus;
 use ipc::{CallContext, Client, Code, Principal, Status};
 use powermgr::testing::{TwinBoard, board};
-use schema::rpc::{chassis_service, host_service, management_controller_service as bmc};
+use schema::rpc::{chassis_service, event_service, host_service, management_controller_service as bmc};
 use schema::v1alpha1 as v1;
 use service::{Clock, Context, Kit, Notification, Notifier, Shutdown};
 use tokio::task::JoinHandle;
@@ -51,6 +51,7 @@ impl Bench {
         for bucket in ["state", "config"] {
             bus.create_bucket(bucket).await;
         }
+        bus.client("operator").await.create_event_log().await.expect("an event log");
         let client = bus.client("websrv").await;
         let pins = TwinBoard::new(config);
         let boot_id = "first".to_owned();
@@ -75,7 +76,7 @@ impl Bench {
         let context = Context { kit, bus: self.bus.client(statemgr::NAME).await };
         let config = statemgr::Config { boot_id: Some(self.boot_id.clone()), ..statemgr::Config::default() };
         self.statemgr = Some(tokio::spawn(async move {
-            statemgr::serve(context, config, &board()).await.expect("no error");
+            Box::pin(statemgr::serve(context, config, &board())).await.expect("no error");
         }));
         ready(told).await;
     }
@@ -351,6 +352,49 @@ async fn lists_are_filtered_masked_and_paged() {
     let answer = bench.client.call(chassis_service::LIST_CHASSIS, &request, &CallContext::new()).await;
     let answer = answer.expect("a list");
     assert_eq!((answer.chassis.len(), answer.next_page_token, answer.total_size), (1, None, Some(1)));
+}
+
+#[tokio::test]
+async fn past_events_are_listed_newest_first_filtered_and_paged() {
+    let bench = Bench::start(quick()).await;
+    bench.until_status(v1::HostStatus::Off).await;
+    for action in [v1::HostAction::On, v1::HostAction::ForceOff, v1::HostAction::On] {
+        let answer = bench.change(action).await.expect("accepted");
+        bench.until_ended(&answer.operation_id).await;
+    }
+    let list = |what: &str, page_size: u32, page_token: &str| v1::ListEventsRequest {
+        domain: "host".into(),
+        what: what.into(),
+        page_size,
+        page_token: page_token.into(),
+        ..v1::ListEventsRequest::default()
+    };
+    let call = async |request| {
+        bench.client.call(event_service::LIST_EVENTS, &request, &CallContext::new()).await.expect("a list")
+    };
+    // The index follows the log; the last end is in it a moment after it was heard.
+    let mut all = call(list("operation", 0, "")).await;
+    while all.events.len() < 3 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        all = call(list("operation", 0, "")).await;
+    }
+    let actions = |events: &[v1::Event]| -> Vec<v1::HostAction> {
+        let results = events.iter().filter_map(|event| match &event.payload {
+            Some(v1::event::Payload::PowerOperationResult(result)) => Some(result.action()),
+            _ => None,
+        });
+        results.collect()
+    };
+    let first = call(list("operation", 2, "")).await;
+    assert_eq!(actions(&first.events), [v1::HostAction::On, v1::HostAction::ForceOff]);
+    assert!(first.events[0].sequence > first.events[1].sequence);
+    assert_eq!(first.events[0].principal(), "alice");
+    let second = call(list("operation", 2, &first.next_page_token)).await;
+    assert_eq!((actions(&second.events), second.next_page_token.as_str()), (vec![v1::HostAction::On], ""));
+    assert!(call(list("nothing", 0, "")).await.events.is_empty());
+    let request = list("", 0, "x");
+    let status = bench.client.call(event_service::LIST_EVENTS, &request, &CallContext::new()).await;
+    assert_eq!(status.expect_err("no token").code, Code::InvalidArgument);
 }
 
 async fn chassis(
