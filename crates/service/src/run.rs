@@ -66,7 +66,7 @@ where
             log::init(&crate::LogConfig::default());
             tracing::error!(
                 error = %ErrorChain(&error),
-                "{daemon} is started by `u-bmc operator`; by hand it needs --bus or --standalone, see --help"
+                "{daemon} is started by `u-bmc operator`; by hand it needs --standalone, see --help"
             );
             return Exit::Config.into();
         }

@@ -161,3 +161,31 @@ pub(crate) struct DaemonArgs {
     #[command(flatten)]
     pub(crate) log: LogArgs,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_daemon_takes_flags_by_hand_only() {
+        assert!(Args::try_parse_from(["u-bmc", "powermgr"]).is_ok());
+        assert!(Args::try_parse_from(["u-bmc", "powermgr", "--bus", "nats://127.0.0.1:4222"]).is_err());
+        assert!(
+            Args::try_parse_from(["u-bmc", "powermgr", "--standalone", "--bus", "nats://127.0.0.1:4222"])
+                .is_ok()
+        );
+    }
+
+    #[test]
+    fn a_bad_address_says_what_is_expected() {
+        let error =
+            Args::try_parse_from(["u-bmc", "operator", "--board", "b", "--https", "localhost"]).unwrap_err();
+        assert!(error.to_string().contains("neither ADDRESS:PORT"), "{error}");
+    }
+}

@@ -7,11 +7,21 @@ mod operate;
 use std::process::ExitCode;
 
 use clap::Parser;
+use service::Exit;
 
 use args::{Args, Command};
 
 fn main() -> ExitCode {
-    match Args::parse().command {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Help and version are asked for; anything else is a wrong flag, which has the exit status of a wrong configuration.
+            let wrong = error.use_stderr();
+            drop(error.print());
+            return if wrong { Exit::Config.into() } else { Exit::Ok.into() };
+        }
+    };
+    match args.command {
         Command::Operator(args) => operate::run(*args),
         Command::Nats(args) => daemons::nats(args),
         Command::Check(args) => daemons::check(&args),
