@@ -448,15 +448,13 @@ impl Machine {
             self.tell_session(SessionChangeKind::Created, &session, &cause, now, out);
             self.sessions.insert(session, now.mono);
         }
-        if let Some(account) = &subject {
-            tracing::info!(
-                user = account.name.as_str(),
-                by = cause.principal.as_deref(),
-                request_id = %cause.request_id,
-                change = answer.name(),
-                "accounts changed"
-            );
-        }
+        tracing::info!(
+            user = subject.as_ref().map(|account| account.name.as_str()).or(cause.principal.as_deref()),
+            by = cause.principal.as_deref(),
+            request_id = %cause.request_id,
+            "{}",
+            answer.name()
+        );
         let subject = subject.map(|account| account.id);
         let answer =
             self.encode(answer, begun_id.map(SubjectId::Session).or(subject.map(SubjectId::User)), now);
@@ -519,13 +517,13 @@ enum SubjectId {
 impl Answer {
     fn name(&self) -> &'static str {
         match self {
-            Self::Created(_) => "created",
-            Self::Updated => "updated",
-            Self::Deleted => "deleted",
-            Self::PasswordChanged => "password changed",
-            Self::PasswordReset(_) => "password reset",
-            Self::LoggedIn(_) | Self::Principal { .. } => "login",
-            Self::SessionDeleted => "session deleted",
+            Self::Created(_) => "a user was created",
+            Self::Updated => "a user was changed",
+            Self::Deleted => "a user was deleted",
+            Self::PasswordChanged => "a user changed the password",
+            Self::PasswordReset(_) => "a user was given a new password",
+            Self::LoggedIn(_) | Self::Principal { .. } => "a user logged in",
+            Self::SessionDeleted => "a session was ended",
         }
     }
 }
