@@ -143,6 +143,8 @@ fn cargo_test(args: &[&str], env: &[(&str, String)], count: &mut Count) -> Resul
         .args(args)
         .args(["--", "--show-output"])
         .envs(env.iter().map(|(k, v)| (k, v)))
+        // An assertion's message says what is wrong; forty lines of the runtime's frames only bury it.
+        .env("RUST_BACKTRACE", "0")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()

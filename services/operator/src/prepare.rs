@@ -25,7 +25,14 @@ pub(crate) struct Prepared {
 /// Checks flags, configuration, board, directories and addresses.
 pub(crate) fn prepare(options: &Options) -> Result<Prepared, Error> {
     let mut known: Vec<&str> = options.parts.iter().map(|part| part.spec.name.as_str()).collect();
-    known.push(ipc::topology::OPERATOR);
+    // Every daemon may be configured, the ones that only run when they are configured among them.
+    known.extend(
+        ipc::topology::NODES
+            .iter()
+            .map(|node| node.daemon)
+            .filter(|name| !known.contains(name))
+            .collect::<Vec<_>>(),
+    );
     options.settings.check_daemons(&known)?;
     let config: Config = options.settings.typed(ipc::topology::OPERATOR)?;
     let board = Board::load(&options.board, &options.board_overrides)

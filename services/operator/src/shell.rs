@@ -491,6 +491,7 @@ impl<'a> Operator<'a> {
             "https": address(self.https),
             "http": address(self.http),
             "nats": self.bus.as_ref().map(|bus| bus.url.trim_start_matches("nats://").to_owned()),
+            "run_dir": self.options.run_dir,
             "pid": std::process::id(),
             "version": self.options.version,
         });
