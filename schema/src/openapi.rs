@@ -160,14 +160,23 @@ impl<'a> Document<'a> {
             operation["security"] = json!([]);
         }
         if let Some(body) = binding.body {
-            let schema = if body == "*" {
+            let mut schema = if body == "*" {
                 let leave_out: Vec<&str> = in_path.iter().chain(&hidden).copied().collect();
                 self.object(&input, &leave_out)
             } else {
                 input.get_field_by_name(body).map_or(json!({}), |field| self.field_schema(&field))
             };
+            // A message of which a field is in the path is there without the body.
+            if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
+                let implied = |name: &Value| {
+                    in_path.iter().any(|path| path.split_once('.').is_some_and(|(top, _)| name == top))
+                };
+                required.retain(|name| !implied(name));
+            }
+            let needed =
+                schema.get("required").and_then(Value::as_array).is_some_and(|names| !names.is_empty());
             operation["requestBody"] =
-                json!({"required": true, "content": {"application/json": {"schema": schema}}});
+                json!({"required": needed, "content": {"application/json": {"schema": schema}}});
         }
         operation
     }

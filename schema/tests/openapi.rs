@@ -105,6 +105,11 @@ fn requests_leave_out_what_is_in_the_path_or_filled_by_the_gateway() {
     );
     assert_eq!(change["parameters"][0]["name"], "host_name");
 
+    assert_eq!(change["requestBody"]["required"], true);
+    // `user.id` is in the path: there is a user without a body.
+    let update = &document["paths"]["/api/v1alpha1/users/{id}"]["patch"]["requestBody"];
+    assert_eq!(update["required"], false);
+
     let login = &document["paths"]["/api/v1alpha1/sessions"]["post"];
     let properties =
         login["requestBody"]["content"]["application/json"]["schema"]["properties"].as_object().unwrap();
