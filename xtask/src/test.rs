@@ -118,7 +118,8 @@ fn run_tier(tier: Tier, count: &mut Count) -> Result<()> {
         Tier::Clients => {
             let mut env = clients_env()?;
             env.push(("UBMC_TEST_CLIENTS", "1".into()));
-            cargo_test(&["--package", "u-bmc", "--test", "clients"], &env, count)
+            sh::cargo(&["build", "--locked", "--package", "ubmcctl"])?;
+            cargo_test(&["--package", "u-bmc", "--test", "clients*"], &env, count)
         }
     }
 }
