@@ -35,6 +35,8 @@ use crate::{builtin, rest};
 pub(crate) const API: &str = "/api/v1alpha1";
 /// A daemon that was killed is back within 0.3 s; a call waits that long before it says "not running".
 const PATIENCE: Duration = Duration::from_millis(500);
+/// What is logged of a path; the longest of the schema has 70 bytes.
+const LOGGED_PATH_MAX: usize = 128;
 /// What is kept of a User-Agent.
 const USER_AGENT_MAX: usize = 256;
 
@@ -510,7 +512,9 @@ fn log(parts: &Parts, call: &Call, status: StatusCode, started: Instant) {
     let quiet = call.code == Code::Ok && matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
     let user = call.caller.as_ref().map_or("-", |caller| caller.principal.username.as_str());
     let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-    // The path only: a query may carry a message.
+    // The path only, and not all of a long one: a query may carry a message, and a flood of strangers must not write the log.
+    let path = parts.uri.path();
+    let path = path.get(..path.len().min(LOGGED_PATH_MAX)).unwrap_or_default();
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(
@@ -519,7 +523,7 @@ fn log(parts: &Parts, call: &Call, status: StatusCode, started: Instant) {
                 peer = %call.conn.peer(),
                 user,
                 method = %parts.method,
-                path = parts.uri.path(),
+                path,
                 status = status.as_u16(),
                 code = %call.code,
                 micros,
