@@ -1,5 +1,7 @@
 //! Clients that we did not write, against the whole suite.
 
+#![allow(clippy::print_stderr, reason = "a test that is skipped says so")]
+
 use std::process::Stdio;
 
 use testkit::{ADMIN_PASSWORD, Suite};

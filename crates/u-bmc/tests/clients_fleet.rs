@@ -1,5 +1,7 @@
 //! Many BMCs on one real `nats-server`: they are seen, asked all at once, and lose no event when the server is gone for a while.
 
+#![allow(clippy::print_stderr, reason = "a test that is skipped says so")]
+
 use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;

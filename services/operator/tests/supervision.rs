@@ -1,5 +1,7 @@
 //! The operator as a process, over daemons that misbehave on demand.
 
+#![allow(clippy::print_stderr, reason = "a test that is skipped says so")]
+
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
