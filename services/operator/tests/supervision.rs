@@ -1,6 +1,7 @@
 //! The operator as a process, over daemons that misbehave on demand.
 
 #![allow(clippy::print_stderr, reason = "a test that is skipped says so")]
+#![allow(clippy::disallowed_methods, reason = "a test of processes waits in real time")]
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
