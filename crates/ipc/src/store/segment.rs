@@ -309,7 +309,7 @@ mod tests {
             let scan = scan(1, &whole[..len], &mut |_, _| {});
             let complete = len.saturating_sub(HEADER) / size;
             assert_eq!(scan.records.len(), complete);
-            if len >= HEADER && (len - HEADER) % size != 0 {
+            if len >= HEADER && !(len - HEADER).is_multiple_of(size) {
                 assert_eq!(scan.torn_at(), Some(HEADER + complete * size));
             }
         }

@@ -195,7 +195,7 @@ impl Run {
         }
         for (key, count) in newest {
             let known = self.known.get_mut(&key).unwrap();
-            known.acknowledged = known.later.drain(..count).last().unwrap();
+            known.acknowledged = known.later.drain(..count).next_back().unwrap();
         }
     }
 }
