@@ -25,17 +25,17 @@
 //! state the pins deny; turns a graceful shutdown into a forced one by itself; retries a supply that tripped.
 
 mod cause;
-mod history;
 mod machine;
+mod on_time;
 mod request;
 mod timings;
 
 pub mod desired;
 
 pub use cause::{Causes, RestartCause};
-pub use history::{History, PowerOnTime};
 pub use machine::{
     Action, Actions, Button, Config, Control, Event, Line, Machine, Note, Pins, State, Status,
 };
+pub use on_time::PowerOnTime;
 pub use request::{Answer, BadOpId, Denial, Failure, HostAction, OpId, OpStatus, Outcome, Request};
 pub use timings::Timings;
