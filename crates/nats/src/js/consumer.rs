@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use super::config::{AckPolicy, ConsumerConfig, DeliverPolicy, StreamConfig};
 use super::header;
 use super::index::{Filter, Index};
+use super::pull::{Waiting, format_duration, parse_next, status_to};
 use super::stream::{Change, Core};
 use super::time::{self, MILLI, format_rfc3339, parse_rfc3339};
 use super::{Now, Output, Publish};
@@ -77,27 +78,6 @@ struct Pending {
     due: Option<u64>,
 }
 
-/// A pull request that is not filled yet.
-#[derive(Debug)]
-struct Waiting {
-    reply: String,
-    left: u64,
-    bytes_left: Option<u64>,
-    delivered: u64,
-    no_wait: bool,
-    expires: Option<u64>,
-    /// Interval and next time, milliseconds.
-    heartbeat: Option<(u64, u64)>,
-}
-
-impl Waiting {
-    fn ends(&self, code: u16, text: &str) -> Output {
-        let left =
-            [("Nats-Pending-Messages", self.left), ("Nats-Pending-Bytes", self.bytes_left.unwrap_or(0))];
-        status_to(&self.reply, header::status(code, text, &left))
-    }
-}
-
 /// The state of a push consumer's receiver.
 #[derive(Debug, Default)]
 struct Receiver {
@@ -132,17 +112,6 @@ struct Saved {
     pending: BTreeMap<u64, Pending>,
 }
 
-/// One pull request as it arrives.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct NextRequest {
-    expires: i64,
-    batch: i64,
-    max_bytes: i64,
-    no_wait: bool,
-    idle_heartbeat: i64,
-}
-
 /// A consumer of one stream.
 #[derive(Debug)]
 pub(crate) struct Consumer {
@@ -174,10 +143,6 @@ pub(crate) struct Consumer {
 
 fn millis(nanos: i64) -> u64 {
     u64::try_from(nanos / MILLI).unwrap_or(0).max(u64::from(nanos > 0)).min(FAR * 24 * 365)
-}
-
-fn status_to(reply: &str, headers: Bytes) -> Output {
-    Output::Publish(Publish::status(reply, headers))
 }
 
 impl Consumer {
@@ -896,35 +861,4 @@ fn heartbeat(last: Place) -> Bytes {
         "Idle Heartbeat",
         &[("Nats-Last-Consumer", last.consumer), ("Nats-Last-Stream", last.stream)],
     )
-}
-
-fn parse_next(payload: &[u8]) -> Result<NextRequest, String> {
-    let payload = payload.trim_ascii();
-    if payload.first() != Some(&b'{') {
-        let batch = core::str::from_utf8(payload).ok().and_then(|t| t.parse().ok()).unwrap_or(1);
-        return Ok(NextRequest { batch, ..NextRequest::default() });
-    }
-    let request: NextRequest = serde_json::from_slice(payload).map_err(|e| e.to_string())?;
-    if request.idle_heartbeat > 0 && request.idle_heartbeat.saturating_mul(2) > request.expires {
-        return Err("heartbeat value too large".to_owned());
-    }
-    Ok(request)
-}
-
-/// A duration as nats-server prints it in the texts that carry one: `1h2m3s`, below a second in milliseconds.
-fn format_duration(nanos: i64) -> String {
-    let (seconds, rest) = (nanos / time::SECOND, nanos % time::SECOND);
-    if seconds == 0 {
-        return format!("{}ms", nanos / MILLI);
-    }
-    let fraction = match format!("{rest:09}").trim_end_matches('0') {
-        "" => String::new(),
-        digits => format!(".{digits}"),
-    };
-    let last = format!("{}{fraction}s", seconds % 60);
-    match (seconds / 3600, seconds / 60 % 60) {
-        (0, 0) => last,
-        (0, minutes) => format!("{minutes}m{last}"),
-        (hours, minutes) => format!("{hours}h{minutes}m{last}"),
-    }
 }

@@ -22,6 +22,7 @@ mod consumer;
 mod error;
 mod header;
 mod index;
+mod pull;
 pub mod store;
 mod stream;
 mod time;
