@@ -36,10 +36,10 @@ pub struct LockoutConfig {
     pub forget_after: Millis,
     /// Entries per table (one for accounts, one for addresses), about 100 bytes each.
     ///
-    /// When a table is full, the entry with the fewest failures goes, the oldest of these first. To push out an
-    /// entry at the threshold an attacker has to raise all others to it: 1,024 entries x 5 failures x 30 ms at two
-    /// hashes at a time are 77 s on a desktop core and over 14 min on a Cortex-A7, from 1,024 addresses, for five
-    /// guesses. Waiting the delay out is cheaper for most of that range.
+    /// When a table is full, the entry with the fewest failures goes, the oldest of these first. To push out an entry at
+    /// the threshold an attacker has to raise all others to it: 1,024 entries x 5 failures, from 1,024 addresses, for five guesses.
+    /// At two hashes at a time that is 36 s on a desktop core (14 ms each) and about a quarter of an hour on a Cortex-A7, which is
+    /// the longest delay.
     pub capacity: usize,
     /// Pairs of account and address that are remembered as having succeeded.
     pub known_good: usize,
