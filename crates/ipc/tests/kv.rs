@@ -130,3 +130,30 @@ async fn what_was_acknowledged_is_there_after_a_restart() {
     .await;
     server.shutdown(Duration::ZERO).await;
 }
+
+#[tokio::test]
+async fn streams_never_speak_where_a_client_may_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path());
+    let js = connect(&server).await;
+    let kv = bucket(&js, 1).await;
+    within(async {
+        let client = js.client();
+        let mut victim = client.subscribe("rpc.PowerService.Apply").await.unwrap();
+        kv.put("forged", "request".into()).await.unwrap();
+        // As a reply subject, and as a deliver subject.
+        let get = "$JS.API.DIRECT.GET.KV_state.$KV.state.forged";
+        client.publish_with_reply(get, "rpc.PowerService.Apply", Bytes::new()).await.unwrap();
+        for deliver in ["rpc.PowerService.Apply", "$KV.other.key"] {
+            let config = serde_json::json!({"deliver_subject": deliver});
+            let request = serde_json::json!({"stream_name": "KV_state", "config": config});
+            let answer: serde_json::Value = js.request("CONSUMER.CREATE.KV_state", &request).await.unwrap();
+            assert!(answer["name"].is_string() || answer["error"].is_object(), "{answer}");
+        }
+        // Whatever was sent before this has arrived when this has.
+        kv.get("forged").await.unwrap().unwrap();
+        client.publish("rpc.PowerService.Apply", "the end".into()).await.unwrap();
+        assert_eq!(victim.next().await.unwrap().payload, "the end");
+    })
+    .await;
+}

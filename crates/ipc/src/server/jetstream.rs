@@ -40,6 +40,11 @@ const PRESSURE: usize = 512 * 1024;
 /// How often a pressed receiver is looked at, milliseconds.
 const PRESSURE_STEP: u64 = 5;
 
+/// Where the streams never send, whoever asks. They speak without permissions, and a client chooses the reply and deliver
+/// subjects: without this it could have a stored message of its own published where it may not publish itself,
+/// as a request to a daemon or into another's bucket.
+const GUARDED: [&[u8]; 5] = [b"rpc.", b"event.", b"$KV.", b"$JS.", b"$SYS."];
+
 /// Where and how streams are kept.
 #[derive(Debug, Clone, Default)]
 pub struct JetStreamConfig {
@@ -150,6 +155,12 @@ impl Shell {
     fn perform(&mut self, broker: &mut Broker, outputs: Vec<Output>) {
         for output in outputs {
             match output {
+                Output::Publish(p) if GUARDED.iter().any(|g| p.route.as_bytes().starts_with(g)) => {
+                    tracing::warn!(
+                        subject = p.route,
+                        "a client wanted a stream's answer sent where streams never send"
+                    );
+                }
                 Output::Publish(p) => {
                     let reply = p.reply.as_deref().map(str::as_bytes);
                     let sent = broker.internal_deliver(
