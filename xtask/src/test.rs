@@ -113,7 +113,22 @@ fn run_tier(tier: Tier, count: &mut Count) -> Result<()> {
             let clients = clients_env()?;
             // Everything in a `tests/` folder but the tests of the whole suite, which are the next tier.
             cargo_test(&["--workspace", "--exclude", "u-bmc", "--test", "*"], &clients, count)?;
-            cargo_test(&["--package", "u-bmc", "--test", "suite"], &clients, count)
+            cargo_test(
+                &[
+                    "--package",
+                    "u-bmc",
+                    "--test",
+                    "suite",
+                    "--test",
+                    "access",
+                    "--test",
+                    "dead_backend",
+                    "--test",
+                    "nats",
+                ],
+                &clients,
+                count,
+            )
         }
         Tier::Clients => {
             let mut env = clients_env()?;
