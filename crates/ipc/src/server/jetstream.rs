@@ -108,6 +108,8 @@ struct Shell {
     thread: Option<JoinHandle<()>>,
     captures: BTreeMap<String, InternalSub>,
     pressed: BTreeSet<String>,
+    /// Messages are being turned away; said once until it is over.
+    overrun: bool,
 }
 
 impl Shell {
@@ -139,6 +141,7 @@ impl Shell {
             thread: Some(thread),
             captures: BTreeMap::new(),
             pressed: BTreeSet::new(),
+            overrun: false,
         };
         for subject in JetStream::SUBJECTS {
             broker.internal_subscribe(subject).map_err(io::Error::other)?;
@@ -210,6 +213,11 @@ impl Shell {
             let bytes = cost(&message);
             if self.shared.waiting.load(Ordering::Relaxed) + bytes > INBOX_BYTES {
                 // The medium does not keep up. Who asked for an answer is told, as nats-server does.
+                if !std::mem::replace(&mut self.overrun, true) {
+                    tracing::warn!(
+                        "messages for streams come faster than they can be stored; some are turned away"
+                    );
+                }
                 if let Some(reply) = &message.reply {
                     let answer =
                         br#"{"error":{"code":429,"err_code":10167,"description":"too many requests"},"seq":0}"#;
@@ -217,6 +225,7 @@ impl Shell {
                 }
                 continue;
             }
+            self.overrun &= self.shared.waiting.load(Ordering::Relaxed) > INBOX_BYTES / 2;
             self.shared.waiting.fetch_add(bytes, Ordering::Relaxed);
             self.send(Input::Message(message));
         }
