@@ -64,6 +64,7 @@ pub(crate) fn run() -> Result<()> {
     check_layers(&metadata, &layers, &mut findings);
     check_manifests(&metadata, &mut findings)?;
     check_workspace_order(&mut findings)?;
+    check_workspace_unused(&metadata, &mut findings)?;
     for file in &tracked {
         check_file(file, &metadata, &layers, &mut findings)?;
     }
@@ -127,6 +128,18 @@ fn check_manifests(metadata: &Metadata, findings: &mut Vec<String>) -> Result<()
         if !inherits && package.name != "hal-linux" {
             findings
                 .push(format!("{}: `[lints] workspace = true` is missing", package.manifest_path.display()));
+        }
+    }
+    Ok(())
+}
+
+/// A dependency of the workspace that no crate names is left over from something.
+fn check_workspace_unused(metadata: &Metadata, findings: &mut Vec<String>) -> Result<()> {
+    let manifest: toml::Table = toml::from_str(&std::fs::read_to_string(sh::root().join("Cargo.toml"))?)?;
+    let table = manifest.get("workspace").and_then(|w| w.get("dependencies")).and_then(toml::Value::as_table);
+    for name in table.into_iter().flat_map(toml::Table::keys) {
+        if !metadata.packages.iter().any(|p| p.dependencies.iter().any(|d| &d.name == name)) {
+            findings.push(format!("Cargo.toml: no crate uses the dependency `{name}`"));
         }
     }
     Ok(())
