@@ -13,6 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 
 use crate::admission::Active;
+use crate::h3_frames::Recv;
 
 /// A body broke off: the peer went away, or broke the protocol.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +26,7 @@ pub(crate) enum BodyError {
     H3(#[source] h3::error::StreamError),
 }
 
-type H3Stream = h3::server::RequestStream<h3_quinn::RecvStream, Bytes>;
+type H3Stream = h3::server::RequestStream<Recv<h3_quinn::RecvStream>, Bytes>;
 
 /// What the client sends.
 pub(crate) enum RequestBody {

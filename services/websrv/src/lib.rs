@@ -23,6 +23,7 @@ mod error;
 mod events;
 pub mod frame;
 mod gateway;
+mod h3_frames;
 mod headers;
 mod health;
 mod json;

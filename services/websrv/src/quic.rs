@@ -14,6 +14,7 @@ use tracing::debug;
 use crate::admission::{Conn, HttpVersion, Ticket};
 use crate::body::{RequestBody, ResponseBody};
 use crate::error::Error;
+use crate::h3_frames::{Bidi, Bounded};
 use crate::transport::{Handle, Shared, stopped};
 
 /// Unread bytes per stream and per connection, as on HTTP/2.
@@ -23,6 +24,8 @@ const CONNECTION_WINDOW: u32 = 128 * 1024;
 const SEND_WINDOW: u64 = 256 * 1024;
 /// Control stream, two QPACK streams, and one spare for greasing clients.
 const UNI_STREAMS: u32 = 4;
+/// Largest frame but DATA, in header limits: twice, so that the head limit is what a client meets, with its 431.
+const FRAME_FACTOR: u64 = 2;
 /// Handshakes waiting to be looked at, and bytes buffered for them: the peers are not even known to exist yet.
 const WAITING: usize = 32;
 const WAITING_BYTES: u64 = 4 * 1024;
@@ -114,7 +117,8 @@ async fn connection<H: Handle>(incoming: quinn::Incoming, ticket: Ticket, shared
     };
     let mut builder = h3::server::builder();
     builder.max_field_section_size(u64::from(shared.limits.header_bytes));
-    let built = builder.build::<_, Bytes>(h3_quinn::Connection::new(quic.clone()));
+    let frame_max = u64::from(shared.limits.header_bytes) * FRAME_FACTOR;
+    let built = builder.build::<_, Bytes>(Bounded::new(quic.clone(), frame_max));
     let mut h3 = match tokio::time::timeout(shared.limits.handshake(), built).await {
         Ok(Ok(h3)) => h3,
         _ => return,
@@ -169,7 +173,7 @@ async fn connection<H: Handle>(incoming: quinn::Incoming, ticket: Ticket, shared
     drop(ticket);
 }
 
-type Stream = h3::server::RequestStream<h3_quinn::BidiStream<Bytes>, Bytes>;
+type Stream = h3::server::RequestStream<Bidi<Bytes>, Bytes>;
 
 async fn request_task<H: Handle>(request: Request<()>, stream: Stream, conn: Arc<Conn>, shared: Shared<H>) {
     let active = conn.begin();

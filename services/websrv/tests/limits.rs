@@ -265,3 +265,39 @@ async fn answers_carry_their_headers_and_other_origins_stay_out() {
     assert_eq!(reply.status, 204);
     assert!(reply.headers.contains_key("access-control-allow-methods"));
 }
+
+/// An HTTP/3 frame's type and length.
+fn h3_frame(kind: u8, length: u32) -> Vec<u8> {
+    let mut head = vec![kind];
+    head.extend_from_slice(&(length | 0x8000_0000).to_be_bytes());
+    head
+}
+
+#[tokio::test]
+async fn an_h3_frame_that_announces_a_gigabyte_is_not_gathered() {
+    const GIB: u32 = 1 << 29;
+    let stack = Stack::start().await;
+    // HEADERS, and a type nobody knows, on a request; the same on the control stream.
+    for (kind, control) in [(0x01, false), (0x21, false), (0x21, true)] {
+        let crypto = support::client_tls(b"h3", &[&rustls::version::TLS13]);
+        let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(crypto).unwrap();
+        let mut endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+        endpoint.set_default_client_config(quinn::ClientConfig::new(std::sync::Arc::new(crypto)));
+        let conn = endpoint.connect(stack.https, "localhost").unwrap().await.unwrap();
+        let mut settings = conn.open_uni().await.unwrap();
+        settings.write_all(&[0x00, 0x04, 0x00]).await.unwrap();
+        let mut stream = if control { settings } else { conn.open_bi().await.unwrap().0 };
+        let flood = async {
+            let _ = stream.write_all(&h3_frame(kind, GIB)).await;
+            for sent in 0..64_u32 {
+                if stream.write_all(&[0x61; 64 * 1024]).await.is_err() {
+                    return Some(sent);
+                }
+            }
+            None
+        };
+        let cut = tokio::time::timeout(SOON, flood).await.expect("taken or refused");
+        assert!(cut.is_some(), "frame type {kind:#x}, control {control}: 4 MiB of one frame were taken in");
+    }
+    assert_eq!(stack.send(Version::H3, stack.get("/healthz", None)).await.status, 200);
+}
