@@ -122,7 +122,7 @@ struct Entry {
     failures: u32,
     last: Mono,
     until: Mono,
-    /// In the table of addresses: the only account the failures were for.
+    /// In the table of addresses: the only account the failures were for. In that of accounts: the only address they came from.
     only: Option<Key>,
 }
 
@@ -174,16 +174,20 @@ impl Lockout {
     /// Counts a wrong password, an unknown name or a disabled account. The caller has asked [`Self::check`].
     pub fn failure(&mut self, account: Key, address: Address, now: Mono) {
         let config = self.config;
-        count(&mut self.accounts, account, None, now, &config);
-        let locked = count(&mut self.addresses, address.0, Some(account), now, &config);
+        count(&mut self.accounts, account, address.0, now, &config);
+        let locked = count(&mut self.addresses, address.0, account, now, &config);
         if locked {
             self.known_good.retain(|(_, good), _| *good != address);
         }
     }
 
-    /// Counts a right password.
+    /// Counts a right password. It clears failures of the account only if all came from the same address: an owner who logs in
+    /// all the time must not give a guesser elsewhere a fresh count each time. Those failures do not refuse the owner, whose
+    /// address is [known](Self::is_known_good) from now on.
     pub fn success(&mut self, account: Key, address: Address, now: Mono) {
-        self.accounts.remove(&account);
+        if self.accounts.get(&account).is_some_and(|entry| entry.only == Some(address.0)) {
+            self.accounts.remove(&account);
+        }
         if self.addresses.get(&address.0).is_some_and(|entry| entry.only == Some(account)) {
             self.addresses.remove(&address.0);
         }
@@ -229,14 +233,8 @@ impl Lockout {
     }
 }
 
-/// Counts one failure; tells whether the entry is refused from now on.
-fn count(
-    table: &mut HashMap<Key, Entry>,
-    key: Key,
-    account: Option<Key>,
-    now: Mono,
-    config: &LockoutConfig,
-) -> bool {
+/// Counts one failure of `key` that involves `other`; tells whether the entry is refused from now on.
+fn count(table: &mut HashMap<Key, Entry>, key: Key, other: Key, now: Mono, config: &LockoutConfig) -> bool {
     if !table.contains_key(&key) && table.len() >= config.capacity {
         table.retain(|_, entry| !entry.is_stale(now, config));
         if table.len() >= config.capacity {
@@ -247,14 +245,14 @@ fn count(
             }
         }
     }
-    let fresh = Entry { failures: 0, last: now, until: Mono::ZERO, only: account };
+    let fresh = Entry { failures: 0, last: now, until: Mono::ZERO, only: Some(other) };
     let entry = table.entry(key).or_insert(fresh);
     if entry.is_stale(now, config) {
         *entry = fresh;
     }
     entry.failures = entry.failures.saturating_add(1);
     entry.last = now;
-    if entry.only != account {
+    if entry.only != Some(other) {
         entry.only = None;
     }
     let delay = config.delay(entry.failures);
@@ -339,6 +337,23 @@ mod tests {
     }
 
     #[test]
+    fn an_owner_who_logs_in_all_the_time_does_not_reset_the_count_of_a_guesser_elsewhere() {
+        let mut lockout = Lockout::new(LockoutConfig::default());
+        // A poller with HTTP Basic at one address, and a guess from a fresh network between any two of its requests.
+        let mut taken = 0;
+        for second in 0..20_u8 {
+            lockout.success(alice(), ip(1), at(second.into()));
+            let from = Address::parse(&format!("2001:db8:0:{second}::1"));
+            if lockout.check(alice(), from, at(second.into())).is_ok() {
+                lockout.failure(alice(), from, at(second.into()));
+                taken += 1;
+            }
+        }
+        assert_eq!(taken, 5);
+        assert_eq!(lockout.check(alice(), ip(1), at(20)), Ok(()), "the poller goes on");
+    }
+
+    #[test]
     fn ones_own_account_does_not_wash_an_address_that_guesses_at_others() {
         let mut lockout = Lockout::new(LockoutConfig::default());
         for _ in 0..4 {
@@ -416,14 +431,14 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(128))]
 
         /// Against a model that keeps the whole history: an account is admitted from a strange address only if
-        /// the delay its failures since the last success have earned is over.
+        /// the delay its failures since the last success that clears them have earned is over.
         #[test]
         fn never_admits_during_a_delay_and_always_after_it(steps in steps()) {
             let config = LockoutConfig { capacity: 8, known_good: 0, forget_after: Millis::MAX, ..LockoutConfig::default() };
             let mut lockout = Lockout::new(config);
             let mut now = Mono::ZERO;
-            // Per name: failures in a row and when the delay ends.
-            let mut model = [(0_u32, Mono::ZERO); 4];
+            // Per name: failures in a row, when the delay ends, and a bit per address they came from.
+            let mut model = [(0_u32, Mono::ZERO, 0_u8); 4];
             for step in steps {
                 match step {
                     Step::Wait(millis) => now = now.saturating_add(Millis::new(millis)),
@@ -439,11 +454,14 @@ mod tests {
                                 prop_assert!(now >= slot.1, "admitted while the account is locked");
                                 if right {
                                     lockout.success(key, ip(address), now);
-                                    *slot = (0, Mono::ZERO);
+                                    if slot.2 == 1 << address {
+                                        *slot = (0, Mono::ZERO, 0);
+                                    }
                                 } else {
                                     lockout.failure(key, ip(address), now);
                                     slot.0 += 1;
                                     slot.1 = now.saturating_add(config.delay(slot.0));
+                                    slot.2 |= 1 << address;
                                 }
                             }
                         }

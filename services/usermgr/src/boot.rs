@@ -10,7 +10,8 @@
 //!
 //! | store | `admin_password_file` | what happens |
 //! |---|---|---|
-//! | no `admin` | given | `admin` is made with it, without a forced change |
+//! | no enabled administrator, no `admin` | given | `admin` is made with it, without a forced change |
+//! | no `admin`, another enabled administrator | given | nothing: `admin` was deleted or renamed on purpose |
 //! | `admin`, never used | given | `admin` gets it, without a forced change |
 //! | `admin`, used | given | nothing: the file is for the first administrator only |
 //! | no accounts at all | not given | `admin` is made with a random password, which is shown and must be changed |
@@ -61,11 +62,16 @@ pub(crate) fn first_administrator(
     let admin = accounts.by_name(ADMIN);
     let unclaimed = accounts.list().into_iter().find(|account| account.unclaimed);
     if let Some(password) = given {
-        let hash = PasswordHash::new(&password, random()?, cost)?;
+        let administered =
+            accounts.list().iter().any(|account| account.enabled && account.role == Role::Administrator);
+        let hash = || PasswordHash::new(&password, random()?, cost).map_err(Error::from);
         let change = match admin {
-            None => create(accounts, hash, false, wall)?,
-            Some(account) if account.unclaimed => accounts.plan_password(&account.id, hash, false, wall)?,
-            Some(_) => return Ok(None),
+            Some(account) if account.unclaimed => {
+                accounts.plan_password(&account.id, hash()?, false, wall)?
+            }
+            // Whoever deleted or renamed `admin` shall not find it back, with the password of the first day.
+            None if !administered => create(accounts, hash()?, false, wall)?,
+            _ => return Ok(None),
         };
         return Ok(Some(First { change, shown: None }));
     }
@@ -173,6 +179,22 @@ mod tests {
         let account = accounts.by_name(ADMIN).unwrap();
         assert!(!account.password_change_required && !account.unclaimed);
         assert_eq!(accounts.len(), 1);
+    }
+
+    #[test]
+    fn an_admin_who_was_deleted_does_not_come_back_with_the_old_password() {
+        let accounts =
+            applied(Accounts::new(8), &decide(&Accounts::new(8), true, Some("from the rack")).unwrap());
+        let id = accounts.by_name(ADMIN).unwrap().id.clone();
+        let renamed = auth::AccountPatch {
+            name: Some(UserName::new("rooty").unwrap()),
+            ..auth::AccountPatch::default()
+        };
+        let change = accounts.plan_update(&id, renamed, WALL).unwrap();
+        let mut accounts = accounts;
+        accounts.apply(change);
+        // The file is still configured at the next start.
+        assert!(decide(&accounts, false, Some("from the rack")).is_none());
     }
 
     #[test]
