@@ -65,7 +65,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         // The operator ends its daemons itself on SIGTERM; a measurement that failed may be harsher.
         let pid = self.0.id().to_string();
-        if sh::run(sh::command("kill").args(["-TERM", &pid])).is_err() {
+        if sh::run(sh::command("sh").args(["-c", &format!("kill -TERM {pid}")])).is_err() {
             self.0.kill().ok();
         }
         self.0.wait().ok();

@@ -111,6 +111,8 @@ fn run_tier(tier: Tier, count: &mut Count) -> Result<()> {
         }
         Tier::Integration => {
             let clients = clients_env()?;
+            // The operator's tests run a program of its examples, which a filter for tests leaves unbuilt.
+            sh::cargo(&["build", "--locked", "--package", "operator", "--examples"])?;
             // Everything in a `tests/` folder but the tests of the whole suite, which are the next tier.
             cargo_test(&["--workspace", "--exclude", "u-bmc", "--test", "*"], &clients, count)?;
             cargo_test(

@@ -316,7 +316,8 @@ pub fn children(pid: u32) -> Vec<(u32, String)> {
 }
 
 fn signal(pid: u32, name: &str) -> Result<()> {
-    let status = std::process::Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status()?;
+    // The shell's own `kill`: the program of that name is not on every machine.
+    let status = std::process::Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status()?;
     if !status.success() {
         bail!("cannot send SIG{name} to {pid}");
     }

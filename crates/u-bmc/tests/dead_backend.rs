@@ -100,8 +100,8 @@ impl Reaper {
                 for (pid, name) in children(operator) {
                     if name == daemon {
                         // It may have ended by itself meanwhile; then there is nobody to kill.
-                        let _ = tokio::process::Command::new("kill")
-                            .args(["-KILL", &pid.to_string()])
+                        let _ = tokio::process::Command::new("sh")
+                            .args(["-c", &format!("kill -KILL {pid}")])
                             .output()
                             .await;
                     }

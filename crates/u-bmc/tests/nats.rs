@@ -92,7 +92,7 @@ fn it_serves_its_user_and_leaves_when_asked() {
     assert_eq!(admin.line(), "hi\r\n");
 
     let pid = bus.child.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert!(Command::new("sh").args(["-c", &format!("kill -TERM {pid}")]).status().unwrap().success());
     assert!(admin.line().contains("\"ldm\":true"));
     let mut rest = Vec::new();
     admin.0.read_to_end(&mut rest).unwrap();

@@ -296,8 +296,14 @@ mod tests {
         let mut on = Operation::new("op", HostAction::On);
         assert_eq!(on.hear(&event("other", OperationResult::Failed)), None);
         assert_eq!(on.hear(&event("op", OperationResult::Done)), None);
-        assert_eq!(on.judge(&host(HostStatus::Off, Some(("op", OperationResult::Done)))), Progress::Pending("off".into()));
-        assert_eq!(on.judge(&host(HostStatus::Off, Some(("newer", OperationResult::Running)))), Progress::Done);
+        assert_eq!(
+            on.judge(&host(HostStatus::Off, Some(("op", OperationResult::Done)))),
+            Progress::Pending("off".into())
+        );
+        assert_eq!(
+            on.judge(&host(HostStatus::Off, Some(("newer", OperationResult::Running)))),
+            Progress::Done
+        );
         assert_eq!(
             on.hear(&event("op", OperationResult::Failed)),
             Some(Progress::Failed(

@@ -139,7 +139,7 @@ impl Drop for Peer {
     fn drop(&mut self) {
         let server = self.server();
         if server != self.child.id() {
-            let _ = Command::new("kill").arg(server.to_string()).status();
+            let _ = Command::new("sh").args(["-c", &format!("kill {server}")]).status();
         }
         let _ = self.child.kill();
         let _ = self.child.wait();

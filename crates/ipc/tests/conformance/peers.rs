@@ -207,7 +207,7 @@ impl Peer for Real {
 
     fn lame_duck(&mut self) {
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-USR2", &pid]).status().unwrap().success());
+        assert!(Command::new("sh").args(["-c", &format!("kill -USR2 {pid}")]).status().unwrap().success());
     }
 }
 

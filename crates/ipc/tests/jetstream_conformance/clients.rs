@@ -139,7 +139,7 @@ async fn bucket(js: &jetstream::Context, out: &mut String) {
 
 /// The interpreter that has nats-py, if one has.
 pub(crate) fn python() -> Option<PathBuf> {
-    let named = std::env::var_os("PYTHON").map(PathBuf::from);
+    let named = std::env::var_os("UBMC_TEST_PYTHON").map(PathBuf::from);
     named.into_iter().chain(["python3".into(), "python".into()]).find(|python| {
         let probe = Command::new(python)
             .args(["-c", "import nats"])

@@ -78,7 +78,9 @@ pub(crate) async fn host(session: Session, command: HostCommand, output: Output)
             if output.format == Format::Table {
                 // What there is now, before what changes.
                 let reply = client.call(host_service::LIST_HOSTS, &ListHostsRequest::default()).await?;
-                for host in reply.hosts.iter().filter(|host| name.as_ref().is_none_or(|name| *name == host.name)) {
+                for host in
+                    reply.hosts.iter().filter(|host| name.as_ref().is_none_or(|name| *name == host.name))
+                {
                     output.text(&format!("{}: {}", host.name, status_word(host.status(), host.stale)))?;
                 }
             }
