@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::client::{Request as NatsRequest, RequestErrorKind};
@@ -13,8 +14,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::context::CallContext;
+use crate::header;
+use crate::presence::{self, Lost, Refusals};
 use crate::request::Requests;
-use crate::status::Status;
+use crate::status::{Status, UNANSWERED};
 use crate::topology;
 
 /// First delay before reconnecting; doubled at each attempt up to [`RECONNECT_MAX`].
@@ -114,6 +117,17 @@ pub struct Client {
     pub(crate) jetstream: async_nats::jetstream::Context,
     name: Arc<str>,
     link: watch::Receiver<Link>,
+    refusals: Refusals,
+    calls: Arc<Calls>,
+}
+
+/// Numbers the calls of one connection: random, then counting.
+struct Calls(AtomicU64);
+
+impl Calls {
+    fn next(&self) -> String {
+        format!("{:016x}", self.0.fetch_add(1, Ordering::Relaxed))
+    }
 }
 
 impl fmt::Debug for Client {
@@ -149,10 +163,11 @@ impl Client {
     pub async fn connect(config: &ConnectConfig) -> Result<Self, ConnectError> {
         let (sender, link) = watch::channel(Link { connected: true, epoch: 1 });
         let sender = Arc::new(sender);
+        let refusals = Refusals::default();
         let give_up = Instant::now() + CONNECT_WITHIN;
         let mut attempt = 0;
         let nats = loop {
-            match options(config, Arc::clone(&sender)).connect(config.url.as_str()).await {
+            match options(config, Arc::clone(&sender), refusals.clone()).connect(config.url.as_str()).await {
                 Ok(nats) => break nats,
                 Err(error) => match error.kind() {
                     ConnectErrorKind::ServerParse | ConnectErrorKind::Dns => {
@@ -175,7 +190,9 @@ impl Client {
             }
         };
         let jetstream = async_nats::jetstream::new(nats.clone());
-        Ok(Self { nats, jetstream, name: config.name.as_str().into(), link })
+        let first = u64::from_be_bytes(crate::context::random());
+        let calls = Arc::new(Calls(AtomicU64::new(first)));
+        Ok(Self { nats, jetstream, name: config.name.as_str().into(), link, refusals, calls })
     }
 
     /// The name this client has on the bus: the daemon's.
@@ -197,8 +214,9 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// The owner's [`Status`]; `UNAVAILABLE` when the owner or the bus is not there; `DEADLINE_EXCEEDED` when neither an
-    /// answer nor an error came within the context's deadline or the method's, whichever is earlier.
+    /// The owner's [`Status`]; `UNAVAILABLE` when the owner or the bus is not there, with the reason [`UNANSWERED`] when the owner
+    /// took the request and died before it answered; `INTERNAL` when the bus does not permit the call; `DEADLINE_EXCEEDED`
+    /// when a living owner gave neither an answer nor an error within the context's deadline or the method's, whichever is earlier.
     pub async fn call<Q: Message, R: Message + Default>(
         &self,
         method: schema::Method<Q, R>,
@@ -239,11 +257,19 @@ impl Client {
             if left.is_zero() {
                 return Err(self.late(target, budget));
             }
-            let request = NatsRequest::new()
-                .payload(payload.clone())
-                .headers(context.to_headers(left))
-                .timeout(Some(left));
-            let error = match self.nats.send_request(target.subject, request).await {
+            let call = self.calls.next();
+            let mut headers = context.to_headers(left);
+            headers.insert(header::CALL_ID, call.as_str());
+            let request = NatsRequest::new().payload(payload.clone()).headers(headers).timeout(Some(left));
+            let answer = tokio::select! {
+                // An answer that came before the bad news counts.
+                biased;
+                answer = self.nats.send_request(target.subject, request) => answer,
+                lost = presence::lost(&self.nats, &self.refusals, target.subject, &call) => {
+                    return Err(self.lost(target, lost));
+                }
+            };
+            let error = match answer {
                 Ok(message) => return Status::of_reply(message.headers.as_ref(), message.payload),
                 Err(error) => error,
             };
@@ -289,6 +315,20 @@ impl Client {
             ))
         } else {
             Status::unavailable(format!("the bus is not reachable, so {} has no answer", target.name))
+                .with_reason(UNANSWERED)
+        }
+    }
+
+    fn lost(&self, target: &Target, lost: Lost) -> Status {
+        match lost {
+            Lost::Owner => Status::unavailable(format!(
+                "{} was restarted or is gone since it was asked for {}: it may have been done or not",
+                target.owner, target.name
+            ))
+            .with_reason(UNANSWERED),
+            Lost::Refused => {
+                Status::internal(format!("the bus does not permit {} to call {}", self.name, target.name))
+            }
         }
     }
 
@@ -339,7 +379,7 @@ impl Client {
     }
 }
 
-fn options(config: &ConnectConfig, link: Arc<watch::Sender<Link>>) -> ConnectOptions {
+fn options(config: &ConnectConfig, link: Arc<watch::Sender<Link>>, refusals: Refusals) -> ConnectOptions {
     let options = if config.user.is_empty() {
         ConnectOptions::new()
     } else {
@@ -357,6 +397,9 @@ fn options(config: &ConnectConfig, link: Arc<watch::Sender<Link>>) -> ConnectOpt
         .ignore_discovered_servers()
         .event_callback(move |event| {
             note(&link, &event);
+            if let NatsEvent::ServerError(error) = &event {
+                refusals.note(&error.to_string());
+            }
             std::future::ready(())
         })
 }

@@ -222,7 +222,7 @@ fn clean_request_id(id: &str) -> String {
     id.chars().filter(char::is_ascii_graphic).take(REQUEST_ID_MAX).collect()
 }
 
-fn random<const N: usize>() -> [u8; N] {
+pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     if getrandom::fill(&mut bytes).is_err() {
         // Ids only correlate logs. A kernel without entropy is no reason to refuse the call.

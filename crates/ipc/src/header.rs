@@ -8,6 +8,14 @@ pub(crate) const TRACEPARENT: &str = "traceparent";
 pub(crate) const PRINCIPAL: &str = "Principal";
 /// Correlates logs of one request over all daemons.
 pub(crate) const REQUEST_ID: &str = "Request-Id";
+/// One attempt of one call: what its owner is asked about when it is silent.
+pub(crate) const CALL_ID: &str = "Call-Id";
+/// In the answer to a ping that names a call: whether the owner still has it to answer, `yes` or `no`.
+pub(crate) const HOLDS: &str = "Holds";
+/// Value of [`HOLDS`].
+pub(crate) const YES: &str = "yes";
+/// Value of [`HOLDS`].
+pub(crate) const NO: &str = "no";
 /// gRPC status number of an error reply.
 pub(crate) const GRPC_STATUS: &str = "Grpc-Status";
 /// Percent-encoded message of an error reply.

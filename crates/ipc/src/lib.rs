@@ -12,7 +12,7 @@
 //!
 //! Three promises hold for every caller:
 //!
-//! - A call ends: with an answer, with the owner's error, or at the deadline with an error that names the owner.
+//! - A call ends: with an answer, with the owner's error, soon after its owner died, or at the deadline; an error names the owner.
 //! - A request is answered exactly once: dropping a [`Request`] answers `INTERNAL` for it.
 //! - A subscriber is told when it may have missed something ([`EventItem::Resync`]), so it can read the truth again.
 //!
@@ -24,6 +24,7 @@ mod context;
 mod event;
 mod header;
 mod log;
+mod presence;
 mod request;
 pub mod server;
 mod status;
@@ -39,4 +40,4 @@ pub use event::{EventItem, Events, RawEvents, RawItem, event_id};
 pub use log::{EVENTS, EventLog, Follow, LogBounds, LogEntry};
 pub use request::{Request, Requests};
 pub use schema::google::rpc::ErrorInfo;
-pub use status::{Code, ERROR_DOMAIN, ERROR_INFO_URL, Status};
+pub use status::{Code, ERROR_DOMAIN, ERROR_INFO_URL, Status, UNANSWERED};

@@ -1,6 +1,8 @@
 //! A request as its owner sees it: answered exactly once, whatever the owner does with it.
 
+use std::collections::HashSet;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context as TaskContext, Poll};
 
 use async_nats::{HeaderMap, Subject, Subscriber};
@@ -10,7 +12,11 @@ use prost::Message;
 
 use crate::client::PING;
 use crate::context::CallContext;
+use crate::header;
 use crate::status::Status;
+
+/// Longest id of a call that is remembered; ours have 16 letters.
+const CALL_ID_MAX: usize = 64;
 
 /// One request. Answer it with [`Request::reply`] or [`Request::fail`]; dropping it answers `INTERNAL`.
 #[derive(Debug)]
@@ -26,37 +32,71 @@ pub struct Request {
     answer: Answer,
 }
 
+/// The calls taken and not answered yet, by the ids their callers gave them.
+#[derive(Clone, Debug, Default)]
+struct Open(Arc<Mutex<HashSet<String>>>);
+
+impl Open {
+    fn add(&self, call: &str) -> OpenCall {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(call.to_owned());
+        OpenCall { call: call.to_owned(), open: self.clone() }
+    }
+
+    fn holds(&self, call: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(call)
+    }
+}
+
+/// One of them, until it is dropped.
+#[derive(Debug)]
+struct OpenCall {
+    call: String,
+    open: Open,
+}
+
+impl Drop for OpenCall {
+    fn drop(&mut self) {
+        self.open.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.call);
+    }
+}
+
 /// The duty to answer, separate from the request so that the request's fields stay free to move.
 #[derive(Debug)]
 struct Answer {
     to: Option<Subject>,
     nats: async_nats::Client,
+    /// Given up only once the answer is on its way: a caller that asks about the call gets the answer before "no".
+    open: Option<OpenCall>,
 }
 
 impl Answer {
     async fn send(&mut self, headers: Option<HeaderMap>, payload: Bytes) {
         let Some(to) = self.to.take() else { return };
-        let sent = match headers {
-            Some(headers) => self.nats.publish_with_headers(to, headers, payload).await,
-            None => self.nats.publish(to, payload).await,
-        };
-        if let Err(error) = sent {
-            // The caller's deadline ends the call; nobody is left to tell.
-            tracing::warn!(%error, "an answer could not be sent");
-        }
+        deliver(&self.nats, to, headers, payload).await;
+    }
+}
+
+async fn deliver(nats: &async_nats::Client, to: Subject, headers: Option<HeaderMap>, payload: Bytes) {
+    let sent = match headers {
+        Some(headers) => nats.publish_with_headers(to, headers, payload).await,
+        None => nats.publish(to, payload).await,
+    };
+    if let Err(error) = sent {
+        // The caller's deadline ends the call; nobody is left to tell.
+        tracing::warn!(%error, "an answer could not be sent");
     }
 }
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        if self.to.is_none() {
-            return;
-        }
+        let Some(to) = self.to.take() else { return };
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let mut answer = Answer { to: self.to.take(), nats: self.nats.clone() };
+        let (nats, open) = (self.nats.clone(), self.open.take());
+        // No `Answer` inside: a runtime that shuts down drops what is spawned at once, which must not spawn again.
         runtime.spawn(async move {
             let status = Status::internal("the request was dropped without an answer: this is a bug");
-            answer.send(Some(status.reply_headers()), status.encode().into()).await;
+            deliver(&nats, to, Some(status.reply_headers()), status.encode().into()).await;
+            drop(open);
         });
     }
 }
@@ -133,11 +173,12 @@ impl Request {
 pub struct Requests {
     messages: SelectAll<Subscriber>,
     nats: async_nats::Client,
+    open: Open,
 }
 
 impl Requests {
     pub(crate) fn new(subscribers: Vec<Subscriber>, nats: async_nats::Client) -> Self {
-        Self { messages: subscribers.into_iter().collect(), nats }
+        Self { messages: subscribers.into_iter().collect(), nats, open: Open::default() }
     }
 
     /// The next request; `None` when the connection was closed by this side. Safe to cancel.
@@ -150,13 +191,23 @@ impl Requests {
             tracing::warn!(subject = %message.subject, "a request without a reply subject was ignored");
             return None;
         };
-        let mut answer = Answer { to: Some(to), nats: self.nats.clone() };
+        let mut answer = Answer { to: Some(to), nats: self.nats.clone(), open: None };
+        let call = message.headers.as_ref().and_then(|map| map.get(header::CALL_ID)).map(|id| id.as_str());
+        let call = call.filter(|call| call.len() <= CALL_ID_MAX);
         if names(&message.subject).is_some_and(|(_, method)| method == PING) {
+            // A call comes before the question about it, on the same subscription, so what is not open here is answered or
+            // was taken by somebody who is gone.
+            let headers = call.map(|call| {
+                let mut headers = HeaderMap::new();
+                headers.insert(header::HOLDS, if self.open.holds(call) { header::YES } else { header::NO });
+                headers
+            });
             if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-                runtime.spawn(async move { answer.send(None, Bytes::new()).await });
+                runtime.spawn(async move { answer.send(headers, Bytes::new()).await });
             }
             return None;
         }
+        answer.open = call.map(|call| self.open.add(call));
         let refused = match (names(&message.subject), CallContext::from_headers(message.headers.as_ref())) {
             (Some((service, method)), Ok(context)) => {
                 let (service, method) = (service.to_owned(), method.to_owned());

@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use ipc::testing::Bus;
-use ipc::{CallContext, Code, EventItem, Principal, StateError, Status, Value, ValueError, WatchItem};
+use ipc::{
+    CallContext, Code, EventItem, Principal, StateError, Status, UNANSWERED, Value, ValueError, WatchItem,
+};
 use schema::rpc::{power_service, system_service};
 use schema::v1alpha1::{
     Event, GetHealthRequest, GetHealthResponse, Health, PowerGetStateRequest, PowerGetStateResponse,
 };
+use tokio::sync::oneshot;
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -111,6 +114,87 @@ async fn a_dropped_request_is_answered_with_internal() {
     });
     drop(soon(requests.next()).await.unwrap());
     assert_eq!(soon(call).await.unwrap().unwrap_err().code, Code::Internal);
+}
+
+/// Serves `PowerService` as a process of its own would, takes one request, and dies with it when told.
+fn dies_with_a_request(
+    bus: &Bus,
+    ready: oneshot::Sender<()>,
+    taken: oneshot::Sender<()>,
+    die: oneshot::Receiver<()>,
+) {
+    let url = bus.url().to_owned();
+    std::thread::spawn(move || {
+        let process = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        process.spawn(async move {
+            let client = ipc::Client::connect(&ipc::ConnectConfig::new(url, "powermgr")).await.unwrap();
+            let mut requests = client.serve(&["PowerService"]).await.unwrap();
+            ready.send(()).unwrap();
+            let request = requests.next().await.unwrap();
+            taken.send(()).unwrap();
+            // A second one never comes; questions about the first are answered here.
+            let _second = requests.next().await;
+            drop(request);
+        });
+        process.block_on(die).unwrap();
+        process.shutdown_background();
+    });
+}
+
+#[tokio::test]
+async fn a_call_ends_when_its_owner_dies_with_it_whether_another_takes_its_place_or_not() {
+    for another in [true, false] {
+        let bus = Bus::start().await;
+        let statemgr = bus.client("statemgr").await;
+        let ((ready, is_ready), (taken, is_taken), (kill, die)) =
+            (oneshot::channel(), oneshot::channel(), oneshot::channel());
+        dies_with_a_request(&bus, ready, taken, die);
+        soon(is_ready).await.unwrap();
+        let call = tokio::spawn(async move {
+            let patient = CallContext::new().with_patience(LONG).with_timeout(LONG);
+            statemgr.call(power_service::GET_STATE, &PowerGetStateRequest::default(), &patient).await
+        });
+        soon(is_taken).await.unwrap();
+        kill.send(()).unwrap();
+        let next = bus.client("powermgr").await;
+        let asked_again = another.then(|| {
+            tokio::spawn(async move {
+                let mut requests = next.serve(&["PowerService"]).await.unwrap();
+                requests.next().await
+            })
+        });
+        let status = tokio::time::timeout(LONG / 2, call).await.expect("long before its deadline");
+        let status = status.unwrap().unwrap_err();
+        assert_eq!((status.code, status.reason().as_str()), (Code::Unavailable, UNANSWERED));
+        assert!(status.message.starts_with("powermgr was restarted or is gone"), "{status}");
+        assert!(asked_again.is_none_or(|task| !task.is_finished()), "it must not be done twice");
+    }
+}
+
+#[tokio::test]
+async fn an_owner_that_is_slow_or_stuck_for_a_while_is_not_given_up() {
+    let bus = Bus::start().await;
+    let gateway = bus.client("websrv").await;
+    let call = |gateway: ipc::Client| {
+        tokio::spawn(async move {
+            gateway.call(system_service::GET_HEALTH, &GetHealthRequest::default(), &CallContext::new()).await
+        })
+    };
+    let mut requests = bus.client("operator").await.serve(&["SystemService"]).await.unwrap();
+    // It works for longer than several questions take, and its loop goes on meanwhile.
+    let slow = call(gateway.clone());
+    let request = soon(requests.next()).await.unwrap();
+    let silence = tokio::time::timeout(Duration::from_millis(1_500), requests.next()).await;
+    assert!(silence.is_err(), "a question is no request: {silence:?}");
+    request.reply(&health("slow")).await;
+    assert_eq!(soon(slow).await.unwrap(), Ok(health("slow")));
+    // Its loop stands still for longer than one question waits, before it takes the request and after.
+    let stuck = call(gateway);
+    tokio::time::sleep(Duration::from_millis(2_800)).await;
+    let request = soon(requests.next()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(2_800)).await;
+    request.reply(&health("stuck")).await;
+    assert_eq!(soon(stuck).await.unwrap(), Ok(health("stuck")));
 }
 
 #[tokio::test]

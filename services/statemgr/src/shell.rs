@@ -386,6 +386,11 @@ impl Daemon {
                     (_, None) => desired::Reply::Accepted,
                 }
             }
+            // powermgr may have pressed before it died.
+            Err(status) if status.reason() == ipc::UNANSWERED => {
+                tracing::warn!(host = self.hosts[index].id, %op, %status, "powermgr took an operation and did not answer");
+                desired::Reply::Unknown
+            }
             // A reason means that powermgr has looked at it and said no.
             Err(status) if !status.reason().is_empty() => {
                 self.hosts[index].refusals.insert(op, status);
