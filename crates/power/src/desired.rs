@@ -238,8 +238,13 @@ impl Desired {
         }
     }
 
-    /// Takes up a stored intent after a restart. What became of it is found out by the first look.
+    /// Takes up a stored intent after a restart, and after [`Event::MainsRestored`] if there is one. What became of it is found out by
+    /// the first look.
     pub fn resume(&mut self, now: Mono, intent: Intent) {
+        if is_off(intent.action) {
+            // It was the last wish: the loss of mains only was faster than the host.
+            self.restore.take_if(|restore| restore.origin == Origin::PolicyRestore);
+        }
         let deadline = intent.deadline.min(now + self.budget());
         self.active = Some(Active {
             intent: Intent { deadline, ..intent },
@@ -281,8 +286,7 @@ impl Desired {
             [Some(active.intent.deadline), active.again, answer].into_iter().flatten().min()
         });
         let restore = self.restore.filter(|_| self.can_restore()).map(|restore| restore.at);
-        // While the policy still has to look at it, the last state stays what it was before the loss.
-        let off = self.off_at.filter(|_| self.restore.is_none());
+        let off = self.off_at.filter(|_| !self.is_coming_up());
         [active, restore, off].into_iter().flatten().min()
     }
 
@@ -472,9 +476,8 @@ impl Desired {
             out.push(Action::Answer(active.intent.op, Answer::Accepted));
         }
         out.push(Action::Ended { intent: active.intent, outcome, told });
-        let off = matches!(active.intent.action, HostAction::GracefulOff | HostAction::ForceOff);
         self.drop_active(out);
-        if off && outcome == Outcome::Done && self.off_at.is_some() {
+        if is_off(active.intent.action) && outcome == Outcome::Done && self.off_at.is_some() {
             // Wished for, so it is the last state at once.
             self.off_at = Some(now);
         }
@@ -554,6 +557,12 @@ impl Desired {
         }
     }
 
+    /// While the host is to be switched on, by the policy or anybody, "off" is not what is to be remembered: mains may fail again before
+    /// it is up.
+    fn is_coming_up(&self) -> bool {
+        self.restore.is_some() || self.active.is_some_and(|active| active.intent.action == HostAction::On)
+    }
+
     fn can_restore(&self) -> bool {
         self.active.is_none() && !self.maintenance && matches!(self.status, Some(Status::Off | Status::On))
     }
@@ -599,7 +608,7 @@ impl Desired {
         }
         let on = match self.status {
             Some(Status::On) => Some(true),
-            _ if self.restore.is_none() && self.off_at.is_some_and(|at| at <= now) => {
+            _ if !self.is_coming_up() && self.off_at.is_some_and(|at| at <= now) => {
                 self.off_at = None;
                 Some(false)
             }
@@ -612,6 +621,10 @@ impl Desired {
             out.push(Action::Remember { on });
         }
     }
+}
+
+fn is_off(action: HostAction) -> bool {
+    matches!(action, HostAction::GracefulOff | HostAction::ForceOff)
 }
 
 #[cfg(test)]

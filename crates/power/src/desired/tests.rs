@@ -395,6 +395,53 @@ fn a_client_decides_before_the_restore_policy() {
 }
 
 #[test]
+fn an_off_acknowledged_before_the_loss_comes_before_the_last_state_but_not_before_always_on() {
+    for (policy, action, expect) in [
+        (RestorePolicy::Last, HostAction::GracefulOff, false),
+        (RestorePolicy::Last, HostAction::ForceOff, false),
+        (RestorePolicy::Last, HostAction::PowerCycle, true),
+        (RestorePolicy::AlwaysOn, HostAction::ForceOff, true),
+    ] {
+        for left in [0, 60_000] {
+            let mut bench = Bench::new(Status::Unknown);
+            bench.desired = Desired::new(&Timings::default());
+            let at = bench.now;
+            bench.event(Event::MainsRestored { policy, was_on: true, at, op: OpId::from_bits(99) });
+            let deadline = bench.now + Millis::new(left);
+            let origin = Origin::Client;
+            bench
+                .desired
+                .resume(bench.now, Intent { op: OpId::from_bits(7), action, origin, attempt: 1, deadline });
+            bench.look(Status::Off, None).wait(60_000);
+            let on = bench.applies().contains(&HostAction::On);
+            assert_eq!(on, expect, "{policy:?} after {action:?} with {left} ms left");
+        }
+    }
+}
+
+#[test]
+fn mains_that_fail_again_while_the_host_comes_up_do_not_make_off_the_last_state() {
+    let mut bench = Bench::new(Status::Off);
+    let at = bench.now + Millis::from_secs(30);
+    let op = OpId::from_bits(99);
+    bench.event(Event::MainsRestored { policy: RestorePolicy::Last, was_on: true, at, op });
+    bench.wait(30_000).accept(op).wait(7_000);
+    assert_eq!((bench.applies(), bench.remembered()), (vec![HostAction::On], vec![]));
+    bench.event(Event::Status(Status::On)).event(Event::Finished(op, Outcome::Done));
+    assert_eq!(bench.remembered(), [true]);
+}
+
+#[test]
+fn a_host_that_did_not_come_up_is_remembered_as_off() {
+    let mut bench = Bench::new(Status::Off);
+    let (at, op) = (bench.now, OpId::from_bits(99));
+    bench.event(Event::MainsRestored { policy: RestorePolicy::Last, was_on: true, at, op });
+    bench.wait(0).accept(op).event(Event::Finished(op, Outcome::Failed(Failure::PowerGoodTimeout)));
+    bench.wait(7_000);
+    assert_eq!(bench.remembered(), [false]);
+}
+
+#[test]
 fn a_power_loss_is_remembered_as_off_only_when_the_bmc_survives_it() {
     let mut bench = Bench::new(Status::On);
     bench.event(Event::Status(Status::Off)).wait(6_999);
