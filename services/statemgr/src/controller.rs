@@ -24,6 +24,8 @@ pub(crate) struct Controller {
     pub(crate) boot: BootRecord,
     /// A reset was asked for and is about to happen.
     pub(crate) resetting: Option<v1::ManagementControllerAction>,
+    /// The operator is being asked for one.
+    pub(crate) asking: bool,
     pub(crate) updated: SystemTime,
 }
 

@@ -290,6 +290,12 @@ impl Daemon {
                 });
             }
             Action::Reboot | Action::WarmReset | Action::ColdReset | Action::HardReset => {
+                // One at a time: the refusal of a second would take back that the boot to come is a planned one.
+                if self.controller.asking || self.controller.resetting.is_some() {
+                    let status = Status::aborted("the management controller is already on its way down");
+                    return self.refuse_controller(request, status.with_reason("TRANSITION_IN_PROGRESS"));
+                }
+                self.controller.asking = true;
                 let op = wire::new_op();
                 let bucket = self.state.clone();
                 let boot = BootRecord { planned: true, ..self.controller.boot.clone() };
@@ -299,7 +305,11 @@ impl Daemon {
                     bucket.put(controller::BOOT_KEY, &Json(boot.clone())).await?;
                     let reset = v1::OperatorResetRequest { op_id: op.to_string(), action: action.into() };
                     let asked = bus.call(RESET, &reset, &context).await;
-                    if asked.is_err() {
+                    // Without an answer it may happen all the same, and a boot must not be taken for a loss of mains.
+                    let refused = asked.as_ref().err().filter(|status| {
+                        status.code != ipc::Code::DeadlineExceeded && status.reason() != ipc::UNANSWERED
+                    });
+                    if refused.is_some() {
                         bucket
                             .put(controller::BOOT_KEY, &Json(BootRecord { planned: false, ..boot }))
                             .await?;
@@ -427,13 +437,17 @@ impl Daemon {
             },
             Updated::Reset(op, action) => match result {
                 Ok(()) => {
+                    self.controller.asking = false;
                     let before = self.controller.status();
                     self.controller.resetting = Some(action);
                     self.controller.boot.planned = true;
                     self.controller_event(before, action);
                     self.controller_reply(request, &op.to_string(), v1::ActionOutcome::Accepted);
                 }
-                Err(status) => self.refuse_controller(request, status),
+                Err(status) => {
+                    self.controller.asking = false;
+                    self.refuse_controller(request, status);
+                }
             },
         }
     }

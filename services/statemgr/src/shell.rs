@@ -186,6 +186,7 @@ impl Daemon {
             record: record.unwrap_or_default(),
             boot,
             resetting: None,
+            asking: false,
             updated: wall,
         };
         for host in &mut hosts {

@@ -1,5 +1,7 @@
 //! What is kept over restarts, and the one writer of it.
 
+use std::collections::VecDeque;
+
 use ipc::{Bucket, StateError, Value, ValueError};
 use power::OpId;
 use prost::Message;
@@ -135,15 +137,39 @@ pub(crate) enum Written {
     Host { host: usize, result: Result<(), StateError> },
 }
 
+impl Write {
+    fn key(&self) -> &str {
+        match self {
+            Self::Intent { key, .. } | Self::Forget { key } | Self::Host { key, .. } => key,
+        }
+    }
+}
+
+/// Adds a write in place of an older one of the same key. Nobody waits for that one any more: an intent is stored anew or forgotten
+/// only when it is the same operation, or over. A refused request costs one write of flash this way while the bus is busy, not two.
+fn enqueue(waiting: &mut VecDeque<Write>, write: Write) {
+    waiting.retain(|older| older.key() != write.key());
+    waiting.push_back(write);
+}
+
 /// The one writer of intents and host records: in order, so that "forget" never overtakes "store".
 pub(crate) fn writer(
     bucket: Bucket,
     written: impl Fn(Written) + Send + 'static,
 ) -> mpsc::UnboundedSender<Write> {
-    // Bounded by what it is fed: one intent and one record per host may be under way.
+    // Bounded by what it is fed while one write is under way; what is overtaken by then is not written at all.
     let (writes, mut queue) = mpsc::unbounded_channel();
     tokio::spawn(async move {
-        while let Some(write) = queue.recv().await {
+        let mut waiting = VecDeque::new();
+        loop {
+            while let Ok(write) = queue.try_recv() {
+                enqueue(&mut waiting, write);
+            }
+            let next = match waiting.pop_front() {
+                Some(write) => Some(write),
+                None => queue.recv().await,
+            };
+            let Some(write) = next else { return };
             match write {
                 Write::Intent { host, op, key, record } => {
                     let result = bucket.put(&key, &Json(*record)).await.map(|_| ());
@@ -207,6 +233,33 @@ mod tests {
         };
         let bytes = Json(record.clone()).encode();
         assert_eq!(Json::<HostRecord>::decode(1, &bytes).expect("readable").0, record);
+    }
+
+    #[test]
+    fn only_the_newest_write_of_a_key_waits() {
+        let intent = |key: &str, op: u128| {
+            let record: IntentRecord = serde_json::from_value(serde_json::json!({
+                "op": "", "asked": 1, "action": 1, "origin": "client", "attempt": 1,
+                "requested_ms": 0, "deadline_ms": 0, "username": "", "request_id": "",
+            }))
+            .expect("a record");
+            let (op, key) = (OpId::from_bits(op), key.to_owned());
+            Write::Intent { host: 0, op, key, record: Box::new(record) }
+        };
+        let mut waiting = VecDeque::new();
+        for n in 0..1_000 {
+            enqueue(&mut waiting, intent("a", n));
+            enqueue(&mut waiting, Write::Forget { key: "a".to_owned() });
+            enqueue(&mut waiting, intent("b", n));
+        }
+        enqueue(&mut waiting, intent("a", 7));
+        assert_eq!(waiting.len(), 2);
+        assert!(
+            matches!(&waiting[0], Write::Intent { key, op, .. } if key == "b" && *op == OpId::from_bits(999))
+        );
+        assert!(
+            matches!(&waiting[1], Write::Intent { key, op, .. } if key == "a" && *op == OpId::from_bits(7))
+        );
     }
 
     #[test]

@@ -238,6 +238,31 @@ async fn a_request_made_while_powermgr_restarts_only_waits() {
 }
 
 #[tokio::test]
+async fn a_request_that_powermgr_took_and_died_with_is_kept_and_looked_after() {
+    let mut bench = Bench::start(quick()).await;
+    bench.until_status(v1::HostStatus::Off).await;
+    bench.kill_powermgr().await;
+    let dying = bench.bus.client(powermgr::NAME).await;
+    let mut requests = dying.serve(&["PowerService"]).await.expect("served");
+    let client = bench.bus.client("ubmcctl").await;
+    let asking = tokio::spawn(async move { change(&client, v1::HostAction::On).await });
+    loop {
+        let request = requests.next().await.expect("a request");
+        let last = request.method == "Apply";
+        // Neither answered nor dropped: the process is gone.
+        std::mem::forget(request);
+        if last {
+            break;
+        }
+    }
+    drop(requests);
+    bench.start_powermgr().await;
+    let answer = asking.await.expect("no panic").expect("accepted, not refused: it may have been begun");
+    assert_eq!(bench.until_ended(&answer.operation_id).await.result(), v1::OperationResult::Done);
+    assert!(bench.pins.power_good());
+}
+
+#[tokio::test]
 async fn an_acknowledged_request_survives_the_death_of_both_daemons() {
     let mut bench = Bench::start(twin::Config { power_good_delay: Millis::new(2_000), ..quick() }).await;
     bench.until_status(v1::HostStatus::Off).await;
@@ -491,6 +516,10 @@ async fn a_reset_of_the_controller_is_asked_of_the_operator_and_is_no_loss_of_ma
         controller(&bench.client, v1::ManagementControllerAction::ColdReset).await.expect("accepted");
     assert_eq!(answer.current_status(), v1::ManagementControllerStatus::NotReady);
     assert_eq!(answering.await.expect("no panic"), v1::ManagementControllerAction::ColdReset);
+    // Again before it happens: refused, and the reset stays a planned one.
+    let status =
+        controller(&bench.client, v1::ManagementControllerAction::Reboot).await.expect_err("under way");
+    assert_eq!((status.code, status.reason().as_str()), (Code::Aborted, "TRANSITION_IN_PROGRESS"));
 
     bench.kill_statemgr().await;
     bench.boot_id = "after the reset".to_owned();
