@@ -36,6 +36,9 @@ pub(crate) struct Conn {
     quiet_since: AtomicU64,
     header_since: AtomicU64,
     blocked_since: AtomicU64,
+    /// Answers the peer's flow control holds up, and since when the last of them.
+    stalled: AtomicUsize,
+    stalled_since: AtomicU64,
     evicted: Notify,
 }
 
@@ -50,6 +53,8 @@ impl Conn {
             quiet_since: AtomicU64::new(0),
             header_since: AtomicU64::new(0),
             blocked_since: AtomicU64::new(0),
+            stalled: AtomicUsize::new(0),
+            stalled_since: AtomicU64::new(0),
             evicted: Notify::new(),
         };
         conn.quiet_since.store(conn.now(), Ordering::Relaxed);
@@ -92,7 +97,7 @@ impl Conn {
         self.active.fetch_add(1, Ordering::Relaxed);
         self.served.fetch_add(1, Ordering::Relaxed);
         self.header_since.store(0, Ordering::Relaxed);
-        Active(Arc::clone(self))
+        Active { conn: Arc::clone(self), stalled: false }
     }
 
     /// When the transport must end this connection if nothing else happens.
@@ -100,8 +105,13 @@ impl Conn {
         let at = |stamp: u64, limit: Duration| self.base + Duration::from_millis(stamp) + limit;
         let blocked = self.blocked_since.load(Ordering::Relaxed);
         let blocked = (blocked != 0).then(|| at(blocked, timeouts.write));
-        if self.active.load(Ordering::Relaxed) > 0 {
-            return blocked;
+        let active = self.active.load(Ordering::Relaxed);
+        if active > 0 {
+            // HTTP/2: the socket may be free, and yet the peer's windows let nothing of any answer go. One stalled answer among
+            // others that move is the client's own business.
+            let stalled = (self.stalled.load(Ordering::Relaxed) == active)
+                .then(|| at(self.stalled_since.load(Ordering::Relaxed), timeouts.write));
+            return [blocked, stalled].into_iter().flatten().min();
         }
         let first = self.served.load(Ordering::Relaxed) == 0;
         let idle =
@@ -120,13 +130,35 @@ impl Conn {
 
 /// A request in progress; ends with its answer.
 #[derive(Debug)]
-pub(crate) struct Active(Arc<Conn>);
+pub(crate) struct Active {
+    conn: Arc<Conn>,
+    stalled: bool,
+}
+
+impl Active {
+    /// A piece of the answer was handed over: until the next is asked for, the peer has to take it.
+    pub(crate) fn handed_over(&mut self) {
+        if !self.stalled {
+            self.stalled = true;
+            self.conn.stalled_since.store(self.conn.now(), Ordering::Relaxed);
+            self.conn.stalled.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// More is asked for.
+    pub(crate) fn asked(&mut self) {
+        if std::mem::take(&mut self.stalled) {
+            self.conn.stalled.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
 
 impl Drop for Active {
     fn drop(&mut self) {
-        self.0.quiet_since.store(self.0.now(), Ordering::Relaxed);
-        self.0.header_since.store(0, Ordering::Relaxed);
-        self.0.active.fetch_sub(1, Ordering::Relaxed);
+        self.asked();
+        self.conn.quiet_since.store(self.conn.now(), Ordering::Relaxed);
+        self.conn.header_since.store(0, Ordering::Relaxed);
+        self.conn.active.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

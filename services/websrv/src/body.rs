@@ -231,10 +231,17 @@ impl Body for ResponseBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut self.kind {
+        if let Some(active) = &mut self.active {
+            active.asked();
+        }
+        let next = match &mut self.kind {
             Kind::Frames(frames) => Poll::Ready(frames.pop_front().map(Ok)),
             Kind::Stream(stream) => stream.as_mut().poll_next(cx),
+        };
+        if let (Some(active), Poll::Ready(Some(_))) = (&mut self.active, &next) {
+            active.handed_over();
         }
+        next
     }
 
     fn is_end_stream(&self) -> bool {

@@ -7,6 +7,8 @@ use std::sync::atomic::Ordering;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use http_body_util::Full;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 use support::{ADMIN, SOON, Stack, Version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -300,4 +302,23 @@ async fn an_h3_frame_that_announces_a_gigabyte_is_not_gathered() {
         assert!(cut.is_some(), "frame type {kind:#x}, control {control}: 4 MiB of one frame were taken in");
     }
     assert_eq!(stack.send(Version::H3, stack.get("/healthz", None)).await.status, 200);
+}
+
+#[tokio::test]
+async fn an_h2_client_that_never_opens_its_window_is_cut() {
+    let stack = Stack::with(json!({ "limits": { "write_ms": 300, "idle_ms": 60_000 } }), ALL).await;
+    let io = TokioIo::new(support::connect(stack.https, b"h2").await.unwrap());
+    let (mut send, conn) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(0)
+        .handshake(io)
+        .await
+        .unwrap();
+    let conn = tokio::spawn(conn);
+    let request = stack.get("/api/v1alpha1/openapi.json", None).map(Full::new);
+    let answer = send.send_request(request).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    // The answer is held, unread; the connection answers whatever else HTTP/2 asks of it.
+    let ended = tokio::time::timeout(SOON, conn).await;
+    assert!(ended.is_ok(), "the connection lives on");
+    drop(answer);
 }
