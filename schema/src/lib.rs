@@ -14,6 +14,7 @@ use std::sync::LazyLock;
 
 use prost_reflect::DescriptorPool;
 
+pub mod access;
 mod json;
 pub mod lint;
 pub mod mask;

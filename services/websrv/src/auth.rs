@@ -17,7 +17,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use ipc::{CallContext, Code, Status};
 use prost::Message;
 use schema::v1alpha1 as api;
-use schema::v1alpha1::Privilege;
 use sha2::Sha256;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
@@ -48,16 +47,16 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    pub(crate) fn may(&self, privilege: Privilege) -> bool {
-        self.principal.privileges.contains(&i32::from(privilege))
-    }
-
-    /// Whether `name` is this account (by id or name) or this session.
-    pub(crate) fn is(&self, name: &str) -> bool {
-        !name.is_empty()
-            && [&self.principal.user_id, &self.principal.username, &self.principal.session_id]
-                .iter()
-                .any(|own| own.as_str() == name)
+    /// As the rules about access want it.
+    pub(crate) fn access(&self) -> schema::access::Caller<'_> {
+        schema::access::Caller {
+            user_id: &self.principal.user_id,
+            username: &self.principal.username,
+            session_id: &self.principal.session_id,
+            role: &self.principal.role,
+            privileges: &self.principal.privileges,
+            password_expired: self.password_change_required,
+        }
     }
 }
 
@@ -403,21 +402,5 @@ mod tests {
         };
         assert!(challenge(&[]).to_str().unwrap().contains("Basic"));
         assert_eq!(challenge(&[("sec-fetch-mode", "cors")]), "Bearer");
-    }
-
-    #[test]
-    fn one_s_own_account_or_session_is_known_by_any_of_its_names() {
-        let caller = Caller {
-            principal: ipc::Principal {
-                username: "ann".into(),
-                user_id: "u1".into(),
-                session_id: String::new(),
-                ..ipc::Principal::default()
-            },
-            password_change_required: false,
-            good_for: None,
-        };
-        assert!(caller.is("ann") && caller.is("u1"));
-        assert!(!caller.is("bob") && !caller.is(""), "an empty session id is nobody's name");
     }
 }

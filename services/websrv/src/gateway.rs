@@ -9,8 +9,8 @@ use http::{Method, Request, Response, StatusCode, header};
 use http_body::Body;
 use ipc::{CallContext, Code, Status, TraceContext};
 use prost_reflect::{DynamicMessage, Value};
-use schema::FieldOrigin;
 use schema::v1alpha1::Privilege;
+use schema::{FieldOrigin, access};
 use tokio::time::Instant;
 
 use crate::admission::{Conn, HttpVersion};
@@ -24,7 +24,7 @@ use crate::headers::Decorator;
 use crate::health::Liveness;
 use crate::json;
 use crate::listener::{DRAIN_BYTES, DRAIN_TIME};
-use crate::route::{BodyRule, Rest, Route, Routes, set_at, string_at};
+use crate::route::{BodyRule, Rest, Route, Routes, set_at};
 use crate::status::{Failure, violations};
 use crate::stream::{self, Access, Watching};
 use crate::transport::Handle;
@@ -176,7 +176,10 @@ impl Gateway {
             let watching = self.watch(route, &payload, shown, timeout, after, call).await?;
             return Ok(stream::framed(wire, watching));
         }
-        let reply = self.forward(route, payload.bytes, timeout, call).await?;
+        // Decoded, a message may take thirty times its bytes: it does not wait for the owner's answer.
+        let Payload { bytes, message } = payload;
+        drop(message);
+        let reply = self.forward(route, bytes, timeout, call).await?;
         Ok(wire.reply(match wire.codec() {
             Codec::Proto => reply,
             Codec::Json => json::encode(&decode_reply(route, reply)?)?,
@@ -221,7 +224,9 @@ impl Gateway {
             let watching = self.watch(route, &payload, shown, None, after, call).await?;
             return Ok(stream::sse(watching));
         }
-        let reply = self.forward(route, payload.bytes, None, call).await?;
+        let Payload { bytes, message } = payload;
+        drop(message);
+        let reply = self.forward(route, bytes, None, call).await?;
         let reply = decode_reply(route, reply)?;
         Ok(Wire::Rest.reply(match &binding.response_body {
             None => json::encode(&reply)?,
@@ -241,15 +246,8 @@ impl Gateway {
         }
         let shown = self.login(parts, call).await?;
         let Some(caller) = &call.caller else { return Ok(None) };
-        if caller.password_change_required && !route.info.with_expired_password {
-            return Err(password_change_required());
-        }
-        let allowed = if route.self_field.is_some() {
-            caller.may(Privilege::ConfigureSelf) || caller.may(Privilege::ConfigureUsers)
-        } else {
-            caller.may(route.info.privilege)
-        };
-        if allowed { Ok(Some(shown)) } else { Err(denied(route, caller)) }
+        access::before_request(route.info, &caller.access()).map_err(denied)?;
+        Ok(Some(shown))
     }
 
     /// Authenticates; any account will do.
@@ -333,17 +331,8 @@ impl Gateway {
         parts: &Parts,
         call: &Call,
     ) -> Result<Payload, Failure> {
-        if let (Some(path), Some(caller)) = (&route.self_field, &call.caller) {
-            let own = string_at(&message, path).is_some_and(|name| caller.is(&name));
-            let own = own && caller.may(Privilege::ConfigureSelf);
-            let others = caller.may(Privilege::ConfigureUsers) && !caller.password_change_required;
-            if !own && !others {
-                return Err(if caller.password_change_required {
-                    password_change_required()
-                } else {
-                    denied(route, caller)
-                });
-            }
+        if let Some(caller) = &call.caller {
+            access::with_request(route.info, &caller.access(), &message).map_err(denied)?;
         }
         for (path, origin) in &route.origins {
             let text = match origin {
@@ -569,23 +558,9 @@ fn decode_reply(route: &Route, reply: Bytes) -> Result<DynamicMessage, Failure> 
     })
 }
 
-fn password_change_required() -> Failure {
-    Failure::from(
-        Status::permission_denied("the password of this account must be changed before anything else")
-            .with_reason("PASSWORD_CHANGE_REQUIRED"),
-    )
-}
-
-pub(crate) fn denied(route: &Route, caller: &Caller) -> Failure {
-    let needed = if route.self_field.is_some() { Privilege::ConfigureUsers } else { route.info.privilege };
-    let needed = needed.as_str_name().trim_start_matches("PRIVILEGE_");
-    Failure::from(
-        Status::permission_denied(format!(
-            "{} needs the privilege {needed}, which the role {} does not have",
-            route.info.method, caller.principal.role
-        ))
-        .with_reason("MISSING_PRIVILEGE"),
-    )
+/// As an error of the API.
+pub(crate) fn denied(denied: access::Denied) -> Failure {
+    Failure::from(Status::permission_denied(denied.message).with_reason(denied.reason))
 }
 
 fn user_agent(parts: &Parts) -> String {

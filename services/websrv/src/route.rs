@@ -24,7 +24,6 @@ pub(crate) struct Route {
     pub body_bytes: usize,
     /// Longest time for the owner.
     pub deadline: Duration,
-    pub self_field: Option<FieldPath>,
     pub origins: Vec<(FieldPath, FieldOrigin)>,
     pub stream: Option<Subject>,
     /// For streams that can go on after a message the client has: its number in the request, and the number of the field
@@ -213,7 +212,6 @@ impl Route {
     fn new(info: &'static MethodInfo, config: &Config) -> Result<Self, SchemaError> {
         let (input, output) = (info.input(), info.output());
         let limits = config.routes.iter().find(|limits| info.path.get(1..) == Some(limits.method.as_str()));
-        let self_field = info.self_field.map(|path| resolve(info, &input, "self_field", path)).transpose()?;
         let origins = info
             .origins
             .iter()
@@ -236,7 +234,6 @@ impl Route {
             info,
             body_bytes: limits.and_then(|l| l.body_bytes).unwrap_or(config.limits.body_bytes),
             deadline: limits.and_then(|l| l.deadline_ms).map_or(info.deadline, Duration::from_millis),
-            self_field,
             origins,
             stream,
             resume,

@@ -125,12 +125,13 @@ impl Watching {
         let context = context.child();
         let verified = self.gateway.auth.verify(credential, *address, &context, &HeaderMap::new()).await;
         match verified {
-            Ok(caller) if caller.may(self.route.info.privilege) => {
+            Ok(caller) => {
+                schema::access::before_request(self.route.info, &caller.access())
+                    .map_err(|refusal| denied(refusal).status)?;
                 self.sure = Instant::now();
                 self.recheck = None;
                 Ok(())
             }
-            Ok(caller) => Err(denied(&self.route, &caller).status),
             Err(failure) if failure.status.code == Code::Unauthenticated => {
                 Err(Status::unauthenticated("the session of this stream has ended"))
             }

@@ -1,0 +1,188 @@
+//! Who may call what: the options of a method against what is known of its caller.
+//!
+//! Whatever lets requests in from outside asks here, so that all ways in have the same rules and the same words.
+
+use prost_reflect::{DynamicMessage, Value};
+
+use crate::method::MethodInfo;
+use crate::v1alpha1::Privilege;
+
+/// A caller, as authentication found it.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller<'a> {
+    /// Id of the account. Empty for a caller that has none; nothing is such a caller's own.
+    pub user_id: &'a str,
+    /// Name of the account.
+    pub username: &'a str,
+    /// Id of the session; empty when there is none.
+    pub session_id: &'a str,
+    /// For the words of a refusal.
+    pub role: &'a str,
+    /// Numbers of [`Privilege`].
+    pub privileges: &'a [i32],
+    /// The password must be changed before anything else.
+    pub password_expired: bool,
+}
+
+/// A refusal: PERMISSION_DENIED.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Denied {
+    /// Reason in `google.rpc.ErrorInfo`.
+    pub reason: &'static str,
+    /// For people.
+    pub message: String,
+}
+
+/// What can be said before the request is read: a refusal here spares reading it.
+///
+/// # Errors
+/// [`Denied`]
+pub fn before_request(method: &MethodInfo, caller: &Caller<'_>) -> Result<(), Denied> {
+    if method.privilege == Privilege::None {
+        return Ok(());
+    }
+    if caller.password_expired && !method.with_expired_password {
+        return Err(password_expired());
+    }
+    let others = method.self_field.is_some() && caller.may(Privilege::ConfigureUsers);
+    if others || caller.may(method.privilege) { Ok(()) } else { Err(missing(method, caller)) }
+}
+
+/// All of it. A method on accounts or sessions takes [`Privilege::ConfigureSelf`] for the caller's own and
+/// [`Privilege::ConfigureUsers`] for those of others.
+///
+/// # Errors
+/// [`Denied`]
+pub fn with_request(
+    method: &MethodInfo,
+    caller: &Caller<'_>,
+    request: &DynamicMessage,
+) -> Result<(), Denied> {
+    before_request(method, caller)?;
+    let Some(path) = method.self_field.filter(|_| method.privilege != Privilege::None) else { return Ok(()) };
+    let own = caller.is(&string_at(request, path));
+    if own && caller.may(Privilege::ConfigureSelf) {
+        return Ok(());
+    }
+    if caller.password_expired {
+        return Err(password_expired());
+    }
+    if caller.may(Privilege::ConfigureUsers) { Ok(()) } else { Err(missing(method, caller)) }
+}
+
+impl Caller<'_> {
+    fn may(&self, privilege: Privilege) -> bool {
+        self.privileges.contains(&i32::from(privilege))
+    }
+
+    /// Whether `name` is this account, by id or name, or this session.
+    fn is(&self, name: &str) -> bool {
+        !name.is_empty()
+            && !self.user_id.is_empty()
+            && [self.user_id, self.username, self.session_id].contains(&name)
+    }
+}
+
+fn password_expired() -> Denied {
+    Denied {
+        reason: "PASSWORD_CHANGE_REQUIRED",
+        message: "the password of this account must be changed before anything else".to_owned(),
+    }
+}
+
+fn missing(method: &MethodInfo, caller: &Caller<'_>) -> Denied {
+    let needed = if method.self_field.is_some() { Privilege::ConfigureUsers } else { method.privilege };
+    let needed = needed.as_str_name().trim_start_matches("PRIVILEGE_");
+    let who = if caller.role.is_empty() {
+        "a caller without a role".to_owned()
+    } else {
+        format!("the role {}", caller.role)
+    };
+    Denied {
+        reason: "MISSING_PRIVILEGE",
+        message: format!("{} needs the privilege {needed}, which {who} does not have", method.method),
+    }
+}
+
+/// The string at a dotted path; empty when it is not set.
+fn string_at(message: &DynamicMessage, path: &str) -> String {
+    let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
+    match (message.get_field_by_name(first).as_deref(), rest) {
+        (Some(Value::Message(inner)), Some(rest)) => string_at(inner, rest),
+        (Some(Value::String(text)), None) => text.clone(),
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SELF: &[i32] = &[Privilege::Login as i32, Privilege::ConfigureSelf as i32];
+    const USERS: &[i32] = &[Privilege::Login as i32, Privilege::ConfigureUsers as i32];
+
+    fn ann(privileges: &[i32]) -> Caller<'_> {
+        Caller {
+            user_id: "0123456789abcdef",
+            username: "ann",
+            session_id: "",
+            role: "R",
+            privileges,
+            password_expired: false,
+        }
+    }
+
+    /// The outcome of a method on one's own account for a request that names this one.
+    fn change_password(caller: &Caller<'_>, named: &str) -> Result<(), Denied> {
+        let method = crate::method("rpc.UserService.ChangePassword").unwrap();
+        let mut request = DynamicMessage::new(method.input());
+        request.set_field_by_name("id", Value::String(named.to_owned()));
+        with_request(method, caller, &request)
+    }
+
+    #[test]
+    fn one_s_own_is_known_by_id_and_name_and_nothing_else() {
+        for (named, own) in
+            [("ann", true), ("0123456789abcdef", true), ("", false), ("bob", false), ("ANN", false)]
+        {
+            assert_eq!(change_password(&ann(SELF), named).is_ok(), own, "{named:?}");
+            assert!(change_password(&ann(USERS), named).is_ok(), "{named:?}");
+        }
+    }
+
+    #[test]
+    fn a_caller_without_an_account_owns_nothing_whatever_it_is_called() {
+        let outsider = Caller { user_id: "", username: "fleet", ..ann(SELF) };
+        assert_eq!(change_password(&outsider, "fleet").unwrap_err().reason, "MISSING_PRIVILEGE");
+    }
+
+    #[test]
+    fn an_expired_password_opens_one_s_own_marked_methods_and_nothing_else() {
+        let everything: Vec<i32> = (1..=6).collect();
+        let caller = Caller { password_expired: true, ..ann(&everything) };
+        assert!(change_password(&caller, "ann").is_ok());
+        assert_eq!(change_password(&caller, "bob").unwrap_err().reason, "PASSWORD_CHANGE_REQUIRED");
+        for method in crate::methods().iter().filter(|m| m.privilege != Privilege::None) {
+            let open = before_request(method, &caller).is_ok();
+            assert_eq!(open, method.with_expired_password, "{}", method.full_name);
+        }
+    }
+
+    #[test]
+    fn what_is_refused_before_the_request_is_refused_with_it() {
+        let sets: [&[i32]; 4] = [&[], &[Privilege::Login as i32], SELF, USERS];
+        for method in crate::methods() {
+            let request = DynamicMessage::new(method.input());
+            for privileges in sets {
+                let caller = ann(privileges);
+                let (early, late) =
+                    (before_request(method, &caller), with_request(method, &caller, &request));
+                assert!(early.is_ok() || early == late, "{}", method.full_name);
+                if method.privilege != Privilege::None && method.self_field.is_none() {
+                    assert_eq!(late.is_ok(), caller.may(method.privilege), "{}", method.full_name);
+                }
+            }
+        }
+    }
+}
