@@ -269,6 +269,11 @@ impl Desired {
         self.status
     }
 
+    /// Whether the restore policy still has to act after a loss of mains power. To be kept over restarts until it is not.
+    pub fn is_restoring(&self) -> bool {
+        self.restore.is_some()
+    }
+
     /// Whether power is locked.
     pub fn in_maintenance(&self) -> bool {
         self.maintenance

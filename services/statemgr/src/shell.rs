@@ -155,7 +155,7 @@ impl Daemon {
             let record = store::load(&state, &record_key).await?.unwrap_or_default();
             let chosen = store::load_settings(&settings, &format!("host.{}", host.id)).await?;
             let mut host = Host::new(board, host, chosen, record, now, wall);
-            if mains_restored {
+            if mains_restored || host.record.restoring {
                 let event = desired::Event::MainsRestored {
                     policy: wire::policy(host.policy()),
                     was_on: host.record.was_on,
@@ -163,6 +163,11 @@ impl Daemon {
                     op: wire::new_op(),
                 };
                 host.desired.step(now, event, &mut Vec::new());
+                // Stored before the boot is known as this one: who dies before the policy acted finds it again.
+                if host.desired.is_restoring() && !host.record.restoring {
+                    host.record.restoring = true;
+                    state.put(&record_key, &Json(host.record.clone())).await?;
+                }
             }
             // After the policy: what was asked for and acknowledged comes before it.
             if let Some(intent) = store::load(&state, &host.intent_key()).await? {
@@ -502,6 +507,12 @@ impl Daemon {
         desired.step(self.clock.now(), event, &mut actions);
         for action in actions {
             self.perform(index, action);
+        }
+        // After what it made of the policy: an intent is stored first.
+        let host = &mut self.hosts[index];
+        if host.record.restoring && !host.desired.is_restoring() {
+            host.record.restoring = false;
+            self.save(index);
         }
     }
 }

@@ -44,6 +44,9 @@ pub(crate) enum OriginRecord {
 pub(crate) struct HostRecord {
     /// For the restore policy.
     pub(crate) was_on: bool,
+    /// Mains power came back in this boot and the policy has not acted yet.
+    #[serde(default)]
+    pub(crate) restoring: bool,
     pub(crate) power_on_ms: u64,
     /// Unix time in milliseconds.
     pub(crate) reboot_ms: Option<u64>,
@@ -145,11 +148,13 @@ impl Write {
     }
 }
 
-/// Adds a write in place of an older one of the same key. Nobody waits for that one any more: an intent is stored anew or forgotten
+/// Adds a write, in the place of an older one of the same key: what was asked for before it still comes before it. Nobody waits for that one any more: an intent is stored anew or forgotten
 /// only when it is the same operation, or over. A refused request costs one write of flash this way while the bus is busy, not two.
 fn enqueue(waiting: &mut VecDeque<Write>, write: Write) {
-    waiting.retain(|older| older.key() != write.key());
-    waiting.push_back(write);
+    match waiting.iter_mut().find(|older| older.key() == write.key()) {
+        Some(older) => *older = write,
+        None => waiting.push_back(write),
+    }
 }
 
 /// The one writer of intents and host records: in order, so that "forget" never overtakes "store".
@@ -253,13 +258,15 @@ mod tests {
             enqueue(&mut waiting, intent("b", n));
         }
         enqueue(&mut waiting, intent("a", 7));
+        let kept: Vec<_> = waiting
+            .iter()
+            .filter_map(|write| match write {
+                Write::Intent { op, key, .. } => Some((key.as_str(), *op)),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(kept, [("a", OpId::from_bits(7)), ("b", OpId::from_bits(999))], "in the order of asking");
         assert_eq!(waiting.len(), 2);
-        assert!(
-            matches!(&waiting[0], Write::Intent { key, op, .. } if key == "b" && *op == OpId::from_bits(999))
-        );
-        assert!(
-            matches!(&waiting[1], Write::Intent { key, op, .. } if key == "a" && *op == OpId::from_bits(7))
-        );
     }
 
     #[test]

@@ -323,6 +323,33 @@ async fn the_restore_policy_acts_after_an_unplanned_boot_only_and_never_on_a_run
 }
 
 #[tokio::test]
+async fn the_restore_policy_is_not_forgotten_when_statemgr_dies_before_it_acted() {
+    let mut bench = Bench::start(quick()).await;
+    bench.until_status(v1::HostStatus::Off).await;
+    let host = v1::Host {
+        power_restore_policy: Some(v1::PowerRestorePolicy::AlwaysOn.into()),
+        ..v1::Host::default()
+    };
+    update(&bench.client, host, &[]).await.expect("stored");
+    bench.kill_statemgr().await;
+    // Mains power comes back, and powermgr is not up yet: nothing can be restored.
+    bench.kill_powermgr().await;
+    bench.boot_id = "second".to_owned();
+    bench.start_statemgr().await;
+    bench.kill_statemgr().await;
+    bench.start_statemgr().await;
+    bench.start_powermgr().await;
+    bench.until_status(v1::HostStatus::On).await;
+    // It acts once per boot.
+    let answer = bench.change(v1::HostAction::ForceOff).await.expect("accepted");
+    bench.until_ended(&answer.operation_id).await;
+    bench.kill_statemgr().await;
+    bench.start_statemgr().await;
+    bench.until_status(v1::HostStatus::Off).await;
+    assert!(!bench.pins.power_good());
+}
+
+#[tokio::test]
 async fn what_users_set_is_stored_and_what_they_may_not_set_is_refused() {
     let mut bench = Bench::start(quick()).await;
     let host = v1::Host {
