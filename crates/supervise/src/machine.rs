@@ -20,6 +20,8 @@ pub enum Event {
     Stop,
     /// Everything but what lasts shall stop and start again.
     Restart,
+    /// The supervisor itself stood still for this long: signs of life of that time are not read yet.
+    Slept(Millis),
     /// Time passed; also the first event of all.
     Tick,
 }
@@ -256,6 +258,15 @@ impl Machine {
             Event::Restart => {
                 let until = now + self.policy.stop_all_within;
                 self.stopping = self.stopping.or(Some(Stopping { until, restart: true }));
+            }
+            Event::Slept(span) => {
+                for daemon in &mut self.daemons {
+                    match &mut daemon.state {
+                        State::Ready { beat, .. } => *beat = (*beat + span).min(now),
+                        State::Starting { until } => *until += span,
+                        _ => {}
+                    }
+                }
             }
             Event::Tick => {}
         }

@@ -209,6 +209,32 @@ fn a_silent_loop_is_killed_and_started_again() {
 }
 
 #[test]
+fn a_supervisor_that_slept_does_not_take_it_out_on_the_others() {
+    for (slept, kills) in [(true, 0), (false, 4)] {
+        let mut script = Script::new();
+        for name in ["twin", "usermgr", "powermgr", "statemgr", "websrv"] {
+            script.ready(name);
+        }
+        script.done.clear();
+        let span = Millis::from_secs(60);
+        script.now += span;
+        if slept {
+            script.event(Event::Slept(span));
+        }
+        // The first of the signs of life that waited, or the clock: whichever is looked at first.
+        script.event(Event::Heartbeat(script.id("twin")));
+        script.event(Event::Tick);
+        assert_eq!(script.done.iter().filter(|what| what.starts_with("kill")).count(), kills);
+        if slept {
+            // Who stays silent from here on is still found.
+            script.now += Millis::from_secs(20);
+            script.event(Event::Tick);
+            assert_eq!(script.done.iter().filter(|what| what.starts_with("kill")).count(), 5);
+        }
+    }
+}
+
+#[test]
 fn a_start_that_never_gets_ready_is_ended() {
     let mut script = Script::new();
     script.done();

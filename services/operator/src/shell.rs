@@ -12,6 +12,7 @@ use supervise::{Action, Ending, Event, Id, Machine, Policy, State};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use units::{Millis, Mono};
 
 use crate::bus::Bus;
 use crate::cgroup::Cgroups;
@@ -29,6 +30,9 @@ use crate::wire::{self, Record};
 const RESET_AFTER: Duration = Duration::from_millis(300);
 /// A third of the shortest timeout a board file allows (10 s): two pets may come late.
 const PET_EVERY: Duration = Duration::from_secs(3);
+/// The loop turns at least every `PET_EVERY`; a longer pause than this was none of its own: a stopped process, a virtual machine, a
+/// flash that stalls.
+const SLEPT_AFTER: Millis = Millis::from_secs(8);
 /// Pause before a machine whose first process cannot run starts again: long enough to read why, short enough to notice.
 const FAILED_PAUSE: Duration = Duration::from_secs(10);
 /// Events of the daemons that may wait for the bus.
@@ -98,6 +102,8 @@ struct Operator<'a> {
     records: Vec<Record>,
     running: Vec<Option<Running>>,
     starts: Vec<u32>,
+    /// When the loop last turned.
+    turned: Mono,
     bus: Option<Bus>,
     cgroups: Option<Cgroups>,
     watchdog: Option<Box<dyn hal::Watchdog>>,
@@ -158,6 +164,7 @@ impl<'a> Operator<'a> {
             records: vec![Record::default(); count],
             running: (0..count).map(|_| None).collect(),
             starts: vec![0; count],
+            turned: Mono::ZERO,
             bus: Some(bus),
             cgroups,
             watchdog,
@@ -249,6 +256,7 @@ impl<'a> Operator<'a> {
     }
 
     fn pet(&mut self) {
+        self.step(Event::Tick);
         let well = self.machine.is_well(self.clock.now());
         let Some(watchdog) = self.watchdog.as_mut() else { return };
         if !well {
@@ -331,6 +339,12 @@ impl<'a> Operator<'a> {
 
     fn step(&mut self, event: Event) {
         let mut queue = vec![event];
+        let now = self.clock.now();
+        let pause = now - std::mem::replace(&mut self.turned, now);
+        if pause > SLEPT_AFTER {
+            tracing::warn!(%pause, "the operator stood still; nobody is blamed for silence meanwhile");
+            queue.push(Event::Slept(pause));
+        }
         while let Some(event) = queue.pop() {
             let mut actions = Vec::new();
             self.machine.step(self.clock.now(), event, random(), &mut actions);
