@@ -220,7 +220,7 @@ fn a_refused_setting_ends_a_first_start_with_its_reason() {
 fn a_setting_for_a_daemon_that_does_not_exist_is_refused_before_anything_starts() {
     let mut operator = Operator::start(&["ghost.x=1"]);
     assert_eq!(operator.wait_end().code(), Some(64));
-    operator.wait_for("there is no daemon \"ghost\" to configure; there are base, middle, top, operator");
+    operator.wait_for("there is no daemon \"ghost\" to configure; there are base, middle, top");
     assert!(operator.journal().is_empty());
 }
 
