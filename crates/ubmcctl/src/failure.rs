@@ -10,6 +10,9 @@ pub(crate) enum Failure {
     /// The arguments or the configuration cannot work.
     #[error("{0}")]
     Usage(String),
+    /// Nobody has said who asks.
+    #[error("not logged in:  {0}")]
+    NotLoggedIn(&'static str),
     /// A file or the terminal on this machine.
     #[error("{0}")]
     Local(String),
@@ -155,9 +158,11 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
+            Self::NotLoggedIn(_) => 4,
             Self::Local(_) => 1,
             Self::Unreachable { .. } | Self::Untrusted { .. } | Self::PinMismatch { .. } => 3,
             Self::Status(status) => match status.code {
+                Code::InvalidArgument => 2,
                 Code::Unauthenticated => 4,
                 Code::PermissionDenied => 5,
                 Code::NotFound => 6,
@@ -199,7 +204,13 @@ impl Status {
                 "this password is good for one thing only: change it with `ubmcctl user passwd`".to_owned(),
             ];
         }
+        if self.reason == "LOCKED_OUT" {
+            return vec![
+                "wait, or have an administrator end it:  ubmcctl user update NAME --unlock".to_owned(),
+            ];
+        }
         match self.code {
+            Code::Unauthenticated if self.reason == "INVALID_CREDENTIALS" => Vec::new(),
             Code::Unauthenticated if self.method.is_some_and(|method| method.method == "CreateSession") => {
                 vec![
                     "name or password is wrong, or the account is locked for a while after too many failures"
@@ -212,6 +223,9 @@ impl Status {
             Code::PermissionDenied => match self.method {
                 Some(method) => {
                     let privilege = method.privilege.as_str_name().trim_start_matches("PRIVILEGE_");
+                    if method.self_field.is_none() && self.message.contains(privilege) {
+                        return Vec::new();
+                    }
                     let own = if method.self_field.is_some() {
                         " for your own account, CONFIGURE_USERS for others"
                     } else {
@@ -273,7 +287,8 @@ mod tests {
             (status(Code::Aborted, "", ""), 8),
             (status(Code::AlreadyExists, "", ""), 8),
             (status(Code::Unavailable, "", ""), 1),
-            (status(Code::InvalidArgument, "", ""), 1),
+            (status(Code::InvalidArgument, "", ""), 2),
+            (Failure::NotLoggedIn(""), 4),
             (Failure::Interrupted, 130),
         ];
         for (failure, expected) in cases {
@@ -293,6 +308,13 @@ mod tests {
     fn advice_says_what_to_do() {
         let denied = status(Code::PermissionDenied, "", "HostService.ChangeHostState").advice().join(" ");
         assert!(denied.contains("CONFIGURE_COMPONENTS"), "{denied}");
+        let Failure::Status(mut told) =
+            status(Code::PermissionDenied, "MISSING_PRIVILEGE", "HostService.ChangeHostState")
+        else {
+            panic!()
+        };
+        told.message = "ChangeHostState needs the privilege CONFIGURE_COMPONENTS".into();
+        assert!(told.advice().is_empty(), "said once");
         let own = status(Code::PermissionDenied, "", "UserService.GetUser").advice().join(" ");
         assert!(own.contains("CONFIGURE_USERS for others"), "{own}");
         assert!(

@@ -35,6 +35,7 @@ impl Spinner {
             bar.set_style(style);
         }
         bar.set_prefix(clean(what));
+        bar.set_message("asking");
         bar.enable_steady_tick(Duration::from_millis(120));
         Self(bar)
     }

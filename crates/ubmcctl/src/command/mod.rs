@@ -141,7 +141,11 @@ impl Session {
         let credential = match (&self.global.password_file, &self.context.token) {
             (None, Some(token)) => Credential::Token(token.clone()),
             (None, None) if self.context.user.is_none() => {
-                return Err(Failure::Usage("not logged in:  ubmcctl login --user NAME".into()));
+                return Err(Failure::NotLoggedIn(if self.name.is_some() {
+                    "ubmcctl login --user NAME"
+                } else {
+                    "name the account with --user NAME"
+                }));
             }
             _ => {
                 let user = self.user()?;

@@ -1,12 +1,10 @@
 //! The BMC itself: health, daemons, reset.
 
-use std::cell::{Cell, RefCell};
-
 use schema::rpc::{management_controller_service as controller, system_service};
 use schema::v1alpha1::{
-    ChangeManagementControllerStateRequest, Daemon, GetHealthRequest, GetManagementControllerRequest,
-    GetSystemInfoRequest, Health, HealthStatus, ListDaemonsRequest, ListManagementControllersRequest,
-    ManagementController, ManagementControllerAction,
+    ChangeManagementControllerStateRequest, Daemon, DaemonState, GetHealthRequest,
+    GetManagementControllerRequest, GetSystemInfoRequest, Health, HealthStatus, ListDaemonsRequest,
+    ListManagementControllersRequest, ManagementController, ManagementControllerAction,
 };
 
 use super::Session;
@@ -130,7 +128,7 @@ pub(crate) async fn bmc(session: Session, command: BmcCommand, output: Output) -
                 ResetKind::Cold => ManagementControllerAction::ColdReset,
             };
             let before = match wait.wait {
-                Some(_) => Some(uptime(&client).await?),
+                Some(_) => Some(Life::read(&client).await?),
                 None => None,
             };
             let request = ChangeManagementControllerStateRequest {
@@ -141,7 +139,7 @@ pub(crate) async fn bmc(session: Session, command: BmcCommand, output: Output) -
             let (Some(limit), Some(before)) = (wait.wait, before) else {
                 return output.line(&reply, || format!("{name}: reset started"));
             };
-            back(&client, &name, limit, before).await?;
+            back(&client, &name, limit, &before).await?;
             output.line(&reply, || format!("{name}: reset done"))
         }
     }
@@ -168,32 +166,49 @@ fn bmc_card(bmc: &ManagementController) -> Card {
     card
 }
 
-/// Seconds since the management software started.
-async fn uptime(client: &Client) -> Result<i64, Failure> {
-    let reply = client.call(system_service::GET_HEALTH, &GetHealthRequest::default()).await?;
-    Ok(reply.health.and_then(|health| health.uptime).map_or(i64::MAX, |uptime| uptime.seconds))
+/// What tells one life of the BMC's software from the next.
+#[derive(Debug, Clone, PartialEq)]
+struct Life {
+    /// Seconds since the operator started. A reset restarts the operator only where it is the first process.
+    uptime: i64,
+    /// Process and start of the web server, which every reset restarts, and last.
+    websrv: Option<(u32, Option<prost_types::Timestamp>)>,
+    /// Every daemon serves.
+    ready: bool,
 }
 
-/// Waits until it was gone and answers again, or answers with a shorter uptime than before.
-async fn back(client: &Client, name: &str, limit: std::time::Duration, before: i64) -> Result<(), Failure> {
-    let gone = Cell::new(false);
-    let least = RefCell::new(before);
+impl Life {
+    async fn read(client: &Client) -> Result<Self, Failure> {
+        let health = client.call(system_service::GET_HEALTH, &GetHealthRequest::default()).await?;
+        let daemons =
+            client.call(system_service::LIST_DAEMONS, &ListDaemonsRequest::default()).await?.daemons;
+        let websrv = daemons.iter().find(|daemon| daemon.name == "websrv");
+        Ok(Self {
+            uptime: health.health.and_then(|health| health.uptime).map_or(i64::MAX, |uptime| uptime.seconds),
+            websrv: websrv.map(|daemon| (daemon.pid, daemon.started_at)),
+            ready: daemons.iter().all(|daemon| daemon.state() == DaemonState::Ready),
+        })
+    }
+
+    /// Whether a reset lies between `before` and this.
+    fn follows(&self, before: &Self) -> bool {
+        self.uptime < before.uptime || self.websrv != before.websrv
+    }
+}
+
+/// Waits until it answers in another life than before, with every daemon ready.
+async fn back(client: &Client, name: &str, limit: std::time::Duration, before: &Life) -> Result<(), Failure> {
     wait::until(
         &format!("{name}: reset"),
         limit,
         None,
         |_| None,
         || async {
-            match uptime(client).await {
-                Ok(now) if gone.get() || now < *least.borrow() => Ok(Progress::Done),
-                Ok(now) => {
-                    *least.borrow_mut() = now;
-                    Ok(Progress::Pending("still up".into()))
-                }
-                Err(failure) if passing(&failure) => {
-                    gone.set(true);
-                    Ok(Progress::Pending("restarting".into()))
-                }
+            match Life::read(client).await {
+                Ok(now) if !now.follows(before) => Ok(Progress::Pending("still up".into())),
+                Ok(now) if !now.ready => Ok(Progress::Pending("daemons are starting".into())),
+                Ok(_) => Ok(Progress::Done),
+                Err(failure) if passing(&failure) => Ok(Progress::Pending("restarting".into())),
                 Err(failure) => Err(failure),
             }
         },
@@ -205,7 +220,17 @@ async fn back(client: &Client, name: &str, limit: std::time::Duration, before: i
 mod tests {
     use super::*;
     use crate::output::Paint;
-    use schema::v1alpha1::DaemonState;
+
+    #[test]
+    fn a_reset_is_seen_by_a_new_web_server_or_a_younger_operator() {
+        let at = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+        let before = Life { uptime: 100, websrv: Some((7, at(1))), ready: true };
+        let same = Life { uptime: 102, ..before.clone() };
+        assert!(!same.follows(&before), "the operator goes on and the web server has not ended yet");
+        assert!(Life { websrv: Some((8, at(103))), ..same.clone() }.follows(&before));
+        assert!(Life { websrv: Some((7, at(103))), ..same }.follows(&before), "the pid came round");
+        assert!(Life { uptime: 3, ..before.clone() }.follows(&before));
+    }
 
     #[test]
     fn daemons_read_as_a_table() {
