@@ -268,7 +268,8 @@ impl Daemon {
         let status = chassis::status(&self.hosts);
         let before = std::mem::replace(&mut self.chassis.status, status);
         if before != status && before != v1::ChassisStatus::Unspecified {
-            let text = format!("{}: {} -> {}", self.chassis.id, before.as_str_name(), status.as_str_name());
+            let text =
+                wire::change(&self.chassis.id, before.as_str_name(), status.as_str_name(), "CHASSIS_STATUS_");
             self.chassis_event(before, v1::ChassisAction::Unspecified, text);
         }
     }

@@ -322,7 +322,10 @@ impl Daemon {
             | Action::BackupConfig
             | Action::RestoreConfig
             | Action::UpdateFirmware => {
-                let text = format!("{} is not something this version can do", action.as_str_name());
+                let text = format!(
+                    "{} is not something this version can do",
+                    wire::words(action.as_str_name(), "MANAGEMENT_CONTROLLER_ACTION_")
+                );
                 self.refuse_controller(request, Status::unimplemented(text).with_reason("NOT_SUPPORTED"));
             }
         }
@@ -460,7 +463,12 @@ impl Daemon {
         let wall = self.clock.wall();
         self.controller.updated = wall;
         let status = self.controller.status();
-        let text = format!("{}: {} -> {}", self.controller.id, before.as_str_name(), status.as_str_name());
+        let text = wire::change(
+            &self.controller.id,
+            before.as_str_name(),
+            status.as_str_name(),
+            "MANAGEMENT_CONTROLLER_STATUS_",
+        );
         let change = v1::ManagementControllerStateChange {
             controller_name: self.controller.id.clone(),
             previous_status: before.into(),

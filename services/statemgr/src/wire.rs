@@ -98,6 +98,16 @@ pub(crate) fn to_result(outcome: Outcome) -> (v1::OperationResult, String, Strin
     }
 }
 
+/// A value of an enum for people: `CHASSIS_STATUS_ON` without `CHASSIS_STATUS_` is `on`.
+pub(crate) fn words(name: &str, prefix: &str) -> String {
+    name.strip_prefix(prefix).unwrap_or(name).replace('_', " ").to_lowercase()
+}
+
+/// A change of state for people, as powermgr words those of hosts: `chassis: on -> off`.
+pub(crate) fn change(component: &str, before: &str, after: &str, prefix: &str) -> String {
+    format!("{component}: {} -> {}", words(before, prefix), words(after, prefix))
+}
+
 /// The operation powermgr tells of, if it can be understood.
 pub(crate) fn operation(operation: Option<&v1::HostOperation>) -> Option<(OpId, OpStatus)> {
     let operation = operation?;
@@ -276,6 +286,18 @@ pub(crate) fn page<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn changes_of_chassis_and_controller_read_as_those_of_hosts_do() {
+        assert_eq!(
+            change("chassis", "CHASSIS_STATUS_ON", "CHASSIS_STATUS_TRANSITIONING", "CHASSIS_STATUS_"),
+            "chassis: on -> transitioning"
+        );
+        assert_eq!(
+            words("MANAGEMENT_CONTROLLER_ACTION_CLEAR_LOGS", "MANAGEMENT_CONTROLLER_ACTION_"),
+            "clear logs"
+        );
+    }
 
     #[test]
     fn actions_survive_the_wire() {
