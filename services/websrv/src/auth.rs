@@ -107,11 +107,21 @@ pub(crate) fn credential(headers: &HeaderMap, basic: bool) -> Result<Option<Cred
 /// 401 with the challenges RFC 9110 asks for. A browser's script gets none for Basic, or the browser would open its own
 /// password dialogue over the page.
 pub(crate) fn refused(message: &str, basic: bool, headers: &HeaderMap) -> Failure {
+    challenged(Status::unauthenticated(message), basic, headers)
+}
+
+/// As [`refused`], with usermgr's reason and details. They are the same for names that do not exist. A lock-out has `Retry-After`.
+fn challenged(status: Status, basic: bool, headers: &HeaderMap) -> Failure {
     let script = headers.contains_key("x-requested-with") || headers.contains_key("sec-fetch-mode");
     let challenge =
         if basic && !script { "Bearer, Basic realm=\"u-bmc\", charset=\"UTF-8\"" } else { "Bearer" };
-    Failure::from(Status::unauthenticated(message))
-        .with(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
+    let seconds: Option<u64> =
+        status.info().and_then(|info| info.metadata.get("retry_after_s")?.parse().ok());
+    let failure = Failure::from(status).with(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    match seconds {
+        Some(seconds) => failure.with(header::RETRY_AFTER, HeaderValue::from(seconds)),
+        None => failure,
+    }
 }
 
 type Key = [u8; 32];
@@ -277,7 +287,7 @@ impl Authenticator {
                 },
             }),
             Err(status) => Err(match status.code {
-                Code::Unauthenticated => refused(&status.message, self.config.basic, headers),
+                Code::Unauthenticated => challenged(status, self.config.basic, headers),
                 Code::ResourceExhausted | Code::Unavailable => Failure::from(status),
                 Code::DeadlineExceeded => Failure::from(Status::unavailable(format!(
                     "usermgr cannot check the login: {}",
@@ -402,5 +412,21 @@ mod tests {
         };
         assert!(challenge(&[]).to_str().unwrap().contains("Basic"));
         assert_eq!(challenge(&[("sec-fetch-mode", "cors")]), "Bearer");
+    }
+
+    #[test]
+    fn a_lock_out_keeps_its_reason_and_says_when_to_come_back() {
+        let locked = Status::unauthenticated("locked").with_info(ipc::ErrorInfo {
+            reason: "LOCKED_OUT".into(),
+            domain: ipc::ERROR_DOMAIN.into(),
+            metadata: [("retry_after_s".to_owned(), "42".to_owned())].into(),
+        });
+        let failure = challenged(locked, true, &headers(&[]));
+        let header = |name| failure.headers.iter().find(|(n, _)| *n == name).map(|(_, value)| value.clone());
+        assert_eq!(failure.status.reason(), "LOCKED_OUT");
+        assert_eq!(header(header::RETRY_AFTER).unwrap(), "42");
+        assert!(header(header::WWW_AUTHENTICATE).is_some());
+        let wrong = challenged(Status::unauthenticated("wrong").with_reason("X"), true, &headers(&[]));
+        assert!(wrong.headers.iter().all(|(name, _)| *name != header::RETRY_AFTER));
     }
 }
