@@ -69,6 +69,46 @@ async fn a_bucket_does_what_a_bucket_does() {
     .await;
 }
 
+/// Gets are answered by two threads, whichever has the time: nobody may notice.
+#[tokio::test]
+async fn a_get_sees_every_write_before_it_and_none_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path());
+    let js = connect(&server).await;
+    let kv = bucket(&js, 1).await;
+    within(async {
+        kv.put("n", "0".into()).await.unwrap();
+        let client = js.client();
+        let inbox = client.new_inbox();
+        let mut answers = client.subscribe(inbox.clone()).await.unwrap();
+        let mut number = 0_u64;
+        for burst in 0..200_u64 {
+            let first = number + 1;
+            for _ in 0..=burst % 5 {
+                number += 1;
+                let (put, get) = ("$KV.state.n", "$JS.API.DIRECT.GET.KV_state.$KV.state.n");
+                let value = number.to_string().into();
+                client.publish_with_reply(put, inbox.clone(), value).await.unwrap();
+                // One that finds the thread of the streams at work, and one behind it.
+                for _ in 0..2 {
+                    client.publish_with_reply(get, inbox.clone(), Bytes::new()).await.unwrap();
+                }
+            }
+            for expected in first..=number {
+                let ack = answers.next().await.unwrap();
+                assert!(ack.payload.starts_with(b"{\"stream\""), "{ack:?}");
+                for _ in 0..2 {
+                    let got = answers.next().await.unwrap();
+                    assert_eq!(got.payload, expected.to_string());
+                }
+            }
+            // The thread of the streams has nothing to do now.
+            assert_eq!(kv.get("n").await.unwrap(), Some(number.to_string().into()));
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_watch_sees_every_change_in_order() {
     let dir = tempfile::tempdir().unwrap();

@@ -7,7 +7,9 @@
 //! ```
 //!
 //! The medium may take its time; the bus does not wait for it. What arrives while a sync runs is handled in the
-//! next turn and shares the next sync. Both directions are bounded: a publisher that is faster than the medium gets
+//! next turn and shares the next sync. While the stream thread has nothing to do, the server's thread has the machine answer
+//! gets of one message itself, if the system has the message in memory: that saves two changes of thread. It never waits
+//! for the machine, and never answers ahead of anything that came before. Both directions are bounded: a publisher that is faster than the medium gets
 //! `too many requests`, a receiver that does not read pauses its consumers.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +17,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -72,6 +74,10 @@ enum Input {
 /// What the two threads share besides the channel.
 #[derive(Debug)]
 struct Outbox {
+    /// Between turns everything handled is committed, and its outputs are in `ready`. Locked before `ready`.
+    machine: Mutex<JetStream>,
+    /// Inputs whose turn has not ended. Only the server's thread adds to it.
+    queued: AtomicUsize,
     ready: Mutex<Ready>,
     drained: Condvar,
     /// Bytes in the channel to the stream thread.
@@ -89,13 +95,26 @@ struct Ready {
 }
 
 impl Outbox {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Ready> {
+    fn machine(&self) -> MutexGuard<'_, JetStream> {
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ready> {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn cost(message: &InternalMsg) -> usize {
     MESSAGE_COST + message.subject.len() + message.headers.len() + message.payload.len()
+}
+
+fn inbound(message: &InternalMsg) -> Inbound<'_> {
+    Inbound {
+        subject: &message.subject,
+        reply: message.reply.as_deref(),
+        headers: &message.headers,
+        payload: &message.payload,
+    }
 }
 
 fn machine_now(now: Now) -> nats::js::Now {
@@ -126,15 +145,16 @@ impl Shell {
         let first = machine.commit(now);
         let (inputs, inbox) = channel();
         let shared = Arc::new(Outbox {
+            machine: Mutex::new(machine),
+            queued: AtomicUsize::new(0),
             ready: Mutex::default(),
             drained: Condvar::new(),
             waiting: AtomicUsize::new(0),
             waker,
         });
         let theirs = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name("streams".to_owned())
-            .spawn(move || run(machine, &inbox, &theirs))?;
+        let thread =
+            std::thread::Builder::new().name("streams".to_owned()).spawn(move || run(&inbox, &theirs))?;
         let mut this = Self {
             inputs,
             shared,
@@ -151,6 +171,7 @@ impl Shell {
     }
 
     fn send(&self, input: Input) {
+        self.shared.queued.fetch_add(1, Ordering::Relaxed);
         // The thread ends only when it was told to.
         let _ = self.inputs.send(input);
     }
@@ -208,8 +229,31 @@ impl Shell {
         }
     }
 
-    fn feed(&mut self, broker: &mut Broker) {
+    /// Answers a get without the stream thread, when nothing waits there.
+    fn answer_now(&mut self, broker: &mut Broker, message: &InternalMsg, now: Now) -> bool {
+        let get = message.subject.starts_with(JetStream::DIRECT_GET.as_bytes());
+        if !get || self.shared.queued.load(Ordering::Acquire) != 0 {
+            return false;
+        }
+        let mut machine = match self.shared.machine.try_lock() {
+            Ok(machine) => machine,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return false,
+        };
+        let Some(answer) = machine.answer_now(machine_now(now), inbound(message)) else { return false };
+        // With the machine in hand: what earlier turns gave leaves first.
+        let earlier = self.take();
+        drop(machine);
+        self.perform(broker, earlier);
+        self.perform(broker, answer);
+        true
+    }
+
+    fn feed(&mut self, broker: &mut Broker, now: Now) {
         for message in broker.take_internal() {
+            if self.answer_now(broker, &message, now) {
+                continue;
+            }
             let bytes = cost(&message);
             if self.shared.waiting.load(Ordering::Relaxed) + bytes > INBOX_BYTES {
                 // The medium does not keep up. Who asked for an answer is told, as nats-server does.
@@ -248,7 +292,7 @@ impl Shell {
 
 impl Inside for Shell {
     fn turn(&mut self, broker: &mut Broker, now: Now) -> Option<u64> {
-        self.feed(broker);
+        self.feed(broker, now);
         let outputs = self.take();
         self.perform(broker, outputs);
         let drained =
@@ -261,8 +305,8 @@ impl Inside for Shell {
         (!self.pressed.is_empty()).then_some(now.mono_ms + PRESSURE_STEP)
     }
 
-    fn finish(&mut self, broker: &mut Broker, _: Now) {
-        self.feed(broker);
+    fn finish(&mut self, broker: &mut Broker, now: Now) {
+        self.feed(broker, now);
         self.shared.lock().stopping = true;
         self.shared.drained.notify_one();
         self.send(Input::Stop);
@@ -276,29 +320,25 @@ impl Inside for Shell {
 }
 
 /// The stream thread.
-fn run(mut machine: JetStream, inbox: &Receiver<Input>, shared: &Outbox) {
+fn run(inbox: &Receiver<Input>, shared: &Outbox) {
     loop {
         let now = machine_now(clock::now());
-        let first = match machine.deadline(now).map(|at| at.saturating_sub(now.mono)) {
+        let deadline = shared.machine().deadline(now);
+        let first = match deadline.map(|at| at.saturating_sub(now.mono)) {
             None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
             Some(wait) => inbox.recv_timeout(Duration::from_millis(wait)),
         };
         let now = machine_now(clock::now());
+        let mut machine = shared.machine();
         let mut stop = matches!(first, Err(RecvTimeoutError::Disconnected));
         let rest = std::iter::from_fn(|| inbox.try_recv().ok());
+        let mut handled = 0;
         for input in first.into_iter().chain(rest).take(TURN_MESSAGES) {
+            handled += 1;
             match input {
                 Input::Message(message) => {
                     shared.waiting.fetch_sub(cost(&message), Ordering::Relaxed);
-                    machine.handle(
-                        now,
-                        Inbound {
-                            subject: &message.subject,
-                            reply: message.reply.as_deref(),
-                            headers: &message.headers,
-                            payload: &message.payload,
-                        },
-                    );
+                    machine.handle(now, inbound(&message));
                 }
                 Input::Interest(subject, there) => machine.interest(now, &subject, there),
                 Input::Pressure(subject, pressed) => machine.pressure(&subject, pressed),
@@ -306,17 +346,26 @@ fn run(mut machine: JetStream, inbox: &Receiver<Input>, shared: &Outbox) {
             }
         }
         let outputs = if stop { machine.close(now) } else { machine.commit(now) };
+        let wake = !outputs.is_empty();
         let mut ready = shared.lock();
-        if !outputs.is_empty() {
-            ready.outputs.extend(outputs);
-            shared.waker.wake();
-        }
-        while ready.outputs.len() > OUTBOX && !ready.stopping && !stop {
-            ready = shared.drained.wait(ready).unwrap_or_else(PoisonError::into_inner);
-        }
+        ready.outputs.extend(outputs);
+        shared.queued.fetch_sub(handled, Ordering::Release);
         if stop {
             ready.ended = true;
+        }
+        drop(ready);
+        drop(machine);
+        if wake {
+            shared.waker.wake();
+        }
+        if stop {
             return;
+        }
+        // Answers are on their way; what takes time on the medium without an answer comes now.
+        shared.machine().housekeep();
+        let mut ready = shared.lock();
+        while ready.outputs.len() > OUTBOX && !ready.stopping {
+            ready = shared.drained.wait(ready).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }

@@ -7,6 +7,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use rustix::io::{ReadWriteFlags, preadv2};
+
 /// A file system. An implementer owes what POSIX does: a rename is atomic; a file's bytes last after
 /// [`DiskFile::sync`]; names made, renamed or removed in a directory last after [`Disk::sync_dir`] of it; nothing else
 /// can be relied on after power was lost.
@@ -80,6 +82,11 @@ pub trait DiskFile: Send + Debug {
     /// What the system said; `UnexpectedEof` when the file ends before.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 
+    /// Fills `buffer` from `offset` if that is sure not to wait for the medium; `false`: it is not, or cannot be known.
+    fn read_cached(&self, _buffer: &mut [u8], _offset: u64) -> bool {
+        false
+    }
+
     /// Writes all of `bytes` at `offset`.
     ///
     /// # Errors
@@ -143,6 +150,11 @@ impl DiskFile for RealFile {
     }
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.0.read_exact_at(buffer, offset)
+    }
+    fn read_cached(&self, buffer: &mut [u8], offset: u64) -> bool {
+        let wanted = buffer.len();
+        let read = preadv2(&self.0, &mut [io::IoSliceMut::new(buffer)], offset, ReadWriteFlags::NOWAIT);
+        read == Ok(wanted)
     }
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.0.write_all_at(bytes, offset)

@@ -29,6 +29,8 @@ const TAIL_MAX: usize = 512 * 1024;
 const TAIL_BROKEN: usize = 2 * 1024 * 1024;
 /// How much is read at once when messages are read in a row.
 const READ_AHEAD: usize = 64 * 1024;
+/// The longest record a reader that must not wait is given.
+const NEAR: u32 = 64 * 1024;
 /// How many segments one piece of housekeeping looks at.
 const MERGE: usize = 8;
 
@@ -523,6 +525,30 @@ impl StreamStore for SegmentLog {
             headers: bytes.slice(end - payload - headers..end - payload),
             payload: bytes.slice(end - payload..),
         })
+    }
+
+    fn is_near(&mut self, seq: u64) -> bool {
+        let Some(at) = self.segment_of(seq) else { return true };
+        let Some(segment) = self.segments.get(at) else { return true };
+        let Some(entry) = segment.find(seq).and_then(|n| segment.entries.get(n)) else { return true };
+        let (offset, size) = (u64::from(entry.offset), entry.size as usize);
+        if entry.size > NEAR {
+            return false;
+        }
+        let in_tail = at + 1 == self.segments.len() && offset >= self.tail_start;
+        let start = self.block.start;
+        let end = start + self.block.bytes.len() as u64;
+        if in_tail || self.block.id == segment.id && start <= offset && offset + size as u64 <= end {
+            return true;
+        }
+        let Some(file) = &segment.file else { return false };
+        let mut buffer = vec![0; size];
+        let near = file.read_cached(&mut buffer, offset);
+        if near {
+            let next = offset + size as u64;
+            self.block = Block { id: segment.id, start: offset, bytes: Bytes::from(buffer), next };
+        }
+        near
     }
 
     fn forget(&mut self, seq: u64) {

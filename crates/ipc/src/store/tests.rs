@@ -42,6 +42,7 @@ impl Bench {
         self.now.wall += 1_000_000;
         let mut answers = BTreeMap::new();
         collect(self.machine.commit(self.now), &mut answers, &mut self.reports);
+        self.machine.housekeep();
         answers
     }
 

@@ -260,6 +260,9 @@ impl JetStream {
     /// The subjects a shell subscribes to besides the captured ones.
     pub const SUBJECTS: [&'static str; 3] = ["$JS.API.>", "$JS.ACK.>", "$JS.FC.>"];
 
+    /// What the subjects of requests begin with that [`answer_now`](Self::answer_now) may answer.
+    pub const DIRECT_GET: &'static str = "$JS.API.DIRECT.GET.";
+
     /// Takes a message. Its effects leave with the next [`commit`](Self::commit).
     pub fn handle(&mut self, now: Now, message: Inbound<'_>) {
         let reply = match message.reply.map(core::str::from_utf8) {
@@ -286,6 +289,17 @@ impl JetStream {
         }
     }
 
+    /// The answer to `message` at once, if it is the get of one message, needs no turn and does not wait for the medium;
+    /// `None` otherwise, and then nothing was done. To be asked between turns: what was handled must be committed.
+    pub fn answer_now(&mut self, now: Now, message: Inbound<'_>) -> Option<Vec<Output>> {
+        let target = core::str::from_utf8(message.subject).ok()?.strip_prefix(Self::DIRECT_GET)?;
+        if !self.held.is_empty() || !self.is_near(target, message.payload) {
+            return None;
+        }
+        self.handle(now, message);
+        Some(std::mem::take(&mut self.out))
+    }
+
     /// Interest in a watched subject, now.
     pub fn interest(&mut self, now: Now, subject: &str, there: bool) {
         for stream in self.streams.values_mut() {
@@ -302,7 +316,7 @@ impl JetStream {
         }
     }
 
-    /// When [`commit`](Self::commit) has something to do without an input, milliseconds; `now.mono` or less:
+    /// When [`commit`](Self::commit) or [`housekeep`](Self::housekeep) has something to do without an input, milliseconds; `now.mono` or less:
     /// at once.
     #[must_use]
     pub fn deadline(&self, now: Now) -> Option<u64> {
@@ -326,7 +340,6 @@ impl JetStream {
         self.flush(now);
         self.tick(now);
         self.pump(now);
-        self.chores();
         self.out.extend(self.storage.take_reports().into_iter().map(Output::Report));
         self.held.clear();
         std::mem::take(&mut self.out)
@@ -600,8 +613,9 @@ impl JetStream {
         }
     }
 
-    /// One piece of housekeeping of one stream.
-    fn chores(&mut self) {
+    /// One piece of housekeeping of one stream; [`deadline`](Self::deadline) says whether there is more. It may take time
+    /// on the medium: do it after what [`commit`](Self::commit) returned is on its way.
+    pub fn housekeep(&mut self) {
         let Some(name) = self.chores.pop_first() else { return };
         let Some(stream) = self.streams.get_mut(&name) else { return };
         match stream.core.maintain() {

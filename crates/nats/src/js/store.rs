@@ -142,6 +142,9 @@ pub trait StreamStore: Send + std::fmt::Debug {
     /// [`StoreError::Damaged`], or what the system said.
     fn read(&mut self, seq: u64) -> Result<Message, StoreError>;
 
+    /// Whether [`read`](Self::read) of this message, asked for next, is sure not to wait for the medium.
+    fn is_near(&mut self, seq: u64) -> bool;
+
     /// A message left the stream: its room may be used. When a limit made it leave that replaying the journal
     /// applies again, this is all; otherwise [`remove`](Self::remove) follows.
     fn forget(&mut self, seq: u64);
@@ -371,6 +374,9 @@ impl StreamStore for MemoryStream {
     }
     fn read(&mut self, seq: u64) -> Result<Message, StoreError> {
         self.messages.get(&seq).cloned().ok_or(StoreError::Damaged(seq))
+    }
+    fn is_near(&mut self, _: u64) -> bool {
+        true
     }
     fn forget(&mut self, seq: u64) {
         if let Some(message) = self.messages.remove(&seq) {

@@ -578,6 +578,11 @@ impl Core {
         self.store.read(seq)
     }
 
+    /// Whether reading this message is sure not to wait for the medium.
+    pub(crate) fn is_near(&mut self, seq: u64) -> bool {
+        self.store.is_near(seq)
+    }
+
     /// Whether something was changed since the last [`flush`](Self::flush).
     pub(crate) fn is_dirty(&self) -> bool {
         self.dirty

@@ -40,6 +40,47 @@ fn a_capture_takes_effect_before_the_answer_that_promises_it() {
 }
 
 #[test]
+fn only_the_get_of_one_message_is_answered_without_a_turn() {
+    fn now_or_later(machine: &mut JetStream, now: Now, subject: &str, payload: &str) -> Option<Publish> {
+        let payload = payload.as_bytes();
+        let message = Inbound { subject: subject.as_bytes(), reply: Some(b"r"), headers: b"", payload };
+        machine.answer_now(now, message).map(|outputs| published(outputs).pop().unwrap())
+    }
+    let (mut machine, now) = machine();
+    let config = json!({"name": "A", "subjects": ["a.>"], "allow_direct": true});
+    api(&mut machine, now, "STREAM.CREATE.A", &config);
+    send(&mut machine, now, "a.1", "one");
+    // The write is not committed, so nobody may see it.
+    assert_eq!(now_or_later(&mut machine, now, "$JS.API.DIRECT.GET.A.a.1", ""), None);
+    machine.commit(now);
+    for (subject, payload) in [
+        ("$JS.API.DIRECT.GET.A.a.1", ""),
+        ("$JS.API.DIRECT.GET.A", r#"{"seq":1}"#),
+        ("$JS.API.DIRECT.GET.A", r#"{"last_by_subj":"a.1"}"#),
+    ] {
+        let answer = now_or_later(&mut machine, now, subject, payload).unwrap();
+        assert_eq!(answer.payload, "one", "{subject} {payload}");
+        // The same as in a turn.
+        send(&mut machine, now, subject, payload);
+        assert_eq!(published(machine.commit(now)), [answer], "{subject} {payload}");
+    }
+    let missing = now_or_later(&mut machine, now, "$JS.API.DIRECT.GET.A.a.2", "").unwrap();
+    assert!(missing.headers.starts_with(b"NATS/1.0 404"));
+    for (subject, payload) in [
+        ("a.1", "two"),
+        ("$JS.API.STREAM.INFO.A", ""),
+        ("$JS.API.DIRECT.GET.A.a.>", ""),
+        ("$JS.API.DIRECT.GET.A", r#"{"seq":1,"batch":9}"#),
+        ("$JS.API.DIRECT.GET.A", r#"{"multi_last":["a.>"]}"#),
+        ("$JS.API.DIRECT.GET.A", r#"{"next_by_subj":"a.*"}"#),
+        ("$JS.API.DIRECT.GET.A", r#"{"start_time":"2020-01-01T00:00:00Z"}"#),
+    ] {
+        assert_eq!(now_or_later(&mut machine, now, subject, payload), None, "{subject} {payload}");
+    }
+    assert_eq!(published(machine.commit(now)), [], "nothing was done for those");
+}
+
+#[test]
 fn a_long_replay_leaves_in_turns_and_shares_them() {
     let (mut machine, now) = machine();
     api(&mut machine, now, "STREAM.CREATE.A", &json!({"name": "A", "subjects": ["a"]}));

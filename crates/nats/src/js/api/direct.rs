@@ -11,9 +11,12 @@ use super::super::time::{format_rfc3339, parse_rfc3339};
 use super::super::{API_LEVEL, JetStream, Output, Publish, TURN_BYTES};
 use super::Request;
 use super::stream::find;
+use crate::subject::is_literal;
 
 /// Subjects one `multi_last` may answer with.
 const MULTI: usize = 1024;
+/// The longest request whose cost is little whatever it says, bytes.
+const NEAR_REQUEST: usize = 1024;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -52,6 +55,21 @@ impl DirectRequest {
 }
 
 impl JetStream {
+    /// Whether this is the get of one message that costs little and does not wait for the medium. `target` is what follows
+    /// `$JS.API.DIRECT.GET.`.
+    pub(in super::super) fn is_near(&mut self, target: &str, payload: &[u8]) -> bool {
+        let (name, subject) = target.split_once('.').unwrap_or((target, ""));
+        let Some(core) = self.streams.get_mut(name).map(|s| &mut s.core) else { return true };
+        let get = match payload {
+            [] => DirectRequest { last_by_subj: subject.to_owned(), ..DirectRequest::default() },
+            _ if payload.len() > NEAR_REQUEST || !subject.is_empty() => return false,
+            _ => parse(payload).unwrap_or_default(),
+        };
+        let single = get.batch == 0 && get.multi_last.is_empty() && get.start_time.is_none();
+        let literal = is_literal(get.last_by_subj.as_bytes()) && get.next_by_subj.is_empty();
+        single && literal && find(core, get.seq, &get.last_by_subj, "").is_none_or(|seq| core.is_near(seq))
+    }
+
     pub(super) fn direct_get(&mut self, request: Request<'_>, target: &str) {
         let Some(reply) = request.reply else { return };
         let (name, subject) = target.split_once('.').unwrap_or((target, ""));
