@@ -23,20 +23,27 @@ fn size() -> usize {
 }
 
 /// A real server with streams; killed when dropped.
+///
+/// It wants TLS, signed by a CA of its own, and a name with a password, as a server that a datacenter's machines reach must.
 struct Server {
     child: Child,
     port: u16,
     binary: String,
-    store: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
+
+/// Name and password on the server.
+const ACCOUNT: (&str, &str) = ("bmcs", "a-password-for-the-fleet");
 
 impl Server {
     fn start() -> Result<Option<Self>> {
         let binary = std::env::var("NATS_SERVER").unwrap_or_else(|_| "nats-server".into());
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let store = tempfile::tempdir()?;
-        match spawn(&binary, port, store.path()) {
-            Ok(child) => Ok(Some(Self { child, port, binary, store })),
+        let dir = tempfile::tempdir()?;
+        certificates(dir.path())?;
+        std::fs::write(dir.path().join("password"), ACCOUNT.1)?;
+        match spawn(&binary, port, dir.path()) {
+            Ok(child) => Ok(Some(Self { child, port, binary, dir })),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -49,12 +56,17 @@ impl Server {
     }
 
     fn again(&mut self) -> Result {
-        self.child = spawn(&self.binary, self.port, self.store.path())?;
+        self.child = spawn(&self.binary, self.port, self.dir.path())?;
         Ok(())
     }
 
     fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+        format!("tls://127.0.0.1:{}", self.port)
+    }
+
+    /// A file of its folder.
+    fn file(&self, name: &str) -> String {
+        self.dir.path().join(name).display().to_string()
     }
 }
 
@@ -65,10 +77,24 @@ impl Drop for Server {
     }
 }
 
-fn spawn(binary: &str, port: u16, store: &std::path::Path) -> std::io::Result<Child> {
+/// A CA in `ca.pem`, and what it signed for the server in `cert.pem` and `key.pem`.
+fn certificates(dir: &std::path::Path) -> Result {
+    let mut ca = rcgen::CertificateParams::new(Vec::new())?;
+    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let ca = rcgen::CertifiedIssuer::self_signed(ca, rcgen::KeyPair::generate()?)?;
+    let key = rcgen::KeyPair::generate()?;
+    let server = rcgen::CertificateParams::new(vec!["127.0.0.1".into()])?.signed_by(&key, &ca)?;
+    std::fs::write(dir.join("ca.pem"), ca.pem())?;
+    std::fs::write(dir.join("cert.pem"), server.pem())?;
+    std::fs::write(dir.join("key.pem"), key.serialize_pem())?;
+    Ok(())
+}
+
+fn spawn(binary: &str, port: u16, dir: &std::path::Path) -> std::io::Result<Child> {
     Command::new(binary)
-        .args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd"])
-        .arg(store)
+        .args(["-a", "127.0.0.1", "-p", &port.to_string(), "--user", ACCOUNT.0, "--pass", ACCOUNT.1])
+        .args(["--tls", "--tlscert", "cert.pem", "--tlskey", "key.pem", "-js", "-sd", "store"])
+        .current_dir(dir)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -113,7 +139,11 @@ async fn kept(stream: &stream::Stream) -> Result<BTreeMap<String, Vec<u64>>> {
 
 fn ctl(server: &Server, args: &[&str]) -> Result<serde_json::Value> {
     let ctl = std::path::Path::new(U_BMC).with_file_name("ubmcctl");
-    let out = Command::new(ctl).args(["-o", "json", "fleet", "--nats", &server.url()]).args(args).output()?;
+    let out = Command::new(ctl)
+        .args(["-o", "json", "fleet", "--nats", &server.url(), "--nats-ca", &server.file("ca.pem")])
+        .args(["--nats-user", ACCOUNT.0, "--nats-password-file", &server.file("password")])
+        .args(args)
+        .output()?;
     anyhow::ensure!(out.status.success(), "ubmcctl: {}", String::from_utf8_lossy(&out.stderr));
     Ok(serde_json::from_slice(&out.stdout)?)
 }
@@ -129,7 +159,11 @@ async fn a_fleet_is_seen_asked_and_loses_nothing_in_an_outage() -> Result {
         skip("nats-server is not installed (NATS_SERVER names it)");
         return Ok(());
     };
-    let client = async_nats::ConnectOptions::new().retry_on_initial_connect().connect(server.url()).await?;
+    let client = async_nats::ConnectOptions::with_user_and_password(ACCOUNT.0.into(), ACCOUNT.1.into())
+        .add_root_certificates(server.file("ca.pem").into())
+        .retry_on_initial_connect()
+        .connect(server.url())
+        .await?;
     let context = jetstream::new(client.clone());
     let stream = {
         let mut made = None;
@@ -151,6 +185,9 @@ async fn a_fleet_is_seen_asked_and_loses_nothing_in_an_outage() -> Result {
     for n in 0..size() {
         let suite = Suite::builder(U_BMC)
             .set(format!("fleet.nats.url={}", server.url()))
+            .set(format!("fleet.nats.ca_file={}", server.file("ca.pem")))
+            .set(format!("fleet.nats.user={}", ACCOUNT.0))
+            .set(format!("fleet.nats.password_file={}", server.file("password")))
             .set(format!("fleet.id=bmc{n:02}"))
             .set("fleet.heartbeat_s=1")
             .set("fleet.role=Operator")

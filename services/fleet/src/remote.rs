@@ -63,6 +63,10 @@ impl Remote {
                         tracing::warn!("fleet: disconnected; events wait in the log");
                         sender.send_replace(false);
                     }
+                    async_nats::Event::ClientError(error) => tracing::warn!(%error, "fleet: not connected"),
+                    async_nats::Event::ServerError(error) => {
+                        tracing::warn!(%error, "fleet: the server refused something");
+                    }
                     other => tracing::debug!(event = %other, "fleet"),
                 }
                 std::future::ready(())
