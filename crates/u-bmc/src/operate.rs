@@ -1,7 +1,7 @@
 //! `u-bmc operator`: from flags to a running controller.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use operator::{Error, Listen, Options};
@@ -49,7 +49,7 @@ fn options(args: OperatorArgs) -> Result<Options, Error> {
             "--ipmi {address}: there is no IPMI server in this version; use --ipmi off"
         )));
     }
-    let (settings, board_overrides) = settings(args.config.as_deref(), &args.sets)?;
+    let (settings, board_overrides) = settings(&args.config, &args.sets)?;
     let board = absolute(&args.board)?;
     // The hal decides which daemons there are; the operator reports a bad file itself, with every fault at its line.
     let hal = board::Board::load(&board, &board_overrides).map_or(board::HalKind::Linux, |board| board.hal);
@@ -82,22 +82,20 @@ fn options(args: OperatorArgs) -> Result<Options, Error> {
     })
 }
 
-/// Reads the configuration file and sorts `--set` into what is for daemons and what is for the board.
+/// Reads the configuration files, later ones over earlier ones, and sorts `--set` into what is for daemons and what is for the board.
 pub(crate) fn settings(
-    file: Option<&Path>,
+    files: &[PathBuf],
     sets: &[String],
 ) -> Result<(Settings, Vec<(String, String)>), Error> {
-    let mut settings = match file {
-        None => Settings::default(),
-        Some(path) => {
-            let text = fs::read_to_string(path).map_err(|source| Error::File {
-                what: "read --config",
-                path: path.to_owned(),
-                source,
-            })?;
-            Settings::from_toml(&path.display().to_string(), &text)?
-        }
-    };
+    let mut settings = Settings::default();
+    for path in files {
+        let text = fs::read_to_string(path).map_err(|source| Error::File {
+            what: "read --config",
+            path: path.clone(),
+            source,
+        })?;
+        settings.lay_over(Settings::from_toml(&path.display().to_string(), &text)?);
+    }
     let mut overrides = Vec::new();
     for set in sets {
         match set.split_once('=') {
