@@ -85,7 +85,7 @@ proptest! {
         let template = Template::parse(&bytes).unwrap();
         let mut copy = vec![0; image.len()];
         for (offset, bytes) in template.records() {
-            let offset = offset as usize;
+            let offset = usize::try_from(offset).unwrap();
             copy[offset..offset + bytes.len()].copy_from_slice(bytes);
         }
         prop_assert_eq!(copy, image);

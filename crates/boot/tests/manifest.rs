@@ -35,7 +35,7 @@ fn the_bytes_are_frozen() {
     );
     assert_eq!(area.len(), AREA_LEN);
     assert_eq!(&area[..8], b"UBMCMANI");
-    assert_eq!(&area[8..16], [1, 0, 0, 0, json.len() as u8, (json.len() >> 8) as u8, 0, 0]);
+    assert_eq!(&area[8..16], [[1, 0, 0, 0], u32::try_from(json.len()).unwrap().to_le_bytes()].concat());
     let signature: String = area[16..80].iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(
         signature,

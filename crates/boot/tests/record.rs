@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use boot::{Fault, GRANTED_TRIES, PATIENCE, RECORD_LEN, Record, SlotId, SlotState, Tried};
+use boot::{Fault, GRANTED_TRIES, PATIENCE, RECORD_LEN, Record, SlotId, SlotState, Tried, Write};
 use proptest::prelude::*;
 
 use SlotId::{A, B};
@@ -184,7 +184,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn apply(record: &mut Record, step: &Step) {
+fn apply(record: &mut Record, step: &Step) -> Write {
     match step {
         Step::Boot(faults) => {
             let broken: Vec<_> = SlotId::ALL
@@ -208,6 +208,7 @@ fn apply(record: &mut Record, step: &Step) {
     }
     let write = record.advance();
     assert_eq!(Record::decode(&write.bytes).as_ref(), Some(&*record));
+    write
 }
 
 proptest! {
@@ -260,13 +261,13 @@ proptest! {
         let mut record = Record::default();
         let [last, earlier @ ..] = steps.as_slice() else { return Ok(()) };
         for step in earlier {
-            apply(&mut record, step);
-            copies[record.sequence() as usize % 2] = record.encode();
+            let write = apply(&mut record, step);
+            copies[write.copy] = write.bytes;
         }
         let before = Record::newest(&copies[0], &copies[1]);
-        apply(&mut record, last);
-        let new = record.encode();
-        let torn = &mut copies[record.sequence() as usize % 2];
+        let write = apply(&mut record, last);
+        let new = write.bytes;
+        let torn = &mut copies[write.copy];
         let old = *torn;
         torn[..cut].copy_from_slice(&new[..cut]);
         torn[cut..].fill(garbage);

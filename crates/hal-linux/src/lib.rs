@@ -1,8 +1,10 @@
-//! The hardware traits on Linux.
+//! The hardware traits on Linux, and the kernel interfaces that have no safe library.
 //!
 //! ```text
 //!  hal::Gpio     ──► LinuxGpio     ──► /dev/gpiochip*  (character device, interface version 2)
 //!  hal::Watchdog ──► LinuxWatchdog ──► /dev/watchdog*
+//!  boot          ──► block, dm, module ──► /sys, /dev, device mapper
+//!  operator      ──► entropy, net, rtc ──► /dev/random, lo, /dev/rtc*
 //! ```
 //!
 //! The only crate of the project that may hold `unsafe` code, for what the kernel's interfaces need and no library offers safely;
@@ -10,8 +12,17 @@
 //!
 //! What it must never do: touch a line or a device before it is requested, or keep a level of its own beside the kernel's.
 
+pub mod block;
+pub mod dm;
+pub mod entropy;
+mod fail;
+#[cfg(feature = "gpio")]
 mod gpio;
+pub mod module;
+pub mod net;
+pub mod rtc;
 mod watchdog;
 
+#[cfg(feature = "gpio")]
 pub use gpio::LinuxGpio;
 pub use watchdog::LinuxWatchdog;
