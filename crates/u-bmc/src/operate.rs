@@ -18,9 +18,13 @@ pub(crate) fn run(args: OperatorArgs) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&Error::System { what: "make a runtime", source: error }),
     };
+    let state_dir = args.state_dir.clone();
     let result = match options(args) {
         Ok(options) => runtime.block_on(operator::run(options)),
-        Err(error) => Err(error),
+        Err(error) => {
+            runtime.block_on(operator::give_up(&state_dir, &error));
+            Err(error)
+        }
     };
     runtime.shutdown_background();
     match result {
@@ -49,7 +53,17 @@ fn options(args: OperatorArgs) -> Result<Options, Error> {
             "--ipmi {address}: there is no IPMI server in this version; use --ipmi off"
         )));
     }
-    let (settings, board_overrides) = settings(&args.config, &args.sets)?;
+    let first = std::process::id() == 1;
+    let given = settings(&args.config, &args.sets).and_then(|given| {
+        if first {
+            given.0.check_daemons(&operator::daemons())?;
+        }
+        Ok(given)
+    });
+    let (settings, board_overrides) = match given {
+        Err(error) if first => without_site(&args, error)?,
+        other => other?,
+    };
     let board = absolute(&args.board)?;
     // The hal decides which daemons there are; the operator reports a bad file itself, with every fault at its line.
     let hal = board::Board::load(&board, &board_overrides).map_or(board::HalKind::Linux, |board| board.hal);
@@ -80,6 +94,18 @@ fn options(args: OperatorArgs) -> Result<Options, Error> {
         settings,
         log: log_config(&args.log),
     })
+}
+
+/// What a first process runs with when the files that lie over the image's own are wrong: the image's own. A controller that cannot be
+/// reached for a typing mistake could not be mended either.
+fn without_site(args: &OperatorArgs, error: Error) -> Result<(Settings, Vec<(String, String)>), Error> {
+    match args.config.split_first() {
+        Some((image, site)) if !site.is_empty() => {
+            tracing::error!(error = %ErrorChain(&error), "the configuration is wrong: only that of the image counts");
+            settings(std::slice::from_ref(image), &args.sets)
+        }
+        _ => Err(error),
+    }
 }
 
 /// Reads the configuration files, later ones over earlier ones, and sorts `--set` into what is for daemons and what is for the board.
