@@ -17,6 +17,8 @@ pub enum DataState {
     Recreated,
     /// Made anew because that was asked for.
     FactoryReset,
+    /// There is none that works: memory is in its place and nothing survives a reset.
+    Volatile,
 }
 
 /// Where the boot record is.
