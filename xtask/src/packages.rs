@@ -40,6 +40,9 @@ pub(crate) struct Package {
     /// Path in the archive.
     #[serde(skip)]
     pub(crate) path: String,
+    /// The hash the lock names, whatever this package's is.
+    #[serde(skip)]
+    pub(crate) wanted: String,
     /// The file.
     #[serde(skip)]
     pub(crate) file: PathBuf,
@@ -129,6 +132,7 @@ impl Store {
             locked: is_locked,
             licence: locked.licence.clone(),
             path: path.to_owned(),
+            wanted: locked.sha256.clone(),
             file: self.cache.join(format!(
                 "{name}_{}_{}.deb",
                 locked.architecture,

@@ -99,12 +99,7 @@ impl Lock {
         let file = sh::root().join(Self::NAME);
         let mut text = fs::read_to_string(&file)?;
         for package in taken.filter(|p| !p.locked) {
-            // The one that was replaced: same architecture, same name or a name that follows the same metapackage.
-            let old = self.package.iter().find(|old| {
-                old.architecture == package.architecture
-                    && (old.name == package.name
-                        || (old.follows.is_some() && package.name.starts_with("linux-image-")))
-            });
+            let old = self.package.iter().find(|old| old.sha256 == package.wanted);
             let Some(old) = old else { continue };
             text = replaced(&text, old, package);
             sh::say(&format!("{}: {} {} is locked now", Self::NAME, package.name, package.version));
@@ -184,6 +179,7 @@ mod tests {
             locked: false,
             licence: None,
             path: "pool/two_2.deb".into(),
+            wanted: a.clone(),
             file: PathBuf::new(),
         };
         let updated = replaced(&text, &lock.package[1], &new);
