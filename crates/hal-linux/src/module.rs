@@ -1,5 +1,6 @@
 //! Loading kernel modules.
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::path::Path;
 
@@ -25,9 +26,23 @@ pub enum Loaded {
 /// [`Error::Unavailable`] without the file; [`Error::Invalid`] for a module of another kernel or one that needs another module
 /// first; [`Error::Io`] for what its own start said.
 pub fn load(path: &Path) -> Result<Loaded, Error> {
+    load_with(path, c"")
+}
+
+/// The same, but does not wait until the module's drivers have looked at their devices: for devices that are waited for in another
+/// way. Detecting an eMMC takes most of a second, in which other modules can be loaded.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_without_waiting(path: &Path) -> Result<Loaded, Error> {
+    load_with(path, c"async_probe")
+}
+
+fn load_with(path: &Path, parameters: &CStr) -> Result<Loaded, Error> {
     let file = File::open(path).map_err(|source| fail::at("open", path, source))?;
     let what = || path.display().to_string();
-    match finit_module(&file, c"", 0) {
+    match finit_module(&file, parameters, 0) {
         Ok(()) => Ok(Loaded::Now),
         Err(Errno::EXIST) => Ok(Loaded::Before),
         Err(Errno::NOEXEC) => {

@@ -108,7 +108,7 @@ fn read_keys(folder: &Path) -> io::Result<Vec<PublicKey>> {
 fn load_modules(config: &BootConfig, storage: Storage) {
     let mut loaded = 0_u32;
     for name in config.modules_for(storage) {
-        match module::load(&Path::new("/modules").join(name)) {
+        match module::load_without_waiting(&Path::new("/modules").join(name)) {
             Ok(Loaded::Now) => loaded += 1,
             Ok(Loaded::Before) => {}
             Err(error) => say(&chain(&error)),
