@@ -97,9 +97,8 @@ impl Console {
     /// # Errors
     /// When it is not there.
     pub async fn connect(path: &Path) -> Result<Self> {
-        let stream = UnixStream::connect(path)
-            .await
-            .with_context(|| format!("no console on {}", path.display()))?;
+        let stream =
+            UnixStream::connect(path).await.with_context(|| format!("no console on {}", path.display()))?;
         let (mut reader, writer) = stream.into_split();
         let (sender, seen) = watch::channel(Seen::default());
         let pieces = broadcast::Sender::new(PIECES);
@@ -158,6 +157,20 @@ impl Console {
             Ok(Some(line)) => Ok(line),
             Ok(None) => bail!("the console ended before `{text}`:\n{}", self.tail()),
             Err(_) => bail!("`{text}` did not come in {limit:?}:\n{}", self.tail()),
+        }
+    }
+
+    /// Waits for a whole line after line number `from`.
+    ///
+    /// # Errors
+    /// As [`Console::wait_for`].
+    pub async fn next(&self, from: usize, limit: Duration) -> Result<()> {
+        let mut seen = self.seen.clone();
+        let wait = tokio::time::timeout(limit, seen.wait_for(|seen| seen.lines.len() > from));
+        match wait.await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => bail!("the console ended:\n{}", self.tail()),
+            Err(_) => bail!("no line in {limit:?}:\n{}", self.tail()),
         }
     }
 

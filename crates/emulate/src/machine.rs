@@ -99,7 +99,8 @@ impl Machine {
         let ipmi = udp.local_addr()?.port();
         drop((tcp, udp));
         let file = disks.path().join("qemu.args");
-        let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        let text =
+            std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
         let fill = [
             ("@HTTPS_PORT@", https.to_string()),
             ("@IPMI_PORT@", ipmi.to_string()),
@@ -190,8 +191,14 @@ mod tests {
         let text = "-M\nast2600-evb\n\n-append\nconsole=ttyS4 quiet\n-qmp\nunix:@QMP@,server=on\n";
         let fill = [("@QMP@", "/run/q".to_owned())];
         let args = arguments(text, &fill, &["ubmc.storage=nor".to_owned()]).unwrap();
-        let wanted =
-            ["-M", "ast2600-evb", "-append", "console=ttyS4 quiet ubmc.storage=nor", "-qmp", "unix:/run/q,server=on"];
+        let wanted = [
+            "-M",
+            "ast2600-evb",
+            "-append",
+            "console=ttyS4 quiet ubmc.storage=nor",
+            "-qmp",
+            "unix:/run/q,server=on",
+        ];
         assert_eq!(args, wanted);
         assert!(arguments("-M\nx", &fill, &["y".to_owned()]).is_err());
     }

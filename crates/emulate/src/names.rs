@@ -72,7 +72,8 @@ fn add(names: &mut HashMap<String, Place>, node: &str, value: &[u8]) {
 }
 
 fn word(blob: &[u8], at: usize) -> Result<u32> {
-    let bytes = at.checked_add(4).and_then(|end| blob.get(at..end)).context("the device tree is cut short")?;
+    let bytes =
+        at.checked_add(4).and_then(|end| blob.get(at..end)).context("the device tree is cut short")?;
     Ok(u32::from_be_bytes(bytes.try_into()?))
 }
 

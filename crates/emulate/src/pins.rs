@@ -31,15 +31,7 @@ const CHIPS: [Chip; 2] = [
         object: "/machine/soc/gpio",
         prefix: "gpio",
         lines: 208,
-        banks: &[
-            0x1e78_0000,
-            0x1e78_0020,
-            0x1e78_0070,
-            0x1e78_0078,
-            0x1e78_0080,
-            0x1e78_0088,
-            0x1e78_01e0,
-        ],
+        banks: &[0x1e78_0000, 0x1e78_0020, 0x1e78_0070, 0x1e78_0078, 0x1e78_0080, 0x1e78_0088, 0x1e78_01e0],
     },
     Chip {
         label: "1e780800.gpio",
@@ -71,7 +63,8 @@ impl Pin {
     pub fn find(id: &LineId, names: &HashMap<String, Place>) -> Result<Self> {
         let (chip, offset) = match id {
             LineId::Name(name) => {
-                let place = names.get(name).with_context(|| format!("the device tree names no line {name:?}"))?;
+                let place =
+                    names.get(name).with_context(|| format!("the device tree names no line {name:?}"))?;
                 let unit = place.node.strip_prefix("gpio@").unwrap_or(&place.node);
                 (format!("{unit}.gpio"), place.offset)
             }

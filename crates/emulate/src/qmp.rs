@@ -181,7 +181,11 @@ impl Qmp {
     ///
     /// # Errors
     /// When `limit` passes or QEMU ends.
-    pub async fn event(events: &mut broadcast::Receiver<Event>, name: &str, limit: Duration) -> Result<Event> {
+    pub async fn event(
+        events: &mut broadcast::Receiver<Event>,
+        name: &str,
+        limit: Duration,
+    ) -> Result<Event> {
         let wait = async {
             loop {
                 match events.recv().await {
@@ -218,7 +222,9 @@ async fn read(mut reader: impl AsyncBufRead + Unpin, shared: Arc<Shared>) {
             continue;
         }
         let Some(id) = message.get("id").and_then(Value::as_u64) else { continue };
-        let Some(waiting) = shared.pending().as_mut().and_then(|pending| pending.remove(&id)) else { continue };
+        let Some(waiting) = shared.pending().as_mut().and_then(|pending| pending.remove(&id)) else {
+            continue;
+        };
         let answer = match (message.get("return"), message.get("error")) {
             (Some(value), _) => Ok(value.clone()),
             (None, error) => {
@@ -268,7 +274,9 @@ mod tests {
             while let Some(asked) = line(&mut reader).await.unwrap() {
                 let id = asked["id"].clone();
                 let reply = match asked["execute"].as_str().unwrap() {
-                    "bad" => json!({ "id": id, "error": { "class": "GenericError", "desc": "no such thing" } }),
+                    "bad" => {
+                        json!({ "id": id, "error": { "class": "GenericError", "desc": "no such thing" } })
+                    }
                     "end" => return,
                     _ => json!({ "id": id, "return": { "asked": asked["arguments"] } }),
                 };

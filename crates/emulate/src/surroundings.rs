@@ -205,7 +205,8 @@ impl Follower {
     async fn run(mut self, mut orders: mpsc::Receiver<(usize, Input)>) -> Result<()> {
         loop {
             let deadline = self.step(|world, _, _| world.deadline()).await?;
-            let rest = deadline.map_or(LOOK_EVERY, |at| at.saturating_sub(hal_sim::monotonic()).min(LOOK_EVERY));
+            let rest =
+                deadline.map_or(LOOK_EVERY, |at| at.saturating_sub(hal_sim::monotonic()).min(LOOK_EVERY));
             tokio::select! {
                 order = orders.recv() => {
                     let Some((host, input)) = order else { return Ok(()) };
