@@ -57,7 +57,7 @@ impl Seen {
         let kept = self.lines.get(from..).unwrap_or_default();
         let found = kept.iter().find(|line| line.text.contains(text)).cloned();
         let open = clean(&self.open);
-        found.or_else(|| open.contains(text).then(|| Line { text: open, at: self.open_since }))
+        found.or_else(|| open.contains(text).then_some(Line { text: open, at: self.open_since }))
     }
 }
 

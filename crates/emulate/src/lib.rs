@@ -16,6 +16,7 @@
 mod bmc;
 mod console;
 mod machine;
+mod measure;
 mod names;
 mod pins;
 mod qmp;
@@ -25,6 +26,7 @@ mod world;
 pub use bmc::{BOOT_LIMIT, Bmc, Builder};
 pub use console::{Console, Line};
 pub use machine::{Disks, Machine, Options};
+pub use measure::{Moment, READY_LINE, moments, number};
 pub use names::{Place, line_names};
 pub use pins::{Pin, Wire, wires};
 pub use qmp::{Event, Qmp};

@@ -125,6 +125,13 @@ impl Surroundings {
         self.ask(host, |model| model.supply() == Supply::On)
     }
 
+    /// The level of a host's wire; nothing where the board has none.
+    #[must_use]
+    pub fn active(&self, host: &str, role: Role) -> Option<bool> {
+        let world = self.world();
+        world.active(world.index(host)?, role)
+    }
+
     /// Number of the last edge: where to start looking for what comes next.
     #[must_use]
     pub fn mark(&self) -> u64 {

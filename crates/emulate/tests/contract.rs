@@ -96,7 +96,7 @@ async fn the_kernels_drivers_of_the_emulated_soc_keep_the_contract() -> Result<(
     let from = serve(&machine, "all", "waiting for the bite", 0).await?;
     let said = machine.console.lines(0).into_iter().filter(|line| line.text.starts_with("contract:"));
     for line in said {
-        println!("{}", line.text);
+        println!("{:?} {}", line.at, line.text);
     }
     let waiting = hal_sim::monotonic();
     let bitten = Qmp::event(&mut events, "RESET", LIMIT).await.context("the watchdog bites")?;
