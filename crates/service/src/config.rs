@@ -80,6 +80,13 @@ impl Settings {
         Ok(Self { daemons })
     }
 
+    /// Lays `over` over these settings: tables are merged key by key, everything else is replaced.
+    pub fn lay_over(&mut self, over: Self) {
+        for (daemon, table) in over.daemons {
+            merge(self.daemons.entry(daemon).or_default(), table);
+        }
+    }
+
     /// Applies one `daemon.key=value`; the key may have dots for nested tables.
     pub fn set(&mut self, given: &str) -> Result<(), ConfigError> {
         let malformed =
@@ -123,6 +130,17 @@ impl Settings {
     /// The configuration of one daemon as its type.
     pub fn typed<T: DeserializeOwned>(&self, daemon: &str) -> Result<T, ConfigError> {
         typed(daemon, &self.of(daemon))
+    }
+}
+
+fn merge(below: &mut Map<String, Value>, over: Map<String, Value>) {
+    for (key, value) in over {
+        match (below.get_mut(&key), value) {
+            (Some(Value::Object(below)), Value::Object(over)) => merge(below, over),
+            (_, value) => {
+                below.insert(key, value);
+            }
+        }
     }
 }
 
@@ -193,6 +211,17 @@ mod tests {
         #[default]
         Modern,
         Intermediate,
+    }
+
+    #[test]
+    fn a_later_file_wins_key_by_key() {
+        let mut below =
+            Settings::from_toml("a", "[web]\nname = \"a\"\nworkers = 2\n[web.tls]\nx = 1\n").unwrap();
+        let over =
+            Settings::from_toml("b", "[web]\nname = \"b\"\n[web.tls]\ny = 2\n[other]\nz = 3\n").unwrap();
+        below.lay_over(over);
+        let expected = "[web]\nname = \"b\"\nworkers = 2\n[web.tls]\nx = 1\ny = 2\n[other]\nz = 3\n";
+        assert_eq!(below, Settings::from_toml("c", expected).unwrap());
     }
 
     fn settings(sets: &[&str]) -> Settings {

@@ -28,7 +28,7 @@ pub use clock::Clock;
 pub use config::{ConfigError, Settings};
 pub use context::{Context, Heartbeat, Kit};
 pub use exit::{Exit, Failure};
-pub use log::init as init_logs;
+pub use log::{also_to as logs_also_to, init as init_logs};
 pub use notify::{Notification, Notifier};
 pub use run::{run, run_local};
 pub use shutdown::{Shutdown, Trigger};

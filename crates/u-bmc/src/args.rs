@@ -75,9 +75,9 @@ pub(crate) struct OperatorArgs {
     /// Written once everything is ready: JSON with the actual addresses
     #[arg(long, value_name = "FILE")]
     pub(crate) ready_file: Option<PathBuf>,
-    /// Configuration file (TOML, one table per daemon)
+    /// Configuration file (TOML, one table per daemon); given again, a later file wins key by key
     #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
+    pub(crate) config: Vec<PathBuf>,
     /// Set one value: DAEMON.KEY=VALUE, or a key of the board file such as sim.host=qemu
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) sets: Vec<String>,

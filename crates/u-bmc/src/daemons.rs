@@ -13,7 +13,7 @@ fn by_hand(daemon: &str, args: &DaemonArgs) -> Result<Option<Bootstrap>, operato
     if !args.standalone {
         return Ok(None);
     }
-    let (settings, board_overrides) = settings(args.config.as_deref(), &args.sets)?;
+    let (settings, board_overrides) = settings(args.config.as_slice(), &args.sets)?;
     let password = match &args.bus_password_file {
         None => String::new(),
         Some(path) => fs::read_to_string(path)

@@ -1,7 +1,7 @@
 //! `u-bmc operator`: from flags to a running controller.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use operator::{Error, Listen, Options};
@@ -18,9 +18,13 @@ pub(crate) fn run(args: OperatorArgs) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&Error::System { what: "make a runtime", source: error }),
     };
+    let state_dir = args.state_dir.clone();
     let result = match options(args) {
         Ok(options) => runtime.block_on(operator::run(options)),
-        Err(error) => Err(error),
+        Err(error) => {
+            runtime.block_on(operator::give_up(&state_dir, &error));
+            Err(error)
+        }
     };
     runtime.shutdown_background();
     match result {
@@ -49,7 +53,17 @@ fn options(args: OperatorArgs) -> Result<Options, Error> {
             "--ipmi {address}: there is no IPMI server in this version; use --ipmi off"
         )));
     }
-    let (settings, board_overrides) = settings(args.config.as_deref(), &args.sets)?;
+    let first = std::process::id() == 1;
+    let given = settings(&args.config, &args.sets).and_then(|given| {
+        if first {
+            given.0.check_daemons(&operator::daemons())?;
+        }
+        Ok(given)
+    });
+    let (settings, board_overrides) = match given {
+        Err(error) if first => without_site(&args, error)?,
+        other => other?,
+    };
     let board = absolute(&args.board)?;
     // The hal decides which daemons there are; the operator reports a bad file itself, with every fault at its line.
     let hal = board::Board::load(&board, &board_overrides).map_or(board::HalKind::Linux, |board| board.hal);
@@ -82,22 +96,32 @@ fn options(args: OperatorArgs) -> Result<Options, Error> {
     })
 }
 
-/// Reads the configuration file and sorts `--set` into what is for daemons and what is for the board.
+/// What a first process runs with when the files that lie over the image's own are wrong: the image's own. A controller that cannot be
+/// reached for a typing mistake could not be mended either.
+fn without_site(args: &OperatorArgs, error: Error) -> Result<(Settings, Vec<(String, String)>), Error> {
+    match args.config.split_first() {
+        Some((image, site)) if !site.is_empty() => {
+            tracing::error!(error = %ErrorChain(&error), "the configuration is wrong: only that of the image counts");
+            settings(std::slice::from_ref(image), &args.sets)
+        }
+        _ => Err(error),
+    }
+}
+
+/// Reads the configuration files, later ones over earlier ones, and sorts `--set` into what is for daemons and what is for the board.
 pub(crate) fn settings(
-    file: Option<&Path>,
+    files: &[PathBuf],
     sets: &[String],
 ) -> Result<(Settings, Vec<(String, String)>), Error> {
-    let mut settings = match file {
-        None => Settings::default(),
-        Some(path) => {
-            let text = fs::read_to_string(path).map_err(|source| Error::File {
-                what: "read --config",
-                path: path.to_owned(),
-                source,
-            })?;
-            Settings::from_toml(&path.display().to_string(), &text)?
-        }
-    };
+    let mut settings = Settings::default();
+    for path in files {
+        let text = fs::read_to_string(path).map_err(|source| Error::File {
+            what: "read --config",
+            path: path.clone(),
+            source,
+        })?;
+        settings.lay_over(Settings::from_toml(&path.display().to_string(), &text)?);
+    }
     let mut overrides = Vec::new();
     for set in sets {
         match set.split_once('=') {

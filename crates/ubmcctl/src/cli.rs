@@ -352,6 +352,15 @@ pub(crate) enum BmcCommand {
         #[command(flatten)]
         wait: Wait,
     },
+    /// Forget everything stored, accounts and settings included, and restart as new; hosts keep their power
+    FactoryReset {
+        /// Which
+        #[arg(default_value = "bmc")]
+        name: String,
+        /// Everything stored is lost: say that this is meant
+        #[arg(long, required = true)]
+        yes: bool,
+    },
 }
 
 /// Parts of an account a client may choose.
@@ -504,6 +513,18 @@ pub(crate) enum SystemCommand {
     Status,
     /// Name, version, board
     Info,
+    /// The last lines of the BMC's log
+    Log {
+        /// How many lines
+        #[arg(short = 'n', long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        lines: u32,
+        /// Only lines that hold this text
+        #[arg(long, value_name = "TEXT")]
+        contains: Option<String>,
+        /// Go on with what comes, until interrupted
+        #[arg(short, long)]
+        follow: bool,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@ use schema::v1alpha1 as pb;
 use supervise::{Machine, State};
 use units::Mono;
 
+use crate::pid1::Image;
 use crate::procfs;
 use crate::wire::{self, Record};
 
@@ -18,6 +19,8 @@ pub(crate) struct Picture<'a> {
     pub(crate) board: &'a Board,
     pub(crate) system_id: &'a str,
     pub(crate) version: &'a str,
+    /// What is known of the boot, on a machine booted from an image of ours.
+    pub(crate) image: Option<&'a Image>,
     pub(crate) now: Mono,
     pub(crate) wall: SystemTime,
     pub(crate) all_ready: bool,
@@ -37,6 +40,10 @@ impl Picture<'_> {
         } else {
             pb::SystemState::Quiesced
         };
+        let mut metadata = std::collections::BTreeMap::new();
+        if let Some(image) = self.image {
+            image.tell(&mut metadata);
+        }
         let mut info = pb::SystemInfo {
             name: "system".to_owned(),
             description: Some(format!("{} {}", self.board.vendor, self.board.model)),
@@ -46,7 +53,7 @@ impl Picture<'_> {
             boot_time: procfs::boot_time().map(wire::timestamp),
             uptime: procfs::uptime().map(wire::span),
             contact_info: None,
-            metadata: Default::default(),
+            metadata: metadata.into_iter().collect(),
             id: self.system_id.to_owned(),
             board: format!("{}/{}", self.board.vendor, self.board.name),
             simulated: self.board.hal == HalKind::Sim,

@@ -6,6 +6,7 @@
 //!   a child's end, its stderr ──┼─► supervise::Machine ──┼──► event.daemon.<name>.state
 //!   SIGTERM, SIGINT, SIGCHLD  ──┤                        ├──► the ready file
 //!   SystemService requests    ──┘                        └──► /dev/watchdog
+//!   /run/u-bmc-boot.json, as PID 1 ─► pid1::Image ─────────► modules, clock, seed; "this boot works" into the boot record
 //!                     embedded bus server (a thread of its own)
 //! ```
 //!
@@ -19,6 +20,7 @@ mod bus;
 mod cgroup;
 mod child;
 mod config;
+mod confirm;
 mod error;
 mod health;
 mod limits;
@@ -26,6 +28,7 @@ mod output;
 mod pid1;
 mod prepare;
 mod procfs;
+mod ring;
 mod roster;
 mod shell;
 mod wire;
@@ -33,5 +36,5 @@ mod wire;
 pub use config::{Config, Listen, Options};
 pub use error::Error;
 pub use limits::Limits;
-pub use roster::{Part, fleet, roster};
-pub use shell::run;
+pub use roster::{Part, daemons, fleet, roster};
+pub use shell::{give_up, run};

@@ -2,11 +2,15 @@
 
 use std::collections::VecDeque;
 use std::io::Write;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncBufRead, AsyncBufReadExt};
+
+use crate::ring::{Keeper, Ring};
 
 /// Lines kept of a child.
 const KEPT_LINES: usize = 64;
@@ -15,20 +19,91 @@ const LINE_MAX: usize = 2048;
 /// Lines that may wait for whoever reads our stderr.
 const WAITING: usize = 1024;
 
-/// Our stderr, behind a thread: a serial console that is held up must not hold up the operator.
+/// How long a line may wait for its way to the flash.
+const KEEP_WITHIN: Duration = Duration::from_secs(30);
+/// How long the end waits for the flash.
+const FLUSH_WITHIN: Duration = Duration::from_secs(1);
+
+enum Job {
+    /// A line of a child, for stderr and the flash.
+    Child(Vec<u8>),
+    /// A line of our own, for the flash: stderr has it.
+    Own(Vec<u8>),
+    /// Write what waits, and say so.
+    Flush(SyncSender<()>),
+}
+
+/// Our stderr, behind a thread: a serial console that is held up must not hold up the operator. What goes through it is also kept.
 #[derive(Clone, Debug)]
 pub(crate) struct LogSink {
-    lines: SyncSender<Vec<u8>>,
+    jobs: SyncSender<Job>,
     dropped: Arc<AtomicU64>,
+    ring: Ring,
 }
 
 impl LogSink {
-    pub(crate) fn start() -> std::io::Result<Self> {
-        let (lines, receiver) = sync_channel::<Vec<u8>>(WAITING);
+    /// Starts the thread; with `keep` the log is also kept in that directory.
+    pub(crate) fn start(keep: Option<&Path>) -> std::io::Result<Self> {
+        let (jobs, receiver) = sync_channel(WAITING);
         let dropped = Arc::new(AtomicU64::new(0));
+        let keeper = keep.map(Keeper::open).transpose()?;
         let lost = Arc::clone(&dropped);
-        std::thread::Builder::new().name("log".into()).stack_size(64 * 1024).spawn(move || {
-            while let Ok(line) = receiver.recv() {
+        std::thread::Builder::new()
+            .name("log".into())
+            .stack_size(64 * 1024)
+            .spawn(move || work(&receiver, &lost, keeper))?;
+        let sink = Self { jobs, dropped, ring: Ring::default() };
+        let own = sink.clone();
+        service::logs_also_to(move |line| {
+            own.ring.push(line);
+            own.send(Job::Own(with_end(line)));
+        });
+        Ok(sink)
+    }
+
+    /// Forwards a line of a child.
+    pub(crate) fn line(&self, line: &str) {
+        self.ring.push(line);
+        self.send(Job::Child(with_end(line)));
+    }
+
+    /// The lines that went through it last.
+    pub(crate) fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    /// Waits, not for ever, until all that was said is where it goes.
+    pub(crate) fn flush(&self) {
+        let (done, wait) = sync_channel(1);
+        if self.jobs.try_send(Job::Flush(done)).is_ok() {
+            let _ = wait.recv_timeout(FLUSH_WITHIN);
+        }
+    }
+
+    fn send(&self, job: Job) {
+        if let Err(TrySendError::Full(_)) = self.jobs.try_send(job) {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn with_end(line: &str) -> Vec<u8> {
+    let mut bytes = line.as_bytes().to_vec();
+    bytes.push(b'\n');
+    bytes
+}
+
+fn work(jobs: &Receiver<Job>, lost: &AtomicU64, mut keeper: Option<Keeper>) {
+    let mut flushed = true;
+    loop {
+        // Without a line nothing waits, and nobody is woken.
+        let job = if flushed {
+            jobs.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        } else {
+            jobs.recv_timeout(KEEP_WITHIN)
+        };
+        let kept = match (job, &mut keeper) {
+            (Ok(Job::Child(line)), keeper) => {
                 let lost = lost.swap(0, Ordering::Relaxed);
                 let mut out = std::io::stderr().lock();
                 if lost > 0 {
@@ -36,17 +111,29 @@ impl LogSink {
                         writeln!(out, "operator: {lost} log lines were dropped, nobody read them in time");
                 }
                 let _ = out.write_all(&line);
+                flushed = keeper.is_none();
+                keeper.as_mut().map_or(Ok(()), |keeper| keeper.line(&line))
             }
-        })?;
-        Ok(Self { lines, dropped })
-    }
-
-    /// Forwards a line.
-    pub(crate) fn line(&self, line: &str) {
-        let mut bytes = line.as_bytes().to_vec();
-        bytes.push(b'\n');
-        if let Err(TrySendError::Full(_)) = self.lines.try_send(bytes) {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+            (Ok(Job::Own(line)), Some(keeper)) => {
+                flushed = false;
+                keeper.line(&line)
+            }
+            (Ok(Job::Own(_)), None) => Ok(()),
+            (Ok(Job::Flush(done)), keeper) => {
+                flushed = true;
+                let kept = keeper.as_mut().map_or(Ok(()), Keeper::flush);
+                let _ = done.send(());
+                kept
+            }
+            (Err(RecvTimeoutError::Timeout), keeper) => {
+                flushed = true;
+                keeper.as_mut().map_or(Ok(()), Keeper::flush)
+            }
+            (Err(RecvTimeoutError::Disconnected), _) => return,
+        };
+        if let Err(error) = kept {
+            let _ = writeln!(std::io::stderr(), "operator: the log is not kept on the flash: {error}");
+            keeper = None;
         }
     }
 }

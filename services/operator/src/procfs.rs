@@ -64,6 +64,11 @@ pub(crate) fn uptime() -> Option<Duration> {
     Duration::try_from_secs_f64(text.split_whitespace().next()?.parse().ok()?).ok()
 }
 
+/// Memory that programs could still get, bytes.
+pub(crate) fn available() -> u64 {
+    kib(&fs::read_to_string("/proc/meminfo").unwrap_or_default(), "MemAvailable:")
+}
+
 /// When the kernel started.
 pub(crate) fn boot_time() -> Option<SystemTime> {
     let text = fs::read_to_string("/proc/stat").ok()?;

@@ -59,6 +59,11 @@ pub fn roster(hal: HalKind) -> Vec<Part> {
     parts
 }
 
+/// The name of every daemon there can be.
+pub fn daemons() -> Vec<&'static str> {
+    ipc::topology::NODES.iter().map(|node| node.daemon).chain(["twin"]).collect()
+}
+
 /// The outward link, on boards whose configuration names a datacenter's server.
 pub fn fleet() -> Part {
     Part::new(Spec::new("fleet", &["usermgr", "statemgr"]))

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use ipc::{Request, Status};
@@ -18,12 +19,15 @@ use crate::bus::Bus;
 use crate::cgroup::Cgroups;
 use crate::child::{self, ChildEvent, Order, Running};
 use crate::config::{Listen, Options};
+use crate::confirm::{Trial, Verdict};
 use crate::error::Error;
 use crate::health::Picture;
 use crate::limits;
 use crate::output::LogSink;
 use crate::pid1;
 use crate::prepare::{Prepared, prepare, write_atomic};
+use crate::procfs;
+use crate::ring::Ring;
 use crate::wire::{self, Record};
 
 /// Between the answer to a reset request and the reset: the answer has to get out.
@@ -38,6 +42,9 @@ const FAILED_PAUSE: Duration = Duration::from_secs(10);
 /// Events of the daemons that may wait for the bus.
 const EVENTS_WAITING: usize = 64;
 
+/// Lines of the log in an answer when no number was asked for.
+const LOG_LINES: usize = 100;
+
 /// Runs until told to stop, however often it is told to restart.
 ///
 /// # Errors
@@ -45,29 +52,41 @@ const EVENTS_WAITING: usize = 64;
 /// See [`Error`]; nothing is left running.
 pub async fn run(options: Options) -> Result<(), Error> {
     if !pid1::is_pid1() {
-        return supervise(options, false).await;
+        return supervise(&options, false, None).await;
     }
     pid1::mount_all();
-    let result = supervise(options, true).await;
+    let image = pid1::Image::start(&options.state_dir);
+    let result = supervise(&options, true, image).await;
     if let Err(error) = &result {
-        // The first process must not end: the kernel would panic. What is wrong may pass, and somebody may be reading the console.
-        tracing::error!(error = %ErrorChain(error), "the machine restarts in {} s", FAILED_PAUSE.as_secs());
-        tokio::time::sleep(FAILED_PAUSE).await;
-        pid1::finish(true);
+        give_up(&options.state_dir, error).await;
     }
     result
 }
 
-async fn supervise(options: Options, first: bool) -> Result<(), Error> {
-    let sink = LogSink::start().map_err(|source| Error::System { what: "start the log thread", source })?;
+/// The end of a first process that cannot run: it must not just end, or the kernel would panic. What is wrong may pass, and somebody
+/// may be reading the console. Returns at once from any other process.
+pub async fn give_up(state_dir: &Path, error: &Error) {
+    if !pid1::is_pid1() {
+        return;
+    }
+    tracing::error!(error = %ErrorChain(error), "the machine restarts in {} s", FAILED_PAUSE.as_secs());
+    tokio::time::sleep(FAILED_PAUSE).await;
+    pid1::finish(state_dir, true);
+}
+
+async fn supervise(options: &Options, first: bool, image: Option<pid1::Image>) -> Result<(), Error> {
+    let keep = image.as_ref().map(|_| options.state_dir.join("log"));
+    let sink = LogSink::start(keep.as_deref())
+        .map_err(|source| Error::System { what: "start the log thread", source })?;
     let mut signals =
         Signals::new().map_err(|source| Error::System { what: "listen for signals", source })?;
-    let mut operator = Operator::start(&options, &sink, first).await?;
+    let mut operator = Operator::start(options, &sink, first, image).await?;
     let result = operator.serve(&mut signals).await;
     let restart_machine = !operator.power_off;
     operator.stop().await;
+    sink.flush();
     if first && result.is_ok() {
-        pid1::finish(restart_machine);
+        pid1::finish(&options.state_dir, restart_machine);
     }
     result
 }
@@ -97,6 +116,8 @@ struct Operator<'a> {
     prepared: Prepared,
     sink: &'a LogSink,
     first: bool,
+    image: Option<pid1::Image>,
+    trial: Trial,
     clock: Clock,
     machine: Machine,
     records: Vec<Record>,
@@ -120,7 +141,12 @@ struct Operator<'a> {
 }
 
 impl<'a> Operator<'a> {
-    async fn start(options: &'a Options, sink: &'a LogSink, first: bool) -> Result<Self, Error> {
+    async fn start(
+        options: &'a Options,
+        sink: &'a LogSink,
+        first: bool,
+        image: Option<pid1::Image>,
+    ) -> Result<Self, Error> {
         let prepared = prepare(options)?;
         if let Some(path) = &options.ready_file
             && let Err(error) = std::fs::remove_file(path)
@@ -154,12 +180,16 @@ impl<'a> Operator<'a> {
             }
         });
         let count = options.parts.len();
+        let clock = Clock::new();
+        let trial = Trial::new(clock.now(), image.as_ref().is_some_and(pid1::Image::on_trial));
         Ok(Self {
             options,
             prepared,
             sink,
             first,
-            clock: Clock::new(),
+            image,
+            trial,
+            clock,
             machine,
             records: vec![Record::default(); count],
             running: (0..count).map(|_| None).collect(),
@@ -188,6 +218,9 @@ impl<'a> Operator<'a> {
             .await
             .map_err(|error| Error::Bus(Box::new(error)))?;
         let mut pet = tokio::time::interval(PET_EVERY);
+        if let Some(image) = &mut self.image {
+            image.load_late_modules();
+        }
         self.step(Event::Tick);
         while !self.all_stopped {
             let clock = self.clock;
@@ -221,6 +254,9 @@ impl<'a> Operator<'a> {
         self.not_ready();
         if let Some(bus) = self.bus.take() {
             bus.stop().await;
+        }
+        if let Some(image) = &self.image {
+            image.finish();
         }
         let restarts_machine = self.first && !self.power_off;
         // Before a restart of the machine it stays armed: if the restart hangs, it ends that too.
@@ -257,14 +293,44 @@ impl<'a> Operator<'a> {
 
     fn pet(&mut self) {
         self.step(Event::Tick);
+        self.look_at_the_boot();
         let well = self.machine.is_well(self.clock.now());
+        let hopeless = self.image.as_ref().is_some_and(pid1::Image::is_hopeless);
         let Some(watchdog) = self.watchdog.as_mut() else { return };
-        if !well {
-            tracing::error!("a critical daemon stays away: the watchdog is not petted");
-            return;
+        match (well, hopeless) {
+            (true, _) => {}
+            (false, true) => {
+                tracing::error!("a critical daemon stays away, and restarts have not helped: no further one")
+            }
+            (false, false) => {
+                tracing::error!("a critical daemon stays away: the watchdog is not petted");
+                return;
+            }
         }
         if let Err(error) = watchdog.pet() {
             tracing::error!(error = %ErrorChain(&error), "the watchdog cannot be petted");
+        }
+    }
+
+    /// Whether the software of this boot has shown by now that it works.
+    fn look_at_the_boot(&mut self) {
+        let Some(image) = &mut self.image else { return };
+        image.note_time(self.clock.wall());
+        let serves = self.machine.views().all(|(_, view)| matches!(view.state, State::Ready { .. }));
+        match self.trial.step(self.clock.now(), serves && !self.machine.is_stopping()) {
+            None => {}
+            Some(Verdict::Works) => match image.confirm() {
+                Ok(()) => tracing::info!("this boot works, its slot is confirmed"),
+                Err(error) => {
+                    tracing::error!(error = %ErrorChain(&error), "this boot works but cannot be confirmed")
+                }
+            },
+            Some(Verdict::GiveUp) => {
+                tracing::error!(
+                    "this boot does not get to work and its slot never has: the machine restarts"
+                );
+                self.step(Event::Stop);
+            }
         }
     }
 
@@ -361,7 +427,7 @@ impl<'a> Operator<'a> {
                     Action::Changed { id, from, to, reason } => self.changed(id, from, to, &reason),
                     Action::AllReady => {
                         self.all_ready = true;
-                        tracing::info!("every daemon is ready");
+                        self.say_ready();
                         self.tell_ready();
                     }
                     Action::AllStopped => self.all_stopped = true,
@@ -494,6 +560,21 @@ impl<'a> Operator<'a> {
         }
     }
 
+    /// Says so on the log, on a machine of our own with what the start has cost.
+    fn say_ready(&self) {
+        if self.image.is_none() {
+            tracing::info!("every daemon is ready");
+            return;
+        }
+        let since_kernel = procfs::uptime().unwrap_or_default();
+        tracing::info!(
+            kernel_to_ready_ms = u64::try_from(since_kernel.as_millis()).unwrap_or(u64::MAX),
+            operator_to_ready_ms = self.clock.now().as_millis(),
+            free_kib = procfs::available() / 1024,
+            "every daemon is ready"
+        );
+    }
+
     /// Writes the ready file with the addresses as they really are.
     fn tell_ready(&self) {
         let Some(path) = &self.options.ready_file else { return };
@@ -521,6 +602,7 @@ impl<'a> Operator<'a> {
             board: &self.prepared.board,
             system_id: &self.prepared.system_id,
             version: &self.options.version,
+            image: self.image.as_ref(),
             now: self.clock.now(),
             wall: self.clock.wall(),
             all_ready: self.all_ready,
@@ -532,6 +614,7 @@ impl<'a> Operator<'a> {
         match name.as_str() {
             "SystemService.GetSystemInfo" => answer(request, |message| self.picture().info(&message)).await,
             "SystemService.GetHealth" => answer(request, |message| self.picture().get_health(&message)).await,
+            "SystemService.GetLog" => answer(request, |message| Ok(log(self.sink.ring(), &message))).await,
             "SystemService.ListDaemons" => answer(request, |message| self.picture().daemons(&message)).await,
             "OperatorService.Reset" => answer(request, |message| self.reset(&message)).await,
             _ => request.unimplemented().await,
@@ -543,16 +626,52 @@ impl<'a> Operator<'a> {
         match request.action() {
             Reset::Reboot | Reset::WarmReset | Reset::ColdReset | Reset::HardReset => {
                 if self.machine.is_stopping() || self.reset_at.is_some() {
-                    return Err(Status::failed_precondition("the controller is already on its way down")
-                        .with_reason("TRANSITION_IN_PROGRESS"));
+                    return Err(on_its_way_down());
                 }
                 tracing::warn!(op_id = %request.op_id, action = request.action().as_str_name(), "reset requested");
                 self.reset_at = Some(Instant::now() + RESET_AFTER);
                 Ok(pb::OperatorResetResponse {})
             }
+            Reset::FactoryReset => self.factory_reset(request),
             other => Err(Status::unimplemented(format!("the operator does not do {}", other.as_str_name()))),
         }
     }
+
+    /// Only stage0 can make the data partition anew: nothing may be in use on it.
+    fn factory_reset(
+        &mut self,
+        request: &pb::OperatorResetRequest,
+    ) -> Result<pb::OperatorResetResponse, Status> {
+        let Some(image) = &self.image else {
+            return Err(Status::unimplemented(
+                "there is no data partition to make anew here: stop u-bmc and remove its state directory",
+            )
+            .with_reason("NOT_SUPPORTED"));
+        };
+        if self.machine.is_stopping() || self.reset_at.is_some() {
+            return Err(on_its_way_down());
+        }
+        image.request_factory_reset().map_err(|error| {
+            Status::internal(format!("the boot record cannot be written: {}", ErrorChain(&error)))
+        })?;
+        tracing::warn!(op_id = %request.op_id, "factory reset requested: everything stored is lost at the next start");
+        self.reset_at = Some(Instant::now() + RESET_AFTER);
+        Ok(pb::OperatorResetResponse {})
+    }
+}
+
+/// Lines of the log, by default the last hundred.
+fn log(ring: &Ring, request: &pb::GetLogRequest) -> pb::GetLogResponse {
+    let most = usize::try_from(request.page_size).ok().filter(|most| *most > 0).unwrap_or(LOG_LINES);
+    let (lines, newest) = ring.read(request.after, most, request.contains());
+    let lines =
+        lines.into_iter().map(|line| pb::LogLine { sequence: line.sequence, text: line.text }).collect();
+    pb::GetLogResponse { lines, newest }
+}
+
+fn on_its_way_down() -> Status {
+    Status::failed_precondition("the controller is already on its way down")
+        .with_reason("TRANSITION_IN_PROGRESS")
 }
 
 async fn answer<Q, R>(request: Request, handle: impl FnOnce(Q) -> Result<R, Status>)
@@ -609,7 +728,7 @@ fn random() -> u32 {
 }
 
 /// Shows the first-boot credential on the terminal, once. It never goes into a log.
-fn show_credential(text: &str, state_dir: &std::path::Path) {
+fn show_credential(text: &str, state_dir: &Path) {
     let (user, password) = text.split_once(':').unwrap_or((text, ""));
     let banner = format!(
         "\n  ┌──────────────────────────────────────────────────────────────┐\n  \

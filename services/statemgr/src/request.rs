@@ -289,7 +289,11 @@ impl Daemon {
                     Ok(())
                 });
             }
-            Action::Reboot | Action::WarmReset | Action::ColdReset | Action::HardReset => {
+            Action::Reboot
+            | Action::WarmReset
+            | Action::ColdReset
+            | Action::HardReset
+            | Action::FactoryReset => {
                 // One at a time: the refusal of a second would take back that the boot to come is a planned one.
                 if self.controller.asking || self.controller.resetting.is_some() {
                     let status = Status::aborted("the management controller is already on its way down");
@@ -317,11 +321,7 @@ impl Daemon {
                     asked.map(|_| ())
                 });
             }
-            Action::FactoryReset
-            | Action::ClearLogs
-            | Action::BackupConfig
-            | Action::RestoreConfig
-            | Action::UpdateFirmware => {
+            Action::ClearLogs | Action::BackupConfig | Action::RestoreConfig | Action::UpdateFirmware => {
                 let text = format!(
                     "{} is not something this version can do",
                     wire::words(action.as_str_name(), "MANAGEMENT_CONTROLLER_ACTION_")

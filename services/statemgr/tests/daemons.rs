@@ -559,8 +559,20 @@ async fn a_reset_of_the_controller_is_asked_of_the_operator_and_is_no_loss_of_ma
     assert_eq!(reboot.reboot_count(), 2);
     assert_eq!(bench.pins.presses(), [], "the policy is for a loss of mains power");
 
-    let status = controller(&bench.client, v1::ManagementControllerAction::FactoryReset).await;
+    let status = controller(&bench.client, v1::ManagementControllerAction::ClearLogs).await;
     assert_eq!(status.expect_err("not yet possible").code, Code::Unimplemented);
+
+    // What the operator cannot do here it refuses, and the controller goes on.
+    let mut requests = operator.serve(&["OperatorService"]).await.expect("served");
+    let answering = tokio::spawn(async move {
+        let request = requests.next().await.expect("a request");
+        let refused = ipc::Status::unimplemented("no data partition").with_reason("NOT_SUPPORTED");
+        request.finish::<v1::OperatorResetResponse>(Err(refused)).await;
+    });
+    let status = controller(&bench.client, v1::ManagementControllerAction::FactoryReset).await;
+    assert_eq!(status.expect_err("not possible here").reason(), "NOT_SUPPORTED");
+    answering.await.expect("no panic");
+    controller(&bench.client, v1::ManagementControllerAction::Disable).await.expect("it goes on");
 }
 
 /// I-1, I-2 and I-4 with both daemons killed at random moments under a stream of requests: what was acknowledged ends, and

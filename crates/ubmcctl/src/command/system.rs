@@ -2,7 +2,7 @@
 
 use schema::rpc::{management_controller_service as controller, system_service};
 use schema::v1alpha1::{
-    ChangeManagementControllerStateRequest, Daemon, DaemonState, GetHealthRequest,
+    ChangeManagementControllerStateRequest, Daemon, DaemonState, GetHealthRequest, GetLogRequest,
     GetManagementControllerRequest, GetSystemInfoRequest, Health, HealthStatus, ListDaemonsRequest,
     ListManagementControllersRequest, ManagementController, ManagementControllerAction,
 };
@@ -36,12 +36,21 @@ pub(crate) async fn system(session: Session, command: SystemCommand, output: Out
                 if info.simulated {
                     card.line("Hardware", "simulated");
                 }
+                // Where it is an image that runs: which half of the flash, and what happened on the way.
+                for (name, key) in BOOT {
+                    if let Some(value) = info.metadata.get(key) {
+                        card.line(name, value.clone());
+                    }
+                }
                 card.line("Id", info.id.clone())
                     .line("Description", info.description.clone().unwrap_or_default())
                     .line("Booted", time(info.boot_time.as_ref()))
                     .line("Up", span(info.uptime.as_ref()));
                 card
             })
+        }
+        SystemCommand::Log { lines, contains, follow } => {
+            log(&client, GetLogRequest { after: None, page_size: lines, contains }, follow, output).await
         }
         SystemCommand::Status => {
             let health = client.call(system_service::GET_HEALTH, &GetHealthRequest::default()).await?;
@@ -61,6 +70,49 @@ pub(crate) async fn system(session: Session, command: SystemCommand, output: Out
             daemons_table(&daemons.daemons).write(&mut out, output.paint)?;
             Ok(())
         }
+    }
+}
+
+/// What is told of a boot, by the keys of the system's metadata.
+const BOOT: [(&str, &str); 5] = [
+    ("Slot", "boot.slot"),
+    ("  confirmed", "boot.confirmed"),
+    ("  fell back from", "boot.fell_back_from"),
+    ("  why", "boot.reason"),
+    ("Data", "boot.data"),
+];
+
+/// How often a followed log is asked for more.
+const FOLLOW_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
+
+async fn log(client: &Client, first: GetLogRequest, follow: bool, output: Output) -> Result<(), Failure> {
+    let mut request = first;
+    loop {
+        let reply = client.call(system_service::GET_LOG, &request).await?;
+        match (output.format, follow) {
+            (Format::Json, false) => return output.json(&reply),
+            (Format::Json, true) => {
+                for line in &reply.lines {
+                    output.json_line(line)?;
+                }
+            }
+            _ => {
+                for line in &reply.lines {
+                    output.text(&line.text)?;
+                }
+            }
+        }
+        if !follow {
+            return Ok(());
+        }
+        // A full page may not be all there is: the next one begins after its last line, any other after the newest.
+        let full = u32::try_from(reply.lines.len()).is_ok_and(|lines| lines >= request.page_size);
+        let last = reply.lines.last().map(|line| line.sequence).filter(|_| full && request.after.is_some());
+        // Numbers that went back are those of another life of the BMC.
+        let after = last.unwrap_or(reply.newest);
+        request.after = Some(if request.after.is_some_and(|before| after < before) { 0 } else { after });
+        request.page_size = 1000;
+        tokio::time::sleep(FOLLOW_EVERY).await;
     }
 }
 
@@ -141,6 +193,18 @@ pub(crate) async fn bmc(session: Session, command: BmcCommand, output: Output) -
             };
             back(&client, &name, limit, &before).await?;
             output.line(&reply, || format!("{name}: reset done"))
+        }
+        // `yes` is what the command line asks for, and cannot be missing here.
+        BmcCommand::FactoryReset { name, yes: _ } => {
+            let action = ManagementControllerAction::FactoryReset;
+            let request = ChangeManagementControllerStateRequest {
+                controller_name: name.clone(),
+                action: action.into(),
+            };
+            let reply = client.call(controller::CHANGE_MANAGEMENT_CONTROLLER_STATE, &request).await?;
+            output.line(&reply, || {
+                format!("{name}: factory reset started; it comes back with a new first password")
+            })
         }
     }
 }

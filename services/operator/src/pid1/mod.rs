@@ -1,12 +1,21 @@
-//! The duties of the first process: file systems, orphans, the end of the machine.
+//! The duties of the first process: file systems, drivers, clock, seed, orphans, the end of the machine.
+
+mod image;
+mod modules;
+mod seed;
+mod shell;
+mod time;
 
 use std::collections::HashSet;
 use std::ffi::CStr;
 use std::fs;
+use std::path::Path;
 
-use rustix::mount::{MountFlags, mount};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::{Pid, WaitOptions, waitpid};
 use rustix::system::{RebootCommand, reboot};
+
+pub(crate) use image::Image;
 
 use crate::procfs;
 
@@ -81,9 +90,17 @@ pub(crate) fn reap(ours: &HashSet<u32>) {
     }
 }
 
-/// Ends the machine. Returns only when the kernel refuses, as in a container.
-pub(crate) fn finish(restart: bool) {
+/// Ends the machine. Returns only when the kernel refuses, as in a container. What lies on `state_dir` is left as a file
+/// system that need not be repaired, if it is a mount and nobody holds it.
+pub(crate) fn finish(state_dir: &Path, restart: bool) {
     rustix::fs::sync();
+    match unmount(state_dir, UnmountFlags::empty()) {
+        // Not a mount of its own, as in a container.
+        Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+        Err(error) => {
+            tracing::warn!(%error, on = %state_dir.display(), "still in use; its journal mends that")
+        }
+    }
     let command = if restart { RebootCommand::Restart } else { RebootCommand::PowerOff };
     if let Err(error) = reboot(command) {
         tracing::error!(%error, restart, "the kernel does not end the machine");

@@ -1,0 +1,255 @@
+//! The image this was booted from: what stage0 handed over, and the boot record.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use boot::{COPY_OFFSETS, HandOver, PATIENCE, RECORD_LEN, Record, SlotState};
+use hal_linux::block;
+
+use super::{modules, seed, shell, time};
+
+/// What is known of the boot. There is one only on a machine that was booted from an image of ours: everywhere else the first
+/// process touches neither clock nor modules nor flash.
+#[derive(Debug)]
+pub(crate) struct Image {
+    hand_over: HandOver,
+    /// The partition of the boot record.
+    record: PathBuf,
+    /// The slot had not worked before this boot.
+    on_trial: bool,
+    /// Boot after boot came to nothing, whichever slot was tried.
+    hopeless: bool,
+    state_dir: PathBuf,
+    noted: Option<SystemTime>,
+    late: Vec<String>,
+    works: bool,
+}
+
+impl Image {
+    /// Reads the hand-over and makes the machine ready for the daemons. `None` without a hand-over.
+    pub(crate) fn start(state_dir: &Path) -> Option<Self> {
+        let text = fs::read(HandOver::PATH).ok()?;
+        let hand_over = match HandOver::parse(&text) {
+            Ok(hand_over) => hand_over,
+            Err(error) => {
+                tracing::error!(%error, "what stage0 handed over cannot be read: this boot will not be confirmed");
+                return None;
+            }
+        };
+        if let Err(error) = hal_linux::net::loopback_up() {
+            tracing::error!(error = %service::ErrorChain(&error), "the loopback interface stays down");
+        }
+        let directory = Path::new(modules::DIRECTORY);
+        let modules = modules::Modules::of_image(directory).unwrap_or_default();
+        modules::load(directory, &modules.early);
+        set_clock(state_dir);
+        exchange_seed(state_dir);
+        shell::start();
+        let record = PathBuf::from(&hand_over.record.device);
+        let known = read(&record).unwrap_or_else(|error| {
+            tracing::error!(error = %service::ErrorChain(&error), "the boot record cannot be read");
+            Record::default()
+        });
+        let (on_trial, hopeless) = judge(&known, &hand_over);
+        tracing::info!(
+            slot = %hand_over.slot,
+            version = %hand_over.version,
+            flavour = %hand_over.flavour,
+            data = ?hand_over.data,
+            on_trial,
+            "booted from an image"
+        );
+        if let Some(from) = hand_over.fell_back_from {
+            tracing::error!(slot = %hand_over.slot, %from, reason = %hand_over.reason, "this boot fell back");
+        }
+        Some(Self {
+            hand_over,
+            record,
+            on_trial,
+            hopeless,
+            state_dir: state_dir.to_owned(),
+            noted: None,
+            late: modules.late,
+            works: false,
+        })
+    }
+
+    /// Whether the slot had not worked before this boot.
+    pub(crate) fn on_trial(&self) -> bool {
+        self.on_trial
+    }
+
+    /// Whether restarts have been tried often enough: then what serves is better kept than started again.
+    pub(crate) fn is_hopeless(&self) -> bool {
+        self.hopeless
+    }
+
+    /// Loads what may come later, beside everything else.
+    pub(crate) fn load_late_modules(&mut self) {
+        let names = std::mem::take(&mut self.late);
+        if names.is_empty() {
+            return;
+        }
+        let started = std::thread::Builder::new().name("modules".into()).spawn(move || {
+            modules::load(Path::new(modules::DIRECTORY), &names);
+            tracing::info!(modules = names.len(), "the drivers are loaded");
+        });
+        if let Err(error) = started {
+            tracing::error!(%error, "the drivers are not loaded");
+        }
+    }
+
+    /// Writes down that this boot works.
+    pub(crate) fn confirm(&mut self) -> Result<(), hal::Error> {
+        let slot = self.hand_over.slot;
+        self.change(|record| record.confirm(slot))?;
+        self.works = true;
+        Ok(())
+    }
+
+    /// Asks stage0 to make the data partition anew at the next boot.
+    pub(crate) fn request_factory_reset(&self) -> Result<(), hal::Error> {
+        self.change(Record::request_factory_reset)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Record)) -> Result<(), hal::Error> {
+        let mut record = read(&self.record)?;
+        change(&mut record);
+        let write = record.advance();
+        block::write_durably(&self.record, write.offset, &write.bytes)
+    }
+
+    /// Notes the time down when it is due.
+    pub(crate) fn note_time(&mut self, now: SystemTime) {
+        let due =
+            self.noted.is_none_or(|noted| now.duration_since(noted).is_ok_and(|age| age >= time::NOTE_EVERY));
+        if due {
+            self.noted = Some(now);
+            time::note(&time::note_file(&self.state_dir));
+        }
+    }
+
+    /// Notes the time down for the next boot: the last thing before the file systems are left.
+    pub(crate) fn finish(&self) {
+        time::note(&time::note_file(&self.state_dir));
+    }
+
+    /// What clients may know of the boot, as entries of the system's metadata.
+    pub(crate) fn tell(&self, into: &mut BTreeMap<String, String>) {
+        let about = &self.hand_over;
+        let mut put = |key: &str, value: String| into.insert(format!("boot.{key}"), value);
+        put("slot", about.slot.to_string());
+        put("version", about.version.clone());
+        put("flavour", about.flavour.clone());
+        put("storage", about.storage.to_string());
+        put("data", data(about.data).to_owned());
+        put("confirmed", (self.works || !self.on_trial).to_string());
+        if let Some(from) = about.fell_back_from {
+            put("fell_back_from", from.to_string());
+        }
+        if !about.reason.is_empty() {
+            put("reason", about.reason.clone());
+        }
+        for stage in &about.stages {
+            put(&format!("stage.{}_ms", stage.name), stage.ms.to_string());
+        }
+    }
+}
+
+fn data(state: boot::DataState) -> &'static str {
+    match state {
+        boot::DataState::Ok => "ok",
+        boot::DataState::Repaired => "repaired",
+        boot::DataState::Recreated => "recreated",
+        boot::DataState::FactoryReset => "factory-reset",
+    }
+}
+
+/// The boot record as it is now; that of a new flash where no copy is valid.
+fn read(partition: &Path) -> Result<Record, hal::Error> {
+    let [first, second] = COPY_OFFSETS;
+    let copy = |offset| block::read_at(partition, offset, RECORD_LEN);
+    Ok(Record::newest(&copy(first)?, &copy(second)?).unwrap_or_default())
+}
+
+/// Whether the running slot is on trial, and whether restarts are known not to help. stage0 counted this boot before it began.
+fn judge(record: &Record, hand_over: &HandOver) -> (bool, bool) {
+    let slot = record.slot(hand_over.slot);
+    let other = record.slot(hand_over.slot.other());
+    let on_trial = slot.state == SlotState::Unconfirmed;
+    let no_better = other.state != SlotState::Confirmed || other.failures >= PATIENCE;
+    (on_trial, slot.failures > PATIENCE && no_better)
+}
+
+fn set_clock(state_dir: &Path) {
+    let Some(floor) = time::floor(Path::new(time::IMAGE), &time::note_file(state_dir)) else { return };
+    if time::set_forward(service::Clock::new().wall(), floor) {
+        tracing::warn!("the clock was behind and is set to the last time known; it may be late");
+    }
+}
+
+fn exchange_seed(state_dir: &Path) {
+    let fresh =
+        |bytes: &mut [u8]| getrandom::fill(bytes).map_err(|error| io::Error::other(error.to_string()));
+    let credit = |bytes: &[u8], trusted: bool| {
+        if trusted {
+            return hal_linux::entropy::add_seed(bytes).map_err(io::Error::other);
+        }
+        fs::File::options().write(true).open("/dev/urandom").and_then(|mut pool| pool.write_all(bytes))
+    };
+    match seed::exchange(&state_dir.join("seed"), fresh, credit) {
+        Ok(outcome) => tracing::debug!(?outcome, "the random seed is exchanged"),
+        Err(error) => tracing::error!(%error, "the random seed is not exchanged"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use boot::SlotId;
+
+    fn hand_over(slot: SlotId) -> HandOver {
+        let text = format!(
+            r#"{{"slot":"{slot}","version":"1","board":"x/y","flavour":"release","storage":"emmc",
+                "record":{{"device":"/dev/null"}},"data":"ok"}}"#
+        );
+        HandOver::parse(text.as_bytes()).unwrap()
+    }
+
+    /// The record after `boots` boots in a row that came to nothing.
+    fn failing(record: &mut Record, boots: usize) -> SlotId {
+        (0..boots).map(|_| record.begin_boot(boot::Tried::default()).unwrap().slot).last().unwrap()
+    }
+
+    #[test]
+    fn a_new_slot_is_on_trial_on_each_of_its_tries() {
+        let mut record = Record::default();
+        for _ in 0..boot::GRANTED_TRIES {
+            let slot = failing(&mut record, 1);
+            assert_eq!((slot, judge(&record, &hand_over(slot))), (SlotId::A, (true, false)), "{record:?}");
+        }
+    }
+
+    #[test]
+    fn a_slot_that_worked_is_not_on_trial() {
+        let mut record = Record::default();
+        failing(&mut record, 1);
+        record.confirm(SlotId::A);
+        let slot = failing(&mut record, 1);
+        assert_eq!(judge(&record, &hand_over(slot)), (false, false));
+    }
+
+    #[test]
+    fn restarts_are_hopeless_only_when_neither_slot_gets_anywhere() {
+        let mut record = Record::default();
+        record.confirm(SlotId::A);
+        record.mark_bad(SlotId::B, boot::Fault::Verity);
+        let slot = failing(&mut record, usize::from(PATIENCE));
+        assert_eq!(judge(&record, &hand_over(slot)), (false, false));
+        let slot = failing(&mut record, 1);
+        assert_eq!(judge(&record, &hand_over(slot)), (false, true));
+    }
+}

@@ -1,0 +1,85 @@
+//! The clock at the start: without a battery it begins in 1970, and certificates, logs and sessions need better than that.
+//!
+//! It is never set back. What it is set to is a floor, the latest time that is surely past: the image was built by then, or
+//! an earlier run saw it. The network's time comes later and from elsewhere.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::Deserialize;
+
+/// What the image says of itself.
+pub(crate) const IMAGE: &str = "/etc/u-bmc/image.json";
+
+/// How often the time is noted down: what a loss of power can cost the clock. Each note is one block on the flash.
+pub(crate) const NOTE_EVERY: Duration = Duration::from_secs(3600);
+
+#[derive(Deserialize)]
+struct Image {
+    /// When it was built, Unix time in seconds.
+    epoch: u64,
+}
+
+/// The file whose time of change is the note.
+pub(crate) fn note_file(state_dir: &Path) -> PathBuf {
+    state_dir.join("clock")
+}
+
+/// The latest time that is surely past.
+pub(crate) fn floor(image: &Path, note: &Path) -> Option<SystemTime> {
+    let built = std::fs::read(image)
+        .ok()
+        .and_then(|text| serde_json::from_slice::<Image>(&text).ok())
+        .and_then(|image| UNIX_EPOCH.checked_add(Duration::from_secs(image.epoch)));
+    let noted = std::fs::metadata(note).and_then(|about| about.modified()).ok();
+    built.max(noted)
+}
+
+/// Sets the clock forward to `floor` if it is behind; says whether it did.
+pub(crate) fn set_forward(now: SystemTime, floor: SystemTime) -> bool {
+    if now >= floor {
+        return false;
+    }
+    let Ok(since) = floor.duration_since(UNIX_EPOCH) else { return false };
+    let Ok(seconds) = since.as_secs().try_into() else { return false };
+    let time = rustix::time::Timespec { tv_sec: seconds, tv_nsec: since.subsec_nanos().into() };
+    match rustix::time::clock_settime(rustix::time::ClockId::Realtime, time) {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::error!(%error, "the clock cannot be set");
+            false
+        }
+    }
+}
+
+/// Notes the time down. A failure costs an hour of the floor, no more.
+pub(crate) fn note(file: &Path) {
+    // Written anew, so that the file system stamps it with the clock.
+    if let Err(error) = std::fs::write(file, b"Its time of change is the last time this controller knew.\n") {
+        tracing::warn!(%error, file = %file.display(), "the time is not noted down");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_floor_is_the_later_of_image_and_note() {
+        let dir = tempfile::tempdir().unwrap();
+        let (image, file) = (dir.path().join("image.json"), dir.path().join("clock"));
+        assert_eq!(floor(&image, &file), None);
+        std::fs::write(&image, r#"{"epoch": 1000, "version": "1"}"#).unwrap();
+        let built = UNIX_EPOCH + Duration::from_secs(1000);
+        assert_eq!(floor(&image, &file), Some(built));
+        note(&file);
+        assert!(floor(&image, &file) > Some(built));
+        std::fs::write(&image, "not json").unwrap();
+        assert!(floor(&image, &file).is_some(), "the note is enough");
+    }
+
+    #[test]
+    fn a_clock_that_is_right_is_left_alone() {
+        assert!(!set_forward(UNIX_EPOCH + Duration::from_secs(10), UNIX_EPOCH));
+    }
+}
