@@ -86,7 +86,10 @@ async fn the_kernels_drivers_of_the_emulated_soc_keep_the_contract() -> Result<(
     };
     let disks = Disks::copy(&folder)?;
     let append = [("GPIO_OUT", OUT), ("GPIO_IN", IN)].map(|(name, (chip, n))| format!("{name}={chip}:{n}"));
-    let options = Options { append: append.to_vec(), ..Options::default() };
+    let options = Options {
+        append: ["rdinit=/init", "loglevel=3"].into_iter().map(str::to_owned).chain(append).collect(),
+        ..Options::default()
+    };
     let machine = Machine::start(&disks, &options).await?;
     let mut events = machine.qmp.events();
     put(&machine.qmp, &pin(IN)?, false).await?;

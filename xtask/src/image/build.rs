@@ -67,6 +67,14 @@ impl Toolchain {
 
     /// Builds the programs for one kind of processor.
     pub(crate) fn build(&self, cpu: &str, source: &Source) -> Result<Programs> {
+        // One after the other: together, each would get the features that the other asks of what they share.
+        let out = self.cargo(cpu, source, &["--package", "u-bmc"])?;
+        self.cargo(cpu, source, &["--package", "stage0"])?;
+        Ok(Programs { u_bmc: out.join("u-bmc"), stage0: out.join("stage0") })
+    }
+
+    /// Builds what `what` tells cargo to, for one kind of processor; returns the folder of the programs.
+    pub(crate) fn cargo(&self, cpu: &str, source: &Source, what: &[&str]) -> Result<PathBuf> {
         need::tools(&[need::CC, need::CC_ARM, need::LIBC_ARM])?;
         // A folder of its own: its flags are others, and the tests' builds shall not be thrown out by them.
         let target = sh::target_dir().join("image-build");
@@ -87,7 +95,7 @@ impl Toolchain {
         let mut command = sh::cargo_command();
         command
             .args(["build", "--locked", "--profile", "flash", "--target", TARGET])
-            .args(["--package", "u-bmc", "--package", "stage0"])
+            .args(what)
             .env("CARGO_TARGET_DIR", &target)
             .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
             .env("CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_LINKER", need::CC_ARM.program)
@@ -97,9 +105,12 @@ impl Toolchain {
         if let Some(libraries) = &self.libraries {
             command.env("LD_LIBRARY_PATH", libraries);
         }
-        sh::say(&format!("$ cargo build --profile flash --target {TARGET} ({})", self.version));
+        sh::say(&format!(
+            "$ cargo build --profile flash --target {TARGET} {} ({})",
+            what.join(" "),
+            self.version
+        ));
         sh::run(&mut command)?;
-        let out = target.join(TARGET).join("flash");
-        Ok(Programs { u_bmc: out.join("u-bmc"), stage0: out.join("stage0") })
+        Ok(target.join(TARGET).join("flash"))
     }
 }
