@@ -170,7 +170,9 @@ impl Surroundings {
             }
         };
         tokio::time::timeout(limit, wait).await.with_context(|| {
-            format!("{role:?} did not become {active} in {limit:?}; edges: {:?}", self.trace(after))
+            let lost = self.held.as_ref().is_none_or(|held| held.task.is_finished());
+            let lost = if lost { " (the BMC is gone)" } else { "" };
+            format!("{role:?} did not become {active} in {limit:?}{lost}; edges: {:?}", self.trace(after))
         })
     }
 
