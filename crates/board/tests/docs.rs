@@ -42,7 +42,7 @@ fn board_files_of_the_page_are_right_or_wrong_as_shown() {
             _ => assert!(report.board().is_some(), "{report}"),
         }
     }
-    assert_eq!(files, 2);
+    assert_eq!(files, 3);
 }
 
 #[test]

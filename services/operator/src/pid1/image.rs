@@ -165,6 +165,7 @@ fn data(state: boot::DataState) -> &'static str {
         boot::DataState::Repaired => "repaired",
         boot::DataState::Recreated => "recreated",
         boot::DataState::FactoryReset => "factory-reset",
+        boot::DataState::Volatile => "volatile",
     }
 }
 
