@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::cpio::{Archive, FILE, FOLDER, PROGRAM};
+use crate::packages::{find, unpacked};
 use crate::{need, sh};
 
 /// The kernel for virtual machines: a serial console, a screen and a keyboard are built in, the power button is a module.
@@ -119,35 +121,17 @@ fn download(into: &Path, packages: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The one file below `directory` whose name satisfies `wanted`.
-fn find(directory: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<PathBuf> {
-    let mut pending = vec![directory.to_owned()];
-    while let Some(directory) = pending.pop() {
-        let entries =
-            fs::read_dir(&directory).with_context(|| format!("cannot read {}", directory.display()))?;
-        for entry in entries {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                pending.push(entry.path());
-            } else if entry.file_name().to_str().is_some_and(wanted) {
-                return Ok(entry.path());
-            }
-        }
-    }
-    bail!("a file that the guest needs is not below {}", directory.display())
-}
-
 /// The initial file system, not compressed: unpacking costs more under translation than reading.
 fn initrd(tree: &Path) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     for directory in ["bin", "dev", "etc", "etc/acpi", "etc/acpi/PWRF", "lib", "proc", "sys", "tmp"] {
-        archive.add(directory, 0o040_755, &[])?;
+        archive.add(directory, FOLDER, &[])?;
     }
-    archive.add("init", 0o100_755, INIT.as_bytes())?;
+    archive.add("init", PROGRAM, INIT.as_bytes())?;
     // The name is the event as acpid writes it.
-    archive.add("etc/acpi/PWRF/00000080", 0o100_755, PRESSED.as_bytes())?;
+    archive.add("etc/acpi/PWRF/00000080", PROGRAM, PRESSED.as_bytes())?;
     let busybox = find(tree, &|name| name == "busybox")?;
-    archive.add("bin/busybox", 0o100_755, &fs::read(busybox)?)?;
+    archive.add("bin/busybox", PROGRAM, &fs::read(busybox)?)?;
     for module in MODULES {
         let path =
             find(&tree.join("lib"), &|name| name.split_once(".ko").is_some_and(|(stem, _)| stem == module))
@@ -156,76 +140,7 @@ fn initrd(tree: &Path) -> Result<Vec<u8>> {
                     name.split_once(".ko").is_some_and(|(stem, _)| stem == module)
                 })
             })?;
-        archive.add(&format!("lib/{module}.ko"), 0o100_644, &unpacked(&path)?)?;
+        archive.add(&format!("lib/{module}.ko"), FILE, &unpacked(&path)?)?;
     }
     archive.finish()
-}
-
-/// A module's bytes; later kernels come with compressed ones.
-fn unpacked(path: &Path) -> Result<Vec<u8>> {
-    if path.extension().is_some_and(|extension| extension == "xz") {
-        let out = sh::command("xz").arg("-dc").arg(path).output().context("xz could not be started")?;
-        if !out.status.success() {
-            bail!("cannot unpack {}", path.display());
-        }
-        return Ok(out.stdout);
-    }
-    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
-}
-
-/// A cpio archive in the format the kernel unpacks (`newc`, see the kernel's buffer-format document).
-#[derive(Default)]
-struct Archive {
-    bytes: Vec<u8>,
-    entries: u32,
-}
-
-impl Archive {
-    fn add(&mut self, name: &str, mode: u32, data: &[u8]) -> Result<()> {
-        self.entries += 1;
-        let size = u32::try_from(data.len()).context("a file is too long for the archive")?;
-        let name_size = u32::try_from(name.len() + 1)?;
-        let links = if mode & 0o040_000 == 0 { 1 } else { 2 };
-        self.bytes.extend_from_slice(b"070701");
-        // Inode, mode, user, group, links, time, size, device, device of a node, length of the name, no checksum.
-        for field in [self.entries, mode, 0, 0, links, 0, size, 0, 0, 0, 0, name_size, 0] {
-            self.bytes.extend_from_slice(format!("{field:08x}").as_bytes());
-        }
-        self.bytes.extend_from_slice(name.as_bytes());
-        self.bytes.push(0);
-        self.pad();
-        self.bytes.extend_from_slice(data);
-        self.pad();
-        Ok(())
-    }
-
-    /// Names and data start at multiples of four.
-    fn pad(&mut self) {
-        self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
-    }
-
-    fn finish(mut self) -> Result<Vec<u8>> {
-        self.add("TRAILER!!!", 0, &[])?;
-        Ok(self.bytes)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Archive;
-
-    #[test]
-    fn an_archive_is_aligned_and_ends_with_its_trailer() {
-        let mut archive = Archive::default();
-        archive.add("dir", 0o040_755, &[]).unwrap();
-        archive.add("dir/file", 0o100_644, b"hello").unwrap();
-        let bytes = archive.finish().unwrap();
-        assert_eq!(bytes.len() % 4, 0);
-        assert!(bytes.starts_with(b"070701"));
-        let text = String::from_utf8_lossy(&bytes);
-        let positions: Vec<usize> = text.match_indices("070701").map(|(at, _)| at).collect();
-        assert_eq!(positions.len(), 3);
-        assert!(positions.iter().all(|at| at % 4 == 0));
-        assert!(text.contains("TRAILER!!!"));
-    }
 }

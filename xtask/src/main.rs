@@ -2,8 +2,11 @@
 //! what runs on a developer's machine and what runs there cannot drift apart.
 
 mod bench;
+mod cpio;
 mod guest;
+mod image;
 mod need;
+mod packages;
 mod sh;
 mod sim;
 mod size;
@@ -28,6 +31,8 @@ enum Task {
     Sim(sim::Args),
     /// Make the tiny machine that is the host with `sim.host=qemu`.
     Guest,
+    /// Build a board's firmware image.
+    Image(image::Args),
     /// Run every test, or one tier of them.
     Test(test::Args),
     /// Check layers, file headers, links, left-over work and unsafe code.
@@ -44,6 +49,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Sim(args) => sim::run(&args),
         Task::Guest => guest::build(),
+        Task::Image(args) => image::run(&args),
         Task::Test(args) => test::run(&args),
         Task::Tidy => tidy::run(),
         Task::Fmt => sh::cargo(&["fmt", "--all"]),

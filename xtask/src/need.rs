@@ -1,10 +1,16 @@
 //! What the tasks need beyond Rust: found, installed (as root on Debian), or named exactly.
 
+mod qemu;
+
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
 use crate::sh;
+
+#[expect(unused_imports, reason = "the task that emulates a board needs it")]
+pub(crate) use qemu::qemu_arm;
+pub(crate) use qemu::qemu_x86;
 
 /// A program and the Debian package that brings it.
 #[derive(Debug, Clone, Copy)]
@@ -19,8 +25,22 @@ pub(crate) struct Tool {
 pub(crate) const CC: Tool = Tool { program: "cc", package: "gcc" };
 /// Python, for the clients that only exist there.
 pub(crate) const PYTHON: Tool = Tool { program: "python3", package: "python3-venv" };
-/// The emulated host.
-pub(crate) const QEMU_X86: Tool = Tool { program: "qemu-system-x86_64", package: "qemu-system-x86" };
+/// Cross compiler, which links for the BMC.
+pub(crate) const CC_ARM: Tool =
+    Tool { program: "arm-linux-gnueabihf-gcc", package: "gcc-arm-linux-gnueabihf" };
+/// The cross compiler's C library; what shows that it is there is a file.
+pub(crate) const LIBC_ARM: Tool =
+    Tool { program: "/usr/arm-linux-gnueabihf/lib/libc.a", package: "libc6-dev-armhf-cross" };
+/// Unpacks packages.
+pub(crate) const DPKG: Tool = Tool { program: "dpkg-deb", package: "dpkg" };
+/// Fetches packages.
+pub(crate) const APT: Tool = Tool { program: "/usr/lib/apt/apt-helper", package: "apt" };
+/// Compiler of device trees.
+pub(crate) const DTC: Tool = Tool { program: "dtc", package: "device-tree-compiler" };
+/// Makes the empty data partition.
+pub(crate) const MKE2FS: Tool = Tool { program: "mke2fs", package: "e2fsprogs" };
+/// Unpacks kernel modules.
+pub(crate) const XZ: Tool = Tool { program: "xz", package: "xz-utils" };
 
 /// Makes sure that every tool is there. As root on Debian it installs what is missing; elsewhere it names it.
 pub(crate) fn tools(tools: &[Tool]) -> Result<()> {
@@ -35,8 +55,7 @@ pub(crate) fn tools(tools: &[Tool]) -> Result<()> {
 /// Installs Debian packages, or says which ones are wanted where that is not possible.
 pub(crate) fn apt_install(packages: &[&str]) -> Result<()> {
     let list = packages.join(" ");
-    let root = sh::output(std::process::Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
-    if !root || !sh::on_path("apt-get") {
+    if !is_root_on_debian() {
         bail!(
             "these Debian packages (or their like on your system) are needed: {list}\n       install them with: sudo apt-get install {list}"
         );
@@ -69,6 +88,12 @@ pub(crate) fn apt_install(packages: &[&str]) -> Result<()> {
         return install();
     }
     Ok(())
+}
+
+/// Whether packages can be installed here.
+fn is_root_on_debian() -> bool {
+    sh::on_path("apt-get")
+        && sh::output(std::process::Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
 }
 
 /// Fetches the package lists.

@@ -74,8 +74,11 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     String::from_utf8(out.stdout).with_context(|| format!("`{name}` printed something that is not text"))
 }
 
-/// Whether `program` is on the PATH.
+/// Whether `program` is on the PATH, or is there where it is given by its whole path.
 pub(crate) fn on_path(program: &str) -> bool {
-    std::env::var_os("PATH")
-        .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
+    // The administrator's programs are not on everyone's PATH.
+    let also = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    also.iter().any(|dir| dir.join(program).is_file())
+        || std::env::var_os("PATH")
+            .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
 }

@@ -40,7 +40,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     need::tools(&[need::CC])?;
     if args.set.iter().any(|pair| pair == "sim.host=qemu") {
-        need::tools(&[need::QEMU_X86])?;
+        need::qemu_x86()?;
         guest::build()?;
     }
     let mut build = vec!["build", "--locked"];

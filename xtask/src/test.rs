@@ -143,7 +143,7 @@ fn run_tier(tier: Tier, count: &mut Count) -> Result<()> {
 
 /// Where the tests find the clients and servers that we did not write, and the machine that is a real host.
 fn clients_env() -> Result<Vec<(&'static str, String)>> {
-    need::tools(&[need::QEMU_X86])?;
+    need::qemu_x86()?;
     guest::build()?;
     let bin = need::python_clients()?.join("bin");
     Ok(vec![

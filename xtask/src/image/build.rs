@@ -1,0 +1,107 @@
+//! The programs of an image, cross-compiled: static, for size, and the same bytes wherever the sources are.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::source::Source;
+use crate::packages::Store;
+use crate::{need, sh};
+
+/// What the programs are compiled for.
+pub(crate) const TARGET: &str = "armv7-unknown-linux-gnueabihf";
+
+/// A compiler whose standard library exists for [`TARGET`].
+#[derive(Debug)]
+pub(crate) struct Toolchain {
+    /// The compiler.
+    rustc: PathBuf,
+    /// Where its own libraries are, when the system does not look there.
+    libraries: Option<PathBuf>,
+    /// The first line of `rustc -vV`.
+    pub(crate) version: String,
+}
+
+/// The programs.
+#[derive(Debug)]
+pub(crate) struct Programs {
+    /// The suite.
+    pub(crate) u_bmc: PathBuf,
+    /// The initial file system's only program.
+    pub(crate) stage0: PathBuf,
+}
+
+impl Toolchain {
+    /// The active toolchain if it can, else Debian's of the lock, used where it was unpacked.
+    pub(crate) fn find(store: &mut Store) -> Result<Self> {
+        let active = PathBuf::from(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+        let sysroot = sh::output(sh::command(&active).args(["--print", "sysroot"]))?;
+        if Path::new(sysroot.trim()).join("lib/rustlib").join(TARGET).join("lib").is_dir() {
+            return Self::of(active, None);
+        }
+        if !cfg!(all(target_arch = "x86_64", target_os = "linux")) {
+            bail!("the standard library for {TARGET} is needed: rustup target add {TARGET}");
+        }
+        let tree = store.tree("rust")?;
+        Self::of(tree.join("usr/bin/rustc"), Some(tree.join("usr/lib/x86_64-linux-gnu")))
+    }
+
+    fn of(rustc: PathBuf, libraries: Option<PathBuf>) -> Result<Self> {
+        let mut command = sh::command(&rustc);
+        command.arg("-vV");
+        if let Some(libraries) = &libraries {
+            command.env("LD_LIBRARY_PATH", libraries);
+        }
+        let version = sh::output(&mut command)?.lines().next().unwrap_or_default().to_owned();
+        Ok(Self { rustc, libraries, version })
+    }
+
+    fn sysroot(&self) -> Result<String> {
+        let mut command = sh::command(&self.rustc);
+        command.args(["--print", "sysroot"]);
+        if let Some(libraries) = &self.libraries {
+            command.env("LD_LIBRARY_PATH", libraries);
+        }
+        Ok(sh::output(&mut command)?.trim().to_owned())
+    }
+
+    /// Builds the programs for one kind of processor.
+    pub(crate) fn build(&self, cpu: &str, source: &Source) -> Result<Programs> {
+        need::tools(&[need::CC, need::CC_ARM, need::LIBC_ARM])?;
+        // A folder of its own: its flags are others, and the tests' builds shall not be thrown out by them.
+        let target = sh::target_dir().join("image-build");
+        let cargo_home = std::env::var_os("CARGO_HOME")
+            .map(PathBuf::from)
+            .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")));
+        let cargo_home = cargo_home.context("neither CARGO_HOME nor HOME is set")?;
+        // Panics name source files. These must not depend on where the sources are; a later rule goes before an earlier.
+        let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned(), format!("-Ctarget-cpu={cpu}")];
+        for (from, to) in [
+            (self.sysroot()?, "/rust"),
+            (cargo_home.display().to_string(), "/cargo"),
+            (sh::root().display().to_string(), "/u-bmc"),
+            (target.display().to_string(), "/build"),
+        ] {
+            flags.push(format!("--remap-path-prefix={from}={to}"));
+        }
+        sh::say(&format!("$ cargo build --profile flash --target {TARGET} ({})", self.version));
+        // One after the other: together, each would get the features that the other asks of what they share.
+        for package in ["u-bmc", "stage0"] {
+            let mut command = sh::cargo_command();
+            command
+                .args(["build", "--locked", "--profile", "flash", "--target", TARGET, "--package", package])
+                .env("CARGO_TARGET_DIR", &target)
+                .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
+                .env("CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_LINKER", need::CC_ARM.program)
+                .env("RUSTC", &self.rustc)
+                .env("SOURCE_DATE_EPOCH", source.epoch.to_string())
+                .env("UBMC_COMMIT", source.short_commit());
+            if let Some(libraries) = &self.libraries {
+                command.env("LD_LIBRARY_PATH", libraries);
+            }
+            sh::run(&mut command)?;
+        }
+        let out = target.join(TARGET).join("flash");
+        Ok(Programs { u_bmc: out.join("u-bmc"), stage0: out.join("stage0") })
+    }
+}

@@ -1,0 +1,54 @@
+//! What an image is built from: the commit, and the time that stands for "now" in everything that wants one.
+
+use anyhow::{Context as _, Result};
+
+use crate::sh;
+
+/// The sources.
+#[derive(Debug)]
+pub(crate) struct Source {
+    /// The commit, `-dirty` behind it when files differ from it.
+    pub(crate) commit: String,
+    /// Seconds since 1970: the commit's time.
+    pub(crate) epoch: u64,
+}
+
+impl Source {
+    /// Asks the environment, then git: a copy of the sources without its repository is told both.
+    pub(crate) fn find() -> Result<Self> {
+        let epoch = match std::env::var("SOURCE_DATE_EPOCH") {
+            Ok(epoch) => epoch,
+            Err(_) => git(&["log", "-1", "--format=%ct"]).context("SOURCE_DATE_EPOCH is not set")?,
+        };
+        let epoch = epoch.trim().parse().context("SOURCE_DATE_EPOCH is not a number")?;
+        let commit = match std::env::var("UBMC_COMMIT") {
+            Ok(commit) => commit,
+            Err(_) => git(&["describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"])
+                .context("UBMC_COMMIT is not set")?,
+        };
+        Ok(Self { commit: commit.trim().to_owned(), epoch })
+    }
+
+    /// As the programs tell it.
+    pub(crate) fn short_commit(&self) -> String {
+        let (commit, dirty) = self.commit.split_once('-').unwrap_or((&self.commit, ""));
+        let commit = commit.get(..12).unwrap_or(commit);
+        if dirty.is_empty() { commit.to_owned() } else { format!("{commit}-{dirty}") }
+    }
+}
+
+fn git(args: &[&str]) -> Result<String> {
+    sh::output(sh::command("git").args(args))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_is_shortened_and_stays_dirty() {
+        let short = |commit: &str| Source { commit: commit.into(), epoch: 0 }.short_commit();
+        assert_eq!(short("0123456789abcdef0123"), "0123456789ab");
+        assert_eq!(short("0123456789abcdef0123-dirty"), "0123456789ab-dirty");
+    }
+}
