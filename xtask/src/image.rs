@@ -144,10 +144,9 @@ fn build(args: &Args) -> Result<PathBuf> {
     root::pack(&mut store, tree.path(), &packed, &spec.board, source.epoch)?;
     let erofs = fs::read(&packed)?;
     let erofs_length = erofs.len() as u64;
-    // What the modules take of it is measured by packing the tree once more without them.
-    fs::remove_dir_all(tree.path().join(root::MODULES))?;
-    let ours = work.join("userspace.erofs");
-    root::pack(&mut store, tree.path(), &ours, &spec.board, source.epoch)?;
+    // What the modules take of it is measured by packing them alone.
+    let packed_modules = work.join("modules.erofs");
+    root::pack(&mut store, &tree.path().join(root::MODULES), &packed_modules, &spec.board, source.epoch)?;
 
     let manifest = boot::Manifest {
         board: spec.board.clone(),
@@ -193,7 +192,7 @@ fn build(args: &Args) -> Result<PathBuf> {
         root_modules: early.iter().chain(&late).map(|m| m.bytes.len() as u64).sum(),
         root_erofs: erofs_length,
         verity: slot.tree_length as u64,
-        userspace_compressed: length(&ours)?,
+        userspace_compressed: erofs_length.saturating_sub(length(&packed_modules)?),
         data_template: template.len() as u64,
         total: kernel_length + tree_length + initrd_length + (slot.body.len() + slot.area.len()) as u64,
     };

@@ -10,8 +10,7 @@ use super::uuid;
 use crate::{need, sh};
 
 /// Nothing of the machine's own configuration: the same file system everywhere.
-const CONFIG: &str =
-    "[defaults]\n\tblocksize = 4096\n\tinode_size = 256\n\tinode_ratio = 16384\n\treserved_ratio = 0.0\n";
+const CONFIG: &str = "[defaults]\n\tblocksize = 4096\n\tinode_size = 256\n\tinode_ratio = 16384\n\treserved_ratio = 0.0\n[fs_types]\n\text4 = {\n\t}\n\tsmall = {\n\t}\n\tfloppy = {\n\t}\n";
 
 const FEATURES: &str = "none,has_journal,ext_attr,dir_index,filetype,extent,flex_bg,sparse_super,large_file,huge_file,dir_nlink,extra_isize,metadata_csum";
 

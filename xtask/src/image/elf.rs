@@ -78,7 +78,8 @@ pub(crate) mod tests {
     fn no_cut_or_bent_file_is_more_than_an_error() {
         let file = with_modinfo(b"license=GPL\0");
         for length in 0..file.len() {
-            section(&file[..length], ".modinfo").unwrap_err();
+            // What follows the last field that counts may be missing.
+            assert!(section(&file[..length], ".modinfo").is_err() || file.len() - length <= 16, "{length}");
         }
         for at in 0..file.len() {
             for bits in [0xff, 0x80, 1] {

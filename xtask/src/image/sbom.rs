@@ -114,8 +114,7 @@ fn of_crate(one: &Crate, sums: &BTreeMap<(String, String), String>) -> Value {
 }
 
 fn of_package(package: &Package) -> Value {
-    let encode =
-        |text: &str| text.replace('%', "%25").replace('+', "%2B").replace(':', "%3A").replace('~', "~");
+    let encode = |text: &str| text.replace('%', "%25").replace('+', "%2B").replace(':', "%3A");
     let purl = format!(
         "pkg:deb/debian/{}@{}?arch={}&distro={}",
         encode(&package.name),
