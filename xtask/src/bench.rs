@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::{need, sh};
+use crate::{emulate, need, sh};
 
 /// What to measure.
 #[derive(clap::Args, Debug)]
@@ -23,11 +23,16 @@ enum Bench {
     Stream,
     /// API call to edge on the simulated pin.
     Power,
+    /// Each stage of a boot of the image on the emulated board, up to the first answer. Only when asked for by name.
+    Boot,
 }
 
 /// Runs the benchmarks asked for.
 pub(crate) fn run(args: &Args) -> Result<()> {
     need::tools(&[need::CC])?;
+    if matches!(args.what, Some(Bench::Boot)) {
+        return emulate::bench(&args.rest);
+    }
     let nats_server = need::python_clients()?.join("bin/nats-server");
     sh::cargo(&["build", "--locked", "--release"])?;
     let all = [Bench::Bus, Bench::Stream, Bench::Power];
@@ -37,6 +42,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Bench::Bus => ("ipc", "bench_bus"),
             Bench::Stream => ("ipc", "bench_stream"),
             Bench::Power => ("testkit", "bench_power"),
+            Bench::Boot => continue,
         };
         sh::say(&format!("\n=== {bench:?} ==="));
         sh::run(

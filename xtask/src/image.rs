@@ -15,6 +15,7 @@ mod initrd;
 mod keys;
 mod layout;
 mod modules;
+pub(crate) mod probe;
 mod qemu;
 mod report;
 mod reproduce;

@@ -3,6 +3,7 @@
 
 mod bench;
 mod cpio;
+mod emulate;
 mod guest;
 mod image;
 mod need;
@@ -33,6 +34,8 @@ enum Task {
     Guest,
     /// Build a board's firmware image.
     Image(image::Args),
+    /// Run an image on the emulated board, with a server around it; the console is yours.
+    Emulate(emulate::Args),
     /// Run every test, or one tier of them.
     Test(test::Args),
     /// Check layers, file headers, links, left-over work and unsafe code.
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Task::Sim(args) => sim::run(&args),
         Task::Guest => guest::build(),
         Task::Image(args) => image::run(&args),
+        Task::Emulate(args) => emulate::run(&args),
         Task::Test(args) => test::run(&args),
         Task::Tidy => tidy::run(),
         Task::Fmt => sh::cargo(&["fmt", "--all"]),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{need, sh};
+use crate::{emulate, need, sh};
 
 /// How to measure.
 #[derive(clap::Args, Debug)]
@@ -17,6 +17,9 @@ pub(crate) struct Args {
     /// Print JSON for a machine to read.
     #[arg(long)]
     json: bool,
+    /// Measure the image of this board and the suite on it, emulated, for example `aspeed/ast2600-evb`.
+    #[arg(long, conflicts_with = "flash")]
+    board: Option<String>,
 }
 
 /// How long a start may take before the measurement gives up.
@@ -27,6 +30,9 @@ const SETTLE: Duration = Duration::from_secs(3);
 /// Builds, runs and measures.
 pub(crate) fn run(args: &Args) -> Result<()> {
     need::tools(&[need::CC])?;
+    if let Some(board) = &args.board {
+        return emulate::size(board, args.json);
+    }
     let profile = if args.flash { "flash" } else { "release" };
     sh::cargo(&["build", "--locked", "--profile", profile])?;
     let bin = sh::target_dir().join(profile);

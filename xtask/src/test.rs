@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 
-use crate::{guest, need, sh, tidy};
+use crate::{emulate, guest, need, sh, tidy};
 
 /// What to run.
 #[derive(clap::Args, Debug)]
@@ -36,9 +36,12 @@ enum Tier {
     Integration,
     /// Clients that we did not write, and a real guest as the host.
     Clients,
+    /// The firmware images on emulated boards, with the kernel's own drivers.
+    Emulated,
 }
 
-const ALL: &[Tier] = &[Tier::Fmt, Tier::Clippy, Tier::Tidy, Tier::Unit, Tier::Integration, Tier::Clients];
+const ALL: &[Tier] =
+    &[Tier::Fmt, Tier::Clippy, Tier::Tidy, Tier::Unit, Tier::Integration, Tier::Clients, Tier::Emulated];
 const QUICK: &[Tier] = &[Tier::Fmt, Tier::Clippy, Tier::Tidy, Tier::Unit];
 
 /// What a run of tests came to.
@@ -113,8 +116,12 @@ fn run_tier(tier: Tier, count: &mut Count) -> Result<()> {
             let clients = clients_env()?;
             // The operator's tests run a program of its examples, which a filter for tests leaves unbuilt.
             sh::cargo(&["build", "--locked", "--package", "operator", "--examples"])?;
-            // Everything in a `tests/` folder but the tests of the whole suite, which are the next tier.
-            cargo_test(&["--workspace", "--exclude", "u-bmc", "--test", "*"], &clients, count)?;
+            // Everything in a `tests/` folder but the tests of the whole suite and of images, which are tiers of their own.
+            cargo_test(
+                &["--workspace", "--exclude", "u-bmc", "--exclude", "emulate", "--test", "*"],
+                &clients,
+                count,
+            )?;
             cargo_test(
                 &[
                     "--package",
@@ -137,6 +144,10 @@ fn run_tier(tier: Tier, count: &mut Count) -> Result<()> {
             env.push(("UBMC_TEST_CLIENTS", "1".into()));
             sh::cargo(&["build", "--locked", "--package", "ubmcctl"])?;
             cargo_test(&["--package", "u-bmc", "--test", "clients*"], &env, count)
+        }
+        Tier::Emulated => {
+            let env = emulate::environment()?;
+            cargo_test(&["--package", "emulate", "--test", "*"], &env, count)
         }
     }
 }

@@ -17,7 +17,9 @@
 
 mod config;
 mod host;
+mod role;
 mod serial;
 
 pub use config::{BootPress, Config, Guest};
 pub use host::{Button, Fault, GuestAction, Host, Input, Os, Output, Supply};
+pub use role::Role;

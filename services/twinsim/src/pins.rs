@@ -5,44 +5,13 @@ use std::time::Duration;
 
 use hal::LineId;
 use hal_sim::wire::{FromTwin, LineRequest, Outcome, TraceEntry};
+use twin::Role;
 
 /// Edges kept for the trace; a power cycle makes about ten.
 const TRACE_MAX: usize = 8192;
 
 /// Edges in one reply to a trace request, so that it fits a frame.
 const TRACE_PART: usize = 256;
-
-/// What a pin is to its host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
-    PowerButton,
-    Control,
-    Reset,
-    Nmi,
-    PowerGood,
-    PowerButtonIn,
-    ResetButtonIn,
-}
-
-impl Role {
-    /// Whether the BMC drives it.
-    pub(crate) fn is_driven(self) -> bool {
-        matches!(self, Self::PowerButton | Self::Control | Self::Reset | Self::Nmi)
-    }
-
-    /// Its key in the board file.
-    fn key(self) -> &'static str {
-        match self {
-            Self::PowerButton => "power",
-            Self::Control => "control",
-            Self::Reset => "reset",
-            Self::Nmi => "nmi",
-            Self::PowerGood => "power_good",
-            Self::PowerButtonIn => "power_button_in",
-            Self::ResetButtonIn => "reset_button_in",
-        }
-    }
-}
 
 /// A client connection.
 pub(crate) type ConnectionId = u64;

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use board::{Board, Power, Sim, SimHost};
 use hal_sim::wire::{ControlRequest, FromTwin, LineRequest, Outcome, TraceEntry};
-use twin::{Button, Config, Guest, GuestAction, Host, Input, Output};
+use twin::{Config, Guest, GuestAction, Host, Input, Output, Role};
 use units::{Millis, Mono};
 
-use crate::pins::{ConnectionId, PinEffect, Pins, Role};
+use crate::pins::{ConnectionId, PinEffect, Pins};
 use crate::wire;
 
 /// What the shell has to do.
@@ -46,25 +46,14 @@ impl World {
         for (index, host) in board.hosts.iter().enumerate() {
             let id = host.id.as_str();
             let mut model = Host::new(model_config(sim));
-            let main = match &host.power {
-                Power::Buttons(buttons) => (Role::PowerButton, &buttons.power),
-                Power::Level(level) => {
-                    // The model learns from the first level on the wire that its power is held and not pressed.
-                    model.step(mono(now), Input::PowerControl(false), &mut Vec::new());
-                    (Role::Control, &level.control)
+            if matches!(host.power, Power::Level(_)) {
+                // The model learns from the first level on the wire that its power is held and not pressed.
+                model.step(mono(now), Input::PowerControl(false), &mut Vec::new());
+            }
+            for (key, _, line) in host.power.lines() {
+                if let Some(role) = Role::of_key(key) {
+                    pins.add(index, id, role, line);
                 }
-            };
-            let power = &host.power;
-            let wired = [
-                Some(main),
-                power.reset().map(|line| (Role::Reset, line)),
-                power.nmi().map(|line| (Role::Nmi, line)),
-                Some((Role::PowerGood, power.power_good())),
-                power.power_button_in().map(|line| (Role::PowerButtonIn, line)),
-                power.reset_button_in().map(|line| (Role::ResetButtonIn, line)),
-            ];
-            for (role, line) in wired.into_iter().flatten() {
-                pins.add(index, id, role, line);
             }
             players.push(Player { id: id.to_owned(), model });
         }
@@ -157,19 +146,13 @@ impl World {
         player.model.step(mono(now), input, &mut outputs);
         let mut effects = Vec::new();
         for output in outputs {
+            if let Some((role, active)) = output.pin() {
+                self.pins.show(index, role, active, now, &mut effects);
+            }
             match output {
-                Output::PowerGood(active) => {
-                    self.pins.show(index, Role::PowerGood, active, now, &mut effects);
-                }
-                Output::ButtonIn(button, active) => {
-                    let role = match button {
-                        Button::Power => Role::PowerButtonIn,
-                        Button::Reset => Role::ResetButtonIn,
-                    };
-                    self.pins.show(index, role, active, now, &mut effects);
-                }
                 Output::Serial(text) => out.push(Effect::Serial { host: index, text }),
                 Output::Guest(action) => out.push(Effect::Guest { host: index, action }),
+                Output::PowerGood(_) | Output::ButtonIn(..) => {}
             }
         }
         self.settle(effects, now, out);
@@ -182,13 +165,7 @@ impl World {
                 PinEffect::Send(connection, frame) => out.push(Effect::Send(connection, frame)),
                 PinEffect::Traced(entry) => out.push(Effect::Traced(entry)),
                 PinEffect::Driven { host, role, active } => {
-                    let input = match role {
-                        Role::PowerButton => Input::PowerButton(active),
-                        Role::Control => Input::PowerControl(active),
-                        Role::Reset => Input::ResetButton(active),
-                        Role::Nmi => Input::Nmi(active),
-                        Role::PowerGood | Role::PowerButtonIn | Role::ResetButtonIn => continue,
-                    };
+                    let Some(input) = role.driven(active) else { continue };
                     self.input(host, input, now, out);
                 }
             }

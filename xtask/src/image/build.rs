@@ -67,6 +67,14 @@ impl Toolchain {
 
     /// Builds the programs for one kind of processor.
     pub(crate) fn build(&self, cpu: &str, source: &Source) -> Result<Programs> {
+        // One after the other: together, each would get the features that the other asks of what they share.
+        let out = self.cargo(cpu, source, &["--package", "u-bmc"])?;
+        self.cargo(cpu, source, &["--package", "stage0"])?;
+        Ok(Programs { u_bmc: out.join("u-bmc"), stage0: out.join("stage0") })
+    }
+
+    /// Builds what `what` tells cargo to, for one kind of processor; returns the folder of the programs.
+    pub(crate) fn cargo(&self, cpu: &str, source: &Source, what: &[&str]) -> Result<PathBuf> {
         need::tools(&[need::CC, need::CC_ARM, need::LIBC_ARM])?;
         // A folder of its own: its flags are others, and the tests' builds shall not be thrown out by them.
         let target = sh::target_dir().join("image-build");
@@ -84,25 +92,26 @@ impl Toolchain {
         ] {
             flags.push(format!("--remap-path-prefix={from}={to}"));
         }
-        sh::say(&format!("$ cargo build --profile flash --target {TARGET} ({})", self.version));
-        // One after the other: together, each would get the features that the other asks of what they share.
-        for package in ["u-bmc", "stage0"] {
-            let mut command = sh::cargo_command();
-            command
-                .args(["build", "--locked", "--profile", "flash", "--target", TARGET, "--package", package])
-                .env("CARGO_TARGET_DIR", &target)
-                .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
-                .env("CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_LINKER", need::CC_ARM.program)
-                .env("RUSTC", &self.rustc)
-                // Build scripts of C code look at it: one that changed with each commit would have them run each time.
-                .env("SOURCE_DATE_EPOCH", "0")
-                .env("UBMC_COMMIT", source.short_commit());
-            if let Some(libraries) = &self.libraries {
-                command.env("LD_LIBRARY_PATH", libraries);
-            }
-            sh::run(&mut command)?;
+        let mut command = sh::cargo_command();
+        command
+            .args(["build", "--locked", "--profile", "flash", "--target", TARGET])
+            .args(what)
+            .env("CARGO_TARGET_DIR", &target)
+            .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
+            .env("CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_LINKER", need::CC_ARM.program)
+            .env("RUSTC", &self.rustc)
+            // Build scripts of C code look at it: one that changed with each commit would have them run each time.
+            .env("SOURCE_DATE_EPOCH", "0")
+            .env("UBMC_COMMIT", source.short_commit());
+        if let Some(libraries) = &self.libraries {
+            command.env("LD_LIBRARY_PATH", libraries);
         }
-        let out = target.join(TARGET).join("flash");
-        Ok(Programs { u_bmc: out.join("u-bmc"), stage0: out.join("stage0") })
+        sh::say(&format!(
+            "$ cargo build --profile flash --target {TARGET} {} ({})",
+            what.join(" "),
+            self.version
+        ));
+        sh::run(&mut command)?;
+        Ok(target.join(TARGET).join("flash"))
     }
 }

@@ -1,0 +1,142 @@
+//! Power taken from the BMC at any moment, and a slot that rotted: what was acknowledged is there (I-4), and something boots.
+
+mod common;
+
+use std::io::{Seek as _, SeekFrom, Write as _};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use common::{host, image, step};
+use emulate::Bmc;
+use serde_json::json;
+use testkit::Client;
+
+const BOARD: &str = "aspeed/ast2600-evb";
+/// Rounds, unless `UBMC_TEST_POWER_CUTS` says another number.
+const ROUNDS: u32 = 20;
+
+/// A small generator of numbers (SplitMix64): the moments differ from round to round and are the same in every run.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % end.max(1)
+    }
+}
+
+/// What was sent and what was acknowledged.
+#[derive(Debug, Default)]
+struct Ledger {
+    sent: u64,
+    acknowledged: u64,
+    users: Vec<String>,
+}
+
+impl Ledger {
+    /// Changes durable state until the power goes: a description that counts, and now and then an account.
+    async fn write(&mut self, admin: &Client, round: u32) -> Result<()> {
+        loop {
+            self.sent += 1;
+            let body =
+                json!({ "host": { "description": self.sent.to_string() }, "fieldMask": "description" });
+            let headers = [("content-type", "application/json")];
+            let path = "/api/v1alpha1/hosts/system";
+            let reply = admin.send("PATCH".parse()?, path, &headers, body.to_string().into()).await?;
+            ensure!(reply.status == 200, "{}: {}", reply.status, reply.text());
+            self.acknowledged = self.sent;
+            let name = format!("round{round}");
+            if !self.users.contains(&name) {
+                let user = json!({ "username": name, "role": "ReadOnly", "enabled": true });
+                let body = json!({ "user": user, "password": "a-Passphrase-0f-a-round" });
+                let reply = admin.post("/api/v1alpha1/users", &body).await?;
+                // A round may create what the cut of an earlier try of it left unacknowledged.
+                ensure!([200, 409].contains(&reply.status), "{}: {}", reply.status, reply.text());
+                self.users.push(name);
+            }
+        }
+    }
+
+    /// Holds what is there now to what was acknowledged.
+    async fn check(&mut self, admin: &Client) -> Result<()> {
+        let found = host(admin).await?["description"].as_str().unwrap_or("0").parse::<u64>()?;
+        let range = self.acknowledged..=self.sent;
+        ensure!(range.contains(&found), "I-4: found {found}, acknowledged and sent were {range:?}");
+        self.acknowledged = found;
+        let reply = admin.get("/api/v1alpha1/users").await?;
+        ensure!(reply.status == 200, "{}: {}", reply.status, reply.text());
+        let users = reply.json()?;
+        let users = users["users"].as_array().context("users")?;
+        for name in &self.users {
+            ensure!(users.iter().any(|user| user["username"] == name.as_str()), "I-4: {name} is gone");
+        }
+        // Accounts are few by design; old rounds make room.
+        while self.users.len() > 8 {
+            let name = self.users.remove(0);
+            let gone =
+                users.iter().find(|user| user["username"] == name.as_str()).and_then(|u| u["id"].as_str());
+            let path = format!("/api/v1alpha1/users/{}", gone.context("an id")?);
+            let reply = admin.send("DELETE".parse()?, &path, &[], bytes::Bytes::new()).await?;
+            ensure!(reply.status == 200, "{}: {}", reply.status, reply.text());
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_power_cuts_and_a_rotten_slot_gives_way() -> Result<()> {
+    let Some(folder) = image("UBMC_TEST_IMAGE_EVB") else { return Ok(()) };
+    let rounds = std::env::var("UBMC_TEST_POWER_CUTS").map_or(Ok(ROUNDS), |text| text.parse())?;
+    let mut bmc = Bmc::builder(&folder, BOARD).start().await?;
+    let mut admin = bmc.first_login().await?;
+    let mut ledger = Ledger::default();
+    let mut numbers = Numbers(0x0075_626d);
+    for round in 0..rounds {
+        // The first acknowledgement comes within some 50 ms; then the cut may hit any moment of the writing.
+        let moment = Duration::from_millis(50 + numbers.below(1_500));
+        let before = ledger.acknowledged;
+        tokio::select! {
+            written = ledger.write(&admin, round) => written.context("before the power went")?,
+            () = tokio::time::sleep(moment) => {}
+        }
+        bmc.cut().await?;
+        step(&format!("round {round}: cut after {moment:?}, {} changes", ledger.acknowledged - before));
+        bmc.boot().await?;
+        admin = bmc.ready().await?;
+        ledger.check(&admin).await.with_context(|| format!("round {round}, {}", console(&bmc)))?;
+        let from = bmc.console()?.lines(0);
+        let lost = ["data made anew", "data in memory"];
+        let made_anew = from.iter().find(|line| lost.iter().any(|text| line.text.contains(text)));
+        ensure!(made_anew.is_none(), "the data partition was made anew: {made_anew:?}");
+    }
+
+    step("the running slot rots");
+    let slot = running_slot(&bmc)?;
+    bmc.cut().await?;
+    // The superblock of its root file system, which starts at 1 KiB.
+    let start: u64 = if slot == 'a' { 2 } else { 26 } * 1024 * 1024;
+    let mut disk = std::fs::File::options().write(true).open(bmc.disks().join("emmc.img"))?;
+    disk.seek(SeekFrom::Start(start + 1024))?;
+    disk.write_all(&[0xa5; 4096])?;
+    drop(disk);
+    bmc.boot().await?;
+    let admin = bmc.ready().await?;
+    ensure!(running_slot(&bmc)? != slot, "{}", console(&bmc));
+    ledger.check(&admin).await.context("after the fall-back")
+}
+
+/// The slot as stage0 tells it on the console: `u-bmc stage0: 5.123 slot a (confirmed), version 0.1.0`.
+fn running_slot(bmc: &Bmc) -> Result<char> {
+    let lines = bmc.console()?.lines(0);
+    let told = lines.iter().rev().filter(|line| line.text.contains("u-bmc stage0:"));
+    let mut told = told.filter(|line| line.text.contains(", version "));
+    let slot = told.find_map(|line| line.text.split(" slot ").nth(1)?.chars().next());
+    slot.with_context(|| format!("no slot is told:\n{}", console(bmc)))
+}
+
+fn console(bmc: &Bmc) -> String {
+    bmc.console().map(emulate::Console::tail).unwrap_or_default()
+}
