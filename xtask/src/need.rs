@@ -8,7 +8,6 @@ use anyhow::{Result, bail};
 
 use crate::sh;
 
-#[expect(unused_imports, reason = "the task that emulates a board needs it")]
 pub(crate) use qemu::qemu_arm;
 pub(crate) use qemu::qemu_x86;
 

@@ -82,12 +82,12 @@ impl Toolchain {
             .map(PathBuf::from)
             .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")));
         let cargo_home = cargo_home.context("neither CARGO_HOME nor HOME is set")?;
-        // Panics name source files. These must not depend on where the sources are; a later rule goes before an earlier.
+        // Panics name source files. These must not depend on where things are. The workspace's own are named relative to it, so it is not
+        // here: a flag that names it would have every clone build everything anew.
         let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned(), format!("-Ctarget-cpu={cpu}")];
         for (from, to) in [
             (self.sysroot()?, "/rust"),
             (cargo_home.display().to_string(), "/cargo"),
-            (sh::root().display().to_string(), "/u-bmc"),
             (target.display().to_string(), "/build"),
         ] {
             flags.push(format!("--remap-path-prefix={from}={to}"));

@@ -27,7 +27,6 @@ deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian
 ";
 
 /// Makes sure of the emulator of BMCs.
-#[expect(dead_code, reason = "called by the task that emulates a board")]
 pub(crate) fn qemu_arm() -> Result<()> {
     if version_of(ARM).is_some_and(|version| version >= OLDEST) {
         return Ok(());
