@@ -81,7 +81,9 @@ fn build(args: &Args) -> Result<PathBuf> {
     let source = source::Source::find()?;
     let key = keys::Key::find(args.key.as_deref())?;
     let mut store = Store::open()?;
-    let folder = directory(&args.board, args.debug);
+    let done = directory(&args.board, args.debug);
+    // Beside its place: an image that is there stays until the new one is whole.
+    let folder = done.with_extension("part");
     let work =
         sh::target_dir().join("image-work").join(format!("{}-{flavour}", args.board.replace('/', "-")));
     for path in [&folder, &work] {
@@ -208,8 +210,13 @@ fn build(args: &Args) -> Result<PathBuf> {
     if args.update_lock {
         store.update_lock()?;
     }
-    summary(&folder, &sizes, &key);
-    Ok(folder)
+    if done.exists() {
+        fs::remove_dir_all(&done).with_context(|| format!("cannot remove {}", done.display()))?;
+    }
+    fs::rename(&folder, &done).with_context(|| format!("cannot make {}", done.display()))?;
+    fs::remove_dir_all(&work)?;
+    summary(&done, &sizes, &key);
+    Ok(done)
 }
 
 fn summary(folder: &Path, sizes: &report::Sizes, key: &keys::Key) {

@@ -74,11 +74,16 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     String::from_utf8(out.stdout).with_context(|| format!("`{name}` printed something that is not text"))
 }
 
-/// Whether `program` is on the PATH, or is there where it is given by its whole path.
+/// Where `program` is: on the PATH, among the administrator's programs, which are not on everyone's, or where it says itself.
+pub(crate) fn located(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
+        .map(|dir| dir.join(program))
+        .find(|file| file.is_file())
+}
+
+/// Whether `program` can be run, or is there where it is given by its whole path.
 pub(crate) fn on_path(program: &str) -> bool {
-    // The administrator's programs are not on everyone's PATH.
-    let also = ["/usr/sbin", "/sbin"].map(PathBuf::from);
-    also.iter().any(|dir| dir.join(program).is_file())
-        || std::env::var_os("PATH")
-            .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
+    located(program).is_some()
 }

@@ -25,7 +25,7 @@ pub(crate) fn template(size: u64, board: &str, epoch: u64, work: &Path) -> Resul
     fs::File::create(&image)?.set_len(size)?;
     let seed = uuid(&format!("{board} hashes"));
     sh::run(
-        sh::command("mke2fs")
+        sh::command(sh::located("mke2fs").context("mke2fs")?)
             .args(["-q", "-F", "-t", "ext4", "-O", FEATURES, "-L", "u-bmc-data", "-J", "size=4", "-m", "0"])
             .args(["-U", &uuid(&format!("{board} data"))])
             .args([
@@ -119,6 +119,6 @@ mod tests {
         }
         let file = dir.path().join("image");
         fs::write(&file, image).unwrap();
-        sh::run(sh::command("e2fsck").arg("-fn").arg(&file)).unwrap();
+        sh::run(sh::command(sh::located("e2fsck").unwrap()).arg("-fn").arg(&file)).unwrap();
     }
 }
