@@ -307,7 +307,7 @@ impl Record {
         self.last_booted
     }
 
-    /// How many boots were counted.
+    /// How many attempts were counted, those that fell back in the same boot included.
     #[must_use]
     pub fn boots(&self) -> u32 {
         self.boots

@@ -39,7 +39,10 @@ pub(crate) fn choose(record: &mut Record, slots: &mut impl Slots) -> Option<Chos
         // Before the slot is touched: a slot that hangs or kills the kernel has used up a try all the same.
         slots.write(&record.advance());
         if let Some((from, fault)) = attempt.fell_back {
-            slots.say(&format!("slot {from} is passed over: {fault}"));
+            // What was tried and refused in this boot was told already.
+            if !tried.has(from) {
+                slots.say(&format!("slot {from} is passed over: {fault}"));
+            }
             reason.get_or_insert_with(|| fault.to_string());
         }
         if attempt.last_resort {
