@@ -36,5 +36,5 @@ mod wire;
 pub use config::{Config, Listen, Options};
 pub use error::Error;
 pub use limits::Limits;
-pub use roster::{Part, daemons, fleet, roster};
+pub use roster::{Part, daemons, fleet, netmgr, roster};
 pub use shell::{give_up, run};
