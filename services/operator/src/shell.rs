@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipc::{Request, Status};
 use schema::v1alpha1 as pb;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use service::{Bootstrap, Clock, ErrorChain, Notification};
 use supervise::{Action, Ending, Event, Id, Machine, Policy, State};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -454,6 +454,15 @@ impl<'a> Operator<'a> {
             "websrv" => {
                 settings.insert("https".to_owned(), Value::String(self.https.to_string()));
                 settings.insert("http".to_owned(), Value::String(self.http.to_string()));
+            }
+            "netmgr" => {
+                // No time before the image was built is believed, unless somebody says another.
+                if let Some(floor) = self.image.as_ref().and_then(pid1::Image::time_floor)
+                    && let Value::Object(time) =
+                        settings.entry("time").or_insert_with(|| Value::Object(Map::new()))
+                {
+                    time.entry("floor").or_insert(floor.into());
+                }
             }
             "usermgr" => {
                 if let Some(path) = &self.options.admin_password_file {

@@ -122,6 +122,12 @@ impl Image {
         block::write_durably(&self.record, write.offset, &write.bytes)
     }
 
+    /// The latest time that is surely past, Unix time in seconds.
+    pub(crate) fn time_floor(&self) -> Option<u64> {
+        let floor = time::floor(Path::new(time::IMAGE), &time::note_file(&self.state_dir))?;
+        floor.duration_since(SystemTime::UNIX_EPOCH).ok().map(|since| since.as_secs())
+    }
+
     /// Notes the time down when it is due.
     pub(crate) fn note_time(&mut self, now: SystemTime) {
         let due =
