@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use boot::{COPY_OFFSETS, HandOver, PATIENCE, RECORD_LEN, Record, SlotState};
 use hal_linux::block;
+use rustix::rand::GetRandomFlags;
 
 use super::{modules, seed, shell, time};
 
@@ -199,8 +200,12 @@ fn set_clock(state_dir: &Path) {
 }
 
 fn exchange_seed(state_dir: &Path) {
-    let fresh =
-        |bytes: &mut [u8]| getrandom::fill(bytes).map_err(|error| io::Error::other(error.to_string()));
+    // The system call itself: it has the kernel gather what it lacks. A library that waits for /dev/random to be readable, as some do
+    // where they find no such call, waits for interrupts to come by, which can take minutes on a machine at its start.
+    let fresh = |bytes: &mut [u8], wait: bool| {
+        let flags = if wait { GetRandomFlags::empty() } else { GetRandomFlags::INSECURE };
+        rustix::rand::getrandom(bytes, flags).map_err(io::Error::from).map(drop)
+    };
     let credit = |bytes: &[u8], trusted: bool| {
         if trusted {
             return hal_linux::entropy::add_seed(bytes).map_err(io::Error::other);

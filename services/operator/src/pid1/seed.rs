@@ -18,14 +18,15 @@ pub(crate) enum Outcome {
 }
 
 /// Feeds the seed to the kernel by `credit` and puts a new one in its place first: a seed must never be used twice, and a
-/// new one that is stored before the old one is used makes that so whenever power is lost.
+/// new one that is stored before the old one is used makes that so whenever power is lost. `fresh` is told whether to wait until the
+/// kernel calls its randomness good: with an old seed mixed in, the new one is as good as that, and waiting would cost a second.
 ///
 /// # Errors
 ///
 /// When the new seed cannot be stored; then the old one is fed without being trusted.
 pub(crate) fn exchange(
     file: &Path,
-    fresh: impl FnOnce(&mut [u8]) -> io::Result<()>,
+    fresh: impl FnOnce(&mut [u8], bool) -> io::Result<()>,
     credit: impl Fn(&[u8], bool) -> io::Result<()>,
 ) -> io::Result<Outcome> {
     let old = match fs::read(file) {
@@ -37,7 +38,7 @@ pub(crate) fn exchange(
         credit(old, false)?;
     }
     let mut seed = [0u8; LENGTH];
-    fresh(&mut seed)?;
+    fresh(&mut seed, old.is_none())?;
     store(file, &seed)?;
     match old {
         Some(old) => credit(&old, true).map(|()| Outcome::Used),
@@ -70,8 +71,9 @@ mod tests {
         let turn = |byte: u8| {
             exchange(
                 &file,
-                |seed| {
+                |seed, wait| {
                     seed.fill(byte);
+                    assert_eq!(wait, byte != 2, "only the second turn has an old one");
                     Ok(())
                 },
                 |seed, trusted| {
@@ -98,7 +100,7 @@ mod tests {
         let trusted = RefCell::new(false);
         let result = exchange(
             &file,
-            |_| Err(io::Error::other("no randomness")),
+            |_, _| Err(io::Error::other("no randomness")),
             |_, credited| {
                 *trusted.borrow_mut() |= credited;
                 Ok(())
