@@ -22,6 +22,10 @@ pub(crate) const PYTHON: Tool = Tool { program: "python3", package: "python3-ven
 /// The emulated host.
 pub(crate) const QEMU_X86: Tool = Tool { program: "qemu-system-x86_64", package: "qemu-system-x86" };
 
+/// Network namespaces, and the DHCP server in them.
+pub(crate) const IP: Tool = Tool { program: "ip", package: "iproute2" };
+pub(crate) const DNSMASQ: Tool = Tool { program: "dnsmasq", package: "dnsmasq-base" };
+
 /// Makes sure that every tool is there. As root on Debian it installs what is missing; elsewhere it names it.
 pub(crate) fn tools(tools: &[Tool]) -> Result<()> {
     let missing: Vec<&Tool> = tools.iter().filter(|t| !sh::on_path(t.program)).collect();

@@ -110,6 +110,7 @@ fn run_tier(tier: Tier, count: &mut Count) -> Result<()> {
             cargo_test(&["--workspace", "--doc"], &[], count)
         }
         Tier::Integration => {
+            need::tools(&[need::IP, need::DNSMASQ])?;
             let clients = clients_env()?;
             // The operator's tests run a program of its examples, which a filter for tests leaves unbuilt.
             sh::cargo(&["build", "--locked", "--package", "operator", "--examples"])?;

@@ -1,0 +1,399 @@
+//! Configuration: `[netmgr]` in the configuration file, `--set netmgr.key=value`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+
+use ipnet::{Ipv4Net, Ipv6Net};
+use serde::Deserialize;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde_json::{Map, Value};
+
+use crate::error::Error;
+use crate::names;
+
+/// 2026-01-01: no controller with this software ran before.
+const FLOOR: u64 = 1_767_225_600;
+
+/// 2200-01-01: beyond that it is a mistake.
+const LAST_FLOOR: u64 = 7_258_118_400;
+
+/// The daemon's configuration.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Host name; without it the one of the lease, or one made of the hardware address.
+    pub hostname: Option<String>,
+    /// The interfaces to care for, by name. No other is touched.
+    #[serde(deserialize_with = "interfaces")]
+    pub interfaces: BTreeMap<String, Interface>,
+    /// The clock.
+    pub time: Time,
+    /// The file that tells programs their name servers.
+    pub resolv_conf: PathBuf,
+}
+
+/// One interface.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Interface {
+    /// IPv4: `"dhcp"`, `"off"`, or a table with `address` and `gateway`.
+    pub ipv4: Ipv4,
+    /// IPv6: `"auto"`, `"dhcp"`, `"off"`, or a table with `address` and `gateway`.
+    pub ipv6: Ipv6,
+    /// Name servers, before those of leases.
+    pub dns: Vec<IpAddr>,
+    /// The largest packet; without it what the driver says.
+    pub mtu: Option<u32>,
+}
+
+/// Where an IPv4 address comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ipv4 {
+    /// From a DHCP server.
+    #[default]
+    Dhcp,
+    /// There is none.
+    Off,
+    /// From here.
+    Static {
+        /// The address and the length of its network.
+        address: Ipv4Net,
+        /// The way out.
+        gateway: Option<Ipv4Addr>,
+    },
+}
+
+/// Where an IPv6 address comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ipv6 {
+    /// From router advertisements, by the kernel.
+    #[default]
+    Auto,
+    /// From a DHCPv6 server; the way out from router advertisements.
+    Dhcp,
+    /// There is none, not even a link-local one.
+    Off,
+    /// From here.
+    Static {
+        /// The address and the length of its network.
+        address: Ipv6Net,
+        /// The way out; without it from router advertisements.
+        gateway: Option<Ipv6Addr>,
+    },
+}
+
+/// The clock.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Time {
+    /// NTP servers, tried in this order.
+    pub ntp: Vec<String>,
+    /// Whether the servers that DHCP names are used as well, after those.
+    pub ntp_from_dhcp: bool,
+    /// The hardware clock: read when the system clock is before the floor, written after a sync.
+    pub rtc: Option<PathBuf>,
+    /// Seconds since 1970 before which no time is believed: when the image was built.
+    pub floor: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            hostname: None,
+            interfaces: BTreeMap::new(),
+            time: Time::default(),
+            resolv_conf: "/run/resolv.conf".into(),
+        }
+    }
+}
+
+impl Default for Time {
+    fn default() -> Self {
+        Self { ntp: Vec::new(), ntp_from_dhcp: true, rtc: None, floor: FLOOR }
+    }
+}
+
+/// Reads the interfaces one by one, so that an error names the interface and the key.
+fn interfaces<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Interface>, D::Error> {
+    let tables = BTreeMap::<String, Map<String, Value>>::deserialize(deserializer)?;
+    let mut interfaces = BTreeMap::new();
+    for (name, table) in tables {
+        let interface = Interface::deserialize(Value::Object(table.clone())).map_err(|error| {
+            let culprit = table.iter().find(|(key, value)| {
+                let alone = Map::from_iter([((*key).clone(), (*value).clone())]);
+                Interface::deserialize(Value::Object(alone)).is_err()
+            });
+            let key = culprit.map(|(key, _)| format!(".{key}")).unwrap_or_default();
+            de::Error::custom(format!("interfaces.{name}{key}: {error}"))
+        })?;
+        interfaces.insert(name, interface);
+    }
+    Ok(interfaces)
+}
+
+/// `address` and `gateway` of a table.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fixed<N, G> {
+    address: N,
+    #[serde(default = "none")]
+    gateway: Option<G>,
+}
+
+fn none<G>() -> Option<G> {
+    None
+}
+
+/// Reads a word or a table, and tells both in the error.
+struct WordOr<T, N, G> {
+    expected: &'static str,
+    word: fn(&str) -> Option<T>,
+    table: fn(Fixed<N, G>) -> T,
+}
+
+impl<'de, T, N: Deserialize<'de>, G: Deserialize<'de>> Visitor<'de> for WordOr<T, N, G> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.expected)
+    }
+
+    fn visit_str<E: de::Error>(self, word: &str) -> Result<T, E> {
+        (self.word)(word).ok_or_else(|| E::invalid_value(de::Unexpected::Str(word), &self))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+        Fixed::deserialize(de::value::MapAccessDeserializer::new(map)).map(self.table)
+    }
+}
+
+impl<'de> Deserialize<'de> for Ipv4 {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(WordOr {
+            expected: r#""dhcp", "off" or { address = "192.0.2.5/24", gateway = "192.0.2.1" }"#,
+            word: |word| match word {
+                "dhcp" => Some(Self::Dhcp),
+                "off" => Some(Self::Off),
+                _ => None,
+            },
+            table: |Fixed { address, gateway }| Self::Static { address, gateway },
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Ipv6 {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(WordOr {
+            expected: r#""auto", "dhcp", "off" or { address = "2001:db8::5/64", gateway = "2001:db8::1" }"#,
+            word: |word| match word {
+                "auto" => Some(Self::Auto),
+                "dhcp" => Some(Self::Dhcp),
+                "off" => Some(Self::Off),
+                _ => None,
+            },
+            table: |Fixed { address, gateway }| Self::Static { address, gateway },
+        })
+    }
+}
+
+impl Config {
+    /// Checks what the types cannot say.
+    ///
+    /// # Errors
+    /// Names the key and what is allowed there.
+    pub fn check(&self) -> Result<(), Error> {
+        let refuse = |key: String, why: String| Err(Error::Config { key, why });
+        if let Some(name) = &self.hostname
+            && names::hostname(name).as_ref() != Some(name)
+        {
+            return refuse(
+                "hostname".into(),
+                format!("{name:?} is not 1 to 63 letters, digits or inner hyphens"),
+            );
+        }
+        for (name, interface) in &self.interfaces {
+            let key = |key: &str| format!("interfaces.{name}.{key}");
+            if name == "lo" {
+                return refuse(
+                    "interfaces.lo".into(),
+                    "the loopback is not an interface of the network".into(),
+                );
+            }
+            let plain = |b: u8| b.is_ascii_graphic() && b != b'/' && b != b':';
+            if !(1..=15).contains(&name.len()) || !name.bytes().all(plain) || name.starts_with('.') {
+                return refuse(
+                    "interfaces".into(),
+                    format!("{name:?} is not the name of an interface, e.g. eth0"),
+                );
+            }
+            interface.check().or_else(|(at, why)| refuse(key(at), why))?;
+        }
+        for server in &self.time.ntp {
+            if server.parse::<IpAddr>().is_err() && names::domain(server).is_none() {
+                return refuse(
+                    "time.ntp".into(),
+                    format!("{server:?} is neither an address nor a host's name"),
+                );
+            }
+        }
+        if self.time.floor > LAST_FLOOR {
+            return refuse("time.floor".into(), format!("{} is not before the year 2200", self.time.floor));
+        }
+        if self.time.ntp.len() > names::MAX_NTP {
+            return refuse("time.ntp".into(), format!("has more than {} servers", names::MAX_NTP));
+        }
+        Ok(())
+    }
+}
+
+impl Interface {
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        let least = if self.ipv6 == Ipv6::Off { 576 } else { 1280 };
+        if let Some(mtu) = self.mtu
+            && !(least..=65_535).contains(&mtu)
+        {
+            return Err(("mtu", format!("{mtu} is not from {least} to 65535")));
+        }
+        if self.dns.len() > names::MAX_DNS {
+            return Err(("dns", format!("has more than {} servers", names::MAX_DNS)));
+        }
+        if let Ipv4::Static { address, gateway } = self.ipv4 {
+            if !crate::dhcp4::is_host(address.addr()) || address.prefix_len() == 0 {
+                return Err(("ipv4.address", format!("{address} is not the address of one machine")));
+            }
+            if gateway.is_some_and(|gateway| !crate::dhcp4::is_host(gateway) || gateway == address.addr()) {
+                return Err(("ipv4.gateway", "is not the address of another machine".into()));
+            }
+        }
+        if let Ipv6::Static { address, gateway } = self.ipv6 {
+            if !crate::dhcp6::is_host(address.addr()) || address.prefix_len() == 0 {
+                return Err(("ipv6.address", format!("{address} is not the address of one machine")));
+            }
+            // A link-local gateway is usual here.
+            if gateway.is_some_and(|gateway| {
+                gateway.is_unspecified() || gateway.is_multicast() || gateway == address.addr()
+            }) {
+                return Err(("ipv6.gateway", "is not the address of another machine".into()));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, String> {
+        let settings = service::Settings::from_toml("test", text).map_err(|error| error.to_string())?;
+        let config: Config = settings.typed("netmgr").map_err(|error| error.to_string())?;
+        config.check().map_err(|error| error.to_string())?;
+        Ok(config)
+    }
+
+    #[test]
+    fn the_example_shows_every_key_with_its_default() {
+        let text = include_str!("../config.example.toml");
+        let config = read(text).unwrap();
+        assert_eq!(config, Config { interfaces: config.interfaces.clone(), ..Config::default() });
+        assert_eq!(config.interfaces["eth0"], Interface::default());
+        for optional in ["# hostname = ", "# mtu = ", "# rtc = ", "# ipv4 = {", "# ipv6 = {"] {
+            assert!(text.contains(optional), "{optional}");
+        }
+        // Each commented key is a valid one.
+        let all: String = text
+            .lines()
+            .map(|line| {
+                line.strip_prefix("# ")
+                    .filter(|rest| rest.contains(" = ") && !rest.starts_with("ipv"))
+                    .unwrap_or(line)
+            })
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let config = read(&all).unwrap();
+        assert!(
+            config.hostname.is_some() && config.time.rtc.is_some() && config.interfaces["eth0"].mtu.is_some()
+        );
+    }
+
+    #[test]
+    fn the_example_of_the_page_is_valid() {
+        let page = include_str!("../../../docs/network.md");
+        let examples: Vec<&str> =
+            page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert!(!examples.is_empty());
+        for example in examples {
+            let config = read(example).unwrap();
+            assert!(!config.interfaces.is_empty(), "{example}");
+        }
+    }
+
+    #[test]
+    fn an_interface_is_fixed_or_asks() {
+        let config = read(
+            r#"
+            [netmgr.interfaces.eth0]
+            ipv4 = { address = "192.0.2.5/24", gateway = "192.0.2.1" }
+            ipv6 = { address = "2001:db8::5/64", gateway = "fe80::1" }
+            [netmgr.interfaces.eth1]
+            ipv4 = "off"
+            ipv6 = "dhcp"
+            "#,
+        )
+        .unwrap();
+        let Ipv4::Static { address, gateway } = config.interfaces["eth0"].ipv4 else { panic!() };
+        assert_eq!(
+            (address.to_string(), gateway),
+            ("192.0.2.5/24".into(), Some(Ipv4Addr::new(192, 0, 2, 1)))
+        );
+        assert_eq!((config.interfaces["eth1"].ipv4, config.interfaces["eth1"].ipv6), (Ipv4::Off, Ipv6::Dhcp));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_by_its_key() {
+        for (text, key, allowed) in [
+            ("hostname = 'a b'", "netmgr.hostname", "letters"),
+            ("hostname = 'a.b'", "netmgr.hostname", "letters"),
+            ("interfaces.lo = {}", "netmgr.interfaces.lo", "loopback"),
+            ("interfaces.\"a/b\" = {}", "netmgr.interfaces", "eth0"),
+            ("interfaces.\"../x\" = {}", "netmgr.interfaces", "eth0"),
+            ("interfaces.a-very-long-name = {}", "netmgr.interfaces", "eth0"),
+            ("interfaces.eth0.ipv4 = 'auto'", "interfaces.eth0.ipv4", "\"dhcp\", \"off\" or {"),
+            ("interfaces.eth0.ipv6 = 'slaac'", "interfaces.eth0.ipv6", "\"auto\", \"dhcp\", \"off\" or {"),
+            ("interfaces.eth0.ipv4 = 4", "interfaces.eth0.ipv4", "\"dhcp\""),
+            ("interfaces.eth0.ipv4 = { address = '192.0.2.5' }", "interfaces.eth0.ipv4", "address"),
+            (
+                "interfaces.eth0.ipv4 = { address = '192.0.2.5/24', gw = '1.2.3.4' }",
+                "interfaces.eth0.ipv4",
+                "gateway",
+            ),
+            (
+                "interfaces.eth0.ipv4 = { address = '224.0.0.1/24' }",
+                "interfaces.eth0.ipv4.address",
+                "one machine",
+            ),
+            (
+                "interfaces.eth0.ipv4 = { address = '192.0.2.5/24', gateway = '192.0.2.5' }",
+                "interfaces.eth0.ipv4.gateway",
+                "another machine",
+            ),
+            ("interfaces.eth0.mtu = 100", "interfaces.eth0.mtu", "1280"),
+            ("interfaces.eth0 = { mtu = 500, ipv6 = 'off' }", "interfaces.eth0.mtu", "576"),
+            ("interfaces.eth0.dns = ['a']", "interfaces.eth0.dns", ""),
+            (
+                "interfaces.eth0.dns = ['1.1.1.1','1.1.1.2','1.1.1.3','1.1.1.4']",
+                "interfaces.eth0.dns",
+                "more than 3",
+            ),
+            ("interfaces.eth0.speed = 4", "interfaces.eth0", "unknown field"),
+            ("time.ntp = ['a b']", "netmgr.time.ntp", "neither"),
+            ("time.floor = 9999999999", "netmgr.time.floor", "2200"),
+            ("time.servers = ['a']", "time", "unknown field"),
+        ] {
+            let error = read(&format!("[netmgr]\n{text}")).unwrap_err();
+            assert!(error.contains(key) && error.contains(allowed), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,448 @@
+//! One interface: what it should have, what it has, and what is done about the difference. A machine; the shell does what it says.
+//!
+//! ```text
+//!   observed: link, addresses, routes ─►┌───────┐─► set up, MTU, IPv6 mode
+//!   DHCP messages ─────────────────────►│ Iface │─► add/remove an address, a default route
+//!   time ──────────────────────────────►└───────┘─► DHCP messages; events
+//! ```
+//!
+//! Terms. *Wanted*: what the configuration and the leases say. *Owned*: what this daemon has set, or is about to set; kept on disk until the
+//! next boot, so that a later run removes what an earlier one set, and nothing else.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use serde::{Deserialize, Serialize};
+use units::{Millis, Mono};
+
+use crate::config::{Interface, Ipv4, Ipv6};
+use crate::{dhcp4, dhcp6};
+
+/// After a refusal of the kernel the difference is looked at again.
+const RETRY: Millis = Millis::from_secs(2);
+
+/// A link as the kernel has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) index: u32,
+    /// `None` for links that are not Ethernet.
+    pub(crate) mac: Option<[u8; 6]>,
+    pub(crate) up: bool,
+    pub(crate) carrier: bool,
+    pub(crate) mtu: u32,
+}
+
+/// An address as the kernel has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Address {
+    pub(crate) net: IpNet,
+    /// Not usable yet, because it is not known whether another machine has it (IPv6).
+    pub(crate) tentative: bool,
+}
+
+/// Everything the kernel has of one interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Observed {
+    pub(crate) link: Option<Link>,
+    pub(crate) addresses: Vec<Address>,
+    /// Gateways of default routes with this interface's metric.
+    pub(crate) gateways: Vec<IpAddr>,
+}
+
+/// What this daemon has set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Owned {
+    pub(crate) addresses: BTreeSet<IpNet>,
+    pub(crate) gateways: BTreeSet<IpAddr>,
+}
+
+/// What the kernel does of IPv6 by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode6 {
+    /// Nothing, no address at all.
+    Off,
+    /// Addresses and routes from router advertisements.
+    Auto,
+    /// Routes from router advertisements, no addresses.
+    RoutesOnly,
+    /// Nothing but the link-local address.
+    Quiet,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Mode6(Mode6),
+    Up,
+    Mtu(u32),
+    /// [`Iface::owned`] or a lease changed: keep it before what follows is done.
+    Keep,
+    AddAddress(IpNet),
+    DelAddress(IpNet),
+    /// On-link: the gateway is in no network of the interface.
+    AddGateway {
+        gateway: IpAddr,
+        on_link: bool,
+    },
+    DelGateway(IpAddr),
+    Send4(dhcp4::Outgoing),
+    Send6(dhcp6::Outgoing),
+    /// For people: a change, and whether it is for the worse.
+    Tell {
+        text: String,
+        worse: bool,
+    },
+}
+
+/// One interface.
+#[derive(Debug)]
+pub(crate) struct Iface {
+    pub(crate) name: String,
+    config: Interface,
+    pub(crate) client4: Option<dhcp4::Client>,
+    pub(crate) client6: Option<dhcp6::Client>,
+    pub(crate) owned: Owned,
+    pub(crate) seen: Observed,
+    /// Whether `seen` has been told of; the first look after a restart tells nothing.
+    told: bool,
+    mode6: Option<u32>,
+    retry_at: Option<Mono>,
+}
+
+impl Iface {
+    /// An interface, with what an earlier run has left.
+    pub(crate) fn new(
+        name: String,
+        config: Interface,
+        seed: u64,
+        owned: Option<Owned>,
+        lease4: Option<dhcp4::Lease>,
+        lease6: Option<dhcp6::Lease>,
+    ) -> Self {
+        let client4 = (config.ipv4 == Ipv4::Dhcp).then(|| dhcp4::Client::new(seed, lease4));
+        let client6 = (config.ipv6 == Ipv6::Dhcp).then(|| dhcp6::Client::new(!seed, lease6));
+        let told = owned.is_none();
+        let owned = owned.unwrap_or_default();
+        Self {
+            name,
+            config,
+            client4,
+            client6,
+            owned,
+            seen: Observed::default(),
+            told,
+            mode6: None,
+            retry_at: None,
+        }
+    }
+
+    /// The hardware address, once the interface is there.
+    pub(crate) fn mac(&self) -> Option<[u8; 6]> {
+        self.seen.link.and_then(|link| link.mac)
+    }
+
+    /// The IPv4 lease in force.
+    pub(crate) fn lease4(&self) -> Option<&dhcp4::Lease> {
+        self.client4.as_ref().and_then(dhcp4::Client::lease)
+    }
+
+    /// The IPv6 lease in force.
+    pub(crate) fn lease6(&self) -> Option<&dhcp6::Lease> {
+        self.client6.as_ref().and_then(dhcp6::Client::lease)
+    }
+
+    /// Name servers: the configured ones, then those of leases.
+    pub(crate) fn dns(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let four =
+            self.lease4().into_iter().flat_map(|lease| lease.terms.dns.iter().copied().map(IpAddr::V4));
+        let six = self.lease6().into_iter().flat_map(|lease| lease.terms.dns.iter().copied().map(IpAddr::V6));
+        self.config.dns.iter().copied().chain(four).chain(six)
+    }
+
+    /// Whether the link works and has an address that reaches beyond it.
+    pub(crate) fn is_usable(&self) -> bool {
+        self.seen.link.is_some_and(|link| link.carrier) && self.addresses().next().is_some()
+    }
+
+    /// The addresses that reach beyond the link.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = IpNet> + '_ {
+        self.seen
+            .addresses
+            .iter()
+            .filter(|address| !address.tentative && !is_link_local(address.net.addr()))
+            .map(|address| address.net)
+    }
+
+    /// The link-local address DHCPv6 is spoken from, once it is known to be ours alone.
+    pub(crate) fn link_local(&self) -> Option<Ipv6Addr> {
+        self.seen.addresses.iter().find_map(|address| match address.net.addr() {
+            IpAddr::V6(ip) if !address.tentative && is_link_local(IpAddr::V6(ip)) => Some(ip),
+            _ => None,
+        })
+    }
+
+    /// When [`Iface::due`] has something to do.
+    pub(crate) fn deadline(&self) -> Option<Mono> {
+        let four = self.client4.as_ref().and_then(dhcp4::Client::deadline);
+        let six = self.client6.as_ref().and_then(dhcp6::Client::deadline);
+        [four, six, self.retry_at].into_iter().flatten().min()
+    }
+
+    /// The kernel refused something: try again later.
+    pub(crate) fn refused(&mut self, now: Mono) {
+        self.retry_at = Some(now.saturating_add(RETRY));
+        self.mode6 = None;
+    }
+
+    /// Whether the kernel should be asked again because of an earlier refusal.
+    pub(crate) fn retries(&mut self, now: Mono) -> bool {
+        let due = self.retry_at.is_some_and(|at| at <= now);
+        if due {
+            self.retry_at = None;
+        }
+        due
+    }
+
+    /// This is how the interface is now.
+    pub(crate) fn observe(&mut self, now: Mono, seen: Observed, out: &mut Vec<Action>) {
+        self.tell(&seen, out);
+        self.seen = seen;
+        let Some(link) = self.seen.link else {
+            // The kernel took the addresses along.
+            if self.owned != Owned::default() {
+                self.owned = Owned::default();
+                out.push(Action::Keep);
+            }
+            self.mode6 = None;
+            self.link(now, false, false);
+            return;
+        };
+        // Before the link goes up, so that no address is made that is not wanted.
+        if self.mode6 != Some(link.index) {
+            self.mode6 = Some(link.index);
+            out.push(Action::Mode6(match self.config.ipv6 {
+                Ipv6::Off => Mode6::Off,
+                Ipv6::Auto => Mode6::Auto,
+                Ipv6::Dhcp | Ipv6::Static { gateway: None, .. } => Mode6::RoutesOnly,
+                Ipv6::Static { gateway: Some(_), .. } => Mode6::Quiet,
+            }));
+        }
+        if let Some(mtu) = self.config.mtu
+            && mtu != link.mtu
+        {
+            out.push(Action::Mtu(mtu));
+        }
+        if !link.up {
+            out.push(Action::Up);
+        }
+        let works = link.up && link.carrier && link.mac.is_some();
+        self.link(now, works, works && self.link_local().is_some());
+        self.reconcile(out);
+    }
+
+    fn link(&mut self, now: Mono, four: bool, six: bool) {
+        match &mut self.client4 {
+            Some(client) if four => client.link_up(now),
+            Some(client) => client.link_down(),
+            None => {}
+        }
+        match &mut self.client6 {
+            Some(client) if six => client.link_up(now),
+            Some(client) => client.link_down(),
+            None => {}
+        }
+    }
+
+    /// Time has come.
+    pub(crate) fn due(&mut self, now: Mono, out: &mut Vec<Action>) {
+        let mut four = Vec::new();
+        if let Some(client) = &mut self.client4 {
+            client.due(now, &mut four);
+        }
+        self.leased4(four, out);
+        let mut six = Vec::new();
+        if let Some(client) = &mut self.client6 {
+            client.due(now, &mut six);
+        }
+        self.leased6(six, out);
+    }
+
+    /// A DHCPv4 server said something.
+    pub(crate) fn received4(&mut self, now: Mono, message: dhcp4::Received, out: &mut Vec<Action>) {
+        let mut actions = Vec::new();
+        if let Some(client) = &mut self.client4 {
+            client.received(now, message, &mut actions);
+        }
+        self.leased4(actions, out);
+    }
+
+    /// A DHCPv6 server said something.
+    pub(crate) fn received6(&mut self, now: Mono, message: dhcp6::Received, out: &mut Vec<Action>) {
+        let mut actions = Vec::new();
+        if let Some(client) = &mut self.client6 {
+            client.received(now, message, &mut actions);
+        }
+        self.leased6(actions, out);
+    }
+
+    fn leased4(&mut self, actions: Vec<dhcp4::Action>, out: &mut Vec<Action>) {
+        let mut changed = false;
+        for action in actions {
+            match action {
+                dhcp4::Action::Send(message) => out.push(Action::Send4(message)),
+                dhcp4::Action::Bound => changed = true,
+                dhcp4::Action::Lost(why) => {
+                    out.push(Action::Tell { text: format!("IPv4: {why}"), worse: true });
+                    changed = true;
+                }
+            }
+        }
+        if changed {
+            out.push(Action::Keep);
+            self.reconcile(out);
+        }
+    }
+
+    fn leased6(&mut self, actions: Vec<dhcp6::Action>, out: &mut Vec<Action>) {
+        let mut changed = false;
+        for action in actions {
+            match action {
+                dhcp6::Action::Send(message) => out.push(Action::Send6(message)),
+                dhcp6::Action::Bound => changed = true,
+                dhcp6::Action::Lost(why) => {
+                    out.push(Action::Tell { text: format!("IPv6: {why}"), worse: true });
+                    changed = true;
+                }
+            }
+        }
+        if changed {
+            out.push(Action::Keep);
+            self.reconcile(out);
+        }
+    }
+
+    /// What the interface should have.
+    fn wanted(&self) -> Owned {
+        let mut wanted = Owned::default();
+        match self.config.ipv4 {
+            Ipv4::Static { address, gateway } => {
+                wanted.addresses.insert(IpNet::V4(address));
+                wanted.gateways.extend(gateway.map(IpAddr::V4));
+            }
+            Ipv4::Dhcp => {
+                if let Some(terms) = self.lease4().map(|lease| &lease.terms)
+                    && let Ok(net) = Ipv4Net::new(terms.address, terms.prefix)
+                {
+                    wanted.addresses.insert(IpNet::V4(net));
+                    wanted.gateways.extend(terms.gateway.map(IpAddr::V4));
+                }
+            }
+            Ipv4::Off => {}
+        }
+        match self.config.ipv6 {
+            Ipv6::Static { address, gateway } => {
+                wanted.addresses.insert(IpNet::V6(address));
+                wanted.gateways.extend(gateway.map(IpAddr::V6));
+            }
+            Ipv6::Dhcp => {
+                // The network of the link comes from router advertisements.
+                if let Some(lease) = self.lease6()
+                    && let Ok(net) = Ipv6Net::new(lease.terms.address, 128)
+                {
+                    wanted.addresses.insert(IpNet::V6(net));
+                }
+            }
+            Ipv6::Auto | Ipv6::Off => {}
+        }
+        wanted
+    }
+
+    /// Brings what there is to what is wanted. A new address comes before the old one goes, so that there is one at every moment.
+    fn reconcile(&mut self, out: &mut Vec<Action>) {
+        let Some(link) = self.seen.link else { return };
+        let wanted = self.wanted();
+        let has = |net: &IpNet| self.seen.addresses.iter().any(|address| address.net == *net);
+        let add: Vec<IpNet> = wanted.addresses.iter().filter(|net| !has(net)).copied().collect();
+        let del: Vec<IpNet> = self.owned.addresses.difference(&wanted.addresses).copied().collect();
+        // A route over a link that is down is refused.
+        let routable = link.up;
+        let add_gateways: Vec<IpAddr> = wanted
+            .gateways
+            .iter()
+            .filter(|gateway| routable && !self.seen.gateways.contains(gateway))
+            .copied()
+            .collect();
+        let del_gateways: Vec<IpAddr> = self.owned.gateways.difference(&wanted.gateways).copied().collect();
+        let before = self.owned.clone();
+        self.owned.addresses.extend(&add);
+        self.owned.gateways.extend(&add_gateways);
+        for net in &del {
+            self.owned.addresses.remove(net);
+        }
+        for gateway in &del_gateways {
+            self.owned.gateways.remove(gateway);
+        }
+        // A run that ends between keeping and doing leaves something kept that is not there, which is harmless; so additions are kept before,
+        // and removals are kept as done only because the kernel has them at once.
+        if self.owned != before {
+            out.push(Action::Keep);
+        }
+        out.extend(add.into_iter().map(Action::AddAddress));
+        // The kernel takes one default route of a metric only.
+        out.extend(
+            del_gateways
+                .into_iter()
+                .filter(|gateway| self.seen.gateways.contains(gateway))
+                .map(Action::DelGateway),
+        );
+        out.extend(add_gateways.into_iter().map(|gateway| {
+            let on_link =
+                !is_link_local(gateway) && !wanted.addresses.iter().any(|net| net.contains(&gateway));
+            Action::AddGateway { gateway, on_link }
+        }));
+        out.extend(del.into_iter().filter(has).map(Action::DelAddress));
+    }
+
+    fn tell(&mut self, seen: &Observed, out: &mut Vec<Action>) {
+        let first = !std::mem::replace(&mut self.told, true);
+        if first {
+            return;
+        }
+        let state = |link: Option<Link>| match link {
+            None => "not there",
+            Some(link) if link.up && link.carrier => "link up",
+            Some(link) if link.up => "link down",
+            Some(_) => "off",
+        };
+        let (old, new) = (state(self.seen.link), state(seen.link));
+        // An interface that was never there is not news; that it is not up yet, neither.
+        if old != new && new != "off" && !(old == "off" && new == "link down") {
+            out.push(Action::Tell { text: new.into(), worse: new != "link up" });
+        }
+        let before: BTreeSet<IpNet> = self.addresses().collect();
+        let after: BTreeSet<IpNet> = {
+            let usable = |a: &&Address| !a.tentative && !is_link_local(a.net.addr());
+            seen.addresses.iter().filter(usable).map(|a| a.net).collect()
+        };
+        for net in after.difference(&before) {
+            out.push(Action::Tell { text: format!("address {net} gained"), worse: false });
+        }
+        for net in before.difference(&after) {
+            out.push(Action::Tell { text: format!("address {net} lost"), worse: true });
+        }
+    }
+}
+
+/// Whether an address is of its link only.
+fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(ip) => Ipv4Addr::is_link_local(&ip),
+        IpAddr::V6(ip) => ip.segments()[0] & 0xffc0 == 0xfe80,
+    }
+}
+
+#[cfg(test)]
+#[path = "iface_tests.rs"]
+mod tests;

@@ -1,0 +1,208 @@
+//! What is done about the difference between wanted and seen.
+
+use super::*;
+use crate::dhcp4::{Answer, Ask, Received, Terms};
+
+const LINK: Link = Link { index: 4, mac: Some([2, 0, 0, 0, 0, 7]), up: true, carrier: true, mtu: 1500 };
+const FIXED: &str = "192.0.2.5/24";
+
+fn net(text: &str) -> IpNet {
+    text.parse().unwrap()
+}
+
+fn seen(link: Link, addresses: &[&str], gateways: &[&str]) -> Observed {
+    Observed {
+        link: Some(link),
+        addresses: addresses.iter().map(|text| Address { net: net(text), tentative: false }).collect(),
+        gateways: gateways.iter().map(|text| text.parse().unwrap()).collect(),
+    }
+}
+
+fn fixed() -> Interface {
+    Interface {
+        ipv4: Ipv4::Static { address: FIXED.parse().unwrap(), gateway: Some(Ipv4Addr::new(192, 0, 2, 1)) },
+        ..Interface::default()
+    }
+}
+
+fn iface(config: Interface) -> Iface {
+    Iface::new("eth0".into(), config, 1, None, None, None)
+}
+
+fn observe(iface: &mut Iface, now: u64, seen: Observed) -> Vec<Action> {
+    let mut out = Vec::new();
+    iface.observe(Mono::from_millis(now), seen, &mut out);
+    out
+}
+
+#[test]
+fn an_interface_that_appears_is_set_up_and_stays_as_it_is_afterwards() {
+    let mut iface = iface(Interface { mtu: Some(1400), ..fixed() });
+    assert!(observe(&mut iface, 0, Observed::default()).is_empty(), "it is waited for");
+    let out = observe(&mut iface, 1, seen(Link { up: false, carrier: false, ..LINK }, &[], &[]));
+    let add = Action::AddAddress(net(FIXED));
+    assert_eq!(out, [Action::Mode6(Mode6::Auto), Action::Mtu(1400), Action::Up, Action::Keep, add]);
+    let link = Link { mtu: 1400, ..LINK };
+    let out = observe(&mut iface, 2, seen(link, &[FIXED], &[]));
+    let gateway = "192.0.2.1".parse().unwrap();
+    let told = |text: &str| Action::Tell { text: text.into(), worse: false };
+    assert_eq!(
+        out,
+        [
+            told("link up"),
+            told("address 192.0.2.5/24 gained"),
+            Action::Keep,
+            Action::AddGateway { gateway, on_link: false }
+        ]
+    );
+    assert!(observe(&mut iface, 3, seen(link, &[FIXED], &["192.0.2.1"])).is_empty());
+}
+
+#[test]
+fn what_an_earlier_run_set_is_adopted_without_a_touch() {
+    let mut first = iface(fixed());
+    observe(&mut first, 0, seen(LINK, &[], &[]));
+    let mut second = Iface::new("eth0".into(), fixed(), 2, Some(first.owned.clone()), None, None);
+    let out = observe(&mut second, 0, seen(LINK, &[FIXED], &["192.0.2.1"]));
+    assert_eq!(out, [Action::Mode6(Mode6::Auto)], "nothing is set and nothing is told");
+}
+
+#[test]
+fn only_what_this_daemon_set_is_removed() {
+    let mut first = iface(fixed());
+    observe(&mut first, 0, seen(LINK, &[], &[]));
+    let off = Interface { ipv4: Ipv4::Off, ..Interface::default() };
+    let mut second = Iface::new("eth0".into(), off, 2, Some(first.owned.clone()), None, None);
+    let out = observe(&mut second, 0, seen(LINK, &[FIXED, "198.51.100.1/24"], &["192.0.2.1"]));
+    let gateway = "192.0.2.1".parse().unwrap();
+    assert_eq!(
+        out,
+        [
+            Action::Mode6(Mode6::Auto),
+            Action::Keep,
+            Action::DelGateway(gateway),
+            Action::DelAddress(net(FIXED))
+        ]
+    );
+    // An address that somebody else had set before is used, but is not ours to remove.
+    let mut third = iface(fixed());
+    observe(&mut third, 0, seen(LINK, &[FIXED], &["192.0.2.1"]));
+    assert_eq!(third.owned, Owned::default());
+}
+
+#[test]
+fn what_somebody_removes_comes_back() {
+    let mut iface = iface(fixed());
+    observe(&mut iface, 0, seen(LINK, &[], &[]));
+    observe(&mut iface, 1, seen(LINK, &[FIXED], &["192.0.2.1"]));
+    let out = observe(&mut iface, 2, seen(LINK, &[], &["192.0.2.1"]));
+    assert!(out.contains(&Action::AddAddress(net(FIXED))), "{out:?}");
+}
+
+#[test]
+fn a_gateway_outside_the_network_is_said_to_be_on_the_link() {
+    let config = Interface {
+        ipv4: Ipv4::Static {
+            address: "10.1.1.1/32".parse().unwrap(),
+            gateway: Some(Ipv4Addr::new(10, 9, 9, 9)),
+        },
+        ..Interface::default()
+    };
+    let mut iface = iface(config);
+    let out = observe(&mut iface, 0, seen(LINK, &[], &[]));
+    let gateway = "10.9.9.9".parse().unwrap();
+    assert!(out.contains(&Action::AddGateway { gateway, on_link: true }), "{out:?}");
+}
+
+#[test]
+fn an_interface_that_vanishes_and_returns_is_set_up_again() {
+    let mut iface = iface(fixed());
+    observe(&mut iface, 0, seen(LINK, &[], &[]));
+    observe(&mut iface, 1, seen(LINK, &[FIXED], &["192.0.2.1"]));
+    let out = observe(&mut iface, 2, Observed::default());
+    assert!(out.contains(&Action::Tell { text: "not there".into(), worse: true }), "{out:?}");
+    assert_eq!(iface.owned, Owned::default());
+    let out = observe(&mut iface, 3, seen(Link { index: 9, ..LINK }, &[], &[]));
+    assert!(
+        out.contains(&Action::Mode6(Mode6::Auto)) && out.contains(&Action::AddAddress(net(FIXED))),
+        "{out:?}"
+    );
+}
+
+/// Speaks for the server until the interface is bound to `address`.
+fn lease(iface: &mut Iface, now: Mono, last: u8) -> Vec<Action> {
+    let terms = Terms {
+        address: Ipv4Addr::new(192, 0, 2, last),
+        prefix: 24,
+        gateway: Some(Ipv4Addr::new(192, 0, 2, 1)),
+        dns: vec![Ipv4Addr::new(192, 0, 2, 53)],
+        domain: None,
+        hostname: None,
+        ntp: Vec::new(),
+        server: Ipv4Addr::new(192, 0, 2, 1),
+        lease_s: 600,
+        renew_s: None,
+        rebind_s: None,
+    };
+    for _ in 0..10 {
+        let mut out = Vec::new();
+        let now = iface.deadline().unwrap().max(now);
+        iface.due(now, &mut out);
+        let Some(message) = out.iter().find_map(|action| match action {
+            Action::Send4(message) => Some(message.clone()),
+            _ => None,
+        }) else {
+            continue;
+        };
+        let what = match message.what {
+            Ask::Discover => Answer::Offer(terms.clone()),
+            _ => Answer::Ack(terms.clone()),
+        };
+        let mut out = Vec::new();
+        iface.received4(now, Received { xid: message.xid, what }, &mut out);
+        if iface.lease4().is_some_and(|lease| lease.terms.address == terms.address) {
+            return out;
+        }
+    }
+    panic!("never bound");
+}
+
+#[test]
+fn a_lease_brings_address_route_and_name_servers_and_takes_them_along() {
+    let mut iface = iface(Interface { dns: vec!["192.0.2.99".parse().unwrap()], ..Interface::default() });
+    observe(&mut iface, 0, seen(LINK, &[], &[]));
+    let out = lease(&mut iface, Mono::ZERO, 77);
+    assert!(out.contains(&Action::AddAddress(net("192.0.2.77/24"))), "{out:?}");
+    let dns: Vec<String> = iface.dns().map(|server| server.to_string()).collect();
+    assert_eq!(dns, ["192.0.2.99", "192.0.2.53"], "the configured one comes first");
+    observe(&mut iface, 1000, seen(LINK, &["192.0.2.77/24"], &["192.0.2.1"]));
+    // The end of the lease.
+    let mut out = Vec::new();
+    iface.due(Mono::from_millis(700_000), &mut out);
+    assert!(out.contains(&Action::DelAddress(net("192.0.2.77/24"))), "{out:?}");
+    assert!(out.contains(&Action::DelGateway("192.0.2.1".parse().unwrap())), "{out:?}");
+    assert_eq!(iface.dns().count(), 1);
+}
+
+#[test]
+fn a_new_address_comes_before_the_old_one_goes() {
+    let mut iface = iface(Interface::default());
+    observe(&mut iface, 0, seen(LINK, &[], &[]));
+    lease(&mut iface, Mono::ZERO, 77);
+    observe(&mut iface, 10, seen(LINK, &["192.0.2.77/24"], &["192.0.2.1"]));
+    observe(&mut iface, 20, seen(Link { carrier: false, ..LINK }, &["192.0.2.77/24"], &["192.0.2.1"]));
+    assert!(iface.lease4().is_some(), "a cable pulled out does not cut anything");
+    observe(&mut iface, 30, seen(LINK, &["192.0.2.77/24"], &["192.0.2.1"]));
+    // Nobody there knows the address; then a server offers another one.
+    let mut now = Mono::from_millis(30);
+    for _ in 0..4 {
+        now = iface.deadline().unwrap().max(now);
+        iface.due(now, &mut Vec::new());
+    }
+    let out = lease(&mut iface, now, 78);
+    let at = |action: &Action| out.iter().position(|other| other == action).unwrap();
+    assert!(
+        at(&Action::AddAddress(net("192.0.2.78/24"))) < at(&Action::DelAddress(net("192.0.2.77/24"))),
+        "{out:?}"
+    );
+}

@@ -1,0 +1,174 @@
+//! What a run leaves for the next one, until the machine starts anew: what it set on which interface, and its leases.
+//!
+//! Times are those of the clock that started with the machine, which no time server moves.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use units::{Millis, Mono};
+
+use crate::iface::{Iface, Owned};
+use crate::{dhcp4, dhcp6, names};
+
+/// The file's content.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Kept {
+    pub(crate) interfaces: BTreeMap<String, KeptInterface>,
+}
+
+/// What is kept of one interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct KeptInterface {
+    pub(crate) owned: Owned,
+    /// Metric of its default routes.
+    pub(crate) metric: u32,
+    lease4: Option<KeptLease<dhcp4::Terms>>,
+    lease6: Option<KeptLease<dhcp6::Terms>>,
+}
+
+/// A lease, with times in milliseconds since the machine started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct KeptLease<T> {
+    terms: T,
+    renew_ms: u64,
+    rebind_ms: u64,
+    ends_ms: u64,
+}
+
+/// Turns the daemon's time into the machine's and back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Epoch {
+    /// Milliseconds since the machine started at the daemon's zero.
+    zero: u64,
+}
+
+impl Epoch {
+    /// Both clocks read at one moment.
+    pub(crate) fn new(now: Mono, since_boot: Duration) -> Self {
+        let boot = u64::try_from(since_boot.as_millis()).unwrap_or(u64::MAX);
+        Self { zero: boot.saturating_sub(now.as_millis()) }
+    }
+
+    fn out(self, at: Mono) -> u64 {
+        self.zero.saturating_add(at.as_millis())
+    }
+
+    fn back(self, ms: u64) -> Mono {
+        Mono::ZERO.saturating_add(Millis::new(ms.saturating_sub(self.zero)))
+    }
+}
+
+impl KeptInterface {
+    pub(crate) fn of(iface: &Iface, metric: u32, epoch: Epoch) -> Self {
+        let lease4 = iface.lease4().map(|lease| KeptLease {
+            terms: lease.terms.clone(),
+            renew_ms: epoch.out(lease.renew_at),
+            rebind_ms: epoch.out(lease.rebind_at),
+            ends_ms: epoch.out(lease.ends_at),
+        });
+        let lease6 = iface.lease6().map(|lease| KeptLease {
+            terms: lease.terms.clone(),
+            renew_ms: epoch.out(lease.renew_at),
+            rebind_ms: epoch.out(lease.rebind_at),
+            ends_ms: epoch.out(lease.ends_at),
+        });
+        Self { owned: iface.owned.clone(), metric, lease4, lease6 }
+    }
+
+    /// The IPv4 lease, unless it has ended.
+    pub(crate) fn lease4(&self, now: Mono, epoch: Epoch) -> Option<dhcp4::Lease> {
+        let kept = self.lease4.as_ref().filter(|kept| epoch.back(kept.ends_ms) > now)?;
+        Some(dhcp4::Lease {
+            terms: kept.terms.clone(),
+            renew_at: epoch.back(kept.renew_ms),
+            rebind_at: epoch.back(kept.rebind_ms),
+            ends_at: epoch.back(kept.ends_ms),
+        })
+    }
+
+    /// The IPv6 lease, unless it has ended.
+    pub(crate) fn lease6(&self, now: Mono, epoch: Epoch) -> Option<dhcp6::Lease> {
+        let kept = self.lease6.as_ref().filter(|kept| epoch.back(kept.ends_ms) > now)?;
+        Some(dhcp6::Lease {
+            terms: kept.terms.clone(),
+            renew_at: epoch.back(kept.renew_ms),
+            rebind_at: epoch.back(kept.rebind_ms),
+            ends_at: epoch.back(kept.ends_ms),
+        })
+    }
+}
+
+/// Where it is kept.
+pub(crate) fn path(run_dir: &Path) -> PathBuf {
+    run_dir.join("netmgr.json")
+}
+
+/// What an earlier run left. Nothing, or a damaged file, is a machine that has just started: what is on the interfaces is then somebody else's.
+pub(crate) fn load(path: &Path) -> Kept {
+    match std::fs::read_to_string(path) {
+        Ok(text) => serde_json::from_str(&text).unwrap_or_else(|error| {
+            tracing::warn!(%error, path = %path.display(), "what an earlier run left cannot be read");
+            Kept::default()
+        }),
+        Err(_) => Kept::default(),
+    }
+}
+
+/// Keeps it.
+pub(crate) fn save(path: &Path, kept: &Kept) -> std::io::Result<()> {
+    names::replace_file(path, &serde_json::to_string(kept)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    #[test]
+    fn a_lease_keeps_its_end_over_a_restart_of_the_daemon() {
+        let terms = dhcp4::Terms {
+            address: Ipv4Addr::new(192, 0, 2, 7),
+            prefix: 24,
+            gateway: None,
+            dns: Vec::new(),
+            domain: None,
+            hostname: None,
+            ntp: Vec::new(),
+            server: Ipv4Addr::new(192, 0, 2, 1),
+            lease_s: 600,
+            renew_s: None,
+            rebind_s: None,
+        };
+        let at = |secs: u64| Mono::from_millis(secs * 1000);
+        // The first daemon started 100 s after the machine.
+        let first = Epoch::new(at(10), Duration::from_secs(110));
+        let lease = dhcp4::Lease { terms, renew_at: at(300), rebind_at: at(500), ends_at: at(600) };
+        let config = crate::config::Interface::default();
+        let iface = Iface::new("eth0".into(), config, 1, None, Some(lease), None);
+        let kept =
+            Kept { interfaces: BTreeMap::from([("eth0".into(), KeptInterface::of(&iface, 100, first))]) };
+        let dir = tempfile::tempdir().unwrap();
+        save(&path(dir.path()), &kept).unwrap();
+        let kept = load(&path(dir.path()));
+        // The second one 400 s after the machine: 300 s are left.
+        let second = Epoch::new(at(0), Duration::from_secs(400));
+        let lease = kept.interfaces["eth0"].lease4(at(0), second).unwrap();
+        assert_eq!((lease.renew_at, lease.rebind_at, lease.ends_at), (at(0), at(200), at(300)));
+        // A third one after the end.
+        let third = Epoch::new(at(0), Duration::from_secs(700));
+        assert_eq!(kept.interfaces["eth0"].lease4(at(0), third), None);
+    }
+
+    #[test]
+    fn a_damaged_file_is_as_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = path(dir.path());
+        assert_eq!(load(&file), Kept::default());
+        std::fs::write(&file, "{\"interfaces\":{\"eth0\":{\"owned\":{\"addresses\":[\"x\"]}}}}").unwrap();
+        assert_eq!(load(&file), Kept::default());
+    }
+}

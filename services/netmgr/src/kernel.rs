@@ -1,0 +1,294 @@
+//! The kernel's network over rtnetlink, and its IPv6 switches in `/proc/sys`: looks, and does what the machine says.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::TryStreamExt as _;
+use ipnet::IpNet;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol,
+};
+use rtnetlink::{
+    AddressMessageBuilder, Handle, LinkUnspec, MulticastGroup, RouteMessageBuilder, new_multicast_connection,
+};
+use tokio::sync::Notify;
+
+use crate::iface::{Address, Link, Mode6, Observed};
+
+/// The kernel answers at once or never.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Why the kernel did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// It said no.
+    #[error("{0}")]
+    Kernel(std::io::Error),
+    /// It said something else, or nothing.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl From<rtnetlink::Error> for Refused {
+    fn from(error: rtnetlink::Error) -> Self {
+        match error {
+            rtnetlink::Error::NetlinkError(message) => Self::Kernel(message.to_io()),
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+impl Refused {
+    /// Whether what was asked for is so already: there to be added, or gone to be removed.
+    fn is_done(&self) -> bool {
+        // EEXIST, EADDRNOTAVAIL, ESRCH.
+        matches!(self, Self::Kernel(error) if matches!(error.raw_os_error(), Some(17 | 99 | 3)))
+    }
+}
+
+/// The connection to the kernel.
+#[derive(Clone)]
+pub(crate) struct Kernel {
+    handle: Handle,
+    changed: Arc<Notify>,
+}
+
+impl Kernel {
+    /// Opens the connection. Changes of links, addresses and routes are told from now on.
+    pub(crate) fn open() -> std::io::Result<Self> {
+        let groups = [
+            MulticastGroup::Link,
+            MulticastGroup::Ipv4Ifaddr,
+            MulticastGroup::Ipv6Ifaddr,
+            MulticastGroup::Ipv4Route,
+        ];
+        let (connection, handle, mut messages) = new_multicast_connection(&groups)?;
+        tokio::spawn(connection);
+        let changed = Arc::new(Notify::new());
+        let tell = Arc::clone(&changed);
+        // What changed is looked up, not read from the message: nothing queues up however much happens, and a lost message loses nothing as
+        // long as another one comes.
+        tokio::spawn(async move {
+            while messages.next().await.is_some() {
+                tell.notify_one();
+            }
+        });
+        Ok(Self { handle, changed })
+    }
+
+    /// Returns when something may have changed. Safe to cancel.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// How the interfaces in `names` are; `metrics` are the metrics of their default routes.
+    pub(crate) async fn look(
+        &self,
+        names: &BTreeMap<String, u32>,
+    ) -> Result<BTreeMap<String, Observed>, Refused> {
+        patient(async {
+            let mut seen: BTreeMap<u32, (String, Observed)> = BTreeMap::new();
+            let mut links = self.handle.link().get().execute().boxed();
+            while let Some(message) = links.try_next().await? {
+                if let Some((name, link)) = link(&message)
+                    && names.contains_key(&name)
+                {
+                    seen.insert(link.index, (name, Observed { link: Some(link), ..Observed::default() }));
+                }
+            }
+            let mut addresses = self.handle.address().get().execute().boxed();
+            while let Some(message) = addresses.try_next().await? {
+                if let (Some((_, observed)), Some(address)) =
+                    (seen.get_mut(&message.header.index), address(&message))
+                {
+                    observed.addresses.push(address);
+                }
+            }
+            for query in [
+                RouteMessageBuilder::<Ipv4Addr>::new().build(),
+                RouteMessageBuilder::<Ipv6Addr>::new().build(),
+            ] {
+                let mut routes = self.handle.route().get(query).execute().boxed();
+                while let Some(message) = routes.try_next().await? {
+                    let Some((index, gateway, metric)) = default_route(&message) else { continue };
+                    if let Some((name, observed)) = seen.get_mut(&index)
+                        && names.get(name) == Some(&metric)
+                    {
+                        observed.gateways.push(gateway);
+                    }
+                }
+            }
+            Ok(seen.into_values().collect())
+        })
+        .await
+    }
+
+    pub(crate) async fn up(&self, index: u32) -> Result<(), Refused> {
+        let message = LinkUnspec::new_with_index(index).up().build();
+        patient(async { Ok(self.handle.link().set(message).execute().await?) }).await
+    }
+
+    pub(crate) async fn mtu(&self, index: u32, mtu: u32) -> Result<(), Refused> {
+        let message = LinkUnspec::new_with_index(index).mtu(mtu).build();
+        patient(async { Ok(self.handle.link().set(message).execute().await?) }).await
+    }
+
+    pub(crate) async fn add_address(&self, index: u32, net: IpNet) -> Result<(), Refused> {
+        let request = self.handle.address().add(index, net.addr(), net.prefix_len());
+        done(patient(async { Ok(request.execute().await?) }).await)
+    }
+
+    pub(crate) async fn del_address(&self, index: u32, net: IpNet) -> Result<(), Refused> {
+        let message = match net {
+            IpNet::V4(net) => AddressMessageBuilder::<Ipv4Addr>::new()
+                .index(index)
+                .address(net.addr(), net.prefix_len())
+                .build(),
+            IpNet::V6(net) => AddressMessageBuilder::<Ipv6Addr>::new()
+                .index(index)
+                .address(net.addr(), net.prefix_len())
+                .build(),
+        };
+        done(patient(async { Ok(self.handle.address().del(message).execute().await?) }).await)
+    }
+
+    pub(crate) async fn add_gateway(
+        &self,
+        index: u32,
+        gateway: IpAddr,
+        metric: u32,
+        on_link: bool,
+    ) -> Result<(), Refused> {
+        let message = gateway_route(index, gateway, metric, on_link);
+        done(patient(async { Ok(self.handle.route().add(message).execute().await?) }).await)
+    }
+
+    pub(crate) async fn del_gateway(&self, index: u32, gateway: IpAddr, metric: u32) -> Result<(), Refused> {
+        let message = gateway_route(index, gateway, metric, false);
+        done(patient(async { Ok(self.handle.route().del(message).execute().await?) }).await)
+    }
+}
+
+/// Sets what the kernel does by itself on an interface. On a kernel without IPv6 there is less to set.
+pub(crate) fn set_mode6(name: &str, mode: Mode6) -> std::io::Result<()> {
+    let switches: &[(&str, &str)] = match mode {
+        Mode6::Off => &[("disable_ipv6", "1")],
+        Mode6::Auto => &[("accept_ra", "1"), ("autoconf", "1"), ("disable_ipv6", "0")],
+        Mode6::RoutesOnly => &[("accept_ra", "1"), ("autoconf", "0"), ("disable_ipv6", "0")],
+        Mode6::Quiet => &[("accept_ra", "0"), ("autoconf", "0"), ("disable_ipv6", "0")],
+    };
+    // A new IPv4 address beside an old one of the same network must not go with it.
+    let four = [("ipv4", "promote_secondaries", "1")].into_iter();
+    for (family, switch, value) in
+        four.chain(switches.iter().map(|(switch, value)| ("ipv6", *switch, *value)))
+    {
+        let dir = std::path::Path::new("/proc/sys/net").join(family).join("conf").join(name);
+        if !dir.is_dir() {
+            continue;
+        }
+        let file = dir.join(switch);
+        // Writing the value that is there already would make the kernel start over with the link.
+        if std::fs::read_to_string(&file)?.trim() != value {
+            std::fs::write(&file, value)?;
+        }
+    }
+    Ok(())
+}
+
+async fn patient<T>(work: impl Future<Output = Result<T, Refused>>) -> Result<T, Refused> {
+    match tokio::time::timeout(PATIENCE, work).await {
+        Ok(result) => result,
+        Err(_) => Err(Refused::Other("no answer".into())),
+    }
+}
+
+fn done(result: Result<(), Refused>) -> Result<(), Refused> {
+    match result {
+        Err(refused) if refused.is_done() => Ok(()),
+        other => other,
+    }
+}
+
+fn link(message: &LinkMessage) -> Option<(String, Link)> {
+    let mut name = None;
+    let mut mac = None;
+    let mut mtu = 0;
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(text) => name = Some(text.clone()),
+            LinkAttribute::Address(bytes) => mac = <[u8; 6]>::try_from(bytes.as_slice()).ok(),
+            LinkAttribute::Mtu(value) => mtu = *value,
+            _ => {}
+        }
+    }
+    let flags = message.header.flags;
+    let link = Link {
+        index: message.header.index,
+        mac,
+        up: flags.contains(LinkFlags::Up),
+        carrier: flags.contains(LinkFlags::LowerUp),
+        mtu,
+    };
+    Some((name?, link))
+}
+
+fn address(message: &AddressMessage) -> Option<Address> {
+    let mut ip = None;
+    let mut local = None;
+    let mut tentative = message.header.flags.contains(AddressHeaderFlags::Tentative);
+    for attribute in &message.attributes {
+        match attribute {
+            // On a point-to-point link `Address` is the other end.
+            AddressAttribute::Local(address) => local = Some(*address),
+            AddressAttribute::Address(address) => ip = Some(*address),
+            AddressAttribute::Flags(flags) => tentative = flags.contains(AddressFlags::Tentative),
+            _ => {}
+        }
+    }
+    let net = IpNet::new(local.or(ip)?, message.header.prefix_len).ok()?;
+    Some(Address { net, tentative })
+}
+
+/// Interface, gateway and metric of a default route of the main table.
+fn default_route(message: &RouteMessage) -> Option<(u32, IpAddr, u32)> {
+    if message.header.destination_prefix_length != 0 || message.header.table != RouteHeader::RT_TABLE_MAIN {
+        return None;
+    }
+    let (mut index, mut gateway, mut metric) = (None, None, 0);
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Oif(value) => index = Some(*value),
+            RouteAttribute::Priority(value) => metric = *value,
+            RouteAttribute::Gateway(RouteAddress::Inet(ip)) => gateway = Some(IpAddr::V4(*ip)),
+            RouteAttribute::Gateway(RouteAddress::Inet6(ip)) => gateway = Some(IpAddr::V6(*ip)),
+            _ => {}
+        }
+    }
+    Some((index?, gateway?, metric))
+}
+
+fn gateway_route(index: u32, gateway: IpAddr, metric: u32, on_link: bool) -> RouteMessage {
+    match gateway {
+        IpAddr::V4(ip) => {
+            let route = RouteMessageBuilder::<Ipv4Addr>::new()
+                .output_interface(index)
+                .gateway(ip)
+                .priority(metric)
+                .protocol(RouteProtocol::Static);
+            if on_link { route.onlink().build() } else { route.build() }
+        }
+        IpAddr::V6(ip) => {
+            let route = RouteMessageBuilder::<Ipv6Addr>::new()
+                .output_interface(index)
+                .gateway(ip)
+                .priority(metric)
+                .protocol(RouteProtocol::Static);
+            if on_link { route.onlink().build() } else { route.build() }
+        }
+    }
+}

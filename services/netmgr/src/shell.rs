@@ -1,0 +1,535 @@
+//! The daemon's loop.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use service::Context;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use units::{Millis, Mono};
+
+use crate::config::Config;
+use crate::error::Error;
+use crate::iface::{Action, Iface};
+use crate::kept::{self, Epoch, Kept, KeptInterface};
+use crate::kernel::{self, Kernel, Refused};
+use crate::sockets::{Packet, Talk};
+use crate::sync::{Failed, Sample, Sync, Verdict};
+use crate::system::{System, ThisMachine};
+use crate::{names, tell, timeserver, wire4, wire6};
+
+/// Changes come in bursts: look once after the burst.
+const SETTLE: Millis = Millis::new(50);
+/// Look without a reason, in case a message of the kernel got lost.
+const LOOK: Millis = Millis::from_secs(60);
+/// Looks in a row that may fail; a dump that the kernel changes meanwhile is one.
+const SILENCES: u32 = 3;
+/// Packets that wait for the loop; more are dropped.
+const PACKETS: usize = 32;
+/// Metric of the first interface's default route; the others follow.
+const METRIC: u32 = 100;
+/// The hardware clock is written at least so often while in sync.
+const RTC_EVERY: Millis = Millis::from_secs(6 * 3600);
+
+/// Everything that can wake the loop.
+enum Event {
+    Stop,
+    Beat,
+    Changed,
+    Packet(Packet),
+    Time(Result<Sample, Failed>),
+    Due,
+}
+
+/// Runs the network until the order to stop; then leaves it as it is.
+///
+/// # Errors
+/// For a configuration that cannot be, or a kernel that does not answer; a network that is not there is waited for.
+pub async fn run(context: Context) -> Result<(), Error> {
+    run_on(context, ThisMachine).await
+}
+
+/// Like [`run`], with another machine's clock and name.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_on(context: Context, system: impl System) -> Result<(), Error> {
+    let config: Config = context.config()?;
+    config.check()?;
+    let kernel = Kernel::open().map_err(Error::Netlink)?;
+    let (sender, packets) = mpsc::channel(PACKETS);
+    let mut net = Net::new(context, config, kernel, system, sender);
+    net.start_clock();
+    net.clean_up().await;
+    net.look().await.map_err(Error::Silent)?;
+    net.serve(packets).await
+}
+
+/// One interface with what its machine does not know.
+struct Port {
+    iface: Iface,
+    metric: u32,
+    talk4: Option<Talk>,
+    talk6: Option<Talk>,
+    /// The kernel's last refusal, which is told once and not at every try.
+    refusal: String,
+}
+
+/// What the loop works with.
+struct Net<S> {
+    context: Context,
+    config: Config,
+    kernel: Kernel,
+    system: S,
+    ports: BTreeMap<String, Port>,
+    /// Left by an earlier run on interfaces that are not configured any more.
+    left: BTreeMap<String, KeptInterface>,
+    packets: mpsc::Sender<Packet>,
+    sync: Sync,
+    epoch: Epoch,
+    kept_at: PathBuf,
+    look_at: Option<Mono>,
+    /// Looks in a row that failed.
+    silences: u32,
+    rtc_at: Option<Mono>,
+    resolv: Option<String>,
+    hostname: Option<String>,
+    status: String,
+}
+
+impl<S: System> Net<S> {
+    fn new(
+        context: Context,
+        config: Config,
+        kernel: Kernel,
+        system: S,
+        packets: mpsc::Sender<Packet>,
+    ) -> Self {
+        let now = context.clock.now();
+        let epoch = Epoch::new(now, system.since_boot());
+        let kept_at = kept::path(&context.run_dir);
+        let mut kept = kept::load(&kept_at);
+        let mut ports = BTreeMap::new();
+        for (metric, (name, interface)) in (METRIC..).zip(&config.interfaces) {
+            let before = kept.interfaces.get(name);
+            let iface = Iface::new(
+                name.clone(),
+                interface.clone(),
+                seed(),
+                before.map(|before| before.owned.clone()),
+                before.and_then(|before| before.lease4(now, epoch)),
+                before.and_then(|before| before.lease6(now, epoch)),
+            );
+            ports.insert(
+                name.clone(),
+                Port { iface, metric, talk4: None, talk6: None, refusal: String::new() },
+            );
+        }
+        kept.interfaces
+            .retain(|name, before| ports.get(name).is_none_or(|port| port.metric != before.metric));
+        let sync = Sync::new(seed(), config.time.floor);
+        Self {
+            context,
+            config,
+            kernel,
+            system,
+            ports,
+            left: kept.interfaces,
+            packets,
+            sync,
+            epoch,
+            kept_at,
+            look_at: None,
+            silences: 0,
+            rtc_at: None,
+            resolv: None,
+            hostname: None,
+            status: String::new(),
+        }
+    }
+
+    fn now(&self) -> Mono {
+        self.context.clock.now()
+    }
+
+    async fn serve(&mut self, mut packets: mpsc::Receiver<Packet>) -> Result<(), Error> {
+        let mut shutdown = self.context.shutdown.clone();
+        let mut beat = self.context.heartbeat();
+        let kernel = self.kernel.clone();
+        let clock = self.context.clock;
+        let mut asked: JoinSet<Result<Sample, Failed>> = JoinSet::new();
+        self.context.ready();
+        loop {
+            let deadline = self.deadline();
+            let event = tokio::select! {
+                () = shutdown.wait() => Event::Stop,
+                () = beat.tick() => Event::Beat,
+                () = kernel.changed() => Event::Changed,
+                Some(packet) = packets.recv() => Event::Packet(packet),
+                Some(answer) = asked.join_next() => {
+                    Event::Time(answer.unwrap_or_else(|error| Err(Failed::Other(error.to_string()))))
+                }
+                () = clock.sleep_until(deadline) => Event::Due,
+            };
+            match event {
+                Event::Stop => break,
+                Event::Beat => {}
+                Event::Changed => {
+                    let soon = self.now().saturating_add(SETTLE);
+                    self.look_at = Some(self.look_at.map_or(soon, |at| at.min(soon)));
+                }
+                Event::Packet(packet) => self.packet(packet).await,
+                Event::Time(answer) => self.time(answer).await,
+                Event::Due => self.due(&mut asked).await?,
+            }
+        }
+        asked.shutdown().await;
+        Ok(())
+    }
+
+    fn deadline(&self) -> Option<Mono> {
+        let ports = self.ports.values().filter_map(|port| port.iface.deadline());
+        ports.chain(self.sync.deadline()).chain(self.look_at).min()
+    }
+
+    async fn due(&mut self, asked: &mut JoinSet<Result<Sample, Failed>>) -> Result<(), Error> {
+        let now = self.now();
+        let names: Vec<String> = self.ports.keys().cloned().collect();
+        for name in names {
+            let mut actions = Vec::new();
+            if let Some(port) = self.ports.get_mut(&name) {
+                if port.iface.retries(now) {
+                    self.look_at = Some(now);
+                }
+                port.iface.due(now, &mut actions);
+            }
+            self.act(&name, actions).await;
+        }
+        if self.look_at.is_some_and(|at| at <= now) {
+            match self.look().await {
+                Ok(()) => self.silences = 0,
+                Err(error) if self.silences < SILENCES => {
+                    tracing::warn!(%error, "the kernel was not understood; asked again");
+                    self.silences += 1;
+                    self.look_at = Some(now.saturating_add(Millis::from_secs(1)));
+                }
+                Err(error) => return Err(Error::Silent(error)),
+            }
+        } else {
+            self.refresh();
+        }
+        if let Some(server) = self.sync.due(now) {
+            asked.spawn(async move { timeserver::ask(&server).await });
+        }
+        Ok(())
+    }
+
+    /// Looks at the kernel's state and brings it to what is wanted.
+    async fn look(&mut self) -> Result<(), Refused> {
+        let metrics = self.ports.iter().map(|(name, port)| (name.clone(), port.metric)).collect();
+        let mut seen = self.kernel.look(&metrics).await?;
+        let now = self.now();
+        self.look_at = Some(now.saturating_add(LOOK));
+        for name in metrics.keys() {
+            let mut actions = Vec::new();
+            if let Some(port) = self.ports.get_mut(name) {
+                port.iface.observe(now, seen.remove(name).unwrap_or_default(), &mut actions);
+            }
+            self.act(name, actions).await;
+        }
+        self.refresh();
+        Ok(())
+    }
+
+    async fn packet(&mut self, packet: Packet) {
+        let now = self.now();
+        let mut actions = Vec::new();
+        let Some(port) = self.ports.get_mut(&packet.interface) else { return };
+        let Some(mac) = port.iface.mac() else { return };
+        if packet.six {
+            if let Some(message) = wire6::read(&packet.bytes, mac) {
+                port.iface.received6(now, message, &mut actions);
+            }
+        } else if let Some(message) = wire4::read(&packet.bytes, mac) {
+            port.iface.received4(now, message, &mut actions);
+        }
+        if !actions.is_empty() {
+            self.act(&packet.interface, actions).await;
+            self.refresh();
+        }
+    }
+
+    /// Does what the machine of `name` says. What the kernel refuses is tried again later.
+    async fn act(&mut self, name: &str, actions: Vec<Action>) {
+        for action in actions {
+            if let Action::Tell { text, worse } = action {
+                self.publish(name, "state", format!("{name}: {text}"), worse).await;
+                continue;
+            }
+            if action == Action::Keep {
+                self.keep();
+                continue;
+            }
+            let Some(port) = self.ports.get_mut(name) else { return };
+            let Some(link) = port.iface.seen.link else { return };
+            let (index, metric) = (link.index, port.metric);
+            let result = match &action {
+                Action::Mode6(mode) => kernel::set_mode6(name, *mode).map_err(Refused::Kernel),
+                Action::Up => self.kernel.up(index).await,
+                Action::Mtu(mtu) => self.kernel.mtu(index, *mtu).await,
+                Action::AddAddress(net) => self.kernel.add_address(index, *net).await,
+                Action::DelAddress(net) => self.kernel.del_address(index, *net).await,
+                Action::AddGateway { gateway, on_link } => {
+                    self.kernel.add_gateway(index, *gateway, metric, *on_link).await
+                }
+                Action::DelGateway(gateway) => self.kernel.del_gateway(index, *gateway, metric).await,
+                Action::Send4(message) => {
+                    let hostname = self.hostname.clone().or_else(|| link.mac.map(names::of_mac));
+                    let sent = port.send4(message, hostname.unwrap_or_default(), &self.packets);
+                    if let Err(error) = sent {
+                        port.talk4 = None;
+                        tracing::debug!(interface = name, %error, "a DHCP message was not sent");
+                    }
+                    continue;
+                }
+                Action::Send6(message) => {
+                    if let Err(error) = port.send6(message, &self.packets) {
+                        port.talk6 = None;
+                        tracing::debug!(interface = name, %error, "a DHCPv6 message was not sent");
+                    }
+                    continue;
+                }
+                Action::Keep | Action::Tell { .. } => continue,
+            };
+            if let Err(error) = result {
+                let refusal = format!("{action:?}: {error}");
+                if refusal != port.refusal {
+                    tracing::warn!(interface = name, %refusal, "the kernel refused; tried again every 2 s");
+                    port.refusal = refusal;
+                }
+                let now = self.context.clock.now();
+                port.iface.refused(now);
+            }
+        }
+    }
+
+    /// Removes what an earlier run set where nothing is configured any more, or with another metric.
+    async fn clean_up(&mut self) {
+        let left = std::mem::take(&mut self.left);
+        let metrics = left.iter().map(|(name, before)| (name.clone(), before.metric)).collect();
+        let seen = match self.kernel.look(&metrics).await {
+            Ok(seen) => seen,
+            Err(error) => {
+                tracing::warn!(%error, "what an earlier run set is left alone");
+                return;
+            }
+        };
+        for (name, before) in left {
+            let Some(link) = seen.get(&name).and_then(|observed| observed.link) else { continue };
+            for gateway in &before.owned.gateways {
+                if let Err(error) = self.kernel.del_gateway(link.index, *gateway, before.metric).await {
+                    tracing::warn!(interface = name, %error, "an old route stays");
+                }
+            }
+            match self.ports.get_mut(&name) {
+                Some(port) => port.iface.owned.gateways.clear(),
+                None => {
+                    for net in &before.owned.addresses {
+                        if let Err(error) = self.kernel.del_address(link.index, *net).await {
+                            tracing::warn!(interface = name, %error, "an old address stays");
+                        }
+                    }
+                }
+            }
+        }
+        self.keep();
+    }
+
+    fn keep(&self) {
+        let interfaces = self
+            .ports
+            .iter()
+            .map(|(name, port)| (name.clone(), KeptInterface::of(&port.iface, port.metric, self.epoch)));
+        if let Err(error) = kept::save(&self.kept_at, &Kept { interfaces: interfaces.collect() }) {
+            tracing::warn!(%error, path = %self.kept_at.display(), "what the next start needs was not kept");
+        }
+    }
+
+    /// Brings everything that follows from the interfaces up to date.
+    fn refresh(&mut self) {
+        let ifaces = || self.ports.values().map(|port| &port.iface);
+        let leases = || ifaces().filter_map(Iface::lease4).map(|lease| &lease.terms);
+        // The name.
+        let name = self.config.hostname.clone();
+        let name = name.or_else(|| leases().find_map(|terms| terms.hostname.clone()));
+        // A name that came with a lease outlives it: programs have written it into their logs.
+        let name = name.or_else(|| self.hostname.clone());
+        let name = name.or_else(|| ifaces().find_map(Iface::mac).map(names::of_mac));
+        if name.is_some() && name != self.hostname {
+            if let Some(name) = &name
+                && let Err(error) = self.system.set_hostname(name)
+            {
+                tracing::warn!(%error, name, "the host name was not set");
+            }
+            self.hostname = name;
+        }
+        // The resolver.
+        let servers: Vec<_> = self.ports.values().flat_map(|port| port.iface.dns()).collect();
+        let domain = self
+            .ports
+            .values()
+            .filter_map(|port| port.iface.lease4())
+            .find_map(|lease| lease.terms.domain.as_deref());
+        let text = names::resolv_conf(domain, &servers);
+        if self.resolv.as_ref() != Some(&text) {
+            if let Err(error) = names::replace_file(&self.config.resolv_conf, &text) {
+                tracing::warn!(%error, path = %self.config.resolv_conf.display(), "the name servers were not written");
+            }
+            self.resolv = Some(text);
+        }
+        // The time.
+        let mut ntp = self.config.time.ntp.clone();
+        if self.config.time.ntp_from_dhcp {
+            let leased =
+                self.ports.values().filter_map(|port| port.iface.lease4()).flat_map(|lease| &lease.terms.ntp);
+            ntp.extend(leased.map(ToString::to_string));
+        }
+        let usable = self.ports.values().any(|port| port.iface.is_usable());
+        let now = self.now();
+        self.sync.network(now, ntp, usable);
+        // And what is told of it.
+        let status = tell::status(self.ports.values().map(|port| &port.iface), &self.sync);
+        if status != self.status {
+            self.context.notify.status(status.clone());
+            self.status = status;
+        }
+    }
+
+    /// A clock that cannot be right is set from the hardware clock, or to the floor.
+    fn start_clock(&mut self) {
+        let floor = self.config.time.floor;
+        let now = unix_secs(self.system.wall());
+        if now >= floor {
+            return;
+        }
+        let mut to = floor;
+        if let Some(device) = &self.config.time.rtc {
+            match self.system.rtc(device) {
+                Ok(secs) if secs >= floor => to = secs,
+                Ok(secs) => {
+                    tracing::warn!(secs, "the hardware clock is before the floor, so it is not believed")
+                }
+                Err(error) => {
+                    tracing::warn!(%error, device = %device.display(), "the hardware clock cannot be read")
+                }
+            }
+        }
+        match self.system.set_wall(SystemTime::UNIX_EPOCH + Duration::from_secs(to)) {
+            Ok(()) => tracing::info!(from = now, to, "the clock was before the floor and is set"),
+            Err(error) => tracing::warn!(%error, "the clock is before the floor and cannot be set"),
+        }
+    }
+
+    async fn time(&mut self, answer: Result<Sample, Failed>) {
+        let now = self.now();
+        let wall = self.system.wall();
+        let wall_us = wall.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_micros());
+        let verdict = self.sync.answer(now, i64::try_from(wall_us).unwrap_or(i64::MAX), answer);
+        let from = self.sync.synced().map(|synced| synced.server.clone()).unwrap_or_default();
+        let (offset_us, first, stepped) = match verdict {
+            Verdict::Refused(why) => {
+                tracing::warn!(%why, "no time from a time server");
+                return self.refresh();
+            }
+            Verdict::Right { offset_us, first } => (offset_us, first, false),
+            Verdict::Step { offset_us, first } => {
+                let span = Duration::from_micros(offset_us.unsigned_abs());
+                let to = if offset_us < 0 { wall.checked_sub(span) } else { wall.checked_add(span) };
+                if let Some(to) = to
+                    && let Err(error) = self.system.set_wall(to)
+                {
+                    tracing::warn!(%error, "the clock was not set");
+                    return self.refresh();
+                }
+                (offset_us, first, true)
+            }
+        };
+        if stepped || first || self.rtc_at.is_none_or(|at| at <= now) {
+            self.rtc_at = Some(now.saturating_add(RTC_EVERY));
+            if let Some(device) = self.config.time.rtc.clone() {
+                let secs = unix_secs(self.system.wall());
+                if let Err(error) = self.system.set_rtc(&device, secs) {
+                    tracing::warn!(%error, device = %device.display(), "the hardware clock was not set");
+                }
+            }
+        }
+        if first || stepped {
+            let ms = offset_us / 1000;
+            let text = if stepped {
+                format!("the clock was set by {ms} ms from {from}")
+            } else {
+                format!("the clock is right by {from}")
+            };
+            tracing::info!(offset_ms = ms, server = %from, first, "time");
+            self.publish("time", if first { "synchronised" } else { "step" }, text, false).await;
+        }
+        self.refresh();
+    }
+
+    async fn publish(&self, component: &str, what: &str, message: String, worse: bool) {
+        if worse {
+            tracing::warn!("{message}");
+        } else {
+            tracing::info!("{message}");
+        }
+        let event = tell::event(self.system.wall(), component, what, message, worse);
+        if let Err(status) = self.context.bus.publish_event(&event).await {
+            tracing::debug!(%status, "an event was not told");
+        }
+    }
+}
+
+impl Port {
+    fn send4(
+        &mut self,
+        message: &crate::dhcp4::Outgoing,
+        hostname: String,
+        packets: &mpsc::Sender<Packet>,
+    ) -> std::io::Result<()> {
+        let Some(link) = self.iface.seen.link else { return Ok(()) };
+        let Some(mac) = link.mac else { return Ok(()) };
+        let talk = match self.talk4.take() {
+            Some(talk) if talk.index == link.index => self.talk4.insert(talk),
+            _ => self.talk4.insert(Talk::four(&self.iface.name, link.index, packets.clone())?),
+        };
+        let Some((to, bytes)) = wire4::write(&wire4::Me { mac, hostname }, message) else { return Ok(()) };
+        talk.send4(to, &bytes)
+    }
+
+    fn send6(
+        &mut self,
+        message: &crate::dhcp6::Outgoing,
+        packets: &mpsc::Sender<Packet>,
+    ) -> std::io::Result<()> {
+        let Some(link) = self.iface.seen.link else { return Ok(()) };
+        let (Some(mac), Some(from)) = (link.mac, self.iface.link_local()) else { return Ok(()) };
+        let talk = match self.talk6.take() {
+            Some(talk) if talk.index == link.index => self.talk6.insert(talk),
+            _ => self.talk6.insert(Talk::six(&self.iface.name, link.index, from, packets.clone())?),
+        };
+        let Some(bytes) = wire6::write(mac, message) else { return Ok(()) };
+        talk.send6(&bytes)
+    }
+}
+
+fn seed() -> u64 {
+    let mut bytes = [0; 8];
+    // Without random numbers the times of two machines may coincide; nothing else depends on them.
+    getrandom::fill(&mut bytes).ok();
+    u64::from_ne_bytes(bytes)
+}
+
+fn unix_secs(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

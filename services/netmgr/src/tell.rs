@@ -1,0 +1,90 @@
+//! What people and other daemons are told: the status line and events.
+
+use std::time::SystemTime;
+
+use schema::v1alpha1::{Event, EventSeverity};
+
+use crate::iface::Iface;
+use crate::sync::Sync;
+
+/// An event `event.network.<component>.<what>`.
+pub(crate) fn event(at: SystemTime, component: &str, what: &str, message: String, worse: bool) -> Event {
+    let severity = if worse { EventSeverity::Warning } else { EventSeverity::Info };
+    Event {
+        id: ipc::event_id(at),
+        time: Some(at.into()),
+        domain: "network".into(),
+        component: token(component),
+        what: what.into(),
+        severity: severity.into(),
+        message,
+        source: "netmgr".into(),
+        ..Event::default()
+    }
+}
+
+/// A name as one word of a subject: `eth0.100` is `eth0-100` there.
+fn token(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '-' }).collect()
+}
+
+/// The status line: `eth0 10.0.2.15/24 by DHCP; time from 10.0.2.3, offset 2 ms`.
+pub(crate) fn status<'a>(ifaces: impl Iterator<Item = &'a Iface>, sync: &Sync) -> String {
+    let mut parts: Vec<String> = ifaces.map(of_iface).collect();
+    match sync.synced() {
+        Some(synced) => {
+            parts.push(format!("time from {}, offset {} ms", synced.server, synced.offset_us / 1000))
+        }
+        None if sync.has_servers() => parts.push("time not in sync yet".into()),
+        None => {}
+    }
+    if parts.is_empty() { "no interface is configured".into() } else { parts.join("; ") }
+}
+
+fn of_iface(iface: &Iface) -> String {
+    let name = &iface.name;
+    let Some(link) = iface.seen.link else { return format!("{name} is not there") };
+    if !link.carrier {
+        return format!("{name} has no link");
+    }
+    let leased = |address: std::net::IpAddr| {
+        iface.lease4().is_some_and(|lease| lease.terms.address == address)
+            || iface.lease6().is_some_and(|lease| lease.terms.address == address)
+    };
+    let addresses: Vec<String> = iface
+        .addresses()
+        .map(|net| if leased(net.addr()) { format!("{net} by DHCP") } else { net.to_string() })
+        .collect();
+    if addresses.is_empty() {
+        format!("{name} has no address yet")
+    } else {
+        format!("{name} {}", addresses.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Interface;
+    use crate::iface::{Address, Link, Observed};
+    use units::Mono;
+
+    #[test]
+    fn the_status_says_what_a_person_asks_first() {
+        let mut iface = Iface::new("eth0".into(), Interface::default(), 1, None, None, None);
+        let sync = Sync::new(1, 0);
+        assert_eq!(status(std::iter::once(&iface), &sync), "eth0 is not there");
+        let link = Link { index: 2, mac: Some([2, 0, 0, 0, 0, 1]), up: true, carrier: true, mtu: 1500 };
+        let address = |text: &str| Address { net: text.parse().unwrap(), tentative: false };
+        let addresses = vec![address("fe80::1/64"), address("192.0.2.5/24")];
+        let seen = Observed { link: Some(link), addresses, gateways: Vec::new() };
+        iface.observe(Mono::ZERO, seen, &mut Vec::new());
+        assert_eq!(status(std::iter::once(&iface), &sync), "eth0 192.0.2.5/24");
+    }
+
+    #[test]
+    fn an_interface_with_a_dot_is_one_word() {
+        let event = event(SystemTime::UNIX_EPOCH, "eth0.100", "state", "link up".into(), false);
+        assert_eq!(event.component, "eth0-100");
+    }
+}
