@@ -57,6 +57,8 @@ pub const NODES: &[Node] = &[
         streams: &[],
     },
     Node { daemon: "powermgr", calls: &[], events: &["host", "chassis"], buckets: &[], streams: &[] },
+    // The controller's own network and time.
+    Node { daemon: "netmgr", calls: &[], events: &["network"], buckets: &[], streams: &[] },
     Node { daemon: OPERATOR, calls: &[], events: &["system", "daemon"], buckets: &[], streams: &[] },
 ];
 

@@ -47,6 +47,8 @@ pub(crate) enum Command {
     Websrv(DaemonArgs),
     /// Link outward to a datacenter's NATS
     Fleet(DaemonArgs),
+    /// Keep the controller's own network and time
+    Netmgr(DaemonArgs),
 }
 
 #[derive(Debug, Parser)]

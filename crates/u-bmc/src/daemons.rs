@@ -55,7 +55,7 @@ macro_rules! daemons {
     };
 }
 
-daemons!(powermgr, statemgr, usermgr, websrv, fleet);
+daemons!(powermgr, statemgr, usermgr, websrv, fleet, netmgr);
 
 pub(crate) fn twin(args: &DaemonArgs) -> ExitCode {
     match by_hand("twin", args) {

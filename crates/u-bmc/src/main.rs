@@ -31,5 +31,6 @@ fn main() -> ExitCode {
         Command::Usermgr(args) => daemons::usermgr(&args),
         Command::Websrv(args) => daemons::websrv(&args),
         Command::Fleet(args) => daemons::fleet(&args),
+        Command::Netmgr(args) => daemons::netmgr(&args),
     }
 }

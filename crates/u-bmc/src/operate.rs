@@ -57,6 +57,9 @@ fn options(args: OperatorArgs) -> Result<Options, Error> {
     if !settings.of("fleet").is_empty() {
         parts.push(operator::fleet());
     }
+    if !settings.of("netmgr").is_empty() {
+        parts.push(operator::netmgr());
+    }
     let state_dir = absolute(&args.state_dir)?;
     let run_dir = match args.run_dir {
         Some(dir) => absolute(&dir)?,

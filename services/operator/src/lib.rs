@@ -33,5 +33,5 @@ mod wire;
 pub use config::{Config, Listen, Options};
 pub use error::Error;
 pub use limits::Limits;
-pub use roster::{Part, fleet, roster};
+pub use roster::{Part, fleet, netmgr, roster};
 pub use shell::run;

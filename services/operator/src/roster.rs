@@ -64,6 +64,12 @@ pub fn fleet() -> Part {
     Part::new(Spec::new("fleet", &["usermgr", "statemgr"]))
 }
 
+/// The controller's own network, on boards whose configuration has a table for it. Not critical: a reset brings no cable back. It starts
+/// first of all, because a lease takes seconds, and the others do not wait for it.
+pub fn netmgr() -> Part {
+    Part::new(Spec::new("netmgr", &[]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +90,7 @@ mod tests {
     fn a_daemon_starts_after_those_it_calls() {
         let mut parts = roster(HalKind::Linux);
         parts.push(fleet());
+        parts.push(netmgr());
         for part in &parts {
             let node = ipc::topology::node(&part.spec.name).unwrap();
             for callee in node.calls.iter().filter(|callee| **callee != ipc::topology::OPERATOR) {
