@@ -130,7 +130,7 @@ impl Tree {
             .files
             .get(name)
             .with_context(|| format!("kernel {} has no module {name:?}", self.release))?;
-        let bytes = unpacked(path)?;
+        let bytes = unsigned(unpacked(path)?);
         let info = elf::section(&bytes, ".modinfo").with_context(|| format!("module {name:?}"))?;
         let file = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
         let file = file.split_once(".ko").map_or(file, |(stem, _)| stem);
@@ -173,6 +173,24 @@ impl Tree {
     }
 }
 
+/// A module without the signature that its maker appended. What we load lies in the signed root or beside stage0, so the check proves
+/// nothing more, and an RSA check for each module is what costs most when a small processor loads it.
+///
+/// The form is that of the kernel's `module_signature.h`: module, signature, 12 bytes whose last four say how long the signature is
+/// (big-endian), a text.
+fn unsigned(mut bytes: Vec<u8>) -> Vec<u8> {
+    const TEXT: &[u8] = b"~Module signature appended~\n";
+    let signed = bytes.strip_suffix(TEXT).and_then(|rest| rest.split_last_chunk::<12>());
+    let length = signed.and_then(|(rest, about)| {
+        let signature = u32::from_be_bytes(*about.last_chunk::<4>()?);
+        rest.len().checked_sub(usize::try_from(signature).ok()?)
+    });
+    if let Some(length) = length {
+        bytes.truncate(length);
+    }
+    bytes
+}
+
 /// Names are the same whichever of the two dashes they are written with.
 fn key(name: &str) -> String {
     name.replace('-', "_")
@@ -192,6 +210,17 @@ fn values<'a>(info: &'a [u8], key: &'a str) -> impl Iterator<Item = &'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_makers_signature_is_taken_off_and_nothing_else() {
+        let with = |length: u32| {
+            let tail = [&[0; 8][..], &length.to_be_bytes(), b"~Module signature appended~\n"].concat();
+            [&b"module"[..], b"sign", &tail].concat()
+        };
+        assert_eq!(unsigned(with(4)), b"module");
+        assert_eq!(unsigned(with(400)), with(400), "it says it is longer than the file");
+        assert_eq!(unsigned(b"module".to_vec()), b"module");
+    }
 
     /// A kernel whose modules are made for the test: name, what it depends on, what should come before it, its alias.
     fn kernel(dir: &Path, modules: &[(&str, &str, &str, &str)]) -> Tree {
