@@ -45,10 +45,6 @@ pub(crate) const XZ: Tool = Tool { program: "xz", package: "xz-utils" };
 pub(crate) const IP: Tool = Tool { program: "ip", package: "iproute2" };
 pub(crate) const DNSMASQ: Tool = Tool { program: "dnsmasq", package: "dnsmasq-base" };
 
-/// Network namespaces, and the DHCP server in them.
-pub(crate) const IP: Tool = Tool { program: "ip", package: "iproute2" };
-pub(crate) const DNSMASQ: Tool = Tool { program: "dnsmasq", package: "dnsmasq-base" };
-
 /// Makes sure that every tool is there. As root on Debian it installs what is missing; elsewhere it names it.
 pub(crate) fn tools(tools: &[Tool]) -> Result<()> {
     let missing: Vec<&Tool> = tools.iter().filter(|t| !sh::on_path(t.program)).collect();
