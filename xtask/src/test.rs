@@ -141,6 +141,7 @@ fn run_tier(tier: Tier, count: &mut Count) -> Result<()> {
             )
         }
         Tier::Clients => {
+            pipeline(count)?;
             let mut env = clients_env()?;
             env.push(("UBMC_TEST_CLIENTS", "1".into()));
             sh::cargo(&["build", "--locked", "--package", "ubmcctl"])?;
@@ -151,6 +152,15 @@ fn run_tier(tier: Tier, count: &mut Count) -> Result<()> {
             cargo_test(&["--package", "emulate", "--test", "*"], &env, count)
         }
     }
+}
+
+/// The pipeline's types: no engine runs here, so this is what can be known of it.
+fn pipeline(count: &mut Count) -> Result<()> {
+    let mypy = need::python_dagger()?.join("bin/mypy");
+    let cache = sh::target_dir().join("mypy");
+    sh::run(sh::command(mypy).args(["--strict", "dagger/src", "--cache-dir"]).arg(cache))?;
+    count.passed += 1;
+    Ok(())
 }
 
 /// Where the tests find the clients and servers that we did not write, and the machine that is a real host.
