@@ -111,5 +111,8 @@ async fn the_kernels_drivers_of_the_emulated_soc_keep_the_contract() -> Result<(
     // QEMU's GPIO forgets its levels at a reset; nothing is driven now.
     assert!(!look(&machine.qmp, &pin(OUT)?).await?);
     serve(&machine, "bitten", "contract: bitten", from).await?;
+    for line in machine.console.lines(from).iter().filter(|line| line.text.starts_with("contract:")) {
+        println!("{:?} {}", line.at, line.text);
+    }
     machine.kill().await
 }
