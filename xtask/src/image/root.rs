@@ -133,6 +133,8 @@ pub(crate) fn pack(store: &mut Store, tree: &Path, out: &Path, board: &str, epoc
             .args(["-U", &uuid(&format!("{board} root")), "-Lu-bmc"])
             .arg(out)
             .arg(tree)
+            // It would overrule the arguments, and files would keep times of their own up to it.
+            .env_remove("SOURCE_DATE_EPOCH")
             .stdout(std::process::Stdio::null()),
     )
 }
