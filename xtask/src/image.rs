@@ -94,7 +94,7 @@ fn build(args: &Args) -> Result<PathBuf> {
     }
 
     let toolchain = build::Toolchain::find(&mut store)?;
-    let programs = toolchain.build(&spec.cpu, &source)?;
+    let programs = toolchain.build(&source)?;
 
     let package = store.tree(&spec.kernel.package)?;
     let mut kernel = modules::Tree::open(&package)?;

@@ -11,7 +11,14 @@ use crate::{need, sh};
 /// What the programs are compiled for.
 pub(crate) const TARGET: &str = "armv7-unknown-linux-gnueabihf";
 
-/// A compiler whose standard library exists for [`TARGET`].
+/// Where cargo looks for the standard library's sources, below the compiler's root.
+const LIBRARY: &str = "lib/rustlib/src/rust/library";
+
+/// The kind of processor. The floating-point unit of the AST2600's Cortex-A7 has sixteen registers and no NEON, which neither the name
+/// of the core nor the target's prebuilt standard library knows: both use what is not there, so the library is built, too.
+const PROCESSOR: [&str; 2] = ["-Ctarget-cpu=cortex-a7", "-Ctarget-feature=+crt-static,-neon,-d32"];
+
+/// A compiler that comes with the sources of its standard library.
 #[derive(Debug)]
 pub(crate) struct Toolchain {
     /// The compiler.
@@ -36,11 +43,11 @@ impl Toolchain {
     pub(crate) fn find(store: &mut Store) -> Result<Self> {
         let active = PathBuf::from(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
         let sysroot = sh::output(sh::command(&active).args(["--print", "sysroot"]))?;
-        if Path::new(sysroot.trim()).join("lib/rustlib").join(TARGET).join("lib").is_dir() {
+        if Path::new(sysroot.trim()).join(LIBRARY).join("Cargo.lock").is_file() {
             return Self::of(active, None);
         }
         if !cfg!(all(target_arch = "x86_64", target_os = "linux")) {
-            bail!("the standard library for {TARGET} is needed: rustup target add {TARGET}");
+            bail!("the sources of the standard library are needed: rustup component add rust-src");
         }
         let tree = store.tree("rust")?;
         Self::of(tree.join("usr/bin/rustc"), Some(tree.join("usr/lib/x86_64-linux-gnu")))
@@ -65,16 +72,16 @@ impl Toolchain {
         Ok(sh::output(&mut command)?.trim().to_owned())
     }
 
-    /// Builds the programs for one kind of processor.
-    pub(crate) fn build(&self, cpu: &str, source: &Source) -> Result<Programs> {
+    /// Builds the programs.
+    pub(crate) fn build(&self, source: &Source) -> Result<Programs> {
         // One after the other: together, each would get the features that the other asks of what they share.
-        let out = self.cargo(cpu, source, &["--package", "u-bmc"])?;
-        self.cargo(cpu, source, &["--package", "stage0"])?;
+        let out = self.cargo(source, &["--package", "u-bmc"])?;
+        self.cargo(source, &["--package", "stage0"])?;
         Ok(Programs { u_bmc: out.join("u-bmc"), stage0: out.join("stage0") })
     }
 
-    /// Builds what `what` tells cargo to, for one kind of processor; returns the folder of the programs.
-    pub(crate) fn cargo(&self, cpu: &str, source: &Source, what: &[&str]) -> Result<PathBuf> {
+    /// Builds what `what` tells cargo to; returns the folder of the programs.
+    pub(crate) fn cargo(&self, source: &Source, what: &[&str]) -> Result<PathBuf> {
         need::tools(&[need::CC, need::CC_ARM, need::LIBC_ARM])?;
         // A folder of its own: its flags are others, and the tests' builds shall not be thrown out by them.
         let target = sh::target_dir().join("image-build");
@@ -84,7 +91,7 @@ impl Toolchain {
         let cargo_home = cargo_home.context("neither CARGO_HOME nor HOME is set")?;
         // Panics name source files. These must not depend on where things are. The workspace's own are named relative to it, so it is not
         // here: a flag that names it would have every clone build everything anew.
-        let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned(), format!("-Ctarget-cpu={cpu}")];
+        let mut flags: Vec<String> = PROCESSOR.map(str::to_owned).to_vec();
         for (from, to) in [
             (self.sysroot()?, "/rust"),
             (cargo_home.display().to_string(), "/cargo"),
@@ -94,8 +101,18 @@ impl Toolchain {
         }
         let mut command = sh::cargo_command();
         command
-            .args(["build", "--locked", "--profile", "flash", "--target", TARGET])
+            .args([
+                "build",
+                "--locked",
+                "--profile",
+                "flash",
+                "--target",
+                TARGET,
+                "-Zbuild-std=std,panic_abort",
+            ])
             .args(what)
+            // Building the standard library is a thing cargo does on request only.
+            .env("RUSTC_BOOTSTRAP", "1")
             .env("CARGO_TARGET_DIR", &target)
             .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
             .env("CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_LINKER", need::CC_ARM.program)

@@ -16,7 +16,7 @@ pub(crate) fn make(board: &str, package: &str, example: &str, names: &[&str]) ->
     let source = source::Source::find()?;
     let mut store = Store::open()?;
     let toolchain = build::Toolchain::find(&mut store)?;
-    let programs = toolchain.cargo(&spec.cpu, &source, &["--package", package, "--example", example])?;
+    let programs = toolchain.cargo(&source, &["--package", package, "--example", example])?;
     let folder = super::directory(board, false).with_extension(example);
     let work = sh::target_dir().join("image-work").join(example);
     for path in [&folder, &work] {

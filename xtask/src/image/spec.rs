@@ -29,8 +29,6 @@ pub(crate) struct Spec {
     /// `vendor/board`, from the folder's place.
     #[serde(skip)]
     pub(crate) board: String,
-    /// The processor, as the compiler calls it.
-    pub(crate) cpu: String,
     /// The kernel.
     pub(crate) kernel: Kernel,
     /// Its modules.
