@@ -361,12 +361,13 @@ impl Machine {
                 continue;
             }
             match daemon.state {
-                State::Starting { until } if now >= until && !stopping => {
+                // While everything stops, too: one that waits for its turn to be asked would else have the deadline in the past.
+                State::Starting { until } if now >= until => {
                     out.push(Action::Kill(id));
                     let text = format!("it was not ready within {} s", policy.ready_within.as_secs());
                     daemon.enter(id, State::Killed, &text, out);
                 }
-                State::Ready { beat, .. } if now.since(beat) >= policy.heartbeat_within && !stopping => {
+                State::Ready { beat, .. } if now.since(beat) >= policy.heartbeat_within => {
                     out.push(Action::Kill(id));
                     let text =
                         format!("its loop gave no sign of life for {} s", policy.heartbeat_within.as_secs());
