@@ -278,7 +278,12 @@ impl Bmc {
     /// # Errors
     /// When the console shows no password, or a step is refused.
     pub async fn first_login(&self) -> Result<Client> {
-        let banner = self.console()?.wait_for("│   password", 0, BOOT_LIMIT).await?;
+        // The line after it: a line is seen before it is whole.
+        let console = self.console()?;
+        console.wait_for("It is shown this once", 0, BOOT_LIMIT).await?;
+        let lines = console.lines(0);
+        let banner = lines.iter().find(|line| line.text.contains("│   password"));
+        let banner = banner.with_context(|| format!("no first password is shown:\n{}", console.tail()))?;
         let password = banner.text.split_whitespace().nth(2).unwrap_or_default().to_owned();
         self.answers().await?;
         let first = self.client(Credential::Basic("admin".into(), password.clone()))?;

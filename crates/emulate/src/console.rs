@@ -190,8 +190,9 @@ impl Console {
         const LIMIT: Duration = Duration::from_secs(30);
         let from = self.mark();
         // The terminal echoes what is typed; the marks are typed in two pieces so that only the output has them whole.
-        self.send(&format!("echo '<'begin'>'; {command}; echo '<'end $?'>'\n")).await?;
-        let end = self.wait_for("<end ", from, LIMIT).await?;
+        // The end has a mark of its own: a line is seen before it is whole.
+        self.send(&format!("echo '<'begin'>'; {command}; echo '<'end $?'.'done'>'\n")).await?;
+        let end = self.wait_for(".done>", from, LIMIT).await?;
         let printed: Vec<String> = self
             .lines(from)
             .into_iter()
@@ -201,7 +202,7 @@ impl Console {
             .take_while(|text| !text.contains("<end "))
             .collect();
         let printed = printed.join("\n");
-        if !end.text.contains("<end 0>") {
+        if !end.text.contains("<end 0.") {
             bail!("`{command}` failed: {}\n{printed}", end.text);
         }
         Ok(printed)
