@@ -73,22 +73,29 @@ fn program(command: &str, board: &str, debug: bool) -> Result<Command> {
 }
 
 /// Builds what the tier `emulated` runs, and says where it is.
-pub(crate) fn environment() -> Result<Vec<(&'static str, String)>> {
+pub(crate) fn images() -> Result<Vec<(&'static str, String)>> {
     need::qemu_arm()?;
-    let images = [
+    Ok(environment([
         ("UBMC_TEST_IMAGE_EVB", build(EVB, false)?),
         ("UBMC_TEST_IMAGE_EVB_DEBUG", build(EVB, true)?),
         ("UBMC_TEST_IMAGE_RAINIER", build(RAINIER, false)?),
-        (
-            "UBMC_TEST_CONTRACT",
-            image::probe::make(EVB, "hal-linux", "contract_guest", &["gpio-aspeed", "i2c-aspeed", "lm75"])?,
-        ),
-    ];
-    let mut environment: Vec<_> =
-        images.into_iter().map(|(name, folder)| (name, folder.display().to_string())).collect();
+    ]))
+}
+
+/// Builds what the tier `emulated-long` runs, and says where it is.
+pub(crate) fn contract_and_image() -> Result<Vec<(&'static str, String)>> {
+    need::qemu_arm()?;
+    let modules = ["gpio-aspeed", "i2c-aspeed", "lm75"];
+    Ok(environment([
+        ("UBMC_TEST_IMAGE_EVB", build(EVB, false)?),
+        ("UBMC_TEST_CONTRACT", image::probe::make(EVB, "hal-linux", "contract_guest", &modules)?),
+    ]))
+}
+
+fn environment<const N: usize>(folders: [(&'static str, PathBuf); N]) -> Vec<(&'static str, String)> {
     // An emulated BMC takes a core and more: one after the other.
-    environment.push(("RUST_TEST_THREADS", "1".to_owned()));
-    Ok(environment)
+    let one = [("RUST_TEST_THREADS", "1".to_owned())];
+    folders.into_iter().map(|(name, folder)| (name, folder.display().to_string())).chain(one).collect()
 }
 
 /// `cargo xtask bench boot`: both kinds of storage.

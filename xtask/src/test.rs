@@ -38,6 +38,8 @@ enum Tier {
     Clients,
     /// The firmware images on emulated boards, with the kernel's own drivers.
     Emulated,
+    /// What takes longest of that: the hardware contract on the emulated SoC, and power cuts. Only when asked for by name.
+    EmulatedLong,
 }
 
 const ALL: &[Tier] =
@@ -148,8 +150,12 @@ fn run_tier(tier: Tier, count: &mut Count) -> Result<()> {
             cargo_test(&["--package", "u-bmc", "--test", "clients*"], &env, count)
         }
         Tier::Emulated => {
-            let env = emulate::environment()?;
-            cargo_test(&["--package", "emulate", "--test", "*"], &env, count)
+            let env = emulate::images()?;
+            cargo_test(&["--package", "emulate", "--test", "evb", "--test", "rainier"], &env, count)
+        }
+        Tier::EmulatedLong => {
+            let env = emulate::contract_and_image()?;
+            cargo_test(&["--package", "emulate", "--test", "contract", "--test", "power_cuts"], &env, count)
         }
     }
 }

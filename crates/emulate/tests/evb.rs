@@ -189,7 +189,9 @@ async fn a_stopped_operator_is_bitten_and_the_server_stays_on() -> Result<()> {
     let leds = qmp.devices("pca9552").await?;
     let leds = leds.first().context("the board has no LED controller")?;
     ensure!(qmp.get(leds, "led2").await? == "off");
-    console.shell("for led in /sys/class/leds/*identify; do cat $led/max_brightness > $led/brightness; done").await?;
+    console
+        .shell("for led in /sys/class/leds/*identify; do cat $led/max_brightness > $led/brightness; done")
+        .await?;
     ensure!(qmp.get(leds, "led2").await? == "on");
 
     step("the operator is stopped, as a fault in the kernel or in itself would");
