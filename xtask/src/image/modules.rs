@@ -174,7 +174,7 @@ impl Tree {
 }
 
 /// A module without the signature that its maker appended. What we load lies in the signed root or beside stage0, so the check proves
-/// nothing more, and an RSA check for each module is what costs most when a small processor loads it.
+/// nothing more, and an RSA check for each module is work for a small processor.
 ///
 /// The form is that of the kernel's `module_signature.h`: module, signature, 12 bytes whose last four say how long the signature is
 /// (big-endian), a text.
