@@ -75,21 +75,19 @@ fn program(command: &str, board: &str, debug: bool) -> Result<Command> {
 /// Builds what the tier `emulated` runs, and says where it is.
 pub(crate) fn images() -> Result<Vec<(&'static str, String)>> {
     need::qemu_arm()?;
+    let modules = ["gpio-aspeed", "i2c-aspeed", "lm75"];
     Ok(environment([
         ("UBMC_TEST_IMAGE_EVB", build(EVB, false)?),
         ("UBMC_TEST_IMAGE_EVB_DEBUG", build(EVB, true)?),
         ("UBMC_TEST_IMAGE_RAINIER", build(RAINIER, false)?),
+        ("UBMC_TEST_CONTRACT", image::probe::make(EVB, "hal-linux", "contract_guest", &modules)?),
     ]))
 }
 
-/// Builds what the tier `emulated-long` runs, and says where it is.
-pub(crate) fn contract_and_image() -> Result<Vec<(&'static str, String)>> {
-    need::qemu_arm()?;
-    let modules = ["gpio-aspeed", "i2c-aspeed", "lm75"];
-    Ok(environment([
-        ("UBMC_TEST_IMAGE_EVB", build(EVB, false)?),
-        ("UBMC_TEST_CONTRACT", image::probe::make(EVB, "hal-linux", "contract_guest", &modules)?),
-    ]))
+/// Builds the image of the board that has everything twice, and compares.
+pub(crate) fn reproducible() -> Result<()> {
+    let mut command = Command::new(std::env::current_exe()?);
+    sh::run(command.current_dir(sh::root()).args(["image", EVB, "--check-reproducible"]))
 }
 
 fn environment<const N: usize>(folders: [(&'static str, PathBuf); N]) -> Vec<(&'static str, String)> {

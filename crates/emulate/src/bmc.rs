@@ -237,6 +237,15 @@ impl Bmc {
         Ok(admin)
     }
 
+    /// Waits until the boot record says that this boot works, which the operator has it say some time after every daemon is ready: a
+    /// power cut before costs the slot a try.
+    ///
+    /// # Errors
+    /// With the end of the console when that does not come.
+    pub async fn confirmed(&self) -> Result<()> {
+        self.console()?.wait_for("its slot is confirmed", 0, BOOT_LIMIT).await.map(|_| ())
+    }
+
     /// Asks until `enough` is satisfied with the answer.
     ///
     /// # Errors

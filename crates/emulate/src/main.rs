@@ -247,8 +247,8 @@ async fn one_boot(bmc: &mut Bmc) -> Result<Vec<emulate::Moment>> {
     bmc.boot().await?;
     let answered = bmc.answers().await?;
     bmc.console()?.wait_for(READY_LINE, 0, emulate::BOOT_LIMIT).await?;
-    // The line may not have ended when its text was seen.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    // Later than any line that is read here, and the next boot finds a slot that works.
+    bmc.confirmed().await?;
     moments(bmc, answered)
 }
 
