@@ -117,10 +117,12 @@ fn build(args: &Args) -> Result<PathBuf> {
     };
     let early = kernel.resolve(&spec.modules.root.early, &initrd.common)?;
     let loaded: Vec<_> = initrd.common.iter().chain(&early).cloned().collect();
+    let network = kernel.resolve(&spec.modules.root.network, &loaded)?;
+    let loaded: Vec<_> = loaded.iter().chain(&network).cloned().collect();
     let late = kernel.resolve(&spec.modules.root.late, &loaded)?;
     let tree = root::Tree::new(work.join("root"))?;
     root::system(&tree, &spec.board, env!("CARGO_PKG_VERSION"))?;
-    root::modules(&tree, &early, &late)?;
+    root::modules(&tree, &early, &network, &late)?;
     tree.file("sbin/u-bmc", 0o755, fs::read(&programs.u_bmc)?)?;
     let helpers = store.tree("root")?;
     tree.file("sbin/e2fsck", 0o755, fs::read(packages::find(&helpers, &|name| name == "e2fsck.static")?)?)?;

@@ -122,12 +122,12 @@ impl BootConfig {
         }
     }
 
-    /// The modules to load for a kind of storage, in order.
+    /// The modules to load for a kind of storage, in order: first those that find it, which takes a while they need not wait for.
     pub fn modules_for(&self, storage: Storage) -> impl Iterator<Item = &str> {
         let rest = match storage {
             Storage::Emmc => &self.modules.emmc,
             Storage::Nor => &self.modules.nor,
         };
-        self.modules.common.iter().chain(rest).map(String::as_str)
+        rest.iter().chain(&self.modules.common).map(String::as_str)
     }
 }

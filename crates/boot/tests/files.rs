@@ -17,7 +17,7 @@ fn the_first_storage_is_the_usual_one_and_the_command_line_chooses_another() {
     assert_eq!(config.storage_of("quiet ubmc.storage=nor").unwrap(), Storage::Nor);
     assert!(matches!(config.storage_of("ubmc.storage=usb"), Err(ConfigError::Unknown(_))));
     let modules: Vec<_> = config.modules_for(Storage::Nor).collect();
-    assert_eq!(modules, ["dm-mod.ko", "spi-nor.ko", "mtdblock.ko"]);
+    assert_eq!(modules, ["spi-nor.ko", "mtdblock.ko", "dm-mod.ko"]);
 }
 
 #[test]

@@ -12,6 +12,7 @@
 //! What it must never do: run or trust a byte of a slot before it verifies, write to a slot, or end without a reset when nothing
 //! boots.
 
+mod check;
 mod choose;
 mod console;
 mod data;

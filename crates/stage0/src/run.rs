@@ -35,6 +35,7 @@ impl Stages {
 pub(crate) fn run() -> Result<Infallible, Fatal> {
     let mut stages = Stages::default();
     stages.begin("stage0");
+    gather_randomness();
     system::mount_basics()?;
     let mut dog = Dog::arm();
     let (config, storage, keys) = configuration()?;
@@ -77,6 +78,15 @@ pub(crate) fn run() -> Result<Infallible, Fatal> {
     write_hand_over(&hand_over).map_err(Fatal::step(format!("write {}", HandOver::PATH)))?;
     dog.pet();
     system::switch_root()
+}
+
+/// Has the kernel gather what its randomness lacks, beside everything else. Without a device for it that takes a second of waiting for
+/// timers, and the operator's first start would have to.
+fn gather_randomness() {
+    // It ends with this program, and what was gathered stays with the kernel.
+    let _ = std::thread::Builder::new()
+        .name("randomness".into())
+        .spawn(|| rustix::rand::getrandom(&mut [0_u8; 1], rustix::rand::GetRandomFlags::empty()));
 }
 
 fn configuration() -> Result<(BootConfig, Storage, Vec<PublicKey>), Fatal> {

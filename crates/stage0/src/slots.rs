@@ -1,13 +1,14 @@
 //! Verifying and mounting a slot.
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::Path;
 
 use boot::{AREA_LEN, Attempt, Fault, Manifest, ManifestError, PublicKey, SlotId, Write};
 use hal_linux::block::{self, Partition};
 use hal_linux::dm::{DeviceMapper, Mapped};
 
+use crate::check;
 use crate::choose::{Refused, Slots};
 use crate::console::{milliseconds, say};
 use crate::fault::chain;
@@ -15,9 +16,9 @@ use crate::partitions::Partitions;
 use crate::system::{self, Dog};
 
 /// What a root must have for a boot to make sense.
-const NEEDED: [&str; 3] = ["/newroot/sbin/u-bmc", "/newroot/etc/u-bmc/board.toml", system::DATA];
-/// Bytes read at once in a full check.
-const PIECE: usize = 256 << 10;
+const NEEDED: [&str; 3] = [OPERATOR, "/newroot/etc/u-bmc/board.toml", system::DATA];
+/// What the boot ends with.
+const OPERATOR: &str = "/newroot/sbin/u-bmc";
 
 /// The slots of this machine.
 #[derive(Debug)]
@@ -54,7 +55,7 @@ impl Slots for Machine<'_> {
         self.dog.pet();
         let mapper = DeviceMapper::open().map_err(|error| refuse(Fault::Verity, chain(&error)))?;
         let mapped = map(&mapper, slot, partition, &manifest)?;
-        let opened = self.mount(&mapped, &manifest, attempt.wants_full_check());
+        let opened = self.mount(&mapped, attempt.wants_full_check());
         if opened.is_err()
             && let Err(error) = mapper.remove(&mapped.name)
         {
@@ -81,46 +82,47 @@ impl Machine<'_> {
         Ok(manifest)
     }
 
-    fn mount(&mut self, mapped: &Mapped, manifest: &Manifest, whole: bool) -> Result<(), Refused> {
-        if whole {
-            let started = milliseconds();
-            self.read_whole(&mapped.node, manifest.root.data_len())
-                .map_err(|error| refuse(Fault::Verity, format!("its root does not verify: {error}")))?;
-            let took = milliseconds().saturating_sub(started);
-            say(&format!("all {} KiB of the root verify ({took} ms)", manifest.root.data_len() >> 10));
-        }
+    fn mount(&mut self, mapped: &Mapped, whole: bool) -> Result<(), Refused> {
         system::mount_root(&mapped.node).map_err(|error| {
-            // A broken block is an input/output error, and only that.
-            let broken = error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error());
-            refuse(
-                if broken { Fault::Verity } else { Fault::Root },
-                format!("cannot mount its root: {error}"),
-            )
+            let fault = if is_broken(&error) { Fault::Verity } else { Fault::Root };
+            refuse(fault, format!("cannot mount its root: {error}"))
         })?;
-        let Some(missing) = NEEDED.into_iter().find(|path| !Path::new(path).exists()) else { return Ok(()) };
-        if let Err(error) = system::unmount_root() {
+        let looked = self.look_at_root(whole);
+        if looked.is_err()
+            && let Err(error) = system::unmount_root()
+        {
             say(&format!("a root stays mounted: {error}"));
         }
-        Err(refuse(Fault::Root, format!("{missing} is missing")))
+        looked
     }
 
-    /// Reads a device to its end, which makes dm-verity check every block.
-    fn read_whole(&mut self, node: &Path, length: u64) -> io::Result<()> {
-        let mut device = File::open(node)?.take(length);
-        let mut piece = vec![0; PIECE];
-        let mut left = length;
-        while left > 0 {
-            let read = device.read(&mut piece)?;
-            if read == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            left = left.saturating_sub(read as u64);
-            self.dog.pet();
+    /// Whether the mounted root can be run, by its first looks or by every byte of it.
+    fn look_at_root(&mut self, whole: bool) -> Result<(), Refused> {
+        let root = Path::new(system::NEW_ROOT);
+        if whole {
+            let started = milliseconds();
+            let read = check::files_below(root).and_then(|files| check::read(&files, || self.dog.pet()));
+            let read = read.map_err(|error| {
+                let fault = if is_broken(&error) { Fault::Verity } else { Fault::Root };
+                refuse(fault, format!("its root does not verify: {error}"))
+            })?;
+            let took = milliseconds().saturating_sub(started);
+            say(&format!("all {} KiB of the root verify ({took} ms)", read >> 10));
         }
-        // The file system keeps what it reads on its own.
-        let _ = rustix::fs::fadvise(device.get_ref(), 0, None, rustix::fs::Advice::DontNeed);
+        if let Some(missing) = NEEDED.into_iter().find(|path| !Path::new(path).exists()) {
+            return Err(refuse(Fault::Root, format!("{missing} is missing")));
+        }
+        // What runs next is read in one go while the data is looked at, not page by page when it runs.
+        if let Ok(program) = File::open(OPERATOR) {
+            let _ = rustix::fs::fadvise(&program, 0, None, rustix::fs::Advice::WillNeed);
+        }
         Ok(())
     }
+}
+
+/// Whether reading failed because a block is not what was signed: an input/output error, and only that.
+fn is_broken(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }
 
 fn map(

@@ -39,6 +39,8 @@ const PET_EVERY: Duration = Duration::from_secs(3);
 const SLEPT_AFTER: Millis = Millis::from_secs(8);
 /// Pause before a machine whose first process cannot run starts again: long enough to read why, short enough to notice.
 const FAILED_PAUSE: Duration = Duration::from_secs(10);
+/// When the drivers that wait for the daemons wait no longer: a daemon that does not come up must not take the sensors with it.
+const DRIVERS_AT: Mono = Mono::from_millis(30_000);
 /// Events of the daemons that may wait for the bus.
 const EVENTS_WAITING: usize = 64;
 
@@ -218,9 +220,6 @@ impl<'a> Operator<'a> {
             .await
             .map_err(|error| Error::Bus(Box::new(error)))?;
         let mut pet = tokio::time::interval(PET_EVERY);
-        if let Some(image) = &mut self.image {
-            image.load_late_modules();
-        }
         self.step(Event::Tick);
         while !self.all_stopped {
             let clock = self.clock;
@@ -316,6 +315,9 @@ impl<'a> Operator<'a> {
     fn look_at_the_boot(&mut self) {
         let Some(image) = &mut self.image else { return };
         image.note_time(self.clock.wall());
+        if self.clock.now() >= DRIVERS_AT {
+            image.load_late();
+        }
         let serves = self.machine.views().all(|(_, view)| matches!(view.state, State::Ready { .. }));
         match self.trial.step(self.clock.now(), serves && !self.machine.is_stopping()) {
             None => {}
@@ -429,6 +431,9 @@ impl<'a> Operator<'a> {
                         self.all_ready = true;
                         self.say_ready();
                         self.tell_ready();
+                        if let Some(image) = &mut self.image {
+                            image.load_late();
+                        }
                     }
                     Action::AllStopped => self.all_stopped = true,
                 }

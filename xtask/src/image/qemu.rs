@@ -4,6 +4,8 @@ use super::spec::Spec;
 
 /// The lines of the file. Names between @ are for who runs it: ports on the loopback interface, paths of sockets.
 pub(crate) fn args(spec: &Spec) -> String {
+    let append = [Some(spec.kernel.command_line.as_str()), spec.qemu.append.as_deref()];
+    let append = append.into_iter().flatten().collect::<Vec<_>>().join(" ");
     let mut args: Vec<&str> = vec![
         "-machine",
         &spec.qemu.machine,
@@ -20,7 +22,7 @@ pub(crate) fn args(spec: &Spec) -> String {
         "-initrd",
         "initrd",
         "-append",
-        &spec.kernel.command_line,
+        &append,
     ];
     if spec.nor.is_some() {
         args.extend(["-drive", "file=flash.img,if=mtd,format=raw"]);

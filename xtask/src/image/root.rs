@@ -104,11 +104,11 @@ pub(crate) fn system(tree: &Tree, board: &str, version: &str) -> Result<()> {
 }
 
 /// The modules the operator loads, and the order to do it in.
-pub(crate) fn modules(tree: &Tree, early: &[Module], late: &[Module]) -> Result<()> {
+pub(crate) fn modules(tree: &Tree, early: &[Module], network: &[Module], late: &[Module]) -> Result<()> {
     let names = |modules: &[Module]| modules.iter().map(|m| m.file.clone()).collect::<Vec<_>>();
-    let list = serde_json::json!({ "early": names(early), "late": names(late) });
+    let list = serde_json::json!({ "early": names(early), "network": names(network), "late": names(late) });
     tree.file(&format!("{MODULES}/modules.json"), 0o644, format!("{list:#}\n"))?;
-    for module in early.iter().chain(late) {
+    for module in early.iter().chain(network).chain(late) {
         tree.file(&format!("{MODULES}/{}", module.file), 0o644, &module.bytes)?;
     }
     Ok(())

@@ -87,7 +87,9 @@ pub(crate) struct InitrdModules {
 pub(crate) struct RootModules {
     /// Before the daemons start.
     pub(crate) early: Vec<String>,
-    /// While they start.
+    /// While they start: the controller's network.
+    pub(crate) network: Vec<String>,
+    /// Once they are ready.
     pub(crate) late: Vec<String>,
 }
 
@@ -157,6 +159,9 @@ pub(crate) struct Qemu {
     pub(crate) machine: String,
     /// How much it has.
     pub(crate) memory: String,
+    /// More words for the kernel's command line, which only the emulation needs.
+    #[serde(default)]
+    pub(crate) append: Option<String>,
     /// More devices.
     #[serde(default)]
     pub(crate) args: Vec<String>,

@@ -10,7 +10,8 @@ use boot::{COPY_OFFSETS, HandOver, PATIENCE, RECORD_LEN, Record, SlotState};
 use hal_linux::block;
 use rustix::rand::GetRandomFlags;
 
-use super::{modules, seed, shell, time};
+use super::modules::{self, Modules};
+use super::{seed, shell, time};
 
 /// What is known of the boot. There is one only on a machine that was booted from an image of ours: everywhere else the first
 /// process touches neither clock nor modules nor flash.
@@ -25,6 +26,7 @@ pub(crate) struct Image {
     hopeless: bool,
     state_dir: PathBuf,
     noted: Option<SystemTime>,
+    /// The modules that are not loaded yet.
     late: Vec<String>,
     works: bool,
 }
@@ -44,8 +46,9 @@ impl Image {
             tracing::error!(error = %service::ErrorChain(&error), "the loopback interface stays down");
         }
         let directory = Path::new(modules::DIRECTORY);
-        let modules = modules::Modules::of_image(directory).unwrap_or_default();
+        let modules = Modules::of_image(directory).unwrap_or_default();
         modules::load(directory, &modules.early);
+        load_beside("of the network", modules.network);
         set_clock(state_dir);
         exchange_seed(state_dir);
         shell::start();
@@ -88,19 +91,10 @@ impl Image {
         self.hopeless
     }
 
-    /// Loads what may come later, beside everything else.
-    pub(crate) fn load_late_modules(&mut self) {
-        let names = std::mem::take(&mut self.late);
-        if names.is_empty() {
-            return;
-        }
-        let started = std::thread::Builder::new().name("modules".into()).spawn(move || {
-            modules::load(Path::new(modules::DIRECTORY), &names);
-            tracing::info!(modules = names.len(), "the drivers are loaded");
-        });
-        if let Err(error) = started {
-            tracing::error!(%error, "the drivers are not loaded");
-        }
+    /// Loads the drivers that may come later, beside everything else. To be called when the daemons are ready, or will not be soon;
+    /// only the first call does it.
+    pub(crate) fn load_late(&mut self) {
+        load_beside("of everything else", std::mem::take(&mut self.late));
     }
 
     /// Writes down that this boot works.
@@ -163,6 +157,20 @@ impl Image {
         for stage in &about.stages {
             put(&format!("stage.{}_ms", stage.name), stage.ms.to_string());
         }
+    }
+}
+
+/// Loads modules in a thread of its own.
+fn load_beside(what: &'static str, names: Vec<String>) {
+    if names.is_empty() {
+        return;
+    }
+    let started = std::thread::Builder::new().name("modules".into()).spawn(move || {
+        modules::load(Path::new(modules::DIRECTORY), &names);
+        tracing::info!(modules = names.len(), "the drivers {what} are loaded");
+    });
+    if let Err(error) = started {
+        tracing::error!(%error, "the drivers {what} are not loaded");
     }
 }
 

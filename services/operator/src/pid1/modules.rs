@@ -13,7 +13,9 @@ pub(crate) const DIRECTORY: &str = "/lib/modules";
 pub(crate) struct Modules {
     /// Before any daemon starts: what the daemons' first steps need (GPIO).
     pub(crate) early: Vec<String>,
-    /// While the daemons start: what may appear later (network, sensors, LEDs).
+    /// While the daemons start: the controller's network.
+    pub(crate) network: Vec<String>,
+    /// Once the daemons are ready, so that they are it sooner: what may appear later (sensors, LEDs).
     pub(crate) late: Vec<String>,
 }
 
