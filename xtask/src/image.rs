@@ -116,9 +116,9 @@ fn build(args: &Args) -> Result<PathBuf> {
         None => Vec::new(),
     };
     let early = kernel.resolve(&spec.modules.root.early, &initrd.common)?;
-    let loaded: Vec<_> = initrd.common.iter().chain(&early).cloned().collect();
-    let network = kernel.resolve(&spec.modules.root.network, &loaded)?;
-    let loaded: Vec<_> = loaded.iter().chain(&network).cloned().collect();
+    // Loaded beside the early ones.
+    let network = kernel.resolve(&spec.modules.root.network, &initrd.common)?;
+    let loaded: Vec<_> = initrd.common.iter().chain(&early).chain(&network).cloned().collect();
     let late = kernel.resolve(&spec.modules.root.late, &loaded)?;
     let tree = root::Tree::new(work.join("root"))?;
     root::system(&tree, &spec.board, env!("CARGO_PKG_VERSION"))?;

@@ -122,12 +122,12 @@ impl BootConfig {
         }
     }
 
-    /// The modules to load for a kind of storage, in order: first those that find it, which takes a while they need not wait for.
-    pub fn modules_for(&self, storage: Storage) -> impl Iterator<Item = &str> {
-        let rest = match storage {
+    /// The modules to load for a kind of storage besides the common ones, in order.
+    #[must_use]
+    pub fn modules_of(&self, storage: Storage) -> &[String] {
+        match storage {
             Storage::Emmc => &self.modules.emmc,
             Storage::Nor => &self.modules.nor,
-        };
-        rest.iter().chain(&self.modules.common).map(String::as_str)
+        }
     }
 }

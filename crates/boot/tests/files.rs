@@ -16,8 +16,8 @@ fn the_first_storage_is_the_usual_one_and_the_command_line_chooses_another() {
     assert_eq!(config.storage_of("console=ttyS4 quiet").unwrap(), Storage::Emmc);
     assert_eq!(config.storage_of("quiet ubmc.storage=nor").unwrap(), Storage::Nor);
     assert!(matches!(config.storage_of("ubmc.storage=usb"), Err(ConfigError::Unknown(_))));
-    let modules: Vec<_> = config.modules_for(Storage::Nor).collect();
-    assert_eq!(modules, ["spi-nor.ko", "mtdblock.ko", "dm-mod.ko"]);
+    assert_eq!(config.modules_of(Storage::Nor), ["spi-nor.ko", "mtdblock.ko"]);
+    assert_eq!(config.modules_of(Storage::Emmc), ["sdhci.ko"]);
 }
 
 #[test]

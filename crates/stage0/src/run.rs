@@ -114,17 +114,27 @@ fn read_keys(folder: &Path) -> io::Result<Vec<PublicKey>> {
     Ok(keys)
 }
 
-/// A module that does not load is told; whether it was needed shows soon enough.
+/// Loads what finds the storage, and beside it the rest.
 fn load_modules(config: &BootConfig, storage: Storage) {
-    let mut loaded = 0_u32;
-    for name in config.modules_for(storage) {
+    let loaded = std::thread::scope(|scope| {
+        let common = scope.spawn(|| load(&config.modules.common));
+        load(config.modules_of(storage)) + common.join().unwrap_or_default()
+    });
+    say(&format!("{loaded} modules loaded"));
+}
+
+/// Loads modules in order, and says how many were not there before. One that does not load is told; whether it was needed shows soon
+/// enough.
+fn load(names: &[String]) -> u32 {
+    let mut loaded = 0;
+    for name in names {
         match module::load_without_waiting(&Path::new("/modules").join(name)) {
             Ok(Loaded::Now) => loaded += 1,
             Ok(Loaded::Before) => {}
             Err(error) => say(&chain(&error)),
         }
     }
-    say(&format!("{loaded} modules loaded"));
+    loaded
 }
 
 fn read_record(partition: Option<&Partition>) -> Record {

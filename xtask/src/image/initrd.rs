@@ -23,7 +23,7 @@ pub(crate) struct Contents {
 
 /// Makes the initial file system.
 pub(crate) fn make(spec: &Spec, kernel: &mut Tree, stage0: &[u8], key: &Key) -> Result<Contents> {
-    // Each list is whole by itself: which is loaded first is for stage 0 to choose, and a module that is there is passed over.
+    // Each list is whole by itself, since stage 0 loads them beside each other; a module that is there is passed over.
     let common = kernel.resolve(&spec.modules.initrd.common, &[])?;
     let emmc = if spec.emmc.is_some() { kernel.resolve(&spec.modules.initrd.emmc, &[])? } else { Vec::new() };
     let nor = if spec.nor.is_some() { kernel.resolve(&spec.modules.initrd.nor, &[])? } else { Vec::new() };

@@ -47,8 +47,8 @@ impl Image {
         }
         let directory = Path::new(modules::DIRECTORY);
         let modules = Modules::of_image(directory).unwrap_or_default();
-        modules::load(directory, &modules.early);
         load_beside("of the network", modules.network);
+        modules::load(directory, &modules.early);
         set_clock(state_dir);
         exchange_seed(state_dir);
         shell::start();
