@@ -315,7 +315,7 @@ impl<'a> Operator<'a> {
     fn look_at_the_boot(&mut self) {
         let Some(image) = &mut self.image else { return };
         image.note_time(self.clock.wall());
-        if self.clock.now() >= DRIVERS_AT {
+        if self.all_ready || self.clock.now() >= DRIVERS_AT {
             image.load_late();
         }
         let serves = self.machine.views().all(|(_, view)| matches!(view.state, State::Ready { .. }));
@@ -431,9 +431,6 @@ impl<'a> Operator<'a> {
                         self.all_ready = true;
                         self.say_ready();
                         self.tell_ready();
-                        if let Some(image) = &mut self.image {
-                            image.load_late();
-                        }
                     }
                     Action::AllStopped => self.all_stopped = true,
                 }

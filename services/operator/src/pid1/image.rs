@@ -91,7 +91,7 @@ impl Image {
         self.hopeless
     }
 
-    /// Loads the drivers that may come later, beside everything else. To be called when the daemons are ready, or will not be soon;
+    /// Loads the drivers that may come later, beside everything else. To be called once the daemons are ready, or will not be soon;
     /// only the first call does it.
     pub(crate) fn load_late(&mut self) {
         load_beside("of everything else", std::mem::take(&mut self.late));
