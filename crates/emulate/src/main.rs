@@ -312,6 +312,9 @@ async fn memory(image: &Image, json: bool) -> Result<()> {
         let name = daemon["name"].as_str().unwrap_or_default();
         rows.push((format!("PSS {name}"), kib(daemon.get("memoryPssBytes"))));
     }
+    let info = admin.get("/api/v1alpha1/system/info").await?.json()?;
+    let own = info.pointer("/systemInfo/metadata/operator.memory_pss_bytes");
+    rows.push(("PSS operator, with the bus".into(), kib(own)));
     let total = rows.iter().map(|(_, value)| value).sum();
     rows.push(("PSS total".into(), total));
     let ready = bmc.console()?.wait_for(READY_LINE, 0, Duration::from_secs(1)).await?;

@@ -51,8 +51,11 @@ async fn a_server_is_seen_and_controlled_through_its_pins() -> Result<()> {
     becomes(&admin, "HOST_STATUS_ON").await?;
     ensure!(bmc.server().trace(0).is_empty(), "I-2: the reset moved a pin: {:?}", bmc.server().trace(0));
 
-    power_by_api(&bmc, &admin).await.context("power by API")?;
-    power_from_outside(&bmc, &admin).await.context("power from outside")
+    let done = async {
+        power_by_api(&bmc, &admin).await.context("power by API")?;
+        power_from_outside(&bmc, &admin).await.context("power from outside")
+    };
+    done.await.with_context(|| bmc.console().map(emulate::Console::tail).unwrap_or_default())
 }
 
 async fn power_by_api(bmc: &Bmc, admin: &Client) -> Result<()> {
@@ -189,10 +192,14 @@ async fn a_stopped_operator_is_bitten_and_the_server_stays_on() -> Result<()> {
     let leds = qmp.devices("pca9552").await?;
     let leds = leds.first().context("the board has no LED controller")?;
     ensure!(qmp.get(leds, "led2").await? == "off");
-    console
-        .shell("for led in /sys/class/leds/*identify; do cat $led/max_brightness > $led/brightness; done")
-        .await?;
-    ensure!(qmp.get(leds, "led2").await? == "on");
+    // Its driver may be loaded after the sensors'.
+    eventually("the LED is lit", FOLLOW, || async {
+        let light =
+            "for led in /sys/class/leds/*identify; do cat $led/max_brightness > $led/brightness; done";
+        console.shell(light).await?;
+        Ok(qmp.get(leds, "led2").await? == "on")
+    })
+    .await?;
 
     step("the operator is stopped, as a fault in the kernel or in itself would");
     let mut events = qmp.events();

@@ -41,6 +41,9 @@ impl Picture<'_> {
             pb::SystemState::Quiesced
         };
         let mut metadata = std::collections::BTreeMap::new();
+        // No daemon of its own list, and memory all the same.
+        let own = procfs::usage(std::process::id());
+        metadata.insert("operator.memory_pss_bytes".to_owned(), own.pss.to_string());
         if let Some(image) = self.image {
             image.tell(&mut metadata);
         }
