@@ -91,14 +91,16 @@ impl Toolchain {
         let cargo_home = cargo_home.context("neither CARGO_HOME nor HOME is set")?;
         // Panics name source files. These must not depend on where things are. The workspace's own are named relative to it, so it is not
         // here: a flag that names it would have every clone build everything anew.
-        let mut flags: Vec<String> = PROCESSOR.map(str::to_owned).to_vec();
-        for (from, to) in [
-            (self.sysroot()?, "/rust"),
-            (cargo_home.display().to_string(), "/cargo"),
-            (target.display().to_string(), "/build"),
-        ] {
-            flags.push(format!("--remap-path-prefix={from}={to}"));
+        let sysroot = self.sysroot()?;
+        let mut names =
+            vec![(cargo_home.display().to_string(), "/cargo"), (target.display().to_string(), "/build")];
+        // What is below the workspace cargo names relative to it, so the standard library's sources have two names there.
+        if let Ok(relative) = Path::new(&sysroot).strip_prefix(sh::root()) {
+            names.push((relative.display().to_string(), "/rust"));
         }
+        names.push((sysroot, "/rust"));
+        let mut flags: Vec<String> = PROCESSOR.map(str::to_owned).to_vec();
+        flags.extend(names.iter().map(|(from, to)| format!("--remap-path-prefix={from}={to}")));
         let mut command = sh::cargo_command();
         command
             .args([
