@@ -21,8 +21,8 @@ struct Chip {
     /// What the properties' names begin with; a letter for the group of eight and the number in the group follow.
     prefix: &'static str,
     lines: u32,
-    /// Addresses of the data register of each 32 lines; the direction register follows it.
-    banks: &'static [u64],
+    /// Addresses of two registers of each 32 lines: data, which the direction follows, and the interrupts' status.
+    banks: &'static [(u64, u64)],
 }
 
 const CHIPS: [Chip; 2] = [
@@ -31,14 +31,22 @@ const CHIPS: [Chip; 2] = [
         object: "/machine/soc/gpio",
         prefix: "gpio",
         lines: 208,
-        banks: &[0x1e78_0000, 0x1e78_0020, 0x1e78_0070, 0x1e78_0078, 0x1e78_0080, 0x1e78_0088, 0x1e78_01e0],
+        banks: &[
+            (0x1e78_0000, 0x1e78_0018),
+            (0x1e78_0020, 0x1e78_0038),
+            (0x1e78_0070, 0x1e78_00a8),
+            (0x1e78_0078, 0x1e78_00f8),
+            (0x1e78_0080, 0x1e78_0128),
+            (0x1e78_0088, 0x1e78_0158),
+            (0x1e78_01e0, 0x1e78_0188),
+        ],
     },
     Chip {
         label: "1e780800.gpio",
         object: "/machine/soc/gpio_1_8v",
         prefix: "gpio18",
         lines: 36,
-        banks: &[0x1e78_0800, 0x1e78_0820],
+        banks: &[(0x1e78_0800, 0x1e78_0818), (0x1e78_0820, 0x1e78_0838)],
     },
 ];
 
@@ -51,7 +59,9 @@ pub struct Pin {
     pub property: String,
     /// Address of the data register; the direction register is the next word.
     pub bank: u64,
-    /// The pin's bit in both.
+    /// Address of the register that tells which interrupts the firmware has not acknowledged.
+    pub pending: u64,
+    /// The pin's bit in all of them.
     pub mask: u32,
 }
 
@@ -78,11 +88,13 @@ impl Pin {
         }
         let bank = usize::try_from(offset / 32).ok().and_then(|bank| known.banks.get(bank));
         let group = u8::try_from(offset / 8).ok().and_then(|group| b'A'.checked_add(group));
-        let (bank, group) = bank.zip(group).with_context(|| format!("line {id} has no register"))?;
+        let (&(bank, pending), group) =
+            bank.zip(group).with_context(|| format!("line {id} has no register"))?;
         Ok(Self {
             object: known.object,
             property: format!("{}{}{}", known.prefix, char::from(group), offset % 8),
-            bank: *bank,
+            bank,
+            pending,
             mask: 1 << (offset % 32),
         })
     }
@@ -139,6 +151,7 @@ mod tests {
             let pin = at(chip, offset).unwrap();
             assert_eq!((pin.property.as_str(), pin.bank, pin.mask), (property, bank, 1 << bit));
         }
+        assert_eq!(at("1e780000.gpio", 168).unwrap().pending, 0x1e78_0158);
     }
 
     #[test]

@@ -10,12 +10,14 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 use twin::{Button, Fault, Host, Input, Role, Supply};
 
-use crate::pins::Wire;
+use crate::pins::{Pin, Wire};
 use crate::qmp::Qmp;
 use crate::world::{Edge, Effect, Look, World};
 
 /// Time between two looks at the pins: a tenth of the shortest press a chipset sees.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// Longest wait for the acknowledgement of an edge: a firmware that is alive takes milliseconds, one that hangs is given up.
+const ACKNOWLEDGE: Duration = Duration::from_secs(1);
 /// Requests on their way.
 const ORDERS: usize = 64;
 /// Pieces of serial text kept for somebody who shows them.
@@ -257,6 +259,21 @@ impl Follower {
         .await
     }
 
+    /// Waits until the firmware has acknowledged the last edge of a pin, or is not going to. QEMU counts an edge that comes before as one
+    /// more interrupt, takes one off the count for the acknowledgement of both, and the controller's line stays up for good: the
+    /// firmware's processor does nothing else from then on.
+    async fn acknowledged(&self, pin: &Pin) -> Result<()> {
+        let begun = hal_sim::monotonic();
+        while hal_sim::monotonic().saturating_sub(begun) < ACKNOWLEDGE {
+            let pending = self.qmp.words(pin.pending, 1).await?;
+            if pending.iter().all(|word| word & pin.mask == 0) {
+                break;
+            }
+            tokio::time::sleep(LOOK_EVERY / 4).await;
+        }
+        Ok(())
+    }
+
     /// Lets the world make a step and does what follows from it.
     async fn step<T>(&mut self, step: impl FnOnce(&mut World, Duration, &mut Vec<Effect>) -> T) -> Result<T> {
         let mut effects = Vec::new();
@@ -269,6 +286,7 @@ impl Follower {
             match effect {
                 Effect::Put { wire, high } => {
                     if let Some(wire) = self.wires.get(wire) {
+                        self.acknowledged(&wire.pin).await?;
                         self.qmp.set(wire.pin.object, &wire.pin.property, high).await?;
                     }
                 }
