@@ -76,24 +76,21 @@ fn program(command: &str, board: &str, debug: bool) -> Result<Command> {
 pub(crate) fn images() -> Result<Vec<(&'static str, String)>> {
     need::qemu_arm()?;
     let modules = ["gpio-aspeed", "i2c-aspeed", "lm75"];
-    Ok(environment([
+    let folders = [
         ("UBMC_TEST_IMAGE_EVB", build(EVB, false)?),
         ("UBMC_TEST_IMAGE_EVB_DEBUG", build(EVB, true)?),
         ("UBMC_TEST_IMAGE_RAINIER", build(RAINIER, false)?),
         ("UBMC_TEST_CONTRACT", image::probe::make(EVB, "hal-linux", "contract_guest", &modules)?),
-    ]))
+    ];
+    // An emulated BMC takes a core and more: one after the other.
+    let one = [("RUST_TEST_THREADS", "1".to_owned())];
+    Ok(folders.into_iter().map(|(name, folder)| (name, folder.display().to_string())).chain(one).collect())
 }
 
 /// Builds the image of the board that has everything twice, and compares.
 pub(crate) fn reproducible() -> Result<()> {
     let mut command = Command::new(std::env::current_exe()?);
     sh::run(command.current_dir(sh::root()).args(["image", EVB, "--check-reproducible"]))
-}
-
-fn environment<const N: usize>(folders: [(&'static str, PathBuf); N]) -> Vec<(&'static str, String)> {
-    // An emulated BMC takes a core and more: one after the other.
-    let one = [("RUST_TEST_THREADS", "1".to_owned())];
-    folders.into_iter().map(|(name, folder)| (name, folder.display().to_string())).chain(one).collect()
 }
 
 /// `cargo xtask bench boot`: both kinds of storage.

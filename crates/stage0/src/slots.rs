@@ -108,13 +108,12 @@ impl Machine<'_> {
             })?;
             let took = milliseconds().saturating_sub(started);
             say(&format!("all {} KiB of the root verify ({took} ms)", read >> 10));
+        } else if let Ok(program) = File::open(OPERATOR) {
+            // What runs next is read in one go while the data is looked at, not page by page when it runs.
+            let _ = rustix::fs::fadvise(&program, 0, None, rustix::fs::Advice::WillNeed);
         }
         if let Some(missing) = NEEDED.into_iter().find(|path| !Path::new(path).exists()) {
             return Err(refuse(Fault::Root, format!("{missing} is missing")));
-        }
-        // What runs next is read in one go while the data is looked at, not page by page when it runs.
-        if let Ok(program) = File::open(OPERATOR) {
-            let _ = rustix::fs::fadvise(&program, 0, None, rustix::fs::Advice::WillNeed);
         }
         Ok(())
     }

@@ -86,7 +86,7 @@ impl Socket {
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
-    /// Tells epoll what this socket waits for now, if that changed.
+    /// Tells epoll what this socket waits for, if that changed.
     pub(super) fn register(&mut self, epoll: &OwnedFd) {
         let mut interest = EventFlags::empty();
         if self.pause.is_none() {
