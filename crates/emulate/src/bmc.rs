@@ -6,10 +6,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use board::Board;
 use serde_json::{Value, json};
-use testkit::{ADMIN_PASSWORD, Client, Credential};
+use testkit::{ADMIN_PASSWORD, Client, Credential, Reply};
 
 use crate::console::Console;
 use crate::machine::{Disks, Machine, Options};
+use crate::measure::READY_LINE;
 use crate::names::line_names;
 use crate::pins::wires;
 use crate::qmp::Qmp;
@@ -199,19 +200,21 @@ impl Bmc {
         self.client(Credential::Basic("admin".into(), ADMIN_PASSWORD.into()))
     }
 
-    /// Waits until the API answers somebody who is not logged in, which it does with a refusal. Returns when it did, on
-    /// `CLOCK_MONOTONIC`.
+    /// Waits until every daemon is ready, which the console says, and until the API answers somebody who is not logged in, which it does
+    /// with a refusal. Returns when it did, on `CLOCK_MONOTONIC`.
+    ///
+    /// After a reset, wait for [`READY_LINE`] behind it first: one from before would do here.
     ///
     /// # Errors
     /// With the end of the console when it does not.
     pub async fn answers(&self) -> Result<Duration> {
+        // Not asked before: QEMU takes a connection that the BMC cannot take yet, and gets it through only seconds later if at all; and
+        // a handshake that is given up half-way costs the BMC as much as one that is not.
+        self.console()?.wait_for(READY_LINE, 0, BOOT_LIMIT).await?;
         let nobody = self.client(Credential::None)?;
         let asked = tokio::time::timeout(BOOT_LIMIT, async {
-            for attempt in 0_u32.. {
-                // QEMU takes a connection before the BMC has a network, and gets it through only much later if at all: most attempts
-                // are given up soon, so that the first answer is not taken for a later one.
-                let limit = if attempt % 4 == 3 { ASK_LIMIT } else { ASK_LIMIT / 8 };
-                let asked = tokio::time::timeout(limit, nobody.get("/api/v1alpha1/hosts")).await;
+            loop {
+                let asked = tokio::time::timeout(ASK_LIMIT, nobody.get("/api/v1alpha1/hosts")).await;
                 if matches!(asked, Ok(Ok(reply)) if reply.status == 401) {
                     break;
                 }
@@ -281,6 +284,19 @@ impl Bmc {
         }
     }
 
+    /// Asks until the answer is another one than "not now", which is what an emulated BMC on a busy machine may say at first.
+    async fn settled(&self, client: &Client, path: &str) -> Result<Reply> {
+        let asked = tokio::time::timeout(BOOT_LIMIT, async {
+            loop {
+                let reply = client.get(path).await?;
+                if reply.status != 503 {
+                    return anyhow::Ok(reply);
+                }
+            }
+        });
+        asked.await.with_context(|| format!("{path}: not now, for {BOOT_LIMIT:?}"))?
+    }
+
     /// The first login as a person does it: the password that the console shows once, which is good for nothing but its own
     /// change, is changed. Returns the administrator.
     ///
@@ -296,7 +312,7 @@ impl Bmc {
         let password = banner.text.split_whitespace().nth(2).unwrap_or_default().to_owned();
         self.answers().await?;
         let first = self.client(Credential::Basic("admin".into(), password.clone()))?;
-        let refused = first.get("/api/v1alpha1/hosts").await?;
+        let refused = self.settled(&first, "/api/v1alpha1/hosts").await?;
         if refused.status != 403 || !refused.text().contains("PASSWORD_CHANGE_REQUIRED") {
             bail!("the first password must be changed first: {}: {}", refused.status, refused.text());
         }

@@ -245,8 +245,6 @@ fn state(bmc: &Bmc, host: &str) -> Result<()> {
 /// One boot of a BMC without power, up to the first answer.
 async fn one_boot(bmc: &mut Bmc) -> Result<Vec<emulate::Moment>> {
     bmc.boot().await?;
-    // Not asked before: QEMU takes a connection that the BMC cannot take yet, and tries it again only seconds later.
-    bmc.console()?.wait_for(READY_LINE, 0, emulate::BOOT_LIMIT).await?;
     let answered = bmc.answers().await?;
     // Later than any line that is read here, and the next boot finds a slot that works.
     bmc.confirmed().await?;

@@ -6,7 +6,7 @@ use std::io::{Seek as _, SeekFrom, Write as _};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use common::{host, image, step};
+use common::{host, image, restart, step};
 use emulate::Bmc;
 use serde_json::json;
 use testkit::Client;
@@ -14,6 +14,8 @@ use testkit::Client;
 const BOARD: &str = "aspeed/ast2600-evb";
 /// Rounds, unless `UBMC_TEST_POWER_CUTS` says another number.
 const ROUNDS: u32 = 20;
+/// How long a start may take before the power goes again, in milliseconds: about as long as it takes until the API answers.
+const STARTING: u64 = 15_000;
 
 /// A small generator of numbers (SplitMix64): the moments differ from round to round and are the same in every run.
 struct Numbers(u64);
@@ -111,19 +113,33 @@ async fn what_was_acknowledged_survives_power_cuts() -> Result<()> {
         }
         bmc.cut().await?;
         step(&format!("round {round}: cut after {moment:?}, {} changes", ledger.acknowledged - before));
+        if round % 3 == 2 {
+            bmc.boot().await?;
+            let moment = Duration::from_millis(numbers.below(STARTING));
+            tokio::time::sleep(moment).await;
+            nothing_is_made_anew(&bmc)?;
+            bmc.cut().await?;
+            step(&format!("round {round}: cut again {moment:?} after the power came"));
+        }
         bmc.boot().await?;
         admin = bmc.ready().await?;
         ledger.check(&admin).await.with_context(|| format!("round {round}, {}", console(&bmc)))?;
-        let from = bmc.console()?.lines(0);
-        let lost = ["data made anew", "data in memory"];
-        let made_anew = from.iter().find(|line| lost.iter().any(|text| line.text.contains(text)));
-        ensure!(made_anew.is_none(), "the data partition was made anew: {made_anew:?}");
+        nothing_is_made_anew(&bmc)?;
     }
     Ok(())
 }
 
+/// The data partition is never so broken that what was on it is given up.
+fn nothing_is_made_anew(bmc: &Bmc) -> Result<()> {
+    let lines = bmc.console()?.lines(0);
+    let lost = ["data made anew", "data in memory"];
+    let made_anew = lines.iter().find(|line| lost.iter().any(|text| line.text.contains(text)));
+    ensure!(made_anew.is_none(), "the data partition was made anew: {made_anew:?}");
+    Ok(())
+}
+
 #[tokio::test]
-async fn a_slot_that_rotted_gives_way_to_the_other_and_nothing_is_lost() -> Result<()> {
+async fn a_slot_that_rotted_gives_way_to_the_other_and_only_a_factory_reset_forgets() -> Result<()> {
     let Some(folder) = image("UBMC_TEST_IMAGE_EVB") else { return Ok(()) };
     let mut bmc = Bmc::builder(&folder, BOARD).start().await?;
     let admin = bmc.first_login().await?;
@@ -149,6 +165,17 @@ async fn a_slot_that_rotted_gives_way_to_the_other_and_nothing_is_lost() -> Resu
         info.contains(&format!("\"boot.fell_back_from\":\"{slot}\"")),
         "the API does not tell it: {info}"
     );
+
+    step("a factory reset leaves nothing of it");
+    restart(&bmc, &admin, "MANAGEMENT_CONTROLLER_ACTION_FACTORY_RESET").await?;
+    let admin = bmc.first_login().await.context("after the factory reset")?;
+    let info = admin.get("/api/v1alpha1/system/info").await?.text();
+    ensure!(info.contains("\"factory-reset\""), "{info}");
+    ensure!(host(&admin).await?["description"].as_str().unwrap_or_default().is_empty());
+    let users = admin.get("/api/v1alpha1/users").await?.json()?;
+    let names: Vec<_> =
+        users["users"].as_array().into_iter().flatten().map(|user| &user["username"]).collect();
+    ensure!(names == ["admin"], "{names:?}");
     Ok(())
 }
 

@@ -50,14 +50,20 @@ pub(crate) async fn act(client: &Client, action: &str) -> Result<()> {
 
 /// Resets the BMC through its own API and waits until it is back.
 pub(crate) async fn reset_bmc(bmc: &Bmc, admin: &Client) -> Result<Client> {
+    restart(bmc, admin, "MANAGEMENT_CONTROLLER_ACTION_COLD_RESET").await?;
+    bmc.ready().await
+}
+
+/// Has the BMC restart itself by an action of its own API and waits until its daemons are ready.
+pub(crate) async fn restart(bmc: &Bmc, admin: &Client, action: &str) -> Result<()> {
     let mut events = bmc.qmp()?.events();
     let from = bmc.console()?.mark();
-    let body = json!({ "action": "MANAGEMENT_CONTROLLER_ACTION_COLD_RESET" });
-    let reply = admin.post("/api/v1alpha1/management-controllers/bmc/state", &body).await?;
-    ensure!(reply.status == 200, "{}: {}", reply.status, reply.text());
+    let path = "/api/v1alpha1/management-controllers/bmc/state";
+    let reply = admin.post(path, &json!({ "action": action })).await?;
+    ensure!(reply.status == 200, "{action}: {}: {}", reply.status, reply.text());
     Qmp::event(&mut events, "RESET", FOLLOW).await?;
     bmc.console()?.wait_for(emulate::READY_LINE, from, emulate::BOOT_LIMIT).await?;
-    bmc.ready().await
+    Ok(())
 }
 
 /// How long a pulse was.
