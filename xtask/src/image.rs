@@ -23,6 +23,7 @@ mod root;
 mod sbom;
 mod source;
 mod spec;
+mod uimage;
 mod verity;
 
 use std::fs;
@@ -104,6 +105,7 @@ fn build(args: &Args) -> Result<PathBuf> {
         initrd: folder.join("initrd"),
     };
     fs::copy(packages::find(&package.join("boot"), &|name| name.starts_with("vmlinuz-"))?, &parts.kernel)?;
+    let emulated_kernel = uimage::make(&parts.kernel)?;
     device_tree::make(&package, &spec, &work, &parts.device_tree)?;
     let initrd = initrd::make(&spec, &mut kernel, &initrd::stage0(&programs)?, &key)?;
     fs::write(&parts.initrd, &initrd.archive)?;
@@ -175,7 +177,7 @@ fn build(args: &Args) -> Result<PathBuf> {
         let fit = device_tree::fit(&spec, source.epoch, &parts, &work)?;
         fs::write(folder.join("flash.img"), layout::nor(nor.built()?, &spec.board, &slot, &fit)?)?;
     }
-    fs::write(folder.join("qemu.args"), qemu::args(&spec))?;
+    fs::write(folder.join("qemu.args"), qemu::args(&spec, emulated_kernel))?;
 
     let in_image: Vec<Package> = store
         .taken()

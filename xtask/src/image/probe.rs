@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use super::{build, device_tree, modules, qemu, source, spec};
+use super::{build, device_tree, modules, qemu, source, spec, uimage};
 use crate::cpio::{Archive, FILE, FOLDER, PROGRAM};
 use crate::packages::{self, Store};
 use crate::sh;
@@ -27,11 +27,12 @@ pub(crate) fn make(board: &str, package: &str, example: &str, names: &[&str]) ->
         packages::find(&tree.join("boot"), &|name| name.starts_with("vmlinuz-"))?,
         folder.join("kernel"),
     )?;
+    let kernel = uimage::make(&folder.join("kernel"))?;
     device_tree::make(&tree, &spec, &work, &folder.join("board.dtb"))?;
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let modules = modules::Tree::open(&tree)?.resolve(&names, &[])?;
     fs::write(folder.join("initrd"), archive(&programs.join("examples").join(example), &modules)?)?;
-    fs::write(folder.join("qemu.args"), args(&qemu::args(&spec)))?;
+    fs::write(folder.join("qemu.args"), args(&qemu::args(&spec, kernel)))?;
     Ok(folder)
 }
 

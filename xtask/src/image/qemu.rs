@@ -2,8 +2,8 @@
 
 use super::spec::Spec;
 
-/// The lines of the file. Names between @ are for who runs it: ports on the loopback interface, paths of sockets.
-pub(crate) fn args(spec: &Spec) -> String {
+/// The lines of the file; `kernel` is the file it starts. Names between @ are for who runs it: ports on the loopback interface, paths of sockets.
+pub(crate) fn args(spec: &Spec, kernel: &str) -> String {
     let append = [Some(spec.kernel.command_line.as_str()), spec.qemu.append.as_deref()];
     let append = append.into_iter().flatten().collect::<Vec<_>>().join(" ");
     let mut args: Vec<&str> = vec![
@@ -16,7 +16,7 @@ pub(crate) fn args(spec: &Spec) -> String {
         "-monitor",
         "none",
         "-kernel",
-        "kernel",
+        kernel,
         "-dtb",
         "board.dtb",
         "-initrd",
