@@ -95,7 +95,7 @@ fn build(args: &Args) -> Result<PathBuf> {
     }
 
     let toolchain = build::Toolchain::find(&mut store)?;
-    let programs = toolchain.build(&source)?;
+    let programs = toolchain.build()?;
 
     let package = store.tree(&spec.kernel.package)?;
     let mut kernel = modules::Tree::open(&package)?;

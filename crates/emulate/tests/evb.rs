@@ -43,6 +43,10 @@ async fn a_server_is_seen_and_controlled_through_its_pins() -> Result<()> {
     let answered = bmc.answers().await?;
     step(&format!("the API answers {:?} after the first instruction", answered.saturating_sub(begun)));
     let admin = bmc.first_login().await?;
+    let manifest: Value = serde_json::from_slice(&std::fs::read(folder.join("manifest.json"))?)?;
+    let commit = manifest["commit"].as_str().and_then(|commit| commit.get(..12)).context("a commit")?;
+    let info = admin.get("/api/v1alpha1/system/info").await?.text();
+    ensure!(info.contains(&format!("(commit {commit}")), "not the commit of the image, {commit}: {info}");
     becomes(&admin, "HOST_STATUS_ON").await?;
     ensure!(bmc.server().trace(0).is_empty(), "I-2: the boot moved a pin: {:?}", bmc.server().trace(0));
 

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use operator::{Error, Listen, Options};
 use service::{ErrorChain, Exit, Failure, LogConfig, Settings};
 
-use crate::args::{LogArgs, OperatorArgs, VERSION};
+use crate::args::{LogArgs, OperatorArgs, version};
 
 /// Where sockets go on a controller of its own.
 const RUN_DIR: &str = "/run/u-bmc";
@@ -85,7 +85,7 @@ fn options(args: OperatorArgs) -> Result<Options, Error> {
     Ok(Options {
         parts,
         program,
-        version: VERSION.to_owned(),
+        version: version().to_owned(),
         board,
         board_overrides,
         state_dir,

@@ -36,5 +36,6 @@ mod wire;
 pub use config::{Config, Listen, Options};
 pub use error::Error;
 pub use limits::Limits;
+pub use pid1::image_commit;
 pub use roster::{Part, daemons, fleet, netmgr, roster};
 pub use shell::{give_up, run};

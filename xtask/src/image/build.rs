@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::source::Source;
 use crate::packages::Store;
 use crate::{need, sh};
 
@@ -17,6 +16,14 @@ const LIBRARY: &str = "lib/rustlib/src/rust/library";
 /// The kind of processor. The floating-point unit of the AST2600's Cortex-A7 has sixteen registers and no NEON, which neither the name
 /// of the core nor the target's prebuilt standard library knows: both use what is not there, so the library is built, too.
 const PROCESSOR: [&str; 2] = ["-Ctarget-cpu=cortex-a7", "-Ctarget-feature=+crt-static,-neon,-d32"];
+
+/// Names the folder to compile in, for a second build that takes what the first one compiled.
+pub(crate) const BUILD_DIR: &str = "UBMC_IMAGE_BUILD";
+
+/// Where the programs are compiled: a folder of its own, because its flags are others and would throw out what the tests compiled.
+pub(crate) fn directory() -> PathBuf {
+    std::env::var_os(BUILD_DIR).map_or_else(|| sh::target_dir().join("image-build"), PathBuf::from)
+}
 
 /// A compiler that comes with the sources of its standard library.
 #[derive(Debug)]
@@ -73,18 +80,17 @@ impl Toolchain {
     }
 
     /// Builds the programs.
-    pub(crate) fn build(&self, source: &Source) -> Result<Programs> {
+    pub(crate) fn build(&self) -> Result<Programs> {
         // One after the other: together, each would get the features that the other asks of what they share.
-        let out = self.cargo(source, &["--package", "u-bmc"])?;
-        self.cargo(source, &["--package", "stage0"])?;
+        let out = self.cargo(&["--package", "u-bmc"])?;
+        self.cargo(&["--package", "stage0"])?;
         Ok(Programs { u_bmc: out.join("u-bmc"), stage0: out.join("stage0") })
     }
 
     /// Builds what `what` tells cargo to; returns the folder of the programs.
-    pub(crate) fn cargo(&self, source: &Source, what: &[&str]) -> Result<PathBuf> {
+    pub(crate) fn cargo(&self, what: &[&str]) -> Result<PathBuf> {
         need::tools(&[need::CC, need::CC_ARM, need::LIBC_ARM])?;
-        // A folder of its own: its flags are others, and the tests' builds shall not be thrown out by them.
-        let target = sh::target_dir().join("image-build");
+        let target = directory();
         let cargo_home = std::env::var_os("CARGO_HOME")
             .map(PathBuf::from)
             .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")));
@@ -121,7 +127,8 @@ impl Toolchain {
             .env("RUSTC", &self.rustc)
             // Build scripts of C code look at it: one that changed with each commit would have them run each time.
             .env("SOURCE_DATE_EPOCH", "0")
-            .env("UBMC_COMMIT", source.short_commit());
+            // Told by the image's own file: the programs are the same as long as their sources are.
+            .env("UBMC_COMMIT", "");
         if let Some(libraries) = &self.libraries {
             command.env("LD_LIBRARY_PATH", libraries);
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use super::{build, device_tree, modules, qemu, source, spec, uimage};
+use super::{build, device_tree, modules, qemu, spec, uimage};
 use crate::cpio::{Archive, FILE, FOLDER, PROGRAM};
 use crate::packages::{self, Store};
 use crate::sh;
@@ -13,10 +13,9 @@ use crate::sh;
 /// Makes the machine in a folder of its own: an example of `package`, and `modules` with what they depend on.
 pub(crate) fn make(board: &str, package: &str, example: &str, names: &[&str]) -> Result<PathBuf> {
     let spec = spec::Spec::read(board)?;
-    let source = source::Source::find()?;
     let mut store = Store::open()?;
     let toolchain = build::Toolchain::find(&mut store)?;
-    let programs = toolchain.cargo(&source, &["--package", package, "--example", example])?;
+    let programs = toolchain.cargo(&["--package", package, "--example", example])?;
     let folder = super::directory(board, false).with_extension(example);
     let work = sh::target_dir().join("image-work").join(example);
     for path in [&folder, &work] {

@@ -28,27 +28,8 @@ impl Source {
         };
         Ok(Self { commit: commit.trim().to_owned(), epoch })
     }
-
-    /// As the programs tell it.
-    pub(crate) fn short_commit(&self) -> String {
-        let (commit, dirty) = self.commit.split_once('-').unwrap_or((&self.commit, ""));
-        let commit = commit.get(..12).unwrap_or(commit);
-        if dirty.is_empty() { commit.to_owned() } else { format!("{commit}-{dirty}") }
-    }
 }
 
 fn git(args: &[&str]) -> Result<String> {
     sh::output(sh::command("git").args(args))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_commit_is_shortened_and_stays_dirty() {
-        let short = |commit: &str| Source { commit: commit.into(), epoch: 0 }.short_commit();
-        assert_eq!(short("0123456789abcdef0123"), "0123456789ab");
-        assert_eq!(short("0123456789abcdef0123-dirty"), "0123456789ab-dirty");
-    }
 }

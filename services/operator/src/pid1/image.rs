@@ -11,7 +11,7 @@ use hal_linux::block;
 use rustix::rand::GetRandomFlags;
 
 use super::modules::{self, Modules};
-use super::{seed, shell, time};
+use super::{about, seed, shell, time};
 
 /// What is known of the boot. There is one only on a machine that was booted from an image of ours: everywhere else the first
 /// process touches neither clock nor modules nor flash.
@@ -119,7 +119,7 @@ impl Image {
 
     /// The latest time that is surely past, Unix time in seconds.
     pub(crate) fn time_floor(&self) -> Option<u64> {
-        let floor = time::floor(Path::new(time::IMAGE), &time::note_file(&self.state_dir))?;
+        let floor = time::floor(Path::new(about::FILE), &time::note_file(&self.state_dir))?;
         floor.duration_since(SystemTime::UNIX_EPOCH).ok().map(|since| since.as_secs())
     }
 
@@ -201,7 +201,7 @@ fn judge(record: &Record, hand_over: &HandOver) -> (bool, bool) {
 }
 
 fn set_clock(state_dir: &Path) {
-    let Some(floor) = time::floor(Path::new(time::IMAGE), &time::note_file(state_dir)) else { return };
+    let Some(floor) = time::floor(Path::new(about::FILE), &time::note_file(state_dir)) else { return };
     if time::set_forward(service::Clock::new().wall(), floor) {
         tracing::warn!("the clock was behind and is set to the last time known; it may be late");
     }

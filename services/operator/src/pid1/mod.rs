@@ -1,5 +1,6 @@
 //! The duties of the first process: file systems, drivers, clock, seed, orphans, the end of the machine.
 
+mod about;
 mod image;
 mod modules;
 mod seed;
@@ -15,6 +16,7 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::{Pid, WaitOptions, waitpid};
 use rustix::system::{RebootCommand, reboot};
 
+pub use about::image_commit;
 pub(crate) use image::Image;
 
 use crate::procfs;

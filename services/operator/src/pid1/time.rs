@@ -6,19 +6,10 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::Deserialize;
-
-/// What the image says of itself.
-pub(crate) const IMAGE: &str = "/etc/u-bmc/image.json";
+use super::about::About;
 
 /// How often the time is noted down: what a loss of power can cost the clock. Each note is one block on the flash.
 pub(crate) const NOTE_EVERY: Duration = Duration::from_secs(3600);
-
-#[derive(Deserialize)]
-struct Image {
-    /// When it was built, Unix time in seconds.
-    epoch: u64,
-}
 
 /// The file whose time of change is the note.
 pub(crate) fn note_file(state_dir: &Path) -> PathBuf {
@@ -27,10 +18,7 @@ pub(crate) fn note_file(state_dir: &Path) -> PathBuf {
 
 /// The latest time that is surely past.
 pub(crate) fn floor(image: &Path, note: &Path) -> Option<SystemTime> {
-    let built = std::fs::read(image)
-        .ok()
-        .and_then(|text| serde_json::from_slice::<Image>(&text).ok())
-        .and_then(|image| UNIX_EPOCH.checked_add(Duration::from_secs(image.epoch)));
+    let built = About::read(image).and_then(|image| UNIX_EPOCH.checked_add(Duration::from_secs(image.epoch)));
     let noted = std::fs::metadata(note).and_then(|about| about.modified()).ok();
     built.max(noted)
 }
