@@ -50,8 +50,17 @@ pub(crate) struct Args {
     #[arg(long)]
     update_lock: bool,
     /// Build it a second time, in another folder, and compare.
-    #[arg(long)]
-    check_reproducible: bool,
+    #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "all")]
+    check_reproducible: Option<Again>,
+}
+
+/// What a second build compiles again.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Again {
+    /// Everything, the standard library too.
+    All,
+    /// What is in this repository: other crates are taken as the first build compiled them.
+    Ours,
 }
 
 /// What a boot loader needs.
@@ -70,8 +79,8 @@ pub(crate) fn directory(board: &str, debug: bool) -> PathBuf {
 /// Builds what is asked for.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let folder = build(args)?;
-    if args.check_reproducible {
-        reproduce::check(&args.board, args.debug, args.key.as_deref(), &folder)?;
+    if let Some(again) = args.check_reproducible {
+        reproduce::check(args, again, &folder)?;
     }
     Ok(())
 }

@@ -38,12 +38,20 @@ enum Tier {
     Clients,
     /// The firmware images on emulated boards, with the kernel's own drivers.
     Emulated,
-    /// The image built a second time, in another folder: it must be the same. Only when asked for by name.
+    /// The image built a second time, from another folder: it must be the same.
     Reproducible,
 }
 
-const ALL: &[Tier] =
-    &[Tier::Fmt, Tier::Clippy, Tier::Tidy, Tier::Unit, Tier::Integration, Tier::Clients, Tier::Emulated];
+const ALL: &[Tier] = &[
+    Tier::Fmt,
+    Tier::Clippy,
+    Tier::Tidy,
+    Tier::Unit,
+    Tier::Integration,
+    Tier::Clients,
+    Tier::Emulated,
+    Tier::Reproducible,
+];
 const QUICK: &[Tier] = &[Tier::Fmt, Tier::Clippy, Tier::Tidy, Tier::Unit];
 
 /// What a run of tests came to.

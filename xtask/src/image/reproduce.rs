@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
+use super::build::BUILD_DIR;
 use super::source::Source;
+use super::{Again, Args};
 use crate::sh;
 
 /// Builds the image again from a copy of the sources and compares it with the one in `folder`.
-pub(crate) fn check(board: &str, debug: bool, key: Option<&Path>, folder: &Path) -> Result<()> {
+pub(crate) fn check(args: &Args, again: Again, folder: &Path) -> Result<()> {
     let check = sh::target_dir().join("image-check");
     // As long as another name, and deeper: neither may show in the image. What was compiled there is kept.
     let sources = check.join("a/copy/of/the/sources");
@@ -17,17 +19,20 @@ pub(crate) fn check(board: &str, debug: bool, key: Option<&Path>, folder: &Path)
     let source = Source::find()?;
     let mut command = sh::cargo_command();
     command
-        .args(["xtask", "image", board])
-        .args(debug.then_some("--debug"))
+        .args(["xtask", "image", &args.board])
+        .args(args.debug.then_some("--debug"))
         .current_dir(&sources)
         .env("CARGO_TARGET_DIR", check.join("target"))
         .env("UBMC_PACKAGES", sh::target_dir().join("packages"))
         .env("UBMC_COMMIT", &source.commit)
         .env("SOURCE_DATE_EPOCH", source.epoch.to_string());
-    if let Some(key) = key {
+    if let Some(key) = &args.key {
         command.arg("--key").arg(std::path::absolute(key)?);
     }
-    sh::say(&format!("$ cargo xtask image {board} (in {})", sources.display()));
+    if again == Again::Ours {
+        command.env(BUILD_DIR, super::build::directory());
+    }
+    sh::say(&format!("$ cargo xtask image {} (in {})", args.board, sources.display()));
     sh::run(&mut command)?;
     let relative = folder.strip_prefix(sh::root()).context("the image is not below the workspace")?;
     let (one, two) = (sums(folder)?, sums(&sources.join(relative))?);
