@@ -1,6 +1,6 @@
 //! Running other programs, and saying what runs.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -34,8 +34,22 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
 
 /// The cargo that started us.
 pub(crate) fn cargo_command() -> Command {
-    let mut command = command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // Set by the cargo that runs us; its presence would make the inner one rebuild what only differs by it.
+    without_package(command(cargo_program()))
+}
+
+/// The cargo that started us, and what it starts, less urgent by `steps` (nice(1)) than anything else.
+pub(crate) fn nice_cargo_command(steps: u8) -> Command {
+    let mut nice = command("nice");
+    nice.args(["-n", &steps.to_string()]).arg(cargo_program());
+    without_package(nice)
+}
+
+fn cargo_program() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+/// Set by the cargo that runs us; its presence would make the inner one rebuild what only differs by it.
+fn without_package(mut command: Command) -> Command {
     command.env_remove("CARGO_MANIFEST_DIR").env_remove("CARGO_PKG_NAME");
     command
 }

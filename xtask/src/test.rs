@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every test, in tiers from cheap to dear. A tier is a function; CI runs them all.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -159,7 +159,7 @@ fn run_tier(tier: Tier, count: &mut Count) -> Result<()> {
         }
         Tier::Emulated => {
             let env = emulate::images()?;
-            cargo_test(&["--package", "emulate", "--test", "*"], &env, count)
+            emulated(&env, count)
         }
         Tier::Reproducible => {
             emulate::reproducible()?;
@@ -167,6 +167,30 @@ fn run_tier(tier: Tier, count: &mut Count) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// The tests of images. The power cuts take half of the tier's time and measure none: they run beside the others, which come first where
+/// both want a processor, but not by so much that a BMC among the cuts would starve.
+fn emulated(env: &[(&'static str, String)], count: &mut Count) -> Result<()> {
+    sh::cargo(&["test", "--locked", "--no-run", "--package", "emulate", "--tests"])?;
+    std::thread::scope(|scope| {
+        let cuts = scope.spawn(|| {
+            let mut said = Vec::new();
+            let mut counted = Count::default();
+            let args = ["--package", "emulate", "--test", "power_cuts"];
+            let say = &mut |line: &str| said.push(line.to_owned());
+            let result = run_tests(sh::nice_cargo_command(3), &args, env, &mut counted, say);
+            (result, counted, said)
+        });
+        let args = ["--package", "emulate", "--test", "contract", "--test", "evb", "--test", "rainier"];
+        let others = cargo_test(&args, env, count);
+        let Ok((cuts, counted, said)) = cuts.join() else { bail!("the power cuts could not be watched") };
+        said.iter().for_each(|line| sh::say(line));
+        count.passed += counted.passed;
+        count.failed += counted.failed;
+        count.skips.extend(counted.skips);
+        others.and(cuts)
+    })
 }
 
 /// The pipeline's types: no engine runs here, so this is what can be known of it.
@@ -190,10 +214,21 @@ fn clients_env() -> Result<Vec<(&'static str, String)>> {
     ])
 }
 
-/// Runs `cargo test` and counts from what it prints. A test that cannot run where it is prints a line `SKIP: why`.
+/// Runs `cargo test`, and shows and counts what it prints.
 fn cargo_test(args: &[&str], env: &[(&str, String)], count: &mut Count) -> Result<()> {
-    sh::say(&format!("$ cargo test {}", args.join(" ")));
-    let mut child = sh::cargo_command()
+    run_tests(sh::cargo_command(), args, env, count, &mut sh::say)
+}
+
+/// Runs `cargo test` by `cargo` and counts from what it prints. A test that cannot run where it is prints a line `SKIP: why`.
+fn run_tests(
+    mut cargo: Command,
+    args: &[&str],
+    env: &[(&str, String)],
+    count: &mut Count,
+    say: &mut dyn FnMut(&str),
+) -> Result<()> {
+    say(&format!("$ cargo test {}", args.join(" ")));
+    let mut child = cargo
         .args(["test", "--locked", "--no-fail-fast"])
         .args(args)
         .args(["--", "--show-output"])
@@ -224,7 +259,7 @@ fn cargo_test(args: &[&str], env: &[(&str, String)], count: &mut Count) -> Resul
             count.failed += number_before(&line, " failed");
         }
         if !in_successes && !line.ends_with(" ... ok") && !line.is_empty() {
-            sh::say(&line);
+            say(&line);
         }
     }
     let status = child.wait()?;

@@ -94,7 +94,7 @@ impl Ledger {
 }
 
 #[tokio::test]
-async fn what_was_acknowledged_survives_power_cuts() -> Result<()> {
+async fn what_was_acknowledged_survives_power_cuts_and_a_rotten_slot_but_no_factory_reset() -> Result<()> {
     let Some(folder) = image("UBMC_TEST_IMAGE_EVB") else { return Ok(()) };
     let rounds = std::env::var("UBMC_TEST_POWER_CUTS").map_or(Ok(ROUNDS), |text| text.parse())?;
     let mut bmc = Bmc::builder(&folder, BOARD).start().await?;
@@ -104,29 +104,44 @@ async fn what_was_acknowledged_survives_power_cuts() -> Result<()> {
     let mut ledger = Ledger::default();
     let mut numbers = Numbers(0x0075_626d);
     for round in 0..rounds {
-        // The first acknowledgement comes within some 50 ms; then the cut may hit any moment of the writing.
-        let moment = Duration::from_millis(50 + numbers.below(1_500));
-        let before = ledger.acknowledged;
-        tokio::select! {
-            written = ledger.write(&admin, round) => written.context("before the power went")?,
-            () = tokio::time::sleep(moment) => {}
-        }
-        bmc.cut().await?;
-        step(&format!("round {round}: cut after {moment:?}, {} changes", ledger.acknowledged - before));
-        if round % 3 == 2 {
-            bmc.boot().await?;
-            let moment = Duration::from_millis(numbers.below(STARTING));
-            tokio::time::sleep(moment).await;
-            nothing_is_made_anew(&bmc)?;
-            bmc.cut().await?;
-            step(&format!("round {round}: cut again {moment:?} after the power came"));
-        }
-        bmc.boot().await?;
-        admin = bmc.ready().await?;
-        ledger.check(&admin).await.with_context(|| format!("round {round}, {}", console(&bmc)))?;
-        nothing_is_made_anew(&bmc)?;
+        admin = cut(&mut bmc, &admin, &mut ledger, &mut numbers, round)
+            .await
+            .with_context(|| format!("round {round}, {}", console(&bmc)))?;
     }
-    Ok(())
+    let admin = rot(&mut bmc, &mut ledger).await.context("with a rotten slot")?;
+    forget(&bmc, &admin).await.context("a factory reset")
+}
+
+/// The power goes while it writes, in every third round again while it starts; then all must be there.
+async fn cut(
+    bmc: &mut Bmc,
+    admin: &Client,
+    ledger: &mut Ledger,
+    numbers: &mut Numbers,
+    round: u32,
+) -> Result<Client> {
+    // The first acknowledgement comes within some 50 ms; then the cut may hit any moment of the writing.
+    let moment = Duration::from_millis(50 + numbers.below(1_500));
+    let before = ledger.acknowledged;
+    tokio::select! {
+        written = ledger.write(admin, round) => written.context("before the power went")?,
+        () = tokio::time::sleep(moment) => {}
+    }
+    bmc.cut().await?;
+    step(&format!("round {round}: cut after {moment:?}, {} changes", ledger.acknowledged - before));
+    if round % 3 == 2 {
+        bmc.boot().await?;
+        let moment = Duration::from_millis(numbers.below(STARTING));
+        tokio::time::sleep(moment).await;
+        nothing_is_made_anew(bmc)?;
+        bmc.cut().await?;
+        step(&format!("round {round}: cut again {moment:?} after the power came"));
+    }
+    bmc.boot().await?;
+    let admin = bmc.ready().await?;
+    ledger.check(&admin).await?;
+    nothing_is_made_anew(bmc)?;
+    Ok(admin)
 }
 
 /// The data partition is never so broken that what was on it is given up.
@@ -138,17 +153,9 @@ fn nothing_is_made_anew(bmc: &Bmc) -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_slot_that_rotted_gives_way_to_the_other_and_only_a_factory_reset_forgets() -> Result<()> {
-    let Some(folder) = image("UBMC_TEST_IMAGE_EVB") else { return Ok(()) };
-    let mut bmc = Bmc::builder(&folder, BOARD).start().await?;
-    let admin = bmc.first_login().await?;
-    let mut ledger = Ledger::default();
-    for round in 0..3 {
-        ledger.change(&admin, round).await?;
-    }
-    bmc.confirmed().await?;
-    let slot = running_slot(&bmc)?;
+/// The running slot rots while there is no power; the other one must take over, say so, and have everything.
+async fn rot(bmc: &mut Bmc, ledger: &mut Ledger) -> Result<Client> {
+    let slot = running_slot(bmc)?;
     bmc.cut().await?;
     // The superblock of its root file system, which starts at 1 KiB.
     let start: u64 = if slot == 'a' { 2 } else { 26 } * 1024 * 1024;
@@ -157,18 +164,21 @@ async fn a_slot_that_rotted_gives_way_to_the_other_and_only_a_factory_reset_forg
     disk.write_all(&[0xa5; 4096])?;
     drop(disk);
     bmc.boot().await?;
-    let admin = bmc.ready().await.context("with a rotten slot")?;
-    ensure!(running_slot(&bmc)? != slot, "{}", console(&bmc));
+    let admin = bmc.ready().await?;
+    ensure!(running_slot(bmc)? != slot, "{}", console(bmc));
     ledger.check(&admin).await.context("after the fall-back")?;
     let info = admin.get("/api/v1alpha1/system/info").await?.text();
     ensure!(
         info.contains(&format!("\"boot.fell_back_from\":\"{slot}\"")),
         "the API does not tell it: {info}"
     );
+    Ok(admin)
+}
 
-    step("a factory reset leaves nothing of it");
-    restart(&bmc, &admin, "MANAGEMENT_CONTROLLER_ACTION_FACTORY_RESET").await?;
-    let admin = bmc.first_login().await.context("after the factory reset")?;
+/// A factory reset by the API leaves nothing of it.
+async fn forget(bmc: &Bmc, admin: &Client) -> Result<()> {
+    restart(bmc, admin, "MANAGEMENT_CONTROLLER_ACTION_FACTORY_RESET").await?;
+    let admin = bmc.first_login().await?;
     let info = admin.get("/api/v1alpha1/system/info").await?.text();
     ensure!(info.contains("\"factory-reset\""), "{info}");
     ensure!(host(&admin).await?["description"].as_str().unwrap_or_default().is_empty());
