@@ -303,10 +303,18 @@ impl Bmc {
     /// # Errors
     /// When the console shows no password, or a step is refused.
     pub async fn first_login(&self) -> Result<Client> {
+        self.first_login_after(0).await
+    }
+
+    /// As [`Bmc::first_login`], with a password that is shown after line number `from` of the console.
+    ///
+    /// # Errors
+    /// As [`Bmc::first_login`].
+    pub async fn first_login_after(&self, from: usize) -> Result<Client> {
         // The line after it: a line is seen before it is whole.
         let console = self.console()?;
-        console.wait_for("It is shown this once", 0, BOOT_LIMIT).await?;
-        let lines = console.lines(0);
+        console.wait_for("It is shown this once", from, BOOT_LIMIT).await?;
+        let lines = console.lines(from);
         let banner = lines.iter().find(|line| line.text.contains("│   password"));
         let banner = banner.with_context(|| format!("no first password is shown:\n{}", console.tail()))?;
         let password = banner.text.split_whitespace().nth(2).unwrap_or_default().to_owned();

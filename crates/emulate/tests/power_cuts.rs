@@ -6,7 +6,7 @@ use std::io::{Seek as _, SeekFrom, Write as _};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use common::{host, image, restart, step};
+use common::{host, image, step};
 use emulate::Bmc;
 use serde_json::json;
 use testkit::Client;
@@ -94,7 +94,7 @@ impl Ledger {
 }
 
 #[tokio::test]
-async fn what_was_acknowledged_survives_power_cuts_and_a_rotten_slot_but_no_factory_reset() -> Result<()> {
+async fn what_was_acknowledged_survives_power_cuts_and_a_rotten_slot() -> Result<()> {
     let Some(folder) = image("UBMC_TEST_IMAGE_EVB") else { return Ok(()) };
     let rounds = std::env::var("UBMC_TEST_POWER_CUTS").map_or(Ok(ROUNDS), |text| text.parse())?;
     let mut bmc = Bmc::builder(&folder, BOARD).start().await?;
@@ -108,8 +108,7 @@ async fn what_was_acknowledged_survives_power_cuts_and_a_rotten_slot_but_no_fact
             .await
             .with_context(|| format!("round {round}, {}", console(&bmc)))?;
     }
-    let admin = rot(&mut bmc, &mut ledger).await.context("with a rotten slot")?;
-    forget(&bmc, &admin).await.context("a factory reset")
+    rot(&mut bmc, &mut ledger).await.context("with a rotten slot")
 }
 
 /// The power goes while it writes, in every third round again while it starts; then all must be there.
@@ -154,7 +153,7 @@ fn nothing_is_made_anew(bmc: &Bmc) -> Result<()> {
 }
 
 /// The running slot rots while there is no power; the other one must take over, say so, and have everything.
-async fn rot(bmc: &mut Bmc, ledger: &mut Ledger) -> Result<Client> {
+async fn rot(bmc: &mut Bmc, ledger: &mut Ledger) -> Result<()> {
     let slot = running_slot(bmc)?;
     bmc.cut().await?;
     // The superblock of its root file system, which starts at 1 KiB.
@@ -172,20 +171,6 @@ async fn rot(bmc: &mut Bmc, ledger: &mut Ledger) -> Result<Client> {
         info.contains(&format!("\"boot.fell_back_from\":\"{slot}\"")),
         "the API does not tell it: {info}"
     );
-    Ok(admin)
-}
-
-/// A factory reset by the API leaves nothing of it.
-async fn forget(bmc: &Bmc, admin: &Client) -> Result<()> {
-    restart(bmc, admin, "MANAGEMENT_CONTROLLER_ACTION_FACTORY_RESET").await?;
-    let admin = bmc.first_login().await?;
-    let info = admin.get("/api/v1alpha1/system/info").await?.text();
-    ensure!(info.contains("\"factory-reset\""), "{info}");
-    ensure!(host(&admin).await?["description"].as_str().unwrap_or_default().is_empty());
-    let users = admin.get("/api/v1alpha1/users").await?.json()?;
-    let names: Vec<_> =
-        users["users"].as_array().into_iter().flatten().map(|user| &user["username"]).collect();
-    ensure!(names == ["admin"], "{names:?}");
     Ok(())
 }
 

@@ -3,9 +3,20 @@
 mod common;
 
 use anyhow::{Result, ensure};
-use common::{FOLLOW, act, becomes, image, reset_bmc, step};
+use common::{FOLLOW, act, becomes, image, reset_bmc, restart, step};
 use emulate::Bmc;
+use serde_json::json;
+use testkit::Client;
 use twin::Role;
+
+/// The names of all accounts.
+async fn users(admin: &Client) -> Result<Vec<String>> {
+    let reply = admin.get("/api/v1alpha1/users").await?;
+    ensure!(reply.status == 200, "{}: {}", reply.status, reply.text());
+    let users = reply.json()?;
+    let users = users["users"].as_array().into_iter().flatten();
+    Ok(users.filter_map(|user| user["username"].as_str().map(str::to_owned)).collect())
+}
 
 #[tokio::test]
 async fn a_server_powered_by_a_held_line_goes_on_and_off_and_stays_on_over_a_reset() -> Result<()> {
@@ -28,6 +39,20 @@ async fn a_server_powered_by_a_held_line_goes_on_and_off_and_stays_on_over_a_res
     becomes(&admin, "HOST_STATUS_ON").await?;
     ensure!(server.trace(mark).is_empty(), "I-2: the reset moved a pin: {:?}", server.trace(mark));
     ensure!(server.is_on("system")?);
+
+    step("a factory reset leaves nothing of what was stored, and the host alone");
+    let user = json!({ "username": "somebody", "role": "ReadOnly", "enabled": true });
+    let body = json!({ "user": user, "password": "a-Passphrase-0f-somebody" });
+    let reply = admin.post("/api/v1alpha1/users", &body).await?;
+    ensure!(reply.status == 200, "{}: {}", reply.status, reply.text());
+    ensure!(users(&admin).await?.len() == 2);
+    let from = restart(&bmc, &admin, "MANAGEMENT_CONTROLLER_ACTION_FACTORY_RESET").await?;
+    let admin = bmc.first_login_after(from).await?;
+    let info = admin.get("/api/v1alpha1/system/info").await?.text();
+    ensure!(info.contains("\"factory-reset\""), "{info}");
+    ensure!(users(&admin).await? == ["admin"]);
+    becomes(&admin, "HOST_STATUS_ON").await?;
+    ensure!(server.trace(mark).is_empty(), "I-2: the factory reset moved a pin: {:?}", server.trace(mark));
 
     step("force off: the line is let go");
     act(&admin, "HOST_ACTION_FORCE_OFF").await?;

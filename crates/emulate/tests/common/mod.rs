@@ -54,8 +54,8 @@ pub(crate) async fn reset_bmc(bmc: &Bmc, admin: &Client) -> Result<Client> {
     bmc.ready().await
 }
 
-/// Has the BMC restart itself by an action of its own API and waits until its daemons are ready.
-pub(crate) async fn restart(bmc: &Bmc, admin: &Client, action: &str) -> Result<()> {
+/// Has the BMC restart itself by an action of its own API and waits until its daemons are ready. Returns where on the console that began.
+pub(crate) async fn restart(bmc: &Bmc, admin: &Client, action: &str) -> Result<usize> {
     let mut events = bmc.qmp()?.events();
     let from = bmc.console()?.mark();
     let path = "/api/v1alpha1/management-controllers/bmc/state";
@@ -63,7 +63,7 @@ pub(crate) async fn restart(bmc: &Bmc, admin: &Client, action: &str) -> Result<(
     ensure!(reply.status == 200, "{action}: {}: {}", reply.status, reply.text());
     Qmp::event(&mut events, "RESET", FOLLOW).await?;
     bmc.console()?.wait_for(emulate::READY_LINE, from, emulate::BOOT_LIMIT).await?;
-    Ok(())
+    Ok(from)
 }
 
 /// How long a pulse was.
