@@ -1,5 +1,6 @@
 //! The programs of an image, cross-compiled: static, for size, and the same bytes wherever the sources are.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -30,8 +31,8 @@ pub(crate) fn directory() -> PathBuf {
 pub(crate) struct Toolchain {
     /// The compiler.
     rustc: PathBuf,
-    /// Where its own libraries are, when the system does not look there.
-    libraries: Option<PathBuf>,
+    /// Where its own libraries are, and those it shares with others and a small system lacks, when the system does not look there.
+    libraries: Option<OsString>,
     /// The first line of `rustc -vV`.
     pub(crate) version: String,
 }
@@ -57,10 +58,11 @@ impl Toolchain {
             bail!("the sources of the standard library are needed: rustup component add rust-src");
         }
         let tree = store.tree("rust")?;
-        Self::of(tree.join("usr/bin/rustc"), Some(tree.join("usr/lib/x86_64-linux-gnu")))
+        let trees = [&tree, &store.tree("rust-libraries")?].map(|tree| tree.join("usr/lib/x86_64-linux-gnu"));
+        Self::of(tree.join("usr/bin/rustc"), Some(std::env::join_paths(trees)?))
     }
 
-    fn of(rustc: PathBuf, libraries: Option<PathBuf>) -> Result<Self> {
+    fn of(rustc: PathBuf, libraries: Option<OsString>) -> Result<Self> {
         let mut command = sh::command(&rustc);
         command.arg("-vV");
         if let Some(libraries) = &libraries {
