@@ -249,7 +249,7 @@ pub(crate) fn find(directory: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<Pa
     bail!("a file that is needed is not below {}", directory.display())
 }
 
-/// A kernel module's bytes; later kernels come with compressed ones.
+/// A file's bytes, unpacked if its name ends in `.xz`, as that of a later kernel's module does.
 pub(crate) fn unpacked(path: &Path) -> Result<Vec<u8>> {
     if path.extension().is_some_and(|extension| extension == "xz") {
         let out = sh::command("xz").arg("-dc").arg(path).output().context("xz could not be started")?;

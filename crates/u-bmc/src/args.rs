@@ -2,32 +2,28 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::LazyLock;
 
 use clap::{Parser, Subcommand};
 use operator::Listen;
 use service::LogFormat;
 
-/// Version, commit and target.
-pub(crate) fn version() -> &'static str {
-    static VERSION: LazyLock<String> = LazyLock::new(|| {
-        // An image's programs are built without it.
-        let built_from = Some(env!("UBMC_COMMIT")).filter(|commit| !commit.is_empty());
-        let commit = built_from.map(str::to_owned).or_else(operator::image_commit);
-        format!(
-            "{} (commit {}, {}, {})",
-            env!("CARGO_PKG_VERSION"),
-            commit.as_deref().unwrap_or("unknown"),
-            env!("UBMC_TARGET"),
-            env!("UBMC_PROFILE")
-        )
-    });
-    &VERSION
+/// Version, commit and target. Reads the image's file, so it is for who asks: not for each daemon's start.
+pub(crate) fn version() -> String {
+    // An image's programs are built without it.
+    let built_from = Some(env!("UBMC_COMMIT")).filter(|commit| !commit.is_empty());
+    let commit = built_from.map(str::to_owned).or_else(operator::image_commit);
+    format!(
+        "{} (commit {}, {}, {})",
+        env!("CARGO_PKG_VERSION"),
+        commit.as_deref().unwrap_or("unknown"),
+        env!("UBMC_TARGET"),
+        env!("UBMC_PROFILE")
+    )
 }
 
 /// The userspace of a baseboard management controller.
 #[derive(Debug, Parser)]
-#[command(name = "u-bmc", version = version(), disable_help_subcommand = true)]
+#[command(name = "u-bmc", version, disable_help_subcommand = true)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,

@@ -4,9 +4,11 @@ mod args;
 mod daemons;
 mod operate;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 use service::Exit;
 
 use args::{Args, Command};
@@ -14,6 +16,11 @@ use args::{Args, Command};
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
+        Err(error) if error.kind() == ErrorKind::DisplayVersion => {
+            // A reader that has gone is no failure, as with help.
+            drop(writeln!(std::io::stdout(), "u-bmc {}", args::version()));
+            return Exit::Ok.into();
+        }
         Err(error) => {
             // Help and version are asked for; anything else is a wrong flag, which has the exit status of a wrong configuration.
             let wrong = error.use_stderr();

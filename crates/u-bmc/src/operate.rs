@@ -85,7 +85,7 @@ fn options(args: OperatorArgs) -> Result<Options, Error> {
     Ok(Options {
         parts,
         program,
-        version: version().to_owned(),
+        version: version(),
         board,
         board_overrides,
         state_dir,

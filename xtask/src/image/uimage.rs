@@ -2,13 +2,11 @@
 //! more time than all the rest of the kernel's start takes. QEMU loads the result as the "legacy image" that U-Boot knows, too.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
-use std::process::Stdio;
 
 use anyhow::{Context as _, Result};
 
-use crate::{need, sh};
+use crate::{need, packages};
 
 /// The kernel as its package has it.
 const PACKED: &str = "kernel";
@@ -36,7 +34,9 @@ struct Packed<'a> {
 pub(crate) fn make(kernel: &Path) -> Result<&'static str> {
     let bytes = fs::read(kernel).with_context(|| format!("cannot read {}", kernel.display()))?;
     let Some(packed) = find(&bytes) else { return Ok(PACKED) };
-    let unpacked = packed.candidates.iter().find_map(|stream| unpack(stream, packed.size).transpose());
+    let scratch = kernel.with_extension("xz");
+    let unpacked =
+        packed.candidates.iter().find_map(|stream| unpack(stream, packed.size, &scratch).transpose());
     let Some(unpacked) = unpacked.transpose()? else { return Ok(PACKED) };
     let load = MEMORY.checked_add(packed.text_offset).context("the kernel wants to be outside of memory")?;
     let mut file = header(&unpacked, load)?.to_vec();
@@ -68,24 +68,13 @@ fn find(image: &[u8]) -> Option<Packed<'_>> {
     Some(Packed { candidates, size, text_offset })
 }
 
-/// Unpacks `stream`; nothing if it is not what unpacks to `size` bytes.
-fn unpack(stream: &[u8], size: u32) -> Result<Option<Vec<u8>>> {
+/// Unpacks `stream`, by way of the file `scratch`; nothing if it is not what unpacks to `size` bytes.
+fn unpack(stream: &[u8], size: u32, scratch: &Path) -> Result<Option<Vec<u8>>> {
     need::tools(&[need::XZ])?;
-    let mut xz = sh::command("xz")
-        .args(["--decompress", "--stdout", "--quiet"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .context("xz could not be started")?;
-    let mut stdin = xz.stdin.take().context("xz has no standard input")?;
-    let output = std::thread::scope(|scope| {
-        // It stops reading at the first wrong byte, which is no fault of ours.
-        scope.spawn(move || stdin.write_all(stream).ok());
-        xz.wait_with_output()
-    })?;
-    let whole = output.status.success() && u32::try_from(output.stdout.len()) == Ok(size);
-    Ok(whole.then_some(output.stdout))
+    fs::write(scratch, stream)?;
+    let unpacked = packages::unpacked(scratch).ok().filter(|bytes| u32::try_from(bytes.len()) == Ok(size));
+    fs::remove_file(scratch)?;
+    Ok(unpacked)
 }
 
 /// The header of U-Boot's legacy images (U-Boot, `include/image.h`): a kernel for Linux on ARM, not packed.
@@ -93,8 +82,8 @@ fn header(image: &[u8], load: u32) -> Result<[u8; 64]> {
     /// Linux, ARM, kernel, not packed.
     const KIND: [u8; 4] = [5, 2, 2, 0];
     let size = u32::try_from(image.len()).context("the kernel is too long")?;
-    let words =
-        |sum| [0x2705_1956, sum, 0, size, load, load, crc32fast::hash(image), u32::from_be_bytes(KIND)];
+    let image_sum = crc32fast::hash(image);
+    let words = |sum| [0x2705_1956, sum, 0, size, load, load, image_sum, u32::from_be_bytes(KIND)];
     let fill = |sum| {
         let mut header = [0; 64];
         let bytes = words(sum).into_iter().flat_map(u32::to_be_bytes).chain(*b"u-bmc");
