@@ -35,6 +35,15 @@ impl Clock {
         self.wall
     }
 
+    /// Time since the kernel's boot, sleep included (`CLOCK_BOOTTIME`): the same for every process of this machine, so that one may
+    /// name a time to another. It does not follow tokio's clock.
+    pub fn boot() -> Mono {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+        let millis = u64::try_from(now.tv_nsec / 1_000_000).unwrap_or(0);
+        Mono::from_millis(seconds.saturating_mul(1_000).saturating_add(millis))
+    }
+
     /// Returns when the clock shows `at`; at once when it already does, never for `None`: a machine without a deadline waits for
     /// events only.
     pub async fn sleep_until(&self, at: Option<Mono>) {

@@ -35,7 +35,12 @@ pub(super) fn check() {
     );
     same(
         "PowerApplyRequest",
-        &PowerApplyRequest { op_id: "op".into(), host: "system".into(), action: HostAction::Nmi.into() },
+        &PowerApplyRequest {
+            op_id: "op".into(),
+            host: "system".into(),
+            action: HostAction::Nmi.into(),
+            begin_before_ms: 0,
+        },
         "0a026f70120673797374656d1807",
     );
     same(

@@ -453,6 +453,7 @@ impl Daemon {
         match request.method.as_str() {
             "Apply" => match request.decode().and_then(wire::apply).and_then(|apply| {
                 let host = self.find(&apply.host)?;
+                wire::in_time(&apply, Clock::boot())?;
                 Ok((host, apply))
             }) {
                 Ok((host, apply)) => {

@@ -83,7 +83,12 @@ impl Bench {
         host: &str,
         action: v1::HostAction,
     ) -> Result<v1::PowerApplyResponse, ipc::Status> {
-        let request = v1::PowerApplyRequest { op_id, host: host.to_owned(), action: action.into() };
+        let request = v1::PowerApplyRequest {
+            op_id,
+            host: host.to_owned(),
+            action: action.into(),
+            ..Default::default()
+        };
         self.caller.call(APPLY, &request, &CallContext::new()).await
     }
 
