@@ -59,7 +59,7 @@ pub const NODES: &[Node] = &[
     Node { daemon: "powermgr", calls: &[], events: &["host", "chassis"], buckets: &[], streams: &[] },
     // The controller's own network and time.
     Node { daemon: "netmgr", calls: &[], events: &["network"], buckets: &[], streams: &[] },
-    Node { daemon: OPERATOR, calls: &[], events: &["system", "daemon"], buckets: &[], streams: &[] },
+    Node { daemon: OPERATOR, calls: &[], events: &["system", "daemon", "store"], buckets: &[], streams: &[] },
 ];
 
 /// What a credential may do on the bus. Patterns are NATS subjects with wildcards; what is not listed is denied.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use ipc::server::{JetStreamConfig, Server, ServerConfig, ServerHandle, jetstream};
+use ipc::server::{JetStreamConfig, Server, ServerConfig, ServerHandle, StoreMonitor, jetstream};
 use ipc::topology::{self, OPERATOR};
 use ipc::{Client, ConnectConfig};
 use service::BusAddress;
@@ -23,6 +23,8 @@ pub(crate) struct Bus {
     pub(crate) url: String,
     /// Our own connection.
     pub(crate) client: Client,
+    /// The state of our own store.
+    pub(crate) monitor: Option<StoreMonitor>,
     server: Option<ServerHandle>,
     passwords: BTreeMap<String, String>,
 }
@@ -31,6 +33,7 @@ impl Bus {
     /// Starts the embedded server for `daemons`, or connects to the one at `url`, and creates what is missing there.
     pub(crate) async fn start(daemons: &[&str], url: Option<&str>, store: &Path) -> Result<Self, Error> {
         let mut passwords = BTreeMap::new();
+        let monitor = url.is_none().then(StoreMonitor::default);
         let server = match url {
             Some(_) => None,
             None => {
@@ -40,7 +43,11 @@ impl Bus {
                     passwords.insert((*name).to_owned(), password.clone());
                     users.push(topology::user(name, password));
                 }
-                let streams = JetStreamConfig { dir: Some(store.to_owned()), ..JetStreamConfig::default() };
+                let streams = JetStreamConfig {
+                    dir: Some(store.to_owned()),
+                    monitor: monitor.clone().unwrap_or_default(),
+                    ..JetStreamConfig::default()
+                };
                 let config =
                     ServerConfig { users, inside: vec![jetstream(streams)], ..ServerConfig::default() };
                 Some(Server::start(config).map_err(bus_error)?)
@@ -59,7 +66,7 @@ impl Bus {
             client.create_bucket(bucket).await.map_err(bus_error)?;
         }
         client.create_event_log().await.map_err(bus_error)?;
-        Ok(Self { url, client, server, passwords })
+        Ok(Self { url, client, monitor, server, passwords })
     }
 
     /// What `daemon` is told about the bus.

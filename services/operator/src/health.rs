@@ -10,6 +10,7 @@ use units::Mono;
 
 use crate::pid1::Image;
 use crate::procfs;
+use crate::store;
 use crate::wire::{self, Record};
 
 /// What `SystemService` answers from.
@@ -21,6 +22,8 @@ pub(crate) struct Picture<'a> {
     pub(crate) version: &'a str,
     /// What is known of the boot, on a machine booted from an image of ours.
     pub(crate) image: Option<&'a Image>,
+    /// The state of the store, when it is ours.
+    pub(crate) store: Option<ipc::server::StoreStatus>,
     pub(crate) now: Mono,
     pub(crate) wall: SystemTime,
     pub(crate) all_ready: bool,
@@ -93,7 +96,7 @@ impl Picture<'_> {
 
     fn health(&self) -> pb::Health {
         let at = wire::timestamp(self.wall);
-        let details: Vec<_> = self
+        let daemons = self
             .machine
             .views()
             .map(|(_, view)| {
@@ -104,8 +107,9 @@ impl Picture<'_> {
                     message,
                     timestamp: Some(at),
                 }
-            })
-            .collect();
+            });
+        let store = self.store.iter().map(|status| store::health(status, at));
+        let details: Vec<_> = daemons.chain(store).collect();
         let status = wire::worst(details.iter().map(pb::HealthDetail::status));
         let unwell: Vec<&str> = details
             .iter()
@@ -121,6 +125,7 @@ impl Picture<'_> {
             details,
             last_updated: Some(at),
             uptime: Some(wire::span(Duration::from_millis(self.now.as_millis()))),
+            store: self.store.as_ref().map(store::status),
         }
     }
 }

@@ -31,6 +31,7 @@ mod procfs;
 mod ring;
 mod roster;
 mod shell;
+mod store;
 mod wire;
 
 pub use config::{Config, Listen, Options};

@@ -28,6 +28,7 @@ use crate::pid1;
 use crate::prepare::{Prepared, prepare, write_atomic};
 use crate::procfs;
 use crate::ring::Ring;
+use crate::store;
 use crate::wire::{self, Record};
 
 /// Between the answer to a reset request and the reset: the answer has to get out.
@@ -181,6 +182,9 @@ impl<'a> Operator<'a> {
                 }
             }
         });
+        if let Some(monitor) = bus.monitor.clone() {
+            tokio::spawn(store::tell(monitor, events.clone()));
+        }
         let count = options.parts.len();
         let clock = Clock::new();
         let trial = Trial::new(clock.now(), image.as_ref().is_some_and(pid1::Image::on_trial));
@@ -614,6 +618,7 @@ impl<'a> Operator<'a> {
             system_id: &self.prepared.system_id,
             version: &self.options.version,
             image: self.image.as_ref(),
+            store: self.bus.as_ref().and_then(|bus| bus.monitor.as_ref()).map(|monitor| monitor.status()),
             now: self.clock.now(),
             wall: self.clock.wall(),
             all_ready: self.all_ready,

@@ -27,6 +27,7 @@ use nats::{Broker, Internal, InternalMsg, InternalSub};
 
 use super::clock;
 use super::inside::{Inside, InsideFactory, Now, Waker};
+use super::monitor::{Finding, StoreMonitor};
 use crate::store::{FileStore, StoreLimits};
 
 /// Bytes of messages that may wait for the stream thread.
@@ -56,6 +57,8 @@ pub struct JetStreamConfig {
     pub store: StoreLimits,
     /// Bounds of the machine.
     pub limits: Limits,
+    /// Where the store's state is noted.
+    pub monitor: StoreMonitor,
 }
 
 /// JetStream for [`ServerConfig::inside`](super::ServerConfig::inside).
@@ -129,6 +132,7 @@ struct Shell {
     pressed: BTreeSet<String>,
     /// Messages are being turned away; said once until it is over.
     overrun: bool,
+    monitor: StoreMonitor,
 }
 
 impl Shell {
@@ -162,6 +166,7 @@ impl Shell {
             captures: BTreeMap::new(),
             pressed: BTreeSet::new(),
             overrun: false,
+            monitor: config.monitor,
         };
         for subject in JetStream::SUBJECTS {
             broker.internal_subscribe(subject).map_err(io::Error::other)?;
@@ -206,7 +211,12 @@ impl Shell {
                     self.send(Input::Interest(subject, there));
                 }
                 Output::Unwatch(subject) => broker.unwatch_interest(subject.as_bytes()),
-                Output::Report(report) => log(&report),
+                Output::Report(report) => {
+                    log(&report);
+                    if let Some(finding) = finding(&report) {
+                        self.monitor.note(finding);
+                    }
+                }
             }
         }
     }
@@ -392,4 +402,18 @@ fn log(report: &StoreReport) {
         StoreReport::Failed { stream, why } => tracing::error!(stream, why, "a stream could not be stored"),
         other => tracing::warn!(?other, "the store reports"),
     }
+}
+
+/// What people are told beside the log.
+fn finding(report: &StoreReport) -> Option<Finding> {
+    let (component, reason, set_aside) = match report {
+        StoreReport::Damaged { stream, set_aside, bytes } => {
+            (stream, format!("{bytes} bytes could not be read"), Some(set_aside.clone()))
+        }
+        StoreReport::BadMetadata { stream, set_aside } => {
+            (stream, "its metadata could not be read".to_owned(), Some(set_aside.clone()))
+        }
+        _ => return None,
+    };
+    Some(Finding { component: component.clone(), reason, set_aside, found_at: clock::now().unix_ns })
 }

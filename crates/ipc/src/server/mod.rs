@@ -18,6 +18,7 @@ mod config;
 mod handle;
 mod inside;
 mod jetstream;
+mod monitor;
 mod poll;
 mod sockets;
 mod standalone;
@@ -26,6 +27,7 @@ pub use config::{ServerConfig, StartError};
 pub use handle::{Connection, ServerHandle};
 pub use inside::{Inside, InsideFactory, Now, Waker};
 pub use jetstream::{JetStreamConfig, jetstream};
+pub use monitor::{Finding, StoreCondition, StoreMonitor, StoreStatus};
 pub use nats::{CloseReason, Limits, Link, Permissions, Responses, Rules, Stats, User};
 pub use standalone::{StandaloneConfig, StandaloneError, run_standalone};
 

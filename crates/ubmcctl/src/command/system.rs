@@ -121,6 +121,30 @@ fn health_card(health: &Health) -> Card {
     card.line("Health", health_word(health.status()))
         .line("Why", health.status_description.clone().unwrap_or_default())
         .line("Up", span(health.uptime.as_ref()));
+    if let Some(store) = &health.store {
+        let state = enum_word(store.state().as_str_name(), "STORE_STATE_");
+        let since = time(store.since.as_ref());
+        card.line(
+            "Store",
+            match (store.reason.as_str(), since.as_str()) {
+                ("", _) => state,
+                (reason, "") => format!("{state}: {reason}"),
+                (reason, since) => format!("{state} since {since}: {reason}"),
+            },
+        );
+        for finding in &store.findings {
+            let aside = match finding.set_aside.as_str() {
+                "" => String::new(),
+                path => format!("; a copy is in {path}"),
+            };
+            card.line("  found", format!("{}: {}{aside}", finding.component, finding.reason));
+        }
+        if let Some(more) =
+            store.findings_total.checked_sub(store.findings.len() as u64).filter(|more| *more > 0)
+        {
+            card.line("  found", format!("{more} more"));
+        }
+    }
     card
 }
 
