@@ -96,18 +96,15 @@ impl Picture<'_> {
 
     fn health(&self) -> pb::Health {
         let at = wire::timestamp(self.wall);
-        let daemons = self
-            .machine
-            .views()
-            .map(|(_, view)| {
-                let (status, message) = wire::health(&view);
-                pb::HealthDetail {
-                    component: view.spec.name.clone(),
-                    status: status.into(),
-                    message,
-                    timestamp: Some(at),
-                }
-            });
+        let daemons = self.machine.views().map(|(_, view)| {
+            let (status, message) = wire::health(&view);
+            pb::HealthDetail {
+                component: view.spec.name.clone(),
+                status: status.into(),
+                message,
+                timestamp: Some(at),
+            }
+        });
         let store = self.store.iter().map(|status| store::health(status, at));
         let details: Vec<_> = daemons.chain(store).collect();
         let status = wire::worst(details.iter().map(pb::HealthDetail::status));
