@@ -106,8 +106,19 @@ pub struct Request {
     pub op: OpId,
     /// What to do.
     pub action: HostAction,
-    /// The waits for the host (shutdown, power-good) end at this time even if the machine would wait longer.
+    /// It is refused after this time ([`Denial::TooLate`]): whoever asked has been told that it did not happen, or is about to be.
+    /// A time that is over is never made up for, in whatever queue the request waited.
+    pub begin_by: Option<Mono>,
+    /// It ends at this time at the latest, in whatever way, and nothing is driven for it afterwards but to let go. `None`: the
+    /// longest it can take, [`crate::Timings::longest_operation`].
     pub deadline: Option<Mono>,
+}
+
+impl Request {
+    /// A request without limits of its own.
+    pub const fn new(op: OpId, action: HostAction) -> Self {
+        Self { op, action, begin_by: None, deadline: None }
+    }
 }
 
 /// The answer to a request.
@@ -150,6 +161,8 @@ pub enum Denial {
     PowerGoodUnreadable,
     /// Power is locked while firmware is updated.
     Maintenance,
+    /// The time by which it was to begin is over.
+    TooLate,
 }
 
 impl Denial {
@@ -161,6 +174,7 @@ impl Denial {
             Self::NotSupported(_) => "NOT_SUPPORTED",
             Self::PowerGoodUnreadable => "POWER_GOOD_UNREADABLE",
             Self::Maintenance => "MAINTENANCE",
+            Self::TooLate => "DEADLINE_EXCEEDED",
         }
     }
 }
@@ -178,6 +192,7 @@ impl fmt::Display for Denial {
             Self::NotSupported(action) => write!(f, "the board has no line for {action}"),
             Self::PowerGoodUnreadable => f.write_str("power-good cannot be read; only force off is possible"),
             Self::Maintenance => f.write_str("power is locked while firmware is updated"),
+            Self::TooLate => f.write_str("it reached the host's lines after its deadline; nothing was done"),
         }
     }
 }

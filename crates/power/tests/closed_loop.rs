@@ -242,7 +242,7 @@ impl World {
         self.ops += 1;
         let op = OpId::from_bits(self.ops);
         let mut out = Actions::new();
-        machine.step(self.now, Event::Request(Request { op, action, deadline: None }), &mut out);
+        machine.step(self.now, Event::Request(Request::new(op, action)), &mut out);
         let actions: Vec<_> = out.drain().collect();
         let answers: Vec<_> = actions
             .iter()

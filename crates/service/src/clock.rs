@@ -1,5 +1,6 @@
 //! The daemon's clock: the only place that asks what time it is.
 
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
@@ -18,6 +19,16 @@ impl Clock {
     /// A clock that starts now.
     pub fn new() -> Self {
         Self { start: Instant::now(), wall: SystemTime::now() }
+    }
+
+    /// A clock that shows what [`Clock::boot`] does, and that can be waited for: its times are understood by every daemon of this
+    /// machine, and by the same daemon after a restart, until the machine boots again. A machine that sleeps must not rely on it.
+    pub fn since_boot() -> Self {
+        // Tied together once, so that all clocks of a process agree even where a test has stopped tokio's time.
+        static TIED: OnceLock<(Instant, Mono)> = OnceLock::new();
+        let (instant, since) = *TIED.get_or_init(|| (Instant::now(), Self::boot()));
+        let start = instant.checked_sub(Duration::from_millis(since.as_millis()));
+        Self { start: start.unwrap_or(instant), ..Self::new() }
     }
 
     /// Milliseconds since the start.
@@ -74,6 +85,14 @@ mod tests {
         assert_eq!(clock.now(), Mono::from_millis(1500));
         clock.sleep_until(Some(Mono::from_millis(7))).await;
         assert_eq!(clock.now(), Mono::from_millis(1500));
+    }
+
+    #[tokio::test]
+    async fn a_clock_since_boot_shows_the_kernels_time() {
+        let before = Clock::boot().as_millis();
+        let shown = [Clock::since_boot().now().as_millis(), Clock::since_boot().now().as_millis()];
+        let after = Clock::boot().as_millis();
+        assert!(before <= shown[0] + 1 && shown[0] <= shown[1] && shown[1] <= after + 1, "{shown:?}");
     }
 
     #[tokio::test(start_paused = true)]

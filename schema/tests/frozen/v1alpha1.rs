@@ -39,7 +39,7 @@ pub(super) fn check() {
             op_id: "op".into(),
             host: "system".into(),
             action: HostAction::Nmi.into(),
-            begin_before_ms: 0,
+            ..Default::default()
         },
         "0a026f70120673797374656d1807",
     );

@@ -13,7 +13,7 @@ use power::{
 use schema::v1alpha1 as v1;
 use service::{Clock, Context, ErrorChain};
 use tokio::time::MissedTickBehavior;
-use units::Mono;
+use units::{Millis, Mono};
 
 use crate::config::Config;
 use crate::error::Error;
@@ -124,13 +124,15 @@ struct Daemon {
 
 impl Daemon {
     async fn start(context: &Context, board: &Board, gpio: &dyn Gpio) -> Result<Self, Error> {
+        // Its times travel in requests.
+        let clock = Clock::since_boot();
         let mut inputs = Inputs::default();
         let mut hosts = Vec::with_capacity(board.hosts.len());
         let mut first = Vec::with_capacity(board.hosts.len());
         for (index, host) in board.hosts.iter().enumerate() {
             let (outputs, pins) = hw::open(gpio, index, host, &mut inputs).await?;
             let mut actions = Actions::new();
-            let machine = Machine::new(hw::machine_config(host), context.clock.now(), pins, &mut actions);
+            let machine = Machine::new(hw::machine_config(host), clock.now(), pins, &mut actions);
             tracing::info!(host = %host.id, state = %machine.state(), "read from the pins");
             hosts.push(Host {
                 id: host.id.as_str().to_owned(),
@@ -145,7 +147,7 @@ impl Daemon {
         }
         let chassis = board.chassis.id.as_str().to_owned();
         let outbox = Outbox::new(context.bus.clone());
-        let mut daemon = Self { hosts, inputs, outbox, clock: context.clock, chassis };
+        let mut daemon = Self { hosts, inputs, outbox, clock, chassis };
         for (index, actions) in first.into_iter().enumerate() {
             daemon.perform(index, actions, None).await;
         }
@@ -453,11 +455,15 @@ impl Daemon {
         match request.method.as_str() {
             "Apply" => match request.decode().and_then(wire::apply).and_then(|apply| {
                 let host = self.find(&apply.host)?;
-                wire::in_time(&apply, Clock::boot())?;
                 Ok((host, apply))
             }) {
                 Ok((host, apply)) => {
-                    let event = power::Request { op: apply.op, action: apply.action, deadline: None };
+                    let event = power::Request {
+                        op: apply.op,
+                        action: apply.action,
+                        begin_by: self.begin_by(&request, apply.begin_by),
+                        deadline: apply.end_by,
+                    };
                     self.step(host, power::Event::Request(event), Some((request, apply.action))).await;
                 }
                 Err(status) => request.fail(status).await,
@@ -488,6 +494,16 @@ impl Daemon {
             }
             _ => request.unimplemented().await,
         }
+    }
+
+    /// By when a request must be begun: the call's own deadline counts even where the caller named a later time.
+    fn begin_by(&self, request: &ipc::Request, asked: Option<Mono>) -> Option<Mono> {
+        let call = request.context.remaining().map(|left| match u64::try_from(left.as_millis()) {
+            Ok(0) => Mono::ZERO,
+            Ok(left) => self.clock.now() + Millis::new(left),
+            Err(_) => Mono::MAX,
+        });
+        [asked, call].into_iter().flatten().min()
     }
 
     fn find(&self, id: &str) -> Result<usize, Status> {

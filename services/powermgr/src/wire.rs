@@ -14,28 +14,20 @@ pub(crate) struct Apply {
     pub(crate) op: OpId,
     pub(crate) host: String,
     pub(crate) action: HostAction,
-    /// When it must have begun, by [`service::Clock::boot`].
-    pub(crate) begin_before: Mono,
+    /// When it must have begun, by [`service::Clock::since_boot`], as the two below.
+    pub(crate) begin_by: Option<Mono>,
+    pub(crate) end_by: Option<Mono>,
+    pub(crate) first_applied: Option<Mono>,
 }
 
 pub(crate) fn apply(request: v1::PowerApplyRequest) -> Result<Apply, Status> {
     let op = request.op_id.parse().map_err(|error| Status::invalid_argument(format!("op_id: {error}")))?;
     let action = action(request.action())
         .ok_or_else(|| Status::invalid_argument(format!("action: {} is no action", request.action)))?;
-    let begin_before = match request.begin_before_ms {
-        0 => Mono::MAX,
-        millis => Mono::from_millis(millis),
-    };
-    Ok(Apply { op, host: request.host, action, begin_before })
-}
-
-/// A request that was read too late: its caller has given it up, and may have said so.
-pub(crate) fn in_time(apply: &Apply, now: Mono) -> Result<(), Status> {
-    if now <= apply.begin_before {
-        return Ok(());
-    }
-    let text = format!("{} of host {} came too late to be begun", apply.action, apply.host);
-    Err(Status::deadline_exceeded(text).with_reason("DEADLINE_EXCEEDED"))
+    let at = |ms: Option<u64>| ms.map(Mono::from_millis);
+    let begin_by = at(Some(request.begin_before_ms).filter(|ms| *ms != 0));
+    let (end_by, first_applied) = (at(request.end_by_ms), at(request.first_applied_ms));
+    Ok(Apply { op, host: request.host, action, begin_by, end_by, first_applied })
 }
 
 pub(crate) fn action(action: v1::HostAction) -> Option<HostAction> {
@@ -130,6 +122,7 @@ pub(crate) fn denied(host: &str, action: HostAction, state: State, denial: Denia
         Denial::HostOff | Denial::Maintenance => Code::FailedPrecondition,
         Denial::NotSupported(_) => Code::Unimplemented,
         Denial::PowerGoodUnreadable => Code::Unavailable,
+        Denial::TooLate => Code::DeadlineExceeded,
     };
     let mut metadata = HashMap::from([
         ("host".to_owned(), host.to_owned()),
@@ -168,6 +161,7 @@ pub(crate) fn host_power(
         operation,
         remaining: remaining.map(to_duration),
         changed_at: changed_at.map(Into::into),
+        fault: String::new(),
     }
 }
 
@@ -225,26 +219,11 @@ mod tests {
             op_id: op_id.into(),
             host: "system".into(),
             action,
-            begin_before_ms: 7,
+            ..v1::PowerApplyRequest::default()
         };
         assert!(apply(request("x", 1)).unwrap_err().message.starts_with("op_id"));
         assert!(
             apply(request(&OpId::from_bits(1).to_string(), 99)).unwrap_err().message.starts_with("action")
         );
-    }
-
-    #[test]
-    fn what_is_read_too_late_is_refused() {
-        let request = |begin_before_ms| v1::PowerApplyRequest {
-            op_id: OpId::from_bits(1).to_string(),
-            host: "system".into(),
-            action: v1::HostAction::On.into(),
-            begin_before_ms,
-        };
-        let at = |begin_before, now| {
-            in_time(&apply(request(begin_before)).expect("a request"), Mono::from_millis(now))
-        };
-        assert!(at(0, u64::MAX).is_ok() && at(500, 500).is_ok());
-        assert_eq!(at(500, 501).unwrap_err().reason(), "DEADLINE_EXCEEDED");
     }
 }

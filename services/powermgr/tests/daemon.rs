@@ -87,7 +87,7 @@ impl Bench {
             op_id,
             host: host.to_owned(),
             action: action.into(),
-            ..Default::default()
+            ..v1::PowerApplyRequest::default()
         };
         self.caller.call(APPLY, &request, &CallContext::new()).await
     }
@@ -224,6 +224,24 @@ async fn what_is_not_possible_is_said_with_a_reason() {
 
     let hosts = bench.caller.call(LIST_HOSTS, &v1::PowerListHostsRequest {}, &CallContext::new()).await;
     assert_eq!(hosts.expect("a list").hosts.len(), 1);
+}
+
+#[tokio::test]
+async fn a_request_that_comes_too_late_is_refused_and_not_done() {
+    let mut bench = Bench::start(quick()).await;
+    let (op_id, now) = (bench.op(), Clock::boot().as_millis());
+    let request = |begin_before_ms| v1::PowerApplyRequest {
+        op_id: op_id.clone(),
+        host: "system".into(),
+        action: v1::HostAction::On.into(),
+        begin_before_ms,
+        ..Default::default()
+    };
+    let late = bench.caller.call(APPLY, &request(now - 1), &CallContext::new()).await.expect_err("too late");
+    assert_eq!((late.code, late.reason().as_str()), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"));
+    assert_eq!(bench.pins.presses(), []);
+    bench.caller.call(APPLY, &request(now + 60_000), &CallContext::new()).await.expect("in time");
+    assert_eq!(bench.result().await.result(), v1::OperationResult::Done);
 }
 
 #[tokio::test]

@@ -26,6 +26,7 @@ impl Daemon {
                     op_id: op.to_string(),
                     host: host.id.clone(),
                     action: wire::to_action(action).into(),
+                    ..v1::PowerApplyRequest::default()
                 };
                 let mut context = CallContext::new();
                 if let Some(info) = host.info.get(&op) {

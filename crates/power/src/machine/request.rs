@@ -13,7 +13,10 @@ impl Machine {
             out.push(Action::Answer(request.op, Answer::Known(status)));
             return;
         }
-        match self.verdict(request) {
+        let over =
+            request.begin_by.is_some_and(|at| at < now) || request.deadline.is_some_and(|at| at <= now);
+        let verdict = if over { Answer::Denied(Denial::TooLate) } else { self.verdict(request) };
+        match verdict {
             Answer::Accepted => {
                 let from = self.state();
                 self.begin(now, request, out);

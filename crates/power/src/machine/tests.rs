@@ -65,7 +65,7 @@ impl Bench {
     }
 
     fn ask_as(&mut self, op: OpId, action: HostAction) -> Answer {
-        self.event(Event::Request(Request { op, action, deadline: None }));
+        self.event(Event::Request(Request::new(op, action)));
         let answers = self.log.iter().rev();
         answers
             .filter_map(|a| if let Action::Answer(id, answer) = a { Some((*id, *answer)) } else { None })
@@ -513,8 +513,28 @@ fn power_good_lost_from_sight_is_not_shown_as_good() {
 fn an_operation_ends_at_the_callers_deadline_if_that_is_earlier() {
     let mut bench = Bench::on();
     let (op, deadline) = (OpId::from_bits(1), Some(bench.now + Millis::from_secs(10)));
-    bench.event(Event::Request(Request { op, action: HostAction::GracefulOff, deadline })).wait(10_000);
+    bench
+        .event(Event::Request(Request { deadline, ..Request::new(op, HostAction::GracefulOff) }))
+        .wait(10_000);
     assert_eq!(bench.outcomes(), [Outcome::Failed(Failure::GracefulOffTimeout)]);
+}
+
+#[test]
+fn what_was_not_begun_in_time_is_refused_and_drives_nothing() {
+    for action in HostAction::ALL {
+        for mut bench in [Bench::on(), Bench::off()] {
+            let (late, later) = (bench.now.saturating_sub(Millis::new(1)), bench.now + Millis::from_secs(5));
+            for (begin_by, deadline) in
+                [(Some(late), None), (None, Some(bench.now)), (Some(late), Some(later))]
+            {
+                bench.next += 1;
+                let op = OpId::from_bits(bench.next);
+                bench.event(Event::Request(Request { op, action, begin_by, deadline }));
+                assert_eq!(bench.log.last(), Some(&Action::Answer(op, Answer::Denied(Denial::TooLate))));
+                assert_eq!((bench.drives(), bench.machine.status_of(op)), (vec![], None), "{action}");
+            }
+        }
+    }
 }
 
 #[test]
