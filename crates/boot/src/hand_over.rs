@@ -26,6 +26,18 @@ pub enum DataState {
 pub struct RecordPlace {
     /// Its partition's device.
     pub device: String,
+    /// Whether this boot was counted there. A boot that was not must not be restarted to use up tries: it would be for ever.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub counted: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 /// When a stage of the boot began.

@@ -24,6 +24,6 @@ pub use hand_over::{DataState, HandOver, RecordPlace, Stage};
 pub use manifest::{AREA_LEN, KeyError, Manifest, ManifestError, PublicKey, Root};
 #[cfg(feature = "sign")]
 pub use manifest::{public_key_of, seal};
-pub use record::{Attempt, COPY_OFFSETS, RECORD_LEN, Record, Tried, Write};
+pub use record::{Attempt, COPY_OFFSETS, Found, RECORD_LEN, Record, Tried, Write};
 pub use slot::{Fault, GRANTED_TRIES, PATIENCE, Slot, SlotId, SlotState};
 pub use template::{Template, TemplateError, TemplateWriter};

@@ -105,7 +105,45 @@ impl Default for Record {
     }
 }
 
+/// What the two copies of the record say together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// The newest valid copy. A copy that cannot be read, or that is torn, does not hide the other.
+    Known(Record),
+    /// Both places were read and neither holds a record: a new medium. [`Record::default`] counts.
+    New,
+    /// No valid copy, and at least one place could not be read: what it holds is not known.
+    Unreadable,
+    /// A copy is whole but of a version this program does not know. It must not be overwritten.
+    Newer,
+}
+
+impl Found {
+    /// What is known, and the defaults where nothing is.
+    #[must_use]
+    pub fn or_default(self) -> Record {
+        match self {
+            Self::Known(record) => record,
+            Self::New | Self::Unreadable | Self::Newer => Record::default(),
+        }
+    }
+}
+
 impl Record {
+    /// Takes the two copies as they were read, each by itself; `None` for one that could not be.
+    #[must_use]
+    pub fn found(copies: [Option<&[u8]>; 2]) -> Found {
+        let [zero, one] = copies.map(Option::unwrap_or_default);
+        if is_newer(zero) || is_newer(one) {
+            return Found::Newer;
+        }
+        match Self::newest(zero, one) {
+            Some(record) => Found::Known(record),
+            None if copies.iter().all(Option::is_some) => Found::New,
+            None => Found::Unreadable,
+        }
+    }
+
     /// The newer one of two copies; a copy that is not valid does not count. `None` where neither is.
     #[must_use]
     pub fn newest(copy0: &[u8], copy1: &[u8]) -> Option<Self> {
@@ -176,7 +214,8 @@ impl Record {
     }
 
     /// Numbers the record as the next one and says which copy it replaces: the older one, so that a torn write costs
-    /// only what it was about to say.
+    /// only what it was about to say. When that write fails, advancing once more names the other copy: a worn sector
+    /// under one of them must not end the counting.
     #[must_use]
     pub fn advance(&mut self) -> Write {
         self.sequence = self.next_sequence();
@@ -322,6 +361,19 @@ impl Record {
     fn next_sequence(&self) -> u64 {
         self.sequence.saturating_add(1)
     }
+}
+
+/// Whether these are the bytes of a whole record of a version after ours. Magic, version and checksum keep their places in all versions.
+fn is_newer(bytes: &[u8]) -> bool {
+    let whole = |bytes: &[u8; RECORD_LEN]| {
+        let (body, crc) = bytes.split_last_chunk::<4>()?;
+        let mut input = Fields(body);
+        let magic: [u8; 8] = input.take()?;
+        let version = u32::from_le_bytes(input.take()?);
+        let sound = crc32fast::hash(body) == u32::from_le_bytes(*crc);
+        Some(sound && magic == MAGIC && version > VERSION)
+    };
+    bytes.first_chunk().and_then(whole) == Some(true)
 }
 
 fn slot_id(byte: u8) -> Option<SlotId> {

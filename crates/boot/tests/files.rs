@@ -37,7 +37,7 @@ fn the_hand_over_is_frozen() {
         board: "aspeed/ast2600-evb".to_owned(),
         flavour: "release".to_owned(),
         storage: Storage::Emmc,
-        record: RecordPlace { device: "/dev/mmcblk0p1".to_owned() },
+        record: RecordPlace { device: "/dev/mmcblk0p1".to_owned(), counted: true },
         data: DataState::FactoryReset,
         fell_back_from: Some(SlotId::B),
         reason: "why".to_owned(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use boot::{Fault, GRANTED_TRIES, PATIENCE, RECORD_LEN, Record, SlotId, SlotState, Tried, Write};
+use boot::{Fault, Found, GRANTED_TRIES, PATIENCE, RECORD_LEN, Record, SlotId, SlotState, Tried, Write};
 use proptest::prelude::*;
 
 use SlotId::{A, B};
@@ -56,6 +56,47 @@ fn the_bytes_are_frozen() {
 fn no_valid_copy_is_no_record() {
     assert_eq!(Record::newest(&[], &[0xff; 512]), None);
     assert_eq!(Record::newest(&[0; RECORD_LEN], &[0; RECORD_LEN]), None);
+}
+
+#[test]
+fn each_copy_is_read_by_itself() {
+    let mut record = Record::default();
+    record.confirm(A);
+    let older = record.advance().bytes;
+    let newer = record.advance().bytes;
+    let mut next_version = newer;
+    next_version[8] = 2;
+    let crc = crc32fast::hash(&next_version[..124]);
+    next_version[124..].copy_from_slice(&crc.to_le_bytes());
+    let mut torn = newer;
+    torn[16] ^= 1;
+    let old = Found::Known(Record::decode(&older).unwrap());
+    let new = Found::Known(Record::decode(&newer).unwrap());
+    let erased: &[u8] = &[0xff; RECORD_LEN];
+    let rows: [([Option<&[u8]>; 2], Found); 10] = [
+        ([Some(&older), Some(&newer)], new),
+        ([Some(&newer), Some(&older)], new),
+        ([Some(&older), None], old),
+        ([None, Some(&older)], old),
+        ([Some(&older), Some(&torn)], old),
+        ([Some(erased), Some(erased)], Found::New),
+        ([Some(erased), None], Found::Unreadable),
+        ([None, Some(&torn)], Found::Unreadable),
+        ([None, None], Found::Unreadable),
+        ([Some(&older), Some(&next_version)], Found::Newer),
+    ];
+    for (number, (copies, found)) in rows.into_iter().enumerate() {
+        assert_eq!(Record::found(copies), found, "row {number}");
+    }
+}
+
+#[test]
+fn after_a_write_that_failed_the_other_copy_is_next() {
+    let mut record = Record::default();
+    let first = record.advance();
+    let second = record.advance();
+    assert_ne!(first.copy, second.copy);
+    assert_eq!(Record::newest(&first.bytes, &second.bytes), Some(record));
 }
 
 #[test]

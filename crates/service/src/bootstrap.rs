@@ -29,6 +29,9 @@ pub struct Bootstrap {
     pub state_dir: PathBuf,
     /// Where it may keep sockets and files until the next start of the BMC; shared.
     pub run_dir: PathBuf,
+    /// How often its loop says that it is alive, milliseconds.
+    #[serde(default = "default_heartbeat")]
+    pub heartbeat_ms: u64,
     /// How it logs.
     #[serde(default)]
     pub log: LogConfig,
@@ -73,6 +76,11 @@ impl Default for LogConfig {
     fn default() -> Self {
         Self { format: LogFormat::default(), filter: default_filter() }
     }
+}
+
+/// How often a daemon says that it is alive when nobody says otherwise: the operator gives up on it after four.
+pub(crate) fn default_heartbeat() -> u64 {
+    5_000
 }
 
 /// The bus client tells every connect at `info`; ours says it once and better.
@@ -149,6 +157,7 @@ mod tests {
             board_overrides: vec![("sim.host".into(), "qemu".into())],
             state_dir: "/var/lib/u-bmc/powermgr".into(),
             run_dir: "/run/u-bmc".into(),
+            heartbeat_ms: 1_000,
             log: LogConfig { format: LogFormat::Json, filter: "debug".into() },
             config: Map::new(),
         }

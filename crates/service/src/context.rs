@@ -13,9 +13,6 @@ use crate::config::{self, ConfigError};
 use crate::notify::Notifier;
 use crate::shutdown::Shutdown;
 
-/// How often a daemon's loop says that it is alive. The operator gives up on it after three.
-pub(crate) const HEARTBEAT: Duration = Duration::from_secs(5);
-
 /// Everything but the bus.
 #[derive(Clone, Debug)]
 pub struct Kit {
@@ -35,6 +32,8 @@ pub struct Kit {
     pub state_dir: PathBuf,
     /// A shared directory until the next start of the BMC.
     pub run_dir: PathBuf,
+    /// How often its loop says that it is alive.
+    pub heartbeat_every: Duration,
     /// Its configuration as given.
     pub settings: Map<String, Value>,
 }
@@ -56,7 +55,7 @@ impl Kit {
 
     /// The loop's pulse: `select!` on [`Heartbeat::tick`] in the daemon's one loop, nowhere else, so that a stuck loop is seen.
     pub fn heartbeat(&self) -> Heartbeat {
-        Heartbeat::new(self.notify.clone())
+        Heartbeat::new(self.notify.clone(), self.heartbeat_every)
     }
 }
 
@@ -77,7 +76,7 @@ impl Deref for Context {
     }
 }
 
-/// Says every 5 s that the loop that polls it is alive.
+/// Says now and then that the loop that polls it is alive.
 #[derive(Debug)]
 pub struct Heartbeat {
     interval: Interval,
@@ -85,8 +84,8 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
-    fn new(notify: Notifier) -> Self {
-        let mut interval = tokio::time::interval(HEARTBEAT);
+    fn new(notify: Notifier, every: Duration) -> Self {
+        let mut interval = tokio::time::interval(every.max(Duration::from_millis(1)));
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self { interval, notify }
     }
@@ -104,9 +103,10 @@ mod tests {
     use crate::Notification;
 
     #[tokio::test(start_paused = true)]
-    async fn a_loop_that_runs_beats_every_five_seconds() {
+    async fn a_loop_that_runs_beats_as_often_as_it_was_told() {
         let (notify, mut seen) = Notifier::channel();
-        let mut heartbeat = Heartbeat::new(notify);
+        let mut heartbeat = Heartbeat::new(notify, Duration::from_secs(2));
+        let start = tokio::time::Instant::now();
         for _ in 0..3 {
             heartbeat.tick().await;
         }
@@ -116,5 +116,6 @@ mod tests {
             beats += 1;
         }
         assert_eq!(beats, 3);
+        assert_eq!(start.elapsed(), Duration::from_secs(4), "the first beat comes at once");
     }
 }

@@ -94,6 +94,7 @@ where
             board_overrides: bootstrap.board_overrides,
             state_dir: bootstrap.state_dir,
             run_dir: bootstrap.run_dir,
+            heartbeat_every: std::time::Duration::from_millis(bootstrap.heartbeat_ms),
             settings: bootstrap.config,
         };
         main(kit, bootstrap.bus).await

@@ -1,6 +1,6 @@
 //! The way from the record to a slot that runs.
 
-use boot::{Attempt, Fault, Manifest, Record, SlotId, Tried, Write};
+use boot::{Attempt, Fault, Manifest, Record, SlotId, Tried};
 
 /// Why a slot was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,8 +13,9 @@ pub(crate) struct Refused {
 
 /// What choosing needs of the machine.
 pub(crate) trait Slots {
-    /// Makes the record durable. A failure is told and lived with: a BMC that boots uncounted is better than none.
-    fn write(&mut self, write: &Write);
+    /// Advances the record and makes it durable; says whether it is. A failure is told and lived with: a BMC that boots uncounted
+    /// is better than none.
+    fn write(&mut self, record: &mut Record) -> bool;
     /// Verifies and mounts a slot; a refused one leaves nothing behind.
     fn open(&mut self, attempt: &Attempt) -> Result<Manifest, Refused>;
     /// Tells.
@@ -26,6 +27,8 @@ pub(crate) trait Slots {
 pub(crate) struct Chosen {
     pub(crate) slot: SlotId,
     pub(crate) manifest: Manifest,
+    /// Whether this boot was counted.
+    pub(crate) counted: bool,
     /// The slot that was wanted in its place, and why it is not it.
     pub(crate) fell_back: Option<(SlotId, String)>,
 }
@@ -37,7 +40,7 @@ pub(crate) fn choose(record: &mut Record, slots: &mut impl Slots) -> Option<Chos
     let mut reason: Option<String> = None;
     while let Some(attempt) = record.begin_boot(tried) {
         // Before the slot is touched: a slot that hangs or kills the kernel has used up a try all the same.
-        slots.write(&record.advance());
+        let counted = slots.write(record);
         if let Some((from, fault)) = attempt.fell_back {
             // What was tried and refused in this boot was told already.
             if !tried.has(from) {
@@ -51,7 +54,7 @@ pub(crate) fn choose(record: &mut Record, slots: &mut impl Slots) -> Option<Chos
         match slots.open(&attempt) {
             Ok(manifest) => {
                 let fell_back = (attempt.slot != wanted).then(|| (wanted, reason.unwrap_or_default()));
-                return Some(Chosen { slot: attempt.slot, manifest, fell_back });
+                return Some(Chosen { slot: attempt.slot, manifest, counted, fell_back });
             }
             Err(refused) => {
                 slots.say(&format!("slot {} is bad: {}", attempt.slot, refused.why));
@@ -61,7 +64,7 @@ pub(crate) fn choose(record: &mut Record, slots: &mut impl Slots) -> Option<Chos
             }
         }
     }
-    slots.write(&record.advance());
+    slots.write(record);
     None
 }
 
@@ -93,9 +96,11 @@ mod tests {
     }
 
     impl Slots for Fake {
-        fn write(&mut self, write: &Write) {
+        fn write(&mut self, record: &mut Record) -> bool {
+            let write = record.advance();
             self.written = Record::decode(&write.bytes);
             self.done.push(format!("write {}", write.copy));
+            true
         }
 
         fn open(&mut self, attempt: &Attempt) -> Result<Manifest, Refused> {

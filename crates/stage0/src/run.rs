@@ -7,7 +7,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use boot::{
-    BootConfig, COPY_OFFSETS, DataState, HandOver, PublicKey, RECORD_LEN, Record, RecordPlace, Stage, Storage,
+    BootConfig, COPY_OFFSETS, DataState, Found, HandOver, PublicKey, RECORD_LEN, Record, RecordPlace, Stage,
+    Storage,
 };
 use hal_linux::block::{self, Partition};
 use hal_linux::module::{self, Loaded};
@@ -44,14 +45,19 @@ pub(crate) fn run() -> Result<Infallible, Fatal> {
     stages.begin("modules");
     load_modules(&config, storage);
     stages.begin("storage");
-    let partitions = partitions::wait(&config, storage);
+    let mut partitions = partitions::wait(&config, storage);
     if !partitions.any_slot() {
         return Err(Fatal::NoStorage(storage));
     }
     dog.pet();
 
     stages.begin("slot");
-    let mut record = read_record(partitions.record.as_ref());
+    let found = read_record(partitions.record.as_ref());
+    if found == Found::Newer {
+        // Another release's: it is left as it is, and this boot is not counted.
+        partitions.record = None;
+    }
+    let mut record = found.or_default();
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
     let mut machine = Machine {
         partitions: &partitions,
@@ -68,7 +74,7 @@ pub(crate) fn run() -> Result<Infallible, Fatal> {
     let (state, told) = prepare_data(&partitions, record.factory_reset(), &mut dog)?;
     if state == DataState::FactoryReset {
         record.clear_factory_reset();
-        write_record(&partitions, &record.advance());
+        write_record(&partitions, &mut record);
     }
     say(&format!("data {}", name_of(state)));
 
@@ -137,21 +143,19 @@ fn load(names: &[String]) -> u32 {
     loaded
 }
 
-fn read_record(partition: Option<&Partition>) -> Record {
+fn read_record(partition: Option<&Partition>) -> Found {
     let Some(partition) = partition else {
         say("there is no partition for the boot record, boots are not counted");
-        return Record::default();
+        return Found::New;
     };
-    let [zero, one] = COPY_OFFSETS.map(|offset| {
-        block::read_at(&partition.node, offset, RECORD_LEN).unwrap_or_else(|error| {
-            say(&chain(&error));
-            Vec::new()
-        })
+    let copies = COPY_OFFSETS.map(|offset| {
+        block::read_at(&partition.node, offset, RECORD_LEN).inspect_err(|error| say(&chain(error))).ok()
     });
-    Record::newest(&zero, &one).unwrap_or_else(|| {
-        say("no valid boot record, the defaults count");
-        Record::default()
-    })
+    let found = Record::found(copies.each_ref().map(Option::as_deref));
+    if !matches!(found, Found::Known(_)) {
+        say(&format!("no boot record ({found:?}), the defaults count"));
+    }
+    found
 }
 
 fn prepare_data(
@@ -197,7 +201,7 @@ fn hand_over(
         board: chosen.manifest.board,
         flavour: chosen.manifest.flavour,
         storage,
-        record: RecordPlace { device: record },
+        record: RecordPlace { device: record, counted: chosen.counted },
         data,
         fell_back_from,
         reason: reasons.join("; "),

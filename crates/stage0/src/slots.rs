@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use boot::{AREA_LEN, Attempt, Fault, Manifest, ManifestError, PublicKey, SlotId, Write};
+use boot::{AREA_LEN, Attempt, Fault, Manifest, ManifestError, PublicKey, Record, SlotId};
 use hal_linux::block::{self, Partition};
 use hal_linux::dm::{DeviceMapper, Mapped};
 
@@ -34,17 +34,25 @@ fn refuse(fault: Fault, why: impl Into<String>) -> Refused {
     Refused { fault, why: why.into() }
 }
 
-/// Makes the record durable, where there is a place for it.
-pub(crate) fn write_record(partitions: &Partitions, write: &Write) {
-    let Some(record) = &partitions.record else { return };
-    if let Err(error) = block::write_durably(&record.node, write.offset, &write.bytes) {
-        say(&format!("the boot record is not written: {}", chain(&error)));
-    }
+/// Makes the record durable, where there is a place for it, and says whether it is. When the place of one copy does not take it, the
+/// other one has to.
+pub(crate) fn write_record(partitions: &Partitions, record: &mut Record) -> bool {
+    let Some(place) = &partitions.record else { return false };
+    (0..2).any(|_| {
+        let write = record.advance();
+        match block::write_durably(&place.node, write.offset, &write.bytes) {
+            Ok(()) => true,
+            Err(error) => {
+                say(&format!("copy {} of the boot record is not written: {}", write.copy, chain(&error)));
+                false
+            }
+        }
+    })
 }
 
 impl Slots for Machine<'_> {
-    fn write(&mut self, write: &Write) {
-        write_record(self.partitions, write);
+    fn write(&mut self, record: &mut Record) -> bool {
+        write_record(self.partitions, record)
     }
 
     fn open(&mut self, attempt: &Attempt) -> Result<Manifest, Refused> {

@@ -22,6 +22,8 @@ pub enum Event {
     Restart,
     /// The supervisor itself stood still for this long: signs of life of that time are not read yet.
     Slept(Millis),
+    /// A silent daemon wanted to run for this long and got no processor: that much of its silence is the machine's.
+    Starved(Id, Millis),
     /// Time passed; also the first event of all.
     Tick,
 }
@@ -81,8 +83,11 @@ pub enum State {
         /// When next.
         until: Mono,
     },
-    /// It refused its configuration and is not started again.
-    Failed,
+    /// It refused its configuration. What it refused may be a file or a device that comes later, so it is tried again now and then.
+    Failed {
+        /// When next.
+        until: Mono,
+    },
     /// It was asked to end.
     Stopping {
         /// When it is made to.
@@ -123,6 +128,10 @@ struct Daemon {
     settled: bool,
     /// Since when it does not serve.
     away: Option<Mono>,
+    /// How often in a row it refused its configuration.
+    refusals: u32,
+    /// How much of its present silence was forgiven for want of a processor.
+    forgiven: Millis,
 }
 
 /// What is known of a daemon.
@@ -138,6 +147,8 @@ pub struct View<'a> {
     pub restarts: u32,
     /// Why it is or recently was degraded.
     pub degraded: Option<&'a str>,
+    /// Whether it refused its configuration and has not served since.
+    pub refused: bool,
 }
 
 /// The order to stop, while it is carried out.
@@ -183,6 +194,8 @@ impl Machine {
                 degraded: None,
                 settled: false,
                 away: None,
+                refusals: 0,
+                forgiven: Millis::ZERO,
             })
             .collect();
         Ok(Self { policy, daemons, stopping: None, told_ready: false, told_stopped: false })
@@ -213,7 +226,7 @@ impl Machine {
     pub fn is_well(&self, now: Mono) -> bool {
         self.daemons
             .iter()
-            .filter(|daemon| daemon.spec.critical && daemon.state != State::Failed)
+            .filter(|daemon| daemon.spec.critical && daemon.refusals == 0)
             .all(|daemon| daemon.away.is_none_or(|since| now.since(since) < self.policy.starve_after))
     }
 
@@ -223,13 +236,14 @@ impl Machine {
             State::Starting { until }
             | State::Backoff { until }
             | State::Degraded { until }
+            | State::Failed { until }
             | State::Stopping { until } => Some(until),
             State::Ready { since, beat } => {
-                let silent = beat + self.policy.heartbeat_within;
+                let silent = beat + daemon.silent_at_most(&self.policy);
                 let recovered = daemon.degraded.as_ref().map(|_| since + self.policy.recovered);
                 Some(recovered.map_or(silent, |recovered| recovered.min(silent)))
             }
-            State::Waiting | State::Killed | State::Failed | State::Stopped => None,
+            State::Waiting | State::Killed | State::Stopped => None,
         });
         // Once the last call was made there is nothing left to do but to wait for the endings.
         let all = self.stopping.filter(|stopping| {
@@ -245,8 +259,11 @@ impl Machine {
         match event {
             Event::Ready(id) => self.ready(now, id, out),
             Event::Heartbeat(id) => {
-                if let Some(Daemon { state: State::Ready { beat, .. }, .. }) = self.daemons.get_mut(id.0) {
+                if let Some(Daemon { state: State::Ready { beat, .. }, forgiven, .. }) =
+                    self.daemons.get_mut(id.0)
+                {
                     *beat = now;
+                    *forgiven = Millis::ZERO;
                 }
             }
             Event::Ended(id, ending) => self.ended(now, id, ending, random, out),
@@ -268,6 +285,16 @@ impl Machine {
                     }
                 }
             }
+            Event::Starved(id, span) => {
+                let most = self.policy.starved_at_most;
+                if let Some(Daemon { state: State::Ready { beat, .. }, forgiven, .. }) =
+                    self.daemons.get_mut(id.0)
+                {
+                    let span = span.min(most - *forgiven);
+                    *forgiven += span;
+                    *beat = (*beat + span).min(now);
+                }
+            }
             Event::Tick => {}
         }
         self.elapse(now, out);
@@ -284,6 +311,8 @@ impl Machine {
         }
         daemon.settled = true;
         daemon.away = None;
+        daemon.refusals = 0;
+        daemon.forgiven = Millis::ZERO;
         daemon.enter(id, State::Ready { since: now, beat: now }, "it serves", out);
         if !self.told_ready && self.daemons.iter().all(|daemon| matches!(daemon.state, State::Ready { .. })) {
             self.told_ready = true;
@@ -311,7 +340,14 @@ impl Machine {
         };
         if ending == Ending::Config {
             daemon.settled = true;
-            return daemon.enter(id, State::Failed, &why, out);
+            let until = now + policy.refused_delay(daemon.refusals, random);
+            daemon.refusals = daemon.refusals.saturating_add(1);
+            return daemon.enter(id, State::Failed { until }, &why, out);
+        }
+        if daemon.refusals > 0 {
+            // It refuses no more, and what it does instead counts from now.
+            daemon.refusals = 0;
+            daemon.away = Some(now);
         }
         let served = match daemon.state {
             State::Ready { since, .. } => now.since(since),
@@ -367,10 +403,10 @@ impl Machine {
                     let text = format!("it was not ready within {} s", policy.ready_within.as_secs());
                     daemon.enter(id, State::Killed, &text, out);
                 }
-                State::Ready { beat, .. } if now.since(beat) >= policy.heartbeat_within => {
+                State::Ready { beat, .. } if now.since(beat) >= daemon.silent_at_most(&policy) => {
                     out.push(Action::Kill(id));
-                    let text =
-                        format!("its loop gave no sign of life for {} s", policy.heartbeat_within.as_secs());
+                    let span = daemon.silent_at_most(&policy);
+                    let text = format!("its loop gave no sign of life for {} s", span.as_secs());
                     daemon.away = Some(beat);
                     daemon.enter(id, State::Killed, &text, out);
                 }
@@ -381,7 +417,9 @@ impl Machine {
                     daemon.unstable = 0;
                     daemon.endings.clear();
                 }
-                State::Backoff { until } | State::Degraded { until } if now >= until && !stopping => {
+                State::Backoff { until } | State::Degraded { until } | State::Failed { until }
+                    if now >= until && !stopping =>
+                {
                     daemon.start(id, now, &policy, out);
                 }
                 State::Stopping { until } if now >= until => {
@@ -424,7 +462,7 @@ impl Machine {
                     let until = now + self.policy.stop_within;
                     daemon.enter(id, State::Stopping { until }, "everything stops", out);
                 }
-                State::Waiting | State::Backoff { .. } | State::Degraded { .. } | State::Failed => {
+                State::Waiting | State::Backoff { .. } | State::Degraded { .. } | State::Failed { .. } => {
                     daemon.enter(id, State::Stopped, "everything stops", out);
                 }
                 _ => {}
@@ -452,6 +490,7 @@ impl Machine {
             daemon.unstable = 0;
             daemon.endings.clear();
             daemon.degraded = None;
+            daemon.refusals = 0;
             daemon.settled = false;
             daemon.enter(Id(index), State::Waiting, "everything starts again", out);
         }
@@ -467,7 +506,13 @@ impl Daemon {
             reason: &self.reason,
             restarts: self.starts.saturating_sub(1),
             degraded: self.degraded.as_deref(),
+            refused: self.refusals > 0,
         }
+    }
+
+    /// How long its loop may be silent.
+    fn silent_at_most(&self, policy: &Policy) -> Millis {
+        self.spec.silent_at_most.unwrap_or(policy.heartbeat_within)
     }
 
     fn start(&mut self, id: Id, now: Mono, policy: &Policy, out: &mut Vec<Action>) {

@@ -26,8 +26,16 @@ pub struct Policy {
     /// A start that is not ready after this long is ended. The slowest part we run on starts a daemon in 2 s; 60 s leaves room for key
     /// generation without entropy and a worn flash.
     pub ready_within: Millis,
-    /// A ready daemon that is silent for this long is killed: four beats of 5 s.
+    /// Delay before the first try of a daemon that refused its configuration, doubled up to `delay_refused_max`: what it refused is
+    /// most often a mistake that stays, so it costs little; but a device or a file that comes late ends the outage.
+    pub delay_refused: Millis,
+    /// See `delay_refused`.
+    pub delay_refused_max: Millis,
+    /// A ready daemon that is silent for this long is killed, unless its [`Spec`](crate::Spec) says otherwise: four beats of 5 s.
     pub heartbeat_within: Millis,
+    /// So much of a silence is forgiven at most because the daemon waited for a processor. A loop that spins on a busy machine waits
+    /// for one too, and must not be forgiven for ever.
+    pub starved_at_most: Millis,
     /// A daemon has this long to end after SIGTERM.
     pub stop_within: Millis,
     /// All daemons together have this long to end; the operator promises 5 s.
@@ -48,7 +56,10 @@ impl Default for Policy {
             delay_degraded: Millis::from_secs(30),
             recovered: Millis::from_secs(60),
             ready_within: Millis::from_secs(60),
+            delay_refused: Millis::from_secs(15),
+            delay_refused_max: Millis::from_secs(600),
             heartbeat_within: Millis::from_secs(20),
+            starved_at_most: Millis::from_secs(16),
             stop_within: Millis::from_secs(2),
             stop_all_within: Millis::new(4500),
             starve_after: Millis::from_secs(120),
@@ -62,6 +73,13 @@ impl Policy {
     pub fn delay(&self, attempt: u32, random: u32) -> Millis {
         let doubled = self.delay_first.saturating_mul(1u64.checked_shl(attempt.min(63)).unwrap_or(u64::MAX));
         jitter(doubled.min(self.delay_max), random)
+    }
+
+    /// Delay before the next try of a daemon that has refused its configuration `refusals` times before.
+    pub fn refused_delay(&self, refusals: u32, random: u32) -> Millis {
+        let doubled =
+            self.delay_refused.saturating_mul(1u64.checked_shl(refusals.min(63)).unwrap_or(u64::MAX));
+        jitter(doubled.min(self.delay_refused_max), random)
     }
 
     /// Delay before the next try of a degraded daemon.

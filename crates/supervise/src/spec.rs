@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use units::Millis;
+
 /// A daemon, by its place in the list given to [`crate::Machine::new`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Id(pub usize);
@@ -18,6 +20,8 @@ pub struct Spec {
     pub critical: bool,
     /// Whether it goes on when the rest is restarted: it is part of the world, not of the management software.
     pub lasting: bool,
+    /// How long its loop may be silent; by default [`Policy::heartbeat_within`](crate::Policy::heartbeat_within).
+    pub silent_at_most: Option<Millis>,
 }
 
 impl Spec {
@@ -28,6 +32,7 @@ impl Spec {
             after: after.iter().map(|name| (*name).to_owned()).collect(),
             critical: false,
             lasting: false,
+            silent_at_most: None,
         }
     }
 
@@ -35,6 +40,13 @@ impl Spec {
     #[must_use]
     pub fn lasting(mut self) -> Self {
         self.lasting = true;
+        self
+    }
+
+    /// Has its loop be silent for this long at most.
+    #[must_use]
+    pub fn silent_at_most(mut self, span: Millis) -> Self {
+        self.silent_at_most = Some(span);
         self
     }
 
@@ -70,7 +82,7 @@ pub enum SpecError {
 pub enum Ending {
     /// Exit status 0.
     Ok,
-    /// It refused its configuration (exit status 64): starting it again cannot help.
+    /// It refused its configuration (exit status 64): starting it again helps only if what it refused changes.
     Config,
     /// It asks to be tried again (exit status 75): something it needs is not there.
     Retry,

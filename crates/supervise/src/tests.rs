@@ -84,7 +84,9 @@ impl Script {
 
     /// The time until a daemon's own deadline, passed.
     fn wait_for(&mut self, name: &str) -> Millis {
-        let (State::Backoff { until } | State::Degraded { until }) = self.state(name) else {
+        let (State::Backoff { until } | State::Degraded { until } | State::Failed { until }) =
+            self.state(name)
+        else {
             panic!("{name} waits for nothing")
         };
         let span = until.since(self.now);
@@ -181,13 +183,106 @@ fn many_endings_in_ten_minutes_are_a_crash_loop_too() {
 }
 
 #[test]
-fn a_refused_configuration_is_final_and_does_not_hold_up_the_others() {
+fn a_refused_configuration_does_not_hold_up_the_others_and_is_tried_again() {
     let mut script = Script::new();
+    script.ready("usermgr");
     script.ends("twin", Ending::Config);
-    assert_eq!(script.state("twin"), State::Failed);
+    assert!(matches!(script.state("twin"), State::Failed { .. }));
     assert_eq!(script.done(), "start twin, start usermgr, start powermgr");
-    script.pass(Millis::from_secs(50));
-    assert_eq!(script.done(), "");
+    script.ready("powermgr");
+    script.ready("statemgr");
+    script.ready("websrv");
+    script.done();
+    let mut pauses = Vec::new();
+    for _ in 0..8 {
+        pauses.push(script.wait_for("twin").as_secs());
+        assert_eq!(script.done(), "start twin");
+        assert!(script.machine.view(script.id("twin")).unwrap().refused);
+        script.ends("twin", Ending::Config);
+    }
+    // Doubled from 15 s to 10 min, give or take a quarter; it never becomes a crash loop.
+    assert_eq!(pauses, [14, 29, 59, 119, 239, 479, 599, 599]);
+    script.wait_for("twin");
+    script.ready("twin");
+    assert!(!script.machine.view(script.id("twin")).unwrap().refused);
+    assert!(script.done().ends_with("all ready"));
+    script.ends("twin", Ending::Config);
+    assert_eq!(
+        script.wait_for("twin").as_secs(),
+        14,
+        "what it refused before is forgotten once it has served"
+    );
+}
+
+#[test]
+fn one_that_refuses_no_more_but_fails_is_judged_from_then_on() {
+    let mut script = Script::all_ready();
+    script.ends("powermgr", Ending::Config);
+    script.pass(Millis::from_secs(300));
+    assert!(script.machine.is_well(script.now), "a reset would not change its mind");
+    while !matches!(script.state("powermgr"), State::Starting { .. }) {
+        script.ends("powermgr", Ending::Config);
+        script.wait_for("powermgr");
+    }
+    script.ends("powermgr", Ending::Code(1));
+    assert!(script.machine.is_well(script.now));
+    assert!(!script.machine.is_well(script.now + Millis::from_secs(120)));
+}
+
+/// Has websrv, which may be silent for 4 s, and the others for 20 s.
+fn strict() -> Script {
+    let mut specs = bmc();
+    let websrv = specs.pop().unwrap().silent_at_most(Millis::from_secs(4));
+    specs.push(websrv);
+    let machine = Machine::new(specs, Policy::default()).unwrap();
+    let mut script = Script { machine, now: Mono::ZERO, done: Vec::new() };
+    script.event(Event::Tick);
+    for name in ["twin", "powermgr", "usermgr", "statemgr", "websrv"] {
+        script.ready(name);
+    }
+    script.done();
+    script
+}
+
+#[test]
+fn a_daemon_with_a_limit_of_its_own_is_missed_sooner() {
+    let mut script = strict();
+    assert_eq!(script.next(), Millis::from_secs(4));
+    assert_eq!(script.done(), "kill websrv");
+    let view = script.machine.view(script.id("websrv")).unwrap();
+    assert_eq!(view.reason, "its loop gave no sign of life for 4 s");
+}
+
+#[test]
+fn want_of_a_processor_is_forgiven_up_to_a_bound() {
+    let mut script = strict();
+    let id = script.id("websrv");
+    let mut killed = 0;
+    // Each second it waited for a processor all the time.
+    for second in 1..=30 {
+        script.now = Mono::from_millis(second * 1000);
+        script.event(Event::Starved(id, Millis::from_secs(1)));
+        script.event(Event::Tick);
+        if script.done().contains("kill websrv") {
+            killed = second;
+            break;
+        }
+    }
+    assert_eq!(killed, 20, "16 s are forgiven, 4 s are its own");
+
+    let mut script = strict();
+    for second in 1..=100 {
+        script.now = Mono::from_millis(second * 1000);
+        script.event(Event::Starved(id, Millis::from_secs(1)));
+        if second % 10 == 0 {
+            script.event(Event::Heartbeat(id));
+        }
+        for other in 0..4 {
+            script.event(Event::Heartbeat(Id(other)));
+        }
+        script.event(Event::Tick);
+    }
+    assert_eq!(script.done(), "", "a sign of life settles what was forgiven");
 }
 
 #[test]
@@ -341,6 +436,7 @@ fn event() -> impl Strategy<Value = Event> {
     let ending = prop_oneof![
         Just(Ending::Ok),
         Just(Ending::Retry),
+        Just(Ending::Config),
         (1i32..80).prop_map(Ending::Code),
         (1i32..32).prop_map(Ending::Signal),
         Just(Ending::NotStarted),
@@ -350,6 +446,8 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Restart),
         3 => id.clone().prop_map(Event::Ready),
         3 => id.clone().prop_map(Event::Heartbeat),
+        1 => (id.clone(), 0u64..20_000).prop_map(|(id, span)| Event::Starved(id, Millis::new(span))),
+        1 => (0u64..20_000).prop_map(|span| Event::Slept(Millis::new(span))),
         3 => (id, ending).prop_map(|(id, ending)| Event::Ended(id, ending)),
     ]
 }
@@ -384,10 +482,14 @@ proptest! {
             for (id, view) in machine.views() {
                 prop_assert_eq!(view.state.is_running(), running[id.0]);
                 match view.state {
-                    State::Backoff { until } | State::Degraded { until } | State::Starting { until } => {
+                    State::Backoff { until } | State::Degraded { until } | State::Failed { until } => {
                         prop_assert!(until > now);
                         prop_assert!(machine.deadline().is_some_and(|deadline| deadline <= until));
-                        prop_assert!(until.since(now) <= Millis::from_secs(60));
+                        prop_assert!(until.since(now) <= Millis::from_secs(750));
+                    }
+                    State::Starting { until } => {
+                        prop_assert!(until > now);
+                        prop_assert!(machine.deadline().is_some_and(|deadline| deadline <= until));
                     }
                     _ => {}
                 }

@@ -95,6 +95,7 @@ fn options(args: OperatorArgs) -> Result<Options, Error> {
         admin_password_file: args.admin_password_file.as_deref().map(absolute).transpose()?,
         ready_file: args.ready_file.as_deref().map(absolute).transpose()?,
         settings,
+        site: Default::default(),
         log: log_config(&args.log),
     })
 }

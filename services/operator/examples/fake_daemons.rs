@@ -76,6 +76,7 @@ fn operate(mut args: impl Iterator<Item = String>) -> ExitCode {
         admin_password_file: None,
         ready_file: Some(dir.join("ready")),
         settings,
+        site: Default::default(),
         log: LogConfig::default(),
     };
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {

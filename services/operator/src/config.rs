@@ -1,5 +1,6 @@
 //! What the operator is told: by flags, and by the `[operator]` table of the configuration.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -66,6 +67,8 @@ pub struct Options {
     pub ready_file: Option<PathBuf>,
     /// Configuration of all daemons.
     pub settings: Settings,
+    /// The daemons for which files over the image's own have settings.
+    pub site: BTreeSet<String>,
     /// How everything logs.
     pub log: LogConfig,
 }

@@ -27,6 +27,17 @@ pub(crate) struct Picture<'a> {
     pub(crate) now: Mono,
     pub(crate) wall: SystemTime,
     pub(crate) all_ready: bool,
+    /// What is not as it should be and is no daemon's.
+    pub(crate) notes: Vec<Note>,
+}
+
+/// Something that is not as it should be, while everything goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Note {
+    /// What it is about: `boot`, `configuration`, `limits`.
+    pub(crate) component: &'static str,
+    /// For people.
+    pub(crate) message: String,
 }
 
 impl Picture<'_> {
@@ -35,10 +46,11 @@ impl Picture<'_> {
         request: &pb::GetSystemInfoRequest,
     ) -> Result<pb::GetSystemInfoResponse, Status> {
         let health = self.health();
-        let out = |state| matches!(state, State::Degraded { .. } | State::Failed);
+        let daemons = wire::worst(self.machine.views().map(|(_, view)| wire::health(&view).0));
+        let out = |state| matches!(state, State::Degraded { .. } | State::Failed { .. });
         let state = if !self.all_ready && !self.machine.views().any(|(_, view)| out(view.state)) {
             pb::SystemState::Starting
-        } else if health.status == i32::from(pb::HealthStatus::Ok) {
+        } else if daemons == pb::HealthStatus::Ok {
             pb::SystemState::Enabled
         } else {
             pb::SystemState::Quiesced
@@ -82,7 +94,7 @@ impl Picture<'_> {
         for ((_, view), record) in self.machine.views().zip(self.records) {
             let usage = record.pid.map(procfs::usage).unwrap_or_default();
             let next = match view.state {
-                State::Backoff { until } | State::Degraded { until } => {
+                State::Backoff { until } | State::Degraded { until } | State::Failed { until } => {
                     self.wall.checked_add(Duration::from_millis(until.since(self.now).get()))
                 }
                 _ => None,
@@ -106,7 +118,13 @@ impl Picture<'_> {
             }
         });
         let store = self.store.iter().map(|status| store::health(status, at));
-        let details: Vec<_> = daemons.chain(store).collect();
+        let notes = self.notes.iter().map(|note| pb::HealthDetail {
+            component: note.component.to_owned(),
+            status: pb::HealthStatus::Warning.into(),
+            message: Some(note.message.clone()),
+            timestamp: Some(at),
+        });
+        let details: Vec<_> = daemons.chain(store).chain(notes).collect();
         let status = wire::worst(details.iter().map(pb::HealthDetail::status));
         let unwell: Vec<&str> = details
             .iter()
@@ -117,7 +135,7 @@ impl Picture<'_> {
             status: status.into(),
             status_description: Some(match unwell.as_slice() {
                 [] => "every daemon serves".to_owned(),
-                names => format!("not serving as they should: {}", names.join(", ")),
+                names => format!("not as they should be: {}", names.join(", ")),
             }),
             details,
             last_updated: Some(at),

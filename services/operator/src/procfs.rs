@@ -58,6 +58,42 @@ pub(crate) fn zombies_of(parent: u32) -> Vec<u32> {
         .collect()
 }
 
+/// What the scheduler did with the main thread of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Scheduled {
+    /// How long it has run so far.
+    ran: Duration,
+    /// How long it has waited for a processor so far, wanting one.
+    waited: Duration,
+    /// Whether it wants one now.
+    wants: bool,
+}
+
+impl Scheduled {
+    /// How much of the `span` from `before` to this it wanted to run and could not. A wait that is not over is not counted by the kernel
+    /// yet: whoever wants to run and has not run at all has waited all the time.
+    pub(crate) fn starved(&self, before: &Self, span: Duration) -> Duration {
+        if before.wants && self.wants && self.ran == before.ran {
+            return span;
+        }
+        self.waited.saturating_sub(before.waited).min(span)
+    }
+}
+
+/// What the scheduler did with process `pid`; `None` where the kernel does not tell.
+pub(crate) fn scheduled(pid: u32) -> Option<Scheduled> {
+    let read = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).ok();
+    scheduled_of(&read("schedstat")?, &read("stat")?)
+}
+
+/// From a `schedstat` file, nanoseconds on a processor and on a run queue (the kernel's Documentation/scheduler/sched-stats.rst), and a
+/// `stat` line.
+fn scheduled_of(schedstat: &str, stat: &str) -> Option<Scheduled> {
+    let mut numbers = schedstat.split_whitespace().map(|field| field.parse().ok().map(Duration::from_nanos));
+    let state = stat.rsplit_once(')')?.1.split_whitespace().next()?;
+    Some(Scheduled { ran: numbers.next()??, waited: numbers.next()??, wants: state == "R" })
+}
+
 /// Time since the kernel started.
 pub(crate) fn uptime() -> Option<Duration> {
     let text = fs::read_to_string("/proc/uptime").ok()?;
@@ -85,6 +121,28 @@ mod tests {
         let usage = usage(std::process::id());
         assert!(usage.rss > 100 * 1024);
         assert!(usage.pss <= usage.rss);
+    }
+
+    #[test]
+    fn want_of_a_processor_is_told_from_a_hang() {
+        let seen = |ran: u32, waited: u32, state: &str| {
+            scheduled_of(&format!("{ran} {waited} 17\n"), &format!("7 (a) b) {state} 1 7")).unwrap()
+        };
+        let span = Duration::from_nanos(1000);
+        // What was seen before and after 1,000 ns, and how much of that was the machine's.
+        let rows = [
+            (seen(50, 50, "S"), seen(50, 50, "S"), 0),
+            (seen(50, 50, "D"), seen(50, 50, "D"), 0),
+            (seen(50, 50, "R"), seen(1050, 50, "R"), 0),
+            (seen(50, 50, "R"), seen(550, 550, "R"), 500),
+            (seen(50, 50, "R"), seen(50, 50, "R"), 1000),
+            (seen(50, 50, "S"), seen(60, 9050, "S"), 1000),
+        ];
+        for (before, after, starved) in rows {
+            assert_eq!(after.starved(&before, span), Duration::from_nanos(starved), "{before:?} {after:?}");
+        }
+        assert!(scheduled(std::process::id()).is_none_or(|own| own.ran > Duration::ZERO));
+        assert_eq!(scheduled_of("", "7 (a) S"), None);
     }
 
     #[test]

@@ -2,8 +2,13 @@
 
 use board::HalKind;
 use supervise::Spec;
+use units::Millis;
 
 use crate::limits::Limits;
+
+/// How long a daemon that holds pins may be silent. It may hang with a button held, or while a host that is too hot waits to be cut: it is
+/// missed within 5 s, and the next one lets go of the line or goes on.
+const HOLDS_PINS: Millis = Millis::from_secs(4);
 
 /// A daemon as the operator knows it.
 #[derive(Clone, Debug)]
@@ -52,7 +57,7 @@ pub fn roster(hal: HalKind) -> Vec<Part> {
         parts.push(Part::new(Spec::new("twin", &[]).lasting()).without_bus().with_limits(Limits::none()));
     }
     let world: &[&str] = if simulated { &["twin"] } else { &[] };
-    parts.push(Part::new(Spec::new("powermgr", world).critical()));
+    parts.push(Part::new(Spec::new("powermgr", world).critical().silent_at_most(HOLDS_PINS)));
     parts.push(Part::new(Spec::new("usermgr", &[])).with_limits(Limits::hashing()));
     parts.push(Part::new(Spec::new("statemgr", &["powermgr"]).critical()));
     parts.push(Part::new(Spec::new("websrv", &["usermgr", "statemgr"])).with_limits(Limits::gateway()));

@@ -12,16 +12,16 @@ use service::{Bootstrap, Clock, ErrorChain, Notification};
 use supervise::{Action, Ending, Event, Id, Machine, Policy, State};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 use units::{Millis, Mono};
 
 use crate::bus::Bus;
 use crate::cgroup::Cgroups;
 use crate::child::{self, ChildEvent, Order, Running};
 use crate::config::{Listen, Options};
-use crate::confirm::{Trial, Verdict};
+use crate::confirm::{Trial, Verdict, release_serves};
 use crate::error::Error;
-use crate::health::Picture;
+use crate::health::{Note, Picture};
 use crate::limits;
 use crate::output::LogSink;
 use crate::pid1;
@@ -35,9 +35,15 @@ use crate::wire::{self, Record};
 const RESET_AFTER: Duration = Duration::from_millis(300);
 /// A third of the shortest timeout a board file allows (10 s): two pets may come late.
 const PET_EVERY: Duration = Duration::from_secs(3);
-/// The loop turns at least every `PET_EVERY`; a longer pause than this was none of its own: a stopped process, a virtual machine, a
-/// flash that stalls.
-const SLEPT_AFTER: Millis = Millis::from_secs(8);
+/// How often the loop turns at least.
+const TURN_EVERY: Duration = Duration::from_secs(1);
+/// A longer pause between two turns was none of ours: a stopped process, a virtual machine, a busy one, a flash that stalls. Less than
+/// half of what the strictest daemon may be silent.
+const SLEPT_AFTER: Millis = Millis::new(1_500);
+/// A pause that is worth a line in the log.
+const SLEPT_LONG: Millis = Millis::from_secs(8);
+/// From this part of what it may be silent on, it is looked at whether a daemon had no processor.
+const DOUBT: u64 = 2;
 /// Pause before a machine whose first process cannot run starts again: long enough to read why, short enough to notice.
 const FAILED_PAUSE: Duration = Duration::from_secs(10);
 /// When the drivers that wait for the daemons wait no longer: a daemon that does not come up must not take the sensors with it.
@@ -126,6 +132,8 @@ struct Operator<'a> {
     records: Vec<Record>,
     running: Vec<Option<Running>>,
     starts: Vec<u32>,
+    /// What the scheduler had done with silent daemons when they were last looked at.
+    waited: Vec<Option<(procfs::Scheduled, Mono)>>,
     /// When the loop last turned.
     turned: Mono,
     bus: Option<Bus>,
@@ -200,6 +208,7 @@ impl<'a> Operator<'a> {
             records: vec![Record::default(); count],
             running: (0..count).map(|_| None).collect(),
             starts: vec![0; count],
+            waited: vec![None; count],
             turned: Mono::ZERO,
             bus: Some(bus),
             cgroups,
@@ -224,6 +233,8 @@ impl<'a> Operator<'a> {
             .await
             .map_err(|error| Error::Bus(Box::new(error)))?;
         let mut pet = tokio::time::interval(PET_EVERY);
+        let mut turn = tokio::time::interval(TURN_EVERY);
+        turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.step(Event::Tick);
         while !self.all_stopped {
             let clock = self.clock;
@@ -236,7 +247,8 @@ impl<'a> Operator<'a> {
                     self.reset_at = None;
                     self.reset_now();
                 }
-                _ = pet.tick() => self.pet(),
+                _ = pet.tick() => self.pet().await,
+                _ = turn.tick() => self.forgive(),
                 _ = signals.terminate.recv() => self.asked_to_stop("SIGTERM", false),
                 _ = signals.interrupt.recv() => self.asked_to_stop("SIGINT", false),
                 _ = signals.power_off.recv() => self.asked_to_stop("SIGUSR2", true),
@@ -294,9 +306,9 @@ impl<'a> Operator<'a> {
         self.step(Event::Stop);
     }
 
-    fn pet(&mut self) {
+    async fn pet(&mut self) {
         self.step(Event::Tick);
-        self.look_at_the_boot();
+        self.look_at_the_boot().await;
         let well = self.machine.is_well(self.clock.now());
         let hopeless = self.image.as_ref().is_some_and(pid1::Image::is_hopeless);
         let Some(watchdog) = self.watchdog.as_mut() else { return };
@@ -316,21 +328,20 @@ impl<'a> Operator<'a> {
     }
 
     /// Whether the software of this boot has shown by now that it works.
-    fn look_at_the_boot(&mut self) {
+    async fn look_at_the_boot(&mut self) {
         let Some(image) = &mut self.image else { return };
         image.note_time(self.clock.wall());
         if self.all_ready || self.clock.now() >= DRIVERS_AT {
             image.load_late();
         }
-        let serves = self.machine.views().all(|(_, view)| matches!(view.state, State::Ready { .. }));
+        if image.confirmed().await {
+            self.trial.written();
+        }
+        let views = self.machine.views().map(|(_, view)| view);
+        let serves = release_serves(views, |name| self.options.site.contains(name));
         match self.trial.step(self.clock.now(), serves && !self.machine.is_stopping()) {
             None => {}
-            Some(Verdict::Works) => match image.confirm() {
-                Ok(()) => tracing::info!("this boot works, its slot is confirmed"),
-                Err(error) => {
-                    tracing::error!(error = %ErrorChain(&error), "this boot works but cannot be confirmed")
-                }
-            },
+            Some(Verdict::Works) => image.confirm(),
             Some(Verdict::GiveUp) => {
                 tracing::error!(
                     "this boot does not get to work and its slot never has: the machine restarts"
@@ -414,7 +425,9 @@ impl<'a> Operator<'a> {
         let now = self.clock.now();
         let pause = now - std::mem::replace(&mut self.turned, now);
         if pause > SLEPT_AFTER {
-            tracing::warn!(%pause, "the operator stood still; nobody is blamed for silence meanwhile");
+            if pause > SLEPT_LONG {
+                tracing::warn!(%pause, "main loop stalled; heartbeat deadlines extended");
+            }
             queue.push(Event::Slept(pause));
         }
         while let Some(event) = queue.pop() {
@@ -440,6 +453,35 @@ impl<'a> Operator<'a> {
                 }
             }
         }
+    }
+
+    /// Looks at those who have been silent for a while: what they waited for a processor meanwhile is not held against them.
+    fn forgive(&mut self) {
+        let now = self.clock.now();
+        let mut starved = Vec::new();
+        for (id, view) in self.machine.views() {
+            let Some(waited) = self.waited.get_mut(id.0) else { continue };
+            let pid = self.records.get(id.0).and_then(|record| record.pid);
+            let most = view.spec.silent_at_most.unwrap_or(Policy::default().heartbeat_within);
+            let (State::Ready { beat, .. }, Some(pid)) = (view.state, pid) else {
+                *waited = None;
+                continue;
+            };
+            if now.since(beat).get() < most.get() / DOUBT {
+                *waited = None;
+                continue;
+            }
+            let seen = procfs::scheduled(pid).map(|seen| (seen, now));
+            if let (Some((before, since)), Some((seen, _))) = (*waited, seen) {
+                let span = seen.starved(&before, Duration::from_millis((now - since).get()));
+                starved.push((id, Millis::new(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))));
+            }
+            *waited = seen;
+        }
+        for (id, span) in starved {
+            self.step(Event::Starved(id, span));
+        }
+        self.step(Event::Tick);
     }
 
     fn order(&self, id: Id, order: Order) {
@@ -485,6 +527,7 @@ impl<'a> Operator<'a> {
             board_overrides: self.options.board_overrides.clone(),
             state_dir: self.options.state_dir.join(name),
             run_dir: self.options.run_dir.clone(),
+            heartbeat_ms: heartbeat_ms(part.spec.silent_at_most),
             log: self.options.log.clone(),
             config: settings,
         };
@@ -532,7 +575,7 @@ impl<'a> Operator<'a> {
     fn changed(&mut self, id: Id, from: State, to: State, reason: &str) {
         let name = self.name(id);
         match to {
-            State::Degraded { .. } | State::Failed => {
+            State::Degraded { .. } | State::Failed { .. } => {
                 tracing::error!(daemon = %name, reason, "a daemon is out of service")
             }
             State::Killed => tracing::error!(daemon = %name, reason, "a daemon is killed"),
@@ -545,7 +588,7 @@ impl<'a> Operator<'a> {
         }
         let severity = match to {
             State::Degraded { .. } => pb::EventSeverity::Critical,
-            State::Failed => pb::EventSeverity::Critical,
+            State::Failed { .. } => pb::EventSeverity::Critical,
             State::Backoff { .. } | State::Killed => pb::EventSeverity::Warning,
             _ => pb::EventSeverity::Info,
         };
@@ -622,7 +665,14 @@ impl<'a> Operator<'a> {
             now: self.clock.now(),
             wall: self.clock.wall(),
             all_ready: self.all_ready,
+            notes: self.notes(),
         }
+    }
+
+    /// What is not as it should be and is no daemon's.
+    fn notes(&self) -> Vec<Note> {
+        let boot = self.image.as_ref().and_then(pid1::Image::complaint);
+        boot.map(|message| Note { component: "boot", message }).into_iter().collect()
     }
 
     async fn request(&mut self, request: Request) {
@@ -674,6 +724,11 @@ impl<'a> Operator<'a> {
         self.reset_at = Some(Instant::now() + RESET_AFTER);
         Ok(pb::OperatorResetResponse {})
     }
+}
+
+/// How often a daemon says that it is alive: four times while it may be silent.
+fn heartbeat_ms(silent_at_most: Option<Millis>) -> u64 {
+    silent_at_most.unwrap_or(Policy::default().heartbeat_within).get() / 4
 }
 
 /// Lines of the log, by default the last hundred.

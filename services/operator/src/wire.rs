@@ -16,7 +16,7 @@ pub(crate) fn state(state: State) -> pb::DaemonState {
         // Its end is on the way and its restart follows.
         State::Killed | State::Backoff { .. } => pb::DaemonState::Backoff,
         State::Degraded { .. } => pb::DaemonState::Degraded,
-        State::Failed => pb::DaemonState::Failed,
+        State::Failed { .. } => pb::DaemonState::Failed,
         State::Stopping { .. } => pb::DaemonState::Stopping,
         State::Stopped => pb::DaemonState::Stopped,
     }
@@ -36,7 +36,7 @@ pub(crate) fn health(view: &View<'_>) -> (pb::HealthStatus, Option<String>) {
         State::Stopping { .. } | State::Stopped => {
             (pb::HealthStatus::Unknown, Some("it is stopped".to_owned()))
         }
-        State::Degraded { .. } | State::Failed => (bad, Some(view.reason.to_owned())),
+        State::Degraded { .. } | State::Failed { .. } => (bad, Some(view.reason.to_owned())),
         _ => match view.degraded {
             Some(reason) => (bad, Some(reason.to_owned())),
             None => (pb::HealthStatus::Warning, Some(format!("it is being restarted: {}", view.reason))),

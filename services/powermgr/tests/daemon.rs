@@ -51,6 +51,7 @@ impl Bench {
             board_overrides: Vec::new(),
             state_dir: "/nonexistent".into(),
             run_dir: "/nonexistent".into(),
+            heartbeat_every: std::time::Duration::from_secs(5),
             settings: serde_json::Map::new(),
         };
         let context = Context { kit, bus: self.bus.client(powermgr::NAME).await };

@@ -36,6 +36,7 @@ fn kit(daemon: &str) -> (Kit, tokio::sync::mpsc::UnboundedReceiver<Notification>
         board_overrides: Vec::new(),
         state_dir: "/nonexistent".into(),
         run_dir: "/nonexistent".into(),
+        heartbeat_every: std::time::Duration::from_secs(5),
         settings: serde_json::Map::new(),
     };
     (kit, told)

@@ -102,6 +102,7 @@ fn daemon(config: &Path) {
             board_overrides: Vec::new(),
             state_dir: dir.join("state"),
             run_dir: dir.join("run"),
+            heartbeat_every: std::time::Duration::from_secs(5),
             settings: settings.of("netmgr"),
         };
         Box::pin(netmgr::run_on(Context { kit, bus: client }, Mock)).await.unwrap();

@@ -6,11 +6,12 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use boot::{COPY_OFFSETS, HandOver, PATIENCE, RECORD_LEN, Record, SlotState};
-use hal_linux::block;
+use boot::{Found, HandOver, PATIENCE, Record, SlotState};
 use rustix::rand::GetRandomFlags;
+use tokio::task::JoinHandle;
 
 use super::modules::{self, Modules};
+use super::record::{RecordError, RecordFile};
 use super::{about, seed, shell, time};
 
 /// What is known of the boot. There is one only on a machine that was booted from an image of ours: everywhere else the first
@@ -18,10 +19,15 @@ use super::{about, seed, shell, time};
 #[derive(Debug)]
 pub(crate) struct Image {
     hand_over: HandOver,
-    /// The partition of the boot record.
-    record: PathBuf,
-    /// The slot had not worked before this boot.
+    record: RecordFile,
+    /// The confirmation that is being written.
+    confirming: Option<JoinHandle<Result<(), RecordError>>>,
+    /// Why the last attempt to write it failed.
+    unconfirmed: Option<String>,
+    /// The slot had not worked before this boot, and the boots of it are counted.
     on_trial: bool,
+    /// The record calls the slot good, from an earlier boot.
+    confirmed_before: bool,
     /// Boot after boot came to nothing, whichever slot was tried.
     hopeless: bool,
     state_dir: PathBuf,
@@ -52,12 +58,13 @@ impl Image {
         set_clock(state_dir);
         exchange_seed(state_dir);
         shell::start();
-        let record = PathBuf::from(&hand_over.record.device);
-        let known = read(&record).unwrap_or_else(|error| {
-            tracing::error!(error = %service::ErrorChain(&error), "the boot record cannot be read");
-            Record::default()
-        });
-        let (on_trial, hopeless) = judge(&known, &hand_over);
+        let record = RecordFile::new(&hand_over.record.device);
+        let found = record.read();
+        if matches!(found, Found::Unreadable | Found::Newer) {
+            tracing::error!(?found, "the boot record is of no use");
+        }
+        let (on_trial, hopeless) = judge(found, &hand_over);
+        let confirmed_before = matches!(found, Found::Known(record) if record.slot(hand_over.slot).state == SlotState::Confirmed);
         tracing::info!(
             slot = %hand_over.slot,
             version = %hand_over.version,
@@ -72,7 +79,10 @@ impl Image {
         Some(Self {
             hand_over,
             record,
+            confirming: None,
+            unconfirmed: None,
             on_trial,
+            confirmed_before,
             hopeless,
             state_dir: state_dir.to_owned(),
             noted: None,
@@ -81,7 +91,8 @@ impl Image {
         })
     }
 
-    /// Whether the slot had not worked before this boot.
+    /// Whether the slot had not worked before this boot and its tries run out. Where boots are not counted nothing is on trial:
+    /// a restart would be one of many without an end.
     pub(crate) fn on_trial(&self) -> bool {
         self.on_trial
     }
@@ -97,24 +108,46 @@ impl Image {
         load_beside("of everything else", std::mem::take(&mut self.late));
     }
 
-    /// Writes down that this boot works.
-    pub(crate) fn confirm(&mut self) -> Result<(), hal::Error> {
-        let slot = self.hand_over.slot;
-        self.change(|record| record.confirm(slot))?;
-        self.works = true;
-        Ok(())
+    /// Begins to write down that this boot works, in a thread: a flash may take its time to fail. [`Image::confirmed`] has the outcome.
+    pub(crate) fn confirm(&mut self) {
+        let (record, slot) = (self.record.clone(), self.hand_over.slot);
+        if self.confirming.is_none() {
+            self.confirming = Some(tokio::task::spawn_blocking(move || record.confirm(slot)));
+        }
+    }
+
+    /// Whether the confirmation has come to be on the medium since it was last asked; a failure is told and left to be tried again.
+    pub(crate) async fn confirmed(&mut self) -> bool {
+        let Some(confirming) = self.confirming.take_if(|confirming| confirming.is_finished()) else {
+            return false;
+        };
+        let failure = match confirming.await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(service::ErrorChain(&error).to_string()),
+            Err(error) => Some(error.to_string()),
+        };
+        match &failure {
+            None => tracing::info!("this boot works, its slot is confirmed"),
+            Some(error) => tracing::error!(error, "this boot works, but that cannot be written down yet"),
+        }
+        self.works = failure.is_none();
+        self.unconfirmed = failure;
+        self.works
+    }
+
+    /// What is wrong with the boot, for people.
+    pub(crate) fn complaint(&self) -> Option<String> {
+        self.unconfirmed.as_ref().map(|error| {
+            format!(
+                "slot {} works but could not be confirmed in the boot record yet: {error}",
+                self.hand_over.slot
+            )
+        })
     }
 
     /// Asks stage0 to make the data partition anew at the next boot.
-    pub(crate) fn request_factory_reset(&self) -> Result<(), hal::Error> {
-        self.change(Record::request_factory_reset)
-    }
-
-    fn change(&self, change: impl FnOnce(&mut Record)) -> Result<(), hal::Error> {
-        let mut record = read(&self.record)?;
-        change(&mut record);
-        let write = record.advance();
-        block::write_durably(&self.record, write.offset, &write.bytes)
+    pub(crate) fn request_factory_reset(&self) -> Result<(), RecordError> {
+        self.record.change(Record::request_factory_reset)
     }
 
     /// The latest time that is surely past, Unix time in seconds.
@@ -147,7 +180,7 @@ impl Image {
         put("flavour", about.flavour.clone());
         put("storage", about.storage.to_string());
         put("data", data(about.data).to_owned());
-        put("confirmed", (self.works || !self.on_trial).to_string());
+        put("confirmed", (self.works || self.confirmed_before).to_string());
         if let Some(from) = about.fell_back_from {
             put("fell_back_from", from.to_string());
         }
@@ -184,15 +217,13 @@ fn data(state: boot::DataState) -> &'static str {
     }
 }
 
-/// The boot record as it is now; that of a new flash where no copy is valid.
-fn read(partition: &Path) -> Result<Record, hal::Error> {
-    let [first, second] = COPY_OFFSETS;
-    let copy = |offset| block::read_at(partition, offset, RECORD_LEN);
-    Ok(Record::newest(&copy(first)?, &copy(second)?).unwrap_or_default())
-}
-
-/// Whether the running slot is on trial, and whether restarts are known not to help. stage0 counted this boot before it began.
-fn judge(record: &Record, hand_over: &HandOver) -> (bool, bool) {
+/// Whether the running slot is on trial, and whether restarts are known not to help. stage0 counted this boot before it began; where it
+/// could not, nobody would notice that restarts do not end, so none is asked for.
+fn judge(found: Found, hand_over: &HandOver) -> (bool, bool) {
+    let Found::Known(record) = found else { return (false, true) };
+    if !hand_over.record.counted {
+        return (false, true);
+    }
     let slot = record.slot(hand_over.slot);
     let other = record.slot(hand_over.slot.other());
     let on_trial = slot.state == SlotState::Unconfirmed;
@@ -249,7 +280,11 @@ mod tests {
         let mut record = Record::default();
         for _ in 0..boot::GRANTED_TRIES {
             let slot = failing(&mut record, 1);
-            assert_eq!((slot, judge(&record, &hand_over(slot))), (SlotId::A, (true, false)), "{record:?}");
+            assert_eq!(
+                (slot, judge(Found::Known(record), &hand_over(slot))),
+                (SlotId::A, (true, false)),
+                "{record:?}"
+            );
         }
     }
 
@@ -259,7 +294,19 @@ mod tests {
         failing(&mut record, 1);
         record.confirm(SlotId::A);
         let slot = failing(&mut record, 1);
-        assert_eq!(judge(&record, &hand_over(slot)), (false, false));
+        assert_eq!(judge(Found::Known(record), &hand_over(slot)), (false, false));
+    }
+
+    #[test]
+    fn where_boots_are_not_counted_nothing_is_restarted() {
+        let mut record = Record::default();
+        let slot = failing(&mut record, 1);
+        let mut uncounted = hand_over(slot);
+        uncounted.record.counted = false;
+        assert_eq!(judge(Found::Known(record), &uncounted), (false, true));
+        for found in [Found::Unreadable, Found::New, Found::Newer] {
+            assert_eq!(judge(found, &hand_over(slot)), (false, true), "{found:?}");
+        }
     }
 
     #[test]
@@ -268,8 +315,8 @@ mod tests {
         record.confirm(SlotId::A);
         record.mark_bad(SlotId::B, boot::Fault::Verity);
         let slot = failing(&mut record, usize::from(PATIENCE));
-        assert_eq!(judge(&record, &hand_over(slot)), (false, false));
+        assert_eq!(judge(Found::Known(record), &hand_over(slot)), (false, false));
         let slot = failing(&mut record, 1);
-        assert_eq!(judge(&record, &hand_over(slot)), (false, true));
+        assert_eq!(judge(Found::Known(record), &hand_over(slot)), (false, true));
     }
 }

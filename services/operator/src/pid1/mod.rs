@@ -3,6 +3,7 @@
 mod about;
 mod image;
 mod modules;
+mod record;
 mod seed;
 mod shell;
 mod time;

@@ -96,6 +96,7 @@ impl Rig {
             board_overrides: Default::default(),
             state_dir: self.dir.path().to_owned(),
             run_dir: self.dir.path().to_owned(),
+            heartbeat_every: std::time::Duration::from_secs(5),
             settings,
         };
         (Context { kit, bus }, trigger, notifications)

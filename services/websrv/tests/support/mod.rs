@@ -80,6 +80,7 @@ impl Stack {
             board_overrides: Default::default(),
             state_dir: state.path().into(),
             run_dir: state.path().into(),
+            heartbeat_every: std::time::Duration::from_secs(5),
             settings: all.as_object().unwrap().clone(),
         };
         let context = Context { kit, bus: bus.client("websrv").await };
