@@ -9,7 +9,11 @@
 //! a message leave (a newer one of its subject, a removal) always comes later in the row, so as long as the row is
 //! cleaned from its start, no dead message outlives what killed it.
 //!
-//! Never: unlinks or replaces a segment before what superseded its messages is on the medium.
+//! What was put in since the last flush can be taken back: the file is cut where it ended then. After a failed sync the system may
+//! call pages clean that never reached the medium, so what shares a block with the cut is written again before it is synced.
+//!
+//! Never: unlinks or replaces a segment before what superseded its messages is on the medium; appends behind something that is to
+//! be taken back.
 
 use std::collections::VecDeque;
 use std::io;
@@ -31,6 +35,10 @@ const TAIL_BROKEN: usize = 2 * 1024 * 1024;
 const READ_AHEAD: usize = 64 * 1024;
 /// The longest record a reader that must not wait is given.
 const NEAR: u32 = 64 * 1024;
+/// What a medium writes at once: what a failed write next to it may have harmed.
+const MEDIUM_BLOCK: u64 = 4096;
+/// The file a medium is tried with; what ends like this is removed when the store opens.
+const TRIAL: &str = "trial.tmp";
 /// How many segments one piece of housekeeping looks at.
 const MERGE: usize = 8;
 
@@ -94,6 +102,24 @@ struct Block {
     next: u64,
 }
 
+/// Where the row ended after the last flush that succeeded.
+#[derive(Debug, Clone, Copy, Default)]
+struct Mark {
+    /// The newest segment; 0 without one.
+    id: u64,
+    size: u64,
+    next_seq: u64,
+}
+
+/// What of a rollback is not on the medium yet.
+#[derive(Debug, Default)]
+struct Cut {
+    /// The newest segment may be longer than it should be.
+    pending: bool,
+    /// Segments that were begun since; newest last.
+    begun: Vec<u64>,
+}
+
 /// The store of one stream.
 #[derive(Debug)]
 pub(super) struct SegmentLog {
@@ -116,15 +142,14 @@ pub(super) struct SegmentLog {
     /// Names in the directory that are not known to be on the medium.
     names_dirty: bool,
     block: Block,
+    mark: Mark,
+    cut: Cut,
     /// A pass over half-dead segments is under way, up to this segment.
     cleaning: Option<u64>,
 }
 
 fn io_error(what: &str, path: &Path, error: &io::Error) -> StoreError {
-    if error.kind() == io::ErrorKind::StorageFull || error.kind() == io::ErrorKind::QuotaExceeded {
-        return StoreError::Full;
-    }
-    StoreError::Io { what: format!("cannot {what} {}", path.display()), why: error.to_string() }
+    super::error(what, path, error)
 }
 
 impl SegmentLog {
@@ -143,8 +168,120 @@ impl SegmentLog {
             settled: true,
             names_dirty: false,
             block: Block::default(),
+            mark: Mark { id: 0, size: 0, next_seq: 1 },
+            cut: Cut::default(),
             cleaning: None,
         }
+    }
+
+    /// From here on what comes can be taken back.
+    fn set_mark(&mut self) {
+        let (id, size) = self.segments.back().map_or((0, 0), |s| (s.id, s.size));
+        self.mark = Mark { id, size, next_seq: self.next_seq };
+    }
+
+    /// Takes back what came since the mark, in memory.
+    fn forget_since_mark(&mut self) {
+        let Mark { id, size, next_seq } = self.mark;
+        self.next_seq = next_seq;
+        let mut begun = Vec::new();
+        while let Some(newest) = self.segments.back().filter(|s| s.id > id) {
+            self.shared.freed(newest.size);
+            begun.push(newest.id);
+            self.segments.pop_back();
+        }
+        let none_begun = begun.is_empty();
+        begun.reverse();
+        self.cut.begun.extend(begun);
+        let Some(newest) = self.segments.back_mut() else {
+            self.tail.clear();
+            (self.tail_start, self.written, self.settled) = (0, 0, true);
+            return;
+        };
+        if none_begun && newest.size == size {
+            return;
+        }
+        while let Some(entry) = newest.entries.pop_if(|e| u64::from(e.offset) >= size) {
+            if entry.live {
+                newest.live -= 1;
+                newest.live_bytes -= u64::from(entry.size);
+            }
+        }
+        self.shared.freed(newest.size - size);
+        newest.size = size;
+        // What was before the mark and is not on the medium is the start of the tail, if no sync has passed it.
+        let kept = size.checked_sub(self.tail_start).filter(|_| none_begun);
+        match kept.and_then(|n| usize::try_from(n).ok()) {
+            Some(kept) => self.tail.truncate(kept),
+            None => {
+                self.tail.clear();
+                self.tail_start = size;
+            }
+        }
+        self.written = 0;
+        self.settled = self.tail.is_empty();
+        self.block = Block::default();
+        self.cut.pending = true;
+        // By name from now on: what is there may be another medium.
+        self.segments.iter_mut().for_each(|s| s.file = None);
+    }
+
+    /// Makes the medium forget what was taken back.
+    fn cut_back(&mut self) -> Result<(), StoreError> {
+        let removed = !self.cut.begun.is_empty();
+        while let Some(id) = self.cut.begun.last() {
+            let path = self.path(*id);
+            match self.shared.disk.remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(io_error("remove", &path, &error));
+                }
+                _ => self.cut.begun.pop(),
+            };
+            self.names_dirty = true;
+        }
+        if self.cut.pending
+            && let Some((id, size)) = self.segments.back().map(|s| (s.id, s.size))
+        {
+            let path = self.path(id);
+            let file = match self.shared.disk.open(&path, false) {
+                Ok(file) => Some(file),
+                // Nothing of it was ever written.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && self.tail_start == 0 => None,
+                Err(error) => return Err(io_error("open", &path, &error)),
+            };
+            if let Some(file) = file {
+                self.cut_file(file.as_ref(), &path, size)?;
+            }
+            self.cut.pending = false;
+        }
+        if self.names_dirty || removed {
+            self.shared.disk.sync_dir(&self.dir).map_err(|e| io_error("sync", &self.dir, &e))?;
+            self.names_dirty = false;
+        }
+        Ok(())
+    }
+
+    /// Cuts the newest segment's file to `size`, and writes again what may not be on the medium of what is before.
+    fn cut_file(&mut self, file: &dyn DiskFile, path: &Path, size: u64) -> Result<(), StoreError> {
+        let fail = |what: &str, e: io::Error| io_error(what, path, &e);
+        let there = file.size().map_err(|e| fail("measure", e))?;
+        if there < self.tail_start {
+            let why = format!("{there} of {} bytes that were stored are there", self.tail_start);
+            return Err(StoreError::Io { what: format!("{} was changed", path.display()), why });
+        }
+        let start = self.tail_start - self.tail_start % MEDIUM_BLOCK;
+        let mut block = vec![0; usize::try_from(self.tail_start - start).unwrap_or(0)];
+        file.read_at(&mut block, start).map_err(|e| fail("read", e))?;
+        if there > size {
+            file.truncate(size).map_err(|e| fail("cut", e))?;
+        }
+        block.extend_from_slice(&self.tail);
+        file.write_at(&block, start).map_err(|e| fail("write to", e))?;
+        self.shared.wrote(block.len() as u64);
+        file.sync().map_err(|e| fail("sync", e))?;
+        self.tail.clear();
+        (self.tail_start, self.written, self.settled) = (size, 0, true);
+        Ok(())
     }
 
     fn path(&self, id: u64) -> PathBuf {
@@ -182,7 +319,7 @@ impl SegmentLog {
 
     /// Puts a record in the tail. `forced` may use the headroom: removals free more than they take.
     fn put(&mut self, step: Step<'_>, size: usize, forced: bool) -> Result<(), StoreError> {
-        if self.tail.len() > TAIL_BROKEN {
+        if self.tail.len() > TAIL_BROKEN || self.cut.pending || !self.cut.begun.is_empty() {
             return Err(StoreError::Io {
                 what: "not stored".to_owned(),
                 why: "earlier writes still fail".to_owned(),
@@ -247,7 +384,8 @@ impl SegmentLog {
         let newest = self.segments.len() - 1;
         let (start, from) = (self.tail_start, self.written);
         let tail = std::mem::take(&mut self.tail);
-        let outcome = self.open_file(newest, true).and_then(|file| {
+        // A file that has begun and is not there is lost: a new one in its place would have a hole.
+        let outcome = self.open_file(newest, start == 0).and_then(|file| {
             let rest = tail.get(from..).unwrap_or_default();
             file.write_at(rest, start + from as u64)
                 .map_err(|e| io_error("write to", Path::new("a segment"), &e))
@@ -272,7 +410,7 @@ impl SegmentLog {
         if !self.tail.is_empty() && !self.segments.is_empty() {
             let newest = self.segments.len() - 1;
             let path = self.path(self.segments.back().map_or(0, |s| s.id));
-            let outcome = self.open_file(newest, true)?.sync();
+            let outcome = self.open_file(newest, false)?.sync();
             if let Err(error) = outcome {
                 // After a failed sync the system may call pages clean that never got there: write them again.
                 self.written = 0;
@@ -354,7 +492,9 @@ impl SegmentLog {
             let (at, path) = (self.segments.len() - 1, self.path(segment.id));
             self.open_file(at, false)?.sync().map_err(|e| io_error("sync", &path, &e))?;
         }
-        self.sync()
+        self.sync()?;
+        self.set_mark();
+        Ok(())
     }
 
     fn load_one(&mut self, id: u64, newest: bool, visit: &mut dyn FnMut(Step<'_>)) -> Result<(), StoreError> {
@@ -574,18 +714,54 @@ impl StreamStore for SegmentLog {
         self.begin()?;
         self.put(Step::Floor { next }, HEADER, true)?;
         self.sync()?;
+        self.set_mark();
         self.cleaning = None;
-        while self.segments.len() > 1 {
-            self.unlink(0)?;
+        // All is gone already; what does not go here goes with the housekeeping, as nothing in it lives.
+        for segment in self.segments.iter_mut().rev().skip(1) {
+            segment.entries.iter_mut().for_each(|e| e.live = false);
+            (segment.live, segment.live_bytes) = (0, 0);
         }
-        self.sync()
+        while self.segments.len() > 1 && self.unlink(0).is_ok() {}
+        Ok(())
     }
 
     fn flush(&mut self, how: Flush) -> Result<(), StoreError> {
         match how {
-            Flush::Process => self.write(),
-            Flush::Medium => self.sync(),
+            Flush::Process => self.write()?,
+            Flush::Medium => self.sync()?,
         }
+        self.set_mark();
+        Ok(())
+    }
+
+    fn rollback(&mut self, revive: &[u64]) -> Result<(), StoreError> {
+        for seq in revive {
+            let Some(segment) = self.segment_of(*seq).and_then(|at| self.segments.get_mut(at)) else { continue };
+            let Some(at) = segment.find(*seq) else { continue };
+            if let Some(entry) = segment.entries.get_mut(at)
+                && !entry.live
+            {
+                entry.live = true;
+                segment.live += 1;
+                segment.live_bytes += u64::from(entry.size);
+            }
+        }
+        self.forget_since_mark();
+        self.cut_back()
+    }
+
+    fn probe(&mut self, bytes: usize) -> Result<(), StoreError> {
+        let path = self.dir.join(TRIAL);
+        let disk = &self.shared.disk;
+        let tried = disk.open(&path, true).and_then(|file| {
+            file.write_at(&vec![0; bytes], 0)?;
+            file.sync()
+        });
+        let removed = match disk.remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
+        tried.and(removed).map_err(|e| io_error("write in", &self.dir, &e))
     }
 
     fn maintain(&mut self) -> Result<bool, StoreError> {

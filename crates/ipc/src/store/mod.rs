@@ -131,8 +131,10 @@ impl Shared {
 }
 
 fn error(what: &str, path: &Path, error: &io::Error) -> StoreError {
-    if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
-        return StoreError::Full;
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => return StoreError::Full,
+        io::ErrorKind::ReadOnlyFilesystem => return StoreError::ReadOnly,
+        _ => {}
     }
     StoreError::Io { what: format!("cannot {what} {}", path.display()), why: error.to_string() }
 }
@@ -338,12 +340,15 @@ impl Storage for FileStore {
     fn delete(&mut self, name: &str) -> Result<(), StoreError> {
         let dir = self.dir(name)?;
         let gone = self.streams.join(format!("{}.gone", file_name(name)?));
-        let remove = || -> io::Result<()> {
-            self.shared.disk.rename(&dir, &gone)?;
-            self.shared.disk.sync_dir(&self.streams)?;
-            self.shared.disk.remove_dir(&gone)
-        };
-        remove().map_err(|e| error("remove", &dir, &e))
+        self.shared.disk.rename(&dir, &gone).map_err(|e| error("remove", &dir, &e))?;
+        if let Err(e) = self.shared.disk.sync_dir(&self.streams) {
+            // It could come back with a loss of power: then it had better never gone.
+            let _ = self.shared.disk.rename(&gone, &dir);
+            return Err(error("remove", &dir, &e));
+        }
+        // What is left under that name goes at the next start.
+        let _ = self.shared.disk.remove_dir(&gone);
+        Ok(())
     }
 
     fn put_consumer(&mut self, stream: &str, consumer: &str, state: &[u8]) -> Result<(), StoreError> {

@@ -303,7 +303,6 @@ impl StreamConfig {
         if self.subjects.is_empty() {
             self.subjects.push(self.name.clone());
         }
-        self.check_subjects()?;
         if self.sealed {
             self.max_age = 0;
             self.discard = Discard::New;
@@ -335,7 +334,8 @@ impl StreamConfig {
         }
     }
 
-    fn check_subjects(&self) -> Result<(), ApiError> {
+    /// Whether the subjects can be captured together. Takes time by the square of their number.
+    pub(crate) fn check_subjects(&self) -> Result<(), ApiError> {
         let invalid = |why: &str| Err(ApiError::invalid_config(why));
         for (n, one) in self.subjects.iter().enumerate() {
             if subject::check_filter(one.as_bytes()).is_err() {
@@ -388,10 +388,20 @@ impl StreamConfig {
         Ok(())
     }
 
+    /// Bytes of its names and texts, roughly.
+    pub(crate) fn weight(&self) -> usize {
+        let subjects: usize = self.subjects.iter().map(|s| s.len() + 32).sum();
+        512 + self.name.len() + self.description.len() + subjects + weight_of(&self.metadata)
+    }
+
     /// Whether the stream captures `subject`.
     pub(crate) fn captures(&self, subject: &[u8]) -> bool {
         self.subjects.iter().any(|s| subject::matches(s.as_bytes(), subject))
     }
+}
+
+fn weight_of(metadata: &BTreeMap<String, String>) -> usize {
+    metadata.iter().map(|(k, v)| k.len() + v.len() + 64).sum()
 }
 
 /// Reads JSON the way nats-server does: a missing body is an empty object, `null` is "not given", a field it
@@ -635,13 +645,7 @@ impl ConsumerConfig {
         if self.direct && !self.durable_name.is_empty() {
             return Err(error::CONSUMER_DIRECT_REQUIRES_EPHEMERAL);
         }
-        let limits = &stream.consumer_limits;
-        if limits.max_ack_pending > 0 && self.max_ack_pending > limits.max_ack_pending {
-            return Err(ApiError::consumer_max_ack_pending(limits.max_ack_pending));
-        }
-        if limits.inactive_threshold > 0 && self.inactive_threshold > limits.inactive_threshold {
-            return Err(ApiError::consumer_inactive_threshold(&format!("{}ns", limits.inactive_threshold)));
-        }
+        self.check_limits(&stream.consumer_limits)?;
         self.check_filters()?;
         self.check_start()?;
         if self.flow_control && self.idle_heartbeat == 0 {
@@ -654,6 +658,30 @@ impl ConsumerConfig {
             self.name.clone_from(&self.durable_name);
         }
         Ok(self)
+    }
+
+    /// Whether a stream with these limits may have it.
+    pub(crate) fn check_limits(&self, limits: &ConsumerLimits) -> Result<(), ApiError> {
+        if limits.max_ack_pending > 0 && self.max_ack_pending > limits.max_ack_pending {
+            return Err(ApiError::consumer_max_ack_pending(limits.max_ack_pending));
+        }
+        if limits.inactive_threshold > 0 && self.inactive_threshold > limits.inactive_threshold {
+            return Err(ApiError::consumer_inactive_threshold(&format!("{}ns", limits.inactive_threshold)));
+        }
+        Ok(())
+    }
+
+    /// Bytes of its names and texts, roughly.
+    pub(crate) fn weight(&self) -> usize {
+        let filters: usize = self.filter_subjects.iter().map(|s| s.len() + 32).sum();
+        let names = self.name.len() * 2 + self.description.len() + self.filter_subject.len();
+        512 + names + self.deliver_subject.len() + self.deliver_group.len() + filters
+            + self.sample_freq.len() + self.backoff.len() * 8 + weight_of(&self.metadata)
+    }
+
+    /// How many filters a message is compared with.
+    pub(crate) fn filter_count(&self) -> usize {
+        self.filter_subjects.len().max(usize::from(!self.filter_subject.is_empty()))
     }
 
     fn fill_defaults(&mut self, stream: &StreamConfig) {

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use super::config::{AckPolicy, ConsumerConfig, DeliverPolicy, StreamConfig};
 use super::header;
 use super::index::{Filter, Index};
+use super::store::StoreError;
 use super::pull::{Waiting, format_duration, parse_next, status_to};
 use super::stream::{Change, Core};
 use super::time::{self, MILLI, format_rfc3339, parse_rfc3339};
@@ -28,6 +29,8 @@ use super::{Now, Output, Publish};
 pub(crate) struct Budget {
     pub(crate) messages: usize,
     pub(crate) bytes: usize,
+    /// Messages that may be sent and owed an acknowledgement.
+    pub(crate) pending: usize,
 }
 
 impl Budget {
@@ -46,6 +49,8 @@ const FIRST_WINDOW: u64 = 64 * 1024;
 const MAX_WINDOW: u64 = 1024 * 1024;
 /// Deadlines further away than this are looked at again then, milliseconds (one hour): keeps sums small.
 const FAR: u64 = 3_600_000;
+/// When a message that does not read, or reached nobody, is tried again, milliseconds.
+const REST: u64 = 1_000;
 
 /// A position: the consumer's own count and the stream's sequence.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,6 +140,8 @@ pub(crate) struct Consumer {
     /// Receivers whose connection is full; nothing is sent to them until they drained.
     pressed: BTreeSet<String>,
     last_used: u64,
+    /// Nothing is sent before this, milliseconds: the medium could not read a message, or the receiver may not have it.
+    resting: Option<u64>,
     /// More could be sent but the turn's budget was spent.
     pub(crate) more: bool,
     /// Changed since it was stored.
@@ -163,7 +170,8 @@ impl Consumer {
                 }
                 .unwrap_or(past)
             }
-            DeliverPolicy::ByStartSequence => config.opt_start_seq.max(index.first_seq()),
+            // Beyond the end it begins with what comes next, as in nats-server.
+            DeliverPolicy::ByStartSequence => config.opt_start_seq.clamp(index.first_seq().min(past), past),
             DeliverPolicy::ByStartTime => {
                 index.at_time(config.opt_start_time.as_deref().and_then(parse_rfc3339).unwrap_or(0))
             }
@@ -209,6 +217,7 @@ impl Consumer {
             receiver: Receiver { window: FIRST_WINDOW, ..Receiver::default() },
             pressed: BTreeSet::new(),
             last_used: now.mono,
+            resting: None,
             more: false,
             dirty: true,
         }
@@ -264,6 +273,21 @@ impl Consumer {
     /// The subject to watch for interest from the start, if it pushes.
     pub(crate) fn watched(&self) -> Option<&str> {
         self.config.is_push().then_some(self.config.deliver_subject.as_str())
+    }
+
+    /// Pull requests that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Messages that were sent and are not settled.
+    pub(crate) fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Sequences it has before it one by one.
+    pub(crate) fn skipped(&self) -> usize {
+        self.skip.len()
     }
 
     /// Whether somebody receives what it pushes.
@@ -375,8 +399,39 @@ impl Consumer {
         }
     }
 
-    /// A pull request.
-    pub(crate) fn on_next(&mut self, now: Now, reply: &str, payload: &[u8], out: &mut Vec<Output>) {
+    /// What was sent to `route` reached nobody. It goes to the next receiver, and counts as not sent.
+    pub(crate) fn on_undelivered(&mut self, now: Now, seq: u64, route: &str, out: &mut Vec<Output>) {
+        if self.config.is_push() {
+            // Whether its receiver has gone is told apart; one that may not have the message is not tried without end.
+            self.resting = Some(now.mono + REST);
+        } else {
+            self.on_interest(route, false, now, out);
+        }
+        match self.pending.get_mut(&seq) {
+            Some(pending) => pending.count = pending.count.saturating_sub(1),
+            None if self.config.ack_policy == AckPolicy::None => {}
+            // It was settled all the same.
+            None => return,
+        }
+        self.unschedule(seq);
+        if let Some(pending) = self.pending.get_mut(&seq) {
+            pending.due = None;
+        }
+        if !self.redeliver.contains(&seq) {
+            self.redeliver.push_back(seq);
+        }
+        self.dirty = true;
+    }
+
+    /// A pull request. `room`: whether one more may wait.
+    pub(crate) fn on_next(
+        &mut self,
+        now: Now,
+        reply: &str,
+        payload: &[u8],
+        room: bool,
+        out: &mut Vec<Output>,
+    ) {
         let mut refuse = |code: u16, text: &str| out.push(status_to(reply, header::status(code, text, &[])));
         self.last_used = now.mono;
         if self.config.is_push() {
@@ -405,7 +460,7 @@ impl Consumer {
                 return refuse(408, "Requests Pending");
             }
         }
-        if self.waiting.len() as u64 >= u64::try_from(self.config.max_waiting).unwrap_or(0) {
+        if !room || self.waiting.len() as u64 >= u64::try_from(self.config.max_waiting).unwrap_or(0) {
             if request.idle_heartbeat <= 0 {
                 refuse(409, "Exceeded MaxWaiting");
             }
@@ -431,6 +486,7 @@ impl Consumer {
         seq: u64,
         reply: Option<&str>,
         payload: &[u8],
+        room: bool,
         out: &mut Vec<Output>,
     ) -> bool {
         self.last_used = now.mono;
@@ -445,7 +501,7 @@ impl Consumer {
                 self.floor.last = Some(now.wall);
                 self.acknowledge(seq);
                 if let Some(reply) = reply {
-                    self.on_next(now, reply, rest.as_bytes(), out);
+                    self.on_next(now, reply, rest.as_bytes(), room, out);
                 }
                 return false;
             }
@@ -618,7 +674,20 @@ impl Consumer {
             .chain(heartbeat)
             .chain(self.inactive_at())
             .chain(pause)
+            .chain(self.resting.filter(|at| *at > now.mono))
             .min()
+    }
+
+    /// It could not be removed; that is tried again later.
+    pub(crate) fn stay(&mut self, now: Now) {
+        self.last_used = now.mono;
+    }
+
+    /// The server stops: whoever waits is told, and begins anew elsewhere or later.
+    pub(crate) fn shut_down(&mut self, out: &mut Vec<Output>) {
+        for waiting in std::mem::take(&mut self.waiting) {
+            out.push(waiting.ends(409, "Server Shutdown"));
+        }
     }
 
     fn unwatch(&self, replies: Vec<String>, out: &mut Vec<Output>) {
@@ -643,9 +712,10 @@ impl Consumer {
     /// Sends what can be sent.
     pub(crate) fn pump(&mut self, core: &mut Core, now: Now, budget: &mut Budget, out: &mut Vec<Output>) {
         self.more = false;
-        if self.pause_left(now).is_some() {
+        if self.pause_left(now).is_some() || self.resting.is_some_and(|at| at > now.mono) {
             return;
         }
+        self.resting = None;
         loop {
             if self.config.is_push() {
                 if !self.receiver.there
@@ -661,15 +731,26 @@ impl Consumer {
                 self.more = true;
                 return;
             }
-            let Some((seq, again)) = self.select(core) else {
+            let Some((seq, again)) = self.select(core, budget.pending) else {
                 self.end_no_wait(out);
                 return;
             };
-            let Ok(message) = core.read(seq) else {
-                // Damaged on the medium: reported by the store, and nothing anybody could be sent.
-                self.passed(seq, again, core);
-                self.settle(seq);
-                continue;
+            let message = match core.read(seq) {
+                Ok(message) => message,
+                Err(StoreError::Damaged(_)) => {
+                    // Reported by the store, and nothing anybody could be sent.
+                    self.passed(seq, again, core);
+                    self.settle(seq);
+                    continue;
+                }
+                Err(_) => {
+                    // It is there, and does not read now.
+                    if again {
+                        self.redeliver.push_front(seq);
+                    }
+                    self.resting = Some(now.mono + REST);
+                    return;
+                }
             };
             let Some(subject) = core.index.get(seq).map(|slot| slot.subject.to_string()) else { continue };
             let reply = self.ack_subject(seq, again, message.time);
@@ -681,7 +762,9 @@ impl Consumer {
                 return;
             };
             self.passed(seq, again, core);
-            self.track(seq, now);
+            if self.track(seq, now) {
+                budget.pending = budget.pending.saturating_sub(1);
+            }
             let (headers, payload) = if self.config.headers_only {
                 let length = message.payload.len().to_string();
                 (header::extend(&message.headers, &[("Nats-Msg-Size", &length)]), Bytes::new())
@@ -705,7 +788,7 @@ impl Consumer {
     }
 
     /// The next message to send, and whether it was sent before.
-    fn select(&mut self, core: &Core) -> Option<(u64, bool)> {
+    fn select(&mut self, core: &Core, room: usize) -> Option<(u64, bool)> {
         while let Some(seq) = self.redeliver.pop_front() {
             let count = self.pending.get(&seq).map_or(0, |p| p.count);
             let spent = u64::try_from(self.config.max_deliver).is_ok_and(|max| count >= max);
@@ -721,7 +804,9 @@ impl Consumer {
             }
         }
         if self.config.ack_policy != AckPolicy::None
-            && u64::try_from(self.config.max_ack_pending).is_ok_and(|max| self.pending.len() as u64 >= max)
+            && (room == 0
+                || u64::try_from(self.config.max_ack_pending)
+                    .is_ok_and(|max| self.pending.len() as u64 >= max))
         {
             return None;
         }
@@ -752,7 +837,8 @@ impl Consumer {
         format!("$JS.ACK.{stream}.{name}.{count}.{seq}.{number}.{time}.{pending}")
     }
 
-    fn track(&mut self, seq: u64, now: Now) {
+    /// Notes that it was sent; `true`: one more is owed an acknowledgement.
+    fn track(&mut self, seq: u64, now: Now) -> bool {
         self.delivered.consumer += 1;
         self.delivered.stream = self.delivered.stream.max(seq);
         self.delivered.last = Some(now.wall);
@@ -760,15 +846,17 @@ impl Consumer {
         self.dirty = true;
         if self.config.ack_policy == AckPolicy::None {
             (self.floor.consumer, self.floor.stream) = (self.delivered.consumer, self.delivered.stream);
-            return;
+            return false;
         }
         let consumer = self.delivered.consumer;
+        let owed = self.pending.len();
         self.pending.entry(seq).and_modify(|p| p.count += 1).or_insert(Pending {
             consumer,
             count: 1,
             due: None,
         });
         self.schedule(seq, now);
+        self.pending.len() > owed
     }
 
     /// Who gets a message of `size` bytes.

@@ -41,6 +41,9 @@ impl ApiError {
     pub(crate) fn store_failed(why: impl Into<String>) -> Self {
         Self::with(503, 10_077, why)
     }
+    pub(crate) fn stream_general(why: impl Into<String>) -> Self {
+        Self::with(500, 10_051, why)
+    }
     pub(crate) fn rollup_failed(why: impl Into<String>) -> Self {
         Self::with(500, 10_111, why)
     }
@@ -101,6 +104,7 @@ errors! {
     INSUFFICIENT_RESOURCES = 503, 10_023, "insufficient resources";
     MAXIMUM_CONSUMERS = 400, 10_026, "maximum consumers limit reached";
     MAXIMUM_STREAMS = 400, 10_027, "maximum number of streams reached";
+    MEMORY_RESOURCES = 500, 10_028, "insufficient memory resources available";
     NO_MESSAGE_FOUND = 404, 10_037, "no message found";
     NOT_EMPTY_REQUEST = 400, 10_038, "expected an empty request payload";
     STORAGE_RESOURCES = 500, 10_047, "insufficient storage resources available";

@@ -10,9 +10,24 @@ use crate::subject;
 #[derive(Debug, Clone)]
 pub(crate) struct Slot {
     pub(crate) subject: Arc<str>,
+    /// What it is stamped with, nanoseconds since 1970.
     pub(crate) time: i64,
+    /// When it came by the clock as it is set now: what its age is counted from.
+    pub(crate) born: i64,
     pub(crate) size: u64,
 }
+
+/// What an index answers besides its messages, to return to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mark {
+    pub(crate) last_seq: u64,
+    last_time: i64,
+    floor: u64,
+}
+
+/// What a message costs in memory besides its subject, and a subject besides its bytes, roughly.
+const SLOT_COST: usize = 96;
+const SUBJECT_COST: usize = 128;
 
 /// The index of one stream.
 #[derive(Debug, Default)]
@@ -20,6 +35,8 @@ pub(crate) struct Index {
     slots: BTreeMap<u64, Slot>,
     subjects: BTreeMap<Arc<str>, VecDeque<u64>>,
     bytes: u64,
+    /// Bytes of memory this takes, roughly.
+    cost: usize,
     last_seq: u64,
     last_time: i64,
     /// The first sequence when nothing is stored.
@@ -89,6 +106,10 @@ impl Index {
     pub(crate) fn get(&self, seq: u64) -> Option<&Slot> {
         self.slots.get(&seq)
     }
+    /// Whether there is a message at or after `seq`.
+    pub(crate) fn contains_from(&self, seq: u64) -> bool {
+        self.slots.range(seq..).next().is_some()
+    }
     pub(crate) fn contains(&self, seq: u64) -> bool {
         self.slots.contains_key(&seq)
     }
@@ -121,16 +142,54 @@ impl Index {
         gone
     }
 
-    pub(crate) fn insert(&mut self, seq: u64, subject: &str, time: i64, size: u64) {
+    /// Bytes of memory this takes, roughly.
+    pub(crate) fn cost(&self) -> usize {
+        self.cost
+    }
+
+    /// Bytes of memory one more message takes.
+    pub(crate) fn cost_of(&self, subject: &str) -> usize {
+        SLOT_COST + if self.subjects.contains_key(subject) { 0 } else { SUBJECT_COST + subject.len() }
+    }
+
+    pub(crate) fn insert(&mut self, seq: u64, subject: &str, time: i64, born: i64, size: u64) {
+        self.cost += self.cost_of(subject);
         let key = match self.subjects.get_key_value(subject) {
             Some((key, _)) => Arc::clone(key),
             None => Arc::from(subject),
         };
         self.subjects.entry(Arc::clone(&key)).or_default().push_back(seq);
-        self.slots.insert(seq, Slot { subject: key, time, size });
+        self.slots.insert(seq, Slot { subject: key, time, born, size });
         self.bytes += size;
         self.last_seq = self.last_seq.max(seq);
         self.last_time = time;
+    }
+
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { last_seq: self.last_seq, last_time: self.last_time, floor: self.floor }
+    }
+
+    /// As it was at `mark`: what came since goes, and `removed`, which went since, is back.
+    pub(crate) fn return_to(&mut self, mark: Mark, removed: Vec<(u64, Slot)>) {
+        let new: Vec<u64> = self.slots.range(mark.last_seq + 1..).map(|(seq, _)| *seq).collect();
+        for seq in new {
+            self.remove(seq);
+        }
+        for (seq, slot) in removed.into_iter().filter(|(seq, _)| *seq <= mark.last_seq) {
+            self.cost += self.cost_of(&slot.subject);
+            let seqs = self.subjects.entry(Arc::clone(&slot.subject)).or_default();
+            seqs.insert(seqs.partition_point(|s| *s < seq), seq);
+            self.bytes += slot.size;
+            self.slots.insert(seq, slot);
+        }
+        (self.last_seq, self.last_time, self.floor) = (mark.last_seq, mark.last_time, mark.floor);
+    }
+
+    /// The messages from `first` on came `shift` nanoseconds later than was thought.
+    pub(crate) fn shift_born(&mut self, first: u64, shift: i64) {
+        for slot in self.slots.range_mut(first..).map(|(_, slot)| slot) {
+            slot.born = slot.born.saturating_add(shift);
+        }
     }
 
     pub(crate) fn remove(&mut self, seq: u64) -> Option<Slot> {
@@ -144,6 +203,7 @@ impl Index {
                 self.subjects.remove(&slot.subject);
             }
         }
+        self.cost -= self.cost_of(&slot.subject);
         if self.slots.is_empty() {
             self.floor = self.last_seq + 1;
         }
@@ -154,7 +214,7 @@ impl Index {
     pub(crate) fn reset(&mut self, next: u64) {
         self.slots.clear();
         self.subjects.clear();
-        self.bytes = 0;
+        (self.bytes, self.cost) = (0, 0);
         self.last_seq = self.last_seq.max(next.saturating_sub(1));
         self.floor = self.last_seq + 1;
     }
@@ -268,7 +328,7 @@ mod tests {
     fn gaps_are_listed() {
         let mut index = Index::starting_at(1);
         for seq in 1..=6 {
-            index.insert(seq, "a", 1, 1);
+            index.insert(seq, "a", 1, 1, 1);
         }
         index.remove(1);
         index.remove(3);
@@ -291,7 +351,7 @@ mod tests {
             let mut model = BTreeMap::new();
             for (n, subject) in subjects.iter().enumerate() {
                 let seq = n as u64 + 1;
-                index.insert(seq, subject, 1, 10);
+                index.insert(seq, subject, 1, 1, 10);
                 model.insert(seq, subject.clone());
             }
             for n in removed {

@@ -13,19 +13,29 @@
 //! by acknowledgement or by reading, what a power loss could still take back, except in streams that ask for
 //! `interval` syncing.
 //!
+//! When the medium does not take what a turn wrote to a stream, the turn has not happened there: index, message ids and
+//! sequences are what they were, the file is cut back, the answers become errors and the gets of the turn are answered from
+//! what is stored. The stream then refuses writes at once, with the reason, and tries the medium again at growing
+//! intervals. Only when the file cannot be cut back either is it open, until the medium comes back, whether a
+//! power loss brings the turn back; the error says so. Consumers learn of changes after they are stored.
+//!
 //! Out of scope, answered with the standard errors: mirrors, sources, work queues, clustering, snapshots.
-//! Never: sends more in one turn than [`TURN_BYTES`]; answers an unknown `$JS.API` subject with silence.
+//! Never: sends more in one turn than [`TURN_BYTES`]; answers an unknown `$JS.API` subject with silence; tries a medium
+//! that fails more often than a few times a second.
 
 mod api;
+mod clock;
 mod config;
 mod consumer;
 mod error;
 mod header;
+mod ids;
 mod index;
 mod pull;
 pub mod store;
 mod stream;
 mod time;
+mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,9 +50,13 @@ pub use config::{
 pub use error::ApiError;
 pub use time::{format_rfc3339, parse_rfc3339};
 
+use clock::{Epoch, Shift};
 use consumer::{Budget, Consumer};
-use store::{Class, Flush, MemoryStream, Storage, StoreError, StoreReport, StreamStore};
+use store::{
+    Class, Condition, Flush, MemoryStream, Pool, Storage, StoreError, StoreReport, StreamStore,
+};
 use stream::{Core, Refused};
+use trouble::{Trouble, refusal};
 
 /// The most one turn sends.
 pub const TURN_BYTES: usize = 512 * 1024;
@@ -51,6 +65,12 @@ const TURN_MESSAGES: usize = 512;
 /// The part of a turn one consumer may use before the next one gets its chance.
 const SHARE_BYTES: usize = TURN_BYTES / 4;
 const SHARE_MESSAGES: usize = TURN_MESSAGES / 4;
+/// Bytes of outputs after which a turn takes no more inputs.
+const FULL_TURN: usize = 2 * 1024 * 1024;
+/// Message ids of all streams, bytes: the oldest of the stream with the most go first.
+const IDS_BYTES: usize = 8 * 1024 * 1024;
+/// A medium that failed and takes writes again counts as healthy after this long, milliseconds.
+const STEADY: u64 = 5_000;
 /// How long `interval` streams and the state of consumers may wait for the medium, milliseconds.
 const INTERVAL: u64 = 1000;
 /// The API level of nats-server whose requests are understood (level 1 came with 2.11).
@@ -94,6 +114,13 @@ pub struct Publish {
 }
 
 impl Publish {
+    /// Bytes of memory it takes, roughly.
+    #[must_use]
+    pub fn cost(&self) -> usize {
+        let reply = self.reply.as_ref().map_or(0, String::len);
+        128 + self.route.len() + self.subject.len() + reply + self.headers.len() + self.payload.len()
+    }
+
     fn status(to: &str, headers: Bytes) -> Self {
         Self { route: to.to_owned(), subject: to.to_owned(), reply: None, headers, payload: Bytes::new() }
     }
@@ -131,13 +158,41 @@ pub struct Limits {
     pub streams: usize,
     /// Consumers of one stream at most.
     pub consumers: usize,
+    /// Consumers of all streams at most.
+    pub all_consumers: usize,
+    /// Bytes of all configurations of streams and consumers, as JSON: names, filters, metadata.
+    pub config_bytes: usize,
+    /// Filters of one consumer at most, and subjects of one stream.
+    pub filters: usize,
+    /// Filters of the consumers of one stream together: what a message is compared with.
+    pub stream_filters: usize,
     /// Bytes of one stream in memory.
     pub memory_stream: u64,
+    /// Bytes of all streams in memory.
+    pub memory: u64,
+    /// Bytes of memory for what is known of all stored messages: subjects, times, sizes.
+    pub index_bytes: usize,
+    /// Pull requests waiting, of all consumers.
+    pub waiting: usize,
+    /// Messages that were sent and are not acknowledged, of all consumers: beyond, nothing new is sent to those that owe.
+    pub pending: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { streams: 64, consumers: 256, memory_stream: 4 * 1024 * 1024 }
+        Self {
+            streams: 64,
+            consumers: 256,
+            all_consumers: 1024,
+            config_bytes: 4 * 1024 * 1024,
+            filters: 256,
+            stream_filters: 4096,
+            memory_stream: 4 * 1024 * 1024,
+            memory: 16 * 1024 * 1024,
+            index_bytes: 24 * 1024 * 1024,
+            waiting: 4096,
+            pending: 65_536,
+        }
     }
 }
 
@@ -146,15 +201,31 @@ impl Default for Limits {
 struct Meta {
     config: StreamConfig,
     created: i64,
+    /// Stamps that are known to be off.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    shifts: Vec<Shift>,
 }
 
 #[derive(Debug)]
 struct Stream {
     core: Core,
     consumers: BTreeMap<String, Consumer>,
+    /// Answers of this turn that must not leave unless the stream is flushed.
+    held: Vec<Held>,
+    /// Its metadata has changed.
+    meta_dirty: bool,
 }
 
 impl Stream {
+    fn new(core: Core) -> Self {
+        Self { core, consumers: BTreeMap::new(), held: Vec::new(), meta_dirty: false }
+    }
+
+    fn meta(&self, config: &StreamConfig) -> Vec<u8> {
+        let (created, shifts) = (self.core.created, self.core.shifts.clone());
+        serde_json::to_vec(&Meta { config: config.clone(), created, shifts }).unwrap_or_default()
+    }
+
     fn class(config: &StreamConfig) -> Class {
         Class { memory: config.storage == StorageType::Memory, expendable: config.sync() == Sync::Interval }
     }
@@ -172,20 +243,47 @@ impl Stream {
 /// An answer in `out` that must not leave unless its stream is flushed.
 #[derive(Debug)]
 struct Held {
+    /// Its outputs: from here, so many.
     at: usize,
-    stream: String,
+    count: usize,
     shape: Shape,
 }
 
 /// What a held answer becomes when the stream could not be stored.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 enum Shape {
     /// A publish acknowledgement with an error.
     Ack,
     /// An API answer of this kind with an error.
     Api(&'static str),
-    /// Nothing: the client asks again.
-    Silence,
+    /// The answer to the same get, from what is stored.
+    Get(Get),
+}
+
+/// A direct get, to be answered again.
+#[derive(Debug)]
+struct Get {
+    target: String,
+    reply: String,
+    headers: Vec<u8>,
+    payload: Vec<u8>,
+}
+
+/// A pull request that waits for the turn's messages to be stored.
+#[derive(Debug)]
+struct Pull {
+    stream: String,
+    consumer: String,
+    reply: String,
+    payload: Vec<u8>,
+}
+
+/// A confirmation in `out` that must not leave unless the consumer's state is stored.
+#[derive(Debug)]
+struct Confirm {
+    at: usize,
+    stream: String,
+    consumer: String,
 }
 
 /// All streams of a server.
@@ -195,7 +293,19 @@ pub struct JetStream {
     limits: Limits,
     streams: BTreeMap<String, Stream>,
     out: Vec<Output>,
-    held: Vec<Held>,
+    /// How many outputs are counted, and their bytes.
+    counted: (usize, usize),
+    pulls: Vec<Pull>,
+    confirms: Vec<Confirm>,
+    epoch: Epoch,
+    memory: Pool,
+    /// Why the states of consumers cannot be stored.
+    trouble: Option<Trouble>,
+    /// A publish was refused for the store's own bound.
+    no_room: bool,
+    /// What was reported last, and when the medium failed last.
+    condition: Condition,
+    failed_at: u64,
     random: u64,
     api_total: u64,
     api_errors: u64,
@@ -230,6 +340,7 @@ impl JetStream {
                 continue;
             };
             let mut core = Core::new(meta.config, meta.created, found.store);
+            core.shifts = meta.shifts;
             core.recover(now)?;
             let mut consumers = BTreeMap::new();
             for (name, state) in &found.consumers {
@@ -238,15 +349,23 @@ impl JetStream {
                     consumers.insert(name.clone(), consumer);
                 }
             }
-            streams.insert(found.name, Stream { core, consumers });
+            streams.insert(found.name, Stream { consumers, ..Stream::new(core) });
         }
         let mut this = Self {
+            epoch: Epoch::begin(now, next_sequences(&streams)),
+            memory: Pool::new(limits.memory),
             storage,
             limits,
             chores: streams.keys().cloned().collect(),
             streams,
             out,
-            held: Vec::new(),
+            counted: (0, 0),
+            pulls: Vec::new(),
+            confirms: Vec::new(),
+            trouble: None,
+            no_room: false,
+            condition: Condition::Ok,
+            failed_at: 0,
             random: seed | 1,
             api_total: 0,
             api_errors: 0,
@@ -265,6 +384,7 @@ impl JetStream {
 
     /// Takes a message. Its effects leave with the next [`commit`](Self::commit).
     pub fn handle(&mut self, now: Now, message: Inbound<'_>) {
+        self.follow_clock(now);
         let reply = match message.reply.map(core::str::from_utf8) {
             None => None,
             Some(Ok(reply)) => Some(reply),
@@ -293,11 +413,33 @@ impl JetStream {
     /// `None` otherwise, and then nothing was done. To be asked between turns: what was handled must be committed.
     pub fn answer_now(&mut self, now: Now, message: Inbound<'_>) -> Option<Vec<Output>> {
         let target = core::str::from_utf8(message.subject).ok()?.strip_prefix(Self::DIRECT_GET)?;
-        if !self.held.is_empty() || !self.is_near(target, message.payload) {
+        if self.streams.values().any(|s| s.core.is_dirty()) || !self.is_near(target, message.payload) {
             return None;
         }
         self.handle(now, message);
+        self.counted = (0, 0);
         Some(std::mem::take(&mut self.out))
+    }
+
+    /// Whether the turn has enough to send: what else came in belongs to the next one.
+    pub fn is_full(&mut self) -> bool {
+        let (mut from, mut bytes) = self.counted;
+        for output in self.out.iter().skip(from) {
+            if let Output::Publish(p) = output {
+                bytes += p.cost();
+            }
+        }
+        from = self.out.len();
+        self.counted = (from, bytes);
+        bytes >= FULL_TURN
+    }
+
+    /// What was sent to `route` with `reply` (`$JS.ACK.…`) reached nobody: its receiver had just gone. It is sent to the next one.
+    pub fn undelivered(&mut self, now: Now, route: &str, reply: &str) {
+        let Some(ack) = reply.strip_prefix("$JS.ACK.").and_then(Acknowledged::parse) else { return };
+        if let Some(consumer) = self.streams.get_mut(ack.stream).and_then(|s| s.consumers.get_mut(ack.consumer)) {
+            consumer.on_undelivered(now, ack.seq, route, &mut self.out);
+        }
     }
 
     /// Interest in a watched subject, now.
@@ -324,31 +466,63 @@ impl JetStream {
         {
             return Some(now.mono);
         }
-        let expiries = self.streams.values().filter_map(|s| s.core.next_expiry()).map(|wall| {
-            let wait = u64::try_from(wall.saturating_sub(now.wall)).unwrap_or(0).div_ceil(1_000_000);
-            now.mono + wait.min(3_600_000)
-        });
+        let expiries = self.streams.values().filter_map(|s| s.core.next_expiry());
+        let expiries = expiries.map(|at| self.epoch.mono_at(at).clamp(now.mono, now.mono + 3_600_000));
+        let troubles = self.streams.values().filter_map(|s| s.core.trouble.as_ref()).map(|t| t.again);
         let consumers =
             self.streams.values().flat_map(|s| s.consumers.values()).filter_map(|c| c.deadline(now));
-        expiries.chain(consumers).chain(self.flush_at).min()
+        let steady = (self.condition != Condition::Ok).then_some(self.failed_at + STEADY);
+        expiries
+            .chain(troubles)
+            .chain(consumers)
+            .chain(self.flush_at)
+            .chain(steady.filter(|at| *at > now.mono))
+            .min()
     }
 
     /// Ends a turn: makes durable what was written, lets time do its work, sends what consumers can take, and
     /// returns everything to do.
     pub fn commit(&mut self, now: Now) -> Vec<Output> {
-        self.expire(now);
+        self.commit_with(now, true)
+    }
+
+    /// [`commit`](Self::commit), and with `pump` false nothing is sent to consumers: the receivers have enough for now.
+    pub fn commit_with(&mut self, now: Now, pump: bool) -> Vec<Output> {
+        self.follow_clock(now);
+        self.heal(now);
         self.flush(now);
+        self.expire(now);
+        for pull in std::mem::take(&mut self.pulls) {
+            self.pull(now, &pull);
+        }
         self.tick(now);
-        self.pump(now);
+        if pump {
+            self.pump(now);
+        }
+        self.tell_condition(now);
         self.out.extend(self.storage.take_reports().into_iter().map(Output::Report));
-        self.held.clear();
+        // What must not leave after all was emptied in its place.
+        self.out.retain(|o| !matches!(o, Output::Publish(p) if p.route.is_empty()));
+        self.counted = (0, 0);
         std::mem::take(&mut self.out)
     }
 
-    /// Makes everything durable: `interval` streams and the state of consumers too. For an orderly end.
+    /// Makes everything durable: `interval` streams and the state of consumers too, and ends the pull requests that wait. For
+    /// an orderly end.
     pub fn close(&mut self, now: Now) -> Vec<Output> {
         self.flush_at = Some(now.mono);
-        self.commit(now)
+        let mut outputs = self.commit_with(now, false);
+        for stream in self.streams.values_mut() {
+            if stream.core.has_aged()
+                && stream.core.trouble.is_none()
+                && let Err(error) = stream.core.flush(Flush::Medium)
+            {
+                let (stream, why) = (stream.core.config.name.clone(), error.to_string());
+                outputs.push(Output::Report(StoreReport::Failed { stream, why }));
+            }
+            stream.consumers.values_mut().for_each(|c| c.shut_down(&mut outputs));
+        }
+        outputs
     }
 
     fn answer(&mut self, reply: Option<&str>, payload: impl Into<Bytes>) {
@@ -389,16 +563,19 @@ impl JetStream {
         };
         let name = name.clone();
         let reply = reply.filter(|_| !stream.core.config.no_ack);
-        let mut outcome = stream.core.publish(now, subject, headers, payload);
+        let mut outcome = self.store(now, &name, subject, headers, payload);
         for _ in 0..8 {
-            if outcome != Err(Refused::Full) || !self.make_room(&name) {
+            if outcome != Err(Refused::Full) || !self.make_room(now, &name) {
                 break;
             }
-            let Some(stream) = self.streams.get_mut(&name) else { return };
-            outcome = stream.core.publish(now, subject, headers, payload);
+            outcome = self.store(now, &name, subject, headers, payload);
         }
-        if let Some(stream) = self.streams.get_mut(&name) {
-            stream.spread();
+        if self.streams.get(&name).is_some_and(|s| s.core.config.storage == StorageType::File) {
+            self.no_room = match &outcome {
+                Err(Refused::Full) => true,
+                Ok(stored) if !stored.duplicate => false,
+                _ => self.no_room,
+            };
         }
         let Some(reply) = reply else { return };
         let text = match outcome {
@@ -411,21 +588,71 @@ impl JetStream {
                     Refused::Api(error) => error,
                     Refused::Full => error::INSUFFICIENT_RESOURCES,
                 };
-                return self
-                    .answer(Some(reply), json!({"error": error, "stream": name, "seq": 0}).to_string());
+                json!({"error": error, "stream": name, "seq": 0}).to_string()
             }
         };
-        self.held.push(Held { at: self.out.len(), stream: name, shape: Shape::Ack });
+        self.hold(&name, 1, Shape::Ack);
         self.answer(Some(reply), text);
+    }
+
+    fn store(
+        &mut self,
+        now: Now,
+        name: &str,
+        subject: &str,
+        headers: &[u8],
+        payload: &[u8],
+    ) -> Result<stream::Stored, Refused> {
+        let known: usize = self.streams.values().map(|s| s.core.memory()).sum();
+        let bound = self.limits.index_bytes;
+        let born = self.epoch.born(now);
+        let Some(stream) = self.streams.get_mut(name) else { return Err(error::STREAM_NOT_FOUND.into()) };
+        if known + stream.core.index.cost_of(subject) > bound && stream.core.grows_by(subject) {
+            return Err(Refused::Full);
+        }
+        let outcome = stream.core.publish(now, born, subject, headers, payload);
+        if outcome.is_ok() {
+            self.bound_ids();
+        }
+        outcome
+    }
+
+    /// The oldest message ids go where they take too much memory.
+    fn bound_ids(&mut self) {
+        let mut known: usize = self.streams.values().map(|s| s.core.ids.cost()).sum();
+        while known > IDS_BYTES {
+            let Some(most) = self.streams.values_mut().max_by_key(|s| s.core.ids.cost()) else { return };
+            let before = most.core.ids.cost();
+            if !most.core.ids.drop_oldest() {
+                return;
+            }
+            known -= before - most.core.ids.cost();
+        }
+    }
+
+    /// The next `count` outputs leave only if the stream's part of this turn is stored.
+    fn hold(&mut self, stream: &str, count: usize, shape: Shape) {
+        let at = self.out.len();
+        if let Some(stream) = self.streams.get_mut(stream).filter(|s| s.core.is_dirty()) {
+            stream.held.push(Held { at, count, shape });
+        }
+    }
+
+    /// The outputs from `at` on leave only if the stream's part of this turn is stored.
+    fn hold_from(&mut self, stream: &str, at: usize, shape: Shape) {
+        let count = self.out.len() - at;
+        if let Some(stream) = self.streams.get_mut(stream) {
+            stream.held.push(Held { at, count, shape });
+        }
     }
 
     /// Drops the oldest messages of the fullest stream that may lose any. `false`: there is none, or `asking`
     /// itself is one and is told to make do.
-    fn make_room(&mut self, asking: &str) -> bool {
+    fn make_room(&mut self, now: Now, asking: &str) -> bool {
         let expendable = |s: &&String| {
             self.streams.get(*s).is_some_and(|s| {
                 let class = Stream::class(&s.core.config);
-                class.expendable && !class.memory && s.core.index.len() > 0
+                class.expendable && !class.memory && s.core.index.len() > 0 && s.core.trouble.is_none()
             })
         };
         let asking_memory =
@@ -437,125 +664,271 @@ impl JetStream {
         let Some(victim) = self.streams.keys().filter(expendable).max_by_key(used).cloned() else {
             return false;
         };
-        let Some(stream) = self.streams.get_mut(&victim) else { return false };
-        match stream.core.shed() {
-            Ok(messages) => {
-                stream.spread();
-                self.out.push(Output::Report(StoreReport::Dropped { stream: victim, messages }));
-                messages > 0
-            }
-            Err(error) => {
-                self.report(&victim, &error);
-                false
-            }
+        if !self.settle(now, &victim, Flush::Medium) {
+            return false;
         }
+        let Some(stream) = self.streams.get_mut(&victim) else { return false };
+        let messages = stream.core.shed();
+        if !self.settle(now, &victim, Flush::Medium) {
+            return false;
+        }
+        let Some(stream) = self.streams.get_mut(&victim) else { return false };
+        let tidied = stream.core.tidy();
+        self.out.push(Output::Report(StoreReport::Dropped { stream: victim.clone(), messages }));
+        if let Err(error) = tidied {
+            self.report(&victim, &error);
+        }
+        messages > 0
     }
 
     fn acknowledge(&mut self, now: Now, rest: &str, reply: Option<&str>, payload: &[u8]) {
-        // $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>, or the same behind
-        // a domain and an account hash, with a random token at the end.
-        let tokens: Vec<&str> = rest.split('.').collect();
-        let at = if tokens.len() >= 9 { 2 } else { 0 };
-        let (Some(stream), Some(name), Some(seq)) = (tokens.get(at), tokens.get(at + 1), tokens.get(at + 3))
+        let Some(ack) = Acknowledged::parse(rest) else { return };
+        let waiting = self.waiting();
+        let Some(consumer) =
+            self.streams.get_mut(ack.stream).and_then(|s| s.consumers.get_mut(ack.consumer))
         else {
             return;
         };
-        let Ok(seq) = seq.parse() else { return };
-        let Some(consumer) = self.streams.get_mut(*stream).and_then(|s| s.consumers.get_mut(*name)) else {
-            return;
-        };
-        let confirm = consumer.on_ack(now, seq, reply, payload, &mut self.out);
+        let room = self.limits.waiting > waiting;
+        let confirm = consumer.on_ack(now, ack.seq, reply, payload, room, &mut self.out);
         if confirm && let Some(reply) = reply {
             // A confirmed acknowledgement is stored before the confirmation leaves.
             if consumer.is_stored() && consumer.dirty {
                 self.flush_at = Some(now.mono);
-                self.held.push(Held {
-                    at: self.out.len(),
-                    stream: (*stream).to_owned(),
-                    shape: Shape::Silence,
-                });
+                let (stream, consumer) = (ack.stream.to_owned(), ack.consumer.to_owned());
+                self.confirms.push(Confirm { at: self.out.len(), stream, consumer });
             }
             self.answer(Some(reply), Bytes::new());
         }
     }
 
-    fn expire(&mut self, now: Now) {
+    /// Pull requests that wait.
+    fn waiting(&self) -> usize {
+        self.streams.values().flat_map(|s| s.consumers.values()).map(Consumer::waiting).sum()
+    }
+
+    /// A pull request whose stream is settled.
+    fn pull(&mut self, now: Now, pull: &Pull) {
+        let room = self.limits.waiting > self.waiting();
+        if let Some(consumer) =
+            self.streams.get_mut(&pull.stream).and_then(|s| s.consumers.get_mut(&pull.consumer))
+        {
+            consumer.on_next(now, &pull.reply, &pull.payload, room, &mut self.out);
+        }
+    }
+
+    /// When the clock was set, ages are counted anew.
+    fn follow_clock(&mut self, now: Now) {
+        let Some(by) = self.epoch.set_by(now) else { return };
         for stream in self.streams.values_mut() {
-            if stream.core.next_expiry().is_some_and(|at| at <= now.wall) {
-                stream.core.expire(now);
+            let kept = stream.core.shift(&self.epoch, by);
+            stream.meta_dirty |= kept && stream.core.config.storage == StorageType::File;
+        }
+        self.epoch = Epoch::begin(now, next_sequences(&self.streams));
+        if self.streams.values().any(|s| s.meta_dirty) {
+            self.flush_at.get_or_insert(now.mono);
+        }
+    }
+
+    fn expire(&mut self, now: Now) {
+        let born = self.epoch.born(now);
+        for stream in self.streams.values_mut() {
+            if stream.core.next_expiry().is_some_and(|at| at <= born) {
+                stream.core.expire(born);
                 stream.spread();
+            }
+        }
+    }
+
+    /// Media that failed are tried again when it is time.
+    fn heal(&mut self, now: Now) {
+        for (name, stream) in &mut self.streams {
+            if stream.core.heal(now) {
+                self.chores.insert(name.clone());
+            }
+        }
+    }
+
+    /// [`settle`](Self::settle) as far as the stream promises.
+    fn settle_own(&mut self, now: Now, name: &str) {
+        let how = match self.streams.get(name).map(|s| s.core.config.sync()) {
+            Some(Sync::Interval) => Flush::Process,
+            _ => Flush::Medium,
+        };
+        self.settle(now, name, how);
+    }
+
+    /// What is said of streams is said of what is stored.
+    fn settle_all(&mut self, now: Now) {
+        let dirty: Vec<String> =
+            self.streams.iter().filter(|(_, s)| s.core.is_dirty()).map(|(n, _)| n.clone()).collect();
+        for name in dirty {
+            self.settle_own(now, &name);
+        }
+    }
+
+    /// Bytes of all configurations.
+    fn config_bytes(&self) -> usize {
+        let of = |s: &Stream| {
+            s.core.config.weight() + s.consumers.values().map(|c| c.config.weight()).sum::<usize>()
+        };
+        self.streams.values().map(of).sum()
+    }
+
+    /// Stores what was changed of one stream. `false`: it could not be, and nothing of it happened.
+    fn settle(&mut self, now: Now, name: &str, how: Flush) -> bool {
+        let Some(stream) = self.streams.get_mut(name) else { return true };
+        let core = &mut stream.core;
+        let due = core.is_dirty() || (how == Flush::Medium && core.is_unsynced());
+        if !due || core.trouble.is_some() {
+            return core.trouble.is_none();
+        }
+        let dirty = core.is_dirty();
+        let Err(failure) = core.flush(how) else {
+            stream.spread();
+            stream.held.clear();
+            if dirty {
+                self.chores.insert(name.to_owned());
+            }
+            return true;
+        };
+        self.fail(now, name, failure);
+        false
+    }
+
+    /// A stream could not be stored: what the turn did to it has not happened.
+    fn fail(&mut self, now: Now, name: &str, failure: StoreError) {
+        let Some(stream) = self.streams.get_mut(name) else { return };
+        let open = stream.core.rollback().is_err();
+        stream.core.trouble = Some(Trouble::new(now, failure.clone()));
+        let held = std::mem::take(&mut stream.held);
+        self.report(name, &failure);
+        self.take_back(now, name, held, &failure, open);
+    }
+
+    /// Answers of a turn that did not happen become errors. `open`: whether it happened is not known.
+    fn take_back(&mut self, now: Now, name: &str, held: Vec<Held>, failure: &StoreError, open: bool) {
+        let mut error = refusal(failure);
+        if open {
+            error = ApiError::store_failed(format!(
+                "{failure}; a loss of power decides whether this change is there afterwards"
+            ));
+        }
+        for held in held {
+            let answer = match &held.shape {
+                Shape::Ack => json!({"error": error, "stream": name, "seq": 0}),
+                Shape::Api(kind) => {
+                    json!({"error": error, "type": format!("io.nats.jetstream.api.v1.{kind}_response")})
+                }
+                Shape::Get(_) => serde_json::Value::Null,
+            };
+            for output in self.out.iter_mut().skip(held.at).take(held.count) {
+                match (output, &held.shape) {
+                    (Output::Publish(publish), Shape::Get(_)) => publish.route.clear(),
+                    (Output::Publish(publish), _) => publish.payload = answer.to_string().into(),
+                    _ => {}
+                }
+            }
+            if let Shape::Get(get) = held.shape {
+                self.get_again(now, &get);
             }
         }
     }
 
     fn flush(&mut self, now: Now) {
         let due = self.flush_at.is_some_and(|at| at <= now.mono);
-        let mut failed: BTreeMap<String, StoreError> = BTreeMap::new();
-        let mut waiting = false;
-        for (name, stream) in &mut self.streams {
-            let core = &mut stream.core;
-            let how = match core.config.sync() {
-                Sync::Always => Flush::Medium,
-                Sync::Interval if due => Flush::Medium,
-                Sync::Interval => Flush::Process,
-            };
-            if core.is_dirty() || (how == Flush::Medium && core.is_unsynced()) {
-                if core.is_dirty() {
-                    self.chores.insert(name.clone());
-                }
-                if let Err(error) = core.flush(how) {
-                    failed.insert(name.clone(), error);
-                }
-            }
-            waiting |= core.is_unsynced();
-            for (consumer_name, consumer) in
-                stream.consumers.iter_mut().filter(|(_, c)| c.is_stored() && c.dirty)
-            {
-                if due {
-                    match self.storage.put_consumer(name, consumer_name, &consumer.saved()) {
-                        Ok(()) => consumer.dirty = false,
-                        Err(error) => {
-                            failed.insert(name.clone(), error);
-                        }
-                    }
-                }
-                waiting |= consumer.dirty;
-            }
+        let names: Vec<(String, Sync)> =
+            self.streams.iter().map(|(n, s)| (n.clone(), s.core.config.sync())).collect();
+        for (name, sync) in names {
+            let how = if sync == Sync::Always || due { Flush::Medium } else { Flush::Process };
+            self.settle(now, &name, how);
         }
         if due {
             self.flush_at = None;
+            self.store_small(now);
         }
-        if waiting && self.flush_at.is_none() {
-            self.flush_at = Some(now.mono + INTERVAL);
+        // What confirmations wait for is due at once, so what is left of them here is stored.
+        self.confirms.clear();
+        let waits = |s: &Stream| {
+            (s.core.is_unsynced() && s.core.trouble.is_none())
+                || s.meta_dirty
+                || s.consumers.values().any(|c| c.is_stored() && c.dirty)
+        };
+        if self.flush_at.is_none() && self.streams.values().any(waits) {
+            let again = self.trouble.as_ref().map_or(0, |t| t.again);
+            self.flush_at = Some(again.max(now.mono + INTERVAL));
         }
-        if failed.is_empty() {
-            return;
-        }
-        let mut silent = BTreeSet::new();
-        for held in std::mem::take(&mut self.held) {
-            let Some(error) = failed.get(&held.stream) else { continue };
-            let error = ApiError::store_failed(error.to_string());
-            let answer = match held.shape {
-                Shape::Ack => json!({"error": error, "stream": held.stream, "seq": 0}),
-                Shape::Api(kind) => {
-                    json!({"error": error, "type": format!("io.nats.jetstream.api.v1.{kind}_response")})
+    }
+
+    /// Stores the states of consumers and metadata that wait for it.
+    fn store_small(&mut self, now: Now) {
+        let mut failure = self.trouble.as_ref().filter(|t| t.again > now.mono).map(|t| t.error.clone());
+        let waited = failure.is_some();
+        for (name, stream) in &mut self.streams {
+            if stream.meta_dirty && failure.is_none() {
+                let class = Stream::class(&stream.core.config);
+                let meta = stream.meta(&stream.core.config);
+                match self.storage.put_stream(name, class, &meta) {
+                    Ok(()) => stream.meta_dirty = false,
+                    Err(error) => failure = Some(error),
                 }
-                Shape::Silence => {
-                    silent.insert(held.at);
-                    continue;
+            }
+            for (consumer_name, consumer) in
+                stream.consumers.iter_mut().filter(|(_, c)| c.is_stored() && c.dirty)
+            {
+                if failure.is_none() {
+                    match self.storage.put_consumer(name, consumer_name, &consumer.saved()) {
+                        Ok(()) => consumer.dirty = false,
+                        Err(error) => failure = Some(error),
+                    }
                 }
-            };
-            if let Some(Output::Publish(publish)) = self.out.get_mut(held.at) {
-                publish.payload = answer.to_string().into();
             }
         }
-        let mut at = 0;
-        self.out.retain(|_| {
-            at += 1;
-            !silent.contains(&(at - 1))
-        });
-        for (name, error) in &failed {
-            self.report(name, error);
+        for confirm in std::mem::take(&mut self.confirms) {
+            let stream = self.streams.get(&confirm.stream);
+            let stored = stream.and_then(|s| s.consumers.get(&confirm.consumer)).is_none_or(|c| !c.dirty);
+            if !stored && let Some(Output::Publish(publish)) = self.out.get_mut(confirm.at) {
+                // Nothing: the client asks again.
+                publish.route.clear();
+            }
+        }
+        match (failure, &mut self.trouble) {
+            (None, trouble) => *trouble = None,
+            (Some(_), _) if waited => {}
+            (Some(error), Some(trouble)) => trouble.again(now, error),
+            (Some(error), none) => *none = Some(Trouble::new(now, error)),
+        }
+    }
+
+    /// Reports whether writes are taken, when that has changed.
+    fn tell_condition(&mut self, now: Now) {
+        let troubles = self.streams.iter().filter_map(|(name, s)| Some((name, s.core.trouble.as_ref()?)));
+        let worst = troubles
+            .map(|(name, t)| (Condition::of(&t.error), format!("stream {name}: {}", t.error)))
+            .chain(self.trouble.iter().map(|t| (Condition::of(&t.error), t.error.to_string())))
+            .chain(self.no_room.then(|| (Condition::Full, self.full_reason())))
+            .next();
+        let (condition, why) = worst.unwrap_or_default();
+        if condition == Condition::Ok {
+            if self.condition == Condition::Ok || now.mono < self.failed_at + STEADY {
+                return;
+            }
+        } else {
+            self.failed_at = now.mono;
+        }
+        if self.condition != condition {
+            self.condition = condition;
+            self.out.push(Output::Report(StoreReport::Condition { condition, why }));
+        }
+    }
+
+    fn full_reason(&self) -> String {
+        let known: usize = self.streams.values().map(|s| s.core.memory()).sum();
+        match self.storage.capacity() {
+            Some(bytes) if known < self.limits.index_bytes / 10 * 9 => {
+                format!("the {bytes} bytes that may be stored are used")
+            }
+            _ => "as many messages are stored as may be".to_owned(),
         }
     }
 
@@ -569,26 +942,33 @@ impl JetStream {
             }
         }
         for (stream, name) in gone {
-            self.remove_consumer(&stream, &name);
+            if let Err(error) = self.remove_consumer(&stream, &name) {
+                self.report(&stream, &error);
+                if let Some(c) = self.streams.get_mut(&stream).and_then(|s| s.consumers.get_mut(&name)) {
+                    c.stay(now);
+                }
+            }
         }
     }
 
-    fn remove_consumer(&mut self, stream: &str, name: &str) -> bool {
-        let Some(mut consumer) = self.streams.get_mut(stream).and_then(|s| s.consumers.remove(name)) else {
-            return false;
-        };
-        consumer.close(&mut self.out);
-        if consumer.is_stored()
-            && let Err(error) = self.storage.delete_consumer(stream, name)
-        {
-            self.report(stream, &error);
+    /// Removes a consumer, or nothing of it.
+    fn remove_consumer(&mut self, stream: &str, name: &str) -> Result<(), StoreError> {
+        let Some(consumers) = self.streams.get_mut(stream).map(|s| &mut s.consumers) else { return Ok(()) };
+        if consumers.get(name).is_some_and(Consumer::is_stored) {
+            self.storage.delete_consumer(stream, name)?;
         }
-        true
+        if let Some(mut consumer) = consumers.remove(name) {
+            consumer.close(&mut self.out);
+        }
+        Ok(())
     }
 
     fn pump(&mut self, now: Now) {
-        let mut left = Budget { messages: TURN_MESSAGES, bytes: TURN_BYTES };
         let count: usize = self.streams.values().map(|s| s.consumers.len()).sum();
+        let owed: usize =
+            self.streams.values().flat_map(|s| s.consumers.values()).map(Consumer::pending).sum();
+        let pending = self.limits.pending.saturating_sub(owed);
+        let mut left = Budget { messages: TURN_MESSAGES, bytes: TURN_BYTES, pending };
         self.turn = if count == 0 { 0 } else { (self.turn + 1) % count };
         let mut nth = 0;
         for pass in 0..2 {
@@ -603,11 +983,13 @@ impl JetStream {
                     let share = Budget {
                         messages: SHARE_MESSAGES.min(left.messages),
                         bytes: SHARE_BYTES.min(left.bytes),
+                        pending: left.pending,
                     };
                     let mut budget = share;
                     consumer.pump(&mut stream.core, now, &mut budget, &mut self.out);
                     left.messages -= share.messages - budget.messages;
                     left.bytes -= share.bytes - budget.bytes;
+                    left.pending = budget.pending;
                 }
             }
         }
@@ -617,7 +999,7 @@ impl JetStream {
     /// on the medium: do it after what [`commit`](Self::commit) returned is on its way.
     pub fn housekeep(&mut self) {
         let Some(name) = self.chores.pop_first() else { return };
-        let Some(stream) = self.streams.get_mut(&name) else { return };
+        let Some(stream) = self.streams.get_mut(&name).filter(|s| s.core.trouble.is_none()) else { return };
         match stream.core.maintain() {
             Ok(true) => {
                 self.chores.insert(name);
@@ -631,11 +1013,35 @@ impl JetStream {
     fn new_store(&mut self, config: &StreamConfig, created: i64) -> Result<Box<dyn StreamStore>, StoreError> {
         let class = Stream::class(config);
         if class.memory {
-            return Ok(Box::new(MemoryStream::new(self.limits.memory_stream)));
+            return Ok(Box::new(MemoryStream::within(self.limits.memory_stream, self.memory.clone())));
         }
-        let meta = serde_json::to_vec(&Meta { config: config.clone(), created }).unwrap_or_default();
+        let meta = Meta { config: config.clone(), created, shifts: Vec::new() };
+        let meta = serde_json::to_vec(&meta).unwrap_or_default();
         self.storage.create(&config.name, class, &meta)
     }
+}
+
+/// Which message of which consumer an acknowledgement is for.
+struct Acknowledged<'a> {
+    stream: &'a str,
+    consumer: &'a str,
+    seq: u64,
+}
+
+impl<'a> Acknowledged<'a> {
+    /// From what follows `$JS.ACK.`.
+    fn parse(rest: &'a str) -> Option<Self> {
+        // <stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>, or the same behind a domain and
+        // an account hash, with a random token at the end.
+        let tokens: Vec<&str> = rest.split('.').collect();
+        let at = if tokens.len() >= 9 { 2 } else { 0 };
+        let seq = tokens.get(at + 3)?.parse().ok()?;
+        Some(Self { stream: tokens.get(at)?, consumer: tokens.get(at + 1)?, seq })
+    }
+}
+
+fn next_sequences(streams: &BTreeMap<String, Stream>) -> impl Iterator<Item = (String, u64)> {
+    streams.iter().map(|(name, s)| (name.clone(), s.core.index.last_seq() + 1))
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@
 //! every removal that the limits alone do not explain.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
@@ -12,9 +14,12 @@ use bytes::Bytes;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The bound on storage is reached and nothing may be dropped for it.
+    /// The bound on storage or the medium is full and nothing may be dropped for it.
     #[error("no storage left")]
     Full,
+    /// The file system takes no writes.
+    #[error("the file system is read-only")]
+    ReadOnly,
     /// The record can no longer be read; it fails its checksum or its segment was set aside.
     #[error("message {0} is damaged")]
     Damaged(u64),
@@ -157,17 +162,32 @@ pub trait StreamStore: Send + std::fmt::Debug {
     /// What the system said; nothing is noted then.
     fn remove(&mut self, ranges: &[(u64, u64)]) -> Result<(), StoreError>;
 
-    /// Everything is gone; the next sequence is `next`.
+    /// Everything is gone, and that lasts when this returns; the next sequence is `next`. What came before was flushed.
     ///
     /// # Errors
-    /// What the system said.
+    /// What the system said; nothing is gone then, once [`rollback`](Self::rollback) has succeeded.
     fn reset(&mut self, next: u64) -> Result<(), StoreError>;
 
     /// Makes what was done so far last.
     ///
     /// # Errors
-    /// What the system said; what was appended is kept and tried again with the next flush.
+    /// What the system said; what was appended is kept and tried again with the next flush, or taken back by
+    /// [`rollback`](Self::rollback).
     fn flush(&mut self, how: Flush) -> Result<(), StoreError>;
+
+    /// Takes back what was appended and removed since the last flush that succeeded: it is not read, flushed or replayed any
+    /// more, and that lasts when this returns. `revive` are messages that were forgotten since then and are live again.
+    ///
+    /// # Errors
+    /// What the system said. After a crash the journal may then hold what was to be taken back, or some first part of it; nothing
+    /// can be appended before a later call has succeeded.
+    fn rollback(&mut self, revive: &[u64]) -> Result<(), StoreError>;
+
+    /// Tries whether the medium takes `bytes` bytes, without leaving a trace.
+    ///
+    /// # Errors
+    /// What the system said.
+    fn probe(&mut self, bytes: usize) -> Result<(), StoreError>;
 
     /// Does at most one bounded piece of housekeeping; `true` when more is waiting.
     ///
@@ -221,10 +241,10 @@ pub trait Storage: Send + std::fmt::Debug {
     /// What the system said; the old metadata stays.
     fn put_stream(&mut self, name: &str, class: Class, meta: &[u8]) -> Result<(), StoreError>;
 
-    /// Removes a stream; its store was dropped before.
+    /// Removes a stream; its store is dropped after.
     ///
     /// # Errors
-    /// What the system said.
+    /// What the system said; the stream is still there then.
     fn delete(&mut self, name: &str) -> Result<(), StoreError>;
 
     /// Replaces a consumer's state, as [`put_stream`](Self::put_stream).
@@ -289,6 +309,67 @@ pub enum StoreReport {
         /// What happened.
         why: String,
     },
+    /// Whether writes are taken, when that has changed.
+    Condition {
+        /// How it is now.
+        condition: Condition,
+        /// Why writes are refused, for people; empty while they are not.
+        why: String,
+    },
+}
+
+/// Whether a store takes writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Condition {
+    /// It does.
+    #[default]
+    Ok,
+    /// There is no room: within the store's own bounds, or on the medium.
+    Full,
+    /// The file system is read-only.
+    ReadOnly,
+    /// The medium refuses for another reason.
+    Failing,
+}
+
+impl Condition {
+    /// What an error says about the store.
+    #[must_use]
+    pub fn of(error: &StoreError) -> Self {
+        match error {
+            StoreError::Full => Self::Full,
+            StoreError::ReadOnly => Self::ReadOnly,
+            StoreError::Damaged(_) | StoreError::Io { .. } => Self::Failing,
+        }
+    }
+}
+
+/// Bytes that streams in memory may take together.
+#[derive(Debug, Clone)]
+pub(crate) struct Pool(Arc<PoolInner>);
+
+#[derive(Debug)]
+struct PoolInner {
+    used: AtomicU64,
+    limit: u64,
+}
+
+impl Pool {
+    pub(crate) fn new(limit: u64) -> Self {
+        Self(Arc::new(PoolInner { used: AtomicU64::new(0), limit }))
+    }
+
+    fn take(&self, bytes: u64) -> bool {
+        let used = self.0.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if used > self.0.limit {
+            self.give(bytes);
+        }
+        used <= self.0.limit
+    }
+
+    fn give(&self, bytes: u64) {
+        self.0.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
 }
 
 /// A store that lives in memory and bounds itself.
@@ -336,6 +417,7 @@ pub struct MemoryStream {
     messages: BTreeMap<u64, Message>,
     used: u64,
     limit: u64,
+    pool: Pool,
 }
 
 /// What a map entry costs besides the bytes it holds, roughly.
@@ -345,7 +427,12 @@ impl MemoryStream {
     /// An empty one of at most `limit` bytes.
     #[must_use]
     pub fn new(limit: u64) -> Self {
-        Self { messages: BTreeMap::new(), used: 0, limit }
+        Self::within(limit, Pool::new(limit))
+    }
+
+    /// An empty one that shares the bytes of `pool` with others.
+    pub(crate) fn within(limit: u64, pool: Pool) -> Self {
+        Self { messages: BTreeMap::new(), used: 0, limit, pool }
     }
 
     fn cost(message: &Message) -> u64 {
@@ -365,7 +452,7 @@ impl StreamStore for MemoryStream {
             payload: Bytes::copy_from_slice(record.payload),
         };
         let cost = Self::cost(&message);
-        if self.used + cost > self.limit {
+        if self.used + cost > self.limit || !self.pool.take(cost) {
             return Err(StoreError::Full);
         }
         self.used += cost;
@@ -381,6 +468,7 @@ impl StreamStore for MemoryStream {
     fn forget(&mut self, seq: u64) {
         if let Some(message) = self.messages.remove(&seq) {
             self.used -= Self::cost(&message);
+            self.pool.give(Self::cost(&message));
         }
     }
     fn remove(&mut self, _: &[(u64, u64)]) -> Result<(), StoreError> {
@@ -388,10 +476,17 @@ impl StreamStore for MemoryStream {
     }
     fn reset(&mut self, _: u64) -> Result<(), StoreError> {
         self.messages.clear();
-        self.used = 0;
+        self.pool.give(std::mem::take(&mut self.used));
         Ok(())
     }
     fn flush(&mut self, _: Flush) -> Result<(), StoreError> {
+        Ok(())
+    }
+    fn rollback(&mut self, _: &[u64]) -> Result<(), StoreError> {
+        // A flush never fails, so there is never anything to take back.
+        Ok(())
+    }
+    fn probe(&mut self, _: usize) -> Result<(), StoreError> {
         Ok(())
     }
     fn maintain(&mut self) -> Result<bool, StoreError> {
@@ -399,5 +494,11 @@ impl StreamStore for MemoryStream {
     }
     fn used(&self) -> u64 {
         self.used
+    }
+}
+
+impl Drop for MemoryStream {
+    fn drop(&mut self) {
+        self.pool.give(self.used);
     }
 }

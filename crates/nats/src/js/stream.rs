@@ -6,22 +6,26 @@
 //! ```
 //!
 //! Limits by count, bytes and subject remove messages without a trace in the journal, because replaying it
-//! applies them again; every other removal is written down. Never: answers a publisher (its caller does, after
-//! the store made the message durable).
+//! applies them again; every other removal is written down: those a client asked for with the turn, those by age with the
+//! next write. What a turn changed is taken back as a whole when the store does not take it, and then the stream
+//! refuses until the medium takes writes again. Never: answers a publisher (its caller does, after the store made the message
+//! durable).
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::Now;
+use super::clock::{Epoch, Shift};
 use super::config::{Discard, StorageType, StreamConfig};
 use super::error::{self, ApiError};
 use super::header;
-use super::index::{Filter, Index};
+use super::ids::Ids;
+use super::index::{Filter, Index, Mark, Slot};
 use super::store::{Flush, Message, Record, Step, StoreError, StreamStore};
-use super::time::{SECOND, parse_duration};
+use super::time::{MILLI, SECOND, parse_duration};
+use super::trouble::{Trouble, refusal};
+use crate::subject;
 
-/// Message ids remembered at most; the oldest go first. Bounds memory where a window is long and traffic high.
-const MAX_IDS: usize = 32_768;
 /// Times before 2020 come from a clock that was not set yet (a BMC without a battery starts in 1970): age then
 /// says nothing, and such messages stay until another limit takes them.
 const CLOCK_SET: i64 = 1_577_836_800 * SECOND;
@@ -53,31 +57,6 @@ impl From<ApiError> for Refused {
 pub(crate) struct Stored {
     pub(crate) seq: u64,
     pub(crate) duplicate: bool,
-}
-
-/// The message ids of the dedup window.
-#[derive(Debug, Default)]
-struct Ids {
-    by_id: HashMap<Arc<[u8]>, u64>,
-    order: VecDeque<(i64, Arc<[u8]>)>,
-}
-
-impl Ids {
-    fn expire(&mut self, before: i64) {
-        while let Some((time, id)) = self.order.front()
-            && (*time < before || self.order.len() > MAX_IDS)
-        {
-            self.by_id.remove(id);
-            self.order.pop_front();
-        }
-    }
-
-    fn insert(&mut self, id: &[u8], seq: u64, time: i64) {
-        let id: Arc<[u8]> = Arc::from(id);
-        if self.by_id.insert(Arc::clone(&id), seq).is_none() {
-            self.order.push_back((time, id));
-        }
-    }
 }
 
 /// What a header asks to be replaced.
@@ -116,6 +95,15 @@ fn number(headers: &[u8], name: &str) -> Option<u64> {
     Some(header::text(headers, name)?.parse().unwrap_or(0))
 }
 
+/// What is needed to take back what a turn changed.
+#[derive(Debug)]
+struct Undo {
+    mark: Mark,
+    last_id: String,
+    /// What left, and whether it was never to go by age.
+    removed: Vec<(u64, Slot, bool)>,
+}
+
 /// A stream without its consumers.
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -123,15 +111,22 @@ pub(crate) struct Core {
     pub(crate) created: i64,
     pub(crate) index: Index,
     store: Box<dyn StreamStore>,
-    ids: Ids,
+    pub(crate) ids: Ids,
     last_id: String,
+    /// The stamps that are known to be wrong, and by how much.
+    pub(crate) shifts: Vec<Shift>,
+    undo: Option<Undo>,
+    /// Why it takes no writes, while it does not.
+    pub(crate) trouble: Option<Trouble>,
     /// When messages with their own age limit go, and which.
     expiries: BTreeSet<(i64, u64)>,
     /// Messages that never go by age.
     no_age: BTreeSet<u64>,
     changes: Vec<Change>,
-    /// Removals the store could not note yet; nothing of this stream is confirmed before it has.
-    owed: VecDeque<Vec<(u64, u64)>>,
+    /// Removals of this turn to note in the journal.
+    owed: Vec<Vec<(u64, u64)>>,
+    /// Removals by age to note with the next write: if that never comes, they happen again after a restart.
+    aged: Vec<(u64, u64)>,
     dirty: bool,
     unsynced: bool,
 }
@@ -144,6 +139,10 @@ fn counted(storage: StorageType, subject: &str, headers: &[u8], payload: &[u8]) 
         StorageType::File => parts + 30 + if headers.is_empty() { 0 } else { 4 },
         StorageType::Memory => parts + 16,
     }
+}
+
+fn millis(nanos: i64) -> u64 {
+    u64::try_from(nanos / MILLI).unwrap_or(0)
 }
 
 fn limit(value: i64) -> Option<u64> {
@@ -160,10 +159,14 @@ impl Core {
             store,
             ids: Ids::default(),
             last_id: String::new(),
+            shifts: Vec::new(),
+            undo: None,
+            trouble: None,
             expiries: BTreeSet::new(),
             no_age: BTreeSet::new(),
             changes: Vec::new(),
-            owed: VecDeque::new(),
+            owed: Vec::new(),
+            aged: Vec::new(),
             dirty: false,
             unsynced: false,
         }
@@ -172,20 +175,23 @@ impl Core {
     /// Rebuilds the index from the journal.
     pub(crate) fn recover(&mut self, now: Now) -> Result<(), StoreError> {
         let mut store = std::mem::replace(&mut self.store, Box::new(super::store::MemoryStream::new(0)));
-        let window = now.wall.saturating_sub(self.config.duplicate_window);
+        let shifts = std::mem::take(&mut self.shifts);
         let outcome = store.replay(&mut |step| match step {
             Step::Message(record) => {
                 if record.seq <= self.index.last_seq() {
                     return;
                 }
-                if record.time >= window
+                let shifted: i64 = shifts.iter().filter(|s| s.holds(record.seq)).map(|s| s.by).sum();
+                let born = record.time.saturating_add(shifted);
+                let left = self.config.duplicate_window.saturating_sub(now.wall.saturating_sub(born).max(0));
+                if left > 0
                     && let Some(id) = header::get(record.headers, "Nats-Msg-Id")
                     && !id.is_empty()
                 {
-                    self.ids.insert(id, record.seq, record.time);
+                    self.ids.insert(id, record.seq, now.mono + millis(left));
                 }
                 self.last_id = header::text(record.headers, "Nats-Msg-Id").unwrap_or_default().to_owned();
-                self.admit(record);
+                self.admit(record, born);
                 self.apply_limits(record.subject, record.seq, rollup_of(record.headers).and_then(Result::ok));
             }
             Step::Removed(ranges) => {
@@ -205,14 +211,10 @@ impl Core {
         });
         store.settle(&|seq| self.index.contains(seq));
         self.store = store;
+        self.shifts = shifts;
         self.changes.clear();
-        self.ids.expire(window);
+        self.ids.settle();
         outcome
-    }
-
-    /// Hands the store over, for deletion.
-    pub(crate) fn into_store(self) -> Box<dyn StreamStore> {
-        self.store
     }
 
     pub(crate) fn take_changes(&mut self) -> Vec<Change> {
@@ -223,41 +225,124 @@ impl Core {
         self.store.used()
     }
 
-    fn admit(&mut self, record: Record<'_>) {
+    fn admit(&mut self, record: Record<'_>, born: i64) {
         let size = counted(self.config.storage, record.subject, record.headers, record.payload);
-        self.index.insert(record.seq, record.subject, record.time, size);
+        self.index.insert(record.seq, record.subject, record.time, born, size);
         if self.config.allow_msg_ttl {
             match ttl_of(record.headers) {
                 Ok(Some(0)) => {
                     self.no_age.insert(record.seq);
                 }
                 Ok(Some(ttl)) => {
-                    self.expiries.insert((record.time.saturating_add(ttl), record.seq));
+                    self.expiries.insert((born.saturating_add(ttl), record.seq));
                 }
                 _ => {}
             }
         }
     }
 
+    /// From here on changes can be taken back.
+    fn begin(&mut self) {
+        if self.undo.is_none() {
+            let (mark, last_id) = (self.index.mark(), self.last_id.clone());
+            self.undo = Some(Undo { mark, last_id, removed: Vec::new() });
+        }
+    }
+
+    fn end_if_clean(&mut self) {
+        if !self.dirty {
+            self.undo = None;
+        }
+    }
+
     /// Takes a message out of the index and gives its room back.
     fn take_out(&mut self, seq: u64) -> bool {
         let Some(slot) = self.index.remove(seq) else { return false };
-        self.no_age.remove(&seq);
+        let ageless = self.no_age.remove(&seq);
         self.store.forget(seq);
-        self.changes.push(Change::Removed { seq, subject: slot.subject });
+        self.changes.push(Change::Removed { seq, subject: Arc::clone(&slot.subject) });
+        if let Some(undo) = &mut self.undo {
+            undo.removed.push((seq, slot, ageless));
+        }
         true
+    }
+
+    /// Takes back everything since the last flush that succeeded.
+    ///
+    /// # Errors
+    /// What the store said when it could not make sure of that: after a crash what was taken back may be there.
+    pub(crate) fn rollback(&mut self) -> Result<(), StoreError> {
+        self.changes.clear();
+        self.owed.clear();
+        self.dirty = false;
+        let Some(undo) = self.undo.take() else { return self.store.rollback(&[]) };
+        let last = undo.mark.last_seq;
+        self.no_age.split_off(&(last + 1));
+        self.expiries.retain(|(_, seq)| *seq <= last);
+        let mut revive = Vec::new();
+        let mut removed = Vec::new();
+        for (seq, slot, ageless) in undo.removed.into_iter().filter(|(seq, ..)| *seq <= last) {
+            if ageless {
+                self.no_age.insert(seq);
+            }
+            revive.push(seq);
+            removed.push((seq, slot));
+        }
+        self.index.return_to(undo.mark, removed);
+        self.last_id = undo.last_id;
+        self.ids.rollback();
+        self.store.rollback(&revive)
+    }
+
+    /// Whether one more message of this subject is one more than there are.
+    pub(crate) fn grows_by(&self, subject: &str) -> bool {
+        let of_subject = self.index.subject(subject).map_or(0, |seqs| seqs.len() as u64);
+        limit(self.config.max_msgs_per_subject).is_none_or(|max| of_subject < max)
+            && limit(self.config.max_msgs).is_none_or(|max| self.index.len() < max)
+    }
+
+    /// Bytes of memory this takes, roughly: what is bounded over all streams.
+    pub(crate) fn memory(&self) -> usize {
+        self.index.cost() + self.no_age.len() * 32 + self.expiries.len() * 48
+    }
+
+    /// The medium is tried again, when it is time: `true` when it takes writes.
+    pub(crate) fn heal(&mut self, now: Now) -> bool {
+        let Some(trouble) = self.trouble.as_ref().filter(|t| t.again <= now.mono) else { return false };
+        let bytes = trouble.probe_bytes();
+        let mut outcome = self.store.rollback(&[]).and_then(|()| self.store.probe(bytes));
+        if outcome.is_ok() && self.unsynced {
+            outcome = self.store.flush(Flush::Medium);
+            self.unsynced = outcome.is_err();
+        }
+        match outcome {
+            Ok(()) => {
+                self.trouble = None;
+                true
+            }
+            Err(error) => {
+                if let Some(trouble) = &mut self.trouble {
+                    trouble.again(now, error);
+                }
+                false
+            }
+        }
     }
 
     /// Stores a message, or says why not.
     pub(crate) fn publish(
         &mut self,
         now: Now,
+        born: i64,
         subject: &str,
         headers: &[u8],
         payload: &[u8],
     ) -> Result<Stored, Refused> {
         if self.config.sealed {
             return Err(error::STREAM_SEALED.into());
+        }
+        if let Some(trouble) = &self.trouble {
+            return Err(trouble.refusal().into());
         }
         let rollup = if headers.is_empty() {
             None
@@ -278,17 +363,20 @@ impl Core {
         self.check_room(subject, bytes, rollup)?;
         let seq = self.index.last_seq() + 1;
         let record = Record { seq, time: now.wall, subject, headers, payload };
-        match self.store.append(record) {
-            Ok(()) => {}
-            Err(StoreError::Full) => return Err(Refused::Full),
-            Err(other) => return Err(ApiError::store_failed(other.to_string()).into()),
+        self.begin();
+        if let Err(error) = self.store.append(record) {
+            self.end_if_clean();
+            return Err(match error {
+                StoreError::Full => Refused::Full,
+                other => refusal(&other).into(),
+            });
         }
         self.dirty = true;
         self.unsynced = true;
-        self.admit(record);
+        self.admit(record, born);
         self.last_id.clear();
         if let Some(id) = header::text(headers, "Nats-Msg-Id") {
-            self.ids.insert(id.as_bytes(), seq, now.wall);
+            self.ids.insert(id.as_bytes(), seq, now.mono + millis(self.config.duplicate_window));
             self.last_id.push_str(id);
         }
         if let Some(slot) = self.index.get(seq) {
@@ -320,9 +408,9 @@ impl Core {
             return Err(ApiError::wrong_last_sequence(self.index.last_seq()));
         }
         if let Some(id) = header::text(headers, "Nats-Msg-Id") {
-            self.ids.expire(now.wall.saturating_sub(self.config.duplicate_window));
-            if let Some(seq) = self.ids.by_id.get(id.as_bytes()) {
-                return Ok(Checked::Duplicate(*seq));
+            self.ids.expire(now.mono);
+            if let Some(seq) = self.ids.get(id.as_bytes()) {
+                return Ok(Checked::Duplicate(seq));
             }
         }
         if header::text(headers, "Nats-Expected-Last-Msg-Id").is_some_and(|id| id != self.last_id) {
@@ -372,11 +460,18 @@ impl Core {
     /// What a new message pushes out. The same on replay as it was live.
     fn apply_limits(&mut self, subject: &str, seq: u64, rollup: Option<Rollup>) {
         match rollup {
-            Some(Rollup::Subject) => {
+            Some(Rollup::Subject) if subject::is_literal(subject.as_bytes()) => {
                 while let Some(oldest) = self.index.subject(subject).and_then(VecDeque::front).copied()
                     && oldest != seq
                 {
                     self.take_out(oldest);
+                }
+            }
+            Some(Rollup::Subject) => {
+                // A purge of keys by a wildcard; the message itself is on a subject that its own wildcard matches.
+                let of_all = self.index.matching(subject).flat_map(|(_, seqs)| seqs.iter().copied());
+                for old in of_all.filter(|old| *old != seq).collect::<Vec<_>>() {
+                    self.take_out(old);
                 }
             }
             Some(Rollup::All) => {
@@ -414,10 +509,16 @@ impl Core {
 
     /// Takes messages out and has that written down; `seqs` ascending. Returns how many there were.
     fn remove_logged(&mut self, seqs: &[u64]) -> u64 {
-        let mut gone = 0;
-        for seq in seqs {
-            gone += u64::from(self.take_out(*seq));
-        }
+        self.begin();
+        let gone = seqs.iter().filter(|seq| self.take_out(**seq)).count() as u64;
+        let runs = self.runs(seqs);
+        self.note_removed(runs);
+        self.end_if_clean();
+        gone
+    }
+
+    /// The ranges that hold these and nothing that lives; `seqs` ascending.
+    fn runs(&self, seqs: &[u64]) -> Vec<(u64, u64)> {
         let mut runs: Vec<(u64, u64)> = Vec::new();
         for seq in seqs {
             match runs.last_mut() {
@@ -429,32 +530,22 @@ impl Core {
                 _ => runs.push((*seq, *seq)),
             }
         }
-        self.note_removed(runs);
-        gone
+        runs
     }
 
     fn note_removed(&mut self, ranges: Vec<(u64, u64)>) {
         if !ranges.is_empty() {
-            self.owed.push_back(ranges);
+            self.owed.push(ranges);
             self.dirty = true;
             self.unsynced = true;
         }
     }
 
-    /// Writes down the removals that are owed.
-    fn settle_debts(&mut self) -> Result<(), StoreError> {
-        while let Some(ranges) = self.owed.front() {
-            self.store.remove(ranges)?;
-            self.owed.pop_front();
-        }
-        Ok(())
-    }
-
-    /// Removes what is too old.
-    pub(crate) fn expire(&mut self, now: Now) {
+    /// Removes what is too old at `now`, nanoseconds as [`Epoch::born`] counts. Between turns only: it is not taken back.
+    pub(crate) fn expire(&mut self, now: i64) {
         let mut seqs = Vec::new();
         while let Some((at, seq)) = self.expiries.first().copied()
-            && at <= now.wall
+            && at <= now
         {
             self.expiries.pop_first();
             if self.index.contains(seq) {
@@ -462,65 +553,107 @@ impl Core {
             }
         }
         if let Some(age) = limit(self.config.max_age).and_then(|a| i64::try_from(a).ok()) {
-            let horizon = now.wall.saturating_sub(age);
+            let horizon = now.saturating_sub(age);
             for seq in self.index.sequences() {
                 let Some(slot) = self.index.get(seq) else { break };
-                if slot.time > horizon {
+                if slot.born > horizon {
                     break;
                 }
-                if slot.time >= CLOCK_SET && !self.no_age.contains(&seq) {
+                if slot.born >= CLOCK_SET && !self.no_age.contains(&seq) {
                     seqs.push(seq);
                 }
             }
         }
         seqs.sort_unstable();
         seqs.dedup();
-        self.remove_logged(&seqs);
+        for seq in &seqs {
+            self.take_out(*seq);
+        }
+        for (first, last) in self.runs(&seqs) {
+            match self.aged.last_mut() {
+                Some((_, end)) if self.index.next(&Filter::All, *end + 1).is_none_or(|live| live > last) => {
+                    *end = last.max(*end);
+                }
+                _ => self.aged.push((first, last)),
+            }
+        }
     }
 
-    /// When the next message gets too old, nanoseconds since 1970.
+    /// When the next message gets too old, nanoseconds as [`Epoch::born`] counts.
     pub(crate) fn next_expiry(&self) -> Option<i64> {
         let by_ttl = self.expiries.first().map(|(at, _)| *at);
         let by_age = limit(self.config.max_age).and_then(|a| i64::try_from(a).ok()).and_then(|age| {
             let aged = |seq: &u64| {
-                self.index.get(*seq).is_some_and(|s| s.time >= CLOCK_SET) && !self.no_age.contains(seq)
+                self.index.get(*seq).is_some_and(|s| s.born >= CLOCK_SET) && !self.no_age.contains(seq)
             };
             let oldest = self.index.sequences().find(aged)?;
-            Some(self.index.get(oldest)?.time.saturating_add(age).saturating_add(1))
+            Some(self.index.get(oldest)?.born.saturating_add(age))
         });
         by_ttl.into_iter().chain(by_age).min()
     }
 
-    /// Drops the oldest eighth, to make room for other streams. Returns how many messages went.
-    pub(crate) fn shed(&mut self) -> Result<u64, StoreError> {
+    /// What came since `epoch` began came `shift` nanoseconds later than it is stamped. `true`: that is to be stored.
+    pub(crate) fn shift(&mut self, epoch: &Epoch, shift: i64) -> bool {
+        let Some(first) = epoch.first_of(&self.config.name) else { return false };
+        self.index.shift_born(first, shift);
+        let moved: Vec<(i64, u64)> = self.expiries.iter().filter(|(_, seq)| *seq >= first).copied().collect();
+        for (at, seq) in moved {
+            self.expiries.remove(&(at, seq));
+            self.expiries.insert((at.saturating_add(shift), seq));
+        }
+        let last = self.index.last_seq();
+        if !self.index.contains_from(first) {
+            return false;
+        }
+        let oldest = self.index.first_seq();
+        self.shifts.retain(|s| s.last >= oldest);
+        Shift { first, last, by: shift }.join(&mut self.shifts);
+        true
+    }
+
+    /// Drops the oldest eighth, to make room for other streams; everything was flushed before. Returns how many messages went.
+    pub(crate) fn shed(&mut self) -> u64 {
         let some = usize::try_from(self.index.len() / 8).unwrap_or(usize::MAX).max(1);
         let seqs: Vec<u64> = self.index.sequences().take(some).collect();
-        let gone = self.remove_logged(&seqs);
-        self.settle_debts()?;
-        while self.store.maintain()? {}
-        Ok(gone)
+        self.remove_logged(&seqs)
+    }
+
+    /// Gives back what [`shed`](Self::shed) freed, once that is flushed.
+    pub(crate) fn tidy(&mut self) -> Result<(), StoreError> {
+        /// More pieces of housekeeping than a store has segments.
+        const PIECES: usize = 4096;
+        for _ in 0..PIECES {
+            if !self.store.maintain()? {
+                break;
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn delete_message(&mut self, seq: u64) -> bool {
         self.index.contains(seq) && self.remove_logged(&[seq]) > 0
     }
 
+    /// Removes everything, at once and for good; everything was flushed before. Returns how many messages there were.
+    pub(crate) fn purge_all(&mut self) -> Result<u64, StoreError> {
+        let gone = self.index.len();
+        let next = self.index.last_seq() + 1;
+        if gone > 0
+            && let Err(error) = self.store.reset(next)
+        {
+            return Err(error);
+        }
+        for seq in self.index.sequences().collect::<Vec<_>>() {
+            self.take_out(seq);
+        }
+        self.index.reset(next);
+        self.expiries.clear();
+        self.aged.clear();
+        Ok(gone)
+    }
+
     /// Removes messages by filter, below `before` (0: all), except the newest `keep`.
     pub(crate) fn purge(&mut self, filter: Option<&str>, before: u64, keep: u64) -> u64 {
-        if filter.is_none_or(|f| f == ">") && before == 0 && keep == 0 {
-            let gone = self.index.len();
-            let next = self.index.last_seq() + 1;
-            for seq in self.index.sequences().collect::<Vec<_>>() {
-                self.take_out(seq);
-            }
-            self.index.reset(next);
-            self.expiries.clear();
-            if gone > 0 && self.store.reset(next).is_err() {
-                // The quick way is not open; the flush of this turn tries the other and reports.
-                self.note_removed(vec![(1, next - 1)]);
-            }
-            return gone;
-        }
         let mut seqs: Vec<u64> = match filter {
             None => self.index.sequences().collect(),
             Some(f) => self.index.matching(f).flat_map(|(_, seqs)| seqs.iter().copied()).collect(),
@@ -533,6 +666,21 @@ impl Core {
             seqs.truncate(seqs.len().saturating_sub(usize::try_from(keep).unwrap_or(usize::MAX)));
         }
         self.remove_logged(&seqs)
+    }
+
+    /// Notes in the journal what the limits removed without a trace: it must not come back when they get wider.
+    pub(crate) fn note_gaps(&mut self) {
+        let mut from = 1;
+        let mut ranges = Vec::new();
+        for seq in self.index.sequences().chain(std::iter::once(self.index.last_seq() + 1)) {
+            if from < seq {
+                ranges.push((from, seq - 1));
+            }
+            from = seq + 1;
+        }
+        self.begin();
+        self.note_removed(ranges);
+        self.end_if_clean();
     }
 
     /// Takes a new configuration (checked by [`StreamConfig::check_update`]) and applies its limits.
@@ -558,20 +706,8 @@ impl Core {
                 break;
             }
         }
-        // What an older limit removed without a trace must not come back because the new one is wider.
-        let live: Vec<u64> = self.index.sequences().filter(|seq| !seqs.contains(seq)).collect();
-        let mut from = 1;
-        let mut ranges = Vec::new();
-        for seq in live.into_iter().chain(std::iter::once(self.index.last_seq() + 1)) {
-            if from < seq {
-                for gone in seqs.range(from..seq).copied().collect::<Vec<_>>() {
-                    self.take_out(gone);
-                }
-                ranges.push((from, seq - 1));
-            }
-            from = seq + 1;
-        }
-        self.note_removed(ranges);
+        let seqs: Vec<u64> = seqs.into_iter().collect();
+        self.remove_logged(&seqs);
     }
 
     pub(crate) fn read(&mut self, seq: u64) -> Result<Message, StoreError> {
@@ -593,14 +729,34 @@ impl Core {
         self.unsynced
     }
 
+    /// Stores what was changed. When it fails, [`rollback`](Self::rollback) is due.
     pub(crate) fn flush(&mut self, how: Flush) -> Result<(), StoreError> {
-        self.settle_debts()?;
+        for ranges in &self.owed {
+            self.store.remove(ranges)?;
+        }
+        if !self.aged.is_empty() {
+            self.store.remove(&self.aged)?;
+        }
         self.store.flush(how)?;
+        self.owed.clear();
+        self.aged.clear();
+        self.undo = None;
+        self.ids.settle();
+        while let Some((_, seq)) = self.expiries.first()
+            && !self.index.contains(*seq)
+        {
+            self.expiries.pop_first();
+        }
         self.dirty = false;
         if how == Flush::Medium {
             self.unsynced = false;
         }
         Ok(())
+    }
+
+    /// Whether there is something only an orderly end has to store.
+    pub(crate) fn has_aged(&self) -> bool {
+        !self.aged.is_empty()
     }
 
     pub(crate) fn maintain(&mut self) -> Result<bool, StoreError> {

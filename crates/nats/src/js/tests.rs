@@ -165,20 +165,70 @@ fn an_ephemeral_consumer_without_users_goes() {
     assert_eq!(api(&mut machine, now, "CONSUMER.NAMES.A", &json!({}))["total"], 0);
 }
 
-#[test]
-fn messages_from_before_the_clock_was_set_do_not_expire() {
-    let (mut machine, now) = machine();
-    let early = Now { mono: 1, wall: 1_000_000_000 };
-    let config = json!({"name": "A", "subjects": ["a"], "max_age": 1_000_000_000_i64});
-    api(&mut machine, early, "STREAM.CREATE.A", &config);
-    send(&mut machine, early, "a", "boot");
-    machine.commit(early);
-    send(&mut machine, now, "a", "later");
+const DAY: i64 = 86_400_000_000_000;
+
+fn at(mono_seconds: u64, wall: i64) -> Now {
+    Now { mono: mono_seconds * 1000, wall }
+}
+
+/// A stream that keeps for `days`, made at `now`.
+fn keeping(now: Now, days: i64) -> JetStream {
+    let mut machine = JetStream::open(Box::new(Memory::new(1 << 20)), Limits::default(), 1, now).unwrap();
+    let config = json!({"name": "E", "subjects": ["e.>"], "max_age": days * DAY});
+    api(&mut machine, now, "STREAM.CREATE.E", &config);
+    machine
+}
+
+fn kept(machine: &mut JetStream, now: Now) -> u64 {
     machine.commit(now);
-    let after = Now { mono: 5000, wall: now.wall + 2_000_000_000 };
-    machine.commit(after);
-    let state = api(&mut machine, after, "STREAM.INFO.A", &json!({}))["state"].take();
-    assert_eq!((&state["messages"], &state["first_seq"]), (&json!(1), &json!(1)));
+    api(machine, now, "STREAM.INFO.E", &json!({}))["state"]["messages"].as_u64().unwrap()
+}
+
+#[test]
+fn age_is_the_time_that_passed_and_not_what_the_clock_was_set_to() {
+    // From 1970 and from the date of a build, forward to the day of the first answer of a time server.
+    for early in [1_000_000_000, 1_767_225_600_000_000_000] {
+        let start = at(1, early);
+        let mut machine = keeping(start, 30);
+        (0..5).for_each(|n| send(&mut machine, start, &format!("e.{n}"), "boot"));
+        machine.commit(start);
+        let set = 1_800_000_000_000_000_000;
+        assert_eq!(kept(&mut machine, at(31, set)), 5, "half a minute old");
+        send(&mut machine, at(32, set + 1_000_000_000), "e.later", "x");
+        assert_eq!(kept(&mut machine, at(29 * 86_400, set + 29 * DAY)), 6);
+        assert_eq!(kept(&mut machine, at(31 * 86_400, set + 31 * DAY)), 0, "and they do go");
+    }
+}
+
+#[test]
+fn a_message_stamped_ahead_goes_with_those_of_its_time() {
+    let wall = 1_800_000_000_000_000_000;
+    let mut machine = keeping(at(1, wall), 30);
+    // Somebody sets the clock to next year, and puts it right a minute later.
+    let ahead = at(30, wall + 400 * DAY);
+    send(&mut machine, ahead, "e.ahead", "x");
+    machine.commit(ahead);
+    let right = at(90, wall + 89_000_000_000);
+    (0..5).for_each(|n| send(&mut machine, right, &format!("e.{n}"), "x"));
+    assert_eq!(kept(&mut machine, right), 6);
+    assert_eq!(kept(&mut machine, at(29 * 86_400, wall + 29 * DAY)), 6);
+    assert_eq!(kept(&mut machine, at(31 * 86_400, wall + 31 * DAY)), 0);
+}
+
+#[test]
+fn a_clock_that_is_set_neither_opens_nor_shuts_the_window_of_message_ids() {
+    let wall = 1_800_000_000_000_000_000;
+    let mut machine = keeping(at(1, wall), 30);
+    let publish = |machine: &mut JetStream, now: Now| {
+        let headers = b"NATS/1.0\r\nNats-Msg-Id: one\r\n\r\n";
+        machine.handle(now, Inbound { subject: b"e.id", reply: Some(b"r"), headers, payload: b"" });
+        let answer = published(machine.commit(now)).pop().unwrap();
+        serde_json::from_slice::<Value>(&answer.payload).unwrap()["duplicate"] == true
+    };
+    assert!(!publish(&mut machine, at(2, wall)));
+    assert!(publish(&mut machine, at(3, wall + 300 * DAY)), "a second later, whatever the clock says");
+    assert!(publish(&mut machine, at(4, wall - 300 * DAY)));
+    assert!(!publish(&mut machine, at(200, wall - 300 * DAY)), "two minutes are over");
 }
 
 #[test]

@@ -7,11 +7,13 @@ use super::super::config::{ConsumerConfig, parse};
 use super::super::consumer::Consumer;
 use super::super::error::{self, ApiError};
 use super::super::time::{ZERO, format_rfc3339, parse_rfc3339};
-use super::super::{JetStream, Output, Stream};
+use super::super::{JetStream, Output, Pull, Stream};
 use super::{Answer, Request, page};
 
 const NAMES: usize = 1024;
 const LIST: usize = 256;
+/// Sequences that the consumers of the last message of each subject have before them, together.
+const MAX_SKIPPED: usize = 262_144;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -88,21 +90,21 @@ impl JetStream {
             name.clone_into(&mut config.name);
         }
         let Some(stream) = self.streams.get(target.stream) else { return Err(error::STREAM_NOT_FOUND) };
+        self.check_consumer_bounds(stream, &config)?;
         let config = config.checked(&stream.core.config)?;
+        let consumers = || self.streams.values().flat_map(|s| s.consumers.values());
+        let (all_consumers, skipped) = (consumers().count(), consumers().map(Consumer::skipped).sum::<usize>());
         let name = if config.name.is_empty() { self.random_name() } else { config.name.clone() };
         let Some(stream) = self.streams.get_mut(target.stream) else { return Err(error::STREAM_NOT_FOUND) };
+        let watched_before = stream.consumers.get(&name).and_then(Consumer::watched).map(str::to_owned);
         let mut undo = None;
         if let Some(existing) = stream.consumers.get_mut(&name) {
             if create.action == "create" && existing.config != config {
                 return Err(error::CONSUMER_ALREADY_EXISTS);
             }
             existing.config.check_update(&config)?;
-            if existing.config.deliver_subject != config.deliver_subject {
-                if existing.is_bound() {
-                    return Err(error::CONSUMER_EXISTING_ACTIVE);
-                }
-                self.out.push(Output::Unwatch(existing.config.deliver_subject.clone()));
-                self.out.push(Output::Watch(config.deliver_subject.clone()));
+            if existing.config.deliver_subject != config.deliver_subject && existing.is_bound() {
+                return Err(error::CONSUMER_EXISTING_ACTIVE);
             }
             if existing.config != config {
                 undo = Some(existing.config.clone());
@@ -117,11 +119,17 @@ impl JetStream {
             if stream.consumers.len() as u64 >= bound {
                 return Err(error::MAXIMUM_CONSUMERS);
             }
+            if all_consumers >= self.limits.all_consumers {
+                return Err(error::MAXIMUM_CONSUMERS);
+            }
             let consumer = Consumer::new(&stream.core, name.clone(), config, request.now);
-            self.out.extend(consumer.watched().map(|s| Output::Watch(s.to_owned())));
+            if consumer.skipped() + skipped > MAX_SKIPPED {
+                return Err(error::INSUFFICIENT_RESOURCES);
+            }
             stream.consumers.insert(name.clone(), consumer);
         }
         let Some(consumer) = stream.consumers.get_mut(&name) else { return Err(error::CONSUMER_NOT_FOUND) };
+        let watched = consumer.watched().map(str::to_owned);
         if consumer.is_stored() && consumer.dirty {
             // A durable consumer that was confirmed is there after a crash.
             if let Err(error) = self.storage.put_consumer(target.stream, &name, &consumer.saved()) {
@@ -135,7 +143,27 @@ impl JetStream {
             }
             consumer.dirty = false;
         }
+        if watched != watched_before {
+            self.out.extend(watched_before.map(Output::Unwatch));
+            self.out.extend(watched.map(Output::Watch));
+        }
         Ok(consumer.info(request.now))
+    }
+
+    /// Whether there is room for one more consumer with this configuration, before it is looked at more closely: what follows takes
+    /// time by the square of its filters.
+    fn check_consumer_bounds(&self, stream: &Stream, config: &ConsumerConfig) -> Result<(), ApiError> {
+        let filters = config.filter_count();
+        let same = |c: &&Consumer| c.name == config.name || c.name == config.durable_name;
+        let others = stream.consumers.values().filter(|c| !same(c));
+        let of_stream: usize = others.map(|c| c.config.filter_count()).sum();
+        if filters > self.limits.filters
+            || of_stream + filters > self.limits.stream_filters
+            || self.config_bytes() + config.weight() > self.limits.config_bytes
+        {
+            return Err(error::INSUFFICIENT_RESOURCES);
+        }
+        Ok(())
     }
 
     fn find_consumer(&mut self, rest: &str) -> Result<(&mut Stream, String), ApiError> {
@@ -173,7 +201,7 @@ impl JetStream {
         request.no_body()?;
         self.find_consumer(rest)?;
         let (stream, name) = rest.split_once('.').ok_or(error::BAD_REQUEST)?;
-        self.remove_consumer(stream, name);
+        self.remove_consumer(stream, name).map_err(|e| ApiError::consumer_store(e.to_string()))?;
         Ok(json!({"success": true}))
     }
 
@@ -185,15 +213,17 @@ impl JetStream {
             }
             _ => None,
         };
-        let (stream, name) = self.find_consumer(rest)?;
-        let stream_name = stream.core.config.name.clone();
-        let Some(consumer) = stream.consumers.get_mut(&name) else { return Err(error::CONSUMER_NOT_FOUND) };
-        consumer.config.pause_until = until.map(format_rfc3339);
+        self.find_consumer(rest)?;
+        let (stream_name, name) = rest.split_once('.').ok_or(error::BAD_REQUEST)?;
+        let consumer = self.streams.get_mut(stream_name).and_then(|s| s.consumers.get_mut(name));
+        let consumer = consumer.ok_or(error::CONSUMER_NOT_FOUND)?;
+        let before = std::mem::replace(&mut consumer.config.pause_until, until.map(format_rfc3339));
         let left = consumer.pause_left(request.now);
-        let state = consumer.is_stored().then(|| consumer.saved());
-        if let Some(state) = state {
-            let stored = self.storage.put_consumer(&stream_name, &name, &state);
-            stored.map_err(|e| ApiError::consumer_store(e.to_string()))?;
+        if consumer.is_stored()
+            && let Err(error) = self.storage.put_consumer(stream_name, name, &consumer.saved())
+        {
+            consumer.config.pause_until = before;
+            return Err(ApiError::consumer_store(error.to_string()));
         }
         let mut answer = json!({
             "paused": left.is_some(),
@@ -211,10 +241,19 @@ impl JetStream {
         let Ok((stream, name)) = self.find_consumer(rest) else {
             return self.no_responders(Some(reply), "CONSUMER.MSG.NEXT", rest);
         };
-        let Some(consumer) = stream.consumers.get_mut(&name) else { return };
-        let mut out = Vec::new();
-        consumer.on_next(request.now, reply, request.payload, &mut out);
-        self.out.append(&mut out);
+        let dirty = stream.core.is_dirty();
+        let pull = Pull {
+            stream: stream.core.config.name.clone(),
+            consumer: name,
+            reply: reply.to_owned(),
+            payload: request.payload.to_vec(),
+        };
+        if dirty {
+            // What there is to pull is known when it is stored.
+            self.pulls.push(pull);
+        } else {
+            self.pull(request.now, &pull);
+        }
     }
 }
 

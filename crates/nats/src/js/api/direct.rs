@@ -5,10 +5,10 @@ use serde::Deserialize;
 use super::super::config::parse;
 use super::super::header;
 use super::super::index::Filter;
-use super::super::store::Message;
+use super::super::store::{Message, StoreError};
 use super::super::stream::Core;
 use super::super::time::{format_rfc3339, parse_rfc3339};
-use super::super::{API_LEVEL, JetStream, Output, Publish, TURN_BYTES};
+use super::super::{API_LEVEL, Get, JetStream, Now, Output, Publish, Shape, TURN_BYTES};
 use super::Request;
 use super::stream::find;
 use crate::subject::is_literal;
@@ -103,15 +103,38 @@ impl JetStream {
         let reply = reply.to_owned();
         let mut out = Vec::new();
         let Some(stream) = self.streams.get_mut(name) else { return };
+        let dirty = stream.core.is_dirty();
         let outcome = if get.multi_last.is_empty() {
             one_or_batch(&mut stream.core, &get, &reply, &mut out)
         } else {
             multi(&mut stream.core, &get, &reply, &mut out)
         };
+        let at = self.out.len();
         match outcome {
             Ok(()) => self.out.append(&mut out),
             Err((code, text)) => self.status(Some(&reply), code, text),
         }
+        if dirty {
+            // It may have read what the medium does not take.
+            let (headers, payload) = (request.headers.to_vec(), request.payload.to_vec());
+            let shape = Shape::Get(Get { target: target.to_owned(), reply, headers, payload });
+            self.hold_from(name, at, shape);
+        }
+    }
+
+    /// Answers a get of a turn that did not happen.
+    pub(in super::super) fn get_again(&mut self, now: Now, get: &Get) {
+        let request =
+            Request { now, reply: Some(&get.reply), headers: &get.headers, payload: &get.payload };
+        self.direct_get(request, &get.target);
+    }
+}
+
+/// What a get says whose message is there and does not read: never that it is not there.
+fn unreadable(error: &StoreError) -> (u16, &'static str) {
+    match error {
+        StoreError::Damaged(_) => (500, "Message Damaged"),
+        _ => (500, "Message Not Readable"),
     }
 }
 
@@ -153,7 +176,7 @@ fn one_or_batch(core: &mut Core, get: &DirectRequest, reply: &str, out: &mut Vec
     };
     if get.batch == 0 {
         let seq = find(core, start, &get.last_by_subj, &get.next_by_subj).ok_or(NOT_FOUND)?;
-        let message = core.read(seq).map_err(|_| NOT_FOUND)?;
+        let message = core.read(seq).map_err(|e| unreadable(&e))?;
         let headers = if get.no_hdr { bytes::Bytes::new() } else { labelled(core, seq, &message, None) };
         send(out, reply, headers, message.payload);
         return Ok(());
@@ -173,7 +196,11 @@ fn one_or_batch(core: &mut Core, get: &DirectRequest, reply: &str, out: &mut Vec
         };
         from = seq + 1;
         pending = pending.saturating_sub(1);
-        let Ok(message) = core.read(seq) else { continue };
+        let message = match core.read(seq) {
+            Ok(message) => message,
+            Err(StoreError::Damaged(_)) => continue,
+            Err(error) => return Err(unreadable(&error)),
+        };
         sent += (message.headers.len() + message.payload.len()) as u64;
         let headers = if get.no_hdr {
             bytes::Bytes::new()
@@ -219,7 +246,7 @@ fn multi(core: &mut Core, get: &DirectRequest, reply: &str, out: &mut Vec<Output
             break;
         }
         pending -= 1;
-        let message = core.read(seq).map_err(|_| (404, "Message Not Found"))?;
+        let message = core.read(seq).map_err(|e| unreadable(&e))?;
         sent += (message.headers.len() + message.payload.len()) as u64;
         send(out, reply, labelled(core, seq, &message, Some((pending, last))), message.payload);
         last = seq;

@@ -7,7 +7,7 @@ mod stream;
 use serde_json::{Map, Value, json};
 
 use super::error::{self, ApiError};
-use super::{API_LEVEL, Held, JetStream, Now, Shape, StorageType, header};
+use super::{API_LEVEL, JetStream, Now, Shape, StorageType, header};
 
 /// One request on its way through.
 #[derive(Clone, Copy)]
@@ -45,21 +45,26 @@ impl JetStream {
         self.api_total += 1;
         let level = header::text(headers, "Nats-Required-Api-Level");
         let too_high = level.is_some_and(|l| l.parse::<u64>().map_or(true, |l| l > API_LEVEL));
+        if too_high {
+            return self.respond(reply, &kind_of(noun, tail), Err(error::REQUIRED_API_LEVEL));
+        }
+        // Removals are stored with the turn, as publishes are; all else speaks of what is stored.
+        let removed_from = ["STREAM.PURGE.", "STREAM.MSG.DELETE."].iter().find_map(|p| rest.strip_prefix(p));
+        match tail {
+            "" | "NAMES" | "LIST" => self.settle_all(now),
+            _ if removed_from.is_none() => tail.split('.').for_each(|token| self.settle_own(now, token)),
+            _ => {}
+        }
         let (kind, answer) = match noun {
             "INFO" if tail.is_empty() => ("account_info", Ok(self.account_info())),
             "STREAM" => self.stream_request(request, tail),
             "CONSUMER" => self.consumer_request(request, tail),
             _ => ("error", Err(error::BAD_REQUEST)),
         };
-        let answer = if too_high { Err(error::REQUIRED_API_LEVEL) } else { answer };
-        self.respond(reply, kind, answer);
-    }
-
-    /// The answer that comes next leaves only if the stream's part of this turn is stored.
-    fn hold(&mut self, request: Request<'_>, stream: &str, kind: &'static str) {
-        if request.reply.is_some() {
-            self.held.push(Held { at: self.out.len(), stream: stream.to_owned(), shape: Shape::Api(kind) });
+        if let Some(name) = removed_from.filter(|_| reply.is_some()) {
+            self.hold(name, 1, Shape::Api(kind));
         }
+        self.respond(reply, kind, answer);
     }
 
     fn respond(&mut self, reply: Option<&str>, kind: &str, answer: Answer) {
@@ -121,6 +126,17 @@ impl JetStream {
             "api": {"level": API_LEVEL, "total": self.api_total, "errors": self.api_errors},
         })
     }
+}
+
+/// The kind of answer a request gets, for one that is not handled.
+fn kind_of(noun: &str, tail: &str) -> String {
+    let verb = match noun {
+        "INFO" => return "account_info".to_owned(),
+        "STREAM" => tail.rsplit_once('.').map_or(tail, |(verb, _)| verb),
+        _ => tail.split('.').next().unwrap_or_default(),
+    };
+    let verb = if verb == "DURABLE" { "CREATE" } else { verb };
+    format!("{noun}_{verb}").to_ascii_lowercase().replace('.', "_")
 }
 
 impl Request<'_> {

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use super::super::config::{StreamConfig, parse};
 use super::super::error::{self, ApiError};
-use super::super::store::Flush;
+use super::super::store::{Flush, StoreError};
 use super::super::stream::Core;
 use super::super::time::{ZERO, format_rfc3339};
-use super::super::{JetStream, Meta, Stream};
+use super::super::{JetStream, StorageType, Stream};
 use super::{Answer, Request, page};
 use crate::subject;
 
@@ -73,15 +73,9 @@ impl JetStream {
             ("UPDATE", name) => ("stream_update", self.stream_update(request, name)),
             ("INFO", name) => ("stream_info", self.stream_info(request, name)),
             ("DELETE", name) => ("stream_delete", self.stream_delete(request, name)),
-            ("PURGE", name) => {
-                self.hold(request, name, "stream_purge");
-                ("stream_purge", self.stream_purge(request, name))
-            }
+            ("PURGE", name) => ("stream_purge", self.stream_purge(request, name)),
             ("MSG.GET", name) => ("stream_msg_get", self.message_get(request, name)),
-            ("MSG.DELETE", name) => {
-                self.hold(request, name, "stream_msg_delete");
-                ("stream_msg_delete", self.message_delete(request, name))
-            }
+            ("MSG.DELETE", name) => ("stream_msg_delete", self.message_delete(request, name)),
             ("SNAPSHOT", _) => ("stream_snapshot", Err(ApiError::stream_snapshot("not supported"))),
             ("RESTORE", _) => ("stream_restore", Err(ApiError::stream_restore("not supported"))),
             ("LEADER.STEPDOWN", _) => ("stream_leader_stepdown", Err(error::CLUSTER_REQUIRED)),
@@ -92,6 +86,35 @@ impl JetStream {
 
     fn stream_mut(&mut self, name: &str) -> Result<&mut Stream, ApiError> {
         self.streams.get_mut(name).ok_or(error::STREAM_NOT_FOUND)
+    }
+
+    /// A stream that takes changes.
+    fn stream_to_change(&mut self, name: &str) -> Result<&mut Stream, ApiError> {
+        let stream = self.stream_mut(name)?;
+        match &stream.core.trouble {
+            Some(trouble) => Err(trouble.refusal()),
+            None => Ok(stream),
+        }
+    }
+
+    /// Whether there is room for a configuration: for its names and texts, and for what it may store.
+    fn check_bounds(&self, config: &StreamConfig, replaced: usize) -> Result<(), ApiError> {
+        let bound = match config.storage {
+            StorageType::Memory => Some(self.limits.memory_stream),
+            StorageType::File => self.storage.capacity(),
+        };
+        if bound.is_some_and(|bound| u64::try_from(config.max_bytes).is_ok_and(|max| max > bound)) {
+            return Err(match config.storage {
+                StorageType::Memory => error::MEMORY_RESOURCES,
+                StorageType::File => error::STORAGE_RESOURCES,
+            });
+        }
+        if config.subjects.len() > self.limits.filters
+            || self.config_bytes() - replaced + config.weight() > self.limits.config_bytes
+        {
+            return Err(error::INSUFFICIENT_RESOURCES);
+        }
+        Ok(())
     }
 
     fn overlapping(&self, request: &ListRequest) -> Vec<String> {
@@ -135,17 +158,19 @@ impl JetStream {
             mark_created(&mut answer);
             return Ok(answer);
         }
-        self.check_overlap(&config)?;
         if self.streams.len() >= self.limits.streams {
             return Err(error::MAXIMUM_STREAMS);
         }
+        self.check_bounds(&config, 0)?;
+        config.check_subjects()?;
+        self.check_overlap(&config)?;
         let created = request.now.wall;
         let store = self.new_store(&config, created).map_err(|e| match e {
-            super::super::StoreError::Full => error::STORAGE_RESOURCES,
+            StoreError::Full => error::STORAGE_RESOURCES,
             other => ApiError::stream_create(other.to_string()),
         })?;
-        let stream =
-            Stream { core: Core::new(config, created, store), consumers: std::collections::BTreeMap::new() };
+        self.epoch.forget(name);
+        let stream = Stream::new(Core::new(config, created, store));
         let mut answer = description(&stream, request);
         mark_created(&mut answer);
         self.streams.insert(name.to_owned(), stream);
@@ -167,29 +192,34 @@ impl JetStream {
         if config.name != name {
             return Err(error::STREAM_MISMATCH);
         }
-        let old = self.stream_mut(name)?.core.config.clone();
+        let stream = self.stream_to_change(name)?;
+        let (old, weight) = (stream.core.config.clone(), stream.core.config.weight());
+        let limits = config.consumer_limits.clone();
         let config = config.checked()?;
         old.check_update(&config)?;
+        for consumer in stream.consumers.values() {
+            consumer.config.check_limits(&limits)?;
+        }
+        self.check_bounds(&config, weight)?;
+        config.check_subjects()?;
         self.check_overlap(&config)?;
-        let failed = |e: super::super::StoreError| ApiError::stream_update(e.to_string());
+        let failed = |e: StoreError| ApiError::stream_update(e.to_string());
         let class = Stream::class(&config);
-        let stream = self.stream_mut(name)?;
-        // First the removals, then the configuration: otherwise a crash in between could bring back what the old
-        // limits had removed.
-        stream.core.update(config.clone());
-        let mut outcome = stream.core.flush(Flush::Medium);
-        stream.spread();
-        let created = stream.core.created;
-        if outcome.is_ok() && !class.memory {
-            let meta = serde_json::to_vec(&Meta { config: config.clone(), created }).unwrap_or_default();
-            outcome = self.storage.put_stream(name, class, &meta);
+        // First what older limits removed is written down, which nobody sees, then the configuration, and then what it
+        // removes: a crash in between brings nothing back, and a refusal leaves all as it was.
+        self.stream_mut(name)?.core.note_gaps();
+        if !self.settle(request.now, name, Flush::Medium) {
+            let trouble = self.stream_mut(name)?.core.trouble.as_ref();
+            return Err(trouble.map_or(error::INSUFFICIENT_RESOURCES, |t| failed(t.error.clone())));
         }
-        let stream = self.stream_mut(name)?;
-        if let Err(error) = outcome {
-            stream.core.config = old;
-            return Err(failed(error));
+        if !class.memory {
+            let meta = self.stream_mut(name)?.meta(&config);
+            self.storage.put_stream(name, class, &meta).map_err(failed)?;
         }
-        let answer = description(stream, request);
+        self.stream_mut(name)?.core.update(config.clone());
+        // It is in force; what it removes comes back only where the journal cannot be written.
+        self.settle(request.now, name, Flush::Medium);
+        let answer = description(self.stream_mut(name)?, request);
         if old.subjects != config.subjects {
             self.capture();
         }
@@ -237,20 +267,19 @@ impl JetStream {
 
     fn stream_delete(&mut self, request: Request<'_>, name: &str) -> Answer {
         request.no_body()?;
-        let mut stream = self.streams.remove(name).ok_or(error::STREAM_NOT_FOUND)?;
-        stream.consumers.values_mut().for_each(|c| c.close(&mut self.out));
-        let memory = Stream::class(&stream.core.config).memory;
-        drop(stream.core.into_store());
-        self.capture();
-        if !memory {
+        if !Stream::class(&self.stream_mut(name)?.core.config).memory {
             self.storage.delete(name).map_err(|e| ApiError::stream_delete(e.to_string()))?;
         }
+        let mut stream = self.streams.remove(name).ok_or(error::STREAM_NOT_FOUND)?;
+        stream.consumers.values_mut().for_each(|c| c.close(&mut self.out));
+        self.no_room = false;
+        self.capture();
         Ok(json!({"success": true}))
     }
 
     fn stream_purge(&mut self, request: Request<'_>, name: &str) -> Answer {
         let purge: PurgeRequest = parse(request.payload)?;
-        let stream = self.stream_mut(name)?;
+        let stream = self.stream_to_change(name)?;
         if stream.core.config.sealed {
             return Err(error::STREAM_SEALED);
         }
@@ -261,9 +290,30 @@ impl JetStream {
             return Err(ApiError::purge_failed("stream purge not permitted"));
         }
         let filter = Some(purge.filter.as_str()).filter(|f| !f.is_empty());
-        let gone = stream.core.purge(filter, purge.seq, purge.keep);
-        stream.spread();
-        Ok(json!({"success": true, "purged": gone}))
+        let everything = filter.is_none_or(|f| f == ">") && purge.seq == 0 && purge.keep == 0;
+        if !everything {
+            let gone = stream.core.purge(filter, purge.seq, purge.keep);
+            self.no_room &= gone == 0;
+            return Ok(json!({"success": true, "purged": gone}));
+        }
+        let failed = |error: &StoreError| ApiError::purge_failed(error.to_string());
+        if !self.settle(request.now, name, Flush::Medium) {
+            let trouble = self.stream_mut(name)?.core.trouble.as_ref();
+            return Err(trouble.map_or(error::INSUFFICIENT_RESOURCES, |t| failed(&t.error)));
+        }
+        let stream = self.stream_mut(name)?;
+        match stream.core.purge_all() {
+            Ok(gone) => {
+                stream.spread();
+                self.no_room &= gone == 0;
+                Ok(json!({"success": true, "purged": gone}))
+            }
+            Err(error) => {
+                let answer = failed(&error);
+                self.fail(request.now, name, error);
+                Err(answer)
+            }
+        }
     }
 
     fn message_delete(&mut self, request: Request<'_>, name: &str) -> Answer {
@@ -271,7 +321,7 @@ impl JetStream {
         if request.payload.trim_ascii().is_empty() {
             return Err(error::BAD_REQUEST);
         }
-        let stream = self.stream_mut(name)?;
+        let stream = self.stream_to_change(name)?;
         if stream.core.config.sealed {
             return Err(error::STREAM_SEALED);
         }
@@ -279,10 +329,11 @@ impl JetStream {
             return Err(ApiError::msg_delete_failed("message delete not permitted"));
         }
         let gone = stream.core.delete_message(delete.seq);
-        stream.spread();
         if gone {
+            self.no_room = false;
             return Ok(json!({"success": true}));
         }
+        let stream = self.stream_mut(name)?;
         Err(if delete.seq > stream.core.index.last_seq() {
             ApiError::msg_delete_failed("stream store EOF")
         } else {
@@ -305,7 +356,7 @@ impl JetStream {
         let found = find(&stream.core, get.seq, &get.last_by_subj, &get.next_by_subj);
         let seq = found.ok_or(error::NO_MESSAGE_FOUND)?;
         let subject = stream.core.index.get(seq).ok_or(error::NO_MESSAGE_FOUND)?.subject.to_string();
-        let message = stream.core.read(seq).map_err(|_| error::NO_MESSAGE_FOUND)?;
+        let message = stream.core.read(seq).map_err(|e| ApiError::stream_general(e.to_string()))?;
         let mut value = json!({"subject": subject, "seq": seq, "time": format_rfc3339(message.time)});
         if let Some(map) = value.as_object_mut() {
             if !message.headers.is_empty() {
