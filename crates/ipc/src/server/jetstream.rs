@@ -10,24 +10,25 @@
 //! next turn and shares the next sync. While the stream thread has nothing to do, the server's thread has the machine answer
 //! gets of one message itself, if the system has the message in memory: that saves two changes of thread. It never waits
 //! for the machine, and never answers ahead of anything that came before. Both directions are bounded: a publisher that is faster than the medium gets
-//! `too many requests`, a receiver that does not read pauses its consumers.
+//! `too many requests`, a receiver that does not read pauses its consumers. For that consumers send only while less than one turn's
+//! worth is on its way to the connections, so what a connection holds is known before it gets more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use nats::js::store::{Memory, Storage, StoreReport};
-use nats::js::{Inbound, JetStream, Limits, Output};
+use nats::js::store::{Condition, Memory, Storage, StoreReport};
+use nats::js::{Inbound, JetStream, Limits, Output, TURN_BYTES};
 use nats::{Broker, Internal, InternalMsg, InternalSub};
 
 use super::clock;
 use super::inside::{Inside, InsideFactory, Now, Waker};
-use super::monitor::{Finding, StoreMonitor};
+use super::monitor::{Finding, StoreCondition, StoreMonitor};
 use crate::store::{FileStore, StoreLimits};
 
 /// Bytes of messages that may wait for the stream thread.
@@ -36,10 +37,19 @@ const INBOX_BYTES: usize = 8 * 1024 * 1024;
 const MESSAGE_COST: usize = 256;
 /// Messages taken into one turn: all of them share one sync.
 const TURN_MESSAGES: usize = 4096;
-/// Outputs that may wait for the server's thread before the stream thread stops making more.
-const OUTBOX: usize = 8192;
-/// A receiver with this much unsent output is not sent more stored messages until it drained to half of it.
-const PRESSURE: usize = 512 * 1024;
+/// Bytes of outputs that may wait for the server's thread before the stream thread stops making more.
+const OUTBOX: usize = 4 * 1024 * 1024;
+/// A receiver with this much unsent output is not sent more stored messages until it drained to half of it. What is on its way to it
+/// then is as much again.
+const PRESSURE: usize = 256 * 1024;
+/// Output of all receivers that stand still. The more there is, the less each of them gets.
+const STUCK: usize = 24 * 1024 * 1024;
+/// With this much nothing is sent to consumers until some of it has gone.
+const STUCK_MAX: usize = 40 * 1024 * 1024;
+/// The least a receiver has to leave unread to count as standing still.
+const PRESSURE_LEAST: usize = 4 * 1024;
+/// Lines about one kind of trouble are at least this far apart, milliseconds.
+const LINE_EVERY: u64 = 60_000;
 /// How often a pressed receiver is looked at, milliseconds.
 const PRESSURE_STEP: u64 = 5;
 
@@ -47,6 +57,10 @@ const PRESSURE_STEP: u64 = 5;
 /// subjects: without this it could have a stored message of its own published where it may not publish itself,
 /// as a request to a daemon or into another's bucket.
 const GUARDED: [&[u8]; 5] = [b"rpc.", b"event.", b"$KV.", b"$JS.", b"$SYS."];
+
+/// What the subjects of pull requests and of acknowledgements begin with.
+const NEXT: &[u8] = b"$JS.API.CONSUMER.MSG.NEXT.";
+const ACK: &str = "$JS.ACK.";
 
 /// Where and how streams are kept.
 #[derive(Debug, Clone, Default)]
@@ -71,6 +85,10 @@ enum Input {
     Message(InternalMsg),
     Interest(String, bool),
     Pressure(String, bool),
+    /// What was sent there with this reply subject reached nobody.
+    Undelivered(String, String),
+    /// Consumers may send again.
+    Room,
     Stop,
 }
 
@@ -85,6 +103,12 @@ struct Outbox {
     drained: Condvar,
     /// Bytes in the channel to the stream thread.
     waiting: AtomicUsize,
+    /// Bytes of outputs that are not with the connections yet.
+    leaving: AtomicUsize,
+    /// What one consumer may send in a turn, bytes; 0: nothing.
+    share: AtomicUsize,
+    /// Consumers wait for what is on its way.
+    held_back: AtomicBool,
     waker: Waker,
 }
 
@@ -132,7 +156,10 @@ struct Shell {
     pressed: BTreeSet<String>,
     /// Messages are being turned away; said once until it is over.
     overrun: bool,
+    /// From how much unsent output on a receiver stands still.
+    pressure: usize,
     monitor: StoreMonitor,
+    lines: Lines,
 }
 
 impl Shell {
@@ -154,6 +181,9 @@ impl Shell {
             ready: Mutex::default(),
             drained: Condvar::new(),
             waiting: AtomicUsize::new(0),
+            leaving: AtomicUsize::new(0),
+            share: AtomicUsize::new(TURN_BYTES),
+            held_back: AtomicBool::new(false),
             waker,
         });
         let theirs = Arc::clone(&shared);
@@ -166,7 +196,9 @@ impl Shell {
             captures: BTreeMap::new(),
             pressed: BTreeSet::new(),
             overrun: false,
+            pressure: PRESSURE,
             monitor: config.monitor,
+            lines: Lines::default(),
         };
         for subject in JetStream::SUBJECTS {
             broker.internal_subscribe(subject).map_err(io::Error::other)?;
@@ -185,10 +217,13 @@ impl Shell {
         for output in outputs {
             match output {
                 Output::Publish(p) if GUARDED.iter().any(|g| p.route.as_bytes().starts_with(g)) => {
-                    tracing::warn!(
-                        subject = p.route,
-                        "a client wanted a stream's answer sent where streams never send"
-                    );
+                    if let Some(more) = self.lines.guarded.due(clock::now().mono_ms, 1) {
+                        tracing::warn!(
+                            subject = p.route,
+                            more,
+                            "a client wanted a stream's answer sent where streams never send"
+                        );
+                    }
                 }
                 Output::Publish(p) => {
                     let reply = p.reply.as_deref().map(str::as_bytes);
@@ -199,7 +234,11 @@ impl Shell {
                         &p.headers,
                         &p.payload,
                     );
-                    if sent.max_pending > PRESSURE && !self.pressed.contains(&p.route) {
+                    if sent.receivers == 0
+                        && let Some(reply) = p.reply.filter(|r| r.starts_with(ACK))
+                    {
+                        self.send(Input::Undelivered(p.route, reply));
+                    } else if sent.max_pending > self.pressure && !self.pressed.contains(&p.route) {
                         self.send(Input::Pressure(p.route.clone(), true));
                         self.pressed.insert(p.route);
                     }
@@ -212,7 +251,10 @@ impl Shell {
                 }
                 Output::Unwatch(subject) => broker.unwatch_interest(subject.as_bytes()),
                 Output::Report(report) => {
-                    log(&report);
+                    self.lines.tell(&report);
+                    if let StoreReport::Condition { condition, why } = &report {
+                        self.monitor.set_condition(told(*condition), why, clock::now().unix_ns);
+                    }
                     if let Some(finding) = finding(&report) {
                         self.monitor.note(finding);
                     }
@@ -254,13 +296,40 @@ impl Shell {
         // With the machine in hand: what earlier turns gave leaves first.
         let earlier = self.take();
         drop(machine);
-        self.perform(broker, earlier);
+        self.perform_taken(broker, earlier);
         self.perform(broker, answer);
         true
     }
 
+    /// Performs what [`take`](Self::take) took.
+    fn perform_taken(&mut self, broker: &mut Broker, outputs: Vec<Output>) {
+        let bytes = bytes_of(&outputs);
+        self.perform(broker, outputs);
+        if bytes == 0 {
+            return;
+        }
+        let left = self.shared.leaving.fetch_sub(bytes, Ordering::AcqRel) - bytes;
+        self.shared.drained.notify_one();
+        if left < TURN_BYTES && self.shared.held_back.swap(false, Ordering::AcqRel) {
+            self.send(Input::Room);
+        }
+    }
+
+    /// Whether the sender of this pull request listens for what it asks for. One that does not has gone, and takes nothing from
+    /// those that are there.
+    fn is_heard(broker: &Broker, message: &InternalMsg) -> bool {
+        message.reply.as_ref().is_none_or(|reply| broker.has_interest(reply))
+    }
+
     fn feed(&mut self, broker: &mut Broker, now: Now) {
-        for message in broker.take_internal() {
+        for mut message in broker.take_internal() {
+            if message.subject.starts_with(NEXT) && !Self::is_heard(broker, &message) {
+                continue;
+            }
+            if message.subject.starts_with(ACK.as_bytes()) && !Self::is_heard(broker, &message) {
+                // The acknowledgement counts; a pull request that is in it does not.
+                message.reply = None;
+            }
             if self.answer_now(broker, &message, now) {
                 continue;
             }
@@ -294,9 +363,30 @@ impl Shell {
     }
 
     fn take(&self) -> Vec<Output> {
-        let outputs = std::mem::take(&mut self.shared.lock().outputs);
-        self.shared.drained.notify_one();
-        outputs
+        std::mem::take(&mut self.shared.lock().outputs)
+    }
+
+    /// Lets go of receivers that drained, and divides what may stand still among those that have not.
+    fn look_after_pressed(&mut self, broker: &Broker) {
+        let mut stuck = 0;
+        let mut free = Vec::new();
+        for subject in &self.pressed {
+            match broker.pending_bytes(subject.as_bytes()) {
+                Some(pending) if pending > self.pressure / 2 => stuck += pending,
+                _ => free.push(subject.clone()),
+            }
+        }
+        for subject in free {
+            self.pressed.remove(&subject);
+            self.send(Input::Pressure(subject, false));
+        }
+        self.pressure = (STUCK.saturating_sub(stuck) / 16).clamp(PRESSURE_LEAST, PRESSURE);
+        // Two turns may be on their way when it is seen that a receiver stands still.
+        let share = if stuck > STUCK_MAX { 0 } else { self.pressure / 2 };
+        let before = self.shared.share.swap(share, Ordering::AcqRel);
+        if before == 0 && share > 0 && self.shared.held_back.swap(false, Ordering::AcqRel) {
+            self.send(Input::Room);
+        }
     }
 }
 
@@ -304,14 +394,8 @@ impl Inside for Shell {
     fn turn(&mut self, broker: &mut Broker, now: Now) -> Option<u64> {
         self.feed(broker, now);
         let outputs = self.take();
-        self.perform(broker, outputs);
-        let drained =
-            |subject: &String| broker.pending_bytes(subject.as_bytes()).is_none_or(|n| n < PRESSURE / 2);
-        let free: Vec<String> = self.pressed.iter().filter(|s| drained(s)).cloned().collect();
-        for subject in free {
-            self.pressed.remove(&subject);
-            self.send(Input::Pressure(subject, false));
-        }
+        self.perform_taken(broker, outputs);
+        self.look_after_pressed(broker);
         (!self.pressed.is_empty()).then_some(now.mono_ms + PRESSURE_STEP)
     }
 
@@ -325,7 +409,7 @@ impl Inside for Shell {
             let _ = thread.join();
         }
         let outputs = self.take();
-        self.perform(broker, outputs);
+        self.perform_taken(broker, outputs);
     }
 }
 
@@ -341,9 +425,9 @@ fn run(inbox: &Receiver<Input>, shared: &Outbox) {
         let now = machine_now(clock::now());
         let mut machine = shared.machine();
         let mut stop = matches!(first, Err(RecvTimeoutError::Disconnected));
-        let rest = std::iter::from_fn(|| inbox.try_recv().ok());
+        let mut next = first.ok();
         let mut handled = 0;
-        for input in first.into_iter().chain(rest).take(TURN_MESSAGES) {
+        while let Some(input) = next {
             handled += 1;
             match input {
                 Input::Message(message) => {
@@ -352,11 +436,16 @@ fn run(inbox: &Receiver<Input>, shared: &Outbox) {
                 }
                 Input::Interest(subject, there) => machine.interest(now, &subject, there),
                 Input::Pressure(subject, pressed) => machine.pressure(&subject, pressed),
+                Input::Undelivered(route, reply) => machine.undelivered(now, &route, &reply),
+                Input::Room => {}
                 Input::Stop => stop = true,
             }
+            next = (handled < TURN_MESSAGES && !machine.is_full()).then(|| inbox.try_recv().ok()).flatten();
         }
-        let outputs = if stop { machine.close(now) } else { machine.commit(now) };
+        let outputs = if stop { machine.close(now) } else { machine.commit_with(now, share(shared)) };
         let wake = !outputs.is_empty();
+        let bytes = bytes_of(&outputs);
+        shared.leaving.fetch_add(bytes, Ordering::AcqRel);
         let mut ready = shared.lock();
         ready.outputs.extend(outputs);
         shared.queued.fetch_sub(handled, Ordering::Release);
@@ -374,33 +463,110 @@ fn run(inbox: &Receiver<Input>, shared: &Outbox) {
         // Answers are on their way; what takes time on the medium without an answer comes now.
         shared.machine().housekeep();
         let mut ready = shared.lock();
-        while ready.outputs.len() > OUTBOX && !ready.stopping {
+        while shared.leaving.load(Ordering::Acquire) > OUTBOX && !ready.stopping {
             ready = shared.drained.wait(ready).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
 
-fn log(report: &StoreReport) {
-    match report {
-        StoreReport::TornTail { stream, bytes } => {
-            tracing::warn!(stream, bytes, "the end of a stream was torn by a crash and was cut off");
+/// What one consumer may send this turn.
+fn share(shared: &Outbox) -> usize {
+    let allowed = || match shared.share.load(Ordering::Acquire) {
+        share if shared.leaving.load(Ordering::Acquire) < TURN_BYTES => share,
+        _ => 0,
+    };
+    match allowed() {
+        0 => {
+            // Said first and looked at again, so that the word is not missed.
+            shared.held_back.store(true, Ordering::Release);
+            allowed()
         }
-        StoreReport::Damaged { stream, set_aside, bytes } => {
-            tracing::error!(
-                stream,
-                set_aside,
-                bytes,
-                "part of a stream is damaged; a copy of the file was set aside"
-            );
+        share => share,
+    }
+}
+
+fn bytes_of(outputs: &[Output]) -> usize {
+    outputs.iter().map(|o| if let Output::Publish(p) = o { p.cost() } else { 0 }).sum()
+}
+
+fn told(condition: Condition) -> StoreCondition {
+    match condition {
+        Condition::Ok => StoreCondition::Ok,
+        Condition::Full => StoreCondition::Full,
+        Condition::ReadOnly => StoreCondition::ReadOnly,
+        Condition::Failing => StoreCondition::Failing,
+    }
+}
+
+/// A kind of line that may come often, and is written at most once a minute.
+#[derive(Debug, Default)]
+struct Paced {
+    next: u64,
+    left_out: u64,
+}
+
+impl Paced {
+    /// Whether a line is due, and how many `count`s were left out since the last one.
+    fn due(&mut self, now: u64, count: u64) -> Option<u64> {
+        if now < self.next {
+            self.left_out += count;
+            return None;
         }
-        StoreReport::BadMetadata { stream, set_aside } => {
-            tracing::error!(stream, set_aside, "a stream cannot be read and was set aside");
+        self.next = now + LINE_EVERY;
+        Some(std::mem::take(&mut self.left_out))
+    }
+}
+
+/// The log of the store.
+#[derive(Debug, Default)]
+struct Lines {
+    guarded: Paced,
+    failed: Paced,
+    dropped: Paced,
+    condition: Paced,
+}
+
+impl Lines {
+    fn tell(&mut self, report: &StoreReport) {
+        let now = clock::now().mono_ms;
+        match report {
+            StoreReport::TornTail { stream, bytes } => {
+                tracing::warn!(stream, bytes, "the end of a stream was torn by a crash and was cut off");
+            }
+            StoreReport::Damaged { stream, set_aside, bytes } => {
+                tracing::error!(
+                    stream,
+                    set_aside,
+                    bytes,
+                    "part of a stream is damaged; a copy of the file was set aside"
+                );
+            }
+            StoreReport::BadMetadata { stream, set_aside } => {
+                tracing::error!(stream, set_aside, "a stream cannot be read and was set aside");
+            }
+            StoreReport::Dropped { stream, messages } => {
+                if let Some(more) = self.dropped.due(now, *messages) {
+                    let messages = messages + more;
+                    tracing::warn!(stream, messages, "the store is full: oldest messages were dropped");
+                }
+            }
+            StoreReport::Failed { stream, why } => {
+                if let Some(more) = self.failed.due(now, 1) {
+                    tracing::error!(stream, why, more, "a stream could not be stored");
+                }
+            }
+            StoreReport::Condition { condition: Condition::Ok, .. } => {
+                if self.condition.due(now, 1).is_some() {
+                    tracing::info!("the store takes writes again");
+                }
+            }
+            StoreReport::Condition { why, .. } => {
+                if let Some(more) = self.condition.due(now, 1) {
+                    tracing::error!(why, more, "the store takes no writes; it is tried again");
+                }
+            }
+            other => tracing::warn!(?other, "the store reports"),
         }
-        StoreReport::Dropped { stream, messages } => {
-            tracing::warn!(stream, messages, "the store is full: oldest messages were dropped");
-        }
-        StoreReport::Failed { stream, why } => tracing::error!(stream, why, "a stream could not be stored"),
-        other => tracing::warn!(?other, "the store reports"),
     }
 }
 

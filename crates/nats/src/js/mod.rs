@@ -311,6 +311,8 @@ pub struct JetStream {
     api_errors: u64,
     /// When interval streams and consumer states are stored next, milliseconds.
     flush_at: Option<u64>,
+    /// Consumers were not let send in the last turn.
+    held_back: bool,
     /// Streams with housekeeping left.
     chores: BTreeSet<String>,
     /// Where the next turn starts sending, so that all consumers get their share.
@@ -364,6 +366,7 @@ impl JetStream {
             confirms: Vec::new(),
             trouble: None,
             no_room: false,
+            held_back: false,
             condition: Condition::Ok,
             failed_at: 0,
             random: seed | 1,
@@ -462,15 +465,14 @@ impl JetStream {
     /// at once.
     #[must_use]
     pub fn deadline(&self, now: Now) -> Option<u64> {
-        if !self.chores.is_empty() || self.streams.values().flat_map(|s| s.consumers.values()).any(|c| c.more)
-        {
+        let consumers = || self.streams.values().flat_map(|s| s.consumers.values());
+        if !self.chores.is_empty() || !self.held_back && consumers().any(|c| c.more) {
             return Some(now.mono);
         }
         let expiries = self.streams.values().filter_map(|s| s.core.next_expiry());
         let expiries = expiries.map(|at| self.epoch.mono_at(at).clamp(now.mono, now.mono + 3_600_000));
         let troubles = self.streams.values().filter_map(|s| s.core.trouble.as_ref()).map(|t| t.again);
-        let consumers =
-            self.streams.values().flat_map(|s| s.consumers.values()).filter_map(|c| c.deadline(now));
+        let consumers = consumers().filter_map(|c| c.deadline(now));
         let steady = (self.condition != Condition::Ok).then_some(self.failed_at + STEADY);
         expiries
             .chain(troubles)
@@ -483,11 +485,12 @@ impl JetStream {
     /// Ends a turn: makes durable what was written, lets time do its work, sends what consumers can take, and
     /// returns everything to do.
     pub fn commit(&mut self, now: Now) -> Vec<Output> {
-        self.commit_with(now, true)
+        self.commit_with(now, SHARE_BYTES)
     }
 
-    /// [`commit`](Self::commit), and with `pump` false nothing is sent to consumers: the receivers have enough for now.
-    pub fn commit_with(&mut self, now: Now, pump: bool) -> Vec<Output> {
+    /// [`commit`](Self::commit) with a bound for what one consumer sends, bytes; with 0 none sends, and none asks for another turn:
+    /// the receivers have enough for now.
+    pub fn commit_with(&mut self, now: Now, share: usize) -> Vec<Output> {
         self.follow_clock(now);
         self.heal(now);
         self.flush(now);
@@ -496,8 +499,9 @@ impl JetStream {
             self.pull(now, &pull);
         }
         self.tick(now);
-        if pump {
-            self.pump(now);
+        self.held_back = share == 0;
+        if share > 0 {
+            self.pump(now, share);
         }
         self.tell_condition(now);
         self.out.extend(self.storage.take_reports().into_iter().map(Output::Report));
@@ -511,7 +515,7 @@ impl JetStream {
     /// an orderly end.
     pub fn close(&mut self, now: Now) -> Vec<Output> {
         self.flush_at = Some(now.mono);
-        let mut outputs = self.commit_with(now, false);
+        let mut outputs = self.commit_with(now, 0);
         for stream in self.streams.values_mut() {
             if stream.core.has_aged()
                 && stream.core.trouble.is_none()
@@ -963,7 +967,7 @@ impl JetStream {
         Ok(())
     }
 
-    fn pump(&mut self, now: Now) {
+    fn pump(&mut self, now: Now, share: usize) {
         let count: usize = self.streams.values().map(|s| s.consumers.len()).sum();
         let owed: usize =
             self.streams.values().flat_map(|s| s.consumers.values()).map(Consumer::pending).sum();
@@ -982,7 +986,7 @@ impl JetStream {
                     }
                     let share = Budget {
                         messages: SHARE_MESSAGES.min(left.messages),
-                        bytes: SHARE_BYTES.min(left.bytes),
+                        bytes: share.min(SHARE_BYTES).min(left.bytes),
                         pending: left.pending,
                     };
                     let mut budget = share;
