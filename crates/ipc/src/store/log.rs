@@ -736,7 +736,9 @@ impl StreamStore for SegmentLog {
 
     fn rollback(&mut self, revive: &[u64]) -> Result<(), StoreError> {
         for seq in revive {
-            let Some(segment) = self.segment_of(*seq).and_then(|at| self.segments.get_mut(at)) else { continue };
+            let Some(segment) = self.segment_of(*seq).and_then(|at| self.segments.get_mut(at)) else {
+                continue;
+            };
             let Some(at) = segment.find(*seq) else { continue };
             if let Some(entry) = segment.entries.get_mut(at)
                 && !entry.live

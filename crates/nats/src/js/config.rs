@@ -675,8 +675,13 @@ impl ConsumerConfig {
     pub(crate) fn weight(&self) -> usize {
         let filters: usize = self.filter_subjects.iter().map(|s| s.len() + 32).sum();
         let names = self.name.len() * 2 + self.description.len() + self.filter_subject.len();
-        512 + names + self.deliver_subject.len() + self.deliver_group.len() + filters
-            + self.sample_freq.len() + self.backoff.len() * 8 + weight_of(&self.metadata)
+        512 + names
+            + self.deliver_subject.len()
+            + self.deliver_group.len()
+            + filters
+            + self.sample_freq.len()
+            + self.backoff.len() * 8
+            + weight_of(&self.metadata)
     }
 
     /// How many filters a message is compared with.

@@ -110,7 +110,10 @@ mod tests {
         for n in 0..10_u64 {
             ids.insert(&[n as u8], 99_000 + n, 200);
         }
-        assert_eq!((ids.get(&0_u64.to_le_bytes()), ids.get(&[9]), ids.cost()), (None, Some(99_009), cost - 70));
+        assert_eq!(
+            (ids.get(&0_u64.to_le_bytes()), ids.get(&[9]), ids.cost()),
+            (None, Some(99_009), cost - 70)
+        );
         ids.rollback();
         assert_eq!((ids.get(&0_u64.to_le_bytes()), ids.get(&[9]), ids.cost()), (Some(0), None, cost));
         ids.expire(101);

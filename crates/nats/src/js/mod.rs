@@ -52,9 +52,7 @@ pub use time::{format_rfc3339, parse_rfc3339};
 
 use clock::{Epoch, Shift};
 use consumer::{Budget, Consumer};
-use store::{
-    Class, Condition, Flush, MemoryStream, Pool, Storage, StoreError, StoreReport, StreamStore,
-};
+use store::{Class, Condition, Flush, MemoryStream, Pool, Storage, StoreError, StoreReport, StreamStore};
 use stream::{Core, Refused};
 use trouble::{Trouble, refusal};
 
@@ -440,7 +438,9 @@ impl JetStream {
     /// What was sent to `route` with `reply` (`$JS.ACK.…`) reached nobody: its receiver had just gone. It is sent to the next one.
     pub fn undelivered(&mut self, now: Now, route: &str, reply: &str) {
         let Some(ack) = reply.strip_prefix("$JS.ACK.").and_then(Acknowledged::parse) else { return };
-        if let Some(consumer) = self.streams.get_mut(ack.stream).and_then(|s| s.consumers.get_mut(ack.consumer)) {
+        if let Some(consumer) =
+            self.streams.get_mut(ack.stream).and_then(|s| s.consumers.get_mut(ack.consumer))
+        {
             consumer.on_undelivered(now, ack.seq, route, &mut self.out);
         }
     }
@@ -688,8 +688,7 @@ impl JetStream {
     fn acknowledge(&mut self, now: Now, rest: &str, reply: Option<&str>, payload: &[u8]) {
         let Some(ack) = Acknowledged::parse(rest) else { return };
         let waiting = self.waiting();
-        let Some(consumer) =
-            self.streams.get_mut(ack.stream).and_then(|s| s.consumers.get_mut(ack.consumer))
+        let Some(consumer) = self.streams.get_mut(ack.stream).and_then(|s| s.consumers.get_mut(ack.consumer))
         else {
             return;
         };

@@ -93,7 +93,8 @@ impl JetStream {
         self.check_consumer_bounds(stream, &config)?;
         let config = config.checked(&stream.core.config)?;
         let consumers = || self.streams.values().flat_map(|s| s.consumers.values());
-        let (all_consumers, skipped) = (consumers().count(), consumers().map(Consumer::skipped).sum::<usize>());
+        let (all_consumers, skipped) =
+            (consumers().count(), consumers().map(Consumer::skipped).sum::<usize>());
         let name = if config.name.is_empty() { self.random_name() } else { config.name.clone() };
         let Some(stream) = self.streams.get_mut(target.stream) else { return Err(error::STREAM_NOT_FOUND) };
         let watched_before = stream.consumers.get(&name).and_then(Consumer::watched).map(str::to_owned);

@@ -124,8 +124,7 @@ impl JetStream {
 
     /// Answers a get of a turn that did not happen.
     pub(in super::super) fn get_again(&mut self, now: Now, get: &Get) {
-        let request =
-            Request { now, reply: Some(&get.reply), headers: &get.headers, payload: &get.payload };
+        let request = Request { now, reply: Some(&get.reply), headers: &get.headers, payload: &get.payload };
         self.direct_get(request, &get.target);
     }
 }
