@@ -87,6 +87,16 @@ impl Settings {
         }
     }
 
+    /// Lays one daemon's settings over.
+    pub(crate) fn lay_table(&mut self, daemon: &str, table: Map<String, Value>) {
+        merge(self.daemons.entry(daemon.to_owned()).or_default(), table);
+    }
+
+    /// The daemons that are configured.
+    pub fn daemons(&self) -> impl Iterator<Item = &str> {
+        self.daemons.keys().map(String::as_str)
+    }
+
     /// Applies one `daemon.key=value`; the key may have dots for nested tables.
     pub fn set(&mut self, given: &str) -> Result<(), ConfigError> {
         let malformed =

@@ -21,6 +21,7 @@ mod log;
 mod notify;
 mod run;
 mod shutdown;
+mod site;
 
 pub use bootstrap::{Bootstrap, BootstrapError, BusAddress, LogConfig, LogFormat};
 pub use chain::ErrorChain;
@@ -32,3 +33,4 @@ pub use log::{also_to as logs_also_to, init as init_logs};
 pub use notify::{Notification, Notifier};
 pub use run::{run, run_local};
 pub use shutdown::{Shutdown, Trigger};
+pub use site::{Check, Ignored};

@@ -3,6 +3,7 @@
 mod args;
 mod daemons;
 mod operate;
+mod site;
 
 use std::io::Write as _;
 use std::process::ExitCode;

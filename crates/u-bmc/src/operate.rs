@@ -8,6 +8,7 @@ use operator::{Error, Listen, Options};
 use service::{ErrorChain, Exit, Failure, LogConfig, Settings};
 
 use crate::args::{LogArgs, OperatorArgs, version};
+use crate::site::Given;
 
 /// Where sockets go on a controller of its own.
 const RUN_DIR: &str = "/run/u-bmc";
@@ -53,17 +54,13 @@ fn options(args: OperatorArgs) -> Result<Options, Error> {
             "--ipmi {address}: there is no IPMI server in this version; use --ipmi off"
         )));
     }
-    let first = std::process::id() == 1;
-    let given = settings(&args.config, &args.sets).and_then(|given| {
-        if first {
-            given.0.check_daemons(&operator::daemons())?;
-        }
-        Ok(given)
-    });
-    let (settings, board_overrides) = match given {
-        Err(error) if first => without_site(&args, error)?,
-        other => other?,
+    let given = if std::process::id() == 1 {
+        Given::as_far_as_good(&args.config, &args.sets)?
+    } else {
+        let (settings, board_overrides) = settings(&args.config, &args.sets)?;
+        Given { image: settings.clone(), settings, board_overrides, ..Given::default() }
     };
+    let Given { settings, image, site, ignored, board_overrides } = given;
     let board = absolute(&args.board)?;
     // The hal decides which daemons there are; the operator reports a bad file itself, with every fault at its line.
     let hal = board::Board::load(&board, &board_overrides).map_or(board::HalKind::Linux, |board| board.hal);
@@ -95,21 +92,11 @@ fn options(args: OperatorArgs) -> Result<Options, Error> {
         admin_password_file: args.admin_password_file.as_deref().map(absolute).transpose()?,
         ready_file: args.ready_file.as_deref().map(absolute).transpose()?,
         settings,
-        site: Default::default(),
+        image_settings: image,
+        site,
+        ignored,
         log: log_config(&args.log),
     })
-}
-
-/// What a first process runs with when the files that lie over the image's own are wrong: the image's own. A controller that cannot be
-/// reached for a typing mistake could not be mended either.
-fn without_site(args: &OperatorArgs, error: Error) -> Result<(Settings, Vec<(String, String)>), Error> {
-    match args.config.split_first() {
-        Some((image, site)) if !site.is_empty() => {
-            tracing::error!(error = %ErrorChain(&error), "the configuration is wrong: only that of the image counts");
-            settings(std::slice::from_ref(image), &args.sets)
-        }
-        _ => Err(error),
-    }
 }
 
 /// Reads the configuration files, later ones over earlier ones, and sorts `--set` into what is for daemons and what is for the board.
@@ -126,6 +113,12 @@ pub(crate) fn settings(
         })?;
         settings.lay_over(Settings::from_toml(&path.display().to_string(), &text)?);
     }
+    let overrides = set_all(&mut settings, sets)?;
+    Ok((settings, overrides))
+}
+
+/// Applies each `--set`; returns those that are for the board.
+pub(crate) fn set_all(settings: &mut Settings, sets: &[String]) -> Result<Vec<(String, String)>, Error> {
     let mut overrides = Vec::new();
     for set in sets {
         match set.split_once('=') {
@@ -135,7 +128,7 @@ pub(crate) fn settings(
             _ => settings.set(set)?,
         }
     }
-    Ok((settings, overrides))
+    Ok(overrides)
 }
 
 fn absolute(path: &Path) -> Result<std::path::PathBuf, Error> {

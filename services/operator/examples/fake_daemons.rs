@@ -77,6 +77,8 @@ fn operate(mut args: impl Iterator<Item = String>) -> ExitCode {
         ready_file: Some(dir.join("ready")),
         settings,
         site: Default::default(),
+        image_settings: Settings::default(),
+        ignored: Vec::new(),
         log: LogConfig::default(),
     };
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {

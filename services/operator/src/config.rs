@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use service::{LogConfig, Settings};
+use service::{Ignored, LogConfig, Settings};
 
 use crate::roster::Part;
 
@@ -67,8 +67,12 @@ pub struct Options {
     pub ready_file: Option<PathBuf>,
     /// Configuration of all daemons.
     pub settings: Settings,
-    /// The daemons for which files over the image's own have settings.
+    /// The same without the site's files: what a daemon is given that refuses those.
+    pub image_settings: Settings,
+    /// The daemons the site's files have settings for.
     pub site: BTreeSet<String>,
+    /// What was left out of the files, and why.
+    pub ignored: Vec<Ignored>,
     /// How everything logs.
     pub log: LogConfig,
 }

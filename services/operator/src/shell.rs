@@ -1,6 +1,6 @@
 //! The loop: children, clock, signals and requests in; processes, log, events and answers out.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use ipc::{Request, Status};
 use schema::v1alpha1 as pb;
 use serde_json::{Map, Value};
-use service::{Bootstrap, Clock, ErrorChain, Notification};
+use service::{Bootstrap, Clock, ErrorChain, Ignored, Notification};
 use supervise::{Action, Ending, Event, Id, Machine, Policy, State};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -50,6 +50,9 @@ const FAILED_PAUSE: Duration = Duration::from_secs(10);
 const DRIVERS_AT: Mono = Mono::from_millis(30_000);
 /// Events of the daemons that may wait for the bus.
 const EVENTS_WAITING: usize = 64;
+
+/// Mistakes of a configuration that are told in full in an event and in the health; the log has them all.
+const IGNORED_SHOWN: usize = 8;
 
 /// Lines of the log in an answer when no number was asked for.
 const LOG_LINES: usize = 100;
@@ -149,6 +152,8 @@ struct Operator<'a> {
     reset_at: Option<Instant>,
     power_off: bool,
     failed: Option<Error>,
+    /// The daemons that refused what the site set for them, and run with the image's own settings.
+    without_site: BTreeSet<String>,
 }
 
 impl<'a> Operator<'a> {
@@ -223,7 +228,50 @@ impl<'a> Operator<'a> {
             reset_at: None,
             power_off: false,
             failed: None,
+            without_site: BTreeSet::new(),
         })
+    }
+
+    /// Tells what was left out of the configuration.
+    fn tell_ignored(&mut self) {
+        for ignored in &self.options.ignored {
+            tracing::error!(%ignored, "the configuration is wrong here, and this part of it does not count");
+        }
+        if let Some(message) = ignored_text(&self.options.ignored) {
+            self.configuration_event(message);
+        }
+    }
+
+    fn configuration_event(&self, message: String) {
+        let at = self.clock.wall();
+        let event = pb::Event {
+            id: ipc::event_id(at),
+            time: Some(wire::timestamp(at)),
+            domain: "system".to_owned(),
+            component: "configuration".to_owned(),
+            what: "ignored".to_owned(),
+            severity: pb::EventSeverity::Warning.into(),
+            message,
+            source: ipc::topology::OPERATOR.to_owned(),
+            ..pb::Event::default()
+        };
+        if self.events.try_send(event).is_err() {
+            tracing::warn!("too many events wait for the bus, one was dropped");
+        }
+    }
+
+    /// Whether a daemon that refused its configuration may be given that of the image instead. Once for each.
+    fn gives_up_site(&mut self, name: &str) -> bool {
+        let site = self.options.site.contains(name)
+            && self.options.image_settings.of(name) != self.options.settings.of(name);
+        if !site || !self.without_site.insert(name.to_owned()) {
+            return false;
+        }
+        tracing::error!(daemon = name, "it refuses the site's configuration: it gets the image's own");
+        self.configuration_event(format!(
+            "{name} refuses the site's configuration and runs with the image's own"
+        ));
+        true
     }
 
     async fn serve(&mut self, signals: &mut Signals) -> Result<(), Error> {
@@ -232,6 +280,7 @@ impl<'a> Operator<'a> {
             .serve(&["SystemService", "OperatorService"])
             .await
             .map_err(|error| Error::Bus(Box::new(error)))?;
+        self.tell_ignored();
         let mut pet = tokio::time::interval(PET_EVERY);
         let mut turn = tokio::time::interval(TURN_EVERY);
         turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -338,7 +387,9 @@ impl<'a> Operator<'a> {
             self.trial.written();
         }
         let views = self.machine.views().map(|(_, view)| view);
-        let serves = release_serves(views, |name| self.options.site.contains(name));
+        // One that refuses even what the image sets is the release's own failure.
+        let sites = |name: &str| self.options.site.contains(name) && !self.without_site.contains(name);
+        let serves = release_serves(views, sites);
         match self.trial.step(self.clock.now(), serves && !self.machine.is_stopping()) {
             None => {}
             Some(Verdict::Works) => image.confirm(),
@@ -416,6 +467,10 @@ impl<'a> Operator<'a> {
             self.failed = Some(Error::Daemon { daemon: name, output });
             self.step(Event::Ended(id, ending));
             return self.step(Event::Stop);
+        }
+        if ending == Ending::Config && !stopping && self.gives_up_site(&name) {
+            // It starts anew with other settings, so that is no refusal that waits for something to change.
+            return self.step(Event::Ended(id, Ending::Retry));
         }
         self.step(Event::Ended(id, ending));
     }
@@ -497,7 +552,12 @@ impl<'a> Operator<'a> {
     fn spawn(&mut self, id: Id) -> std::io::Result<()> {
         let Some(part) = self.options.parts.get(id.0) else { return Ok(()) };
         let name = part.spec.name.as_str();
-        let mut settings = self.options.settings.of(name);
+        let source = if self.without_site.contains(name) {
+            &self.options.image_settings
+        } else {
+            &self.options.settings
+        };
+        let mut settings = source.of(name);
         match name {
             "websrv" => {
                 settings.insert("https".to_owned(), Value::String(self.https.to_string()));
@@ -672,7 +732,15 @@ impl<'a> Operator<'a> {
     /// What is not as it should be and is no daemon's.
     fn notes(&self) -> Vec<Note> {
         let boot = self.image.as_ref().and_then(pid1::Image::complaint);
-        boot.map(|message| Note { component: "boot", message }).into_iter().collect()
+        let boot = boot.map(|message| Note { component: "boot", message });
+        let left_out = ignored_text(&self.options.ignored);
+        let refused = self
+            .without_site
+            .iter()
+            .map(|name| format!("{name} refuses the site's configuration and runs with the image's own"));
+        let configuration =
+            left_out.into_iter().chain(refused).map(|message| Note { component: "configuration", message });
+        boot.into_iter().chain(configuration).collect()
     }
 
     async fn request(&mut self, request: Request) {
@@ -724,6 +792,16 @@ impl<'a> Operator<'a> {
         self.reset_at = Some(Instant::now() + RESET_AFTER);
         Ok(pb::OperatorResetResponse {})
     }
+}
+
+/// What was left out of the configuration, for people.
+fn ignored_text(ignored: &[Ignored]) -> Option<String> {
+    let shown: Vec<String> = ignored.iter().take(IGNORED_SHOWN).map(Ignored::to_string).collect();
+    let more = ignored.len().saturating_sub(IGNORED_SHOWN);
+    (!shown.is_empty()).then(|| match more {
+        0 => format!("left out: {}", shown.join("; ")),
+        more => format!("left out: {}; and {more} more, see the log", shown.join("; ")),
+    })
 }
 
 /// How often a daemon says that it is alive: four times while it may be silent.

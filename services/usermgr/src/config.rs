@@ -158,6 +158,15 @@ pub(crate) struct Limits {
 }
 
 impl Config {
+    /// Checks what the types do not: ranges, and what goes together.
+    ///
+    /// # Errors
+    ///
+    /// Names the key and its rule.
+    pub fn check(&self) -> Result<(), Error> {
+        self.limits().map(drop)
+    }
+
     /// Checks what a type cannot express.
     pub(crate) fn limits(&self) -> Result<Limits, Error> {
         let cost =
