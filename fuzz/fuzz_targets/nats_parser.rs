@@ -8,16 +8,21 @@ fn transcript(input: &[u8], piece: usize) -> (Vec<u8>, bool) {
     let limits = Limits { max_payload: 512, max_control_line: 128, ..Limits::default() };
     let mut broker = Broker::new(Config { limits, ..Config::default() });
     let client = broker.connect("127.0.0.1", 0);
-    let greeting = broker.output(client).len();
+    let greeting = broker.pending(client);
     broker.wrote(client, greeting);
     let mut open = true;
     for piece in input.chunks(piece) {
-        if broker.input(client, piece, 0) == Flow::Closed {
+        let mut flow = broker.input(client, piece, 0);
+        while flow == Flow::Flush {
+            flow = broker.resume(client, 0, false);
+        }
+        if flow == Flow::Closed {
             open = false;
             break;
         }
     }
-    (broker.output(client).to_vec(), open)
+    let output = broker.output(client).collect::<Vec<_>>().concat();
+    (output, open)
 }
 
 fuzz_target!(|input: &[u8]| {

@@ -1,9 +1,11 @@
 //! The embedded server as its owner uses it: start, links, stopping.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use ipc::server::{CloseReason, Server, ServerConfig, User};
+use ipc::server::{CloseReason, Limits, Server, ServerConfig, User};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -83,4 +85,76 @@ async fn stopping_tells_clients_first_and_frees_the_port() {
     drop(client);
     let again = Server::start(ServerConfig { listen: addr, ..ServerConfig::default() }).unwrap();
     assert_eq!(again.addr, addr);
+}
+
+/// All places of an open bus, and those of one with users: connections that say nothing do not keep out who has something
+/// to say, however many there are and however many come meanwhile.
+#[tokio::test]
+async fn bare_connections_keep_nobody_out() {
+    let user = User { name: "powermgr".to_owned(), password: "p".to_owned(), permissions: None };
+    for users in [vec![user], Vec::new()] {
+        let limits = Limits { max_connections: 128, ..Limits::default() };
+        let server = Server::start(ServerConfig { users, limits, ..ServerConfig::default() }).unwrap();
+        let mut bare: Vec<_> = (0..300).map(|_| TcpStream::connect(server.addr).unwrap()).collect();
+        let flood = tokio::task::spawn_blocking({
+            let addr = server.addr;
+            move || (0..1_000).filter_map(|_| TcpStream::connect(addr).ok()).count()
+        });
+        for _ in 0..5 {
+            let options =
+                async_nats::ConnectOptions::with_user_and_password("powermgr".to_owned(), "p".to_owned());
+            let client =
+                tokio::time::timeout(PATIENCE, options.connect(server.url())).await.unwrap().unwrap();
+            client.flush().await.unwrap();
+        }
+        assert_eq!(flood.await.unwrap(), 1_000);
+        // The first of them was told why.
+        let mut said = String::new();
+        bare[0].set_read_timeout(Some(PATIENCE)).unwrap();
+        bare[0].read_to_string(&mut said).unwrap();
+        assert!(
+            said.contains("INFO ") && said.ends_with("-ERR 'maximum connections exceeded'\r\n"),
+            "{said}"
+        );
+        server.shutdown(Duration::ZERO).await;
+    }
+}
+
+/// Twelve receivers that stand still, more than there is room for, and one that reads: it gets everything.
+#[tokio::test]
+async fn a_reader_gets_everything_beside_those_that_stand_still() {
+    let limits = Limits { max_memory: 4 << 20, max_pending: 1 << 20, ..Limits::default() };
+    let server = Server::start(ServerConfig { limits, ..ServerConfig::default() }).unwrap();
+    let stuck: Vec<_> = (0..12)
+        .map(|_| {
+            let mut stream = TcpStream::connect(server.addr).unwrap();
+            stream.write_all(b"CONNECT {\"verbose\":false}\r\nSUB x 1\r\nPING\r\n").unwrap();
+            let mut seen = Vec::new();
+            while !seen.ends_with(b"PONG\r\n") {
+                let mut bytes = [0; 512];
+                let n = stream.read(&mut bytes).unwrap();
+                seen.extend_from_slice(&bytes[..n]);
+            }
+            stream
+        })
+        .collect();
+    let reader = async_nats::connect(server.url()).await.unwrap();
+    let mut messages = reader.subscribe("x").await.unwrap();
+    reader.flush().await.unwrap();
+    let sender = async_nats::connect(server.url()).await.unwrap();
+    let send = tokio::spawn(async move {
+        // Three times what the sockets of those that stand still hold.
+        for n in 0..1_200_u32 {
+            sender.publish("x", [&n.to_be_bytes()[..], &[0; 16_000]].concat().into()).await.unwrap();
+        }
+        sender.flush().await.unwrap();
+    });
+    for n in 0..1_200_u32 {
+        let message =
+            tokio::time::timeout(PATIENCE, messages.next()).await.unwrap().expect("still connected");
+        assert_eq!(message.payload[..4], n.to_be_bytes());
+    }
+    send.await.unwrap();
+    assert!(server.stats().await.slow_consumers > 0);
+    drop(stuck);
 }

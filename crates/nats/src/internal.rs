@@ -29,6 +29,17 @@ pub struct InternalMsg {
     pub payload: Bytes,
 }
 
+impl InternalMsg {
+    /// What keeping the message costs, in bytes.
+    #[must_use]
+    pub fn cost(&self) -> usize {
+        /// What it costs besides its bytes.
+        const FIXED: usize = 256;
+        let reply = self.reply.as_ref().map_or(0, Bytes::len);
+        FIXED + self.subject.len() + reply + self.headers.len() + self.payload.len()
+    }
+}
+
 /// What became of a message published from inside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Delivered {

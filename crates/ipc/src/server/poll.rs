@@ -1,6 +1,6 @@
 //! The server's loop: wait, read, let the broker work, write.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use nats::{Broker, CloseReason, ConnId, Flow};
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::oneshot;
 
 use super::clock;
@@ -32,6 +33,10 @@ const PATIENCE: u64 = 10;
 const LINGER: u64 = 500;
 /// How long to leave the listener alone when the process is out of descriptors, in milliseconds.
 const ACCEPT_PAUSE: u64 = 100;
+/// Closed connections that may still be reading our last words; beyond it the oldest goes without.
+const LEAVING: usize = 64;
+/// Descriptors of the process that are not for connections.
+const SPARE_FILES: u64 = 512;
 
 /// Stopping: who waits for it, and until when clients may stay.
 #[derive(Debug)]
@@ -44,9 +49,15 @@ pub(super) struct Loop {
     epoll: OwnedFd,
     listener: Option<TcpListener>,
     accept_again: Option<u64>,
+    /// Whether the listener has connections for us.
+    knocking: bool,
+    /// Connections cannot be taken in; said once until they can.
+    full: bool,
     shared: Arc<Shared>,
     broker: Broker,
     sockets: Vec<Option<Socket>>,
+    /// Connections that are over and not yet gone, the oldest first; some are gone by now.
+    leaving: VecDeque<ConnId>,
     /// Slots of paused and lingering sockets: the few that need a look without an event.
     waiting: Vec<u32>,
     up: BTreeMap<u64, Connection>,
@@ -64,6 +75,8 @@ impl Loop {
         config: ServerConfig,
         shared: Arc<Shared>,
     ) -> io::Result<Self> {
+        let mut config = config;
+        config.limits.max_connections = within_files(config.limits.max_connections);
         let mut random = [0u8; 24];
         getrandom::fill(&mut random).map_err(|e| io::Error::other(e.to_string()))?;
         let (id, seed) = random.split_at(16);
@@ -90,9 +103,12 @@ impl Loop {
             epoll,
             listener: Some(listener),
             accept_again: None,
+            knocking: false,
+            full: false,
             shared,
             broker,
             sockets: Vec::new(),
+            leaving: VecDeque::new(),
             waiting: Vec::new(),
             up: BTreeMap::new(),
             inside_due: (!inside.is_empty()).then_some(now.mono_ms),
@@ -118,6 +134,10 @@ impl Loop {
             now = clock::now();
             for event in events.drain(..) {
                 self.event(event, now);
+            }
+            // After the others: who has said who it is by now has a place.
+            if std::mem::take(&mut self.knocking) {
+                self.accept(now.mono_ms);
             }
             self.broker.tick(now.mono_ms);
             self.turn(now);
@@ -177,7 +197,7 @@ impl Loop {
     fn event(&mut self, event: Event, now: Now) {
         let data = event.data.u64();
         match data {
-            LISTENER => self.accept(now.mono_ms),
+            LISTENER => self.knocking = true,
             WAKER => {
                 self.shared.waker.drain();
                 self.inside_due = (!self.inside.is_empty()).then_some(now.mono_ms);
@@ -226,8 +246,12 @@ impl Loop {
                 }
                 Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
-                    // Out of descriptors or memory: the listener stays readable, so look away for a while.
-                    tracing::warn!(%error, "the bus cannot take in a connection");
+                    // Out of descriptors or memory: who has not said who it is makes room. The listener stays readable,
+                    // so look away for a while.
+                    if !std::mem::replace(&mut self.full, true) {
+                        tracing::warn!(%error, "the bus cannot take in connections");
+                    }
+                    self.broker.evict();
                     self.accept_again = Some(now + ACCEPT_PAUSE);
                     let _ = epoll::delete(&self.epoll, listener);
                     return;
@@ -237,12 +261,7 @@ impl Loop {
     }
 
     fn admit(&mut self, stream: TcpStream, peer: SocketAddr, now: u64) {
-        /// Connections beyond the bound that may be told so at the same time.
-        const REFUSING: usize = 64;
-        let taken = self.sockets.iter().flatten().count();
-        if taken >= self.broker.config().limits.max_connections + REFUSING {
-            return;
-        }
+        self.full = false;
         let id = self.broker.connect(&peer.ip().to_string(), now);
         match Socket::new(&self.epoll, stream, id) {
             Ok(socket) => {
@@ -280,7 +299,8 @@ impl Loop {
         let Some(socket) = self.sockets.get_mut(slot as usize).and_then(Option::as_mut) else { return };
         let before = socket.pause;
         socket.pause = match flow {
-            Flow::Wait(behind) => Some(Pause { behind, until: now + PATIENCE }),
+            Flow::Wait(behind) => Some(Pause { behind: Some(behind), until: now + PATIENCE }),
+            Flow::Flush => Some(Pause { behind: None, until: now }),
             Flow::Continue | Flow::Closed => None,
         };
         socket.register(&self.epoll);
@@ -328,9 +348,8 @@ impl Loop {
         if socket.id != id || socket.linger.is_some() {
             return;
         }
-        let output = self.broker.output(id);
-        if !output.is_empty() {
-            match socket.write(output) {
+        if self.broker.pending(id) > 0 {
+            match socket.write(self.broker.output(id)) {
                 Io::Done(n) => self.broker.wrote(id, n),
                 Io::Blocked => {}
                 Io::Over => {
@@ -340,22 +359,26 @@ impl Loop {
                 }
             }
         }
-        let drained = self.broker.output(id).is_empty();
+        let drained = self.broker.pending(id) == 0;
         match self.broker.closing(id) {
             // It does not read: there is no point in waiting for it.
             Some(CloseReason::SlowConsumer) => return self.remove(id),
-            Some(_) if drained => {
-                socket.linger(now + LINGER);
-                self.waiting.push(id.slot());
-            }
-            Some(_) if socket.pause.is_none() => {
-                // The rest goes out when the socket takes it, within the same time.
-                socket.pause = Some(Pause { behind: id, until: now + LINGER });
-                self.waiting.push(id.slot());
-            }
+            Some(_) if drained => socket.linger(now + LINGER),
+            // The rest goes out when the socket takes it, within the same time.
+            Some(_) if !socket.over => socket.pause = Some(Pause { behind: None, until: now + LINGER }),
             _ => {}
         }
+        let over = self.broker.closing(id).is_some() && !std::mem::replace(&mut socket.over, true);
         socket.register(&self.epoll);
+        if over {
+            self.waiting.push(id.slot());
+            self.leaving.push_back(id);
+            while self.leaving.len() > LEAVING
+                && let Some(oldest) = self.leaving.pop_front()
+            {
+                self.remove(oldest);
+            }
+        }
     }
 
     /// Senders that wait, and connections that are nearly over.
@@ -394,9 +417,10 @@ impl Loop {
                 }
                 continue;
             }
-            if self.broker.has_room(pause.behind) || now >= pause.until {
+            let room = pause.behind.is_none_or(|behind| self.broker.has_room(behind));
+            if room || now >= pause.until {
                 socket.pause = None;
-                let flow = self.broker.resume(id, now, now >= pause.until);
+                let flow = self.broker.resume(id, now, !room);
                 self.follow(id, flow, now);
                 self.flush(now);
             } else {
@@ -440,4 +464,21 @@ impl Loop {
             let _ = self.shared.links.send(link);
         }
     }
+}
+
+/// How many connections there are descriptors for, of the number wanted. The soft limit is raised for them where it may be.
+fn within_files(wanted: usize) -> usize {
+    let connections = u64::try_from(wanted + LEAVING).unwrap_or(u64::MAX);
+    let limit = getrlimit(Resource::Nofile);
+    let (Some(soft), hard) = (limit.current, limit.maximum.unwrap_or(u64::MAX)) else { return wanted };
+    let needed = connections.saturating_add(SPARE_FILES);
+    let have = if soft < needed {
+        let raised = needed.min(hard);
+        let new = Rlimit { current: Some(raised), maximum: limit.maximum };
+        if setrlimit(Resource::Nofile, new).is_ok() { raised } else { soft }
+    } else {
+        soft
+    };
+    let room = have.saturating_sub(SPARE_FILES.min(have / 2));
+    wanted.min(usize::try_from(room).unwrap_or(usize::MAX).saturating_sub(LEAVING).max(1))
 }

@@ -9,14 +9,18 @@ pub struct Limits {
     pub max_payload: usize,
     /// Arguments of one operation, in bytes.
     pub max_control_line: usize,
-    /// Connections at once.
+    /// Connections at once. Where there are users, half of them may be connections that have not said who they are; when
+    /// these are all taken the oldest goes. Four are reserved for each user.
     pub max_connections: usize,
     /// Subscriptions of one connection. nats-server has no bound by default; a BMC needs one.
     pub max_subscriptions: usize,
     /// Subscriptions of all connections together; nats-server has no such bound.
     pub max_total_subscriptions: usize,
+    /// What the subscriptions of all connections together may cost, in bytes; those of one connection, a quarter of it.
+    /// nats-server has no such bound.
+    pub max_subscription_memory: usize,
     /// What all connections together may hold in input not yet processed and output not yet written, in bytes. Beyond
-    /// it the one that holds most is disconnected. nats-server has no such bound.
+    /// it the one that holds most for longest without reading is disconnected. nats-server has no such bound.
     pub max_memory: usize,
     /// Output waiting for one connection, in bytes; beyond it the client is a slow consumer and is disconnected.
     /// nats-server allows 64 MiB, more than a BMC has to give.
@@ -37,6 +41,7 @@ impl Default for Limits {
             max_connections: 1024,
             max_subscriptions: 8192,
             max_total_subscriptions: 65_536,
+            max_subscription_memory: 16 * 1024 * 1024,
             max_memory: 64 * 1024 * 1024,
             max_pending: 16 * 1024 * 1024,
             auth_timeout: 2_000,

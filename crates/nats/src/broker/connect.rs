@@ -96,8 +96,8 @@ pub(crate) struct InfoFor<'a> {
     pub(crate) connected: bool,
 }
 
-/// Appends an `INFO` line.
-pub(crate) fn write_info(out: &mut Vec<u8>, config: &Config, about: InfoFor<'_>) {
+/// An `INFO` line.
+pub(crate) fn write_info(config: &Config, about: InfoFor<'_>) -> Vec<u8> {
     let mut info = Map::new();
     let mut set = |key: &str, value: Value| {
         info.insert(key.to_owned(), value);
@@ -106,6 +106,8 @@ pub(crate) fn write_info(out: &mut Vec<u8>, config: &Config, about: InfoFor<'_>)
     set("server_name", config.server_name.as_str().into());
     set("version", SERVER_VERSION.into());
     set("proto", 1.into());
+    // The protocol has it always there, as the version of the compiler of Go; clients refuse a server without it.
+    set("go", "none (Rust)".into());
     set("host", config.host.as_str().into());
     set("port", config.port.into());
     set("headers", true.into());
@@ -125,9 +127,7 @@ pub(crate) fn write_info(out: &mut Vec<u8>, config: &Config, about: InfoFor<'_>)
         set("connect_info", true.into());
         set("remote_account", super::ACCOUNT.into());
     }
-    out.extend_from_slice(b"INFO ");
-    out.extend_from_slice(Value::Object(info).to_string().as_bytes());
-    out.extend_from_slice(b" \r\n");
+    format!("INFO {} \r\n", Value::Object(info)).into_bytes()
 }
 
 #[cfg(test)]

@@ -1,14 +1,22 @@
-//! Fan-out: one message into the output buffers of those who subscribed.
+//! Fan-out: one message into the output of those who subscribed.
+//!
+//! Bounds hold after each receiver, not after the last. A message of a client that has more receivers than one step has
+//! room for stops in between ([`Fanning`]): what is there is written, and then it goes on.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use bytes::Bytes;
 
+use super::output::{Body, SHARE};
 use super::{Broker, Conn, Owner, Sub};
 use crate::internal::{Delivered, InternalMsg, InternalSub};
 use crate::proto::push_number;
 use crate::slab::Slab;
 use crate::sublist::Matched;
+
+/// What looking at one subscription or one place of the trie takes of a step, in bytes: time is bounded, too.
+const WORK: usize = 32;
 
 /// The last look-up: messages come in runs on one subject.
 #[derive(Debug, Default)]
@@ -19,12 +27,25 @@ pub(super) struct LastMatch {
 }
 
 /// One message on its way.
-struct Message<'a> {
+#[derive(Clone, Copy)]
+pub(super) struct Message<'a> {
     /// The subject receivers see.
-    subject: &'a [u8],
-    reply: Option<&'a [u8]>,
-    headers: &'a [u8],
-    payload: &'a [u8],
+    pub(super) subject: &'a [u8],
+    pub(super) reply: Option<&'a [u8]>,
+    pub(super) headers: &'a [u8],
+    pub(super) payload: &'a [u8],
+}
+
+/// A message some of whose receivers have it.
+#[derive(Debug)]
+pub(super) struct Fanning {
+    matched: Rc<Matched>,
+    /// The next of the plain subscriptions, then of the queue groups.
+    next: usize,
+    /// Subscriptions from this number on came later than the message.
+    before: u64,
+    body: Option<Rc<Body>>,
+    pub(super) delivered: Delivered,
 }
 
 /// What delivering to one subscription did.
@@ -32,14 +53,16 @@ struct Message<'a> {
 struct Outcome {
     delivered: bool,
     pending: usize,
-    /// How much longer the receiver's buffer got.
+    /// How many bytes more are kept.
     added: usize,
+    /// How much more memory is the receiver's alone, in bytes.
+    grown: usize,
     /// The subscription has had its last message.
     spent: bool,
-    /// The receiver's buffer is over its bound.
-    slow: Option<u32>,
+    /// The receiver is over its bound.
+    slow: bool,
     /// The connection got output for the first time since it was written.
-    fresh: Option<u32>,
+    fresh: bool,
 }
 
 impl Broker {
@@ -54,93 +77,96 @@ impl Broker {
         Rc::clone(&self.last_match.matched)
     }
 
-    /// Delivers to everyone subscribed to `route`; they see `subject`.
-    #[allow(clippy::too_many_arguments, reason = "a message is that many things, and this is the hot path")]
-    pub(super) fn fan_out(
-        &mut self,
-        from: Option<u32>,
-        route: &[u8],
-        subject: &[u8],
-        reply: Option<&[u8]>,
-        headers: &[u8],
-        payload: &[u8],
-        now: u64,
-    ) -> Delivered {
+    /// Begins with everyone subscribed to `route`.
+    pub(super) fn fan_out(&mut self, route: &[u8]) -> Fanning {
         let matched = self.matched(route);
-        let mut result = Delivered::default();
-        if matched.is_empty() {
-            return result;
+        self.step += WORK * self.list.take_visited();
+        Fanning { matched, next: 0, before: self.next_sub, body: None, delivered: Delivered::default() }
+    }
+
+    /// Delivers to the receivers that are left, all of them or as many as fit in a step of `room` bytes. Whether all have it.
+    pub(super) fn go_on(
+        &mut self,
+        fanning: &mut Fanning,
+        from: Option<u32>,
+        message: Message<'_>,
+        room: usize,
+        now: u64,
+    ) -> bool {
+        let matched = Rc::clone(&fanning.matched);
+        let plain = matched.plain.len();
+        while let Some(key) = matched.plain.get(fanning.next) {
+            if self.step > room {
+                return false;
+            }
+            fanning.next += 1;
+            self.deliver(from, *key, message, fanning, now);
         }
-        let message = Message { subject, reply, headers, payload };
-        for key in &matched.plain {
-            self.deliver(from, *key, &message, now, &mut result);
-        }
-        for (_, members) in &matched.queues {
+        while let Some((_, members)) = matched.queues.get(fanning.next - plain) {
+            if self.step > room {
+                return false;
+            }
+            fanning.next += 1;
             let start = self.pick(members.len());
-            for n in 0..members.len() {
-                let at = (start + n) % members.len();
-                if let Some(key) = members.get(at)
-                    && self.deliver(from, *key, &message, now, &mut result)
-                {
+            let (after, first) = members.split_at_checked(start).unwrap_or_default();
+            for key in first.iter().chain(after) {
+                if self.deliver(from, *key, message, fanning, now) {
                     break;
                 }
             }
         }
-        // Changing subscriptions waits for the end of the loop: it walks over them.
-        while let Some(key) = self.spent.pop() {
-            self.end_sub(key);
-        }
-        while let Some(slot) = self.slow.pop() {
-            self.slow_consumer(slot);
-        }
-        if std::mem::take(&mut self.over) {
-            self.drop_the_fullest();
-        }
-        result
+        true
     }
 
     fn deliver(
         &mut self,
         from: Option<u32>,
         key: u32,
-        message: &Message<'_>,
+        message: Message<'_>,
+        fanning: &mut Fanning,
         now: u64,
-        result: &mut Delivered,
     ) -> bool {
-        let Some(sub) = self.subs.get_mut(key) else { return false };
+        self.step += WORK;
+        // A number may have been given to another subscription meanwhile.
+        let Some(sub) = self.subs.get_mut(key).filter(|s| s.serial < fanning.before) else { return false };
         let slot = match sub.owner {
             Owner::Client(slot) => slot,
             Owner::Internal => {
-                self.internal.push(to_internal(key, message));
-                result.receivers += 1;
+                let message = to_internal(key, message);
+                self.step += message.cost();
+                self.internal_bytes += message.cost();
+                self.internal.push(message);
+                fanning.delivered.receivers += 1;
                 return true;
             }
         };
+        let body = (&mut fanning.body, &self.bodies);
         let outcome =
-            to_client(&mut self.conns, sub, slot, from, message, now, self.config.limits.max_pending);
+            to_client(&mut self.conns, sub, slot, from, message, body, now, self.config.limits.max_pending);
         if outcome.spent {
-            self.spent.push(key);
+            self.end_sub(key);
         }
-        if let Some(slot) = outcome.fresh {
+        if !outcome.delivered {
+            return false;
+        }
+        if outcome.fresh {
             self.dirty.push_back(slot);
         }
-        if let Some(slot) = outcome.slow {
-            self.slow.push(slot);
+        self.held += outcome.grown;
+        self.step += outcome.added;
+        let result = &mut fanning.delivered;
+        result.receivers += 1;
+        result.max_pending = result.max_pending.max(outcome.pending);
+        self.stats.out_msgs += 1;
+        self.stats.out_bytes += (message.headers.len() + message.payload.len()) as u64;
+        if outcome.pending > self.behind_at() {
+            self.behind = Some(slot);
         }
-        if outcome.delivered {
-            self.held += outcome.added;
-            if self.held > self.config.limits.max_memory {
-                self.over = true;
-            }
-            result.receivers += 1;
-            result.max_pending = result.max_pending.max(outcome.pending);
-            self.stats.out_msgs += 1;
-            self.stats.out_bytes += (message.headers.len() + message.payload.len()) as u64;
-            if outcome.pending > self.behind_at() {
-                self.behind = Some(slot);
-            }
+        if outcome.slow {
+            self.slow_consumer(slot);
         }
-        outcome.delivered
+        self.keep_within_memory(now);
+        true
     }
 
     /// A number below `bound`, not predictable from outside, cheap (xorshift64*).
@@ -155,7 +181,7 @@ impl Broker {
     }
 }
 
-fn to_internal(key: u32, message: &Message<'_>) -> InternalMsg {
+fn to_internal(key: u32, message: Message<'_>) -> InternalMsg {
     InternalMsg {
         sub: InternalSub(key),
         subject: Bytes::copy_from_slice(message.subject),
@@ -166,12 +192,14 @@ fn to_internal(key: u32, message: &Message<'_>) -> InternalMsg {
 }
 
 #[inline]
+#[allow(clippy::too_many_arguments, reason = "the hot path, apart from the broker for the borrows' sake")]
 fn to_client(
     conns: &mut Slab<Conn>,
     sub: &mut Sub,
     slot: u32,
     from: Option<u32>,
-    message: &Message<'_>,
+    message: Message<'_>,
+    (body, bodies): (&mut Option<Rc<Body>>, &Rc<Cell<usize>>),
     now: u64,
     max_pending: usize,
 ) -> Outcome {
@@ -198,38 +226,48 @@ fn to_client(
     // A client that does not know headers gets the message without.
     let headers = if conn.options.headers { message.headers } else { &[] };
     let total = headers.len() + message.payload.len();
-    let out = &mut conn.out.buf;
-    let before = out.len();
-    out.reserve(message.subject.len() + sub.sid.len() + message.reply.map_or(0, <[u8]>::len) + total + 64);
-    out.extend_from_slice(if headers.is_empty() { b"MSG " } else { b"HMSG " });
-    out.extend_from_slice(message.subject);
-    out.push(b' ');
-    out.extend_from_slice(&sub.sid);
-    out.push(b' ');
-    if let Some(reply) = message.reply {
-        out.extend_from_slice(reply);
-        out.push(b' ');
+    let out = &mut conn.out;
+    let (pending, capacity) = (out.pending(), out.capacity());
+    if out.pending() == 0 {
+        conn.progress = now;
     }
-    if !headers.is_empty() {
-        push_number(out, headers.len());
+    let line = message.subject.len() + sub.sid.len() + message.reply.map_or(0, <[u8]>::len) + 64;
+    let copied = if total < SHARE { total } else { 0 };
+    out.write(line + copied, |out| {
+        out.extend_from_slice(if headers.is_empty() { b"MSG " } else { b"HMSG " });
+        out.extend_from_slice(message.subject);
         out.push(b' ');
+        out.extend_from_slice(&sub.sid);
+        out.push(b' ');
+        if let Some(reply) = message.reply {
+            out.extend_from_slice(reply);
+            out.push(b' ');
+        }
+        if !headers.is_empty() {
+            push_number(out, headers.len());
+            out.push(b' ');
+        }
+        push_number(out, total);
+        out.extend_from_slice(b"\r\n");
+        if total < SHARE {
+            out.extend_from_slice(headers);
+            out.extend_from_slice(message.payload);
+            out.extend_from_slice(b"\r\n");
+        }
+    });
+    outcome.added = out.pending() - pending;
+    if total >= SHARE {
+        let body = body.get_or_insert_with(|| {
+            outcome.added += message.headers.len() + message.payload.len();
+            Body::new(message.headers, message.payload, bodies)
+        });
+        out.share(body, message.headers.len() - headers.len());
     }
-    push_number(out, total);
-    out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(headers);
-    out.extend_from_slice(message.payload);
-    out.extend_from_slice(b"\r\n");
-
-    outcome.added = out.len() - before;
-    conn.counted += outcome.added;
+    outcome.grown = out.capacity() - capacity;
+    conn.counted += outcome.grown;
     outcome.delivered = true;
-    outcome.pending = conn.out.pending();
-    if outcome.pending > max_pending {
-        outcome.slow = Some(slot);
-    }
-    if !conn.dirty {
-        conn.dirty = true;
-        outcome.fresh = Some(slot);
-    }
+    outcome.pending = out.pending();
+    outcome.slow = out.kept() > max_pending;
+    outcome.fresh = !std::mem::replace(&mut conn.dirty, true);
     outcome
 }

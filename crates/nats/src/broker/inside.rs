@@ -2,19 +2,18 @@
 
 use bytes::Bytes;
 
+use super::deliver::Message;
 use super::{Broker, InterestChange, InternalMsg, Owner, Sub};
 use crate::internal::{Delivered, Internal, InternalSub};
 use crate::subject::{SubjectError, check_filter};
 
 impl Broker {
-    fn receivers(&self, subject: &[u8]) -> impl Iterator<Item = u32> {
-        let matched = self.list.look_up(subject);
-        let keys: Vec<u32> =
-            matched.plain.into_iter().chain(matched.queues.into_iter().flat_map(|(_, m)| m)).collect();
-        keys.into_iter().filter_map(|key| match self.subs.get(key)?.owner {
+    /// The connection of a subscription, unless it is one from inside.
+    fn receiver(&self, key: u32) -> Option<u32> {
+        match self.subs.get(key)?.owner {
             Owner::Client(slot) => Some(slot),
             Owner::Internal => None,
-        })
+        }
     }
 }
 
@@ -29,7 +28,10 @@ impl Internal for Broker {
             delivered: 0,
             max: 0,
             check: false,
+            serial: self.next_sub,
+            cost: 0,
         });
+        self.next_sub += 1;
         self.list.insert(filter.as_bytes(), None, key);
         Ok(InternalSub(key))
     }
@@ -41,6 +43,7 @@ impl Internal for Broker {
     }
 
     fn take_internal(&mut self) -> Vec<InternalMsg> {
+        self.internal_bytes = 0;
         std::mem::take(&mut self.internal)
     }
 
@@ -53,17 +56,22 @@ impl Internal for Broker {
         payload: &[u8],
     ) -> Delivered {
         // The time only matters to the right to answer; the last input's is near enough and saves an argument.
-        let delivered = self.fan_out(None, route, subject, reply, headers, payload, self.now);
+        let mut fanning = self.fan_out(route);
+        let message = Message { subject, reply, headers, payload };
+        self.go_on(&mut fanning, None, message, usize::MAX, self.now);
         self.behind = None;
-        delivered
+        fanning.delivered
     }
 
     fn has_interest(&self, subject: &[u8]) -> bool {
-        self.receivers(subject).next().is_some()
+        self.list.any(subject, |key| self.receiver(key).is_some())
     }
 
     fn pending_bytes(&self, subject: &[u8]) -> Option<usize> {
-        self.receivers(subject).filter_map(|slot| self.conns.get(slot)).map(|c| c.out.pending()).max()
+        let matched = self.list.look_up(subject);
+        let keys = matched.plain.iter().chain(matched.queues.iter().flat_map(|(_, members)| members));
+        let slots = keys.filter_map(|key| self.receiver(*key));
+        slots.filter_map(|slot| self.conns.get(slot)).map(|conn| conn.out.pending()).max()
     }
 
     fn watch_interest(&mut self, subject: &[u8]) {

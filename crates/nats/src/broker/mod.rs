@@ -7,25 +7,32 @@
 //!  tick(now) ────► └────────────┼────────────────┘ ──► Internal: messages for machines inside
 //! ```
 //!
-//! The shell owns sockets and nothing else. A connection's output is one growing buffer; a message is copied into
-//! the buffer of each receiver once, and nothing else is allocated on its way.
+//! The shell owns sockets and nothing else. A small message is copied into the output of each receiver once, and nothing
+//! else is allocated on its way; the body of a large one is kept once for all of them. What is kept is bounded for each
+//! connection, in total, and for each step: an input that asks for more than a step's worth stops in between
+//! ([`Flow::Flush`]), so that those who read get to read before they count as slow.
 
 mod config;
 mod connect;
 mod deliver;
 mod inside;
+mod output;
+mod places;
 mod rights;
 mod session;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
-use std::collections::VecDeque;
+use std::cell::Cell;
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
 
 pub use config::{Config, Limits, Permissions, Responses, Rules, User};
 pub use connect::SERVER_VERSION;
 use connect::{InfoFor, Options, write_info};
+use output::Output;
+use places::Places;
 use rights::{Memory, Rights};
 
 use crate::internal::{InterestChange, InternalMsg};
@@ -130,6 +137,9 @@ pub enum Flow {
     /// A receiver is falling behind: stop reading from this sender for a moment, write, then call
     /// [`Broker::resume`].
     Wait(ConnId),
+    /// The input asks for more than one step has room for: let machines inside have their turn, write, then call
+    /// [`Broker::resume`] at once.
+    Flush,
     /// The connection is closing or gone; read no more.
     Closed,
 }
@@ -155,33 +165,29 @@ pub struct Stats {
     pub slow_consumers: u64,
 }
 
-#[derive(Debug, Default)]
-struct Output {
-    buf: Vec<u8>,
-    sent: usize,
-}
-
-impl Output {
-    fn pending(&self) -> usize {
-        self.buf.len() - self.sent
-    }
-}
-
 #[derive(Debug)]
 struct Conn {
     client: u64,
     address: String,
     options: Options,
     /// What this client may do; `None`: everything, or no users are configured.
-    rights: Option<std::rc::Rc<Rights>>,
+    rights: Option<Rc<Rights>>,
     user: Option<String>,
+    /// Its position among the users.
+    who: Option<usize>,
     memory: Memory,
     /// An accepted `CONNECT` was seen, or none is needed.
     admitted: bool,
     connect_seen: bool,
     first_pong_sent: bool,
     subs: HashMap<Box<[u8]>, u32>,
+    /// What its subscriptions cost, in bytes.
+    subs_cost: usize,
     out: Output,
+    /// When output last went out, or began to wait.
+    progress: u64,
+    /// A message that some of its receivers have; it is at the start of `partial`.
+    fanning: Option<deliver::Fanning>,
     /// What of [`Conn::held`] is in the broker's total.
     counted: usize,
     /// Received and not yet processed.
@@ -199,9 +205,15 @@ struct Conn {
 }
 
 impl Conn {
-    /// The bytes this connection makes the server hold.
+    /// The memory that is this connection's alone, in bytes.
     fn held(&self) -> usize {
-        self.out.pending() + self.partial.len()
+        self.out.capacity() + self.partial.capacity() + self.memory.cost()
+    }
+
+    /// For how long nothing has moved of what is kept for it, in milliseconds.
+    fn stuck(&self, now: u64) -> u64 {
+        let since = if self.out.pending() > 0 { self.progress } else { self.last_in };
+        now.saturating_sub(since)
     }
 }
 
@@ -221,27 +233,48 @@ struct Sub {
     max: u64,
     /// Messages need checking against what the user is denied.
     check: bool,
+    /// Counts subscriptions ever.
+    serial: u64,
+    /// What it costs, in bytes.
+    cost: usize,
+}
+
+impl Sub {
+    /// What a subscription costs, in bytes: itself, its places in its connection's table and in the trie, where in the worst
+    /// case each token is a place of its own.
+    fn cost(subject: &[u8], queue: Option<&[u8]>, sid: &[u8]) -> usize {
+        const FIXED: usize = 256;
+        const TOKEN: usize = 160;
+        let tokens = crate::subject::tokens(subject).count();
+        FIXED + tokens * TOKEN + 2 * (subject.len() + sid.len() + queue.map_or(0, <[u8]>::len))
+    }
 }
 
 /// The message broker of one server. Not `Send`: it lives and dies on one thread.
 #[derive(Debug)]
 pub struct Broker {
     config: Config,
-    rights: Vec<Option<std::rc::Rc<Rights>>>,
+    rights: Vec<Option<Rc<Rights>>>,
     conns: Slab<Conn>,
     subs: Slab<Sub>,
     list: Sublist,
     last_match: deliver::LastMatch,
-    slow: Vec<u32>,
-    spent: Vec<u32>,
+    next_sub: u64,
+    /// What the subscriptions of all clients cost, in bytes.
+    subs_cost: usize,
     behind: Option<u32>,
-    /// What all connections hold, in bytes.
+    /// What connections hold for themselves, in bytes.
     held: usize,
-    /// The total went over its bound during a fan-out, which must end before anybody is disconnected.
-    over: bool,
+    /// What they hold together, in bytes.
+    bodies: Rc<Cell<usize>>,
+    /// What the step at hand has added, in bytes.
+    step: usize,
+    places: Places,
     dirty: VecDeque<u32>,
     links: Vec<Link>,
     internal: Vec<InternalMsg>,
+    /// What they cost, in bytes.
+    internal_bytes: usize,
     watched: HashMap<Box<[u8]>, bool>,
     interest_generation: u64,
     lame_duck: bool,
@@ -257,12 +290,10 @@ impl Broker {
     /// A broker without connections.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        let rights = config
-            .users
-            .iter()
-            .map(|u| u.permissions.as_ref().map(|p| std::rc::Rc::new(Rights::from(p))))
-            .collect();
+        let rights =
+            config.users.iter().map(|u| u.permissions.as_ref().map(|p| Rc::new(Rights::from(p)))).collect();
         let random = config.seed | 1;
+        let places = Places::new(&config);
         Broker {
             config,
             rights,
@@ -270,14 +301,17 @@ impl Broker {
             subs: Slab::default(),
             list: Sublist::default(),
             last_match: deliver::LastMatch::default(),
-            slow: Vec::new(),
-            spent: Vec::new(),
+            next_sub: 0,
+            subs_cost: 0,
             behind: None,
             held: 0,
-            over: false,
+            bodies: Rc::default(),
+            step: 0,
+            places,
             dirty: VecDeque::new(),
             links: Vec::new(),
             internal: Vec::new(),
+            internal_bytes: 0,
             watched: HashMap::new(),
             interest_generation: 0,
             lame_duck: false,
@@ -295,14 +329,13 @@ impl Broker {
         &self.config
     }
 
-    /// Takes in a connection from `address` (an IP address) and greets it. One beyond the bound is greeted, told,
-    /// and closing.
+    /// Takes in a connection from `address` (an IP address) and greets it. When there is no place left, the oldest of those
+    /// that have not said who they are goes; where there is none, the new one is greeted, told, and closing.
     pub fn connect(&mut self, address: &str, now: u64) -> ConnId {
         self.next_client += 1;
         self.stats.total_connections += 1;
         let client = self.next_client;
-        let full = self.conns.iter().filter(|(_, c)| c.closed.is_none()).count()
-            >= self.config.limits.max_connections;
+        let full = !self.places.has_room() && !self.evict();
         let needs_auth = !self.config.users.is_empty();
         let due = now.saturating_add(if needs_auth {
             self.config.limits.auth_timeout
@@ -315,12 +348,16 @@ impl Broker {
             options: Options::default(),
             rights: None,
             user: None,
+            who: None,
             memory: Memory::default(),
             admitted: !needs_auth,
             connect_seen: false,
             first_pong_sent: false,
             subs: HashMap::new(),
+            subs_cost: 0,
             out: Output::default(),
+            progress: now,
+            fanning: None,
             counted: 0,
             partial: Vec::new(),
             need: 0,
@@ -332,16 +369,29 @@ impl Broker {
             due,
         });
         self.next_due = self.next_due.min(due);
+        self.places.came(client, slot);
         self.info(slot, false);
         if full {
-            self.close_saying(slot, CloseReason::MaxConnectionsExceeded, "maximum connections exceeded");
+            self.no_place(slot);
         }
         ConnId { slot, client }
+    }
+
+    /// Closes the oldest connection that has not said who it is. Whether there was one.
+    pub fn evict(&mut self) -> bool {
+        let Some(slot) = self.places.oldest_stranger() else { return false };
+        self.no_place(slot);
+        true
+    }
+
+    fn no_place(&mut self, slot: u32) {
+        self.close_saying(slot, CloseReason::MaxConnectionsExceeded, "maximum connections exceeded");
     }
 
     /// The client closed, or the network failed. The connection is gone at once.
     pub fn disconnect(&mut self, id: ConnId) {
         if self.live(id).is_some() {
+            self.finish_message(id);
             self.close(id.slot, CloseReason::ClientClosed);
             self.forget(id);
         }
@@ -362,16 +412,37 @@ impl Broker {
         let held = conn.held();
         self.held = self.held.saturating_sub(conn.counted).saturating_add(held);
         conn.counted = held;
-        if self.held > self.config.limits.max_memory {
-            self.drop_the_fullest();
+        self.keep_within_memory(self.now);
+    }
+
+    /// All that is kept of input and output, in bytes.
+    fn kept(&self) -> usize {
+        self.held + self.bodies.get()
+    }
+
+    /// Disconnects until what is kept is within its bound: whoever holds most for longest without moving. One that reads
+    /// holds little of the time.
+    fn keep_within_memory(&mut self, now: u64) {
+        while self.kept() > self.config.limits.max_memory {
+            let weight = |c: &Conn| (c.held() + c.out.kept()) as u128 * u128::from(c.stuck(now) + 1);
+            let Some((slot, conn)) = self.conns.iter().max_by_key(|(_, c)| weight(c)) else { return };
+            if weight(conn) == 0 {
+                return;
+            }
+            match conn.closed {
+                None => self.slow_consumer(slot),
+                // It has had time for its last words.
+                Some(_) => self.drop_output(slot),
+            }
         }
     }
 
-    fn drop_the_fullest(&mut self) {
-        let open = self.conns.iter().filter(|(_, c)| c.closed.is_none());
-        if let Some((slot, _)) = open.max_by_key(|(_, c)| c.held()) {
-            self.slow_consumer(slot);
+    fn drop_output(&mut self, slot: u32) {
+        if let Some(conn) = self.conns.get_mut(slot) {
+            conn.out = Output::default();
         }
+        self.count(slot);
+        self.mark(slot);
     }
 
     fn live(&self, id: ConnId) -> Option<&Conn> {
@@ -382,37 +453,29 @@ impl Broker {
         self.conns.get_mut(id.slot).filter(|c| c.client == id.client)
     }
 
-    /// The bytes waiting to be written to a connection.
+    /// The bytes waiting to be written to a connection, in pieces.
+    pub fn output(&self, id: ConnId) -> impl Iterator<Item = &[u8]> {
+        self.live(id).into_iter().flat_map(|conn| conn.out.pieces())
+    }
+
+    /// How many bytes are waiting to be written to a connection.
     #[must_use]
-    pub fn output(&self, id: ConnId) -> &[u8] {
-        self.live(id).and_then(|c| c.out.buf.get(c.out.sent..)).unwrap_or_default()
+    pub fn pending(&self, id: ConnId) -> usize {
+        self.live(id).map_or(0, |conn| conn.out.pending())
     }
 
     /// The first `n` bytes of [`Broker::output`] have been written.
     pub fn wrote(&mut self, id: ConnId, n: usize) {
-        /// Buffers above this are given back when empty, in bytes.
-        const KEEP: usize = 256 * 1024;
-        /// Buffers above this are given back at the next look around: connections are mostly idle.
-        const SMALL: usize = 4 * 1024;
-        /// When that is, in milliseconds.
+        /// When idle buffers are given back, in milliseconds: connections are mostly idle.
         const SOON: u64 = 5_000;
         let now = self.now;
         let Some(conn) = self.live_mut(id) else { return };
-        let out = &mut conn.out;
-        out.sent = out.sent.saturating_add(n).min(out.buf.len());
-        if out.sent == out.buf.len() {
-            out.sent = 0;
-            if out.buf.capacity() > KEEP {
-                out.buf = Vec::new()
-            } else {
-                out.buf.clear()
-            }
-            if out.buf.capacity() > SMALL {
-                self.next_due = self.next_due.min(now.saturating_add(SOON));
-            }
-        } else if out.sent > out.buf.len() / 2 {
-            out.buf.drain(..out.sent);
-            out.sent = 0;
+        conn.out.wrote(n);
+        if n > 0 {
+            conn.progress = now;
+        }
+        if conn.out.is_roomy() {
+            self.next_due = self.next_due.min(now.saturating_add(SOON));
         }
         self.count(id.slot);
     }
@@ -480,7 +543,6 @@ impl Broker {
     }
 
     fn tick_one(&mut self, slot: u32, now: u64) {
-        let limits = &self.config.limits;
         let Some(conn) = self.conns.get_mut(slot).filter(|c| c.closed.is_none()) else { return };
         if conn.partial.is_empty() {
             conn.partial = Vec::new();
@@ -488,13 +550,17 @@ impl Broker {
         if conn.out.pending() == 0 {
             conn.out = Output::default();
         }
-        if now < conn.due {
+        let (due, admitted) = (conn.due, conn.admitted);
+        self.count(slot);
+        if now < due {
             return;
         }
-        if !conn.admitted {
+        if !admitted {
             self.close_saying(slot, CloseReason::AuthenticationTimeout, "Authentication Timeout");
             return;
         }
+        let limits = &self.config.limits;
+        let Some(conn) = self.conns.get_mut(slot).filter(|c| c.closed.is_none()) else { return };
         let silent = now.saturating_sub(conn.last_in);
         if silent < limits.ping_interval {
             conn.due = conn.last_in.saturating_add(limits.ping_interval);
@@ -506,8 +572,7 @@ impl Broker {
         }
         conn.pings_out += 1;
         conn.due = now.saturating_add(limits.ping_interval);
-        conn.out.buf.extend_from_slice(b"PING\r\n");
-        self.mark(slot);
+        self.send(slot, b"PING\r\n");
     }
 
     /// Tells every client that the server is about to stop, so that it goes elsewhere or stops reconnecting.
@@ -535,8 +600,8 @@ impl Broker {
             lame_duck: self.lame_duck,
             connected,
         };
-        write_info(&mut conn.out.buf, &self.config, about);
-        self.mark(slot);
+        let info = write_info(&self.config, about);
+        self.send(slot, &info);
     }
 
     fn mark(&mut self, slot: u32) {
@@ -549,9 +614,14 @@ impl Broker {
     }
 
     fn send(&mut self, slot: u32, bytes: &[u8]) {
+        let now = self.now;
         if let Some(conn) = self.conns.get_mut(slot) {
-            conn.out.buf.extend_from_slice(bytes);
-            if conn.out.pending() > self.config.limits.max_pending {
+            if conn.out.pending() == 0 {
+                conn.progress = now;
+            }
+            conn.out.push(bytes);
+            self.step += bytes.len();
+            if conn.out.kept() > self.config.limits.max_pending {
                 self.slow_consumer(slot);
                 return;
             }
@@ -580,7 +650,10 @@ impl Broker {
         let Some(conn) = self.conns.get_mut(slot).filter(|c| c.closed.is_none()) else { return };
         conn.closed = Some(reason);
         conn.partial = Vec::new();
+        conn.fanning = None;
         conn.memory = Memory::default();
+        conn.subs_cost = 0;
+        self.places.left(conn.client, conn.who);
         if reason == CloseReason::SlowConsumer {
             // It does not read; half a message is all it could still get.
             conn.out = Output::default();
@@ -606,8 +679,12 @@ impl Broker {
     fn drop_sub(&mut self, key: u32) {
         if let Some(sub) = self.subs.remove(key) {
             self.list.remove(&sub.filter, sub.queue.as_deref(), key);
-            if matches!(sub.owner, Owner::Client(_)) {
+            if let Owner::Client(slot) = sub.owner {
                 self.stats.subscriptions = self.stats.subscriptions.saturating_sub(1);
+                self.subs_cost = self.subs_cost.saturating_sub(sub.cost);
+                if let Some(conn) = self.conns.get_mut(slot) {
+                    conn.subs_cost = conn.subs_cost.saturating_sub(sub.cost);
+                }
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Users and their permissions, in the form the message path checks.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
 
 use subtle::ConstantTimeEq as _;
 
@@ -9,8 +10,12 @@ use crate::subject::{is_subset, overlaps};
 
 /// Decisions on subjects published lately, kept per connection.
 const DECISIONS: usize = 128;
-/// Reply subjects a connection may answer to at once, as nats-server bounds them.
+/// The bytes of their subjects.
+const DECISION_BYTES: usize = 32 * 1024;
+/// Reply subjects a connection may answer to at once, as nats-server bounds them; beyond it the oldest is forgotten.
 const REPLIES: usize = 4096;
+/// Their bytes.
+const REPLY_BYTES: usize = 512 * 1024;
 
 #[derive(Debug)]
 struct Entry {
@@ -104,18 +109,41 @@ impl Rights {
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     decisions: HashMap<Box<[u8]>, bool>,
-    replies: HashMap<Box<[u8]>, (u64, u32)>,
+    decision_bytes: usize,
+    replies: HashMap<Rc<[u8]>, Owed>,
+    /// In the order they came, with those that are over.
+    order: VecDeque<(Rc<[u8]>, u64)>,
+    reply_bytes: usize,
+    next: u64,
+}
+
+/// The right to answer one message.
+#[derive(Debug)]
+struct Owed {
+    since: u64,
+    count: u32,
+    /// Tells it from an earlier one with the same subject.
+    serial: u64,
 }
 
 impl Memory {
+    /// What it costs, in bytes.
+    pub(crate) fn cost(&self) -> usize {
+        /// What an entry costs besides its bytes.
+        const FIXED: usize = 64;
+        self.decision_bytes + self.reply_bytes + FIXED * (self.decisions.len() + self.order.len())
+    }
+
     /// Whether the connection may publish there now; using up a right to answer counts.
     pub(crate) fn may_publish(&mut self, rights: &Rights, subject: &[u8], now: u64) -> bool {
         let allowed = match self.decisions.get(subject) {
             Some(allowed) => *allowed,
             None => {
                 let allowed = rights.may_publish(subject);
-                if self.decisions.len() >= DECISIONS {
+                self.decision_bytes += subject.len();
+                if self.decisions.len() >= DECISIONS || self.decision_bytes > DECISION_BYTES {
                     self.decisions.clear();
+                    self.decision_bytes = subject.len();
                 }
                 self.decisions.insert(subject.into(), allowed);
                 allowed
@@ -125,10 +153,10 @@ impl Memory {
     }
 
     fn may_answer(&mut self, limits: Responses, subject: &[u8], now: u64) -> bool {
-        let Some((since, count)) = self.replies.get_mut(subject) else { return false };
-        *count = count.saturating_add(1);
-        if (limits.max > 0 && *count > limits.max)
-            || (limits.ttl > 0 && now.saturating_sub(*since) > limits.ttl)
+        let Some(owed) = self.replies.get_mut(subject) else { return false };
+        owed.count = owed.count.saturating_add(1);
+        if (limits.max > 0 && owed.count > limits.max)
+            || (limits.ttl > 0 && now.saturating_sub(owed.since) > limits.ttl)
         {
             self.replies.remove(subject);
             return false;
@@ -138,16 +166,31 @@ impl Memory {
 
     /// A message with this reply subject was delivered.
     pub(crate) fn owes_answer(&mut self, limits: Responses, reply: &[u8], now: u64) {
-        if self.replies.len() >= REPLIES {
-            self.replies.retain(|_, (since, count)| {
-                (limits.max == 0 || *count < limits.max)
-                    && (limits.ttl == 0 || now.saturating_sub(*since) <= limits.ttl)
-            });
-            if self.replies.len() >= REPLIES {
-                self.replies.clear();
+        let subject: Rc<[u8]> = reply.into();
+        self.next += 1;
+        self.reply_bytes += reply.len();
+        self.order.push_back((Rc::clone(&subject), self.next));
+        self.replies.insert(subject, Owed { since: now, count: 0, serial: self.next });
+        // What is used up or too late goes first, and then, within the bound, the oldest.
+        while let Some((oldest, serial)) = self.order.front() {
+            let over = match self.replies.get(oldest).filter(|owed| owed.serial == *serial) {
+                None => true,
+                Some(owed) => {
+                    (limits.max > 0 && owed.count >= limits.max)
+                        || (limits.ttl > 0 && now.saturating_sub(owed.since) > limits.ttl)
+                        || self.order.len() > REPLIES
+                        || self.reply_bytes > REPLY_BYTES
+                }
+            };
+            if !over {
+                return;
             }
+            self.reply_bytes = self.reply_bytes.saturating_sub(oldest.len());
+            if self.replies.get(oldest).is_some_and(|owed| owed.serial == *serial) {
+                self.replies.remove(oldest);
+            }
+            self.order.pop_front();
         }
-        self.replies.insert(reply.into(), (now, 0));
     }
 }
 

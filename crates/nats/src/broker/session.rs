@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::deliver::{Fanning, Message};
 use super::{Broker, CloseReason, ConnId, Flow, Link, Owner, Sub, rights};
 use crate::proto::{Op, ProtocolError, Publish, Step, parse, quoted, starts_connect};
 use crate::subject::{check_filter, check_literal};
@@ -12,6 +13,8 @@ enum Next {
     Used(usize),
     /// Keep this many, and call again with at least `need` in total.
     More { keep: usize, need: usize },
+    /// The operation is not done yet: call again with the same.
+    Again,
     /// The connection is closing.
     Closed,
 }
@@ -53,7 +56,7 @@ impl Broker {
         self.held_input(id, now, false)
     }
 
-    /// Processes what was held back when the sender had to wait. `force` ignores receivers that are behind: what
+    /// Processes what was held back after [`Flow::Wait`] or [`Flow::Flush`]. `force` ignores receivers that are behind: what
     /// then does not fit ends their connection.
     pub fn resume(&mut self, id: ConnId, now: u64, force: bool) -> Flow {
         match self.live(id) {
@@ -85,6 +88,10 @@ impl Broker {
     /// Runs operations; answers how many bytes are done with, how many after them to keep, and what the shell does.
     fn process(&mut self, id: ConnId, data: &[u8], now: u64, force: bool) -> (usize, usize, Flow) {
         let mut done = 0;
+        self.step = 0;
+        if self.is_full_inside() {
+            return self.stop(id, done, data, None);
+        }
         loop {
             let rest = data.get(done..).unwrap_or_default();
             if rest.is_empty() {
@@ -102,17 +109,58 @@ impl Broker {
                     return (done, keep, Flow::Continue);
                 }
                 Next::Closed => return (done, 0, Flow::Closed),
+                Next::Again => {
+                    let behind = self.behind.take();
+                    return self.stop(id, done, data, behind.filter(|_| !force));
+                }
             }
             if let Some(behind) = self.behind.take()
                 && !force
-                && let Some(conn) = self.conns.get(behind)
             {
-                let behind = ConnId { slot: behind, client: conn.client };
-                return (done, data.len().saturating_sub(done), Flow::Wait(behind));
+                return self.stop(id, done, data, Some(behind));
             }
             if self.conns.get(id.slot).is_none_or(|c| c.closed.is_some()) {
                 return (done, 0, Flow::Closed);
             }
+            if self.step > self.room() || self.is_crowded() {
+                return self.stop(id, done, data, None);
+            }
+        }
+    }
+
+    /// What one step may add to what is kept, in bytes: not so much that a receiver is over its bound before it got to read.
+    fn room(&self) -> usize {
+        const ENOUGH: usize = 1024 * 1024;
+        (self.config.limits.max_pending / 4).min(self.config.limits.max_memory / 8).min(ENOUGH)
+    }
+
+    /// Whether machines inside must have their turn before more comes in.
+    fn is_full_inside(&self) -> bool {
+        self.internal_bytes > self.config.limits.max_memory / 16
+    }
+
+    /// Whether what there is should leave before more comes in.
+    fn is_crowded(&self) -> bool {
+        self.is_full_inside() || self.kept() > self.config.limits.max_memory / 4 * 3
+    }
+
+    fn stop(&mut self, id: ConnId, done: usize, data: &[u8], behind: Option<u32>) -> (usize, usize, Flow) {
+        if let Some(conn) = self.conns.get_mut(id.slot) {
+            conn.need = 0;
+        }
+        let behind = behind.and_then(|slot| Some(ConnId { slot, client: self.conns.get(slot)?.client }));
+        (done, data.len().saturating_sub(done), behind.map_or(Flow::Flush, Flow::Wait))
+    }
+
+    /// Whoever closes has sent what it sent: a message on its way reaches the rest of its receivers.
+    pub(super) fn finish_message(&mut self, id: ConnId) {
+        let Some(conn) = self.live_mut(id).filter(|c| c.closed.is_none() && c.fanning.is_some()) else {
+            return;
+        };
+        let held = std::mem::take(&mut conn.partial);
+        let now = self.now;
+        while let Next::Again = self.operation(id.slot, &held, now) {
+            self.step = 0;
         }
     }
 
@@ -191,9 +239,7 @@ impl Broker {
         if !conn.options.update(json) {
             return self.protocol_error(slot, ProtocolError::Arguments);
         }
-        // A second `CONNECT` may change who this is: what the first one subscribed to goes.
         let again = std::mem::replace(&mut conn.connect_seen, true);
-        let subs = if again { std::mem::take(&mut conn.subs) } else { Default::default() };
         let account = !conn.options.account.is_empty();
         let who = if self.config.users.is_empty() {
             None
@@ -206,7 +252,12 @@ impl Broker {
         if account {
             return self.refuse(slot);
         }
+        if !self.places.admit(conn.client, conn.who, who) {
+            self.no_place(slot);
+            return Next::Closed;
+        }
         conn.options.pass = String::new();
+        conn.who = who;
         conn.rights = who.and_then(|n| self.rights.get(n)).and_then(Option::as_ref).map(Rc::clone);
         conn.user = who.and_then(|n| self.config.users.get(n)).map(|u| u.name.clone());
         conn.memory = rights::Memory::default();
@@ -227,6 +278,8 @@ impl Broker {
             return Next::Closed;
         }
         conn.admitted = true;
+        // A second `CONNECT` may change who this is: what the first one subscribed to goes.
+        let subs = if again { std::mem::take(&mut conn.subs) } else { Default::default() };
         if !again {
             self.links.push(Link {
                 client_id: conn.client,
@@ -258,8 +311,12 @@ impl Broker {
             }
             check = rights.needs_check(subject, queue);
         }
-        if conn.subs.len() >= self.config.limits.max_subscriptions
-            || self.stats.subscriptions >= self.config.limits.max_total_subscriptions
+        let limits = &self.config.limits;
+        let cost = Sub::cost(subject, queue, sid);
+        if conn.subs.len() >= limits.max_subscriptions
+            || self.stats.subscriptions >= limits.max_total_subscriptions
+            || conn.subs_cost + cost > limits.max_subscription_memory / 4
+            || self.subs_cost + cost > limits.max_subscription_memory
         {
             self.say_error(slot, "maximum subscriptions exceeded");
             return;
@@ -277,11 +334,16 @@ impl Broker {
                 delivered: 0,
                 max: 0,
                 check,
+                serial: self.next_sub,
+                cost,
             });
+            self.next_sub += 1;
             self.list.insert(subject, queue, key);
             self.stats.subscriptions += 1;
+            self.subs_cost += cost;
             if let Some(conn) = self.conns.get_mut(slot) {
                 conn.subs.insert(sid.into(), key);
+                conn.subs_cost += cost;
             }
         }
         self.ok_if_verbose(slot);
@@ -338,54 +400,71 @@ impl Broker {
             (Some(b'\r'), None) => return Next::More { keep: data.len(), need: end + 2 },
             _ => return self.protocol_error(slot, ProtocolError::Unknown),
         }
-        if let Some(conn) = self.conns.get_mut(slot) {
-            conn.checked = false;
-        }
+        let begun = self.conns.get_mut(slot).and_then(|conn| conn.fanning.take());
         let (headers, payload) = data
             .get(used..end)
             .and_then(|body| body.split_at_checked(p.headers.unwrap_or(0)))
             .unwrap_or_default();
-        self.message(slot, p.subject, p.reply, headers, payload, now);
+        let message = Message { subject: p.subject, reply: p.reply, headers, payload };
+        let left = self.message(slot, message, begun, now);
+        let Some(conn) = self.conns.get_mut(slot).filter(|c| c.closed.is_none()) else { return Next::Closed };
+        if left.is_some() {
+            conn.fanning = left;
+            return Next::Again;
+        }
+        conn.checked = false;
         Next::Used(end + 2)
     }
 
+    /// Begins with a message or goes on with it; answers with what is left to do.
     fn message(
         &mut self,
         slot: u32,
-        subject: &[u8],
-        reply: Option<&[u8]>,
-        headers: &[u8],
-        payload: &[u8],
+        message: Message<'_>,
+        begun: Option<Fanning>,
         now: u64,
-    ) {
+    ) -> Option<Fanning> {
+        let mut fanning = match begun {
+            Some(fanning) => fanning,
+            None => self.begin(slot, message, now)?,
+        };
+        let room = self.room();
+        if !self.go_on(&mut fanning, Some(slot), message, room, now) {
+            return Some(fanning);
+        }
+        if fanning.delivered.receivers == 0
+            && let Some(reply) = message.reply
+            && self.conns.get(slot).is_some_and(|c| c.options.no_responders)
+        {
+            self.no_responders(slot, message.subject, reply);
+        }
+        None
+    }
+
+    /// Whether a message may be published, and to whom it goes.
+    fn begin(&mut self, slot: u32, message: Message<'_>, now: u64) -> Option<Fanning> {
         self.stats.in_msgs += 1;
-        self.stats.in_bytes += (headers.len() + payload.len()) as u64;
-        let Some(conn) = self.conns.get_mut(slot) else { return };
+        self.stats.in_bytes += (message.headers.len() + message.payload.len()) as u64;
+        let conn = self.conns.get_mut(slot)?;
         let verbose = conn.options.verbose;
         if let Some(rights) = &conn.rights
-            && !conn.memory.may_publish(rights, subject, now)
+            && !conn.memory.may_publish(rights, message.subject, now)
         {
-            let text = format!("Permissions Violation for Publish to {}", quoted(subject));
+            let text = format!("Permissions Violation for Publish to {}", quoted(message.subject));
             self.say_error(slot, &text);
-            return;
+            return None;
         }
-        if let Some(reply) = reply
+        if let Some(reply) = message.reply
             && (reply.starts_with(b"_R_.") || reply.starts_with(b"_GR_."))
         {
             let text = format!("Permissions Violation for Publish with Reply of {}", quoted(reply));
             self.say_error(slot, &text);
-            return;
+            return None;
         }
         if verbose {
             self.send(slot, b"+OK\r\n");
         }
-        let delivered = self.fan_out(Some(slot), subject, subject, reply, headers, payload, now);
-        if delivered.receivers == 0
-            && let Some(reply) = reply
-            && self.conns.get(slot).is_some_and(|c| c.options.no_responders)
-        {
-            self.no_responders(slot, subject, reply);
-        }
+        Some(self.fan_out(message.subject))
     }
 
     /// Tells a requester that nobody listens, if it listens for the answer itself.
