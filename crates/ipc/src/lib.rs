@@ -37,7 +37,7 @@ pub use bucket::{Bucket, Entry, StateError, Value, ValueError, Watch, WatchItem}
 pub use client::{Client, ConnectConfig, ConnectError, Link};
 pub use context::{CallContext, Principal, TraceContext};
 pub use event::{EventItem, Events, RawEvents, RawItem, event_id};
-pub use log::{EVENTS, EventLog, Follow, LogBounds, LogEntry};
+pub use log::{EVENTS, EventLog, Follow, KEPT_BYTES, KEPT_EVENTS, LogBounds, LogEntry};
 pub use request::{Request, Requests};
 pub use schema::google::rpc::ErrorInfo;
 pub use status::{Code, ERROR_DOMAIN, ERROR_INFO_URL, Status, UNANSWERED};

@@ -1,12 +1,14 @@
 //! The event log: the stream `EVENTS`, which keeps what was published on `event.>`, oldest dropped first.
 //!
 //! Every event has a sequence number there. A reader that remembers the last one it has handled goes on after it without a gap
-//! and without a duplicate, however long it was away; if the log has dropped what it missed, it is told.
+//! and without a duplicate, however long it was away; if the log has dropped what it missed, it is told, and so is one whose number the
+//! log has not reached: it is from another life of the log.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy, push};
+use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{DirectGetErrorKind, Stream};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -41,6 +43,28 @@ pub struct LogBounds {
     pub messages: u64,
 }
 
+impl LogBounds {
+    /// How many events after number `after` are kept no more. Exact when `after` is before all that is kept; for a reader within the log
+    /// only what its oldest end has lost counts, which is nothing.
+    pub fn lost_after(&self, after: u64) -> u64 {
+        if after.saturating_add(1) >= self.first {
+            return 0;
+        }
+        self.last.saturating_sub(after).saturating_sub(self.messages)
+    }
+}
+
+impl From<StreamMessage> for LogEntry {
+    fn from(message: StreamMessage) -> Self {
+        Self {
+            sequence: message.sequence,
+            subject: message.subject.to_string(),
+            time: message.time.into(),
+            payload: message.payload,
+        }
+    }
+}
+
 /// The log, for reading.
 #[derive(Clone, Debug)]
 pub struct EventLog {
@@ -50,11 +74,13 @@ pub struct EventLog {
 /// How long an event is kept. A month is what an administrator looks back over.
 const KEPT_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 /// What the log may take on disk, bytes: 20,000 events of 200 bytes, and a 64 MiB flash keeps room for all else.
-const KEPT_BYTES: i64 = 4 * 1024 * 1024;
+pub const KEPT_BYTES: u64 = 4 * 1024 * 1024;
 /// Events kept at most.
-const KEPT_EVENTS: i64 = 20_000;
+pub const KEPT_EVENTS: u64 = 20_000;
 /// Largest event, bytes: a password change and a power result take 300.
 const EVENT_MAX: i32 = 16 * 1024;
+/// How long one answer of [`EventLog::read`] may take.
+const READ_WITHIN: Duration = Duration::from_secs(5);
 
 impl Client {
     /// Creates the log (on disk, oldest dropped first), or leaves it as it is when it exists. For the operator.
@@ -63,8 +89,8 @@ impl Client {
             name: EVENTS.to_owned(),
             subjects: vec!["event.>".to_owned()],
             max_age: KEPT_FOR,
-            max_bytes: KEPT_BYTES,
-            max_messages: KEPT_EVENTS,
+            max_bytes: i64::try_from(KEPT_BYTES).unwrap_or(i64::MAX),
+            max_messages: i64::try_from(KEPT_EVENTS).unwrap_or(i64::MAX),
             max_message_size: EVENT_MAX,
             num_replicas: 1,
             allow_direct: true,
@@ -116,31 +142,101 @@ impl EventLog {
     /// `UNAVAILABLE` when the bus does not answer.
     pub async fn entry(&self, sequence: u64) -> Result<Option<LogEntry>, Status> {
         match self.stream().await?.direct_get(sequence).await {
-            Ok(message) => Ok(Some(LogEntry {
-                sequence: message.sequence,
-                subject: message.subject.to_string(),
-                time: message.time.into(),
-                payload: message.payload,
-            })),
+            Ok(message) => Ok(Some(message.into())),
             Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
             Err(error) => Err(Status::unavailable(format!("the event log does not answer: {error}"))),
         }
     }
 
+    /// The oldest kept events after number `after`: at most `most` of them, and no more once they have `bytes` together; none when there
+    /// are none. Numbers that are missing between them are those of events the log dropped.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE` when the bus does not answer.
+    pub async fn read(&self, after: u64, most: usize, bytes: usize) -> Result<Vec<LogEntry>, Status> {
+        let gone =
+            |why: &dyn fmt::Display| Status::unavailable(format!("the event log does not answer: {why}"));
+        let nats = &self.client.nats;
+        // Messages of a batch come one by one: a request of async-nats takes the first only.
+        let inbox = nats.new_inbox();
+        let mut answers = nats.subscribe(inbox.clone()).await.map_err(|error| gone(&error))?;
+        let request =
+            serde_json::json!({ "seq": after.saturating_add(1), "batch": most, "max_bytes": bytes });
+        let subject = format!("$JS.API.DIRECT.GET.{EVENTS}");
+        nats.publish_with_reply(subject, inbox, request.to_string().into())
+            .await
+            .map_err(|error| gone(&error))?;
+        let mut entries = Vec::new();
+        loop {
+            let answer = tokio::time::timeout(READ_WITHIN, answers.next()).await;
+            let message =
+                answer.map_err(|_| gone(&"it took too long"))?.ok_or_else(|| gone(&"disconnected"))?;
+            match message.status.map(|status| status.as_u16()) {
+                // The end of a batch (ADR-31 of NATS), and "there is none".
+                Some(204 | 404) => return Ok(entries),
+                Some(status) => return Err(gone(&format_args!("status {status}"))),
+                None => match StreamMessage::try_from(message) {
+                    Ok(message) => entries.push(message.into()),
+                    Err(error) => return Err(gone(&error)),
+                },
+            }
+            if entries.len() > most {
+                return Err(gone(&"more came than was asked for"));
+            }
+        }
+    }
+
+    /// Takes one event out of the log, whatever its age. For the keeper of its room; an event that is not there is gone already.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE` when the bus does not answer or refuses.
+    pub async fn remove(&self, sequence: u64) -> Result<(), Status> {
+        #[derive(serde::Deserialize)]
+        struct Answer {
+            error: Option<Refusal>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Refusal {
+            err_code: Option<u64>,
+            description: Option<String>,
+        }
+        /// How servers say that there is no such message: "no message found", "sequence not found", "message delete failed".
+        const ABSENT: [u64; 3] = [10_037, 10_043, 10_057];
+        // Nothing secret is in an event, so its bytes need not be overwritten.
+        let request = serde_json::json!({ "seq": sequence, "no_erase": true });
+        let answer: Answer = self
+            .client
+            .jetstream
+            .request(format!("STREAM.MSG.DELETE.{EVENTS}"), &request)
+            .await
+            .map_err(|error| Status::unavailable(format!("the event log does not answer: {error}")))?;
+        match answer.error {
+            Some(refusal) if !refusal.err_code.is_some_and(|code| ABSENT.contains(&code)) => {
+                let why = refusal.description.unwrap_or_default();
+                Err(Status::unavailable(format!("the event log does not let go of {sequence}: {why}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Follows the events that match `filter` (e.g. `event.host.>`): those after number `after` first, then each new one as it
-    /// comes. Without `after` only new ones.
+    /// comes. Without `after` only new ones. A number the log has not reached is from another life of the log: then what is new follows,
+    /// and [`Follow::ahead`] tells.
     ///
     /// # Errors
     /// `UNAVAILABLE` when the bus does not answer.
     pub async fn follow(&self, filter: &str, after: Option<u64>) -> Result<Follow, Status> {
+        // What the reader missed and the log no longer has is only visible before the first delivery.
+        let (after, lost, ahead) = match after {
+            None => (None, 0, None),
+            Some(after) => match self.bounds().await? {
+                bounds if after > bounds.last => (Some(bounds.last), 0, Some(bounds.last)),
+                bounds => (Some(after), bounds.lost_after(after), None),
+            },
+        };
         let deliver_policy = match after {
             None => DeliverPolicy::New,
             Some(sequence) => DeliverPolicy::ByStartSequence { start_sequence: sequence.saturating_add(1) },
-        };
-        // What the reader missed and the log no longer has is only visible before the first delivery.
-        let lost = match after {
-            Some(after) => self.bounds().await?.first.saturating_sub(after.saturating_add(1)),
-            None => 0,
         };
         let consumer = self
             .stream()
@@ -158,7 +254,7 @@ impl EventLog {
             .messages()
             .await
             .map_err(|error| Status::unavailable(format!("cannot follow the event log: {error}")))?;
-        Ok(Follow { messages, lost })
+        Ok(Follow { messages, lost, ahead })
     }
 }
 
@@ -166,6 +262,7 @@ impl EventLog {
 pub struct Follow {
     messages: push::Ordered,
     lost: u64,
+    ahead: Option<u64>,
 }
 
 impl fmt::Debug for Follow {
@@ -179,6 +276,11 @@ impl Follow {
     /// are missing (a filter may not have matched all of them).
     pub fn lost(&self) -> u64 {
         self.lost
+    }
+
+    /// When the reader's last number was beyond the log's newest: that newest one, after which the reading goes on.
+    pub fn ahead(&self) -> Option<u64> {
+        self.ahead
     }
 
     /// The next event; `None` when the connection was closed by this side. Safe to cancel.

@@ -21,6 +21,8 @@ pub struct Node {
     pub buckets: &'static [&'static str],
     /// The streams it may read.
     pub streams: &'static [&'static str],
+    /// The streams it may take single messages out of, to keep room in them.
+    pub trims: &'static [&'static str],
 }
 
 /// The request graph, callers first: each daemon calls only daemons further down.
@@ -32,6 +34,7 @@ pub const NODES: &[Node] = &[
         events: &[],
         buckets: &[],
         streams: &["EVENTS"],
+        trims: &[],
     },
     // The outward link: passes requests of the fleet on and reads the event log.
     Node {
@@ -40,6 +43,7 @@ pub const NODES: &[Node] = &[
         events: &[],
         buckets: &[],
         streams: &["EVENTS"],
+        trims: &[],
     },
     // Owner of intent: drives powermgr, asks the operator to reset the management controller.
     Node {
@@ -48,6 +52,7 @@ pub const NODES: &[Node] = &[
         events: &["host", "chassis", "bmc"],
         buckets: &["state", "config"],
         streams: &["EVENTS"],
+        trims: &["EVENTS"],
     },
     Node {
         daemon: "usermgr",
@@ -55,11 +60,26 @@ pub const NODES: &[Node] = &[
         events: &["user", "session"],
         buckets: &["users", "sessions"],
         streams: &[],
+        trims: &[],
     },
-    Node { daemon: "powermgr", calls: &[], events: &["host", "chassis"], buckets: &[], streams: &[] },
+    Node {
+        daemon: "powermgr",
+        calls: &[],
+        events: &["host", "chassis"],
+        buckets: &[],
+        streams: &[],
+        trims: &[],
+    },
     // The controller's own network and time.
-    Node { daemon: "netmgr", calls: &[], events: &["network"], buckets: &[], streams: &[] },
-    Node { daemon: OPERATOR, calls: &[], events: &["system", "daemon", "store"], buckets: &[], streams: &[] },
+    Node { daemon: "netmgr", calls: &[], events: &["network"], buckets: &[], streams: &[], trims: &[] },
+    Node {
+        daemon: OPERATOR,
+        calls: &[],
+        events: &["system", "daemon", "store"],
+        buckets: &[],
+        streams: &[],
+        trims: &[],
+    },
 ];
 
 /// What a credential may do on the bus. Patterns are NATS subjects with wildcards; what is not listed is denied.
@@ -104,6 +124,7 @@ pub fn permissions(daemon: &str) -> Permissions {
     for stream in node.streams {
         read_stream(stream, &mut publish);
     }
+    publish.extend(node.trims.iter().map(|stream| format!("$JS.API.STREAM.MSG.DELETE.{stream}")));
     if daemon == OPERATOR {
         // It creates the streams and buckets, and tells their fill level.
         publish.push("$JS.API.>".to_owned());

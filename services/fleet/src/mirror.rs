@@ -85,6 +85,15 @@ impl Mirror {
             self.remote.wait_up().await;
             let after = self.window.restart();
             match self.log.follow("event.>", Some(after)).await {
+                Ok(follow) if follow.ahead().is_some() => {
+                    // The log was lost and has begun anew: none of what it has now was sent.
+                    tracing::warn!(
+                        cursor = self.window.cursor(),
+                        last = follow.ahead(),
+                        "fleet: the event log begins anew"
+                    );
+                    self.window = Window::new(0, WINDOW);
+                }
                 Ok(follow) => {
                     if follow.lost() > 0 {
                         tracing::warn!(lost = follow.lost(), "events left the log before the fleet had them");

@@ -1,206 +1,278 @@
-//! EventService: lists of past events.
+//! EventService: lists of past events, and the keeper of the log's room.
 //!
-//! The log itself is the stream `EVENTS`; it can be read by sequence. This task keeps a small index of it in memory (number,
-//! kind, time, severity of each event), filled from the log at start and followed from then on, so that a list with filters
-//! reads only the events it returns. Newest first: that is what is asked for.
+//! The log itself is the stream `EVENTS`; it can be read by sequence. This task keeps an [`Index`] of it in memory, filled from the log at
+//! start and followed from then on, so that a list with filters reads only the events it returns. Newest first: that is what is asked
+//! for. When the log gets full it takes out what the index names.
+//!
+//! ```text
+//!  stream EVENTS ──► index ──► surplus ──► removed from the stream
+//!  ListEvents ──► turns (a share per account) ──► lists, several at once ──► stream EVENTS, by sequence
+//! ```
 
 use std::collections::{HashMap, VecDeque};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use futures_util::{StreamExt, stream};
 use ipc::{Client, LogEntry, Request, Status};
 use prost::Message;
 use schema::v1alpha1 as v1;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
-/// Events indexed at most; 32 bytes each. The log is bounded to fewer.
-const INDEXED: usize = 32_768;
+use crate::index::{Filter, Index, millis};
+
 /// Page size when none is given, as the contract says.
 const PAGE: usize = 100;
-/// Pause before a log that was lost is followed again.
+/// A page ends early when it has so many bytes: half of what the bus takes in one message.
+const PAGE_BYTES: usize = 512 * 1024;
+/// Events of a page read at the same time.
+const READ_AT_ONCE: usize = 16;
+/// Pause before a log that was lost is followed again, and before a removal that failed is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
+/// Events asked for at once while the index is filled, and their bytes.
+const FILL: (usize, usize) = (512, 128 * 1024);
+/// Removals under way at the same time.
+const REMOVED_AT_ONCE: usize = 16;
+/// How long a list waits for the index when its request has no deadline.
+const PATIENCE: Duration = Duration::from_secs(5);
 
-/// One event in the index. Texts are numbers of [`Names`].
-#[derive(Debug, Clone, Copy)]
-struct Entry {
-    sequence: u64,
-    millis: u64,
-    domain: u32,
-    component: u32,
-    what: u32,
-    severity: i32,
+/// What a list needs.
+struct Shared {
+    bus: Client,
+    index: Mutex<Index>,
+    state: watch::Sender<State>,
 }
 
-/// Each text once.
-#[derive(Debug, Default)]
-struct Names {
-    numbers: HashMap<String, u32>,
+/// What is known of the log.
+#[derive(Debug, Clone)]
+enum State {
+    /// It is read from its begin.
+    Reading,
+    /// The index has all of it.
+    Known,
+    /// It does not answer, and what there is was never read.
+    Away(Status),
 }
 
-impl Names {
-    /// Account ids and other components are bounded in number on a BMC, but not by this daemon; beyond this all are one.
-    const MAX: usize = 4_096;
-
-    fn number(&mut self, name: &str) -> u32 {
-        if let Some(number) = self.numbers.get(name) {
-            return *number;
-        }
-        let number = u32::try_from(self.numbers.len()).unwrap_or(u32::MAX);
-        if self.numbers.len() >= Self::MAX {
-            return u32::MAX;
-        }
-        self.numbers.insert(name.to_owned(), number);
-        number
+impl Shared {
+    fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The number of `name`; `None` when no event has it.
-    fn known(&self, name: &str) -> Option<u32> {
-        let full = (self.numbers.len() >= Self::MAX).then_some(u32::MAX);
-        self.numbers.get(name).copied().or(full)
-    }
-}
-
-/// The index of the log.
-#[derive(Debug, Default)]
-struct Index {
-    entries: VecDeque<Entry>,
-    names: Names,
-}
-
-impl Index {
-    fn add(&mut self, entry: &LogEntry) {
-        let Ok(event) = v1::Event::decode(entry.payload.clone()) else {
-            tracing::warn!(sequence = entry.sequence, "the log holds bytes that are no event");
-            return;
-        };
-        if self.entries.back().is_some_and(|last| last.sequence >= entry.sequence) {
-            return;
+    fn add(&self, entry: &LogEntry) {
+        if let Err(error) = self.index().add(entry) {
+            tracing::warn!(sequence = entry.sequence, %error, "the log holds bytes that are no event");
         }
-        if self.entries.len() == INDEXED {
-            self.entries.pop_front();
-        }
-        self.entries.push_back(Entry {
-            sequence: entry.sequence,
-            millis: event_millis(&event, entry.time),
-            domain: self.names.number(&event.domain),
-            component: self.names.number(&event.component),
-            what: self.names.number(&event.what),
-            severity: event.severity,
-        });
     }
-
-    /// Numbers of the events asked for, newest first.
-    fn find<'a>(&'a self, filter: &'a Filter) -> impl Iterator<Item = u64> + 'a {
-        let name = |text: &str| if text.is_empty() { Some(None) } else { self.names.known(text).map(Some) };
-        let names = (name(&filter.domain), name(&filter.component), name(&filter.what));
-        let (possible, domain, component, what) = match names {
-            (Some(domain), Some(component), Some(what)) => (true, domain, component, what),
-            // No event has such a name.
-            _ => (false, None, None, None),
-        };
-        let below = filter.below.unwrap_or(u64::MAX);
-        let end = if possible { self.entries.partition_point(|entry| entry.sequence < below) } else { 0 };
-        let is = |wanted: Option<u32>, found: u32| wanted.is_none_or(|wanted| wanted == found);
-        self.entries
-            .range(..end)
-            .rev()
-            .filter(move |entry| {
-                is(domain, entry.domain)
-                    && is(component, entry.component)
-                    && is(what, entry.what)
-                    && entry.severity >= filter.min_severity
-                    && filter.since.is_none_or(|since| entry.millis >= since)
-                    && filter.until.is_none_or(|until| entry.millis < until)
-            })
-            .map(|entry| entry.sequence)
-    }
-}
-
-/// What is asked for.
-#[derive(Debug, Clone, Default)]
-struct Filter {
-    domain: String,
-    component: String,
-    what: String,
-    min_severity: i32,
-    since: Option<u64>,
-    until: Option<u64>,
-    below: Option<u64>,
-}
-
-fn event_millis(event: &v1::Event, logged: SystemTime) -> u64 {
-    event.time.as_ref().map_or_else(|| crate::wire::unix_ms(logged), millis)
-}
-
-fn millis(at: &prost_types::Timestamp) -> u64 {
-    let seconds = u64::try_from(at.seconds).unwrap_or(0);
-    let nanos = u64::try_from(at.nanos).unwrap_or(0);
-    seconds.saturating_mul(1_000).saturating_add(nanos / 1_000_000)
 }
 
 /// Requests of EventService go here; the task ends when this is dropped.
 pub(crate) fn start(bus: Client) -> mpsc::Sender<Request> {
     let (requests, received) = mpsc::channel(64);
-    tokio::spawn(run(bus, received));
+    let shared = Arc::new(Shared { bus, index: Mutex::default(), state: watch::Sender::new(State::Reading) });
+    tokio::spawn(run(shared, received));
     requests
 }
 
-async fn run(bus: Client, mut requests: mpsc::Receiver<Request>) {
-    let mut index = Index::default();
+async fn run(shared: Arc<Shared>, mut requests: mpsc::Receiver<Request>) {
+    let mut turns = Turns::default();
+    let mut lists: JoinSet<String> = JoinSet::new();
+    // Dropped with this task, and ends with it.
+    let mut keeper = JoinSet::new();
+    keeper.spawn(keep(Arc::clone(&shared)));
     loop {
-        let after = index.entries.back().map_or(0, |last| last.sequence);
-        let mut follow = match bus.event_log().follow("event.>", Some(after)).await {
-            Ok(follow) => follow,
-            Err(status) => {
-                tracing::warn!(%status, "the event log cannot be followed");
-                let pause = tokio::time::sleep(AGAIN);
-                tokio::pin!(pause);
-                loop {
-                    tokio::select! {
-                        () = &mut pause => break,
-                        request = requests.recv() => match request {
-                            Some(request) => request.fail(status.clone()).await,
-                            None => return,
-                        },
-                    }
+        tokio::select! {
+            request = requests.recv() => {
+                let Some(request) = request else { return };
+                let account = account(&request).to_owned();
+                if let Err(request) = turns.offer(account, request) {
+                    let status = Status::resource_exhausted("too many lists of events wait; ask again later");
+                    request.fail(status.with_reason("TOO_MANY_LISTS")).await;
                 }
-                continue;
             }
-        };
-        loop {
-            tokio::select! {
-                biased;
-                entry = follow.next() => match entry {
-                    Some(Ok(entry)) => index.add(&entry),
-                    Some(Err(status)) => {
-                        tracing::debug!(%status, "following the event log anew");
-                        break;
-                    }
-                    None => return,
-                },
-                request = requests.recv() => match request {
-                    Some(request) => serve(&bus, &index, request).await,
-                    None => return,
-                },
-            }
+            Some(ended) = lists.join_next() => match ended {
+                Ok(account) => turns.done(account.as_str()),
+                Err(error) => tracing::error!(%error, "a list of events broke off"),
+            },
+        }
+        while let Some((account, request)) = turns.next() {
+            let shared = Arc::clone(&shared);
+            lists.spawn(async move {
+                serve(&shared, request).await;
+                account
+            });
         }
     }
 }
 
-async fn serve(bus: &Client, index: &Index, request: Request) {
+fn account(request: &Request) -> &str {
+    request.context.principal.as_ref().map_or("", |principal| principal.username.as_str())
+}
+
+/// Keeps the index as the log is, and the log within its room, for ever.
+async fn keep(shared: Arc<Shared>) {
+    loop {
+        let Err(status) = follow(&shared).await;
+        shared.state.send_if_modified(|state| {
+            let never_read = !matches!(state, State::Known);
+            if never_read {
+                *state = State::Away(status.clone());
+            }
+            never_read
+        });
+        tracing::debug!(%status, "following the event log anew");
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// Follows the log until it is lost.
+async fn follow(shared: &Shared) -> Result<std::convert::Infallible, Status> {
+    let log = shared.bus.event_log();
+    let bounds = log.bounds().await?;
+    {
+        let mut index = shared.index();
+        if index.last() > bounds.last {
+            tracing::warn!(known = index.last(), last = bounds.last, "the event log begins anew");
+            *index = Index::default();
+        }
+        index.forget_before(bounds.first);
+    }
+    loop {
+        let after = shared.index().last();
+        let entries = log.read(after, FILL.0, FILL.1).await?;
+        if entries.is_empty() {
+            break;
+        }
+        for entry in &entries {
+            shared.add(entry);
+        }
+    }
+    let after = shared.index().last();
+    let mut follow = log.follow("event.>", Some(after)).await?;
+    shared.state.send_replace(State::Known);
+    let mut surplus = VecDeque::new();
+    loop {
+        surplus.extend(shared.index().surplus());
+        let due = surplus.len().min(REMOVED_AT_ONCE);
+        if due > 0 {
+            let removals = surplus.iter().take(due).map(|sequence| log.remove(*sequence));
+            let removed = futures_util::future::join_all(removals).await;
+            match removed.into_iter().find_map(Result::err) {
+                None => drop(surplus.drain(..due)),
+                Some(status) => {
+                    // They are out of the index; what stays in the log is found again at the next start.
+                    tracing::warn!(%status, "the event log is not kept within its room");
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+        }
+        // With work left only what is there already is taken.
+        let entry = if surplus.is_empty() {
+            Some(follow.next().await)
+        } else {
+            tokio::time::timeout(Duration::ZERO, follow.next()).await.ok()
+        };
+        match entry {
+            None => {}
+            Some(Some(Ok(entry))) => shared.add(&entry),
+            Some(Some(Err(status))) => return Err(status),
+            Some(None) => return Err(Status::unavailable("the bus is closed")),
+        }
+    }
+}
+
+/// Which list is next: several at once, and no account takes all places.
+struct Turns<T> {
+    waiting: VecDeque<(String, T)>,
+    running: HashMap<String, usize>,
+    places: usize,
+}
+
+impl<T> Default for Turns<T> {
+    fn default() -> Self {
+        Self { waiting: VecDeque::new(), running: HashMap::new(), places: Self::RUNNING }
+    }
+}
+
+impl<T> Turns<T> {
+    /// Lists at the same time: each holds a page, 0.5 MiB at most.
+    const RUNNING: usize = 8;
+    /// Of those, for one account.
+    const RUNNING_EACH: usize = 2;
+    /// Requests that wait, each some hundred bytes.
+    const WAITING: usize = 128;
+    /// Of those, of one account.
+    const WAITING_EACH: usize = 32;
+
+    /// Puts one in the line; gives it back when there is no place.
+    fn offer(&mut self, account: String, what: T) -> Result<(), T> {
+        let own = self.waiting.iter().filter(|(other, _)| *other == account).count();
+        if self.waiting.len() >= Self::WAITING || own >= Self::WAITING_EACH {
+            return Err(what);
+        }
+        self.waiting.push_back((account, what));
+        Ok(())
+    }
+
+    /// The next one to begin, if one may.
+    fn next(&mut self) -> Option<(String, T)> {
+        if self.places == 0 {
+            return None;
+        }
+        let may = |account: &String| self.running.get(account).is_none_or(|own| *own < Self::RUNNING_EACH);
+        let at = self.waiting.iter().position(|(account, _)| may(account))?;
+        let (account, what) = self.waiting.remove(at)?;
+        *self.running.entry(account.clone()).or_default() += 1;
+        self.places -= 1;
+        Some((account, what))
+    }
+
+    /// One of this account has ended.
+    fn done(&mut self, account: &str) {
+        let Some(own) = self.running.get_mut(account) else { return };
+        *own -= 1;
+        self.places += 1;
+        if *own == 0 {
+            self.running.remove(account);
+        }
+    }
+}
+
+async fn serve(shared: &Shared, request: Request) {
     if request.method != "ListEvents" {
         return request.unimplemented().await;
     }
     let answer = match request.decode::<v1::ListEventsRequest>() {
-        Ok(list_request) => list(bus, index, list_request).await,
+        Ok(list_request) => {
+            let patience = request.context.remaining().unwrap_or(PATIENCE);
+            list(shared, list_request, Instant::now() + patience.mul_f32(0.9)).await
+        }
         Err(status) => Err(status),
     };
     request.finish(answer).await;
 }
 
+/// Waits until the index has the whole log: half of it would be told as all there is.
+async fn known(shared: &Shared, until: Instant) -> Result<(), Status> {
+    let mut state = shared.state.subscribe();
+    let known = state.wait_for(|state| !matches!(state, State::Reading));
+    match tokio::time::timeout_at(until, known).await {
+        Ok(Ok(state)) => match &*state {
+            State::Away(status) => Err(status.clone()),
+            State::Reading | State::Known => Ok(()),
+        },
+        Ok(Err(_)) | Err(_) => {
+            Err(Status::unavailable("the event log is still being read").with_reason("LOG_NOT_READ"))
+        }
+    }
+}
+
 async fn list(
-    bus: &Client,
-    index: &Index,
+    shared: &Shared,
     request: v1::ListEventsRequest,
+    until: Instant,
 ) -> Result<v1::ListEventsResponse, Status> {
     let below = match request.page_token.as_str() {
         "" => None,
@@ -215,90 +287,130 @@ async fn list(
         domain: request.domain,
         component: request.component,
         what: request.what,
-        below,
     };
     let size = match request.page_size {
         0 => PAGE,
         size => usize::try_from(size).unwrap_or(PAGE).min(1_000),
     };
-    let log = bus.event_log();
-    let mut events = Vec::with_capacity(size.min(PAGE));
-    let mut next_page_token = String::new();
-    let mut last = 0;
-    for sequence in index.find(&filter) {
-        if events.len() == size {
-            next_page_token = u64::to_string(&last);
-            break;
-        }
-        last = sequence;
-        // What the log has dropped since is simply not there any more.
-        if let Some(entry) = log.entry(sequence).await?
-            && let Ok(mut event) = v1::Event::decode(entry.payload)
-        {
+    known(shared, until).await?;
+    let log = shared.bus.event_log();
+    let mut page = Page { size, bytes: 0, events: Vec::with_capacity(size.min(PAGE)), next: String::new() };
+    let mut below = below;
+    let mut missed = false;
+    'pages: loop {
+        // A few more than a page: what has left the log since is skipped, and one more tells whether there is another page.
+        let wanted: Vec<u64> = shared.index().find(&filter, below).take(page.left() + READ_AT_ONCE).collect();
+        let Some(lowest) = wanted.last().copied() else { break };
+        below = Some(lowest);
+        let mut entries = stream::iter(wanted)
+            .map(|sequence| {
+                let log = log.clone();
+                async move { (sequence, log.entry(sequence).await) }
+            })
+            .buffered(READ_AT_ONCE);
+        while let Some((sequence, entry)) = entries.next().await {
+            let Some(entry) = entry? else {
+                shared.index().forget(sequence);
+                missed = true;
+                continue;
+            };
+            let Ok(mut event) = v1::Event::decode(entry.payload.clone()) else { continue };
+            if !filter.is(&event, entry.time) {
+                continue;
+            }
             event.sequence = sequence;
-            events.push(event);
+            if !page.take(event, entry.payload.len()) {
+                break 'pages;
+            }
         }
     }
-    Ok(v1::ListEventsResponse { events, next_page_token })
+    if missed {
+        // The log has dropped some by itself; the next list need not ask for them one by one.
+        let bounds = log.bounds().await?;
+        shared.index().forget_before(bounds.first);
+    }
+    Ok(v1::ListEventsResponse { events: page.events, next_page_token: page.next })
+}
+
+/// A page that fills.
+struct Page {
+    size: usize,
+    bytes: usize,
+    events: Vec<v1::Event>,
+    next: String,
+}
+
+impl Page {
+    fn left(&self) -> usize {
+        self.size - self.events.len()
+    }
+
+    /// Takes one more; false when it belongs on the next page.
+    fn take(&mut self, event: v1::Event, bytes: usize) -> bool {
+        let full = self.left() == 0 || self.bytes + bytes > PAGE_BYTES;
+        if full && let Some(last) = self.events.last() {
+            self.next = last.sequence.to_string();
+            return false;
+        }
+        self.bytes += bytes;
+        self.events.push(event);
+        true
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn index() -> Index {
-        let mut index = Index::default();
-        for sequence in 1..=10 {
-            let domain = if sequence % 2 == 0 { "host" } else { "user" };
-            let severity = if sequence == 4 { v1::EventSeverity::Critical } else { v1::EventSeverity::Info };
-            let event = v1::Event {
-                domain: domain.into(),
-                component: "system".into(),
-                what: "state".into(),
-                severity: severity.into(),
-                time: Some(prost_types::Timestamp { seconds: i64::try_from(sequence).unwrap(), nanos: 0 }),
-                ..v1::Event::default()
-            };
-            index.add(&LogEntry {
-                sequence,
-                subject: String::new(),
-                time: SystemTime::UNIX_EPOCH,
-                payload: event.encode_to_vec().into(),
-            });
+    #[test]
+    fn no_account_takes_all_places() {
+        let mut turns = Turns::default();
+        for n in 0..100 {
+            let _ = turns.offer("reader".to_owned(), n);
         }
-        index
-    }
-
-    fn found(filter: &Filter) -> Vec<u64> {
-        index().find(filter).collect()
-    }
-
-    #[test]
-    fn the_newest_event_comes_first() {
-        assert_eq!(found(&Filter::default()), [10, 9, 8, 7, 6, 5, 4, 3, 2, 1]);
-    }
-
-    #[test]
-    fn filters_narrow_the_list_and_combine() {
-        let host = Filter { domain: "host".into(), ..Filter::default() };
-        assert_eq!(found(&host), [10, 8, 6, 4, 2]);
-        assert_eq!(found(&Filter { below: Some(6), ..host.clone() }), [4, 2]);
-        assert_eq!(found(&Filter { since: Some(4_000), until: Some(8_000), ..host }), [6, 4]);
-        let critical = Filter { min_severity: v1::EventSeverity::Critical.into(), ..Filter::default() };
-        assert_eq!(found(&critical), [4]);
+        assert_eq!(turns.waiting.len(), Turns::<i32>::WAITING_EACH);
+        let mut begun = |turns: &mut Turns<i32>| {
+            std::iter::from_fn(|| turns.next()).map(|(who, _)| who).collect::<Vec<_>>()
+        };
+        assert_eq!(begun(&mut turns), ["reader", "reader"]);
+        turns.offer("admin".to_owned(), 1).unwrap();
+        assert_eq!(begun(&mut turns), ["admin"], "before the thirty that wait");
+        turns.done("reader");
+        assert_eq!(begun(&mut turns), ["reader"]);
     }
 
     #[test]
-    fn a_name_no_event_has_finds_nothing() {
-        assert_eq!(found(&Filter { what: "nothing".into(), ..Filter::default() }), [] as [u64; 0]);
-    }
-
-    #[test]
-    fn the_index_is_bounded() {
-        let mut names = Names::default();
-        for number in 0..10_000 {
-            names.number(&number.to_string());
+    fn all_waiting_are_served_once_in_any_order_of_ends() {
+        let mut turns = Turns::default();
+        let accounts = ["a", "b", "c", "d", "e"];
+        for n in 0..Turns::<usize>::WAITING {
+            turns.offer(accounts[n % 5].to_owned(), n).unwrap();
         }
-        assert_eq!(names.numbers.len(), Names::MAX);
+        assert_eq!(turns.offer("f".to_owned(), 0), Err(0));
+        let (mut served, mut running) = (Vec::new(), VecDeque::new());
+        loop {
+            while let Some((account, n)) = turns.next() {
+                served.push(n);
+                running.push_back(account);
+                assert!(running.len() <= Turns::<usize>::RUNNING);
+            }
+            let Some(account) = running.pop_back() else { break };
+            turns.done(&account);
+        }
+        served.sort_unstable();
+        assert_eq!(served, (0..Turns::<usize>::WAITING).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_page_ends_by_its_size_or_bytes_and_says_where_the_next_begins() {
+        let event = |sequence| v1::Event { sequence, ..v1::Event::default() };
+        let page = |size| Page { size, bytes: 0, events: Vec::new(), next: String::new() };
+        let mut two = page(2);
+        assert!(two.take(event(9), 10) && two.take(event(7), 10) && !two.take(event(4), 10));
+        assert_eq!(two.next, "7");
+        let mut large = page(100);
+        assert!(large.take(event(9), PAGE_BYTES * 2), "one always fits");
+        assert!(!large.take(event(8), 1));
+        assert_eq!(large.next, "9");
     }
 }

@@ -25,6 +25,7 @@ mod controller;
 mod error;
 mod events;
 mod host;
+mod index;
 mod outbox;
 mod perform;
 mod request;

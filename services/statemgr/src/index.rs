@@ -1,0 +1,633 @@
+//! What is known of the event log without reading it: kind, time, severity and size of each kept event. Answers filters, and says which
+//! events go when the log gets full.
+//!
+//! Texts are kept as hashes only, so that memory does not depend on how many different names there are; who asks for a name compares the
+//! events themselves with it ([`Filter::is`]), so answers are exact all the same.
+//!
+//! Room is given by kind (NIST SP 800-53 AU-4, AU-9): each [`Class`] has a share of it nobody can take away, and may use what the others leave.
+//! When there is too much, the class goes first whose events are made by those who may change least; of a class, what takes most room
+//! among those who caused it, warnings apart from the rest. So one account's log-ins displace its own log-ins, and nothing else.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::time::SystemTime;
+
+use ipc::LogEntry;
+use prost::Message;
+use schema::v1alpha1 as v1;
+
+use crate::wire;
+
+/// Events indexed at most, some 60 bytes each. The log is bounded to fewer.
+const INDEXED: usize = 32_768;
+/// What an event costs at least, bytes: as many of them as the log may hold fill it.
+const COST_MIN: u64 = ipc::KEPT_BYTES / ipc::KEPT_EVENTS;
+/// What a record takes beside its subject and payload, bytes; generous.
+const OVERHEAD: u64 = 48;
+/// What all events may cost together. The rest of the log, 5,000 events, is for what comes while nobody keeps it.
+pub(crate) const BUDGET: u64 = ipc::KEPT_BYTES / 4 * 3;
+/// So much more comes together before any go: removals are written in batches, which spares the flash.
+const SLACK: u64 = 64 * COST_MIN;
+/// Events named by one [`Index::surplus`].
+const BATCH: usize = 256;
+
+/// A kind of events with room of its own, in the order in which they give way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// Log-ins and their ends: anybody who has an account, or none, causes them.
+    Sessions,
+    /// Changes of accounts; everybody may change the own password.
+    Accounts,
+    /// The controller: daemons, network, system and whatever else there will be.
+    Controller,
+    /// The machine: hosts and chassis.
+    Hosts,
+}
+
+impl Class {
+    const ALL: [Self; 4] = [Self::Sessions, Self::Accounts, Self::Controller, Self::Hosts];
+
+    /// By the subject it was published on: the bus holds daemons to their domains.
+    fn of(subject: &str) -> Self {
+        match subject.split('.').nth(1) {
+            Some("session") => Self::Sessions,
+            Some("user") => Self::Accounts,
+            Some("host" | "chassis") => Self::Hosts,
+            _ => Self::Controller,
+        }
+    }
+
+    /// What it may always take. The shares are the whole.
+    const fn share(self) -> u64 {
+        let percent = match self {
+            Self::Sessions | Self::Accounts => 20,
+            Self::Controller => 25,
+            Self::Hosts => 35,
+        };
+        BUDGET / 100 * percent
+    }
+}
+
+/// Whose events, and how bad: what competes for the room of a class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Group {
+    /// Warnings and worse; of two that take the same, these stay.
+    notable: bool,
+    /// Hash of the domain.
+    domain: u32,
+    /// Hash of the account that caused it; of "" when it is nobody's.
+    who: u32,
+}
+
+/// The events of a group.
+#[derive(Debug, Default)]
+struct Kept {
+    cost: u64,
+    /// Oldest first. May hold some that are gone.
+    sequences: VecDeque<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Room {
+    cost: u64,
+    groups: BTreeMap<Group, Kept>,
+}
+
+/// One event in the index. Names are hashes.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    sequence: u64,
+    millis: u64,
+    cost: u64,
+    component: u32,
+    what: u32,
+    severity: i32,
+    class: Class,
+    group: Group,
+    /// It is in the log, as far as is known.
+    kept: bool,
+}
+
+/// The index of the log.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    /// By sequence.
+    entries: VecDeque<Entry>,
+    /// Of those, how many are gone.
+    gone: usize,
+    rooms: [Room; Class::ALL.len()],
+    hasher: RandomState,
+}
+
+impl Index {
+    /// The newest number it knows; zero when it knows none.
+    pub(crate) fn last(&self) -> u64 {
+        self.entries.back().map_or(0, |last| last.sequence)
+    }
+
+    /// Takes the next event of the log. What is not newer than the newest is known already.
+    ///
+    /// # Errors
+    /// When the bytes are no event; then it is not listed, but gives way like others.
+    pub(crate) fn add(&mut self, entry: &LogEntry) -> Result<(), prost::DecodeError> {
+        if self.last() >= entry.sequence {
+            return Ok(());
+        }
+        let decoded = v1::Event::decode(entry.payload.clone());
+        let event = decoded.as_ref().ok();
+        let hash = |text: &str| self.hash(text);
+        let text = |field: fn(&v1::Event) -> &str| hash(event.map_or("", field));
+        let severity = event.map_or(0, |event| event.severity);
+        let size = OVERHEAD + (entry.subject.len() + entry.payload.len()) as u64;
+        let new = Entry {
+            sequence: entry.sequence,
+            millis: event.map_or(0, |event| millis_of(event, entry.time)),
+            cost: size.max(COST_MIN),
+            component: text(|event| &event.component),
+            what: text(|event| &event.what),
+            severity,
+            class: Class::of(&entry.subject),
+            group: Group {
+                notable: severity >= v1::EventSeverity::Warning as i32,
+                domain: text(|event| &event.domain),
+                who: hash(event.map_or("", who)),
+            },
+            kept: true,
+        };
+        if self.entries.len() >= INDEXED {
+            self.forget_oldest();
+        }
+        let room = &mut self.rooms[new.class as usize];
+        room.cost += new.cost;
+        let kept = room.groups.entry(new.group).or_default();
+        kept.cost += new.cost;
+        kept.sequences.push_back(new.sequence);
+        self.entries.push_back(new);
+        decoded.map(drop)
+    }
+
+    fn hash(&self, text: &str) -> u32 {
+        // The upper half is as good as any.
+        u32::try_from(self.hasher.hash_one(text) >> 32).unwrap_or(0)
+    }
+
+    /// The log has dropped all before number `first`.
+    pub(crate) fn forget_before(&mut self, first: u64) {
+        while self.entries.front().is_some_and(|oldest| oldest.sequence < first) {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some(oldest) = self.entries.pop_front() else { return };
+        if oldest.kept {
+            self.release(&oldest);
+        } else {
+            self.gone -= 1;
+        }
+    }
+
+    /// The log does not have this one any more.
+    pub(crate) fn forget(&mut self, sequence: u64) {
+        let at = self.entries.partition_point(|entry| entry.sequence < sequence);
+        let Some(entry) = self.entries.get_mut(at) else { return };
+        if entry.sequence != sequence || !entry.kept {
+            return;
+        }
+        entry.kept = false;
+        let entry = *entry;
+        self.gone += 1;
+        self.release(&entry);
+        // Holes are filled when they are half of it: each event is moved once on average.
+        if self.gone > self.entries.len() / 2 {
+            self.entries.retain(|entry| entry.kept);
+            self.gone = 0;
+        }
+    }
+
+    fn release(&mut self, entry: &Entry) {
+        let room = &mut self.rooms[entry.class as usize];
+        room.cost -= entry.cost;
+        let Some(kept) = room.groups.get_mut(&entry.group) else { return };
+        kept.cost -= entry.cost;
+        if let Ok(at) = kept.sequences.binary_search(&entry.sequence) {
+            kept.sequences.remove(at);
+        }
+        if kept.sequences.is_empty() {
+            room.groups.remove(&entry.group);
+        }
+    }
+
+    /// The events that have to leave the log, oldest first of what is to give way; they are forgotten here. None most of the time.
+    pub(crate) fn surplus(&mut self) -> Vec<u64> {
+        let mut victims = Vec::new();
+        if self.cost() <= BUDGET + SLACK {
+            return victims;
+        }
+        while self.cost() > BUDGET && victims.len() < BATCH {
+            let Some(victim) = self.next_victim() else { break };
+            self.forget(victim);
+            victims.push(victim);
+        }
+        victims
+    }
+
+    fn next_victim(&self) -> Option<u64> {
+        let room = Class::ALL
+            .into_iter()
+            .find(|class| self.rooms[*class as usize].cost > class.share())
+            .map(|class| &self.rooms[class as usize])?;
+        let largest = |(group, kept): &(&Group, &Kept)| (kept.cost, !group.notable);
+        let (_, kept) = room.groups.iter().max_by_key(largest)?;
+        kept.sequences.front().copied()
+    }
+
+    fn cost(&self) -> u64 {
+        self.rooms.iter().map(|room| room.cost).sum()
+    }
+
+    /// Numbers of the events that may be asked for, newest first. What they are is for [`Filter::is`] to say.
+    pub(crate) fn find(&self, filter: &Filter, below: Option<u64>) -> impl Iterator<Item = u64> {
+        let name = |text: &str| (!text.is_empty()).then(|| self.hash(text));
+        let (domain, component, what) = (name(&filter.domain), name(&filter.component), name(&filter.what));
+        let (min_severity, since, until) = (filter.min_severity, filter.since, filter.until);
+        let end = self.entries.partition_point(|entry| below.is_none_or(|below| entry.sequence < below));
+        let is = |wanted: Option<u32>, found: u32| wanted.is_none_or(|wanted| wanted == found);
+        self.entries
+            .range(..end)
+            .rev()
+            .filter(move |entry| {
+                entry.kept
+                    && is(domain, entry.group.domain)
+                    && is(component, entry.component)
+                    && is(what, entry.what)
+                    && entry.severity >= min_severity
+                    && since.is_none_or(|since| entry.millis >= since)
+                    && until.is_none_or(|until| entry.millis < until)
+            })
+            .map(|entry| entry.sequence)
+    }
+}
+
+/// The account an event takes room of: who caused it; of a session, who has it. What a stranger causes under others' names is nobody's.
+fn who(event: &v1::Event) -> &str {
+    match &event.payload {
+        Some(v1::event::Payload::SessionChange(change))
+            if change.kind() != v1::SessionChangeKind::LoginFailed =>
+        {
+            &change.user_id
+        }
+        _ => event.principal.as_deref().unwrap_or_default(),
+    }
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Filter {
+    pub(crate) domain: String,
+    pub(crate) component: String,
+    pub(crate) what: String,
+    pub(crate) min_severity: i32,
+    /// Unix time in milliseconds.
+    pub(crate) since: Option<u64>,
+    /// Unix time in milliseconds.
+    pub(crate) until: Option<u64>,
+}
+
+impl Filter {
+    /// Whether an event that was logged then is what is asked for.
+    pub(crate) fn is(&self, event: &v1::Event, logged: SystemTime) -> bool {
+        let name = |wanted: &str, found: &str| wanted.is_empty() || wanted == found;
+        let at = millis_of(event, logged);
+        name(&self.domain, &event.domain)
+            && name(&self.component, &event.component)
+            && name(&self.what, &event.what)
+            && event.severity >= self.min_severity
+            && self.since.is_none_or(|since| at >= since)
+            && self.until.is_none_or(|until| at < until)
+    }
+}
+
+fn millis_of(event: &v1::Event, logged: SystemTime) -> u64 {
+    event.time.as_ref().map_or_else(|| wire::unix_ms(logged), millis)
+}
+
+/// Unix time in milliseconds; what is before 1970 is 1970.
+pub(crate) fn millis(at: &prost_types::Timestamp) -> u64 {
+    let seconds = u64::try_from(at.seconds).unwrap_or(0);
+    let nanos = u64::try_from(at.nanos).unwrap_or(0);
+    seconds.saturating_mul(1_000).saturating_add(nanos / 1_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    impl Index {
+        fn len(&self) -> usize {
+            self.entries.len() - self.gone
+        }
+    }
+
+    fn entry(sequence: u64, event: &v1::Event) -> LogEntry {
+        LogEntry {
+            sequence,
+            subject: format!("event.{}.{}.{}", event.domain, event.component, event.what),
+            time: SystemTime::UNIX_EPOCH,
+            payload: event.encode_to_vec().into(),
+        }
+    }
+
+    fn event(domain: &str, component: &str, what: &str, second: i64) -> v1::Event {
+        v1::Event {
+            domain: domain.into(),
+            component: component.into(),
+            what: what.into(),
+            severity: v1::EventSeverity::Info.into(),
+            time: Some(prost_types::Timestamp { seconds: second, nanos: 0 }),
+            ..v1::Event::default()
+        }
+    }
+
+    fn login(account: &str, session: u64) -> v1::Event {
+        let change = v1::SessionChange {
+            kind: v1::SessionChangeKind::Created.into(),
+            user_id: account.into(),
+            ..v1::SessionChange::default()
+        };
+        v1::Event {
+            payload: Some(v1::event::Payload::SessionChange(change)),
+            ..event("session", &format!("{session:016x}"), "created", 0)
+        }
+    }
+
+    fn index() -> Index {
+        let mut index = Index::default();
+        for sequence in 1..=10 {
+            let domain = if sequence % 2 == 0 { "host" } else { "user" };
+            let severity = if sequence == 4 { v1::EventSeverity::Critical } else { v1::EventSeverity::Info };
+            let second = i64::try_from(sequence).unwrap();
+            let event = v1::Event { severity: severity.into(), ..event(domain, "system", "state", second) };
+            index.add(&entry(sequence, &event)).unwrap();
+        }
+        index
+    }
+
+    fn found(filter: &Filter, below: Option<u64>) -> Vec<u64> {
+        index().find(filter, below).collect()
+    }
+
+    #[test]
+    fn the_newest_event_comes_first() {
+        assert_eq!(found(&Filter::default(), None), [10, 9, 8, 7, 6, 5, 4, 3, 2, 1]);
+    }
+
+    #[test]
+    fn filters_narrow_the_list_and_combine() {
+        let host = Filter { domain: "host".into(), ..Filter::default() };
+        assert_eq!(found(&host, None), [10, 8, 6, 4, 2]);
+        assert_eq!(found(&host, Some(6)), [4, 2]);
+        assert_eq!(found(&Filter { since: Some(4_000), until: Some(8_000), ..host }, None), [6, 4]);
+        let critical = Filter { min_severity: v1::EventSeverity::Critical.into(), ..Filter::default() };
+        assert_eq!(found(&critical, None), [4]);
+    }
+
+    #[test]
+    fn filters_are_exact_after_any_number_of_names() {
+        let mut index = Index::default();
+        for n in 0..20_000 {
+            index.add(&entry(n + 1, &event("session", &format!("{n:016x}"), "created", 0))).unwrap();
+        }
+        let of = |component: &str| Filter { component: component.into(), ..Filter::default() };
+        assert_eq!(index.find(&of("nosuchthing"), None).count(), 0);
+        assert_eq!(index.find(&of(&format!("{:016x}", 19_999)), None).collect::<Vec<_>>(), [20_000]);
+        assert_eq!(index.find(&of(&format!("{:016x}", 7)), None).collect::<Vec<_>>(), [8]);
+        // A hash may be another's by chance; the event itself is not.
+        assert!(!of("nosuchthing").is(&event("session", "7", "created", 0), SystemTime::UNIX_EPOCH));
+    }
+
+    #[test]
+    fn its_memory_is_bounded_whatever_the_log_holds() {
+        let mut index = Index::default();
+        let last = INDEXED as u64 + 5_000;
+        for n in 1..=last {
+            index.add(&entry(n, &event("host", &n.to_string(), "state", 0))).unwrap();
+        }
+        assert_eq!(index.len(), INDEXED);
+        assert_eq!(index.find(&Filter::default(), None).last(), Some(5_001));
+        index.forget_before(last);
+        let groups: usize = index.rooms.iter().map(|room| room.groups.len()).sum();
+        assert_eq!((index.len(), groups, index.cost()), (1, 1, COST_MIN));
+    }
+
+    /// Adds events for ever, as the log would, and takes out what is too much.
+    struct Bench {
+        index: Index,
+        next: u64,
+        log: BTreeMap<u64, v1::Event>,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            Self { index: Index::default(), next: 1, log: BTreeMap::new() }
+        }
+
+        fn log(&mut self, event: v1::Event) {
+            let entry = entry(self.next, &event);
+            self.log.insert(self.next, event);
+            self.next += 1;
+            self.index.add(&entry).unwrap();
+            for victim in self.index.surplus() {
+                assert!(self.log.remove(&victim).is_some(), "{victim} is taken out once");
+            }
+        }
+
+        fn count(&self, is: impl Fn(&v1::Event) -> bool) -> usize {
+            self.log.values().filter(|event| is(event)).count()
+        }
+    }
+
+    #[test]
+    fn one_accounts_logins_displace_nothing_but_themselves() {
+        let mut bench = Bench::new();
+        for n in 0..9_000 {
+            bench.log(event("host", "system", "state", n));
+        }
+        for n in 0..500 {
+            bench.log(event("user", &n.to_string(), "updated", n));
+            bench.log(event("daemon", "websrv", "state", n));
+            bench.log(login("admin", n.unsigned_abs()));
+        }
+        for n in 0..50_000 {
+            bench.log(login("poller", n));
+        }
+        assert_eq!(bench.count(|event| event.domain == "host"), 9_000);
+        assert_eq!(bench.count(|event| event.domain == "user"), 500);
+        assert_eq!(bench.count(|event| event.domain == "daemon"), 500);
+        assert_eq!(bench.count(|event| who(event) == "admin"), 500, "what others did stays too");
+        let logins = bench.count(|event| who(event) == "poller");
+        assert!((2_000..6_000).contains(&logins), "{logins} use what the others leave");
+        // Then the machine needs its room back.
+        for n in 0..1_000 {
+            bench.log(event("host", "system", "state", n));
+        }
+        assert_eq!(bench.count(|event| event.domain == "host"), 10_000);
+    }
+
+    #[test]
+    fn what_a_stranger_does_under_others_names_takes_nobodys_room() {
+        let mut bench = Bench::new();
+        for n in 0..1_000 {
+            bench.log(login("admin", n));
+        }
+        for n in 0..40_000_u64 {
+            let change = v1::SessionChange {
+                kind: v1::SessionChangeKind::LoginFailed.into(),
+                user_id: format!("u{}", n % 50),
+                ..v1::SessionChange::default()
+            };
+            bench.log(v1::Event {
+                severity: v1::EventSeverity::Warning.into(),
+                payload: Some(v1::event::Payload::SessionChange(change)),
+                ..event("session", "none", "login-failed", 0)
+            });
+        }
+        assert_eq!(bench.count(|event| who(event) == "admin"), 1_000);
+        assert!(bench.index.rooms[Class::Sessions as usize].groups.len() <= 2);
+    }
+
+    #[test]
+    fn shares_are_the_whole_and_leave_headroom() {
+        assert!(Class::ALL.iter().map(|class| class.share()).sum::<u64>() <= BUDGET);
+        assert!(BUDGET + SLACK + 4_000 * COST_MIN < ipc::KEPT_BYTES);
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Log {
+            domain: usize,
+            component: u8,
+            what: u8,
+            severity: i32,
+            who: u8,
+            padding: usize,
+            second: u8,
+        },
+        /// The log drops its oldest by itself.
+        Drop(usize),
+        /// One is gone that was not asked for.
+        Lose(usize),
+        /// The daemon starts anew and reads the log again.
+        Restart,
+        List {
+            domain: usize,
+            component: u8,
+            severity: i32,
+            since: u8,
+            size: usize,
+        },
+    }
+
+    const DOMAINS: [&str; 6] = ["session", "user", "host", "chassis", "daemon", ""];
+
+    fn steps() -> impl Strategy<Value = Step> {
+        let log = (0..5usize, any::<u8>(), 0..3u8, 0..5i32, 0..4u8, 0..12_000usize, any::<u8>()).prop_map(
+            |(domain, component, what, severity, who, padding, second)| Step::Log {
+                domain,
+                component,
+                what,
+                severity,
+                who,
+                padding,
+                second,
+            },
+        );
+        let list = (0..6usize, 0..40u8, 0..5i32, any::<u8>(), 1..9usize).prop_map(
+            |(domain, component, severity, since, size)| Step::List {
+                domain,
+                component,
+                severity,
+                since,
+                size,
+            },
+        );
+        prop_oneof![
+            30 => log,
+            1 => (0..20usize).prop_map(Step::Drop),
+            1 => (0..500usize).prop_map(Step::Lose),
+            1 => Just(Step::Restart),
+            6 => list,
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn it_answers_as_the_whole_log_would(steps in proptest::collection::vec(steps(), 0..900)) {
+            let mut bench = Bench::new();
+            for step in steps {
+                match step {
+                    Step::Log { domain, component, what, severity, who, padding, second } => {
+                        let before: Vec<(u64, u64)> = Class::ALL.iter().map(|class| (bench.index.rooms[*class as usize].cost, class.share())).collect();
+                        bench.log(v1::Event {
+                            severity,
+                            principal: (who > 0).then(|| who.to_string()),
+                            message: "x".repeat(padding),
+                            ..event(DOMAINS[domain], &component.to_string(), &what.to_string(), second.into())
+                        });
+                        prop_assert!(bench.index.cost() <= BUDGET + SLACK);
+                        for (class, (cost, share)) in Class::ALL.iter().zip(before) {
+                            let now = bench.index.rooms[*class as usize].cost;
+                            // One event more than the share may go: they are not cut in two.
+                            prop_assert!(now >= cost.min(share.saturating_sub(16 * 1024)), "{class:?} keeps its share");
+                        }
+                    }
+                    Step::Drop(count) => {
+                        let first = bench.log.keys().nth(count).copied().unwrap_or(bench.next);
+                        bench.log.retain(|sequence, _| *sequence >= first);
+                        bench.index.forget_before(first);
+                    }
+                    Step::Lose(at) => {
+                        if let Some(sequence) = bench.log.keys().nth(at).copied() {
+                            bench.log.remove(&sequence);
+                            bench.index.forget(sequence);
+                        }
+                    }
+                    Step::Restart => {
+                        bench.index = Index::default();
+                        for (sequence, event) in &bench.log {
+                            bench.index.add(&entry(*sequence, event)).unwrap();
+                        }
+                    }
+                    Step::List { domain, component, severity, since, size } => {
+                        let filter = Filter {
+                            domain: DOMAINS[domain].into(),
+                            component: if component < 20 { component.to_string() } else { String::new() },
+                            min_severity: severity,
+                            since: (since < 128).then(|| u64::from(since) * 1_000),
+                            ..Filter::default()
+                        };
+                        let expected: Vec<u64> = bench.log.iter().rev()
+                            .filter(|(_, event)| filter.is(event, SystemTime::UNIX_EPOCH))
+                            .map(|(sequence, _)| *sequence)
+                            .collect();
+                        let mut paged = Vec::new();
+                        let mut below = None;
+                        loop {
+                            let page: Vec<u64> = bench.index.find(&filter, below)
+                                .filter(|sequence| filter.is(&bench.log[sequence], SystemTime::UNIX_EPOCH))
+                                .take(size)
+                                .collect();
+                            below = page.last().copied();
+                            paged.extend(page);
+                            if below.is_none() { break }
+                        }
+                        prop_assert_eq!(paged, expected);
+                    }
+                }
+                prop_assert_eq!(bench.index.len(), bench.log.len());
+            }
+        }
+    }
+}
