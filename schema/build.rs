@@ -28,7 +28,7 @@ fn main() {
 fn run() -> Result<()> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    for path in ["build.rs", "build", "v1alpha1", "third_party", "src/validate/known.rs"] {
+    for path in ["build.rs", "build", "v1alpha1", "served", "third_party", "src/validate/known.rs"] {
         println!("cargo:rerun-if-changed={path}");
     }
 
@@ -45,8 +45,12 @@ fn run() -> Result<()> {
     files.sort();
     files.push("google/rpc/error_details.proto".to_owned());
     files.push("google/rpc/status.proto".to_owned());
+    // What gateways serve beside the contract: for reflection.
+    for name in ["health/v1/health", "reflection/v1/reflection", "reflection/v1alpha/reflection"] {
+        files.push(format!("grpc/{name}.proto"));
+    }
 
-    let mut compiler = protox::Compiler::new([tree, root.join("third_party")])?;
+    let mut compiler = protox::Compiler::new([tree, root.join("served"), root.join("third_party")])?;
     compiler.include_imports(true).include_source_info(true);
     for file in &files {
         compiler.open_file(file).map_err(|error| format!("{error:?}"))?;
@@ -158,7 +162,7 @@ fn render_methods(services: &[Service]) -> Result<String> {
                 table,
                 "    MethodInfo {{ service: {:?}, method: {:?}, full_name: {full:?}, path: {:?}, subject: {:?}, owner: {:?}, internal: {}, \
                  privilege: v1alpha1::Privilege::{}, self_field: {:?}, stream: {:?}, resume: {:?}, server_streaming: {}, \
-                 deadline: ::core::time::Duration::from_millis({}), with_expired_password: {}, idempotency: Idempotency::{}, \
+                 deadline: ::core::time::Duration::from_millis({}), with_expired_password: {}, unlogged: {}, idempotency: Idempotency::{}, \
                  http: &[{http}], origins: &[{origins}], input_name: {:?}, output_name: {:?} }},",
                 service.name,
                 method.name,
@@ -173,6 +177,7 @@ fn render_methods(services: &[Service]) -> Result<String> {
                 method.server_streaming,
                 method.deadline_ms,
                 method.with_expired_password,
+                method.unlogged,
                 method.idempotency,
                 format!("{PACKAGE}.{}", method.input),
                 format!("{PACKAGE}.{}", method.output),

@@ -41,6 +41,7 @@ pub(crate) struct Method {
     pub(crate) server_streaming: bool,
     pub(crate) deadline_ms: u32,
     pub(crate) with_expired_password: bool,
+    pub(crate) unlogged: bool,
     pub(crate) idempotency: &'static str,
     pub(crate) http: Vec<Binding>,
     pub(crate) origins: Vec<(String, String)>,
@@ -141,12 +142,17 @@ fn method_of(pool: &DescriptorPool, file: &str, internal: bool, method: &MethodD
     let deadline_ms = extension(pool, &options, "deadline_ms").and_then(|v| v.as_u32()).unwrap_or_default();
     let with_expired_password =
         extension(pool, &options, "with_expired_password").and_then(|v| v.as_bool()).unwrap_or_default();
+    let unlogged = extension(pool, &options, "unlogged").and_then(|v| v.as_bool()).unwrap_or_default();
     let idempotency =
         match method.method_descriptor_proto().options.as_ref().and_then(|o| o.idempotency_level) {
             Some(1) => "NoSideEffects",
             Some(2) => "Idempotent",
             _ => "Unknown",
         };
+    // Who changes something always leaves a trace.
+    if unlogged && idempotency != "NoSideEffects" {
+        return Err(format!("{at}: unlogged, so it needs `idempotency_level = NO_SIDE_EFFECTS`").into());
+    }
     for binding in &http {
         if binding.verb == "GET" && idempotency != "NoSideEffects" {
             return Err(
@@ -179,6 +185,7 @@ fn method_of(pool: &DescriptorPool, file: &str, internal: bool, method: &MethodD
         server_streaming: method.is_server_streaming(),
         deadline_ms: if deadline_ms == 0 { DEFAULT_DEADLINE_MS } else { deadline_ms },
         with_expired_password,
+        unlogged,
         idempotency,
         http,
         origins,

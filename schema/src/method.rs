@@ -41,6 +41,8 @@ pub struct MethodInfo {
     pub deadline: Duration,
     /// Allowed to accounts that must change their password first.
     pub with_expired_password: bool,
+    /// A call that goes well leaves no line in the log.
+    pub unlogged: bool,
     /// What happens when it is called twice.
     pub idempotency: Idempotency,
     /// REST bindings, the main one first; none for internal methods.

@@ -17,8 +17,8 @@ use prost::Message;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use schema::v1alpha1::{
     ActionOutcome, ChangeHostStateRequest, ChangeHostStateResponse, CreateSessionRequest,
-    CreateSessionResponse, Event, GetHostResponse, Host, HostAction, HostOperation, HostStatus,
-    ListHostsResponse, OperationResult, PowerOperationResult, Session, event,
+    CreateSessionResponse, Event, EventGap, EventGapReason, GetHostResponse, Host, HostAction, HostOperation,
+    HostStatus, ListHostsResponse, OperationResult, PowerOperationResult, Session, WatchEventsRequest, event,
 };
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
@@ -186,7 +186,9 @@ async fn answer(
     log.lock().unwrap().push(sent);
     let response = Response::builder()
         .status(StatusCode::from_u16(status).unwrap())
-        .header("content-type", content_type);
+        .header("content-type", content_type)
+        // Of streams of events only.
+        .header("event-sequence", 41);
     Ok(response.body(Full::new(body.into())).unwrap())
 }
 
@@ -507,6 +509,34 @@ fn a_watch_prints_one_line_of_json_per_event_and_ends_when_refused() {
         out(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((lines.len(), lines[1]["sequence"].as_str()), (2, Some("2")));
     assert_eq!(lines[0]["domain"], "host");
+}
+
+#[test]
+fn a_watch_goes_on_where_it_broke_even_before_its_first_event() {
+    let opened = std::sync::atomic::AtomicUsize::new(0);
+    let away = r#"{"error":{"code":"unavailable","message":"websrv is shutting down"}}"#;
+    let server = Server::start(move |_, _| {
+        let event = |sequence, payload| Event { sequence, payload, ..Default::default() };
+        match opened.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+            0 => stream(&[], away),
+            1 => stream(&[event(43, None)], away),
+            _ => {
+                let gap = EventGap { lost: 5, reason: EventGapReason::Dropped.into() };
+                let gap = event(48, Some(event::Payload::Gap(gap)));
+                stream(
+                    &[gap, event(49, None)],
+                    r#"{"error":{"code":"permission_denied","message":"no more"}}"#,
+                )
+            }
+        }
+    });
+    let output = server.run("event watch");
+    assert_eq!(code(&output), 5, "{}", err(&output));
+    let asked = |sent: &Sent| WatchEventsRequest::decode(&sent.body[5..]).unwrap().after_sequence;
+    let after: Vec<Option<u64>> = server.sent().iter().map(asked).collect();
+    assert_eq!(after, [None, Some(41), Some(43)], "first where the broken one began");
+    assert_eq!(out(&output).lines().count(), 2);
+    assert!(err(&output).contains("at most 5 events"), "{}", err(&output));
 }
 
 #[test]

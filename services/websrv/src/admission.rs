@@ -289,7 +289,7 @@ impl Drop for Ticket {
 }
 
 /// What counts as one client: an IPv4 address, or an IPv6 /64 (a single host is handed at least that much).
-fn share(peer: IpAddr) -> IpAddr {
+pub(crate) fn share(peer: IpAddr) -> IpAddr {
     match peer {
         IpAddr::V4(_) => peer,
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),

@@ -47,6 +47,20 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
+    /// The account, by what stays when it is renamed.
+    pub(crate) fn account(&self) -> &str {
+        match self.principal.user_id.as_str() {
+            "" => &self.principal.username,
+            id => id,
+        }
+    }
+
+    /// Whether it may manage the controller itself.
+    pub(crate) fn administrator(&self) -> bool {
+        let manages = [api::Privilege::ConfigureManager, api::Privilege::ConfigureUsers];
+        manages.iter().any(|privilege| self.principal.privileges.contains(&i32::from(*privilege)))
+    }
+
     /// As the rules about access want it.
     pub(crate) fn access(&self) -> schema::access::Caller<'_> {
         schema::access::Caller {

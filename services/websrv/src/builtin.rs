@@ -13,9 +13,11 @@ use prost::Message;
 use serde_json::json;
 
 use crate::admission::HttpVersion;
+use crate::auth::Credential;
 use crate::body::{BodyError, RequestBody, ResponseBody};
 use crate::frame;
-use crate::gateway::{API, Call, Gateway};
+use crate::gateway::{API, Call, Gateway, Traced};
+use crate::guard::{Guard, Watched};
 use crate::reflection;
 use crate::status::Failure;
 use crate::wire::{Codec, Wire};
@@ -39,6 +41,7 @@ pub(crate) async fn serve(
 ) -> Option<Response<ResponseBody>> {
     let path = parts.uri.path();
     if path.starts_with(HEALTH) || reflection::is_path(path) {
+        call.traced = Traced::Debug;
         let wire = match Wire::of(&parts.method, &parts.headers, parts.uri.query().unwrap_or_default()) {
             Ok(wire) => wire,
             Err(failure) => return Some(fail(Wire::Rest, failure, call)),
@@ -154,7 +157,7 @@ async fn health(
             );
         }
     };
-    let request = message(gateway, wire, streaming, parts, body, call).await?;
+    let (request, shown) = message(gateway, wire, streaming, parts, body, call).await?;
     let HealthCheckRequest { service } = HealthCheckRequest::decode(request).map_err(|error| {
         Failure::from(Status::invalid_argument(format!("the request cannot be decoded: {error}")))
     })?;
@@ -164,31 +167,40 @@ async fn health(
             .ok_or_else(|| Failure::from(Status::not_found("there is no such service")))?;
         return Ok(wire.reply(HealthCheckResponse { status }.encode_to_vec().into()));
     }
-    let gateway = Arc::clone(gateway);
-    let stop = gateway.hub.stopping();
-    let states = stream::unfold(
-        (gateway, service, None, stop),
-        move |(gateway, service, told, mut stop)| async move {
-            loop {
-                let now = serving(&gateway, &service).await.unwrap_or(SERVICE_UNKNOWN);
-                if told != Some(now) {
+    let guard = Guard::new(gateway, None, gateway.access(shown, call)?, None)?;
+    let start = Some((Arc::clone(gateway), guard, service, None));
+    let states = stream::unfold(start, move |state| async move {
+        let (gateway, mut guard, service, told) = state?;
+        let ended = loop {
+            if let Err(status) = guard.check().await {
+                break status;
+            }
+            tokio::select! {
+                biased;
+                watched = guard.wake() => if let Some(Watched::End(status)) = watched { break status },
+                now = changed(&gateway, &service, told) => {
                     let frame = wire.message(&HealthCheckResponse { status: now }.encode_to_vec());
-                    return Some((
-                        Ok::<_, BodyError>(Frame::data(frame)),
-                        (gateway, service, Some(now), stop),
-                    ));
-                }
-                tokio::select! {
-                    () = tokio::time::sleep(WATCH_PERIOD) => {}
-                    _ = stop.wait_for(|stop| *stop) => return None,
+                    return Some((Ok::<_, BodyError>(Frame::data(frame)), Some((gateway, guard, service, Some(now)))));
                 }
             }
-        },
-    );
+        };
+        Some((Ok(wire.last(Err(&ended))), None))
+    });
     Ok(wire.streaming(ResponseBody::stream(states)))
 }
 
-/// The one message of a request to a method of ours.
+/// The state of a service once it is not what was told any more. Safe to cancel.
+async fn changed(gateway: &Gateway, service: &str, told: Option<i32>) -> i32 {
+    loop {
+        let now = serving(gateway, service).await.unwrap_or(SERVICE_UNKNOWN);
+        if told != Some(now) {
+            return now;
+        }
+        tokio::time::sleep(WATCH_PERIOD).await;
+    }
+}
+
+/// The one message of a request to a method of ours, and who asks for a stream.
 async fn message(
     gateway: &Arc<Gateway>,
     wire: Wire,
@@ -196,14 +208,13 @@ async fn message(
     parts: &Parts,
     body: &mut Option<RequestBody>,
     call: &mut Call,
-) -> Result<Bytes, Failure> {
+) -> Result<(Bytes, Option<Credential>), Failure> {
     check_wire(wire, streaming, call)?;
-    if streaming {
-        gateway.login(parts, call).await?;
-    }
+    let shown = if streaming { Some(gateway.login(parts, call).await?) } else { None };
     wire.check(&parts.headers)?;
     let whole = gateway.collect_up_to(MESSAGE_MAX * 2, parts, body).await?;
-    if wire.framed() { crate::gateway::unframe(wire, whole, MESSAGE_MAX) } else { Ok(whole) }
+    let request = if wire.framed() { crate::gateway::unframe(wire, whole, MESSAGE_MAX)? } else { whole };
+    Ok((request, shown))
 }
 
 fn check_wire(wire: Wire, streaming: bool, call: &Call) -> Result<(), Failure> {
@@ -225,16 +236,18 @@ async fn reflect(
     call: &mut Call,
 ) -> Result<Response<ResponseBody>, Failure> {
     check_wire(wire, true, call)?;
-    gateway.login(parts, call).await?;
+    let shown = gateway.login(parts, call).await?;
     wire.check(&parts.headers)?;
     let Some(body) = body.take() else {
         return Err(Status::invalid_argument("the request has no body").into());
     };
+    let guard = Guard::new(gateway, None, gateway.access(Some(shown), call)?, None)?;
     let limits = &gateway.config.limits;
     let patience = limits.timeouts().idle;
-    let start = Some((body, bytes::BytesMut::new()));
+    let start = Some((guard, body, bytes::BytesMut::new()));
     let answers = stream::unfold(start, move |state| async move {
-        let (mut body, mut buffer) = state?;
+        let (mut guard, mut body, mut buffer) = state?;
+        let mut late = Box::pin(tokio::time::sleep(patience));
         let outcome = loop {
             match frame::next(&mut buffer, MESSAGE_MAX) {
                 Ok(Some(envelope)) => match reflection::answer(envelope.data) {
@@ -244,20 +257,27 @@ async fn reflect(
                 Ok(None) => {}
                 Err(error) => break Err(Status::invalid_argument(error.to_string())),
             }
-            match tokio::time::timeout(patience, http_body_util::BodyExt::frame(&mut body)).await {
-                Ok(Some(Ok(frame))) => {
-                    if let Ok(data) = frame.into_data() {
-                        buffer.extend_from_slice(&data);
+            if let Err(status) = guard.check().await {
+                break Err(status);
+            }
+            tokio::select! {
+                biased;
+                watched = guard.wake() => if let Some(Watched::End(status)) = watched { break Err(status) },
+                frame = http_body_util::BodyExt::frame(&mut body) => match frame {
+                    Some(Ok(frame)) => {
+                        if let Ok(data) = frame.into_data() {
+                            buffer.extend_from_slice(&data);
+                        }
                     }
-                }
-                Ok(None) => break Ok(None),
-                Ok(Some(Err(_))) => return None,
-                Err(_) => break Err(Status::deadline_exceeded("no question came for a while")),
+                    None => break Ok(None),
+                    Some(Err(_)) => return None,
+                },
+                () = &mut late => break Err(Status::deadline_exceeded("no question came for a while")),
             }
         };
         Some(match outcome {
             Ok(Some(answer)) => {
-                (Ok::<_, BodyError>(Frame::data(wire.message(&answer))), Some((body, buffer)))
+                (Ok::<_, BodyError>(Frame::data(wire.message(&answer))), Some((guard, body, buffer)))
             }
             Ok(None) => (Ok(wire.last(Ok(()))), None),
             Err(status) => (Ok(wire.last(Err(&status))), None),

@@ -147,11 +147,15 @@ pub struct Limits {
     pub unauthenticated_body_bytes: usize,
     /// Concurrent requests on one HTTP/2 or HTTP/3 connection.
     pub requests_per_connection: u32,
-    /// Event streams in total.
+    /// Streams in total: of events, of health, of reflection.
     pub streams: usize,
-    /// Event streams of one account.
+    /// Streams of one account.
     pub streams_per_account: usize,
-    /// Messages waiting for one stream's client; one more and it is cut off.
+    /// Streams from one IPv4 address or IPv6 /64, but those of administrators.
+    pub streams_per_address: usize,
+    /// Streams of the total that only administrators get; at most half of it.
+    pub streams_reserved: usize,
+    /// Newest events kept in memory, once for all streams; who is further behind reads the event log.
     pub stream_buffer: usize,
     /// Silence after which a stream says that it is alive, milliseconds.
     pub heartbeat_ms: u64,
@@ -177,6 +181,8 @@ impl Default for Limits {
             requests_per_connection: 32,
             streams: 64,
             streams_per_account: 16,
+            streams_per_address: 32,
+            streams_reserved: 8,
             stream_buffer: 256,
             heartbeat_ms: 15_000,
             deadline_ms: 300_000,

@@ -18,15 +18,17 @@ use crate::auth::{Authenticator, Caller, Credential, credential, refused};
 use crate::body::{CollectError, RequestBody, ResponseBody};
 use crate::config::Config;
 use crate::error::Error;
-use crate::events::Hub;
+use crate::events::Feed;
 use crate::frame;
+use crate::guard::{Access, Guard};
 use crate::headers::Decorator;
 use crate::health::Liveness;
 use crate::json;
 use crate::listener::{DRAIN_BYTES, DRAIN_TIME};
+use crate::places::Places;
 use crate::route::{BodyRule, Rest, Route, Routes, set_at};
 use crate::status::{Failure, violations};
-use crate::stream::{self, Access, Watching};
+use crate::stream::{self, Watching};
 use crate::transport::Handle;
 use crate::wire::{Codec, Wire, connect_get, media_type};
 use crate::{builtin, rest};
@@ -47,7 +49,8 @@ pub(crate) struct Gateway {
     pub routes: Routes,
     pub bus: ipc::Client,
     pub auth: Authenticator,
-    pub hub: Arc<Hub>,
+    pub feed: Arc<Feed>,
+    pub places: Arc<Places>,
     pub live: Liveness,
     pub decorator: Decorator,
 }
@@ -62,6 +65,29 @@ pub(crate) struct Call {
     pub caller: Option<Arc<Caller>>,
     /// For the log: what went wrong.
     pub code: Code,
+    /// For the log: what is asked for.
+    pub traced: Traced,
+}
+
+/// What a request that goes well leaves in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Traced {
+    /// Who did what.
+    Record,
+    /// It only reads: for debugging.
+    Debug,
+    /// Nothing: it reads the log.
+    Nothing,
+}
+
+impl Traced {
+    fn of(method: &schema::MethodInfo) -> Self {
+        match (method.unlogged, method.read_only()) {
+            (true, _) => Self::Nothing,
+            (false, true) => Self::Debug,
+            (false, false) => Self::Record,
+        }
+    }
 }
 
 impl Gateway {
@@ -72,7 +98,8 @@ impl Gateway {
             routes: Routes::new(&config)?,
             auth: Authenticator::new(bus.clone(), config.auth.clone(), limits.logins)
                 .map_err(Error::Entropy)?,
-            hub: Hub::new(limits.streams, limits.streams_per_account, limits.stream_buffer),
+            feed: Feed::new(bus.clone(), limits.stream_buffer),
+            places: Places::new(limits),
             live: Liveness::new(bus.clone()),
             decorator: Decorator::new(&config.cors, h3_port),
             bus,
@@ -147,6 +174,7 @@ impl Gateway {
         body: &mut Option<RequestBody>,
         call: &mut Call,
     ) -> Result<Response<ResponseBody>, Failure> {
+        call.traced = Traced::of(route.info);
         if matches!(wire, Wire::Grpc(_)) && call.version == HttpVersion::H1 {
             return Err(Status::unimplemented("gRPC needs HTTP/2 or HTTP/3").into());
         }
@@ -172,7 +200,7 @@ impl Gateway {
         let wire_bytes = (wire.codec() == Codec::Proto).then_some(raw);
         let payload = self.prepare(route, message, wire_bytes, parts, call)?;
         if route.info.server_streaming {
-            let after = resume_after(route, &payload.message).map(Some);
+            let after = resume_after(route, &payload.message);
             let watching = self.watch(route, &payload, shown, timeout, after, call).await?;
             return Ok(stream::framed(wire, watching));
         }
@@ -200,6 +228,7 @@ impl Gateway {
             Rest::NotFound => return Err(Failure::not_found(parts.uri.path())),
         };
         let route = &binding.route;
+        call.traced = Traced::of(route.info);
         let shown = self.identify(route, parts, call).await?;
         let query = parts.uri.query().unwrap_or_default();
         let whole = if let BodyRule::None = binding.body {
@@ -217,10 +246,7 @@ impl Gateway {
         let message = rest::message(binding, &values, query, &whole)?;
         let payload = self.prepare(route, message, None, parts, call)?;
         if route.info.server_streaming {
-            // A browser that reconnects by itself says where it was in this header; so that it can, the numbers come from the
-            // event log from the start.
-            let last = parts.headers.get("last-event-id").and_then(|v| v.to_str().ok()?.parse().ok());
-            let after = route.resume.as_ref().map(|_| resume_after(route, &payload.message).or(last));
+            let after = resume_after(route, &payload.message).or_else(|| last_event_id(route, parts));
             let watching = self.watch(route, &payload, shown, None, after, call).await?;
             return Ok(stream::sse(watching));
         }
@@ -388,14 +414,14 @@ impl Gateway {
         }
     }
 
-    /// Opens a stream. With `from_log` it comes from the event log: after the number in it, or from now on.
+    /// Opens a stream: after the number of the last event the client has, or from now on.
     async fn watch(
         self: &Arc<Self>,
         route: &Arc<Route>,
         payload: &Payload,
         shown: Option<Credential>,
         timeout: Option<Duration>,
-        from_log: Option<Option<u64>>,
+        after: Option<u64>,
         call: &Call,
     ) -> Result<Watching, Failure> {
         let subject = route
@@ -403,27 +429,21 @@ impl Gateway {
             .as_ref()
             .and_then(|subject| subject.fill(&payload.message))
             .ok_or_else(|| Status::invalid_argument("a filter holds characters no event can have"))?;
-        let account = call.caller.as_ref().map_or("", |caller| caller.principal.username.as_str());
-        let filter = subject.join(".");
-        let watch = self.hub.watch(subject, account, from_log.is_some())?;
-        let (watch, log) = match from_log {
-            None => (watch, None),
-            Some(after) => match self.bus.event_log().follow(&filter, after).await {
-                Ok(log) => (watch, Some(log)),
-                Err(status) if after.is_some() => return Err(status.into()),
-                Err(status) => {
-                    // No log, no numbers; what happens from now on can still be told.
-                    tracing::warn!(%status, "events are streamed without the event log");
-                    drop(watch);
-                    let subject = filter.split('.').map(str::to_owned).collect();
-                    (self.hub.watch(subject, account, false)?, None)
-                }
-            },
-        };
-        let access =
-            Access { credential: shown, address: call.conn.peer(), context: self.context(call, None) };
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
-        Ok(Watching::new(Arc::clone(self), Arc::clone(route), watch, log, access, deadline))
+        let access = self.access(shown, call)?;
+        let (account, administrator) = (access.caller.account().to_owned(), access.caller.administrator());
+        let guard = Guard::new(self, Some(route.info), access, deadline)?;
+        let events = self.feed.open(subject, after, &account, administrator).await;
+        Ok(Watching::new(Arc::clone(route), guard, events))
+    }
+
+    /// Whose stream it will be.
+    ///
+    /// # Errors
+    /// `INTERNAL` when nobody is logged in: a stream of a stranger would be bounded by nothing.
+    pub(crate) fn access(&self, credential: Option<Credential>, call: &Call) -> Result<Access, Status> {
+        let caller = call.caller.clone().ok_or_else(|| Status::internal("a stream needs a login"))?;
+        Ok(Access { credential, caller, address: call.conn.peer(), context: self.context(call, None) })
     }
 
     fn options(&self, path: &str) -> Response<ResponseBody> {
@@ -492,13 +512,17 @@ impl Call {
                 .map_or(fresh.trace, |trace| trace.child()),
             caller: None,
             code: Code::Ok,
+            traced: match parts.method {
+                Method::GET | Method::HEAD | Method::OPTIONS => Traced::Debug,
+                _ => Traced::Record,
+            },
         }
     }
 }
 
 /// One line per request. Reads that went well are for debugging; all else is a record of who did what.
 fn log(parts: &Parts, call: &Call, status: StatusCode, started: Instant) {
-    let quiet = call.code == Code::Ok && matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
+    let traced = if call.code == Code::Ok { call.traced } else { Traced::Record };
     let user = call.caller.as_ref().map_or("-", |caller| caller.principal.username.as_str());
     let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     // The path only, and not all of a long one: a query may carry a message, and a flood of strangers must not write the log.
@@ -520,7 +544,11 @@ fn log(parts: &Parts, call: &Call, status: StatusCode, started: Instant) {
             )
         };
     }
-    if quiet { line!(debug) } else { line!(info) }
+    match traced {
+        Traced::Record => line!(info),
+        Traced::Debug => line!(debug),
+        Traced::Nothing => {}
+    }
 }
 
 /// The one message of a framed request.
@@ -546,6 +574,13 @@ pub(crate) fn unframe(wire: Wire, whole: Bytes, limit: usize) -> Result<Bytes, F
 fn resume_after(route: &Route, message: &DynamicMessage) -> Option<u64> {
     let (field, _) = route.resume.as_ref()?;
     if message.has_field(field) { message.get_field(field).as_u64() } else { None }
+}
+
+/// Where a browser that reconnects by itself says it was. What is no number of ours is from elsewhere, as one the log has not reached.
+fn last_event_id(route: &Route, parts: &Parts) -> Option<u64> {
+    route.resume.as_ref()?;
+    let id = parts.headers.get("last-event-id").filter(|id| !id.is_empty())?;
+    Some(id.to_str().ok().and_then(|id| id.parse().ok()).unwrap_or(u64::MAX))
 }
 
 fn decode_reply(route: &Route, reply: Bytes) -> Result<DynamicMessage, Failure> {

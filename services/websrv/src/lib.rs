@@ -5,7 +5,7 @@
 //!   HTTP/3 UDP  h3     ─► quic     ─┼─► limits ─► authenticate ─► authorise ─► validate ─► rpc.<Service>.<Method>
 //!   HTTP   TCP         ─► redirect ─┘  (admission)    │              (all three from the schema's options)
 //!                                                     └─► AuthService (usermgr), remembered for seconds
-//!   event.> ─► hub ─► one bounded buffer per watching client ─► Connect / gRPC stream, SSE
+//!   EVENTS ─► feed ─► a cursor per watching client (a share of the places each) ─► Connect / gRPC stream, SSE
 //! ```
 //!
 //! It must never
@@ -23,11 +23,13 @@ mod error;
 mod events;
 pub mod frame;
 mod gateway;
+mod guard;
 mod h3_frames;
 mod headers;
 mod health;
 mod json;
 mod listener;
+mod places;
 mod quic;
 mod reflection;
 mod rest;

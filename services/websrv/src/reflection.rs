@@ -125,13 +125,9 @@ pub(crate) fn answer(question: Bytes) -> Result<Bytes, Status> {
                 Answer::ExtensionNumbers(ExtensionNumbers { base_type_name: name.clone(), extension_number })
             })
         }
-        Some(Question::ListServices(_)) => Some(Answer::Services(Services {
-            service: schema::services()
-                .iter()
-                .filter(|service| !service.internal)
-                .map(|service| ServiceName { name: service.full_name.to_owned() })
-                .collect(),
-        })),
+        Some(Question::ListServices(_)) => {
+            Some(Answer::Services(Services { service: listed().map(|name| ServiceName { name }).collect() }))
+        }
     };
     let answer = answer.unwrap_or_else(|| {
         Answer::Error(ErrorResponse {
@@ -142,6 +138,15 @@ pub(crate) fn answer(question: Bytes) -> Result<Bytes, Status> {
     let response =
         Response { valid_host: request.host.clone(), original_request: Some(request), answer: Some(answer) };
     Ok(response.encode_to_vec().into())
+}
+
+/// The services there are: the public ones of the schema, and those websrv answers itself.
+fn listed() -> impl Iterator<Item = String> {
+    let public = schema::services().iter().filter(|service| !service.internal);
+    let own = schema::pool().services().filter(|service| service.package_name().starts_with("grpc."));
+    public
+        .map(|service| service.full_name.to_owned())
+        .chain(own.map(|service| service.full_name().to_owned()))
 }
 
 /// A file and all it imports: clients need them to link it.
@@ -198,6 +203,14 @@ mod tests {
         let Answer::Services(list) = ask(Question::ListServices(String::new())) else { panic!() };
         for service in schema::services() {
             assert_eq!(list.service.iter().any(|s| s.name == service.full_name), !service.internal);
+        }
+        for path in PATHS.into_iter().chain(["/grpc.health.v1.Health/Watch"]) {
+            let name = path.split('/').nth(1).unwrap();
+            assert!(list.service.iter().any(|service| service.name == name), "{name}");
+            assert!(
+                matches!(ask(Question::FileContainingSymbol(name.to_owned())), Answer::Files(_)),
+                "{name}"
+            );
         }
     }
 

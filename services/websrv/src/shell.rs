@@ -64,6 +64,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
         stop: stopping,
     };
     sockets.serve(&shared, &mut tasks);
+    let feed = tokio::spawn(Arc::clone(&gateway.feed).run());
     announce(&kit.notify, addresses);
     kit.ready();
 
@@ -85,7 +86,8 @@ pub async fn run(context: Context) -> Result<(), Error> {
     }
 
     stop.send_replace(true);
-    gateway.hub.stop();
+    feed.abort();
+    gateway.places.stop();
     let ended = async {
         while admission.open() > 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -105,11 +107,10 @@ fn on_bus(gateway: &Gateway, item: RawItem) {
             if changes_access(&subject, &payload) {
                 gateway.auth.forget();
             }
-            gateway.hub.publish(&subject, &payload);
+            gateway.feed.heard(&subject, &payload);
         }
         RawItem::Resync => {
             gateway.auth.forget();
-            gateway.hub.gap();
         }
     }
 }

@@ -1,145 +1,72 @@
-//! Server streams: events from the hub, written as the client's protocol wants them, for as long as the client may see them.
+//! Server streams: events of the feed, written as the client's protocol wants them, for as long as the client may see them.
 
-use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
-use http::{HeaderMap, HeaderValue, Response, header};
+use http::{HeaderName, HeaderValue, Response, header};
 use http_body::Frame;
-use ipc::{CallContext, Code, Follow, LogEntry, Status};
+use ipc::Status;
+use prost::Message;
 use prost_reflect::DynamicMessage;
-use tokio::sync::watch;
-use tokio::time::Instant;
+use schema::v1alpha1 as api;
+use schema::v1alpha1::EventGapReason;
 
-use crate::auth::Credential;
 use crate::body::{BodyError, ResponseBody};
-use crate::events::Watch;
-use crate::gateway::{Gateway, denied};
+use crate::events::{Gap, Reader, Shown};
+use crate::guard::{Guard, Watched};
 use crate::json;
 use crate::route::Route;
 use crate::wire::{Codec, Wire};
 
-/// How long a stream stays open while usermgr cannot say whether its session still exists. Only usermgr ends sessions, and it
-/// is restarted within seconds.
-const UNSURE: Duration = Duration::from_secs(30);
-/// Pause before asking again in that time.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// After which number of the event log a stream begins: what a client that has seen no event yet resumes with.
+const EVENT_SEQUENCE: HeaderName = HeaderName::from_static("event-sequence");
 
 /// What happens on a stream.
-pub(crate) enum Item {
-    Message(Bytes),
+enum Item {
+    Shown(Shown),
     Heartbeat,
     End(Status),
 }
 
-/// Whose stream it is, and what it takes to ask again whether it still may be.
-pub(crate) struct Access {
-    pub credential: Option<Credential>,
-    pub address: IpAddr,
-    pub context: CallContext,
-}
-
 /// One open stream.
 pub(crate) struct Watching {
-    gateway: Arc<Gateway>,
     route: Arc<Route>,
-    watch: Watch,
-    log: Option<Follow>,
-    access: Access,
-    changes: watch::Receiver<u64>,
-    heartbeat: tokio::time::Interval,
-    deadline: Option<Instant>,
-    /// When the caller was last known to be allowed.
-    sure: Instant,
-    recheck: Option<Instant>,
+    guard: Guard,
+    events: Reader,
 }
 
 impl Watching {
-    pub(crate) fn new(
-        gateway: Arc<Gateway>,
-        route: Arc<Route>,
-        watch: Watch,
-        log: Option<Follow>,
-        access: Access,
-        deadline: Option<Instant>,
-    ) -> Self {
-        let period = gateway.config.limits.heartbeat();
-        let mut heartbeat = tokio::time::interval_at(Instant::now() + period, period);
-        heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let changes = gateway.auth.changes();
-        let sure = Instant::now();
-        Self { gateway, route, watch, log, access, changes, heartbeat, deadline, sure, recheck: None }
-    }
-
-    /// How many events after the client's last one the log no longer had.
-    fn lost(&self) -> u64 {
-        self.log.as_ref().map_or(0, Follow::lost)
+    pub(crate) fn new(route: Arc<Route>, guard: Guard, events: Reader) -> Self {
+        Self { route, guard, events }
     }
 
     async fn next(&mut self) -> Item {
         loop {
-            let due = self.deadline;
-            let recheck = self.recheck;
+            if let Err(status) = self.guard.check().await {
+                return Item::End(status);
+            }
             tokio::select! {
                 biased;
-                () = at(due) => {
-                    return Item::End(Status::deadline_exceeded("the client's timeout for the stream has passed"));
-                }
-                changed = self.changes.changed() => {
-                    if changed.is_err() {
-                        return Item::End(Status::unavailable("websrv is shutting down"));
-                    }
-                    if let Err(status) = self.still_allowed().await {
-                        return Item::End(status);
-                    }
-                }
-                () = at(recheck) => {
-                    if let Err(status) = self.still_allowed().await {
-                        return Item::End(status);
-                    }
-                }
-                _ = self.heartbeat.tick() => {
-                    // Also how a session's idle clock learns of the stream, and how its absolute end is met.
-                    if let Err(status) = self.still_allowed().await {
-                        return Item::End(status);
-                    }
-                    return Item::Heartbeat;
-                }
-                event = self.watch.next() => return match event {
-                    Ok(event) => Item::Message(event),
-                    Err(status) => Item::End(status),
+                watched = self.guard.wake() => match watched {
+                    None => {}
+                    Some(Watched::Heartbeat) => return Item::Heartbeat,
+                    Some(Watched::End(status)) => return Item::End(status),
                 },
-                entry = following(&mut self.log) => return match entry {
-                    Some(Ok(entry)) => Item::Message(numbered(&self.route, entry.payload, entry.sequence)),
-                    Some(Err(status)) => Item::End(status),
-                    None => Item::End(Status::unavailable("websrv is shutting down")),
+                shown = self.events.next() => return match shown {
+                    Ok(shown) => Item::Shown(shown),
+                    Err(status) => Item::End(status),
                 },
             }
         }
     }
 
-    async fn still_allowed(&mut self) -> Result<(), Status> {
-        let Access { credential: Some(credential), address, context } = &self.access else { return Ok(()) };
-        let context = context.child();
-        let verified = self.gateway.auth.verify(credential, *address, &context, &HeaderMap::new()).await;
-        match verified {
-            Ok(caller) => {
-                schema::access::before_request(self.route.info, &caller.access())
-                    .map_err(|refusal| denied(refusal).status)?;
-                self.sure = Instant::now();
-                self.recheck = None;
-                Ok(())
-            }
-            Err(failure) if failure.status.code == Code::Unauthenticated => {
-                Err(Status::unauthenticated("the session of this stream has ended"))
-            }
-            Err(failure) if self.sure.elapsed() >= UNSURE => Err(failure.status),
-            Err(_) => {
-                self.recheck = Some(Instant::now() + ASK_AGAIN);
-                Ok(())
-            }
+    /// The message a client of the schema gets.
+    fn message(&self, shown: &Shown) -> Bytes {
+        match shown {
+            Shown::Event(payload, sequence) => numbered(&self.route, payload, *sequence),
+            Shown::Gap(gap) => gap_event(gap).encode_to_vec().into(),
         }
     }
 
@@ -166,36 +93,52 @@ impl Watching {
     }
 }
 
-async fn following(log: &mut Option<Follow>) -> Option<Result<LogEntry, Status>> {
-    match log {
-        Some(log) => log.next().await,
-        None => std::future::pending().await,
-    }
-}
-
 /// The message with its number in the log: one more field at its end, which wins over an earlier one of the same number.
-fn numbered(route: &Route, payload: Bytes, sequence: u64) -> Bytes {
-    let Some((_, field)) = route.resume else { return payload };
+fn numbered(route: &Route, payload: &Bytes, sequence: u64) -> Bytes {
+    let Some((_, field)) = route.resume else { return payload.clone() };
     let mut out = BytesMut::with_capacity(payload.len() + 16);
-    out.extend_from_slice(&payload);
+    out.extend_from_slice(payload);
     prost::encoding::uint64::encode(field, &sequence, &mut out);
     out.freeze()
 }
 
-async fn at(when: Option<Instant>) {
-    match when {
-        Some(when) => tokio::time::sleep_until(when).await,
-        None => std::future::pending().await,
+fn gap_words(gap: &Gap) -> String {
+    match gap.reason {
+        EventGapReason::Dropped => format!("the log has dropped {} events that were not shown yet", gap.lost),
+        EventGapReason::Ahead => {
+            "the log has not reached the number to go on after; what is new follows".to_owned()
+        }
+        EventGapReason::Unreadable | EventGapReason::Unspecified => {
+            "the log could not be read; events may be missing".to_owned()
+        }
+    }
+}
+
+/// A gap as a message among events.
+fn gap_event(gap: &Gap) -> api::Event {
+    api::Event {
+        time: Some(SystemTime::now().into()),
+        domain: "log".into(),
+        component: "events".into(),
+        what: "gap".into(),
+        severity: api::EventSeverity::Warning.into(),
+        message: gap_words(gap),
+        source: "websrv".into(),
+        sequence: gap.sequence,
+        payload: Some(api::event::Payload::Gap(api::EventGap { lost: gap.lost, reason: gap.reason.into() })),
+        ..api::Event::default()
     }
 }
 
 /// A stream with prefixed messages: Connect, gRPC, gRPC-Web.
 pub(crate) fn framed(wire: Wire, watching: Watching) -> Response<ResponseBody> {
+    let begin = watching.events.begin();
     let frames = stream::unfold(Some(watching), move |watching| async move {
         let mut watching = watching?;
         loop {
             match watching.next().await {
-                Item::Message(event) => {
+                Item::Shown(shown) => {
+                    let event = watching.message(&shown);
                     let message = match wire.codec() {
                         Codec::Proto => event,
                         Codec::Json => match watching.show(event) {
@@ -211,37 +154,57 @@ pub(crate) fn framed(wire: Wire, watching: Watching) -> Response<ResponseBody> {
             }
         }
     });
-    wire.streaming(ResponseBody::stream(frames.map(|frame: Result<_, BodyError>| frame)))
+    let mut response = wire.streaming(ResponseBody::stream(frames.map(|frame: Result<_, BodyError>| frame)));
+    response.headers_mut().insert(EVENT_SEQUENCE, begin.into());
+    response
 }
 
 /// A stream of server-sent events: REST.
 pub(crate) fn sse(watching: Watching) -> Response<ResponseBody> {
-    // A first comment, so that a proxy or a library in between lets the head go.
-    let mut hello = b": watching\n\n".to_vec();
-    if watching.lost() > 0 {
-        let gap = serde_json::json!({ "lost": watching.lost() }).to_string();
-        hello.extend_from_slice(&event_text(None, Some("gap"), gap.as_bytes()));
-    }
+    let begin = watching.events.begin();
+    let resumes = watching.route.resume.is_some();
+    // A first comment, so that a proxy or a library in between lets the head go. An id without data is no event, but a browser that
+    // reconnects names it (HTML, "server-sent events", 9.2.6).
+    let hello = if resumes { format!(": watching\nid: {begin}\n\n") } else { ": watching\n\n".to_owned() };
     let hello = stream::once(async { Ok(Frame::data(Bytes::from(hello))) });
-    let events = stream::unfold(Some(watching), |watching| async move {
-        let mut watching = watching?;
+    let events = stream::unfold(Some((watching, begin)), move |state| async move {
+        let (mut watching, mut told) = state?;
         loop {
             let text = match watching.next().await {
-                Item::Message(event) => match watching.show(event) {
-                    Some((json, id)) => event_text(id.as_deref(), None, &json),
-                    None => continue,
-                },
+                Item::Shown(shown) => {
+                    told = watching.events.sequence();
+                    match &shown {
+                        Shown::Gap(gap) => {
+                            let reason = gap.reason.as_str_name().trim_start_matches("EVENT_GAP_REASON_");
+                            let data = serde_json::json!({
+                                "lost": gap.lost, "reason": reason, "message": gap_words(gap)
+                            });
+                            let id = (gap.sequence > 0).then(|| gap.sequence.to_string());
+                            event_text(id.as_deref(), Some("gap"), data.to_string().as_bytes())
+                        }
+                        Shown::Event(..) => match watching.show(watching.message(&shown)) {
+                            Some((json, id)) => event_text(id.as_deref(), None, &json),
+                            None => continue,
+                        },
+                    }
+                }
+                // What was passed over need not be looked at again after an interruption.
+                Item::Heartbeat if resumes && watching.events.sequence() != told => {
+                    told = watching.events.sequence();
+                    Bytes::from(format!(": alive\nid: {told}\n\n"))
+                }
                 Item::Heartbeat => Bytes::from_static(b": alive\n\n"),
                 Item::End(status) => {
                     let text = event_text(None, Some("error"), &crate::status::rest(&status));
                     return Some((Ok(Frame::data(text)), None));
                 }
             };
-            return Some((Ok(Frame::data(text)), Some(watching)));
+            return Some((Ok(Frame::data(text)), Some((watching, told))));
         }
     });
     let mut response = Response::new(ResponseBody::stream(hello.chain(events)));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    response.headers_mut().insert(EVENT_SEQUENCE, begin.into());
     // nginx buffers what it proxies unless told not to.
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
     response

@@ -158,7 +158,7 @@ async fn silence_is_broken_by_heartbeats_and_a_timeout_ends_a_stream() {
     let settings = json!({ "limits": { "heartbeat_ms": 20 } });
     let stack = Stack::with(settings, &["statemgr", "usermgr", "operator"]).await;
     let (_, mut sse) = Stream::open(&stack, stack.get("/api/v1alpha1/events:watch", Some(READER))).await;
-    assert_eq!(sse.block().await, ": watching");
+    assert!(sse.block().await.starts_with(": watching"));
     assert_eq!(sse.block().await, ": alive");
 
     let mut request = stack.post(WATCH, "application/connect+json", Some(READER), framed(b"{}"));
@@ -171,17 +171,6 @@ async fn silence_is_broken_by_heartbeats_and_a_timeout_ends_a_stream() {
 #[tokio::test]
 async fn a_client_goes_on_after_the_last_event_it_has() {
     let stack = Stack::start().await;
-    let nats = async_nats::connect(stack.bus.url()).await.unwrap();
-    let jetstream = async_nats::jetstream::new(nats);
-    jetstream
-        .create_stream(async_nats::jetstream::stream::Config {
-            name: ipc::EVENTS.into(),
-            subjects: vec!["event.>".into()],
-            allow_direct: true,
-            ..Default::default()
-        })
-        .await
-        .unwrap();
     for id in ["e1", "e2", "e3"] {
         stack.host_event(id).await;
     }
@@ -195,12 +184,160 @@ async fn a_client_goes_on_after_the_last_event_it_has() {
     let mut request = stack.get("/api/v1alpha1/events:watch?domain=host", Some(READER));
     request.headers_mut().insert("last-event-id", "2".parse().unwrap());
     let (_, mut sse) = Stream::open(&stack, request).await;
-    assert_eq!(sse.block().await, ": watching");
+    assert_eq!(sse.block().await, ": watching\nid: 2");
     assert!(sse.block().await.starts_with("id: 3\ndata: "));
     stack.host_event("e4").await;
     assert!(sse.block().await.starts_with("id: 4\ndata: "));
     let (_, data) = connect.envelope().await.unwrap();
     assert_eq!(json_of(&data)["sequence"], "4");
+}
+
+#[tokio::test]
+async fn every_event_has_a_number_and_a_stream_says_where_it_begins() {
+    let stack = Stack::start().await;
+    stack.host_event("e1").await;
+    stack.host_event("e2").await;
+    let begun = async |token: &str| {
+        let request = stack.post(WATCH, "application/connect+json", Some(token), framed(b"{}"));
+        let (parts, stream) = Stream::open(&stack, request).await;
+        (parts.headers["event-sequence"].to_str().unwrap().parse::<u64>().unwrap(), stream)
+    };
+    let (mut begin, mut stream) = begun(READER).await;
+    // What was published just before may come to the feed just after.
+    while begin < 2 {
+        assert_eq!(json_of(&stream.envelope().await.unwrap().1)["sequence"], (begin + 1).to_string());
+        begin += 1;
+    }
+    for (id, sequence) in [("e3", "3"), ("e4", "4")] {
+        stack.host_event(id).await;
+        let event = json_of(&stream.envelope().await.unwrap().1);
+        assert_eq!((&event["id"], &event["sequence"]), (&json!(id), &json!(sequence)));
+    }
+    drop(stream);
+    stack.host_event("e5").await;
+    let mut resumed = connect_stream(&stack, READER, json!({ "after_sequence": "4" })).await;
+    assert_eq!(json_of(&resumed.envelope().await.unwrap().1)["id"], "e5");
+}
+
+#[tokio::test]
+async fn a_number_the_log_has_not_reached_is_told_and_the_stream_goes_on() {
+    let stack = Stack::start().await;
+    stack.host_event("e1").await;
+    let mut connect =
+        connect_stream(&stack, READER, json!({ "domain": "host", "after_sequence": "99999" })).await;
+    let gap = json_of(&connect.envelope().await.unwrap().1);
+    assert_eq!(
+        (&gap["domain"], &gap["what"], &gap["gap"]["reason"]),
+        (&json!("log"), &json!("gap"), &json!("EVENT_GAP_REASON_AHEAD"))
+    );
+    for id in ["99999", "from another server"] {
+        let mut request = stack.get("/api/v1alpha1/events:watch?domain=host", Some(READER));
+        request.headers_mut().insert("last-event-id", id.parse().unwrap());
+        let (_, mut sse) = Stream::open(&stack, request).await;
+        assert!(sse.block().await.starts_with(": watching"));
+        let told = sse.block().await;
+        assert!(told.contains("event: gap\n") && told.contains("AHEAD"), "{told}");
+        stack.host_event(id.split(' ').next().unwrap()).await;
+        loop {
+            // The first event may have been on its way.
+            let block = sse.block().await;
+            if block.contains(id.split(' ').next().unwrap()) {
+                break;
+            }
+        }
+    }
+    let event = json_of(&connect.envelope().await.unwrap().1);
+    assert!(event["sequence"] == "2" || event["id"] == "e1", "{event}");
+}
+
+#[tokio::test]
+async fn what_the_log_has_dropped_is_told_in_every_protocol() {
+    let settings = json!({ "limits": { "stream_buffer": 4 } });
+    let stack = Stack::with(settings, &["statemgr", "usermgr", "operator"]).await;
+    let mut all = connect_stream(&stack, READER, json!({ "after_sequence": "0" })).await;
+    for n in 1..=20 {
+        stack.host_event(&format!("e{n}")).await;
+        assert_eq!(json_of(&all.envelope().await.unwrap().1)["id"], format!("e{n}"));
+    }
+    let log = stack.bus.client("operator").await.event_log();
+    for sequence in [1, 2, 3, 4, 5, 6, 9, 10, 3] {
+        log.remove(sequence).await.unwrap();
+    }
+    let mut connect = connect_stream(&stack, READER, json!({ "after_sequence": "2" })).await;
+    let mut seen = Vec::new();
+    for _ in 0..14 {
+        let event = json_of(&connect.envelope().await.unwrap().1);
+        let sequence: u64 = event["sequence"].as_str().unwrap().parse().unwrap();
+        seen.push((event["gap"]["lost"].as_str().map(str::to_owned), sequence));
+    }
+    let event = |sequence| (None, sequence);
+    let gap = |lost: &str, sequence| (Some(lost.to_owned()), sequence);
+    let mut expected = vec![gap("4", 6), event(7), event(8), gap("2", 10)];
+    expected.extend((11..=20).map(event));
+    assert_eq!(seen, expected);
+
+    let mut request = stack.get("/api/v1alpha1/events:watch", Some(READER));
+    request.headers_mut().insert("last-event-id", "2".parse().unwrap());
+    let (_, mut sse) = Stream::open(&stack, request).await;
+    sse.block().await;
+    let told = sse.block().await;
+    assert!(told.starts_with("id: 6\nevent: gap\ndata: ") && told.contains("\"lost\":4"), "{told}");
+    assert!(sse.block().await.starts_with("id: 7\ndata: "));
+}
+
+#[tokio::test]
+async fn without_a_log_what_happens_is_told_all_the_same() {
+    let bus = ipc::testing::Bus::start().await;
+    let stack = Stack::on(bus, json!({}), &["statemgr", "usermgr", "operator"]).await;
+    let mut stream = connect_stream(&stack, READER, json!({ "domain": "host", "after_sequence": "7" })).await;
+    let gap = json_of(&stream.envelope().await.unwrap().1);
+    assert_eq!(gap["gap"]["reason"], "EVENT_GAP_REASON_UNREADABLE");
+    stack.host_event("e1").await;
+    let event = json_of(&stream.envelope().await.unwrap().1);
+    assert_eq!((&event["id"], event.get("sequence")), (&json!("e1"), None));
+    // When there is one, numbers begin, and the seam is told.
+    stack.bus.client("operator").await.create_event_log().await.unwrap();
+    let mut seam = false;
+    loop {
+        stack.host_event("later").await;
+        let event = json_of(&stream.envelope().await.unwrap().1);
+        seam |= event.get("gap").is_some();
+        if seam && event["id"] == "later" && event.get("sequence").is_some() {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn readers_leave_places_for_administrators_and_health_watches_count() {
+    let settings = json!({ "limits": {
+        "streams": 6, "streams_per_account": 5, "streams_reserved": 2, "heartbeat_ms": 50
+    } });
+    let stack = Stack::with(settings, &["statemgr", "usermgr", "operator"]).await;
+    let health = async |token: &str| {
+        let watch = stack.post("/grpc.health.v1.Health/Watch", "application/grpc", Some(token), framed(b""));
+        Stream::open(&stack, watch).await
+    };
+    let mut watches = Vec::new();
+    for _ in 0..3 {
+        let (_, mut watch) = health(READER).await;
+        assert_eq!(&watch.envelope().await.unwrap().1[..], [0x08, 1]);
+        watches.push(watch);
+    }
+    let mut fourth = connect_stream(&stack, READER, json!({})).await;
+    let (parts, _) = health(READER).await;
+    assert_eq!(parts.headers["grpc-status"], "8");
+    let mut admin = connect_stream(&stack, ADMIN, json!({ "domain": "host" })).await;
+    stack.host_event("e1").await;
+    assert_eq!(admin.envelope().await.unwrap().0, 0);
+    // The account goes, and all of its streams with it.
+    stack.world.revoked.lock().unwrap().push(READER.to_owned());
+    stack.account_changed().await;
+    for mut watch in watches {
+        while watch.envelope().await.is_some() {}
+        assert_eq!(watch.trailers.unwrap()["grpc-status"], "16");
+    }
+    while fourth.envelope().await.unwrap().0 != 2 {}
 }
 
 #[tokio::test]

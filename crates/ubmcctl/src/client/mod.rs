@@ -319,9 +319,12 @@ impl Client {
             let body = body.map_err(|error| self.unreachable(error))?.to_bytes();
             return Err(Failure::Status(Box::new(status::from_http(status, &body, method))));
         }
+        let begin =
+            response.headers().get("event-sequence").and_then(|begin| begin.to_str().ok()?.parse().ok());
         Ok(Events {
             server: self.endpoint.given.clone(),
             method,
+            begin,
             body: response.into_body(),
             buffer: BytesMut::new(),
             _sender: sender,
@@ -344,6 +347,8 @@ fn certificate_words(cause: &rustls::CertificateError) -> String {
 pub(crate) struct Events {
     server: String,
     method: &'static MethodInfo,
+    /// After which number of the event log it begins; servers before this had no such header.
+    begin: Option<u64>,
     body: Incoming,
     buffer: BytesMut,
     /// Dropping it would end the connection.
@@ -351,6 +356,11 @@ pub(crate) struct Events {
 }
 
 impl Events {
+    /// The number to go on after when it breaks before any event has come.
+    pub(crate) fn begin(&self) -> Option<u64> {
+        self.begin
+    }
+
     /// The next event; `None` when the server ended the stream without an error.
     ///
     /// Cancel safe: bytes already read stay in the buffer.

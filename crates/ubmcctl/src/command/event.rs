@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use schema::rpc::event_service;
-use schema::v1alpha1::{Event, EventSeverity, ListEventsRequest, WatchEventsRequest};
+use schema::v1alpha1::{
+    Event, EventGap, EventGapReason, EventSeverity, ListEventsRequest, WatchEventsRequest, event,
+};
 use tokio::time::sleep;
 
 use super::Session;
@@ -84,6 +86,24 @@ fn line(event: &Event) -> String {
     .replace('\n', " ")
 }
 
+/// What is missing from a stream, for people.
+fn gap_words(gap: &EventGap) -> String {
+    match gap.reason() {
+        EventGapReason::Dropped => {
+            format!(
+                "at most {} events (of any kind) are missing here: the BMC's log had no room for them",
+                gap.lost
+            )
+        }
+        EventGapReason::Ahead => {
+            "the BMC's event log has begun anew since; events may be missing here".to_owned()
+        }
+        EventGapReason::Unreadable | EventGapReason::Unspecified => {
+            "the BMC's event log could not be read; events may be missing here".to_owned()
+        }
+    }
+}
+
 /// Prints events until interrupted. A stream that breaks is opened again where it broke.
 pub(crate) async fn follow(client: &Client, filter: &EventFilter, output: Output) -> Result<(), Failure> {
     let mut after = None;
@@ -99,12 +119,20 @@ pub(crate) async fn follow(client: &Client, filter: &EventFilter, output: Output
         let broken = match client.watch(&request).await {
             Ok(mut events) => {
                 opened = true;
+                after = after.or(events.begin());
                 loop {
                     match events.next().await {
                         Ok(Some(event)) => {
                             pause = RECONNECT.0;
                             if event.sequence > 0 {
                                 after = Some(event.sequence);
+                            }
+                            if let Some(event::Payload::Gap(gap)) = &event.payload {
+                                note(&gap_words(gap));
+                                // A program that reads the lines has to know it as well.
+                                if output.format == Format::Table {
+                                    continue;
+                                }
                             }
                             match output.format {
                                 Format::Json => output.json_line(&event)?,

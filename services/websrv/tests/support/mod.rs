@@ -62,6 +62,12 @@ impl Stack {
     /// websrv with these settings, and these daemons alive.
     pub async fn with(settings: Value, daemons: &[&str]) -> Self {
         let bus = Bus::start().await;
+        bus.client("operator").await.create_event_log().await.unwrap();
+        Self::on(bus, settings, daemons).await
+    }
+
+    /// The same on a bus that may have no event log.
+    pub async fn on(bus: Bus, settings: Value, daemons: &[&str]) -> Self {
         let world = Arc::new(World { password: Mutex::new("right".into()), ..World::default() });
         for daemon in daemons {
             backend(&bus, daemon, Arc::clone(&world)).await;

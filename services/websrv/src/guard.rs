@@ -1,0 +1,164 @@
+//! Whether a stream may go on: its caller is still allowed, its time has not passed, the daemon stays. Everything that stays open for its
+//! caller has one, and with it a place ([`crate::places`]).
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+use ipc::{CallContext, Code, Status};
+use schema::MethodInfo;
+use tokio::sync::watch;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+
+use crate::auth::{Caller, Credential};
+use crate::gateway::{Gateway, denied};
+use crate::places::Place;
+
+/// How long a stream stays open while usermgr cannot say whether its session still exists. Only usermgr ends sessions, and it
+/// is restarted within seconds.
+const UNSURE: Duration = Duration::from_secs(30);
+/// Pause before asking again in that time.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Whose stream it is, and what it takes to ask again whether it still may be.
+pub(crate) struct Access {
+    pub credential: Option<Credential>,
+    pub caller: Arc<Caller>,
+    pub address: IpAddr,
+    pub context: CallContext,
+}
+
+/// What a guard has to say.
+#[derive(Debug)]
+pub(crate) enum Watched {
+    /// Nothing has happened for a while.
+    Heartbeat,
+    /// It is over.
+    End(Status),
+}
+
+/// The guard of one stream.
+pub(crate) struct Guard {
+    gateway: Arc<Gateway>,
+    /// The method whose privilege it takes; any account will do for those that are not of the schema.
+    method: Option<&'static MethodInfo>,
+    access: Access,
+    changes: watch::Receiver<u64>,
+    stop: watch::Receiver<bool>,
+    heartbeat: Interval,
+    deadline: Option<Instant>,
+    /// When the caller was last known to be allowed.
+    sure: Instant,
+    recheck: Option<Instant>,
+    /// The caller has to be looked at before anything more is shown.
+    due: bool,
+    beat: bool,
+    _place: Place,
+}
+
+impl Guard {
+    /// Takes a place and guards it.
+    ///
+    /// # Errors
+    /// As [`crate::places::Places::take`].
+    pub(crate) fn new(
+        gateway: &Arc<Gateway>,
+        method: Option<&'static MethodInfo>,
+        access: Access,
+        deadline: Option<Instant>,
+    ) -> Result<Self, Status> {
+        let place = gateway.places.take(&access.caller, access.address)?;
+        let period = gateway.config.limits.heartbeat();
+        let mut heartbeat = tokio::time::interval_at(Instant::now() + period, period);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Ok(Self {
+            method,
+            access,
+            changes: gateway.auth.changes(),
+            stop: gateway.places.stopping(),
+            heartbeat,
+            deadline,
+            sure: Instant::now(),
+            recheck: None,
+            due: false,
+            beat: false,
+            gateway: Arc::clone(gateway),
+            _place: place,
+        })
+    }
+
+    /// Asks usermgr if that is due. To be called before anything is shown, and not in a race with what is shown: a stream where much
+    /// happens would never get an answer.
+    ///
+    /// # Errors
+    /// Why the stream is over.
+    pub(crate) async fn check(&mut self) -> Result<(), Status> {
+        if self.due {
+            self.still_allowed().await?;
+            self.due = false;
+        }
+        Ok(())
+    }
+
+    /// Waits for a reason to do something; [`Guard::check`] may be due then. Safe to cancel.
+    pub(crate) async fn wake(&mut self) -> Option<Watched> {
+        if !self.due && std::mem::take(&mut self.beat) {
+            return Some(Watched::Heartbeat);
+        }
+        tokio::select! {
+            biased;
+            _ = self.stop.wait_for(|stop| *stop) => {
+                return Some(Watched::End(Status::unavailable("websrv is shutting down")));
+            }
+            () = at(self.deadline) => {
+                let text = "the client's timeout for the stream has passed";
+                return Some(Watched::End(Status::deadline_exceeded(text)));
+            }
+            changed = self.changes.changed() => {
+                if changed.is_err() {
+                    return Some(Watched::End(Status::unavailable("websrv is shutting down")));
+                }
+            }
+            () = at(self.recheck) => {}
+            // Also how a session's idle clock learns of the stream, and how its absolute end is met.
+            _ = self.heartbeat.tick() => self.beat = true,
+        }
+        self.due = true;
+        None
+    }
+
+    async fn still_allowed(&mut self) -> Result<(), Status> {
+        let Access { credential: Some(credential), address, context, .. } = &self.access else {
+            return Ok(());
+        };
+        let context = context.child();
+        let verified = self.gateway.auth.verify(credential, *address, &context, &HeaderMap::new()).await;
+        self.recheck = None;
+        match verified {
+            Ok(caller) => {
+                if let Some(method) = self.method {
+                    schema::access::before_request(method, &caller.access())
+                        .map_err(|refusal| denied(refusal).status)?;
+                }
+                self.sure = Instant::now();
+                Ok(())
+            }
+            Err(failure) if failure.status.code == Code::Unauthenticated => {
+                Err(Status::unauthenticated("the session of this stream has ended"))
+            }
+            Err(failure) if self.sure.elapsed() >= UNSURE => Err(failure.status),
+            Err(_) => {
+                self.recheck = Some(Instant::now() + ASK_AGAIN);
+                Ok(())
+            }
+        }
+    }
+}
+
+async fn at(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when).await,
+        None => std::future::pending().await,
+    }
+}
