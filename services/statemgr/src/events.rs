@@ -369,7 +369,7 @@ mod tests {
             let _ = turns.offer("reader".to_owned(), n);
         }
         assert_eq!(turns.waiting.len(), Turns::<i32>::WAITING_EACH);
-        let mut begun = |turns: &mut Turns<i32>| {
+        let begun = |turns: &mut Turns<i32>| {
             std::iter::from_fn(|| turns.next()).map(|(who, _)| who).collect::<Vec<_>>()
         };
         assert_eq!(begun(&mut turns), ["reader", "reader"]);
