@@ -448,10 +448,11 @@ impl<'a> Operator<'a> {
         if let Some(slot) = self.running.get_mut(id.0) {
             *slot = None;
         }
+        let at = wire::Moment::new(self.clock.now(), self.clock.wall());
         if let Some(record) = self.records.get_mut(id.0) {
             record.pid = None;
             record.status.clear();
-            record.last_exit = Some((ending.to_string(), self.clock.wall()));
+            record.last_exit = Some((ending.to_string(), at));
             record.last_output = output.clone();
         }
         if let Some(cgroups) = &self.cgroups {
@@ -605,7 +606,7 @@ impl<'a> Operator<'a> {
         self.limit(name, running.pid, &part.limits);
         if let Some(record) = self.records.get_mut(id.0) {
             record.pid = Some(running.pid);
-            record.started = Some(self.clock.wall());
+            record.started = Some(wire::Moment::new(self.clock.now(), self.clock.wall()));
         }
         if let Some(slot) = self.running.get_mut(id.0) {
             *slot = Some(running);
@@ -744,6 +745,10 @@ impl<'a> Operator<'a> {
     }
 
     async fn request(&mut self, request: Request) {
+        let (now, wall) = (self.clock.now(), self.clock.wall());
+        for record in &mut self.records {
+            record.settle(now, wall);
+        }
         let name = format!("{}.{}", request.service, request.method);
         match name.as_str() {
             "SystemService.GetSystemInfo" => answer(request, |message| self.picture().info(&message)).await,

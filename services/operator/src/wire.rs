@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use schema::v1alpha1 as pb;
 use supervise::{State, View};
+use units::Mono;
 
 use crate::procfs::Usage;
 
@@ -65,14 +66,55 @@ pub(crate) fn span(span: Duration) -> prost_types::Duration {
     span.try_into().unwrap_or_default()
 }
 
+/// When something happened: the time of day that was, as far as is known now. The clock may be set later, to and fro; how long ago it was
+/// does not change by that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Moment {
+    at: Mono,
+    told: SystemTime,
+}
+
+impl Moment {
+    /// A time of day that is off by more was set; less is the reading of two clocks one after the other.
+    const OFF: Duration = Duration::from_secs(1);
+
+    pub(crate) fn new(now: Mono, wall: SystemTime) -> Self {
+        Self { at: now, told: wall }
+    }
+
+    /// The clock may have been set.
+    pub(crate) fn settle(&mut self, now: Mono, wall: SystemTime) {
+        let age = Duration::from_millis(now.since(self.at).get());
+        let right = wall.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH).max(SystemTime::UNIX_EPOCH);
+        let off = right.duration_since(self.told).unwrap_or_else(|error| error.duration());
+        if off > Self::OFF {
+            self.told = right;
+        }
+    }
+
+    pub(crate) fn told(self) -> SystemTime {
+        self.told
+    }
+}
+
 /// What is remembered of a daemon beside the machine's view.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Record {
     pub(crate) pid: Option<u32>,
-    pub(crate) started: Option<SystemTime>,
+    pub(crate) started: Option<Moment>,
     pub(crate) status: String,
-    pub(crate) last_exit: Option<(String, SystemTime)>,
+    pub(crate) last_exit: Option<(String, Moment)>,
     pub(crate) last_output: Vec<String>,
+}
+
+impl Record {
+    /// The clock may have been set.
+    pub(crate) fn settle(&mut self, now: Mono, wall: SystemTime) {
+        let exit = self.last_exit.as_mut().map(|(_, at)| at);
+        for moment in self.started.iter_mut().chain(exit) {
+            moment.settle(now, wall);
+        }
+    }
 }
 
 /// One row of `ListDaemons`.
@@ -94,12 +136,12 @@ pub(crate) fn daemon(
         },
         pid: record.pid.unwrap_or_default(),
         restarts: view.restarts,
-        started_at: record.started.filter(|_| running).map(timestamp),
+        started_at: record.started.filter(|_| running).map(|at| timestamp(at.told())),
         memory_bytes: usage.rss,
         memory_pss_bytes: usage.pss,
         cpu_time: running.then(|| span(usage.cpu)),
         last_exit: record.last_exit.as_ref().map(|(text, _)| text.clone()),
-        last_exit_at: record.last_exit.as_ref().map(|(_, at)| timestamp(*at)),
+        last_exit_at: record.last_exit.as_ref().map(|(_, at)| timestamp(at.told())),
         last_output: record.last_output.clone(),
         next_start_at: next_start.map(timestamp),
     }
@@ -109,7 +151,22 @@ pub(crate) fn daemon(
 mod tests {
     use super::*;
     use supervise::{Ending, Event, Machine, Policy, Spec};
-    use units::Mono;
+
+    #[test]
+    fn a_moment_stays_where_it_was_however_the_clock_is_set() {
+        let at = |seconds: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let mono = |seconds: u64| Mono::from_millis(seconds * 1000);
+        let mut record = Record { started: Some(Moment::new(mono(5), at(100))), ..Record::default() };
+        let mut told = |now, wall| {
+            record.settle(mono(now), wall);
+            record.started.map(Moment::told)
+        };
+        assert_eq!(told(10, at(105) + Duration::from_millis(3)), Some(at(100)), "it does not waver");
+        assert_eq!(told(20, at(1_700_000_020)), Some(at(1_700_000_005)), "the clock is set");
+        assert_eq!(told(30, at(1_700_000_031)), Some(at(1_700_000_005)));
+        assert_eq!(told(40, at(1_600_000_040)), Some(at(1_600_000_005)), "and set back");
+        assert_eq!(told(50, at(3)), Some(at(0)));
+    }
 
     #[test]
     fn only_a_ready_daemon_is_well_and_a_critical_one_that_is_away_is_critical() {

@@ -1,11 +1,12 @@
 //! The management controller: what it is, when it last started, whether power is locked.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use schema::v1alpha1 as v1;
 use units::{Millis, Mono};
 
 use crate::store::{BootRecord, ControllerRecord};
+use crate::uptime::Clocks;
 use crate::wire;
 
 /// What users may set of the management controller.
@@ -50,10 +51,19 @@ impl Controller {
         }
     }
 
+    /// When this boot began, Unix time in milliseconds.
+    fn booted_ms(&self, clocks: &Clocks) -> u64 {
+        clocks.up.map_or(self.boot.booted_ms, |up| clocks.ago(up, self.boot.booted_ms))
+    }
+
+    /// The clock may have been set.
+    pub(crate) fn settle(&mut self, clocks: &Clocks) {
+        self.boot.booted_ms = self.booted_ms(clocks);
+    }
+
     /// The controller as clients see it.
-    pub(crate) fn to_wire(&self, wall: SystemTime) -> v1::ManagementController {
-        let booted = self.boot.booted_ms;
-        let uptime = Millis::new(wire::unix_ms(wall).saturating_sub(booted));
+    pub(crate) fn to_wire(&self, clocks: &Clocks) -> v1::ManagementController {
+        let booted = self.booted_ms(clocks);
         // Whether mains were lost or a watchdog bit cannot be told apart without help of the board.
         let cause = if self.boot.was_planned {
             v1::ManagementControllerRebootCause::SoftReset
@@ -75,7 +85,7 @@ impl Controller {
                 last_reboot_time: Some(wire::timestamp(booted)),
                 reboot_cause: Some(cause.into()),
                 reboot_count: Some(self.boot.count),
-                uptime: Some(wire::to_duration(uptime)),
+                uptime: clocks.up.map(wire::to_duration),
                 boot_time: None,
             }),
             updated_at: Some(self.updated.into()),
@@ -112,10 +122,10 @@ pub(crate) fn boot_id() -> String {
 }
 
 /// How long the kernel has been up.
-fn uptime() -> Option<Millis> {
+pub(crate) fn uptime() -> Option<Millis> {
     let text = std::fs::read_to_string("/proc/uptime").ok()?;
-    let seconds = text.split(['.', ' ']).next()?.parse().ok()?;
-    Some(Millis::from_secs(seconds))
+    let up = Duration::try_from_secs_f64(text.split_whitespace().next()?.parse().ok()?).ok()?;
+    Some(Millis::new(u64::try_from(up.as_millis()).ok()?))
 }
 
 /// When a delay counted from the boot is over: now, if the boot was long ago.

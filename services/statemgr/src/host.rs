@@ -11,6 +11,7 @@ use schema::v1alpha1 as v1;
 use units::{Millis, Mono};
 
 use crate::store::{HostRecord, IntentRecord};
+use crate::uptime::{self, Clocks};
 use crate::wire;
 
 /// What users may set of a host.
@@ -238,17 +239,14 @@ impl Host {
     }
 
     /// The host as clients see it.
-    pub(crate) fn to_wire(&self, now: Mono, wall: SystemTime) -> v1::Host {
+    pub(crate) fn to_wire(&self, now: Mono, clocks: &Clocks) -> v1::Host {
         let intent = self.desired.intent();
         let running = intent.map(|intent| {
             self.operation(intent.op, wire::to_action(intent.action), v1::OperationResult::Running)
         });
         let is_on = self.status == v1::HostStatus::On && !self.stale;
-        let uptime = self
-            .record
-            .reboot_ms
-            .filter(|_| is_on)
-            .map(|since| wire::to_duration(Millis::new(wire::unix_ms(wall).saturating_sub(since))));
+        let uptime =
+            uptime::since_restart(&self.record, clocks).filter(|_| is_on).map(wire::to_duration);
         let cause = v1::HostRebootCause::try_from(self.record.reboot_cause).unwrap_or_default();
         let settings = self.settings.clone();
         v1::Host {
@@ -259,7 +257,7 @@ impl Host {
             status: Some(self.status.into()),
             requested_action: running.as_ref().map(|operation| operation.action),
             location: settings.location,
-            last_reboot: self.record.reboot_ms.map(|at| v1::HostRebootInfo {
+            last_reboot: uptime::restart_ms(&self.record, clocks).map(|at| v1::HostRebootInfo {
                 last_reboot_time: Some(wire::timestamp(at)),
                 reboot_cause: Some(cause.into()),
                 reboot_count: Some(self.record.reboot_count),

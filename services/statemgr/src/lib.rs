@@ -31,6 +31,7 @@ mod perform;
 mod request;
 mod shell;
 mod store;
+mod uptime;
 mod wire;
 
 pub use config::Config;

@@ -57,15 +57,15 @@ impl Daemon {
     fn get_host(&mut self, request: Request) {
         self.reply(request, |this, get: v1::GetHostRequest| {
             let index = this.find(&get.name)?;
-            let host = this.hosts[index].to_wire(this.clock.now(), this.clock.wall());
+            let host = this.hosts[index].to_wire(this.clock.now(), &this.clocks());
             Ok(v1::GetHostResponse { host: Some(masked(host, get.field_mask)?) })
         });
     }
 
     fn list_hosts(&mut self, request: Request) {
         self.reply(request, |this, list: v1::ListHostsRequest| {
-            let (now, wall) = (this.clock.now(), this.clock.wall());
-            let hosts = this.hosts.iter().map(|host| host.to_wire(now, wall));
+            let (now, clocks) = (this.clock.now(), this.clocks());
+            let hosts = this.hosts.iter().map(|host| host.to_wire(now, &clocks));
             let hosts = hosts
                 .filter(|host| list.r#type.is_none_or(|wanted| wanted == 0 || host.r#type == Some(wanted)))
                 .filter(|host| list.status.is_none_or(|wanted| wanted == 0 || host.status == Some(wanted)))
@@ -229,14 +229,14 @@ impl Daemon {
     fn get_controller(&mut self, request: Request) {
         self.reply(request, |this, get: v1::GetManagementControllerRequest| {
             this.find_controller(&get.name)?;
-            let controller = masked(this.controller.to_wire(this.clock.wall()), get.field_mask)?;
+            let controller = masked(this.controller.to_wire(&this.clocks()), get.field_mask)?;
             Ok(v1::GetManagementControllerResponse { controller: Some(controller) })
         });
     }
 
     fn list_controllers(&mut self, request: Request) {
         self.reply(request, |this, list: v1::ListManagementControllersRequest| {
-            let one = this.controller.to_wire(this.clock.wall());
+            let one = this.controller.to_wire(&this.clocks());
             let role = one.redundancy.as_ref().and_then(|redundancy| redundancy.role);
             let wanted = list.r#type.is_none_or(|wanted| wanted == 0 || one.r#type == Some(wanted))
                 && list.status.is_none_or(|wanted| wanted == 0 || one.status == Some(wanted))
@@ -375,7 +375,7 @@ impl Daemon {
     /// Something is stored, or is not: now it counts, and now the client is told (I-4).
     pub(crate) fn updated(&mut self, update: Update) {
         let Update { request, what, result } = update;
-        let (now, wall) = (self.clock.now(), self.clock.wall());
+        let (now, wall, clocks) = (self.clock.now(), self.clock.wall(), self.clocks());
         match what {
             Updated::Host(index, settings) => {
                 let host = &mut self.hosts[index];
@@ -383,7 +383,7 @@ impl Daemon {
                 let reply = result.map(|()| {
                     host.settings = *settings;
                     host.updated = wall;
-                    v1::UpdateHostResponse { host: Some(host.to_wire(now, wall)) }
+                    v1::UpdateHostResponse { host: Some(host.to_wire(now, &clocks)) }
                 });
                 self.outbox.finish(request, reply);
             }
@@ -401,7 +401,7 @@ impl Daemon {
                 let reply = result.map(|()| {
                     self.controller.settings = *settings;
                     self.controller.updated = wall;
-                    v1::UpdateManagementControllerResponse { controller: Some(self.controller.to_wire(wall)) }
+                    v1::UpdateManagementControllerResponse { controller: Some(self.controller.to_wire(&clocks)) }
                 });
                 self.outbox.finish(request, reply);
             }

@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::host::Host;
 use crate::outbox::Outbox;
 use crate::store::{self, ChassisRecord, ControllerRecord, Json, Write, Written};
+use crate::uptime::{self, Clocks};
 use crate::{events, wire};
 
 /// How often something under way or stale is looked at.
@@ -277,7 +278,12 @@ impl Daemon {
 
     fn tick(&mut self) {
         let now = self.clock.now();
+        let clocks = self.clocks();
+        self.controller.settle(&clocks);
         for index in 0..self.hosts.len() {
+            if uptime::settle(&mut self.hosts[index].record, &clocks) {
+                self.save(index);
+            }
             let host = &self.hosts[index];
             let busy = host.stale || host.desired.intent().is_some();
             if busy || now - host.looked >= self.look_interval {
@@ -480,17 +486,25 @@ impl Daemon {
         if cause == v1::HostRebootCause::Unspecified {
             return;
         }
-        let wall = self.clock.wall();
+        let clocks = self.clocks();
         let host = &mut self.hosts[index];
         let by_policy = host.desired.intent().is_some_and(|intent| intent.origin != desired::Origin::Client);
         let cause = match cause {
             v1::HostRebootCause::Command if by_policy => v1::HostRebootCause::RestorePolicy,
             cause => cause,
         };
-        host.record.reboot_ms = Some(wire::unix_ms(wall));
+        uptime::restarted(&mut host.record, &clocks);
         host.record.reboot_cause = cause.into();
         host.record.reboot_count = host.record.reboot_count.saturating_add(1);
         self.save(index);
+    }
+
+    pub(crate) fn clocks(&self) -> Clocks {
+        Clocks {
+            boot_id: self.controller.boot.boot_id.clone(),
+            up: controller::uptime(),
+            wall_ms: wire::unix_ms(self.clock.wall()),
+        }
     }
 
     pub(crate) fn find(&self, name: &str) -> Result<usize, Status> {

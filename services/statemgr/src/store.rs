@@ -50,6 +50,12 @@ pub(crate) struct HostRecord {
     pub(crate) power_on_ms: u64,
     /// Unix time in milliseconds.
     pub(crate) reboot_ms: Option<u64>,
+    /// The boot of the controller in which that was.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) reboot_boot_id: String,
+    /// Time since that boot, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reboot_up_ms: Option<u64>,
     /// Number of `schema.v1alpha1.HostRebootCause`.
     pub(crate) reboot_cause: i32,
     pub(crate) reboot_count: u32,
