@@ -245,8 +245,7 @@ impl Host {
             self.operation(intent.op, wire::to_action(intent.action), v1::OperationResult::Running)
         });
         let is_on = self.status == v1::HostStatus::On && !self.stale;
-        let uptime =
-            uptime::since_restart(&self.record, clocks).filter(|_| is_on).map(wire::to_duration);
+        let uptime = uptime::since_restart(&self.record, clocks).filter(|_| is_on).map(wire::to_duration);
         let cause = v1::HostRebootCause::try_from(self.record.reboot_cause).unwrap_or_default();
         let settings = self.settings.clone();
         v1::Host {

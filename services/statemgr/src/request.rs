@@ -401,7 +401,9 @@ impl Daemon {
                 let reply = result.map(|()| {
                     self.controller.settings = *settings;
                     self.controller.updated = wall;
-                    v1::UpdateManagementControllerResponse { controller: Some(self.controller.to_wire(&clocks)) }
+                    v1::UpdateManagementControllerResponse {
+                        controller: Some(self.controller.to_wire(&clocks)),
+                    }
                 });
                 self.outbox.finish(request, reply);
             }

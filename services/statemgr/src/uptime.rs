@@ -104,11 +104,18 @@ mod tests {
         let mut record = HostRecord::default();
         assert_eq!(since_restart(&record, &clocks("a", 1, 1)), None);
         restarted(&mut record, &clocks("a", 10_000, 5_000));
-        assert_eq!(since_restart(&record, &clocks("b", 1_000, SET_MS + DAY)), None, "stamped by a clock that was not set");
+        assert_eq!(
+            since_restart(&record, &clocks("b", 1_000, SET_MS + DAY)),
+            None,
+            "stamped by a clock that was not set"
+        );
         let mut record = HostRecord::default();
         restarted(&mut record, &clocks("a", 10_000, SET_MS + DAY));
         assert_eq!(since_restart(&record, &clocks("b", 1_000, 70_000)), None, "the clock is not set yet");
-        assert_eq!(since_restart(&record, &clocks("b", 2 * DAY, SET_MS + DAY + 1)), Some(Millis::new(2 * DAY)));
+        assert_eq!(
+            since_restart(&record, &clocks("b", 2 * DAY, SET_MS + DAY + 1)),
+            Some(Millis::new(2 * DAY))
+        );
         // A record of an earlier release has a time of day only.
         let old = HostRecord { reboot_ms: Some(SET_MS + DAY), ..HostRecord::default() };
         assert_eq!(since_restart(&old, &clocks("a", 1_000, SET_MS + 2 * DAY)), Some(Millis::new(DAY)));
