@@ -165,7 +165,15 @@ struct Shell {
 impl Shell {
     fn start(config: JetStreamConfig, broker: &mut Broker, waker: Waker, now: Now) -> io::Result<Self> {
         let storage: Box<dyn Storage> = match &config.dir {
-            Some(dir) => Box::new(FileStore::open(dir, config.store).map_err(io::Error::other)?),
+            Some(dir) => {
+                let store = FileStore::open(dir, config.store).map_err(io::Error::other)?;
+                if store.is_read_only() {
+                    let reason = "the file system is read-only";
+                    config.monitor.set_condition(StoreCondition::ReadOnly, reason, now.unix_ns);
+                    tracing::error!(dir = %dir.display(), "the store is on a read-only file system: writes are refused");
+                }
+                Box::new(store)
+            }
             None => Box::new(Memory::new(config.limits.memory_stream)),
         };
         let mut seed = [0; 8];
@@ -533,16 +541,16 @@ impl Lines {
             StoreReport::TornTail { stream, bytes } => {
                 tracing::warn!(stream, bytes, "the end of a stream was torn by a crash and was cut off");
             }
-            StoreReport::Damaged { stream, set_aside, bytes } => {
-                tracing::error!(
-                    stream,
-                    set_aside,
-                    bytes,
-                    "part of a stream is damaged; a copy of the file was set aside"
-                );
+            StoreReport::Damaged { stream, set_aside, bytes, corrected } => {
+                let set_aside = set_aside.as_deref().unwrap_or("none");
+                tracing::error!(stream, set_aside, bytes, corrected, "part of a stream is damaged");
             }
-            StoreReport::BadMetadata { stream, set_aside } => {
-                tracing::error!(stream, set_aside, "a stream cannot be read and was set aside");
+            StoreReport::Found { stream, why, set_aside } => {
+                let set_aside = set_aside.as_deref().unwrap_or("none");
+                tracing::error!(stream, why, set_aside, "something of the store is damaged");
+            }
+            StoreReport::Foreign { path } => {
+                tracing::warn!(path, "something in the store is not its own and is left alone");
             }
             StoreReport::Dropped { stream, messages } => {
                 if let Some(more) = self.dropped.due(now, *messages) {
@@ -573,12 +581,20 @@ impl Lines {
 /// What people are told beside the log.
 fn finding(report: &StoreReport) -> Option<Finding> {
     let (component, reason, set_aside) = match report {
-        StoreReport::Damaged { stream, set_aside, bytes } => {
-            (stream, format!("{bytes} bytes could not be read"), Some(set_aside.clone()))
+        StoreReport::Damaged { stream, set_aside, bytes, corrected } => {
+            let reason = match (bytes, corrected) {
+                (0, 0) => "a segment of it is damaged, what was in it is lost".to_owned(),
+                (0, n) => format!("{n} records had a turned bit and were set right, nothing is lost"),
+                (n, 0) => format!("{n} bytes of it are damaged, what was in them is lost"),
+                (n, more) => {
+                    format!(
+                        "{n} bytes of it are damaged, what was in them is lost; {more} records had a turned bit and were set right"
+                    )
+                }
+            };
+            (stream, reason, set_aside.clone())
         }
-        StoreReport::BadMetadata { stream, set_aside } => {
-            (stream, "its metadata could not be read".to_owned(), Some(set_aside.clone()))
-        }
+        StoreReport::Found { stream, why, set_aside } => (stream, why.clone(), set_aside.clone()),
         _ => return None,
     };
     Some(Finding { component: component.clone(), reason, set_aside, found_at: clock::now().unix_ns })

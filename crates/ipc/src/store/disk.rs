@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use rustix::fs::{FlockOperation, StatVfsMountFlags, flock, statvfs};
 use rustix::io::{ReadWriteFlags, preadv2};
 
 /// A file system. An implementer owes what POSIX does: a rename is atomic; a file's bytes last after
@@ -25,7 +26,14 @@ pub trait Disk: Send + Sync + Debug {
     /// What the system said.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
 
-    /// Opens a file for reading and writing, making it if `create`.
+    /// What is at a path.
+    ///
+    /// # Errors
+    /// What the system said; also when nothing is there.
+    fn kind(&self, path: &Path) -> io::Result<Kind>;
+
+    /// Opens a file for reading and writing, making it if `create`. Where nothing may be written and it is not to be made it is
+    /// opened for reading, and writes fail.
     ///
     /// # Errors
     /// What the system said.
@@ -43,11 +51,20 @@ pub trait Disk: Send + Sync + Debug {
     /// What the system said.
     fn remove_file(&self, path: &Path) -> io::Result<()>;
 
-    /// Removes a directory with what is in it.
+    /// Removes an empty directory.
     ///
     /// # Errors
-    /// What the system said.
+    /// What the system said; `DirectoryNotEmpty` when something is in it.
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Holds a directory for one user until what is returned is dropped.
+    ///
+    /// # Errors
+    /// `WouldBlock` when another holds it.
+    fn lock(&self, dir: &Path) -> io::Result<Box<dyn Lock>>;
+
+    /// Whether nothing can be written below a directory because its file system is read-only.
+    fn is_read_only(&self, dir: &Path) -> bool;
 
     /// Makes the names in a directory last.
     ///
@@ -58,15 +75,32 @@ pub trait Disk: Send + Sync + Debug {
     /// The whole of a file.
     ///
     /// # Errors
-    /// What the system said.
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+    /// What the system said; `FileTooLarge` when it has more than `most` bytes.
+    fn read(&self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
         let file = self.open(path, false)?;
-        let size = usize::try_from(file.size()?).map_err(|_| io::ErrorKind::FileTooLarge)?;
-        let mut bytes = vec![0; size];
+        let size = file.size()?;
+        if size > most {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let mut bytes = vec![0; usize::try_from(size).map_err(|_| io::ErrorKind::FileTooLarge)?];
         file.read_at(&mut bytes, 0)?;
         Ok(bytes)
     }
 }
+
+/// What is at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A file.
+    File,
+    /// A directory.
+    Dir,
+    /// A device, a socket, …
+    Other,
+}
+
+/// A directory that is held.
+pub trait Lock: Send + Sync + Debug {}
 
 /// An open file.
 pub trait DiskFile: Send + Debug {
@@ -123,9 +157,27 @@ impl Disk for RealDisk {
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
         std::fs::create_dir_all(dir)
     }
+    fn kind(&self, path: &Path) -> io::Result<Kind> {
+        let kind = std::fs::metadata(path)?.file_type();
+        Ok(if kind.is_file() {
+            Kind::File
+        } else if kind.is_dir() {
+            Kind::Dir
+        } else {
+            Kind::Other
+        })
+    }
     fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn DiskFile>> {
-        let file = OpenOptions::new().read(true).write(true).create(create).truncate(false).open(path)?;
-        Ok(Box::new(RealFile(file)))
+        let opened = OpenOptions::new().read(true).write(true).create(create).truncate(false).open(path);
+        let refused = |e: &io::Error| {
+            matches!(e.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
+        };
+        match opened {
+            Err(error) if !create && refused(&error) => {
+                Ok(Box::new(RealFile { file: File::open(path)?, read_only: true }))
+            }
+            opened => Ok(Box::new(RealFile { file: opened?, read_only: false })),
+        }
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         std::fs::rename(from, to)
@@ -134,35 +186,61 @@ impl Disk for RealDisk {
         std::fs::remove_file(path)
     }
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        std::fs::remove_dir_all(path)
+        std::fs::remove_dir(path)
+    }
+    fn lock(&self, dir: &Path) -> io::Result<Box<dyn Lock>> {
+        // The directory itself: it needs no file, so it works where nothing can be written, and nothing is left behind.
+        let held = File::open(dir)?;
+        flock(&held, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(Box::new(RealLock(held)))
+    }
+    fn is_read_only(&self, dir: &Path) -> bool {
+        statvfs(dir).is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY))
     }
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         File::open(dir)?.sync_all()
     }
 }
 
+/// Held until it is closed.
 #[derive(Debug)]
-struct RealFile(File);
+struct RealLock(#[allow(dead_code, reason = "closing it gives the lock back")] File);
+
+impl Lock for RealLock {}
+
+#[derive(Debug)]
+struct RealFile {
+    file: File,
+    read_only: bool,
+}
+
+impl RealFile {
+    fn writable(&self) -> io::Result<()> {
+        if self.read_only { Err(io::ErrorKind::ReadOnlyFilesystem.into()) } else { Ok(()) }
+    }
+}
 
 impl DiskFile for RealFile {
     fn size(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.0.read_exact_at(buffer, offset)
+        self.file.read_exact_at(buffer, offset)
     }
     fn read_cached(&self, buffer: &mut [u8], offset: u64) -> bool {
         let wanted = buffer.len();
-        let read = preadv2(&self.0, &mut [io::IoSliceMut::new(buffer)], offset, ReadWriteFlags::NOWAIT);
+        let read = preadv2(&self.file, &mut [io::IoSliceMut::new(buffer)], offset, ReadWriteFlags::NOWAIT);
         read == Ok(wanted)
     }
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_all_at(bytes, offset)
+        self.writable()?;
+        self.file.write_all_at(bytes, offset)
     }
     fn truncate(&self, size: u64) -> io::Result<()> {
-        self.0.set_len(size)
+        self.writable()?;
+        self.file.set_len(size)
     }
     fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
+        if self.read_only { Ok(()) } else { self.file.sync_data() }
     }
 }

@@ -12,10 +12,15 @@
 //! What was put in since the last flush can be taken back: the file is cut where it ended then. After a failed sync the system may
 //! call pages clean that never reached the medium, so what shares a block with the cut is written again before it is synced.
 //!
-//! Never: unlinks or replaces a segment before what superseded its messages is on the medium; appends behind something that is to
-//! be taken back.
+//! What is damaged: a segment is written anew without it, and a copy of the file is set aside; where the medium does not take
+//! that, the file stays as it is and what is sound in it is served from there. In a key-value bucket a *marker* takes the place
+//! of a value that was lost: an empty message under its key, so that the value before it does not show as the key's. A segment
+//! that cannot be read stays where it is, and so does everything that was removed after it.
+//!
+//! Never: unlinks or replaces a segment before what superseded its messages is on the medium; appends behind something that
+//! is to be taken back; gives a number out twice.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,9 +28,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use nats::js::store::{Flush, Message, Ranges, Record, Step, StoreError, StoreReport, StreamStore};
 
-use super::Shared;
-use super::disk::DiskFile;
+use super::disk::{DiskFile, Kind};
 use super::segment::{self, HEADER};
+use super::{MAX_SEGMENT, Shared, TEMPORARY, TRIAL, segment_file, segment_id};
 
 /// The tail is forced to the medium when it gets this long, whatever the sync policy: bounds memory and loss.
 const TAIL_MAX: usize = 512 * 1024;
@@ -37,10 +42,12 @@ const READ_AHEAD: usize = 64 * 1024;
 const NEAR: u32 = 64 * 1024;
 /// What a medium writes at once: what a failed write next to it may have harmed.
 const MEDIUM_BLOCK: u64 = 4096;
-/// The file a medium is tried with; what ends like this is removed when the store opens.
-const TRIAL: &str = "trial.tmp";
 /// How many segments one piece of housekeeping looks at.
 const MERGE: usize = 8;
+/// What is read at a time where a segment cannot be read at once: a page of the flash.
+const PIECE: usize = 4096;
+/// The key under which a bucket tells that values of unknown keys were lost.
+pub(super) const LOST_KEY: &str = "_damaged";
 
 /// A message in a segment.
 #[derive(Debug, Clone, Copy)]
@@ -146,6 +153,23 @@ pub(super) struct SegmentLog {
     cut: Cut,
     /// A pass over half-dead segments is under way, up to this segment.
     cleaning: Option<u64>,
+    /// Something was written since it was last noted that all is on the medium.
+    unsealed: bool,
+    /// The newest segment takes no more.
+    fresh: bool,
+    /// Segments that could not be read. They may be readable again at the next start.
+    unread: usize,
+    /// Markers of segments that could not be written anew: sequence, time and subject.
+    markers: BTreeMap<u64, (i64, String)>,
+}
+
+/// A segment as read.
+#[derive(Debug)]
+struct Raw {
+    id: u64,
+    bytes: Vec<u8>,
+    /// Parts the medium did not give are zero.
+    holes: bool,
 }
 
 fn io_error(what: &str, path: &Path, error: &io::Error) -> StoreError {
@@ -171,6 +195,10 @@ impl SegmentLog {
             mark: Mark { id: 0, size: 0, next_seq: 1 },
             cut: Cut::default(),
             cleaning: None,
+            unsealed: false,
+            fresh: false,
+            unread: 0,
+            markers: BTreeMap::new(),
         }
     }
 
@@ -191,6 +219,8 @@ impl SegmentLog {
             self.segments.pop_back();
         }
         let none_begun = begun.is_empty();
+        // What was full is full, and what may take no more takes no more.
+        self.fresh |= !none_begun;
         begun.reverse();
         self.cut.begun.extend(begun);
         let Some(newest) = self.segments.back_mut() else {
@@ -285,13 +315,13 @@ impl SegmentLog {
     }
 
     fn path(&self, id: u64) -> PathBuf {
-        self.dir.join(format!("{id:08x}.seg"))
+        self.dir.join(segment_file(id))
     }
 
     /// The newest segment, begun if there is none or it cannot take `more` bytes.
     fn active(&mut self, more: usize) -> Result<&mut Segment, StoreError> {
         let full = |s: &Segment| s.size > HEADER as u64 && s.size + more as u64 > self.shared.segment_bytes;
-        if self.segments.back().is_none_or(full) {
+        if self.fresh || self.segments.back().is_none_or(full) {
             self.begin()?;
         }
         self.segments.back_mut().ok_or(StoreError::Full)
@@ -310,7 +340,7 @@ impl SegmentLog {
         self.tail.clear();
         self.tail.extend_from_slice(&segment::header(id, self.next_seq));
         (self.tail_start, self.written) = (0, 0);
-        self.names_dirty = true;
+        (self.names_dirty, self.fresh) = (true, false);
         // The files before it are only read from now on, and opened again when they are.
         self.segments.iter_mut().for_each(|s| s.file = None);
         self.segments.push_back(segment);
@@ -350,6 +380,7 @@ impl SegmentLog {
         }
         segment.size += size as u64;
         let settled = std::mem::take(&mut self.settled);
+        self.unsealed = true;
         segment::encode(id, step, settled, &mut self.tail);
         self.shared.used(size as u64);
         if let Some(seq) = message {
@@ -399,6 +430,8 @@ impl SegmentLog {
             }
             Err(error) => {
                 self.written = 0;
+                // It may have been opened when nothing could be written; next time it is opened anew.
+                self.segments.iter_mut().rev().take(1).for_each(|s| s.file = None);
                 Err(error)
             }
         }
@@ -472,101 +505,254 @@ impl SegmentLog {
         let names = self.shared.disk.list(&self.dir).map_err(|e| io_error("list", &self.dir, &e))?;
         let mut ids = Vec::new();
         for name in names {
-            if let Some(id) = name.strip_suffix(".seg").and_then(|hex| u64::from_str_radix(hex, 16).ok()) {
+            let path = self.dir.join(&name);
+            let id = segment_id(name.strip_suffix(TEMPORARY).unwrap_or(&name));
+            let Some(id) = id else { continue };
+            // Also the number of what is not ours is not taken.
+            self.next_id = self.next_id.max(id + 1);
+            if !self.shared.disk.kind(&path).is_ok_and(|kind| kind == Kind::File) {
+                self.shared.foreign(&path);
+            } else if name.ends_with(TEMPORARY) {
+                // A rewrite that a crash interrupted; the originals are all there. It is written over where it cannot be removed.
+                let _ = self.shared.disk.remove_file(&path);
+            } else {
                 ids.push(id);
-            } else if name.ends_with(".tmp") {
-                // A rewrite that a crash interrupted; the originals are all there.
-                let path = self.dir.join(name);
-                self.shared.disk.remove_file(&path).map_err(|e| io_error("remove", &path, &e))?;
             }
         }
         ids.sort_unstable();
-        let newest = ids.last().copied();
-        for id in ids {
-            self.load_one(id, Some(id) == newest, visit)?;
+        let mut ids = ids.into_iter().peekable();
+        while let Some(id) = ids.next() {
+            // Numbers below this one are of this segment.
+            let bound = ids.peek().map(|next| self.base_of(*next));
+            let newest = bound.is_none();
+            match self.read_segment(id) {
+                Ok(raw) => self.load_one(&raw, newest, bound.flatten(), visit),
+                Err(error) => {
+                    self.unread += 1;
+                    let why = format!("segment {id:08x} cannot be read, its messages are missing: {error}");
+                    self.shared.found(&self.stream, why, None);
+                    if newest {
+                        let size = self.shared.disk.open(&self.path(id), false).and_then(|file| file.size());
+                        let size = size.unwrap_or(0).max(self.shared.segment_bytes);
+                        self.skip_numbers(size, visit);
+                    }
+                }
+            }
         }
-        self.next_id = newest.map_or(1, |id| id + 1);
         if let Some(segment) = self.segments.back() {
             self.tail_start = segment.size;
             // What a process before us wrote may still be in the system's memory only, and it is visible from now on.
             let (at, path) = (self.segments.len() - 1, self.path(segment.id));
-            self.open_file(at, false)?.sync().map_err(|e| io_error("sync", &path, &e))?;
+            let synced =
+                self.open_file(at, false).and_then(|f| f.sync().map_err(|e| io_error("sync", &path, &e)));
+            if let Err(error) = synced {
+                self.shared
+                    .report(StoreReport::Failed { stream: self.stream.clone(), why: error.to_string() });
+            }
         }
-        self.sync()?;
+        if self.fresh {
+            // The numbers that were skipped stay skipped. What the medium does not take now is written with the next message.
+            let _ = self.begin();
+        }
+        let _ = self.sync();
         self.set_mark();
         Ok(())
     }
 
-    fn load_one(&mut self, id: u64, newest: bool, visit: &mut dyn FnMut(Step<'_>)) -> Result<(), StoreError> {
-        let path = self.path(id);
-        let mut bytes = self.shared.disk.read(&path).map_err(|e| io_error("read", &path, &e))?;
-        if newest && bytes.len() < HEADER {
-            // It was being begun; nothing in it was ever acknowledged.
-            self.names_dirty = true;
-            return self.shared.disk.remove_file(&path).map_err(|e| io_error("remove", &path, &e));
-        }
-        if newest && let Some(end) = segment::scan(id, &bytes, &mut |_, _| {}).torn_at() {
-            let file = self.shared.disk.open(&path, false).map_err(|e| io_error("open", &path, &e))?;
-            file.truncate(end as u64).map_err(|e| io_error("cut", &path, &e))?;
-            let stream = self.stream.clone();
-            self.shared.report(StoreReport::TornTail { stream, bytes: (bytes.len() - end) as u64 });
-            bytes.truncate(end);
-        }
-        // Numbers are never given out twice, even when the messages that had them are gone.
-        let header_base = segment::base(id, &bytes).unwrap_or(0);
-        let base = self.next_seq.max(header_base);
-        visit(Step::Next { next: base });
-        let mut next_seq = base;
-        let scan = segment::scan(id, &bytes, &mut |step, _| match step {
-            // A message twice: a rewrite was interrupted after its new file came, before the old ones went.
-            Step::Message(record) if record.seq < next_seq => {}
-            Step::Message(record) => {
-                next_seq = record.seq + 1;
-                visit(step);
-            }
-            Step::Floor { next } | Step::Next { next } => {
-                next_seq = next_seq.max(next);
-                visit(step);
-            }
-            Step::Removed(_) => visit(step),
-        });
-        let mut segment = Segment::new(id, base);
-        segment.size = bytes.len() as u64;
-        let mut moved = None;
-        if !scan.bad.is_empty() {
-            moved = Some(HEADER);
-            segment.size = self.salvage(id, base, &bytes, &scan)?;
-        }
-        let mut expected = base;
-        for found in &scan.records {
-            let offset = moved.unwrap_or(found.offset);
-            moved = moved.map(|at| at + found.size);
-            if let Some(seq) = found.message.filter(|seq| *seq >= expected) {
-                segment.push(seq, offset as u64, found.size);
-                expected = seq + 1;
-            }
-        }
-        self.next_seq = next_seq;
-        self.shared.used(segment.size);
-        self.segments.push_back(segment);
-        Ok(())
+    /// The sequence a segment begins with at the earliest, if its header can be read.
+    fn base_of(&self, id: u64) -> Option<u64> {
+        let mut head = [0; HEADER];
+        let file = self.shared.disk.open(&self.path(id), false).ok()?;
+        file.read_at(&mut head, 0).ok()?;
+        segment::base(id, &head)
     }
 
-    /// Puts a copy of a damaged segment aside and what is sound of it in its place. Returns the new size.
-    fn salvage(&self, id: u64, base: u64, bytes: &[u8], scan: &segment::Scan) -> Result<u64, StoreError> {
-        let lost: usize = scan.bad.iter().map(|(start, end)| end - start).sum();
-        let aside = self.shared.set_aside(&format!("{}-{id:08x}.seg", self.stream), bytes)?;
-        let mut sound = segment::header(id, base).to_vec();
-        for found in &scan.records {
-            sound.extend_from_slice(bytes.get(found.offset..found.offset + found.size).unwrap_or_default());
+    /// Makes sure that no number is given out again that one of `bytes` unreadable bytes may have had.
+    fn skip_numbers(&mut self, bytes: u64, visit: &mut dyn FnMut(Step<'_>)) {
+        self.next_seq = self.next_seq.saturating_add(bytes / HEADER as u64 + 1);
+        self.fresh = true;
+        visit(Step::Next { next: self.next_seq });
+    }
+
+    /// Reads a segment, piece by piece where the medium does not give all of it.
+    fn read_segment(&self, id: u64) -> io::Result<Raw> {
+        let path = self.path(id);
+        let error = match self.shared.disk.read(&path, MAX_SEGMENT) {
+            Ok(bytes) => return Ok(Raw { id, bytes, holes: false }),
+            Err(error) => error,
+        };
+        let file = self.shared.disk.open(&path, false)?;
+        let size = file.size()?;
+        if size > MAX_SEGMENT {
+            return Err(error);
         }
-        self.shared.replace(&self.dir, &format!("{id:08x}.seg"), &sound)?;
+        let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
+        let mut given = false;
+        for (n, piece) in bytes.chunks_mut(PIECE).enumerate() {
+            match file.read_at(piece, (n * PIECE) as u64) {
+                Ok(()) => given = true,
+                Err(_) => piece.fill(0),
+            }
+        }
+        if given { Ok(Raw { id, bytes, holes: true }) } else { Err(error) }
+    }
+
+    fn load_one(&mut self, raw: &Raw, newest: bool, bound: Option<u64>, visit: &mut dyn FnMut(Step<'_>)) {
+        let (id, bytes, path) = (raw.id, raw.bytes.as_slice(), self.path(raw.id));
+        if newest && bytes.len() < HEADER {
+            // It was being begun, and nothing in it was ever acknowledged; or it was emptied, and its numbers are not known.
+            self.names_dirty = true;
+            let _ = self.shared.disk.remove_file(&path);
+            let stream = self.stream.clone();
+            self.shared.report(StoreReport::TornTail { stream, bytes: bytes.len() as u64 });
+            return self.skip_numbers(self.shared.segment_bytes, visit);
+        }
+        // Numbers are never given out twice, even when the messages that had them are gone.
+        let base = self.next_seq.max(segment::base(id, bytes).unwrap_or(0));
+        visit(Step::Next { next: base });
+        let mut next_seq = base;
+        let mut lost = Lost::new(&self.stream, !self.expendable, bytes, newest, bound);
+        let settled =
+            if newest { segment::scan(id, bytes, &mut |_, _| {}).unsettled_from() } else { bytes.len() };
+        let mut at = HEADER;
+        // Bytes lost since the last sound message: they may have held numbers above it.
+        let mut behind = 0;
+        let scan = segment::scan(id, bytes, &mut |step, found| {
+            if at < found.offset {
+                lost.gap(at, found.offset, at < settled);
+                behind += found.offset - at;
+            }
+            at = found.offset + found.size;
+            match step {
+                // A message twice: a rewrite was interrupted after its new file came, before the old ones went.
+                Step::Message(record) if record.seq < next_seq => {}
+                Step::Message(record) => {
+                    lost.mark(next_seq, record.seq, visit);
+                    (next_seq, behind) = (record.seq + 1, 0);
+                    visit(step);
+                }
+                Step::Floor { next } | Step::Next { next } => {
+                    lost.gaps.clear();
+                    next_seq = next_seq.max(next);
+                    visit(step);
+                }
+                Step::Removed(_) => visit(step),
+            }
+        });
+        let torn = scan.torn_at().filter(|start| newest && *start >= settled);
+        if torn.is_none() && at < bytes.len() {
+            lost.gap(at, bytes.len(), true);
+            behind += bytes.len() - at;
+        }
+        self.next_seq = lost.mark(next_seq, bound.unwrap_or(u64::MAX), visit).max(next_seq);
+        let end = torn.unwrap_or(bytes.len());
+        if torn.is_some() {
+            self.cut(&path, end, bytes.len(), raw.holes);
+            behind += bytes.len() - end;
+        }
+        if newest && (behind > 0 || scan.base.is_none() && scan.records.is_empty()) {
+            // The file may have been cut as well.
+            self.skip_numbers(self.shared.segment_bytes.max(behind as u64), visit);
+        }
+        let damaged = scan.base.is_none()
+            || scan.bad.iter().any(|(start, _)| *start < end)
+            || scan.records.iter().any(|r| r.corrected);
+        let markers = lost.markers;
+        let anew = damaged.then(|| self.salvage(raw, base, end, settled, &scan, &markers)).flatten();
+        let in_place = anew.is_none();
+        let mut segment = Segment::new(id, base);
+        segment.size = end as u64;
+        let mut expected = base;
+        let mut push = |seq: u64, offset: usize, size: usize| {
+            if seq >= expected {
+                segment.push(seq, offset as u64, size);
+                expected = seq + 1;
+            }
+        };
+        match anew {
+            Some(bytes) => {
+                let scan = segment::scan(id, &bytes, &mut |_, _| {});
+                for found in &scan.records {
+                    found.message.into_iter().for_each(|seq| push(seq, found.offset, found.size));
+                }
+                segment.size = bytes.len() as u64;
+            }
+            None => {
+                for found in &scan.records {
+                    found.message.into_iter().for_each(|seq| push(seq, found.offset, found.size));
+                }
+                self.markers.extend(markers);
+            }
+        }
+        // Behind damage that stays nothing is written, or it would look like damage before it.
+        self.fresh |= newest && damaged && in_place;
+        self.shared.used(segment.size);
+        self.segments.push_back(segment);
+    }
+
+    /// Cuts off what a crash left of the last write. Where that cannot be, it is passed over at each start.
+    fn cut(&mut self, path: &Path, start: usize, end: usize, holes: bool) {
+        let cut = || self.shared.disk.open(path, false)?.truncate(start as u64);
+        if holes || cut().is_err() {
+            self.fresh = true;
+        }
+        let stream = self.stream.clone();
+        self.shared.report(StoreReport::TornTail { stream, bytes: (end - start) as u64 });
+    }
+
+    /// Puts a copy of a damaged segment aside and what is sound of it in its place, with the markers. Returns the new bytes;
+    /// `None`: the file is as it was.
+    fn salvage(
+        &self,
+        raw: &Raw,
+        base: u64,
+        end: usize,
+        settled: usize,
+        scan: &segment::Scan,
+        markers: &BTreeMap<u64, (i64, String)>,
+    ) -> Option<Vec<u8>> {
+        let (id, bytes) = (raw.id, raw.bytes.as_slice());
+        let lost: usize =
+            scan.bad.iter().filter(|(start, _)| *start < end).map(|(start, end)| end - start).sum();
+        let corrected = scan.records.iter().filter(|r| r.corrected).count() as u64;
+        let mut sound = segment::header(id, base).to_vec();
+        let mut waiting = markers.iter().peekable();
+        let mut mark = |sound: &mut Vec<u8>, before: u64| {
+            while let Some((seq, (time, subject))) = waiting.next_if(|(seq, _)| **seq < before) {
+                let record = Record { seq: *seq, time: *time, subject, headers: &[], payload: &[] };
+                segment::encode(id, Step::Message(record), true, sound);
+            }
+        };
+        for found in &scan.records {
+            found.message.into_iter().for_each(|seq| mark(&mut sound, seq));
+            let record = bytes.get(found.offset..found.offset + found.size).unwrap_or_default();
+            match found.corrected.then(|| segment::correct(id, record)).flatten() {
+                Some(record) => sound.extend_from_slice(&record),
+                None => sound.extend_from_slice(record),
+            }
+        }
+        mark(&mut sound, u64::MAX);
+        let torn =
+            corrected == 0 && scan.base.is_some() && scan.bad.iter().all(|(start, _)| *start >= settled);
+        if torn && !raw.holes {
+            let replaced = self.shared.replace(&self.dir, &segment_file(id), &sound).is_ok();
+            self.shared.report(StoreReport::TornTail { stream: self.stream.clone(), bytes: lost as u64 });
+            return replaced.then_some(sound);
+        }
+        // What the medium did not give it may give another time: such a file is not touched.
+        let aside = if raw.holes {
+            None
+        } else {
+            self.shared.set_aside(&format!("{}-{}", self.stream, segment_file(id)), bytes).ok()
+        };
+        let replaced = aside.is_some() && self.shared.replace(&self.dir, &segment_file(id), &sound).is_ok();
         self.shared.report(StoreReport::Damaged {
             stream: self.stream.clone(),
-            set_aside: aside.display().to_string(),
+            set_aside: aside.map(|path| path.display().to_string()),
             bytes: lost as u64,
+            corrected,
         });
-        Ok(sound.len() as u64)
+        replaced.then_some(sound)
     }
 
     fn unlink(&mut self, at: usize) -> Result<(), StoreError> {
@@ -585,44 +771,133 @@ impl SegmentLog {
         Ok(())
     }
 
-    /// Rewrites the segments `first..=last` as one that holds only what lives.
-    fn merge(&mut self, first: usize, last: usize) -> Result<(), StoreError> {
-        let Some((id, base)) = self.segments.get(first).map(|s| (s.id, s.base)) else { return Ok(()) };
+    /// Rewrites the segments `first..=last` as one that holds only what lives. `false`: they do not fit into one.
+    fn merge(&mut self, first: usize, last: usize) -> Result<bool, StoreError> {
+        let Some((id, base)) = self.segments.get(first).map(|s| (s.id, s.base)) else { return Ok(false) };
         let mut merged = Segment::new(id, base);
         let mut bytes = segment::header(id, base).to_vec();
+        let end = self.segments.get(last + 1).map_or(u64::MAX, |s| s.base);
+        let markers: Vec<(u64, (i64, String))> =
+            self.markers.range(base..end.max(base)).map(|(seq, marker)| (*seq, marker.clone())).collect();
+        let mut waiting = markers.iter().peekable();
+        let mut mark = |merged: &mut Segment, bytes: &mut Vec<u8>, before: u64| {
+            let mut pushed = true;
+            while let Some((seq, (time, subject))) = waiting.next_if(|(seq, _)| *seq < before) {
+                let record = Record { seq: *seq, time: *time, subject, headers: &[], payload: &[] };
+                let start = bytes.len() as u64;
+                pushed &= segment::encode(id, Step::Message(record), true, bytes)
+                    .is_some_and(|size| merged.push(*seq, start, size));
+            }
+            pushed
+        };
         for segment in self.segments.range(first..=last) {
             let path = self.path(segment.id);
-            let old = self.shared.disk.read(&path).map_err(|e| io_error("read", &path, &e))?;
+            let old = self.shared.disk.read(&path, MAX_SEGMENT).map_err(|e| io_error("read", &path, &e))?;
             for entry in segment.entries.iter().filter(|e| e.live) {
                 let (offset, size) = (entry.offset as usize, entry.size as usize);
                 let record = old.get(offset..offset + size).unwrap_or_default();
                 let seq = segment.base + u64::from(entry.seq);
+                let mended = match segment::decode(segment.id, record) {
+                    Some(_) => None,
+                    None => segment::correct(segment.id, record),
+                };
+                let record = mended.as_deref().unwrap_or(record);
                 if segment::decode(segment.id, record).is_none() {
                     let stream = self.stream.clone();
                     let why = format!("message {seq} does not read any more and was dropped");
                     self.shared.report(StoreReport::Failed { stream, why });
                     continue;
                 }
+                if !mark(&mut merged, &mut bytes, seq) {
+                    return Ok(false);
+                }
                 let start = bytes.len();
                 if !merged.push(seq, start as u64, size) {
-                    return Ok(());
+                    return Ok(false);
                 }
                 bytes.extend_from_slice(record);
                 segment::reseal(id, bytes.get_mut(start..).unwrap_or_default());
             }
         }
+        if !mark(&mut merged, &mut bytes, u64::MAX) {
+            return Ok(false);
+        }
         merged.size = bytes.len() as u64;
-        self.shared.replace(&self.dir, &format!("{id:08x}.seg"), &bytes)?;
+        self.shared.replace(&self.dir, &segment_file(id), &bytes)?;
         self.shared.used(merged.size);
         self.block = Block::default();
         if let Some(place) = self.segments.get_mut(first) {
             self.shared.freed(place.size);
             *place = merged;
         }
+        markers.iter().for_each(|(seq, _)| drop(self.markers.remove(seq)));
         for _ in first..last {
             self.unlink(first + 1)?;
         }
-        Ok(())
+        Ok(true)
+    }
+}
+
+/// What was lost of a segment, and the markers for it.
+struct Lost<'a> {
+    bytes: &'a [u8],
+    /// The subjects of a bucket's keys begin with this.
+    keys: Option<String>,
+    /// What is known of the records lost since the last sound one: number, time and subject.
+    gaps: Vec<(Option<u64>, i64, String)>,
+    markers: BTreeMap<u64, (i64, String)>,
+    /// Where a number may be claimed although nothing sound follows.
+    end_known: bool,
+}
+
+impl<'a> Lost<'a> {
+    fn new(stream: &str, kept: bool, bytes: &'a [u8], newest: bool, bound: Option<u64>) -> Self {
+        let keys = stream.strip_prefix("KV_").filter(|_| kept).map(|bucket| format!("$KV.{bucket}."));
+        let end_known = newest || bound.is_some();
+        Self { bytes, keys, gaps: Vec::new(), markers: BTreeMap::new(), end_known }
+    }
+
+    /// A stretch without a sound record. What power loss tore was never acknowledged and is no loss.
+    fn gap(&mut self, start: usize, end: usize, settled: bool) {
+        let Some(keys) = self.keys.as_deref().filter(|_| settled) else { return };
+        let mut at = start;
+        while at < end {
+            let claim = self.bytes.get(at..end).and_then(segment::claim).filter(|(.., subject)| {
+                let key = subject.strip_prefix(keys);
+                key.is_some_and(|key| !key.is_empty())
+                    && nats::subject::check_literal(subject.as_bytes()).is_ok()
+            });
+            let Some((size, seq, time, subject)) = claim else {
+                self.gaps.push((None, 0, format!("{keys}{LOST_KEY}")));
+                return;
+            };
+            self.gaps.push((Some(seq), time, subject.to_owned()));
+            at += size;
+        }
+    }
+
+    /// Gives the lost records numbers from `first` on and below `before`, the number of the next sound one. Returns the number behind the
+    /// last marker.
+    fn mark(&mut self, first: u64, before: u64, visit: &mut dyn FnMut(Step<'_>)) -> u64 {
+        let mut next = first;
+        for (claimed, time, subject) in std::mem::take(&mut self.gaps) {
+            let seq = match claimed {
+                Some(seq)
+                    if (next..before).contains(&seq) && (before < u64::MAX || seq - next < MAX_SEGMENT) =>
+                {
+                    seq
+                }
+                _ => next,
+            };
+            if seq >= before || (before == u64::MAX && !self.end_known) {
+                break;
+            }
+            let record = Record { seq, time, subject: &subject, headers: &[], payload: &[] };
+            visit(Step::Message(record));
+            next = seq + 1;
+            self.markers.insert(seq, (time, subject));
+        }
+        next
     }
 }
 
@@ -632,6 +907,7 @@ impl StreamStore for SegmentLog {
     }
 
     fn settle(&mut self, live: &dyn Fn(u64) -> bool) {
+        self.markers.retain(|seq, _| live(*seq));
         for segment in &mut self.segments {
             for entry in &mut segment.entries {
                 if entry.live && !live(segment.base + u64::from(entry.seq)) {
@@ -651,12 +927,18 @@ impl StreamStore for SegmentLog {
     }
 
     fn read(&mut self, seq: u64) -> Result<Message, StoreError> {
+        if let Some((time, _)) = self.markers.get(&seq) {
+            return Ok(Message { time: *time, headers: Bytes::new(), payload: Bytes::new() });
+        }
         let damaged = StoreError::Damaged(seq);
         let at = self.segment_of(seq).ok_or(damaged.clone())?;
         let segment = self.segments.get(at).ok_or(damaged.clone())?;
         let entry = *segment.find(seq).and_then(|n| segment.entries.get(n)).ok_or(damaged.clone())?;
         let id = segment.id;
-        let bytes = self.bytes(at, u64::from(entry.offset), entry.size as usize)?;
+        let mut bytes = self.bytes(at, u64::from(entry.offset), entry.size as usize)?;
+        if segment::decode(id, &bytes).is_none() {
+            bytes = Bytes::from(segment::correct(id, &bytes).ok_or(damaged.clone())?);
+        }
         let Some((Step::Message(record), ..)) = segment::decode(id, &bytes) else { return Err(damaged) };
         let (time, payload, headers) = (record.time, record.payload.len(), record.headers.len());
         let end = bytes.len();
@@ -766,7 +1048,23 @@ impl StreamStore for SegmentLog {
         tried.and(removed).map_err(|e| io_error("write in", &self.dir, &e))
     }
 
+    fn seal(&mut self) -> Result<(), StoreError> {
+        if !self.unsealed {
+            return Ok(());
+        }
+        self.sync()?;
+        // A removal of nothing, which every release can read.
+        self.put(Step::Removed(Ranges::none()), HEADER, true)?;
+        self.sync()?;
+        self.unsealed = false;
+        Ok(())
+    }
+
     fn maintain(&mut self) -> Result<bool, StoreError> {
+        if self.unread > 0 && !self.expendable {
+            // What was removed after a segment that may come back must stay known.
+            return Ok(false);
+        }
         let sealed = self.segments.len().saturating_sub(1);
         let unclean = |s: &Segment| s.dead() || s.entries.is_empty();
         let Some(first) = self.segments.iter().take(sealed).position(unclean) else {
@@ -806,8 +1104,8 @@ impl StreamStore for SegmentLog {
             last = n;
         }
         self.sync()?;
-        self.merge(first, last)?;
-        Ok(true)
+        // Without progress the next look would be the same.
+        self.merge(first, last)
     }
 
     fn used(&self) -> u64 {

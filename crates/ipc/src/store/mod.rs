@@ -1,17 +1,22 @@
 //! The files behind the streams.
 //!
 //! ```text
-//!  <root>/streams/<stream>/meta            configuration of the stream
+//!  <root>/streams/<stream>/meta, meta.2    configuration of the stream, twice
 //!                         /00000001.seg …  its messages, see `segment`
-//!                         /consumers/<consumer>
-//!  <root>/damaged/                         what could not be read, kept for people (the newest few)
+//!                         /consumers/<consumer>, <consumer>.2   state: the newest, and the one before
+//!  <root>/damaged/                         copies of what was damaged, kept for people (the newest few)
 //! ```
 //!
 //! Small files (`meta`, consumers) are replaced as a whole: write beside, sync, rename, sync the directory; after a crash
-//! there is the old or the new one. Messages are appended and synced, see `log`. The total is bounded: streams that sync
+//! there is the old or the new one. The second copy of a configuration is written when the first is durable, and a
+//! consumer's states take turns, so that a damaged file costs neither. A stream of which both copies are damaged is left as
+//! it is until somebody who knows its definition creates it; its messages are then taken over. Messages are appended and synced, see `log`. The total is bounded: streams that sync
 //! at intervals (the event log) are *expendable*, may not use the headroom, and lose their oldest messages first.
 //!
-//! Never: opens a file outside its root; gives up the store because one stream is damaged.
+//! What lies in the directories and is not the store's own is left alone. A medium that refuses writes costs the writes and
+//! nothing that can be read. One server at a time: the root is locked.
+//!
+//! Never: opens a file outside its root; gives up the store because one stream is damaged; deletes what it did not make.
 
 mod disk;
 mod log;
@@ -29,7 +34,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use nats::js::store::{Class, Recovered, Storage, StoreError, StoreReport, StreamStore};
 
-pub use disk::{Disk, DiskFile, RealDisk};
+pub use disk::{Disk, DiskFile, Kind, Lock, RealDisk};
 pub use segment::{Found, Scan, scan as scan_segment};
 
 use log::SegmentLog;
@@ -38,6 +43,22 @@ use log::SegmentLog;
 const KEPT_ASIDE: usize = 8;
 /// The longest file name made of a stream's or consumer's name.
 const MAX_FILE_NAME: usize = 200;
+/// The longest small file: above any configuration or state that is taken.
+const MAX_SMALL: u64 = 4 * 1024 * 1024;
+/// The longest segment file: one record in a segment of its own, and some more.
+const MAX_SEGMENT: u64 = 32 * 1024 * 1024;
+/// The two copies of a stream's configuration, the first one written first.
+const METAS: [&str; 2] = ["meta", "meta.2"];
+/// Reports that wait to be taken; what is wrong with a medium need not be said a thousand times.
+const MAX_REPORTS: usize = 128;
+const CONSUMERS: &str = "consumers";
+const SEGMENT: &str = ".seg";
+const TEMPORARY: &str = ".tmp";
+/// The file a medium is tried with.
+const TRIAL: &str = "trial.tmp";
+const GONE: &str = ".gone";
+/// What the second file of a consumer ends in.
+const SECOND: &str = ".2";
 
 /// Bounds of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +89,8 @@ struct Shared {
     used: AtomicU64,
     written: Arc<AtomicU64>,
     reports: Mutex<Vec<StoreReport>>,
+    /// Held as long as the store or one of its streams is there.
+    _lock: Box<dyn Lock>,
 }
 
 impl Shared {
@@ -89,12 +112,25 @@ impl Shared {
         self.used.load(Ordering::Relaxed) > self.max_bytes / 4 * 3
     }
     fn report(&self, report: StoreReport) {
-        self.reports.lock().unwrap_or_else(PoisonError::into_inner).push(report);
+        let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        if reports.len() < MAX_REPORTS {
+            reports.push(report);
+        }
+    }
+
+    fn found(&self, stream: &str, why: String, set_aside: Option<&Path>) {
+        let set_aside = set_aside.map(|path| path.display().to_string());
+        self.report(StoreReport::Found { stream: stream.to_owned(), why, set_aside });
+    }
+
+    /// Something lies in the store that is not its own.
+    fn foreign(&self, path: &Path) {
+        self.report(StoreReport::Foreign { path: path.display().to_string() });
     }
 
     /// Replaces a small file: afterwards it is the new one, and after a crash the old or the new one.
     fn replace(&self, dir: &Path, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
-        let (temporary, path) = (dir.join(format!("{name}.tmp")), dir.join(name));
+        let (temporary, path) = (dir.join(format!("{name}{TEMPORARY}")), dir.join(name));
         let write = || -> io::Result<()> {
             let file = self.disk.open(&temporary, true)?;
             file.truncate(0)?;
@@ -111,19 +147,25 @@ impl Shared {
     fn set_aside(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, StoreError> {
         let place = || -> io::Result<PathBuf> {
             self.disk.create_dir(&self.damaged)?;
-            let mut names = self.disk.list(&self.damaged)?;
-            names.sort_unstable();
-            let number =
-                names.iter().filter_map(|n| n.split_once('-')?.0.parse::<u64>().ok()).max().unwrap_or(0) + 1;
-            let excess = (names.len() + 1).saturating_sub(KEPT_ASIDE);
-            for old in names.iter().take(excess) {
+            let number = |name: &String| {
+                let (digits, _) = name.split_once('-')?;
+                digits.parse::<u64>().ok().filter(|_| digits.len() == 6)
+            };
+            let mut own: Vec<(u64, String)> =
+                self.disk.list(&self.damaged)?.into_iter().filter_map(|n| Some((number(&n)?, n))).collect();
+            own.sort_unstable();
+            let next = own.last().map_or(0, |(number, _)| *number) + 1;
+            for (_, old) in own.iter().take((own.len() + 1).saturating_sub(KEPT_ASIDE)) {
                 self.disk.remove_file(&self.damaged.join(old))?;
             }
-            let path = self.damaged.join(format!("{number:06}-{name}"));
+            let path = self.damaged.join(format!("{next:06}-{name}"));
             let file = self.disk.open(&path, true)?;
-            file.write_at(bytes, 0)?;
-            file.sync()?;
-            self.disk.sync_dir(&self.damaged)?;
+            let written = file.write_at(bytes, 0).and_then(|()| file.sync());
+            if let Err(error) = written.and_then(|()| self.disk.sync_dir(&self.damaged)) {
+                // Half a copy is of no use and takes room.
+                let _ = self.disk.remove_file(&path);
+                return Err(error);
+            }
             Ok(path)
         };
         place().map_err(|e| error("set aside a copy in", &self.damaged, &e))
@@ -170,7 +212,7 @@ fn name_of(file: &str) -> Option<String> {
             _ => return None,
         }
     }
-    String::from_utf8(bytes).ok().filter(|name| !name.is_empty())
+    String::from_utf8(bytes).ok().filter(|name| file_name(name).is_ok_and(|canonical| canonical == file))
 }
 
 /// A small file's content behind its checksum.
@@ -190,6 +232,35 @@ fn unseal(bytes: &[u8]) -> Option<&[u8]> {
 const EXPENDABLE: u8 = b'e';
 const KEPT: u8 = b'k';
 
+/// The number of a segment's file.
+fn segment_id(file: &str) -> Option<u64> {
+    let id = u64::from_str_radix(file.strip_suffix(SEGMENT)?, 16).ok()?;
+    (id < u64::MAX && segment_file(id) == file).then_some(id)
+}
+
+fn segment_file(id: u64) -> String {
+    format!("{id:08x}{SEGMENT}")
+}
+
+/// The consumer whose state a file holds, and which of the two it is.
+fn consumer_of(file: &str) -> Option<(String, usize)> {
+    match file.strip_suffix(SECOND) {
+        Some(first) => Some((name_of(first)?, 1)),
+        None => Some((name_of(file)?, 0)),
+    }
+}
+
+/// Whether a file in a stream's directory is the store's own.
+fn is_own(file: &str) -> bool {
+    let name = file.strip_suffix(TEMPORARY).unwrap_or(file);
+    METAS.contains(&name) || segment_id(name).is_some() || file == TRIAL
+}
+
+/// Whether a file in a directory of consumers is the store's own.
+fn is_own_consumer(file: &str) -> bool {
+    consumer_of(file.strip_suffix(TEMPORARY).unwrap_or(file)).is_some()
+}
+
 fn class_byte(class: Class) -> u8 {
     if class.expendable { EXPENDABLE } else { KEPT }
 }
@@ -199,13 +270,14 @@ fn class_byte(class: Class) -> u8 {
 pub struct FileStore {
     shared: Arc<Shared>,
     streams: PathBuf,
+    read_only: bool,
 }
 
 impl FileStore {
     /// A store in `root`, which is made if it is not there.
     ///
     /// # Errors
-    /// When the directory cannot be made.
+    /// As [`on`](Self::on).
     pub fn open(root: &Path, limits: StoreLimits) -> Result<Self, StoreError> {
         Self::on(Arc::new(RealDisk), root, limits)
     }
@@ -213,14 +285,26 @@ impl FileStore {
     /// A store on any [`Disk`].
     ///
     /// # Errors
-    /// When the directory cannot be made.
+    /// When another server uses the directory, or there is none and it cannot be made.
     pub fn on(disk: Arc<dyn Disk>, root: &Path, limits: StoreLimits) -> Result<Self, StoreError> {
+        disk.create_dir(root).map_err(|e| error("make", root, &e))?;
+        let lock = disk.lock(root).map_err(|e| match e.kind() {
+            io::ErrorKind::WouldBlock => StoreError::Io {
+                what: format!("the store in {} is in use", root.display()),
+                why: "another server has it open".to_owned(),
+            },
+            _ => error("lock", root, &e),
+        })?;
         let streams = root.join("streams");
-        disk.create_dir(&streams).map_err(|e| error("make", &streams, &e))?;
-        // The store's own name must last as well.
-        for dir in [Some(root), root.parent()].into_iter().flatten().filter(|d| !d.as_os_str().is_empty()) {
-            disk.sync_dir(dir).map_err(|e| error("sync", dir, &e))?;
-        }
+        let made = disk.create_dir(&streams).and_then(|()| {
+            // The store's own name must last as well.
+            let dirs = [Some(root), root.parent()];
+            dirs.into_iter()
+                .flatten()
+                .filter(|d| !d.as_os_str().is_empty())
+                .try_for_each(|d| disk.sync_dir(d))
+        });
+        let read_only = disk.is_read_only(root);
         let shared = Shared {
             disk,
             damaged: root.join("damaged"),
@@ -230,8 +314,22 @@ impl FileStore {
             used: AtomicU64::new(0),
             written: Arc::new(AtomicU64::new(0)),
             reports: Mutex::default(),
+            _lock: lock,
         };
-        Ok(Self { shared: Arc::new(shared), streams })
+        if let Err(e) = made
+            && !read_only
+        {
+            // What can be read is served; what is to be stored is refused when it comes.
+            let why = error("make", &streams, &e).to_string();
+            shared.report(StoreReport::Failed { stream: String::new(), why });
+        }
+        Ok(Self { shared: Arc::new(shared), streams, read_only })
+    }
+
+    /// Whether the file system was read-only when the store was opened.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
     }
 
     /// Counts the bytes handed to the file system, for measuring.
@@ -248,121 +346,261 @@ impl FileStore {
         Box::new(SegmentLog::new(Arc::clone(&self.shared), stream.to_owned(), dir, expendable))
     }
 
-    fn recover_stream(&self, name: String, dir: PathBuf) -> Result<Option<Recovered>, StoreError> {
+    /// Removes what the store made in a stream's directory, and the directory if nothing else is in it.
+    fn remove_stream(&self, dir: &Path) -> io::Result<()> {
         let disk = &self.shared.disk;
-        let found = disk.list(&dir).map_err(|e| error("list", &dir, &e))?;
-        for stale in found.iter().filter(|n| n.as_str() == "meta.tmp") {
-            disk.remove_file(&dir.join(stale)).map_err(|e| error("remove", &dir, &e))?;
-        }
-        let meta = match found.iter().any(|n| n == "meta") {
-            true => disk.read(&dir.join("meta")).map_err(|e| error("read", &dir, &e))?,
-            false => Vec::new(),
-        };
-        let Some((class, content)) = unseal(&meta).and_then(|m| m.split_first()) else {
-            if found.iter().any(|n| n.ends_with(".seg")) || !meta.is_empty() {
-                let aside = self.shared.damaged.join(format!("stream-{}", file_name(&name)?));
-                let moved = disk.create_dir(&self.shared.damaged).and_then(|()| {
-                    // What was set aside under this name before makes room.
-                    let _ = disk.remove_dir(&aside);
-                    disk.rename(&dir, &aside)?;
-                    disk.sync_dir(&self.streams)
-                });
-                moved.map_err(|e| error("set aside", &dir, &e))?;
-                self.shared.report(StoreReport::BadMetadata {
-                    stream: name,
-                    set_aside: aside.display().to_string(),
-                });
-            } else {
-                // It was being made when the power went; nobody was told that it exists.
-                disk.remove_dir(&dir).map_err(|e| error("remove", &dir, &e))?;
+        let consumers = dir.join(CONSUMERS);
+        for file in disk.list(&consumers).unwrap_or_default().iter().filter(|f| is_own_consumer(f)) {
+            let path = consumers.join(file);
+            if disk.kind(&path)? == Kind::File {
+                disk.remove_file(&path)?;
             }
-            return Ok(None);
+        }
+        for file in disk.list(dir)? {
+            let path = dir.join(&file);
+            if is_own(&file) && disk.kind(&path)? == Kind::File {
+                disk.remove_file(&path)?;
+            }
+        }
+        let gone = |result: io::Result<()>| match result {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
         };
-        let mut consumers = BTreeMap::new();
-        let consumer_dir = dir.join("consumers");
-        if found.iter().any(|n| n == "consumers") {
-            for file in disk.list(&consumer_dir).map_err(|e| error("list", &consumer_dir, &e))? {
-                let path = consumer_dir.join(&file);
-                let Some(consumer) = name_of(&file) else {
-                    disk.remove_file(&path).map_err(|e| error("remove", &path, &e))?;
-                    continue;
-                };
-                let bytes = disk.read(&path).map_err(|e| error("read", &path, &e))?;
-                match unseal(&bytes) {
-                    Some(state) => {
-                        consumers.insert(consumer, state.to_vec());
-                    }
+        gone(disk.remove_dir(&consumers))?;
+        gone(disk.remove_dir(dir))
+    }
+
+    /// Removes what an interrupted write left. It does no harm where it cannot be removed.
+    fn clean(&self, dir: &Path, files: &[String], own: fn(&str) -> bool) {
+        for file in files.iter().filter(|f| f.ends_with(TEMPORARY) && own(f)) {
+            let path = dir.join(file);
+            if self.shared.disk.kind(&path).is_ok_and(|kind| kind == Kind::File) {
+                let _ = self.shared.disk.remove_file(&path);
+            }
+        }
+    }
+
+    /// The states of a stream's consumers.
+    fn consumers(&self, stream: &str, dir: &Path) -> BTreeMap<String, Vec<Vec<u8>>> {
+        let mut consumers: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
+        let files = match self.shared.disk.list(dir) {
+            Ok(files) => files,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return consumers,
+            Err(e) => {
+                self.shared.found(stream, format!("its consumers cannot be read: {e}"), None);
+                return consumers;
+            }
+        };
+        self.clean(dir, &files, is_own_consumer);
+        for file in files.iter().filter(|f| !f.ends_with(TEMPORARY)) {
+            let path = dir.join(file);
+            let is_file = self.shared.disk.kind(&path).is_ok_and(|kind| kind == Kind::File);
+            let Some((consumer, _)) = consumer_of(file).filter(|_| is_file) else {
+                self.shared.foreign(&path);
+                continue;
+            };
+            let copies = consumers.entry(consumer.clone()).or_default();
+            match self.shared.disk.read(&path, MAX_SMALL) {
+                Ok(bytes) => match unseal(&bytes) {
+                    Some(state) => copies.push(state.to_vec()),
                     None => {
-                        let why = format!("the state of consumer {consumer} is damaged; it is gone");
-                        self.shared.report(StoreReport::Failed { stream: name.clone(), why });
+                        let why =
+                            format!("a state of consumer {consumer} is damaged; the one before it counts");
+                        self.shared.found(stream, why, None);
                     }
+                },
+                Err(e) => {
+                    let why = format!("a state of consumer {consumer} cannot be read: {e}");
+                    self.shared.found(stream, why, None);
                 }
             }
         }
-        let store = self.log(&name, dir, *class == EXPENDABLE);
-        Ok(Some(Recovered { name, meta: content.to_vec(), consumers, store }))
+        consumers
+    }
+
+    fn recover_stream(&self, name: String, dir: PathBuf) -> Option<Recovered> {
+        let disk = &self.shared.disk;
+        let files = match disk.list(&dir) {
+            Ok(files) => files,
+            Err(e) => {
+                let why = format!("its directory cannot be read and it is not served: {e}");
+                self.shared.found(&name, why, None);
+                return None;
+            }
+        };
+        self.clean(&dir, &files, |file| {
+            file == TRIAL || METAS.contains(&file.strip_suffix(TEMPORARY).unwrap_or(file))
+        });
+        let mut copies: Vec<Vec<u8>> = Vec::new();
+        let mut bad = Vec::new();
+        for meta in METAS.into_iter().filter(|meta| files.iter().any(|f| f == meta)) {
+            match disk.read(&dir.join(meta), MAX_SMALL) {
+                Ok(bytes) => match unseal(&bytes).filter(|content| !content.is_empty()) {
+                    Some(content) => copies.push(content.to_vec()),
+                    None => bad.push((meta, "is damaged".to_owned(), bytes)),
+                },
+                Err(e) => bad.push((meta, format!("cannot be read ({e})"), Vec::new())),
+            }
+        }
+        let Some(class) = copies.first().and_then(|c| c.first()).map(|class| *class == EXPENDABLE) else {
+            if bad.is_empty() && !files.iter().any(|f| segment_id(f).is_some()) {
+                // It was being made when the power went; nobody was told that it exists.
+                let _ = self.remove_stream(&dir);
+            } else {
+                let why = "its metadata cannot be read; its messages are served again when it is created";
+                self.shared.found(&name, why.to_owned(), None);
+            }
+            return None;
+        };
+        for (meta, why, bytes) in &bad {
+            let aside = self.keep_damaged(&name, meta, bytes);
+            let why = format!("{meta} {why}; its copy counts");
+            self.shared.found(&name, why, aside.as_deref());
+        }
+        let class = Class { memory: false, expendable: class };
+        let metas = copies.into_iter().filter_map(|c| c.get(1..).map(<[u8]>::to_vec)).collect();
+        let consumers = self.consumers(&name, &dir.join(CONSUMERS));
+        let store = self.log(&name, dir, class.expendable);
+        Some(Recovered { name, metas, class, consumers, store })
+    }
+
+    /// Puts a copy of a damaged small file aside, where there is something to put and room for it.
+    fn keep_damaged(&self, stream: &str, file: &str, bytes: &[u8]) -> Option<PathBuf> {
+        let aside = (!bytes.is_empty()).then(|| self.shared.set_aside(&format!("{stream}-{file}"), bytes));
+        aside?.ok()
     }
 }
 
 impl Storage for FileStore {
     fn recover(&mut self) -> Result<Vec<Recovered>, StoreError> {
         let mut streams = Vec::new();
-        let files = self.shared.disk.list(&self.streams).map_err(|e| error("list", &self.streams, &e))?;
+        let mut files = match self.shared.disk.list(&self.streams) {
+            Ok(files) => files,
+            Err(e) => {
+                // Nothing is made anew in a directory that cannot be read: `create` meets the same error.
+                let why = format!("the streams cannot be read and none is served: {e}");
+                self.shared.found(&self.streams.display().to_string(), why, None);
+                return Ok(streams);
+            }
+        };
+        files.sort_unstable();
         for file in files {
             let dir = self.streams.join(&file);
-            let Some(name) = name_of(&file) else {
-                // `<name>.gone`: a stream that was being deleted.
-                self.shared.disk.remove_dir(&dir).map_err(|e| error("remove", &dir, &e))?;
-                continue;
-            };
-            streams.extend(self.recover_stream(name, dir)?);
+            if !self.shared.disk.kind(&dir).is_ok_and(|kind| kind == Kind::Dir) {
+                self.shared.foreign(&dir);
+            } else if let Some(name) = name_of(&file) {
+                streams.extend(self.recover_stream(name, dir));
+            } else if file.strip_suffix(GONE).and_then(|f| name_of(f.split('.').next()?)).is_some() {
+                // A stream that was being deleted. What cannot be removed is tried again at the next start.
+                let _ = self.remove_stream(&dir);
+            } else {
+                self.shared.foreign(&dir);
+            }
         }
         Ok(streams)
     }
 
     fn create(&mut self, name: &str, class: Class, meta: &[u8]) -> Result<Box<dyn StreamStore>, StoreError> {
         let dir = self.dir(name)?;
+        match self.shared.disk.kind(&dir) {
+            Ok(_) => return Err(StoreError::Exists),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(error("look at", &dir, &e)),
+        }
         if !self.shared.fits(self.shared.segment_bytes, class.expendable) {
             return Err(StoreError::Full);
         }
-        self.shared.disk.create_dir(&dir.join("consumers")).map_err(|e| error("make", &dir, &e))?;
-        self.put_stream(name, class, meta)?;
-        self.shared.disk.sync_dir(&self.streams).map_err(|e| error("sync", &self.streams, &e))?;
+        let made = self
+            .shared
+            .disk
+            .create_dir(&dir.join(CONSUMERS))
+            .map_err(|e| error("make", &dir, &e))
+            .and_then(|()| self.put_stream(name, class, meta))
+            .and_then(|()| {
+                self.shared.disk.sync_dir(&self.streams).map_err(|e| error("sync", &self.streams, &e))
+            });
+        if let Err(error) = made {
+            // Refused: nothing of it is found at the next start.
+            let _ = self.remove_stream(&dir);
+            return Err(error);
+        }
         Ok(self.log(name, dir, class.expendable))
     }
 
+    fn adopt(&mut self, name: &str, class: Class) -> Result<Recovered, StoreError> {
+        let dir = self.dir(name)?;
+        let disk = &self.shared.disk;
+        disk.create_dir(&dir.join(CONSUMERS)).map_err(|e| error("make", &dir, &e))?;
+        disk.list(&dir).map_err(|e| error("list", &dir, &e))?;
+        let consumers = self.consumers(name, &dir.join(CONSUMERS));
+        let store = self.log(name, dir, class.expendable);
+        Ok(Recovered { name: name.to_owned(), metas: Vec::new(), class, consumers, store })
+    }
+
     fn put_stream(&mut self, name: &str, class: Class, meta: &[u8]) -> Result<(), StoreError> {
+        let dir = self.dir(name)?;
         let mut content = vec![class_byte(class)];
         content.extend_from_slice(meta);
-        self.shared.replace(&self.dir(name)?, "meta", &seal(&content))
+        let sealed = seal(&content);
+        let [first, second] = METAS;
+        if let Ok(old) = self.shared.disk.read(&dir.join(first), MAX_SMALL)
+            && unseal(&old).is_none()
+        {
+            let aside = self.keep_damaged(name, first, &old);
+            self.shared.found(name, format!("{first} is replaced"), aside.as_deref());
+        }
+        self.shared.replace(&dir, first, &sealed)?;
+        // It is stored; without its copy it is only less well kept.
+        if let Err(error) = self.shared.replace(&dir, second, &sealed) {
+            self.shared.report(StoreReport::Failed { stream: name.to_owned(), why: error.to_string() });
+        }
+        Ok(())
     }
 
     fn delete(&mut self, name: &str) -> Result<(), StoreError> {
         let dir = self.dir(name)?;
-        let gone = self.streams.join(format!("{}.gone", file_name(name)?));
-        self.shared.disk.rename(&dir, &gone).map_err(|e| error("remove", &dir, &e))?;
-        if let Err(e) = self.shared.disk.sync_dir(&self.streams) {
+        let disk = &self.shared.disk;
+        let file = file_name(name)?;
+        // What somebody else put into an earlier one of the name keeps that one's place.
+        let places =
+            std::iter::once(format!("{file}{GONE}")).chain((2..100).map(|n| format!("{file}.{n}{GONE}")));
+        let free = places
+            .map(|place| self.streams.join(place))
+            .find(|place| disk.kind(place).is_err_and(|e| e.kind() == io::ErrorKind::NotFound));
+        let gone = free.ok_or(StoreError::Exists)?;
+        disk.rename(&dir, &gone).map_err(|e| error("remove", &dir, &e))?;
+        if let Err(e) = disk.sync_dir(&self.streams) {
             // It could come back with a loss of power: then it had better never gone.
-            let _ = self.shared.disk.rename(&gone, &dir);
+            let _ = disk.rename(&gone, &dir);
             return Err(error("remove", &dir, &e));
         }
         // What is left under that name goes at the next start.
-        let _ = self.shared.disk.remove_dir(&gone);
+        let _ = self.remove_stream(&gone);
         Ok(())
     }
 
-    fn put_consumer(&mut self, stream: &str, consumer: &str, state: &[u8]) -> Result<(), StoreError> {
-        self.shared.replace(&self.dir(stream)?.join("consumers"), &file_name(consumer)?, &seal(state))
+    fn put_consumer(
+        &mut self,
+        stream: &str,
+        consumer: &str,
+        generation: u64,
+        state: &[u8],
+    ) -> Result<(), StoreError> {
+        let file = file_name(consumer)?;
+        let file = if generation.is_multiple_of(2) { format!("{file}{SECOND}") } else { file };
+        self.shared.replace(&self.dir(stream)?.join(CONSUMERS), &file, &seal(state))
     }
 
     fn delete_consumer(&mut self, stream: &str, consumer: &str) -> Result<(), StoreError> {
-        let dir = self.dir(stream)?.join("consumers");
-        let path = dir.join(file_name(consumer)?);
-        match self.shared.disk.remove_file(&path) {
-            Ok(()) => self.shared.disk.sync_dir(&dir).map_err(|e| error("sync", &dir, &e)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(e) => Err(error("remove", &path, &e)),
+        let dir = self.dir(stream)?.join(CONSUMERS);
+        let file = file_name(consumer)?;
+        for path in [dir.join(format!("{file}{SECOND}")), dir.join(&file)] {
+            match self.shared.disk.remove_file(&path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(error("remove", &path, &e)),
+                _ => {}
+            }
         }
+        self.shared.disk.sync_dir(&dir).map_err(|e| error("sync", &dir, &e))
     }
 
     fn capacity(&self) -> Option<u64> {

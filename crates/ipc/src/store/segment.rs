@@ -11,9 +11,12 @@
 //! starts from a value made of the segment's id, so that bytes of another file in a recycled block never pass. `base`
 //! is the next sequence at the time the segment was begun.
 //!
+//! One bit that turned over is set right: the checksum says which it was, in the record or in the checksum itself.
+//!
 //! Flag 1 says that everything before the record was on the medium when the record was written. Of what comes behind the
-//! last flagged record any part may be missing after power loss, so damage there ends the segment: a later write must not
-//! count without an earlier one. Damage before it is decay of the medium, and what is sound behind it counts.
+//! last flagged record any part may be missing after power loss, so damage at the end of that part is a write that never was
+//! acknowledged and is cut off. Damage elsewhere is decay of the medium or a gap in such a write, which cannot always be told apart:
+//! what is sound behind it counts, because it may have been acknowledged.
 
 use nats::js::store::{Ranges, Record, Step};
 
@@ -40,6 +43,8 @@ pub struct Found {
     pub message: Option<u64>,
     /// Everything before it was on the medium when it was written.
     pub settled: bool,
+    /// One of its bits had turned over; what the visitor saw is the record as it was written.
+    pub corrected: bool,
 }
 
 /// What [`scan`] found.
@@ -57,8 +62,14 @@ impl Scan {
     /// Where a segment that was being written ends, if power loss tore it.
     #[must_use]
     pub fn torn_at(&self) -> Option<usize> {
-        let settled = self.records.iter().rfind(|r| r.settled).map_or(HEADER, |r| r.offset);
-        self.bad.iter().map(|(start, _)| *start).find(|start| *start >= settled)
+        let end = self.records.last().map_or(HEADER, |r| r.offset + r.size);
+        self.bad.last().map(|(start, _)| *start).filter(|start| *start >= end.max(HEADER))
+    }
+
+    /// Where the part begins that may never have been acknowledged, if the segment is the newest one.
+    #[must_use]
+    pub(super) fn unsettled_from(&self) -> usize {
+        self.records.iter().rfind(|r| r.settled).map_or(HEADER, |r| r.offset)
     }
 }
 
@@ -191,6 +202,86 @@ pub(super) fn decode(id: u64, bytes: &[u8]) -> Option<(Step<'_>, usize, bool)> {
     Some((step, 8 + length, flags == 1))
 }
 
+/// The longest record of which a turned bit is looked for, and how often in one segment: bounds the work on hostile bytes.
+const CORRECTABLE: usize = 64 * 1024;
+const CORRECTIONS: usize = 16;
+
+/// What a byte that enters the checksum's register does to it (CRC-32, reflected).
+const STEP: [u32; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let mut register = byte as u32;
+        let mut bit = 0;
+        while bit < 8 {
+            register = if register & 1 == 1 { (register >> 1) ^ 0xEDB8_8320 } else { register >> 1 };
+            bit += 1;
+        }
+        table[byte] = register;
+        byte += 1;
+    }
+    table
+};
+
+fn step(register: u32) -> u32 {
+    let index = usize::from(register.to_le_bytes()[0]);
+    (register >> 8) ^ STEP.get(index).copied().unwrap_or(0)
+}
+
+/// Which bit of `length` bytes, turned over, changes the checksum by `difference`: its byte, and its bit therein.
+fn turned(difference: u32, length: usize) -> Option<(usize, u8)> {
+    // By bit, what it does to the checksum when its byte is followed by 0, 1, 2 … others.
+    let mut effects: [u32; 8] = core::array::from_fn(|bit| step(1 << bit));
+    for byte in (0..length).rev() {
+        if let Some(bit) = effects.iter().position(|effect| *effect == difference) {
+            return Some((byte, 1 << bit));
+        }
+        effects = effects.map(step);
+    }
+    None
+}
+
+/// The record at the start of `bytes` as it was written, if one of its bits has turned over since.
+#[must_use]
+pub(super) fn correct(id: u64, bytes: &[u8]) -> Option<Vec<u8>> {
+    let length = u32_at(bytes, 4)?;
+    for candidate in core::iter::once(length).chain((0..32).map(|bit| length ^ (1 << bit))) {
+        let counted = usize::try_from(candidate).ok()?;
+        if !(COUNTED..=CORRECTABLE).contains(&counted) {
+            continue;
+        }
+        let Some(mut record) = bytes.get(..8 + counted).map(<[u8]>::to_vec) else { continue };
+        record.get_mut(4..8)?.copy_from_slice(&candidate.to_le_bytes());
+        if candidate == length {
+            let (stored, computed) = (u32_at(&record, 0)?, checksum(id, record.get(4..)?));
+            let difference = stored ^ computed;
+            if difference.is_power_of_two() {
+                record.get_mut(..4)?.copy_from_slice(&computed.to_le_bytes());
+            } else if let Some((byte, bit)) = turned(difference, counted + 4) {
+                *record.get_mut(4 + byte)? ^= bit;
+            }
+        }
+        if decode(id, &record).is_some_and(|(_, size, _)| size == record.len()) {
+            return Some(record);
+        }
+    }
+    None
+}
+
+/// What a damaged record at the start of `bytes` says it is: its length, sequence, time and subject. Any of it may be wrong.
+#[must_use]
+pub(super) fn claim(bytes: &[u8]) -> Option<(usize, u64, i64, &str)> {
+    let length = usize::try_from(u32_at(bytes, 4)?).ok()?;
+    let covered = bytes.get(4..8 + length)?;
+    let subject = usize::from(u16::from_le_bytes(*covered.get(6..8)?.first_chunk()?));
+    if !(COUNTED..=MAX_LENGTH).contains(&length) || *covered.get(4)? != MESSAGE {
+        return None;
+    }
+    let (seq, time) = (u64_at(covered, 12)?, u64_at(covered, 20)?);
+    let subject = core::str::from_utf8(covered.get(28..28 + subject)?).ok()?;
+    Some((8 + length, seq, time.cast_signed(), subject))
+}
+
 /// Walks a segment's bytes, stepping over what is damaged.
 pub fn scan(id: u64, bytes: &[u8], visit: &mut dyn FnMut(Step<'_>, Found)) -> Scan {
     let mut scan = Scan { base: parse_header(bytes, id), ..Scan::default() };
@@ -199,8 +290,17 @@ pub fn scan(id: u64, bytes: &[u8], visit: &mut dyn FnMut(Step<'_>, Found)) -> Sc
         scan.bad.push((0, at));
     }
     let mut bad_from = None;
+    let mut corrections = 0;
     while at < bytes.len() {
-        let Some((step, size, settled)) = bytes.get(at..).and_then(|rest| decode(id, rest)) else {
+        let rest = bytes.get(at..).unwrap_or_default();
+        let mut sound = decode(id, rest);
+        let mut mended = None;
+        if sound.is_none() && bad_from.is_none() && corrections < CORRECTIONS {
+            corrections += 1;
+            mended = correct(id, rest);
+            sound = mended.as_deref().and_then(|record| decode(id, record));
+        }
+        let Some((step, size, settled)) = sound else {
             bad_from.get_or_insert(at);
             at += 1;
             continue;
@@ -212,7 +312,7 @@ pub fn scan(id: u64, bytes: &[u8], visit: &mut dyn FnMut(Step<'_>, Found)) -> Sc
             Step::Message(record) => Some(record.seq),
             _ => None,
         };
-        let found = Found { offset: at, size, message, settled };
+        let found = Found { offset: at, size, message, settled, corrected: mended.is_some() };
         visit(step, found);
         scan.records.push(found);
         at += size;
@@ -282,16 +382,39 @@ mod tests {
     }
 
     #[test]
-    fn a_flipped_bit_costs_its_record_and_no_other() {
+    fn a_turned_bit_is_set_right_and_a_turned_byte_costs_its_record_and_no_other() {
         let whole = segment(1, 5);
         let size = (whole.len() - HEADER) / 5;
+        let read = |bytes: &[u8]| {
+            let mut seen = Vec::new();
+            let scan = scan(1, bytes, &mut |step, _| seen.push(format!("{step:?}")));
+            (seen, scan)
+        };
+        let (written, _) = read(&whole);
         for bit in HEADER * 8..whole.len() * 8 {
             let mut bytes = whole.clone();
             bytes[bit / 8] ^= 1 << (bit % 8);
-            let hit = ((bit / 8 - HEADER) / size) as u64 + 1;
-            let expected: Vec<u64> = (1..=5).filter(|seq| *seq != hit).collect();
-            assert_eq!(sequences(1, &bytes), expected, "bit {bit}");
+            let (seen, found) = read(&bytes);
+            assert_eq!((&seen, found.bad.len()), (&written, 0), "bit {bit}");
+            assert_eq!(found.records.iter().filter(|r| r.corrected).count(), 1, "bit {bit}");
         }
+        for byte in HEADER..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[byte] ^= 0x7e;
+            let hit = ((byte - HEADER) / size) as u64 + 1;
+            let expected: Vec<u64> = (1..=5).filter(|seq| *seq != hit).collect();
+            assert_eq!(sequences(1, &bytes), expected, "byte {byte}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_record_still_says_what_it_was() {
+        let mut bytes = segment(1, 1).split_off(HEADER);
+        let at = bytes.len() - 9;
+        bytes[at] ^= 0x7e;
+        assert_eq!(decode(1, &bytes).map(|found| found.1), None);
+        assert_eq!(claim(&bytes), Some((bytes.len(), 1, -5, "a.b")));
+        assert_eq!(claim(&[0; 100]), None);
     }
 
     #[test]

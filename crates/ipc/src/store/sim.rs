@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Disk, DiskFile};
+use super::{Disk, DiskFile, Kind, Lock};
 
 const SECTOR: usize = 512;
 
@@ -111,11 +111,24 @@ struct State {
     next: u64,
     /// Changes and syncs left before the power goes; `None`: it stays.
     left: Option<usize>,
+    /// What every change and sync is refused with.
+    refused: Option<io::ErrorKind>,
+    /// Files and directories with this in their path cannot be read.
+    unreadable: Option<String>,
 }
 
 const ROOT: u64 = 0;
 
 impl State {
+    fn new(nodes: BTreeMap<u64, Node>, next: u64) -> Self {
+        Self { nodes, next, left: None, refused: None, unreadable: None }
+    }
+
+    fn may_read(&self, path: &Path) -> io::Result<()> {
+        let hit = self.unreadable.as_ref().is_some_and(|part| path.to_str().unwrap().contains(part.as_str()));
+        if hit { Err(io::Error::other("input/output error")) } else { Ok(()) }
+    }
+
     fn find(&self, path: &Path) -> io::Result<u64> {
         let mut at = ROOT;
         for part in path.components() {
@@ -134,6 +147,9 @@ impl State {
 
     /// One operation that changes something: the power may go before it.
     fn tick(&mut self) -> io::Result<()> {
+        if let Some(kind) = self.refused {
+            return Err(kind.into());
+        }
         match &mut self.left {
             Some(0) => Err(io::Error::other("the power is off")),
             Some(left) => {
@@ -171,35 +187,61 @@ pub(super) struct SimDisk(Arc<Mutex<State>>);
 impl SimDisk {
     pub(super) fn new() -> Self {
         let root = Node { is_dir: true, ..Node::default() };
-        Self(Arc::new(Mutex::new(State { nodes: BTreeMap::from([(ROOT, root)]), next: 1, left: None })))
+        Self(Arc::new(Mutex::new(State::new(BTreeMap::from([(ROOT, root)]), 1))))
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The power goes after this many more changes.
     pub(super) fn fail_after(&self, changes: Option<usize>) {
-        self.lock().left = changes;
+        self.state().left = changes;
+    }
+
+    /// Every change is refused with this from now on.
+    pub(super) fn refuse(&self, kind: Option<io::ErrorKind>) {
+        self.state().refused = kind;
+    }
+
+    /// What has this in its path cannot be read from now on.
+    pub(super) fn make_unreadable(&self, part: Option<&str>) {
+        self.state().unreadable = part.map(str::to_owned);
+    }
+
+    /// All files, with their bytes.
+    pub(super) fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        fn walk(state: &State, dir: u64, path: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
+            for (name, inode) in &state.nodes[&dir].names {
+                let (path, node) = (path.join(name), &state.nodes[inode]);
+                match node.is_dir {
+                    true => walk(state, *inode, &path, files),
+                    false => drop(files.insert(path, node.bytes.clone())),
+                }
+            }
+        }
+        let mut files = BTreeMap::new();
+        walk(&self.state(), ROOT, Path::new("/"), &mut files);
+        files
     }
 
     /// Another disk with the same on it.
     pub(super) fn copy(&self) -> Self {
-        let state = self.lock();
-        Self(Arc::new(Mutex::new(State { nodes: state.nodes.clone(), next: state.next, left: None })))
+        let state = self.state();
+        Self(Arc::new(Mutex::new(State::new(state.nodes.clone(), state.next))))
     }
 
     /// What a machine finds that starts on this disk after the power was lost.
     pub(super) fn after_power_loss(&self, random: &mut Random) -> Self {
-        let state = self.lock();
+        let state = self.state();
         let mut nodes = state.nodes.clone();
         nodes.values_mut().for_each(|node| node.crash(random));
-        Self(Arc::new(Mutex::new(State { nodes, next: state.next, left: None })))
+        Self(Arc::new(Mutex::new(State::new(nodes, state.next))))
     }
 
     /// Bytes of a file, to damage them.
     pub(super) fn edit(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
-        let mut state = self.lock();
+        let mut state = self.state();
         let inode = state.find(path).unwrap();
         let node = state.nodes.get_mut(&inode).unwrap();
         change(&mut node.bytes);
@@ -209,12 +251,16 @@ impl SimDisk {
 
 impl Disk for SimDisk {
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        let state = self.lock();
+        let state = self.state();
         let inode = state.find(dir)?;
+        state.may_read(dir)?;
+        if !state.nodes[&inode].is_dir {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
         Ok(state.nodes[&inode].names.keys().cloned().collect())
     }
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        let mut state = self.lock();
+        let mut state = self.state();
         let mut at = ROOT;
         for part in dir.components() {
             if let Component::Normal(name) = part {
@@ -230,8 +276,19 @@ impl Disk for SimDisk {
         }
         Ok(())
     }
+    fn kind(&self, path: &Path) -> io::Result<Kind> {
+        let state = self.state();
+        let inode = state.find(path)?;
+        Ok(if state.nodes[&inode].is_dir { Kind::Dir } else { Kind::File })
+    }
+    fn lock(&self, _: &Path) -> io::Result<Box<dyn Lock>> {
+        Ok(Box::new(SimLock))
+    }
+    fn is_read_only(&self, _: &Path) -> bool {
+        self.state().refused == Some(io::ErrorKind::ReadOnlyFilesystem)
+    }
     fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn DiskFile>> {
-        let mut state = self.lock();
+        let mut state = self.state();
         let inode = match state.find(path) {
             Err(error) if create && error.kind() == io::ErrorKind::NotFound => {
                 state.tick()?;
@@ -240,12 +297,22 @@ impl Disk for SimDisk {
             }
             found => found?,
         };
-        Ok(Box::new(SimFile { disk: self.clone(), inode }))
+        if state.nodes[&inode].is_dir {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        let path = path.to_owned();
+        Ok(Box::new(SimFile { disk: self.clone(), inode, path }))
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut state = self.lock();
+        let mut state = self.state();
         state.tick()?;
         let inode = state.find(from)?;
+        if let Ok(target) = state.find(to)
+            && state.nodes[&target].is_dir
+            && (!state.nodes[&inode].is_dir || !state.nodes[&target].names.is_empty())
+        {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
         let ((from_dir, from), (to_dir, to)) = (state.parent(from)?, state.parent(to)?);
         if from_dir == to_dir {
             state.rename_in(from_dir, vec![(to, Some(inode)), (from, None)]);
@@ -256,18 +323,28 @@ impl Disk for SimDisk {
         Ok(())
     }
     fn remove_file(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.lock();
+        let mut state = self.state();
         state.tick()?;
         let (dir, name) = state.parent(path)?;
-        state.find(path)?;
+        let inode = state.find(path)?;
+        if state.nodes[&inode].is_dir && !state.nodes[&inode].names.is_empty() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
         state.rename_in(dir, vec![(name, None)]);
         Ok(())
     }
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        {
+            let state = self.state();
+            let inode = state.find(path)?;
+            if !state.nodes[&inode].names.is_empty() {
+                return Err(io::ErrorKind::DirectoryNotEmpty.into());
+            }
+        }
         self.remove_file(path)
     }
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        let mut state = self.lock();
+        let mut state = self.state();
         state.tick()?;
         let inode = state.find(dir)?;
         let node = state.nodes.get_mut(&inode).unwrap();
@@ -278,17 +355,24 @@ impl Disk for SimDisk {
 }
 
 #[derive(Debug)]
+struct SimLock;
+
+impl Lock for SimLock {}
+
+#[derive(Debug)]
 struct SimFile {
     disk: SimDisk,
     inode: u64,
+    path: PathBuf,
 }
 
 impl DiskFile for SimFile {
     fn size(&self) -> io::Result<u64> {
-        Ok(self.disk.lock().nodes[&self.inode].bytes.len() as u64)
+        Ok(self.disk.state().nodes[&self.inode].bytes.len() as u64)
     }
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        let state = self.disk.lock();
+        let state = self.disk.state();
+        state.may_read(&self.path)?;
         let offset = usize::try_from(offset).unwrap();
         let bytes = &state.nodes[&self.inode].bytes;
         let part = bytes.get(offset..offset + buffer.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -296,7 +380,7 @@ impl DiskFile for SimFile {
         Ok(())
     }
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let mut state = self.disk.lock();
+        let mut state = self.disk.state();
         state.tick()?;
         let offset = usize::try_from(offset).unwrap();
         let node = state.nodes.get_mut(&self.inode).unwrap();
@@ -308,7 +392,7 @@ impl DiskFile for SimFile {
         Ok(())
     }
     fn truncate(&self, size: u64) -> io::Result<()> {
-        let mut state = self.disk.lock();
+        let mut state = self.disk.state();
         state.tick()?;
         let size = usize::try_from(size).unwrap();
         let node = state.nodes.get_mut(&self.inode).unwrap();
@@ -317,7 +401,7 @@ impl DiskFile for SimFile {
         Ok(())
     }
     fn sync(&self) -> io::Result<()> {
-        let mut state = self.disk.lock();
+        let mut state = self.disk.state();
         state.tick()?;
         state.nodes.get_mut(&self.inode).unwrap().settle();
         Ok(())

@@ -293,26 +293,33 @@ fn a_cut_at_any_byte_costs_only_what_was_cut() {
     }
 }
 
+/// Turns part of a byte over: more than one bit, so that it cannot be set right.
+fn spoil(byte: &mut u8) {
+    *byte ^= 0x7e;
+}
+
+fn is_damage(report: &StoreReport) -> bool {
+    matches!(report, StoreReport::Damaged { .. } | StoreReport::Found { .. })
+}
+
 #[test]
-fn a_flipped_bit_costs_one_message_and_keeps_the_file_for_people() {
+fn a_turned_bit_costs_nothing_and_is_told() {
     let disk = SimDisk::new();
     let path = filled(&disk, 6);
-    let mut bytes = Vec::new();
-    disk.edit(&path, |b| bytes.clone_from(b));
-    let mut records = Vec::new();
-    super::scan_segment(1, &bytes, &mut |_, found| records.push(found));
-    for byte in 0..bytes.len() {
+    let length = disk.files()[&path].len();
+    for byte in 0..length {
         let disk = disk.copy();
         disk.edit(&path, |b| b[byte] ^= 1 << (byte % 8));
         let mut bench = Bench::open(&disk, small(), begin());
-        let hit = records.iter().position(|r| (r.offset..r.offset + r.size).contains(&byte));
         for n in 0..6 {
-            let expected = (hit != Some(n)).then(|| format!("value {n}").into_bytes());
-            assert_eq!(bench.value("KV", &format!("kv.{n}")), expected, "byte {byte}");
+            assert_eq!(
+                bench.value("KV", &format!("kv.{n}")).unwrap(),
+                format!("value {n}").as_bytes(),
+                "{byte}"
+            );
         }
-        assert!(!bench.reports.is_empty(), "byte {byte}: nothing was reported");
-        let last = bench.publish("kv.next", b"x");
-        assert!(last["seq"].as_u64().unwrap() >= 6, "{last}");
+        assert!(bench.reports.iter().any(is_damage), "byte {byte}: nothing was reported");
+        assert_eq!(bench.publish("kv.next", b"x")["seq"], 7, "byte {byte}");
         drop(bench);
         // The same damage is not found twice.
         assert!(Bench::open(&disk, small(), begin()).reports.is_empty(), "byte {byte}");
@@ -320,18 +327,523 @@ fn a_flipped_bit_costs_one_message_and_keeps_the_file_for_people() {
 }
 
 #[test]
-fn a_stream_with_damaged_metadata_is_set_aside_and_the_others_live() {
+fn damage_costs_one_message_and_keeps_the_file_for_people() {
+    let disk = SimDisk::new();
+    let path = filled(&disk, 6);
+    let bytes = disk.files()[&path].clone();
+    let mut records = Vec::new();
+    super::scan_segment(1, &bytes, &mut |_, found| records.push(found));
+    for byte in 0..bytes.len() {
+        let disk = disk.copy();
+        disk.edit(&path, |b| spoil(&mut b[byte]));
+        let mut bench = Bench::open(&disk, small(), begin());
+        let hit = records.iter().position(|r| (r.offset..r.offset + r.size).contains(&byte));
+        for n in 0..6 {
+            let expected = (hit != Some(n)).then(|| format!("value {n}").into_bytes());
+            assert_eq!(bench.value("KV", &format!("kv.{n}")), expected, "byte {byte}");
+        }
+        assert!(!bench.reports.is_empty(), "byte {byte}: nothing was reported");
+        let next = bench.publish("kv.next", b"x");
+        assert!(next["seq"].as_u64().unwrap() > 6, "byte {byte}: {next}");
+        drop(bench);
+        // The same damage is not found twice.
+        assert!(Bench::open(&disk, small(), begin()).reports.is_empty(), "byte {byte}");
+    }
+}
+
+/// What a client pipelines is one write; after an orderly end damage in it is damage and no torn write.
+#[test]
+fn damage_in_the_newest_write_costs_one_message_and_no_number_is_given_out_again() {
+    for orderly in [true, false] {
+        let disk = SimDisk::new();
+        let mut bench = Bench::open(&disk, StoreLimits { segment_bytes: 1 << 20, ..small() }, begin());
+        bench.api("STREAM.CREATE.KV", kv(1));
+        for n in 0..20 {
+            bench.send(&format!("r{n}"), &format!("kv.{n}"), b"", format!("value {n}").as_bytes());
+        }
+        assert_eq!(bench.commit().len(), 20);
+        if orderly {
+            bench.machine.close(bench.now);
+        }
+        drop(bench);
+        let path = PathBuf::from(ROOT).join("streams/KV/00000001.seg");
+        let mut records = Vec::new();
+        super::scan_segment(1, &disk.files()[&path], &mut |_, found| records.push(found));
+        for hit in 0..20 {
+            let disk = disk.copy();
+            disk.edit(&path, |b| spoil(&mut b[records[hit].offset + records[hit].size - 1]));
+            let mut bench = Bench::open(&disk, small(), begin());
+            for n in (0..20).filter(|n| *n != hit) {
+                assert!(
+                    bench.value("KV", &format!("kv.{n}")).is_some(),
+                    "{hit}: {n} is gone, orderly {orderly}"
+                );
+            }
+            assert_eq!(orderly, bench.reports.iter().any(is_damage), "{hit}: {:?}", bench.reports);
+            assert!(!bench.reports.is_empty());
+            drop(bench);
+            let mut bench = Bench::open(&disk, small(), begin());
+            assert!(bench.reports.is_empty());
+            assert!(bench.publish("kv.x", b"x")["seq"].as_u64().unwrap() > 20, "{hit}, orderly {orderly}");
+        }
+    }
+}
+
+fn bucket() -> Value {
+    json!({"name": "KV_b", "subjects": ["$KV.b.>"], "max_msgs_per_subject": 1, "allow_direct": true})
+}
+
+/// A bucket's key, of which an older value still lies in an older segment.
+fn bucket_with_an_older_value(disk: &SimDisk) -> (PathBuf, Vec<super::Found>) {
+    let mut bench = Bench::open(disk, StoreLimits { segment_bytes: 4096, ..small() }, begin());
+    bench.api("STREAM.CREATE.KV_b", bucket());
+    bench.publish("$KV.b.lock", b"open");
+    bench.publish("$KV.b.other", &[1; 3950]);
+    bench.publish("$KV.b.lock", b"locked");
+    bench.publish("$KV.b.last", b"x");
+    bench.machine.close(bench.now);
+    let path = PathBuf::from(ROOT).join("streams/KV_b/00000002.seg");
+    let mut records = Vec::new();
+    super::scan_segment(2, &disk.files()[&path], &mut |_, found| records.push(found));
+    (path, records)
+}
+
+#[test]
+fn a_lost_value_of_a_key_does_not_bring_the_one_before_it_back() {
+    let disk = SimDisk::new();
+    let (path, records) = bucket_with_an_older_value(&disk);
+    let locked = records[0];
+    for refused in [None, Some(std::io::ErrorKind::StorageFull), Some(std::io::ErrorKind::ReadOnlyFilesystem)]
+    {
+        let disk = disk.copy();
+        disk.edit(&path, |b| spoil(&mut b[locked.offset + locked.size - 1]));
+        disk.refuse(refused);
+        let mut bench = Bench::open(&disk, small(), begin());
+        assert_eq!(bench.value("KV_b", "$KV.b.lock").unwrap(), b"", "{refused:?}");
+        assert_eq!(bench.value("KV_b", "$KV.b.last").unwrap(), b"x");
+        assert!(bench.reports.iter().any(is_damage));
+        drop(bench);
+        disk.refuse(None);
+        // It stays so, also when segments are cleaned.
+        let mut bench = Bench::open(&disk, small(), begin());
+        assert_eq!(bench.value("KV_b", "$KV.b.lock").unwrap(), b"");
+        for n in 0..400_u32 {
+            bench.publish("$KV.b.other", &n.to_le_bytes().repeat(200));
+        }
+        drop(bench);
+        let mut bench = Bench::open(&disk, small(), begin());
+        assert_eq!(bench.value("KV_b", "$KV.b.lock").unwrap(), b"", "{refused:?}");
+        // Until it is written anew.
+        bench.publish("$KV.b.lock", b"open");
+        drop(bench);
+        assert_eq!(Bench::open(&disk, small(), begin()).value("KV_b", "$KV.b.lock").unwrap(), b"open");
+    }
+}
+
+#[test]
+fn a_lost_value_whose_key_is_lost_too_is_told_in_the_bucket() {
+    let disk = SimDisk::new();
+    let (path, records) = bucket_with_an_older_value(&disk);
+    disk.edit(&path, |b| b[records[0].offset..records[0].offset + records[0].size].fill(0));
+    let mut bench = Bench::open(&disk, small(), begin());
+    assert_eq!(bench.value("KV_b", "$KV.b._damaged").unwrap(), b"");
+    assert_eq!(bench.value("KV_b", "$KV.b.last").unwrap(), b"x");
+}
+
+#[test]
+fn one_damaged_copy_of_the_metadata_costs_nothing() {
+    let disk = SimDisk::new();
+    filled(&disk, 3);
+    for meta in super::METAS {
+        let path = PathBuf::from(ROOT).join("streams/KV").join(meta);
+        for change in [|b: &mut Vec<u8>| spoil(&mut b[20]), Vec::clear, |b: &mut Vec<u8>| b.fill(0)] {
+            let disk = disk.copy();
+            disk.edit(&path, change);
+            let mut bench = Bench::open(&disk, small(), begin());
+            assert_eq!(bench.state("KV")["messages"], 3);
+            assert!(bench.reports.iter().any(is_damage), "{meta}");
+            drop(bench);
+            // It is made good.
+            let mut bench = Bench::open(&disk, small(), begin());
+            assert_eq!((bench.reports.len(), &bench.state("KV")["messages"]), (0, &json!(3)));
+        }
+    }
+}
+
+fn spoil_metadata(disk: &SimDisk, stream: &str) {
+    for meta in super::METAS {
+        disk.edit(&PathBuf::from(ROOT).join("streams").join(stream).join(meta), |b| spoil(&mut b[20]));
+    }
+}
+
+#[test]
+fn a_stream_without_metadata_waits_for_its_definition_and_the_others_live() {
     let disk = SimDisk::new();
     filled(&disk, 3);
     let mut bench = Bench::open(&disk, small(), begin());
     bench.api("STREAM.CREATE.OTHER", json!({"name": "OTHER", "subjects": ["o"]}));
     bench.publish("o", b"kept");
     drop(bench);
-    disk.edit(Path::new("/store/streams/KV/meta"), |b| b[20] ^= 1);
+    spoil_metadata(&disk, "KV");
+    for _ in 0..2 {
+        let mut bench = Bench::open(&disk, small(), begin());
+        assert!(
+            bench.reports.iter().any(|r| matches!(r, StoreReport::Found { stream, .. } if stream == "KV"))
+        );
+        assert_eq!(bench.api("STREAM.NAMES", json!({}))["streams"], json!(["OTHER"]));
+        assert_eq!(bench.state("OTHER")["messages"], 1);
+    }
     let mut bench = Bench::open(&disk, small(), begin());
-    assert!(matches!(&bench.reports[..], [StoreReport::BadMetadata { stream, .. }] if stream == "KV"));
-    assert_eq!(bench.api("STREAM.NAMES", json!({}))["streams"], json!(["OTHER"]));
-    assert_eq!(bench.state("OTHER")["messages"], 1);
+    assert!(bench.api("STREAM.CREATE.KV", kv(1)).get("error").is_none());
+    assert_eq!(bench.value("KV", "kv.2").unwrap(), b"value 2");
+    assert_eq!(bench.publish("kv.a", b"x")["seq"], 4);
+    drop(bench);
+    let mut bench = Bench::open(&disk, small(), begin());
+    assert_eq!((bench.reports.len(), &bench.state("KV")["messages"]), (0, &json!(4)));
+}
+
+#[test]
+fn a_stream_whose_messages_cannot_be_listed_is_not_made_anew() {
+    let disk = SimDisk::new();
+    filled(&disk, 3);
+    disk.make_unreadable(Some("/streams/KV"));
+    let mut bench = Bench::open(&disk, small(), begin());
+    assert!(bench.api("STREAM.CREATE.KV", kv(1)).get("error").is_some());
+    drop(bench);
+    disk.make_unreadable(None);
+    assert_eq!(Bench::open(&disk, small(), begin()).state("KV")["messages"], 3);
+}
+
+/// The JSON of a sealed file, changed and sealed again.
+fn edit_json(disk: &SimDisk, path: &Path, change: impl FnOnce(&mut Value)) {
+    disk.edit(path, |b| {
+        let content = super::unseal(b).unwrap().to_vec();
+        let start = content.iter().position(|byte| *byte == b'{').unwrap();
+        let mut value = serde_json::from_slice(&content[start..]).unwrap();
+        change(&mut value);
+        let mut content = content[..start].to_vec();
+        content.extend(value.to_string().into_bytes());
+        *b = super::seal(&content);
+    });
+}
+
+#[test]
+fn keys_of_a_newer_release_cost_nothing_and_survive() {
+    let disk = SimDisk::new();
+    filled(&disk, 3);
+    let dir = PathBuf::from(ROOT).join("streams/KV");
+    for meta in super::METAS {
+        edit_json(&disk, &dir.join(meta), |value| {
+            value["config"]["a_key_of_tomorrow"] = json!(true);
+            value["beside_it"] = json!([1]);
+        });
+    }
+    let mut bench = Bench::open(&disk, small(), begin());
+    assert_eq!(bench.state("KV")["messages"], 3);
+    let mut wider = kv(5);
+    wider["description"] = json!("changed");
+    assert!(bench.api("STREAM.UPDATE.KV", wider).get("error").is_none());
+    drop(bench);
+    for meta in super::METAS {
+        edit_json(&disk, &dir.join(meta), |value| {
+            assert_eq!(value["config"]["description"], "changed");
+            assert_eq!(
+                (&value["config"]["a_key_of_tomorrow"], &value["beside_it"]),
+                (&json!(true), &json!([1]))
+            );
+            // What this release could misread it leaves to who knows the definition.
+            value["format"] = json!(2);
+        });
+    }
+    let mut bench = Bench::open(&disk, small(), begin());
+    assert!(bench.api("STREAM.INFO.KV", json!({})).get("error").is_some());
+    assert!(bench.api("STREAM.CREATE.KV", kv(1)).get("error").is_none());
+    assert_eq!(bench.state("KV")["messages"], 3);
+}
+
+/// What earlier releases wrote, byte for byte.
+#[test]
+fn files_of_the_first_release_are_read() {
+    let disk = SimDisk::new();
+    filled(&disk, 3);
+    let dir = PathBuf::from(ROOT).join("streams/KV");
+    super::Disk::remove_file(&disk, &dir.join("meta.2")).unwrap();
+    let meta = concat!(
+        r#"k{"config":{"name":"KV","subjects":["kv.>"],"retention":"limits","max_consumers":-1,"max_msgs":-1,"max_bytes":-1,"#,
+        r#""max_age":0,"max_msgs_per_subject":1,"max_msg_size":-1,"discard":"old","storage":"file","num_replicas":1,"#,
+        r#""duplicate_window":120000000000,"compression":"none","allow_direct":true,"mirror_direct":false,"sealed":false,"#,
+        r#""deny_delete":false,"deny_purge":false,"allow_rollup_hdrs":true,"consumer_limits":{},"allow_msg_ttl":false},"#,
+        r#""created":1800000000000000000}"#
+    );
+    let sealed = format!("1e4de6b1\n{meta}");
+    disk.edit(&dir.join("meta"), |b| *b = sealed.clone().into_bytes());
+    let state = concat!(
+        r#"{"config":{"durable_name":"d","name":"d","deliver_policy":"all","ack_policy":"explicit","ack_wait":30000000000,"#,
+        r#""max_deliver":-1,"replay_policy":"instant","max_waiting":512,"max_ack_pending":1000,"num_replicas":0},"#,
+        r#""created":1800000000000000000,"next":3,"delivered":{"consumer":2,"stream":2},"floor":{"consumer":1,"stream":1},"#,
+        r#""skip":[],"pending":{"2":{"consumer":2,"count":1}}}"#
+    );
+    super::Disk::open(&disk, &dir.join("consumers/d"), true).unwrap();
+    disk.edit(&dir.join("consumers/d"), |b| *b = super::seal(state.as_bytes()));
+    let mut bench = Bench::open(&disk, small(), begin());
+    assert_eq!((bench.reports.len(), &bench.state("KV")["messages"]), (0, &json!(3)));
+    let info = bench.api("CONSUMER.INFO.KV.d", json!({}));
+    assert_eq!((&info["num_ack_pending"], &info["num_pending"]), (&json!(1), &json!(1)), "{info}");
+    assert_eq!(info["ack_floor"]["stream_seq"], 1);
+    drop(bench);
+    // And from now on there are two.
+    assert_eq!(disk.files()[&dir.join("meta")], disk.files()[&dir.join("meta.2")]);
+}
+
+/// What this release writes: a change of these bytes needs thought about those that are out there.
+#[test]
+fn the_bytes_of_this_release_are_these() {
+    let disk = SimDisk::new();
+    filled(&disk, 1);
+    let mut bench = Bench::open(&disk, small(), begin());
+    let config = json!({"durable_name": "d", "name": "d", "ack_policy": "explicit"});
+    bench.api("CONSUMER.CREATE.KV.d", json!({"stream_name": "KV", "config": config}));
+    drop(bench);
+    let files = disk.files();
+    let text = |name: &str| {
+        String::from_utf8(files[&PathBuf::from(ROOT).join("streams/KV").join(name)].clone()).unwrap()
+    };
+    assert_eq!(
+        text("meta"),
+        concat!(
+            "ebd5e4f4\n",
+            r#"k{"config":{"name":"KV","subjects":["kv.>"],"retention":"limits","max_consumers":-1,"max_msgs":-1,"max_bytes":-1,"#,
+            r#""max_age":0,"max_msgs_per_subject":1,"max_msg_size":-1,"discard":"old","storage":"file","num_replicas":1,"#,
+            r#""duplicate_window":120000000000,"compression":"none","allow_direct":true,"mirror_direct":false,"sealed":false,"#,
+            r#""deny_delete":false,"deny_purge":false,"allow_rollup_hdrs":true,"consumer_limits":{},"allow_msg_ttl":false},"#,
+            r#""created":1800000000000000000,"format":1,"generation":1}"#
+        )
+    );
+    assert_eq!(
+        text("consumers/d"),
+        concat!(
+            "b97b5442\n",
+            r#"{"config":{"durable_name":"d","name":"d","deliver_policy":"all","ack_policy":"explicit","ack_wait":30000000000,"#,
+            r#""max_deliver":-1,"replay_policy":"instant","max_waiting":512,"max_ack_pending":1000,"num_replicas":0},"#,
+            r#""created":1800000000000000000,"format":1,"generation":1,"next":1,"delivered":{"consumer":0,"stream":0},"#,
+            r#""floor":{"consumer":0,"stream":0},"skip":[],"pending":{}}"#
+        )
+    );
+}
+
+#[test]
+fn a_damaged_state_of_a_consumer_costs_one_step_back() {
+    let disk = SimDisk::new();
+    filled(&disk, 6);
+    let mut bench = Bench::open(&disk, small(), begin());
+    let config = json!({"durable_name": "d", "name": "d", "ack_policy": "explicit"});
+    bench.api("CONSUMER.CREATE.KV.d", json!({"stream_name": "KV", "config": config}));
+    for _ in 0..3 {
+        bench.send("in", "$JS.API.CONSUMER.MSG.NEXT.KV.d", b"", b"1");
+        let mut acks = Vec::new();
+        for output in bench.machine.commit(bench.now) {
+            if let Output::Publish(p) = output {
+                acks.extend(p.reply);
+            }
+        }
+        bench.send("confirmed", &acks[0], b"", b"+ACK");
+        bench.commit();
+    }
+    drop(bench);
+    let dir = PathBuf::from(ROOT).join("streams/KV/consumers");
+    let floor = |disk: &SimDisk| {
+        let mut bench = Bench::open(disk, small(), begin());
+        bench.api("CONSUMER.INFO.KV.d", json!({}))["ack_floor"]["stream_seq"].as_u64()
+    };
+    assert_eq!(floor(&disk.copy()), Some(3));
+    let mut floors = BTreeSet::new();
+    for file in ["d", "d.2"] {
+        let disk = disk.copy();
+        disk.edit(&dir.join(file), |b| spoil(&mut b[30]));
+        floors.extend(floor(&disk));
+    }
+    assert_eq!(floors, BTreeSet::from([2, 3]));
+}
+
+#[test]
+fn what_is_not_the_stores_own_is_left_alone() {
+    let disk = SimDisk::new();
+    filled(&disk, 3);
+    let streams = PathBuf::from(ROOT).join("streams");
+    let strays = [
+        "README",
+        "lost+found/precious",
+        "KV/notes",
+        "KV/0000abcd.seg/x",
+        "KV/consumers/a.b.c",
+        "KV/consumers/sub/x",
+        "EMPTY/x",
+        "a b.gone/x",
+        "OLD.gone/x",
+        "KV/meta.tmp/x",
+    ];
+    for stray in strays {
+        let path = streams.join(stray);
+        super::Disk::create_dir(&disk, path.parent().unwrap()).unwrap();
+        super::Disk::open(&disk, &path, true).unwrap().write_at(b"mine", 0).unwrap();
+    }
+    let theirs = |disk: &SimDisk| disk.files().values().filter(|bytes| *bytes == b"mine").count();
+    for _ in 0..2 {
+        let mut bench = Bench::open(&disk, small(), begin());
+        assert_eq!(bench.state("KV")["messages"], 3);
+        bench.publish("kv.0", b"x");
+        assert_eq!(theirs(&disk), strays.len(), "{:?}", disk.files().keys());
+    }
+    let mut bench = Bench::open(&disk, small(), begin());
+    assert!(
+        bench.reports.iter().any(|r| matches!(r, StoreReport::Foreign { path } if path.ends_with("README")))
+    );
+    // Also when the stream goes, and comes and goes again.
+    for _ in 0..3 {
+        bench.api("STREAM.DELETE.KV", json!({}));
+        assert!(bench.api("STREAM.CREATE.KV", kv(1)).get("error").is_none());
+        bench.publish("kv.0", b"x");
+        assert_eq!(theirs(&disk), strays.len());
+    }
+    drop(bench);
+    assert_eq!(Bench::open(&disk, small(), begin()).state("KV")["messages"], 1);
+}
+
+/// A store as a BMC has it after a while.
+fn lived_in() -> SimDisk {
+    let disk = SimDisk::new();
+    let limits = StoreLimits { segment_bytes: 4096, ..small() };
+    let mut bench = Bench::open(&disk, limits, begin());
+    bench.api("STREAM.CREATE.KV", kv(1));
+    bench.api("STREAM.CREATE.KV_b", bucket());
+    let events = json!({"name": "EVENTS", "subjects": ["event.>"], "metadata": {"_ubmc.sync": "interval"}});
+    bench.api("STREAM.CREATE.EVENTS", events);
+    let config = json!({"durable_name": "d", "name": "d", "ack_policy": "explicit"});
+    bench.api("CONSUMER.CREATE.KV.d", json!({"stream_name": "KV", "config": config}));
+    for n in 0..12_u8 {
+        bench.publish(&format!("kv.{}", n % 5), &[n; 700]);
+        bench.publish(&format!("$KV.b.{}", n % 3), &[n; 300]);
+        bench.publish("event.x", &[n; 900]);
+        bench.send("in", "$JS.API.CONSUMER.MSG.NEXT.KV.d", b"", b"1");
+        bench.commit();
+    }
+    bench.now.mono += 5_000;
+    bench.machine.close(bench.now);
+    disk
+}
+
+/// Each file of the store truncated, zeroed, turned over, replaced by a directory, not readable, older or of another release:
+/// the store opens, what is in other streams is there, and it is told.
+#[test]
+fn whatever_happens_to_one_file_the_store_opens_and_says_so() {
+    let disk = lived_in();
+    let files = disk.files();
+    assert!(files.len() > 12, "{files:?}");
+    type Change = fn(&mut Vec<u8>);
+    let changes: [(&str, Change); 6] = [
+        ("emptied", Vec::clear),
+        ("cut", |b| b.truncate(b.len() / 2 + 7)),
+        ("zeroed", |b| b.fill(0)),
+        ("turned", |b| {
+            let at = b.len() / 2;
+            spoil(&mut b[at]);
+        }),
+        ("longer", |b| b.extend([0xa5; 500])),
+        ("foreign", |b| *b = b"#!/bin/sh\necho this is not a store\n".to_vec()),
+    ];
+    let kinds = [None, Some(std::io::ErrorKind::StorageFull), Some(std::io::ErrorKind::ReadOnlyFilesystem)];
+    for (path, bytes) in &files {
+        let stream = path.components().nth(3).unwrap().as_os_str().to_str().unwrap();
+        for refused in kinds {
+            for (what, change) in changes.iter().copied().chain([("unreadable", Vec::clear as Change)]) {
+                let disk = disk.copy();
+                if what == "unreadable" {
+                    disk.make_unreadable(Some(path.to_str().unwrap()));
+                } else {
+                    disk.edit(path, change);
+                }
+                disk.refuse(refused);
+                let mut bench = Bench::open(&disk, small(), begin());
+                let told = !bench.reports.is_empty()
+                    || disk.files().get(path) == Some(bytes) && what != "unreadable";
+                assert!(told, "{} {what}, {refused:?}: nothing is said", path.display());
+                for (other, messages) in [("KV", 5), ("KV_b", 3), ("EVENTS", 12)] {
+                    if other != stream {
+                        assert_eq!(bench.state(other)["messages"], messages, "{} {what}", path.display());
+                    }
+                }
+                disk.refuse(None);
+                disk.make_unreadable(None);
+                for (name, config) in [("KV", kv(1)), ("KV_b", bucket())] {
+                    let answer = bench.api(&format!("STREAM.CREATE.{name}"), config);
+                    assert!(answer.get("error").is_none(), "{} {what}: {answer}", path.display());
+                }
+                // What is written now lasts, under a number of its own.
+                let answer = bench.publish("kv.new", b"new");
+                assert!(
+                    answer["seq"].as_u64().unwrap() > 12,
+                    "{} {what}, {refused:?}: {answer}",
+                    path.display()
+                );
+                drop(bench);
+                let mut bench = Bench::open(&disk, small(), begin());
+                assert_eq!(bench.value("KV", "kv.new").unwrap(), b"new", "{} {what}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_read_only_medium_serves_what_is_there_and_refuses_the_rest() {
+    let disk = lived_in();
+    for kind in
+        [std::io::ErrorKind::ReadOnlyFilesystem, std::io::ErrorKind::StorageFull, std::io::ErrorKind::Other]
+    {
+        disk.refuse(Some(kind));
+        let mut bench = Bench::open(&disk, small(), begin());
+        assert_eq!(bench.value("KV", "kv.1").unwrap(), [11; 700]);
+        assert!(bench.publish("kv.1", b"x").get("error").is_some(), "{kind:?}");
+        assert!(
+            bench.api("STREAM.CREATE.NEW", json!({"name": "NEW", "subjects": ["n"]})).get("error").is_some()
+        );
+        drop(bench);
+        disk.refuse(None);
+        let mut bench = Bench::open(&disk, small(), begin());
+        assert_eq!(bench.value("KV", "kv.1").unwrap(), [11; 700], "{kind:?}");
+        assert!(bench.api("STREAM.INFO.NEW", json!({})).get("error").is_some());
+    }
+}
+
+#[test]
+fn an_unreadable_segment_costs_its_messages_and_they_come_back_with_it() {
+    let disk = lived_in();
+    let mut bench = Bench::open(&disk, small(), begin());
+    let events = bench.state("EVENTS");
+    drop(bench);
+    disk.make_unreadable(Some("/EVENTS/00000001.seg"));
+    let mut bench = Bench::open(&disk, small(), begin());
+    let some = bench.state("EVENTS");
+    assert!(
+        some["messages"].as_u64() < events["messages"].as_u64() && some["last_seq"] == events["last_seq"]
+    );
+    drop(bench);
+    // The newest one: what numbers it held is not known.
+    disk.make_unreadable(Some("/EVENTS/"));
+    let mut bench = Bench::open(&disk, small(), begin());
+    assert_eq!(bench.state("KV")["messages"], 5);
+    disk.make_unreadable(None);
+    drop(bench);
+    assert_eq!(Bench::open(&disk, small(), begin()).state("EVENTS")["messages"], events["messages"]);
+}
+
+#[test]
+fn one_server_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = FileStore::open(dir.path(), small()).unwrap();
+    let second = FileStore::open(dir.path(), small()).unwrap_err();
+    assert!(second.to_string().contains("another server has it open"), "{second}");
+    drop(first);
+    FileStore::open(dir.path(), small()).unwrap();
 }
 
 #[test]

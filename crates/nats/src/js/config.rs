@@ -4,6 +4,8 @@
 //! transforms, republishing, counters, schedules, batches, priority groups …) is read, so that the answer can
 //! be "not supported" with the standard error instead of "unknown field" or, worse, silence.
 
+pub(crate) mod stored;
+
 use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;

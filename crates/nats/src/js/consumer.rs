@@ -13,8 +13,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use super::config::stored::{FORMAT, StoredConsumer, first_format};
 use super::config::{AckPolicy, ConsumerConfig, DeliverPolicy, StreamConfig};
 use super::header;
 use super::index::{Filter, Index};
@@ -103,11 +104,16 @@ impl Receiver {
     }
 }
 
-/// What is stored of a durable consumer.
+/// What is stored of a durable consumer: see [`stored`](super::config::stored) for the rules of the format.
 #[derive(Debug, Serialize, Deserialize)]
 struct Saved {
-    config: ConsumerConfig,
+    config: StoredConsumer,
     created: i64,
+    #[serde(default = "first_format")]
+    format: u32,
+    /// Counts the writes: of two copies the higher one is the newer.
+    #[serde(default)]
+    generation: u64,
     next: u64,
     delivered: Place,
     floor: Place,
@@ -115,6 +121,9 @@ struct Saved {
     skip: VecDeque<u64>,
     #[serde(default)]
     pending: BTreeMap<u64, Pending>,
+    /// Keys of another release: kept.
+    #[serde(flatten)]
+    other: Map<String, Value>,
 }
 
 /// A consumer of one stream.
@@ -146,6 +155,10 @@ pub(crate) struct Consumer {
     pub(crate) more: bool,
     /// Changed since it was stored.
     pub(crate) dirty: bool,
+    /// Counts how often it was stored.
+    generation: u64,
+    /// Keys of another release, of the state and of the configuration.
+    other: (Map<String, Value>, Map<String, Value>),
 }
 
 fn millis(nanos: i64) -> u64 {
@@ -187,22 +200,26 @@ impl Consumer {
         };
         let num_pending = index.count(&filter, next) + skip.len() as u64;
         let saved = Saved {
-            config,
+            config: StoredConsumer::default(),
             created: now.wall,
+            format: FORMAT,
+            generation: 0,
             next,
             delivered: start,
             floor: start,
             skip,
             pending: BTreeMap::new(),
+            other: Map::new(),
         };
-        Self { num_pending, ..Self::from_saved(stream.config.name.clone(), name, filter, saved, now) }
+        Self { num_pending, config, ..Self::from_saved(stream.config.name.clone(), name, filter, saved, now) }
     }
 
     fn from_saved(stream: String, name: String, filter: Filter, saved: Saved, now: Now) -> Self {
+        let (config, other) = saved.config.into_config();
         Self {
             stream,
             name,
-            config: saved.config,
+            config,
             created: saved.created,
             filter,
             next: saved.next,
@@ -220,14 +237,17 @@ impl Consumer {
             resting: None,
             more: false,
             dirty: true,
+            generation: saved.generation,
+            other: (saved.other, other),
         }
     }
 
-    /// A stored consumer again; `None` when the state does not read.
-    pub(crate) fn restore(stream: &Core, name: &str, state: &[u8], now: Now) -> Option<Self> {
-        let saved: Saved = serde_json::from_slice(state).ok()?;
-        let filter = Filter::new(saved.config.filters(), &stream.config.subjects);
-        let mut this = Self::from_saved(stream.config.name.clone(), name.to_owned(), filter, saved, now);
+    /// A stored consumer again, from the newest of the copies that read; `None` when none does.
+    pub(crate) fn restore(stream: &Core, name: &str, copies: &[Vec<u8>], now: Now) -> Option<Self> {
+        let readable = copies.iter().filter_map(|copy| serde_json::from_slice::<Saved>(copy).ok());
+        let saved = readable.filter(|saved| saved.format <= FORMAT).max_by_key(|saved| saved.generation)?;
+        let mut this = Self::from_saved(stream.config.name.clone(), name.to_owned(), Filter::All, saved, now);
+        this.filter = Filter::new(this.config.filters(), &stream.config.subjects);
         this.next = this.next.min(stream.index.last_seq() + 1);
         this.skip.retain(|seq| stream.index.contains(*seq));
         this.pending.retain(|seq, _| stream.index.contains(*seq));
@@ -240,18 +260,22 @@ impl Consumer {
         Some(this)
     }
 
-    /// What to store.
-    pub(crate) fn saved(&self) -> Vec<u8> {
+    /// What to store, and the number of this write. It counts whether the write succeeds or not.
+    pub(crate) fn saved(&mut self) -> (u64, Vec<u8>) {
+        self.generation += 1;
         let saved = Saved {
-            config: self.config.clone(),
+            config: StoredConsumer::new(&self.config, &self.other.1),
             created: self.created,
+            format: FORMAT,
+            generation: self.generation,
             next: self.next,
             delivered: self.delivered,
             floor: self.floor,
             skip: self.skip.clone(),
             pending: self.pending.clone(),
+            other: self.other.0.clone(),
         };
-        serde_json::to_vec(&saved).unwrap_or_default()
+        (self.generation, serde_json::to_vec(&saved).unwrap_or_default())
     }
 
     /// Whether its state goes to the store.

@@ -41,7 +41,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 pub use config::{
     AckPolicy, Compression, ConsumerConfig, ConsumerLimits, DeliverPolicy, Discard, PersistMode,
@@ -51,6 +51,7 @@ pub use error::ApiError;
 pub use time::{format_rfc3339, parse_rfc3339};
 
 use clock::{Epoch, Shift};
+use config::stored::{FORMAT, StoredStream, first_format};
 use consumer::{Budget, Consumer};
 use store::{Class, Condition, Flush, MemoryStream, Pool, Storage, StoreError, StoreReport, StreamStore};
 use stream::{Core, Refused};
@@ -194,14 +195,53 @@ impl Default for Limits {
     }
 }
 
-/// What is stored beside a stream's messages.
+/// What is stored beside a stream's messages: see [`config::stored`] for the rules of the format.
 #[derive(Debug, Serialize, Deserialize)]
 struct Meta {
-    config: StreamConfig,
+    config: StoredStream,
     created: i64,
     /// Stamps that are known to be off.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     shifts: Vec<Shift>,
+    #[serde(default = "first_format")]
+    format: u32,
+    /// Counts the writes: of two copies the higher one is the newer. A release that did not count wrote one copy only, and what it
+    /// wrote last is newer than what a counting one left beside it.
+    #[serde(default = "uncounted")]
+    generation: u64,
+    /// Keys of another release: kept.
+    #[serde(flatten)]
+    other: Map<String, Value>,
+}
+
+fn uncounted() -> u64 {
+    u64::MAX
+}
+
+/// What is stored of a stream beside what it works with.
+#[derive(Debug, Default)]
+struct Kept {
+    generation: u64,
+    /// Keys of another release, of the stream and of its configuration.
+    other: Map<String, Value>,
+    config: Map<String, Value>,
+}
+
+impl Kept {
+    /// The next metadata to store.
+    fn meta(&mut self, config: &StreamConfig, created: i64, shifts: &[Shift]) -> Vec<u8> {
+        self.generation = self.generation.saturating_add(1).min(uncounted() - 1);
+        let meta = Meta {
+            config: StoredStream::new(config, &self.config),
+            created,
+            shifts: shifts.to_vec(),
+            format: FORMAT,
+            generation: self.generation,
+            other: self.other.clone(),
+        };
+        // Text, numbers and lists: nothing in it can fail to serialise.
+        serde_json::to_vec(&meta).unwrap_or_default()
+    }
 }
 
 #[derive(Debug)]
@@ -212,16 +252,55 @@ struct Stream {
     held: Vec<Held>,
     /// Its metadata has changed.
     meta_dirty: bool,
+    kept: Kept,
+}
+
+/// The newest of the copies that read; `None`: none does.
+fn newest(copies: &[Vec<u8>]) -> Option<Meta> {
+    let mut newest: Option<Meta> = None;
+    let mut counted = 0;
+    for copy in copies {
+        let Ok(meta) = serde_json::from_slice::<Meta>(copy) else { continue };
+        if meta.generation != uncounted() {
+            counted = counted.max(meta.generation);
+        }
+        if meta.format <= FORMAT && newest.as_ref().is_none_or(|best| best.generation < meta.generation) {
+            newest = Some(meta);
+        }
+    }
+    // Counting goes on above all that was counted.
+    newest.map(|meta| Meta { generation: counted, ..meta })
+}
+
+/// The stored consumers of a stream.
+fn consumers(
+    core: &Core,
+    stored: &BTreeMap<String, Vec<Vec<u8>>>,
+    now: Now,
+    out: &mut Vec<Output>,
+) -> BTreeMap<String, Consumer> {
+    let mut consumers = BTreeMap::new();
+    for (name, copies) in stored {
+        if let Some(consumer) = Consumer::restore(core, name, copies, now) {
+            out.extend(consumer.watched().map(|s| Output::Watch(s.to_owned())));
+            consumers.insert(name.clone(), consumer);
+        } else {
+            let why = format!("the state of consumer {name} cannot be read; the consumer is gone");
+            let stream = core.config.name.clone();
+            out.push(Output::Report(StoreReport::Found { stream, why, set_aside: None }));
+        }
+    }
+    consumers
 }
 
 impl Stream {
     fn new(core: Core) -> Self {
-        Self { core, consumers: BTreeMap::new(), held: Vec::new(), meta_dirty: false }
+        Self { core, consumers: BTreeMap::new(), held: Vec::new(), meta_dirty: false, kept: Kept::default() }
     }
 
-    fn meta(&self, config: &StreamConfig) -> Vec<u8> {
-        let (created, shifts) = (self.core.created, self.core.shifts.clone());
-        serde_json::to_vec(&Meta { config: config.clone(), created, shifts }).unwrap_or_default()
+    /// The next metadata to store, with `config` in it.
+    fn meta(&mut self, config: &StreamConfig) -> Vec<u8> {
+        self.kept.meta(config, self.core.created, &self.core.shifts)
     }
 
     fn class(config: &StreamConfig) -> Class {
@@ -322,7 +401,8 @@ impl JetStream {
     /// [`commit`](Self::commit) returns first are the subjects to capture and what recovery has to report.
     ///
     /// # Errors
-    /// When the storage cannot be read at all; a damaged stream is set aside and reported.
+    /// When nothing can be said of what the storage holds; a stream that cannot be read is left where it is and reported, and so
+    /// is everything else that is damaged.
     pub fn open(
         mut storage: Box<dyn Storage>,
         limits: Limits,
@@ -332,24 +412,29 @@ impl JetStream {
         let mut streams = BTreeMap::new();
         let mut out = Vec::new();
         for found in storage.recover()? {
-            let Ok(meta) = serde_json::from_slice::<Meta>(&found.meta) else {
-                out.push(Output::Report(StoreReport::Failed {
-                    stream: found.name,
-                    why: "its metadata is not of this version; the stream is left alone".to_owned(),
-                }));
+            let Some(meta) = newest(&found.metas) else {
+                let why =
+                    "its metadata is of another release; its messages are served again when it is created"
+                        .to_owned();
+                out.push(Output::Report(StoreReport::Found { stream: found.name, why, set_aside: None }));
                 continue;
             };
-            let mut core = Core::new(meta.config, meta.created, found.store);
+            let (config, others) = meta.config.into_config();
+            let mut kept = Kept { generation: meta.generation, other: meta.other, config: others };
+            let mut core = Core::new(config, meta.created, found.store);
             core.shifts = meta.shifts;
-            core.recover(now)?;
-            let mut consumers = BTreeMap::new();
-            for (name, state) in &found.consumers {
-                if let Some(consumer) = Consumer::restore(&core, name, state, now) {
-                    out.extend(consumer.watched().map(|s| Output::Watch(s.to_owned())));
-                    consumers.insert(name.clone(), consumer);
-                }
+            if let Err(error) = core.recover(now) {
+                let why = format!("it cannot be read and is not served: {error}");
+                out.push(Output::Report(StoreReport::Found { stream: found.name, why, set_aside: None }));
+                continue;
             }
-            streams.insert(found.name, Stream { consumers, ..Stream::new(core) });
+            if found.metas.len() < 2 || found.metas.first() != found.metas.get(1) {
+                // The second copy is made good. When that fails, the first one still counts at the next start.
+                let meta = kept.meta(&core.config, core.created, &core.shifts);
+                let _ = storage.put_stream(&found.name, found.class, &meta);
+            }
+            let consumers = consumers(&core, &found.consumers, now, &mut out);
+            streams.insert(found.name, Stream { consumers, kept, ..Stream::new(core) });
         }
         let mut this = Self {
             epoch: Epoch::begin(now, next_sequences(&streams)),
@@ -520,6 +605,13 @@ impl JetStream {
             if stream.core.has_aged()
                 && stream.core.trouble.is_none()
                 && let Err(error) = stream.core.flush(Flush::Medium)
+            {
+                let (stream, why) = (stream.core.config.name.clone(), error.to_string());
+                outputs.push(Output::Report(StoreReport::Failed { stream, why }));
+            }
+            if !stream.core.is_unsynced()
+                && stream.core.trouble.is_none()
+                && let Err(error) = stream.core.seal()
             {
                 let (stream, why) = (stream.core.config.name.clone(), error.to_string());
                 outputs.push(Output::Report(StoreReport::Failed { stream, why }));
@@ -870,7 +962,8 @@ impl JetStream {
         for (name, stream) in &mut self.streams {
             if stream.meta_dirty && failure.is_none() {
                 let class = Stream::class(&stream.core.config);
-                let meta = stream.meta(&stream.core.config);
+                let config = stream.core.config.clone();
+                let meta = stream.meta(&config);
                 match self.storage.put_stream(name, class, &meta) {
                     Ok(()) => stream.meta_dirty = false,
                     Err(error) => failure = Some(error),
@@ -880,7 +973,8 @@ impl JetStream {
                 stream.consumers.iter_mut().filter(|(_, c)| c.is_stored() && c.dirty)
             {
                 if failure.is_none() {
-                    match self.storage.put_consumer(name, consumer_name, &consumer.saved()) {
+                    let (generation, state) = consumer.saved();
+                    match self.storage.put_consumer(name, consumer_name, generation, &state) {
                         Ok(()) => consumer.dirty = false,
                         Err(error) => failure = Some(error),
                     }
@@ -1012,15 +1106,34 @@ impl JetStream {
         }
     }
 
-    /// A store for a new stream.
-    fn new_store(&mut self, config: &StreamConfig, created: i64) -> Result<Box<dyn StreamStore>, StoreError> {
-        let class = Stream::class(config);
-        if class.memory {
-            return Ok(Box::new(MemoryStream::within(self.limits.memory_stream, self.memory.clone())));
-        }
-        let meta = Meta { config: config.clone(), created, shifts: Vec::new() };
-        let meta = serde_json::to_vec(&meta).unwrap_or_default();
-        self.storage.create(&config.name, class, &meta)
+    /// A new stream with its store. Where messages of that name are found whose metadata could not be read, they are its messages:
+    /// nothing is overwritten.
+    fn new_stream(&mut self, config: StreamConfig, now: Now) -> Result<Stream, StoreError> {
+        let class = Stream::class(&config);
+        let mut kept = Kept::default();
+        let store: Box<dyn StreamStore> = if class.memory {
+            Box::new(MemoryStream::within(self.limits.memory_stream, self.memory.clone()))
+        } else {
+            let meta = kept.meta(&config, now.wall, &[]);
+            match self.storage.create(&config.name, class, &meta) {
+                Err(StoreError::Exists) => {
+                    let found = self.storage.adopt(&config.name, class)?;
+                    let mut core = Core::new(config, now.wall, found.store);
+                    core.recover(now)?;
+                    self.storage.put_stream(&core.config.name, class, &meta)?;
+                    let stream = core.config.name.clone();
+                    let why = format!(
+                        "its metadata was made anew from its definition, {} messages are kept",
+                        core.index.len()
+                    );
+                    self.out.push(Output::Report(StoreReport::Found { stream, why, set_aside: None }));
+                    let consumers = consumers(&core, &found.consumers, now, &mut self.out);
+                    return Ok(Stream { consumers, kept, ..Stream::new(core) });
+                }
+                created => created?,
+            }
+        };
+        Ok(Stream { kept, ..Stream::new(Core::new(config, now.wall, store)) })
     }
 }
 

@@ -20,6 +20,9 @@ pub enum StoreError {
     /// The file system takes no writes.
     #[error("the file system is read-only")]
     ReadOnly,
+    /// Something of this name is there already; [`Storage::adopt`] takes it over.
+    #[error("there are files of this name already")]
+    Exists,
     /// The record can no longer be read; it fails its checksum or its segment was set aside.
     #[error("message {0} is damaged")]
     Damaged(u64),
@@ -87,6 +90,12 @@ impl<'a> Ranges<'a> {
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Option<Self> {
         bytes.len().is_multiple_of(16).then_some(Self(bytes))
+    }
+
+    /// No range at all.
+    #[must_use]
+    pub fn none() -> Self {
+        Self(&[])
     }
 
     /// The bytes for a journal.
@@ -189,6 +198,15 @@ pub trait StreamStore: Send + std::fmt::Debug {
     /// What the system said.
     fn probe(&mut self, bytes: usize) -> Result<(), StoreError>;
 
+    /// Notes in the journal that all before it reached the medium, so that damage found there later is told from a write that
+    /// power loss tore. For an orderly end, after a successful flush to the medium.
+    ///
+    /// # Errors
+    /// What the system said; nothing is lost then.
+    fn seal(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Does at most one bounded piece of housekeeping; `true` when more is waiting.
     ///
     /// # Errors
@@ -204,10 +222,13 @@ pub trait StreamStore: Send + std::fmt::Debug {
 pub struct Recovered {
     /// Its name.
     pub name: String,
-    /// What [`Storage::put_stream`] stored last.
-    pub meta: Vec<u8>,
-    /// What [`Storage::put_consumer`] stored last, by consumer.
-    pub consumers: BTreeMap<String, Vec<u8>>,
+    /// The sound copies of what [`Storage::put_stream`] stored; none only where it is [adopted](Storage::adopt). They differ where a crash or a fault came between the
+    /// two: the content says which is newer.
+    pub metas: Vec<Vec<u8>>,
+    /// How it wants to be kept.
+    pub class: Class,
+    /// The sound copies of what [`Storage::put_consumer`] stored, by consumer; none where both are damaged.
+    pub consumers: BTreeMap<String, Vec<Vec<u8>>>,
     /// Its messages, to be replayed.
     pub store: Box<dyn StreamStore>,
 }
@@ -223,17 +244,24 @@ pub struct Class {
 
 /// All streams.
 pub trait Storage: Send + std::fmt::Debug {
-    /// What is there. Called once, first.
+    /// What is there. Called once, first. What cannot be read is left where it is and reported.
     ///
     /// # Errors
-    /// What the system said.
+    /// When nothing can be said of what is there.
     fn recover(&mut self) -> Result<Vec<Recovered>, StoreError>;
 
     /// Makes an empty stream with its metadata; durable when it returns.
     ///
     /// # Errors
-    /// [`StoreError::Full`], or what the system said.
+    /// [`StoreError::Exists`] when there are files of that name, whatever is in them; [`StoreError::Full`], or what the system said.
     fn create(&mut self, name: &str, class: Class, meta: &[u8]) -> Result<Box<dyn StreamStore>, StoreError>;
+
+    /// Takes over the messages of a stream whose metadata could not be read. Nothing is written before
+    /// [`put_stream`](Self::put_stream) follows; a damaged copy of the metadata is kept for people then.
+    ///
+    /// # Errors
+    /// What the system said.
+    fn adopt(&mut self, name: &str, class: Class) -> Result<Recovered, StoreError>;
 
     /// Replaces a stream's metadata; durable when it returns, and either the old or the new after a crash.
     ///
@@ -247,11 +275,17 @@ pub trait Storage: Send + std::fmt::Debug {
     /// What the system said; the stream is still there then.
     fn delete(&mut self, name: &str) -> Result<(), StoreError>;
 
-    /// Replaces a consumer's state, as [`put_stream`](Self::put_stream).
+    /// Stores a consumer's state beside the one of the `generation` before, which it leaves alone.
     ///
     /// # Errors
     /// What the system said; the old state stays.
-    fn put_consumer(&mut self, stream: &str, consumer: &str, state: &[u8]) -> Result<(), StoreError>;
+    fn put_consumer(
+        &mut self,
+        stream: &str,
+        consumer: &str,
+        generation: u64,
+        state: &[u8],
+    ) -> Result<(), StoreError>;
 
     /// Removes a consumer's state; fine when there is none.
     ///
@@ -283,17 +317,26 @@ pub enum StoreReport {
     Damaged {
         /// The stream.
         stream: String,
-        /// Where the damaged file is now.
-        set_aside: String,
+        /// Where a copy of the damaged file is; `None`: the file itself was left as it is.
+        set_aside: Option<String>,
         /// How many bytes could not be read.
         bytes: u64,
+        /// Bits that had turned over and were set right.
+        corrected: u64,
     },
-    /// A stream's metadata cannot be read; the stream was set aside.
-    BadMetadata {
-        /// The stream.
+    /// Something else is damaged, not readable or of another release.
+    Found {
+        /// The stream, or a path where it is none's.
         stream: String,
-        /// Where it is now.
-        set_aside: String,
+        /// What, and what became of it.
+        why: String,
+        /// Where a copy of it is, if there is one.
+        set_aside: Option<String>,
+    },
+    /// Something that is not the store's own lies in it; it was left alone.
+    Foreign {
+        /// Where.
+        path: String,
     },
     /// Oldest messages were dropped because the storage bound was reached.
     Dropped {
@@ -339,7 +382,7 @@ impl Condition {
         match error {
             StoreError::Full => Self::Full,
             StoreError::ReadOnly => Self::ReadOnly,
-            StoreError::Damaged(_) | StoreError::Io { .. } => Self::Failing,
+            StoreError::Exists | StoreError::Damaged(_) | StoreError::Io { .. } => Self::Failing,
         }
     }
 }
@@ -394,13 +437,17 @@ impl Storage for Memory {
     fn create(&mut self, _: &str, _: Class, _: &[u8]) -> Result<Box<dyn StreamStore>, StoreError> {
         Ok(Box::new(MemoryStream::new(self.limit)))
     }
+    fn adopt(&mut self, name: &str, class: Class) -> Result<Recovered, StoreError> {
+        let store = Box::new(MemoryStream::new(self.limit));
+        Ok(Recovered { name: name.to_owned(), metas: Vec::new(), class, consumers: BTreeMap::new(), store })
+    }
     fn put_stream(&mut self, _: &str, _: Class, _: &[u8]) -> Result<(), StoreError> {
         Ok(())
     }
     fn delete(&mut self, _: &str) -> Result<(), StoreError> {
         Ok(())
     }
-    fn put_consumer(&mut self, _: &str, _: &str, _: &[u8]) -> Result<(), StoreError> {
+    fn put_consumer(&mut self, _: &str, _: &str, _: u64, _: &[u8]) -> Result<(), StoreError> {
         Ok(())
     }
     fn delete_consumer(&mut self, _: &str, _: &str) -> Result<(), StoreError> {

@@ -759,6 +759,11 @@ impl Core {
         !self.aged.is_empty()
     }
 
+    /// Notes that everything is on the medium; see [`StreamStore::seal`].
+    pub(crate) fn seal(&mut self) -> Result<(), StoreError> {
+        self.store.seal()
+    }
+
     pub(crate) fn maintain(&mut self) -> Result<bool, StoreError> {
         self.store.maintain()
     }

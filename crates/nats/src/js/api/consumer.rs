@@ -133,7 +133,8 @@ impl JetStream {
         let watched = consumer.watched().map(str::to_owned);
         if consumer.is_stored() && consumer.dirty {
             // A durable consumer that was confirmed is there after a crash.
-            if let Err(error) = self.storage.put_consumer(target.stream, &name, &consumer.saved()) {
+            let (generation, state) = consumer.saved();
+            if let Err(error) = self.storage.put_consumer(target.stream, &name, generation, &state) {
                 match undo {
                     Some(config) => consumer.update(config, &stream.core.config, &stream.core.index),
                     None => {
@@ -220,11 +221,12 @@ impl JetStream {
         let consumer = consumer.ok_or(error::CONSUMER_NOT_FOUND)?;
         let before = std::mem::replace(&mut consumer.config.pause_until, until.map(format_rfc3339));
         let left = consumer.pause_left(request.now);
-        if consumer.is_stored()
-            && let Err(error) = self.storage.put_consumer(stream_name, name, &consumer.saved())
-        {
-            consumer.config.pause_until = before;
-            return Err(ApiError::consumer_store(error.to_string()));
+        if consumer.is_stored() {
+            let (generation, state) = consumer.saved();
+            if let Err(error) = self.storage.put_consumer(stream_name, name, generation, &state) {
+                consumer.config.pause_until = before;
+                return Err(ApiError::consumer_store(error.to_string()));
+            }
         }
         let mut answer = json!({
             "paused": left.is_some(),

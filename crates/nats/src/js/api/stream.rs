@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use super::super::config::{StreamConfig, parse};
 use super::super::error::{self, ApiError};
 use super::super::store::{Flush, StoreError};
-use super::super::stream::Core;
 use super::super::time::{ZERO, format_rfc3339};
 use super::super::{JetStream, StorageType, Stream};
 use super::{Answer, Request, page};
@@ -164,13 +163,11 @@ impl JetStream {
         self.check_bounds(&config, 0)?;
         config.check_subjects()?;
         self.check_overlap(&config)?;
-        let created = request.now.wall;
-        let store = self.new_store(&config, created).map_err(|e| match e {
+        let stream = self.new_stream(config, request.now).map_err(|e| match e {
             StoreError::Full => error::STORAGE_RESOURCES,
             other => ApiError::stream_create(other.to_string()),
         })?;
         self.epoch.forget(name);
-        let stream = Stream::new(Core::new(config, created, store));
         let mut answer = description(&stream, request);
         mark_created(&mut answer);
         self.streams.insert(name.to_owned(), stream);
@@ -371,7 +368,7 @@ impl JetStream {
 }
 
 /// The message a get asks for.
-pub(super) fn find(core: &Core, seq: u64, last_by: &str, next_by: &str) -> Option<u64> {
+pub(super) fn find(core: &super::super::Core, seq: u64, last_by: &str, next_by: &str) -> Option<u64> {
     if !last_by.is_empty() {
         return core.index.last(last_by, u64::MAX);
     }
