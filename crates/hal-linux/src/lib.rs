@@ -5,6 +5,7 @@
 //!  hal::Watchdog ──► LinuxWatchdog ──► /dev/watchdog*
 //!  boot          ──► block, dm, module ──► /sys, /dev, device mapper
 //!  operator      ──► entropy, net, rtc ──► /dev/random, lo, /dev/rtc*
+//!  statemgr      ──► reset ──► /sys/class/watchdog, /sys/fs/pstore
 //! ```
 //!
 //! The only crate of the project that may hold `unsafe` code, for what the kernel's interfaces need and no library offers safely;
@@ -20,6 +21,7 @@ mod fail;
 mod gpio;
 pub mod module;
 pub mod net;
+pub mod reset;
 pub mod rtc;
 mod watchdog;
 

@@ -295,11 +295,13 @@ impl Client {
                 RequestErrorKind::InvalidSubject => {
                     return Err(Status::unimplemented(format!("{} is not a method", target.name)));
                 }
+                // It may have left before the connection went.
                 RequestErrorKind::Other => {
                     return Err(Status::unavailable(format!(
                         "the bus between {} and {} is gone: {error}",
                         self.name, target.owner
-                    )));
+                    ))
+                    .with_reason(UNANSWERED));
                 }
             }
         }

@@ -25,7 +25,12 @@ pub(crate) struct Chassis {
     pub(crate) id: String,
     pub(crate) controller: String,
     pub(crate) settings: v1::Chassis,
+    /// What the stored settings and record are at; `None` when that is not known.
+    pub(crate) settings_revision: Option<u64>,
+    pub(crate) record_revision: Option<u64>,
     pub(crate) updating: bool,
+    /// Identify is being switched.
+    pub(crate) identifying: bool,
     pub(crate) record: ChassisRecord,
     /// The status last told.
     pub(crate) status: v1::ChassisStatus,
@@ -51,7 +56,10 @@ impl Chassis {
             id: board.chassis.id.as_str().to_owned(),
             controller: board.management_controller.id.as_str().to_owned(),
             settings: settings.unwrap_or_else(fresh),
+            settings_revision: Some(0),
+            record_revision: Some(0),
             updating: false,
+            identifying: false,
             record,
             status: v1::ChassisStatus::Unspecified,
             updated: wall,

@@ -9,7 +9,8 @@ use serde::Deserialize;
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// How often powermgr is asked what is, although nothing was heard. Milliseconds, 500 to 600000. While an operation runs
-    /// or the state is stale, it is asked each second.
+    /// or the state is stale, it is asked each second. With the time an answer may take (1.5 s) and a second of this clock it is how late it is seen
+    /// that powermgr hangs.
     #[serde(deserialize_with = "look_interval")]
     pub look_interval_ms: u32,
     /// Names this boot of the BMC. By default the kernel's `boot_id`; a board whose kernel survives a loss of mains power may
@@ -19,7 +20,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { look_interval_ms: 10_000, boot_id: None }
+        Self { look_interval_ms: 4_000, boot_id: None }
     }
 }
 

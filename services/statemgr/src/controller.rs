@@ -1,11 +1,12 @@
 //! The management controller: what it is, when it last started, whether power is locked.
 
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use schema::v1alpha1 as v1;
 use units::{Millis, Mono};
 
-use crate::store::{BootRecord, ControllerRecord};
+use crate::store::{BootRecord, ControllerRecord, Loaded};
 use crate::uptime::Clocks;
 use crate::wire;
 
@@ -20,11 +21,16 @@ pub(crate) const BOOT_KEY: &str = "bmc.boot";
 pub(crate) struct Controller {
     pub(crate) id: String,
     pub(crate) settings: v1::ManagementController,
+    /// What the stored settings, record and boot are at; `None` when that is not known.
+    pub(crate) settings_revision: Option<u64>,
+    pub(crate) record_revision: Option<u64>,
     pub(crate) updating: bool,
     pub(crate) record: ControllerRecord,
     pub(crate) boot: BootRecord,
     /// A reset was asked for and is about to happen.
     pub(crate) resetting: Option<v1::ManagementControllerAction>,
+    /// Power is being locked or unlocked.
+    pub(crate) locking: bool,
     /// The operator is being asked for one.
     pub(crate) asking: bool,
     pub(crate) updated: SystemTime,
@@ -64,8 +70,9 @@ impl Controller {
     /// The controller as clients see it.
     pub(crate) fn to_wire(&self, clocks: &Clocks) -> v1::ManagementController {
         let booted = self.booted_ms(clocks);
-        // Whether mains were lost or a watchdog bit cannot be told apart without help of the board.
-        let cause = if self.boot.was_planned {
+        let cause = if self.boot.was_watchdog {
+            v1::ManagementControllerRebootCause::Watchdog
+        } else if self.boot.was_planned {
             v1::ManagementControllerRebootCause::SoftReset
         } else {
             v1::ManagementControllerRebootCause::Other
@@ -133,24 +140,73 @@ pub(crate) fn after_boot(now: Mono, delay: Millis) -> Mono {
     now + (delay - uptime().unwrap_or(Millis::ZERO))
 }
 
-/// The record of this boot from that of the last start, and whether it is a boot after a loss of mains power.
-pub(crate) fn boot(last: Option<BootRecord>, boot_id: String, wall: SystemTime) -> (BootRecord, bool) {
-    match last {
-        Some(last) if last.boot_id == boot_id => (last, false),
+/// How the controller came to be running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// Only daemons were started again.
+    SameBoot,
+    /// A boot that was asked for, or that followed an orderly stop.
+    Planned,
+    /// The watchdog bit.
+    Watchdog,
+    /// Neither: memory was kept over the boot, so power was not lost. A kernel that panicked.
+    Panic,
+    /// It is not known how the last boot ended.
+    Unknown,
+    /// A loss of mains power, as far as can be told.
+    Mains,
+}
+
+/// What the hardware tells of the last reset.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Evidence {
+    pub(crate) watchdog: bool,
+    pub(crate) panic: bool,
+}
+
+impl Evidence {
+    pub(crate) fn read(watchdog: Option<&Path>) -> Self {
+        Self {
+            watchdog: watchdog.is_some_and(hal_linux::reset::by_watchdog),
+            panic: hal_linux::reset::by_panic(),
+        }
+    }
+}
+
+/// The record of this boot from that of the last start, and how it came about.
+pub(crate) fn boot(
+    last: &Loaded<BootRecord>,
+    boot_id: String,
+    evidence: Evidence,
+    wall: SystemTime,
+) -> (BootRecord, Start) {
+    match &last.value {
+        // Stopped in order and started again: what may come is not planned any more.
+        Some(last) if last.boot_id == boot_id => {
+            (BootRecord { planned: false, ..last.clone() }, Start::SameBoot)
+        }
         Some(last) => {
+            let start = match evidence {
+                _ if last.planned => Start::Planned,
+                Evidence { watchdog: true, .. } => Start::Watchdog,
+                Evidence { panic: true, .. } => Start::Panic,
+                _ => Start::Mains,
+            };
             let record = BootRecord {
                 boot_id,
                 planned: false,
                 count: last.count.saturating_add(1),
                 booted_ms: booted_ms(wall),
-                was_planned: last.planned,
+                was_planned: start == Start::Planned,
+                was_watchdog: start == Start::Watchdog,
             };
-            (record, !last.planned)
+            (record, start)
         }
         None => {
             let record =
                 BootRecord { boot_id, booted_ms: booted_ms(wall), count: 1, ..BootRecord::default() };
-            (record, true)
+            // Without what was known before, a host is not switched on: it may have been switched off on purpose.
+            (record, if last.damage.is_some() { Start::Unknown } else { Start::Mains })
         }
     }
 }
@@ -162,17 +218,37 @@ fn booted_ms(wall: SystemTime) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Damage;
+
+    fn loaded(value: Option<BootRecord>) -> Loaded<BootRecord> {
+        Loaded { value, revision: Some(1), damage: None }
+    }
 
     #[test]
     fn only_an_unplanned_boot_is_a_loss_of_mains_power() {
         let wall = SystemTime::now();
-        let (first, mains) = boot(None, "a".into(), wall);
-        assert!(mains, "the very first");
-        let (same, mains) = boot(Some(first.clone()), "a".into(), wall);
-        assert!(!mains && same == first, "a restart of the daemon");
-        let (second, mains) = boot(Some(first.clone()), "b".into(), wall);
-        assert!(mains && second.count == 2 && !second.was_planned);
-        let (third, mains) = boot(Some(BootRecord { planned: true, ..second }), "c".into(), wall);
-        assert!(!mains && third.was_planned && !third.planned, "a reset by request");
+        let none = Evidence::default();
+        let (first, start) = boot(&loaded(None), "a".into(), none, wall);
+        assert_eq!(start, Start::Mains, "the very first");
+        let (same, start) = boot(&loaded(Some(first.clone())), "a".into(), none, wall);
+        assert!(start == Start::SameBoot && same == first, "a restart of the daemon");
+        let (second, start) = boot(&loaded(Some(first.clone())), "b".into(), none, wall);
+        assert!(start == Start::Mains && second.count == 2 && !second.was_planned);
+        let planned = BootRecord { planned: true, ..second.clone() };
+        let (third, start) = boot(&loaded(Some(planned.clone())), "c".into(), none, wall);
+        assert!(start == Start::Planned && third.was_planned && !third.planned, "a reset by request");
+        // Stopped in order and started again in the same boot: a loss of mains later on is one.
+        let (again, start) = boot(&loaded(Some(planned)), "b".into(), none, wall);
+        assert!(start == Start::SameBoot && !again.planned);
+        for (evidence, expected) in [
+            (Evidence { watchdog: true, panic: true }, Start::Watchdog),
+            (Evidence { watchdog: false, panic: true }, Start::Panic),
+        ] {
+            let (record, start) = boot(&loaded(Some(second.clone())), "d".into(), evidence, wall);
+            assert_eq!((start, record.was_watchdog), (expected, expected == Start::Watchdog));
+        }
+        let damage = Some(Damage { key: BOOT_KEY.into(), why: "a flipped bit".into() });
+        let (_, start) = boot(&Loaded { value: None, revision: None, damage }, "a".into(), none, wall);
+        assert_eq!(start, Start::Unknown);
     }
 }

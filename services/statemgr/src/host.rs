@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::SystemTime;
 
 use ipc::{CallContext, Status};
-use power::desired::{Desired, Intent};
+use power::desired::{Desired, Intent, Resumed};
 use power::{OpId, Outcome, PowerOnTime, Timings};
 use prost::Message;
 use schema::v1alpha1 as v1;
@@ -28,6 +28,9 @@ pub(crate) struct OpInfo {
     pub(crate) requested: SystemTime,
     pub(crate) username: String,
     pub(crate) request_id: String,
+    /// When powermgr may have got it first, and when it was called last: milliseconds of `CLOCK_BOOTTIME`, zero for an earlier boot.
+    pub(crate) first_applied: Option<u64>,
+    pub(crate) called: Option<u64>,
 }
 
 impl OpInfo {
@@ -38,6 +41,27 @@ impl OpInfo {
             requested,
             username: username.unwrap_or_default(),
             request_id: context.request_id.clone(),
+            ..Self::new(asked, requested)
+        }
+    }
+
+    /// An operation nobody asked for.
+    pub(crate) fn new(asked: v1::HostAction, requested: SystemTime) -> Self {
+        Self {
+            asked,
+            requested,
+            username: String::new(),
+            request_id: String::new(),
+            first_applied: None,
+            called: None,
+        }
+    }
+
+    /// The last call was answered, or not; `arrived` when powermgr has or may have it.
+    pub(crate) fn called(&mut self, arrived: bool) {
+        let called = self.called.take();
+        if arrived {
+            self.first_applied = self.first_applied.or(called);
         }
     }
 }
@@ -62,6 +86,10 @@ pub(crate) struct Host {
     pub(crate) board_policy: v1::PowerRestorePolicy,
     pub(crate) restore_delay: Millis,
     pub(crate) settings: v1::Host,
+    /// What the stored settings are at; `None` when that is not known.
+    pub(crate) settings_revision: Option<u64>,
+    /// This boot, noted with each intent.
+    pub(crate) boot_id: String,
     /// An update is being stored.
     pub(crate) updating: bool,
     pub(crate) desired: Desired,
@@ -76,7 +104,8 @@ pub(crate) struct Host {
     pub(crate) on_time: PowerOnTime,
     pub(crate) last: Option<v1::HostOperation>,
     pub(crate) info: HashMap<OpId, OpInfo>,
-    pub(crate) refusals: HashMap<OpId, Status>,
+    /// What powermgr said to the operation it refused last.
+    pub(crate) refusal: Option<(OpId, Status)>,
     /// Ends powermgr should have told by then; if it has not, it is told here.
     pub(crate) untold: Vec<Untold>,
     pub(crate) updated: SystemTime,
@@ -110,6 +139,8 @@ impl Host {
             board_policy: wire::board_policy(host.restore.policy),
             restore_delay: host.restore.delay.into(),
             settings: settings.unwrap_or_default(),
+            settings_revision: Some(0),
+            boot_id: String::new(),
             updating: false,
             desired: Desired::new(&timings),
             status: v1::HostStatus::Unspecified,
@@ -121,7 +152,7 @@ impl Host {
             saved_at: now,
             last,
             info: HashMap::new(),
-            refusals: HashMap::new(),
+            refusal: None,
             untold: Vec::new(),
             updated: wall,
             heard: None,
@@ -164,7 +195,7 @@ impl Host {
         let left = u64::try_from(std::time::Duration::from(now.until(intent.deadline)).as_millis());
         IntentRecord {
             op: intent.op.to_string(),
-            asked: info.map_or(wire::to_action(intent.action), |info| info.asked).into(),
+            asked: wire::to_action(intent.asked).into(),
             action: wire::to_action(intent.action).into(),
             origin: wire::to_origin(intent.origin),
             attempt: intent.attempt,
@@ -172,6 +203,8 @@ impl Host {
             deadline_ms: wire::unix_ms(wall).saturating_add(left.unwrap_or(u64::MAX)),
             username: info.map(|info| info.username.clone()).unwrap_or_default(),
             request_id: info.map(|info| info.request_id.clone()).unwrap_or_default(),
+            boot_id: self.boot_id.clone(),
+            first_applied_ms: info.and_then(|info| info.first_applied.or(info.called)),
             superseded: self
                 .untold
                 .iter()
@@ -189,24 +222,39 @@ impl Host {
         }
     }
 
+    /// Whether this operation is known to have ended.
+    pub(crate) fn has_ended(&self, op: OpId) -> bool {
+        let ended = |last: &v1::HostOperation| {
+            last.id == op.to_string()
+                && !matches!(last.result(), v1::OperationResult::Running | v1::OperationResult::Unspecified)
+        };
+        self.last.as_ref().is_some_and(ended)
+    }
+
     /// Takes up a stored intent. One that makes no sense is reported and dropped.
-    pub(crate) fn resume(&mut self, record: &IntentRecord, now: Mono, wall: SystemTime) {
+    pub(crate) fn resume(&mut self, record: &IntentRecord, resumed: Resumed, now: Mono, wall: SystemTime) {
         let op: Result<OpId, _> = record.op.parse();
         let action = v1::HostAction::try_from(record.action).ok().and_then(wire::action);
         let (Ok(op), Some(action)) = (op, action) else {
             tracing::error!(host = self.id, ?record, "a stored intent makes no sense and is dropped");
             return;
         };
+        let asked = v1::HostAction::try_from(record.asked).ok().and_then(wire::action).unwrap_or(action);
         let left = record.deadline_ms.saturating_sub(wire::unix_ms(wall));
         let requested =
             SystemTime::UNIX_EPOCH.checked_add(std::time::Duration::from_millis(record.requested_ms));
         self.info.insert(
             op,
             OpInfo {
-                asked: v1::HostAction::try_from(record.asked).unwrap_or(wire::to_action(action)),
+                asked: wire::to_action(asked),
                 requested: requested.unwrap_or(wall),
                 username: record.username.clone(),
                 request_id: record.request_id.clone(),
+                first_applied: match resumed {
+                    Resumed::OtherBoot => Some(0),
+                    Resumed::SameBoot | Resumed::Expired => record.first_applied_ms,
+                },
+                called: None,
             },
         );
         if let Some(superseded) = &record.superseded {
@@ -215,7 +263,8 @@ impl Host {
         let origin = wire::origin(record.origin);
         let deadline = now + Millis::new(left);
         tracing::info!(host = self.id, %op, %action, "an intent from before the restart is taken up");
-        self.desired.resume(now, Intent { op, action, origin, attempt: record.attempt, deadline });
+        let intent = Intent { op, asked, action, origin, attempt: record.attempt, deadline };
+        self.desired.resume(now, intent, resumed);
     }
 
     /// The operation as told to clients.

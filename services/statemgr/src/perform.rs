@@ -1,48 +1,59 @@
 //! What the machines want done, and the calls and writes it takes.
 
 use ipc::{CallContext, Status};
-use power::desired::{Action, Answer, Intent};
+use power::desired::{Action, Answer, CALL_WITHIN, Intent};
 use power::{OpId, Outcome};
 use prost::Message;
 use schema::rpc::power_service::{APPLY, GET_STATE};
 use schema::v1alpha1 as v1;
+use service::Clock;
 
-use crate::host::{TOLD_WITHIN, Untold};
-use crate::shell::{Back, Daemon, Waiting};
-use crate::store::Write;
-use crate::{chassis, wire};
+use crate::host::{OpInfo, TOLD_WITHIN, Untold};
+use crate::shell::{Back, By, Daemon, Waiting};
+use crate::store::{Damage, Write};
+use crate::{chassis, controller, wire};
 
-/// How long one attempt to reach powermgr takes: it answers within milliseconds or not at all.
-const CALL_WITHIN: std::time::Duration = std::time::Duration::from_millis(1_500);
-/// How much of it is spent waiting for powermgr to be there: it is restarted within 0.3 s.
+/// How much of a look is spent waiting for powermgr to be there: it is restarted within 0.3 s.
 const PATIENCE: std::time::Duration = std::time::Duration::from_millis(1_000);
 
 impl Daemon {
     pub(crate) fn perform(&mut self, index: usize, action: Action) {
         match action {
-            Action::Apply { op, action } => {
-                let host = &self.hosts[index];
+            Action::Apply { op, action, call, until } => {
+                let host = &mut self.hosts[index];
+                let now = self.clock.now();
+                let within = now.until(until);
+                let intent = host.desired.intent().filter(|intent| intent.op == op);
+                // The policy's own operations are noted here.
+                let asked = wire::to_action(intent.map_or(action, |intent| intent.asked));
+                let wall = self.clock.wall();
+                let info = host.info.entry(op).or_insert_with(|| OpInfo::new(asked, wall));
                 let request = v1::PowerApplyRequest {
                     op_id: op.to_string(),
                     host: host.id.clone(),
                     action: wire::to_action(action).into(),
-                    ..v1::PowerApplyRequest::default()
+                    begin_before_ms: (Clock::boot() + within).as_millis(),
+                    end_by_ms: intent.map(|intent| (Clock::boot() + now.until(intent.deadline)).as_millis()),
+                    first_applied_ms: info.first_applied,
                 };
                 let mut context = CallContext::new();
-                if let Some(info) = host.info.get(&op) {
-                    context.request_id = info.request_id.clone();
-                    if !info.username.is_empty() {
-                        context = context.with_principal(ipc::Principal {
-                            username: info.username.clone(),
-                            ..Default::default()
-                        });
-                    }
+                info.called = Some(Clock::boot().as_millis());
+                if !info.request_id.is_empty() {
+                    context.request_id.clone_from(&info.request_id);
                 }
-                let context = context.with_timeout(CALL_WITHIN).with_patience(PATIENCE);
+                if !info.username.is_empty() {
+                    context = context.with_principal(ipc::Principal {
+                        username: info.username.clone(),
+                        ..Default::default()
+                    });
+                }
+                // One message and no patience: while powermgr is away the machine calls again, and what it does not call for any more
+                // does not happen.
+                let context = context.with_timeout(within.into());
                 let (bus, back) = (self.bus.clone(), self.back.clone());
                 tokio::spawn(async move {
                     let result = bus.call(APPLY, &request, &context).await;
-                    let _ = back.send(Back::Applied(index, op, Box::new(result)));
+                    let _ = back.send(Back::Applied { host: index, op, call, result: Box::new(result) });
                 });
             }
             Action::Persist(intent) => {
@@ -54,10 +65,13 @@ impl Daemon {
                     key: host.intent_key(),
                     record: Box::new(record),
                 };
-                let _ = self.writes.send(write);
+                self.writes.send(write);
             }
-            Action::Forget(_) => {
-                let _ = self.writes.send(Write::Forget { key: self.hosts[index].intent_key() });
+            Action::Forget(op) => {
+                let host = &self.hosts[index];
+                // At once: until it is forgotten a restart must not take it up, and the store may take its time, or not take it.
+                self.marks.ended(&host.id, op);
+                self.writes.send(Write::Forget { host: host.id.clone(), op, key: host.intent_key() });
             }
             Action::Answer(op, answer) => self.answer(index, op, answer),
             Action::Ended { intent, outcome, told } => self.intent_ended(index, intent, outcome, told),
@@ -74,44 +88,53 @@ impl Daemon {
     /// Answers the client of an operation.
     fn answer(&mut self, index: usize, op: OpId, answer: Answer) {
         let host = &mut self.hosts[index];
-        let refusal = host.refusals.remove(&op);
+        // Those who joined an operation are answered with it, in one step.
+        let refusal = match (&host.refusal, answer) {
+            (Some((refused, status)), Answer::Refused(of)) if *refused == of => Some(status.clone()),
+            _ => None,
+        };
         let asked = host.info.get(&op).map_or(v1::HostAction::Unspecified, |info| info.asked);
         let action = wire::action(asked).unwrap_or(power::HostAction::On);
         let result = wire::answer(&host.id, action, answer, refusal);
         tracing::info!(host = host.id, %op, %action, ?answer, "answered");
+        let operation = match answer {
+            Answer::Accepted => Some(op),
+            Answer::Joined(joined) => Some(joined),
+            _ => None,
+        };
         // What powermgr has begun is not "off" any more, even if its event is still on the way.
-        let begun = answer == Answer::Accepted && host.desired.intent().is_some_and(|intent| intent.op == op);
+        let begun = operation.is_some_and(|op| host.desired.is_open(op));
         let current_status = match host.status {
             v1::HostStatus::Off | v1::HostStatus::On if begun && action != power::HostAction::Nmi => {
                 v1::HostStatus::Transitioning
             }
             status => status,
         };
-        if host.desired.intent().is_none_or(|intent| intent.op != op) {
+        if !host.desired.is_open(op) {
             host.info.remove(&op);
         }
+        let operation_id = operation.map(|op| op.to_string()).unwrap_or_default();
         match self.waiting.remove(&op) {
             Some(Waiting::Host(request)) => {
                 let reply = result.map(|outcome| v1::ChangeHostStateResponse {
                     current_status: current_status.into(),
-                    operation_id: if outcome == v1::ActionOutcome::Accepted {
-                        op.to_string()
-                    } else {
-                        String::new()
-                    },
+                    operation_id,
                     outcome: outcome.into(),
                 });
                 self.outbox.finish(*request, reply);
             }
-            Some(Waiting::Chassis(group)) => self.answer_group(group, result),
+            Some(Waiting::Chassis(group)) => self.answer_group(group, &operation_id, result),
             None => {}
         }
     }
 
     /// One host of a chassis operation has answered; the last one answers the client.
-    fn answer_group(&mut self, id: u64, answer: Result<v1::ActionOutcome, Status>) {
+    fn answer_group(&mut self, id: u64, operation_id: &str, answer: Result<v1::ActionOutcome, Status>) {
         let Some(group) = self.groups.get_mut(&id) else { return };
         group.answers.push(answer);
+        if group.operation_id.is_empty() {
+            operation_id.clone_into(&mut group.operation_id);
+        }
         group.open -= 1;
         if group.open > 0 {
             return;
@@ -128,7 +151,7 @@ impl Daemon {
                 } else {
                     chassis::status(&self.hosts).into()
                 },
-                operation_id: if accepted { group.first.to_string() } else { String::new() },
+                operation_id: group.operation_id,
                 outcome: if accepted { v1::ActionOutcome::Accepted } else { v1::ActionOutcome::Already }
                     .into(),
             }),
@@ -142,6 +165,8 @@ impl Daemon {
         let op = intent.op;
         let (result, reason, message) = wire::to_result(outcome);
         tracing::info!(host = host.id, %op, ?outcome, told, "ended");
+        // What a force-off has replaced is stored until the force-off is, or is forgotten.
+        self.marks.ended(&host.id, op);
         let known = host
             .last
             .as_ref()
@@ -154,7 +179,6 @@ impl Daemon {
             host.last = Some(last);
         }
         let info = host.info.remove(&op);
-        host.refusals.remove(&op);
         host.updated = wall;
         let asked = info.as_ref().map_or(wire::to_action(intent.action), |info| info.asked);
         let now = self.clock.now();
@@ -227,7 +251,7 @@ impl Daemon {
         let request = v1::PowerGetStateRequest { host: host.id.clone() };
         let (bus, back) = (self.bus.clone(), self.back.clone());
         tokio::spawn(async move {
-            let context = CallContext::new().with_timeout(CALL_WITHIN).with_patience(PATIENCE);
+            let context = CallContext::new().with_timeout(CALL_WITHIN.into()).with_patience(PATIENCE);
             let result = bus.call(GET_STATE, &request, &context).await;
             let _ = back.send(Back::Looked(index, now, Box::new(result)));
         });
@@ -261,7 +285,22 @@ impl Daemon {
         host.record.last_operation = host.last.as_ref().map(Message::encode_to_vec);
         let write =
             Write::Host { host: index, key: host.record_key(), record: Box::new(host.record.clone()) };
-        let _ = self.writes.send(write);
+        self.writes.send(write);
+    }
+
+    /// Stores what is known of this boot.
+    pub(crate) fn save_boot(&self) {
+        let record = Box::new(self.controller.boot.clone());
+        self.writes.send(Write::Boot { key: controller::BOOT_KEY.to_owned(), record });
+    }
+
+    /// Tells that something stored cannot be read.
+    pub(crate) fn tell_damage(&self, domain: &str, component: String, damage: &Damage) {
+        let message = format!(
+            "{component}: what was stored at {} cannot be read and is not used: {}",
+            damage.key, damage.why
+        );
+        self.publish(domain, component, "fault", v1::EventSeverity::Warning, message, &By::default(), None);
     }
 
     /// Tells of a change of the chassis' status.
@@ -271,7 +310,7 @@ impl Daemon {
         if before != status && before != v1::ChassisStatus::Unspecified {
             let text =
                 wire::change(&self.chassis.id, before.as_str_name(), status.as_str_name(), "CHASSIS_STATUS_");
-            self.chassis_event(before, v1::ChassisAction::Unspecified, text);
+            self.chassis_event(before, v1::ChassisAction::Unspecified, text, &By::default());
         }
     }
 
@@ -280,6 +319,7 @@ impl Daemon {
         before: v1::ChassisStatus,
         cause: v1::ChassisAction,
         message: String,
+        by: &By,
     ) {
         let wall = self.clock.wall();
         self.chassis.updated = wall;
@@ -292,7 +332,8 @@ impl Daemon {
             identify: self.chassis.record.identify,
         };
         let component = self.chassis.id.clone();
-        self.tell("chassis", component, "state", message, v1::event::Payload::ChassisStateChange(change));
+        let payload = v1::event::Payload::ChassisStateChange(change);
+        self.tell("chassis", component, "state", message, by, Some(payload));
     }
 
     pub(crate) fn tell(
@@ -301,7 +342,22 @@ impl Daemon {
         component: String,
         what: &str,
         message: String,
-        payload: v1::event::Payload,
+        by: &By,
+        payload: Option<v1::event::Payload>,
+    ) {
+        self.publish(domain, component, what, v1::EventSeverity::Info, message, by, payload);
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "they are the fields of one message")]
+    fn publish(
+        &self,
+        domain: &str,
+        component: String,
+        what: &str,
+        severity: v1::EventSeverity,
+        message: String,
+        by: &By,
+        payload: Option<v1::event::Payload>,
     ) {
         let wall = self.clock.wall();
         self.outbox.event(v1::Event {
@@ -310,10 +366,12 @@ impl Daemon {
             domain: domain.to_owned(),
             component,
             what: what.to_owned(),
-            severity: v1::EventSeverity::Info.into(),
+            severity: severity.into(),
             message,
             source: crate::NAME.to_owned(),
-            payload: Some(payload),
+            principal: (!by.username.is_empty()).then(|| by.username.clone()),
+            request_id: by.request_id.clone(),
+            payload,
             ..v1::Event::default()
         });
     }

@@ -8,9 +8,14 @@ use schema::rpc::power_service::SET_IDENTIFY;
 use schema::v1alpha1 as v1;
 
 use crate::host::OpInfo;
-use crate::shell::{Back, Daemon, Group, Update, Updated, Waiting};
-use crate::store::{BootRecord, ChassisRecord, ControllerRecord, Json, Settings};
+use crate::shell::{Back, By, Daemon, Group, Update, Updated, Waiting};
+use crate::store::{self, BootRecord, ChassisRecord, ControllerRecord, Json, Settings};
 use crate::{chassis, controller, host, wire};
+
+/// How long a client waits for the store to say whether it has stored something. Below the gateway's 10 s.
+const KNOWN_WITHIN: std::time::Duration = std::time::Duration::from_secs(7);
+/// How many characters an event spends on the names of fields.
+const PATHS_MAX: usize = 256;
 
 impl Daemon {
     pub(crate) fn request(&mut self, request: Request) {
@@ -81,13 +86,16 @@ impl Daemon {
             let host = &self.hosts[index];
             free(host.updating)?;
             let patch = update.host.unwrap_or_default();
-            Ok((index, patched(&host.settings, &patch, update.field_mask, host::WRITABLE)?))
+            let settings = patched(&host.settings, &patch, update.field_mask.clone(), host::WRITABLE)?;
+            Ok((index, settings, wire::paths(update.field_mask)))
         });
         match prepared {
-            Ok((index, settings)) => {
-                self.hosts[index].updating = true;
-                let key = self.hosts[index].settings_key();
-                self.store_settings(request, key, settings.clone(), Updated::Host(index, Box::new(settings)));
+            Ok((index, settings, paths)) => {
+                let host = &mut self.hosts[index];
+                host.updating = true;
+                let (key, revision) = (host.settings_key(), host.settings_revision);
+                let what = Updated::Host(index, Box::new(settings.clone()), paths);
+                self.store_settings(request, key, revision, settings, what);
             }
             Err(status) => self.outbox.finish::<v1::UpdateHostResponse>(request, Err(status)),
         }
@@ -150,13 +158,16 @@ impl Daemon {
             self.find_chassis(&update.chassis_name)?;
             free(self.chassis.updating)?;
             let patch = update.chassis.unwrap_or_default();
-            patched(&self.chassis.settings, &patch, update.field_mask, chassis::WRITABLE)
+            let settings =
+                patched(&self.chassis.settings, &patch, update.field_mask.clone(), chassis::WRITABLE)?;
+            Ok((settings, wire::paths(update.field_mask)))
         });
         match prepared {
-            Ok(settings) => {
+            Ok((settings, paths)) => {
                 self.chassis.updating = true;
-                let key = self.chassis.settings_key();
-                self.store_settings(request, key, settings.clone(), Updated::Chassis(Box::new(settings)));
+                let (key, revision) = (self.chassis.settings_key(), self.chassis.settings_revision);
+                let what = Updated::Chassis(Box::new(settings.clone()), paths);
+                self.store_settings(request, key, revision, settings, what);
             }
             Err(status) => self.outbox.finish::<v1::UpdateChassisResponse>(request, Err(status)),
         }
@@ -186,14 +197,20 @@ impl Daemon {
             host.info.insert(*op, OpInfo::of(&request.context, wire::to_action(host_action), wall));
             self.waiting.insert(*op, Waiting::Chassis(group));
         }
-        let Some(first) = ops.first().copied() else { return };
-        self.groups.insert(group, Group { request, first, open: ops.len(), answers: Vec::new() });
+        let open = ops.len();
+        if open == 0 {
+            return;
+        }
+        self.groups.insert(group, Group { request, operation_id: String::new(), open, answers: Vec::new() });
         for (index, op) in ops.into_iter().enumerate() {
             self.step(index, desired::Event::Request { op, action: host_action });
         }
     }
 
     fn identify(&mut self, request: Request, on: bool) {
+        if let Err(status) = free(self.chassis.identifying) {
+            return self.outbox.finish::<v1::ChangeChassisStateResponse>(request, Err(status));
+        }
         if self.chassis.record.identify == on {
             let reply = v1::ChangeChassisStateResponse {
                 current_status: chassis::status(&self.hosts).into(),
@@ -202,11 +219,14 @@ impl Daemon {
             };
             return self.outbox.finish(request, Ok(reply));
         }
-        let (bucket, key) = (self.state.clone(), self.chassis.record_key());
+        self.chassis.identifying = true;
+        let (bucket, key, revision) =
+            (self.state.clone(), self.chassis.record_key(), self.chassis.record_revision);
         let (bus, chassis) = (self.bus.clone(), self.chassis.id.clone());
         let context = request.context.child();
         self.beside(request, Updated::Identify(on), async move {
-            bucket.put(&key, &Json(ChassisRecord { identify: on })).await?;
+            let revision =
+                store::commit(&bucket, &key, &Json(ChassisRecord { identify: on }), revision).await?;
             // A board without a light is still asked to be found: clients show the state, and the event goes out.
             let asked = v1::PowerSetIdentifyRequest { chassis, on };
             if let Err(status) = bus.call(SET_IDENTIFY, &asked, &context).await
@@ -214,7 +234,7 @@ impl Daemon {
             {
                 tracing::warn!(%status, "the identify light was not driven");
             }
-            Ok(())
+            Ok(revision)
         });
     }
 
@@ -251,13 +271,16 @@ impl Daemon {
             self.find_controller(&update.controller_name)?;
             free(self.controller.updating)?;
             let patch = update.controller.unwrap_or_default();
-            patched(&self.controller.settings, &patch, update.field_mask, controller::WRITABLE)
+            let settings =
+                patched(&self.controller.settings, &patch, update.field_mask.clone(), controller::WRITABLE)?;
+            Ok((settings, wire::paths(update.field_mask)))
         });
         match prepared {
-            Ok(settings) => {
+            Ok((settings, paths)) => {
                 self.controller.updating = true;
-                let key = self.controller.settings_key();
-                self.store_settings(request, key, settings.clone(), Updated::Controller(Box::new(settings)));
+                let (key, revision) = (self.controller.settings_key(), self.controller.settings_revision);
+                let what = Updated::Controller(Box::new(settings.clone()), paths);
+                self.store_settings(request, key, revision, settings, what);
             }
             Err(status) => self.outbox.finish::<v1::UpdateManagementControllerResponse>(request, Err(status)),
         }
@@ -280,13 +303,17 @@ impl Daemon {
             // Disabled: power is locked, for as long as firmware is updated or the machine is worked on.
             Action::Enable | Action::Disable => {
                 let locked = action == Action::Disable;
-                if self.controller.record.locked == locked {
-                    return self.controller_reply(request, "", v1::ActionOutcome::Already);
+                if let Err(status) = free(self.controller.locking) {
+                    return self.refuse_controller(request, status);
                 }
-                let (bucket, key) = (self.state.clone(), self.controller.record_key());
+                if self.controller.record.locked == locked {
+                    return self.controller_reply(Some(request), "", v1::ActionOutcome::Already);
+                }
+                self.controller.locking = true;
+                let (bucket, key, revision) =
+                    (self.state.clone(), self.controller.record_key(), self.controller.record_revision);
                 self.beside(request, Updated::Locked(locked), async move {
-                    bucket.put(&key, &Json(ControllerRecord { locked })).await?;
-                    Ok(())
+                    Ok(store::commit(&bucket, &key, &Json(ControllerRecord { locked }), revision).await?)
                 });
             }
             Action::Reboot
@@ -306,19 +333,20 @@ impl Daemon {
                 let (bus, context) = (self.bus.clone(), request.context.child());
                 self.beside(request, Updated::Reset(op, action), async move {
                     // Stored first: the boot that follows is then known not to be a loss of mains power.
-                    bucket.put(controller::BOOT_KEY, &Json(boot.clone())).await?;
+                    let revision = bucket.put(controller::BOOT_KEY, &Json(boot)).await?;
                     let reset = v1::OperatorResetRequest { op_id: op.to_string(), action: action.into() };
                     let asked = bus.call(RESET, &reset, &context).await;
-                    // Without an answer it may happen all the same, and a boot must not be taken for a loss of mains.
-                    let refused = asked.as_ref().err().filter(|status| {
-                        status.code != ipc::Code::DeadlineExceeded && status.reason() != ipc::UNANSWERED
-                    });
-                    if refused.is_some() {
-                        bucket
-                            .put(controller::BOOT_KEY, &Json(BootRecord { planned: false, ..boot }))
-                            .await?;
+                    match asked {
+                        Ok(_) => Ok(revision),
+                        // Without an answer it may happen all the same, and a boot must not be taken for a loss of mains.
+                        Err(status)
+                            if status.code == ipc::Code::DeadlineExceeded
+                                || status.reason() == ipc::UNANSWERED =>
+                        {
+                            Err(status.with_reason(ipc::UNANSWERED))
+                        }
+                        Err(status) => Err(status),
                     }
-                    asked.map(|_| ())
                 });
             }
             Action::ClearLogs | Action::BackupConfig | Action::RestoreConfig | Action::UpdateFirmware => {
@@ -335,132 +363,180 @@ impl Daemon {
         self.outbox.finish::<v1::ChangeManagementControllerStateResponse>(request, Err(status));
     }
 
-    fn controller_reply(&mut self, request: Request, operation_id: &str, outcome: v1::ActionOutcome) {
+    fn controller_reply(&mut self, request: Option<Request>, operation_id: &str, outcome: v1::ActionOutcome) {
         let reply = v1::ChangeManagementControllerStateResponse {
             current_status: self.controller.status().into(),
             operation_id: operation_id.to_owned(),
             outcome: outcome.into(),
         };
-        self.outbox.finish(request, Ok(reply));
+        self.finish(request, Ok(reply));
+    }
+
+    /// Answers, unless the client was told before that it is not known.
+    fn finish<M: Message>(&self, request: Option<Request>, reply: Result<M, Status>) {
+        if let Some(request) = request {
+            self.outbox.finish(request, reply);
+        }
     }
 
     fn store_settings<M: Message + Default + 'static>(
         &self,
         request: Request,
         key: String,
+        revision: Option<u64>,
         settings: M,
         what: Updated,
     ) {
         let bucket = self.settings.clone();
         self.beside(request, what, async move {
-            bucket.put(&key, &Settings(settings)).await?;
-            Ok(())
+            Ok(store::commit(&bucket, &key, &Settings(settings), revision).await?)
         });
     }
 
-    /// Does `work` beside the loop; its end comes back with the request.
+    /// Does `work` beside the loop; its end comes back with the request. A client that would have to wait for too long is told that the outcome is
+    /// not known, which is no refusal: whatever it is counts once it is known.
     fn beside(
         &self,
         request: Request,
         what: Updated,
-        work: impl Future<Output = Result<(), Status>> + Send + 'static,
+        work: impl Future<Output = Result<u64, Status>> + Send + 'static,
     ) {
         let back = self.back.clone();
+        let by = By::of(&request.context);
         tokio::spawn(async move {
-            let result = work.await;
-            let _ = back.send(Back::Updated(Box::new(Update { request, what, result })));
+            let mut work = Box::pin(work);
+            let (request, result) = match tokio::time::timeout(KNOWN_WITHIN, &mut work).await {
+                Ok(result) => (Some(request), result),
+                Err(_) => {
+                    let text =
+                        "the store does not say whether this was stored; what is true is shown once it does";
+                    request.fail(Status::unavailable(text).with_reason("OUTCOME_UNKNOWN")).await;
+                    (None, work.await)
+                }
+            };
+            let _ = back.send(Back::Updated(Box::new(Update { request, by, what, result })));
         });
     }
 
     /// Something is stored, or is not: now it counts, and now the client is told (I-4).
     pub(crate) fn updated(&mut self, update: Update) {
-        let Update { request, what, result } = update;
+        let Update { request, by, what, result } = update;
         let (now, wall, clocks) = (self.clock.now(), self.clock.wall(), self.clocks());
         match what {
-            Updated::Host(index, settings) => {
+            Updated::Host(index, settings, paths) => {
                 let host = &mut self.hosts[index];
                 host.updating = false;
-                let reply = result.map(|()| {
+                let reply = result.map(|revision| {
+                    host.settings_revision = Some(revision);
                     host.settings = *settings;
                     host.updated = wall;
-                    v1::UpdateHostResponse { host: Some(host.to_wire(now, &clocks)) }
+                    (host.id.clone(), v1::UpdateHostResponse { host: Some(host.to_wire(now, &clocks)) })
                 });
-                self.outbox.finish(request, reply);
+                if let Ok((id, _)) = &reply {
+                    self.tell_settings("host", id, &paths, &by);
+                }
+                self.finish(request, reply.map(|(_, reply)| reply));
             }
-            Updated::Chassis(settings) => {
+            Updated::Chassis(settings, paths) => {
                 self.chassis.updating = false;
-                let reply = result.map(|()| {
+                if let Ok(revision) = result {
+                    self.chassis.settings_revision = Some(revision);
                     self.chassis.settings = *settings;
                     self.chassis.updated = wall;
-                    v1::UpdateChassisResponse { chassis: Some(self.chassis.to_wire(&self.hosts)) }
-                });
-                self.outbox.finish(request, reply);
+                    self.tell_settings("chassis", &self.chassis.id, &paths, &by);
+                }
+                let reply = result
+                    .map(|_| v1::UpdateChassisResponse { chassis: Some(self.chassis.to_wire(&self.hosts)) });
+                self.finish(request, reply);
             }
-            Updated::Controller(settings) => {
+            Updated::Controller(settings, paths) => {
                 self.controller.updating = false;
-                let reply = result.map(|()| {
+                if let Ok(revision) = result {
+                    self.controller.settings_revision = Some(revision);
                     self.controller.settings = *settings;
                     self.controller.updated = wall;
-                    v1::UpdateManagementControllerResponse {
-                        controller: Some(self.controller.to_wire(&clocks)),
-                    }
+                    self.tell_settings("bmc", &self.controller.id, &paths, &by);
+                }
+                let reply = result.map(|_| v1::UpdateManagementControllerResponse {
+                    controller: Some(self.controller.to_wire(&clocks)),
                 });
-                self.outbox.finish(request, reply);
+                self.finish(request, reply);
             }
             Updated::Identify(on) => {
-                let reply = result.map(|()| {
+                self.chassis.identifying = false;
+                let reply = result.map(|revision| {
+                    self.chassis.record_revision = Some(revision);
                     self.chassis.record.identify = on;
                     let cause =
                         if on { v1::ChassisAction::IdentifyOn } else { v1::ChassisAction::IdentifyOff };
                     let text = format!("{}: identify {}", self.chassis.id, if on { "on" } else { "off" });
                     self.chassis.status = chassis::status(&self.hosts);
-                    self.chassis_event(self.chassis.status, cause, text);
+                    self.chassis_event(self.chassis.status, cause, text, &by);
                     v1::ChangeChassisStateResponse {
                         current_status: self.chassis.status.into(),
                         operation_id: String::new(),
                         outcome: v1::ActionOutcome::Accepted.into(),
                     }
                 });
-                self.outbox.finish(request, reply);
+                self.finish(request, reply);
             }
-            Updated::Locked(locked) => match result {
-                Ok(()) => {
-                    let before = self.controller.status();
-                    self.controller.record.locked = locked;
-                    for index in 0..self.hosts.len() {
-                        self.step(index, desired::Event::Maintenance(locked));
+            Updated::Locked(locked) => {
+                self.controller.locking = false;
+                match result {
+                    Ok(revision) => {
+                        let before = self.controller.status();
+                        self.controller.record_revision = Some(revision);
+                        self.controller.record.locked = locked;
+                        for index in 0..self.hosts.len() {
+                            self.step(index, desired::Event::Maintenance(locked));
+                        }
+                        let cause = if locked {
+                            v1::ManagementControllerAction::Disable
+                        } else {
+                            v1::ManagementControllerAction::Enable
+                        };
+                        self.controller_event(before, cause, &by);
+                        self.controller_reply(request, "", v1::ActionOutcome::Accepted);
                     }
-                    let cause = if locked {
-                        v1::ManagementControllerAction::Disable
-                    } else {
-                        v1::ManagementControllerAction::Enable
-                    };
-                    self.controller_event(before, cause);
-                    self.controller_reply(request, "", v1::ActionOutcome::Accepted);
+                    Err(status) => {
+                        self.finish::<v1::ChangeManagementControllerStateResponse>(request, Err(status));
+                    }
                 }
-                Err(status) => self.refuse_controller(request, status),
-            },
-            Updated::Reset(op, action) => match result {
-                Ok(()) => {
-                    self.controller.asking = false;
-                    let before = self.controller.status();
-                    self.controller.resetting = Some(action);
-                    self.controller.boot.planned = true;
-                    self.controller_event(before, action);
-                    self.controller_reply(request, &op.to_string(), v1::ActionOutcome::Accepted);
+            }
+            Updated::Reset(op, action) => {
+                self.controller.asking = false;
+                match result {
+                    Ok(_) => {
+                        let before = self.controller.status();
+                        self.controller.resetting = Some(action);
+                        self.controller.boot.planned = true;
+                        self.controller_event(before, action, &by);
+                        self.controller_reply(request, &op.to_string(), v1::ActionOutcome::Accepted);
+                    }
+                    Err(status) => {
+                        if status.reason() != ipc::UNANSWERED {
+                            // It does not happen: what comes instead is not planned. Tried until it is stored.
+                            self.save_boot();
+                        }
+                        self.finish::<v1::ChangeManagementControllerStateResponse>(request, Err(status));
+                    }
                 }
-                Err(status) => {
-                    self.controller.asking = false;
-                    self.refuse_controller(request, status);
-                }
-            },
+            }
         }
+    }
+
+    fn tell_settings(&self, domain: &str, component: &str, paths: &[String], by: &By) {
+        let what = if paths.is_empty() { "all".to_owned() } else { paths.join(", ") };
+        let what: String = what.chars().take(PATHS_MAX).collect();
+        let message = format!("{component}: settings changed: {what}");
+        self.tell(domain, component.to_owned(), "change", message, by, None);
     }
 
     fn controller_event(
         &mut self,
         before: v1::ManagementControllerStatus,
         cause: v1::ManagementControllerAction,
+        by: &By,
     ) {
         let wall = self.clock.wall();
         self.controller.updated = wall;
@@ -479,7 +555,8 @@ impl Daemon {
             changed_at: Some(wall.into()),
         };
         let id = self.controller.id.clone();
-        self.tell("bmc", id, "state", text, v1::event::Payload::ManagementControllerStateChange(change));
+        let payload = v1::event::Payload::ManagementControllerStateChange(change);
+        self.tell("bmc", id, "state", text, by, Some(payload));
     }
 }
 

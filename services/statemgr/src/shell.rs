@@ -15,11 +15,14 @@ use units::{Millis, Mono};
 
 use crate::chassis::Chassis;
 use crate::config::Config;
-use crate::controller::{self, Controller};
+use crate::controller::{self, Controller, Evidence, Start};
 use crate::error::Error;
 use crate::host::Host;
 use crate::outbox::Outbox;
-use crate::store::{self, ChassisRecord, ControllerRecord, Json, Write, Written};
+use crate::store::{
+    self, BootRecord, ChassisRecord, ControllerRecord, Damage, HostRecord, IntentRecord, Json, Marks, Write,
+    Writer, Written,
+};
 use crate::uptime::{self, Clocks};
 use crate::{events, wire};
 
@@ -27,6 +30,8 @@ use crate::{events, wire};
 const TICK: Millis = Millis::from_secs(1);
 /// How often the power-on time of a running host is stored: an hour, as IPMI counts it, is what a power loss may cost.
 const SAVE_HOURS: Millis = Millis::from_secs(3_600);
+/// How long an orderly end waits for the store. The operator gives all daemons 5 s together.
+const CLOSE_WITHIN: std::time::Duration = std::time::Duration::from_millis(1_500);
 
 /// Runs the daemon.
 ///
@@ -51,22 +56,22 @@ fn load(path: &Path, overrides: &[(String, String)]) -> Result<Board, Error> {
 /// As [`run`].
 pub async fn serve(context: Context, config: Config, board: &Board) -> Result<(), Error> {
     let (back, mut returned) = mpsc::unbounded_channel();
-    let mut daemon = Daemon::start(&context, &config, board, back).await?;
+    let mut daemon = Box::pin(Daemon::start(&context, &config, board, back)).await?;
     // Subscribed before the first look, so that nothing falls between the two.
     let mut heard = context.bus.subscribe_events("event.host.>").await.map_err(Error::Serve)?;
     let services = ["HostService", "ChassisService", "ManagementControllerService", "EventService"];
     let mut requests = context.bus.serve(&services).await.map_err(Error::Serve)?;
     daemon.look_all();
     context.ready();
-    daemon.run(&context, &mut requests, &mut heard, &mut returned).await;
-    daemon.outbox.close().await;
+    let in_order = daemon.run(&context, &mut requests, &mut heard, &mut returned).await;
+    Box::pin(daemon.close(in_order)).await;
     Ok(())
 }
 
 /// What comes back from work beside the loop.
 #[derive(Debug)]
 pub(crate) enum Back {
-    Applied(usize, OpId, Box<Result<v1::PowerApplyResponse, Status>>),
+    Applied { host: usize, op: OpId, call: u64, result: Box<Result<v1::PowerApplyResponse, Status>> },
     Looked(usize, Mono, Box<Result<v1::PowerGetStateResponse, Status>>),
     Written(Written),
     Updated(Box<Update>),
@@ -75,17 +80,34 @@ pub(crate) enum Back {
 /// An update that is stored, or not; the request is answered with what is then true.
 #[derive(Debug)]
 pub(crate) struct Update {
-    pub(crate) request: ipc::Request,
+    /// `None` when its client was told that the outcome is not known yet.
+    pub(crate) request: Option<ipc::Request>,
+    pub(crate) by: By,
     pub(crate) what: Updated,
-    pub(crate) result: Result<(), Status>,
+    /// The revision of what is stored.
+    pub(crate) result: Result<u64, Status>,
+}
+
+/// Who wanted something, for the event that tells of it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct By {
+    pub(crate) username: String,
+    pub(crate) request_id: String,
+}
+
+impl By {
+    pub(crate) fn of(context: &ipc::CallContext) -> Self {
+        let username = context.principal.as_ref().map(|principal| principal.username.clone());
+        Self { username: username.unwrap_or_default(), request_id: context.request_id.clone() }
+    }
 }
 
 /// What was to be stored.
 #[derive(Debug)]
 pub(crate) enum Updated {
-    Host(usize, Box<v1::Host>),
-    Chassis(Box<v1::Chassis>),
-    Controller(Box<v1::ManagementController>),
+    Host(usize, Box<v1::Host>, Vec<String>),
+    Chassis(Box<v1::Chassis>, Vec<String>),
+    Controller(Box<v1::ManagementController>, Vec<String>),
     Identify(bool),
     Locked(bool),
     Reset(OpId, v1::ManagementControllerAction),
@@ -103,9 +125,81 @@ pub(crate) enum Waiting {
 #[derive(Debug)]
 pub(crate) struct Group {
     pub(crate) request: ipc::Request,
-    pub(crate) first: OpId,
+    /// The first operation that was begun.
+    pub(crate) operation_id: String,
     pub(crate) open: usize,
     pub(crate) answers: Vec<Result<v1::ActionOutcome, Status>>,
+}
+
+/// What a host is loaded into.
+struct Booted<'a> {
+    boot: &'a BootRecord,
+    start: Start,
+    marks: &'a Marks,
+    now: Mono,
+    wall: std::time::SystemTime,
+}
+
+/// A host with what was stored of it, what of that could not be read, and an operation that is stored as open and has ended.
+async fn load_host(
+    board: &Board,
+    host: &board::Host,
+    state: &ipc::Bucket,
+    settings: &ipc::Bucket,
+    booted: &Booted<'_>,
+) -> Result<(Host, Vec<Damage>, Option<OpId>), Error> {
+    let Booted { now, wall, .. } = *booted;
+    let record_key = format!("host.{}.record", host.id);
+    let record = store::load::<HostRecord>(state, &record_key).await?;
+    let chosen = store::load_settings::<v1::Host>(settings, &format!("host.{}", host.id)).await?;
+    // Who cannot read what was chosen, or how the host was, does not switch it on.
+    let is_known = record.damage.is_none() && chosen.damage.is_none();
+    let revision = chosen.revision;
+    let mut host = Host::new(board, host, chosen.value, record.value.unwrap_or_default(), now, wall);
+    host.settings_revision = revision;
+    let owes = booted.start == Start::Mains || host.record.restoring;
+    if is_known && owes && !booted.marks.is_decided(&host.id) {
+        let event = desired::Event::MainsRestored {
+            policy: wire::policy(host.policy()),
+            was_on: host.record.was_on,
+            at: controller::after_boot(now, host.restore_delay),
+            op: wire::new_op(),
+        };
+        host.desired.step(now, event, &mut Vec::new());
+        // Stored before the boot is known as this one: who dies before the policy acted finds it again. A store that takes nothing does not keep
+        // the policy from acting.
+        if host.desired.is_restoring() && !host.record.restoring {
+            host.record.restoring = true;
+            if let Err(error) = state.put(&record_key, &Json(host.record.clone())).await {
+                tracing::warn!(host = host.id, error = %ErrorChain(&error), "that the restore policy is to act was not stored");
+            }
+        }
+    }
+    // After the policy: what was asked for and acknowledged comes before it.
+    let intent = store::load::<IntentRecord>(state, &host.intent_key()).await?;
+    let mut ended = None;
+    if let Some(record) = &intent.value {
+        let is_over = |op: &OpId| booted.marks.has_ended(&host.id, *op) || host.has_ended(*op);
+        ended = record.op.parse().ok().filter(is_over);
+        if ended.is_some() {
+            tracing::info!(
+                host = host.id,
+                op = record.op,
+                "an operation that has ended is still stored; it is not done again"
+            );
+        } else {
+            let same = match record.boot_id.as_str() {
+                // Stored by a release that did not note it.
+                "" => booted.start == Start::SameBoot,
+                boot_id => boot_id == booted.boot.boot_id,
+            };
+            let resumed = if same { desired::Resumed::SameBoot } else { desired::Resumed::OtherBoot };
+            host.resume(record, resumed, now, wall);
+        }
+    }
+    host.boot_id.clone_from(&booted.boot.boot_id);
+    let damaged = [record.damage, chosen.damage, intent.damage].into_iter().flatten().collect();
+    Ok((host, damaged, ended))
 }
 
 enum Event {
@@ -127,7 +221,8 @@ pub(crate) struct Daemon {
     pub(crate) bus: ipc::Client,
     pub(crate) state: ipc::Bucket,
     pub(crate) settings: ipc::Bucket,
-    pub(crate) writes: mpsc::UnboundedSender<Write>,
+    pub(crate) writes: Writer,
+    pub(crate) marks: Marks,
     pub(crate) back: mpsc::UnboundedSender<Back>,
     pub(crate) outbox: Outbox,
     pub(crate) log: mpsc::Sender<ipc::Request>,
@@ -145,71 +240,74 @@ impl Daemon {
         let state = context.bus.bucket("state").await?;
         let settings = context.bus.bucket("config").await?;
         let (now, wall) = (context.clock.now(), context.clock.wall());
+        let mut damaged = Vec::new();
 
         let boot_id = config.boot_id.clone().unwrap_or_else(controller::boot_id);
         let last = store::load(&state, controller::BOOT_KEY).await?;
-        let (boot, mains_restored) = controller::boot(last.clone(), boot_id, wall);
+        let watchdog =
+            board.management_controller.watchdog.as_ref().map(|watchdog| watchdog.device.as_path());
+        let (boot, start) = controller::boot(&last, boot_id, Evidence::read(watchdog), wall);
+        let marks = Marks::new(&context.run_dir, &boot.boot_id);
+        let booted = Booted { boot: &boot, start, marks: &marks, now, wall };
 
+        let id = board.management_controller.id.as_str().to_owned();
         let mut hosts = Vec::with_capacity(board.hosts.len());
+        let mut forgotten = Vec::new();
         for host in &board.hosts {
-            let record_key = format!("host.{}.record", host.id);
-            let record = store::load(&state, &record_key).await?.unwrap_or_default();
-            let chosen = store::load_settings(&settings, &format!("host.{}", host.id)).await?;
-            let mut host = Host::new(board, host, chosen, record, now, wall);
-            if mains_restored || host.record.restoring {
-                let event = desired::Event::MainsRestored {
-                    policy: wire::policy(host.policy()),
-                    was_on: host.record.was_on,
-                    at: controller::after_boot(now, host.restore_delay),
-                    op: wire::new_op(),
-                };
-                host.desired.step(now, event, &mut Vec::new());
-                // Stored before the boot is known as this one: who dies before the policy acted finds it again.
-                if host.desired.is_restoring() && !host.record.restoring {
-                    host.record.restoring = true;
-                    state.put(&record_key, &Json(host.record.clone())).await?;
-                }
-            }
-            // After the policy: what was asked for and acknowledged comes before it.
-            if let Some(intent) = store::load(&state, &host.intent_key()).await? {
-                host.resume(&intent, now, wall);
-            }
+            let (host, found, ended) = load_host(board, host, &state, &settings, &booted).await?;
+            damaged.extend(found.into_iter().map(|damage| ("host", host.id.clone(), damage)));
+            forgotten.extend(ended.map(|op| Write::Forget {
+                host: host.id.clone(),
+                op,
+                key: host.intent_key(),
+            }));
             hosts.push(host);
         }
         let chassis_key = format!("chassis.{}", board.chassis.id);
-        let record: Option<ChassisRecord> = store::load(&state, &format!("{chassis_key}.record")).await?;
+        let record = store::load::<ChassisRecord>(&state, &format!("{chassis_key}.record")).await?;
         let chosen = store::load_settings(&settings, &chassis_key).await?;
-        let chassis = Chassis::new(board, chosen, record.unwrap_or_default(), wall);
+        let mut chassis = Chassis::new(board, chosen.value, record.value.unwrap_or_default(), wall);
+        (chassis.settings_revision, chassis.record_revision) = (chosen.revision, record.revision);
+        let found = record.damage.into_iter().chain(chosen.damage);
+        damaged.extend(found.map(|damage| ("chassis", chassis.id.clone(), damage)));
 
-        let id = board.management_controller.id.as_str().to_owned();
         let controller_key = format!("bmc.{id}");
-        let record: Option<ControllerRecord> =
-            store::load(&state, &format!("{controller_key}.record")).await?;
+        let record = store::load::<ControllerRecord>(&state, &format!("{controller_key}.record")).await?;
+        let chosen = store::load_settings(&settings, &controller_key).await?;
         let controller = Controller {
-            settings: store::load_settings(&settings, &controller_key).await?.unwrap_or_default(),
-            id,
+            settings: chosen.value.unwrap_or_default(),
+            settings_revision: chosen.revision,
+            record_revision: record.revision,
+            // Somebody may work on the machine: power stays locked until it is said that nobody does.
+            record: record.value.unwrap_or(ControllerRecord { locked: record.damage.is_some() }),
+            id: id.clone(),
             updating: false,
-            record: record.unwrap_or_default(),
-            boot,
+            boot: boot.clone(),
             resetting: None,
+            locking: false,
             asking: false,
             updated: wall,
         };
+        let found = last.damage.iter().cloned().chain(record.damage).chain(chosen.damage);
+        damaged.extend(found.map(|damage| ("bmc", id.clone(), damage)));
         for host in &mut hosts {
             let event = desired::Event::Maintenance(controller.record.locked);
             host.desired.step(now, event, &mut Vec::new());
         }
-        if last.as_ref() != Some(&controller.boot) {
-            tracing::info!(mains_restored, count = controller.boot.count, "the BMC has booted");
-            state.put(controller::BOOT_KEY, &Json(controller.boot.clone())).await?;
-        }
-        let writes = store::writer(state.clone(), {
+        let writes = Writer::new(state.clone(), marks.clone(), {
             let back = back.clone();
             move |written| {
                 let _ = back.send(Back::Written(written));
             }
         });
-        Ok(Self {
+        for write in forgotten {
+            writes.send(write);
+        }
+        let is_new = last.value.as_ref() != Some(&controller.boot);
+        if start != Start::SameBoot {
+            tracing::info!(?start, count = controller.boot.count, "the BMC has booted");
+        }
+        let daemon = Self {
             hosts,
             chassis,
             controller,
@@ -220,21 +318,40 @@ impl Daemon {
             state,
             settings,
             writes,
+            marks,
             back,
             outbox: Outbox::new(context.bus.clone()),
             log: events::start(context.bus.clone()),
             clock: context.clock,
             look_interval: config.look_interval().into(),
-        })
+        };
+        if is_new {
+            daemon.save_boot();
+        }
+        for (domain, component, damage) in damaged {
+            daemon.tell_damage(domain, component, &damage);
+        }
+        Ok(daemon)
     }
 
+    /// Everything is stopped in order: what starts after it is no loss of mains power.
+    async fn close(self, in_order: bool) {
+        if in_order {
+            let record = Box::new(BootRecord { planned: true, ..self.controller.boot.clone() });
+            self.writes.send(Write::Boot { key: controller::BOOT_KEY.to_owned(), record });
+        }
+        self.writes.close(CLOSE_WITHIN).await;
+        self.outbox.close().await;
+    }
+
+    /// Runs until it is told to stop (`true`), or the bus is gone for good.
     async fn run(
         &mut self,
         context: &Context,
         requests: &mut Requests,
         heard: &mut Events,
         returned: &mut mpsc::UnboundedReceiver<Back>,
-    ) {
+    ) -> bool {
         let mut shutdown = context.shutdown.clone();
         let mut heartbeat = context.heartbeat();
         let mut tick = tokio::time::interval(TICK.into());
@@ -244,7 +361,7 @@ impl Daemon {
             // Requests before news: a press is worth more than a picture.
             let event = tokio::select! {
                 biased;
-                () = shutdown.wait() => Event::Stop,
+                () = shutdown.wait() => return true,
                 Some(back) = returned.recv() => Event::Back(back),
                 item = heard.next() => match item {
                     Some(item) => Event::Heard(Box::new(item)),
@@ -259,7 +376,7 @@ impl Daemon {
                 () = heartbeat.tick() => continue,
             };
             match event {
-                Event::Stop => return,
+                Event::Stop => return false,
                 Event::Request(request) => self.request(*request),
                 Event::Heard(item) => match *item {
                     EventItem::Resync => self.look_all(),
@@ -286,7 +403,7 @@ impl Daemon {
             }
             let host = &self.hosts[index];
             let busy = host.stale || host.desired.intent().is_some();
-            if busy || now - host.looked >= self.look_interval {
+            if !host.looking && (busy || now - host.looked >= self.look_interval) {
                 self.look(index);
             }
             let host = &mut self.hosts[index];
@@ -350,7 +467,7 @@ impl Daemon {
 
     fn back(&mut self, back: Back) {
         match back {
-            Back::Applied(index, op, result) => self.applied(index, op, *result),
+            Back::Applied { host, op, call, result } => self.applied(host, op, call, *result),
             Back::Looked(index, begun, result) => self.looked(index, begun, *result),
             Back::Written(Written::Intent { host, op, result }) => {
                 if let Err(error) = &result {
@@ -372,7 +489,7 @@ impl Daemon {
         }
     }
 
-    fn applied(&mut self, index: usize, op: OpId, result: Result<v1::PowerApplyResponse, Status>) {
+    fn applied(&mut self, index: usize, op: OpId, call: u64, result: Result<v1::PowerApplyResponse, Status>) {
         let reply = match result {
             Ok(response) => {
                 let operation = response.power.as_ref().and_then(|power| power.operation.as_ref());
@@ -401,40 +518,47 @@ impl Daemon {
             // powermgr may have pressed before it died.
             Err(status) if status.reason() == ipc::UNANSWERED => {
                 tracing::warn!(host = self.hosts[index].id, %op, %status, "powermgr took an operation and did not answer");
+                self.is_out_of_sight(index);
                 desired::Reply::Unknown
             }
             // A reason means that powermgr has looked at it and said no.
             Err(status) if !status.reason().is_empty() => {
-                self.hosts[index].refusals.insert(op, status);
+                self.hosts[index].refusal = Some((op, status));
                 desired::Reply::Denied
             }
             Err(status) => {
-                tracing::warn!(host = self.hosts[index].id, %op, %status, "powermgr did not take an operation");
+                tracing::debug!(host = self.hosts[index].id, %op, %status, "powermgr did not take an operation");
                 match status.code {
-                    ipc::Code::Unavailable if self.bus.link().connected => desired::Reply::Unreachable,
-                    ipc::Code::Unavailable | ipc::Code::DeadlineExceeded | ipc::Code::Internal => {
+                    // The bus had nobody to give it to.
+                    ipc::Code::Unavailable => {
+                        self.is_out_of_sight(index);
+                        desired::Reply::Unreachable
+                    }
+                    ipc::Code::DeadlineExceeded | ipc::Code::Internal => {
+                        self.is_out_of_sight(index);
                         desired::Reply::Unknown
                     }
                     _ => {
-                        self.hosts[index].refusals.insert(op, status);
+                        self.hosts[index].refusal = Some((op, status));
                         desired::Reply::Denied
                     }
                 }
             }
         };
-        self.step(index, desired::Event::Applied(op, reply));
+        if let Some(info) = self.hosts[index].info.get_mut(&op) {
+            info.called(!matches!(reply, desired::Reply::Unreachable | desired::Reply::Denied));
+        }
+        self.step(index, desired::Event::Applied { op, call, reply });
     }
 
     fn looked(&mut self, index: usize, begun: Mono, result: Result<v1::PowerGetStateResponse, Status>) {
         let host = &mut self.hosts[index];
         host.looking = false;
         let outdated = host.heard.take().is_some_and(|heard| heard >= begun);
-        if std::mem::take(&mut host.look_again) || (outdated && result.is_ok()) {
-            // Something happened meanwhile; what was seen may be older than what was heard.
-            self.look(index);
-            return;
-        }
+        let again = std::mem::take(&mut host.look_again);
         match result.ok().and_then(|response| response.power) {
+            // Something happened meanwhile; what was seen may be older than what was heard.
+            Some(_) if again || outdated => self.look(index),
             Some(power) => {
                 if let Some(operation) = &power.operation
                     && let Some((op, power::OpStatus::Ended(_))) = wire::operation(Some(operation))
@@ -451,15 +575,18 @@ impl Daemon {
                 self.step(index, desired::Event::Look(Some(seen)));
             }
             None => {
-                if !host.stale {
-                    tracing::warn!(
-                        host = host.id,
-                        "powermgr does not answer; the state shown is the last known one"
-                    );
-                }
-                host.stale = true;
+                self.is_out_of_sight(index);
                 self.step(index, desired::Event::Look(None));
             }
+        }
+    }
+
+    /// powermgr does not answer for this host.
+    fn is_out_of_sight(&mut self, index: usize) {
+        let host = &mut self.hosts[index];
+        if !host.stale {
+            tracing::warn!(host = host.id, "powermgr does not answer; the state shown is the last known one");
+            host.stale = true;
         }
     }
 
@@ -526,6 +653,7 @@ impl Daemon {
         let host = &mut self.hosts[index];
         if host.record.restoring && !host.desired.is_restoring() {
             host.record.restoring = false;
+            self.marks.decided(&host.id);
             self.save(index);
         }
     }

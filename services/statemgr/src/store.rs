@@ -1,6 +1,8 @@
 //! What is kept over restarts, and the one writer of it.
 
 use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ipc::{Bucket, StateError, Value, ValueError};
 use power::OpId;
@@ -8,9 +10,14 @@ use prost::Message;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 /// An intent: an accepted request that has not ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// As all records here: keys that are not known are skipped and keys that are missing have their default, so that the release before and
+/// after can read it. [`Json::VERSION`] is raised only when a key changes its meaning.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct IntentRecord {
     pub(crate) op: String,
     /// Number of `schema.v1alpha1.HostAction`: what was asked for.
@@ -25,27 +32,35 @@ pub(crate) struct IntentRecord {
     pub(crate) deadline_ms: u64,
     pub(crate) username: String,
     pub(crate) request_id: String,
+    /// The boot it was asked for in. A host is not touched because the controller has booted since.
+    pub(crate) boot_id: String,
+    /// When powermgr may have got it first: milliseconds of that boot's `CLOCK_BOOTTIME`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) first_applied_ms: Option<u64>,
     /// The operation it took over from, whose end may not have been told yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) superseded: Option<String>,
 }
 
 /// Who wants an operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum OriginRecord {
-    Client,
     PolicyOn,
     PolicyRestore,
+    /// A client, and whatever a later release may add.
+    #[default]
+    #[serde(other)]
+    Client,
 }
 
 /// What is known of a host beside its intent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct HostRecord {
     /// For the restore policy.
     pub(crate) was_on: bool,
     /// Mains power came back in this boot and the policy has not acted yet.
-    #[serde(default)]
     pub(crate) restoring: bool,
     pub(crate) power_on_ms: u64,
     /// Unix time in milliseconds.
@@ -62,31 +77,36 @@ pub(crate) struct HostRecord {
     /// `schema.v1alpha1.HostOperation`, encoded.
     pub(crate) last_operation: Option<Vec<u8>>,
     /// Operations a force-off took over from, with its operation, whose ends may not have been told yet.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) untold: Vec<(String, String)>,
 }
 
 /// The boots of the BMC.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct BootRecord {
     pub(crate) boot_id: String,
-    /// The next boot was asked for, so it is no loss of mains power.
+    /// The next boot was asked for, or everything was stopped in order: it is no loss of mains power.
     pub(crate) planned: bool,
     pub(crate) count: u32,
     /// Unix time in milliseconds.
     pub(crate) booted_ms: u64,
     /// The last boot was asked for.
     pub(crate) was_planned: bool,
+    /// The last boot was the doing of the watchdog.
+    pub(crate) was_watchdog: bool,
 }
 
 /// What is known of a chassis.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct ChassisRecord {
     pub(crate) identify: bool,
 }
 
 /// What is known of the management controller.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct ControllerRecord {
     /// Power is locked.
     pub(crate) locked: bool,
@@ -135,8 +155,9 @@ fn known(found: u16) -> Result<(), ValueError> {
 #[derive(Debug)]
 pub(crate) enum Write {
     Intent { host: usize, op: OpId, key: String, record: Box<IntentRecord> },
-    Forget { key: String },
+    Forget { host: String, op: OpId, key: String },
     Host { host: usize, key: String, record: Box<HostRecord> },
+    Boot { key: String, record: Box<BootRecord> },
 }
 
 /// A write that ended.
@@ -149,7 +170,10 @@ pub(crate) enum Written {
 impl Write {
     fn key(&self) -> &str {
         match self {
-            Self::Intent { key, .. } | Self::Forget { key } | Self::Host { key, .. } => key,
+            Self::Intent { key, .. }
+            | Self::Forget { key, .. }
+            | Self::Host { key, .. }
+            | Self::Boot { key, .. } => key,
         }
     }
 }
@@ -163,70 +187,279 @@ fn enqueue(waiting: &mut VecDeque<Write>, write: Write) {
     }
 }
 
+/// Pause before what could not be stored is tried again: a full store is emptied by people, not within seconds.
+const AGAIN: Duration = Duration::from_secs(10);
+
 /// The one writer of intents and host records: in order, so that "forget" never overtakes "store".
-pub(crate) fn writer(
+#[derive(Debug)]
+pub(crate) struct Writer {
+    writes: mpsc::UnboundedSender<Write>,
+    task: JoinHandle<()>,
+}
+
+impl Writer {
+    pub(crate) fn new(bucket: Bucket, marks: Marks, written: impl Fn(Written) + Send + 'static) -> Self {
+        // Bounded by what it is fed while one write is under way; what is overtaken by then is not written at all.
+        let (writes, queue) = mpsc::unbounded_channel();
+        Self { writes, task: tokio::spawn(write_all(bucket, marks, written, queue)) }
+    }
+
+    pub(crate) fn send(&self, write: Write) {
+        let _ = self.writes.send(write);
+    }
+
+    /// Waits until what was asked for has been tried once, not longer than `within`.
+    pub(crate) async fn close(self, within: Duration) {
+        drop(self.writes);
+        let _ = tokio::time::timeout(within, self.task).await;
+    }
+}
+
+async fn write_all(
     bucket: Bucket,
-    written: impl Fn(Written) + Send + 'static,
-) -> mpsc::UnboundedSender<Write> {
-    // Bounded by what it is fed while one write is under way; what is overtaken by then is not written at all.
-    let (writes, mut queue) = mpsc::unbounded_channel();
-    tokio::spawn(async move {
-        let mut waiting = VecDeque::new();
-        loop {
-            while let Ok(write) = queue.try_recv() {
-                enqueue(&mut waiting, write);
+    marks: Marks,
+    written: impl Fn(Written),
+    mut queue: mpsc::UnboundedReceiver<Write>,
+) {
+    let mut waiting = VecDeque::new();
+    // What failed and still matters; one of each key.
+    let mut failed: VecDeque<Write> = VecDeque::new();
+    let mut open = true;
+    loop {
+        while let Ok(write) = queue.try_recv() {
+            enqueue(&mut waiting, write);
+        }
+        let Some(write) = waiting.pop_front() else {
+            if !open {
+                return;
             }
-            let next = match waiting.pop_front() {
-                Some(write) => Some(write),
-                None => queue.recv().await,
-            };
-            let Some(write) = next else { return };
-            match write {
-                Write::Intent { host, op, key, record } => {
-                    let result = bucket.put(&key, &Json(*record)).await.map(|_| ());
-                    written(Written::Intent { host, op, result });
+            tokio::select! {
+                write = queue.recv() => match write {
+                    Some(write) => enqueue(&mut waiting, write),
+                    None => open = false,
+                },
+                () = tokio::time::sleep(AGAIN), if !failed.is_empty() => waiting.append(&mut failed),
+            }
+            continue;
+        };
+        failed.retain(|older| older.key() != write.key());
+        match write {
+            Write::Intent { host, op, key, record } => {
+                let result = bucket.put(&key, &Json(*record)).await.map(|_| ());
+                written(Written::Intent { host, op, result });
+            }
+            Write::Forget { host, op, key } => match bucket.delete(&key).await {
+                Ok(()) => marks.forgotten(&host),
+                Err(error) => {
+                    tracing::warn!(key, error = %service::ErrorChain(&error), "an ended intent could not be removed; tried again");
+                    failed.push_back(Write::Forget { host, op, key });
                 }
-                Write::Forget { key } => {
-                    // An intent that stays by mistake is found ended, or ends by its deadline, at the next start.
-                    if let Err(error) = bucket.delete(&key).await {
-                        tracing::warn!(key, error = %service::ErrorChain(&error), "an ended intent could not be removed");
-                    }
+            },
+            Write::Host { host, key, record } => {
+                let result = bucket.put(&key, &Json((*record).clone())).await.map(|_| ());
+                if result.is_err() {
+                    failed.push_back(Write::Host { host, key, record });
                 }
-                Write::Host { host, key, record } => {
-                    let result = bucket.put(&key, &Json(*record)).await.map(|_| ());
-                    written(Written::Host { host, result });
+                written(Written::Host { host, result });
+            }
+            Write::Boot { key, record } => {
+                if let Err(error) = bucket.put(&key, &Json((*record).clone())).await {
+                    tracing::warn!(key, error = %service::ErrorChain(&error), "the record of this boot was not stored; tried again");
+                    failed.push_back(Write::Boot { key, record });
                 }
             }
         }
-    });
-    writes
+    }
 }
 
-/// The stored record at `key`, or its default. One that cannot be read is reported and not lost: it stays until it is
-/// written anew.
-pub(crate) async fn load<T>(bucket: &Bucket, key: &str) -> Result<Option<T>, StateError>
+/// What must be remembered for this boot even if the store takes nothing: empty files in the run folder, which is in memory, does not outlive the
+/// boot, and has room when the store has none.
+///
+/// They name operations that have ended and may still be stored as open, and hosts whose restore policy has acted. Without them a restart of the daemons
+/// would do both again while the store refuses to forget.
+#[derive(Debug, Clone)]
+pub(crate) struct Marks {
+    folder: PathBuf,
+    boot: String,
+}
+
+/// How many ended operations of a host are marked. More are there only if as many in a row could not be forgotten; only one of the newest
+/// can be what is stored.
+const ENDED_MAX: usize = 16;
+
+impl Marks {
+    pub(crate) fn new(run_dir: &Path, boot_id: &str) -> Self {
+        // A run folder on a disk, on a developer's machine, outlives the boot.
+        let boot = boot_id.chars().filter(char::is_ascii_alphanumeric).take(64).collect();
+        Self { folder: run_dir.join(crate::NAME), boot }
+    }
+
+    fn mark(&self, name: &str) {
+        let file = self.folder.join(name);
+        let marked = std::fs::create_dir_all(&self.folder).and_then(|()| std::fs::File::create(file));
+        if let Err(error) = marked {
+            tracing::debug!(name, %error, "a mark could not be made");
+        }
+    }
+
+    fn all(&self, prefix: &str) -> Vec<PathBuf> {
+        let Ok(entries) = std::fs::read_dir(&self.folder) else { return Vec::new() };
+        let named = entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix));
+        named.map(|entry| entry.path()).collect()
+    }
+
+    /// The operation has ended, and is not known to be forgotten.
+    pub(crate) fn ended(&self, host: &str, op: OpId) {
+        self.mark(&format!("ended.{host}.{op}"));
+        let mut marks = self.all(&format!("ended.{host}."));
+        if marks.len() > ENDED_MAX {
+            marks.sort_by_key(|mark| std::fs::metadata(mark).and_then(|data| data.modified()).ok());
+            for old in marks.iter().rev().skip(ENDED_MAX) {
+                let _ = std::fs::remove_file(old);
+            }
+        }
+    }
+
+    pub(crate) fn has_ended(&self, host: &str, op: OpId) -> bool {
+        self.folder.join(format!("ended.{host}.{op}")).exists()
+    }
+
+    /// Nothing is stored as open any more.
+    fn forgotten(&self, host: &str) {
+        for mark in self.all(&format!("ended.{host}.")) {
+            let _ = std::fs::remove_file(mark);
+        }
+    }
+
+    /// The restore policy of this boot has acted, or somebody has decided before.
+    pub(crate) fn decided(&self, host: &str) {
+        for old in self.all(&format!("decided.{host}.")) {
+            let _ = std::fs::remove_file(old);
+        }
+        self.mark(&format!("decided.{host}.{}", self.boot));
+    }
+
+    pub(crate) fn is_decided(&self, host: &str) -> bool {
+        self.folder.join(format!("decided.{host}.{}", self.boot)).exists()
+    }
+}
+
+/// What was found at a key.
+#[derive(Debug)]
+pub(crate) struct Loaded<T> {
+    pub(crate) value: Option<T>,
+    /// What the key is at: zero when it is not there, `None` when that is not known.
+    pub(crate) revision: Option<u64>,
+    /// Why what is there cannot be used.
+    pub(crate) damage: Option<Damage>,
+}
+
+/// A stored value that cannot be used.
+#[derive(Debug, Clone)]
+pub(crate) struct Damage {
+    pub(crate) key: String,
+    pub(crate) why: String,
+}
+
+/// A key that is never written: whether it can be asked for tells a store that does not answer from a value that cannot be read.
+const NEVER: &str = "never";
+/// How often a value is asked for, and the pause between.
+const READS: u32 = 3;
+const READ_AGAIN: Duration = Duration::from_millis(200);
+
+/// The stored record at `key`. One that cannot be read is told of and not lost: it stays until it is written anew.
+///
+/// # Errors
+///
+/// The store does not answer at all.
+pub(crate) async fn load<T>(bucket: &Bucket, key: &str) -> Result<Loaded<T>, StateError>
 where
     T: Serialize + DeserializeOwned,
 {
-    tolerate(key, bucket.get::<Json<T>>(key).await.map(|entry| entry.map(|entry| entry.value.0)))
+    let Loaded { value, revision, damage } = read::<Json<T>>(bucket, key).await?;
+    Ok(Loaded { value: value.map(|value| value.0), revision, damage })
 }
 
 /// As [`load`], for settings.
-pub(crate) async fn load_settings<M>(bucket: &Bucket, key: &str) -> Result<Option<M>, StateError>
+pub(crate) async fn load_settings<M>(bucket: &Bucket, key: &str) -> Result<Loaded<M>, StateError>
 where
     M: Message + Default,
 {
-    tolerate(key, bucket.get::<Settings<M>>(key).await.map(|entry| entry.map(|entry| entry.value.0)))
+    let Loaded { value, revision, damage } = read::<Settings<M>>(bucket, key).await?;
+    Ok(Loaded { value: value.map(|value| value.0), revision, damage })
 }
 
-/// A value of a newer or damaged kind must not keep the daemon that switches machines off from starting.
-fn tolerate<T>(key: &str, found: Result<Option<T>, StateError>) -> Result<Option<T>, StateError> {
-    match found {
-        Err(error @ StateError::Unreadable { .. }) => {
-            tracing::error!(key, error = %service::ErrorChain(&error), "a stored value is not used");
-            Ok(None)
+/// One damaged value must not keep the daemon that switches machines off from starting.
+async fn read<V: Value>(bucket: &Bucket, key: &str) -> Result<Loaded<V>, StateError> {
+    let damaged = |error: &StateError| {
+        let why = service::ErrorChain(error).to_string();
+        tracing::error!(key, error = why, "a stored value is not used");
+        Ok(Loaded { value: None, revision: None, damage: Some(Damage { key: key.to_owned(), why }) })
+    };
+    let mut left = READS;
+    loop {
+        left -= 1;
+        match bucket.get::<V>(key).await {
+            Ok(Some(entry)) => {
+                return Ok(Loaded { value: Some(entry.value), revision: Some(entry.revision), damage: None });
+            }
+            Ok(None) => return Ok(Loaded { value: None, revision: Some(0), damage: None }),
+            Err(error @ StateError::Unreadable { .. }) => return damaged(&error),
+            Err(_) if left > 0 => tokio::time::sleep(READ_AGAIN).await,
+            Err(error) => {
+                return match bucket.get::<Json<ControllerRecord>>(NEVER).await {
+                    Ok(_) => damaged(&error),
+                    Err(_) => Err(error),
+                };
+            }
         }
-        other => other,
+    }
+}
+
+/// Pause between looks at a value whose write was not confirmed.
+const SETTLE_AGAIN: Duration = Duration::from_millis(500);
+
+/// Stores `value` at `key`, which is at `revision`, and ends only when it is known whether it is stored; returns the new revision.
+///
+/// A write that was refused or not confirmed is read back: the bus handles what comes over one connection in order, so a value that can be
+/// read and is not the new one means that the write did not happen and does not happen later.
+pub(crate) async fn commit<V: Value>(
+    bucket: &Bucket,
+    key: &str,
+    value: &V,
+    revision: Option<u64>,
+) -> Result<u64, StateError> {
+    let written = match revision {
+        Some(revision) => bucket.update(key, value, revision).await,
+        None => bucket.put(key, value).await,
+    };
+    let mut error = match written {
+        Ok(revision) => return Ok(revision),
+        Err(error @ (StateError::BadKey { .. } | StateError::TooLarge { .. })) => return Err(error),
+        Err(error) => error,
+    };
+    loop {
+        match bucket.get::<V>(key).await {
+            Ok(Some(found)) if Some(found.revision) != revision && found.value.encode() == value.encode() => {
+                return Ok(found.revision);
+            }
+            // Nobody else writes here: a revision that was not known is no reason to refuse.
+            Ok(found) if matches!(error, StateError::Conflict { .. }) => {
+                let at = found.map_or(0, |found| found.revision);
+                match bucket.update(key, value, at).await {
+                    Ok(revision) => return Ok(revision),
+                    Err(again) => error = again,
+                }
+                if matches!(error, StateError::Conflict { .. }) {
+                    return Err(error);
+                }
+            }
+            Ok(_) | Err(StateError::Unreadable { .. }) => return Err(error),
+            Err(unread) => {
+                tracing::warn!(key, error = %service::ErrorChain(&unread), "it is not known whether a value was stored");
+                tokio::time::sleep(SETTLE_AGAIN).await;
+            }
+        }
     }
 }
 
@@ -249,18 +482,15 @@ mod tests {
     #[test]
     fn only_the_newest_write_of_a_key_waits() {
         let intent = |key: &str, op: u128| {
-            let record: IntentRecord = serde_json::from_value(serde_json::json!({
-                "op": "", "asked": 1, "action": 1, "origin": "client", "attempt": 1,
-                "requested_ms": 0, "deadline_ms": 0, "username": "", "request_id": "",
-            }))
-            .expect("a record");
+            let record = IntentRecord::default();
             let (op, key) = (OpId::from_bits(op), key.to_owned());
             Write::Intent { host: 0, op, key, record: Box::new(record) }
         };
         let mut waiting = VecDeque::new();
         for n in 0..1_000 {
             enqueue(&mut waiting, intent("a", n));
-            enqueue(&mut waiting, Write::Forget { key: "a".to_owned() });
+            let (host, op) = ("system".to_owned(), OpId::from_bits(n));
+            enqueue(&mut waiting, Write::Forget { host, op, key: "a".to_owned() });
             enqueue(&mut waiting, intent("b", n));
         }
         enqueue(&mut waiting, intent("a", 7));
@@ -273,6 +503,91 @@ mod tests {
             .collect();
         assert_eq!(kept, [("a", OpId::from_bits(7)), ("b", OpId::from_bits(999))], "in the order of asking");
         assert_eq!(waiting.len(), 2);
+    }
+
+    /// What is in the field: written by the first release, as it is written now, and by one to come.
+    #[test]
+    fn records_are_read_as_they_were_written_and_as_they_may_be_written() {
+        fn frozen<T>(value: &T, now: &str, others: &[&str])
+        where
+            T: Serialize + DeserializeOwned + Clone + PartialEq + std::fmt::Debug,
+        {
+            assert_eq!(String::from_utf8(Json(value.clone()).encode()).expect("JSON"), now);
+            for text in others.iter().chain([&now]) {
+                assert_eq!(&Json::<T>::decode(1, text.as_bytes()).expect(text).0, value, "{text}");
+            }
+        }
+        let intent = IntentRecord {
+            op: "00".into(),
+            asked: 6,
+            action: 1,
+            attempt: 2,
+            requested_ms: 3,
+            deadline_ms: 4,
+            username: "alice".into(),
+            request_id: "r".into(),
+            ..IntentRecord::default()
+        };
+        frozen(
+            &intent,
+            r#"{"op":"00","asked":6,"action":1,"origin":"client","attempt":2,"requested_ms":3,"deadline_ms":4,"username":"alice","request_id":"r","boot_id":""}"#,
+            &[
+                r#"{"op":"00","asked":6,"action":1,"origin":"client","attempt":2,"requested_ms":3,"deadline_ms":4,"username":"alice","request_id":"r"}"#,
+                r#"{"op":"00","asked":6,"action":1,"origin":"of-a-later-release","attempt":2,"requested_ms":3,"deadline_ms":4,"username":"alice","request_id":"r","more":{"x":[1]}}"#,
+            ],
+        );
+        let record = HostRecord { was_on: true, power_on_ms: 5, reboot_count: 1, ..HostRecord::default() };
+        frozen(
+            &record,
+            r#"{"was_on":true,"restoring":false,"power_on_ms":5,"reboot_ms":null,"reboot_cause":0,"reboot_count":1,"last_operation":null}"#,
+            &[
+                r#"{"was_on":true,"power_on_ms":5,"reboot_ms":null,"reboot_cause":0,"reboot_count":1,"last_operation":null}"#,
+                r#"{"was_on":true,"restoring":false,"power_on_ms":5,"reboot_count":1,"more":null}"#,
+            ],
+        );
+        let boot = BootRecord {
+            boot_id: "b".into(),
+            planned: true,
+            count: 2,
+            booted_ms: 3,
+            ..BootRecord::default()
+        };
+        frozen(
+            &boot,
+            r#"{"boot_id":"b","planned":true,"count":2,"booted_ms":3,"was_planned":false,"was_watchdog":false}"#,
+            &[
+                r#"{"boot_id":"b","planned":true,"count":2,"booted_ms":3,"was_planned":false}"#,
+                r#"{"boot_id":"b","planned":true,"count":2,"booted_ms":3,"was_planned":false,"more":1}"#,
+            ],
+        );
+        frozen(&ChassisRecord { identify: true }, r#"{"identify":true}"#, &[r#"{"identify":true,"more":1}"#]);
+        frozen(&ControllerRecord { locked: true }, r#"{"locked":true}"#, &[r#"{"locked":true,"more":1}"#]);
+    }
+
+    #[test]
+    fn an_operation_is_marked_as_ended_until_the_store_has_forgotten_it() {
+        let folder = std::env::temp_dir().join(format!("statemgr-marks-{}", std::process::id()));
+        let marks = Marks::new(&folder, "a/../b");
+        let (one, two) = (OpId::from_bits(1), OpId::from_bits(2));
+        marks.ended("system", one);
+        marks.ended("system1", two);
+        assert!(marks.has_ended("system", one) && !marks.has_ended("system", two));
+        marks.forgotten("system");
+        assert!(!marks.has_ended("system", one) && marks.has_ended("system1", two));
+        for n in 0..100 {
+            marks.ended("system", OpId::from_bits(n));
+        }
+        assert!(
+            marks.all("ended.system.").len() <= ENDED_MAX && marks.has_ended("system", OpId::from_bits(99))
+        );
+        marks.decided("system");
+        assert!(marks.is_decided("system") && !marks.is_decided("system1"));
+        let next = Marks::new(&folder, "c");
+        assert!(!next.is_decided("system"), "of another boot");
+        std::fs::remove_dir_all(&folder).expect("removed");
+        let nowhere = Marks::new(Path::new("/proc/nowhere"), "a");
+        nowhere.ended("system", one);
+        assert!(!nowhere.has_ended("system", one));
     }
 
     #[test]

@@ -176,7 +176,7 @@ pub(crate) fn answer(
         Status::new(code, format!("{action} of host {host} is not possible: {why}")).with_reason(reason)
     };
     match answer {
-        Answer::Accepted => Ok(v1::ActionOutcome::Accepted),
+        Answer::Accepted | Answer::Joined(_) => Ok(v1::ActionOutcome::Accepted),
         Answer::Already => Ok(v1::ActionOutcome::Already),
         Answer::Busy(op) => Err(not_possible(
             Code::Aborted,
@@ -191,7 +191,7 @@ pub(crate) fn answer(
         Answer::Superseded(op) => {
             Err(not_possible(Code::Aborted, format!("a force off (operation {op}) took over"), "SUPERSEDED"))
         }
-        Answer::Refused => Err(refusal.unwrap_or_else(|| {
+        Answer::Refused(_) => Err(refusal.unwrap_or_else(|| {
             not_possible(Code::FailedPrecondition, "powermgr refused".to_owned(), "REFUSED")
         })),
         Answer::Unreachable => Err(not_possible(
@@ -201,9 +201,7 @@ pub(crate) fn answer(
         )),
         Answer::NotStored => Err(Status::new(
             Code::Unavailable,
-            format!(
-                "{action} of host {host} is under way but could not be stored: a restart would forget it"
-            ),
+            format!("{action} of host {host} is under way but could not be stored: a restart may forget it"),
         )
         .with_reason("NOT_STORED")),
     }

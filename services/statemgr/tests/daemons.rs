@@ -20,9 +20,10 @@ struct Bench {
     powermgr: Option<JoinHandle<()>>,
     statemgr: Option<JoinHandle<()>>,
     boot_id: String,
+    run_dir: tempfile::TempDir,
 }
 
-fn kit(daemon: &str) -> (Kit, tokio::sync::mpsc::UnboundedReceiver<Notification>) {
+fn kit(daemon: &str, run_dir: &std::path::Path) -> (Kit, tokio::sync::mpsc::UnboundedReceiver<Notification>) {
     let (trigger, shutdown) = Shutdown::new();
     // Nobody stops these in order; they are killed.
     std::mem::forget(trigger);
@@ -35,7 +36,7 @@ fn kit(daemon: &str) -> (Kit, tokio::sync::mpsc::UnboundedReceiver<Notification>
         board: None,
         board_overrides: Vec::new(),
         state_dir: "/nonexistent".into(),
-        run_dir: "/nonexistent".into(),
+        run_dir: run_dir.to_owned(),
         heartbeat_every: std::time::Duration::from_secs(5),
         settings: serde_json::Map::new(),
     };
@@ -56,14 +57,15 @@ impl Bench {
         let client = bus.client("websrv").await;
         let pins = TwinBoard::new(config);
         let boot_id = "first".to_owned();
-        let mut bench = Self { bus, pins, client, powermgr: None, statemgr: None, boot_id };
+        let run_dir = tempfile::tempdir().expect("a folder");
+        let mut bench = Self { bus, pins, client, powermgr: None, statemgr: None, boot_id, run_dir };
         bench.start_powermgr().await;
         bench.start_statemgr().await;
         bench
     }
 
     async fn start_powermgr(&mut self) {
-        let (kit, told) = kit(powermgr::NAME);
+        let (kit, told) = kit(powermgr::NAME, self.run_dir.path());
         let context = Context { kit, bus: self.bus.client(powermgr::NAME).await };
         let pins = Arc::new(self.pins.clone());
         self.powermgr = Some(tokio::spawn(async move {
@@ -73,7 +75,7 @@ impl Bench {
     }
 
     async fn start_statemgr(&mut self) {
-        let (kit, told) = kit(statemgr::NAME);
+        let (kit, told) = kit(statemgr::NAME, self.run_dir.path());
         let context = Context { kit, bus: self.bus.client(statemgr::NAME).await };
         let config = statemgr::Config { boot_id: Some(self.boot_id.clone()), ..statemgr::Config::default() };
         self.statemgr = Some(tokio::spawn(async move {
@@ -187,10 +189,23 @@ async fn a_refusal_names_its_reason() {
 }
 
 #[tokio::test]
-async fn of_two_clients_at_once_one_wins_and_the_other_is_told() {
+async fn of_two_clients_at_once_with_one_wish_both_are_told_the_one_operation() {
     let bench = Bench::start(quick()).await;
     bench.until_status(v1::HostStatus::Off).await;
     let (one, other) = tokio::join!(bench.change(v1::HostAction::On), bench.change(v1::HostAction::On));
+    let (one, other) = (one.expect("accepted"), other.expect("joined"));
+    assert_eq!((one.outcome(), other.outcome()), (v1::ActionOutcome::Accepted, v1::ActionOutcome::Accepted));
+    assert_eq!(one.operation_id, other.operation_id);
+    bench.until_ended(&one.operation_id).await;
+    assert_eq!(bench.pins.presses().iter().filter(|(down, _)| *down).count(), 1);
+}
+
+#[tokio::test]
+async fn of_two_clients_at_once_with_different_wishes_one_wins_and_the_other_is_told() {
+    let bench = Bench::start(on()).await;
+    bench.until_status(v1::HostStatus::On).await;
+    let (one, other) =
+        tokio::join!(bench.change(v1::HostAction::PowerCycle), bench.change(v1::HostAction::ForceRestart));
     let (won, lost) = if one.is_ok() { (one, other) } else { (other, one) };
     let won = won.expect("one wins");
     let lost = lost.expect_err("the other does not");

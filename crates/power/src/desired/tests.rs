@@ -50,7 +50,41 @@ impl Bench {
     }
 
     fn accept(&mut self, op: OpId) -> &mut Self {
-        self.event(Event::Applied(op, Reply::Accepted)).event(Event::Stored(op, true))
+        self.reply(op, Reply::Accepted).event(Event::Stored(op, true))
+    }
+
+    /// Answers the last call for this operation.
+    fn reply(&mut self, op: OpId, reply: Reply) -> &mut Self {
+        let mut calls = self.log.iter().filter_map(|action| match action {
+            Action::Apply { op: called, call, .. } if *called == op => Some(*call),
+            _ => None,
+        });
+        let call = calls.next_back().expect("it was called");
+        self.event(Event::Applied { op, call, reply })
+    }
+
+    /// The daemon that drives power is away for `ms`, counted from its next call, or from now.
+    fn away(&mut self, ms: u64) -> &mut Self {
+        let end = self.now + Millis::new(ms);
+        let mut called = self.log.len();
+        loop {
+            let open = self.log[called..].iter().find_map(|action| match action {
+                Action::Apply { op, call, .. } => Some((*op, *call)),
+                _ => None,
+            });
+            called = self.log.len();
+            if let Some((op, call)) = open {
+                self.event(Event::Applied { op, call, reply: Reply::Unreachable });
+                continue;
+            }
+            match self.desired.deadline().filter(|deadline| *deadline <= end) {
+                Some(deadline) => self.now = deadline.max(self.now),
+                None => break,
+            }
+            self.event(Event::Deadline);
+        }
+        self.now = end;
+        self
     }
 
     fn look(&mut self, status: Status, operation: Option<(OpId, OpStatus)>) -> &mut Self {
@@ -91,41 +125,38 @@ impl Bench {
 
 #[test]
 fn a_request_is_accepted_when_it_is_begun_and_stored() {
-    for stored_first in [false, true] {
-        let mut bench = Bench::new(Status::Off);
-        let op = bench.ask(HostAction::On);
-        let (stored, applied) = (Event::Stored(op, true), Event::Applied(op, Reply::Accepted));
-        let (first, second) = if stored_first { (stored, applied) } else { (applied, stored) };
-        bench.event(first);
-        assert_eq!(bench.answers(), []);
-        bench.event(second);
-        assert_eq!(bench.answers(), [(op, Answer::Accepted)]);
-        bench.event(Event::Finished(op, Outcome::Done));
-        assert_eq!(bench.ends(), [(op, Outcome::Done, true)]);
-        assert!(bench.log.contains(&Action::Forget(op)));
-    }
+    let mut bench = Bench::new(Status::Off);
+    let op = bench.ask(HostAction::On);
+    bench.reply(op, Reply::Accepted);
+    assert_eq!(bench.answers(), []);
+    bench.event(Event::Stored(op, true));
+    assert_eq!(bench.answers(), [(op, Answer::Accepted)]);
+    bench.event(Event::Finished(op, Outcome::Done));
+    assert_eq!(bench.ends(), [(op, Outcome::Done, true)]);
+    assert!(bench.log.contains(&Action::Forget(op)));
 }
 
 #[test]
 fn the_pin_does_not_wait_for_the_store() {
     let mut bench = Bench::new(Status::Off);
     let op = bench.ask(HostAction::On);
-    assert_eq!(bench.log[0], Action::Apply { op, action: HostAction::On });
-    assert!(matches!(bench.log[1], Action::Persist(_)));
+    assert!(matches!(bench.log[..], [Action::Apply { action: HostAction::On, .. }]));
+    bench.reply(op, Reply::Accepted);
+    assert!(matches!(bench.log[1..], [Action::Persist(_)]));
 }
 
 #[test]
-fn what_will_likely_be_refused_is_not_written_to_flash() {
-    for (status, action) in [
-        (Status::Off, HostAction::GracefulOff),
-        (Status::On, HostAction::On),
-        (Status::Transitioning, HostAction::On),
-    ] {
-        let mut bench = Bench::new(status);
-        let op = bench.ask(action);
-        bench.event(Event::Applied(op, Reply::Already));
-        assert_eq!(bench.answers(), [(op, Answer::Already)]);
-        assert!(!bench.log.iter().any(|a| matches!(a, Action::Persist(_) | Action::Forget(_))));
+fn what_is_refused_never_reaches_the_store() {
+    for status in [Status::Off, Status::On, Status::Transitioning] {
+        for action in HostAction::ALL {
+            for reply in [Reply::Already, Reply::Denied, Reply::Unreachable] {
+                let mut bench = Bench::new(status);
+                let op = bench.ask(action);
+                bench.reply(op, reply).away(8_000);
+                assert_eq!(bench.answers().len(), 1);
+                assert!(!bench.log.iter().any(|a| matches!(a, Action::Persist(_) | Action::Forget(_))));
+            }
+        }
     }
 }
 
@@ -133,40 +164,9 @@ fn what_will_likely_be_refused_is_not_written_to_flash() {
 fn a_refusal_is_passed_on_and_nothing_is_left() {
     let mut bench = Bench::new(Status::On);
     let op = bench.ask(HostAction::Nmi);
-    bench.event(Event::Applied(op, Reply::Denied));
-    assert_eq!(bench.answers(), [(op, Answer::Refused)]);
-    assert!(bench.log.contains(&Action::Forget(op)));
+    bench.reply(op, Reply::Denied);
+    assert_eq!(bench.answers(), [(op, Answer::Refused(op))]);
     assert_eq!(bench.desired.intent(), None);
-}
-
-#[test]
-fn of_two_clients_the_second_is_told_of_the_first() {
-    let mut bench = Bench::new(Status::Off);
-    let first = bench.ask(HostAction::On);
-    let second = bench.ask(HostAction::On);
-    assert_eq!(bench.answers(), [(second, Answer::Busy(first))]);
-}
-
-#[test]
-fn a_force_off_takes_over_from_anything_but_a_force_off() {
-    let mut bench = Bench::new(Status::On);
-    let graceful = bench.ask(HostAction::GracefulOff);
-    bench.accept(graceful);
-    let force = bench.ask(HostAction::ForceOff);
-    assert_eq!(bench.ends(), [(graceful, Outcome::Superseded(force), true)]);
-    let again = bench.ask(HostAction::ForceOff);
-    assert_eq!(bench.answers().last(), Some(&(again, Answer::Busy(force))));
-    // The first one's end, as its machine tells it, changes nothing any more.
-    bench.event(Event::Finished(graceful, Outcome::Superseded(force)));
-    assert_eq!(bench.desired.intent().map(|intent| intent.op), Some(force));
-}
-
-#[test]
-fn a_client_overtaken_before_its_answer_is_told_so() {
-    let mut bench = Bench::new(Status::Off);
-    let on = bench.ask(HostAction::On);
-    let force = bench.ask(HostAction::ForceOff);
-    assert_eq!(bench.answers(), [(on, Answer::Superseded(force))]);
 }
 
 #[test]
@@ -187,9 +187,9 @@ fn power_is_locked_during_maintenance_even_for_force_off() {
 fn a_daemon_that_is_away_for_a_moment_costs_only_time() {
     let mut bench = Bench::new(Status::Off);
     let op = bench.ask(HostAction::On);
-    bench.event(Event::Stored(op, true)).event(Event::Applied(op, Reply::Unreachable)).wait(100);
+    bench.event(Event::Stored(op, true)).reply(op, Reply::Unreachable).wait(100);
     assert_eq!(bench.applies().len(), 2);
-    bench.event(Event::Applied(op, Reply::Accepted));
+    bench.reply(op, Reply::Accepted);
     assert_eq!(bench.answers(), [(op, Answer::Accepted)]);
 }
 
@@ -197,23 +197,16 @@ fn a_daemon_that_is_away_for_a_moment_costs_only_time() {
 fn a_daemon_that_stays_away_is_the_answer_and_the_wish_is_dropped() {
     let mut bench = Bench::new(Status::Off);
     let op = bench.ask(HostAction::On);
-    bench.event(Event::Stored(op, true)).event(Event::Applied(op, Reply::Unreachable));
-    for _ in 0..100 {
-        bench.wait(100);
-        if bench.desired.intent().is_some() {
-            bench.event(Event::Applied(op, Reply::Unreachable));
-        }
-    }
+    bench.event(Event::Stored(op, true)).reply(op, Reply::Unreachable).away(10_000);
     assert_eq!(bench.answers(), [(op, Answer::Unreachable)]);
     assert_eq!(bench.desired.intent(), None, "told that it did not happen, so it must not happen later");
-    assert!(bench.log.contains(&Action::Forget(op)));
 }
 
 #[test]
 fn a_wish_that_could_not_be_stored_is_under_way_and_said_to_be_at_risk() {
     let mut bench = Bench::new(Status::Off);
     let op = bench.ask(HostAction::On);
-    bench.event(Event::Applied(op, Reply::Accepted)).event(Event::Stored(op, false));
+    bench.reply(op, Reply::Accepted).event(Event::Stored(op, false));
     assert_eq!(bench.answers(), [(op, Answer::NotStored)]);
     bench.event(Event::Finished(op, Outcome::Done));
     assert_eq!(bench.ends(), [(op, Outcome::Done, true)]);
@@ -245,7 +238,7 @@ fn a_lost_operation_whose_aim_is_not_reached_is_begun_again_with_the_same_id() {
     assert_eq!(bench.applies(), [HostAction::GracefulOff], "the press may have been given");
     bench.wait(8_200).look(Status::On, None);
     assert_eq!(bench.applies(), [HostAction::GracefulOff; 2]);
-    bench.event(Event::Applied(op, Reply::Already));
+    bench.reply(op, Reply::Already);
     assert_eq!(bench.ends(), [(op, Outcome::Done, false)]);
     assert_eq!(bench.answers(), [(op, Answer::Accepted)], "answered once");
 }
@@ -256,7 +249,7 @@ fn of_a_lost_power_cycle_only_the_missing_half_is_done() {
     let op = bench.ask(HostAction::PowerCycle);
     bench.accept(op).wait(8_200).look(Status::Off, None);
     assert_eq!(bench.applies(), [HostAction::PowerCycle, HostAction::On]);
-    bench.event(Event::Applied(op, Reply::Accepted)).look(Status::On, None);
+    bench.reply(op, Reply::Accepted).look(Status::On, None);
     assert_eq!(bench.ends(), [(op, Outcome::Done, false)]);
 }
 
@@ -283,7 +276,7 @@ fn an_operation_lost_again_and_again_fails_with_that_reason() {
     let op = bench.ask(HostAction::ForceOff);
     bench.accept(op);
     for _ in 0..10 {
-        bench.look(Status::On, None).event(Event::Applied(op, Reply::Accepted));
+        bench.look(Status::On, None).reply(op, Reply::Accepted);
     }
     assert_eq!(bench.ends(), [(op, Outcome::Failed(Failure::Lost), false)]);
 }
@@ -300,25 +293,26 @@ fn an_intent_ends_with_its_deadline_whatever_happens() {
 fn a_stored_intent_goes_on_after_a_restart() {
     let intent = Intent {
         op: OpId::from_bits(9),
+        asked: HostAction::GracefulOff,
         action: HostAction::GracefulOff,
         origin: Origin::Client,
         attempt: 1,
         deadline: Mono::MAX,
     };
     let mut running = Bench::new(Status::On);
-    running.desired.resume(running.now, intent);
+    running.desired.resume(running.now, intent, Resumed::SameBoot);
     running.look(Status::Transitioning, Some((intent.op, OpStatus::Running)));
     assert_eq!(running.applies(), []);
     running.event(Event::Finished(intent.op, Outcome::Done));
     assert_eq!(running.ends(), [(intent.op, Outcome::Done, true)]);
 
     let mut lost = Bench::new(Status::On);
-    lost.desired.resume(lost.now, intent);
+    lost.desired.resume(lost.now, intent, Resumed::SameBoot);
     lost.look(Status::On, None).wait(8_200).look(Status::On, None);
     assert_eq!(lost.applies(), [HostAction::GracefulOff]);
 
     let mut expires = Bench::new(Status::On);
-    expires.desired.resume(expires.now, intent);
+    expires.desired.resume(expires.now, intent, Resumed::SameBoot);
     expires.wait(400_000);
     assert_eq!(expires.ends().len(), 1, "a deadline from a clock that jumped is cut to the budget");
 }
@@ -390,7 +384,7 @@ fn a_client_decides_before_the_restore_policy() {
         op: OpId::from_bits(9),
     });
     let op = bench.ask(HostAction::ForceOff);
-    bench.event(Event::Applied(op, Reply::Already)).wait(60_000);
+    bench.reply(op, Reply::Already).wait(60_000);
     assert_eq!(bench.applies(), [HostAction::ForceOff]);
 }
 
@@ -409,9 +403,9 @@ fn an_off_acknowledged_before_the_loss_comes_before_the_last_state_but_not_befor
             bench.event(Event::MainsRestored { policy, was_on: true, at, op: OpId::from_bits(99) });
             let deadline = bench.now + Millis::new(left);
             let origin = Origin::Client;
-            bench
-                .desired
-                .resume(bench.now, Intent { op: OpId::from_bits(7), action, origin, attempt: 1, deadline });
+            let op = OpId::from_bits(7);
+            let intent = Intent { op, asked: action, action, origin, attempt: 1, deadline };
+            bench.desired.resume(bench.now, intent, Resumed::OtherBoot);
             bench.look(Status::Off, None).wait(60_000);
             let on = bench.applies().contains(&HostAction::On);
             assert_eq!(on, expect, "{policy:?} after {action:?} with {left} ms left");
@@ -464,7 +458,7 @@ fn a_wished_power_off_is_remembered_at_once() {
 fn a_call_without_an_answer_is_kept_and_looked_after() {
     let mut bench = Bench::new(Status::Off);
     let op = bench.ask(HostAction::On);
-    bench.event(Event::Stored(op, true)).event(Event::Applied(op, Reply::Unknown));
+    bench.event(Event::Stored(op, true)).reply(op, Reply::Unknown);
     assert_eq!(bench.answers(), [(op, Answer::Accepted)]);
     bench.wait(100);
     assert!(bench.log.contains(&Action::Look));
@@ -484,13 +478,270 @@ fn a_host_that_may_be_coming_up_is_not_pressed_again() {
 }
 
 #[test]
+fn of_two_clients_with_different_wishes_the_second_is_told_of_the_first() {
+    let mut bench = Bench::new(Status::Off);
+    let first = bench.ask(HostAction::On);
+    let second = bench.ask(HostAction::PowerCycle);
+    assert_eq!(bench.answers(), [(second, Answer::Busy(first))]);
+}
+
+#[test]
+fn the_same_wish_again_shares_the_operation_and_its_answer() {
+    for (reply, stored, first, again) in [
+        (Reply::Accepted, true, Answer::Accepted, Answer::Joined(OpId::from_bits(1))),
+        (Reply::Accepted, false, Answer::NotStored, Answer::NotStored),
+        (Reply::Unknown, true, Answer::Accepted, Answer::Joined(OpId::from_bits(1))),
+        (Reply::Already, true, Answer::Already, Answer::Already),
+        (Reply::Denied, true, Answer::Refused(OpId::from_bits(1)), Answer::Refused(OpId::from_bits(1))),
+    ] {
+        let mut bench = Bench::new(Status::Off);
+        let (one, two) = (bench.ask(HostAction::On), bench.ask(HostAction::On));
+        assert_eq!(bench.answers(), [], "not before the first");
+        bench.reply(one, reply).event(Event::Stored(one, stored));
+        assert_eq!(bench.answers(), [(one, first), (two, again)]);
+        assert_eq!(bench.applies().len(), 1);
+    }
+    // After the answer: at once.
+    let mut bench = Bench::new(Status::On);
+    let one = bench.ask(HostAction::PowerCycle);
+    bench.accept(one);
+    let two = bench.ask(HostAction::PowerCycle);
+    assert_eq!(bench.answers(), [(one, Answer::Accepted), (two, Answer::Joined(one))]);
+    // Also when half of it is done.
+    bench.wait(8_200).look(Status::Off, None);
+    let three = bench.ask(HostAction::PowerCycle);
+    bench.event(Event::Stored(one, true));
+    assert_eq!(bench.answers().last(), Some(&(three, Answer::Joined(one))));
+}
+
+#[test]
+fn those_who_join_are_bounded_and_answered_in_time() {
+    let mut bench = Bench::new(Status::Off);
+    let one = bench.ask(HostAction::On);
+    for _ in 0..JOINED_MAX {
+        bench.ask(HostAction::On);
+    }
+    let over = bench.ask(HostAction::On);
+    assert_eq!(bench.answers(), [(over, Answer::Busy(one))]);
+    bench.reply(one, Reply::Unreachable).away(6_000);
+    assert_eq!(bench.answers().len(), JOINED_MAX + 2);
+    assert!(bench.answers().iter().skip(1).all(|(_, answer)| *answer == Answer::Unreachable));
+}
+
+#[test]
+fn who_joins_a_policy_that_cannot_act_is_told_what_is_in_the_way() {
+    let mut bench = Bench::new(Status::Off);
+    let (at, op) = (bench.now, OpId::from_bits(99));
+    bench.event(Event::MainsRestored { policy: RestorePolicy::AlwaysOn, was_on: false, at, op });
+    bench.reply(op, Reply::Denied);
+    let client = bench.ask(HostAction::On);
+    for _ in 0..5 {
+        bench.wait(1_200).reply(op, Reply::Denied);
+    }
+    bench.wait(600);
+    assert_eq!(bench.answers(), [(client, Answer::Busy(op))]);
+    assert!(bench.desired.intent().is_some(), "the policy goes on");
+}
+
+#[test]
+fn nothing_is_answered_while_a_call_may_still_make_it_happen() {
+    let mut bench = Bench::new(Status::Off);
+    let op = bench.ask(HostAction::On);
+    bench.reply(op, Reply::Unreachable).away(5_940).wait(60);
+    let calls = bench.applies().len();
+    bench.wait(1_400);
+    assert_eq!(bench.answers(), [], "a call is under way");
+    bench.event(Event::Stored(op, true)).reply(op, Reply::Accepted);
+    assert_eq!(bench.answers(), [(op, Answer::Accepted)]);
+    assert_eq!(bench.applies().len(), calls, "nor is one begun so late");
+
+    // A call that nobody hears of again is one that may have been heard.
+    let mut bench = Bench::new(Status::Off);
+    let op = bench.ask(HostAction::On);
+    bench.event(Event::Stored(op, true)).wait(2_600);
+    assert_eq!(bench.answers(), [(op, Answer::Accepted)]);
+    assert!(bench.log.contains(&Action::Look));
+}
+
+#[test]
+fn a_late_answer_to_an_earlier_call_says_nothing_about_the_present_one() {
+    let mut bench = Bench::new(Status::Off);
+    let op = bench.ask(HostAction::On);
+    bench.reply(op, Reply::Unreachable).wait(50);
+    bench.event(Event::Applied { op, call: 1, reply: Reply::Denied });
+    assert_eq!(bench.answers(), []);
+    bench.accept(op);
+    assert_eq!(bench.answers(), [(op, Answer::Accepted)]);
+}
+
+#[test]
+fn a_call_says_when_it_is_too_late() {
+    let mut bench = Bench::new(Status::Off);
+    bench.ask(HostAction::On);
+    let until = bench.now + CALL_WITHIN;
+    assert!(matches!(bench.log[0], Action::Apply { until: at, .. } if at == until));
+}
+
+#[test]
+fn a_force_off_takes_over_once_it_is_taken() {
+    for reply in [Reply::Accepted, Reply::Unknown] {
+        let mut bench = Bench::new(Status::On);
+        let graceful = bench.ask(HostAction::GracefulOff);
+        bench.accept(graceful);
+        let force = bench.ask(HostAction::ForceOff);
+        assert_eq!(bench.ends(), [], "it may be refused");
+        bench.reply(force, reply);
+        assert_eq!(bench.ends(), [(graceful, Outcome::Superseded(force), true)]);
+        bench.event(Event::Stored(force, true));
+        assert_eq!(bench.answers().last(), Some(&(force, Answer::Accepted)));
+        // The first one's end, as its machine tells it, changes nothing any more.
+        bench.event(Event::Finished(graceful, Outcome::Superseded(force)));
+        assert_eq!(bench.desired.intent().map(|intent| intent.op), Some(force));
+    }
+}
+
+#[test]
+fn a_client_overtaken_before_its_answer_is_told_so() {
+    let mut bench = Bench::new(Status::Off);
+    let on = bench.ask(HostAction::On);
+    let force = bench.ask(HostAction::ForceOff);
+    bench.reply(force, Reply::Accepted);
+    assert_eq!(bench.answers(), [(on, Answer::Superseded(force))]);
+}
+
+#[test]
+fn a_force_off_that_is_refused_leaves_what_it_would_have_replaced() {
+    for reply in [Reply::Denied, Reply::Unreachable] {
+        let mut bench = Bench::new(Status::On);
+        let graceful = bench.ask(HostAction::GracefulOff);
+        bench.accept(graceful);
+        let force = bench.ask(HostAction::ForceOff);
+        bench.reply(force, reply).away(6_000);
+        let answer = bench.answers().last().copied();
+        assert!(matches!(answer, Some((op, Answer::Refused(_) | Answer::Unreachable)) if op == force));
+        assert_eq!(bench.ends(), []);
+        assert_eq!(bench.desired.intent().map(|intent| intent.op), Some(graceful));
+        let kept = |a: &Action| {
+            !matches!(a, Action::Forget(_)) && !matches!(a, Action::Persist(intent) if intent.op == force)
+        };
+        assert!(bench.log.iter().all(kept), "its stored form is as it was");
+        bench.event(Event::Finished(graceful, Outcome::Done));
+        assert_eq!(bench.ends(), [(graceful, Outcome::Done, true)]);
+    }
+}
+
+#[test]
+fn what_is_to_be_replaced_may_end_meanwhile_and_is_answered_in_time() {
+    let mut bench = Bench::new(Status::On);
+    let graceful = bench.ask(HostAction::GracefulOff);
+    let force = bench.ask(HostAction::ForceOff);
+    bench.reply(graceful, Reply::Accepted).event(Event::Stored(graceful, true));
+    assert_eq!(bench.answers(), [(graceful, Answer::Accepted)]);
+    bench.event(Event::Finished(graceful, Outcome::Done)).reply(force, Reply::Already);
+    assert_eq!(bench.ends(), [(graceful, Outcome::Done, true)]);
+    assert_eq!(bench.answers().last(), Some(&(force, Answer::Already)));
+
+    let mut bench = Bench::new(Status::On);
+    let graceful = bench.ask(HostAction::GracefulOff);
+    bench.reply(graceful, Reply::Unreachable).away(1_000);
+    let calls = bench.applies().len();
+    let force = bench.ask(HostAction::ForceOff);
+    bench.reply(force, Reply::Unreachable).away(4_900);
+    assert!(bench.answers().is_empty());
+    bench.away(100);
+    assert_eq!(bench.answers(), [(graceful, Answer::Unreachable)]);
+    assert!(bench.applies()[calls..].iter().all(|action| *action == HostAction::ForceOff));
+    assert_eq!(bench.desired.intent().map(|intent| intent.op), Some(force));
+}
+
+#[test]
 fn a_superseded_wish_does_not_stay_stored() {
     // Its successor may be answered "already", and is then not worth storing; what it replaced must go all the same.
     let mut bench = Bench::new(Status::Off);
     let on = bench.ask(HostAction::On);
     bench.accept(on);
     let force = bench.ask(HostAction::ForceOff);
-    assert!(bench.log.iter().any(|a| matches!(a, Action::Persist(intent) if intent.op == force)));
-    bench.event(Event::Applied(force, Reply::Already));
+    bench.reply(force, Reply::Already);
     assert_eq!(bench.log.last(), Some(&Action::Forget(force)));
+}
+
+#[test]
+fn a_refused_request_leaves_the_restore_policy() {
+    for reply in [Reply::Denied, Reply::Unreachable] {
+        let mut bench = Bench::new(Status::Off);
+        let at = bench.now + Millis::from_secs(30);
+        bench.event(Event::MainsRestored {
+            policy: RestorePolicy::AlwaysOn,
+            was_on: true,
+            at,
+            op: OpId::from_bits(99),
+        });
+        let nmi = bench.ask(HostAction::Nmi);
+        bench.reply(nmi, reply).away(6_000);
+        assert!(bench.desired.is_restoring());
+        bench.event(Event::Status(Status::Off)).wait(60_000);
+        assert_eq!(bench.desired.intent().map(|intent| intent.op), Some(OpId::from_bits(99)), "{reply:?}");
+    }
+}
+
+#[test]
+fn an_end_that_is_heard_before_the_answer_is_an_acceptance() {
+    let mut bench = Bench::new(Status::Off);
+    let op = bench.ask(HostAction::On);
+    bench.event(Event::Finished(op, Outcome::Done));
+    assert_eq!(bench.answers(), [(op, Answer::Accepted)]);
+}
+
+#[test]
+fn an_intent_that_could_not_be_stored_is_forgotten_all_the_same() {
+    // A store that did not answer may have it.
+    let mut bench = Bench::new(Status::Off);
+    let op = bench.ask(HostAction::On);
+    bench
+        .event(Event::Stored(op, false))
+        .reply(op, Reply::Accepted)
+        .event(Event::Finished(op, Outcome::Done));
+    assert!(bench.log.contains(&Action::Forget(op)));
+}
+
+fn stored(asked: HostAction, left: HostAction, deadline: Mono) -> Intent {
+    Intent { op: OpId::from_bits(9), asked, action: left, origin: Origin::Client, attempt: 1, deadline }
+}
+
+#[test]
+fn a_boot_of_the_controller_touches_no_running_host() {
+    for action in HostAction::ALL.into_iter().filter(|action| *action != HostAction::On) {
+        let mut bench = Bench::new(Status::On);
+        bench.desired.resume(bench.now, stored(action, action, Mono::MAX), Resumed::OtherBoot);
+        bench.look(Status::On, None).wait(60_000);
+        assert_eq!(bench.applies(), [], "{action}");
+        let outcome = if action == HostAction::Nmi { Outcome::Done } else { Outcome::Failed(Failure::Lost) };
+        assert_eq!(bench.ends(), [(OpId::from_bits(9), outcome, false)], "{action}");
+    }
+    // What is left of a wish to have it on is done.
+    for asked in [HostAction::On, HostAction::PowerCycle] {
+        let mut bench = Bench::new(Status::Off);
+        bench.desired.resume(bench.now, stored(asked, asked, Mono::MAX), Resumed::OtherBoot);
+        bench.look(Status::Off, None).wait(8_200).look(Status::Off, None);
+        assert_eq!(bench.applies(), [HostAction::On], "{asked}");
+    }
+}
+
+#[test]
+fn a_stored_intent_whose_time_is_over_is_not_done_but_its_end_is_told() {
+    let deadline = Mono::from_millis(500);
+    for (status, seen, outcome) in [
+        (Status::On, None, Outcome::Failed(Failure::Expired)),
+        (Status::Off, None, Outcome::Done),
+        (Status::On, Some(OpStatus::Ended(Outcome::Done)), Outcome::Done),
+    ] {
+        let mut bench = Bench::new(status);
+        let intent = stored(HostAction::ForceOff, HostAction::ForceOff, deadline);
+        bench.desired.resume(bench.now, intent, Resumed::SameBoot);
+        bench.event(Event::Maintenance(false)).look(status, seen.map(|seen| (intent.op, seen)));
+        assert_eq!(
+            (bench.applies(), bench.ends()),
+            (vec![], vec![(intent.op, outcome, outcome == Outcome::Done && seen.is_some())])
+        );
+    }
 }
