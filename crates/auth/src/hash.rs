@@ -101,7 +101,7 @@ impl PasswordHash {
             return Err(HashError::Cost);
         }
         let params = cost.params()?;
-        let output = compute(&params, bounded(password), &salt)?;
+        let output = compute(&params, bounded(password.expose()), &salt)?;
         let salt = SaltString::encode_b64(&salt).map_err(|_| HashError::Failed)?;
         let phc = argon2::PasswordHash {
             algorithm: Algorithm::Argon2id.ident(),
@@ -135,10 +135,11 @@ impl PasswordHash {
     /// are compared in constant time.
     #[must_use]
     pub fn verify(&self, password: &Password) -> bool {
-        self.matches(password).unwrap_or(false)
+        let matches = |text: &str| self.matches(text).unwrap_or(false);
+        matches(password.expose()) || password.as_typed().is_some_and(matches)
     }
 
-    fn matches(&self, password: &Password) -> Option<bool> {
+    fn matches(&self, password: &str) -> Option<bool> {
         let parsed = argon2::PasswordHash::new(&self.phc).ok()?;
         let mut salt = [0; 64];
         let salt = parsed.salt?.decode_b64(&mut salt).ok()?;
@@ -184,8 +185,8 @@ fn compute(
 
 /// A longer text than any password can be is cut, so that its length buys no extra work. It cannot match: no
 /// stored password is that long.
-fn bounded(password: &Password) -> &[u8] {
-    let bytes = password.expose().as_bytes();
+fn bounded(password: &str) -> &[u8] {
+    let bytes = password.as_bytes();
     bytes.get(..=Password::MAX_BYTES).unwrap_or(bytes)
 }
 
@@ -205,6 +206,31 @@ mod tests {
         assert!(hash.verify(&password("tr0mbone")));
         assert!(!hash.verify(&password("tr0mbonf")));
         assert!(!hash.verify(&password("")));
+    }
+
+    #[test]
+    fn a_hash_made_before_passwords_were_normalised_still_opens() {
+        let typed = "Cafe\u{301}-Bar-77";
+        let old = PasswordHash {
+            phc: {
+                let params = CHEAP.params().unwrap();
+                let output = compute(&params, typed.as_bytes(), &[1; 16]).unwrap();
+                let salt = SaltString::encode_b64(&[1; 16]).unwrap();
+                argon2::PasswordHash {
+                    algorithm: Algorithm::Argon2id.ident(),
+                    version: Some(Version::V0x13.into()),
+                    params: ParamsString::try_from(&params).unwrap(),
+                    salt: Some(salt.as_salt()),
+                    hash: Some(Output::new(output.as_slice()).unwrap()),
+                }
+                .to_string()
+            },
+            cost: CHEAP,
+        };
+        assert!(old.verify(&password(typed)));
+        assert!(!old.verify(&password("Caf\u{e9}-Bar-77")), "as before");
+        let new = PasswordHash::new(&password(typed), [1; 16], CHEAP).unwrap();
+        assert!(new.verify(&password("Caf\u{e9}-Bar-77")) && new.verify(&password(typed)));
     }
 
     #[test]

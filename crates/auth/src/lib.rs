@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   name, password, address ──► Lockout ──► Queue ──► hash::verify ──► Lockout ──► Sessions ──► token
-//!                               may it try?  bounded   (caller's        outcome     bounded,
-//!                                                       thread)                     LRU
+//!                               may it try?  bounded,  (caller's        outcome     bounded,
+//!                                            fair       thread)                     LRU
 //!   token ────────────────────────────────────────────────────────────► Sessions ──► Accounts ──► Privileges
 //!   create, update, delete ──► Accounts::plan_* ──► Change ──(caller stores it)──► Accounts::apply
 //! ```
@@ -33,10 +33,10 @@ pub use account::{
     Account, AccountPatch, Accounts, Change, NameError, NewAccount, Refused, UserId, UserName,
 };
 pub use hash::{Cost, HashError, PasswordHash};
-pub use lockout::{Address, Key, Locked, Lockout, LockoutConfig};
+pub use lockout::{Address, Failed, Key, Lock, LockId, Locked, Lockout, LockoutConfig, Standing};
 pub use password::{Password, Policy, Weakness};
-pub use queue::{Queue, QueueConfig, QueueFull};
+pub use queue::{Class, Flow, Place, Queue, QueueConfig, QueueFull};
 pub use role::{Privilege, Privileges, Role};
-pub use session::{Session, SessionConfig, SessionId, Sessions};
+pub use session::{Session, SessionConfig, SessionId, Sessions, USE_GRAIN};
 pub use token::{Token, TokenDigest};
 pub use wall::UnixMillis;

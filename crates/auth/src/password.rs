@@ -2,16 +2,23 @@
 
 use std::fmt;
 
+use icu_normalizer::ComposingNormalizerBorrowed;
 use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize as _, ZeroizeOnDrop};
 
-/// A password in the clear. Wiped on drop; neither `Debug` nor an error shows it.
+/// A password in the clear, in the form of RFC 8265 §4.2 (`OpaqueString`): any space is a space, and letters with accents are
+/// composed (NFC), however the keyboard sent them. Wiped on drop; neither `Debug` nor an error shows it.
 #[derive(Clone)]
-pub struct Password(String);
+pub struct Password {
+    text: String,
+    /// As it was typed, if that was something else: hashes made before passwords were normalised know it like that.
+    typed: Option<String>,
+}
 
 impl Drop for Password {
     fn drop(&mut self) {
-        self.0.zeroize();
+        self.text.zeroize();
+        self.typed.zeroize();
     }
 }
 
@@ -24,33 +31,53 @@ impl Password {
     /// Takes `text` over; the caller keeps no copy.
     #[must_use]
     pub fn new(text: String) -> Self {
-        Self(text)
+        // A longer one is no password of ours, and nothing may take long over it.
+        if text.is_ascii() || text.len() > Self::MAX_BYTES {
+            return Self { text, typed: None };
+        }
+        let mut spaced: String = text.chars().map(|c| if is_space(c) { ' ' } else { c }).collect();
+        let composed = ComposingNormalizerBorrowed::new_nfc().normalize(&spaced).into_owned();
+        spaced.zeroize();
+        if composed == text {
+            return Self { text, typed: None };
+        }
+        Self { text: composed, typed: Some(text) }
     }
 
     /// The password itself. Only hashing, comparing and the one-time first-boot notification need it.
     #[must_use]
     pub fn expose(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// The password as it was typed, if that is not what [`Self::expose`] gives.
+    pub(crate) fn as_typed(&self) -> Option<&str> {
+        self.typed.as_deref()
     }
 
     /// Whether nothing was given.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.text.is_empty()
     }
 
     /// Whether both are the same, in a time that depends on their lengths only.
     #[must_use]
     pub fn same_as(&self, other: &Self) -> bool {
-        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
+        self.text.as_bytes().ct_eq(other.text.as_bytes()).into()
     }
 }
 
 impl From<&mut String> for Password {
     /// Takes the password out of a decoded message and leaves nothing in it.
     fn from(text: &mut String) -> Self {
-        Self(std::mem::take(text))
+        Self::new(std::mem::take(text))
     }
+}
+
+/// A space of another kind than the one of ASCII (Unicode category Zs).
+fn is_space(c: char) -> bool {
+    matches!(c, '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}')
 }
 
 impl fmt::Debug for Password {
@@ -347,6 +374,22 @@ mod tests {
     }
 
     #[test]
+    fn one_password_typed_on_two_systems_is_one_password() {
+        for (one, other) in [
+            ("Caf\u{e9}-Bar-77", "Cafe\u{301}-Bar-77"),
+            ("\u{c5}ngstr\u{f6}m 10", "\u{212b}ngstro\u{308}m 10"),
+            ("two words", "two\u{a0}words"),
+            ("\u{d55c}\u{ae00}", "\u{1112}\u{1161}\u{11ab}\u{1100}\u{1173}\u{11af}"),
+        ] {
+            let (one, other) = (Password::new(one.to_owned()), Password::new(other.to_owned()));
+            assert!(one.same_as(&other), "{:?} {:?}", one.expose(), other.expose());
+            assert!(one.as_typed().is_none() && other.as_typed().is_some());
+        }
+        // Compatibility forms are others: NFC, not NFKC.
+        assert!(!Password::new("\u{ff21}bc".into()).same_as(&Password::new("Abc".into())));
+    }
+
+    #[test]
     fn comparing_looks_at_content() {
         let password = |text: &str| Password::new(text.to_owned());
         assert!(password("same thing").same_as(&password("same thing")));
@@ -356,9 +399,19 @@ mod tests {
 
     proptest! {
         #[test]
+        fn normalising_twice_changes_nothing(text in "\\PC{0,40}") {
+            let once = Password::new(text);
+            let twice = Password::new(once.expose().to_owned());
+            prop_assert_eq!(once.expose(), twice.expose());
+            prop_assert!(twice.as_typed().is_none());
+        }
+
+        #[test]
         fn whatever_is_accepted_has_an_allowed_length(text in "\\PC{0,140}", name in "[a-z]{1,10}") {
             let policy = Policy::default();
-            if policy.check(&Password::new(text.clone()), &name).is_ok() {
+            let password = Password::new(text);
+            if policy.check(&password, &name).is_ok() {
+                let text = password.expose();
                 let length = text.chars().count();
                 prop_assert!((policy.min_length..=policy.max_length).contains(&length));
                 prop_assert!(text.to_lowercase() != name);

@@ -1,15 +1,25 @@
-//! The line before the password hash: bounded in total, per address, and in how many are served at once.
+//! The line before the password hash: bounded, shared out fairly, and nobody in it waits longer than he wants to.
 //!
-//! A password hash takes megabytes and up to a third of a second, and anyone may ask for one. So at most
-//! [`QueueConfig::parallel`] run, at most [`QueueConfig::waiting`] wait, and one address gets only a few places.
-//! Some places are kept for callers who are [preferred](Queue::push): an address that has logged in before, or a
-//! request that is already authenticated. A flood from strange addresses then delays strangers only.
+//! ```text
+//!   administrators known from there, or logged in ─► flows by account and address ─┐
+//!   others known from there, or logged in ─────────► flows by account and address ─┼─► in turn ─► at most `parallel` at once
+//!   everybody else ────────────────────────────────► flows by address ─────────────┘
+//! ```
+//!
+//! A password hash takes megabytes and up to a third of a second, and anyone may ask for one. Three rules:
+//!
+//! - The classes are served in turn, and so are the flows of a class. However many requests others have in line, the first one
+//!   of a flow waits for as many hashes as there are flows in its class, times the classes.
+//! - Each class has [`QueueConfig::reserved`] places nobody else gets.
+//! - A flow that has fewer places than another of its class takes one from the longest rather than be refused.
+//!
+//! So an account that logs in all the time delays itself, and a flood from a few addresses delays these.
 
 use std::collections::{HashMap, VecDeque};
 
 use units::Mono;
 
-use crate::lockout::Address;
+use crate::lockout::{Address, Key};
 
 /// Sizes of the line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,119 +28,232 @@ pub struct QueueConfig {
     pub parallel: usize,
     /// Requests waiting.
     pub waiting: usize,
-    /// Of these, places only preferred callers get.
+    /// Of these, places of each [`Class`] that only this class gets; at most a third of `waiting`.
     pub reserved: usize,
-    /// Requests of one address, waiting and being served.
-    pub per_address: usize,
+    /// Requests of one flow, waiting and being served.
+    pub per_flow: usize,
 }
 
 impl Default for QueueConfig {
     /// 32 waiting at two at a time and 0.35 s each (Cortex-A7, see [`crate::Cost`]) are 5.6 s for the last one,
     /// within the deadline of 10 s that a login has.
     fn default() -> Self {
-        Self { parallel: 2, waiting: 32, reserved: 8, per_address: 8 }
+        Self { parallel: 2, waiting: 32, reserved: 8, per_flow: 8 }
     }
+}
+
+/// Who asks, in the order in which the classes take turns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// An administrator's account, logged in or known from the address.
+    Administrator,
+    /// Another account, logged in or known from the address.
+    Known,
+    /// Somebody of whom nothing is known yet.
+    Stranger,
+}
+
+impl Class {
+    const ALL: [Self; 3] = [Self::Administrator, Self::Known, Self::Stranger];
+
+    fn index(self) -> usize {
+        match self {
+            Self::Administrator => 0,
+            Self::Known => 1,
+            Self::Stranger => 2,
+        }
+    }
+}
+
+/// Whose turn it is. Of accounts that are known, each address is one by itself, so that nobody behind one of them takes the
+/// places of the account's owner behind another; there are few such addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Flow {
+    /// For [`Class::Administrator`] and [`Class::Known`].
+    Pair(Key, Address),
+    /// For [`Class::Stranger`].
+    Address(Address),
 }
 
 /// There is no place left; trying again later is worth it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum QueueFull {
-    /// This address has all the places it gets.
-    #[error("too many logins at once from this address")]
-    Address,
+    /// This account or address has all the places it gets.
+    #[error("too many logins at once from this account or address")]
+    Share,
     /// Every place is taken.
     #[error("too many logins at once")]
     Total,
 }
 
+/// Names a place that is held, to be given back with [`Queue::done`].
+pub type Place = (Class, Flow);
+
 #[derive(Debug)]
 struct Waiting<T> {
-    address: Address,
     deadline: Mono,
     item: T,
 }
 
-/// Requests waiting for a hash, in two lines: preferred ones first.
+/// The flows of one class, the one whose turn it is first. No flow is empty.
+#[derive(Debug)]
+struct Line<T> {
+    flows: VecDeque<(Flow, VecDeque<Waiting<T>>)>,
+    len: usize,
+}
+
+/// Requests waiting for a hash.
 #[derive(Debug)]
 pub struct Queue<T> {
     config: QueueConfig,
-    preferred: VecDeque<Waiting<T>>,
-    others: VecDeque<Waiting<T>>,
-    held: HashMap<Address, usize>,
+    lines: [Line<T>; 3],
+    /// The class whose turn it is.
+    turn: usize,
+    /// Places held by what waits and what is served.
+    held: HashMap<Place, usize>,
     running: usize,
-}
-
-/// What [`Queue::next`] took out of the line.
-#[derive(Debug)]
-pub enum Next<T> {
-    /// Serve it, then call [`Queue::done`] with the address.
-    Serve(Address, T),
-    /// Its deadline has passed: nobody waits for the answer, so no hash is spent on it. Its place is free already.
-    Expired(T),
 }
 
 impl<T> Queue<T> {
     /// An empty line.
     #[must_use]
     pub fn new(config: QueueConfig) -> Self {
-        Self { config, preferred: VecDeque::new(), others: VecDeque::new(), held: HashMap::new(), running: 0 }
+        let line = || Line { flows: VecDeque::new(), len: 0 };
+        Self { config, lines: [line(), line(), line()], turn: 0, held: HashMap::new(), running: 0 }
     }
 
-    /// Lines up `item`, to be served before `deadline`.
+    /// Lines up `item`, to be served before `deadline`. Gives back the item that lost its place to it, if one did: the newest of
+    /// the longest flow of the class.
     ///
     /// # Errors
     /// [`QueueFull`] together with the item.
     pub fn push(
         &mut self,
         item: T,
-        address: Address,
-        preferred: bool,
+        class: Class,
+        flow: Flow,
         deadline: Mono,
-    ) -> Result<(), (QueueFull, T)> {
-        let places = if preferred {
-            self.config.waiting
-        } else {
-            self.config.waiting.saturating_sub(self.config.reserved)
-        };
-        if self.preferred.len() + self.others.len() >= places {
-            return Err((QueueFull::Total, item));
+    ) -> Result<Option<T>, (QueueFull, T)> {
+        let held = self.held.get(&(class, flow)).copied().unwrap_or(0);
+        if held >= self.config.per_flow {
+            return Err((QueueFull::Share, item));
         }
-        let held = self.held.get(&address).copied().unwrap_or(0);
-        if held >= self.config.per_address {
-            return Err((QueueFull::Address, item));
+        let mut lost = None;
+        if !self.has_room(class) {
+            match self.take_from_longest(class, flow) {
+                Some(evicted) => lost = Some(evicted),
+                None => return Err((QueueFull::Total, item)),
+            }
         }
-        self.held.insert(address, held + 1);
-        let line = if preferred { &mut self.preferred } else { &mut self.others };
-        line.push_back(Waiting { address, deadline, item });
-        Ok(())
+        *self.held.entry((class, flow)).or_insert(0) += 1;
+        if let Some(line) = self.lines.get_mut(class.index()) {
+            let waiting = Waiting { deadline, item };
+            line.len += 1;
+            match line.flows.iter_mut().find(|(other, _)| *other == flow) {
+                Some((_, items)) => items.push_back(waiting),
+                None => line.flows.push_back((flow, VecDeque::from([waiting]))),
+            }
+        }
+        Ok(lost)
     }
 
-    /// The next request to deal with, if there is one and a hash may be started.
-    pub fn next(&mut self, now: Mono) -> Option<Next<T>> {
+    /// Whether one more of `class` fits beside what is reserved for the other classes.
+    fn has_room(&self, class: Class) -> bool {
+        let len = |class: Class| self.lines.get(class.index()).map_or(0, |line| line.len);
+        let kept: usize = Class::ALL
+            .into_iter()
+            .filter(|other| *other != class)
+            .map(|other| len(other).max(self.config.reserved))
+            .sum();
+        len(class) + kept < self.config.waiting.max(self.config.reserved * Class::ALL.len())
+    }
+
+    /// Takes the newest request of the flow that has most of them waiting, if `flow` will have fewer even with one more.
+    fn take_from_longest(&mut self, class: Class, flow: Flow) -> Option<T> {
+        let line = self.lines.get_mut(class.index())?;
+        let own = line.flows.iter().find(|(other, _)| *other == flow).map_or(0, |(_, items)| items.len());
+        let at = (0..line.flows.len()).max_by_key(|at| line.flows.get(*at).map(|(_, items)| items.len()))?;
+        let (longest, items) = line.flows.get_mut(at)?;
+        if items.len() <= own + 1 {
+            return None;
+        }
+        let place = (class, *longest);
+        let evicted = items.pop_back()?;
+        line.len -= 1;
+        self.release(place);
+        Some(evicted.item)
+    }
+
+    /// The next request to serve, if there is one and a hash may be started. Call [`Self::expired`] before.
+    pub fn next(&mut self) -> Option<(Place, T)> {
         if self.running >= self.config.parallel {
             return None;
         }
-        let Waiting { address, deadline, item } =
-            self.preferred.pop_front().or_else(|| self.others.pop_front())?;
-        if deadline <= now {
-            self.release(address);
-            return Some(Next::Expired(item));
+        for step in 0..Class::ALL.len() {
+            let index = (self.turn + step) % Class::ALL.len();
+            let Some(class) = Class::ALL.get(index).copied() else { continue };
+            let Some(line) = self.lines.get_mut(index) else { continue };
+            let Some((flow, mut items)) = line.flows.pop_front() else { continue };
+            let next = items.pop_front();
+            if !items.is_empty() {
+                line.flows.push_back((flow, items));
+            }
+            let Some(next) = next else { continue };
+            line.len -= 1;
+            self.turn = index + 1;
+            self.running += 1;
+            return Some(((class, flow), next.item));
         }
-        self.running += 1;
-        Some(Next::Serve(address, item))
+        None
     }
 
-    /// A request served under [`Next::Serve`] is finished.
-    pub fn done(&mut self, address: Address) {
+    /// Takes out all requests whose deadline has passed: nobody waits for their answer, so no hash is spent on them.
+    pub fn expired(&mut self, now: Mono) -> Vec<T> {
+        let mut expired = Vec::new();
+        if self.deadline().is_none_or(|deadline| deadline > now) {
+            return expired;
+        }
+        let mut released = Vec::new();
+        for (line, class) in self.lines.iter_mut().zip(Class::ALL) {
+            for (flow, items) in &mut line.flows {
+                for waiting in std::mem::take(items) {
+                    if waiting.deadline <= now {
+                        released.push((class, *flow));
+                        expired.push(waiting.item);
+                    } else {
+                        items.push_back(waiting);
+                    }
+                }
+            }
+            line.flows.retain(|(_, items)| !items.is_empty());
+            line.len = line.flows.iter().map(|(_, items)| items.len()).sum();
+        }
+        released.into_iter().for_each(|place| self.release(place));
+        expired
+    }
+
+    /// The earliest deadline of what waits.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Mono> {
+        self.lines
+            .iter()
+            .flat_map(|line| &line.flows)
+            .flat_map(|(_, items)| items)
+            .map(|waiting| waiting.deadline)
+            .min()
+    }
+
+    /// A request that [`Self::next`] gave out is finished.
+    pub fn done(&mut self, place: Place) {
         self.running = self.running.saturating_sub(1);
-        self.release(address);
+        self.release(place);
     }
 
-    fn release(&mut self, address: Address) {
-        if let Some(held) = self.held.get_mut(&address) {
+    fn release(&mut self, place: Place) {
+        if let Some(held) = self.held.get_mut(&place) {
             *held -= 1;
             if *held == 0 {
-                self.held.remove(&address);
+                self.held.remove(&place);
             }
         }
     }
@@ -138,7 +261,7 @@ impl<T> Queue<T> {
     /// Requests waiting.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.preferred.len() + self.others.len()
+        self.lines.iter().map(|line| line.len).sum()
     }
 
     /// Requests being served.
@@ -156,94 +279,151 @@ mod tests {
 
     const LATER: Mono = Mono::from_millis(10_000);
 
-    fn ip(last: u8) -> Address {
-        Address::parse(&format!("192.0.2.{last}"))
+    fn from(last: u8) -> Flow {
+        Flow::Address(Address::parse(&format!("192.0.2.{last}")))
+    }
+
+    fn of(name: &str) -> Flow {
+        Flow::Pair(Key::account(name), Address::parse("192.0.2.1"))
     }
 
     fn small() -> Queue<u32> {
-        Queue::new(QueueConfig { parallel: 1, waiting: 4, reserved: 1, per_address: 2 })
+        Queue::new(QueueConfig { parallel: 1, waiting: 9, reserved: 2, per_flow: 4 })
     }
 
-    fn serve(queue: &mut Queue<u32>) -> Option<(Address, u32)> {
-        match queue.next(Mono::ZERO)? {
-            Next::Serve(address, item) => Some((address, item)),
-            Next::Expired(item) => panic!("{item} expired"),
+    /// Serves all that waits, one at a time, in order.
+    fn order(queue: &mut Queue<u32>) -> Vec<u32> {
+        let mut order = Vec::new();
+        while let Some((place, item)) = queue.next() {
+            order.push(item);
+            queue.done(place);
         }
+        order
     }
 
     #[test]
-    fn one_address_gets_only_its_places() {
+    fn one_flow_gets_only_its_places() {
         let mut queue = small();
-        queue.push(1, ip(1), false, LATER).unwrap();
-        queue.push(2, ip(1), false, LATER).unwrap();
-        assert_eq!(queue.push(3, ip(1), false, LATER), Err((QueueFull::Address, 3)));
-        queue.push(4, ip(2), false, LATER).unwrap();
-        let (address, first) = serve(&mut queue).unwrap();
-        assert_eq!(first, 1);
+        for n in 0..4 {
+            assert_eq!(queue.push(n, Class::Stranger, from(1), LATER), Ok(None));
+        }
+        assert_eq!(queue.push(9, Class::Stranger, from(1), LATER), Err((QueueFull::Share, 9)));
+        let (place, first) = queue.next().unwrap();
+        assert_eq!(first, 0);
         // Being served still holds the place.
-        assert_eq!(queue.push(5, ip(1), false, LATER), Err((QueueFull::Address, 5)));
-        queue.done(address);
-        queue.push(6, ip(1), false, LATER).unwrap();
+        assert_eq!(queue.push(9, Class::Stranger, from(1), LATER), Err((QueueFull::Share, 9)));
+        queue.done(place);
+        assert_eq!(queue.push(9, Class::Stranger, from(1), LATER), Ok(None));
     }
 
     #[test]
-    fn strangers_leave_places_for_the_preferred_who_go_first() {
+    fn whoever_has_least_is_served_next_however_long_the_others_lines_are() {
         let mut queue = small();
-        for stranger in 1..=3 {
-            queue.push(u32::from(stranger), ip(stranger), false, LATER).unwrap();
+        for n in 0..4 {
+            queue.push(n, Class::Known, of("poller"), LATER).unwrap();
         }
-        assert_eq!(queue.push(9, ip(9), false, LATER), Err((QueueFull::Total, 9)));
-        queue.push(10, ip(10), true, LATER).unwrap();
-        assert_eq!(queue.push(11, ip(11), true, LATER), Err((QueueFull::Total, 11)));
-        assert_eq!(serve(&mut queue).unwrap().1, 10);
-        assert!(queue.next(Mono::ZERO).is_none(), "one at a time");
-        queue.done(ip(10));
-        assert_eq!(serve(&mut queue).unwrap().1, 1);
+        queue.push(10, Class::Stranger, from(1), LATER).unwrap();
+        queue.push(20, Class::Known, of("bob"), LATER).unwrap();
+        queue.push(30, Class::Administrator, of("admin"), LATER).unwrap();
+        assert_eq!(order(&mut queue), [30, 0, 10, 20, 1, 2, 3]);
+    }
+
+    #[test]
+    fn each_class_has_places_of_its_own() {
+        let mut queue = small();
+        for n in 0..5 {
+            queue.push(n.into(), Class::Stranger, from(n), LATER).unwrap();
+        }
+        assert_eq!(queue.push(9, Class::Stranger, from(9), LATER), Err((QueueFull::Total, 9)));
+        for n in 0..2 {
+            queue.push(10 + n, Class::Known, of("bob"), LATER).unwrap();
+            queue.push(20 + n, Class::Administrator, of("admin"), LATER).unwrap();
+        }
+        assert_eq!(queue.push(30, Class::Administrator, of("second"), LATER), Ok(Some(21)), "admin has two");
+    }
+
+    #[test]
+    fn a_newcomer_takes_a_place_from_who_has_most() {
+        let mut queue = small();
+        for n in 0..4 {
+            queue.push(n, Class::Stranger, from(1), LATER).unwrap();
+        }
+        queue.push(10, Class::Stranger, from(2), LATER).unwrap();
+        assert_eq!(queue.push(20, Class::Stranger, from(3), LATER), Ok(Some(3)));
+        assert_eq!(queue.push(21, Class::Stranger, from(3), LATER), Ok(Some(2)));
+        assert_eq!(queue.push(22, Class::Stranger, from(3), LATER), Err((QueueFull::Total, 22)));
+        assert_eq!(order(&mut queue), [0, 10, 20, 1, 21]);
     }
 
     #[test]
     fn no_hash_is_spent_on_a_request_nobody_waits_for() {
         let mut queue = small();
-        queue.push(1, ip(1), false, Mono::from_millis(5)).unwrap();
-        queue.push(2, ip(1), false, LATER).unwrap();
-        assert!(matches!(queue.next(Mono::from_millis(5)), Some(Next::Expired(1))));
-        assert!(matches!(queue.next(Mono::from_millis(5)), Some(Next::Serve(_, 2))));
+        queue.push(1, Class::Stranger, from(1), Mono::from_millis(5)).unwrap();
+        queue.push(2, Class::Stranger, from(1), LATER).unwrap();
+        assert_eq!(queue.deadline(), Some(Mono::from_millis(5)));
+        assert!(queue.expired(Mono::from_millis(4)).is_empty());
+        assert_eq!(queue.expired(Mono::from_millis(5)), [1]);
+        assert_eq!(queue.deadline(), Some(LATER));
+        assert_eq!(order(&mut queue), [2]);
     }
 
     proptest! {
         #[test]
-        fn whatever_comes_the_bounds_hold_and_all_that_was_taken_in_comes_out(
-            steps in proptest::collection::vec((0..6_u8, any::<bool>(), any::<bool>()), 0..300),
+        fn whatever_comes_the_bounds_hold_and_nobody_is_starved(
+            steps in proptest::collection::vec((0..3_usize, 0..5_u8, any::<bool>(), 0..8_u8), 0..300),
         ) {
-            let config = QueueConfig { parallel: 2, waiting: 6, reserved: 2, per_address: 3 };
+            let config = QueueConfig { parallel: 2, waiting: 12, reserved: 2, per_flow: 4 };
             let mut queue = Queue::new(config);
-            let mut serving = Vec::new();
-            let (mut taken, mut served) = (0_u32, 0_u32);
-            for (address, preferred, finish) in steps {
-                if queue.push(taken, ip(address), preferred, LATER).is_ok() {
-                    taken += 1;
+            let mut serving: Vec<Place> = Vec::new();
+            // What is inside, and how many others were served while it was the first of its flow.
+            let mut inside: Vec<(u32, Place, u32)> = Vec::new();
+            let mut next = 0_u32;
+            for (class, who, finish, wait) in steps {
+                let class = Class::ALL[class];
+                let place = (class, if class == Class::Stranger { from(who) } else { of(&who.to_string()) });
+                let deadline = Mono::from_millis(u64::from(next) + u64::from(wait) * 40);
+                match queue.push(next, class, place.1, deadline) {
+                    Ok(lost) => {
+                        inside.push((next, place, 0));
+                        if let Some(lost) = lost {
+                            let at = inside.iter().position(|(item, ..)| *item == lost).unwrap();
+                            prop_assert_ne!(inside.remove(at).1, place, "nobody pushes out his own");
+                        }
+                    }
+                    Err((full, _)) => prop_assert!(full == QueueFull::Share || !queue.has_room(class)),
                 }
-                if finish && let Some(address) = serving.pop() {
-                    queue.done(address);
+                next += 1;
+                let now = Mono::from_millis(next.into());
+                for gone in queue.expired(now) {
+                    inside.retain(|(item, ..)| *item != gone);
                 }
-                while let Some(Next::Serve(address, _)) = queue.next(Mono::ZERO) {
-                    serving.push(address);
-                    served += 1;
+                if finish && let Some(place) = serving.pop() {
+                    queue.done(place);
+                }
+                while let Some((place, item)) = queue.next() {
+                    serving.push(place);
+                    let at = inside.iter().position(|(other, ..)| *other == item).unwrap();
+                    prop_assert_eq!(inside.remove(at).1, place);
+                    let mut seen = Vec::new();
+                    for (_, place, passed) in &mut inside {
+                        if !seen.contains(place) {
+                            seen.push(*place);
+                            *passed += 1;
+                            // Five flows in each of three classes.
+                            prop_assert!(*passed <= 3 * 5, "starved");
+                        }
+                    }
                 }
                 prop_assert!(queue.waiting() <= config.waiting);
                 prop_assert!(queue.running() <= config.parallel);
-                prop_assert_eq!(queue.running(), serving.len());
+                prop_assert_eq!((queue.running(), queue.waiting()), (serving.len(), inside.len()));
             }
-            while queue.running() > 0 || queue.waiting() > 0 {
-                if let Some(address) = serving.pop() {
-                    queue.done(address);
-                }
-                while let Some(Next::Serve(address, _)) = queue.next(Mono::ZERO) {
-                    serving.push(address);
-                    served += 1;
-                }
+            for place in serving {
+                queue.done(place);
             }
-            prop_assert_eq!(taken, served);
+            while let Some((place, _)) = queue.next() {
+                queue.done(place);
+            }
             prop_assert!(queue.held.is_empty());
         }
     }

@@ -9,6 +9,10 @@ use crate::account::UserId;
 use crate::token::{TokenDigest, hex};
 use crate::wall::UnixMillis;
 
+/// How long a gateway goes on with the answer to a check before it tells of further use: so much later than its last check may
+/// a session have been used last.
+pub const USE_GRAIN: Millis = Millis::from_secs(1);
+
 /// Limits of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionConfig {
@@ -16,7 +20,7 @@ pub struct SessionConfig {
     pub idle_limit: Millis,
     /// A session is over after this long, however busy.
     pub absolute_limit: Millis,
-    /// Sessions in total. A full table gives up the least recently used one.
+    /// Sessions in total. In a full table the account that has most gives up its least recently used one.
     pub total: usize,
     /// Sessions of one account; beyond it the account's own least recently used one goes.
     pub per_user: usize,
@@ -120,10 +124,14 @@ struct Slot {
     session: Session,
     /// End by the absolute limit.
     expires: Mono,
-    /// End by the idle limit if it is not used again. The order of these is the order of last use.
+    /// End by the idle limit if it is not used again.
     idle_until: Mono,
-    /// The `last_used_at` that is stored.
-    stored_use: UnixMillis,
+    /// Until when it may have been in use: the order of these is the order in which sessions make room.
+    used: Mono,
+    /// The `last_used_at` that is stored; `None` while the store has nothing of the session.
+    stored_use: Option<UnixMillis>,
+    /// A write whose end nobody knows may have brought it there all the same.
+    doubtful: bool,
 }
 
 impl Slot {
@@ -159,34 +167,53 @@ impl Sessions {
         if left.is_zero() || idle_left.is_zero() || self.slots.len() >= self.config.total {
             return false;
         }
-        let stored_use = session.last_used_at;
+        let stored_use = Some(session.last_used_at);
         let (expires, idle_until) = (now.saturating_add(left), now.saturating_add(idle_left));
-        self.place(Slot { session, expires, idle_until, stored_use });
+        // In the order of last use among themselves, and before all that comes.
+        let used = now.saturating_sub(Millis::new(idle));
+        self.place(Slot { session, expires, idle_until, used, stored_use, doubtful: false });
         true
     }
 
-    /// The sessions that must go for one more of `user`: the account's least recently used when it has its share,
-    /// else the least recently used of all when the table is full.
+    /// The sessions that must go for one more of `user`: the account's least recently used when it has its share, else, when the
+    /// table is full, that of the account with the most sessions.
     #[must_use]
     pub fn evicted_by(&self, user: &UserId) -> Vec<SessionId> {
-        let own = self.slots.values().filter(|slot| slot.session.user == *user);
-        let mut evicted = oldest(own, self.config.per_user);
-        let full = self.slots.len() - evicted.len() >= self.config.total;
-        if full {
-            evicted.extend(oldest(self.slots.values(), self.config.total));
+        let mut evicted = self.oldest_of(user, self.config.per_user);
+        if self.slots.len() - evicted.len() >= self.config.total {
+            let mut shares: HashMap<&UserId, (usize, Mono)> = HashMap::new();
+            for slot in self.slots.values().filter(|slot| !evicted.contains(&slot.session.id)) {
+                let share = shares.entry(&slot.session.user).or_insert((0, slot.used));
+                *share = (share.0 + 1, share.1.min(slot.used));
+            }
+            // Of equal shares the one whose session was not used for longest.
+            let largest = shares.iter().max_by_key(|(user, (count, used))| {
+                (*count, std::cmp::Reverse(*used), std::cmp::Reverse(user.as_str()))
+            });
+            if let Some((user, (count, _))) = largest {
+                evicted.extend(self.oldest_of(user, *count));
+            }
         }
         evicted
     }
 
-    /// Adds a new session and removes those it pushes out, which are returned.
-    pub fn insert(&mut self, session: Session, now: Mono) -> Vec<Session> {
+    /// Adds a new session and removes those it pushes out, which are returned. `stored`: the store has it.
+    pub fn insert(&mut self, session: Session, stored: bool, now: Mono) -> Vec<Session> {
         let evicted = self.evicted_by(&session.user);
         let evicted = evicted.iter().filter_map(|id| self.remove(id)).collect();
-        let stored_use = session.last_used_at;
+        let stored_use = stored.then_some(session.last_used_at);
         let expires = now.saturating_add(self.config.absolute_limit);
         let idle_until = now.saturating_add(self.config.idle_limit);
-        self.place(Slot { session, expires, idle_until, stored_use });
+        self.place(Slot { session, expires, idle_until, used: now, stored_use, doubtful: false });
         evicted
+    }
+
+    /// The least recently used of `user`'s sessions if they are `limit` or more: as many as must go for one more to fit.
+    fn oldest_of(&self, user: &UserId, limit: usize) -> Vec<SessionId> {
+        let mut slots: Vec<&Slot> = self.slots.values().filter(|slot| slot.session.user == *user).collect();
+        let surplus = (slots.len() + 1).saturating_sub(limit.max(1));
+        slots.sort_by(|left, right| (left.used, &left.session.id).cmp(&(right.used, &right.session.id)));
+        slots.into_iter().take(surplus).map(|slot| slot.session.id.clone()).collect()
     }
 
     fn place(&mut self, slot: Slot) {
@@ -209,6 +236,7 @@ impl Sessions {
         }
         slot.idle_until = slot.idle_until.max(now.saturating_add(self.config.idle_limit));
         slot.session.last_used_at = slot.session.last_used_at.max(wall);
+        slot.used = slot.used.max(now.saturating_add(USE_GRAIN));
         Some(&slot.session)
     }
 
@@ -285,17 +313,38 @@ impl Sessions {
         self.slots
             .values()
             .filter(|slot| {
-                slot.session.last_used_at.since(slot.stored_use).is_some_and(|by| by >= interval.max(1))
+                slot.stored_use.is_some_and(|stored| {
+                    slot.session.last_used_at.since(stored).is_some_and(|by| by >= interval.max(1))
+                })
             })
             .map(|slot| slot.session.clone())
             .collect()
     }
 
-    /// Notes that `last_used_at` of this session is stored.
+    /// Notes that this session is stored with this `last_used_at`.
     pub fn stored(&mut self, id: &SessionId, last_used_at: UnixMillis) {
         if let Some(slot) = self.slots.get_mut(id) {
-            slot.stored_use = last_used_at;
+            slot.stored_use = Some(last_used_at);
         }
+    }
+
+    /// Notes that nobody knows whether the store has it.
+    pub fn doubt(&mut self, id: &SessionId) {
+        if let Some(slot) = self.slots.get_mut(id) {
+            slot.doubtful = true;
+        }
+    }
+
+    /// Whether the store has the session or may have it: then it has not ended for good before the store has forgotten it.
+    #[must_use]
+    pub fn may_be_stored(&self, id: &SessionId) -> bool {
+        self.slots.get(id).is_some_and(|slot| slot.doubtful || slot.stored_use.is_some())
+    }
+
+    /// Whether the store has the session; one it has not ends with the process.
+    #[must_use]
+    pub fn is_stored(&self, id: &SessionId) -> bool {
+        self.slots.get(id).is_some_and(|slot| slot.stored_use.is_some())
     }
 
     /// Sessions held, those that are over but not yet removed included.
@@ -309,16 +358,6 @@ impl Sessions {
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
-}
-
-/// The least recently used of `slots` if they are `limit` or more: as many as must go for one more to fit.
-fn oldest<'a>(slots: impl Iterator<Item = &'a Slot>, limit: usize) -> Vec<SessionId> {
-    let mut slots: Vec<&Slot> = slots.collect();
-    let surplus = (slots.len() + 1).saturating_sub(limit.max(1));
-    slots.sort_by(|left, right| {
-        (left.idle_until, &left.session.id).cmp(&(right.idle_until, &right.session.id))
-    });
-    slots.into_iter().take(surplus).map(|slot| slot.session.id.clone()).collect()
 }
 
 #[cfg(test)]
@@ -358,7 +397,7 @@ mod tests {
     #[test]
     fn a_session_ends_after_half_an_hour_without_use() {
         let mut sessions = Sessions::new(SessionConfig::default());
-        sessions.insert(session(1, 1), minutes(0));
+        sessions.insert(session(1, 1), true, minutes(0));
         assert!(sessions.touch(&digest(1), minutes(29), WALL).is_some());
         assert!(sessions.touch(&digest(1), minutes(58), WALL).is_some());
         assert_eq!(sessions.deadline(), Some(minutes(88)));
@@ -370,7 +409,7 @@ mod tests {
     #[test]
     fn a_session_ends_after_a_day_however_busy() {
         let mut sessions = Sessions::new(SessionConfig::default());
-        sessions.insert(session(1, 1), minutes(0));
+        sessions.insert(session(1, 1), true, minutes(0));
         for quarter in 1..96 {
             assert!(sessions.touch(&digest(1), minutes(quarter * 15), WALL).is_some(), "{quarter}");
         }
@@ -382,10 +421,10 @@ mod tests {
         let config = SessionConfig { total: 3, per_user: 3, ..SessionConfig::default() };
         let mut sessions = Sessions::new(config);
         for n in 1..=3 {
-            sessions.insert(session(n, n), minutes(u64::from(n)));
+            sessions.insert(session(n, n), true, minutes(u64::from(n)));
         }
         sessions.touch(&digest(1), minutes(5), WALL);
-        let gone = sessions.insert(session(4, 4), minutes(6));
+        let gone = sessions.insert(session(4, 4), true, minutes(6));
         assert_eq!(gone.iter().map(|s| s.id.clone()).collect::<Vec<_>>(), [session(2, 2).id]);
         assert!(sessions.touch(&digest(2), minutes(6), WALL).is_none());
         assert!(sessions.touch(&digest(1), minutes(6), WALL).is_some());
@@ -395,13 +434,52 @@ mod tests {
     fn an_account_at_its_share_pushes_out_its_own() {
         let config = SessionConfig { total: 64, per_user: 2, ..SessionConfig::default() };
         let mut sessions = Sessions::new(config);
-        sessions.insert(session(9, 9), minutes(0));
-        sessions.insert(session(1, 1), minutes(1));
-        sessions.insert(session(2, 1), minutes(2));
-        let gone = sessions.insert(session(3, 1), minutes(3));
+        sessions.insert(session(9, 9), true, minutes(0));
+        sessions.insert(session(1, 1), true, minutes(1));
+        sessions.insert(session(2, 1), true, minutes(2));
+        let gone = sessions.insert(session(3, 1), true, minutes(3));
         assert_eq!(gone.len(), 1);
         assert_eq!(gone[0].id, session(1, 1).id);
         assert!(sessions.touch(&digest(9), minutes(3), WALL).is_some());
+    }
+
+    #[test]
+    fn a_full_table_is_made_room_in_by_the_account_that_has_most() {
+        let config = SessionConfig { total: 6, per_user: 4, ..SessionConfig::default() };
+        let mut sessions = Sessions::new(config);
+        sessions.insert(session(9, 9), true, minutes(0));
+        for n in 1..=4 {
+            sessions.insert(session(n, 1), true, minutes(u64::from(n)));
+        }
+        sessions.insert(session(8, 8), true, minutes(5));
+        let gone = sessions.insert(session(7, 7), true, minutes(6));
+        assert_eq!(gone.iter().map(|s| s.id.clone()).collect::<Vec<_>>(), [session(1, 1).id]);
+        assert!(sessions.touch(&digest(9), minutes(6), WALL).is_some(), "idle for longest, and the only one");
+    }
+
+    #[test]
+    fn a_session_in_use_outlives_any_number_of_later_logins() {
+        let mut sessions = Sessions::new(SessionConfig::default());
+        sessions.insert(session(1, 1), true, Mono::ZERO);
+        for n in 2..100_u8 {
+            let now = Mono::from_millis(u64::from(n) * 50);
+            // A gateway tells of use once a second.
+            if n % 20 == 2 {
+                assert!(sessions.touch(&digest(1), now, WALL).is_some(), "{n}");
+            }
+            sessions.insert(session(n, 1), true, now);
+        }
+        assert!(sessions.touch(&digest(1), Mono::from_millis(5000), WALL).is_some());
+    }
+
+    #[test]
+    fn what_the_store_never_had_is_not_brought_up_to_date_in_it() {
+        let mut sessions = Sessions::new(SessionConfig::default());
+        sessions.insert(session(1, 1), false, minutes(0));
+        sessions.touch(&digest(1), minutes(20), UnixMillis(1_000_000 + 60_000 * 20));
+        assert!(!sessions.is_stored(&session(1, 1).id) && sessions.stale_in_store().is_empty());
+        sessions.stored(&session(1, 1).id, UnixMillis(1_000_000));
+        assert!(sessions.is_stored(&session(1, 1).id) && !sessions.stale_in_store().is_empty());
     }
 
     #[test]
@@ -439,7 +517,7 @@ mod tests {
     #[test]
     fn the_time_of_last_use_is_stored_now_and_then_only() {
         let mut sessions = Sessions::new(SessionConfig::default());
-        sessions.insert(session(1, 1), minutes(0));
+        sessions.insert(session(1, 1), true, minutes(0));
         sessions.touch(&digest(1), minutes(2), UnixMillis(1_000_000 + 120_000));
         assert!(sessions.stale_in_store().is_empty());
         let used = UnixMillis(1_000_000 + 180_000);
@@ -479,7 +557,7 @@ mod tests {
             for (n, whose, what) in steps {
                 now = now.saturating_add(Millis::from_secs(7));
                 match what {
-                    0 => { sessions.insert(session(n, whose), now); }
+                    0 => { sessions.insert(session(n, whose), true, now); }
                     1 => { sessions.remove(&SessionId::from_random([n; 8])); }
                     _ => {
                         if let Some(found) = sessions.touch(&digest(n), now, WALL) {

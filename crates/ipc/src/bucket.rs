@@ -3,6 +3,8 @@
 //! An answer is only given once the bus has the value on disk (the buckets are synced at every write, invariant I-4). Each value is
 //! prefixed with its schema version, so a newer daemon can read what an older one wrote: [`Value::decode`] gets the version and migrates.
 
+mod settle;
+
 use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;

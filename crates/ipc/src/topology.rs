@@ -120,6 +120,8 @@ pub fn permissions(daemon: &str) -> Permissions {
     for bucket in node.buckets {
         publish.push(format!("$KV.{bucket}.>"));
         read_stream(&format!("KV_{bucket}"), &mut publish);
+        // Removing without a trace.
+        publish.push(format!("$JS.API.STREAM.PURGE.KV_{bucket}"));
     }
     for stream in node.streams {
         read_stream(stream, &mut publish);

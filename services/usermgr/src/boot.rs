@@ -17,12 +17,19 @@
 //! | no accounts at all | not given | `admin` is made with a random password, which is shown and must be changed |
 //! | an account never used | not given | it gets a new random password, which is shown and must be changed |
 //! | anything else | not given | nothing |
+//!
+//! Who has lost every administrator's password and can write to the state directory puts a new one into the file
+//! [`RECOVERY_FILE`] of the daemon's own directory and starts the daemon again: `admin` gets it, whatever else the store holds.
+//! The file is removed once the password is stored, and the password must be changed at the first login.
 
 use std::path::Path;
 
 use auth::account::Effect;
 use auth::{Accounts, Change, Cost, NewAccount, Password, PasswordHash, Role, UnixMillis, UserId, UserName};
 use zeroize::Zeroize as _;
+
+/// The file that sets `admin`'s password at the next start.
+pub(crate) const RECOVERY_FILE: &str = "recovery-password";
 
 use crate::config::Limits;
 use crate::error::Error;
@@ -37,6 +44,57 @@ pub(crate) struct First {
     pub(crate) change: Change,
     /// Then show this: name and password.
     pub(crate) shown: Option<(String, Password)>,
+    /// Or, if it came from there, remove [`RECOVERY_FILE`].
+    pub(crate) recovered: bool,
+}
+
+/// The password in [`RECOVERY_FILE`]. One that cannot be used is told and left where it is: it must not keep the daemon down.
+pub(crate) fn recovery(state_dir: &Path, limits: &Limits) -> Option<Password> {
+    let path = state_dir.join(RECOVERY_FILE);
+    match read_password(&path, limits) {
+        Ok(password) => Some(password),
+        Err(Error::PasswordFile { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => {
+            tracing::error!(error = %service::ErrorChain(&error), "the recovery password is not used");
+            None
+        }
+    }
+}
+
+/// Makes `admin` an enabled administrator with this password, which must be changed at the next login.
+pub(crate) fn recover(
+    accounts: &Accounts,
+    password: &Password,
+    cost: Cost,
+    wall: UnixMillis,
+) -> Result<Change, Error> {
+    let hash = PasswordHash::new(password, random()?, cost)?;
+    let Some(admin) = accounts.by_name(ADMIN) else {
+        let mut change = create(accounts, hash, false, wall)?;
+        if let Effect::Put(account) = &mut change.effect {
+            account.password_change_required = true;
+        }
+        return Ok(change);
+    };
+    let mut change = accounts.plan_password(&admin.id, hash, true, wall)?;
+    if let Effect::Put(account) = &mut change.effect {
+        account.enabled = true;
+        account.role = Role::Administrator;
+    }
+    Ok(change)
+}
+
+/// The password of [`recovery`] is stored.
+pub(crate) fn recovered(state_dir: &Path) {
+    let path = state_dir.join(RECOVERY_FILE);
+    match std::fs::remove_file(&path) {
+        Ok(()) => tracing::warn!(user = ADMIN, "the password was set from the recovery file, which is removed"),
+        Err(error) => tracing::error!(
+            %error,
+            path = %path.display(),
+            "the password was set from the recovery file, which cannot be removed and is used again at each start"
+        ),
+    }
 }
 
 /// Reads the password the operator was given. One trailing newline does not count.
@@ -73,7 +131,7 @@ pub(crate) fn first_administrator(
             None if !administered => create(accounts, hash()?, false, wall)?,
             _ => return Ok(None),
         };
-        return Ok(Some(First { change, shown: None }));
+        return Ok(Some(First { change, shown: None, recovered: false }));
     }
     let password = auth::token::readable_secret(random()?);
     let change = match unclaimed {
@@ -91,7 +149,7 @@ pub(crate) fn first_administrator(
         Effect::Put(account) => account.name.as_str().to_owned(),
         Effect::Delete(_) => return Ok(None),
     };
-    Ok(Some(First { change, shown: Some((name, password)) }))
+    Ok(Some(First { change, shown: Some((name, password)), recovered: false }))
 }
 
 fn create(

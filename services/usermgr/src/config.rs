@@ -52,9 +52,9 @@ pub struct LoginConfig {
     pub parallel: usize,
     /// Places in the line, 1 to 1024.
     pub waiting: usize,
-    /// Of these, for addresses that have logged in before.
+    /// Of these, for each of: administrators, other accounts known from their address, strangers. At most a third of `waiting`.
     pub reserved: usize,
-    /// Places one address may hold, at least 1.
+    /// Places one address may hold, or a known account from one address; at least 1.
     pub per_address: usize,
 }
 
@@ -62,7 +62,7 @@ pub struct LoginConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LockoutLimits {
-    /// Failures before the first delay, 1 to 100.
+    /// Failures of one account from one address before the first delay, 1 to 100.
     pub threshold: u32,
     /// First delay, seconds, at least 1.
     pub first_delay_secs: u64,
@@ -70,6 +70,12 @@ pub struct LockoutLimits {
     pub max_delay_secs: u64,
     /// Quiet time after which failures are forgotten, seconds, at least the longest delay.
     pub forget_after_secs: u64,
+    /// Failures from one address before all of it is refused, more than `threshold` and at most 1000.
+    pub address_threshold: u32,
+    /// For so long at a time, seconds, at least 1 and at most `max_delay_secs`.
+    pub address_delay_secs: u64,
+    /// Failures of one account from all addresses before it is refused to those it is not known from, 2 to 100.
+    pub account_threshold: u32,
 }
 
 /// Limits of sessions.
@@ -115,8 +121,8 @@ impl Default for PasswordConfig {
 
 impl Default for LoginConfig {
     fn default() -> Self {
-        let QueueConfig { parallel, waiting, reserved, per_address } = QueueConfig::default();
-        Self { parallel, waiting, reserved, per_address }
+        let QueueConfig { parallel, waiting, reserved, per_flow } = QueueConfig::default();
+        Self { parallel, waiting, reserved, per_address: per_flow }
     }
 }
 
@@ -128,6 +134,9 @@ impl Default for LockoutLimits {
             first_delay_secs: config.first_delay.as_secs(),
             max_delay_secs: config.max_delay.as_secs(),
             forget_after_secs: config.forget_after.as_secs(),
+            address_threshold: config.address_threshold,
+            address_delay_secs: config.address_delay.as_secs(),
+            account_threshold: config.account_threshold,
         }
     }
 }
@@ -183,7 +192,10 @@ impl Config {
             (cost.is_allowed(), "password.memory_kib must be 4096 to 65536 and password.passes 3 to 16"),
             ((1..=8).contains(&login.parallel), "login.parallel must be 1 to 8"),
             ((1..=1024).contains(&login.waiting), "login.waiting must be 1 to 1024"),
-            (login.reserved < login.waiting, "login.reserved must be less than login.waiting"),
+            (
+                login.reserved.saturating_mul(3) <= login.waiting,
+                "login.reserved must be at most a third of login.waiting",
+            ),
             (login.per_address >= 1, "login.per_address must be at least 1"),
             ((1..=100).contains(&lockout.threshold), "lockout.threshold must be 1 to 100"),
             (
@@ -195,6 +207,15 @@ impl Config {
                 lockout.forget_after_secs >= lockout.max_delay_secs,
                 "lockout.forget_after_secs must be at least lockout.max_delay_secs",
             ),
+            (
+                (lockout.threshold + 1..=1000).contains(&lockout.address_threshold),
+                "lockout.address_threshold must be more than lockout.threshold and at most 1000",
+            ),
+            (
+                (1..=lockout.max_delay_secs).contains(&lockout.address_delay_secs),
+                "lockout.address_delay_secs must be 1 to lockout.max_delay_secs",
+            ),
+            ((2..=100).contains(&lockout.account_threshold), "lockout.account_threshold must be 2 to 100"),
             ((1..=86_400).contains(&sessions.idle_secs), "sessions.idle_secs must be 1 to 86400"),
             (
                 (1..=30 * 86_400).contains(&sessions.absolute_secs),
@@ -219,13 +240,16 @@ impl Config {
                 parallel: login.parallel,
                 waiting: login.waiting,
                 reserved: login.reserved,
-                per_address: login.per_address,
+                per_flow: login.per_address,
             },
             lockout: LockoutConfig {
                 threshold: lockout.threshold,
                 first_delay: Millis::from_secs(lockout.first_delay_secs),
                 max_delay: Millis::from_secs(lockout.max_delay_secs),
                 forget_after: Millis::from_secs(lockout.forget_after_secs),
+                address_threshold: lockout.address_threshold,
+                address_delay: Millis::from_secs(lockout.address_delay_secs),
+                account_threshold: lockout.account_threshold,
                 ..LockoutConfig::default()
             },
             sessions: SessionConfig {
@@ -267,7 +291,10 @@ mod tests {
             ("password.max_length = 500", "password.max_length"),
             ("password.memory_kib = 64", "password.memory_kib"),
             ("login.parallel = 0", "login.parallel"),
-            ("login.reserved = 32", "login.reserved"),
+            ("login.reserved = 12", "login.reserved"),
+            ("lockout.threshold = 100", "lockout.address_threshold"),
+            ("lockout.account_threshold = 1", "lockout.account_threshold"),
+            ("lockout.address_delay_secs = 0", "lockout.address_delay_secs"),
             ("lockout.max_delay_secs = 100000", "lockout.max_delay_secs"),
             ("lockout.forget_after_secs = 60", "lockout.forget_after_secs"),
             ("sessions.idle_secs = 0", "sessions.idle_secs"),

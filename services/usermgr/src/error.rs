@@ -37,6 +37,9 @@ pub enum Error {
     /// The bus refuses the daemon's subjects.
     #[error("the bus does not let usermgr serve")]
     Serve(#[source] ipc::Status),
+    /// A record cannot be stored at start.
+    #[error("the first administrator cannot be stored: {0}")]
+    NotStored(ipc::Status),
     /// The kernel gives no random numbers.
     #[error("no random numbers")]
     Random,
@@ -57,7 +60,7 @@ impl Failure for Error {
             Self::Config(_) | Self::Value(_) | Self::PasswordFile { .. } | Self::WeakPassword { .. } => {
                 Exit::Config
             }
-            Self::Store(_) | Self::Serve(_) | Self::Random | Self::Hash(_) | Self::BusClosed => Exit::Retry,
+            Self::Store(_) | Self::NotStored(_) | Self::Serve(_) | Self::Random | Self::Hash(_) | Self::BusClosed => Exit::Retry,
             Self::FirstAdministrator(_) => Exit::Bug,
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   UserService, RoleService ─┐                         ┌─► bucket `users`     hash, role, epoch …
-//!   SessionService ───────────┼─► machine ─► actions ───┼─► bucket `sessions`  SHA-256 of the token …
+//!   SessionService, Lockouts ─┼─► machine ─► actions ───┼─► bucket `sessions`  SHA-256 of the token …
 //!   AuthService (internal) ───┘      ▲                  ├─► hash threads       argon2id, few at a time
 //!   clock, finished hashes, ─────────┘                  ├─► event.user.<id>.*, event.session.<id>.*
 //!   finished writes                                     └─► answers
@@ -21,6 +21,7 @@ mod error;
 mod machine;
 mod record;
 mod shell;
+mod store;
 mod wire;
 mod work;
 
@@ -35,4 +36,4 @@ pub const USERS: &str = "users";
 /// The bucket of sessions, keyed by session id.
 pub const SESSIONS: &str = "sessions";
 /// The services this daemon answers for.
-pub const SERVICES: &[&str] = &["UserService", "SessionService", "RoleService", "AuthService"];
+pub const SERVICES: &[&str] = &["UserService", "SessionService", "RoleService", "LockoutService", "AuthService"];

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::time::{Duration, UNIX_EPOCH};
 
-use auth::{Account, Accounts, PasswordHash, Session, UnixMillis};
-use ipc::{Bucket, Request, StateError, Status};
+use auth::{Accounts, PasswordHash, UnixMillis};
+use ipc::{Request, Status};
 use service::{Clock, Context, Kit};
 use tokio::task::JoinSet;
 use units::Millis;
@@ -13,10 +13,10 @@ use units::Millis;
 use crate::boot::{self, First};
 use crate::config::{Config, Limits};
 use crate::error::Error;
-use crate::machine::{Action, Caller, Event, Machine, Now, Ticket, WorkId, Write};
-use crate::record::{SessionRecord, UserRecord};
+use crate::machine::{Action, Caller, Event, Machine, Now, Outcome, Ticket, WorkId, Write};
+use crate::store::Store;
 use crate::work::Done;
-use crate::{NAME, SERVICES, SESSIONS, USERS, wire};
+use crate::{NAME, SERVICES, wire};
 
 /// Deadline of a request that comes without one.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -25,89 +25,10 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const TICKETS_MAX: usize = 1024;
 /// Time a clean shutdown may take for its last writes, of the 2 s it has in all.
 const LAST_WRITES: Duration = Duration::from_secs(1);
-/// A batch that the bus has not confirmed by then is taken for failed, and written again.
-const WRITE_DEADLINE: Duration = Duration::from_secs(5);
+/// Time the question takes at most what became of a write.
+const RESOLVE_PATIENCE: Duration = Duration::from_secs(5);
 
-type Storing = Pin<Box<dyn Future<Output = Result<(), Status>> + Send>>;
-
-/// The two buckets.
-#[derive(Debug, Clone)]
-struct Store {
-    users: Bucket,
-    sessions: Bucket,
-}
-
-impl Store {
-    async fn open(bus: &ipc::Client) -> Result<Self, StateError> {
-        Ok(Self { users: bus.bucket(USERS).await?, sessions: bus.bucket(SESSIONS).await? })
-    }
-
-    async fn write(&self, write: &Write) -> Result<(), StateError> {
-        match write {
-            Write::PutUser(account) => {
-                self.users.put(account.id.as_str(), &UserRecord::from(&**account)).await.map(drop)
-            }
-            Write::DeleteUser(id) => self.users.delete(id.as_str()).await,
-            Write::PutSession(session) => {
-                self.sessions.put(session.id.as_str(), &SessionRecord::from(&**session)).await.map(drop)
-            }
-            Write::DeleteSession(id) => self.sessions.delete(id.as_str()).await,
-        }
-    }
-
-    async fn write_all(self, writes: Vec<Write>) -> Result<(), Status> {
-        let all = async {
-            for write in &writes {
-                self.write(write).await?;
-            }
-            Ok::<(), StateError>(())
-        };
-        match tokio::time::timeout(WRITE_DEADLINE, all).await {
-            Ok(result) => result.map_err(Status::from),
-            Err(_) => Err(Status::unavailable("the store does not answer")),
-        }
-    }
-
-    /// All accounts that can be read, and whether there is no record at all.
-    async fn accounts(&self, limit: usize) -> Result<(Accounts, bool), StateError> {
-        let mut accounts = Accounts::new(limit);
-        let keys = self.users.keys().await?;
-        for key in &keys {
-            let account = match self.users.get::<UserRecord>(key).await {
-                Ok(Some(entry)) => Account::try_from(entry.value).map_err(|error| error.to_string()),
-                Ok(None) => continue,
-                Err(StateError::Unreadable { source, .. }) => Err(source.to_string()),
-                Err(error) => return Err(error),
-            };
-            match account {
-                Ok(account) => accounts.restore(account),
-                // Left where it is: a newer release, or a person, may be able to read it.
-                Err(error) => tracing::error!(key, error, "a stored user cannot be read and cannot log in"),
-            }
-        }
-        Ok((accounts, keys.is_empty()))
-    }
-
-    async fn sessions(&self) -> Result<Vec<Session>, StateError> {
-        let mut sessions = Vec::new();
-        for key in self.sessions.keys().await? {
-            let session = match self.sessions.get::<SessionRecord>(&key).await {
-                Ok(Some(entry)) => Session::try_from(entry.value).map_err(|error| error.to_string()),
-                Ok(None) => continue,
-                Err(StateError::Unreadable { source, .. }) => Err(source.to_string()),
-                Err(error) => return Err(error),
-            };
-            match session {
-                Ok(session) => sessions.push(session),
-                Err(error) => {
-                    tracing::warn!(key, error, "a stored session cannot be read and ends");
-                    self.sessions.delete(&key).await?;
-                }
-            }
-        }
-        Ok(sessions)
-    }
-}
+type Storing = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 /// Runs the daemon until it is told to stop.
 ///
@@ -122,21 +43,28 @@ pub async fn run(context: Context) -> Result<(), Error> {
         None => None,
     };
     let store = Store::open(&bus).await?;
-    let (mut accounts, store_is_empty) = store.accounts(limits.max_users).await?;
+    let mut found = store.accounts(limits.max_users).await?;
     let sessions = store.sessions().await?;
+    let recovery = boot::recovery(&kit.state_dir, &limits);
 
     let wall = wall(&kit.clock);
     let (decoy, first) = {
-        let accounts = accounts.clone();
-        let decide = move || prepare(&accounts, store_is_empty, given, &limits, wall);
+        let (accounts, empty) = (found.accounts.clone(), found.is_empty);
+        let decide = move || prepare(&accounts, empty, given, recovery, &limits, wall);
         tokio::task::spawn_blocking(decide).await.map_err(|_| Error::Hash(auth::HashError::Failed))??
     };
-    if let Some(First { change, shown }) = first {
+    if let Some(First { change, shown, recovered }) = first {
         if let Some(account) = change.account() {
-            store.write(&Write::PutUser(Box::new(account.clone()))).await?;
+            let write = Write::PutUser(Box::new(account.clone()));
+            match store.clone().write_all(vec![write], RESOLVE_PATIENCE).await {
+                Outcome::Stored => {}
+                Outcome::Refused(status) | Outcome::Unknown(status) => return Err(Error::NotStored(status)),
+            }
         }
-        accounts.apply(change);
-        if let Some((name, password)) = shown {
+        found.accounts.apply(change);
+        if recovered {
+            boot::recovered(&kit.state_dir);
+        } else if let Some((name, password)) = shown {
             tracing::info!(user = name, "a first-boot password was made and handed to the operator");
             kit.notify.credential(&name, password.expose());
         } else {
@@ -145,7 +73,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
     }
 
     let entropy = Box::new(|bytes: &mut [u8]| getrandom::fill(bytes).is_ok());
-    let machine = Machine::new(limits, entropy, decoy, accounts, sessions, now(&kit.clock));
+    let machine = Machine::new(limits, entropy, decoy, found.accounts, sessions, now(&kit.clock));
     let shell = Shell {
         machine,
         store,
@@ -156,7 +84,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
         work: JoinSet::new(),
         storing: None,
     };
-    Box::pin(shell.run()).await
+    Box::pin(shell.run(found.unreadable)).await
 }
 
 /// The decoy hash and what is to be done about the first administrator. Blocks for up to two hashes.
@@ -164,11 +92,16 @@ fn prepare(
     accounts: &Accounts,
     store_is_empty: bool,
     given: Option<auth::Password>,
+    recovery: Option<auth::Password>,
     limits: &Limits,
     wall: UnixMillis,
 ) -> Result<(PasswordHash, Option<First>), Error> {
     let nobody = auth::token::readable_secret(boot::random()?);
     let decoy = PasswordHash::new(&nobody, boot::random()?, limits.cost)?;
+    if let Some(password) = recovery {
+        let change = boot::recover(accounts, &password, limits.cost, wall)?;
+        return Ok((decoy, Some(First { change, shown: None, recovered: true })));
+    }
     let first = boot::first_administrator(accounts, store_is_empty, given, limits.cost, wall)?;
     Ok((decoy, first))
 }
@@ -185,21 +118,25 @@ struct Shell {
 }
 
 impl Shell {
-    async fn run(mut self) -> Result<(), Error> {
+    async fn run(mut self, unreadable: Vec<String>) -> Result<(), Error> {
         let mut requests = self.bus.serve(SERVICES).await.map_err(Error::Serve)?;
         let mut heartbeat = self.kit.heartbeat();
         let mut shutdown = self.kit.shutdown.clone();
         let clock = self.kit.clock;
         self.kit.ready();
+        let mut told = Vec::new();
+        self.machine.tell_unreadable(&unreadable, now(&clock), &mut told);
+        self.carry_out(told).await;
+        let sweeping = tokio::spawn(self.store.clone().sweep());
         loop {
             let deadline = self.machine.deadline();
             let event = tokio::select! {
                 biased;
                 () = shutdown.wait() => break,
                 // Before new requests: finished work frees what they wait for.
-                result = stored(&mut self.storing) => {
+                outcome = stored(&mut self.storing) => {
                     self.storing = None;
-                    Event::Written(result)
+                    Event::Written(outcome)
                 }
                 Some(done) = self.work.join_next(), if !self.work.is_empty() => match done {
                     Ok((work, done)) => Event::Worked { work, done },
@@ -218,6 +155,7 @@ impl Shell {
             };
             self.step(event).await;
         }
+        sweeping.abort();
         Box::pin(self.stop()).await;
         Ok(())
     }
@@ -257,6 +195,10 @@ impl Shell {
     async fn step(&mut self, event: Event) {
         let mut actions = Vec::new();
         self.machine.step(now(&self.kit.clock), event, &mut actions);
+        self.carry_out(actions).await;
+    }
+
+    async fn carry_out(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
                 Action::Answer(ticket, result) => {
@@ -269,8 +211,11 @@ impl Shell {
                 Action::Work(id, work) => {
                     self.work.spawn_blocking(move || (id, work.run()));
                 }
-                Action::Write(writes) => {
-                    self.storing = Some(Box::pin(self.store.clone().write_all(writes)));
+                Action::Write { writes, patience } => {
+                    self.storing = Some(Box::pin(self.store.clone().write_all(writes, patience.into())));
+                }
+                Action::Resolve(write) => {
+                    self.storing = Some(Box::pin(self.store.clone().resolve(write, RESOLVE_PATIENCE)));
                 }
                 Action::Publish(event) => {
                     if let Err(error) = self.bus.publish_event(&event).await {
@@ -285,16 +230,18 @@ impl Shell {
     async fn stop(mut self) {
         let rest = async {
             if self.storing.is_some() {
-                let result = stored(&mut self.storing).await;
+                let outcome = stored(&mut self.storing).await;
                 self.storing = None;
-                self.step(Event::Written(result)).await;
+                self.step(Event::Written(outcome)).await;
             }
-            let writes = self.machine.last_writes(now(&self.kit.clock));
-            self.store.clone().write_all(writes).await
+            let writes = self.machine.last_writes();
+            self.store.clone().write_all(writes, LAST_WRITES).await
         };
         match tokio::time::timeout(LAST_WRITES, rest).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "the times of last use were not stored"),
+            Ok(Outcome::Stored) => {}
+            Ok(Outcome::Refused(error) | Outcome::Unknown(error)) => {
+                tracing::warn!(%error, "the times of last use were not stored");
+            }
             Err(_) => tracing::warn!("the store did not take the last writes in time"),
         }
         let stopping = Status::unavailable(format!("{NAME} is stopping"));
@@ -304,7 +251,7 @@ impl Shell {
     }
 }
 
-async fn stored(storing: &mut Option<Storing>) -> Result<(), Status> {
+async fn stored(storing: &mut Option<Storing>) -> Outcome {
     match storing {
         Some(storing) => storing.await,
         None => std::future::pending().await,

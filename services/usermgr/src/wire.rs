@@ -69,6 +69,12 @@ pub(crate) fn call(service: &str, method: &str, payload: &[u8]) -> Result<Call, 
         ("RoleService", "ListRoles") => {
             Call::ListRoles { mask: decode::<v1::ListRolesRequest>(payload)?.field_mask }
         }
+        ("LockoutService", "ListLockouts") => {
+            Call::ListLockouts { user: decode::<v1::ListLockoutsRequest>(payload)?.username }
+        }
+        ("LockoutService", "DeleteLockout") => {
+            Call::DeleteLockout { id: decode::<v1::DeleteLockoutRequest>(payload)?.id }
+        }
         ("AuthService", "VerifyPassword") => {
             let mut request: v1::VerifyPasswordRequest = decode(payload)?;
             Call::VerifyPassword {
@@ -269,15 +275,38 @@ pub(crate) fn user(account: &Account, facts: AccountFacts) -> v1::User {
     }
 }
 
+/// A lock as the API shows it; `account` is the one of that name, if there is one.
+pub(crate) fn lockout(lock: &auth::Lock, account: Option<&Account>, now: UnixMillis) -> v1::Lockout {
+    let scope = match (lock.account.is_some(), lock.address.is_some()) {
+        (true, true) => v1::LockoutScope::AccountAndAddress,
+        (true, false) => v1::LockoutScope::Account,
+        (false, _) => v1::LockoutScope::Address,
+    };
+    v1::Lockout {
+        id: lock.id.to_string(),
+        scope: scope.into(),
+        username: account.map(|account| account.name.as_str().to_owned()).unwrap_or_default(),
+        user_id: account.map(|account| account.id.as_str().to_owned()).unwrap_or_default(),
+        address: lock.address.map(|address| address.to_string()).unwrap_or_default(),
+        failed_attempts: lock.failures,
+        ends_at: Some(timestamp(UnixMillis(now.0.saturating_add(lock.remaining.get())))),
+    }
+}
+
+/// What only the machine knows about a session.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SessionFacts {
+    pub(crate) must_change_password: bool,
+    /// Time left if it is not used, and in any case.
+    pub(crate) remaining: (Millis, Millis),
+    pub(crate) memory_only: bool,
+    pub(crate) now: UnixMillis,
+}
+
 /// A session as the API shows it.
-pub(crate) fn session(
-    session: &Session,
-    account: &Account,
-    must_change_password: bool,
-    (idle_left, left): (Millis, Millis),
-    now: UnixMillis,
-) -> v1::Session {
-    let after = |span: Millis| Some(timestamp(UnixMillis(now.0.saturating_add(span.get()))));
+pub(crate) fn session(session: &Session, account: &Account, facts: SessionFacts) -> v1::Session {
+    let (idle_left, left) = facts.remaining;
+    let after = |span: Millis| Some(timestamp(UnixMillis(facts.now.0.saturating_add(span.get()))));
     v1::Session {
         id: session.id.as_str().to_owned(),
         user_id: account.id.as_str().to_owned(),
@@ -289,7 +318,8 @@ pub(crate) fn session(
         expires_at: after(left),
         address: session.address.clone(),
         user_agent: session.user_agent.clone(),
-        password_change_required: must_change_password,
+        password_change_required: facts.must_change_password,
+        memory_only: facts.memory_only,
     }
 }
 
@@ -363,7 +393,7 @@ masked!(v1::User: id, username, full_name, email, enabled, created_at, updated_a
     creation_interface, custom_attributes, role, password_change_required, password_last_changed, password_expires_at,
     lockout_info);
 masked!(v1::Session: id, user_id, username, role, created_at, last_used_at, idle_expires_at, expires_at, address,
-    user_agent, password_change_required);
+    user_agent, password_change_required, memory_only);
 masked!(v1::Role: id, description, privileges, predefined);
 
 #[cfg(test)]

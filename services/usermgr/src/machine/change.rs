@@ -2,21 +2,30 @@
 
 use auth::account::Effect;
 use auth::{
-    AccountPatch, Change, Key, NewAccount, Password, PasswordHash, Session, SessionId, Token, UnixMillis,
-    UserId,
+    AccountPatch, Change, Key, NewAccount, Password, PasswordHash, Session, SessionId, Token, UserId,
 };
 use ipc::Status;
 use prost::Message;
 use schema::v1alpha1 as v1;
-use units::Millis;
+use units::{Millis, Mono};
 use v1::{SessionChangeKind, UserChangeKind};
 
 use super::event::Cause;
-use super::{Action, Asker, INTENTS_MAX, Machine, Now, PASSWORD_ANSWER, StoreKey, Ticket, Write};
+use super::{Action, Asker, INTENTS_MAX, Machine, Now, Outcome, PASSWORD_ANSWER, StoreKey, Ticket, Write};
 use crate::wire;
 
-/// Pause before what could not be stored is tried again.
-const RETRY: Millis = Millis::from_secs(1);
+/// Pause before what could not be stored is tried again; doubled up to [`RETRY_MAX`] while that fails.
+pub(super) const RETRY: Millis = Millis::from_secs(1);
+/// The longest pause: a store that heals has everything a minute later.
+const RETRY_MAX: Millis = Millis::from_secs(60);
+/// How long a change waits for its write before it is asked what became of it.
+const CHANGE_PATIENCE: Millis = Millis::from_secs(5);
+/// How long a login waits for the store, which it does not need.
+const LOGIN_PATIENCE: Millis = Millis::from_secs(2);
+/// So long before its deadline a caller is told that nobody knows yet.
+const ANSWER_MARGIN: Millis = Millis::new(300);
+/// Writes of one batch that brings the store up to date: the line goes on in between.
+const TIDY_MAX: usize = 16;
 /// How precisely the last login by HTTP Basic is stored: such clients log in with every request, and flash wears.
 const LAST_LOGIN_PRECISION_MS: u64 = 60 * 60 * 1000;
 
@@ -93,28 +102,78 @@ impl Intent {
 /// A batch that is being stored.
 #[derive(Debug)]
 pub(super) struct Writing {
-    keys: Vec<StoreKey>,
-    /// `None`: only brings the store up to date with memory.
-    commit: Option<Box<Commit>>,
-    /// Times of last use that are stored with the batch.
-    used: Vec<(SessionId, UnixMillis)>,
+    writes: Vec<Write>,
+    purpose: Purpose,
+}
+
+#[derive(Debug)]
+enum Purpose {
+    /// One write, and what is true once it is stored.
+    Change { commit: Box<Commit>, state: Pending },
+    /// What is true whether it is stored or not.
+    Login(Box<Commit>),
+    /// Brings the store up to date with memory.
+    Tidy,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pending {
+    /// The write, or the question what became of it, is under way.
+    Asked { since: Mono },
+    /// Nobody knows; asked again then.
+    Unknown { ask_at: Mono },
+}
+
+impl Writing {
+    /// When the machine has something to do about it.
+    pub(super) fn deadline(&self) -> Option<Mono> {
+        let Purpose::Change { commit, state } = &self.purpose else { return None };
+        let ask = match state {
+            Pending::Asked { .. } => None,
+            Pending::Unknown { ask_at } => Some(*ask_at),
+        };
+        [ask, commit.answer_by()].into_iter().flatten().min()
+    }
 }
 
 /// What happens once a batch is stored.
 #[derive(Debug)]
 struct Commit {
-    ticket: Ticket,
+    /// `None` once it was answered.
+    ticket: Option<Ticket>,
+    /// When its caller gives up.
+    deadline: Mono,
     change: Option<Change>,
     told: Option<UserChangeKind>,
+    /// All sessions of the account end, but for the one that is kept.
+    ends_sessions: Option<SessionChangeKind>,
     /// Sessions that end, and why.
     ended: Vec<(SessionId, SessionChangeKind)>,
     /// The session that begins.
     begun: Option<Session>,
     /// The session that moves to the account's new epoch.
     kept: Option<(SessionId, u64)>,
-    unlock: bool,
+    /// What the store is to be brought up to date about afterwards.
+    follow: Vec<StoreKey>,
+    /// What stands against the account is lifted; all about it is forgotten.
+    unlock: Unlock,
     answer: Answer,
     cause: Cause,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unlock {
+    No,
+    Lift,
+    Forget,
+}
+
+/// What is to be stored before a change is true.
+struct Planned {
+    writes: Vec<Write>,
+    commit: Commit,
+    /// It is true anyway.
+    anyway: bool,
 }
 
 #[derive(Debug)]
@@ -130,16 +189,16 @@ enum Answer {
 }
 
 impl Machine {
-    /// Puts a change in line.
-    pub(super) fn intend(&mut self, intent: Intent) -> Result<(), Status> {
+    /// Puts a change in line, to be begun before `deadline`.
+    pub(super) fn intend(&mut self, intent: Intent, deadline: Mono) -> Result<(), Status> {
         if self.intents.len() >= INTENTS_MAX {
             return Err(Status::resource_exhausted("too many changes of users and sessions at once"));
         }
-        self.intents.push_back(intent);
+        self.intents.push_back((deadline, intent));
         Ok(())
     }
 
-    /// A verified login: at once if there is nothing to store, else in line.
+    /// A verified login. HTTP Basic needs nothing of the store: when it was, and a hash at today's cost, are stored some time.
     #[allow(clippy::too_many_arguments, reason = "the parts of one login")]
     pub(super) fn log_in(
         &mut self,
@@ -149,88 +208,187 @@ impl Machine {
         address: String,
         user_agent: Option<String>,
         request_id: String,
+        deadline: Mono,
         now: Now,
         out: &mut Vec<Action>,
     ) -> Result<(), Status> {
-        let nothing_to_store = user_agent.is_none()
-            && rehashed.is_none()
-            && self.accounts.plan_login(&user, None, now.wall, LAST_LOGIN_PRECISION_MS).is_none();
-        if nothing_to_store {
-            let answer = self.encode(Answer::Principal { user, address }, None, now)?;
-            out.push(Action::Answer(ticket, Ok(answer)));
-            return Ok(());
+        let unclaimed = self.accounts.get(&user).is_some_and(|account| account.unclaimed);
+        if user_agent.is_some() || unclaimed {
+            let intent = Intent::Login { ticket, user, epoch, rehashed, address, user_agent, request_id };
+            return self.intend(intent, deadline);
         }
-        self.intend(Intent::Login { ticket, user, epoch, rehashed, address, user_agent, request_id })
+        if let Some(change) = self.accounts.plan_login(&user, rehashed, now.wall, LAST_LOGIN_PRECISION_MS) {
+            self.accounts.apply(change);
+            self.follow([StoreKey::User(user.clone())], now);
+        }
+        let answer = self.encode(Answer::Principal { user, address }, None, now)?;
+        out.push(Action::Answer(ticket, Ok(answer)));
+        Ok(())
+    }
+
+    /// Answers what waited for too long, and asks again what became of a write.
+    pub(super) fn expire(&mut self, now: Now, out: &mut Vec<Action>) {
+        self.intents.retain(|(deadline, intent)| {
+            let waits = *deadline > now.mono;
+            if !waits {
+                let status = Status::deadline_exceeded("the change waited in line for too long and did not happen");
+                out.push(Action::Answer(intent.ticket(), Err(status)));
+            }
+            waits
+        });
+        let Some(Writing { writes, purpose: Purpose::Change { commit, state } }) = &mut self.writing else {
+            return;
+        };
+        if let Pending::Unknown { ask_at } = *state
+            && ask_at <= now.mono
+            && let Some(write) = writes.first()
+        {
+            *state = Pending::Asked { since: now.mono };
+            out.push(Action::Resolve(write.clone()));
+        }
+        if commit.answer_by().is_some_and(|at| at <= now.mono)
+            && let Some(ticket) = commit.ticket.take()
+        {
+            let text = "the store does not say whether it has the change: look again before you repeat it";
+            out.push(Action::Answer(ticket, Err(Status::unavailable(text).with_reason("OUTCOME_UNKNOWN"))));
+        }
     }
 
     /// Starts the next batch if none is under way.
     pub(super) fn advance(&mut self, now: Now, out: &mut Vec<Action>) {
         while self.writing.is_none() {
-            let Some(intent) = self.intents.pop_front() else { break };
+            let Some((deadline, intent)) = self.intents.pop_front() else { break };
             let ticket = intent.ticket();
             match self.plan(intent, now) {
                 Err(status) => out.push(Action::Answer(ticket, Err(status))),
-                Ok((writes, commit)) if writes.is_empty() => self.commit(commit, now, out),
-                Ok((writes, commit)) => self.store(writes, Some(Box::new(commit)), out),
+                Ok(Planned { writes, mut commit, anyway }) => {
+                    commit.deadline = deadline;
+                    if writes.is_empty() {
+                        self.commit(commit, true, now, out);
+                    } else if !anyway {
+                        let state = Pending::Asked { since: now.mono };
+                        let purpose = Purpose::Change { commit: Box::new(commit), state };
+                        self.store(writes, purpose, CHANGE_PATIENCE, out);
+                    } else if self.ails {
+                        // What the last write showed need not be waited for again.
+                        self.unsaved.extend(writes.iter().map(Write::key));
+                        self.commit(commit, false, now, out);
+                    } else {
+                        self.store(writes, Purpose::Login(Box::new(commit)), LOGIN_PATIENCE, out);
+                    }
+                }
             }
         }
         if self.writing.is_none() && !self.unsaved.is_empty() && self.unsaved_after <= now.mono {
-            let keys = std::mem::take(&mut self.unsaved);
-            let writes = keys.into_iter().map(|key| self.as_in_memory(key, now)).collect();
-            self.store(writes, None, out);
+            let keys: Vec<StoreKey> = self.unsaved.iter().take(TIDY_MAX).cloned().collect();
+            let writes = keys.into_iter().map(|key| self.as_in_memory(key)).collect();
+            self.store(writes, Purpose::Tidy, CHANGE_PATIENCE, out);
         }
     }
 
-    fn as_in_memory(&self, key: StoreKey, now: Now) -> Write {
+    fn as_in_memory(&self, key: StoreKey) -> Write {
         match key {
             StoreKey::User(id) => match self.accounts.get(&id) {
                 Some(account) => Write::PutUser(Box::new(account.clone())),
                 None => Write::DeleteUser(id),
             },
-            StoreKey::Session(id) => match self.sessions.get(&id, now.mono) {
+            StoreKey::Session(id) => match self.sessions.get(&id, Mono::ZERO) {
                 Some(session) => Write::PutSession(Box::new(session.clone())),
                 None => Write::DeleteSession(id),
             },
         }
     }
 
-    fn store(&mut self, writes: Vec<Write>, commit: Option<Box<Commit>>, out: &mut Vec<Action>) {
-        let keys: Vec<StoreKey> = writes.iter().map(Write::key).collect();
-        let used = writes
-            .iter()
-            .filter_map(|write| match write {
-                Write::PutSession(session) => Some((session.id.clone(), session.last_used_at)),
-                _ => None,
-            })
-            .collect();
-        // This batch leaves nothing unsaved about these keys, or else the failure puts them back.
-        keys.iter().for_each(|key| {
-            self.unsaved.remove(key);
-        });
-        self.writing = Some(Writing { keys, commit, used });
-        out.push(Action::Write(writes));
+    fn store(&mut self, writes: Vec<Write>, purpose: Purpose, patience: Millis, out: &mut Vec<Action>) {
+        // This batch leaves nothing unsaved about these keys, or else its failure puts them back.
+        for write in &writes {
+            self.unsaved.remove(&write.key());
+        }
+        out.push(Action::Write { writes: writes.clone(), patience });
+        self.writing = Some(Writing { writes, purpose });
     }
 
-    /// A batch was stored, or perhaps not.
-    pub(super) fn written(&mut self, result: Result<(), Status>, now: Now, out: &mut Vec<Action>) {
-        let Some(Writing { keys, commit, used }) = self.writing.take() else { return };
-        match result {
-            Ok(()) => {
-                if let Some(commit) = commit {
-                    self.commit(*commit, now, out);
+    /// It is known, or not, what became of a batch.
+    pub(super) fn written(&mut self, outcome: Outcome, now: Now, out: &mut Vec<Action>) {
+        let Some(Writing { writes, purpose }) = self.writing.take() else { return };
+        let stored = outcome == Outcome::Stored;
+        let unknown = matches!(outcome, Outcome::Unknown(_));
+        match &outcome {
+            Outcome::Stored => {
+                if std::mem::take(&mut self.ails) {
+                    tracing::info!("accounts and sessions are stored again");
                 }
-                for (id, at) in used {
-                    self.sessions.stored(&id, at);
+                self.pause = RETRY;
+            }
+            Outcome::Refused(status) | Outcome::Unknown(status) => {
+                if !std::mem::replace(&mut self.ails, true) {
+                    tracing::warn!(
+                        error = %status,
+                        "accounts and sessions cannot be stored: changes are refused, and new sessions end with this daemon"
+                    );
+                }
+                self.unsaved_after = now.mono.saturating_add(self.pause);
+                self.pause = self.pause.saturating_mul(2).min(RETRY_MAX);
+            }
+        }
+        match (purpose, outcome) {
+            (Purpose::Change { commit, .. }, Outcome::Stored) => {
+                self.noted(&writes);
+                self.commit(*commit, true, now, out);
+            }
+            (Purpose::Change { commit, .. }, Outcome::Refused(status)) => {
+                if let Some(ticket) = commit.ticket {
+                    let text = format!("usermgr could not store the change: {}", status.message);
+                    out.push(Action::Answer(ticket, Err(Status { message: text, ..status })));
                 }
             }
-            Err(status) => {
-                tracing::warn!(error = %status, "accounts or sessions could not be stored");
-                self.unsaved.extend(keys);
-                self.unsaved_after = now.mono.saturating_add(RETRY);
-                if let Some(commit) = commit {
-                    let text = format!("usermgr could not store the change: {}", status.message);
-                    out.push(Action::Answer(commit.ticket, Err(Status { message: text, ..status })));
+            (Purpose::Change { commit, state }, Outcome::Unknown(_)) => {
+                // At once when it was the write that failed, after a pause when it was the question.
+                let asked = match state {
+                    Pending::Asked { since } if now.mono.since(since) < RETRY => RETRY,
+                    _ => Millis::ZERO,
+                };
+                let state = Pending::Unknown { ask_at: now.mono.saturating_add(asked) };
+                self.writing = Some(Writing { writes, purpose: Purpose::Change { commit, state } });
+                self.expire(now, out);
+            }
+            (Purpose::Login(commit), _) => {
+                if stored {
+                    self.noted(&writes);
+                } else {
+                    self.unsaved.extend(writes.iter().map(Write::key));
                 }
+                self.commit(*commit, stored, now, out);
+                if unknown {
+                    self.doubt(&writes);
+                }
+            }
+            (Purpose::Tidy, _) => {
+                if stored {
+                    self.noted(&writes);
+                } else {
+                    self.unsaved.extend(writes.iter().map(Write::key));
+                }
+                if unknown {
+                    self.doubt(&writes);
+                }
+            }
+        }
+    }
+
+    fn doubt(&mut self, writes: &[Write]) {
+        for write in writes {
+            if let Write::PutSession(session) = write {
+                self.sessions.doubt(&session.id);
+            }
+        }
+    }
+
+    /// Notes how old the times of last use are that the store has.
+    fn noted(&mut self, writes: &[Write]) {
+        for write in writes {
+            if let Write::PutSession(session) = write {
+                self.sessions.stored(&session.id, session.last_used_at);
             }
         }
     }
@@ -239,7 +397,7 @@ impl Machine {
     pub(super) fn tick(&mut self, now: Now, out: &mut Vec<Action>) {
         for id in self.sessions.over(now.mono) {
             if let Some(session) = self.sessions.remove(&id) {
-                self.unsaved.insert(StoreKey::Session(id));
+                self.follow([StoreKey::Session(id)], now);
                 self.tell_session(SessionChangeKind::Expired, &session, &Cause::default(), now, out);
             }
         }
@@ -248,12 +406,12 @@ impl Machine {
             let pause = interval.max(Millis::from_secs(1)).min(Millis::from_secs(60));
             self.housekeeping = now.mono.saturating_add(pause);
             let stale = self.sessions.stale_in_store();
-            self.unsaved.extend(stale.into_iter().map(|session| StoreKey::Session(session.id)));
+            self.follow(stale.into_iter().map(|session| StoreKey::Session(session.id)), now);
         }
     }
 
-    /// The writes that make a planned end of a session or an account's change durable.
-    fn plan(&mut self, intent: Intent, now: Now) -> Result<(Vec<Write>, Commit), Status> {
+    /// The write that makes a change durable, and what it does.
+    fn plan(&mut self, intent: Intent, now: Now) -> Result<Planned, Status> {
         match intent {
             Intent::Create { ticket, asker, new, warnings, request_id } => {
                 let change = self.accounts.plan_create(*new, now.wall).map_err(wire::refused)?;
@@ -270,22 +428,20 @@ impl Machine {
                     (false, false) => None,
                 };
                 let cause = Cause::asked(&asker, &request_id);
-                let (mut writes, mut commit) =
-                    self.account_change(ticket, change, told, None, Answer::Updated, cause);
+                let mut planned = self.account_change(ticket, change, told, None, Answer::Updated, cause);
                 if !changed {
-                    writes.clear();
+                    planned.writes.clear();
                 }
-                commit.unlock = unlock;
-                Ok((writes, commit))
+                planned.commit.unlock = if unlock { Unlock::Lift } else { Unlock::No };
+                Ok(planned)
             }
             Intent::Delete { ticket, asker, user, request_id } => {
                 let change = self.accounts.plan_delete(&user).map_err(wire::refused)?;
                 let told = Some(UserChangeKind::Deleted);
                 let cause = Cause::asked(&asker, &request_id);
-                let (writes, mut commit) =
-                    self.account_change(ticket, change, told, None, Answer::Deleted, cause);
-                commit.unlock = true;
-                Ok((writes, commit))
+                let mut planned = self.account_change(ticket, change, told, None, Answer::Deleted, cause);
+                planned.commit.unlock = Unlock::Forget;
+                Ok(planned)
             }
             Intent::Password {
                 ticket,
@@ -312,10 +468,9 @@ impl Machine {
                     (UserChangeKind::PasswordChanged, Answer::PasswordChanged)
                 };
                 let cause = Cause::asked(&asker, &request_id);
-                let (writes, mut commit) =
-                    self.account_change(ticket, change, Some(told), keep, answer, cause);
-                commit.unlock = reset;
-                Ok((writes, commit))
+                let mut planned = self.account_change(ticket, change, Some(told), keep, answer, cause);
+                planned.commit.unlock = if reset { Unlock::Forget } else { Unlock::No };
+                Ok(planned)
             }
             Intent::Login { ticket, user, epoch, rehashed, address, user_agent, request_id } => {
                 self.plan_login(ticket, (user, epoch), rehashed, address, user_agent, request_id, now)
@@ -331,12 +486,15 @@ impl Machine {
                     ended: vec![(id.clone(), kind)],
                     ..Commit::new(ticket, Answer::SessionDeleted, Cause::asked(&asker, &request_id))
                 };
-                Ok((vec![Write::DeleteSession(id)], commit))
+                // One the store never had needs nothing of it.
+                let writes = if self.sessions.may_be_stored(&id) { vec![Write::DeleteSession(id)] } else { Vec::new() };
+                Ok(Planned { writes, commit, anyway: false })
             }
         }
     }
 
-    /// The account's record first: it alone decides, since sessions of an older epoch are void wherever they turn up.
+    /// The account's record is the one write that decides. What it means for sessions follows: those of an older epoch are void
+    /// wherever they turn up.
     fn account_change(
         &self,
         ticket: Ticket,
@@ -345,26 +503,18 @@ impl Machine {
         keep: Option<SessionId>,
         answer: Answer,
         cause: Cause,
-    ) -> (Vec<Write>, Commit) {
-        let mut writes = vec![match &change.effect {
+    ) -> Planned {
+        let writes = vec![match &change.effect {
             Effect::Put(account) => Write::PutUser(account.clone()),
             Effect::Delete(id) => Write::DeleteUser(id.clone()),
         }];
         let mut commit = Commit { told, ..Commit::new(ticket, answer, cause) };
         if change.ends_sessions {
-            if let (Some(id), Some(account)) = (keep, change.account())
-                && let Some(session) = self.sessions.get(&id, units::Mono::ZERO)
-            {
-                writes.push(Write::PutSession(Box::new(Session { epoch: account.epoch, ..session.clone() })));
-                commit.kept = Some((id, account.epoch));
-            }
-            let kept = commit.kept.as_ref().map(|(id, _)| id);
-            let ended = self.sessions.of_user(change.id(), kept);
-            writes.extend(ended.iter().cloned().map(Write::DeleteSession));
-            commit.ended = ended.into_iter().map(|id| (id, SessionChangeKind::Revoked)).collect();
+            commit.ends_sessions = Some(SessionChangeKind::Revoked);
+            commit.kept = keep.zip(change.account().map(|account| account.epoch));
         }
         commit.change = Some(change);
-        (writes, commit)
+        Planned { writes, commit, anyway: false }
     }
 
     #[allow(clippy::too_many_arguments, reason = "the parts of one login")]
@@ -377,23 +527,30 @@ impl Machine {
         user_agent: Option<String>,
         request_id: String,
         now: Now,
-    ) -> Result<(Vec<Write>, Commit), Status> {
+    ) -> Result<Planned, Status> {
         // It may have been deleted, disabled or given another password while this login stood in line.
         let account = self
             .accounts
             .get(&user)
             .filter(|account| account.enabled && account.epoch == epoch)
             .ok_or_else(changed_meanwhile)?;
-        let name = account.name.as_str().to_owned();
-        let cause = Cause { principal: Some(name), request_id };
+        let unclaimed = account.unclaimed;
+        let cause = Cause { principal: Some(account.name.as_str().to_owned()), request_id };
         let change = self.accounts.plan_login(&user, rehashed, now.wall, LAST_LOGIN_PRECISION_MS);
-        let mut writes: Vec<Write> = change
-            .iter()
-            .filter_map(|change| change.account().cloned().map(|account| Write::PutUser(Box::new(account))))
-            .collect();
+        let mut writes = Vec::new();
+        let mut follow = Vec::new();
+        if let Some(account) = change.as_ref().and_then(Change::account) {
+            // That the first password was used is worth waiting for; when somebody logged in is not.
+            if unclaimed {
+                writes.push(Write::PutUser(Box::new(account.clone())));
+            } else {
+                follow.push(StoreKey::User(user.clone()));
+            }
+        }
         let Some(user_agent) = user_agent else {
-            let commit = Commit { change, ..Commit::new(ticket, Answer::Principal { user, address }, cause) };
-            return Ok((writes, commit));
+            let commit =
+                Commit { change, follow, ..Commit::new(ticket, Answer::Principal { user, address }, cause) };
+            return Ok(Planned { writes, commit, anyway: true });
         };
         let token = Token::from_random(self.random()?);
         let session = Session {
@@ -406,47 +563,62 @@ impl Machine {
             address,
             user_agent,
         };
-        let evicted = self.sessions.evicted_by(&session.user);
-        writes.extend(evicted.iter().cloned().map(Write::DeleteSession));
         writes.push(Write::PutSession(Box::new(session.clone())));
-        let commit = Commit {
-            change,
-            ended: evicted.into_iter().map(|id| (id, SessionChangeKind::Evicted)).collect(),
-            begun: Some(session),
-            ..Commit::new(ticket, Answer::LoggedIn(token), cause)
-        };
-        Ok((writes, commit))
+        let commit =
+            Commit { change, follow, begun: Some(session), ..Commit::new(ticket, Answer::LoggedIn(token), cause) };
+        Ok(Planned { writes, commit, anyway: true })
     }
 
-    /// What was planned is stored: now it is true.
-    fn commit(&mut self, commit: Commit, now: Now, out: &mut Vec<Action>) {
-        let Commit { ticket, change, told, ended, begun, kept, unlock, answer, cause } = commit;
+    /// What was planned is stored, or need not be: now it is true.
+    fn commit(&mut self, commit: Commit, stored: bool, now: Now, out: &mut Vec<Action>) {
+        let Commit {
+            ticket, change, told, ends_sessions, mut ended, begun, kept, follow, unlock, answer, cause, ..
+        } = commit;
         let mut subject = None;
         if let Some(change) = change {
             // For the deleted account, what it was.
             let before = self.accounts.get(change.id()).cloned();
             let after = change.account().cloned();
-            if unlock && let Some(account) = &before {
-                self.lockout.forget_account(Key::account(account.name.as_str()));
+            if let Some(account) = &before {
+                let key = Key::account(account.name.as_str());
+                match unlock {
+                    Unlock::No => {}
+                    Unlock::Lift => self.lockout.lift_account(key),
+                    Unlock::Forget => self.lockout.forget_account(key),
+                }
+            }
+            if let Some(kind) = ends_sessions {
+                let kept = kept.as_ref().map(|(id, _)| id);
+                let sessions = self.sessions.of_user(change.id(), kept);
+                ended.extend(sessions.into_iter().map(|id| (id, kind)));
             }
             self.accounts.apply(change);
             subject = after.or(before);
         }
+        self.follow(follow, now);
         if let (Some(kind), Some(account)) = (told, &subject) {
             self.tell_user(kind, account, &cause, now, out);
         }
         if let Some((id, epoch)) = kept {
             self.sessions.renew_epoch(&id, epoch);
+            self.follow([StoreKey::Session(id)], now);
         }
         for (id, kind) in ended {
+            // A logout has been stored; the store forgets the others by and by, and by their epoch they are void there already.
+            if ends_sessions.is_some() || !stored {
+                self.follow([StoreKey::Session(id.clone())], now);
+            }
             if let Some(session) = self.sessions.remove(&id) {
                 self.tell_session(kind, &session, &cause, now, out);
             }
         }
         let begun_id = begun.as_ref().map(|session| session.id.clone());
         if let Some(session) = begun {
+            for evicted in self.sessions.insert(session.clone(), stored, now.mono) {
+                self.follow([StoreKey::Session(evicted.id.clone())], now);
+                self.tell_session(SessionChangeKind::Evicted, &evicted, &cause, now, out);
+            }
             self.tell_session(SessionChangeKind::Created, &session, &cause, now, out);
-            self.sessions.insert(session, now.mono);
         }
         tracing::info!(
             user = subject.as_ref().map(|account| account.name.as_str()).or(cause.principal.as_deref()),
@@ -456,9 +628,19 @@ impl Machine {
             answer.name()
         );
         let subject = subject.map(|account| account.id);
-        let answer =
-            self.encode(answer, begun_id.map(SubjectId::Session).or(subject.map(SubjectId::User)), now);
-        out.push(Action::Answer(ticket, answer));
+        if let Some(ticket) = ticket {
+            let subject = begun_id.map(SubjectId::Session).or(subject.map(SubjectId::User));
+            out.push(Action::Answer(ticket, self.encode(answer, subject, now)));
+        }
+    }
+
+    /// Has the store brought up to date about these, soon if it takes anything.
+    fn follow(&mut self, keys: impl IntoIterator<Item = StoreKey>, now: Now) {
+        let before = self.unsaved.len();
+        self.unsaved.extend(keys);
+        if self.unsaved.len() > before && !self.ails {
+            self.unsaved_after = now.mono;
+        }
     }
 
     fn encode(&self, answer: Answer, subject: Option<SubjectId>, now: Now) -> Result<Vec<u8>, Status> {
@@ -496,10 +678,10 @@ impl Machine {
     }
 
     /// What a clean shutdown stores: times of last use, and what could not be stored before.
-    pub(crate) fn last_writes(&mut self, now: Now) -> Vec<Write> {
+    pub(crate) fn last_writes(&mut self) -> Vec<Write> {
         let mut keys = std::mem::take(&mut self.unsaved);
         keys.extend(self.sessions.stale_in_store().into_iter().map(|session| StoreKey::Session(session.id)));
-        keys.into_iter().map(|key| self.as_in_memory(key, now)).collect()
+        keys.into_iter().map(|key| self.as_in_memory(key)).collect()
     }
 }
 
@@ -531,15 +713,23 @@ impl Answer {
 impl Commit {
     fn new(ticket: Ticket, answer: Answer, cause: Cause) -> Self {
         Self {
-            ticket,
+            ticket: Some(ticket),
+            deadline: Mono::ZERO,
             change: None,
             told: None,
+            ends_sessions: None,
             ended: Vec::new(),
             begun: None,
             kept: None,
-            unlock: false,
+            follow: Vec::new(),
+            unlock: Unlock::No,
             answer,
             cause,
         }
+    }
+
+    /// When its caller is told that nobody knows, unless something is known before.
+    fn answer_by(&self) -> Option<Mono> {
+        self.ticket.map(|_| self.deadline.saturating_sub(ANSWER_MARGIN))
     }
 }

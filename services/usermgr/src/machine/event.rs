@@ -70,6 +70,8 @@ impl Machine {
                 ("locked", "is refused for a while after failed logins", EventSeverity::Warning)
             }
             UserChangeKind::Unlocked => ("unlocked", "may log in again", EventSeverity::Info),
+            // Told by `tell_unreadable`, without an account.
+            UserChangeKind::Unreadable => return,
         };
         let change = v1::UserChange {
             kind: kind.into(),
@@ -81,6 +83,22 @@ impl Machine {
         let message = format!("user {} {text}", account.name);
         let payload = v1::event::Payload::UserChange(change);
         self.tell(("user", account.id.as_str(), what), severity, message, payload, cause, now, out);
+    }
+
+    /// Tells of records in the store that are no accounts: their owners cannot log in, and everybody else can.
+    pub(crate) fn tell_unreadable(&mut self, keys: &[String], now: Now, out: &mut Vec<Action>) {
+        for key in keys {
+            let change = v1::UserChange {
+                kind: UserChangeKind::Unreadable.into(),
+                user_id: key.clone(),
+                changed_at: Some(timestamp(now.wall)),
+                ..v1::UserChange::default()
+            };
+            let message = format!("the stored account {key} cannot be read: whose it is cannot log in");
+            let payload = v1::event::Payload::UserChange(change);
+            let subject = ("user", key.as_str(), "unreadable");
+            self.tell(subject, EventSeverity::Critical, message, payload, &Cause::default(), now, out);
+        }
     }
 
     pub(super) fn tell_session(
@@ -138,6 +156,14 @@ impl Machine {
         let from = if address.is_empty() { String::new() } else { format!(" from {address}") };
         let more = if suppressed == 0 { String::new() } else { format!(" ({suppressed} more before)") };
         let message = format!("a login {who}{from} failed{more}");
+        // As seldom as the event: what a stranger may cause without end must not fill a log.
+        tracing::warn!(
+            user = (!username.is_empty()).then_some(&username),
+            address,
+            request_id = %cause.request_id,
+            before = suppressed,
+            "a login failed"
+        );
         let change = v1::SessionChange {
             kind: SessionChangeKind::LoginFailed.into(),
             session_id: String::new(),

@@ -1,10 +1,10 @@
 //! Everything that needs a password hash: logins, new passwords, new accounts.
 
-use auth::queue::Next;
 use auth::{
-    Account, Address, Key, NewAccount, Password, PasswordHash, QueueFull, Refused, SessionId, UserId,
-    Weakness,
+    Account, Address, Class, Flow, Key, NewAccount, Password, PasswordHash, Place, QueueFull, Refused, SessionId,
+    UserId, Weakness,
 };
+use units::Mono;
 use ipc::Status;
 use prost::Message;
 use schema::v1alpha1 as v1;
@@ -21,6 +21,8 @@ use crate::work::{Done, Make, Work};
 pub(super) struct Job {
     ticket: Ticket,
     request_id: String,
+    /// When the caller gives up.
+    deadline: Mono,
     task: Task,
 }
 
@@ -39,10 +41,12 @@ enum Task {
 /// A job whose hash is being computed.
 #[derive(Debug)]
 pub(super) struct Running {
-    address: Address,
+    place: Place,
     /// The account whose hash is verified, as it was then.
     account: Option<(UserId, u64)>,
     job: Job,
+    /// The password that was tried, to know it again if it was wrong.
+    tried: Option<Password>,
     /// The password that was generated, to be handed out.
     generated: Option<Password>,
 }
@@ -63,6 +67,7 @@ impl Machine {
         user_agent: Option<String>,
         caller: &Caller,
         now: Now,
+        out: &mut Vec<Action>,
     ) -> Result<(), Status> {
         // Not an attempt at anything, so not counted either.
         if name.is_empty() || password.is_empty() {
@@ -70,9 +75,9 @@ impl Machine {
         }
         let (key, from) = (Key::account(&name), Address::parse(&address));
         self.lockout.check(key, from, now.mono).map_err(wire::locked)?;
-        let preferred = self.lockout.is_known_good(key, from);
+        let place = self.place_of_stranger(&name, from);
         let task = Task::Login { name, password, address, user_agent };
-        self.line_up(ticket, task, from, preferred, caller)
+        self.line_up(ticket, task, place, caller, out)
     }
 
     #[allow(clippy::too_many_arguments, reason = "the parts of one request")]
@@ -85,6 +90,7 @@ impl Machine {
         asker: Asker,
         caller: &Caller,
         now: Now,
+        out: &mut Vec<Action>,
     ) -> Result<(), Status> {
         let account = self.account_of(user, &asker)?;
         if account.id != asker.user {
@@ -97,7 +103,8 @@ impl Machine {
         }
         let (key, from) = (Key::account(account.name.as_str()), Address::parse(&asker.address));
         self.lockout.check(key, from, now.mono).map_err(wire::locked)?;
-        self.line_up(ticket, Task::OwnPassword { asker, current, new }, from, true, caller)
+        let place = place_of(&asker);
+        self.line_up(ticket, Task::OwnPassword { asker, current, new }, place, caller, out)
     }
 
     /// Checks all about a new account but its hash.
@@ -127,11 +134,12 @@ impl Machine {
         asker: Asker,
         caller: &Caller,
         now: Now,
+        out: &mut Vec<Action>,
     ) -> Result<(), Status> {
         // Refuse what can be refused before a hash is spent on it; it is planned again once the hash is there.
         self.try_create(new.clone(), &password, now)?;
-        let from = Address::parse(&asker.address);
-        self.line_up(ticket, Task::Create { asker, new, password }, from, true, caller)
+        let place = place_of(&asker);
+        self.line_up(ticket, Task::Create { asker, new, password }, place, caller, out)
     }
 
     #[allow(clippy::too_many_arguments, reason = "the parts of one request")]
@@ -143,7 +151,7 @@ impl Machine {
         require_change: bool,
         asker: Asker,
         caller: &Caller,
-        _now: Now,
+        out: &mut Vec<Action>,
     ) -> Result<(), Status> {
         let account = self.account_of(user, &asker)?;
         let (user, name) = (account.id.clone(), account.name.as_str().to_owned());
@@ -153,51 +161,46 @@ impl Machine {
             None => auth::token::readable_secret(self.random()?),
         };
         self.limits.policy.check(&password, &name).map_err(wire::weak)?;
-        let from = Address::parse(&asker.address);
+        let place = place_of(&asker);
         let task = Task::Reset { asker, user, password, generated, require_change };
-        self.line_up(ticket, task, from, true, caller)
+        self.line_up(ticket, task, place, caller, out)
     }
 
     fn line_up(
         &mut self,
         ticket: Ticket,
         task: Task,
-        from: Address,
-        preferred: bool,
+        (class, flow): Place,
         caller: &Caller,
+        out: &mut Vec<Action>,
     ) -> Result<(), Status> {
-        let job = Job { ticket, request_id: caller.request_id.clone(), task };
-        self.queue.push(job, from, preferred, caller.deadline).map_err(|(full, _)| {
-            let reason = match full {
-                QueueFull::Address => "TOO_MANY_LOGINS_FROM_ADDRESS",
-                QueueFull::Total => "TOO_MANY_LOGINS",
-            };
-            Status::resource_exhausted(full.to_string()).with_reason(reason)
-        })
+        let deadline = caller.deadline;
+        let job = Job { ticket, request_id: caller.request_id.clone(), deadline, task };
+        let lost = self.queue.push(job, class, flow, deadline).map_err(|(full, _)| too_many(full))?;
+        if let Some(lost) = lost {
+            out.push(Action::Answer(lost.ticket, Err(too_many(QueueFull::Share))));
+        }
+        Ok(())
     }
 
     /// Starts as many hashes as may run.
     pub(super) fn pump(&mut self, now: Now, out: &mut Vec<Action>) {
-        while let Some(next) = self.queue.next(now.mono) {
-            match next {
-                Next::Expired(job) => {
-                    let status = Status::deadline_exceeded("the login waited in line for too long");
-                    out.push(Action::Answer(job.ticket, Err(status)));
-                }
-                Next::Serve(address, job) => {
-                    let ticket = job.ticket;
-                    if let Err(status) = self.start(address, job, now, out) {
-                        self.queue.done(address);
-                        out.push(Action::Answer(ticket, Err(status)));
-                    }
-                }
+        for job in self.queue.expired(now.mono) {
+            let status = Status::deadline_exceeded("the login waited in line for too long");
+            out.push(Action::Answer(job.ticket, Err(status)));
+        }
+        while let Some((place, job)) = self.queue.next() {
+            let ticket = job.ticket;
+            if let Err(status) = self.start(place, job, now, out) {
+                self.queue.done(place);
+                out.push(Action::Answer(ticket, Err(status)));
             }
         }
     }
 
     fn start(
         &mut self,
-        address: Address,
+        place: Place,
         mut job: Job,
         now: Now,
         out: &mut Vec<Action>,
@@ -207,9 +210,9 @@ impl Machine {
         let make = |password: Option<Password>| Some(Make { password, salt, cost });
         let mut generated_out = None;
         let (work, account) = match &mut job.task {
-            Task::Login { name, password, .. } => {
+            Task::Login { name, password, address, .. } => {
                 // A delay may have begun while this one waited.
-                self.lockout.check(Key::account(name), address, now.mono).map_err(wire::locked)?;
+                self.lockout.check(Key::account(name), Address::parse(address), now.mono).map_err(wire::locked)?;
                 let account = self.accounts.by_name(name);
                 let hash = account.map_or(&self.decoy, |account| &account.hash).clone();
                 // A hash made at another cost is made again while the password is at hand.
@@ -221,7 +224,7 @@ impl Machine {
                 let account =
                     self.accounts.get(&asker.user).ok_or_else(|| wire::refused(Refused::NotFound))?;
                 let key = Key::account(account.name.as_str());
-                self.lockout.check(key, address, now.mono).map_err(wire::locked)?;
+                self.lockout.check(key, Address::parse(&asker.address), now.mono).map_err(wire::locked)?;
                 let verify = Some((account.hash.clone(), take(current)));
                 (Work { verify, make: make(Some(take(new))) }, Some((account.id.clone(), account.epoch)))
             }
@@ -233,7 +236,8 @@ impl Machine {
         };
         let id: WorkId = self.next_work;
         self.next_work += 1;
-        self.running.insert(id, Running { address, account, job, generated: generated_out });
+        let tried = work.verify.as_ref().map(|(_, password)| password.clone());
+        self.running.insert(id, Running { place, account, job, tried, generated: generated_out });
         out.push(Action::Work(id, work));
         Ok(())
     }
@@ -241,7 +245,7 @@ impl Machine {
     /// A hash is done.
     pub(super) fn worked(&mut self, work: WorkId, done: Done, now: Now, out: &mut Vec<Action>) {
         let Some(running) = self.running.remove(&work) else { return };
-        self.queue.done(running.address);
+        self.queue.done(running.place);
         let ticket = running.job.ticket;
         if let Err(status) = self.conclude(running, done, now, out) {
             out.push(Action::Answer(ticket, Err(status)));
@@ -255,8 +259,8 @@ impl Machine {
         now: Now,
         out: &mut Vec<Action>,
     ) -> Result<(), Status> {
-        let Running { address: from, account: subject, job, generated } = running;
-        let Job { ticket, request_id, task } = job;
+        let Running { account: subject, job, tried, generated, .. } = running;
+        let Job { ticket, request_id, deadline, task } = job;
         let made = match done.made {
             Some(Ok(hash)) => Some(hash),
             Some(Err(error)) => {
@@ -268,24 +272,24 @@ impl Machine {
             Task::Login { name, address, user_agent, .. } => {
                 let cause = Cause { principal: None, request_id };
                 let account =
-                    self.verified(&name, from, &address, subject, done.verified, &cause, now, out)?;
+                    self.verified(&name, &address, subject, done.verified, tried, &cause, now, out)?;
                 let account = account.ok_or_else(invalid_credentials)?;
                 let user = (account.id.clone(), account.epoch);
-                self.log_in(ticket, user, made, address, user_agent, cause.request_id, now, out)
+                self.log_in(ticket, user, made, address, user_agent, cause.request_id, deadline, now, out)
             }
             Task::OwnPassword { asker, .. } => {
                 let cause = Cause::asked(&asker, &request_id);
                 let address = asker.address.clone();
                 let name = asker.name.clone();
                 let account =
-                    self.verified(&name, from, &address, subject, done.verified, &cause, now, out)?;
+                    self.verified(&name, &address, subject, done.verified, tried, &cause, now, out)?;
                 let account = account.ok_or_else(|| {
                     Status::permission_denied("the current password is wrong").with_reason("WRONG_PASSWORD")
                 })?;
                 let (user, epoch) = (account.id.clone(), Some(account.epoch));
                 let hash = made.ok_or_else(no_hash)?;
                 let keep: Option<SessionId> = asker.session.clone();
-                self.intend(Intent::Password {
+                let intent = Intent::Password {
                     ticket,
                     asker,
                     user,
@@ -296,16 +300,18 @@ impl Machine {
                     reset: false,
                     generated: None,
                     request_id,
-                })
+                };
+                self.intend(intent, deadline)
             }
             Task::Create { asker, new, .. } => {
                 let warnings = warnings(&new);
                 let new = new_account(new, UserId::from_random(self.random()?), made.ok_or_else(no_hash)?);
-                self.intend(Intent::Create { ticket, asker, new: Box::new(new), warnings, request_id })
+                let intent = Intent::Create { ticket, asker, new: Box::new(new), warnings, request_id };
+                self.intend(intent, deadline)
             }
             Task::Reset { asker, user, require_change, .. } => {
                 let hash = made.ok_or_else(no_hash)?;
-                self.intend(Intent::Password {
+                let intent = Intent::Password {
                     ticket,
                     asker,
                     user,
@@ -316,7 +322,8 @@ impl Machine {
                     reset: true,
                     generated,
                     request_id,
-                })
+                };
+                self.intend(intent, deadline)
             }
         }
     }
@@ -326,15 +333,15 @@ impl Machine {
     fn verified(
         &mut self,
         name: &str,
-        from: Address,
         address: &str,
         subject: Option<(UserId, u64)>,
         right: bool,
+        tried: Option<Password>,
         cause: &Cause,
         now: Now,
         out: &mut Vec<Action>,
     ) -> Result<Option<&Account>, Status> {
-        let key = Key::account(name);
+        let (key, from) = (Key::account(name), Address::parse(address));
         // Attempts that ran side by side: the delay one of them earned holds for the others as well, right or wrong.
         self.lockout.check(key, from, now.mono).map_err(wire::locked)?;
         let subject_now = subject.as_ref().and_then(|(id, _)| self.accounts.get(id)).cloned();
@@ -351,22 +358,28 @@ impl Machine {
             self.lockout.success(key, from, now.mono);
             return Ok(subject.and_then(|(id, _)| self.accounts.get(&id)));
         }
-        let was_locked = !self.lockout.status(key, now.mono).1.is_zero();
-        self.lockout.failure(key, from, now.mono);
-        tracing::warn!(
-            user = subject_now.as_ref().map(|account| account.name.as_str()),
-            address,
-            request_id = %cause.request_id,
-            "a login failed"
-        );
+        let tried = tried.unwrap_or_else(|| Password::new(String::new()));
+        let failed = self.lockout.failure(key, from, &tried, now.mono);
         self.tell_failure(subject_now.as_ref(), address, cause, now, out);
-        if let Some(account) = subject_now.filter(|_| !was_locked)
-            && !self.lockout.status(key, now.mono).1.is_zero()
-        {
+        if let Some(account) = subject_now.filter(|_| failed.locked) {
             self.tell_user(UserChangeKind::Locked, &account, cause, now, out);
         }
         Ok(None)
     }
+}
+
+/// In which line somebody waits who is logged in.
+fn place_of(asker: &Asker) -> Place {
+    let class = if asker.manages_users { Class::Administrator } else { Class::Known };
+    (class, Flow::Pair(Key::account(&asker.name), Address::parse(&asker.address)))
+}
+
+fn too_many(full: QueueFull) -> Status {
+    let reason = match full {
+        QueueFull::Share => "TOO_MANY_LOGINS_FROM_ADDRESS",
+        QueueFull::Total => "TOO_MANY_LOGINS",
+    };
+    Status::resource_exhausted(full.to_string()).with_reason(reason)
 }
 
 fn no_hash() -> Status {

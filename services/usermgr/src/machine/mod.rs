@@ -7,8 +7,13 @@
 //! ```
 //!
 //! Intents are carried out one after the other: each is planned against the state its predecessor left, written, and only
-//! then applied. What a failed write may or may not have stored is written again as memory has it until that succeeds, so
-//! store and memory cannot stay apart.
+//! then applied. Three kinds of writes:
+//!
+//! | | how many | what a failure means |
+//! |---|---|---|
+//! | a change of an account, a logout | one, which decides all of it | refused: it did not happen and never will. If nobody knows what became of the write, that is found out before anything else is changed |
+//! | a login | session, claimed password | none: it is answered all the same, and the session lives in memory until the store takes it |
+//! | what follows (ended sessions, times of last use) | as they come | written again as memory has it, more and more seldom |
 
 mod change;
 mod event;
@@ -17,8 +22,8 @@ mod login;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use auth::{
-    Account, AccountPatch, Accounts, Key, Lockout, Password, PasswordHash, Privilege, Queue, Role, Session,
-    SessionId, Sessions, Token, UnixMillis, UserId, UserName,
+    Account, AccountPatch, Accounts, Address, Class, Flow, Key, LockId, Lockout, Password, PasswordHash, Privilege,
+    Queue, Role, Session, SessionId, Sessions, Token, UnixMillis, UserId, UserName,
 };
 use ipc::Status;
 use prost::Message;
@@ -60,10 +65,21 @@ pub(crate) enum Event {
     Request { ticket: Ticket, call: Call, caller: Box<Caller> },
     /// Work is done. Legal once after its [`Action::Work`].
     Worked { work: WorkId, done: Done },
-    /// The batch was stored, all of it, or it is not known how much. Legal once after an [`Action::Write`].
-    Written(Result<(), Status>),
+    /// What became of a batch, or is now known of it. Legal once after an [`Action::Write`] or [`Action::Resolve`].
+    Written(Outcome),
     /// The time of [`Machine::deadline`] has come. Legal at any time.
     Tick,
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Outcome {
+    /// All of it is on disk.
+    Stored,
+    /// Its first write is not stored and never will be; nothing of it is, if it has but one.
+    Refused(Status),
+    /// It may be stored, or be so later.
+    Unknown(Status),
 }
 
 /// What the machine wants done.
@@ -73,8 +89,11 @@ pub(crate) enum Action {
     Answer(Ticket, Result<Vec<u8>, Status>),
     /// Do this on a thread of its own and come back with [`Event::Worked`].
     Work(WorkId, Work),
-    /// Store these in order and come back with [`Event::Written`]. Never while another batch is under way.
-    Write(Vec<Write>),
+    /// Store these in order, stop at the first that fails, and come back with [`Event::Written`] within `patience`. Never while
+    /// another batch is under way.
+    Write { writes: Vec<Write>, patience: Millis },
+    /// Find out what became of this write, which ended as [`Outcome::Unknown`], and come back with [`Event::Written`].
+    Resolve(Write),
     /// Publish this.
     Publish(Box<v1::Event>),
 }
@@ -144,6 +163,10 @@ pub(crate) enum Call {
     GetRole { id: String, mask: Option<FieldMask> },
     /// Legal for everybody logged in.
     ListRoles { mask: Option<FieldMask> },
+    /// Legal for whoever manages users.
+    ListLockouts { user: String },
+    /// Legal for whoever manages users.
+    DeleteLockout { id: String },
     /// Legal for gateways.
     VerifyPassword { name: String, password: Password, address: String },
     /// Legal for gateways.
@@ -199,11 +222,16 @@ pub(crate) struct Machine {
     queue: Queue<Job>,
     running: HashMap<WorkId, Running>,
     next_work: WorkId,
-    intents: VecDeque<Intent>,
+    /// Changes in line, and until when somebody waits for them.
+    intents: VecDeque<(Mono, Intent)>,
     writing: Option<Writing>,
     /// What the store may hold differently from memory.
     unsaved: BTreeSet<StoreKey>,
     unsaved_after: Mono,
+    /// The pause after the next failure; grows while the store takes nothing.
+    pause: Millis,
+    /// The last write failed.
+    ails: bool,
     housekeeping: Mono,
     failed_logins: Throttle,
 }
@@ -227,13 +255,17 @@ impl Machine {
         sessions: Vec<Session>,
         now: Now,
     ) -> Self {
+        let mut entropy = entropy;
+        let mut secret = [0; 32];
+        // Without randomness nobody gets a token either; what this key protects is sixteen bits of a wrong password.
+        let _ = entropy(&mut secret);
         let mut machine = Self {
             limits,
             entropy,
             decoy,
             accounts,
             sessions: Sessions::new(limits.sessions),
-            lockout: Lockout::new(limits.lockout),
+            lockout: Lockout::new(limits.lockout, secret),
             queue: Queue::new(limits.queue),
             running: HashMap::new(),
             next_work: 0,
@@ -241,6 +273,8 @@ impl Machine {
             writing: None,
             unsaved: BTreeSet::new(),
             unsaved_after: now.mono,
+            pause: change::RETRY,
+            ails: false,
             housekeeping: now.mono,
             failed_logins: Throttle::default(),
         };
@@ -258,15 +292,16 @@ impl Machine {
     /// Takes one event in.
     pub(crate) fn step(&mut self, now: Now, event: Event, out: &mut Vec<Action>) {
         match event {
-            Event::Request { ticket, call, caller } => match self.handle(ticket, call, *caller, now) {
+            Event::Request { ticket, call, caller } => match self.handle(ticket, call, *caller, now, out) {
                 Ok(None) => {}
                 Ok(Some(answer)) => out.push(Action::Answer(ticket, Ok(answer))),
                 Err(status) => out.push(Action::Answer(ticket, Err(status))),
             },
             Event::Worked { work, done } => self.worked(work, done, now, out),
-            Event::Written(result) => self.written(result, now, out),
+            Event::Written(outcome) => self.written(outcome, now, out),
             Event::Tick => self.tick(now, out),
         }
+        self.expire(now, out);
         self.pump(now, out);
         self.advance(now, out);
     }
@@ -275,7 +310,11 @@ impl Machine {
     pub(crate) fn deadline(&self) -> Option<Mono> {
         let unsaved = (!self.unsaved.is_empty() && self.writing.is_none()).then_some(self.unsaved_after);
         let housekeeping = (!self.sessions.is_empty()).then_some(self.housekeeping);
-        [self.sessions.deadline(), unsaved, housekeeping].into_iter().flatten().min()
+        let waiting = self.intents.iter().map(|(deadline, _)| *deadline).min();
+        let writing = self.writing.as_ref().and_then(Writing::deadline);
+        let all =
+            [self.sessions.deadline(), unsaved, housekeeping, self.queue.deadline(), waiting, writing];
+        all.into_iter().flatten().min()
     }
 
     /// Decides about a request: an answer, an error, or nothing yet.
@@ -285,22 +324,23 @@ impl Machine {
         call: Call,
         caller: Caller,
         now: Now,
+        out: &mut Vec<Action>,
     ) -> Result<Option<Vec<u8>>, Status> {
         match call {
             // Before login.
             Call::VerifyToken { token, address } => self.verify_token(token, address, now).map(Some),
             Call::VerifyPassword { name, password, address } => {
-                self.queue_login(ticket, name, password, address, None, &caller, now)?;
+                self.queue_login(ticket, name, password, address, None, &caller, now, out)?;
                 Ok(None)
             }
             Call::CreateSession { name, password, address, user_agent } => {
-                self.queue_login(ticket, name, password, address, Some(user_agent), &caller, now)?;
+                self.queue_login(ticket, name, password, address, Some(user_agent), &caller, now, out)?;
                 Ok(None)
             }
             // One's own.
             Call::ChangePassword { user, current, new } => {
                 let asker = self.asker(&caller, true, now)?;
-                self.queue_own_password(ticket, &user, current, new, asker, &caller, now)?;
+                self.queue_own_password(ticket, &user, current, new, asker, &caller, now, out)?;
                 Ok(None)
             }
             Call::GetSession { id, mask } => {
@@ -312,7 +352,8 @@ impl Machine {
             Call::DeleteSession { id } => {
                 let asker = self.asker(&caller, true, now)?;
                 let id = self.session_of(&id, &asker, now)?.id.clone();
-                self.intend(Intent::EndSession { ticket, asker, id, request_id: caller.request_id })?;
+                let intent = Intent::EndSession { ticket, asker, id, request_id: caller.request_id };
+                self.intend(intent, caller.deadline)?;
                 Ok(None)
             }
             Call::GetUser { user, mask } => {
@@ -349,13 +390,13 @@ impl Machine {
                 if dry_run {
                     self.try_create(*new, &password, now).map(Some)
                 } else {
-                    self.queue_create(ticket, *new, password, asker, &caller, now)?;
+                    self.queue_create(ticket, *new, password, asker, &caller, now, out)?;
                     Ok(None)
                 }
             }
             Call::ResetPassword { user, new, require_change } => {
                 let asker = self.manager(&caller, now)?;
-                self.queue_reset(ticket, &user, new, require_change, asker, &caller, now)?;
+                self.queue_reset(ticket, &user, new, require_change, asker, &caller, out)?;
                 Ok(None)
             }
             Call::UpdateUser { user, patch, unlock } => {
@@ -371,21 +412,25 @@ impl Machine {
                     .with_reason("OWN_ACCOUNT"));
                 }
                 let user = account.id.clone();
-                self.intend(Intent::Update {
-                    ticket,
-                    asker,
-                    user,
-                    patch,
-                    unlock,
-                    request_id: caller.request_id,
-                })?;
+                let request_id = caller.request_id;
+                let intent = Intent::Update { ticket, asker, user, patch, unlock, request_id };
+                self.intend(intent, caller.deadline)?;
                 Ok(None)
             }
             Call::DeleteUser { user } => {
                 let asker = self.manager(&caller, now)?;
                 let user = self.account_of(&user, &asker)?.id.clone();
-                self.intend(Intent::Delete { ticket, asker, user, request_id: caller.request_id })?;
+                let intent = Intent::Delete { ticket, asker, user, request_id: caller.request_id };
+                self.intend(intent, caller.deadline)?;
                 Ok(None)
+            }
+            Call::ListLockouts { user } => {
+                let asker = self.manager(&caller, now)?;
+                self.list_lockouts(&user, &asker, now).map(Some)
+            }
+            Call::DeleteLockout { id } => {
+                let asker = self.manager(&caller, now)?;
+                self.delete_lockout(&id, &asker, &caller.request_id, now, out).map(Some)
             }
         }
     }
@@ -498,12 +543,12 @@ impl Machine {
     }
 
     fn facts(&self, account: &Account, now: Now) -> AccountFacts {
-        let (failures, locked_for) = self.lockout.status(Key::account(account.name.as_str()), now.mono);
+        let standing = self.lockout.status(Key::account(account.name.as_str()), now.mono);
         AccountFacts {
             must_change_password: self.must_change_password(account, now),
             password_expires_at: self.password_expires_at(account),
-            failures,
-            locked_for,
+            failures: standing.failures,
+            locked_for: standing.locked_for,
             threshold: self.limits.lockout.threshold,
             now: now.wall,
         }
@@ -511,8 +556,13 @@ impl Machine {
 
     fn session_view(&self, session: &Session, now: Now) -> Option<v1::Session> {
         let account = self.accounts.get(&session.user)?;
-        let remaining = self.sessions.remaining(&session.id, now.mono)?;
-        Some(wire::session(session, account, self.must_change_password(account, now), remaining, now.wall))
+        let facts = wire::SessionFacts {
+            must_change_password: self.must_change_password(account, now),
+            remaining: self.sessions.remaining(&session.id, now.mono)?,
+            memory_only: !self.sessions.is_stored(&session.id),
+            now: now.wall,
+        };
+        Some(wire::session(session, account, facts))
     }
 
     fn list_sessions(
@@ -537,6 +587,72 @@ impl Machine {
             .map(|view| view.masked(mask))
             .collect();
         Ok(v1::ListSessionsResponse { sessions: sessions? }.encode_to_vec())
+    }
+
+    /// The locks in force, of all or of one account. A name that is not an account's is not shown: people type passwords there.
+    fn list_lockouts(&self, user: &str, asker: &Asker, now: Now) -> Result<Vec<u8>, Status> {
+        let whose = match user {
+            "" => None,
+            named => Some(Key::account(self.account_of(named, asker)?.name.as_str())),
+        };
+        let names: HashMap<Key, &Account> = self
+            .accounts
+            .list()
+            .into_iter()
+            .map(|account| (Key::account(account.name.as_str()), account))
+            .collect();
+        let lockouts = self
+            .lockout
+            .locks(now.mono)
+            .into_iter()
+            .filter(|lock| whose.is_none() || lock.account == whose)
+            .map(|lock| {
+                let account = lock.account.and_then(|key| names.get(&key).copied());
+                wire::lockout(&lock, account, now.wall)
+            })
+            .collect();
+        Ok(v1::ListLockoutsResponse { lockouts }.encode_to_vec())
+    }
+
+    fn delete_lockout(
+        &mut self,
+        id: &str,
+        asker: &Asker,
+        request_id: &str,
+        now: Now,
+        out: &mut Vec<Action>,
+    ) -> Result<Vec<u8>, Status> {
+        let lifted = LockId::parse(id).and_then(|id| self.lockout.lift(id, now.mono));
+        let lock = lifted.ok_or_else(|| {
+            Status::not_found("no such lock is in force").with_reason("LOCKOUT_NOT_FOUND")
+        })?;
+        let account = lock.account.and_then(|key| {
+            self.accounts.list().into_iter().find(|account| Key::account(account.name.as_str()) == key).cloned()
+        });
+        let address = lock.address.map(|address| address.to_string());
+        tracing::info!(
+            user = account.as_ref().map(|account| account.name.as_str()),
+            address,
+            by = asker.name,
+            request_id,
+            "a lock was lifted"
+        );
+        if let Some(account) = account {
+            let cause = event::Cause::asked(asker, request_id);
+            self.tell_user(v1::UserChangeKind::Unlocked, &account, &cause, now, out);
+        }
+        Ok(v1::DeleteLockoutResponse {}.encode_to_vec())
+    }
+
+    /// In which line somebody waits who says to be `name` and comes from `address`.
+    fn place_of_stranger(&self, name: &str, address: Address) -> (Class, Flow) {
+        let key = Key::account(name);
+        match self.accounts.by_name(name).filter(|account| account.enabled) {
+            Some(account) if self.lockout.is_known_good(key, address) => {
+                (class_of(account.role.privileges()), Flow::Pair(key, address))
+            }
+            _ => (Class::Stranger, Flow::Address(address)),
+        }
     }
 
     fn list_users(&self, filter: &ListFilter, now: Now) -> Result<Vec<u8>, Status> {
@@ -566,6 +682,10 @@ impl Machine {
             Err(Status::internal("usermgr gets no random numbers"))
         }
     }
+}
+
+fn class_of(privileges: auth::Privileges) -> Class {
+    if privileges.contains(Privilege::ConfigureUsers) { Class::Administrator } else { Class::Known }
 }
 
 fn no_session() -> Status {

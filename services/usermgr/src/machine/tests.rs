@@ -108,9 +108,9 @@ impl Bench {
 
     /// Takes the batch that is to be stored.
     fn batch(&mut self) -> Option<Vec<Write>> {
-        let at = self.out.iter().position(|action| matches!(action, Action::Write(_)))?;
+        let at = self.out.iter().position(|action| matches!(action, Action::Write { .. }))?;
         match self.out.remove(at) {
-            Action::Write(writes) => Some(writes),
+            Action::Write { writes, .. } => Some(writes),
             _ => None,
         }
     }
@@ -120,9 +120,18 @@ impl Bench {
         loop {
             self.work();
             match self.batch() {
-                Some(_) => self.step(Event::Written(Ok(()))),
+                Some(_) => self.step(Event::Written(Outcome::Stored)),
                 None => break,
             }
+        }
+    }
+
+    /// Takes the question what became of a write.
+    fn question(&mut self) -> Option<Write> {
+        let at = self.out.iter().position(|action| matches!(action, Action::Resolve(_)))?;
+        match self.out.remove(at) {
+            Action::Resolve(write) => Some(write),
+            _ => None,
         }
     }
 
@@ -175,43 +184,189 @@ fn nothing_is_confirmed_or_true_before_it_is_stored() {
     assert!(bench.answer(ticket).is_none());
     assert!(bench.token(&token).is_ok(), "not stored yet");
     let batch = bench.batch().unwrap();
-    assert!(matches!(batch.as_slice(), [Write::PutUser(_), Write::DeleteSession(_)]), "{batch:?}");
-    bench.step(Event::Written(Ok(())));
+    assert!(matches!(batch.as_slice(), [Write::PutUser(_)]), "{batch:?}");
+    bench.step(Event::Written(Outcome::Stored));
     assert!(bench.answer(ticket).unwrap().is_ok());
     assert_eq!(bench.token(&token).unwrap_err().code, Code::Unauthenticated);
+    // The session is void in the store by its epoch; that it goes is not waited for.
+    let follows = bench.batch().unwrap();
+    assert!(matches!(follows.as_slice(), [Write::DeleteSession(_)]), "{follows:?}");
+}
+
+fn full() -> Status {
+    Status::unavailable("the store is full")
 }
 
 #[test]
-fn a_change_that_could_not_be_stored_did_not_happen_and_the_store_is_put_right() {
+fn a_change_that_could_not_be_stored_did_not_happen_and_leaves_nothing_to_come() {
     let mut bench = Bench::new(limits());
     let (session, _) = bench.enter("admin");
     let (_, token) = bench.enter(NAME);
+    bench.settle();
     let ticket = bench.ask(disable(), Some(("admin", &session)));
-    let tried = bench.batch().unwrap();
-    bench.step(Event::Written(Err(Status::unavailable("the bus is gone"))));
+    bench.batch().unwrap();
+    bench.step(Event::Written(Outcome::Refused(full())));
     let status = bench.answer(ticket).unwrap().unwrap_err();
     assert_eq!(status.code, Code::Unavailable);
     assert!(status.message.contains("usermgr"), "{status}");
     assert!(bench.token(&token).is_ok());
+    bench.wait(120_000);
+    bench.step(Event::Tick);
+    let later = bench.batch();
+    assert!(later.iter().flatten().all(|write| matches!(write, Write::PutSession(_))), "{later:?}");
+}
 
-    // It may have been stored all the same: memory's view is written until that succeeds.
-    for _ in 0..3 {
-        assert!(bench.batch().is_none(), "not without a pause");
+#[test]
+fn what_became_of_a_change_is_found_out_before_it_is_answered_and_before_the_next_one() {
+    for stored in [true, false] {
+        let mut bench = Bench::new(limits());
+        let (session, _) = bench.enter("admin");
+        let (_, token) = bench.enter(NAME);
+        bench.settle();
+        let ticket = bench.ask(disable(), Some(("admin", &session)));
+        let tried = bench.batch().unwrap();
+        bench.step(Event::Written(Outcome::Unknown(full())));
+        assert!(bench.answer(ticket).is_none() && bench.token(&token).is_ok());
+        let next = bench.ask(Call::DeleteUser { user: NAME.to_owned() }, Some(("admin", &session)));
+        assert!(bench.batch().is_none(), "one thing after the other");
+        for _ in 0..3 {
+            bench.wait(1000);
+            bench.step(Event::Tick);
+            assert_eq!(bench.question(), Some(tried[0].clone()));
+            bench.step(Event::Written(Outcome::Unknown(full())));
+        }
         bench.wait(1000);
-        assert!(bench.machine.deadline().unwrap() <= bench.now.mono);
         bench.step(Event::Tick);
-        let repair = bench.batch().unwrap();
-        let keys = |batch: &[Write]| batch.iter().map(Write::key).collect::<BTreeSet<_>>();
-        assert_eq!(keys(&repair), keys(&tried));
-        assert!(repair.iter().any(|write| matches!(write, Write::PutUser(account) if account.enabled)));
-        bench.step(Event::Written(Err(Status::unavailable("still"))));
+        assert!(bench.question().is_some());
+        bench.step(Event::Written(if stored { Outcome::Stored } else { Outcome::Refused(full()) }));
+        assert_eq!(bench.answer(ticket).unwrap().is_ok(), stored);
+        assert_eq!(bench.token(&token).is_ok(), !stored);
+        bench.settle();
+        assert!(bench.answer(next).unwrap().is_ok());
     }
-    bench.wait(1000);
-    bench.step(Event::Tick);
+}
+
+#[test]
+fn a_caller_is_told_in_time_that_nobody_knows_and_what_comes_true_then_is_told_to_all() {
+    let mut bench = Bench::new(limits());
+    let (session, _) = bench.enter("admin");
+    let (_, token) = bench.enter(NAME);
     bench.settle();
-    bench.wait(1000);
+    bench.out.clear();
+    let ticket = bench.ask(disable(), Some(("admin", &session)));
+    bench.batch().unwrap();
+    bench.wait(5000);
+    bench.step(Event::Written(Outcome::Unknown(full())));
+    assert!(bench.question().is_some());
     bench.step(Event::Tick);
-    assert!(bench.batch().is_none(), "the store is right again");
+    assert_eq!(bench.machine.deadline(), Some(bench.now.mono.saturating_add(Millis::new(4700))));
+    bench.wait(4700);
+    bench.step(Event::Tick);
+    let status = bench.answer(ticket).unwrap().unwrap_err();
+    assert_eq!((status.code, status.reason().as_str()), (Code::Unavailable, "OUTCOME_UNKNOWN"));
+    bench.step(Event::Written(Outcome::Stored));
+    assert!(bench.token(&token).is_err());
+    let told = |event: &v1::Event| (event.domain.clone(), event.what.clone());
+    let told: Vec<_> = bench
+        .out
+        .iter()
+        .filter_map(|action| match action {
+            Action::Publish(event) => Some(told(event)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told[0], ("user".to_owned(), "updated".to_owned()), "{told:?}");
+}
+
+#[test]
+fn a_change_that_waited_for_too_long_is_not_begun() {
+    let mut bench = Bench::new(limits());
+    let (session, _) = bench.enter("admin");
+    bench.settle();
+    let first = bench.ask(disable(), Some(("admin", &session)));
+    bench.batch().unwrap();
+    let second = bench.ask(Call::DeleteUser { user: NAME.to_owned() }, Some(("admin", &session)));
+    bench.wait(10_000);
+    bench.step(Event::Tick);
+    assert_eq!(bench.answer(second).unwrap().unwrap_err().code, Code::DeadlineExceeded);
+    bench.step(Event::Written(Outcome::Stored));
+    bench.settle();
+    drop(bench.answer(first));
+    assert!(bench.machine.accounts.by_name(NAME).is_some());
+}
+
+#[test]
+fn a_login_does_not_need_the_store() {
+    let mut bench = Bench::new(limits());
+    let (session, _) = bench.enter("admin");
+    bench.settle();
+    // The first one waits for the store to fail, the next ones know.
+    for round in 0..3 {
+        let ticket = bench.login(NAME, "tr0mbone");
+        bench.work();
+        if round == 0 {
+            assert!(bench.answer(ticket).is_none());
+            bench.batch().unwrap();
+            bench.step(Event::Written(Outcome::Refused(full())));
+        }
+        let bytes = bench.answer(ticket).expect("answered").unwrap();
+        let response = v1::CreateSessionResponse::decode(bytes.as_slice()).unwrap();
+        assert!(response.session.unwrap().memory_only);
+        let own = bench.token(&response.token).unwrap().session_id;
+        // It can be ended, too.
+        if round == 1 {
+            let end = bench.ask(Call::DeleteSession { id: own.clone() }, Some((NAME, &own)));
+            assert!(bench.answer(end).unwrap().is_ok());
+        }
+    }
+    let basic = Call::VerifyPassword {
+        name: NAME.to_owned(),
+        password: password("tr0mbone"),
+        address: "192.0.2.1".to_owned(),
+    };
+    bench.wait(3 * 60 * 60 * 1000);
+    let ticket = bench.ask(basic, None);
+    bench.work();
+    assert!(bench.answer(ticket).unwrap().is_ok());
+    // A session the store has is not ended by a logout nobody can store.
+    let mut bench = Bench::new(limits());
+    let (admin, token) = bench.enter("admin");
+    bench.settle();
+    let end = bench.ask(Call::DeleteSession { id: admin.clone() }, Some(("admin", &admin)));
+    bench.batch().unwrap();
+    bench.step(Event::Written(Outcome::Refused(full())));
+    assert_eq!(bench.answer(end).unwrap().unwrap_err().code, Code::Unavailable);
+    assert!(bench.token(&token).is_ok());
+    drop(session);
+}
+
+#[test]
+fn a_store_that_heals_gets_the_sessions_of_the_meantime_and_is_not_pestered_before() {
+    let mut bench = Bench::new(limits());
+    bench.enter("admin");
+    bench.settle();
+    let ticket = bench.login(NAME, "tr0mbone");
+    bench.work();
+    bench.batch().unwrap();
+    bench.step(Event::Written(Outcome::Refused(full())));
+    let bytes = bench.answer(ticket).unwrap().unwrap();
+    let id = v1::CreateSessionResponse::decode(bytes.as_slice()).unwrap().session.unwrap().id;
+    let mut tries = 0;
+    for _ in 0..1200 {
+        bench.wait(1000);
+        bench.step(Event::Tick);
+        if bench.batch().is_some() {
+            tries += 1;
+            bench.step(Event::Written(Outcome::Refused(full())));
+        }
+    }
+    assert!((15..30).contains(&tries), "{tries} tries in 20 minutes");
+    bench.wait(60_000);
+    bench.step(Event::Tick);
+    let batch = bench.batch().unwrap();
+    assert!(batch.iter().any(|write| matches!(write, Write::PutSession(session) if session.id.as_str() == id)));
+    bench.step(Event::Written(Outcome::Stored));
+    assert!(bench.machine.sessions.is_stored(&SessionId::parse(&id).unwrap()));
 }
 
 #[test]
@@ -253,7 +408,7 @@ fn a_login_waiting_for_the_store_does_not_outlive_a_change_before_it() {
     let login = bench.login(NAME, "tr0mbone");
     bench.work();
     bench.batch().unwrap();
-    bench.step(Event::Written(Ok(())));
+    bench.step(Event::Written(Outcome::Stored));
     bench.settle();
     assert!(bench.answer(change).unwrap().is_ok());
     assert_eq!(bench.answer(login).unwrap().unwrap_err().code, Code::Aborted);
@@ -262,7 +417,7 @@ fn a_login_waiting_for_the_store_does_not_outlive_a_change_before_it() {
 #[test]
 fn side_by_side_guesses_get_no_more_than_the_delay_allows() {
     let mut bench = Bench::new(limits());
-    let tickets: Vec<_> = (0..8).map(|_| bench.login(NAME, "wrong password")).collect();
+    let tickets: Vec<_> = (0..8).map(|n| bench.login(NAME, &format!("wrong password {n}"))).collect();
     for _ in 0..8 {
         bench.work();
     }
@@ -287,10 +442,11 @@ fn a_session_ends_by_the_clock_and_leaves_the_store() {
     bench.step(Event::Tick);
     let batch = bench.batch().unwrap();
     assert_eq!(batch, [Write::DeleteSession(SessionId::parse(&id).unwrap())]);
-    bench.step(Event::Written(Ok(())));
+    bench.step(Event::Written(Outcome::Stored));
     let told =
         bench.out.iter().any(|action| matches!(action, Action::Publish(event) if event.what == "expired"));
     assert!(told);
+    bench.settle();
     assert_eq!(bench.machine.deadline(), None, "nothing is left to wait for");
 }
 
@@ -308,7 +464,7 @@ fn the_use_of_a_session_is_stored_now_and_then_not_each_time() {
         }
         if bench.batch().is_some() {
             batches += 1;
-            bench.step(Event::Written(Ok(())));
+            bench.step(Event::Written(Outcome::Stored));
         }
     }
     // 20 minutes of use, stored at least 3 minutes apart.
@@ -359,7 +515,7 @@ fn sessions_of_another_epoch_or_of_nobody_are_dropped_at_start() {
     assert_eq!(machine.sessions.len(), 1);
     let mut out = Vec::new();
     machine.step(bench.now, Event::Tick, &mut out);
-    let Some(Action::Write(writes)) = out.first() else { panic!("{out:?}") };
+    let Some(Action::Write { writes, .. }) = out.first() else { panic!("{out:?}") };
     let dropped: BTreeSet<_> = writes.iter().map(Write::key).collect();
     assert_eq!(dropped, [stale.id, orphan.id].map(StoreKey::Session).into());
 }
@@ -381,7 +537,331 @@ fn a_login_whose_caller_gave_up_costs_no_hash() {
     let first = bench.login(NAME, "tr0mbone");
     let second = bench.login("admin", "tr0mbone");
     bench.wait(10_000);
-    bench.settle();
-    assert!(bench.answer(first).unwrap().is_ok());
+    bench.step(Event::Tick);
     assert_eq!(bench.answer(second).unwrap().unwrap_err().code, Code::DeadlineExceeded);
+    assert_eq!(bench.out.iter().filter(|action| matches!(action, Action::Work(..))).count(), 1);
+    bench.settle();
+    assert_eq!(bench.answer(first).unwrap().unwrap_err().code, Code::DeadlineExceeded, "no session for nobody");
+    assert!(bench.machine.sessions.is_empty());
+}
+
+/// A store that may refuse, lose its answer, or lose the write and the answer; and a daemon that is killed at any time.
+mod model {
+    use std::collections::BTreeMap as Map;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Debug, Clone, Copy)]
+    enum Fate {
+        Stores,
+        Refuses,
+        /// It is stored, and nobody hears so.
+        StoresInSilence,
+        /// It is not stored, and nobody hears so.
+        LosesInSilence,
+    }
+
+    #[derive(Debug, Clone, Copy)]
+    enum Step {
+        Enable(bool),
+        Role(usize),
+        Create(u8),
+        Delete(u8),
+        Login,
+        Logout,
+        Store(Fate),
+        Wait(u64),
+        Kill,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let fate = prop_oneof![
+            4 => Just(Fate::Stores),
+            1 => Just(Fate::Refuses),
+            1 => Just(Fate::StoresInSilence),
+            1 => Just(Fate::LosesInSilence),
+        ];
+        proptest::collection::vec(
+            prop_oneof![
+                1 => any::<bool>().prop_map(Step::Enable),
+                1 => (0..3_usize).prop_map(Step::Role),
+                1 => (0..4_u8).prop_map(Step::Create),
+                1 => (0..4_u8).prop_map(Step::Delete),
+                2 => Just(Step::Login),
+                1 => Just(Step::Logout),
+                8 => fate.prop_map(Step::Store),
+                3 => (1..7000_u64).prop_map(Step::Wait),
+                1 => Just(Step::Kill),
+            ],
+            0..120,
+        )
+    }
+
+    /// What the buckets hold.
+    #[derive(Debug, Clone, Default)]
+    struct Disk {
+        users: Map<UserId, Account>,
+        sessions: Map<String, Session>,
+    }
+
+    impl Disk {
+        fn write(&mut self, write: &Write) {
+            match write {
+                Write::PutUser(account) => drop(self.users.insert(account.id.clone(), (**account).clone())),
+                Write::DeleteUser(id) => drop(self.users.remove(id)),
+                Write::PutSession(session) => {
+                    drop(self.sessions.insert(session.id.as_str().to_owned(), (**session).clone()));
+                }
+                Write::DeleteSession(id) => drop(self.sessions.remove(id.as_str())),
+            }
+        }
+
+        fn has(&self, write: &Write) -> bool {
+            match write {
+                Write::PutUser(account) => self.users.get(&account.id) == Some(&**account),
+                Write::DeleteUser(id) => !self.users.contains_key(id),
+                Write::PutSession(session) => self.sessions.contains_key(session.id.as_str()),
+                Write::DeleteSession(id) => !self.sessions.contains_key(id.as_str()),
+            }
+        }
+    }
+
+    /// What clients were told of an account: what it must be, or nothing if nobody could tell them.
+    type Told = Map<String, Option<Option<(bool, Role)>>>;
+
+    struct World {
+        bench: Bench,
+        disk: Disk,
+        batch: Option<Vec<Write>>,
+        /// By ticket: the account, and what it is after a success.
+        asked: Map<Ticket, (String, Option<(bool, Role)>)>,
+        told: Told,
+        session: Option<(String, String)>,
+        login: Option<Ticket>,
+        logout: Option<Ticket>,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let bench = Bench::new(limits());
+            let users: Map<_, _> =
+                bench.machine.accounts.list().into_iter().map(|a| (a.id.clone(), a.clone())).collect();
+            let told = users.values().map(|a| (a.name.as_str().to_owned(), Some(Some((a.enabled, a.role)))));
+            let told = told.collect();
+            let disk = Disk { users, sessions: Map::new() };
+            Self {
+                bench,
+                disk,
+                batch: None,
+                asked: Map::new(),
+                told,
+                session: None,
+                login: None,
+                logout: None,
+            }
+        }
+
+        fn standing(accounts: &Accounts, name: &str) -> Option<(bool, Role)> {
+            accounts.by_name(name).map(|account| (account.enabled, account.role))
+        }
+
+        /// One change at a time of an account: what a client may expect is then clear.
+        fn change(&mut self, name: &str, call: Call, after: Option<(bool, Role)>) {
+            if self.asked.values().all(|(other, _)| other != name) {
+                let ticket = self.bench.ask(call, Some(("admin", "")));
+                self.asked.insert(ticket, (name.to_owned(), after));
+                self.bench.work();
+            }
+            self.look();
+        }
+
+        /// Takes what came out.
+        fn look(&mut self) {
+            if self.batch.is_none() {
+                self.batch = self.bench.batch();
+            }
+            let answers: Vec<(Ticket, Result<Vec<u8>, Status>)> = std::mem::take(&mut self.bench.out)
+                .into_iter()
+                .filter_map(|action| match action {
+                    Action::Answer(ticket, result) => Some((ticket, result)),
+                    other => {
+                        if !matches!(other, Action::Publish(_)) {
+                            self.bench.out.push(other);
+                        }
+                        None
+                    }
+                })
+                .collect();
+            for (ticket, result) in answers {
+                if let Some((name, after)) = self.asked.remove(&ticket) {
+                    match result {
+                        Ok(_) => drop(self.told.insert(name, Some(after))),
+                        // The one answer that leaves it open; then it is either, for good.
+                        Err(status) if status.reason() == "OUTCOME_UNKNOWN" => {
+                            self.told.insert(name, None);
+                        }
+                        Err(_) => {}
+                    }
+                } else if Some(ticket) == self.login {
+                    self.login = None;
+                    if let Ok(bytes) = result {
+                        let response = v1::CreateSessionResponse::decode(bytes.as_slice()).unwrap();
+                        let session = response.session.unwrap();
+                        assert!(
+                            session.memory_only || self.disk.sessions.contains_key(&session.id),
+                            "a session that is said to be stored is"
+                        );
+                        self.session = Some((session.id, response.token));
+                    }
+                } else if Some(ticket) == self.logout {
+                    self.logout = None;
+                    if let (Ok(_), Some((id, _))) = (result, self.session.take()) {
+                        assert!(!self.disk.sessions.contains_key(&id), "a logout is stored");
+                    }
+                }
+            }
+        }
+
+        fn store(&mut self, fate: Fate) {
+            let question = self.bench.question();
+            let outcome = if let Some(write) = question {
+                match fate {
+                    Fate::Stores | Fate::StoresInSilence if self.disk.has(&write) => Outcome::Stored,
+                    Fate::Stores | Fate::StoresInSilence => Outcome::Refused(full()),
+                    _ => Outcome::Unknown(full()),
+                }
+            } else if let Some(writes) = self.batch.take() {
+                match fate {
+                    Fate::Stores | Fate::StoresInSilence => {
+                        writes.iter().for_each(|write| self.disk.write(write));
+                    }
+                    Fate::Refuses | Fate::LosesInSilence => {}
+                }
+                match fate {
+                    Fate::Stores => Outcome::Stored,
+                    Fate::Refuses => Outcome::Refused(full()),
+                    _ => Outcome::Unknown(full()),
+                }
+            } else {
+                return;
+            };
+            self.bench.step(Event::Written(outcome));
+            self.look();
+        }
+
+        /// The process dies, whatever is under way, and another reads the store.
+        fn restart(&mut self) {
+            let mut accounts = Accounts::new(8);
+            self.disk.users.values().cloned().for_each(|account| accounts.restore(account));
+            let sessions = self.disk.sessions.values().cloned().collect();
+            let entropy = std::mem::replace(&mut self.bench.machine.entropy, Box::new(|_| false));
+            let decoy = self.bench.machine.decoy.clone();
+            self.bench.machine = Machine::new(limits(), entropy, decoy, accounts, sessions, self.bench.now);
+            self.bench.out.clear();
+            self.batch = None;
+            // Who was not answered knows nothing.
+            for (name, _) in std::mem::take(&mut self.asked).into_values() {
+                self.told.insert(name, None);
+            }
+            (self.login, self.logout, self.session) = (None, None, None);
+        }
+
+        /// What clients were told is true; what they were told not to be is not.
+        fn check(&mut self) {
+            for (name, told) in &mut self.told {
+                let is = Self::standing(&self.bench.machine.accounts, name);
+                match told {
+                    Some(told) => assert_eq!(is, *told, "{name}"),
+                    // Nobody said; from a restart on it is what it is.
+                    None if self.bench.machine.writing.is_none() => *told = Some(is),
+                    None => {}
+                }
+            }
+        }
+    }
+
+    fn update(name: &str, patch: AccountPatch) -> Call {
+        Call::UpdateUser { user: name.to_owned(), patch: Box::new(patch), unlock: false }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn what_was_answered_is_true_and_what_was_refused_never_is(steps in steps()) {
+            let mut world = World::new();
+            for step in steps {
+                let role_of = |world: &World| World::standing(&world.bench.machine.accounts, NAME);
+                match step {
+                    Step::Enable(enabled) => {
+                        let after = role_of(&world).map(|(_, role)| (enabled, role));
+                        let patch = AccountPatch { enabled: Some(enabled), ..AccountPatch::default() };
+                        world.change(NAME, update(NAME, patch), after);
+                    }
+                    Step::Role(role) => {
+                        let role = Role::ALL[role];
+                        let after = role_of(&world).map(|(enabled, _)| (enabled, role));
+                        let patch = AccountPatch { role: Some(role), ..AccountPatch::default() };
+                        world.change(NAME, update(NAME, patch), after);
+                    }
+                    Step::Create(n) => {
+                        let name = format!("user{n}");
+                        let new = Box::new(NewUser {
+                            name: UserName::new(&name).unwrap(),
+                            full_name: None,
+                            email: None,
+                            attributes: BTreeMap::new(),
+                            enabled: true,
+                            role: Some(Role::Operator),
+                            password_change_required: false,
+                        });
+                        let call = Call::CreateUser { new, password: password("tr0mbone"), dry_run: false };
+                        world.told.entry(name.clone()).or_insert(Some(None));
+                        world.change(&name, call, Some((true, Role::Operator)));
+                    }
+                    Step::Delete(n) => {
+                        let name = format!("user{n}");
+                        world.told.entry(name.clone()).or_insert(Some(None));
+                        world.change(&name, Call::DeleteUser { user: name.clone() }, None);
+                    }
+                    Step::Login if world.login.is_none() => {
+                        world.login = Some(world.bench.login(NAME, "tr0mbone"));
+                        world.bench.work();
+                        world.look();
+                    }
+                    Step::Logout if world.logout.is_none() => {
+                        if let Some((id, _)) = world.session.clone() {
+                            let call = Call::DeleteSession { id: id.clone() };
+                            world.logout = Some(world.bench.ask(call, Some((NAME, &id))));
+                            world.look();
+                        }
+                    }
+                    Step::Login | Step::Logout => {}
+                    Step::Store(fate) => world.store(fate),
+                    Step::Wait(millis) => {
+                        world.bench.wait(millis);
+                        world.bench.step(Event::Tick);
+                        world.look();
+                    }
+                    Step::Kill => {
+                        world.restart();
+                    }
+                }
+                world.check();
+            }
+            // A store that works again ends every doubt.
+            for _ in 0..200 {
+                world.bench.wait(1000);
+                world.bench.step(Event::Tick);
+                world.look();
+                world.store(Fate::Stores);
+                world.check();
+            }
+            prop_assert!(world.asked.is_empty() && world.bench.machine.writing.is_none());
+            world.restart();
+            world.check();
+        }
+    }
 }

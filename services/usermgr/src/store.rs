@@ -1,0 +1,237 @@
+//! The two buckets, and what became of a write.
+//!
+//! Each write of an account names the revision it replaces, so that one which comes late, after its caller was told that it did not
+//! happen, changes nothing. When an answer fails to come, or is an error, the revision decides what is true ([`Store::resolve`]).
+//! Sessions are written without: their ids are never used again, and each record is the only one there will be.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use auth::{Account, Accounts, Session};
+use ipc::{Bucket, StateError, Status};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::machine::{Outcome, Write};
+use crate::record::{SessionRecord, UserRecord};
+use crate::{SESSIONS, USERS};
+
+/// Markers of deleted keys that are removed in one go; earlier releases left one for each session that ended.
+const SWEEP_MOST: usize = 512;
+/// Pause between two of these.
+const SWEEP_PAUSE: Duration = Duration::from_secs(10);
+
+/// The accounts of the store.
+pub(crate) struct Found {
+    pub(crate) accounts: Accounts,
+    /// Keys of records that are no accounts.
+    pub(crate) unreadable: Vec<String>,
+    /// There is no record at all.
+    pub(crate) is_empty: bool,
+}
+
+/// The two buckets.
+#[derive(Debug, Clone)]
+pub(crate) struct Store {
+    users: Bucket,
+    sessions: Bucket,
+    /// What each account's key is at; one that is missing has to be asked for.
+    revisions: Arc<Mutex<HashMap<String, u64>>>,
+}
+
+impl Store {
+    pub(crate) async fn open(bus: &ipc::Client) -> Result<Self, StateError> {
+        let (users, sessions) = (bus.bucket(USERS).await?, bus.bucket(SESSIONS).await?);
+        Ok(Self { users, sessions, revisions: Arc::default() })
+    }
+
+    /// All accounts that can be read.
+    pub(crate) async fn accounts(&self, limit: usize) -> Result<Found, StateError> {
+        let mut accounts = Accounts::new(limit);
+        let mut unreadable = Vec::new();
+        let keys = self.users.keys().await?;
+        for key in &keys {
+            let account = match self.users.get::<UserRecord>(key).await {
+                Ok(Some(entry)) => {
+                    self.note(key, entry.revision);
+                    Account::try_from(entry.value).map_err(|error| error.to_string())
+                }
+                Ok(None) => continue,
+                Err(StateError::Unreadable { source, .. }) => Err(source.to_string()),
+                Err(error) => return Err(error),
+            };
+            match account {
+                // The key is what is written to and deleted.
+                Ok(account) if account.id.as_str() == key => accounts.restore(account),
+                Ok(account) => {
+                    tracing::error!(key, id = account.id.as_str(), "a stored user is under another's key");
+                    unreadable.push(key.clone());
+                }
+                // Left where it is: a newer release, or a person, may be able to read it.
+                Err(error) => {
+                    tracing::error!(key, error, "a stored user cannot be read and cannot log in");
+                    unreadable.push(key.clone());
+                }
+            }
+        }
+        Ok(Found { accounts, unreadable, is_empty: keys.is_empty() })
+    }
+
+    pub(crate) async fn sessions(&self) -> Result<Vec<Session>, StateError> {
+        let mut sessions = Vec::new();
+        for key in self.sessions.keys().await? {
+            let session = match self.sessions.get::<SessionRecord>(&key).await {
+                Ok(Some(entry)) => Session::try_from(entry.value).map_err(|error| error.to_string()),
+                Ok(None) => continue,
+                Err(StateError::Unreadable { source, .. }) => Err(source.to_string()),
+                Err(error) => return Err(error),
+            };
+            match session {
+                Ok(session) if session.id.as_str() == key => sessions.push(session),
+                Ok(_) => self.end_unreadable(&key, "it is under another's key").await,
+                Err(error) => self.end_unreadable(&key, &error).await,
+            }
+        }
+        Ok(sessions)
+    }
+
+    /// A store that takes nothing does not keep the daemon down for it.
+    async fn end_unreadable(&self, key: &str, why: &str) {
+        tracing::warn!(key, error = why, "a stored session cannot be read and ends");
+        if let Err(error) = self.sessions.remove(key).await {
+            tracing::warn!(key, %error, "it stays in the store");
+        }
+    }
+
+    /// Stores these in order, and says what became of the first that fails.
+    pub(crate) async fn write_all(self, writes: Vec<Write>, patience: Duration) -> Outcome {
+        let until = Instant::now() + patience;
+        for (at, write) in writes.into_iter().enumerate() {
+            let failed = match timeout_at(until, self.write(&write)).await {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => Status::from(error),
+                Err(_) => Status::unavailable("the store does not answer"),
+            };
+            if at > 0 {
+                self.doubt(&write);
+                return Outcome::Unknown(failed);
+            }
+            return match timeout_at(until, self.look(&write)).await {
+                Ok(Ok(true)) => Outcome::Stored,
+                Ok(Ok(false)) => Outcome::Refused(failed),
+                Ok(Err(_)) | Err(_) => Outcome::Unknown(failed),
+            };
+        }
+        Outcome::Stored
+    }
+
+    /// Finds out what became of a write.
+    pub(crate) async fn resolve(self, write: Write, patience: Duration) -> Outcome {
+        match timeout(patience, self.look(&write)).await {
+            Ok(Ok(true)) => Outcome::Stored,
+            Ok(Ok(false)) => Outcome::Refused(Status::unavailable("the store did not take it")),
+            Ok(Err(error)) => Outcome::Unknown(error.into()),
+            Err(_) => Outcome::Unknown(Status::unavailable("the store does not answer")),
+        }
+    }
+
+    async fn write(&self, write: &Write) -> Result<(), StateError> {
+        match write {
+            Write::PutUser(account) => {
+                let key = account.id.as_str();
+                let at = match self.noted(key) {
+                    Some(at) => at,
+                    None => self.users.revision(key).await?,
+                };
+                // Until it is known what became of this.
+                self.forget(key);
+                let record = UserRecord::from(&**account);
+                let revision = self.users.update(key, &record, at).await?;
+                self.note(key, revision);
+                Ok(())
+            }
+            Write::DeleteUser(id) => {
+                self.forget(id.as_str());
+                self.users.remove(id.as_str()).await
+            }
+            Write::PutSession(session) => {
+                self.sessions.put(session.id.as_str(), &SessionRecord::from(&**session)).await.map(drop)
+            }
+            Write::DeleteSession(id) => self.sessions.remove(id.as_str()).await,
+        }
+    }
+
+    /// Whether a write is in the store. What is not by now never will be.
+    async fn look(&self, write: &Write) -> Result<bool, StateError> {
+        match write {
+            Write::PutUser(account) => {
+                let key = account.id.as_str();
+                let revision = self.users.revision(key).await?;
+                let entry = match self.users.get::<UserRecord>(key).await {
+                    Ok(entry) => entry,
+                    Err(StateError::Unreadable { .. }) => None,
+                    Err(error) => return Err(error),
+                };
+                self.note(key, revision);
+                Ok(entry.is_some_and(|entry| entry.value == UserRecord::from(&**account)))
+            }
+            Write::DeleteUser(id) => {
+                let revision = self.users.revision(id.as_str()).await?;
+                self.note(id.as_str(), revision);
+                Ok(revision == 0)
+            }
+            Write::PutSession(session) => {
+                self.sessions.revision(session.id.as_str()).await.map(|revision| revision > 0)
+            }
+            Write::DeleteSession(id) => {
+                self.sessions.revision(id.as_str()).await.map(|revision| revision == 0)
+            }
+        }
+    }
+
+    /// Removes what earlier releases left in the buckets, until nothing is left.
+    pub(crate) async fn sweep(self) {
+        for bucket in [&self.sessions, &self.users] {
+            loop {
+                match bucket.sweep(SWEEP_MOST).await {
+                    Ok(0) => break,
+                    Ok(count) => {
+                        tracing::info!(bucket = bucket.name(), count, "markers of ended keys were removed");
+                        tokio::time::sleep(SWEEP_PAUSE).await;
+                    }
+                    Err(error) => {
+                        tracing::warn!(bucket = bucket.name(), %error, "markers of ended keys stay until the next start");
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    fn map(&self) -> std::sync::MutexGuard<'_, HashMap<String, u64>> {
+        self.revisions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn noted(&self, key: &str) -> Option<u64> {
+        self.map().get(key).copied()
+    }
+
+    fn note(&self, key: &str, revision: u64) {
+        if revision == 0 {
+            self.map().remove(key);
+        } else {
+            self.map().insert(key.to_owned(), revision);
+        }
+    }
+
+    fn forget(&self, key: &str) {
+        self.map().remove(key);
+    }
+
+    /// Nobody knows what a write that failed left behind.
+    fn doubt(&self, write: &Write) {
+        if let Write::PutUser(account) = write {
+            self.forget(account.id.as_str());
+        }
+    }
+}
