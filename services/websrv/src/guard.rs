@@ -18,6 +18,9 @@ use crate::places::Place;
 /// How long a stream stays open while usermgr cannot say whether its session still exists. Only usermgr ends sessions, and it
 /// is restarted within seconds.
 const UNSURE: Duration = Duration::from_secs(30);
+/// How soon a stream first asks again, and how often at most. For a session it does so twice in the time an answer is good for: that
+/// is how usermgr learns that a session with an open stream is in use.
+const SOONEST: Duration = Duration::from_secs(1);
 /// Pause before asking again in that time.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -45,6 +48,8 @@ pub(crate) struct Guard {
     method: Option<&'static MethodInfo>,
     access: Access,
     changes: watch::Receiver<u64>,
+    /// The latest change that was looked at.
+    seen: u64,
     stop: watch::Receiver<bool>,
     heartbeat: Interval,
     deadline: Option<Instant>,
@@ -72,15 +77,20 @@ impl Guard {
         let period = gateway.config.limits.heartbeat();
         let mut heartbeat = tokio::time::interval_at(Instant::now() + period, period);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let changes = gateway.auth.changes();
+        let seen = *changes.borrow();
+        let sure = Instant::now();
         Ok(Self {
             method,
             access,
-            changes: gateway.auth.changes(),
+            changes,
+            seen,
             stop: gateway.places.stopping(),
             heartbeat,
             deadline,
-            sure: Instant::now(),
-            recheck: None,
+            sure,
+            // What changed since the caller was verified was not seen here.
+            recheck: Some(sure + SOONEST),
             due: false,
             beat: false,
             gateway: Arc::clone(gateway),
@@ -119,6 +129,10 @@ impl Guard {
                 if changed.is_err() {
                     return Some(Watched::End(Status::unavailable("websrv is shutting down")));
                 }
+                let since = std::mem::replace(&mut self.seen, *self.changes.borrow_and_update());
+                if !self.gateway.auth.concerns(since, &self.access.caller) {
+                    return None;
+                }
             }
             () = at(self.recheck) => {}
             // Also how a session's idle clock learns of the stream, and how its absolute end is met.
@@ -142,6 +156,9 @@ impl Guard {
                         .map_err(|refusal| denied(refusal).status)?;
                 }
                 self.sure = Instant::now();
+                if let Credential::Token(_) = credential {
+                    self.recheck = caller.good_for.map(|good| self.sure + (good / 2).max(SOONEST));
+                }
                 Ok(())
             }
             Err(failure) if failure.status.code == Code::Unauthenticated => {

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::admission::Admission;
+use crate::auth::Change;
 use crate::config::{Config, Listen};
 use crate::error::Error;
 use crate::gateway::Gateway;
@@ -103,34 +104,39 @@ pub async fn run(context: Context) -> Result<(), Error> {
 fn on_bus(gateway: &Gateway, item: RawItem) {
     match item {
         RawItem::Message { subject, payload } => {
-            // A login that fails or a session that begins takes nothing away from anyone; everything else may.
-            if changes_access(&subject, &payload) {
-                gateway.auth.forget();
+            if let Some(change) = change_of_access(&subject, &payload) {
+                gateway.auth.forget(change);
             }
             gateway.feed.heard(&subject, &payload);
         }
         RawItem::Resync => {
-            gateway.auth.forget();
+            gateway.auth.forget(Change::Everything);
         }
     }
 }
 
-/// Whether what was verified before this event may be wrong after it.
-fn changes_access(subject: &str, payload: &[u8]) -> bool {
+/// What was verified before this event and may be wrong after it. What begins, or fails, takes nothing away from anyone.
+fn change_of_access(subject: &str, payload: &[u8]) -> Option<Change> {
     use prost::Message;
     use schema::v1alpha1::event::Payload;
-    use schema::v1alpha1::{Event, SessionChangeKind as Kind};
-    let domain = subject.strip_prefix("event.").and_then(|rest| rest.split('.').next());
-    match domain {
-        Some("session" | "auth") => match Event::decode(payload).ok().and_then(|event| event.payload) {
-            Some(Payload::SessionChange(change)) => {
-                !matches!(change.kind(), Kind::Created | Kind::LoginFailed)
-            }
-            // Something about sessions that this build cannot read: assume the worst.
-            _ => true,
+    use schema::v1alpha1::{Event, SessionChangeKind as Ended, UserChangeKind as Changed};
+    let domain = subject.strip_prefix("event.").and_then(|rest| rest.split('.').next())?;
+    if !matches!(domain, "session" | "auth" | "user" | "role") {
+        return None;
+    }
+    match Event::decode(payload).ok().and_then(|event| event.payload) {
+        Some(Payload::SessionChange(change)) => match change.kind() {
+            Ended::Created | Ended::LoginFailed => None,
+            _ if change.session_id.is_empty() => Some(Change::Everything),
+            _ => Some(Change::Session(change.session_id)),
         },
-        Some("user" | "role") => true,
-        _ => false,
+        Some(Payload::UserChange(change)) => match change.kind() {
+            Changed::Created | Changed::Locked | Changed::Unlocked | Changed::Unreadable => None,
+            _ if change.user_id.is_empty() => Some(Change::Everything),
+            _ => Some(Change::User(change.user_id)),
+        },
+        // Something about access that this build cannot read: assume the worst.
+        _ => Some(Change::Everything),
     }
 }
 
@@ -221,20 +227,42 @@ mod tests {
     use super::*;
     use prost::Message;
     use schema::v1alpha1::event::Payload;
-    use schema::v1alpha1::{Event as Envelope, SessionChange, SessionChangeKind};
+    use schema::v1alpha1::{
+        Event as Envelope, SessionChange, SessionChangeKind as Ended, UserChange, UserChangeKind as Changed,
+    };
+
+    fn of(payload: Payload) -> Option<Change> {
+        let event = Envelope { payload: Some(payload), ..Envelope::default() };
+        change_of_access("event.session.s1.change", &event.encode_to_vec())
+    }
 
     #[test]
-    fn only_events_that_may_take_access_away_empty_the_memory() {
-        let session = |kind: SessionChangeKind| {
-            let change = SessionChange { kind: kind.into(), ..SessionChange::default() };
-            let event = Envelope { payload: Some(Payload::SessionChange(change)), ..Envelope::default() };
-            changes_access("event.session.s1.change", &event.encode_to_vec())
+    fn an_event_drops_what_it_may_take_access_away_from_and_no_more() {
+        let session = |kind: Ended, id: &str| {
+            of(Payload::SessionChange(SessionChange {
+                kind: kind.into(),
+                session_id: id.to_owned(),
+                ..SessionChange::default()
+            }))
         };
-        assert!(!session(SessionChangeKind::Created));
-        assert!(!session(SessionChangeKind::LoginFailed));
-        assert!(session(SessionChangeKind::Deleted) && session(SessionChangeKind::Revoked));
-        assert!(changes_access("event.session.s1.change", b"\xff"));
-        assert!(changes_access("event.user.u1.change", b""));
-        assert!(!changes_access("event.host.system.state", b""));
+        assert_eq!(session(Ended::Created, "s1"), None);
+        assert_eq!(session(Ended::LoginFailed, ""), None);
+        for kind in [Ended::Deleted, Ended::Revoked, Ended::Expired, Ended::Evicted, Ended::Unspecified] {
+            assert_eq!(session(kind, "s1"), Some(Change::Session("s1".to_owned())));
+        }
+        assert_eq!(session(Ended::Deleted, ""), Some(Change::Everything));
+        let user = |kind: Changed| {
+            let user_id = "u1".to_owned();
+            of(Payload::UserChange(UserChange { kind: kind.into(), user_id, ..UserChange::default() }))
+        };
+        for kind in [Changed::Created, Changed::Locked, Changed::Unlocked, Changed::Unreadable] {
+            assert_eq!(user(kind), None);
+        }
+        for kind in [Changed::Updated, Changed::Deleted, Changed::PasswordChanged, Changed::PasswordReset] {
+            assert_eq!(user(kind), Some(Change::User("u1".to_owned())));
+        }
+        assert_eq!(change_of_access("event.session.s1.change", b"\xff"), Some(Change::Everything));
+        assert_eq!(change_of_access("event.role.r1.change", b""), Some(Change::Everything));
+        assert_eq!(change_of_access("event.host.system.state", b""), None);
     }
 }
