@@ -92,6 +92,9 @@ pub(crate) enum Command {
     /// Who is logged in
     #[command(subcommand)]
     Session(SessionCommand),
+    /// Who is refused for a while after failed logins
+    #[command(subcommand)]
+    Lockout(LockoutCommand),
     /// What happened and what happens
     #[command(subcommand)]
     Event(EventCommand),
@@ -457,6 +460,21 @@ pub(crate) enum SessionCommand {
         all: bool,
     },
     /// End a session
+    Delete {
+        /// Its id
+        id: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LockoutCommand {
+    /// The locks in force
+    List {
+        /// Only those of this account: name or id
+        #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+        user: String,
+    },
+    /// Lift a lock
     Delete {
         /// Its id
         id: String,

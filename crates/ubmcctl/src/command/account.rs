@@ -1,15 +1,15 @@
 //! Accounts, roles, sessions.
 
 use prost_types::FieldMask;
-use schema::rpc::{role_service, session_service, user_service};
+use schema::rpc::{lockout_service, role_service, session_service, user_service};
 use schema::v1alpha1::{
-    AccountLockoutInfo, ChangePasswordRequest, CreateUserRequest, DeleteSessionRequest, DeleteUserRequest,
-    GetUserRequest, ListRolesRequest, ListSessionsRequest, ListUsersRequest, ResetPasswordRequest,
+    AccountLockoutInfo, ChangePasswordRequest, CreateUserRequest, DeleteLockoutRequest, DeleteSessionRequest,
+    DeleteUserRequest, GetUserRequest, ListLockoutsRequest, ListRolesRequest, ListSessionsRequest, ListUsersRequest, LockoutScope, ResetPasswordRequest,
     UpdateUserRequest, User,
 };
 
 use super::Session;
-use crate::cli::{RoleCommand, SessionCommand, UserCommand};
+use crate::cli::{LockoutCommand, RoleCommand, SessionCommand, UserCommand};
 use crate::failure::Failure;
 use crate::output::{Card, Output, Table, note};
 use crate::prompt;
@@ -249,6 +249,45 @@ pub(crate) async fn session(
                 .call(session_service::DELETE_SESSION, &DeleteSessionRequest { id: id.clone() })
                 .await?;
             output.line(&reply, || format!("{id}: ended"))
+        }
+    }
+}
+
+pub(crate) async fn lockout(
+    session: Session,
+    command: LockoutCommand,
+    output: Output,
+) -> Result<(), Failure> {
+    let client = session.client().await?;
+    match command {
+        LockoutCommand::List { user } => {
+            let request = ListLockoutsRequest { username: user };
+            let reply = client.call(lockout_service::LIST_LOCKOUTS, &request).await?;
+            output.reply(&reply, || {
+                let mut table = Table::new(&["ID", "ACCOUNT", "ADDRESS", "FAILURES", "UNTIL"]);
+                for lock in &reply.lockouts {
+                    // A name that no account has is not told: people type passwords there.
+                    let account = match lock.scope() {
+                        LockoutScope::Address => "all",
+                        _ if lock.username.is_empty() => "unknown",
+                        _ => &lock.username,
+                    };
+                    let address = if lock.address.is_empty() { "all" } else { &lock.address };
+                    table.row([
+                        lock.id.clone(),
+                        account.to_owned(),
+                        address.to_owned(),
+                        lock.failed_attempts.to_string(),
+                        time(lock.ends_at.as_ref()),
+                    ]);
+                }
+                table
+            })
+        }
+        LockoutCommand::Delete { id } => {
+            let request = DeleteLockoutRequest { id: id.clone() };
+            let reply = client.call(lockout_service::DELETE_LOCKOUT, &request).await?;
+            output.line(&reply, || format!("{id}: lifted"))
         }
     }
 }

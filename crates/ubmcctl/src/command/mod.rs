@@ -34,6 +34,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::User(command) => account::user(session()?, command, output).await,
         Command::Role(command) => account::role(session()?, command, output).await,
         Command::Session(command) => account::session(session()?, command, output).await,
+        Command::Lockout(command) => account::lockout(session()?, command, output).await,
         Command::Event(command) => event::run(session()?, command, output).await,
         Command::System(command) => system::system(session()?, command, output).await,
         Command::Fleet(fleet) => fleet::run(&cli.global, fleet, output).await,
