@@ -483,10 +483,8 @@ impl Lockout {
     /// What stands against an account name.
     #[must_use]
     pub fn status(&self, account: Key, now: Mono) -> Standing {
-        let mut standing = Standing {
-            failures: self.counted(account, now),
-            locked_for: self.account_pauses(account, now),
-        };
+        let mut standing =
+            Standing { failures: self.counted(account, now), locked_for: self.account_pauses(account, now) };
         let mut failures = 0_u32;
         for (_, pair) in self.pairs.iter().filter(|((key, _), _)| *key == account) {
             if !self.is_stale(pair.last, pair.until, now) {
@@ -818,10 +816,12 @@ mod tests {
 
     /// Guessers sit at addresses 100 to 109, owners and scripts at 0 to 9.
     fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let guess = (0..3_u8, 100..110_u8, any::<u16>())
-            .prop_map(|(account, address, word)| Step::Guess { account, address, word });
-        let script =
-            (0..3_u8, 0..3_u8).prop_map(|(account, address)| Step::Script { account, address });
+        let guess = (0..3_u8, 100..110_u8, any::<u16>()).prop_map(|(account, address, word)| Step::Guess {
+            account,
+            address,
+            word,
+        });
+        let script = (0..3_u8, 0..3_u8).prop_map(|(account, address)| Step::Script { account, address });
         let owner = (0..3_u8, 0..10_u8).prop_map(|(account, address)| Step::Owner { account, address });
         let wait = prop_oneof![0..2_000_u64, 0..200_000_u64, Just(u64::MAX / 4096)].prop_map(Step::Wait);
         proptest::collection::vec(prop_oneof![20 => guess, 3 => script, 1 => owner, 2 => wait], 0..600)

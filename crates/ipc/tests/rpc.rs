@@ -282,6 +282,44 @@ async fn state_is_stored_compared_and_deleted() {
 }
 
 #[tokio::test]
+async fn a_removed_key_leaves_nothing_and_markers_of_deleted_ones_are_swept() {
+    let bus = Bus::start().await;
+    bus.create_bucket("state").await;
+    let bucket = bus.client("statemgr").await.bucket("state").await.unwrap();
+    for n in 0..20 {
+        bucket.put(&format!("host.h{n}"), &note("on")).await.unwrap();
+        bucket.remove(&format!("host.h{n}")).await.unwrap();
+    }
+    bucket.remove("host.never").await.unwrap();
+    assert_eq!(bucket.sweep(100).await.unwrap(), 0);
+    bucket.put("host.stays", &note("on")).await.unwrap();
+    for n in 0..20 {
+        bucket.put(&format!("host.h{n}"), &note("on")).await.unwrap();
+        bucket.delete(&format!("host.h{n}")).await.unwrap();
+    }
+    assert_eq!(bucket.sweep(15).await.unwrap(), 15, "no more than asked for");
+    assert_eq!(bucket.sweep(15).await.unwrap(), 5);
+    assert_eq!(bucket.sweep(15).await.unwrap(), 0);
+    assert_eq!(bucket.keys().await.unwrap(), ["host.stays"]);
+}
+
+#[tokio::test]
+async fn the_revision_of_a_key_is_told_without_writing() {
+    let bus = Bus::start().await;
+    bus.create_bucket("state").await;
+    let bucket = bus.client("statemgr").await.bucket("state").await.unwrap();
+    assert_eq!(bucket.revision("host.system").await.unwrap(), 0);
+    let first = bucket.update("host.system", &note("on"), 0).await.unwrap();
+    assert_eq!(bucket.revision("host.system").await.unwrap(), first);
+    assert_eq!(bucket.revision("host.system").await.unwrap(), first);
+    let second = bucket.update("host.system", &note("off"), first).await.unwrap();
+    assert_eq!(bucket.revision("host.system").await.unwrap(), second);
+    bucket.remove("host.system").await.unwrap();
+    assert_eq!(bucket.revision("host.system").await.unwrap(), 0);
+    bucket.update("host.system", &note("again"), 0).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_watch_begins_with_what_is_there_and_says_when_that_was_all() {
     let bus = Bus::start().await;
     bus.create_bucket("state").await;

@@ -88,7 +88,9 @@ pub(crate) fn recover(
 pub(crate) fn recovered(state_dir: &Path) {
     let path = state_dir.join(RECOVERY_FILE);
     match std::fs::remove_file(&path) {
-        Ok(()) => tracing::warn!(user = ADMIN, "the password was set from the recovery file, which is removed"),
+        Ok(()) => {
+            tracing::warn!(user = ADMIN, "the password was set from the recovery file, which is removed")
+        }
         Err(error) => tracing::error!(
             %error,
             path = %path.display(),

@@ -60,7 +60,12 @@ impl Failure for Error {
             Self::Config(_) | Self::Value(_) | Self::PasswordFile { .. } | Self::WeakPassword { .. } => {
                 Exit::Config
             }
-            Self::Store(_) | Self::NotStored(_) | Self::Serve(_) | Self::Random | Self::Hash(_) | Self::BusClosed => Exit::Retry,
+            Self::Store(_)
+            | Self::NotStored(_)
+            | Self::Serve(_)
+            | Self::Random
+            | Self::Hash(_)
+            | Self::BusClosed => Exit::Retry,
             Self::FirstAdministrator(_) => Exit::Bug,
         }
     }

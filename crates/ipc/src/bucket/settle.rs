@@ -28,7 +28,7 @@ impl Bucket {
     pub async fn revision(&self, key: &str) -> Result<u64, StateError> {
         match self.store.update(key, Bytes::new(), NO_REVISION).await {
             // It can only be refused; whatever the reason, it came after what was sent before.
-            Err(error) if error.kind() == kv::UpdateErrorKind::WrongLastRevision => {}
+            Err(error) if is_answer(&error) => {}
             Err(error) if error.kind() == kv::UpdateErrorKind::InvalidKey => return Err(bad_key(key)),
             Err(error) => return Err(self.unavailable("checking", key, error)),
             Ok(revision) => return Ok(revision),
@@ -73,11 +73,25 @@ impl Bucket {
         let removals = futures_util::stream::iter(dead).map(|key| async move {
             // Looked at once more: nothing but a marker is removed here.
             match self.store.entry(&key).await {
-                Ok(Some(entry)) if entry.operation != kv::Operation::Put => self.remove(&key).await.map(|()| 1),
+                Ok(Some(entry)) if entry.operation != kv::Operation::Put => {
+                    self.remove(&key).await.map(|()| 1)
+                }
                 Ok(_) => Ok(0),
                 Err(error) => Err(self.unavailable("sweeping", &key, error)),
             }
         });
         removals.buffer_unordered(AT_ONCE).try_fold(0, |sum, one| async move { Ok(sum + one) }).await
     }
+}
+
+/// Whether the server said so, and not this side for want of an answer.
+fn is_answer(error: &kv::UpdateError) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<async_nats::jetstream::Error>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }

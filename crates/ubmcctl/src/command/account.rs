@@ -4,8 +4,8 @@ use prost_types::FieldMask;
 use schema::rpc::{lockout_service, role_service, session_service, user_service};
 use schema::v1alpha1::{
     AccountLockoutInfo, ChangePasswordRequest, CreateUserRequest, DeleteLockoutRequest, DeleteSessionRequest,
-    DeleteUserRequest, GetUserRequest, ListLockoutsRequest, ListRolesRequest, ListSessionsRequest, ListUsersRequest, LockoutScope, ResetPasswordRequest,
-    UpdateUserRequest, User,
+    DeleteUserRequest, GetUserRequest, ListLockoutsRequest, ListRolesRequest, ListSessionsRequest,
+    ListUsersRequest, LockoutScope, ResetPasswordRequest, UpdateUserRequest, User,
 };
 
 use super::Session;

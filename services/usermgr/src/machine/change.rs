@@ -231,7 +231,8 @@ impl Machine {
         self.intents.retain(|(deadline, intent)| {
             let waits = *deadline > now.mono;
             if !waits {
-                let status = Status::deadline_exceeded("the change waited in line for too long and did not happen");
+                let status =
+                    Status::deadline_exceeded("the change waited in line for too long and did not happen");
                 out.push(Action::Answer(intent.ticket(), Err(status)));
             }
             waits
@@ -487,7 +488,11 @@ impl Machine {
                     ..Commit::new(ticket, Answer::SessionDeleted, Cause::asked(&asker, &request_id))
                 };
                 // One the store never had needs nothing of it.
-                let writes = if self.sessions.may_be_stored(&id) { vec![Write::DeleteSession(id)] } else { Vec::new() };
+                let writes = if self.sessions.may_be_stored(&id) {
+                    vec![Write::DeleteSession(id)]
+                } else {
+                    Vec::new()
+                };
                 Ok(Planned { writes, commit, anyway: false })
             }
         }
@@ -564,15 +569,30 @@ impl Machine {
             user_agent,
         };
         writes.push(Write::PutSession(Box::new(session.clone())));
-        let commit =
-            Commit { change, follow, begun: Some(session), ..Commit::new(ticket, Answer::LoggedIn(token), cause) };
+        let commit = Commit {
+            change,
+            follow,
+            begun: Some(session),
+            ..Commit::new(ticket, Answer::LoggedIn(token), cause)
+        };
         Ok(Planned { writes, commit, anyway: true })
     }
 
     /// What was planned is stored, or need not be: now it is true.
     fn commit(&mut self, commit: Commit, stored: bool, now: Now, out: &mut Vec<Action>) {
         let Commit {
-            ticket, change, told, ends_sessions, mut ended, begun, kept, follow, unlock, answer, cause, ..
+            ticket,
+            change,
+            told,
+            ends_sessions,
+            mut ended,
+            begun,
+            kept,
+            follow,
+            unlock,
+            answer,
+            cause,
+            ..
         } = commit;
         let mut subject = None;
         if let Some(change) = change {

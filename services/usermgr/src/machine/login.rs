@@ -1,13 +1,13 @@
 //! Everything that needs a password hash: logins, new passwords, new accounts.
 
 use auth::{
-    Account, Address, Class, Flow, Key, NewAccount, Password, PasswordHash, Place, QueueFull, Refused, SessionId,
-    UserId, Weakness,
+    Account, Address, Class, Flow, Key, NewAccount, Password, PasswordHash, Place, QueueFull, Refused,
+    SessionId, UserId, Weakness,
 };
-use units::Mono;
 use ipc::Status;
 use prost::Message;
 use schema::v1alpha1 as v1;
+use units::Mono;
 use v1::UserChangeKind;
 
 use super::change::{Intent, changed_meanwhile};
@@ -198,13 +198,7 @@ impl Machine {
         }
     }
 
-    fn start(
-        &mut self,
-        place: Place,
-        mut job: Job,
-        now: Now,
-        out: &mut Vec<Action>,
-    ) -> Result<(), Status> {
+    fn start(&mut self, place: Place, mut job: Job, now: Now, out: &mut Vec<Action>) -> Result<(), Status> {
         let cost = self.limits.cost;
         let salt = self.random()?;
         let make = |password: Option<Password>| Some(Make { password, salt, cost });
@@ -212,7 +206,9 @@ impl Machine {
         let (work, account) = match &mut job.task {
             Task::Login { name, password, address, .. } => {
                 // A delay may have begun while this one waited.
-                self.lockout.check(Key::account(name), Address::parse(address), now.mono).map_err(wire::locked)?;
+                self.lockout
+                    .check(Key::account(name), Address::parse(address), now.mono)
+                    .map_err(wire::locked)?;
                 let account = self.accounts.by_name(name);
                 let hash = account.map_or(&self.decoy, |account| &account.hash).clone();
                 // A hash made at another cost is made again while the password is at hand.

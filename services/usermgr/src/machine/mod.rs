@@ -22,8 +22,8 @@ mod login;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use auth::{
-    Account, AccountPatch, Accounts, Address, Class, Flow, Key, LockId, Lockout, Password, PasswordHash, Privilege,
-    Queue, Role, Session, SessionId, Sessions, Token, UnixMillis, UserId, UserName,
+    Account, AccountPatch, Accounts, Address, Class, Flow, Key, LockId, Lockout, Password, PasswordHash,
+    Privilege, Queue, Role, Session, SessionId, Sessions, Token, UnixMillis, UserId, UserName,
 };
 use ipc::Status;
 use prost::Message;
@@ -312,8 +312,7 @@ impl Machine {
         let housekeeping = (!self.sessions.is_empty()).then_some(self.housekeeping);
         let waiting = self.intents.iter().map(|(deadline, _)| *deadline).min();
         let writing = self.writing.as_ref().and_then(Writing::deadline);
-        let all =
-            [self.sessions.deadline(), unsaved, housekeeping, self.queue.deadline(), waiting, writing];
+        let all = [self.sessions.deadline(), unsaved, housekeeping, self.queue.deadline(), waiting, writing];
         all.into_iter().flatten().min()
     }
 
@@ -623,11 +622,14 @@ impl Machine {
         out: &mut Vec<Action>,
     ) -> Result<Vec<u8>, Status> {
         let lifted = LockId::parse(id).and_then(|id| self.lockout.lift(id, now.mono));
-        let lock = lifted.ok_or_else(|| {
-            Status::not_found("no such lock is in force").with_reason("LOCKOUT_NOT_FOUND")
-        })?;
+        let lock = lifted
+            .ok_or_else(|| Status::not_found("no such lock is in force").with_reason("LOCKOUT_NOT_FOUND"))?;
         let account = lock.account.and_then(|key| {
-            self.accounts.list().into_iter().find(|account| Key::account(account.name.as_str()) == key).cloned()
+            self.accounts
+                .list()
+                .into_iter()
+                .find(|account| Key::account(account.name.as_str()) == key)
+                .cloned()
         });
         let address = lock.address.map(|address| address.to_string());
         tracing::info!(

@@ -364,7 +364,9 @@ fn a_store_that_heals_gets_the_sessions_of_the_meantime_and_is_not_pestered_befo
     bench.wait(60_000);
     bench.step(Event::Tick);
     let batch = bench.batch().unwrap();
-    assert!(batch.iter().any(|write| matches!(write, Write::PutSession(session) if session.id.as_str() == id)));
+    assert!(
+        batch.iter().any(|write| matches!(write, Write::PutSession(session) if session.id.as_str() == id))
+    );
     bench.step(Event::Written(Outcome::Stored));
     assert!(bench.machine.sessions.is_stored(&SessionId::parse(&id).unwrap()));
 }
@@ -541,7 +543,11 @@ fn a_login_whose_caller_gave_up_costs_no_hash() {
     assert_eq!(bench.answer(second).unwrap().unwrap_err().code, Code::DeadlineExceeded);
     assert_eq!(bench.out.iter().filter(|action| matches!(action, Action::Work(..))).count(), 1);
     bench.settle();
-    assert_eq!(bench.answer(first).unwrap().unwrap_err().code, Code::DeadlineExceeded, "no session for nobody");
+    assert_eq!(
+        bench.answer(first).unwrap().unwrap_err().code,
+        Code::DeadlineExceeded,
+        "no session for nobody"
+    );
     assert!(bench.machine.sessions.is_empty());
 }
 
