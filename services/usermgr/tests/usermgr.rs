@@ -204,43 +204,70 @@ async fn an_account_holds_so_many_sessions_and_the_least_used_one_goes() {
 }
 
 #[tokio::test]
-async fn guessing_at_one_account_is_slowed_from_everywhere_but_its_owners_address() {
+async fn who_guesses_at_an_account_is_slowed_and_nobody_else_is() {
     let rig = Rig::with_admin().await;
     let _daemon = rig.start().await;
-    rig.login("admin", PASSWORD, "192.0.2.1").await.unwrap();
     let lock = async |name: &str| {
         for at in 0..5 {
-            let address = format!("198.51.100.{at}");
-            let wrong = rig.login(name, "wrong password", &address).await.unwrap_err();
+            let wrong = rig.login(name, &format!("guess {at}"), "198.51.100.1").await.unwrap_err();
             assert_eq!(wrong.reason(), "INVALID_CREDENTIALS", "{name} {at}");
         }
-        rig.login(name, PASSWORD, "203.0.113.9").await.unwrap_err()
+        rig.login(name, PASSWORD, "198.51.100.1").await.unwrap_err()
     };
     let known = lock("admin").await;
     assert_eq!((known.code, known.reason().as_str()), (Code::Unauthenticated, "LOCKED_OUT"));
     assert_eq!(known.info().unwrap().metadata["retry_after_s"], "30");
-    rig.login("admin", PASSWORD, "192.0.2.1").await.expect("the owner's own address is not kept out");
-
-    // The right password from there has ended the lock as well. An invented name is treated alike.
-    let rig2 = Rig::with_admin().await;
-    let _daemon2 = rig2.start().await;
-    for at in 0..5 {
-        rig2.login("nobody", "wrong password", &format!("198.51.100.{at}")).await.unwrap_err();
-    }
-    let unknown = rig2.login("nobody", PASSWORD, "203.0.113.9").await.unwrap_err();
+    // An invented name is treated alike.
+    let unknown = lock("nobody").await;
     assert_eq!((unknown.code, &unknown.message), (known.code, &known.message));
+    rig.login("admin", PASSWORD, "192.0.2.1").await.expect("from an address never seen before");
 }
 
 #[tokio::test]
-async fn an_address_that_guesses_is_slowed_for_every_account() {
+async fn an_old_password_in_a_script_locks_nobody_out() {
     let rig = Rig::with_admin().await;
     let _daemon = rig.start().await;
-    for at in 0..5 {
+    let (_, admin) = rig.enter("admin", PASSWORD).await;
+    rig.create(&admin, "carol", "ReadOnly").await;
+    for _ in 0..12 {
+        let wrong = rig.basic("carol", "the password of last year", "198.51.100.1").await.unwrap_err();
+        assert_eq!(wrong.reason(), "INVALID_CREDENTIALS");
+    }
+    rig.basic("carol", PASSWORD, "198.51.100.1").await.expect("carol herself, from the same address");
+    rig.basic("admin", PASSWORD, "198.51.100.1").await.expect("another account from there");
+}
+
+#[tokio::test]
+async fn an_address_that_guesses_is_slowed_for_every_account_and_an_administrator_lifts_it() {
+    let rig = Rig::with_admin().await;
+    let _daemon = rig.start().await;
+    let (_, admin) = rig.enter("admin", PASSWORD).await;
+    for at in 0..20 {
         rig.basic(&format!("user{at}"), "wrong password", "198.51.100.1").await.unwrap_err();
     }
     let locked = rig.login("admin", PASSWORD, "198.51.100.1").await.unwrap_err();
     assert_eq!(locked.reason(), "LOCKED_OUT");
     rig.login("admin", PASSWORD, "198.51.100.2").await.expect("another address is not concerned");
+
+    let list = async |username: &str| {
+        let request = v1::ListLockoutsRequest { username: username.to_owned() };
+        let method = schema::rpc::lockout_service::LIST_LOCKOUTS;
+        rig.call(method, request, Some(&admin)).await.unwrap().lockouts
+    };
+    let locks = list("").await;
+    let [lock] = locks.as_slice() else { panic!("{locks:?}") };
+    assert_eq!((lock.scope(), lock.address.as_str()), (v1::LockoutScope::Address, "198.51.100.1"));
+    assert_eq!((lock.failed_attempts, lock.username.as_str()), (20, ""));
+    assert!(lock.ends_at.is_some() && list("admin").await.is_empty());
+    let lift = async |id: &str| {
+        let request = v1::DeleteLockoutRequest { id: id.to_owned() };
+        rig.call(schema::rpc::lockout_service::DELETE_LOCKOUT, request, Some(&admin)).await.map(drop)
+    };
+    lift(&lock.id).await.unwrap();
+    rig.login("admin", PASSWORD, "198.51.100.1").await.unwrap();
+    for id in [&lock.id, "", "x", "0000000000000000"] {
+        assert_eq!(lift(id).await.unwrap_err().reason(), "LOCKOUT_NOT_FOUND", "{id}");
+    }
 }
 
 #[tokio::test]
@@ -250,12 +277,12 @@ async fn an_administrator_sees_and_lifts_a_lock() {
     let (_, admin) = rig.enter("admin", PASSWORD).await;
     rig.create(&admin, "carol", "ReadOnly").await;
     for at in 0..5 {
-        rig.login("carol", "wrong password", &format!("198.51.100.{at}")).await.unwrap_err();
+        rig.login("carol", &format!("guess {at}"), "198.51.100.1").await.unwrap_err();
     }
     let lockout = rig.get_user(&admin, "carol").await.unwrap().lockout_info.unwrap();
     assert!(lockout.locked && lockout.attempts_reset_time.is_some());
     assert_eq!((lockout.failed_attempts, lockout.max_failed_attempts), (5, Some(5)));
-    assert_eq!(rig.login("carol", PASSWORD, "203.0.113.9").await.unwrap_err().reason(), "LOCKED_OUT");
+    assert_eq!(rig.login("carol", PASSWORD, "198.51.100.1").await.unwrap_err().reason(), "LOCKED_OUT");
 
     let unlock = v1::User {
         id: "carol".into(),
@@ -263,7 +290,106 @@ async fn an_administrator_sees_and_lifts_a_lock() {
         ..Default::default()
     };
     assert_eq!(rig.update(&admin, unlock).await.unwrap().lockout_info, None);
-    rig.login("carol", PASSWORD, "203.0.113.9").await.unwrap();
+    rig.login("carol", PASSWORD, "198.51.100.1").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lost_password_is_set_from_a_file_that_is_then_gone() {
+    let rig = Rig::with_admin().await;
+    let daemon = rig.start().await;
+    let (token, admin) = rig.enter("admin", PASSWORD).await;
+    rig.create(&admin, "second", "Administrator").await;
+    let (_, second) = rig.enter("second", PASSWORD).await;
+    let change =
+        v1::User { id: "admin".into(), enabled: Some(false), role: "ReadOnly".into(), ..Default::default() };
+    rig.update(&second, change).await.unwrap();
+    daemon.kill().await;
+
+    let file = rig.dir.path().join("recovery-password");
+    std::fs::write(&file, "short\n").unwrap();
+    let daemon = rig.start().await;
+    assert!(file.exists(), "what cannot be used is left, and keeps nothing down");
+    assert!(rig.login("admin", PASSWORD, "192.0.2.1").await.is_err());
+    daemon.kill().await;
+
+    std::fs::write(&file, format!("{NEW}\n")).unwrap();
+    let daemon = rig.start().await;
+    assert!(!file.exists());
+    let (_, principal) = rig.enter("admin", NEW).await;
+    assert!(principal.password_change_required && principal.role == "Administrator");
+    assert!(rig.token(&token).await.is_err(), "the sessions of before are over");
+    rig.change_password(&principal, "admin", NEW, "nine copper kettles").await.unwrap();
+    daemon.kill().await;
+    let _daemon = rig.start().await;
+    rig.login("admin", "nine copper kettles", "192.0.2.2").await.expect("the file is not used twice");
+}
+
+/// A record of a later release.
+struct Later(Vec<u8>);
+
+impl ipc::Value for Later {
+    const VERSION: u16 = 77;
+    fn encode(&self) -> Vec<u8> {
+        self.0.clone()
+    }
+    fn decode(_: u16, bytes: &[u8]) -> Result<Self, ipc::ValueError> {
+        Ok(Self(bytes.to_vec()))
+    }
+}
+
+#[tokio::test]
+async fn an_account_that_cannot_be_read_locks_out_its_owner_alone_and_is_told() {
+    let rig = Rig::with_admin().await;
+    let daemon = rig.start().await;
+    let (_, admin) = rig.enter("admin", PASSWORD).await;
+    let carol = rig.create(&admin, "carol", "ReadOnly").await;
+    daemon.kill().await;
+    let users = rig.bus.client("usermgr").await.bucket(usermgr::USERS).await.unwrap();
+    users.put(&carol, &Later(b"\xff\xff".to_vec())).await.unwrap();
+
+    let mut events = rig.client.subscribe_events("event.user.>").await.unwrap();
+    let _daemon = rig.start().await;
+    let told = tokio::time::timeout(WAIT, async {
+        loop {
+            match events.next().await {
+                Some(EventItem::Event(event)) if event.what == "unreadable" => break event,
+                Some(_) => {}
+                None => panic!("the bus is gone"),
+            }
+        }
+    })
+    .await
+    .unwrap();
+    assert_eq!(told.component, carol);
+    rig.login("admin", PASSWORD, "192.0.2.1").await.expect("everybody else");
+    assert!(rig.login("carol", PASSWORD, "192.0.2.2").await.is_err());
+    assert_eq!(
+        users.get::<Later>(&carol).await.unwrap().unwrap().value.0,
+        b"\xff\xff",
+        "left for who can read it"
+    );
+}
+
+#[tokio::test]
+async fn ended_sessions_and_deleted_accounts_leave_nothing_in_the_store() {
+    let rig = Rig::with_admin().await;
+    let daemon = rig.start().await;
+    let (_, admin) = rig.enter("admin", PASSWORD).await;
+    for n in 0..5 {
+        let name = format!("guest{n}");
+        rig.create(&admin, &name, "ReadOnly").await;
+        let (_, guest) = rig.enter(&name, PASSWORD).await;
+        rig.end_session(&guest, &guest.session_id).await.unwrap();
+        let request = v1::DeleteUserRequest { id: name };
+        rig.call(schema::rpc::user_service::DELETE_USER, request, Some(&admin)).await.unwrap();
+    }
+    daemon.stop().await;
+    let client = rig.bus.client("usermgr").await;
+    for (name, keys) in [(usermgr::USERS, 1), (usermgr::SESSIONS, 1)] {
+        let bucket = client.bucket(name).await.unwrap();
+        assert_eq!(bucket.keys().await.unwrap().len(), keys, "{name}");
+        assert_eq!(bucket.sweep(100).await.unwrap(), 0, "{name}");
+    }
 }
 
 #[tokio::test]
