@@ -185,7 +185,7 @@ impl<T> Queue<T> {
     }
 
     /// The next request to serve, if there is one and a hash may be started. Call [`Self::expired`] before.
-    pub fn next(&mut self) -> Option<(Place, T)> {
+    pub fn serve(&mut self) -> Option<(Place, T)> {
         if self.running >= self.config.parallel {
             return None;
         }
@@ -243,7 +243,7 @@ impl<T> Queue<T> {
             .min()
     }
 
-    /// A request that [`Self::next`] gave out is finished.
+    /// A request that [`Self::serve`] gave out is finished.
     pub fn done(&mut self, place: Place) {
         self.running = self.running.saturating_sub(1);
         self.release(place);
@@ -294,7 +294,7 @@ mod tests {
     /// Serves all that waits, one at a time, in order.
     fn order(queue: &mut Queue<u32>) -> Vec<u32> {
         let mut order = Vec::new();
-        while let Some((place, item)) = queue.next() {
+        while let Some((place, item)) = queue.serve() {
             order.push(item);
             queue.done(place);
         }
@@ -308,7 +308,7 @@ mod tests {
             assert_eq!(queue.push(n, Class::Stranger, from(1), LATER), Ok(None));
         }
         assert_eq!(queue.push(9, Class::Stranger, from(1), LATER), Err((QueueFull::Share, 9)));
-        let (place, first) = queue.next().unwrap();
+        let (place, first) = queue.serve().unwrap();
         assert_eq!(first, 0);
         // Being served still holds the place.
         assert_eq!(queue.push(9, Class::Stranger, from(1), LATER), Err((QueueFull::Share, 9)));
@@ -400,7 +400,7 @@ mod tests {
                 if finish && let Some(place) = serving.pop() {
                     queue.done(place);
                 }
-                while let Some((place, item)) = queue.next() {
+                while let Some((place, item)) = queue.serve() {
                     serving.push(place);
                     let at = inside.iter().position(|(other, ..)| *other == item).unwrap();
                     prop_assert_eq!(inside.remove(at).1, place);
@@ -421,7 +421,7 @@ mod tests {
             for place in serving {
                 queue.done(place);
             }
-            while let Some((place, _)) = queue.next() {
+            while let Some((place, _)) = queue.serve() {
                 queue.done(place);
             }
             prop_assert!(queue.held.is_empty());

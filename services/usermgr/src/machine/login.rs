@@ -126,6 +126,7 @@ impl Machine {
         Ok(v1::CreateUserResponse { user, warnings }.encode_to_vec())
     }
 
+    #[allow(clippy::too_many_arguments, reason = "the parts of one request")]
     pub(super) fn queue_create(
         &mut self,
         ticket: Ticket,
@@ -189,7 +190,7 @@ impl Machine {
             let status = Status::deadline_exceeded("the login waited in line for too long");
             out.push(Action::Answer(job.ticket, Err(status)));
         }
-        while let Some((place, job)) = self.queue.next() {
+        while let Some((place, job)) = self.queue.serve() {
             let ticket = job.ticket;
             if let Err(status) = self.start(place, job, now, out) {
                 self.queue.done(place);
