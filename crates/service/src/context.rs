@@ -94,6 +94,7 @@ impl Heartbeat {
     pub async fn tick(&mut self) {
         self.interval.tick().await;
         self.notify.send(crate::Notification::Heartbeat);
+        crate::log::tell_left_out();
     }
 }
 

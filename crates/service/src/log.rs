@@ -1,12 +1,20 @@
 //! Logs: to stderr, for people or as JSON, with the ids that connect the lines of one request over all daemons.
 
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::fmt::format::{FmtSpan, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
 
 use crate::bootstrap::{LogConfig, LogFormat};
+use crate::clock::Clock;
+use crate::flood::{Limiter, Verdict};
 
 type Reader = Box<dyn Fn(&str) + Send + Sync>;
 
@@ -37,6 +45,93 @@ impl Write for Out {
     }
 }
 
+/// What this process has logged lately, and since when it runs.
+static LIMITER: OnceLock<(Clock, Mutex<Limiter>)> = OnceLock::new();
+
+fn limiter() -> &'static (Clock, Mutex<Limiter>) {
+    LIMITER.get_or_init(|| (Clock::new(), Mutex::default()))
+}
+
+/// Tells of lines that were left out and after which no other of their kind has come. To be called now and then, from the loop.
+pub fn tell_left_out() {
+    let (clock, limiter) = limiter();
+    let overdue = limiter.lock().unwrap_or_else(PoisonError::into_inner).overdue(clock.now());
+    for (like, left_out) in overdue {
+        tracing::warn!(like, left_out, "log lines were left out");
+    }
+}
+
+/// Writes what the limiter lets through.
+struct Limited<F>(F);
+
+impl<S, N, F> FormatEvent<S, N> for Limited<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let about = event.metadata();
+        // What is finer than that somebody has asked for; what tells of the limit is not subject to it.
+        if *about.level() > Level::INFO || about.target() == module_path!() {
+            return self.0.format_event(context, writer, event);
+        }
+        let mut kind = DefaultHasher::new();
+        about.callsite().hash(&mut kind);
+        let mut content = Content::default();
+        event.record(&mut content);
+        let (clock, limiter) = limiter();
+        let verdict = limiter.lock().unwrap_or_else(PoisonError::into_inner).admit(
+            clock.now(),
+            kind.finish(),
+            || content.message.clone().unwrap_or_else(|| about.name().to_owned()),
+            content.hash.finish(),
+            *about.level() == Level::ERROR,
+        );
+        match verdict {
+            Verdict::LeaveOut => Ok(()),
+            Verdict::Write { left_out: 0 } => self.0.format_event(context, writer, event),
+            Verdict::Write { left_out } => {
+                let mut line = String::new();
+                self.0.format_event(context, Writer::new(&mut line), event)?;
+                writer.write_str(&with_left_out(&line, left_out))
+            }
+        }
+    }
+}
+
+/// A line with the number of those like it that were left out before.
+fn with_left_out(line: &str, left_out: u64) -> String {
+    let line = line.trim_end();
+    match line.strip_prefix('{') {
+        Some(rest) => format!("{{\"left_out\":{left_out},{rest}\n"),
+        None => format!("{line} left_out={left_out}\n"),
+    }
+}
+
+/// What an event says: a hash of all of it, and its message.
+#[derive(Default)]
+struct Content {
+    hash: DefaultHasher,
+    message: Option<String>,
+}
+
+impl Visit for Content {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let text = format!("{value:?}");
+        field.name().hash(&mut self.hash);
+        text.hash(&mut self.hash);
+        if field.name() == "message" {
+            self.message = Some(text);
+        }
+    }
+}
+
 /// Starts logging for this process. The filter of `UBMC_LOG` wins over the configured one; directives that cannot be read are
 /// reported and replaced by `info`. A second call changes nothing.
 pub fn init(config: &LogConfig) {
@@ -51,14 +146,78 @@ pub fn init(config: &LogConfig) {
         .with_span_events(FmtSpan::NONE)
         .with_target(true);
     let done = match config.format {
-        LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
-        LogFormat::Json => {
-            builder.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init()
-        }
+        LogFormat::Text => builder
+            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+            .map_event_format(Limited)
+            .try_init(),
+        LogFormat::Json => builder
+            .json()
+            .flatten_event(true)
+            .with_current_span(true)
+            .with_span_list(false)
+            .map_event_format(Limited)
+            .try_init(),
     };
     if done.is_ok()
         && let Some(error) = error
     {
         tracing::warn!(filter = %wanted, %error, "the log filter cannot be read, using info");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    /// Where a test's log goes.
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_flood_is_bounded_in_both_shapes_and_finer_lines_are_not() {
+        for json in [false, true] {
+            let kept = Kept::default();
+            let out = kept.clone();
+            let builder = tracing_subscriber::fmt()
+                .with_max_level(Level::DEBUG)
+                .with_ansi(false)
+                .with_writer(move || out.clone());
+            let subscriber: Box<dyn Subscriber + Send + Sync> = if json {
+                Box::new(builder.json().flatten_event(true).map_event_format(Limited).finish())
+            } else {
+                Box::new(builder.map_event_format(Limited).finish())
+            };
+            let written = || String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+            tracing::subscriber::with_default(subscriber, || {
+                for number in 0..1000 {
+                    // Each shape has a place in the program of its own, as each has its own budget.
+                    if json { tracing::warn!(number, "refused") } else { tracing::warn!(number, "refused") }
+                }
+                assert_eq!(written().lines().count(), 20, "{}", written());
+                for number in 0..100 {
+                    tracing::debug!(number, "detail");
+                }
+                assert_eq!(written().lines().count(), 120);
+            });
+        }
+    }
+
+    #[test]
+    fn a_line_tells_how_many_were_left_out() {
+        assert_eq!(with_left_out("WARN refused\n", 57), "WARN refused left_out=57\n");
+        let line = with_left_out("{\"level\":\"WARN\"}\n", 57);
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&line).unwrap()["left_out"], 57);
     }
 }

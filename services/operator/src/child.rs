@@ -12,7 +12,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::output::{LogSink, Tail, read_line};
+use crate::output::{Intake, LogSink, Tail, read_line};
 
 /// What is kept of the environment: what a person sets for all daemons, nothing else.
 const ENVIRONMENT: [&str; 6] = ["PATH", "LANG", "TZ", "HOME", "UBMC_LOG", "RUST_BACKTRACE"];
@@ -59,7 +59,7 @@ pub(crate) fn start(
     program: &Path,
     daemon: &str,
     bootstrap: String,
-    sink: &LogSink,
+    (sink, intake): (&LogSink, &Intake),
     events: &mpsc::Sender<ChildEvent>,
 ) -> std::io::Result<Running> {
     let mut command = Command::new(program);
@@ -76,7 +76,15 @@ pub(crate) fn start(
     let child = command.spawn()?;
     let pid = child.id().unwrap_or_default();
     let (orders, received) = mpsc::unbounded_channel();
-    tokio::spawn(attend(id, number, child, bootstrap, sink.clone(), events.clone(), received));
+    tokio::spawn(attend(
+        id,
+        number,
+        child,
+        bootstrap,
+        (sink.clone(), intake.clone()),
+        events.clone(),
+        received,
+    ));
     Ok(Running { pid, orders })
 }
 
@@ -85,7 +93,7 @@ async fn attend(
     number: u32,
     mut child: Child,
     bootstrap: String,
-    sink: LogSink,
+    (sink, intake): (LogSink, Intake),
     events: mpsc::Sender<ChildEvent>,
     mut orders: mpsc::UnboundedReceiver<Order>,
 ) {
@@ -95,9 +103,10 @@ async fn attend(
         tokio::spawn(async move {
             let mut lines = BufReader::with_capacity(4096, stderr);
             while let Some(line) = read_line(&mut lines).await {
-                sink.line(&line);
+                intake.line(&sink, &line);
                 tail.push(line);
             }
+            intake.end(&sink);
         })
     });
     let says = child.stdout.take().map(|stdout| {

@@ -8,7 +8,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use service::{Bucket, Clock};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt};
+use units::Millis;
 
 use crate::ring::{Keeper, Ring};
 
@@ -18,6 +20,11 @@ const KEPT_LINES: usize = 64;
 const LINE_MAX: usize = 2048;
 /// Lines that may wait for whoever reads our stderr.
 const WAITING: usize = 1024;
+
+/// Lines of one daemon that are taken at once, and the span in which one more is: a start takes a dozen, a panic with its trace a hundred.
+const TAKEN: (u32, Millis) = (300, Millis::from_secs(2));
+/// The same when debug lines are asked for.
+const TAKEN_VERBOSE: (u32, Millis) = (10_000, Millis::new(10));
 
 /// How long a line may wait for its way to the flash.
 const KEEP_WITHIN: Duration = Duration::from_secs(30);
@@ -138,6 +145,47 @@ fn work(jobs: &Receiver<Job>, lost: &AtomicU64, mut keeper: Option<Keeper>) {
     }
 }
 
+/// How much of what one daemon writes is taken, over all its starts. A daemon limits itself by the kind of its lines; this is for what does not
+/// go through its log, and for one that has gone mad. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Intake {
+    daemon: String,
+    clock: Clock,
+    state: Arc<Mutex<(Bucket, u64)>>,
+}
+
+impl Intake {
+    /// `verbose` when somebody asked for more than the ordinary lines.
+    pub(crate) fn new(daemon: &str, clock: Clock, verbose: bool) -> Self {
+        let (burst, every) = if verbose { TAKEN_VERBOSE } else { TAKEN };
+        Self { daemon: daemon.to_owned(), clock, state: Arc::new(Mutex::new((Bucket::new(burst, every), 0))) }
+    }
+
+    /// Forwards a line, or counts it.
+    pub(crate) fn line(&self, sink: &LogSink, line: &str) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (bucket, left_out) = &mut *state;
+        if bucket.take(self.clock.now()) {
+            self.tell(sink, left_out);
+            sink.line(line);
+        } else {
+            *left_out = left_out.saturating_add(1);
+        }
+    }
+
+    /// Tells what was left out, at the end of a process.
+    pub(crate) fn end(&self, sink: &LogSink) {
+        self.tell(sink, &mut self.state.lock().unwrap_or_else(PoisonError::into_inner).1);
+    }
+
+    fn tell(&self, sink: &LogSink, left_out: &mut u64) {
+        match std::mem::take(left_out) {
+            0 => {}
+            left_out => sink.line(&format!("operator: {left_out} lines of {} were left out", self.daemon)),
+        }
+    }
+}
+
 /// The last lines of one child. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tail(Arc<Mutex<VecDeque<String>>>);
@@ -190,6 +238,25 @@ mod tests {
         assert_eq!(read_line(&mut input).await.as_deref(), Some(""));
         assert_eq!(read_line(&mut input).await.as_deref(), Some("last"));
         assert_eq!(read_line(&mut input).await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_mad_daemon_writes_is_bounded_and_counted() {
+        let sink = LogSink::start(None).unwrap();
+        let intake = Intake::new("mad", Clock::new(), false);
+        let count = || sink.ring().read(None, 5_000, "").0.len();
+        for _ in 0..10_000 {
+            intake.line(&sink, "x");
+        }
+        assert_eq!(count(), 300);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        intake.clone().line(&sink, "last");
+        let (lines, _) = sink.ring().read(None, 2, "");
+        let texts: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
+        assert_eq!(texts, ["operator: 9700 lines of mad were left out", "last"]);
+        intake.line(&sink, "one more");
+        intake.end(&sink);
+        assert_eq!(sink.ring().read(None, 1, "").0[0].text, "operator: 1 lines of mad were left out");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ipc::{Request, Status};
 use schema::v1alpha1 as pb;
 use serde_json::{Map, Value};
-use service::{Bootstrap, Clock, ErrorChain, Ignored, Notification};
+use service::{Bootstrap, Clock, ErrorChain, Ignored, LogConfig, Notification};
 use supervise::{Action, Ending, Event, Id, Machine, Policy, State};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -23,7 +23,7 @@ use crate::confirm::{Trial, Verdict, release_serves};
 use crate::error::Error;
 use crate::health::{Note, Picture};
 use crate::limits;
-use crate::output::LogSink;
+use crate::output::{Intake, LogSink};
 use crate::pid1;
 use crate::prepare::{Prepared, prepare, write_atomic};
 use crate::procfs;
@@ -135,6 +135,7 @@ struct Operator<'a> {
     records: Vec<Record>,
     running: Vec<Option<Running>>,
     starts: Vec<u32>,
+    intakes: Vec<Intake>,
     /// What the scheduler had done with silent daemons when they were last looked at.
     waited: Vec<Option<(procfs::Scheduled, Mono)>>,
     /// When the loop last turned.
@@ -200,6 +201,8 @@ impl<'a> Operator<'a> {
         }
         let count = options.parts.len();
         let clock = Clock::new();
+        let verbose =
+            std::env::var_os("UBMC_LOG").is_some() || options.log.filter != LogConfig::default().filter;
         let trial = Trial::new(clock.now(), image.as_ref().is_some_and(pid1::Image::on_trial));
         Ok(Self {
             options,
@@ -213,6 +216,7 @@ impl<'a> Operator<'a> {
             records: vec![Record::default(); count],
             running: (0..count).map(|_| None).collect(),
             starts: vec![0; count],
+            intakes: options.parts.iter().map(|part| Intake::new(&part.spec.name, clock, verbose)).collect(),
             waited: vec![None; count],
             turned: Mono::ZERO,
             bus: Some(bus),
@@ -357,6 +361,7 @@ impl<'a> Operator<'a> {
 
     async fn pet(&mut self) {
         self.step(Event::Tick);
+        service::tell_left_out();
         self.look_at_the_boot().await;
         let well = self.machine.is_well(self.clock.now());
         let hopeless = self.image.as_ref().is_some_and(pid1::Image::is_hopeless);
@@ -594,13 +599,14 @@ impl<'a> Operator<'a> {
         };
         let Some(number) = self.starts.get_mut(id.0) else { return Ok(()) };
         *number = number.wrapping_add(1);
+        let Some(intake) = self.intakes.get(id.0) else { return Ok(()) };
         let running = child::start(
             id,
             *number,
             &self.options.program,
             name,
             bootstrap.to_line(),
-            self.sink,
+            (self.sink, intake),
             &self.to_us,
         )?;
         self.limit(name, running.pid, &part.limits);

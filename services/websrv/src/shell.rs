@@ -53,7 +53,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let mut events = bus.subscribe_raw("event.>").await.map_err(Error::Bus)?;
 
     let mut tasks = JoinSet::new();
-    let sockets = Sockets::bind(&config, &kit.state_dir).await?;
+    let mut sockets = Sockets::bind(&config, &kit.state_dir).await?;
     let addresses = sockets.addresses();
     let gateway = Arc::new(Gateway::new(config, bus, addresses.http3.map(|a| a.port()))?);
     let admission =
@@ -64,6 +64,9 @@ pub async fn run(context: Context) -> Result<(), Error> {
         limits: gateway.config.limits.clone(),
         stop: stopping,
     };
+    if let Some(complaint) = sockets.complaint.take() {
+        kit.notify.status(complaint);
+    }
     sockets.serve(&shared, &mut tasks);
     let feed = tokio::spawn(Arc::clone(&gateway.feed).run());
     announce(&kit.notify, addresses);
@@ -155,23 +158,26 @@ struct Sockets {
     https: Option<(tokio::net::TcpListener, Arc<rustls::ServerConfig>)>,
     quic: Option<quinn::Endpoint>,
     http: Option<tokio::net::TcpListener>,
+    /// What is wrong with the certificate.
+    complaint: Option<String>,
 }
 
 impl Sockets {
     async fn bind(config: &Config, state_dir: &std::path::Path) -> Result<Self, Error> {
-        let (mut https, mut quic) = (None, None);
+        let (mut https, mut quic, mut complaint) = (None, None, None);
         if let Listen::At(address) = config.https {
             let identity = tls::identity(&config.tls, state_dir, address.ip())?;
             let (tcp, udp) = Self::bind_pair(config, address, &identity).await?;
             https = Some((tcp, tls::tcp(&identity, config.tls.profile)?));
             quic = udp;
+            complaint = identity.complaint;
         }
         let http = match config.http {
             Listen::At(address) if https.is_some() => Some(listener::bind("HTTP", address).await?),
             // Nothing to redirect to.
             _ => None,
         };
-        Ok(Self { https, quic, http })
+        Ok(Self { https, quic, http, complaint })
     }
 
     /// TCP and UDP on one port: `Alt-Svc` could name another, but firewalls and people expect the same.

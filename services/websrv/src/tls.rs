@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::config::{Profile, Tls};
 use crate::error::TlsError;
@@ -22,17 +22,40 @@ const VALID_YEARS: (i32, i32) = (2025, 2050);
 pub(crate) struct Identity {
     pub chain: Vec<CertificateDer<'static>>,
     pub key: PrivateKeyDer<'static>,
+    /// Why it is not the one it should be, for people.
+    pub complaint: Option<String>,
 }
 
-/// The configured certificate, or the self-signed one of this BMC, made at first start.
+/// The configured certificate; where there is none, or it cannot be used, the self-signed one of this BMC, made at first start. The management
+/// interface must come up: through another door nobody could mend the files. A stored certificate that cannot be read is replaced, and one
+/// that cannot be stored is served from memory; each is logged, and told in `complaint`.
 ///
 /// # Errors
-/// [`TlsError`] when configured files are unusable, or a new certificate cannot be stored. A stored self-signed certificate
-/// that cannot be read is replaced, with a log line: the management interface must come up.
+/// [`TlsError`] when a self-signed certificate cannot be made.
 pub(crate) fn identity(config: &Tls, state_dir: &Path, bound: IpAddr) -> Result<Identity, TlsError> {
+    let mut complaint = None;
     if let (Some(cert), Some(key)) = (&config.cert_file, &config.key_file) {
-        return load(cert, key);
+        match load(cert, key).and_then(|id| check(&id).map(|()| id)) {
+            Ok(identity) => return Ok(identity),
+            Err(error) => {
+                error!(
+                    error = &error as &dyn std::error::Error,
+                    cert = %cert.display(),
+                    key = %key.display(),
+                    "cannot use the configured certificate: the self-made one is served"
+                );
+                let why = service::ErrorChain(&error);
+                complaint = Some(format!("serves its self-made certificate, not the configured one: {why}"));
+            }
+        }
     }
+    let mut identity = self_made(config, state_dir, bound)?;
+    identity.complaint = complaint.or(identity.complaint);
+    Ok(identity)
+}
+
+/// The self-signed certificate.
+fn self_made(config: &Tls, state_dir: &Path, bound: IpAddr) -> Result<Identity, TlsError> {
     let dir = state_dir.join("tls");
     let (cert, key) = (dir.join("cert.pem"), dir.join("key.pem"));
     if cert.exists() || key.exists() {
@@ -45,9 +68,20 @@ pub(crate) fn identity(config: &Tls, state_dir: &Path, bound: IpAddr) -> Result<
         }
     }
     let names = names(config, bound);
-    make(&names, &dir, &cert, &key)?;
-    info!(names = ?names, path = %cert.display(), "made a self-signed certificate");
-    load(&cert, &key)
+    let (mut identity, pems) = make(&names)?;
+    match store(&pems, &dir, &cert, &key) {
+        Ok(()) => info!(names = ?names, path = %cert.display(), "made a self-signed certificate"),
+        Err(error) => {
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "the self-signed certificate cannot be stored: the next start makes another one"
+            );
+            let why = service::ErrorChain(&error);
+            identity.complaint =
+                Some(format!("its certificate is not stored and changes at each start: {why}"));
+        }
+    }
+    Ok(identity)
 }
 
 fn load(cert: &Path, key: &Path) -> Result<Identity, TlsError> {
@@ -65,7 +99,7 @@ fn load(cert: &Path, key: &Path) -> Result<Identity, TlsError> {
         return Err(pem("certificate", cert)(rustls::pki_types::pem::Error::NoItemsFound));
     }
     let key = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(pem("private key", key))?;
-    Ok(Identity { chain, key })
+    Ok(Identity { chain, key, complaint: None })
 }
 
 /// Whether certificate and key belong together.
@@ -74,7 +108,14 @@ fn check(identity: &Identity) -> Result<(), TlsError> {
     Ok(())
 }
 
-fn make(names: &[String], dir: &Path, cert: &Path, key: &Path) -> Result<(), TlsError> {
+/// A certificate and its key as PEM.
+struct Pems {
+    cert: String,
+    key: String,
+}
+
+/// Makes a self-signed certificate.
+fn make(names: &[String]) -> Result<(Identity, Pems), TlsError> {
     // P-256: the cheapest handshake on small ARM cores of all curves every client knows.
     let pair = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
     let mut params = CertificateParams::new(names.to_vec())?;
@@ -86,14 +127,20 @@ fn make(names: &[String], dir: &Path, cert: &Path, key: &Path) -> Result<(), Tls
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let certificate = params.self_signed(&pair)?;
+    let pems = Pems { cert: certificate.pem(), key: pair.serialize_pem() };
+    let key = PrivateKeyDer::Pkcs8(pair.serialize_der().into());
+    Ok((Identity { chain: vec![certificate.der().clone()], key, complaint: None }, pems))
+}
+
+fn store(pems: &Pems, dir: &Path, cert: &Path, key: &Path) -> Result<(), TlsError> {
     std::fs::create_dir_all(dir).map_err(|source| TlsError::File {
         action: "make",
         path: dir.into(),
         source,
     })?;
     // The key first: a certificate without its key would be found unusable and replaced, but never the other way round.
-    write(key, pair.serialize_pem().as_bytes(), 0o600)?;
-    write(cert, certificate.pem().as_bytes(), 0o644)
+    write(key, pems.key.as_bytes(), 0o600)?;
+    write(cert, pems.cert.as_bytes(), 0o644)
 }
 
 /// Writes so that after a power cut there is the old file, the new one, or none: never half of one.
@@ -228,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unusable_certificate_is_remade_and_a_configured_one_is_not() {
+    fn an_unusable_certificate_is_remade() {
         let dir = tempfile::tempdir().unwrap();
         let first = identity(&Tls::default(), dir.path(), HERE).unwrap();
         let path = dir.path().join("tls/cert.pem");
@@ -241,14 +288,58 @@ mod tests {
         std::fs::copy(other.join("tls/key.pem"), dir.path().join("tls/key.pem")).unwrap();
         let third = identity(&Tls::default(), dir.path(), HERE).unwrap();
         assert_ne!(second.chain, third.chain, "a key of another certificate is no use");
+    }
 
-        std::fs::write(&path, "torn").unwrap();
-        let config =
-            Tls { cert_file: Some(path), key_file: Some(dir.path().join("tls/key.pem")), ..Tls::default() };
-        assert!(matches!(
-            identity(&config, dir.path(), HERE),
-            Err(TlsError::Pem { what: "certificate", .. })
-        ));
+    #[test]
+    fn a_configured_certificate_that_cannot_be_used_gives_way_to_the_self_made_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = identity(&Tls::default(), dir.path(), HERE).unwrap();
+        let file = |name: &str| dir.path().join(name);
+        let other = |name: &str| {
+            identity(&Tls::default(), &file(name), HERE).unwrap();
+            (file(name).join("tls/cert.pem"), file(name).join("tls/key.pem"))
+        };
+        let ((cert, key), (_, key_of_another)) = (other("site"), other("another"));
+        let torn = file("torn.pem");
+        std::fs::write(&torn, "torn").unwrap();
+        let empty = file("empty.pem");
+        std::fs::write(&empty, "").unwrap();
+        let unusable = [
+            (file("none.pem"), key.clone()),
+            (cert.clone(), file("none.key")),
+            (cert.clone(), key_of_another),
+            (key.clone(), cert.clone()),
+            (torn.clone(), key.clone()),
+            (cert.clone(), torn),
+            (empty, key.clone()),
+            (dir.path().to_owned(), key.clone()),
+        ];
+        for (cert_file, key_file) in unusable {
+            let config = Tls {
+                cert_file: Some(cert_file.clone()),
+                key_file: Some(key_file.clone()),
+                ..Tls::default()
+            };
+            let got = identity(&config, dir.path(), HERE).unwrap();
+            assert_eq!(got.chain, own.chain, "{} {}", cert_file.display(), key_file.display());
+            assert!(got.complaint.is_some_and(|text| text.contains("self-made certificate")));
+            tcp(&identity(&config, dir.path(), HERE).unwrap(), Profile::Modern).unwrap();
+        }
+        let config = Tls { cert_file: Some(cert), key_file: Some(key), ..Tls::default() };
+        let got = identity(&config, dir.path(), HERE).unwrap();
+        assert!(got.chain != own.chain && got.complaint.is_none());
+    }
+
+    #[test]
+    fn a_certificate_that_cannot_be_stored_is_served_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        // A file where the directory should be: nobody can write below it, whoever runs the test.
+        let state = dir.path().join("state");
+        std::fs::write(&state, "").unwrap();
+        let got = identity(&Tls::default(), &state, HERE).unwrap();
+        assert!(got.complaint.as_ref().is_some_and(|text| text.contains("not stored")));
+        tcp(&got, Profile::Modern).unwrap();
+        quic(&got).unwrap();
     }
 
     #[test]
