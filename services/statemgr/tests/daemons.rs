@@ -744,3 +744,139 @@ async fn update(client: &Client, host: v1::Host, paths: &[&str]) -> Result<v1::U
     let request = v1::UpdateHostRequest { host_name: "system".into(), host: Some(host), field_mask };
     client.call(host_service::UPDATE_HOST, &request, &CallContext::new()).await
 }
+
+/// The next event with this subject's last two parts.
+async fn next_event(events: &mut ipc::Events, component: &str, what: &str) -> v1::Event {
+    let waiting = async {
+        loop {
+            if let Some(ipc::EventItem::Event(event)) = events.next().await
+                && event.component == component
+                && event.what == what
+            {
+                return event;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), waiting).await.expect("an event")
+}
+
+#[tokio::test]
+async fn what_is_set_is_told_with_who_set_it() {
+    let bench = Bench::start(quick()).await;
+    let mut events = bench.client.subscribe_events("event.>").await.expect("a subscription");
+    let by = || {
+        let principal = Principal { username: "alice".into(), ..Principal::default() };
+        CallContext::new().with_principal(principal)
+    };
+    let host = v1::Host { description: Some("rack 7".into()), ..v1::Host::default() };
+    let request = v1::UpdateHostRequest {
+        host_name: "system".into(),
+        host: Some(host),
+        field_mask: Some(mask(&["description"])),
+    };
+    bench.client.call(host_service::UPDATE_HOST, &request, &by()).await.expect("stored");
+    let told = next_event(&mut events, "system", "change").await;
+    assert_eq!((told.principal(), told.message.as_str()), ("alice", "system: settings changed: description"));
+
+    let action = v1::ChassisAction::IdentifyOn.into();
+    let request = v1::ChangeChassisStateRequest { chassis_name: "chassis".into(), action };
+    bench.client.call(chassis_service::CHANGE_CHASSIS_STATE, &request, &by()).await.expect("accepted");
+    assert_eq!(next_event(&mut events, "chassis", "state").await.principal(), "alice");
+
+    let action = v1::ManagementControllerAction::Disable.into();
+    let request =
+        v1::ChangeManagementControllerStateRequest { controller_name: "bmc".into(), action };
+    bench.client.call(bmc::CHANGE_MANAGEMENT_CONTROLLER_STATE, &request, &by()).await.expect("locked");
+    assert_eq!(next_event(&mut events, "bmc", "state").await.principal(), "alice");
+}
+
+/// Bytes no record begins with.
+struct Rubbish;
+
+impl ipc::Value for Rubbish {
+    const VERSION: u16 = 1;
+
+    fn encode(&self) -> Vec<u8> {
+        b"{\"was_on\":".to_vec()
+    }
+
+    fn decode(_version: u16, _bytes: &[u8]) -> Result<Self, ipc::ValueError> {
+        Ok(Self)
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_record_costs_what_it_is_of_and_is_told() {
+    let mut bench = Bench::start(quick()).await;
+    bench.until_status(v1::HostStatus::Off).await;
+    let always_on = v1::Host {
+        power_restore_policy: Some(v1::PowerRestorePolicy::AlwaysOn.into()),
+        ..v1::Host::default()
+    };
+    update(&bench.client, always_on, &["power_restore_policy"]).await.expect("stored");
+    let mut events = bench.client.subscribe_events("event.>").await.expect("a subscription");
+    bench.kill_statemgr().await;
+    let state = bench.bus.client("statemgr").await.bucket("state").await.expect("a bucket");
+    for key in ["host.system.record", "host.system.intent", "bmc.bmc.record"] {
+        state.put(key, &Rubbish).await.expect("stored");
+    }
+    // Mains power comes back.
+    bench.boot_id = "second".to_owned();
+    bench.start_statemgr().await;
+    for component in ["system", "system", "bmc"] {
+        let told = next_event(&mut events, component, "fault").await;
+        assert_eq!(told.severity(), v1::EventSeverity::Warning, "{}", told.message);
+    }
+    // A lock that cannot be read is a lock, until it is said that it is none.
+    let status = bench.change(v1::HostAction::On).await.expect_err("locked");
+    assert_eq!(status.reason(), "MAINTENANCE");
+    controller(&bench.client, v1::ManagementControllerAction::Enable).await.expect("unlocked");
+    assert_eq!(bench.pins.presses(), [], "the policy does not act on what it cannot know");
+    bench.change(v1::HostAction::On).await.expect("accepted");
+    bench.until_status(v1::HostStatus::On).await;
+}
+
+#[tokio::test]
+async fn an_operation_that_has_ended_and_is_still_stored_is_not_done_again() {
+    let mut bench = Bench::start(on()).await;
+    bench.until_status(v1::HostStatus::On).await;
+    let mut stored = None;
+    let state = bench.bus.client("statemgr").await.bucket("state").await.expect("a bucket");
+    let answer = bench.change(v1::HostAction::ForceOff).await.expect("accepted");
+    if let Ok(Some(entry)) = state.get::<Kept>("host.system.intent").await {
+        stored = Some(entry.value);
+    }
+    let stored = stored.expect("it is stored once it is accepted, and the button is still held");
+    bench.until_ended(&answer.operation_id).await;
+    let again = bench.change(v1::HostAction::On).await.expect("accepted");
+    bench.until_ended(&again.operation_id).await;
+    bench.kill_statemgr().await;
+    bench.kill_powermgr().await;
+    // As if the store had not taken the removal.
+    state.put("host.system.intent", &stored).await.expect("stored");
+    let marks = bench.run_dir.path().join("statemgr");
+    std::fs::create_dir_all(&marks).expect("a folder");
+    std::fs::write(marks.join(format!("ended.system.{}", answer.operation_id)), "").expect("written");
+    bench.start_powermgr().await;
+    bench.start_statemgr().await;
+    bench.until_status(v1::HostStatus::On).await;
+    while state.get::<Kept>("host.system.intent").await.expect("a store that answers").is_some() {
+        tokio::task::yield_now().await;
+    }
+    assert!(bench.pins.power_good(), "not forced off a second time");
+}
+
+/// A value as it is.
+struct Kept(Vec<u8>);
+
+impl ipc::Value for Kept {
+    const VERSION: u16 = 1;
+
+    fn encode(&self) -> Vec<u8> {
+        self.0.clone()
+    }
+
+    fn decode(_version: u16, bytes: &[u8]) -> Result<Self, ipc::ValueError> {
+        Ok(Self(bytes.to_vec()))
+    }
+}
