@@ -410,9 +410,11 @@ impl Desired {
         self.status
     }
 
-    /// Whether the restore policy still has to act after a loss of mains power. To be kept over restarts until it is not.
+    /// Whether the restore policy still has to act after a loss of mains power: its operation has not been taken yet. To be kept over restarts
+    /// until it is not.
     pub fn is_restoring(&self) -> bool {
-        self.restore.is_some()
+        let acts = |active: &Active| active.intent.origin != Origin::Client && !active.maybe;
+        self.restore.is_some() || self.active.as_ref().is_some_and(acts)
     }
 
     /// Whether power is locked.

@@ -41,8 +41,11 @@ enum Step {
     Ask(HostAction),
     /// The same client asks the same again.
     AskAgain,
-    /// The daemon that drives power dies and comes back after this long.
-    KillPower(Millis),
+    /// The daemon that drives power dies, comes back, and serves only after a while.
+    KillPower {
+        away: Millis,
+        hangs: Millis,
+    },
     /// It hangs for this long: what reaches it is read when it goes on.
     HangPower(Millis),
     /// The daemon of the desired state dies and comes back after this long.
@@ -111,7 +114,7 @@ enum Due {
     Written(Write, bool),
     WriteAgain,
     Tick { life: u32 },
-    PowerUp,
+    PowerUp { hangs: Millis },
     PowerGoesOn,
     StateUp,
 }
@@ -773,7 +776,13 @@ impl World {
                 }
                 self.write_next();
             }
-            Due::PowerUp if self.machine.is_none() => self.start_power(),
+            Due::PowerUp { hangs } if self.machine.is_none() => {
+                self.start_power();
+                if hangs > Millis::ZERO {
+                    self.hanging = true;
+                    self.at(hangs, Due::PowerGoesOn);
+                }
+            }
             Due::PowerGoesOn if self.hanging => {
                 self.hanging = false;
                 for due in std::mem::take(&mut self.inbox) {
@@ -805,9 +814,9 @@ impl World {
         match *step {
             Step::Ask(action) => self.ask(action),
             Step::AskAgain => self.ask(self.last_asked),
-            Step::KillPower(away) => {
+            Step::KillPower { away, hangs } => {
                 self.stop_power();
-                self.at(away, Due::PowerUp);
+                self.at(away, Due::PowerUp { hangs });
             }
             Step::HangPower(span) => {
                 if self.machine.is_some() {
@@ -825,7 +834,7 @@ impl World {
                 self.journal.clear();
                 self.last = None;
                 self.marks.clear();
-                self.due.retain(|_, due| !matches!(due, Due::PowerUp | Due::StateUp | Due::Call(_)));
+                self.due.retain(|_, due| !matches!(due, Due::PowerUp { .. } | Due::StateUp | Due::Call(_)));
                 self.boot += 1;
                 self.mains = mains;
                 self.decided = false;
@@ -836,7 +845,7 @@ impl World {
                 if mains {
                     self.host_step(Input::Fault(Fault::PowerLoss));
                 }
-                self.at(away, Due::PowerUp);
+                self.at(away, Due::PowerUp { hangs: Millis::ZERO });
                 self.at(away + Millis::new(300), Due::StateUp);
             }
             Step::Bus(bus) => self.bus = bus,
@@ -910,7 +919,10 @@ fn step() -> impl Strategy<Value = Step> {
         8 => prop::sample::select(vec![HostAction::On, HostAction::ForceOff]).prop_map(Step::Ask),
         6 => prop::sample::select(HostAction::ALL.to_vec()).prop_map(Step::Ask),
         2 => Just(Step::AskAgain),
-        3 => away().prop_map(Step::KillPower),
+        3 => (away(), Just(Millis::ZERO)).prop_map(|(away, hangs)| Step::KillPower { away, hangs }),
+        // Back at about the time at which its callers give up.
+        2 => (4_000_u64..6_000, 100_u64..2_500)
+            .prop_map(|(away, hangs)| Step::KillPower { away: Millis::new(away), hangs: Millis::new(hangs) }),
         1 => away().prop_map(Step::HangPower),
         3 => away().prop_map(Step::KillState),
         2 => (5_000_u64..40_000, any::<bool>()).prop_map(|(ms, mains)| Step::Boot { away: Millis::new(ms), mains }),

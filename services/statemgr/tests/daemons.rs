@@ -784,8 +784,7 @@ async fn what_is_set_is_told_with_who_set_it() {
     assert_eq!(next_event(&mut events, "chassis", "state").await.principal(), "alice");
 
     let action = v1::ManagementControllerAction::Disable.into();
-    let request =
-        v1::ChangeManagementControllerStateRequest { controller_name: "bmc".into(), action };
+    let request = v1::ChangeManagementControllerStateRequest { controller_name: "bmc".into(), action };
     bench.client.call(bmc::CHANGE_MANAGEMENT_CONTROLLER_STATE, &request, &by()).await.expect("locked");
     assert_eq!(next_event(&mut events, "bmc", "state").await.principal(), "alice");
 }
