@@ -119,6 +119,11 @@ impl Notifier {
         }
     }
 
+    /// Whether an operator listens; false when the daemon runs by hand.
+    pub fn is_supervised(&self) -> bool {
+        !matches!(self.sink, Sink::Log)
+    }
+
     /// Says that the daemon serves now.
     pub fn ready(&self) {
         self.send(Notification::Ready);

@@ -13,7 +13,9 @@
 //! ```
 
 mod client;
+mod medium;
 mod suite;
 
 pub use client::{Client, Credential, Reply};
-pub use suite::{ADMIN_PASSWORD, Builder, Ready, Suite, children, eventually, root};
+pub use medium::{Medium, Trouble, open_to_all};
+pub use suite::{ADMIN_PASSWORD, Builder, Machine, Ready, Suite, children, eventually, root};

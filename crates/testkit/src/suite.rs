@@ -42,6 +42,7 @@ pub struct Builder {
     board: PathBuf,
     set: Vec<String>,
     args: Vec<String>,
+    env: Vec<(String, PathBuf)>,
     state: Option<PathBuf>,
     with_password: bool,
 }
@@ -65,6 +66,13 @@ impl Builder {
     #[must_use]
     pub fn arg(mut self, arg: impl Into<String>) -> Self {
         self.args.push(arg.into());
+        self
+    }
+
+    /// A variable of the operator's environment; its daemons do not get it.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<PathBuf>) -> Self {
+        self.env.push((name.into(), value.into()));
         self
     }
 
@@ -105,7 +113,8 @@ impl Builder {
             .arg("--ready-file")
             .arg(&ready_file)
             .args(self.set.iter().flat_map(|pair| ["--set", pair]))
-            .args(&self.args);
+            .args(&self.args)
+            .envs(self.env.iter().map(|(name, value)| (name, value)));
         if self.with_password {
             command.arg("--admin-password-file").arg(&password);
         }
@@ -189,6 +198,7 @@ impl Suite {
             board: "targets/sim/board.toml".into(),
             set: Vec::new(),
             args: Vec::new(),
+            env: Vec::new(),
             state: None,
             with_password: true,
         }
@@ -298,6 +308,47 @@ impl Suite {
     /// When it cannot be killed.
     pub async fn crash(mut self) -> Result<()> {
         self.child.kill().await.context("cannot kill the operator")
+    }
+}
+
+/// A simulated machine that runs by itself, so that it outlives the operator as real hardware does. Dropping it ends it.
+#[derive(Debug)]
+pub struct Machine {
+    child: Child,
+}
+
+impl Machine {
+    /// The machine of `board`, with its sockets in `run_dir`. A suite on the same folder uses it instead of one of its own.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn start(binary: &Path, board: &Path, run_dir: &Path) -> Result<Self> {
+        let child = Command::new(binary)
+            .current_dir(root())
+            .args(["twin", "--standalone", "--board"])
+            .arg(board)
+            .arg("--state-dir")
+            .arg(run_dir)
+            .arg("--run-dir")
+            .arg(run_dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .context("the simulated machine could not be started")?;
+        let control = run_dir.join(hal_sim::CONTROL_SOCKET);
+        eventually("the simulated machine listens", READY_LIMIT, || async {
+            Ok(tokio::net::UnixStream::connect(&control).await.is_ok())
+        })
+        .await?;
+        Ok(Self { child })
+    }
+
+    /// Its process id; `None` once it has ended.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
     }
 }
 

@@ -223,6 +223,31 @@ async fn killing_daemons_under_load_heals_and_loses_nothing() -> Result {
     suite.stop().await
 }
 
+#[tokio::test]
+async fn a_machine_that_runs_by_itself_outlives_the_operator_and_is_replaced_when_it_ends() -> Result {
+    let dir = tempfile::tempdir()?;
+    testkit::open_to_all(dir.path())?;
+    let run_dir = dir.path().join("run");
+    std::fs::create_dir(&run_dir)?;
+    let board = testkit::root().join("targets/sim/board.toml");
+    let machine = testkit::Machine::start(U_BMC.as_ref(), &board, &run_dir).await?;
+    let start = || {
+        let run_dir = run_dir.display().to_string();
+        Suite::builder(U_BMC).state_dir(dir.path().join("state")).arg("--run-dir").arg(run_dir).start()
+    };
+    let suite = start().await?;
+    assert_eq!(act(&suite.admin(), "system", "HOST_ACTION_ON").await?.status, 200);
+    becomes(&suite.admin(), "system", "HOST_STATUS_ON").await?;
+    suite.crash().await?;
+
+    let suite = start().await?;
+    becomes(&suite.admin(), "system", "HOST_STATUS_ON").await?;
+    drop(machine);
+    suite.wait_log("a new one begins").await?;
+    becomes(&suite.admin(), "system", "HOST_STATUS_OFF").await?;
+    suite.stop().await
+}
+
 /// Runs the binary to its end and returns exit code and what it said.
 fn finish(args: &[&str]) -> Result<(i32, String)> {
     let out = std::process::Command::new(U_BMC)

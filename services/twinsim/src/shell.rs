@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use board::{Board, HalKind, Sim, SimHost};
 use hal_sim::wire::{ControlRequest, FromTwin, Outcome};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -37,6 +38,9 @@ pub struct Config {
 
 /// The twin as a daemon, on the service kit: `u-bmc twin`.
 ///
+/// When another process plays the machine already (`u-bmc twin --standalone`, whose hosts outlive the operator), it stands by and takes
+/// over when that one ends.
+///
 /// # Errors
 ///
 /// Says what keeps it from starting; once it serves it does not fail.
@@ -47,6 +51,17 @@ pub async fn run(kit: service::Kit) -> Result<(), Error> {
     let mut heartbeat = kit.heartbeat();
     let ready_kit = kit.clone();
     let config = Config { board, run_dir: kit.run_dir.clone() };
+    let other = UnixStream::connect(config.run_dir.join(hal_sim::CONTROL_SOCKET)).await;
+    if let Ok(other) = other
+        && kit.notify.is_supervised()
+    {
+        tracing::info!("the simulated machine runs in another process; standing by");
+        kit.ready();
+        if stand_by(other, &mut shutdown, &mut heartbeat).await == Ended::Shutdown {
+            return Ok(());
+        }
+        tracing::warn!("the simulated machine that ran in another process is gone; a new one begins");
+    }
     serve(
         config,
         move || ready_kit.ready(),
@@ -56,6 +71,30 @@ pub async fn run(kit: service::Kit) -> Result<(), Error> {
         },
     )
     .await
+}
+
+/// What ended the wait beside another twin.
+#[derive(PartialEq, Eq)]
+enum Ended {
+    Shutdown,
+    Other,
+}
+
+/// Waits until the twin at the far end of `other` is gone, or this one is to stop.
+async fn stand_by(
+    mut other: UnixStream,
+    shutdown: &mut service::Shutdown,
+    heartbeat: &mut service::Heartbeat,
+) -> Ended {
+    let mut byte = [0];
+    loop {
+        tokio::select! {
+            () = shutdown.wait() => return Ended::Shutdown,
+            // It has nothing to say to who does not say hello: whatever comes is the end.
+            _ = other.read(&mut byte) => return Ended::Other,
+            () = heartbeat.tick() => {}
+        }
+    }
 }
 
 /// Everything that can happen.
