@@ -109,7 +109,7 @@ impl Store {
         for (at, write) in writes.into_iter().enumerate() {
             let failed = match timeout_at(until, self.write(&write)).await {
                 Ok(Ok(())) => continue,
-                Ok(Err(error)) => Status::from(error),
+                Ok(Err(error)) => status(error),
                 Err(_) => Status::unavailable("the store does not answer"),
             };
             if at > 0 {
@@ -130,7 +130,7 @@ impl Store {
         match timeout(patience, self.look(&write)).await {
             Ok(Ok(true)) => Outcome::Stored,
             Ok(Ok(false)) => Outcome::Refused(Status::unavailable("the store did not take it")),
-            Ok(Err(error)) => Outcome::Unknown(error.into()),
+            Ok(Err(error)) => Outcome::Unknown(status(error)),
             Err(_) => Outcome::Unknown(Status::unavailable("the store does not answer")),
         }
     }
@@ -234,4 +234,10 @@ impl Store {
             self.forget(account.id.as_str());
         }
     }
+}
+
+/// The error with all its causes: a client who is refused is told why.
+fn status(error: StateError) -> Status {
+    let message = service::ErrorChain(&error).to_string();
+    Status { message, ..Status::from(error) }
 }
