@@ -114,6 +114,9 @@ const PYTHON_PACKAGES: &[&str] = &[
     "protobuf==7.36.2",
 ];
 
+/// The new Python clients of NATS. They take the name of nats-py, so they live apart from it.
+const PYTHON_NATS_PACKAGES: &[&str] = &["nats-core==0.2.0", "nats-jetstream==0.3.0", "nkeys==0.2.1"];
+
 /// The SDK that the pipeline is written with, and what checks it. The SDK's version is also in `dagger/`.
 const DAGGER_PACKAGES: &[&str] = &["dagger-io==0.21.11", "mypy==2.4.1"];
 
@@ -122,12 +125,42 @@ pub(crate) fn python_clients() -> Result<PathBuf> {
     python("clients-venv", PYTHON_PACKAGES)
 }
 
+/// A Python environment with the new clients of NATS, where there is a Python that is new enough for them.
+pub(crate) fn python_nats() -> Result<Option<PathBuf>> {
+    match python_3_13() {
+        Some(base) => python_of(&base, "nats-venv", PYTHON_NATS_PACKAGES).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// A Python of version 3.13 or newer: on the PATH, or where pyenv keeps them.
+fn python_3_13() -> Option<PathBuf> {
+    let root = std::env::var_os("PYENV_ROOT").map(PathBuf::from);
+    let root = root.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".pyenv")));
+    let versions = root.and_then(|root| std::fs::read_dir(root.join("versions")).ok());
+    let kept = versions.into_iter().flatten().flatten().map(|version| version.path().join("bin/python3"));
+    let named = ["python3", "python3.14", "python3.13"].map(PathBuf::from);
+    let enough = ["-c", "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 13))"];
+    { named.into_iter().chain(kept) }.find(|python| {
+        let status = std::process::Command::new(python)
+            .args(enough)
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .status();
+        status.is_ok_and(|status| status.success())
+    })
+}
+
 /// A Python environment to check the pipeline in.
 pub(crate) fn python_dagger() -> Result<PathBuf> {
     python("dagger-venv", DAGGER_PACKAGES)
 }
 
 fn python(name: &str, packages: &[&str]) -> Result<PathBuf> {
+    python_of(std::path::Path::new("python3"), name, packages)
+}
+
+fn python_of(base: &std::path::Path, name: &str, packages: &[&str]) -> Result<PathBuf> {
     let venv = sh::target_dir().join(name);
     let python = venv.join("bin/python");
     let stamp = venv.join("packages");
@@ -138,13 +171,13 @@ fn python(name: &str, packages: &[&str]) -> Result<PathBuf> {
     tools(&[PYTHON])?;
     sh::say(&format!("$ python3 -m venv ({name})"));
     if sh::run(
-        sh::command("python3").args(["-m", "venv", "--clear"]).arg(&venv).stderr(std::process::Stdio::null()),
+        sh::command(base).args(["-m", "venv", "--clear"]).arg(&venv).stderr(std::process::Stdio::null()),
     )
     .is_err()
     {
         // Debian splits ensurepip off: python3 is there, the package is not.
         apt_install(&["python3-venv"])?;
-        sh::run(sh::command("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
+        sh::run(sh::command(base).args(["-m", "venv", "--clear"]).arg(&venv))?;
     }
     sh::run(
         sh::command(&python)

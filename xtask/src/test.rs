@@ -207,11 +207,15 @@ fn clients_env() -> Result<Vec<(&'static str, String)>> {
     need::qemu_x86()?;
     guest::build()?;
     let bin = need::python_clients()?.join("bin");
-    Ok(vec![
+    let mut env = vec![
         ("NATS_SERVER", bin.join("nats-server").display().to_string()),
         ("UBMC_TEST_GUEST", guest::directory().display().to_string()),
         ("UBMC_TEST_PYTHON", bin.join("python").display().to_string()),
-    ])
+    ];
+    if let Some(venv) = need::python_nats()? {
+        env.push(("UBMC_TEST_PYTHON_NATS", venv.join("bin/python").display().to_string()));
+    }
+    Ok(env)
 }
 
 /// Runs `cargo test`, and shows and counts what it prints.

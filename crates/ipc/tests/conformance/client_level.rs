@@ -102,3 +102,23 @@ pub(crate) fn nats_py(python: &PathBuf, url: &str) -> String {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
+
+/// The Python that has the new clients, nats-core and nats-jetstream, if one has: they take the name of nats-py and need a newer Python.
+pub(crate) fn new_python() -> Option<PathBuf> {
+    let python = PathBuf::from(std::env::var_os("UBMC_TEST_PYTHON_NATS")?);
+    let found = Command::new(&python)
+        .args(["-c", "import nats.client, nats.jetstream"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    found.then_some(python)
+}
+
+/// What nats-core sees, or nats-jetstream.
+pub(crate) fn nats_core(python: &PathBuf, url: &str, what: &str) -> String {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/nats_core.py");
+    let output = Command::new(python).args([script, url, what]).stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}

@@ -95,3 +95,24 @@ fn nats_py_sees_no_difference() {
     assert!(seen.iter().all(|s| *s == seen[0]), "{seen:#?}");
     assert!(seen[0].contains("done"), "{}", seen[0]);
 }
+
+#[test]
+fn the_new_python_clients_see_no_difference() {
+    let Some(python) = client_level::new_python() else {
+        println!(
+            "SKIP: nats-core and nats-jetstream are not installed (they need Python 3.13): they are not run"
+        );
+        return;
+    };
+    for (what, setup) in [("core", Setup::Open), ("jetstream", Setup::Streams)] {
+        let mut peers: Vec<Box<dyn Peer>> = vec![Box::new(Ours::start(setup))];
+        match Real::find() {
+            Some(binary) => peers.push(Box::new(Real::start(&binary, setup))),
+            None => println!("SKIP: nats-server is not installed: {what} is run against ours only"),
+        }
+        let seen: Vec<String> =
+            peers.iter().map(|p| client_level::nats_core(&python, &p.url(), what)).collect();
+        assert!(seen.iter().all(|s| *s == seen[0]), "{seen:#?}");
+        assert!(seen[0].contains("done"), "{}", seen[0]);
+    }
+}

@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use ipc::server::{Limits, Permissions, Responses, Rules, Server, ServerConfig, ServerHandle, User};
+use ipc::server::{
+    JetStreamConfig, Limits, Permissions, Responses, Rules, Server, ServerConfig, ServerHandle, User,
+    jetstream,
+};
 
 /// How a server is set up. Both are given the same bounds, whatever their defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +26,8 @@ pub(crate) enum Setup {
     Silent,
     /// About to be told to leave.
     Leaving,
+    /// With streams.
+    Streams,
 }
 
 const MIB: usize = 1024 * 1024;
@@ -41,6 +46,7 @@ pub(crate) struct Ours {
     addr: SocketAddr,
     handle: Option<ServerHandle>,
     leaving: Option<std::thread::JoinHandle<()>>,
+    _dir: tempfile::TempDir,
 }
 
 fn list(subjects: &[&str]) -> Vec<String> {
@@ -77,7 +83,7 @@ impl Ours {
     pub(crate) fn start(setup: Setup) -> Self {
         let limits = Limits { max_connections: 100, max_pending: 64 * MIB, ..Limits::default() };
         let limits = match setup {
-            Setup::Open | Setup::Leaving => limits,
+            Setup::Open | Setup::Leaving | Setup::Streams => limits,
             Setup::Tight => Limits {
                 max_payload: 100,
                 max_control_line: 256,
@@ -90,8 +96,16 @@ impl Ours {
             Setup::Silent => Limits { ping_interval: 200, max_pings_out: 1, ..limits },
         };
         let users = if setup == Setup::Users { users() } else { Vec::new() };
-        let handle = Server::start(ServerConfig { limits, users, ..ServerConfig::default() }).unwrap();
-        Ours { addr: handle.addr, handle: Some(handle), leaving: None }
+        let dir = tempfile::tempdir().unwrap();
+        let inside = if setup == Setup::Streams {
+            let dir = Some(dir.path().join("streams"));
+            vec![jetstream(JetStreamConfig { dir, ..JetStreamConfig::default() })]
+        } else {
+            Vec::new()
+        };
+        let handle =
+            Server::start(ServerConfig { limits, users, inside, ..ServerConfig::default() }).unwrap();
+        Ours { addr: handle.addr, handle: Some(handle), leaving: None, _dir: dir }
     }
 }
 
@@ -142,8 +156,11 @@ impl Real {
     }
 
     pub(crate) fn start(binary: &PathBuf, setup: Setup) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let streams = format!("jetstream {{store_dir: {:?}}}\n", dir.path().join("streams"));
         let specific = match setup {
             Setup::Open => "",
+            Setup::Streams => &streams,
             Setup::Tight => {
                 "max_payload: 100\nmax_control_line: 256\nmax_connections: 3\nmax_subscriptions: 3\n"
             }
@@ -167,7 +184,6 @@ impl Real {
                 "#
             }
         };
-        let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("nats.conf");
         let mut file = std::fs::File::create(&path).unwrap();
         write!(file, "listen: \"127.0.0.1:-1\"\n{specific}").unwrap();
