@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::privilege::Privileges;
+
 /// Longest bootstrap line. A configuration is a few hundred bytes.
 const LINE_MAX: u64 = 256 * 1024;
 
@@ -29,6 +31,12 @@ pub struct Bootstrap {
     pub state_dir: PathBuf,
     /// Where it may keep sockets and files until the next start of the BMC; shared.
     pub run_dir: PathBuf,
+    /// As whom it shall run; `None` to stay who it is.
+    #[serde(default)]
+    pub privileges: Option<Privileges>,
+    /// Whether what it creates is closed to all but its user and groups.
+    #[serde(default)]
+    pub closed: bool,
     /// How often its loop says that it is alive, milliseconds.
     #[serde(default = "default_heartbeat")]
     pub heartbeat_ms: u64,
@@ -157,6 +165,8 @@ mod tests {
             board_overrides: vec![("sim.host".into(), "qemu".into())],
             state_dir: "/var/lib/u-bmc/powermgr".into(),
             run_dir: "/run/u-bmc".into(),
+            privileges: Some(Privileges { id: 64_001, groups: vec![64_000], capabilities: 1 << 10 }),
+            closed: true,
             heartbeat_ms: 1_000,
             log: LogConfig { format: LogFormat::Json, filter: "debug".into() },
             config: Map::new(),

@@ -13,6 +13,7 @@ use crate::context::{Context, Kit};
 use crate::exit::{Exit, Failure};
 use crate::log;
 use crate::notify::Notifier;
+use crate::privilege::{self, Kept};
 use crate::shutdown::{Shutdown, Trigger};
 
 /// Runs a daemon on the bus: reads its bootstrap (from stdin, or `by_hand`), starts logs and clock, connects, runs `main`, and turns its
@@ -60,7 +61,7 @@ where
 {
     let alone = by_hand.is_some();
     let mut stdin = BufReader::with_capacity(4096, std::io::stdin());
-    let bootstrap = match by_hand.map_or_else(|| Bootstrap::read(&mut stdin, daemon), Ok) {
+    let mut bootstrap = match by_hand.map_or_else(|| Bootstrap::read(&mut stdin, daemon), Ok) {
         Ok(bootstrap) => bootstrap,
         Err(error) => {
             log::init(&crate::LogConfig::default());
@@ -72,6 +73,26 @@ where
         }
     };
     log::init(&bootstrap.log);
+    if bootstrap.closed {
+        privilege::close_to_others();
+    }
+    if let Some(privileges) = bootstrap.privileges.take() {
+        // Before any thread: the kernel keeps these per thread.
+        let paths = [Kept::open(&bootstrap.state_dir), Kept::open(&bootstrap.run_dir)];
+        if let Err(error) = privilege::become_(&privileges) {
+            tracing::error!(%error, ?privileges, "cannot give up privileges");
+            return Exit::Retry.into();
+        }
+        let [state_dir, run_dir] = paths.map(Kept::reach);
+        privilege::relocate(&mut bootstrap.config, &bootstrap.run_dir, &run_dir);
+        if let Some(below) =
+            bootstrap.board.as_ref().and_then(|board| board.strip_prefix(&bootstrap.run_dir).ok())
+        {
+            bootstrap.board = Some(run_dir.join(below));
+        }
+        bootstrap.state_dir = state_dir;
+        bootstrap.run_dir = run_dir;
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

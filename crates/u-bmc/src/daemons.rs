@@ -33,6 +33,8 @@ fn by_hand(daemon: &str, args: &DaemonArgs) -> Result<Option<Bootstrap>, operato
         board_overrides,
         state_dir: args.state_dir.clone(),
         run_dir: args.run_dir.clone(),
+        privileges: None,
+        closed: false,
         heartbeat_ms: 5_000,
         log: log_config(&args.log),
         config: settings.of(daemon),

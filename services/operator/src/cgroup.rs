@@ -9,6 +9,9 @@ use crate::limits::Limits;
 /// Where cgroup v2 is mounted.
 const ROOT: &str = "/sys/fs/cgroup";
 
+/// `CGROUP2_SUPER_MAGIC` of `linux/magic.h`.
+const CGROUP2_MAGIC: rustix::fs::FsWord = 0x6367_7270;
+
 /// Our part of the cgroup tree.
 #[derive(Debug)]
 pub(crate) struct Cgroups {
@@ -19,6 +22,10 @@ impl Cgroups {
     /// Makes a group for the daemons below our own. Fails where the tree is not v2, not writable, or where our group holds processes beside
     /// its children (the kernel allows no controllers then): rlimits have to do in those places.
     pub(crate) fn open() -> io::Result<Self> {
+        // Where version 1 or a mixture of both is used, a tmpfs is mounted here: files written there would look right and limit nothing.
+        if rustix::fs::statfs(ROOT)?.f_type != CGROUP2_MAGIC {
+            return Err(io::Error::other(format!("{ROOT} is no cgroup v2 file system")));
+        }
         let own = fs::read_to_string("/proc/self/cgroup")?;
         let path = own
             .lines()
@@ -39,7 +46,14 @@ impl Cgroups {
         let text = |limit: Option<u64>| limit.map_or_else(|| "max".to_owned(), |value| value.to_string());
         fs::write(group.join("memory.max"), text(limits.memory))?;
         fs::write(group.join("pids.max"), text(limits.tasks))?;
-        fs::write(group.join("cgroup.procs"), pid.to_string())
+        fs::write(group.join("cgroup.procs"), pid.to_string())?;
+        // Read back: a limit that is not in force is worse than none that is known.
+        let kept = fs::read_to_string(group.join("memory.max"))?;
+        let inside = fs::read_to_string(group.join("cgroup.procs"))?;
+        if !is_in_force(&kept, limits.memory) || !inside.lines().any(|line| line == pid.to_string()) {
+            return Err(io::Error::other("the kernel did not keep the limit"));
+        }
+        Ok(())
     }
 
     /// Removes a daemon's group once it is empty.
@@ -55,6 +69,15 @@ impl Drop for Cgroups {
     }
 }
 
+/// Whether `memory.max` is what was asked for; the kernel rounds to pages.
+fn is_in_force(kept: &str, asked: Option<u64>) -> bool {
+    match (kept.trim().parse::<u64>(), asked) {
+        (Ok(kept), Some(asked)) => kept <= asked,
+        (Ok(_), None) => false,
+        (Err(_), asked) => asked.is_none(),
+    }
+}
+
 fn make(path: &Path) -> io::Result<()> {
     match fs::create_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -64,4 +87,30 @@ fn make(path: &Path) -> io::Result<()> {
 
 fn enable(group: &Path) -> io::Result<()> {
     fs::write(group.join("cgroup.subtree_control"), "+memory +pids")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_number_that_was_asked_for_is_in_force() {
+        let rows = [
+            ("41943040\n", Some(41_943_040), true),
+            ("41938944\n", Some(41_943_040), true),
+            ("max\n", Some(41_943_040), false),
+            ("99999999999\n", Some(41_943_040), false),
+            ("max\n", None, true),
+            ("", Some(1), false),
+        ];
+        for (kept, asked, expected) in rows {
+            assert_eq!(is_in_force(kept, asked), expected, "{kept:?} {asked:?}");
+        }
+    }
+
+    #[test]
+    fn plain_files_are_no_groups() {
+        let mounted = rustix::fs::statfs(ROOT).is_ok_and(|about| about.f_type == CGROUP2_MAGIC);
+        assert!(mounted || Cgroups::open().is_err());
+    }
 }

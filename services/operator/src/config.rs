@@ -85,13 +85,15 @@ pub struct Config {
     pub bus_url: Option<String>,
     /// Whether daemons get limits of memory, processes and files.
     pub limits: bool,
+    /// Whether daemons give up root's privileges when the operator is root.
+    pub privileges: bool,
     /// Whether /dev/watchdog is used when the board has one.
     pub watchdog: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { bus_url: None, limits: true, watchdog: true }
+        Self { bus_url: None, limits: true, privileges: true, watchdog: true }
     }
 }
 
@@ -107,7 +109,7 @@ mod tests {
         let shown: toml::Table = toml::from_str(include_str!("../config.example.toml")).unwrap();
         let keys: Vec<_> = shown["operator"].as_table().unwrap().keys().cloned().collect();
         // An optional key without a default is shown as a comment.
-        assert_eq!(keys, ["limits", "watchdog"]);
+        assert_eq!(keys, ["limits", "privileges", "watchdog"]);
         assert!(include_str!("../config.example.toml").contains("# bus_url = "));
     }
 

@@ -27,6 +27,7 @@ mod limits;
 mod output;
 mod pid1;
 mod prepare;
+mod privileges;
 mod procfs;
 mod ring;
 mod roster;

@@ -62,6 +62,40 @@ pub(crate) fn apply(pid: u32, limits: &Limits, memory_too: bool) -> std::io::Res
         // Private writable mappings include thread stacks (2 MiB each, rarely touched): leave room for all tasks.
         let stacks = limits.tasks.unwrap_or(32) * 2 * MIB;
         set(Resource::Data, memory + stacks)?;
+        let kept = std::fs::read_to_string(format!("/proc/{}/limits", pid.as_raw_pid()))?;
+        if data_limit(&kept).is_none_or(|kept| kept > memory + stacks) {
+            return Err(std::io::Error::other("the kernel did not keep the limit"));
+        }
     }
     Ok(())
+}
+
+/// The limit of data in the text of `/proc/PID/limits`; `None` for none.
+fn data_limit(text: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix("Max data size"))?.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_of_data_is_read_back() {
+        let text = "Max cpu time              unlimited            unlimited            seconds   \n\
+                    Max data size             109051904            109051904            bytes     \n";
+        assert_eq!(data_limit(text), Some(109_051_904));
+        assert_eq!(data_limit(&text.replace("109051904", "unlimited")), None);
+        assert_eq!(data_limit(""), None);
+    }
+
+    #[test]
+    fn a_process_really_gets_its_limits() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let applied = apply(child.id(), &Limits::daemon(), true);
+        let kept = std::fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        applied.unwrap();
+        assert_eq!(data_limit(&kept), Some(40 * MIB + 32 * 2 * MIB));
+    }
 }

@@ -1,8 +1,8 @@
 //! The loop: children, clock, signals and requests in; processes, log, events and answers out.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipc::{Request, Status};
@@ -26,6 +26,7 @@ use crate::limits;
 use crate::output::{Intake, LogSink};
 use crate::pid1;
 use crate::prepare::{Prepared, prepare, write_atomic};
+use crate::privileges;
 use crate::procfs;
 use crate::ring::Ring;
 use crate::store;
@@ -155,6 +156,12 @@ struct Operator<'a> {
     failed: Option<Error>,
     /// The daemons that refused what the site set for them, and run with the image's own settings.
     without_site: BTreeSet<String>,
+    /// The daemons whose limits are not in force, and why.
+    unlimited: BTreeMap<String, String>,
+    /// The daemons have users of their own.
+    own_users: bool,
+    /// The board file as daemons get it.
+    board_file: PathBuf,
 }
 
 impl<'a> Operator<'a> {
@@ -171,6 +178,7 @@ impl<'a> Operator<'a> {
         {
             return Err(Error::File { what: "remove", path: path.clone(), source: error });
         }
+        let (own_users, board_file) = give_users(options, prepared.config.privileges);
         let specs = options.parts.iter().map(|part| part.spec.clone()).collect();
         let machine = Machine::new(specs, Policy::default())?;
         let names: Vec<&str> =
@@ -233,6 +241,9 @@ impl<'a> Operator<'a> {
             power_off: false,
             failed: None,
             without_site: BTreeSet::new(),
+            unlimited: BTreeMap::new(),
+            own_users,
+            board_file,
         })
     }
 
@@ -362,6 +373,7 @@ impl<'a> Operator<'a> {
     async fn pet(&mut self) {
         self.step(Event::Tick);
         service::tell_left_out();
+        self.hand_devices();
         self.look_at_the_boot().await;
         let well = self.machine.is_well(self.clock.now());
         let hopeless = self.image.as_ref().is_some_and(pid1::Image::is_hopeless);
@@ -586,10 +598,19 @@ impl<'a> Operator<'a> {
             }
             _ => {}
         }
+        let low = |listen| matches!(listen, Listen::At(address) if (1..1024).contains(&address.port()));
+        let low_ports = name == "websrv" && (low(self.https) || low(self.http));
+        let privileges = self.own_users.then(|| privileges::of(name, low_ports)).flatten();
+        if privileges.is_some() {
+            privileges::hand_files(name, &mut settings, &self.options.run_dir);
+            self.hand_devices();
+        }
         let bootstrap = Bootstrap {
+            privileges,
+            closed: self.own_users,
             daemon: name.to_owned(),
             bus: self.bus.as_ref().filter(|_| part.on_bus).map(|bus| bus.address_for(name)),
-            board: part.needs_board.then(|| self.options.board.clone()),
+            board: part.needs_board.then(|| self.board_file.clone()),
             board_overrides: self.options.board_overrides.clone(),
             state_dir: self.options.state_dir.join(name),
             run_dir: self.options.run_dir.clone(),
@@ -620,7 +641,7 @@ impl<'a> Operator<'a> {
         Ok(())
     }
 
-    fn limit(&self, name: &str, pid: u32, limits: &limits::Limits) {
+    fn limit(&mut self, name: &str, pid: u32, limits: &limits::Limits) {
         if !self.prepared.config.limits {
             return;
         }
@@ -634,8 +655,19 @@ impl<'a> Operator<'a> {
             },
             None => false,
         };
-        if let Err(error) = limits::apply(pid, limits, !grouped) {
-            tracing::warn!(daemon = name, %error, "a daemon runs without limits");
+        match limits::apply(pid, limits, !grouped) {
+            Ok(()) => _ = self.unlimited.remove(name),
+            Err(error) => {
+                tracing::error!(daemon = name, %error, "a daemon runs without limits");
+                self.unlimited.insert(name.to_owned(), error.to_string());
+            }
+        }
+    }
+
+    /// Hands over the devices there are by now: drivers may be loaded late.
+    fn hand_devices(&self) {
+        if self.own_users && self.prepared.board.hal == board::HalKind::Linux {
+            privileges::hand_gpio(Path::new("/dev"));
         }
     }
 
@@ -747,7 +779,11 @@ impl<'a> Operator<'a> {
             .map(|name| format!("{name} refuses the site's configuration and runs with the image's own"));
         let configuration =
             left_out.into_iter().chain(refused).map(|message| Note { component: "configuration", message });
-        boot.into_iter().chain(configuration).collect()
+        let limits = self.unlimited.iter().map(|(name, why)| Note {
+            component: "limits",
+            message: format!("no limit of {name} is in force: {why}"),
+        });
+        boot.into_iter().chain(configuration).chain(limits).collect()
     }
 
     async fn request(&mut self, request: Request) {
@@ -802,6 +838,29 @@ impl<'a> Operator<'a> {
         tracing::warn!(op_id = %request.op_id, "factory reset requested: everything stored is lost at the next start");
         self.reset_at = Some(Instant::now() + RESET_AFTER);
         Ok(pb::OperatorResetResponse {})
+    }
+}
+
+/// Hands folders and board file to the daemons' own users. Whether they have such, and where the board file is.
+fn give_users(options: &Options, wanted: bool) -> (bool, PathBuf) {
+    let daemons: Vec<&str> = options.parts.iter().map(|part| part.spec.name.as_str()).collect();
+    let given =
+        match wanted {
+            true => privileges::prepare(&options.state_dir, &options.run_dir, &daemons).and_then(|given| {
+                match given {
+                    true => privileges::hand_board(&options.board, &options.run_dir).map(Some),
+                    false => Ok(None),
+                }
+            }),
+            false => Ok(None),
+        };
+    match given {
+        Ok(Some(board)) => (true, board),
+        Ok(None) => (false, options.board.clone()),
+        Err(error) => {
+            tracing::error!(%error, "cannot give each daemon a user of its own: all run as the operator does");
+            (false, options.board.clone())
+        }
     }
 }
 

@@ -41,7 +41,7 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Listens at `path`, for this user alone. A socket left by a dead twin is replaced; a living one's is not.
+    /// Listens at `path`, for this user and, for lines, the folder's group. A socket left by a dead twin is replaced; a living one's is not.
     pub(crate) async fn bind(path: &Path, side: Side) -> Result<Self, Error> {
         let failed = |source| Error::Listen { path: path.to_owned(), source };
         if UnixStream::connect(path).await.is_ok() {
@@ -52,7 +52,9 @@ impl Listener {
             _ => {}
         }
         let listener = UnixListener::bind(path).map_err(failed)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+        // The lines are for powermgr, which may be another user of the folder's group; the strings of the host are for who started it.
+        let mode = if matches!(side, Side::Lines) { 0o660 } else { 0o600 };
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
         Ok(Self { listener, path: path.to_owned(), side })
     }
 
