@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Gid, Uid, chownat};
@@ -160,6 +160,23 @@ fn copy(from: &Path, to: &Path, user: Option<u32>, group: u32, mode: u32) -> io:
     file.write_all(&bytes)?;
     own(to, user, group)?;
     fs::set_permissions(to, fs::Permissions::from_mode(mode))
+}
+
+/// Lets daemons use the sockets that somebody else has put into their folder, such as a board simulated by another program. What drives the
+/// simulated world from outside stays its maker's.
+pub(crate) fn hand_sockets(run_dir: &Path) {
+    for entry in fs::read_dir(run_dir).into_iter().flatten().flatten() {
+        let is_socket = entry.file_type().is_ok_and(|kind| kind.is_socket());
+        if !is_socket || entry.file_name() == "twin-control.sock" {
+            continue;
+        }
+        let mode = fs::Permissions::from_mode(0o660);
+        if let Err(error) =
+            own(&entry.path(), None, SHARED).and_then(|()| fs::set_permissions(entry.path(), mode))
+        {
+            tracing::warn!(socket = %entry.path().display(), %error, "daemons may not get at a socket");
+        }
+    }
 }
 
 /// Lets powermgr use the lines: its group reaches every GPIO chip there is by now. Drivers may bring more later.

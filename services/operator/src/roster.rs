@@ -6,8 +6,8 @@ use units::Millis;
 
 use crate::limits::Limits;
 
-/// How long a daemon that holds pins may be silent. It may hang with a button held, or while a host that is too hot waits to be cut: it is
-/// missed within 5 s, and the next one lets go of the line or goes on.
+/// After how long a silence of a daemon that holds pins is told: within 5 s people know that nobody holds the lines. It is killed as late as
+/// the others, as one that comes back by itself has not lost what it was about.
 const HOLDS_PINS: Millis = Millis::from_secs(4);
 
 /// A daemon as the operator knows it.
@@ -21,18 +21,27 @@ pub struct Part {
     pub needs_board: bool,
     /// What it may use at most.
     pub limits: Limits,
+    /// After how long its silence is told, before it is killed for it.
+    pub missed_after: Option<Millis>,
 }
 
 impl Part {
     /// A daemon on the bus with the board file and ordinary limits.
     pub fn new(spec: Spec) -> Self {
-        Self { spec, on_bus: true, needs_board: true, limits: Limits::daemon() }
+        Self { spec, on_bus: true, needs_board: true, limits: Limits::daemon(), missed_after: None }
     }
 
     /// Without a connection to the bus.
     #[must_use]
     pub fn without_bus(mut self) -> Self {
         self.on_bus = false;
+        self
+    }
+
+    /// Has its silence told after this long.
+    #[must_use]
+    pub fn missed_after(mut self, span: Millis) -> Self {
+        self.missed_after = Some(span);
         self
     }
 
@@ -57,7 +66,7 @@ pub fn roster(hal: HalKind) -> Vec<Part> {
         parts.push(Part::new(Spec::new("twin", &[]).lasting()).without_bus().with_limits(Limits::none()));
     }
     let world: &[&str] = if simulated { &["twin"] } else { &[] };
-    parts.push(Part::new(Spec::new("powermgr", world).critical().silent_at_most(HOLDS_PINS)));
+    parts.push(Part::new(Spec::new("powermgr", world).critical()).missed_after(HOLDS_PINS));
     parts.push(Part::new(Spec::new("usermgr", &[])).with_limits(Limits::hashing()));
     parts.push(Part::new(Spec::new("statemgr", &["powermgr"]).critical()));
     parts.push(Part::new(Spec::new("websrv", &["usermgr", "statemgr"])).with_limits(Limits::gateway()));

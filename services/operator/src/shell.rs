@@ -160,6 +160,8 @@ struct Operator<'a> {
     unlimited: BTreeMap<String, String>,
     /// The daemons have users of their own.
     own_users: bool,
+    /// The daemons whose silence was told.
+    missed: BTreeSet<String>,
     /// The board file as daemons get it.
     board_file: PathBuf,
 }
@@ -243,6 +245,7 @@ impl<'a> Operator<'a> {
             without_site: BTreeSet::new(),
             unlimited: BTreeMap::new(),
             own_users,
+            missed: BTreeSet::new(),
             board_file,
         })
     }
@@ -531,6 +534,15 @@ impl<'a> Operator<'a> {
     /// Looks at those who have been silent for a while: what they waited for a processor meanwhile is not held against them.
     fn forgive(&mut self) {
         let now = self.clock.now();
+        for ((_, view), part) in self.machine.views().zip(&self.options.parts) {
+            let Some(span) = part.missed_after else { continue };
+            let silent = matches!(view.state, State::Ready { beat, .. } if now.since(beat) >= span);
+            if !silent {
+                self.missed.remove(&part.spec.name);
+            } else if self.missed.insert(part.spec.name.clone()) {
+                tracing::error!(daemon = %part.spec.name, silent = %span, "its loop gives no sign of life");
+            }
+        }
         let mut starved = Vec::new();
         for (id, view) in self.machine.views() {
             let Some(waited) = self.waited.get_mut(id.0) else { continue };
@@ -603,6 +615,7 @@ impl<'a> Operator<'a> {
         let privileges = self.own_users.then(|| privileges::of(name, low_ports)).flatten();
         if privileges.is_some() {
             privileges::hand_files(name, &mut settings, &self.options.run_dir);
+            privileges::hand_sockets(&self.options.run_dir);
             self.hand_devices();
         }
         let bootstrap = Bootstrap {
@@ -614,7 +627,7 @@ impl<'a> Operator<'a> {
             board_overrides: self.options.board_overrides.clone(),
             state_dir: self.options.state_dir.join(name),
             run_dir: self.options.run_dir.clone(),
-            heartbeat_ms: heartbeat_ms(part.spec.silent_at_most),
+            heartbeat_ms: heartbeat_ms(part.missed_after.or(part.spec.silent_at_most)),
             log: self.options.log.clone(),
             config: settings,
         };
@@ -783,7 +796,11 @@ impl<'a> Operator<'a> {
             component: "limits",
             message: format!("no limit of {name} is in force: {why}"),
         });
-        boot.into_iter().chain(configuration).chain(limits).collect()
+        let missed = self.missed.iter().map(|name| Note {
+            component: "heartbeat",
+            message: format!("the loop of {name} gives no sign of life"),
+        });
+        boot.into_iter().chain(configuration).chain(limits).chain(missed).collect()
     }
 
     async fn request(&mut self, request: Request) {
