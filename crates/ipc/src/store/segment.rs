@@ -209,15 +209,15 @@ const CORRECTIONS: usize = 16;
 /// What a byte that enters the checksum's register does to it (CRC-32, reflected).
 const STEP: [u32; 256] = {
     let mut table = [0; 256];
-    let mut byte = 0;
+    let mut byte = 0_u32;
     while byte < 256 {
-        let mut register = byte as u32;
+        let mut register = byte;
         let mut bit = 0;
         while bit < 8 {
             register = if register & 1 == 1 { (register >> 1) ^ 0xEDB8_8320 } else { register >> 1 };
             bit += 1;
         }
-        table[byte] = register;
+        table[byte as usize] = register;
         byte += 1;
     }
     table

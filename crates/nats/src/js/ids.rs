@@ -107,8 +107,8 @@ mod tests {
         }
         ids.settle();
         let cost = ids.cost();
-        for n in 0..10_u64 {
-            ids.insert(&[n as u8], 99_000 + n, 200);
+        for n in 0..10_u8 {
+            ids.insert(&[n], 99_000 + u64::from(n), 200);
         }
         assert_eq!(
             (ids.get(&0_u64.to_le_bytes()), ids.get(&[9]), ids.cost()),
