@@ -121,8 +121,8 @@ pub enum Answer {
     Superseded(OpId),
     /// The daemon that drives power did not answer in time.
     Unreachable,
-    /// It is under way, and could not be stored: a restart would forget it.
-    NotStored,
+    /// It is under way as this operation, and could not be stored: a restart may forget it. No refusal: it takes effect.
+    NotStored(OpId),
 }
 
 /// What happens.
@@ -281,7 +281,8 @@ impl Active {
     /// "Accepted" is said when it is both begun and stored (I-4); when it cannot be stored, that is said, as it is under way all the same.
     fn answer_if_known(&mut self, out: &mut Vec<Action>) {
         if self.maybe && !self.storing && self.waits() {
-            self.answer(if self.stored { Answer::Accepted } else { Answer::NotStored }, out);
+            let op = self.intent.op;
+            self.answer(if self.stored { Answer::Accepted } else { Answer::NotStored(op) }, out);
         }
     }
 
@@ -809,7 +810,7 @@ impl Desired {
             self.end(now, Outcome::Failed(failure), false, out);
         } else if active.answer_at().is_some_and(|at| at <= now) {
             if active.maybe {
-                active.answer(Answer::NotStored, out);
+                active.answer(Answer::NotStored(op), out);
             } else if active.answered {
                 // The policy keeps trying; who joined it is not kept waiting for that.
                 active.answer(Answer::Busy(op), out);
@@ -844,7 +845,7 @@ impl Desired {
                 stays = false;
             } else if replaced.answer_at().is_some_and(|at| at <= now) {
                 if replaced.maybe {
-                    replaced.answer(Answer::NotStored, out);
+                    replaced.answer(Answer::NotStored(replaced.intent.op), out);
                 } else {
                     replaced.answer(Answer::Unreachable, out);
                     stays = false;

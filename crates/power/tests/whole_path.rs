@@ -617,13 +617,13 @@ impl World {
         match answer {
             Answer::Accepted => self.coverage.accepted += 1,
             Answer::Joined(_) => self.coverage.joined += 1,
-            Answer::NotStored => self.coverage.not_stored += 1,
+            Answer::NotStored(_) => self.coverage.not_stored += 1,
             Answer::Unreachable => self.coverage.unreachable += 1,
             _ => self.coverage.refused += 1,
         }
         let joined_policy =
             self.desired.as_ref().is_some_and(|desired| self.owed.is_some_and(|op| desired.is_open(op)));
-        if matches!(answer, Answer::Accepted | Answer::NotStored | Answer::Already)
+        if matches!(answer, Answer::Accepted | Answer::NotStored(_) | Answer::Already)
             && !self.policy_ops.contains(&op)
             && !joined_policy
         {

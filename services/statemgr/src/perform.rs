@@ -99,7 +99,7 @@ impl Daemon {
         tracing::info!(host = host.id, %op, %action, ?answer, "answered");
         let operation = match answer {
             Answer::Accepted => Some(op),
-            Answer::Joined(joined) => Some(joined),
+            Answer::Joined(op) | Answer::NotStored(op) => Some(op),
             _ => None,
         };
         // What powermgr has begun is not "off" any more, even if its event is still on the way.
@@ -140,20 +140,22 @@ impl Daemon {
             return;
         }
         let Some(group) = self.groups.remove(&id) else { return };
-        let accepted = group.answers.iter().any(|answer| matches!(answer, Ok(v1::ActionOutcome::Accepted)));
+        // The weakest promise of any host is the promise for the chassis.
+        let begun = [v1::ActionOutcome::AcceptedNotStored, v1::ActionOutcome::Accepted]
+            .into_iter()
+            .find(|outcome| group.answers.iter().any(|answer| answer.as_ref().ok() == Some(outcome)));
         let refused = group.answers.into_iter().find_map(Result::err);
         // Begun on one host is begun; what another one refused is in its own state and events.
         let reply = match refused {
-            Some(status) if !accepted => Err(status),
+            Some(status) if begun.is_none() => Err(status),
             _ => Ok(v1::ChangeChassisStateResponse {
-                current_status: if accepted {
+                current_status: if begun.is_some() {
                     v1::ChassisStatus::Transitioning.into()
                 } else {
                     chassis::status(&self.hosts).into()
                 },
                 operation_id: group.operation_id,
-                outcome: if accepted { v1::ActionOutcome::Accepted } else { v1::ActionOutcome::Already }
-                    .into(),
+                outcome: begun.unwrap_or(v1::ActionOutcome::Already).into(),
             }),
         };
         self.outbox.finish(group.request, reply);

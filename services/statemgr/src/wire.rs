@@ -177,6 +177,7 @@ pub(crate) fn answer(
     };
     match answer {
         Answer::Accepted | Answer::Joined(_) => Ok(v1::ActionOutcome::Accepted),
+        Answer::NotStored(_) => Ok(v1::ActionOutcome::AcceptedNotStored),
         Answer::Already => Ok(v1::ActionOutcome::Already),
         Answer::Busy(op) => Err(not_possible(
             Code::Aborted,
@@ -199,11 +200,6 @@ pub(crate) fn answer(
             "powermgr does not answer".to_owned(),
             "POWERMGR_UNREACHABLE",
         )),
-        Answer::NotStored => Err(Status::new(
-            Code::Unavailable,
-            format!("{action} of host {host} is under way but could not be stored: a restart may forget it"),
-        )
-        .with_reason("NOT_STORED")),
     }
 }
 

@@ -207,7 +207,7 @@ fn a_wish_that_could_not_be_stored_is_under_way_and_said_to_be_at_risk() {
     let mut bench = Bench::new(Status::Off);
     let op = bench.ask(HostAction::On);
     bench.reply(op, Reply::Accepted).event(Event::Stored(op, false));
-    assert_eq!(bench.answers(), [(op, Answer::NotStored)]);
+    assert_eq!(bench.answers(), [(op, Answer::NotStored(op))]);
     bench.event(Event::Finished(op, Outcome::Done));
     assert_eq!(bench.ends(), [(op, Outcome::Done, true)]);
 }
@@ -489,7 +489,12 @@ fn of_two_clients_with_different_wishes_the_second_is_told_of_the_first() {
 fn the_same_wish_again_shares_the_operation_and_its_answer() {
     for (reply, stored, first, again) in [
         (Reply::Accepted, true, Answer::Accepted, Answer::Joined(OpId::from_bits(1))),
-        (Reply::Accepted, false, Answer::NotStored, Answer::NotStored),
+        (
+            Reply::Accepted,
+            false,
+            Answer::NotStored(OpId::from_bits(1)),
+            Answer::NotStored(OpId::from_bits(1)),
+        ),
         (Reply::Unknown, true, Answer::Accepted, Answer::Joined(OpId::from_bits(1))),
         (Reply::Already, true, Answer::Already, Answer::Already),
         (Reply::Denied, true, Answer::Refused(OpId::from_bits(1)), Answer::Refused(OpId::from_bits(1))),

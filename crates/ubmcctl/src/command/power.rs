@@ -184,6 +184,10 @@ async fn change_host(
     let Some(limit) = power.wait.wait else {
         return output.line(&reply, || match reply.outcome() {
             ActionOutcome::Already => format!("{name}: {word}: already so"),
+            ActionOutcome::AcceptedNotStored => format!(
+                "{name}: {word}: started ({}), but the controller cannot store it: a restart of the controller may forget it",
+                reply.operation_id
+            ),
             _ => format!("{name}: {word}: started ({}); --wait waits for its end", reply.operation_id),
         });
     };
