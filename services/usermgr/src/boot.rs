@@ -10,13 +10,17 @@
 //!
 //! | store | `admin_password_file` | what happens |
 //! |---|---|---|
-//! | no enabled administrator, no `admin` | given | `admin` is made with it, without a forced change |
-//! | no `admin`, another enabled administrator | given | nothing: `admin` was deleted or renamed on purpose |
+//! | new | given | `admin` is made with it, without a forced change |
+//! | no `admin`, and not new | given | nothing: `admin` was deleted or renamed on purpose, or its record is damaged |
 //! | `admin`, never used | given | `admin` gets it, without a forced change |
 //! | `admin`, used | given | nothing: the file is for the first administrator only |
-//! | no accounts at all | not given | `admin` is made with a random password, which is shown and must be changed |
+//! | new | not given | `admin` is made with a random password, which is shown and must be changed |
 //! | an account never used | not given | it gets a new random password, which is shown and must be changed |
 //! | anything else | not given | nothing |
+//!
+//! New is a store without any record, not even an unreadable one, of a controller that has never had an account: the file
+//! [`ACCOUNTS_MADE`] beside it says whether it has. A store that has lost its accounts is no new one: it lets nobody in whose password
+//! is not known, and says what to do.
 //!
 //! Who has lost every administrator's password and can write to the state directory puts a new one into the file
 //! [`RECOVERY_FILE`] of the daemon's own directory and starts the daemon again: `admin` gets it, whatever else the store holds.
@@ -30,6 +34,9 @@ use zeroize::Zeroize as _;
 
 /// The file that sets `admin`'s password at the next start.
 pub(crate) const RECOVERY_FILE: &str = "recovery-password";
+
+/// The file that is there once an account was stored.
+pub(crate) const ACCOUNTS_MADE: &str = "accounts-made";
 
 use crate::config::Limits;
 use crate::error::Error;
@@ -111,10 +118,26 @@ pub(crate) fn read_password(path: &Path, limits: &Limits) -> Result<Password, Er
     Ok(password)
 }
 
-/// Decides. `store_is_empty`: not even an unreadable record is there. Blocks for one password hash if there is anything to do.
+/// Whether accounts were made here before. When that cannot be told (the folder cannot be read) they were: nothing is begun anew.
+pub(crate) fn accounts_were_made(state_dir: &Path) -> bool {
+    state_dir.join(ACCOUNTS_MADE).try_exists().unwrap_or(true)
+}
+
+/// Remembers that accounts were made here, durably. Called once one is stored.
+pub(crate) fn remember_accounts(state_dir: &Path) {
+    let path = state_dir.join(ACCOUNTS_MADE);
+    let kept = std::fs::File::create(&path)
+        .and_then(|file| file.sync_all())
+        .and_then(|()| std::fs::File::open(state_dir)?.sync_all());
+    if let Err(error) = kept {
+        tracing::warn!(%error, path = %path.display(), "cannot note that accounts were made");
+    }
+}
+
+/// Decides. `new`: no record is in the store and none ever was. Blocks for one password hash if there is anything to do.
 pub(crate) fn first_administrator(
     accounts: &Accounts,
-    store_is_empty: bool,
+    new: bool,
     given: Option<Password>,
     cost: Cost,
     wall: UnixMillis,
@@ -122,15 +145,13 @@ pub(crate) fn first_administrator(
     let admin = accounts.by_name(ADMIN);
     let unclaimed = accounts.list().into_iter().find(|account| account.unclaimed);
     if let Some(password) = given {
-        let administered =
-            accounts.list().iter().any(|account| account.enabled && account.role == Role::Administrator);
         let hash = || PasswordHash::new(&password, random()?, cost).map_err(Error::from);
         let change = match admin {
             Some(account) if account.unclaimed => {
                 accounts.plan_password(&account.id, hash()?, false, wall)?
             }
-            // Whoever deleted or renamed `admin` shall not find it back, with the password of the first day.
-            None if !administered => create(accounts, hash()?, false, wall)?,
+            // Whoever deleted or renamed `admin` shall not find it back, with the password of the first day; nor shall damage bring it back.
+            None if new => create(accounts, hash()?, false, wall)?,
             _ => return Ok(None),
         };
         return Ok(Some(First { change, shown: None, recovered: false }));
@@ -141,7 +162,7 @@ pub(crate) fn first_administrator(
             let hash = PasswordHash::new(&password, random()?, cost)?;
             accounts.plan_reissue(&account.id, hash, wall)?
         }
-        None if accounts.is_empty() && store_is_empty => {
+        None if new => {
             let hash = PasswordHash::new(&password, random()?, cost)?;
             create(accounts, hash, true, wall)?
         }
@@ -239,6 +260,17 @@ mod tests {
         let account = accounts.by_name(ADMIN).unwrap();
         assert!(!account.password_change_required && !account.unclaimed);
         assert_eq!(accounts.len(), 1);
+    }
+
+    #[test]
+    fn accounts_that_are_gone_or_unreadable_are_not_begun_anew() {
+        for given in [None, Some("from the rack")] {
+            assert!(decide(&Accounts::new(8), false, given).is_none(), "{given:?}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!accounts_were_made(folder.path()));
+        remember_accounts(folder.path());
+        assert!(accounts_were_made(folder.path()));
     }
 
     #[test]

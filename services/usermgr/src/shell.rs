@@ -47,22 +47,40 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let sessions = store.sessions().await?;
     let recovery = boot::recovery(&kit.state_dir, &limits);
 
+    let made_before = boot::accounts_were_made(&kit.state_dir);
+    if found.is_empty && made_before {
+        let file = kit.state_dir.join(boot::RECOVERY_FILE);
+        let what = format!(
+            "the store has lost its accounts: put a new password for admin into {} and restart",
+            file.display()
+        );
+        tracing::error!(path = %file.display(), "the store of the users has lost its accounts; a password in this file makes admin anew");
+        kit.notify.status(what);
+    }
     let wall = wall(&kit.clock);
     let (decoy, first) = {
-        let (accounts, empty) = (found.accounts.clone(), found.is_empty);
-        let decide = move || prepare(&accounts, empty, given, recovery, &limits, wall);
+        let accounts = found.accounts.clone();
+        let new = found.is_empty && !made_before;
+        let decide = move || prepare(&accounts, new, given, recovery, &limits, wall);
         tokio::task::spawn_blocking(decide).await.map_err(|_| Error::Hash(auth::HashError::Failed))??
     };
+    let mut not_stored = false;
     if let Some(First { change, shown, recovered }) = first {
         if let Some(account) = change.account() {
             let write = Write::PutUser(Box::new(account.clone()));
             match store.clone().write_all(vec![write], RESOLVE_PATIENCE).await {
-                Outcome::Stored => {}
+                Outcome::Stored => found.accounts.apply(change),
+                // Those who have an account get in; who has none waits until the store takes writes.
+                Outcome::Refused(status) | Outcome::Unknown(status) if !found.accounts.is_empty() => {
+                    tracing::error!(%status, "the first password could not be stored; it stays as it was");
+                    not_stored = true;
+                }
                 Outcome::Refused(status) | Outcome::Unknown(status) => return Err(Error::NotStored(status)),
             }
         }
-        found.accounts.apply(change);
-        if recovered {
+        if not_stored {
+            // What was not stored is not shown either.
+        } else if recovered {
             boot::recovered(&kit.state_dir);
         } else if let Some((name, password)) = shown {
             tracing::info!(user = name, "a first-boot password was made and handed to the operator");
@@ -70,6 +88,10 @@ pub async fn run(context: Context) -> Result<(), Error> {
         } else {
             tracing::info!(user = boot::ADMIN, "the first administrator has the password that was given");
         }
+    }
+
+    if !made_before && (!found.is_empty || found.accounts.list().into_iter().next().is_some()) {
+        boot::remember_accounts(&kit.state_dir);
     }
 
     let entropy = Box::new(|bytes: &mut [u8]| getrandom::fill(bytes).is_ok());
@@ -90,7 +112,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
 /// The decoy hash and what is to be done about the first administrator. Blocks for up to two hashes.
 fn prepare(
     accounts: &Accounts,
-    store_is_empty: bool,
+    new: bool,
     given: Option<auth::Password>,
     recovery: Option<auth::Password>,
     limits: &Limits,
@@ -102,7 +124,7 @@ fn prepare(
         let change = boot::recover(accounts, &password, limits.cost, wall)?;
         return Ok((decoy, Some(First { change, shown: None, recovered: true })));
     }
-    let first = boot::first_administrator(accounts, store_is_empty, given, limits.cost, wall)?;
+    let first = boot::first_administrator(accounts, new, given, limits.cost, wall)?;
     Ok((decoy, first))
 }
 
