@@ -256,6 +256,15 @@ impl Bucket {
         Ok(Some(Entry { key: entry.key, value, revision: entry.revision }))
     }
 
+    /// The revision of `key`, whatever its value is; `None` when there is none.
+    pub async fn revision_of(&self, key: &str) -> Result<Option<u64>, StateError> {
+        let found = self.store.entry(key).await.map_err(|error| match error.kind() {
+            kv::EntryErrorKind::InvalidKey => bad_key(key),
+            _ => self.unavailable("reading", key, error),
+        })?;
+        Ok(found.filter(|entry| entry.operation == kv::Operation::Put).map(|entry| entry.revision))
+    }
+
     /// Stores `value` whatever was there; returns its revision. When it returns, the value survives power loss.
     pub async fn put<T: Value>(&self, key: &str, value: &T) -> Result<u64, StateError> {
         let bytes = self.pack(key, value)?;

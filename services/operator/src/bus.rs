@@ -7,12 +7,15 @@ use std::time::Duration;
 use ipc::server::{JetStreamConfig, Server, ServerConfig, ServerHandle, StoreMonitor, jetstream};
 use ipc::topology::{self, OPERATOR};
 use ipc::{Client, ConnectConfig};
-use service::BusAddress;
+use service::{BusAddress, ErrorChain};
 
 use crate::error::Error;
 
 /// Buckets every board has.
 const BUCKETS: [&str; 4] = ["state", "config", "users", "sessions"];
+/// How long after a bucket could not be made it is tried again; doubled each time.
+const MAKE_AGAIN: Duration = Duration::from_secs(2);
+const MAKE_AGAIN_MAX: Duration = Duration::from_secs(60);
 /// How long clients may stay after a stop was asked for: they have ended by then.
 const GRACE: Duration = Duration::from_millis(200);
 
@@ -62,10 +65,21 @@ impl Bus {
             config = config.with_credentials(OPERATOR, password.clone());
         }
         let client = Client::connect(&config).await.map_err(bus_error)?;
-        for bucket in BUCKETS {
-            client.create_bucket(bucket).await.map_err(bus_error)?;
+        if !make(&client, true).await {
+            // A medium that refuses now may not always: whoever needs what is missing waits for it.
+            let client = client.clone();
+            tokio::spawn(async move {
+                let mut pause = MAKE_AGAIN;
+                loop {
+                    tokio::time::sleep(pause).await;
+                    if make(&client, false).await {
+                        tracing::info!("the buckets and the event log are there now");
+                        return;
+                    }
+                    pause = (pause * 2).min(MAKE_AGAIN_MAX);
+                }
+            });
         }
-        client.create_event_log().await.map_err(bus_error)?;
         Ok(Self { url, client, monitor, server, passwords })
     }
 
@@ -86,6 +100,27 @@ impl Bus {
             server.shutdown(GRACE).await;
         }
     }
+}
+
+/// Makes the buckets and the event log that are missing; `false`: not all are there. One that cannot be made keeps none of the others,
+/// and nobody, from starting.
+async fn make(client: &Client, say: bool) -> bool {
+    let mut all = true;
+    for bucket in BUCKETS {
+        if let Err(error) = client.create_bucket(bucket).await {
+            all = false;
+            if say {
+                tracing::error!(bucket, error = %ErrorChain(&error), "a bucket is not there and cannot be made");
+            }
+        }
+    }
+    if let Err(error) = client.create_event_log().await {
+        all = false;
+        if say {
+            tracing::error!(%error, "the event log is not there and cannot be made");
+        }
+    }
+    all
 }
 
 fn bus_error(error: impl std::error::Error + Send + Sync + 'static) -> Error {

@@ -1,13 +1,15 @@
 //! Everything that can be wrong is looked at before anything starts.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use board::Board;
 use rustix::fs::{FlockOperation, flock};
+use service::ErrorChain;
 
 use crate::config::{Config, Listen, Options};
 use crate::error::Error;
@@ -18,6 +20,8 @@ pub(crate) struct Prepared {
     pub(crate) board: Board,
     pub(crate) config: Config,
     pub(crate) system_id: String,
+    /// Files of the state directory that are not as they should be: the file, and what became of it.
+    pub(crate) findings: Vec<(String, String)>,
     /// Held while we run: the lock on the state directory.
     _lock: OwnedFd,
 }
@@ -59,11 +63,18 @@ pub(crate) fn prepare(options: &Options) -> Result<Prepared, Error> {
     private_dir(&options.state_dir)?;
     private_dir(&options.run_dir)?;
     let lock = lock(&options.state_dir)?;
+    let mut findings = Vec::new();
     for part in &options.parts {
-        private_dir(&options.state_dir.join(&part.spec.name))?;
+        // A daemon without a place for its files is still worth more than none.
+        if let Err(error) = private_dir(&options.state_dir.join(&part.spec.name)) {
+            findings.push((part.spec.name.clone(), ErrorChain(&error).to_string()));
+        }
     }
-    let system_id = system_id(&options.state_dir.join("system-id"))?;
-    Ok(Prepared { board, config, system_id, _lock: lock })
+    let system_id = system_id(&options.state_dir, &mut findings)?;
+    for (file, what) in &findings {
+        tracing::error!(file, what, "a file of the state directory is not as it should be");
+    }
+    Ok(Prepared { board, config, system_id, findings, _lock: lock })
 }
 
 /// Whether the address can be had. websrv binds it again a moment later; this is only here to name the flag.
@@ -84,16 +95,23 @@ fn private_dir(path: &Path) -> Result<(), Error> {
         .create(path)
         .map_err(file("make the directory", path))?;
     let mode = fs::metadata(path).map_err(file("look at", path))?.permissions().mode();
-    if mode & 0o077 != 0 {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o700))
-            .map_err(file("close to others", path))?;
+    if mode & 0o077 != 0
+        && let Err(source) = fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+    {
+        // On a read-only medium the rights are what they were when it was written.
+        if source.kind() != ErrorKind::ReadOnlyFilesystem {
+            return Err(file("close to others", path)(source));
+        }
+        tracing::error!(path = %path.display(), "a directory cannot be closed to others, the file system is read-only");
     }
     Ok(())
 }
 
 fn lock(dir: &Path) -> Result<OwnedFd, Error> {
     let path = dir.join("lock");
-    let opened = fs::File::options().create(true).truncate(false).write(true).open(&path);
+    let made = fs::File::options().create(true).truncate(false).write(true).open(&path);
+    // Where it cannot be made or written it is locked as it is, and without one the directory is.
+    let opened = made.or_else(|_| fs::File::open(&path)).or_else(|_| fs::File::open(dir));
     let fd = OwnedFd::from(opened.map_err(file("open", &path))?);
     match flock(&fd, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(fd),
@@ -102,14 +120,87 @@ fn lock(dir: &Path) -> Result<OwnedFd, Error> {
     }
 }
 
-/// The identity of this installation, made at the first start: a random (version 4) UUID.
-fn system_id(path: &PathBuf) -> Result<String, Error> {
-    if let Ok(text) = fs::read_to_string(path) {
-        let text = text.trim();
-        if text.len() == 36 {
-            return Ok(text.to_owned());
+/// The copy of the identity, with a checksum behind it.
+const SYSTEM_ID_COPY: &str = "system-id.copy";
+
+/// What a file of an identity holds: nothing, something else, or an identity.
+enum Kept {
+    Nothing,
+    Damaged(String),
+    Id(String),
+}
+
+/// Reads one; with `sealed` the checksum must be right.
+fn kept(path: &Path, sealed: bool) -> Kept {
+    let text = match fs::read(path) {
+        Ok(bytes) => String::from_utf8(bytes).unwrap_or_default(),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Kept::Nothing,
+        Err(error) => return Kept::Damaged(format!("it cannot be read: {error}")),
+    };
+    let mut words = text.split_whitespace();
+    let id = words.next().filter(|id| is_uuid(id));
+    match id.filter(|id| !sealed || words.next() == Some(checksum(id).as_str())) {
+        Some(id) => Kept::Id(id.to_owned()),
+        None => Kept::Damaged("it is damaged".to_owned()),
+    }
+}
+
+fn is_uuid(text: &str) -> bool {
+    text.len() == 36
+        && text.bytes().enumerate().all(|(n, byte)| match n {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+}
+
+fn checksum(text: &str) -> String {
+    format!("{:08x}", crc32fast::hash(text.as_bytes()))
+}
+
+/// The identity of this installation, made at the first start: a random (version 4) UUID. It is kept twice; what is wrong with the
+/// files is found and mended, and never keeps anything from starting.
+fn system_id(dir: &Path, findings: &mut Vec<(String, String)>) -> Result<String, Error> {
+    let (path, copy) = (dir.join("system-id"), dir.join(SYSTEM_ID_COPY));
+    let mut found = |file: &str, what: String| findings.push((file.to_owned(), what));
+    let (first, second) = (kept(&path, false), kept(&copy, true));
+    let (id, mend, mend_copy) = match (first, second) {
+        (Kept::Id(id), Kept::Id(same)) if id == same => (id, false, false),
+        // Installed by a release that kept it once.
+        (Kept::Id(id), Kept::Nothing) => (id, false, true),
+        (Kept::Id(id), Kept::Damaged(what)) => {
+            found(SYSTEM_ID_COPY, format!("{what}; it is made anew"));
+            (id, false, true)
+        }
+        (Kept::Id(_), Kept::Id(id)) => {
+            found("system-id", "it differs from its copy, which has a checksum and counts".to_owned());
+            (id, true, false)
+        }
+        (Kept::Nothing, Kept::Id(id)) => {
+            found("system-id", "it is missing; its copy counts".to_owned());
+            (id, true, false)
+        }
+        (Kept::Damaged(what), Kept::Id(id)) => {
+            found("system-id", format!("{what}; its copy counts"));
+            (id, true, false)
+        }
+        (Kept::Nothing, Kept::Nothing) => (new_id()?, true, true),
+        (_, Kept::Damaged(what)) | (Kept::Damaged(what), _) => {
+            found("system-id", format!("{what}, and there is no sound copy; the system has a new identity"));
+            (new_id()?, true, true)
+        }
+    };
+    let sealed = format!("{id} {}\n", checksum(&id));
+    let files = [(mend, &path, format!("{id}\n")), (mend_copy, &copy, sealed)];
+    for (_, path, text) in files.into_iter().filter(|(mend, ..)| *mend) {
+        if let Err(error) = write_atomic(path, text.as_bytes()) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            found(&name, ErrorChain(&error).to_string());
         }
     }
+    Ok(id)
+}
+
+fn new_id() -> Result<String, Error> {
     let mut bytes = [0u8; 16];
     getrandom::fill(&mut bytes).map_err(|error| Error::System {
         what: "get random bytes",
@@ -118,9 +209,7 @@ fn system_id(path: &PathBuf) -> Result<String, Error> {
     bytes[6] = (bytes[6] & 0x0f) | 0x40;
     bytes[8] = (bytes[8] & 0x3f) | 0x80;
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let id = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-");
-    write_atomic(path, format!("{id}\n").as_bytes())?;
-    Ok(id)
+    Ok([&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-"))
 }
 
 /// Writes a file so that it is there whole or not at all.
@@ -148,12 +237,61 @@ mod tests {
     }
 
     #[test]
-    fn the_identity_stays_and_is_a_uuid() {
+    fn the_identity_outlives_damage_to_one_of_its_files_and_says_so() {
+        let id_of = |dir: &Path| {
+            let mut findings = Vec::new();
+            (system_id(dir, &mut findings).unwrap(), findings.len())
+        };
+        let files = ["system-id", SYSTEM_ID_COPY];
+        let change = |path: &Path, how: usize| match how {
+            0 => fs::write(path, b"").unwrap(),
+            1 => fs::write(path, [0; 37]).unwrap(),
+            2 => fs::write(path, &fs::read(path).unwrap()[..20]).unwrap(),
+            3 => {
+                let mut bytes = fs::read(path).unwrap();
+                bytes[3] = if bytes[3] == b'a' { b'b' } else { b'a' };
+                fs::write(path, bytes).unwrap();
+            }
+            _ => {
+                fs::remove_file(path).unwrap();
+                fs::create_dir(path).unwrap();
+                fs::write(path.join("x"), b"").unwrap();
+            }
+        };
+        for how in 0..5 {
+            for file in files {
+                let dir = tempfile::tempdir().unwrap();
+                let (id, found) = id_of(dir.path());
+                assert_eq!((id.len(), &id[14..15], found), (36, "4", 0));
+                assert_eq!(id_of(dir.path()), (id.clone(), 0));
+                change(&dir.path().join(file), how);
+                let (after, found) = id_of(dir.path());
+                assert!(after == id && found > 0, "{file} {how}: {after}, {found} found");
+            }
+            let dir = tempfile::tempdir().unwrap();
+            let (id, _) = id_of(dir.path());
+            files.iter().for_each(|file| change(&dir.path().join(file), how));
+            let (after, found) = id_of(dir.path());
+            assert!(is_uuid(&after) && after != id && found > 0);
+        }
+    }
+
+    #[test]
+    fn an_identity_of_an_earlier_release_stays() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("system-id");
-        let id = system_id(&path).unwrap();
-        assert_eq!(system_id(&path).unwrap(), id);
-        assert_eq!((id.len(), &id[14..15]), (36, "4"));
+        fs::write(dir.path().join("system-id"), "0b2c7f9e-1111-4222-8333-444455556666\n").unwrap();
+        let mut findings = Vec::new();
+        assert_eq!(system_id(dir.path(), &mut findings).unwrap(), "0b2c7f9e-1111-4222-8333-444455556666");
+        assert!(findings.is_empty() && dir.path().join(SYSTEM_ID_COPY).exists());
+    }
+
+    #[test]
+    fn a_lock_that_is_no_file_still_locks() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("lock")).unwrap();
+        let first = lock(dir.path()).unwrap();
+        assert!(matches!(lock(dir.path()), Err(Error::Busy(_))));
+        drop(first);
     }
 
     #[test]

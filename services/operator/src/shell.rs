@@ -207,6 +207,9 @@ impl<'a> Operator<'a> {
             }
         });
         if let Some(monitor) = bus.monitor.clone() {
+            for (component, reason) in &prepared.findings {
+                monitor.note(store::finding_of_file(component, reason));
+            }
             tokio::spawn(store::tell(monitor, events.clone()));
         }
         let count = options.parts.len();

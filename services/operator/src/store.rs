@@ -41,6 +41,17 @@ pub(crate) fn status(status: &StoreStatus) -> pb::StoreStatus {
     }
 }
 
+/// A file of the state directory that is not as it should be.
+pub(crate) fn finding_of_file(file: &str, reason: &str) -> Finding {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Finding {
+        component: file.to_owned(),
+        reason: reason.to_owned(),
+        set_aside: None,
+        found_at: i64::try_from(since.as_nanos()).unwrap_or(i64::MAX),
+    }
+}
+
 /// Its part of the health.
 pub(crate) fn health(status: &StoreStatus, at: prost_types::Timestamp) -> pb::HealthDetail {
     let message = match (status.condition, status.findings.last()) {

@@ -274,12 +274,21 @@ impl Daemon {
         let controller_key = format!("bmc.{id}");
         let record = store::load::<ControllerRecord>(&state, &format!("{controller_key}.record")).await?;
         let chosen = store::load_settings(&settings, &controller_key).await?;
+        let lost = store::lost_since(&state, record.revision).await?;
+        if lost {
+            tracing::error!(
+                "stored values were lost, the lock on power may be one of them: power counts as locked"
+            );
+        }
         let controller = Controller {
             settings: chosen.value.unwrap_or_default(),
             settings_revision: chosen.revision,
             record_revision: record.revision,
             // Somebody may work on the machine: power stays locked until it is said that nobody does.
-            record: record.value.unwrap_or(ControllerRecord { locked: record.damage.is_some() }),
+            record: record
+                .value
+                .filter(|_| !lost)
+                .unwrap_or(ControllerRecord { locked: lost || record.damage.is_some() }),
             id: id.clone(),
             updating: false,
             boot: boot.clone(),

@@ -380,6 +380,16 @@ where
     Ok(Loaded { value: value.map(|value| value.0), revision, damage })
 }
 
+/// The key of a bucket under which its store tells that values were lost and their keys with them.
+const LOST: &str = "_damaged";
+
+/// Whether values whose keys are not known were lost since `revision`: then the value read may be an older one that came to light
+/// again, and a value that is not there may have been.
+pub(crate) async fn lost_since(bucket: &Bucket, revision: Option<u64>) -> Result<bool, StateError> {
+    let lost = bucket.revision_of(LOST).await?;
+    Ok(lost.is_some_and(|lost| revision.is_none_or(|revision| revision < lost)))
+}
+
 /// As [`load`], for settings.
 pub(crate) async fn load_settings<M>(bucket: &Bucket, key: &str) -> Result<Loaded<M>, StateError>
 where
