@@ -145,6 +145,8 @@ fn run_tier(tier: Tier, count: &mut Count) -> Result<()> {
                     "dead_backend",
                     "--test",
                     "nats",
+                    "--test",
+                    "damaged",
                 ],
                 &clients,
                 count,
