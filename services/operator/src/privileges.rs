@@ -86,9 +86,14 @@ pub(crate) fn prepare(state_dir: &Path, run_dir: &Path, daemons: &[&str]) -> io:
     fs::set_permissions(&handed, fs::Permissions::from_mode(0o710))?;
     for (daemon, (id, _)) in daemons.iter().filter_map(|daemon| Some((daemon, row(daemon)?))) {
         own_all(&state_dir.join(daemon), id, 0)?;
+        // What an operator that ran its daemons as root has left of this boot.
         let kept = run_dir.join(format!("{daemon}.json"));
         if kept.is_file() {
             own(&kept, Some(id), SHARED)?;
+        }
+        let kept = run_dir.join(daemon);
+        if fs::symlink_metadata(&kept).is_ok_and(|about| about.is_dir()) {
+            own_all(&kept, id, 0)?;
         }
     }
     Ok(true)
