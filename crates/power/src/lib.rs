@@ -21,12 +21,16 @@
 //! *Operation*: one request with an id, which ends exactly once (I-1). *Hold*: a button being pressed; there is at most
 //! one, and it always has an end.
 //!
-//! Never: presses a button because the daemon started; holds one longer than [`Timings::force_off_hold`]; believes a
+//! An operation is done once, whoever dies meanwhile: [`Progress`] says how for each action.
+//!
+//! Never: presses a button because the daemon started, unless an accepted operation is to go on; presses one a second time for what the
+//! first press may have done; holds one longer than [`Timings::force_off_hold`]; believes a
 //! state the pins deny; turns a graceful shutdown into a forced one by itself; retries a supply that tripped.
 
 mod cause;
 mod machine;
 mod on_time;
+mod record;
 mod request;
 mod timings;
 
@@ -37,5 +41,6 @@ pub use machine::{
     Action, Actions, Button, Config, Control, Event, Line, Machine, Note, Pins, State, Status,
 };
 pub use on_time::PowerOnTime;
+pub use record::{Past, Progress, Step};
 pub use request::{Answer, BadOpId, Denial, Failure, HostAction, OpId, OpStatus, Outcome, Request};
 pub use timings::Timings;

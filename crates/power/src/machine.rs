@@ -4,6 +4,7 @@
 //! counting events. A lost edge or a late timer delays the machine; it cannot wedge it.
 
 mod request;
+mod resume;
 mod state;
 
 use std::collections::VecDeque;
@@ -12,10 +13,11 @@ use std::fmt;
 use units::{Millis, Mono};
 
 use crate::cause::{Causes, RestartCause};
+use crate::record::{Past, Progress, Step};
 use crate::request::{Answer, Failure, HostAction, OpId, OpStatus, Outcome, Request};
 use crate::timings::Timings;
 
-use state::{Phase, Then};
+use state::{LINE_SLACK, Phase, Resume, Then};
 pub use state::{State, Status};
 
 /// How many ended operations are remembered, so that asking again is answered and not done again. A caller repeats one
@@ -31,6 +33,11 @@ pub enum Line {
     Reset,
     /// The NMI line.
     Nmi,
+}
+
+impl Line {
+    /// Every line.
+    pub const ALL: [Self; 3] = [Self::Power, Self::Reset, Self::Nmi];
 }
 
 impl fmt::Display for Line {
@@ -74,7 +81,7 @@ pub struct Config {
     pub timings: Timings,
 }
 
-/// What the pins say when the machine starts. `None`: could not be read.
+/// What the pins say when the machine starts. `None`: could not be read, or the line could not be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pins {
     /// Power-good.
@@ -98,6 +105,21 @@ pub enum Event {
     PowerGoodUnreadable,
     /// Somebody pressed a button on the panel, or let go.
     Panel(Button, bool),
+    /// A line that could not be had can be, and has this level; `None`: it cannot be had any more.
+    Line(Line, Option<bool>),
+    /// An [`Action::Drive`] is done: the wire has the level. Every `Drive` is answered by this or by one of the next two, before
+    /// anything else happens to the machine.
+    Driven {
+        /// The line.
+        line: Line,
+        /// The level it has.
+        active: bool,
+    },
+    /// An [`Action::Drive`] was not done because its record could not be stored, which [`Progress::is_vital`].
+    NotRecorded {
+        /// The line.
+        line: Line,
+    },
     /// An [`Action::Drive`] failed.
     DriveFailed {
         /// The line.
@@ -112,13 +134,17 @@ pub enum Event {
 /// What the machine wants done. In order; a `Drive` comes before what is to be told about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Drive a line. A failure comes back as [`Event::DriveFailed`].
+    /// Drive a line. How it went comes back as an event.
     Drive {
         /// The line.
         line: Line,
         /// The level.
         active: bool,
+        /// To be stored first. If that fails, the line is driven all the same, unless the record is vital.
+        record: Option<Progress>,
     },
+    /// Store how far the operation has come. Before anything that follows.
+    Record(Progress),
     /// Answer a request.
     Answer(OpId, Answer),
     /// The state changed.
@@ -132,7 +158,7 @@ pub enum Action {
     },
     /// The host came up or restarted.
     Restarted(RestartCause),
-    /// An accepted operation ended.
+    /// An accepted operation ended. To be stored before it is told: its record is replaced by its end.
     Finished {
         /// The operation.
         op: OpId,
@@ -194,6 +220,11 @@ impl Actions {
         self.0.drain(..)
     }
 
+    /// Adds actions at the end.
+    pub fn extend(&mut self, actions: impl IntoIterator<Item = Action>) {
+        self.0.extend(actions);
+    }
+
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -209,6 +240,18 @@ impl Actions {
 struct Running {
     request: Request,
     since: Mono,
+    deadline: Mono,
+    /// As it was last recorded.
+    stored: Option<Stored>,
+    /// What began it and is not confirmed yet.
+    first: Option<(Line, bool)>,
+}
+
+/// A step that was recorded.
+#[derive(Debug, Clone, Copy)]
+struct Stored {
+    step: Step,
+    since: Mono,
 }
 
 /// A button being pressed.
@@ -217,18 +260,34 @@ struct Hold {
     line: Line,
     since: Mono,
     until: Mono,
+    /// For how long from when the wire has the level.
+    span: Millis,
+    /// The wire has the level.
+    driven: bool,
 }
 
-/// Lines to be let go that refused, each with the time of the next attempt.
+/// What is known of a line that is driven.
 #[derive(Debug, Clone, Copy, Default)]
-struct Stuck {
-    power: Option<Mono>,
-    reset: Option<Mono>,
-    nmi: Option<Mono>,
+struct Wire {
+    /// It was found pressed at the start, and what for is not known yet.
+    found: bool,
+    /// It is being let go, and that is not confirmed.
+    letting_go: bool,
+    /// It refused to be let go; the time of the next attempt.
+    stuck: Option<Mono>,
+    /// It is wired and cannot be had.
+    missing: bool,
 }
 
-impl Stuck {
-    fn slot(&mut self, line: Line) -> &mut Option<Mono> {
+#[derive(Debug, Clone, Copy, Default)]
+struct Wires {
+    power: Wire,
+    reset: Wire,
+    nmi: Wire,
+}
+
+impl Wires {
+    fn of(&mut self, line: Line) -> &mut Wire {
         match line {
             Line::Power => &mut self.power,
             Line::Reset => &mut self.reset,
@@ -236,22 +295,20 @@ impl Stuck {
         }
     }
 
-    fn set(&mut self, line: Line, again: Mono) {
-        *self.slot(line) = Some(again);
-    }
-
-    fn clear(&mut self, line: Line) {
-        *self.slot(line) = None;
+    fn get(&self, line: Line) -> Wire {
+        match line {
+            Line::Power => self.power,
+            Line::Reset => self.reset,
+            Line::Nmi => self.nmi,
+        }
     }
 
     fn next(&self) -> Option<Mono> {
-        [self.power, self.reset, self.nmi].into_iter().flatten().min()
+        [self.power, self.reset, self.nmi].into_iter().filter_map(|wire| wire.stuck).min()
     }
 
     fn take_due(&mut self, now: Mono) -> Option<Line> {
-        [Line::Power, Line::Reset, Line::Nmi]
-            .into_iter()
-            .find(|line| self.slot(*line).take_if(|again| *again <= now).is_some())
+        Line::ALL.into_iter().find(|line| self.of(*line).stuck.take_if(|again| *again <= now).is_some())
     }
 }
 
@@ -273,8 +330,11 @@ pub struct Machine {
     ended: VecDeque<(OpId, Outcome)>,
     hold: Option<Hold>,
     released: Option<Mono>,
-    /// Lines that refused to be let go, and when to try again.
-    stuck: Stuck,
+    wires: Wires,
+    /// The operation comes from the record and waits for the pins.
+    resuming: bool,
+    /// Since when every operation that began is in the record.
+    complete_since: Mono,
     /// The level of a held power-control line, as far as known.
     level: Option<bool>,
     /// Power-good as last read, and since when it has had that level.
@@ -287,9 +347,15 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Starts from what the pins say (I-2). The only thing it drives is a button found pressed, which it lets go: whoever
-    /// pressed it died doing so.
+    /// Starts from what the pins say (I-2), without a past. The only thing it drives is a button found pressed, which it lets go:
+    /// whoever pressed it died doing so.
     pub fn new(config: Config, now: Mono, pins: Pins, out: &mut Actions) -> Self {
+        Self::resume(config, now, pins, Past::default(), out)
+    }
+
+    /// Starts from what the pins say and what was recorded: an operation that was under way goes on where it was, and nothing of it is
+    /// done again. Other than for that, it drives nothing but a button found pressed, which it lets go (I-2).
+    pub fn resume(config: Config, now: Mono, pins: Pins, past: Past, out: &mut Actions) -> Self {
         let good = pins.power_good.unwrap_or(false);
         let mut machine = Self {
             config,
@@ -300,7 +366,9 @@ impl Machine {
             ended: VecDeque::with_capacity(REMEMBERED),
             hold: None,
             released: None,
-            stuck: Stuck::default(),
+            wires: Wires::default(),
+            resuming: false,
+            complete_since: now,
             level: if config.control == Control::Level { pins.power } else { None },
             raw: pins.power_good,
             raw_since: now,
@@ -309,16 +377,19 @@ impl Machine {
             causes: Causes::default(),
         };
         machine.phase = machine.phase_from_pins(now);
-        let buttons = [
-            (Line::Power, pins.power, config.control == Control::Buttons),
-            (Line::Reset, pins.reset, true),
-            (Line::Nmi, pins.nmi, true),
-        ];
-        for (line, level, is_button) in buttons {
-            if is_button && level == Some(true) {
-                out.push(Action::Drive { line, active: false });
+        for (line, wired, level) in [
+            (Line::Power, true, pins.power),
+            (Line::Reset, config.reset, pins.reset),
+            (Line::Nmi, config.nmi, pins.nmi),
+        ] {
+            let found = machine.is_button(line) && level == Some(true);
+            *machine.wires.of(line) = Wire { found, missing: wired && level.is_none(), ..Wire::default() };
+        }
+        machine.adopt(now, past, out);
+        for line in Line::ALL {
+            if std::mem::take(&mut machine.wires.of(line).found) {
+                machine.release(now, line, out);
                 out.push(Action::Note(Note::ReleasedAtStart(line)));
-                machine.released = Some(now);
             }
         }
         machine
@@ -372,23 +443,36 @@ impl Machine {
         let debounce = (self.raw.is_some_and(|raw| raw != self.good)).then(|| self.debounced_at());
         let phase = match self.phase {
             // Only the end of the press is still awaited.
-            Phase::WaitPowerGood { .. } if self.raw.is_some() && self.good => self.pressable_at(),
+            Phase::WaitPowerGood { .. } if self.raw.is_some() && self.good && self.is_free(Line::Power) => {
+                self.pressable_at()
+            }
             phase => phase.until(),
         };
+        // Without a reading of power-good an operation that was taken up has only its deadline.
+        let resuming = self.op.filter(|_| self.resuming).map(|running| running.deadline);
         let hold = self.hold.map(|hold| hold.until);
-        [phase, hold, self.stuck.next(), debounce].into_iter().flatten().min()
+        [phase, resuming, hold, self.wires.next(), debounce].into_iter().flatten().min()
     }
 
     /// Lets `event` happen at `now`. What was due before is done first.
     pub fn step(&mut self, now: Mono, event: Event, out: &mut Actions) {
-        self.advance(now, out);
+        // What a line did comes before what is due: a line that failed slowly must not count as driven because its time is over.
+        match event {
+            Event::Driven { line, active } => self.driven(now, line, active, out),
+            Event::DriveFailed { line, active } => self.drive_failed(now, line, active, out),
+            Event::NotRecorded { line } => self.not_recorded(now, line, out),
+            _ => self.advance(now, out),
+        }
         match event {
             Event::Request(request) => self.request(now, request, out),
             Event::PowerGood(level) => self.observed(now, level, out),
             Event::PowerGoodUnreadable => self.unreadable(now, out),
             Event::Panel(button, down) => self.panel(now, button, down, out),
-            Event::DriveFailed { line, active } => self.drive_failed(now, line, active, out),
-            Event::Deadline => {}
+            Event::Line(line, level) => self.line(now, line, level, out),
+            Event::Driven { .. }
+            | Event::DriveFailed { .. }
+            | Event::NotRecorded { .. }
+            | Event::Deadline => {}
         }
         self.advance(now, out);
     }
@@ -414,8 +498,12 @@ impl Machine {
         self.raw_since = now;
         if was_unknown && matches!(self.phase, Phase::Unknown) {
             self.good = level;
-            let phase = self.phase_from_pins(now);
-            self.enter(now, phase, out);
+            if self.resuming {
+                self.take_up(now, out);
+            } else {
+                let phase = self.phase_from_pins(now);
+                self.enter(now, phase, out);
+            }
         }
     }
 
@@ -463,17 +551,64 @@ impl Machine {
         holding || self.released.is_some_and(|at| now - at <= self.config.timings.press_gap)
     }
 
+    /// A line came or went.
+    fn line(&mut self, now: Mono, line: Line, level: Option<bool>, out: &mut Actions) {
+        self.wires.of(line).missing = level.is_none();
+        if self.is_button(line) {
+            let ours = self.hold.is_some_and(|hold| hold.line == line);
+            if level == Some(true) && !ours {
+                self.release(now, line, out);
+                out.push(Action::Note(Note::ReleasedAtStart(line)));
+            }
+        } else if line == Line::Power {
+            self.level = level;
+            if level == Some(true) && matches!(self.phase, Phase::Off) {
+                let phase = self.phase_from_pins(now);
+                self.enter(now, phase, out);
+            }
+        }
+    }
+
+    fn driven(&mut self, now: Mono, line: Line, active: bool, out: &mut Actions) {
+        match &mut self.hold {
+            // From now on at the latest the host sees it; a press is never shorter than it is to be.
+            Some(hold) if active && hold.line == line && !hold.driven => {
+                let limit = hold.since + self.config.timings.force_off_hold;
+                *hold = Hold { until: (now + hold.span).min(limit), driven: true, ..*hold };
+            }
+            _ => {}
+        }
+        if !active {
+            *self.wires.of(line) = Wire { letting_go: false, stuck: None, ..self.wires.get(line) };
+            self.released = Some(now);
+        }
+        if let Some(running) = &mut self.op
+            && running.first.take_if(|first| *first == (line, active)).is_some()
+            && let Some(progress) = self.record(now, Step::Pressed)
+        {
+            out.push(Action::Record(progress));
+        }
+    }
+
+    fn not_recorded(&mut self, now: Mono, line: Line, out: &mut Actions) {
+        self.hold.take_if(|hold| hold.line == line);
+        if !self.is_button(line) {
+            self.level = None;
+        }
+        self.finish(now, Outcome::Failed(Failure::NotRecorded), out);
+        let phase = self.resting_phase();
+        self.enter(now, phase, out);
+    }
+
     fn drive_failed(&mut self, now: Mono, line: Line, active: bool, out: &mut Actions) {
-        let is_level = self.config.control == Control::Level && line == Line::Power;
+        let is_level = !self.is_button(line);
         if is_level {
             // It is not known which level the line has; the next request drives it in any case.
             self.level = None;
         }
         let cutting = matches!(self.phase, Phase::ForceOff { .. });
         if active || (is_level && cutting) {
-            if self.hold.is_some_and(|hold| hold.line == line) {
-                self.hold = None;
-            }
+            self.hold.take_if(|hold| hold.line == line);
             if active && !is_level {
                 // It may have gone through and only its confirmation failed: a button is never left in doubt.
                 self.release(now, line, out);
@@ -482,9 +617,29 @@ impl Machine {
             let phase = self.resting_phase();
             self.enter(now, phase, out);
         } else {
-            self.stuck.set(line, now + self.config.timings.release_retry);
+            self.wires.of(line).stuck = Some(now + self.config.timings.release_retry);
             out.push(Action::Note(Note::ReleaseFailed(line)));
         }
+    }
+
+    fn is_button(&self, line: Line) -> bool {
+        line != Line::Power || self.config.control == Control::Buttons
+    }
+
+    /// Nothing presses the button, as far as is known.
+    fn is_free(&self, line: Line) -> bool {
+        let wire = self.wires.get(line);
+        self.hold.is_none_or(|hold| hold.line != line || hold.driven)
+            && !wire.letting_go
+            && wire.stuck.is_none()
+    }
+
+    /// What to record of the running operation that has come so far.
+    fn record(&mut self, now: Mono, step: Step) -> Option<Progress> {
+        let running = self.op.as_mut()?;
+        running.stored = Some(Stored { step, since: now });
+        let Request { op, action, .. } = running.request;
+        Some(Progress { op, action, step, since: now, begun: running.since, deadline: running.deadline })
     }
 
     /// Does everything that is due.
@@ -505,8 +660,9 @@ impl Machine {
             return true;
         }
         // Cleared before the attempt: a failure comes back as an event and sets it again.
-        if let Some(line) = self.stuck.take_due(now) {
-            out.push(Action::Drive { line, active: false });
+        if let Some(line) = self.wires.take_due(now) {
+            self.wires.of(line).letting_go = true;
+            out.push(Action::Drive { line, active: false, record: None });
             return true;
         }
         if self.raw.is_some_and(|raw| raw != self.good) && self.debounced_at() <= now {
@@ -522,6 +678,11 @@ impl Machine {
         let known = self.raw.is_some();
         let (good, bad) = (known && self.good, known && !self.good);
         let next = match self.phase {
+            Phase::Unknown if self.resuming && self.op.is_some_and(|running| running.deadline <= now) => {
+                self.let_go(now, out);
+                self.finish(now, Outcome::Failed(Failure::PowerGoodUnreadable), out);
+                Phase::Unknown
+            }
             Phase::Unknown => return false,
             Phase::Off if good => {
                 out.push(Action::Note(Note::PowerAppeared));
@@ -555,9 +716,17 @@ impl Machine {
                 self.finish(now, self.unless_unknown(Outcome::Done), out);
                 self.resting_phase()
             }
-            Phase::WaitPowerGood { .. } if good && self.pressable_at().is_none_or(|at| at <= now) => {
+            Phase::WaitPowerGood { .. }
+                if good && self.is_free(Line::Power) && self.pressable_at().is_none_or(|at| at <= now) =>
+            {
                 self.restarted(now, out);
                 self.finish(now, Outcome::Done, out);
+                Phase::On
+            }
+            // The host is up and its button cannot be let go: it will be switched off by that.
+            Phase::WaitPowerGood { .. } if due && good && !self.is_free(Line::Power) => {
+                self.restarted(now, out);
+                self.finish(now, Outcome::Failed(Failure::LineFailed(Line::Power)), out);
                 Phase::On
             }
             Phase::WaitPowerGood { .. } if due && !good => {
@@ -570,7 +739,7 @@ impl Machine {
             Phase::GracefulOff { until, then } if bad => {
                 self.let_go(now, out);
                 self.drop_level(out);
-                Phase::OffSettle { until: now + timings.off_settle, then, resume: Some(until) }
+                Phase::OffSettle { until: now + timings.off_settle, then, resume: Resume::Graceful(until) }
             }
             Phase::GracefulOff { .. } if due => {
                 self.let_go(now, out);
@@ -582,15 +751,15 @@ impl Machine {
                 self.phase = Phase::ForceOff { until, then, seen_good: true };
                 return true;
             }
-            Phase::ForceOff { then, seen_good: true, .. } if bad => {
-                self.let_go(now, out);
-                Phase::OffSettle { until: now + timings.off_settle, then, resume: None }
+            // The button stays pressed until power-good has stayed away: one dip is no fall.
+            Phase::ForceOff { until, then, seen_good: true } if bad => {
+                Phase::OffSettle { until: now + timings.off_settle, then, resume: Resume::Force(until) }
             }
             Phase::ForceOff { then, .. } if due => {
                 self.let_go(now, out);
                 match self.raw {
                     Some(_) if bad => {
-                        Phase::OffSettle { until: now + timings.off_settle, then, resume: None }
+                        Phase::OffSettle { until: now + timings.off_settle, then, resume: Resume::Nothing }
                     }
                     Some(_) => {
                         self.finish(now, Outcome::Failed(Failure::StillOn), out);
@@ -602,32 +771,52 @@ impl Machine {
                     }
                 }
             }
-            Phase::OffSettle { then, resume: Some(until), .. } if good && now < until => {
+            Phase::OffSettle { then, resume: Resume::Graceful(until), .. } if good && now < until => {
                 Phase::GracefulOff { until, then }
             }
+            Phase::OffSettle { then, resume: Resume::Force(until), .. } if good && now < until => {
+                let from = self.state();
+                self.phase = Phase::ForceOff { until, then, seen_good: true };
+                self.cut(now, until, None, out);
+                self.announce(now, from, out);
+                return true;
+            }
             Phase::OffSettle { resume, .. } if good => {
-                let failure = if resume.is_some() { Failure::GracefulOffTimeout } else { Failure::StillOn };
+                self.let_go(now, out);
+                let failure = match resume {
+                    Resume::Graceful(_) => Failure::GracefulOffTimeout,
+                    Resume::Force(_) | Resume::Nothing => Failure::StillOn,
+                };
                 self.finish(now, Outcome::Failed(failure), out);
                 Phase::On
             }
             Phase::OffSettle { then: Then::Stay, .. } if due => {
+                self.let_go(now, out);
                 self.finish(now, self.unless_unknown(Outcome::Done), out);
                 self.resting_phase()
             }
             Phase::OffSettle { then: Then::On, .. } if due => {
-                Phase::CycleOff { until: now + timings.cycle_off }
+                self.let_go(now, out);
+                if known && let Some(progress) = self.record(now, Step::Off) {
+                    out.push(Action::Record(progress));
+                }
+                Phase::CycleOff { until: self.at_most(now + timings.cycle_off) }
             }
             Phase::CycleOff { .. } if good => {
                 self.restarted(now, out);
                 self.finish(now, Outcome::Done, out);
                 Phase::On
             }
+            Phase::CycleOff { .. } if due && self.op.is_none_or(|running| running.deadline <= now) => {
+                self.finish(now, Outcome::Failed(Failure::Expired), out);
+                self.resting_phase()
+            }
             Phase::CycleOff { .. } if due => {
                 self.power_on(now, out);
                 return true;
             }
-            Phase::Resetting { .. } if due => {
-                self.let_go(now, out);
+            // The end of a pulse is that the line is let go, not that its time is over.
+            Phase::Resetting { .. } if self.hold.is_none() && self.is_free(Line::Reset) => {
                 Phase::CheckReset { until: now + timings.warm_reset_check }
             }
             Phase::CheckReset { .. } if due && good => {
@@ -635,13 +824,22 @@ impl Machine {
                 self.finish(now, Outcome::Done, out);
                 Phase::On
             }
+            Phase::Resetting { .. } if due => {
+                self.let_go(now, out);
+                self.finish(now, Outcome::Failed(Failure::LineFailed(Line::Reset)), out);
+                self.resting_phase()
+            }
             // The reset took power-good away; give it the time of a start.
             Phase::CheckReset { .. } if due => {
                 Phase::WaitPowerGood { until: now + timings.power_good_timeout }
             }
+            Phase::NmiPulse { .. } if self.hold.is_none() && self.is_free(Line::Nmi) => {
+                self.finish(now, Outcome::Done, out);
+                self.resting_phase()
+            }
             Phase::NmiPulse { .. } if due => {
                 self.let_go(now, out);
-                self.finish(now, Outcome::Done, out);
+                self.finish(now, Outcome::Failed(Failure::LineFailed(Line::Nmi)), out);
                 self.resting_phase()
             }
             Phase::CheckPowerLoss { .. }
@@ -702,6 +900,7 @@ impl Machine {
 
     fn finish(&mut self, now: Mono, outcome: Outcome, out: &mut Actions) {
         let Some(running) = self.op.take() else { return };
+        self.resuming = false;
         let Request { op, action, .. } = running.request;
         if self.ended.len() == REMEMBERED {
             self.ended.pop_front();
@@ -721,21 +920,52 @@ impl Machine {
         out.push(Action::Restarted(cause));
     }
 
-    fn press(&mut self, now: Mono, line: Line, span: Millis, out: &mut Actions) {
-        self.stuck.clear(line);
+    fn press(&mut self, now: Mono, line: Line, span: Millis, record: Option<Progress>, out: &mut Actions) {
+        let wire = self.wires.of(line);
+        (wire.stuck, wire.letting_go) = (None, false);
         match self.hold {
             // Already down: only the end moves.
             Some(hold) if hold.line == line => {
                 let limit = hold.since + self.config.timings.force_off_hold;
-                self.hold = Some(Hold { until: (now + span).min(limit), ..hold });
+                self.hold = Some(Hold { until: (now + span).min(limit), span, ..hold });
+                out.0.extend(record.map(Action::Record));
             }
             other => {
                 if let Some(hold) = other {
                     self.hold = None;
                     self.release(now, hold.line, out);
                 }
-                self.hold = Some(Hold { line, since: now, until: now + span });
-                out.push(Action::Drive { line, active: true });
+                // The end counts from when the wire has the level; until that is known, it is far enough not to come before.
+                let until = now + span + LINE_SLACK;
+                self.hold = Some(Hold { line, since: now, until, span, driven: false });
+                if record.is_some() {
+                    self.begins_with(line, true);
+                }
+                out.push(Action::Drive { line, active: true, record });
+            }
+        }
+    }
+
+    /// The operation has begun once this drive is confirmed.
+    fn begins_with(&mut self, line: Line, active: bool) {
+        if let Some(running) = &mut self.op
+            && running.stored.is_some_and(|stored| stored.step == Step::Pressing)
+        {
+            running.first = Some((line, active));
+        }
+    }
+
+    /// Holds the button, or takes the level away, so that the host goes off.
+    fn cut(&mut self, now: Mono, until: Mono, record: Option<Progress>, out: &mut Actions) {
+        match self.config.control {
+            Control::Buttons => self.press(now, Line::Power, until - now, record, out),
+            Control::Level if record.is_none() && self.level == Some(false) => {}
+            Control::Level => {
+                self.let_go(now, out);
+                if record.is_some() {
+                    self.begins_with(Line::Power, false);
+                }
+                self.set_level(false, record, out);
             }
         }
     }
@@ -749,21 +979,23 @@ impl Machine {
 
     fn release(&mut self, now: Mono, line: Line, out: &mut Actions) {
         self.released = Some(now);
-        out.push(Action::Drive { line, active: false });
+        self.wires.of(line).letting_go = true;
+        out.push(Action::Drive { line, active: false, record: None });
     }
 
     /// A held level is taken away once the host is off, so that the next request finds a clean start and a supply that
     /// tripped is not retried behind everyone's back.
     fn drop_level(&mut self, out: &mut Actions) {
         if self.config.control == Control::Level && self.level != Some(false) {
-            self.set_level(false, out);
+            self.set_level(false, None, out);
         }
     }
 
-    fn set_level(&mut self, active: bool, out: &mut Actions) {
-        self.stuck.clear(Line::Power);
+    fn set_level(&mut self, active: bool, record: Option<Progress>, out: &mut Actions) {
+        let wire = self.wires.of(Line::Power);
+        (wire.stuck, wire.letting_go) = (None, false);
         self.level = Some(active);
-        out.push(Action::Drive { line: Line::Power, active });
+        out.push(Action::Drive { line: Line::Power, active, record });
     }
 }
 

@@ -112,12 +112,15 @@ pub struct Request {
     /// It ends at this time at the latest, in whatever way, and nothing is driven for it afterwards but to let go. `None`: the
     /// longest it can take, [`crate::Timings::longest_operation`].
     pub deadline: Option<Mono>,
+    /// When it was asked for first. `None`: this is the first time. One asked for before the record begins may have been done in part
+    /// ([`crate::Past::since`]).
+    pub first_asked: Option<Mono>,
 }
 
 impl Request {
     /// A request without limits of its own.
     pub const fn new(op: OpId, action: HostAction) -> Self {
-        Self { op, action, begin_by: None, deadline: None }
+        Self { op, action, begin_by: None, deadline: None, first_asked: None }
     }
 }
 
@@ -163,6 +166,8 @@ pub enum Denial {
     Maintenance,
     /// The time by which it was to begin is over.
     TooLate,
+    /// The line it needs is wired and cannot be had at the moment.
+    LineMissing(Line),
 }
 
 impl Denial {
@@ -175,6 +180,7 @@ impl Denial {
             Self::PowerGoodUnreadable => "POWER_GOOD_UNREADABLE",
             Self::Maintenance => "MAINTENANCE",
             Self::TooLate => "DEADLINE_EXCEEDED",
+            Self::LineMissing(_) => "LINE_UNAVAILABLE",
         }
     }
 }
@@ -193,6 +199,7 @@ impl fmt::Display for Denial {
             Self::PowerGoodUnreadable => f.write_str("power-good cannot be read; only force off is possible"),
             Self::Maintenance => f.write_str("power is locked while firmware is updated"),
             Self::TooLate => f.write_str("it reached the host's lines after its deadline; nothing was done"),
+            Self::LineMissing(line) => write!(f, "{line} cannot be used; it is tried again until it can"),
         }
     }
 }
@@ -229,9 +236,32 @@ pub enum Failure {
     Refused,
     /// Its time is over and nobody knows of it any more.
     Expired,
+    /// It was interrupted, and whether it was done is not known. It is not done again.
+    Interrupted,
+    /// It could not be recorded, and without a record it might be done twice. It was not begun.
+    NotRecorded,
 }
 
 impl Failure {
+    /// The failure with this reason; `line` is the one that failed if the reason is that one did.
+    pub fn from_reason(reason: &str, line: Line) -> Option<Self> {
+        [
+            Self::PowerGoodTimeout,
+            Self::GracefulOffTimeout,
+            Self::StillOn,
+            Self::LineFailed(line),
+            Self::PowerGoodUnreadable,
+            Self::Unreachable,
+            Self::Lost,
+            Self::Refused,
+            Self::Expired,
+            Self::Interrupted,
+            Self::NotRecorded,
+        ]
+        .into_iter()
+        .find(|failure| failure.reason() == reason)
+    }
+
     /// The reason as a program sees it: upper snake case, stable.
     pub fn reason(self) -> &'static str {
         match self {
@@ -244,6 +274,8 @@ impl Failure {
             Self::Lost => "OPERATION_LOST",
             Self::Refused => "REFUSED",
             Self::Expired => "DEADLINE_EXCEEDED",
+            Self::Interrupted => "OPERATION_INTERRUPTED",
+            Self::NotRecorded => "NOT_RECORDED",
         }
     }
 }
@@ -264,6 +296,10 @@ impl fmt::Display for Failure {
                 f.write_str("the operation was refused when it was taken up again after a restart")
             }
             Self::Expired => f.write_str("the operation did not end within its deadline"),
+            Self::Interrupted => f.write_str(
+                "powermgr was restarted in the middle of it, and whether it was done is not known; it is not done again",
+            ),
+            Self::NotRecorded => f.write_str("it could not be recorded, and so was not begun"),
         }
     }
 }

@@ -16,8 +16,8 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use power::desired::{self, Desired, Intent, Origin, Reply, RestorePolicy, Resumed, Seen};
 use power::{
-    Action, Actions, Config, Control, Event, HostAction, Line, Machine, OpId, OpStatus, Outcome, Pins,
-    Request, Timings,
+    Action, Actions, Config, Control, Event, HostAction, Line, Machine, OpId, OpStatus, Outcome, Past, Pins,
+    Progress, Request, Timings,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, TestRunner};
@@ -98,6 +98,8 @@ struct Call {
     action: HostAction,
     number: u64,
     begin_by: Mono,
+    /// When it was called for before, in this boot.
+    first: Option<Mono>,
     life: u32,
     instance: u32,
     is_copy: bool,
@@ -176,6 +178,8 @@ struct World {
     next_pins: Mono,
     journal: HashMap<OpId, Option<Outcome>>,
     last: Option<OpId>,
+    progress: Option<Progress>,
+    recorded_since: Option<Mono>,
     // The daemon of the desired state.
     desired: Option<Desired>,
     life: u32,
@@ -188,6 +192,8 @@ struct World {
     writing: bool,
     writer: u32,
     marks: HashSet<OpId>,
+    /// When each operation was first called for, in this boot.
+    called: HashMap<OpId, Mono>,
     /// The policy of this boot has acted, or somebody has decided.
     decided: bool,
     maintenance: bool,
@@ -252,6 +258,9 @@ impl World {
             next_pins: Mono::ZERO,
             journal: HashMap::new(),
             last: None,
+            progress: None,
+            recorded_since: None,
+            called: HashMap::new(),
             desired: None,
             life: 0,
             record: Record::default(),
@@ -298,9 +307,12 @@ impl World {
             nmi: self.lines.get(&Line::Nmi).copied(),
         };
         let mut out = Actions::new();
-        self.machine = Some(Machine::new(self.config, self.now, pins, &mut out));
+        let ended = self.journal.iter().filter_map(|(op, outcome)| Some((*op, (*outcome)?))).collect();
+        let past = Past { running: self.progress, ended, since: self.recorded_since };
+        self.recorded_since.get_or_insert(self.now);
+        self.machine = Some(Machine::resume(self.config, self.now, pins, past, &mut out));
         self.next_pins = self.now + LOOK;
-        self.power_actions(out.drain().collect());
+        self.power_actions(out);
     }
 
     fn stop_power(&mut self) {
@@ -309,45 +321,39 @@ impl World {
         self.instance += 1;
         self.calls.clear();
         self.inbox.clear();
-        // Its record of what it had begun: what is not idempotent is not done again, the rest may be.
-        let ops = &self.ops;
-        self.journal.retain(|op, outcome| {
-            let once = ops
-                .get(op)
-                .is_some_and(|entry| entry.begun.iter().any(|(action, _)| !is_idempotent(*action)));
-            if outcome.is_none() && once {
-                *outcome = Some(Outcome::Failed(power::Failure::Lost));
-            }
-            outcome.is_some()
-        });
+        // What ran is in the record of its progress.
+        self.journal.retain(|_, outcome| outcome.is_some());
     }
 
     fn power_event(&mut self, event: Event) -> Vec<Action> {
         let Some(machine) = self.machine.as_mut().filter(|_| !self.hanging) else { return Vec::new() };
         let mut out = Actions::new();
         machine.step(self.now, event, &mut out);
-        let actions: Vec<_> = out.drain().collect();
-        self.power_actions(actions.clone());
-        actions
+        self.power_actions(out)
     }
 
-    fn power_actions(&mut self, actions: Vec<Action>) {
-        for action in actions {
+    /// Does what the machine wants, as the daemon does it; what was done.
+    fn power_actions(&mut self, mut actions: Actions) -> Vec<Action> {
+        let mut done = Vec::new();
+        while let Some(action) = actions.pop() {
+            done.push(action);
             match action {
-                Action::Drive { line, active } => {
+                Action::Drive { line, active, record } => {
+                    self.progress = record.or(self.progress);
                     self.lines.insert(line, active);
-                    self.host_step(match line {
-                        Line::Power => Input::PowerButton(active),
-                        Line::Reset => Input::ResetButton(active),
-                        Line::Nmi => Input::Nmi(active),
-                    });
+                    if let Some(machine) = &mut self.machine {
+                        machine.step(self.now, Event::Driven { line, active }, &mut actions);
+                    }
+                    self.press(line, active);
                 }
+                Action::Record(progress) => self.progress = Some(progress),
                 Action::Answer(op, power::Answer::Accepted) => {
                     self.begun(op);
-                    self.journal.insert(op, None);
+                    self.journal.entry(op).or_insert(None);
                     self.last = Some(op);
                 }
                 Action::Finished { op, outcome, .. } => {
+                    self.progress = self.progress.filter(|progress| progress.op != op);
                     self.journal.insert(op, Some(outcome));
                     self.news(desired::Event::Finished(op, outcome));
                 }
@@ -355,6 +361,15 @@ impl World {
                 Action::Answer(..) | Action::Restarted(_) | Action::Note(_) => {}
             }
         }
+        done
+    }
+
+    fn press(&mut self, line: Line, active: bool) {
+        self.host_step(match line {
+            Line::Power => Input::PowerButton(active),
+            Line::Reset => Input::ResetButton(active),
+            Line::Nmi => Input::Nmi(active),
+        });
     }
 
     fn begun(&mut self, op: OpId) {
@@ -410,30 +425,28 @@ impl World {
         if !self.calls.insert((call.life, call.number)) || (call.is_copy && call.instance != self.instance) {
             return;
         }
-        let reply = match self.journal.get(&call.op) {
-            _ if self.machine.is_none() => Reply::Unreachable,
-            Some(Some(outcome)) => Reply::Ended(*outcome),
-            Some(None) => Reply::Accepted,
-            None => {
-                let request = Request {
-                    begin_by: Some(call.begin_by),
-                    deadline: None,
-                    ..Request::new(call.op, call.action)
-                };
-                let actions = self.power_event(Event::Request(request));
-                let answer = actions.iter().find_map(|action| match action {
-                    Action::Answer(op, answer) if *op == call.op => Some(*answer),
-                    _ => None,
-                });
-                match answer.expect("an answer") {
-                    power::Answer::Accepted => match self.journal.get(&call.op) {
-                        Some(Some(outcome)) => Reply::Ended(*outcome),
-                        _ => Reply::Accepted,
-                    },
-                    power::Answer::Known(_) => Reply::Accepted,
-                    power::Answer::Already => Reply::Already,
-                    power::Answer::Denied(_) => Reply::Denied,
-                }
+        let reply = if self.machine.is_none() {
+            Reply::Unreachable
+        } else {
+            let request = Request {
+                begin_by: Some(call.begin_by),
+                first_asked: call.first,
+                ..Request::new(call.op, call.action)
+            };
+            let actions = self.power_event(Event::Request(request));
+            let answer = actions.iter().find_map(|action| match action {
+                Action::Answer(op, answer) if *op == call.op => Some(*answer),
+                _ => None,
+            });
+            match answer.expect("an answer") {
+                power::Answer::Accepted => match self.journal.get(&call.op) {
+                    Some(Some(outcome)) => Reply::Ended(*outcome),
+                    _ => Reply::Accepted,
+                },
+                power::Answer::Known(OpStatus::Ended(outcome)) => Reply::Ended(outcome),
+                power::Answer::Known(OpStatus::Running) => Reply::Accepted,
+                power::Answer::Already => Reply::Already,
+                power::Answer::Denied(_) => Reply::Denied,
             }
         };
         if !call.is_copy && (call.answered || reply == Reply::Unreachable) {
@@ -570,11 +583,13 @@ impl World {
                     action,
                     number: call,
                     begin_by: until,
+                    first: self.called.get(&op).copied(),
                     life,
                     instance: self.instance,
                     is_copy: false,
                     answered,
                 };
+                self.called.entry(op).or_insert(self.now);
                 if sent {
                     self.send(after, Due::Call(call));
                 }
@@ -834,13 +849,16 @@ impl World {
                 self.journal.clear();
                 self.last = None;
                 self.marks.clear();
+                self.called.clear();
+                (self.progress, self.recorded_since) = (None, None);
                 self.due.retain(|_, due| !matches!(due, Due::PowerUp { .. } | Due::StateUp | Due::Call(_)));
                 self.boot += 1;
                 self.mains = mains;
                 self.decided = false;
                 self.owed = None;
                 for line in [Line::Power, Line::Reset, Line::Nmi] {
-                    self.power_actions(vec![Action::Drive { line, active: false }]);
+                    self.lines.insert(line, false);
+                    self.press(line, false);
                 }
                 if mains {
                     self.host_step(Input::Fault(Fault::PowerLoss));

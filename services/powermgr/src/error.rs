@@ -14,17 +14,9 @@ pub enum Error {
     /// The configuration is wrong.
     #[error("the configuration cannot be used")]
     Config(#[from] service::ConfigError),
-    /// A line could not be opened or read.
-    #[error("{key} of host {host} cannot be used")]
-    Line {
-        /// The host.
-        host: String,
-        /// The line's key in the board file.
-        key: &'static str,
-        /// Why.
-        #[source]
-        source: hal::Error,
-    },
+    /// The loop of a host ended in a way it never does.
+    #[error("the loop of a host ended")]
+    Host,
     /// The bus does not take the daemon's services.
     #[error("PowerService cannot be served")]
     Serve(#[source] ipc::Status),
@@ -34,11 +26,7 @@ impl Failure for Error {
     fn exit(&self) -> Exit {
         match self {
             Self::NoBoard | Self::Board(_) | Self::Config(_) => Exit::Config,
-            Self::Line { source, .. } => match source.kind() {
-                hal::ErrorKind::Wiring | hal::ErrorKind::Permission => Exit::Config,
-                hal::ErrorKind::Busy | hal::ErrorKind::Unavailable | hal::ErrorKind::Failed => Exit::Retry,
-            },
-            Self::Serve(_) => Exit::Retry,
+            Self::Host | Self::Serve(_) => Exit::Retry,
         }
     }
 }

@@ -1,22 +1,30 @@
-//! The lines of the board: opened once, driven and read for the machines.
+//! The lines of one host: opened when they are there, driven and read for its machine.
+//!
+//! No line is waited for by anything but itself: each is opened by a task of its own and each input is read by one, so that a line
+//! that is missing, slow or hung costs what needs it and nothing else.
 
-use std::future::poll_fn;
 use std::path::Path;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use board::{Board, HalKind, Power};
 use hal::{Edge, ErrorKind, Gpio, Initial, InputLine, OutputLine};
-use power::{Button, Control, Line, Pins};
+use power::{Button, Control, Line};
+use service::ErrorChain;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
 use units::Millis;
 
-use crate::error::Error;
-
-/// How long a line that is busy or away at the start is tried again: whoever held it before may still be dying.
-const OPEN_WITHIN: Duration = Duration::from_secs(5);
-/// Pause between attempts.
-const OPEN_STEP: Duration = Duration::from_millis(50);
+/// How long a line that is busy or away is waited for at the start: whoever held it before may still be dying. One that does not exist
+/// is not waited for.
+const START_WITHIN: Duration = Duration::from_secs(5);
+/// How long the first reading of power-good is waited for beyond that: as long as a reading may take.
+const CALL_WITHIN: Duration = Duration::from_secs(2);
+/// First and longest pause between attempts to open a line.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// What inputs may have told that was not taken yet. An input that tells faster waits, and its edges coalesce.
+const TOLD: usize = 64;
 
 /// The lines of the board as it is wired.
 pub(crate) fn gpio(board: &Board, run_dir: &Path) -> Arc<dyn Gpio> {
@@ -26,187 +34,337 @@ pub(crate) fn gpio(board: &Board, run_dir: &Path) -> Arc<dyn Gpio> {
     }
 }
 
-/// What an input tells.
+/// What a line is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Signal {
+enum Use {
+    Drive(Line),
     PowerGood,
     Panel(Button),
 }
 
-#[derive(Debug)]
-struct Input {
-    host: usize,
-    signal: Signal,
-    line: Box<dyn InputLine>,
-    /// It failed; it is left alone until the next look, so that a broken line does not spin the loop.
-    muted: bool,
+/// What the lines tell the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// The level of power-good, or why it cannot be told.
+    PowerGood(Result<bool, String>),
+    /// A button on the panel.
+    Panel(Button, bool),
+    /// A line that is driven is there and has this level, or is not there any more.
+    Line(Line, Option<bool>),
+    /// A line cannot be used (why), or can again.
+    Fault { key: &'static str, why: Option<String> },
 }
 
-/// The inputs of all hosts.
-#[derive(Debug, Default)]
-pub(crate) struct Inputs(Vec<Input>);
+/// What a task tells of the line with this index.
+enum Told {
+    Output(usize, Result<(Box<dyn OutputLine>, bool), hal::Error>),
+    Input(usize, Result<Box<dyn InputLine>, hal::Error>),
+    Edge(usize, Result<Edge, hal::Error>),
+    Looked(usize, Result<bool, hal::Error>),
+}
 
-impl Inputs {
-    /// The next change: which host, which signal, what level. Safe to cancel.
-    pub(crate) async fn next(&mut self) -> (usize, Signal, Result<Edge, hal::Error>) {
-        poll_fn(|cx| {
-            for input in self.0.iter_mut().filter(|input| !input.muted) {
-                if let Poll::Ready(edge) = input.line.poll_edge(cx) {
-                    input.muted = edge.is_err();
-                    return Poll::Ready((input.host, input.signal, edge));
+#[derive(Debug)]
+enum Slot {
+    Opening,
+    Output(Box<dyn OutputLine>),
+    /// Its task reads it when told so.
+    Input(mpsc::Sender<()>),
+    /// It could not be opened, or is gone; when it is tried again.
+    Away(Instant),
+}
+
+#[derive(Debug)]
+struct Wired {
+    key: &'static str,
+    is: Use,
+    line: hal::Line,
+    slot: Slot,
+    pause: Duration,
+    /// Why it cannot be used.
+    fault: Option<String>,
+    /// Trying again at once may help.
+    brief: bool,
+}
+
+/// The lines of one host.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    gpio: Arc<dyn Gpio>,
+    wired: Vec<Wired>,
+    seen: std::collections::VecDeque<Seen>,
+    looked: bool,
+    told: mpsc::Receiver<Told>,
+    tell: mpsc::Sender<Told>,
+    tasks: JoinSet<()>,
+}
+
+impl Lines {
+    /// Begins to open the lines of a host, as they are: nothing is driven (I-2).
+    pub(crate) fn new(gpio: Arc<dyn Gpio>, host: &board::Host) -> Self {
+        let power = match &host.power {
+            Power::Buttons(buttons) => ("power", Use::Drive(Line::Power), Some(&buttons.power)),
+            Power::Level(level) => ("control", Use::Drive(Line::Power), Some(&level.control)),
+        };
+        let all = [
+            power,
+            ("reset", Use::Drive(Line::Reset), host.power.reset()),
+            ("nmi", Use::Drive(Line::Nmi), host.power.nmi()),
+            ("power_good", Use::PowerGood, Some(host.power.power_good())),
+            ("power_button_in", Use::Panel(Button::Power), host.power.power_button_in()),
+            ("reset_button_in", Use::Panel(Button::Reset), host.power.reset_button_in()),
+        ];
+        let wired = all.into_iter().filter_map(|(key, is, line)| {
+            let (line, slot) = (line?.clone(), Slot::Opening);
+            Some(Wired { key, is, line, slot, pause: AGAIN.0, fault: None, brief: false })
+        });
+        let wired: Vec<_> = wired.collect();
+        let (tell, told) = mpsc::channel(TOLD);
+        let seen = std::collections::VecDeque::new();
+        let tasks = JoinSet::new();
+        let mut lines = Self { gpio, wired, seen, looked: false, told, tell, tasks };
+        for index in 0..lines.wired.len() {
+            lines.open(index);
+        }
+        lines
+    }
+
+    /// Waits until each line is open or known not to be there, and power-good was read. What is busy or away is waited for a while.
+    pub(crate) async fn settle(&mut self) {
+        let end = Instant::now() + START_WITHIN;
+        let last = end + CALL_WITHIN;
+        loop {
+            let now = Instant::now();
+            let waits = |wired: &Wired| match wired.slot {
+                Slot::Opening => now < end || wired.fault.is_none(),
+                Slot::Away(_) => wired.brief && now < end,
+                Slot::Output(_) => false,
+                Slot::Input(_) => wired.is == Use::PowerGood && !self.looked,
+            };
+            if now >= last || !self.wired.iter().any(waits) {
+                return;
+            }
+            let _ = tokio::time::timeout_at(last, self.turn()).await;
+        }
+    }
+
+    /// The next thing the lines tell. Safe to cancel.
+    pub(crate) async fn next(&mut self) -> Seen {
+        loop {
+            if let Some(seen) = self.seen.pop_front() {
+                return seen;
+            }
+            self.turn().await;
+        }
+    }
+
+    /// What they have told already.
+    pub(crate) fn take(&mut self) -> Option<Seen> {
+        self.seen.pop_front()
+    }
+
+    /// Has power-good read, without an edge: one may have been lost. A reading that is still under way is not doubled.
+    pub(crate) fn look(&self) {
+        for wired in &self.wired {
+            if let Slot::Input(look) = &wired.slot {
+                // Full: it has not come to the last one yet.
+                let _ = look.try_send(());
+            }
+        }
+    }
+
+    /// Drives a line. When this returns the wire has the level, or it failed, within two seconds.
+    pub(crate) async fn drive(&mut self, line: Line, active: bool) -> Result<(), hal::Error> {
+        let index = self.wired.iter().position(|wired| wired.is == Use::Drive(line));
+        let Some(wired) = index.and_then(|index| self.wired.get_mut(index)) else {
+            // The machine is told which lines there are and drives no other.
+            let what = line.to_string();
+            return Err(hal::Error::Unsupported { what, feature: "being driven: it is not wired".into() });
+        };
+        let Slot::Output(output) = &wired.slot else {
+            return Err(hal::Error::Unavailable { what: wired.line.id.to_string() });
+        };
+        let what = wired.line.id.to_string();
+        let driven = timeout(CALL_WITHIN, output.set(active)).await;
+        let driven = driven.unwrap_or(Err(hal::Error::Unavailable { what }));
+        if let (Err(error), Some(index)) = (&driven, index) {
+            self.gone(index, error);
+        }
+        driven
+    }
+
+    /// What keeps lines from being used, in words; empty when all of them work.
+    pub(crate) fn faults(&self) -> String {
+        let faults: Vec<_> = self.wired.iter().filter_map(Wired::fault).collect();
+        faults.join("; ")
+    }
+
+    /// Why a line that is driven cannot be used.
+    pub(crate) fn fault(&self, line: Line) -> Option<String> {
+        self.wired.iter().find(|wired| wired.is == Use::Drive(line)).and_then(Wired::fault)
+    }
+
+    /// Opens the line in a task of its own.
+    fn open(&mut self, index: usize) {
+        let Some(wired) = self.wired.get_mut(index) else { return };
+        wired.slot = Slot::Opening;
+        let (gpio, line, tell, is) =
+            (Arc::clone(&self.gpio), wired.line.clone(), self.tell.clone(), wired.is);
+        self.tasks.spawn(async move {
+            let away = || hal::Error::Unavailable { what: line.id.to_string() };
+            let told = match is {
+                Use::Drive(_) => {
+                    let opening = async {
+                        let output = gpio.output(&line, Initial::AsIs, crate::NAME).await?;
+                        let level = output.get().await?;
+                        Ok((output, level))
+                    };
+                    Told::Output(index, timeout(CALL_WITHIN, opening).await.unwrap_or_else(|_| Err(away())))
+                }
+                Use::PowerGood | Use::Panel(_) => {
+                    let opened = timeout(CALL_WITHIN, gpio.input(&line, crate::NAME)).await;
+                    Told::Input(index, opened.unwrap_or_else(|_| Err(away())))
+                }
+            };
+            let _ = tell.send(told).await;
+        });
+    }
+
+    /// Waits for something to happen to the lines and takes note of it. Safe to cancel.
+    async fn turn(&mut self) {
+        let again = self.wired.iter().filter_map(|wired| match wired.slot {
+            Slot::Away(at) => Some(at),
+            _ => None,
+        });
+        let again = again.min();
+        let wait = async {
+            match again {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            // `tell` is ours, so the channel never ends.
+            Some(told) = self.told.recv() => self.told(told),
+            () = wait => {
+                let now = Instant::now();
+                for index in 0..self.wired.len() {
+                    if self.wired.get(index).is_some_and(|w| matches!(w.slot, Slot::Away(at) if at <= now)) {
+                        self.open(index);
+                    }
                 }
             }
-            Poll::Pending
-        })
-        .await
+            Some(_) = self.tasks.join_next() => {}
+        }
     }
 
-    /// Reads power-good of `host`, and listens to its lines again.
-    pub(crate) async fn look(&mut self, host: usize) -> Result<bool, hal::Error> {
-        let mut level = Ok(false);
-        for input in self.0.iter_mut().filter(|input| input.host == host) {
-            input.muted = false;
-            if input.signal == Signal::PowerGood {
-                level = input.line.get().await;
+    fn told(&mut self, told: Told) {
+        match told {
+            Told::Output(index, Ok((output, level))) => {
+                let Some(wired) = self.wired.get_mut(index) else { return };
+                wired.slot = Slot::Output(output);
+                if let Use::Drive(line) = wired.is {
+                    self.seen.push_back(Seen::Line(line, Some(level)));
+                }
+                self.works(index);
+            }
+            Told::Input(index, Ok(line)) => {
+                let (look, looks) = mpsc::channel(1);
+                let _ = look.try_send(());
+                let tell = self.tell.clone();
+                self.tasks.spawn(watch(index, line, looks, tell));
+                let Some(wired) = self.wired.get_mut(index) else { return };
+                wired.slot = Slot::Input(look);
+                self.works(index);
+            }
+            Told::Output(index, Err(error)) | Told::Input(index, Err(error)) => self.away(index, &error),
+            Told::Edge(index, Ok(edge)) => match self.wired.get(index).map(|wired| wired.is) {
+                Some(Use::PowerGood) => self.seen.push_back(Seen::PowerGood(Ok(edge.active))),
+                Some(Use::Panel(button)) => self.seen.push_back(Seen::Panel(button, edge.active)),
+                Some(Use::Drive(_)) | None => {}
+            },
+            Told::Looked(index, Ok(level)) => {
+                if self.wired.get(index).is_some_and(|wired| wired.is == Use::PowerGood) {
+                    self.looked = true;
+                    self.seen.push_back(Seen::PowerGood(Ok(level)));
+                }
+            }
+            Told::Edge(index, Err(error)) | Told::Looked(index, Err(error)) => {
+                if self.wired.get(index).is_some_and(|wired| wired.is == Use::PowerGood) {
+                    self.looked = true;
+                    self.seen.push_back(Seen::PowerGood(Err(ErrorChain(&error).to_string())));
+                }
+                self.gone(index, &error);
             }
         }
-        level
     }
-}
 
-/// The outputs of one host.
-#[derive(Debug)]
-pub(crate) struct Outputs {
-    power: Box<dyn OutputLine>,
-    reset: Option<Box<dyn OutputLine>>,
-    nmi: Option<Box<dyn OutputLine>>,
-}
+    fn works(&mut self, index: usize) {
+        let Some(wired) = self.wired.get_mut(index) else { return };
+        wired.pause = AGAIN.0;
+        if wired.fault.take().is_some() {
+            self.seen.push_back(Seen::Fault { key: wired.key, why: None });
+        }
+    }
 
-impl Outputs {
-    /// Drives a line. When this returns the wire has the level.
-    pub(crate) async fn drive(&self, line: Line, active: bool) -> Result<(), hal::Error> {
-        let output = match line {
-            Line::Power => Some(&self.power),
-            Line::Reset => self.reset.as_ref(),
-            Line::Nmi => self.nmi.as_ref(),
-        };
-        match output {
-            Some(output) => output.set(active).await,
-            // The machine is told which lines there are and drives no other.
-            None => Err(hal::Error::Unsupported {
-                what: line.to_string(),
-                feature: "being driven: it is not wired".into(),
-            }),
+    /// An open line that is not there any more is opened again; any other failure is that of the one call.
+    fn gone(&mut self, index: usize, error: &hal::Error) {
+        if matches!(error, hal::Error::NotFound { .. }) {
+            self.away(index, error);
+        }
+    }
+
+    fn away(&mut self, index: usize, error: &hal::Error) {
+        let Some(wired) = self.wired.get_mut(index) else { return };
+        if let (Slot::Output(_), Use::Drive(line)) = (&wired.slot, wired.is) {
+            self.seen.push_back(Seen::Line(line, None));
+        }
+        if wired.is == Use::PowerGood {
+            self.looked = false;
+        }
+        wired.brief = matches!(error.kind(), ErrorKind::Busy | ErrorKind::Unavailable);
+        wired.slot = Slot::Away(Instant::now() + wired.pause);
+        wired.pause = (wired.pause * 2).min(AGAIN.1);
+        let why = ErrorChain(error).to_string();
+        // Told once, however often it is tried.
+        if wired.fault.replace(why.clone()).is_none() {
+            self.seen.push_back(Seen::Fault { key: wired.key, why: Some(why) });
         }
     }
 }
 
-/// Opens the lines of a host without changing any, and reads them all (I-2).
-pub(crate) async fn open(
-    gpio: &dyn Gpio,
+impl Wired {
+    fn fault(&self) -> Option<String> {
+        self.fault.as_ref().map(|why| format!("{}: {why}", self.key))
+    }
+}
+
+/// Owns an input: tells its edges, and reads it when told to.
+async fn watch(
     index: usize,
-    host: &board::Host,
-    inputs: &mut Inputs,
-) -> Result<(Outputs, Pins), Error> {
-    let id = host.id.as_str();
-    let (power_key, power_line) = match &host.power {
-        Power::Buttons(buttons) => ("power", &buttons.power),
-        Power::Level(level) => ("control", &level.control),
-    };
-    let power = output(gpio, id, power_key, power_line).await?;
-    let reset = match host.power.reset() {
-        Some(line) => Some(output(gpio, id, "reset", line).await?),
-        None => None,
-    };
-    let nmi = match host.power.nmi() {
-        Some(line) => Some(output(gpio, id, "nmi", line).await?),
-        None => None,
-    };
-    let wanted = [
-        ("power_good", Signal::PowerGood, Some(host.power.power_good())),
-        ("power_button_in", Signal::Panel(Button::Power), host.power.power_button_in()),
-        ("reset_button_in", Signal::Panel(Button::Reset), host.power.reset_button_in()),
-    ];
-    for (key, signal, line) in wanted {
-        if let Some(line) = line {
-            let line = input(gpio, id, key, line).await?;
-            inputs.0.push(Input { host: index, signal, line, muted: false });
-        }
-    }
-    let outputs = Outputs { power, reset, nmi };
-    // Read after the inputs are watched: a change from here on is an edge, one before is in the level.
-    let pins = Pins {
-        power_good: told(id, "power_good", inputs.look(index).await),
-        power: told(id, power_key, outputs.power.get().await),
-        reset: match &outputs.reset {
-            Some(line) => told(id, "reset", line.get().await),
-            None => None,
-        },
-        nmi: match &outputs.nmi {
-            Some(line) => told(id, "nmi", line.get().await),
-            None => None,
-        },
-    };
-    Ok((outputs, pins))
-}
-
-async fn output(
-    gpio: &dyn Gpio,
-    host: &str,
-    key: &'static str,
-    line: &hal::Line,
-) -> Result<Box<dyn OutputLine>, Error> {
-    let mut patience = Patience::new(host, key);
+    mut line: Box<dyn InputLine>,
+    mut looks: mpsc::Receiver<()>,
+    tell: mpsc::Sender<Told>,
+) {
+    // It failed; it is left alone until the next look, so that a broken line does not spin.
+    let mut muted = false;
     loop {
-        match gpio.output(line, Initial::AsIs, crate::NAME).await {
-            Ok(line) => return Ok(line),
-            Err(error) => patience.again(error).await?,
+        let told = tokio::select! {
+            edge = hal::next_edge(line.as_mut()), if !muted => {
+                muted = edge.is_err();
+                Told::Edge(index, edge)
+            }
+            look = looks.recv() => {
+                let Some(()) = look else { return };
+                muted = false;
+                let level = timeout(CALL_WITHIN, line.get()).await;
+                let away = || hal::Error::Unavailable { what: line.id().to_string() };
+                Told::Looked(index, level.unwrap_or_else(|_| Err(away())))
+            }
+        };
+        if tell.send(told).await.is_err() {
+            return;
         }
     }
-}
-
-async fn input(
-    gpio: &dyn Gpio,
-    host: &str,
-    key: &'static str,
-    line: &hal::Line,
-) -> Result<Box<dyn InputLine>, Error> {
-    let mut patience = Patience::new(host, key);
-    loop {
-        match gpio.input(line, crate::NAME).await {
-            Ok(line) => return Ok(line),
-            Err(error) => patience.again(error).await?,
-        }
-    }
-}
-
-/// A line that is busy or away is tried again for a while.
-struct Patience<'a> {
-    host: &'a str,
-    key: &'static str,
-    until: tokio::time::Instant,
-}
-
-impl<'a> Patience<'a> {
-    fn new(host: &'a str, key: &'static str) -> Self {
-        Self { host, key, until: tokio::time::Instant::now() + OPEN_WITHIN }
-    }
-
-    /// Waits a moment if another attempt may help.
-    async fn again(&mut self, source: hal::Error) -> Result<(), Error> {
-        let may_help = matches!(source.kind(), ErrorKind::Busy | ErrorKind::Unavailable);
-        if !may_help || tokio::time::Instant::now() >= self.until {
-            return Err(Error::Line { host: self.host.to_owned(), key: self.key, source });
-        }
-        tokio::time::sleep(OPEN_STEP).await;
-        Ok(())
-    }
-}
-
-fn told(host: &str, key: &str, level: Result<bool, hal::Error>) -> Option<bool> {
-    level
-        .inspect_err(|error| tracing::warn!(host, key, error = %service::ErrorChain(error), "cannot read"))
-        .ok()
 }
 
 /// What the machine must know about the host.

@@ -10,16 +10,21 @@
 //! ```
 //!
 //! The machine decides, this crate does: it opens the lines, hands the machine what they say, and drives what the machine
-//! wants, in one loop. Answers and events leave through a queue of their own, so a slow or absent bus never delays a pin.
+//! wants. Each host has a loop of its own; a line that is missing, slow or hung holds up its own host and no other, and never the
+//! daemon's loop, which hands out requests and answers looks. Answers and events leave through a queue, so a slow or absent
+//! bus never delays a pin.
 //!
-//! Nothing is stored here. What was asked for and must survive is statemgr's; what is true is on the pins.
+//! What must survive the boot is statemgr's; what is true is on the pins. A record in the run directory, which is memory, says
+//! how far each operation has come, so that none is done twice when this daemon dies.
 //!
-//! Never: drives a line at its start but to let go of a button found pressed (I-2); waits for the bus or a file between a
-//! request and its pin; reports a state the pins do not show.
+//! Never: drives a line at its start but to let go of a button found pressed, or to go on with an operation that was under way (I-2);
+//! waits for the bus or for flash between a request and its pin; reports a state the pins do not show.
 
 mod config;
 mod error;
+mod host;
 mod hw;
+mod journal;
 mod outbox;
 mod shell;
 #[cfg(feature = "testing")]

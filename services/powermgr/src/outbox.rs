@@ -1,6 +1,10 @@
-//! What leaves over the bus, in order, without the loop waiting for it.
+//! What leaves over the bus, in order, without the loops waiting for it.
+
+use std::future::Future;
+use std::pin::Pin;
 
 use ipc::{Client, Request, Status};
+use prost::Message;
 use schema::v1alpha1 as v1;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -11,17 +15,18 @@ const CAPACITY: usize = 256;
 
 enum Mail {
     Event(Box<v1::Event>),
-    Apply(Box<Request>, Box<Result<v1::PowerApplyResponse, Status>>),
+    Answer(Pin<Box<dyn Future<Output = ()> + Send>>),
 }
 
-/// The queue. Dropping it ends the sender once everything is sent.
+/// The way into the queue. Cheap to clone.
+#[derive(Clone)]
 pub(crate) struct Outbox {
     mail: mpsc::Sender<Mail>,
-    sender: JoinHandle<()>,
 }
 
 impl Outbox {
-    pub(crate) fn new(bus: Client) -> Self {
+    /// The queue, and its sender: it ends once every [`Outbox`] is gone and everything is sent.
+    pub(crate) fn new(bus: Client) -> (Self, JoinHandle<()>) {
         let (mail, mut received) = mpsc::channel(CAPACITY);
         let sender = tokio::spawn(async move {
             while let Some(mail) = received.recv().await {
@@ -31,19 +36,23 @@ impl Outbox {
                             tracing::warn!(%error, what = event.what, "an event was lost");
                         }
                     }
-                    Mail::Apply(request, result) => request.finish(*result).await,
+                    Mail::Answer(answer) => answer.await,
                 }
             }
         });
-        Self { mail, sender }
+        (Self { mail }, sender)
     }
 
     pub(crate) fn event(&self, event: v1::Event) {
         self.send(Mail::Event(Box::new(event)));
     }
 
-    pub(crate) fn apply(&self, request: Request, result: Result<v1::PowerApplyResponse, Status>) {
-        self.send(Mail::Apply(Box::new(request), Box::new(result)));
+    pub(crate) fn answer<M: Message + 'static>(&self, request: Request, result: Result<M, Status>) {
+        self.send(Mail::Answer(Box::pin(async move { request.finish(result).await })));
+    }
+
+    pub(crate) fn unimplemented(&self, request: Request) {
+        self.send(Mail::Answer(Box::pin(async move { request.unimplemented().await })));
     }
 
     fn send(&self, mail: Mail) {
@@ -51,11 +60,5 @@ impl Outbox {
         if self.mail.try_send(mail).is_err() {
             tracing::warn!("the bus is away for too long: an answer or event was dropped");
         }
-    }
-
-    /// Waits until everything is sent.
-    pub(crate) async fn close(self) {
-        drop(self.mail);
-        let _ = self.sender.await;
     }
 }

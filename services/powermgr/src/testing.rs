@@ -75,6 +75,8 @@ struct Pins {
     /// Sets of the power button since the start: (level, when).
     presses: Vec<(bool, Duration)>,
     failing: bool,
+    missing: std::collections::HashSet<String>,
+    slow: Duration,
 }
 
 #[derive(Debug)]
@@ -102,6 +104,8 @@ impl TwinBoard {
             next_owner: 0,
             presses: Vec::new(),
             failing: false,
+            missing: std::collections::HashSet::new(),
+            slow: Duration::ZERO,
         };
         let board = Self {
             pins: Arc::new(Mutex::new(pins)),
@@ -148,11 +152,44 @@ impl TwinBoard {
         self.lock().failing = fail;
     }
 
+    /// From now on a line with this name cannot be opened, or can.
+    pub fn remove_line(&self, name: &str, gone: bool) {
+        let mut pins = self.lock();
+        if gone {
+            pins.missing.insert(name.to_owned());
+        } else {
+            pins.missing.remove(name);
+        }
+    }
+
+    /// From now on each reading and driving of a line takes this long.
+    pub fn slow_lines(&self, slow: Duration) {
+        self.lock().slow = slow;
+    }
+
+    async fn slowly(&self) {
+        let slow = self.lock().slow;
+        if !slow.is_zero() {
+            tokio::time::sleep(slow).await;
+        }
+    }
+
     /// Waits until the host's power-good has this level.
     pub async fn wait_power_good(&self, level: bool) {
         loop {
             let changed = self.changed.notified();
             if self.power_good() == level {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Waits until the host is so.
+    pub async fn wait_host(&self, is_so: impl Fn(&Host) -> bool) {
+        loop {
+            let changed = self.changed.notified();
+            if self.with_host(&is_so) {
                 return;
             }
             changed.await;
@@ -252,6 +289,9 @@ impl TwinBoard {
             return Err(Error::NotFound { line: line.id.clone() });
         }
         let mut pins = self.lock();
+        if pins.missing.contains(name) {
+            return Err(Error::NotFound { line: line.id.clone() });
+        }
         if pins.owners.contains_key(name) {
             return Err(Error::Busy { line: line.id.clone(), owner: crate::NAME.to_owned() });
         }
@@ -295,6 +335,7 @@ struct DrivenLine {
 #[async_trait]
 impl OutputLine for DrivenLine {
     async fn set(&self, active: bool) -> Result<(), Error> {
+        self.board.slowly().await;
         if self.board.lock().failing {
             return Err(Error::Unavailable { what: self.name.clone() });
         }
@@ -303,6 +344,7 @@ impl OutputLine for DrivenLine {
     }
 
     async fn get(&self) -> Result<bool, Error> {
+        self.board.slowly().await;
         Ok(self.board.lock().levels.get(&self.name).copied().unwrap_or(false))
     }
 
@@ -327,6 +369,7 @@ struct WatchedLine {
 #[async_trait]
 impl InputLine for WatchedLine {
     async fn get(&self) -> Result<bool, Error> {
+        self.board.slowly().await;
         let pins = self.board.lock();
         Ok(match self.watcher.name.as_str() {
             POWER_GOOD => pins.host.power_good(),

@@ -116,12 +116,19 @@ pub(crate) fn to_result(outcome: Outcome) -> (v1::OperationResult, String, Strin
     }
 }
 
-pub(crate) fn denied(host: &str, action: HostAction, state: State, denial: Denial) -> Status {
+/// `why`: what is wrong with the lines, where that is the reason.
+pub(crate) fn denied(
+    host: &str,
+    action: HostAction,
+    state: State,
+    denial: Denial,
+    why: Option<String>,
+) -> Status {
     let code = match denial {
         Denial::TransitionInProgress { .. } => Code::Aborted,
         Denial::HostOff | Denial::Maintenance => Code::FailedPrecondition,
         Denial::NotSupported(_) => Code::Unimplemented,
-        Denial::PowerGoodUnreadable => Code::Unavailable,
+        Denial::PowerGoodUnreadable | Denial::LineMissing(_) => Code::Unavailable,
         Denial::TooLate => Code::DeadlineExceeded,
     };
     let mut metadata = HashMap::from([
@@ -131,11 +138,10 @@ pub(crate) fn denied(host: &str, action: HostAction, state: State, denial: Denia
     if let Denial::TransitionInProgress { op: Some(op), .. } = denial {
         metadata.insert("operation".to_owned(), op.to_string());
     }
-    Status::new(code, format!("{action} of host {host} is not possible: {denial}")).with_info(ErrorInfo {
-        reason: denial.reason().to_owned(),
-        domain: ipc::ERROR_DOMAIN.to_owned(),
-        metadata,
-    })
+    let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
+    Status::new(code, format!("{action} of host {host} is not possible: {denial}{why}")).with_info(
+        ErrorInfo { reason: denial.reason().to_owned(), domain: ipc::ERROR_DOMAIN.to_owned(), metadata },
+    )
 }
 
 pub(crate) fn unknown_host<'a>(host: &str, known: impl Iterator<Item = &'a str>) -> Status {
@@ -144,24 +150,23 @@ pub(crate) fn unknown_host<'a>(host: &str, known: impl Iterator<Item = &'a str>)
         .with_reason("HOST_NOT_FOUND")
 }
 
-/// What the hardware shows. `operation` is the one asked for, else the one under way, else the last.
+/// What the hardware shows. `operation` is the one under way, else the last.
 pub(crate) fn host_power(
     id: &str,
     machine: &Machine,
     operation: Option<v1::HostOperation>,
     changed_at: Option<SystemTime>,
-    now: Mono,
+    fault: String,
 ) -> v1::HostPower {
-    let remaining = machine.operation().and_then(|_| machine.deadline()).map(|deadline| now.until(deadline));
     v1::HostPower {
         host: id.to_owned(),
         state: to_state(machine.state()).into(),
         power_good: machine.power_good(),
         status: to_status(machine.state()).into(),
         operation,
-        remaining: remaining.map(to_duration),
+        remaining: None,
         changed_at: changed_at.map(Into::into),
-        fault: String::new(),
+        fault,
     }
 }
 
@@ -199,7 +204,7 @@ mod tests {
     fn a_denial_names_reason_host_and_the_operation_in_the_way() {
         let op = OpId::from_bits(5);
         let denial = Denial::TransitionInProgress { state: State::GracefulOff, op: Some(op) };
-        let status = denied("system", HostAction::On, State::GracefulOff, denial);
+        let status = denied("system", HostAction::On, State::GracefulOff, denial, None);
         let info = status.info().expect("details");
         assert_eq!((status.code, info.reason.as_str()), (Code::Aborted, "TRANSITION_IN_PROGRESS"));
         assert_eq!(info.metadata["operation"], op.to_string());

@@ -21,11 +21,13 @@ struct Bench {
     events: Events,
     daemon: Option<Daemon>,
     next: u128,
+    run_dir: tempfile::TempDir,
 }
 
 struct Daemon {
     task: JoinHandle<Result<(), powermgr::Error>>,
     stop: Trigger,
+    told: tokio::sync::mpsc::UnboundedReceiver<Notification>,
 }
 
 impl Bench {
@@ -34,7 +36,8 @@ impl Bench {
         let pins = TwinBoard::new(config);
         let caller = bus.client("statemgr").await;
         let events = caller.subscribe_events("event.host.>").await.expect("a subscription");
-        let mut bench = Self { bus, pins, caller, events, daemon: None, next: 0 };
+        let run_dir = tempfile::tempdir().expect("a folder");
+        let mut bench = Self { bus, pins, caller, events, daemon: None, next: 0, run_dir };
         bench.boot().await;
         bench
     }
@@ -50,15 +53,37 @@ impl Bench {
             board: None,
             board_overrides: Vec::new(),
             state_dir: "/nonexistent".into(),
-            run_dir: "/nonexistent".into(),
-            heartbeat_every: std::time::Duration::from_secs(5),
+            run_dir: self.run_dir.path().to_owned(),
+            heartbeat_every: Duration::from_secs(1),
             settings: serde_json::Map::new(),
         };
         let context = Context { kit, bus: self.bus.client(powermgr::NAME).await };
         let pins = std::sync::Arc::new(self.pins.clone());
         let task = tokio::spawn(async move { serve(context, Config::default(), &board(), pins).await });
-        self.daemon = Some(Daemon { task, stop });
         while told.recv().await.expect("the daemon runs") != Notification::Ready {}
+        self.daemon = Some(Daemon { task, stop, told });
+    }
+
+    /// The next sign of life.
+    async fn beats(&mut self) {
+        let daemon = self.daemon.as_mut().expect("a daemon");
+        while daemon.told.try_recv().is_ok() {}
+        while daemon.told.recv().await.expect("the daemon runs") != Notification::Heartbeat {}
+    }
+
+    /// An event about a line that says this.
+    async fn fault(&mut self, text: &str) {
+        let waiting = async {
+            loop {
+                if let EventItem::Event(event) = self.events.next().await.expect("the bus is there")
+                    && event.what == "fault"
+                    && event.message.contains(text)
+                {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), waiting).await.expect("the event comes")
     }
 
     /// As SIGKILL: no farewell.
@@ -260,16 +285,175 @@ async fn a_line_that_fails_is_the_reason_of_the_operations_end() {
 }
 
 #[tokio::test]
-async fn a_daemon_that_dies_holding_the_button_lets_go_when_it_is_back() {
-    let mut bench = Bench::start(on()).await;
+async fn a_daemon_that_dies_holding_the_button_goes_on_holding_it_when_it_is_back() {
+    let mut bench = Bench::start(twin::Config { hard_off_hold: Millis::new(1_000), ..on() }).await;
     bench.pins.input(Input::Fault(Fault::OsHang(true)));
     bench.apply(v1::HostAction::ForceOff).await.expect("accepted");
     bench.kill().await;
-    assert!(bench.pins.button_held(), "nobody let go");
     bench.boot().await;
-    assert!(!bench.pins.button_held());
+    let operation = bench.state().await.operation.expect("it is known");
+    assert_eq!(operation.result(), v1::OperationResult::Running);
+    let result = bench.result().await;
+    assert_eq!(
+        (result.operation_id, result.result),
+        (OpId::from_bits(1).to_string(), v1::OperationResult::Done.into())
+    );
+    let levels: Vec<_> = bench.pins.presses().into_iter().map(|(level, _)| level).collect();
+    assert_eq!(levels, [true, false], "it was not let go in between");
+}
+
+#[tokio::test]
+async fn a_button_held_for_nothing_that_is_known_is_let_go() {
+    let mut bench = Bench::start(on()).await;
+    bench.kill().await;
+    bench.pins.leave_button_held();
+    bench.boot().await;
+    bench.pins.wait_button(false).await;
     assert!(bench.pins.power_good(), "held for less than the override");
     assert_eq!(bench.state().await.state(), v1::PowerState::On);
+}
+
+/// What the pins show when the daemon is killed.
+#[derive(Debug, Clone, Copy)]
+enum Moment {
+    Button(bool),
+    PowerGood(bool),
+    /// The host has been reset this often.
+    Resets(u32),
+}
+
+#[tokio::test]
+async fn what_was_done_when_the_daemon_died_is_not_done_again() {
+    use Moment::{Button, PowerGood, Resets};
+    let cycle = [PowerGood(false), Button(false), Button(true), PowerGood(true), Button(false)];
+    for (action, moments) in [
+        (v1::HostAction::PowerCycle, cycle.as_slice()),
+        (v1::HostAction::Reboot, cycle.as_slice()),
+        (v1::HostAction::ForceRestart, [Resets(1)].as_slice()),
+    ] {
+        let mut bench = Bench::start(twin::Config { hard_off_hold: Millis::new(500), ..on() }).await;
+        let seen = |bench: &Bench| bench.pins.with_host(|host| (host.starts(), host.resets()));
+        let (starts, resets) = seen(&bench);
+        let op = bench.op();
+        bench.apply_as(op.clone(), "system", action).await.expect("accepted");
+        bench.kill().await;
+        bench.boot().await;
+        for moment in moments {
+            match *moment {
+                Button(level) => bench.pins.wait_button(level).await,
+                PowerGood(level) => bench.pins.wait_power_good(level).await,
+                Resets(more) => {
+                    bench.pins.wait_host(|host| host.resets() - resets >= more).await;
+                }
+            }
+            bench.kill().await;
+            bench.boot().await;
+        }
+        let ended = loop {
+            let operation = bench.state().await.operation.expect("it is known");
+            assert_eq!(operation.id, op);
+            if operation.result() != v1::OperationResult::Running {
+                break operation;
+            }
+            bench.beats().await;
+        };
+        assert_eq!(ended.result(), v1::OperationResult::Done, "{action:?}: {}", ended.reason);
+        let wanted =
+            if action == v1::HostAction::ForceRestart { (starts, resets + 1) } else { (starts + 1, resets) };
+        assert_eq!(seen(&bench), wanted, "{action:?}");
+        let again = bench.apply_as(op, "system", action).await.expect("known");
+        assert_eq!(
+            again.power.and_then(|power| power.operation).expect("it").result(),
+            v1::OperationResult::Done
+        );
+        assert_eq!(seen(&bench), wanted, "{action:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_record_stops_nothing() {
+    let mut bench = Bench::start(on()).await;
+    bench.kill().await;
+    let record = bench.run_dir.path().join("powermgr/system.json");
+    for bytes in [&b""[..], b"{", b"\xff\0", b"[]", br#"{"version":1,"boot":7,"since_ms":-1}"#] {
+        std::fs::write(&record, bytes).expect("written");
+        bench.boot().await;
+        assert_eq!(bench.state().await.state(), v1::PowerState::On);
+        bench.kill().await;
+    }
+    bench.boot().await;
+    bench.apply(v1::HostAction::PowerCycle).await.expect("accepted");
+    assert_eq!(bench.result().await.result(), v1::OperationResult::Done);
+}
+
+#[tokio::test]
+async fn without_a_record_what_must_not_be_done_twice_is_not_begun() {
+    let mut bench = Bench::start(on()).await;
+    std::fs::remove_dir_all(bench.run_dir.path()).expect("removed");
+    bench.apply(v1::HostAction::PowerCycle).await.expect("accepted");
+    assert_eq!(bench.result().await.reason, "NOT_RECORDED");
+    assert_eq!(bench.pins.presses(), []);
+    bench.apply(v1::HostAction::ForceOff).await.expect("accepted");
+    assert_eq!(bench.result().await.result(), v1::OperationResult::Done);
+}
+
+#[tokio::test]
+async fn a_missing_line_costs_what_needs_it_and_is_found_when_it_is_there() {
+    for (name, action) in [
+        ("nmi-out", v1::HostAction::Nmi),
+        ("reset-button-out", v1::HostAction::ForceRestart),
+        ("power-button-out", v1::HostAction::Off),
+    ] {
+        let mut bench = Bench::start(on()).await;
+        bench.kill().await;
+        bench.pins.remove_line(name, true);
+        bench.boot().await;
+        let state = bench.state().await;
+        assert_eq!((state.state(), state.fault.is_empty()), (v1::PowerState::On, false));
+        let status = bench.apply(action).await.expect_err("the line is missing");
+        assert_eq!((status.code, status.reason().as_str()), (Code::Unavailable, "LINE_UNAVAILABLE"));
+        assert!(status.message.contains(name), "{status}");
+        bench.pins.remove_line(name, false);
+        bench.fault("can be used again").await;
+        assert_eq!(bench.state().await.fault, "");
+        bench.apply(action).await.expect("accepted");
+        assert_eq!(bench.result().await.result(), v1::OperationResult::Done);
+    }
+}
+
+#[tokio::test]
+async fn without_its_power_good_line_a_host_is_in_error_until_it_is_there() {
+    let mut bench = Bench::start(on()).await;
+    bench.kill().await;
+    bench.pins.remove_line("power-chassis-good", true);
+    bench.boot().await;
+    assert_eq!(bench.state().await.status(), v1::HostStatus::Error);
+    let status = bench.apply(v1::HostAction::Off).await.expect_err("it cannot be seen");
+    assert_eq!(status.reason(), "POWER_GOOD_UNREADABLE");
+    assert!(status.message.contains("power-chassis-good"), "{status}");
+    bench.pins.remove_line("power-chassis-good", false);
+    bench.status(v1::HostStatus::On).await;
+}
+
+#[tokio::test]
+async fn slow_and_hung_lines_keep_nobody_from_looking_or_from_the_sign_of_life() {
+    let mut bench = Bench::start(on()).await;
+    for slow in [Duration::from_millis(1_300), Duration::from_secs(3_600)] {
+        bench.pins.slow_lines(slow);
+        bench.apply(v1::HostAction::Nmi).await.ok();
+        bench.beats().await;
+        let asked = tokio::time::Instant::now();
+        bench.state().await;
+        assert!(asked.elapsed() < Duration::from_secs(1), "a look waited {:?}", asked.elapsed());
+        for _ in 0..4 {
+            tokio::time::timeout(Duration::from_secs(4), bench.beats()).await.expect("a sign of life");
+        }
+    }
+    // The line came back: what is true is seen again.
+    bench.pins.slow_lines(Duration::ZERO);
+    while bench.state().await.state() != v1::PowerState::On {
+        bench.beats().await;
+    }
 }
 
 #[tokio::test]

@@ -70,17 +70,7 @@ pub(crate) fn outcome(result: v1::OperationResult, reason: &str, op: OpId) -> Op
 }
 
 fn failure(reason: &str) -> Failure {
-    let known = [
-        Failure::PowerGoodTimeout,
-        Failure::GracefulOffTimeout,
-        Failure::StillOn,
-        Failure::LineFailed(Line::Power),
-        Failure::PowerGoodUnreadable,
-        Failure::Unreachable,
-        Failure::Lost,
-        Failure::Expired,
-    ];
-    known.into_iter().find(|failure| failure.reason() == reason).unwrap_or(Failure::Refused)
+    Failure::from_reason(reason, Line::Power).unwrap_or(Failure::Refused)
 }
 
 /// Result, reason for programs, words for people.

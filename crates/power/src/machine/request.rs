@@ -2,10 +2,12 @@
 
 use units::Mono;
 
-use super::state::{Phase, Then};
-use super::{Action, Actions, Control, Line, Machine, Running};
+use super::resume::First;
+use super::state::{LINE_SLACK, Phase, Resume, Then};
+use super::{Action, Actions, Control, Line, Machine, REMEMBERED, Running};
 use crate::cause::RestartCause;
-use crate::request::{Answer, Denial, HostAction, Outcome, Request};
+use crate::record::Step;
+use crate::request::{Answer, Denial, Failure, HostAction, OpStatus, Outcome, Request};
 
 impl Machine {
     pub(super) fn request(&mut self, now: Mono, request: Request, out: &mut Actions) {
@@ -15,11 +17,17 @@ impl Machine {
         }
         let over =
             request.begin_by.is_some_and(|at| at < now) || request.deadline.is_some_and(|at| at <= now);
-        let verdict = if over { Answer::Denied(Denial::TooLate) } else { self.verdict(request) };
+        let mut verdict = if over { Answer::Denied(Denial::TooLate) } else { self.verdict(request) };
+        let mut half = false;
+        if let Some(asked) = request.first_asked
+            && asked < self.complete_since
+        {
+            (verdict, half) = self.verdict_on_old(request, verdict);
+        }
         match verdict {
             Answer::Accepted => {
                 let from = self.state();
-                self.begin(now, request, out);
+                self.begin(now, request, half, out);
                 out.push(Action::Answer(request.op, Answer::Accepted));
                 self.announce(now, from, out);
             }
@@ -27,8 +35,41 @@ impl Machine {
         }
     }
 
+    /// What becomes of an operation that may have been begun when nobody kept a record of it, and whether only its second half is
+    /// left. Nothing that may have been done is done again.
+    fn verdict_on_old(&mut self, request: Request, verdict: Answer) -> (Answer, bool) {
+        let restarts = matches!(
+            request.action,
+            HostAction::GracefulRestart | HostAction::ForceRestart | HostAction::PowerCycle
+        );
+        match verdict {
+            // Off: the first half is done, by it or by what came between.
+            Answer::Denied(Denial::HostOff) if restarts && self.wires.get(Line::Power).missing => {
+                (Answer::Denied(Denial::LineMissing(Line::Power)), false)
+            }
+            Answer::Denied(Denial::HostOff) if restarts => (Answer::Accepted, true),
+            Answer::Accepted if restarts || request.action == HostAction::Nmi => {
+                let outcome = Outcome::Failed(Failure::Interrupted);
+                if self.ended.len() == REMEMBERED {
+                    self.ended.pop_front();
+                }
+                self.ended.push_back((request.op, outcome));
+                (Answer::Known(OpStatus::Ended(outcome)), false)
+            }
+            verdict => (verdict, false),
+        }
+    }
+
     /// What the answer is, from the state alone.
     fn verdict(&self, request: Request) -> Answer {
+        let line = First::of(request.action, &self.config).line();
+        match self.verdict_by_state(request) {
+            Answer::Accepted if self.wires.get(line).missing => Answer::Denied(Denial::LineMissing(line)),
+            verdict => verdict,
+        }
+    }
+
+    fn verdict_by_state(&self, request: Request) -> Answer {
         let action = request.action;
         let off = Answer::Denied(Denial::HostOff);
         let unsupported = Answer::Denied(Denial::NotSupported(action));
@@ -76,35 +117,43 @@ impl Machine {
         }
     }
 
-    fn begin(&mut self, now: Mono, request: Request, out: &mut Actions) {
+    /// `half`: only what switches the host on is left of it.
+    fn begin(&mut self, now: Mono, request: Request, half: bool, out: &mut Actions) {
         let timings = self.config.timings;
         self.finish(now, Outcome::Superseded(request.op), out);
-        self.op = Some(Running { request, since: now });
-        match request.action {
-            HostAction::On => {
+        let deadline = request.deadline.unwrap_or(now + timings.longest_operation());
+        self.op = Some(Running { request, since: now, deadline, stored: None, first: None });
+        match First::of(request.action, &self.config) {
+            _ if half => self.power_on(now, out),
+            First::Start => {
                 if matches!(self.phase, Phase::WaitPowerGood { .. }) {
+                    out.0.extend(self.record(now, Step::Starting).map(Action::Record));
                     self.blame(now, RestartCause::Command);
                 } else {
                     self.power_on(now, out);
                 }
             }
-            HostAction::GracefulOff | HostAction::GracefulRestart => {
+            First::Ask => {
                 let then = if request.action == HostAction::GracefulOff { Then::Stay } else { Then::On };
-                self.press(now, Line::Power, timings.press, out);
+                let record = self.record(now, Step::Pressing);
+                self.press(now, Line::Power, timings.press, record, out);
                 let until = self.at_most(now + timings.graceful_off_timeout);
                 self.phase = Phase::GracefulOff { until, then };
             }
-            HostAction::ForceOff => self.force_off(now, Then::Stay, out),
-            HostAction::PowerCycle => self.force_off(now, Then::On, out),
-            HostAction::ForceRestart if self.config.reset => {
-                self.press(now, Line::Reset, timings.reset, out);
-                self.blame(now, RestartCause::Command);
-                self.phase = Phase::Resetting { until: now + timings.reset };
+            First::Cut => {
+                let then = if request.action == HostAction::ForceOff { Then::Stay } else { Then::On };
+                self.force_off(now, then, out);
             }
-            HostAction::ForceRestart => self.force_off(now, Then::On, out),
-            HostAction::Nmi => {
-                self.press(now, Line::Nmi, timings.nmi, out);
-                self.phase = Phase::NmiPulse { until: now + timings.nmi };
+            First::Reset => {
+                let record = self.record(now, Step::Pressing);
+                self.press(now, Line::Reset, timings.reset, record, out);
+                self.blame(now, RestartCause::Command);
+                self.phase = Phase::Resetting { until: now + timings.reset + LINE_SLACK };
+            }
+            First::Nmi => {
+                let record = self.record(now, Step::Pressing);
+                self.press(now, Line::Nmi, timings.nmi, record, out);
+                self.phase = Phase::NmiPulse { until: now + timings.nmi + LINE_SLACK };
             }
         }
     }
@@ -118,9 +167,10 @@ impl Machine {
             _ => RestartCause::Command,
         };
         self.blame(now, cause);
+        let record = self.record(now, Step::Starting);
         match self.config.control {
-            Control::Buttons => self.press(now, Line::Power, timings.press, out),
-            Control::Level => self.set_level(true, out),
+            Control::Buttons => self.press(now, Line::Power, timings.press, record, out),
+            Control::Level => self.set_level(true, record, out),
         }
         let until = self.at_most(now + timings.power_good_timeout);
         self.phase = Phase::WaitPowerGood { until };
@@ -132,39 +182,44 @@ impl Machine {
     /// Begins to cut the power, from any state.
     pub(super) fn force_off(&mut self, now: Mono, then: Then, out: &mut Actions) {
         let timings = self.config.timings;
+        let until = self.at_most(now + timings.force_off_hold);
+        let record = self.record(now, Step::Pressing);
         match self.phase {
-            // Off already; only what follows changes.
-            Phase::OffSettle { .. } | Phase::CycleOff { .. } => {
+            // Off as it seems; should it come back, it is cut.
+            Phase::OffSettle { resume, .. } => {
+                let resume = match resume {
+                    Resume::Force(until) => Resume::Force(until),
+                    Resume::Graceful(_) | Resume::Nothing => Resume::Force(until),
+                };
+                out.0.extend(record.map(Action::Record));
+                self.drop_level(out);
+                self.phase = Phase::OffSettle { until: now + timings.off_settle, then, resume };
+            }
+            Phase::CycleOff { .. } => {
+                out.0.extend(record.map(Action::Record));
                 self.let_go(now, out);
                 self.drop_level(out);
-                self.phase = Phase::OffSettle { until: now + timings.off_settle, then, resume: None };
+                let resume = Resume::Force(until);
+                self.phase = Phase::OffSettle { until: now + timings.off_settle, then, resume };
             }
             // Whether there is anything to cut is known in a moment. A press now could switch a host on that just went off.
-            Phase::CheckPowerLoss { .. } => {}
+            Phase::CheckPowerLoss { .. } => out.0.extend(record.map(Action::Record)),
             // Being cut already, for a cycle; only what follows changes.
             Phase::ForceOff { until, seen_good, .. } => {
+                out.0.extend(record.map(Action::Record));
                 self.phase = Phase::ForceOff { until, then, seen_good }
             }
             _ => {
-                match self.config.control {
-                    Control::Buttons => self.press(now, Line::Power, timings.force_off_hold, out),
-                    Control::Level => {
-                        self.let_go(now, out);
-                        self.set_level(false, out);
-                    }
-                }
+                self.cut(now, until, record, out);
                 let seen_good = self.raw.is_some() && self.good;
-                self.phase = Phase::ForceOff { until: now + timings.force_off_hold, then, seen_good };
+                self.phase = Phase::ForceOff { until, then, seen_good };
             }
         }
     }
 
     /// `until`, but not later than the operation's own deadline.
-    fn at_most(&self, until: Mono) -> Mono {
-        match self.op.and_then(|running| running.request.deadline) {
-            Some(deadline) => until.min(deadline),
-            None => until,
-        }
+    pub(super) fn at_most(&self, until: Mono) -> Mono {
+        self.op.map_or(until, |running| until.min(running.deadline))
     }
 
     fn blame(&mut self, now: Mono, cause: RestartCause) {

@@ -52,6 +52,9 @@ pub enum Status {
     Unknown,
 }
 
+/// What lines that are slow, or refuse for a while, may add to a pulse. A driver gives up on a bus after about a second.
+pub(super) const LINE_SLACK: Millis = Millis::from_secs(5);
+
 impl State {
     /// Every state.
     pub const ALL: [Self; 14] = [
@@ -98,15 +101,19 @@ impl State {
         match self {
             Self::Unknown | Self::Off | Self::On => None,
             // A start, with the end of the press that began it.
-            Self::WaitPowerGood => Some(timings.power_good_timeout + timings.press + timings.press_gap),
-            Self::GracefulOff | Self::GracefulCycleOff => Some(timings.graceful_off_timeout),
+            Self::WaitPowerGood => {
+                Some(timings.power_good_timeout + timings.press + timings.press_gap + timings.debounce * 2)
+            }
+            Self::GracefulOff | Self::GracefulCycleOff => {
+                Some(timings.graceful_off_timeout + timings.debounce * 2)
+            }
             Self::ForceOff | Self::ForceCycleOff => Some(timings.force_off_hold),
             // Started anew by a force-off that arrives in it.
             Self::OffSettle => Some(timings.off_settle * 2),
-            Self::CycleOff => Some(timings.cycle_off),
-            Self::Resetting => Some(timings.reset),
+            Self::CycleOff => Some(timings.cycle_off + timings.debounce * 2),
+            Self::Resetting => Some(timings.reset + LINE_SLACK),
             Self::CheckReset | Self::CheckPowerLoss => Some(timings.warm_reset_check),
-            Self::NmiPulse => Some(timings.nmi),
+            Self::NmiPulse => Some(timings.nmi + LINE_SLACK),
         }
     }
 }
@@ -132,7 +139,7 @@ impl Timings {
             + self.press
             + self.press_gap;
         let reset = self.reset + self.warm_reset_check + self.power_good_timeout + self.debounce;
-        restart.max(force).max(reset).max(self.nmi)
+        restart.max(force).max(reset).max(self.nmi) + LINE_SLACK
     }
 }
 
@@ -166,6 +173,17 @@ pub(super) enum Then {
     On,
 }
 
+/// What goes on when power-good comes back while the host was taken for off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Resume {
+    /// Nothing: it is still on.
+    Nothing,
+    /// The shutdown, until then.
+    Graceful(Mono),
+    /// The force-off, until then.
+    Force(Mono),
+}
+
 /// A state with what is meaningful in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -185,11 +203,11 @@ pub(super) enum Phase {
         then: Then,
         seen_good: bool,
     },
-    /// `resume`: entered from a shutdown that may go on until then, should power-good come back.
+    /// `resume`: what goes on should power-good come back.
     OffSettle {
         until: Mono,
         then: Then,
-        resume: Option<Mono>,
+        resume: Resume,
     },
     CycleOff {
         until: Mono,

@@ -1,0 +1,366 @@
+//! The record of a host's operations: what must outlive this daemon, and nothing that must outlive the boot.
+//!
+//! One small file per host in the run directory, which is memory: writing it costs tens of microseconds and no flash, and needs no sync,
+//! because a controller that loses power loses the operation's timing with it. It is replaced as a whole, so a death in the middle of
+//! writing leaves the one before. What cannot be read, is of another boot or of a later version counts as no record.
+
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use power::{HostAction, Line, OpId, Outcome, Past, Progress, Step};
+use serde::{Deserialize, Serialize};
+use units::Mono;
+
+use crate::host::Operation;
+use crate::wire;
+
+/// The version of the file's format. Unknown keys of the same version are left out of account.
+const VERSION: u32 = 1;
+/// Ended operations that are kept: a caller asks about the last one.
+const ENDED: usize = 8;
+/// A file longer than this was not written by this daemon.
+const FILE_MAX: u64 = 64 * 1024;
+
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct File {
+    version: u32,
+    /// The kernel's name for the boot.
+    boot: String,
+    /// Since when it is complete, milliseconds since the boot, as all times here but those of people.
+    since_ms: u64,
+    #[serde(default)]
+    operations: Vec<Entry>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Entry {
+    id: String,
+    action: i32,
+    /// Milliseconds since 1970.
+    requested: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ended: Option<u64>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    username: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    request_id: String,
+    /// The host's status before it.
+    #[serde(default)]
+    before: i32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    running: Option<Running>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    end: Option<End>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Running {
+    step: String,
+    since_ms: u64,
+    begun_ms: u64,
+    deadline_ms: u64,
+}
+
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct End {
+    /// Empty when it is done.
+    #[serde(default)]
+    reason: String,
+    /// What took over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    superseded_by: Option<String>,
+    /// The line that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    line: Option<String>,
+}
+
+/// The record of one host.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    path: PathBuf,
+    boot: String,
+    since: Mono,
+    failed: bool,
+}
+
+impl Journal {
+    /// The record below `run_dir`, and what it says. `now` is the time since the boot.
+    pub(crate) fn open(run_dir: &Path, host: &str, boot: &str, now: Mono) -> (Self, Past, Vec<Operation>) {
+        let folder = run_dir.join(crate::NAME);
+        match std::fs::DirBuilder::new().mode(0o700).create(&folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                tracing::warn!(folder = %folder.display(), %error, "cannot make the folder for the record of operations");
+            }
+            _ => {}
+        }
+        let path = folder.join(format!("{host}.json"));
+        let file = read(&path, boot, now);
+        let since = file.as_ref().map_or(now, |file| Mono::from_millis(file.since_ms));
+        let mut past = Past { running: None, ended: Vec::new(), since: Some(since) };
+        let mut operations = Vec::new();
+        for entry in file.map(|file| file.operations).unwrap_or_default() {
+            let Some((operation, progress)) = entry.read() else {
+                tracing::warn!(host, id = entry.id, "an operation in the record is not understood");
+                continue;
+            };
+            match (operation.outcome, progress) {
+                (Some(outcome), _) => past.ended.push((operation.id, outcome)),
+                (None, Some(progress)) => past.running = Some(progress),
+                (None, None) => continue,
+            }
+            operations.push(operation);
+        }
+        let mut journal = Self { path, boot: boot.to_owned(), since, failed: false };
+        // From now on its absence means something.
+        let running = |id| past.running.filter(|progress| progress.op == id);
+        let _ = journal.store(operations.iter().map(|operation| (operation, running(operation.id))));
+        (journal, past, operations)
+    }
+
+    /// Replaces the record. A failure is logged once until it works again.
+    pub(crate) fn store<'a>(
+        &mut self,
+        operations: impl DoubleEndedIterator<Item = (&'a Operation, Option<Progress>)>,
+    ) -> std::io::Result<()> {
+        let mut kept: Vec<_> = operations
+            .rev()
+            .filter(|(operation, running)| running.is_some() || operation.outcome.is_some())
+            .take(ENDED)
+            .map(|(operation, running)| Entry::write(operation, running))
+            .collect();
+        kept.reverse();
+        let file = File {
+            version: VERSION,
+            boot: self.boot.clone(),
+            since_ms: self.since.as_millis(),
+            operations: kept,
+        };
+        let stored = self.replace(&file);
+        match &stored {
+            Ok(()) => self.failed = false,
+            Err(error) => {
+                if !std::mem::replace(&mut self.failed, true) {
+                    let path = self.path.display();
+                    tracing::error!(%path, %error, "cannot store the record of operations; what must not be done twice is refused");
+                }
+            }
+        }
+        stored
+    }
+
+    fn replace(&self, file: &File) -> std::io::Result<()> {
+        let next = self.path.with_extension("new");
+        let mut options = std::fs::OpenOptions::new();
+        let mut out = options.write(true).create(true).truncate(true).mode(0o600).open(&next)?;
+        out.write_all(&serde_json::to_vec(file).map_err(std::io::Error::other)?)?;
+        std::fs::rename(&next, &self.path)
+    }
+}
+
+fn read(path: &Path, boot: &str, now: Mono) -> Option<File> {
+    use std::io::Read;
+    let open = match std::fs::File::open(path) {
+        Ok(open) => open,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "the record of operations cannot be read");
+            return None;
+        }
+    };
+    let mut bytes = Vec::new();
+    let file = open.take(FILE_MAX).read_to_end(&mut bytes).map_err(|error| error.to_string());
+    let file = file.and_then(|_| serde_json::from_slice::<File>(&bytes).map_err(|error| error.to_string()));
+    match file {
+        Ok(file) if file.version == VERSION && file.boot == boot && file.since_ms <= now.as_millis() => {
+            Some(file)
+        }
+        // Of an earlier boot, or of a release that is not this one.
+        Ok(_) => None,
+        Err(error) => {
+            tracing::warn!(path = %path.display(), error, "the record of operations is damaged and left out of account");
+            None
+        }
+    }
+}
+
+impl Entry {
+    fn write(operation: &Operation, running: Option<Progress>) -> Self {
+        Self {
+            id: operation.id.to_string(),
+            action: wire::to_action(operation.action).into(),
+            requested: to_millis(operation.requested),
+            ended: operation.ended.map(to_millis),
+            username: operation.username.clone(),
+            request_id: operation.request_id.clone(),
+            before: operation.before.into(),
+            running: running.map(|progress| Running {
+                step: step_name(progress.step).to_owned(),
+                since_ms: progress.since.as_millis(),
+                begun_ms: progress.begun.as_millis(),
+                deadline_ms: progress.deadline.as_millis(),
+            }),
+            end: operation.outcome.map(|outcome| match outcome {
+                Outcome::Done => End::default(),
+                Outcome::Superseded(by) => {
+                    End { reason: "SUPERSEDED".into(), superseded_by: Some(by.to_string()), line: None }
+                }
+                Outcome::Failed(failure) => {
+                    let line = match failure {
+                        power::Failure::LineFailed(line) => Some(line_name(line).to_owned()),
+                        _ => None,
+                    };
+                    End { reason: failure.reason().to_owned(), superseded_by: None, line }
+                }
+            }),
+        }
+    }
+
+    fn read(&self) -> Option<(Operation, Option<Progress>)> {
+        let id: OpId = self.id.parse().ok()?;
+        let action: HostAction = wire::action(schema::v1alpha1::HostAction::try_from(self.action).ok()?)?;
+        let outcome = match &self.end {
+            Some(end) => Some(end.read()?),
+            None => None,
+        };
+        let progress = match &self.running {
+            Some(running) => {
+                let step = STEPS.into_iter().find(|step| step_name(*step) == running.step)?;
+                let at = Mono::from_millis;
+                let (since, begun) = (at(running.since_ms), at(running.begun_ms));
+                Some(Progress { op: id, action, step, since, begun, deadline: at(running.deadline_ms) })
+            }
+            None => None,
+        };
+        let operation = Operation {
+            id,
+            action,
+            outcome,
+            requested: from_millis(self.requested),
+            ended: self.ended.map(from_millis),
+            username: self.username.clone(),
+            request_id: self.request_id.clone(),
+            before: schema::v1alpha1::HostStatus::try_from(self.before).unwrap_or_default(),
+        };
+        Some((operation, progress))
+    }
+}
+
+impl End {
+    fn read(&self) -> Option<Outcome> {
+        if let Some(by) = &self.superseded_by {
+            return Some(Outcome::Superseded(by.parse().ok()?));
+        }
+        if self.reason.is_empty() {
+            return Some(Outcome::Done);
+        }
+        let line = Line::ALL.into_iter().find(|line| self.line.as_deref() == Some(line_name(*line)));
+        let failure = power::Failure::from_reason(&self.reason, line.unwrap_or(Line::Power))?;
+        Some(Outcome::Failed(failure))
+    }
+}
+
+const STEPS: [Step; 4] = [Step::Pressing, Step::Pressed, Step::Off, Step::Starting];
+
+fn step_name(step: Step) -> &'static str {
+    match step {
+        Step::Pressing => "pressing",
+        Step::Pressed => "pressed",
+        Step::Off => "off",
+        Step::Starting => "starting",
+    }
+}
+
+fn line_name(line: Line) -> &'static str {
+    match line {
+        Line::Power => "power",
+        Line::Reset => "reset",
+        Line::Nmi => "nmi",
+    }
+}
+
+fn to_millis(at: SystemTime) -> u64 {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn from_millis(millis: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis)).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A record of the first format, as it is on boards: a change here is a new version.
+    const FROZEN: &str = r#"{"version":1,"boot":"b","since_ms":5,"operations":[{"id":"00000000000000000000000000000001","action":5,"requested":1000,"ended":2000,"username":"root","before":2,"end":{"reason":"LINE_FAILED","line":"reset"}},{"id":"00000000000000000000000000000002","action":6,"requested":3000,"request_id":"r","before":2,"running":{"step":"off","since_ms":40,"begun_ms":30,"deadline_ms":50}}]}"#;
+
+    fn at(dir: &Path) -> PathBuf {
+        dir.join(crate::NAME).join("system.json")
+    }
+
+    fn open(dir: &Path, boot: &str) -> (Past, Vec<Operation>) {
+        let (_, past, operations) = Journal::open(dir, "system", boot, Mono::from_millis(100));
+        (past, operations)
+    }
+
+    fn put(dir: &Path, bytes: &[u8]) {
+        std::fs::create_dir_all(dir.join(crate::NAME)).unwrap();
+        std::fs::write(at(dir), bytes).unwrap();
+    }
+
+    #[test]
+    fn the_first_format_is_read_and_written_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        put(dir.path(), FROZEN.as_bytes());
+        let (past, operations) = open(dir.path(), "b");
+        let line = Outcome::Failed(power::Failure::LineFailed(Line::Reset));
+        assert_eq!(past.ended, [(OpId::from_bits(1), line)]);
+        let running = past.running.unwrap();
+        assert_eq!((running.op, running.step), (OpId::from_bits(2), Step::Off));
+        assert_eq!((running.action, running.deadline), (HostAction::PowerCycle, Mono::from_millis(50)));
+        assert_eq!(past.since, Some(Mono::from_millis(5)));
+        assert_eq!(operations.len(), 2);
+        assert_eq!(std::fs::read_to_string(at(dir.path())).unwrap(), FROZEN, "stored again at the start");
+    }
+
+    #[test]
+    fn what_is_damaged_or_of_another_boot_or_version_is_no_record() {
+        let whole = FROZEN;
+        let cut = (0..whole.len()).step_by(7).map(|length| whole.as_bytes()[..length].to_vec());
+        let foreign = [
+            whole.replace(r#""version":1"#, r#""version":2"#).into_bytes(),
+            whole.replace(r#""boot":"b""#, r#""boot":"a""#).into_bytes(),
+            // The clock since the boot has not come so far.
+            whole.replace(r#""since_ms":5"#, r#""since_ms":500"#).into_bytes(),
+            vec![b' '; 100_000],
+            vec![0xff; 64],
+        ];
+        for bytes in cut.chain(foreign) {
+            let dir = tempfile::tempdir().unwrap();
+            put(dir.path(), &bytes);
+            let (past, operations) = open(dir.path(), "b");
+            assert_eq!((past.running, past.ended.len(), operations.len()), (None, 0, 0));
+            assert_eq!(past.since, Some(Mono::from_millis(100)), "complete from now on");
+            assert_eq!(open(dir.path(), "b").0.since, past.since, "a whole one is in its place");
+        }
+    }
+
+    #[test]
+    fn an_operation_that_is_not_understood_costs_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        put(dir.path(), FROZEN.replace(r#""step":"off""#, r#""step":"flying""#).as_bytes());
+        let (past, operations) = open(dir.path(), "b");
+        assert_eq!((past.running, past.ended.len(), operations.len()), (None, 1, 1));
+    }
+
+    #[test]
+    fn without_a_place_for_the_record_the_daemon_starts() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(crate::NAME), "a file").unwrap();
+        let (mut journal, past, _) = Journal::open(dir.path(), "system", "b", Mono::from_millis(100));
+        assert_eq!(past.running, None);
+        journal.store(std::iter::empty()).unwrap_err();
+    }
+}
