@@ -151,6 +151,8 @@ pub(super) struct SegmentLog {
     block: Block,
     mark: Mark,
     cut: Cut,
+    /// Segments whose messages are in another one, not unlinked yet.
+    merged: Vec<u64>,
     /// A pass over half-dead segments is under way, up to this segment.
     cleaning: Option<u64>,
     /// Something was written since it was last noted that all is on the medium.
@@ -194,6 +196,7 @@ impl SegmentLog {
             block: Block::default(),
             mark: Mark { id: 0, size: 0, next_seq: 1 },
             cut: Cut::default(),
+            merged: Vec::new(),
             cleaning: None,
             unsealed: false,
             fresh: false,
@@ -554,6 +557,8 @@ impl SegmentLog {
             // The numbers that were skipped stay skipped. What the medium does not take now is written with the next message.
             let _ = self.begin();
         }
+        // So may the names it made or removed.
+        self.names_dirty = true;
         let _ = self.sync();
         self.set_mark();
         Ok(())
@@ -823,7 +828,8 @@ impl SegmentLog {
             return Ok(false);
         }
         merged.size = bytes.len() as u64;
-        self.shared.replace(&self.dir, &segment_file(id), &bytes)?;
+        self.shared.replace_unsynced(&self.dir, &segment_file(id), &bytes)?;
+        self.names_dirty = true;
         self.shared.used(merged.size);
         self.block = Block::default();
         if let Some(place) = self.segments.get_mut(first) {
@@ -832,9 +838,29 @@ impl SegmentLog {
         }
         markers.iter().for_each(|(seq, _)| drop(self.markers.remove(seq)));
         for _ in first..last {
-            self.unlink(first + 1)?;
+            if let Some(segment) = self.segments.remove(first + 1) {
+                self.shared.freed(segment.size);
+                self.merged.push(segment.id);
+            }
         }
+        self.unlink_merged()?;
         Ok(true)
+    }
+
+    /// Unlinks the files whose messages are in another one now, once that one is sure to be there.
+    fn unlink_merged(&mut self) -> Result<(), StoreError> {
+        self.sync()?;
+        while let Some(id) = self.merged.last() {
+            let path = self.path(*id);
+            match self.shared.disk.remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(io_error("remove", &path, &error));
+                }
+                _ => self.merged.pop(),
+            };
+            self.names_dirty = true;
+        }
+        Ok(())
     }
 }
 
@@ -1061,6 +1087,10 @@ impl StreamStore for SegmentLog {
     }
 
     fn maintain(&mut self) -> Result<bool, StoreError> {
+        if !self.merged.is_empty() {
+            // Before anything else goes that keeps what is in them from counting.
+            self.unlink_merged()?;
+        }
         if self.unread > 0 && !self.expendable {
             // What was removed after a segment that may come back must stay known.
             return Ok(false);

@@ -20,6 +20,8 @@
 
 mod disk;
 mod log;
+#[cfg(test)]
+mod refusals;
 mod segment;
 #[cfg(test)]
 mod sim;
@@ -130,14 +132,19 @@ impl Shared {
 
     /// Replaces a small file: afterwards it is the new one, and after a crash the old or the new one.
     fn replace(&self, dir: &Path, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        self.replace_unsynced(dir, name, bytes)?;
+        self.disk.sync_dir(dir).map_err(|e| error("sync", dir, &e))
+    }
+
+    /// Puts a file in the place of another, or does nothing. Which one is there after a crash is open until the directory is synced.
+    fn replace_unsynced(&self, dir: &Path, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
         let (temporary, path) = (dir.join(format!("{name}{TEMPORARY}")), dir.join(name));
         let write = || -> io::Result<()> {
             let file = self.disk.open(&temporary, true)?;
             file.truncate(0)?;
             file.write_at(bytes, 0)?;
             file.sync()?;
-            self.disk.rename(&temporary, &path)?;
-            self.disk.sync_dir(dir)
+            self.disk.rename(&temporary, &path)
         };
         self.wrote(bytes.len() as u64);
         write().map_err(|e| error("write", &path, &e))

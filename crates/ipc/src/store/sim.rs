@@ -1,5 +1,5 @@
 //! A disk for tests that loses power: it forgets what was not synced, keeps any part of what was being written, and
-//! can be switched off in the middle of an operation.
+//! can be switched off in the middle of an operation. It also refuses, as full, worn and read-only media do.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -48,10 +48,44 @@ struct Node {
 }
 
 impl Node {
+    /// Everything that was changed reaches the medium: what a failed sync lost does not, unless it is written again.
     fn settle(&mut self) {
-        self.durable.clone_from(&self.bytes);
-        self.durable_names.clone_from(&self.names);
-        self.changes.clear();
+        for change in std::mem::take(&mut self.changes) {
+            self.apply(&change);
+        }
+    }
+
+    fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Write(offset, bytes) => {
+                let end = offset + bytes.len();
+                if self.durable.len() < end {
+                    self.durable.resize(end, 0);
+                }
+                self.durable[*offset..end].copy_from_slice(bytes);
+            }
+            Change::Truncate(size) => self.durable.resize(*size, 0),
+            Change::Names(names) => {
+                for (name, inode) in names {
+                    match inode {
+                        Some(inode) => self.durable_names.insert(name.clone(), *inode),
+                        None => self.durable_names.remove(name),
+                    };
+                }
+            }
+        }
+    }
+
+    /// A sync that fails: some writes are on the medium, the others count as clean and will never get there.
+    fn lose(&mut self, random: &mut Random) {
+        for change in std::mem::take(&mut self.changes) {
+            match change {
+                Change::Write(..) if random.below(2) == 0 => {}
+                Change::Write(..) => self.apply(&change),
+                // Names and lengths are in the journal of the file system, which is written later.
+                other => self.changes.push(other),
+            }
+        }
     }
 
     /// What is left of it after power was lost.
@@ -105,9 +139,29 @@ impl Node {
     }
 }
 
+/// How a medium refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// What needs more room fails.
+    Full,
+    /// Everything that changes something fails.
+    ReadOnly,
+    /// Every other change or sync fails, and a failed sync loses data.
+    Worn,
+    /// Syncs fail and lose data.
+    Unsynced,
+}
+
+enum Doing {
+    Grow,
+    Other,
+    Sync(u64),
+}
+
 #[derive(Debug)]
 struct State {
     nodes: BTreeMap<u64, Node>,
+    fault: Option<(Fault, Random)>,
     next: u64,
     /// Changes and syncs left before the power goes; `None`: it stays.
     left: Option<usize>,
@@ -121,7 +175,7 @@ const ROOT: u64 = 0;
 
 impl State {
     fn new(nodes: BTreeMap<u64, Node>, next: u64) -> Self {
-        Self { nodes, next, left: None, refused: None, unreadable: None }
+        Self { nodes, fault: None, next, left: None, refused: None, unreadable: None }
     }
 
     fn may_read(&self, path: &Path) -> io::Result<()> {
@@ -145,10 +199,27 @@ impl State {
         Ok((self.find(path.parent().unwrap())?, name))
     }
 
-    /// One operation that changes something: the power may go before it.
-    fn tick(&mut self) -> io::Result<()> {
+    /// One operation that changes something: the power may go before it, and the medium may refuse.
+    fn tick(&mut self, doing: Doing) -> io::Result<()> {
         if let Some(kind) = self.refused {
             return Err(kind.into());
+        }
+        if let Some((fault, random)) = &mut self.fault {
+            let error = match (*fault, &doing) {
+                (Fault::Full, Doing::Grow) => Some(io::ErrorKind::StorageFull.into()),
+                (Fault::ReadOnly, _) => Some(io::ErrorKind::ReadOnlyFilesystem.into()),
+                (Fault::Worn, _) if random.below(2) == 0 => Some(io::Error::other("bad block")),
+                (Fault::Unsynced, Doing::Sync(_)) => Some(io::Error::other("bad block")),
+                _ => None,
+            };
+            if let Some(error) = error {
+                if let Doing::Sync(inode) = doing
+                    && let Some(node) = self.nodes.get_mut(&inode)
+                {
+                    node.lose(random);
+                }
+                return Err(error);
+            }
         }
         match &mut self.left {
             Some(0) => Err(io::Error::other("the power is off")),
@@ -225,6 +296,11 @@ impl SimDisk {
         files
     }
 
+    /// The medium refuses from now on, or no longer.
+    pub(super) fn set_fault(&self, fault: Option<(Fault, u64)>) {
+        self.state().fault = fault.map(|(fault, seed)| (fault, Random::new(seed)));
+    }
+
     /// Another disk with the same on it.
     pub(super) fn copy(&self) -> Self {
         let state = self.state();
@@ -245,7 +321,8 @@ impl SimDisk {
         let inode = state.find(path).unwrap();
         let node = state.nodes.get_mut(&inode).unwrap();
         change(&mut node.bytes);
-        node.settle();
+        node.changes.clear();
+        node.durable.clone_from(&node.bytes);
     }
 }
 
@@ -268,7 +345,7 @@ impl Disk for SimDisk {
                 at = match state.nodes[&at].names.get(name) {
                     Some(inode) => *inode,
                     None => {
-                        state.tick()?;
+                        state.tick(Doing::Grow)?;
                         state.make(at, name.to_owned(), true)
                     }
                 };
@@ -291,7 +368,7 @@ impl Disk for SimDisk {
         let mut state = self.state();
         let inode = match state.find(path) {
             Err(error) if create && error.kind() == io::ErrorKind::NotFound => {
-                state.tick()?;
+                state.tick(Doing::Grow)?;
                 let (dir, name) = state.parent(path)?;
                 state.make(dir, name, false)
             }
@@ -305,7 +382,7 @@ impl Disk for SimDisk {
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state();
-        state.tick()?;
+        state.tick(Doing::Other)?;
         let inode = state.find(from)?;
         if let Ok(target) = state.find(to)
             && state.nodes[&target].is_dir
@@ -324,7 +401,7 @@ impl Disk for SimDisk {
     }
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
-        state.tick()?;
+        state.tick(Doing::Other)?;
         let (dir, name) = state.parent(path)?;
         let inode = state.find(path)?;
         if state.nodes[&inode].is_dir && !state.nodes[&inode].names.is_empty() {
@@ -345,8 +422,8 @@ impl Disk for SimDisk {
     }
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.state();
-        state.tick()?;
         let inode = state.find(dir)?;
+        state.tick(Doing::Sync(inode))?;
         let node = state.nodes.get_mut(&inode).unwrap();
         assert!(node.is_dir);
         node.settle();
@@ -381,19 +458,22 @@ impl DiskFile for SimFile {
     }
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut state = self.disk.state();
-        state.tick()?;
         let offset = usize::try_from(offset).unwrap();
+        let grows = state.nodes[&self.inode].bytes.len() < offset + bytes.len();
+        let refused = state.tick(if grows { Doing::Grow } else { Doing::Other });
+        // A write that fails may have begun.
+        let bytes = if refused.is_err() { &bytes[..bytes.len() / 2] } else { bytes };
         let node = state.nodes.get_mut(&self.inode).unwrap();
         if node.bytes.len() < offset + bytes.len() {
             node.bytes.resize(offset + bytes.len(), 0);
         }
         node.bytes[offset..offset + bytes.len()].copy_from_slice(bytes);
         node.changes.push(Change::Write(offset, bytes.to_vec()));
-        Ok(())
+        refused
     }
     fn truncate(&self, size: u64) -> io::Result<()> {
         let mut state = self.disk.state();
-        state.tick()?;
+        state.tick(Doing::Other)?;
         let size = usize::try_from(size).unwrap();
         let node = state.nodes.get_mut(&self.inode).unwrap();
         node.bytes.resize(size, 0);
@@ -402,7 +482,7 @@ impl DiskFile for SimFile {
     }
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.state();
-        state.tick()?;
+        state.tick(Doing::Sync(self.inode))?;
         state.nodes.get_mut(&self.inode).unwrap().settle();
         Ok(())
     }

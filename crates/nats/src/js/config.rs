@@ -241,6 +241,12 @@ impl StreamConfig {
         if self.metadata.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>() > MAX_METADATA {
             return invalid("stream metadata exceeds maximum size of 131072 bytes");
         }
+        if self.max_msg_size > i64::from(i32::MAX) {
+            return Err(ApiError::invalid_json(&format!(
+                "json: cannot unmarshal number {} into Go struct field StreamConfigRequest.max_msg_size of type int32",
+                self.max_msg_size
+            )));
+        }
         self.check_supported()?;
         if self.num_replicas < 0 {
             return Err(error::REPLICAS_NEGATIVE);

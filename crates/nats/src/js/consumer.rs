@@ -294,6 +294,46 @@ impl Consumer {
         self.dirty = true;
     }
 
+    /// The same consumer as if it had delivered and been acknowledged everything before `seq`; 0: before what is not acknowledged.
+    /// Requests that wait go on waiting.
+    pub(crate) fn reset_to(&mut self, core: &Core, seq: u64, now: Now) -> Self {
+        let index = &core.index;
+        let past = index.last_seq() + 1;
+        let next = if seq == 0 { self.floor.stream.saturating_add(1) } else { seq }.min(past);
+        let place = Place { consumer: 0, stream: next.saturating_sub(1), last: None };
+        let saved = Saved {
+            config: StoredConsumer::new(&self.config, &self.other.1),
+            created: self.created,
+            format: FORMAT,
+            generation: self.generation,
+            next,
+            delivered: place,
+            floor: place,
+            skip: VecDeque::new(),
+            pending: BTreeMap::new(),
+            other: self.other.0.clone(),
+        };
+        let (stream, name) = (self.stream.clone(), self.name.clone());
+        let fresh = Self::from_saved(stream, name, self.filter.clone(), saved, now);
+        Self {
+            num_pending: index.count(&self.filter, next),
+            waiting: self.waiting.clone(),
+            receiver: Receiver { there: self.receiver.there, ..fresh.receiver },
+            pressed: self.pressed.clone(),
+            ..fresh
+        }
+    }
+
+    /// Counts a write of its state that another value of it made.
+    pub(crate) fn counted(&mut self, generation: u64) {
+        self.generation = self.generation.max(generation);
+    }
+
+    /// The first sequence it has not looked at.
+    pub(crate) fn next_seq(&self) -> u64 {
+        self.next
+    }
+
     /// The subject to watch for interest from the start, if it pushes.
     pub(crate) fn watched(&self) -> Option<&str> {
         self.config.is_push().then_some(self.config.deliver_subject.as_str())

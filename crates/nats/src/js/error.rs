@@ -41,6 +41,9 @@ impl ApiError {
     pub(crate) fn store_failed(why: impl Into<String>) -> Self {
         Self::with(503, 10_077, why)
     }
+    pub(crate) fn limits_violated(consumers: &[&str]) -> Self {
+        Self::with(500, 10_069, format!("change to limits violates consumers: {}", consumers.join(", ")))
+    }
     pub(crate) fn stream_general(why: impl Into<String>) -> Self {
         Self::with(500, 10_051, why)
     }

@@ -891,24 +891,21 @@ impl JetStream {
         false
     }
 
-    /// A stream could not be stored: what the turn did to it has not happened.
-    fn fail(&mut self, now: Now, name: &str, failure: StoreError) {
-        let Some(stream) = self.streams.get_mut(name) else { return };
+    /// A stream could not be stored: what the turn did to it has not happened. Returns what is said to whoever asked for it.
+    fn fail(&mut self, now: Now, name: &str, failure: StoreError) -> String {
+        let Some(stream) = self.streams.get_mut(name) else { return failure.to_string() };
         let open = stream.core.rollback().is_err();
         stream.core.trouble = Some(Trouble::new(now, failure.clone()));
         let held = std::mem::take(&mut stream.held);
         self.report(name, &failure);
-        self.take_back(now, name, held, &failure, open);
+        let told = if open { trouble::open(&failure) } else { failure.to_string() };
+        let error = if open { ApiError::store_failed(told.clone()) } else { refusal(&failure) };
+        self.take_back(now, name, held, &error);
+        told
     }
 
-    /// Answers of a turn that did not happen become errors. `open`: whether it happened is not known.
-    fn take_back(&mut self, now: Now, name: &str, held: Vec<Held>, failure: &StoreError, open: bool) {
-        let mut error = refusal(failure);
-        if open {
-            error = ApiError::store_failed(format!(
-                "{failure}; a loss of power decides whether this change is there afterwards"
-            ));
-        }
+    /// Answers of a turn that did not happen become errors.
+    fn take_back(&mut self, now: Now, name: &str, held: Vec<Held>, error: &ApiError) {
         for held in held {
             let answer = match &held.shape {
                 Shape::Ack => json!({"error": error, "stream": name, "seq": 0}),

@@ -11,7 +11,7 @@ pub(super) fn status_to(reply: &str, headers: Bytes) -> Output {
 }
 
 /// A pull request that is not filled yet.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Waiting {
     pub(super) reply: String,
     pub(super) left: u64,

@@ -44,6 +44,11 @@ impl Trouble {
     }
 }
 
+/// What a client is told whose change could be neither stored nor taken back.
+pub(crate) fn open(error: &StoreError) -> String {
+    format!("{error}; a loss of power decides whether this change is there afterwards")
+}
+
 /// What a client is told whose change the store did not take.
 pub(crate) fn refusal(error: &StoreError) -> ApiError {
     match error {

@@ -37,6 +37,12 @@ struct PauseRequest {
     pause_until: Option<String>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ResetRequest {
+    seq: u64,
+}
+
 /// What a create subject says: stream, and for the newer forms name and filter.
 struct Target<'a> {
     stream: &'a str,
@@ -73,7 +79,7 @@ impl JetStream {
             "PAUSE" => ("consumer_pause", self.consumer_pause(request, rest)),
             "LEADER" => ("consumer_leader_stepdown", Err(error::CLUSTER_REQUIRED)),
             "UNPIN" => ("consumer_unpin", Err(error::BAD_REQUEST)),
-            "RESET" => ("consumer_reset", Err(error::BAD_REQUEST)),
+            "RESET" => ("consumer_reset", self.consumer_reset(request, rest)),
             _ => ("error", Err(error::BAD_REQUEST)),
         }
     }
@@ -234,6 +240,29 @@ impl JetStream {
         });
         if let (Some(left), Some(map)) = (left, answer.as_object_mut()) {
             map.insert("pause_remaining".to_owned(), left.into());
+        }
+        Ok(answer)
+    }
+
+    fn consumer_reset(&mut self, request: Request<'_>, rest: &str) -> Answer {
+        let reset: ResetRequest = parse(request.payload)?;
+        self.find_consumer(rest)?;
+        let (stream_name, name) = rest.split_once('.').ok_or(error::BAD_REQUEST)?;
+        let stream = self.streams.get_mut(stream_name).ok_or(error::STREAM_NOT_FOUND)?;
+        let consumer = stream.consumers.get_mut(name).ok_or(error::CONSUMER_NOT_FOUND)?;
+        let mut again = consumer.reset_to(&stream.core, reset.seq, request.now);
+        if consumer.is_stored() {
+            let (generation, state) = again.saved();
+            consumer.counted(generation);
+            let stored = self.storage.put_consumer(stream_name, name, generation, &state);
+            stored.map_err(|e| ApiError::consumer_store(e.to_string()))?;
+        }
+        let seq = again.next_seq();
+        again.dirty = false;
+        *consumer = again;
+        let mut answer = consumer.info(request.now);
+        if let Some(map) = answer.as_object_mut() {
+            map.insert("reset_seq".to_owned(), seq.into());
         }
         Ok(answer)
     }

@@ -160,6 +160,9 @@ impl JetStream {
         if self.streams.len() >= self.limits.streams {
             return Err(error::MAXIMUM_STREAMS);
         }
+        if config.mirror_direct {
+            return Err(ApiError::invalid_config("stream has no mirror but does have mirror direct"));
+        }
         self.check_bounds(&config, 0)?;
         config.check_subjects()?;
         self.check_overlap(&config)?;
@@ -194,8 +197,10 @@ impl JetStream {
         let limits = config.consumer_limits.clone();
         let config = config.checked()?;
         old.check_update(&config)?;
-        for consumer in stream.consumers.values() {
-            consumer.config.check_limits(&limits)?;
+        let violating = stream.consumers.values().filter(|c| c.config.check_limits(&limits).is_err());
+        let violating: Vec<&str> = violating.map(|c| c.name.as_str()).collect();
+        if !violating.is_empty() {
+            return Err(ApiError::limits_violated(&violating));
         }
         self.check_bounds(&config, weight)?;
         config.check_subjects()?;
@@ -305,11 +310,7 @@ impl JetStream {
                 self.no_room &= gone == 0;
                 Ok(json!({"success": true, "purged": gone}))
             }
-            Err(error) => {
-                let answer = failed(&error);
-                self.fail(request.now, name, error);
-                Err(answer)
-            }
+            Err(error) => Err(ApiError::purge_failed(self.fail(request.now, name, error))),
         }
     }
 
