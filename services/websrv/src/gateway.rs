@@ -138,7 +138,7 @@ impl Gateway {
                     "the method does not stream"
                 };
                 let kind = media_type(&parts.headers);
-                let failure = Failure::unsupported_media(kind, crate::wire::ACCEPT_POST).because(text);
+                let failure = Failure::unsupported_media(&kind, crate::wire::ACCEPT_POST).because(text);
                 // Not in the words of a protocol that was the wrong choice.
                 return failed(Wire::Connect(Codec::Json), failure, call);
             }
@@ -239,7 +239,7 @@ impl Gateway {
             let kind = media_type(&parts.headers);
             let whole = self.collect(route, parts, body, call).await?;
             if !whole.is_empty() && kind != "application/json" {
-                return Err(Failure::unsupported_media(kind, "application/json"));
+                return Err(Failure::unsupported_media(&kind, "application/json"));
             }
             whole
         };

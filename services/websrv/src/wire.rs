@@ -60,7 +60,7 @@ impl Wire {
             return Err(Failure::method_not_allowed("POST"));
         }
         let kind = media_type(headers);
-        Ok(match kind {
+        Ok(match kind.as_str() {
             "application/json" => Self::Connect(Codec::Json),
             "application/proto" => Self::Connect(Codec::Proto),
             "application/connect+json" => Self::ConnectStream(Codec::Json),
@@ -78,7 +78,7 @@ impl Wire {
 
     /// The protocol to answer in when the request makes none clear.
     pub(crate) fn guess(headers: &HeaderMap) -> Self {
-        match media_type(headers) {
+        match media_type(headers).as_str() {
             kind if kind.starts_with("application/grpc-web-text") => Self::GrpcWeb(Codec::Proto, true),
             kind if kind.starts_with("application/grpc-web") => Self::GrpcWeb(Codec::Proto, false),
             kind if kind.starts_with("application/grpc") => Self::Grpc(Codec::Proto),
@@ -278,12 +278,13 @@ impl Wire {
     }
 }
 
-/// The media type without parameters, or the empty string.
-pub(crate) fn media_type(headers: &HeaderMap) -> &str {
+/// The media type without parameters and in small letters (RFC 9110, 8.3.1: compared without regard to case), or the empty
+/// string.
+pub(crate) fn media_type(headers: &HeaderMap) -> String {
     headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
-        .map(|value| value.split(';').next().unwrap_or_default().trim())
+        .map(|value| value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
         .unwrap_or_default()
 }
 
@@ -351,6 +352,8 @@ mod tests {
     fn the_content_type_is_the_protocol() {
         assert_eq!(wire("application/json; charset=utf-8"), Ok(Wire::Connect(Codec::Json)));
         assert_eq!(wire("application/connect+proto"), Ok(Wire::ConnectStream(Codec::Proto)));
+        assert_eq!(wire("APPLICATION/Json ; charset=utf-8"), Ok(Wire::Connect(Codec::Json)));
+        assert_eq!(wire("Application/gRPC-Web+Proto"), Ok(Wire::GrpcWeb(Codec::Proto, false)));
         assert_eq!(wire("application/grpc"), Ok(Wire::Grpc(Codec::Proto)));
         assert_eq!(wire("application/grpc-web-text"), Ok(Wire::GrpcWeb(Codec::Proto, true)));
         assert_eq!(wire("text/plain"), Err(415));
