@@ -6,6 +6,7 @@ mod cpio;
 mod emulate;
 mod guest;
 mod image;
+mod long;
 mod need;
 mod packages;
 mod sh;

@@ -22,6 +22,8 @@ pub(crate) struct Tool {
 
 /// C compiler: `ring` builds a little C and assembly.
 pub(crate) const CC: Tool = Tool { program: "cc", package: "gcc" };
+/// C++ compiler: libFuzzer is built with it.
+pub(crate) const CXX: Tool = Tool { program: "c++", package: "g++" };
 /// Python, for the clients that only exist there.
 pub(crate) const PYTHON: Tool = Tool { program: "python3", package: "python3-venv" };
 /// Cross compiler, which links for the BMC.
@@ -53,6 +55,13 @@ pub(crate) fn tools(tools: &[Tool]) -> Result<()> {
     }
     let packages: Vec<&str> = missing.iter().map(|t| t.package).collect();
     apt_install(&packages)
+}
+
+/// The driver of the fuzz targets, from crates.io.
+pub(crate) fn cargo_fuzz() -> Result<()> {
+    let there =
+        sh::cargo_command().args(["fuzz", "--version"]).output().is_ok_and(|out| out.status.success());
+    if there { Ok(()) } else { sh::cargo(&["install", "--locked", "--quiet", "cargo-fuzz"]) }
 }
 
 /// Installs Debian packages, or says which ones are wanted where that is not possible.

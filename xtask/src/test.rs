@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 
-use crate::{emulate, guest, need, sh, tidy};
+use crate::{emulate, guest, long, need, sh, tidy};
 
 /// What to run.
 #[derive(clap::Args, Debug)]
@@ -17,6 +17,9 @@ pub(crate) struct Args {
     /// Only what the first minutes can tell: fmt, clippy, tidy, unit.
     #[arg(long)]
     quick: bool,
+    /// What takes long: random tests in large numbers, every damage of every file, fuzzing. Not part of CI; about an hour.
+    #[arg(long, conflicts_with_all = ["tier", "quick"])]
+    long: bool,
     /// Go on with the next tier when one fails; the result is a failure all the same.
     #[arg(long)]
     keep_going: bool,
@@ -40,6 +43,8 @@ enum Tier {
     Emulated,
     /// The image built a second time, from another folder: it must be the same.
     Reproducible,
+    /// What takes long; the same as `--long`.
+    Long,
 }
 
 const ALL: &[Tier] = &[
@@ -56,18 +61,28 @@ const QUICK: &[Tier] = &[Tier::Fmt, Tier::Clippy, Tier::Tidy, Tier::Unit];
 
 /// What a run of tests came to.
 #[derive(Default, Debug)]
-struct Count {
-    passed: u64,
+pub(crate) struct Count {
+    pub(crate) passed: u64,
     failed: u64,
     skips: Vec<String>,
 }
 
+impl Count {
+    /// Adds what was counted beside it.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skips.extend(other.skips);
+    }
+}
+
 /// Runs the tiers asked for.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let tiers = match (args.tier, args.quick) {
-        (Some(tier), _) => vec![tier],
-        (None, true) => QUICK.to_vec(),
-        (None, false) => ALL.to_vec(),
+    let tiers = match args.tier {
+        Some(tier) => vec![tier],
+        None if args.long => vec![Tier::Long],
+        None if args.quick => QUICK.to_vec(),
+        None => ALL.to_vec(),
     };
     need::tools(&[need::CC])?;
     let mut count = Count::default();
@@ -147,6 +162,8 @@ fn run_tier(tier: Tier, count: &mut Count) -> Result<()> {
                     "nats",
                     "--test",
                     "damaged",
+                    "--test",
+                    "torture",
                 ],
                 &clients,
                 count,
@@ -168,6 +185,7 @@ fn run_tier(tier: Tier, count: &mut Count) -> Result<()> {
             count.passed += 1;
             Ok(())
         }
+        Tier::Long => long::run(count),
     }
 }
 
@@ -188,9 +206,7 @@ fn emulated(env: &[(&'static str, String)], count: &mut Count) -> Result<()> {
         let others = cargo_test(&args, env, count);
         let Ok((cuts, counted, said)) = cuts.join() else { bail!("the power cuts could not be watched") };
         said.iter().for_each(|line| sh::say(line));
-        count.passed += counted.passed;
-        count.failed += counted.failed;
-        count.skips.extend(counted.skips);
+        count.add(counted);
         others.and(cuts)
     })
 }
@@ -226,7 +242,7 @@ fn cargo_test(args: &[&str], env: &[(&str, String)], count: &mut Count) -> Resul
 }
 
 /// Runs `cargo test` by `cargo` and counts from what it prints. A test that cannot run where it is prints a line `SKIP: why`.
-fn run_tests(
+pub(crate) fn run_tests(
     mut cargo: Command,
     args: &[&str],
     env: &[(&str, String)],

@@ -1,0 +1,109 @@
+//! `cargo xtask test --long`: the random tests in the numbers that find what a short run does not, and every fuzz target for a while.
+//! Nothing of it is part of CI; it is run before something is called done.
+
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::test::{Count, run_tests};
+use crate::{need, sh};
+
+/// Kills of daemons and of the operator, in both runs of the suite under fire together.
+const KILLS: u32 = 1_000;
+/// More than there are: each damage of each file of a state folder.
+const EVERY_DAMAGE: u32 = 100_000;
+/// Kills of the bus server while it stores.
+const STREAM_CRASHES: u32 = 500;
+/// Cases of each property test that reads the number.
+const CASES: u32 = 5_000;
+/// How long each fuzz target runs, in seconds.
+const FUZZ_SECONDS: u32 = 60;
+
+type Part = fn(&mut Count) -> Result<()>;
+
+/// Runs all of it; goes on when a part fails, so that one run tells everything.
+pub(crate) fn run(count: &mut Count) -> Result<()> {
+    let parts: [(&str, Part); 5] = [
+        ("the suite under fire", fire),
+        ("damaged files", damaged),
+        ("crashes of the bus", stream_crash),
+        ("property tests", properties),
+        ("fuzzing", fuzz),
+    ];
+    let mut failed = Vec::new();
+    for (name, part) in parts {
+        sh::say(&format!("--- {name}"));
+        if let Err(error) = part(count) {
+            sh::say(&format!("{name}: {error:#}"));
+            failed.push(name);
+        }
+    }
+    anyhow::ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
+    Ok(())
+}
+
+fn tests(args: &[&str], variables: &[(&'static str, String)], count: &mut Count) -> Result<()> {
+    run_tests(sh::cargo_command(), args, variables, count, &mut sh::say)
+}
+
+/// Two suites at once: most of a round is waiting for hosts.
+fn fire(count: &mut Count) -> Result<()> {
+    let args = ["--package", "u-bmc", "--test", "torture"];
+    sh::cargo(&["test", "--locked", "--no-run", "--package", "u-bmc", "--test", "torture"])?;
+    let variables = [("TORTURE_KILLS", (KILLS / 2).to_string())];
+    std::thread::scope(|scope| {
+        let second = scope.spawn(|| {
+            let mut counted = Count::default();
+            let mut said = Vec::new();
+            let say = &mut |line: &str| said.push(line.to_owned());
+            let result = run_tests(sh::cargo_command(), &args, &variables, &mut counted, say);
+            (result, counted, said)
+        });
+        let first = tests(&args, &variables, count);
+        let Ok((result, counted, said)) = second.join() else { anyhow::bail!("a run could not be watched") };
+        said.iter().for_each(|line| sh::say(line));
+        count.add(counted);
+        first.and(result)
+    })
+}
+
+fn damaged(count: &mut Count) -> Result<()> {
+    let variables = [("DAMAGED_STARTS", EVERY_DAMAGE.to_string())];
+    tests(&["--package", "u-bmc", "--test", "damaged"], &variables, count)
+}
+
+fn stream_crash(count: &mut Count) -> Result<()> {
+    let variables = [("STREAM_CRASH_ROUNDS", STREAM_CRASHES.to_string())];
+    tests(&["--package", "ipc", "--test", "stream_crash"], &variables, count)
+}
+
+fn properties(count: &mut Count) -> Result<()> {
+    let variables = [("PROPTEST_CASES", CASES.to_string())];
+    let packages = ["ipc", "nats", "power", "auth", "usermgr", "statemgr"];
+    let packages = packages.iter().flat_map(|name| ["--package", name]);
+    let args: Vec<&str> = packages.chain(["--lib", "--test", "*"]).collect();
+    tests(&args, &variables, count)
+}
+
+/// Coverage-guided, by cargo-fuzz. Its flags are the nightly compiler's; the stable one takes them when told to.
+fn fuzz(count: &mut Count) -> Result<()> {
+    need::tools(&[need::CXX])?;
+    need::cargo_fuzz()?;
+    let listed = sh::output(fuzz_command().args(["fuzz", "list"]))?;
+    for target in listed.split_whitespace() {
+        sh::say(&format!("$ cargo fuzz run {target}"));
+        let limit = format!("-max_total_time={FUZZ_SECONDS}");
+        sh::run(fuzz_command().args(["fuzz", "run", target, "--", &limit, "-rss_limit_mb=4096"]))
+            .with_context(|| {
+                format!("fuzz target {target}; what it failed on is in fuzz/artifacts/{target}")
+            })?;
+        count.passed += 1;
+    }
+    Ok(())
+}
+
+fn fuzz_command() -> Command {
+    let mut command = sh::cargo_command();
+    command.env("RUSTC_BOOTSTRAP", "1");
+    command
+}
