@@ -13,6 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 
 use crate::admission::Active;
+use crate::budget::Share;
 use crate::h3_frames::Recv;
 
 /// A body broke off: the peer went away, or broke the protocol.
@@ -59,6 +60,9 @@ pub(crate) enum CollectError {
     /// The client is too slow.
     #[error("the request body did not arrive in {0:?}")]
     TooSlow(Duration),
+    /// No memory for it.
+    #[error("{0}")]
+    NoRoom(ipc::Status),
     /// The client went away.
     #[error("the request body broke off")]
     Broken(#[source] BodyError),
@@ -70,7 +74,12 @@ impl RequestBody {
     ///
     /// # Errors
     /// [`CollectError`]; for the first two the rest of the body is still unread.
-    pub(crate) async fn read_all(&mut self, limit: usize, patience: Duration) -> Result<Bytes, CollectError> {
+    pub(crate) async fn read_all(
+        &mut self,
+        limit: usize,
+        patience: Duration,
+        share: &mut Share,
+    ) -> Result<Bytes, CollectError> {
         #[cfg(test)]
         if let Self::Full(bytes) = self {
             let bytes = bytes.take().unwrap_or_default();
@@ -79,13 +88,13 @@ impl RequestBody {
         if self.is_end_stream() {
             return Ok(Bytes::new());
         }
-        match tokio::time::timeout(patience, self.gather(limit)).await {
+        match tokio::time::timeout(patience, self.gather(limit, share)).await {
             Ok(result) => result,
             Err(_) => Err(CollectError::TooSlow(patience)),
         }
     }
 
-    async fn gather(&mut self, limit: usize) -> Result<Bytes, CollectError> {
+    async fn gather(&mut self, limit: usize, share: &mut Share) -> Result<Bytes, CollectError> {
         let mut first = Bytes::new();
         let mut rest: Option<BytesMut> = None;
         while let Some(frame) = self.frame().await {
@@ -94,6 +103,7 @@ impl RequestBody {
             if have + data.len() > limit {
                 return Err(CollectError::TooLarge(limit));
             }
+            share.grow(data.len()).map_err(CollectError::NoRoom)?;
             // Nearly every request is one frame: keep it as it came.
             if have == 0 {
                 first = data;
@@ -261,8 +271,10 @@ mod tests {
     async fn a_body_over_its_limit_is_refused() {
         let patience = Duration::from_secs(1);
         let body = || RequestBody::Full(Some(Bytes::from_static(b"12345")));
-        assert_eq!(body().read_all(5, patience).await.unwrap(), "12345");
-        assert!(matches!(body().read_all(4, patience).await, Err(CollectError::TooLarge(4))));
+        let budget = std::sync::Arc::new(crate::budget::Budget::default());
+        let mut share = budget.share(None, std::net::IpAddr::from([127, 0, 0, 1])).unwrap();
+        assert_eq!(body().read_all(5, patience, &mut share).await.unwrap(), "12345");
+        assert!(matches!(body().read_all(4, patience, &mut share).await, Err(CollectError::TooLarge(4))));
     }
 
     #[tokio::test]

@@ -212,7 +212,7 @@ async fn message(
     check_wire(wire, streaming, call)?;
     let shown = if streaming { Some(gateway.login(parts, call).await?) } else { None };
     wire.check(&parts.headers)?;
-    let whole = gateway.collect_up_to(MESSAGE_MAX * 2, parts, body).await?;
+    let whole = gateway.collect_up_to(MESSAGE_MAX * 2, parts, body, call).await?;
     let request = if wire.framed() { crate::gateway::unframe(wire, whole, MESSAGE_MAX)? } else { whole };
     Ok((request, shown))
 }

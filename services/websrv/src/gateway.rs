@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::admission::{Conn, HttpVersion};
 use crate::auth::{Authenticator, Caller, Credential, credential, refused};
 use crate::body::{CollectError, RequestBody, ResponseBody};
+use crate::budget::{Budget, Share};
 use crate::config::Config;
 use crate::error::Error;
 use crate::events::Feed;
@@ -51,6 +52,8 @@ pub(crate) struct Gateway {
     pub auth: Authenticator,
     pub feed: Arc<Feed>,
     pub places: Arc<Places>,
+    /// The memory of request bodies.
+    pub bodies: Arc<Budget>,
     pub live: Liveness,
     pub decorator: Decorator,
 }
@@ -63,6 +66,8 @@ pub(crate) struct Call {
     pub request_id: String,
     pub trace: TraceContext,
     pub caller: Option<Arc<Caller>>,
+    /// The memory its body takes.
+    pub body: Option<Share>,
     /// For the log: what went wrong.
     pub code: Code,
     /// For the log: what is asked for.
@@ -100,6 +105,7 @@ impl Gateway {
                 .map_err(Error::Entropy)?,
             feed: Feed::new(bus.clone(), limits.stream_buffer),
             places: Places::new(limits),
+            bodies: Arc::default(),
             live: Liveness::new(bus.clone()),
             decorator: Decorator::new(&config.cors, h3_port),
             bus,
@@ -306,7 +312,7 @@ impl Gateway {
         route: &Route,
         parts: &Parts,
         body: &mut Option<RequestBody>,
-        call: &Call,
+        call: &mut Call,
     ) -> Result<Bytes, Failure> {
         // Framing adds five bytes, base64 a third; the message itself is checked after it is unpacked.
         let limit = self.body_limit(route, call) / 3 * 4 + 16;
@@ -315,7 +321,7 @@ impl Gateway {
             Wire::GrpcWeb(..) | Wire::Grpc(_) | Wire::ConnectStream(_)
         );
         let limit = if plain { self.body_limit(route, call) } else { limit };
-        self.collect_up_to(limit, parts, body).await
+        self.collect_up_to(limit, parts, body, call).await
     }
 
     /// The whole body. Its announced length is checked before a byte is read: only reading sends `100 Continue`.
@@ -324,6 +330,7 @@ impl Gateway {
         limit: usize,
         parts: &Parts,
         body: &mut Option<RequestBody>,
+        call: &mut Call,
     ) -> Result<Bytes, Failure> {
         let announced =
             parts.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
@@ -331,10 +338,27 @@ impl Gateway {
             return Err(Failure::too_large(limit));
         }
         let Some(incoming) = body.as_mut() else { return Ok(Bytes::new()) };
-        match incoming.read_all(limit, self.config.limits.body()).await {
+        if incoming.is_end_stream() {
+            return Ok(Bytes::new());
+        }
+        let mut share = match self.bodies.share(call.caller.as_deref(), call.conn.peer()) {
+            Ok(share) => share,
+            Err(status) => {
+                // Not read to its end either: that would hold the same memory.
+                *body = None;
+                return Err(status.into());
+            }
+        };
+        match incoming.read_all(limit, self.config.limits.body(), &mut share).await {
             Ok(bytes) => {
                 *body = None;
+                // A caller's bytes count until the answer; a stranger's place is for what is still arriving.
+                call.body = call.caller.is_some().then_some(share);
                 Ok(bytes)
+            }
+            Err(CollectError::NoRoom(status)) => {
+                *body = None;
+                Err(status.into())
             }
             Err(CollectError::TooLarge(limit)) => Err(Failure::too_large(limit)),
             Err(error @ CollectError::TooSlow(_)) => {
@@ -511,6 +535,7 @@ impl Call {
                 .and_then(TraceContext::parse)
                 .map_or(fresh.trace, |trace| trace.child()),
             caller: None,
+            body: None,
             code: Code::Ok,
             traced: match parts.method {
                 Method::GET | Method::HEAD | Method::OPTIONS => Traced::Debug,

@@ -17,6 +17,7 @@
 mod admission;
 mod auth;
 mod body;
+mod budget;
 mod builtin;
 mod config;
 mod error;
