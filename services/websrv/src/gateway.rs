@@ -243,8 +243,12 @@ impl Gateway {
         } else {
             Wire::Rest.check(&parts.headers)?;
             let kind = media_type(&parts.headers);
+            // Also without a body: a form on a foreign page can send one of its own types and put the rest in the query.
+            if !kind.is_empty() && kind != "application/json" {
+                return Err(Failure::unsupported_media(&kind, "application/json"));
+            }
             let whole = self.collect(route, parts, body, call).await?;
-            if !whole.is_empty() && kind != "application/json" {
+            if !whole.is_empty() && kind.is_empty() {
                 return Err(Failure::unsupported_media(&kind, "application/json"));
             }
             whole
