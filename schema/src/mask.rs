@@ -6,7 +6,10 @@
 use prost_reflect::prost::{Message, Name};
 use prost_reflect::{DynamicMessage, Kind, MessageDescriptor, ReflectMessage as _, Value};
 
-/// Why a mask cannot be applied. Both are INVALID_ARGUMENT.
+/// Most paths of one mask: several times the fields of the largest resource. What one request costs is bounded (I-6).
+pub const PATHS_MAX: usize = 256;
+
+/// Why a mask cannot be applied. All are INVALID_ARGUMENT.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MaskError {
     /// The message has no such field.
@@ -25,9 +28,34 @@ pub enum MaskError {
         /// What can be.
         writable: String,
     },
+    /// More paths than a mask may have.
+    #[error("the mask has {0} paths, it may have {PATHS_MAX}")]
+    TooLong(usize),
     /// The message is not one of the contract, or its bytes are not what its type says.
     #[error("{0} cannot be reflected")]
     Foreign(String),
+}
+
+/// Checks the length of the masks a request carries, before anything is done with their paths.
+///
+/// # Errors
+/// [`MaskError::TooLong`].
+pub fn check(request: &DynamicMessage) -> Result<(), MaskError> {
+    for (field, value) in request.fields() {
+        let Kind::Message(descriptor) = field.kind() else { continue };
+        if descriptor.full_name() != "google.protobuf.FieldMask" || field.is_list() || field.is_map() {
+            continue;
+        }
+        let paths = value
+            .as_message()
+            .and_then(|mask| mask.get_field_by_name("paths").map(|paths| paths.into_owned()));
+        is_short(paths.as_ref().and_then(Value::as_list).map_or(0, <[Value]>::len))?;
+    }
+    Ok(())
+}
+
+fn is_short(paths: usize) -> Result<(), MaskError> {
+    if paths > PATHS_MAX { Err(MaskError::TooLong(paths)) } else { Ok(()) }
 }
 
 /// Keeps only what the mask names. An empty mask or the path `*` keeps all.
@@ -35,6 +63,7 @@ pub enum MaskError {
 /// # Errors
 /// [`MaskError::Unknown`] for a path that is no field; the message is then unchanged.
 pub fn keep(message: &mut DynamicMessage, paths: &[String]) -> Result<(), MaskError> {
+    is_short(paths.len())?;
     for path in paths {
         resolve(&message.descriptor(), path)?;
     }
@@ -71,6 +100,7 @@ pub fn update(
     paths: &[String],
     writable: &[&str],
 ) -> Result<Vec<String>, MaskError> {
+    is_short(paths.len())?;
     let descriptor = target.descriptor();
     let mut chosen: Vec<String> = Vec::new();
     if paths.is_empty() {

@@ -27,6 +27,24 @@ pub(crate) enum BodyError {
     H3(#[source] h3::error::StreamError),
 }
 
+impl BodyError {
+    /// Whether the peer broke the framing of the body, and is still there to be told.
+    pub(crate) fn is_malformed(&self) -> bool {
+        let Self::Hyper(error) = self else { return false };
+        let mut source = std::error::Error::source(error);
+        while let Some(error) = source {
+            if let Some(error) = error.downcast_ref::<std::io::Error>() {
+                return matches!(
+                    error.kind(),
+                    std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData
+                );
+            }
+            source = error.source();
+        }
+        false
+    }
+}
+
 type H3Stream = h3::server::RequestStream<Recv<h3_quinn::RecvStream>, Bytes>;
 
 /// What the client sends.

@@ -369,6 +369,11 @@ impl Gateway {
                 Err(Failure::from(Status::deadline_exceeded(error.to_string()))
                     .http(StatusCode::REQUEST_TIMEOUT))
             }
+            // RFC 9112 §7.1: what cannot be framed is the client's mistake, not its departure.
+            Err(CollectError::Broken(error)) if error.is_malformed() => {
+                *body = None;
+                Err(Status::invalid_argument("the chunks of the request body are malformed").into())
+            }
             Err(CollectError::Broken(_)) => {
                 *body = None;
                 Err(Status::cancelled("the request body broke off").into())
@@ -395,6 +400,7 @@ impl Gateway {
             };
             set_at(&mut message, path, Value::String(text));
         }
+        schema::mask::check(&message).map_err(|error| Status::invalid_argument(error.to_string()))?;
         let broken = schema::validate(&message);
         if !broken.is_empty() {
             return Err(violations(broken.into_iter().map(|v| (v.field, v.message)).collect()).into());

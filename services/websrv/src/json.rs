@@ -11,16 +11,55 @@ use prost_reflect::{
 use crate::route::{field_path, set_at};
 use crate::status::invalid;
 
+/// The type whose JSON form is names of fields.
+const FIELD_MASK: &str = "google.protobuf.FieldMask";
+
 /// Parses a message; unknown fields are errors, so that a misspelt one is not silently ignored.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` that says where.
 pub(crate) fn decode(descriptor: MessageDescriptor, text: &[u8]) -> Result<DynamicMessage, Status> {
-    let mut parser = serde_json::Deserializer::from_slice(text);
     let bad = |error: serde_json::Error| invalid("", format!("the JSON does not fit the request: {error}"));
+    let masks: Vec<_> = descriptor.fields().filter(is_mask).collect();
+    // Only a mask with the names of the `.proto` file needs more than one pass.
+    if !masks.is_empty() && text.contains(&b'_') {
+        let mut value: serde_json::Value = serde_json::from_slice(text).map_err(bad)?;
+        for mask in &masks {
+            for name in [mask.json_name(), mask.name()] {
+                if let Some(serde_json::Value::String(paths)) = value.get_mut(name) {
+                    *paths = in_json_names(paths);
+                }
+            }
+        }
+        return DynamicMessage::deserialize(descriptor, value).map_err(bad);
+    }
+    let mut parser = serde_json::Deserializer::from_slice(text);
     let message = DynamicMessage::deserialize(descriptor, &mut parser).map_err(bad)?;
     parser.end().map_err(bad)?;
     Ok(message)
+}
+
+fn is_mask(field: &FieldDescriptor) -> bool {
+    matches!(field.kind(), Kind::Message(kind) if kind.full_name() == FIELD_MASK)
+        && !field.is_list()
+        && !field.is_map()
+}
+
+/// A field mask in lowerCamelCase, the only form that is parsed. Either spelling of a field's name is taken, as protobuf JSON takes
+/// both for the fields themselves (docs/api.md, "Field masks").
+fn in_json_names(paths: &str) -> String {
+    let mut out = String::with_capacity(paths.len());
+    let mut chars = paths.chars().peekable();
+    while let Some(char) = chars.next() {
+        match chars.peek() {
+            Some(next) if char == '_' && next.is_ascii_lowercase() => {
+                out.push(next.to_ascii_uppercase());
+                chars.next();
+            }
+            _ => out.push(char),
+        }
+    }
+    out
 }
 
 /// Proto3 JSON of a message: fields with their default value are left out, as every protobuf library does.
@@ -143,7 +182,8 @@ fn parse(field: &FieldDescriptor, text: &str) -> Result<Value, &'static str> {
         }
         // Types with a JSON form of their own: Timestamp, Duration, FieldMask, wrappers.
         Kind::Message(kind) => {
-            let quoted = serde_json::Value::String(text.to_owned());
+            let text = &if kind.full_name() == FIELD_MASK { in_json_names(text) } else { text.to_owned() };
+            let quoted = serde_json::Value::String(text.clone());
             let message = DynamicMessage::deserialize(kind.clone(), quoted).or_else(|_| {
                 let plain: serde_json::Value = serde_json::from_str(text)?;
                 if plain.is_object() || plain.is_array() {
@@ -204,6 +244,8 @@ mod tests {
         assert_eq!(got["pageSize"], 7);
         assert_eq!(got["since"], "2026-01-02T03:04:05Z");
         assert_eq!(query("GetHostRequest", "field_mask=name,status").unwrap()["fieldMask"], "name,status");
+        let both = query("GetHostRequest", "field_mask=location.rack_location,powerRestorePolicy").unwrap();
+        assert_eq!(both["fieldMask"], "location.rackLocation,powerRestorePolicy");
         assert_eq!(query("UpdateHostRequest", "host.name=a%20b+c").unwrap()["host"]["name"], "a b c");
     }
 
@@ -221,6 +263,25 @@ mod tests {
             let error = query("ListEventsRequest", text).unwrap_err();
             assert!(error.contains(word), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn a_mask_takes_either_spelling_and_only_so_many_paths() {
+        let decoded = |text: &str| decode(message("GetHostRequest").descriptor(), text.as_bytes()).unwrap();
+        for key in ["fieldMask", "field_mask"] {
+            for path in ["location.rack_location", "location.rackLocation"] {
+                let got = decoded(&format!("{{\"name\":\"a_b\",\"{key}\":\"{path}\"}}"));
+                let got = serde_json::to_value(&got).unwrap();
+                assert_eq!(
+                    (&got["name"], &got["fieldMask"]),
+                    (&"a_b".into(), &"location.rackLocation".into())
+                );
+            }
+        }
+        let with = |n: usize| decoded(&format!("{{\"fieldMask\":\"{}\"}}", vec!["name"; n].join(",")));
+        assert!(schema::mask::check(&with(schema::mask::PATHS_MAX)).is_ok());
+        assert!(schema::mask::check(&with(schema::mask::PATHS_MAX + 1)).is_err());
+        assert!(decode(message("GetHostRequest").descriptor(), br#"{"field_mask":"name"}x"#).is_err());
     }
 
     #[test]
