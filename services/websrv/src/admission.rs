@@ -1,11 +1,16 @@
 //! Which connections may exist: a total, a share per address, and who has to go when both are used up.
 //!
 //! A BMC on a management network meets port scanners, leaking scripts and the occasional flood. A plain cap would let four
-//! hostile addresses lock the administrator out, so a full table evicts the connection that has been quiet longest **among
-//! those that never proved who they are**; connections that carried an authenticated request are never evicted for a
-//! newcomer.
+//! hostile addresses lock the administrator out, so a full table evicts, in this order:
+//!
+//! 1. the connection that has been quiet longest among those that never proved who they are and have no request under way;
+//! 2. the quietest idle one of the account that holds most, if that is more than a quarter of the places and it is no administrator's;
+//! 3. one of a stranger whose request is under way, a login perhaps: it is cut off only when nothing else gives way.
+//!
+//! All other connections that carried an authenticated request keep their places.
 
 use std::collections::HashMap;
+use std::hash::{Hash as _, Hasher as _};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,6 +36,8 @@ pub(crate) struct Conn {
     peer: IpAddr,
     base: Instant,
     authenticated: AtomicBool,
+    /// The account of who authenticated, as a hash; 0 for nobody, and for administrators, whose connections never give way.
+    account: AtomicU64,
     active: AtomicUsize,
     served: AtomicU64,
     quiet_since: AtomicU64,
@@ -48,6 +55,7 @@ impl Conn {
             peer,
             base,
             authenticated: AtomicBool::new(false),
+            account: AtomicU64::new(0),
             active: AtomicUsize::new(0),
             served: AtomicU64::new(0),
             quiet_since: AtomicU64::new(0),
@@ -71,8 +79,15 @@ impl Conn {
         u64::try_from(self.base.elapsed().as_millis()).unwrap_or(u64::MAX - 1).saturating_add(1)
     }
 
-    /// From now on this connection is not evicted in favour of a newcomer.
-    pub(crate) fn mark_authenticated(&self) {
+    /// From now on this connection is evicted in favour of a newcomer only if `account` holds more than its share; one of an
+    /// administrator (`None`) never is.
+    pub(crate) fn mark_authenticated(&self, account: Option<&str>) {
+        let hash = account.map_or(0, |account| {
+            let mut hasher = std::hash::DefaultHasher::new();
+            account.hash(&mut hasher);
+            hasher.finish() | 1
+        });
+        self.account.store(hash, Ordering::Relaxed);
         self.authenticated.store(true, Ordering::Relaxed);
     }
 
@@ -201,15 +216,35 @@ impl Table {
         Some(conn)
     }
 
-    /// The quietest connection that never authenticated, of one address or of all.
-    fn victim(&self, of: Option<IpAddr>) -> Option<u64> {
-        self.conns
-            .iter()
-            .filter(|(_, (key, conn))| {
-                of.is_none_or(|of| of == *key) && !conn.authenticated.load(Ordering::Relaxed)
+    /// Who gives way, of one address or of all, of which there are `places` (see the module's text for the order).
+    fn victim(&self, of: Option<IpAddr>, places: usize) -> Option<u64> {
+        let here = || {
+            let here = self.conns.iter().filter(move |(_, (key, _))| of.is_none_or(|of| of == *key));
+            here.map(|(id, (_, conn))| (*id, conn))
+        };
+        let is_stranger = |conn: &Conn| !conn.authenticated.load(Ordering::Relaxed);
+        let is_idle = |conn: &Conn| conn.active.load(Ordering::Relaxed) == 0;
+        let account = |conn: &Conn| conn.account.load(Ordering::Relaxed);
+        let quietest = |which: &dyn Fn(&Conn) -> bool| {
+            let candidates = here().filter(|(_, conn)| which(conn));
+            candidates
+                .min_by_key(|(id, conn)| (conn.quiet_since.load(Ordering::Relaxed), *id))
+                .map(|(id, _)| id)
+        };
+        let stranger = quietest(&|conn| is_stranger(conn) && is_idle(conn));
+        stranger
+            .or_else(|| {
+                let mut held: HashMap<u64, usize> = HashMap::new();
+                for (_, conn) in here().filter(|(_, conn)| account(conn) != 0) {
+                    *held.entry(account(conn)).or_default() += 1;
+                }
+                let (most, count) = held.into_iter().max_by_key(|(account, count)| (*count, *account))?;
+                if count <= (places / 4).max(1) {
+                    return None;
+                }
+                quietest(&|conn| account(conn) == most && is_idle(conn))
             })
-            .min_by_key(|(id, (_, conn))| (conn.quiet_since.load(Ordering::Relaxed), **id))
-            .map(|(id, _)| *id)
+            .or_else(|| quietest(&is_stranger))
     }
 }
 
@@ -239,9 +274,9 @@ impl Admission {
         let key = share(peer);
         let mut table = self.lock();
         let evicted = if table.per_address.get(&key).copied().unwrap_or(0) >= self.per_address {
-            Some(table.victim(Some(key)).ok_or(Refused::Address)?)
+            Some(table.victim(Some(key), self.per_address).ok_or(Refused::Address)?)
         } else if table.conns.len() >= self.total {
-            Some(table.victim(None).ok_or(Refused::Total)?)
+            Some(table.victim(None, self.total).ok_or(Refused::Total)?)
         } else {
             None
         };
@@ -314,8 +349,8 @@ mod tests {
         let _third = table.admit(ip("192.0.2.1")).unwrap();
         first.conn().evicted().await;
         assert_eq!(table.open(), 3);
-        second.conn().mark_authenticated();
-        other.conn().mark_authenticated();
+        second.conn().mark_authenticated(None);
+        other.conn().mark_authenticated(None);
         drop(first);
         assert_eq!(table.open(), 3, "an evicted connection's place is not freed twice");
     }
@@ -325,20 +360,64 @@ mod tests {
         let table = Admission::new(2, 2);
         let a = table.admit(ip("192.0.2.1")).unwrap();
         let b = table.admit(ip("192.0.2.2")).unwrap();
-        a.conn().mark_authenticated();
-        b.conn().mark_authenticated();
+        a.conn().mark_authenticated(None);
+        b.conn().mark_authenticated(None);
         assert_eq!(table.admit(ip("192.0.2.3")).unwrap_err(), Refused::Total);
         drop(a);
         let c = table.admit(ip("192.0.2.2")).unwrap();
-        c.conn().mark_authenticated();
+        c.conn().mark_authenticated(None);
         assert_eq!(table.admit(ip("192.0.2.2")).unwrap_err(), Refused::Address);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_login_under_way_is_not_cut_off_by_bare_connections() {
+        let table = Admission::new(4, 4);
+        let login = table.admit(ip("192.0.2.1")).unwrap();
+        let request = login.conn().begin();
+        let mut bare = std::collections::VecDeque::new();
+        for n in 0..40 {
+            tokio::time::advance(Duration::from_millis(1)).await;
+            bare.push_back(table.admit(ip(&format!("192.0.2.{}", 10 + n % 8))).unwrap());
+        }
+        assert!(table.lock().conns.contains_key(&login.id));
+        // With nothing but requests under way, the one that has waited longest gives way.
+        let requests: Vec<_> = bare.iter().map(|ticket| ticket.conn().begin()).collect();
+        table.admit(ip("192.0.2.99")).unwrap();
+        assert!(!table.lock().conns.contains_key(&login.id));
+        drop((request, requests));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_account_does_not_hold_all_places_and_an_administrator_keeps_his() {
+        let table = Admission::new(16, 4);
+        let mut held = Vec::new();
+        for n in 0..16 {
+            tokio::time::advance(Duration::from_millis(1)).await;
+            let ticket = table.admit(ip(&format!("192.0.2.{}", n / 4))).unwrap();
+            let administrator = n == 0;
+            ticket.conn().mark_authenticated((!administrator).then_some("reader"));
+            held.push(ticket);
+        }
+        for n in 0..20 {
+            let admin = table.admit(ip(&format!("198.51.100.{}", n / 4))).unwrap();
+            admin.conn().mark_authenticated(None);
+            held.push(admin);
+            if n == 10 {
+                break;
+            }
+        }
+        let reader =
+            table.lock().conns.values().filter(|(_, c)| c.account.load(Ordering::Relaxed) != 0).count();
+        assert_eq!(reader, 4, "a quarter is its own");
+        assert!(table.lock().conns.contains_key(&held[0].id));
+        assert_eq!(table.admit(ip("203.0.113.1")).unwrap_err(), Refused::Total);
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_ipv6_network_is_one_client_and_mapped_ipv4_is_ipv4() {
         let table = Admission::new(10, 1);
         let a = table.admit(ip("2001:db8::1")).unwrap();
-        a.conn().mark_authenticated();
+        a.conn().mark_authenticated(None);
         assert_eq!(table.admit(ip("2001:db8::2")).unwrap_err(), Refused::Address);
         assert!(table.admit(ip("2001:db8:0:1::1")).is_ok());
         let b = table.admit(ip("::ffff:192.0.2.1")).unwrap();

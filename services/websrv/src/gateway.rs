@@ -298,7 +298,7 @@ impl Gateway {
         };
         let context = self.context(call, None);
         let caller = self.auth.verify(&shown, call.conn.peer(), &context, &parts.headers).await?;
-        call.conn.mark_authenticated();
+        call.conn.mark_authenticated((!caller.administrator()).then(|| caller.account()));
         call.caller = Some(caller);
         Ok(shown)
     }
