@@ -5,10 +5,11 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Gid, Uid, chownat};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, chownat};
 use rustix::thread::{CapabilitySet, capabilities};
 use serde_json::{Map, Value};
 use service::Privileges;
@@ -169,19 +170,31 @@ fn copy(from: &Path, to: &Path, user: Option<u32>, group: u32, mode: u32) -> io:
 
 /// Lets daemons use the sockets that somebody else has put into their folder, such as a board simulated by another program. What drives the
 /// simulated world from outside stays its maker's.
+///
+/// The folder belongs to all daemons, so nothing is done by name: what is handed over is what was looked at, never what a daemon put in its place.
 pub(crate) fn hand_sockets(run_dir: &Path) {
     for entry in fs::read_dir(run_dir).into_iter().flatten().flatten() {
         let is_socket = entry.file_type().is_ok_and(|kind| kind.is_socket());
         if !is_socket || entry.file_name() == "twin-control.sock" {
             continue;
         }
-        let mode = fs::Permissions::from_mode(0o660);
-        if let Err(error) =
-            own(&entry.path(), None, SHARED).and_then(|()| fs::set_permissions(entry.path(), mode))
-        {
+        if let Err(error) = hand_socket(&entry.path()) {
             tracing::warn!(socket = %entry.path().display(), %error, "daemons may not get at a socket");
         }
     }
+}
+
+fn hand_socket(path: &Path) -> io::Result<()> {
+    let socket = rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let opened = PathBuf::from(format!("/proc/self/fd/{}", socket.as_raw_fd()));
+    let about = fs::metadata(&opened)?;
+    // A daemon's own socket needs no handing over, and one with a second name may be somebody else's file.
+    let is_ours = about.uid() == rustix::process::geteuid().as_raw();
+    if !about.file_type().is_socket() || about.nlink() != 1 || !is_ours {
+        return Ok(());
+    }
+    chownat(CWD, &opened, None, Some(Gid::from_raw(SHARED)), AtFlags::empty())?;
+    fs::set_permissions(&opened, fs::Permissions::from_mode(0o660))
 }
 
 /// Lets powermgr use the lines: its group reaches every GPIO chip there is by now. Drivers may bring more later.
@@ -201,6 +214,26 @@ pub(crate) fn hand_gpio(dev: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_socket_of_ours_is_handed_over_and_no_link_is_followed() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let mode = |name: &str| fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o777;
+        let _socket = std::os::unix::net::UnixListener::bind(dir.path().join("twin.sock")).unwrap();
+        fs::write(dir.path().join("secret"), b"x").unwrap();
+        fs::set_permissions(dir.path().join("secret"), fs::Permissions::from_mode(0o600)).unwrap();
+        std::os::unix::fs::symlink("secret", dir.path().join("link")).unwrap();
+        hand_sockets(dir.path());
+        assert_eq!(mode("twin.sock"), 0o660);
+        // As if it had been swapped after it was listed.
+        for name in ["link", "secret"] {
+            let _ = hand_socket(&dir.path().join(name));
+        }
+        assert_eq!(mode("secret"), 0o600);
+    }
 
     #[test]
     fn every_daemon_on_the_bus_has_a_row_and_a_number_of_its_own() {
