@@ -17,5 +17,5 @@ mod medium;
 mod suite;
 
 pub use client::{Client, Credential, Reply};
-pub use medium::{Medium, Trouble, open_to_all};
+pub use medium::{Medium, Trouble, open_to_all, run};
 pub use suite::{ADMIN_PASSWORD, Builder, Machine, Ready, Suite, children, eventually, root};

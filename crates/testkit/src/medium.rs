@@ -133,7 +133,11 @@ impl Drop for Medium {
     }
 }
 
-fn run(command: &mut Command) -> Result<()> {
+/// Runs `command` to its end.
+///
+/// # Errors
+/// With what it said, when it cannot be started or does not end well.
+pub fn run(command: &mut Command) -> Result<()> {
     let out = command.output().with_context(|| format!("{command:?}"))?;
     ensure!(out.status.success(), "{command:?}: {}", String::from_utf8_lossy(&out.stderr));
     Ok(())

@@ -26,7 +26,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use serde_json::{Value, json};
 use testkit::{
-    ADMIN_PASSWORD, Client, Credential, Machine, Medium, Reply, Suite, Trouble, eventually, open_to_all,
+    ADMIN_PASSWORD, Client, Credential, Machine, Medium, Reply, Suite, Trouble, eventually, open_to_all, run,
 };
 
 const BOARD: &str = "crates/u-bmc/tests/torture/board.toml";
@@ -552,12 +552,6 @@ async fn compare(client: &Client, known: &Known) -> Result {
     let login = json!({ "username": "admin", "password": ADMIN_PASSWORD });
     let reply = client.with(Credential::None).post("/api/v1alpha1/sessions", &login).await?;
     ensure!(reply.status == 200, "no login: {} {}", reply.status, reply.text());
-    Ok(())
-}
-
-fn run(command: &mut Command) -> Result {
-    let out = command.output().with_context(|| format!("{command:?}"))?;
-    ensure!(out.status.success(), "{command:?}: {}", String::from_utf8_lossy(&out.stderr));
     Ok(())
 }
 

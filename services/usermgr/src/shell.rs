@@ -64,23 +64,11 @@ pub async fn run(context: Context) -> Result<(), Error> {
         let decide = move || prepare(&accounts, new, given, recovery, &limits, wall);
         tokio::task::spawn_blocking(decide).await.map_err(|_| Error::Hash(auth::HashError::Failed))??
     };
-    let mut not_stored = false;
-    if let Some(First { change, shown, recovered }) = first {
-        if let Some(account) = change.account() {
-            let write = Write::PutUser(Box::new(account.clone()));
-            match store.clone().write_all(vec![write], RESOLVE_PATIENCE).await {
-                Outcome::Stored => found.accounts.apply(change),
-                // Those who have an account get in; who has none waits until the store takes writes.
-                Outcome::Refused(status) | Outcome::Unknown(status) if !found.accounts.is_empty() => {
-                    tracing::error!(%status, "the first password could not be stored; it stays as it was");
-                    not_stored = true;
-                }
-                Outcome::Refused(status) | Outcome::Unknown(status) => return Err(Error::NotStored(status)),
-            }
-        }
-        if not_stored {
-            // What was not stored is not shown either.
-        } else if recovered {
+    if let Some(First { change, shown, recovered }) = first
+        && is_stored(&store, &change, &found.accounts).await?
+    {
+        found.accounts.apply(change);
+        if recovered {
             boot::recovered(&kit.state_dir);
         } else if let Some((name, password)) = shown {
             tracing::info!(user = name, "a first-boot password was made and handed to the operator");
@@ -90,7 +78,8 @@ pub async fn run(context: Context) -> Result<(), Error> {
         }
     }
 
-    if !made_before && (!found.is_empty || found.accounts.list().into_iter().next().is_some()) {
+    let has_any = !found.is_empty || !found.accounts.is_empty();
+    if has_any && !made_before {
         boot::remember_accounts(&kit.state_dir);
     }
 
@@ -126,6 +115,26 @@ fn prepare(
     }
     let first = boot::first_administrator(accounts, new, given, limits.cost, wall)?;
     Ok((decoy, first))
+}
+
+/// Stores what is decided before the daemon serves. `Ok(false)`: the store takes no writes; those who have an account get in without it,
+/// and what was not stored is neither applied nor shown.
+///
+/// # Errors
+/// [`Error::NotStored`] when there is nobody who could get in: the daemon waits until the store takes writes.
+async fn is_stored(store: &Store, change: &auth::Change, accounts: &auth::Accounts) -> Result<bool, Error> {
+    let Some(account) = change.account() else { return Ok(true) };
+    let write = Write::PutUser(Box::new(account.clone()));
+    match store.clone().write_all(vec![write], RESOLVE_PATIENCE).await {
+        Outcome::Stored => Ok(true),
+        Outcome::Refused(status) | Outcome::Unknown(status) if accounts.is_empty() => {
+            Err(Error::NotStored(status))
+        }
+        Outcome::Refused(status) | Outcome::Unknown(status) => {
+            tracing::error!(%status, "the first password could not be stored; it stays as it was");
+            Ok(false)
+        }
+    }
 }
 
 struct Shell {
