@@ -1,15 +1,17 @@
 //! The DHCPv4 client (RFC 2131) as a machine: messages and time in, messages and leases out.
 //!
 //! ```text
-//!            link up, nothing held            offer               ack
-//!   Down ───────────────────────► Selecting ───────► Requesting ───────► Bound ──T1──► Renewing ──T2──► Rebinding
-//!     │                              ▲ ▲                  │                ▲ ▲             │ ack            │ ack
-//!     │ link up, lease held          │ └── nak, 4 unanswered               │ └─────────────┴────────────────┘
-//!     └────────► Rebooting ──────────┴── nak, 3 unanswered      ack ───────┘        nak, end of the lease: Selecting
+//!            link up, nothing held            offer               ack            nobody has it
+//!   Down ───────────────────────► Selecting ───────► Requesting ───────► Probing ────────► Bound ──T1──► Renewing ──T2──► Rebinding
+//!     │                              ▲ ▲                  │                 │                ▲ ▲             │ ack            │ ack
+//!     │ link up, lease held          │ ├── nak, 4 unanswered                │                │ └─────────────┴────────────────┘
+//!     │                              │ └── another machine has it: decline ─┘                │         nak, end of the lease: Selecting
+//!     └────────► Rebooting ──────────┴── nak, 2 unanswered      ack ─────────────────────────┘
 //! ```
 //!
 //! Terms. *Held*: the lease whose address is in use. It is held until it ends or the server takes it back (nak), whatever the conversation
 //! is about: a cable pulled out and put back does not cut connections, it only asks whether the address still holds (Rebooting).
+//! *Probe*: the question on the link whether another machine answers for an address (RFC 5227).
 
 use std::net::Ipv4Addr;
 
@@ -17,29 +19,42 @@ use serde::{Deserialize, Serialize};
 use units::{Millis, Mono};
 
 use crate::dice::Dice;
+use crate::exchange::{Exchange, Pace, Spread};
+use crate::route::Route;
 
 /// A lease shorter than this is not worth having: it would be renewed without end. Such an offer is not taken.
-pub(crate) const MIN_LEASE_S: u32 = 30;
+pub(crate) const MIN_LEASE_S: u32 = 10;
 /// A lease longer than this (or endless) is treated as one of this length, so that a changed network is noticed in the end.
 pub(crate) const MAX_LEASE_S: u32 = 30 * 86_400;
-/// Wait after the first unanswered message, and the longest one.
-const FIRST_WAIT: Millis = Millis::from_secs(2);
-const MOST_WAIT: Millis = Millis::from_secs(64);
+/// Discover: 4 s, doubled up to 64 s, for ever (RFC 2131, 4.1).
+const DISCOVER: Pace = Pace {
+    first: Millis::from_secs(4),
+    most: Millis::from_secs(64),
+    count: 0,
+    within: Millis::ZERO,
+    spread: Spread::Second,
+};
+/// Request for an offer: four times, a minute in total, then another offer is looked for (RFC 2131, 3.1).
+const REQUEST: Pace = Pace { count: 4, ..DISCOVER };
+/// Request for a held address after a restart, before an offer is looked for as well.
+const REBOOT: Pace = Pace { count: 2, ..DISCOVER };
 /// The least time between two renewals (RFC 2131, 4.4.5).
 const RENEW_WAIT: Millis = Millis::from_secs(60);
-/// Requests for an offer before another one is looked for.
-const REQUESTS: u32 = 4;
-/// Requests for a held address after a restart before an offer is looked for as well.
-const REBOOTS: u32 = 3;
+/// The least time from a decline to the next discover (RFC 2131, 3.1).
+const DECLINE_WAIT: Millis = Millis::from_secs(10);
+/// A probe that says nothing for so long found nobody.
+const PROBE_WITHIN: Millis = Millis::from_secs(8);
 
 /// What a server offers or grants.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Terms {
     pub(crate) address: Ipv4Addr,
     pub(crate) prefix: u8,
-    pub(crate) gateway: Option<Ipv4Addr>,
+    /// Of option 121, else one to the first router.
+    pub(crate) routes: Vec<Route>,
     pub(crate) dns: Vec<Ipv4Addr>,
-    pub(crate) domain: Option<String>,
+    /// Domains in which short names are looked up.
+    pub(crate) search: Vec<String>,
     pub(crate) hostname: Option<String>,
     pub(crate) ntp: Vec<Ipv4Addr>,
     pub(crate) server: Ipv4Addr,
@@ -76,7 +91,7 @@ pub(crate) enum Answer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outgoing {
     pub(crate) xid: u32,
-    /// Seconds since the conversation began.
+    /// Seconds since the conversation began; for a request those of the discover before it.
     pub(crate) secs: u16,
     pub(crate) what: Ask,
 }
@@ -90,24 +105,31 @@ pub(crate) enum Ask {
     Request { address: Ipv4Addr, server: Option<Ipv4Addr> },
     /// Let me keep it: to the server, or to all when it stays silent.
     Extend { address: Ipv4Addr, server: Option<Ipv4Addr> },
+    /// Another machine has it.
+    Decline { address: Ipv4Addr, server: Ipv4Addr },
 }
 
 /// What follows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     Send(Outgoing),
+    /// Ask the link whether another machine has the address; [`Client::probed`] takes the answer.
+    Probe(Ipv4Addr),
     /// [`Client::lease`] is new or extended.
     Bound,
     /// The address must go.
     Lost(&'static str),
+    /// Another machine has the address that was granted.
+    Taken(Ipv4Addr),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
     Down,
-    Selecting { sent: u32 },
-    Requesting { offer: Box<Terms>, sent: u32 },
-    Rebooting { sent: u32 },
+    Selecting,
+    Requesting(Box<Terms>),
+    Probing(Box<Lease>),
+    Rebooting,
     Bound,
     Renewing,
     Rebinding,
@@ -118,12 +140,11 @@ enum State {
 pub(crate) struct Client {
     state: State,
     held: Option<Lease>,
-    /// When the state has something to do.
-    next: Option<Mono>,
-    xid: u32,
-    began: Mono,
-    /// Refusals since the last ack: a server that offers and refuses in turn is not asked without end.
-    naks: u32,
+    exchange: Exchange,
+    /// The seconds of the last discover.
+    secs: u16,
+    /// Refusals and conflicts since the last lease: who offers and refuses in turn is not asked without end.
+    failures: u32,
     dice: Dice,
 }
 
@@ -131,7 +152,7 @@ impl Client {
     /// A client without a link; with the lease of an earlier run that has not ended.
     pub(crate) fn new(seed: u64, held: Option<Lease>) -> Self {
         let dice = Dice::new(seed);
-        Self { state: State::Down, held, next: None, xid: 0, began: Mono::ZERO, naks: 0, dice }
+        Self { state: State::Down, held, exchange: Exchange::none(32), secs: 0, failures: 0, dice }
     }
 
     /// The lease in force.
@@ -142,26 +163,20 @@ impl Client {
     /// When [`Client::due`] has something to do.
     pub(crate) fn deadline(&self) -> Option<Mono> {
         let ends = self.held.as_ref().map(|lease| lease.ends_at);
-        match (self.next, ends) {
-            (Some(next), Some(ends)) => Some(next.min(ends)),
-            (next, ends) => next.or(ends),
-        }
+        [self.exchange.next(), ends].into_iter().flatten().min()
     }
 
     pub(crate) fn link_up(&mut self, now: Mono) {
         if self.state != State::Down {
             return;
         }
-        if self.held.is_some() {
-            self.begin(now, Millis::ZERO, State::Rebooting { sent: 0 });
-        } else {
-            self.begin(now, Millis::ZERO, State::Selecting { sent: 0 });
-        }
+        let state = if self.held.is_some() { State::Rebooting } else { State::Selecting };
+        self.begin(now, Millis::ZERO, state);
     }
 
     pub(crate) fn link_down(&mut self) {
         self.state = State::Down;
-        self.next = None;
+        self.exchange.end(None);
     }
 
     /// Time has come.
@@ -169,84 +184,70 @@ impl Client {
         if self.held.as_ref().is_some_and(|lease| lease.ends_at <= now) {
             self.held = None;
             out.push(Action::Lost("the lease ended"));
-            if self.state != State::Down
-                && !matches!(self.state, State::Selecting { .. } | State::Requesting { .. })
-            {
-                self.begin(now, Millis::ZERO, State::Selecting { sent: 0 });
+            if matches!(self.state, State::Rebooting | State::Bound | State::Renewing | State::Rebinding) {
+                self.begin(now, Millis::ZERO, State::Selecting);
             }
         }
-        if self.next.is_none_or(|next| next > now) {
+        if self.exchange.next().is_none_or(|next| next > now) {
             return;
         }
-        match (&mut self.state, &self.held) {
-            (State::Down, _) => self.next = None,
-            (State::Selecting { sent }, _) => {
-                *sent = sent.saturating_add(1);
-                let tries = *sent;
-                self.wait(now, tries);
-                self.send(now, Ask::Discover, out);
+        match (&self.state, &self.held) {
+            (State::Down, _) => self.exchange.end(None),
+            (State::Selecting, _) => {
+                self.secs = self.elapsed_s(now);
+                self.send(now, Ask::Discover, self.secs, DISCOVER, out);
             }
-            (State::Requesting { offer, sent }, _) if *sent < REQUESTS => {
-                *sent += 1;
-                let tries = *sent;
+            (State::Requesting(offer), _) if !self.exchange.failed(now, REQUEST) => {
                 let ask = Ask::Request { address: offer.address, server: Some(offer.server) };
-                self.wait(now, tries);
-                self.send(now, ask, out);
+                self.send(now, ask, self.secs, REQUEST, out);
             }
-            (State::Rebooting { sent }, Some(lease)) if *sent < REBOOTS => {
-                *sent += 1;
-                let tries = *sent;
+            (State::Probing(lease), _) => {
+                let address = lease.terms.address;
+                self.probed(now, address, false, out);
+            }
+            (State::Rebooting, Some(lease)) if !self.exchange.failed(now, REBOOT) => {
                 let ask = Ask::Request { address: lease.terms.address, server: None };
-                self.wait(now, tries);
-                self.send(now, ask, out);
+                self.renumber();
+                self.send(now, ask, self.elapsed_s(now), REBOOT, out);
             }
             (State::Bound | State::Renewing, Some(lease)) if now < lease.rebind_at => {
-                let fresh = self.state == State::Bound;
-                let (address, server) = (lease.terms.address, Some(lease.terms.server));
+                let ask = Ask::Extend { address: lease.terms.address, server: Some(lease.terms.server) };
                 let next = now.saturating_add(half(now, lease.rebind_at)).min(lease.rebind_at);
-                if fresh {
-                    self.begin(now, Millis::ZERO, State::Renewing);
-                }
-                self.next = Some(next);
-                self.send(now, Ask::Extend { address, server }, out);
+                self.extend(now, ask, State::Renewing, next, out);
             }
             (State::Bound | State::Renewing | State::Rebinding, Some(lease)) => {
-                let address = lease.terms.address;
+                let ask = Ask::Extend { address: lease.terms.address, server: None };
                 let next = now.saturating_add(half(now, lease.ends_at));
-                if self.state != State::Rebinding {
-                    self.begin(now, Millis::ZERO, State::Rebinding);
-                }
-                self.next = Some(next);
-                self.send(now, Ask::Extend { address, server: None }, out);
+                self.extend(now, ask, State::Rebinding, next, out);
             }
             // Nobody answered, or nothing is held to ask about.
-            _ => {
-                self.begin(now, Millis::ZERO, State::Selecting { sent: 0 });
-            }
+            _ => self.begin(now, Millis::ZERO, State::Selecting),
         }
     }
 
     /// A server said something.
     pub(crate) fn received(&mut self, now: Mono, message: Received, out: &mut Vec<Action>) {
-        if message.xid != self.xid {
+        if !self.exchange.expects(message.xid) {
             return;
         }
         match (message.what, &self.state) {
-            (Answer::Offer(offer), State::Selecting { sent: 1.. }) if is_usable(&offer) => {
-                self.state = State::Requesting { offer: Box::new(offer), sent: 0 };
-                self.next = Some(now);
+            (Answer::Offer(offer), State::Selecting) if is_usable(&offer) => {
+                self.state = State::Requesting(Box::new(offer));
+                self.exchange.go_on(now);
             }
-            (Answer::Ack(terms), State::Requesting { offer, .. })
+            (Answer::Ack(terms), State::Requesting(offer))
                 if terms.address == offer.address && terms.server == offer.server =>
             {
-                self.granted(now, terms, out);
+                // An answer to any of the requests, so the time counts from the first.
+                self.granted(now, self.exchange.began(), terms, out);
             }
-            (Answer::Ack(terms), State::Rebooting { .. } | State::Renewing | State::Rebinding)
-                if self.held.as_ref().is_some_and(|lease| lease.terms.address == terms.address) =>
+            (Answer::Ack(terms), State::Rebooting | State::Renewing | State::Rebinding)
+                if self.holds(terms.address) =>
             {
-                self.granted(now, terms, out);
+                // Each message had a number of its own: this is the answer to the last.
+                self.granted(now, self.exchange.last(), terms, out);
             }
-            (Answer::Nak { server }, State::Requesting { offer, .. }) if server == offer.server => {
+            (Answer::Nak { server }, State::Requesting(offer)) if server == offer.server => {
                 self.refused(now, out);
             }
             (Answer::Nak { server }, State::Renewing)
@@ -255,19 +256,57 @@ impl Client {
                 self.refused(now, out);
             }
             // Any server of the network may say that the address does not belong there.
-            (Answer::Nak { .. }, State::Rebooting { .. } | State::Rebinding) => self.refused(now, out),
+            (Answer::Nak { .. }, State::Rebooting | State::Rebinding) => self.refused(now, out),
             _ => {}
         }
     }
 
-    fn granted(&mut self, now: Mono, terms: Terms, out: &mut Vec<Action>) {
+    /// What the link said of the address that was granted: whether another machine has it.
+    pub(crate) fn probed(&mut self, now: Mono, address: Ipv4Addr, taken: bool, out: &mut Vec<Action>) {
+        let State::Probing(lease) = &self.state else { return };
+        if lease.terms.address != address {
+            return;
+        }
+        if taken {
+            let server = lease.terms.server;
+            self.failures = self.failures.saturating_add(1);
+            let delay = self.dice.back_off(self.failures, DECLINE_WAIT, DISCOVER.most);
+            let delay = if delay < DECLINE_WAIT { DECLINE_WAIT } else { delay };
+            self.begin(now, delay, State::Selecting);
+            let what = Ask::Decline { address, server };
+            out.push(Action::Send(Outgoing { xid: self.exchange.xid(), secs: 0, what }));
+            out.push(Action::Taken(address));
+        } else if lease.ends_at <= now {
+            self.begin(now, Millis::ZERO, State::Selecting);
+        } else {
+            let lease = Lease::clone(lease);
+            self.bind(lease, out);
+        }
+    }
+
+    fn granted(&mut self, now: Mono, since: Mono, terms: Terms, out: &mut Vec<Action>) {
         if !is_usable(&terms) {
             return;
         }
-        self.held = Some(lease(now, terms));
+        let address = terms.address;
+        let lease = lease(since, terms, &mut self.dice);
+        if lease.ends_at <= now {
+            return;
+        }
+        if self.holds(address) {
+            self.bind(lease, out);
+        } else {
+            self.state = State::Probing(Box::new(lease));
+            self.exchange.end(Some(now.saturating_add(PROBE_WITHIN)));
+            out.push(Action::Probe(address));
+        }
+    }
+
+    fn bind(&mut self, lease: Lease, out: &mut Vec<Action>) {
+        self.exchange.end(Some(lease.renew_at));
+        self.held = Some(lease);
         self.state = State::Bound;
-        self.next = self.held.as_ref().map(|lease| lease.renew_at);
-        self.naks = 0;
+        self.failures = 0;
         out.push(Action::Bound);
     }
 
@@ -275,28 +314,46 @@ impl Client {
         if self.held.take().is_some() {
             out.push(Action::Lost("the server took the address back"));
         }
-        self.naks = self.naks.saturating_add(1);
-        let delay = match self.naks {
+        self.failures = self.failures.saturating_add(1);
+        let delay = match self.failures {
             0 | 1 => Millis::ZERO,
-            more => self.dice.back_off(more, FIRST_WAIT, MOST_WAIT),
+            more => self.dice.back_off(more, DISCOVER.first, DISCOVER.most),
         };
-        self.begin(now, delay, State::Selecting { sent: 0 });
+        self.begin(now, delay, State::Selecting);
+    }
+
+    fn holds(&self, address: Ipv4Addr) -> bool {
+        self.held.as_ref().is_some_and(|lease| lease.terms.address == address)
     }
 
     fn begin(&mut self, now: Mono, delay: Millis, state: State) {
         self.state = state;
-        self.xid = self.dice.number(32);
-        self.began = now;
-        self.next = Some(now.saturating_add(delay));
+        self.exchange.begin(now, delay, &mut self.dice);
     }
 
-    fn wait(&mut self, now: Mono, tries: u32) {
-        self.next = Some(now.saturating_add(self.dice.back_off(tries, FIRST_WAIT, MOST_WAIT)));
+    /// Each message of its own number, so that the time of a lease counts from the one that was answered (RFC 2131, 4.1 leaves the choice).
+    fn renumber(&mut self) {
+        self.exchange.renumber(&mut self.dice);
     }
 
-    fn send(&self, now: Mono, what: Ask, out: &mut Vec<Action>) {
-        let secs = u16::try_from(self.began.until(now).as_secs()).unwrap_or(u16::MAX);
-        out.push(Action::Send(Outgoing { xid: self.xid, secs, what }));
+    fn extend(&mut self, now: Mono, ask: Ask, state: State, next: Mono, out: &mut Vec<Action>) {
+        if self.state == state {
+            self.renumber();
+        } else {
+            self.begin(now, Millis::ZERO, state);
+        }
+        let secs = self.elapsed_s(now);
+        self.exchange.sent_until(now, next);
+        out.push(Action::Send(Outgoing { xid: self.exchange.xid(), secs, what: ask }));
+    }
+
+    fn send(&mut self, now: Mono, what: Ask, secs: u16, pace: Pace, out: &mut Vec<Action>) {
+        self.exchange.sent(now, pace, &mut self.dice);
+        out.push(Action::Send(Outgoing { xid: self.exchange.xid(), secs, what }));
+    }
+
+    fn elapsed_s(&self, now: Mono) -> u16 {
+        u16::try_from(self.exchange.elapsed(now).as_secs()).unwrap_or(u16::MAX)
     }
 }
 
@@ -316,14 +373,20 @@ pub(crate) fn is_host(address: Ipv4Addr) -> bool {
     first != 0 && first != 127 && first < 224
 }
 
-fn lease(now: Mono, terms: Terms) -> Lease {
-    let length = u64::from(terms.lease_s.min(MAX_LEASE_S));
-    let (renew, rebind) = match (terms.renew_s.map(u64::from), terms.rebind_s.map(u64::from)) {
-        (Some(renew), Some(rebind)) if 5 <= renew && renew < rebind && rebind < length => (renew, rebind),
-        (Some(renew), _) if 5 <= renew && renew < length * 7 / 8 => (renew, length * 7 / 8),
-        _ => (length / 2, length * 7 / 8),
+/// The terms in force since `since`. Times of the server's are used where they are in order (T1 before T2 before the end), else half and seven eighths
+/// of the lease, a little earlier by chance (RFC 2131, 4.4.5).
+fn lease(since: Mono, terms: Terms, dice: &mut Dice) -> Lease {
+    let length = u64::from(terms.lease_s.min(MAX_LEASE_S)) * 1000;
+    let early = |dice: &mut Dice, ms: u64| ms - dice.below(length / 32);
+    let renew = terms.renew_s.map(|secs| u64::from(secs) * 1000).filter(|ms| *ms >= 5000);
+    let rebind = terms.rebind_s.map(|secs| u64::from(secs) * 1000);
+    let late = early(dice, length * 7 / 8);
+    let (renew, rebind) = match (renew, rebind) {
+        (Some(renew), Some(rebind)) if renew < rebind && rebind < length => (renew, rebind),
+        (Some(renew), _) if renew < late => (renew, late),
+        _ => (early(dice, length / 2), late),
     };
-    let after = |secs| now.saturating_add(Millis::from_secs(secs));
+    let after = |ms| since.saturating_add(Millis::new(ms));
     Lease { terms, renew_at: after(renew), rebind_at: after(rebind), ends_at: after(length) }
 }
 

@@ -24,11 +24,16 @@ impl Dice {
         u32::try_from(self.roll() >> (64 - bits.clamp(1, 32))).unwrap_or(u32::MAX)
     }
 
+    /// A number from zero up to, not including, `end`; zero for zero.
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        if end == 0 { 0 } else { self.roll() % end }
+    }
+
     /// `span` ± 25 %, so that a rack that lost its server does not ask in step.
     pub(crate) fn around(&mut self, span: Millis) -> Millis {
         let half = span.get() / 2;
         let low = span.get() - half / 2;
-        Millis::new(low + if half == 0 { 0 } else { self.roll() % half })
+        Millis::new(low + self.below(half))
     }
 
     /// The wait after the `tries`-th unanswered try: `first`, doubled each time up to `most`, ± 25 %.

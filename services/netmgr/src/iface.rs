@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   observed: link, addresses, routes ─►┌───────┐─► set up, MTU, IPv6 mode
-//!   DHCP messages ─────────────────────►│ Iface │─► add/remove an address, a default route
+//!   DHCP messages, probes ─────────────►│ Iface │─► add/remove an address, a route
 //!   time ──────────────────────────────►└───────┘─► DHCP messages; events
 //! ```
 //!
@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use units::{Millis, Mono};
 
 use crate::config::{Interface, Ipv4, Ipv6};
+use crate::route::Route;
 use crate::{dhcp4, dhcp6};
 
 /// After a refusal of the kernel the difference is looked at again.
@@ -46,8 +47,8 @@ pub(crate) struct Address {
 pub(crate) struct Observed {
     pub(crate) link: Option<Link>,
     pub(crate) addresses: Vec<Address>,
-    /// Gateways of default routes with this interface's metric.
-    pub(crate) gateways: Vec<IpAddr>,
+    /// Routes with this interface's metric.
+    pub(crate) routes: Vec<Route>,
 }
 
 /// What this daemon has set.
@@ -55,7 +56,7 @@ pub(crate) struct Observed {
 #[serde(default)]
 pub(crate) struct Owned {
     pub(crate) addresses: BTreeSet<IpNet>,
-    pub(crate) gateways: BTreeSet<IpAddr>,
+    pub(crate) routes: BTreeSet<Route>,
 }
 
 /// What the kernel does of IPv6 by itself.
@@ -81,12 +82,14 @@ pub(crate) enum Action {
     Keep,
     AddAddress(IpNet),
     DelAddress(IpNet),
-    /// On-link: the gateway is in no network of the interface.
-    AddGateway {
-        gateway: IpAddr,
+    /// On-link: the router is in no network of the interface.
+    AddRoute {
+        route: Route,
         on_link: bool,
     },
-    DelGateway(IpAddr),
+    DelRoute(Route),
+    /// Ask whether another machine on the link has the address; [`Iface::probed`] takes the answer.
+    Probe(Ipv4Addr),
     Send4(dhcp4::Outgoing),
     Send6(dhcp6::Outgoing),
     /// For people: a change, and whether it is for the worse.
@@ -278,6 +281,15 @@ impl Iface {
         self.leased4(actions, out);
     }
 
+    /// The link said whether another machine has an IPv4 address.
+    pub(crate) fn probed(&mut self, now: Mono, address: Ipv4Addr, taken: bool, out: &mut Vec<Action>) {
+        let mut actions = Vec::new();
+        if let Some(client) = &mut self.client4 {
+            client.probed(now, address, taken, &mut actions);
+        }
+        self.leased4(actions, out);
+    }
+
     /// A DHCPv6 server said something.
     pub(crate) fn received6(&mut self, now: Mono, message: dhcp6::Received, out: &mut Vec<Action>) {
         let mut actions = Vec::new();
@@ -292,7 +304,12 @@ impl Iface {
         for action in actions {
             match action {
                 dhcp4::Action::Send(message) => out.push(Action::Send4(message)),
+                dhcp4::Action::Probe(address) => out.push(Action::Probe(address)),
                 dhcp4::Action::Bound => changed = true,
+                dhcp4::Action::Taken(address) => out.push(Action::Tell {
+                    text: format!("IPv4: another machine has {address}, which the server granted; declined"),
+                    worse: true,
+                }),
                 dhcp4::Action::Lost(why) => {
                     out.push(Action::Tell { text: format!("IPv4: {why}"), worse: true });
                     changed = true;
@@ -329,14 +346,14 @@ impl Iface {
         match self.config.ipv4 {
             Ipv4::Static { address, gateway } => {
                 wanted.addresses.insert(IpNet::V4(address));
-                wanted.gateways.extend(gateway.map(IpAddr::V4));
+                wanted.routes.extend(gateway.map(|gateway| Route::default_by(IpAddr::V4(gateway))));
             }
             Ipv4::Dhcp => {
                 if let Some(terms) = self.lease4().map(|lease| &lease.terms)
                     && let Ok(net) = Ipv4Net::new(terms.address, terms.prefix)
                 {
                     wanted.addresses.insert(IpNet::V4(net));
-                    wanted.gateways.extend(terms.gateway.map(IpAddr::V4));
+                    wanted.routes.extend(&terms.routes);
                 }
             }
             Ipv4::Off => {}
@@ -344,7 +361,7 @@ impl Iface {
         match self.config.ipv6 {
             Ipv6::Static { address, gateway } => {
                 wanted.addresses.insert(IpNet::V6(address));
-                wanted.gateways.extend(gateway.map(IpAddr::V6));
+                wanted.routes.extend(gateway.map(|gateway| Route::default_by(IpAddr::V6(gateway))));
             }
             Ipv6::Dhcp => {
                 // The network of the link comes from router advertisements.
@@ -368,21 +385,23 @@ impl Iface {
         let del: Vec<IpNet> = self.owned.addresses.difference(&wanted.addresses).copied().collect();
         // A route over a link that is down is refused.
         let routable = link.up;
-        let add_gateways: Vec<IpAddr> = wanted
-            .gateways
+        let mut add_routes: Vec<Route> = wanted
+            .routes
             .iter()
-            .filter(|gateway| routable && !self.seen.gateways.contains(gateway))
+            .filter(|route| routable && !self.seen.routes.contains(route))
             .copied()
             .collect();
-        let del_gateways: Vec<IpAddr> = self.owned.gateways.difference(&wanted.gateways).copied().collect();
+        // What is on the link comes first: a router may be reached by it.
+        add_routes.sort_by_key(|route| route.via.is_some());
+        let del_routes: Vec<Route> = self.owned.routes.difference(&wanted.routes).copied().collect();
         let before = self.owned.clone();
         self.owned.addresses.extend(&add);
-        self.owned.gateways.extend(&add_gateways);
+        self.owned.routes.extend(&add_routes);
         for net in &del {
             self.owned.addresses.remove(net);
         }
-        for gateway in &del_gateways {
-            self.owned.gateways.remove(gateway);
+        for route in &del_routes {
+            self.owned.routes.remove(route);
         }
         // A run that ends between keeping and doing leaves something kept that is not there, which is harmless; so additions are kept before,
         // and removals are kept as done only because the kernel has them at once.
@@ -390,17 +409,15 @@ impl Iface {
             out.push(Action::Keep);
         }
         out.extend(add.into_iter().map(Action::AddAddress));
-        // The kernel takes one default route of a metric only.
+        // The kernel takes one route of a destination and a metric only.
         out.extend(
-            del_gateways
-                .into_iter()
-                .filter(|gateway| self.seen.gateways.contains(gateway))
-                .map(Action::DelGateway),
+            del_routes.into_iter().filter(|route| self.seen.routes.contains(route)).map(Action::DelRoute),
         );
-        out.extend(add_gateways.into_iter().map(|gateway| {
-            let on_link =
-                !is_link_local(gateway) && !wanted.addresses.iter().any(|net| net.contains(&gateway));
-            Action::AddGateway { gateway, on_link }
+        out.extend(add_routes.into_iter().map(|route| {
+            let on_link = route.via.is_some_and(|router| {
+                !is_link_local(router) && !wanted.addresses.iter().any(|net| net.contains(&router))
+            });
+            Action::AddRoute { route, on_link }
         }));
         out.extend(del.into_iter().filter(has).map(Action::DelAddress));
     }

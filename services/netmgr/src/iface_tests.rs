@@ -14,8 +14,12 @@ fn seen(link: Link, addresses: &[&str], gateways: &[&str]) -> Observed {
     Observed {
         link: Some(link),
         addresses: addresses.iter().map(|text| Address { net: net(text), tentative: false }).collect(),
-        gateways: gateways.iter().map(|text| text.parse().unwrap()).collect(),
+        routes: gateways.iter().map(|text| default_by(text)).collect(),
     }
+}
+
+fn default_by(gateway: &str) -> Route {
+    Route::default_by(gateway.parse().unwrap())
 }
 
 fn fixed() -> Interface {
@@ -44,7 +48,7 @@ fn an_interface_that_appears_is_set_up_and_stays_as_it_is_afterwards() {
     assert_eq!(out, [Action::Mode6(Mode6::Auto), Action::Mtu(1400), Action::Up, Action::Keep, add]);
     let link = Link { mtu: 1400, ..LINK };
     let out = observe(&mut iface, 2, seen(link, &[FIXED], &[]));
-    let gateway = "192.0.2.1".parse().unwrap();
+    let route = default_by("192.0.2.1");
     let told = |text: &str| Action::Tell { text: text.into(), worse: false };
     assert_eq!(
         out,
@@ -52,7 +56,7 @@ fn an_interface_that_appears_is_set_up_and_stays_as_it_is_afterwards() {
             told("link up"),
             told("address 192.0.2.5/24 gained"),
             Action::Keep,
-            Action::AddGateway { gateway, on_link: false }
+            Action::AddRoute { route, on_link: false }
         ]
     );
     assert!(observe(&mut iface, 3, seen(link, &[FIXED], &["192.0.2.1"])).is_empty());
@@ -74,15 +78,10 @@ fn only_what_this_daemon_set_is_removed() {
     let off = Interface { ipv4: Ipv4::Off, ..Interface::default() };
     let mut second = Iface::new("eth0".into(), off, 2, Some(first.owned.clone()), None, None);
     let out = observe(&mut second, 0, seen(LINK, &[FIXED, "198.51.100.1/24"], &["192.0.2.1"]));
-    let gateway = "192.0.2.1".parse().unwrap();
+    let gateway = default_by("192.0.2.1");
     assert_eq!(
         out,
-        [
-            Action::Mode6(Mode6::Auto),
-            Action::Keep,
-            Action::DelGateway(gateway),
-            Action::DelAddress(net(FIXED))
-        ]
+        [Action::Mode6(Mode6::Auto), Action::Keep, Action::DelRoute(gateway), Action::DelAddress(net(FIXED))]
     );
     // An address that somebody else had set before is used, but is not ours to remove.
     let mut third = iface(fixed());
@@ -110,8 +109,8 @@ fn a_gateway_outside_the_network_is_said_to_be_on_the_link() {
     };
     let mut iface = iface(config);
     let out = observe(&mut iface, 0, seen(LINK, &[], &[]));
-    let gateway = "10.9.9.9".parse().unwrap();
-    assert!(out.contains(&Action::AddGateway { gateway, on_link: true }), "{out:?}");
+    let route = default_by("10.9.9.9");
+    assert!(out.contains(&Action::AddRoute { route, on_link: true }), "{out:?}");
 }
 
 #[test]
@@ -134,9 +133,13 @@ fn lease(iface: &mut Iface, now: Mono, last: u8) -> Vec<Action> {
     let terms = Terms {
         address: Ipv4Addr::new(192, 0, 2, last),
         prefix: 24,
-        gateway: Some(Ipv4Addr::new(192, 0, 2, 1)),
+        routes: vec![
+            default_by("192.0.2.1"),
+            Route { to: net("10.0.0.0/8"), via: Some("192.0.2.2".parse().unwrap()) },
+            Route { to: net("198.51.100.0/24"), via: None },
+        ],
         dns: vec![Ipv4Addr::new(192, 0, 2, 53)],
-        domain: None,
+        search: Vec::new(),
         hostname: None,
         ntp: Vec::new(),
         server: Ipv4Addr::new(192, 0, 2, 1),
@@ -160,6 +163,9 @@ fn lease(iface: &mut Iface, now: Mono, last: u8) -> Vec<Action> {
         };
         let mut out = Vec::new();
         iface.received4(now, Received { xid: message.xid, what }, &mut out);
+        if out.contains(&Action::Probe(terms.address)) {
+            iface.probed(now, terms.address, false, &mut out);
+        }
         if iface.lease4().is_some_and(|lease| lease.terms.address == terms.address) {
             return out;
         }
@@ -173,14 +179,27 @@ fn a_lease_brings_address_route_and_name_servers_and_takes_them_along() {
     observe(&mut iface, 0, seen(LINK, &[], &[]));
     let out = lease(&mut iface, Mono::ZERO, 77);
     assert!(out.contains(&Action::AddAddress(net("192.0.2.77/24"))), "{out:?}");
+    let routes: Vec<&Action> =
+        out.iter().filter(|action| matches!(action, Action::AddRoute { .. })).collect();
+    let [Action::AddRoute { route: Route { via: None, .. }, on_link: false }, ..] = routes.as_slice() else {
+        panic!("what is on the link comes first: {routes:?}")
+    };
+    assert_eq!(routes.len(), 3);
     let dns: Vec<String> = iface.dns().map(|server| server.to_string()).collect();
     assert_eq!(dns, ["192.0.2.99", "192.0.2.53"], "the configured one comes first");
-    observe(&mut iface, 1000, seen(LINK, &["192.0.2.77/24"], &["192.0.2.1"]));
+    let mut there = seen(LINK, &["192.0.2.77/24"], &[]);
+    there.routes.extend(&iface.lease4().unwrap().terms.routes);
+    assert!(observe(&mut iface, 1000, there).iter().all(|action| matches!(action, Action::Tell { .. })));
     // The end of the lease.
     let mut out = Vec::new();
     iface.due(Mono::from_millis(700_000), &mut out);
     assert!(out.contains(&Action::DelAddress(net("192.0.2.77/24"))), "{out:?}");
-    assert!(out.contains(&Action::DelGateway("192.0.2.1".parse().unwrap())), "{out:?}");
+    assert!(out.contains(&Action::DelRoute(default_by("192.0.2.1"))), "{out:?}");
+    assert_eq!(
+        out.iter().filter(|action| matches!(action, Action::DelRoute(_))).count(),
+        3,
+        "all of its routes go"
+    );
     assert_eq!(iface.dns().count(), 1);
 }
 

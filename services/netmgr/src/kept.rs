@@ -24,7 +24,7 @@ pub(crate) struct Kept {
 #[serde(default)]
 pub(crate) struct KeptInterface {
     pub(crate) owned: Owned,
-    /// Metric of its default routes.
+    /// Metric of its routes.
     pub(crate) metric: u32,
     lease4: Option<KeptLease<dhcp4::Terms>>,
     lease6: Option<KeptLease<dhcp6::Terms>>,
@@ -133,9 +133,9 @@ mod tests {
         let terms = dhcp4::Terms {
             address: Ipv4Addr::new(192, 0, 2, 7),
             prefix: 24,
-            gateway: None,
+            routes: vec![crate::route::Route::default_by(Ipv4Addr::new(192, 0, 2, 1).into())],
             dns: Vec::new(),
-            domain: None,
+            search: Vec::new(),
             hostname: None,
             ntp: Vec::new(),
             server: Ipv4Addr::new(192, 0, 2, 1),

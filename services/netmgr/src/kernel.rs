@@ -8,10 +8,14 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::TryStreamExt as _;
 use ipnet::IpNet;
+use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
+};
 use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol,
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use rtnetlink::{
     AddressMessageBuilder, Handle, LinkUnspec, MulticastGroup, RouteMessageBuilder, new_multicast_connection,
@@ -19,9 +23,14 @@ use rtnetlink::{
 use tokio::sync::Notify;
 
 use crate::iface::{Address, Link, Mode6, Observed};
+use crate::route::Route;
 
 /// The kernel answers at once or never.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// A probe ends within this; the kernel asks three times, a second apart, before it says that nobody answers.
+const PROBE_WITHIN: Duration = Duration::from_secs(5);
+/// How often it is looked whether somebody answered.
+const PROBE_LOOK: Duration = Duration::from_millis(100);
 
 /// Why the kernel did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +95,7 @@ impl Kernel {
         self.changed.notified().await;
     }
 
-    /// How the interfaces in `names` are; `metrics` are the metrics of their default routes.
+    /// How the interfaces in `names` are, each with the metric of its routes.
     pub(crate) async fn look(
         &self,
         names: &BTreeMap<String, u32>,
@@ -115,11 +124,11 @@ impl Kernel {
             ] {
                 let mut routes = self.handle.route().get(query).execute().boxed();
                 while let Some(message) = routes.try_next().await? {
-                    let Some((index, gateway, metric)) = default_route(&message) else { continue };
+                    let Some((index, route, metric)) = route(&message) else { continue };
                     if let Some((name, observed)) = seen.get_mut(&index)
                         && names.get(name) == Some(&metric)
                     {
-                        observed.gateways.push(gateway);
+                        observed.routes.push(route);
                     }
                 }
             }
@@ -157,21 +166,75 @@ impl Kernel {
         done(patient(async { Ok(self.handle.address().del(message).execute().await?) }).await)
     }
 
-    pub(crate) async fn add_gateway(
+    pub(crate) async fn add_route(
         &self,
         index: u32,
-        gateway: IpAddr,
+        route: Route,
         metric: u32,
         on_link: bool,
     ) -> Result<(), Refused> {
-        let message = gateway_route(index, gateway, metric, on_link);
+        let message = route_message(index, route, metric, on_link);
         done(patient(async { Ok(self.handle.route().add(message).execute().await?) }).await)
     }
 
-    pub(crate) async fn del_gateway(&self, index: u32, gateway: IpAddr, metric: u32) -> Result<(), Refused> {
-        let message = gateway_route(index, gateway, metric, false);
+    pub(crate) async fn del_route(&self, index: u32, route: Route, metric: u32) -> Result<(), Refused> {
+        let message = route_message(index, route, metric, false);
         done(patient(async { Ok(self.handle.route().del(message).execute().await?) }).await)
     }
+
+    /// Whether another machine on the link answers for `address`, which no interface has yet. The kernel asks, as it does before it sends a packet: its
+    /// questions carry no sender's address while this machine has none (RFC 5227, 2.1.1), and need no packet socket.
+    pub(crate) async fn probe(&self, index: u32, address: Ipv4Addr) -> Result<bool, Refused> {
+        // What is known from earlier is no answer.
+        self.forget(index, address).await;
+        let request = self.handle.neighbours().add(index, IpAddr::V4(address));
+        let request = request.state(NeighbourState::None).flags(NeighbourFlags::Use);
+        patient(async { Ok(request.execute().await?) }).await?;
+        let start = tokio::time::Instant::now();
+        let mut taken = false;
+        while start.elapsed() < PROBE_WITHIN {
+            tokio::time::sleep(PROBE_LOOK).await;
+            match patient(self.neighbour(index, address)).await? {
+                Some(NeighbourState::Reachable | NeighbourState::Stale | NeighbourState::Delay) => {
+                    taken = true;
+                    break;
+                }
+                Some(NeighbourState::Incomplete) => {}
+                // Nobody answered, or the kernel has dropped the question for the same reason.
+                _ => break,
+            }
+        }
+        self.forget(index, address).await;
+        Ok(taken)
+    }
+
+    async fn neighbour(&self, index: u32, address: Ipv4Addr) -> Result<Option<NeighbourState>, Refused> {
+        let mut found = None;
+        let mut neighbours =
+            self.handle.neighbours().get().set_address_family(AddressFamily::Inet).execute().boxed();
+        while let Some(message) = neighbours.try_next().await? {
+            if is_neighbour(&message, index, address) {
+                found = Some(message.header.state);
+            }
+        }
+        Ok(found)
+    }
+
+    async fn forget(&self, index: u32, address: Ipv4Addr) {
+        let mut message = NeighbourMessage::default();
+        message.header.family = AddressFamily::Inet;
+        message.header.ifindex = index;
+        message.attributes.push(NeighbourAttribute::Destination(NeighbourAddress::Inet(address)));
+        // One that is not there cannot be forgotten.
+        let _ = patient(async { Ok(self.handle.neighbours().del(message).execute().await?) }).await;
+    }
+}
+
+fn is_neighbour(message: &NeighbourMessage, index: u32, address: Ipv4Addr) -> bool {
+    message.header.ifindex == index
+        && message.attributes.iter().any(|attribute| {
+            matches!(attribute, NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) if *ip == address)
+        })
 }
 
 /// Sets what the kernel does by itself on an interface. On a kernel without IPv6 there is less to set.
@@ -254,41 +317,63 @@ fn address(message: &AddressMessage) -> Option<Address> {
     Some(Address { net, tentative })
 }
 
-/// Interface, gateway and metric of a default route of the main table.
-fn default_route(message: &RouteMessage) -> Option<(u32, IpAddr, u32)> {
-    if message.header.destination_prefix_length != 0 || message.header.table != RouteHeader::RT_TABLE_MAIN {
+/// A route of the main table to where packets go, with its interface and metric.
+fn route(message: &RouteMessage) -> Option<(u32, Route, u32)> {
+    let header = &message.header;
+    if header.table != RouteHeader::RT_TABLE_MAIN || header.kind != RouteType::Unicast {
         return None;
     }
-    let (mut index, mut gateway, mut metric) = (None, None, 0);
+    let mut to = match header.address_family {
+        AddressFamily::Inet => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        AddressFamily::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        _ => return None,
+    };
+    let (mut index, mut via, mut metric) = (None, None, 0);
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Oif(value) => index = Some(*value),
             RouteAttribute::Priority(value) => metric = *value,
-            RouteAttribute::Gateway(RouteAddress::Inet(ip)) => gateway = Some(IpAddr::V4(*ip)),
-            RouteAttribute::Gateway(RouteAddress::Inet6(ip)) => gateway = Some(IpAddr::V6(*ip)),
+            RouteAttribute::Destination(address) => to = ip(address)?,
+            RouteAttribute::Gateway(address) => via = Some(ip(address)?),
             _ => {}
         }
     }
-    Some((index?, gateway?, metric))
+    let to = IpNet::new(to, header.destination_prefix_length).ok()?;
+    Some((index?, Route { to, via }, metric))
 }
 
-fn gateway_route(index: u32, gateway: IpAddr, metric: u32, on_link: bool) -> RouteMessage {
-    match gateway {
-        IpAddr::V4(ip) => {
-            let route = RouteMessageBuilder::<Ipv4Addr>::new()
+fn ip(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(ip) => Some(IpAddr::V4(*ip)),
+        RouteAddress::Inet6(ip) => Some(IpAddr::V6(*ip)),
+        _ => None,
+    }
+}
+
+fn route_message(index: u32, route: Route, metric: u32, on_link: bool) -> RouteMessage {
+    match route.to {
+        IpNet::V4(to) => {
+            let mut builder = RouteMessageBuilder::<Ipv4Addr>::new()
+                .destination_prefix(to.addr(), to.prefix_len())
                 .output_interface(index)
-                .gateway(ip)
                 .priority(metric)
                 .protocol(RouteProtocol::Static);
-            if on_link { route.onlink().build() } else { route.build() }
+            builder = match route.via {
+                Some(IpAddr::V4(via)) => builder.gateway(via),
+                _ => builder.scope(RouteScope::Link),
+            };
+            if on_link { builder.onlink().build() } else { builder.build() }
         }
-        IpAddr::V6(ip) => {
-            let route = RouteMessageBuilder::<Ipv6Addr>::new()
+        IpNet::V6(to) => {
+            let mut builder = RouteMessageBuilder::<Ipv6Addr>::new()
+                .destination_prefix(to.addr(), to.prefix_len())
                 .output_interface(index)
-                .gateway(ip)
                 .priority(metric)
                 .protocol(RouteProtocol::Static);
-            if on_link { route.onlink().build() } else { route.build() }
+            if let Some(IpAddr::V6(via)) = route.via {
+                builder = builder.gateway(via);
+            }
+            if on_link { builder.onlink().build() } else { builder.build() }
         }
     }
 }

@@ -9,9 +9,13 @@ use std::path::Path;
 pub(crate) const MAX_DNS: usize = 3;
 /// Time servers taken from one lease.
 pub(crate) const MAX_NTP: usize = 4;
+/// Domains a resolver looks short names up in, and the most bytes they may have together.
+pub(crate) const MAX_SEARCH: usize = 6;
+const MAX_SEARCH_BYTES: usize = 256;
 
 /// The first label of `name` when it can be a host name (RFC 1123): letters, digits and inner hyphens, at most 63.
 pub(crate) fn hostname(name: &str) -> Option<String> {
+    let name = name.trim_end_matches('\0');
     let label = name.split('.').next().unwrap_or_default();
     (is_label(label) && label != "localhost").then(|| label.to_owned())
 }
@@ -20,6 +24,55 @@ pub(crate) fn hostname(name: &str) -> Option<String> {
 pub(crate) fn domain(name: &str) -> Option<String> {
     let name = name.trim_end_matches(['.', '\0']);
     (name.len() <= 253 && name.split('.').all(is_label)).then(|| name.to_owned())
+}
+
+/// The domains of a list in the form of DNS messages (RFC 1035, 3.1), compressed by pointers into the list itself (RFC 3397) or not (RFC 3646, where it is
+/// forbidden and never needed). `None` for what is no such list, the whole of it; names that are none are left out.
+pub(crate) fn search_list(list: &[u8]) -> Option<Vec<String>> {
+    let mut domains: Vec<String> = Vec::new();
+    let mut at = 0;
+    while at < list.len() {
+        let (name, after) = dns_name(list, at)?;
+        at = after;
+        if let Some(domain) = domain(&name)
+            && domains.len() < MAX_SEARCH
+            && !domains.contains(&domain)
+        {
+            domains.push(domain);
+        }
+    }
+    (!domains.is_empty()).then_some(domains)
+}
+
+/// The name that begins at `start`, and where what follows it stands. Pointers lead backwards only, so there is an end.
+fn dns_name(list: &[u8], start: usize) -> Option<(String, usize)> {
+    let (mut at, mut floor, mut after) = (start, start, None);
+    let mut name = String::new();
+    loop {
+        match *list.get(at)? {
+            0 => return Some((name, after.unwrap_or(at + 1))),
+            length @ 1..=63 => {
+                let label = list.get(at + 1..at + 1 + usize::from(length))?;
+                if !name.is_empty() {
+                    name.push('.');
+                }
+                name.push_str(std::str::from_utf8(label).ok()?);
+                if name.len() > 253 {
+                    return None;
+                }
+                at += 1 + usize::from(length);
+            }
+            high @ 0xc0.. => {
+                let to = usize::from(u16::from_be_bytes([high & 0x3f, *list.get(at + 1)?]));
+                if to >= floor {
+                    return None;
+                }
+                after = after.or(Some(at + 2));
+                (at, floor) = (to, to);
+            }
+            _ => return None,
+        }
+    }
 }
 
 fn is_label(label: &str) -> bool {
@@ -36,10 +89,20 @@ pub(crate) fn of_mac(mac: [u8; 6]) -> String {
 }
 
 /// The text of `resolv.conf`.
-pub(crate) fn resolv_conf(domain: Option<&str>, servers: &[IpAddr]) -> String {
+pub(crate) fn resolv_conf<'a>(search: impl Iterator<Item = &'a str>, servers: &[IpAddr]) -> String {
     let mut text = String::from("# Written by u-bmc from its configuration and leases.\n");
-    if let Some(domain) = domain {
-        let _ = writeln!(text, "search {domain}");
+    let mut domains: Vec<&str> = Vec::new();
+    for domain in search {
+        let bytes: usize = domains.iter().map(|domain| domain.len() + 1).sum();
+        if domains.len() < MAX_SEARCH
+            && bytes + domain.len() <= MAX_SEARCH_BYTES
+            && !domains.contains(&domain)
+        {
+            domains.push(domain);
+        }
+    }
+    if !domains.is_empty() {
+        let _ = writeln!(text, "search {}", domains.join(" "));
     }
     let mut seen: Vec<IpAddr> = Vec::new();
     for server in servers {
@@ -71,6 +134,7 @@ mod tests {
             ("node7", Some("node7")),
             ("node7.rack.example", Some("node7")),
             ("a-b", Some("a-b")),
+            ("node7\0\0", Some("node7")),
             ("", None),
             ("-a", None),
             ("a-", None),
@@ -98,12 +162,52 @@ mod tests {
         let servers: Vec<IpAddr> = ["192.0.2.1", "192.0.2.1", "2001:db8::1", "192.0.2.2", "192.0.2.3"]
             .map(|a| a.parse().unwrap())
             .into();
-        let text = resolv_conf(Some("rack.example"), &servers);
+        let text = resolv_conf(["rack.example", "example", "example"].into_iter(), &servers);
         let lines: Vec<&str> = text.lines().skip(1).collect();
         assert_eq!(
             lines,
-            ["search rack.example", "nameserver 192.0.2.1", "nameserver 2001:db8::1", "nameserver 192.0.2.2"]
+            [
+                "search rack.example example",
+                "nameserver 192.0.2.1",
+                "nameserver 2001:db8::1",
+                "nameserver 192.0.2.2"
+            ]
         );
+    }
+
+    #[test]
+    fn a_search_list_has_its_bounds() {
+        let many: Vec<String> = (0..20).map(|n| format!("{}.example", "a".repeat(n + 1))).collect();
+        let text = resolv_conf(many.iter().map(String::as_str), &[]);
+        assert_eq!(text.lines().nth(1).unwrap().split(' ').count(), 1 + MAX_SEARCH);
+        let long: Vec<String> = (0..4).map(|n| format!("{n}{}", "a.".repeat(50)) + "example").collect();
+        let text = resolv_conf(long.iter().map(String::as_str), &[]);
+        assert!(text.lines().nth(1).unwrap().len() <= MAX_SEARCH_BYTES + "search ".len(), "{text}");
+    }
+
+    #[test]
+    fn a_search_list_is_read_with_its_pointers() {
+        // The example of RFC 3397, 2: eng.apple.com, marketing.apple.com.
+        let list = b"\x03eng\x05apple\x03com\0\x09marketing\xc0\x04";
+        assert_eq!(search_list(list).unwrap(), ["eng.apple.com", "marketing.apple.com"]);
+        let bad: [&[u8]; 9] = [
+            b"",
+            b"\0",
+            b"\x03eng",
+            b"\x03eng\x05app",
+            b"\xc0\x00",
+            b"\x01a\xc0\x00",
+            b"\x01a\xc0\x02",
+            b"\x40a\0",
+            b"\x01a\0\x01b\xc0\xff",
+        ];
+        for list in bad {
+            assert_eq!(search_list(list), None, "{list:?}");
+        }
+        assert_eq!(search_list(b"\x01a\0\x03a b\0").unwrap(), ["a"], "a name that is none is left out");
+        let mut long = [b"\x3f".as_slice(), &[b'a'; 63]].concat().repeat(4);
+        long.push(0);
+        assert_eq!(search_list(&long), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The daemon's loop.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -27,7 +28,7 @@ const LOOK: Millis = Millis::from_secs(60);
 const SILENCES: u32 = 3;
 /// Packets that wait for the loop; more are dropped.
 const PACKETS: usize = 32;
-/// Metric of the first interface's default route; the others follow.
+/// Metric of the first interface's routes; the others follow.
 const METRIC: u32 = 100;
 /// The hardware clock is written at least so often while in sync.
 const RTC_EVERY: Millis = Millis::from_secs(6 * 3600);
@@ -38,8 +39,16 @@ enum Event {
     Beat,
     Changed,
     Packet(Packet),
+    Probed(Probed),
     Time(Result<Sample, Failed>),
     Due,
+}
+
+/// What the link said of an IPv4 address on an interface.
+struct Probed {
+    interface: String,
+    address: Ipv4Addr,
+    taken: bool,
 }
 
 /// Runs the network until the order to stop; then leaves it as it is.
@@ -86,6 +95,8 @@ struct Net<S> {
     /// Left by an earlier run on interfaces that are not configured any more.
     left: BTreeMap<String, KeptInterface>,
     packets: mpsc::Sender<Packet>,
+    /// Questions to the links that are under way, at most one for an interface.
+    probes: JoinSet<Probed>,
     sync: Sync,
     epoch: Epoch,
     kept_at: PathBuf,
@@ -137,6 +148,7 @@ impl<S: System> Net<S> {
             ports,
             left: kept.interfaces,
             packets,
+            probes: JoinSet::new(),
             sync,
             epoch,
             kept_at,
@@ -167,6 +179,7 @@ impl<S: System> Net<S> {
                 () = beat.tick() => Event::Beat,
                 () = kernel.changed() => Event::Changed,
                 Some(packet) = packets.recv() => Event::Packet(packet),
+                Some(Ok(probed)) = self.probes.join_next() => Event::Probed(probed),
                 Some(answer) = asked.join_next() => {
                     Event::Time(answer.unwrap_or_else(|error| Err(Failed::Other(error.to_string()))))
                 }
@@ -180,11 +193,13 @@ impl<S: System> Net<S> {
                     self.look_at = Some(self.look_at.map_or(soon, |at| at.min(soon)));
                 }
                 Event::Packet(packet) => self.packet(packet).await,
+                Event::Probed(probed) => self.probed(probed).await,
                 Event::Time(answer) => self.time(answer).await,
                 Event::Due => self.due(&mut asked).await?,
             }
         }
         asked.shutdown().await;
+        self.probes.shutdown().await;
         Ok(())
     }
 
@@ -260,6 +275,28 @@ impl<S: System> Net<S> {
         }
     }
 
+    async fn probed(&mut self, probed: Probed) {
+        let now = self.now();
+        let mut actions = Vec::new();
+        if let Some(port) = self.ports.get_mut(&probed.interface) {
+            port.iface.probed(now, probed.address, probed.taken, &mut actions);
+        }
+        self.act(&probed.interface, actions).await;
+        self.refresh();
+    }
+
+    /// Asks the link behind an interface; the answer is an event.
+    fn probe(&mut self, name: &str, index: u32, address: Ipv4Addr) {
+        let (kernel, interface) = (self.kernel.clone(), name.to_owned());
+        self.probes.spawn(async move {
+            let taken = kernel.probe(index, address).await.unwrap_or_else(|error| {
+                tracing::warn!(%interface, %address, %error, "an address is used without asking whether another machine has it");
+                false
+            });
+            Probed { interface, address, taken }
+        });
+    }
+
     /// Does what the machine of `name` says. What the kernel refuses is tried again later.
     async fn act(&mut self, name: &str, actions: Vec<Action>) {
         for action in actions {
@@ -280,10 +317,14 @@ impl<S: System> Net<S> {
                 Action::Mtu(mtu) => self.kernel.mtu(index, *mtu).await,
                 Action::AddAddress(net) => self.kernel.add_address(index, *net).await,
                 Action::DelAddress(net) => self.kernel.del_address(index, *net).await,
-                Action::AddGateway { gateway, on_link } => {
-                    self.kernel.add_gateway(index, *gateway, metric, *on_link).await
+                Action::AddRoute { route, on_link } => {
+                    self.kernel.add_route(index, *route, metric, *on_link).await
                 }
-                Action::DelGateway(gateway) => self.kernel.del_gateway(index, *gateway, metric).await,
+                Action::DelRoute(route) => self.kernel.del_route(index, *route, metric).await,
+                Action::Probe(address) => {
+                    self.probe(name, index, *address);
+                    continue;
+                }
                 Action::Send4(message) => {
                     let hostname = self.hostname.clone().or_else(|| link.mac.map(names::of_mac));
                     let sent = port.send4(message, hostname.unwrap_or_default(), &self.packets);
@@ -327,13 +368,13 @@ impl<S: System> Net<S> {
         };
         for (name, before) in left {
             let Some(link) = seen.get(&name).and_then(|observed| observed.link) else { continue };
-            for gateway in &before.owned.gateways {
-                if let Err(error) = self.kernel.del_gateway(link.index, *gateway, before.metric).await {
+            for route in &before.owned.routes {
+                if let Err(error) = self.kernel.del_route(link.index, *route, before.metric).await {
                     tracing::warn!(interface = name, %error, "an old route stays");
                 }
             }
             match self.ports.get_mut(&name) {
-                Some(port) => port.iface.owned.gateways.clear(),
+                Some(port) => port.iface.owned.routes.clear(),
                 None => {
                     for net in &before.owned.addresses {
                         if let Err(error) = self.kernel.del_address(link.index, *net).await {
@@ -376,12 +417,12 @@ impl<S: System> Net<S> {
         }
         // The resolver.
         let servers: Vec<_> = self.ports.values().flat_map(|port| port.iface.dns()).collect();
-        let domain = self
+        let search = self
             .ports
             .values()
             .filter_map(|port| port.iface.lease4())
-            .find_map(|lease| lease.terms.domain.as_deref());
-        let text = names::resolv_conf(domain, &servers);
+            .flat_map(|lease| lease.terms.search.iter().map(String::as_str));
+        let text = names::resolv_conf(search, &servers);
         if self.resolv.as_ref() != Some(&text) {
             if let Err(error) = names::replace_file(&self.config.resolv_conf, &text) {
                 tracing::warn!(%error, path = %self.config.resolv_conf.display(), "the name servers were not written");
@@ -503,7 +544,7 @@ impl Port {
             Some(talk) if talk.index == link.index => self.talk4.insert(talk),
             _ => self.talk4.insert(Talk::four(&self.iface.name, link.index, packets.clone())?),
         };
-        let Some((to, bytes)) = wire4::write(&wire4::Me { mac, hostname }, message) else { return Ok(()) };
+        let (to, bytes) = wire4::write(&wire4::Me { mac, hostname }, message);
         talk.send4(to, &bytes)
     }
 

@@ -77,7 +77,7 @@ mod tests {
         let link = Link { index: 2, mac: Some([2, 0, 0, 0, 0, 1]), up: true, carrier: true, mtu: 1500 };
         let address = |text: &str| Address { net: text.parse().unwrap(), tentative: false };
         let addresses = vec![address("fe80::1/64"), address("192.0.2.5/24")];
-        let seen = Observed { link: Some(link), addresses, gateways: Vec::new() };
+        let seen = Observed { link: Some(link), addresses, routes: Vec::new() };
         iface.observe(Mono::ZERO, seen, &mut Vec::new());
         assert_eq!(status(std::iter::once(&iface), &sync), "eth0 192.0.2.5/24");
     }

@@ -1,21 +1,78 @@
-//! DHCPv4 messages <-> bytes. The codec is dhcproto; what is believed of a message is decided here. Everything received is hostile.
+//! DHCPv4 messages <-> bytes (RFC 2131, 2132, 3396, 3397, 3442, 6842). What is believed of a message is decided here. Everything received is hostile.
 
-use std::net::Ipv4Addr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 
-use dhcproto::v4::{DhcpOption, Flags, HType, Message, MessageType, Opcode, OptionCode};
-use dhcproto::{Decodable as _, Decoder, Encodable as _, Encoder};
+use ipnet::{IpNet, Ipv4Net};
 
 use crate::dhcp4::{Answer, Ask, Outgoing, Received, Terms, is_host};
 use crate::names;
+use crate::route::Route;
 
 /// Where a client listens, and a server.
 pub(crate) const CLIENT_PORT: u16 = 68;
 pub(crate) const SERVER_PORT: u16 = 67;
 /// The most bytes a message may have: what fits into an Ethernet frame.
 pub(crate) const MAX_MESSAGE: usize = 1472;
-/// Length of the fixed part, and where in it the length of the hardware address stands.
-const FIXED: usize = 240;
-const HLEN_AT: usize = 2;
+/// Routes taken of a lease.
+pub(crate) const MAX_ROUTES: usize = 128;
+/// Where the fields stand that are looked at, and where the options begin.
+const CHADDR: std::ops::Range<usize> = 28..34;
+const SNAME: std::ops::Range<usize> = 44..108;
+const FILE: std::ops::Range<usize> = 108..236;
+const OPTIONS: usize = 240;
+/// What the options begin with.
+const COOKIE: [u8; 4] = [99, 130, 83, 99];
+
+/// Codes of options.
+mod code {
+    pub(super) const PAD: u8 = 0;
+    pub(super) const MASK: u8 = 1;
+    pub(super) const ROUTER: u8 = 3;
+    pub(super) const DNS: u8 = 6;
+    pub(super) const HOSTNAME: u8 = 12;
+    pub(super) const DOMAIN: u8 = 15;
+    pub(super) const NTP: u8 = 42;
+    pub(super) const ADDRESS: u8 = 50;
+    pub(super) const LEASE: u8 = 51;
+    pub(super) const OVERLOAD: u8 = 52;
+    pub(super) const KIND: u8 = 53;
+    pub(super) const SERVER: u8 = 54;
+    pub(super) const WANTED: u8 = 55;
+    pub(super) const MAX_SIZE: u8 = 57;
+    pub(super) const RENEW: u8 = 58;
+    pub(super) const REBIND: u8 = 59;
+    pub(super) const CLASS: u8 = 60;
+    pub(super) const CLIENT: u8 = 61;
+    pub(super) const SEARCH: u8 = 119;
+    pub(super) const ROUTES: u8 = 121;
+    pub(super) const END: u8 = 255;
+}
+
+/// What is asked for, in each message the same. 121 stands before 3 (RFC 3442).
+const WANTED: [u8; 11] = [
+    code::MASK,
+    code::ROUTES,
+    code::ROUTER,
+    code::DNS,
+    code::HOSTNAME,
+    code::DOMAIN,
+    code::SEARCH,
+    code::NTP,
+    code::LEASE,
+    code::RENEW,
+    code::REBIND,
+];
+
+/// Values of option 53.
+mod kind {
+    pub(super) const DISCOVER: u8 = 1;
+    pub(super) const OFFER: u8 = 2;
+    pub(super) const REQUEST: u8 = 3;
+    pub(super) const DECLINE: u8 = 4;
+    pub(super) const ACK: u8 = 5;
+    pub(super) const NAK: u8 = 6;
+}
 
 /// What a client says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,115 +81,169 @@ pub(crate) struct Me {
     pub(crate) hostname: String,
 }
 
+impl Me {
+    /// The client identifier, the same in every message.
+    fn id(mac: [u8; 6]) -> Vec<u8> {
+        std::iter::once(1).chain(mac).collect()
+    }
+}
+
 /// Reads a message to `mac`. `None` for everything that is not one, or makes no sense.
 pub(crate) fn read(bytes: &[u8], mac: [u8; 6]) -> Option<Received> {
-    // The codec slices the hardware address by a length that it takes from the message: look at it first.
-    if bytes.len() < FIXED || bytes.len() > MAX_MESSAGE || bytes.get(HLEN_AT).is_none_or(|len| *len != 6) {
+    if bytes.len() > MAX_MESSAGE {
         return None;
     }
-    let known = only_known(bytes)?;
-    let message = Message::decode(&mut Decoder::new(&known)).ok()?;
-    if message.opcode() != Opcode::BootReply || message.htype() != HType::Eth || message.chaddr() != mac {
+    // An answer, on Ethernet, with a hardware address of six bytes.
+    let [2, 1, 6, _, a, b, c, d, ..] = *bytes else { return None };
+    if bytes.get(CHADDR)? != mac {
         return None;
     }
-    let options = message.opts();
-    let Some(DhcpOption::ServerIdentifier(server)) = options.get(OptionCode::ServerIdentifier) else {
+    let options = Options::of(bytes)?;
+    // An answer to a client of another identity, behind the same hardware address (RFC 6842).
+    if options.0.get(&code::CLIENT).is_some_and(|id| *id != Me::id(mac)) {
         return None;
-    };
-    let server = *server;
+    }
+    let server = Ipv4Addr::from(options.fixed::<4>(code::SERVER)?);
     if !is_host(server) {
         return None;
     }
-    let what = match options.msg_type()? {
-        MessageType::Offer => Answer::Offer(terms(&message, server)?),
-        MessageType::Ack => Answer::Ack(terms(&message, server)?),
-        MessageType::Nak => Answer::Nak { server },
+    let address = Ipv4Addr::from(*bytes.get(16..)?.first_chunk::<4>()?);
+    let [kind] = options.fixed::<1>(code::KIND)?;
+    let what = match kind {
+        kind::OFFER => Answer::Offer(options.terms(address, server)?),
+        kind::ACK => Answer::Ack(options.terms(address, server)?),
+        kind::NAK => Answer::Nak { server },
         _ => return None,
     };
-    Some(Received { xid: message.xid(), what })
+    Some(Received { xid: u32::from_be_bytes([a, b, c, d]), what })
 }
 
-/// The message with nothing but the options that are looked at. The codec asserts what it expects of some others, and a panic ends the daemon.
-fn only_known(bytes: &[u8]) -> Option<Vec<u8>> {
-    let (fixed, mut options) = bytes.split_at_checked(FIXED)?;
-    let mut known = fixed.to_vec();
-    loop {
-        match options {
-            [] | [255, ..] => break,
-            [0, rest @ ..] => options = rest,
-            [code, len, rest @ ..] => {
-                let (value, rest) = rest.split_at_checked(usize::from(*len))?;
-                let fits = match code {
-                    // Mask, lease time, server, T1, T2.
-                    1 | 51 | 54 | 58 | 59 => value.len() == 4,
-                    // Routers, name servers, time servers.
-                    3 | 6 | 42 => !value.is_empty() && value.len() % 4 == 0,
-                    // Names.
-                    12 | 15 => !value.is_empty(),
-                    // Type of the message.
-                    53 => value.len() == 1,
-                    _ => false,
-                };
-                if fits {
-                    known.extend([*code, *len]);
-                    known.extend(value);
+/// The options of a message. The values of an option that stands there several times are one (RFC 3396).
+struct Options(BTreeMap<u8, Vec<u8>>);
+
+impl Options {
+    /// Those of the field `options`, then of `file`, then of `sname`, where option 52 says that they hold some (RFC 2131, 4.1; RFC 3396, 5).
+    fn of(bytes: &[u8]) -> Option<Self> {
+        let (head, options) = bytes.split_at_checked(OPTIONS)?;
+        if !head.ends_with(&COOKIE) {
+            return None;
+        }
+        let mut all = Self(BTreeMap::new());
+        all.take(options)?;
+        let overload = all.fixed::<1>(code::OVERLOAD);
+        if let Some([1 | 3]) = overload {
+            all.take(head.get(FILE)?)?;
+        }
+        if let Some([2 | 3]) = overload {
+            all.take(head.get(SNAME)?)?;
+        }
+        Some(all)
+    }
+
+    /// Takes those of one field. `None` when one ends beyond the field.
+    fn take(&mut self, mut field: &[u8]) -> Option<()> {
+        loop {
+            match field {
+                // A field that is full has no room for the end.
+                [] | [code::END, ..] => return Some(()),
+                [code::PAD, rest @ ..] => field = rest,
+                [code, length, rest @ ..] => {
+                    let (value, rest) = rest.split_at_checked(usize::from(*length))?;
+                    self.0.entry(*code).or_default().extend(value);
+                    field = rest;
                 }
-                options = rest;
+                [_] => return None,
             }
-            [_] => return None,
         }
     }
-    known.push(255);
-    Some(known)
+
+    /// The value of an option of `N` bytes. One that was sent twice must say the same twice.
+    fn fixed<const N: usize>(&self, code: u8) -> Option<[u8; N]> {
+        let (chunks, []) = self.0.get(&code)?.as_chunks::<N>() else { return None };
+        let (first, others) = chunks.split_first()?;
+        others.iter().all(|other| other == first).then_some(*first)
+    }
+
+    fn seconds(&self, code: u8) -> Option<u32> {
+        self.fixed(code).map(u32::from_be_bytes)
+    }
+
+    /// Addresses that can be those of machines; none at all of an option that is no list of addresses.
+    fn hosts(&self, code: u8, most: usize) -> Vec<Ipv4Addr> {
+        let Some((addresses, [])) = self.0.get(&code).map(|value| value.as_chunks::<4>()) else {
+            return Vec::new();
+        };
+        addresses.iter().copied().map(Ipv4Addr::from).filter(|address| is_host(*address)).take(most).collect()
+    }
+
+    /// Text, without the zeros that some servers end it with (RFC 2132, 2).
+    fn text(&self, code: u8) -> Option<&str> {
+        std::str::from_utf8(self.0.get(&code)?).ok().map(|text| text.trim_end_matches('\0'))
+    }
+
+    fn terms(&self, address: Ipv4Addr, server: Ipv4Addr) -> Option<Terms> {
+        let prefix = match self.fixed::<4>(code::MASK) {
+            Some(mask) => prefix_of(mask.into())?,
+            // Every server sends one, because it is asked for. Without it no network can be assumed.
+            None => 32,
+        };
+        // Option 3 is ignored where 121 is there (RFC 3442); a 121 that cannot be read is as none.
+        let routes = match self.0.get(&code::ROUTES).and_then(|value| classless(value, address)) {
+            Some(routes) => routes,
+            None => self
+                .hosts(code::ROUTER, MAX_ROUTES)
+                .into_iter()
+                .find(|router| *router != address)
+                .map(|router| Route::default_by(IpAddr::V4(router)))
+                .into_iter()
+                .collect(),
+        };
+        let search = match self.0.get(&code::SEARCH).and_then(|value| names::search_list(value)) {
+            Some(search) => search,
+            None => self.text(code::DOMAIN).and_then(names::domain).into_iter().collect(),
+        };
+        Some(Terms {
+            address,
+            prefix,
+            routes,
+            dns: self.hosts(code::DNS, names::MAX_DNS),
+            search,
+            hostname: self.text(code::HOSTNAME).and_then(names::hostname),
+            ntp: self.hosts(code::NTP, names::MAX_NTP),
+            server,
+            lease_s: self.seconds(code::LEASE)?,
+            renew_s: self.seconds(code::RENEW),
+            rebind_s: self.seconds(code::REBIND),
+        })
+    }
 }
 
-fn terms(message: &Message, server: Ipv4Addr) -> Option<Terms> {
-    let options = message.opts();
-    let address = message.yiaddr();
-    let prefix = match options.get(OptionCode::SubnetMask) {
-        Some(DhcpOption::SubnetMask(mask)) => prefix_of(*mask)?,
-        // Every server sends one, because it is asked for. Without it no network can be assumed.
-        _ => 32,
-    };
-    let lease_s = match options.get(OptionCode::AddressLeaseTime) {
-        Some(DhcpOption::AddressLeaseTime(secs)) => *secs,
-        _ => return None,
-    };
-    let renew_s = match options.get(OptionCode::Renewal) {
-        Some(DhcpOption::Renewal(secs)) => Some(*secs),
-        _ => None,
-    };
-    let rebind_s = match options.get(OptionCode::Rebinding) {
-        Some(DhcpOption::Rebinding(secs)) => Some(*secs),
-        _ => None,
-    };
-    let gateway = match options.get(OptionCode::Router) {
-        Some(DhcpOption::Router(routers)) => {
-            routers.iter().copied().find(|router| is_host(*router) && *router != address)
+/// The routes of option 121: for each the length of the prefix, as many bytes of it as are needed, the router. `None` for what is no such list, the
+/// whole of it. Left out are routes by what can be no router, to what can be no machine, and a second one to the same destination.
+fn classless(mut value: &[u8], own: Ipv4Addr) -> Option<Vec<Route>> {
+    if value.is_empty() {
+        return None;
+    }
+    let mut routes: Vec<Route> = Vec::new();
+    while let [length, rest @ ..] = value {
+        let (significant, rest) = rest.split_at_checked(usize::from(length.div_ceil(8)))?;
+        let (router, rest) = rest.split_first_chunk::<4>()?;
+        value = rest;
+        let mut to = [0; 4];
+        to.get_mut(..significant.len())?.copy_from_slice(significant);
+        // Bits beyond the prefix are cut off, as RFC 3442 says.
+        let to = Ipv4Net::new(to.into(), *length).ok()?.trunc();
+        let router = Ipv4Addr::from(*router);
+        let reachable = router.is_unspecified() || (is_host(router) && router != own);
+        let first = to.addr().octets()[0];
+        let sensible = !((*length >= 8 && first == 127) || (*length >= 3 && first >= 224));
+        let to = IpNet::V4(to);
+        if reachable && sensible && routes.len() < MAX_ROUTES && !routes.iter().any(|route| route.to == to) {
+            let via = (!router.is_unspecified()).then_some(IpAddr::V4(router));
+            routes.push(Route { to, via });
         }
-        _ => None,
-    };
-    let dns = match options.get(OptionCode::DomainNameServer) {
-        Some(DhcpOption::DomainNameServer(servers)) => hosts(servers, names::MAX_DNS),
-        _ => Vec::new(),
-    };
-    let ntp = match options.get(OptionCode::NtpServers) {
-        Some(DhcpOption::NtpServers(servers)) => hosts(servers, names::MAX_NTP),
-        _ => Vec::new(),
-    };
-    let domain = match options.get(OptionCode::DomainName) {
-        Some(DhcpOption::DomainName(domain)) => names::domain(domain),
-        _ => None,
-    };
-    let hostname = match options.get(OptionCode::Hostname) {
-        Some(DhcpOption::Hostname(name)) => names::hostname(name),
-        _ => None,
-    };
-    Some(Terms { address, prefix, gateway, dns, domain, hostname, ntp, server, lease_s, renew_s, rebind_s })
-}
-
-fn hosts(addresses: &[Ipv4Addr], most: usize) -> Vec<Ipv4Addr> {
-    addresses.iter().copied().filter(|address| is_host(*address)).take(most).collect()
+    }
+    Some(routes)
 }
 
 /// The length of a netmask without holes.
@@ -143,201 +254,66 @@ fn prefix_of(mask: Ipv4Addr) -> Option<u8> {
         .flatten()
 }
 
-/// Writes a message and says where it goes.
-pub(crate) fn write(me: &Me, message: &Outgoing) -> Option<(Ipv4Addr, Vec<u8>)> {
-    let none = Ipv4Addr::UNSPECIFIED;
-    let mut out = Message::new_with_id(message.xid, none, none, none, none, &me.mac);
-    out.set_secs(message.secs);
+/// Writes a message and says where it goes. Which fields and options stand in which message: RFC 2131, table 5.
+pub(crate) fn write(me: &Me, message: &Outgoing) -> (Ipv4Addr, Vec<u8>) {
+    let all = Ipv4Addr::BROADCAST;
     let (kind, to, held) = match &message.what {
-        Ask::Discover => (MessageType::Discover, Ipv4Addr::BROADCAST, None),
-        Ask::Request { .. } => (MessageType::Request, Ipv4Addr::BROADCAST, None),
-        Ask::Extend { address, server } => {
-            (MessageType::Request, server.unwrap_or(Ipv4Addr::BROADCAST), Some(*address))
-        }
+        Ask::Discover => (kind::DISCOVER, all, None),
+        Ask::Request { .. } => (kind::REQUEST, all, None),
+        Ask::Extend { address, server } => (kind::REQUEST, server.unwrap_or(all), Some(*address)),
+        Ask::Decline { .. } => (kind::DECLINE, all, None),
     };
-    match held {
-        Some(address) => {
-            out.set_ciaddr(address);
-        }
-        // The interface may have no address yet, so an answer to it would not be let in.
-        None => {
-            out.set_flags(Flags::default().set_broadcast());
-        }
-    }
-    let options = out.opts_mut();
-    options.insert(DhcpOption::MessageType(kind));
-    let id = std::iter::once(1).chain(me.mac).collect();
-    options.insert(DhcpOption::ClientIdentifier(id));
-    options.insert(DhcpOption::Hostname(me.hostname.clone()));
-    options.insert(DhcpOption::ClassIdentifier(b"u-bmc".to_vec()));
-    options.insert(DhcpOption::MaxMessageSize(u16::try_from(MAX_MESSAGE).unwrap_or(576)));
-    options.insert(DhcpOption::ParameterRequestList(vec![
-        OptionCode::SubnetMask,
-        OptionCode::Router,
-        OptionCode::DomainNameServer,
-        OptionCode::Hostname,
-        OptionCode::DomainName,
-        OptionCode::NtpServers,
-        OptionCode::AddressLeaseTime,
-        OptionCode::Renewal,
-        OptionCode::Rebinding,
-    ]));
-    if let Ask::Request { address, server } = &message.what {
-        options.insert(DhcpOption::RequestedIpAddress(*address));
-        if let Some(server) = server {
-            options.insert(DhcpOption::ServerIdentifier(*server));
-        }
-    }
+    let declines = kind == kind::DECLINE;
+    // The interface may have no address yet, so an answer to it would not be let in: it is to be broadcast. Nobody answers a decline.
+    let broadcast = held.is_none() && !declines;
     let mut bytes = Vec::with_capacity(320);
-    out.encode(&mut Encoder::new(&mut bytes)).ok()?;
+    bytes.extend([1, 1, 6, 0]);
+    bytes.extend(message.xid.to_be_bytes());
+    bytes.extend(message.secs.to_be_bytes());
+    bytes.extend([if broadcast { 0x80 } else { 0 }, 0]);
+    bytes.extend(held.unwrap_or(Ipv4Addr::UNSPECIFIED).octets());
+    // yiaddr, siaddr, giaddr.
+    bytes.extend([0; 12]);
+    bytes.extend(me.mac);
+    bytes.resize(OPTIONS - COOKIE.len(), 0);
+    bytes.extend(COOKIE);
+    let mut option = |code: u8, value: &[u8]| {
+        let value = value.get(..255).unwrap_or(value);
+        bytes.push(code);
+        bytes.push(u8::try_from(value.len()).unwrap_or(255));
+        bytes.extend(value);
+    };
+    option(code::KIND, &[kind]);
+    option(code::CLIENT, &Me::id(me.mac));
+    match &message.what {
+        Ask::Request { address, server } => {
+            option(code::ADDRESS, &address.octets());
+            if let Some(server) = server {
+                option(code::SERVER, &server.octets());
+            }
+        }
+        Ask::Decline { address, server } => {
+            option(code::ADDRESS, &address.octets());
+            option(code::SERVER, &server.octets());
+        }
+        Ask::Discover | Ask::Extend { .. } => {}
+    }
+    if !declines {
+        if !me.hostname.is_empty() {
+            option(code::HOSTNAME, me.hostname.as_bytes());
+        }
+        option(code::CLASS, b"u-bmc");
+        option(code::MAX_SIZE, &u16::try_from(MAX_MESSAGE).unwrap_or(576).to_be_bytes());
+        option(code::WANTED, &WANTED);
+    }
+    bytes.push(code::END);
     // Some relays drop what is shorter than BOOTP's 300 bytes.
     if bytes.len() < 300 {
         bytes.resize(300, 0);
     }
-    Some((to, bytes))
+    (to, bytes)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const MAC: [u8; 6] = [2, 0, 0, 0x12, 0x34, 0x56];
-
-    fn me() -> Me {
-        Me { mac: MAC, hostname: "bmc-7".into() }
-    }
-
-    fn reply(kind: MessageType, options: Vec<DhcpOption>) -> Vec<u8> {
-        let none = Ipv4Addr::UNSPECIFIED;
-        let mut message = Message::new_with_id(7, none, Ipv4Addr::new(192, 0, 2, 77), none, none, &MAC);
-        message.set_opcode(Opcode::BootReply);
-        message.opts_mut().insert(DhcpOption::MessageType(kind));
-        message.opts_mut().insert(DhcpOption::ServerIdentifier(Ipv4Addr::new(192, 0, 2, 1)));
-        for option in options {
-            message.opts_mut().insert(option);
-        }
-        message.to_vec().unwrap()
-    }
-
-    fn full() -> Vec<u8> {
-        reply(
-            MessageType::Ack,
-            vec![
-                DhcpOption::SubnetMask(Ipv4Addr::new(255, 255, 254, 0)),
-                DhcpOption::Router(vec![Ipv4Addr::BROADCAST, Ipv4Addr::new(192, 0, 2, 1)]),
-                DhcpOption::DomainNameServer((1..9).map(|n| Ipv4Addr::new(192, 0, 2, n)).collect()),
-                DhcpOption::NtpServers(vec![Ipv4Addr::new(192, 0, 2, 9)]),
-                DhcpOption::DomainName("rack.example".into()),
-                DhcpOption::Hostname("node; rm -rf /".into()),
-                DhcpOption::AddressLeaseTime(600),
-                DhcpOption::Renewal(100),
-                DhcpOption::Rebinding(200),
-            ],
-        )
-    }
-
-    #[test]
-    fn an_ack_is_read_and_what_makes_no_sense_in_it_is_left_out() {
-        let Some(Received { xid: 7, what: Answer::Ack(terms) }) = read(&full(), MAC) else { panic!() };
-        assert_eq!((terms.address, terms.prefix), (Ipv4Addr::new(192, 0, 2, 77), 23));
-        assert_eq!(terms.gateway, Some(Ipv4Addr::new(192, 0, 2, 1)));
-        assert_eq!(terms.dns.len(), names::MAX_DNS);
-        assert_eq!((terms.lease_s, terms.renew_s, terms.rebind_s), (600, Some(100), Some(200)));
-        assert_eq!(terms.domain.as_deref(), Some("rack.example"));
-        assert_eq!(terms.hostname, None);
-    }
-
-    #[test]
-    fn what_is_not_for_us_is_not_read() {
-        assert_eq!(read(&full(), [2, 0, 0, 0, 0, 1]), None, "another machine's");
-        let mut request = full();
-        request[0] = 1;
-        assert_eq!(read(&request, MAC), None, "a request");
-        for hlen in [0, 5, 7, 16, 17, 255] {
-            let mut bytes = full();
-            bytes[HLEN_AT] = hlen;
-            assert_eq!(read(&bytes, MAC), None, "hardware address of {hlen}");
-        }
-        assert_eq!(read(&reply(MessageType::Ack, Vec::new()), MAC), None, "no lease time");
-        let mask = DhcpOption::SubnetMask(Ipv4Addr::new(255, 0, 255, 0));
-        assert_eq!(
-            read(&reply(MessageType::Ack, vec![mask, DhcpOption::AddressLeaseTime(600)]), MAC),
-            None,
-            "a mask with a hole"
-        );
-        assert!(read(&reply(MessageType::Nak, Vec::new()), MAC).is_some());
-        assert_eq!(read(&reply(MessageType::Discover, Vec::new()), MAC), None);
-    }
-
-    #[test]
-    fn every_option_of_every_length_is_survived() {
-        for code in 0..=255_u8 {
-            for len in (0..=40).chain([128, 255]) {
-                for fill in [0, 1, 0x3f, 0xc0, 0xff] {
-                    let mut bytes = full();
-                    bytes.truncate(bytes.len() - 1);
-                    bytes.extend([code, len]);
-                    bytes.extend(std::iter::repeat_n(fill, usize::from(len)));
-                    bytes.push(255);
-                    read(&bytes, MAC);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn each_question_goes_where_the_rfc_says() {
-        let address = Ipv4Addr::new(192, 0, 2, 77);
-        let server = Ipv4Addr::new(192, 0, 2, 1);
-        let cases = [
-            (Ask::Discover, Ipv4Addr::BROADCAST, false),
-            (Ask::Request { address, server: Some(server) }, Ipv4Addr::BROADCAST, false),
-            (Ask::Request { address, server: None }, Ipv4Addr::BROADCAST, false),
-            (Ask::Extend { address, server: Some(server) }, server, true),
-            (Ask::Extend { address, server: None }, Ipv4Addr::BROADCAST, true),
-        ];
-        for (what, to, has_ciaddr) in cases {
-            let message = Outgoing { xid: 9, secs: 3, what: what.clone() };
-            let (sent_to, bytes) = write(&me(), &message).unwrap();
-            assert!(bytes.len() >= 300);
-            let read = Message::decode(&mut Decoder::new(&bytes)).unwrap();
-            assert_eq!((sent_to, read.xid(), read.chaddr()), (to, 9, MAC.as_slice()), "{what:?}");
-            assert_eq!(read.ciaddr() == address, has_ciaddr, "{what:?}");
-            assert_eq!(read.flags().broadcast(), !has_ciaddr, "{what:?}");
-            assert_eq!(
-                read.opts().contains(OptionCode::RequestedIpAddress),
-                matches!(what, Ask::Request { .. }),
-                "{what:?}"
-            );
-        }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1024) })]
-        #[test]
-        fn no_bytes_can_break_it(bytes in prop::collection::vec(any::<u8>(), 0..700)) {
-            read(&bytes, MAC);
-        }
-
-        #[test]
-        fn no_change_of_a_good_message_can_break_it(changes in prop::collection::vec((0_usize..400, any::<u8>()), 1..20), cut in 0_usize..500) {
-            let mut bytes = full();
-            for (at, value) in changes {
-                if let Some(byte) = bytes.get_mut(at) {
-                    *byte = value;
-                }
-            }
-            bytes.truncate(bytes.len().saturating_sub(cut));
-            read(&bytes, MAC);
-        }
-
-        #[test]
-        fn no_options_can_break_it(tail in prop::collection::vec(any::<u8>(), 0..600)) {
-            let mut bytes = full();
-            bytes.truncate(FIXED);
-            bytes.extend(tail);
-            read(&bytes, MAC);
-        }
-    }
-}
+#[path = "wire4_tests.rs"]
+mod tests;

@@ -123,6 +123,39 @@ fn a_lease_is_renewed_without_a_touch_and_given_up_for_another_network() {
 }
 
 #[test]
+fn an_address_another_machine_has_is_declined_and_a_lease_brings_its_routes_and_takes_them_along() {
+    let Some(lab) = lab() else { return };
+    // The address the server has for this controller is in use.
+    lab.address("lan0", "192.0.2.50/24");
+    let host = format!("--dhcp-host={MAC},192.0.2.50");
+    let routes = "--dhcp-option=121,0.0.0.0/0,192.0.2.1,10.0.0.0/8,192.0.2.2,198.51.100.0/24,0.0.0.0";
+    let server = lab.server(&[
+        "--dhcp-range=192.0.2.51,192.0.2.60,255.255.255.0,2m",
+        &host,
+        routes,
+        "--interface=lan0",
+    ]);
+    let daemon = lab.daemon("[netmgr.interfaces.eth0]\nipv6 = 'off'\n");
+    daemon.wait("another machine has 192.0.2.50");
+    daemon.wait("address 192.0.2.");
+    assert_eq!(server.count("DHCPDECLINE"), 1);
+    let addresses = lab.addresses("eth0");
+    assert!(addresses.len() == 1 && in_range(&addresses[0], 51, 60), "{addresses:?}");
+    let route = |text: &str| ip(&lab.bmc, "-4 route").lines().any(|line| line.trim().starts_with(text));
+    lab.until("its routes", || {
+        ["default via 192.0.2.1 dev eth0", "10.0.0.0/8 via 192.0.2.2 dev eth0", "198.51.100.0/24 dev eth0"]
+            .into_iter()
+            .all(route)
+    });
+    daemon.stop();
+    let daemon = lab.daemon("[netmgr.interfaces.eth0]\nipv4 = 'off'\nipv6 = 'off'\n");
+    lab.until("nothing of the lease", || {
+        ip(&lab.bmc, "-4 route").is_empty() && lab.addresses("eth0").is_empty()
+    });
+    daemon.stop();
+}
+
+#[test]
 fn fixed_addresses_on_two_interfaces_one_of_which_comes_late() {
     let Some(lab) = lab() else { return };
     ip(&lab.bmc, "addr add 198.51.100.9/24 dev eth0");
