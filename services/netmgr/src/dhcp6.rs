@@ -1,73 +1,154 @@
-//! The DHCPv6 client for one address (RFC 8415, IA_NA) as a machine: messages and time in, messages and leases out.
+//! The DHCPv6 client (RFC 8415) as a machine: messages and time in, messages and leases out. Stateful, for the addresses of one IA_NA, or stateless, for
+//! name servers and the like only.
 //!
 //! ```text
 //!   Down ─link up─► Soliciting ─advertise─► Requesting ─reply─► Bound ─T1─► Renewing ─T2─► Rebinding ─end─► Soliciting
-//!     └─ link up, lease held ─► Confirming ─not on this link─► Soliciting;  on this link, or silence ─► Bound
+//!     │                                          ▲                             │ no binding    │
+//!     │                                          └─────────────────────────────┴───────────────┘
+//!     ├─ link up, lease held ─► Confirming ─not on this link─► Soliciting;  on this link, or silence ─► Bound
+//!     │                         Bound ─another machine has the address─► Declining ─► Bound with the others, or Soliciting
+//!     └─ link up, stateless ─► Informing ─reply─► Informed ─refresh time─► Informing
 //! ```
+//!
+//! Terms. *Held*: the lease whose addresses are in use; each until it ends or the server takes it back, whatever the conversation is about.
 //!
 //! The default route and the prefix of the link come from router advertisements, which the kernel handles.
 
 use std::net::Ipv6Addr;
 
-use serde::{Deserialize, Serialize};
 use units::{Millis, Mono};
 
 use crate::dhcp4::{MAX_LEASE_S, MIN_LEASE_S};
 use crate::dice::Dice;
+use crate::exchange::{Exchange, Pace, Spread};
 
-/// Waits: first and longest while looking for a server, then while extending (RFC 8415, 7.6; the longest shortened from an hour).
-const FIRST_WAIT: Millis = Millis::from_secs(1);
-const MOST_WAIT: Millis = Millis::from_secs(120);
-const EXTEND_WAIT: Millis = Millis::from_secs(10);
-const EXTEND_MOST: Millis = Millis::from_secs(600);
-/// Requests before another server is looked for, and questions whether the address belongs to the link.
-const REQUESTS: u32 = 6;
-const CONFIRMS: u32 = 4;
+/// Addresses held of one lease.
+pub(crate) const MAX_ADDRESSES: usize = 8;
 
-/// What a server offers or grants.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Terms {
-    pub(crate) address: Ipv6Addr,
-    pub(crate) dns: Vec<Ipv6Addr>,
-    /// The server's DUID.
-    pub(crate) server: Vec<u8>,
-    pub(crate) valid_s: u32,
-    pub(crate) renew_s: u32,
-    pub(crate) rebind_s: u32,
+/// RFC 8415, 7.6: the times of each message. SOL_MAX_RT and INF_MAX_RT are the servers' to change.
+const SOLICIT: Pace = Pace {
+    first: Millis::from_secs(1),
+    most: Millis::from_secs(3600),
+    count: 0,
+    within: Millis::ZERO,
+    spread: Spread::TenthLater,
+};
+const REQUEST: Pace = Pace { most: Millis::from_secs(30), count: 10, spread: Spread::Tenth, ..SOLICIT };
+const CONFIRM: Pace =
+    Pace { most: Millis::from_secs(4), within: Millis::from_secs(10), spread: Spread::Tenth, ..SOLICIT };
+/// Renew and Rebind; their ends are T2 and the end of the addresses.
+const EXTEND: Pace =
+    Pace { first: Millis::from_secs(10), most: Millis::from_secs(600), spread: Spread::Tenth, ..SOLICIT };
+const DECLINE: Pace = Pace { most: Millis::from_secs(60), count: 4, spread: Spread::Tenth, ..SOLICIT };
+const INFORM: Pace = Pace { spread: Spread::Tenth, ..SOLICIT };
+/// SOL_MAX_DELAY, CNF_MAX_DELAY, INF_MAX_DELAY, ms: the first message on a link waits up to so long.
+const MAX_DELAY_MS: u64 = 1000;
+/// What servers may set SOL_MAX_RT and INF_MAX_RT to, s (RFC 8415, 21.24 and 21.25).
+const MAX_RT_S: std::ops::RangeInclusive<u32> = 60..=86_400;
+/// IRT_DEFAULT and IRT_MINIMUM: when what a stateless client was told is asked for again, s.
+const REFRESH_S: u32 = 86_400;
+const LEAST_REFRESH_S: u32 = 600;
+/// A server that offers and refuses in turn is asked ever more slowly; after an address that another machine has, not before so long.
+const REFUSED_WAIT: Millis = Millis::from_secs(1);
+const REFUSED_MOST: Millis = Millis::from_secs(120);
+const DECLINED_WAIT: Millis = Millis::from_secs(10);
+/// No renewal is due sooner.
+const LEAST_RENEW_S: u32 = 5;
+/// A preference with which nothing better is waited for.
+const BEST: u8 = 255;
+
+/// A status code, of a message, an association, or an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    Success,
+    NoAddrsAvail,
+    NoBinding,
+    NotOnLink,
+    /// UnspecFail, UseMulticast and what is not known: the question stays open.
+    Failed,
 }
 
-/// Terms in force.
+/// An address as a server gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Lease {
-    pub(crate) terms: Terms,
-    pub(crate) renew_at: Mono,
-    pub(crate) rebind_at: Mono,
-    pub(crate) ends_at: Mono,
+pub(crate) struct Granted {
+    pub(crate) address: Ipv6Addr,
+    /// At most `valid_s`.
+    pub(crate) preferred_s: u32,
+    /// Zero takes it back.
+    pub(crate) valid_s: u32,
+}
+
+/// This client's association in a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Association {
+    pub(crate) status: Status,
+    /// T1 and T2, zero for the client's choice.
+    pub(crate) renew_s: u32,
+    pub(crate) rebind_s: u32,
+    pub(crate) addresses: Vec<Granted>,
+}
+
+/// What is not an address.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub(crate) struct Told {
+    pub(crate) dns: Vec<Ipv6Addr>,
+    pub(crate) search: Vec<String>,
+    pub(crate) ntp: Vec<Ipv6Addr>,
+}
+
+/// Which message it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Advertise,
+    Reply,
 }
 
 /// A message from a server, checked by [`crate::wire6`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Received {
     pub(crate) xid: u32,
-    pub(crate) what: Answer,
+    pub(crate) kind: Kind,
+    pub(crate) status: Status,
+    /// The server's DUID.
+    pub(crate) server: Vec<u8>,
+    pub(crate) preference: u8,
+    pub(crate) association: Option<Association>,
+    pub(crate) told: Told,
+    pub(crate) sol_max_rt_s: Option<u32>,
+    pub(crate) inf_max_rt_s: Option<u32>,
+    pub(crate) refresh_s: Option<u32>,
 }
 
-/// What it says.
+/// An address in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
-    Advertise(Terms),
-    Granted(Terms),
-    /// No address, or not this one.
-    Refused,
-    /// To the question whether the address belongs to the link.
-    OnLink(bool),
+pub(crate) struct Held {
+    pub(crate) address: Ipv6Addr,
+    pub(crate) ends_at: Mono,
+}
+
+/// A lease in force, with at least one address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Lease {
+    pub(crate) server: Vec<u8>,
+    pub(crate) addresses: Vec<Held>,
+    pub(crate) told: Told,
+    pub(crate) renew_at: Mono,
+    pub(crate) rebind_at: Mono,
+}
+
+impl Lease {
+    /// Its addresses.
+    pub(crate) fn addresses(&self) -> Vec<Ipv6Addr> {
+        self.addresses.iter().map(|held| held.address).collect()
+    }
 }
 
 /// A message to send, always to all servers of the link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outgoing {
     pub(crate) xid: u32,
-    /// Hundredths of a second since the conversation began.
+    /// Hundredths of a second since the exchange began.
     pub(crate) elapsed: u16,
     pub(crate) what: Ask,
 }
@@ -76,52 +157,85 @@ pub(crate) struct Outgoing {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ask {
     Solicit,
-    Request { address: Ipv6Addr, server: Vec<u8> },
-    Confirm { address: Ipv6Addr },
-    Renew { address: Ipv6Addr, server: Vec<u8> },
-    Rebind { address: Ipv6Addr },
+    Request { addresses: Vec<Ipv6Addr>, server: Vec<u8> },
+    Confirm { addresses: Vec<Ipv6Addr> },
+    Renew { addresses: Vec<Ipv6Addr>, server: Vec<u8> },
+    Rebind { addresses: Vec<Ipv6Addr> },
+    Decline { address: Ipv6Addr, server: Vec<u8> },
+    Inform,
 }
 
 /// What follows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     Send(Outgoing),
-    /// [`Client::lease`] is new or extended.
+    /// [`Client::lease`] or [`Client::told`] is new or extended.
     Bound,
-    /// The address must go.
+    /// An address must go.
     Lost(&'static str),
+    /// Another machine has an address that was granted.
+    Taken(Ipv6Addr),
+}
+
+/// Whom a request goes to, and for what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Offer {
+    server: Vec<u8>,
+    preference: u8,
+    addresses: Vec<Ipv6Addr>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
     Down,
-    Soliciting,
-    Requesting(Box<Terms>),
-    Confirming,
+    /// With the best offer so far.
+    Soliciting(Option<Offer>),
+    Requesting(Offer),
+    /// Whether a server has said that the addresses do not belong to the link.
+    Confirming(bool),
     Bound,
     Renewing,
     Rebinding,
+    Declining(Ipv6Addr, Vec<u8>),
+    Informing,
+    Informed,
 }
 
 /// The client of one interface.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
+    stateless: bool,
     state: State,
-    /// Messages sent in this state.
-    sent: u32,
     held: Option<Lease>,
-    next: Option<Mono>,
-    xid: u32,
-    began: Mono,
-    refusals: u32,
+    /// Of a stateless client.
+    told: Option<Told>,
+    exchange: Exchange,
+    sol_max_rt: Millis,
+    inf_max_rt: Millis,
+    /// Refusals and conflicts since the last lease.
+    failures: u32,
     dice: Dice,
 }
 
 impl Client {
     /// A client without a link; with the lease of an earlier run that has not ended.
     pub(crate) fn new(seed: u64, held: Option<Lease>) -> Self {
-        let dice = Dice::new(seed);
-        Self { state: State::Down, sent: 0, held, next: None, xid: 0, began: Mono::ZERO, refusals: 0, dice }
+        Self {
+            stateless: false,
+            state: State::Down,
+            held: held.filter(|lease| !lease.addresses.is_empty()),
+            told: None,
+            exchange: Exchange::none(24),
+            sol_max_rt: SOLICIT.most,
+            inf_max_rt: INFORM.most,
+            failures: 0,
+            dice: Dice::new(seed),
+        }
+    }
+
+    /// One that asks for no address.
+    pub(crate) fn stateless(seed: u64) -> Self {
+        Self { stateless: true, ..Self::new(seed, None) }
     }
 
     /// The lease in force.
@@ -129,136 +243,317 @@ impl Client {
         self.held.as_ref()
     }
 
+    /// What servers told besides addresses.
+    pub(crate) fn told(&self) -> Option<&Told> {
+        self.held.as_ref().map(|lease| &lease.told).or(self.told.as_ref())
+    }
+
     /// When [`Client::due`] has something to do.
     pub(crate) fn deadline(&self) -> Option<Mono> {
-        let ends = self.held.as_ref().map(|lease| lease.ends_at);
-        match (self.next, ends) {
-            (Some(next), Some(ends)) => Some(next.min(ends)),
-            (next, ends) => next.or(ends),
-        }
+        let ends = self.held.iter().flat_map(|lease| &lease.addresses).map(|held| held.ends_at);
+        ends.chain(self.exchange.next()).min()
     }
 
     pub(crate) fn link_up(&mut self, now: Mono) {
-        if self.state == State::Down {
-            let state = if self.held.is_some() { State::Confirming } else { State::Soliciting };
-            self.begin(now, Millis::ZERO, state);
+        if self.state != State::Down {
+            return;
         }
+        let state = match (self.stateless, &self.held) {
+            (true, _) => State::Informing,
+            (false, Some(_)) => State::Confirming(false),
+            (false, None) => State::Soliciting(None),
+        };
+        let delay = Millis::new(self.dice.below(MAX_DELAY_MS));
+        self.begin(now, delay, state);
     }
 
     pub(crate) fn link_down(&mut self) {
         self.state = State::Down;
-        self.next = None;
+        self.exchange.end(None);
     }
 
     /// Time has come.
     pub(crate) fn due(&mut self, now: Mono, out: &mut Vec<Action>) {
-        if self.held.as_ref().is_some_and(|lease| lease.ends_at <= now) {
-            self.held = None;
-            out.push(Action::Lost("the lease ended"));
-            if !matches!(self.state, State::Down | State::Soliciting | State::Requesting(_)) {
-                self.begin(now, Millis::ZERO, State::Soliciting);
+        if let Some(lease) = &mut self.held {
+            let before = lease.addresses.len();
+            lease.addresses.retain(|held| held.ends_at > now);
+            if lease.addresses.len() < before {
+                self.lost("the lease ended", now, out);
             }
         }
-        if self.next.is_none_or(|next| next > now) {
+        if self.exchange.next().is_none_or(|next| next > now) {
             return;
         }
-        let held = self
-            .held
-            .as_ref()
-            .map(|lease| (lease.terms.address, lease.terms.server.clone(), lease.rebind_at));
-        match (&self.state, held) {
-            (State::Down, _) => self.next = None,
-            (State::Soliciting, _) => self.send(now, Ask::Solicit, FIRST_WAIT, MOST_WAIT, out),
-            (State::Requesting(offer), _) if self.sent < REQUESTS => {
-                let ask = Ask::Request { address: offer.address, server: offer.server.clone() };
-                self.send(now, ask, FIRST_WAIT, MOST_WAIT, out);
+        match (&self.state, &self.held) {
+            (State::Down, _) => self.exchange.end(None),
+            (State::Soliciting(Some(offer)), _) => {
+                let offer = offer.clone();
+                self.begin(now, Millis::ZERO, State::Requesting(offer));
             }
-            (State::Confirming, Some((address, ..))) if self.sent < CONFIRMS => {
-                self.send(now, Ask::Confirm { address }, FIRST_WAIT, MOST_WAIT, out);
+            (State::Soliciting(None), _) => {
+                self.send(now, Ask::Solicit, Pace { most: self.sol_max_rt, ..SOLICIT }, out);
             }
-            // Silence does not make the address wrong (RFC 8415, 18.2.3).
-            (State::Confirming, Some(_)) => self.bound(now),
-            (State::Bound | State::Renewing, Some((address, server, rebind_at))) if now < rebind_at => {
+            (State::Requesting(offer), _) if !self.exchange.failed(now, REQUEST) => {
+                let ask = Ask::Request { addresses: offer.addresses.clone(), server: offer.server.clone() };
+                self.send(now, ask, REQUEST, out);
+            }
+            (State::Confirming(false), Some(lease)) if !self.exchange.failed(now, CONFIRM) => {
+                let ask = Ask::Confirm { addresses: lease.addresses() };
+                self.send(now, ask, CONFIRM, out);
+            }
+            // Silence does not make the addresses wrong (RFC 8415, 18.2.3).
+            (State::Confirming(false), Some(_)) => self.bound(now),
+            // Nobody else said that they belong here.
+            (State::Confirming(true), _) => {
+                self.held = None;
+                self.lost("the address does not belong to this network", now, out);
+            }
+            (State::Bound | State::Renewing, Some(lease)) if now < lease.rebind_at => {
+                let ask = Ask::Renew { addresses: lease.addresses(), server: lease.server.clone() };
+                let end = lease.rebind_at;
                 if self.state == State::Bound {
                     self.begin(now, Millis::ZERO, State::Renewing);
                 }
-                self.send(now, Ask::Renew { address, server }, EXTEND_WAIT, EXTEND_MOST, out);
-                self.next = self.next.map(|next| next.min(rebind_at));
+                self.send(now, ask, EXTEND, out);
+                self.exchange.not_after(end);
             }
-            (State::Bound | State::Renewing | State::Rebinding, Some((address, ..))) => {
+            (State::Bound | State::Renewing | State::Rebinding, Some(lease)) => {
+                let ask = Ask::Rebind { addresses: lease.addresses() };
                 if self.state != State::Rebinding {
                     self.begin(now, Millis::ZERO, State::Rebinding);
                 }
-                self.send(now, Ask::Rebind { address }, EXTEND_WAIT, EXTEND_MOST, out);
+                self.send(now, ask, EXTEND, out);
             }
-            _ => self.begin(now, Millis::ZERO, State::Soliciting),
+            (State::Declining(address, server), _) if !self.exchange.failed(now, DECLINE) => {
+                let ask = Ask::Decline { address: *address, server: server.clone() };
+                self.send(now, ask, DECLINE, out);
+            }
+            (State::Declining(..), _) => self.declined(now),
+            (State::Informed, _) => {
+                self.begin(now, Millis::ZERO, State::Informing);
+            }
+            (State::Informing, _) => {
+                self.send(now, Ask::Inform, Pace { most: self.inf_max_rt, ..INFORM }, out);
+            }
+            // Nobody answered, or nothing is held to ask about.
+            _ => self.begin(now, Millis::ZERO, State::Soliciting(None)),
         }
     }
 
     /// A server said something.
     pub(crate) fn received(&mut self, now: Mono, message: Received, out: &mut Vec<Action>) {
-        if message.xid != self.xid || self.sent == 0 {
+        if !self.exchange.expects(message.xid) {
             return;
         }
-        match (message.what, &self.state) {
-            (Answer::Advertise(offer), State::Soliciting) if is_usable(&offer) => {
-                self.begin(now, Millis::ZERO, State::Requesting(Box::new(offer)));
-            }
-            (Answer::Granted(terms), State::Requesting(offer))
-                if is_usable(&terms) && terms.server == offer.server =>
-            {
-                self.granted(now, terms, out);
-            }
-            (Answer::Granted(terms), State::Renewing | State::Rebinding) if is_usable(&terms) => {
-                self.granted(now, terms, out);
-            }
-            (Answer::Refused, State::Requesting(_) | State::Renewing | State::Rebinding)
-            | (Answer::OnLink(false), State::Confirming) => {
-                if self.held.take().is_some() {
-                    out.push(Action::Lost("the server took the address back"));
+        // Of any message, one that offers or grants nothing included (RFC 8415, 18.2.9).
+        let limit = |secs: Option<u32>| {
+            secs.filter(|secs| MAX_RT_S.contains(secs)).map(|secs| Millis::from_secs(secs.into()))
+        };
+        self.sol_max_rt = limit(message.sol_max_rt_s).unwrap_or(self.sol_max_rt);
+        self.inf_max_rt = limit(message.inf_max_rt_s).unwrap_or(self.inf_max_rt);
+        match (message.kind, &self.state) {
+            (Kind::Advertise, State::Soliciting(best)) => {
+                if message.status != Status::Success {
+                    return;
                 }
-                self.refusals = self.refusals.saturating_add(1);
-                let delay = match self.refusals {
-                    0 | 1 => Millis::ZERO,
-                    more => self.dice.back_off(more, FIRST_WAIT, MOST_WAIT),
-                };
-                self.begin(now, delay, State::Soliciting);
+                let Some(offer) = offer(&message) else { return };
+                // The first wait is for the best of all offers, unless one says that there is no better.
+                let at_once = offer.preference == BEST || self.exchange.count() > 1;
+                if at_once {
+                    self.begin(now, Millis::ZERO, State::Requesting(offer));
+                } else if best.as_ref().is_none_or(|best| offer.preference > best.preference) {
+                    self.state = State::Soliciting(Some(offer));
+                }
             }
-            (Answer::OnLink(true), State::Confirming) => self.bound(now),
+            (Kind::Reply, State::Requesting(offer)) if message.server == offer.server => {
+                self.requested(now, message, out);
+            }
+            (Kind::Reply, State::Renewing)
+                if self.held.as_ref().is_some_and(|lease| lease.server == message.server) =>
+            {
+                self.extended(now, message, out);
+            }
+            (Kind::Reply, State::Rebinding) => self.extended(now, message, out),
+            (Kind::Reply, State::Confirming(_)) => match message.status {
+                Status::Success => self.bound(now),
+                Status::NotOnLink => self.state = State::Confirming(true),
+                _ => {}
+            },
+            (Kind::Reply, State::Declining(_, server)) if message.server == *server => self.declined(now),
+            (Kind::Reply, State::Informing) if message.status == Status::Success => {
+                let secs = message.refresh_s.unwrap_or(REFRESH_S).clamp(LEAST_REFRESH_S, MAX_LEASE_S);
+                // Not all of a link at once (RFC 8415, 21.23).
+                let delay = Millis::from_secs(secs.into()) + Millis::new(self.dice.below(MAX_DELAY_MS));
+                self.state = State::Informed;
+                self.exchange.end(Some(now.saturating_add(delay)));
+                self.told = Some(message.told);
+                out.push(Action::Bound);
+            }
             _ => {}
         }
     }
 
-    fn granted(&mut self, now: Mono, terms: Terms, out: &mut Vec<Action>) {
-        self.held = Some(lease(now, terms));
-        self.refusals = 0;
+    /// Another machine has one of the addresses (duplicate address detection).
+    pub(crate) fn duplicate(&mut self, now: Mono, address: Ipv6Addr, out: &mut Vec<Action>) {
+        let Some(lease) = &mut self.held else { return };
+        let before = lease.addresses.len();
+        lease.addresses.retain(|held| held.address != address);
+        if lease.addresses.len() == before {
+            return;
+        }
+        let server = lease.server.clone();
+        if lease.addresses.is_empty() {
+            self.held = None;
+        }
+        self.failures = self.failures.saturating_add(1);
+        out.push(Action::Taken(address));
+        if self.state != State::Down {
+            self.begin(now, Millis::ZERO, State::Declining(address, server));
+        }
+    }
+
+    /// The answer to a request.
+    fn requested(&mut self, now: Mono, message: Received, out: &mut Vec<Action>) {
+        let of_association = message.association.as_ref().map(|association| association.status);
+        let granted = match (message.status, of_association) {
+            // The server could not do it now; the next try is due after the wait (RFC 8415, 18.2.10).
+            (Status::Failed, _) | (Status::Success, None | Some(Status::Failed)) => return,
+            (Status::Success, Some(Status::Success)) => self.take(now, message, out),
+            _ => false,
+        };
+        // No address, or not here: another server may do.
+        if !granted {
+            self.refused(now);
+        }
+    }
+
+    /// The answer to a renewal, of its server or of any.
+    fn extended(&mut self, now: Mono, message: Received, out: &mut Vec<Action>) {
+        let no_binding = message.status == Status::NoBinding
+            || message.association.as_ref().is_some_and(|ia| ia.status == Status::NoBinding);
+        let granted = message.status == Status::Success
+            && message.association.as_ref().is_some_and(|ia| ia.status == Status::Success);
+        if no_binding {
+            // The server has forgotten: asked for anew at once, and used as before meanwhile (RFC 8415, 18.2.10.1).
+            let addresses = self.held.as_ref().map(Lease::addresses).unwrap_or_default();
+            let offer = Offer { server: message.server, preference: 0, addresses };
+            self.begin(now, Millis::ZERO, State::Requesting(offer));
+        } else if granted {
+            self.take(now, message, out);
+        }
+        // Anything else is no answer: asked again after the wait, until the end of the addresses.
+    }
+
+    /// Takes what a server grants, extends and takes back. What it does not name stays as it is. Whether an address was granted.
+    fn take(&mut self, now: Mono, message: Received, out: &mut Vec<Action>) -> bool {
+        let Some(association) = message.association else { return false };
+        let mut addresses = self.held.as_ref().map(|lease| lease.addresses.clone()).unwrap_or_default();
+        let before = addresses.len();
+        let taken_back = |address| {
+            association.addresses.iter().any(|granted| granted.address == address && granted.valid_s == 0)
+        };
+        addresses.retain(|held| !taken_back(held.address));
+        let gone = addresses.len() < before;
+        let mut used: Vec<&Granted> = Vec::new();
+        for granted in association.addresses.iter().filter(|granted| granted.valid_s > 0) {
+            let span = Millis::from_secs(granted.valid_s.min(MAX_LEASE_S).into());
+            let ends_at = now.saturating_add(span);
+            if let Some(held) = addresses.iter_mut().find(|held| held.address == granted.address) {
+                held.ends_at = ends_at;
+            } else if is_usable(granted) && addresses.len() < MAX_ADDRESSES {
+                addresses.push(Held { address: granted.address, ends_at });
+            } else {
+                continue;
+            }
+            used.push(granted);
+        }
+        if used.is_empty() {
+            if let Some(lease) = &mut self.held
+                && gone
+            {
+                lease.addresses = addresses;
+                self.lost("the server took the address back", now, out);
+            }
+            return false;
+        }
+        let (renew_s, rebind_s) = times(association.renew_s, association.rebind_s, &used);
+        let after = |secs: u32| now.saturating_add(Millis::from_secs(secs.into()));
+        self.held = Some(Lease {
+            server: message.server,
+            addresses,
+            told: message.told,
+            renew_at: after(renew_s),
+            rebind_at: after(rebind_s),
+        });
+        self.failures = 0;
         self.bound(now);
         out.push(Action::Bound);
+        true
+    }
+
+    /// Addresses have gone; with the last of them the lease.
+    fn lost(&mut self, why: &'static str, now: Mono, out: &mut Vec<Action>) {
+        out.push(Action::Lost(why));
+        if self.held.as_ref().is_some_and(|lease| !lease.addresses.is_empty()) {
+            return;
+        }
+        self.held = None;
+        if matches!(self.state, State::Confirming(_) | State::Bound | State::Renewing | State::Rebinding) {
+            self.refused(now);
+        }
+    }
+
+    /// Looks for a server again: at once the first time, then ever more slowly.
+    fn refused(&mut self, now: Mono) {
+        self.failures = self.failures.saturating_add(1);
+        let delay = match self.failures {
+            0 | 1 => Millis::ZERO,
+            more => self.dice.back_off(more, REFUSED_WAIT, REFUSED_MOST),
+        };
+        self.begin(now, delay, State::Soliciting(None));
+    }
+
+    /// The server knows, or does not want to, that another machine has an address.
+    fn declined(&mut self, now: Mono) {
+        if self.held.is_some() {
+            self.bound(now);
+            return;
+        }
+        let delay = self.dice.back_off(self.failures, DECLINED_WAIT, REFUSED_MOST);
+        self.begin(now, delay, State::Soliciting(None));
     }
 
     fn bound(&mut self, now: Mono) {
         self.state = State::Bound;
-        self.next = self.held.as_ref().map(|lease| lease.renew_at.max(now));
+        self.exchange.end(self.held.as_ref().map(|lease| lease.renew_at.max(now)));
     }
 
     fn begin(&mut self, now: Mono, delay: Millis, state: State) {
         self.state = state;
-        self.sent = 0;
-        self.xid = self.dice.number(24);
-        self.began = now;
-        self.next = Some(now.saturating_add(delay));
+        self.exchange.begin(now, delay, &mut self.dice);
     }
 
-    fn send(&mut self, now: Mono, what: Ask, first: Millis, most: Millis, out: &mut Vec<Action>) {
-        self.sent = self.sent.saturating_add(1);
-        self.next = Some(now.saturating_add(self.dice.back_off(self.sent, first, most)));
-        let elapsed = u16::try_from(self.began.until(now).get() / 10).unwrap_or(u16::MAX);
-        out.push(Action::Send(Outgoing { xid: self.xid, elapsed, what }));
+    fn send(&mut self, now: Mono, what: Ask, pace: Pace, out: &mut Vec<Action>) {
+        let elapsed = u16::try_from(self.exchange.elapsed(now).get() / 10).unwrap_or(u16::MAX);
+        self.exchange.sent(now, pace, &mut self.dice);
+        out.push(Action::Send(Outgoing { xid: self.exchange.xid(), elapsed, what }));
     }
 }
 
-fn is_usable(terms: &Terms) -> bool {
-    is_host(terms.address) && terms.valid_s >= MIN_LEASE_S
+/// What an advertisement offers, if it is of use.
+fn offer(message: &Received) -> Option<Offer> {
+    let association = message.association.as_ref().filter(|ia| ia.status == Status::Success)?;
+    let usable = association.addresses.iter().filter(|granted| is_usable(granted));
+    let addresses: Vec<Ipv6Addr> = usable.map(|granted| granted.address).take(MAX_ADDRESSES).collect();
+    (!addresses.is_empty()).then(|| Offer {
+        server: message.server.clone(),
+        preference: message.preference,
+        addresses,
+    })
+}
+
+fn is_usable(granted: &Granted) -> bool {
+    is_host(granted.address) && granted.valid_s >= MIN_LEASE_S
 }
 
 /// Whether an address can be that of one machine, beyond its link.
@@ -271,126 +566,31 @@ pub(crate) fn is_host(address: Ipv6Addr) -> bool {
         && first != 0
 }
 
-fn lease(now: Mono, terms: Terms) -> Lease {
-    let length = u64::from(terms.valid_s.min(MAX_LEASE_S));
-    let (renew, rebind) = match (u64::from(terms.renew_s), u64::from(terms.rebind_s)) {
-        (renew, rebind) if 5 <= renew && renew < rebind && rebind < length => (renew, rebind),
-        // Zero leaves it to the client; anything else makes no sense.
-        _ => (length / 2, length * 4 / 5),
+/// T1 and T2 in seconds from now. The server's, where it has a choice made that lies before the end of the addresses; else a half and four fifths of the
+/// shortest preferred time (RFC 8415, 14.2 and 21.4).
+fn times(renew_s: u32, rebind_s: u32, granted: &[&Granted]) -> (u32, u32) {
+    let shortest = granted.iter().map(|granted| match granted.preferred_s {
+        // Not to be used for anything new: the only time left to go by.
+        0 => granted.valid_s,
+        preferred_s => preferred_s,
+    });
+    let shortest = shortest.min().unwrap_or(MIN_LEASE_S).min(MAX_LEASE_S);
+    let valid = granted.iter().map(|granted| granted.valid_s).min().unwrap_or(MIN_LEASE_S).min(MAX_LEASE_S);
+    let part = |of: u32, times: u32, by: u32| {
+        u32::try_from(u64::from(of) * u64::from(times) / u64::from(by)).unwrap_or(of)
     };
-    let after = |secs| now.saturating_add(Millis::from_secs(secs));
-    Lease { terms, renew_at: after(renew), rebind_at: after(rebind), ends_at: after(length) }
+    let rebind = match (renew_s, rebind_s) {
+        (0, 0) => part(shortest, 4, 5),
+        (renew, 0) => part(renew.min(MAX_LEASE_S), 8, 5).max(part(shortest, 4, 5)),
+        (_, rebind) => rebind,
+    };
+    let rebind = if rebind < valid { rebind } else { part(valid, 4, 5) };
+    let renew = if renew_s == 0 { part(shortest, 1, 2) } else { renew_s };
+    let renew = if renew <= rebind { renew } else { part(rebind, 5, 8) };
+    let renew = renew.max(LEAST_RENEW_S);
+    (renew, rebind.max(renew))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn terms() -> Terms {
-        Terms {
-            address: "2001:db8::77".parse().unwrap(),
-            dns: Vec::new(),
-            server: vec![0, 3, 0, 1, 2, 0, 0, 0, 0, 1],
-            valid_s: 1000,
-            renew_s: 0,
-            rebind_s: 0,
-        }
-    }
-
-    struct Bench {
-        client: Client,
-        now: Mono,
-    }
-
-    impl Bench {
-        fn next(&mut self) -> Vec<Action> {
-            let mut out = Vec::new();
-            self.now = self.client.deadline().unwrap().max(self.now);
-            self.client.due(self.now, &mut out);
-            out
-        }
-
-        fn asks(&mut self) -> Ask {
-            match self.next().as_slice() {
-                [Action::Send(message)] => message.what.clone(),
-                other => panic!("not one message: {other:?}"),
-            }
-        }
-
-        fn hears(&mut self, what: Answer) -> Vec<Action> {
-            let mut out = Vec::new();
-            self.client.received(self.now, Received { xid: self.client.xid, what }, &mut out);
-            out
-        }
-
-        fn bound() -> Self {
-            let mut bench = Self { client: Client::new(3, None), now: Mono::from_millis(5000) };
-            bench.client.link_up(bench.now);
-            assert_eq!(bench.asks(), Ask::Solicit);
-            bench.hears(Answer::Advertise(terms()));
-            assert!(matches!(bench.asks(), Ask::Request { .. }));
-            assert_eq!(bench.hears(Answer::Granted(terms())), [Action::Bound]);
-            bench
-        }
-    }
-
-    #[test]
-    fn an_address_is_got_renewed_rebound_and_given_up() {
-        let mut bench = Bench::bound();
-        let start = bench.now;
-        assert!(matches!(bench.asks(), Ask::Renew { .. }));
-        assert_eq!(start.until(bench.now).as_secs(), 500);
-        assert_eq!(bench.hears(Answer::Granted(terms())), [Action::Bound]);
-        let start = bench.now;
-        let (mut renews, mut rebinds) = (0, 0);
-        loop {
-            match bench.next().as_slice() {
-                [Action::Send(Outgoing { what: Ask::Renew { .. }, .. })] => renews += 1,
-                [Action::Send(Outgoing { what: Ask::Rebind { .. }, .. })] => rebinds += 1,
-                [Action::Lost(_), Action::Send(Outgoing { what: Ask::Solicit, .. })] => break,
-                other => panic!("{other:?}"),
-            }
-        }
-        assert_eq!(start.until(bench.now).as_secs(), 1000);
-        assert!((3..8).contains(&renews) && (3..8).contains(&rebinds), "{renews} {rebinds}");
-    }
-
-    #[test]
-    fn a_link_that_returns_asks_whether_the_address_belongs_there() {
-        for (answer, kept) in [(Some(true), true), (None, true), (Some(false), false)] {
-            let mut bench = Bench::bound();
-            bench.client.link_down();
-            bench.client.link_up(bench.now);
-            assert!(matches!(bench.asks(), Ask::Confirm { .. }));
-            match answer {
-                Some(answer) => drop(bench.hears(Answer::OnLink(answer))),
-                None => {
-                    while bench.client.state == State::Confirming {
-                        bench.next();
-                    }
-                }
-            }
-            assert_eq!(bench.client.lease().is_some(), kept, "{answer:?}");
-            assert_eq!(bench.client.state == State::Bound, kept, "{answer:?}");
-        }
-    }
-
-    #[test]
-    fn a_binding_the_server_forgot_is_lost_and_asked_for_anew() {
-        let mut bench = Bench::bound();
-        bench.next();
-        assert!(matches!(bench.hears(Answer::Refused).as_slice(), [Action::Lost(_)]));
-        assert_eq!(bench.asks(), Ask::Solicit);
-    }
-
-    #[test]
-    fn an_address_of_no_use_is_not_taken() {
-        for address in ["::", "::1", "ff02::1", "fe80::1", "::ffff:192.0.2.1"] {
-            let mut bench = Bench { client: Client::new(3, None), now: Mono::ZERO };
-            bench.client.link_up(bench.now);
-            bench.next();
-            bench.hears(Answer::Advertise(Terms { address: address.parse().unwrap(), ..terms() }));
-            assert_eq!(bench.client.state, State::Soliciting, "{address}");
-        }
-    }
-}
+#[path = "dhcp6_tests.rs"]
+mod tests;

@@ -32,6 +32,8 @@ pub(crate) struct Link {
     pub(crate) up: bool,
     pub(crate) carrier: bool,
     pub(crate) mtu: u32,
+    /// Router advertisements say that DHCPv6 knows more: name servers and the like (RFC 4861, 4.2: O, or M, which includes it).
+    pub(crate) more_by_dhcp: bool,
 }
 
 /// An address as the kernel has it.
@@ -40,6 +42,8 @@ pub(crate) struct Address {
     pub(crate) net: IpNet,
     /// Not usable yet, because it is not known whether another machine has it (IPv6).
     pub(crate) tentative: bool,
+    /// Never usable, because another machine has it (IPv6).
+    pub(crate) duplicate: bool,
 }
 
 /// Everything the kernel has of one interface.
@@ -125,7 +129,11 @@ impl Iface {
         lease6: Option<dhcp6::Lease>,
     ) -> Self {
         let client4 = (config.ipv4 == Ipv4::Dhcp).then(|| dhcp4::Client::new(seed, lease4));
-        let client6 = (config.ipv6 == Ipv6::Dhcp).then(|| dhcp6::Client::new(!seed, lease6));
+        let client6 = match config.ipv6 {
+            Ipv6::Dhcp => Some(dhcp6::Client::new(!seed, lease6)),
+            Ipv6::Auto => Some(dhcp6::Client::stateless(!seed)),
+            Ipv6::Off | Ipv6::Static { .. } => None,
+        };
         let told = owned.is_none();
         let owned = owned.unwrap_or_default();
         Self {
@@ -156,12 +164,31 @@ impl Iface {
         self.client6.as_ref().and_then(dhcp6::Client::lease)
     }
 
+    /// What DHCPv6 servers told besides addresses.
+    fn told6(&self) -> Option<&dhcp6::Told> {
+        self.client6.as_ref().and_then(dhcp6::Client::told)
+    }
+
     /// Name servers: the configured ones, then those of leases.
     pub(crate) fn dns(&self) -> impl Iterator<Item = IpAddr> + '_ {
-        let four =
-            self.lease4().into_iter().flat_map(|lease| lease.terms.dns.iter().copied().map(IpAddr::V4));
-        let six = self.lease6().into_iter().flat_map(|lease| lease.terms.dns.iter().copied().map(IpAddr::V6));
-        self.config.dns.iter().copied().chain(four).chain(six)
+        let four = self.lease4().into_iter().flat_map(|lease| &lease.terms.dns);
+        let six = self.told6().into_iter().flat_map(|told| &told.dns);
+        let leased = four.map(|ip| IpAddr::V4(*ip)).chain(six.map(|ip| IpAddr::V6(*ip)));
+        self.config.dns.iter().copied().chain(leased)
+    }
+
+    /// The domains of leases in which short names are looked up.
+    pub(crate) fn search(&self) -> impl Iterator<Item = &str> {
+        let four = self.lease4().into_iter().flat_map(|lease| &lease.terms.search);
+        let six = self.told6().into_iter().flat_map(|told| &told.search);
+        four.chain(six).map(String::as_str)
+    }
+
+    /// The time servers of leases.
+    pub(crate) fn ntp(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let four = self.lease4().into_iter().flat_map(|lease| &lease.terms.ntp);
+        let six = self.told6().into_iter().flat_map(|told| &told.ntp);
+        four.map(|ip| IpAddr::V4(*ip)).chain(six.map(|ip| IpAddr::V6(*ip)))
     }
 
     /// Whether the link works and has an address that reaches beyond it.
@@ -241,8 +268,24 @@ impl Iface {
             out.push(Action::Up);
         }
         let works = link.up && link.carrier && link.mac.is_some();
-        self.link(now, works, works && self.link_local().is_some());
+        // A stateless client asks once a router has said that there is an answer.
+        let asks6 = self.config.ipv6 == Ipv6::Dhcp || link.more_by_dhcp;
+        self.link(now, works, works && self.link_local().is_some() && asks6);
+        self.duplicates(now, out);
         self.reconcile(out);
+    }
+
+    /// Gives leased addresses back that another machine has.
+    fn duplicates(&mut self, now: Mono, out: &mut Vec<Action>) {
+        let mut actions = Vec::new();
+        if let Some(client) = &mut self.client6 {
+            for address in self.seen.addresses.iter().filter(|address| address.duplicate) {
+                if let IpAddr::V6(ip) = address.net.addr() {
+                    client.duplicate(now, ip, &mut actions);
+                }
+            }
+        }
+        self.leased6(actions, out);
     }
 
     fn link(&mut self, now: Mono, four: bool, six: bool) {
@@ -328,6 +371,15 @@ impl Iface {
             match action {
                 dhcp6::Action::Send(message) => out.push(Action::Send6(message)),
                 dhcp6::Action::Bound => changed = true,
+                dhcp6::Action::Taken(address) => {
+                    out.push(Action::Tell {
+                        text: format!(
+                            "IPv6: another machine has {address}, which the server granted; declined"
+                        ),
+                        worse: true,
+                    });
+                    changed = true;
+                }
                 dhcp6::Action::Lost(why) => {
                     out.push(Action::Tell { text: format!("IPv6: {why}"), worse: true });
                     changed = true;
@@ -365,11 +417,8 @@ impl Iface {
             }
             Ipv6::Dhcp => {
                 // The network of the link comes from router advertisements.
-                if let Some(lease) = self.lease6()
-                    && let Ok(net) = Ipv6Net::new(lease.terms.address, 128)
-                {
-                    wanted.addresses.insert(IpNet::V6(net));
-                }
+                let addresses = self.lease6().map(dhcp6::Lease::addresses).unwrap_or_default();
+                wanted.addresses.extend(addresses.into_iter().map(|ip| IpNet::V6(Ipv6Net::from(ip))));
             }
             Ipv6::Auto | Ipv6::Off => {}
         }

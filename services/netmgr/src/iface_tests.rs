@@ -3,7 +3,8 @@
 use super::*;
 use crate::dhcp4::{Answer, Ask, Received, Terms};
 
-const LINK: Link = Link { index: 4, mac: Some([2, 0, 0, 0, 0, 7]), up: true, carrier: true, mtu: 1500 };
+const LINK: Link =
+    Link { index: 4, mac: Some([2, 0, 0, 0, 0, 7]), up: true, carrier: true, mtu: 1500, more_by_dhcp: false };
 const FIXED: &str = "192.0.2.5/24";
 
 fn net(text: &str) -> IpNet {
@@ -13,7 +14,10 @@ fn net(text: &str) -> IpNet {
 fn seen(link: Link, addresses: &[&str], gateways: &[&str]) -> Observed {
     Observed {
         link: Some(link),
-        addresses: addresses.iter().map(|text| Address { net: net(text), tentative: false }).collect(),
+        addresses: addresses
+            .iter()
+            .map(|text| Address { net: net(text), tentative: false, duplicate: false })
+            .collect(),
         routes: gateways.iter().map(|text| default_by(text)).collect(),
     }
 }

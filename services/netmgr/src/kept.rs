@@ -3,6 +3,7 @@
 //! Times are those of the clock that started with the machine, which no time server moves.
 
 use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ use crate::{dhcp4, dhcp6, names};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Kept {
+    /// What this controller calls itself to DHCPv6 servers, on every interface.
+    pub(crate) duid: Vec<u8>,
     pub(crate) interfaces: BTreeMap<String, KeptInterface>,
 }
 
@@ -26,17 +29,28 @@ pub(crate) struct KeptInterface {
     pub(crate) owned: Owned,
     /// Metric of its routes.
     pub(crate) metric: u32,
-    lease4: Option<KeptLease<dhcp4::Terms>>,
-    lease6: Option<KeptLease<dhcp6::Terms>>,
+    lease4: Option<KeptLease4>,
+    lease6: Option<KeptLease6>,
 }
 
 /// A lease, with times in milliseconds since the machine started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct KeptLease<T> {
-    terms: T,
+struct KeptLease4 {
+    terms: dhcp4::Terms,
     renew_ms: u64,
     rebind_ms: u64,
     ends_ms: u64,
+}
+
+/// A lease, with times in milliseconds since the machine started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct KeptLease6 {
+    server: Vec<u8>,
+    /// With their ends.
+    addresses: Vec<(Ipv6Addr, u64)>,
+    told: dhcp6::Told,
+    renew_ms: u64,
+    rebind_ms: u64,
 }
 
 /// Turns the daemon's time into the machine's and back.
@@ -64,17 +78,18 @@ impl Epoch {
 
 impl KeptInterface {
     pub(crate) fn of(iface: &Iface, metric: u32, epoch: Epoch) -> Self {
-        let lease4 = iface.lease4().map(|lease| KeptLease {
+        let lease4 = iface.lease4().map(|lease| KeptLease4 {
             terms: lease.terms.clone(),
             renew_ms: epoch.out(lease.renew_at),
             rebind_ms: epoch.out(lease.rebind_at),
             ends_ms: epoch.out(lease.ends_at),
         });
-        let lease6 = iface.lease6().map(|lease| KeptLease {
-            terms: lease.terms.clone(),
+        let lease6 = iface.lease6().map(|lease| KeptLease6 {
+            server: lease.server.clone(),
+            addresses: lease.addresses.iter().map(|held| (held.address, epoch.out(held.ends_at))).collect(),
+            told: lease.told.clone(),
             renew_ms: epoch.out(lease.renew_at),
             rebind_ms: epoch.out(lease.rebind_at),
-            ends_ms: epoch.out(lease.ends_at),
         });
         Self { owned: iface.owned.clone(), metric, lease4, lease6 }
     }
@@ -90,14 +105,20 @@ impl KeptInterface {
         })
     }
 
-    /// The IPv6 lease, unless it has ended.
+    /// What has not ended of the IPv6 lease.
     pub(crate) fn lease6(&self, now: Mono, epoch: Epoch) -> Option<dhcp6::Lease> {
-        let kept = self.lease6.as_ref().filter(|kept| epoch.back(kept.ends_ms) > now)?;
-        Some(dhcp6::Lease {
-            terms: kept.terms.clone(),
+        let kept = self.lease6.as_ref()?;
+        let addresses = kept.addresses.iter().take(dhcp6::MAX_ADDRESSES);
+        let addresses: Vec<dhcp6::Held> = addresses
+            .map(|(address, ends_ms)| dhcp6::Held { address: *address, ends_at: epoch.back(*ends_ms) })
+            .filter(|held| held.ends_at > now)
+            .collect();
+        (!addresses.is_empty()).then(|| dhcp6::Lease {
+            server: kept.server.clone(),
+            addresses,
+            told: kept.told.clone(),
             renew_at: epoch.back(kept.renew_ms),
             rebind_at: epoch.back(kept.rebind_ms),
-            ends_at: epoch.back(kept.ends_ms),
         })
     }
 }
@@ -149,8 +170,10 @@ mod tests {
         let lease = dhcp4::Lease { terms, renew_at: at(300), rebind_at: at(500), ends_at: at(600) };
         let config = crate::config::Interface::default();
         let iface = Iface::new("eth0".into(), config, 1, None, Some(lease), None);
-        let kept =
-            Kept { interfaces: BTreeMap::from([("eth0".into(), KeptInterface::of(&iface, 100, first))]) };
+        let kept = Kept {
+            interfaces: BTreeMap::from([("eth0".into(), KeptInterface::of(&iface, 100, first))]),
+            ..Kept::default()
+        };
         let dir = tempfile::tempdir().unwrap();
         save(&path(dir.path()), &kept).unwrap();
         let kept = load(&path(dir.path()));
@@ -161,6 +184,29 @@ mod tests {
         // A third one after the end.
         let third = Epoch::new(at(0), Duration::from_secs(700));
         assert_eq!(kept.interfaces["eth0"].lease4(at(0), third), None);
+    }
+
+    #[test]
+    fn of_an_ipv6_lease_is_kept_what_has_not_ended() {
+        let at = |secs: u64| Mono::from_millis(secs * 1000);
+        let held = |last: u16, ends_at| dhcp6::Held {
+            address: Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last),
+            ends_at,
+        };
+        let lease = dhcp6::Lease {
+            server: vec![1, 2, 3],
+            addresses: vec![held(1, at(100)), held(2, at(900))],
+            told: dhcp6::Told::default(),
+            renew_at: at(50),
+            rebind_at: at(80),
+        };
+        let config = crate::config::Interface { ipv6: crate::config::Ipv6::Dhcp, ..Default::default() };
+        let iface = Iface::new("eth0".into(), config, 1, None, None, Some(lease.clone()));
+        let epoch = Epoch::new(at(0), Duration::from_secs(10));
+        let kept = KeptInterface::of(&iface, 100, epoch);
+        assert_eq!(kept.lease6(at(99), epoch), Some(lease));
+        assert_eq!(kept.lease6(at(100), epoch).unwrap().addresses, [held(2, at(900))]);
+        assert_eq!(kept.lease6(at(900), epoch), None);
     }
 
     #[test]

@@ -10,7 +10,9 @@ use futures_util::TryStreamExt as _;
 use ipnet::IpNet;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage};
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, Inet6IfaceFlags, LinkAttribute, LinkFlags, LinkMessage,
+};
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
@@ -281,11 +283,22 @@ fn link(message: &LinkMessage) -> Option<(String, Link)> {
     let mut name = None;
     let mut mac = None;
     let mut mtu = 0;
+    let mut more_by_dhcp = false;
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(text) => name = Some(text.clone()),
             LinkAttribute::Address(bytes) => mac = <[u8; 6]>::try_from(bytes.as_slice()).ok(),
             LinkAttribute::Mtu(value) => mtu = *value,
+            LinkAttribute::AfSpecUnspec(families) => {
+                let six = families.iter().filter_map(|family| match family {
+                    AfSpecUnspec::Inet6(attributes) => Some(attributes),
+                    _ => None,
+                });
+                more_by_dhcp = six.flatten().any(|attribute| {
+                    let either = Inet6IfaceFlags::Otherconf | Inet6IfaceFlags::RaManaged;
+                    matches!(attribute, AfSpecInet6::Flags(flags) if flags.intersects(either))
+                });
+            }
             _ => {}
         }
     }
@@ -296,6 +309,7 @@ fn link(message: &LinkMessage) -> Option<(String, Link)> {
         up: flags.contains(LinkFlags::Up),
         carrier: flags.contains(LinkFlags::LowerUp),
         mtu,
+        more_by_dhcp,
     };
     Some((name?, link))
 }
@@ -304,17 +318,21 @@ fn address(message: &AddressMessage) -> Option<Address> {
     let mut ip = None;
     let mut local = None;
     let mut tentative = message.header.flags.contains(AddressHeaderFlags::Tentative);
+    let mut duplicate = message.header.flags.contains(AddressHeaderFlags::Dadfailed);
     for attribute in &message.attributes {
         match attribute {
             // On a point-to-point link `Address` is the other end.
             AddressAttribute::Local(address) => local = Some(*address),
             AddressAttribute::Address(address) => ip = Some(*address),
-            AddressAttribute::Flags(flags) => tentative = flags.contains(AddressFlags::Tentative),
+            AddressAttribute::Flags(flags) => {
+                tentative = flags.contains(AddressFlags::Tentative);
+                duplicate = flags.contains(AddressFlags::Dadfailed);
+            }
             _ => {}
         }
     }
     let net = IpNet::new(local.or(ip)?, message.header.prefix_len).ok()?;
-    Some(Address { net, tentative })
+    Some(Address { net, tentative: tentative || duplicate, duplicate })
 }
 
 /// A route of the main table to where packets go, with its interface and metric.

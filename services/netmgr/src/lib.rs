@@ -48,7 +48,42 @@ pub use system::{System, ThisMachine};
 /// Reads bytes as the daemon reads what a DHCP server sent, for the fuzz target: whether they were a message.
 #[doc(hidden)]
 pub fn reads_as_dhcp(bytes: &[u8]) -> bool {
-    // The address in the bytes themselves, so that a fuzzer need not guess one.
+    // The addresses in the bytes themselves, so that a fuzzer need not guess one.
     let mac = bytes.get(28..34).and_then(|mac| mac.try_into().ok()).unwrap_or_default();
-    wire4::read(bytes, mac).is_some() || wire6::read(bytes, [2, 0, 0, 0, 0, 1]).is_some()
+    let duid = bytes.get(8..18).unwrap_or_default().to_vec();
+    let me = wire6::Me { duid, iaid: 0 };
+    wire4::read(bytes, mac).is_some() || wire6::read(bytes, &me).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    /// The page that lists the rules of the RFCs names tests that there are.
+    #[test]
+    fn each_test_of_the_page_on_the_rfcs_is_there() {
+        let page = include_str!("../../../docs/network-rfc.md");
+        let sources = [
+            include_str!("dhcp4_tests.rs"),
+            include_str!("dhcp6_tests.rs"),
+            include_str!("exchange.rs"),
+            include_str!("iface_tests.rs"),
+            include_str!("names.rs"),
+            include_str!("wire4_tests.rs"),
+            include_str!("wire6_tests.rs"),
+            include_str!("../tests/network.rs"),
+        ];
+        let (kept, _) = page.split_once("## Not kept").unwrap();
+        let rows = kept.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| rule "));
+        let mut named = 0;
+        for row in rows {
+            let tests = row.rsplit(" | ").next().unwrap();
+            let names: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+            assert!(!names.is_empty(), "no test: {row}");
+            for name in names {
+                let function = format!("fn {name}(");
+                assert!(sources.iter().any(|source| source.contains(&function)), "{name} is no test: {row}");
+                named += 1;
+            }
+        }
+        assert!(named > 60, "{named}");
+    }
 }

@@ -99,6 +99,8 @@ struct Net<S> {
     probes: JoinSet<Probed>,
     sync: Sync,
     epoch: Epoch,
+    /// What this controller calls itself to DHCPv6 servers; known once an interface is there, and the same until the machine starts anew.
+    duid: Vec<u8>,
     kept_at: PathBuf,
     look_at: Option<Mono>,
     /// Looks in a row that failed.
@@ -151,6 +153,7 @@ impl<S: System> Net<S> {
             probes: JoinSet::new(),
             sync,
             epoch,
+            duid: kept.duid,
             kept_at,
             look_at: None,
             silences: 0,
@@ -251,10 +254,21 @@ impl<S: System> Net<S> {
             if let Some(port) = self.ports.get_mut(name) {
                 port.iface.observe(now, seen.remove(name).unwrap_or_default(), &mut actions);
             }
+            self.name_client();
             self.act(name, actions).await;
         }
         self.refresh();
         Ok(())
+    }
+
+    /// One name for all interfaces (RFC 8415, 11): made of the hardware address of the first one that is there.
+    fn name_client(&mut self) {
+        if self.duid.is_empty()
+            && let Some(mac) = self.ports.values().find_map(|port| port.iface.mac())
+        {
+            self.duid = wire6::duid(mac);
+            self.keep();
+        }
     }
 
     async fn packet(&mut self, packet: Packet) {
@@ -263,7 +277,7 @@ impl<S: System> Net<S> {
         let Some(port) = self.ports.get_mut(&packet.interface) else { return };
         let Some(mac) = port.iface.mac() else { return };
         if packet.six {
-            if let Some(message) = wire6::read(&packet.bytes, mac) {
+            if let Some(message) = wire6::read(&packet.bytes, &wire6::Me::new(self.duid.clone(), mac)) {
                 port.iface.received6(now, message, &mut actions);
             }
         } else if let Some(message) = wire4::read(&packet.bytes, mac) {
@@ -335,7 +349,7 @@ impl<S: System> Net<S> {
                     continue;
                 }
                 Action::Send6(message) => {
-                    if let Err(error) = port.send6(message, &self.packets) {
+                    if let Err(error) = port.send6(message, &self.duid, &self.packets) {
                         port.talk6 = None;
                         tracing::debug!(interface = name, %error, "a DHCPv6 message was not sent");
                     }
@@ -392,7 +406,8 @@ impl<S: System> Net<S> {
             .ports
             .iter()
             .map(|(name, port)| (name.clone(), KeptInterface::of(&port.iface, port.metric, self.epoch)));
-        if let Err(error) = kept::save(&self.kept_at, &Kept { interfaces: interfaces.collect() }) {
+        let kept = Kept { duid: self.duid.clone(), interfaces: interfaces.collect() };
+        if let Err(error) = kept::save(&self.kept_at, &kept) {
             tracing::warn!(%error, path = %self.kept_at.display(), "what the next start needs was not kept");
         }
     }
@@ -417,11 +432,7 @@ impl<S: System> Net<S> {
         }
         // The resolver.
         let servers: Vec<_> = self.ports.values().flat_map(|port| port.iface.dns()).collect();
-        let search = self
-            .ports
-            .values()
-            .filter_map(|port| port.iface.lease4())
-            .flat_map(|lease| lease.terms.search.iter().map(String::as_str));
+        let search = self.ports.values().flat_map(|port| port.iface.search());
         let text = names::resolv_conf(search, &servers);
         if self.resolv.as_ref() != Some(&text) {
             if let Err(error) = names::replace_file(&self.config.resolv_conf, &text) {
@@ -432,9 +443,8 @@ impl<S: System> Net<S> {
         // The time.
         let mut ntp = self.config.time.ntp.clone();
         if self.config.time.ntp_from_dhcp {
-            let leased =
-                self.ports.values().filter_map(|port| port.iface.lease4()).flat_map(|lease| &lease.terms.ntp);
-            ntp.extend(leased.map(ToString::to_string));
+            let leased = self.ports.values().flat_map(|port| port.iface.ntp());
+            ntp.extend(leased.map(|server| server.to_string()));
         }
         let usable = self.ports.values().any(|port| port.iface.is_usable());
         let now = self.now();
@@ -551,6 +561,7 @@ impl Port {
     fn send6(
         &mut self,
         message: &crate::dhcp6::Outgoing,
+        duid: &[u8],
         packets: &mpsc::Sender<Packet>,
     ) -> std::io::Result<()> {
         let Some(link) = self.iface.seen.link else { return Ok(()) };
@@ -559,8 +570,7 @@ impl Port {
             Some(talk) if talk.index == link.index => self.talk6.insert(talk),
             _ => self.talk6.insert(Talk::six(&self.iface.name, link.index, from, packets.clone())?),
         };
-        let Some(bytes) = wire6::write(mac, message) else { return Ok(()) };
-        talk.send6(&bytes)
+        talk.send6(&wire6::write(&wire6::Me::new(duid.to_vec(), mac), message))
     }
 }
 

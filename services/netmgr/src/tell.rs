@@ -49,7 +49,7 @@ fn of_iface(iface: &Iface) -> String {
     }
     let leased = |address: std::net::IpAddr| {
         iface.lease4().is_some_and(|lease| lease.terms.address == address)
-            || iface.lease6().is_some_and(|lease| lease.terms.address == address)
+            || iface.lease6().is_some_and(|lease| lease.addresses.iter().any(|held| held.address == address))
     };
     let addresses: Vec<String> = iface
         .addresses()
@@ -74,8 +74,15 @@ mod tests {
         let mut iface = Iface::new("eth0".into(), Interface::default(), 1, None, None, None);
         let sync = Sync::new(1, 0);
         assert_eq!(status(std::iter::once(&iface), &sync), "eth0 is not there");
-        let link = Link { index: 2, mac: Some([2, 0, 0, 0, 0, 1]), up: true, carrier: true, mtu: 1500 };
-        let address = |text: &str| Address { net: text.parse().unwrap(), tentative: false };
+        let link = Link {
+            index: 2,
+            mac: Some([2, 0, 0, 0, 0, 1]),
+            up: true,
+            carrier: true,
+            mtu: 1500,
+            more_by_dhcp: false,
+        };
+        let address = |text: &str| Address { net: text.parse().unwrap(), tentative: false, duplicate: false };
         let addresses = vec![address("fe80::1/64"), address("192.0.2.5/24")];
         let seen = Observed { link: Some(link), addresses, routes: Vec::new() };
         iface.observe(Mono::ZERO, seen, &mut Vec::new());

@@ -70,7 +70,9 @@ fn what_is_not_for_us_is_not_read() {
         "a mask with a hole"
     );
     assert!(read(&reply(MessageType::Nak, Vec::new()), MAC).is_some());
-    assert_eq!(read(&reply(MessageType::Discover, Vec::new()), MAC), None);
+    for kind in [MessageType::Discover, MessageType::Request, MessageType::Inform, MessageType::ForceRenew] {
+        assert_eq!(read(&reply(kind, vec![DhcpOption::AddressLeaseTime(600)]), MAC), None, "{kind:?}");
+    }
 }
 
 #[test]

@@ -1,11 +1,10 @@
-//! DHCPv6 messages <-> bytes. The codec is dhcproto; what is believed of a message is decided here. Everything received is hostile.
+//! DHCPv6 messages <-> bytes (RFC 8415, 3646, 5908). What is believed of a message is decided here. Everything received is hostile.
 
 use std::net::Ipv6Addr;
 
-use dhcproto::v6::{DhcpOption, DhcpOptions, IAAddr, IANA, Message, MessageType, ORO, OptionCode, Status};
-use dhcproto::{Decodable as _, Decoder, Encodable as _, Encoder};
-
-use crate::dhcp6::{Answer, Ask, Outgoing, Received, Terms, is_host};
+use crate::dhcp6::{
+    Ask, Association, Granted, Kind, MAX_ADDRESSES, Outgoing, Received, Status, Told, is_host,
+};
 use crate::names;
 use crate::wire4::MAX_MESSAGE;
 
@@ -17,259 +16,251 @@ pub(crate) const SERVERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
 /// The longest DUID (RFC 8415, 11.1).
 const MAX_DUID: usize = 130;
 
-/// The client's identity: DUID-LL of its Ethernet address, which stays the same over restarts without being stored.
-fn duid(mac: [u8; 6]) -> Vec<u8> {
+/// Codes of options.
+mod code {
+    pub(super) const CLIENT: u16 = 1;
+    pub(super) const SERVER: u16 = 2;
+    pub(super) const IA_NA: u16 = 3;
+    pub(super) const ADDRESS: u16 = 5;
+    pub(super) const WANTED: u16 = 6;
+    pub(super) const PREFERENCE: u16 = 7;
+    pub(super) const ELAPSED: u16 = 8;
+    pub(super) const STATUS: u16 = 13;
+    pub(super) const DNS: u16 = 23;
+    pub(super) const SEARCH: u16 = 24;
+    pub(super) const SNTP: u16 = 31;
+    pub(super) const REFRESH: u16 = 32;
+    pub(super) const NTP: u16 = 56;
+    pub(super) const SOL_MAX_RT: u16 = 82;
+    pub(super) const INF_MAX_RT: u16 = 83;
+}
+
+/// Kinds of messages.
+mod kind {
+    pub(super) const SOLICIT: u8 = 1;
+    pub(super) const ADVERTISE: u8 = 2;
+    pub(super) const REQUEST: u8 = 3;
+    pub(super) const CONFIRM: u8 = 4;
+    pub(super) const RENEW: u8 = 5;
+    pub(super) const REBIND: u8 = 6;
+    pub(super) const REPLY: u8 = 7;
+    pub(super) const DECLINE: u8 = 9;
+    pub(super) const INFORM: u8 = 11;
+}
+
+/// What a client says of itself on one interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Me {
+    /// The same on all interfaces.
+    pub(crate) duid: Vec<u8>,
+    /// The number of the only association of this interface.
+    pub(crate) iaid: u32,
+}
+
+impl Me {
+    /// On the interface with the hardware address `mac`.
+    pub(crate) fn new(duid: Vec<u8>, mac: [u8; 6]) -> Self {
+        let [_, _, a, b, c, d] = mac;
+        Self { duid, iaid: u32::from_be_bytes([a, b, c, d]) }
+    }
+}
+
+/// A client's identity: DUID-LL of an Ethernet address, which stays the same over restarts without being stored.
+pub(crate) fn duid(mac: [u8; 6]) -> Vec<u8> {
     [0, 3, 0, 1].into_iter().chain(mac).collect()
 }
 
-/// The only identity association's number.
-fn iaid(mac: [u8; 6]) -> u32 {
-    let [_, _, a, b, c, d] = mac;
-    u32::from_be_bytes([a, b, c, d])
-}
-
-/// Reads a message to `mac`. `None` for everything that is not one, or makes no sense.
-pub(crate) fn read(bytes: &[u8], mac: [u8; 6]) -> Option<Received> {
-    // Relayed messages nest; a client is never sent one. So is nothing else but the two.
-    if bytes.len() > MAX_MESSAGE || !matches!(bytes.first(), Some(2 | 7)) {
+/// Reads a message to `me`. `None` for everything that is not one, or makes no sense.
+pub(crate) fn read(bytes: &[u8], me: &Me) -> Option<Received> {
+    if bytes.len() > MAX_MESSAGE {
         return None;
     }
-    let (head, options) = bytes.split_at_checked(4)?;
-    let known = [head, &only_known(options, Inside::Message)?].concat();
-    let message = Message::decode(&mut Decoder::new(&known)).ok()?;
-    let options = message.opts();
-    let Some(DhcpOption::ClientId(client)) = options.get(OptionCode::ClientId) else { return None };
-    let Some(DhcpOption::ServerId(server)) = options.get(OptionCode::ServerId) else { return None };
-    if *client != duid(mac) || server.is_empty() || server.len() > MAX_DUID {
-        return None;
-    }
-    let good = is_success(options);
-    let terms = if good { granted(options, server, iaid(mac)) } else { None };
-    let has_ia = options.get(OptionCode::IANA).is_some();
-    let what = match (message.msg_type(), terms) {
-        (MessageType::Advertise, Some(terms)) => Answer::Advertise(terms),
-        (MessageType::Reply, Some(terms)) => Answer::Granted(terms),
-        (MessageType::Reply, None) if has_ia => Answer::Refused,
-        (MessageType::Reply, None) => Answer::OnLink(good),
+    // Nothing else is for a client like this: Reconfigure is not accepted, relayed messages are for relays.
+    let (kind, a, b, c, options) = match bytes {
+        [kind::ADVERTISE, a, b, c, options @ ..] => (Kind::Advertise, *a, *b, *c, options),
+        [kind::REPLY, a, b, c, options @ ..] => (Kind::Reply, *a, *b, *c, options),
         _ => return None,
     };
-    Some(Received { xid: message.xid_num(), what })
-}
-
-/// Where an option stands.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Inside {
-    Message,
-    Association,
-    Address,
-}
-
-/// `options` with nothing but those that are looked at. The codec asserts what it expects of some others, and follows nested ones without end;
-/// a panic ends the daemon.
-fn only_known(mut options: &[u8], inside: Inside) -> Option<Vec<u8>> {
-    let mut known = Vec::new();
-    while !options.is_empty() {
-        let (head, rest) = options.split_first_chunk::<4>()?;
-        let [a, b, c, d] = *head;
-        let (value, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes([c, d])))?;
-        options = rest;
-        // The fixed part of those that hold others, and where these then stand.
-        let holds = match (inside, u16::from_be_bytes([a, b])) {
-            // Identities, name servers, a status.
-            (Inside::Message, 1 | 2) if (1..=MAX_DUID).contains(&value.len()) => None,
-            (Inside::Message, 23) if value.len() % 16 == 0 => None,
-            (_, 13) if value.len() >= 2 => None,
-            (Inside::Message, 3) => Some((12, Inside::Association)),
-            (Inside::Association, 5) => Some((24, Inside::Address)),
-            _ => continue,
-        };
-        let kept = match holds {
-            None => value.to_vec(),
-            Some((length, inside)) => {
-                let (fixed, inner) = value.split_at_checked(length)?;
-                [fixed, &only_known(inner, inside)?].concat()
-            }
-        };
-        known.extend([a, b]);
-        known.extend(u16::try_from(kept.len()).ok()?.to_be_bytes());
-        known.extend(kept);
-    }
-    Some(known)
-}
-
-fn is_success(options: &DhcpOptions) -> bool {
-    match options.get(OptionCode::StatusCode) {
-        Some(DhcpOption::StatusCode(code)) => code.status == Status::Success,
-        _ => true,
-    }
-}
-
-fn granted(options: &DhcpOptions, server: &[u8], iaid: u32) -> Option<Terms> {
-    let ia = options.get_all(OptionCode::IANA)?.iter().find_map(|option| match option {
-        DhcpOption::IANA(ia) if ia.id == iaid => Some(ia),
-        _ => None,
-    })?;
-    if !is_success(&ia.opts) {
+    let options = Options::of(options)?;
+    let server = options.first(code::SERVER)?;
+    if options.first(code::CLIENT)? != me.duid || !(1..=MAX_DUID).contains(&server.len()) {
         return None;
     }
-    let address = ia.opts.get_all(OptionCode::IAAddr)?.iter().find_map(|option| match option {
-        DhcpOption::IAAddr(address)
-            if address.valid_life > 0 && is_host(address.addr) && is_success(&address.opts) =>
-        {
-            Some(address)
-        }
-        _ => None,
-    })?;
-    let dns = match options.get(OptionCode::DomainNameServers) {
-        Some(DhcpOption::DomainNameServers(servers)) => {
-            servers.iter().copied().filter(|server| is_host(*server)).take(names::MAX_DNS).collect()
-        }
-        _ => Vec::new(),
-    };
-    Some(Terms {
-        address: address.addr,
-        dns,
+    Some(Received {
+        xid: u32::from_be_bytes([0, a, b, c]),
+        kind,
+        status: options.status(),
         server: server.to_vec(),
-        valid_s: address.valid_life,
-        renew_s: ia.t1,
-        rebind_s: ia.t2,
+        preference: options.first(code::PREFERENCE).and_then(|value| value.first().copied()).unwrap_or(0),
+        association: options.all(code::IA_NA).find_map(|value| association(value, me.iaid)),
+        told: options.told(),
+        sol_max_rt_s: options.seconds(code::SOL_MAX_RT),
+        inf_max_rt_s: options.seconds(code::INF_MAX_RT),
+        refresh_s: options.seconds(code::REFRESH),
     })
 }
 
-/// Writes a message.
-pub(crate) fn write(mac: [u8; 6], message: &Outgoing) -> Option<Vec<u8>> {
-    let (kind, address, server) = match &message.what {
-        Ask::Solicit => (MessageType::Solicit, None, None),
-        Ask::Request { address, server } => (MessageType::Request, Some(*address), Some(server)),
-        Ask::Confirm { address } => (MessageType::Confirm, Some(*address), None),
-        Ask::Renew { address, server } => (MessageType::Renew, Some(*address), Some(server)),
-        Ask::Rebind { address } => (MessageType::Rebind, Some(*address), None),
+/// The options of a message, or of an option that holds others.
+struct Options<'a>(Vec<(u16, &'a [u8])>);
+
+impl<'a> Options<'a> {
+    /// `None` when one ends beyond the rest.
+    fn of(mut bytes: &'a [u8]) -> Option<Self> {
+        let mut all = Vec::new();
+        while !bytes.is_empty() {
+            let (head, rest) = bytes.split_first_chunk::<4>()?;
+            let [a, b, c, d] = *head;
+            let (value, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes([c, d])))?;
+            all.push((u16::from_be_bytes([a, b]), value));
+            bytes = rest;
+        }
+        Some(Self(all))
+    }
+
+    fn all(&self, code: u16) -> impl Iterator<Item = &'a [u8]> {
+        self.0.iter().filter(move |(other, _)| *other == code).map(|(_, value)| *value)
+    }
+
+    fn first(&self, code: u16) -> Option<&'a [u8]> {
+        self.all(code).next()
+    }
+
+    fn seconds(&self, code: u16) -> Option<u32> {
+        self.first(code)?.try_into().ok().map(u32::from_be_bytes)
+    }
+
+    /// Without one it is a success (RFC 8415, 21.13).
+    fn status(&self) -> Status {
+        match self.first(code::STATUS) {
+            None | Some([0, 0, ..]) => Status::Success,
+            Some([0, 2, ..]) => Status::NoAddrsAvail,
+            Some([0, 3, ..]) => Status::NoBinding,
+            Some([0, 4, ..]) => Status::NotOnLink,
+            Some(_) => Status::Failed,
+        }
+    }
+
+    fn hosts(&self, code: u16, most: usize) -> Vec<Ipv6Addr> {
+        let Some((addresses, [])) = self.first(code).map(|value| value.as_chunks::<16>()) else {
+            return Vec::new();
+        };
+        addresses.iter().copied().map(Ipv6Addr::from).filter(|address| is_host(*address)).take(most).collect()
+    }
+
+    fn told(&self) -> Told {
+        // Option 56 holds options of its own, of which the first kind is an address (RFC 5908).
+        let mut ntp: Vec<Ipv6Addr> = self
+            .all(code::NTP)
+            .filter_map(Options::of)
+            .filter_map(|inner| inner.first(1).and_then(|value| <[u8; 16]>::try_from(value).ok()))
+            .map(Ipv6Addr::from)
+            .filter(|address| is_host(*address))
+            .take(names::MAX_NTP)
+            .collect();
+        if ntp.is_empty() {
+            ntp = self.hosts(code::SNTP, names::MAX_NTP);
+        }
+        Told {
+            dns: self.hosts(code::DNS, names::MAX_DNS),
+            search: self.first(code::SEARCH).and_then(names::search_list).unwrap_or_default(),
+            ntp,
+        }
+    }
+}
+
+/// Reads an association. `None` for another client's, and for one whose times cannot be, which counts as not there (RFC 8415, 21.4).
+fn association(value: &[u8], iaid: u32) -> Option<Association> {
+    let (head, inner) = value.split_first_chunk::<12>()?;
+    let ([id, renew, rebind], _) = head.as_chunks::<4>() else { return None };
+    let (renew_s, rebind_s) = (u32::from_be_bytes(*renew), u32::from_be_bytes(*rebind));
+    if u32::from_be_bytes(*id) != iaid || (renew_s > rebind_s && rebind_s > 0) {
+        return None;
+    }
+    let options = Options::of(inner)?;
+    let mut status = options.status();
+    let mut addresses: Vec<Granted> = Vec::new();
+    for value in options.all(code::ADDRESS) {
+        let (granted, of_address) = granted(value)?;
+        // A refusal of the address is one of the association that has no other.
+        if of_address != Status::Success {
+            status = if status == Status::Success { of_address } else { status };
+            continue;
+        }
+        // Times out of order make it one that is not there (RFC 8415, 21.6).
+        if granted.preferred_s <= granted.valid_s
+            && addresses.len() < MAX_ADDRESSES
+            && !addresses.iter().any(|other| other.address == granted.address)
+        {
+            addresses.push(granted);
+        }
+    }
+    if !addresses.is_empty() && options.status() == Status::Success {
+        status = Status::Success;
+    }
+    Some(Association { status, renew_s, rebind_s, addresses })
+}
+
+fn granted(value: &[u8]) -> Option<(Granted, Status)> {
+    let (address, rest) = value.split_first_chunk::<16>()?;
+    let (preferred, rest) = rest.split_first_chunk::<4>()?;
+    let (valid, inner) = rest.split_first_chunk::<4>()?;
+    let granted = Granted {
+        address: Ipv6Addr::from(*address),
+        preferred_s: u32::from_be_bytes(*preferred),
+        valid_s: u32::from_be_bytes(*valid),
+    };
+    Some((granted, Options::of(inner)?.status()))
+}
+
+/// Writes a message. Which options stand in which: RFC 8415, 18.2 and appendix B.
+pub(crate) fn write(me: &Me, message: &Outgoing) -> Vec<u8> {
+    let (kind, addresses, server): (u8, Option<&[Ipv6Addr]>, Option<&[u8]>) = match &message.what {
+        Ask::Solicit => (kind::SOLICIT, Some(&[]), None),
+        Ask::Request { addresses, server } => (kind::REQUEST, Some(addresses), Some(server)),
+        Ask::Confirm { addresses } => (kind::CONFIRM, Some(addresses), None),
+        Ask::Renew { addresses, server } => (kind::RENEW, Some(addresses), Some(server)),
+        Ask::Rebind { addresses } => (kind::REBIND, Some(addresses), None),
+        Ask::Decline { address, server } => {
+            (kind::DECLINE, Some(std::slice::from_ref(address)), Some(server))
+        }
+        Ask::Inform => (kind::INFORM, None, None),
+    };
+    let wanted: &[u16] = match &message.what {
+        Ask::Confirm { .. } | Ask::Decline { .. } => &[],
+        Ask::Inform => &[code::DNS, code::SEARCH, code::NTP, code::SNTP, code::REFRESH, code::INF_MAX_RT],
+        _ => &[code::DNS, code::SEARCH, code::NTP, code::SNTP, code::SOL_MAX_RT],
     };
     let [_, a, b, c] = message.xid.to_be_bytes();
-    let mut out = Message::new_with_id(kind, [a, b, c]);
-    let options = out.opts_mut();
-    options.insert(DhcpOption::ClientId(duid(mac)));
+    let mut bytes = vec![kind, a, b, c];
+    option(&mut bytes, code::CLIENT, &me.duid);
     if let Some(server) = server {
-        options.insert(DhcpOption::ServerId(server.clone()));
+        option(&mut bytes, code::SERVER, server);
     }
-    let mut inner = DhcpOptions::new();
-    if let Some(addr) = address {
-        let opts = DhcpOptions::new();
-        inner.insert(DhcpOption::IAAddr(IAAddr { addr, preferred_life: 0, valid_life: 0, opts }));
+    option(&mut bytes, code::ELAPSED, &message.elapsed.to_be_bytes());
+    if let Some(addresses) = addresses {
+        // T1, T2 and the times of addresses are zero: the server's to say.
+        let mut ia = me.iaid.to_be_bytes().to_vec();
+        ia.extend([0; 8]);
+        for address in addresses {
+            option(&mut ia, code::ADDRESS, &[address.octets().as_slice(), &[0; 8]].concat());
+        }
+        option(&mut bytes, code::IA_NA, &ia);
     }
-    options.insert(DhcpOption::IANA(IANA { id: iaid(mac), t1: 0, t2: 0, opts: inner }));
-    options.insert(DhcpOption::ElapsedTime(message.elapsed));
-    options.insert(DhcpOption::ORO(ORO { opts: vec![OptionCode::DomainNameServers] }));
-    let mut bytes = Vec::with_capacity(128);
-    out.encode(&mut Encoder::new(&mut bytes)).ok()?;
-    Some(bytes)
+    if !wanted.is_empty() {
+        let wanted: Vec<u8> = wanted.iter().flat_map(|code| code.to_be_bytes()).collect();
+        option(&mut bytes, code::WANTED, &wanted);
+    }
+    bytes
+}
+
+/// What is written is short: some addresses, and a DUID of at most 130 bytes.
+fn option(bytes: &mut Vec<u8>, code: u16, value: &[u8]) {
+    let Ok(length) = u16::try_from(value.len()) else { return };
+    bytes.extend(code.to_be_bytes());
+    bytes.extend(length.to_be_bytes());
+    bytes.extend(value);
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use dhcproto::v6::StatusCode;
-    use proptest::prelude::*;
-
-    const MAC: [u8; 6] = [2, 0, 0, 0x12, 0x34, 0x56];
-
-    fn reply(kind: MessageType, valid_life: u32, status: Option<Status>, with_ia: bool) -> Vec<u8> {
-        let mut message = Message::new_with_id(kind, [0, 0, 7]);
-        let options = message.opts_mut();
-        options.insert(DhcpOption::ClientId(duid(MAC)));
-        options.insert(DhcpOption::ServerId(vec![0, 3, 0, 1, 2, 0, 0, 0, 0, 1]));
-        let mut inner = DhcpOptions::new();
-        let addr = "2001:db8::77".parse().unwrap();
-        inner.insert(DhcpOption::IAAddr(IAAddr {
-            addr,
-            preferred_life: valid_life,
-            valid_life,
-            opts: DhcpOptions::new(),
-        }));
-        if with_ia {
-            options.insert(DhcpOption::IANA(IANA { id: iaid(MAC), t1: 10, t2: 20, opts: inner }));
-        }
-        if let Some(status) = status {
-            options.insert(DhcpOption::StatusCode(StatusCode { status, msg: String::new() }));
-        }
-        message.to_vec().unwrap()
-    }
-
-    #[test]
-    fn answers_are_told_apart() {
-        let read = |bytes: Vec<u8>| super::read(&bytes, MAC).map(|received| received.what);
-        assert!(matches!(read(reply(MessageType::Advertise, 100, None, true)), Some(Answer::Advertise(_))));
-        assert!(matches!(read(reply(MessageType::Reply, 100, None, true)), Some(Answer::Granted(_))));
-        assert_eq!(read(reply(MessageType::Reply, 0, None, true)), Some(Answer::Refused));
-        assert_eq!(
-            read(reply(MessageType::Reply, 100, Some(Status::NoBinding), true)),
-            Some(Answer::Refused)
-        );
-        assert_eq!(
-            read(reply(MessageType::Reply, 0, Some(Status::Success), false)),
-            Some(Answer::OnLink(true))
-        );
-        assert_eq!(
-            read(reply(MessageType::Reply, 0, Some(Status::NotOnLink), false)),
-            Some(Answer::OnLink(false))
-        );
-        assert_eq!(read(reply(MessageType::Advertise, 0, None, true)), None);
-        assert_eq!(
-            super::read(&reply(MessageType::Reply, 100, None, true), [2, 0, 0, 0, 0, 1]),
-            None,
-            "another machine's"
-        );
-    }
-
-    #[test]
-    fn a_question_is_read_back() {
-        let server = vec![0, 3, 0, 1, 2, 0, 0, 0, 0, 1];
-        let address = "2001:db8::77".parse().unwrap();
-        for (what, kind) in [
-            (Ask::Solicit, MessageType::Solicit),
-            (Ask::Request { address, server: server.clone() }, MessageType::Request),
-            (Ask::Confirm { address }, MessageType::Confirm),
-            (Ask::Renew { address, server }, MessageType::Renew),
-            (Ask::Rebind { address }, MessageType::Rebind),
-        ] {
-            let bytes = write(MAC, &Outgoing { xid: 0x01_02_03, elapsed: 5, what }).unwrap();
-            let message = Message::decode(&mut Decoder::new(&bytes)).unwrap();
-            assert_eq!((message.msg_type(), message.xid_num()), (kind, 0x01_02_03));
-        }
-    }
-
-    #[test]
-    fn every_option_of_every_length_is_survived() {
-        for code in (0..=150_u16).chain([u16::MAX]) {
-            for len in (0..=40_u16).chain([128, 255]) {
-                for fill in [0, 1, 3, 0xc0, 0xff] {
-                    let mut bytes = reply(MessageType::Reply, 100, None, true);
-                    bytes.extend(code.to_be_bytes());
-                    bytes.extend(len.to_be_bytes());
-                    bytes.extend(std::iter::repeat_n(fill, usize::from(len)));
-                    read(&bytes, MAC);
-                }
-            }
-        }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1024) })]
-        #[test]
-        fn no_bytes_can_break_it(first in prop_oneof![Just(2_u8), Just(7), any::<u8>()], bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-            let bytes: Vec<u8> = std::iter::once(first).chain(bytes).collect();
-            read(&bytes, MAC);
-        }
-
-        #[test]
-        fn no_change_of_a_good_message_can_break_it(changes in prop::collection::vec((1_usize..120, any::<u8>()), 1..12)) {
-            let mut bytes = reply(MessageType::Reply, 100, Some(Status::Success), true);
-            for (at, value) in changes {
-                if let Some(byte) = bytes.get_mut(at) {
-                    *byte = value;
-                }
-            }
-            read(&bytes, MAC);
-        }
-    }
-}
+#[path = "wire6_tests.rs"]
+mod tests;
