@@ -260,7 +260,7 @@ impl Interface {
             return Err(("dns", format!("has more than {} servers", names::MAX_DNS)));
         }
         if let Ipv4::Static { address, gateway } = self.ipv4 {
-            if !crate::dhcp4::is_host(address.addr()) || address.prefix_len() == 0 {
+            if !crate::dhcp4::is_host_of(address.addr(), address.prefix_len()) {
                 return Err(("ipv4.address", format!("{address} is not the address of one machine")));
             }
             if gateway.is_some_and(|gateway| !crate::dhcp4::is_host(gateway) || gateway == address.addr()) {
@@ -371,6 +371,11 @@ mod tests {
             ),
             (
                 "interfaces.eth0.ipv4 = { address = '224.0.0.1/24' }",
+                "interfaces.eth0.ipv4.address",
+                "one machine",
+            ),
+            (
+                "interfaces.eth0.ipv4 = { address = '192.0.2.255/24' }",
                 "interfaces.eth0.ipv4.address",
                 "one machine",
             ),

@@ -15,6 +15,7 @@
 
 use std::net::Ipv4Addr;
 
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use units::{Millis, Mono};
 
@@ -364,7 +365,15 @@ fn half(now: Mono, end: Mono) -> Millis {
 
 /// Whether the address can be that of an interface, and the lease is worth having.
 fn is_usable(terms: &Terms) -> bool {
-    is_host(terms.address) && (1..=32).contains(&terms.prefix) && terms.lease_s >= MIN_LEASE_S
+    is_host_of(terms.address, terms.prefix) && terms.lease_s >= MIN_LEASE_S
+}
+
+/// Whether an address can be that of one machine in its network: neither the network's own nor that of all its machines.
+pub(crate) fn is_host_of(address: Ipv4Addr, prefix: u8) -> bool {
+    let Ok(net) = Ipv4Net::new(address, prefix) else { return false };
+    is_host(address)
+        && prefix > 0
+        && (prefix > 30 || (address != net.network() && address != net.broadcast()))
 }
 
 /// Whether an address can be that of one machine.

@@ -313,7 +313,9 @@ fn a_lease_ends_while_the_link_is_down_as_well() {
 #[test]
 fn what_is_not_ours_or_not_usable_is_not_taken() {
     type Spoil = fn(&mut Terms);
-    let cases: [(&str, Spoil); 7] = [
+    let cases: [(&str, Spoil); 9] = [
+        ("the network's", |terms| terms.address = Ipv4Addr::new(192, 0, 2, 0)),
+        ("that of all its machines", |terms| terms.address = Ipv4Addr::new(192, 0, 2, 255)),
         ("the net's own address", |terms| terms.address = Ipv4Addr::UNSPECIFIED),
         ("broadcast", |terms| terms.address = Ipv4Addr::BROADCAST),
         ("multicast", |terms| terms.address = Ipv4Addr::new(224, 0, 0, 1)),
@@ -329,6 +331,9 @@ fn what_is_not_ours_or_not_usable_is_not_taken() {
         spoil(&mut offer);
         bench.hears(Answer::Offer(offer));
         assert_eq!(bench.asks(), Ask::Discover, "{name}");
+    }
+    for (last, prefix) in [(0, 31), (1, 31), (255, 32), (255, 16)] {
+        assert!(is_host_of(Ipv4Addr::new(192, 0, 2, last), prefix), "{last}/{prefix}");
     }
     let mut bench = Bench::new().up();
     bench.next();

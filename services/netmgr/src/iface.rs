@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use units::{Millis, Mono};
 
 use crate::config::{Interface, Ipv4, Ipv6};
+use crate::ra::Advertised;
 use crate::route::Route;
 use crate::{dhcp4, dhcp6};
 
@@ -110,6 +111,8 @@ pub(crate) struct Iface {
     config: Interface,
     pub(crate) client4: Option<dhcp4::Client>,
     pub(crate) client6: Option<dhcp6::Client>,
+    /// What routers say.
+    pub(crate) advertised: Advertised,
     pub(crate) owned: Owned,
     pub(crate) seen: Observed,
     /// Whether `seen` has been told of; the first look after a restart tells nothing.
@@ -141,6 +144,7 @@ impl Iface {
             config,
             client4,
             client6,
+            advertised: Advertised::default(),
             owned,
             seen: Observed::default(),
             told,
@@ -169,19 +173,22 @@ impl Iface {
         self.client6.as_ref().and_then(dhcp6::Client::told)
     }
 
-    /// Name servers: the configured ones, then those of leases.
+    /// Name servers: the configured ones, then those of leases, then those of routers.
     pub(crate) fn dns(&self) -> impl Iterator<Item = IpAddr> + '_ {
         let four = self.lease4().into_iter().flat_map(|lease| &lease.terms.dns);
         let six = self.told6().into_iter().flat_map(|told| &told.dns);
         let leased = four.map(|ip| IpAddr::V4(*ip)).chain(six.map(|ip| IpAddr::V6(*ip)));
-        self.config.dns.iter().copied().chain(leased)
+        // Those of DHCP before those of routers (RFC 8106, 5.3.1).
+        let advertised = self.advertised.servers().map(|(server, _)| IpAddr::V6(server));
+        self.config.dns.iter().copied().chain(leased).chain(advertised)
     }
 
-    /// The domains of leases in which short names are looked up.
+    /// The domains of leases and of routers in which short names are looked up.
     pub(crate) fn search(&self) -> impl Iterator<Item = &str> {
         let four = self.lease4().into_iter().flat_map(|lease| &lease.terms.search);
         let six = self.told6().into_iter().flat_map(|told| &told.search);
-        four.chain(six).map(String::as_str)
+        let advertised = self.advertised.domains().map(|(domain, _)| domain);
+        four.chain(six).map(String::as_str).chain(advertised)
     }
 
     /// The time servers of leases.
@@ -217,7 +224,7 @@ impl Iface {
     pub(crate) fn deadline(&self) -> Option<Mono> {
         let four = self.client4.as_ref().and_then(dhcp4::Client::deadline);
         let six = self.client6.as_ref().and_then(dhcp6::Client::deadline);
-        [four, six, self.retry_at].into_iter().flatten().min()
+        [four, six, self.retry_at, self.advertised.deadline()].into_iter().flatten().min()
     }
 
     /// The kernel refused something: try again later.
@@ -245,6 +252,7 @@ impl Iface {
                 self.owned = Owned::default();
                 out.push(Action::Keep);
             }
+            self.advertised = Advertised::default();
             self.mode6 = None;
             self.link(now, false, false);
             return;
@@ -313,6 +321,20 @@ impl Iface {
             client.due(now, &mut six);
         }
         self.leased6(six, out);
+        if self.advertised.due(now) {
+            out.push(Action::Keep);
+        }
+    }
+
+    /// A router said something that is not for the kernel.
+    pub(crate) fn heard(&mut self, now: Mono, option: &[u8], out: &mut Vec<Action>) {
+        let listens = match self.config.ipv6 {
+            Ipv6::Auto | Ipv6::Dhcp | Ipv6::Static { gateway: None, .. } => true,
+            Ipv6::Off | Ipv6::Static { gateway: Some(_), .. } => false,
+        };
+        if listens && self.advertised.hears(now, option) {
+            out.push(Action::Keep);
+        }
     }
 
     /// A DHCPv4 server said something.

@@ -229,3 +229,96 @@ fn a_new_address_comes_before_the_old_one_goes() {
         "{out:?}"
     );
 }
+
+fn link_local() -> Observed {
+    seen(LINK, &["fe80::7/64"], &[])
+}
+
+#[test]
+fn a_router_that_says_so_has_a_stateless_client_ask() {
+    let mut iface = iface(Interface { ipv4: Ipv4::Off, ..Interface::default() });
+    observe(&mut iface, 0, link_local());
+    assert_eq!(iface.deadline(), None, "no router has said that there is more");
+    let more = Observed { link: Some(Link { more_by_dhcp: true, ..LINK }), ..link_local() };
+    observe(&mut iface, 10, more);
+    let mut out = Vec::new();
+    iface.due(iface.deadline().unwrap(), &mut out);
+    let [Action::Send6(crate::dhcp6::Outgoing { what: crate::dhcp6::Ask::Inform, .. })] = out.as_slice()
+    else {
+        panic!("{out:?}")
+    };
+    assert!(iface.lease6().is_none());
+}
+
+#[test]
+fn name_servers_of_dhcp_come_before_those_of_routers() {
+    let mut iface = iface(Interface { dns: vec!["192.0.2.99".parse().unwrap()], ..Interface::default() });
+    observe(&mut iface, 0, seen(LINK, &[], &[]));
+    let server: Ipv6Addr = "2001:db8::53".parse().unwrap();
+    let option = [[25, 3, 0, 0, 0, 0, 2, 88].as_slice(), &server.octets()].concat();
+    let mut out = Vec::new();
+    iface.heard(Mono::ZERO, &option, &mut out);
+    assert_eq!(out, [Action::Keep]);
+    lease(&mut iface, Mono::ZERO, 77);
+    let dns: Vec<String> = iface.dns().map(|server| server.to_string()).collect();
+    assert_eq!(dns, ["192.0.2.99", "192.0.2.53", "2001:db8::53"]);
+    // Where the configuration has no use for routers, they are not listened to.
+    let mut off = self::iface(Interface { ipv6: Ipv6::Off, ..Interface::default() });
+    off.heard(Mono::ZERO, &option, &mut out);
+    assert_eq!((out.len(), off.dns().count()), (1, 0));
+}
+
+#[test]
+fn an_ipv6_address_another_machine_has_is_taken_off_and_declined() {
+    let mut iface = iface(Interface { ipv4: Ipv4::Off, ipv6: Ipv6::Dhcp, ..Interface::default() });
+    observe(&mut iface, 0, link_local());
+    let address: Ipv6Addr = "2001:db8::77".parse().unwrap();
+    let granted = crate::dhcp6::Granted { address, preferred_s: 600, valid_s: 600 };
+    let mut out = Vec::new();
+    for kind in [crate::dhcp6::Kind::Advertise, crate::dhcp6::Kind::Reply] {
+        let mut asked = None;
+        while asked.is_none() {
+            out.clear();
+            iface.due(iface.deadline().unwrap(), &mut out);
+            asked = out.iter().find_map(|action| match action {
+                Action::Send6(message) => Some(message.xid),
+                _ => None,
+            });
+        }
+        let association = crate::dhcp6::Association {
+            status: crate::dhcp6::Status::Success,
+            renew_s: 0,
+            rebind_s: 0,
+            addresses: vec![granted.clone()],
+        };
+        let message = crate::dhcp6::Received {
+            xid: asked.unwrap(),
+            kind,
+            status: crate::dhcp6::Status::Success,
+            server: vec![1, 2, 3],
+            preference: 255,
+            association: Some(association),
+            told: crate::dhcp6::Told::default(),
+            sol_max_rt_s: None,
+            inf_max_rt_s: None,
+            refresh_s: None,
+        };
+        iface.received6(Mono::from_millis(2000), message, &mut out);
+    }
+    let net = net("2001:db8::77/128");
+    assert!(out.contains(&Action::AddAddress(net)), "{out:?}");
+    let mut taken = link_local();
+    taken.addresses.push(Address { net, tentative: true, duplicate: true });
+    let out = observe(&mut iface, 3000, taken);
+    assert!(out.iter().any(|action| matches!(action, Action::Tell { worse: true, .. })), "{out:?}");
+    assert!(out.contains(&Action::DelAddress(net)), "{out:?}");
+    let mut out = Vec::new();
+    iface.due(iface.deadline().unwrap(), &mut out);
+    assert!(
+        matches!(
+            out.as_slice(),
+            [Action::Send6(crate::dhcp6::Outgoing { what: crate::dhcp6::Ask::Decline { .. }, .. })]
+        ),
+        "{out:?}"
+    );
+}

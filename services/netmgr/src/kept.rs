@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use units::{Millis, Mono};
 
 use crate::iface::{Iface, Owned};
+use crate::ra::Advertised;
 use crate::{dhcp4, dhcp6, names};
 
 /// The file's content.
@@ -31,6 +32,9 @@ pub(crate) struct KeptInterface {
     pub(crate) metric: u32,
     lease4: Option<KeptLease4>,
     lease6: Option<KeptLease6>,
+    /// Name servers and domains of routers, with their ends.
+    servers: Vec<(Ipv6Addr, u64)>,
+    domains: Vec<(String, u64)>,
 }
 
 /// A lease, with times in milliseconds since the machine started.
@@ -91,7 +95,21 @@ impl KeptInterface {
             renew_ms: epoch.out(lease.renew_at),
             rebind_ms: epoch.out(lease.rebind_at),
         });
-        Self { owned: iface.owned.clone(), metric, lease4, lease6 }
+        let advertised = &iface.advertised;
+        let servers = advertised.servers().map(|(server, ends_at)| (server, epoch.out(ends_at))).collect();
+        let domains = advertised.domains();
+        let domains = domains.map(|(domain, ends_at)| (domain.to_owned(), epoch.out(ends_at))).collect();
+        Self { owned: iface.owned.clone(), metric, lease4, lease6, servers, domains }
+    }
+
+    /// What has not ended of what routers said.
+    pub(crate) fn advertised(&self, now: Mono, epoch: Epoch) -> Advertised {
+        let servers = self.servers.iter().map(|(server, ends_ms)| (*server, epoch.back(*ends_ms)));
+        let domains = self.domains.iter().filter(|(domain, _)| names::domain(domain).is_some());
+        let domains = domains.map(|(domain, ends_ms)| (domain.clone(), epoch.back(*ends_ms)));
+        let mut advertised = Advertised::new(servers.collect(), domains.collect());
+        advertised.due(now);
+        advertised
     }
 
     /// The IPv4 lease, unless it has ended.
@@ -207,6 +225,13 @@ mod tests {
         assert_eq!(kept.lease6(at(99), epoch), Some(lease));
         assert_eq!(kept.lease6(at(100), epoch).unwrap().addresses, [held(2, at(900))]);
         assert_eq!(kept.lease6(at(900), epoch), None);
+        // And of what a router said.
+        let mut iface = iface;
+        let option = [[25, 3, 0, 0, 0, 0, 0, 60].as_slice(), &[0x20, 1, 0xd, 0xb8], &[1; 12]].concat();
+        iface.heard(at(0), &option, &mut Vec::new());
+        let kept = KeptInterface::of(&iface, 100, epoch);
+        assert_eq!(kept.advertised(at(59), epoch).servers().count(), 1);
+        assert_eq!(kept.advertised(at(60), epoch).servers().count(), 0);
     }
 
     #[test]

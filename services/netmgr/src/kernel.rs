@@ -19,16 +19,21 @@ use rtnetlink::packet_route::neighbour::{
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
+use rtnetlink::sys::protocols::NETLINK_ROUTE;
+use rtnetlink::sys::{AsyncSocket as _, AsyncSocketExt as _, TokioSocket};
 use rtnetlink::{
     AddressMessageBuilder, Handle, LinkUnspec, MulticastGroup, RouteMessageBuilder, new_multicast_connection,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use crate::iface::{Address, Link, Mode6, Observed};
+use crate::ra;
 use crate::route::Route;
 
 /// The kernel answers at once or never.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// RTNLGRP_ND_USEROPT: options of router advertisements that are not for the kernel.
+const ND_USEROPT: u32 = 20;
 /// A probe ends within this; the kernel asks three times, a second apart, before it says that nobody answers.
 const PROBE_WITHIN: Duration = Duration::from_secs(5);
 /// How often it is looked whether somebody answered.
@@ -237,6 +242,32 @@ fn is_neighbour(message: &NeighbourMessage, index: u32, address: Ipv4Addr) -> bo
         && message.attributes.iter().any(|attribute| {
             matches!(attribute, NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) if *ip == address)
         })
+}
+
+/// Hands on what routers say besides addresses and routes, as the kernel hears it. Ends with the receiver.
+pub(crate) fn listen_to_routers(heard: mpsc::Sender<ra::Heard>) -> std::io::Result<()> {
+    let mut socket = TokioSocket::new(NETLINK_ROUTE)?;
+    socket.socket_mut().bind_auto()?;
+    socket.socket_mut().add_membership(ND_USEROPT)?;
+    tokio::spawn(async move {
+        loop {
+            match socket.recv_from_full().await {
+                // Port zero is the kernel; other processes may send here as well.
+                Ok((datagram, from)) if from.port_number() == 0 => {
+                    for one in ra::read(&datagram) {
+                        // Routers repeat themselves: what is too much for now comes again.
+                        if let Err(mpsc::error::TrySendError::Closed(_)) = heard.try_send(one) {
+                            return;
+                        }
+                    }
+                }
+                Ok(_) => {}
+                // Too much at once. Wait, lest an error that stays turns this into a busy loop.
+                Err(_) => tokio::time::sleep(Duration::from_millis(500)).await,
+            }
+        }
+    });
+    Ok(())
 }
 
 /// Sets what the kernel does by itself on an interface. On a kernel without IPv6 there is less to set.

@@ -3,6 +3,7 @@
 //! ```text
 //!   rtnetlink: links, addresses, routes ──►┌───────┐──► rtnetlink: up, MTU, addresses, default routes
 //!   DHCP servers (v4, v6) ────────────────►│ Iface │──► DHCP servers
+//!   routers: name servers (netlink) ──────►│       │
 //!   what an earlier run left ─────────────►└───────┘──► what the next run needs (netmgr.json)
 //!                                              │ leases
 //!                                              ▼
@@ -29,6 +30,7 @@ mod iface;
 mod kept;
 mod kernel;
 mod names;
+mod ra;
 mod route;
 mod shell;
 mod sockets;
@@ -52,7 +54,14 @@ pub fn reads_as_dhcp(bytes: &[u8]) -> bool {
     let mac = bytes.get(28..34).and_then(|mac| mac.try_into().ok()).unwrap_or_default();
     let duid = bytes.get(8..18).unwrap_or_default().to_vec();
     let me = wire6::Me { duid, iaid: 0 };
-    wire4::read(bytes, mac).is_some() || wire6::read(bytes, &me).is_some()
+    // And the bytes as the options of a message whose head is good, and of a router's.
+    let good = wire4::with_options(bytes, mac);
+    for heard in ra::read(bytes) {
+        ra::Advertised::default().hears(units::Mono::ZERO, &heard.option);
+    }
+    wire4::read(bytes, mac).is_some()
+        || wire4::read(&good, mac).is_some()
+        || wire6::read(bytes, &me).is_some()
 }
 
 #[cfg(test)]
@@ -67,6 +76,7 @@ mod tests {
             include_str!("exchange.rs"),
             include_str!("iface_tests.rs"),
             include_str!("names.rs"),
+            include_str!("ra.rs"),
             include_str!("wire4_tests.rs"),
             include_str!("wire6_tests.rs"),
             include_str!("../tests/network.rs"),

@@ -18,7 +18,7 @@ use crate::kernel::{self, Kernel, Refused};
 use crate::sockets::{Packet, Talk};
 use crate::sync::{Failed, Sample, Sync, Verdict};
 use crate::system::{System, ThisMachine};
-use crate::{names, tell, timeserver, wire4, wire6};
+use crate::{names, ra, tell, timeserver, wire4, wire6};
 
 /// Changes come in bursts: look once after the burst.
 const SETTLE: Millis = Millis::new(50);
@@ -40,6 +40,7 @@ enum Event {
     Changed,
     Packet(Packet),
     Probed(Probed),
+    Heard(ra::Heard),
     Time(Result<Sample, Failed>),
     Due,
 }
@@ -68,11 +69,16 @@ pub async fn run_on(context: Context, system: impl System) -> Result<(), Error> 
     config.check()?;
     let kernel = Kernel::open().map_err(Error::Netlink)?;
     let (sender, packets) = mpsc::channel(PACKETS);
+    let (routers, heard) = mpsc::channel(PACKETS);
+    // A kernel without IPv6 has nothing to hear.
+    if let Err(error) = kernel::listen_to_routers(routers) {
+        tracing::info!(%error, "name servers of routers are not heard");
+    }
     let mut net = Net::new(context, config, kernel, system, sender);
     net.start_clock();
     net.clean_up().await;
     net.look().await.map_err(Error::Silent)?;
-    net.serve(packets).await
+    net.serve(packets, heard).await
 }
 
 /// One interface with what its machine does not know.
@@ -126,7 +132,7 @@ impl<S: System> Net<S> {
         let mut ports = BTreeMap::new();
         for (metric, (name, interface)) in (METRIC..).zip(&config.interfaces) {
             let before = kept.interfaces.get(name);
-            let iface = Iface::new(
+            let mut iface = Iface::new(
                 name.clone(),
                 interface.clone(),
                 seed(),
@@ -134,6 +140,9 @@ impl<S: System> Net<S> {
                 before.and_then(|before| before.lease4(now, epoch)),
                 before.and_then(|before| before.lease6(now, epoch)),
             );
+            if let Some(before) = before {
+                iface.advertised = before.advertised(now, epoch);
+            }
             ports.insert(
                 name.clone(),
                 Port { iface, metric, talk4: None, talk6: None, refusal: String::new() },
@@ -168,7 +177,11 @@ impl<S: System> Net<S> {
         self.context.clock.now()
     }
 
-    async fn serve(&mut self, mut packets: mpsc::Receiver<Packet>) -> Result<(), Error> {
+    async fn serve(
+        &mut self,
+        mut packets: mpsc::Receiver<Packet>,
+        mut routers: mpsc::Receiver<ra::Heard>,
+    ) -> Result<(), Error> {
         let mut shutdown = self.context.shutdown.clone();
         let mut beat = self.context.heartbeat();
         let kernel = self.kernel.clone();
@@ -182,6 +195,7 @@ impl<S: System> Net<S> {
                 () = beat.tick() => Event::Beat,
                 () = kernel.changed() => Event::Changed,
                 Some(packet) = packets.recv() => Event::Packet(packet),
+                Some(heard) = routers.recv() => Event::Heard(heard),
                 Some(Ok(probed)) = self.probes.join_next() => Event::Probed(probed),
                 Some(answer) = asked.join_next() => {
                     Event::Time(answer.unwrap_or_else(|error| Err(Failed::Other(error.to_string()))))
@@ -196,6 +210,7 @@ impl<S: System> Net<S> {
                     self.look_at = Some(self.look_at.map_or(soon, |at| at.min(soon)));
                 }
                 Event::Packet(packet) => self.packet(packet).await,
+                Event::Heard(heard) => self.heard(&heard).await,
                 Event::Probed(probed) => self.probed(probed).await,
                 Event::Time(answer) => self.time(answer).await,
                 Event::Due => self.due(&mut asked).await?,
@@ -285,6 +300,18 @@ impl<S: System> Net<S> {
         }
         if !actions.is_empty() {
             self.act(&packet.interface, actions).await;
+            self.refresh();
+        }
+    }
+
+    async fn heard(&mut self, heard: &ra::Heard) {
+        let now = self.now();
+        let on = |port: &Port| port.iface.seen.link.is_some_and(|link| link.index == heard.index);
+        let Some((name, port)) = self.ports.iter_mut().find(|(_, port)| on(port)) else { return };
+        let (name, mut actions) = (name.clone(), Vec::new());
+        port.iface.heard(now, &heard.option, &mut actions);
+        if !actions.is_empty() {
+            self.act(&name, actions).await;
             self.refresh();
         }
     }

@@ -118,6 +118,26 @@ pub(crate) fn read(bytes: &[u8], mac: [u8; 6]) -> Option<Received> {
     Some(Received { xid: u32::from_be_bytes([a, b, c, d]), what })
 }
 
+/// An ack to `mac` with these bytes in `sname`, `file` and `options`, for the fuzz target.
+pub(crate) fn with_options(bytes: &[u8], mac: [u8; 6]) -> Vec<u8> {
+    let mut message = vec![0; OPTIONS];
+    let mut put = |at: usize, value: &[u8]| {
+        if let Some(place) = message.get_mut(at..at + value.len()) {
+            place.copy_from_slice(value);
+        }
+    };
+    let (fields, options) = bytes.split_at(bytes.len().min(FILE.end - SNAME.start));
+    put(0, &[2, 1, 6]);
+    put(16, &[192, 0, 2, 77]);
+    put(CHADDR.start, &mac);
+    put(SNAME.start, fields);
+    put(FILE.end, &COOKIE);
+    message.extend([code::KIND, 1, kind::ACK, code::OVERLOAD, 1, 3, code::SERVER, 4, 192, 0, 2, 1]);
+    message.extend([code::LEASE, 4, 0, 0, 2, 88]);
+    message.extend(options);
+    message
+}
+
 /// The options of a message. The values of an option that stands there several times are one (RFC 3396).
 struct Options(BTreeMap<u8, Vec<u8>>);
 

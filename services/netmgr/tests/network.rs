@@ -209,9 +209,11 @@ fn ipv6_comes_from_router_advertisements_or_dhcpv6() {
         "--enable-ra",
         "--ra-param=lan0,4",
         "--ra-param=lan1,4",
-        "--dhcp-range=2001:db8:1::,ra-only",
+        "--dhcp-range=2001:db8:1::,ra-stateless",
         "--dhcp-range=2001:db8:2::100,2001:db8:2::1ff,64,2m",
-        "--dhcp-option=option6:dns-server,[2001:db8:2::53]",
+        "--dhcp-option=tag:lan0,option6:dns-server,[2001:db8:1::53]",
+        "--dhcp-option=tag:lan1,option6:dns-server,[2001:db8:2::53]",
+        "--dhcp-option=tag:lan0,option6:31,[2001:db8:1::123]",
     ]);
     let config =
         "[netmgr.interfaces.eth0]\nipv4 = 'off'\n[netmgr.interfaces.eth1]\nipv4 = 'off'\nipv6 = 'dhcp'\n";
@@ -230,6 +232,10 @@ fn ipv6_comes_from_router_advertisements_or_dhcpv6() {
     assert_eq!(lab.addresses("eth1").len(), 1, "with DHCP no address is made of the prefix");
     lab.until("the name server", || lab.resolv_conf().contains("nameserver 2001:db8:2::53"));
     assert!(server.count("DHCPREPLY") >= 1);
+    // On the other one, the rest is asked for without an address, because the router says that there is something.
+    lab.until("the other name server", || lab.resolv_conf().contains("nameserver 2001:db8:1::53"));
+    lab.until("a question without an address", || server.count("DHCPINFORMATION-REQUEST") >= 1);
+    daemon.wait("time not in sync yet");
 
     let before = lab.addresses("eth1");
     daemon.kill();
@@ -237,6 +243,31 @@ fn ipv6_comes_from_router_advertisements_or_dhcpv6() {
     lab.until("the question whether the address still holds", || server.count("DHCPCONFIRM") >= 1);
     assert_eq!(lab.addresses("eth1"), before);
     assert!(daemon.stop() < Duration::from_secs(1));
+}
+
+#[test]
+fn name_servers_of_a_router_are_used_and_outlive_a_restart() {
+    let Some(lab) = lab() else { return };
+    lab.address("lan0", "2001:db8:1::1/64");
+    let router = lab.server(&[
+        "--interface=lan0",
+        "--enable-ra",
+        "--ra-param=lan0,4",
+        "--dhcp-range=2001:db8:1::,ra-only",
+        "--dhcp-option=option6:dns-server,[2001:db8:1::53]",
+        "--dhcp-option=option6:domain-search,rack.example",
+    ]);
+    let config = "[netmgr.interfaces.eth0]\nipv4 = 'off'\n";
+    let daemon = lab.daemon(config);
+    let told = || lab.resolv_conf().ends_with("search rack.example\nnameserver 2001:db8:1::53\n");
+    lab.until("what the router says", told);
+    assert_eq!(router.count("DHCPINFORMATION-REQUEST"), 0, "it did not say that there is more");
+    drop(router);
+    daemon.kill();
+    std::fs::remove_file(lab.dir.path().join("resolv.conf")).unwrap();
+    let daemon = lab.daemon(config);
+    assert!(told(), "known from the first moment on: {}", lab.resolv_conf());
+    daemon.stop();
 }
 
 #[test]
