@@ -4,10 +4,11 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use service::Folder;
 use units::{Millis, Mono};
 
 use crate::iface::{Iface, Owned};
@@ -141,25 +142,29 @@ impl KeptInterface {
     }
 }
 
-/// Where it is kept.
-pub(crate) fn path(run_dir: &Path) -> PathBuf {
-    run_dir.join("netmgr.json")
-}
+/// The folder.
+const NAME: &str = "netmgr";
+/// The file, in a folder of netmgr's own: in the one of all daemons somebody could put a link in its place.
+const FILE: &str = "kept.json";
+/// Longest file that is read, bytes: a lease and its routes are less than 4 KiB for an interface.
+const FILE_MAX: usize = 1024 * 1024;
 
 /// What an earlier run left. Nothing, or a damaged file, is a machine that has just started: what is on the interfaces is then somebody else's.
-pub(crate) fn load(path: &Path) -> Kept {
-    match std::fs::read_to_string(path) {
-        Ok(text) => serde_json::from_str(&text).unwrap_or_else(|error| {
-            tracing::warn!(%error, path = %path.display(), "what an earlier run left cannot be read");
-            Kept::default()
-        }),
-        Err(_) => Kept::default(),
-    }
+pub(crate) fn load(run_dir: &Path) -> Kept {
+    let read = Folder::own(run_dir, NAME).and_then(|folder| folder.read(FILE, FILE_MAX));
+    let kept = match read {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Kept::default(),
+        read => read.and_then(|bytes| Ok(serde_json::from_slice(&bytes)?)),
+    };
+    kept.unwrap_or_else(|error| {
+        tracing::warn!(%error, run_dir = %run_dir.display(), "what an earlier run left cannot be read");
+        Kept::default()
+    })
 }
 
 /// Keeps it.
-pub(crate) fn save(path: &Path, kept: &Kept) -> std::io::Result<()> {
-    names::replace_file(path, &serde_json::to_string(kept)?)
+pub(crate) fn save(run_dir: &Path, kept: &Kept) -> std::io::Result<()> {
+    Folder::own(run_dir, NAME)?.replace(FILE, &serde_json::to_vec(kept)?, 0o600)
 }
 
 #[cfg(test)]
@@ -193,8 +198,8 @@ mod tests {
             ..Kept::default()
         };
         let dir = tempfile::tempdir().unwrap();
-        save(&path(dir.path()), &kept).unwrap();
-        let kept = load(&path(dir.path()));
+        save(dir.path(), &kept).unwrap();
+        let kept = load(dir.path());
         // The second one 400 s after the machine: 300 s are left.
         let second = Epoch::new(at(0), Duration::from_secs(400));
         let lease = kept.interfaces["eth0"].lease4(at(0), second).unwrap();
@@ -237,9 +242,20 @@ mod tests {
     #[test]
     fn a_damaged_file_is_as_none() {
         let dir = tempfile::tempdir().unwrap();
-        let file = path(dir.path());
-        assert_eq!(load(&file), Kept::default());
+        assert_eq!(load(dir.path()), Kept::default());
+        let file = dir.path().join("netmgr/kept.json");
         std::fs::write(&file, "{\"interfaces\":{\"eth0\":{\"owned\":{\"addresses\":[\"x\"]}}}}").unwrap();
-        assert_eq!(load(&file), Kept::default());
+        assert_eq!(load(dir.path()), Kept::default());
+    }
+
+    #[test]
+    fn what_another_daemon_puts_in_its_place_is_neither_read_nor_written_through() {
+        let dir = tempfile::tempdir().unwrap();
+        let elsewhere = dir.path().join("elsewhere");
+        std::fs::create_dir(&elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, dir.path().join("netmgr")).unwrap();
+        assert!(save(dir.path(), &Kept::default()).is_err());
+        assert_eq!(load(dir.path()), Kept::default());
+        assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 0);
     }
 }

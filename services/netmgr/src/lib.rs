@@ -4,7 +4,7 @@
 //!   rtnetlink: links, addresses, routes ──►┌───────┐──► rtnetlink: up, MTU, addresses, default routes
 //!   DHCP servers (v4, v6) ────────────────►│ Iface │──► DHCP servers
 //!   routers: name servers (netlink) ──────►│       │
-//!   what an earlier run left ─────────────►└───────┘──► what the next run needs (netmgr.json)
+//!   what an earlier run left ─────────────►└───────┘──► what the next run needs (kept.json)
 //!                                              │ leases
 //!                                              ▼
 //!                                     resolv.conf, host name, time servers

@@ -1,9 +1,10 @@
 //! Names and the resolver's file: what of them may come from outside, and how they are written.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::net::IpAddr;
 use std::path::Path;
+
+use service::Folder;
 
 /// A resolver reads no more.
 pub(crate) const MAX_DNS: usize = 3;
@@ -114,14 +115,14 @@ pub(crate) fn resolv_conf<'a>(search: impl Iterator<Item = &'a str>, servers: &[
     text
 }
 
-/// Replaces a file so that a reader sees the old text or the new one, nothing else.
+/// Replaces a file so that a reader sees the old text or the new one, nothing else. No link is followed in its folder: this daemon may write anywhere
+/// (`DAC_OVERRIDE`).
 pub(crate) fn replace_file(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut new = path.as_os_str().to_owned();
-    new.push(".new");
-    let mut file = std::fs::File::create(&new)?;
-    file.write_all(text.as_bytes())?;
-    drop(file);
-    std::fs::rename(&new, path)
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
+        return Err(std::io::ErrorKind::InvalidInput.into());
+    };
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    Folder::open(folder)?.replace(name, text.as_bytes(), 0o644)
 }
 
 #[cfg(test)]
@@ -218,6 +219,19 @@ mod tests {
         replace_file(&path, "short\n").unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "short\n");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_link_in_the_folder_leads_nowhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, victim) = (dir.path().join("resolv.conf"), dir.path().join("victim"));
+        std::fs::write(&victim, "untouched").unwrap();
+        for link in ["resolv.conf", "resolv.conf.new"] {
+            std::os::unix::fs::symlink(&victim, dir.path().join(link)).unwrap();
+        }
+        replace_file(&path, "nameserver 192.0.2.1\n").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "nameserver 192.0.2.1\n");
+        assert_eq!(std::fs::read_to_string(&victim).unwrap(), "untouched");
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use service::Context;
@@ -107,7 +106,6 @@ struct Net<S> {
     epoch: Epoch,
     /// What this controller calls itself to DHCPv6 servers; known once an interface is there, and the same until the machine starts anew.
     duid: Vec<u8>,
-    kept_at: PathBuf,
     look_at: Option<Mono>,
     /// Looks in a row that failed.
     silences: u32,
@@ -127,8 +125,7 @@ impl<S: System> Net<S> {
     ) -> Self {
         let now = context.clock.now();
         let epoch = Epoch::new(now, system.since_boot());
-        let kept_at = kept::path(&context.run_dir);
-        let mut kept = kept::load(&kept_at);
+        let mut kept = kept::load(&context.run_dir);
         let mut ports = BTreeMap::new();
         for (metric, (name, interface)) in (METRIC..).zip(&config.interfaces) {
             let before = kept.interfaces.get(name);
@@ -163,7 +160,6 @@ impl<S: System> Net<S> {
             sync,
             epoch,
             duid: kept.duid,
-            kept_at,
             look_at: None,
             silences: 0,
             rtc_at: None,
@@ -434,8 +430,8 @@ impl<S: System> Net<S> {
             .iter()
             .map(|(name, port)| (name.clone(), KeptInterface::of(&port.iface, port.metric, self.epoch)));
         let kept = Kept { duid: self.duid.clone(), interfaces: interfaces.collect() };
-        if let Err(error) = kept::save(&self.kept_at, &kept) {
-            tracing::warn!(%error, path = %self.kept_at.display(), "what the next start needs was not kept");
+        if let Err(error) = kept::save(&self.context.run_dir, &kept) {
+            tracing::warn!(%error, "what the next start needs was not kept");
         }
     }
 

@@ -1,0 +1,164 @@
+//! Files in folders that others may write to, too: by descriptor, without following a link, without waiting for whoever is behind a pipe.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fchmod, fstat, mkdirat, openat, renameat, unlinkat};
+use rustix::io::Errno;
+
+/// An open folder. What happens to its path afterwards does not matter.
+#[derive(Debug)]
+pub struct Folder {
+    dir: OwnedFd,
+}
+
+impl Folder {
+    /// Opens a folder whose path is to be trusted.
+    ///
+    /// # Errors
+    /// What the system says; `NotADirectory` for anything else.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+        Ok(Self { dir: openat(CWD, path, flags, Mode::empty())? })
+    }
+
+    /// Opens the folder `name` in `parent` that is this process's own, and makes it if it is missing. `parent` may belong to others as well: a
+    /// link, or a folder that somebody else has put there, is not used.
+    ///
+    /// # Errors
+    /// `PermissionDenied` for a folder of somebody else; else what the system says.
+    pub fn own(parent: &Path, name: &str) -> io::Result<Self> {
+        let parent = Self::open(parent)?;
+        match mkdirat(&parent.dir, name, Mode::RWXU) {
+            Err(error) if error != Errno::EXIST => return Err(error.into()),
+            _ => {}
+        }
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
+        let dir = openat(&parent.dir, name, flags, Mode::empty())?;
+        let about = fstat(&dir)?;
+        if about.st_uid != rustix::process::geteuid().as_raw() {
+            let whose = format!("the folder {name} belongs to user {}", about.st_uid);
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, whose));
+        }
+        if about.st_mode & 0o077 != 0 {
+            fchmod(&dir, Mode::RWXU)?;
+        }
+        Ok(Self { dir })
+    }
+
+    /// The content of a file of at most `max` bytes.
+    ///
+    /// # Errors
+    /// `InvalidData` for what is no file or is longer; else what the system says, also for a link.
+    pub fn read(&self, name: &str, max: usize) -> io::Result<Vec<u8>> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        read_file(openat(&self.dir, name, flags, Mode::empty())?, max)
+    }
+
+    /// Replaces a file, so that a reader sees the old content or the new one, nothing else. It is not synced to the medium.
+    ///
+    /// # Errors
+    /// What the system says; the old content is there still.
+    pub fn replace(&self, name: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
+        let new = format!("{name}.new");
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(mode);
+        let made = match openat(&self.dir, &new, flags, mode) {
+            // Left by a run that ended in between, or put there by somebody: not written to, whatever it is.
+            Err(Errno::EXIST) => {
+                unlinkat(&self.dir, &new, AtFlags::empty())?;
+                openat(&self.dir, &new, flags, mode)
+            }
+            made => made,
+        };
+        let written = made.map_err(io::Error::from).and_then(|file| File::from(file).write_all(bytes));
+        let done = written.and_then(|()| Ok(renameat(&self.dir, &new, &self.dir, name)?));
+        if done.is_err() {
+            let _ = unlinkat(&self.dir, &new, AtFlags::empty());
+        }
+        done
+    }
+}
+
+/// The content of an open file of at most `max` bytes.
+///
+/// # Errors
+/// `InvalidData` for what is no file or is longer; else what the system says.
+pub fn read_file(file: OwnedFd, max: usize) -> io::Result<Vec<u8>> {
+    if FileType::from_raw_mode(fstat(&file)?.st_mode) != FileType::RegularFile {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no file"));
+    }
+    let mut bytes = Vec::new();
+    File::from(file)
+        .take(u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1))
+        .read_to_end(&mut bytes)?;
+    match bytes.len() > max {
+        true => Err(io::Error::new(io::ErrorKind::InvalidData, format!("it is longer than {max} bytes"))),
+        false => Ok(bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn a_link_in_the_way_is_replaced_and_what_it_names_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let victim = dir.path().join("victim");
+        fs::write(&victim, "untouched").unwrap();
+        let folder = Folder::own(dir.path(), "mine").unwrap();
+        for name in ["mine/kept", "mine/kept.new"] {
+            symlink(&victim, dir.path().join(name)).unwrap();
+        }
+        assert!(folder.read("kept", 100).is_err(), "a link is not read");
+        folder.replace("kept", b"new", 0o600).unwrap();
+        assert_eq!(folder.read("kept", 100).unwrap(), b"new");
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
+        assert_eq!(fs::read_dir(dir.path().join("mine")).unwrap().count(), 1, "nothing is left over");
+    }
+
+    #[test]
+    fn a_folder_that_is_a_link_or_somebody_elses_is_not_used() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("other")).unwrap();
+        symlink("other", dir.path().join("link")).unwrap();
+        assert!(Folder::own(dir.path(), "link").is_err());
+        fs::write(dir.path().join("file"), "").unwrap();
+        assert!(Folder::own(dir.path(), "file").is_err());
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(dir.path().join("other"), Some(64_099), None).unwrap();
+            let error = Folder::own(dir.path(), "other").unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+        }
+        let open = dir.path().join("open");
+        fs::create_dir(&open).unwrap();
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+        Folder::own(dir.path(), "open").unwrap();
+        assert_eq!(fs::metadata(&open).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_pipe_and_an_endless_file_do_not_hold_the_reader() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::own(dir.path(), "mine").unwrap();
+        rustix::fs::mknodat(CWD, dir.path().join("mine/pipe"), FileType::Fifo, Mode::RWXU, 0).unwrap();
+        assert_eq!(folder.read("pipe", 10).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        File::create(dir.path().join("mine/long")).unwrap().set_len(1 << 40).unwrap();
+        assert_eq!(folder.read("long", 1000).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn a_refused_replacement_leaves_the_old_content() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::own(dir.path(), "mine").unwrap();
+        fs::create_dir(dir.path().join("mine/kept")).unwrap();
+        assert!(folder.replace("kept", b"new", 0o600).is_err());
+        assert_eq!(fs::read_dir(dir.path().join("mine")).unwrap().count(), 1);
+    }
+}
