@@ -124,6 +124,8 @@ pub(crate) struct Received {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Held {
     pub(crate) address: Ipv6Addr,
+    /// From when it is used for nothing new.
+    pub(crate) fades_at: Mono,
     pub(crate) ends_at: Mono,
 }
 
@@ -456,12 +458,14 @@ impl Client {
         let gone = addresses.len() < before;
         let mut used: Vec<&Granted> = Vec::new();
         for granted in association.addresses.iter().filter(|granted| granted.valid_s > 0) {
-            let span = Millis::from_secs(granted.valid_s.min(MAX_LEASE_S).into());
-            let ends_at = now.saturating_add(span);
+            let after = |secs: u32| now.saturating_add(Millis::from_secs(secs.min(MAX_LEASE_S).into()));
+            let address = granted.address;
+            let fresh =
+                Held { address, fades_at: after(granted.preferred_s), ends_at: after(granted.valid_s) };
             if let Some(held) = addresses.iter_mut().find(|held| held.address == granted.address) {
-                held.ends_at = ends_at;
+                *held = fresh;
             } else if is_usable(granted) && addresses.len() < MAX_ADDRESSES {
-                addresses.push(Held { address: granted.address, ends_at });
+                addresses.push(fresh);
             } else {
                 continue;
             }

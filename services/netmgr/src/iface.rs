@@ -21,6 +21,8 @@ use crate::ra::Advertised;
 use crate::route::Route;
 use crate::{dhcp4, dhcp6};
 
+/// The kernel is told the end of an address anew when it is off by more.
+const SLACK: Millis = Millis::from_secs(3);
 /// After a refusal of the kernel the difference is looked at again.
 const RETRY: Millis = Millis::from_secs(2);
 
@@ -45,6 +47,8 @@ pub(crate) struct Address {
     pub(crate) tentative: bool,
     /// Never usable, because another machine has it (IPv6).
     pub(crate) duplicate: bool,
+    /// Seconds until the kernel removes it; none if it never does.
+    pub(crate) valid_s: Option<u32>,
 }
 
 /// Everything the kernel has of one interface.
@@ -87,6 +91,12 @@ pub(crate) enum Action {
     Keep,
     AddAddress(IpNet),
     DelAddress(IpNet),
+    /// How long the kernel lets an address that is there be used for what is new, and at all, should nobody be there to remove it.
+    Life {
+        net: IpNet,
+        preferred_s: u32,
+        valid_s: u32,
+    },
     /// On-link: the router is in no network of the interface.
     AddRoute {
         route: Route,
@@ -115,6 +125,7 @@ pub(crate) struct Iface {
     pub(crate) advertised: Advertised,
     pub(crate) owned: Owned,
     pub(crate) seen: Observed,
+    seen_at: Mono,
     /// Whether `seen` has been told of; the first look after a restart tells nothing.
     told: bool,
     mode6: Option<u32>,
@@ -147,6 +158,7 @@ impl Iface {
             advertised: Advertised::default(),
             owned,
             seen: Observed::default(),
+            seen_at: Mono::ZERO,
             told,
             mode6: None,
             retry_at: None,
@@ -246,6 +258,7 @@ impl Iface {
     pub(crate) fn observe(&mut self, now: Mono, seen: Observed, out: &mut Vec<Action>) {
         self.tell(&seen, out);
         self.seen = seen;
+        self.seen_at = now;
         let Some(link) = self.seen.link else {
             // The kernel took the addresses along.
             if self.owned != Owned::default() {
@@ -280,7 +293,7 @@ impl Iface {
         let asks6 = self.config.ipv6 == Ipv6::Dhcp || link.more_by_dhcp;
         self.link(now, works, works && self.link_local().is_some() && asks6);
         self.duplicates(now, out);
-        self.reconcile(out);
+        self.reconcile(now, out);
     }
 
     /// Gives leased addresses back that another machine has.
@@ -293,7 +306,7 @@ impl Iface {
                 }
             }
         }
-        self.leased6(actions, out);
+        self.leased6(now, actions, out);
     }
 
     fn link(&mut self, now: Mono, four: bool, six: bool) {
@@ -315,12 +328,12 @@ impl Iface {
         if let Some(client) = &mut self.client4 {
             client.due(now, &mut four);
         }
-        self.leased4(four, out);
+        self.leased4(now, four, out);
         let mut six = Vec::new();
         if let Some(client) = &mut self.client6 {
             client.due(now, &mut six);
         }
-        self.leased6(six, out);
+        self.leased6(now, six, out);
         if self.advertised.due(now) {
             out.push(Action::Keep);
         }
@@ -343,7 +356,7 @@ impl Iface {
         if let Some(client) = &mut self.client4 {
             client.received(now, message, &mut actions);
         }
-        self.leased4(actions, out);
+        self.leased4(now, actions, out);
     }
 
     /// The link said whether another machine has an IPv4 address.
@@ -352,7 +365,7 @@ impl Iface {
         if let Some(client) = &mut self.client4 {
             client.probed(now, address, taken, &mut actions);
         }
-        self.leased4(actions, out);
+        self.leased4(now, actions, out);
     }
 
     /// A DHCPv6 server said something.
@@ -361,10 +374,10 @@ impl Iface {
         if let Some(client) = &mut self.client6 {
             client.received(now, message, &mut actions);
         }
-        self.leased6(actions, out);
+        self.leased6(now, actions, out);
     }
 
-    fn leased4(&mut self, actions: Vec<dhcp4::Action>, out: &mut Vec<Action>) {
+    fn leased4(&mut self, now: Mono, actions: Vec<dhcp4::Action>, out: &mut Vec<Action>) {
         let mut changed = false;
         for action in actions {
             match action {
@@ -383,11 +396,11 @@ impl Iface {
         }
         if changed {
             out.push(Action::Keep);
-            self.reconcile(out);
+            self.reconcile(now, out);
         }
     }
 
-    fn leased6(&mut self, actions: Vec<dhcp6::Action>, out: &mut Vec<Action>) {
+    fn leased6(&mut self, now: Mono, actions: Vec<dhcp6::Action>, out: &mut Vec<Action>) {
         let mut changed = false;
         for action in actions {
             match action {
@@ -410,7 +423,7 @@ impl Iface {
         }
         if changed {
             out.push(Action::Keep);
-            self.reconcile(out);
+            self.reconcile(now, out);
         }
     }
 
@@ -447,8 +460,32 @@ impl Iface {
         wanted
     }
 
+    /// The life of a leased address, where the kernel has another one. It ends there as well when this daemon is gone.
+    fn life(&self, now: Mono, net: IpNet) -> Option<Action> {
+        let (fades_at, ends_at) = match net.addr() {
+            IpAddr::V4(ip) => {
+                let lease = self.lease4().filter(|lease| lease.terms.address == ip)?;
+                (lease.ends_at, lease.ends_at)
+            }
+            IpAddr::V6(ip) => {
+                let held = self.lease6()?.addresses.iter().find(|held| held.address == ip)?;
+                (held.fades_at, held.ends_at)
+            }
+        };
+        let seen = self.seen.addresses.iter().find(|address| address.net == net);
+        let seen = seen.and_then(|address| address.valid_s);
+        let seen_at = seen.map(|secs| self.seen_at.saturating_add(Millis::from_secs(secs.into())));
+        if seen_at.is_some_and(|at| at.until(ends_at) <= SLACK && ends_at.until(at) <= SLACK) {
+            return None;
+        }
+        // The last second is this daemon's.
+        let secs = |at: Mono| u32::try_from(now.until(at).get().div_ceil(1000)).unwrap_or(u32::MAX);
+        let valid_s = secs(ends_at).max(1);
+        Some(Action::Life { net, preferred_s: secs(fades_at).min(valid_s), valid_s })
+    }
+
     /// Brings what there is to what is wanted. A new address comes before the old one goes, so that there is one at every moment.
-    fn reconcile(&mut self, out: &mut Vec<Action>) {
+    fn reconcile(&mut self, now: Mono, out: &mut Vec<Action>) {
         let Some(link) = self.seen.link else { return };
         let wanted = self.wanted();
         let has = |net: &IpNet| self.seen.addresses.iter().any(|address| address.net == *net);
@@ -479,7 +516,9 @@ impl Iface {
         if self.owned != before {
             out.push(Action::Keep);
         }
-        out.extend(add.into_iter().map(Action::AddAddress));
+        out.extend(add.iter().copied().map(Action::AddAddress));
+        let lives: Vec<Action> = self.owned.addresses.iter().filter_map(|net| self.life(now, *net)).collect();
+        out.extend(lives);
         // The kernel takes one route of a destination and a metric only.
         out.extend(
             del_routes.into_iter().filter(|route| self.seen.routes.contains(route)).map(Action::DelRoute),

@@ -16,7 +16,7 @@ fn seen(link: Link, addresses: &[&str], gateways: &[&str]) -> Observed {
         link: Some(link),
         addresses: addresses
             .iter()
-            .map(|text| Address { net: net(text), tentative: false, duplicate: false })
+            .map(|text| Address { net: net(text), tentative: false, duplicate: false, valid_s: None })
             .collect(),
         routes: gateways.iter().map(|text| default_by(text)).collect(),
     }
@@ -193,6 +193,7 @@ fn a_lease_brings_address_route_and_name_servers_and_takes_them_along() {
     assert_eq!(dns, ["192.0.2.99", "192.0.2.53"], "the configured one comes first");
     let mut there = seen(LINK, &["192.0.2.77/24"], &[]);
     there.routes.extend(&iface.lease4().unwrap().terms.routes);
+    there.addresses[0].valid_s = Some(599);
     assert!(observe(&mut iface, 1000, there).iter().all(|action| matches!(action, Action::Tell { .. })));
     // The end of the lease.
     let mut out = Vec::new();
@@ -308,7 +309,7 @@ fn an_ipv6_address_another_machine_has_is_taken_off_and_declined() {
     let net = net("2001:db8::77/128");
     assert!(out.contains(&Action::AddAddress(net)), "{out:?}");
     let mut taken = link_local();
-    taken.addresses.push(Address { net, tentative: true, duplicate: true });
+    taken.addresses.push(Address { net, tentative: true, duplicate: true, valid_s: None });
     let out = observe(&mut iface, 3000, taken);
     assert!(out.iter().any(|action| matches!(action, Action::Tell { worse: true, .. })), "{out:?}");
     assert!(out.contains(&Action::DelAddress(net)), "{out:?}");
@@ -320,5 +321,35 @@ fn an_ipv6_address_another_machine_has_is_taken_off_and_declined() {
             [Action::Send6(crate::dhcp6::Outgoing { what: crate::dhcp6::Ask::Decline { .. }, .. })]
         ),
         "{out:?}"
+    );
+}
+
+#[test]
+fn the_kernel_knows_when_a_leased_address_ends() {
+    let mut iface = iface(Interface::default());
+    observe(&mut iface, 0, seen(LINK, &[], &[]));
+    let net = net("192.0.2.77/24");
+    let out = lease(&mut iface, Mono::ZERO, 77);
+    let at = |action: &Action| out.iter().position(|other| other == action).unwrap();
+    assert!(at(&Action::AddAddress(net)) < at(&Action::Life { net, preferred_s: 600, valid_s: 600 }));
+    let lives = |iface: &mut Iface, now: u64, valid_s| {
+        let mut there = seen(LINK, &["192.0.2.77/24"], &["192.0.2.1"]);
+        there.addresses[0].valid_s = valid_s;
+        let out = observe(iface, now, there);
+        out.into_iter().find(|action| matches!(action, Action::Life { .. }))
+    };
+    // Right, or nearly so; then from a run that did not know the end of today, and from somebody's hand.
+    assert_eq!(lives(&mut iface, 10_000, Some(590)), None);
+    assert_eq!(lives(&mut iface, 10_000, Some(588)), None);
+    let expect = Some(Action::Life { net, preferred_s: 590, valid_s: 590 });
+    assert_eq!(lives(&mut iface, 10_000, Some(100)), expect);
+    assert_eq!(lives(&mut iface, 10_000, None), expect);
+    // A fixed address never ends.
+    let mut fixed = self::iface(fixed());
+    observe(&mut fixed, 0, seen(LINK, &[], &[]));
+    assert!(
+        !observe(&mut fixed, 1, seen(LINK, &[FIXED], &[]))
+            .iter()
+            .any(|action| matches!(action, Action::Life { .. }))
     );
 }

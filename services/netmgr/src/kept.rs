@@ -51,8 +51,8 @@ struct KeptLease4 {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct KeptLease6 {
     server: Vec<u8>,
-    /// With their ends.
-    addresses: Vec<(Ipv6Addr, u64)>,
+    /// With when they fade and when they end.
+    addresses: Vec<(Ipv6Addr, u64, u64)>,
     told: dhcp6::Told,
     renew_ms: u64,
     rebind_ms: u64,
@@ -91,7 +91,11 @@ impl KeptInterface {
         });
         let lease6 = iface.lease6().map(|lease| KeptLease6 {
             server: lease.server.clone(),
-            addresses: lease.addresses.iter().map(|held| (held.address, epoch.out(held.ends_at))).collect(),
+            addresses: lease
+                .addresses
+                .iter()
+                .map(|held| (held.address, epoch.out(held.fades_at), epoch.out(held.ends_at)))
+                .collect(),
             told: lease.told.clone(),
             renew_ms: epoch.out(lease.renew_at),
             rebind_ms: epoch.out(lease.rebind_at),
@@ -129,7 +133,11 @@ impl KeptInterface {
         let kept = self.lease6.as_ref()?;
         let addresses = kept.addresses.iter().take(dhcp6::MAX_ADDRESSES);
         let addresses: Vec<dhcp6::Held> = addresses
-            .map(|(address, ends_ms)| dhcp6::Held { address: *address, ends_at: epoch.back(*ends_ms) })
+            .map(|(address, fades_ms, ends_ms)| dhcp6::Held {
+                address: *address,
+                fades_at: epoch.back(*fades_ms),
+                ends_at: epoch.back(*ends_ms),
+            })
             .filter(|held| held.ends_at > now)
             .collect();
         (!addresses.is_empty()).then(|| dhcp6::Lease {
@@ -214,6 +222,7 @@ mod tests {
         let at = |secs: u64| Mono::from_millis(secs * 1000);
         let held = |last: u16, ends_at| dhcp6::Held {
             address: Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last),
+            fades_at: at(90),
             ends_at,
         };
         let lease = dhcp6::Lease {

@@ -9,7 +9,9 @@ use futures_util::StreamExt as _;
 use futures_util::TryStreamExt as _;
 use ipnet::IpNet;
 use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage};
+use rtnetlink::packet_route::address::{
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, CacheInfo,
+};
 use rtnetlink::packet_route::link::{
     AfSpecInet6, AfSpecUnspec, Inet6IfaceFlags, LinkAttribute, LinkFlags, LinkMessage,
 };
@@ -157,6 +159,21 @@ impl Kernel {
     pub(crate) async fn add_address(&self, index: u32, net: IpNet) -> Result<(), Refused> {
         let request = self.handle.address().add(index, net.addr(), net.prefix_len());
         done(patient(async { Ok(request.execute().await?) }).await)
+    }
+
+    /// Says how long an address that is there may be used.
+    pub(crate) async fn set_life(
+        &self,
+        index: u32,
+        net: IpNet,
+        preferred_s: u32,
+        valid_s: u32,
+    ) -> Result<(), Refused> {
+        let mut request = self.handle.address().add(index, net.addr(), net.prefix_len()).replace();
+        let mut life = CacheInfo::default();
+        (life.ifa_preferred, life.ifa_valid) = (preferred_s, valid_s);
+        request.message_mut().attributes.push(AddressAttribute::CacheInfo(life));
+        patient(async { Ok(request.execute().await?) }).await
     }
 
     pub(crate) async fn del_address(&self, index: u32, net: IpNet) -> Result<(), Refused> {
@@ -349,12 +366,14 @@ fn address(message: &AddressMessage) -> Option<Address> {
     let mut ip = None;
     let mut local = None;
     let mut tentative = message.header.flags.contains(AddressHeaderFlags::Tentative);
+    let mut valid_s = None;
     let mut duplicate = message.header.flags.contains(AddressHeaderFlags::Dadfailed);
     for attribute in &message.attributes {
         match attribute {
             // On a point-to-point link `Address` is the other end.
             AddressAttribute::Local(address) => local = Some(*address),
             AddressAttribute::Address(address) => ip = Some(*address),
+            AddressAttribute::CacheInfo(life) if life.ifa_valid != u32::MAX => valid_s = Some(life.ifa_valid),
             AddressAttribute::Flags(flags) => {
                 tentative = flags.contains(AddressFlags::Tentative);
                 duplicate = flags.contains(AddressFlags::Dadfailed);
@@ -363,7 +382,7 @@ fn address(message: &AddressMessage) -> Option<Address> {
         }
     }
     let net = IpNet::new(local.or(ip)?, message.header.prefix_len).ok()?;
-    Some(Address { net, tentative: tentative || duplicate, duplicate })
+    Some(Address { net, tentative: tentative || duplicate, duplicate, valid_s })
 }
 
 /// A route of the main table to where packets go, with its interface and metric.

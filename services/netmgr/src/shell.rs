@@ -353,6 +353,9 @@ impl<S: System> Net<S> {
                 Action::Up => self.kernel.up(index).await,
                 Action::Mtu(mtu) => self.kernel.mtu(index, *mtu).await,
                 Action::AddAddress(net) => self.kernel.add_address(index, *net).await,
+                Action::Life { net, preferred_s, valid_s } => {
+                    self.kernel.set_life(index, *net, *preferred_s, *valid_s).await
+                }
                 Action::DelAddress(net) => self.kernel.del_address(index, *net).await,
                 Action::AddRoute { route, on_link } => {
                     self.kernel.add_route(index, *route, metric, *on_link).await

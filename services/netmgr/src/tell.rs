@@ -82,7 +82,12 @@ mod tests {
             mtu: 1500,
             more_by_dhcp: false,
         };
-        let address = |text: &str| Address { net: text.parse().unwrap(), tentative: false, duplicate: false };
+        let address = |text: &str| Address {
+            net: text.parse().unwrap(),
+            tentative: false,
+            duplicate: false,
+            valid_s: None,
+        };
         let addresses = vec![address("fe80::1/64"), address("192.0.2.5/24")];
         let seen = Observed { link: Some(link), addresses, routes: Vec::new() };
         iface.observe(Mono::ZERO, seen, &mut Vec::new());
