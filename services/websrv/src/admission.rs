@@ -3,11 +3,15 @@
 //! A BMC on a management network meets port scanners, leaking scripts and the occasional flood. A plain cap would let four
 //! hostile addresses lock the administrator out, so a full table evicts, in this order:
 //!
-//! 1. the connection that has been quiet longest among those that never proved who they are and have no request under way;
-//! 2. the quietest idle one of the account that holds most, if that is more than a quarter of the places and it is no administrator's;
-//! 3. one of a stranger whose request is under way, a login perhaps: it is cut off only when nothing else gives way.
+//! 1. one of the account that holds most, if that is more than a quarter of the places and it is no administrator's;
+//! 2. one of somebody who never proved who he is;
+//! 3. one of the account that holds most, if it is no administrator's;
+//! 4. an idle one of an administrator who holds more than a quarter.
 //!
-//! All other connections that carried an authenticated request keep their places.
+//! Of an account, idle ones go before those with a request under way, and those that have been quiet longest first. Among strangers
+//! that is so within the address that holds most: who comes from elsewhere than a flood is not evicted by it, and bare connections
+//! do not cut off a login. While strangers have fewer than an eighth of the places, 3 comes before 2: there is always room to log in.
+//! All other connections keep their places.
 
 use std::collections::HashMap;
 use std::hash::{Hash as _, Hasher as _};
@@ -36,8 +40,9 @@ pub(crate) struct Conn {
     peer: IpAddr,
     base: Instant,
     authenticated: AtomicBool,
-    /// The account of who authenticated, as a hash; 0 for nobody, and for administrators, whose connections never give way.
+    /// The account of who authenticated, as a hash; 0 for nobody.
     account: AtomicU64,
+    administrator: AtomicBool,
     active: AtomicUsize,
     served: AtomicU64,
     quiet_since: AtomicU64,
@@ -56,6 +61,7 @@ impl Conn {
             base,
             authenticated: AtomicBool::new(false),
             account: AtomicU64::new(0),
+            administrator: AtomicBool::new(false),
             active: AtomicUsize::new(0),
             served: AtomicU64::new(0),
             quiet_since: AtomicU64::new(0),
@@ -79,15 +85,12 @@ impl Conn {
         u64::try_from(self.base.elapsed().as_millis()).unwrap_or(u64::MAX - 1).saturating_add(1)
     }
 
-    /// From now on this connection is evicted in favour of a newcomer only if `account` holds more than its share; one of an
-    /// administrator (`None`) never is.
-    pub(crate) fn mark_authenticated(&self, account: Option<&str>) {
-        let hash = account.map_or(0, |account| {
-            let mut hasher = std::hash::DefaultHasher::new();
-            account.hash(&mut hasher);
-            hasher.finish() | 1
-        });
-        self.account.store(hash, Ordering::Relaxed);
+    /// From now on this connection gives way as one of `account`'s, no longer as a stranger's.
+    pub(crate) fn mark_authenticated(&self, account: &str, administrator: bool) {
+        let mut hasher = std::hash::DefaultHasher::new();
+        account.hash(&mut hasher);
+        self.account.store(hasher.finish() | 1, Ordering::Relaxed);
+        self.administrator.store(administrator, Ordering::Relaxed);
         self.authenticated.store(true, Ordering::Relaxed);
     }
 
@@ -220,41 +223,58 @@ impl Table {
     fn victim(&self, of: Option<IpAddr>, places: usize) -> Option<u64> {
         let here = || {
             let here = self.conns.iter().filter(move |(_, (key, _))| of.is_none_or(|of| of == *key));
-            here.map(|(id, (_, conn))| (*id, conn))
+            here.map(|(id, (key, conn))| (*id, *key, &**conn))
         };
         let is_stranger = |conn: &Conn| !conn.authenticated.load(Ordering::Relaxed);
         let is_idle = |conn: &Conn| conn.active.load(Ordering::Relaxed) == 0;
         let account = |conn: &Conn| conn.account.load(Ordering::Relaxed);
-        let quietest = |which: &dyn Fn(&Conn) -> bool| {
-            let candidates = here().filter(|(_, conn)| which(conn));
-            candidates
-                .min_by_key(|(id, conn)| (conn.quiet_since.load(Ordering::Relaxed), *id))
-                .map(|(id, _)| id)
+        let quiet = |conn: &Conn| conn.quiet_since.load(Ordering::Relaxed);
+        let stranger = || {
+            let held = |key: &IpAddr| self.per_address.get(key).copied().unwrap_or(0);
+            here()
+                .filter(|(_, _, conn)| is_stranger(conn))
+                .min_by_key(|(id, key, conn)| {
+                    (std::cmp::Reverse(held(key)), !is_idle(conn), quiet(conn), *id)
+                })
+                .map(|(id, ..)| id)
         };
-        let stranger = quietest(&|conn| is_stranger(conn) && is_idle(conn));
-        stranger
-            .or_else(|| {
-                let mut held: HashMap<u64, usize> = HashMap::new();
-                for (_, conn) in here().filter(|(_, conn)| account(conn) != 0) {
-                    *held.entry(account(conn)).or_default() += 1;
-                }
-                let (most, count) = held.into_iter().max_by_key(|(account, count)| (*count, *account))?;
-                if count <= (places / 4).max(1) {
-                    return None;
-                }
-                quietest(&|conn| account(conn) == most && is_idle(conn))
-            })
-            .or_else(|| quietest(&is_stranger))
+        // The account that holds most, administrators or others, if that is more than `share`.
+        let largest = |administrators: bool, share: usize| {
+            let mut held: HashMap<u64, usize> = HashMap::new();
+            let kind = |conn: &Conn| conn.administrator.load(Ordering::Relaxed) == administrators;
+            for (_, _, conn) in here().filter(|(_, _, conn)| !is_stranger(conn) && kind(conn)) {
+                *held.entry(account(conn)).or_default() += 1;
+            }
+            held.into_iter()
+                .max_by_key(|(account, count)| (*count, *account))
+                .filter(|(_, count)| *count > share)
+                .map(|(account, _)| account)
+        };
+        let of_account = |whose: u64, active_too: bool| {
+            let candidates = here().filter(|(_, _, conn)| {
+                !is_stranger(conn) && account(conn) == whose && (active_too || is_idle(conn))
+            });
+            candidates.min_by_key(|(id, _, conn)| (!is_idle(conn), quiet(conn), *id)).map(|(id, ..)| id)
+        };
+        let quarter = (places / 4).max(1);
+        let crowded_out = here().filter(|(_, _, conn)| is_stranger(conn)).count() < places / 8;
+        let any_account = || largest(false, 0).and_then(|whose| of_account(whose, true));
+        largest(false, quarter)
+            .and_then(|whose| of_account(whose, true))
+            .or_else(|| crowded_out.then(any_account).flatten())
+            .or_else(stranger)
+            .or_else(any_account)
+            .or_else(|| largest(true, quarter).and_then(|whose| of_account(whose, false)))
     }
 }
 
 /// Why a connection was turned away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refused {
-    /// This address already has its share, all of it authenticated.
+    /// This address already has its share, all of it administrators'.
     #[error("the address has all the connections it may have")]
     Address,
-    /// Every place is taken by an authenticated connection.
+    /// Every place is taken by an administrator.
     #[error("all connections are taken")]
     Total,
 }
@@ -265,10 +285,10 @@ impl Admission {
         Arc::new(Self { total, per_address, base: Instant::now(), table: Mutex::default() })
     }
 
-    /// Takes a place for a connection from `peer`, at the cost of a quiet unauthenticated one if need be.
+    /// Takes a place for a connection from `peer`, at the cost of another if need be.
     ///
     /// # Errors
-    /// [`Refused`] when only authenticated connections are in the way.
+    /// [`Refused`] when only connections of administrators are in the way.
     pub(crate) fn admit(self: &Arc<Self>, peer: IpAddr) -> Result<Ticket, Refused> {
         let peer = peer.to_canonical();
         let key = share(peer);
@@ -349,8 +369,8 @@ mod tests {
         let _third = table.admit(ip("192.0.2.1")).unwrap();
         first.conn().evicted().await;
         assert_eq!(table.open(), 3);
-        second.conn().mark_authenticated(None);
-        other.conn().mark_authenticated(None);
+        second.conn().mark_authenticated("admin", true);
+        other.conn().mark_authenticated("admin", true);
         drop(first);
         assert_eq!(table.open(), 3, "an evicted connection's place is not freed twice");
     }
@@ -360,12 +380,12 @@ mod tests {
         let table = Admission::new(2, 2);
         let a = table.admit(ip("192.0.2.1")).unwrap();
         let b = table.admit(ip("192.0.2.2")).unwrap();
-        a.conn().mark_authenticated(None);
-        b.conn().mark_authenticated(None);
+        a.conn().mark_authenticated("admin", true);
+        b.conn().mark_authenticated("root", true);
         assert_eq!(table.admit(ip("192.0.2.3")).unwrap_err(), Refused::Total);
         drop(a);
         let c = table.admit(ip("192.0.2.2")).unwrap();
-        c.conn().mark_authenticated(None);
+        c.conn().mark_authenticated("other", true);
         assert_eq!(table.admit(ip("192.0.2.2")).unwrap_err(), Refused::Address);
     }
 
@@ -389,35 +409,98 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_account_does_not_hold_all_places_and_an_administrator_keeps_his() {
-        let table = Admission::new(16, 4);
+        let table = Admission::new(16, 16);
         let mut held = Vec::new();
         for n in 0..16 {
             tokio::time::advance(Duration::from_millis(1)).await;
             let ticket = table.admit(ip(&format!("192.0.2.{}", n / 4))).unwrap();
-            let administrator = n == 0;
-            ticket.conn().mark_authenticated((!administrator).then_some("reader"));
+            ticket.conn().mark_authenticated(if n == 0 { "admin" } else { "reader" }, n == 0);
             held.push(ticket);
         }
-        for n in 0..20 {
-            let admin = table.admit(ip(&format!("198.51.100.{}", n / 4))).unwrap();
-            admin.conn().mark_authenticated(None);
-            held.push(admin);
-            if n == 10 {
-                break;
-            }
+        for n in 0..11 {
+            let ticket = table.admit(ip(&format!("198.51.100.{n}"))).unwrap();
+            ticket.conn().mark_authenticated(&format!("operator{n}"), false);
+            held.push(ticket);
         }
-        let reader =
-            table.lock().conns.values().filter(|(_, c)| c.account.load(Ordering::Relaxed) != 0).count();
-        assert_eq!(reader, 4, "a quarter is its own");
-        assert!(table.lock().conns.contains_key(&held[0].id));
-        assert_eq!(table.admit(ip("203.0.113.1")).unwrap_err(), Refused::Total);
+        assert_eq!(table.count(|conn| !conn.administrator.load(Ordering::Relaxed)), 15);
+        let reader = held.get(1).unwrap().conn().account.load(Ordering::Relaxed);
+        assert_eq!(
+            table.count(|conn| conn.account.load(Ordering::Relaxed) == reader),
+            4,
+            "a quarter is its own"
+        );
+        assert!(table.lock().conns.contains_key(&held.first().unwrap().id));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_holds_the_places_a_newcomer_has_time_to_log_in() {
+        // What one account or several can do with connections: idle ones, ones with a request under way, from one address or many.
+        for (accounts, busy, addresses) in [
+            (1, false, 1),
+            (1, true, 1),
+            (1, true, 4),
+            (5, false, 5),
+            (5, true, 5),
+            (64, true, 8),
+            (0, true, 5),
+            (0, false, 5),
+        ] {
+            let what = format!("{accounts} accounts, busy {busy}, {addresses} addresses");
+            let table = Admission::new(64, 16);
+            let mut held = std::collections::VecDeque::new();
+            let come = |held: &mut std::collections::VecDeque<_>, n: usize| {
+                let ticket = table.admit(ip(&format!("192.0.2.{}", n % addresses))).unwrap();
+                if accounts > 0 {
+                    ticket.conn().mark_authenticated(&format!("reader{}", n % accounts), false);
+                }
+                let active = busy.then(|| ticket.conn().begin());
+                held.push_back((ticket, active));
+            };
+            for n in 0..80 {
+                tokio::time::advance(Duration::from_millis(1)).await;
+                come(&mut held, n);
+            }
+            let newcomer = table.admit(ip("198.51.100.1")).expect(&what);
+            for n in 0..200 {
+                tokio::time::advance(Duration::from_millis(1)).await;
+                come(&mut held, n);
+                assert!(table.lock().conns.contains_key(&newcomer.id), "{what}: evicted by the {n}th");
+            }
+            assert!(table.open() <= 64, "{what}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_administrator_s_leaking_script_leaves_room() {
+        let table = Admission::new(16, 16);
+        let scripts: Vec<_> = (0..16)
+            .map(|_| {
+                let ticket = table.admit(ip("192.0.2.1")).unwrap();
+                ticket.conn().mark_authenticated("fleet", true);
+                ticket
+            })
+            .collect();
+        assert!(table.admit(ip("192.0.2.2")).is_ok());
+        let busy: Vec<_> = scripts.iter().map(|ticket| ticket.conn().begin()).collect();
+        assert_eq!(
+            table.admit(ip("192.0.2.2")).map(|_| ()),
+            Ok(()),
+            "the place that was given up is free again"
+        );
+        drop(busy);
+    }
+
+    impl Admission {
+        fn count(&self, which: impl Fn(&Conn) -> bool) -> usize {
+            self.lock().conns.values().filter(|(_, conn)| which(conn)).count()
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_ipv6_network_is_one_client_and_mapped_ipv4_is_ipv4() {
         let table = Admission::new(10, 1);
         let a = table.admit(ip("2001:db8::1")).unwrap();
-        a.conn().mark_authenticated(None);
+        a.conn().mark_authenticated("admin", true);
         assert_eq!(table.admit(ip("2001:db8::2")).unwrap_err(), Refused::Address);
         assert!(table.admit(ip("2001:db8:0:1::1")).is_ok());
         let b = table.admit(ip("::ffff:192.0.2.1")).unwrap();

@@ -106,7 +106,15 @@ impl RequestBody {
         if self.is_end_stream() {
             return Ok(Bytes::new());
         }
-        match tokio::time::timeout(patience, self.gather(limit, share)).await {
+        let given_up = share.given_up();
+        let read = async {
+            tokio::select! {
+                biased;
+                whole = self.gather(limit, share) => whole,
+                status = given_up => Err(CollectError::NoRoom(status)),
+            }
+        };
+        match tokio::time::timeout(patience, read).await {
             Ok(result) => result,
             Err(_) => Err(CollectError::TooSlow(patience)),
         }
@@ -290,7 +298,7 @@ mod tests {
         let patience = Duration::from_secs(1);
         let body = || RequestBody::Full(Some(Bytes::from_static(b"12345")));
         let budget = std::sync::Arc::new(crate::budget::Budget::default());
-        let mut share = budget.share(None, std::net::IpAddr::from([127, 0, 0, 1])).unwrap();
+        let mut share = budget.share(None, std::net::IpAddr::from([127, 0, 0, 1]));
         assert_eq!(body().read_all(5, patience, &mut share).await.unwrap(), "12345");
         assert!(matches!(body().read_all(4, patience, &mut share).await, Err(CollectError::TooLarge(4))));
     }

@@ -5,13 +5,16 @@
 //!  an account ── each byte of a body that is kept counts until its request is answered (total, per account, per address)
 //! ```
 //!
-//! The last part of the bytes is kept for administrators, so that no other account can keep them from being heard.
+//! The last part of the bytes is kept for administrators, so that no other account can keep them from being heard. A stranger's place
+//! is never refused: when all are taken, the oldest of the address that holds most gives way. A login is one packet and needs its
+//! place for a moment; what has been arriving for long is no login.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ipc::Status;
+use tokio::sync::Notify;
 
 use crate::auth::Caller;
 
@@ -31,8 +34,51 @@ struct Held {
     bytes: usize,
     by_account: HashMap<String, usize>,
     by_address: HashMap<IpAddr, usize>,
-    strangers: usize,
+    /// The strangers' places, oldest first.
+    strangers: BTreeMap<u64, Stranger>,
     strangers_by_address: HashMap<IpAddr, usize>,
+    next: u64,
+}
+
+/// A place of a stranger.
+#[derive(Debug)]
+struct Stranger {
+    address: IpAddr,
+    gone: Arc<Notify>,
+}
+
+impl Held {
+    /// A new place at this address, at the cost of another if need be.
+    fn enter(&mut self, address: IpAddr) -> Holder {
+        let here = self.strangers_by_address.get(&address).copied().unwrap_or(0);
+        let most = match self.strangers_by_address.values().max() {
+            _ if here >= STRANGERS_PER_ADDRESS => Some(here),
+            Some(most) if self.strangers.len() >= STRANGERS => Some(*most),
+            _ => None,
+        };
+        if let Some(most) = most {
+            let own = here >= STRANGERS_PER_ADDRESS;
+            let gives_way = |place: &Stranger| {
+                (!own || place.address == address)
+                    && self.strangers_by_address.get(&place.address).copied() == Some(most)
+            };
+            let oldest = self.strangers.iter().find(|(_, place)| gives_way(place)).map(|(id, _)| *id);
+            if let Some(place) = oldest.and_then(|id| self.leave(id)) {
+                place.gone.notify_one();
+            }
+        }
+        let (id, gone) = (self.next, Arc::new(Notify::new()));
+        self.next += 1;
+        self.strangers.insert(id, Stranger { address, gone: Arc::clone(&gone) });
+        *self.strangers_by_address.entry(address).or_default() += 1;
+        Holder::Stranger { id, gone }
+    }
+
+    fn leave(&mut self, id: u64) -> Option<Stranger> {
+        let place = self.strangers.remove(&id)?;
+        take(&mut self.strangers_by_address, &place.address, 1);
+        Some(place)
+    }
 }
 
 /// What all request bodies hold.
@@ -44,7 +90,7 @@ pub(crate) struct Budget {
 /// Whose a body is.
 #[derive(Debug)]
 enum Holder {
-    Stranger,
+    Stranger { id: u64, gone: Arc<Notify> },
     Account { name: String, is_administrator: bool },
 }
 
@@ -63,31 +109,16 @@ fn full(text: &str) -> Status {
 
 impl Budget {
     /// A share for a body that is about to be read.
-    ///
-    /// # Errors
-    /// `RESOURCE_EXHAUSTED` for a stranger when too many of their bodies are arriving.
-    pub(crate) fn share(self: &Arc<Self>, caller: Option<&Caller>, peer: IpAddr) -> Result<Share, Status> {
+    pub(crate) fn share(self: &Arc<Self>, caller: Option<&Caller>, peer: IpAddr) -> Share {
         let address = crate::admission::share(peer);
         let holder = match caller {
             Some(caller) => Holder::Account {
                 name: caller.account().to_owned(),
                 is_administrator: caller.administrator(),
             },
-            None => {
-                let mut held = self.lock();
-                if held.strangers >= STRANGERS {
-                    return Err(full("too many requests of clients that are not logged in are arriving"));
-                }
-                let here = held.strangers_by_address.entry(address).or_default();
-                if *here >= STRANGERS_PER_ADDRESS {
-                    return Err(full("too many requests of this address are arriving"));
-                }
-                *here += 1;
-                held.strangers += 1;
-                Holder::Stranger
-            }
+            None => self.lock().enter(address),
         };
-        Ok(Share { budget: Arc::clone(self), holder, address, bytes: 0 })
+        Share { budget: Arc::clone(self), holder, address, bytes: 0 }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Held> {
@@ -96,6 +127,21 @@ impl Budget {
 }
 
 impl Share {
+    /// Resolves when the place is needed for another; an account's share never is.
+    pub(crate) fn given_up(&self) -> impl Future<Output = Status> + use<> {
+        let gone = match &self.holder {
+            Holder::Stranger { gone, .. } => Some(Arc::clone(gone)),
+            Holder::Account { .. } => None,
+        };
+        async move {
+            match gone {
+                Some(gone) => gone.notified().await,
+                None => std::future::pending().await,
+            }
+            full("too many requests of clients that are not logged in are arriving")
+        }
+    }
+
     /// Takes `more` bytes before they are kept. A stranger's bytes are bounded by the places and the small body each may send.
     ///
     /// # Errors
@@ -129,10 +175,8 @@ impl Drop for Share {
     fn drop(&mut self) {
         let mut held = self.budget.lock();
         match &self.holder {
-            Holder::Stranger => {
-                held.strangers = held.strangers.saturating_sub(1);
-                take(&mut held.strangers_by_address, &self.address, 1);
-            }
+            // Already gone if the place was needed for another.
+            Holder::Stranger { id, .. } => drop(held.leave(*id)),
             Holder::Account { name, is_administrator } => {
                 held.bytes = held.bytes.saturating_sub(self.bytes);
                 if !is_administrator && self.bytes > 0 {
@@ -182,14 +226,14 @@ mod tests {
         let mut held = Vec::new();
         for n in 0..40 {
             let reader = caller(&format!("reader{n}"), &[Privilege::Login]);
-            let mut share = budget.share(Some(&reader), at(n)).unwrap();
+            let mut share = budget.share(Some(&reader), at(n));
             while share.grow(64 * 1024).is_ok() {}
             held.push(share);
         }
         assert!(held.iter().all(|share| share.bytes <= BYTES_PER_ACCOUNT));
         assert_eq!(budget.lock().bytes, BYTES - RESERVED);
         let admin = caller("admin", &[Privilege::ConfigureManager]);
-        let mut share = budget.share(Some(&admin), at(1)).unwrap();
+        let mut share = budget.share(Some(&admin), at(1));
         share.grow(RESERVED).unwrap();
         assert!(share.grow(1).is_err());
         drop((share, held));
@@ -197,25 +241,71 @@ mod tests {
         assert!(left.bytes == 0 && left.by_account.is_empty() && left.by_address.is_empty());
     }
 
+    fn is_given_up(share: &Share) -> bool {
+        futures_util::FutureExt::now_or_never(share.given_up()).is_some()
+    }
+
     #[test]
-    fn strangers_have_places_and_one_address_not_all_of_them() {
+    fn a_newcomer_gets_in_whoever_holds_all_places() {
         let budget = Arc::new(Budget::default());
-        let mut held = Vec::new();
-        for n in 0..8 {
-            let before = held.len();
-            while let Ok(share) = budget.share(None, at(n)) {
-                held.push(share);
-            }
-            assert!(held.len() - before <= STRANGERS_PER_ADDRESS);
-        }
+        let mut held: Vec<Share> = (0..400_u16).map(|n| budget.share(None, at((n % 4) as u8))).collect();
+        held.retain(|share| !is_given_up(share));
         assert_eq!(held.len(), STRANGERS);
-        held.clear();
-        assert!(budget.lock().strangers_by_address.is_empty());
-        budget.share(None, at(1)).unwrap();
+        let login = budget.share(None, at(99));
+        // The attack goes on, from the same addresses and from new ones.
+        let more: Vec<Share> = (0..300_u16).map(|n| budget.share(None, at((n % 40) as u8))).collect();
+        assert!(!is_given_up(&login), "the login is still read");
+        assert_eq!(budget.lock().strangers.len(), STRANGERS);
+        let here = |n| budget.lock().strangers_by_address.get(&at(n)).copied().unwrap_or(0);
+        assert!((0..40).all(|n| here(n) <= STRANGERS_PER_ADDRESS));
+        drop((held, more, login));
+        let left = budget.lock();
+        assert!(left.strangers.is_empty() && left.strangers_by_address.is_empty());
+    }
+
+    #[test]
+    fn one_address_has_its_places_and_its_newest_request_one_of_them() {
+        let budget = Arc::new(Budget::default());
+        let others: Vec<Share> = (10..20).map(|n| budget.share(None, at(n))).collect();
+        let slow: Vec<Share> = (0..50).map(|_| budget.share(None, at(1))).collect();
+        let newest = budget.share(None, at(1));
+        let gone = slow.iter().filter(|share| is_given_up(share)).count();
+        assert_eq!(gone, 51 - STRANGERS_PER_ADDRESS);
+        assert!(slow.iter().take(gone).all(|share| !budget.lock().strangers.contains_key(&id(share))));
+        assert!(!is_given_up(&newest) && others.iter().all(|share| !is_given_up(share)));
+    }
+
+    fn id(share: &Share) -> u64 {
+        match share.holder {
+            Holder::Stranger { id, .. } => id,
+            Holder::Account { .. } => u64::MAX,
+        }
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn a_stranger_s_place_is_lost_only_to_one_who_holds_fewer_or_as_many(
+            addresses in proptest::collection::vec(0_u8..12, 1..500),
+        ) {
+            let budget = Arc::new(Budget::default());
+            let mut held: Vec<Share> = Vec::new();
+            for address in addresses {
+                let before = budget.lock().strangers_by_address.clone();
+                let count = |n: IpAddr| before.get(&n).copied().unwrap_or(0);
+                let entered = budget.share(None, at(address));
+                for lost in held.iter().filter(|share| is_given_up(share)) {
+                    prop_assert!(count(lost.address) >= count(at(address)));
+                    prop_assert!(lost.address == at(address) || count(lost.address) == before.values().copied().max().unwrap());
+                }
+                let kept: Vec<u64> = budget.lock().strangers.keys().copied().collect();
+                held.retain(|share| kept.contains(&id(share)));
+                prop_assert!(kept.len() <= STRANGERS && kept.contains(&id(&entered)));
+                prop_assert_eq!(budget.lock().strangers_by_address.values().sum::<usize>(), kept.len());
+                held.push(entered);
+            }
+        }
+
         #[test]
         fn what_is_held_is_what_the_shares_hold(
             steps in proptest::collection::vec((0_u8..4, 0_u8..3, 0_usize..4 * 1024 * 1024, any::<bool>()), 1..200),
@@ -224,7 +314,7 @@ mod tests {
             let mut held: Vec<Share> = Vec::new();
             for (account, address, bytes, give_back) in steps {
                 let rights: &[Privilege] = if account == 0 { &[Privilege::ConfigureUsers] } else { &[] };
-                let mut share = budget.share(Some(&caller(&account.to_string(), rights)), at(address)).unwrap();
+                let mut share = budget.share(Some(&caller(&account.to_string(), rights)), at(address));
                 let _ = share.grow(bytes);
                 held.push(share);
                 if give_back && held.len() > 2 {

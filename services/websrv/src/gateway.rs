@@ -298,7 +298,7 @@ impl Gateway {
         };
         let context = self.context(call, None);
         let caller = self.auth.verify(&shown, call.conn.peer(), &context, &parts.headers).await?;
-        call.conn.mark_authenticated((!caller.administrator()).then(|| caller.account()));
+        call.conn.mark_authenticated(caller.account(), caller.administrator());
         call.caller = Some(caller);
         Ok(shown)
     }
@@ -345,14 +345,7 @@ impl Gateway {
         if incoming.is_end_stream() {
             return Ok(Bytes::new());
         }
-        let mut share = match self.bodies.share(call.caller.as_deref(), call.conn.peer()) {
-            Ok(share) => share,
-            Err(status) => {
-                // Not read to its end either: that would hold the same memory.
-                *body = None;
-                return Err(status.into());
-            }
-        };
+        let mut share = self.bodies.share(call.caller.as_deref(), call.conn.peer());
         match incoming.read_all(limit, self.config.limits.body(), &mut share).await {
             Ok(bytes) => {
                 *body = None;
@@ -361,6 +354,7 @@ impl Gateway {
                 Ok(bytes)
             }
             Err(CollectError::NoRoom(status)) => {
+                // Not read to its end either: that would hold the same memory.
                 *body = None;
                 Err(status.into())
             }

@@ -7,7 +7,8 @@ use std::sync::atomic::Ordering;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http_body_util::Full;
+use futures_util::StreamExt;
+use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 use support::{ADMIN, SOON, Stack, Version};
@@ -321,4 +322,59 @@ async fn an_h2_client_that_never_opens_its_window_is_cut() {
     let ended = tokio::time::timeout(SOON, conn).await;
     assert!(ended.is_ok(), "the connection lives on");
     drop(answer);
+}
+
+/// An HTTP/2 client that comes from `from`, which may be any address of the loopback network.
+async fn h2_from(
+    stack: &Stack,
+    from: &str,
+) -> hyper::client::conn::http2::SendRequest<
+    http_body_util::combinators::BoxBody<Bytes, std::convert::Infallible>,
+> {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
+    let tcp = socket.connect(stack.https).await.unwrap();
+    let tls = tokio_rustls::TlsConnector::from(std::sync::Arc::new(support::client_tls(
+        b"h2",
+        &[&rustls::version::TLS13],
+    )));
+    let io = TokioIo::new(tls.connect("localhost".try_into().unwrap(), tcp).await.unwrap());
+    let (send, conn) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    tokio::spawn(conn);
+    send
+}
+
+#[tokio::test]
+async fn a_login_gets_in_beside_all_the_slow_bodies_strangers_may_have() {
+    let stack = Stack::start().await;
+    let login =
+        |body| stack.post("/api/v1alpha1/sessions", "application/json", None, Bytes::new()).map(|_| body);
+    let mut slow = Vec::new();
+    for n in 1..=5 {
+        let mut send = h2_from(&stack, &format!("127.0.0.{n}")).await;
+        for _ in 0..32 {
+            let begins =
+                futures_util::stream::once(async { Ok(http_body::Frame::data(Bytes::from_static(b"{"))) });
+            let never = http_body_util::StreamBody::new(begins.chain(futures_util::stream::pending()));
+            slow.push(tokio::spawn(send.send_request(login(BodyExt::boxed(never)))));
+        }
+    }
+    // Those that gave way have been told so.
+    let mut told = 0;
+    while slow.iter().filter(|answer| answer.is_finished()).count() < 160 - 128 {
+        told += 1;
+        tokio::time::timeout(SOON, tokio::task::yield_now()).await.unwrap();
+        assert!(told < 10_000_000, "nobody gave way");
+    }
+    for version in [Version::H1, Version::H2, Version::H3] {
+        let request = stack.post("/api/v1alpha1/sessions", "application/json", None, Bytes::from("{}"));
+        assert_eq!(stack.send(version, request).await.status, 200, "{version:?}");
+    }
+    for answer in slow {
+        if answer.is_finished() {
+            assert_eq!(answer.await.unwrap().unwrap().status(), 429);
+        } else {
+            answer.abort();
+        }
+    }
 }
