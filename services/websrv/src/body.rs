@@ -7,10 +7,11 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use futures_util::Stream;
+use futures_util::{FutureExt, Stream};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
+use tokio::sync::oneshot;
 
 use crate::admission::Active;
 use crate::budget::Share;
@@ -45,14 +46,21 @@ impl BodyError {
     }
 }
 
-type H3Stream = h3::server::RequestStream<Recv<h3_quinn::RecvStream>, Bytes>;
+pub(crate) type H3Stream = h3::server::RequestStream<Recv<h3_quinn::RecvStream>, Bytes>;
+
+/// A body over HTTP/3.
+pub(crate) struct H3Body {
+    pub stream: H3Stream,
+    /// Told once when the body is asked for and nothing of it is here: the client may wait for `100 Continue`.
+    pub awaited: Option<oneshot::Sender<()>>,
+}
 
 /// What the client sends.
 pub(crate) enum RequestBody {
     /// From hyper.
     Hyper(hyper::body::Incoming),
     /// From h3, on which the length is a header like any other.
-    H3(Box<H3Stream>),
+    H3(Box<H3Body>),
     /// Already here.
     #[cfg(test)]
     Full(Option<Bytes>),
@@ -81,6 +89,9 @@ pub(crate) enum CollectError {
     /// No memory for it.
     #[error("{0}")]
     NoRoom(ipc::Status),
+    /// The client waits for a word this version of HTTP gives us no way to say.
+    #[error("100 Continue is not sent over this version of HTTP; send the request without Expect")]
+    NoContinue,
     /// The client went away.
     #[error("the request body broke off")]
     Broken(#[source] BodyError),
@@ -88,15 +99,17 @@ pub(crate) enum CollectError {
 
 impl RequestBody {
     /// The whole body, of at most `limit` bytes, within `patience`. The caller has compared Content-Length before: polling
-    /// the body is what makes HTTP/1.1 send `100 Continue`.
+    /// the body is what makes HTTP/1.1 and 3 send `100 Continue`. hyper has no way to send it over HTTP/2: a client that `expects` it there
+    /// and has sent nothing yet gets a final answer at once (RFC 9110 §10.1.1), with which it sends the request again.
     ///
     /// # Errors
-    /// [`CollectError`]; for the first two the rest of the body is still unread.
+    /// [`CollectError`]; but for `Broken` the rest of the body is still unread.
     pub(crate) async fn read_all(
         &mut self,
         limit: usize,
         patience: Duration,
         share: &mut Share,
+        expects: bool,
     ) -> Result<Bytes, CollectError> {
         #[cfg(test)]
         if let Self::Full(bytes) = self {
@@ -110,7 +123,7 @@ impl RequestBody {
         let read = async {
             tokio::select! {
                 biased;
-                whole = self.gather(limit, share) => whole,
+                whole = self.gather(limit, share, expects) => whole,
                 status = given_up => Err(CollectError::NoRoom(status)),
             }
         };
@@ -120,10 +133,27 @@ impl RequestBody {
         }
     }
 
-    async fn gather(&mut self, limit: usize, share: &mut Share) -> Result<Bytes, CollectError> {
+    async fn gather(
+        &mut self,
+        limit: usize,
+        share: &mut Share,
+        expects: bool,
+    ) -> Result<Bytes, CollectError> {
         let mut first = Bytes::new();
         let mut rest: Option<BytesMut> = None;
-        while let Some(frame) = self.frame().await {
+        let mut early = None;
+        if expects && matches!(self, Self::Hyper(_)) {
+            early = self.frame().now_or_never();
+            match &early {
+                None => return Err(CollectError::NoContinue),
+                Some(None) => return Ok(first),
+                Some(Some(_)) => {}
+            }
+        }
+        while let Some(frame) = match early.take() {
+            Some(frame) => frame,
+            None => self.frame().await,
+        } {
             let Ok(data) = frame.map_err(CollectError::Broken)?.into_data() else { continue };
             let have = rest.as_ref().map_or(first.len(), BytesMut::len);
             if have + data.len() > limit {
@@ -174,10 +204,20 @@ impl Body for RequestBody {
             Self::Hyper(body) => {
                 Poll::Ready(ready!(Pin::new(body).poll_frame(cx)).map(|f| f.map_err(BodyError::Hyper)))
             }
-            Self::H3(stream) => match ready!(stream.poll_recv_data(cx)) {
-                Ok(Some(mut buf)) => Poll::Ready(Some(Ok(Frame::data(buf.copy_to_bytes(buf.remaining()))))),
-                Ok(None) => Poll::Ready(None),
-                Err(error) => Poll::Ready(Some(Err(BodyError::H3(error)))),
+            Self::H3(body) => match body.stream.poll_recv_data(cx) {
+                Poll::Pending => {
+                    if let Some(awaited) = body.awaited.take() {
+                        let _ = awaited.send(());
+                    }
+                    return Poll::Pending;
+                }
+                Poll::Ready(read) => match read {
+                    Ok(Some(mut buf)) => {
+                        Poll::Ready(Some(Ok(Frame::data(buf.copy_to_bytes(buf.remaining())))))
+                    }
+                    Ok(None) => Poll::Ready(None),
+                    Err(error) => Poll::Ready(Some(Err(BodyError::H3(error)))),
+                },
             },
             #[cfg(test)]
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
@@ -208,6 +248,18 @@ type FrameStream = Pin<Box<dyn Stream<Item = Result<Frame<Bytes>, BodyError>> + 
 enum Kind {
     Frames(VecDeque<Frame<Bytes>>),
     Stream(FrameStream),
+}
+
+/// Bytes that count for somebody.
+struct Counted {
+    bytes: Bytes,
+    _share: std::sync::Arc<Share>,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// What the server sends: nothing, some bytes, some bytes and trailers, or a stream.
@@ -250,6 +302,28 @@ impl ResponseBody {
         stream: impl Stream<Item = Result<Frame<Bytes>, BodyError>> + Send + 'static,
     ) -> Self {
         Self { kind: Kind::Stream(Box::pin(stream)), length: None, active: None }
+    }
+
+    /// How many bytes it keeps in memory.
+    pub(crate) fn kept(&self) -> usize {
+        match &self.kind {
+            Kind::Frames(frames) => frames.iter().filter_map(Frame::data_ref).map(Bytes::len).sum(),
+            Kind::Stream(_) => 0,
+        }
+    }
+
+    /// Ties `share` to the bytes: it is given back when the last of them has left the transport's buffers too.
+    pub(crate) fn counted(mut self, share: Share) -> Self {
+        if let Kind::Frames(frames) = &mut self.kind {
+            let share = std::sync::Arc::new(share);
+            for frame in frames.iter_mut() {
+                if let Some(data) = frame.data_mut() {
+                    let bytes = std::mem::take(data);
+                    *data = Bytes::from_owner(Counted { bytes, _share: std::sync::Arc::clone(&share) });
+                }
+            }
+        }
+        self
     }
 
     /// Ties the request's guard to the life of its answer.
@@ -299,8 +373,11 @@ mod tests {
         let body = || RequestBody::Full(Some(Bytes::from_static(b"12345")));
         let budget = std::sync::Arc::new(crate::budget::Budget::default());
         let mut share = budget.share(None, std::net::IpAddr::from([127, 0, 0, 1]));
-        assert_eq!(body().read_all(5, patience, &mut share).await.unwrap(), "12345");
-        assert!(matches!(body().read_all(4, patience, &mut share).await, Err(CollectError::TooLarge(4))));
+        assert_eq!(body().read_all(5, patience, &mut share, false).await.unwrap(), "12345");
+        assert!(matches!(
+            body().read_all(4, patience, &mut share, false).await,
+            Err(CollectError::TooLarge(4))
+        ));
     }
 
     #[tokio::test]

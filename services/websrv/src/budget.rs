@@ -1,8 +1,9 @@
-//! How much memory request bodies may take together (I-6): a bound on each body is none on all of them.
+//! How much memory the bodies of requests and answers may take together (I-6): a bound on each body is none on all of them.
 //!
 //! ```text
 //!  nobody yet ── a body that is still arriving takes one of the strangers' places (total, per address)
-//!  an account ── each byte of a body that is kept counts until its request is answered (total, per account, per address)
+//!  an account ── each byte of a body that is kept counts until its request is answered, and each of the answer until the client
+//!                has taken it (total, per account, per address)
 //! ```
 //!
 //! The last part of the bytes is kept for administrators, so that no other account can keep them from being heard. A stranger's place
@@ -18,7 +19,7 @@ use tokio::sync::Notify;
 
 use crate::auth::Caller;
 
-/// Bytes of bodies of authenticated requests, over all connections. A quarter of what websrv may use (docs/websrv.md).
+/// Bytes of bodies of authenticated requests and of their answers, over all connections. A quarter of what websrv may use (docs/websrv.md).
 const BYTES: usize = 24 * 1024 * 1024;
 /// Of these, for administrators only.
 const RESERVED: usize = 6 * 1024 * 1024;
@@ -142,32 +143,51 @@ impl Share {
         }
     }
 
+    /// Takes what an answer of `bytes` takes beyond what was taken for it, though the share may be used up: what was done cannot be
+    /// refused any more.
+    pub(crate) fn settle(&mut self, bytes: usize) {
+        let more = bytes.saturating_sub(self.bytes);
+        self.count(&mut Arc::clone(&self.budget).lock(), more);
+    }
+
     /// Takes `more` bytes before they are kept. A stranger's bytes are bounded by the places and the small body each may send.
     ///
     /// # Errors
     /// `RESOURCE_EXHAUSTED`, saying whose share is used up; nothing is taken then.
     pub(crate) fn grow(&mut self, more: usize) -> Result<(), Status> {
         let Holder::Account { name, is_administrator } = &self.holder else { return Ok(()) };
-        let mut held = self.budget.lock();
+        let budget = Arc::clone(&self.budget);
+        let mut held = budget.lock();
         let most = if *is_administrator { BYTES } else { BYTES - RESERVED };
         if held.bytes.saturating_add(more) > most {
-            return Err(full("request bodies take all the memory there is for them"));
+            return Err(full("requests and their answers take all the memory there is for them"));
         }
         if !is_administrator {
             let of = |table: &HashMap<_, usize>| table.get(name.as_str()).copied().unwrap_or(0);
             if of(&held.by_account).saturating_add(more) > BYTES_PER_ACCOUNT {
-                return Err(full("the requests of this account take all the memory it may have"));
+                return Err(full(
+                    "the requests and unread answers of this account take all the memory it may have",
+                ));
             }
             let here = held.by_address.get(&self.address).copied().unwrap_or(0);
             if here.saturating_add(more) > BYTES_PER_ADDRESS {
-                return Err(full("the requests of this address take all the memory it may have"));
+                return Err(full(
+                    "the requests and unread answers of this address take all the memory it may have",
+                ));
             }
+        }
+        self.count(&mut held, more);
+        Ok(())
+    }
+
+    fn count(&mut self, held: &mut Held, more: usize) {
+        let Holder::Account { name, is_administrator } = &self.holder else { return };
+        if !is_administrator && more > 0 {
             *held.by_account.entry(name.clone()).or_default() += more;
             *held.by_address.entry(self.address).or_default() += more;
         }
         held.bytes += more;
         self.bytes += more;
-        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body::Body;
 use ipc::{CallContext, Code, Status, TraceContext};
 use prost_reflect::{DynamicMessage, Value};
@@ -32,7 +32,7 @@ use crate::status::{Failure, violations};
 use crate::stream::{self, Watching};
 use crate::transport::Handle;
 use crate::wire::{Codec, Wire, connect_get, media_type};
-use crate::{builtin, rest};
+use crate::{builtin, request, rest};
 
 /// Where REST lives.
 pub(crate) const API: &str = "/api/v1alpha1";
@@ -40,6 +40,8 @@ pub(crate) const API: &str = "/api/v1alpha1";
 const PATIENCE: Duration = Duration::from_millis(500);
 /// What is logged of a path; the longest of the schema has 70 bytes.
 const LOGGED_PATH_MAX: usize = 128;
+/// Bytes an answer to a change is taken to have before it is there; most have less.
+const ANSWER: usize = 4 * 1024;
 /// What is kept of a User-Agent.
 const USER_AGENT_MAX: usize = 256;
 
@@ -125,6 +127,10 @@ impl Gateway {
             call.code = failure.status.code;
             wire.failure(&failure)
         };
+        let head = usize::try_from(self.config.limits.header_bytes).unwrap_or(usize::MAX);
+        if let Err(failure) = request::check(parts, call.version, head) {
+            return failed(guess, failure, call);
+        }
         if parts.method == Method::OPTIONS {
             return self.options(path);
         }
@@ -135,7 +141,14 @@ impl Gateway {
             let query = parts.uri.query().unwrap_or_default();
             let wire = match Wire::of(&parts.method, &parts.headers, query) {
                 Ok(wire) => wire,
-                Err(failure) => return failed(guess, failure, call),
+                // Connect knows these by their HTTP status alone, which stands for "unknown"; gRPC has no code for them either.
+                Err(mut failure) => {
+                    if failure.http == Some(StatusCode::METHOD_NOT_ALLOWED) {
+                        failure = Failure::method_not_allowed(rpc_verbs(route));
+                    }
+                    failure.status.code = Code::Unknown;
+                    return failed(guess, failure, call);
+                }
             };
             if !wire.fits(route.info.server_streaming) {
                 let text = if route.info.server_streaming {
@@ -146,6 +159,8 @@ impl Gateway {
                 let kind = media_type(&parts.headers);
                 let failure = Failure::unsupported_media(&kind, crate::wire::ACCEPT_POST).because(text);
                 // Not in the words of a protocol that was the wrong choice.
+                let mut failure = failure;
+                failure.status.code = Code::Unknown;
                 return failed(Wire::Connect(Codec::Json), failure, call);
             }
             return match self.rpc(route, wire, parts, body, call).await {
@@ -190,7 +205,7 @@ impl Gateway {
         let query = parts.uri.query().unwrap_or_default();
         let raw = if let Wire::ConnectGet(_) = wire {
             if !route.info.read_only() {
-                return Err(Failure::method_not_allowed("POST"));
+                return Err(Failure::method_not_allowed(rpc_verbs(route)));
             }
             connect_get(query)?
         } else {
@@ -205,6 +220,9 @@ impl Gateway {
         };
         let wire_bytes = (wire.codec() == Codec::Proto).then_some(raw);
         let payload = self.prepare(route, message, wire_bytes, parts, call)?;
+        if let Some(response) = unconditional(parts)? {
+            return Ok(response);
+        }
         if route.info.server_streaming {
             let after = resume_after(route, &payload.message);
             let watching = self.watch(route, &payload, shown, timeout, after, call).await?;
@@ -213,11 +231,13 @@ impl Gateway {
         // Decoded, a message may take thirty times its bytes: it does not wait for the owner's answer.
         let Payload { bytes, message } = payload;
         drop(message);
+        let room = self.room(route, call)?;
         let reply = self.forward(route, bytes, timeout, call).await?;
-        Ok(wire.reply(match wire.codec() {
+        let answer = wire.reply(match wire.codec() {
             Codec::Proto => reply,
             Codec::Json => json::encode(&decode_reply(route, reply)?)?,
-        }))
+        });
+        counted(route, room, answer)
     }
 
     /// REST.
@@ -255,6 +275,9 @@ impl Gateway {
         };
         let message = rest::message(binding, &values, query, &whole)?;
         let payload = self.prepare(route, message, None, parts, call)?;
+        if let Some(response) = unconditional(parts)? {
+            return Ok(response);
+        }
         if route.info.server_streaming {
             let after = resume_after(route, &payload.message).or_else(|| last_event_id(route, parts));
             let watching = self.watch(route, &payload, shown, None, after, call).await?;
@@ -262,12 +285,14 @@ impl Gateway {
         }
         let Payload { bytes, message } = payload;
         drop(message);
+        let room = self.room(route, call)?;
         let reply = self.forward(route, bytes, None, call).await?;
         let reply = decode_reply(route, reply)?;
-        Ok(Wire::Rest.reply(match &binding.response_body {
+        let answer = Wire::Rest.reply(match &binding.response_body {
             None => json::encode(&reply)?,
             Some(field) => json::encode_field(&reply, field)?,
-        }))
+        });
+        counted(route, room, answer)
     }
 
     /// Authenticates, and authorises as far as that needs no body.
@@ -346,9 +371,17 @@ impl Gateway {
             return Ok(Bytes::new());
         }
         let mut share = self.bodies.share(call.caller.as_deref(), call.conn.peer());
-        match incoming.read_all(limit, self.config.limits.body(), &mut share).await {
+        // HTTP/1.1 sends `100 Continue` by itself, HTTP/3 in `quic`.
+        let expects = call.version == HttpVersion::H2 && expects_continue(&parts.headers);
+        match incoming.read_all(limit, self.config.limits.body(), &mut share, expects).await {
             Ok(bytes) => {
                 *body = None;
+                // RFC 9113 §8.1.1, RFC 9114 §4.1.2.
+                if announced.is_some_and(|length| length != bytes.len() as u64) {
+                    return Err(
+                        Status::invalid_argument("the body is not as long as Content-Length says").into()
+                    );
+                }
                 // A caller's bytes count until the answer; a stranger's place is for what is still arriving.
                 call.body = call.caller.is_some().then_some(share);
                 Ok(bytes)
@@ -359,6 +392,11 @@ impl Gateway {
                 Err(status.into())
             }
             Err(CollectError::TooLarge(limit)) => Err(Failure::too_large(limit)),
+            Err(error @ CollectError::NoContinue) => {
+                *body = None;
+                Err(Failure::from(Status::failed_precondition(error.to_string()))
+                    .http(StatusCode::EXPECTATION_FAILED))
+            }
             Err(error @ CollectError::TooSlow(_)) => {
                 Err(Failure::from(Status::deadline_exceeded(error.to_string()))
                     .http(StatusCode::REQUEST_TIMEOUT))
@@ -426,6 +464,17 @@ impl Gateway {
         Ok(self.bus.raw_call(route.info.subject, payload, &context).await?)
     }
 
+    /// Room for the answer, which the client may not take for as long as `write_ms`. Whoever has none left is told so before anything
+    /// is done. Nobody's answers are small.
+    fn room(&self, route: &Route, call: &Call) -> Result<Option<Share>, Failure> {
+        let Some(caller) = call.caller.as_deref() else { return Ok(None) };
+        let mut share = self.bodies.share(Some(caller), call.conn.peer());
+        if !route.info.read_only() {
+            share.grow(ANSWER)?;
+        }
+        Ok(Some(share))
+    }
+
     /// What travels with a call. A caller who is not logged in is nobody, not the gateway itself: the principal is present and
     /// has no name and no privileges.
     fn context(&self, call: &Call, caller: Option<&Caller>) -> CallContext {
@@ -477,8 +526,8 @@ impl Gateway {
     fn options(&self, path: &str) -> Response<ResponseBody> {
         let mut response = Response::new(ResponseBody::empty());
         *response.status_mut() = StatusCode::NO_CONTENT;
-        let verbs = if self.routes.rpc(path).is_some() {
-            "POST, GET, OPTIONS".to_owned()
+        let verbs = if let Some(route) = self.routes.rpc(path) {
+            rpc_verbs(route).to_owned()
         } else {
             match self.routes.rest("OPTIONS", path) {
                 Rest::WrongVerb(verbs) => format!("{}, OPTIONS", allow(&verbs)),
@@ -580,6 +629,12 @@ fn log(parts: &Parts, call: &Call, status: StatusCode, started: Instant) {
     }
 }
 
+/// Whether the client waits for `100 Continue` (RFC 9110 §10.1.1; the value is compared without regard to case).
+pub(crate) fn expects_continue(headers: &HeaderMap) -> bool {
+    let is_it = |value: &[u8]| value.trim_ascii().eq_ignore_ascii_case(b"100-continue");
+    headers.get_all(header::EXPECT).iter().any(|value| value.as_bytes().split(|b| *b == b',').any(is_it))
+}
+
 /// The one message of a framed request.
 pub(crate) fn unframe(wire: Wire, whole: Bytes, limit: usize) -> Result<Bytes, Failure> {
     let bad = |error: frame::FrameError| match error {
@@ -612,6 +667,38 @@ fn last_event_id(route: &Route, parts: &Parts) -> Option<u64> {
     Some(id.to_str().ok().and_then(|id| id.parse().ok()).unwrap_or(u64::MAX))
 }
 
+/// Looks at the client's conditions, last of all before something is done; an answer if there is nothing to tell.
+fn unconditional(parts: &Parts) -> Result<Option<Response<ResponseBody>>, Failure> {
+    match request::conditions(parts) {
+        Ok(()) => Ok(None),
+        Err(StatusCode::NOT_MODIFIED) => {
+            let mut response = Response::new(ResponseBody::empty());
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            Ok(Some(response))
+        }
+        Err(status) => {
+            let text = "nothing here has an entity tag that could match";
+            Err(Failure::from(Status::failed_precondition(text)).http(status))
+        }
+    }
+}
+
+/// The answer, with its bytes counted until the client has them. One that only reads is refused when they are too many; what was done
+/// is told in any case.
+fn counted(
+    route: &Route,
+    room: Option<Share>,
+    answer: Response<ResponseBody>,
+) -> Result<Response<ResponseBody>, Failure> {
+    let Some(mut share) = room else { return Ok(answer) };
+    if route.info.read_only() {
+        share.grow(answer.body().kept())?;
+    } else {
+        share.settle(answer.body().kept());
+    }
+    Ok(answer.map(|body| body.counted(share)))
+}
+
 fn decode_reply(route: &Route, reply: Bytes) -> Result<DynamicMessage, Failure> {
     DynamicMessage::decode(route.output.clone(), reply).map_err(|error| {
         let text = format!(
@@ -630,6 +717,12 @@ pub(crate) fn denied(denied: access::Denied) -> Failure {
 fn user_agent(parts: &Parts) -> String {
     let text = parts.headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
     text.chars().take(USER_AGENT_MAX).collect()
+}
+
+/// What the path of an RPC takes. Connect calls by GET what only reads.
+fn rpc_verbs(route: &Route) -> &'static str {
+    let by_get = route.info.read_only() && !route.info.server_streaming;
+    if by_get { "GET, HEAD, OPTIONS, POST" } else { "OPTIONS, POST" }
 }
 
 fn allow(verbs: &[&str]) -> String {

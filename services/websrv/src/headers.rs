@@ -84,6 +84,12 @@ impl Decorator {
         if let Ok(id) = HeaderValue::from_str(&call.request_id) {
             headers.insert(REQUEST_ID, id);
         }
+        // RFC 9110 §6.6.1; hyper says it by itself.
+        if call.version == HttpVersion::H3
+            && let Ok(date) = HeaderValue::from_str(&httpdate::fmt_http_date(std::time::SystemTime::now()))
+        {
+            headers.entry(header::DATE).or_insert(date);
+        }
         if let (Some(alt_svc), true) = (&self.alt_svc, call.version != HttpVersion::H3) {
             headers.insert(header::ALT_SVC, alt_svc.clone());
         }

@@ -33,6 +33,7 @@ mod listener;
 mod places;
 mod quic;
 mod reflection;
+mod request;
 mod rest;
 mod route;
 mod shell;

@@ -27,6 +27,8 @@ use crate::transport::{Handle, Shared, drive, stopped};
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// hyper's read buffer. Twice the header limit, so that the head limit is what a client meets, with its 431.
 const H1_BUFFER: usize = 16 * 1024;
+/// Heads are read up to so many times the limit, and refused by the gateway, which can say what is too long: the target or the fields.
+const HEAD_FACTOR: usize = 2;
 /// HTTP/2: bytes a client may send per stream and per connection before we read them (body limits are checked as they arrive).
 const H2_STREAM_WINDOW: u32 = 64 * 1024;
 const H2_CONNECTION_WINDOW: u32 = 128 * 1024;
@@ -126,8 +128,8 @@ fn h1(limits: &Limits) -> hyper::server::conn::http1::Builder {
         .timer(TokioTimer::new())
         // `drive` times heads: hyper's own timer would also run between requests.
         .header_read_timeout(None)
-        .max_header_size(usize::try_from(limits.header_bytes).unwrap_or(H1_BUFFER))
-        .max_buf_size(H1_BUFFER.max(usize::try_from(limits.header_bytes).unwrap_or(H1_BUFFER)));
+        .max_header_size(HEAD_FACTOR * usize::try_from(limits.header_bytes).unwrap_or(H1_BUFFER))
+        .max_buf_size(H1_BUFFER.max(HEAD_FACTOR * usize::try_from(limits.header_bytes).unwrap_or(H1_BUFFER)));
     builder
 }
 
@@ -136,7 +138,7 @@ fn h2(limits: &Limits) -> hyper::server::conn::http2::Builder<TokioExecutor> {
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.requests_per_connection)
-        .max_header_list_size(limits.header_bytes)
+        .max_header_list_size(limits.header_bytes.saturating_mul(2))
         .initial_stream_window_size(H2_STREAM_WINDOW)
         .initial_connection_window_size(H2_CONNECTION_WINDOW)
         .max_send_buf_size(H2_SEND_BUFFER)
@@ -158,7 +160,10 @@ pub(crate) async fn redirect<H: Handle>(listener: TcpListener, https_port: u16, 
             let active = state.begin();
             async move {
                 let response = to_https(&request, https_port);
-                RequestBody::Hyper(request.into_body()).drain(DRAIN_BYTES, DRAIN_TIME);
+                // To read it would tell a client that waits for `100 Continue` to send it.
+                if !request.headers().contains_key(header::EXPECT) {
+                    RequestBody::Hyper(request.into_body()).drain(DRAIN_BYTES, DRAIN_TIME);
+                }
                 Ok::<_, Infallible>(response.map(|body| body.holding(active)))
             }
         });

@@ -1,19 +1,22 @@
 //! UDP: HTTP/3 over QUIC, on the port HTTPS has on TCP.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use quinn::VarInt;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::debug;
 
 use crate::admission::{Conn, HttpVersion, Ticket};
-use crate::body::{RequestBody, ResponseBody};
+use crate::body::{H3Body, RequestBody, ResponseBody};
 use crate::error::Error;
+use crate::gateway::expects_continue;
 use crate::h3_frames::{Bidi, Bounded};
 use crate::transport::{Handle, Shared, stopped};
 
@@ -21,10 +24,12 @@ use crate::transport::{Handle, Shared, stopped};
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 128 * 1024;
 /// Unacknowledged bytes of answers per connection.
-const SEND_WINDOW: u64 = 256 * 1024;
+const SEND_WINDOW: u64 = 64 * 1024;
+/// Heads gathered at once per connection: each may take what a frame may. Others wait in the windows above.
+const HEADS: usize = 4;
 /// Control stream, two QPACK streams, and one spare for greasing clients.
 const UNI_STREAMS: u32 = 4;
-/// Largest frame but DATA, in header limits: twice, so that the head limit is what a client meets, with its 431.
+/// Largest frame but DATA, in header limits: twice, so that the gateway's limit is what a client meets, with its 414 or 431.
 const FRAME_FACTOR: u64 = 2;
 /// Handshakes waiting to be looked at, and bytes buffered for them: the peers are not even known to exist yet.
 const WAITING: usize = 32;
@@ -116,7 +121,7 @@ async fn connection<H: Handle>(incoming: quinn::Incoming, ticket: Ticket, shared
         }
     };
     let mut builder = h3::server::builder();
-    builder.max_field_section_size(u64::from(shared.limits.header_bytes));
+    builder.max_field_section_size(u64::from(shared.limits.header_bytes) * FRAME_FACTOR);
     let frame_max = u64::from(shared.limits.header_bytes) * FRAME_FACTOR;
     let built = builder.build::<_, Bytes>(Bounded::new(quic.clone(), frame_max));
     let mut h3 = match tokio::time::timeout(shared.limits.handshake(), built).await {
@@ -127,6 +132,7 @@ async fn connection<H: Handle>(incoming: quinn::Incoming, ticket: Ticket, shared
     let most = usize::try_from(shared.limits.requests_per_connection).unwrap_or(usize::MAX);
     // Dropped, and with it every request, when the connection ends.
     let mut requests = JoinSet::new();
+    let heads = Arc::new(Semaphore::new(HEADS));
     let mut stop = shared.stop.clone();
     let mut stopping = false;
     loop {
@@ -135,9 +141,13 @@ async fn connection<H: Handle>(incoming: quinn::Incoming, ticket: Ticket, shared
         tokio::select! {
             accepted = h3.accept(), if requests.len() < most => match accepted {
                 Ok(Some(resolver)) => {
-                    let (shared, conn) = (shared.clone(), Arc::clone(&conn));
+                    let (shared, conn, heads) = (shared.clone(), Arc::clone(&conn), Arc::clone(&heads));
                     requests.spawn(async move {
-                        let resolved = tokio::time::timeout(timeouts.header, resolver.resolve_request()).await;
+                        let head = async {
+                            let _turn = heads.acquire().await;
+                            resolver.resolve_request().await
+                        };
+                        let resolved = tokio::time::timeout(timeouts.header, head).await;
                         if let Ok(Ok((request, stream))) = resolved {
                             request_task(request, stream, conn, shared).await;
                         }
@@ -178,8 +188,25 @@ type Stream = h3::server::RequestStream<Bidi<Bytes>, Bytes>;
 async fn request_task<H: Handle>(request: Request<()>, stream: Stream, conn: Arc<Conn>, shared: Shared<H>) {
     let active = conn.begin();
     let (mut send, receive) = stream.split();
-    let request = request.map(|()| RequestBody::H3(Box::new(receive)));
-    let response = shared.handler.handle(request, conn, HttpVersion::H3).await;
+    let (awaited, mut wait) = oneshot::channel();
+    let awaited = expects_continue(request.headers()).then_some(awaited);
+    let request = request.map(|()| RequestBody::H3(Box::new(H3Body { stream: receive, awaited })));
+    let mut response = pin!(shared.handler.handle(request, conn, HttpVersion::H3));
+    let mut told = false;
+    let response = loop {
+        tokio::select! {
+            biased;
+            response = &mut response => break response,
+            asked = &mut wait, if !told => {
+                told = true;
+                let mut interim = Response::new(());
+                *interim.status_mut() = StatusCode::CONTINUE;
+                if asked.is_ok() && send.send_response(interim).await.is_err() {
+                    return;
+                }
+            }
+        }
+    };
     let patience = shared.limits.timeouts().write;
     match respond(&mut send, response, patience).await {
         Ok(()) => {}

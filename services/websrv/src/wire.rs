@@ -49,7 +49,7 @@ impl Wire {
     /// # Errors
     /// 405 and 415.
     pub(crate) fn of(method: &Method, headers: &HeaderMap, query: &str) -> Result<Self, Failure> {
-        if method == Method::GET {
+        if method == Method::GET || method == Method::HEAD {
             return match query_value(query, "encoding").as_deref() {
                 Some("json") => Ok(Self::ConnectGet(Codec::Json)),
                 Some("proto") => Ok(Self::ConnectGet(Codec::Proto)),
@@ -78,11 +78,13 @@ impl Wire {
 
     /// The protocol to answer in when the request makes none clear.
     pub(crate) fn guess(headers: &HeaderMap) -> Self {
-        match media_type(headers).as_str() {
-            kind if kind.starts_with("application/grpc-web-text") => Self::GrpcWeb(Codec::Proto, true),
-            kind if kind.starts_with("application/grpc-web") => Self::GrpcWeb(Codec::Proto, false),
-            kind if kind.starts_with("application/grpc") => Self::Grpc(Codec::Proto),
-            kind if kind.starts_with("application/connect+") => Self::ConnectStream(Codec::Json),
+        let kind = media_type(headers);
+        let codec = if kind.ends_with("+json") { Codec::Json } else { Codec::Proto };
+        match kind.as_str() {
+            kind if kind.starts_with("application/grpc-web-text") => Self::GrpcWeb(codec, true),
+            kind if kind.starts_with("application/grpc-web") => Self::GrpcWeb(codec, false),
+            kind if kind.starts_with("application/grpc") => Self::Grpc(codec),
+            kind if kind.starts_with("application/connect+") => Self::ConnectStream(codec),
             _ if headers.contains_key("connect-protocol-version") => Self::Connect(Codec::Json),
             _ => Self::Rest,
         }
@@ -145,8 +147,13 @@ impl Wire {
                 Self::ConnectStream(_) => "connect-accept-encoding",
                 _ => "accept-encoding",
             };
-            return Err(Failure::from(Status::unimplemented(text))
-                .with(http::HeaderName::from_static(accept), HeaderValue::from_static("identity")));
+            let failure = Failure::from(Status::unimplemented(text));
+            // RFC 9110 §15.5.16; Connect goes by its code.
+            let failure =
+                if self == Self::Rest { failure.http(StatusCode::UNSUPPORTED_MEDIA_TYPE) } else { failure };
+            return Err(
+                failure.with(http::HeaderName::from_static(accept), HeaderValue::from_static("identity"))
+            );
         }
         let version = headers.get("connect-protocol-version");
         if matches!(self, Self::Connect(_) | Self::ConnectStream(_)) && version.is_some_and(|v| v != "1") {

@@ -397,6 +397,18 @@ pub async fn h2_client(to: SocketAddr) -> hyper::client::conn::http2::SendReques
     send
 }
 
+/// A body the test writes as it likes.
+pub type Written = http_body_util::StreamBody<
+    futures_util::stream::BoxStream<'static, Result<http_body::Frame<Bytes>, std::convert::Infallible>>,
+>;
+
+pub async fn h2_stream_client(to: SocketAddr) -> hyper::client::conn::http2::SendRequest<Written> {
+    let io = TokioIo::new(connect(to, b"h2").await.unwrap());
+    let (send, conn) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    tokio::spawn(conn);
+    send
+}
+
 async fn h2(to: SocketAddr, request: Request<Bytes>) -> Reply {
     let mut send = h2_client(to).await;
     reply(send.send_request(request.map(Full::new)).await.unwrap()).await
@@ -409,29 +421,44 @@ async fn reply(response: Response<hyper::body::Incoming>) -> Reply {
     Reply { status: parts.status, headers: parts.headers, trailers, body: body.to_bytes() }
 }
 
-async fn h3(to: SocketAddr, request: Request<Bytes>) -> Reply {
+pub type H3Stream = h3::client::RequestStream<h3_quinn::BidiStream<Bytes>, Bytes>;
+
+/// A request over HTTP/3 whose body is still to come. The connection lives as long as the stream.
+pub async fn h3_stream(to: SocketAddr, request: Request<()>) -> H3Stream {
     let crypto = client_tls(b"h3", &[&rustls::version::TLS13]);
     let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(crypto).unwrap();
     let mut endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
     endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(crypto)));
     let conn = endpoint.connect(to, "localhost").unwrap().await.unwrap();
     let (mut driver, mut send) = h3::client::new(h3_quinn::Connection::new(conn)).await.unwrap();
-    let driver = tokio::spawn(async move { std::future::poll_fn(|cx| driver.poll_close(cx)).await });
+    let stream = send.send_request(request).await.unwrap();
+    tokio::spawn(async move {
+        let _keep = send;
+        std::future::poll_fn(|cx| driver.poll_close(cx)).await
+    });
+    stream
+}
+
+async fn h3(to: SocketAddr, request: Request<Bytes>) -> Reply {
+    try_h3(to, request).await.unwrap()
+}
+
+/// The answer, unless the server reset the stream.
+pub async fn try_h3(to: SocketAddr, request: Request<Bytes>) -> Result<Reply, h3::error::StreamError> {
     let (parts, body) = request.into_parts();
-    let mut stream = send.send_request(Request::from_parts(parts, ())).await.unwrap();
+    let mut stream = h3_stream(to, Request::from_parts(parts, ())).await;
     if !body.is_empty() {
         // The server may have answered, and stopped listening, already.
         let _ = stream.send_data(body).await;
     }
     let _ = stream.finish().await;
-    let head = stream.recv_response().await.unwrap();
+    let head = stream.recv_response().await?;
     let mut body = Vec::new();
-    while let Some(mut data) = stream.recv_data().await.unwrap() {
+    while let Some(mut data) = stream.recv_data().await? {
         body.extend_from_slice(&data.copy_to_bytes(data.remaining()));
     }
-    let trailers = stream.recv_trailers().await.unwrap().unwrap_or_default();
-    driver.abort();
-    Reply { status: head.status(), headers: head.headers().clone(), trailers, body: body.into() }
+    let trailers = stream.recv_trailers().await?.unwrap_or_default();
+    Ok(Reply { status: head.status(), headers: head.headers().clone(), trailers, body: body.into() })
 }
 
 /// Puts the five-byte prefix before a message.

@@ -1,0 +1,222 @@
+//! What every request has to be, whatever it asks for: the rules of RFC 9110, 9112, 9113 and 9114 the HTTP libraries leave to us
+//! (`docs/http-rfc.md` lists all of them, with their tests).
+
+use http::request::Parts;
+use http::{Method, StatusCode, Version, header};
+use ipc::Status;
+
+use crate::admission::HttpVersion;
+use crate::status::Failure;
+
+/// Fields that belong to one HTTP/1.1 connection: malformed in HTTP/2 and 3 (RFC 9113 §8.2.2, RFC 9114 §4.2).
+const OF_CONNECTIONS: [&str; 5] =
+    ["connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade"];
+
+/// Refuses what is malformed, too large, or of a method nobody here knows.
+///
+/// # Errors
+/// 400, 414 and 431 as `INVALID_ARGUMENT` and `RESOURCE_EXHAUSTED`, 501 as `UNIMPLEMENTED`.
+pub(crate) fn check(parts: &Parts, version: HttpVersion, header_bytes: usize) -> Result<(), Failure> {
+    let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    // RFC 9110 §15.5.15, RFC 9112 §3: longer than any we wish to parse.
+    if target > header_bytes {
+        return Err(too_large("the request target", header_bytes, StatusCode::URI_TOO_LONG));
+    }
+    // As HTTP/2 counts a field, and HTTP/1.1 is close to it (RFC 9113 §6.5.2); RFC 6585 §5.
+    let fields: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if target + fields > header_bytes {
+        return Err(too_large("the request head", header_bytes, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
+    }
+    well_formed(parts, version).map_err(|text| Failure::from(Status::invalid_argument(text)))?;
+    let known = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+        Method::OPTIONS,
+        Method::TRACE,
+    ];
+    if !known.contains(&parts.method) {
+        // RFC 9110 §9.1. CONNECT is for proxies.
+        return Err(Status::unimplemented("this server does not know the method").into());
+    }
+    Ok(())
+}
+
+fn too_large(what: &str, most: usize, status: StatusCode) -> Failure {
+    Failure::from(Status::resource_exhausted(format!("{what} may have at most {most} bytes"))).http(status)
+}
+
+fn well_formed(parts: &Parts, version: HttpVersion) -> Result<(), &'static str> {
+    let headers = &parts.headers;
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let host = hosts.next();
+    // RFC 9112 §3.2: exactly one, and one that can be a host. HTTP/1.0 knew none.
+    if hosts.next().is_some() {
+        return Err("the request has more than one Host field");
+    }
+    let host = match host.map(|host| host.to_str().ok().and_then(authority)) {
+        None => None,
+        Some(Some(host)) => Some(host),
+        Some(None) => return Err("the Host field is not a host"),
+    };
+    match version {
+        HttpVersion::H1 => {
+            if host.is_none() && parts.version == Version::HTTP_11 {
+                return Err("the request has no Host field");
+            }
+            // RFC 9112 §3.2.3: an authority alone is for CONNECT.
+            if parts.uri.path_and_query().is_none() && parts.method != Method::CONNECT {
+                return Err("the request target is neither a path nor a whole address");
+            }
+            // RFC 9112 §3.2.4: the asterisk is for OPTIONS alone.
+            if parts.uri.path() == "*" && parts.method != Method::OPTIONS {
+                return Err("only OPTIONS may ask for *");
+            }
+        }
+        HttpVersion::H2 | HttpVersion::H3 => {
+            // RFC 9113 §8.3.1, RFC 9114 §4.3.1: one of the two, and the same one.
+            match (parts.uri.authority(), host) {
+                (None, None) => return Err("the request names no authority"),
+                (Some(authority), Some(host)) if !authority.as_str().eq_ignore_ascii_case(host) => {
+                    return Err("the Host field and the authority differ");
+                }
+                _ => {}
+            }
+            if OF_CONNECTIONS.iter().any(|name| headers.contains_key(*name)) {
+                return Err("a field of HTTP/1.1 connections has no place here");
+            }
+            if headers.get_all(header::TE).iter().any(|te| !te.as_bytes().eq_ignore_ascii_case(b"trailers")) {
+                return Err("TE may only say trailers");
+            }
+            // RFC 9113 §8.2.1.
+            let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+            let padded =
+                |value: &http::HeaderValue| blank(value.as_bytes().first()) || blank(value.as_bytes().last());
+            if headers.values().any(padded) {
+                return Err("a field begins or ends with white space");
+            }
+        }
+    }
+    // RFC 9110 §8.6: one number. HTTP/1.1's framing was judged before.
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    if let Some(length) = lengths.next() {
+        let digits = length.as_bytes();
+        if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) || lengths.any(|other| other != length)
+        {
+            return Err("the Content-Length is no number");
+        }
+    }
+    Ok(())
+}
+
+/// `host[:port]`, as a Host field may have it (RFC 9110 §7.2): no user information, and a port that is one.
+fn authority(text: &str) -> Option<&str> {
+    let parsed: http::uri::Authority = text.parse().ok()?;
+    let port = text.get(parsed.host().len()..)?;
+    let is_port = port.is_empty()
+        || port.strip_prefix(':').is_some_and(|port| port.is_empty() || port.parse::<u16>().is_ok());
+    (is_port && !parsed.host().is_empty() && !text.contains('@')).then_some(text)
+}
+
+/// What a condition of the client's makes of a request that would be done (RFC 9110 §13.1). No representation of ours has an entity tag
+/// or a date, so a list of tags matches none of them, and dates are not looked at.
+///
+/// # Errors
+/// The status of the answer: 304 or 412.
+pub(crate) fn conditions(parts: &Parts) -> Result<(), StatusCode> {
+    let all = |name: header::HeaderName| {
+        let mut values = parts.headers.get_all(name).iter().peekable();
+        values.peek()?;
+        Some(values.all(|value| value.as_bytes().trim_ascii() == b"*"))
+    };
+    if all(header::IF_MATCH) == Some(false) {
+        return Err(StatusCode::PRECONDITION_FAILED);
+    }
+    // `*` means: only if there is none yet. A POST makes something that has no name so far.
+    if all(header::IF_NONE_MATCH) == Some(true) && parts.method != Method::POST {
+        return Err(match parts.method {
+            Method::GET | Method::HEAD => StatusCode::NOT_MODIFIED,
+            _ => StatusCode::PRECONDITION_FAILED,
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+
+    fn status(version: HttpVersion, request: http::request::Builder) -> u16 {
+        let parts = request.body(()).unwrap().into_parts().0;
+        check(&parts, version, 8192).map_or_else(|failure| failure.http_status().as_u16(), |()| 200)
+    }
+
+    #[test]
+    fn a_host_is_named_once_and_is_one() {
+        let h1 = |hosts: &[&str]| {
+            let request = hosts.iter().fold(Request::get("/"), |request, host| request.header("host", *host));
+            status(HttpVersion::H1, request)
+        };
+        for good in ["bmc", "bmc.example:443", "192.0.2.1", "[2001:db8::1]:443", "bmc:"] {
+            assert_eq!(h1(&[good]), 200, "{good}");
+        }
+        for bad in ["", "a b", "me@bmc", "bmc:99999", "bmc:x", "bmc/x", "[::1", "ä"] {
+            assert_eq!(h1(&[bad]), 400, "{bad}");
+        }
+        assert_eq!(h1(&[]), 400);
+        assert_eq!(h1(&["bmc", "bmc"]), 400);
+        assert_eq!(status(HttpVersion::H1, Request::get("/").version(Version::HTTP_10)), 200);
+        for version in [HttpVersion::H2, HttpVersion::H3] {
+            assert_eq!(status(version, Request::get("/")), 400);
+            assert_eq!(status(version, Request::get("/").header("host", "bmc")), 200);
+            let both = |host| status(version, Request::get("https://bmc:1/").header("host", host));
+            assert_eq!((both("BMC:1"), both("bmc")), (200, 400));
+        }
+    }
+
+    #[test]
+    fn fields_of_connections_have_no_place_in_http_2_and_3() {
+        for version in [HttpVersion::H2, HttpVersion::H3] {
+            let with =
+                |name: &str, value: &str| status(version, Request::get("https://bmc/").header(name, value));
+            for name in OF_CONNECTIONS {
+                assert_eq!(with(name, "x"), 400, "{name}");
+            }
+            assert_eq!((with("te", "trailers"), with("te", "gzip")), (200, 400));
+            assert_eq!((with("x-a", " x"), with("x-a", "x\t"), with("x-a", "x y")), (400, 400, 200));
+            assert_eq!((with("content-length", "5"), with("content-length", "+5")), (200, 400));
+        }
+        let h1 = Request::get("/").header("host", "bmc").header("connection", "close").header("te", "gzip");
+        assert_eq!(status(HttpVersion::H1, h1), 200);
+    }
+
+    #[test]
+    fn long_targets_and_heads_have_their_own_words() {
+        let long = "x".repeat(9000);
+        let get = |path: &str| Request::get(format!("https://bmc/{path}"));
+        assert_eq!(status(HttpVersion::H2, get(&long)), 414);
+        assert_eq!(status(HttpVersion::H2, get("").header("x-a", &long)), 431);
+        assert_eq!(status(HttpVersion::H2, get("").method("BREW")), 501);
+    }
+
+    #[test]
+    fn a_condition_that_cannot_hold_keeps_a_request_from_being_done() {
+        let of = |method: &str, name: &str, value: &str| {
+            let parts =
+                Request::builder().method(method).header(name, value).body(()).unwrap().into_parts().0;
+            conditions(&parts).map_or_else(|status| status.as_u16(), |()| 200)
+        };
+        assert_eq!((of("PATCH", "if-match", "\"a\""), of("PATCH", "if-match", "*")), (412, 200));
+        assert_eq!((of("GET", "if-none-match", "*"), of("GET", "if-none-match", "\"a\"")), (304, 200));
+        assert_eq!((of("PUT", "if-none-match", "*"), of("POST", "if-none-match", "*")), (412, 200));
+        let date = "Sat, 29 Oct 1994 19:43:31 GMT";
+        assert_eq!(
+            (of("GET", "if-modified-since", date), of("PUT", "if-unmodified-since", date)),
+            (200, 200)
+        );
+    }
+}
