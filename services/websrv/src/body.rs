@@ -204,21 +204,21 @@ impl Body for RequestBody {
             Self::Hyper(body) => {
                 Poll::Ready(ready!(Pin::new(body).poll_frame(cx)).map(|f| f.map_err(BodyError::Hyper)))
             }
-            Self::H3(body) => match body.stream.poll_recv_data(cx) {
-                Poll::Pending => {
-                    if let Some(awaited) = body.awaited.take() {
-                        let _ = awaited.send(());
-                    }
-                    return Poll::Pending;
+            Self::H3(body) => {
+                let read = body.stream.poll_recv_data(cx);
+                if read.is_pending()
+                    && let Some(awaited) = body.awaited.take()
+                {
+                    let _ = awaited.send(());
                 }
-                Poll::Ready(read) => match read {
+                match ready!(read) {
                     Ok(Some(mut buf)) => {
                         Poll::Ready(Some(Ok(Frame::data(buf.copy_to_bytes(buf.remaining())))))
                     }
                     Ok(None) => Poll::Ready(None),
                     Err(error) => Poll::Ready(Some(Err(BodyError::H3(error)))),
-                },
-            },
+                }
+            }
             #[cfg(test)]
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
         }
@@ -378,6 +378,22 @@ mod tests {
             body().read_all(4, patience, &mut share, false).await,
             Err(CollectError::TooLarge(4))
         ));
+    }
+
+    #[tokio::test]
+    async fn an_answer_counts_until_the_last_byte_has_left() {
+        let budget = std::sync::Arc::new(crate::budget::Budget::default());
+        let share = budget.share(None, std::net::IpAddr::from([127, 0, 0, 1]));
+        let mut body = ResponseBody::full("abc");
+        assert_eq!(body.kept(), 3);
+        body = body.counted(share);
+        assert_eq!((body.kept(), body.size_hint().exact()), (3, Some(3)));
+        let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        drop(body);
+        assert!(!budget.is_empty(), "a transport still holds it");
+        assert_eq!(frame, "abc");
+        drop(frame);
+        assert!(budget.is_empty());
     }
 
     #[tokio::test]

@@ -240,6 +240,28 @@ mod tests {
         IpAddr::from([192, 0, 2, n])
     }
 
+    impl Budget {
+        pub(crate) fn is_empty(&self) -> bool {
+            let held = self.lock();
+            held.bytes == 0 && held.strangers.is_empty()
+        }
+    }
+
+    #[test]
+    fn what_was_done_is_told_though_the_share_is_used_up() {
+        let budget = Arc::new(Budget::default());
+        let reader = caller("reader", &[Privilege::Login]);
+        let mut unread = budget.share(Some(&reader), at(1));
+        unread.grow(BYTES_PER_ACCOUNT - 10).unwrap();
+        let mut change = budget.share(Some(&reader), at(1));
+        assert!(change.grow(20).is_err(), "no room: refused before it is done");
+        change.grow(10).unwrap();
+        change.settle(50);
+        assert_eq!(budget.lock().bytes, BYTES_PER_ACCOUNT + 40);
+        drop((unread, change));
+        assert!(budget.is_empty());
+    }
+
     #[test]
     fn no_account_keeps_an_administrator_from_being_heard() {
         let budget = Arc::new(Budget::default());

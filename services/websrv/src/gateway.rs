@@ -141,14 +141,10 @@ impl Gateway {
             let query = parts.uri.query().unwrap_or_default();
             let wire = match Wire::of(&parts.method, &parts.headers, query) {
                 Ok(wire) => wire,
-                // Connect knows these by their HTTP status alone, which stands for "unknown"; gRPC has no code for them either.
-                Err(mut failure) => {
-                    if failure.http == Some(StatusCode::METHOD_NOT_ALLOWED) {
-                        failure = Failure::method_not_allowed(rpc_verbs(route));
-                    }
-                    failure.status.code = Code::Unknown;
-                    return failed(guess, failure, call);
+                Err(failure) if failure.http == Some(StatusCode::METHOD_NOT_ALLOWED) => {
+                    return failed(guess, wrong_verb(route), call);
                 }
+                Err(failure) => return failed(guess, of_no_protocol(failure), call),
             };
             if !wire.fits(route.info.server_streaming) {
                 let text = if route.info.server_streaming {
@@ -159,9 +155,7 @@ impl Gateway {
                 let kind = media_type(&parts.headers);
                 let failure = Failure::unsupported_media(&kind, crate::wire::ACCEPT_POST).because(text);
                 // Not in the words of a protocol that was the wrong choice.
-                let mut failure = failure;
-                failure.status.code = Code::Unknown;
-                return failed(Wire::Connect(Codec::Json), failure, call);
+                return failed(Wire::Connect(Codec::Json), of_no_protocol(failure), call);
             }
             return match self.rpc(route, wire, parts, body, call).await {
                 Ok(response) => response,
@@ -205,7 +199,7 @@ impl Gateway {
         let query = parts.uri.query().unwrap_or_default();
         let raw = if let Wire::ConnectGet(_) = wire {
             if !route.info.read_only() {
-                return Err(Failure::method_not_allowed(rpc_verbs(route)));
+                return Err(wrong_verb(route));
             }
             connect_get(query)?
         } else {
@@ -717,6 +711,16 @@ pub(crate) fn denied(denied: access::Denied) -> Failure {
 fn user_agent(parts: &Parts) -> String {
     let text = parts.headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
     text.chars().take(USER_AGENT_MAX).collect()
+}
+
+/// A refusal of what is no call at all: RPC clients know it by its HTTP status alone, which stands for "unknown".
+fn of_no_protocol(mut failure: Failure) -> Failure {
+    failure.status.code = Code::Unknown;
+    failure
+}
+
+fn wrong_verb(route: &Route) -> Failure {
+    of_no_protocol(Failure::method_not_allowed(rpc_verbs(route)))
 }
 
 /// What the path of an RPC takes. Connect calls by GET what only reads.

@@ -378,3 +378,43 @@ async fn a_login_gets_in_beside_all_the_slow_bodies_strangers_may_have() {
         }
     }
 }
+
+#[tokio::test]
+async fn heads_over_h3_are_gathered_a_few_at_a_time() {
+    let stack = Stack::start().await;
+    let crypto = support::client_tls(b"h3", &[&rustls::version::TLS13]);
+    let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(crypto).unwrap();
+    let mut endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    endpoint.set_default_client_config(quinn::ClientConfig::new(std::sync::Arc::new(crypto)));
+    let conn = endpoint.connect(stack.https, "localhost").unwrap().await.unwrap();
+    let mut settings = conn.open_uni().await.unwrap();
+    settings.write_all(&[0x00, 0x04, 0x00]).await.unwrap();
+    // HEADERS of 16 KiB each that never end.
+    let taken = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let mut streams = Vec::new();
+    for _ in 0..32 {
+        let mut stream = conn.open_bi().await.unwrap().0;
+        let taken = std::sync::Arc::clone(&taken);
+        streams.push(tokio::spawn(async move {
+            stream.write_all(&h3_frame(0x01, 16 * 1024)).await.unwrap();
+            for _ in 0..15 {
+                if stream.write_all(&[0; 1024]).await.is_err() {
+                    break;
+                }
+                taken.fetch_add(1024, Ordering::SeqCst);
+            }
+            std::future::pending::<()>().await;
+        }));
+    }
+    // The client's own transport counts what it has buffered; what is beyond both windows does not move any more.
+    let mut last = usize::MAX;
+    while last != taken.load(Ordering::SeqCst) {
+        last = taken.load(Ordering::SeqCst);
+        for _ in 0..20 {
+            assert_eq!(stack.send(Version::H2, stack.get("/healthz", None)).await.status, 200);
+        }
+    }
+    let sent = conn.stats().udp_tx.bytes;
+    assert!(sent < 300 * 1024, "{sent} bytes of heads that never end were taken");
+    streams.iter().for_each(tokio::task::JoinHandle::abort);
+}
