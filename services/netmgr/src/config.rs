@@ -249,8 +249,13 @@ impl Config {
 }
 
 impl Interface {
+    /// The smallest MTU: what IPv6 needs (RFC 8200, 5), or what each machine must be able to take over IPv4 (RFC 1122, 3.3.2).
+    pub(crate) fn least_mtu(&self) -> u32 {
+        if self.ipv6 == Ipv6::Off { 576 } else { 1280 }
+    }
+
     fn check(&self) -> Result<(), (&'static str, String)> {
-        let least = if self.ipv6 == Ipv6::Off { 576 } else { 1280 };
+        let least = self.least_mtu();
         if let Some(mtu) = self.mtu
             && !(least..=65_535).contains(&mtu)
         {

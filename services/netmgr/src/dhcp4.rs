@@ -58,6 +58,8 @@ pub(crate) struct Terms {
     pub(crate) search: Vec<String>,
     pub(crate) hostname: Option<String>,
     pub(crate) ntp: Vec<Ipv4Addr>,
+    /// The largest packet of this network; [`crate::iface`] has its bounds.
+    pub(crate) mtu: Option<u16>,
     pub(crate) server: Ipv4Addr,
     pub(crate) lease_s: u32,
     pub(crate) renew_s: Option<u32>,

@@ -17,6 +17,7 @@ fn terms(lease_s: u32) -> Terms {
         search: Vec::new(),
         hostname: None,
         ntp: Vec::new(),
+        mtu: None,
         server: SERVER,
         lease_s,
         renew_s: None,

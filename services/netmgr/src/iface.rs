@@ -66,6 +66,8 @@ pub(crate) struct Observed {
 pub(crate) struct Owned {
     pub(crate) addresses: BTreeSet<IpNet>,
     pub(crate) routes: BTreeSet<Route>,
+    /// The largest packet before a lease made it smaller.
+    pub(crate) mtu: Option<u32>,
 }
 
 /// What the kernel does of IPv6 by itself.
@@ -484,10 +486,35 @@ impl Iface {
         Some(Action::Life { net, preferred_s: secs(fades_at).min(valid_s), valid_s })
     }
 
+    /// The largest packet a lease asks for, or the one from before when none does any more. A lease makes it smaller only, and never so small that the
+    /// network stops working; what the configuration says comes first.
+    fn leased_mtu(&mut self, now: u32) -> Option<u32> {
+        let before = self.owned.mtu.unwrap_or(now);
+        let leased = self.lease4().and_then(|lease| lease.terms.mtu).map(u32::from);
+        let leased = leased.filter(|mtu| (self.config.least_mtu()..before).contains(mtu));
+        match (self.config.mtu, leased) {
+            (Some(_), _) => {
+                self.owned.mtu = None;
+                None
+            }
+            (None, Some(mtu)) => {
+                self.owned.mtu = Some(before);
+                Some(mtu)
+            }
+            (None, None) => {
+                // Back, and done once it is seen to be so.
+                self.owned.mtu = self.owned.mtu.filter(|before| *before != now);
+                self.owned.mtu
+            }
+        }
+    }
+
     /// Brings what there is to what is wanted. A new address comes before the old one goes, so that there is one at every moment.
     fn reconcile(&mut self, now: Mono, out: &mut Vec<Action>) {
         let Some(link) = self.seen.link else { return };
         let wanted = self.wanted();
+        let before = self.owned.clone();
+        let mtu = self.leased_mtu(link.mtu);
         let has = |net: &IpNet| self.seen.addresses.iter().any(|address| address.net == *net);
         let add: Vec<IpNet> = wanted.addresses.iter().filter(|net| !has(net)).copied().collect();
         let del: Vec<IpNet> = self.owned.addresses.difference(&wanted.addresses).copied().collect();
@@ -502,7 +529,6 @@ impl Iface {
         // What is on the link comes first: a router may be reached by it.
         add_routes.sort_by_key(|route| route.via.is_some());
         let del_routes: Vec<Route> = self.owned.routes.difference(&wanted.routes).copied().collect();
-        let before = self.owned.clone();
         self.owned.addresses.extend(&add);
         self.owned.routes.extend(&add_routes);
         for net in &del {
@@ -516,6 +542,7 @@ impl Iface {
         if self.owned != before {
             out.push(Action::Keep);
         }
+        out.extend(mtu.filter(|mtu| *mtu != link.mtu).map(Action::Mtu));
         out.extend(add.iter().copied().map(Action::AddAddress));
         let lives: Vec<Action> = self.owned.addresses.iter().filter_map(|net| self.life(now, *net)).collect();
         out.extend(lives);

@@ -132,9 +132,9 @@ fn an_interface_that_vanishes_and_returns_is_set_up_again() {
     );
 }
 
-/// Speaks for the server until the interface is bound to `address`.
-fn lease(iface: &mut Iface, now: Mono, last: u8) -> Vec<Action> {
-    let terms = Terms {
+/// What a server grants: the address that ends with `last`.
+fn terms(last: u8) -> Terms {
+    Terms {
         address: Ipv4Addr::new(192, 0, 2, last),
         prefix: 24,
         routes: vec![
@@ -146,11 +146,20 @@ fn lease(iface: &mut Iface, now: Mono, last: u8) -> Vec<Action> {
         search: Vec::new(),
         hostname: None,
         ntp: Vec::new(),
+        mtu: None,
         server: Ipv4Addr::new(192, 0, 2, 1),
         lease_s: 600,
         renew_s: None,
         rebind_s: None,
-    };
+    }
+}
+
+/// Speaks for the server until the interface is bound to the address that ends with `last`.
+fn lease(iface: &mut Iface, now: Mono, last: u8) -> Vec<Action> {
+    bind(iface, now, terms(last))
+}
+
+fn bind(iface: &mut Iface, now: Mono, terms: Terms) -> Vec<Action> {
     for _ in 0..10 {
         let mut out = Vec::new();
         let now = iface.deadline().unwrap().max(now);
@@ -351,5 +360,52 @@ fn the_kernel_knows_when_a_leased_address_ends() {
         !observe(&mut fixed, 1, seen(LINK, &[FIXED], &[]))
             .iter()
             .any(|action| matches!(action, Action::Life { .. }))
+    );
+}
+
+#[test]
+fn a_lease_makes_packets_smaller_within_bounds_and_gives_them_back() {
+    let leased = |mtu, ipv6| {
+        let mut iface = iface(Interface { ipv6, ..Interface::default() });
+        observe(&mut iface, 0, seen(LINK, &[], &[]));
+        let out = bind(&mut iface, Mono::ZERO, Terms { mtu: Some(mtu), ..terms(77) });
+        let mtu = out.iter().find_map(|action| match action {
+            Action::Mtu(mtu) => Some(*mtu),
+            _ => None,
+        });
+        (mtu, iface)
+    };
+    for (asked, ipv6, expect) in [
+        (1400, Ipv6::Auto, Some(1400)),
+        (1280, Ipv6::Auto, Some(1280)),
+        (1279, Ipv6::Auto, None),
+        (1279, Ipv6::Off, Some(1279)),
+        (575, Ipv6::Off, None),
+        (0, Ipv6::Off, None),
+        (1500, Ipv6::Off, None),
+        (9000, Ipv6::Off, None),
+    ] {
+        assert_eq!(leased(asked, ipv6).0, expect, "{asked}");
+    }
+    let (_, mut bound) = leased(1400, Ipv6::Auto);
+    let mut there = seen(Link { mtu: 1400, ..LINK }, &["192.0.2.77/24"], &[]);
+    there.routes = bound.lease4().unwrap().terms.routes.clone();
+    there.addresses[0].valid_s = Some(600);
+    let quiet = |out: Vec<Action>| !out.iter().any(|action| matches!(action, Action::Mtu(_) | Action::Keep));
+    assert!(quiet(observe(&mut bound, 1, there)), "it stays");
+    // The end of the lease, and of a lease that an earlier run had.
+    let mut out = Vec::new();
+    bound.due(Mono::from_millis(700_000), &mut out);
+    assert!(out.contains(&Action::Mtu(1500)), "{out:?}");
+    let mut next = Iface::new("eth0".into(), Interface::default(), 2, Some(bound.owned.clone()), None, None);
+    assert!(observe(&mut next, 0, seen(Link { mtu: 1400, ..LINK }, &[], &[])).contains(&Action::Mtu(1500)));
+    observe(&mut next, 1, seen(LINK, &[], &[]));
+    assert_eq!(next.owned.mtu, None);
+    assert!(quiet(observe(&mut next, 2, seen(Link { mtu: 1450, ..LINK }, &[], &[]))), "somebody else's wish");
+    // What the configuration says comes first.
+    let mut fixed = iface(Interface { mtu: Some(1450), ..Interface::default() });
+    observe(&mut fixed, 0, seen(Link { mtu: 1450, ..LINK }, &[], &[]));
+    assert!(
+        !bind(&mut fixed, Mono::ZERO, Terms { mtu: Some(1400), ..terms(77) }).contains(&Action::Mtu(1400))
     );
 }

@@ -190,6 +190,7 @@ mod tests {
             search: Vec::new(),
             hostname: None,
             ntp: Vec::new(),
+            mtu: None,
             server: Ipv4Addr::new(192, 0, 2, 1),
             lease_s: 600,
             renew_s: None,

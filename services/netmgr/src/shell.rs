@@ -416,6 +416,11 @@ impl<S: System> Net<S> {
             match self.ports.get_mut(&name) {
                 Some(port) => port.iface.owned.routes.clear(),
                 None => {
+                    if let Some(mtu) = before.owned.mtu
+                        && let Err(error) = self.kernel.mtu(link.index, mtu).await
+                    {
+                        tracing::warn!(interface = name, %error, "the MTU of an old lease stays");
+                    }
                     for net in &before.owned.addresses {
                         if let Err(error) = self.kernel.del_address(link.index, *net).await {
                             tracing::warn!(interface = name, %error, "an old address stays");

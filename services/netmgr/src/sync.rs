@@ -146,8 +146,9 @@ impl Sync {
             return None;
         }
         let count = self.servers.len();
-        let pick =
-            (0..count).map(|i| (self.at + i) % count).find(|i| !self.denied.contains(&self.servers[*i]));
+        let pick = (0..count)
+            .map(|i| (self.at + i) % count)
+            .find(|i| self.servers.get(*i).is_some_and(|server| !self.denied.contains(server)));
         let Some(at) = pick else {
             // All of them have refused. They may have changed their mind in an hour.
             self.denied.clear();

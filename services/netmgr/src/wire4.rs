@@ -32,6 +32,7 @@ mod code {
     pub(super) const DNS: u8 = 6;
     pub(super) const HOSTNAME: u8 = 12;
     pub(super) const DOMAIN: u8 = 15;
+    pub(super) const MTU: u8 = 26;
     pub(super) const NTP: u8 = 42;
     pub(super) const ADDRESS: u8 = 50;
     pub(super) const LEASE: u8 = 51;
@@ -50,7 +51,7 @@ mod code {
 }
 
 /// What is asked for, in each message the same. 121 stands before 3 (RFC 3442).
-const WANTED: [u8; 11] = [
+const WANTED: [u8; 12] = [
     code::MASK,
     code::ROUTES,
     code::ROUTER,
@@ -58,6 +59,7 @@ const WANTED: [u8; 11] = [
     code::HOSTNAME,
     code::DOMAIN,
     code::SEARCH,
+    code::MTU,
     code::NTP,
     code::LEASE,
     code::RENEW,
@@ -230,6 +232,7 @@ impl Options {
             search,
             hostname: self.text(code::HOSTNAME).and_then(names::hostname),
             ntp: self.hosts(code::NTP, names::MAX_NTP),
+            mtu: self.fixed(code::MTU).map(u16::from_be_bytes),
             server,
             lease_s: self.seconds(code::LEASE)?,
             renew_s: self.seconds(code::RENEW),

@@ -308,6 +308,13 @@ fn an_answer_to_another_identity_is_not_ours() {
 }
 
 #[test]
+fn an_mtu_is_two_bytes() {
+    for (value, expect) in [([5, 0].as_slice(), Some(1280)), (&[5], None), (&[5, 0, 0], None), (&[], None)] {
+        assert_eq!(acked(&spread(&[KIND, SERVER_ID, LEASE, (26, value)], &[], &[])).unwrap().mtu, expect);
+    }
+}
+
+#[test]
 fn names_may_end_with_zeros_and_a_search_list_wins_over_a_domain() {
     let terms =
         acked(&spread(&[KIND, SERVER_ID, LEASE, (15, b"rack.example\0"), (12, b"node7\0")], &[], &[]))
