@@ -7,10 +7,12 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{ParseError, Targets};
 use tracing_subscriber::fmt::format::{FmtSpan, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::bootstrap::{LogConfig, LogFormat};
 use crate::clock::Clock;
@@ -132,23 +134,25 @@ impl Visit for Content {
     }
 }
 
-/// Starts logging for this process. The filter of `UBMC_LOG` wins over the configured one; directives that cannot be read are
-/// reported and replaced by `info`. A second call changes nothing.
+/// Starts logging for this process. The filter of `UBMC_LOG` wins over the configured one: a level, and levels of single parts of the
+/// program, as in `info,websrv=debug`. Directives that cannot be read are reported and replaced by `info`. A second call changes nothing.
 pub fn init(config: &LogConfig) {
     let wanted = std::env::var("UBMC_LOG").unwrap_or_else(|_| config.filter.clone());
-    let (filter, error) = match EnvFilter::try_new(&wanted) {
+    let (filter, error) = match filter(&wanted) {
         Ok(filter) => (filter, None),
-        Err(error) => (EnvFilter::new("info"), Some(error)),
+        Err(error) => (Targets::new().with_default(Level::INFO), Some(error)),
     };
     let builder = tracing_subscriber::fmt()
+        .with_max_level(Level::TRACE)
         .with_writer(|| Out)
-        .with_env_filter(filter)
         .with_span_events(FmtSpan::NONE)
         .with_target(true);
     let done = match config.format {
         LogFormat::Text => builder
             .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
             .map_event_format(Limited)
+            .finish()
+            .with(filter)
             .try_init(),
         LogFormat::Json => builder
             .json()
@@ -156,12 +160,25 @@ pub fn init(config: &LogConfig) {
             .with_current_span(true)
             .with_span_list(false)
             .map_event_format(Limited)
+            .finish()
+            .with(filter)
             .try_init(),
     };
     if done.is_ok()
         && let Some(error) = error
     {
         tracing::warn!(filter = %wanted, %error, "the log filter cannot be read, using info");
+    }
+}
+
+/// Reads directives; spaces around them and empty ones do not count. None at all is `info`.
+fn filter(directives: &str) -> Result<Targets, ParseError> {
+    let directives: Vec<&str> =
+        directives.split(',').map(str::trim).filter(|directive| !directive.is_empty()).collect();
+    if directives.is_empty() {
+        Ok(Targets::new().with_default(Level::INFO))
+    } else {
+        directives.join(",").parse()
     }
 }
 
@@ -211,6 +228,27 @@ mod tests {
                 }
                 assert_eq!(written().lines().count(), 120);
             });
+        }
+    }
+
+    #[test]
+    fn directives_are_a_level_and_levels_of_parts() {
+        let of = |directives: &str| filter(directives).unwrap();
+        let plain = of("warn");
+        assert!(plain.would_enable("websrv", &Level::WARN) && !plain.would_enable("websrv", &Level::INFO));
+        for directives in ["info,websrv=debug", " websrv=debug , info,"] {
+            let parts = of(directives);
+            assert!(parts.would_enable("websrv::gateway", &Level::DEBUG), "{directives}");
+            assert!(!parts.would_enable("statemgr", &Level::DEBUG), "{directives}");
+            assert!(parts.would_enable("statemgr", &Level::INFO), "{directives}");
+        }
+        assert!(!of("off").would_enable("websrv", &Level::ERROR));
+        let nothing = of("");
+        assert!(
+            nothing.would_enable("websrv", &Level::INFO) && !nothing.would_enable("websrv", &Level::DEBUG)
+        );
+        for wrong in ["websrv=loud", "info,=debug=x"] {
+            filter(wrong).unwrap_err();
         }
     }
 
