@@ -3,13 +3,15 @@
 //! Each has a user and group of its own, fixed numbers that need no entry in `/etc/passwd`, and the capabilities named here. All share one group, for
 //! the folder of sockets. Its state folder is its own; files that its settings name are copied for it, as they may be root's alone.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, chownat};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, chownat};
 use rustix::thread::{CapabilitySet, capabilities};
 use serde_json::{Map, Value};
 use service::Privileges;
@@ -20,6 +22,8 @@ const SHARED: u32 = 64_000;
 const FILE_MAX: u64 = 1024 * 1024;
 /// Folders in a daemon's state that are looked through.
 const DEPTH_MAX: u32 = 8;
+/// Files and folders in a daemon's folder that are looked at.
+const ENTRIES_MAX: u32 = 10_000;
 
 /// One daemon's row.
 struct Row {
@@ -70,55 +74,139 @@ pub(crate) fn of(daemon: &str, low_ports: bool) -> Option<Privileges> {
     Some(Privileges { id, groups: vec![SHARED], capabilities: capabilities.bits() })
 }
 
-/// Hands the folders to their daemons. `Ok(false)` where this process has not the rights for it, which is the rule for one that is not root;
-/// then nothing is changed.
-pub(crate) fn prepare(state_dir: &Path, run_dir: &Path, daemons: &[&str]) -> io::Result<bool> {
-    let needed =
-        CapabilitySet::SETUID | CapabilitySet::SETGID | CapabilitySet::SETPCAP | CapabilitySet::CHOWN;
-    if !rustix::process::geteuid().is_root() || !capabilities(None)?.effective.contains(needed) {
-        return Ok(false);
-    }
-    own(run_dir, None, SHARED)?;
-    // Whoever makes a file here owns it, and everybody in the group reaches it.
-    fs::set_permissions(run_dir, fs::Permissions::from_mode(0o3770))?;
-    let handed = run_dir.join("handed");
-    fs::DirBuilder::new().recursive(true).mode(0o710).create(&handed)?;
-    own(&handed, None, SHARED)?;
-    fs::set_permissions(&handed, fs::Permissions::from_mode(0o710))?;
-    for (daemon, (id, _)) in daemons.iter().filter_map(|daemon| Some((daemon, row(daemon)?))) {
-        own_all(&state_dir.join(daemon), id, 0)?;
-        // What an operator that ran its daemons as root has left of this boot.
-        let kept = run_dir.join(format!("{daemon}.json"));
-        if kept.is_file() {
-            own(&kept, Some(id), SHARED)?;
-        }
-        let kept = run_dir.join(daemon);
-        if fs::symlink_metadata(&kept).is_ok_and(|about| about.is_dir()) {
-            own_all(&kept, id, 0)?;
-        }
-    }
-    Ok(true)
+/// What came of handing folders over.
+#[derive(Debug, Default)]
+pub(crate) struct Given {
+    /// Whether daemons have users of their own. Without, all run as the operator does.
+    pub(crate) users: bool,
+    /// What could not be done, and of whom; told as long as this operator runs.
+    pub(crate) faults: Vec<String>,
 }
 
-fn own(path: &Path, user: Option<u32>, group: u32) -> io::Result<()> {
-    // Nothing is written where nothing changes: the folders are on flash, and it may be read-only.
-    let about = fs::symlink_metadata(path)?;
-    if about.gid() == group && user.is_none_or(|user| about.uid() == user) {
+/// Hands the folders to their daemons. A daemon whose folder cannot be handed over whole has its own user all the same, and may lack something in
+/// it: more rights would be worse. Only where the common folders cannot be had has nobody a user of its own, which is the rule for an operator
+/// that is not root; then nothing is changed.
+pub(crate) fn prepare(state_dir: &Path, run_dir: &Path, daemons: &[&str]) -> Given {
+    let needed =
+        CapabilitySet::SETUID | CapabilitySet::SETGID | CapabilitySet::SETPCAP | CapabilitySet::CHOWN;
+    let able = capabilities(None).is_ok_and(|have| have.effective.contains(needed));
+    if !rustix::process::geteuid().is_root() || !able {
+        return Given::default();
+    }
+    let common = || -> io::Result<OwnedFd> {
+        // Whoever makes a file here owns it, and everybody in the group reaches it.
+        let run = own_folder(&given_folder(run_dir)?, None, SHARED, 0o3770)?;
+        own_folder(&make_folder(&run, Path::new("handed"))?, Some(0), SHARED, 0o710)?;
+        Ok(run)
+    };
+    let run = match common() {
+        Ok(run) => run,
+        Err(error) => {
+            let fault =
+                format!("all daemons run as root: {} cannot be handed to them: {error}", run_dir.display());
+            return Given { users: false, faults: vec![fault] };
+        }
+    };
+    let mut faults = Vec::new();
+    for (daemon, (id, _)) in daemons.iter().filter_map(|daemon| Some((daemon, row(daemon)?))) {
+        let state = given_folder(state_dir).and_then(|state| match open_folder(&state, Path::new(daemon)) {
+            // It is made, or not, where it is needed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            folder => own_all(&folder?, id, 0, &mut ENTRIES_MAX.clone()),
+        });
+        // Made before any daemon runs, so that none can have it made for another.
+        let run = make_folder(&run, Path::new(daemon)).and_then(|folder| {
+            own_all(&folder, id, 0, &mut ENTRIES_MAX.clone())?;
+            own_folder(&folder, Some(id), id, 0o700).map(drop)
+        });
+        for (name, result) in [("state", state), ("run-time", run)] {
+            if let Err(error) = result {
+                faults.push(format!("{daemon} does not own all of its {name} folder: {error}"));
+            }
+        }
+    }
+    Given { users: true, faults }
+}
+
+/// Opens a folder that the operator was started with: only root could have put a link there.
+fn given_folder(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+}
+
+/// Opens a folder, never what a link in its place names.
+fn open_folder(parent: impl AsFd, name: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(parent, name, flags, Mode::empty())?)
+}
+
+/// Opens a folder that is made when it is not there.
+fn make_folder(parent: &OwnedFd, name: &Path) -> io::Result<OwnedFd> {
+    match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o700)) {
+        Err(error) if error != rustix::io::Errno::EXIST => Err(error.into()),
+        _ => open_folder(parent, name),
+    }
+}
+
+/// Nothing is written where nothing changes: folders are on flash, and it may be read-only.
+fn own_folder(folder: &OwnedFd, user: Option<u32>, group: u32, mode: u32) -> io::Result<OwnedFd> {
+    own(folder, user, group)?;
+    if rustix::fs::fstat(folder)?.st_mode & 0o7777 != mode {
+        rustix::fs::fchmod(folder, Mode::from_raw_mode(mode))?;
+    }
+    Ok(folder.try_clone()?)
+}
+
+/// Gives what is open to a user and group.
+fn own(file: &OwnedFd, user: Option<u32>, group: u32) -> io::Result<()> {
+    let about = rustix::fs::fstat(file)?;
+    if about.st_gid == group && user.is_none_or(|user| about.st_uid == user) {
         return Ok(());
     }
     let user = user.map(Uid::from_raw);
-    Ok(chownat(CWD, path, user, Some(Gid::from_raw(group)), AtFlags::SYMLINK_NOFOLLOW)?)
+    Ok(chownat(file, "", user, Some(Gid::from_raw(group)), AtFlags::EMPTY_PATH)?)
 }
 
-/// Gives a folder and all in it to a daemon: an earlier release ran it as root.
-fn own_all(path: &Path, id: u32, depth: u32) -> io::Result<()> {
-    own(path, Some(id), id)?;
-    if depth < DEPTH_MAX && fs::symlink_metadata(path)?.is_dir() {
-        for entry in fs::read_dir(path)? {
-            own_all(&entry?.path(), id, depth + 1)?;
+/// Gives a folder and all in it to a daemon: an earlier release ran it as root. What is changed is what was looked at, never what a name or a
+/// link leads to by then; a file with a second name may be somebody else's and stays whose it is.
+fn own_all(folder: &OwnedFd, id: u32, depth: u32, left: &mut u32) -> io::Result<()> {
+    own(folder, Some(id), id)?;
+    let mut result = Ok(());
+    for entry in rustix::fs::Dir::read_from(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        *left = left.checked_sub(1).ok_or_else(|| io::Error::other("too many files"))?;
+        let mut one = || -> io::Result<()> {
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let file = rustix::fs::openat(folder, name, flags, Mode::empty())?;
+            let about = rustix::fs::fstat(&file)?;
+            match FileType::from_raw_mode(about.st_mode) {
+                FileType::Directory if depth >= DEPTH_MAX => Err(io::Error::other("folders are too deep")),
+                FileType::Directory => own_all(
+                    &open_folder(folder, Path::new(OsStr::from_bytes(name.to_bytes())))?,
+                    id,
+                    depth + 1,
+                    left,
+                ),
+                FileType::RegularFile if about.st_nlink > 1 => {
+                    Err(io::Error::other(format!("{} has a second name", name.to_string_lossy())))
+                }
+                FileType::RegularFile => own(&file, Some(id), id),
+                // Links and the like are left as they are.
+                _ => Ok(()),
+            }
+        };
+        match one() {
+            // It went while it was looked at.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => result = Err(error),
+            Ok(()) => {}
         }
     }
-    Ok(())
+    result
 }
 
 /// Copies the board file to where all daemons can read it.
@@ -139,6 +227,10 @@ pub(crate) fn hand_files(daemon: &str, settings: &mut Map<String, Value>, run_di
             continue;
         };
         let Some(from) = value.as_str().map(PathBuf::from) else { continue };
+        // What is its own it reaches by itself.
+        if from.parent().and_then(|folder| fs::metadata(folder).ok()).is_some_and(|about| about.uid() == id) {
+            continue;
+        }
         let to = run_dir.join("handed").join(format!("{daemon}.{key}"));
         match copy(&from, &to, Some(id), id, 0o400) {
             Ok(()) => *value = Value::String(to.display().to_string()),
@@ -150,11 +242,18 @@ pub(crate) fn hand_files(daemon: &str, settings: &mut Map<String, Value>, run_di
 }
 
 fn copy(from: &Path, to: &Path, user: Option<u32>, group: u32, mode: u32) -> io::Result<()> {
-    if !fs::metadata(from)?.is_file() {
+    // A daemon that may change what the name leads to could have any file copied for it.
+    if from.ancestors().skip(1).any(|folder| fs::metadata(folder).is_ok_and(|about| is_daemon(about.uid()))) {
+        return Err(io::Error::other("it is in a daemon's own folder"));
+    }
+    // Opening what is no file, a pipe say, may block for good.
+    let file =
+        fs::File::options().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(from)?;
+    if !file.metadata()?.is_file() {
         return Err(io::Error::other("not a file"));
     }
     let mut bytes = Vec::new();
-    fs::File::open(from)?.take(FILE_MAX + 1).read_to_end(&mut bytes)?;
+    file.take(FILE_MAX + 1).read_to_end(&mut bytes)?;
     if u64::try_from(bytes.len()).is_ok_and(|length| length > FILE_MAX) {
         return Err(io::Error::other("too long"));
     }
@@ -164,8 +263,14 @@ fn copy(from: &Path, to: &Path, user: Option<u32>, group: u32, mode: u32) -> io:
     }
     let mut file = fs::File::options().write(true).create_new(true).mode(0o600).open(to)?;
     file.write_all(&bytes)?;
-    own(to, user, group)?;
-    fs::set_permissions(to, fs::Permissions::from_mode(mode))
+    let file = OwnedFd::from(file);
+    own(&file, user, group)?;
+    Ok(rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?)
+}
+
+fn is_daemon(user: u32) -> bool {
+    user.checked_sub(SHARED + 1)
+        .is_some_and(|place| usize::try_from(place).is_ok_and(|place| place < ROWS.len()))
 }
 
 /// Lets daemons use the sockets that somebody else has put into their folder, such as a board simulated by another program. What drives the
@@ -202,13 +307,17 @@ pub(crate) fn hand_gpio(dev: &Path) {
     let Some((id, _)) = row("powermgr") else { return };
     for entry in fs::read_dir(dev).into_iter().flatten().flatten() {
         let is_chip = entry.file_name().to_str().is_some_and(|name| name.starts_with("gpiochip"));
-        if is_chip
-            && let Err(error) = own(&entry.path(), None, id)
-                .and_then(|()| fs::set_permissions(entry.path(), fs::Permissions::from_mode(0o660)))
-        {
+        if is_chip && let Err(error) = hand_chip(&entry.path(), id) {
             tracing::warn!(chip = %entry.path().display(), %error, "powermgr may not get at a GPIO chip");
         }
     }
+}
+
+fn hand_chip(path: &Path, id: u32) -> io::Result<()> {
+    let chip = rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    own(&chip, None, id)?;
+    // /dev is root's: the name leads to what was looked at.
+    fs::set_permissions(path, fs::Permissions::from_mode(0o660))
 }
 
 #[cfg(test)]
@@ -260,12 +369,16 @@ mod tests {
         fs::write(&site, "cert").unwrap();
         let owner = |path: &Path| fs::symlink_metadata(path).map(|about| about.uid()).unwrap();
         let before = owner(&state.join("websrv"));
-        if !prepare(&state, &run, &["websrv", "twin"]).unwrap() {
+        let given = prepare(&state, &run, &["websrv", "twin"]);
+        if !given.users {
             assert_eq!(owner(&state.join("websrv")), before);
             return;
         }
         assert_eq!(owner(&state.join("websrv/tls/key.pem")), 64_004);
-        assert!(prepare(&state, &run, &["websrv"]).unwrap(), "and again");
+        assert_eq!(fs::metadata(run.join("websrv")).unwrap().mode() & 0o7777, 0o700);
+        assert_eq!(owner(&run.join("websrv")), 64_004);
+        let again = prepare(&state, &run, &["websrv"]);
+        assert!(again.users && given.faults.is_empty() && again.faults.is_empty(), "{given:?} {again:?}");
         let mut settings = Map::new();
         settings.insert("tls".into(), serde_json::json!({ "cert_file": site, "key_file": "/nonexistent" }));
         hand_files("websrv", &mut settings, &run);
@@ -276,6 +389,46 @@ mod tests {
         assert_eq!((about.uid(), about.mode() & 0o777), (64_004, 0o400));
         let board = hand_board(&site, &run).unwrap();
         assert_eq!(fs::metadata(board).unwrap().mode() & 0o777, 0o640);
+    }
+
+    #[test]
+    fn what_a_daemon_leaves_in_its_folder_leads_nowhere_and_costs_nobody_its_own_user() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let (state, run) = (dir.path().join("state"), dir.path().join("run"));
+        for folder in [state.join("websrv/sub"), state.join("usermgr"), run.clone()] {
+            fs::create_dir_all(folder).unwrap();
+        }
+        let root_s = dir.path().join("root's");
+        fs::create_dir(&root_s).unwrap();
+        fs::write(root_s.join("secret"), "x").unwrap();
+        std::os::unix::fs::symlink(&root_s, state.join("websrv/folder")).unwrap();
+        std::os::unix::fs::symlink(root_s.join("secret"), state.join("websrv/link")).unwrap();
+        fs::hard_link(root_s.join("secret"), state.join("websrv/sub/name")).unwrap();
+        fs::write(state.join("websrv/sub/own"), "x").unwrap();
+        fs::write(state.join("usermgr/own"), "x").unwrap();
+        // One daemon in another's place.
+        std::os::unix::fs::symlink(&root_s, run.join("usermgr")).unwrap();
+        let given = prepare(&state, &run, &["websrv", "usermgr"]);
+        let owner = |path: &Path| fs::symlink_metadata(path).map(|about| about.uid()).unwrap();
+        assert_eq!([owner(&root_s), owner(&root_s.join("secret"))], [0, 0]);
+        assert_eq!(owner(&state.join("websrv/sub/own")), 64_004);
+        assert_eq!(owner(&state.join("usermgr/own")), 64_003);
+        assert!(given.users);
+        assert_eq!(given.faults.len(), 2, "{:?}", given.faults);
+        // Nor is a file copied that a daemon can have changed for another.
+        let mut settings = Map::new();
+        let theirs = state.join("usermgr/link");
+        std::os::unix::fs::symlink(root_s.join("secret"), &theirs).unwrap();
+        settings.insert("tls".into(), serde_json::json!({ "cert_file": theirs, "key_file": theirs }));
+        hand_files("websrv", &mut settings, &run);
+        assert_eq!(settings["tls"]["cert_file"], theirs.display().to_string());
+        assert!(fs::read_dir(run.join("handed")).unwrap().next().is_none());
+        // A folder that cannot be had is told.
+        let given = prepare(&state, &dir.path().join("missing"), &["websrv"]);
+        assert!(!given.users && given.faults[0].contains("run as root"), "{given:?}");
     }
 
     #[test]

@@ -160,6 +160,8 @@ struct Operator<'a> {
     unlimited: BTreeMap<String, String>,
     /// The daemons have users of their own.
     own_users: bool,
+    /// What of it could not be had.
+    privilege_faults: Vec<String>,
     /// The daemons whose silence was told.
     missed: BTreeSet<String>,
     /// The board file as daemons get it.
@@ -180,7 +182,7 @@ impl<'a> Operator<'a> {
         {
             return Err(Error::File { what: "remove", path: path.clone(), source: error });
         }
-        let (own_users, board_file) = give_users(options, prepared.config.privileges);
+        let (given, board_file) = give_users(options, prepared.config.privileges);
         let specs = options.parts.iter().map(|part| part.spec.clone()).collect();
         let machine = Machine::new(specs, Policy::default())?;
         let names: Vec<&str> =
@@ -247,7 +249,8 @@ impl<'a> Operator<'a> {
             failed: None,
             without_site: BTreeSet::new(),
             unlimited: BTreeMap::new(),
-            own_users,
+            own_users: given.users,
+            privilege_faults: given.faults,
             missed: BTreeSet::new(),
             board_file,
         })
@@ -799,11 +802,13 @@ impl<'a> Operator<'a> {
             component: "limits",
             message: format!("no limit of {name} is in force: {why}"),
         });
+        let privileges = self.privilege_faults.iter().cloned();
+        let privileges = privileges.map(|message| Note { component: "privileges", message });
         let missed = self.missed.iter().map(|name| Note {
             component: "heartbeat",
             message: format!("the loop of {name} gives no sign of life"),
         });
-        boot.into_iter().chain(configuration).chain(limits).chain(missed).collect()
+        boot.into_iter().chain(configuration).chain(privileges).chain(limits).chain(missed).collect()
     }
 
     async fn request(&mut self, request: Request) {
@@ -861,27 +866,25 @@ impl<'a> Operator<'a> {
     }
 }
 
-/// Hands folders and board file to the daemons' own users. Whether they have such, and where the board file is.
-fn give_users(options: &Options, wanted: bool) -> (bool, PathBuf) {
+/// Hands folders and board file to the daemons' own users. What came of it, and where the board file is for them.
+fn give_users(options: &Options, wanted: bool) -> (privileges::Given, PathBuf) {
     let daemons: Vec<&str> = options.parts.iter().map(|part| part.spec.name.as_str()).collect();
-    let given =
-        match wanted {
-            true => privileges::prepare(&options.state_dir, &options.run_dir, &daemons).and_then(|given| {
-                match given {
-                    true => privileges::hand_board(&options.board, &options.run_dir).map(Some),
-                    false => Ok(None),
-                }
-            }),
-            false => Ok(None),
-        };
-    match given {
-        Ok(Some(board)) => (true, board),
-        Ok(None) => (false, options.board.clone()),
-        Err(error) => {
-            tracing::error!(%error, "cannot give each daemon a user of its own: all run as the operator does");
-            (false, options.board.clone())
+    let mut given = match wanted {
+        true => privileges::prepare(&options.state_dir, &options.run_dir, &daemons),
+        false => privileges::Given::default(),
+    };
+    let mut board = options.board.clone();
+    if given.users {
+        match privileges::hand_board(&options.board, &options.run_dir) {
+            Ok(copy) => board = copy,
+            // Those that need it fail, and say so, unless they may read it where it is.
+            Err(error) => given.faults.push(format!("the board file cannot be handed to daemons: {error}")),
         }
     }
+    for fault in &given.faults {
+        tracing::error!("{fault}");
+    }
+    (given, board)
 }
 
 /// What was left out of the configuration, for people.
