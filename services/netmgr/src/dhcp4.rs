@@ -251,15 +251,17 @@ impl Client {
                 self.granted(now, self.exchange.last(), terms, out);
             }
             (Answer::Nak { server }, State::Requesting(offer)) if server == offer.server => {
-                self.refused(now, out);
+                // The offer is withdrawn, which says nothing of another address that is held.
+                let address = offer.address;
+                self.refused(now, address, out);
             }
             (Answer::Nak { server }, State::Renewing)
                 if self.held.as_ref().is_some_and(|lease| lease.terms.server == server) =>
             {
-                self.refused(now, out);
+                self.taken_back(now, out);
             }
             // Any server of the network may say that the address does not belong there.
-            (Answer::Nak { .. }, State::Rebooting | State::Rebinding) => self.refused(now, out),
+            (Answer::Nak { .. }, State::Rebooting | State::Rebinding) => self.taken_back(now, out),
             _ => {}
         }
     }
@@ -313,8 +315,16 @@ impl Client {
         out.push(Action::Bound);
     }
 
-    fn refused(&mut self, now: Mono, out: &mut Vec<Action>) {
-        if self.held.take().is_some() {
+    fn taken_back(&mut self, now: Mono, out: &mut Vec<Action>) {
+        if let Some(address) = self.held.as_ref().map(|lease| lease.terms.address) {
+            self.refused(now, address, out);
+        }
+    }
+
+    /// A server does not let the client have `address`.
+    fn refused(&mut self, now: Mono, address: Ipv4Addr, out: &mut Vec<Action>) {
+        if self.holds(address) {
+            self.held = None;
             out.push(Action::Lost("the server took the address back"));
         }
         self.failures = self.failures.saturating_add(1);

@@ -253,6 +253,27 @@ fn a_nak_takes_the_address_and_starts_over_at_once() {
 }
 
 #[test]
+fn a_withdrawn_offer_of_another_address_does_not_take_the_one_that_is_held() {
+    let mut bench = Bench::bound(3600);
+    bench.client.link_down();
+    bench.client.link_up(bench.now);
+    for _ in 0..REBOOT.count {
+        bench.next();
+    }
+    bench.next();
+    assert_eq!(bench.asks(), Ask::Discover);
+    let offer = Terms { address: OTHER, ..terms(600) };
+    bench.hears(Answer::Offer(offer));
+    assert_eq!(bench.asks(), Ask::Request { address: OTHER, server: Some(SERVER) });
+    assert!(bench.hears(Answer::Nak { server: SERVER }).is_empty());
+    assert_eq!((bench.client.lease().unwrap().terms.address, bench.asks()), (MINE, Ask::Discover));
+    // One of the address itself does.
+    bench.hears(Answer::Offer(terms(600)));
+    bench.next();
+    assert!(matches!(bench.hears(Answer::Nak { server: SERVER }).as_slice(), [Action::Lost(_)]));
+}
+
+#[test]
 fn a_server_that_offers_and_refuses_is_asked_ever_more_slowly() {
     let mut bench = Bench::new().up();
     let start = bench.now;
@@ -393,7 +414,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(crate::tests::cases(256))]
     /// Whatever the network does: while the link is up there is always a next step, an address is in use only inside its lease, and the
     /// client never sends twice in the same moment for one reason.
     #[test]
@@ -512,7 +533,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
+    #![proptest_config(crate::tests::cases(64))]
     /// While a server answers, one packet in ten lost, the address never goes; it is never in use when the server may have given it to another; and what
     /// is sent in an hour is bounded.
     #[test]

@@ -569,7 +569,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
+    #![proptest_config(crate::tests::cases(64))]
     /// While a server answers, one packet in ten lost and its bindings forgotten now and then, an address once got never goes.
     #[test]
     fn while_a_server_answers_there_is_no_gap(seed in any::<u64>(), valid_s in 600_u32..100_000) {

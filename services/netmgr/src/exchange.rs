@@ -178,7 +178,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(crate::tests::cases(256))]
         /// RFC 8415, 15: RT = IRT + RAND*IRT; then 2*RTprev + RAND*RTprev; above MRT it is MRT + RAND*MRT; RAND within a tenth.
         #[test]
         fn waits_are_those_of_rfc_8415(seed in any::<u64>(), later in any::<bool>()) {

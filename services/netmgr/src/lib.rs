@@ -68,6 +68,13 @@ pub fn reads_as_dhcp(bytes: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    /// So many cases of a property, or as many as `PROPTEST_CASES` says.
+    pub(crate) fn cases(usual: u32) -> proptest::test_runner::Config {
+        let wanted = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok());
+        let config = proptest::test_runner::Config::with_cases(wanted.unwrap_or(usual));
+        proptest::test_runner::Config { failure_persistence: None, ..config }
+    }
+
     /// The page that lists the rules of the RFCs names tests that there are.
     #[test]
     fn each_test_of_the_page_on_the_rfcs_is_there() {

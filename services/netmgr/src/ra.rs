@@ -281,7 +281,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1024) })]
+        #![proptest_config(crate::tests::cases(1024))]
         #[test]
         fn no_bytes_can_break_it(bytes in prop::collection::vec(any::<u8>(), 0..200), kind in prop_oneof![Just(RDNSS), Just(DNSSL)]) {
             read(&bytes);

@@ -333,7 +333,7 @@ fn names_may_end_with_zeros_and_a_search_list_wins_over_a_domain() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1024) })]
+    #![proptest_config(crate::tests::cases(1024))]
     #[test]
     fn no_bytes_can_break_it(bytes in prop::collection::vec(any::<u8>(), 0..700)) {
         read(&bytes, MAC);

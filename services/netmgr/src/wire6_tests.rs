@@ -241,7 +241,7 @@ fn every_option_of_every_length_is_survived() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1024) })]
+    #![proptest_config(crate::tests::cases(1024))]
     #[test]
     fn no_bytes_can_break_it(first in prop_oneof![Just(2_u8), Just(7), any::<u8>()], bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         let bytes: Vec<u8> = std::iter::once(first).chain(bytes).collect();
