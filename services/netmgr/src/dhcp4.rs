@@ -174,7 +174,8 @@ impl Client {
             return;
         }
         let state = if self.held.is_some() { State::Rebooting } else { State::Selecting };
-        self.begin(now, Millis::ZERO, state);
+        let delay = self.exchange.quiet(now);
+        self.begin(now, delay, state);
     }
 
     pub(crate) fn link_down(&mut self) {

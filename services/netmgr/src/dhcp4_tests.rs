@@ -450,6 +450,27 @@ proptest! {
     }
 }
 
+#[test]
+fn a_link_that_flaps_makes_no_storm() {
+    for held in [false, true] {
+        let mut client = Client::new(7, held.then(|| lease(at(1), terms(3600), &mut Dice::new(1))));
+        client.link_down();
+        let mut now = Mono::from_millis(600_000);
+        let mut sent = 0;
+        for _ in 0..600 {
+            client.link_up(now);
+            for _ in 0..5 {
+                now = now.saturating_add(Millis::new(20));
+                let mut out = Vec::new();
+                client.due(now, &mut out);
+                sent += out.iter().filter(|action| matches!(action, Action::Send(_))).count();
+            }
+            client.link_down();
+        }
+        assert!(sent <= 61, "{sent} in a minute");
+    }
+}
+
 /// A server with one address, the network between, and a clock, run against the client for a day and more. `answers`: the hours in which the server
 /// answers; `loss`: packets lost, in percent; `naks`: how many requests of a hundred it refuses.
 struct Model {

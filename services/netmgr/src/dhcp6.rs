@@ -265,7 +265,7 @@ impl Client {
             (false, Some(_)) => State::Confirming(false),
             (false, None) => State::Soliciting(None),
         };
-        let delay = Millis::new(self.dice.below(MAX_DELAY_MS));
+        let delay = self.exchange.quiet(now).max(Millis::new(self.dice.below(MAX_DELAY_MS)));
         self.begin(now, delay, state);
     }
 

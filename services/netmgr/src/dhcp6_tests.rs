@@ -478,6 +478,27 @@ fn without_addresses_the_rest_is_asked_for_and_asked_again_in_time() {
     }
 }
 
+#[test]
+fn a_link_that_flaps_makes_no_storm() {
+    for held in [false, true] {
+        let mut client = if held { Bench::bound().client } else { Client::new(7, None) };
+        client.link_down();
+        let mut now = Mono::from_millis(600_000);
+        let mut sent = 0;
+        for _ in 0..600 {
+            client.link_up(now);
+            for _ in 0..5 {
+                now = now.saturating_add(Millis::new(20));
+                let mut out = Vec::new();
+                client.due(now, &mut out);
+                sent += out.iter().filter(|action| matches!(action, Action::Send(_))).count();
+            }
+            client.link_down();
+        }
+        assert!(sent <= 61, "{sent} in a minute");
+    }
+}
+
 /// A server, the network between, and a clock, run against the client.
 struct Model {
     client: Client,

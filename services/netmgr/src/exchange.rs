@@ -30,6 +30,9 @@ pub(crate) struct Pace {
     pub(crate) spread: Spread,
 }
 
+/// After a link came back, the least time since the last message: a link that flaps makes no storm (RFC 8415, 14.1).
+const QUIET: Millis = Millis::from_secs(1);
+
 /// An exchange.
 #[derive(Clone, Debug)]
 pub(crate) struct Exchange {
@@ -38,9 +41,9 @@ pub(crate) struct Exchange {
     /// Bits of such a number.
     bits: u32,
     sent: u32,
-    /// When the first message went out, and the last one.
+    /// When the first message of it went out, and the last one of any.
     began: Mono,
-    last: Mono,
+    last: Option<Mono>,
     /// The wait after the last message: RT.
     wait: Millis,
     /// When there is something to do.
@@ -50,8 +53,7 @@ pub(crate) struct Exchange {
 impl Exchange {
     /// None yet. `bits`: how long its numbers are.
     pub(crate) fn none(bits: u32) -> Self {
-        let zero = Mono::ZERO;
-        Self { xid: 0, bits, sent: 0, began: zero, last: zero, wait: Millis::ZERO, next: None }
+        Self { xid: 0, bits, sent: 0, began: Mono::ZERO, last: None, wait: Millis::ZERO, next: None }
     }
 
     /// Begins one after `delay`.
@@ -108,7 +110,7 @@ impl Exchange {
             self.began = now;
         }
         self.sent = self.sent.saturating_add(1);
-        self.last = now;
+        self.last = Some(now);
         self.next = Some(next);
     }
 
@@ -139,7 +141,12 @@ impl Exchange {
 
     /// When the last message went out.
     pub(crate) fn last(&self) -> Mono {
-        self.last
+        self.last.unwrap_or(self.began)
+    }
+
+    /// How long to wait until the first message on a link that came back.
+    pub(crate) fn quiet(&self, now: Mono) -> Millis {
+        self.last.map_or(Millis::ZERO, |last| now.until(last.saturating_add(QUIET)))
     }
 
     /// Time from the first message to this one; none for the first.
@@ -219,6 +226,17 @@ mod tests {
         assert_eq!(waits(pace(3, 0), 1).len(), 3);
         let waits = waits(pace(0, 10), 1);
         assert_eq!(waits.iter().sum::<u64>(), 10_000, "to the moment: {waits:?}");
+    }
+
+    #[test]
+    fn after_a_message_it_is_quiet_for_a_second() {
+        let mut exchange = Exchange::none(24);
+        let at = Mono::from_millis;
+        assert_eq!(exchange.quiet(at(5000)), Millis::ZERO, "nothing was sent yet");
+        exchange.sent_until(at(5000), at(9000));
+        exchange.end(None);
+        assert_eq!(exchange.quiet(at(5300)), Millis::new(700));
+        assert_eq!(exchange.quiet(at(7000)), Millis::ZERO);
     }
 
     #[test]
