@@ -306,6 +306,14 @@ impl Accounts {
         if self.len() >= self.limit {
             return Err(Refused::Full { limit: self.limit });
         }
+        self.plan_extra(new, wall)
+    }
+
+    /// As [`Self::plan_create`], beside a full table: for an owner who has lost every password.
+    ///
+    /// # Errors
+    /// [`Refused::NameTaken`], [`Refused::IdTaken`].
+    pub fn plan_extra(&self, new: NewAccount, wall: UnixMillis) -> Result<Change, Refused> {
         if self.by_id.contains_key(&new.id) {
             return Err(Refused::IdTaken);
         }

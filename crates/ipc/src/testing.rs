@@ -50,4 +50,17 @@ impl Bus {
         let client = self.client("operator").await;
         client.create_bucket(name).await.expect("the test's bus creates buckets");
     }
+
+    /// Lets a bucket refuse whatever is written to it, as a medium does that takes no writes, or take it again. What it has can be read.
+    ///
+    /// # Panics
+    ///
+    /// When the server refuses.
+    pub async fn takes_writes(&self, bucket: &str, takes: bool) {
+        let jetstream = self.client("operator").await.jetstream;
+        let stream = jetstream.get_stream(format!("KV_{bucket}")).await.expect("the bucket is there");
+        let mut config = stream.cached_info().config.clone();
+        config.max_message_size = if takes { -1 } else { 1 };
+        jetstream.update_stream(config).await.expect("the test's bus changes buckets");
+    }
 }

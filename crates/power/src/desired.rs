@@ -57,6 +57,18 @@ pub enum RestorePolicy {
     Last,
 }
 
+/// Whether power is locked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Lock {
+    /// It is not.
+    #[default]
+    Open,
+    /// Somebody may have locked it: what is known of that was lost. Nothing is switched but off by force, which is for emergencies.
+    Presumed,
+    /// Somebody has locked it.
+    Set,
+}
+
 /// Who wants an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
@@ -164,7 +176,7 @@ pub enum Event {
         op: OpId,
     },
     /// Power is locked, or not any more.
-    Maintenance(bool),
+    Maintenance(Lock),
     /// Time passed.
     Deadline,
 }
@@ -334,7 +346,7 @@ pub struct Desired {
     /// What a force-off is about to replace. It comes back when the force-off is refused.
     replaced: Option<Active>,
     calls: u64,
-    maintenance: bool,
+    lock: Lock,
     restore: Option<Restore>,
     remembered: Option<bool>,
     /// When "off" becomes the remembered state.
@@ -353,7 +365,7 @@ impl Desired {
             active: None,
             replaced: None,
             calls: 0,
-            maintenance: false,
+            lock: Lock::Open,
             restore: None,
             remembered: None,
             off_at: None,
@@ -420,7 +432,7 @@ impl Desired {
 
     /// Whether power is locked.
     pub fn in_maintenance(&self) -> bool {
-        self.maintenance
+        self.lock != Lock::Open
     }
 
     /// How long an intent may take, restarts of the daemons included.
@@ -486,14 +498,19 @@ impl Desired {
                 };
                 self.restore = origin.map(|origin| Restore { at, op, origin });
             }
-            Event::Maintenance(locked) => self.maintenance = locked,
+            Event::Maintenance(lock) => self.lock = lock,
             Event::Deadline => {}
         }
         self.due(now, out);
     }
 
     fn request(&mut self, now: Mono, op: OpId, action: HostAction, out: &mut Vec<Action>) {
-        if self.maintenance {
+        let is_locked = match self.lock {
+            Lock::Open => false,
+            Lock::Presumed => action != HostAction::ForceOff,
+            Lock::Set => true,
+        };
+        if is_locked {
             out.push(Action::Answer(op, Answer::Maintenance));
             return;
         }
@@ -764,7 +781,9 @@ impl Desired {
     }
 
     fn can_restore(&self) -> bool {
-        self.active.is_none() && !self.maintenance && matches!(self.status, Some(Status::Off | Status::On))
+        self.active.is_none()
+            && !self.in_maintenance()
+            && matches!(self.status, Some(Status::Off | Status::On))
     }
 
     fn due(&mut self, now: Mono, out: &mut Vec<Action>) {

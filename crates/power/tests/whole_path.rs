@@ -524,7 +524,7 @@ impl World {
             }
         }
         self.desired = Some(desired);
-        self.step(desired::Event::Maintenance(self.maintenance));
+        self.step(desired::Event::Maintenance(lock(self.maintenance)));
         self.look();
         self.at(LOOK, Due::Tick { life: self.life });
     }
@@ -870,7 +870,7 @@ impl World {
             Step::Store(store) => self.store = store,
             Step::Maintenance(locked) => {
                 self.maintenance = locked;
-                self.step(desired::Event::Maintenance(locked));
+                self.step(desired::Event::Maintenance(lock(locked)));
             }
             Step::Host(fault) => self.host_step(Input::Fault(fault)),
         }
@@ -997,4 +997,8 @@ fn refused_is_never_done_done_is_done_once_and_accepted_is_never_lost() {
     for count in [accepted, joined, refused, unreachable, not_stored, restored, resumed, kept_from_again] {
         assert!(count > cases / 200, "the schedules cover too little: {total:?}");
     }
+}
+
+fn lock(locked: bool) -> desired::Lock {
+    if locked { desired::Lock::Set } else { desired::Lock::Open }
 }

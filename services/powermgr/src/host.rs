@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use ipc::Status;
+use ipc::{Outbox, Status};
 use power::{
     Action, Actions, Answer, HostAction, Line, Machine, Note, OpId, OpStatus, Outcome, Pins, Progress,
     RestartCause, State,
@@ -18,7 +18,6 @@ use units::Mono;
 
 use crate::hw::{Lines, Seen};
 use crate::journal::Journal;
-use crate::outbox::Outbox;
 use crate::wire;
 
 /// How many operations are remembered with their end, as many as the machine remembers.
@@ -27,6 +26,26 @@ const REMEMBERED: usize = 32;
 pub(crate) const WAITING: usize = 16;
 /// How often a host turns at the least, so that one that does not is noticed.
 const TURN: Duration = Duration::from_secs(1);
+
+/// A time of people that stays right when the clock is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    at: Mono,
+    wall: SystemTime,
+}
+
+impl Stamp {
+    /// Takes over a step of the clock. Less than a second is none: a time that is shown does not tremble.
+    fn settle(&mut self, now: Mono, wall: SystemTime) {
+        let ago = Duration::from_millis(now.since(self.at).get());
+        let then = wall.checked_sub(ago).filter(|then| *then >= SystemTime::UNIX_EPOCH);
+        let Some(then) = then else { return };
+        let off = then.duration_since(self.wall).unwrap_or_else(|error| error.duration());
+        if off >= Duration::from_secs(1) {
+            self.wall = then;
+        }
+    }
+}
 
 /// An operation as told to others.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,7 +130,7 @@ pub(crate) struct Host {
     asking: Option<Operation>,
     /// How far the operation under way has come.
     progress: Option<Progress>,
-    changed_at: Option<SystemTime>,
+    changed_at: Option<Stamp>,
     /// Told with the next change of state.
     cause: Option<RestartCause>,
     note: Option<Note>,
@@ -210,7 +229,14 @@ impl Host {
                 Event::Deadline => self.step(power::Event::Deadline, None).await,
                 Event::Seen(seen) => self.seen(seen).await,
                 Event::Look => self.lines.look(),
-                Event::Turn => {}
+                Event::Turn => {
+                    if self.journal.is_behind() {
+                        self.store();
+                    }
+                    if let Some(at) = &mut self.changed_at {
+                        at.settle(self.clock.now(), self.clock.wall());
+                    }
+                }
                 Event::Apply(apply) => {
                     let Apply { request, what } = *apply;
                     self.asking = Some(Operation {
@@ -433,8 +459,13 @@ impl Host {
         };
         let operation = operation.map(Operation::to_wire);
         let until = running.and_then(|_| self.machine.deadline());
-        let power =
-            wire::host_power(&self.id, &self.machine, operation, self.changed_at, self.lines.faults());
+        let power = wire::host_power(
+            &self.id,
+            &self.machine,
+            operation,
+            self.changed_at.map(|at| at.wall),
+            self.lines.faults(),
+        );
         *self.window.shown.lock().unwrap_or_else(PoisonError::into_inner) = (power, until);
     }
 
@@ -446,7 +477,7 @@ impl Host {
         if before == after && cause.is_none() {
             return;
         }
-        self.changed_at = Some(wall);
+        self.changed_at = Some(Stamp { at: self.clock.now(), wall });
         let why = match (self.note.take(), cause, op) {
             (_, _, Some((_, action))) => format!(", {action}"),
             (Some(Note::PowerLost), ..) => ", not asked for by the BMC".to_owned(),
@@ -570,4 +601,24 @@ impl Host {
 pub(crate) fn too_many(host: &str) -> Status {
     Status::resource_exhausted(format!("too many requests wait for the lines of host {host}"))
         .with_reason("BUSY")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_that_is_shown_follows_a_clock_that_is_set() {
+        let since = |millis| SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
+        let mut stamp = Stamp { at: Mono::from_millis(5_000), wall: since(7_000) };
+        stamp.settle(Mono::from_millis(8_000), since(10_400));
+        assert_eq!(stamp.wall, since(7_000), "a clock that runs a little fast was not set");
+        let year = 1_700_000_000_000;
+        stamp.settle(Mono::from_millis(9_000), since(year));
+        assert_eq!(stamp.wall, since(year - 4_000));
+        stamp.settle(Mono::from_millis(9_000), since(1_000));
+        assert_eq!(stamp.wall, since(year - 4_000), "before 1970 is no time");
+        stamp.settle(Mono::from_millis(9_000), since(20_000));
+        assert_eq!(stamp.wall, since(16_000), "backwards, too");
+    }
 }

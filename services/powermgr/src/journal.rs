@@ -2,7 +2,7 @@
 //!
 //! One small file per host in the run directory, which is memory: writing it costs tens of microseconds and no flash, and needs no sync,
 //! because a controller that loses power loses the operation's timing with it. It is replaced as a whole, so a death in the middle of
-//! writing leaves the one before. What cannot be read, is of another boot or of a later version counts as no record.
+//! writing leaves the one before; one that cannot be replaced is removed, as it would tell of an operation what is not true any more. What cannot be read, is of another boot or of a later version counts as no record.
 
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -97,21 +97,27 @@ impl Journal {
         }
         let path = folder.join(format!("{host}.json"));
         let file = read(&path, boot, now);
-        let since = file.as_ref().map_or(now, |file| Mono::from_millis(file.since_ms));
-        let mut past = Past { running: None, ended: Vec::new(), since: Some(since) };
+        let mut since = file.as_ref().map_or(now, |file| Mono::from_millis(file.since_ms));
+        let mut past = Past { running: None, ended: Vec::new(), since: None };
         let mut operations = Vec::new();
         for entry in file.map(|file| file.operations).unwrap_or_default() {
             let Some((operation, progress)) = entry.read() else {
                 tracing::warn!(host, id = entry.id, "an operation in the record is not understood");
+                // The record is not complete: what was asked for before may be what is missing.
+                since = now;
                 continue;
             };
             match (operation.outcome, progress) {
                 (Some(outcome), _) => past.ended.push((operation.id, outcome)),
                 (None, Some(progress)) => past.running = Some(progress),
-                (None, None) => continue,
+                (None, None) => {
+                    since = now;
+                    continue;
+                }
             }
             operations.push(operation);
         }
+        past.since = Some(since);
         let mut journal = Self { path, boot: boot.to_owned(), since, failed: false };
         // From now on its absence means something.
         let running = |id| past.running.filter(|progress| progress.op == id);
@@ -139,8 +145,14 @@ impl Journal {
         };
         let stored = self.replace(&file);
         match &stored {
-            Ok(()) => self.failed = false,
+            Ok(()) => {
+                if std::mem::take(&mut self.failed) {
+                    tracing::info!(path = %self.path.display(), "the record of operations is stored again");
+                }
+            }
             Err(error) => {
+                // Who starts from no record does nothing twice; who starts from an old one may.
+                let _ = std::fs::remove_file(&self.path);
                 if !std::mem::replace(&mut self.failed, true) {
                     let path = self.path.display();
                     tracing::error!(%path, %error, "cannot store the record of operations; what must not be done twice is refused");
@@ -148,6 +160,11 @@ impl Journal {
             }
         }
         stored
+    }
+
+    /// Whether it is to be stored again: it could not be the last time.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.failed
     }
 
     fn replace(&self, file: &File) -> std::io::Result<()> {
@@ -353,6 +370,26 @@ mod tests {
         put(dir.path(), FROZEN.replace(r#""step":"off""#, r#""step":"flying""#).as_bytes());
         let (past, operations) = open(dir.path(), "b");
         assert_eq!((past.running, past.ended.len(), operations.len()), (None, 1, 1));
+        assert_eq!(past.since, Some(Mono::from_millis(100)), "the record was not complete before");
+        assert_eq!(open(dir.path(), "b").0.since, past.since, "nor is it called so later");
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_replaced_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        put(dir.path(), FROZEN.as_bytes());
+        let (mut journal, _, operations) = Journal::open(dir.path(), "system", "b", Mono::from_millis(100));
+        let new = at(dir.path()).with_extension("new");
+        std::fs::create_dir(&new).unwrap();
+        let none = |operation| (operation, None);
+        journal.store(operations.iter().map(none)).unwrap_err();
+        assert!(journal.is_behind());
+        let (past, found) = open(dir.path(), "b");
+        assert_eq!((past.running, found.len(), past.since), (None, 0, Some(Mono::from_millis(100))));
+        std::fs::remove_dir(&new).unwrap();
+        journal.store(operations.iter().map(none)).unwrap();
+        assert!(!journal.is_behind());
+        assert_eq!(open(dir.path(), "b").0.since, Some(Mono::from_millis(5)), "it was complete all the time");
     }
 
     #[test]

@@ -25,7 +25,6 @@ mod error;
 mod host;
 mod hw;
 mod journal;
-mod outbox;
 mod shell;
 #[cfg(feature = "testing")]
 pub mod testing;

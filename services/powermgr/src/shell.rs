@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use board::Board;
 use hal::Gpio;
-use ipc::{Requests, Status};
+use ipc::{Outbox, Requests, Status};
 use schema::v1alpha1 as v1;
 use service::{Clock, Context, Notification};
 use tokio::sync::mpsc;
@@ -20,7 +20,6 @@ use crate::error::Error;
 use crate::host::{self, Apply, Host, Window};
 use crate::hw::{self, Lines};
 use crate::journal::Journal;
-use crate::outbox::Outbox;
 use crate::wire;
 
 /// A host that has not turned for so long is stuck: a few slow lines in a row take it a few seconds.

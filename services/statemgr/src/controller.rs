@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use power::desired::Lock;
 use schema::v1alpha1 as v1;
 use units::{Millis, Mono};
 
@@ -26,6 +27,10 @@ pub(crate) struct Controller {
     pub(crate) record_revision: Option<u64>,
     pub(crate) updating: bool,
     pub(crate) record: ControllerRecord,
+    /// Power counts as locked because what was stored of that was lost or cannot be read.
+    pub(crate) is_presumed: bool,
+    /// The lock is stored as it is.
+    pub(crate) is_stored: bool,
     pub(crate) boot: BootRecord,
     /// A reset was asked for and is about to happen.
     pub(crate) resetting: Option<v1::ManagementControllerAction>,
@@ -45,6 +50,15 @@ impl Controller {
     /// Key of the settings in bucket `config`.
     pub(crate) fn settings_key(&self) -> String {
         format!("bmc.{}", self.id)
+    }
+
+    /// Whether power is locked.
+    pub(crate) fn lock(&self) -> Lock {
+        match (self.record.locked, self.is_presumed) {
+            (false, _) => Lock::Open,
+            (true, true) => Lock::Presumed,
+            (true, false) => Lock::Set,
+        }
     }
 
     pub(crate) fn status(&self) -> v1::ManagementControllerStatus {

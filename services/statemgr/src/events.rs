@@ -33,6 +33,8 @@ const READ_AT_ONCE: usize = 16;
 const AGAIN: Duration = Duration::from_millis(500);
 /// Events asked for at once while the index is filled, and their bytes.
 const FILL: (usize, usize) = (512, 128 * 1024);
+/// Removals that wait at most: as many as the index knows. What is left out is found again at the next start.
+const SURPLUS_MAX: usize = 32_768;
 /// Removals under way at the same time.
 const REMOVED_AT_ONCE: usize = 16;
 /// How long a list waits for the index when its request has no deadline.
@@ -113,8 +115,10 @@ fn account(request: &Request) -> &str {
 
 /// Keeps the index as the log is, and the log within its room, for ever.
 async fn keep(shared: Arc<Shared>) {
+    // What is out of the index and not yet out of the log.
+    let mut surplus = VecDeque::new();
     loop {
-        let Err(status) = follow(&shared).await;
+        let Err(status) = follow(&shared, &mut surplus).await;
         shared.state.send_if_modified(|state| {
             let never_read = !matches!(state, State::Known);
             if never_read {
@@ -128,7 +132,7 @@ async fn keep(shared: Arc<Shared>) {
 }
 
 /// Follows the log until it is lost.
-async fn follow(shared: &Shared) -> Result<std::convert::Infallible, Status> {
+async fn follow(shared: &Shared, surplus: &mut VecDeque<u64>) -> Result<std::convert::Infallible, Status> {
     let log = shared.bus.event_log();
     let bounds = log.bounds().await?;
     {
@@ -136,6 +140,7 @@ async fn follow(shared: &Shared) -> Result<std::convert::Infallible, Status> {
         if index.last() > bounds.last {
             tracing::warn!(known = index.last(), last = bounds.last, "the event log begins anew");
             *index = Index::default();
+            surplus.clear();
         }
         index.forget_before(bounds.first);
     }
@@ -152,7 +157,6 @@ async fn follow(shared: &Shared) -> Result<std::convert::Infallible, Status> {
     let after = shared.index().last();
     let mut follow = log.follow("event.>", Some(after)).await?;
     shared.state.send_replace(State::Known);
-    let mut surplus = VecDeque::new();
     loop {
         surplus.extend(shared.index().surplus());
         let due = surplus.len().min(REMOVED_AT_ONCE);
@@ -162,7 +166,9 @@ async fn follow(shared: &Shared) -> Result<std::convert::Infallible, Status> {
             match removed.into_iter().find_map(Result::err) {
                 None => drop(surplus.drain(..due)),
                 Some(status) => {
-                    // They are out of the index; what stays in the log is found again at the next start.
+                    // They are out of the index already, and are tried again. What cannot be removed now does not hold the others up.
+                    surplus.rotate_left(due);
+                    surplus.truncate(SURPLUS_MAX);
                     tracing::warn!(%status, "the event log is not kept within its room");
                     tokio::time::sleep(AGAIN).await;
                 }
@@ -297,6 +303,7 @@ async fn list(
     let mut page = Page { size, bytes: 0, events: Vec::with_capacity(size.min(PAGE)), next: String::new() };
     let mut below = below;
     let mut missed = false;
+    let mut is_there = false;
     'pages: loop {
         // A few more than a page: what has left the log since is skipped, and one more tells whether there is another page.
         let wanted: Vec<u64> = shared.index().find(&filter, below).take(page.left() + READ_AT_ONCE).collect();
@@ -309,17 +316,27 @@ async fn list(
             })
             .buffered(READ_AT_ONCE);
         while let Some((sequence, entry)) = entries.next().await {
-            let Some(entry) = entry? else {
-                shared.index().forget(sequence);
-                missed = true;
-                continue;
+            let (event, bytes) = match entry {
+                Ok(Some(entry)) => match v1::Event::decode(entry.payload.clone()) {
+                    Ok(event) if !filter.is(&event, entry.time) => continue,
+                    Ok(event) => (v1::Event { sequence, ..event }, entry.payload.len()),
+                    Err(error) => (unreadable(sequence, &error), 0),
+                },
+                Ok(None) => {
+                    shared.index().forget(sequence);
+                    missed = true;
+                    continue;
+                }
+                // One that cannot be read costs itself, not the page. That the log answers at all is asked for once.
+                Err(status) if Instant::now() >= until => return Err(status),
+                Err(status) if is_there => (unreadable(sequence, &status), 0),
+                Err(status) => {
+                    log.bounds().await?;
+                    is_there = true;
+                    (unreadable(sequence, &status), 0)
+                }
             };
-            let Ok(mut event) = v1::Event::decode(entry.payload.clone()) else { continue };
-            if !filter.is(&event, entry.time) {
-                continue;
-            }
-            event.sequence = sequence;
-            if !page.take(event, entry.payload.len()) {
+            if !page.take(event, bytes) {
                 break 'pages;
             }
         }
@@ -330,6 +347,20 @@ async fn list(
         shared.index().forget_before(bounds.first);
     }
     Ok(v1::ListEventsResponse { events: page.events, next_page_token: page.next })
+}
+
+/// In the place of an event that is in the log and cannot be read.
+fn unreadable(sequence: u64, why: &dyn std::fmt::Display) -> v1::Event {
+    tracing::warn!(sequence, %why, "an event of the log cannot be read");
+    v1::Event {
+        domain: "system".to_owned(),
+        what: "unreadable".to_owned(),
+        severity: v1::EventSeverity::Warning.into(),
+        message: format!("the event with number {sequence} is damaged and cannot be read"),
+        source: crate::NAME.to_owned(),
+        sequence,
+        ..v1::Event::default()
+    }
 }
 
 /// A page that fills.

@@ -8,6 +8,7 @@ use power::desired::{Desired, Intent, Resumed};
 use power::{OpId, Outcome, PowerOnTime, Timings};
 use prost::Message;
 use schema::v1alpha1 as v1;
+use service::Clock;
 use units::{Millis, Mono};
 
 use crate::store::{HostRecord, IntentRecord};
@@ -201,6 +202,7 @@ impl Host {
             attempt: intent.attempt,
             requested_ms: wire::unix_ms(info.map_or(wall, |info| info.requested)),
             deadline_ms: wire::unix_ms(wall).saturating_add(left.unwrap_or(u64::MAX)),
+            deadline_up_ms: left.ok().map(|left| Clock::boot().as_millis().saturating_add(left)),
             username: info.map(|info| info.username.clone()).unwrap_or_default(),
             request_id: info.map(|info| info.request_id.clone()).unwrap_or_default(),
             boot_id: self.boot_id.clone(),
@@ -240,7 +242,11 @@ impl Host {
             return;
         };
         let asked = v1::HostAction::try_from(record.asked).ok().and_then(wire::action).unwrap_or(action);
-        let left = record.deadline_ms.saturating_sub(wire::unix_ms(wall));
+        let up = match resumed {
+            Resumed::SameBoot | Resumed::Expired => Some(Clock::boot().as_millis()),
+            Resumed::OtherBoot => None,
+        };
+        let left = record.left_ms(up, wire::unix_ms(wall));
         let requested =
             SystemTime::UNIX_EPOCH.checked_add(std::time::Duration::from_millis(record.requested_ms));
         self.info.insert(

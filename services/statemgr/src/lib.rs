@@ -26,7 +26,6 @@ mod error;
 mod events;
 mod host;
 mod index;
-mod outbox;
 mod perform;
 mod request;
 mod shell;

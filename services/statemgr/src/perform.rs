@@ -91,6 +91,7 @@ impl Daemon {
         // Those who joined an operation are answered with it, in one step.
         let refusal = match (&host.refusal, answer) {
             (Some((refused, status)), Answer::Refused(of)) if *refused == of => Some(status.clone()),
+            (_, Answer::Maintenance) if self.controller.is_presumed => Some(wire::presumed_lock(&host.id)),
             _ => None,
         };
         let asked = host.info.get(&op).map_or(v1::HostAction::Unspecified, |info| info.asked);
@@ -121,7 +122,7 @@ impl Daemon {
                     operation_id,
                     outcome: outcome.into(),
                 });
-                self.outbox.finish(*request, reply);
+                self.outbox.answer(*request, reply);
             }
             Some(Waiting::Chassis(group)) => self.answer_group(group, &operation_id, result),
             None => {}
@@ -158,7 +159,7 @@ impl Daemon {
                 outcome: begun.unwrap_or(v1::ActionOutcome::Already).into(),
             }),
         };
-        self.outbox.finish(group.request, reply);
+        self.outbox.answer(group.request, reply);
     }
 
     fn intent_ended(&mut self, index: usize, intent: Intent, outcome: Outcome, told: bool) {
@@ -293,7 +294,24 @@ impl Daemon {
     /// Stores what is known of this boot.
     pub(crate) fn save_boot(&self) {
         let record = Box::new(self.controller.boot.clone());
-        self.writes.send(Write::Boot { key: controller::BOOT_KEY.to_owned(), record });
+        self.writes.send(Write::Boot { key: controller::BOOT_KEY.to_owned(), record, stored: None });
+    }
+
+    /// Tells that power counts as locked although nobody is known to have locked it.
+    pub(crate) fn tell_presumed_lock(&self) {
+        let id = self.controller.id.clone();
+        let message = format!(
+            "{id}: stored values were lost and the lock on power may be one of them: power counts as locked until ENABLE, but for force off"
+        );
+        tracing::error!("{message}");
+        self.publish("bmc", id, "fault", v1::EventSeverity::Warning, message, &By::default(), None);
+    }
+
+    /// Tells what was done although the store did not take it, and what that means.
+    pub(crate) fn tell_not_stored(&self, message: String, by: &By) {
+        let id = self.controller.id.clone();
+        tracing::warn!("{message}");
+        self.publish("bmc", id, "fault", v1::EventSeverity::Warning, message, by, None);
     }
 
     /// Tells that something stored cannot be read.

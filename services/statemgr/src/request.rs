@@ -1,19 +1,25 @@
 //! Requests of clients: parsed, checked, handed on.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use ipc::{Request, Status};
 use power::desired;
 use prost::{Message, Name};
 use schema::rpc::operator_service::RESET;
 use schema::rpc::power_service::SET_IDENTIFY;
 use schema::v1alpha1 as v1;
+use tokio::sync::oneshot;
 
 use crate::host::OpInfo;
 use crate::shell::{Back, By, Daemon, Group, Update, Updated, Waiting};
-use crate::store::{self, BootRecord, ChassisRecord, ControllerRecord, Json, Settings};
+use crate::store::{self, BootRecord, ChassisRecord, ControllerRecord, Json, Settings, Write};
 use crate::{chassis, controller, host, wire};
 
 /// How long a client waits for the store to say whether it has stored something. Below the gateway's 10 s.
 const KNOWN_WITHIN: std::time::Duration = std::time::Duration::from_secs(7);
+/// How long a reset waits until it is stored that it is a planned one.
+const NOTED_WITHIN: std::time::Duration = std::time::Duration::from_secs(2);
 /// How many characters an event spends on the names of fields.
 const PATHS_MAX: usize = 256;
 
@@ -25,7 +31,7 @@ impl Daemon {
                     let request = error.into_inner();
                     let status =
                         Status::resource_exhausted("too many lists of events are being made; try again");
-                    self.outbox.finish::<v1::ListEventsResponse>(request, Err(status));
+                    self.outbox.answer::<v1::ListEventsResponse>(request, Err(status));
                 }
             }
             ("HostService", "GetHost") => self.get_host(request),
@@ -44,7 +50,7 @@ impl Daemon {
             }
             (service, method) => {
                 let status = Status::unimplemented(format!("{service} has no method {method}"));
-                self.outbox.finish::<v1::GetHostResponse>(request, Err(status));
+                self.outbox.answer::<v1::GetHostResponse>(request, Err(status));
             }
         }
     }
@@ -56,7 +62,7 @@ impl Daemon {
         R: Message,
     {
         let answer = request.decode::<Q>().and_then(|message| handle(self, message));
-        self.outbox.finish(request, answer);
+        self.outbox.answer(request, answer);
     }
 
     fn get_host(&mut self, request: Request) {
@@ -97,7 +103,7 @@ impl Daemon {
                 let what = Updated::Host(index, Box::new(settings.clone()), paths);
                 self.store_settings(request, key, revision, settings, what);
             }
-            Err(status) => self.outbox.finish::<v1::UpdateHostResponse>(request, Err(status)),
+            Err(status) => self.outbox.answer::<v1::UpdateHostResponse>(request, Err(status)),
         }
     }
 
@@ -116,7 +122,7 @@ impl Daemon {
                 self.waiting.insert(op, Waiting::Host(Box::new(request)));
                 self.step(index, desired::Event::Request { op, action });
             }
-            Err(status) => self.outbox.finish::<v1::ChangeHostStateResponse>(request, Err(status)),
+            Err(status) => self.outbox.answer::<v1::ChangeHostStateResponse>(request, Err(status)),
         }
     }
 
@@ -169,7 +175,7 @@ impl Daemon {
                 let what = Updated::Chassis(Box::new(settings.clone()), paths);
                 self.store_settings(request, key, revision, settings, what);
             }
-            Err(status) => self.outbox.finish::<v1::UpdateChassisResponse>(request, Err(status)),
+            Err(status) => self.outbox.answer::<v1::UpdateChassisResponse>(request, Err(status)),
         }
     }
 
@@ -183,7 +189,7 @@ impl Daemon {
         });
         let action = match understood {
             Ok(action) => action,
-            Err(status) => return self.outbox.finish::<v1::ChangeChassisStateResponse>(request, Err(status)),
+            Err(status) => return self.outbox.answer::<v1::ChangeChassisStateResponse>(request, Err(status)),
         };
         let Some(host_action) = wire::chassis_action(action) else {
             return self.identify(request, action == v1::ChassisAction::IdentifyOn);
@@ -209,7 +215,7 @@ impl Daemon {
 
     fn identify(&mut self, request: Request, on: bool) {
         if let Err(status) = free(self.chassis.identifying) {
-            return self.outbox.finish::<v1::ChangeChassisStateResponse>(request, Err(status));
+            return self.outbox.answer::<v1::ChangeChassisStateResponse>(request, Err(status));
         }
         if self.chassis.record.identify == on {
             let reply = v1::ChangeChassisStateResponse {
@@ -217,7 +223,7 @@ impl Daemon {
                 operation_id: String::new(),
                 outcome: v1::ActionOutcome::Already.into(),
             };
-            return self.outbox.finish(request, Ok(reply));
+            return self.outbox.answer(request, Ok(reply));
         }
         self.chassis.identifying = true;
         let (bucket, key, revision) =
@@ -282,7 +288,7 @@ impl Daemon {
                 let what = Updated::Controller(Box::new(settings.clone()), paths);
                 self.store_settings(request, key, revision, settings, what);
             }
-            Err(status) => self.outbox.finish::<v1::UpdateManagementControllerResponse>(request, Err(status)),
+            Err(status) => self.outbox.answer::<v1::UpdateManagementControllerResponse>(request, Err(status)),
         }
     }
 
@@ -306,10 +312,14 @@ impl Daemon {
                 if let Err(status) = free(self.controller.locking) {
                     return self.refuse_controller(request, status);
                 }
-                if self.controller.record.locked == locked {
+                if self.controller.record.locked == locked && self.controller.is_stored {
                     return self.controller_reply(Some(request), "", v1::ActionOutcome::Already);
                 }
                 self.controller.locking = true;
+                if locked {
+                    // Before it is stored: who is told that power is locked finds it locked after a restart.
+                    self.marks.locked();
+                }
                 let (bucket, key, revision) =
                     (self.state.clone(), self.controller.record_key(), self.controller.record_revision);
                 self.beside(request, Updated::Locked(locked), async move {
@@ -328,16 +338,25 @@ impl Daemon {
                 }
                 self.controller.asking = true;
                 let op = wire::new_op();
-                let bucket = self.state.clone();
                 let boot = BootRecord { planned: true, ..self.controller.boot.clone() };
+                let (stored, noted) = oneshot::channel();
+                self.writes.send(Write::Boot {
+                    key: controller::BOOT_KEY.to_owned(),
+                    record: Box::new(boot),
+                    stored: Some(stored),
+                });
+                let is_stored = Arc::new(AtomicBool::new(false));
+                let what = Updated::Reset(op, action, Arc::clone(&is_stored));
                 let (bus, context) = (self.bus.clone(), request.context.child());
-                self.beside(request, Updated::Reset(op, action), async move {
-                    // Stored first: the boot that follows is then known not to be a loss of mains power.
-                    let revision = bucket.put(controller::BOOT_KEY, &Json(boot)).await?;
+                self.beside(request, what, async move {
+                    // Stored first: the boot that follows is then known not to be a loss of mains power. A store that does not take it is no
+                    // reason to refuse: a reset may be what heals it.
+                    let noted = tokio::time::timeout(NOTED_WITHIN, noted).await;
+                    is_stored.store(matches!(noted, Ok(Ok(true))), Ordering::Relaxed);
                     let reset = v1::OperatorResetRequest { op_id: op.to_string(), action: action.into() };
                     let asked = bus.call(RESET, &reset, &context).await;
                     match asked {
-                        Ok(_) => Ok(revision),
+                        Ok(_) => Ok(0),
                         // Without an answer it may happen all the same, and a boot must not be taken for a loss of mains.
                         Err(status)
                             if status.code == ipc::Code::DeadlineExceeded
@@ -360,7 +379,7 @@ impl Daemon {
     }
 
     fn refuse_controller(&mut self, request: Request, status: Status) {
-        self.outbox.finish::<v1::ChangeManagementControllerStateResponse>(request, Err(status));
+        self.outbox.answer::<v1::ChangeManagementControllerStateResponse>(request, Err(status));
     }
 
     fn controller_reply(&mut self, request: Option<Request>, operation_id: &str, outcome: v1::ActionOutcome) {
@@ -375,7 +394,7 @@ impl Daemon {
     /// Answers, unless the client was told before that it is not known.
     fn finish<M: Message>(&self, request: Option<Request>, reply: Result<M, Status>) {
         if let Some(request) = request {
-            self.outbox.finish(request, reply);
+            self.outbox.answer(request, reply);
         }
     }
 
@@ -482,13 +501,20 @@ impl Daemon {
             }
             Updated::Locked(locked) => {
                 self.controller.locking = false;
+                let is_stored = result.is_ok();
                 match result {
-                    Ok(revision) => {
+                    // Locking that is not stored would be gone after a restart. Unlocking comes back as locked at worst.
+                    Err(status) if locked => {
+                        self.finish::<v1::ChangeManagementControllerStateResponse>(request, Err(status));
+                    }
+                    result => {
                         let before = self.controller.status();
-                        self.controller.record_revision = Some(revision);
+                        self.controller.record_revision = result.as_ref().ok().copied();
                         self.controller.record.locked = locked;
+                        self.controller.is_presumed = false;
+                        self.controller.is_stored = is_stored;
                         for index in 0..self.hosts.len() {
-                            self.step(index, desired::Event::Maintenance(locked));
+                            self.step(index, desired::Event::Maintenance(self.controller.lock()));
                         }
                         let cause = if locked {
                             v1::ManagementControllerAction::Disable
@@ -496,14 +522,26 @@ impl Daemon {
                             v1::ManagementControllerAction::Enable
                         };
                         self.controller_event(before, cause, &by);
-                        self.controller_reply(request, "", v1::ActionOutcome::Accepted);
-                    }
-                    Err(status) => {
-                        self.finish::<v1::ChangeManagementControllerStateResponse>(request, Err(status));
+                        let outcome = match result {
+                            Ok(_) => {
+                                self.marks.locked();
+                                v1::ActionOutcome::Accepted
+                            }
+                            Err(status) => {
+                                self.marks.unlocked();
+                                let message = format!(
+                                    "{}: power is unlocked until the next boot; it is locked again then, as the store did not take it: {}",
+                                    self.controller.id, status.message
+                                );
+                                self.tell_not_stored(message, &by);
+                                v1::ActionOutcome::AcceptedNotStored
+                            }
+                        };
+                        self.controller_reply(request, "", outcome);
                     }
                 }
             }
-            Updated::Reset(op, action) => {
+            Updated::Reset(op, action, is_stored) => {
                 self.controller.asking = false;
                 match result {
                     Ok(_) => {
@@ -511,7 +549,17 @@ impl Daemon {
                         self.controller.resetting = Some(action);
                         self.controller.boot.planned = true;
                         self.controller_event(before, action, &by);
-                        self.controller_reply(request, &op.to_string(), v1::ActionOutcome::Accepted);
+                        let outcome = if is_stored.load(Ordering::Relaxed) {
+                            v1::ActionOutcome::Accepted
+                        } else {
+                            let message = format!(
+                                "{}: the store did not take that a reset was asked for: the boot may count as a loss of mains power, and the restore policy may act",
+                                self.controller.id
+                            );
+                            self.tell_not_stored(message, &by);
+                            v1::ActionOutcome::AcceptedNotStored
+                        };
+                        self.controller_reply(request, &op.to_string(), outcome);
                     }
                     Err(status) => {
                         if status.reason() != ipc::UNANSWERED {

@@ -2,14 +2,17 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use board::Board;
-use ipc::{EventItem, Events, Requests, Status};
+use ipc::{EventItem, Events, Outbox, Requests, Status};
 use power::desired::{self, Desired};
 use power::{OpId, Outcome};
 use schema::v1alpha1 as v1;
 use service::{Clock, Context, ErrorChain};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use units::{Millis, Mono};
 
@@ -18,7 +21,6 @@ use crate::config::Config;
 use crate::controller::{self, Controller, Evidence, Start};
 use crate::error::Error;
 use crate::host::Host;
-use crate::outbox::Outbox;
 use crate::store::{
     self, BootRecord, ChassisRecord, ControllerRecord, Damage, HostRecord, IntentRecord, Json, Marks, Write,
     Writer, Written,
@@ -110,7 +112,8 @@ pub(crate) enum Updated {
     Controller(Box<v1::ManagementController>, Vec<String>),
     Identify(bool),
     Locked(bool),
-    Reset(OpId, v1::ManagementControllerAction),
+    /// A reset the operator has agreed to, or not; whether it is stored that the next boot is a planned one.
+    Reset(OpId, v1::ManagementControllerAction, Arc<AtomicBool>),
 }
 
 /// A client that waits for the answer to an operation.
@@ -225,6 +228,7 @@ pub(crate) struct Daemon {
     pub(crate) marks: Marks,
     pub(crate) back: mpsc::UnboundedSender<Back>,
     pub(crate) outbox: Outbox,
+    sender: JoinHandle<()>,
     pub(crate) log: mpsc::Sender<ipc::Request>,
     pub(crate) clock: Clock,
     look_interval: Millis,
@@ -275,20 +279,19 @@ impl Daemon {
         let record = store::load::<ControllerRecord>(&state, &format!("{controller_key}.record")).await?;
         let chosen = store::load_settings(&settings, &controller_key).await?;
         let lost = store::lost_since(&state, record.revision).await?;
-        if lost {
-            tracing::error!(
-                "stored values were lost, the lock on power may be one of them: power counts as locked"
-            );
-        }
+        let is_presumed = (lost || record.damage.is_some()) && !marks.is_unlocked();
         let controller = Controller {
             settings: chosen.value.unwrap_or_default(),
             settings_revision: chosen.revision,
             record_revision: record.revision,
             // Somebody may work on the machine: power stays locked until it is said that nobody does.
+            is_presumed,
+            is_stored: !is_presumed && !marks.is_unlocked(),
             record: record
                 .value
                 .filter(|_| !lost)
-                .unwrap_or(ControllerRecord { locked: lost || record.damage.is_some() }),
+                .filter(|record| !record.locked || !marks.is_unlocked())
+                .unwrap_or(ControllerRecord { locked: is_presumed }),
             id: id.clone(),
             updating: false,
             boot: boot.clone(),
@@ -300,7 +303,7 @@ impl Daemon {
         let found = last.damage.iter().cloned().chain(record.damage).chain(chosen.damage);
         damaged.extend(found.map(|damage| ("bmc", id.clone(), damage)));
         for host in &mut hosts {
-            let event = desired::Event::Maintenance(controller.record.locked);
+            let event = desired::Event::Maintenance(controller.lock());
             host.desired.step(now, event, &mut Vec::new());
         }
         let writes = Writer::new(state.clone(), marks.clone(), {
@@ -316,6 +319,7 @@ impl Daemon {
         if start != Start::SameBoot {
             tracing::info!(?start, count = controller.boot.count, "the BMC has booted");
         }
+        let (outbox, sender) = Outbox::new(context.bus.clone());
         let daemon = Self {
             hosts,
             chassis,
@@ -329,7 +333,8 @@ impl Daemon {
             writes,
             marks,
             back,
-            outbox: Outbox::new(context.bus.clone()),
+            outbox,
+            sender,
             log: events::start(context.bus.clone()),
             clock: context.clock,
             look_interval: config.look_interval().into(),
@@ -340,6 +345,9 @@ impl Daemon {
         for (domain, component, damage) in damaged {
             daemon.tell_damage(domain, component, &damage);
         }
+        if lost && is_presumed {
+            daemon.tell_presumed_lock();
+        }
         Ok(daemon)
     }
 
@@ -347,10 +355,12 @@ impl Daemon {
     async fn close(self, in_order: bool) {
         if in_order {
             let record = Box::new(BootRecord { planned: true, ..self.controller.boot.clone() });
-            self.writes.send(Write::Boot { key: controller::BOOT_KEY.to_owned(), record });
+            self.writes.send(Write::Boot { key: controller::BOOT_KEY.to_owned(), record, stored: None });
         }
         self.writes.close(CLOSE_WITHIN).await;
-        self.outbox.close().await;
+        // What is still in work beside the loop holds none.
+        drop(self.outbox);
+        let _ = self.sender.await;
     }
 
     /// Runs until it is told to stop (`true`), or the bus is gone for good.
@@ -367,11 +377,15 @@ impl Daemon {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let deadline = self.hosts.iter().filter_map(|host| host.desired.deadline()).min();
-            // Requests before news: a press is worth more than a picture.
+            // What ends, and what is due, before what comes in: however many ask, nothing of that waits. News before requests, which are then
+            // decided on what is.
             let event = tokio::select! {
                 biased;
                 () = shutdown.wait() => return true,
+                () = heartbeat.tick() => continue,
                 Some(back) = returned.recv() => Event::Back(back),
+                () = self.clock.sleep_until(deadline) => Event::Deadline,
+                _ = tick.tick() => Event::Tick,
                 item = heard.next() => match item {
                     Some(item) => Event::Heard(Box::new(item)),
                     None => Event::Stop,
@@ -380,9 +394,6 @@ impl Daemon {
                     Some(request) => Event::Request(Box::new(request)),
                     None => Event::Stop,
                 },
-                () = self.clock.sleep_until(deadline) => Event::Deadline,
-                _ = tick.tick() => Event::Tick,
-                () = heartbeat.tick() => continue,
             };
             match event {
                 Event::Stop => return false,

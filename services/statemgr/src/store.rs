@@ -9,8 +9,9 @@ use power::OpId;
 use prost::Message;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// An intent: an accepted request that has not ended.
 ///
@@ -30,6 +31,9 @@ pub(crate) struct IntentRecord {
     pub(crate) requested_ms: u64,
     /// Unix time in milliseconds.
     pub(crate) deadline_ms: u64,
+    /// The same in that boot's `CLOCK_BOOTTIME`, milliseconds: it holds when the clock is set meanwhile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) deadline_up_ms: Option<u64>,
     pub(crate) username: String,
     pub(crate) request_id: String,
     /// The boot it was asked for in. A host is not touched because the controller has booted since.
@@ -40,6 +44,16 @@ pub(crate) struct IntentRecord {
     /// The operation it took over from, whose end may not have been told yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) superseded: Option<String>,
+}
+
+impl IntentRecord {
+    /// What is left of its time, milliseconds. `up` is the time since the boot if it is still the boot it was stored in.
+    pub(crate) fn left_ms(&self, up: Option<u64>, wall_ms: u64) -> u64 {
+        match (self.deadline_up_ms, up) {
+            (Some(deadline), Some(up)) => deadline.saturating_sub(up),
+            _ => self.deadline_ms.saturating_sub(wall_ms),
+        }
+    }
 }
 
 /// Who wants an operation.
@@ -154,10 +168,28 @@ fn known(found: u16) -> Result<(), ValueError> {
 /// A write, in the order it was asked for.
 #[derive(Debug)]
 pub(crate) enum Write {
-    Intent { host: usize, op: OpId, key: String, record: Box<IntentRecord> },
-    Forget { host: String, op: OpId, key: String },
-    Host { host: usize, key: String, record: Box<HostRecord> },
-    Boot { key: String, record: Box<BootRecord> },
+    Intent {
+        host: usize,
+        op: OpId,
+        key: String,
+        record: Box<IntentRecord>,
+    },
+    Forget {
+        host: String,
+        op: OpId,
+        key: String,
+    },
+    Host {
+        host: usize,
+        key: String,
+        record: Box<HostRecord>,
+    },
+    /// Whoever waits for it is told whether it is stored.
+    Boot {
+        key: String,
+        record: Box<BootRecord>,
+        stored: Option<oneshot::Sender<bool>>,
+    },
 }
 
 /// A write that ended.
@@ -178,17 +210,53 @@ impl Write {
     }
 }
 
-/// Adds a write, in the place of an older one of the same key: what was asked for before it still comes before it. Nobody waits for that one any more: an intent is stored anew or forgotten
-/// only when it is the same operation, or over. A refused request costs one write of flash this way while the bus is busy, not two.
-fn enqueue(waiting: &mut VecDeque<Write>, write: Write) {
-    match waiting.iter_mut().find(|older| older.key() == write.key()) {
-        Some(older) => *older = write,
-        None => waiting.push_back(write),
-    }
-}
-
 /// Pause before what could not be stored is tried again: a full store is emptied by people, not within seconds.
 const AGAIN: Duration = Duration::from_secs(10);
+
+/// What is to be written, one write of each key.
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Write>,
+    /// What failed and still matters.
+    failed: VecDeque<Write>,
+    /// When that is tried again, whatever is written meanwhile.
+    again_at: Option<Instant>,
+}
+
+impl Queue {
+    /// Adds a write, in the place of an older one of the same key: what was asked for before it still comes before it. Nobody waits for that
+    /// one any more: an intent is stored anew or forgotten only when it is the same operation, or over. A refused request costs one write of
+    /// flash this way while the bus is busy, not two.
+    fn push(&mut self, write: Write) {
+        self.failed.retain(|older| older.key() != write.key());
+        match self.waiting.iter_mut().find(|older| older.key() == write.key()) {
+            Some(older) => *older = write,
+            None => self.waiting.push_back(write),
+        }
+    }
+
+    /// It could not be stored: it is tried again, unless something newer of its key is to be written anyway.
+    fn push_failed(&mut self, write: Write, now: Instant) {
+        if self.waiting.iter().all(|newer| newer.key() != write.key()) {
+            self.again_at.get_or_insert(now + AGAIN);
+            self.failed.push_back(write);
+        }
+    }
+
+    /// The next write to be tried.
+    fn next(&mut self, now: Instant) -> Option<Write> {
+        if self.again_at.is_some_and(|at| at <= now) {
+            self.again_at = None;
+            self.waiting.extend(self.failed.drain(..));
+        }
+        self.waiting.pop_front()
+    }
+
+    /// When [`Queue::next`] may have more.
+    fn due(&self) -> Option<Instant> {
+        self.again_at.filter(|_| !self.failed.is_empty())
+    }
+}
 
 /// The one writer of intents and host records: in order, so that "forget" never overtakes "store".
 #[derive(Debug)]
@@ -221,28 +289,26 @@ async fn write_all(
     written: impl Fn(Written),
     mut queue: mpsc::UnboundedReceiver<Write>,
 ) {
-    let mut waiting = VecDeque::new();
-    // What failed and still matters; one of each key.
-    let mut failed: VecDeque<Write> = VecDeque::new();
+    let mut writes = Queue::default();
     let mut open = true;
     loop {
         while let Ok(write) = queue.try_recv() {
-            enqueue(&mut waiting, write);
+            writes.push(write);
         }
-        let Some(write) = waiting.pop_front() else {
+        let Some(write) = writes.next(Instant::now()) else {
             if !open {
                 return;
             }
+            let due = writes.due();
             tokio::select! {
                 write = queue.recv() => match write {
-                    Some(write) => enqueue(&mut waiting, write),
+                    Some(write) => writes.push(write),
                     None => open = false,
                 },
-                () = tokio::time::sleep(AGAIN), if !failed.is_empty() => waiting.append(&mut failed),
+                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             }
             continue;
         };
-        failed.retain(|older| older.key() != write.key());
         match write {
             Write::Intent { host, op, key, record } => {
                 let result = bucket.put(&key, &Json(*record)).await.map(|_| ());
@@ -252,20 +318,24 @@ async fn write_all(
                 Ok(()) => marks.forgotten(&host),
                 Err(error) => {
                     tracing::warn!(key, error = %service::ErrorChain(&error), "an ended intent could not be removed; tried again");
-                    failed.push_back(Write::Forget { host, op, key });
+                    writes.push_failed(Write::Forget { host, op, key }, Instant::now());
                 }
             },
             Write::Host { host, key, record } => {
                 let result = bucket.put(&key, &Json((*record).clone())).await.map(|_| ());
                 if result.is_err() {
-                    failed.push_back(Write::Host { host, key, record });
+                    writes.push_failed(Write::Host { host, key, record }, Instant::now());
                 }
                 written(Written::Host { host, result });
             }
-            Write::Boot { key, record } => {
-                if let Err(error) = bucket.put(&key, &Json((*record).clone())).await {
+            Write::Boot { key, record, stored } => {
+                let result = bucket.put(&key, &Json((*record).clone())).await;
+                if let Some(stored) = stored {
+                    let _ = stored.send(result.is_ok());
+                }
+                if let Err(error) = result {
                     tracing::warn!(key, error = %service::ErrorChain(&error), "the record of this boot was not stored; tried again");
-                    failed.push_back(Write::Boot { key, record });
+                    writes.push_failed(Write::Boot { key, record, stored: None }, Instant::now());
                 }
             }
         }
@@ -337,6 +407,22 @@ impl Marks {
             let _ = std::fs::remove_file(old);
         }
         self.mark(&format!("decided.{host}.{}", self.boot));
+    }
+
+    /// Power was unlocked in this boot, and the store did not take that.
+    pub(crate) fn unlocked(&self) {
+        self.mark(&format!("unlocked.{}", self.boot));
+    }
+
+    /// It counts again what is stored.
+    pub(crate) fn locked(&self) {
+        for old in self.all("unlocked.") {
+            let _ = std::fs::remove_file(old);
+        }
+    }
+
+    pub(crate) fn is_unlocked(&self) -> bool {
+        self.folder.join(format!("unlocked.{}", self.boot)).exists()
     }
 
     pub(crate) fn is_decided(&self, host: &str) -> bool {
@@ -496,15 +582,16 @@ mod tests {
             let (op, key) = (OpId::from_bits(op), key.to_owned());
             Write::Intent { host: 0, op, key, record: Box::new(record) }
         };
-        let mut waiting = VecDeque::new();
+        let mut queue = Queue::default();
         for n in 0..1_000 {
-            enqueue(&mut waiting, intent("a", n));
+            queue.push(intent("a", n));
             let (host, op) = ("system".to_owned(), OpId::from_bits(n));
-            enqueue(&mut waiting, Write::Forget { host, op, key: "a".to_owned() });
-            enqueue(&mut waiting, intent("b", n));
+            queue.push(Write::Forget { host, op, key: "a".to_owned() });
+            queue.push(intent("b", n));
         }
-        enqueue(&mut waiting, intent("a", 7));
-        let kept: Vec<_> = waiting
+        queue.push(intent("a", 7));
+        let kept: Vec<_> = queue
+            .waiting
             .iter()
             .filter_map(|write| match write {
                 Write::Intent { op, key, .. } => Some((key.as_str(), *op)),
@@ -512,7 +599,50 @@ mod tests {
             })
             .collect();
         assert_eq!(kept, [("a", OpId::from_bits(7)), ("b", OpId::from_bits(999))], "in the order of asking");
-        assert_eq!(waiting.len(), 2);
+        assert_eq!(queue.waiting.len(), 2);
+    }
+
+    fn boot(planned: bool) -> Write {
+        let record = BootRecord { planned, ..BootRecord::default() };
+        Write::Boot { key: "bmc.boot".to_owned(), record: Box::new(record), stored: None }
+    }
+
+    #[test]
+    fn what_failed_is_tried_again_although_more_keeps_coming() {
+        let (mut queue, begin) = (Queue::default(), Instant::now());
+        queue.push_failed(boot(false), begin);
+        let mut tried = Vec::new();
+        for second in 0..30 {
+            let now = begin + Duration::from_secs(second);
+            let (host, op) = ("system".to_owned(), OpId::from_bits(second.into()));
+            queue.push(Write::Forget { host, op, key: "a".to_owned() });
+            while let Some(write) = queue.next(now) {
+                if write.key() == "bmc.boot" {
+                    tried.push(second);
+                    queue.push_failed(write, now);
+                }
+            }
+        }
+        assert_eq!(tried, [10, 20]);
+        assert_eq!(queue.due(), Some(begin + Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn what_failed_does_not_come_back_over_what_is_newer() {
+        let (mut queue, begin) = (Queue::default(), Instant::now());
+        let planned = |write: Option<Write>| match write {
+            Some(Write::Boot { record, .. }) => Some(record.planned),
+            _ => None,
+        };
+        queue.push_failed(boot(false), begin);
+        queue.push(boot(true));
+        assert_eq!(planned(queue.next(begin)), Some(true));
+        assert_eq!(planned(queue.next(begin + AGAIN)), None);
+        // It failed while the newer one was put in.
+        queue.push(boot(true));
+        queue.push_failed(boot(false), begin);
+        assert_eq!(planned(queue.next(begin)), Some(true));
+        assert_eq!(planned(queue.next(begin + AGAIN * 2)), None);
     }
 
     /// What is in the field: written by the first release, as it is written now, and by one to come.
@@ -598,6 +728,17 @@ mod tests {
         let nowhere = Marks::new(Path::new("/proc/nowhere"), "a");
         nowhere.ended("system", one);
         assert!(!nowhere.has_ended("system", one));
+    }
+
+    #[test]
+    fn a_deadline_holds_when_the_clock_is_set() {
+        let record =
+            IntentRecord { deadline_ms: 9_000, deadline_up_ms: Some(700), ..IntentRecord::default() };
+        assert_eq!(record.left_ms(Some(500), 1_700_000_000_000), 200);
+        assert_eq!(record.left_ms(Some(800), 0), 0);
+        assert_eq!(record.left_ms(None, 8_500), 500, "of another boot");
+        let older = IntentRecord { deadline_up_ms: None, ..record };
+        assert_eq!(older.left_ms(Some(500), 8_500), 500);
     }
 
     #[test]

@@ -174,11 +174,13 @@ pub(crate) fn answer(
             format!("operation {op} is in progress"),
             "TRANSITION_IN_PROGRESS",
         )),
-        Answer::Maintenance => Err(not_possible(
-            Code::FailedPrecondition,
-            "power is locked while the management controller is disabled for maintenance".to_owned(),
-            "MAINTENANCE",
-        )),
+        Answer::Maintenance => Err(refusal.unwrap_or_else(|| {
+            not_possible(
+                Code::FailedPrecondition,
+                "power is locked while the management controller is disabled for maintenance".to_owned(),
+                "MAINTENANCE",
+            )
+        })),
         Answer::Superseded(op) => {
             Err(not_possible(Code::Aborted, format!("a force off (operation {op}) took over"), "SUPERSEDED"))
         }
@@ -191,6 +193,15 @@ pub(crate) fn answer(
             "POWERMGR_UNREACHABLE",
         )),
     }
+}
+
+/// The refusal of a request while nobody knows whether power is locked.
+pub(crate) fn presumed_lock(host: &str) -> Status {
+    let text = format!(
+        "power of host {host} counts as locked, as what was stored of the lock was lost or cannot be read: ENABLE the management \
+         controller if nobody works on the machine; force off is possible"
+    );
+    Status::new(Code::FailedPrecondition, text).with_reason("MAINTENANCE")
 }
 
 pub(crate) fn not_found<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> Status {

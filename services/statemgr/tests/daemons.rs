@@ -836,6 +836,65 @@ async fn a_damaged_record_costs_what_it_is_of_and_is_told() {
 }
 
 #[tokio::test]
+async fn a_lock_that_is_only_presumed_is_lifted_although_the_store_takes_nothing() {
+    let mut bench = Bench::start(on()).await;
+    bench.until_status(v1::HostStatus::On).await;
+    let mut events = bench.client.subscribe_events("event.bmc.>").await.expect("a subscription");
+    bench.kill_statemgr().await;
+    // The store has lost values, nobody knows which.
+    let state = bench.bus.client("statemgr").await.bucket("state").await.expect("a bucket");
+    state.put("_damaged", &Rubbish).await.expect("stored");
+    bench.bus.takes_writes("state", false).await;
+    bench.start_statemgr().await;
+    let told = next_event(&mut events, "bmc", "fault").await;
+    assert_eq!(told.severity(), v1::EventSeverity::Warning, "{}", told.message);
+    let status = bench.change(v1::HostAction::Nmi).await.expect_err("locked");
+    assert_eq!(status.reason(), "MAINTENANCE");
+    assert!(status.message.contains("ENABLE"), "{}", status.message);
+    let off = bench.change(v1::HostAction::ForceOff).await.expect("an emergency");
+    bench.until_ended(&off.operation_id).await;
+    let answer = controller(&bench.client, v1::ManagementControllerAction::Enable).await.expect("unlocked");
+    assert_eq!(answer.outcome(), v1::ActionOutcome::AcceptedNotStored);
+    next_event(&mut events, "bmc", "fault").await;
+    // In this boot a restart of the daemon changes nothing.
+    bench.kill_statemgr().await;
+    bench.start_statemgr().await;
+    bench.until_status(v1::HostStatus::Off).await;
+    let on = bench.change(v1::HostAction::On).await.expect("unlocked");
+    assert_eq!(on.outcome(), v1::ActionOutcome::AcceptedNotStored);
+    bench.until_status(v1::HostStatus::On).await;
+    // Locking must be stored to count.
+    controller(&bench.client, v1::ManagementControllerAction::Disable).await.expect_err("not stored");
+    bench.bus.takes_writes("state", true).await;
+    controller(&bench.client, v1::ManagementControllerAction::Disable).await.expect("locked");
+    assert_eq!(bench.change(v1::HostAction::ForceOff).await.expect_err("locked").reason(), "MAINTENANCE");
+    controller(&bench.client, v1::ManagementControllerAction::Enable).await.expect("unlocked");
+    bench.kill_statemgr().await;
+    bench.start_statemgr().await;
+    bench.change(v1::HostAction::ForceOff).await.expect("accepted");
+}
+
+#[tokio::test]
+async fn a_controller_whose_store_takes_nothing_can_be_reset() {
+    let bench = Bench::start(quick()).await;
+    bench.until_status(v1::HostStatus::Off).await;
+    let mut events = bench.client.subscribe_events("event.bmc.>").await.expect("a subscription");
+    bench.bus.takes_writes("state", false).await;
+    let operator = bench.bus.client("operator").await;
+    let mut requests = operator.serve(&["OperatorService"]).await.expect("served");
+    let answering = tokio::spawn(async move {
+        let request = requests.next().await.expect("a request");
+        request.reply(&v1::OperatorResetResponse {}).await;
+    });
+    let answer = controller(&bench.client, v1::ManagementControllerAction::Reboot).await.expect("accepted");
+    assert_eq!(answer.outcome(), v1::ActionOutcome::AcceptedNotStored);
+    assert_eq!(answer.current_status(), v1::ManagementControllerStatus::NotReady);
+    answering.await.expect("no panic");
+    let told = next_event(&mut events, "bmc", "fault").await;
+    assert!(told.message.contains("restore policy"), "{}", told.message);
+}
+
+#[tokio::test]
 async fn an_operation_that_has_ended_and_is_still_stored_is_not_done_again() {
     let mut bench = Bench::start(on()).await;
     bench.until_status(v1::HostStatus::On).await;

@@ -77,11 +77,10 @@ pub(crate) fn recover(
 ) -> Result<Change, Error> {
     let hash = PasswordHash::new(password, random()?, cost)?;
     let Some(admin) = accounts.by_name(ADMIN) else {
-        let mut change = create(accounts, hash, false, wall)?;
-        if let Effect::Put(account) = &mut change.effect {
-            account.password_change_required = true;
-        }
-        return Ok(change);
+        // Beside a full table, too: it is how its owner gets in.
+        let mut new = new_admin(hash, false)?;
+        new.password_change_required = true;
+        return Ok(accounts.plan_extra(new, wall)?);
     };
     let mut change = accounts.plan_password(&admin.id, hash, true, wall)?;
     if let Effect::Put(account) = &mut change.effect {
@@ -181,8 +180,12 @@ fn create(
     unclaimed: bool,
     wall: UnixMillis,
 ) -> Result<Change, Error> {
+    Ok(accounts.plan_create(new_admin(hash, unclaimed)?, wall)?)
+}
+
+fn new_admin(hash: PasswordHash, unclaimed: bool) -> Result<NewAccount, Error> {
     let name = UserName::new(ADMIN).map_err(|error| Error::Value(error.to_string()))?;
-    let new = NewAccount {
+    Ok(NewAccount {
         id: UserId::from_random(random()?),
         name,
         full_name: None,
@@ -193,8 +196,7 @@ fn create(
         hash,
         password_change_required: unclaimed,
         unclaimed,
-    };
-    Ok(accounts.plan_create(new, wall)?)
+    })
 }
 
 /// Random bytes from the kernel.
@@ -271,6 +273,22 @@ mod tests {
         assert!(!accounts_were_made(folder.path()));
         remember_accounts(folder.path());
         assert!(accounts_were_made(folder.path()));
+    }
+
+    #[test]
+    fn the_owner_gets_back_in_beside_a_full_table() {
+        let mut accounts = applied(Accounts::new(1), &decide(&Accounts::new(1), true, None).unwrap());
+        let id = accounts.by_name(ADMIN).unwrap().id.clone();
+        let renamed = auth::AccountPatch {
+            name: Some(UserName::new("rooty").unwrap()),
+            ..auth::AccountPatch::default()
+        };
+        accounts.apply(accounts.plan_update(&id, renamed, WALL).unwrap());
+        let password = Password::new("from the rack".to_owned());
+        accounts.apply(recover(&accounts, &password, Cost::FLOOR, WALL).unwrap());
+        let admin = accounts.by_name(ADMIN).unwrap();
+        assert!(admin.hash.verify(&password) && admin.password_change_required);
+        assert_eq!((admin.role, accounts.len()), (Role::Administrator, 2));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::time::{Duration, UNIX_EPOCH};
 
 use auth::{Accounts, PasswordHash, UnixMillis};
-use ipc::{Request, Status};
+use ipc::{Outbox, Request, Status};
 use service::{Clock, Context, Kit};
 use tokio::task::JoinSet;
 use units::Millis;
@@ -25,6 +25,8 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const TICKETS_MAX: usize = 1024;
 /// Time a clean shutdown may take for its last writes, of the 2 s it has in all.
 const LAST_WRITES: Duration = Duration::from_secs(1);
+/// Time a clean shutdown may take until its last answers have left.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Time the question takes at most what became of a write.
 const RESOLVE_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -85,17 +87,21 @@ pub async fn run(context: Context) -> Result<(), Error> {
 
     let entropy = Box::new(|bytes: &mut [u8]| getrandom::fill(bytes).is_ok());
     let machine = Machine::new(limits, entropy, decoy, found.accounts, sessions, now(&kit.clock));
+    let (outbox, sender) = Outbox::new(bus.clone());
     let shell = Shell {
         machine,
         store,
         bus: bus.clone(),
+        outbox,
         kit,
         requests: HashMap::new(),
         next: 0,
         work: JoinSet::new(),
         storing: None,
     };
-    Box::pin(shell.run(found.unreadable)).await
+    Box::pin(shell.run(found.unreadable)).await?;
+    let _ = tokio::time::timeout(LAST_WORDS, sender).await;
+    Ok(())
 }
 
 /// The decoy hash and what is to be done about the first administrator. Blocks for up to two hashes.
@@ -110,8 +116,13 @@ fn prepare(
     let nobody = auth::token::readable_secret(boot::random()?);
     let decoy = PasswordHash::new(&nobody, boot::random()?, limits.cost)?;
     if let Some(password) = recovery {
-        let change = boot::recover(accounts, &password, limits.cost, wall)?;
-        return Ok((decoy, Some(First { change, shown: None, recovered: true })));
+        match boot::recover(accounts, &password, limits.cost, wall) {
+            Ok(change) => return Ok((decoy, Some(First { change, shown: None, recovered: true }))),
+            // It must not keep those out who can log in.
+            Err(error) => {
+                tracing::error!(error = %service::ErrorChain(&error), "the recovery password is not used")
+            }
+        }
     }
     let first = boot::first_administrator(accounts, new, given, limits.cost, wall)?;
     Ok((decoy, first))
@@ -127,10 +138,12 @@ async fn is_stored(store: &Store, change: &auth::Change, accounts: &auth::Accoun
     let write = Write::PutUser(Box::new(account.clone()));
     match store.clone().write_all(vec![write], RESOLVE_PATIENCE).await {
         Outcome::Stored => Ok(true),
-        Outcome::Refused(status) | Outcome::Unknown(status) if accounts.is_empty() => {
+        Outcome::Refused(status) | Outcome::Unknown(status) | Outcome::Partly { status, .. }
+            if accounts.is_empty() =>
+        {
             Err(Error::NotStored(status))
         }
-        Outcome::Refused(status) | Outcome::Unknown(status) => {
+        Outcome::Refused(status) | Outcome::Unknown(status) | Outcome::Partly { status, .. } => {
             tracing::error!(%status, "the first password could not be stored; it stays as it was");
             Ok(false)
         }
@@ -141,6 +154,7 @@ struct Shell {
     machine: Machine,
     store: Store,
     bus: ipc::Client,
+    outbox: Outbox,
     kit: Kit,
     requests: HashMap<Ticket, Request>,
     next: Ticket,
@@ -157,14 +171,15 @@ impl Shell {
         self.kit.ready();
         let mut told = Vec::new();
         self.machine.tell_unreadable(&unreadable, now(&clock), &mut told);
-        self.carry_out(told).await;
+        self.carry_out(told);
         let sweeping = tokio::spawn(self.store.clone().sweep());
         loop {
             let deadline = self.machine.deadline();
             let event = tokio::select! {
                 biased;
                 () = shutdown.wait() => break,
-                // Before new requests: finished work frees what they wait for.
+                () = heartbeat.tick() => continue,
+                // What ends, and what is due, before new requests: it frees what they wait for, and however many ask, it does not wait.
                 outcome = stored(&mut self.storing) => {
                     self.storing = None;
                     Event::Written(outcome)
@@ -174,17 +189,16 @@ impl Shell {
                     // A hash thread that panics takes the process with it (panic = abort); only a shutdown cancels one.
                     Err(_) => continue,
                 },
+                () = clock.sleep_until(deadline) => Event::Tick,
                 request = requests.next() => match request {
                     None => return Err(Error::BusClosed),
-                    Some(request) => match self.accept(request).await {
+                    Some(request) => match self.accept(request) {
                         Some(event) => event,
                         None => continue,
                     },
                 },
-                () = clock.sleep_until(deadline) => Event::Tick,
-                () = heartbeat.tick() => continue,
             };
-            self.step(event).await;
+            self.step(event);
         }
         sweeping.abort();
         Box::pin(self.stop()).await;
@@ -192,15 +206,16 @@ impl Shell {
     }
 
     /// Decodes a request and keeps it until it is answered.
-    async fn accept(&mut self, request: Request) -> Option<Event> {
+    fn accept(&mut self, request: Request) -> Option<Event> {
         if self.requests.len() >= TICKETS_MAX {
-            request.fail(Status::resource_exhausted("usermgr has too many requests at once")).await;
+            let status = Status::resource_exhausted("usermgr has too many requests at once");
+            self.outbox.answer_bytes(request, Err(status));
             return None;
         }
         let call = match wire::call(&request.service, &request.method, &request.payload) {
             Ok(call) => call,
             Err(status) => {
-                request.fail(status).await;
+                self.outbox.answer_bytes(request, Err(status));
                 return None;
             }
         };
@@ -223,21 +238,18 @@ impl Shell {
         Some(Event::Request { ticket, call, caller })
     }
 
-    async fn step(&mut self, event: Event) {
+    fn step(&mut self, event: Event) {
         let mut actions = Vec::new();
         self.machine.step(now(&self.kit.clock), event, &mut actions);
-        self.carry_out(actions).await;
+        self.carry_out(actions);
     }
 
-    async fn carry_out(&mut self, actions: Vec<Action>) {
+    fn carry_out(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
                 Action::Answer(ticket, result) => {
                     let Some(request) = self.requests.remove(&ticket) else { continue };
-                    match result {
-                        Ok(bytes) => request.reply_bytes(bytes.into()).await,
-                        Err(status) => request.fail(status).await,
-                    }
+                    self.outbox.answer_bytes(request, result);
                 }
                 Action::Work(id, work) => {
                     self.work.spawn_blocking(move || (id, work.run()));
@@ -248,36 +260,34 @@ impl Shell {
                 Action::Resolve(write) => {
                     self.storing = Some(Box::pin(self.store.clone().resolve(write, RESOLVE_PATIENCE)));
                 }
-                Action::Publish(event) => {
-                    if let Err(error) = self.bus.publish_event(&event).await {
-                        tracing::warn!(%error, "an event was not published");
-                    }
-                }
+                Action::Publish(event) => self.outbox.event(*event),
             }
         }
     }
 
     /// Lets the batch under way end, and stores the times of last use, so that sessions come back as they were.
     async fn stop(mut self) {
+        self.machine.stop();
         let rest = async {
-            if self.storing.is_some() {
+            // It may be followed by a question what became of it.
+            while self.storing.is_some() {
                 let outcome = stored(&mut self.storing).await;
                 self.storing = None;
-                self.step(Event::Written(outcome)).await;
+                self.step(Event::Written(outcome));
             }
             let writes = self.machine.last_writes();
             self.store.clone().write_all(writes, LAST_WRITES).await
         };
         match tokio::time::timeout(LAST_WRITES, rest).await {
             Ok(Outcome::Stored) => {}
-            Ok(Outcome::Refused(error) | Outcome::Unknown(error)) => {
+            Ok(Outcome::Refused(error) | Outcome::Unknown(error) | Outcome::Partly { status: error, .. }) => {
                 tracing::warn!(%error, "the times of last use were not stored");
             }
             Err(_) => tracing::warn!("the store did not take the last writes in time"),
         }
         let stopping = Status::unavailable(format!("{NAME} is stopping"));
         for (_, request) in self.requests.drain() {
-            request.fail(stopping.clone()).await;
+            self.outbox.answer_bytes(request, Err(stopping.clone()));
         }
     }
 }

@@ -114,7 +114,7 @@ impl Store {
             };
             if at > 0 {
                 self.doubt(&write);
-                return Outcome::Unknown(failed);
+                return Outcome::Partly { stored: at, status: failed };
             }
             return match timeout_at(until, self.look(&write)).await {
                 Ok(Ok(true)) => Outcome::Stored,

@@ -172,13 +172,26 @@ fn a_refusal_is_passed_on_and_nothing_is_left() {
 #[test]
 fn power_is_locked_during_maintenance_even_for_force_off() {
     let mut bench = Bench::new(Status::On);
-    bench.event(Event::Maintenance(true));
+    bench.event(Event::Maintenance(Lock::Set));
     for action in HostAction::ALL {
         let op = bench.ask(action);
         assert_eq!(bench.answers().last(), Some(&(op, Answer::Maintenance)));
     }
     assert_eq!(bench.applies(), []);
-    bench.event(Event::Maintenance(false));
+    bench.event(Event::Maintenance(Lock::Open));
+    bench.ask(HostAction::ForceOff);
+    assert_eq!(bench.applies(), [HostAction::ForceOff]);
+}
+
+#[test]
+fn a_lock_that_is_only_presumed_does_not_hold_an_emergency_up() {
+    let mut bench = Bench::new(Status::On);
+    bench.event(Event::Maintenance(Lock::Presumed));
+    for action in HostAction::ALL.into_iter().filter(|action| *action != HostAction::ForceOff) {
+        let op = bench.ask(action);
+        assert_eq!(bench.answers().last(), Some(&(op, Answer::Maintenance)), "{action}");
+    }
+    assert_eq!(bench.applies(), []);
     bench.ask(HostAction::ForceOff);
     assert_eq!(bench.applies(), [HostAction::ForceOff]);
 }
@@ -743,7 +756,7 @@ fn a_stored_intent_whose_time_is_over_is_not_done_but_its_end_is_told() {
         let mut bench = Bench::new(status);
         let intent = stored(HostAction::ForceOff, HostAction::ForceOff, deadline);
         bench.desired.resume(bench.now, intent, Resumed::SameBoot);
-        bench.event(Event::Maintenance(false)).look(status, seen.map(|seen| (intent.op, seen)));
+        bench.event(Event::Maintenance(Lock::Open)).look(status, seen.map(|seen| (intent.op, seen)));
         assert_eq!(
             (bench.applies(), bench.ends()),
             (vec![], vec![(intent.op, outcome, outcome == Outcome::Done && seen.is_some())])

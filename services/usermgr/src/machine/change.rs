@@ -104,6 +104,9 @@ impl Intent {
 pub(super) struct Writing {
     writes: Vec<Write>,
     purpose: Purpose,
+    since: Mono,
+    /// What of it the store did not have up to date before.
+    unsaved: Vec<StoreKey>,
 }
 
 #[derive(Debug)]
@@ -133,6 +136,14 @@ impl Writing {
             Pending::Unknown { ask_at } => Some(*ask_at),
         };
         [ask, commit.answer_by()].into_iter().flatten().min()
+    }
+
+    /// From when on what does not need the store goes past it.
+    pub(super) fn passed_from(&self) -> Mono {
+        match &self.purpose {
+            Purpose::Change { state: Pending::Unknown { .. }, .. } => self.since,
+            _ => self.since.saturating_add(LOGIN_PATIENCE),
+        }
     }
 }
 
@@ -237,7 +248,8 @@ impl Machine {
             }
             waits
         });
-        let Some(Writing { writes, purpose: Purpose::Change { commit, state } }) = &mut self.writing else {
+        let Some(Writing { writes, purpose: Purpose::Change { commit, state }, .. }) = &mut self.writing
+        else {
             return;
         };
         if let Pending::Unknown { ask_at } = *state
@@ -257,6 +269,10 @@ impl Machine {
 
     /// Starts the next batch if none is under way.
     pub(super) fn advance(&mut self, now: Now, out: &mut Vec<Action>) {
+        if self.stops {
+            return;
+        }
+        self.pass(now, out);
         while self.writing.is_none() {
             let Some((deadline, intent)) = self.intents.pop_front() else { break };
             let ticket = intent.ticket();
@@ -269,21 +285,60 @@ impl Machine {
                     } else if !anyway {
                         let state = Pending::Asked { since: now.mono };
                         let purpose = Purpose::Change { commit: Box::new(commit), state };
-                        self.store(writes, purpose, CHANGE_PATIENCE, out);
+                        self.store(writes, purpose, CHANGE_PATIENCE, now, out);
                     } else if self.ails {
                         // What the last write showed need not be waited for again.
                         self.unsaved.extend(writes.iter().map(Write::key));
                         self.commit(commit, false, now, out);
                     } else {
-                        self.store(writes, Purpose::Login(Box::new(commit)), LOGIN_PATIENCE, out);
+                        self.store(writes, Purpose::Login(Box::new(commit)), LOGIN_PATIENCE, now, out);
                     }
                 }
             }
         }
         if self.writing.is_none() && !self.unsaved.is_empty() && self.unsaved_after <= now.mono {
-            let keys: Vec<StoreKey> = self.unsaved.iter().take(TIDY_MAX).cloned().collect();
+            // Behind what failed last, and then from the first on: what the store never takes does not keep the rest out.
+            let behind = |key: &&StoreKey| self.tidied.as_ref().is_none_or(|last| *key > last);
+            let (later, sooner): (Vec<_>, Vec<_>) = self.unsaved.iter().partition(behind);
+            let keys: Vec<StoreKey> = later.into_iter().chain(sooner).take(TIDY_MAX).cloned().collect();
             let writes = keys.into_iter().map(|key| self.as_in_memory(key)).collect();
-            self.store(writes, Purpose::Tidy, CHANGE_PATIENCE, out);
+            self.store(writes, Purpose::Tidy, CHANGE_PATIENCE, now, out);
+        }
+    }
+
+    /// Whether this need not wait for what is being written: it does not need the store.
+    pub(super) fn may_pass(&self, intent: &Intent, writing: &Writing) -> bool {
+        match intent {
+            Intent::Login { .. } => true,
+            Intent::EndSession { id, .. } => {
+                !self.sessions.may_be_stored(id)
+                    && writing.writes.iter().all(|write| write.key() != StoreKey::Session(id.clone()))
+            }
+            Intent::Create { .. }
+            | Intent::Update { .. }
+            | Intent::Delete { .. }
+            | Intent::Password { .. } => false,
+        }
+    }
+
+    /// Lets through what does not need the store while a write takes long: the sessions live in memory until it is stored.
+    fn pass(&mut self, now: Now, out: &mut Vec<Action>) {
+        let mut at = 0;
+        while let Some(writing) = self.writing.as_ref().filter(|writing| writing.passed_from() <= now.mono) {
+            let Some((_, intent)) = self.intents.get(at) else { return };
+            if !self.may_pass(intent, writing) {
+                at += 1;
+                continue;
+            }
+            let Some((_, intent)) = self.intents.remove(at) else { return };
+            let ticket = intent.ticket();
+            match self.plan(intent, now) {
+                Err(status) => out.push(Action::Answer(ticket, Err(status))),
+                Ok(Planned { writes, commit, .. }) => {
+                    self.unsaved.extend(writes.iter().map(Write::key));
+                    self.commit(commit, false, now, out);
+                }
+            }
         }
     }
 
@@ -300,20 +355,29 @@ impl Machine {
         }
     }
 
-    fn store(&mut self, writes: Vec<Write>, purpose: Purpose, patience: Millis, out: &mut Vec<Action>) {
+    fn store(
+        &mut self,
+        writes: Vec<Write>,
+        purpose: Purpose,
+        patience: Millis,
+        now: Now,
+        out: &mut Vec<Action>,
+    ) {
         // This batch leaves nothing unsaved about these keys, or else its failure puts them back.
-        for write in &writes {
-            self.unsaved.remove(&write.key());
-        }
+        let unsaved = writes.iter().map(Write::key).filter(|key| self.unsaved.remove(key)).collect();
         out.push(Action::Write { writes: writes.clone(), patience });
-        self.writing = Some(Writing { writes, purpose });
+        self.writing = Some(Writing { writes, purpose, since: now.mono, unsaved });
     }
 
     /// It is known, or not, what became of a batch.
     pub(super) fn written(&mut self, outcome: Outcome, now: Now, out: &mut Vec<Action>) {
-        let Some(Writing { writes, purpose }) = self.writing.take() else { return };
-        let stored = outcome == Outcome::Stored;
-        let unknown = matches!(outcome, Outcome::Unknown(_));
+        let Some(Writing { writes, purpose, since, unsaved }) = self.writing.take() else { return };
+        // How many of them are known to be stored.
+        let done = match &outcome {
+            Outcome::Stored => writes.len(),
+            Outcome::Partly { stored, .. } => *stored,
+            Outcome::Refused(_) | Outcome::Unknown(_) => 0,
+        };
         match &outcome {
             Outcome::Stored => {
                 if std::mem::take(&mut self.ails) {
@@ -321,7 +385,7 @@ impl Machine {
                 }
                 self.pause = RETRY;
             }
-            Outcome::Refused(status) | Outcome::Unknown(status) => {
+            Outcome::Refused(status) | Outcome::Unknown(status) | Outcome::Partly { status, .. } => {
                 if !std::mem::replace(&mut self.ails, true) {
                     tracing::warn!(
                         error = %status,
@@ -332,46 +396,46 @@ impl Machine {
                 self.pause = self.pause.saturating_mul(2).min(RETRY_MAX);
             }
         }
+        let (taken, rest) = writes.split_at(done.min(writes.len()));
         match (purpose, outcome) {
             (Purpose::Change { commit, .. }, Outcome::Stored) => {
-                self.noted(&writes);
+                self.noted(taken);
                 self.commit(*commit, true, now, out);
             }
             (Purpose::Change { commit, .. }, Outcome::Refused(status)) => {
+                // The change is over; what was to be stored before it still is.
+                self.unsaved.extend(unsaved);
                 if let Some(ticket) = commit.ticket {
                     let text = format!("usermgr could not store the change: {}", status.message);
                     out.push(Action::Answer(ticket, Err(Status { message: text, ..status })));
                 }
             }
-            (Purpose::Change { commit, state }, Outcome::Unknown(_)) => {
+            (Purpose::Change { commit, state }, Outcome::Unknown(_) | Outcome::Partly { .. }) => {
                 // At once when it was the write that failed, after a pause when it was the question.
                 let asked = match state {
                     Pending::Asked { since } if now.mono.since(since) < RETRY => RETRY,
                     _ => Millis::ZERO,
                 };
                 let state = Pending::Unknown { ask_at: now.mono.saturating_add(asked) };
-                self.writing = Some(Writing { writes, purpose: Purpose::Change { commit, state } });
+                let purpose = Purpose::Change { commit, state };
+                self.writing = Some(Writing { writes, purpose, since, unsaved });
                 self.expire(now, out);
             }
-            (Purpose::Login(commit), _) => {
-                if stored {
-                    self.noted(&writes);
-                } else {
-                    self.unsaved.extend(writes.iter().map(Write::key));
-                }
-                self.commit(*commit, stored, now, out);
-                if unknown {
-                    self.doubt(&writes);
+            (Purpose::Login(commit), outcome) => {
+                self.noted(taken);
+                self.unsaved.extend(rest.iter().map(Write::key));
+                // A session is the last of its writes.
+                self.commit(*commit, rest.is_empty(), now, out);
+                if !matches!(outcome, Outcome::Refused(_)) {
+                    self.doubt(rest);
                 }
             }
-            (Purpose::Tidy, _) => {
-                if stored {
-                    self.noted(&writes);
-                } else {
-                    self.unsaved.extend(writes.iter().map(Write::key));
-                }
-                if unknown {
-                    self.doubt(&writes);
+            (Purpose::Tidy, outcome) => {
+                self.noted(taken);
+                self.unsaved.extend(rest.iter().map(Write::key));
+                self.tidied = rest.first().map(Write::key);
+                if !matches!(outcome, Outcome::Refused(_)) {
+                    self.doubt(rest);
                 }
             }
         }
@@ -415,12 +479,14 @@ impl Machine {
     fn plan(&mut self, intent: Intent, now: Now) -> Result<Planned, Status> {
         match intent {
             Intent::Create { ticket, asker, new, warnings, request_id } => {
+                let asker = self.still(asker, true, now)?;
                 let change = self.accounts.plan_create(*new, now.wall).map_err(wire::refused)?;
                 let told = Some(UserChangeKind::Created);
                 let cause = Cause::asked(&asker, &request_id);
                 Ok(self.account_change(ticket, change, told, None, Answer::Created(warnings), cause))
             }
             Intent::Update { ticket, asker, user, patch, unlock, request_id } => {
+                let asker = self.still(asker, true, now)?;
                 let change = self.accounts.plan_update(&user, *patch, now.wall).map_err(wire::refused)?;
                 let changed = change.account() != self.accounts.get(&user);
                 let told = match (changed, unlock) {
@@ -437,6 +503,7 @@ impl Machine {
                 Ok(planned)
             }
             Intent::Delete { ticket, asker, user, request_id } => {
+                let asker = self.still(asker, true, now)?;
                 let change = self.accounts.plan_delete(&user).map_err(wire::refused)?;
                 let told = Some(UserChangeKind::Deleted);
                 let cause = Cause::asked(&asker, &request_id);
@@ -456,6 +523,7 @@ impl Machine {
                 generated,
                 request_id,
             } => {
+                let asker = self.still(asker, reset, now)?;
                 if epoch.is_some() && epoch != self.accounts.get(&user).map(|account| account.epoch) {
                     return Err(changed_meanwhile());
                 }
@@ -477,6 +545,7 @@ impl Machine {
                 self.plan_login(ticket, (user, epoch), rehashed, address, user_agent, request_id, now)
             }
             Intent::EndSession { ticket, asker, id, request_id } => {
+                let asker = self.still(asker, false, now)?;
                 let session = self.session_of(id.as_str(), &asker, now)?;
                 let kind = if session.user == asker.user {
                     SessionChangeKind::Deleted
@@ -695,6 +764,11 @@ impl Machine {
             }
             Answer::SessionDeleted => v1::DeleteSessionResponse {}.encode_to_vec(),
         })
+    }
+
+    /// The daemon stops: nothing more is begun.
+    pub(crate) fn stop(&mut self) {
+        self.stops = true;
     }
 
     /// What a clean shutdown stores: times of last use, and what could not be stored before.

@@ -12,7 +12,7 @@
 //! | | how many | what a failure means |
 //! |---|---|---|
 //! | a change of an account, a logout | one, which decides all of it | refused: it did not happen and never will. If nobody knows what became of the write, that is found out before anything else is changed |
-//! | a login | session, claimed password | none: it is answered all the same, and the session lives in memory until the store takes it |
+//! | a login | session, claimed password | none: it is answered all the same, and the session lives in memory until the store takes it. It waits no longer than 2 s for a write that is under way |
 //! | what follows (ended sessions, times of last use) | as they come | written again as memory has it, more and more seldom |
 
 mod change;
@@ -80,6 +80,8 @@ pub(crate) enum Outcome {
     Refused(Status),
     /// It may be stored, or be so later.
     Unknown(Status),
+    /// The first `stored` writes, at least one, are on disk; what became of the next is not known, and the rest was not tried.
+    Partly { stored: usize, status: Status },
 }
 
 /// What the machine wants done.
@@ -203,6 +205,8 @@ struct Asker {
     user: UserId,
     name: String,
     session: Option<SessionId>,
+    /// The account's epoch then.
+    epoch: u64,
     manages_users: bool,
     address: String,
 }
@@ -232,6 +236,10 @@ pub(crate) struct Machine {
     pause: Millis,
     /// The last write failed.
     ails: bool,
+    /// The last that could not be brought up to date: the next batch begins behind it.
+    tidied: Option<StoreKey>,
+    /// The daemon stops: nothing more is begun.
+    stops: bool,
     housekeeping: Mono,
     failed_logins: Throttle,
 }
@@ -275,6 +283,8 @@ impl Machine {
             unsaved_after: now.mono,
             pause: change::RETRY,
             ails: false,
+            tidied: None,
+            stops: false,
             housekeeping: now.mono,
             failed_logins: Throttle::default(),
         };
@@ -311,7 +321,10 @@ impl Machine {
         let unsaved = (!self.unsaved.is_empty() && self.writing.is_none()).then_some(self.unsaved_after);
         let housekeeping = (!self.sessions.is_empty()).then_some(self.housekeeping);
         let waiting = self.intents.iter().map(|(deadline, _)| *deadline).min();
-        let writing = self.writing.as_ref().and_then(Writing::deadline);
+        let writing = self.writing.as_ref().and_then(|writing| {
+            let passes = self.intents.iter().any(|(_, intent)| self.may_pass(intent, writing));
+            writing.deadline().into_iter().chain(passes.then(|| writing.passed_from())).min()
+        });
         let all = [self.sessions.deadline(), unsaved, housekeeping, self.queue.deadline(), waiting, writing];
         all.into_iter().flatten().min()
     }
@@ -458,9 +471,29 @@ impl Machine {
             user: account.id.clone(),
             name: account.name.as_str().to_owned(),
             session,
+            epoch: account.epoch,
             manages_users: account.role.privileges().contains(Privilege::ConfigureUsers),
             address: principal.address.clone(),
         })
+    }
+
+    /// Looks again whether one who asked some time ago may still: rights may have been withdrawn while the request waited for a hash or stood in
+    /// line. `manages`: what is asked takes the right to manage users.
+    fn still(&self, asker: Asker, manages: bool, now: Now) -> Result<Asker, Status> {
+        let session = asker.session.as_ref().map(|id| id.as_str().to_owned());
+        let principal = ipc::Principal {
+            user_id: asker.user.as_str().to_owned(),
+            session_id: session.unwrap_or_default(),
+            address: asker.address,
+            ..ipc::Principal::default()
+        };
+        let caller = Caller { principal: Some(principal), deadline: Mono::ZERO, request_id: String::new() };
+        let again = if manages { self.manager(&caller, now)? } else { self.asker(&caller, true, now)? };
+        // A session is of its account's epoch; without one it was a password, which may be another by now.
+        if again.session.is_none() && again.epoch != asker.epoch {
+            return Err(change::changed_meanwhile());
+        }
+        Ok(again)
     }
 
     /// As [`Self::asker`], for what only those do who manage users.

@@ -872,3 +872,201 @@ mod model {
         }
     }
 }
+
+fn promote(name: &str, role: Role) -> Call {
+    let patch = AccountPatch { role: Some(role), ..AccountPatch::default() };
+    Call::UpdateUser { user: name.to_owned(), patch: Box::new(patch), unlock: false }
+}
+
+#[test]
+fn a_change_nobody_knows_the_outcome_of_does_not_keep_logins_waiting() {
+    let mut bench = Bench::new(limits());
+    let (session, _) = bench.enter("admin");
+    bench.settle();
+    bench.step(Event::Tick);
+    let change = bench.ask(promote(NAME, Role::ReadOnly), Some(("admin", &session)));
+    bench.batch().unwrap();
+    // While it may still be answered soon a login waits for it, though not for long.
+    let early = bench.login(NAME, "tr0mbone");
+    bench.work();
+    assert!(bench.answer(early).is_none());
+    bench.wait(2000);
+    assert_eq!(bench.machine.deadline(), Some(bench.now.mono));
+    bench.step(Event::Tick);
+    assert!(bench.answer(early).unwrap().is_ok());
+    assert_ne!(bench.machine.deadline(), Some(bench.now.mono), "and then there is nothing to be done");
+    bench.wait(3000);
+    bench.step(Event::Written(Outcome::Unknown(full())));
+    for _ in 0..20 {
+        bench.wait(1000);
+        bench.step(Event::Tick);
+        if bench.question().is_some() {
+            bench.step(Event::Written(Outcome::Unknown(full())));
+        }
+        let ticket = bench.login("admin", "tr0mbone");
+        bench.work();
+        let bytes = bench.answer(ticket).expect("at once").unwrap();
+        let response = v1::CreateSessionResponse::decode(bytes.as_slice()).unwrap();
+        let own = bench.token(&response.token).unwrap().session_id;
+        assert!(response.session.unwrap().memory_only);
+        let end = bench.ask(Call::DeleteSession { id: own.clone() }, Some(("admin", &own)));
+        assert!(bench.answer(end).unwrap().is_ok(), "the store never had it");
+    }
+    drop(bench.answer(change));
+    // Another change is not begun before it is known, and its caller is told in time.
+    let next = bench.ask(Call::DeleteUser { user: NAME.to_owned() }, Some(("admin", &session)));
+    bench.wait(10_000);
+    bench.step(Event::Tick);
+    assert_eq!(bench.answer(next).unwrap().unwrap_err().code, Code::DeadlineExceeded);
+    while bench.question().is_none() {
+        bench.wait(1000);
+        bench.step(Event::Tick);
+    }
+    bench.step(Event::Written(Outcome::Stored));
+    assert_eq!(bench.machine.accounts.by_name(NAME).unwrap().role, Role::ReadOnly);
+    bench.wait(120_000);
+    bench.step(Event::Tick);
+    bench.settle();
+    assert!(bench.machine.unsaved.is_empty());
+}
+
+#[test]
+fn rights_that_were_withdrawn_meanwhile_count() {
+    let withdrawals = [
+        promote("second", Role::ReadOnly),
+        Call::UpdateUser {
+            user: "second".to_owned(),
+            patch: Box::new(AccountPatch { enabled: Some(false), ..AccountPatch::default() }),
+            unlock: false,
+        },
+        Call::DeleteUser { user: "second".to_owned() },
+        Call::ResetPassword {
+            user: "second".to_owned(),
+            new: Some(password("an0ther one")),
+            require_change: false,
+        },
+    ];
+    for withdrawal in withdrawals {
+        for with_session in [true, false] {
+            let mut bench = Bench::new(limits());
+            let (admin, _) = bench.enter("admin");
+            let new = NewUser {
+                name: UserName::new("second").unwrap(),
+                full_name: None,
+                email: None,
+                attributes: BTreeMap::new(),
+                enabled: true,
+                role: Some(Role::Administrator),
+                password_change_required: false,
+            };
+            let create =
+                Call::CreateUser { new: Box::new(new), password: password("tr0mbone"), dry_run: false };
+            bench.ask(create, Some(("admin", &admin)));
+            bench.settle();
+            let session = if with_session { bench.enter("second").0 } else { String::new() };
+            bench.settle();
+            bench.out.clear();
+            let text = format!("{withdrawal:?}, {with_session}");
+            let first = bench.ask(copy(&withdrawal), Some(("admin", &admin)));
+            bench.work();
+            let second = bench.ask(promote(NAME, Role::Administrator), Some(("second", &session)));
+            bench.settle();
+            assert!(bench.answer(first).unwrap().is_ok(), "{text}");
+            let refused = bench.answer(second).unwrap().unwrap_err();
+            let expected = [Code::PermissionDenied, Code::Unauthenticated, Code::Aborted];
+            assert!(expected.contains(&refused.code), "{text}: {refused}");
+            assert_eq!(bench.machine.accounts.by_name(NAME).unwrap().role, Role::Operator, "{text}");
+        }
+    }
+}
+
+fn copy(call: &Call) -> Call {
+    match call {
+        Call::UpdateUser { user, patch, unlock } => {
+            Call::UpdateUser { user: user.clone(), patch: patch.clone(), unlock: *unlock }
+        }
+        Call::DeleteUser { user } => Call::DeleteUser { user: user.clone() },
+        Call::ResetPassword { user, new, require_change } => {
+            Call::ResetPassword { user: user.clone(), new: new.clone(), require_change: *require_change }
+        }
+        _ => unreachable!("not used here"),
+    }
+}
+
+#[test]
+fn a_refused_change_leaves_what_was_to_be_stored_before() {
+    let mut bench = Bench::new(limits());
+    let (session, _) = bench.enter("admin");
+    bench.settle();
+    bench.wait(2 * 60 * 60 * 1000);
+    // A login by HTTP Basic, whose time is stored by and by.
+    let basic = Call::VerifyPassword {
+        name: NAME.to_owned(),
+        password: password("tr0mbone"),
+        address: "192.0.2.1".to_owned(),
+    };
+    let session =
+        if bench.machine.sessions.get(&SessionId::parse(&session).unwrap(), bench.now.mono).is_some() {
+            session
+        } else {
+            bench.enter("admin").0
+        };
+    bench.settle();
+    bench.ask(basic, None);
+    bench.work();
+    bench.batch().expect("the time of the login");
+    bench.step(Event::Written(Outcome::Refused(full())));
+    let change = bench.ask(promote(NAME, Role::ReadOnly), Some(("admin", &session)));
+    bench.batch().expect("the change");
+    bench.step(Event::Written(Outcome::Refused(full())));
+    assert!(bench.answer(change).unwrap().is_err());
+    let id = bench.machine.accounts.by_name(NAME).unwrap().id.clone();
+    assert!(bench.machine.unsaved.contains(&StoreKey::User(id)));
+}
+
+#[test]
+fn what_the_store_never_takes_does_not_keep_the_rest_out() {
+    let mut bench = Bench::new(limits());
+    bench.machine.ails = true;
+    bench.machine.unsaved_after = bench.now.mono.saturating_add(Millis::from_secs(60));
+    for _ in 0..20 {
+        bench.login(NAME, "tr0mbone");
+        bench.work();
+    }
+    let bad = bench.machine.unsaved.iter().nth(3).cloned().unwrap();
+    let mut failures = 0;
+    for _ in 0..20 {
+        bench.wait(60_000);
+        bench.step(Event::Tick);
+        while let Some(batch) = bench.batch() {
+            let failed = batch.iter().position(|write| write.key() == bad);
+            failures += usize::from(failed.is_some());
+            bench.step(Event::Written(match failed {
+                None => Outcome::Stored,
+                Some(0) => Outcome::Unknown(full()),
+                Some(stored) => Outcome::Partly { stored, status: full() },
+            }));
+        }
+    }
+    assert_eq!(bench.machine.unsaved.iter().collect::<Vec<_>>(), [&bad]);
+    assert!(failures <= 21, "{failures}");
+}
+
+#[test]
+fn a_daemon_that_stops_has_all_that_is_not_stored_among_its_last_writes() {
+    let mut bench = Bench::new(limits());
+    bench.machine.ails = true;
+    bench.machine.unsaved_after = bench.now.mono.saturating_add(Millis::from_secs(60));
+    for _ in 0..3 {
+        bench.login(NAME, "tr0mbone");
+        bench.work();
+    }
+    bench.wait(60_000);
+    bench.step(Event::Tick);
+    let batch = bench.batch().expect("what memory has and the store has not");
+    bench.machine.stop();
+    bench.step(Event::Written(Outcome::Unknown(full())));
+    assert!(bench.batch().is_none(), "nothing more is begun");
+    let last: BTreeSet<_> = bench.machine.last_writes().iter().map(Write::key).collect();
+    assert!(batch.iter().all(|write| last.contains(&write.key())));
+}

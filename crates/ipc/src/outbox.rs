@@ -1,28 +1,37 @@
-//! What leaves over the bus, in order, without the loop waiting for it.
+//! What leaves over the bus, in order, without the loop of a daemon waiting for it.
 
-use ipc::{Client, Request, Status};
 use prost::Message;
 use schema::v1alpha1 as v1;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::{Client, Request, Status};
+
 /// How much may queue up while the bus is away. Requests come over the bus, so they cannot fill it then.
-const CAPACITY: usize = 512;
+const CAPACITY: usize = 1024;
 
 enum Mail {
     Event(Box<v1::Event>),
     Reply(Box<Request>, Vec<u8>),
     Fail(Box<Request>, Box<Status>),
+    Unimplemented(Box<Request>),
 }
 
-/// The queue. Dropping it ends the sender once everything is sent.
-pub(crate) struct Outbox {
+/// The way into the queue. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Outbox {
     mail: mpsc::Sender<Mail>,
-    sender: JoinHandle<()>,
+}
+
+impl std::fmt::Debug for Mail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Mail")
+    }
 }
 
 impl Outbox {
-    pub(crate) fn new(bus: Client) -> Self {
+    /// The queue, and its sender: that ends once every [`Outbox`] is gone and everything is sent.
+    pub fn new(bus: Client) -> (Self, JoinHandle<()>) {
         let (mail, mut received) = mpsc::channel(CAPACITY);
         let sender = tokio::spawn(async move {
             while let Some(mail) = received.recv().await {
@@ -34,21 +43,34 @@ impl Outbox {
                     }
                     Mail::Reply(request, bytes) => request.reply_bytes(bytes.into()).await,
                     Mail::Fail(request, status) => request.fail(*status).await,
+                    Mail::Unimplemented(request) => request.unimplemented().await,
                 }
             }
         });
-        Self { mail, sender }
+        (Self { mail }, sender)
     }
 
-    pub(crate) fn event(&self, event: v1::Event) {
+    /// Publishes an event.
+    pub fn event(&self, event: v1::Event) {
         self.send(Mail::Event(Box::new(event)));
     }
 
-    pub(crate) fn finish<M: Message>(&self, request: Request, result: Result<M, Status>) {
+    /// Answers a request.
+    pub fn answer<M: Message>(&self, request: Request, result: Result<M, Status>) {
+        self.answer_bytes(request, result.map(|message| message.encode_to_vec()));
+    }
+
+    /// Answers a request with a message that is encoded already.
+    pub fn answer_bytes(&self, request: Request, result: Result<Vec<u8>, Status>) {
         self.send(match result {
-            Ok(message) => Mail::Reply(Box::new(request), message.encode_to_vec()),
+            Ok(bytes) => Mail::Reply(Box::new(request), bytes),
             Err(status) => Mail::Fail(Box::new(request), Box::new(status)),
         });
+    }
+
+    /// Answers a request for a method nobody has.
+    pub fn unimplemented(&self, request: Request) {
+        self.send(Mail::Unimplemented(Box::new(request)));
     }
 
     fn send(&self, mail: Mail) {
@@ -56,11 +78,5 @@ impl Outbox {
         if self.mail.try_send(mail).is_err() {
             tracing::warn!("the bus is away for too long: an answer or event was dropped");
         }
-    }
-
-    /// Waits until everything is sent.
-    pub(crate) async fn close(self) {
-        drop(self.mail);
-        let _ = self.sender.await;
     }
 }
