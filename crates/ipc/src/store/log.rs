@@ -174,6 +174,15 @@ struct Raw {
     holes: bool,
 }
 
+/// From where on a segment is written again when it is loaded. What comes behind its last flagged record may never have reached the
+/// medium although it can be read: after a sync that failed the system calls pages clean all the same. A write that failed may have
+/// harmed what shares its block, and a record is either before the tail or in it.
+fn tail_from(scan: &segment::Scan, settled: usize) -> usize {
+    let block = settled - settled % usize::try_from(MEDIUM_BLOCK).unwrap_or(1);
+    let starts = scan.records.iter().map(|r| r.offset);
+    starts.take_while(|start| *start <= block).last().filter(|start| *start > HEADER).unwrap_or(0)
+}
+
 fn io_error(what: &str, path: &Path, error: &io::Error) -> StoreError {
     super::error(what, path, error)
 }
@@ -542,22 +551,14 @@ impl SegmentLog {
                 }
             }
         }
-        if let Some(segment) = self.segments.back() {
+        if let Some(segment) = self.segments.back().filter(|_| self.tail.is_empty()) {
             self.tail_start = segment.size;
-            // What a process before us wrote may still be in the system's memory only, and it is visible from now on.
-            let (at, path) = (self.segments.len() - 1, self.path(segment.id));
-            let synced =
-                self.open_file(at, false).and_then(|f| f.sync().map_err(|e| io_error("sync", &path, &e)));
-            if let Err(error) = synced {
-                self.shared
-                    .report(StoreReport::Failed { stream: self.stream.clone(), why: error.to_string() });
-            }
         }
         if self.fresh {
             // The numbers that were skipped stay skipped. What the medium does not take now is written with the next message.
             let _ = self.begin();
         }
-        // So may the names it made or removed.
+        // What a process before us wrote, made or removed may still be in the system's memory only, and it is visible from now on.
         self.names_dirty = true;
         let _ = self.sync();
         self.set_mark();
@@ -691,6 +692,17 @@ impl SegmentLog {
         }
         // Behind damage that stays nothing is written, or it would look like damage before it.
         self.fresh |= newest && damaged && in_place;
+        if newest {
+            self.tail.clear();
+            (self.tail_start, self.written) = (segment.size, 0);
+            // A medium that does not give what is on it is not written on.
+            if in_place && !raw.holes {
+                let from = tail_from(&scan, settled);
+                self.tail.extend_from_slice(bytes.get(from..end).unwrap_or_default());
+                self.tail_start = (end - self.tail.len()) as u64;
+            }
+            self.settled = self.tail.is_empty();
+        }
         self.shared.used(segment.size);
         self.segments.push_back(segment);
     }
@@ -740,7 +752,7 @@ impl SegmentLog {
         let torn =
             corrected == 0 && scan.base.is_some() && scan.bad.iter().all(|(start, _)| *start >= settled);
         if torn && !raw.holes {
-            let replaced = self.shared.replace(&self.dir, &segment_file(id), &sound).is_ok();
+            let replaced = self.shared.replace_unsynced(&self.dir, &segment_file(id), &sound).is_ok();
             self.shared.report(StoreReport::TornTail { stream: self.stream.clone(), bytes: lost as u64 });
             return replaced.then_some(sound);
         }
@@ -750,7 +762,9 @@ impl SegmentLog {
         } else {
             self.shared.set_aside(&format!("{}-{}", self.stream, segment_file(id)), bytes).ok()
         };
-        let replaced = aside.is_some() && self.shared.replace(&self.dir, &segment_file(id), &sound).is_ok();
+        // Once it is renamed the new file is what is read, whether or not that lasts: either file holds all that counts.
+        let replaced =
+            aside.is_some() && self.shared.replace_unsynced(&self.dir, &segment_file(id), &sound).is_ok();
         self.shared.report(StoreReport::Damaged {
             stream: self.stream.clone(),
             set_aside: aside.map(|path| path.display().to_string()),
@@ -1009,6 +1023,10 @@ impl StreamStore for SegmentLog {
             segment.live -= 1;
             segment.live_bytes -= u64::from(entry.size);
         }
+    }
+
+    fn order(&mut self) -> Result<(), StoreError> {
+        self.sync()
     }
 
     fn remove(&mut self, ranges: &[(u64, u64)]) -> Result<(), StoreError> {

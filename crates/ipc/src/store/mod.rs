@@ -28,7 +28,7 @@ mod sim;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,6 +43,10 @@ use log::SegmentLog;
 
 /// How many damaged files are kept.
 const KEPT_ASIDE: usize = 8;
+/// And how many bytes of them; the newest one stays whatever its size.
+const KEPT_BYTES: u64 = 1024 * 1024;
+/// Refused streams whose files wait to be removed.
+const MAX_LEFTOVERS: usize = 16;
 /// The longest file name made of a stream's or consumer's name.
 const MAX_FILE_NAME: usize = 200;
 /// The longest small file: above any configuration or state that is taken.
@@ -91,8 +95,8 @@ struct Shared {
     used: AtomicU64,
     written: Arc<AtomicU64>,
     reports: Mutex<Vec<StoreReport>>,
-    /// Held as long as the store or one of its streams is there.
-    _lock: Box<dyn Lock>,
+    /// Held as long as the store or one of its streams is there; `None` before the directory could be made.
+    lock: Mutex<Option<Box<dyn Lock>>>,
 }
 
 impl Shared {
@@ -131,9 +135,50 @@ impl Shared {
     }
 
     /// Replaces a small file: afterwards it is the new one, and after a crash the old or the new one.
+    ///
+    /// # Errors
+    /// What the system said; the old one is there then. [`StoreError::Open`]: it could not be made sure which one a crash brings.
     fn replace(&self, dir: &Path, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        let path = dir.join(name);
+        // Open, it can be read when another one has its name.
+        let old = match self.disk.open(&path, false) {
+            Ok(file) => Some(file),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            Err(e) => return Err(error("open", &path, &e)),
+        };
         self.replace_unsynced(dir, name, bytes)?;
-        self.disk.sync_dir(dir).map_err(|e| error("sync", dir, &e))
+        let Err(e) = self.disk.sync_dir(dir) else { return Ok(()) };
+        let failure = error("sync", dir, &e);
+        // It is not sure to last, so it is refused: then it must not be there either.
+        match self.put_back(dir, name, old.as_deref()) {
+            Ok(()) => Err(failure),
+            Err(_) => Err(StoreError::Open(Box::new(failure))),
+        }
+    }
+
+    /// Puts a small file back that was replaced, or removes what was not there before.
+    fn put_back(&self, dir: &Path, name: &str, old: Option<&dyn DiskFile>) -> io::Result<()> {
+        let path = dir.join(name);
+        let lasts = match old {
+            None => {
+                self.disk.remove_file(&path)?;
+                Ok(())
+            }
+            Some(old) => {
+                let size = old.size()?.min(MAX_SMALL);
+                let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
+                old.read_at(&mut bytes, 0)?;
+                let temporary = dir.join(format!("{name}{TEMPORARY}"));
+                let file = self.disk.open(&temporary, true)?;
+                file.truncate(0)?;
+                file.write_at(&bytes, 0)?;
+                // Where that fails the file may be damaged after a loss of power, and its second copy counts.
+                let lasts = file.sync();
+                self.disk.rename(&temporary, &path)?;
+                lasts
+            }
+        };
+        lasts.and(self.disk.sync_dir(dir))
     }
 
     /// Puts a file in the place of another, or does nothing. Which one is there after a crash is open until the directory is synced.
@@ -161,9 +206,25 @@ impl Shared {
             let mut own: Vec<(u64, String)> =
                 self.disk.list(&self.damaged)?.into_iter().filter_map(|n| Some((number(&n)?, n))).collect();
             own.sort_unstable();
+            let size = |file: &str| self.disk.open(&self.damaged.join(file), false).and_then(|f| f.size());
+            let same = own.iter().find(|(_, file)| {
+                file.get(7..) == Some(name)
+                    && size(file).is_ok_and(|n| n == bytes.len() as u64)
+                    && self.disk.read(&self.damaged.join(file), MAX_SEGMENT).is_ok_and(|old| old == bytes)
+            });
+            if let Some((_, file)) = same {
+                // It was found before and is still there.
+                return Ok(self.damaged.join(file));
+            }
             let next = own.last().map_or(0, |(number, _)| *number) + 1;
-            for (_, old) in own.iter().take((own.len() + 1).saturating_sub(KEPT_ASIDE)) {
-                self.disk.remove_file(&self.damaged.join(old))?;
+            let bound = KEPT_BYTES.max(bytes.len() as u64);
+            let (mut count, mut total) = (1, bytes.len() as u64);
+            for (_, old) in own.iter().rev() {
+                count += 1;
+                total = total.saturating_add(size(old).unwrap_or(0));
+                if count > KEPT_ASIDE || total > bound {
+                    self.disk.remove_file(&self.damaged.join(old))?;
+                }
             }
             let path = self.damaged.join(format!("{next:06}-{name}"));
             let file = self.disk.open(&path, true)?;
@@ -177,6 +238,17 @@ impl Shared {
         };
         place().map_err(|e| error("set aside a copy in", &self.damaged, &e))
     }
+}
+
+/// Whether it is the medium that refuses, not what was asked of it.
+fn is_refusal(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        AlreadyExists, InvalidFilename, InvalidInput, NotADirectory, NotFound, PermissionDenied,
+    };
+    !matches!(
+        error.kind(),
+        AlreadyExists | InvalidFilename | InvalidInput | NotADirectory | NotFound | PermissionDenied
+    )
 }
 
 fn error(what: &str, path: &Path, error: &io::Error) -> StoreError {
@@ -276,8 +348,13 @@ fn class_byte(class: Class) -> u8 {
 #[derive(Debug)]
 pub struct FileStore {
     shared: Arc<Shared>,
+    root: PathBuf,
     streams: PathBuf,
     read_only: bool,
+    /// Its own directories are not known to be on the medium.
+    unready: bool,
+    /// Streams that were refused and may be there after a loss of power.
+    leftovers: BTreeSet<PathBuf>,
 }
 
 impl FileStore {
@@ -289,28 +366,12 @@ impl FileStore {
         Self::on(Arc::new(RealDisk), root, limits)
     }
 
-    /// A store on any [`Disk`].
+    /// A store on any [`Disk`]. Where nothing can be written it is opened all the same: what is there is served, and what is to be stored
+    /// is refused until [`Storage::ready`] succeeds.
     ///
     /// # Errors
-    /// When another server uses the directory, or there is none and it cannot be made.
+    /// When another server uses the directory, or it can never be one for reasons that are not the medium's.
     pub fn on(disk: Arc<dyn Disk>, root: &Path, limits: StoreLimits) -> Result<Self, StoreError> {
-        disk.create_dir(root).map_err(|e| error("make", root, &e))?;
-        let lock = disk.lock(root).map_err(|e| match e.kind() {
-            io::ErrorKind::WouldBlock => StoreError::Io {
-                what: format!("the store in {} is in use", root.display()),
-                why: "another server has it open".to_owned(),
-            },
-            _ => error("lock", root, &e),
-        })?;
-        let streams = root.join("streams");
-        let made = disk.create_dir(&streams).and_then(|()| {
-            // The store's own name must last as well.
-            let dirs = [Some(root), root.parent()];
-            dirs.into_iter()
-                .flatten()
-                .filter(|d| !d.as_os_str().is_empty())
-                .try_for_each(|d| disk.sync_dir(d))
-        });
         let read_only = disk.is_read_only(root);
         let shared = Shared {
             disk,
@@ -321,16 +382,69 @@ impl FileStore {
             used: AtomicU64::new(0),
             written: Arc::new(AtomicU64::new(0)),
             reports: Mutex::default(),
-            _lock: lock,
+            lock: Mutex::default(),
         };
-        if let Err(e) = made
-            && !read_only
+        let mut this = Self {
+            shared: Arc::new(shared),
+            root: root.to_owned(),
+            streams: root.join("streams"),
+            read_only,
+            unready: true,
+            leftovers: BTreeSet::new(),
+        };
+        match this.shared.disk.create_dir(root) {
+            Ok(()) => this.hold()?,
+            Err(e) if is_refusal(&e) => {
+                // One that is there is held even where nothing can be made.
+                if this.shared.disk.kind(root).is_ok() {
+                    this.hold()?;
+                }
+            }
+            Err(e) => return Err(error("make", root, &e)),
+        }
+        if let Err(e) = this.prepare()
+            && !this.read_only
         {
             // What can be read is served; what is to be stored is refused when it comes.
-            let why = error("make", &streams, &e).to_string();
-            shared.report(StoreReport::Failed { stream: String::new(), why });
+            this.shared.report(StoreReport::Failed { stream: String::new(), why: e.to_string() });
         }
-        Ok(Self { shared: Arc::new(shared), streams, read_only })
+        Ok(this)
+    }
+
+    /// Locks the root.
+    fn hold(&self) -> Result<(), StoreError> {
+        let mut held = self.shared.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.is_none() {
+            *held = Some(self.shared.disk.lock(&self.root).map_err(|e| match e.kind() {
+                io::ErrorKind::WouldBlock => StoreError::Io {
+                    what: format!("the store in {} is in use", self.root.display()),
+                    why: "another server has it open".to_owned(),
+                },
+                _ => error("lock", &self.root, &e),
+            })?);
+        }
+        Ok(())
+    }
+
+    /// Makes the store's own directories, if they are not there, and makes them last.
+    fn prepare(&mut self) -> Result<(), StoreError> {
+        if !self.unready {
+            return Ok(());
+        }
+        let disk = &self.shared.disk;
+        disk.create_dir(&self.root).map_err(|e| error("make", &self.root, &e))?;
+        self.hold()?;
+        let made = disk.create_dir(&self.streams).and_then(|()| {
+            // The store's own name must last as well.
+            let dirs = [Some(self.streams.as_path()), Some(self.root.as_path()), self.root.parent()];
+            dirs.into_iter()
+                .flatten()
+                .filter(|d| !d.as_os_str().is_empty())
+                .try_for_each(|d| disk.sync_dir(d))
+        });
+        made.map_err(|e| error("make", &self.streams, &e))?;
+        self.unready = false;
+        Ok(())
     }
 
     /// Whether the file system was read-only when the store was opened.
@@ -375,6 +489,37 @@ impl FileStore {
         };
         gone(disk.remove_dir(&consumers))?;
         gone(disk.remove_dir(dir))
+    }
+
+    /// Removes a stream's directory, and makes that last.
+    fn remove_for_good(&self, dir: &Path) -> io::Result<()> {
+        match self.remove_stream(dir) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        self.shared.disk.sync_dir(&self.streams)
+    }
+
+    /// Removes what refused streams left behind.
+    fn sweep(&mut self) -> Result<(), StoreError> {
+        while let Some(dir) = self.leftovers.first() {
+            self.remove_for_good(dir).map_err(|e| error("remove", dir, &e))?;
+            self.leftovers.pop_first();
+        }
+        Ok(())
+    }
+
+    /// The second copy of a configuration has to hold what counts before the first one is replaced: it is what is left when that fails.
+    fn second_as_first(&self, dir: &Path) -> Result<(), StoreError> {
+        let [first, second] = METAS;
+        let read = |name: &str| self.shared.disk.read(&dir.join(name), MAX_SMALL);
+        if let Ok(counts) = read(first)
+            && unseal(&counts).is_some()
+            && read(second).ok().as_ref() != Some(&counts)
+        {
+            return self.shared.replace(dir, second, &counts);
+        }
+        Ok(())
     }
 
     /// Removes what an interrupted write left. It does no harm where it cannot be removed.
@@ -466,6 +611,8 @@ impl FileStore {
         }
         let class = Class { memory: false, expendable: class };
         let metas = copies.into_iter().filter_map(|c| c.get(1..).map(<[u8]>::to_vec)).collect();
+        // What a process before us renamed may be in the system's memory only, and it is visible from now on.
+        let _ = self.shared.disk.sync_dir(&dir.join(CONSUMERS));
         let consumers = self.consumers(&name, &dir.join(CONSUMERS));
         let store = self.log(&name, dir, class.expendable);
         Some(Recovered { name, metas, class, consumers, store })
@@ -483,6 +630,7 @@ impl Storage for FileStore {
         let mut streams = Vec::new();
         let mut files = match self.shared.disk.list(&self.streams) {
             Ok(files) => files,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(streams),
             Err(e) => {
                 // Nothing is made anew in a directory that cannot be read: `create` meets the same error.
                 let why = format!("the streams cannot be read and none is served: {e}");
@@ -508,7 +656,16 @@ impl Storage for FileStore {
     }
 
     fn create(&mut self, name: &str, class: Class, meta: &[u8]) -> Result<Box<dyn StreamStore>, StoreError> {
+        self.prepare()?;
         let dir = self.dir(name)?;
+        if self.leftovers.contains(&dir) {
+            self.sweep()?;
+        } else if self.leftovers.len() >= MAX_LEFTOVERS {
+            return Err(StoreError::Io {
+                what: format!("cannot make {}", dir.display()),
+                why: "earlier removals still fail".to_owned(),
+            });
+        }
         match self.shared.disk.kind(&dir) {
             Ok(_) => return Err(StoreError::Exists),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -528,8 +685,11 @@ impl Storage for FileStore {
             });
         if let Err(error) = made {
             // Refused: nothing of it is found at the next start.
-            let _ = self.remove_stream(&dir);
-            return Err(error);
+            if self.remove_for_good(&dir).is_ok() {
+                return Err(error);
+            }
+            self.leftovers.insert(dir);
+            return Err(StoreError::Open(Box::new(error)));
         }
         Ok(self.log(name, dir, class.expendable))
     }
@@ -550,6 +710,7 @@ impl Storage for FileStore {
         content.extend_from_slice(meta);
         let sealed = seal(&content);
         let [first, second] = METAS;
+        self.second_as_first(&dir)?;
         if let Ok(old) = self.shared.disk.read(&dir.join(first), MAX_SMALL)
             && unseal(&old).is_none()
         {
@@ -562,6 +723,27 @@ impl Storage for FileStore {
             self.shared.report(StoreReport::Failed { stream: name.to_owned(), why: error.to_string() });
         }
         Ok(())
+    }
+
+    fn keep_metadata(&mut self, name: &str) -> Result<(), StoreError> {
+        let dir = self.dir(name)?;
+        for meta in METAS {
+            match self.shared.disk.read(&dir.join(meta), MAX_SMALL) {
+                Ok(bytes) if !bytes.is_empty() => {
+                    self.shared.set_aside(&format!("{name}-{meta}"), &bytes)?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn ready(&mut self) -> Result<(), StoreError> {
+        if self.shared.disk.is_read_only(&self.root) {
+            return Err(StoreError::ReadOnly);
+        }
+        self.prepare()?;
+        self.sweep()
     }
 
     fn delete(&mut self, name: &str) -> Result<(), StoreError> {
@@ -578,8 +760,14 @@ impl Storage for FileStore {
         disk.rename(&dir, &gone).map_err(|e| error("remove", &dir, &e))?;
         if let Err(e) = disk.sync_dir(&self.streams) {
             // It could come back with a loss of power: then it had better never gone.
-            let _ = disk.rename(&gone, &dir);
-            return Err(error("remove", &dir, &e));
+            let failure = error("remove", &dir, &e);
+            let back = disk.rename(&gone, &dir).and_then(|()| disk.sync_dir(&self.streams));
+            return Err(if back.is_ok() {
+                failure
+            } else {
+                self.unready = true;
+                StoreError::Open(Box::new(failure))
+            });
         }
         // What is left under that name goes at the next start.
         let _ = self.remove_stream(&gone);

@@ -113,8 +113,6 @@ struct World {
     asked: BTreeMap<u32, Asked>,
     next: u32,
     faulty: bool,
-    /// The medium has refused something since the server started.
-    was_faulty: bool,
     reports: Vec<StoreReport>,
 }
 
@@ -137,7 +135,6 @@ impl World {
             asked: BTreeMap::new(),
             next: 0,
             faulty: false,
-            was_faulty: false,
             reports: Vec::new(),
         };
         let stream = json!({"name": "KV", "subjects": ["kv.>"], "max_msgs_per_subject": history,
@@ -212,7 +209,6 @@ impl World {
             Op::Fault(fault, seed) => {
                 self.commit();
                 self.faulty = fault.is_some();
-                self.was_faulty |= self.faulty;
                 self.disk.set_fault(fault.map(|fault| (fault, *seed)));
             }
             Op::Wait(millis) => {
@@ -220,8 +216,6 @@ impl World {
                 self.now.wall += i64::try_from(*millis).unwrap() * 1_000_000;
                 self.commit();
             }
-            // What a failed sync left in the system's memory is read as if it were stored: after a fault the server ends with the power.
-            Op::Kill if self.was_faulty => self.restart(self.disk.after_power_loss(&mut Random::new(1))),
             Op::Kill => self.restart(self.disk.copy()),
             Op::PowerLoss(seed) => self.restart(self.disk.after_power_loss(&mut Random::new(*seed))),
         }
@@ -330,7 +324,7 @@ impl World {
 
     fn restart(&mut self, disk: SimDisk) {
         disk.set_fault(None);
-        (self.faulty, self.was_faulty) = (false, false);
+        self.faulty = false;
         self.disk = disk;
         self.machine = open(&self.disk, self.now);
         // What was asked in the turn that did not end may have happened, as may what was left open.

@@ -169,13 +169,15 @@ struct State {
     refused: Option<io::ErrorKind>,
     /// Files and directories with this in their path cannot be read.
     unreadable: Option<String>,
+    /// Directories whose path ends like this cannot be synced.
+    unsynced: Option<String>,
 }
 
 const ROOT: u64 = 0;
 
 impl State {
     fn new(nodes: BTreeMap<u64, Node>, next: u64) -> Self {
-        Self { nodes, fault: None, next, left: None, refused: None, unreadable: None }
+        Self { nodes, fault: None, next, left: None, refused: None, unreadable: None, unsynced: None }
     }
 
     fn may_read(&self, path: &Path) -> io::Result<()> {
@@ -278,6 +280,11 @@ impl SimDisk {
     /// What has this in its path cannot be read from now on.
     pub(super) fn make_unreadable(&self, part: Option<&str>) {
         self.state().unreadable = part.map(str::to_owned);
+    }
+
+    /// Directories whose path ends like this cannot be synced from now on.
+    pub(super) fn fail_sync_dir(&self, end: Option<&str>) {
+        self.state().unsynced = end.map(str::to_owned);
     }
 
     /// All files, with their bytes.
@@ -423,6 +430,9 @@ impl Disk for SimDisk {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.state();
         let inode = state.find(dir)?;
+        if state.unsynced.as_ref().is_some_and(|end| dir.to_str().unwrap().ends_with(end.as_str())) {
+            return Err(io::Error::other("input/output error"));
+        }
         state.tick(Doing::Sync(inode))?;
         let node = state.nodes.get_mut(&inode).unwrap();
         assert!(node.is_dir);

@@ -246,6 +246,26 @@ fn power_loss(history: i64, ops: &[Op], crashes: &[(usize, u64)]) -> Result<(), 
     Ok(())
 }
 
+/// A turn that stores a value and removes the one before it: whatever part of the write survives, one of them is there.
+#[test]
+fn a_removal_never_outlives_the_message_it_made_way_for() {
+    for seed in 0..200 {
+        let disk = SimDisk::new();
+        let mut bench = Bench::open(&disk, small(), begin());
+        bench.api("STREAM.CREATE.KV", kv(2));
+        bench.publish("kv.1", b"older");
+        bench.publish("kv.1", b"old");
+        // The power goes somewhere in this turn.
+        disk.fail_after(Some(usize::try_from(seed % 4).unwrap()));
+        bench.send("a", "kv.1", b"", &[7; 600]);
+        bench.send("b", "$JS.API.STREAM.PURGE.KV", b"", br#"{"filter":"kv.1","keep":1}"#);
+        bench.commit();
+        let disk = disk.after_power_loss(&mut Random::new(seed * 7919 + 3));
+        let value = Bench::open(&disk, small(), begin()).value("KV", "kv.1").unwrap_or_default();
+        assert!(value == b"old" || value == [7; 600], "{seed}: {value:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(48)))]
     /// Whenever the power goes, whatever part of the unsynced writes survives: every store opens, nothing that was
@@ -774,6 +794,9 @@ fn whatever_happens_to_one_file_the_store_opens_and_says_so() {
                 }
                 disk.refuse(None);
                 disk.make_unreadable(None);
+                // It is tried again in a while.
+                bench.now.mono += 10_000;
+                bench.commit();
                 for (name, config) in [("KV", kv(1)), ("KV_b", bucket())] {
                     let answer = bench.api(&format!("STREAM.CREATE.{name}"), config);
                     assert!(answer.get("error").is_none(), "{} {what}: {answer}", path.display());
@@ -975,4 +998,108 @@ fn a_durable_consumer_goes_on_where_it_was() {
     assert_eq!(info["num_ack_pending"], 1, "{info}");
     assert_eq!(info["num_pending"], 2, "{info}");
     assert_eq!(info["ack_floor"]["stream_seq"], 3, "{info}");
+}
+
+/// A change that is refused because its name cannot be made to last is not there, however the server ends; once it is told, the medium
+/// decides, and only until it takes writes again.
+#[test]
+fn a_change_whose_name_does_not_last_is_refused_and_does_not_come_true() {
+    let update = json!({"name": "KV", "subjects": ["kv.>"], "max_msgs_per_subject": 1, "max_msgs": 77,
+        "allow_direct": true, "allow_rollup_hdrs": true});
+    let durable = json!({"stream_name": "KV", "config": {"durable_name": "d", "ack_policy": "explicit"}});
+    let asks: [(&str, &str, Value); 5] = [
+        ("/streams/KV", "STREAM.UPDATE.KV", update),
+        ("/streams/KV/consumers", "CONSUMER.CREATE.KV.d", durable),
+        ("/streams", "STREAM.CREATE.NEW", json!({"name": "NEW", "subjects": ["n"]})),
+        ("/streams/NEW", "STREAM.CREATE.NEW", json!({"name": "NEW", "subjects": ["n"]})),
+        ("/streams", "STREAM.DELETE.KV", json!(null)),
+    ];
+    for (dir, subject, request) in asks {
+        let disk = SimDisk::new();
+        let mut bench = Bench::open(&disk, small(), begin());
+        bench.api("STREAM.CREATE.KV", kv(1));
+        bench.publish("kv.1", b"x");
+        disk.fail_sync_dir(Some(dir));
+        let body = if request.is_null() { Vec::new() } else { request.to_string().into_bytes() };
+        bench.send("r", &format!("$JS.API.{subject}"), b"", &body);
+        let answer: Value = serde_json::from_slice(&bench.commit()["r"].1).unwrap();
+        let text = answer["error"]["description"].as_str().unwrap_or_default();
+        assert!(text.contains("a loss of power decides"), "{subject}: {answer}");
+        let unchanged = |bench: &mut Bench, how: &str| {
+            let info = bench.api("STREAM.INFO.KV", json!({}));
+            assert_eq!(info["config"]["max_msgs"], -1, "{subject} {how}: {info}");
+            assert_eq!(info["state"]["messages"], 1, "{subject} {how}: {info}");
+            let consumer = bench.api("CONSUMER.INFO.KV.d", json!(null));
+            assert!(consumer.get("error").is_some(), "{subject} {how}: {consumer}");
+            let new = bench.api("STREAM.INFO.NEW", json!({}));
+            assert!(new.get("error").is_some(), "{subject} {how}: {new}");
+        };
+        unchanged(&mut bench, "at once");
+        // Killed: what the next server sees is what the system has in memory.
+        unchanged(&mut Bench::open(&disk.copy(), small(), begin()), "after a kill");
+        // The medium is well again: then the power may go as well.
+        disk.fail_sync_dir(None);
+        for _ in 0..12 {
+            bench.now.mono += 1_000;
+            bench.commit();
+        }
+        for seed in 0..20 {
+            let disk = disk.after_power_loss(&mut Random::new(seed));
+            unchanged(&mut Bench::open(&disk, small(), begin()), "after a loss of power");
+        }
+    }
+}
+
+#[test]
+fn a_damaged_segment_that_was_written_anew_is_read_as_it_is() {
+    let disk = SimDisk::new();
+    let (path, records) = bucket_with_an_older_value(&disk);
+    disk.edit(&path, |b| b[records[0].offset..records[0].offset + records[0].size].fill(0));
+    // The new file is there, only its name is not sure to last.
+    disk.fail_sync_dir(Some("/streams/KV_b"));
+    let mut bench = Bench::open(&disk, small(), begin());
+    assert_eq!(bench.value("KV_b", "$KV.b.last").unwrap(), b"x");
+    disk.fail_sync_dir(None);
+    bench.now.mono += 10_000;
+    bench.commit();
+    for n in 0..400_u32 {
+        bench.publish("$KV.b.other", &n.to_le_bytes().repeat(200));
+    }
+    assert_eq!(bench.value("KV_b", "$KV.b.last").unwrap(), b"x");
+    let dropped = |r: &StoreReport| matches!(r, StoreReport::Failed { why, .. } if why.contains("dropped"));
+    assert!(!bench.reports.iter().any(dropped), "{:?}", bench.reports);
+    drop(bench);
+    assert_eq!(Bench::open(&disk, small(), begin()).value("KV_b", "$KV.b.last").unwrap(), b"x");
+}
+
+#[test]
+fn a_copy_of_a_newer_release_is_kept_before_it_is_replaced() {
+    for both in [true, false] {
+        let disk = SimDisk::new();
+        let mut bench = Bench::open(&disk, small(), begin());
+        bench.api("STREAM.CREATE.KV", kv(1));
+        bench.publish("kv.1", b"x");
+        drop(bench);
+        let dir = PathBuf::from(ROOT).join("streams/KV");
+        for meta in ["meta", "meta.2"].into_iter().take(if both { 2 } else { 1 }) {
+            edit_json(&disk, &dir.join(meta), |v| {
+                v["format"] = 99.into();
+                v["later"] = "kept".into();
+            });
+        }
+        let newer = disk.files()[&dir.join("meta")].clone();
+        let mut bench = Bench::open(&disk, small(), begin());
+        assert_eq!(disk.files()[&dir.join("meta")], newer, "opening it replaces nothing");
+        if both {
+            bench.api("STREAM.CREATE.KV", kv(1));
+        } else {
+            let mut config = kv(1);
+            config["max_msgs"] = 9.into();
+            bench.api("STREAM.UPDATE.KV", config);
+        }
+        assert_eq!(bench.value("KV", "kv.1").unwrap(), b"x");
+        assert_ne!(disk.files()[&dir.join("meta")], newer);
+        let damaged = PathBuf::from(ROOT).join("damaged");
+        assert!(disk.files().iter().any(|(path, bytes)| path.starts_with(&damaged) && *bytes == newer));
+    }
 }

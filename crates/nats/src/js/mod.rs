@@ -225,6 +225,29 @@ struct Kept {
     /// Keys of another release, of the stream and of its configuration.
     other: Map<String, Value>,
     config: Map<String, Value>,
+    /// A stored copy is of a newer release or cannot be understood: it is kept for people before it is replaced.
+    foreign: bool,
+}
+
+/// Whether a stored copy says what this release cannot say.
+fn is_foreign(copy: &[u8]) -> bool {
+    serde_json::from_slice::<Meta>(copy).map_or(true, |meta| meta.format > FORMAT)
+}
+
+/// Stores a stream's metadata; a copy of another release is set aside before.
+fn put_meta(
+    storage: &mut dyn Storage,
+    kept: &mut Kept,
+    name: &str,
+    class: Class,
+    meta: &[u8],
+) -> Result<(), StoreError> {
+    if kept.foreign {
+        storage.keep_metadata(name)?;
+    }
+    storage.put_stream(name, class, meta)?;
+    kept.foreign = false;
+    Ok(())
 }
 
 impl Kept {
@@ -376,8 +399,10 @@ pub struct JetStream {
     confirms: Vec<Confirm>,
     epoch: Epoch,
     memory: Pool,
-    /// Why the states of consumers cannot be stored.
+    /// Why metadata and the states of consumers cannot be stored.
     trouble: Option<Trouble>,
+    /// Consumers that were refused, by stream and name, whose state a loss of power may bring: to be removed.
+    unwanted: BTreeSet<(String, String)>,
     /// A publish was refused for the store's own bound.
     no_room: bool,
     /// What was reported last, and when the medium failed last.
@@ -420,7 +445,8 @@ impl JetStream {
                 continue;
             };
             let (config, others) = meta.config.into_config();
-            let mut kept = Kept { generation: meta.generation, other: meta.other, config: others };
+            let foreign = found.metas.iter().any(|copy| is_foreign(copy));
+            let mut kept = Kept { generation: meta.generation, other: meta.other, config: others, foreign };
             let mut core = Core::new(config, meta.created, found.store);
             core.shifts = meta.shifts;
             if let Err(error) = core.recover(now) {
@@ -428,7 +454,11 @@ impl JetStream {
                 out.push(Output::Report(StoreReport::Found { stream: found.name, why, set_aside: None }));
                 continue;
             }
-            if found.metas.len() < 2 || found.metas.first() != found.metas.get(1) {
+            if foreign {
+                let why = "a copy of its metadata is of a newer release; the older copy counts, and it stays until the stream changes";
+                let (stream, why) = (found.name.clone(), why.to_owned());
+                out.push(Output::Report(StoreReport::Found { stream, why, set_aside: None }));
+            } else if found.metas.len() < 2 || found.metas.first() != found.metas.get(1) {
                 // The second copy is made good. When that fails, the first one still counts at the next start.
                 let meta = kept.meta(&core.config, core.created, &core.shifts);
                 let _ = storage.put_stream(&found.name, found.class, &meta);
@@ -436,6 +466,7 @@ impl JetStream {
             let consumers = consumers(&core, &found.consumers, now, &mut out);
             streams.insert(found.name, Stream { consumers, kept, ..Stream::new(core) });
         }
+        let trouble = storage.ready().err().map(|error| Trouble::new(now, error));
         let mut this = Self {
             epoch: Epoch::begin(now, next_sequences(&streams)),
             memory: Pool::new(limits.memory),
@@ -447,7 +478,8 @@ impl JetStream {
             counted: (0, 0),
             pulls: Vec::new(),
             confirms: Vec::new(),
-            trouble: None,
+            trouble,
+            unwanted: BTreeSet::new(),
             no_room: false,
             held_back: false,
             condition: Condition::Ok,
@@ -726,6 +758,13 @@ impl JetStream {
         }
     }
 
+    /// Something was refused and may come with a loss of power all the same: what undoes it is tried until it is done.
+    fn undo_later(&mut self, now: Now, error: &StoreError) {
+        if matches!(error, StoreError::Open(_)) {
+            self.trouble.get_or_insert_with(|| Trouble::new(now, error.clone()));
+        }
+    }
+
     /// The next `count` outputs leave only if the stream's part of this turn is stored.
     fn hold(&mut self, stream: &str, count: usize, shape: Shape) {
         let at = self.out.len();
@@ -946,7 +985,8 @@ impl JetStream {
                 || s.meta_dirty
                 || s.consumers.values().any(|c| c.is_stored() && c.dirty)
         };
-        if self.flush_at.is_none() && self.streams.values().any(waits) {
+        let small = self.trouble.is_some() || !self.unwanted.is_empty();
+        if self.flush_at.is_none() && (small || self.streams.values().any(waits)) {
             let again = self.trouble.as_ref().map_or(0, |t| t.again);
             self.flush_at = Some(again.max(now.mono + INTERVAL));
         }
@@ -956,12 +996,21 @@ impl JetStream {
     fn store_small(&mut self, now: Now) {
         let mut failure = self.trouble.as_ref().filter(|t| t.again > now.mono).map(|t| t.error.clone());
         let waited = failure.is_some();
+        if self.trouble.is_some() && failure.is_none() {
+            failure = self.storage.ready().err();
+        }
+        while let Some((stream, consumer)) = self.unwanted.first().filter(|_| failure.is_none()) {
+            match self.storage.delete_consumer(stream, consumer) {
+                Ok(()) => drop(self.unwanted.pop_first()),
+                Err(error) => failure = Some(error),
+            }
+        }
         for (name, stream) in &mut self.streams {
             if stream.meta_dirty && failure.is_none() {
                 let class = Stream::class(&stream.core.config);
                 let config = stream.core.config.clone();
                 let meta = stream.meta(&config);
-                match self.storage.put_stream(name, class, &meta) {
+                match put_meta(self.storage.as_mut(), &mut stream.kept, name, class, &meta) {
                     Ok(()) => stream.meta_dirty = false,
                     Err(error) => failure = Some(error),
                 }
@@ -1048,8 +1097,12 @@ impl JetStream {
     /// Removes a consumer, or nothing of it.
     fn remove_consumer(&mut self, stream: &str, name: &str) -> Result<(), StoreError> {
         let Some(consumers) = self.streams.get_mut(stream).map(|s| &mut s.consumers) else { return Ok(()) };
-        if consumers.get(name).is_some_and(Consumer::is_stored) {
-            self.storage.delete_consumer(stream, name)?;
+        if let Some(consumer) = consumers.get_mut(name).filter(|c| c.is_stored())
+            && let Err(error) = self.storage.delete_consumer(stream, name)
+        {
+            // One of its states may be gone: it is stored again.
+            consumer.dirty = true;
+            return Err(error);
         }
         if let Some(mut consumer) = consumers.remove(name) {
             consumer.close(&mut self.out);
@@ -1117,7 +1170,9 @@ impl JetStream {
                     let found = self.storage.adopt(&config.name, class)?;
                     let mut core = Core::new(config, now.wall, found.store);
                     core.recover(now)?;
-                    self.storage.put_stream(&core.config.name, class, &meta)?;
+                    // What another release wrote may be all that is known of it.
+                    kept.foreign = true;
+                    put_meta(self.storage.as_mut(), &mut kept, &core.config.name, class, &meta)?;
                     let stream = core.config.name.clone();
                     let why = format!(
                         "its metadata was made anew from its definition, {} messages are kept",

@@ -23,6 +23,9 @@ pub enum StoreError {
     /// Something of this name is there already; [`Storage::adopt`] takes it over.
     #[error("there are files of this name already")]
     Exists,
+    /// It was refused, and could not be taken back for sure.
+    #[error("{0}; a loss of power decides whether this change is there afterwards")]
+    Open(Box<StoreError>),
     /// The record can no longer be read; it fails its checksum or its segment was set aside.
     #[error("message {0} is damaged")]
     Damaged(u64),
@@ -171,6 +174,14 @@ pub trait StreamStore: Send + std::fmt::Debug {
     /// What the system said; nothing is noted then.
     fn remove(&mut self, ranges: &[(u64, u64)]) -> Result<(), StoreError>;
 
+    /// What was appended so far reaches the medium before anything that comes later does; it can still be taken back.
+    ///
+    /// # Errors
+    /// What the system said.
+    fn order(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Everything is gone, and that lasts when this returns; the next sequence is `next`. What came before was flushed.
     ///
     /// # Errors
@@ -254,6 +265,7 @@ pub trait Storage: Send + std::fmt::Debug {
     ///
     /// # Errors
     /// [`StoreError::Exists`] when there are files of that name, whatever is in them; [`StoreError::Full`], or what the system said.
+    /// [`StoreError::Open`]: a crash may bring it; [`ready`](Self::ready) goes on removing it.
     fn create(&mut self, name: &str, class: Class, meta: &[u8]) -> Result<Box<dyn StreamStore>, StoreError>;
 
     /// Takes over the messages of a stream whose metadata could not be read. Nothing is written before
@@ -266,8 +278,24 @@ pub trait Storage: Send + std::fmt::Debug {
     /// Replaces a stream's metadata; durable when it returns, and either the old or the new after a crash.
     ///
     /// # Errors
-    /// What the system said; the old metadata stays.
+    /// What the system said; the old metadata stays. [`StoreError::Open`]: after a crash it may be the new one.
     fn put_stream(&mut self, name: &str, class: Class, meta: &[u8]) -> Result<(), StoreError>;
+
+    /// Keeps a copy of a stream's metadata as it is now for people, before it is replaced by what knows less.
+    ///
+    /// # Errors
+    /// What the system said; nothing may be replaced then.
+    fn keep_metadata(&mut self, _name: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Makes good what could not be done when the store was opened and when something was refused, as far as it is left.
+    ///
+    /// # Errors
+    /// What the system said; writes fail then.
+    fn ready(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// Removes a stream; its store is dropped after.
     ///
@@ -278,7 +306,7 @@ pub trait Storage: Send + std::fmt::Debug {
     /// Stores a consumer's state beside the one of the `generation` before, which it leaves alone.
     ///
     /// # Errors
-    /// What the system said; the old state stays.
+    /// What the system said; the old state stays. [`StoreError::Open`]: after a crash it may be the new one.
     fn put_consumer(
         &mut self,
         stream: &str,
@@ -382,6 +410,7 @@ impl Condition {
         match error {
             StoreError::Full => Self::Full,
             StoreError::ReadOnly => Self::ReadOnly,
+            StoreError::Open(error) => Self::of(error),
             StoreError::Exists | StoreError::Damaged(_) | StoreError::Io { .. } => Self::Failing,
         }
     }

@@ -214,7 +214,13 @@ impl Core {
         self.shifts = shifts;
         self.changes.clear();
         self.ids.settle();
-        outcome
+        outcome?;
+        // What can be read is served; it is not added to what may be lost.
+        if let Err(error) = self.store.flush(Flush::Medium) {
+            self.trouble = Some(Trouble::new(now, error));
+            self.unsynced = true;
+        }
+        Ok(())
     }
 
     pub(crate) fn take_changes(&mut self) -> Vec<Change> {
@@ -731,6 +737,10 @@ impl Core {
 
     /// Stores what was changed. When it fails, [`rollback`](Self::rollback) is due.
     pub(crate) fn flush(&mut self, how: Flush) -> Result<(), StoreError> {
+        if how == Flush::Medium && !self.owed.is_empty() {
+            // What a power loss takes of a turn must not be the messages because of which others may go.
+            self.store.order()?;
+        }
         for ranges in &self.owed {
             self.store.remove(ranges)?;
         }

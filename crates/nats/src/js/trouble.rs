@@ -46,7 +46,10 @@ impl Trouble {
 
 /// What a client is told whose change could be neither stored nor taken back.
 pub(crate) fn open(error: &StoreError) -> String {
-    format!("{error}; a loss of power decides whether this change is there afterwards")
+    match error {
+        StoreError::Open(_) => error.to_string(),
+        other => StoreError::Open(Box::new(other.clone())).to_string(),
+    }
 }
 
 /// What a client is told whose change the store did not take.

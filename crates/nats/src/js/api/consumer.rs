@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::super::config::{ConsumerConfig, parse};
 use super::super::consumer::Consumer;
 use super::super::error::{self, ApiError};
+use super::super::store::StoreError;
 use super::super::time::{ZERO, format_rfc3339, parse_rfc3339};
 use super::super::{JetStream, Output, Pull, Stream};
 use super::{Answer, Request, page};
@@ -126,7 +127,7 @@ impl JetStream {
             if stream.consumers.len() as u64 >= bound {
                 return Err(error::MAXIMUM_CONSUMERS);
             }
-            if all_consumers >= self.limits.all_consumers {
+            if all_consumers + self.unwanted.len() >= self.limits.all_consumers {
                 return Err(error::MAXIMUM_CONSUMERS);
             }
             let consumer = Consumer::new(&stream.core, name.clone(), config, request.now);
@@ -142,15 +143,21 @@ impl JetStream {
             let (generation, state) = consumer.saved();
             if let Err(error) = self.storage.put_consumer(target.stream, &name, generation, &state) {
                 match undo {
+                    // What is in force is stored again with the next states.
                     Some(config) => consumer.update(config, &stream.core.config, &stream.core.index),
                     None => {
                         stream.consumers.remove(&name);
+                        if matches!(error, StoreError::Open(_)) {
+                            self.unwanted.insert((target.stream.to_owned(), name));
+                        }
                     }
                 }
+                self.undo_later(request.now, &error);
                 return Err(ApiError::consumer_store(error.to_string()));
             }
             consumer.dirty = false;
         }
+        self.unwanted.remove(&(target.stream.to_owned(), name.clone()));
         if watched != watched_before {
             self.out.extend(watched_before.map(Output::Unwatch));
             self.out.extend(watched.map(Output::Watch));
@@ -231,6 +238,9 @@ impl JetStream {
             let (generation, state) = consumer.saved();
             if let Err(error) = self.storage.put_consumer(stream_name, name, generation, &state) {
                 consumer.config.pause_until = before;
+                // What is in force is stored again with the next states.
+                consumer.dirty = true;
+                self.undo_later(request.now, &error);
                 return Err(ApiError::consumer_store(error.to_string()));
             }
         }
@@ -255,7 +265,11 @@ impl JetStream {
             let (generation, state) = again.saved();
             consumer.counted(generation);
             let stored = self.storage.put_consumer(stream_name, name, generation, &state);
-            stored.map_err(|e| ApiError::consumer_store(e.to_string()))?;
+            if let Err(error) = stored {
+                consumer.dirty = true;
+                self.undo_later(request.now, &error);
+                return Err(ApiError::consumer_store(error.to_string()));
+            }
         }
         let seq = again.next_seq();
         again.dirty = false;

@@ -9,7 +9,7 @@ use super::super::config::{StreamConfig, parse};
 use super::super::error::{self, ApiError};
 use super::super::store::{Flush, StoreError};
 use super::super::time::{ZERO, format_rfc3339};
-use super::super::{JetStream, StorageType, Stream};
+use super::super::{JetStream, StorageType, Stream, put_meta};
 use super::{Answer, Request, page};
 use crate::subject;
 
@@ -166,10 +166,14 @@ impl JetStream {
         self.check_bounds(&config, 0)?;
         config.check_subjects()?;
         self.check_overlap(&config)?;
-        let stream = self.new_stream(config, request.now).map_err(|e| match e {
-            StoreError::Full => error::STORAGE_RESOURCES,
-            other => ApiError::stream_create(other.to_string()),
-        })?;
+        let stream = match self.new_stream(config, request.now) {
+            Ok(stream) => stream,
+            Err(StoreError::Full) => return Err(error::STORAGE_RESOURCES),
+            Err(error) => {
+                self.undo_later(request.now, &error);
+                return Err(ApiError::stream_create(error.to_string()));
+            }
+        };
         self.epoch.forget(name);
         let mut answer = description(&stream, request);
         mark_created(&mut answer);
@@ -215,8 +219,16 @@ impl JetStream {
             return Err(trouble.map_or(error::INSUFFICIENT_RESOURCES, |t| failed(t.error.clone())));
         }
         if !class.memory {
-            let meta = self.stream_mut(name)?.meta(&config);
-            self.storage.put_stream(name, class, &meta).map_err(failed)?;
+            let Some(stream) = self.streams.get_mut(name) else { return Err(error::STREAM_NOT_FOUND) };
+            let meta = stream.meta(&config);
+            let stored = put_meta(self.storage.as_mut(), &mut stream.kept, name, class, &meta);
+            if let Err(error) = stored {
+                // What may be there after a crash is replaced by what is in force as soon as the medium takes it.
+                stream.meta_dirty |= matches!(error, StoreError::Open(_));
+                self.undo_later(request.now, &error);
+                return Err(failed(error));
+            }
+            stream.meta_dirty = false;
         }
         self.stream_mut(name)?.core.update(config.clone());
         // It is in force; what it removes comes back only where the journal cannot be written.
@@ -270,7 +282,11 @@ impl JetStream {
     fn stream_delete(&mut self, request: Request<'_>, name: &str) -> Answer {
         request.no_body()?;
         if !Stream::class(&self.stream_mut(name)?.core.config).memory {
-            self.storage.delete(name).map_err(|e| ApiError::stream_delete(e.to_string()))?;
+            if let Err(error) = self.storage.delete(name) {
+                self.undo_later(request.now, &error);
+                return Err(ApiError::stream_delete(error.to_string()));
+            }
+            self.unwanted.retain(|(stream, _)| stream != name);
         }
         let mut stream = self.streams.remove(name).ok_or(error::STREAM_NOT_FOUND)?;
         stream.consumers.values_mut().for_each(|c| c.close(&mut self.out));
