@@ -23,6 +23,8 @@ enum Bench {
     Stream,
     /// API call to edge on the simulated pin.
     Power,
+    /// An administrator's answers, and the memory, under floods of strangers and of an account that may only read, beside nginx.
+    Flood,
     /// Each stage of a boot of the image on the emulated board, up to the first answer. Only when asked for by name.
     Boot,
 }
@@ -30,18 +32,22 @@ enum Bench {
 /// Runs the benchmarks asked for.
 pub(crate) fn run(args: &Args) -> Result<()> {
     need::tools(&[need::CC])?;
+    if matches!(args.what, None | Some(Bench::Flood)) {
+        need::tools(&[need::NGINX])?;
+    }
     if matches!(args.what, Some(Bench::Boot)) {
         return emulate::bench(&args.rest);
     }
     let nats_server = need::python_clients()?.join("bin/nats-server");
     sh::cargo(&["build", "--locked", "--release"])?;
-    let all = [Bench::Bus, Bench::Stream, Bench::Power];
+    let all = [Bench::Bus, Bench::Stream, Bench::Power, Bench::Flood];
     let chosen: Vec<Bench> = args.what.map_or_else(|| all.to_vec(), |one| vec![one]);
     for bench in chosen {
         let (package, example) = match bench {
             Bench::Bus => ("ipc", "bench_bus"),
             Bench::Stream => ("ipc", "bench_stream"),
             Bench::Power => ("testkit", "bench_power"),
+            Bench::Flood => ("testkit", "bench_flood"),
             Bench::Boot => continue,
         };
         sh::say(&format!("\n=== {bench:?} ==="));
@@ -60,6 +66,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                 ])
                 .args(&args.rest)
                 .env("NATS_SERVER", &nats_server)
+                .env("NGINX", sh::located(need::NGINX.program).unwrap_or_default())
                 .env("UBMC", sh::target_dir().join("release/u-bmc")),
         )?;
     }

@@ -45,6 +45,7 @@ pub(crate) const XZ: Tool = Tool { program: "xz", package: "xz-utils" };
 
 /// Network namespaces, and the DHCP server in them.
 pub(crate) const IP: Tool = Tool { program: "ip", package: "iproute2" };
+pub(crate) const NGINX: Tool = Tool { program: "nginx", package: "nginx-light" };
 pub(crate) const DNSMASQ: Tool = Tool { program: "dnsmasq", package: "dnsmasq-base" };
 
 /// Makes sure that every tool is there. As root on Debian it installs what is missing; elsewhere it names it.

@@ -1,5 +1,6 @@
 //! A small HTTPS client: one connection kept alive, any certificate accepted (the tests made it a second ago).
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,21 +85,20 @@ impl Client {
     /// When the TLS library refuses its own defaults.
     #[must_use]
     pub fn new(address: &str, credential: Credential) -> Self {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut tls = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
-            .expect("the defaults of the TLS library")
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Anything(provider)))
-            .with_no_client_auth();
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Self { address: address.into(), credential, tls: Arc::new(tls), connection: Mutex::new(None) }
+        let tls = tls();
+        Self { address: address.into(), credential, tls, connection: Mutex::new(None) }
     }
 
     /// The same BMC as somebody else.
     #[must_use]
     pub fn with(&self, credential: Credential) -> Self {
         Self::new(&self.address, credential)
+    }
+
+    /// The same client on a connection of its own.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self::new(&self.address, self.credential.clone())
     }
 
     /// GET.
@@ -197,6 +197,37 @@ impl Client {
             body: body.collect().await?.to_bytes(),
         })
     }
+}
+
+fn tls() -> Arc<ClientConfig> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut tls = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .expect("the defaults of the TLS library")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anything(provider)))
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Arc::new(tls)
+}
+
+/// Connects to `to` from an address of the loopback network, for bytes that are no sound requests.
+///
+/// # Errors
+/// When there is no connection.
+pub async fn connect_from(to: SocketAddr, from: Ipv4Addr) -> Result<TcpStream> {
+    let socket = tokio::net::TcpSocket::new_v4()?;
+    socket.bind((from, 0).into())?;
+    Ok(socket.connect(to).await?)
+}
+
+/// The same with TLS over it.
+///
+/// # Errors
+/// When there is no connection, or TLS fails.
+pub async fn tls_from(to: SocketAddr, from: Ipv4Addr) -> Result<tokio_rustls::client::TlsStream<TcpStream>> {
+    let tcp = connect_from(to, from).await?;
+    Ok(tokio_rustls::TlsConnector::from(tls()).connect(ServerName::try_from("localhost")?, tcp).await?)
 }
 
 /// Accepts any certificate, but checks that the server holds its key.

@@ -31,6 +31,7 @@ use crate::route::{BodyRule, Rest, Route, Routes, set_at};
 use crate::status::{Failure, violations};
 use crate::stream::{self, Watching};
 use crate::transport::Handle;
+use crate::turns::{Turn, Turns};
 use crate::wire::{Codec, Wire, connect_get, media_type};
 use crate::{builtin, request, rest};
 
@@ -56,6 +57,7 @@ pub(crate) struct Gateway {
     pub places: Arc<Places>,
     /// The memory of request bodies.
     pub bodies: Arc<Budget>,
+    pub turns: Arc<Turns>,
     pub live: Liveness,
     pub decorator: Decorator,
 }
@@ -108,6 +110,7 @@ impl Gateway {
             feed: Feed::new(bus.clone(), limits.stream_buffer),
             places: Places::new(limits),
             bodies: Arc::default(),
+            turns: Arc::default(),
             live: Liveness::new(bus.clone()),
             decorator: Decorator::new(&config.cors, h3_port),
             bus,
@@ -206,12 +209,14 @@ impl Gateway {
             let whole = self.collect(route, parts, body, call).await?;
             if wire.framed() { unframe(wire, whole, self.body_limit(route, call))? } else { whole }
         };
-        let message = match wire.codec() {
-            Codec::Json => json::decode(route.input.clone(), &raw)?,
+        let turn = self.turn(route, timeout, call).await?;
+        let decode = || match wire.codec() {
+            Codec::Json => json::decode(route.input.clone(), &raw).map_err(Failure::from),
             Codec::Proto => DynamicMessage::decode(route.input.clone(), raw.clone()).map_err(|error| {
                 Failure::from(Status::invalid_argument(format!("the request cannot be decoded: {error}")))
-            })?,
+            }),
         };
+        let message = self.turns.work(turn.as_ref(), decode).await?;
         let wire_bytes = (wire.codec() == Codec::Proto).then_some(raw);
         let payload = self.prepare(route, message, wire_bytes, parts, call)?;
         if let Some(response) = unconditional(parts)? {
@@ -227,10 +232,11 @@ impl Gateway {
         drop(message);
         let room = self.room(route, call)?;
         let reply = self.forward(route, bytes, timeout, call).await?;
-        let answer = wire.reply(match wire.codec() {
-            Codec::Proto => reply,
-            Codec::Json => json::encode(&decode_reply(route, reply)?)?,
-        });
+        let encode = || match wire.codec() {
+            Codec::Proto => Ok(reply),
+            Codec::Json => Ok::<_, Failure>(json::encode(&decode_reply(route, reply)?)?),
+        };
+        let answer = wire.reply(self.turns.work(turn.as_ref(), encode).await?);
         counted(route, room, answer)
     }
 
@@ -267,7 +273,9 @@ impl Gateway {
             }
             whole
         };
-        let message = rest::message(binding, &values, query, &whole)?;
+        let turn = self.turn(route, None, call).await?;
+        let decode = || rest::message(binding, &values, query, &whole);
+        let message = self.turns.work(turn.as_ref(), decode).await?;
         let payload = self.prepare(route, message, None, parts, call)?;
         if let Some(response) = unconditional(parts)? {
             return Ok(response);
@@ -281,11 +289,14 @@ impl Gateway {
         drop(message);
         let room = self.room(route, call)?;
         let reply = self.forward(route, bytes, None, call).await?;
-        let reply = decode_reply(route, reply)?;
-        let answer = Wire::Rest.reply(match &binding.response_body {
-            None => json::encode(&reply)?,
-            Some(field) => json::encode_field(&reply, field)?,
-        });
+        let encode = || {
+            let reply = decode_reply(route, reply)?;
+            Ok::<_, Failure>(match &binding.response_body {
+                None => json::encode(&reply)?,
+                Some(field) => json::encode_field(&reply, field)?,
+            })
+        };
+        let answer = Wire::Rest.reply(self.turns.work(turn.as_ref(), encode).await?);
         counted(route, room, answer)
     }
 
@@ -456,6 +467,19 @@ impl Gateway {
         }
         let context = self.context(call, call.caller.as_deref()).with_timeout(budget).with_patience(PATIENCE);
         Ok(self.bus.raw_call(route.info.subject, payload, &context).await?)
+    }
+
+    /// The caller's turn, waited for as long as its call may take.
+    async fn turn(
+        &self,
+        route: &Route,
+        timeout: Option<Duration>,
+        call: &Call,
+    ) -> Result<Option<Turn>, Failure> {
+        let patience = timeout.map_or(route.deadline, |timeout| timeout.min(route.deadline));
+        tokio::time::timeout(patience, self.turns.take(call.caller.as_deref())).await.map_err(|_| {
+            Status::deadline_exceeded("other requests of this account were not answered in time").into()
+        })
     }
 
     /// Room for the answer, which the client may not take for as long as `write_ms`. Whoever has none left is told so before anything

@@ -41,6 +41,7 @@ mod status;
 mod stream;
 mod tls;
 mod transport;
+mod turns;
 mod wire;
 
 pub use config::{Auth, Config, Cors, Limits, Listen, Profile, RouteLimits, Tls};

@@ -1,0 +1,348 @@
+//! `cargo xtask bench flood`: what an administrator notices of a flood of strangers and of one by an account that may only read, and what
+//! memory it takes, beside nginx under the flood of strangers in the same run.
+//!
+//! The floods come from a process of lower priority: an attacker does not use the processor of the BMC. `--seconds N` is the length of
+//! each (60).
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use bytes::Bytes;
+use serde_json::json;
+use testkit::{Client, Credential, Suite};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::{Instant, sleep, timeout};
+
+const PASSWORD: &str = "Gr33n-Valley-77";
+/// Between two questions of the administrator's.
+const PERIOD: Duration = Duration::from_millis(10);
+/// Longest a piece of a flood is kept waiting for.
+const HOLD: Duration = Duration::from_secs(20);
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut words = arguments.iter().map(String::as_str);
+    match words.next() {
+        Some("as") => {
+            let who = words.next().context("as whom?")?;
+            let to: SocketAddr = words.next().context("an address")?.parse()?;
+            let token = words.next().map(str::to_owned);
+            runtime.block_on(attack(who == "reader", to, token.unwrap_or_default()));
+            Ok(())
+        }
+        Some("--seconds") => runtime.block_on(measure(words.next().context("how many?")?.parse()?)),
+        _ => runtime.block_on(measure(60)),
+    }
+}
+
+/// Floods until it is killed.
+async fn attack(reader: bool, to: SocketAddr, token: String) {
+    let from = |n: u16| Ipv4Addr::new(127, 0, 1, u8::try_from(n % 250).unwrap_or(0) + 1);
+    let start = |n: u16, piece: Piece| {
+        let (token, address) = (token.clone(), if reader { from(n % 4) } else { from(n % 8) });
+        tokio::spawn(async move {
+            loop {
+                let _ = timeout(HOLD, one(&piece, to, address, &token)).await;
+                tokio::task::yield_now().await;
+            }
+        });
+    };
+    let pieces: &[(Piece, u16)] = if reader {
+        &[
+            (Piece::Ask("/api/v1alpha1/hosts"), 8),
+            (Piece::Ask("/api/v1alpha1/events"), 4),
+            (Piece::Unread, 48),
+            (Piece::Hold("GET", "/api/v1alpha1/events:watch", ""), 40),
+            (Piece::Big, 16),
+            (Piece::Slow, 40),
+        ]
+    } else {
+        &[
+            (Piece::Bare, 64),
+            (Piece::Handshake, 8),
+            (Piece::Slow, 160),
+            (Piece::Login, 4),
+            (Piece::Ask("/"), 4),
+        ]
+    };
+    let mut n = 0;
+    for (piece, count) in pieces {
+        for _ in 0..*count {
+            start(n, *piece);
+            n += 1;
+        }
+    }
+    std::future::pending::<()>().await;
+}
+
+/// What a flood is made of.
+#[derive(Clone, Copy)]
+enum Piece {
+    /// A connection that says nothing.
+    Bare,
+    /// TLS, one request, and away.
+    Handshake,
+    /// A body that comes a byte a second.
+    Slow,
+    /// Wrong passwords, as fast as they are refused.
+    Login,
+    /// The same question over and over.
+    Ask(&'static str),
+    /// Large answers that are not read.
+    Unread,
+    /// One request whose answer is waited for.
+    Hold(&'static str, &'static str, &'static str),
+    /// The largest bodies that are taken.
+    Big,
+}
+
+async fn one(piece: &Piece, to: SocketAddr, from: Ipv4Addr, token: &str) -> Result<()> {
+    let head = |method: &str, path: &str, length: usize| {
+        format!(
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+        )
+    };
+    let mut buffer = vec![0; 64 * 1024];
+    if let Piece::Bare = piece {
+        let mut tcp = testkit::connect_from(to, from).await?;
+        ensure!(tcp.read(&mut buffer).await? == 0, "the server speaks first");
+        return Ok(());
+    }
+    let mut tls = testkit::tls_from(to, from).await?;
+    match *piece {
+        Piece::Bare => {}
+        Piece::Handshake => {
+            tls.write_all(head("GET", "/", 0).as_bytes()).await?;
+            ensure!(tls.read(&mut buffer).await? > 0);
+        }
+        Piece::Slow => {
+            tls.write_all(head("POST", "/api/v1alpha1/sessions", 1000).as_bytes()).await?;
+            let (mut read, mut write) = tokio::io::split(tls);
+            let trickle = async {
+                while write.write_all(b" ").await.is_ok() && write.flush().await.is_ok() {
+                    sleep(Duration::from_secs(1)).await;
+                }
+            };
+            tokio::select! {
+                () = trickle => {}
+                _ = read.read(&mut buffer) => {}
+            }
+        }
+        Piece::Login => {
+            let body = r#"{"username":"admin","password":"wrong-and-never-right"}"#;
+            loop {
+                tls.write_all(head("POST", "/api/v1alpha1/sessions", body.len()).as_bytes()).await?;
+                tls.write_all(body.as_bytes()).await?;
+                ensure!(tls.read(&mut buffer).await? > 0);
+            }
+        }
+        Piece::Ask(path) => loop {
+            tls.write_all(head("GET", path, 0).as_bytes()).await?;
+            ensure!(tls.read(&mut buffer).await? > 0);
+        },
+        Piece::Unread => {
+            while tls.write_all(head("GET", "/api/v1alpha1/events?pageSize=1000", 0).as_bytes()).await.is_ok()
+            {
+                tls.flush().await?;
+            }
+        }
+        Piece::Hold(method, path, body) => {
+            tls.write_all(head(method, path, body.len()).as_bytes()).await?;
+            while tls.read(&mut buffer).await? > 0 {}
+        }
+        Piece::Big => {
+            let body = format!("{{\"name\":\"{}\"}}", "x".repeat(200_000));
+            loop {
+                let head = head("POST", "/schema.v1alpha1.HostService/GetHost", body.len());
+                tls.write_all(head.as_bytes()).await?;
+                tls.write_all(body.as_bytes()).await?;
+                ensure!(tls.read(&mut buffer).await? > 0);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The administrator's answers while something goes on.
+#[derive(Default)]
+struct Seen {
+    kept: Vec<f64>,
+    fresh: Vec<f64>,
+    failed: usize,
+    /// KiB of memory at the highest.
+    peak: u64,
+}
+
+async fn watch(client: &Client, path: &str, pids: &dyn Fn() -> Vec<u32>, span: Duration) -> Seen {
+    let mut seen = Seen::default();
+    let end = Instant::now() + span;
+    let mut round = 0_u32;
+    while Instant::now() < end {
+        let asked = Instant::now();
+        match client.get(path).await {
+            Ok(reply) if reply.status == 200 => seen.kept.push(asked.elapsed().as_secs_f64() * 1e3),
+            _ => seen.failed += 1,
+        }
+        if round.is_multiple_of(50) {
+            // As one who comes anew.
+            let anew = client.again();
+            let asked = Instant::now();
+            match anew.get(path).await {
+                Ok(reply) if reply.status == 200 => seen.fresh.push(asked.elapsed().as_secs_f64() * 1e3),
+                _ => seen.failed += 1,
+            }
+            seen.peak = seen.peak.max(memory(&pids()));
+        }
+        round += 1;
+        sleep(PERIOD).await;
+    }
+    seen
+}
+
+/// PSS of these processes, KiB.
+fn memory(pids: &[u32]) -> u64 {
+    let of = |pid: &u32| {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+        line.trim().trim_end_matches(" kB").parse::<u64>().ok()
+    };
+    pids.iter().filter_map(of).sum()
+}
+
+fn rank(samples: &mut [f64], percent: usize) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    samples
+        .get((samples.len() * percent / 100).min(samples.len().saturating_sub(1)))
+        .copied()
+        .unwrap_or(f64::NAN)
+}
+
+#[expect(clippy::print_stdout, reason = "a benchmark prints its result")]
+fn print(what: &str, seen: &mut Seen) {
+    println!(
+        "{what:34} kept p50 {:7.2} p99 {:7.2} max {:8.2} ms   new p50 {:7.2} max {:8.2} ms   {} answers, {} failed   peak {:5.1} MiB",
+        rank(&mut seen.kept, 50),
+        rank(&mut seen.kept, 99),
+        rank(&mut seen.kept, 100),
+        rank(&mut seen.fresh, 50),
+        rank(&mut seen.fresh, 100),
+        seen.kept.len() + seen.fresh.len(),
+        seen.failed,
+        f64::from(u32::try_from(seen.peak).unwrap_or(u32::MAX)) / 1024.0,
+    );
+}
+
+fn flood(who: &str, to: &str, token: &str) -> Result<tokio::process::Child> {
+    let own = std::env::current_exe()?;
+    let mut command = tokio::process::Command::new("nice");
+    command.args(["-n", "10"]).arg(own).args(["as", who, to, token]).kill_on_drop(true);
+    Ok(command.stdin(Stdio::null()).spawn()?)
+}
+
+async fn measure(seconds: u64) -> Result<()> {
+    let span = Duration::from_secs(seconds);
+    let binary = std::env::var_os("UBMC").context("UBMC names the binary to measure")?;
+    let suite = Suite::builder(binary).start().await?;
+    let admin = suite.admin();
+    let user = json!({ "user": { "username": "rita", "role": "ReadOnly" }, "password": PASSWORD });
+    let made = admin.post("/api/v1alpha1/users", &user).await?;
+    ensure!(made.status == 200, "{}", made.text());
+    let token = |name: &'static str, password: String| {
+        let nobody = suite.client(Credential::None);
+        async move {
+            let body = json!({ "username": name, "password": password });
+            let reply = nobody.post("/api/v1alpha1/sessions", &body).await?.json()?;
+            reply["token"].as_str().map(str::to_owned).with_context(|| format!("no token: {reply}"))
+        }
+    };
+    let rita = token("rita", PASSWORD.to_owned()).await?;
+    let path = "/api/v1alpha1/hosts/system";
+    let websrv = suite.pid_of("websrv").context("websrv does not run")?;
+    let all = || -> Vec<u32> {
+        let mut pids: Vec<u32> = testkit::children(suite.ready.pid)
+            .into_iter()
+            .filter(|(_, name)| name != "twin")
+            .map(|(pid, _)| pid)
+            .collect();
+        pids.push(suite.ready.pid);
+        pids
+    };
+    print("quiet", &mut watch(&admin, path, &all, span.min(Duration::from_secs(20))).await);
+    for (what, who, token) in
+        [("flood of strangers", "stranger", ""), ("flood of a ReadOnly account", "reader", &rita)]
+    {
+        let before = (memory(&[websrv]), memory(&all()));
+        let mut child = flood(who, suite.https(), token)?;
+        print(what, &mut watch(&admin, path, &all, span).await);
+        let during = memory(&[websrv]);
+        child.kill().await?;
+        let mut after = watch(&admin, path, &all, span).await;
+        print("  after it", &mut after);
+        let now = (memory(&[websrv]), memory(&all()));
+        say(&format!(
+            "  KiB of websrv: {} before, {during} at its end, {} a while after; of all: {}, {}",
+            before.0, now.0, before.1, now.1
+        ));
+    }
+    ensure!(suite.pid_of("websrv") == Some(websrv), "websrv ended");
+    nginx(&suite, span).await?;
+    suite.stop().await
+}
+
+#[expect(clippy::print_stdout, reason = "a benchmark prints its result")]
+fn say(line: &str) {
+    println!("{line}");
+}
+
+/// nginx with the same certificate, as many connections, and one answer.
+async fn nginx(suite: &Suite, span: Duration) -> Result<()> {
+    let Ok(program) = std::env::var("NGINX") else {
+        say("nginx: NGINX does not name it");
+        return Ok(());
+    };
+    let dir = suite.scratch().join("nginx");
+    std::fs::create_dir_all(&dir)?;
+    let free = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let tls = suite.state_dir().join("websrv/tls");
+    let answer = "{\"host\":{\"name\":\"system\",\"status\":\"HOST_STATUS_OFF\"}}";
+    std::fs::write(dir.join("nginx.conf"), configuration(&dir, &tls, free, answer))?;
+    let mut child = tokio::process::Command::new(program)
+        .arg("-p")
+        .arg(&dir)
+        .arg("-c")
+        .arg(dir.join("nginx.conf"))
+        .args(["-g", "daemon off;"])
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()?;
+    let client = Client::new(&free.to_string(), Credential::None);
+    testkit::eventually("nginx answers", Duration::from_secs(10), || async {
+        Ok(client.get("/").await.is_ok())
+    })
+    .await?;
+    let pid = child.id().context("nginx ended")?;
+    let pids = || vec![pid];
+    print("nginx, quiet", &mut watch(&client, "/", &pids, span.min(Duration::from_secs(20))).await);
+    let mut attackers = flood("stranger", &free.to_string(), "")?;
+    print("nginx, flood of strangers", &mut watch(&client, "/", &pids, span).await);
+    attackers.kill().await?;
+    child.kill().await?;
+    Ok(())
+}
+
+fn configuration(dir: &Path, tls: &Path, to: SocketAddr, answer: &str) -> Bytes {
+    let (dir, tls) = (dir.display(), tls.display());
+    format!(
+        "worker_processes 1; master_process off; pid {dir}/pid; error_log /dev/null;\n\
+         events {{ worker_connections 300; }}\n\
+         http {{ access_log off; client_body_timeout 10s; client_header_timeout 10s; client_body_temp_path {dir}/body;\n\
+         proxy_temp_path {dir}/p; fastcgi_temp_path {dir}/f; uwsgi_temp_path {dir}/u; scgi_temp_path {dir}/s;\n\
+         server {{ listen {to} ssl backlog=1024; ssl_certificate {tls}/cert.pem; ssl_certificate_key {tls}/key.pem;\n\
+         location / {{ default_type application/json; return 200 '{answer}'; }} }} }}\n"
+    )
+    .into()
+}

@@ -1,0 +1,155 @@
+//! How many requests of one account are worked on at once: the others wait for their turn.
+//!
+//! websrv has one thread. Whoever asks there finds what all others asked in front of it, so an account that asks without end may put
+//! only a few requests there at a time. Administrators never wait. Who waits is bounded by connections and requests on each.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::auth::Caller;
+
+/// Requests of one account that are decoded or with their daemon: a page of a browser asks some ten things at once, each for a millisecond.
+const TURNS: usize = 8;
+
+#[derive(Debug)]
+struct Line {
+    turns: Arc<Semaphore>,
+    /// Requests that have a turn or wait for one.
+    there: usize,
+}
+
+/// The lines of all accounts that ask for something now.
+#[derive(Debug)]
+pub(crate) struct Turns {
+    lines: Mutex<HashMap<String, Line>>,
+    work: Semaphore,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self { lines: Mutex::default(), work: Semaphore::new(1) }
+    }
+}
+
+impl Turns {
+    /// Waits for a turn; at once for an administrator, and for nobody.
+    pub(crate) async fn take(self: &Arc<Self>, caller: Option<&Caller>) -> Option<Turn> {
+        let account = caller.filter(|caller| !caller.administrator())?.account().to_owned();
+        let turns = {
+            let mut lines = self.lock();
+            let line = lines
+                .entry(account.clone())
+                .or_insert_with(|| Line { turns: Arc::new(Semaphore::new(TURNS)), there: 0 });
+            line.there += 1;
+            Arc::clone(&line.turns)
+        };
+        // Made before the wait, so that one who gives up leaves the line too.
+        let mut turn = Turn { table: Arc::clone(self), account, permit: None };
+        turn.permit = turns.acquire_owned().await.ok();
+        Some(turn)
+    }
+
+    /// Does what takes the processor for long. For who has a `turn` nothing else of the kind is done before all that is ready has run once.
+    pub(crate) async fn work<T>(&self, turn: Option<&Turn>, work: impl FnOnce() -> T) -> T {
+        if turn.is_none() {
+            return work();
+        }
+        let _alone = self.work.acquire().await;
+        let done = work();
+        tokio::task::yield_now().await;
+        done
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Line>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A turn; the next begins when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    table: Arc<Turns>,
+    account: String,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        drop(self.permit.take());
+        let mut lines = self.table.lock();
+        if let Some(line) = lines.get_mut(&self.account) {
+            line.there = line.there.saturating_sub(1);
+            if line.there == 0 {
+                lines.remove(&self.account);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+    use schema::v1alpha1::Privilege;
+
+    fn caller(name: &str, privilege: Privilege) -> Caller {
+        Caller {
+            principal: ipc::Principal {
+                username: name.to_owned(),
+                privileges: vec![privilege.into()],
+                ..ipc::Principal::default()
+            },
+            password_change_required: false,
+            good_for: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn an_account_waits_for_itself_and_for_nobody_else() {
+        let turns = Arc::new(Turns::default());
+        let (rita, otto) = (caller("rita", Privilege::Login), caller("otto", Privilege::Login));
+        let admin = caller("admin", Privilege::ConfigureManager);
+        let mut held = Vec::new();
+        for _ in 0..TURNS {
+            held.push(turns.take(Some(&rita)).now_or_never().expect("a turn"));
+        }
+        let mut next = Box::pin(turns.take(Some(&rita)));
+        assert!((&mut next).now_or_never().is_none());
+        assert!(turns.take(Some(&otto)).now_or_never().is_some());
+        assert!((0..100).all(|_| turns.take(Some(&admin)).now_or_never() == Some(None)));
+        // One who gives up leaves no trace; a turn that ends goes to the next.
+        assert!(turns.take(Some(&rita)).now_or_never().is_none());
+        held.pop();
+        let next = next.await;
+        assert!(next.is_some());
+        drop((held, next));
+        assert!(turns.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_administrator_s_work_is_done_between_that_of_others() {
+        let turns = Arc::new(Turns::default());
+        let done = Arc::new(Mutex::new(Vec::new()));
+        let mut tasks = Vec::new();
+        for n in 0..6 {
+            let (turns, done) = (Arc::clone(&turns), Arc::clone(&done));
+            tasks.push(tokio::spawn(async move {
+                let who = caller("rita", if n == 5 { Privilege::ConfigureUsers } else { Privilege::Login });
+                let turn = turns.take(Some(&who)).await;
+                turns.work(turn.as_ref(), || done.lock().unwrap().push(n)).await;
+            }));
+        }
+        for task in tasks {
+            task.await.unwrap();
+        }
+        assert_eq!(*done.lock().unwrap(), [0, 5, 1, 2, 3, 4]);
+    }
+
+    impl PartialEq for Turn {
+        fn eq(&self, other: &Self) -> bool {
+            self.account == other.account
+        }
+    }
+}
