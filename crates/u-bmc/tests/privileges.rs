@@ -50,3 +50,31 @@ async fn as_root_each_daemon_has_a_user_of_its_own_and_no_capabilities() -> Resu
     assert_eq!(users.len(), 4);
     suite.stop().await
 }
+
+/// A file with a second name may be root's: it stays root's, and that is told. It is no reason to run anybody as root.
+#[tokio::test]
+async fn what_cannot_be_given_to_a_daemon_is_told_and_nobody_runs_as_root_for_it() -> Result {
+    if status(std::process::id())?["Uid"][1] != "0" {
+        eprintln!("skipped: not root");
+        return Ok(());
+    }
+    let dir = tempfile::tempdir()?;
+    testkit::open_to_all(dir.path())?;
+    let folder = dir.path().join("statemgr");
+    std::fs::create_dir(&folder)?;
+    let secret = dir.path().join("secret");
+    std::fs::write(&secret, "root's")?;
+    std::fs::hard_link(&secret, folder.join("planted"))?;
+    let suite = Suite::builder(U_BMC).state_dir(dir.path()).start().await?;
+    for daemon in ["powermgr", "statemgr", "usermgr", "websrv"] {
+        let about = status(suite.pid_of(daemon).unwrap_or_default())?;
+        assert_ne!(about["Uid"][0], "0", "{daemon}");
+    }
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(&secret)?), 0);
+    let admin = suite.admin();
+    let health = admin.get("/api/v1alpha1/system/health").await?.json()?.to_string();
+    assert!(health.contains("privileges") && health.contains("planted"), "{health}");
+    let events = admin.get("/api/v1alpha1/events?domain=system").await?.json()?.to_string();
+    assert!(events.contains("not_given"), "{events}");
+    suite.stop().await
+}

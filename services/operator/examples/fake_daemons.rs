@@ -64,7 +64,7 @@ fn operate(mut args: impl Iterator<Item = String>) -> ExitCode {
         Part::new(Spec::new(name, after)).without_bus().with_limits(Limits::daemon())
     };
     let options = Options {
-        parts: vec![part("base", &[]), part("middle", &["base"]), part("top", &["middle"])],
+        parts: vec![part("base", &[]).speaks(), part("middle", &["base"]), part("top", &["middle"])],
         program: std::env::current_exe().unwrap_or_default(),
         version: "test".to_owned(),
         board: dir.join("board.toml"),

@@ -23,18 +23,34 @@ pub struct Part {
     pub limits: Limits,
     /// After how long its silence is told, before it is killed for it.
     pub missed_after: Option<Millis>,
+    /// Whether it may say where the controller is reached, and as whom to log in first.
+    pub speaks: bool,
 }
 
 impl Part {
     /// A daemon on the bus with the board file and ordinary limits.
     pub fn new(spec: Spec) -> Self {
-        Self { spec, on_bus: true, needs_board: true, limits: Limits::daemon(), missed_after: None }
+        Self {
+            spec,
+            on_bus: true,
+            needs_board: true,
+            limits: Limits::daemon(),
+            missed_after: None,
+            speaks: false,
+        }
     }
 
     /// Without a connection to the bus.
     #[must_use]
     pub fn without_bus(mut self) -> Self {
         self.on_bus = false;
+        self
+    }
+
+    /// May say where the controller is reached, and as whom to log in first.
+    #[must_use]
+    pub fn speaks(mut self) -> Self {
+        self.speaks = true;
         self
     }
 
@@ -67,9 +83,11 @@ pub fn roster(hal: HalKind) -> Vec<Part> {
     }
     let world: &[&str] = if simulated { &["twin"] } else { &[] };
     parts.push(Part::new(Spec::new("powermgr", world).critical()).missed_after(HOLDS_PINS));
-    parts.push(Part::new(Spec::new("usermgr", &[])).with_limits(Limits::hashing()));
+    parts.push(Part::new(Spec::new("usermgr", &[])).with_limits(Limits::hashing()).speaks());
     parts.push(Part::new(Spec::new("statemgr", &["powermgr"]).critical()));
-    parts.push(Part::new(Spec::new("websrv", &["usermgr", "statemgr"])).with_limits(Limits::gateway()));
+    parts.push(
+        Part::new(Spec::new("websrv", &["usermgr", "statemgr"])).with_limits(Limits::gateway()).speaks(),
+    );
     parts
 }
 

@@ -267,13 +267,17 @@ impl<'a> Operator<'a> {
     }
 
     fn configuration_event(&self, message: String) {
+        self.system_event("configuration", "ignored", message);
+    }
+
+    fn system_event(&self, component: &str, what: &str, message: String) {
         let at = self.clock.wall();
         let event = pb::Event {
             id: ipc::event_id(at),
             time: Some(wire::timestamp(at)),
             domain: "system".to_owned(),
-            component: "configuration".to_owned(),
-            what: "ignored".to_owned(),
+            component: component.to_owned(),
+            what: what.to_owned(),
             severity: pb::EventSeverity::Warning.into(),
             message,
             source: ipc::topology::OPERATOR.to_owned(),
@@ -305,6 +309,9 @@ impl<'a> Operator<'a> {
             .await
             .map_err(|error| Error::Bus(Box::new(error)))?;
         self.tell_ignored();
+        for fault in self.privilege_faults.iter().take(IGNORED_SHOWN) {
+            self.system_event("privileges", "not_given", fault.clone());
+        }
         let mut pet = tokio::time::interval(PET_EVERY);
         let mut turn = tokio::time::interval(TURN_EVERY);
         turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -452,9 +459,19 @@ impl<'a> Operator<'a> {
                     record.status = text;
                 }
             }
-            Notification::Listen(name, address) => self.listens(&name, address),
-            Notification::Credential(text) => show_credential(&text, &self.options.state_dir),
+            // Where the controller is reached, and as whom to log in, is not for every daemon to say.
+            Notification::Listen(name, address) if self.speaks(id) => self.listens(&name, address),
+            Notification::Credential(text) if self.speaks(id) => {
+                show_credential(&text, &self.options.state_dir);
+            }
+            Notification::Listen(..) | Notification::Credential(_) => {
+                tracing::warn!(daemon = %self.name(id), "a daemon says what is not its to say");
+            }
         }
+    }
+
+    fn speaks(&self, id: Id) -> bool {
+        self.options.parts.get(id.0).is_some_and(|part| part.speaks)
     }
 
     fn listens(&mut self, name: &str, address: SocketAddr) {
