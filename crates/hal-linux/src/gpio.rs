@@ -1,74 +1,180 @@
 //! GPIO over the kernel's character device, interface version 2.
 #![allow(unsafe_code, reason = "tokio cannot know that a descriptor it watches stays what it is")]
 
+use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use gpiocdev::Request;
 use gpiocdev::line::{EdgeDetection, EdgeKind, Offset, Value};
 use gpiocdev::request::{Builder, Config};
-use gpiocdev::{Chip, Request};
 use hal::{Bias, Edge, Error, Gpio, Initial, InputLine, Line, LineId, OutputLine};
 use tokio::io::unix::AsyncFd;
+
+use crate::chip::{Call, Chip, WITHIN};
 
 /// The longest consumer label, without the final zero (`GPIO_MAX_NAME_SIZE` is 32).
 const OWNER_MAX: usize = 31;
 
+/// How long a chip may take to say which lines it has. It is not asked of the hardware.
+const FIND_WITHIN: Duration = Duration::from_millis(500);
+
 /// GPIO lines of this machine.
 ///
-/// Calls into the kernel are made in place: a line of the SoC takes microseconds, one behind an I2C expander about a millisecond,
-/// which is less than handing it to a thread and back is worth.
+/// Calls that may reach the hardware are made by a thread for each chip: a line of the SoC takes microseconds, but a driver behind a bus that hangs may
+/// keep a call for ever. Such a call costs that chip's lines, is told as an error within 1.5 s, and holds nothing else.
 #[derive(Debug, Clone, Default)]
-pub struct LinuxGpio {}
+pub struct LinuxGpio {
+    /// By device.
+    chips: Arc<Mutex<BTreeMap<PathBuf, Arc<Chip>>>>,
+}
 
 impl LinuxGpio {
     /// The lines of this machine. Opens nothing yet.
     pub fn new() -> Self {
         Self::default()
     }
+
+    /// The threads of the chips there are.
+    fn chips(&self, id: &LineId) -> Result<Vec<(PathBuf, Arc<Chip>)>, Error> {
+        let paths = gpiocdev::chip::chips().map_err(|error| failed("look for", id, error))?;
+        let mut chips = self.chips.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that went lives on as long as somebody holds a line of it.
+        chips.retain(|path, _| paths.contains(path));
+        let mut found = Vec::with_capacity(paths.len());
+        for path in paths {
+            let chip = match chips.get(&path) {
+                Some(chip) => Arc::clone(chip),
+                None => {
+                    let what = format!("GPIO line {id}");
+                    let started = Chip::start();
+                    let chip = Arc::new(started.map_err(|source| Error::Io {
+                        operation: "look for",
+                        what,
+                        source,
+                    })?);
+                    chips.insert(path.clone(), Arc::clone(&chip));
+                    chip
+                }
+            };
+            found.push((path, chip));
+        }
+        Ok(found)
+    }
+
+    /// Looks for the line on every chip, all at once: one that does not answer must not cost the others' lines. Chips are few and asked once per
+    /// line at the start of a daemon.
+    async fn find(&self, id: &LineId) -> Result<Found, Error> {
+        let mut asked = Vec::new();
+        for (path, chip) in self.chips(id)? {
+            let (wanted, device) = (id.clone(), path.clone());
+            let answer = chip.call("look for", format!("GPIO line {id}"), FIND_WITHIN, move || {
+                let chip =
+                    gpiocdev::Chip::from_path(&device).map_err(|error| failed("look for", &wanted, error))?;
+                Ok(offset_on(&chip, &wanted))
+            });
+            asked.push((path, chip, answer));
+        }
+        let mut found: Option<Found> = None;
+        let mut closed: Option<Error> = None;
+        for (path, chip, answer) in asked {
+            let offset = match answer.await {
+                Ok(offset) => offset?,
+                Err(error) => {
+                    // Perhaps the line is on another; if not, this is why.
+                    closed = Some(error);
+                    continue;
+                }
+            };
+            let Some(offset) = offset else { continue };
+            if let Some(first) = &found {
+                return Err(Error::Ambiguous {
+                    line: id.clone(),
+                    first: first.path.display().to_string(),
+                    second: path.display().to_string(),
+                });
+            }
+            found = Some(Found { path, chip, offset });
+            if matches!(id, LineId::Offset { .. }) {
+                break;
+            }
+        }
+        found.ok_or_else(|| closed.unwrap_or(Error::NotFound { line: id.clone() }))
+    }
 }
 
-/// A line found: its chip's device and its number there.
+/// A line found: its chip's device and thread, and its number there.
 #[derive(Debug)]
 struct Found {
-    chip: PathBuf,
+    path: PathBuf,
+    chip: Arc<Chip>,
     offset: Offset,
 }
 
-/// Looks for the line on every chip. Chips are few and asked once per line at the start of a daemon.
-fn find(id: &LineId) -> Result<Found, Error> {
-    let chips = gpiocdev::chip::chips().map_err(|error| failed("look for", id, error))?;
-    let mut found: Option<Found> = None;
-    let mut closed: Option<Error> = None;
-    for path in chips {
-        let chip = match Chip::from_path(&path) {
-            Ok(chip) => chip,
-            Err(error) => {
-                // Perhaps the line is on another; if not, this is why.
-                closed = Some(failed("look for", id, error));
-                continue;
-            }
-        };
-        let Some(offset) = offset_on(&chip, id)? else { continue };
-        if let Some(first) = &found {
-            return Err(Error::Ambiguous {
-                line: id.clone(),
-                first: first.chip.display().to_string(),
-                second: path.display().to_string(),
-            });
-        }
-        found = Some(Found { chip: path, offset });
-        if matches!(id, LineId::Offset { .. }) {
-            break;
+/// A line that is held. Its chip's thread gives it back.
+#[derive(Debug)]
+struct Held {
+    chip: Arc<Chip>,
+    /// `None` only while it is given back.
+    request: Option<Shared>,
+    offset: Offset,
+    id: LineId,
+}
+
+/// The request of a line, for the loop and the thread of its chip.
+#[derive(Debug, Clone)]
+struct Shared(Arc<Request>);
+
+impl AsFd for Shared {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for Shared {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+impl Held {
+    fn new(found: Found, request: Request, id: LineId) -> Self {
+        Self { chip: found.chip, request: Some(Shared(Arc::new(request))), offset: found.offset, id }
+    }
+
+    fn call<R: Send + 'static>(
+        &self,
+        operation: &'static str,
+        job: impl FnOnce(&Request, Offset) -> gpiocdev::Result<R> + Send + 'static,
+    ) -> Call<R> {
+        let (request, offset, id) = (self.request.clone(), self.offset, self.id.clone());
+        self.chip.call(operation, format!("GPIO line {id}"), WITHIN, move || match &request {
+            Some(request) => job(&request.0, offset).map_err(|error| failed(operation, &id, error)),
+            None => Err(Error::Unavailable { what: format!("GPIO line {id}") }),
+        })
+    }
+
+    fn level(&self) -> Call<bool> {
+        self.call("read", |request, offset| Ok(request.value(offset)? == Value::Active))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(request) = self.request.take() {
+            self.chip.give_back(request);
         }
     }
-    found.ok_or_else(|| closed.unwrap_or(Error::NotFound { line: id.clone() }))
 }
 
 /// The line's number on this chip, if it is there.
-fn offset_on(chip: &Chip, id: &LineId) -> Result<Option<Offset>, Error> {
+fn offset_on(chip: &gpiocdev::Chip, id: &LineId) -> Result<Option<Offset>, Error> {
     match id {
         LineId::Name(name) => Ok(chip.find_line_info(name).map(|info| info.offset)),
         LineId::Offset { chip: wanted, offset } => {
@@ -107,13 +213,19 @@ fn bias(config: &mut Config, bias: Bias) {
     }
 }
 
-fn request(line: &Line, found: &Found, mut config: Config, owner: &str) -> Result<Request, Error> {
-    config.on_chip(&found.chip);
+fn request(
+    line: &Line,
+    chip: &Path,
+    offset: Offset,
+    mut config: Config,
+    owner: &str,
+) -> Result<Request, Error> {
+    config.on_chip(chip);
     let mut builder: Builder = Request::from_config(config);
     builder.with_consumer(label(owner));
     builder.request().map_err(|error| match errno(&error) {
         Some(code) if code == rustix::io::Errno::BUSY.raw_os_error() => {
-            Error::Busy { line: line.id.clone(), owner: holder(&found.chip, found.offset) }
+            Error::Busy { line: line.id.clone(), owner: holder(chip, offset) }
         }
         _ => failed("request", &line.id, error),
     })
@@ -130,7 +242,7 @@ fn label(owner: &str) -> String {
 
 /// Who holds the line, as the kernel tells.
 fn holder(chip: &Path, offset: Offset) -> String {
-    let info = Chip::from_path(chip).and_then(|chip| chip.line_info(offset));
+    let info = gpiocdev::Chip::from_path(chip).and_then(|chip| chip.line_info(offset));
     match info {
         Ok(info) if !info.consumer.is_empty() => info.consumer,
         _ => "an unnamed owner".to_owned(),
@@ -171,34 +283,18 @@ fn value(active: bool) -> Value {
 #[async_trait]
 impl Gpio for LinuxGpio {
     async fn output(&self, line: &Line, initial: Initial, owner: &str) -> Result<Box<dyn OutputLine>, Error> {
-        let found = find(&line.id)?;
-        let offset = found.offset;
-        let request = match initial {
-            Initial::Level(active) => {
-                let mut config = configure(line, offset);
-                config.as_output(value(active));
-                bias(&mut config, line.bias);
-                request(line, &found, config, owner)?
-            }
-            Initial::AsIs => {
-                // Requested without a direction the pin is left alone, and can be read; then it is driven to what was read. In
-                // one request, so nobody else gets in between.
-                let mut config = configure(line, offset);
-                config.as_is();
-                let request = request(line, &found, config, owner)?;
-                let level = request.value(offset).map_err(|error| failed("read", &line.id, error))?;
-                let mut config = configure(line, offset);
-                config.as_output(level);
-                bias(&mut config, line.bias);
-                request.reconfigure(&config).map_err(|error| failed("drive", &line.id, error))?;
-                request
-            }
-        };
-        Ok(Box::new(LinuxOutput { request, offset, id: line.id.clone() }))
+        let found = self.find(&line.id).await?;
+        let (wanted, owner, path, offset) =
+            (line.clone(), owner.to_owned(), found.path.clone(), found.offset);
+        let opening = found.chip.call("request", format!("GPIO line {}", line.id), WITHIN, move || {
+            open_output(&wanted, initial, &path, offset, &owner)
+        });
+        let request = opening.await?;
+        Ok(Box::new(LinuxOutput { held: Held::new(found, request, line.id.clone()) }))
     }
 
     async fn input(&self, line: &Line, owner: &str) -> Result<Box<dyn InputLine>, Error> {
-        let found = find(&line.id)?;
+        let found = self.find(&line.id).await?;
         let offset = found.offset;
         let mut config = configure(line, offset);
         config.as_input();
@@ -207,104 +303,146 @@ impl Gpio for LinuxGpio {
         if !line.debounce.is_zero() {
             config.with_debounce_period(line.debounce);
         }
-        let request = request(line, &found, config, owner)?;
+        let (wanted, owner, path) = (line.clone(), owner.to_owned(), found.path.clone());
+        let opening = found.chip.call("request", format!("GPIO line {}", line.id), WITHIN, move || {
+            let request = request(&wanted, &path, offset, config, &owner)?;
+            let level = request.value(offset).map_err(|error| failed("read", &wanted.id, error))?;
+            Ok((request, level == Value::Active))
+        });
+        let (request, reported) = opening.await?;
+        let held = Held::new(found, request, line.id.clone());
+        let Some(shared) = held.request.clone() else {
+            return Err(Error::Unavailable { what: format!("GPIO line {}", line.id) });
+        };
         // SAFETY: `Request` owns the descriptor of its line, an open file that it closes only when dropped, and it always returns that
-        // one; nothing takes the request out of the `AsyncFd`.
-        let request = unsafe { AsyncFd::register(request) }.map_err(|error| {
+        // one; the `AsyncFd` has a share of the request, which nothing takes out of it.
+        let edges = unsafe { AsyncFd::register(shared) }.map_err(|error| {
             let (_, source) = error.into_parts();
             Error::Io { operation: "watch", what: format!("GPIO line {}", line.id), source }
         })?;
-        let level = request.get_ref().value(offset).map_err(|error| failed("read", &line.id, error))?;
-        let reported = level == Value::Active;
-        Ok(Box::new(LinuxInput { request, offset, id: line.id.clone(), reported, doubtful: false }))
+        // An edge between the reading and here is in the kernel's queue.
+        Ok(Box::new(LinuxInput { edges, held, reported, doubtful: false, look: None }))
+    }
+}
+
+fn open_output(
+    line: &Line,
+    initial: Initial,
+    path: &Path,
+    offset: Offset,
+    owner: &str,
+) -> Result<Request, Error> {
+    match initial {
+        Initial::Level(active) => {
+            let mut config = configure(line, offset);
+            config.as_output(value(active));
+            bias(&mut config, line.bias);
+            request(line, path, offset, config, owner)
+        }
+        Initial::AsIs => {
+            // Requested without a direction the pin is left alone, and can be read; then it is driven to what was read. In
+            // one request, so nobody else gets in between.
+            let mut config = configure(line, offset);
+            config.as_is();
+            let request = request(line, path, offset, config, owner)?;
+            let level = request.value(offset).map_err(|error| failed("read", &line.id, error))?;
+            let mut config = configure(line, offset);
+            config.as_output(level);
+            bias(&mut config, line.bias);
+            request.reconfigure(&config).map_err(|error| failed("drive", &line.id, error))?;
+            Ok(request)
+        }
     }
 }
 
 #[derive(Debug)]
 struct LinuxOutput {
-    request: Request,
-    offset: Offset,
-    id: LineId,
+    held: Held,
 }
 
 #[async_trait]
 impl OutputLine for LinuxOutput {
     async fn set(&self, active: bool) -> Result<(), Error> {
-        self.request.set_value(self.offset, value(active)).map_err(|error| failed("drive", &self.id, error))
+        self.held.call("drive", move |request, offset| request.set_value(offset, value(active))).await
     }
 
     async fn get(&self) -> Result<bool, Error> {
-        let level = self.request.value(self.offset).map_err(|error| failed("read", &self.id, error))?;
-        Ok(level == Value::Active)
+        self.held.level().await
     }
 
     fn id(&self) -> &LineId {
-        &self.id
+        &self.held.id
     }
 }
 
 #[derive(Debug)]
 struct LinuxInput {
-    request: AsyncFd<Request>,
-    offset: Offset,
-    id: LineId,
+    // Before the line is given back.
+    edges: AsyncFd<Shared>,
+    held: Held,
     /// The level reported last.
     reported: bool,
     /// Edges came since the level was last compared with what was reported.
     doubtful: bool,
+    /// The reading it is compared with.
+    look: Option<Call<bool>>,
 }
 
 impl LinuxInput {
-    fn level(&self) -> Result<bool, Error> {
-        let level = self.request.get_ref().value(self.offset);
-        Ok(level.map_err(|error| failed("read", &self.id, error))? == Value::Active)
-    }
-
     /// Compares the level with what was reported, once, after the kernel's queue ran dry. An edge that comes while the kernel still
     /// handles the one before may be lost to it (its interrupt is masked), and nothing would ever tell.
-    fn missed(&mut self) -> Result<Option<Edge>, Error> {
-        if !std::mem::take(&mut self.doubtful) {
-            return Ok(None);
+    fn poll_missed(&mut self, cx: &mut Context<'_>) -> Poll<Result<Edge, Error>> {
+        if std::mem::take(&mut self.doubtful) {
+            self.look = Some(self.held.level());
         }
-        let active = self.level()?;
+        let Some(look) = &mut self.look else { return Poll::Pending };
+        let active = ready!(Pin::new(look).poll(cx));
+        self.look = None;
+        let active = active?;
+        if self.has_edge()? {
+            // It came during the reading, which may be older; its arrival has woken us.
+            self.doubtful = true;
+            return Poll::Pending;
+        }
         if active == self.reported {
-            return Ok(None);
+            return Poll::Pending;
         }
         self.reported = active;
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
         let at = Duration::new(now.tv_sec.try_into().unwrap_or(0), now.tv_nsec.try_into().unwrap_or(0));
-        Ok(Some(Edge { active, at }))
+        Poll::Ready(Ok(Edge { active, at }))
+    }
+
+    /// Whether the kernel has an edge queued. It does not ask the hardware.
+    fn has_edge(&self) -> Result<bool, Error> {
+        self.edges.get_ref().0.has_edge_event().map_err(|error| failed("watch", &self.held.id, error))
     }
 }
 
 #[async_trait]
 impl InputLine for LinuxInput {
     async fn get(&self) -> Result<bool, Error> {
-        self.level()
+        self.held.level().await
     }
 
     fn poll_edge(&mut self, cx: &mut Context<'_>) -> Poll<Result<Edge, Error>> {
         loop {
-            let mut ready = match ready!(self.request.poll_read_ready(cx)) {
-                Ok(ready) => ready,
-                Err(source) => {
-                    let what = format!("GPIO line {}", self.id);
+            let mut ready = match self.edges.poll_read_ready(cx) {
+                Poll::Pending => return self.poll_missed(cx),
+                Poll::Ready(Ok(ready)) => ready,
+                Poll::Ready(Err(source)) => {
+                    let what = format!("GPIO line {}", self.held.id);
                     return Poll::Ready(Err(Error::Io { operation: "watch", what, source }));
                 }
             };
-            let request = self.request.get_ref();
             // The descriptor blocks, so it is read only when something is there. The kernel keeps 16 edges and drops the oldest.
+            let request = &self.edges.get_ref().0;
             let event = match request.has_edge_event() {
                 Ok(true) => request.read_edge_event(),
                 Ok(false) => {
-                    // Cleared first: an edge after the comparison wakes us, one before it is seen by it.
+                    // An edge from here on wakes us; one before it is seen by the comparison.
                     ready.clear_ready();
-                    drop(ready);
-                    match self.missed() {
-                        Ok(None) => continue,
-                        Ok(Some(edge)) => return Poll::Ready(Ok(edge)),
-                        Err(error) => return Poll::Ready(Err(error)),
-                    }
+                    continue;
                 }
                 Err(error) => Err(error),
             };
@@ -312,16 +450,16 @@ impl InputLine for LinuxInput {
             return Poll::Ready(match event {
                 Ok(event) => {
                     let active = event.kind == EdgeKind::Rising;
-                    (self.reported, self.doubtful) = (active, true);
+                    (self.reported, self.doubtful, self.look) = (active, true, None);
                     Ok(Edge { active, at: Duration::from_nanos(event.timestamp_ns) })
                 }
-                Err(error) => Err(failed("watch", &self.id, error)),
+                Err(error) => Err(failed("watch", &self.held.id, error)),
             });
         }
     }
 
     fn id(&self) -> &LineId {
-        &self.id
+        &self.held.id
     }
 }
 

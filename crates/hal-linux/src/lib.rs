@@ -1,7 +1,7 @@
 //! The hardware traits on Linux, and the kernel interfaces that have no safe library.
 //!
 //! ```text
-//!  hal::Gpio     ──► LinuxGpio     ──► /dev/gpiochip*  (character device, interface version 2)
+//!  hal::Gpio     ──► LinuxGpio ──► a thread for each chip ──► /dev/gpiochip*  (character device, interface version 2)
 //!  hal::Watchdog ──► LinuxWatchdog ──► /dev/watchdog*
 //!  boot          ──► block, dm, module ──► /sys, /dev, device mapper
 //!  operator      ──► entropy, net, rtc ──► /dev/random, lo, /dev/rtc*
@@ -14,6 +14,8 @@
 //! What it must never do: touch a line or a device before it is requested, or keep a level of its own beside the kernel's.
 
 pub mod block;
+#[cfg(feature = "gpio")]
+mod chip;
 pub mod dm;
 pub mod entropy;
 mod fail;

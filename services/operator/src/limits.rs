@@ -26,6 +26,11 @@ impl Limits {
         Self { memory: Some(40 * MIB), tasks: Some(32), files: Some(256) }
     }
 
+    /// powermgr: beside an ordinary daemon's a thread for each GPIO chip. Boards with many expanders have some forty.
+    pub fn lines() -> Self {
+        Self { tasks: Some(96), ..Self::daemon() }
+    }
+
     /// usermgr: an argon2id hash takes 19 MiB by default and 64 MiB at most, two at a time, beside its own 4 MiB.
     pub fn hashing() -> Self {
         Self { memory: Some(160 * MIB), ..Self::daemon() }

@@ -82,7 +82,11 @@ pub fn roster(hal: HalKind) -> Vec<Part> {
         parts.push(Part::new(Spec::new("twin", &[]).lasting()).without_bus().with_limits(Limits::none()));
     }
     let world: &[&str] = if simulated { &["twin"] } else { &[] };
-    parts.push(Part::new(Spec::new("powermgr", world).critical()).missed_after(HOLDS_PINS));
+    parts.push(
+        Part::new(Spec::new("powermgr", world).critical())
+            .missed_after(HOLDS_PINS)
+            .with_limits(Limits::lines()),
+    );
     parts.push(Part::new(Spec::new("usermgr", &[])).with_limits(Limits::hashing()).speaks());
     parts.push(Part::new(Spec::new("statemgr", &["powermgr"]).critical()));
     parts.push(
