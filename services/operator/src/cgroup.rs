@@ -48,10 +48,14 @@ impl Cgroups {
         fs::write(group.join("pids.max"), text(limits.tasks))?;
         fs::write(group.join("cgroup.procs"), pid.to_string())?;
         // Read back: a limit that is not in force is worse than none that is known.
-        let kept = fs::read_to_string(group.join("memory.max"))?;
+        for (file, asked) in [("memory.max", limits.memory), ("pids.max", limits.tasks)] {
+            if !is_in_force(&fs::read_to_string(group.join(file))?, asked) {
+                return Err(io::Error::other(format!("the kernel did not keep {file}")));
+            }
+        }
         let inside = fs::read_to_string(group.join("cgroup.procs"))?;
-        if !is_in_force(&kept, limits.memory) || !inside.lines().any(|line| line == pid.to_string()) {
-            return Err(io::Error::other("the kernel did not keep the limit"));
+        if !inside.lines().any(|line| line == pid.to_string()) {
+            return Err(io::Error::other("the kernel did not move the process"));
         }
         Ok(())
     }
@@ -69,7 +73,7 @@ impl Drop for Cgroups {
     }
 }
 
-/// Whether `memory.max` is what was asked for; the kernel rounds to pages.
+/// Whether a limit is what was asked for; the kernel rounds memory to pages.
 fn is_in_force(kept: &str, asked: Option<u64>) -> bool {
     match (kept.trim().parse::<u64>(), asked) {
         (Ok(kept), Some(asked)) => kept <= asked,

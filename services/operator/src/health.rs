@@ -27,6 +27,8 @@ pub(crate) struct Picture<'a> {
     pub(crate) now: Mono,
     pub(crate) wall: SystemTime,
     pub(crate) all_ready: bool,
+    /// What holds the daemons to their limits.
+    pub(crate) limits: &'static str,
     /// What is not as it should be and is no daemon's.
     pub(crate) notes: Vec<Note>,
 }
@@ -59,6 +61,7 @@ impl Picture<'_> {
         // No daemon of its own list, and memory all the same.
         let own = procfs::usage(std::process::id());
         metadata.insert("operator.memory_pss_bytes".to_owned(), own.pss.to_string());
+        metadata.insert("operator.limits".to_owned(), self.limits.to_owned());
         if let Some(image) = self.image {
             image.tell(&mut metadata);
         }

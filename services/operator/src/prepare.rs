@@ -123,10 +123,11 @@ fn lock(dir: &Path) -> Result<OwnedFd, Error> {
 /// The copy of the identity, with a checksum behind it.
 const SYSTEM_ID_COPY: &str = "system-id.copy";
 
-/// What a file of an identity holds: nothing, something else, or an identity.
+/// What a file of an identity holds: nothing, something else, what the medium does not tell now, or an identity.
 enum Kept {
     Nothing,
     Damaged(String),
+    Unreadable(String),
     Id(String),
 }
 
@@ -135,7 +136,7 @@ fn kept(path: &Path, sealed: bool) -> Kept {
     let text = match fs::read(path) {
         Ok(bytes) => String::from_utf8(bytes).unwrap_or_default(),
         Err(error) if error.kind() == ErrorKind::NotFound => return Kept::Nothing,
-        Err(error) => return Kept::Damaged(format!("it cannot be read: {error}")),
+        Err(error) => return Kept::Unreadable(format!("it cannot be read: {error}")),
     };
     let mut words = text.split_whitespace();
     let id = words.next().filter(|id| is_uuid(id));
@@ -167,7 +168,7 @@ fn system_id(dir: &Path, findings: &mut Vec<(String, String)>) -> Result<String,
         (Kept::Id(id), Kept::Id(same)) if id == same => (id, false, false),
         // Installed by a release that kept it once.
         (Kept::Id(id), Kept::Nothing) => (id, false, true),
-        (Kept::Id(id), Kept::Damaged(what)) => {
+        (Kept::Id(id), Kept::Damaged(what) | Kept::Unreadable(what)) => {
             found(SYSTEM_ID_COPY, format!("{what}; it is made anew"));
             (id, false, true)
         }
@@ -179,11 +180,19 @@ fn system_id(dir: &Path, findings: &mut Vec<(String, String)>) -> Result<String,
             found("system-id", "it is missing; its copy counts".to_owned());
             (id, true, false)
         }
-        (Kept::Damaged(what), Kept::Id(id)) => {
+        (Kept::Damaged(what) | Kept::Unreadable(what), Kept::Id(id)) => {
             found("system-id", format!("{what}; its copy counts"));
             (id, true, false)
         }
         (Kept::Nothing, Kept::Nothing) => (new_id()?, true, true),
+        // The identity is there, perhaps, and can be read another time: nothing is written in its place.
+        (Kept::Unreadable(what), _) | (_, Kept::Unreadable(what)) => {
+            found(
+                "system-id",
+                format!("{what}, and there is no sound copy; the system has another identity for this run"),
+            );
+            (new_id()?, false, false)
+        }
         (_, Kept::Damaged(what)) | (Kept::Damaged(what), _) => {
             found("system-id", format!("{what}, and there is no sound copy; the system has a new identity"));
             (new_id()?, true, true)
@@ -221,7 +230,12 @@ pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
         std::io::Write::write_all(&mut out, bytes)?;
         out.sync_all()
     });
-    written.and_then(|()| fs::rename(&new, path)).map_err(file("write", path))
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    written
+        .and_then(|()| fs::rename(&new, path))
+        // Until then a loss of power may bring the old file back.
+        .and_then(|()| fs::File::open(folder)?.sync_all())
+        .map_err(file("write", path))
 }
 
 #[cfg(test)]
@@ -273,6 +287,37 @@ mod tests {
             files.iter().for_each(|file| change(&dir.path().join(file), how));
             let (after, found) = id_of(dir.path());
             assert!(is_uuid(&after) && after != id && found > 0);
+        }
+    }
+
+    #[test]
+    fn an_identity_that_cannot_be_read_now_is_not_overwritten() {
+        let full = |path: &Path| {
+            fs::remove_file(path).unwrap();
+            fs::create_dir(path).unwrap();
+        };
+        for others_damage in ["unreadable", "damaged", "missing"] {
+            for (unreadable, other) in [("system-id", SYSTEM_ID_COPY), (SYSTEM_ID_COPY, "system-id")] {
+                let dir = tempfile::tempdir().unwrap();
+                let id = system_id(dir.path(), &mut Vec::new()).unwrap();
+                // Reading a folder fails, as reading a bad block does.
+                full(&dir.path().join(unreadable));
+                let other = dir.path().join(other);
+                match others_damage {
+                    "unreadable" => full(&other),
+                    "damaged" => fs::write(&other, "garbage").unwrap(),
+                    _ => fs::remove_file(&other).unwrap(),
+                }
+                let mut findings = Vec::new();
+                let after = system_id(dir.path(), &mut findings).unwrap();
+                assert!(is_uuid(&after) && after != id);
+                assert!(findings.iter().any(|(_, what)| what.contains("for this run")), "{findings:?}");
+                match others_damage {
+                    "unreadable" => assert!(other.is_dir()),
+                    "damaged" => assert_eq!(fs::read_to_string(&other).unwrap(), "garbage"),
+                    _ => assert!(!other.exists(), "{unreadable}"),
+                }
+            }
         }
     }
 

@@ -154,7 +154,7 @@ fn own_folder(folder: &OwnedFd, user: Option<u32>, group: u32, mode: u32) -> io:
     if rustix::fs::fstat(folder)?.st_mode & 0o7777 != mode {
         rustix::fs::fchmod(folder, Mode::from_raw_mode(mode))?;
     }
-    Ok(folder.try_clone()?)
+    folder.try_clone()
 }
 
 /// Gives what is open to a user and group.

@@ -800,6 +800,11 @@ impl<'a> Operator<'a> {
             now: self.clock.now(),
             wall: self.clock.wall(),
             all_ready: self.all_ready,
+            limits: match (self.prepared.config.limits, &self.cgroups) {
+                (false, _) => "none: switched off",
+                (true, Some(_)) => "cgroups: memory and tasks",
+                (true, None) => "rlimits: memory; tasks are not limited",
+            },
             notes: self.notes(),
         }
     }

@@ -93,14 +93,16 @@ pub(crate) fn recover(
 /// The password of [`recovery`] is stored.
 pub(crate) fn recovered(state_dir: &Path) {
     let path = state_dir.join(RECOVERY_FILE);
-    match std::fs::remove_file(&path) {
+    // Synced: a loss of power must not bring back a password that was changed since.
+    let removed = std::fs::remove_file(&path).and_then(|()| std::fs::File::open(state_dir)?.sync_all());
+    match removed {
         Ok(()) => {
             tracing::warn!(user = ADMIN, "the password was set from the recovery file, which is removed")
         }
         Err(error) => tracing::error!(
             %error,
             path = %path.display(),
-            "the password was set from the recovery file, which cannot be removed and is used again at each start"
+            "the password was set from the recovery file, which cannot be removed for good and may be used again at each start"
         ),
     }
 }
