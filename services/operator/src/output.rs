@@ -53,7 +53,7 @@ impl LogSink {
     pub(crate) fn start(keep: Option<&Path>) -> std::io::Result<Self> {
         let (jobs, receiver) = sync_channel(WAITING);
         let dropped = Arc::new(AtomicU64::new(0));
-        let keeper = keep.map(Keeper::open).transpose()?;
+        let keeper = keep.map(Keeper::new);
         let lost = Arc::clone(&dropped);
         std::thread::Builder::new()
             .name("log".into())
@@ -102,6 +102,8 @@ fn with_end(line: &str) -> Vec<u8> {
 
 fn work(jobs: &Receiver<Job>, lost: &AtomicU64, mut keeper: Option<Keeper>) {
     let mut flushed = true;
+    // Said once, and once when it is over.
+    let mut failing = false;
     loop {
         // Without a line nothing waits, and nobody is woken.
         let job = if flushed {
@@ -119,28 +121,36 @@ fn work(jobs: &Receiver<Job>, lost: &AtomicU64, mut keeper: Option<Keeper>) {
                 }
                 let _ = out.write_all(&line);
                 flushed = keeper.is_none();
-                keeper.as_mut().map_or(Ok(()), |keeper| keeper.line(&line))
+                keeper.as_mut().map_or(Ok(false), |keeper| keeper.line(&line))
             }
             (Ok(Job::Own(line)), Some(keeper)) => {
                 flushed = false;
                 keeper.line(&line)
             }
-            (Ok(Job::Own(_)), None) => Ok(()),
+            (Ok(Job::Own(_)), None) => Ok(false),
             (Ok(Job::Flush(done)), keeper) => {
                 flushed = true;
-                let kept = keeper.as_mut().map_or(Ok(()), Keeper::flush);
+                let kept = keeper.as_mut().map_or(Ok(false), Keeper::flush);
                 let _ = done.send(());
                 kept
             }
             (Err(RecvTimeoutError::Timeout), keeper) => {
                 flushed = true;
-                keeper.as_mut().map_or(Ok(()), Keeper::flush)
+                keeper.as_mut().map_or(Ok(false), Keeper::flush)
             }
             (Err(RecvTimeoutError::Disconnected), _) => return,
         };
-        if let Err(error) = kept {
-            let _ = writeln!(std::io::stderr(), "operator: the log is not kept on the flash: {error}");
-            keeper = None;
+        match kept {
+            Err(error) => {
+                if !std::mem::replace(&mut failing, true) {
+                    let _ =
+                        writeln!(std::io::stderr(), "operator: the log is not kept on the flash: {error}");
+                }
+            }
+            Ok(true) if std::mem::take(&mut failing) => {
+                let _ = writeln!(std::io::stderr(), "operator: the log is kept on the flash again");
+            }
+            Ok(_) => {}
         }
     }
 }

@@ -72,38 +72,35 @@ const WAITING_MAX: usize = 16 * 1024;
 pub(crate) struct Keeper {
     directory: PathBuf,
     waiting: Vec<u8>,
-    written: u64,
 }
 
 impl Keeper {
-    /// Goes on where an earlier run ended.
-    pub(crate) fn open(directory: &Path) -> io::Result<Self> {
-        fs::create_dir_all(directory)?;
-        let written = fs::metadata(directory.join("current")).map_or(0, |about| about.len());
-        Ok(Self { directory: directory.to_owned(), waiting: Vec::new(), written })
+    /// Goes on where an earlier run ended. Nothing is written before there is something to keep.
+    pub(crate) fn new(directory: &Path) -> Self {
+        Self { directory: directory.to_owned(), waiting: Vec::new() }
     }
 
     /// Takes a line with its end. Writes when enough has come together.
-    pub(crate) fn line(&mut self, line: &[u8]) -> io::Result<()> {
+    pub(crate) fn line(&mut self, line: &[u8]) -> io::Result<bool> {
         self.waiting.extend_from_slice(line);
-        if self.waiting.len() < WAITING_MAX { Ok(()) } else { self.flush() }
+        if self.waiting.len() < WAITING_MAX { Ok(false) } else { self.flush() }
     }
 
-    /// Writes what waits. What cannot be written is dropped: the log must not eat the memory when the flash is full.
-    pub(crate) fn flush(&mut self) -> io::Result<()> {
+    /// Writes what waits; `true`: there was something. What cannot be written is dropped: the log must not eat the memory when the flash is
+    /// full. The next lines are tried again.
+    pub(crate) fn flush(&mut self) -> io::Result<bool> {
         let bytes = std::mem::take(&mut self.waiting);
         if bytes.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
+        fs::create_dir_all(&self.directory)?;
         let current = self.directory.join("current");
-        if self.written > FILE_MAX {
+        if fs::metadata(&current).is_ok_and(|about| about.len() > FILE_MAX) {
             fs::rename(&current, self.directory.join("previous"))?;
-            self.written = 0;
         }
         let mut file = fs::File::options().create(true).append(true).open(&current)?;
         file.write_all(&bytes)?;
-        self.written += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -142,7 +139,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let line = [b'x'; 1_024];
         for _ in 0..4 {
-            let mut keeper = Keeper::open(dir.path()).unwrap();
+            let mut keeper = Keeper::new(dir.path());
             for _ in 0..700 {
                 keeper.line(&line).unwrap();
             }
@@ -151,5 +148,19 @@ mod tests {
         let sizes = ["current", "previous"].map(|name| fs::metadata(dir.path().join(name)).unwrap().len());
         assert!(sizes.iter().all(|size| *size <= FILE_MAX + 32 * 1_024), "{sizes:?}");
         assert!(sizes[1] > FILE_MAX, "{sizes:?}");
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_made_is_tried_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("log");
+        fs::write(&place, "in the way").unwrap();
+        let mut keeper = Keeper::new(&place);
+        keeper.line(b"lost\n").unwrap();
+        assert!(keeper.flush().is_err());
+        fs::remove_file(&place).unwrap();
+        keeper.line(b"kept\n").unwrap();
+        assert!(keeper.flush().unwrap());
+        assert_eq!(fs::read_to_string(place.join("current")).unwrap(), "kept\n");
     }
 }

@@ -259,12 +259,14 @@ impl Shell {
                 }
                 Output::Unwatch(subject) => broker.unwatch_interest(subject.as_bytes()),
                 Output::Report(report) => {
+                    if let Some(finding) = finding(&report)
+                        && !self.monitor.note(finding)
+                    {
+                        continue;
+                    }
                     self.lines.tell(&report);
                     if let StoreReport::Condition { condition, why } = &report {
                         self.monitor.set_condition(told(*condition), why, clock::now().unix_ns);
-                    }
-                    if let Some(finding) = finding(&report) {
-                        self.monitor.note(finding);
                     }
                 }
             }
@@ -532,6 +534,8 @@ struct Lines {
     failed: Paced,
     dropped: Paced,
     condition: Paced,
+    /// The log says that the store takes no writes.
+    refusing: bool,
 }
 
 impl Lines {
@@ -564,12 +568,14 @@ impl Lines {
                 }
             }
             StoreReport::Condition { condition: Condition::Ok, .. } => {
-                if self.condition.due(now, 1).is_some() {
+                // As often as it was said that it takes none.
+                if std::mem::take(&mut self.refusing) {
                     tracing::info!("the store takes writes again");
                 }
             }
             StoreReport::Condition { why, .. } => {
                 if let Some(more) = self.condition.due(now, 1) {
+                    self.refusing = true;
                     tracing::error!(why, more, "the store takes no writes; it is tried again");
                 }
             }

@@ -73,14 +73,19 @@ impl StoreMonitor {
         })
     }
 
-    /// Notes something that was found.
-    pub fn note(&self, finding: Finding) {
-        self.0.send_modify(|status| {
+    /// Notes something that was found; `false`: it is known already.
+    pub fn note(&self, finding: Finding) -> bool {
+        self.0.send_if_modified(|status| {
+            let same = |f: &Finding| f.component == finding.component && f.reason == finding.reason;
+            if status.findings.iter().any(same) {
+                return false;
+            }
             status.found += 1;
             if status.findings.len() < KEPT_FINDINGS {
                 status.findings.push(finding);
             }
-        });
+            true
+        })
     }
 
     /// How it is now.
@@ -113,5 +118,7 @@ mod tests {
         }
         let status = monitor.status();
         assert_eq!((status.findings.len(), status.found), (KEPT_FINDINGS, 100));
+        assert!(!monitor.note(status.findings[0].clone()), "what is found again at each try is one finding");
+        assert_eq!(monitor.status().found, 100);
     }
 }

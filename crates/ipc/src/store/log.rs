@@ -20,6 +20,8 @@
 //! Never: unlinks or replaces a segment before what superseded its messages is on the medium; appends behind something that
 //! is to be taken back; gives a number out twice.
 
+mod clean;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,6 +31,7 @@ use bytes::Bytes;
 use nats::js::store::{Flush, Message, Ranges, Record, Step, StoreError, StoreReport, StreamStore};
 
 use super::disk::{DiskFile, Kind};
+use super::lost::Lost;
 use super::segment::{self, HEADER};
 use super::{MAX_SEGMENT, Shared, TEMPORARY, TRIAL, segment_file, segment_id};
 
@@ -160,9 +163,11 @@ pub(super) struct SegmentLog {
     /// The newest segment takes no more.
     fresh: bool,
     /// Segments that could not be read. They may be readable again at the next start.
-    unread: usize,
+    unread: Vec<u64>,
     /// Markers of segments that could not be written anew: sequence, time and subject.
     markers: BTreeMap<u64, (i64, String)>,
+    /// Those whose message left since the mark.
+    unmarked: BTreeMap<u64, (i64, String)>,
 }
 
 /// A segment as read.
@@ -209,8 +214,9 @@ impl SegmentLog {
             cleaning: None,
             unsealed: false,
             fresh: false,
-            unread: 0,
+            unread: Vec::new(),
             markers: BTreeMap::new(),
+            unmarked: BTreeMap::new(),
         }
     }
 
@@ -218,6 +224,7 @@ impl SegmentLog {
     fn set_mark(&mut self) {
         let (id, size) = self.segments.back().map_or((0, 0), |s| (s.id, s.size));
         self.mark = Mark { id, size, next_seq: self.next_seq };
+        self.unmarked.clear();
     }
 
     /// Takes back what came since the mark, in memory.
@@ -497,7 +504,14 @@ impl SegmentLog {
         let want = if in_order { size.max(ahead) } else { size };
         let mut buffer = vec![0; want];
         let path = self.path(id);
-        self.open_file(at, false)?.read_at(&mut buffer, offset).map_err(|e| io_error("read", &path, &e))?;
+        let file = self.open_file(at, false)?;
+        let mut read = file.read_at(&mut buffer, offset);
+        if read.is_err() && want > size {
+            // What comes ahead may lie on a bad page; what was asked for need not.
+            buffer.truncate(size);
+            read = file.read_at(&mut buffer, offset);
+        }
+        read.map_err(|e| io_error("read", &path, &e))?;
         let bytes = Bytes::from(buffer);
         let part = bytes.slice(..size);
         if !newest && self.segments.iter().filter(|s| s.file.is_some()).count() > MERGE {
@@ -540,7 +554,7 @@ impl SegmentLog {
             match self.read_segment(id) {
                 Ok(raw) => self.load_one(&raw, newest, bound.flatten(), visit),
                 Err(error) => {
-                    self.unread += 1;
+                    self.unread.push(id);
                     let why = format!("segment {id:08x} cannot be read, its messages are missing: {error}");
                     self.shared.found(&self.stream, why, None);
                     if newest {
@@ -790,154 +804,49 @@ impl SegmentLog {
         Ok(())
     }
 
-    /// Rewrites the segments `first..=last` as one that holds only what lives. `false`: they do not fit into one.
-    fn merge(&mut self, first: usize, last: usize) -> Result<bool, StoreError> {
-        let Some((id, base)) = self.segments.get(first).map(|s| (s.id, s.base)) else { return Ok(false) };
-        let mut merged = Segment::new(id, base);
-        let mut bytes = segment::header(id, base).to_vec();
-        let end = self.segments.get(last + 1).map_or(u64::MAX, |s| s.base);
-        let markers: Vec<(u64, (i64, String))> =
-            self.markers.range(base..end.max(base)).map(|(seq, marker)| (*seq, marker.clone())).collect();
-        let mut waiting = markers.iter().peekable();
-        let mut mark = |merged: &mut Segment, bytes: &mut Vec<u8>, before: u64| {
-            let mut pushed = true;
-            while let Some((seq, (time, subject))) = waiting.next_if(|(seq, _)| *seq < before) {
-                let record = Record { seq: *seq, time: *time, subject, headers: &[], payload: &[] };
-                let start = bytes.len() as u64;
-                pushed &= segment::encode(id, Step::Message(record), true, bytes)
-                    .is_some_and(|size| merged.push(*seq, start, size));
-            }
-            pushed
+    /// Empties the newest segment in its place, where there is no room for another one: everything before `next` is gone.
+    fn reset_in_place(&mut self, next: u64) -> Result<(), StoreError> {
+        let record_end = 2 * HEADER as u64;
+        let Some((id, size)) = self.segments.back().map(|s| (s.id, s.size)) else {
+            return Err(StoreError::Full);
         };
-        for segment in self.segments.range(first..=last) {
-            let path = self.path(segment.id);
-            let old = self.shared.disk.read(&path, MAX_SEGMENT).map_err(|e| io_error("read", &path, &e))?;
-            for entry in segment.entries.iter().filter(|e| e.live) {
-                let (offset, size) = (entry.offset as usize, entry.size as usize);
-                let record = old.get(offset..offset + size).unwrap_or_default();
-                let seq = segment.base + u64::from(entry.seq);
-                let mended = match segment::decode(segment.id, record) {
-                    Some(_) => None,
-                    None => segment::correct(segment.id, record),
-                };
-                let record = mended.as_deref().unwrap_or(record);
-                if segment::decode(segment.id, record).is_none() {
-                    let stream = self.stream.clone();
-                    let why = format!("message {seq} does not read any more and was dropped");
-                    self.shared.report(StoreReport::Failed { stream, why });
-                    continue;
-                }
-                if !mark(&mut merged, &mut bytes, seq) {
-                    return Ok(false);
-                }
-                let start = bytes.len();
-                if !merged.push(seq, start as u64, size) {
-                    return Ok(false);
-                }
-                bytes.extend_from_slice(record);
-                segment::reseal(id, bytes.get_mut(start..).unwrap_or_default());
-            }
+        if !self.tail.is_empty() || size < record_end {
+            return Err(StoreError::Full);
         }
-        if !mark(&mut merged, &mut bytes, u64::MAX) {
-            return Ok(false);
-        }
-        merged.size = bytes.len() as u64;
-        self.shared.replace_unsynced(&self.dir, &segment_file(id), &bytes)?;
-        self.names_dirty = true;
-        self.shared.used(merged.size);
+        let path = self.path(id);
+        let mut record = Vec::new();
+        segment::encode(id, Step::Floor { next }, true, &mut record);
+        let newest = self.segments.len() - 1;
+        let file = self.open_file(newest, false)?;
+        // Once this record is there nothing behind it counts.
+        file.write_at(&record, HEADER as u64).map_err(|e| io_error("write to", &path, &e))?;
+        file.sync().map_err(|e| io_error("sync", &path, &e))?;
+        let cut = file.truncate(record_end).and_then(|()| file.sync()).is_ok();
         self.block = Block::default();
-        if let Some(place) = self.segments.get_mut(first) {
-            self.shared.freed(place.size);
-            *place = merged;
+        self.next_seq = self.next_seq.max(next);
+        self.settled = true;
+        self.fresh |= !cut;
+        if let Some(segment) = self.segments.back_mut().filter(|_| cut) {
+            segment.size = record_end;
+            self.shared.freed(size - record_end);
+            self.tail_start = record_end;
         }
-        markers.iter().for_each(|(seq, _)| drop(self.markers.remove(seq)));
-        for _ in first..last {
-            if let Some(segment) = self.segments.remove(first + 1) {
-                self.shared.freed(segment.size);
-                self.merged.push(segment.id);
-            }
+        for segment in &mut self.segments {
+            segment.entries.iter_mut().for_each(|e| e.live = false);
+            (segment.live, segment.live_bytes) = (0, 0);
         }
-        self.unlink_merged()?;
-        Ok(true)
-    }
-
-    /// Unlinks the files whose messages are in another one now, once that one is sure to be there.
-    fn unlink_merged(&mut self) -> Result<(), StoreError> {
-        self.sync()?;
-        while let Some(id) = self.merged.last() {
-            let path = self.path(*id);
-            match self.shared.disk.remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(io_error("remove", &path, &error));
-                }
-                _ => self.merged.pop(),
-            };
-            self.names_dirty = true;
+        if let Some(segment) = self.segments.back_mut() {
+            segment.entries.clear();
         }
         Ok(())
     }
-}
 
-/// What was lost of a segment, and the markers for it.
-struct Lost<'a> {
-    bytes: &'a [u8],
-    /// The subjects of a bucket's keys begin with this.
-    keys: Option<String>,
-    /// What is known of the records lost since the last sound one: number, time and subject.
-    gaps: Vec<(Option<u64>, i64, String)>,
-    markers: BTreeMap<u64, (i64, String)>,
-    /// Where a number may be claimed although nothing sound follows.
-    end_known: bool,
-}
-
-impl<'a> Lost<'a> {
-    fn new(stream: &str, kept: bool, bytes: &'a [u8], newest: bool, bound: Option<u64>) -> Self {
-        let keys = stream.strip_prefix("KV_").filter(|_| kept).map(|bucket| format!("$KV.{bucket}."));
-        let end_known = newest || bound.is_some();
-        Self { bytes, keys, gaps: Vec::new(), markers: BTreeMap::new(), end_known }
-    }
-
-    /// A stretch without a sound record. What power loss tore was never acknowledged and is no loss.
-    fn gap(&mut self, start: usize, end: usize, settled: bool) {
-        let Some(keys) = self.keys.as_deref().filter(|_| settled) else { return };
-        let mut at = start;
-        while at < end {
-            let claim = self.bytes.get(at..end).and_then(segment::claim).filter(|(.., subject)| {
-                let key = subject.strip_prefix(keys);
-                key.is_some_and(|key| !key.is_empty())
-                    && nats::subject::check_literal(subject.as_bytes()).is_ok()
-            });
-            let Some((size, seq, time, subject)) = claim else {
-                self.gaps.push((None, 0, format!("{keys}{LOST_KEY}")));
-                return;
-            };
-            self.gaps.push((Some(seq), time, subject.to_owned()));
-            at += size;
-        }
-    }
-
-    /// Gives the lost records numbers from `first` on and below `before`, the number of the next sound one. Returns the number behind the
-    /// last marker.
-    fn mark(&mut self, first: u64, before: u64, visit: &mut dyn FnMut(Step<'_>)) -> u64 {
-        let mut next = first;
-        for (claimed, time, subject) in std::mem::take(&mut self.gaps) {
-            let seq = match claimed {
-                Some(seq)
-                    if (next..before).contains(&seq) && (before < u64::MAX || seq - next < MAX_SEGMENT) =>
-                {
-                    seq
-                }
-                _ => next,
-            };
-            if seq >= before || (before == u64::MAX && !self.end_known) {
-                break;
-            }
-            let record = Record { seq, time, subject: &subject, headers: &[], payload: &[] };
-            visit(Step::Message(record));
-            next = seq + 1;
-            self.markers.insert(seq, (time, subject));
-        }
-        next
+    /// Begins a segment that says that everything before `next` is gone.
+    fn reset_behind(&mut self, next: u64) -> Result<(), StoreError> {
+        self.next_seq = self.next_seq.max(next);
+        self.begin()?;
+        self.put(Step::Floor { next }, HEADER, true)?;
+        self.sync()
     }
 }
 
@@ -1014,6 +923,9 @@ impl StreamStore for SegmentLog {
     }
 
     fn forget(&mut self, seq: u64) {
+        if let Some(marker) = self.markers.remove(&seq) {
+            self.unmarked.insert(seq, marker);
+        }
         let Some(segment) = self.segment_of(seq).and_then(|at| self.segments.get_mut(at)) else { return };
         let Some(at) = segment.find(seq) else { return };
         if let Some(entry) = segment.entries.get_mut(at)
@@ -1036,11 +948,16 @@ impl StreamStore for SegmentLog {
     }
 
     fn reset(&mut self, next: u64) -> Result<(), StoreError> {
-        self.next_seq = self.next_seq.max(next);
-        self.begin()?;
-        self.put(Step::Floor { next }, HEADER, true)?;
-        self.sync()?;
+        if let Err(error) = self.reset_behind(next) {
+            if error != StoreError::Full {
+                return Err(error);
+            }
+            self.forget_since_mark();
+            self.cut_back()?;
+            self.reset_in_place(next)?;
+        }
         self.set_mark();
+        self.markers.clear();
         self.cleaning = None;
         // All is gone already; what does not go here goes with the housekeeping, as nothing in it lives.
         for segment in self.segments.iter_mut().rev().skip(1) {
@@ -1049,6 +966,13 @@ impl StreamStore for SegmentLog {
         }
         while self.segments.len() > 1 && self.unlink(0).is_ok() {}
         Ok(())
+    }
+
+    fn drop_oldest(&mut self) -> Result<Option<u64>, StoreError> {
+        let Some(next) = self.segments.get(1).map(|s| s.base) else { return Ok(None) };
+        self.unlink(0)?;
+        self.markers = self.markers.split_off(&next);
+        Ok(Some(next))
     }
 
     fn flush(&mut self, how: Flush) -> Result<(), StoreError> {
@@ -1062,6 +986,9 @@ impl StreamStore for SegmentLog {
 
     fn rollback(&mut self, revive: &[u64]) -> Result<(), StoreError> {
         for seq in revive {
+            if let Some(marker) = self.unmarked.remove(seq) {
+                self.markers.insert(*seq, marker);
+            }
             let Some(segment) = self.segment_of(*seq).and_then(|at| self.segments.get_mut(at)) else {
                 continue;
             };
@@ -1109,9 +1036,12 @@ impl StreamStore for SegmentLog {
             // Before anything else goes that keeps what is in them from counting.
             self.unlink_merged()?;
         }
-        if self.unread > 0 && !self.expendable {
-            // What was removed after a segment that may come back must stay known.
-            return Ok(false);
+        if !self.unread.is_empty() && !self.expendable {
+            // What was removed after a segment that may come back must stay known; where room is needed it may not come back.
+            if !self.shared.pressed() {
+                return Ok(false);
+            }
+            self.give_up_unread()?;
         }
         let sealed = self.segments.len().saturating_sub(1);
         let unclean = |s: &Segment| s.dead() || s.entries.is_empty();
@@ -1120,7 +1050,9 @@ impl StreamStore for SegmentLog {
             return Ok(false);
         };
         let Some(segment) = self.segments.get(first) else { return Ok(false) };
-        if segment.live == 0 {
+        let end = self.segments.get(first + 1).map_or(u64::MAX, |s| s.base).max(segment.base);
+        let marked = self.markers.range(segment.base..end).next().is_some();
+        if segment.live == 0 && !marked {
             self.sync()?;
             self.unlink(first)?;
             return Ok(true);

@@ -20,6 +20,7 @@
 
 mod disk;
 mod log;
+mod lost;
 #[cfg(test)]
 mod refusals;
 mod segment;
@@ -27,6 +28,8 @@ mod segment;
 mod sim;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod worn;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -195,17 +198,32 @@ impl Shared {
         write().map_err(|e| error("write", &path, &e))
     }
 
+    /// The store's own files among what was set aside, oldest first.
+    fn aside(&self) -> io::Result<Vec<(u64, String)>> {
+        let files = self.disk.list(&self.damaged)?;
+        let mut own: Vec<(u64, String)> =
+            files.into_iter().filter_map(|file| Some((aside_number(&file)?, file))).collect();
+        own.sort_unstable();
+        Ok(own)
+    }
+
+    /// Puts a file aside as it is, without reading it.
+    fn move_aside(&self, name: &str, path: &Path) -> Result<PathBuf, StoreError> {
+        let place = || -> io::Result<PathBuf> {
+            self.disk.create_dir(&self.damaged)?;
+            let next = self.aside()?.last().map_or(0, |(number, _)| *number) + 1;
+            let place = self.damaged.join(format!("{next:06}-{name}"));
+            self.disk.rename(path, &place)?;
+            Ok(place)
+        };
+        place().map_err(|e| error("set aside", path, &e))
+    }
+
     /// Keeps a copy of something damaged.
     fn set_aside(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, StoreError> {
         let place = || -> io::Result<PathBuf> {
             self.disk.create_dir(&self.damaged)?;
-            let number = |name: &String| {
-                let (digits, _) = name.split_once('-')?;
-                digits.parse::<u64>().ok().filter(|_| digits.len() == 6)
-            };
-            let mut own: Vec<(u64, String)> =
-                self.disk.list(&self.damaged)?.into_iter().filter_map(|n| Some((number(&n)?, n))).collect();
-            own.sort_unstable();
+            let own = self.aside()?;
             let size = |file: &str| self.disk.open(&self.damaged.join(file), false).and_then(|f| f.size());
             let same = own.iter().find(|(_, file)| {
                 file.get(7..) == Some(name)
@@ -238,6 +256,12 @@ impl Shared {
         };
         place().map_err(|e| error("set aside a copy in", &self.damaged, &e))
     }
+}
+
+/// The number of a file that was set aside.
+fn aside_number(file: &str) -> Option<u64> {
+    let (digits, _) = file.split_once('-')?;
+    digits.parse().ok().filter(|_| digits.len() == 6)
 }
 
 /// Whether it is the medium that refuses, not what was asked of it.
@@ -736,6 +760,19 @@ impl Storage for FileStore {
             }
         }
         Ok(())
+    }
+
+    fn discard(&mut self) -> Result<bool, StoreError> {
+        let disk = &self.shared.disk;
+        let mut any = false;
+        for file in disk.list(&self.shared.damaged).unwrap_or_default() {
+            if aside_number(&file).is_some() {
+                let path = self.shared.damaged.join(&file);
+                disk.remove_file(&path).map_err(|e| error("remove", &path, &e))?;
+                any = true;
+            }
+        }
+        Ok(any)
     }
 
     fn ready(&mut self) -> Result<(), StoreError> {

@@ -202,8 +202,10 @@ pub(super) fn decode(id: u64, bytes: &[u8]) -> Option<(Step<'_>, usize, bool)> {
     Some((step, 8 + length, flags == 1))
 }
 
-/// The longest record of which a turned bit is looked for, and how often in one segment: bounds the work on hostile bytes.
-const CORRECTABLE: usize = 64 * 1024;
+/// The longest record of which a turned bit is looked for, and how often in one segment: bounds the work on hostile bytes. Up to 91,607 bits
+/// any two code words of this checksum differ in four bits at least (Koopman, "32-Bit Cyclic Redundancy Codes for Internet
+/// Applications", 2002): two turned bits never look like one. In longer records they may, so those are not corrected.
+const CORRECTABLE: usize = 91_607 / 8 - 4;
 const CORRECTIONS: usize = 16;
 
 /// What a byte that enters the checksum's register does to it (CRC-32, reflected).
@@ -371,6 +373,24 @@ mod tests {
         assert!(seen[0].contains("seq: 77, time: -5, subject: \"a.b\""), "{}", seen[0]);
         assert_eq!(seen[1], format!("[(3, 3), (5, {})]", u64::MAX));
         assert_eq!(seen[2], "Floor { next: 5 }");
+    }
+
+    #[test]
+    fn two_turned_bits_are_never_taken_for_one() {
+        for size in [100, 11_000, 40_000, 65_000] {
+            let mut bytes = header(3, 1).to_vec();
+            encode(3, Step::Message(message(1, &vec![9; size])), true, &mut bytes).unwrap();
+            let record = &bytes[HEADER..];
+            for n in 0..400_usize {
+                let mut damaged = record.to_vec();
+                let (one, two) = ((n * 7919) % (record.len() - 40), (n * 104_729 + 13) % (record.len() - 40));
+                damaged[40 + one] ^= 1 << (n % 8);
+                damaged[40 + two] ^= 1 << ((n / 8 + 1) % 8);
+                if damaged != record && one != two {
+                    assert_eq!(correct(3, &damaged), None, "{size} {n}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -171,13 +171,27 @@ struct State {
     unreadable: Option<String>,
     /// Directories whose path ends like this cannot be synced.
     unsynced: Option<String>,
+    /// A byte that cannot be read: of the file with this in its path.
+    unreadable_byte: Option<(String, usize)>,
+    /// Bytes of all files together, where they are bounded.
+    room: Option<usize>,
 }
 
 const ROOT: u64 = 0;
 
 impl State {
     fn new(nodes: BTreeMap<u64, Node>, next: u64) -> Self {
-        Self { nodes, fault: None, next, left: None, refused: None, unreadable: None, unsynced: None }
+        Self {
+            nodes,
+            fault: None,
+            next,
+            left: None,
+            refused: None,
+            unreadable: None,
+            unsynced: None,
+            unreadable_byte: None,
+            room: None,
+        }
     }
 
     fn may_read(&self, path: &Path) -> io::Result<()> {
@@ -282,6 +296,17 @@ impl SimDisk {
         self.state().unreadable = part.map(str::to_owned);
     }
 
+    /// A byte of the file with this in its path cannot be read from now on.
+    pub(super) fn make_byte_unreadable(&self, byte: Option<(&str, usize)>) {
+        self.state().unreadable_byte = byte.map(|(part, at)| (part.to_owned(), at));
+    }
+
+    /// So many bytes are left for files from now on.
+    pub(super) fn set_room(&self, left: Option<usize>) {
+        let used = self.files().values().map(Vec::len).sum::<usize>();
+        self.state().room = left.map(|left| used + left);
+    }
+
     /// Directories whose path ends like this cannot be synced from now on.
     pub(super) fn fail_sync_dir(&self, end: Option<&str>) {
         self.state().unsynced = end.map(str::to_owned);
@@ -289,6 +314,10 @@ impl SimDisk {
 
     /// All files, with their bytes.
     pub(super) fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        Self::files_of(&self.state())
+    }
+
+    fn files_of(state: &State) -> BTreeMap<PathBuf, Vec<u8>> {
         fn walk(state: &State, dir: u64, path: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
             for (name, inode) in &state.nodes[&dir].names {
                 let (path, node) = (path.join(name), &state.nodes[inode]);
@@ -299,7 +328,7 @@ impl SimDisk {
             }
         }
         let mut files = BTreeMap::new();
-        walk(&self.state(), ROOT, Path::new("/"), &mut files);
+        walk(state, ROOT, Path::new("/"), &mut files);
         files
     }
 
@@ -461,6 +490,12 @@ impl DiskFile for SimFile {
         let state = self.disk.state();
         state.may_read(&self.path)?;
         let offset = usize::try_from(offset).unwrap();
+        if let Some((part, at)) = &state.unreadable_byte
+            && self.path.to_str().unwrap().contains(part.as_str())
+            && (offset..offset + buffer.len()).contains(at)
+        {
+            return Err(io::Error::other("input/output error"));
+        }
         let bytes = &state.nodes[&self.inode].bytes;
         let part = bytes.get(offset..offset + buffer.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
         buffer.copy_from_slice(part);
@@ -469,7 +504,14 @@ impl DiskFile for SimFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut state = self.disk.state();
         let offset = usize::try_from(offset).unwrap();
-        let grows = state.nodes[&self.inode].bytes.len() < offset + bytes.len();
+        let size = state.nodes[&self.inode].bytes.len();
+        let grows = size < offset + bytes.len();
+        if let Some(room) = state.room.filter(|_| grows) {
+            let used = SimDisk::files_of(&state).values().map(Vec::len).sum::<usize>();
+            if used + offset + bytes.len() - size > room {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+        }
         let refused = state.tick(if grows { Doing::Grow } else { Doing::Other });
         // A write that fails may have begun.
         let bytes = if refused.is_err() { &bytes[..bytes.len() / 2] } else { bytes };

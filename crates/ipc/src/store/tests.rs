@@ -12,18 +12,18 @@ use serde_json::{Value, json};
 use super::sim::{Random, SimDisk};
 use super::{FileStore, StoreLimits};
 
-const ROOT: &str = "/store";
+pub(super) const ROOT: &str = "/store";
 const START: i64 = 1_800_000_000_000_000_000;
 
 /// A server's streams, and a client that waits for every answer.
-struct Bench {
-    machine: JetStream,
-    now: Now,
-    reports: Vec<StoreReport>,
+pub(super) struct Bench {
+    pub(super) machine: JetStream,
+    pub(super) now: Now,
+    pub(super) reports: Vec<StoreReport>,
 }
 
 impl Bench {
-    fn open(disk: &SimDisk, limits: StoreLimits, now: Now) -> Self {
+    pub(super) fn open(disk: &SimDisk, limits: StoreLimits, now: Now) -> Self {
         let store = FileStore::on(Arc::new(disk.clone()), Path::new(ROOT), limits).unwrap();
         let mut machine = JetStream::open(Box::new(store), Limits::default(), 7, now).unwrap();
         let mut reports = Vec::new();
@@ -31,13 +31,13 @@ impl Bench {
         Self { machine, now, reports }
     }
 
-    fn send(&mut self, reply: &str, subject: &str, headers: &[u8], payload: &[u8]) {
+    pub(super) fn send(&mut self, reply: &str, subject: &str, headers: &[u8], payload: &[u8]) {
         let message =
             Inbound { subject: subject.as_bytes(), reply: Some(reply.as_bytes()), headers, payload };
         self.machine.handle(self.now, message);
     }
 
-    fn commit(&mut self) -> BTreeMap<String, (Vec<u8>, Vec<u8>)> {
+    pub(super) fn commit(&mut self) -> BTreeMap<String, (Vec<u8>, Vec<u8>)> {
         self.now.mono += 1;
         self.now.wall += 1_000_000;
         let mut answers = BTreeMap::new();
@@ -46,20 +46,20 @@ impl Bench {
         answers
     }
 
-    fn api(&mut self, subject: &str, request: Value) -> Value {
+    pub(super) fn api(&mut self, subject: &str, request: Value) -> Value {
         self.send("r", &format!("$JS.API.{subject}"), b"", request.to_string().as_bytes());
         let answers = self.commit();
         serde_json::from_slice(&answers["r"].1).unwrap()
     }
 
-    fn publish(&mut self, subject: &str, payload: &[u8]) -> Value {
+    pub(super) fn publish(&mut self, subject: &str, payload: &[u8]) -> Value {
         self.send("r", subject, b"", payload);
         let answers = self.commit();
         serde_json::from_slice(&answers["r"].1).unwrap()
     }
 
     /// The value of a key, by direct get.
-    fn value(&mut self, stream: &str, subject: &str) -> Option<Vec<u8>> {
+    pub(super) fn value(&mut self, stream: &str, subject: &str) -> Option<Vec<u8>> {
         self.send("r", &format!("$JS.API.DIRECT.GET.{stream}.{subject}"), b"", b"");
         let (headers, payload) = self.commit().remove("r").unwrap();
         let missing = headers.starts_with(b"NATS/1.0 404");
@@ -67,7 +67,7 @@ impl Bench {
         (!missing).then_some(payload)
     }
 
-    fn state(&mut self, stream: &str) -> Value {
+    pub(super) fn state(&mut self, stream: &str) -> Value {
         self.api(&format!("STREAM.INFO.{stream}"), json!({}))["state"].take()
     }
 }
@@ -88,15 +88,15 @@ fn collect(
     }
 }
 
-fn begin() -> Now {
+pub(super) fn begin() -> Now {
     Now { mono: 0, wall: START }
 }
 
-fn small() -> StoreLimits {
+pub(super) fn small() -> StoreLimits {
     StoreLimits { max_bytes: 4 * 1024 * 1024, headroom: 64 * 1024, segment_bytes: 4096 }
 }
 
-fn kv(history: i64) -> Value {
+pub(super) fn kv(history: i64) -> Value {
     json!({"name": "KV", "subjects": ["kv.>"], "max_msgs_per_subject": history, "allow_direct": true, "allow_rollup_hdrs": true})
 }
 
@@ -314,7 +314,7 @@ fn a_cut_at_any_byte_costs_only_what_was_cut() {
 }
 
 /// Turns part of a byte over: more than one bit, so that it cannot be set right.
-fn spoil(byte: &mut u8) {
+pub(super) fn spoil(byte: &mut u8) {
     *byte ^= 0x7e;
 }
 
@@ -409,7 +409,7 @@ fn damage_in_the_newest_write_costs_one_message_and_no_number_is_given_out_again
     }
 }
 
-fn bucket() -> Value {
+pub(super) fn bucket() -> Value {
     json!({"name": "KV_b", "subjects": ["$KV.b.>"], "max_msgs_per_subject": 1, "allow_direct": true})
 }
 

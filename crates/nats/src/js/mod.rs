@@ -31,6 +31,7 @@ mod error;
 mod header;
 mod ids;
 mod index;
+mod meta;
 mod pull;
 pub mod store;
 mod stream;
@@ -40,8 +41,7 @@ mod trouble;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 pub use config::{
     AckPolicy, Compression, ConsumerConfig, ConsumerLimits, DeliverPolicy, Discard, PersistMode,
@@ -50,9 +50,9 @@ pub use config::{
 pub use error::ApiError;
 pub use time::{format_rfc3339, parse_rfc3339};
 
-use clock::{Epoch, Shift};
-use config::stored::{FORMAT, StoredStream, first_format};
+use clock::Epoch;
 use consumer::{Budget, Consumer};
+use meta::{Kept, is_foreign, newest, put_meta};
 use store::{Class, Condition, Flush, MemoryStream, Pool, Storage, StoreError, StoreReport, StreamStore};
 use stream::{Core, Refused};
 use trouble::{Trouble, refusal};
@@ -70,6 +70,8 @@ const FULL_TURN: usize = 2 * 1024 * 1024;
 const IDS_BYTES: usize = 8 * 1024 * 1024;
 /// A medium that failed and takes writes again counts as healthy after this long, milliseconds.
 const STEADY: u64 = 5_000;
+/// How often in a row room is made on a full medium for one stream.
+const MAX_DISCARDS: usize = 8;
 /// How long `interval` streams and the state of consumers may wait for the medium, milliseconds.
 const INTERVAL: u64 = 1000;
 /// The API level of nats-server whose requests are understood (level 1 came with 2.11).
@@ -195,78 +197,6 @@ impl Default for Limits {
     }
 }
 
-/// What is stored beside a stream's messages: see [`config::stored`] for the rules of the format.
-#[derive(Debug, Serialize, Deserialize)]
-struct Meta {
-    config: StoredStream,
-    created: i64,
-    /// Stamps that are known to be off.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    shifts: Vec<Shift>,
-    #[serde(default = "first_format")]
-    format: u32,
-    /// Counts the writes: of two copies the higher one is the newer. A release that did not count wrote one copy only, and what it
-    /// wrote last is newer than what a counting one left beside it.
-    #[serde(default = "uncounted")]
-    generation: u64,
-    /// Keys of another release: kept.
-    #[serde(flatten)]
-    other: Map<String, Value>,
-}
-
-fn uncounted() -> u64 {
-    u64::MAX
-}
-
-/// What is stored of a stream beside what it works with.
-#[derive(Debug, Default)]
-struct Kept {
-    generation: u64,
-    /// Keys of another release, of the stream and of its configuration.
-    other: Map<String, Value>,
-    config: Map<String, Value>,
-    /// A stored copy is of a newer release or cannot be understood: it is kept for people before it is replaced.
-    foreign: bool,
-}
-
-/// Whether a stored copy says what this release cannot say.
-fn is_foreign(copy: &[u8]) -> bool {
-    serde_json::from_slice::<Meta>(copy).map_or(true, |meta| meta.format > FORMAT)
-}
-
-/// Stores a stream's metadata; a copy of another release is set aside before.
-fn put_meta(
-    storage: &mut dyn Storage,
-    kept: &mut Kept,
-    name: &str,
-    class: Class,
-    meta: &[u8],
-) -> Result<(), StoreError> {
-    if kept.foreign {
-        storage.keep_metadata(name)?;
-    }
-    storage.put_stream(name, class, meta)?;
-    kept.foreign = false;
-    Ok(())
-}
-
-impl Kept {
-    /// The next metadata to store.
-    fn meta(&mut self, config: &StreamConfig, created: i64, shifts: &[Shift]) -> Vec<u8> {
-        self.generation = self.generation.saturating_add(1).min(uncounted() - 1);
-        let meta = Meta {
-            config: StoredStream::new(config, &self.config),
-            created,
-            shifts: shifts.to_vec(),
-            format: FORMAT,
-            generation: self.generation,
-            other: self.other.clone(),
-        };
-        // Text, numbers and lists: nothing in it can fail to serialise.
-        serde_json::to_vec(&meta).unwrap_or_default()
-    }
-}
-
 #[derive(Debug)]
 struct Stream {
     core: Core,
@@ -276,23 +206,6 @@ struct Stream {
     /// Its metadata has changed.
     meta_dirty: bool,
     kept: Kept,
-}
-
-/// The newest of the copies that read; `None`: none does.
-fn newest(copies: &[Vec<u8>]) -> Option<Meta> {
-    let mut newest: Option<Meta> = None;
-    let mut counted = 0;
-    for copy in copies {
-        let Ok(meta) = serde_json::from_slice::<Meta>(copy) else { continue };
-        if meta.generation != uncounted() {
-            counted = counted.max(meta.generation);
-        }
-        if meta.format <= FORMAT && newest.as_ref().is_none_or(|best| best.generation < meta.generation) {
-            newest = Some(meta);
-        }
-    }
-    // Counting goes on above all that was counted.
-    newest.map(|meta| Meta { generation: counted, ..meta })
 }
 
 /// The stored consumers of a stream.
@@ -691,6 +604,9 @@ impl JetStream {
         };
         let name = name.clone();
         let reply = reply.filter(|_| !stream.core.config.no_ack);
+        if stream.core.trouble.is_some() {
+            self.relieve(now, &name, false);
+        }
         let mut outcome = self.store(now, &name, subject, headers, payload);
         for _ in 0..8 {
             if outcome != Err(Refused::Full) || !self.make_room(now, &name) {
@@ -755,6 +671,49 @@ impl JetStream {
                 return;
             }
             known -= before - most.core.ids.cost();
+        }
+    }
+
+    /// Makes room on a medium that is full, without writing: what was set aside goes, then the oldest messages of the fullest stream that may
+    /// lose any. `false`: there is nothing.
+    fn discard(&mut self) -> bool {
+        if self.storage.discard().unwrap_or(false) {
+            return true;
+        }
+        let may = |s: &Stream| {
+            let class = Stream::class(&s.core.config);
+            class.expendable && !class.memory && !s.core.is_dirty()
+        };
+        let mut victims: Vec<(u64, String)> =
+            self.streams.iter().filter(|(_, s)| may(s)).map(|(n, s)| (s.core.used(), n.clone())).collect();
+        victims.sort_unstable();
+        for (_, name) in victims.into_iter().rev() {
+            let Some(stream) = self.streams.get_mut(&name) else { continue };
+            let Ok(Some(messages)) = stream.core.drop_oldest() else { continue };
+            stream.spread();
+            self.out.push(Output::Report(StoreReport::Dropped { stream: name, messages }));
+            return true;
+        }
+        false
+    }
+
+    /// A stream whose medium is full gets another chance, if room can be made. With `least` it is asked for little: what follows frees more.
+    fn relieve(&mut self, now: Now, name: &str, least: bool) {
+        let full = |this: &Self| {
+            let stream = this.streams.get(name);
+            stream.is_some_and(|s| s.core.trouble.as_ref().is_some_and(|t| t.error == StoreError::Full))
+        };
+        for _ in 0..MAX_DISCARDS {
+            if !full(self) || !(least || self.discard()) {
+                return;
+            }
+            let Some(stream) = self.streams.get_mut(name) else { return };
+            let healed = stream.core.try_now(now, least);
+            if healed {
+                self.chores.insert(name.to_owned());
+            } else if least && !self.discard() {
+                return;
+            }
         }
     }
 
@@ -918,7 +877,16 @@ impl JetStream {
             return core.trouble.is_none();
         }
         let dirty = core.is_dirty();
-        let Err(failure) = core.flush(how) else {
+        let mut outcome = core.flush(how);
+        for _ in 0..MAX_DISCARDS {
+            if outcome != Err(StoreError::Full) || !self.discard() {
+                break;
+            }
+            let Some(stream) = self.streams.get_mut(name) else { return true };
+            outcome = stream.core.flush(how);
+        }
+        let Some(stream) = self.streams.get_mut(name) else { return true };
+        let Err(failure) = outcome else {
             stream.spread();
             stream.held.clear();
             if dirty {
@@ -926,6 +894,10 @@ impl JetStream {
             }
             return true;
         };
+        if failure == StoreError::Full {
+            // Housekeeping may free what is needed.
+            self.chores.insert(name.to_owned());
+        }
         self.fail(now, name, failure);
         false
     }
@@ -1146,12 +1118,19 @@ impl JetStream {
     /// on the medium: do it after what [`commit`](Self::commit) returned is on its way.
     pub fn housekeep(&mut self) {
         let Some(name) = self.chores.pop_first() else { return };
-        let Some(stream) = self.streams.get_mut(&name).filter(|s| s.core.trouble.is_none()) else { return };
+        let Some(stream) = self.streams.get_mut(&name) else { return };
+        // What has only to be unlinked goes on a full medium too.
+        let full = match &stream.core.trouble {
+            None => false,
+            Some(trouble) if trouble.error == StoreError::Full => true,
+            Some(_) => return,
+        };
         match stream.core.maintain() {
             Ok(true) => {
                 self.chores.insert(name);
             }
             Ok(false) => {}
+            Err(_) if full => {}
             Err(error) => self.report(&name, &error),
         }
     }

@@ -218,6 +218,15 @@ pub trait StreamStore: Send + std::fmt::Debug {
         Ok(())
     }
 
+    /// Drops the oldest messages that lie together without writing anything, to make room on a full medium. Returns the sequence before
+    /// which all is gone; `None`: there is nothing to drop so.
+    ///
+    /// # Errors
+    /// What the system said; nothing is gone then.
+    fn drop_oldest(&mut self) -> Result<Option<u64>, StoreError> {
+        Ok(None)
+    }
+
     /// Does at most one bounded piece of housekeeping; `true` when more is waiting.
     ///
     /// # Errors
@@ -287,6 +296,14 @@ pub trait Storage: Send + std::fmt::Debug {
     /// What the system said; nothing may be replaced then.
     fn keep_metadata(&mut self, _name: &str) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    /// Discards copies that are only kept for people, to make room on a full medium. `false`: there were none.
+    ///
+    /// # Errors
+    /// What the system said.
+    fn discard(&mut self) -> Result<bool, StoreError> {
+        Ok(false)
     }
 
     /// Makes good what could not be done when the store was opened and when something was refused, as far as it is left.

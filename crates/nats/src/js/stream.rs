@@ -23,7 +23,7 @@ use super::ids::Ids;
 use super::index::{Filter, Index, Mark, Slot};
 use super::store::{Flush, Message, Record, Step, StoreError, StreamStore};
 use super::time::{MILLI, SECOND, parse_duration};
-use super::trouble::{Trouble, refusal};
+use super::trouble::{self, Trouble, refusal};
 use crate::subject;
 
 /// Times before 2020 come from a clock that was not set yet (a BMC without a battery starts in 1970): age then
@@ -316,6 +316,17 @@ impl Core {
     pub(crate) fn heal(&mut self, now: Now) -> bool {
         let Some(trouble) = self.trouble.as_ref().filter(|t| t.again <= now.mono) else { return false };
         let bytes = trouble.probe_bytes();
+        self.try_with(now, bytes)
+    }
+
+    /// The medium is tried again at once; `least`: with no more than a removal takes. `true` when it takes writes.
+    pub(crate) fn try_now(&mut self, now: Now, least: bool) -> bool {
+        let Some(trouble) = &self.trouble else { return true };
+        let bytes = if least { trouble::TRIAL } else { trouble.probe_bytes() };
+        self.try_with(now, bytes)
+    }
+
+    fn try_with(&mut self, now: Now, bytes: usize) -> bool {
         let mut outcome = self.store.rollback(&[]).and_then(|()| self.store.probe(bytes));
         if outcome.is_ok() && self.unsynced {
             outcome = self.store.flush(Flush::Medium);
@@ -624,6 +635,18 @@ impl Core {
         self.remove_logged(&seqs)
     }
 
+    /// Drops the oldest messages, as many as lie together, without a write: they may be back after a loss of power. For a stream that may
+    /// lose them, between turns. `None`: there are none that go so.
+    pub(crate) fn drop_oldest(&mut self) -> Result<Option<u64>, StoreError> {
+        let Some(next) = self.store.drop_oldest()? else { return Ok(None) };
+        let mut gone = 0;
+        while let Some((seq, _)) = self.index.first().filter(|(seq, _)| *seq < next) {
+            self.take_out(seq);
+            gone += 1;
+        }
+        Ok(Some(gone))
+    }
+
     /// Gives back what [`shed`](Self::shed) freed, once that is flushed.
     pub(crate) fn tidy(&mut self) -> Result<(), StoreError> {
         /// More pieces of housekeeping than a store has segments.
@@ -741,8 +764,9 @@ impl Core {
             // What a power loss takes of a turn must not be the messages because of which others may go.
             self.store.order()?;
         }
-        for ranges in &self.owed {
+        while let Some(ranges) = self.owed.first() {
             self.store.remove(ranges)?;
+            self.owed.remove(0);
         }
         if !self.aged.is_empty() {
             self.store.remove(&self.aged)?;

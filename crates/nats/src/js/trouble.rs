@@ -10,7 +10,7 @@ const LONGEST_WAIT: u64 = 5_000;
 /// A full medium counts as healed when it takes this much: less, and the next message fails again.
 const ROOM: usize = 64 * 1024;
 /// What is written to try any other.
-const TRIAL: usize = 512;
+pub(crate) const TRIAL: usize = 512;
 
 /// Why a stream takes no writes.
 #[derive(Debug)]

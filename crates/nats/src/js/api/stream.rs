@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 
 use super::super::config::{StreamConfig, parse};
 use super::super::error::{self, ApiError};
+use super::super::meta::put_meta;
 use super::super::store::{Flush, StoreError};
 use super::super::time::{ZERO, format_rfc3339};
-use super::super::{JetStream, StorageType, Stream, put_meta};
+use super::super::{JetStream, StorageType, Stream};
 use super::{Answer, Request, page};
 use crate::subject;
 
@@ -297,7 +298,15 @@ impl JetStream {
 
     fn stream_purge(&mut self, request: Request<'_>, name: &str) -> Answer {
         let purge: PurgeRequest = parse(request.payload)?;
-        let stream = self.stream_to_change(name)?;
+        self.relieve(request.now, name, true);
+        let filter = Some(purge.filter.as_str()).filter(|f| !f.is_empty());
+        let everything = filter.is_none_or(|f| f == ">") && purge.seq == 0 && purge.keep == 0;
+        let stream = self.stream_mut(name)?;
+        if let Some(trouble) = &stream.core.trouble
+            && !(everything && trouble.error == StoreError::Full)
+        {
+            return Err(trouble.refusal());
+        }
         if stream.core.config.sealed {
             return Err(error::STREAM_SEALED);
         }
@@ -307,8 +316,6 @@ impl JetStream {
         if stream.core.config.deny_purge {
             return Err(ApiError::purge_failed("stream purge not permitted"));
         }
-        let filter = Some(purge.filter.as_str()).filter(|f| !f.is_empty());
-        let everything = filter.is_none_or(|f| f == ">") && purge.seq == 0 && purge.keep == 0;
         if !everything {
             let gone = stream.core.purge(filter, purge.seq, purge.keep);
             self.no_room &= gone == 0;
@@ -317,11 +324,15 @@ impl JetStream {
         let failed = |error: &StoreError| ApiError::purge_failed(error.to_string());
         if !self.settle(request.now, name, Flush::Medium) {
             let trouble = self.stream_mut(name)?.core.trouble.as_ref();
-            return Err(trouble.map_or(error::INSUFFICIENT_RESOURCES, |t| failed(&t.error)));
+            // All of it can go without room for a word about it.
+            if let Some(trouble) = trouble.filter(|t| t.error != StoreError::Full) {
+                return Err(failed(&trouble.error));
+            }
         }
         let stream = self.stream_mut(name)?;
         match stream.core.purge_all() {
             Ok(gone) => {
+                stream.core.try_now(request.now, true);
                 stream.spread();
                 self.no_room &= gone == 0;
                 Ok(json!({"success": true, "purged": gone}))
@@ -335,6 +346,7 @@ impl JetStream {
         if request.payload.trim_ascii().is_empty() {
             return Err(error::BAD_REQUEST);
         }
+        self.relieve(request.now, name, true);
         let stream = self.stream_to_change(name)?;
         if stream.core.config.sealed {
             return Err(error::STREAM_SEALED);

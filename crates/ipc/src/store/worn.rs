@@ -1,0 +1,130 @@
+//! The machine on media that give only part of what is on them, or have no room left.
+
+use std::path::PathBuf;
+
+use nats::js::store::{Condition, StoreReport};
+use serde_json::json;
+
+use super::StoreLimits;
+use super::sim::{Random, SimDisk};
+use super::tests::{Bench, ROOT, begin, bucket, kv, small, spoil};
+
+#[test]
+fn a_segment_with_an_unreadable_page_is_cleaned_and_the_stream_stays_bounded() {
+    let limits = StoreLimits { max_bytes: 256 * 1024, headroom: 0, segment_bytes: 16 * 1024 };
+    let disk = SimDisk::new();
+    let mut bench = Bench::open(&disk, limits, begin());
+    bench.api("STREAM.CREATE.KV_b", bucket());
+    bench.publish("$KV.b.first", b"x");
+    bench.publish("$KV.b.lock", &[5; 6000]);
+    bench.publish("$KV.b.other", &[6; 9000]);
+    bench.publish("$KV.b.last", b"y");
+    // At run time and over a restart.
+    disk.make_byte_unreadable(Some(("/KV_b/00000001.seg", 9_000)));
+    for turn in 0..2 {
+        for n in 0..400_u32 {
+            let answer = bench.publish("$KV.b.busy", &n.to_le_bytes().repeat(500));
+            assert!(answer.get("error").is_none(), "{turn} {n}: {answer}");
+        }
+        for key in ["first", "last"] {
+            let value = bench.value("KV_b", &format!("$KV.b.{key}")).unwrap();
+            assert_eq!(value, if key == "first" { b"x" } else { b"y" });
+        }
+        drop(bench);
+        bench = Bench::open(&disk, limits, begin());
+    }
+}
+
+#[test]
+fn a_lost_value_stays_lost_when_its_segment_is_emptied() {
+    let disk = SimDisk::new();
+    let mut bench = Bench::open(&disk, small(), begin());
+    bench.api("STREAM.CREATE.KV_b", bucket());
+    bench.publish("$KV.b.lock", b"locked");
+    bench.publish("$KV.b.other", &[1; 3900]);
+    bench.publish("$KV.b.last", b"x");
+    bench.machine.close(bench.now);
+    drop(bench);
+    let path = PathBuf::from(ROOT).join("streams/KV_b/00000001.seg");
+    let mut records = Vec::new();
+    super::scan_segment(1, &disk.files()[&path], &mut |_, found| records.push(found));
+    disk.edit(&path, |b| spoil(&mut b[records[0].offset + records[0].size - 1]));
+    // The damaged segment cannot be written anew when it is found.
+    disk.refuse(Some(std::io::ErrorKind::StorageFull));
+    let mut bench = Bench::open(&disk, small(), begin());
+    disk.refuse(None);
+    bench.now.mono += 10_000;
+    bench.commit();
+    // Everything else in it dies.
+    for n in 0..4_u32 {
+        bench.publish("$KV.b.other", &n.to_le_bytes().repeat(900));
+    }
+    for _ in 0..50 {
+        bench.commit();
+    }
+    drop(bench);
+    let mut bench = Bench::open(&disk, small(), begin());
+    assert_eq!(bench.value("KV_b", "$KV.b.lock").as_deref(), Some(&b""[..]), "it reads as lost");
+}
+
+#[test]
+fn on_a_full_partition_values_find_room_and_all_can_be_purged() {
+    let disk = SimDisk::new();
+    let mut bench = Bench::open(&disk, small(), begin());
+    bench.api("STREAM.CREATE.KV", kv(1));
+    let events = json!({"name": "EVENTS", "subjects": ["event.>"], "metadata": {"_ubmc.sync": "interval"}});
+    bench.api("STREAM.CREATE.EVENTS", events);
+    for n in 0..40_u8 {
+        bench.publish(&format!("event.{n}"), &[n; 1000]);
+    }
+    bench.now.mono += 2_000;
+    bench.commit();
+    let before = bench.state("EVENTS")["messages"].as_u64().unwrap();
+    disk.set_room(Some(100));
+    let answer = bench.publish("kv.1", &[1; 2000]);
+    assert!(answer.get("error").is_none(), "events make room: {answer}");
+    assert!(bench.state("EVENTS")["messages"].as_u64().unwrap() < before);
+    // Now with nothing left to discard.
+    bench.api("STREAM.DELETE.EVENTS", json!(null));
+    bench.send("r", "$JS.API.STREAM.DELETE.EVENTS", b"", b"");
+    bench.commit();
+    disk.set_room(Some(0));
+    assert!(bench.publish("kv.2", &[2; 3000]).get("error").is_some());
+    let answer = bench.api("STREAM.PURGE.KV", json!({}));
+    assert_eq!(answer["success"], true, "{answer}");
+    assert!(bench.value("KV", "kv.1").is_none());
+    for disk in [disk.copy(), disk.after_power_loss(&mut Random::new(5))] {
+        let mut bench = Bench::open(&disk, small(), begin());
+        assert!(bench.value("KV", "kv.1").is_none());
+        let answer = bench.publish("kv.3", b"new");
+        assert!(answer["seq"].as_u64().unwrap() > 1, "{answer}");
+    }
+}
+
+#[test]
+fn a_store_that_cannot_be_made_yet_starts_refuses_and_heals() {
+    for kind in [std::io::ErrorKind::ReadOnlyFilesystem, std::io::ErrorKind::StorageFull] {
+        let disk = SimDisk::new();
+        disk.refuse(Some(kind));
+        let mut bench = Bench::open(&disk, small(), begin());
+        let condition = |bench: &Bench| {
+            bench.reports.iter().rev().find_map(|r| match r {
+                StoreReport::Condition { condition, .. } => Some(*condition),
+                _ => None,
+            })
+        };
+        assert!(condition(&bench).is_some_and(|c| c != Condition::Ok), "{kind:?}");
+        assert!(bench.api("STREAM.CREATE.KV", kv(1)).get("error").is_some());
+        disk.refuse(None);
+        for _ in 0..20 {
+            bench.now.mono += 1_000;
+            bench.commit();
+        }
+        assert_eq!(condition(&bench), Some(Condition::Ok), "{kind:?}");
+        assert!(bench.api("STREAM.CREATE.KV", kv(1)).get("error").is_none());
+        bench.publish("kv.1", b"x");
+        drop(bench);
+        let disk = disk.after_power_loss(&mut Random::new(3));
+        assert_eq!(Bench::open(&disk, small(), begin()).value("KV", "kv.1").unwrap(), b"x");
+    }
+}
