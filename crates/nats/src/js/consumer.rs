@@ -20,6 +20,7 @@ use super::config::{AckPolicy, ConsumerConfig, DeliverPolicy, StreamConfig};
 use super::header;
 use super::index::{Filter, Index};
 use super::pull::{Waiting, format_duration, parse_next, status_to};
+use super::queue::Queue;
 use super::store::StoreError;
 use super::stream::{Change, Core};
 use super::time::{self, MILLI, format_rfc3339, parse_rfc3339};
@@ -142,7 +143,7 @@ pub(crate) struct Consumer {
     floor: Place,
     pending: BTreeMap<u64, Pending>,
     due: BTreeSet<(u64, u64)>,
-    redeliver: VecDeque<u64>,
+    redeliver: Queue,
     num_pending: u64,
     waiting: VecDeque<Waiting>,
     receiver: Receiver,
@@ -228,7 +229,7 @@ impl Consumer {
             floor: saved.floor,
             pending: saved.pending,
             due: BTreeSet::new(),
-            redeliver: VecDeque::new(),
+            redeliver: Queue::default(),
             num_pending: 0,
             waiting: VecDeque::new(),
             receiver: Receiver { window: FIRST_WINDOW, ..Receiver::default() },
@@ -481,9 +482,7 @@ impl Consumer {
         if let Some(pending) = self.pending.get_mut(&seq) {
             pending.due = None;
         }
-        if !self.redeliver.contains(&seq) {
-            self.redeliver.push_back(seq);
-        }
+        self.redeliver.push_back(seq);
         self.dirty = true;
     }
 
@@ -628,7 +627,7 @@ impl Consumer {
                 Some(at) => {
                     self.due.remove(&(at, seq));
                 }
-                None => self.redeliver.retain(|s| *s != seq),
+                None => self.redeliver.remove(seq),
             }
         }
     }

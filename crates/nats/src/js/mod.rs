@@ -33,6 +33,7 @@ mod ids;
 mod index;
 mod meta;
 mod pull;
+mod queue;
 pub mod store;
 mod stream;
 mod time;

@@ -11,6 +11,7 @@
 //! refuses until the medium takes writes again. Never: answers a publisher (its caller does, after the store made the message
 //! durable).
 
+use std::cell::Cell;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -122,6 +123,8 @@ pub(crate) struct Core {
     expiries: BTreeSet<(i64, u64)>,
     /// Messages that never go by age.
     no_age: BTreeSet<u64>,
+    /// No message before this sequence goes by the stream's age limit: what is looked at again and again begins here.
+    ages_from: Cell<u64>,
     changes: Vec<Change>,
     /// Removals of this turn to note in the journal.
     owed: Vec<Vec<(u64, u64)>>,
@@ -164,6 +167,7 @@ impl Core {
             trouble: None,
             expiries: BTreeSet::new(),
             no_age: BTreeSet::new(),
+            ages_from: Cell::new(0),
             changes: Vec::new(),
             owed: Vec::new(),
             aged: Vec::new(),
@@ -281,6 +285,7 @@ impl Core {
         self.changes.clear();
         self.owed.clear();
         self.dirty = false;
+        self.ages_from.set(0);
         let Some(undo) = self.undo.take() else { return self.store.rollback(&[]) };
         let last = undo.mark.last_seq;
         self.no_age.split_off(&(last + 1));
@@ -571,14 +576,15 @@ impl Core {
         }
         if let Some(age) = limit(self.config.max_age).and_then(|a| i64::try_from(a).ok()) {
             let horizon = now.saturating_sub(age);
-            for seq in self.index.sequences() {
-                let Some(slot) = self.index.get(seq) else { break };
-                if slot.born > horizon {
-                    break;
-                }
-                if slot.born >= CLOCK_SET && !self.no_age.contains(&seq) {
+            let mut from = self.ages_from.get();
+            while let Some(seq) = self.index.next(&Filter::All, from)
+                && let Some(slot) = self.index.get(seq)
+                && slot.born <= horizon
+            {
+                if self.ages(seq) {
                     seqs.push(seq);
                 }
+                from = seq + 1;
             }
         }
         seqs.sort_unstable();
@@ -600,19 +606,39 @@ impl Core {
     pub(crate) fn next_expiry(&self) -> Option<i64> {
         let by_ttl = self.expiries.first().map(|(at, _)| *at);
         let by_age = limit(self.config.max_age).and_then(|a| i64::try_from(a).ok()).and_then(|age| {
-            let aged = |seq: &u64| {
-                self.index.get(*seq).is_some_and(|s| s.born >= CLOCK_SET) && !self.no_age.contains(seq)
-            };
-            let oldest = self.index.sequences().find(aged)?;
+            let oldest = self.oldest_that_ages()?;
             Some(self.index.get(oldest)?.born.saturating_add(age))
         });
         by_ttl.into_iter().chain(by_age).min()
+    }
+
+    /// Whether a message goes by the stream's age limit.
+    fn ages(&self, seq: u64) -> bool {
+        self.index.get(seq).is_some_and(|s| s.born >= CLOCK_SET) && !self.no_age.contains(&seq)
+    }
+
+    /// The oldest message that goes by the stream's age limit.
+    fn oldest_that_ages(&self) -> Option<u64> {
+        let mut from = self.ages_from.get();
+        let found = loop {
+            match self.index.next(&Filter::All, from) {
+                Some(seq) if self.ages(seq) => {
+                    from = seq;
+                    break Some(seq);
+                }
+                Some(seq) => from = seq + 1,
+                None => break None,
+            }
+        };
+        self.ages_from.set(from);
+        found
     }
 
     /// What came since `epoch` began came `shift` nanoseconds later than it is stamped. `true`: that is to be stored.
     pub(crate) fn shift(&mut self, epoch: &Epoch, shift: i64) -> bool {
         let Some(first) = epoch.first_of(&self.config.name) else { return false };
         self.index.shift_born(first, shift);
+        self.ages_from.set(0);
         let moved: Vec<(i64, u64)> = self.expiries.iter().filter(|(_, seq)| *seq >= first).copied().collect();
         for (at, seq) in moved {
             self.expiries.remove(&(at, seq));
