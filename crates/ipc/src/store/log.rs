@@ -969,8 +969,20 @@ impl StreamStore for SegmentLog {
     }
 
     fn drop_oldest(&mut self) -> Result<Option<u64>, StoreError> {
-        let Some(next) = self.segments.get(1).map(|s| s.base) else { return Ok(None) };
-        self.unlink(0)?;
+        let next = match self.segments.get(1).map(|s| s.base) {
+            Some(next) => {
+                self.unlink(0)?;
+                next
+            }
+            // The only one is emptied; it is worth that when something lives in it.
+            None if self.segments.back().is_some_and(|s| s.live > 0) => {
+                self.sync()?;
+                self.reset_in_place(self.next_seq)?;
+                self.set_mark();
+                self.next_seq
+            }
+            None => return Ok(None),
+        };
         self.markers = self.markers.split_off(&next);
         Ok(Some(next))
     }

@@ -102,6 +102,32 @@ fn on_a_full_partition_values_find_room_and_all_can_be_purged() {
 }
 
 #[test]
+fn on_a_full_partition_the_only_segment_of_events_makes_room_too() {
+    let disk = SimDisk::new();
+    let mut bench = Bench::open(&disk, small(), begin());
+    bench.api("STREAM.CREATE.KV", kv(1));
+    let events = json!({"name": "EVENTS", "subjects": ["event.>"], "metadata": {"_ubmc.sync": "interval"}});
+    bench.api("STREAM.CREATE.EVENTS", events);
+    for n in 0..3_u8 {
+        bench.publish(&format!("event.{n}"), &[n; 500]);
+    }
+    disk.set_room(Some(0));
+    let answer = bench.publish("kv.1", &[1; 700]);
+    assert!(answer.get("error").is_none(), "{answer}");
+    let state = bench.state("EVENTS");
+    assert_eq!((&state["messages"], &state["last_seq"]), (&json!(0), &json!(3)));
+    disk.set_room(None);
+    assert_eq!(bench.publish("event.9", b"x")["seq"], 4);
+    bench.machine.close(bench.now);
+    let mut bench = Bench::open(&disk, small(), begin());
+    assert_eq!(
+        (bench.state("EVENTS")["messages"].as_u64(), bench.value("KV", "kv.1")),
+        (Some(1), Some(vec![1; 700]))
+    );
+    assert!(bench.reports.is_empty(), "{:?}", bench.reports);
+}
+
+#[test]
 fn a_store_that_cannot_be_made_yet_starts_refuses_and_heals() {
     for kind in [std::io::ErrorKind::ReadOnlyFilesystem, std::io::ErrorKind::StorageFull] {
         let disk = SimDisk::new();
