@@ -20,6 +20,8 @@ pub enum Notification {
     Listen(String, SocketAddr),
     /// The first-boot credential it made, `name:password`. Shown once, never logged.
     Credential(String),
+    /// The fingerprint of the certificate it serves, `sha256:` and 64 hexadecimal digits.
+    Certificate(String),
 }
 
 impl Notification {
@@ -37,6 +39,7 @@ impl Notification {
                 let (name, address) = value.split_once(':')?;
                 Some(Self::Listen(name.to_owned(), address.parse().ok()?))
             }
+            ("CERTIFICATE", value) => Some(Self::Certificate(value.to_owned())),
             ("CREDENTIAL", value) if value.contains(':') => Some(Self::Credential(value.to_owned())),
             _ => None,
         }
@@ -50,6 +53,7 @@ impl Notification {
             Self::Status(text) => format!("STATUS={}", one_line(text)),
             Self::Listen(name, address) => format!("LISTEN={name}:{address}"),
             Self::Credential(text) => format!("CREDENTIAL={}", one_line(text)),
+            Self::Certificate(text) => format!("CERTIFICATE={}", one_line(text)),
         }
     }
 }
@@ -139,6 +143,11 @@ impl Notifier {
         self.send(Notification::Listen(name.to_owned(), address));
     }
 
+    /// Hands the fingerprint of the certificate that is served to the operator, which shows it on the console.
+    pub fn certificate(&self, fingerprint: &str) {
+        self.send(Notification::Certificate(fingerprint.to_owned()));
+    }
+
     /// Hands the first-boot credential to the operator, which shows it once.
     pub fn credential(&self, username: &str, password: &str) {
         self.send(Notification::Credential(format!("{username}:{password}")));
@@ -159,6 +168,7 @@ mod tests {
             Notification::Listen("https".into(), "127.0.0.1:43123".parse().unwrap()),
             Notification::Listen("https".into(), "[::1]:443".parse().unwrap()),
             Notification::Credential("admin:a=b:c".into()),
+            Notification::Certificate("sha256:ab".into()),
         ] {
             assert_eq!(Notification::parse(&notification.to_line()), Some(notification));
         }

@@ -148,6 +148,8 @@ struct Operator<'a> {
     to_us: mpsc::Sender<ChildEvent>,
     events: mpsc::Sender<pb::Event>,
     https: Listen,
+    /// The fingerprint that was shown last.
+    certificate: String,
     http: Listen,
     all_ready: bool,
     all_stopped: bool,
@@ -241,6 +243,7 @@ impl<'a> Operator<'a> {
             to_us,
             events,
             https: options.https,
+            certificate: String::new(),
             http: options.http,
             all_ready: false,
             all_stopped: false,
@@ -464,7 +467,13 @@ impl<'a> Operator<'a> {
             Notification::Credential(text) if self.speaks(id) => {
                 show_credential(&text, &self.options.state_dir);
             }
-            Notification::Listen(..) | Notification::Credential(_) => {
+            Notification::Certificate(text) if self.speaks(id) => {
+                if self.certificate != text {
+                    show_certificate(&text);
+                    self.certificate = text;
+                }
+            }
+            Notification::Listen(..) | Notification::Credential(_) | Notification::Certificate(_) => {
                 tracing::warn!(daemon = %self.name(id), "a daemon says what is not its to say");
             }
         }
@@ -989,6 +998,15 @@ fn random() -> u32 {
         Ok(()) => u32::from_ne_bytes(bytes),
         Err(_) => u32::MAX / 2,
     }
+}
+
+/// Shows the certificate's fingerprint on the terminal: whoever logs in for the first time compares it with what the client shows.
+fn show_certificate(fingerprint: &str) {
+    let text = format!("\n  The certificate of the API has the fingerprint\n    {fingerprint}\n\n");
+    let mut out = std::io::stdout().lock();
+    // The log has it as well.
+    let _ =
+        std::io::Write::write_all(&mut out, text.as_bytes()).and_then(|()| std::io::Write::flush(&mut out));
 }
 
 /// Shows the first-boot credential on the terminal, once. It never goes into a log.

@@ -64,7 +64,7 @@ pub(crate) async fn serve(
         return Some(fail(Wire::Rest, Failure::method_not_allowed("GET, HEAD"), call));
     }
     Some(match path {
-        "/" => text(landing()),
+        "/" => text(landing(gateway.fingerprint.as_deref())),
         "/healthz" => text("ok\n".to_owned()),
         "/readyz" => ready(gateway).await,
         _ => Wire::Rest.reply(OPENAPI.clone()),
@@ -85,15 +85,18 @@ fn text(body: String) -> Response<ResponseBody> {
 }
 
 /// What is here, for whoever opens the address in a browser.
-fn landing() -> String {
+fn landing(fingerprint: Option<&str>) -> String {
     format!(
         "u-bmc {version}: board management controller\n\n\
          API (REST)      {API}, described by {API}/openapi.json\n\
          API (RPC)       Connect, gRPC and gRPC-Web at /<package>.<Service>/<Method>\n\
          Log in          POST {API}/sessions with {{\"username\": …, \"password\": …}}, or HTTP Basic\n\
          Command line    ubmcctl --server https://<this address>\n\
-         Health          /healthz, /readyz\n",
+         Health          /healthz, /readyz\n\n\
+         Certificate     {fingerprint}\n\
+         \x20               Whoever stands in between can change this page: the console and the log of the BMC show it too.\n",
         version = env!("CARGO_PKG_VERSION"),
+        fingerprint = fingerprint.unwrap_or("none"),
     )
 }
 

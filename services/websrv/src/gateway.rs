@@ -60,6 +60,8 @@ pub(crate) struct Gateway {
     pub turns: Arc<Turns>,
     pub live: Liveness,
     pub decorator: Decorator,
+    /// That of the certificate that is served.
+    pub fingerprint: Option<String>,
 }
 
 /// One request, as far as it is known.
@@ -100,7 +102,12 @@ impl Traced {
 }
 
 impl Gateway {
-    pub(crate) fn new(config: Config, bus: ipc::Client, h3_port: Option<u16>) -> Result<Self, Error> {
+    pub(crate) fn new(
+        config: Config,
+        bus: ipc::Client,
+        h3_port: Option<u16>,
+        fingerprint: Option<String>,
+    ) -> Result<Self, Error> {
         config.check()?;
         let limits = &config.limits;
         Ok(Self {
@@ -113,6 +120,7 @@ impl Gateway {
             turns: Arc::default(),
             live: Liveness::new(bus.clone()),
             decorator: Decorator::new(&config.cors, h3_port),
+            fingerprint,
             bus,
             config,
         })

@@ -55,7 +55,8 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let mut tasks = JoinSet::new();
     let mut sockets = Sockets::bind(&config, &kit.state_dir).await?;
     let addresses = sockets.addresses();
-    let gateway = Arc::new(Gateway::new(config, bus, addresses.http3.map(|a| a.port()))?);
+    let h3_port = addresses.http3.map(|a| a.port());
+    let gateway = Arc::new(Gateway::new(config, bus, h3_port, sockets.fingerprint.clone())?);
     let admission =
         Admission::new(gateway.config.limits.connections, gateway.config.limits.connections_per_address);
     let shared = Shared {
@@ -70,6 +71,10 @@ pub async fn run(context: Context) -> Result<(), Error> {
     sockets.serve(&shared, &mut tasks);
     let feed = tokio::spawn(Arc::clone(&gateway.feed).run());
     announce(&kit.notify, addresses);
+    if let Some(fingerprint) = &gateway.fingerprint {
+        info!(fingerprint, "serving this certificate");
+        kit.notify.certificate(fingerprint);
+    }
     kit.ready();
 
     let mut heartbeat: Heartbeat = kit.heartbeat();
@@ -160,16 +165,19 @@ struct Sockets {
     http: Option<tokio::net::TcpListener>,
     /// What is wrong with the certificate.
     complaint: Option<String>,
+    /// That of the certificate; `None` without HTTPS.
+    fingerprint: Option<String>,
 }
 
 impl Sockets {
     async fn bind(config: &Config, state_dir: &std::path::Path) -> Result<Self, Error> {
-        let (mut https, mut quic, mut complaint) = (None, None, None);
+        let (mut https, mut quic, mut complaint, mut fingerprint) = (None, None, None, None);
         if let Listen::At(address) = config.https {
             let identity = tls::identity(&config.tls, state_dir, address.ip())?;
             let (tcp, udp) = Self::bind_pair(config, address, &identity).await?;
             https = Some((tcp, tls::tcp(&identity, config.tls.profile)?));
             quic = udp;
+            fingerprint = Some(identity.fingerprint());
             complaint = identity.complaint;
         }
         let http = match config.http {
@@ -177,7 +185,7 @@ impl Sockets {
             // Nothing to redirect to.
             _ => None,
         };
-        Ok(Self { https, quic, http, complaint })
+        Ok(Self { https, quic, http, complaint, fingerprint })
     }
 
     /// TCP and UDP on one port: `Alt-Svc` could name another, but firewalls and people expect the same.

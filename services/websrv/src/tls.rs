@@ -1,6 +1,7 @@
 //! The certificate and the TLS set-up shared by TCP and QUIC.
 
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use sha2::{Digest as _, Sha256};
 use tracing::{error, info, warn};
 
 use crate::config::{Profile, Tls};
@@ -24,6 +26,18 @@ pub(crate) struct Identity {
     pub key: PrivateKeyDer<'static>,
     /// Why it is not the one it should be, for people.
     pub complaint: Option<String>,
+}
+
+impl Identity {
+    /// SHA-256 of the certificate, as clients pin it: `sha256:` and 64 hexadecimal digits.
+    pub(crate) fn fingerprint(&self) -> String {
+        let digest = Sha256::digest(self.chain.first().map(AsRef::as_ref).unwrap_or_default());
+        digest.iter().fold("sha256:".to_owned(), |mut text, byte| {
+            // Writing to a string does not fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }
 }
 
 /// The configured certificate; where there is none, or it cannot be used, the self-signed one of this BMC, made at first start. The management

@@ -230,6 +230,21 @@ async fn the_profile_decides_about_tls_1_2() {
 }
 
 #[tokio::test]
+async fn the_console_and_the_page_show_the_fingerprint_of_the_certificate_that_is_served() {
+    use sha2::Digest as _;
+    let stack = Stack::start().await;
+    let stream = support::connect(stack.https, b"http/1.1").await.unwrap();
+    let shown = stream.get_ref().1.peer_certificates().unwrap()[0].clone();
+    let digest = sha2::Sha256::digest(&shown);
+    let fingerprint: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let fingerprint = format!("sha256:{fingerprint}");
+    assert_eq!(stack.certificate.as_ref(), Some(&fingerprint));
+    let reply = stack.send(Version::H1, stack.get("/", None)).await;
+    let page = String::from_utf8(reply.body.to_vec()).unwrap();
+    assert!(page.contains(&fingerprint), "{page}");
+}
+
+#[tokio::test]
 async fn answers_carry_their_headers_and_other_origins_stay_out() {
     let settings = json!({ "cors": { "origins": ["https://console.example"] } });
     let stack = Stack::with(settings, ALL).await;

@@ -47,6 +47,8 @@ pub struct Stack {
     pub world: Arc<World>,
     pub https: SocketAddr,
     pub http: SocketAddr,
+    /// What it says of its certificate.
+    pub certificate: Option<String>,
     pub publisher: Client,
     trigger: Trigger,
     task: tokio::task::JoinHandle<Result<(), websrv::Error>>,
@@ -91,12 +93,13 @@ impl Stack {
         };
         let context = Context { kit, bus: bus.client("websrv").await };
         let task = tokio::spawn(websrv::run(context));
-        let (mut https, mut http) = (None, None);
+        let (mut https, mut http, mut certificate) = (None, None, None);
         loop {
             let note = tokio::time::timeout(SOON, notes.recv()).await.expect("websrv starts");
             match note {
                 Some(Notification::Listen(name, address)) if name == "https" => https = Some(address),
                 Some(Notification::Listen(name, address)) if name == "http" => http = Some(address),
+                Some(Notification::Certificate(fingerprint)) => certificate = Some(fingerprint),
                 Some(Notification::Ready) => break,
                 Some(_) => {}
                 None => panic!("websrv ended: {:?}", task.await),
@@ -104,7 +107,7 @@ impl Stack {
         }
         let publisher = bus.client("usermgr").await;
         let (https, http) = (https.unwrap(), http.unwrap());
-        Self { bus, world, https, http, publisher, trigger, task, state, _notes: notes }
+        Self { bus, world, https, http, certificate, publisher, trigger, task, state, _notes: notes }
     }
 
     /// Stops websrv and returns how it ended.
