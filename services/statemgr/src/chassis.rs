@@ -2,10 +2,12 @@
 
 use std::time::SystemTime;
 
+use ipc::Status;
 use schema::v1alpha1 as v1;
 
 use crate::host::Host;
 use crate::store::ChassisRecord;
+use crate::wire;
 
 /// What users may set of a chassis.
 pub(crate) const WRITABLE: &[&str] = &[
@@ -102,6 +104,29 @@ impl Chassis {
     }
 }
 
+/// What the answers of its hosts are together. Begun on one host is begun, with the weakest promise of any; which others refused is told with
+/// it. Nothing begun and one refusal is a refusal.
+pub(crate) fn answer(
+    answers: Vec<(String, Result<v1::ActionOutcome, Status>)>,
+    operation_id: String,
+    status: v1::ChassisStatus,
+) -> Result<v1::ChangeChassisStateResponse, Status> {
+    let begun = [v1::ActionOutcome::AcceptedNotStored, v1::ActionOutcome::Accepted]
+        .into_iter()
+        .find(|outcome| answers.iter().any(|(_, answer)| answer.as_ref().ok() == Some(outcome)));
+    let refused: Vec<(String, Status)> =
+        answers.into_iter().filter_map(|(host, answer)| Some((host, answer.err()?))).collect();
+    match (begun, refused.first()) {
+        (None, Some((_, refused))) => Err(refused.clone()),
+        _ => Ok(v1::ChangeChassisStateResponse {
+            current_status: begun.map_or(status, |_| v1::ChassisStatus::Transitioning).into(),
+            operation_id,
+            outcome: begun.unwrap_or(v1::ActionOutcome::Already).into(),
+            refusals: refused.into_iter().map(|(host, status)| wire::refusal(host, status)).collect(),
+        }),
+    }
+}
+
 /// The chassis is on while any of its hosts is.
 pub(crate) fn status(hosts: &[Host]) -> v1::ChassisStatus {
     let any = |status| hosts.iter().any(|host| host.status == status);
@@ -113,5 +138,38 @@ pub(crate) fn status(hosts: &[Host]) -> v1::ChassisStatus {
         v1::ChassisStatus::Off
     } else {
         v1::ChassisStatus::Unknown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_refuses_is_named_whatever_the_others_do() {
+        use v1::ActionOutcome::{Accepted, AcceptedNotStored, Already};
+        let no = || Err(Status::failed_precondition("host1: no button").with_reason("NOT_SUPPORTED"));
+        let ask = |answers: Vec<Result<v1::ActionOutcome, Status>>| {
+            let named = answers.into_iter().enumerate().map(|(n, answer)| (format!("host{n}"), answer));
+            answer(named.collect(), "op".into(), v1::ChassisStatus::On)
+        };
+        for (answers, outcome, refused) in [
+            (vec![Ok(Accepted), Ok(Accepted)], Accepted, vec![]),
+            (vec![Ok(Accepted), no()], Accepted, vec!["host1"]),
+            (vec![no(), Ok(AcceptedNotStored), no(), Ok(Accepted)], AcceptedNotStored, vec!["host0", "host2"]),
+            (vec![Ok(Already), Ok(Already)], Already, vec![]),
+            (vec![Ok(Already), Ok(Accepted)], Accepted, vec![]),
+        ] {
+            let reply = ask(answers).unwrap();
+            let told: Vec<&str> = reply.refusals.iter().map(|refusal| refusal.host_name.as_str()).collect();
+            assert_eq!((reply.outcome(), told), (outcome, refused));
+            for refusal in &reply.refusals {
+                assert_eq!((refusal.code, refusal.reason.as_str()), (9, "NOT_SUPPORTED"));
+                assert!(refusal.message.contains("no button"));
+            }
+        }
+        for answers in [vec![no()], vec![no(), no()], vec![Ok(Already), no()]] {
+            assert_eq!(ask(answers).unwrap_err().reason(), "NOT_SUPPORTED");
+        }
     }
 }

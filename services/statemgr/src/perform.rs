@@ -115,6 +115,7 @@ impl Daemon {
             host.info.remove(&op);
         }
         let operation_id = operation.map(|op| op.to_string()).unwrap_or_default();
+        let host = host.id.clone();
         match self.waiting.remove(&op) {
             Some(Waiting::Host(request)) => {
                 let reply = result.map(|outcome| v1::ChangeHostStateResponse {
@@ -124,15 +125,21 @@ impl Daemon {
                 });
                 self.outbox.answer(*request, reply);
             }
-            Some(Waiting::Chassis(group)) => self.answer_group(group, &operation_id, result),
+            Some(Waiting::Chassis(group)) => self.answer_group(group, host, &operation_id, result),
             None => {}
         }
     }
 
     /// One host of a chassis operation has answered; the last one answers the client.
-    fn answer_group(&mut self, id: u64, operation_id: &str, answer: Result<v1::ActionOutcome, Status>) {
+    fn answer_group(
+        &mut self,
+        id: u64,
+        host: String,
+        operation_id: &str,
+        answer: Result<v1::ActionOutcome, Status>,
+    ) {
         let Some(group) = self.groups.get_mut(&id) else { return };
-        group.answers.push(answer);
+        group.answers.push((host, answer));
         if group.operation_id.is_empty() {
             operation_id.clone_into(&mut group.operation_id);
         }
@@ -141,24 +148,7 @@ impl Daemon {
             return;
         }
         let Some(group) = self.groups.remove(&id) else { return };
-        // The weakest promise of any host is the promise for the chassis.
-        let begun = [v1::ActionOutcome::AcceptedNotStored, v1::ActionOutcome::Accepted]
-            .into_iter()
-            .find(|outcome| group.answers.iter().any(|answer| answer.as_ref().ok() == Some(outcome)));
-        let refused = group.answers.into_iter().find_map(Result::err);
-        // Begun on one host is begun; what another one refused is in its own state and events.
-        let reply = match refused {
-            Some(status) if begun.is_none() => Err(status),
-            _ => Ok(v1::ChangeChassisStateResponse {
-                current_status: if begun.is_some() {
-                    v1::ChassisStatus::Transitioning.into()
-                } else {
-                    chassis::status(&self.hosts).into()
-                },
-                operation_id: group.operation_id,
-                outcome: begun.unwrap_or(v1::ActionOutcome::Already).into(),
-            }),
-        };
+        let reply = chassis::answer(group.answers, group.operation_id, chassis::status(&self.hosts));
         self.outbox.answer(group.request, reply);
     }
 

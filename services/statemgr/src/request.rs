@@ -222,6 +222,7 @@ impl Daemon {
                 current_status: chassis::status(&self.hosts).into(),
                 operation_id: String::new(),
                 outcome: v1::ActionOutcome::Already.into(),
+                refusals: Vec::new(),
             };
             return self.outbox.answer(request, Ok(reply));
         }
@@ -495,6 +496,7 @@ impl Daemon {
                         current_status: self.chassis.status.into(),
                         operation_id: String::new(),
                         outcome: v1::ActionOutcome::Accepted.into(),
+                        refusals: Vec::new(),
                     }
                 });
                 self.finish(request, reply);

@@ -131,7 +131,8 @@ pub(crate) struct Group {
     /// The first operation that was begun.
     pub(crate) operation_id: String,
     pub(crate) open: usize,
-    pub(crate) answers: Vec<Result<v1::ActionOutcome, Status>>,
+    /// By host.
+    pub(crate) answers: Vec<(String, Result<v1::ActionOutcome, Status>)>,
 }
 
 /// What a host is loaded into.

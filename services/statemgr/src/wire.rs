@@ -49,6 +49,11 @@ pub(crate) fn chassis_action(action: v1::ChassisAction) -> Option<HostAction> {
     }
 }
 
+/// Why a host takes no part in the operation of its chassis.
+pub(crate) fn refusal(host_name: String, status: Status) -> v1::HostRefusal {
+    v1::HostRefusal { host_name, code: status.code as i32, reason: status.reason(), message: status.message }
+}
+
 pub(crate) fn status(status: v1::HostStatus) -> Power {
     match status {
         v1::HostStatus::Off => Power::Off,
