@@ -6,21 +6,20 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::client::Fingerprint;
+use crate::failure::EXIT_CODES;
 use crate::output::Format;
-use crate::text::parse_span;
+use crate::text::{parse_span, parse_timeout};
 
 /// Shown under `--help`.
-const EXIT_CODES: &str = "\
-Exit codes:
-  0  done                               5  not permitted
-  1  the server or this machine failed  6  no such thing
-  2  wrong arguments or configuration   7  --wait: the state did not come about
-  3  not reachable, or not trusted      8  the state does not allow it, or a conflict
-  4  not logged in                    130  interrupted";
+fn exit_codes() -> String {
+    EXIT_CODES
+        .iter()
+        .fold("Exit codes:".to_owned(), |text, (code, words)| format!("{text}\n{code:>5}  {words}"))
+}
 
 /// Manage machines through their u-bmc.
 #[derive(Debug, Parser)]
-#[command(name = "ubmcctl", version, after_help = EXIT_CODES, propagate_version = true, disable_help_subcommand = true)]
+#[command(name = "ubmcctl", version, after_help = exit_codes(), propagate_version = true, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -53,8 +52,8 @@ pub(crate) struct Global {
     /// Accept any certificate (for tests: whoever is in between reads the password)
     #[arg(long, global = true, env = "UBMC_INSECURE", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) insecure: bool,
-    /// How long a call may take
-    #[arg(long, global = true, value_name = "SPAN", default_value = "15s", value_parser = parse_span)]
+    /// How long a call may take, from looking up the name to the end of the answer
+    #[arg(long, global = true, value_name = "SPAN", default_value = "15s", value_parser = parse_timeout)]
     pub(crate) timeout: Duration,
     /// How the answer is written
     #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value_t = Format::Table, env = "UBMC_OUTPUT")]
@@ -105,6 +104,8 @@ pub(crate) enum Command {
     Fleet(Fleet),
     /// Call any method of the API with JSON
     Call(Call),
+    /// The version of this program; that of the BMC is in `system info`
+    Version,
     /// Print a completion script for a shell
     Completion {
         /// Which shell
@@ -203,6 +204,11 @@ pub(crate) enum ContextCommand {
     },
     /// All contexts; the current one has a star
     List,
+    /// One context, with the whole fingerprint
+    Get {
+        /// Which; the current one when not given
+        name: Option<String>,
+    },
     /// Forget a context
     Rm {
         /// Which
@@ -270,11 +276,34 @@ pub(crate) enum HostCommand {
         #[arg(long, value_enum)]
         restore_policy: Option<RestorePolicy>,
     },
+    /// Wait for a state, or for the end of the operation that is under way
+    Wait {
+        /// Which host
+        #[arg(default_value = "system")]
+        name: String,
+        /// What to wait for
+        #[arg(long = "for", value_enum, value_name = "STATE", default_value_t = Awaited::Done)]
+        awaited: Awaited,
+        /// At most so long
+        #[arg(long, value_name = "SPAN", default_value = "6m", value_parser = parse_span)]
+        within: Duration,
+    },
     /// Follow state and power operations until interrupted
     Watch {
         /// Which host; all when not given
         name: Option<String>,
     },
+}
+
+/// What `host wait` waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Awaited {
+    /// No operation is under way; one that fails meanwhile is a failure
+    Done,
+    /// The host is on
+    On,
+    /// The host is off
+    Off,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -313,6 +342,8 @@ pub(crate) enum ChassisCommand {
     On(ChassisPower),
     /// Ask every host in it to shut down
     Off(ChassisPower),
+    /// Power every host off at once
+    ForceOff(ChassisPower),
     /// Power every host off at once, then on
     Cycle(ChassisPower),
     /// Switch the identify light
@@ -354,6 +385,18 @@ pub(crate) enum BmcCommand {
         name: String,
         #[command(flatten)]
         wait: Wait,
+    },
+    /// Refuse every power action, force-off included, until `enable`: for work on the machine
+    Disable {
+        /// Which
+        #[arg(default_value = "bmc")]
+        name: String,
+    },
+    /// Take power actions again
+    Enable {
+        /// Which
+        #[arg(default_value = "bmc")]
+        name: String,
     },
     /// Forget everything stored, accounts and settings included, and restart as new; hosts keep their power
     FactoryReset {
@@ -576,6 +619,15 @@ mod tests {
             "context add lab --server bmc --fingerprint sha256:abababababababababababababababababababababababababababababababab",
             "context use lab",
             "context list",
+            "context get",
+            "version",
+            "host wait",
+            "host wait host1 --for off --within 30s",
+            "chassis force-off --wait",
+            "bmc disable",
+            "bmc enable",
+            "lockout list --user op",
+            "lockout delete 1",
             "context rm lab",
             "login --user admin --password-file -",
             "logout",
@@ -637,6 +689,11 @@ mod tests {
             ("host", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
             ("host fly", ErrorKind::InvalidSubcommand),
             ("host off --wait=soon", ErrorKind::ValueValidation),
+            ("host list --timeout 0s", ErrorKind::ValueValidation),
+            ("host wait --for fun", ErrorKind::InvalidValue),
+            ("help", ErrorKind::DisplayHelp),
+            ("help host", ErrorKind::DisplayHelp),
+            ("host help on", ErrorKind::DisplayHelp),
             ("host list -o xml", ErrorKind::InvalidValue),
             ("host list --fingerprint ab", ErrorKind::ValueValidation),
             ("event list --limit 0", ErrorKind::ValueValidation),

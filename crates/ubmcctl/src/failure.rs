@@ -4,6 +4,21 @@ use schema::MethodInfo;
 
 use crate::text::clean;
 
+/// What each exit code means: the text of `--help`, and the table of docs/ubmcctl.md, which a test compares.
+pub(crate) const EXIT_CODES: [(u8, &str); 11] = [
+    (0, "done"),
+    (1, "the server or this machine failed"),
+    (2, "wrong arguments or configuration, or values the BMC does not take"),
+    (3, "not reachable in time, or its certificate is not trusted"),
+    (4, "not logged in, a wrong password, or locked out after too many"),
+    (5, "not permitted"),
+    (6, "no such thing"),
+    (7, "what was waited for failed, or did not come about in time"),
+    (8, "the state does not allow it, a conflict, or refused by some of many"),
+    (130, "interrupted with Ctrl-C; what the BMC has begun goes on"),
+    (141, "nobody reads the output any more"),
+];
+
 /// Why a command did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -39,6 +54,8 @@ pub(crate) enum Failure {
     PinMismatch {
         /// As given.
         server: String,
+        /// The context that pins it.
+        context: Option<String>,
         /// What is pinned.
         expected: String,
         /// What the server showed.
@@ -50,6 +67,9 @@ pub(crate) enum Failure {
     /// What was waited for did not come about.
     #[error("{0}")]
     Wait(String),
+    /// Done by some, refused by others.
+    #[error("{0}")]
+    Partial(String),
     /// Ctrl-C.
     #[error("interrupted")]
     Interrupted,
@@ -154,7 +174,7 @@ impl Code {
 }
 
 impl Failure {
-    /// The exit code; the table is in `--help` and docs/ubmcctl.md.
+    /// The exit code; see [`EXIT_CODES`].
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
@@ -170,6 +190,7 @@ impl Failure {
                 _ => 1,
             },
             Self::Wait(_) => 7,
+            Self::Partial(_) => 8,
             Self::Interrupted => 130,
             // What a shell shows for a process killed by SIGPIPE.
             Self::BrokenPipe => 141,
@@ -187,9 +208,12 @@ impl Failure {
                 format!("then pin it:  ubmcctl context add NAME --server {server} --fingerprint {fingerprint}"),
                 "or name the CA that signed it with --ca FILE; --insecure skips the check and is for tests".to_owned(),
             ],
-            Self::PinMismatch { server, found, .. } => vec![
-                "somebody may be between you and the BMC. Go on only if you know that its certificate was replaced".to_owned(),
-                format!("then:  ubmcctl context add NAME --server {server} --fingerprint {found} --replace"),
+            Self::PinMismatch { server, context, found, .. } => vec![
+                "nothing was sent: somebody may be between you and the BMC. Compare the new fingerprint with what its console shows".to_owned(),
+                match context {
+                    Some(name) => format!("then pin it and log in again:  ubmcctl context add {name} --replace --fingerprint {found}"),
+                    None => format!("then give it:  --server {server} --fingerprint {found}"),
+                },
             ],
             Self::Status(status) => status.advice(),
             _ => Vec::new(),
@@ -206,8 +230,14 @@ impl Status {
         }
         if self.reason == "LOCKED_OUT" {
             return vec![
-                "wait, or have an administrator end it:  ubmcctl user update NAME --unlock".to_owned(),
+                "wait, or have an administrator lift it:  ubmcctl lockout list, then  ubmcctl lockout delete ID".to_owned(),
             ];
+        }
+        if self.reason == "MAINTENANCE" {
+            return vec!["somebody works on the machine. When that is over:  ubmcctl bmc enable".to_owned()];
+        }
+        if self.reason == "TRANSITION_IN_PROGRESS" {
+            return vec!["see it to its end first:  ubmcctl host wait".to_owned()];
         }
         match self.code {
             Code::Unauthenticated if self.reason == "INVALID_CREDENTIALS" => Vec::new(),
@@ -278,7 +308,7 @@ mod tests {
             (Failure::Usage(text()), 2),
             (Failure::Unreachable { server: text(), cause: text() }, 3),
             (Failure::Untrusted { server: text(), fingerprint: text(), cause: text() }, 3),
-            (Failure::PinMismatch { server: text(), expected: text(), found: text() }, 3),
+            (Failure::PinMismatch { server: text(), context: None, expected: text(), found: text() }, 3),
             (status(Code::Unauthenticated, "", ""), 4),
             (status(Code::PermissionDenied, "", ""), 5),
             (status(Code::NotFound, "", ""), 6),
@@ -289,11 +319,23 @@ mod tests {
             (status(Code::Unavailable, "", ""), 1),
             (status(Code::InvalidArgument, "", ""), 2),
             (Failure::NotLoggedIn(""), 4),
+            (Failure::Partial(text()), 8),
             (Failure::Interrupted, 130),
+            (Failure::BrokenPipe, 141),
         ];
         for (failure, expected) in cases {
             assert_eq!(failure.exit_code(), expected, "{failure:?}");
+            assert!(super::EXIT_CODES.iter().any(|(code, _)| *code == expected), "{expected} is told");
         }
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/ubmcctl.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let part = page.split("## Exit codes").nth(1).unwrap().split("\n## ").next().unwrap();
+        let rows: Vec<(u8, &str)> = part
+            .lines()
+            .filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |")?.split_once(" | "))
+            .filter_map(|(code, words)| Some((code.parse().ok()?, words)))
+            .collect();
+        assert_eq!(rows, super::EXIT_CODES, "docs/ubmcctl.md");
     }
 
     #[test]

@@ -89,16 +89,30 @@ impl Tone {
     }
 }
 
-/// Rows under a head.
+/// Rows under a head, in as many columns as a terminal has. What does not fit in its column goes on below; nothing is cut off.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     head: Vec<&'static str>,
     rows: Vec<Vec<(String, Tone)>>,
+    empty: &'static str,
 }
+
+/// Columns of a terminal, and of what is no terminal: a line that is read by people.
+const WIDTH: usize = 80;
+/// No column is made narrower, unless what is in it is.
+const NARROW: usize = 8;
+/// Between columns.
+const GAP: usize = 2;
 
 impl Table {
     pub(crate) fn new(head: &[&'static str]) -> Self {
-        Self { head: head.to_vec(), rows: Vec::new() }
+        Self { head: head.to_vec(), rows: Vec::new(), empty: "nothing" }
+    }
+
+    /// What is said when there are no rows.
+    pub(crate) fn empty(mut self, words: &'static str) -> Self {
+        self.empty = words;
+        self
     }
 
     /// A row; cells that are states get their colour by what they say.
@@ -112,37 +126,116 @@ impl Table {
         self.rows.push(cells.collect());
     }
 
-    pub(crate) fn write(&self, out: &mut impl Write, paint: Paint) -> std::io::Result<()> {
+    pub(crate) fn write(&self, out: &mut impl Write, paint: Paint, width: usize) -> std::io::Result<()> {
         if self.rows.is_empty() {
             return Ok(());
         }
         let head: Vec<(String, Tone)> =
             self.head.iter().map(|name| ((*name).to_owned(), Tone::Head)).collect();
-        let lines: Vec<&Vec<(String, Tone)>> = std::iter::once(&head).chain(&self.rows).collect();
-        let widths: Vec<usize> = (0..self.head.len())
-            .map(|column| {
-                lines
-                    .iter()
-                    .filter_map(|line| line.get(column))
-                    .map(|(cell, _)| cell.chars().count())
-                    .max()
-                    .unwrap_or(0)
+        // A column in which no row says anything is left out, but for the first.
+        let shown: Vec<usize> = (0..self.head.len())
+            .filter(|column| {
+                *column == 0
+                    || self.rows.iter().any(|row| row.get(*column).is_some_and(|(cell, _)| cell != "-"))
             })
             .collect();
-        for line in lines {
-            let mut text = String::new();
-            for (index, (cell, tone)) in line.iter().enumerate() {
-                text.push_str(&paint.tone(*tone, cell));
-                if index + 1 < line.len() {
-                    let width = widths.get(index).copied().unwrap_or(0);
-                    let pad = width.saturating_sub(cell.chars().count()) + 2;
-                    text.extend(std::iter::repeat_n(' ', pad));
+        let lines: Vec<Vec<&(String, Tone)>> = std::iter::once(&head)
+            .chain(&self.rows)
+            .map(|line| shown.iter().filter_map(|column| line.get(*column)).collect())
+            .collect();
+        let widths = widths(&lines, shown.len(), width);
+        for line in &lines {
+            let cells: Vec<(Vec<String>, Tone)> = line
+                .iter()
+                .zip(&widths)
+                .map(|((cell, tone), width)| (wrapped(cell, *width), *tone))
+                .collect();
+            let height = cells.iter().map(|(parts, _)| parts.len()).max().unwrap_or(1);
+            for at in 0..height {
+                let mut text = String::new();
+                let mut pad = 0;
+                for ((parts, tone), width) in cells.iter().zip(&widths) {
+                    let part = parts.get(at).map_or("", String::as_str);
+                    if !part.is_empty() {
+                        text.extend(std::iter::repeat_n(' ', pad));
+                        text.push_str(&paint.tone(*tone, part));
+                        pad = 0;
+                    }
+                    pad += width.saturating_sub(part.chars().count()) + GAP;
                 }
+                writeln!(out, "{}", text.trim_end())?;
             }
-            writeln!(out, "{}", text.trim_end())?;
         }
         Ok(())
     }
+}
+
+/// How wide each column is, so that together they are not wider than `width` if that can be: the widest gives way first.
+fn widths(lines: &[Vec<&(String, Tone)>], columns: usize, width: usize) -> Vec<usize> {
+    let longest = |column: usize, of: fn(&str) -> usize| {
+        let cells = lines.iter().filter_map(|line| line.get(column));
+        cells.map(|(cell, _)| of(cell)).max().unwrap_or(0)
+    };
+    let word = |cell: &str| cell.split(' ').map(|word| word.chars().count()).max().unwrap_or(0);
+    let mut widths: Vec<usize> =
+        (0..columns).map(|column| longest(column, |cell| cell.chars().count())).collect();
+    let words: Vec<usize> = (0..columns).map(|column| longest(column, word)).collect();
+    let room = width.saturating_sub(GAP * columns.saturating_sub(1));
+    // At blanks first, then within words: an id in one piece is worth more than a line.
+    for least in [words, vec![NARROW; columns]] {
+        while widths.iter().sum::<usize>() > room {
+            let widest = (0..columns).filter(|column| widths.get(*column) > least.get(*column));
+            // The first column and that of ids are what one types again.
+            let gives = |column: &usize| {
+                *column > 0
+                    && lines.first().and_then(|head| head.get(*column)).is_some_and(|(name, _)| name != "ID")
+            };
+            let Some(column) = widest.max_by_key(|column| (gives(column), widths.get(*column).copied()))
+            else {
+                break;
+            };
+            if let Some(width) = widths.get_mut(column) {
+                *width -= 1;
+            }
+        }
+    }
+    widths
+}
+
+/// A cell in lines of at most `width` characters, broken at blanks where there are some.
+fn wrapped(cell: &str, width: usize) -> Vec<String> {
+    let width = width.max(1);
+    let (mut lines, mut line) = (Vec::new(), String::new());
+    let mut used = 0;
+    for word in cell.split(' ') {
+        let length = word.chars().count();
+        if used > 0 && used + 1 + length > width {
+            lines.push(std::mem::take(&mut line));
+            used = 0;
+        } else if used > 0 {
+            line.push(' ');
+            used += 1;
+        }
+        for c in word.chars() {
+            if used == width {
+                lines.push(std::mem::take(&mut line));
+                used = 0;
+            }
+            line.push(c);
+            used += 1;
+        }
+    }
+    lines.push(line);
+    lines
+}
+
+/// Columns of the terminal our answers go to.
+fn terminal_width() -> usize {
+    if !std::io::stdout().is_terminal() {
+        return WIDTH;
+    }
+    let size = rustix::termios::tcgetwinsize(std::io::stdout());
+    size.map_or(WIDTH, |size| size.ws_col.into()).max(40)
 }
 
 /// Names and values of one thing.
@@ -195,8 +288,16 @@ impl Output {
     ) -> Result<(), Failure> {
         match self.format {
             Format::Json => self.json(reply),
-            Format::Table => Ok(table().write(&mut std::io::stdout().lock(), self.paint)?),
+            Format::Table => self.table(&table()),
         }
+    }
+
+    /// A table; one without rows is told on stderr.
+    pub(crate) fn table(self, table: &Table) -> Result<(), Failure> {
+        if table.rows.is_empty() {
+            note(table.empty);
+        }
+        Ok(table.write(&mut std::io::stdout().lock(), self.paint, terminal_width())?)
     }
 
     /// The reply as JSON, or a card.
@@ -266,8 +367,29 @@ mod tests {
 
     fn plain(table: &Table, paint: Paint) -> String {
         let mut out = Vec::new();
-        table.write(&mut out, paint).unwrap();
+        table.write(&mut out, paint, 80).unwrap();
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn tables_fit_and_nothing_is_cut_off() {
+        let mut table = Table::new(&["NAME", "EMPTY", "ID", "MESSAGE", "BY"]);
+        let id = "0123456789abcdef0123456789abcdef";
+        let message = "the operating system did not shut down in three hundred seconds: größer";
+        table.row(["system".into(), String::new(), id.into(), message.into(), "administrator".into()]);
+        table.row(["h".into(), String::new(), String::new(), String::new(), "x".repeat(100)]);
+        for width in [40, 60, 80, 120] {
+            let mut out = Vec::new();
+            table.write(&mut out, Paint::PLAIN, width).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            assert!(text.lines().all(|line| line.chars().count() <= width), "{width}:\n{text}");
+            assert!(text.lines().all(|line| !line.ends_with(' ')) && !text.contains("EMPTY"), "{text}");
+            for word in message.split(' ').filter(|word| word.len() <= 8) {
+                assert!(text.contains(word), "{word} in\n{text}");
+            }
+            assert_eq!(text.matches('x').count(), 100);
+            assert!(width < 80 || text.contains(id), "{text}");
+        }
     }
 
     #[test]

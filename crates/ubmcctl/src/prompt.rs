@@ -11,20 +11,36 @@ use crate::failure::Failure;
 /// Longer than any password the API takes: a wrong file must not be read whole.
 const MAX_SECRET: u64 = 4_096;
 
-/// The first line of a file; `-` is standard input.
-pub(crate) fn secret_from(path: &Path) -> Result<String, Failure> {
-    let mut text = String::new();
+/// The first line of a file, whatever ends it; `-` is standard input, each time its next line.
+pub(crate) async fn secret_from(path: &Path) -> Result<String, Failure> {
+    let path = path.to_owned();
+    // A pipe nobody writes to must not keep Ctrl-C from ending us.
+    let read = tokio::task::spawn_blocking(move || first_line(&path));
+    read.await.map_err(|error| Failure::Local(format!("password file: {error}")))?
+}
+
+fn first_line(path: &Path) -> Result<String, Failure> {
+    let shown = if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() };
+    let mut bytes = Vec::new();
     let read = if path == Path::new("-") {
-        std::io::stdin().lock().take(MAX_SECRET).read_line(&mut text)
+        std::io::stdin().lock().take(MAX_SECRET + 1).read_until(b'\n', &mut bytes)
     } else {
-        File::open(path).and_then(|file| BufReader::new(file.take(MAX_SECRET)).read_line(&mut text))
+        File::open(path)
+            .and_then(|file| BufReader::new(file.take(MAX_SECRET + 1)).read_until(b'\n', &mut bytes))
     };
-    read.map_err(|error| {
-        Failure::Usage(format!("cannot read the password from {}: {error}", path.display()))
+    read.map_err(|error| Failure::Usage(format!("cannot read the password from {shown}: {error}")))?;
+    if bytes.len() as u64 > MAX_SECRET {
+        return Err(Failure::Usage(format!(
+            "the first line of {shown} is longer than any password: is it the right file?"
+        )));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| {
+        Failure::Usage(format!("the first line of {shown} is not UTF-8: save the file as UTF-8 text"))
     })?;
-    let secret = text.trim_end_matches(['\r', '\n']);
+    // Some editors begin a file with a byte order mark.
+    let secret = text.trim_start_matches('\u{feff}').trim_end_matches(['\r', '\n']);
     if secret.is_empty() {
-        return Err(Failure::Usage(format!("{} holds no password in its first line", path.display())));
+        return Err(Failure::Usage(format!("{shown} holds no password in its first line")));
     }
     Ok(secret.to_owned())
 }
@@ -105,21 +121,35 @@ async fn line(mut terminal: File, question: &str) -> Result<String, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::secret_from;
+    use super::{MAX_SECRET, first_line};
 
     #[test]
     fn a_secret_is_the_first_line_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("password");
+        let longest = "a".repeat(usize::try_from(MAX_SECRET).unwrap());
         for (content, expected) in [
             ("secret\n", Some("secret")),
+            ("secret", Some("secret")),
             ("with space \r\nmore\n", Some("with space ")),
+            ("\u{feff}größer\r\n", Some("größer")),
             ("", None),
+            ("\r\n", None),
             ("\nx", None),
+            (longest.as_str(), Some(longest.as_str())),
         ] {
             std::fs::write(&path, content).unwrap();
-            assert_eq!(secret_from(&path).ok().as_deref(), expected, "{content:?}");
+            assert_eq!(first_line(&path).ok().as_deref(), expected, "{content:?}");
         }
-        assert!(secret_from(&dir.path().join("missing")).is_err());
+        for (content, words) in
+            [(vec![b'p', 0xe9, b'\n'], "not UTF-8"), (vec![b'a'; longest.len() + 1], "longer than any")]
+        {
+            std::fs::write(&path, content).unwrap();
+            let failure = first_line(&path).unwrap_err();
+            assert!(failure.exit_code() == 2 && failure.to_string().contains(words), "{failure}");
+        }
+        for path in [dir.path().join("missing"), dir.path().to_owned()] {
+            assert_eq!(first_line(&path).unwrap_err().exit_code(), 2);
+        }
     }
 }

@@ -1,6 +1,46 @@
 //! Words for values: times, spans, names of enums; and the other way round for arguments.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
+
+/// What the server's clock is ahead of ours, in seconds: what it tells of its past is told by its own clock, which may be wrong.
+static AHEAD: AtomicI64 = AtomicI64::new(0);
+
+/// Notes the server's time, as its answers carry it.
+pub(crate) fn server_says(date: &str) {
+    if let Ok(date) = jiff::fmt::rfc2822::parse(date) {
+        let ahead = date.timestamp().as_second() - jiff::Timestamp::now().as_second();
+        AHEAD.store(ahead, Ordering::Relaxed);
+    }
+}
+
+/// How long ago the server says it was, for tables: `3 min ago`, `in 5 min`, the day when it is more than a month away.
+pub(crate) fn ago(at: Option<&prost_types::Timestamp>) -> String {
+    let now = jiff::Timestamp::now().as_second() + AHEAD.load(Ordering::Relaxed);
+    at.map_or_else(|| "-".to_owned(), |at| between(at, now))
+}
+
+fn between(at: &prost_types::Timestamp, now: i64) -> String {
+    let Ok(time) = jiff::Timestamp::new(at.seconds, at.nanos) else { return "-".to_owned() };
+    let past = now.saturating_sub(at.seconds);
+    let (count, unit) = match past.unsigned_abs() {
+        0..5 => return "now".to_owned(),
+        seconds @ 5..60 => (seconds, "s"),
+        seconds @ 60..3_600 => (seconds / 60, "min"),
+        seconds @ 3_600..172_800 => (seconds / 3_600, "h"),
+        seconds @ 172_800..2_678_400 => (seconds / 86_400, "d"),
+        _ => return time.strftime("%Y-%m-%d").to_string(),
+    };
+    if past < 0 { format!("in {count} {unit}") } else { format!("{count} {unit} ago") }
+}
+
+/// When, and how long ago, for cards: `2026-11-21 02:10:05Z (3 min ago)`.
+pub(crate) fn when(at: Option<&prost_types::Timestamp>) -> String {
+    match (time(at), ago(at)) {
+        (time, ago) if time.starts_with(&ago) || ago == "-" => time,
+        (time, ago) => format!("{time} ({ago})"),
+    }
+}
 
 /// Text of a server without what a terminal would act on.
 pub(crate) fn clean(text: &str) -> String {
@@ -76,6 +116,14 @@ pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
     if number.is_empty() && !text.is_empty() { Ok(total) } else { Err(wrong()) }
 }
 
+/// A span that something can happen in.
+pub(crate) fn parse_timeout(text: &str) -> Result<Duration, String> {
+    match parse_span(text)? {
+        Duration::ZERO => Err("nothing happens in no time; write 15s".to_owned()),
+        span => Ok(span),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,6 +162,37 @@ mod tests {
         assert_eq!(time(Some(&prost_types::Timestamp { seconds: 0, nanos: 0 })), "1970-01-01 00:00:00Z");
         assert_eq!(time(Some(&prost_types::Timestamp { seconds: i64::MAX, nanos: 0 })), "-");
         assert_eq!(time(None), "-");
+    }
+
+    #[test]
+    fn times_are_told_from_now_and_far_ones_by_their_day() {
+        let now = 1_800_000_000;
+        let at = |past: i64| between(&prost_types::Timestamp { seconds: now - past, nanos: 0 }, now);
+        for (past, text) in [
+            (0, "now"),
+            (-4, "now"),
+            (5, "5 s ago"),
+            (59, "59 s ago"),
+            (200, "3 min ago"),
+            (-300, "in 5 min"),
+            (7_300, "2 h ago"),
+            (172_799, "47 h ago"),
+            (172_800, "2 d ago"),
+            (2_678_399, "30 d ago"),
+            (2_678_400, "2026-12-15"),
+            (-2_678_400, "2027-02-15"),
+            (now, "1970-01-01"),
+        ] {
+            assert_eq!(at(past), text, "{past}");
+        }
+        for seconds in [i64::MIN, i64::MAX] {
+            assert_eq!(between(&prost_types::Timestamp { seconds, nanos: 0 }, now), "-");
+        }
+        assert_eq!(ago(None), "-");
+        assert_eq!(when(None), "-");
+        assert_eq!(when(Some(&prost_types::Timestamp { seconds: 0, nanos: 0 })), "1970-01-01 00:00:00Z");
+        let hour = jiff::Timestamp::now().as_second() - 3_700;
+        assert!(when(Some(&prost_types::Timestamp { seconds: hour, nanos: 0 })).ends_with("Z (1 h ago)"));
     }
 
     #[test]

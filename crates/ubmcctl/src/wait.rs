@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use schema::v1alpha1::{Event, Host, HostAction, HostStatus, OperationResult, event};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::cli::Awaited;
 use crate::client::{Client, Events};
 use crate::failure::{Code, Failure};
 use crate::text::{clean, enum_word};
@@ -132,6 +133,45 @@ impl Operation {
             }
             _ => None,
         }
+    }
+}
+
+/// Waits for a host to be as asked, whoever asked for it.
+#[derive(Debug)]
+pub(crate) struct Settling {
+    awaited: Awaited,
+    /// The operation that was seen under way.
+    seen: Option<String>,
+}
+
+impl Settling {
+    pub(crate) fn new(awaited: Awaited) -> Self {
+        Self { awaited, seen: None }
+    }
+
+    /// What a reading of the host says.
+    pub(crate) fn judge(&mut self, host: &Host) -> Progress {
+        let status = host.status();
+        let word = enum_word(status.as_str_name(), "HOST_STATUS_");
+        let last = host.last_operation.as_ref();
+        let running = last.filter(|last| last.result() == OperationResult::Running);
+        let moves = running.is_some()
+            || host.requested_action() != HostAction::Unspecified
+            || status == HostStatus::Transitioning;
+        if let Some(last) = running {
+            self.seen = Some(last.id.clone());
+        }
+        if let Some(last) = last.filter(|last| self.seen.as_ref() == Some(&last.id))
+            && last.result() == OperationResult::Failed
+        {
+            return Progress::Failed(failed(last.action(), &last.reason, &last.message, status));
+        }
+        let there = match self.awaited {
+            Awaited::Done => !moves,
+            Awaited::On => status == HostStatus::On,
+            Awaited::Off => status == HostStatus::Off,
+        };
+        if there && !host.stale { Progress::Done } else { Progress::Pending(word) }
     }
 }
 
@@ -273,6 +313,27 @@ mod tests {
         assert_eq!(on.judge(&host(HostStatus::Off, None)), Progress::Pending("off".into()));
         let stale = Host { stale: true, ..host(HostStatus::On, None) };
         assert_eq!(on.judge(&stale), Progress::Pending("on".into()));
+    }
+
+    #[test]
+    fn a_host_has_settled_when_nothing_is_under_way_and_its_state_is_known() {
+        use OperationResult::{Done, Failed, Running};
+        let pending = |word: &str| Progress::Pending(word.to_owned());
+        let off = || host(HostStatus::Off, Some(("op", Done)));
+        assert_eq!(Settling::new(Awaited::Done).judge(&off()), Progress::Done);
+        assert_eq!(Settling::new(Awaited::On).judge(&off()), pending("off"));
+        assert_eq!(Settling::new(Awaited::Off).judge(&Host { stale: true, ..off() }), pending("off"));
+        let asked = Host { requested_action: Some(HostAction::On.into()), ..off() };
+        assert_eq!(Settling::new(Awaited::Done).judge(&asked), pending("off"));
+        // What had failed before is history; what fails while it is waited for is told.
+        let failed = host(HostStatus::On, Some(("op", Failed)));
+        assert_eq!(Settling::new(Awaited::Done).judge(&failed), Progress::Done);
+        for awaited in [Awaited::Done, Awaited::Off] {
+            let mut settling = Settling::new(awaited);
+            let running = host(HostStatus::Transitioning, Some(("op", Running)));
+            assert_eq!(settling.judge(&running), pending("transitioning"));
+            assert!(matches!(settling.judge(&failed), Progress::Failed(why) if why.contains("TIMED_OUT")));
+        }
     }
 
     #[test]

@@ -16,9 +16,10 @@ use hyper_util::rt::TokioIo;
 use prost::Message;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use schema::v1alpha1::{
-    ActionOutcome, ChangeHostStateRequest, ChangeHostStateResponse, CreateSessionRequest,
-    CreateSessionResponse, Event, EventGap, EventGapReason, GetHostResponse, Host, HostAction, HostOperation,
-    HostStatus, ListHostsResponse, OperationResult, PowerOperationResult, Session, WatchEventsRequest, event,
+    ActionOutcome, ChangeChassisStateResponse, ChangeHostStateRequest, ChangeHostStateResponse,
+    CreateSessionRequest, CreateSessionResponse, Event, EventGap, EventGapReason, GetHostResponse, Host,
+    HostAction, HostOperation, HostRefusal, HostStatus, ListHostsResponse, OperationResult,
+    PowerOperationResult, Session, WatchEventsRequest, event,
 };
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
@@ -362,6 +363,305 @@ fn a_login_keeps_a_token_and_no_password_and_a_logout_forgets_it() {
 }
 
 #[test]
+fn a_new_password_is_set_by_the_session_that_is_kept_or_no_session_is_left() {
+    let refuse_weak = std::sync::atomic::AtomicBool::new(true);
+    let server = Server::start(move |method, sent| match method {
+        "SessionService.CreateSession" => {
+            let session = Session { id: "s1".into(), password_change_required: true, ..Default::default() };
+            ok(&CreateSessionResponse { session: Some(session), token: "the-token".into() })
+        }
+        "UserService.ChangePassword" => {
+            assert_eq!(sent.authorization, "Bearer the-token", "any other session ends with the change");
+            match refuse_weak.swap(false, std::sync::atomic::Ordering::SeqCst) {
+                true => refuse(400, "invalid_argument", "WEAK_PASSWORD"),
+                false => (200, "application/proto", Vec::new()),
+            }
+        }
+        _ => (200, "application/proto", Vec::new()),
+    });
+    std::fs::write(server.file("new"), "staple battery\r\n").unwrap();
+    let line = format!("login --new-password-file {}", server.file("new").display());
+    let weak = server.run(&line);
+    assert_eq!(code(&weak), 2, "{}", err(&weak));
+    assert_eq!(server.sent().last().unwrap().method, "SessionService.DeleteSession");
+    assert!(!server.file("config.toml").exists());
+    let good = server.run(&line);
+    assert_eq!(code(&good), 0, "{}", err(&good));
+    assert_eq!(server.sent().last().unwrap().method, "UserService.ChangePassword");
+    assert!(!err(&good).contains("must be changed"), "{}", err(&good));
+    assert!(std::fs::read_to_string(server.file("config.toml")).unwrap().contains("the-token"));
+    let missing = server.run(&format!("login --new-password-file {}", server.file("missing").display()));
+    assert_eq!((code(&missing), server.sent().len()), (2, 5), "read before anything is sent");
+}
+
+#[test]
+fn a_pin_is_never_replaced_by_a_login_and_a_changed_certificate_is_told_with_what_to_do() {
+    let (server, other) = (login_server(false), login_server(false));
+    let add = format!("context add lab --user admin --server {} --fingerprint", server.url);
+    assert_eq!(code(&server.bare(&format!("{add} {}", other.fingerprint))), 0);
+    let before = std::fs::read_to_string(server.file("config.toml")).unwrap();
+    let password = format!("--password-file {}", server.file("password").display());
+    for (line, expected) in [
+        ("login".to_owned(), 3),
+        (format!("login --user admin --server {}", server.url), 3),
+        (format!("login --fingerprint {}", server.fingerprint), 2),
+        (format!("--context lab login --fingerprint {}", server.fingerprint), 2),
+        (format!("--context lab --user other login --fingerprint {}", other.fingerprint), 2),
+        (format!("--context lab login --server {}", other.url), 2),
+    ] {
+        let login = server.bare(&format!("{line} {password}"));
+        assert_eq!(code(&login), expected, "{line}: {}", err(&login));
+        assert_eq!(std::fs::read_to_string(server.file("config.toml")).unwrap(), before, "{line}");
+        if !line.contains("other") && !line.contains("--server") {
+            let advice = format!("context add lab --replace --fingerprint {}", server.fingerprint);
+            assert!(err(&login).contains(&advice), "{line}: {}", err(&login));
+        }
+    }
+    assert!(server.sent().is_empty() && other.sent().is_empty());
+    // What was not said stays as it was.
+    assert_eq!(code(&server.bare("context add lab --replace --user op")), 0);
+    assert!(std::fs::read_to_string(server.file("config.toml")).unwrap().contains(&other.fingerprint));
+    let replaced = server.bare(&format!("context add lab --replace --fingerprint {}", server.fingerprint));
+    assert_eq!(code(&replaced), 0);
+    assert_eq!(code(&server.bare(&format!("login {password}"))), 0);
+}
+
+#[test]
+fn many_processes_at_once_lose_nothing() {
+    let server = lists_hosts();
+    let children: Vec<_> = (0..12)
+        .map(|number| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_ubmcctl"));
+            command.env_clear().env("UBMC_CONFIG", server.file("config.toml"));
+            command.args(["context", "add", &format!("bmc{number}"), "--server", "https://bmc"]);
+            command.stderr(Stdio::null()).spawn().unwrap()
+        })
+        .collect();
+    for mut child in children {
+        assert!(child.wait().unwrap().success());
+    }
+    let list = out(&server.bare("context list -o json"));
+    let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+    assert_eq!(list["contexts"].as_array().unwrap().len(), 12);
+}
+
+#[test]
+fn what_changes_something_names_its_bmc_and_what_reads_does_not() {
+    let server = Server::start(|_, _| (200, "application/proto", Vec::new()));
+    let add =
+        format!("context add lab --server {} --user admin --fingerprint {}", server.url, server.fingerprint);
+    assert_eq!(code(&server.bare(&add)), 0);
+    let password = server.file("password");
+    let named = format!("BMC: lab: {} as admin\n", server.url);
+    let new = format!("--new-password-file {}", password.display());
+    for line in [
+        "host on".to_owned(),
+        "host off".to_owned(),
+        "host force-off".to_owned(),
+        "host restart".to_owned(),
+        "host force-restart".to_owned(),
+        "host cycle".to_owned(),
+        "host nmi".to_owned(),
+        "host set --description x".to_owned(),
+        "chassis on".to_owned(),
+        "chassis off".to_owned(),
+        "chassis force-off".to_owned(),
+        "chassis cycle".to_owned(),
+        "chassis identify".to_owned(),
+        "bmc reset".to_owned(),
+        "bmc disable".to_owned(),
+        "bmc enable".to_owned(),
+        "bmc factory-reset --yes".to_owned(),
+        format!("user create op --role Operator {new}"),
+        "user update op --disable".to_owned(),
+        format!("user passwd {new}"),
+        format!("user passwd op {new}"),
+        "user passwd op --generate".to_owned(),
+        "user delete op".to_owned(),
+        "session delete x".to_owned(),
+        "lockout delete x".to_owned(),
+        "call HostService.UpdateHost".to_owned(),
+    ] {
+        let output = server.bare(&format!("{line} -o json --password-file {}", password.display()));
+        assert_eq!(code(&output), 0, "{line}: {}", err(&output));
+        assert!(err(&output).contains(&named), "{line}: {}", err(&output));
+        assert!(serde_json::from_str::<serde_json::Value>(&out(&output)).is_ok(), "{line}: {}", out(&output));
+    }
+    for line in [
+        "host list",
+        "host get",
+        "chassis list",
+        "bmc get",
+        "user list",
+        "session list",
+        "lockout list",
+        "role list",
+        "event list",
+        "system status",
+        "call HostService.GetHost",
+    ] {
+        let output = server.bare(&format!("{line} -o json --password-file {}", password.display()));
+        assert_eq!((code(&output), err(&output).as_str()), (0, ""), "{line}");
+    }
+}
+
+#[test]
+fn lists_without_entries_say_so() {
+    let server = Server::start(|_, _| (200, "application/proto", Vec::new()));
+    for (line, words) in [
+        ("host list", "no hosts"),
+        ("chassis list", "no chassis"),
+        ("bmc list", "no management controllers"),
+        ("user list", "no accounts"),
+        ("role list", "no roles"),
+        ("session list", "no sessions"),
+        ("lockout list", "nobody is locked out"),
+        ("event list", "no such events"),
+        ("context list", "no contexts"),
+    ] {
+        let output = server.run(line);
+        assert_eq!((code(&output), out(&output).as_str()), (0, ""), "{line}: {}", err(&output));
+        assert!(err(&output).contains(words), "{line}: {}", err(&output));
+    }
+}
+
+#[test]
+fn a_chassis_of_which_one_host_refuses_is_a_failure_that_names_it() {
+    let server = Server::start(|_, _| {
+        let refusal = HostRefusal {
+            host_name: "host1".into(),
+            code: 9,
+            reason: "NOT_SUPPORTED".into(),
+            message: "it has no button".into(),
+        };
+        ok(&ChangeChassisStateResponse {
+            outcome: ActionOutcome::Accepted.into(),
+            refusals: vec![refusal],
+            ..Default::default()
+        })
+    });
+    for line in ["chassis off", "chassis off --wait", "chassis force-off -o json"] {
+        let output = server.run(line);
+        assert_eq!(code(&output), 8, "{line}: {}", err(&output));
+        assert!(err(&output).contains("host1: it has no button (NOT_SUPPORTED)"), "{line}: {}", err(&output));
+    }
+    let json: serde_json::Value = serde_json::from_str(&out(&server.run("chassis off -o json"))).unwrap();
+    assert_eq!(json["refusals"][0]["hostName"], "host1");
+}
+
+#[test]
+fn the_time_of_a_call_is_kept_wherever_it_stands_still() {
+    // Takes connections into its backlog and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let (gate, closed) = std::sync::mpsc::channel::<()>();
+    let closed = Mutex::new(closed);
+    // Finishes the handshake and does not answer.
+    let mute = Server::start(move |_, _| {
+        let _closed = closed.lock().unwrap().recv();
+        (200, "application/proto", Vec::new())
+    });
+    let password = mute.file("password").display().to_string();
+    let common = format!("--insecure --user a --password-file {password} --timeout 1s");
+    let silent = format!("https://127.0.0.1:{port}");
+    std::thread::scope(|scope| {
+        for line in ["host list", "login", "host watch", "host off --wait"] {
+            for server in [&silent, &mute.url] {
+                let (mute, common) = (&mute, &common);
+                scope.spawn(move || {
+                    let output = mute.bare(&format!("{common} --server {server} {line}"));
+                    assert_eq!(code(&output), 3, "{line}: {}", err(&output));
+                    assert!(err(&output).contains("no answer in 1 s"), "{line}: {}", err(&output));
+                });
+            }
+        }
+    });
+    drop(gate);
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_it_quietly() {
+    let server = Server::start(|_, _| {
+        let hosts = (0..20_000).map(|_| host(HostStatus::On, "", OperationResult::Unspecified));
+        ok(&ListHostsResponse { hosts: hosts.collect() })
+    });
+    for format in ["table", "json"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ubmcctl"));
+        command.env_clear().env("UBMC_CONFIG", server.file("config.toml")).stdin(Stdio::null());
+        command.args(["--server", &server.url, "--insecure", "--user", "a", "--password-file"]);
+        command.arg(server.file("password")).args(["host", "list", "-o", format]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((code(&output), err(&output).as_str()), (141, ""), "{format}");
+    }
+}
+
+#[test]
+fn an_interrupt_ends_it_with_its_code_whatever_it_waits_for() {
+    use std::io::{BufRead as _, BufReader};
+    let server = Server::start(|_, _| {
+        // A stream that is not ended.
+        let event = Event { sequence: 1, domain: "host".into(), ..Default::default() };
+        (200, "application/connect+proto", frame(0, &event.encode_to_vec()))
+    });
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ubmcctl"));
+    command.env_clear().env("UBMC_CONFIG", server.file("config.toml")).stdin(Stdio::null());
+    command.args(["--server", &server.url, "--insecure", "--user", "a", "--password-file"]);
+    command.arg(server.file("password")).args(["event", "watch"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.contains("host"), "{line}");
+    interrupt(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+fn interrupt(child: &std::process::Child) {
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+}
+
+#[test]
+fn a_wait_of_its_own_tells_how_what_is_under_way_ended() {
+    let reads = std::sync::atomic::AtomicUsize::new(0);
+    let server = Server::start(move |method, _| match method {
+        "EventService.WatchEvents" => stream(&[Event::default()], "{}"),
+        "HostService.GetHost" => {
+            let first = reads.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0;
+            let running = host(HostStatus::Transitioning, "op", OperationResult::Running);
+            let done = host(HostStatus::Off, "op", OperationResult::Done);
+            ok(&GetHostResponse { host: Some(if first { running } else { done }) })
+        }
+        _ => refuse(501, "unimplemented", ""),
+    });
+    let output = server.run("host wait --within 30s");
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    assert!(out(&output).starts_with("system: off"), "{}", out(&output));
+    let output = server.run("host wait --for on --within 1s");
+    assert_eq!(code(&output), 7, "{}", err(&output));
+    assert_eq!(code(&server.run("host wait --for off --within 1s")), 0);
+}
+
+#[test]
+fn help_and_version_are_words_too() {
+    let server = lists_hosts();
+    for (line, words) in [
+        ("help", "Exit codes:"),
+        ("help host", "force-off"),
+        ("host help", "force-off"),
+        ("help host wait", "--within"),
+        ("version", env!("CARGO_PKG_VERSION")),
+        ("--version", env!("CARGO_PKG_VERSION")),
+        ("version -o json", "\"version\""),
+    ] {
+        let output = server.bare(line);
+        assert_eq!(code(&output), 0, "{line}: {}", err(&output));
+        assert!(out(&output).contains(words), "{line}: {}", out(&output));
+    }
+}
+
+#[test]
 fn a_wrong_password_and_a_first_login_are_told_what_to_do() {
     let server = login_server(true);
     std::fs::write(server.file("wrong"), "battery staple\n").unwrap();
@@ -374,9 +674,11 @@ fn a_wrong_password_and_a_first_login_are_told_what_to_do() {
     let first = server.bare(&format!("{pinned} --password-file {} login", server.file("password").display()));
     assert_eq!(code(&first), 0, "{}", err(&first));
     assert!(err(&first).contains("ubmcctl user passwd"), "{}", err(&first));
+    let name = server.url.trim_start_matches("https://");
+    assert!(out(&first).contains(&format!("context {name}")), "{}", out(&first));
     std::fs::write(server.file("new"), "staple battery\n").unwrap();
     let change = server.bare(&format!(
-        "--context localhost --password-file {} user passwd --new-password-file {}",
+        "--password-file {} user passwd --new-password-file {}",
         server.file("password").display(),
         server.file("new").display()
     ));

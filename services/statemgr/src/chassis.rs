@@ -156,7 +156,11 @@ mod tests {
         for (answers, outcome, refused) in [
             (vec![Ok(Accepted), Ok(Accepted)], Accepted, vec![]),
             (vec![Ok(Accepted), no()], Accepted, vec!["host1"]),
-            (vec![no(), Ok(AcceptedNotStored), no(), Ok(Accepted)], AcceptedNotStored, vec!["host0", "host2"]),
+            (
+                vec![no(), Ok(AcceptedNotStored), no(), Ok(Accepted)],
+                AcceptedNotStored,
+                vec!["host0", "host2"],
+            ),
             (vec![Ok(Already), Ok(Already)], Already, vec![]),
             (vec![Ok(Already), Ok(Accepted)], Accepted, vec![]),
         ] {

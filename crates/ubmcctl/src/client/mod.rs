@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HOST, USER_AGENT};
 use http::{HeaderValue, Request, Response};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
@@ -19,7 +19,7 @@ use schema::v1alpha1::{Event, WatchEventsRequest};
 use schema::{Method, MethodInfo};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
 use crate::failure::Failure;
@@ -30,7 +30,8 @@ pub(crate) use tls::{Fingerprint, Trust};
 const MAX_REPLY: usize = 16 << 20;
 /// A streamed message larger than this is not one of ours.
 const MAX_EVENT: usize = 1 << 20;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// What is left of the time of a call for the server's word that it is over: a tenth, and not more than this.
+const LAST_WORD: Duration = Duration::from_millis(500);
 
 /// Where the API is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,9 +75,14 @@ impl Endpoint {
         if self.port == 443 { format!("https://{host}") } else { format!("https://{host}:{}", self.port) }
     }
 
-    /// A name for a context made from it.
-    pub(crate) fn host(&self) -> &str {
-        &self.host
+    /// A name for a context made from it: two BMCs behind one address have two.
+    pub(crate) fn name(&self) -> String {
+        match self.port {
+            443 => self.host.clone(),
+            // With a colon one could not tell the port from the address.
+            port if self.host.contains(':') => format!("{}-{port}", self.host),
+            port => format!("{}:{port}", self.host),
+        }
     }
 
     fn bracketed(&self) -> String {
@@ -130,6 +136,8 @@ pub(crate) struct Client {
     connector: TlsConnector,
     credential: Option<HeaderValue>,
     deadline: Duration,
+    /// Name of the context with the pin, for messages.
+    context: Option<String>,
     idle: Mutex<Option<SendRequest<Full<Bytes>>>>,
 }
 
@@ -148,13 +156,19 @@ impl Client {
             connector,
             credential: credential.header()?,
             deadline,
+            context: None,
             idle: Mutex::new(None),
         })
     }
 
+    /// Names the context in what is said about its pin.
+    pub(crate) fn of_context(self, context: Option<String>) -> Self {
+        Self { context, ..self }
+    }
+
     /// Connects and returns the fingerprint of the certificate the server proved to hold.
     pub(crate) async fn fingerprint(&self) -> Result<Fingerprint, Failure> {
-        drop(self.connect().await?);
+        self.in_time(async { self.connect().await.map(drop) }).await?;
         self.verifier.seen().ok_or_else(|| self.unreachable("the server showed no certificate"))
     }
 
@@ -162,14 +176,19 @@ impl Client {
         Failure::Unreachable { server: self.endpoint.given.clone(), cause: cause.to_string() }
     }
 
-    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, Failure> {
-        timeout(CONNECT_TIMEOUT, self.handshake()).await.map_err(|_| self.unreachable("no answer in 10 s"))?
+    /// Everything a call is made of shares its time: looking up the name, connecting, the handshake, the answer to its last byte.
+    async fn in_time<T>(&self, call: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let limit = self.deadline;
+        let over = || self.unreachable(format!("no answer in {} s (--timeout)", limit.as_secs_f32()));
+        timeout(limit, call).await.map_err(|_| over())?
     }
 
-    async fn handshake(&self) -> Result<SendRequest<Full<Bytes>>, Failure> {
+    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, Failure> {
         let address = (self.endpoint.host.as_str(), self.endpoint.port);
         let stream = TcpStream::connect(address).await.map_err(|error| self.unreachable(error))?;
         stream.set_nodelay(true).map_err(|error| self.unreachable(error))?;
+        // A stream of events may be silent for days: a BMC that is gone without a word is noticed in a minute.
+        keep_alive(&stream).map_err(|error| self.unreachable(error))?;
         let name =
             ServerName::try_from(self.endpoint.host.clone()).map_err(|error| self.unreachable(error))?;
         let stream = self.connector.connect(name, stream).await.map_err(|error| self.tls_failure(&error))?;
@@ -189,9 +208,12 @@ impl Client {
                 self.unreachable("the server does not hold the key of the certificate it shows")
             }
             (Some(rustls::Error::InvalidCertificate(cause)), Some(found)) => match self.verifier.pin() {
-                Some(pin) => {
-                    Failure::PinMismatch { server, expected: pin.to_string(), found: found.to_string() }
-                }
+                Some(pin) => Failure::PinMismatch {
+                    server,
+                    context: self.context.clone(),
+                    expected: pin.to_string(),
+                    found: found.to_string(),
+                },
                 None => Failure::Untrusted {
                     server,
                     fingerprint: found.to_string(),
@@ -208,6 +230,7 @@ impl Client {
         method: &MethodInfo,
         content_type: &'static str,
         body: Bytes,
+        left: Duration,
     ) -> Result<Request<Full<Bytes>>, Failure> {
         let mut request = Request::post(method.path)
             .header(HOST, self.endpoint.authority())
@@ -219,8 +242,8 @@ impl Client {
             request = request.header(AUTHORIZATION, credential);
         }
         if !method.server_streaming {
-            request = request
-                .header("connect-timeout-ms", self.deadline.as_millis().min(9_999_999_999).to_string());
+            request =
+                request.header("connect-timeout-ms", left.as_millis().clamp(1, 9_999_999_999).to_string());
         }
         request.body(Full::new(body)).map_err(|error| Failure::Local(format!("request: {error}")))
     }
@@ -232,13 +255,15 @@ impl Client {
         content_type: &'static str,
         body: Bytes,
     ) -> Result<(Response<Incoming>, SendRequest<Full<Bytes>>), Failure> {
+        let end = Instant::now() + self.deadline - LAST_WORD.min(self.deadline / 10);
         let kept = self.idle.lock().await.take().filter(SendRequest::is_ready);
         let reused = kept.is_some();
         let mut sender = match kept {
             Some(sender) => sender,
             None => self.connect().await?,
         };
-        let request = self.request(method, content_type, body)?;
+        let left = end.saturating_duration_since(Instant::now());
+        let request = self.request(method, content_type, body, left)?;
         match sender.try_send_request(request).await {
             Ok(response) => Ok((response, sender)),
             Err(mut error) => match error.take_message() {
@@ -265,6 +290,9 @@ impl Client {
                 .map_err(|error| self.unreachable(error))?
                 .to_bytes();
             *self.idle.lock().await = Some(sender);
+            if let Some(date) = parts.headers.get(DATE).and_then(|date| date.to_str().ok()) {
+                crate::text::server_says(date);
+            }
             let content_type =
                 parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
             if parts.status.is_success() && content_type.starts_with("application/proto") {
@@ -278,11 +306,7 @@ impl Client {
             }
             Err(Failure::Status(Box::new(status::from_http(parts.status, &body, method))))
         };
-        // The server keeps the deadline it is told; this is for one that does not.
-        let limit = self.deadline + CONNECT_TIMEOUT;
-        timeout(limit, call)
-            .await
-            .map_err(|_| self.unreachable(format!("no answer in {} s", limit.as_secs())))?
+        self.in_time(call).await
     }
 
     /// Calls a unary method.
@@ -309,16 +333,18 @@ impl Client {
         body.extend_from_slice(&[0]);
         body.extend_from_slice(&u32::try_from(message.len()).unwrap_or(u32::MAX).to_be_bytes());
         body.extend_from_slice(&message);
-        let open = self.send(method, "application/connect+proto", body.freeze());
-        let (response, sender) = timeout(self.deadline, open)
-            .await
-            .map_err(|_| self.unreachable("the stream of events did not start"))??;
-        if !response.status().is_success() {
+        // The start of the stream has its time; the stream itself goes on.
+        let open = async {
+            let (response, sender) = self.send(method, "application/connect+proto", body.freeze()).await?;
+            if response.status().is_success() {
+                return Ok((response, sender));
+            }
             let status = response.status();
             let body = Limited::new(response.into_body(), MAX_EVENT).collect().await;
             let body = body.map_err(|error| self.unreachable(error))?.to_bytes();
-            return Err(Failure::Status(Box::new(status::from_http(status, &body, method))));
-        }
+            Err(Failure::Status(Box::new(status::from_http(status, &body, method))))
+        };
+        let (response, sender) = self.in_time(open).await?;
         let begin =
             response.headers().get("event-sequence").and_then(|begin| begin.to_str().ok()?.parse().ok());
         Ok(Events {
@@ -330,6 +356,14 @@ impl Client {
             _sender: sender,
         })
     }
+}
+
+fn keep_alive(stream: &TcpStream) -> std::io::Result<()> {
+    use rustix::net::sockopt;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, Duration::from_secs(30))?;
+    sockopt::set_tcp_keepintvl(stream, Duration::from_secs(10))?;
+    Ok(sockopt::set_tcp_keepcnt(stream, 3)?)
 }
 
 fn certificate_words(cause: &rustls::CertificateError) -> String {

@@ -13,7 +13,7 @@ use crate::cli::{LockoutCommand, RoleCommand, SessionCommand, UserCommand};
 use crate::failure::Failure;
 use crate::output::{Card, Output, Table, note};
 use crate::prompt;
-use crate::text::{enum_word, time};
+use crate::text::{ago, enum_word, when};
 
 fn state(user: &User) -> String {
     let locked = user.lockout_info.as_ref().is_some_and(|lockout| lockout.locked);
@@ -36,9 +36,9 @@ pub(crate) async fn user(session: Session, command: UserCommand, output: Output)
                     "what may the account do? Give --role Administrator, Operator or ReadOnly".into(),
                 )
             })?;
-            let client = session.client().await?;
+            let client = session.changing().await?;
             let password = match new_password_file {
-                Some(path) => prompt::secret_from(&path)?,
+                Some(path) => prompt::secret_from(&path).await?,
                 None => prompt::new_secret(&name).await?,
             };
             let user = User {
@@ -57,7 +57,10 @@ pub(crate) async fn user(session: Session, command: UserCommand, output: Output)
         }
         _ => {}
     }
-    let client = session.client().await?;
+    let client = match command {
+        UserCommand::List | UserCommand::Get { .. } => session.client().await?,
+        _ => session.changing().await?,
+    };
     match command {
         UserCommand::List => {
             let mut reply = client.call(user_service::LIST_USERS, &ListUsersRequest::default()).await?;
@@ -71,13 +74,14 @@ pub(crate) async fn user(session: Session, command: UserCommand, output: Output)
                 reply.next_page_token = more.next_page_token;
             }
             output.reply(&reply, || {
-                let mut table = Table::new(&["USERNAME", "ROLE", "STATE", "LAST LOGIN", "FULL NAME", "ID"]);
+                let mut table = Table::new(&["USERNAME", "ROLE", "STATE", "LAST LOGIN", "FULL NAME", "ID"])
+                    .empty("no accounts");
                 for user in &reply.users {
                     table.row([
                         user.username.clone(),
                         user.role.clone(),
                         state(user),
-                        time(user.last_login.as_ref()),
+                        ago(user.last_login.as_ref()),
                         user.full_name.clone().unwrap_or_default(),
                         user.id.clone(),
                     ]);
@@ -147,11 +151,11 @@ fn card(user: &User) -> Card {
     }
     if let Some(lockout) = user.lockout_info.as_ref().filter(|lockout| lockout.locked) {
         card.line("Locked", enum_word(lockout.reason().as_str_name(), "LOCKOUT_REASON_"))
-            .line("  until", time(lockout.attempts_reset_time.as_ref()));
+            .line("  until", when(lockout.attempts_reset_time.as_ref()));
     }
-    card.line("Password set", time(user.password_last_changed.as_ref()))
-        .line("Last login", time(user.last_login.as_ref()))
-        .line("Created", time(user.created_at.as_ref()))
+    card.line("Password set", when(user.password_last_changed.as_ref()))
+        .line("Last login", when(user.last_login.as_ref()))
+        .line("Created", when(user.created_at.as_ref()))
         .line("Id", user.id.clone());
     card
 }
@@ -177,8 +181,9 @@ async fn passwd(
                 password: current.clone(),
             })?,
         };
+        session.tell();
         let new = match file {
-            Some(path) => prompt::secret_from(&path)?,
+            Some(path) => prompt::secret_from(&path).await?,
             None => prompt::new_secret(&whose).await?,
         };
         let request =
@@ -186,10 +191,10 @@ async fn passwd(
         let reply = client.call(user_service::CHANGE_PASSWORD, &request).await?;
         return output.line(&reply, || format!("{whose}: password changed"));
     }
-    let client = session.client().await?;
+    let client = session.changing().await?;
     let new_password = match file {
         _ if generate => None,
-        Some(path) => Some(prompt::secret_from(&path)?),
+        Some(path) => Some(prompt::secret_from(&path).await?),
         None => Some(prompt::new_secret(&whose).await?),
     };
     let request = ResetPasswordRequest { id: whose.clone(), new_password, require_change: Some(!keep) };
@@ -204,7 +209,7 @@ pub(crate) async fn role(session: Session, command: RoleCommand, output: Output)
     let RoleCommand::List = command;
     let reply = session.client().await?.call(role_service::LIST_ROLES, &ListRolesRequest::default()).await?;
     output.reply(&reply, || {
-        let mut table = Table::new(&["ROLE", "PRIVILEGES", "DESCRIPTION"]);
+        let mut table = Table::new(&["ROLE", "PRIVILEGES", "DESCRIPTION"]).empty("no roles");
         for role in &reply.roles {
             let privileges: Vec<String> =
                 role.privileges().map(|privilege| enum_word(privilege.as_str_name(), "PRIVILEGE_")).collect();
@@ -219,7 +224,10 @@ pub(crate) async fn session(
     command: SessionCommand,
     output: Output,
 ) -> Result<(), Failure> {
-    let client = session.client().await?;
+    let client = match command {
+        SessionCommand::List { .. } => session.client().await?,
+        SessionCommand::Delete { .. } => session.changing().await?,
+    };
     match command {
         SessionCommand::List { all } => {
             let username = if all { String::new() } else { session.user()? };
@@ -227,7 +235,8 @@ pub(crate) async fn session(
             let reply = client.call(session_service::LIST_SESSIONS, &request).await?;
             output.reply(&reply, || {
                 let mut table =
-                    Table::new(&["", "ID", "USER", "ROLE", "ADDRESS", "CREATED", "LAST USED", "EXPIRES"]);
+                    Table::new(&["", "ID", "USER", "ROLE", "ADDRESS", "CREATED", "LAST USED", "EXPIRES"])
+                        .empty("no sessions");
                 for entry in &reply.sessions {
                     let ours = session.context.session.as_ref() == Some(&entry.id);
                     table.row([
@@ -236,9 +245,9 @@ pub(crate) async fn session(
                         entry.username.clone(),
                         entry.role.clone(),
                         entry.address.clone(),
-                        time(entry.created_at.as_ref()),
-                        time(entry.last_used_at.as_ref()),
-                        time(entry.expires_at.as_ref()),
+                        ago(entry.created_at.as_ref()),
+                        ago(entry.last_used_at.as_ref()),
+                        ago(entry.expires_at.as_ref()),
                     ]);
                 }
                 table
@@ -248,6 +257,7 @@ pub(crate) async fn session(
             let reply = client
                 .call(session_service::DELETE_SESSION, &DeleteSessionRequest { id: id.clone() })
                 .await?;
+            session.forget(&id)?;
             output.line(&reply, || format!("{id}: ended"))
         }
     }
@@ -258,13 +268,17 @@ pub(crate) async fn lockout(
     command: LockoutCommand,
     output: Output,
 ) -> Result<(), Failure> {
-    let client = session.client().await?;
+    let client = match command {
+        LockoutCommand::List { .. } => session.client().await?,
+        LockoutCommand::Delete { .. } => session.changing().await?,
+    };
     match command {
         LockoutCommand::List { user } => {
             let request = ListLockoutsRequest { username: user };
             let reply = client.call(lockout_service::LIST_LOCKOUTS, &request).await?;
             output.reply(&reply, || {
-                let mut table = Table::new(&["ID", "ACCOUNT", "ADDRESS", "FAILURES", "UNTIL"]);
+                let mut table = Table::new(&["ID", "ACCOUNT", "ADDRESS", "FAILURES", "ENDS"])
+                    .empty("nobody is locked out");
                 for lock in &reply.lockouts {
                     // A name that no account has is not told: people type passwords there.
                     let account = match lock.scope() {
@@ -278,7 +292,7 @@ pub(crate) async fn lockout(
                         account.to_owned(),
                         address.to_owned(),
                         lock.failed_attempts.to_string(),
-                        time(lock.ends_at.as_ref()),
+                        ago(lock.ends_at.as_ref()),
                     ]);
                 }
                 table

@@ -4,6 +4,7 @@ use std::io::Read as _;
 
 use prost::Message as _;
 use prost_reflect::DynamicMessage;
+use schema::Idempotency;
 
 use super::Session;
 use crate::cli::Call;
@@ -27,8 +28,16 @@ pub(crate) async fn run(session: Session, call: Call, output: Output) -> Result<
         return Err(Failure::Usage(format!("{} is a stream:  ubmcctl event watch", method.method)));
     }
     let text = if call.request == "-" {
-        let mut text = String::new();
-        std::io::stdin().lock().take(MAX_REQUEST).read_to_string(&mut text)?;
+        // A pipe nobody writes to must not keep Ctrl-C from ending us.
+        let read = tokio::task::spawn_blocking(|| {
+            let mut text = String::new();
+            std::io::stdin().lock().take(MAX_REQUEST + 1).read_to_string(&mut text).map(|_| text)
+        });
+        let read = read.await.map_err(|error| Failure::Local(format!("standard input: {error}")))?;
+        let text = read.map_err(|error| Failure::Usage(format!("standard input: {error}")))?;
+        if text.len() as u64 > MAX_REQUEST {
+            return Err(Failure::Usage("the request is larger than 1 MiB".into()));
+        }
         text
     } else {
         call.request
@@ -37,7 +46,11 @@ pub(crate) async fn run(session: Session, call: Call, output: Output) -> Result<
     let request = DynamicMessage::deserialize(method.input(), &mut json)
         .and_then(|request| json.end().map(|()| request))
         .map_err(|error| Failure::Usage(format!("{} is not understood: {error}", method.input().name())))?;
-    let reply = session.client().await?.raw(method, request.encode_to_vec().into()).await?;
+    let client = match method.idempotency {
+        Idempotency::NoSideEffects => session.client().await?,
+        _ => session.changing().await?,
+    };
+    let reply = client.raw(method, request.encode_to_vec().into()).await?;
     let reply = DynamicMessage::decode(method.output(), reply)
         .map_err(|error| Failure::Local(format!("{}: answer not understood: {error}", method.method)))?;
     let reply = serde_json::to_value(&reply)

@@ -13,7 +13,7 @@ use crate::cli::{EventCommand, EventFilter, Severity};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::{Format, Output, Table, note};
-use crate::text::{clean, enum_word, time};
+use crate::text::{ago, clean, enum_word, time};
 use crate::wait::passing;
 
 /// Pause before a broken stream is opened again, and the longest such pause.
@@ -43,10 +43,11 @@ pub(crate) async fn run(session: Session, command: EventCommand, output: Output)
             };
             let reply = client.call(event_service::LIST_EVENTS, &request).await?;
             output.reply(&reply, || {
-                let mut table = Table::new(&["TIME", "SEVERITY", "WHAT", "MESSAGE", "BY"]);
+                let mut table = Table::new(&["TIME", "SEVERITY", "WHAT", "MESSAGE", "BY"])
+                    .empty("no such events are kept");
                 for event in &reply.events {
                     table.row([
-                        time(event.time.as_ref()),
+                        ago(event.time.as_ref()),
                         severity_word(event),
                         subject(event),
                         event.message.clone(),

@@ -81,7 +81,8 @@ struct Answer {
 /// Runs a `fleet` command.
 pub(crate) async fn run(global: &Global, fleet: Fleet, output: Output) -> Result<(), Failure> {
     let link = Link::open(global, &fleet).await?;
-    let cards = link.cards().await;
+    // Those who have not been read in time are found by their answers.
+    let cards = tokio::time::timeout(global.timeout, link.cards()).await.unwrap_or_default();
     match fleet.command {
         FleetCommand::Ls => {
             let answer = link.hosts(&[], &cards).await?;
@@ -96,6 +97,7 @@ pub(crate) async fn run(global: &Global, fleet: Fleet, output: Output) -> Result
             if bmc.is_empty() && !all {
                 return Err(Failure::Usage("which BMCs? Name them with --bmc ID, or say --all".into()));
             }
+            note(&format!("fleet: {}", fleet.nats));
             let request = ChangeHostStateRequest { host_name: host, action: wire_action(action).into() };
             let asked = link
                 .ask(host_service::CHANGE_HOST_STATE.subject, &request.encode_to_vec(), &bmc, &cards)
@@ -137,7 +139,7 @@ impl Link {
                     .nats_password_file
                     .as_deref()
                     .ok_or_else(|| Failure::Usage("--nats-user needs --nats-password-file".into()))?;
-                ConnectOptions::with_user_and_password(user.clone(), prompt::secret_from(file)?)
+                ConnectOptions::with_user_and_password(user.clone(), prompt::secret_from(file).await?)
             }
             (None, Some(file)) => ConnectOptions::with_credentials_file(file)
                 .await
@@ -156,7 +158,7 @@ impl Link {
         let mut headers = HeaderMap::new();
         // Credentials of an account that is the same on every BMC; without them the BMCs act with their `fleet.role`.
         if let (Some(user), Some(file)) = (&global.user, &global.password_file) {
-            let pair = format!("{user}:{}", prompt::secret_from(file)?);
+            let pair = format!("{user}:{}", prompt::secret_from(file).await?);
             let pair = base64::engine::general_purpose::STANDARD.encode(pair);
             headers.insert("Authorization", format!("Basic {pair}"));
         }
@@ -294,7 +296,8 @@ fn show(answer: &Answer, output: Output) -> Result<(), Failure> {
         let value = serde_json::to_value(answer).map_err(|error| Failure::Local(error.to_string()))?;
         return output.value(&value);
     }
-    let mut table = Table::new(&["BMC", "NAME", "VERSION", "ANSWER", "HOSTS", "LAST CARD"]);
+    let mut table = Table::new(&["BMC", "NAME", "VERSION", "ANSWER", "HOSTS", "LAST CARD"])
+        .empty("no BMC has a card and none answered; is fleet.nats.url set on them?");
     for line in &answer.bmcs {
         let hosts: Vec<String> = line
             .hosts
@@ -315,10 +318,8 @@ fn show(answer: &Answer, output: Output) -> Result<(), Failure> {
             line.card_age_s.map(|age| format!("{age} s ago")).unwrap_or_default(),
         ]);
     }
-    table.write(&mut std::io::stdout().lock(), output.paint)?;
-    if answer.bmcs.is_empty() {
-        note("no BMC has a card and none answered; is fleet.nats.url set on them?");
-    } else if answer.silent > 0 {
+    output.table(&table)?;
+    if answer.silent > 0 {
         note(&format!(
             "{} of {} did not answer; what is shown of them is from their last card",
             answer.silent,

@@ -17,7 +17,7 @@ use crate::cli::{Cli, Command, Global, Shell};
 use crate::client::{Client, Credential, Endpoint, Trust};
 use crate::config::{self, Config, Context};
 use crate::failure::Failure;
-use crate::output::Output;
+use crate::output::{Format, Output, note};
 use crate::prompt;
 
 /// Runs the command to its end.
@@ -39,7 +39,16 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::System(command) => system::system(session()?, command, output).await,
         Command::Fleet(fleet) => fleet::run(&cli.global, fleet, output).await,
         Command::Call(call) => call::run(session()?, call, output).await,
+        Command::Version => version(output),
         Command::Completion { shell } => completion(shell),
+    }
+}
+
+fn version(output: Output) -> Result<(), Failure> {
+    let version = env!("CARGO_PKG_VERSION");
+    match output.format {
+        Format::Json => output.value(&serde_json::json!({"version": version})),
+        Format::Table => output.text(&format!("ubmcctl {version}")),
     }
 }
 
@@ -52,6 +61,16 @@ fn completion(shell: Shell) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "ubmcctl", &mut script);
     Ok(std::io::stdout().lock().write_all(&script)?)
+}
+
+fn no_context(config: &Config, name: &str) -> Failure {
+    let known: Vec<&str> = config.contexts.keys().map(String::as_str).collect();
+    let known = if known.is_empty() {
+        "there are none:  ubmcctl context add NAME --server https://…".to_owned()
+    } else {
+        format!("known: {}", known.join(", "))
+    };
+    Failure::Usage(format!("there is no context `{name}`; {known}"))
 }
 
 /// Which BMC, and who we are on it: arguments and environment over context.
@@ -75,15 +94,7 @@ impl Session {
             (None, None) => config.current.clone(),
         };
         let mut context = match &name {
-            Some(name) => config.contexts.get(name).cloned().ok_or_else(|| {
-                let known: Vec<&str> = config.contexts.keys().map(String::as_str).collect();
-                let known = if known.is_empty() {
-                    "there are none".to_owned()
-                } else {
-                    format!("known: {}", known.join(", "))
-                };
-                Failure::Usage(format!("there is no context `{name}`; {known}"))
-            })?,
+            Some(name) => config.contexts.get(name).cloned().ok_or_else(|| no_context(&config, name))?,
             None => Context::default(),
         };
         if let Some(server) = &global.server {
@@ -101,6 +112,7 @@ impl Session {
                 "which BMC? Name it with --server https://…, or once and for all: ubmcctl context add NAME --server https://…".into(),
             ));
         }
+        context.server = Endpoint::parse(&context.server)?.url();
         if let Some(user) = &global.user {
             if context.user.as_ref() != Some(user) {
                 context.token = None;
@@ -109,7 +121,7 @@ impl Session {
             context.user = Some(user.clone());
         }
         if let Some(ca) = &global.ca {
-            context.ca = Some(ca.clone());
+            context.ca = Some(std::path::absolute(ca)?);
             context.fingerprint = None;
         }
         if let Some(fingerprint) = global.fingerprint {
@@ -117,6 +129,27 @@ impl Session {
             context.ca = None;
         }
         Ok(Self { global: global.clone(), path, config, name, context })
+    }
+
+    /// Trusts a server that was named alone as the contexts of it do: what is pinned once is not asked for again.
+    pub(crate) fn trust_as_known(&mut self) {
+        if self.context.fingerprint.is_some() || self.context.ca.is_some() {
+            return;
+        }
+        let known = self
+            .config
+            .contexts
+            .values()
+            .find(|known| self.is_of(known) && (known.fingerprint.is_some() || known.ca.is_some()));
+        if let Some(known) = known {
+            self.context.fingerprint = known.fingerprint;
+            self.context.ca.clone_from(&known.ca);
+        }
+    }
+
+    /// Whether a context is of the BMC we talk to.
+    fn is_of(&self, known: &Context) -> bool {
+        Endpoint::parse(&known.server).is_ok_and(|known| known.url() == self.context.server)
     }
 
     pub(crate) fn trust(&self) -> Trust {
@@ -134,7 +167,9 @@ impl Session {
 
     /// A client that sends this credential.
     pub(crate) fn client_with(&self, credential: &Credential) -> Result<Client, Failure> {
-        Client::new(self.endpoint()?, &self.trust(), credential, self.global.timeout)
+        // A pin of the command line is not the context's to change.
+        let pinned = self.name.clone().filter(|_| self.global.fingerprint.is_none());
+        Ok(Client::new(self.endpoint()?, &self.trust(), credential, self.global.timeout)?.of_context(pinned))
     }
 
     /// A client that is logged in: by --password-file, else by the session of the context, else by asking.
@@ -167,36 +202,143 @@ impl Session {
     /// The account's password, from its file or from the person at the terminal.
     pub(crate) async fn password(&self, user: &str) -> Result<String, Failure> {
         match &self.global.password_file {
-            Some(path) => prompt::secret_from(path),
+            Some(path) => prompt::secret_from(path).await,
             None => prompt::secret(&format!("Password of {user} on {}: ", self.context.server)).await,
         }
     }
 
-    /// Keeps the context as it is now, under its name or one made from the server.
-    pub(crate) fn remember(&mut self) -> Result<String, Failure> {
-        let name = match &self.name {
-            Some(name) => name.clone(),
-            None => {
-                let known =
-                    self.config.contexts.iter().find(|(_, context)| context.server == self.context.server);
-                let host: String = self
-                    .endpoint()?
-                    .host()
-                    .chars()
-                    .map(|c| if c.is_ascii_alphanumeric() || ".-".contains(c) { c } else { '_' })
-                    .take(64)
-                    .collect();
-                known.map_or(host, |(name, _)| name.clone())
+    /// A client that is about to change something: says on which BMC, and as whom, before it does.
+    pub(crate) async fn changing(&self) -> Result<Client, Failure> {
+        let client = self.client().await?;
+        self.tell();
+        Ok(client)
+    }
+
+    /// On which BMC we act, and as whom, to the person at the terminal.
+    pub(crate) fn tell(&self) {
+        let named = self.name.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
+        let user = self.context.user.as_ref().map(|user| format!(" as {user}")).unwrap_or_default();
+        note(&format!("BMC: {named}{}{user}", self.context.server));
+    }
+
+    /// The context a login of `user` is kept in: the one that was named, else that of the same BMC and account, else a new one. What another
+    /// account or another BMC is kept in is never touched, and no pin is replaced by another.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] when the context that was named is of something else, or pins another certificate than the one given.
+    pub(crate) fn place(&self, config: &Config, user: &str) -> Result<String, Failure> {
+        let server = &self.context.server;
+        let of = |context: &Context| self.is_of(context);
+        if let Some((name, known)) = self.named(config) {
+            if !of(known) {
+                return Err(Failure::Usage(format!(
+                    "context `{name}` is {}, not {server}: leave --server out, or log in without --context",
+                    known.server
+                )));
             }
-        };
-        config::check_name(&name)?;
-        self.config.contexts.insert(name.clone(), self.context.clone());
-        if self.config.current.is_none() {
-            self.config.current = Some(name.clone());
+            if let Some(other) = known.user.as_ref().filter(|other| *other != user) {
+                return Err(Failure::Usage(format!(
+                    "context `{name}` is of the account {other}. For {user} make another one:  ubmcctl context add NAME --server {server} --user {user}"
+                )));
+            }
+            self.keeps_trust(name, known)?;
+            return Ok(name.to_owned());
         }
+        let ours = |name: &String| {
+            config.contexts.get(name).is_some_and(|known| of(known) && known.user.as_deref() == Some(user))
+        };
+        let open =
+            |name: &String| config.contexts.get(name).is_some_and(|known| of(known) && known.user.is_none());
+        let first = |fits: &dyn Fn(&String) -> bool| {
+            let current = self.name.iter().chain(&config.current);
+            current.chain(config.contexts.keys()).find(|name| fits(name)).cloned()
+        };
+        if let Some(name) = first(&ours).or_else(|| first(&open)) {
+            if let Some(known) = config.contexts.get(&name) {
+                self.keeps_trust(&name, known)?;
+            }
+            return Ok(name);
+        }
+        let plain = self.endpoint()?.name();
+        let word = |text: String| -> String {
+            let text = text.trim_start_matches('-');
+            // Room for a number behind it.
+            text.chars()
+                .map(|c| if config::named_with(c) { c } else { '_' })
+                .take(config::MAX_NAME - 4)
+                .collect()
+        };
+        let (plain, with_user) = (word(plain.clone()), word(format!("{user}@{plain}")));
+        let more = (2..1_000).map(|number| format!("{with_user}-{number}"));
+        [plain, with_user.clone()]
+            .into_iter()
+            .chain(more)
+            .find(|name| !config.contexts.contains_key(name))
+            .ok_or_else(|| Failure::Usage("name the context:  --context NAME".into()))
+    }
+
+    /// The context that was named on the command line or in the environment.
+    fn named<'a>(&'a self, config: &'a Config) -> Option<(&'a str, &'a Context)> {
+        let name = self.global.context.as_deref()?;
+        Some((name, config.contexts.get(name)?))
+    }
+
+    fn keeps_trust(&self, name: &str, known: &Context) -> Result<(), Failure> {
+        let given = match (self.global.fingerprint, &self.global.ca) {
+            (Some(fingerprint), _) => format!("--fingerprint {fingerprint}"),
+            (None, Some(ca)) => format!("--ca {}", ca.display()),
+            (None, None) => return Ok(()),
+        };
+        let kept = match (&known.fingerprint, &known.ca) {
+            (Some(pin), _) if self.global.fingerprint != Some(*pin) => format!("the certificate {pin}"),
+            (None, Some(ca)) if self.context.ca.as_ref() != Some(ca) => format!("the CA in {}", ca.display()),
+            _ => return Ok(()),
+        };
+        Err(Failure::Usage(format!(
+            "context `{name}` trusts {kept}, and a login does not change that. If you know that it was replaced:  ubmcctl context add {name} --replace {given}"
+        )))
+    }
+
+    /// Keeps the session that was opened, and makes its context the current one. Returns its name and which one was current before.
+    pub(crate) fn remember(
+        &mut self,
+        user: &str,
+        token: &str,
+        id: &str,
+    ) -> Result<(String, Option<String>), Failure> {
+        let (name, before, context) = config::update(&self.path, |config| {
+            let name = self.place(config, user)?;
+            config::check_name(&name)?;
+            let context = config.contexts.entry(name.clone()).or_default();
+            context.server.clone_from(&self.context.server);
+            if context.fingerprint.is_none() && context.ca.is_none() && !self.global.insecure {
+                context.fingerprint = self.context.fingerprint;
+                context.ca.clone_from(&self.context.ca);
+            }
+            context.user = Some(user.to_owned());
+            context.token = Some(token.to_owned());
+            context.session = Some(id.to_owned());
+            let context = context.clone();
+            let before = config.current.replace(name.clone());
+            Ok((name, before, context))
+        })?;
         self.name = Some(name.clone());
-        config::save(&self.path, &self.config)?;
-        Ok(name)
+        self.context = context;
+        Ok((name, before))
+    }
+
+    /// Forgets this token wherever it is kept.
+    pub(crate) fn forget(&self, session: &str) -> Result<(), Failure> {
+        let of = |context: &Context| context.session.as_deref() == Some(session) && self.is_of(context);
+        if !self.config.contexts.values().any(of) {
+            return Ok(());
+        }
+        config::update(&self.path, |config| {
+            for context in config.contexts.values_mut().filter(|context| of(context)) {
+                (context.token, context.session) = (None, None);
+            }
+            Ok(())
+        })
     }
 }
 
@@ -223,8 +365,12 @@ mod tests {
             fingerprint: Some(Fingerprint([1; 32])),
             ca: None,
         };
-        let config = Config { current: Some("lab".into()), contexts: [("lab".to_owned(), lab)].into() };
-        config::save(&dir.path().join("config.toml"), &config).unwrap();
+        config::update(&dir.path().join("config.toml"), |config| {
+            config.current = Some("lab".into());
+            config.contexts.insert("lab".into(), lab);
+            Ok(())
+        })
+        .unwrap();
         dir
     }
 
@@ -262,18 +408,125 @@ mod tests {
     fn arguments_choose_what_is_trusted() {
         let dir = known();
         assert_eq!(open(&dir, "host list --insecure").unwrap().trust(), Trust::Insecure);
-        assert_eq!(open(&dir, "host list --ca f").unwrap().trust(), Trust::Ca("f".into()));
+        assert_eq!(
+            open(&dir, "host list --ca f").unwrap().trust(),
+            Trust::Ca(std::path::absolute("f").unwrap()),
+            "whatever the folder of the next command is"
+        );
         let pin = format!("host list --fingerprint {}", Fingerprint([2; 32]));
         assert_eq!(open(&dir, &pin).unwrap().trust(), Trust::Pin(Fingerprint([2; 32])));
     }
 
+    fn context(server: &str, user: &str) -> Context {
+        Context {
+            server: server.into(),
+            user: Some(user.into()),
+            token: Some(format!("token-{user}")),
+            session: Some(format!("session-{user}")),
+            fingerprint: Some(Fingerprint([1; 32])),
+            ca: None,
+        }
+    }
+
     #[test]
-    fn what_is_remembered_becomes_current_when_nothing_is() {
+    fn what_is_remembered_becomes_current_and_its_name_keeps_the_port() {
         let dir = tempfile::tempdir().unwrap();
-        let mut session = open(&dir, "login --server https://[fd00::1]:8443").unwrap();
-        assert_eq!(session.remember().unwrap(), "fd00__1");
-        assert_eq!(config::load(&session.path).unwrap().current.as_deref(), Some("fd00__1"));
-        let mut again = open(&dir, "login --server https://[fd00::1]:8443").unwrap();
-        assert_eq!(again.remember().unwrap(), "fd00__1");
+        let mut kept = Vec::new();
+        for line in [
+            "login --server https://[fd00::1]:8443",
+            "login --server https://[fd00::1]:8443",
+            "login --server 10.0.0.7:8443",
+            "login --server 10.0.0.7:8444",
+            "login --server 10.0.0.7",
+        ] {
+            kept.push(open(&dir, line).unwrap().remember("admin", "t", "s").unwrap());
+        }
+        let names: Vec<&str> = kept.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["fd00::1-8443", "fd00::1-8443", "10.0.0.7:8443", "10.0.0.7:8444", "10.0.0.7"]);
+        assert_eq!(kept[0].1, None);
+        assert_eq!(kept[2].1.as_deref(), Some("fd00::1-8443"));
+        let config = config::load(&dir.path().join("config.toml")).unwrap();
+        assert_eq!(config.current.as_deref(), Some("10.0.0.7"));
+    }
+
+    /// Whatever a login names, another account's or another BMC's context is as it was, and so is every pin.
+    #[test]
+    fn a_login_touches_the_context_of_its_bmc_and_account_and_no_other() {
+        let servers = ["https://lab", "https://lab:8443", "https://other"];
+        for trust in ["", "--insecure", "--fingerprint PIN", "--fingerprint OTHER"] {
+            for server in ["", "lab", "https://lab:443/", "lab:8443", "new:1"] {
+                for user in ["admin", "op", "ro"] {
+                    for name in ["", "--context a", "--context b", "--context c"] {
+                        let dir = tempfile::tempdir().unwrap();
+                        let path = dir.path().join("config.toml");
+                        let before = Config {
+                            current: Some("c".into()),
+                            contexts: [
+                                ("a".to_owned(), context(servers[0], "admin")),
+                                ("b".to_owned(), context(servers[0], "op")),
+                                ("c".to_owned(), context(servers[1], "admin")),
+                                ("d".to_owned(), context(servers[2], "admin")),
+                            ]
+                            .into(),
+                            ..Config::default()
+                        };
+                        config::update(&path, |config| {
+                            *config = before.clone();
+                            Ok(())
+                        })
+                        .unwrap();
+                        let server =
+                            if server.is_empty() { String::new() } else { format!("--server {server}") };
+                        let trust = trust
+                            .replace("PIN", &Fingerprint([1; 32]).to_string())
+                            .replace("OTHER", &Fingerprint([2; 32]).to_string());
+                        let line = format!("login --user {user} {name} {server} {trust}");
+                        let mut session = open(&dir, &line).unwrap();
+                        let at = session.context.server.clone();
+                        let kept = session.remember(user, "new", "n");
+                        let after = config::load(&path).unwrap();
+                        match kept {
+                            Err(failure) => {
+                                assert_eq!((failure.exit_code(), &after), (2, &before), "{line}");
+                            }
+                            Ok((name, _)) => {
+                                let ours = &after.contexts[&name];
+                                assert_eq!(
+                                    (ours.server.as_str(), ours.user.as_deref()),
+                                    (at.as_str(), Some(user)),
+                                    "{line}"
+                                );
+                                assert_eq!(after.current.as_ref(), Some(&name), "{line}");
+                                for (known, was) in &before.contexts {
+                                    let now = &after.contexts[known];
+                                    if *known == name {
+                                        assert_eq!(now.fingerprint, was.fingerprint, "{line}");
+                                        assert_eq!(
+                                            (&now.server, &now.user),
+                                            (&was.server, &was.user),
+                                            "{line}"
+                                        );
+                                    } else {
+                                        assert_eq!(now, was, "{line}");
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_forgotten_is_the_session_and_nothing_else() {
+        let dir = known();
+        let session = open(&dir, "logout").unwrap();
+        session.forget("another").unwrap();
+        assert_eq!(config::load(&session.path).unwrap(), session.config);
+        session.forget("s").unwrap();
+        let lab = config::load(&session.path).unwrap().contexts["lab"].clone();
+        assert_eq!((lab.token, lab.session), (None, None));
+        assert_eq!(lab.fingerprint, Some(Fingerprint([1; 32])));
     }
 }

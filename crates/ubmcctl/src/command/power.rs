@@ -6,18 +6,20 @@ use prost_types::FieldMask;
 use schema::rpc::{chassis_service, host_service};
 use schema::v1alpha1::{
     ActionOutcome, ChangeChassisStateRequest, ChangeHostStateRequest, Chassis, ChassisAction, ChassisStatus,
-    GetChassisRequest, GetHostRequest, Host, HostAction, HostStatus, ListChassisRequest, ListHostsRequest,
-    PowerRestorePolicy, UpdateHostRequest,
+    GetChassisRequest, GetHostRequest, Host, HostAction, HostRefusal, HostStatus, ListChassisRequest,
+    ListHostsRequest, PowerRestorePolicy, UpdateHostRequest,
 };
 
 use super::Session;
 use super::event::follow;
-use crate::cli::{ChassisCommand, ChassisPower, EventFilter, HostCommand, Power, RestorePolicy, Switch};
+use crate::cli::{
+    Awaited, ChassisCommand, ChassisPower, EventFilter, HostCommand, Power, RestorePolicy, Switch,
+};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::{Card, Format, Output, Table};
-use crate::text::{enum_word, span, time};
-use crate::wait::{self, Operation, Progress};
+use crate::text::{enum_word, span, when};
+use crate::wait::{self, Operation, Progress, Settling};
 
 fn status_word(status: HostStatus, stale: bool) -> String {
     let word = enum_word(status.as_str_name(), "HOST_STATUS_");
@@ -25,7 +27,13 @@ fn status_word(status: HostStatus, stale: bool) -> String {
 }
 
 pub(crate) async fn host(session: Session, command: HostCommand, output: Output) -> Result<(), Failure> {
-    let client = session.client().await?;
+    let client = match command {
+        HostCommand::List
+        | HostCommand::Get { .. }
+        | HostCommand::Wait { .. }
+        | HostCommand::Watch { .. } => session.client().await?,
+        _ => session.changing().await?,
+    };
     match command {
         HostCommand::List => {
             let reply = client.call(host_service::LIST_HOSTS, &ListHostsRequest::default()).await?;
@@ -74,6 +82,9 @@ pub(crate) async fn host(session: Session, command: HostCommand, output: Output)
             let reply = client.call(host_service::UPDATE_HOST, &request).await?;
             output.card(&reply, || host_card(&reply.host.clone().unwrap_or_default()))
         }
+        HostCommand::Wait { name, awaited, within } => {
+            wait_host(&client, &name, awaited, within, output).await
+        }
         HostCommand::Watch { name } => {
             if output.format == Format::Table {
                 // What there is now, before what changes.
@@ -96,7 +107,8 @@ pub(crate) async fn host(session: Session, command: HostCommand, output: Output)
 
 fn hosts_table(hosts: &[Host]) -> Table {
     let mut table =
-        Table::new(&["NAME", "STATUS", "ACTION", "LAST OPERATION", "POWER-ON TIME", "DESCRIPTION"]);
+        Table::new(&["NAME", "STATUS", "ACTION", "LAST OPERATION", "POWER-ON TIME", "DESCRIPTION"])
+            .empty("no hosts");
     for host in hosts {
         let action = match host.requested_action() {
             HostAction::Unspecified => String::new(),
@@ -134,13 +146,13 @@ fn host_card(host: &Host) -> Card {
     }
     card.line("Last operation", operation(host));
     if let Some(last) = &host.last_operation {
-        card.line("  asked", time(last.requested_at.as_ref()))
+        card.line("  asked", when(last.requested_at.as_ref()))
             .line("  by", last.username.clone())
-            .line("  ended", time(last.completed_at.as_ref()))
+            .line("  ended", when(last.completed_at.as_ref()))
             .line("  message", last.message.clone());
     }
     if let Some(reboot) = &host.last_reboot {
-        card.line("Last start", time(reboot.last_reboot_time.as_ref()))
+        card.line("Last start", when(reboot.last_reboot_time.as_ref()))
             .line("  cause", enum_word(reboot.reboot_cause().as_str_name(), "HOST_REBOOT_CAUSE_"));
         if let Some(count) = reboot.reboot_count {
             card.line("Starts", count.to_string());
@@ -163,7 +175,7 @@ fn host_card(host: &Host) -> Card {
     }
     let metadata: std::collections::BTreeMap<_, _> = host.metadata.iter().collect();
     let metadata: Vec<String> = metadata.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    card.line("Metadata", metadata.join("\n")).line("Changed", time(host.updated_at.as_ref()));
+    card.line("Metadata", metadata.join("\n")).line("Changed", when(host.updated_at.as_ref()));
     card
 }
 
@@ -212,17 +224,55 @@ async fn change_host(
     output.line(&reply, || format!("{name}: {word}: done, {}", status_word(status, false)))
 }
 
+async fn wait_host(
+    client: &Client,
+    name: &str,
+    awaited: Awaited,
+    within: std::time::Duration,
+    output: Output,
+) -> Result<(), Failure> {
+    let events = wait::listen(client, "host", name).await;
+    let mut settling = Settling::new(awaited);
+    let last = RefCell::new(None);
+    let settling = RefCell::new(&mut settling);
+    wait::until(
+        &format!("{name}: wait"),
+        within,
+        events,
+        |_| None,
+        || async {
+            let request = GetHostRequest { name: name.to_owned(), field_mask: None };
+            let reply = client.call(host_service::GET_HOST, &request).await?;
+            let progress = settling.borrow_mut().judge(&reply.host.clone().unwrap_or_default());
+            *last.borrow_mut() = Some(reply);
+            Ok(progress)
+        },
+    )
+    .await?;
+    let reply = last.into_inner().unwrap_or_default();
+    output.line(&reply, || {
+        let host = reply.host.clone().unwrap_or_default();
+        let ended = operation(&host);
+        let ended = if ended.is_empty() { ended } else { format!("; last operation {ended}") };
+        format!("{name}: {}{ended}", status_word(host.status(), host.stale))
+    })
+}
+
 pub(crate) async fn chassis(
     session: Session,
     command: ChassisCommand,
     output: Output,
 ) -> Result<(), Failure> {
-    let client = session.client().await?;
+    let client = match command {
+        ChassisCommand::List | ChassisCommand::Get { .. } => session.client().await?,
+        _ => session.changing().await?,
+    };
     match command {
         ChassisCommand::List => {
             let reply = client.call(chassis_service::LIST_CHASSIS, &ListChassisRequest::default()).await?;
             output.reply(&reply, || {
-                let mut table = Table::new(&["NAME", "STATUS", "IDENTIFY", "HOSTS", "DESCRIPTION"]);
+                let mut table =
+                    Table::new(&["NAME", "STATUS", "IDENTIFY", "HOSTS", "DESCRIPTION"]).empty("no chassis");
                 for chassis in &reply.chassis {
                     table.row([
                         chassis.name.clone(),
@@ -243,6 +293,9 @@ pub(crate) async fn chassis(
         }
         ChassisCommand::On(power) => change_chassis(&client, power, ChassisAction::On, output).await,
         ChassisCommand::Off(power) => change_chassis(&client, power, ChassisAction::Off, output).await,
+        ChassisCommand::ForceOff(power) => {
+            change_chassis(&client, power, ChassisAction::EmergencyShutdown, output).await
+        }
         ChassisCommand::Cycle(power) => {
             change_chassis(&client, power, ChassisAction::PowerCycle, output).await
         }
@@ -287,8 +340,16 @@ fn chassis_card(chassis: &Chassis) -> Card {
         card.line("Product", asset.product_name.clone())
             .line("Serial number", asset.serial_number.clone().unwrap_or_default());
     }
-    card.line("Changed", time(chassis.updated_at.as_ref()));
+    card.line("Changed", when(chassis.updated_at.as_ref()));
     card
+}
+
+fn refusal_line(refusal: &HostRefusal) -> String {
+    match (refusal.reason.as_str(), refusal.message.as_str()) {
+        (reason, "") => format!("{}: {reason}", refusal.host_name),
+        ("", message) => format!("{}: {message}", refusal.host_name),
+        (reason, message) => format!("{}: {message} ({reason})", refusal.host_name),
+    }
 }
 
 async fn change_chassis(
@@ -298,7 +359,10 @@ async fn change_chassis(
     output: Output,
 ) -> Result<(), Failure> {
     let name = power.name;
-    let word = enum_word(action.as_str_name(), "CHASSIS_ACTION_");
+    let word = match action {
+        ChassisAction::EmergencyShutdown => "force-off".to_owned(),
+        action => enum_word(action.as_str_name(), "CHASSIS_ACTION_"),
+    };
     // Hosts and chassis both tell of what follows.
     let events = match power.wait.wait {
         Some(_) => wait::listen(client, "", "").await,
@@ -307,6 +371,12 @@ async fn change_chassis(
     let request = ChangeChassisStateRequest { chassis_name: name.clone(), action: action.into() };
     let reply = client.call(chassis_service::CHANGE_CHASSIS_STATE, &request).await?;
     let already = reply.outcome() == ActionOutcome::Already;
+    if !reply.refusals.is_empty() {
+        // The chassis as a whole will not get there, so there is nothing to wait for.
+        output.line(&reply, || format!("{name}: {word}: started, but not on every host"))?;
+        let why: Vec<String> = reply.refusals.iter().map(refusal_line).collect();
+        return Err(Failure::Partial(format!("{name}: {word}: refused by some:\n  {}", why.join("\n  "))));
+    }
     let Some(limit) = power.wait.wait else {
         return output.line(&reply, || match already {
             true => format!("{name}: {word}: already so"),
@@ -317,7 +387,10 @@ async fn change_chassis(
     let left = Cell::new(
         action != ChassisAction::PowerCycle || already || reply.current_status() != ChassisStatus::On,
     );
-    let wanted = if action == ChassisAction::Off { ChassisStatus::Off } else { ChassisStatus::On };
+    let wanted = match action {
+        ChassisAction::Off | ChassisAction::EmergencyShutdown => ChassisStatus::Off,
+        _ => ChassisStatus::On,
+    };
     let last = RefCell::new(None);
     let heard_failure = RefCell::new(None);
     wait::until(
@@ -394,13 +467,15 @@ mod tests {
             },
         ];
         let mut out = Vec::new();
-        hosts_table(&hosts).write(&mut out, Paint::PLAIN).unwrap();
+        hosts_table(&hosts).write(&mut out, Paint::PLAIN, 80).unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "\
-NAME    STATUS                 ACTION         LAST OPERATION                        POWER-ON TIME  DESCRIPTION
-system  on                     -              off: failed (GRACEFUL_OFF_TIMED_OUT)  2h 1m          -
-host1   transitioning (stale)  force-restart  -                                     -              -
+NAME    STATUS            ACTION         LAST OPERATION            POWER-ON TIME
+system  on                -              off: failed               2h 1m
+                                         (GRACEFUL_OFF_TIMED_OUT)
+host1   transitioning     force-restart  -                         -
+        (stale)
 "
         );
     }

@@ -2,9 +2,9 @@
 
 use schema::rpc::{management_controller_service as controller, system_service};
 use schema::v1alpha1::{
-    ChangeManagementControllerStateRequest, Daemon, DaemonState, GetHealthRequest, GetLogRequest,
-    GetManagementControllerRequest, GetSystemInfoRequest, Health, HealthStatus, ListDaemonsRequest,
-    ListManagementControllersRequest, ManagementController, ManagementControllerAction,
+    ActionOutcome, ChangeManagementControllerStateRequest, Daemon, DaemonState, GetHealthRequest,
+    GetLogRequest, GetManagementControllerRequest, GetSystemInfoRequest, Health, HealthStatus,
+    ListDaemonsRequest, ListManagementControllersRequest, ManagementController, ManagementControllerAction,
 };
 
 use super::Session;
@@ -12,7 +12,7 @@ use crate::cli::{BmcCommand, ResetKind, SystemCommand};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::{Card, Format, Output, Table};
-use crate::text::{bytes, enum_word, span, time};
+use crate::text::{ago, bytes, enum_word, span, when};
 use crate::wait::{self, Progress, passing};
 
 fn health_word(status: HealthStatus) -> String {
@@ -44,7 +44,7 @@ pub(crate) async fn system(session: Session, command: SystemCommand, output: Out
                 }
                 card.line("Id", info.id.clone())
                     .line("Description", info.description.clone().unwrap_or_default())
-                    .line("Booted", time(info.boot_time.as_ref()))
+                    .line("Booted", when(info.boot_time.as_ref()))
                     .line("Up", span(info.uptime.as_ref()));
                 card
             })
@@ -67,8 +67,8 @@ pub(crate) async fn system(session: Session, command: SystemCommand, output: Out
             let mut out = std::io::stdout().lock();
             health_card(&health.health.unwrap_or_default()).write(&mut out, output.paint)?;
             std::io::Write::write_all(&mut out, b"\n")?;
-            daemons_table(&daemons.daemons).write(&mut out, output.paint)?;
-            Ok(())
+            drop(out);
+            output.table(&daemons_table(&daemons.daemons))
         }
     }
 }
@@ -123,7 +123,7 @@ fn health_card(health: &Health) -> Card {
         .line("Up", span(health.uptime.as_ref()));
     if let Some(store) = &health.store {
         let state = enum_word(store.state().as_str_name(), "STORE_STATE_");
-        let since = time(store.since.as_ref());
+        let since = when(store.since.as_ref());
         card.line(
             "Store",
             match (store.reason.as_str(), since.as_str()) {
@@ -160,7 +160,7 @@ fn daemons_table(daemons: &[Daemon]) -> Table {
             daemon.restarts.to_string(),
             if memory > 0 { bytes(memory) } else { String::new() },
             if daemon.pid > 0 { daemon.pid.to_string() } else { String::new() },
-            time(daemon.started_at.as_ref()),
+            ago(daemon.started_at.as_ref()),
             if daemon.status_text.is_empty() { gone() } else { daemon.status_text.clone() },
         ]);
     }
@@ -168,13 +168,17 @@ fn daemons_table(daemons: &[Daemon]) -> Table {
 }
 
 pub(crate) async fn bmc(session: Session, command: BmcCommand, output: Output) -> Result<(), Failure> {
-    let client = session.client().await?;
+    let client = match command {
+        BmcCommand::List | BmcCommand::Get { .. } => session.client().await?,
+        _ => session.changing().await?,
+    };
     match command {
         BmcCommand::List => {
             let request = ListManagementControllersRequest::default();
             let reply = client.call(controller::LIST_MANAGEMENT_CONTROLLERS, &request).await?;
             output.reply(&reply, || {
-                let mut table = Table::new(&["NAME", "STATUS", "VERSION", "UP", "DESCRIPTION"]);
+                let mut table = Table::new(&["NAME", "STATUS", "VERSION", "UP", "DESCRIPTION"])
+                    .empty("no management controllers");
                 for bmc in &reply.controllers {
                     table.row([
                         bmc.name.clone(),
@@ -218,6 +222,10 @@ pub(crate) async fn bmc(session: Session, command: BmcCommand, output: Output) -
             back(&client, &name, limit, &before).await?;
             output.line(&reply, || format!("{name}: reset done"))
         }
+        BmcCommand::Disable { name } => {
+            lock(&client, name, ManagementControllerAction::Disable, output).await
+        }
+        BmcCommand::Enable { name } => lock(&client, name, ManagementControllerAction::Enable, output).await,
         // `yes` is what the command line asks for, and cannot be missing here.
         BmcCommand::FactoryReset { name, yes: _ } => {
             let action = ManagementControllerAction::FactoryReset;
@@ -233,6 +241,26 @@ pub(crate) async fn bmc(session: Session, command: BmcCommand, output: Output) -
     }
 }
 
+/// Locks power for maintenance, or unlocks it.
+async fn lock(
+    client: &Client,
+    name: String,
+    action: ManagementControllerAction,
+    output: Output,
+) -> Result<(), Failure> {
+    let request =
+        ChangeManagementControllerStateRequest { controller_name: name.clone(), action: action.into() };
+    let reply = client.call(controller::CHANGE_MANAGEMENT_CONTROLLER_STATE, &request).await?;
+    output.line(&reply, || match (reply.outcome(), action) {
+        (ActionOutcome::Already, ManagementControllerAction::Disable) => format!("{name}: disabled already"),
+        (ActionOutcome::Already, _) => format!("{name}: enabled already"),
+        (_, ManagementControllerAction::Disable) => {
+            format!("{name}: disabled: power actions are refused until  ubmcctl bmc enable")
+        }
+        _ => format!("{name}: enabled"),
+    })
+}
+
 fn bmc_card(bmc: &ManagementController) -> Card {
     let mut card = Card::default();
     card.line("Name", bmc.name.clone())
@@ -243,14 +271,14 @@ fn bmc_card(bmc: &ManagementController) -> Card {
         )
         .line("Description", bmc.description.clone().unwrap_or_default());
     if let Some(reboot) = &bmc.last_reboot {
-        card.line("Last start", time(reboot.last_reboot_time.as_ref()))
+        card.line("Last start", when(reboot.last_reboot_time.as_ref()))
             .line(
                 "  cause",
                 enum_word(reboot.reboot_cause().as_str_name(), "MANAGEMENT_CONTROLLER_REBOOT_CAUSE_"),
             )
             .line("Up", span(reboot.uptime.as_ref()));
     }
-    card.line("Changed", time(bmc.updated_at.as_ref()));
+    card.line("Changed", when(bmc.updated_at.as_ref()));
     card
 }
 
@@ -344,13 +372,13 @@ mod tests {
             },
         ];
         let mut out = Vec::new();
-        daemons_table(&daemons).write(&mut out, Paint::PLAIN).unwrap();
+        daemons_table(&daemons).write(&mut out, Paint::PLAIN, 80).unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "\
-DAEMON    STATE    HEALTH    RESTARTS  MEMORY   PID  SINCE  NOTE
-powermgr  ready    ok        1         3.0 MiB  42   -      1 host
-usermgr   backoff  critical  12        -        -    -      last exit: signal 9
+DAEMON    STATE    HEALTH    RESTARTS  MEMORY   PID  NOTE
+powermgr  ready    ok        1         3.0 MiB  42   1 host
+usermgr   backoff  critical  12        -        -    last exit: signal 9
 "
         );
     }
