@@ -514,8 +514,7 @@ pub(crate) enum LockoutCommand {
     /// The locks in force
     List {
         /// Only those of this account: name or id
-        #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
-        user: String,
+        name: Option<String>,
     },
     /// Lift a lock
     Delete {
@@ -626,7 +625,7 @@ mod tests {
             "chassis force-off --wait",
             "bmc disable",
             "bmc enable",
-            "lockout list --user op",
+            "lockout list op",
             "lockout delete 1",
             "context rm lab",
             "login --user admin --password-file -",
@@ -665,6 +664,28 @@ mod tests {
         ] {
             assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
         }
+    }
+
+    /// An option of a command that is called like one of all commands would be taken for it: another account than the one of the session.
+    #[test]
+    fn no_command_has_an_option_called_like_one_of_all() {
+        fn below(command: &clap::Command, global: &[String]) {
+            for command in command.get_subcommands() {
+                for argument in command.get_arguments() {
+                    let name = argument.get_id().to_string();
+                    assert!(!global.contains(&name), "{}: {name}", command.get_name());
+                }
+                below(command, global);
+            }
+        }
+        let command = Cli::command();
+        let global: Vec<String> = command
+            .get_arguments()
+            .filter(|argument| argument.is_global_set())
+            .map(|argument| argument.get_id().to_string())
+            .collect();
+        assert_eq!(global.len(), 10);
+        below(&command, &global);
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub(crate) enum Failure {
     Untrusted {
         /// As given.
         server: String,
+        /// The context that trusts no certificate of its own yet.
+        context: Option<String>,
         /// SHA-256 of the certificate the server showed.
         fingerprint: String,
         /// What the verifier said.
@@ -203,9 +205,12 @@ impl Failure {
             Self::Unreachable { .. } => {
                 vec!["is the address right, is the BMC on the network, does a firewall drop the port?".to_owned()]
             }
-            Self::Untrusted { server, fingerprint, .. } => vec![
-                format!("a new BMC has a certificate it made itself. Compare its fingerprint: {fingerprint}"),
-                format!("then pin it:  ubmcctl context add NAME --server {server} --fingerprint {fingerprint}"),
+            Self::Untrusted { server, context, fingerprint, .. } => vec![
+                format!("a new BMC has a certificate it made itself. Compare its fingerprint with what its console shows: {fingerprint}"),
+                match context {
+                    Some(name) => format!("then pin it:  ubmcctl context add {name} --replace --fingerprint {fingerprint}"),
+                    None => format!("then pin it:  ubmcctl context add NAME --server {server} --fingerprint {fingerprint}"),
+                },
                 "or name the CA that signed it with --ca FILE; --insecure skips the check and is for tests".to_owned(),
             ],
             Self::PinMismatch { server, context, found, .. } => vec![
@@ -307,7 +312,7 @@ mod tests {
             (Failure::Local(text()), 1),
             (Failure::Usage(text()), 2),
             (Failure::Unreachable { server: text(), cause: text() }, 3),
-            (Failure::Untrusted { server: text(), fingerprint: text(), cause: text() }, 3),
+            (Failure::Untrusted { server: text(), context: None, fingerprint: text(), cause: text() }, 3),
             (Failure::PinMismatch { server: text(), context: None, expected: text(), found: text() }, 3),
             (status(Code::Unauthenticated, "", ""), 4),
             (status(Code::PermissionDenied, "", ""), 5),
@@ -370,6 +375,7 @@ mod tests {
         assert!(change[0].contains("ubmcctl user passwd"));
         let untrusted = Failure::Untrusted {
             server: "bmc".into(),
+            context: None,
             fingerprint: "sha256:ab".into(),
             cause: String::new(),
         };

@@ -216,6 +216,7 @@ impl Client {
                 },
                 None => Failure::Untrusted {
                     server,
+                    context: self.context.clone(),
                     fingerprint: found.to_string(),
                     cause: certificate_words(cause),
                 },

@@ -273,8 +273,8 @@ pub(crate) async fn lockout(
         LockoutCommand::Delete { .. } => session.changing().await?,
     };
     match command {
-        LockoutCommand::List { user } => {
-            let request = ListLockoutsRequest { username: user };
+        LockoutCommand::List { name } => {
+            let request = ListLockoutsRequest { username: name.unwrap_or_default() };
             let reply = client.call(lockout_service::LIST_LOCKOUTS, &request).await?;
             output.reply(&reply, || {
                 let mut table = Table::new(&["ID", "ACCOUNT", "ADDRESS", "FAILURES", "ENDS"])
