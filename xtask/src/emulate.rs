@@ -113,14 +113,19 @@ pub(crate) fn size(board: &str, json: bool) -> Result<()> {
     let sizes =
         std::fs::read_to_string(&sizes).with_context(|| format!("cannot read {}", sizes.display()))?;
     let sizes: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&sizes)?;
+    let code = crate::size::code(&image::with_symbols())?;
     let mut program = program("memory", board, false)?;
     if json {
         let memory: serde_json::Map<String, serde_json::Value> =
             serde_json::from_str(&sh::output(program.arg("--json"))?)?;
-        sh::say(&serde_json::to_string_pretty(&serde_json::json!({ "image": sizes, "memory": memory }))?);
+        let code: serde_json::Map<_, _> =
+            code.into_iter().map(|(name, bytes)| (name.trim().to_owned(), bytes.into())).collect();
+        let all = serde_json::json!({ "image": sizes, "code": code, "memory": memory });
+        sh::say(&serde_json::to_string_pretty(&all)?);
         return Ok(());
     }
-    for (name, bytes) in &sizes {
+    let code = code.into_iter().map(|(name, bytes)| (name, bytes.into()));
+    for (name, bytes) in sizes.into_iter().chain(code) {
         match bytes.as_f64() {
             Some(bytes) => sh::say(&format!("{name:28} {:10.1} KiB", bytes / 1024.0)),
             None => sh::say(&format!("{name:28} {bytes}")),

@@ -76,6 +76,9 @@ pub(crate) fn directory(board: &str, debug: bool) -> PathBuf {
     sh::root().join("target/image").join(format!("{board}{}", if debug { "-debug" } else { "" }))
 }
 
+pub(crate) use build::with_symbols;
+pub(crate) use elf::code_by_crate;
+
 /// Builds what is asked for.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let folder = build(args)?;

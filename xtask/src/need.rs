@@ -29,6 +29,9 @@ pub(crate) const PYTHON: Tool = Tool { program: "python3", package: "python3-ven
 /// Cross compiler, which links for the BMC.
 pub(crate) const CC_ARM: Tool =
     Tool { program: "arm-linux-gnueabihf-gcc", package: "gcc-arm-linux-gnueabihf" };
+/// Of the cross compiler's tools: takes the symbols out of a program.
+pub(crate) const STRIP_ARM: Tool =
+    Tool { program: "arm-linux-gnueabihf-strip", package: "binutils-arm-linux-gnueabihf" };
 /// The cross compiler's C library; what shows that it is there is a file.
 pub(crate) const LIBC_ARM: Tool =
     Tool { program: "/usr/arm-linux-gnueabihf/lib/libc.a", package: "libc6-dev-armhf-cross" };

@@ -88,6 +88,15 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     String::from_utf8(out.stdout).with_context(|| format!("`{name}` printed something that is not text"))
 }
 
+/// Makes a copy of the program `folder/name` without its symbols, by the strip(1) that is named; returns where it is.
+pub(crate) fn stripped(strip: &str, folder: &Path, name: &str) -> Result<PathBuf> {
+    let to = folder.join("stripped");
+    std::fs::create_dir_all(&to).with_context(|| format!("cannot make {}", to.display()))?;
+    let to = to.join(name);
+    run(command(strip).arg("--strip-all").arg("-o").arg(&to).arg(folder.join(name)))?;
+    Ok(to)
+}
+
 /// Where `program` is: on the PATH, among the administrator's programs, which are not on everyone's, or where it says itself.
 pub(crate) fn located(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();

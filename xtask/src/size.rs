@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{emulate, need, sh};
+use crate::{emulate, image, need, sh};
 
 /// How to measure.
 #[derive(clap::Args, Debug)]
@@ -38,12 +38,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let bin = sh::target_dir().join(profile);
     let mut rows: Vec<(String, f64, &str)> = Vec::new();
     for name in ["u-bmc", "ubmcctl"] {
-        let path = bin.join(name);
+        // The profile for flash leaves symbols in, for those who ask what the bytes are.
+        let path = if args.flash { sh::stripped("strip", &bin, name)? } else { bin.join(name) };
         rows.push((format!("{name} stripped"), kib(std::fs::metadata(&path)?.len()), "KiB"));
         if sh::on_path("xz") {
             let packed = sh::command("xz").args(["-9", "--keep", "--stdout"]).arg(&path).output()?;
             rows.push((format!("{name} xz -9"), kib(packed.stdout.len() as u64), "KiB"));
         }
+    }
+    if args.flash {
+        rows.extend(code(&bin.join("u-bmc"))?.into_iter().map(|(name, bytes)| (name, kib(bytes), "KiB")));
     }
     let dir = std::env::temp_dir().join(format!("u-bmc-size-{}", std::process::id()));
     std::fs::create_dir_all(&dir)?;
@@ -62,6 +66,19 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         sh::say(&format!("{name:28} {value:10.1} {unit}"));
     }
     Ok(())
+}
+
+/// What the code of the suite is made of, by crate, the largest first: the name of each row, and bytes. Crates below 20 KiB are one row.
+pub(crate) fn code(program: &Path) -> Result<Vec<(String, u64)>> {
+    let bytes = std::fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
+    let mut others = 0;
+    let mut rows = Vec::new();
+    for (name, bytes) in image::code_by_crate(&bytes)? {
+        if bytes < 20 * 1024 { others += bytes } else { rows.push((format!("  code {name}"), bytes)) }
+    }
+    rows.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+    rows.push(("  code of smaller crates".to_owned(), others));
+    Ok(rows)
 }
 
 /// Starts the operator; ends it however the measurement went.

@@ -128,7 +128,7 @@ pub(crate) fn pack(store: &mut Store, tree: &Path, out: &Path, board: &str, epoc
             .arg(tools.join("usr/lib/x86_64-linux-gnu"))
             .arg(tools.join("usr/bin/mkfs.erofs"))
             // Of what was measured the smallest that is quick to read and to make: docs/image.md has the numbers.
-            .args(["--quiet", "-zzstd,level=12", "-C131072"])
+            .args(["--quiet", "-zzstd,level=19", "-C131072"])
             .args(["--all-root", "--ignore-mtime", &format!("-T{epoch}")])
             .args(["-U", &uuid(&format!("{board} root")), "-Lu-bmc"])
             .arg(out)
