@@ -1193,4 +1193,6 @@ fn next_sequences(streams: &BTreeMap<String, Stream>) -> impl Iterator<Item = (S
 }
 
 #[cfg(test)]
+mod bounds_tests;
+#[cfg(test)]
 mod tests;

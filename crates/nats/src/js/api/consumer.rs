@@ -170,11 +170,12 @@ impl JetStream {
     fn check_consumer_bounds(&self, stream: &Stream, config: &ConsumerConfig) -> Result<(), ApiError> {
         let filters = config.filter_count();
         let same = |c: &&Consumer| c.name == config.name || c.name == config.durable_name;
-        let others = stream.consumers.values().filter(|c| !same(c));
-        let of_stream: usize = others.map(|c| c.config.filter_count()).sum();
+        let (replaced, others): (Vec<_>, Vec<_>) = stream.consumers.values().partition(same);
+        let of_stream: usize = others.iter().map(|c| c.config.filter_count()).sum();
+        let replaced: usize = replaced.iter().map(|c| c.config.weight()).sum();
         if filters > self.limits.filters
             || of_stream + filters > self.limits.stream_filters
-            || self.config_bytes() + config.weight() > self.limits.config_bytes
+            || self.config_bytes() - replaced + config.weight() > self.limits.config_bytes
         {
             return Err(error::INSUFFICIENT_RESOURCES);
         }
