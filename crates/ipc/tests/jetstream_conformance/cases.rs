@@ -71,6 +71,7 @@ pub(crate) fn all() -> Vec<Case> {
         acknowledging(),
         redelivery(),
         policies(),
+        places(),
         pushing(),
         flow_control(),
         sealed(),
@@ -622,6 +623,34 @@ fn policies() -> Case {
         pull("O.holes", all, 5),
     ]);
     Case { name: "deliver policies", steps }
+}
+
+/// A start beyond the end, and consumers that are set to another place.
+fn places() -> Case {
+    let mut steps = vec![create("P", json!({"subjects": ["p"]}))];
+    steps.extend((1..=3).map(|n| publish("p", &n.to_string())));
+    let all = json!({"batch": 9, "no_wait": true});
+    for (name, config) in [
+        ("ahead", json!({"deliver_policy": "by_start_sequence", "opt_start_seq": 5})),
+        ("far", json!({"deliver_policy": "by_start_sequence", "opt_start_seq": u64::MAX})),
+        ("seq", json!({"deliver_policy": "by_start_sequence", "opt_start_seq": 2})),
+        ("all", json!({})),
+        ("new", json!({"deliver_policy": "new"})),
+        ("last", json!({"deliver_policy": "last"})),
+        ("time", json!({"deliver_policy": "by_start_time", "opt_start_time": "2000-01-01T00:00:00Z"})),
+    ] {
+        steps.push(consumer("P", name, config));
+        steps.push(api(&format!("CONSUMER.INFO.P.{name}"), Value::Null));
+    }
+    steps.extend([pull("P.ahead", all.clone(), 1), publish("p", "4"), pull("P.ahead", all.clone(), 1)]);
+    steps.extend([publish("p", "5"), publish("p", "6"), pull("P.ahead", all.clone(), 3), pull("P.far", all, 1)]);
+    for name in ["seq", "all", "new", "last", "time"] {
+        for seq in [1, 2, 5, 50] {
+            steps.push(api(&format!("CONSUMER.RESET.P.{name}"), json!({"seq": seq})));
+        }
+        steps.push(api(&format!("CONSUMER.RESET.P.{name}"), Value::Null));
+    }
+    Case { name: "places", steps }
 }
 
 fn pushing() -> Case {

@@ -166,6 +166,11 @@ fn millis(nanos: i64) -> u64 {
     u64::try_from(nanos / MILLI).unwrap_or(0).max(u64::from(nanos > 0)).min(FAR * 24 * 365)
 }
 
+/// The first message that came at or after the time that was asked for.
+fn start_by_time(config: &ConsumerConfig, index: &Index) -> u64 {
+    index.at_time(config.opt_start_time.as_deref().and_then(parse_rfc3339).unwrap_or(0))
+}
+
 impl Consumer {
     /// A new consumer; `config` was checked against the stream's.
     pub(crate) fn new(stream: &Core, name: String, config: ConsumerConfig, now: Now) -> Self {
@@ -184,11 +189,9 @@ impl Consumer {
                 }
                 .unwrap_or(past)
             }
-            // Beyond the end it begins with what comes next, as in nats-server.
-            DeliverPolicy::ByStartSequence => config.opt_start_seq.clamp(index.first_seq().min(past), past),
-            DeliverPolicy::ByStartTime => {
-                index.at_time(config.opt_start_time.as_deref().and_then(parse_rfc3339).unwrap_or(0))
-            }
+            // Beyond the end it waits until the stream is that far, as in nats-server.
+            DeliverPolicy::ByStartSequence => config.opt_start_seq.max(index.first_seq().min(past)),
+            DeliverPolicy::ByStartTime => start_by_time(&config, index),
             DeliverPolicy::LastPerSubject => {
                 skip = index.last_per_subject(&config.filters(), u64::MAX).into();
                 past
@@ -249,7 +252,11 @@ impl Consumer {
         let saved = readable.filter(|saved| saved.format <= FORMAT).max_by_key(|saved| saved.generation)?;
         let mut this = Self::from_saved(stream.config.name.clone(), name.to_owned(), Filter::All, saved, now);
         this.filter = Filter::new(this.config.filters(), &stream.config.subjects);
-        this.next = this.next.min(stream.index.last_seq() + 1);
+        // A power loss may have taken the end of the stream; who asked for a start beyond it still waits there.
+        let ahead = this.config.deliver_policy == DeliverPolicy::ByStartSequence && this.delivered.consumer == 0;
+        if !ahead {
+            this.next = this.next.min(stream.index.last_seq() + 1);
+        }
         this.skip.retain(|seq| stream.index.contains(*seq));
         this.pending.retain(|seq, _| stream.index.contains(*seq));
         for seq in this.pending.keys().copied().collect::<Vec<_>>() {
@@ -297,10 +304,22 @@ impl Consumer {
 
     /// The same consumer as if it had delivered and been acknowledged everything before `seq`; 0: before what is not acknowledged.
     /// Requests that wait go on waiting.
-    pub(crate) fn reset_to(&mut self, core: &Core, seq: u64, now: Now) -> Self {
+    ///
+    /// # Errors
+    /// When the policy of the consumer leaves no choice of a sequence, or a later one.
+    pub(crate) fn reset_to(&mut self, core: &Core, seq: u64, now: Now) -> Result<Self, super::ApiError> {
         let index = &core.index;
-        let past = index.last_seq() + 1;
-        let next = if seq == 0 { self.floor.stream.saturating_add(1) } else { seq }.min(past);
+        let next = match (self.config.deliver_policy, seq) {
+            (_, 0) => self.floor.stream.saturating_add(1),
+            (DeliverPolicy::ByStartSequence, seq) if seq < self.config.opt_start_seq => {
+                return Err(super::ApiError::consumer_reset("below start seq"));
+            }
+            (DeliverPolicy::ByStartTime, seq) if seq < start_by_time(&self.config, index) => {
+                return Err(super::ApiError::consumer_reset("below start time"));
+            }
+            (DeliverPolicy::All | DeliverPolicy::ByStartSequence | DeliverPolicy::ByStartTime, seq) => seq,
+            _ => return Err(super::ApiError::consumer_reset("not allowed")),
+        };
         let place = Place { consumer: 0, stream: next.saturating_sub(1), last: None };
         let saved = Saved {
             config: StoredConsumer::new(&self.config, &self.other.1),
@@ -316,13 +335,13 @@ impl Consumer {
         };
         let (stream, name) = (self.stream.clone(), self.name.clone());
         let fresh = Self::from_saved(stream, name, self.filter.clone(), saved, now);
-        Self {
+        Ok(Self {
             num_pending: index.count(&self.filter, next),
             waiting: self.waiting.clone(),
             receiver: Receiver { there: self.receiver.there, ..fresh.receiver },
             pressed: self.pressed.clone(),
             ..fresh
-        }
+        })
     }
 
     /// Counts a write of its state that another value of it made.
@@ -802,7 +821,7 @@ impl Consumer {
                 Ok(message) => message,
                 Err(StoreError::Damaged(_)) => {
                     // Reported by the store, and nothing anybody could be sent.
-                    self.passed(seq, again, core);
+                    self.passed(seq, again);
                     self.settle(seq);
                     continue;
                 }
@@ -824,7 +843,7 @@ impl Consumer {
                 }
                 return;
             };
-            self.passed(seq, again, core);
+            self.passed(seq, again);
             if self.track(seq, now) {
                 budget.pending = budget.pending.saturating_sub(1);
             }
@@ -880,7 +899,7 @@ impl Consumer {
     }
 
     /// The cursor moves behind `seq`.
-    fn passed(&mut self, seq: u64, again: bool, core: &Core) {
+    fn passed(&mut self, seq: u64, again: bool) {
         if again {
             return;
         }
@@ -890,7 +909,6 @@ impl Consumer {
             self.next = seq + 1;
         }
         self.num_pending = self.num_pending.saturating_sub(1);
-        debug_assert!(self.next <= core.index.last_seq() + 1 || self.config.opt_start_seq > 0);
     }
 
     fn ack_subject(&self, seq: u64, again: bool, time: i64) -> String {

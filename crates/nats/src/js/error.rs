@@ -80,6 +80,9 @@ impl ApiError {
     pub(crate) fn consumer_policy(why: impl Into<String>) -> Self {
         Self::with(400, 10_094, why)
     }
+    pub(crate) fn consumer_reset(why: &str) -> Self {
+        Self::with(400, 10_204, format!("invalid reset: {why}"))
+    }
     pub(crate) fn consumer_store(why: impl Into<String>) -> Self {
         Self::with(500, 10_104, format!("error creating store for consumer: {}", why.into()))
     }

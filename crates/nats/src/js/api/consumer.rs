@@ -261,7 +261,7 @@ impl JetStream {
         let (stream_name, name) = rest.split_once('.').ok_or(error::BAD_REQUEST)?;
         let stream = self.streams.get_mut(stream_name).ok_or(error::STREAM_NOT_FOUND)?;
         let consumer = stream.consumers.get_mut(name).ok_or(error::CONSUMER_NOT_FOUND)?;
-        let mut again = consumer.reset_to(&stream.core, reset.seq, request.now);
+        let mut again = consumer.reset_to(&stream.core, reset.seq, request.now)?;
         if consumer.is_stored() {
             let (generation, state) = again.saved();
             consumer.counted(generation);

@@ -42,7 +42,6 @@ impl JetStream {
         if let Some(target) = rest.strip_prefix("CONSUMER.MSG.NEXT.") {
             return self.consumer_next(request, target);
         }
-        self.api_total += 1;
         let level = header::text(headers, "Nats-Required-Api-Level");
         let too_high = level.is_some_and(|l| l.parse::<u64>().map_or(true, |l| l > API_LEVEL));
         if too_high {
@@ -68,6 +67,8 @@ impl JetStream {
     }
 
     fn respond(&mut self, reply: Option<&str>, kind: &str, answer: Answer) {
+        // Counted when answered: who asks for the number does not count himself.
+        self.api_total += 1;
         let mut map = Map::new();
         map.insert("type".to_owned(), format!("io.nats.jetstream.api.v1.{kind}_response").into());
         match answer {
