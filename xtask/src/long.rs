@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 
 use crate::test::{Count, run_tests};
-use crate::{need, sh};
+use crate::{need, sh, suites};
 
 /// Kills of daemons and of the operator, in both runs of the suite under fire together.
 const KILLS: u32 = 1_000;
@@ -23,10 +23,11 @@ type Part = fn(&mut Count) -> Result<()>;
 
 /// Runs all of it; goes on when a part fails, so that one run tells everything.
 pub(crate) fn run(count: &mut Count) -> Result<()> {
-    let parts: [(&str, Part); 5] = [
+    let parts: [(&str, Part); 6] = [
         ("the suite under fire", fire),
         ("damaged files", damaged),
         ("crashes of the bus", stream_crash),
+        ("suites of the NATS clients", suites),
         ("property tests", properties),
         ("fuzzing", fuzz),
     ];
@@ -75,6 +76,10 @@ fn damaged(count: &mut Count) -> Result<()> {
 fn stream_crash(count: &mut Count) -> Result<()> {
     let variables = [("STREAM_CRASH_ROUNDS", STREAM_CRASHES.to_string())];
     tests(&["--package", "ipc", "--test", "stream_crash"], &variables, count)
+}
+
+fn suites(count: &mut Count) -> Result<()> {
+    suites::run(count, suites::Depth::Full)
 }
 
 fn properties(count: &mut Count) -> Result<()> {

@@ -12,6 +12,7 @@ mod packages;
 mod sh;
 mod sim;
 mod size;
+mod suites;
 mod test;
 mod tidy;
 

@@ -127,8 +127,16 @@ const PYTHON_PACKAGES: &[&str] = &[
     "protobuf==7.36.2",
 ];
 
-/// The new Python clients of NATS. They take the name of nats-py, so they live apart from it.
-const PYTHON_NATS_PACKAGES: &[&str] = &["nats-core==0.2.0", "nats-jetstream==0.3.0", "nkeys==0.2.1"];
+/// The new Python clients of NATS, and what runs their tests. They take the name of nats-py, so they live apart from it.
+const PYTHON_NATS_PACKAGES: &[&str] = &[
+    "nats-core==0.2.0",
+    "nats-jetstream==0.3.0",
+    "nkeys==0.2.1",
+    // What runs the suites of these clients.
+    "pytest==9.2.0",
+    "pytest-asyncio==1.5.0",
+    "pytest-timeout==2.4.0",
+];
 
 /// The SDK that the pipeline is written with, and what checks it. The SDK's version is also in `dagger/`.
 const DAGGER_PACKAGES: &[&str] = &["dagger-io==0.21.11", "mypy==2.4.1"];

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 
-use crate::{emulate, guest, long, need, sh, tidy};
+use crate::{emulate, guest, long, need, sh, suites, tidy};
 
 /// What to run.
 #[derive(clap::Args, Debug)]
@@ -37,6 +37,8 @@ enum Tier {
     Unit,
     /// The embedded bus against the real one, and the daemons as processes on the simulated board.
     Integration,
+    /// The test suites of the NATS clients, against the embedded bus and the real one.
+    Suites,
     /// Clients that we did not write, and a real guest as the host.
     Clients,
     /// The firmware images on emulated boards, with the kernel's own drivers.
@@ -53,6 +55,7 @@ const ALL: &[Tier] = &[
     Tier::Tidy,
     Tier::Unit,
     Tier::Integration,
+    Tier::Suites,
     Tier::Clients,
     Tier::Emulated,
     Tier::Reproducible,
@@ -68,6 +71,11 @@ pub(crate) struct Count {
 }
 
 impl Count {
+    /// What could not be run where it is, and why.
+    pub(crate) fn skip(&mut self, line: &str) {
+        self.skips.push(line.to_owned());
+    }
+
     /// Adds what was counted beside it.
     pub(crate) fn add(&mut self, other: Self) {
         self.passed += other.passed;
@@ -169,6 +177,7 @@ fn run_tier(tier: Tier, count: &mut Count) -> Result<()> {
                 count,
             )
         }
+        Tier::Suites => suites::run(count, suites::Depth::Quick),
         Tier::Clients => {
             pipeline(count)?;
             let mut env = clients_env()?;
