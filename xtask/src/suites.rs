@@ -200,7 +200,8 @@ fn compare(
             [ours, real] if ours == real => same += 1,
             _ => differ += 1,
         }
-        let _ = writeln!(table, "{test:90} {:8} {:8} {why}", format!("{:?}", got[0]), format!("{:?}", got[1]));
+        let _ =
+            writeln!(table, "{test:90} {:8} {:8} {why}", format!("{:?}", got[0]), format!("{:?}", got[1]));
     }
     let path = folder().join(format!("{}.table", suite.name()));
     std::fs::write(&path, &table)?;
@@ -215,7 +216,8 @@ fn compare(
     if wrong.is_empty() {
         return Ok(());
     }
-    let mut text = format!("{}: not as the list says (what it printed is in {})", suite.name(), folder().display());
+    let mut text =
+        format!("{}: not as the list says (what it printed is in {})", suite.name(), folder().display());
     for test in &wrong {
         let got = NAMES.iter().zip(&seen).map(|(name, seen)| format!("{name} {:?}", outcome(seen, test)));
         let _ = write!(text, "\n  {test}: {}", got.collect::<Vec<_>>().join(", "));
@@ -229,7 +231,12 @@ fn outcome(seen: &BTreeMap<String, Outcome>, test: &str) -> Outcome {
 }
 
 /// Runs tests on both servers, so many in one program.
-fn play(suite: &dyn Suite, tests: &[String], servers: &Servers, portion: usize) -> [BTreeMap<String, Outcome>; 2] {
+fn play(
+    suite: &dyn Suite,
+    tests: &[String],
+    servers: &Servers,
+    portion: usize,
+) -> [BTreeMap<String, Outcome>; 2] {
     let jobs: Vec<(usize, &[String])> =
         tests.chunks(portion.max(1)).flat_map(|tests| [(0, tests), (1, tests)]).collect();
     let next = Mutex::new(jobs.into_iter().enumerate());

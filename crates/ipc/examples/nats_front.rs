@@ -154,11 +154,8 @@ fn main() -> Result<(), Error> {
         ping_interval: options.ping_interval.unwrap_or(limits.ping_interval),
         ..limits
     };
-    let user = options.user.zip(options.password).map(|(name, password)| User {
-        name,
-        password,
-        permissions: None,
-    });
+    let user =
+        options.user.zip(options.password).map(|(name, password)| User { name, password, permissions: None });
     let mut inside = Vec::new();
     if options.jetstream {
         let mut config = JetStreamConfig { dir: options.store, ..JetStreamConfig::default() };
@@ -181,10 +178,8 @@ fn main() -> Result<(), Error> {
         if let Some(path) = options.pid {
             std::fs::write(path, std::process::id().to_string())?;
         }
-        let lines = format!(
-            "[INF] Listening for client connections on {}\n[INF] Server is ready\n",
-            server.addr
-        );
+        let lines =
+            format!("[INF] Listening for client connections on {}\n[INF] Server is ready\n", server.addr);
         match options.log {
             Some(path) => std::fs::write(path, lines)?,
             None => std::io::stderr().write_all(lines.as_bytes())?,

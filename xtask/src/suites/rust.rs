@@ -69,7 +69,8 @@ fn write_changed(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// The folder of the tests in the crate as cargo unpacked it.
 fn source(directory: &Path) -> Result<PathBuf> {
-    let metadata = sh::output(&mut in_project(directory, &["metadata", "--locked", "--format-version", "1"]))?;
+    let metadata =
+        sh::output(&mut in_project(directory, &["metadata", "--locked", "--format-version", "1"]))?;
     let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
     let packages = metadata["packages"].as_array().map(Vec::as_slice).unwrap_or_default();
     let manifest = packages
@@ -86,8 +87,7 @@ fn modules(source: &Path) -> Result<String> {
         extern crate nats_server as jsonschema;\nextern crate nats_server as reqwest;\n\
         use async_nats::jetstream;\n"
         .to_owned();
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir(source)?.flatten().map(|entry| entry.path()).collect();
+    let mut files: Vec<PathBuf> = std::fs::read_dir(source)?.flatten().map(|entry| entry.path()).collect();
     files.sort();
     for file in files {
         let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();

@@ -643,7 +643,12 @@ fn places() -> Case {
         steps.push(api(&format!("CONSUMER.INFO.P.{name}"), Value::Null));
     }
     steps.extend([pull("P.ahead", all.clone(), 1), publish("p", "4"), pull("P.ahead", all.clone(), 1)]);
-    steps.extend([publish("p", "5"), publish("p", "6"), pull("P.ahead", all.clone(), 3), pull("P.far", all, 1)]);
+    steps.extend([
+        publish("p", "5"),
+        publish("p", "6"),
+        pull("P.ahead", all.clone(), 3),
+        pull("P.far", all, 1),
+    ]);
     for name in ["seq", "all", "new", "last", "time"] {
         for seq in [1, 2, 5, 50] {
             steps.push(api(&format!("CONSUMER.RESET.P.{name}"), json!({"seq": seq})));

@@ -237,7 +237,8 @@ fn pull_requests_that_wait_of_all_consumers() {
         bench.machine.interest(bench.now, &format!("in.{n}"), true);
         bench.send(&subject, &format!("in.{n}"), br#"{"batch":1,"expires":60000000000}"#);
         let answers = bench.turn();
-        let refused = answers.iter().any(|p| p.route == format!("in.{n}") && p.headers.starts_with(b"NATS/1.0 409"));
+        let refused =
+            answers.iter().any(|p| p.route == format!("in.{n}") && p.headers.starts_with(b"NATS/1.0 409"));
         assert_eq!(refused, n >= 6, "{n}: {answers:?}");
     }
     // Those that wait are served, and their places are free again.
@@ -256,7 +257,8 @@ fn messages_that_are_not_acknowledged_of_all_consumers() {
         assert_eq!(bench.publish(&format!("s.{n}"), b"x"), None);
     }
     for name in ["a", "b"] {
-        let config = json!({"ack_policy": "explicit", "deliver_subject": format!("to.{name}"), "max_ack_pending": -1});
+        let config =
+            json!({"ack_policy": "explicit", "deliver_subject": format!("to.{name}"), "max_ack_pending": -1});
         bench.machine.interest(bench.now, &format!("to.{name}"), true);
         assert_eq!(bench.consumer("S", name, config), None);
     }

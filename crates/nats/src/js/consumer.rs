@@ -253,7 +253,8 @@ impl Consumer {
         let mut this = Self::from_saved(stream.config.name.clone(), name.to_owned(), Filter::All, saved, now);
         this.filter = Filter::new(this.config.filters(), &stream.config.subjects);
         // A power loss may have taken the end of the stream; who asked for a start beyond it still waits there.
-        let ahead = this.config.deliver_policy == DeliverPolicy::ByStartSequence && this.delivered.consumer == 0;
+        let ahead =
+            this.config.deliver_policy == DeliverPolicy::ByStartSequence && this.delivered.consumer == 0;
         if !ahead {
             this.next = this.next.min(stream.index.last_seq() + 1);
         }
