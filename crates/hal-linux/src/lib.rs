@@ -5,6 +5,7 @@
 //!  hal::Watchdog ──► LinuxWatchdog ──► /dev/watchdog*
 //!  boot          ──► block, dm, module ──► /sys, /dev, device mapper
 //!  operator      ──► entropy, net, rtc ──► /dev/random, lo, /dev/rtc*
+//!  daemons       ──► memory ──► malloc_trim
 //!  statemgr      ──► reset ──► /sys/class/watchdog, /sys/fs/pstore
 //! ```
 //!
@@ -21,6 +22,7 @@ pub mod entropy;
 mod fail;
 #[cfg(feature = "gpio")]
 mod gpio;
+pub mod memory;
 pub mod module;
 pub mod net;
 pub mod reset;

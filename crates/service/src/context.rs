@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::clock::Clock;
 use crate::config::{self, ConfigError};
+use crate::memory::Memory;
 use crate::notify::Notifier;
 use crate::shutdown::Shutdown;
 
@@ -81,13 +82,14 @@ impl Deref for Context {
 pub struct Heartbeat {
     interval: Interval,
     notify: Notifier,
+    memory: Memory,
 }
 
 impl Heartbeat {
     fn new(notify: Notifier, every: Duration) -> Self {
         let mut interval = tokio::time::interval(every.max(Duration::from_millis(1)));
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { interval, notify }
+        Self { interval, notify, memory: Memory::default() }
     }
 
     /// Returns after each beat, which it has sent. Safe to cancel.
@@ -95,6 +97,7 @@ impl Heartbeat {
         self.interval.tick().await;
         self.notify.send(crate::Notification::Heartbeat);
         crate::log::tell_left_out();
+        self.memory.tend(Instant::now());
     }
 }
 

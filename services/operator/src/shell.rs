@@ -164,6 +164,7 @@ struct Operator<'a> {
     own_users: bool,
     /// What of it could not be had.
     privilege_faults: Vec<String>,
+    memory: service::Memory,
     /// The daemons whose silence was told.
     missed: BTreeSet<String>,
     /// The board file as daemons get it.
@@ -254,6 +255,7 @@ impl<'a> Operator<'a> {
             unlimited: BTreeMap::new(),
             own_users: given.users,
             privilege_faults: given.faults,
+            memory: service::Memory::default(),
             missed: BTreeSet::new(),
             board_file,
         })
@@ -392,6 +394,7 @@ impl<'a> Operator<'a> {
     async fn pet(&mut self) {
         self.step(Event::Tick);
         service::tell_left_out();
+        self.memory.tend(Instant::now());
         self.hand_devices();
         self.look_at_the_boot().await;
         let well = self.machine.is_well(self.clock.now());
