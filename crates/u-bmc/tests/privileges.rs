@@ -23,7 +23,7 @@ fn status(pid: u32) -> Result<BTreeMap<String, Vec<String>>> {
 #[tokio::test]
 async fn as_root_each_daemon_has_a_user_of_its_own_and_no_capabilities() -> Result {
     if status(std::process::id())?["Uid"][1] != "0" {
-        eprintln!("skipped: not root");
+        eprintln!("SKIP: the operator gives daemons their own users as root only");
         return Ok(());
     }
     let suite = Suite::builder(U_BMC).start().await?;
@@ -55,7 +55,7 @@ async fn as_root_each_daemon_has_a_user_of_its_own_and_no_capabilities() -> Resu
 #[tokio::test]
 async fn what_cannot_be_given_to_a_daemon_is_told_and_nobody_runs_as_root_for_it() -> Result {
     if status(std::process::id())?["Uid"][1] != "0" {
-        eprintln!("skipped: not root");
+        eprintln!("SKIP: the operator gives daemons their own users as root only");
         return Ok(());
     }
     let dir = tempfile::tempdir()?;
