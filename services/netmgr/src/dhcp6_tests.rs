@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::exchange::testing::{Flap, sent_while_flapping};
 
 const SERVER: &[u8] = &[0, 3, 0, 1, 2, 0, 0, 0, 0, 1];
 const OTHER: &[u8] = &[0, 3, 0, 1, 2, 0, 0, 0, 0, 2];
@@ -482,19 +483,15 @@ fn without_addresses_the_rest_is_asked_for_and_asked_again_in_time() {
 fn a_link_that_flaps_makes_no_storm() {
     for held in [false, true] {
         let mut client = if held { Bench::bound().client } else { Client::new(7, None) };
-        client.link_down();
-        let mut now = Mono::from_millis(600_000);
-        let mut sent = 0;
-        for _ in 0..600 {
-            client.link_up(now);
-            for _ in 0..5 {
-                now = now.saturating_add(Millis::new(20));
-                let mut out = Vec::new();
-                client.due(now, &mut out);
-                sent += out.iter().filter(|action| matches!(action, Action::Send(_))).count();
+        let sent = sent_while_flapping(&mut client, |client, what| {
+            let mut out = Vec::new();
+            match what {
+                Flap::Up(now) => client.link_up(now),
+                Flap::Due(now) => client.due(now, &mut out),
+                Flap::Down => client.link_down(),
             }
-            client.link_down();
-        }
+            out.iter().filter(|action| matches!(action, Action::Send(_))).count()
+        });
         assert!(sent <= 61, "{sent} in a minute");
     }
 }

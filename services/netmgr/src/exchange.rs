@@ -165,6 +165,36 @@ impl Exchange {
 }
 
 #[cfg(test)]
+pub(crate) mod testing {
+    use units::{Millis, Mono};
+
+    /// What happens to the link of a client, or its time.
+    pub(crate) enum Flap {
+        Up(Mono),
+        Due(Mono),
+        Down,
+    }
+
+    /// What a client sends in a minute in which its link goes away ten times a second. `step` has the client do one thing and counts messages.
+    pub(crate) fn sent_while_flapping<C>(
+        client: &mut C,
+        mut step: impl FnMut(&mut C, Flap) -> usize,
+    ) -> usize {
+        let mut sent = step(client, Flap::Down);
+        let mut now = Mono::from_millis(600_000);
+        for _ in 0..600 {
+            sent += step(client, Flap::Up(now));
+            for _ in 0..5 {
+                now = now.saturating_add(Millis::new(20));
+                sent += step(client, Flap::Due(now));
+            }
+            sent += step(client, Flap::Down);
+        }
+        sent
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

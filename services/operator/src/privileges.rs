@@ -5,7 +5,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -19,7 +19,7 @@ use service::Privileges;
 /// The group of all daemons; a daemon's own number comes after it. Debian's policy (9.2.2) leaves 60000 to 64999 to packages.
 const SHARED: u32 = 64_000;
 /// Longest file that is handed over.
-const FILE_MAX: u64 = 1024 * 1024;
+const FILE_MAX: usize = 1024 * 1024;
 /// Folders in a daemon's state that are looked through.
 const DEPTH_MAX: u32 = 8;
 /// Files and folders in a daemon's folder that are looked at.
@@ -95,7 +95,8 @@ pub(crate) fn prepare(state_dir: &Path, run_dir: &Path, daemons: &[&str]) -> Giv
     }
     let common = || -> io::Result<OwnedFd> {
         // Whoever makes a file here owns it, and everybody in the group reaches it.
-        let run = own_folder(&given_folder(run_dir)?, None, SHARED, 0o3770)?;
+        let run = given_folder(run_dir)?;
+        own_folder(&run, None, SHARED, 0o3770)?;
         own_folder(&make_folder(&run, Path::new("handed"))?, Some(0), SHARED, 0o710)?;
         Ok(run)
     };
@@ -112,12 +113,12 @@ pub(crate) fn prepare(state_dir: &Path, run_dir: &Path, daemons: &[&str]) -> Giv
         let state = given_folder(state_dir).and_then(|state| match open_folder(&state, Path::new(daemon)) {
             // It is made, or not, where it is needed.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            folder => own_all(&folder?, id, 0, &mut ENTRIES_MAX.clone()),
+            folder => own_tree(&folder?, id),
         });
         // Made before any daemon runs, so that none can have it made for another.
         let run = make_folder(&run, Path::new(daemon)).and_then(|folder| {
-            own_all(&folder, id, 0, &mut ENTRIES_MAX.clone())?;
-            own_folder(&folder, Some(id), id, 0o700).map(drop)
+            own_tree(&folder, id)?;
+            own_folder(&folder, Some(id), id, 0o700)
         });
         for (name, result) in [("state", state), ("run-time", run)] {
             if let Err(error) = result {
@@ -148,16 +149,16 @@ fn make_folder(parent: &OwnedFd, name: &Path) -> io::Result<OwnedFd> {
     }
 }
 
-/// Nothing is written where nothing changes: folders are on flash, and it may be read-only.
-fn own_folder(folder: &OwnedFd, user: Option<u32>, group: u32, mode: u32) -> io::Result<OwnedFd> {
+/// Gives a folder, with these rights, to a user and group.
+fn own_folder(folder: &OwnedFd, user: Option<u32>, group: u32, mode: u32) -> io::Result<()> {
     own(folder, user, group)?;
     if rustix::fs::fstat(folder)?.st_mode & 0o7777 != mode {
         rustix::fs::fchmod(folder, Mode::from_raw_mode(mode))?;
     }
-    folder.try_clone()
+    Ok(())
 }
 
-/// Gives what is open to a user and group.
+/// Gives what is open to a user and group. Nothing is written where nothing changes: folders are on flash, and it may be read-only.
 fn own(file: &OwnedFd, user: Option<u32>, group: u32) -> io::Result<()> {
     let about = rustix::fs::fstat(file)?;
     if about.st_gid == group && user.is_none_or(|user| about.st_uid == user) {
@@ -169,6 +170,11 @@ fn own(file: &OwnedFd, user: Option<u32>, group: u32) -> io::Result<()> {
 
 /// Gives a folder and all in it to a daemon: an earlier release ran it as root. What is changed is what was looked at, never what a name or a
 /// link leads to by then; a file with a second name may be somebody else's and stays whose it is.
+fn own_tree(folder: &OwnedFd, id: u32) -> io::Result<()> {
+    let mut left = ENTRIES_MAX;
+    own_all(folder, id, 0, &mut left)
+}
+
 fn own_all(folder: &OwnedFd, id: u32, depth: u32, left: &mut u32) -> io::Result<()> {
     own(folder, Some(id), id)?;
     let mut result = Ok(());
@@ -249,14 +255,7 @@ fn copy(from: &Path, to: &Path, user: Option<u32>, group: u32, mode: u32) -> io:
     // Opening what is no file, a pipe say, may block for good.
     let file =
         fs::File::options().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(from)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("not a file"));
-    }
-    let mut bytes = Vec::new();
-    file.take(FILE_MAX + 1).read_to_end(&mut bytes)?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length > FILE_MAX) {
-        return Err(io::Error::other("too long"));
-    }
+    let bytes = service::read_file(file.into(), FILE_MAX)?;
     match fs::remove_file(to) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}

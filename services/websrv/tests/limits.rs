@@ -291,19 +291,25 @@ fn h3_frame(kind: u8, length: u32) -> Vec<u8> {
     head
 }
 
+/// A connection for HTTP/3 that has sent its settings, with the endpoint and the control stream that keep it.
+async fn h3(address: std::net::SocketAddr) -> (quinn::Endpoint, quinn::Connection, quinn::SendStream) {
+    let crypto = support::client_tls(b"h3", &[&rustls::version::TLS13]);
+    let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(crypto).unwrap();
+    let mut endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    endpoint.set_default_client_config(quinn::ClientConfig::new(std::sync::Arc::new(crypto)));
+    let conn = endpoint.connect(address, "localhost").unwrap().await.unwrap();
+    let mut settings = conn.open_uni().await.unwrap();
+    settings.write_all(&[0x00, 0x04, 0x00]).await.unwrap();
+    (endpoint, conn, settings)
+}
+
 #[tokio::test]
 async fn an_h3_frame_that_announces_a_gigabyte_is_not_gathered() {
     const GIB: u32 = 1 << 29;
     let stack = Stack::start().await;
     // HEADERS, and a type nobody knows, on a request; the same on the control stream.
     for (kind, control) in [(0x01, false), (0x21, false), (0x21, true)] {
-        let crypto = support::client_tls(b"h3", &[&rustls::version::TLS13]);
-        let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(crypto).unwrap();
-        let mut endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
-        endpoint.set_default_client_config(quinn::ClientConfig::new(std::sync::Arc::new(crypto)));
-        let conn = endpoint.connect(stack.https, "localhost").unwrap().await.unwrap();
-        let mut settings = conn.open_uni().await.unwrap();
-        settings.write_all(&[0x00, 0x04, 0x00]).await.unwrap();
+        let (_endpoint, conn, settings) = h3(stack.https).await;
         let mut stream = if control { settings } else { conn.open_bi().await.unwrap().0 };
         let flood = async {
             let _ = stream.write_all(&h3_frame(kind, GIB)).await;
@@ -397,13 +403,7 @@ async fn a_login_gets_in_beside_all_the_slow_bodies_strangers_may_have() {
 #[tokio::test]
 async fn heads_over_h3_are_gathered_a_few_at_a_time() {
     let stack = Stack::start().await;
-    let crypto = support::client_tls(b"h3", &[&rustls::version::TLS13]);
-    let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(crypto).unwrap();
-    let mut endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
-    endpoint.set_default_client_config(quinn::ClientConfig::new(std::sync::Arc::new(crypto)));
-    let conn = endpoint.connect(stack.https, "localhost").unwrap().await.unwrap();
-    let mut settings = conn.open_uni().await.unwrap();
-    settings.write_all(&[0x00, 0x04, 0x00]).await.unwrap();
+    let (_endpoint, conn, _settings) = h3(stack.https).await;
     // HEADERS of 16 KiB each that never end.
     let taken = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let mut streams = Vec::new();

@@ -109,7 +109,7 @@ impl Toolchain {
 
     /// Builds what `what` tells cargo to; returns the folder of the programs.
     pub(crate) fn cargo(&self, what: &[&str]) -> Result<PathBuf> {
-        need::tools(&[need::CC, need::CC_ARM, need::LIBC_ARM])?;
+        need::tools(&[need::CC, need::CC_ARM, need::STRIP_ARM, need::LIBC_ARM])?;
         let target = directory();
         let cargo_home = std::env::var_os("CARGO_HOME")
             .map(PathBuf::from)
