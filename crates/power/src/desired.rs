@@ -261,6 +261,8 @@ struct Active {
     applied: bool,
     /// It was begun, or may have been: nobody may be told that it did not happen.
     maybe: bool,
+    /// It is known to have been begun.
+    taken: bool,
     storing: bool,
     stored: bool,
     /// Something of it may be in the store, whatever was answered.
@@ -397,6 +399,7 @@ impl Desired {
             calling: None,
             applied: true,
             maybe: true,
+            taken: false,
             storing: false,
             stored: true,
             persisted: true,
@@ -423,11 +426,13 @@ impl Desired {
         self.status
     }
 
-    /// Whether the restore policy still has to act after a loss of mains power: its operation has not been taken yet. To be kept over restarts
-    /// until it is not.
+    /// Whether the restore policy still has to act after a loss of mains power: its operation is neither known to be begun nor stored so that
+    /// it is taken up again. To be kept over restarts until it is not.
     pub fn is_restoring(&self) -> bool {
-        let acts = |active: &Active| active.intent.origin != Origin::Client && !active.maybe;
-        self.restore.is_some() || self.active.as_ref().is_some_and(acts)
+        let acts = |active: &Active| {
+            active.intent.origin != Origin::Client && !active.taken && !(active.maybe && active.stored)
+        };
+        self.restore.is_some() || [&self.active, &self.replaced].into_iter().flatten().any(acts)
     }
 
     /// Whether power is locked.
@@ -554,6 +559,7 @@ impl Desired {
             calling: None,
             applied: false,
             maybe: false,
+            taken: false,
             storing: false,
             stored: false,
             persisted: false,
@@ -595,6 +601,7 @@ impl Desired {
             Reply::Accepted | Reply::Unknown => {
                 active.applied = true;
                 active.maybe = true;
+                active.taken |= reply == Reply::Accepted;
                 if reply == Reply::Unknown {
                     active.again = Some(now + CALL_AGAIN);
                     self.status = None;
@@ -724,7 +731,10 @@ impl Desired {
         }
         active.again = None;
         match seen.operation {
-            Some((op, OpStatus::Running)) if op == active.intent.op => return,
+            Some((op, OpStatus::Running)) if op == active.intent.op => {
+                active.taken = true;
+                return;
+            }
             Some((op, OpStatus::Ended(outcome))) if op == active.intent.op => {
                 return self.end(now, outcome, true, out);
             }
@@ -886,6 +896,7 @@ fn replaced_applied(replaced: &mut Active, op: OpId, reply: Reply, out: &mut Vec
         Reply::Accepted | Reply::Unknown => {
             replaced.applied = true;
             replaced.maybe = true;
+            replaced.taken |= reply == Reply::Accepted;
             if !replaced.storing && !replaced.stored {
                 replaced.persist(out);
             }

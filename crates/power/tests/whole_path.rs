@@ -8,7 +8,8 @@
 //! - what has ended is not begun again, and what is not idempotent is begun once;
 //! - what was accepted ends, in whatever way, and its end is told;
 //! - a client is answered within 10 s, or its daemon died;
-//! - the restore policy acts after a loss of mains and only then, once, unless a client's request was taken before.
+//! - the restore policy acts after a loss of mains and only then, once, unless a client's request was taken before. A host that came up by
+//!   itself owes nothing; when it is off again at the policy's time, the policy may act.
 //!
 //! `UBMC_POWER_SCHEDULES` sets how many schedules are run. One found to fail is written down as a test at the end of the file.
 
@@ -207,8 +208,10 @@ struct World {
     ops: HashMap<OpId, Entry>,
     next_op: u128,
     last_asked: HostAction,
-    /// The policy's operation of this boot, until it acted or somebody decided.
+    /// The policy's operation of this boot, until it acted, somebody decided, or the host was on.
     owed: Option<OpId>,
+    /// The same, until it acted or somebody decided.
+    allowed: Option<OpId>,
     policy_ops: HashSet<OpId>,
     coverage: Coverage,
 }
@@ -284,6 +287,7 @@ impl World {
             next_op: 0,
             last_asked: HostAction::On,
             owed: None,
+            allowed: None,
             policy_ops: HashSet::new(),
             coverage: Coverage::default(),
         };
@@ -376,7 +380,8 @@ impl World {
         let boot = self.boot;
         let (_, action) = self.machine.as_ref().and_then(Machine::operation).unwrap_or((op, HostAction::Nmi));
         if self.policy_ops.contains(&op) {
-            assert_eq!(self.owed.take(), Some(op), "the policy acts once, and not against a client's wish");
+            assert_eq!(self.allowed.take(), Some(op), "the policy acts once, and not against a client's wish");
+            self.owed = None;
             self.coverage.restored += 1;
         }
         let entry = self.ops.get_mut(&op).expect("somebody asked for it");
@@ -500,7 +505,7 @@ impl World {
             desired.step(self.now, event, &mut Vec::new());
             if desired.is_restoring() {
                 self.record.restoring = true;
-                self.owed = Some(op);
+                (self.owed, self.allowed) = (Some(op), Some(op));
                 self.policy_ops.insert(op);
                 self.note(op, HostAction::On);
             }
@@ -520,6 +525,7 @@ impl World {
                 desired.resume(self.now, intent, resumed);
                 if !desired.is_restoring() {
                     self.owed = Some(intent.op).filter(|_| intent.origin != Origin::Client);
+                    self.allowed = self.owed;
                 }
             }
         }
@@ -637,13 +643,13 @@ impl World {
             _ => self.coverage.refused += 1,
         }
         let joined_policy =
-            self.desired.as_ref().is_some_and(|desired| self.owed.is_some_and(|op| desired.is_open(op)));
+            self.desired.as_ref().is_some_and(|desired| self.allowed.is_some_and(|op| desired.is_open(op)));
         if matches!(answer, Answer::Accepted | Answer::NotStored(_) | Answer::Already)
             && !self.policy_ops.contains(&op)
             && !joined_policy
         {
             // Somebody decided.
-            self.owed = None;
+            (self.owed, self.allowed) = (None, None);
         }
     }
 
@@ -653,8 +659,8 @@ impl World {
             assert!(entry.ended.is_none_or(|ended| ended != boot), "{op:?} ended twice");
             entry.ended = Some(boot);
         }
-        if self.owed == Some(op) {
-            self.owed = None;
+        if self.allowed == Some(op) {
+            (self.owed, self.allowed) = (None, None);
         }
     }
 
@@ -855,7 +861,7 @@ impl World {
                 self.boot += 1;
                 self.mains = mains;
                 self.decided = false;
-                self.owed = None;
+                (self.owed, self.allowed) = (None, None);
                 for line in [Line::Power, Line::Reset, Line::Nmi] {
                     self.lines.insert(line, false);
                     self.press(line, false);

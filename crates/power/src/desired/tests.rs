@@ -703,6 +703,40 @@ fn a_refused_request_leaves_the_restore_policy() {
 }
 
 #[test]
+fn the_policy_is_owed_until_its_operation_is_known_to_be_begun_or_is_stored() {
+    let op = OpId::from_bits(99);
+    let restoring = || {
+        let mut bench = Bench::new(Status::Off);
+        let event = Event::MainsRestored { policy: RestorePolicy::AlwaysOn, was_on: true, at: bench.now, op };
+        bench.event(event).event(Event::Status(Status::Off));
+        assert_eq!(bench.desired.intent().map(|intent| intent.op), Some(op));
+        bench
+    };
+    // No answer and no store: a restart would know nothing of it.
+    let mut bench = restoring();
+    bench.event(Event::Stored(op, false)).reply(op, Reply::Unknown);
+    assert!(bench.desired.is_restoring());
+    bench.look(Status::Off, Some((op, OpStatus::Running)));
+    assert!(!bench.desired.is_restoring());
+
+    let mut bench = restoring();
+    bench.event(Event::Stored(op, true)).reply(op, Reply::Unknown);
+    assert!(!bench.desired.is_restoring());
+
+    let mut bench = restoring();
+    bench.event(Event::Stored(op, false)).reply(op, Reply::Accepted);
+    assert!(!bench.desired.is_restoring());
+
+    // A force-off that may still be refused decides nothing.
+    let mut bench = restoring();
+    bench.event(Event::Stored(op, false)).reply(op, Reply::Unreachable);
+    let force = bench.ask(HostAction::ForceOff);
+    assert!(bench.desired.is_restoring());
+    bench.accept(force);
+    assert!(!bench.desired.is_restoring());
+}
+
+#[test]
 fn an_end_that_is_heard_before_the_answer_is_an_acceptance() {
     let mut bench = Bench::new(Status::Off);
     let op = bench.ask(HostAction::On);
