@@ -16,6 +16,8 @@ const EVERY_DAMAGE: u32 = 100_000;
 const STREAM_CRASHES: u32 = 500;
 /// Cases of each property test that reads the number.
 const CASES: u32 = 5_000;
+/// Schedules of the power path as a whole.
+const POWER_SCHEDULES: u32 = 100_000;
 /// How long each fuzz target runs, in seconds.
 const FUZZ_SECONDS: u32 = 60;
 
@@ -83,7 +85,8 @@ fn suites(count: &mut Count) -> Result<()> {
 }
 
 fn properties(count: &mut Count) -> Result<()> {
-    let variables = [("PROPTEST_CASES", CASES.to_string())];
+    let variables =
+        [("PROPTEST_CASES", CASES.to_string()), ("UBMC_POWER_SCHEDULES", POWER_SCHEDULES.to_string())];
     let packages = ["ipc", "nats", "power", "auth", "usermgr", "statemgr"];
     let packages = packages.iter().flat_map(|name| ["--package", name]);
     let args: Vec<&str> = packages.chain(["--lib", "--test", "*"]).collect();

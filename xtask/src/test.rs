@@ -60,6 +60,8 @@ const ALL: &[Tier] = &[
     Tier::Emulated,
     Tier::Reproducible,
 ];
+/// Where proptest reads its seed from.
+const SEED: &str = "PROPTEST_RNG_SEED";
 const QUICK: &[Tier] = &[Tier::Fmt, Tier::Clippy, Tier::Tidy, Tier::Unit];
 
 /// What a run of tests came to.
@@ -249,9 +251,14 @@ fn clients_env() -> Result<Vec<(&'static str, String)>> {
     Ok(env)
 }
 
-/// Runs `cargo test`, and shows and counts what it prints.
+/// Runs `cargo test`, and shows and counts what it prints. Property tests take the same cases each time, unless the caller sets another seed:
+/// whether a change passes does not depend on luck. `--long` is what looks for new ones.
 fn cargo_test(args: &[&str], env: &[(&str, String)], count: &mut Count) -> Result<()> {
-    run_tests(sh::cargo_command(), args, env, count, &mut sh::say)
+    let mut cargo = sh::cargo_command();
+    if std::env::var_os(SEED).is_none() {
+        cargo.env(SEED, "1");
+    }
+    run_tests(cargo, args, env, count, &mut sh::say)
 }
 
 /// Runs `cargo test` by `cargo` and counts from what it prints. A test that cannot run where it is prints a line `SKIP: why`.

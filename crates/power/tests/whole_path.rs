@@ -380,7 +380,11 @@ impl World {
         let boot = self.boot;
         let (_, action) = self.machine.as_ref().and_then(Machine::operation).unwrap_or((op, HostAction::Nmi));
         if self.policy_ops.contains(&op) {
-            assert_eq!(self.allowed.take(), Some(op), "the policy acts once, and not against a client's wish");
+            assert_eq!(
+                self.allowed.take(),
+                Some(op),
+                "the policy acts once, and not against a client's wish"
+            );
             self.owed = None;
             self.coverage.restored += 1;
         }
