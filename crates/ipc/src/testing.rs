@@ -1,5 +1,13 @@
 //! A bus for tests: a server of its own on an ephemeral port, with streams and buckets, gone when the value is dropped.
 
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::{DefaultGuard, set_default};
+use tracing::{Event, Level, Metadata, Subscriber};
+
 use crate::client::{Client, ConnectConfig};
 use crate::server::{JetStreamConfig, Server, ServerConfig, ServerHandle, jetstream};
 
@@ -62,5 +70,64 @@ impl Bus {
         let mut config = stream.cached_info().config.clone();
         config.max_message_size = if takes { -1 } else { 1 };
         jetstream.update_stream(config).await.expect("the test's bus changes buckets");
+    }
+}
+
+/// What this thread logs while the value lives: for tests that say how often something is told.
+#[derive(Debug)]
+pub struct Lines {
+    lines: Arc<Mutex<Vec<(Level, String)>>>,
+    _guard: DefaultGuard,
+}
+
+impl Lines {
+    /// Listens from now on.
+    pub fn listen() -> Self {
+        let lines = Arc::default();
+        let _guard = set_default(Listener(Arc::clone(&lines)));
+        Self { lines, _guard }
+    }
+
+    /// How many lines at least as severe as `level` have this in their message.
+    pub fn count(&self, level: Level, part: &str) -> usize {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().filter(|(found, message)| *found <= level && message.contains(part)).count()
+    }
+}
+
+struct Listener(Arc<Mutex<Vec<(Level, String)>>>);
+
+impl Subscriber for Listener {
+    fn enabled(&self, about: &Metadata<'_>) -> bool {
+        *about.level() <= Level::INFO
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut message = Message(String::new());
+        event.record(&mut message);
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.push((*event.metadata().level(), message.0));
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+struct Message(String);
+
+impl Visit for Message {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            self.0 = format!("{value:?}");
+        }
     }
 }

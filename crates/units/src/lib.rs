@@ -5,7 +5,11 @@
 //!
 //! Time: the pure crates are given [`Mono`] as an argument and answer with deadlines in the same clock. They
 //! have no clock of their own. Wall-clock time exists only at the edges, for people to read.
+//!
+//! [`Lasting`] decides how often a condition that lasts is spoken of.
 
+mod lasting;
 mod time;
 
+pub use lasting::{Lasting, Said};
 pub use time::{Millis, Mono};

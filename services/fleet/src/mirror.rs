@@ -9,7 +9,9 @@ use std::time::Duration;
 use async_nats::HeaderMap;
 use futures_util::StreamExt as _;
 use ipc::{EventLog, Follow, LogEntry};
+use service::Clock;
 use tokio::time::Instant;
+use units::Lasting;
 
 use crate::error::Error;
 use crate::remote::Remote;
@@ -21,6 +23,9 @@ const WINDOW: usize = 256;
 const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
 /// The cursor is written at most this often: a crash sends at most this much twice, and flash is spared.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
+/// Pause after a session that ended, and the longest one while the event log does not answer; it is doubled in between.
+const AGAIN: Duration = Duration::from_millis(200);
+const AGAIN_MAX: Duration = Duration::from_secs(10);
 
 type Confirmation = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
@@ -29,6 +34,8 @@ type Confirmation = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 pub(crate) struct CursorFile {
     path: PathBuf,
     saved: u64,
+    unsaved: Lasting,
+    clock: Clock,
 }
 
 impl CursorFile {
@@ -40,7 +47,7 @@ impl CursorFile {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
             Err(source) => return Err(Error::File { path, source }),
         };
-        Ok(Self { path, saved })
+        Ok(Self { path, saved, unsaved: Lasting::default(), clock: Clock::new() })
     }
 
     fn save(&mut self, cursor: u64) {
@@ -51,8 +58,18 @@ impl CursorFile {
         let written =
             std::fs::write(&new, format!("{cursor}\n")).and_then(|()| std::fs::rename(&new, &self.path));
         match written {
-            Ok(()) => self.saved = cursor,
-            Err(error) => tracing::warn!(%error, file = %self.path.display(), "the cursor cannot be kept"),
+            Ok(()) => {
+                self.saved = cursor;
+                if let Some(said) = self.unsaved.works(self.clock.now()) {
+                    tracing::info!(times = said.times, lasted = %said.lasts, "the cursor is kept again");
+                }
+            }
+            Err(error) => {
+                if let Some(said) = self.unsaved.fails(self.clock.now()) {
+                    let file = self.path.display();
+                    tracing::warn!(%error, %file, times = said.times, lasts = %said.lasts, "the cursor cannot be kept");
+                }
+            }
         }
     }
 }
@@ -81,10 +98,18 @@ impl Mirror {
 
     /// Mirrors for ever, reporting the cursor; every failure outside or inside is waited out.
     pub(crate) async fn run(mut self, cursor: tokio::sync::watch::Sender<u64>) {
+        let (clock, mut silent, mut pause) = (Clock::new(), Lasting::default(), AGAIN);
         loop {
             self.remote.wait_up().await;
             let after = self.window.restart();
-            match self.log.follow("event.>", Some(after)).await {
+            let follow = self.log.follow("event.>", Some(after)).await;
+            if follow.is_ok() {
+                pause = AGAIN;
+                if let Some(said) = silent.works(clock.now()) {
+                    tracing::info!(times = said.times, lasted = %said.lasts, "fleet: the event log answers again");
+                }
+            }
+            match follow {
                 Ok(follow) if follow.ahead().is_some() => {
                     // The log was lost and has begun anew: none of what it has now was sent.
                     tracing::warn!(
@@ -101,11 +126,16 @@ impl Mirror {
                     let why = self.session(follow, &cursor).await;
                     tracing::info!(%why, cursor = self.window.cursor(), "fleet: the mirror starts again");
                 }
-                Err(error) => tracing::warn!(%error, "fleet: the event log does not answer"),
+                Err(error) => {
+                    pause = (pause * 2).min(AGAIN_MAX);
+                    if let Some(said) = silent.fails(clock.now()) {
+                        tracing::warn!(%error, times = said.times, lasts = %said.lasts, "fleet: the event log does not answer");
+                    }
+                }
             }
             self.file.save(self.window.cursor());
             // Whatever ended the session needs a moment; without it a refusing server would be asked in a tight loop.
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            tokio::time::sleep(pause).await;
         }
     }
 

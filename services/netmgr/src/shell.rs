@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use service::Context;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use units::{Millis, Mono};
+use units::{Lasting, Millis, Mono};
 
 use crate::config::Config;
 use crate::error::Error;
@@ -110,6 +110,8 @@ struct Net<S> {
     /// Looks in a row that failed.
     silences: u32,
     rtc_at: Option<Mono>,
+    /// What the next start needs could not be kept.
+    unkept: Lasting,
     resolv: Option<String>,
     hostname: Option<String>,
     status: String,
@@ -163,6 +165,7 @@ impl<S: System> Net<S> {
             look_at: None,
             silences: 0,
             rtc_at: None,
+            unkept: Lasting::default(),
             resolv: None,
             hostname: None,
             status: String::new(),
@@ -432,14 +435,24 @@ impl<S: System> Net<S> {
         self.keep();
     }
 
-    fn keep(&self) {
+    fn keep(&mut self) {
         let interfaces = self
             .ports
             .iter()
             .map(|(name, port)| (name.clone(), KeptInterface::of(&port.iface, port.metric, self.epoch)));
         let kept = Kept { duid: self.duid.clone(), interfaces: interfaces.collect() };
-        if let Err(error) = kept::save(&self.context.run_dir, &kept) {
-            tracing::warn!(%error, "what the next start needs was not kept");
+        let now = self.now();
+        match kept::save(&self.context.run_dir, &kept) {
+            Ok(()) => {
+                if let Some(said) = self.unkept.works(now) {
+                    tracing::info!(times = said.times, lasted = %said.lasts, "what the next start needs is kept again");
+                }
+            }
+            Err(error) => {
+                if let Some(said) = self.unkept.fails(now) {
+                    tracing::warn!(%error, times = said.times, "what the next start needs was not kept");
+                }
+            }
         }
     }
 

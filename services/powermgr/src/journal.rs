@@ -11,7 +11,8 @@ use std::time::{Duration, SystemTime};
 
 use power::{HostAction, Line, OpId, Outcome, Past, Progress, Step};
 use serde::{Deserialize, Serialize};
-use units::Mono;
+use service::Clock;
+use units::{Lasting, Mono};
 
 use crate::host::Operation;
 use crate::wire;
@@ -83,6 +84,7 @@ pub(crate) struct Journal {
     boot: String,
     since: Mono,
     failed: bool,
+    unstored: Lasting,
 }
 
 impl Journal {
@@ -118,14 +120,15 @@ impl Journal {
             operations.push(operation);
         }
         past.since = Some(since);
-        let mut journal = Self { path, boot: boot.to_owned(), since, failed: false };
+        let mut journal =
+            Self { path, boot: boot.to_owned(), since, failed: false, unstored: Lasting::default() };
         // From now on its absence means something.
         let running = |id| past.running.filter(|progress| progress.op == id);
         let _ = journal.store(operations.iter().map(|operation| (operation, running(operation.id))));
         (journal, past, operations)
     }
 
-    /// Replaces the record. A failure is logged once until it works again.
+    /// Replaces the record.
     pub(crate) fn store<'a>(
         &mut self,
         operations: impl DoubleEndedIterator<Item = (&'a Operation, Option<Progress>)>,
@@ -146,16 +149,19 @@ impl Journal {
         let stored = self.replace(&file);
         match &stored {
             Ok(()) => {
-                if std::mem::take(&mut self.failed) {
-                    tracing::info!(path = %self.path.display(), "the record of operations is stored again");
+                self.failed = false;
+                if let Some(said) = self.unstored.works(Clock::boot()) {
+                    let path = self.path.display();
+                    tracing::info!(%path, times = said.times, lasted = %said.lasts, "the record of operations is stored again");
                 }
             }
             Err(error) => {
                 // Who starts from no record does nothing twice; who starts from an old one may.
                 let _ = std::fs::remove_file(&self.path);
-                if !std::mem::replace(&mut self.failed, true) {
+                self.failed = true;
+                if let Some(said) = self.unstored.fails(Clock::boot()) {
                     let path = self.path.display();
-                    tracing::error!(%path, %error, "cannot store the record of operations; what must not be done twice is refused");
+                    tracing::error!(%path, %error, times = said.times, lasts = %said.lasts, "cannot store the record of operations; what must not be done twice is refused");
                 }
             }
         }

@@ -20,6 +20,7 @@ use schema::v1alpha1 as v1;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use units::Lasting;
 
 use crate::index::{Filter, Index, millis};
 
@@ -31,6 +32,8 @@ const PAGE_BYTES: usize = 512 * 1024;
 const READ_AT_ONCE: usize = 16;
 /// Pause before a log that was lost is followed again, and before a removal that failed is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
+/// The longest pause before a removal that failed is tried again.
+const AGAIN_MAX: Duration = Duration::from_secs(60);
 /// Events asked for at once while the index is filled, and their bytes.
 const FILL: (usize, usize) = (512, 128 * 1024);
 /// Removals that wait at most: as many as the index knows. What is left out is found again at the next start.
@@ -157,28 +160,40 @@ async fn follow(shared: &Shared, surplus: &mut VecDeque<u64>) -> Result<std::con
     let after = shared.index().last();
     let mut follow = log.follow("event.>", Some(after)).await?;
     shared.state.send_replace(State::Known);
+    let (clock, mut told) = (service::Clock::new(), Lasting::default());
+    // When removing goes on, and the pause after it if that fails as well.
+    let (mut resume, mut pause) = (Instant::now(), AGAIN);
     loop {
         surplus.extend(shared.index().surplus());
+        surplus.truncate(SURPLUS_MAX);
         let due = surplus.len().min(REMOVED_AT_ONCE);
-        if due > 0 {
+        if due > 0 && resume <= Instant::now() {
             let removals = surplus.iter().take(due).map(|sequence| log.remove(*sequence));
             let removed = futures_util::future::join_all(removals).await;
             match removed.into_iter().find_map(Result::err) {
-                None => drop(surplus.drain(..due)),
+                None => {
+                    drop(surplus.drain(..due));
+                    pause = AGAIN;
+                    if let Some(said) = told.works(clock.now()) {
+                        tracing::info!(times = said.times, lasted = %said.lasts, "the event log is kept within its room again");
+                    }
+                }
                 Some(status) => {
                     // They are out of the index already, and are tried again. What cannot be removed now does not hold the others up.
                     surplus.rotate_left(due);
-                    surplus.truncate(SURPLUS_MAX);
-                    tracing::warn!(%status, "the event log is not kept within its room");
-                    tokio::time::sleep(AGAIN).await;
+                    if let Some(said) = told.fails(clock.now()) {
+                        tracing::warn!(%status, times = said.times, lasts = %said.lasts, "the event log is not kept within its room");
+                    }
+                    resume = Instant::now() + pause;
+                    pause = (pause * 2).min(AGAIN_MAX);
                 }
             }
         }
-        // With work left only what is there already is taken.
+        // With work left only what is there already is taken, and what comes until it can go on.
         let entry = if surplus.is_empty() {
             Some(follow.next().await)
         } else {
-            tokio::time::timeout(Duration::ZERO, follow.next()).await.ok()
+            tokio::time::timeout_at(resume, follow.next()).await.ok()
         };
         match entry {
             None => {}

@@ -298,9 +298,12 @@ impl Daemon {
     }
 
     /// Tells what was done although the store did not take it, and what that means.
-    pub(crate) fn tell_not_stored(&self, message: String, by: &By) {
+    pub(crate) fn tell_not_stored(&mut self, message: String, by: &By) {
         let id = self.controller.id.clone();
-        tracing::warn!("{message}");
+        // Each is told as an event, with who did it.
+        if let Some(said) = self.unstored.fails(self.clock.now()) {
+            tracing::warn!(times = said.times, "{message}");
+        }
         self.publish("bmc", id, "fault", v1::EventSeverity::Warning, message, by, None);
     }
 

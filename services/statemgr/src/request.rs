@@ -527,6 +527,7 @@ impl Daemon {
                         let outcome = match result {
                             Ok(_) => {
                                 self.marks.locked();
+                                self.unstored.works(self.clock.now());
                                 v1::ActionOutcome::Accepted
                             }
                             Err(status) => {

@@ -14,7 +14,7 @@ use service::{Clock, Context, ErrorChain};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
-use units::{Millis, Mono};
+use units::{Lasting, Millis, Mono};
 
 use crate::chassis::Chassis;
 use crate::config::Config;
@@ -233,6 +233,8 @@ pub(crate) struct Daemon {
     pub(crate) log: mpsc::Sender<ipc::Request>,
     pub(crate) clock: Clock,
     look_interval: Millis,
+    /// What was done although the store did not take it.
+    pub(crate) unstored: Lasting,
 }
 
 impl Daemon {
@@ -339,6 +341,7 @@ impl Daemon {
             log: events::start(context.bus.clone()),
             clock: context.clock,
             look_interval: config.look_interval().into(),
+            unstored: Lasting::default(),
         };
         if is_new {
             daemon.save_boot();
@@ -490,18 +493,12 @@ impl Daemon {
         match back {
             Back::Applied { host, op, call, result } => self.applied(host, op, call, *result),
             Back::Looked(index, begun, result) => self.looked(index, begun, *result),
-            Back::Written(Written::Intent { host, op, result }) => {
-                if let Err(error) = &result {
-                    tracing::error!(host = self.hosts[host].id, %op, error = %ErrorChain(error), "an intent was not stored");
-                }
-                self.step(host, desired::Event::Stored(op, result.is_ok()));
+            Back::Written(Written::Intent { host, op, is_stored }) => {
+                self.step(host, desired::Event::Stored(op, is_stored));
             }
-            Back::Written(Written::Host { host: index, result }) => {
+            Back::Written(Written::Host { host: index }) => {
                 let host = &mut self.hosts[index];
                 host.saving = false;
-                if let Err(error) = &result {
-                    tracing::warn!(host = host.id, error = %ErrorChain(error), "a record was not stored");
-                }
                 if std::mem::take(&mut host.dirty) {
                     self.save(index);
                 }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use units::{Lasting, Mono};
 
 /// An intent: an accepted request that has not ended.
 ///
@@ -195,8 +196,8 @@ pub(crate) enum Write {
 /// A write that ended.
 #[derive(Debug)]
 pub(crate) enum Written {
-    Intent { host: usize, op: OpId, result: Result<(), StateError> },
-    Host { host: usize, result: Result<(), StateError> },
+    Intent { host: usize, op: OpId, is_stored: bool },
+    Host { host: usize },
 }
 
 impl Write {
@@ -290,6 +291,8 @@ async fn write_all(
     mut queue: mpsc::UnboundedReceiver<Write>,
 ) {
     let mut writes = Queue::default();
+    let mut told = Told::default();
+    let clock = service::Clock::new();
     let mut open = true;
     loop {
         while let Ok(write) = queue.try_recv() {
@@ -312,32 +315,62 @@ async fn write_all(
         match write {
             Write::Intent { host, op, key, record } => {
                 let result = bucket.put(&key, &Json(*record)).await.map(|_| ());
-                written(Written::Intent { host, op, result });
+                told.tell(clock.now(), &key, result.as_ref().err(), writes.failed.is_empty());
+                written(Written::Intent { host, op, is_stored: result.is_ok() });
             }
-            Write::Forget { host, op, key } => match bucket.delete(&key).await {
-                Ok(()) => marks.forgotten(&host),
-                Err(error) => {
-                    tracing::warn!(key, error = %service::ErrorChain(&error), "an ended intent could not be removed; tried again");
-                    writes.push_failed(Write::Forget { host, op, key }, Instant::now());
+            Write::Forget { host, op, key } => {
+                let result = bucket.delete(&key).await;
+                told.tell(clock.now(), &key, result.as_ref().err(), writes.failed.is_empty());
+                match result {
+                    Ok(()) => marks.forgotten(&host),
+                    Err(_) => writes.push_failed(Write::Forget { host, op, key }, Instant::now()),
                 }
-            },
+            }
             Write::Host { host, key, record } => {
-                let result = bucket.put(&key, &Json((*record).clone())).await.map(|_| ());
+                let result = bucket.put(&key, &Json((*record).clone())).await;
+                told.tell(clock.now(), &key, result.as_ref().err(), writes.failed.is_empty());
                 if result.is_err() {
                     writes.push_failed(Write::Host { host, key, record }, Instant::now());
                 }
-                written(Written::Host { host, result });
+                written(Written::Host { host });
             }
             Write::Boot { key, record, stored } => {
                 let result = bucket.put(&key, &Json((*record).clone())).await;
+                told.tell(clock.now(), &key, result.as_ref().err(), writes.failed.is_empty());
                 if let Some(stored) = stored {
                     let _ = stored.send(result.is_ok());
                 }
-                if let Err(error) = result {
-                    tracing::warn!(key, error = %service::ErrorChain(&error), "the record of this boot was not stored; tried again");
+                if result.is_err() {
                     writes.push_failed(Write::Boot { key, record, stored: None }, Instant::now());
                 }
             }
+        }
+    }
+}
+
+/// What the log says of writes that fail: one line a minute at most, whatever is asked for and tried again meanwhile.
+#[derive(Debug, Default)]
+struct Told(Lasting);
+
+impl Told {
+    /// A write has ended; `is_last` says that nothing that failed waits any more.
+    fn tell(&mut self, now: Mono, key: &str, error: Option<&StateError>, is_last: bool) {
+        match error {
+            Some(error) => {
+                let Some(said) = self.0.fails(now) else { return };
+                tracing::error!(
+                    key,
+                    error = %service::ErrorChain(error),
+                    times = said.times,
+                    lasts = %said.lasts,
+                    "the store does not take what is written: what cannot do without is refused, the rest is tried again"
+                );
+            }
+            None if is_last => {
+                let Some(said) = self.0.works(now) else { return };
+                tracing::info!(times = said.times, lasted = %said.lasts, "the store takes what is written again");
+            }
+            None => {}
         }
     }
 }
@@ -534,6 +567,7 @@ pub(crate) async fn commit<V: Value>(
         Err(error @ (StateError::BadKey { .. } | StateError::TooLarge { .. })) => return Err(error),
         Err(error) => error,
     };
+    let (clock, mut unread) = (service::Clock::new(), Lasting::default());
     loop {
         match bucket.get::<V>(key).await {
             Ok(Some(found)) if Some(found.revision) != revision && found.value.encode() == value.encode() => {
@@ -551,8 +585,11 @@ pub(crate) async fn commit<V: Value>(
                 }
             }
             Ok(_) | Err(StateError::Unreadable { .. }) => return Err(error),
-            Err(unread) => {
-                tracing::warn!(key, error = %service::ErrorChain(&unread), "it is not known whether a value was stored");
+            Err(error) => {
+                if let Some(said) = unread.fails(clock.now()) {
+                    let error = service::ErrorChain(&error);
+                    tracing::warn!(key, %error, times = said.times, "it is not known whether a value was stored");
+                }
                 tokio::time::sleep(SETTLE_AGAIN).await;
             }
         }
@@ -643,6 +680,28 @@ mod tests {
         queue.push_failed(boot(false), begin);
         assert_eq!(planned(queue.next(begin)), Some(true));
         assert_eq!(planned(queue.next(begin + AGAIN * 2)), None);
+    }
+
+    #[test]
+    fn a_store_that_stays_full_is_told_once_a_minute_whatever_is_asked_for() {
+        let lines = ipc::testing::Lines::listen();
+        let full = |key: &str| StateError::Conflict { bucket: "state".to_owned(), key: key.to_owned() };
+        let mut told = Told::default();
+        // An operation every 4 s, and what is tried again every 10 s.
+        for second in 0..200 {
+            let now = Mono::from_millis(second * 1_000);
+            for key in ["intent", "record"].into_iter().filter(|_| second % 4 == 0) {
+                told.tell(now, key, Some(&full(key)), false);
+            }
+            if second % 10 == 0 {
+                told.tell(now, "forget", Some(&full("forget")), false);
+            }
+        }
+        assert_eq!(lines.count(tracing::Level::INFO, ""), 4);
+        told.tell(Mono::from_millis(200_000), "record", None, false);
+        assert_eq!(lines.count(tracing::Level::INFO, ""), 4, "there is more that waits");
+        told.tell(Mono::from_millis(200_000), "forget", None, true);
+        assert_eq!(lines.count(tracing::Level::INFO, "again"), 4 + 1);
     }
 
     /// What is in the field: written by the first release, as it is written now, and by one to come.

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipc::testing::Bus;
+use ipc::testing::{Bus, Lines};
 use ipc::{CallContext, Client, Code, Principal, Status};
 use powermgr::testing::{TwinBoard, board};
 use schema::rpc::{chassis_service, event_service, host_service, management_controller_service as bmc};
 use schema::v1alpha1 as v1;
 use service::{Clock, Context, Kit, Notification, Notifier, Shutdown};
 use tokio::task::JoinHandle;
+use tracing::Level;
 use twin::{Fault, Input};
 use units::Millis;
 
@@ -872,6 +873,30 @@ async fn a_lock_that_is_only_presumed_is_lifted_although_the_store_takes_nothing
     bench.kill_statemgr().await;
     bench.start_statemgr().await;
     bench.change(v1::HostAction::ForceOff).await.expect("accepted");
+}
+
+#[tokio::test]
+async fn a_store_that_takes_nothing_is_told_once_and_not_for_each_request() {
+    let lines = Lines::listen();
+    let bench = Bench::start(quick()).await;
+    bench.until_status(v1::HostStatus::Off).await;
+    let before = lines.count(Level::WARN, "");
+    bench.bus.takes_writes("state", false).await;
+    for _ in 0..4 {
+        let on = bench.change(v1::HostAction::On).await.expect("accepted");
+        assert_eq!(on.outcome(), v1::ActionOutcome::AcceptedNotStored);
+        let off = bench.change(v1::HostAction::ForceOff).await.expect("accepted");
+        bench.until_ended(&off.operation_id).await;
+    }
+    assert_eq!(lines.count(Level::WARN, "the store does not take what is written"), 1);
+    assert_eq!(lines.count(Level::WARN, "") - before, 1, "and nothing else says the same");
+    bench.bus.takes_writes("state", true).await;
+    while bench.change(v1::HostAction::On).await.expect("accepted").outcome() != v1::ActionOutcome::Accepted {
+        let off = bench.change(v1::HostAction::ForceOff).await.expect("accepted");
+        bench.until_ended(&off.operation_id).await;
+    }
+    bench.until_status(v1::HostStatus::On).await;
+    assert_eq!(lines.count(Level::INFO, "takes what is written again"), 1);
 }
 
 #[tokio::test]

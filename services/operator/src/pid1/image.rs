@@ -8,7 +8,9 @@ use std::time::SystemTime;
 
 use boot::{Found, HandOver, PATIENCE, Record, SlotState};
 use rustix::rand::GetRandomFlags;
+use service::Clock;
 use tokio::task::JoinHandle;
+use units::Lasting;
 
 use super::modules::{self, Modules};
 use super::record::{RecordError, RecordFile};
@@ -24,6 +26,7 @@ pub(crate) struct Image {
     confirming: Option<JoinHandle<Result<(), RecordError>>>,
     /// Why the last attempt to write it failed.
     unconfirmed: Option<String>,
+    unwritten: Lasting,
     /// The slot had not worked before this boot, and the boots of it are counted.
     on_trial: bool,
     /// The record calls the slot good, from an earlier boot.
@@ -81,6 +84,7 @@ impl Image {
             record,
             confirming: None,
             unconfirmed: None,
+            unwritten: Lasting::default(),
             on_trial,
             confirmed_before,
             hopeless,
@@ -128,7 +132,15 @@ impl Image {
         };
         match &failure {
             None => tracing::info!("this boot works, its slot is confirmed"),
-            Some(error) => tracing::error!(error, "this boot works, but that cannot be written down yet"),
+            Some(error) => {
+                if let Some(said) = self.unwritten.fails(Clock::boot()) {
+                    tracing::error!(
+                        error,
+                        times = said.times,
+                        "this boot works, but that cannot be written down yet"
+                    );
+                }
+            }
         }
         self.works = failure.is_none();
         self.unconfirmed = failure;

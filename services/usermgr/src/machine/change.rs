@@ -380,15 +380,19 @@ impl Machine {
         };
         match &outcome {
             Outcome::Stored => {
-                if std::mem::take(&mut self.ails) {
-                    tracing::info!("accounts and sessions are stored again");
+                self.ails = false;
+                if let Some(said) = self.unstored.works(now.mono) {
+                    tracing::info!(times = said.times, lasted = %said.lasts, "accounts and sessions are stored again");
                 }
                 self.pause = RETRY;
             }
             Outcome::Refused(status) | Outcome::Unknown(status) | Outcome::Partly { status, .. } => {
-                if !std::mem::replace(&mut self.ails, true) {
+                self.ails = true;
+                if let Some(said) = self.unstored.fails(now.mono) {
                     tracing::warn!(
                         error = %status,
+                        times = said.times,
+                        lasts = %said.lasts,
                         "accounts and sessions cannot be stored: changes are refused, and new sessions end with this daemon"
                     );
                 }

@@ -29,7 +29,7 @@ use ipc::Status;
 use prost::Message;
 use prost_types::FieldMask;
 use schema::v1alpha1 as v1;
-use units::{Millis, Mono};
+use units::{Lasting, Millis, Mono};
 
 use crate::config::Limits;
 use crate::wire::{self, AccountFacts, Masked as _};
@@ -236,6 +236,8 @@ pub(crate) struct Machine {
     pause: Millis,
     /// The last write failed.
     ails: bool,
+    /// What the log says of that.
+    unstored: Lasting,
     /// The last that could not be brought up to date: the next batch begins behind it.
     tidied: Option<StoreKey>,
     /// The daemon stops: nothing more is begun.
@@ -283,6 +285,7 @@ impl Machine {
             unsaved_after: now.mono,
             pause: change::RETRY,
             ails: false,
+            unstored: Lasting::default(),
             tidied: None,
             stops: false,
             housekeeping: now.mono,

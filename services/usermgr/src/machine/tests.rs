@@ -1053,6 +1053,35 @@ fn what_the_store_never_takes_does_not_keep_the_rest_out() {
 }
 
 #[test]
+fn a_store_that_takes_nothing_is_told_once_a_minute_however_much_is_refused() {
+    let lines = ipc::testing::Lines::listen();
+    let mut bench = Bench::new(limits());
+    let (session, _) = bench.enter("admin");
+    bench.settle();
+    let told = |part| lines.count(tracing::Level::WARN, part);
+    for round in 0..50 {
+        let role = if round % 2 == 0 { Role::ReadOnly } else { Role::Administrator };
+        let change = bench.ask(promote(NAME, role), Some(("admin", &session)));
+        while bench.batch().is_some() {
+            bench.step(Event::Written(Outcome::Refused(full())));
+        }
+        assert!(bench.answer(change).unwrap().is_err());
+        bench.wait(4_000);
+        bench.step(Event::Tick);
+        // Now and then it takes something small.
+        if bench.batch().is_some() {
+            bench.step(Event::Written(if round % 3 == 0 {
+                Outcome::Stored
+            } else {
+                Outcome::Refused(full())
+            }));
+        }
+    }
+    assert!((1..=4).contains(&told("cannot be stored")), "{}", told("cannot be stored"));
+    assert!(lines.count(tracing::Level::INFO, "stored") <= 4, "in 200 s");
+}
+
+#[test]
 fn a_daemon_that_stops_has_all_that_is_not_stored_among_its_last_writes() {
     let mut bench = Bench::new(limits());
     bench.machine.ails = true;
