@@ -1,9 +1,10 @@
-//! Turns `v1alpha1/*.proto` into Rust, a descriptor set and a table of methods, and refuses a contract that is not complete.
+//! Turns `v1alpha1/*.proto` into Rust, a descriptor set, a table of methods and enums of the calls a daemon answers, and refuses a contract that is not complete.
 //!
 //! No protoc: protox compiles, prost-build generates. What is refused, with file and name: a service without `owner`, a
 //! method without `privilege`, a public unary method without `google.api.http`, a public stream without `stream`, names in
 //! options that are not fields of the request, a validation rule the evaluator in `src/validate` does not know.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -60,6 +61,7 @@ fn run() -> Result<()> {
     check_rules(&pool)?;
     generate_types(&compiler.file_descriptor_set(), &pool, &out)?;
     fs::write(out.join("methods.rs"), render_methods(&services)?)?;
+    fs::write(out.join("server.rs"), render_server(&services)?)?;
     // Options of ours are extensions, which the typed descriptors of prost drop: take the bytes protox keeps.
     fs::write(out.join("descriptors.bin"), slim(&pool)?)?;
     Ok(())
@@ -199,6 +201,105 @@ fn render_methods(services: &[Service]) -> Result<String> {
     writeln!(code, "static METHODS: [MethodInfo; {index}] = [\n{table}];\n")?;
     writeln!(code, "static SERVICES: [ServiceInfo; {}] = [\n{rows}];", services.len())?;
     Ok(code)
+}
+
+/// One enum per service with its unary methods, and one per daemon with its services.
+fn render_server(services: &[Service]) -> Result<String> {
+    let mut code = String::new();
+    let mut owners: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    // Counts as `render_methods` does: streams have a row in the table too.
+    let mut index = 0_usize;
+    for service in services {
+        let mut calls = Calls {
+            about: format!("Calls of {}, answered by {}.", service.name, service.owner),
+            name: format!("{}Call", service.name),
+            services: vec![&service.name],
+            key: "(request.service(), request.method())",
+            ..Calls::default()
+        };
+        for method in &service.methods {
+            if !method.server_streaming {
+                let (name, input, output) = (&method.name, &method.input, &method.output);
+                writeln!(calls.variants, "    {name}(v1alpha1::{input}, T::Reply<v1alpha1::{output}>),")?;
+                writeln!(
+                    calls.parse,
+                    "            ({:?}, {name:?}) => decoded(&crate::METHODS[{index}], request).map(|(message, reply)| Self::{name}(message, reply)),",
+                    service.name
+                )?;
+                writeln!(calls.info, "            Self::{name}(..) => &crate::METHODS[{index}],")?;
+            }
+            index += 1;
+        }
+        // Without a variant nobody could hold a call of it.
+        if !calls.variants.is_empty() {
+            calls.render(&mut code)?;
+            owners.entry(&service.owner).or_default().push(&service.name);
+        }
+    }
+    for (owner, names) in owners {
+        let mut calls = Calls {
+            about: format!("All calls {owner} answers."),
+            name: format!("{}Call", camel(owner)),
+            key: "request.service()",
+            ..Calls::default()
+        };
+        for name in names {
+            writeln!(calls.variants, "    {name}({name}Call<T>),")?;
+            writeln!(calls.parse, "            {name:?} => {name}Call::parse(request).map(Self::{name}),")?;
+            writeln!(calls.info, "            Self::{name}(call) => call.info(),")?;
+            calls.services.push(name);
+        }
+        calls.render(&mut code)?;
+    }
+    Ok(code)
+}
+
+/// An enum of calls; the last three hold one line per variant.
+#[derive(Default)]
+struct Calls<'a> {
+    about: String,
+    name: String,
+    services: Vec<&'a str>,
+    /// What `parse` matches on.
+    key: &'static str,
+    variants: String,
+    parse: String,
+    info: String,
+}
+
+impl Calls<'_> {
+    fn render(&self, code: &mut String) -> Result<()> {
+        let Self { about, name, services, key, variants, parse, info } = self;
+        writeln!(
+            code,
+            "/// {about}
+pub enum {name}<T: Incoming> {{
+{variants}}}
+
+impl<T: Incoming> Call<T> for {name}<T> {{
+    const SERVICES: &'static [&'static str] = &{services:?};
+
+    fn parse(request: T) -> ::core::result::Result<Self, Refused<T>> {{
+        match {key} {{
+{parse}            _ => Err(Refused::unimplemented(request)),
+        }}
+    }}
+
+    fn info(&self) -> &'static MethodInfo {{
+        match self {{
+{info}        }}
+    }}
+}}
+
+impl<T: Incoming> fmt::Debug for {name}<T> {{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {{
+        f.write_str(self.info().full_name)
+    }}
+}}
+"
+        )?;
+        Ok(())
+    }
 }
 
 fn render_binding(binding: &Binding) -> String {

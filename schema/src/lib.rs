@@ -3,7 +3,8 @@
 //! ```text
 //!   v1alpha1/*.proto ──► build.rs ──┬─► v1alpha1::*            types (prost)
 //!   third_party/*.proto             ├─► FILE_DESCRIPTOR_SET    pool(): reflection, REST and JSON, OpenAPI
-//!   (google.api, buf.validate)      └─► methods(), rpc::*      who owns a method, what it takes to call it
+//!   (google.api, buf.validate)      ├─► methods(), rpc::*      who owns a method, what it takes to call it
+//!                                   └─► server::*              the calls of each service and daemon, to match on
 //! ```
 //!
 //! The contract is complete or it does not build: see `build.rs`. What a gateway does with it is in `docs/api.md`.
@@ -20,6 +21,7 @@ pub mod lint;
 pub mod mask;
 mod method;
 mod openapi;
+pub mod server;
 mod validate;
 
 pub use json::{from_json, redact, reflect, to_json};

@@ -10,13 +10,14 @@ use async_nats::{ConnectErrorKind, ConnectOptions, Event as NatsEvent, connectio
 use bytes::Bytes;
 use prost::Message;
 use schema::MethodInfo;
+use schema::server::Call;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::context::CallContext;
 use crate::header;
 use crate::presence::{self, Lost, Refusals};
-use crate::request::Requests;
+use crate::request::{Calls, Request, Requests};
 use crate::status::{Status, UNANSWERED};
 use crate::topology;
 
@@ -118,13 +119,13 @@ pub struct Client {
     name: Arc<str>,
     link: watch::Receiver<Link>,
     refusals: Refusals,
-    calls: Arc<Calls>,
+    call_ids: Arc<CallIds>,
 }
 
 /// Numbers the calls of one connection: random, then counting.
-struct Calls(AtomicU64);
+struct CallIds(AtomicU64);
 
-impl Calls {
+impl CallIds {
     fn next(&self) -> String {
         format!("{:016x}", self.0.fetch_add(1, Ordering::Relaxed))
     }
@@ -191,8 +192,8 @@ impl Client {
         };
         let jetstream = async_nats::jetstream::new(nats.clone());
         let first = u64::from_be_bytes(crate::context::random());
-        let calls = Arc::new(Calls(AtomicU64::new(first)));
-        Ok(Self { nats, jetstream, name: config.name.as_str().into(), link, refusals, calls })
+        let call_ids = Arc::new(CallIds(AtomicU64::new(first)));
+        Ok(Self { nats, jetstream, name: config.name.as_str().into(), link, refusals, call_ids })
     }
 
     /// The name this client has on the bus: the daemon's.
@@ -257,7 +258,7 @@ impl Client {
             if left.is_zero() {
                 return Err(self.late(target, budget));
             }
-            let call = self.calls.next();
+            let call = self.call_ids.next();
             let mut headers = context.to_headers(left);
             headers.insert(header::CALL_ID, call.as_str());
             let request = NatsRequest::new().payload(payload.clone()).headers(headers).timeout(Some(left));
@@ -332,6 +333,15 @@ impl Client {
                 Status::internal(format!("the bus does not permit {} to call {}", self.name, target.name))
             }
         }
+    }
+
+    /// Takes part in serving all services of `C`, e.g. [`schema::server::StatemgrCall`], under this daemon's name as queue group. When this
+    /// returns the bus has the subscriptions.
+    ///
+    /// # Errors
+    /// As [`Client::serve`].
+    pub async fn calls<C: Call<Request>>(&self) -> Result<Calls<C>, Status> {
+        Ok(Calls::new(self.serve(C::SERVICES).await?))
     }
 
     /// Takes part in serving `services` (e.g. `["HostService"]`) under this daemon's name as queue group.

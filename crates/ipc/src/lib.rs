@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!   caller                       bus                         owner
-//!   Client::call ──────► rpc.<Service>.<Method> ──────► Client::serve ─► Request
+//!   Client::call ──────► rpc.<Service>.<Method> ──────► Client::calls ─► (message, Reply)
 //!        ▲               headers: deadline, trace,                          │
-//!        └── Status ◄──── principal, request id     ◄──── reply | fail ─────┘
+//!        └── Status ◄──── principal, request id     ◄──── answer | error ───┘
 //!
 //!   Client::publish_event ─► event.<domain>.<component>.<what> ─► Client::subscribe_events
 //!   Client::bucket ────────► JetStream key-value: get, put, compare-and-set, watch
@@ -13,7 +13,7 @@
 //! Three promises hold for every caller:
 //!
 //! - A call ends: with an answer, with the owner's error, soon after its owner died, or at the deadline; an error names the owner.
-//! - A request is answered exactly once: dropping a [`Request`] answers `INTERNAL` for it.
+//! - A request is answered exactly once: dropping a [`Reply`] or [`Request`] answers `INTERNAL` for it.
 //! - A subscriber is told when it may have missed something ([`EventItem::Resync`]), so it can read the truth again.
 //!
 //! The peer may be the embedded server (`server`) or any `nats-server`: nothing here depends on which.
@@ -40,6 +40,6 @@ pub use context::{CallContext, Principal, TraceContext};
 pub use event::{EventItem, Events, RawEvents, RawItem, event_id};
 pub use log::{EVENTS, EventLog, Follow, KEPT_BYTES, KEPT_EVENTS, LogBounds, LogEntry};
 pub use outbox::Outbox;
-pub use request::{Request, Requests};
+pub use request::{Calls, Reply, Request, Requests};
 pub use schema::google::rpc::ErrorInfo;
 pub use status::{Code, ERROR_DOMAIN, ERROR_INFO_URL, Status, UNANSWERED};

@@ -5,7 +5,7 @@ use schema::v1alpha1 as v1;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::{Client, Request, Status};
+use crate::{Client, Reply, Request, Status};
 
 /// How much may queue up while the bus is away. Requests come over the bus, so they cannot fill it then.
 const CAPACITY: usize = 1024;
@@ -14,7 +14,6 @@ enum Mail {
     Event(Box<v1::Event>),
     Reply(Box<Request>, Vec<u8>),
     Fail(Box<Request>, Box<Status>),
-    Unimplemented(Box<Request>),
 }
 
 /// The way into the queue. Cheap to clone.
@@ -43,7 +42,6 @@ impl Outbox {
                     }
                     Mail::Reply(request, bytes) => request.reply_bytes(bytes.into()).await,
                     Mail::Fail(request, status) => request.fail(*status).await,
-                    Mail::Unimplemented(request) => request.unimplemented().await,
                 }
             }
         });
@@ -55,22 +53,21 @@ impl Outbox {
         self.send(Mail::Event(Box::new(event)));
     }
 
-    /// Answers a request.
-    pub fn answer<M: Message>(&self, request: Request, result: Result<M, Status>) {
-        self.answer_bytes(request, result.map(|message| message.encode_to_vec()));
+    /// Answers a call.
+    pub fn answer<M: Message>(&self, reply: Reply<M>, result: Result<M, Status>) {
+        self.answer_boxed(reply.into_request(), result.map(|message| message.encode_to_vec()));
     }
 
     /// Answers a request with a message that is encoded already.
     pub fn answer_bytes(&self, request: Request, result: Result<Vec<u8>, Status>) {
-        self.send(match result {
-            Ok(bytes) => Mail::Reply(Box::new(request), bytes),
-            Err(status) => Mail::Fail(Box::new(request), Box::new(status)),
-        });
+        self.answer_boxed(Box::new(request), result);
     }
 
-    /// Answers a request for a method nobody has.
-    pub fn unimplemented(&self, request: Request) {
-        self.send(Mail::Unimplemented(Box::new(request)));
+    fn answer_boxed(&self, request: Box<Request>, result: Result<Vec<u8>, Status>) {
+        self.send(match result {
+            Ok(bytes) => Mail::Reply(request, bytes),
+            Err(status) => Mail::Fail(request, Box::new(status)),
+        });
     }
 
     fn send(&self, mail: Mail) {

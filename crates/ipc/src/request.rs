@@ -1,6 +1,8 @@
 //! A request as its owner sees it: answered exactly once, whatever the owner does with it.
 
 use std::collections::HashSet;
+use std::fmt;
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context as TaskContext, Poll};
@@ -9,6 +11,7 @@ use async_nats::{HeaderMap, Subject, Subscriber};
 use bytes::Bytes;
 use futures_util::stream::{SelectAll, Stream, StreamExt};
 use prost::Message;
+use schema::server::{Call, Incoming, Refusal};
 
 use crate::client::PING;
 use crate::context::CallContext;
@@ -19,6 +22,8 @@ use crate::status::Status;
 const CALL_ID_MAX: usize = 64;
 
 /// One request. Answer it with [`Request::reply`] or [`Request::fail`]; dropping it answers `INTERNAL`.
+///
+/// A daemon takes [`Calls`] instead, which are read already and know what they may be answered with.
 #[derive(Debug)]
 pub struct Request {
     /// Service the request is for, e.g. `HostService`.
@@ -74,6 +79,22 @@ impl Answer {
         let Some(to) = self.to.take() else { return };
         deliver(&self.nats, to, headers, payload).await;
     }
+
+    /// Sends it beside whoever calls this, who need not wait.
+    fn send_soon(&mut self, headers: Option<HeaderMap>, payload: Bytes) {
+        let Some(to) = self.to.take() else { return };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (nats, open) = (self.nats.clone(), self.open.take());
+        // No `Answer` inside: a runtime that shuts down drops what is spawned at once, which must not spawn again.
+        runtime.spawn(async move {
+            deliver(&nats, to, headers, payload).await;
+            drop(open);
+        });
+    }
+
+    fn fail_soon(&mut self, status: &Status) {
+        self.send_soon(Some(status.reply_headers()), status.encode().into());
+    }
 }
 
 async fn deliver(nats: &async_nats::Client, to: Subject, headers: Option<HeaderMap>, payload: Bytes) {
@@ -89,15 +110,9 @@ async fn deliver(nats: &async_nats::Client, to: Subject, headers: Option<HeaderM
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        let Some(to) = self.to.take() else { return };
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let (nats, open) = (self.nats.clone(), self.open.take());
-        // No `Answer` inside: a runtime that shuts down drops what is spawned at once, which must not spawn again.
-        runtime.spawn(async move {
-            let status = Status::internal("the request was dropped without an answer: this is a bug");
-            deliver(&nats, to, Some(status.reply_headers()), status.encode().into()).await;
-            drop(open);
-        });
+        if self.to.is_some() {
+            self.fail_soon(&Status::internal("the request was dropped without an answer: this is a bug"));
+        }
     }
 }
 
@@ -141,18 +156,9 @@ impl Request {
         self.answer.send(Some(status.reply_headers()), status.encode().into()).await;
     }
 
-    /// Answers with what a handler returned.
-    pub async fn finish<M: Message>(self, result: Result<M, Status>) {
-        match result {
-            Ok(message) => self.reply(&message).await,
-            Err(status) => self.fail(status).await,
-        }
-    }
-
-    /// Answers that the service has no such method.
-    pub async fn unimplemented(self) {
-        let text = format!("{} has no method {}", self.service, self.method);
-        self.fail(Status::unimplemented(text)).await;
+    /// Answers with an error, without waiting for the connection to take it.
+    pub fn refuse(mut self, status: &Status) {
+        self.answer.fail_soon(status);
     }
 
     /// A span with the correlation ids, to enter while the request is worked on.
@@ -165,6 +171,148 @@ impl Request {
             trace_id = %self.context.trace.trace_id(),
             user = self.context.principal.as_ref().map(|principal| principal.username.as_str()),
         )
+    }
+}
+
+impl Incoming for Request {
+    type Reply<M: Message> = Reply<M>;
+
+    fn service(&self) -> &str {
+        &self.service
+    }
+
+    fn method(&self) -> &str {
+        &self.method
+    }
+
+    fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    fn into_reply<M: Message>(mut self) -> Reply<M> {
+        // What was read is not kept until the answer, however long that takes.
+        self.payload = Bytes::new();
+        Reply { request: Box::new(self), message: PhantomData }
+    }
+}
+
+impl From<&Refusal> for Status {
+    fn from(refusal: &Refusal) -> Self {
+        match refusal {
+            Refusal::Unimplemented { .. } => Self::unimplemented(refusal.to_string()),
+            Refusal::Malformed { .. } => Self::invalid_argument(refusal.to_string()),
+        }
+    }
+}
+
+/// The duty to answer one call, with an `M` or an error. It is used up by the answer; dropping it answers `INTERNAL`.
+///
+/// Answered in order with events by [`crate::Outbox::answer`], or by itself with [`Reply::send`]:
+///
+/// ```
+/// # async fn serve(mut calls: ipc::Calls<schema::server::PowerServiceCall<ipc::Request>>) {
+/// use schema::server::PowerServiceCall as Call;
+/// use schema::v1alpha1::{PowerListHostsResponse, PowerSetIdentifyResponse};
+///
+/// while let Some(call) = calls.next().await {
+///     match call {
+///         Call::ListHosts(_, reply) => reply.send(Ok(PowerListHostsResponse::default())).await,
+///         Call::SetIdentify(_, reply) => reply.send(Ok(PowerSetIdentifyResponse::default())).await,
+///         Call::Apply(_, reply) => reply.send(Err(ipc::Status::unavailable("no host"))).await,
+///         Call::GetState(_, reply) => drop(reply),
+///     }
+/// }
+/// # }
+/// ```
+///
+/// The message of another method does not compile:
+///
+/// ```compile_fail,E0308
+/// # async fn serve(call: schema::server::PowerServiceCall<ipc::Request>) {
+/// use schema::server::PowerServiceCall as Call;
+/// use schema::v1alpha1::PowerSetIdentifyResponse;
+///
+/// if let Call::ListHosts(_, reply) = call {
+///     reply.send(Ok(PowerSetIdentifyResponse::default())).await;
+/// }
+/// # }
+/// ```
+///
+/// Nor does a second answer:
+///
+/// ```compile_fail,E0382
+/// # async fn serve(reply: ipc::Reply<schema::v1alpha1::PowerListHostsResponse>) {
+/// reply.send(Ok(Default::default())).await;
+/// reply.send(Ok(Default::default())).await;
+/// # }
+/// ```
+///
+/// Nor a method without a handler:
+///
+/// ```compile_fail,E0004
+/// # async fn serve(call: schema::server::PowerServiceCall<ipc::Request>) {
+/// use schema::server::PowerServiceCall as Call;
+///
+/// match call {
+///     Call::ListHosts(..) | Call::SetIdentify(..) | Call::Apply(..) => {}
+/// }
+/// # }
+/// ```
+pub struct Reply<M> {
+    request: Box<Request>,
+    message: PhantomData<fn(M)>,
+}
+
+impl<M> Reply<M> {
+    /// Who asks, until when, and how to find it in the logs.
+    pub fn context(&self) -> &CallContext {
+        &self.request.context
+    }
+
+    /// The request, which takes any answer.
+    pub(crate) fn into_request(self) -> Box<Request> {
+        self.request
+    }
+}
+
+impl<M: Message> Reply<M> {
+    /// Answers, and waits until the connection has taken the answer.
+    pub async fn send(self, result: Result<M, Status>) {
+        match result {
+            Ok(message) => self.request.reply(&message).await,
+            Err(status) => self.request.fail(status).await,
+        }
+    }
+}
+
+impl<M> fmt::Debug for Reply<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Reply({}.{})", self.request.service, self.request.method)
+    }
+}
+
+/// The calls of a service or of all services of a daemon, in the order of their arrival; see [`schema::server`].
+#[derive(Debug)]
+pub struct Calls<C> {
+    requests: Requests,
+    calls: PhantomData<fn() -> C>,
+}
+
+impl<C: Call<Request>> Calls<C> {
+    pub(crate) fn new(requests: Requests) -> Self {
+        Self { requests, calls: PhantomData }
+    }
+
+    /// The next call; `None` when the connection was closed by this side. Safe to cancel.
+    ///
+    /// What is no call is answered here: `UNIMPLEMENTED` for a method there is none of, `INVALID_ARGUMENT` for bytes that are not its message.
+    pub async fn next(&mut self) -> Option<C> {
+        loop {
+            match C::parse(self.requests.next().await?) {
+                Ok(call) => return Some(call),
+                Err(refused) => refused.request.refuse(&Status::from(&refused.why)),
+            }
+        }
     }
 }
 
@@ -202,9 +350,7 @@ impl Requests {
                 headers.insert(header::HOLDS, if self.open.holds(call) { header::YES } else { header::NO });
                 headers
             });
-            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-                runtime.spawn(async move { answer.send(headers, Bytes::new()).await });
-            }
+            answer.send_soon(headers, Bytes::new());
             return None;
         }
         answer.open = call.map(|call| self.open.add(call));
@@ -216,11 +362,7 @@ impl Requests {
             (None, _) => Status::unimplemented(format!("{} is not rpc.<Service>.<Method>", message.subject)),
             (_, Err(_)) => Status::internal("the principal header cannot be read"),
         };
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                answer.send(Some(refused.reply_headers()), refused.encode().into()).await
-            });
-        }
+        answer.fail_soon(&refused);
         None
     }
 }

@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use ipc::testing::Bus;
 use ipc::{
-    CallContext, Code, EventItem, Principal, StateError, Status, UNANSWERED, Value, ValueError, WatchItem,
+    CallContext, Code, EventItem, Outbox, Principal, StateError, Status, UNANSWERED, Value, ValueError,
+    WatchItem,
 };
 use schema::rpc::{power_service, system_service};
+use schema::server::{PowerServiceCall, PowermgrCall};
 use schema::v1alpha1::{
-    Event, GetHealthRequest, GetHealthResponse, Health, PowerGetStateRequest, PowerGetStateResponse,
+    Event, GetHealthRequest, GetHealthResponse, Health, HostPower, PowerGetStateRequest,
+    PowerGetStateResponse, PowerListHostsRequest, PowerListHostsResponse,
 };
 use tokio::sync::oneshot;
 
@@ -114,6 +117,76 @@ async fn a_dropped_request_is_answered_with_internal() {
     });
     drop(soon(requests.next()).await.unwrap());
     assert_eq!(soon(call).await.unwrap().unwrap_err().code, Code::Internal);
+}
+
+#[tokio::test]
+async fn a_call_is_typed_and_what_is_no_call_is_answered_before_anybody_sees_it() {
+    let bus = Bus::start().await;
+    let (statemgr, powermgr) = (bus.client("statemgr").await, bus.client("powermgr").await);
+    let mut calls = powermgr.calls::<PowermgrCall<_>>().await.unwrap();
+    let outsider = async_nats::connect(bus.url()).await.unwrap();
+    // Both refused while nobody but the queue of calls is there to look.
+    let asking = tokio::spawn(async move {
+        let ask = async |subject: &str, payload: &'static [u8]| {
+            let answer = outsider.request(subject.to_owned(), payload.into()).await.unwrap();
+            Status::of_reply(answer.headers.as_ref(), answer.payload).unwrap_err()
+        };
+        let nothing = ask("rpc.PowerService.Nothing", b"").await;
+        let malformed = ask("rpc.PowerService.GetState", b"\xff").await;
+        let context = CallContext::new().with_timeout(Duration::from_secs(7));
+        let get = PowerGetStateRequest { host: "system".into() };
+        let state = statemgr.call(power_service::GET_STATE, &get, &context).await;
+        let list =
+            statemgr.call(power_service::LIST_HOSTS, &PowerListHostsRequest::default(), &context).await;
+        (nothing, malformed, state, list, context.request_id)
+    });
+    let Some(PowermgrCall::PowerService(PowerServiceCall::GetState(get, reply))) = soon(calls.next()).await
+    else {
+        panic!("the first call is another")
+    };
+    assert_eq!(get.host, "system");
+    let request_id = reply.context().request_id.clone();
+    let power = HostPower { host: "system".into(), ..HostPower::default() };
+    let answered = PowerGetStateResponse { power: Some(power) };
+    reply.send(Ok(answered.clone())).await;
+    let Some(PowermgrCall::PowerService(PowerServiceCall::ListHosts(_, reply))) = soon(calls.next()).await
+    else {
+        panic!("the second call is another")
+    };
+    drop(reply);
+    let (nothing, malformed, state, list, sent_id) = soon(asking).await.unwrap();
+    assert_eq!(nothing, Status::unimplemented("PowerService has no method Nothing"));
+    assert_eq!(malformed.code, Code::InvalidArgument);
+    assert!(malformed.message.starts_with("the request of PowerService.GetState cannot be decoded"));
+    assert_eq!((state, request_id), (Ok(answered), sent_id));
+    assert_eq!(list.unwrap_err().code, Code::Internal);
+}
+
+#[tokio::test]
+async fn the_outbox_answers_calls_in_the_order_of_events() {
+    let bus = Bus::start().await;
+    let (statemgr, powermgr) = (bus.client("statemgr").await, bus.client("powermgr").await);
+    let mut calls = powermgr.calls::<PowermgrCall<_>>().await.unwrap();
+    let (outbox, sender) = Outbox::new(powermgr.clone());
+    let mut events = statemgr.subscribe_events("event.host.>").await.unwrap();
+    let call = tokio::spawn(async move {
+        let list = PowerListHostsRequest::default();
+        let answer = statemgr.call(power_service::LIST_HOSTS, &list, &CallContext::new()).await;
+        (answer, events.next().await)
+    });
+    let Some(PowermgrCall::PowerService(PowerServiceCall::ListHosts(_, reply))) = soon(calls.next()).await
+    else {
+        panic!("another call")
+    };
+    let event =
+        Event { domain: "host".into(), component: "system".into(), what: "state".into(), ..Event::default() };
+    outbox.event(event.clone());
+    outbox.answer(reply, Ok(PowerListHostsResponse::default()));
+    drop(outbox);
+    soon(sender).await.unwrap();
+    let (answer, heard) = soon(call).await.unwrap();
+    assert_eq!(answer, Ok(PowerListHostsResponse::default()));
+    assert_eq!(heard, Some(EventItem::Event(event)));
 }
 
 /// Serves `PowerService` as a process of its own would, takes one request, and dies with it when told.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipc::{Request, Status};
+use schema::server::{OperatorCall, OperatorServiceCall, SystemServiceCall};
 use schema::v1alpha1 as pb;
 use serde_json::{Map, Value};
 use service::{Bootstrap, Clock, ErrorChain, Ignored, LogConfig, Notification};
@@ -309,10 +310,7 @@ impl<'a> Operator<'a> {
 
     async fn serve(&mut self, signals: &mut Signals) -> Result<(), Error> {
         let Some(client) = self.bus.as_ref().map(|bus| bus.client.clone()) else { return Ok(()) };
-        let mut requests = client
-            .serve(&["SystemService", "OperatorService"])
-            .await
-            .map_err(|error| Error::Bus(Box::new(error)))?;
+        let mut calls = client.calls().await.map_err(|error| Error::Bus(Box::new(error)))?;
         self.tell_ignored();
         for fault in self.privilege_faults.iter().take(IGNORED_SHOWN) {
             self.system_event("privileges", "not_given", fault.clone());
@@ -326,7 +324,7 @@ impl<'a> Operator<'a> {
             let deadline = self.machine.deadline();
             tokio::select! {
                 Some(event) = self.children.recv() => self.child(event),
-                Some(request) = requests.next() => self.request(request).await,
+                Some(call) = calls.next() => self.call(call).await,
                 () = clock.sleep_until(deadline) => self.step(Event::Tick),
                 () = at(self.reset_at), if self.reset_at.is_some() => {
                     self.reset_at = None;
@@ -845,19 +843,25 @@ impl<'a> Operator<'a> {
         boot.into_iter().chain(configuration).chain(privileges).chain(limits).chain(missed).collect()
     }
 
-    async fn request(&mut self, request: Request) {
+    async fn call(&mut self, call: OperatorCall<Request>) {
         let (now, wall) = (self.clock.now(), self.clock.wall());
         for record in &mut self.records {
             record.settle(now, wall);
         }
-        let name = format!("{}.{}", request.service, request.method);
-        match name.as_str() {
-            "SystemService.GetSystemInfo" => answer(request, |message| self.picture().info(&message)).await,
-            "SystemService.GetHealth" => answer(request, |message| self.picture().get_health(&message)).await,
-            "SystemService.GetLog" => answer(request, |message| Ok(log(self.sink.ring(), &message))).await,
-            "SystemService.ListDaemons" => answer(request, |message| self.picture().daemons(&message)).await,
-            "OperatorService.Reset" => answer(request, |message| self.reset(&message)).await,
-            _ => request.unimplemented().await,
+        match call {
+            OperatorCall::SystemService(call) => match call {
+                SystemServiceCall::GetSystemInfo(get, reply) => reply.send(self.picture().info(&get)).await,
+                SystemServiceCall::GetHealth(get, reply) => {
+                    reply.send(self.picture().get_health(&get)).await;
+                }
+                SystemServiceCall::GetLog(get, reply) => reply.send(Ok(log(self.sink.ring(), &get))).await,
+                SystemServiceCall::ListDaemons(list, reply) => {
+                    reply.send(self.picture().daemons(&list)).await;
+                }
+            },
+            OperatorCall::OperatorService(OperatorServiceCall::Reset(reset, reply)) => {
+                reply.send(self.reset(&reset)).await;
+            }
         }
     }
 
@@ -948,15 +952,6 @@ fn log(ring: &Ring, request: &pb::GetLogRequest) -> pb::GetLogResponse {
 fn on_its_way_down() -> Status {
     Status::failed_precondition("the controller is already on its way down")
         .with_reason("TRANSITION_IN_PROGRESS")
-}
-
-async fn answer<Q, R>(request: Request, handle: impl FnOnce(Q) -> Result<R, Status>)
-where
-    Q: prost::Message + Default,
-    R: prost::Message,
-{
-    let result = request.decode::<Q>().and_then(handle);
-    request.finish(result).await;
 }
 
 async fn at(instant: Option<Instant>) {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use ipc::{Outbox, Status};
+use ipc::{Outbox, Reply, Status};
 use power::{
     Action, Actions, Answer, HostAction, Line, Machine, Note, OpId, OpStatus, Outcome, Pins, Progress,
     RestartCause, State,
@@ -81,7 +81,7 @@ impl Operation {
 
 /// A request for a host.
 pub(crate) struct Apply {
-    pub(crate) request: ipc::Request,
+    pub(crate) reply: Reply<v1::PowerApplyResponse>,
     pub(crate) what: power::Request,
 }
 
@@ -112,7 +112,7 @@ impl Window {
 
 /// Everything that can happen to a host.
 enum Event {
-    Apply(Box<Apply>),
+    Apply(Apply),
     Seen(Seen),
     Deadline,
     Look,
@@ -218,7 +218,7 @@ impl Host {
                 () = self.clock.sleep_until(deadline) => Event::Deadline,
                 seen = self.lines.next() => Event::Seen(seen),
                 apply = applies.recv() => match apply {
-                    Some(apply) => Event::Apply(Box::new(apply)),
+                    Some(apply) => Event::Apply(apply),
                     None => Event::Stop,
                 },
                 _ = look.tick() => Event::Look,
@@ -238,23 +238,19 @@ impl Host {
                     }
                 }
                 Event::Apply(apply) => {
-                    let Apply { request, what } = *apply;
+                    let Apply { reply, what } = apply;
+                    let context = reply.context();
                     self.asking = Some(Operation {
                         id: what.op,
                         action: what.action,
                         outcome: None,
                         requested: self.clock.wall(),
                         ended: None,
-                        username: request
-                            .context
-                            .principal
-                            .as_ref()
-                            .map(|p| p.username.clone())
-                            .unwrap_or_default(),
-                        request_id: request.context.request_id.clone(),
+                        username: context.principal.as_ref().map(|p| p.username.clone()).unwrap_or_default(),
+                        request_id: context.request_id.clone(),
                         before: wire::to_status(self.machine.state()),
                     });
-                    self.step(power::Event::Request(what), Some(request)).await;
+                    self.step(power::Event::Request(what), Some(reply)).await;
                     self.asking = None;
                 }
             }
@@ -295,15 +291,15 @@ impl Host {
         self.step(event, None).await;
     }
 
-    async fn step(&mut self, event: power::Event, request: Option<ipc::Request>) {
+    async fn step(&mut self, event: power::Event, reply: Option<Reply<v1::PowerApplyResponse>>) {
         let now = self.clock.now();
         let mut actions = Actions::new();
         self.machine.step(now, event, &mut actions);
-        self.perform(actions, request).await;
+        self.perform(actions, reply).await;
     }
 
     /// Does what the machine wants, in order. What a line did is told to the machine at once.
-    async fn perform(&mut self, mut actions: Actions, mut request: Option<ipc::Request>) {
+    async fn perform(&mut self, mut actions: Actions, mut reply: Option<Reply<v1::PowerApplyResponse>>) {
         while let Some(action) = actions.pop() {
             match action {
                 Action::Drive { line, active, record } => {
@@ -324,8 +320,8 @@ impl Host {
                 }
                 Action::Record(progress) => drop(self.record(progress)),
                 Action::Answer(op, answer) => {
-                    if let Some(request) = request.take() {
-                        self.answer(op, answer, request);
+                    if let Some(reply) = reply.take() {
+                        self.answer(op, answer, reply);
                     }
                 }
                 Action::Changed { from, to, op } => self.changed(from, to, op),
@@ -365,7 +361,7 @@ impl Host {
         self.journal.store(self.operations.iter().map(|known| (known, running(known.id)))).is_ok()
     }
 
-    fn answer(&mut self, op: OpId, answer: Answer, request: ipc::Request) {
+    fn answer(&mut self, op: OpId, answer: Answer, reply: Reply<v1::PowerApplyResponse>) {
         let action = self.asking.as_ref().map(|asking| asking.action);
         match answer {
             Answer::Accepted => self.keep(op),
@@ -410,9 +406,9 @@ impl Host {
         });
         self.show();
         let power = v1::HostPower { operation, ..self.window.power(self.clock.now()) };
-        let reply =
+        let result =
             result.map(|outcome| v1::PowerApplyResponse { outcome: outcome.into(), power: Some(power) });
-        self.outbox.answer(request, reply);
+        self.outbox.answer(reply, result);
     }
 
     fn finished(&mut self, op: OpId, action: HostAction, outcome: Outcome, took: units::Millis) {

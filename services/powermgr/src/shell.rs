@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use board::Board;
 use hal::Gpio;
-use ipc::{Outbox, Requests, Status};
+use ipc::{CallContext, Calls, Outbox, Reply, Request, Status};
+use schema::server::{PowerServiceCall, PowermgrCall};
 use schema::v1alpha1 as v1;
 use service::{Clock, Context, Notification};
 use tokio::sync::mpsc;
@@ -71,7 +72,7 @@ pub async fn serve(
         started.push(host.map_err(|_| Error::Host)?);
     }
     started.sort_by_key(|(index, _)| *index);
-    let requests = context.bus.serve(&["PowerService"]).await.map_err(Error::Serve)?;
+    let calls = context.bus.calls().await.map_err(Error::Serve)?;
     let mut hosts = JoinSet::new();
     let mut daemon =
         Daemon { hosts: Vec::new(), outbox, clock, chassis: board.chassis.id.as_str().to_owned() };
@@ -82,7 +83,7 @@ pub async fn serve(
         hosts.spawn(host.run(context.shutdown.clone(), received, config.look_interval()));
     }
     context.ready();
-    daemon.run(&context, requests).await;
+    daemon.run(&context, calls).await;
     // Their channels close with it; each lets go of what it presses.
     drop(daemon);
     while hosts.join_next().await.is_some() {}
@@ -92,7 +93,7 @@ pub async fn serve(
 
 /// Everything that can happen to the daemon.
 enum Event {
-    Request(Box<ipc::Request>),
+    Call(PowermgrCall<Request>),
     Beat,
     Stop,
 }
@@ -112,7 +113,7 @@ struct Daemon {
 }
 
 impl Daemon {
-    async fn run(&mut self, context: &Context, mut requests: Requests) {
+    async fn run(&mut self, context: &Context, mut calls: Calls<PowermgrCall<Request>>) {
         let mut shutdown = context.shutdown.clone();
         let mut beat = tokio::time::interval(context.heartbeat_every.max(Duration::from_millis(1)));
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -121,15 +122,15 @@ impl Daemon {
                 biased;
                 () = shutdown.wait() => Event::Stop,
                 _ = beat.tick() => Event::Beat,
-                request = requests.next() => match request {
-                    Some(request) => Event::Request(Box::new(request)),
+                call = calls.next() => match call {
+                    Some(call) => Event::Call(call),
                     None => Event::Stop,
                 },
             };
             match event {
                 Event::Stop => return,
                 Event::Beat => self.beat(context),
-                Event::Request(request) => self.request(*request),
+                Event::Call(call) => self.call(call),
             }
         }
     }
@@ -143,60 +144,59 @@ impl Daemon {
         }
     }
 
-    fn request(&self, request: ipc::Request) {
-        match request.method.as_str() {
-            "Apply" => match request.decode().and_then(wire::apply).and_then(|apply| {
-                let host = self.find(&apply.host)?;
-                Ok((host, apply))
-            }) {
-                Ok((host, apply)) => {
-                    let what = power::Request {
-                        op: apply.op,
-                        action: apply.action,
-                        begin_by: self.begin_by(&request, apply.begin_by),
-                        deadline: apply.end_by,
-                        first_asked: apply.first_applied,
-                    };
-                    if let Err(refused) = host.applies.try_send(Apply { request, what }) {
-                        let status = host::too_many(&host.id);
-                        self.outbox
-                            .answer::<v1::PowerApplyResponse>(refused.into_inner().request, Err(status));
-                    }
-                }
-                Err(status) => self.outbox.answer::<v1::PowerApplyResponse>(request, Err(status)),
-            },
-            "GetState" => {
-                let answer = request.decode::<v1::PowerGetStateRequest>().and_then(|get| {
-                    let power = self.find(&get.host)?.window.power(self.clock.now());
-                    Ok(v1::PowerGetStateResponse { power: Some(power) })
-                });
-                self.outbox.answer(request, answer);
+    fn call(&self, PowermgrCall::PowerService(call): PowermgrCall<Request>) {
+        match call {
+            PowerServiceCall::Apply(apply, reply) => self.apply(apply, reply),
+            PowerServiceCall::GetState(get, reply) => {
+                let power = self.find(&get.host).map(|host| host.window.power(self.clock.now()));
+                let answer = power.map(|power| v1::PowerGetStateResponse { power: Some(power) });
+                self.outbox.answer(reply, answer);
             }
-            "ListHosts" => {
+            PowerServiceCall::ListHosts(_, reply) => {
                 let now = self.clock.now();
                 let hosts = self.hosts.iter().map(|host| host.window.power(now)).collect();
-                self.outbox.answer(request, Ok(v1::PowerListHostsResponse { hosts }));
+                self.outbox.answer(reply, Ok(v1::PowerListHostsResponse { hosts }));
             }
-            "SetIdentify" => {
-                let answer = request.decode::<v1::PowerSetIdentifyRequest>().and_then(|set| {
-                    if set.chassis == self.chassis {
-                        Err(Status::unimplemented(format!("chassis {} has no identify light", set.chassis))
-                            .with_reason("NOT_SUPPORTED"))
-                    } else {
-                        let text =
-                            format!("there is no chassis {:?}; the board has {}", set.chassis, self.chassis);
-                        Err(Status::not_found(text).with_reason("CHASSIS_NOT_FOUND"))
-                    }
-                });
-                self.outbox.answer::<v1::PowerSetIdentifyResponse>(request, answer);
+            PowerServiceCall::SetIdentify(set, reply) => {
+                self.outbox.answer(reply, Err(self.no_identify(&set.chassis)));
             }
-            _ => self.outbox.unimplemented(request),
+        }
+    }
+
+    /// Hands a request to the host it is for.
+    fn apply(&self, apply: v1::PowerApplyRequest, reply: Reply<v1::PowerApplyResponse>) {
+        let understood = wire::apply(apply).and_then(|apply| Ok((self.find(&apply.host)?, apply)));
+        let (host, apply) = match understood {
+            Ok(understood) => understood,
+            Err(status) => return self.outbox.answer(reply, Err(status)),
+        };
+        let what = power::Request {
+            op: apply.op,
+            action: apply.action,
+            begin_by: self.begin_by(reply.context(), apply.begin_by),
+            deadline: apply.end_by,
+            first_asked: apply.first_applied,
+        };
+        if let Err(refused) = host.applies.try_send(Apply { reply, what }) {
+            let status = host::too_many(&host.id);
+            self.outbox.answer(refused.into_inner().reply, Err(status));
+        }
+    }
+
+    /// No board has such a light yet.
+    fn no_identify(&self, chassis: &str) -> Status {
+        if chassis == self.chassis {
+            Status::unimplemented(format!("chassis {chassis} has no identify light"))
+                .with_reason("NOT_SUPPORTED")
+        } else {
+            let text = format!("there is no chassis {chassis:?}; the board has {}", self.chassis);
+            Status::not_found(text).with_reason("CHASSIS_NOT_FOUND")
         }
     }
 
     /// By when a request must be begun: the call's own deadline counts even where the caller named a later time.
-    fn begin_by(&self, request: &ipc::Request, asked: Option<Mono>) -> Option<Mono> {
-        let call = request.context.remaining().map(|left| match u64::try_from(left.as_millis()) {
+    fn begin_by(&self, context: &CallContext, asked: Option<Mono>) -> Option<Mono> {
+        let call = context.remaining().map(|left| match u64::try_from(left.as_millis()) {
             Ok(0) => Mono::ZERO,
             Ok(left) => self.clock.now() + Millis::new(left),
             Err(_) => Mono::MAX,

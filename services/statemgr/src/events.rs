@@ -14,8 +14,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use ipc::{Client, LogEntry, Request, Status};
+use ipc::{CallContext, Client, LogEntry, Request, Status};
 use prost::Message;
+use schema::server::EventServiceCall;
 use schema::v1alpha1 as v1;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -73,15 +74,15 @@ impl Shared {
     }
 }
 
-/// Requests of EventService go here; the task ends when this is dropped.
-pub(crate) fn start(bus: Client) -> mpsc::Sender<Request> {
-    let (requests, received) = mpsc::channel(64);
+/// Calls of EventService go here; the task ends when this is dropped.
+pub(crate) fn start(bus: Client) -> mpsc::Sender<EventServiceCall<Request>> {
+    let (calls, received) = mpsc::channel(64);
     let shared = Arc::new(Shared { bus, index: Mutex::default(), state: watch::Sender::new(State::Reading) });
     tokio::spawn(run(shared, received));
-    requests
+    calls
 }
 
-async fn run(shared: Arc<Shared>, mut requests: mpsc::Receiver<Request>) {
+async fn run(shared: Arc<Shared>, mut calls: mpsc::Receiver<EventServiceCall<Request>>) {
     let mut turns = Turns::default();
     let mut lists: JoinSet<String> = JoinSet::new();
     // Dropped with this task, and ends with it.
@@ -89,12 +90,12 @@ async fn run(shared: Arc<Shared>, mut requests: mpsc::Receiver<Request>) {
     keeper.spawn(keep(Arc::clone(&shared)));
     loop {
         tokio::select! {
-            request = requests.recv() => {
-                let Some(request) = request else { return };
-                let account = account(&request).to_owned();
-                if let Err(request) = turns.offer(account, request) {
+            call = calls.recv() => {
+                let Some(EventServiceCall::ListEvents(wanted, reply)) = call else { return };
+                let account = account(reply.context()).to_owned();
+                if let Err((_, reply)) = turns.offer(account, (wanted, reply)) {
                     let status = Status::resource_exhausted("too many lists of events wait; ask again later");
-                    request.fail(status.with_reason("TOO_MANY_LISTS")).await;
+                    reply.send(Err(status.with_reason("TOO_MANY_LISTS"))).await;
                 }
             }
             Some(ended) = lists.join_next() => match ended {
@@ -102,18 +103,20 @@ async fn run(shared: Arc<Shared>, mut requests: mpsc::Receiver<Request>) {
                 Err(error) => tracing::error!(%error, "a list of events broke off"),
             },
         }
-        while let Some((account, request)) = turns.next() {
+        while let Some((account, (wanted, reply))) = turns.next() {
             let shared = Arc::clone(&shared);
             lists.spawn(async move {
-                serve(&shared, request).await;
+                let patience = reply.context().remaining().unwrap_or(PATIENCE);
+                let answer = list(&shared, wanted, Instant::now() + patience.mul_f32(0.9)).await;
+                reply.send(answer).await;
                 account
             });
         }
     }
 }
 
-fn account(request: &Request) -> &str {
-    request.context.principal.as_ref().map_or("", |principal| principal.username.as_str())
+fn account(context: &CallContext) -> &str {
+    context.principal.as_ref().map_or("", |principal| principal.username.as_str())
 }
 
 /// Keeps the index as the log is, and the log within its room, for ever.
@@ -259,20 +262,6 @@ impl<T> Turns<T> {
             self.running.remove(account);
         }
     }
-}
-
-async fn serve(shared: &Shared, request: Request) {
-    if request.method != "ListEvents" {
-        return request.unimplemented().await;
-    }
-    let answer = match request.decode::<v1::ListEventsRequest>() {
-        Ok(list_request) => {
-            let patience = request.context.remaining().unwrap_or(PATIENCE);
-            list(shared, list_request, Instant::now() + patience.mul_f32(0.9)).await
-        }
-        Err(status) => Err(status),
-    };
-    request.finish(answer).await;
 }
 
 /// Waits until the index has the whole log: half of it would be told as all there is.

@@ -117,13 +117,13 @@ impl Daemon {
         let operation_id = operation.map(|op| op.to_string()).unwrap_or_default();
         let host = host.id.clone();
         match self.waiting.remove(&op) {
-            Some(Waiting::Host(request)) => {
-                let reply = result.map(|outcome| v1::ChangeHostStateResponse {
+            Some(Waiting::Host(reply)) => {
+                let result = result.map(|outcome| v1::ChangeHostStateResponse {
                     current_status: current_status.into(),
                     operation_id,
                     outcome: outcome.into(),
                 });
-                self.outbox.answer(*request, reply);
+                self.outbox.answer(reply, result);
             }
             Some(Waiting::Chassis(group)) => self.answer_group(group, host, &operation_id, result),
             None => {}
@@ -148,8 +148,8 @@ impl Daemon {
             return;
         }
         let Some(group) = self.groups.remove(&id) else { return };
-        let reply = chassis::answer(group.answers, group.operation_id, chassis::status(&self.hosts));
-        self.outbox.answer(group.request, reply);
+        let result = chassis::answer(group.answers, group.operation_id, chassis::status(&self.hosts));
+        self.outbox.answer(group.reply, result);
     }
 
     fn intent_ended(&mut self, index: usize, intent: Intent, outcome: Outcome, told: bool) {

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ipc::{Request, Status};
+use ipc::{Reply, Request, Status};
 use power::desired;
 use prost::{Message, Name};
 use schema::rpc::operator_service::RESET;
 use schema::rpc::power_service::SET_IDENTIFY;
+use schema::server::{
+    ChassisServiceCall, EventServiceCall, HostServiceCall, ManagementControllerServiceCall, StatemgrCall,
+};
 use schema::v1alpha1 as v1;
 use tokio::sync::oneshot;
 
@@ -24,92 +27,101 @@ const NOTED_WITHIN: std::time::Duration = std::time::Duration::from_secs(2);
 const PATHS_MAX: usize = 256;
 
 impl Daemon {
-    pub(crate) fn request(&mut self, request: Request) {
-        match (request.service.as_str(), request.method.as_str()) {
-            ("EventService", _) => {
-                if let Err(error) = self.log.try_send(request) {
-                    let request = error.into_inner();
+    pub(crate) fn call(&mut self, call: StatemgrCall<Request>) {
+        match call {
+            StatemgrCall::HostService(call) => self.call_host(call),
+            StatemgrCall::ChassisService(call) => self.call_chassis(call),
+            StatemgrCall::ManagementControllerService(call) => self.call_controller(call),
+            StatemgrCall::EventService(call) => {
+                if let Err(error) = self.log.try_send(call) {
+                    let EventServiceCall::ListEvents(_, reply) = error.into_inner();
                     let status =
                         Status::resource_exhausted("too many lists of events are being made; try again");
-                    self.outbox.answer::<v1::ListEventsResponse>(request, Err(status));
+                    self.outbox.answer(reply, Err(status));
                 }
-            }
-            ("HostService", "GetHost") => self.get_host(request),
-            ("HostService", "ListHosts") => self.list_hosts(request),
-            ("HostService", "UpdateHost") => self.update_host(request),
-            ("HostService", "ChangeHostState") => self.change_host(request),
-            ("ChassisService", "GetChassis") => self.get_chassis(request),
-            ("ChassisService", "ListChassis") => self.list_chassis(request),
-            ("ChassisService", "UpdateChassis") => self.update_chassis(request),
-            ("ChassisService", "ChangeChassisState") => self.change_chassis(request),
-            ("ManagementControllerService", "GetManagementController") => self.get_controller(request),
-            ("ManagementControllerService", "ListManagementControllers") => self.list_controllers(request),
-            ("ManagementControllerService", "UpdateManagementController") => self.update_controller(request),
-            ("ManagementControllerService", "ChangeManagementControllerState") => {
-                self.change_controller(request)
-            }
-            (service, method) => {
-                let status = Status::unimplemented(format!("{service} has no method {method}"));
-                self.outbox.answer::<v1::GetHostResponse>(request, Err(status));
             }
         }
     }
 
-    /// Decodes, answers, sends.
-    fn reply<Q, R>(&mut self, request: Request, handle: impl FnOnce(&mut Self, Q) -> Result<R, Status>)
-    where
-        Q: Message + Default,
-        R: Message,
-    {
-        let answer = request.decode::<Q>().and_then(|message| handle(self, message));
-        self.outbox.answer(request, answer);
+    fn call_host(&mut self, call: HostServiceCall<Request>) {
+        match call {
+            HostServiceCall::GetHost(get, reply) => self.outbox.answer(reply, self.get_host(get)),
+            HostServiceCall::ListHosts(list, reply) => self.outbox.answer(reply, self.list_hosts(&list)),
+            HostServiceCall::UpdateHost(update, reply) => self.update_host(update, reply),
+            HostServiceCall::ChangeHostState(change, reply) => self.change_host(&change, reply),
+        }
     }
 
-    fn get_host(&mut self, request: Request) {
-        self.reply(request, |this, get: v1::GetHostRequest| {
-            let index = this.find(&get.name)?;
-            let host = this.hosts[index].to_wire(this.clock.now(), &this.clocks());
-            Ok(v1::GetHostResponse { host: Some(masked(host, get.field_mask)?) })
-        });
+    fn call_chassis(&mut self, call: ChassisServiceCall<Request>) {
+        match call {
+            ChassisServiceCall::GetChassis(get, reply) => self.outbox.answer(reply, self.get_chassis(get)),
+            ChassisServiceCall::ListChassis(list, reply) => {
+                self.outbox.answer(reply, self.list_chassis(&list));
+            }
+            ChassisServiceCall::UpdateChassis(update, reply) => self.update_chassis(update, reply),
+            ChassisServiceCall::ChangeChassisState(change, reply) => self.change_chassis(&change, reply),
+        }
     }
 
-    fn list_hosts(&mut self, request: Request) {
-        self.reply(request, |this, list: v1::ListHostsRequest| {
-            let (now, clocks) = (this.clock.now(), this.clocks());
-            let hosts = this.hosts.iter().map(|host| host.to_wire(now, &clocks));
-            let hosts = hosts
-                .filter(|host| list.r#type.is_none_or(|wanted| wanted == 0 || host.r#type == Some(wanted)))
-                .filter(|host| list.status.is_none_or(|wanted| wanted == 0 || host.status == Some(wanted)))
-                .map(|host| masked(host, list.field_mask.clone()))
-                .collect::<Result<_, _>>()?;
-            Ok(v1::ListHostsResponse { hosts })
-        });
+    fn call_controller(&mut self, call: ManagementControllerServiceCall<Request>) {
+        use ManagementControllerServiceCall as Call;
+        match call {
+            Call::GetManagementController(get, reply) => {
+                self.outbox.answer(reply, self.get_controller(get));
+            }
+            Call::ListManagementControllers(list, reply) => {
+                self.outbox.answer(reply, self.list_controllers(list));
+            }
+            Call::UpdateManagementController(update, reply) => self.update_controller(update, reply),
+            Call::ChangeManagementControllerState(change, reply) => self.change_controller(&change, reply),
+        }
     }
 
-    fn update_host(&mut self, request: Request) {
-        let prepared = request.decode::<v1::UpdateHostRequest>().and_then(|update| {
+    fn get_host(&self, get: v1::GetHostRequest) -> Result<v1::GetHostResponse, Status> {
+        let index = self.find(&get.name)?;
+        let host = self.hosts[index].to_wire(self.clock.now(), &self.clocks());
+        Ok(v1::GetHostResponse { host: Some(masked(host, get.field_mask)?) })
+    }
+
+    fn list_hosts(&self, list: &v1::ListHostsRequest) -> Result<v1::ListHostsResponse, Status> {
+        let (now, clocks) = (self.clock.now(), self.clocks());
+        let hosts = self.hosts.iter().map(|host| host.to_wire(now, &clocks));
+        let hosts = hosts
+            .filter(|host| list.r#type.is_none_or(|wanted| wanted == 0 || host.r#type == Some(wanted)))
+            .filter(|host| list.status.is_none_or(|wanted| wanted == 0 || host.status == Some(wanted)))
+            .map(|host| masked(host, list.field_mask.clone()))
+            .collect::<Result<_, _>>()?;
+        Ok(v1::ListHostsResponse { hosts })
+    }
+
+    fn update_host(&mut self, update: v1::UpdateHostRequest, reply: Reply<v1::UpdateHostResponse>) {
+        let prepare = || {
             let index = self.find(&update.host_name)?;
             let host = &self.hosts[index];
             free(host.updating)?;
             let patch = update.host.unwrap_or_default();
             let settings = patched(&host.settings, &patch, update.field_mask.clone(), host::WRITABLE)?;
             Ok((index, settings, wire::paths(update.field_mask)))
-        });
-        match prepared {
+        };
+        match prepare() {
             Ok((index, settings, paths)) => {
                 let host = &mut self.hosts[index];
                 host.updating = true;
                 let (key, revision) = (host.settings_key(), host.settings_revision);
-                let what = Updated::Host(index, Box::new(settings.clone()), paths);
-                self.store_settings(request, key, revision, settings, what);
+                let new = Box::new(settings.clone());
+                let what = move |reply| Updated::Host { index, settings: new, paths, reply };
+                self.store_settings(reply, key, revision, settings, what);
             }
-            Err(status) => self.outbox.answer::<v1::UpdateHostResponse>(request, Err(status)),
+            Err(status) => self.outbox.answer(reply, Err(status)),
         }
     }
 
-    fn change_host(&mut self, request: Request) {
-        let understood = request.decode::<v1::ChangeHostStateRequest>().and_then(|change| {
-            let index = self.find(&change.host_name)?;
+    fn change_host(
+        &mut self,
+        change: &v1::ChangeHostStateRequest,
+        reply: Reply<v1::ChangeHostStateResponse>,
+    ) {
+        let understood = self.find(&change.host_name).and_then(|index| {
             let action = wire::action(change.action())
                 .ok_or_else(|| Status::invalid_argument(format!("action: {} is no action", change.action)))?;
             Ok((index, action))
@@ -117,12 +129,12 @@ impl Daemon {
         match understood {
             Ok((index, action)) => {
                 let op = wire::new_op();
-                let info = OpInfo::of(&request.context, wire::to_action(action), self.clock.wall());
+                let info = OpInfo::of(reply.context(), wire::to_action(action), self.clock.wall());
                 self.hosts[index].info.insert(op, info);
-                self.waiting.insert(op, Waiting::Host(Box::new(request)));
+                self.waiting.insert(op, Waiting::Host(reply));
                 self.step(index, desired::Event::Request { op, action });
             }
-            Err(status) => self.outbox.answer::<v1::ChangeHostStateResponse>(request, Err(status)),
+            Err(status) => self.outbox.answer(reply, Err(status)),
         }
     }
 
@@ -134,65 +146,65 @@ impl Daemon {
         }
     }
 
-    fn get_chassis(&mut self, request: Request) {
-        self.reply(request, |this, get: v1::GetChassisRequest| {
-            this.find_chassis(&get.name)?;
-            let chassis = masked(this.chassis.to_wire(&this.hosts), get.field_mask)?;
-            Ok(v1::GetChassisResponse { chassis: Some(chassis) })
-        });
+    fn get_chassis(&self, get: v1::GetChassisRequest) -> Result<v1::GetChassisResponse, Status> {
+        self.find_chassis(&get.name)?;
+        let chassis = masked(self.chassis.to_wire(&self.hosts), get.field_mask)?;
+        Ok(v1::GetChassisResponse { chassis: Some(chassis) })
     }
 
-    fn list_chassis(&mut self, request: Request) {
-        self.reply(request, |this, list: v1::ListChassisRequest| {
-            let all = vec![this.chassis.to_wire(&this.hosts)];
-            let matching: Vec<_> = all
-                .into_iter()
-                .filter(|one| list.r#type.is_none_or(|wanted| wanted == 0 || one.r#type == Some(wanted)))
-                .filter(|one| list.status.is_none_or(|wanted| wanted == 0 || one.status == Some(wanted)))
-                .collect();
-            let total_size = u32::try_from(matching.len()).ok();
-            let (page, next_page_token) =
-                wire::page(matching, |one| &one.name, list.page_size(), list.page_token());
-            let chassis =
-                page.into_iter().map(|one| masked(one, list.field_mask.clone())).collect::<Result<_, _>>()?;
-            Ok(v1::ListChassisResponse { chassis, next_page_token, total_size })
-        });
+    fn list_chassis(&self, list: &v1::ListChassisRequest) -> Result<v1::ListChassisResponse, Status> {
+        let all = vec![self.chassis.to_wire(&self.hosts)];
+        let matching: Vec<_> = all
+            .into_iter()
+            .filter(|one| list.r#type.is_none_or(|wanted| wanted == 0 || one.r#type == Some(wanted)))
+            .filter(|one| list.status.is_none_or(|wanted| wanted == 0 || one.status == Some(wanted)))
+            .collect();
+        let total_size = u32::try_from(matching.len()).ok();
+        let (page, next_page_token) =
+            wire::page(matching, |one| &one.name, list.page_size(), list.page_token());
+        let chassis =
+            page.into_iter().map(|one| masked(one, list.field_mask.clone())).collect::<Result<_, _>>()?;
+        Ok(v1::ListChassisResponse { chassis, next_page_token, total_size })
     }
 
-    fn update_chassis(&mut self, request: Request) {
-        let prepared = request.decode::<v1::UpdateChassisRequest>().and_then(|update| {
+    fn update_chassis(&mut self, update: v1::UpdateChassisRequest, reply: Reply<v1::UpdateChassisResponse>) {
+        let prepare = || {
             self.find_chassis(&update.chassis_name)?;
             free(self.chassis.updating)?;
             let patch = update.chassis.unwrap_or_default();
             let settings =
                 patched(&self.chassis.settings, &patch, update.field_mask.clone(), chassis::WRITABLE)?;
             Ok((settings, wire::paths(update.field_mask)))
-        });
-        match prepared {
+        };
+        match prepare() {
             Ok((settings, paths)) => {
                 self.chassis.updating = true;
                 let (key, revision) = (self.chassis.settings_key(), self.chassis.settings_revision);
-                let what = Updated::Chassis(Box::new(settings.clone()), paths);
-                self.store_settings(request, key, revision, settings, what);
+                let new = Box::new(settings.clone());
+                let what = move |reply| Updated::Chassis { settings: new, paths, reply };
+                self.store_settings(reply, key, revision, settings, what);
             }
-            Err(status) => self.outbox.answer::<v1::UpdateChassisResponse>(request, Err(status)),
+            Err(status) => self.outbox.answer(reply, Err(status)),
         }
     }
 
-    fn change_chassis(&mut self, request: Request) {
-        let understood = request.decode::<v1::ChangeChassisStateRequest>().and_then(|change| {
-            self.find_chassis(&change.chassis_name)?;
-            if change.action() == v1::ChassisAction::Unspecified {
-                return Err(Status::invalid_argument(format!("action: {} is no action", change.action)));
+    fn change_chassis(
+        &mut self,
+        change: &v1::ChangeChassisStateRequest,
+        reply: Reply<v1::ChangeChassisStateResponse>,
+    ) {
+        let understood = self.find_chassis(&change.chassis_name).and_then(|()| match change.action() {
+            v1::ChassisAction::Unspecified => {
+                Err(Status::invalid_argument(format!("action: {} is no action", change.action)))
             }
-            Ok(change.action())
+            action => Ok(action),
         });
         let action = match understood {
             Ok(action) => action,
-            Err(status) => return self.outbox.answer::<v1::ChangeChassisStateResponse>(request, Err(status)),
+            Err(status) => return self.outbox.answer(reply, Err(status)),
         };
         let Some(host_action) = wire::chassis_action(action) else {
-            return self.identify(request, action == v1::ChassisAction::IdentifyOn);
+            return self.identify(reply, action == v1::ChassisAction::IdentifyOn);
         };
         // One operation per host. A chassis is switched off by asking its hosts, and by force only in an emergency.
         let group = self.next_group;
@@ -200,38 +212,39 @@ impl Daemon {
         let ops: Vec<_> = self.hosts.iter().map(|_| wire::new_op()).collect();
         let wall = self.clock.wall();
         for (host, op) in self.hosts.iter_mut().zip(&ops) {
-            host.info.insert(*op, OpInfo::of(&request.context, wire::to_action(host_action), wall));
+            host.info.insert(*op, OpInfo::of(reply.context(), wire::to_action(host_action), wall));
             self.waiting.insert(*op, Waiting::Chassis(group));
         }
         let open = ops.len();
         if open == 0 {
             return;
         }
-        self.groups.insert(group, Group { request, operation_id: String::new(), open, answers: Vec::new() });
+        self.groups.insert(group, Group { reply, operation_id: String::new(), open, answers: Vec::new() });
         for (index, op) in ops.into_iter().enumerate() {
             self.step(index, desired::Event::Request { op, action: host_action });
         }
     }
 
-    fn identify(&mut self, request: Request, on: bool) {
+    fn identify(&mut self, reply: Reply<v1::ChangeChassisStateResponse>, on: bool) {
         if let Err(status) = free(self.chassis.identifying) {
-            return self.outbox.answer::<v1::ChangeChassisStateResponse>(request, Err(status));
+            return self.outbox.answer(reply, Err(status));
         }
         if self.chassis.record.identify == on {
-            let reply = v1::ChangeChassisStateResponse {
+            let already = v1::ChangeChassisStateResponse {
                 current_status: chassis::status(&self.hosts).into(),
                 operation_id: String::new(),
                 outcome: v1::ActionOutcome::Already.into(),
                 refusals: Vec::new(),
             };
-            return self.outbox.answer(request, Ok(reply));
+            return self.outbox.answer(reply, Ok(already));
         }
         self.chassis.identifying = true;
         let (bucket, key, revision) =
             (self.state.clone(), self.chassis.record_key(), self.chassis.record_revision);
         let (bus, chassis) = (self.bus.clone(), self.chassis.id.clone());
-        let context = request.context.child();
-        self.beside(request, Updated::Identify(on), async move {
+        let context = reply.context().child();
+        let what = move |reply| Updated::Identify { on, reply };
+        self.beside(reply, what, async move {
             let revision =
                 store::commit(&bucket, &key, &Json(ChassisRecord { identify: on }), revision).await?;
             // A board without a light is still asked to be found: clients show the state, and the event goes out.
@@ -253,68 +266,74 @@ impl Daemon {
         }
     }
 
-    fn get_controller(&mut self, request: Request) {
-        self.reply(request, |this, get: v1::GetManagementControllerRequest| {
-            this.find_controller(&get.name)?;
-            let controller = masked(this.controller.to_wire(&this.clocks()), get.field_mask)?;
-            Ok(v1::GetManagementControllerResponse { controller: Some(controller) })
-        });
+    fn get_controller(
+        &self,
+        get: v1::GetManagementControllerRequest,
+    ) -> Result<v1::GetManagementControllerResponse, Status> {
+        self.find_controller(&get.name)?;
+        let controller = masked(self.controller.to_wire(&self.clocks()), get.field_mask)?;
+        Ok(v1::GetManagementControllerResponse { controller: Some(controller) })
     }
 
-    fn list_controllers(&mut self, request: Request) {
-        self.reply(request, |this, list: v1::ListManagementControllersRequest| {
-            let one = this.controller.to_wire(&this.clocks());
-            let role = one.redundancy.as_ref().and_then(|redundancy| redundancy.role);
-            let wanted = list.r#type.is_none_or(|wanted| wanted == 0 || one.r#type == Some(wanted))
-                && list.status.is_none_or(|wanted| wanted == 0 || one.status == Some(wanted))
-                && list.role.is_none_or(|wanted| wanted == 0 || role == Some(wanted));
-            let controllers = wanted.then(|| masked(one, list.field_mask)).transpose()?;
-            Ok(v1::ListManagementControllersResponse { controllers: controllers.into_iter().collect() })
-        });
+    fn list_controllers(
+        &self,
+        list: v1::ListManagementControllersRequest,
+    ) -> Result<v1::ListManagementControllersResponse, Status> {
+        let one = self.controller.to_wire(&self.clocks());
+        let role = one.redundancy.as_ref().and_then(|redundancy| redundancy.role);
+        let wanted = list.r#type.is_none_or(|wanted| wanted == 0 || one.r#type == Some(wanted))
+            && list.status.is_none_or(|wanted| wanted == 0 || one.status == Some(wanted))
+            && list.role.is_none_or(|wanted| wanted == 0 || role == Some(wanted));
+        let controllers = wanted.then(|| masked(one, list.field_mask)).transpose()?;
+        Ok(v1::ListManagementControllersResponse { controllers: controllers.into_iter().collect() })
     }
 
-    fn update_controller(&mut self, request: Request) {
-        let prepared = request.decode::<v1::UpdateManagementControllerRequest>().and_then(|update| {
+    fn update_controller(
+        &mut self,
+        update: v1::UpdateManagementControllerRequest,
+        reply: Reply<v1::UpdateManagementControllerResponse>,
+    ) {
+        let prepare = || {
             self.find_controller(&update.controller_name)?;
             free(self.controller.updating)?;
             let patch = update.controller.unwrap_or_default();
             let settings =
                 patched(&self.controller.settings, &patch, update.field_mask.clone(), controller::WRITABLE)?;
             Ok((settings, wire::paths(update.field_mask)))
-        });
-        match prepared {
+        };
+        match prepare() {
             Ok((settings, paths)) => {
                 self.controller.updating = true;
                 let (key, revision) = (self.controller.settings_key(), self.controller.settings_revision);
-                let what = Updated::Controller(Box::new(settings.clone()), paths);
-                self.store_settings(request, key, revision, settings, what);
+                let new = Box::new(settings.clone());
+                let what = move |reply| Updated::Controller { settings: new, paths, reply };
+                self.store_settings(reply, key, revision, settings, what);
             }
-            Err(status) => self.outbox.answer::<v1::UpdateManagementControllerResponse>(request, Err(status)),
+            Err(status) => self.outbox.answer(reply, Err(status)),
         }
     }
 
-    fn change_controller(&mut self, request: Request) {
+    fn change_controller(
+        &mut self,
+        change: &v1::ChangeManagementControllerStateRequest,
+        reply: Reply<v1::ChangeManagementControllerStateResponse>,
+    ) {
         use v1::ManagementControllerAction as Action;
-        let understood = request.decode::<v1::ChangeManagementControllerStateRequest>().and_then(|change| {
-            self.find_controller(&change.controller_name)?;
-            Ok(change.action())
-        });
-        let action = match understood {
-            Ok(action) => action,
-            Err(status) => return self.refuse_controller(request, status),
-        };
-        match action {
+        if let Err(status) = self.find_controller(&change.controller_name) {
+            return self.outbox.answer(reply, Err(status));
+        }
+        match change.action() {
             Action::Unspecified => {
-                self.refuse_controller(request, Status::invalid_argument("action: none given"));
+                self.outbox.answer(reply, Err(Status::invalid_argument("action: none given")));
             }
             // Disabled: power is locked, for as long as firmware is updated or the machine is worked on.
             Action::Enable | Action::Disable => {
-                let locked = action == Action::Disable;
+                let locked = change.action() == Action::Disable;
                 if let Err(status) = free(self.controller.locking) {
-                    return self.refuse_controller(request, status);
+                    return self.outbox.answer(reply, Err(status));
                 }
                 if self.controller.record.locked == locked && self.controller.is_stored {
-                    return self.controller_reply(Some(request), "", v1::ActionOutcome::Already);
+                    return self.controller_reply(Some(reply), "", v1::ActionOutcome::Already);
                 }
                 self.controller.locking = true;
                 if locked {
@@ -323,19 +342,21 @@ impl Daemon {
                 }
                 let (bucket, key, revision) =
                     (self.state.clone(), self.controller.record_key(), self.controller.record_revision);
-                self.beside(request, Updated::Locked(locked), async move {
+                let what = move |reply| Updated::Locked { locked, reply };
+                self.beside(reply, what, async move {
                     Ok(store::commit(&bucket, &key, &Json(ControllerRecord { locked }), revision).await?)
                 });
             }
-            Action::Reboot
+            action @ (Action::Reboot
             | Action::WarmReset
             | Action::ColdReset
             | Action::HardReset
-            | Action::FactoryReset => {
+            | Action::FactoryReset) => {
                 // One at a time: the refusal of a second would take back that the boot to come is a planned one.
                 if self.controller.asking || self.controller.resetting.is_some() {
                     let status = Status::aborted("the management controller is already on its way down");
-                    return self.refuse_controller(request, status.with_reason("TRANSITION_IN_PROGRESS"));
+                    let status = status.with_reason("TRANSITION_IN_PROGRESS");
+                    return self.outbox.answer(reply, Err(status));
                 }
                 self.controller.asking = true;
                 let op = wire::new_op();
@@ -347,9 +368,10 @@ impl Daemon {
                     stored: Some(stored),
                 });
                 let is_stored = Arc::new(AtomicBool::new(false));
-                let what = Updated::Reset(op, action, Arc::clone(&is_stored));
-                let (bus, context) = (self.bus.clone(), request.context.child());
-                self.beside(request, what, async move {
+                let noted_as_stored = Arc::clone(&is_stored);
+                let what = move |reply| Updated::Reset { op, action, is_stored: noted_as_stored, reply };
+                let (bus, context) = (self.bus.clone(), reply.context().child());
+                self.beside(reply, what, async move {
                     // Stored first: the boot that follows is then known not to be a loss of mains power. A store that does not take it is no
                     // reason to refuse: a reset may be what heals it.
                     let noted = tokio::time::timeout(NOTED_WITHIN, noted).await;
@@ -369,95 +391,100 @@ impl Daemon {
                     }
                 });
             }
-            Action::ClearLogs | Action::BackupConfig | Action::RestoreConfig | Action::UpdateFirmware => {
+            action @ (Action::ClearLogs
+            | Action::BackupConfig
+            | Action::RestoreConfig
+            | Action::UpdateFirmware) => {
                 let text = format!(
                     "{} is not something this version can do",
                     wire::words(action.as_str_name(), "MANAGEMENT_CONTROLLER_ACTION_")
                 );
-                self.refuse_controller(request, Status::unimplemented(text).with_reason("NOT_SUPPORTED"));
+                let status = Status::unimplemented(text).with_reason("NOT_SUPPORTED");
+                self.outbox.answer(reply, Err(status));
             }
         }
     }
 
-    fn refuse_controller(&mut self, request: Request, status: Status) {
-        self.outbox.answer::<v1::ChangeManagementControllerStateResponse>(request, Err(status));
-    }
-
-    fn controller_reply(&mut self, request: Option<Request>, operation_id: &str, outcome: v1::ActionOutcome) {
-        let reply = v1::ChangeManagementControllerStateResponse {
+    fn controller_reply(
+        &self,
+        reply: Option<Reply<v1::ChangeManagementControllerStateResponse>>,
+        operation_id: &str,
+        outcome: v1::ActionOutcome,
+    ) {
+        let answer = v1::ChangeManagementControllerStateResponse {
             current_status: self.controller.status().into(),
             operation_id: operation_id.to_owned(),
             outcome: outcome.into(),
         };
-        self.finish(request, Ok(reply));
+        self.finish(reply, Ok(answer));
     }
 
     /// Answers, unless the client was told before that it is not known.
-    fn finish<M: Message>(&self, request: Option<Request>, reply: Result<M, Status>) {
-        if let Some(request) = request {
-            self.outbox.answer(request, reply);
+    fn finish<M: Message>(&self, reply: Option<Reply<M>>, result: Result<M, Status>) {
+        if let Some(reply) = reply {
+            self.outbox.answer(reply, result);
         }
     }
 
-    fn store_settings<M: Message + Default + 'static>(
+    fn store_settings<S: Message + Default + 'static, M: Message + 'static>(
         &self,
-        request: Request,
+        reply: Reply<M>,
         key: String,
         revision: Option<u64>,
-        settings: M,
-        what: Updated,
+        settings: S,
+        what: impl FnOnce(Option<Reply<M>>) -> Updated + Send + 'static,
     ) {
         let bucket = self.settings.clone();
-        self.beside(request, what, async move {
+        self.beside(reply, what, async move {
             Ok(store::commit(&bucket, &key, &Settings(settings), revision).await?)
         });
     }
 
-    /// Does `work` beside the loop; its end comes back with the request. A client that would have to wait for too long is told that the outcome is
+    /// Does `work` beside the loop; its end comes back with the reply. A client that would have to wait for too long is told that the outcome is
     /// not known, which is no refusal: whatever it is counts once it is known.
-    fn beside(
+    fn beside<M: Message + 'static>(
         &self,
-        request: Request,
-        what: Updated,
+        reply: Reply<M>,
+        what: impl FnOnce(Option<Reply<M>>) -> Updated + Send + 'static,
         work: impl Future<Output = Result<u64, Status>> + Send + 'static,
     ) {
         let back = self.back.clone();
-        let by = By::of(&request.context);
+        let by = By::of(reply.context());
         tokio::spawn(async move {
             let mut work = Box::pin(work);
-            let (request, result) = match tokio::time::timeout(KNOWN_WITHIN, &mut work).await {
-                Ok(result) => (Some(request), result),
+            let (reply, result) = match tokio::time::timeout(KNOWN_WITHIN, &mut work).await {
+                Ok(result) => (Some(reply), result),
                 Err(_) => {
                     let text =
                         "the store does not say whether this was stored; what is true is shown once it does";
-                    request.fail(Status::unavailable(text).with_reason("OUTCOME_UNKNOWN")).await;
+                    reply.send(Err(Status::unavailable(text).with_reason("OUTCOME_UNKNOWN"))).await;
                     (None, work.await)
                 }
             };
-            let _ = back.send(Back::Updated(Box::new(Update { request, by, what, result })));
+            let _ = back.send(Back::Updated(Box::new(Update { by, what: what(reply), result })));
         });
     }
 
     /// Something is stored, or is not: now it counts, and now the client is told (I-4).
     pub(crate) fn updated(&mut self, update: Update) {
-        let Update { request, by, what, result } = update;
+        let Update { by, what, result } = update;
         let (now, wall, clocks) = (self.clock.now(), self.clock.wall(), self.clocks());
         match what {
-            Updated::Host(index, settings, paths) => {
+            Updated::Host { index, settings, paths, reply } => {
                 let host = &mut self.hosts[index];
                 host.updating = false;
-                let reply = result.map(|revision| {
+                let result = result.map(|revision| {
                     host.settings_revision = Some(revision);
                     host.settings = *settings;
                     host.updated = wall;
                     (host.id.clone(), v1::UpdateHostResponse { host: Some(host.to_wire(now, &clocks)) })
                 });
-                if let Ok((id, _)) = &reply {
+                if let Ok((id, _)) = &result {
                     self.tell_settings("host", id, &paths, &by);
                 }
-                self.finish(request, reply.map(|(_, reply)| reply));
+                self.finish(reply, result.map(|(_, answer)| answer));
             }
-            Updated::Chassis(settings, paths) => {
+            Updated::Chassis { settings, paths, reply } => {
                 self.chassis.updating = false;
                 if let Ok(revision) = result {
                     self.chassis.settings_revision = Some(revision);
@@ -465,11 +492,11 @@ impl Daemon {
                     self.chassis.updated = wall;
                     self.tell_settings("chassis", &self.chassis.id, &paths, &by);
                 }
-                let reply = result
+                let result = result
                     .map(|_| v1::UpdateChassisResponse { chassis: Some(self.chassis.to_wire(&self.hosts)) });
-                self.finish(request, reply);
+                self.finish(reply, result);
             }
-            Updated::Controller(settings, paths) => {
+            Updated::Controller { settings, paths, reply } => {
                 self.controller.updating = false;
                 if let Ok(revision) = result {
                     self.controller.settings_revision = Some(revision);
@@ -477,14 +504,14 @@ impl Daemon {
                     self.controller.updated = wall;
                     self.tell_settings("bmc", &self.controller.id, &paths, &by);
                 }
-                let reply = result.map(|_| v1::UpdateManagementControllerResponse {
+                let result = result.map(|_| v1::UpdateManagementControllerResponse {
                     controller: Some(self.controller.to_wire(&clocks)),
                 });
-                self.finish(request, reply);
+                self.finish(reply, result);
             }
-            Updated::Identify(on) => {
+            Updated::Identify { on, reply } => {
                 self.chassis.identifying = false;
-                let reply = result.map(|revision| {
+                let result = result.map(|revision| {
                     self.chassis.record_revision = Some(revision);
                     self.chassis.record.identify = on;
                     let cause =
@@ -499,15 +526,15 @@ impl Daemon {
                         refusals: Vec::new(),
                     }
                 });
-                self.finish(request, reply);
+                self.finish(reply, result);
             }
-            Updated::Locked(locked) => {
+            Updated::Locked { locked, reply } => {
                 self.controller.locking = false;
                 let is_stored = result.is_ok();
                 match result {
                     // Locking that is not stored would be gone after a restart. Unlocking comes back as locked at worst.
                     Err(status) if locked => {
-                        self.finish::<v1::ChangeManagementControllerStateResponse>(request, Err(status));
+                        self.finish(reply, Err(status));
                     }
                     result => {
                         let before = self.controller.status();
@@ -540,11 +567,11 @@ impl Daemon {
                                 v1::ActionOutcome::AcceptedNotStored
                             }
                         };
-                        self.controller_reply(request, "", outcome);
+                        self.controller_reply(reply, "", outcome);
                     }
                 }
             }
-            Updated::Reset(op, action, is_stored) => {
+            Updated::Reset { op, action, is_stored, reply } => {
                 self.controller.asking = false;
                 match result {
                     Ok(_) => {
@@ -562,14 +589,14 @@ impl Daemon {
                             self.tell_not_stored(message, &by);
                             v1::ActionOutcome::AcceptedNotStored
                         };
-                        self.controller_reply(request, &op.to_string(), outcome);
+                        self.controller_reply(reply, &op.to_string(), outcome);
                     }
                     Err(status) => {
                         if status.reason() != ipc::UNANSWERED {
                             // It does not happen: what comes instead is not planned. Tried until it is stored.
                             self.save_boot();
                         }
-                        self.finish::<v1::ChangeManagementControllerStateResponse>(request, Err(status));
+                        self.finish(reply, Err(status));
                     }
                 }
             }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use board::Board;
-use ipc::{EventItem, Events, Outbox, Requests, Status};
+use ipc::{Calls, EventItem, Events, Outbox, Reply, Request, Status};
 use power::desired::{self, Desired};
 use power::{OpId, Outcome};
+use schema::server::{EventServiceCall, StatemgrCall};
 use schema::v1alpha1 as v1;
 use service::{Clock, Context, ErrorChain};
 use tokio::sync::mpsc;
@@ -61,11 +62,10 @@ pub async fn serve(context: Context, config: Config, board: &Board) -> Result<()
     let mut daemon = Box::pin(Daemon::start(&context, &config, board, back)).await?;
     // Subscribed before the first look, so that nothing falls between the two.
     let mut heard = context.bus.subscribe_events("event.host.>").await.map_err(Error::Serve)?;
-    let services = ["HostService", "ChassisService", "ManagementControllerService", "EventService"];
-    let mut requests = context.bus.serve(&services).await.map_err(Error::Serve)?;
+    let mut calls = context.bus.calls().await.map_err(Error::Serve)?;
     daemon.look_all();
     context.ready();
-    let in_order = daemon.run(&context, &mut requests, &mut heard, &mut returned).await;
+    let in_order = daemon.run(&context, &mut calls, &mut heard, &mut returned).await;
     Box::pin(daemon.close(in_order)).await;
     Ok(())
 }
@@ -79,11 +79,9 @@ pub(crate) enum Back {
     Updated(Box<Update>),
 }
 
-/// An update that is stored, or not; the request is answered with what is then true.
+/// An update that is stored, or not; the call is answered with what is then true.
 #[derive(Debug)]
 pub(crate) struct Update {
-    /// `None` when its client was told that the outcome is not known yet.
-    pub(crate) request: Option<ipc::Request>,
     pub(crate) by: By,
     pub(crate) what: Updated,
     /// The revision of what is stored.
@@ -104,22 +102,46 @@ impl By {
     }
 }
 
-/// What was to be stored.
+/// What was to be stored. `reply` is `None` when its client was told that the outcome is not known yet.
 #[derive(Debug)]
 pub(crate) enum Updated {
-    Host(usize, Box<v1::Host>, Vec<String>),
-    Chassis(Box<v1::Chassis>, Vec<String>),
-    Controller(Box<v1::ManagementController>, Vec<String>),
-    Identify(bool),
-    Locked(bool),
+    Host {
+        index: usize,
+        settings: Box<v1::Host>,
+        paths: Vec<String>,
+        reply: Option<Reply<v1::UpdateHostResponse>>,
+    },
+    Chassis {
+        settings: Box<v1::Chassis>,
+        paths: Vec<String>,
+        reply: Option<Reply<v1::UpdateChassisResponse>>,
+    },
+    Controller {
+        settings: Box<v1::ManagementController>,
+        paths: Vec<String>,
+        reply: Option<Reply<v1::UpdateManagementControllerResponse>>,
+    },
+    Identify {
+        on: bool,
+        reply: Option<Reply<v1::ChangeChassisStateResponse>>,
+    },
+    Locked {
+        locked: bool,
+        reply: Option<Reply<v1::ChangeManagementControllerStateResponse>>,
+    },
     /// A reset the operator has agreed to, or not; whether it is stored that the next boot is a planned one.
-    Reset(OpId, v1::ManagementControllerAction, Arc<AtomicBool>),
+    Reset {
+        op: OpId,
+        action: v1::ManagementControllerAction,
+        is_stored: Arc<AtomicBool>,
+        reply: Option<Reply<v1::ChangeManagementControllerStateResponse>>,
+    },
 }
 
 /// A client that waits for the answer to an operation.
 #[derive(Debug)]
 pub(crate) enum Waiting {
-    Host(Box<ipc::Request>),
+    Host(Reply<v1::ChangeHostStateResponse>),
     /// Part of a chassis operation.
     Chassis(u64),
 }
@@ -127,7 +149,7 @@ pub(crate) enum Waiting {
 /// A chassis operation: one per host.
 #[derive(Debug)]
 pub(crate) struct Group {
-    pub(crate) request: ipc::Request,
+    pub(crate) reply: Reply<v1::ChangeChassisStateResponse>,
     /// The first operation that was begun.
     pub(crate) operation_id: String,
     pub(crate) open: usize,
@@ -207,7 +229,7 @@ async fn load_host(
 }
 
 enum Event {
-    Request(Box<ipc::Request>),
+    Call(Box<StatemgrCall<Request>>),
     Heard(Box<EventItem>),
     Back(Back),
     Deadline,
@@ -230,7 +252,7 @@ pub(crate) struct Daemon {
     pub(crate) back: mpsc::UnboundedSender<Back>,
     pub(crate) outbox: Outbox,
     sender: JoinHandle<()>,
-    pub(crate) log: mpsc::Sender<ipc::Request>,
+    pub(crate) log: mpsc::Sender<EventServiceCall<Request>>,
     pub(crate) clock: Clock,
     look_interval: Millis,
     /// What was done although the store did not take it.
@@ -371,7 +393,7 @@ impl Daemon {
     async fn run(
         &mut self,
         context: &Context,
-        requests: &mut Requests,
+        calls: &mut Calls<StatemgrCall<Request>>,
         heard: &mut Events,
         returned: &mut mpsc::UnboundedReceiver<Back>,
     ) -> bool {
@@ -394,14 +416,14 @@ impl Daemon {
                     Some(item) => Event::Heard(Box::new(item)),
                     None => Event::Stop,
                 },
-                request = requests.next() => match request {
-                    Some(request) => Event::Request(Box::new(request)),
+                call = calls.next() => match call {
+                    Some(call) => Event::Call(Box::new(call)),
                     None => Event::Stop,
                 },
             };
             match event {
                 Event::Stop => return false,
-                Event::Request(request) => self.request(*request),
+                Event::Call(call) => self.call(*call),
                 Event::Heard(item) => match *item {
                     EventItem::Resync => self.look_all(),
                     EventItem::Event(event) => self.heard(event),

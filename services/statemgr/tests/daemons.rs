@@ -7,6 +7,7 @@ use ipc::testing::{Bus, Lines};
 use ipc::{CallContext, Client, Code, Principal, Status};
 use powermgr::testing::{TwinBoard, board};
 use schema::rpc::{chassis_service, event_service, host_service, management_controller_service as bmc};
+use schema::server::OperatorServiceCall;
 use schema::v1alpha1 as v1;
 use service::{Clock, Context, Kit, Notification, Notifier, Shutdown};
 use tokio::task::JoinHandle;
@@ -622,11 +623,10 @@ async fn a_reset_of_the_controller_is_asked_of_the_operator_and_is_no_loss_of_ma
     assert_eq!(status.expect_err("no operator").code, Code::Unavailable);
 
     let operator = bench.bus.client("operator").await;
-    let mut requests = operator.serve(&["OperatorService"]).await.expect("served");
+    let mut calls = operator.calls().await.expect("served");
     let answering = tokio::spawn(async move {
-        let request = requests.next().await.expect("a request");
-        let reset: v1::OperatorResetRequest = request.decode().expect("a reset");
-        request.reply(&v1::OperatorResetResponse {}).await;
+        let OperatorServiceCall::Reset(reset, reply) = calls.next().await.expect("a request");
+        reply.send(Ok(v1::OperatorResetResponse {})).await;
         reset.action()
     });
     let answer =
@@ -653,11 +653,11 @@ async fn a_reset_of_the_controller_is_asked_of_the_operator_and_is_no_loss_of_ma
     assert_eq!(status.expect_err("not yet possible").code, Code::Unimplemented);
 
     // What the operator cannot do here it refuses, and the controller goes on.
-    let mut requests = operator.serve(&["OperatorService"]).await.expect("served");
+    let mut calls = operator.calls().await.expect("served");
     let answering = tokio::spawn(async move {
-        let request = requests.next().await.expect("a request");
+        let OperatorServiceCall::Reset(_, reply) = calls.next().await.expect("a request");
         let refused = ipc::Status::unimplemented("no data partition").with_reason("NOT_SUPPORTED");
-        request.finish::<v1::OperatorResetResponse>(Err(refused)).await;
+        reply.send(Err(refused)).await;
     });
     let status = controller(&bench.client, v1::ManagementControllerAction::FactoryReset).await;
     assert_eq!(status.expect_err("not possible here").reason(), "NOT_SUPPORTED");
@@ -906,10 +906,10 @@ async fn a_controller_whose_store_takes_nothing_can_be_reset() {
     let mut events = bench.client.subscribe_events("event.bmc.>").await.expect("a subscription");
     bench.bus.takes_writes("state", false).await;
     let operator = bench.bus.client("operator").await;
-    let mut requests = operator.serve(&["OperatorService"]).await.expect("served");
+    let mut calls = operator.calls().await.expect("served");
     let answering = tokio::spawn(async move {
-        let request = requests.next().await.expect("a request");
-        request.reply(&v1::OperatorResetResponse {}).await;
+        let OperatorServiceCall::Reset(_, reply) = calls.next().await.expect("a request");
+        reply.send(Ok(v1::OperatorResetResponse {})).await;
     });
     let answer = controller(&bench.client, v1::ManagementControllerAction::Reboot).await.expect("accepted");
     assert_eq!(answer.outcome(), v1::ActionOutcome::AcceptedNotStored);

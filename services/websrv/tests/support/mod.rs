@@ -14,6 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use ipc::testing::Bus;
 use ipc::{Client, Status};
 use prost::Message;
+use schema::server::Incoming as _;
 use schema::v1alpha1 as api;
 use serde_json::{Value, json};
 use service::{Clock, Context, Kit, Notification, Notifier, Shutdown, Trigger};
@@ -224,11 +225,11 @@ pub async fn backend(bus: &Bus, daemon: &str, world: Arc<World>) {
             match name.as_str() {
                 "AuthService.VerifyPassword" => {
                     let checked = verify_password(&world, &request.decode().unwrap());
-                    request.finish(checked).await;
+                    request.into_reply().send(checked).await;
                 }
                 "AuthService.VerifyToken" => {
                     let checked = verify_token(&world, &request.decode().unwrap());
-                    request.finish(checked).await;
+                    request.into_reply().send(checked).await;
                 }
                 "HostService.GetHost" => {
                     let asked: api::GetHostRequest = request.decode().unwrap();
@@ -258,7 +259,7 @@ pub async fn backend(bus: &Bus, daemon: &str, world: Arc<World>) {
                     match known {
                         // The zero message is a valid answer of every method.
                         Some(_) => request.reply_bytes(Bytes::new()).await,
-                        None => request.unimplemented().await,
+                        None => request.refuse(&Status::unimplemented(name)),
                     }
                 }
             }
