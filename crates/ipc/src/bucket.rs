@@ -3,6 +3,7 @@
 //! An answer is only given once the bus has the value on disk (the buckets are synced at every write, invariant I-4). Each value is
 //! prefixed with its schema version, so a newer daemon can read what an older one wrote: [`Value::decode`] gets the version and migrates.
 
+mod patience;
 mod settle;
 
 use std::fmt;
@@ -12,12 +13,15 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy, push};
 use async_nats::jetstream::kv;
+use async_nats::jetstream::stream::{DirectGetError, DirectGetErrorKind};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 use tokio::time::{Instant, Sleep};
 
 use crate::client::Client;
 use crate::status::Status;
+
+pub use patience::patiently;
 
 /// First byte of each value: tells ours from what somebody else put there.
 const MAGIC: u8 = 0xb0;
@@ -106,6 +110,17 @@ pub enum StateError {
         #[source]
         source: ValueError,
     },
+    /// The store has the value and says that it cannot read it: it is damaged, or the medium does not give it. Unlike
+    /// [`StateError::Unavailable`] this is an answer about this value, which may be another one the next time only if the medium heals.
+    #[error("{bucket}/{key} cannot be read by the store: {why}")]
+    NotRead {
+        /// Bucket.
+        bucket: String,
+        /// Key.
+        key: String,
+        /// What the store says.
+        why: String,
+    },
     /// No such bucket: the operator creates them at its start.
     #[error("there is no bucket {bucket}")]
     NoBucket {
@@ -137,6 +152,7 @@ impl From<StateError> for Status {
             StateError::Conflict { .. } => Status::aborted(text),
             StateError::BadKey { .. } | StateError::TooLarge { .. } => Status::invalid_argument(text),
             StateError::Unreadable { source, .. } => Status::data_loss(format!("{text}: {source}")),
+            StateError::NotRead { .. } => Status::data_loss(text),
             StateError::NoBucket { .. } | StateError::Unavailable { .. } => Status::unavailable(text),
         }
     }
@@ -241,10 +257,7 @@ impl Bucket {
 
     /// The value of `key`, `None` when there is none.
     pub async fn get<T: Value>(&self, key: &str) -> Result<Option<Entry<T>>, StateError> {
-        let found = self.store.entry(key).await.map_err(|error| match error.kind() {
-            kv::EntryErrorKind::InvalidKey => bad_key(key),
-            _ => self.unavailable("reading", key, error),
-        })?;
+        let found = self.store.entry(key).await.map_err(|error| self.not_read(key, error))?;
         let Some(entry) = found.filter(|entry| entry.operation == kv::Operation::Put) else {
             return Ok(None);
         };
@@ -258,10 +271,7 @@ impl Bucket {
 
     /// The revision of `key`, whatever its value is; `None` when there is none.
     pub async fn revision_of(&self, key: &str) -> Result<Option<u64>, StateError> {
-        let found = self.store.entry(key).await.map_err(|error| match error.kind() {
-            kv::EntryErrorKind::InvalidKey => bad_key(key),
-            _ => self.unavailable("reading", key, error),
-        })?;
+        let found = self.store.entry(key).await.map_err(|error| self.not_read(key, error))?;
         Ok(found.filter(|entry| entry.operation == kv::Operation::Put).map(|entry| entry.revision))
     }
 
@@ -376,6 +386,23 @@ impl Bucket {
             });
         }
         Ok(bytes)
+    }
+
+    /// Why a value was not read.
+    fn not_read(&self, key: &str, error: kv::EntryError) -> StateError {
+        if error.kind() == kv::EntryErrorKind::InvalidKey {
+            return bad_key(key);
+        }
+        let refusal = std::error::Error::source(&error).and_then(|source| {
+            match source.downcast_ref::<DirectGetError>()?.kind() {
+                DirectGetErrorKind::ErrorResponse(code, why) if code.as_u16() == 500 => Some(why),
+                _ => None,
+            }
+        });
+        match refusal {
+            Some(why) => StateError::NotRead { bucket: self.store.name.clone(), key: key.to_owned(), why },
+            None => self.unavailable("reading", key, error),
+        }
     }
 
     fn conflict(&self, key: &str) -> StateError {

@@ -34,7 +34,7 @@ pub mod store;
 pub mod testing;
 pub mod topology;
 
-pub use bucket::{Bucket, Entry, StateError, Value, ValueError, Watch, WatchItem};
+pub use bucket::{Bucket, Entry, StateError, Value, ValueError, Watch, WatchItem, patiently};
 pub use client::{Client, ConnectConfig, ConnectError, Link};
 pub use context::{CallContext, Principal, TraceContext};
 pub use event::{EventItem, Events, RawEvents, RawItem, event_id};

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::{DefaultGuard, set_default};
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
 
 use crate::client::{Client, ConnectConfig};
 use crate::server::{JetStreamConfig, Server, ServerConfig, ServerHandle, jetstream};
@@ -17,7 +17,7 @@ pub struct Bus {
     // Before the directory, so that it stops before its files go.
     _server: ServerHandle,
     url: String,
-    _store: tempfile::TempDir,
+    store: tempfile::TempDir,
 }
 
 impl Bus {
@@ -32,12 +32,37 @@ impl Bus {
         let config = ServerConfig { inside: vec![jetstream(streams)], ..ServerConfig::default() };
         let server = Server::start(config).expect("the embedded server starts");
         let url = server.url();
-        Self { _server: server, url, _store: store }
+        Self { _server: server, url, store }
     }
 
     /// The server's address, `nats://127.0.0.1:PORT`.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Zeroes these bytes wherever they stand in the files of the store, and says whether they did: a medium that has lost them.
+    ///
+    /// # Panics
+    ///
+    /// When a file cannot be changed.
+    pub fn lose(&self, bytes: &[u8]) -> bool {
+        let (mut folders, mut found) = (vec![self.store.path().to_owned()], false);
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).expect("a folder of the store") {
+                let path = entry.expect("an entry of the store").path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let mut all = std::fs::read(&path).expect("a file of the store");
+                if let Some(at) = all.windows(bytes.len()).position(|part| part == bytes) {
+                    all.iter_mut().skip(at).take(bytes.len()).for_each(|byte| *byte = 0);
+                    std::fs::write(&path, all).expect("a file of the store");
+                    found = true;
+                }
+            }
+        }
+        found
     }
 
     /// A connection named `daemon`.
@@ -78,14 +103,17 @@ impl Bus {
 pub struct Lines {
     lines: Arc<Mutex<Vec<(Level, String)>>>,
     _guard: DefaultGuard,
+    _second: Dispatch,
 }
 
 impl Lines {
     /// Listens from now on.
     pub fn listen() -> Self {
         let lines = Arc::default();
+        // With a single one, tracing lets the thread that comes to a place first decide for all, and that may be a test that does not listen.
+        let _second = Dispatch::new(Listener(Arc::default()));
         let _guard = set_default(Listener(Arc::clone(&lines)));
-        Self { lines, _guard }
+        Self { lines, _guard, _second }
     }
 
     /// How many lines at least as severe as `level` have this in their message.

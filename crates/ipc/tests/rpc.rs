@@ -355,6 +355,20 @@ async fn state_is_stored_compared_and_deleted() {
 }
 
 #[tokio::test]
+async fn what_the_store_cannot_read_is_an_answer_about_that_value_alone() {
+    let bus = Bus::start().await;
+    bus.create_bucket("state").await;
+    let bucket = bus.client("statemgr").await.bucket("state").await.unwrap();
+    bucket.put("host.system", &note(&"on".repeat(500))).await.unwrap();
+    bucket.put("host.other", &note("off")).await.unwrap();
+    assert!(bus.lose(b"onononon"));
+    let error = bucket.get::<Note>("host.system").await.unwrap_err();
+    assert!(matches!(error, StateError::NotRead { .. }), "{error:?}");
+    assert!(matches!(bucket.revision_of("host.system").await, Err(StateError::NotRead { .. })));
+    assert_eq!(bucket.get::<Note>("host.other").await.unwrap().unwrap().value, note("off"));
+}
+
+#[tokio::test]
 async fn a_removed_key_leaves_nothing_and_markers_of_deleted_ones_are_swept() {
     let bus = Bus::start().await;
     bus.create_bucket("state").await;

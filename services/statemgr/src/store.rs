@@ -480,12 +480,6 @@ pub(crate) struct Damage {
     pub(crate) why: String,
 }
 
-/// A key that is never written: whether it can be asked for tells a store that does not answer from a value that cannot be read.
-const NEVER: &str = "never";
-/// How often a value is asked for, and the pause between.
-const READS: u32 = 3;
-const READ_AGAIN: Duration = Duration::from_millis(200);
-
 /// The stored record at `key`. One that cannot be read is told of and not lost: it stays until it is written anew.
 ///
 /// # Errors
@@ -505,8 +499,12 @@ const LOST: &str = "_damaged";
 /// Whether values whose keys are not known were lost since `revision`: then the value read may be an older one that came to light
 /// again, and a value that is not there may have been.
 pub(crate) async fn lost_since(bucket: &Bucket, revision: Option<u64>) -> Result<bool, StateError> {
-    let lost = bucket.revision_of(LOST).await?;
-    Ok(lost.is_some_and(|lost| revision.is_none_or(|revision| revision < lost)))
+    match ipc::patiently(LOST, || bucket.revision_of(LOST)).await {
+        Ok(lost) => Ok(lost.is_some_and(|lost| revision.is_none_or(|revision| revision < lost))),
+        // It is there; since when cannot be told.
+        Err(StateError::NotRead { .. }) => Ok(true),
+        Err(error) => Err(error),
+    }
 }
 
 /// As [`load`], for settings.
@@ -518,30 +516,24 @@ where
     Ok(Loaded { value: value.map(|value| value.0), revision, damage })
 }
 
-/// One damaged value must not keep the daemon that switches machines off from starting.
+/// One damaged value must not keep the daemon that switches machines off from starting. A store that is busy, slow or away has damaged
+/// nothing: what it holds is not known yet, and nothing is decided on it.
 async fn read<V: Value>(bucket: &Bucket, key: &str) -> Result<Loaded<V>, StateError> {
-    let damaged = |error: &StateError| {
-        let why = service::ErrorChain(error).to_string();
-        tracing::error!(key, error = why, "a stored value is not used");
-        Ok(Loaded { value: None, revision: None, damage: Some(Damage { key: key.to_owned(), why }) })
-    };
-    let mut left = READS;
-    loop {
-        left -= 1;
-        match bucket.get::<V>(key).await {
-            Ok(Some(entry)) => {
-                return Ok(Loaded { value: Some(entry.value), revision: Some(entry.revision), damage: None });
-            }
-            Ok(None) => return Ok(Loaded { value: None, revision: Some(0), damage: None }),
-            Err(error @ StateError::Unreadable { .. }) => return damaged(&error),
-            Err(_) if left > 0 => tokio::time::sleep(READ_AGAIN).await,
-            Err(error) => {
-                return match bucket.get::<Json<ControllerRecord>>(NEVER).await {
-                    Ok(_) => damaged(&error),
-                    Err(_) => Err(error),
-                };
-            }
+    loaded(key, ipc::patiently(key, || bucket.get::<V>(key)).await)
+}
+
+fn loaded<V>(key: &str, read: Result<Option<ipc::Entry<V>>, StateError>) -> Result<Loaded<V>, StateError> {
+    match read {
+        Ok(Some(entry)) => {
+            Ok(Loaded { value: Some(entry.value), revision: Some(entry.revision), damage: None })
         }
+        Ok(None) => Ok(Loaded { value: None, revision: Some(0), damage: None }),
+        Err(error @ (StateError::Unreadable { .. } | StateError::NotRead { .. })) => {
+            let why = service::ErrorChain(&error).to_string();
+            tracing::error!(key, error = why, "a stored value is not used");
+            Ok(Loaded { value: None, revision: None, damage: Some(Damage { key: key.to_owned(), why }) })
+        }
+        Err(error) => Err(error),
     }
 }
 
@@ -680,6 +672,18 @@ mod tests {
         queue.push_failed(boot(false), begin);
         assert_eq!(planned(queue.next(begin)), Some(true));
         assert_eq!(planned(queue.next(begin + AGAIN * 2)), None);
+    }
+
+    #[test]
+    fn what_the_store_cannot_read_is_damage_and_a_store_that_does_not_answer_is_none() {
+        let not_read =
+            StateError::NotRead { bucket: "state".into(), key: "k".into(), why: "Message Damaged".into() };
+        let found = loaded::<()>("k", Err(not_read)).expect("an answer");
+        assert_eq!(found.damage.expect("damaged").key, "k");
+        let source = Box::new(std::io::Error::from(std::io::ErrorKind::TimedOut));
+        let away =
+            StateError::Unavailable { operation: "reading", bucket: "state".into(), key: "k".into(), source };
+        assert!(loaded::<()>("k", Err(away)).is_err(), "nothing is decided on it");
     }
 
     #[test]

@@ -49,15 +49,16 @@ impl Store {
     pub(crate) async fn accounts(&self, limit: usize) -> Result<Found, StateError> {
         let mut accounts = Accounts::new(limit);
         let mut unreadable = Vec::new();
-        let keys = self.users.keys().await?;
+        let keys = ipc::patiently(">", || self.users.keys()).await?;
         for key in &keys {
-            let account = match self.users.get::<UserRecord>(key).await {
+            let account = match ipc::patiently(key, || self.users.get::<UserRecord>(key)).await {
                 Ok(Some(entry)) => {
                     self.note(key, entry.revision);
                     Account::try_from(entry.value).map_err(|error| error.to_string())
                 }
                 Ok(None) => continue,
                 Err(StateError::Unreadable { source, .. }) => Err(source.to_string()),
+                Err(StateError::NotRead { why, .. }) => Err(why),
                 Err(error) => return Err(error),
             };
             match account {
@@ -79,11 +80,13 @@ impl Store {
 
     pub(crate) async fn sessions(&self) -> Result<Vec<Session>, StateError> {
         let mut sessions = Vec::new();
-        for key in self.sessions.keys().await? {
-            let session = match self.sessions.get::<SessionRecord>(&key).await {
+        for key in ipc::patiently(">", || self.sessions.keys()).await? {
+            let read = ipc::patiently(&key, || self.sessions.get::<SessionRecord>(&key)).await;
+            let session = match read {
                 Ok(Some(entry)) => Session::try_from(entry.value).map_err(|error| error.to_string()),
                 Ok(None) => continue,
                 Err(StateError::Unreadable { source, .. }) => Err(source.to_string()),
+                Err(StateError::NotRead { why, .. }) => Err(why),
                 Err(error) => return Err(error),
             };
             match session {

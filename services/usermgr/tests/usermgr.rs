@@ -371,6 +371,19 @@ async fn an_account_that_cannot_be_read_locks_out_its_owner_alone_and_is_told() 
 }
 
 #[tokio::test]
+async fn an_account_the_medium_has_lost_locks_out_its_owner_alone() {
+    let rig = Rig::with_admin().await;
+    let daemon = rig.start().await;
+    let (_, admin) = rig.enter("admin", PASSWORD).await;
+    rig.create(&admin, "carolinathe3rd", "ReadOnly").await;
+    daemon.kill().await;
+    assert!(rig.bus.lose(b"\"carolinathe3rd\"") || rig.bus.lose(b"carolinathe3rd"));
+    let _daemon = rig.start().await;
+    rig.login("admin", PASSWORD, "192.0.2.1").await.expect("everybody else");
+    assert!(rig.login("carolinathe3rd", PASSWORD, "192.0.2.2").await.is_err());
+}
+
+#[tokio::test]
 async fn ended_sessions_and_deleted_accounts_leave_nothing_in_the_store() {
     let rig = Rig::with_admin().await;
     let daemon = rig.start().await;

@@ -33,7 +33,7 @@ impl Bucket {
             Err(error) => return Err(self.unavailable("checking", key, error)),
             Ok(revision) => return Ok(revision),
         }
-        let entry = self.store.entry(key).await.map_err(|error| self.unavailable("checking", key, error))?;
+        let entry = self.store.entry(key).await.map_err(|error| self.not_read(key, error))?;
         Ok(entry.map_or(0, |entry| entry.revision))
     }
 
