@@ -35,6 +35,3 @@ pub const NAME: &str = "usermgr";
 pub const USERS: &str = "users";
 /// The bucket of sessions, keyed by session id.
 pub const SESSIONS: &str = "sessions";
-/// The services this daemon answers for.
-pub const SERVICES: &[&str] =
-    &["UserService", "SessionService", "RoleService", "LockoutService", "AuthService"];

@@ -6,6 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use auth::{Accounts, PasswordHash, UnixMillis};
 use ipc::{Outbox, Request, Status};
+use schema::server::{Call as _, UsermgrCall};
 use service::{Clock, Context, Kit};
 use tokio::task::JoinSet;
 use units::Millis;
@@ -13,10 +14,12 @@ use units::Millis;
 use crate::boot::{self, First};
 use crate::config::{Config, Limits};
 use crate::error::Error;
-use crate::machine::{Action, Caller, Event, Machine, Now, Outcome, Ticket, WorkId, Write};
+use crate::machine::{
+    Action, Caller, Encoded, Event, Machine, Now, Numbered, Outcome, TicketId, WorkId, Write,
+};
 use crate::store::Store;
 use crate::work::Done;
-use crate::{NAME, SERVICES, wire};
+use crate::{NAME, wire};
 
 /// Deadline of a request that comes without one.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -156,15 +159,15 @@ struct Shell {
     bus: ipc::Client,
     outbox: Outbox,
     kit: Kit,
-    requests: HashMap<Ticket, Request>,
-    next: Ticket,
+    requests: HashMap<TicketId, Request>,
+    next: TicketId,
     work: JoinSet<(WorkId, Done)>,
     storing: Option<Storing>,
 }
 
 impl Shell {
     async fn run(mut self, unreadable: Vec<String>) -> Result<(), Error> {
-        let mut requests = self.bus.serve(SERVICES).await.map_err(Error::Serve)?;
+        let mut requests = self.bus.serve(<UsermgrCall<Request>>::SERVICES).await.map_err(Error::Serve)?;
         let mut heartbeat = self.kit.heartbeat();
         let mut shutdown = self.kit.shutdown.clone();
         let clock = self.kit.clock;
@@ -205,14 +208,16 @@ impl Shell {
         Ok(())
     }
 
-    /// Decodes a request and keeps it until it is answered.
-    fn accept(&mut self, request: Request) -> Option<Event> {
+    /// Reads a request and keeps it until it is answered.
+    fn accept(&mut self, mut request: Request) -> Option<Event> {
         if self.requests.len() >= TICKETS_MAX {
             let status = Status::resource_exhausted("usermgr has too many requests at once");
             self.outbox.answer_bytes(request, Err(status));
             return None;
         }
-        let call = match wire::call(&request.service, &request.method, &request.payload) {
+        let ticket = self.next;
+        let read = UsermgrCall::parse(Numbered { id: ticket, request: &request });
+        let call = match read.map_err(|refused| Status::from(&refused.why)).and_then(wire::call) {
             Ok(call) => call,
             Err(status) => {
                 self.outbox.answer_bytes(request, Err(status));
@@ -232,7 +237,8 @@ impl Shell {
             request_id = request.context.request_id,
             "request"
         );
-        let ticket = self.next;
+        // It may hold a password, and was read.
+        drop(std::mem::take(&mut request.payload));
         self.next += 1;
         self.requests.insert(ticket, request);
         Some(Event::Request { ticket, call, caller })
@@ -249,7 +255,7 @@ impl Shell {
             match action {
                 Action::Answer(ticket, result) => {
                     let Some(request) = self.requests.remove(&ticket) else { continue };
-                    self.outbox.answer_bytes(request, result);
+                    self.outbox.answer_bytes(request, result.map(Encoded::into_bytes));
                 }
                 Action::Work(id, work) => {
                     self.work.spawn_blocking(move || (id, work.run()));

@@ -6,102 +6,103 @@ use auth::{
     Account, AccountPatch, Password, Privilege, Privileges, Role, Session, UnixMillis, UserName, Weakness,
 };
 use ipc::{ErrorInfo, Status};
-use prost::Message;
 use prost_types::{FieldMask, Timestamp};
+use schema::server::{
+    AuthServiceCall, LockoutServiceCall, RoleServiceCall, SessionServiceCall, UserServiceCall, UsermgrCall,
+};
 use schema::v1alpha1 as v1;
 use units::Millis;
 
-use crate::machine::{Call, ListFilter, NewUser};
+use crate::machine::{Call, ListFilter, NewUser, Numbered, Ticket};
 
-/// Decodes a request. The payload held a password in some of them: it is moved out, not copied.
-pub(crate) fn call(service: &str, method: &str, payload: &[u8]) -> Result<Call, Status> {
-    Ok(match (service, method) {
-        ("UserService", "CreateUser") => create_user(decode(payload)?)?,
-        ("UserService", "GetUser") => {
-            let v1::GetUserRequest { id, field_mask } = decode(payload)?;
-            Call::GetUser { user: id, mask: field_mask }
-        }
-        ("UserService", "UpdateUser") => update_user(decode(payload)?)?,
-        ("UserService", "DeleteUser") => {
-            Call::DeleteUser { user: decode::<v1::DeleteUserRequest>(payload)?.id }
-        }
-        ("UserService", "ListUsers") => list_users(decode(payload)?),
-        ("UserService", "ChangePassword") => {
-            let mut request: v1::ChangePasswordRequest = decode(payload)?;
-            Call::ChangePassword {
-                current: Password::from(&mut request.current_password),
-                new: Password::from(&mut request.new_password),
-                user: std::mem::take(&mut request.id),
+/// What a call asks of the machine. Passwords and tokens are moved out of the message, not copied.
+pub(crate) fn call(call: UsermgrCall<Numbered<'_>>) -> Result<Call, Status> {
+    match call {
+        UsermgrCall::UserService(call) => user_call(call),
+        UsermgrCall::SessionService(call) => Ok(session_call(call)),
+        UsermgrCall::RoleService(call) => Ok(match call {
+            RoleServiceCall::GetRole(v1::GetRoleRequest { id, field_mask }, ticket) => {
+                Call::GetRole { ticket, id, mask: field_mask }
             }
-        }
-        ("UserService", "ResetPassword") => {
-            let mut request: v1::ResetPasswordRequest = decode(payload)?;
-            Call::ResetPassword {
-                new: request.new_password.as_mut().map(Password::from),
-                require_change: request.require_change.unwrap_or(true),
-                user: std::mem::take(&mut request.id),
+            RoleServiceCall::ListRoles(request, ticket) => {
+                Call::ListRoles { ticket, mask: request.field_mask }
             }
-        }
-        ("SessionService", "CreateSession") => {
-            let mut request: v1::CreateSessionRequest = decode(payload)?;
-            Call::CreateSession {
+        }),
+        UsermgrCall::LockoutService(call) => Ok(match call {
+            LockoutServiceCall::ListLockouts(request, ticket) => {
+                Call::ListLockouts { ticket, user: request.username }
+            }
+            LockoutServiceCall::DeleteLockout(request, ticket) => {
+                Call::DeleteLockout { ticket, id: request.id }
+            }
+        }),
+        UsermgrCall::AuthService(call) => Ok(match call {
+            AuthServiceCall::VerifyPassword(mut request, ticket) => Call::VerifyPassword {
+                ticket,
                 password: Password::from(&mut request.password),
                 name: std::mem::take(&mut request.username),
                 address: Session::clip(&request.address),
-                user_agent: Session::clip(&request.user_agent),
+            },
+            AuthServiceCall::VerifyToken(mut request, ticket) => {
+                let token = auth::Token::parse(&request.token);
+                zeroize::Zeroize::zeroize(&mut request.token);
+                Call::VerifyToken { ticket, token, address: Session::clip(&request.address) }
             }
+        }),
+    }
+}
+
+fn user_call(call: UserServiceCall<Numbered<'_>>) -> Result<Call, Status> {
+    Ok(match call {
+        UserServiceCall::CreateUser(request, ticket) => create_user(request, ticket)?,
+        UserServiceCall::GetUser(v1::GetUserRequest { id, field_mask }, ticket) => {
+            Call::GetUser { ticket, user: id, mask: field_mask }
         }
-        ("SessionService", "GetSession") => {
-            let v1::GetSessionRequest { id, field_mask } = decode(payload)?;
-            Call::GetSession { id, mask: field_mask }
-        }
-        ("SessionService", "ListSessions") => {
-            let v1::ListSessionsRequest { username, field_mask } = decode(payload)?;
-            Call::ListSessions { user: username, mask: field_mask }
-        }
-        ("SessionService", "DeleteSession") => {
-            Call::DeleteSession { id: decode::<v1::DeleteSessionRequest>(payload)?.id }
-        }
-        ("RoleService", "GetRole") => {
-            let v1::GetRoleRequest { id, field_mask } = decode(payload)?;
-            Call::GetRole { id, mask: field_mask }
-        }
-        ("RoleService", "ListRoles") => {
-            Call::ListRoles { mask: decode::<v1::ListRolesRequest>(payload)?.field_mask }
-        }
-        ("LockoutService", "ListLockouts") => {
-            Call::ListLockouts { user: decode::<v1::ListLockoutsRequest>(payload)?.username }
-        }
-        ("LockoutService", "DeleteLockout") => {
-            Call::DeleteLockout { id: decode::<v1::DeleteLockoutRequest>(payload)?.id }
-        }
-        ("AuthService", "VerifyPassword") => {
-            let mut request: v1::VerifyPasswordRequest = decode(payload)?;
-            Call::VerifyPassword {
-                password: Password::from(&mut request.password),
-                name: std::mem::take(&mut request.username),
-                address: Session::clip(&request.address),
-            }
-        }
-        ("AuthService", "VerifyToken") => {
-            let mut request: v1::VerifyTokenRequest = decode(payload)?;
-            let token = auth::Token::parse(&request.token);
-            zeroize::Zeroize::zeroize(&mut request.token);
-            Call::VerifyToken { token, address: Session::clip(&request.address) }
-        }
-        _ => return Err(Status::unimplemented(format!("{service} has no method {method}"))),
+        UserServiceCall::UpdateUser(request, ticket) => update_user(request, ticket)?,
+        UserServiceCall::DeleteUser(request, ticket) => Call::DeleteUser { ticket, user: request.id },
+        UserServiceCall::ListUsers(request, ticket) => list_users(request, ticket),
+        UserServiceCall::ChangePassword(mut request, ticket) => Call::ChangePassword {
+            ticket,
+            current: Password::from(&mut request.current_password),
+            new: Password::from(&mut request.new_password),
+            user: std::mem::take(&mut request.id),
+        },
+        UserServiceCall::ResetPassword(mut request, ticket) => Call::ResetPassword {
+            ticket,
+            new: request.new_password.as_mut().map(Password::from),
+            require_change: request.require_change.unwrap_or(true),
+            user: std::mem::take(&mut request.id),
+        },
     })
 }
 
-fn decode<M: Message + Default>(payload: &[u8]) -> Result<M, Status> {
-    M::decode(payload)
-        .map_err(|error| Status::invalid_argument(format!("the request cannot be decoded: {error}")))
+fn session_call(call: SessionServiceCall<Numbered<'_>>) -> Call {
+    match call {
+        SessionServiceCall::CreateSession(mut request, ticket) => Call::CreateSession {
+            ticket,
+            password: Password::from(&mut request.password),
+            name: std::mem::take(&mut request.username),
+            address: Session::clip(&request.address),
+            user_agent: Session::clip(&request.user_agent),
+        },
+        SessionServiceCall::GetSession(v1::GetSessionRequest { id, field_mask }, ticket) => {
+            Call::GetSession { ticket, id, mask: field_mask }
+        }
+        SessionServiceCall::ListSessions(v1::ListSessionsRequest { username, field_mask }, ticket) => {
+            Call::ListSessions { ticket, user: username, mask: field_mask }
+        }
+        SessionServiceCall::DeleteSession(request, ticket) => Call::DeleteSession { ticket, id: request.id },
+    }
 }
 
-fn create_user(mut request: v1::CreateUserRequest) -> Result<Call, Status> {
+fn create_user(
+    mut request: v1::CreateUserRequest,
+    ticket: Ticket<v1::CreateUserResponse>,
+) -> Result<Call, Status> {
     let password = Password::from(&mut request.password);
     let user = request.user.take().ok_or_else(|| invalid("user", "it is required"))?;
     Ok(Call::CreateUser {
+        ticket,
         new: Box::new(NewUser {
             name: name(&user.username)?,
             full_name: user.full_name,
@@ -116,7 +117,10 @@ fn create_user(mut request: v1::CreateUserRequest) -> Result<Call, Status> {
     })
 }
 
-fn update_user(request: v1::UpdateUserRequest) -> Result<Call, Status> {
+fn update_user(
+    request: v1::UpdateUserRequest,
+    ticket: Ticket<v1::UpdateUserResponse>,
+) -> Result<Call, Status> {
     let user = request.user.ok_or_else(|| invalid("user", "it is required"))?;
     let given = |set: bool, path: &'static str| set.then_some(path);
     let paths: Vec<String> = match request.field_mask {
@@ -160,14 +164,15 @@ fn update_user(request: v1::UpdateUserRequest) -> Result<Call, Status> {
             other => return Err(invalid("field_mask", &format!("{other} cannot be written"))),
         }
     }
-    Ok(Call::UpdateUser { user: user.id, patch: Box::new(patch), unlock })
+    Ok(Call::UpdateUser { ticket, user: user.id, patch: Box::new(patch), unlock })
 }
 
-fn list_users(request: v1::ListUsersRequest) -> Call {
+fn list_users(request: v1::ListUsersRequest, ticket: Ticket<v1::ListUsersResponse>) -> Call {
     let local = request.source.is_none_or(|source| {
         matches!(v1::UserSource::try_from(source), Ok(v1::UserSource::Local | v1::UserSource::Unspecified))
     });
     Call::ListUsers {
+        ticket,
         filter: Box::new(ListFilter {
             local,
             enabled: request.enabled,
@@ -415,24 +420,15 @@ mod tests {
     }
 
     #[test]
-    fn every_method_of_our_services_is_decoded() {
-        for info in schema::methods().iter().filter(|method| method.owner == crate::NAME) {
-            assert!(crate::SERVICES.contains(&info.service), "{}", info.service);
-            if let Err(status) = call(info.service, info.method, &[]) {
-                assert_eq!(status.code, ipc::Code::InvalidArgument, "{}: {status}", info.full_name);
-            }
-        }
-        let unknown = call("UserService", "Nothing", &[]).unwrap_err();
-        assert_eq!(unknown.code, ipc::Code::Unimplemented);
-    }
-
-    #[test]
     fn an_update_without_a_mask_writes_what_is_set() {
         let request = v1::UpdateUserRequest {
             user: Some(v1::User { id: "bob".into(), enabled: Some(false), ..v1::User::default() }),
             field_mask: None,
         };
-        let Call::UpdateUser { user, patch, unlock } = update_user(request).unwrap() else { unreachable!() };
+        let Call::UpdateUser { user, patch, unlock, .. } = update_user(request, Ticket::new(1)).unwrap()
+        else {
+            unreachable!()
+        };
         assert_eq!((user.as_str(), unlock), ("bob", false));
         assert_eq!(*patch, AccountPatch { enabled: Some(false), ..AccountPatch::default() });
     }
@@ -440,10 +436,9 @@ mod tests {
     #[test]
     fn an_update_with_a_mask_clears_what_is_not_set_and_refuses_what_is_the_servers() {
         let update = |paths: &[&str]| {
-            update_user(v1::UpdateUserRequest {
-                user: Some(v1::User::default()),
-                field_mask: Some(mask(paths)),
-            })
+            let request =
+                v1::UpdateUserRequest { user: Some(v1::User::default()), field_mask: Some(mask(paths)) };
+            update_user(request, Ticket::new(1))
         };
         let Call::UpdateUser { patch, .. } = update(&["email", "full_name"]).unwrap() else { unreachable!() };
         assert_eq!(patch.email, Some(None));

@@ -5,13 +5,14 @@ use auth::{
     AccountPatch, Change, Key, NewAccount, Password, PasswordHash, Session, SessionId, Token, UserId,
 };
 use ipc::Status;
-use prost::Message;
 use schema::v1alpha1 as v1;
 use units::{Millis, Mono};
 use v1::{SessionChangeKind, UserChangeKind};
 
 use super::event::Cause;
-use super::{Action, Asker, INTENTS_MAX, Machine, Now, Outcome, PASSWORD_ANSWER, StoreKey, Ticket, Write};
+use super::login::LoginKind;
+use super::ticket::{Ticket, TicketId, refuse};
+use super::{Action, Asker, INTENTS_MAX, Machine, Now, Outcome, PASSWORD_ANSWER, StoreKey, Write};
 use crate::wire;
 
 /// Pause before what could not be stored is tried again; doubled up to [`RETRY_MAX`] while that fails.
@@ -33,14 +34,14 @@ const LAST_LOGIN_PRECISION_MS: u64 = 60 * 60 * 1000;
 #[derive(Debug)]
 pub(super) enum Intent {
     Create {
-        ticket: Ticket,
+        ticket: Ticket<v1::CreateUserResponse>,
         asker: Asker,
         new: Box<NewAccount>,
         warnings: Vec<String>,
         request_id: String,
     },
     Update {
-        ticket: Ticket,
+        ticket: Ticket<v1::UpdateUserResponse>,
         asker: Asker,
         user: UserId,
         patch: Box<AccountPatch>,
@@ -48,13 +49,13 @@ pub(super) enum Intent {
         request_id: String,
     },
     Delete {
-        ticket: Ticket,
+        ticket: Ticket<v1::DeleteUserResponse>,
         asker: Asker,
         user: UserId,
         request_id: String,
     },
     Password {
-        ticket: Ticket,
+        way: PasswordChange,
         asker: Asker,
         user: UserId,
         /// The epoch under which the old password was proved; `None` for a reset.
@@ -63,23 +64,19 @@ pub(super) enum Intent {
         require_change: bool,
         /// The session that proved the old password lives on.
         keep: Option<SessionId>,
-        reset: bool,
-        generated: Option<Password>,
         request_id: String,
     },
     Login {
-        ticket: Ticket,
+        kind: LoginKind,
         user: UserId,
         /// The epoch under which the password was proved.
         epoch: u64,
         rehashed: Option<PasswordHash>,
         address: String,
-        /// A session is made for this client; without, it is HTTP Basic.
-        user_agent: Option<String>,
         request_id: String,
     },
     EndSession {
-        ticket: Ticket,
+        ticket: Ticket<v1::DeleteSessionResponse>,
         asker: Asker,
         id: SessionId,
         request_id: String,
@@ -87,16 +84,26 @@ pub(super) enum Intent {
 }
 
 impl Intent {
-    fn ticket(&self) -> Ticket {
+    fn ticket(&self) -> TicketId {
         match self {
-            Self::Create { ticket, .. }
-            | Self::Update { ticket, .. }
-            | Self::Delete { ticket, .. }
-            | Self::Password { ticket, .. }
-            | Self::Login { ticket, .. }
-            | Self::EndSession { ticket, .. } => *ticket,
+            Self::Create { ticket, .. } => ticket.id(),
+            Self::Update { ticket, .. } => ticket.id(),
+            Self::Delete { ticket, .. } => ticket.id(),
+            Self::Password { way: PasswordChange::Own { ticket }, .. } => ticket.id(),
+            Self::Password { way: PasswordChange::Reset { ticket, .. }, .. } => ticket.id(),
+            Self::Login { kind, .. } => kind.ticket(),
+            Self::EndSession { ticket, .. } => ticket.id(),
         }
     }
+}
+
+/// By which way a password is changed.
+#[derive(Debug)]
+pub(super) enum PasswordChange {
+    /// By its owner, who knows the old one.
+    Own { ticket: Ticket<v1::ChangePasswordResponse> },
+    /// By one who manages users; a generated one is handed out.
+    Reset { ticket: Ticket<v1::ResetPasswordResponse>, generated: Option<Password> },
 }
 
 /// A batch that is being stored.
@@ -150,8 +157,8 @@ impl Writing {
 /// What happens once a batch is stored.
 #[derive(Debug)]
 struct Commit {
-    /// `None` once it was answered.
-    ticket: Option<Ticket>,
+    /// Whom `answer` goes to; `None` once they were told something else.
+    ticket: Option<TicketId>,
     /// When its caller gives up.
     deadline: Mono,
     change: Option<Change>,
@@ -189,14 +196,14 @@ struct Planned {
 
 #[derive(Debug)]
 enum Answer {
-    Created(Vec<String>),
-    Updated,
-    Deleted,
-    PasswordChanged,
-    PasswordReset(Option<Password>),
-    LoggedIn(Token),
-    Principal { user: UserId, address: String },
-    SessionDeleted,
+    Created(Ticket<v1::CreateUserResponse>, Vec<String>),
+    Updated(Ticket<v1::UpdateUserResponse>),
+    Deleted(Ticket<v1::DeleteUserResponse>),
+    PasswordChanged(Ticket<v1::ChangePasswordResponse>),
+    PasswordReset(Ticket<v1::ResetPasswordResponse>, Option<Password>),
+    LoggedIn(Ticket<v1::CreateSessionResponse>, Token),
+    Principal { ticket: Ticket<v1::VerifyPasswordResponse>, user: UserId, address: String },
+    SessionDeleted(Ticket<v1::DeleteSessionResponse>),
 }
 
 impl Machine {
@@ -213,27 +220,28 @@ impl Machine {
     #[allow(clippy::too_many_arguments, reason = "the parts of one login")]
     pub(super) fn log_in(
         &mut self,
-        ticket: Ticket,
+        kind: LoginKind,
         (user, epoch): (UserId, u64),
         rehashed: Option<PasswordHash>,
         address: String,
-        user_agent: Option<String>,
         request_id: String,
         deadline: Mono,
         now: Now,
         out: &mut Vec<Action>,
     ) -> Result<(), Status> {
         let unclaimed = self.accounts.get(&user).is_some_and(|account| account.unclaimed);
-        if user_agent.is_some() || unclaimed {
-            let intent = Intent::Login { ticket, user, epoch, rehashed, address, user_agent, request_id };
-            return self.intend(intent, deadline);
-        }
+        let ticket = match kind {
+            LoginKind::Check { ticket } if !unclaimed => ticket,
+            kind => {
+                let intent = Intent::Login { kind, user, epoch, rehashed, address, request_id };
+                return self.intend(intent, deadline);
+            }
+        };
         if let Some(change) = self.accounts.plan_login(&user, rehashed, now.wall, LAST_LOGIN_PRECISION_MS) {
             self.accounts.apply(change);
             self.follow([StoreKey::User(user.clone())], now);
         }
-        let answer = self.encode(Answer::Principal { user, address }, None, now)?;
-        out.push(Action::Answer(ticket, Ok(answer)));
+        out.push(self.answer(Answer::Principal { ticket, user, address }, None, now)?);
         Ok(())
     }
 
@@ -244,7 +252,7 @@ impl Machine {
             if !waits {
                 let status =
                     Status::deadline_exceeded("the change waited in line for too long and did not happen");
-                out.push(Action::Answer(intent.ticket(), Err(status)));
+                out.push(refuse(intent.ticket(), status));
             }
             waits
         });
@@ -263,7 +271,7 @@ impl Machine {
             && let Some(ticket) = commit.ticket.take()
         {
             let text = "the store does not say whether it has the change: look again before you repeat it";
-            out.push(Action::Answer(ticket, Err(Status::unavailable(text).with_reason("OUTCOME_UNKNOWN"))));
+            out.push(refuse(ticket, Status::unavailable(text).with_reason("OUTCOME_UNKNOWN")));
         }
     }
 
@@ -277,7 +285,7 @@ impl Machine {
             let Some((deadline, intent)) = self.intents.pop_front() else { break };
             let ticket = intent.ticket();
             match self.plan(intent, now) {
-                Err(status) => out.push(Action::Answer(ticket, Err(status))),
+                Err(status) => out.push(refuse(ticket, status)),
                 Ok(Planned { writes, mut commit, anyway }) => {
                     commit.deadline = deadline;
                     if writes.is_empty() {
@@ -333,7 +341,7 @@ impl Machine {
             let Some((_, intent)) = self.intents.remove(at) else { return };
             let ticket = intent.ticket();
             match self.plan(intent, now) {
-                Err(status) => out.push(Action::Answer(ticket, Err(status))),
+                Err(status) => out.push(refuse(ticket, status)),
                 Ok(Planned { writes, commit, .. }) => {
                     self.unsaved.extend(writes.iter().map(Write::key));
                     self.commit(commit, false, now, out);
@@ -411,7 +419,7 @@ impl Machine {
                 self.unsaved.extend(unsaved);
                 if let Some(ticket) = commit.ticket {
                     let text = format!("usermgr could not store the change: {}", status.message);
-                    out.push(Action::Answer(ticket, Err(Status { message: text, ..status })));
+                    out.push(refuse(ticket, Status { message: text, ..status }));
                 }
             }
             (Purpose::Change { commit, state }, Outcome::Unknown(_) | Outcome::Partly { .. }) => {
@@ -487,7 +495,14 @@ impl Machine {
                 let change = self.accounts.plan_create(*new, now.wall).map_err(wire::refused)?;
                 let told = Some(UserChangeKind::Created);
                 let cause = Cause::asked(&asker, &request_id);
-                Ok(self.account_change(ticket, change, told, None, Answer::Created(warnings), cause))
+                Ok(self.account_change(
+                    ticket.id(),
+                    change,
+                    told,
+                    None,
+                    Answer::Created(ticket, warnings),
+                    cause,
+                ))
             }
             Intent::Update { ticket, asker, user, patch, unlock, request_id } => {
                 let asker = self.still(asker, true, now)?;
@@ -499,7 +514,8 @@ impl Machine {
                     (false, false) => None,
                 };
                 let cause = Cause::asked(&asker, &request_id);
-                let mut planned = self.account_change(ticket, change, told, None, Answer::Updated, cause);
+                let mut planned =
+                    self.account_change(ticket.id(), change, told, None, Answer::Updated(ticket), cause);
                 if !changed {
                     planned.writes.clear();
                 }
@@ -511,22 +527,13 @@ impl Machine {
                 let change = self.accounts.plan_delete(&user).map_err(wire::refused)?;
                 let told = Some(UserChangeKind::Deleted);
                 let cause = Cause::asked(&asker, &request_id);
-                let mut planned = self.account_change(ticket, change, told, None, Answer::Deleted, cause);
+                let mut planned =
+                    self.account_change(ticket.id(), change, told, None, Answer::Deleted(ticket), cause);
                 planned.commit.unlock = Unlock::Forget;
                 Ok(planned)
             }
-            Intent::Password {
-                ticket,
-                asker,
-                user,
-                epoch,
-                hash,
-                require_change,
-                keep,
-                reset,
-                generated,
-                request_id,
-            } => {
+            Intent::Password { way, asker, user, epoch, hash, require_change, keep, request_id } => {
+                let reset = matches!(way, PasswordChange::Reset { .. });
                 let asker = self.still(asker, reset, now)?;
                 if epoch.is_some() && epoch != self.accounts.get(&user).map(|account| account.epoch) {
                     return Err(changed_meanwhile());
@@ -535,18 +542,22 @@ impl Machine {
                     .accounts
                     .plan_password(&user, hash, require_change, now.wall)
                     .map_err(wire::refused)?;
-                let (told, answer) = if reset {
-                    (UserChangeKind::PasswordReset, Answer::PasswordReset(generated))
-                } else {
-                    (UserChangeKind::PasswordChanged, Answer::PasswordChanged)
+                let (ticket, told, answer) = match way {
+                    PasswordChange::Own { ticket } => {
+                        (ticket.id(), UserChangeKind::PasswordChanged, Answer::PasswordChanged(ticket))
+                    }
+                    PasswordChange::Reset { ticket, generated } => {
+                        let answer = Answer::PasswordReset(ticket, generated);
+                        (ticket.id(), UserChangeKind::PasswordReset, answer)
+                    }
                 };
                 let cause = Cause::asked(&asker, &request_id);
                 let mut planned = self.account_change(ticket, change, Some(told), keep, answer, cause);
                 planned.commit.unlock = if reset { Unlock::Forget } else { Unlock::No };
                 Ok(planned)
             }
-            Intent::Login { ticket, user, epoch, rehashed, address, user_agent, request_id } => {
-                self.plan_login(ticket, (user, epoch), rehashed, address, user_agent, request_id, now)
+            Intent::Login { kind, user, epoch, rehashed, address, request_id } => {
+                self.plan_login(kind, (user, epoch), rehashed, address, request_id, now)
             }
             Intent::EndSession { ticket, asker, id, request_id } => {
                 let asker = self.still(asker, false, now)?;
@@ -556,10 +567,9 @@ impl Machine {
                 } else {
                     SessionChangeKind::Revoked
                 };
-                let commit = Commit {
-                    ended: vec![(id.clone(), kind)],
-                    ..Commit::new(ticket, Answer::SessionDeleted, Cause::asked(&asker, &request_id))
-                };
+                let (answer, cause) = (Answer::SessionDeleted(ticket), Cause::asked(&asker, &request_id));
+                let commit =
+                    Commit { ended: vec![(id.clone(), kind)], ..Commit::new(ticket.id(), answer, cause) };
                 // One the store never had needs nothing of it.
                 let writes = if self.sessions.may_be_stored(&id) {
                     vec![Write::DeleteSession(id)]
@@ -575,7 +585,7 @@ impl Machine {
     /// wherever they turn up.
     fn account_change(
         &self,
-        ticket: Ticket,
+        ticket: TicketId,
         change: Change,
         told: Option<UserChangeKind>,
         keep: Option<SessionId>,
@@ -598,11 +608,10 @@ impl Machine {
     #[allow(clippy::too_many_arguments, reason = "the parts of one login")]
     fn plan_login(
         &mut self,
-        ticket: Ticket,
+        kind: LoginKind,
         (user, epoch): (UserId, u64),
         rehashed: Option<PasswordHash>,
         address: String,
-        user_agent: Option<String>,
         request_id: String,
         now: Now,
     ) -> Result<Planned, Status> {
@@ -625,10 +634,13 @@ impl Machine {
                 follow.push(StoreKey::User(user.clone()));
             }
         }
-        let Some(user_agent) = user_agent else {
-            let commit =
-                Commit { change, follow, ..Commit::new(ticket, Answer::Principal { user, address }, cause) };
-            return Ok(Planned { writes, commit, anyway: true });
+        let (ticket, user_agent) = match kind {
+            LoginKind::Session { ticket, user_agent } => (ticket, user_agent),
+            LoginKind::Check { ticket } => {
+                let answer = Answer::Principal { ticket, user, address };
+                let commit = Commit { change, follow, ..Commit::new(ticket.id(), answer, cause) };
+                return Ok(Planned { writes, commit, anyway: true });
+            }
         };
         let token = Token::from_random(self.random()?);
         let session = Session {
@@ -646,7 +658,7 @@ impl Machine {
             change,
             follow,
             begun: Some(session),
-            ..Commit::new(ticket, Answer::LoggedIn(token), cause)
+            ..Commit::new(ticket.id(), Answer::LoggedIn(ticket, token), cause)
         };
         Ok(Planned { writes, commit, anyway: true })
     }
@@ -723,7 +735,7 @@ impl Machine {
         let subject = subject.map(|account| account.id);
         if let Some(ticket) = ticket {
             let subject = begun_id.map(SubjectId::Session).or(subject.map(SubjectId::User));
-            out.push(Action::Answer(ticket, self.encode(answer, subject, now)));
+            out.push(self.answer(answer, subject, now).unwrap_or_else(|status| refuse(ticket, status)));
         }
     }
 
@@ -736,7 +748,7 @@ impl Machine {
         }
     }
 
-    fn encode(&self, answer: Answer, subject: Option<SubjectId>, now: Now) -> Result<Vec<u8>, Status> {
+    fn answer(&self, answer: Answer, subject: Option<SubjectId>, now: Now) -> Result<Action, Status> {
         let user = || match &subject {
             Some(SubjectId::User(id)) => {
                 self.accounts.get(id).map(|account| wire::user(account, self.facts(account, now)))
@@ -744,29 +756,33 @@ impl Machine {
             _ => None,
         };
         Ok(match answer {
-            Answer::Created(warnings) => v1::CreateUserResponse { user: user(), warnings }.encode_to_vec(),
-            Answer::Updated => v1::UpdateUserResponse { user: user(), warnings: Vec::new() }.encode_to_vec(),
-            Answer::Deleted => v1::DeleteUserResponse {}.encode_to_vec(),
-            Answer::PasswordChanged => v1::ChangePasswordResponse {}.encode_to_vec(),
-            Answer::PasswordReset(generated) => {
-                let new_password = generated.map(|password| password.expose().to_owned()).unwrap_or_default();
-                v1::ResetPasswordResponse { new_password }.encode_to_vec()
+            Answer::Created(ticket, warnings) => {
+                ticket.answer(v1::CreateUserResponse { user: user(), warnings })
             }
-            Answer::LoggedIn(token) => {
+            Answer::Updated(ticket) => {
+                ticket.answer(v1::UpdateUserResponse { user: user(), warnings: Vec::new() })
+            }
+            Answer::Deleted(ticket) => ticket.answer(v1::DeleteUserResponse {}),
+            Answer::PasswordChanged(ticket) => ticket.answer(v1::ChangePasswordResponse {}),
+            Answer::PasswordReset(ticket, generated) => {
+                let new_password = generated.map(|password| password.expose().to_owned()).unwrap_or_default();
+                ticket.answer(v1::ResetPasswordResponse { new_password })
+            }
+            Answer::LoggedIn(ticket, token) => {
                 let session = match &subject {
                     Some(SubjectId::Session(id)) => self.sessions.get(id, now.mono),
                     _ => None,
                 };
                 let session = session.and_then(|session| self.session_view(session, now));
-                v1::CreateSessionResponse { session, token: token.to_text().to_string() }.encode_to_vec()
+                ticket.answer(v1::CreateSessionResponse { session, token: token.to_text().to_string() })
             }
-            Answer::Principal { user, address } => {
+            Answer::Principal { ticket, user, address } => {
                 let account = self.accounts.get(&user).filter(|account| account.enabled);
                 let account = account.ok_or_else(|| wire::refused(auth::Refused::NotFound))?;
                 let principal = self.principal(account, None, address, PASSWORD_ANSWER, now);
-                v1::VerifyPasswordResponse { principal: Some(principal) }.encode_to_vec()
+                ticket.answer(v1::VerifyPasswordResponse { principal: Some(principal) })
             }
-            Answer::SessionDeleted => v1::DeleteSessionResponse {}.encode_to_vec(),
+            Answer::SessionDeleted(ticket) => ticket.answer(v1::DeleteSessionResponse {}),
         })
     }
 
@@ -797,19 +813,19 @@ enum SubjectId {
 impl Answer {
     fn name(&self) -> &'static str {
         match self {
-            Self::Created(_) => "a user was created",
-            Self::Updated => "a user was changed",
-            Self::Deleted => "a user was deleted",
-            Self::PasswordChanged => "a user changed the password",
-            Self::PasswordReset(_) => "a user was given a new password",
-            Self::LoggedIn(_) | Self::Principal { .. } => "a user logged in",
-            Self::SessionDeleted => "a session was ended",
+            Self::Created(..) => "a user was created",
+            Self::Updated(_) => "a user was changed",
+            Self::Deleted(_) => "a user was deleted",
+            Self::PasswordChanged(_) => "a user changed the password",
+            Self::PasswordReset(..) => "a user was given a new password",
+            Self::LoggedIn(..) | Self::Principal { .. } => "a user logged in",
+            Self::SessionDeleted(_) => "a session was ended",
         }
     }
 }
 
 impl Commit {
-    fn new(ticket: Ticket, answer: Answer, cause: Cause) -> Self {
+    fn new(ticket: TicketId, answer: Answer, cause: Cause) -> Self {
         Self {
             ticket: Some(ticket),
             deadline: Mono::ZERO,

@@ -5,21 +5,21 @@ use auth::{
     SessionId, UserId, Weakness,
 };
 use ipc::Status;
-use prost::Message;
 use schema::v1alpha1 as v1;
 use units::Mono;
 use v1::UserChangeKind;
 
-use super::change::{Intent, changed_meanwhile};
+use super::change::{Intent, PasswordChange, changed_meanwhile};
 use super::event::Cause;
-use super::{Action, Asker, Caller, Machine, NewUser, Now, Ticket, WorkId};
+use super::ticket::{Ticket, TicketId, refuse};
+use super::{Action, Asker, Caller, Machine, NewUser, Now, WorkId};
 use crate::wire;
 use crate::work::{Done, Make, Work};
 
 /// A request waiting for a hash.
 #[derive(Debug)]
 pub(super) struct Job {
-    ticket: Ticket,
+    ticket: TicketId,
     request_id: String,
     /// When the caller gives up.
     deadline: Mono,
@@ -28,14 +28,39 @@ pub(super) struct Job {
 
 #[derive(Debug)]
 enum Task {
-    /// Log in; with a user agent a session is made, without it is HTTP Basic.
-    Login { name: String, password: Password, address: String, user_agent: Option<String> },
+    /// Log in.
+    Login { kind: LoginKind, name: String, password: Password, address: String },
     /// Change one's own password.
-    OwnPassword { asker: Asker, current: Password, new: Password },
+    OwnPassword { ticket: Ticket<v1::ChangePasswordResponse>, asker: Asker, current: Password, new: Password },
     /// Make an account.
-    Create { asker: Asker, new: NewUser, password: Password },
+    Create { ticket: Ticket<v1::CreateUserResponse>, asker: Asker, new: NewUser, password: Password },
     /// Set an account's password.
-    Reset { asker: Asker, user: UserId, password: Password, generated: bool, require_change: bool },
+    Reset {
+        ticket: Ticket<v1::ResetPasswordResponse>,
+        asker: Asker,
+        user: UserId,
+        password: Password,
+        generated: bool,
+        require_change: bool,
+    },
+}
+
+/// What a login is for.
+#[derive(Debug)]
+pub(super) enum LoginKind {
+    /// A session for this client.
+    Session { ticket: Ticket<v1::CreateSessionResponse>, user_agent: String },
+    /// One request, by HTTP Basic.
+    Check { ticket: Ticket<v1::VerifyPasswordResponse> },
+}
+
+impl LoginKind {
+    pub(super) fn ticket(&self) -> TicketId {
+        match self {
+            Self::Session { ticket, .. } => ticket.id(),
+            Self::Check { ticket } => ticket.id(),
+        }
+    }
 }
 
 /// A job whose hash is being computed.
@@ -60,11 +85,10 @@ impl Machine {
     #[allow(clippy::too_many_arguments, reason = "the parts of one login")]
     pub(super) fn queue_login(
         &mut self,
-        ticket: Ticket,
+        kind: LoginKind,
         name: String,
         password: Password,
         address: String,
-        user_agent: Option<String>,
         caller: &Caller,
         now: Now,
         out: &mut Vec<Action>,
@@ -76,14 +100,15 @@ impl Machine {
         let (key, from) = (Key::account(&name), Address::parse(&address));
         self.lockout.check(key, from, now.mono).map_err(wire::locked)?;
         let place = self.place_of_stranger(&name, from);
-        let task = Task::Login { name, password, address, user_agent };
+        let ticket = kind.ticket();
+        let task = Task::Login { kind, name, password, address };
         self.line_up(ticket, task, place, caller, out)
     }
 
     #[allow(clippy::too_many_arguments, reason = "the parts of one request")]
     pub(super) fn queue_own_password(
         &mut self,
-        ticket: Ticket,
+        ticket: Ticket<v1::ChangePasswordResponse>,
         user: &str,
         current: Password,
         new: Password,
@@ -104,7 +129,7 @@ impl Machine {
         let (key, from) = (Key::account(account.name.as_str()), Address::parse(&asker.address));
         self.lockout.check(key, from, now.mono).map_err(wire::locked)?;
         let place = place_of(&asker);
-        self.line_up(ticket, Task::OwnPassword { asker, current, new }, place, caller, out)
+        self.line_up(ticket.id(), Task::OwnPassword { ticket, asker, current, new }, place, caller, out)
     }
 
     /// Checks all about a new account but its hash.
@@ -113,7 +138,7 @@ impl Machine {
         new: NewUser,
         password: &Password,
         now: Now,
-    ) -> Result<Vec<u8>, Status> {
+    ) -> Result<v1::CreateUserResponse, Status> {
         self.limits.policy.check(password, new.name.as_str()).map_err(wire::weak)?;
         let warnings = warnings(&new);
         let new = new_account(new, UserId::from_random(self.random()?), self.decoy.clone());
@@ -123,13 +148,13 @@ impl Machine {
             id: String::new(),
             ..wire::user(account, self.facts(account, now))
         });
-        Ok(v1::CreateUserResponse { user, warnings }.encode_to_vec())
+        Ok(v1::CreateUserResponse { user, warnings })
     }
 
     #[allow(clippy::too_many_arguments, reason = "the parts of one request")]
     pub(super) fn queue_create(
         &mut self,
-        ticket: Ticket,
+        ticket: Ticket<v1::CreateUserResponse>,
         new: NewUser,
         password: Password,
         asker: Asker,
@@ -140,13 +165,13 @@ impl Machine {
         // Refuse what can be refused before a hash is spent on it; it is planned again once the hash is there.
         self.try_create(new.clone(), &password, now)?;
         let place = place_of(&asker);
-        self.line_up(ticket, Task::Create { asker, new, password }, place, caller, out)
+        self.line_up(ticket.id(), Task::Create { ticket, asker, new, password }, place, caller, out)
     }
 
     #[allow(clippy::too_many_arguments, reason = "the parts of one request")]
     pub(super) fn queue_reset(
         &mut self,
-        ticket: Ticket,
+        ticket: Ticket<v1::ResetPasswordResponse>,
         user: &str,
         new: Option<Password>,
         require_change: bool,
@@ -163,13 +188,13 @@ impl Machine {
         };
         self.limits.policy.check(&password, &name).map_err(wire::weak)?;
         let place = place_of(&asker);
-        let task = Task::Reset { asker, user, password, generated, require_change };
-        self.line_up(ticket, task, place, caller, out)
+        let task = Task::Reset { ticket, asker, user, password, generated, require_change };
+        self.line_up(ticket.id(), task, place, caller, out)
     }
 
     fn line_up(
         &mut self,
-        ticket: Ticket,
+        ticket: TicketId,
         task: Task,
         (class, flow): Place,
         caller: &Caller,
@@ -179,7 +204,7 @@ impl Machine {
         let job = Job { ticket, request_id: caller.request_id.clone(), deadline, task };
         let lost = self.queue.push(job, class, flow, deadline).map_err(|(full, _)| too_many(full))?;
         if let Some(lost) = lost {
-            out.push(Action::Answer(lost.ticket, Err(too_many(QueueFull::Share))));
+            out.push(refuse(lost.ticket, too_many(QueueFull::Share)));
         }
         Ok(())
     }
@@ -188,13 +213,13 @@ impl Machine {
     pub(super) fn pump(&mut self, now: Now, out: &mut Vec<Action>) {
         for job in self.queue.expired(now.mono) {
             let status = Status::deadline_exceeded("the login waited in line for too long");
-            out.push(Action::Answer(job.ticket, Err(status)));
+            out.push(refuse(job.ticket, status));
         }
         while let Some((place, job)) = self.queue.serve() {
             let ticket = job.ticket;
             if let Err(status) = self.start(place, job, now, out) {
                 self.queue.done(place);
-                out.push(Action::Answer(ticket, Err(status)));
+                out.push(refuse(ticket, status));
             }
         }
     }
@@ -217,7 +242,7 @@ impl Machine {
                 let subject = account.map(|account| (account.id.clone(), account.epoch));
                 (Work { verify: Some((hash, take(password))), make: again }, subject)
             }
-            Task::OwnPassword { asker, current, new } => {
+            Task::OwnPassword { asker, current, new, .. } => {
                 let account =
                     self.accounts.get(&asker.user).ok_or_else(|| wire::refused(Refused::NotFound))?;
                 let key = Key::account(account.name.as_str());
@@ -245,7 +270,7 @@ impl Machine {
         self.queue.done(running.place);
         let ticket = running.job.ticket;
         if let Err(status) = self.conclude(running, done, now, out) {
-            out.push(Action::Answer(ticket, Err(status)));
+            out.push(refuse(ticket, status));
         }
     }
 
@@ -257,7 +282,7 @@ impl Machine {
         out: &mut Vec<Action>,
     ) -> Result<(), Status> {
         let Running { account: subject, job, tried, generated, .. } = running;
-        let Job { ticket, request_id, deadline, task } = job;
+        let Job { request_id, deadline, task, .. } = job;
         let made = match done.made {
             Some(Ok(hash)) => Some(hash),
             Some(Err(error)) => {
@@ -266,15 +291,15 @@ impl Machine {
             None => None,
         };
         match task {
-            Task::Login { name, address, user_agent, .. } => {
+            Task::Login { kind, name, address, .. } => {
                 let cause = Cause { principal: None, request_id };
                 let account =
                     self.verified(&name, &address, subject, done.verified, tried, &cause, now, out)?;
                 let account = account.ok_or_else(invalid_credentials)?;
                 let user = (account.id.clone(), account.epoch);
-                self.log_in(ticket, user, made, address, user_agent, cause.request_id, deadline, now, out)
+                self.log_in(kind, user, made, address, cause.request_id, deadline, now, out)
             }
-            Task::OwnPassword { asker, .. } => {
+            Task::OwnPassword { ticket, asker, .. } => {
                 let cause = Cause::asked(&asker, &request_id);
                 let address = asker.address.clone();
                 let name = asker.name.clone();
@@ -287,37 +312,33 @@ impl Machine {
                 let hash = made.ok_or_else(no_hash)?;
                 let keep: Option<SessionId> = asker.session.clone();
                 let intent = Intent::Password {
-                    ticket,
+                    way: PasswordChange::Own { ticket },
                     asker,
                     user,
                     epoch,
                     hash,
                     require_change: false,
                     keep,
-                    reset: false,
-                    generated: None,
                     request_id,
                 };
                 self.intend(intent, deadline)
             }
-            Task::Create { asker, new, .. } => {
+            Task::Create { ticket, asker, new, .. } => {
                 let warnings = warnings(&new);
                 let new = new_account(new, UserId::from_random(self.random()?), made.ok_or_else(no_hash)?);
                 let intent = Intent::Create { ticket, asker, new: Box::new(new), warnings, request_id };
                 self.intend(intent, deadline)
             }
-            Task::Reset { asker, user, require_change, .. } => {
+            Task::Reset { ticket, asker, user, require_change, .. } => {
                 let hash = made.ok_or_else(no_hash)?;
                 let intent = Intent::Password {
-                    ticket,
+                    way: PasswordChange::Reset { ticket, generated },
                     asker,
                     user,
                     epoch: None,
                     hash,
                     require_change,
                     keep: None,
-                    reset: true,
-                    generated,
                     request_id,
                 };
                 self.intend(intent, deadline)

@@ -18,6 +18,7 @@
 mod change;
 mod event;
 mod login;
+mod ticket;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -26,7 +27,6 @@ use auth::{
     Privilege, Queue, Role, Session, SessionId, Sessions, Token, UnixMillis, UserId, UserName,
 };
 use ipc::Status;
-use prost::Message;
 use prost_types::FieldMask;
 use schema::v1alpha1 as v1;
 use units::{Lasting, Millis, Mono};
@@ -36,7 +36,9 @@ use crate::wire::{self, AccountFacts, Masked as _};
 use crate::work::{Done, Work};
 use change::{Intent, Writing};
 use event::Throttle;
-use login::{Job, Running};
+use login::{Job, LoginKind, Running};
+use ticket::refuse;
+pub(crate) use ticket::{Encoded, Numbered, Ticket, TicketId};
 
 /// How long a gateway may use the answer to a token check: short, so that use is noticed and the idle limit holds.
 const TOKEN_ANSWER: Millis = Millis::from_secs(15);
@@ -53,8 +55,6 @@ pub(crate) struct Now {
     pub(crate) wall: UnixMillis,
 }
 
-/// Names a request until it is answered.
-pub(crate) type Ticket = u64;
 /// Names a piece of work until it is done.
 pub(crate) type WorkId = u64;
 
@@ -62,7 +62,7 @@ pub(crate) type WorkId = u64;
 #[derive(Debug)]
 pub(crate) enum Event {
     /// A request came in. Legal at any time.
-    Request { ticket: Ticket, call: Call, caller: Box<Caller> },
+    Request { ticket: TicketId, call: Call, caller: Box<Caller> },
     /// Work is done. Legal once after its [`Action::Work`].
     Worked { work: WorkId, done: Done },
     /// What became of a batch, or is now known of it. Legal once after an [`Action::Write`] or [`Action::Resolve`].
@@ -87,8 +87,8 @@ pub(crate) enum Outcome {
 /// What the machine wants done.
 #[derive(Debug)]
 pub(crate) enum Action {
-    /// Answer the request with an encoded message or an error.
-    Answer(Ticket, Result<Vec<u8>, Status>),
+    /// Answer the request with its message or an error.
+    Answer(TicketId, Result<Encoded, Status>),
     /// Do this on a thread of its own and come back with [`Event::Worked`].
     Work(WorkId, Work),
     /// Store these in order, stop at the first that fails, and come back with [`Event::Written`] within `patience`. Never while
@@ -136,43 +136,74 @@ pub(crate) struct Caller {
     pub(crate) request_id: String,
 }
 
-/// What can be asked. `user` is an id or a name.
+/// What can be asked, each with the ticket of its method. `user` is an id or a name.
 #[derive(Debug)]
 pub(crate) enum Call {
     /// Legal for whoever manages users.
-    CreateUser { new: Box<NewUser>, password: Password, dry_run: bool },
+    CreateUser {
+        ticket: Ticket<v1::CreateUserResponse>,
+        new: Box<NewUser>,
+        password: Password,
+        dry_run: bool,
+    },
     /// Legal for oneself and for whoever manages users.
-    GetUser { user: String, mask: Option<FieldMask> },
+    GetUser { ticket: Ticket<v1::GetUserResponse>, user: String, mask: Option<FieldMask> },
     /// Legal for whoever manages users; not one's own role, name or enabled flag.
-    UpdateUser { user: String, patch: Box<AccountPatch>, unlock: bool },
+    UpdateUser {
+        ticket: Ticket<v1::UpdateUserResponse>,
+        user: String,
+        patch: Box<AccountPatch>,
+        unlock: bool,
+    },
     /// Legal for whoever manages users.
-    DeleteUser { user: String },
+    DeleteUser { ticket: Ticket<v1::DeleteUserResponse>, user: String },
     /// Legal for whoever manages users.
-    ListUsers { filter: Box<ListFilter> },
+    ListUsers { ticket: Ticket<v1::ListUsersResponse>, filter: Box<ListFilter> },
     /// Legal for oneself, with the current password.
-    ChangePassword { user: String, current: Password, new: Password },
+    ChangePassword {
+        ticket: Ticket<v1::ChangePasswordResponse>,
+        user: String,
+        current: Password,
+        new: Password,
+    },
     /// Legal for whoever manages users.
-    ResetPassword { user: String, new: Option<Password>, require_change: bool },
+    ResetPassword {
+        ticket: Ticket<v1::ResetPasswordResponse>,
+        user: String,
+        new: Option<Password>,
+        require_change: bool,
+    },
     /// Legal for everybody.
-    CreateSession { name: String, password: Password, address: String, user_agent: String },
+    CreateSession {
+        ticket: Ticket<v1::CreateSessionResponse>,
+        name: String,
+        password: Password,
+        address: String,
+        user_agent: String,
+    },
     /// Legal for its owner and for whoever manages users.
-    GetSession { id: String, mask: Option<FieldMask> },
+    GetSession { ticket: Ticket<v1::GetSessionResponse>, id: String, mask: Option<FieldMask> },
     /// Legal for one's own, and all for whoever manages users.
-    ListSessions { user: String, mask: Option<FieldMask> },
+    ListSessions { ticket: Ticket<v1::ListSessionsResponse>, user: String, mask: Option<FieldMask> },
     /// Legal for its owner and for whoever manages users.
-    DeleteSession { id: String },
+    DeleteSession { ticket: Ticket<v1::DeleteSessionResponse>, id: String },
     /// Legal for everybody logged in.
-    GetRole { id: String, mask: Option<FieldMask> },
+    GetRole { ticket: Ticket<v1::GetRoleResponse>, id: String, mask: Option<FieldMask> },
     /// Legal for everybody logged in.
-    ListRoles { mask: Option<FieldMask> },
+    ListRoles { ticket: Ticket<v1::ListRolesResponse>, mask: Option<FieldMask> },
     /// Legal for whoever manages users.
-    ListLockouts { user: String },
+    ListLockouts { ticket: Ticket<v1::ListLockoutsResponse>, user: String },
     /// Legal for whoever manages users.
-    DeleteLockout { id: String },
+    DeleteLockout { ticket: Ticket<v1::DeleteLockoutResponse>, id: String },
     /// Legal for gateways.
-    VerifyPassword { name: String, password: Password, address: String },
+    VerifyPassword {
+        ticket: Ticket<v1::VerifyPasswordResponse>,
+        name: String,
+        password: Password,
+        address: String,
+    },
     /// Legal for gateways.
-    VerifyToken { token: Option<Token>, address: String },
+    VerifyToken { ticket: Ticket<v1::VerifyTokenResponse>, token: Option<Token>, address: String },
 }
 
 /// What a client chooses about a new account.
@@ -305,10 +336,10 @@ impl Machine {
     /// Takes one event in.
     pub(crate) fn step(&mut self, now: Now, event: Event, out: &mut Vec<Action>) {
         match event {
-            Event::Request { ticket, call, caller } => match self.handle(ticket, call, *caller, now, out) {
+            Event::Request { ticket, call, caller } => match self.handle(call, *caller, now, out) {
                 Ok(None) => {}
-                Ok(Some(answer)) => out.push(Action::Answer(ticket, Ok(answer))),
-                Err(status) => out.push(Action::Answer(ticket, Err(status))),
+                Ok(Some(answer)) => out.push(answer),
+                Err(status) => out.push(refuse(ticket, status)),
             },
             Event::Worked { work, done } => self.worked(work, done, now, out),
             Event::Written(outcome) => self.written(outcome, now, out),
@@ -335,86 +366,89 @@ impl Machine {
     /// Decides about a request: an answer, an error, or nothing yet.
     fn handle(
         &mut self,
-        ticket: Ticket,
         call: Call,
         caller: Caller,
         now: Now,
         out: &mut Vec<Action>,
-    ) -> Result<Option<Vec<u8>>, Status> {
+    ) -> Result<Option<Action>, Status> {
         match call {
             // Before login.
-            Call::VerifyToken { token, address } => self.verify_token(token, address, now).map(Some),
-            Call::VerifyPassword { name, password, address } => {
-                self.queue_login(ticket, name, password, address, None, &caller, now, out)?;
+            Call::VerifyToken { ticket, token, address } => {
+                Ok(Some(ticket.answer(self.verify_token(token, address, now)?)))
+            }
+            Call::VerifyPassword { ticket, name, password, address } => {
+                let kind = LoginKind::Check { ticket };
+                self.queue_login(kind, name, password, address, &caller, now, out)?;
                 Ok(None)
             }
-            Call::CreateSession { name, password, address, user_agent } => {
-                self.queue_login(ticket, name, password, address, Some(user_agent), &caller, now, out)?;
+            Call::CreateSession { ticket, name, password, address, user_agent } => {
+                let kind = LoginKind::Session { ticket, user_agent };
+                self.queue_login(kind, name, password, address, &caller, now, out)?;
                 Ok(None)
             }
             // One's own.
-            Call::ChangePassword { user, current, new } => {
+            Call::ChangePassword { ticket, user, current, new } => {
                 let asker = self.asker(&caller, true, now)?;
                 self.queue_own_password(ticket, &user, current, new, asker, &caller, now, out)?;
                 Ok(None)
             }
-            Call::GetSession { id, mask } => {
+            Call::GetSession { ticket, id, mask } => {
                 let asker = self.asker(&caller, true, now)?;
                 let session = self.session_of(&id, &asker, now)?;
                 let view = self.session_view(session, now).ok_or_else(no_session)?.masked(mask.as_ref())?;
-                Ok(Some(v1::GetSessionResponse { session: Some(view) }.encode_to_vec()))
+                Ok(Some(ticket.answer(v1::GetSessionResponse { session: Some(view) })))
             }
-            Call::DeleteSession { id } => {
+            Call::DeleteSession { ticket, id } => {
                 let asker = self.asker(&caller, true, now)?;
                 let id = self.session_of(&id, &asker, now)?.id.clone();
                 let intent = Intent::EndSession { ticket, asker, id, request_id: caller.request_id };
                 self.intend(intent, caller.deadline)?;
                 Ok(None)
             }
-            Call::GetUser { user, mask } => {
+            Call::GetUser { ticket, user, mask } => {
                 let asker = self.asker(&caller, false, now)?;
                 let account = self.account_of(&user, &asker)?;
                 let view = wire::user(account, self.facts(account, now)).masked(mask.as_ref())?;
-                Ok(Some(v1::GetUserResponse { user: Some(view) }.encode_to_vec()))
+                Ok(Some(ticket.answer(v1::GetUserResponse { user: Some(view) })))
             }
-            Call::ListSessions { user, mask } => {
+            Call::ListSessions { ticket, user, mask } => {
                 let asker = self.asker(&caller, false, now)?;
-                self.list_sessions(&user, &asker, mask.as_ref(), now).map(Some)
+                Ok(Some(ticket.answer(self.list_sessions(&user, &asker, mask.as_ref(), now)?)))
             }
-            Call::GetRole { id, mask } => {
+            Call::GetRole { ticket, id, mask } => {
                 self.asker(&caller, false, now)?;
                 let role = Role::from_name(&id).ok_or_else(|| {
                     Status::not_found(format!("there is no role {id:?}")).with_reason("ROLE_NOT_FOUND")
                 })?;
                 let view = wire::role_view(role).masked(mask.as_ref())?;
-                Ok(Some(v1::GetRoleResponse { role: Some(view) }.encode_to_vec()))
+                Ok(Some(ticket.answer(v1::GetRoleResponse { role: Some(view) })))
             }
-            Call::ListRoles { mask } => {
+            Call::ListRoles { ticket, mask } => {
                 self.asker(&caller, false, now)?;
                 let roles: Result<Vec<_>, _> =
                     Role::ALL.into_iter().map(|role| wire::role_view(role).masked(mask.as_ref())).collect();
-                Ok(Some(v1::ListRolesResponse { roles: roles? }.encode_to_vec()))
+                Ok(Some(ticket.answer(v1::ListRolesResponse { roles: roles? })))
             }
             // Everybody's.
-            Call::ListUsers { filter } => {
+            Call::ListUsers { ticket, filter } => {
                 self.manager(&caller, now)?;
-                self.list_users(&filter, now).map(Some)
+                Ok(Some(ticket.answer(self.list_users(&filter, now)?)))
             }
-            Call::CreateUser { new, password, dry_run } => {
+            Call::CreateUser { ticket, new, password, dry_run } => {
                 let asker = self.manager(&caller, now)?;
                 if dry_run {
-                    self.try_create(*new, &password, now).map(Some)
+                    Ok(Some(ticket.answer(self.try_create(*new, &password, now)?)))
                 } else {
                     self.queue_create(ticket, *new, password, asker, &caller, now, out)?;
                     Ok(None)
                 }
             }
-            Call::ResetPassword { user, new, require_change } => {
+            Call::ResetPassword { ticket, user, new, require_change } => {
                 let asker = self.manager(&caller, now)?;
                 self.queue_reset(ticket, &user, new, require_change, asker, &caller, out)?;
                 Ok(None)
             }
-            Call::UpdateUser { user, patch, unlock } => {
+            Call::UpdateUser { ticket, user, patch, unlock } => {
                 let asker = self.manager(&caller, now)?;
                 let account = self.account_of(&user, &asker)?;
                 let of_self = account.id == asker.user;
@@ -432,20 +466,21 @@ impl Machine {
                 self.intend(intent, caller.deadline)?;
                 Ok(None)
             }
-            Call::DeleteUser { user } => {
+            Call::DeleteUser { ticket, user } => {
                 let asker = self.manager(&caller, now)?;
                 let user = self.account_of(&user, &asker)?.id.clone();
                 let intent = Intent::Delete { ticket, asker, user, request_id: caller.request_id };
                 self.intend(intent, caller.deadline)?;
                 Ok(None)
             }
-            Call::ListLockouts { user } => {
+            Call::ListLockouts { ticket, user } => {
                 let asker = self.manager(&caller, now)?;
-                self.list_lockouts(&user, &asker, now).map(Some)
+                Ok(Some(ticket.answer(self.list_lockouts(&user, &asker, now)?)))
             }
-            Call::DeleteLockout { id } => {
+            Call::DeleteLockout { ticket, id } => {
                 let asker = self.manager(&caller, now)?;
-                self.delete_lockout(&id, &asker, &caller.request_id, now, out).map(Some)
+                let lifted = self.delete_lockout(&id, &asker, &caller.request_id, now, out)?;
+                Ok(Some(ticket.answer(lifted)))
             }
         }
     }
@@ -534,7 +569,12 @@ impl Machine {
         }
     }
 
-    fn verify_token(&mut self, token: Option<Token>, address: String, now: Now) -> Result<Vec<u8>, Status> {
+    fn verify_token(
+        &mut self,
+        token: Option<Token>,
+        address: String,
+        now: Now,
+    ) -> Result<v1::VerifyTokenResponse, Status> {
         let unknown = || Status::unauthenticated("the token is not valid").with_reason("INVALID_TOKEN");
         let digest = token.ok_or_else(unknown)?.digest();
         let session = self.sessions.touch(&digest, now.mono, now.wall).ok_or_else(unknown)?.clone();
@@ -545,7 +585,7 @@ impl Machine {
             .ok_or_else(unknown)?;
         let (left, _) = self.sessions.remaining(&session.id, now.mono).unwrap_or_default();
         let principal = self.principal(account, Some(&session.id), address, left.min(TOKEN_ANSWER), now);
-        Ok(v1::VerifyTokenResponse { principal: Some(principal) }.encode_to_vec())
+        Ok(v1::VerifyTokenResponse { principal: Some(principal) })
     }
 
     fn principal(
@@ -606,7 +646,7 @@ impl Machine {
         asker: &Asker,
         mask: Option<&FieldMask>,
         now: Now,
-    ) -> Result<Vec<u8>, Status> {
+    ) -> Result<v1::ListSessionsResponse, Status> {
         // Without a name: all, for those who may; one's own for the others.
         let whose = match user {
             "" if asker.manages_users => None,
@@ -621,11 +661,11 @@ impl Machine {
             .filter_map(|(session, _)| self.session_view(session, now))
             .map(|view| view.masked(mask))
             .collect();
-        Ok(v1::ListSessionsResponse { sessions: sessions? }.encode_to_vec())
+        Ok(v1::ListSessionsResponse { sessions: sessions? })
     }
 
     /// The locks in force, of all or of one account. A name that is not an account's is not shown: people type passwords there.
-    fn list_lockouts(&self, user: &str, asker: &Asker, now: Now) -> Result<Vec<u8>, Status> {
+    fn list_lockouts(&self, user: &str, asker: &Asker, now: Now) -> Result<v1::ListLockoutsResponse, Status> {
         let whose = match user {
             "" => None,
             named => Some(Key::account(self.account_of(named, asker)?.name.as_str())),
@@ -646,7 +686,7 @@ impl Machine {
                 wire::lockout(&lock, account, now.wall)
             })
             .collect();
-        Ok(v1::ListLockoutsResponse { lockouts }.encode_to_vec())
+        Ok(v1::ListLockoutsResponse { lockouts })
     }
 
     fn delete_lockout(
@@ -656,7 +696,7 @@ impl Machine {
         request_id: &str,
         now: Now,
         out: &mut Vec<Action>,
-    ) -> Result<Vec<u8>, Status> {
+    ) -> Result<v1::DeleteLockoutResponse, Status> {
         let lifted = LockId::parse(id).and_then(|id| self.lockout.lift(id, now.mono));
         let lock = lifted
             .ok_or_else(|| Status::not_found("no such lock is in force").with_reason("LOCKOUT_NOT_FOUND"))?;
@@ -679,7 +719,7 @@ impl Machine {
             let cause = event::Cause::asked(asker, request_id);
             self.tell_user(v1::UserChangeKind::Unlocked, &account, &cause, now, out);
         }
-        Ok(v1::DeleteLockoutResponse {}.encode_to_vec())
+        Ok(v1::DeleteLockoutResponse {})
     }
 
     /// In which line somebody waits who says to be `name` and comes from `address`.
@@ -693,7 +733,7 @@ impl Machine {
         }
     }
 
-    fn list_users(&self, filter: &ListFilter, now: Now) -> Result<Vec<u8>, Status> {
+    fn list_users(&self, filter: &ListFilter, now: Now) -> Result<v1::ListUsersResponse, Status> {
         let page = if filter.page_size == 0 { usize::MAX } else { filter.page_size };
         let mut matching = self.accounts.list().into_iter().filter(|account| {
             filter.local
@@ -709,7 +749,7 @@ impl Machine {
             .into_iter()
             .map(|account| wire::user(account, self.facts(account, now)).masked(filter.mask.as_ref()))
             .collect();
-        Ok(v1::ListUsersResponse { users: users?, next_page_token }.encode_to_vec())
+        Ok(v1::ListUsersResponse { users: users?, next_page_token })
     }
 
     fn random<const N: usize>(&mut self) -> Result<[u8; N], Status> {

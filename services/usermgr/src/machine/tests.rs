@@ -2,6 +2,7 @@
 
 use auth::{Accounts, Cost, NewAccount, Policy, QueueConfig, SessionConfig};
 use ipc::Code;
+use prost::Message as _;
 
 use super::*;
 
@@ -31,7 +32,7 @@ fn limits() -> Limits {
 struct Bench {
     machine: Machine,
     now: Now,
-    next: Ticket,
+    next: TicketId,
     out: Vec<Action>,
 }
 
@@ -75,7 +76,8 @@ impl Bench {
         self.machine.step(self.now, event, &mut self.out);
     }
 
-    fn ask(&mut self, call: Call, who: Option<(&str, &str)>) -> Ticket {
+    /// Makes a call with a ticket of the next number.
+    fn ask(&mut self, call: impl FnOnce(TicketId) -> Call, who: Option<(&str, &str)>) -> TicketId {
         let principal = who.map(|(name, session)| {
             let account = self.machine.accounts.by_name(name).unwrap();
             ipc::Principal {
@@ -89,7 +91,7 @@ impl Bench {
         let caller = Box::new(Caller { principal, deadline, request_id: "r".to_owned() });
         let ticket = self.next;
         self.next += 1;
-        self.step(Event::Request { ticket, call, caller });
+        self.step(Event::Request { ticket, call: call(ticket), caller });
         ticket
     }
 
@@ -135,16 +137,17 @@ impl Bench {
         }
     }
 
-    fn answer(&mut self, ticket: Ticket) -> Option<Result<Vec<u8>, Status>> {
+    fn answer(&mut self, ticket: TicketId) -> Option<Result<Vec<u8>, Status>> {
         let at = self.out.iter().position(|action| matches!(action, Action::Answer(t, _) if *t == ticket))?;
         match self.out.remove(at) {
-            Action::Answer(_, result) => Some(result),
+            Action::Answer(_, result) => Some(result.map(Encoded::into_bytes)),
             _ => None,
         }
     }
 
-    fn login(&mut self, name: &str, secret: &str) -> Ticket {
-        let call = Call::CreateSession {
+    fn login(&mut self, name: &str, secret: &str) -> TicketId {
+        let call = |id| Call::CreateSession {
+            ticket: Ticket::new(id),
             name: name.to_owned(),
             password: password(secret),
             address: "192.0.2.1".to_owned(),
@@ -163,16 +166,20 @@ impl Bench {
     }
 
     fn token(&mut self, token: &str) -> Result<v1::Principal, Status> {
-        let call = Call::VerifyToken { token: Token::parse(token), address: String::new() };
+        let call = |id| Call::VerifyToken {
+            ticket: Ticket::new(id),
+            token: Token::parse(token),
+            address: String::new(),
+        };
         let ticket = self.ask(call, None);
         let bytes = self.answer(ticket).expect("answered at once")?;
         Ok(v1::VerifyTokenResponse::decode(bytes.as_slice()).unwrap().principal.unwrap())
     }
 }
 
-fn disable() -> Call {
+fn disable(id: TicketId) -> Call {
     let patch = AccountPatch { enabled: Some(false), ..AccountPatch::default() };
-    Call::UpdateUser { user: NAME.to_owned(), patch: Box::new(patch), unlock: false }
+    Call::UpdateUser { ticket: Ticket::new(id), user: NAME.to_owned(), patch: Box::new(patch), unlock: false }
 }
 
 #[test]
@@ -180,7 +187,7 @@ fn nothing_is_confirmed_or_true_before_it_is_stored() {
     let mut bench = Bench::new(limits());
     let (session, _) = bench.enter("admin");
     let (_, token) = bench.enter(NAME);
-    let ticket = bench.ask(disable(), Some(("admin", &session)));
+    let ticket = bench.ask(disable, Some(("admin", &session)));
     assert!(bench.answer(ticket).is_none());
     assert!(bench.token(&token).is_ok(), "not stored yet");
     let batch = bench.batch().unwrap();
@@ -203,7 +210,7 @@ fn a_change_that_could_not_be_stored_did_not_happen_and_leaves_nothing_to_come()
     let (session, _) = bench.enter("admin");
     let (_, token) = bench.enter(NAME);
     bench.settle();
-    let ticket = bench.ask(disable(), Some(("admin", &session)));
+    let ticket = bench.ask(disable, Some(("admin", &session)));
     bench.batch().unwrap();
     bench.step(Event::Written(Outcome::Refused(full())));
     let status = bench.answer(ticket).unwrap().unwrap_err();
@@ -223,11 +230,14 @@ fn what_became_of_a_change_is_found_out_before_it_is_answered_and_before_the_nex
         let (session, _) = bench.enter("admin");
         let (_, token) = bench.enter(NAME);
         bench.settle();
-        let ticket = bench.ask(disable(), Some(("admin", &session)));
+        let ticket = bench.ask(disable, Some(("admin", &session)));
         let tried = bench.batch().unwrap();
         bench.step(Event::Written(Outcome::Unknown(full())));
         assert!(bench.answer(ticket).is_none() && bench.token(&token).is_ok());
-        let next = bench.ask(Call::DeleteUser { user: NAME.to_owned() }, Some(("admin", &session)));
+        let next = bench.ask(
+            |id| Call::DeleteUser { ticket: Ticket::new(id), user: NAME.to_owned() },
+            Some(("admin", &session)),
+        );
         assert!(bench.batch().is_none(), "one thing after the other");
         for _ in 0..3 {
             bench.wait(1000);
@@ -253,7 +263,7 @@ fn a_caller_is_told_in_time_that_nobody_knows_and_what_comes_true_then_is_told_t
     let (_, token) = bench.enter(NAME);
     bench.settle();
     bench.out.clear();
-    let ticket = bench.ask(disable(), Some(("admin", &session)));
+    let ticket = bench.ask(disable, Some(("admin", &session)));
     bench.batch().unwrap();
     bench.wait(5000);
     bench.step(Event::Written(Outcome::Unknown(full())));
@@ -283,9 +293,12 @@ fn a_change_that_waited_for_too_long_is_not_begun() {
     let mut bench = Bench::new(limits());
     let (session, _) = bench.enter("admin");
     bench.settle();
-    let first = bench.ask(disable(), Some(("admin", &session)));
+    let first = bench.ask(disable, Some(("admin", &session)));
     bench.batch().unwrap();
-    let second = bench.ask(Call::DeleteUser { user: NAME.to_owned() }, Some(("admin", &session)));
+    let second = bench.ask(
+        |id| Call::DeleteUser { ticket: Ticket::new(id), user: NAME.to_owned() },
+        Some(("admin", &session)),
+    );
     bench.wait(10_000);
     bench.step(Event::Tick);
     assert_eq!(bench.answer(second).unwrap().unwrap_err().code, Code::DeadlineExceeded);
@@ -315,11 +328,15 @@ fn a_login_does_not_need_the_store() {
         let own = bench.token(&response.token).unwrap().session_id;
         // It can be ended, too.
         if round == 1 {
-            let end = bench.ask(Call::DeleteSession { id: own.clone() }, Some((NAME, &own)));
+            let end = bench.ask(
+                |id| Call::DeleteSession { ticket: Ticket::new(id), id: own.clone() },
+                Some((NAME, &own)),
+            );
             assert!(bench.answer(end).unwrap().is_ok());
         }
     }
-    let basic = Call::VerifyPassword {
+    let basic = |id| Call::VerifyPassword {
+        ticket: Ticket::new(id),
         name: NAME.to_owned(),
         password: password("tr0mbone"),
         address: "192.0.2.1".to_owned(),
@@ -332,7 +349,10 @@ fn a_login_does_not_need_the_store() {
     let mut bench = Bench::new(limits());
     let (admin, token) = bench.enter("admin");
     bench.settle();
-    let end = bench.ask(Call::DeleteSession { id: admin.clone() }, Some(("admin", &admin)));
+    let end = bench.ask(
+        |id| Call::DeleteSession { ticket: Ticket::new(id), id: admin.clone() },
+        Some(("admin", &admin)),
+    );
     bench.batch().unwrap();
     bench.step(Event::Written(Outcome::Refused(full())));
     assert_eq!(bench.answer(end).unwrap().unwrap_err().code, Code::Unavailable);
@@ -376,7 +396,8 @@ fn a_password_proved_before_it_was_reset_opens_nothing() {
     let mut bench = Bench::new(limits());
     let (session, _) = bench.enter("admin");
     let login = bench.login(NAME, "tr0mbone");
-    let reset = Call::ResetPassword {
+    let reset = |id| Call::ResetPassword {
+        ticket: Ticket::new(id),
         user: NAME.to_owned(),
         new: Some(password("another trombone")),
         require_change: false,
@@ -405,7 +426,7 @@ fn a_password_proved_before_it_was_reset_opens_nothing() {
 fn a_login_waiting_for_the_store_does_not_outlive_a_change_before_it() {
     let mut bench = Bench::new(limits());
     let (session, _) = bench.enter("admin");
-    let change = bench.ask(disable(), Some(("admin", &session)));
+    let change = bench.ask(disable, Some(("admin", &session)));
     // The batch of the change is under way while the login is verified and lines up behind it.
     let login = bench.login(NAME, "tr0mbone");
     bench.work();
@@ -481,7 +502,7 @@ fn an_old_password_must_be_changed_first() {
     bench.now.wall = UnixMillis(bench.now.wall.0 + 86_400_000);
     let principal = bench.token(&token).unwrap();
     assert!(principal.password_change_required);
-    let call = Call::GetUser { user: NAME.to_owned(), mask: None };
+    let call = |id| Call::GetUser { ticket: Ticket::new(id), user: NAME.to_owned(), mask: None };
     let ticket = bench.ask(call, Some((NAME, &principal.session_id)));
     assert_eq!(bench.answer(ticket).unwrap().unwrap_err().reason(), "PASSWORD_CHANGE_REQUIRED");
 }
@@ -642,11 +663,11 @@ mod model {
         disk: Disk,
         batch: Option<Vec<Write>>,
         /// By ticket: the account, and what it is after a success.
-        asked: Map<Ticket, (String, Option<(bool, Role)>)>,
+        asked: Map<TicketId, (String, Option<(bool, Role)>)>,
         told: Told,
         session: Option<(String, String)>,
-        login: Option<Ticket>,
-        logout: Option<(Ticket, String)>,
+        login: Option<TicketId>,
+        logout: Option<(TicketId, String)>,
     }
 
     impl World {
@@ -674,7 +695,7 @@ mod model {
         }
 
         /// One change at a time of an account: what a client may expect is then clear.
-        fn change(&mut self, name: &str, call: Call, after: Option<(bool, Role)>) {
+        fn change(&mut self, name: &str, call: impl FnOnce(TicketId) -> Call, after: Option<(bool, Role)>) {
             let doubtful = matches!(self.told.get(name), Some(None));
             if !doubtful && self.asked.values().all(|(other, _)| other != name) {
                 let ticket = self.bench.ask(call, Some(("admin", "")));
@@ -689,10 +710,10 @@ mod model {
             if self.batch.is_none() {
                 self.batch = self.bench.batch();
             }
-            let answers: Vec<(Ticket, Result<Vec<u8>, Status>)> = std::mem::take(&mut self.bench.out)
+            let answers: Vec<(TicketId, Result<Vec<u8>, Status>)> = std::mem::take(&mut self.bench.out)
                 .into_iter()
                 .filter_map(|action| match action {
-                    Action::Answer(ticket, result) => Some((ticket, result)),
+                    Action::Answer(ticket, result) => Some((ticket, result.map(Encoded::into_bytes))),
                     other => {
                         if !matches!(other, Action::Publish(_)) {
                             self.bench.out.push(other);
@@ -789,10 +810,6 @@ mod model {
         }
     }
 
-    fn update(name: &str, patch: AccountPatch) -> Call {
-        Call::UpdateUser { user: name.to_owned(), patch: Box::new(patch), unlock: false }
-    }
-
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
 
@@ -824,14 +841,14 @@ mod model {
                             role: Some(Role::Operator),
                             password_change_required: false,
                         });
-                        let call = Call::CreateUser { new, password: password("tr0mbone"), dry_run: false };
+                        let call = |id| Call::CreateUser { ticket: Ticket::new(id), new, password: password("tr0mbone"), dry_run: false };
                         world.told.entry(name.clone()).or_insert(Some(None));
                         world.change(&name, call, Some((true, Role::Operator)));
                     }
                     Step::Delete(n) => {
                         let name = format!("user{n}");
                         world.told.entry(name.clone()).or_insert(Some(None));
-                        world.change(&name, Call::DeleteUser { user: name.clone() }, None);
+                        world.change(&name, |id| Call::DeleteUser { ticket: Ticket::new(id), user: name.clone() }, None);
                     }
                     Step::Login if world.login.is_none() => {
                         world.login = Some(world.bench.login(NAME, "tr0mbone"));
@@ -840,7 +857,8 @@ mod model {
                     }
                     Step::Logout if world.logout.is_none() => {
                         if let Some((id, _)) = world.session.clone() {
-                            let call = Call::DeleteSession { id: id.clone() };
+                            let session = id.clone();
+                            let call = |id| Call::DeleteSession { ticket: Ticket::new(id), id: session };
                             world.logout = Some((world.bench.ask(call, Some((NAME, &id))), id));
                             world.look();
                         }
@@ -873,9 +891,17 @@ mod model {
     }
 }
 
-fn promote(name: &str, role: Role) -> Call {
-    let patch = AccountPatch { role: Some(role), ..AccountPatch::default() };
-    Call::UpdateUser { user: name.to_owned(), patch: Box::new(patch), unlock: false }
+fn update(name: &str, patch: AccountPatch) -> impl Fn(TicketId) -> Call {
+    move |id| Call::UpdateUser {
+        ticket: Ticket::new(id),
+        user: name.to_owned(),
+        patch: Box::new(patch.clone()),
+        unlock: false,
+    }
+}
+
+fn promote(name: &str, role: Role) -> impl Fn(TicketId) -> Call {
+    update(name, AccountPatch { role: Some(role), ..AccountPatch::default() })
 }
 
 #[test]
@@ -909,12 +935,18 @@ fn a_change_nobody_knows_the_outcome_of_does_not_keep_logins_waiting() {
         let response = v1::CreateSessionResponse::decode(bytes.as_slice()).unwrap();
         let own = bench.token(&response.token).unwrap().session_id;
         assert!(response.session.unwrap().memory_only);
-        let end = bench.ask(Call::DeleteSession { id: own.clone() }, Some(("admin", &own)));
+        let end = bench.ask(
+            |id| Call::DeleteSession { ticket: Ticket::new(id), id: own.clone() },
+            Some(("admin", &own)),
+        );
         assert!(bench.answer(end).unwrap().is_ok(), "the store never had it");
     }
     drop(bench.answer(change));
     // Another change is not begun before it is known, and its caller is told in time.
-    let next = bench.ask(Call::DeleteUser { user: NAME.to_owned() }, Some(("admin", &session)));
+    let next = bench.ask(
+        |id| Call::DeleteUser { ticket: Ticket::new(id), user: NAME.to_owned() },
+        Some(("admin", &session)),
+    );
     bench.wait(10_000);
     bench.step(Event::Tick);
     assert_eq!(bench.answer(next).unwrap().unwrap_err().code, Code::DeadlineExceeded);
@@ -932,19 +964,17 @@ fn a_change_nobody_knows_the_outcome_of_does_not_keep_logins_waiting() {
 
 #[test]
 fn rights_that_were_withdrawn_meanwhile_count() {
-    let withdrawals = [
-        promote("second", Role::ReadOnly),
-        Call::UpdateUser {
-            user: "second".to_owned(),
-            patch: Box::new(AccountPatch { enabled: Some(false), ..AccountPatch::default() }),
-            unlock: false,
-        },
-        Call::DeleteUser { user: "second".to_owned() },
-        Call::ResetPassword {
+    type Make = Box<dyn Fn(TicketId) -> Call>;
+    let withdrawals: [Make; 4] = [
+        Box::new(promote("second", Role::ReadOnly)),
+        Box::new(update("second", AccountPatch { enabled: Some(false), ..AccountPatch::default() })),
+        Box::new(|id| Call::DeleteUser { ticket: Ticket::new(id), user: "second".to_owned() }),
+        Box::new(|id| Call::ResetPassword {
+            ticket: Ticket::new(id),
             user: "second".to_owned(),
             new: Some(password("an0ther one")),
             require_change: false,
-        },
+        }),
     ];
     for withdrawal in withdrawals {
         for with_session in [true, false] {
@@ -959,15 +989,19 @@ fn rights_that_were_withdrawn_meanwhile_count() {
                 role: Some(Role::Administrator),
                 password_change_required: false,
             };
-            let create =
-                Call::CreateUser { new: Box::new(new), password: password("tr0mbone"), dry_run: false };
+            let create = |id| Call::CreateUser {
+                ticket: Ticket::new(id),
+                new: Box::new(new),
+                password: password("tr0mbone"),
+                dry_run: false,
+            };
             bench.ask(create, Some(("admin", &admin)));
             bench.settle();
             let session = if with_session { bench.enter("second").0 } else { String::new() };
             bench.settle();
             bench.out.clear();
-            let text = format!("{withdrawal:?}, {with_session}");
-            let first = bench.ask(copy(&withdrawal), Some(("admin", &admin)));
+            let text = format!("{:?}, {with_session}", withdrawal(0));
+            let first = bench.ask(&withdrawal, Some(("admin", &admin)));
             bench.work();
             let second = bench.ask(promote(NAME, Role::Administrator), Some(("second", &session)));
             bench.settle();
@@ -980,19 +1014,6 @@ fn rights_that_were_withdrawn_meanwhile_count() {
     }
 }
 
-fn copy(call: &Call) -> Call {
-    match call {
-        Call::UpdateUser { user, patch, unlock } => {
-            Call::UpdateUser { user: user.clone(), patch: patch.clone(), unlock: *unlock }
-        }
-        Call::DeleteUser { user } => Call::DeleteUser { user: user.clone() },
-        Call::ResetPassword { user, new, require_change } => {
-            Call::ResetPassword { user: user.clone(), new: new.clone(), require_change: *require_change }
-        }
-        _ => unreachable!("not used here"),
-    }
-}
-
 #[test]
 fn a_refused_change_leaves_what_was_to_be_stored_before() {
     let mut bench = Bench::new(limits());
@@ -1000,7 +1021,8 @@ fn a_refused_change_leaves_what_was_to_be_stored_before() {
     bench.settle();
     bench.wait(2 * 60 * 60 * 1000);
     // A login by HTTP Basic, whose time is stored by and by.
-    let basic = Call::VerifyPassword {
+    let basic = |id| Call::VerifyPassword {
+        ticket: Ticket::new(id),
         name: NAME.to_owned(),
         password: password("tr0mbone"),
         address: "192.0.2.1".to_owned(),
