@@ -19,7 +19,6 @@ use crate::header;
 use crate::presence::{self, Lost, Refusals};
 use crate::request::{Calls, Request, Requests};
 use crate::status::{Status, UNANSWERED};
-use crate::topology;
 
 /// First delay before reconnecting; doubled at each attempt up to [`RECONNECT_MAX`].
 const RECONNECT_MIN: Duration = Duration::from_millis(20);
@@ -35,6 +34,11 @@ const PATIENCE_STEP: Duration = Duration::from_millis(20);
 const SUBSCRIPTION_CAPACITY: usize = 4096;
 /// Commands the client may queue towards the bus.
 const CLIENT_CAPACITY: usize = 256;
+
+/// A subject of `daemon`'s own that nobody serves: the server's "no responders" to it tells that all before it was handled.
+pub fn sync_subject(daemon: &str) -> String {
+    format!("_INBOX.{daemon}.sync")
+}
 
 /// Where the bus is and who we are on it.
 #[derive(Clone)]
@@ -374,7 +378,7 @@ impl Client {
     /// The client library's own flush only writes to the socket. A request nobody serves is answered by the server itself, after all that
     /// came before it on this connection.
     pub async fn flush(&self) -> Result<(), Status> {
-        let subject = topology::sync_subject(&self.name);
+        let subject = sync_subject(&self.name);
         let request = NatsRequest::new().payload(Bytes::new()).timeout(Some(SYNC_WITHIN));
         match self.nats.send_request(subject, request).await {
             Ok(_) => Ok(()),

@@ -18,7 +18,7 @@ const DEADLINE_MAX: Duration = Duration::from_secs(3600);
 
 /// Who asks, as the gateway authenticated it.
 ///
-/// Only the gateway and the daemons may publish on `rpc.>` (see [`crate::topology`]), so a receiver trusts this header.
+/// Only the gateway and the daemons may publish on `rpc.>` (see crate `roster`), so a receiver trusts this header.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Principal {
     /// Account name.

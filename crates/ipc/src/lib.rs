@@ -32,10 +32,9 @@ mod status;
 pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
-pub mod topology;
 
 pub use bucket::{Bucket, Entry, StateError, Value, ValueError, Watch, WatchItem, patiently};
-pub use client::{Client, ConnectConfig, ConnectError, Link};
+pub use client::{Client, ConnectConfig, ConnectError, Link, sync_subject};
 pub use context::{CallContext, Principal, TraceContext};
 pub use event::{EventItem, Events, RawEvents, RawItem, event_id};
 pub use log::{EVENTS, EventLog, Follow, KEPT_BYTES, KEPT_EVENTS, LogBounds, LogEntry};

@@ -34,7 +34,7 @@ const PING_WITHIN: Duration = Duration::from_secs(2);
 /// How long nobody serves before that counts: after a restart of the bus an owner is back within its longest pause between attempts to
 /// connect, which is a second.
 const GONE_FOR: Duration = Duration::from_millis(2_500);
-/// Refusals that are remembered. A connection asks for few subjects it may not use, each one a fault in the topology.
+/// Refusals that are remembered. A connection asks for few subjects it may not use, each one a fault in its row.
 const REFUSALS: usize = 16;
 
 /// What the bus refused to pass on lately.

@@ -3,9 +3,13 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{ArgMatches, Args as _, FromArgMatches, Parser, Subcommand};
 use operator::Listen;
+use roster::Daemon;
 use service::LogFormat;
+
+use crate::daemons::{Main, program};
 
 /// Version, commit and target. Reads the image's file, so it is for who asks: not for each daemon's start.
 pub(crate) fn version() -> String {
@@ -31,26 +35,58 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Start and supervise everything (as an ordinary process or as PID 1)
+    #[command(about = Daemon::Operator.row().about)]
     Operator(Box<OperatorArgs>),
     /// The embedded NATS server alone
     Nats(NatsArgs),
     /// Check a board file
     Check(CheckArgs),
-    /// Play the host of a simulated board
-    Twin(DaemonArgs),
-    /// Press buttons and watch power-good
-    Powermgr(DaemonArgs),
-    /// Keep the desired and actual state of host, chassis and controller
-    Statemgr(DaemonArgs),
-    /// Keep accounts and sessions
-    Usermgr(DaemonArgs),
-    /// Serve HTTPS: REST, Connect, gRPC
-    Websrv(DaemonArgs),
-    /// Link outward to a datacenter's NATS
-    Fleet(DaemonArgs),
-    /// Keep the controller's own network and time
-    Netmgr(DaemonArgs),
+    #[command(flatten)]
+    Daemon(DaemonCommand),
+}
+
+/// A subcommand for each daemon, with the name and the help of its row.
+#[derive(Debug)]
+pub(crate) struct DaemonCommand {
+    pub(crate) daemon: Daemon,
+    pub(crate) main: Main,
+    pub(crate) args: DaemonArgs,
+}
+
+/// The daemons with a subcommand of this kind.
+fn daemons() -> impl Iterator<Item = (Daemon, Main)> {
+    Daemon::ALL.iter().filter_map(|daemon| Some((*daemon, program(*daemon).main?)))
+}
+
+impl Subcommand for DaemonCommand {
+    fn augment_subcommands(command: clap::Command) -> clap::Command {
+        daemons().fold(command, |command, (daemon, _)| {
+            let row = daemon.row();
+            command.subcommand(DaemonArgs::augment_args(clap::Command::new(row.name)).about(row.about))
+        })
+    }
+
+    fn augment_subcommands_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_subcommands(command)
+    }
+
+    fn has_subcommand(name: &str) -> bool {
+        daemons().any(|(daemon, _)| daemon.name() == name)
+    }
+}
+
+impl FromArgMatches for DaemonCommand {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let missing = || clap::Error::new(ErrorKind::MissingSubcommand);
+        let (name, matches) = matches.subcommand().ok_or_else(missing)?;
+        let (daemon, main) = daemons().find(|(daemon, _)| daemon.name() == name).ok_or_else(missing)?;
+        Ok(Self { daemon, main, args: DaemonArgs::from_arg_matches(matches)? })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 #[derive(Debug, Parser)]
@@ -133,7 +169,7 @@ pub(crate) struct CheckArgs {
 }
 
 /// A daemon is started by the operator, which tells it everything on stdin. These flags are for running one by hand.
-#[derive(Debug, Parser)]
+#[derive(Debug, clap::Args)]
 pub(crate) struct DaemonArgs {
     /// Run by hand, with these flags instead of a bootstrap line on stdin
     #[arg(long)]
@@ -174,6 +210,16 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn every_daemon_has_a_subcommand_with_its_help() {
+        for daemon in Daemon::ALL {
+            let command = Args::command();
+            let found = command.find_subcommand(daemon.name()).and_then(|found| found.get_about());
+            assert_eq!(found.map(ToString::to_string).as_deref(), Some(daemon.row().about), "{daemon:?}");
+        }
+        assert!(Args::try_parse_from(["u-bmc", "kvmsrv"]).is_err());
     }
 
     #[test]

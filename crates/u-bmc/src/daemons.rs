@@ -3,9 +3,12 @@
 use std::fs;
 use std::process::ExitCode;
 
+use roster::{Daemon, When};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 use service::{Bootstrap, BusAddress, ErrorChain, Exit, Failure};
 
-use crate::args::{CheckArgs, DaemonArgs, NatsArgs};
+use crate::args::{CheckArgs, DaemonArgs, DaemonCommand, NatsArgs};
 use crate::operate::{log_config, settings};
 
 /// What a daemon is told when it is run by hand; `None` when the operator tells it.
@@ -47,23 +50,74 @@ fn refuse(command: &str, error: &(dyn std::error::Error + 'static), exit: Exit) 
     exit.into()
 }
 
-macro_rules! daemons {
-    ($($name:ident),* $(,)?) => {
-        $(pub(crate) fn $name(args: &DaemonArgs) -> ExitCode {
-            match by_hand(stringify!($name), args) {
-                Ok(bootstrap) => service::run(stringify!($name), bootstrap, ::$name::run),
-                Err(error) => refuse(stringify!($name), &error, error.exit()),
-            }
-        })*
+/// A daemon's main function.
+pub(crate) type Main = fn(Option<Bootstrap>) -> ExitCode;
+
+/// What this program knows of a daemon beyond its row.
+pub(crate) struct Program {
+    /// Runs it; `None`: its command line is another.
+    pub(crate) main: Option<Main>,
+    /// The check of settings that it makes itself at its start.
+    pub(crate) check: fn(&Map<String, Value>) -> Result<(), String>,
+}
+
+/// A daemon on the bus. With `check`: its configuration has rules beyond its types.
+macro_rules! on_bus {
+    ($name:ident) => {
+        on_bus!($name, |_: $name::Config| Ok(()))
+    };
+    ($name:ident, check) => {
+        on_bus!($name, |config: $name::Config| config.check().map_err(chain))
+    };
+    ($name:ident, $check:expr) => {
+        Program {
+            main: Some(|bootstrap| service::run(stringify!($name), bootstrap, ::$name::run)),
+            check: |settings| typed(settings).and_then($check),
+        }
     };
 }
 
-daemons!(powermgr, statemgr, usermgr, websrv, fleet, netmgr);
+/// Each daemon's code.
+pub(crate) fn program(daemon: Daemon) -> Program {
+    match daemon {
+        Daemon::Operator => {
+            Program { main: None, check: |settings| typed::<operator::Config>(settings).map(drop) }
+        }
+        // It has no settings; some may come with a later release.
+        Daemon::Twin => Program {
+            main: Some(|bootstrap| service::run_local("twin", bootstrap, |kit, _| twinsim::run(kit))),
+            check: |_| Ok(()),
+        },
+        Daemon::Powermgr => on_bus!(powermgr),
+        Daemon::Usermgr => on_bus!(usermgr, check),
+        Daemon::Statemgr => on_bus!(statemgr),
+        Daemon::Websrv => on_bus!(websrv, check),
+        Daemon::Fleet => on_bus!(fleet, check),
+        Daemon::Netmgr => on_bus!(netmgr, check),
+    }
+}
 
-pub(crate) fn twin(args: &DaemonArgs) -> ExitCode {
-    match by_hand("twin", args) {
-        Ok(bootstrap) => service::run_local("twin", bootstrap, |kit, _| twinsim::run(kit)),
-        Err(error) => refuse("twin", &error, error.exit()),
+fn typed<T: DeserializeOwned>(settings: &Map<String, Value>) -> Result<T, String> {
+    T::deserialize(Value::Object(settings.clone())).map_err(|error| error.to_string())
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "it stands in map_err")]
+fn chain(error: impl std::error::Error + 'static) -> String {
+    ErrorChain(&error).to_string()
+}
+
+/// What a daemon says to settings; `None` where there is none of this name.
+pub(crate) fn check_settings(daemon: &str, settings: &Map<String, Value>) -> Option<Result<(), String>> {
+    let daemon = Daemon::named(daemon)?;
+    // Without a table it does not run, and nothing is missing.
+    let absent = daemon.row().when == When::Configured && settings.is_empty();
+    Some(if absent { Ok(()) } else { (program(daemon).check)(settings) })
+}
+
+pub(crate) fn run(command: &DaemonCommand) -> ExitCode {
+    match by_hand(command.daemon.name(), &command.args) {
+        Ok(bootstrap) => (command.main)(bootstrap),
+        Err(error) => refuse(command.daemon.name(), &error, error.exit()),
     }
 }
 

@@ -33,12 +33,6 @@ fn main() -> ExitCode {
         Command::Operator(args) => operate::run(*args),
         Command::Nats(args) => daemons::nats(args),
         Command::Check(args) => daemons::check(&args),
-        Command::Twin(args) => daemons::twin(&args),
-        Command::Powermgr(args) => daemons::powermgr(&args),
-        Command::Statemgr(args) => daemons::statemgr(&args),
-        Command::Usermgr(args) => daemons::usermgr(&args),
-        Command::Websrv(args) => daemons::websrv(&args),
-        Command::Fleet(args) => daemons::fleet(&args),
-        Command::Netmgr(args) => daemons::netmgr(&args),
+        Command::Daemon(command) => daemons::run(&command),
     }
 }

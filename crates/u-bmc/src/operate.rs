@@ -64,13 +64,7 @@ fn options(args: OperatorArgs) -> Result<Options, Error> {
     let board = absolute(&args.board)?;
     // The hal decides which daemons there are; the operator reports a bad file itself, with every fault at its line.
     let hal = board::Board::load(&board, &board_overrides).map_or(board::HalKind::Linux, |board| board.hal);
-    let mut parts = operator::roster(hal);
-    if !settings.of("fleet").is_empty() {
-        parts.push(operator::fleet());
-    }
-    if !settings.of("netmgr").is_empty() {
-        parts.push(operator::netmgr());
-    }
+    let parts = operator::parts(hal, |daemon| !settings.of(daemon).is_empty());
     let state_dir = absolute(&args.state_dir)?;
     let run_dir = match args.run_dir {
         Some(dir) => absolute(&dir)?,

@@ -5,10 +5,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use operator::Error;
-use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
-use service::{ErrorChain, Ignored, Settings};
+use service::{Ignored, Settings};
 
+use crate::daemons::check_settings;
 use crate::operate::set_all;
 
 /// Longest file taken. A configuration has some hundred bytes, and each daemon's part has to fit in its bootstrap line.
@@ -48,7 +47,7 @@ impl Given {
                 }
             };
             let before = given.settings.clone();
-            given.ignored.extend(given.settings.lay_over_as_far_as_good(&file, &bytes, &check));
+            given.ignored.extend(given.settings.lay_over_as_far_as_good(&file, &bytes, &check_settings));
             if number == 0 {
                 given.image = given.settings.clone();
             } else {
@@ -59,7 +58,7 @@ impl Given {
         }
         set_all(&mut given.image, sets)?;
         given.board_overrides = set_all(&mut given.settings, sets)?;
-        given.settings.check_daemons(&operator::daemons())?;
+        given.settings.check_daemons(&roster::names().collect::<Vec<_>>())?;
         Ok(given)
     }
 }
@@ -77,36 +76,10 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
     if fits { Ok(bytes) } else { Err(format!("it is longer than {FILE_MAX} bytes")) }
 }
 
-/// What each daemon says to settings: the same checks it makes itself at its start.
-fn check(daemon: &str, settings: &Map<String, Value>) -> Option<Result<(), String>> {
-    Some(match daemon {
-        "operator" => typed::<operator::Config>(settings).map(drop),
-        "powermgr" => typed::<powermgr::Config>(settings).map(drop),
-        "statemgr" => typed::<statemgr::Config>(settings).map(drop),
-        "usermgr" => typed(settings).and_then(|config: usermgr::Config| config.check().map_err(chain)),
-        "websrv" => typed(settings).and_then(|config: websrv::Config| config.check().map_err(chain)),
-        "netmgr" => typed(settings).and_then(|config: netmgr::Config| config.check().map_err(chain)),
-        // Without a table it does not run, and nothing is missing.
-        "fleet" if settings.is_empty() => Ok(()),
-        "fleet" => typed(settings).and_then(|config: fleet::Config| config.check().map_err(chain)),
-        // It has no settings; some may come with a later release.
-        "twin" => Ok(()),
-        _ => return None,
-    })
-}
-
-fn typed<T: DeserializeOwned>(settings: &Map<String, Value>) -> Result<T, String> {
-    T::deserialize(Value::Object(settings.clone())).map_err(|error| error.to_string())
-}
-
-#[allow(clippy::needless_pass_by_value, reason = "it stands in map_err")]
-fn chain(error: impl std::error::Error + 'static) -> String {
-    ErrorChain(&error).to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Map;
 
     /// What is given to daemons after a site's file, and what is said of it.
     fn site(bytes: &[u8], sets: &[&str]) -> (Given, Vec<String>) {
@@ -124,10 +97,10 @@ mod tests {
 
     #[test]
     fn every_daemon_that_can_be_configured_is_checked() {
-        for daemon in operator::daemons().into_iter().chain(["operator"]) {
-            assert_eq!(check(daemon, &Map::new()), Some(Ok(())), "{daemon}");
+        for daemon in roster::names() {
+            assert_eq!(check_settings(daemon, &Map::new()), Some(Ok(())), "{daemon}");
         }
-        assert_eq!(check("kvmsrv", &Map::new()), None);
+        assert_eq!(check_settings("kvmsrv", &Map::new()), None);
     }
 
     #[test]
@@ -160,8 +133,8 @@ mod tests {
             let netmgr: netmgr::Config = given.settings.typed("netmgr").unwrap();
             assert_eq!(netmgr.hostname.as_deref(), Some("rack-4"), "{wrong}");
             assert!(netmgr.interfaces.contains_key("eth0"), "{wrong}");
-            for daemon in operator::daemons() {
-                assert_eq!(check(daemon, &given.settings.of(daemon)), Some(Ok(())), "{wrong}");
+            for daemon in roster::names() {
+                assert_eq!(check_settings(daemon, &given.settings.of(daemon)), Some(Ok(())), "{wrong}");
             }
             let site: Vec<&str> = given.site.iter().map(String::as_str).collect();
             assert_eq!(site, ["netmgr", "websrv"], "{wrong}");

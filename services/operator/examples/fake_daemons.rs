@@ -7,7 +7,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use operator::{Limits, Listen, Options, Part};
+use operator::{Listen, Options, Part};
+use roster::Limits;
 use service::{Exit, Failure, Kit, LogConfig, Settings};
 use supervise::Spec;
 

@@ -5,14 +5,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use ipc::server::{JetStreamConfig, Server, ServerConfig, ServerHandle, StoreMonitor, jetstream};
-use ipc::topology::{self, OPERATOR};
 use ipc::{Client, ConnectConfig};
+use roster::{Daemon, Stream};
 use service::{BusAddress, ErrorChain};
 
 use crate::error::Error;
 
-/// Buckets every board has.
-const BUCKETS: [&str; 4] = ["state", "config", "users", "sessions"];
 /// How long after a bucket could not be made it is tried again; doubled each time.
 const MAKE_AGAIN: Duration = Duration::from_secs(2);
 const MAKE_AGAIN_MAX: Duration = Duration::from_secs(60);
@@ -34,17 +32,17 @@ pub(crate) struct Bus {
 
 impl Bus {
     /// Starts the embedded server for `daemons`, or connects to the one at `url`, and creates what is missing there.
-    pub(crate) async fn start(daemons: &[&str], url: Option<&str>, store: &Path) -> Result<Self, Error> {
+    pub(crate) async fn start(daemons: &[Daemon], url: Option<&str>, store: &Path) -> Result<Self, Error> {
         let mut passwords = BTreeMap::new();
         let monitor = url.is_none().then(StoreMonitor::default);
         let server = match url {
             Some(_) => None,
             None => {
                 let mut users = Vec::new();
-                for name in daemons.iter().chain([&OPERATOR]) {
+                for daemon in daemons.iter().copied().chain([Daemon::Operator]) {
                     let password = random_password()?;
-                    passwords.insert((*name).to_owned(), password.clone());
-                    users.push(topology::user(name, password));
+                    passwords.insert(daemon.name().to_owned(), password.clone());
+                    users.push(roster::user(daemon, password));
                 }
                 let streams = JetStreamConfig {
                     dir: Some(store.to_owned()),
@@ -60,9 +58,9 @@ impl Bus {
             (Some(server), _) => server.url(),
             (None, url) => url.unwrap_or_default().to_owned(),
         };
-        let mut config = ConnectConfig::new(url.clone(), OPERATOR);
-        if let Some(password) = passwords.get(OPERATOR) {
-            config = config.with_credentials(OPERATOR, password.clone());
+        let mut config = ConnectConfig::new(url.clone(), Daemon::Operator.name());
+        if let Some(password) = passwords.get(Daemon::Operator.name()) {
+            config = config.with_credentials(Daemon::Operator.name(), password.clone());
         }
         let client = Client::connect(&config).await.map_err(bus_error)?;
         if !make(&client, true).await {
@@ -106,7 +104,7 @@ impl Bus {
 /// and nobody, from starting.
 async fn make(client: &Client, say: bool) -> bool {
     let mut all = true;
-    for bucket in BUCKETS {
+    for bucket in roster::buckets() {
         if let Err(error) = client.create_bucket(bucket).await {
             all = false;
             if say {
@@ -114,10 +112,15 @@ async fn make(client: &Client, say: bool) -> bool {
             }
         }
     }
-    if let Err(error) = client.create_event_log().await {
-        all = false;
-        if say {
-            tracing::error!(%error, "the event log is not there and cannot be made");
+    for stream in roster::streams() {
+        let made = match stream {
+            Stream::Events => client.create_event_log().await,
+        };
+        if let Err(error) = made {
+            all = false;
+            if say {
+                tracing::error!(stream = stream.name(), %error, "a stream is not there and cannot be made");
+            }
         }
     }
     all

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use service::{Ignored, LogConfig, Settings};
 
-use crate::roster::Part;
+use crate::part::Part;
 
 /// Where a server listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl std::fmt::Display for Listen {
 /// How to run.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The daemons; see [`crate::roster`].
+    /// The daemons; see [`crate::parts`].
     pub parts: Vec<Part>,
     /// The program that holds the daemons: started as `program <daemon>`.
     pub program: PathBuf,

@@ -3,6 +3,7 @@
 //! A slot of the flash that was just written is on trial. It passes when what the release answers for has served for a while without a
 //! break, and the boot record then says so; until then each boot costs one of its tries, and without any left the other slot is booted.
 
+use roster::{Daemon, When};
 use supervise::{State, View};
 use units::{Millis, Mono};
 
@@ -27,11 +28,8 @@ pub(crate) enum Verdict {
     GiveUp,
 }
 
-/// What a slot is judged by: the daemons every board has, which are those a controller without is out of reach or out of control. netmgr and
-/// fleet run as the site configures them.
-const JUDGED: [&str; 4] = ["powermgr", "statemgr", "usermgr", "websrv"];
-
-/// Whether the release does what it answers for. `sites` says whether the site's own configuration has settings for a daemon: one that
+/// Whether the release does what it answers for: that the daemons serve which every board has, and without which a controller is out of reach
+/// or out of control. Those that are there when they are configured run as the site says. `sites` says whether the site's own configuration has settings for a daemon: one that
 /// refuses those is the site's mistake, and the other slot would refuse them too.
 pub(crate) fn release_serves<'a>(
     mut views: impl Iterator<Item = View<'a>>,
@@ -39,7 +37,8 @@ pub(crate) fn release_serves<'a>(
 ) -> bool {
     views.all(|view| {
         let name = view.spec.name.as_str();
-        let judged = view.spec.critical || JUDGED.contains(&name);
+        let everywhere = Daemon::named(name).is_some_and(|daemon| daemon.row().when == When::Always);
+        let judged = view.spec.critical || everywhere;
         !judged || matches!(view.state, State::Ready { .. }) || (view.refused && sites(name))
     })
 }

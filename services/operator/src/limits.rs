@@ -1,51 +1,10 @@
-//! What a daemon may use at most, and why so much.
-//!
-//! A limit is there to keep one daemon's fault from taking the others with it, so it is several times what the daemon needs and well
-//! below what the machine has (the smallest controllers have 256 MiB). All daemons together are budgeted 32 MiB in ordinary use.
+//! Holds a daemon to what its row says it may use at most.
 
+use roster::Limits;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 /// MiB in bytes.
 const MIB: u64 = 1024 * 1024;
-
-/// What a daemon may use at most.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Memory, bytes; `None` for no limit.
-    pub memory: Option<u64>,
-    /// Processes and threads.
-    pub tasks: Option<u64>,
-    /// Open files.
-    pub files: Option<u64>,
-}
-
-impl Limits {
-    /// An ordinary daemon: 2 to 4 MiB in use, ten times that as the limit. Threads: its loop, the watch on stdin, a handful of file workers.
-    /// Files: bus, log, a few lines or sockets.
-    pub fn daemon() -> Self {
-        Self { memory: Some(40 * MIB), tasks: Some(32), files: Some(256) }
-    }
-
-    /// powermgr: beside an ordinary daemon's a thread for each GPIO chip. Boards with many expanders have some forty.
-    pub fn lines() -> Self {
-        Self { tasks: Some(96), ..Self::daemon() }
-    }
-
-    /// usermgr: an argon2id hash takes 19 MiB by default and 64 MiB at most, two at a time, beside its own 4 MiB.
-    pub fn hashing() -> Self {
-        Self { memory: Some(160 * MIB), ..Self::daemon() }
-    }
-
-    /// websrv: 5,000 connections at 1.6 KiB (the budget is 8 MiB), TLS state of those admitted, and their files.
-    pub fn gateway() -> Self {
-        Self { memory: Some(96 * MIB), tasks: Some(32), files: Some(8192) }
-    }
-
-    /// No limits.
-    pub fn none() -> Self {
-        Self { memory: None, tasks: None, files: None }
-    }
-}
 
 /// Sets the limits every kernel has. Memory is not among them: `RLIMIT_AS` counts addresses, not memory, and would end a daemon for
 /// mapping a file or reserving stacks. `RLIMIT_DATA` counts what it really may dirty, so that is what stands in for a cgroup.

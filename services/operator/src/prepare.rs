@@ -8,6 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
 use board::Board;
+use roster::Daemon;
 use rustix::fs::{FlockOperation, flock};
 use service::ErrorChain;
 
@@ -28,17 +29,12 @@ pub(crate) struct Prepared {
 
 /// Checks flags, configuration, board, directories and addresses.
 pub(crate) fn prepare(options: &Options) -> Result<Prepared, Error> {
+    // Every daemon may be configured, also one that does not run here.
     let mut known: Vec<&str> = options.parts.iter().map(|part| part.spec.name.as_str()).collect();
-    // Every daemon may be configured, the ones that only run when they are configured among them.
-    known.extend(
-        ipc::topology::NODES
-            .iter()
-            .map(|node| node.daemon)
-            .filter(|name| !known.contains(name))
-            .collect::<Vec<_>>(),
-    );
+    let others: Vec<&str> = roster::names().filter(|name| !known.contains(name)).collect();
+    known.extend(others);
     options.settings.check_daemons(&known)?;
-    let config: Config = options.settings.typed(ipc::topology::OPERATOR)?;
+    let config: Config = options.settings.typed(Daemon::Operator.name())?;
     let board = Board::load(&options.board, &options.board_overrides)
         .map_err(|error| Error::Board { path: options.board.clone(), report: error.to_string() })?;
     if let Some(path) = &options.admin_password_file {

@@ -11,13 +11,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use roster::{Daemon, Row, SHARED_GROUP};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, chownat};
 use rustix::thread::{CapabilitySet, capabilities};
 use serde_json::{Map, Value};
 use service::Privileges;
 
-/// The group of all daemons; a daemon's own number comes after it. Debian's policy (9.2.2) leaves 60000 to 64999 to packages.
-const SHARED: u32 = 64_000;
 /// Longest file that is handed over.
 const FILE_MAX: usize = 1024 * 1024;
 /// Folders in a daemon's state that are looked through.
@@ -25,53 +24,21 @@ const DEPTH_MAX: u32 = 8;
 /// Files and folders in a daemon's folder that are looked at.
 const ENTRIES_MAX: u32 = 10_000;
 
-/// One daemon's row.
-struct Row {
-    daemon: &'static str,
-    capabilities: CapabilitySet,
-    /// Settings that name files it reads.
-    files: &'static [&'static str],
-}
-
-/// The numbers of users follow from the order: new daemons go to the end.
-///
-/// netmgr: interfaces and routes, raw sockets for DHCP and the ports it has, the clock, the host's name (`SYS_ADMIN`), and the files it writes in
-/// root's folders: the name servers and the clock's device (`DAC_OVERRIDE`).
-const ROWS: [Row; 6] = [
-    Row { daemon: "powermgr", capabilities: CapabilitySet::empty(), files: &[] },
-    Row { daemon: "statemgr", capabilities: CapabilitySet::empty(), files: &[] },
-    Row { daemon: "usermgr", capabilities: CapabilitySet::empty(), files: &["admin_password_file"] },
-    Row { daemon: "websrv", capabilities: CapabilitySet::empty(), files: &["tls.cert_file", "tls.key_file"] },
-    Row {
-        daemon: "netmgr",
-        capabilities: CapabilitySet::NET_ADMIN
-            .union(CapabilitySet::NET_RAW)
-            .union(CapabilitySet::NET_BIND_SERVICE)
-            .union(CapabilitySet::SYS_TIME)
-            .union(CapabilitySet::SYS_ADMIN)
-            .union(CapabilitySet::DAC_OVERRIDE),
-        files: &[],
-    },
-    Row {
-        daemon: "fleet",
-        capabilities: CapabilitySet::empty(),
-        files: &["nats.ca_file", "nats.password_file", "nats.credentials_file", "nats.nkey_file"],
-    },
-];
-
-fn row(daemon: &str) -> Option<(u32, &'static Row)> {
-    (SHARED + 1..).zip(&ROWS).find(|(_, row)| row.daemon == daemon)
+/// The user of a daemon that has one, and its row.
+fn owned(daemon: &str) -> Option<(u32, &'static Row)> {
+    let row = Daemon::named(daemon)?.row();
+    Some((row.user?, row))
 }
 
 /// Who a daemon shall be. `low_ports` for one that listens below 1024. `None` for what is no part of the management software: the simulated
 /// host runs as whoever started it, and may run a guest.
 pub(crate) fn of(daemon: &str, low_ports: bool) -> Option<Privileges> {
-    let (id, row) = row(daemon)?;
+    let (id, row) = owned(daemon)?;
     let mut capabilities = row.capabilities;
     if low_ports {
         capabilities |= CapabilitySet::NET_BIND_SERVICE;
     }
-    Some(Privileges { id, groups: vec![SHARED], capabilities: capabilities.bits() })
+    Some(Privileges { id, groups: vec![SHARED_GROUP], capabilities: capabilities.bits() })
 }
 
 /// What came of handing folders over.
@@ -96,8 +63,8 @@ pub(crate) fn prepare(state_dir: &Path, run_dir: &Path, daemons: &[&str]) -> Giv
     let common = || -> io::Result<OwnedFd> {
         // Whoever makes a file here owns it, and everybody in the group reaches it.
         let run = given_folder(run_dir)?;
-        own_folder(&run, None, SHARED, 0o3770)?;
-        own_folder(&make_folder(&run, Path::new("handed"))?, Some(0), SHARED, 0o710)?;
+        own_folder(&run, None, SHARED_GROUP, 0o3770)?;
+        own_folder(&make_folder(&run, Path::new("handed"))?, Some(0), SHARED_GROUP, 0o710)?;
         Ok(run)
     };
     let run = match common() {
@@ -109,7 +76,7 @@ pub(crate) fn prepare(state_dir: &Path, run_dir: &Path, daemons: &[&str]) -> Giv
         }
     };
     let mut faults = Vec::new();
-    for (daemon, (id, _)) in daemons.iter().filter_map(|daemon| Some((daemon, row(daemon)?))) {
+    for (daemon, (id, _)) in daemons.iter().filter_map(|daemon| Some((daemon, owned(daemon)?))) {
         let state = given_folder(state_dir).and_then(|state| match open_folder(&state, Path::new(daemon)) {
             // It is made, or not, where it is needed.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -218,14 +185,14 @@ fn own_all(folder: &OwnedFd, id: u32, depth: u32, left: &mut u32) -> io::Result<
 /// Copies the board file to where all daemons can read it.
 pub(crate) fn hand_board(board: &Path, run_dir: &Path) -> io::Result<PathBuf> {
     let to = run_dir.join("handed/board.toml");
-    copy(board, &to, None, SHARED, 0o640)?;
+    copy(board, &to, None, SHARED_GROUP, 0o640)?;
     Ok(to)
 }
 
 /// Copies the files that a daemon's settings name, and has the settings name the copies. A file that cannot be copied stays named: the daemon
 /// says best what it lacks.
 pub(crate) fn hand_files(daemon: &str, settings: &mut Map<String, Value>, run_dir: &Path) {
-    let Some((id, row)) = row(daemon) else { return };
+    let Some((id, row)) = owned(daemon) else { return };
     for key in row.files {
         let mut keys = key.split('.');
         let first = keys.next().and_then(|key| settings.get_mut(key));
@@ -268,8 +235,7 @@ fn copy(from: &Path, to: &Path, user: Option<u32>, group: u32, mode: u32) -> io:
 }
 
 fn is_daemon(user: u32) -> bool {
-    user.checked_sub(SHARED + 1)
-        .is_some_and(|place| usize::try_from(place).is_ok_and(|place| place < ROWS.len()))
+    Daemon::ALL.iter().any(|daemon| daemon.row().user == Some(user))
 }
 
 /// Lets daemons use the sockets that somebody else has put into their folder, such as a board simulated by another program. What drives the
@@ -297,24 +263,27 @@ fn hand_socket(path: &Path) -> io::Result<()> {
     if !about.file_type().is_socket() || about.nlink() != 1 || !is_ours {
         return Ok(());
     }
-    chownat(CWD, &opened, None, Some(Gid::from_raw(SHARED)), AtFlags::empty())?;
+    chownat(CWD, &opened, None, Some(Gid::from_raw(SHARED_GROUP)), AtFlags::empty())?;
     fs::set_permissions(&opened, fs::Permissions::from_mode(0o660))
 }
 
-/// Lets powermgr use the lines: its group reaches every GPIO chip there is by now. Drivers may bring more later.
-pub(crate) fn hand_gpio(dev: &Path) {
-    let Some((id, _)) = row("powermgr") else { return };
+/// Lets each daemon use the devices its row names: its group reaches those there are by now. Drivers may bring more later.
+pub(crate) fn hand_devices(dev: &Path) {
+    let owners = || Daemon::ALL.iter().map(|daemon| daemon.row()).filter_map(|row| Some((row, row.user?)));
     for entry in fs::read_dir(dev).into_iter().flatten().flatten() {
-        let is_chip = entry.file_name().to_str().is_some_and(|name| name.starts_with("gpiochip"));
-        if is_chip && let Err(error) = hand_chip(&entry.path(), id) {
-            tracing::warn!(chip = %entry.path().display(), %error, "powermgr may not get at a GPIO chip");
+        let name = entry.file_name();
+        let has =
+            |row: &Row| name.to_str().is_some_and(|name| row.devices.iter().any(|of| name.starts_with(of)));
+        let Some((row, id)) = owners().find(|(row, _)| has(row)) else { continue };
+        if let Err(error) = hand_device(&entry.path(), id) {
+            tracing::warn!(daemon = row.name, device = %entry.path().display(), %error, "a daemon may not get at a device");
         }
     }
 }
 
-fn hand_chip(path: &Path, id: u32) -> io::Result<()> {
-    let chip = rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-    own(&chip, None, id)?;
+fn hand_device(path: &Path, id: u32) -> io::Result<()> {
+    let device = rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    own(&device, None, id)?;
     // /dev is root's: the name leads to what was looked at.
     fs::set_permissions(path, fs::Permissions::from_mode(0o660))
 }
@@ -341,19 +310,6 @@ mod tests {
             let _ = hand_socket(&dir.path().join(name));
         }
         assert_eq!(mode("secret"), 0o600);
-    }
-
-    #[test]
-    fn every_daemon_on_the_bus_has_a_row_and_a_number_of_its_own() {
-        let mut ids: Vec<u32> = ipc::topology::NODES
-            .iter()
-            .filter(|node| node.daemon != ipc::topology::OPERATOR)
-            .map(|node| of(node.daemon, false).unwrap_or_else(|| panic!("{} has no row", node.daemon)).id)
-            .collect();
-        ids.sort_unstable();
-        ids.dedup();
-        assert_eq!(ids.len(), ROWS.len());
-        assert_eq!(of("twin", false), None);
     }
 
     #[test]
@@ -435,6 +391,7 @@ mod tests {
         let ids = ["powermgr", "statemgr", "usermgr", "websrv", "netmgr", "fleet"]
             .map(|name| of(name, false).unwrap().id);
         assert_eq!(ids, [64_001, 64_002, 64_003, 64_004, 64_005, 64_006]);
+        assert_eq!([of("twin", false), of("operator", false)], [None, None]);
         assert_eq!(of("websrv", false).unwrap().capabilities, 0);
         assert_eq!(of("websrv", true).unwrap().capabilities, 1 << 10, "CAP_NET_BIND_SERVICE");
     }

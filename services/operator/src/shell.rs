@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipc::{Request, Status};
+use roster::Daemon;
 use schema::server::{OperatorCall, OperatorServiceCall, SystemServiceCall};
 use schema::v1alpha1 as pb;
 use serde_json::{Map, Value};
@@ -189,8 +190,8 @@ impl<'a> Operator<'a> {
         let (given, board_file) = give_users(options, prepared.config.privileges);
         let specs = options.parts.iter().map(|part| part.spec.clone()).collect();
         let machine = Machine::new(specs, Policy::default())?;
-        let names: Vec<&str> =
-            options.parts.iter().filter(|part| part.on_bus).map(|part| part.spec.name.as_str()).collect();
+        let on_bus = options.parts.iter().filter(|part| part.on_bus);
+        let names: Vec<Daemon> = on_bus.filter_map(|part| Daemon::named(&part.spec.name)).collect();
         let bus =
             Bus::start(&names, prepared.config.bus_url.as_deref(), &options.state_dir.join("bus")).await?;
         tracing::info!(version = %options.version, board = %prepared.board.name, bus = %bus.url, "operator starts");
@@ -286,7 +287,7 @@ impl<'a> Operator<'a> {
             what: what.to_owned(),
             severity: pb::EventSeverity::Warning.into(),
             message,
-            source: ipc::topology::OPERATOR.to_owned(),
+            source: Daemon::Operator.name().to_owned(),
             ..pb::Event::default()
         };
         if self.events.try_send(event).is_err() {
@@ -687,7 +688,7 @@ impl<'a> Operator<'a> {
         Ok(())
     }
 
-    fn limit(&mut self, name: &str, pid: u32, limits: &limits::Limits) {
+    fn limit(&mut self, name: &str, pid: u32, limits: &roster::Limits) {
         if !self.prepared.config.limits {
             return;
         }
@@ -713,7 +714,7 @@ impl<'a> Operator<'a> {
     /// Hands over the devices there are by now: drivers may be loaded late.
     fn hand_devices(&self) {
         if self.own_users && self.prepared.board.hal == board::HalKind::Linux {
-            privileges::hand_gpio(Path::new("/dev"));
+            privileges::hand_devices(Path::new("/dev"));
         }
     }
 
@@ -747,7 +748,7 @@ impl<'a> Operator<'a> {
             what: "state".to_owned(),
             severity: severity.into(),
             message: format!("{name}: {reason}"),
-            source: ipc::topology::OPERATOR.to_owned(),
+            source: Daemon::Operator.name().to_owned(),
             payload: Some(pb::event::Payload::DaemonStateChange(pb::DaemonStateChange {
                 daemon_name: name,
                 previous_state: before.into(),

@@ -76,7 +76,7 @@ fn event(component: &str, what: &str, severity: pb::EventSeverity, message: Stri
         what: what.to_owned(),
         severity: severity.into(),
         message,
-        source: ipc::topology::OPERATOR.to_owned(),
+        source: roster::Daemon::Operator.name().to_owned(),
         ..pb::Event::default()
     }
 }

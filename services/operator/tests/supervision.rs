@@ -225,6 +225,12 @@ fn a_setting_for_a_daemon_that_does_not_exist_is_refused_before_anything_starts(
 }
 
 #[test]
+fn a_setting_for_a_daemon_that_does_not_run_here_keeps_nobody_from_starting() {
+    let mut operator = Operator::start(&["twin.x=1", "fleet.x=1"]);
+    operator.wait_ready();
+}
+
+#[test]
 fn children_follow_an_operator_that_was_killed() {
     let mut operator = Operator::start(&[]);
     operator.wait_ready();

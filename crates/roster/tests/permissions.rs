@@ -4,14 +4,18 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use ipc::server::{JetStreamConfig, Server, ServerConfig, ServerHandle, jetstream};
-use ipc::topology::{self, NODES, OPERATOR};
 use ipc::{
     CallContext, Client, Code, ConnectConfig, ConnectError, EventItem, Status, Value, ValueError, WatchItem,
 };
+use roster::Daemon;
 use schema::rpc::{auth_service, power_service};
 use schema::v1alpha1::{Event, PowerGetStateRequest, PowerGetStateResponse, VerifyTokenRequest};
 
 const LONG: Duration = Duration::from_secs(20);
+
+fn on_bus() -> impl Iterator<Item = Daemon> {
+    Daemon::ALL.iter().copied().filter(|daemon| daemon.row().on_bus)
+}
 
 async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(LONG, future).await.expect("it happens within 20 s")
@@ -27,18 +31,16 @@ impl World {
     async fn start() -> Self {
         let store = tempfile::tempdir().unwrap();
         let streams = JetStreamConfig { dir: Some(store.path().to_owned()), ..JetStreamConfig::default() };
-        let users =
-            NODES.iter().map(|node| topology::user(node.daemon, format!("pw-{}", node.daemon))).collect();
+        let users = on_bus().map(|daemon| roster::user(daemon, format!("pw-{}", daemon.name()))).collect();
         let config = ServerConfig { users, inside: vec![jetstream(streams)], ..ServerConfig::default() };
         let server = Server::start(config).unwrap();
         let mut clients = HashMap::new();
-        for node in NODES {
-            let config = ConnectConfig::new(server.url(), node.daemon)
-                .with_credentials(node.daemon, format!("pw-{}", node.daemon));
-            clients.insert(node.daemon, Client::connect(&config).await.unwrap());
+        for name in on_bus().map(Daemon::name) {
+            let config = ConnectConfig::new(server.url(), name).with_credentials(name, format!("pw-{name}"));
+            clients.insert(name, Client::connect(&config).await.unwrap());
         }
-        let operator = &clients[OPERATOR];
-        for bucket in ["state", "config", "users", "sessions"] {
+        let operator = &clients[Daemon::Operator.name()];
+        for bucket in roster::buckets() {
             operator.create_bucket(bucket).await.unwrap();
         }
         operator.create_event_log().await.unwrap();
@@ -65,9 +67,9 @@ impl Value for Text {
 #[tokio::test]
 async fn owners_use_their_buckets_and_nobody_else_does() {
     let world = World::start().await;
-    for node in NODES {
-        for bucket in node.buckets {
-            let bucket = world.get(node.daemon).bucket(bucket).await.unwrap();
+    for row in on_bus().map(Daemon::row) {
+        for bucket in row.buckets {
+            let bucket = world.get(row.name).bucket(bucket).await.unwrap();
             let revision = bucket.create("a.b", &Text("1".into())).await.unwrap();
             bucket.update("a.b", &Text("2".into()), revision).await.unwrap();
             bucket.put("c", &Text("3".into())).await.unwrap();
@@ -151,10 +153,10 @@ async fn events_come_from_their_domain_only() {
     // Refused by the server, which tells the sender and nobody else.
     world.get("powermgr").publish_event(&event("user")).await.unwrap();
     world.get("powermgr").flush().await.unwrap();
-    for node in NODES {
-        for domain in node.events {
-            world.get(node.daemon).publish_event(&event(domain)).await.unwrap();
-            assert_eq!(soon(seen.next()).await, Some(EventItem::Event(event(domain))), "{}", node.daemon);
+    for row in on_bus().map(Daemon::row) {
+        for domain in row.events {
+            world.get(row.name).publish_event(&event(domain)).await.unwrap();
+            assert_eq!(soon(seen.next()).await, Some(EventItem::Event(event(domain))), "{}", row.name);
         }
     }
 }

@@ -1,0 +1,159 @@
+//! What a row says.
+
+use rustix::thread::CapabilitySet;
+use units::Millis;
+
+use crate::Daemon;
+
+/// The group all daemons share, for the folder of sockets; a daemon's own user and group come after it. Debian's policy (9.2.2) leaves
+/// 60000 to 64999 to packages.
+pub const SHARED_GROUP: u32 = 64_000;
+
+/// MiB in bytes.
+const MIB: u64 = 1024 * 1024;
+
+/// One daemon.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// Its name: that of its process, its subcommand, its table in the configuration and its user on the bus.
+    pub name: &'static str,
+    /// What it does, in a line, as its subcommand's help and the docs say it.
+    pub about: &'static str,
+    /// On which controllers it runs.
+    pub when: When,
+    /// The daemons it starts after, as far as they run on the same controller. Only a first start waits.
+    pub after: &'static [Daemon],
+    /// The daemons whose services it calls; rows above its own only, so that no two can wait for each other.
+    pub calls: &'static [Daemon],
+    /// The first tokens of the events it may publish (`event.<domain>.…`).
+    pub events: &'static [&'static str],
+    /// The buckets it owns: it alone reads and writes them.
+    pub buckets: &'static [&'static str],
+    /// The streams it may read.
+    pub streams: &'static [Stream],
+    /// The streams it may take single messages out of, to keep room in them.
+    pub trims: &'static [Stream],
+    /// Whether it has a credential on the bus.
+    pub on_bus: bool,
+    /// Whether it gets the board file.
+    pub needs_board: bool,
+    /// Whether the controller is reset by its watchdog when this daemon stays away.
+    pub critical: bool,
+    /// Whether it goes on when all others restart: it is part of the world, not of the management software.
+    pub lasting: bool,
+    /// Whether it may say where the controller is reached, and as whom to log in first.
+    pub speaks: bool,
+    /// After how long its silence is told, before it is killed for it.
+    pub missed_after: Option<Millis>,
+    /// The user and group it runs as when the operator is root; `None`: as the operator does.
+    pub user: Option<u32>,
+    /// All that it may do as that user beyond what everybody may.
+    pub capabilities: CapabilitySet,
+    /// What its group gets at in `/dev`: the beginnings of names.
+    pub devices: &'static [&'static str],
+    /// Settings (with dots for nested tables) that name files it reads; they are copied for it, as they may be root's alone.
+    pub files: &'static [&'static str],
+    /// What it may use at most.
+    pub limits: Limits,
+}
+
+impl Row {
+    /// An ordinary daemon: on every controller, on the bus, with the board file, ordinary limits and no rights. `number` is its user, counted
+    /// from [`SHARED_GROUP`]. It owns folders on flash, so a number is never given to another daemon.
+    pub(crate) const fn daemon(name: &'static str, about: &'static str, number: u32) -> Self {
+        Self {
+            name,
+            about,
+            when: When::Always,
+            after: &[],
+            calls: &[],
+            events: &[],
+            buckets: &[],
+            streams: &[],
+            trims: &[],
+            on_bus: true,
+            needs_board: true,
+            critical: false,
+            lasting: false,
+            speaks: false,
+            missed_after: None,
+            user: Some(SHARED_GROUP + number),
+            capabilities: CapabilitySet::empty(),
+            devices: &[],
+            files: &[],
+            limits: Limits::daemon(),
+        }
+    }
+}
+
+/// On which controllers a daemon runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// On every one; a boot is confirmed only when it serves.
+    Always,
+    /// On boards that are simulated.
+    Simulated,
+    /// Where the configuration has a table for it. It runs as the site says, so a boot is confirmed without it.
+    Configured,
+}
+
+/// A stream of the bus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// The event log.
+    Events,
+}
+
+impl Stream {
+    /// Every stream.
+    pub const ALL: &'static [Self] = &[Self::Events];
+
+    /// Its name on the bus.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Events => ipc::EVENTS,
+        }
+    }
+}
+
+/// What a daemon may use at most.
+///
+/// A limit is there to keep one daemon's fault from taking the others with it, so it is several times what the daemon needs and well
+/// below what the machine has (the smallest controllers have 256 MiB). All daemons together are budgeted 32 MiB in ordinary use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Memory, bytes; `None` for no limit.
+    pub memory: Option<u64>,
+    /// Processes and threads.
+    pub tasks: Option<u64>,
+    /// Open files.
+    pub files: Option<u64>,
+}
+
+impl Limits {
+    /// An ordinary daemon: 2 to 4 MiB in use, ten times that as the limit. Threads: its loop, the watch on stdin, a handful of file workers.
+    /// Files: bus, log, a few lines or sockets.
+    pub const fn daemon() -> Self {
+        Self { memory: Some(40 * MIB), tasks: Some(32), files: Some(256) }
+    }
+
+    /// powermgr: beside an ordinary daemon's a thread for each GPIO chip. Boards with many expanders have some forty.
+    pub const fn lines() -> Self {
+        Self { memory: Some(40 * MIB), tasks: Some(96), files: Some(256) }
+    }
+
+    /// usermgr: an argon2id hash takes 19 MiB by default and 64 MiB at most, two at a time, beside its own 4 MiB.
+    pub const fn hashing() -> Self {
+        Self { memory: Some(160 * MIB), tasks: Some(32), files: Some(256) }
+    }
+
+    /// websrv: 5,000 connections at 1.6 KiB (the budget is 8 MiB), TLS state of those admitted, and their files.
+    pub const fn gateway() -> Self {
+        Self { memory: Some(96 * MIB), tasks: Some(32), files: Some(8192) }
+    }
+
+    /// No limits.
+    pub const fn none() -> Self {
+        Self { memory: None, tasks: None, files: None }
+    }
+}

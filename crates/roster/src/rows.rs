@@ -1,0 +1,132 @@
+//! The rows.
+//!
+//! Each daemon calls, and starts after, rows above its own only. How a new one is added: docs/porting-a-daemon.md.
+
+use rustix::thread::CapabilitySet;
+use units::Millis;
+
+use crate::row::{Limits, Row, Stream, When};
+
+/// After how long a silence of a daemon that holds pins is told: within 5 s people know that nobody holds the lines. It is killed as late as
+/// the others, as one that comes back by itself has not lost what it was about.
+const HOLDS_PINS: Millis = Millis::from_secs(4);
+
+macro_rules! roster {
+    ($($(#[doc = $doc:literal])+ $daemon:ident = $row:expr;)+) => {
+        /// Every daemon there can be, in the order in which they call each other: the called first.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Daemon {
+            $($(#[doc = $doc])+ $daemon,)+
+        }
+
+        impl Daemon {
+            /// All of them, in the order of the rows.
+            pub const ALL: &'static [Self] = &[$(Self::$daemon),+];
+
+            /// What is said of it.
+            pub const fn row(self) -> &'static Row {
+                match self {
+                    $(Self::$daemon => {
+                        static ROW: Row = $row;
+                        &ROW
+                    })+
+                }
+            }
+        }
+    };
+}
+
+impl Daemon {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    /// The daemon of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|daemon| daemon.name() == name)
+    }
+}
+
+roster! {
+    /// The first process. It creates the streams and buckets of all.
+    Operator = Row {
+        events: &["system", "daemon", "store"],
+        user: None,
+        limits: Limits::none(),
+        ..Row::daemon("operator", "Start and supervise everything (as an ordinary process or as PID 1)", 0)
+    };
+    /// The simulated host. It goes on when the controller restarts (I-2), and may run a guest, so nothing is known of its size.
+    Twin = Row {
+        when: When::Simulated,
+        on_bus: false,
+        lasting: true,
+        user: None,
+        limits: Limits::none(),
+        ..Row::daemon("twin", "Play the host of a simulated board", 0)
+    };
+    /// Critical: without it nobody can reach the host's power, so a controller on which it stays away is reset by the watchdog.
+    Powermgr = Row {
+        after: &[Daemon::Twin],
+        events: &["host", "chassis"],
+        critical: true,
+        missed_after: Some(HOLDS_PINS),
+        devices: &["gpiochip"],
+        limits: Limits::lines(),
+        ..Row::daemon("powermgr", "Press buttons and watch power-good", 1)
+    };
+    /// Not critical, as websrv: a port in use or a full disk is not cured by a reset, and the host can still be reached by its buttons.
+    Usermgr = Row {
+        events: &["user", "session"],
+        buckets: &["users", "sessions"],
+        speaks: true,
+        files: &["admin_password_file"],
+        limits: Limits::hashing(),
+        ..Row::daemon("usermgr", "Keep accounts, roles and sessions", 3)
+    };
+    /// Owner of intent: drives powermgr, asks the operator to reset the management controller. Critical as powermgr is.
+    Statemgr = Row {
+        after: &[Daemon::Powermgr],
+        calls: &[Daemon::Powermgr, Daemon::Operator],
+        events: &["host", "chassis", "bmc"],
+        buckets: &["state", "config"],
+        streams: &[Stream::Events],
+        trims: &[Stream::Events],
+        critical: true,
+        ..Row::daemon("statemgr", "Keep the desired and actual state of host, chassis and controller, and the event log", 2)
+    };
+    /// The gateway has no state of its own and publishes nothing.
+    Websrv = Row {
+        after: &[Daemon::Usermgr, Daemon::Statemgr],
+        calls: &[Daemon::Statemgr, Daemon::Usermgr, Daemon::Operator],
+        streams: &[Stream::Events],
+        speaks: true,
+        files: &["tls.cert_file", "tls.key_file"],
+        limits: Limits::gateway(),
+        ..Row::daemon("websrv", "Serve HTTPS: REST, Connect, gRPC", 4)
+    };
+    /// The outward link: passes requests of the fleet on and reads the event log. Runs where a datacenter's server is named.
+    Fleet = Row {
+        when: When::Configured,
+        after: &[Daemon::Usermgr, Daemon::Statemgr],
+        calls: &[Daemon::Statemgr, Daemon::Usermgr, Daemon::Operator],
+        streams: &[Stream::Events],
+        files: &["nats.ca_file", "nats.password_file", "nats.credentials_file", "nats.nkey_file"],
+        ..Row::daemon("fleet", "Link outward to a datacenter's NATS", 6)
+    };
+    /// Not critical: a reset brings no cable back. It starts first of all, because a lease takes seconds, and nobody waits for it.
+    ///
+    /// Its rights: interfaces and routes, raw sockets for DHCP and the ports it has, the clock, the host's name (`SYS_ADMIN`), and the files
+    /// it writes in root's folders: the name servers and the clock's device (`DAC_OVERRIDE`).
+    Netmgr = Row {
+        when: When::Configured,
+        events: &["network"],
+        capabilities: CapabilitySet::NET_ADMIN
+            .union(CapabilitySet::NET_RAW)
+            .union(CapabilitySet::NET_BIND_SERVICE)
+            .union(CapabilitySet::SYS_TIME)
+            .union(CapabilitySet::SYS_ADMIN)
+            .union(CapabilitySet::DAC_OVERRIDE),
+        ..Row::daemon("netmgr", "Keep the controller's own network and time", 5)
+    };
+}

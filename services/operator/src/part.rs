@@ -1,0 +1,119 @@
+//! The daemons of this controller, as their rows say.
+
+use board::HalKind;
+use roster::{Daemon, Limits, When};
+use supervise::Spec;
+use units::Millis;
+
+/// A daemon as the operator knows it.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Name, what it starts after, whether it is critical.
+    pub spec: Spec,
+    /// Whether it gets a credential on the bus.
+    pub on_bus: bool,
+    /// Whether it gets the board file.
+    pub needs_board: bool,
+    /// What it may use at most.
+    pub limits: Limits,
+    /// After how long its silence is told, before it is killed for it.
+    pub missed_after: Option<Millis>,
+    /// Whether it may say where the controller is reached, and as whom to log in first.
+    pub speaks: bool,
+}
+
+impl Part {
+    /// A daemon on the bus with the board file and ordinary limits.
+    pub fn new(spec: Spec) -> Self {
+        Self {
+            spec,
+            on_bus: true,
+            needs_board: true,
+            limits: Limits::daemon(),
+            missed_after: None,
+            speaks: false,
+        }
+    }
+
+    /// Without a connection to the bus.
+    #[must_use]
+    pub fn without_bus(mut self) -> Self {
+        self.on_bus = false;
+        self
+    }
+
+    /// May say where the controller is reached, and as whom to log in first.
+    #[must_use]
+    pub fn speaks(mut self) -> Self {
+        self.speaks = true;
+        self
+    }
+
+    /// With other limits.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+}
+
+/// The daemons of a controller in the order of their rows; the start order follows from what each starts after. `configured` says whether
+/// the configuration has a table for one.
+pub fn parts(hal: HalKind, configured: impl Fn(&str) -> bool) -> Vec<Part> {
+    let runs = |daemon: Daemon| {
+        let row = daemon.row();
+        daemon != Daemon::Operator
+            && match row.when {
+                When::Always => true,
+                When::Simulated => hal == HalKind::Sim,
+                When::Configured => configured(row.name),
+            }
+    };
+    let all = Daemon::ALL.iter().copied();
+    all.filter(|daemon| runs(*daemon))
+        .map(|daemon| {
+            let row = daemon.row();
+            let after: Vec<&str> =
+                row.after.iter().filter(|other| runs(**other)).map(|other| other.name()).collect();
+            let spec = Spec { critical: row.critical, lasting: row.lasting, ..Spec::new(row.name, &after) };
+            Part {
+                spec,
+                on_bus: row.on_bus,
+                needs_board: row.needs_board,
+                limits: row.limits,
+                missed_after: row.missed_after,
+                speaks: row.speaks,
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use supervise::{Machine, Policy};
+
+    fn names(hal: HalKind, configured: &[&str]) -> Vec<String> {
+        parts(hal, |name| configured.contains(&name)).into_iter().map(|part| part.spec.name).collect()
+    }
+
+    #[test]
+    fn every_selection_can_be_supervised() {
+        for hal in [HalKind::Sim, HalKind::Linux] {
+            for configured in [&[][..], &["fleet"], &["netmgr"], &["fleet", "netmgr"]] {
+                let parts = parts(hal, |name| configured.contains(&name));
+                Machine::new(parts.into_iter().map(|part| part.spec).collect(), Policy::default()).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn a_daemon_runs_where_its_row_says() {
+        let always = ["powermgr", "usermgr", "statemgr", "websrv"];
+        assert_eq!(names(HalKind::Linux, &[]), always);
+        assert_eq!(names(HalKind::Sim, &[]), [&["twin"], &always[..]].concat());
+        // A table for a daemon that is not there for want of one only.
+        let all = names(HalKind::Linux, &["operator", "twin", "fleet", "netmgr", "websrv"]);
+        assert_eq!(all, [&always[..], &["fleet", "netmgr"]].concat());
+    }
+}
