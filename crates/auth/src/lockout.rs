@@ -30,6 +30,8 @@ use units::{Millis, Mono};
 
 use crate::Password;
 
+mod saved;
+
 /// How long an address stays open between two pauses, whatever fails meanwhile: long enough for a person who tries again every
 /// few seconds. What guessers get out of it is bounded by the pause of each pair and by the line before the hash.
 pub const ADDRESS_OPEN: Millis = Millis::from_secs(10);
@@ -280,6 +282,7 @@ pub struct Lockout {
     addresses: HashMap<Address, Source>,
     accounts: HashMap<Key, RunOff>,
     known_good: HashMap<(Key, Address), Mono>,
+    changes: u64,
 }
 
 impl fmt::Debug for Lockout {
@@ -299,6 +302,7 @@ impl Lockout {
             addresses: HashMap::new(),
             accounts: HashMap::new(),
             known_good: HashMap::new(),
+            changes: 0,
         }
     }
 
@@ -356,6 +360,7 @@ impl Lockout {
         if pair.tags.contains(&Some(tag)) {
             return Failed { counted: false, locked: false };
         }
+        self.changes = self.changes.wrapping_add(1);
         let repeater = pair.failures > 1;
         let at = usize::try_from(pair.failures).unwrap_or(0) % TAGS;
         if let Some(slot) = pair.tags.get_mut(at) {
@@ -401,6 +406,7 @@ impl Lockout {
     /// account. What was counted against the account stays: an owner who logs in all the time must not give guessers elsewhere a
     /// fresh count each time.
     pub fn success(&mut self, account: Key, address: Address, now: Mono) {
+        self.changes = self.changes.wrapping_add(1);
         self.pairs.remove(&(account, address));
         if self.addresses.get(&address).is_some_and(|source| source.only == Some(account)) {
             self.addresses.remove(&address);
@@ -427,6 +433,7 @@ impl Lockout {
 
     /// Lifts what stands against an account, from whichever address. Where it is known from stays known.
     pub fn lift_account(&mut self, account: Key) {
+        self.changes = self.changes.wrapping_add(1);
         self.accounts.remove(&account);
         self.pairs.retain(|(key, _), _| *key != account);
     }
@@ -440,6 +447,7 @@ impl Lockout {
     /// Lifts one lock; tells what it was, `None` when it is not in force.
     pub fn lift(&mut self, id: LockId, now: Mono) -> Option<Lock> {
         let lock = self.every_lock(now).find(|lock| lock.id == id)?;
+        self.changes = self.changes.wrapping_add(1);
         match (lock.account, lock.address) {
             (Some(account), Some(address)) => drop(self.pairs.remove(&(account, address))),
             (Some(account), None) => drop(self.accounts.remove(&account)),
@@ -500,6 +508,12 @@ impl Lockout {
     #[must_use]
     pub fn len(&self) -> usize {
         self.pairs.len() + self.addresses.len() + self.accounts.len() + self.known_good.len()
+    }
+
+    /// Another number after each change that is worth [saving](Self::save).
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// Whether nothing is counted.

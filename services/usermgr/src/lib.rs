@@ -18,6 +18,7 @@
 mod boot;
 mod config;
 mod error;
+mod kept;
 mod machine;
 mod record;
 mod shell;

@@ -14,6 +14,7 @@ use units::Millis;
 use crate::boot::{self, First};
 use crate::config::{Config, Limits};
 use crate::error::Error;
+use crate::kept::Kept;
 use crate::machine::{
     Action, Caller, Encoded, Event, Machine, Now, Numbered, Outcome, TicketId, WorkId, Write,
 };
@@ -62,7 +63,9 @@ pub async fn run(context: Context) -> Result<(), Error> {
         tracing::error!(path = %file.display(), "the store of the users has lost its accounts; a password in this file makes admin anew");
         kit.notify.status(what);
     }
-    let wall = wall(&kit.clock);
+    // A clock that the next process shares: what is counted against guessers is handed on to it.
+    let clock = Clock::since_boot();
+    let wall = wall(&clock);
     let (decoy, first) = {
         let accounts = found.accounts.clone();
         let new = found.is_empty && !made_before;
@@ -89,7 +92,10 @@ pub async fn run(context: Context) -> Result<(), Error> {
     }
 
     let entropy = Box::new(|bytes: &mut [u8]| getrandom::fill(bytes).is_ok());
-    let machine = Machine::new(limits, entropy, decoy, found.accounts, sessions, now(&kit.clock));
+    let kept = Kept::open(&kit.run_dir);
+    let counted = kept.as_ref().and_then(|kept| kept.load(limits.lockout.saved_max()));
+    let machine =
+        Machine::new(limits, entropy, decoy, found.accounts, sessions, counted.as_deref(), now(&clock));
     let (outbox, sender) = Outbox::new(bus.clone());
     let shell = Shell {
         machine,
@@ -97,6 +103,8 @@ pub async fn run(context: Context) -> Result<(), Error> {
         bus: bus.clone(),
         outbox,
         kit,
+        clock,
+        kept,
         requests: HashMap::new(),
         next: 0,
         work: JoinSet::new(),
@@ -159,9 +167,11 @@ struct Shell {
     bus: ipc::Client,
     outbox: Outbox,
     kit: Kit,
+    clock: Clock,
+    kept: Option<Kept>,
     requests: HashMap<TicketId, Request>,
     next: TicketId,
-    work: JoinSet<(WorkId, Done)>,
+    work: JoinSet<(WorkId, std::io::Result<Done>)>,
     storing: Option<Storing>,
 }
 
@@ -170,7 +180,7 @@ impl Shell {
         let mut requests = self.bus.serve(<UsermgrCall<Request>>::SERVICES).await.map_err(Error::Serve)?;
         let mut heartbeat = self.kit.heartbeat();
         let mut shutdown = self.kit.shutdown.clone();
-        let clock = self.kit.clock;
+        let clock = self.clock;
         self.kit.ready();
         let mut told = Vec::new();
         self.machine.tell_unreadable(&unreadable, now(&clock), &mut told);
@@ -188,8 +198,12 @@ impl Shell {
                     Event::Written(outcome)
                 }
                 Some(done) = self.work.join_next(), if !self.work.is_empty() => match done {
-                    Ok((work, done)) => Event::Worked { work, done },
-                    // A hash thread that panics takes the process with it (panic = abort); only a shutdown cancels one.
+                    Ok((work, Ok(done))) => Event::Worked { work, done },
+                    Ok((work, Err(error))) => {
+                        tracing::error!(%error, "no thread for a password hash");
+                        Event::Worked { work, done: Done::not_at_all() }
+                    }
+                    // Only a shutdown cancels one.
                     Err(_) => continue,
                 },
                 () = clock.sleep_until(deadline) => Event::Tick,
@@ -228,7 +242,7 @@ impl Shell {
         let budget = Millis::new(u64::try_from(budget.as_millis()).unwrap_or(u64::MAX));
         let caller = Box::new(Caller {
             principal: request.context.principal.clone(),
-            deadline: self.kit.clock.now().saturating_add(budget),
+            deadline: self.clock.now().saturating_add(budget),
             request_id: request.context.request_id.clone(),
         });
         tracing::debug!(
@@ -246,7 +260,7 @@ impl Shell {
 
     fn step(&mut self, event: Event) {
         let mut actions = Vec::new();
-        self.machine.step(now(&self.kit.clock), event, &mut actions);
+        self.machine.step(now(&self.clock), event, &mut actions);
         self.carry_out(actions);
     }
 
@@ -258,7 +272,7 @@ impl Shell {
                     self.outbox.answer_bytes(request, result.map(Encoded::into_bytes));
                 }
                 Action::Work(id, work) => {
-                    self.work.spawn_blocking(move || (id, work.run()));
+                    self.work.spawn(async move { (id, work.done().await) });
                 }
                 Action::Write { writes, patience } => {
                     self.storing = Some(Box::pin(self.store.clone().write_all(writes, patience.into())));
@@ -267,6 +281,11 @@ impl Shell {
                     self.storing = Some(Box::pin(self.store.clone().resolve(write, RESOLVE_PATIENCE)));
                 }
                 Action::Publish(event) => self.outbox.event(*event),
+                Action::Keep(counted) => {
+                    if let Some(kept) = &mut self.kept {
+                        kept.save(&counted);
+                    }
+                }
             }
         }
     }

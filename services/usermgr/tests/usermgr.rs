@@ -224,6 +224,28 @@ async fn who_guesses_at_an_account_is_slowed_and_nobody_else_is() {
 }
 
 #[tokio::test]
+async fn a_restart_gives_guessers_no_fresh_count() {
+    let rig = Rig::with_admin().await;
+    for restart in 0..3 {
+        let daemon = rig.start().await;
+        for at in 0..2 {
+            let guess = format!("guess {restart} {at}");
+            let wrong = rig.login("admin", &guess, "198.51.100.1").await.unwrap_err();
+            let locked = restart * 2 + at >= 5;
+            assert_eq!(wrong.reason(), if locked { "LOCKED_OUT" } else { "INVALID_CREDENTIALS" }, "{guess}");
+        }
+        match restart {
+            0 => daemon.kill().await,
+            _ => daemon.stop().await,
+        }
+    }
+    let _daemon = rig.start().await;
+    let right = rig.login("admin", PASSWORD, "198.51.100.1").await.unwrap_err();
+    assert_eq!(right.reason(), "LOCKED_OUT");
+    rig.login("admin", PASSWORD, "192.0.2.1").await.expect("from elsewhere");
+}
+
+#[tokio::test]
 async fn an_old_password_in_a_script_locks_nobody_out() {
     let rig = Rig::with_admin().await;
     let _daemon = rig.start().await;

@@ -98,6 +98,8 @@ pub(crate) enum Action {
     Resolve(Write),
     /// Publish this.
     Publish(Box<v1::Event>),
+    /// Keep what is counted against guessers for the next process, before anything that follows.
+    Keep(Vec<u8>),
 }
 
 /// One write to a bucket.
@@ -275,6 +277,8 @@ pub(crate) struct Machine {
     stops: bool,
     housekeeping: Mono,
     failed_logins: Throttle,
+    /// [`Lockout::changes`] as they were kept.
+    kept: u64,
 }
 
 impl std::fmt::Debug for Machine {
@@ -287,26 +291,29 @@ impl std::fmt::Debug for Machine {
 }
 
 impl Machine {
-    /// A machine with the accounts and sessions of the store. Sessions that are void or over are dropped from the store.
+    /// A machine with the accounts and sessions of the store, and what an earlier process has [kept](Action::Keep) by the same clock. Sessions
+    /// that are void or over are dropped from the store.
     pub(crate) fn new(
         limits: Limits,
         entropy: Entropy,
         decoy: PasswordHash,
         accounts: Accounts,
         sessions: Vec<Session>,
+        kept: Option<&[u8]>,
         now: Now,
     ) -> Self {
         let mut entropy = entropy;
         let mut secret = [0; 32];
         // Without randomness nobody gets a token either; what this key protects is sixteen bits of a wrong password.
         let _ = entropy(&mut secret);
+        let lockout = kept.and_then(|bytes| Lockout::restore(limits.lockout, secret, bytes, now.mono));
         let mut machine = Self {
             limits,
             entropy,
             decoy,
             accounts,
             sessions: Sessions::new(limits.sessions),
-            lockout: Lockout::new(limits.lockout, secret),
+            lockout: lockout.unwrap_or_else(|| Lockout::new(limits.lockout, secret)),
             queue: Queue::new(limits.queue),
             running: HashMap::new(),
             next_work: 0,
@@ -321,6 +328,7 @@ impl Machine {
             stops: false,
             housekeeping: now.mono,
             failed_logins: Throttle::default(),
+            kept: 0,
         };
         for session in sessions {
             let id = session.id.clone();
@@ -335,6 +343,7 @@ impl Machine {
 
     /// Takes one event in.
     pub(crate) fn step(&mut self, now: Now, event: Event, out: &mut Vec<Action>) {
+        let before = out.len();
         match event {
             Event::Request { ticket, call, caller } => match self.handle(call, *caller, now, out) {
                 Ok(None) => {}
@@ -348,6 +357,11 @@ impl Machine {
         self.expire(now, out);
         self.pump(now, out);
         self.advance(now, out);
+        if self.kept != self.lockout.changes() {
+            self.kept = self.lockout.changes();
+            // Before the answers: who is told of a failure cannot have it forgotten. Nothing is counted without a hash, which costs more.
+            out.insert(before, Action::Keep(self.lockout.save()));
+        }
     }
 
     /// When [`Event::Tick`] is due; `None` while nothing waits for time to pass.

@@ -63,7 +63,7 @@ impl Bench {
             true
         });
         let now = Now { mono: Mono::from_millis(1000), wall: UnixMillis(1_000_000) };
-        let machine = Machine::new(limits, entropy, hash("decoy password"), accounts, Vec::new(), now);
+        let machine = Machine::new(limits, entropy, hash("decoy password"), accounts, Vec::new(), None, now);
         Self { machine, now, next: 0, out: Vec::new() }
     }
 
@@ -533,14 +533,45 @@ fn sessions_of_another_epoch_or_of_nobody_are_dropped_at_start() {
     let orphan = Session { user: UserId::from_random([99; 8]), ..other(101) };
     let accounts = bench.machine.accounts.clone();
     let sessions = vec![good.clone(), stale.clone(), orphan.clone()];
-    let mut machine =
-        Machine::new(limits(), Box::new(|_| true), hash("decoy password"), accounts, sessions, bench.now);
+    let mut machine = Machine::new(
+        limits(),
+        Box::new(|_| true),
+        hash("decoy password"),
+        accounts,
+        sessions,
+        None,
+        bench.now,
+    );
     assert_eq!(machine.sessions.len(), 1);
     let mut out = Vec::new();
     machine.step(bench.now, Event::Tick, &mut out);
     let Some(Action::Write { writes, .. }) = out.first() else { panic!("{out:?}") };
     let dropped: BTreeSet<_> = writes.iter().map(Write::key).collect();
     assert_eq!(dropped, [stale.id, orphan.id].map(StoreKey::Session).into());
+}
+
+#[test]
+fn whoever_is_told_of_a_failure_cannot_have_it_forgotten() {
+    let mut bench = Bench::new(limits());
+    let mut kept = None;
+    for guess in 0..5 {
+        let accounts = bench.machine.accounts.clone();
+        let entropy = std::mem::replace(&mut bench.machine.entropy, Box::new(|_| false));
+        let decoy = bench.machine.decoy.clone();
+        bench.machine = Machine::new(limits(), entropy, decoy, accounts, vec![], kept.as_deref(), bench.now);
+        let ticket = bench.login(NAME, &format!("guess {guess}"));
+        bench.work();
+        let keeps = |action: &Action| matches!(action, Action::Keep(_));
+        let answers = |action: &Action| matches!(action, Action::Answer(t, _) if *t == ticket);
+        let (keep, answer) = (bench.out.iter().position(keeps), bench.out.iter().position(answers));
+        assert!(keep.unwrap() < answer.unwrap(), "{:?}", bench.out);
+        let Action::Keep(bytes) = bench.out.swap_remove(keep.unwrap()) else { unreachable!() };
+        kept = Some(bytes);
+        bench.out.clear();
+    }
+    let locked = bench.login(NAME, "tr0mbone");
+    bench.work();
+    assert_eq!(bench.answer(locked).unwrap().unwrap_err().reason(), "LOCKED_OUT");
 }
 
 #[test]
@@ -786,7 +817,8 @@ mod model {
             let sessions = self.disk.sessions.values().cloned().collect();
             let entropy = std::mem::replace(&mut self.bench.machine.entropy, Box::new(|_| false));
             let decoy = self.bench.machine.decoy.clone();
-            self.bench.machine = Machine::new(limits(), entropy, decoy, accounts, sessions, self.bench.now);
+            self.bench.machine =
+                Machine::new(limits(), entropy, decoy, accounts, sessions, None, self.bench.now);
             self.bench.out.clear();
             self.batch = None;
             // Who was not answered knows nothing.
