@@ -1,6 +1,14 @@
 //! Password hashing on threads of its own: the one slow thing this daemon does.
+//!
+//! A thread lives for one hash: how much of the processor it gets is decided by who asks, and a thread that has once stepped back cannot come
+//! forward again without a privilege.
+
+use std::io;
 
 use auth::{Cost, HashError, Password, PasswordHash};
+
+/// Stack of such a thread, bytes: the memory of the hash is not on it.
+const STACK: usize = 256 * 1024;
 
 /// One hash to check, one to make, or the first and then the second.
 #[derive(Debug)]
@@ -9,6 +17,8 @@ pub(crate) struct Work {
     pub(crate) verify: Option<(PasswordHash, Password)>,
     /// Then, unless the check failed, hash this one.
     pub(crate) make: Option<Make>,
+    /// It is for somebody who has not shown to be an administrator: it gives way to all other work of the machine.
+    pub(crate) gives_way: bool,
 }
 
 /// A hash to make.
@@ -29,7 +39,30 @@ pub(crate) struct Done {
     pub(crate) made: Option<Result<PasswordHash, HashError>>,
 }
 
+impl Done {
+    /// Nothing came of it, and it says nothing about the password.
+    pub(crate) fn not_at_all() -> Self {
+        Self { verified: false, made: Some(Err(HashError::Failed)) }
+    }
+}
+
 impl Work {
+    /// Has a thread of its own do it.
+    ///
+    /// # Errors
+    /// What the system says when there is no thread, or the thread has ended without a result.
+    pub(crate) async fn done(self) -> io::Result<Done> {
+        let (tell, told) = tokio::sync::oneshot::channel();
+        std::thread::Builder::new().name("hash".into()).stack_size(STACK).spawn(move || {
+            if self.gives_way {
+                service::give_way();
+            }
+            // Whoever waited may be gone.
+            drop(tell.send(self.run()));
+        })?;
+        told.await.map_err(io::Error::other)
+    }
+
     /// Does it. Blocks for up to seconds on a small machine. The passwords are wiped at the end.
     pub(crate) fn run(self) -> Done {
         let verified = self.verify.as_ref().is_none_or(|(hash, password)| hash.verify(password));
@@ -58,6 +91,7 @@ mod tests {
         let work = |given: &str| Work {
             verify: Some((old.clone(), password(given))),
             make: Some(Make { password: Some(password("new one!")), salt: [2; 16], cost: Cost::FLOOR }),
+            gives_way: false,
         };
         let right = work("old one!").run();
         assert!(right.verified);
@@ -73,6 +107,7 @@ mod tests {
         let done = Work {
             verify: Some((old, password("the one!"))),
             make: Some(Make { password: None, salt: [2; 16], cost }),
+            gives_way: false,
         }
         .run();
         let made = done.made.unwrap().unwrap();

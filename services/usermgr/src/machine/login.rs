@@ -229,6 +229,7 @@ impl Machine {
         let salt = self.random()?;
         let make = |password: Option<Password>| Some(Make { password, salt, cost });
         let mut generated_out = None;
+        let gives_way = place.0 != Class::Administrator;
         let (work, account) = match &mut job.task {
             Task::Login { name, password, address, .. } => {
                 // A delay may have begun while this one waited.
@@ -240,7 +241,7 @@ impl Machine {
                 // A hash made at another cost is made again while the password is at hand.
                 let again = if account.is_some() && hash.cost() != cost { make(None) } else { None };
                 let subject = account.map(|account| (account.id.clone(), account.epoch));
-                (Work { verify: Some((hash, take(password))), make: again }, subject)
+                (Work { verify: Some((hash, take(password))), make: again, gives_way }, subject)
             }
             Task::OwnPassword { asker, current, new, .. } => {
                 let account =
@@ -248,12 +249,15 @@ impl Machine {
                 let key = Key::account(account.name.as_str());
                 self.lockout.check(key, Address::parse(&asker.address), now.mono).map_err(wire::locked)?;
                 let verify = Some((account.hash.clone(), take(current)));
-                (Work { verify, make: make(Some(take(new))) }, Some((account.id.clone(), account.epoch)))
+                let make = make(Some(take(new)));
+                (Work { verify, make, gives_way }, Some((account.id.clone(), account.epoch)))
             }
-            Task::Create { password, .. } => (Work { verify: None, make: make(Some(take(password))) }, None),
+            Task::Create { password, .. } => {
+                (Work { verify: None, make: make(Some(take(password))), gives_way }, None)
+            }
             Task::Reset { password, generated, .. } => {
                 generated_out = generated.then(|| password.clone());
-                (Work { verify: None, make: make(Some(take(password))) }, None)
+                (Work { verify: None, make: make(Some(take(password))), gives_way }, None)
             }
         };
         let id: WorkId = self.next_work;
