@@ -1,4 +1,4 @@
-//! docs/api.md lists the methods there are.
+//! docs/reference.md lists the methods there are.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -30,7 +30,7 @@ fn table() -> String {
 
 #[test]
 fn the_page_lists_every_method_as_it_is() {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/api.md");
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/reference.md");
     let page = std::fs::read_to_string(&path).unwrap();
     let start = page.find(OPEN).unwrap() + OPEN.len();
     let end = page.find(CLOSE).unwrap();

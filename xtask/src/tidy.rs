@@ -15,6 +15,8 @@ const MAX_LINES: usize = 1_200;
 #[serde(deny_unknown_fields)]
 struct Layers {
     layer: BTreeMap<String, u32>,
+    /// The layer of every crate in a folder that has none of its own.
+    folder: BTreeMap<String, u32>,
     same_layer: BTreeMap<String, String>,
     pure: Pure,
 }
@@ -59,8 +61,14 @@ pub(crate) fn run() -> Result<()> {
         "--locked",
     ]))?)
     .context("cargo metadata printed something unexpected")?;
-    let layers: Layers = toml::from_str(&std::fs::read_to_string(sh::root().join("docs/layers.toml"))?)
+    let mut layers: Layers = toml::from_str(&std::fs::read_to_string(sh::root().join("docs/layers.toml"))?)
         .context("docs/layers.toml")?;
+    for package in &metadata.packages {
+        let folder = package.manifest_path.parent().and_then(Path::parent).and_then(Path::file_name);
+        if let Some(layer) = folder.and_then(|name| layers.folder.get(name.to_str()?)) {
+            layers.layer.entry(package.name.clone()).or_insert(*layer);
+        }
+    }
     check_layers(&metadata, &layers, &mut findings);
     check_manifests(&metadata, &mut findings)?;
     check_workspace_order(&mut findings)?;

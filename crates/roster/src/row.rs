@@ -19,6 +19,8 @@ pub struct Row {
     pub name: &'static str,
     /// What it does, in a line, as its subcommand's help and the docs say it.
     pub about: &'static str,
+    /// The pages of docs/ about it, without `.md`.
+    pub pages: &'static [&'static str],
     /// On which controllers it runs.
     pub when: When,
     /// The daemons it starts after, as far as they run on the same controller. Only a first start waits.
@@ -64,6 +66,7 @@ impl Row {
         Self {
             name,
             about,
+            pages: &[],
             when: When::Always,
             after: &[],
             calls: &[],

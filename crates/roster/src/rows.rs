@@ -51,6 +51,7 @@ impl Daemon {
 roster! {
     /// The first process. It creates the streams and buckets of all.
     Operator = Row {
+        pages: &["operator"],
         events: &["system", "daemon", "store"],
         user: None,
         limits: Limits::none(),
@@ -58,6 +59,7 @@ roster! {
     };
     /// The simulated host. It goes on when the controller restarts (I-2), and may run a guest, so nothing is known of its size.
     Twin = Row {
+        pages: &["emulation"],
         when: When::Simulated,
         on_bus: false,
         lasting: true,
@@ -67,6 +69,7 @@ roster! {
     };
     /// Critical: without it nobody can reach the host's power, so a controller on which it stays away is reset by the watchdog.
     Powermgr = Row {
+        pages: &["powermgr"],
         after: &[Daemon::Twin],
         events: &["host", "chassis"],
         critical: true,
@@ -77,6 +80,7 @@ roster! {
     };
     /// Not critical, as websrv: a port in use or a full disk is not cured by a reset, and the host can still be reached by its buttons.
     Usermgr = Row {
+        pages: &["users"],
         events: &["user", "session"],
         buckets: &["users", "sessions"],
         speaks: true,
@@ -86,6 +90,7 @@ roster! {
     };
     /// Owner of intent: drives powermgr, asks the operator to reset the management controller. Critical as powermgr is.
     Statemgr = Row {
+        pages: &["statemgr", "state"],
         after: &[Daemon::Powermgr],
         calls: &[Daemon::Powermgr, Daemon::Operator],
         events: &["host", "chassis", "bmc"],
@@ -97,6 +102,7 @@ roster! {
     };
     /// The gateway has no state of its own and publishes nothing.
     Websrv = Row {
+        pages: &["websrv"],
         after: &[Daemon::Usermgr, Daemon::Statemgr],
         calls: &[Daemon::Statemgr, Daemon::Usermgr, Daemon::Operator],
         streams: &[Stream::Events],
@@ -107,6 +113,7 @@ roster! {
     };
     /// The outward link: passes requests of the fleet on and reads the event log. Runs where a datacenter's server is named.
     Fleet = Row {
+        pages: &["fleet"],
         when: When::Configured,
         after: &[Daemon::Usermgr, Daemon::Statemgr],
         calls: &[Daemon::Statemgr, Daemon::Usermgr, Daemon::Operator],
@@ -119,6 +126,7 @@ roster! {
     /// Its rights: interfaces and routes, raw sockets for DHCP and the ports it has, the clock, the host's name (`SYS_ADMIN`), and the files
     /// it writes in root's folders: the name servers and the clock's device (`DAC_OVERRIDE`).
     Netmgr = Row {
+        pages: &["network"],
         when: When::Configured,
         events: &["network"],
         capabilities: CapabilitySet::NET_ADMIN

@@ -110,76 +110,87 @@ fn only_the_owners_of_secrets_reach_their_buckets() {
     }
 }
 
-/// The tables of daemons in the docs: file, head of the table, and the lines that follow from the rows. In a column that is not compared
-/// (`…`) anything may stand.
-fn tables() -> Vec<(&'static str, &'static str, Vec<Vec<String>>)> {
-    let code = |names: &[&str], suffix: &str| {
-        let names: Vec<_> = names.iter().map(|name| format!("`{name}{suffix}`")).collect();
+/// What docs/reference.md says of the daemons.
+fn tables() -> String {
+    let or = |text: String, empty: &str| if text.is_empty() { empty.to_owned() } else { text };
+    let list = |names: &[&str], before: &str, after: &str| {
+        let names: Vec<_> = names.iter().map(|name| format!("{before}{name}{after}")).collect();
         names.join(", ")
     };
-    let or = |text: String, empty: &str| if text.is_empty() { empty.to_owned() } else { text };
-    let rows =
-        |wanted: fn(&Row) -> bool| Daemon::ALL.iter().copied().filter(move |daemon| wanted(daemon.row()));
+    let code = |names: &[&str], after: &str| list(names, "`", &format!("{after}`"));
+    let names = |daemons: &[Daemon]| {
+        let names: Vec<_> = daemons.iter().map(|daemon| daemon.name()).collect();
+        or(names.join(", "), "–")
+    };
+    let rows = |wanted: fn(&Row) -> bool| {
+        Daemon::ALL.iter().map(|daemon| daemon.row()).filter(move |row| wanted(row))
+    };
     let started = |row: &Row| row.name != Daemon::Operator.name();
 
-    let overview = rows(|_| true).map(|d| vec![d.name().into(), d.row().about.into(), "…".into()]);
-    let bus = rows(|row| row.on_bus).map(|daemon| {
-        let row = daemon.row();
-        let calls: Vec<_> = row.calls.iter().map(|callee| callee.name()).collect();
-        let keeps = |stream: &Stream| if row.trims.contains(stream) { " and keeps its room" } else { "" };
-        let streams = row.streams.iter().map(|stream| format!("reads `{}`{}", stream.name(), keeps(stream)));
-        let owns =
-            if daemon == Daemon::Operator { "creates them all".to_owned() } else { code(row.buckets, "") };
-        let stored: Vec<_> = [owns].into_iter().filter(|owns| !owns.is_empty()).chain(streams).collect();
-        let calls = or(calls.join(", "), "–");
-        vec![row.name.into(), calls, or(code(row.events, ""), "–"), or(stored.join("; "), "–")]
+    let mut text = table("", "daemon | does | runs | starts after | page", rows(|_| true), |row| {
+        let runs = match row.when {
+            When::Always => "always",
+            When::Simulated => "on simulated boards",
+            When::Configured => "with a table in the configuration",
+        };
+        let critical = if row.critical { ", critical" } else { "" };
+        let pages: Vec<_> = row.pages.iter().map(|page| format!("[{page}]({page}.md)")).collect();
+        vec![row.about.into(), format!("{runs}{critical}"), names(row.after), or(pages.join(", "), "–")]
     });
-    let limits = rows(started).map(|daemon| {
-        let Limits { memory, tasks, files } = daemon.row().limits;
+    let head = "daemon | calls | publishes `event.` | buckets | streams";
+    text += &table("On the bus", head, rows(|row| row.on_bus), |row| {
+        let streams = row.streams.iter().map(|stream| match row.trims.contains(stream) {
+            true => format!("`{}`, keeps its room", stream.name()),
+            false => format!("`{}`", stream.name()),
+        });
+        let streams = or(streams.collect::<Vec<_>>().join(", "), "–");
+        vec![names(row.calls), or(code(row.events, ""), "–"), or(code(row.buckets, ""), "–"), streams]
+    });
+    text += &table("Limits", "daemon | memory | tasks | files", rows(started), |row| {
+        let Limits { memory, tasks, files } = row.limits;
         let number = |limit: Option<u64>| limit.map_or_else(|| "–".to_owned(), |limit| limit.to_string());
         let memory = memory.map_or_else(|| "–".to_owned(), |bytes| format!("{} MiB", bytes >> 20));
-        vec![daemon.name().into(), memory, number(tasks), number(files)]
+        vec![memory, number(tasks), number(files)]
     });
-    let users = rows(started).map(|daemon| {
-        let row = daemon.row();
-        let Some(user) = row.user else {
-            return vec![row.name.into(), "the operator's".into(), "the operator's".into(), "–".into()];
-        };
+    let head = "daemon | user | capabilities | devices | files its settings name";
+    text += &table("Users and rights", head, rows(started), |row| {
+        let user = row.user.map_or_else(|| "the operator's".to_owned(), |user| user.to_string());
         let mut names: Vec<_> = row.capabilities.iter_names().map(|(name, _)| name).collect();
         names.sort_unstable();
-        let devices = or(code(row.devices, "*"), "–");
-        vec![row.name.into(), user.to_string(), or(code(&names, ""), "none"), devices]
+        let capabilities =
+            if row.user.is_some() { or(code(&names, ""), "none") } else { "the operator's".to_owned() };
+        vec![user, capabilities, or(code(row.devices, "*"), "–"), or(code(row.files, ""), "–")]
     });
-    vec![
-        ("docs/overview.md", "| daemon | does | page |", overview.collect()),
-        ("docs/ipc.md", "| daemon | calls | publishes `event.` | buckets and streams |", bus.collect()),
-        ("docs/operator.md", "| daemon | memory | tasks | files |", limits.collect()),
-        ("docs/operator.md", "| daemon | user | capabilities | devices |", users.collect()),
-    ]
+    text
+}
+
+/// One table, under a heading if it has a title.
+fn table<'a>(
+    title: &str,
+    head: &str,
+    rows: impl Iterator<Item = &'a Row>,
+    cells: impl Fn(&Row) -> Vec<String>,
+) -> String {
+    let title = if title.is_empty() { String::new() } else { format!("\n### {title}\n\n") };
+    let columns = head.split('|').map(|_| "---|").collect::<String>();
+    let rows = rows.map(|row| format!("| {} | {} |\n", row.name, cells(row).join(" | ")));
+    format!("{title}| {head} |\n|{columns}\n{}", rows.collect::<String>())
 }
 
 #[test]
-fn the_tables_in_the_docs_say_what_the_rows_say() {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let mut wrong = String::new();
-    for (file, head, rows) in tables() {
-        let text = std::fs::read_to_string(root.join(file)).unwrap();
-        let found: Vec<Vec<&str>> = text
-            .lines()
-            .skip_while(|line| *line != head)
-            .skip(2)
-            .take_while(|line| line.starts_with('|'))
-            .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
-            .collect();
-        let same = |found: &Vec<&str>, row: &Vec<String>| {
-            found.len() == row.len()
-                && found.iter().zip(row).all(|(found, cell)| cell == "…" || found == cell)
-        };
-        if found.len() != rows.len() || !found.iter().zip(&rows).all(|(found, row)| same(found, row)) {
-            wrong +=
-                &format!("\n{file}: below the line\n{head}\nthere have to be exactly these (… is free):\n");
-            rows.iter().for_each(|row| wrong += &format!("| {} |\n", row.join(" | ")));
-        }
+fn the_page_of_reference_says_what_the_rows_say() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference.md");
+    let page = std::fs::read_to_string(&path).unwrap();
+    let open = "UPDATE_DOCS=1 cargo test -p roster -->\n";
+    let start = page.find(open).unwrap() + open.len();
+    let end = page.find("<!-- /daemons -->").unwrap();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, format!("{}{}{}", &page[..start], tables(), &page[end..])).unwrap();
+        return;
     }
-    assert!(wrong.is_empty(), "{wrong}");
+    assert_eq!(
+        &page[start..end],
+        tables(),
+        "docs/reference.md differs from {ROWS}; rewrite it with UPDATE_DOCS=1 cargo test -p roster"
+    );
 }

@@ -22,7 +22,7 @@ pub(crate) async fn run(session: Session, call: Call, output: Output) -> Result<
             !method.internal && (method.full_name == name || method.full_name.ends_with(&format!(".{name}")))
         })
         .ok_or_else(|| {
-            Failure::Usage(format!("there is no method `{}`; docs/api.md lists them", call.method))
+            Failure::Usage(format!("there is no method `{}`; docs/reference.md lists them", call.method))
         })?;
     if method.server_streaming {
         return Err(Failure::Usage(format!("{} is a stream:  ubmcctl event watch", method.method)));
