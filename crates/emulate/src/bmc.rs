@@ -313,7 +313,7 @@ impl Bmc {
     pub async fn first_login_after(&self, from: usize) -> Result<Client> {
         // The line after it: a line is seen before it is whole.
         let console = self.console()?;
-        console.wait_for("It is shown this once", from, BOOT_LIMIT).await?;
+        console.wait_for("It replaces any shown before", from, BOOT_LIMIT).await?;
         let lines = console.lines(from);
         let banner = lines.iter().find(|line| line.text.contains("│   password"));
         let banner = banner.with_context(|| format!("no first password is shown:\n{}", console.tail()))?;

@@ -78,3 +78,27 @@ async fn what_cannot_be_given_to_a_daemon_is_told_and_nobody_runs_as_root_for_it
     assert!(events.contains("not_given"), "{events}");
     suite.stop().await
 }
+
+/// Who has lost every password puts a file there as root and restarts usermgr, or only waits for its next start.
+#[tokio::test]
+async fn a_recovery_password_put_there_by_root_is_used_at_a_restart_of_usermgr_alone() -> Result {
+    if status(std::process::id())?["Uid"][1] != "0" {
+        eprintln!("SKIP: the operator gives daemons their own users as root only");
+        return Ok(());
+    }
+    let suite = Suite::builder(U_BMC).start().await?;
+    let file = suite.state_dir().join("usermgr/recovery-password");
+    std::fs::write(&file, "nine copper kettles\n")?;
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    suite.kill_daemon("usermgr")?;
+    let body = serde_json::json!({ "username": "admin", "password": "nine copper kettles" });
+    let stranger = suite.client(testkit::Credential::None);
+    testkit::eventually("a login with it", std::time::Duration::from_secs(20), || async {
+        Ok(stranger.post("/api/v1alpha1/sessions", &body).await?.status == 200)
+    })
+    .await?;
+    assert!(!file.exists(), "it is used once");
+    let admin = suite.admin().get("/api/v1alpha1/hosts").await?;
+    assert_eq!(admin.status, 401, "the password before it is over at once");
+    suite.stop().await
+}

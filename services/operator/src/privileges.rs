@@ -77,11 +77,7 @@ pub(crate) fn prepare(state_dir: &Path, run_dir: &Path, daemons: &[&str]) -> Giv
     };
     let mut faults = Vec::new();
     for (daemon, (id, _)) in daemons.iter().filter_map(|daemon| Some((daemon, owned(daemon)?))) {
-        let state = given_folder(state_dir).and_then(|state| match open_folder(&state, Path::new(daemon)) {
-            // It is made, or not, where it is needed.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            folder => own_tree(&folder?, id),
-        });
+        let state = hand_state(daemon, state_dir);
         // Made before any daemon runs, so that none can have it made for another.
         let run = make_folder(&run, Path::new(daemon)).and_then(|folder| {
             own_tree(&folder, id)?;
@@ -94,6 +90,16 @@ pub(crate) fn prepare(state_dir: &Path, run_dir: &Path, daemons: &[&str]) -> Giv
         }
     }
     Given { users: true, faults }
+}
+
+/// Gives a daemon its folder of the state directory with all that is in it, such as a file that a person has put there as root.
+pub(crate) fn hand_state(daemon: &str, state_dir: &Path) -> io::Result<()> {
+    let Some((id, _)) = owned(daemon) else { return Ok(()) };
+    match open_folder(&given_folder(state_dir)?, Path::new(daemon)) {
+        // It is made, or not, where it is needed.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        folder => own_tree(&folder?, id),
+    }
 }
 
 /// Opens a folder that the operator was started with: only root could have put a link there.

@@ -467,7 +467,7 @@ impl<'a> Operator<'a> {
             // Where the controller is reached, and as whom to log in, is not for every daemon to say.
             Notification::Listen(name, address) if self.speaks(id) => self.listens(&name, address),
             Notification::Credential(text) if self.speaks(id) => {
-                show_credential(&text, &self.options.state_dir);
+                show_credential(&text);
             }
             Notification::Certificate(text) if self.speaks(id) => {
                 if self.certificate != text {
@@ -650,6 +650,11 @@ impl<'a> Operator<'a> {
         if privileges.is_some() {
             privileges::hand_files(name, &mut settings, &self.options.run_dir);
             privileges::hand_sockets(&self.options.run_dir);
+            // At its first start it was told what it does not own.
+            let again = self.starts.get(id.0).is_some_and(|starts| *starts > 0);
+            if again && let Err(error) = privileges::hand_state(name, &self.options.state_dir) {
+                tracing::warn!(daemon = name, %error, "a daemon does not own all of its state folder");
+            }
             self.hand_devices();
         }
         let bootstrap = Bootstrap {
@@ -1008,15 +1013,16 @@ fn show_certificate(fingerprint: &str) {
         std::io::Write::write_all(&mut out, text.as_bytes()).and_then(|()| std::io::Write::flush(&mut out));
 }
 
-/// Shows the first-boot credential on the terminal, once. It never goes into a log.
-fn show_credential(text: &str, state_dir: &Path) {
+/// Shows the first-boot credential on the terminal, once. It never goes into a log. A restart of usermgr makes and shows another one, until somebody
+/// has logged in.
+fn show_credential(text: &str) {
     let (user, password) = text.split_once(':').unwrap_or((text, ""));
     let banner = format!(
         "\n  ┌──────────────────────────────────────────────────────────────┐\n  \
-           │ First start. Log in as                                       │\n  \
+           │ Nobody has logged in yet. Log in as                          │\n  \
            │   user      {user:<49}│\n  \
            │   password  {password:<49}│\n  \
-           │ It is shown this once, and must be changed at first login.   │\n  \
+           │ It replaces any shown before; change it at the first login.  │\n  \
            └──────────────────────────────────────────────────────────────┘\n\n"
     );
     let mut out = std::io::stdout().lock();
@@ -1024,8 +1030,7 @@ fn show_credential(text: &str, state_dir: &Path) {
         std::io::Write::write_all(&mut out, banner.as_bytes()).and_then(|()| std::io::Write::flush(&mut out));
     if written.is_err() {
         tracing::error!(
-            state_dir = %state_dir.display(),
-            "the first-boot credential could not be shown; start with --admin-password-file and an empty state directory"
+            "the first password could not be shown: start again with a console, or with --admin-password-file"
         );
     }
 }

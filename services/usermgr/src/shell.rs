@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::time::{Duration, UNIX_EPOCH};
 
-use auth::{Accounts, PasswordHash, UnixMillis};
+use auth::{Accounts, PasswordHash, UnixMillis, UserId};
 use ipc::{Outbox, Request, Status};
 use schema::server::{Call as _, UsermgrCall};
 use service::{Clock, Context, Kit};
@@ -44,16 +44,22 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let Context { kit, bus } = context;
     let config: Config = kit.config()?;
     let limits = config.limits()?;
-    let given = match &config.admin_password_file {
-        Some(path) => Some(boot::read_password(path, &limits)?),
-        None => None,
-    };
     let store = Store::open(&bus).await?;
     let mut found = store.accounts(limits.max_users).await?;
     let sessions = store.sessions().await?;
     let recovery = boot::recovery(&kit.state_dir, &limits);
 
     let made_before = boot::accounts_were_made(&kit.state_dir);
+    let given = match config.admin_password_file.as_deref().map(|path| boot::read_password(path, &limits)) {
+        None => None,
+        Some(Ok(password)) => Some(password),
+        // It was for the first start. Somebody who has removed it since must not find the accounts closed after a restart of this daemon.
+        Some(Err(error)) if made_before || !found.is_empty => {
+            tracing::warn!(error = %service::ErrorChain(&error), "the password for the first start is gone or of no use; it is not needed any more");
+            None
+        }
+        Some(Err(error)) => return Err(error),
+    };
     if found.is_empty && made_before {
         let file = kit.state_dir.join(boot::RECOVERY_FILE);
         let what = format!(
@@ -72,10 +78,14 @@ pub async fn run(context: Context) -> Result<(), Error> {
         let decide = move || prepare(&accounts, new, given, recovery, &limits, wall);
         tokio::task::spawn_blocking(decide).await.map_err(|_| Error::Hash(auth::HashError::Failed))??
     };
+    // Whose password is a new one by now, and whether it is told.
+    let mut renewed = None;
     if let Some(First { change, shown, recovered }) = first
         && is_stored(&store, &change, &found.accounts).await?
     {
+        let id = change.account().map(|account| account.id.clone());
         found.accounts.apply(change);
+        renewed = id.map(|id| (id, recovered));
         if recovered {
             boot::recovered(&kit.state_dir);
         } else if let Some((name, password)) = shown {
@@ -110,7 +120,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
         work: JoinSet::new(),
         storing: None,
     };
-    Box::pin(shell.run(found.unreadable)).await?;
+    Box::pin(shell.run(found.unreadable, renewed)).await?;
     let _ = tokio::time::timeout(LAST_WORDS, sender).await;
     Ok(())
 }
@@ -155,7 +165,7 @@ async fn is_stored(store: &Store, change: &auth::Change, accounts: &auth::Accoun
             Err(Error::NotStored(status))
         }
         Outcome::Refused(status) | Outcome::Unknown(status) | Outcome::Partly { status, .. } => {
-            tracing::error!(%status, "the first password could not be stored; it stays as it was");
+            tracing::error!(%status, "a new password for the first or a locked-out administrator could not be stored; it stays as it was until the next start");
             Ok(false)
         }
     }
@@ -176,7 +186,7 @@ struct Shell {
 }
 
 impl Shell {
-    async fn run(mut self, unreadable: Vec<String>) -> Result<(), Error> {
+    async fn run(mut self, unreadable: Vec<String>, renewed: Option<(UserId, bool)>) -> Result<(), Error> {
         let mut requests = self.bus.serve(<UsermgrCall<Request>>::SERVICES).await.map_err(Error::Serve)?;
         let mut heartbeat = self.kit.heartbeat();
         let mut shutdown = self.kit.shutdown.clone();
@@ -184,6 +194,9 @@ impl Shell {
         self.kit.ready();
         let mut told = Vec::new();
         self.machine.tell_unreadable(&unreadable, now(&clock), &mut told);
+        if let Some((id, is_recovered)) = renewed {
+            self.machine.renewed(&id, is_recovered, now(&clock), &mut told);
+        }
         self.carry_out(told);
         let sweeping = tokio::spawn(self.store.clone().sweep());
         loop {

@@ -1,6 +1,6 @@
 //! What is told to the rest of the system. No event holds a secret, nor a name that somebody merely typed.
 
-use auth::{Account, Session};
+use auth::{Account, Key, Session, UserId};
 use schema::v1alpha1 as v1;
 use units::{Millis, Mono};
 use v1::{EventSeverity, SessionChangeKind, UserChangeKind};
@@ -98,6 +98,16 @@ impl Machine {
             let payload = v1::event::Payload::UserChange(change);
             let subject = ("user", key.as_str(), "unreadable");
             self.tell(subject, EventSeverity::Critical, message, payload, &Cause::default(), now, out);
+        }
+    }
+
+    /// An account has had a new password since before the start. What was counted against it was about another one and would keep its owner
+    /// out. One from the recovery file is told: gateways drop what they remember of the one before.
+    pub(crate) fn renewed(&mut self, id: &UserId, is_recovered: bool, now: Now, out: &mut Vec<Action>) {
+        let Some(account) = self.accounts.get(id).cloned() else { return };
+        self.lockout.forget_account(Key::account(account.name.as_str()));
+        if is_recovered {
+            self.tell_user(UserChangeKind::PasswordReset, &account, &Cause::default(), now, out);
         }
     }
 
