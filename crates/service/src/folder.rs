@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fchmod, fstat, mkdirat, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fchmod, fstat, fsync, mkdirat, openat, renameat, unlinkat};
 use rustix::io::Errno;
 
 /// An open folder. What happens to its path afterwards does not matter.
@@ -57,11 +57,24 @@ impl Folder {
         read_file(openat(&self.dir, name, flags, Mode::empty())?, max)
     }
 
-    /// Replaces a file, so that a reader sees the old content or the new one, nothing else. It is not synced to the medium.
+    /// Replaces a file, so that a reader sees the old content or the new one, nothing else. It is not synced to the medium. The file gets
+    /// the mode asked for, whatever the process's umask.
     ///
     /// # Errors
     /// What the system says; the old content is there still.
     pub fn replace(&self, name: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
+        self.put(name, bytes, mode, false)
+    }
+
+    /// Like [`Folder::replace`], and on the medium when it returns: a loss of power leaves the old content or the new one.
+    ///
+    /// # Errors
+    /// What the system says; the old content is there still, or the new one is there and may be lost with the power.
+    pub fn keep(&self, name: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
+        self.put(name, bytes, mode, true)
+    }
+
+    fn put(&self, name: &str, bytes: &[u8], mode: u32, sync: bool) -> io::Result<()> {
         let new = format!("{name}.new");
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(mode);
@@ -73,10 +86,18 @@ impl Folder {
             }
             made => made,
         };
-        let written = made.map_err(io::Error::from).and_then(|file| File::from(file).write_all(bytes));
+        let written = made.map_err(io::Error::from).and_then(|file| {
+            // The umask took bits off that others may need to read it.
+            fchmod(&file, mode)?;
+            let mut file = File::from(file);
+            file.write_all(bytes)?;
+            if sync { file.sync_all() } else { Ok(()) }
+        });
         let done = written.and_then(|()| Ok(renameat(&self.dir, &new, &self.dir, name)?));
         if done.is_err() {
             let _ = unlinkat(&self.dir, &new, AtFlags::empty());
+        } else if sync {
+            fsync(&self.dir)?;
         }
         done
     }
@@ -141,6 +162,20 @@ mod tests {
         fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
         Folder::own(dir.path(), "open").unwrap();
         assert_eq!(fs::metadata(&open).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_file_has_the_mode_asked_for_and_not_what_the_umask_leaves() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::own(dir.path(), "mine").unwrap();
+        // Every usual umask takes something off the last.
+        for mode in [0o644, 0o600, 0o666] {
+            folder.replace("kept", b"text", mode).unwrap();
+            let found = fs::metadata(dir.path().join("mine/kept")).unwrap().permissions().mode() & 0o777;
+            assert_eq!(found, mode, "{found:o}");
+            folder.keep("kept", b"text", mode).unwrap();
+            assert_eq!(fs::read_dir(dir.path().join("mine")).unwrap().count(), 1);
+        }
     }
 
     #[test]
