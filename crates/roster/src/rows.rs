@@ -117,6 +117,7 @@ roster! {
         when: When::Configured,
         after: &[Daemon::Usermgr, Daemon::Statemgr],
         calls: &[Daemon::Statemgr, Daemon::Usermgr, Daemon::Operator],
+        events: &["fleet"],
         streams: &[Stream::Events],
         files: &["nats.ca_file", "nats.password_file", "nats.credentials_file", "nats.nkey_file"],
         ..Row::daemon("fleet", "Link outward to a datacenter's NATS", 6)

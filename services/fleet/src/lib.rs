@@ -18,8 +18,10 @@ mod answer;
 mod card;
 mod config;
 mod error;
+mod kept;
 mod mirror;
 mod remote;
+mod room;
 mod shell;
 mod window;
 

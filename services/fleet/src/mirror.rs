@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::future::IntoFuture as _;
-use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use service::Clock;
 use tokio::time::Instant;
 use units::Lasting;
 
-use crate::error::Error;
+use crate::kept::CursorFile;
 use crate::remote::Remote;
 use crate::window::Window;
 
@@ -28,51 +27,6 @@ const AGAIN: Duration = Duration::from_millis(200);
 const AGAIN_MAX: Duration = Duration::from_secs(10);
 
 type Confirmation = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
-
-/// The cursor's file.
-#[derive(Debug)]
-pub(crate) struct CursorFile {
-    path: PathBuf,
-    saved: u64,
-    unsaved: Lasting,
-    clock: Clock,
-}
-
-impl CursorFile {
-    pub(crate) fn open(dir: &Path) -> Result<Self, Error> {
-        let path = dir.join("cursor");
-        let saved = match std::fs::read_to_string(&path) {
-            // A torn number is as good as none: everything kept is sent again, and known duplicates are dropped there.
-            Ok(text) => text.trim().parse().unwrap_or(0),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
-            Err(source) => return Err(Error::File { path, source }),
-        };
-        Ok(Self { path, saved, unsaved: Lasting::default(), clock: Clock::new() })
-    }
-
-    fn save(&mut self, cursor: u64) {
-        if cursor == self.saved {
-            return;
-        }
-        let new = self.path.with_extension("new");
-        let written =
-            std::fs::write(&new, format!("{cursor}\n")).and_then(|()| std::fs::rename(&new, &self.path));
-        match written {
-            Ok(()) => {
-                self.saved = cursor;
-                if let Some(said) = self.unsaved.works(self.clock.now()) {
-                    tracing::info!(times = said.times, lasted = %said.lasts, "the cursor is kept again");
-                }
-            }
-            Err(error) => {
-                if let Some(said) = self.unsaved.fails(self.clock.now()) {
-                    let file = self.path.display();
-                    tracing::warn!(%error, %file, times = said.times, lasts = %said.lasts, "the cursor cannot be kept");
-                }
-            }
-        }
-    }
-}
 
 /// The mirror of the event log.
 pub(crate) struct Mirror {
@@ -92,7 +46,7 @@ impl Mirror {
         filters: Vec<String>,
         file: CursorFile,
     ) -> Self {
-        let window = Window::new(file.saved, WINDOW);
+        let window = Window::new(file.cursor(), WINDOW);
         Self { log, remote, id, filters, window, file }
     }
 
@@ -133,7 +87,7 @@ impl Mirror {
                     }
                 }
             }
-            self.file.save(self.window.cursor());
+            self.file.save(self.window.cursor()).await;
             // Whatever ended the session needs a moment; without it a refusing server would be asked in a tight loop.
             tokio::time::sleep(pause).await;
         }
@@ -165,7 +119,7 @@ impl Mirror {
             let oldest = confirmations.front_mut();
             tokio::select! {
                 () = remote.wait_down() => return "disconnected".into(),
-                _ = save.tick() => self.file.save(self.window.cursor()),
+                _ = save.tick() => self.file.save(self.window.cursor()).await,
                 Some(entry) = follow.next(), if self.window.has_room() => match entry {
                     Ok(entry) => {
                         last_sent = entry.sequence;

@@ -16,6 +16,9 @@ const CARD_TTL: Duration = Duration::from_secs(3600);
 /// Longest pause between two attempts to reach the server.
 const RECONNECT_MAX: Duration = Duration::from_secs(5);
 
+/// Messages that wait for the loop on each subscription; more are dropped.
+const WAITING: usize = 64;
+
 /// The link, connected or on its way to be.
 #[derive(Clone)]
 pub(crate) struct Remote {
@@ -52,6 +55,7 @@ impl Remote {
                 let factor = 1_u32 << attempt.min(8);
                 Duration::from_millis(50).saturating_mul(factor).min(RECONNECT_MAX)
             })
+            .subscription_capacity(WAITING)
             .ping_interval(Duration::from_secs(10))
             .event_callback(move |event| {
                 match event {

@@ -1,27 +1,32 @@
 //! The daemon's loop.
 
-use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::Message;
+use async_nats::{Message, Subject};
+use bytes::Bytes;
 use futures_util::StreamExt as _;
-use ipc::{CallContext, EventItem};
+use ipc::{CallContext, Client, EventItem};
 use prost::Message as _;
 use schema::rpc::host_service::LIST_HOSTS;
 use schema::v1alpha1::{Host, HostStatus, ListHostsRequest};
-use service::Context;
-use tokio::sync::{Semaphore, watch};
+use service::{Clock, Context};
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use crate::answer::Gate;
 use crate::card::{Card, HostLine};
-use crate::config::{Config, is_id};
+use crate::config::Config;
 use crate::error::Error;
-use crate::mirror::{CursorFile, Mirror};
+use crate::kept::{self, CursorFile};
+use crate::mirror::Mirror;
 use crate::remote::Remote;
+use crate::room::{REQUEST_MAX, Room};
 
-/// Requests from outside that are worked on at once; more wait in the subscription, which is bounded.
-const AT_ONCE: usize = 32;
+/// A server that takes longer to take a card is not there; the next card says what is so then.
+const TELL_WITHIN: Duration = Duration::from_secs(5);
+/// How long the order to stop waits for what is still to be sent.
+const FLUSH_WITHIN: Duration = Duration::from_secs(1);
 
 /// Everything that can wake the loop.
 #[allow(clippy::large_enum_variant, reason = "an event lives for one turn of the loop")]
@@ -41,19 +46,42 @@ enum Event {
 pub async fn run(context: Context) -> Result<(), Error> {
     let config: Config = context.config()?;
     config.check()?;
-    std::fs::create_dir_all(&context.state_dir)
-        .map_err(|source| Error::File { path: context.state_dir.clone(), source })?;
+    let mut findings = Vec::new();
     let id = match &config.id {
         Some(id) => id.clone(),
-        None => kept_id(&context.state_dir)?,
+        None => kept::id(&context.state_dir, &mut findings)
+            .map_err(|source| Error::File { path: context.state_dir.join("id"), source })?,
     };
+    let file = CursorFile::open(&context.state_dir, &mut findings);
+    for finding in &findings {
+        tracing::warn!(file = finding.file, what = %finding.what, "fleet: a file is not as it should be");
+        if let Err(status) = context.bus.publish_event(&finding.event(&context.clock)).await {
+            tracing::debug!(%status, "an event was not told");
+        }
+    }
+    if !findings.is_empty() {
+        let all: Vec<String> =
+            findings.iter().map(|found| format!("{}: {}", found.file, found.what)).collect();
+        context.notify.status(all.join("; "));
+    }
     let remote = Remote::open(&config.nats, &id).await?;
-    let (sender, cursor) = watch::channel(0);
-    let file = CursorFile::open(&context.state_dir)?;
+    let (sender, cursor) = watch::channel(file.cursor());
     let mirror =
         Mirror::new(context.bus.event_log(), remote.clone(), id.clone(), config.mirror.clone(), file);
+    let wanted = Arc::new(Notify::new());
+    let teller = Teller {
+        bus: context.bus.clone(),
+        clock: context.clock,
+        remote: remote.clone(),
+        id: id.clone(),
+        every: Duration::from_secs(u64::from(config.heartbeat_s)),
+        cursor,
+        wanted: Arc::clone(&wanted),
+    };
+    // Whatever waits for the other side has a task of its own: the loop waits for nobody outside.
     let mut tasks = JoinSet::new();
     tasks.spawn(mirror.run(sender));
+    tasks.spawn(teller.run());
     let mut requests = Vec::new();
     for whom in [id.as_str(), "all"] {
         let subject = format!("ubmc.{whom}.rpc.>");
@@ -63,33 +91,32 @@ pub async fn run(context: Context) -> Result<(), Error> {
         }
     }
     let link = Link {
-        gate: Gate::new(context.bus.clone(), id.clone(), config.role),
-        permits: std::sync::Arc::new(Semaphore::new(AT_ONCE)),
+        gate: Gate::new(context.bus.clone(), id, config.role),
+        room: Room::default(),
         every: Duration::from_secs(u64::from(config.heartbeat_s)),
         context,
         remote,
-        id,
-        cursor,
+        wanted,
     };
-    link.serve(futures_util::stream::select_all(requests), &mut tasks).await
+    link.serve(futures_util::stream::select_all(requests)).await?;
+    tasks.shutdown().await;
+    Ok(())
 }
 
 /// What the loop works with.
 struct Link {
     context: Context,
     remote: Remote,
-    id: String,
     gate: Gate,
-    permits: std::sync::Arc<Semaphore>,
+    room: Room,
     every: Duration,
-    cursor: watch::Receiver<u64>,
+    wanted: Arc<Notify>,
 }
 
 impl Link {
     async fn serve(
         &self,
         mut requests: futures_util::stream::SelectAll<async_nats::Subscriber>,
-        tasks: &mut JoinSet<()>,
     ) -> Result<(), Error> {
         let mut shutdown = self.context.shutdown.clone();
         let mut beat = self.context.heartbeat();
@@ -98,6 +125,7 @@ impl Link {
         let mut hosts = self.context.bus.subscribe_events("event.host.>").await?;
         let mut up = self.remote.clone();
         let mut was_up = false;
+        let mut answers = JoinSet::new();
         self.context.ready();
         loop {
             let event = tokio::select! {
@@ -107,7 +135,7 @@ impl Link {
                 Some(item) = hosts.next() => Event::Host(item),
                 _ = tell.tick() => Event::Tell,
                 () = async { if was_up { up.wait_down().await } else { up.wait_up().await } } => Event::Up,
-                Some(_) = tasks.join_next(), if tasks.len() > 1 => continue,
+                Some(_) = answers.join_next(), if !answers.is_empty() => continue,
             };
             match event {
                 Event::Stop => break,
@@ -115,51 +143,71 @@ impl Link {
                 Event::Up => {
                     was_up = !was_up;
                     if was_up {
-                        self.tell().await;
+                        self.wanted.notify_one();
                     }
                 }
-                Event::Tell => self.tell().await,
                 Event::Host(EventItem::Event(event)) if event.what != "state" => {}
-                Event::Host(_) => self.tell().await,
-                Event::Request(message) => self.answer(message, tasks),
+                Event::Tell | Event::Host(_) => self.wanted.notify_one(),
+                Event::Request(message) => self.answer(message, &mut answers),
             }
         }
-        tasks.shutdown().await;
+        answers.shutdown().await;
         // The cards of the others show at once that this one left on purpose.
         if self.remote.is_up() {
-            self.remote.nats.flush().await.ok();
+            tokio::time::timeout(FLUSH_WITHIN, self.remote.nats.flush()).await.ok();
         }
         Ok(())
     }
 
-    fn answer(&self, message: Message, tasks: &mut JoinSet<()>) {
-        let Some(reply) = message.reply else { return };
-        let Ok(permit) = std::sync::Arc::clone(&self.permits).try_acquire_owned() else {
+    fn answer(&self, message: Message, answers: &mut JoinSet<()>) {
+        let Message { subject, reply: Some(reply), payload, headers, length, .. } = message else { return };
+        let Some(place) = self.room.take(length) else {
             tracing::warn!("fleet: too many requests at once, one was dropped");
             return;
         };
+        // What the connection read is shared by all that came with it; a request that waits holds its own bytes only.
+        let (reply, subject) = (Subject::from(reply.to_string()), subject.to_string());
+        let whole = (length <= REQUEST_MAX).then(|| (headers, Bytes::copy_from_slice(&payload)));
+        drop(payload);
         let (gate, nats) = (self.gate.clone(), self.remote.nats.clone());
-        tasks.spawn(async move {
-            let answer = gate.answer(&message.subject, message.headers.as_ref(), message.payload).await;
+        answers.spawn(async move {
+            let answer = gate.answer(&subject, whole).await;
             if let Err(error) = nats.publish_with_headers(reply, answer.headers, answer.payload).await {
                 tracing::debug!(%error, "fleet: an answer was not sent");
             }
-            drop(permit);
+            drop(place);
         });
     }
+}
 
-    /// Tells the fleet what there is: the state of each host, and the card.
+/// Tells the fleet what there is, whenever that is wanted. What is wanted while it tells is told once, as it is then.
+struct Teller {
+    bus: Client,
+    clock: Clock,
+    remote: Remote,
+    id: String,
+    every: Duration,
+    cursor: watch::Receiver<u64>,
+    wanted: Arc<Notify>,
+}
+
+impl Teller {
+    async fn run(self) {
+        loop {
+            self.wanted.notified().await;
+            if tokio::time::timeout(TELL_WITHIN, self.tell()).await.is_err() {
+                tracing::debug!("fleet: the state was not taken in time");
+            }
+        }
+    }
+
+    /// Tells the state of each host, and the card.
     async fn tell(&self) {
         if !self.remote.is_up() {
             return;
         }
         // Without an answer from inside there is nothing true to tell; the old card grows stale, which is the truth.
-        let hosts = match self
-            .context
-            .bus
-            .call(LIST_HOSTS, &ListHostsRequest::default(), &CallContext::new())
-            .await
-        {
+        let hosts = match self.bus.call(LIST_HOSTS, &ListHostsRequest::default(), &CallContext::new()).await {
             Ok(reply) => reply.hosts,
             Err(status) => {
                 tracing::debug!(%status, "fleet: no state to tell");
@@ -185,7 +233,7 @@ impl Link {
     }
 
     fn card(&self, hosts: &[Host]) -> Card {
-        let wall = self.context.clock.wall();
+        let wall = self.clock.wall();
         Card {
             id: self.id.clone(),
             name: std::fs::read_to_string("/proc/sys/kernel/hostname")
@@ -208,39 +256,5 @@ impl Link {
             every_s: u32::try_from(self.every.as_secs()).unwrap_or(u32::MAX),
             cursor: *self.cursor.borrow(),
         }
-    }
-}
-
-/// The id kept from an earlier start, or a new random one.
-fn kept_id(dir: &Path) -> Result<String, Error> {
-    let path = dir.join("id");
-    let failed = |source| Error::File { path: path.clone(), source };
-    match std::fs::read_to_string(&path) {
-        Ok(text) if is_id(text.trim()) => return Ok(text.trim().to_string()),
-        Ok(_) => tracing::warn!("the kept id is damaged; a new one is made"),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(source) => return Err(failed(source)),
-    }
-    let mut random = [0_u8; 8];
-    getrandom::fill(&mut random).map_err(|error| failed(std::io::Error::other(error.to_string())))?;
-    let id: String =
-        std::iter::once("bmc-".to_string()).chain(random.iter().map(|b| format!("{b:02x}"))).collect();
-    let new = path.with_extension("new");
-    std::fs::write(&new, format!("{id}\n")).and_then(|()| std::fs::rename(&new, &path)).map_err(failed)?;
-    Ok(id)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_id_is_made_once_and_kept() {
-        let dir = tempfile::tempdir().unwrap();
-        let id = kept_id(dir.path()).unwrap();
-        assert!(is_id(&id), "{id}");
-        assert_eq!(kept_id(dir.path()).unwrap(), id);
-        std::fs::write(dir.path().join("id"), "a b").unwrap();
-        assert_ne!(kept_id(dir.path()).unwrap(), id, "a damaged id is replaced");
     }
 }
