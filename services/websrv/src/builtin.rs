@@ -213,6 +213,7 @@ async fn message(
     call: &mut Call,
 ) -> Result<(Bytes, Option<Credential>), Failure> {
     check_wire(wire, streaming, call)?;
+    call.due(wire.timeout(&parts.headers)?);
     let shown = if streaming { Some(gateway.login(parts, call).await?) } else { None };
     wire.check(&parts.headers)?;
     let whole = gateway.collect_up_to(MESSAGE_MAX * 2, parts, body, call).await?;
@@ -239,6 +240,7 @@ async fn reflect(
     call: &mut Call,
 ) -> Result<Response<ResponseBody>, Failure> {
     check_wire(wire, true, call)?;
+    call.due(wire.timeout(&parts.headers)?);
     let shown = gateway.login(parts, call).await?;
     wire.check(&parts.headers)?;
     let Some(body) = body.take() else {

@@ -71,6 +71,10 @@ pub(crate) struct Call {
     pub version: HttpVersion,
     pub request_id: String,
     pub trace: TraceContext,
+    /// When its head was complete.
+    pub arrived: Instant,
+    /// When its caller stops waiting: for the login, the body, the turn and the owner's answer together.
+    pub deadline: Option<Instant>,
     pub caller: Option<Arc<Caller>>,
     /// The memory its body takes.
     pub body: Option<Share>,
@@ -204,9 +208,11 @@ impl Gateway {
         if matches!(wire, Wire::Grpc(_)) && call.version == HttpVersion::H1 {
             return Err(Status::unimplemented("gRPC needs HTTP/2 or HTTP/3").into());
         }
+        let timeout = wire.timeout(&parts.headers);
+        self.due(route, timeout.as_ref().ok().copied().flatten(), call);
         let shown = self.identify(route, parts, call).await?;
         wire.check(&parts.headers)?;
-        let timeout = wire.timeout(&parts.headers)?;
+        let timeout = timeout?;
         let query = parts.uri.query().unwrap_or_default();
         let raw = if let Wire::ConnectGet(_) = wire {
             if !route.info.read_only() {
@@ -217,7 +223,7 @@ impl Gateway {
             let whole = self.collect(route, parts, body, call).await?;
             if wire.framed() { unframe(wire, whole, self.body_limit(route, call))? } else { whole }
         };
-        let turn = self.turn(route, timeout, call).await?;
+        let turn = self.turn(call).await?;
         let decode = || match wire.codec() {
             Codec::Json => json::decode(route.input.clone(), &raw).map_err(Failure::from),
             Codec::Proto => DynamicMessage::decode(route.input.clone(), raw.clone()).map_err(|error| {
@@ -239,7 +245,7 @@ impl Gateway {
         let Payload { bytes, message } = payload;
         drop(message);
         let room = self.room(route, call)?;
-        let reply = self.forward(route, bytes, timeout, call).await?;
+        let reply = self.forward(route, bytes, call).await?;
         let encode = || match wire.codec() {
             Codec::Proto => Ok(reply),
             Codec::Json => Ok::<_, Failure>(json::encode(&decode_reply(route, reply)?)?),
@@ -263,6 +269,7 @@ impl Gateway {
         };
         let route = &binding.route;
         call.traced = Traced::of(route.info);
+        self.due(route, None, call);
         let shown = self.identify(route, parts, call).await?;
         let query = parts.uri.query().unwrap_or_default();
         let whole = if let BodyRule::None = binding.body {
@@ -281,7 +288,7 @@ impl Gateway {
             }
             whole
         };
-        let turn = self.turn(route, None, call).await?;
+        let turn = self.turn(call).await?;
         let decode = || rest::message(binding, &values, query, &whole);
         let message = self.turns.work(turn.as_ref(), decode).await?;
         let payload = self.prepare(route, message, None, parts, call)?;
@@ -296,7 +303,7 @@ impl Gateway {
         let Payload { bytes, message } = payload;
         drop(message);
         let room = self.room(route, call)?;
-        let reply = self.forward(route, bytes, None, call).await?;
+        let reply = self.forward(route, bytes, call).await?;
         let encode = || {
             let reply = decode_reply(route, reply)?;
             Ok::<_, Failure>(match &binding.response_body {
@@ -306,6 +313,12 @@ impl Gateway {
         };
         let answer = Wire::Rest.reply(self.turns.work(turn.as_ref(), encode).await?);
         counted(route, room, answer)
+    }
+
+    /// Fixes when the call of a method is over, whatever it waits for: what the client allows, at most what the method takes.
+    fn due(&self, route: &Route, timeout: Option<Duration>, call: &mut Call) {
+        let most = route.deadline.min(Duration::from_millis(self.config.limits.deadline_ms));
+        call.due(Some(timeout.map_or(most, |timeout| timeout.min(most))));
     }
 
     /// Authenticates, and authorises as far as that needs no body.
@@ -386,7 +399,9 @@ impl Gateway {
         let mut share = self.bodies.share(call.caller.as_deref(), call.conn.peer());
         // HTTP/1.1 sends `100 Continue` by itself, HTTP/3 in `quic`.
         let expects = call.version == HttpVersion::H2 && expects_continue(&parts.headers);
-        match incoming.read_all(limit, self.config.limits.body(), &mut share, expects).await {
+        let patience = self.config.limits.body();
+        let patience = call.remaining().map_or(patience, |left| left.min(patience));
+        match incoming.read_all(limit, patience, &mut share, expects).await {
             Ok(bytes) => {
                 *body = None;
                 // RFC 9113 §8.1.1, RFC 9114 §4.1.2.
@@ -461,31 +476,19 @@ impl Gateway {
         Ok(Payload { bytes, message })
     }
 
-    async fn forward(
-        &self,
-        route: &Route,
-        payload: Bytes,
-        timeout: Option<Duration>,
-        call: &Call,
-    ) -> Result<Bytes, Failure> {
-        let most = Duration::from_millis(self.config.limits.deadline_ms);
-        let budget = timeout.map_or(route.deadline, |t| t.min(route.deadline)).min(most);
-        if budget.is_zero() {
+    async fn forward(&self, route: &Route, payload: Bytes, call: &Call) -> Result<Bytes, Failure> {
+        if call.remaining().is_some_and(|left| left.is_zero()) {
             return Err(Status::deadline_exceeded("the client's timeout leaves no time").into());
         }
-        let context = self.context(call, call.caller.as_deref()).with_timeout(budget).with_patience(PATIENCE);
+        let context = self.context(call, call.caller.as_deref()).with_patience(PATIENCE);
         Ok(self.bus.raw_call(route.info.subject, payload, &context).await?)
     }
 
     /// The caller's turn, waited for as long as its call may take.
-    async fn turn(
-        &self,
-        route: &Route,
-        timeout: Option<Duration>,
-        call: &Call,
-    ) -> Result<Option<Turn>, Failure> {
-        let patience = timeout.map_or(route.deadline, |timeout| timeout.min(route.deadline));
-        tokio::time::timeout(patience, self.turns.take(call.caller.as_deref())).await.map_err(|_| {
+    async fn turn(&self, call: &Call) -> Result<Option<Turn>, Failure> {
+        let turn = self.turns.take(call.caller.as_deref());
+        let Some(deadline) = call.deadline else { return Ok(turn.await) };
+        tokio::time::timeout_at(deadline, turn).await.map_err(|_| {
             Status::deadline_exceeded("other requests of this account were not answered in time").into()
         })
     }
@@ -510,7 +513,7 @@ impl Gateway {
         );
         CallContext {
             principal: Some(principal),
-            deadline: None,
+            deadline: call.deadline,
             trace: call.trace,
             request_id: call.request_id.clone(),
             patience: Duration::ZERO,
@@ -532,7 +535,8 @@ impl Gateway {
             .as_ref()
             .and_then(|subject| subject.fill(&payload.message))
             .ok_or_else(|| Status::invalid_argument("a filter holds characters no event can have"))?;
-        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        // The method's own deadline is for what answers at once.
+        let deadline = timeout.and_then(|timeout| call.arrived.checked_add(timeout));
         let access = self.access(shown, call)?;
         let (account, administrator) = (access.caller.account().to_owned(), access.caller.administrator());
         let guard = Guard::new(self, Some(route.info), access, deadline)?;
@@ -546,7 +550,9 @@ impl Gateway {
     /// `INTERNAL` when nobody is logged in: a stream of a stranger would be bounded by nothing.
     pub(crate) fn access(&self, credential: Option<Credential>, call: &Call) -> Result<Access, Status> {
         let caller = call.caller.clone().ok_or_else(|| Status::internal("a stream needs a login"))?;
-        Ok(Access { credential, caller, address: call.conn.peer(), context: self.context(call, None) })
+        // It asks again for as long as the stream lives, not as long as it may take to open.
+        let context = CallContext { deadline: None, ..self.context(call, None) };
+        Ok(Access { credential, caller, address: call.conn.peer(), context })
     }
 
     fn options(&self, path: &str) -> Response<ResponseBody> {
@@ -580,10 +586,10 @@ impl Handle for Gateway {
         conn: Arc<Conn>,
         version: HttpVersion,
     ) -> Response<ResponseBody> {
-        let started = Instant::now();
+        let arrived = Instant::now();
         let (parts, body) = request.into_parts();
         let mut body = Some(body);
-        let mut call = Call::new(&parts, conn, version);
+        let mut call = Call::new(&parts, conn, version, arrived);
         let mut response = self.answer(&parts, &mut body, &mut call).await;
         // Unless the client waits for permission to send it, a body that was not wanted is read and forgotten.
         if let Some(body) = body
@@ -596,13 +602,13 @@ impl Handle for Gateway {
         if parts.method == Method::HEAD {
             *response.body_mut() = ResponseBody::empty();
         }
-        log(&parts, &call, response.status(), started);
+        log(&parts, &call, response.status());
         response
     }
 }
 
 impl Call {
-    fn new(parts: &Parts, conn: Arc<Conn>, version: HttpVersion) -> Self {
+    fn new(parts: &Parts, conn: Arc<Conn>, version: HttpVersion, arrived: Instant) -> Self {
         let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
         let fresh = CallContext::new();
         let usable = |id: &&str| !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_graphic());
@@ -613,6 +619,8 @@ impl Call {
             trace: text("traceparent")
                 .and_then(TraceContext::parse)
                 .map_or(fresh.trace, |trace| trace.child()),
+            arrived,
+            deadline: None,
             caller: None,
             body: None,
             code: Code::Ok,
@@ -622,13 +630,23 @@ impl Call {
             },
         }
     }
+
+    /// Its caller stops waiting so long after its head was complete.
+    pub(crate) fn due(&mut self, after: Option<Duration>) {
+        self.deadline = after.and_then(|after| self.arrived.checked_add(after));
+    }
+
+    /// The time until its caller stops waiting.
+    fn remaining(&self) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
 }
 
 /// One line per request. Reads that went well are for debugging; all else is a record of who did what.
-fn log(parts: &Parts, call: &Call, status: StatusCode, started: Instant) {
+fn log(parts: &Parts, call: &Call, status: StatusCode) {
     let traced = if call.code == Code::Ok { call.traced } else { Traced::Record };
     let user = call.caller.as_ref().map_or("-", |caller| caller.principal.username.as_str());
-    let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let micros = u64::try_from(call.arrived.elapsed().as_micros()).unwrap_or(u64::MAX);
     // The path only, and not all of a long one: a query may carry a message, and a flood of strangers must not write the log.
     let path = parts.uri.path();
     let path = path.get(..path.len().min(LOGGED_PATH_MAX)).unwrap_or_default();

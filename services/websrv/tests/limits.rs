@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
-use support::{ADMIN, SOON, Stack, Version};
+use support::{ADMIN, SLOW, SOON, Stack, Version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const ALL: &[&str] = &["statemgr", "usermgr", "operator"];
@@ -122,6 +122,48 @@ async fn a_body_that_never_ends_is_cut() {
     let stack = Stack::with(json!({ "limits": { "body_ms": 200 } }), ALL).await;
     let mut stream = support::connect(stack.https, b"http/1.1").await.unwrap();
     let head = "POST /api/v1alpha1/sessions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    assert!(head_of(&mut stream).await.starts_with("HTTP/1.1 408"));
+}
+
+#[tokio::test]
+async fn an_order_whose_time_ran_out_while_its_login_was_checked_is_not_given() {
+    let stack = Stack::start().await;
+    let asked = || stack.world.seen.lock().unwrap().remove("HostService.ChangeHostState").is_some();
+    for version in [Version::H1, Version::H2, Version::H3] {
+        let order = |time: &str| {
+            let path = "/schema.v1alpha1.HostService/ChangeHostState";
+            let token = format!("{SLOW}-{version:?}");
+            let body = r#"{"hostName":"system","action":"HOST_ACTION_ON"}"#;
+            let mut request = stack.post(path, "application/json", Some(&token), body);
+            request.headers_mut().insert("connect-timeout-ms", time.parse().unwrap());
+            request
+        };
+        let reply = stack.send(version, order("100")).await;
+        assert!(reply.status.is_server_error() && !asked(), "{version:?}: {reply:?}");
+        // Whoever waits long enough is heard.
+        let reply = stack.send(version, order("20000")).await;
+        assert!(reply.status.is_client_error() && asked(), "{version:?}: {reply:?}");
+    }
+    drop(stack);
+    // REST has no timeout of the client's: the method's own is for the whole of it.
+    let settings = json!({ "routes": [{ "method": "schema.v1alpha1.HostService/ChangeHostState", "deadline_ms": 100 }] });
+    let stack = Stack::with(settings, ALL).await;
+    let path = "/api/v1alpha1/hosts/system/state";
+    let body = r#"{"action":"HOST_ACTION_ON"}"#;
+    let reply = stack.send(Version::H2, stack.post(path, "application/json", Some(SLOW), body)).await;
+    assert!(reply.status.is_server_error(), "{reply:?}");
+    assert!(!stack.world.seen.lock().unwrap().contains_key("HostService.ChangeHostState"));
+}
+
+#[tokio::test]
+async fn a_body_has_no_more_time_than_its_call() {
+    let stack = Stack::with(json!({ "limits": { "body_ms": 600_000 } }), ALL).await;
+    let mut stream = support::connect(stack.https, b"http/1.1").await.unwrap();
+    let head = format!(
+        "POST /schema.v1alpha1.HostService/ChangeHostState HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+         Connect-Timeout-Ms: 100\r\nX-Auth-Token: {ADMIN}\r\nContent-Length: 40\r\n\r\n{{"
+    );
     stream.write_all(head.as_bytes()).await.unwrap();
     assert!(head_of(&mut stream).await.starts_with("HTTP/1.1 408"));
 }
