@@ -1,6 +1,7 @@
 //! How much a log takes: a burst of each kind of line, then one a minute, with the number of those left out. Pure: time is an argument.
 //!
-//! A kind is a place in the program. What repeats says nothing new, and a stranger's requests or a flash that fails must not fill the log, the
+//! A kind is a place in the program and, where lines of one place must not displace each other, what their fields `kind` and `by` say: nobody
+//! hides somebody else's deed, or another deed of his own, behind many harmless ones. What repeats says nothing new, and a stranger's requests or a flash that fails must not fill the log, the
 //! flash it is kept on, or a console of 115,200 baud. An error that was not seen lately gets through beside the others of its kind.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -17,6 +18,8 @@ const EVERY: Millis = Millis::from_secs(60);
 const SEEN: usize = 16;
 /// Kinds told apart; the places in the program are some hundreds.
 const KINDS_MAX: usize = 2_048;
+/// Kinds told apart of one place: some deeds, each by as many people as there are accounts. Those beyond share one.
+const KINDS_OF_PLACE: usize = 256;
 
 /// A number of things at once, then one in a span.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +54,15 @@ impl Bucket {
     }
 }
 
+/// Which lines share a budget, as hashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key {
+    /// The place in the program.
+    pub(crate) place: u64,
+    /// What tells apart the lines of the place; 0 for nothing.
+    pub(crate) deed: u64,
+}
+
 #[derive(Clone, Debug)]
 struct Kind {
     /// What it is, for people.
@@ -79,7 +91,7 @@ pub(crate) enum Verdict {
 /// All kinds of one process.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Limiter {
-    kinds: BTreeMap<u64, Kind>,
+    kinds: BTreeMap<Key, Kind>,
 }
 
 impl Limiter {
@@ -87,12 +99,12 @@ impl Limiter {
     pub(crate) fn admit(
         &mut self,
         now: Mono,
-        kind: u64,
+        kind: Key,
         name: impl FnOnce() -> String,
         content: u64,
         is_error: bool,
     ) -> Verdict {
-        let key = if self.kinds.len() < KINDS_MAX || self.kinds.contains_key(&kind) { kind } else { 0 };
+        let key = self.key(kind);
         let kind = self.kinds.entry(key).or_insert_with(|| Kind {
             name: name(),
             bucket: Bucket::new(BURST, EVERY),
@@ -116,6 +128,21 @@ impl Limiter {
         Verdict::LeaveOut
     }
 
+    /// The one that counts for lines of the `kind`: its own while there is room, else one it shares.
+    fn key(&self, kind: Key) -> Key {
+        if self.kinds.contains_key(&kind) {
+            return kind;
+        }
+        let Key { place, .. } = kind;
+        let of_place = Key { place, deed: 0 }..=Key { place, deed: u64::MAX };
+        let others = Key { place, deed: 0 };
+        match self.kinds.range(of_place).count() < KINDS_OF_PLACE {
+            true if self.kinds.len() < KINDS_MAX => kind,
+            _ if self.kinds.len() < KINDS_MAX || self.kinds.contains_key(&others) => others,
+            _ => Key { place: 0, deed: 0 },
+        }
+    }
+
     /// The kinds of which lines were left out and none has come since to tell, with their number: each is told once.
     pub(crate) fn overdue(&mut self, now: Mono) -> Vec<(String, u64)> {
         let untold = |kind: &&mut Kind| kind.left_out > 0 && now.since(kind.since) >= EVERY;
@@ -133,12 +160,16 @@ mod tests {
         Mono::from_millis(seconds * 1000)
     }
 
+    fn place(place: u64) -> Key {
+        Key { place, deed: 0 }
+    }
+
     /// Lines of one kind, a second apart; which were written and what they told of the others.
     fn run(lines: u64, content: impl Fn(u64) -> u64, is_error: bool) -> Vec<(u64, u64)> {
         let mut limiter = Limiter::default();
         (0..lines)
             .filter_map(|second| {
-                match limiter.admit(at(second), 1, || "a line".into(), content(second), is_error) {
+                match limiter.admit(at(second), place(1), || "a line".into(), content(second), is_error) {
                     Verdict::Write { left_out } => Some((second, left_out)),
                     Verdict::LeaveOut => None,
                 }
@@ -170,16 +201,34 @@ mod tests {
     fn kinds_do_not_take_each_others_place() {
         let mut limiter = Limiter::default();
         for _ in 0..1000 {
-            limiter.admit(at(0), 1, || "one".into(), 0, false);
+            limiter.admit(at(0), place(1), || "one".into(), 0, false);
         }
-        assert_eq!(limiter.admit(at(0), 2, || "two".into(), 0, false), Verdict::Write { left_out: 0 });
+        assert_eq!(limiter.admit(at(0), place(2), || "two".into(), 0, false), Verdict::Write { left_out: 0 });
         assert_eq!(limiter.overdue(at(59)), []);
         assert_eq!(limiter.overdue(at(60)), [("one".to_owned(), 980)]);
         assert_eq!(limiter.overdue(at(600)), [], "told once");
         for kind in 0..10_000 {
-            limiter.admit(at(1), kind, || "many".into(), 0, false);
+            limiter.admit(at(1), place(kind), || "many".into(), 0, false);
         }
         assert!(limiter.kinds.len() <= KINDS_MAX + 1);
+    }
+
+    #[test]
+    fn a_deed_is_told_whatever_else_its_place_has_told_and_deeds_without_end_stay_bounded() {
+        let mut limiter = Limiter::default();
+        let mut told = |place, deed| {
+            limiter.admit(at(0), Key { place, deed }, String::new, 0, false) == Verdict::Write { left_out: 0 }
+        };
+        for _ in 0..1000 {
+            told(1, 1);
+        }
+        assert!(told(1, 2), "another deed of the same place");
+        assert!(!told(1, 1));
+        // Deeds made up without end share one budget, and take nothing from other places.
+        let written = (3..10_000).filter(|deed| told(1, *deed)).count();
+        assert!(written <= KINDS_OF_PLACE + BURST as usize, "{written}");
+        assert!(told(1, 2) && told(2, 1));
+        assert!(limiter.kinds.len() <= KINDS_OF_PLACE + 2, "{}", limiter.kinds.len());
     }
 
     proptest! {
@@ -191,7 +240,7 @@ mod tests {
             let total = steps.len() as u64;
             for (pause, kind, content, is_error) in steps {
                 now += Millis::new(pause);
-                if let Verdict::Write { left_out } = limiter.admit(now, kind, String::new, content, is_error) {
+                if let Verdict::Write { left_out } = limiter.admit(now, Key { place: kind / 2, deed: kind % 2 }, String::new, content, is_error) {
                     written += 1;
                     told += left_out;
                 }

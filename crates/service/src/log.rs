@@ -16,7 +16,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::bootstrap::{LogConfig, LogFormat};
 use crate::clock::Clock;
-use crate::flood::{Limiter, Verdict};
+use crate::flood::{Key, Limiter, Verdict};
 
 type Reader = Box<dyn Fn(&str) + Send + Sync>;
 
@@ -83,14 +83,14 @@ where
         if *about.level() > Level::INFO || about.target() == module_path!() {
             return self.0.format_event(context, writer, event);
         }
-        let mut kind = DefaultHasher::new();
-        about.callsite().hash(&mut kind);
+        let mut place = DefaultHasher::new();
+        about.callsite().hash(&mut place);
         let mut content = Content::default();
         event.record(&mut content);
         let (clock, limiter) = limiter();
         let verdict = limiter.lock().unwrap_or_else(PoisonError::into_inner).admit(
             clock.now(),
-            kind.finish(),
+            Key { place: place.finish(), deed: content.deed.map_or(0, |deed| deed.finish()) },
             || content.message.clone().unwrap_or_else(|| about.name().to_owned()),
             content.hash.finish(),
             *about.level() == Level::ERROR,
@@ -116,10 +116,12 @@ fn with_left_out(line: &str, left_out: u64) -> String {
     }
 }
 
-/// What an event says: a hash of all of it, and its message.
+/// What an event says: a hash of all of it, its message, and what tells it apart from others of its place in the program.
 #[derive(Default)]
 struct Content {
     hash: DefaultHasher,
+    /// Of the fields `kind` (what was done: a few fixed words) and `by` (who did it: the name of an account).
+    deed: Option<DefaultHasher>,
     message: Option<String>,
 }
 
@@ -128,8 +130,10 @@ impl Visit for Content {
         let text = format!("{value:?}");
         field.name().hash(&mut self.hash);
         text.hash(&mut self.hash);
-        if field.name() == "message" {
-            self.message = Some(text);
+        match field.name() {
+            "message" => self.message = Some(text),
+            name @ ("kind" | "by") => (name, text).hash(self.deed.get_or_insert_default()),
+            _ => {}
         }
     }
 }
@@ -229,6 +233,30 @@ mod tests {
                 assert_eq!(written().lines().count(), 120);
             });
         }
+    }
+
+    #[test]
+    fn what_one_user_does_without_end_hides_neither_another_deed_nor_somebody_else() {
+        let kept = Kept::default();
+        let out = kept.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || out.clone())
+            .map_event_format(Limited)
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let tell = |kind: &str, by: Option<&str>| tracing::info!(kind, by, "accounts");
+            for _ in 0..1000 {
+                tell("login", None);
+                tell("password", Some("eve"));
+            }
+            tell("created", Some("eve"));
+            tell("password", Some("root"));
+        });
+        let written = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(written.lines().count(), 20 + 20 + 2, "{written}");
+        assert!(written.lines().any(|line| line.contains("created")), "{written}");
+        assert!(written.lines().any(|line| line.contains("root")), "{written}");
     }
 
     #[test]

@@ -395,7 +395,12 @@ impl Host {
                 Err(wire::denied(&self.id, action, self.machine.state(), denial, why))
             }
         };
-        tracing::info!(host = self.id, %op, %action, ?answer, "apply");
+        let kind = match answer {
+            Answer::Accepted => "begun",
+            Answer::Known(_) | Answer::Already => "nothing-new",
+            Answer::Denied(_) => "refused",
+        };
+        tracing::info!(kind, host = self.id, %op, %action, ?answer, "apply");
         let operation = known.map(|known| match self.machine.status_of(op) {
             // It may have ended already, if the line refused.
             Some(OpStatus::Ended(outcome)) if known.outcome.is_none() => {

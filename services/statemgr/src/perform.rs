@@ -97,7 +97,18 @@ impl Daemon {
         let asked = host.info.get(&op).map_or(v1::HostAction::Unspecified, |info| info.asked);
         let action = wire::action(asked).unwrap_or(power::HostAction::On);
         let result = wire::answer(&host.id, action, answer, refusal);
-        tracing::info!(host = host.id, %op, %action, ?answer, "answered");
+        let kind = match answer {
+            Answer::Accepted | Answer::NotStored(_) => "begun",
+            Answer::Joined(_) | Answer::Already => "nothing-new",
+            Answer::Busy(_)
+            | Answer::Maintenance
+            | Answer::Refused(_)
+            | Answer::Superseded(_)
+            | Answer::Unreachable => "refused",
+        };
+        // Room of its own in the log for what was done, and for each who asked: refusals without end hide nothing.
+        let by = host.info.get(&op).map(|info| info.username.as_str()).filter(|name| !name.is_empty());
+        tracing::info!(kind, by, host = host.id, %op, %action, ?answer, "answered");
         let operation = match answer {
             Answer::Accepted => Some(op),
             Answer::Joined(op) | Answer::NotStored(op) => Some(op),

@@ -725,7 +725,9 @@ impl Machine {
             }
             self.tell_session(SessionChangeKind::Created, &session, &cause, now, out);
         }
+        // With the kind each has room of its own in the log: logins without end hide no change of an account.
         tracing::info!(
+            kind = answer.kind(),
             user = subject.as_ref().map(|account| account.name.as_str()).or(cause.principal.as_deref()),
             by = cause.principal.as_deref(),
             request_id = %cause.request_id,
@@ -811,6 +813,19 @@ enum SubjectId {
 }
 
 impl Answer {
+    /// What was done, for programs that read the log.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Created(..) => "created",
+            Self::Updated(_) => "changed",
+            Self::Deleted(_) => "deleted",
+            Self::PasswordChanged(_) => "password-changed",
+            Self::PasswordReset(..) => "password-reset",
+            Self::LoggedIn(..) | Self::Principal { .. } => "login",
+            Self::SessionDeleted(_) => "session-ended",
+        }
+    }
+
     fn name(&self) -> &'static str {
         match self {
             Self::Created(..) => "a user was created",
