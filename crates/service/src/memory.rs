@@ -13,8 +13,12 @@ const SLACK: u64 = 1024;
 #[derive(Debug, Default)]
 pub struct Memory {
     due: Option<Instant>,
-    /// Resident memory as it was at the lowest since pages were given back, in KiB.
-    floor: u64,
+    /// Resident memory at its lowest, in KiB.
+    floor: Option<u64>,
+    /// As it was when pages were last given back.
+    left: u64,
+    /// Looks without a search for free pages since.
+    passed: u32,
 }
 
 impl Memory {
@@ -24,19 +28,33 @@ impl Memory {
             None => self.due = Some(now + EVERY),
             Some(due) if now >= due => {
                 self.due = Some(now + EVERY);
-                if self.has_grown(resident()) {
+                if self.is_worth_it(resident()) {
                     hal_linux::memory::give_back();
-                    self.floor = resident();
+                    self.given_back(resident());
                 }
             }
             Some(_) => {}
         }
     }
 
-    fn has_grown(&mut self, resident: u64) -> bool {
-        let grown = resident > self.floor.saturating_add(SLACK);
-        self.floor = self.floor.min(resident);
-        grown
+    /// Whether free pages are to be looked for: when there is more than there once was. What is in use now may be free soon, and nothing
+    /// tells when, so it is looked again, but every other time where nothing has come since.
+    fn is_worth_it(&mut self, resident: u64) -> bool {
+        // What the start left.
+        let Some(floor) = self.floor else {
+            self.floor = Some(resident);
+            return true;
+        };
+        self.floor = Some(floor.min(resident));
+        let more = |than: u64| resident > than.saturating_add(SLACK);
+        let look = more(floor) && (more(self.left) || self.passed > 0);
+        self.passed = if look || !more(floor) { 0 } else { self.passed + 1 };
+        look
+    }
+
+    fn given_back(&mut self, resident: u64) {
+        self.left = resident;
+        self.floor = self.floor.map(|floor| floor.min(resident));
     }
 }
 
@@ -52,12 +70,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_looked_for_free_pages_after_growth_only() {
-        let mut memory = Memory { due: None, floor: 10_000 };
-        assert!(!memory.has_grown(10_000 + SLACK));
-        assert!(memory.has_grown(10_001 + SLACK));
-        assert!(!memory.has_grown(5_000), "it shrank by itself");
-        assert!(memory.has_grown(5_001 + SLACK));
+    fn it_is_looked_for_free_pages_after_growth_and_until_they_are_found() {
+        let mut memory = Memory::default();
+        assert!(memory.is_worth_it(12_000), "what the start left");
+        memory.given_back(10_000);
+        assert!(!memory.is_worth_it(10_000 + SLACK));
+        assert!(memory.is_worth_it(30_000));
+        // A load goes on: nothing is free. Then it ends, and no number says so.
+        memory.given_back(30_000);
+        let looks: Vec<bool> = (0..4).map(|_| memory.is_worth_it(30_000)).collect();
+        assert_eq!(looks, [false, true, false, true]);
+        memory.given_back(10_500);
+        assert!((0..4).all(|_| !memory.is_worth_it(10_500)));
+        assert!(!memory.is_worth_it(5_000), "it shrank by itself");
+        assert!(memory.is_worth_it(5_001 + SLACK) || memory.is_worth_it(5_001 + SLACK));
     }
 
     #[test]
