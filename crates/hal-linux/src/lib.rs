@@ -6,6 +6,7 @@
 //!  boot          ──► block, dm, module ──► /sys, /dev, device mapper
 //!  operator      ──► entropy, net, rtc ──► /dev/random, lo, /dev/rtc*
 //!  daemons       ──► memory ──► malloc_trim
+//!  daemons       ──► sched  ──► sched_setattr
 //!  statemgr      ──► reset ──► /sys/class/watchdog, /sys/fs/pstore
 //! ```
 //!
@@ -27,6 +28,7 @@ pub mod module;
 pub mod net;
 pub mod reset;
 pub mod rtc;
+pub mod sched;
 mod watchdog;
 
 #[cfg(feature = "gpio")]

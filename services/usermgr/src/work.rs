@@ -4,9 +4,12 @@
 //! forward again without a privilege.
 
 use std::io;
+use std::time::Duration;
 
 use auth::{Cost, HashError, Password, PasswordHash};
 
+/// How long one that gives way works at a time: longer than anything else does, so that all else comes first.
+const TURN: Duration = Duration::from_millis(20);
 /// Stack of such a thread, bytes: the memory of the hash is not on it.
 const STACK: usize = 256 * 1024;
 
@@ -55,7 +58,7 @@ impl Work {
         let (tell, told) = tokio::sync::oneshot::channel();
         std::thread::Builder::new().name("hash".into()).stack_size(STACK).spawn(move || {
             if self.gives_way {
-                service::give_way();
+                service::give_way(TURN);
             }
             // Whoever waited may be gone.
             drop(tell.send(self.run()));
