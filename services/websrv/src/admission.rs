@@ -34,10 +34,46 @@ pub(crate) enum HttpVersion {
     H3,
 }
 
-/// What the transport and the gateway know about one connection. Shared, lock-free, a few words.
+/// By which thread a connection is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// The daemon's own: administrators, and a few who may become one.
+    Front,
+    /// The one that gives way: everybody else.
+    Back,
+}
+
+/// Connections from one address of administrators that are served in front before it is known whose they are.
+const EARLY: usize = 4;
+/// Addresses remembered as administrators'.
+const HOMES: usize = 32;
+
+/// Addresses administrators were seen at lately, the latest last.
+#[derive(Debug, Default)]
+struct Homes(Mutex<Vec<IpAddr>>);
+
+impl Homes {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<IpAddr>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, home: IpAddr) {
+        let mut homes = self.lock();
+        homes.retain(|known| *known != home);
+        if homes.len() >= HOMES {
+            homes.remove(0);
+        }
+        homes.push(home);
+    }
+}
+
+/// What the transport and the gateway know about one connection. Shared, a few words; nothing that is asked often takes a lock.
 #[derive(Debug)]
 pub(crate) struct Conn {
     peer: IpAddr,
+    homes: Arc<Homes>,
+    /// It came from an administrator's address, and few others did so at that moment.
+    early: bool,
     base: Instant,
     authenticated: AtomicBool,
     /// The account of who authenticated, as a hash; 0 for nobody.
@@ -55,9 +91,11 @@ pub(crate) struct Conn {
 }
 
 impl Conn {
-    fn new(peer: IpAddr, base: Instant) -> Self {
+    fn new(peer: IpAddr, homes: Arc<Homes>, early: bool, base: Instant) -> Self {
         let conn = Self {
             peer,
+            homes,
+            early,
             base,
             authenticated: AtomicBool::new(false),
             account: AtomicU64::new(0),
@@ -90,8 +128,18 @@ impl Conn {
         let mut hasher = std::hash::DefaultHasher::new();
         account.hash(&mut hasher);
         self.account.store(hasher.finish() | 1, Ordering::Relaxed);
+        if administrator && !self.administrator.load(Ordering::Relaxed) {
+            self.homes.note(share(self.peer));
+        }
         self.administrator.store(administrator, Ordering::Relaxed);
         self.authenticated.store(true, Ordering::Relaxed);
+    }
+
+    /// By which thread it is to be served from now on. In front, who is no administrator's has one request to become one.
+    pub(crate) fn lane(&self) -> Lane {
+        let asked = self.served.load(Ordering::Relaxed) + u64::from(self.active.load(Ordering::Relaxed) == 0);
+        let may_become = self.early && !self.authenticated.load(Ordering::Relaxed) && asked <= 1;
+        if may_become || self.administrator.load(Ordering::Relaxed) { Lane::Front } else { Lane::Back }
     }
 
     /// Bytes arrived. If no request is being served they belong to the head of the next one, and its clock starts.
@@ -197,6 +245,7 @@ pub(crate) struct Admission {
     total: usize,
     per_address: usize,
     base: Instant,
+    homes: Arc<Homes>,
     table: Mutex<Table>,
 }
 
@@ -217,6 +266,12 @@ impl Table {
             }
         }
         Some(conn)
+    }
+
+    /// Connections from an address that are in front and nobody's yet.
+    fn early(&self, of: IpAddr) -> usize {
+        let early = |conn: &Conn| conn.lane() == Lane::Front && !conn.authenticated.load(Ordering::Relaxed);
+        self.conns.values().filter(|(key, conn)| *key == of && early(conn)).count()
     }
 
     /// Who gives way, of one address or of all, of which there are `places` (see the module's text for the order).
@@ -282,7 +337,13 @@ pub(crate) enum Refused {
 impl Admission {
     /// A table of at most `total` connections, `per_address` of them from one address (IPv6: one /64).
     pub(crate) fn new(total: usize, per_address: usize) -> Arc<Self> {
-        Arc::new(Self { total, per_address, base: Instant::now(), table: Mutex::default() })
+        Arc::new(Self {
+            total,
+            per_address,
+            base: Instant::now(),
+            homes: Arc::default(),
+            table: Mutex::default(),
+        })
     }
 
     /// Takes a place for a connection from `peer`, at the cost of another if need be.
@@ -305,7 +366,8 @@ impl Admission {
         }
         let id = table.next;
         table.next += 1;
-        let conn = Arc::new(Conn::new(peer, self.base));
+        let early = self.homes.lock().contains(&key) && table.early(key) < EARLY;
+        let conn = Arc::new(Conn::new(peer, Arc::clone(&self.homes), early, self.base));
         table.conns.insert(id, (key, Arc::clone(&conn)));
         *table.per_address.entry(key).or_default() += 1;
         drop(table);
@@ -488,6 +550,41 @@ mod tests {
             "the place that was given up is free again"
         );
         drop(busy);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_administrator_is_served_in_front_and_others_of_that_address_hardly_get_there() {
+        let table = Admission::new(64, 64);
+        let first = table.admit(ip("192.0.2.1")).unwrap();
+        assert_eq!(first.conn().lane(), Lane::Back, "nobody knows who comes");
+        let request = first.conn().begin();
+        first.conn().mark_authenticated("admin", true);
+        assert_eq!(first.conn().lane(), Lane::Front, "from within the first request on");
+        drop(request);
+        assert_eq!(first.conn().lane(), Lane::Front);
+        // From the same address, before it is known who they are: a few at a time, for one request each.
+        let crowd: Vec<_> = (0..20).map(|_| table.admit(ip("192.0.2.1")).unwrap()).collect();
+        let front = |tickets: &[Ticket]| tickets.iter().filter(|t| t.conn().lane() == Lane::Front).count();
+        assert_eq!(front(&crowd), EARLY);
+        let asking = crowd.first().unwrap().conn().begin();
+        assert_eq!(front(&crowd), EARLY);
+        drop(asking);
+        assert_eq!(front(&crowd), EARLY - 1, "it asked, and was nobody");
+        let next = table.admit(ip("192.0.2.1")).unwrap();
+        assert_eq!(next.conn().lane(), Lane::Front);
+        next.conn().mark_authenticated("rita", false);
+        assert_eq!(next.conn().lane(), Lane::Back, "it is known not to be one");
+        assert_eq!(table.admit(ip("192.0.2.2")).unwrap().conn().lane(), Lane::Back);
+        // An account that loses its rights loses its lane.
+        first.conn().mark_authenticated("admin", false);
+        assert_eq!(first.conn().lane(), Lane::Back);
+        // Many administrators' addresses: the oldest is forgotten.
+        for n in 0..HOMES {
+            let other = table.admit(ip(&format!("198.51.100.{n}"))).unwrap();
+            other.conn().mark_authenticated("admin", true);
+        }
+        drop(crowd);
+        assert_eq!(table.admit(ip("192.0.2.1")).unwrap().conn().lane(), Lane::Back);
     }
 
     impl Admission {

@@ -136,6 +136,9 @@ pub enum Error {
     /// No randomness for keys.
     #[error("the kernel gives no random bytes: {0}")]
     Entropy(getrandom::Error),
+    /// No thread for connections.
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
     /// The bus refused.
     #[error("no event can be received")]
     Bus(#[source] ipc::Status),
@@ -147,7 +150,9 @@ impl service::Failure for Error {
             Self::Settings(_) | Self::Config(_) => service::Exit::Config,
             Self::Schema(_) => service::Exit::Bug,
             // A port still held by a predecessor, a bus that starts later: again may help. So may a disk that was full.
-            Self::Tls(_) | Self::Listen { .. } | Self::Entropy(_) | Self::Bus(_) => service::Exit::Retry,
+            Self::Tls(_) | Self::Listen { .. } | Self::Entropy(_) | Self::Thread(_) | Self::Bus(_) => {
+                service::Exit::Retry
+            }
         }
     }
 }

@@ -8,6 +8,8 @@
 //!   EVENTS ─► feed ─► a cursor per watching client (a share of the places each) ─► Connect / gRPC stream, SSE
 //! ```
 //!
+//! Two threads serve connections: the daemon's own those of administrators, one that gives way all others (`lanes`).
+//!
 //! It must never
 //! - serve a method whose privilege it has not checked, or any method when usermgr cannot say who asks;
 //! - hold code for a single method: what it needs is in the schema;
@@ -29,6 +31,7 @@ mod h3_frames;
 mod headers;
 mod health;
 mod json;
+mod lanes;
 mod listener;
 mod places;
 mod quic;

@@ -25,6 +25,8 @@ use crate::transport::{Handle, Shared, drive, stopped};
 
 /// Pause after a failed accept: out of descriptors is the usual reason, and accepting at once again only burns the core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Connections taken in before everything else has its turn.
+const ACCEPTS: u32 = 8;
 /// hyper's read buffer. Twice the header limit, so that the head limit is what a client meets, with its 431.
 const H1_BUFFER: usize = 16 * 1024;
 /// Heads are read up to so many times the limit, and refused by the gateway, which can say what is too long: the target or the fields.
@@ -213,7 +215,7 @@ fn host_only(authority: &str) -> Option<&str> {
     authority.get(..parsed.host().len())
 }
 
-/// The accept loop: admits, and gives each connection its own task.
+/// The accept loop: admits, and gives each connection its own task in its lane.
 async fn accept<H, F, Fut>(listener: TcpListener, shared: Shared<H>, serve: F)
 where
     H: Handle,
@@ -221,6 +223,7 @@ where
     Fut: Future<Output = ()> + Send + 'static,
 {
     let mut stop = shared.stop.clone();
+    let mut in_a_row = 0_u32;
     loop {
         let (tcp, peer) = tokio::select! {
             () = stopped(&mut stop) => return,
@@ -246,11 +249,17 @@ where
         if let Err(error) = tcp.set_nodelay(true) {
             debug!(%peer, error = &error as &dyn std::error::Error, "TCP_NODELAY refused");
         }
+        let conn = Arc::clone(ticket.conn());
         let connection = serve(tcp, Arc::clone(&ticket), shared.clone());
-        tokio::spawn(async move {
+        shared.lanes.serve(conn, async move {
             connection.await;
             drop(ticket);
         });
+        // However many knock, who is inside has his turn.
+        in_a_row += 1;
+        if in_a_row.is_multiple_of(ACCEPTS) {
+            tokio::task::yield_now().await;
+        }
     }
 }
 

@@ -96,8 +96,9 @@ pub(crate) async fn h3<H: Handle>(endpoint: quinn::Endpoint, shared: Shared<H>) 
                 continue;
             }
         };
-        let shared = shared.clone();
-        tokio::spawn(async move { connection(incoming, ticket, shared).await });
+        // All of them behind, for good: what quinn does for a connection stays where it began.
+        let back = shared.lanes.back().clone();
+        back.spawn(connection(incoming, ticket, shared.clone()));
     }
     // Connections wind down by themselves; the endpoint must outlive them, and its owner bounds how long.
     endpoint.wait_idle().await;

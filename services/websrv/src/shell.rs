@@ -15,6 +15,7 @@ use crate::auth::Change;
 use crate::config::{Config, Listen};
 use crate::error::Error;
 use crate::gateway::Gateway;
+use crate::lanes::Lanes;
 use crate::transport::Shared;
 use crate::{listener, quic, tls};
 
@@ -59,10 +60,12 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let gateway = Arc::new(Gateway::new(config, bus, h3_port, sockets.fingerprint.clone())?);
     let admission =
         Admission::new(gateway.config.limits.connections, gateway.config.limits.connections_per_address);
+    let (lanes, _back) = Lanes::new().map_err(Error::Thread)?;
     let shared = Shared {
         handler: Arc::clone(&gateway),
         admission: Arc::clone(&admission),
         limits: gateway.config.limits.clone(),
+        lanes,
         stop: stopping,
     };
     if let Some(complaint) = sockets.complaint.take() {

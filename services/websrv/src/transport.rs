@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::admission::{Admission, Conn, HttpVersion, Timeouts};
 use crate::body::{RequestBody, ResponseBody};
 use crate::config::Limits;
+use crate::lanes::Lanes;
 
 /// How long a connection that is told to end may take to say goodbye.
 const FAREWELL: Duration = Duration::from_millis(500);
@@ -33,6 +34,7 @@ pub(crate) struct Shared<H> {
     pub handler: Arc<H>,
     pub admission: Arc<Admission>,
     pub limits: Limits,
+    pub lanes: Lanes,
     pub stop: watch::Receiver<bool>,
 }
 
@@ -42,6 +44,7 @@ impl<H> Clone for Shared<H> {
             handler: Arc::clone(&self.handler),
             admission: Arc::clone(&self.admission),
             limits: self.limits.clone(),
+            lanes: self.lanes.clone(),
             stop: self.stop.clone(),
         }
     }

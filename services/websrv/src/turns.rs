@@ -1,7 +1,7 @@
 //! How many requests of one account are worked on at once: the others wait for their turn.
 //!
-//! websrv has one thread. Whoever asks there finds what all others asked in front of it, so an account that asks without end may put
-//! only a few requests there at a time. Administrators never wait. Who waits is bounded by connections and requests on each.
+//! All but administrators share one thread. Whoever asks there finds what all others asked in front of it, so an account that asks without end may
+//! put only a few requests there at a time, and no more than those on the bus. Administrators never wait. Who waits is bounded by connections and requests on each.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
