@@ -1,8 +1,8 @@
 //! `cargo xtask bench flood`: what an administrator notices of a flood of strangers and of one by an account that may only read, and what
 //! memory it takes, beside nginx under the flood of strangers in the same run.
 //!
-//! The floods come from a process of lower priority: an attacker does not use the processor of the BMC. `--seconds N` is the length of
-//! each (60).
+//! An attacker does not use the processor of the BMC: where there are two, the server has the first and everything else the second, the
+//! floods at lower priority. What each side used of it stands in its row. `--seconds N` is the length of each flood (60).
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -175,11 +175,15 @@ struct Seen {
     failed: usize,
     /// KiB of memory at the highest.
     peak: u64,
+    /// Seconds of a processor that the server used, and how many passed.
+    used: f64,
+    span: f64,
 }
 
 async fn watch(client: &Client, path: &str, pids: &dyn Fn() -> Vec<u32>, span: Duration) -> Seen {
     let mut seen = Seen::default();
-    let end = Instant::now() + span;
+    let (begin, before) = (Instant::now(), processor(&pids()));
+    let end = begin + span;
     let mut round = 0_u32;
     while Instant::now() < end {
         let asked = Instant::now();
@@ -200,7 +204,32 @@ async fn watch(client: &Client, path: &str, pids: &dyn Fn() -> Vec<u32>, span: D
         round += 1;
         sleep(PERIOD).await;
     }
+    seen.span = begin.elapsed().as_secs_f64();
+    seen.used = processor(&pids()) - before;
     seen
+}
+
+/// Seconds of a processor these processes have used.
+fn processor(pids: &[u32]) -> f64 {
+    let of = |pid: &u32| {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // After the name, which may hold anything: the 12th and 13th are user and system time in hundredths of a second.
+        let (_, rest) = text.rsplit_once(") ")?;
+        let ticks = rest.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u32>().ok());
+        ticks.sum::<Option<u32>>().map(|ticks| f64::from(ticks) / 100.0)
+    };
+    pids.iter().filter_map(of).sum()
+}
+
+/// Has this process, and what it starts from now on, run on the server's processor or on the other.
+fn run_with(server: bool) {
+    let apart = std::thread::available_parallelism().is_ok_and(|count| count.get() > 1);
+    if apart {
+        let (which, own) = (if server { "0" } else { "1" }, std::process::id().to_string());
+        // Without it, or with one processor, both share.
+        let _ =
+            std::process::Command::new("taskset").args(["-pc", which, &own]).stdout(Stdio::null()).status();
+    }
 }
 
 /// PSS of these processes, KiB.
@@ -224,7 +253,7 @@ fn rank(samples: &mut [f64], percent: usize) -> f64 {
 #[expect(clippy::print_stdout, reason = "a benchmark prints its result")]
 fn print(what: &str, seen: &mut Seen) {
     println!(
-        "{what:34} kept p50 {:7.2} p99 {:7.2} max {:8.2} ms   new p50 {:7.2} max {:8.2} ms   {} answers, {} failed   peak {:5.1} MiB",
+        "{what:34} kept p50 {:7.2} p99 {:7.2} max {:8.2} ms   new p50 {:7.2} max {:8.2} ms   {} answers, {} failed   peak {:5.1} MiB   processor {:3.0} %",
         rank(&mut seen.kept, 50),
         rank(&mut seen.kept, 99),
         rank(&mut seen.kept, 100),
@@ -233,6 +262,7 @@ fn print(what: &str, seen: &mut Seen) {
         seen.kept.len() + seen.fresh.len(),
         seen.failed,
         f64::from(u32::try_from(seen.peak).unwrap_or(u32::MAX)) / 1024.0,
+        seen.used / seen.span * 100.0,
     );
 }
 
@@ -246,7 +276,9 @@ fn flood(who: &str, to: &str, token: &str) -> Result<tokio::process::Child> {
 async fn measure(seconds: u64) -> Result<()> {
     let span = Duration::from_secs(seconds);
     let binary = std::env::var_os("UBMC").context("UBMC names the binary to measure")?;
+    run_with(true);
     let suite = Suite::builder(binary).start().await?;
+    run_with(false);
     let admin = suite.admin();
     let user = json!({ "user": { "username": "rita", "role": "ReadOnly" }, "password": PASSWORD });
     let made = admin.post("/api/v1alpha1/users", &user).await?;
@@ -279,6 +311,7 @@ async fn measure(seconds: u64) -> Result<()> {
         let mut child = flood(who, suite.https(), token)?;
         print(what, &mut watch(&admin, path, &all, span).await);
         let during = memory(&[websrv]);
+        spent(&child, seconds);
         child.kill().await?;
         let mut after = watch(&admin, path, &all, span).await;
         print("  after it", &mut after);
@@ -291,6 +324,11 @@ async fn measure(seconds: u64) -> Result<()> {
     ensure!(suite.pid_of("websrv") == Some(websrv), "websrv ended");
     nginx(&suite, span).await?;
     suite.stop().await
+}
+
+fn spent(flood: &tokio::process::Child, seconds: u64) {
+    let used = flood.id().map_or(0.0, |pid| processor(&[pid]));
+    say(&format!("  the flood itself: {used:.0} of {seconds} s of a processor"));
 }
 
 #[expect(clippy::print_stdout, reason = "a benchmark prints its result")]
@@ -310,6 +348,7 @@ async fn nginx(suite: &Suite, span: Duration) -> Result<()> {
     let tls = suite.state_dir().join("websrv/tls");
     let answer = "{\"host\":{\"name\":\"system\",\"status\":\"HOST_STATUS_OFF\"}}";
     std::fs::write(dir.join("nginx.conf"), configuration(&dir, &tls, free, answer))?;
+    run_with(true);
     let mut child = tokio::process::Command::new(program)
         .arg("-p")
         .arg(&dir)
@@ -319,6 +358,7 @@ async fn nginx(suite: &Suite, span: Duration) -> Result<()> {
         .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn()?;
+    run_with(false);
     let client = Client::new(&free.to_string(), Credential::None);
     testkit::eventually("nginx answers", Duration::from_secs(10), || async {
         Ok(client.get("/").await.is_ok())
@@ -329,6 +369,7 @@ async fn nginx(suite: &Suite, span: Duration) -> Result<()> {
     print("nginx, quiet", &mut watch(&client, "/", &pids, span.min(Duration::from_secs(20))).await);
     let mut attackers = flood("stranger", &free.to_string(), "")?;
     print("nginx, flood of strangers", &mut watch(&client, "/", &pids, span).await);
+    spent(&attackers, span.as_secs());
     attackers.kill().await?;
     child.kill().await?;
     Ok(())
