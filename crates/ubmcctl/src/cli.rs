@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::client::Fingerprint;
+use crate::command::ListingCommand;
 use crate::failure::EXIT_CODES;
 use crate::output::Format;
 use crate::text::{parse_span, parse_timeout};
@@ -85,9 +86,8 @@ pub(crate) enum Command {
     /// Accounts
     #[command(subcommand)]
     User(UserCommand),
-    /// What accounts can be allowed to do
-    #[command(subcommand)]
-    Role(RoleCommand),
+    #[command(flatten)]
+    Listing(ListingCommand),
     /// Who is logged in
     #[command(subcommand)]
     Session(SessionCommand),
@@ -486,12 +486,6 @@ pub(crate) enum UserCommand {
         /// Name or id
         name: String,
     },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum RoleCommand {
-    /// All roles and their privileges
-    List,
 }
 
 #[derive(Debug, Subcommand)]

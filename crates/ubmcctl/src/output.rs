@@ -117,7 +117,12 @@ impl Table {
 
     /// A row; cells that are states get their colour by what they say.
     pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        let cells = cells.into_iter().map(|cell| {
+        self.cells(cells.into_iter());
+    }
+
+    /// A row of as many cells as the head has.
+    pub(crate) fn cells(&mut self, cells: impl Iterator<Item = String>) {
+        let cells = cells.map(|cell| {
             let cell = clean(&cell).replace('\n', " ");
             let cell = if cell.is_empty() { "-".to_owned() } else { cell };
             let tone = Tone::of(&cell);

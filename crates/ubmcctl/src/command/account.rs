@@ -1,15 +1,15 @@
-//! Accounts, roles, sessions.
+//! Accounts, sessions, locks.
 
 use prost_types::FieldMask;
-use schema::rpc::{lockout_service, role_service, session_service, user_service};
+use schema::rpc::{lockout_service, session_service, user_service};
 use schema::v1alpha1::{
     AccountLockoutInfo, ChangePasswordRequest, CreateUserRequest, DeleteLockoutRequest, DeleteSessionRequest,
-    DeleteUserRequest, GetUserRequest, ListLockoutsRequest, ListRolesRequest, ListSessionsRequest,
-    ListUsersRequest, LockoutScope, ResetPasswordRequest, UpdateUserRequest, User,
+    DeleteUserRequest, GetUserRequest, ListLockoutsRequest, ListSessionsRequest, ListUsersRequest,
+    LockoutScope, ResetPasswordRequest, UpdateUserRequest, User,
 };
 
 use super::Session;
-use crate::cli::{LockoutCommand, RoleCommand, SessionCommand, UserCommand};
+use crate::cli::{LockoutCommand, SessionCommand, UserCommand};
 use crate::failure::Failure;
 use crate::output::{Card, Output, Table, note};
 use crate::prompt;
@@ -202,20 +202,6 @@ async fn passwd(
     output.line(&reply, || match reply.new_password.as_str() {
         "" => format!("{whose}: password set"),
         made => made.to_owned(),
-    })
-}
-
-pub(crate) async fn role(session: Session, command: RoleCommand, output: Output) -> Result<(), Failure> {
-    let RoleCommand::List = command;
-    let reply = session.client().await?.call(role_service::LIST_ROLES, &ListRolesRequest::default()).await?;
-    output.reply(&reply, || {
-        let mut table = Table::new(&["ROLE", "PRIVILEGES", "DESCRIPTION"]).empty("no roles");
-        for role in &reply.roles {
-            let privileges: Vec<String> =
-                role.privileges().map(|privilege| enum_word(privilege.as_str_name(), "PRIVILEGE_")).collect();
-            table.row([role.id.clone(), privileges.join(" "), role.description.clone()]);
-        }
-        table
     })
 }
 

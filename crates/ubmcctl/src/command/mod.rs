@@ -5,8 +5,11 @@ mod call;
 mod context;
 mod event;
 mod fleet;
+mod listing;
 mod power;
 mod system;
+
+pub(crate) use listing::ListingCommand;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -32,7 +35,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Chassis(command) => power::chassis(session()?, command, output).await,
         Command::Bmc(command) => system::bmc(session()?, command, output).await,
         Command::User(command) => account::user(session()?, command, output).await,
-        Command::Role(command) => account::role(session()?, command, output).await,
+        Command::Listing(command) => listing::run(session()?, command, output).await,
         Command::Session(command) => account::session(session()?, command, output).await,
         Command::Lockout(command) => account::lockout(session()?, command, output).await,
         Command::Event(command) => event::run(session()?, command, output).await,
