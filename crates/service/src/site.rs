@@ -19,16 +19,21 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use crate::config::Settings;
 
-/// Settings of one daemon that are looked at one by one; with more of them the table counts as a whole or not at all.
+/// Longest file. A configuration has some hundred bytes, and each daemon's part has to fit in its bootstrap line.
+const FILE_MAX: usize = 64 * 1024;
+/// Settings of one daemon that are looked at one by one; a table with more of them does not count.
 const NODES_MAX: usize = 512;
-/// How often the settings of one daemon are checked at most while what is good of them is looked for.
-const CHECKS_MAX: usize = 8_192;
+/// How often settings are checked at most while what is good of one file is looked for, all its daemons together: each has an equal share of
+/// what those before it have left.
+const CHECKS_MAX: usize = 4_096;
 /// Parts of one table among which those are looked for that are good only together.
 const TOGETHER_MAX: usize = 24;
 /// What is told of one file; the rest is only counted.
 const TOLD_MAX: usize = 64;
 /// Bytes of a reason that are kept: it quotes what it is about.
 const REASON_MAX: usize = 300;
+/// Bytes of a key that are kept.
+const KEY_MAX: usize = 120;
 
 /// Something of a file that does not count.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,76 +59,91 @@ impl fmt::Display for Ignored {
 pub type Check<'a> = &'a dyn Fn(&str, &Map<String, Value>) -> Option<Result<(), String>>;
 
 impl Settings {
-    /// Lays a file over these settings, as far as `check` takes it; `file` is its name for messages. Returns what was left out.
+    /// Lays a file over these settings, as far as `check` takes it; `file` is its name for messages. Returns what was left out: the first 64
+    /// mistakes with line and column, and the number of the others. A file of more than 64 KiB is left out whole.
     pub fn lay_over_as_far_as_good(&mut self, file: &str, bytes: &[u8], check: Check<'_>) -> Vec<Ignored> {
-        let mut left_out = Vec::new();
+        let mut left_out = LeftOut::default();
+        if bytes.len() > FILE_MAX {
+            let reason = format!("it is longer than {FILE_MAX} bytes");
+            return vec![Ignored { place: file.to_owned(), key: String::new(), reason }];
+        }
         let text = lines(file, bytes, &mut left_out);
-        let source = Source { file, text: &text };
+        let source = Source::new(file, &text);
         let (table, errors) = DeTable::parse_recoverable(&text);
         let mut torn = Vec::new();
         for error in errors {
             let at = error.span().map_or(0, |span| span.start);
             let reason = error.message().to_owned();
-            left_out.push(source.ignored(at, String::new(), reason));
+            left_out.push(|| source.ignored(at, String::new(), reason));
             torn.push(source.line(at));
         }
+        torn.sort_unstable();
+        let mut tables = Vec::new();
         for (name, value) in table.into_inner() {
             let at = name.span().start;
             let name = name.into_inner().into_owned();
-            let mut tree = Tree { source: &source, torn: &torn, nodes: Vec::new() };
             let DeValue::Table(_) = value.get_ref() else {
                 let reason = "it is outside a table; settings go under [DAEMON]".to_owned();
-                left_out.push(source.ignored(at, name, reason));
+                left_out.push(|| source.ignored(at, name, reason));
                 continue;
             };
+            if check(&name, &Map::new()).is_none() {
+                let reason = "there is no such daemon in this release".to_owned();
+                left_out.push(|| source.ignored(at, name, reason));
+                continue;
+            }
+            tables.push((name, at, value));
+        }
+        let (mut left, mut waiting) = (CHECKS_MAX, tables.len());
+        for (name, at, value) in tables {
+            let mut tree = Tree { source: &source, torn: &torn, nodes: Vec::new() };
+            let share = left / waiting.max(1);
+            waiting = waiting.saturating_sub(1);
             let Some(root) = tree.grow(name.clone(), at, value) else { continue };
-            match self.take(&name, &tree, root, check) {
-                Ok(mistakes) => {
-                    for (node, reason) in mistakes {
-                        if let Some(node) = tree.nodes.get(node) {
-                            left_out.push(source.ignored(node.at, node.key.clone(), reason));
-                        }
-                    }
+            if tree.nodes.len() > NODES_MAX {
+                let reason = format!("it has more than {NODES_MAX} settings");
+                left_out.push(|| source.ignored(at, name, reason));
+                continue;
+            }
+            let (mistakes, unused) = self.take(&name, &tree, root, share, check);
+            left = left.saturating_sub(share - unused);
+            for (node, reason) in mistakes {
+                if let Some(node) = tree.nodes.get(node) {
+                    left_out.push(|| source.ignored(node.at, node.key.clone(), reason));
                 }
-                Err(reason) => left_out.push(source.ignored(at, name, reason)),
             }
         }
-        let more = left_out.len().saturating_sub(TOLD_MAX);
-        left_out.truncate(TOLD_MAX);
-        if more > 0 {
-            let reason = format!("{more} more mistakes");
-            left_out.push(Ignored { place: file.to_owned(), key: String::new(), reason });
-        }
-        left_out
+        left_out.told(file)
     }
 
-    /// Takes what is good of one daemon's table, and returns the nodes that are not. An error means that nothing of it was taken.
+    /// Takes what is good of one daemon's table with at most so many `checks`, and returns the nodes that are not, and the checks that are left.
     fn take(
         &mut self,
         daemon: &str,
         tree: &Tree<'_>,
         root: usize,
+        checks: usize,
         check: Check<'_>,
-    ) -> Result<Vec<(usize, String)>, String> {
-        if check(daemon, &Map::new()).is_none() {
-            return Err("there is no such daemon in this release".to_owned());
-        }
-        if tree.nodes.len() > NODES_MAX {
-            return Err(format!("it has more than {NODES_MAX} settings"));
-        }
+    ) -> (Mistakes, usize) {
+        let mut before = Self::default();
+        before.lay_table(daemon, self.of(daemon));
         let with = |taken: &BTreeSet<usize>| {
-            let mut settings = self.clone();
+            let mut settings = before.clone();
             if let Some(Value::Object(table)) = tree.value(root, taken) {
                 settings.lay_table(daemon, table);
             }
-            settings
+            settings.of(daemon)
         };
-        let judge = |taken: &BTreeSet<usize>| check(daemon, &with(taken).of(daemon)).unwrap_or(Ok(()));
-        let mut sieve = Sieve { tree, judge: &judge, taken: BTreeSet::new(), left: CHECKS_MAX };
+        let judge = |taken: &BTreeSet<usize>| check(daemon, &with(taken)).unwrap_or(Ok(()));
+        let mut sieve = Sieve { tree, judge: &judge, taken: BTreeSet::new(), left: checks };
         let mistakes = sieve.add(root).err().unwrap_or_default();
-        let taken = sieve.taken;
-        *self = with(&taken);
-        Ok(mistakes)
+        let Sieve { taken, left, .. } = sieve;
+        let is_there = self.daemons().any(|name| name == daemon);
+        let counts = with(&taken);
+        if is_there || !counts.is_empty() || taken.contains(&root) {
+            self.lay_table(daemon, counts);
+        }
+        (mistakes, left)
     }
 }
 
@@ -213,13 +233,38 @@ impl Sieve<'_, '_> {
     }
 }
 
+/// What is left out of a file: as much of it as is told, and how much more there is.
+#[derive(Default)]
+struct LeftOut {
+    told: Vec<Ignored>,
+    more: usize,
+}
+
+impl LeftOut {
+    fn push(&mut self, one: impl FnOnce() -> Ignored) {
+        if self.told.len() < TOLD_MAX {
+            self.told.push(one());
+        } else {
+            self.more += 1;
+        }
+    }
+
+    fn told(mut self, file: &str) -> Vec<Ignored> {
+        if self.more > 0 {
+            let reason = format!("{} more mistakes", self.more);
+            self.told.push(Ignored { place: file.to_owned(), key: String::new(), reason });
+        }
+        self.told
+    }
+}
+
 /// The text of a file, less the lines that are no text.
-fn lines(file: &str, bytes: &[u8], left_out: &mut Vec<Ignored>) -> String {
+fn lines(file: &str, bytes: &[u8], left_out: &mut LeftOut) -> String {
     let mut text = String::with_capacity(bytes.len());
     for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
         match std::str::from_utf8(line) {
             Ok(line) => text.push_str(line),
-            Err(error) => left_out.push(Ignored {
+            Err(error) => left_out.push(|| Ignored {
                 place: format!("{file}:{}:{}", number + 1, error.valid_up_to() + 1),
                 key: String::new(),
                 reason: "the line is not UTF-8".to_owned(),
@@ -233,31 +278,40 @@ fn lines(file: &str, bytes: &[u8], left_out: &mut Vec<Ignored>) -> String {
 struct Source<'a> {
     file: &'a str,
     text: &'a str,
+    /// Where each line begins.
+    lines: Vec<usize>,
 }
 
-impl Source<'_> {
-    fn before(&self, at: usize) -> &str {
-        self.text.get(..at).unwrap_or(self.text)
+impl<'a> Source<'a> {
+    fn new(file: &'a str, text: &'a str) -> Self {
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Self { file, text, lines }
     }
 
     /// The line of a byte, from 0.
     fn line(&self, at: usize) -> usize {
-        self.before(at).matches('\n').count()
+        self.lines.partition_point(|begin| *begin <= at).saturating_sub(1)
     }
 
-    fn ignored(&self, at: usize, key: String, mut reason: String) -> Ignored {
-        let column = self.before(at).rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        let end = (0..=REASON_MAX.min(reason.len())).rev().find(|end| reason.is_char_boundary(*end));
-        reason.truncate(end.unwrap_or_default());
-        let reason = reason.replace(['\n', '\r'], " ");
+    fn ignored(&self, at: usize, key: String, reason: String) -> Ignored {
+        let begin = self.lines.get(self.line(at)).copied().unwrap_or_default();
+        let column = self.text.get(begin..at).unwrap_or_default().chars().count() + 1;
+        let (key, reason) = (short(key, KEY_MAX), short(reason, REASON_MAX).replace(['\n', '\r'], " "));
         Ignored { place: format!("{}:{}:{column}", self.file, self.line(at) + 1), key, reason }
     }
+}
+
+/// As much of a text as `most` bytes hold.
+fn short(mut text: String, most: usize) -> String {
+    let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    text.truncate(end.unwrap_or_default());
+    text
 }
 
 /// One daemon's table, each part of which can be left out.
 struct Tree<'a> {
     source: &'a Source<'a>,
-    /// Lines with a mistake in them.
+    /// Lines with a mistake in them, in order.
     torn: &'a [usize],
     nodes: Vec<Node>,
 }
@@ -276,8 +330,12 @@ enum Part {
 }
 
 impl Tree<'_> {
-    /// Adds a value and what is in it. `None` for one that cannot be read.
+    /// Adds a value and what is in it. `None` for one that cannot be read. One node more than may be is enough to see it.
     fn grow(&mut self, key: String, at: usize, value: Spanned<DeValue<'_>>) -> Option<usize> {
+        if self.nodes.len() > NODES_MAX {
+            return None;
+        }
+        let key = short(key, KEY_MAX);
         let span = value.span();
         let part = match value.into_inner() {
             DeValue::Table(table) => {
@@ -320,8 +378,8 @@ impl Tree<'_> {
 
     /// Whether a mistake stands on a line of this entry: what was made of it is not what was meant.
     fn is_torn(&self, at: usize, value: &Range<usize>) -> bool {
-        let lines = self.source.line(at)..=self.source.line(value.end.max(at));
-        self.torn.iter().any(|line| lines.contains(line))
+        let (first, last) = (self.source.line(at), self.source.line(value.end.max(at)));
+        self.torn.get(self.torn.partition_point(|line| *line < first)).is_some_and(|line| *line <= last)
     }
 
     /// What is directly in a node.
@@ -504,6 +562,52 @@ mod tests {
         let (_, told) = site(strays.as_bytes());
         assert_eq!(told.len(), TOLD_MAX + 1);
         assert_eq!(told.last().unwrap(), "site.toml: 3936 more mistakes");
+    }
+
+    /// Whatever a site's file holds: how often daemons are asked, what is told, and how long a word of it is.
+    #[test]
+    fn what_a_file_costs_is_bounded_in_total() {
+        use std::fmt::Write as _;
+        let daemons = ["a", "b", "c", "d", "e", "f", "g", "h"];
+        let mut bad = String::new();
+        for daemon in daemons {
+            writeln!(bad, "[{daemon}]\ngood = 1").unwrap();
+            (0..400).for_each(|number| writeln!(bad, "x{number} = {number}").unwrap());
+        }
+        // Each key is good only after the one behind it: as many rounds as there are.
+        let mut chain = "[a]\n".to_owned();
+        (0..500).for_each(|number| writeln!(chain, "k{number:03} = 1").unwrap());
+        let long = "x".repeat(30_000);
+        let wide =
+            format!("[a.{long}]\n{}", (0..6_000).map(|number| format!("k{number}=1\n")).collect::<String>());
+        let deep = format!("[a]\nx = {}1{}\n", "[".repeat(30_000), "]".repeat(30_000));
+        let endless = "a = 1\n".repeat(FILE_MAX);
+        for (text, tables) in [(bad, 8), (chain, 1), (wide, 1), (deep, 1), (endless, 0)] {
+            let asked = std::cell::Cell::new(0);
+            let check = |daemon: &str, settings: &Map<String, Value>| {
+                daemons.contains(&daemon).then(|| {
+                    asked.set(asked.get() + 1);
+                    let behind = |key: &str| {
+                        let number: usize = key.strip_prefix('k')?.parse().ok()?;
+                        (number < 499 && !settings.contains_key(&format!("k{:03}", number + 1))).then_some(())
+                    };
+                    let bad = settings.keys().find(|key| key.starts_with('x') || behind(key).is_some());
+                    bad.map_or(Ok(()), |key| Err(format!("{key} is not known")))
+                })
+            };
+            let mut settings = Settings::default();
+            let told = settings.lay_over_as_far_as_good("site.toml", text.as_bytes(), &check);
+            assert!(asked.get() <= CHECKS_MAX + 2 * daemons.len(), "{} checks", asked.get());
+            assert!(!told.is_empty() || settings.daemons().count() == tables, "{}", told.len());
+            assert!(told.len() <= TOLD_MAX + 1);
+            assert!(told.iter().all(|told| told.to_string().len() <= 100 + KEY_MAX + REASON_MAX));
+            assert!(told.iter().take(TOLD_MAX).all(|told| told.place.starts_with("site.toml")));
+            if tables == 8 {
+                // No daemon's mistakes cost another its settings.
+                assert!(daemons.iter().all(|daemon| settings.of(daemon).contains_key("good")));
+                assert_eq!(told.first().map(|told| told.place.as_str()), Some("site.toml:3:1"));
+            }
+        }
     }
 
     proptest! {

@@ -15,7 +15,7 @@ use supervise::{Action, Ending, Event, Id, Machine, Policy, State};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
-use units::{Millis, Mono};
+use units::{Lasting, Millis, Mono};
 
 use crate::bus::Bus;
 use crate::cgroup::Cgroups;
@@ -146,6 +146,9 @@ struct Operator<'a> {
     bus: Option<Bus>,
     cgroups: Option<Cgroups>,
     watchdog: Option<Box<dyn hal::Watchdog>>,
+    /// It is not petted, by will and by failure.
+    starving: Lasting,
+    unpetted: Lasting,
     children: mpsc::Receiver<ChildEvent>,
     to_us: mpsc::Sender<ChildEvent>,
     events: mpsc::Sender<pb::Event>,
@@ -242,6 +245,8 @@ impl<'a> Operator<'a> {
             bus: Some(bus),
             cgroups,
             watchdog,
+            starving: Lasting::default(),
+            unpetted: Lasting::default(),
             children,
             to_us,
             events,
@@ -396,21 +401,36 @@ impl<'a> Operator<'a> {
         self.memory.tend(Instant::now());
         self.hand_devices();
         self.look_at_the_boot().await;
-        let well = self.machine.is_well(self.clock.now());
+        let now = self.clock.now();
+        let well = self.machine.is_well(now);
         let hopeless = self.image.as_ref().is_some_and(pid1::Image::is_hopeless);
         let Some(watchdog) = self.watchdog.as_mut() else { return };
         match (well, hopeless) {
-            (true, _) => {}
+            (true, _) => _ = self.starving.works(now),
             (false, true) => {
-                tracing::error!("a critical daemon stays away, and restarts have not helped: no further one")
+                if let Some(said) = self.starving.fails(now) {
+                    tracing::error!(lasts = %said.lasts, "a critical daemon stays away, and restarts have not helped: no further one");
+                }
             }
             (false, false) => {
-                tracing::error!("a critical daemon stays away: the watchdog is not petted");
+                if let Some(said) = self.starving.fails(now) {
+                    tracing::error!(lasts = %said.lasts, "a critical daemon stays away: the watchdog is not petted");
+                }
                 return;
             }
         }
-        if let Err(error) = watchdog.pet() {
-            tracing::error!(error = %ErrorChain(&error), "the watchdog cannot be petted");
+        match watchdog.pet() {
+            Ok(()) => {
+                if let Some(said) = self.unpetted.works(now) {
+                    tracing::info!(times = said.times, "the watchdog is petted again");
+                }
+            }
+            Err(error) => {
+                if let Some(said) = self.unpetted.fails(now) {
+                    let error = ErrorChain(&error);
+                    tracing::error!(%error, times = said.times, "the watchdog cannot be petted");
+                }
+            }
         }
     }
 

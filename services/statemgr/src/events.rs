@@ -33,6 +33,8 @@ const PAGE_BYTES: usize = 512 * 1024;
 const READ_AT_ONCE: usize = 16;
 /// Pause before a log that was lost is followed again, and before a removal that failed is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
+/// The longest pause before a log that does not answer is followed again.
+const FOLLOW_AGAIN_MAX: Duration = Duration::from_secs(5);
 /// The longest pause before a removal that failed is tried again.
 const AGAIN_MAX: Duration = Duration::from_secs(60);
 /// Events asked for at once while the index is filled, and their bytes.
@@ -123,7 +125,9 @@ fn account(context: &CallContext) -> &str {
 async fn keep(shared: Arc<Shared>) {
     // What is out of the index and not yet out of the log.
     let mut surplus = VecDeque::new();
+    let mut pause = AGAIN;
     loop {
+        let begun = Instant::now();
         let Err(status) = follow(&shared, &mut surplus).await;
         shared.state.send_if_modified(|state| {
             let never_read = !matches!(state, State::Known);
@@ -133,7 +137,9 @@ async fn keep(shared: Arc<Shared>) {
             never_read
         });
         tracing::debug!(%status, "following the event log anew");
-        tokio::time::sleep(AGAIN).await;
+        // One that was followed for a while is back soon.
+        pause = if begun.elapsed() > FOLLOW_AGAIN_MAX { AGAIN } else { (pause * 2).min(FOLLOW_AGAIN_MAX) };
+        tokio::time::sleep(pause).await;
     }
 }
 

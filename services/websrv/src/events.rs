@@ -27,8 +27,9 @@ const RECENT_BYTES: usize = 256 * 1024;
 const BEHIND: (usize, usize) = (128, 32 * 1024);
 /// Streams that read from the log at the same time, and how many of administrators beside them. Of each account one.
 const READERS: (usize, usize) = (4, 2);
-/// Pause before a log that does not answer is asked again.
+/// Pause before a log that does not answer is asked again; of the feed doubled up to [`AGAIN_MAX`].
 const AGAIN: Duration = Duration::from_millis(200);
+const AGAIN_MAX: Duration = Duration::from_secs(5);
 /// How long the log may be away, with the bus there, until events are shown without it.
 const WITHOUT_LOG: Duration = Duration::from_secs(2);
 /// How long a stream that is behind tries to read on.
@@ -363,6 +364,7 @@ impl Feed {
     /// Follows the log for ever.
     pub(crate) async fn run(self: Arc<Self>) {
         let mut away: Option<Instant> = None;
+        let mut pause = AGAIN;
         loop {
             let status = match self.follow(&mut away).await {
                 Ok(()) => return,
@@ -382,7 +384,8 @@ impl Feed {
                     state.source = Source::Bus;
                 });
             }
-            tokio::time::sleep(AGAIN).await;
+            pause = if self.state().source == Source::Bus { (pause * 2).min(AGAIN_MAX) } else { AGAIN };
+            tokio::time::sleep(pause).await;
         }
     }
 

@@ -21,8 +21,9 @@ const UNSURE: Duration = Duration::from_secs(30);
 /// How soon a stream first asks again, and how often at most. For a session it does so twice in the time an answer is good for: that
 /// is how usermgr learns that a session with an open stream is in use.
 const SOONEST: Duration = Duration::from_secs(1);
-/// Pause before asking again in that time.
+/// Pause before asking again in that time, doubled up to [`ASK_AGAIN_MAX`]: all streams ask, of a daemon that has trouble already.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+const ASK_AGAIN_MAX: Duration = Duration::from_secs(8);
 
 /// Whose stream it is, and what it takes to ask again whether it still may be.
 pub(crate) struct Access {
@@ -56,6 +57,8 @@ pub(crate) struct Guard {
     /// When the caller was last known to be allowed.
     sure: Instant,
     recheck: Option<Instant>,
+    /// The pause after the next failure to ask.
+    pause: Duration,
     /// The caller has to be looked at before anything more is shown.
     due: bool,
     beat: bool,
@@ -91,6 +94,7 @@ impl Guard {
             sure,
             // What changed since the caller was verified was not seen here.
             recheck: Some(sure + SOONEST),
+            pause: ASK_AGAIN,
             due: false,
             beat: false,
             gateway: Arc::clone(gateway),
@@ -156,6 +160,7 @@ impl Guard {
                         .map_err(|refusal| denied(refusal).status)?;
                 }
                 self.sure = Instant::now();
+                self.pause = ASK_AGAIN;
                 if let Credential::Token(_) = credential {
                     self.recheck = caller.good_for.map(|good| self.sure + (good / 2).max(SOONEST));
                 }
@@ -166,16 +171,39 @@ impl Guard {
             }
             Err(failure) if self.sure.elapsed() >= UNSURE => Err(failure.status),
             Err(_) => {
-                self.recheck = Some(Instant::now() + ASK_AGAIN);
+                (self.recheck, self.pause) = again(Instant::now(), self.sure, self.pause);
                 Ok(())
             }
         }
     }
 }
 
+/// When to ask again after a failure, not later than the stream's end, and the pause after the next one.
+fn again(now: Instant, sure: Instant, pause: Duration) -> (Option<Instant>, Duration) {
+    (Some((now + pause).min(sure + UNSURE)), (pause * 2).min(ASK_AGAIN_MAX))
+}
+
 async fn at(when: Option<Instant>) {
     match when {
         Some(when) => tokio::time::sleep_until(when).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_asks_a_daemon_that_is_away_ever_more_seldom_and_ends_in_time() {
+        let sure = Instant::now();
+        let (mut now, mut pause, mut asked) = (sure + SOONEST, ASK_AGAIN, Vec::new());
+        while now < sure + UNSURE {
+            asked.push((now - sure).as_secs());
+            let (next, more) = again(now, sure, pause);
+            (now, pause) = (next.expect("it asks again"), more);
+        }
+        assert_eq!(asked, [1, 2, 4, 8, 16, 24]);
+        assert_eq!(now, sure + UNSURE);
     }
 }
