@@ -1,5 +1,6 @@
 //! Waiting for the real state: events say when to look, the state that is read says whether it is there.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
@@ -132,6 +133,93 @@ impl Operation {
                 None
             }
             _ => None,
+        }
+    }
+}
+
+/// Follows what one request began on the hosts of a chassis, host by host.
+#[derive(Debug)]
+pub(crate) struct Group {
+    action: HostAction,
+    /// The last operation of each host before the request, and whether it was under way: a request may join it.
+    before: BTreeMap<String, (String, bool)>,
+    /// The operation the answer names, of one of the hosts.
+    started: String,
+    /// Known from the first reading after the request.
+    hosts: BTreeMap<String, Operation>,
+    ended: BTreeMap<String, Result<(), String>>,
+}
+
+impl Group {
+    /// With the hosts as they were before the request.
+    pub(crate) fn new(action: HostAction, before: &[Host]) -> Self {
+        let last = |host: &Host| {
+            let last = host.last_operation.as_ref()?;
+            Some((host.name.clone(), (last.id.clone(), last.result() == OperationResult::Running)))
+        };
+        Self {
+            action,
+            before: before.iter().filter_map(last).collect(),
+            started: String::new(),
+            hosts: BTreeMap::new(),
+            ended: BTreeMap::new(),
+        }
+    }
+
+    /// The request was taken.
+    pub(crate) fn begun(&mut self, operation: &str) {
+        operation.clone_into(&mut self.started);
+    }
+
+    /// The operation of this request on `host`; empty when nothing was to be done there.
+    fn operation_of(&self, host: &Host) -> String {
+        let Some(last) = &host.last_operation else { return String::new() };
+        let ours = match self.before.get(&host.name) {
+            Some((before, running)) => *before != last.id || *running || last.id == self.started,
+            None => true,
+        };
+        if ours { last.id.clone() } else { String::new() }
+    }
+
+    /// What a reading of the chassis' hosts says. It is over when it is over on each of them, and has failed when it failed on one.
+    pub(crate) fn judge(&mut self, hosts: &[Host]) -> Progress {
+        let mut pending = Vec::new();
+        for host in hosts {
+            if self.ended.contains_key(&host.name) {
+                continue;
+            }
+            let id = self.operation_of(host);
+            let action = self.action;
+            let operation =
+                self.hosts.entry(host.name.clone()).or_insert_with(|| Operation::new(&id, action));
+            match operation.judge(host) {
+                Progress::Pending(word) => pending.push(format!("{} {word}", host.name)),
+                Progress::Done => drop(self.ended.insert(host.name.clone(), Ok(()))),
+                Progress::Failed(why) => drop(self.ended.insert(host.name.clone(), Err(why))),
+            }
+        }
+        let failed: Vec<String> = self
+            .ended
+            .iter()
+            .filter_map(|(host, ended)| Some(format!("{host}: {}", ended.as_ref().err()?)))
+            .collect();
+        if hosts.is_empty() {
+            Progress::Pending("its hosts are not known".to_owned())
+        } else if !pending.is_empty() {
+            Progress::Pending(failed.into_iter().chain(pending).collect::<Vec<_>>().join(", "))
+        } else if failed.is_empty() {
+            Progress::Done
+        } else {
+            Progress::Failed(failed.join("; "))
+        }
+    }
+
+    /// What an event says about one of the operations. It ends nothing: the others are waited for.
+    pub(crate) fn hear(&mut self, event: &Event) {
+        for (host, operation) in &mut self.hosts {
+            if let Some(Progress::Failed(why)) = operation.hear(event) {
+                self.ended.entry(host.clone()).or_insert(Err(why));
+            }
         }
     }
 }
@@ -334,6 +422,70 @@ mod tests {
             assert_eq!(settling.judge(&running), pending("transitioning"));
             assert!(matches!(settling.judge(&failed), Progress::Failed(why) if why.contains("TIMED_OUT")));
         }
+    }
+
+    fn of(name: &str, status: HostStatus, operation: Option<(&str, OperationResult)>) -> Host {
+        Host { name: name.into(), ..host(status, operation) }
+    }
+
+    #[test]
+    fn a_chassis_has_failed_when_one_of_its_hosts_has_whatever_the_others_are() {
+        use OperationResult::{Done, Failed, Running};
+        let old = Some(("old", Failed));
+        let mut on =
+            Group::new(HostAction::On, &[of("a", HostStatus::Off, old), of("b", HostStatus::Off, None)]);
+        on.begun("1");
+        let a = |status, result| of("a", status, Some(("1", result)));
+        let b = |status, result| of("b", status, Some(("2", result)));
+        let both = [a(HostStatus::Off, Failed), b(HostStatus::Transitioning, Running)];
+        assert!(
+            matches!(on.judge(&both), Progress::Pending(text) if text.contains("TIMED_OUT") && text.contains("b trans"))
+        );
+        // The chassis is on now, as one of its hosts is.
+        let both = [a(HostStatus::Off, Failed), b(HostStatus::On, Done)];
+        let Progress::Failed(why) = on.judge(&both) else { panic!("it is no success") };
+        assert_eq!(why, "a: on failed: GRACEFUL_OFF_TIMED_OUT; the host is off");
+    }
+
+    #[test]
+    fn only_what_this_request_began_on_hosts_of_the_chassis_counts() {
+        use OperationResult::{Done, Failed, Running};
+        let failed = |id: &str| Event {
+            payload: Some(event::Payload::PowerOperationResult(PowerOperationResult {
+                operation_id: id.into(),
+                result: Failed.into(),
+                ..Default::default()
+            })),
+            ..Default::default()
+        };
+        // One host is off already, with a failure in its past; one is on its way, which the request joins; one begins.
+        let before = [
+            of("a", HostStatus::Off, Some(("old", Failed))),
+            of("b", HostStatus::Transitioning, Some(("under-way", Running))),
+            of("c", HostStatus::On, Some(("older", Done))),
+        ];
+        let mut off = Group::new(HostAction::Off, &before);
+        off.begun("new");
+        let mut now = before.clone();
+        now[2] = of("c", HostStatus::Transitioning, Some(("new", Running)));
+        assert!(
+            matches!(off.judge(&now), Progress::Pending(text) if text == "b transitioning, c transitioning")
+        );
+        off.hear(&failed("old"));
+        off.hear(&failed("of-another-chassis"));
+        now[1] = of("b", HostStatus::Off, Some(("under-way", Done)));
+        assert!(matches!(off.judge(&now), Progress::Pending(text) if text == "c transitioning"));
+        // What is asked of one that is through is another matter.
+        now[1] = of("b", HostStatus::Transitioning, Some(("next", Running)));
+        now[2] = of("c", HostStatus::Off, Some(("new", Done)));
+        assert_eq!(off.judge(&now), Progress::Done);
+
+        let mut cycle = Group::new(HostAction::PowerCycle, &before[2..]);
+        cycle.begun("new");
+        let running = of("c", HostStatus::On, Some(("new", Running)));
+        assert_eq!(cycle.judge(std::slice::from_ref(&running)), Progress::Pending("c on".into()));
+        cycle.hear(&failed("new"));
+        assert!(matches!(cycle.judge(&[of("c", HostStatus::On, Some(("new", Done)))]), Progress::Failed(_)));
     }
 
     #[test]

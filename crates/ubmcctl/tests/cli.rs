@@ -16,10 +16,10 @@ use hyper_util::rt::TokioIo;
 use prost::Message;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use schema::v1alpha1::{
-    ActionOutcome, ChangeChassisStateResponse, ChangeHostStateRequest, ChangeHostStateResponse,
-    CreateSessionRequest, CreateSessionResponse, Event, EventGap, EventGapReason, GetHostResponse, Host,
-    HostAction, HostOperation, HostRefusal, HostStatus, ListHostsResponse, OperationResult,
-    PowerOperationResult, Session, WatchEventsRequest, event,
+    ActionOutcome, ChangeChassisStateResponse, ChangeHostStateRequest, ChangeHostStateResponse, Chassis,
+    ChassisStatus, CreateSessionRequest, CreateSessionResponse, Event, EventGap, EventGapReason,
+    GetChassisResponse, GetHostResponse, Host, HostAction, HostOperation, HostRefusal, HostStatus,
+    ListHostsResponse, OperationResult, PowerOperationResult, Session, WatchEventsRequest, event,
 };
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
@@ -314,20 +314,25 @@ fn what_cannot_be_reached_or_is_wrongly_asked_says_so() {
 }
 
 fn login_server(must_change: bool) -> Server {
+    let logins = std::sync::atomic::AtomicUsize::new(0);
     Server::start(move |method, sent| match method {
         "SessionService.CreateSession" => {
             let request = CreateSessionRequest::decode(sent.body.as_slice()).unwrap();
             if request.password != "correct horse" {
                 return refuse(401, "unauthenticated", "");
             }
+            let before = logins.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
             let session = Session {
-                id: "s1".into(),
+                id: format!("s{}", before + 1),
                 username: request.username,
                 role: "Administrator".into(),
                 password_change_required: must_change,
                 ..Default::default()
             };
-            ok(&CreateSessionResponse { session: Some(session), token: "the-token".into() })
+            ok(&CreateSessionResponse {
+                session: Some(session),
+                token: "the-token".to_owned() + &"-again".repeat(before),
+            })
         }
         "HostService.ListHosts" => ok(&ListHostsResponse::default()),
         _ => (200, "application/proto", Vec::new()),
@@ -357,6 +362,15 @@ fn a_login_keeps_a_token_and_no_password_and_a_logout_forgets_it() {
 
     assert_eq!(code(&server.bare("host list")), 0);
     assert_eq!(server.sent().last().unwrap().authorization, "Bearer the-token");
+    assert!(server.sent().iter().all(|sent| sent.method != "SessionService.DeleteSession"));
+    // Logging in again leaves no session behind.
+    let again = server.bare(&format!("login --password-file {}", server.file("password").display()));
+    assert_eq!(code(&again), 0, "{}", err(&again));
+    let last = server.sent().pop().unwrap();
+    assert_eq!(
+        (last.method.as_str(), last.authorization.as_str()),
+        ("SessionService.DeleteSession", "Bearer the-token")
+    );
     assert_eq!(code(&server.bare("logout")), 0);
     assert!(!std::fs::read_to_string(server.file("config.toml")).unwrap().contains("the-token"));
     assert_eq!(code(&server.bare("logout")), 2);
@@ -577,6 +591,65 @@ fn the_time_of_a_call_is_kept_wherever_it_stands_still() {
         }
     });
     drop(gate);
+}
+
+/// Hosts of two chassis: `chassis on` begins "1" on host0 and "2" on host1, which end as told; host9 fails all the time.
+fn chassis_server(host1: OperationResult) -> Server {
+    let begun = std::sync::atomic::AtomicBool::new(false);
+    Server::start(move |method, _| {
+        let of = |name: &str, chassis: &str, status, operation: &str, result| Host {
+            name: name.into(),
+            chassis_name: chassis.into(),
+            ..host(status, operation, result)
+        };
+        match method {
+            "ChassisService.ChangeChassisState" => {
+                begun.store(true, std::sync::atomic::Ordering::SeqCst);
+                ok(&ChangeChassisStateResponse {
+                    operation_id: "1".into(),
+                    outcome: ActionOutcome::Accepted.into(),
+                    ..Default::default()
+                })
+            }
+            "HostService.ListHosts" => {
+                let other = of("host9", "other", HostStatus::Off, "9", OperationResult::Failed);
+                let hosts = match begun.load(std::sync::atomic::Ordering::SeqCst) {
+                    false => ["host0", "host1"]
+                        .map(|name| of(name, "chassis", HostStatus::Off, "old", OperationResult::Done))
+                        .into(),
+                    true => vec![
+                        of("host0", "chassis", HostStatus::On, "1", OperationResult::Done),
+                        of(
+                            "host1",
+                            "chassis",
+                            if host1 == OperationResult::Done { HostStatus::On } else { HostStatus::Off },
+                            "2",
+                            host1,
+                        ),
+                    ],
+                };
+                ok(&ListHostsResponse { hosts: hosts.into_iter().chain([other]).collect() })
+            }
+            "ChassisService.GetChassis" => {
+                let status = Some(ChassisStatus::On.into());
+                let chassis = Chassis { name: "chassis".into(), status, ..Default::default() };
+                ok(&GetChassisResponse { chassis: Some(chassis) })
+            }
+            _ => refuse(501, "unimplemented", ""),
+        }
+    })
+}
+
+#[test]
+fn a_wait_for_a_chassis_fails_when_one_of_its_hosts_does_and_not_for_another_s() {
+    for line in ["chassis on --wait=20s", "chassis cycle --wait=20s"] {
+        let output = chassis_server(OperationResult::Failed).run(line);
+        assert_eq!(code(&output), 7, "{line}: {}", out(&output));
+        let text = err(&output);
+        assert!(text.contains("host1: ") && !text.contains("host9"), "{text}");
+        let output = chassis_server(OperationResult::Done).run(line);
+        assert_eq!(code(&output), 0, "{line}: {}", err(&output));
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The Connect protocol over TLS and HTTP/1.1: one POST per call, one POST with a framed answer per stream.
 
+mod race;
 mod status;
 mod tls;
 
@@ -185,7 +186,9 @@ impl Client {
 
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, Failure> {
         let address = (self.endpoint.host.as_str(), self.endpoint.port);
-        let stream = TcpStream::connect(address).await.map_err(|error| self.unreachable(error))?;
+        let addresses = tokio::net::lookup_host(address).await.map_err(|error| self.unreachable(error))?;
+        let stream = race::first(addresses, TcpStream::connect).await;
+        let stream = stream.map_err(|error| self.unreachable(error))?;
         stream.set_nodelay(true).map_err(|error| self.unreachable(error))?;
         // A stream of events may be silent for days: a BMC that is gone without a word is noticed in a minute.
         keep_alive(&stream).map_err(|error| self.unreachable(error))?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use schema::rpc::{session_service, user_service};
 use schema::v1alpha1::{ChangePasswordRequest, CreateSessionRequest, DeleteSessionRequest};
 
-use super::Session;
+use super::{Remembered, Session};
 use crate::cli::{ContextCommand, Global, Login};
 use crate::client::{Client, Credential, Endpoint, Fingerprint, Trust};
 use crate::config::{self, Config, Context};
@@ -239,7 +239,7 @@ pub(crate) async fn login(mut session: Session, login: Login, output: Output) ->
         }
         session.remember(&user, &reply.token, &opened.id)
     };
-    let (name, before) = match kept.await {
+    let Remembered { name, before, replaced } = match kept.await {
         Ok(kept) => kept,
         Err(failure) => {
             // A session whose token nobody keeps must not stay behind; if it does, it expires.
@@ -248,6 +248,18 @@ pub(crate) async fn login(mut session: Session, login: Login, output: Output) ->
             return Err(failure);
         }
     };
+    if let Some((token, id)) = replaced {
+        // Nobody has its token any more. With a changed password it has ended already.
+        let client = session.client_with(&Credential::Token(token))?;
+        match client.call(session_service::DELETE_SESSION, &DeleteSessionRequest { id }).await {
+            Ok(_) => {}
+            Err(Failure::Status(status)) if matches!(status.code, Code::Unauthenticated | Code::NotFound) => {
+            }
+            Err(failure) => {
+                note(&format!("the session that was kept before goes on until it expires: {failure}"));
+            }
+        }
+    }
     if opened.password_change_required {
         note("this password must be changed before anything else:  ubmcctl user passwd");
     }

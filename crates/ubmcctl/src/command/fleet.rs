@@ -32,7 +32,7 @@ use crate::text::enum_word;
 const CARDS: &str = "ubmc";
 
 /// What a BMC says about itself; what this program does not know of it is passed over.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 struct Card {
     #[serde(default)]
     name: String,
@@ -81,8 +81,12 @@ struct Answer {
 /// Runs a `fleet` command.
 pub(crate) async fn run(global: &Global, fleet: Fleet, output: Output) -> Result<(), Failure> {
     let link = Link::open(global, &fleet).await?;
-    // Those who have not been read in time are found by their answers.
-    let cards = tokio::time::timeout(global.timeout, link.cards()).await.unwrap_or_default();
+    let cards = link.cards(global.timeout).await;
+    if !cards.complete {
+        note(
+            "the list of cards could not be read to its end: a BMC that does not answer may be missing here",
+        );
+    }
     match fleet.command {
         FleetCommand::Ls => {
             let answer = link.hosts(&[], &cards).await?;
@@ -99,11 +103,17 @@ pub(crate) async fn run(global: &Global, fleet: Fleet, output: Output) -> Result
             }
             note(&format!("fleet: {}", fleet.nats));
             let request = ChangeHostStateRequest { host_name: host, action: wire_action(action).into() };
-            let asked = link
-                .ask(host_service::CHANGE_HOST_STATE.subject, &request.encode_to_vec(), &bmc, &cards)
-                .await?;
-            let answer = lines(asked, &cards, |_| Some(Vec::new()));
+            // Whoever acts or refuses has to be seen, with a card or without: nobody's time is cut short.
+            let patience = if all { Patience::All } else { Patience::Known };
+            let method = host_service::CHANGE_HOST_STATE.subject;
+            let asked = link.ask(method, &request.encode_to_vec(), &bmc, &cards, patience).await?;
+            let answer = lines(asked, &cards.cards, |_| Some(Vec::new()));
             show(&answer, output)?;
+            if all && !cards.complete {
+                return Err(Failure::Wait(
+                    "who did not answer is not known: the cards could not be read".into(),
+                ));
+            }
             unless_complete(&answer)
         }
     }
@@ -117,6 +127,40 @@ fn wire_action(action: FleetAction) -> HostAction {
         FleetAction::Restart => HostAction::Reboot,
         FleetAction::ForceRestart => HostAction::ForceRestart,
         FleetAction::Cycle => HostAction::PowerCycle,
+    }
+}
+
+/// Whom there is to hear from.
+#[derive(Debug)]
+struct Cards {
+    cards: BTreeMap<String, Card>,
+    /// False when the list broke off: there may be more.
+    complete: bool,
+}
+
+/// How long answers are waited for, within the time there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    /// Until those who were named have answered.
+    Known,
+    /// Until those with a card have answered and nobody else has for [`GRACE`].
+    Grace,
+    /// All the time there is: one without a card may answer.
+    All,
+}
+
+/// Those without a card answer about when the others do.
+const GRACE: Duration = Duration::from_millis(500);
+
+impl Patience {
+    /// Until when, with the last answer at `last`; `None` for all the time there is. Without cards nobody knows who is still to come.
+    fn until(self, said: &Said, complete: bool, last: Instant) -> Option<Instant> {
+        let all_here = !said.is_empty() && said.values().all(Option::is_some);
+        match self {
+            Self::Known => all_here.then_some(last),
+            Self::Grace => (all_here && complete).then(|| last + GRACE),
+            Self::All => None,
+        }
     }
 }
 
@@ -165,35 +209,46 @@ impl Link {
         Ok(Self { nats, headers, wait: fleet.wait })
     }
 
-    /// The cards; none where the server keeps no streams.
-    async fn cards(&self) -> BTreeMap<String, Card> {
+    /// The cards there are, read within `limit`; none where the server keeps no streams.
+    async fn cards(&self, limit: Duration) -> Cards {
         let mut cards = BTreeMap::new();
-        let Ok(store) = jetstream::new(self.nats.clone()).get_key_value(CARDS).await else { return cards };
-        let Ok(mut keys) = store.keys().await else { return cards };
-        while let Some(Ok(id)) = keys.next().await {
-            let Ok(Some(value)) = store.get(id.as_str()).await else { continue };
-            if let Ok(card) = serde_json::from_slice(&value) {
-                cards.insert(id, card);
+        let read = async {
+            let Ok(store) = jetstream::new(self.nats.clone()).get_key_value(CARDS).await else { return true };
+            let Ok(mut keys) = store.keys().await else { return false };
+            while let Some(id) = keys.next().await {
+                let Ok(id) = id else { return false };
+                match store.get(id.as_str()).await {
+                    // A card that cannot be read is a card: its BMC is expected to answer.
+                    Ok(Some(value)) => {
+                        drop(cards.insert(id, serde_json::from_slice(&value).unwrap_or_default()))
+                    }
+                    Ok(None) => {}
+                    Err(_) => return false,
+                }
             }
-        }
-        cards
+            true
+        };
+        let complete = tokio::time::timeout(limit, read).await.unwrap_or(false);
+        Cards { cards, complete }
     }
 
-    async fn hosts(&self, ids: &[String], cards: &BTreeMap<String, Card>) -> Result<Answer, Failure> {
+    async fn hosts(&self, ids: &[String], cards: &Cards) -> Result<Answer, Failure> {
         let request = ListHostsRequest::default().encode_to_vec();
-        let asked = self.ask(host_service::LIST_HOSTS.subject, &request, ids, cards).await?;
-        Ok(lines(asked, cards, |payload| {
+        let patience = if ids.is_empty() { Patience::Grace } else { Patience::Known };
+        let asked = self.ask(host_service::LIST_HOSTS.subject, &request, ids, cards, patience).await?;
+        Ok(lines(asked, &cards.cards, |payload| {
             Some(ListHostsResponse::decode(payload).ok()?.hosts.iter().map(host_line).collect())
         }))
     }
 
-    /// Asks the BMCs named, or all, and gathers what comes until everybody known has answered or the time is up.
+    /// Asks the BMCs named, or all, and gathers what comes, as long as `patience` says and not longer than the time there is.
     async fn ask(
         &self,
         method: &str,
         payload: &[u8],
         ids: &[String],
-        cards: &BTreeMap<String, Card>,
+        cards: &Cards,
+        patience: Patience,
     ) -> Result<Said, Failure> {
         let broken = |error: &dyn std::fmt::Display| Failure::Unreachable {
             server: "the fleet's NATS server".into(),
@@ -202,7 +257,7 @@ impl Link {
         let inbox = self.nats.new_inbox();
         let mut replies = self.nats.subscribe(inbox.clone()).await.map_err(|error| broken(&error))?;
         let mut said: Said = if ids.is_empty() {
-            cards.keys().map(|id| (id.clone(), None)).collect()
+            cards.cards.keys().map(|id| (id.clone(), None)).collect()
         } else {
             ids.iter().map(|id| (id.clone(), None)).collect()
         };
@@ -221,10 +276,11 @@ impl Link {
                 .map_err(|error| broken(&error))?;
         }
         let until = Instant::now() + self.wait;
-        // Without cards nobody knows who is still to come: the time decides.
-        let known = !said.is_empty();
-        while !(known && said.values().all(Option::is_some)) {
+        let mut last = Instant::now();
+        loop {
+            let until = until.min(patience.until(&said, cards.complete, last).unwrap_or(until));
             let Ok(Some(message)) = tokio::time::timeout_at(until, replies.next()).await else { break };
+            last = Instant::now();
             if let Some((id, outcome)) = outcome(&message) {
                 said.insert(id, Some(outcome));
             }
@@ -343,6 +399,24 @@ fn unless_complete(answer: &Answer) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn with_all_asked_one_without_a_card_is_waited_for() {
+        let now = Instant::now();
+        let open: Said = [("a".to_string(), None), ("b".to_string(), Some(Ok(Vec::new())))].into();
+        let here: Said = [("a".to_string(), Some(Ok(Vec::new())))].into();
+        for (patience, complete, said, until) in [
+            (Patience::Known, true, &open, None),
+            (Patience::Known, false, &here, Some(now)),
+            (Patience::Grace, true, &open, None),
+            (Patience::Grace, true, &here, Some(now + GRACE)),
+            (Patience::Grace, false, &here, None),
+            (Patience::Grace, true, &Said::new(), None),
+            (Patience::All, true, &here, None),
+        ] {
+            assert_eq!(patience.until(said, complete, now), until, "{patience:?} {complete}");
+        }
+    }
 
     #[test]
     fn the_silent_are_listed_with_what_their_card_says() {

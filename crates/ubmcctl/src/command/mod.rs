@@ -86,6 +86,16 @@ pub(crate) struct Session {
     pub(crate) context: Context,
 }
 
+/// What came of keeping a session.
+pub(crate) struct Remembered {
+    /// The context it is kept in, the current one now.
+    pub(crate) name: String,
+    /// Which one was current before.
+    pub(crate) before: Option<String>,
+    /// Token and id of the session that was kept there before, when no context has it any more.
+    pub(crate) replaced: Option<(String, String)>,
+}
+
 impl Session {
     fn open(global: &Global) -> Result<Self, Failure> {
         let path = config::path(global.config.as_deref())?;
@@ -302,14 +312,9 @@ impl Session {
         )))
     }
 
-    /// Keeps the session that was opened, and makes its context the current one. Returns its name and which one was current before.
-    pub(crate) fn remember(
-        &mut self,
-        user: &str,
-        token: &str,
-        id: &str,
-    ) -> Result<(String, Option<String>), Failure> {
-        let (name, before, context) = config::update(&self.path, |config| {
+    /// Keeps the session that was opened, and makes its context the current one.
+    pub(crate) fn remember(&mut self, user: &str, token: &str, id: &str) -> Result<Remembered, Failure> {
+        let (remembered, context) = config::update(&self.path, |config| {
             let name = self.place(config, user)?;
             config::check_name(&name)?;
             let context = config.contexts.entry(name.clone()).or_default();
@@ -319,15 +324,20 @@ impl Session {
                 context.ca.clone_from(&self.context.ca);
             }
             context.user = Some(user.to_owned());
-            context.token = Some(token.to_owned());
-            context.session = Some(id.to_owned());
+            let replaced =
+                context.token.replace(token.to_owned()).zip(context.session.replace(id.to_owned()));
             let context = context.clone();
+            let held = |session: &str| {
+                let of = |context: &Context| context.session.as_deref() == Some(session);
+                config.contexts.values().any(|context| of(context) && self.is_of(context))
+            };
+            let replaced = replaced.filter(|(_, session)| !held(session));
             let before = config.current.replace(name.clone());
-            Ok((name, before, context))
+            Ok((Remembered { name, before, replaced }, context))
         })?;
-        self.name = Some(name.clone());
+        self.name = Some(remembered.name.clone());
         self.context = context;
-        Ok((name, before))
+        Ok(remembered)
     }
 
     /// Forgets this token wherever it is kept.
@@ -444,12 +454,30 @@ mod tests {
         ] {
             kept.push(open(&dir, line).unwrap().remember("admin", "t", "s").unwrap());
         }
-        let names: Vec<&str> = kept.iter().map(|(name, _)| name.as_str()).collect();
+        let names: Vec<&str> = kept.iter().map(|kept| kept.name.as_str()).collect();
         assert_eq!(names, ["fd00::1-8443", "fd00::1-8443", "10.0.0.7:8443", "10.0.0.7:8444", "10.0.0.7"]);
-        assert_eq!(kept[0].1, None);
-        assert_eq!(kept[2].1.as_deref(), Some("fd00::1-8443"));
+        assert_eq!(kept[0].before, None);
+        assert_eq!(kept[2].before.as_deref(), Some("fd00::1-8443"));
         let config = config::load(&dir.path().join("config.toml")).unwrap();
         assert_eq!(config.current.as_deref(), Some("10.0.0.7"));
+    }
+
+    #[test]
+    fn the_session_that_is_replaced_is_named_unless_a_context_still_has_it() {
+        let dir = known();
+        let first = open(&dir, "login").unwrap().remember("admin", "t2", "s2").unwrap();
+        assert_eq!(first.replaced, Some(("t".to_owned(), "s".to_owned())));
+        // The same session in another context, as a copy has it.
+        config::update(&dir.path().join("config.toml"), |config| {
+            let copy = config.contexts["lab"].clone();
+            config.contexts.insert("copy".into(), copy);
+            Ok(())
+        })
+        .unwrap();
+        let second = open(&dir, "login --context lab").unwrap().remember("admin", "t3", "s3").unwrap();
+        assert_eq!(second.replaced, None);
+        let last = open(&dir, "login --context copy").unwrap().remember("admin", "t4", "s4").unwrap();
+        assert_eq!(last.replaced, Some(("t2".to_owned(), "s2".to_owned())));
     }
 
     /// Whatever a login names, another account's or another BMC's context is as it was, and so is every pin.
@@ -492,7 +520,7 @@ mod tests {
                             Err(failure) => {
                                 assert_eq!((failure.exit_code(), &after), (2, &before), "{line}");
                             }
-                            Ok((name, _)) => {
+                            Ok(Remembered { name, .. }) => {
                                 let ours = &after.contexts[&name];
                                 assert_eq!(
                                     (ours.server.as_str(), ours.user.as_deref()),

@@ -1,11 +1,11 @@
 //! Hosts and chassis.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 
 use prost_types::FieldMask;
 use schema::rpc::{chassis_service, host_service};
 use schema::v1alpha1::{
-    ActionOutcome, ChangeChassisStateRequest, ChangeHostStateRequest, Chassis, ChassisAction, ChassisStatus,
+    ActionOutcome, ChangeChassisStateRequest, ChangeHostStateRequest, Chassis, ChassisAction,
     GetChassisRequest, GetHostRequest, Host, HostAction, HostRefusal, HostStatus, ListChassisRequest,
     ListHostsRequest, PowerRestorePolicy, UpdateHostRequest,
 };
@@ -19,7 +19,7 @@ use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::{Card, Format, Output, Table};
 use crate::text::{enum_word, span, when};
-use crate::wait::{self, Operation, Progress, Settling};
+use crate::wait::{self, Group, Operation, Progress, Settling};
 
 fn status_word(status: HostStatus, stale: bool) -> String {
     let word = enum_word(status.as_str_name(), "HOST_STATUS_");
@@ -352,6 +352,12 @@ fn refusal_line(refusal: &HostRefusal) -> String {
     }
 }
 
+/// The hosts of a chassis.
+async fn hosts_of(client: &Client, chassis: &str) -> Result<Vec<Host>, Failure> {
+    let reply = client.call(host_service::LIST_HOSTS, &ListHostsRequest::default()).await?;
+    Ok(reply.hosts.into_iter().filter(|host| host.chassis_name == chassis).collect())
+}
+
 async fn change_chassis(
     client: &Client,
     power: ChassisPower,
@@ -363,10 +369,14 @@ async fn change_chassis(
         ChassisAction::EmergencyShutdown => "force-off".to_owned(),
         action => enum_word(action.as_str_name(), "CHASSIS_ACTION_"),
     };
-    // Hosts and chassis both tell of what follows.
     let events = match power.wait.wait {
-        Some(_) => wait::listen(client, "", "").await,
+        Some(_) => wait::listen(client, "host", "").await,
         None => None,
+    };
+    // What its hosts did last, to know what this request begins.
+    let before = match power.wait.wait {
+        Some(_) => hosts_of(client, &name).await?,
+        None => Vec::new(),
     };
     let request = ChangeChassisStateRequest { chassis_name: name.clone(), action: action.into() };
     let reply = client.call(chassis_service::CHANGE_CHASSIS_STATE, &request).await?;
@@ -383,52 +393,32 @@ async fn change_chassis(
             false => format!("{name}: {word}: started; --wait waits for its end"),
         });
     };
-    // A cycle ends where it began: it is over when the chassis was seen to leave and is back.
-    let left = Cell::new(
-        action != ChassisAction::PowerCycle || already || reply.current_status() != ChassisStatus::On,
-    );
-    let wanted = match action {
-        ChassisAction::Off | ChassisAction::EmergencyShutdown => ChassisStatus::Off,
-        _ => ChassisStatus::On,
+    let host_action = match action {
+        ChassisAction::Off => HostAction::Off,
+        ChassisAction::EmergencyShutdown => HostAction::ForceOff,
+        ChassisAction::PowerCycle => HostAction::PowerCycle,
+        _ => HostAction::On,
     };
+    let mut group = Group::new(host_action, &before);
+    group.begun(&reply.operation_id);
+    let group = RefCell::new(group);
     let last = RefCell::new(None);
-    let heard_failure = RefCell::new(None);
     wait::until(
         &format!("{name}: {word}"),
         limit,
         events,
         |event| {
-            use schema::v1alpha1::{OperationResult, event::Payload};
-            match &event.payload {
-                Some(Payload::ChassisStateChange(change))
-                    if change.chassis_name == name && change.current_status() != ChassisStatus::On =>
-                {
-                    left.set(true);
-                }
-                Some(Payload::PowerOperationResult(result)) if result.result() == OperationResult::Failed => {
-                    let why =
-                        if result.error_message.is_empty() { &result.reason } else { &result.error_message };
-                    *heard_failure.borrow_mut() = Some(format!("{}: {why}", result.component_name));
-                }
-                _ => {}
-            }
+            group.borrow_mut().hear(event);
             None
         },
         || async {
-            let request = GetChassisRequest { name: name.clone(), field_mask: None };
-            let reply = client.call(chassis_service::GET_CHASSIS, &request).await?;
-            let chassis = reply.chassis.clone().unwrap_or_default();
-            *last.borrow_mut() = Some(reply);
-            let (status, settled) = (chassis.status(), !chassis.stale);
-            if status != ChassisStatus::On {
-                left.set(true);
+            let hosts = hosts_of(client, &name).await?;
+            let progress = group.borrow_mut().judge(&hosts);
+            if progress == Progress::Done {
+                let request = GetChassisRequest { name: name.clone(), field_mask: None };
+                *last.borrow_mut() = Some(client.call(chassis_service::GET_CHASSIS, &request).await?);
             }
-            Ok(match heard_failure.borrow().as_ref() {
-                _ if settled && status == wanted && left.get() => Progress::Done,
-                // A host of it has failed and nothing moves any more: it will not come.
-                Some(why) if status != ChassisStatus::Transitioning => Progress::Failed(why.clone()),
-                _ => Progress::Pending(chassis_word(&chassis)),
-            })
+            Ok(progress)
         },
     )
     .await?;
