@@ -21,6 +21,7 @@
 //! is to be taken back; gives a number out twice.
 
 mod clean;
+mod marks;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -28,10 +29,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use marks::Marks;
 use nats::js::store::{Flush, Message, Ranges, Record, Step, StoreError, StoreReport, StreamStore};
 
 use super::disk::{DiskFile, Kind};
 use super::lost::Lost;
+use super::reached::Reached;
 use super::segment::{self, HEADER};
 use super::{MAX_SEGMENT, Shared, TEMPORARY, TRIAL, segment_file, segment_id};
 
@@ -168,6 +171,8 @@ pub(super) struct SegmentLog {
     markers: BTreeMap<u64, (i64, String)>,
     /// Those whose message left since the mark.
     unmarked: BTreeMap<u64, (i64, String)>,
+    /// How far the row is known to reach.
+    marks: Marks,
 }
 
 /// A segment as read.
@@ -217,6 +222,7 @@ impl SegmentLog {
             unread: Vec::new(),
             markers: BTreeMap::new(),
             unmarked: BTreeMap::new(),
+            marks: Marks::default(),
         }
     }
 
@@ -352,7 +358,7 @@ impl SegmentLog {
             self.sync()?;
         }
         let id = self.next_id;
-        self.next_id += 1;
+        self.next_id = self.next_id.saturating_add(1);
         let mut segment = Segment::new(id, self.next_seq);
         segment.size = HEADER as u64;
         self.shared.used(HEADER as u64);
@@ -403,7 +409,7 @@ impl SegmentLog {
         segment::encode(id, step, settled, &mut self.tail);
         self.shared.used(size as u64);
         if let Some(seq) = message {
-            self.next_seq = seq + 1;
+            self.next_seq = seq.saturating_add(1);
         }
         if self.tail.len() > TAIL_MAX {
             // The record is in; when this fails, the flush at the end of the turn tries again and tells.
@@ -535,7 +541,7 @@ impl SegmentLog {
             let id = segment_id(name.strip_suffix(TEMPORARY).unwrap_or(&name));
             let Some(id) = id else { continue };
             // Also the number of what is not ours is not taken.
-            self.next_id = self.next_id.max(id + 1);
+            self.next_id = self.next_id.max(id.saturating_add(1));
             if !self.shared.disk.kind(&path).is_ok_and(|kind| kind == Kind::File) {
                 self.shared.foreign(&path);
             } else if name.ends_with(TEMPORARY) {
@@ -546,13 +552,14 @@ impl SegmentLog {
             }
         }
         ids.sort_unstable();
+        let reached = self.read_marks();
         let mut ids = ids.into_iter().peekable();
         while let Some(id) = ids.next() {
             // Numbers below this one are of this segment.
             let bound = ids.peek().map(|next| self.base_of(*next));
             let newest = bound.is_none();
             match self.read_segment(id) {
-                Ok(raw) => self.load_one(&raw, newest, bound.flatten(), visit),
+                Ok(raw) => self.load_one(&raw, newest, bound.flatten(), reached, visit),
                 Err(error) => {
                     self.unread.push(id);
                     let why = format!("segment {id:08x} cannot be read, its messages are missing: {error}");
@@ -568,14 +575,17 @@ impl SegmentLog {
         if let Some(segment) = self.segments.back().filter(|_| self.tail.is_empty()) {
             self.tail_start = segment.size;
         }
+        self.look_for_newest(reached, visit);
         if self.fresh {
             // The numbers that were skipped stay skipped. What the medium does not take now is written with the next message.
             let _ = self.begin();
         }
+        self.tell_lost(visit);
         // What a process before us wrote, made or removed may still be in the system's memory only, and it is visible from now on.
         self.names_dirty = true;
-        let _ = self.sync();
+        let synced = self.sync().is_ok();
         self.set_mark();
+        self.mark_start(synced);
         Ok(())
     }
 
@@ -617,14 +627,24 @@ impl SegmentLog {
         if given { Ok(Raw { id, bytes, holes: true }) } else { Err(error) }
     }
 
-    fn load_one(&mut self, raw: &Raw, newest: bool, bound: Option<u64>, visit: &mut dyn FnMut(Step<'_>)) {
+    fn load_one(
+        &mut self,
+        raw: &Raw,
+        newest: bool,
+        bound: Option<u64>,
+        reached: Option<Reached>,
+        visit: &mut dyn FnMut(Step<'_>),
+    ) {
         let (id, bytes, path) = (raw.id, raw.bytes.as_slice(), self.path(raw.id));
+        let stored = marks::stored(id, bytes, reached);
         if newest && bytes.len() < HEADER {
             // It was being begun, and nothing in it was ever acknowledged; or it was emptied, and its numbers are not known.
             self.names_dirty = true;
             let _ = self.shared.disk.remove_file(&path);
-            let stream = self.stream.clone();
-            self.shared.report(StoreReport::TornTail { stream, bytes: bytes.len() as u64 });
+            if stored == 0 {
+                let stream = self.stream.clone();
+                self.shared.report(StoreReport::TornTail { stream, bytes: bytes.len() as u64 });
+            }
             return self.skip_numbers(self.shared.segment_bytes, visit);
         }
         // Numbers are never given out twice, even when the messages that had them are gone.
@@ -632,8 +652,12 @@ impl SegmentLog {
         visit(Step::Next { next: base });
         let mut next_seq = base;
         let mut lost = Lost::new(&self.stream, !self.expendable, bytes, newest, bound);
-        let settled =
-            if newest { segment::scan(id, bytes, &mut |_, _| {}).unsettled_from() } else { bytes.len() };
+        let settled = match segment::scan(id, bytes, &mut |_, _| {}).unsettled_from() {
+            _ if !newest => bytes.len(),
+            // Its header was written with its first records.
+            HEADER if stored == 0 => 0,
+            from => from.max(stored),
+        };
         let mut at = HEADER;
         // Bytes lost since the last sound message: they may have held numbers above it.
         let mut behind = 0;
@@ -648,7 +672,7 @@ impl SegmentLog {
                 Step::Message(record) if record.seq < next_seq => {}
                 Step::Message(record) => {
                     lost.mark(next_seq, record.seq, visit);
-                    (next_seq, behind) = (record.seq + 1, 0);
+                    (next_seq, behind) = (record.seq.saturating_add(1), 0);
                     visit(step);
                 }
                 Step::Floor { next } | Step::Next { next } => {
@@ -659,6 +683,9 @@ impl SegmentLog {
                 Step::Removed(_) => visit(step),
             }
         });
+        if bytes.len() < stored {
+            self.found_short(id, bytes.len(), stored);
+        }
         let torn = scan.torn_at().filter(|start| newest && *start >= settled);
         if torn.is_none() && at < bytes.len() {
             lost.gap(at, bytes.len(), true);
@@ -670,8 +697,11 @@ impl SegmentLog {
             self.cut(&path, end, bytes.len(), raw.holes);
             behind += bytes.len() - end;
         }
-        if newest && (behind > 0 || scan.base.is_none() && scan.records.is_empty()) {
+        if newest && (behind > 0 || bytes.len() < stored || scan.base.is_none() && scan.records.is_empty()) {
             // The file may have been cut as well.
+            self.next_seq = self.next_seq.max(reached.filter(|_| stored > 0).map_or(0, |r| r.next));
+            // Where it is told in its place, it is told again above all numbers that were given out.
+            self.marks.lost |= lost.markers.values().any(|(_, subject)| subject.ends_with(LOST_KEY));
             self.skip_numbers(self.shared.segment_bytes.max(behind as u64), visit);
         }
         let damaged = scan.base.is_none()
@@ -686,7 +716,7 @@ impl SegmentLog {
         let mut push = |seq: u64, offset: usize, size: usize| {
             if seq >= expected {
                 segment.push(seq, offset as u64, size);
-                expected = seq + 1;
+                expected = seq.saturating_add(1);
             }
         };
         match anew {
@@ -763,8 +793,7 @@ impl SegmentLog {
             }
         }
         mark(&mut sound, u64::MAX);
-        let torn =
-            corrected == 0 && scan.base.is_some() && scan.bad.iter().all(|(start, _)| *start >= settled);
+        let torn = corrected == 0 && scan.bad.iter().all(|(start, _)| *start >= settled);
         if torn && !raw.holes {
             let replaced = self.shared.replace_unsynced(&self.dir, &segment_file(id), &sound).is_ok();
             self.shared.report(StoreReport::TornTail { stream: self.stream.clone(), bytes: lost as u64 });
@@ -993,6 +1022,9 @@ impl StreamStore for SegmentLog {
             Flush::Medium => self.sync()?,
         }
         self.set_mark();
+        if how == Flush::Medium {
+            self.mark_flushed();
+        }
         Ok(())
     }
 
@@ -1032,18 +1064,19 @@ impl StreamStore for SegmentLog {
     }
 
     fn seal(&mut self) -> Result<(), StoreError> {
-        if !self.unsealed {
-            return Ok(());
+        if self.unsealed {
+            self.sync()?;
+            // A removal of nothing, which every release can read.
+            self.put(Step::Removed(Ranges::none()), HEADER, true)?;
+            self.sync()?;
+            self.set_mark();
+            self.unsealed = false;
         }
-        self.sync()?;
-        // A removal of nothing, which every release can read.
-        self.put(Step::Removed(Ranges::none()), HEADER, true)?;
-        self.sync()?;
-        self.unsealed = false;
-        Ok(())
+        self.mark_end()
     }
 
     fn maintain(&mut self) -> Result<bool, StoreError> {
+        self.mark_begun();
         if !self.merged.is_empty() {
             // Before anything else goes that keeps what is in them from counting.
             self.unlink_merged()?;

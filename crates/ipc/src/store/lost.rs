@@ -59,7 +59,7 @@ impl<'a> Lost<'a> {
             }
             let record = Record { seq, time, subject: &subject, headers: &[], payload: &[] };
             visit(Step::Message(record));
-            next = seq + 1;
+            next = seq.saturating_add(1);
             self.markers.insert(seq, (time, subject));
         }
         next

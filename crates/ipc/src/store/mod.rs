@@ -3,6 +3,7 @@
 //! ```text
 //!  <root>/streams/<stream>/meta, meta.2    configuration of the stream, twice
 //!                         /00000001.seg …  its messages, see `segment`
+//!                         /mark, mark.2    how far they are known to reach, see `reached`
 //!                         /consumers/<consumer>, <consumer>.2   state: the newest, and the one before
 //!  <root>/damaged/                         copies of what was damaged, kept for people (the newest few)
 //! ```
@@ -21,9 +22,12 @@
 mod disk;
 mod log;
 mod lost;
+mod reached;
 #[cfg(test)]
 mod refusals;
 mod segment;
+#[cfg(test)]
+mod shortfalls;
 #[cfg(test)]
 mod sim;
 #[cfg(test)]
@@ -43,6 +47,7 @@ pub use disk::{Disk, DiskFile, Kind, Lock, RealDisk};
 pub use segment::{Found, Scan, scan as scan_segment};
 
 use log::SegmentLog;
+use reached::MARKS;
 
 /// How many damaged files are kept.
 const KEPT_ASIDE: usize = 8;
@@ -61,6 +66,8 @@ const METAS: [&str; 2] = ["meta", "meta.2"];
 /// Reports that wait to be taken; what is wrong with a medium need not be said a thousand times.
 const MAX_REPORTS: usize = 128;
 const CONSUMERS: &str = "consumers";
+/// No segment has this number or a higher one: a file so named is not the store's own.
+const MAX_ID: u64 = 1 << 62;
 const SEGMENT: &str = ".seg";
 const TEMPORARY: &str = ".tmp";
 /// The file a medium is tried with.
@@ -338,7 +345,7 @@ const KEPT: u8 = b'k';
 /// The number of a segment's file.
 fn segment_id(file: &str) -> Option<u64> {
     let id = u64::from_str_radix(file.strip_suffix(SEGMENT)?, 16).ok()?;
-    (id < u64::MAX && segment_file(id) == file).then_some(id)
+    (id < MAX_ID && segment_file(id) == file).then_some(id)
 }
 
 fn segment_file(id: u64) -> String {
@@ -356,7 +363,7 @@ fn consumer_of(file: &str) -> Option<(String, usize)> {
 /// Whether a file in a stream's directory is the store's own.
 fn is_own(file: &str) -> bool {
     let name = file.strip_suffix(TEMPORARY).unwrap_or(file);
-    METAS.contains(&name) || segment_id(name).is_some() || file == TRIAL
+    METAS.contains(&name) || MARKS.contains(&name) || segment_id(name).is_some() || file == TRIAL
 }
 
 /// Whether a file in a directory of consumers is the store's own.
@@ -605,7 +612,8 @@ impl FileStore {
             }
         };
         self.clean(&dir, &files, |file| {
-            file == TRIAL || METAS.contains(&file.strip_suffix(TEMPORARY).unwrap_or(file))
+            let name = file.strip_suffix(TEMPORARY).unwrap_or(file);
+            file == TRIAL || METAS.contains(&name) || MARKS.contains(&name)
         });
         let mut copies: Vec<Vec<u8>> = Vec::new();
         let mut bad = Vec::new();

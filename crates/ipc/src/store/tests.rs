@@ -371,7 +371,7 @@ fn damage_costs_one_message_and_keeps_the_file_for_people() {
     }
 }
 
-/// What a client pipelines is one write; after an orderly end damage in it is damage and no torn write.
+/// What a client pipelines is one write; when it was answered, damage in it is damage and no torn write.
 #[test]
 fn damage_in_the_newest_write_costs_one_message_and_no_number_is_given_out_again() {
     for orderly in [true, false] {
@@ -399,8 +399,7 @@ fn damage_in_the_newest_write_costs_one_message_and_no_number_is_given_out_again
                     "{hit}: {n} is gone, orderly {orderly}"
                 );
             }
-            assert_eq!(orderly, bench.reports.iter().any(is_damage), "{hit}: {:?}", bench.reports);
-            assert!(!bench.reports.is_empty());
+            assert!(bench.reports.iter().any(is_damage), "{hit}, orderly {orderly}: {:?}", bench.reports);
             drop(bench);
             let mut bench = Bench::open(&disk, small(), begin());
             assert!(bench.reports.is_empty());

@@ -1,0 +1,249 @@
+//! Segments that are cut, emptied, zeroed or missing: never an older or an empty stream without a word; and a loss of power that tore
+//! what nobody was told of is no damage.
+
+use std::path::{Path, PathBuf};
+
+use nats::js::store::StoreReport;
+use serde_json::json;
+
+use super::sim::{Random, SimDisk};
+use super::tests::{Bench, ROOT, begin, bucket, small};
+use super::{Disk as _, StoreLimits};
+
+const KEYS: u64 = 12;
+
+/// How a server ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Orderly,
+    Killed,
+}
+
+/// A bucket that was locked last.
+fn locked(end: End, limits: StoreLimits) -> SimDisk {
+    let disk = SimDisk::new();
+    let mut bench = Bench::open(&disk, limits, begin());
+    bench.api("STREAM.CREATE.KV_b", bucket());
+    bench.publish("$KV.b.lock", b"open");
+    for n in 0..KEYS {
+        bench.publish(&format!("$KV.b.{n}"), &[7; 250]);
+    }
+    bench.publish("$KV.b.lock", b"locked");
+    if end == End::Orderly {
+        bench.now.mono += 5_000;
+        bench.machine.close(bench.now);
+    }
+    drop(bench);
+    disk
+}
+
+fn segments(disk: &SimDisk) -> Vec<PathBuf> {
+    disk.files().into_keys().filter(|p| p.extension().is_some_and(|e| e == "seg")).collect()
+}
+
+fn is_told(bench: &Bench) -> bool {
+    bench.reports.iter().any(|r| match r {
+        StoreReport::Damaged { stream, .. } | StoreReport::Found { stream, .. } => stream == "KV_b",
+        _ => false,
+    })
+}
+
+/// The revision of a key's value; `None`: it has none.
+fn revision(bench: &mut Bench, key: &str) -> Option<u64> {
+    let answer = bench.api("STREAM.MSG.GET.KV_b", json!({"last_by_subj": format!("$KV.b.{key}")}));
+    answer["message"]["seq"].as_u64()
+}
+
+type Change = fn(&mut Vec<u8>);
+
+/// Whatever of the newest segment is gone: it is told, in the bucket too, above all that is left, once, and it lasts.
+#[test]
+fn a_newest_segment_that_falls_short_is_told_in_its_bucket() {
+    let cut: [(&str, Change); 9] = [
+        ("zeroed", |b| b.fill(0)),
+        ("zeroed behind its header", |b| b[32..].fill(0)),
+        ("emptied", Vec::clear),
+        ("cut in its header", |b| b.truncate(20)),
+        ("cut to its header", |b| b.truncate(32)),
+        ("cut in half", |b| b.truncate(b.len() / 2)),
+        ("the last record cut", |b| {
+            let at = last_lock(b);
+            b.truncate(at);
+        }),
+        ("the last record zeroed", |b| {
+            let at = last_lock(b);
+            b[at..].fill(0);
+        }),
+        ("another file", |b| *b = b"#!/bin/sh\necho this is not a store\n".to_vec()),
+    ];
+    for end in [End::Orderly, End::Killed] {
+        let disk = locked(end, StoreLimits { segment_bytes: 1 << 20, ..small() });
+        let path = PathBuf::from(ROOT).join("streams/KV_b/00000001.seg");
+        for (what, change) in
+            cut.iter().map(|(what, change)| (*what, Some(*change))).chain([("removed", None)])
+        {
+            let disk = disk.copy();
+            match change {
+                Some(change) => disk.edit(&path, change),
+                None => disk.remove_file(&path).unwrap(),
+            }
+            let mut bench = Bench::open(&disk, small(), begin());
+            assert!(is_told(&bench), "{what} {end:?}: {:?}", bench.reports);
+            let told = revision(&mut bench, "_damaged").unwrap_or_else(|| panic!("{what} {end:?}: not told"));
+            assert!(revision(&mut bench, "lock").is_none_or(|lock| lock < told), "{what} {end:?}");
+            assert!(told > KEYS + 2, "{what} {end:?}: {told} was given out before");
+            drop(bench);
+            // The power goes right after: it is still told. Otherwise once.
+            let mut bench = Bench::open(&disk.after_power_loss(&mut Random::new(3)), small(), begin());
+            assert!(revision(&mut bench, "_damaged").is_some(), "{what} {end:?}");
+            let mut bench = Bench::open(&disk, small(), begin());
+            assert!(bench.reports.is_empty(), "{what} {end:?}: {:?}", bench.reports);
+            assert_eq!(revision(&mut bench, "_damaged"), Some(told), "{what} {end:?}");
+            // What is stored from now on is above it.
+            assert!(bench.publish("$KV.b.lock", b"open")["seq"].as_u64() > Some(told), "{what} {end:?}");
+        }
+    }
+}
+
+/// Where the record begins that locked it.
+fn last_lock(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    let mut subject_at = |needle: &[u8]| {
+        at = bytes.windows(needle.len()).rposition(|w| w == needle).unwrap();
+    };
+    subject_at(b"$KV.b.lock");
+    at - 32
+}
+
+/// On a medium that takes nothing it is told all the same, at each start.
+#[test]
+fn a_shortfall_on_a_read_only_medium_is_told_too() {
+    let disk = locked(End::Orderly, StoreLimits { segment_bytes: 1 << 20, ..small() });
+    let path = PathBuf::from(ROOT).join("streams/KV_b/00000001.seg");
+    for change in [Vec::clear as Change, |b| b.truncate(b.len() / 2), |b| b.fill(0)] {
+        for kind in [std::io::ErrorKind::ReadOnlyFilesystem, std::io::ErrorKind::StorageFull] {
+            let disk = disk.copy();
+            disk.edit(&path, change);
+            disk.refuse(Some(kind));
+            for _ in 0..2 {
+                let mut bench = Bench::open(&disk, small(), begin());
+                assert!(is_told(&bench), "{kind:?}");
+                assert!(revision(&mut bench, "_damaged").is_some(), "{kind:?}");
+            }
+            disk.refuse(None);
+            let mut bench = Bench::open(&disk, small(), begin());
+            assert!(revision(&mut bench, "_damaged").is_some(), "{kind:?}");
+        }
+    }
+}
+
+/// A segment the medium does not give may be back at the next start; until then nobody takes what is left for all there was.
+#[test]
+fn an_unreadable_segment_is_told_in_its_bucket_while_it_lasts() {
+    let disk = locked(End::Orderly, StoreLimits { segment_bytes: 1 << 20, ..small() });
+    disk.make_unreadable(Some("/KV_b/00000001.seg"));
+    let mut bench = Bench::open(&disk, small(), begin());
+    assert!(is_told(&bench) && revision(&mut bench, "_damaged").is_some());
+    bench.publish("$KV.b.other", b"x");
+    drop(bench);
+    disk.make_unreadable(None);
+    let mut bench = Bench::open(&disk, small(), begin());
+    assert_eq!(revision(&mut bench, "_damaged"), None);
+    assert_eq!(bench.value("KV_b", "$KV.b.lock").unwrap(), b"locked");
+    assert_eq!(bench.value("KV_b", "$KV.b.other").unwrap(), b"x");
+}
+
+/// Whenever the power goes, and whatever of what nobody was told of is left, nothing is damaged. `POWER_LOSSES` sets how many stores are
+/// tried (100 without it).
+#[test]
+fn a_loss_of_power_is_never_taken_for_damage() {
+    let limits = StoreLimits { segment_bytes: 4096, ..small() };
+    let seeds = std::env::var("POWER_LOSSES").ok().and_then(|n| n.parse().ok()).unwrap_or(100_u64);
+    for seed in 0..seeds {
+        let mut disk = SimDisk::new();
+        let mut random = Random::new(seed * 7919 + 1);
+        let mut exists = false;
+        for round in 0..4 {
+            let mut bench = Bench::open(&disk, limits, begin());
+            assert!(!is_told(&bench), "{seed} {round}: {:?}", bench.reports);
+            assert_eq!(revision(&mut bench, "_damaged"), None, "{seed} {round}");
+            if !exists {
+                bench.api("STREAM.CREATE.KV_b", bucket());
+                exists = true;
+            }
+            disk.fail_after(Some(random.below(90)));
+            for n in 0..60 {
+                for more in 0..=n % 3 {
+                    let subject = format!("$KV.b.{}", random.below(5) + more);
+                    bench.send(&format!("r{more}"), &subject, b"", &vec![7; 40 + random.below(900)]);
+                }
+                if n % 17 == 16 {
+                    bench.send("p", "$JS.API.STREAM.PURGE.KV_b", b"", br#"{"filter":"$KV.b.1"}"#);
+                }
+                bench.commit();
+                if bench.reports.iter().any(|r| matches!(r, StoreReport::Failed { .. })) {
+                    break;
+                }
+            }
+            if random.below(3) == 0 {
+                bench.machine.close(bench.now);
+            }
+            drop(bench);
+            disk = disk.after_power_loss(&mut random);
+        }
+    }
+}
+
+/// A purge and what a full medium takes away are no damage either.
+#[test]
+fn what_goes_by_will_is_not_missed() {
+    for room in [None, Some(0)] {
+        let disk = locked(End::Killed, StoreLimits { segment_bytes: 1 << 20, ..small() });
+        let mut bench = Bench::open(&disk, small(), begin());
+        disk.set_room(room);
+        assert_eq!(bench.api("STREAM.PURGE.KV_b", json!({}))["success"], true);
+        drop(bench);
+        for disk in [disk.copy(), disk.after_power_loss(&mut Random::new(9))] {
+            let mut bench = Bench::open(&disk, small(), begin());
+            assert!(!is_told(&bench), "{room:?}: {:?}", bench.reports);
+            assert_eq!((revision(&mut bench, "_damaged"), revision(&mut bench, "lock")), (None, None));
+        }
+    }
+}
+
+/// A mark that is damaged costs nothing and is told; without one, as earlier releases left it, all is read as it is.
+#[test]
+fn a_damaged_mark_costs_nothing() {
+    let disk = locked(End::Orderly, small());
+    let mark = Path::new(ROOT).join("streams/KV_b/mark");
+    let changes: [Change; 3] = [|b| b[40] ^= 0x7e, Vec::clear, |b| b.fill(0)];
+    for change in changes {
+        let disk = disk.copy();
+        disk.edit(&mark, change);
+        let mut bench = Bench::open(&disk, small(), begin());
+        assert!(is_told(&bench));
+        assert_eq!(bench.value("KV_b", "$KV.b.lock").unwrap(), b"locked");
+        assert_eq!(revision(&mut bench, "_damaged"), None);
+        drop(bench);
+        assert!(Bench::open(&disk, small(), begin()).reports.is_empty());
+    }
+    disk.remove_file(&mark).unwrap();
+    let mut bench = Bench::open(&disk, small(), begin());
+    assert_eq!((bench.reports.len(), bench.value("KV_b", "$KV.b.lock").unwrap()), (0, b"locked".to_vec()));
+    drop(bench);
+    assert!(disk.files().contains_key(&mark));
+    assert!(!segments(&disk).is_empty());
+}
+
+/// An idle store writes nothing, however often it is started.
+#[test]
+fn a_start_after_an_orderly_end_writes_nothing() {
+    let disk = locked(End::Orderly, small());
+    let before = disk.files();
+    for _ in 0..2 {
+        let mut bench = Bench::open(&disk, small(), begin());
+        bench.now.mono += 5_000;
+        bench.machine.close(bench.now);
+    }
+    assert_eq!(disk.files(), before);
+}
