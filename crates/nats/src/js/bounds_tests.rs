@@ -279,3 +279,94 @@ fn messages_that_are_not_acknowledged_of_all_consumers() {
     assert_eq!(sent.iter().filter(|p| p.subject.starts_with("s.")).count(), 1, "{sent:?}");
     assert_eq!(owed(&mut bench, "a") + owed(&mut bench, "b"), 10);
 }
+
+#[test]
+fn what_one_batch_of_a_direct_get_gives() {
+    let mut bench = Bench::new(Limits::default());
+    assert_eq!(bench.stream("D", json!({"subjects": ["d.>"], "allow_direct": true})), None);
+    for n in 0..1_500 {
+        assert_eq!(bench.publish(&format!("d.{n}"), b""), None);
+    }
+    let (mut from, mut got, mut answers) = (1, 0, 0);
+    loop {
+        let request = json!({"seq": from, "batch": 1_000_000_000, "next_by_subj": "d.>"}).to_string();
+        bench.send("$JS.API.DIRECT.GET.D", "in", request.as_bytes());
+        let sent = bench.turn();
+        answers += 1;
+        let (end, messages) = sent.split_last().unwrap();
+        got += messages.len();
+        assert!(messages.len() <= super::TURN_MESSAGES, "{}", messages.len());
+        let text = String::from_utf8(end.headers.to_vec()).unwrap();
+        assert!(text.starts_with("NATS/1.0 204 EOB"), "{text}");
+        assert!(text.contains(&format!("Nats-Num-Pending: {}", 1_500 - got)), "{text}");
+        from = got + 1;
+        if got == 1_500 {
+            break;
+        }
+    }
+    assert_eq!(answers, 3);
+    // What headers and names take counts, too: of the last of each subject at once, and of a batch.
+    let long = "x".repeat(200);
+    for n in 0..1_000 {
+        assert_eq!(bench.publish(&format!("d.{long}.{n}"), &[7; 5_000]), None);
+    }
+    for request in [json!({"multi_last": [format!("d.{long}.>")]}), json!({"seq": 1_501, "batch": 5_000})] {
+        bench.send("$JS.API.DIRECT.GET.D", "in", request.to_string().as_bytes());
+        let sent = bench.turn();
+        let cost: usize = sent.iter().map(Publish::cost).sum();
+        assert!(cost <= super::TURN_BYTES + 8_192, "{cost} bytes");
+        assert!(sent.last().unwrap().headers.starts_with(b"NATS/1.0 204 EOB"));
+    }
+}
+
+/// Numbers at the ends of what they can be are refused or bounded, and nothing stops for them.
+#[test]
+fn numbers_at_their_ends() {
+    let mut bench = Bench::new(Limits::default());
+    for first in [u64::MAX, u64::MAX - 1, 1 << 63] {
+        assert_eq!(
+            bench.stream("N", json!({"subjects": ["n.>"], "first_seq": first})),
+            Some(10_052),
+            "{first}"
+        );
+    }
+    let last = (1_u64 << 63) - 1;
+    assert_eq!(
+        bench.stream("N", json!({"subjects": ["n.>"], "first_seq": last, "allow_direct": true})),
+        None
+    );
+    assert_eq!(bench.publish("n.1", b"x"), None);
+    assert_eq!(bench.state("N")["last_seq"].as_u64(), Some(last));
+    for until in
+        ["1700-01-01T00:00:00Z", "0001-01-01T00:00:00Z", "2262-04-11T00:00:00Z", "9999-12-31T23:59:59Z"]
+    {
+        bench.consumer("S", "p", json!({"ack_policy": "explicit", "pause_until": until}));
+        bench.api("CONSUMER.PAUSE.S.p", &json!({"pause_until": until}));
+        bench.turn();
+    }
+    for number in [u64::MAX, u64::MAX - 1, 1 << 63] {
+        let starts = json!({"deliver_policy": "by_start_sequence", "opt_start_seq": number});
+        bench.consumer("S", &format!("c{number}"), starts);
+        bench.send(
+            "$JS.API.DIRECT.GET.N",
+            "in",
+            format!(r#"{{"seq":{number},"batch":{number}}}"#).as_bytes(),
+        );
+        let multi = format!(r#"{{"multi_last":["n.>"],"up_to_seq":{number},"seq":{number}}}"#);
+        bench.send("$JS.API.DIRECT.GET.N", "in", multi.as_bytes());
+        bench.send("$JS.API.STREAM.MSG.GET.N", "r", format!(r#"{{"seq":{number}}}"#).as_bytes());
+        bench.send("$JS.API.STREAM.MSG.DELETE.N", "r", format!(r#"{{"seq":{number}}}"#).as_bytes());
+        bench.send("$JS.API.STREAM.PURGE.S", "r", format!(r#"{{"seq":{number}}}"#).as_bytes());
+        bench.send(
+            &format!("$JS.ACK.S.c{number}.{number}.{number}.{number}.{number}.{number}"),
+            "r",
+            b"+ACK",
+        );
+        let pull = format!(r#"{{"batch":{number},"expires":{},"max_bytes":{}}}"#, i64::MAX, i64::MAX);
+        bench.send(&format!("$JS.API.CONSUMER.MSG.NEXT.S.c{number}"), "in", pull.as_bytes());
+        bench.turn();
+    }
+    let most = json!({"subjects": ["m.>"], "max_age": i64::MAX, "max_bytes": i64::MAX, "duplicate_window": i64::MAX});
+    bench.stream("M", most);
+    assert_eq!(bench.publish("s.after", b"x"), None);
+}

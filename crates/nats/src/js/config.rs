@@ -16,6 +16,8 @@ use super::error::{self, ApiError};
 use super::time::{MILLI, SECOND};
 use crate::subject;
 
+/// The highest first sequence: what is left above it is more than anybody stores.
+const MAX_FIRST: u64 = u64::MAX >> 1;
 /// The longest stream or consumer name, bytes.
 pub(crate) const MAX_NAME: usize = 255;
 /// The longest description, bytes.
@@ -240,6 +242,9 @@ impl StreamConfig {
         }
         if self.metadata.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>() > MAX_METADATA {
             return invalid("stream metadata exceeds maximum size of 131072 bytes");
+        }
+        if self.first_seq > MAX_FIRST {
+            return invalid("first sequence can not be above 9223372036854775807");
         }
         if self.max_msg_size > i64::from(i32::MAX) {
             return Err(ApiError::invalid_json(&format!(

@@ -411,7 +411,7 @@ impl Consumer {
     /// How long it still pauses, nanoseconds.
     pub(crate) fn pause_left(&self, now: Now) -> Option<i64> {
         let until = parse_rfc3339(self.config.pause_until.as_deref()?)?;
-        Some(until - now.wall).filter(|left| *left > 0)
+        Some(until.saturating_sub(now.wall)).filter(|left| *left > 0)
     }
 
     /// The stream changed.

@@ -182,7 +182,7 @@ impl Core {
         let shifts = std::mem::take(&mut self.shifts);
         let outcome = store.replay(&mut |step| match step {
             Step::Message(record) => {
-                if record.seq <= self.index.last_seq() {
+                if record.seq <= self.index.last_seq() || record.seq == u64::MAX {
                     return;
                 }
                 let shifted: i64 = shifts.iter().filter(|s| s.holds(record.seq)).map(|s| s.by).sum();
@@ -383,7 +383,9 @@ impl Core {
         }
         let bytes = counted(self.config.storage, subject, headers, payload);
         self.check_room(subject, bytes, rollup)?;
-        let seq = self.index.last_seq() + 1;
+        // The last number is never given out: what comes after a message has one, too.
+        let next = self.index.last_seq().checked_add(1).filter(|seq| *seq < u64::MAX);
+        let Some(seq) = next else { return Err(error::INSUFFICIENT_RESOURCES.into()) };
         let record = Record { seq, time: now.wall, subject, headers, payload };
         self.begin();
         if let Err(error) = self.store.append(record) {

@@ -8,7 +8,7 @@ use super::super::index::Filter;
 use super::super::store::{Message, StoreError};
 use super::super::stream::Core;
 use super::super::time::{format_rfc3339, parse_rfc3339};
-use super::super::{API_LEVEL, Get, JetStream, Now, Output, Publish, Shape, TURN_BYTES};
+use super::super::{API_LEVEL, Get, JetStream, Now, Output, Publish, Shape, TURN_BYTES, TURN_MESSAGES};
 use super::Request;
 use super::stream::find;
 use crate::subject::is_literal;
@@ -139,10 +139,13 @@ fn unreadable(error: &StoreError) -> (u16, &'static str) {
 
 type Outcome = Result<(), (u16, &'static str)>;
 
-fn send(out: &mut Vec<Output>, reply: &str, headers: bytes::Bytes, payload: bytes::Bytes) {
+/// Sends one message of an answer and says what it costs.
+fn send(out: &mut Vec<Output>, reply: &str, headers: bytes::Bytes, payload: bytes::Bytes) -> u64 {
     let publish =
         Publish { route: reply.to_owned(), subject: reply.to_owned(), reply: None, headers, payload };
+    let cost = publish.cost() as u64;
     out.push(Output::Publish(publish));
+    cost
 }
 
 /// A stored message with the headers that say which one it is. `batch`: how many follow, and the one before.
@@ -185,8 +188,9 @@ fn one_or_batch(core: &mut Core, get: &DirectRequest, reply: &str, out: &mut Vec
         next => Filter::Some(vec![next.to_owned()]),
     };
     let mut pending = core.index.count(&filter, start);
-    let (mut from, mut last, mut sent) = (start, 0, 0);
-    for nth in 0..get.batch {
+    let (mut from, mut last, mut sent, mut cost) = (start, 0, 0, 0);
+    // Whoever asks for more than a turn gives is told what is left, and asks again.
+    for nth in 0..get.batch.min(TURN_MESSAGES as u64) {
         let Some(seq) = core.index.next(&filter, from) else {
             if nth == 0 {
                 return Err(NOT_FOUND);
@@ -200,15 +204,16 @@ fn one_or_batch(core: &mut Core, get: &DirectRequest, reply: &str, out: &mut Vec
             Err(StoreError::Damaged(_)) => continue,
             Err(error) => return Err(unreadable(&error)),
         };
-        sent += (message.headers.len() + message.payload.len()) as u64;
+        let bytes = (message.headers.len() + message.payload.len()) as u64;
         let headers = if get.no_hdr {
             bytes::Bytes::new()
         } else {
             labelled(core, seq, &message, Some((pending, last)))
         };
         last = seq;
-        send(out, reply, headers, message.payload);
-        if sent >= bound(get.max_bytes) {
+        sent += bytes;
+        cost += send(out, reply, headers, message.payload);
+        if sent >= bound(get.max_bytes) || cost >= TURN_BYTES as u64 {
             break;
         }
     }
@@ -238,16 +243,18 @@ fn multi(core: &mut Core, get: &DirectRequest, reply: &str, out: &mut Vec<Output
     if seqs.is_empty() {
         return Err(NO_RESULTS);
     }
-    let (mut last, mut sent) = (0, 0);
+    let (mut last, mut sent, mut cost) = (0, 0, 0);
     let mut pending = seqs.len() as u64;
     for (nth, seq) in seqs.into_iter().enumerate() {
-        if (get.batch > 0 && nth as u64 >= get.batch) || sent >= bound(get.max_bytes) {
+        let full = sent >= bound(get.max_bytes) || cost >= TURN_BYTES as u64;
+        if full || get.batch > 0 && nth as u64 >= get.batch {
             break;
         }
         pending -= 1;
         let message = core.read(seq).map_err(|e| unreadable(&e))?;
         sent += (message.headers.len() + message.payload.len()) as u64;
-        send(out, reply, labelled(core, seq, &message, Some((pending, last))), message.payload);
+        let headers = labelled(core, seq, &message, Some((pending, last)));
+        cost += send(out, reply, headers, message.payload);
         last = seq;
     }
     let end = [("Nats-Num-Pending", pending), ("Nats-Last-Sequence", last), ("Nats-UpTo-Sequence", upto)];
