@@ -158,3 +158,83 @@ async fn a_reader_gets_everything_beside_those_that_stand_still() {
     assert!(server.stats().await.slow_consumers > 0);
     drop(stuck);
 }
+
+/// Speaks until the bus or the test ends it, and reads what comes. Gives the number of bytes it could say.
+fn babble(url: &str, user: &str, line: impl Fn(u32) -> String) -> std::thread::JoinHandle<u64> {
+    let connect = format!("CONNECT {{\"verbose\":false,\"user\":\"{user}\",\"pass\":\"p\"}}\r\n");
+    let mut tcp = TcpStream::connect(url.trim_start_matches("nats://")).unwrap();
+    let mut ears = tcp.try_clone().unwrap();
+    std::thread::spawn(move || while matches!(ears.read(&mut [0; 4096]), Ok(1..)) {});
+    let much: String = (0..5_000).map(line).collect();
+    std::thread::spawn(move || {
+        let mut said = 0;
+        tcp.write_all(connect.as_bytes()).unwrap();
+        while tcp.write_all(much.as_bytes()).is_ok() {
+            said += much.len() as u64;
+        }
+        said
+    })
+}
+
+#[tokio::test]
+async fn a_daemon_that_was_taken_over_stands_in_nobody_s_way() {
+    let rules = |allow: &str| ipc::server::Rules { allow: vec![allow.to_owned()], deny: Vec::new() };
+    let user = |name: &str, publish: &str, subscribe: &str| User {
+        name: name.to_owned(),
+        password: "p".to_owned(),
+        permissions: Some(ipc::server::Permissions {
+            publish: rules(publish),
+            subscribe: rules(subscribe),
+            allow_responses: Some(ipc::server::Responses::default()),
+        }),
+    };
+    let users = vec![
+        user("owner", "event.>", "rpc.>"),
+        user("asker", "rpc.>", "_INBOX.asker.>"),
+        user("bad", "rpc.>", "_INBOX.bad.>"),
+    ];
+    let server = Server::start(ServerConfig { users, ..ServerConfig::default() }).unwrap();
+    let connect = |name: &'static str| {
+        async_nats::ConnectOptions::with_user_and_password(name.to_owned(), "p".to_owned())
+            .custom_inbox_prefix(format!("_INBOX.{name}"))
+            .connect(server.url())
+    };
+    let (owner, asker) = (connect("owner").await.unwrap(), connect("asker").await.unwrap());
+    let handled = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let count = std::sync::Arc::clone(&handled);
+    let mut requests = owner.queue_subscribe("rpc.Host.>", "owner".to_owned()).await.unwrap();
+    let replier = owner.clone();
+    owner.flush().await.unwrap();
+    let owning = tokio::spawn(async move {
+        while let Some(request) = requests.next().await {
+            count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            replier.publish(request.reply.unwrap(), request.payload).await.unwrap();
+        }
+    });
+    let floods = [
+        // Questions; subscriptions that come and go; what it may not say.
+        babble(&server.url(), "bad", |n| format!("PUB rpc.Host.Get _INBOX.bad.{n} 0\r\n\r\n")),
+        babble(&server.url(), "bad", |n| format!("SUB _INBOX.bad.{n} 1\r\nUNSUB 1\r\n")),
+        babble(&server.url(), "bad", |_| "PUB event.host.system 0\r\n\r\n".to_owned()),
+    ];
+    let before = std::time::Instant::now();
+    let mut ahead = Vec::new();
+    while ahead.len() < 100 || handled.load(std::sync::atomic::Ordering::Relaxed) < 5_000 {
+        assert!(before.elapsed() < 3 * PATIENCE, "{ahead:?}");
+        let was = handled.load(std::sync::atomic::Ordering::Relaxed);
+        let answer = asker.request("rpc.Host.Get", "".into());
+        tokio::time::timeout(PATIENCE, answer).await.unwrap().unwrap();
+        ahead.push(handled.load(std::sync::atomic::Ordering::Relaxed) - was);
+    }
+    // What is under way, and what comes until the answer is read: not a queue full.
+    ahead.sort_unstable();
+    assert!(ahead[ahead.len() / 2] < 400 && ahead[ahead.len() - 1] < 2_000, "{ahead:?}");
+    assert_eq!(server.stats().await.slow_consumers, 0);
+    let users: Vec<_> = server.connections().await.into_iter().filter_map(|link| link.user).collect();
+    assert_eq!(users.iter().filter(|user| *user != "bad").count(), 2);
+    owning.abort();
+    server.shutdown(Duration::ZERO).await;
+    for flood in floods {
+        assert!(flood.join().unwrap() > 0);
+    }
+}

@@ -417,7 +417,7 @@ impl Loop {
                 }
                 continue;
             }
-            let room = pause.behind.is_none_or(|behind| self.broker.has_room(behind));
+            let room = pause.behind.is_none_or(|behind| self.broker.may_go_on(id, behind));
             if room || now >= pause.until {
                 socket.pause = None;
                 let flow = self.broker.resume(id, now, !room);

@@ -63,6 +63,8 @@ struct Outcome {
     slow: bool,
     /// The connection got output for the first time since it was written.
     fresh: bool,
+    /// The sender has asked the receiver for much that is not answered.
+    asked_much: bool,
 }
 
 impl Broker {
@@ -135,6 +137,7 @@ impl Broker {
                 let message = to_internal(key, message);
                 self.step += message.cost();
                 self.internal_bytes += message.cost();
+                self.inside += 1;
                 self.internal.push(message);
                 fanning.delivered.receivers += 1;
                 return true;
@@ -161,6 +164,9 @@ impl Broker {
         self.stats.out_bytes += (message.headers.len() + message.payload.len()) as u64;
         if outcome.pending > self.behind_at() {
             self.behind = Some(slot);
+        }
+        if outcome.asked_much {
+            self.asked_much = Some(slot);
         }
         if outcome.slow {
             self.slow_consumer(slot);
@@ -204,6 +210,9 @@ fn to_client(
     max_pending: usize,
 ) -> Outcome {
     let mut outcome = Outcome::default();
+    // Of those of a queue group only: an event may have a reply subject too, which its hearers do not answer.
+    let counts = sub.queue.is_some() && message.reply.is_some();
+    let by = from.filter(|_| counts).and_then(|from| conns.get(from)).map(|conn| conn.client);
     let Some(conn) = conns.get_mut(slot) else { return outcome };
     if conn.closed.is_some() || (from == Some(slot) && !conn.options.echo) {
         return outcome;
@@ -213,7 +222,8 @@ fn to_client(
             return outcome;
         }
         if let (Some(limits), Some(reply)) = (rights.responses, message.reply) {
-            conn.memory.owes_answer(limits, reply, now);
+            conn.memory.owes_answer(limits, reply, by, now);
+            outcome.asked_much = by.is_some_and(|by| conn.memory.is_asked_much(by, false, now));
         }
     }
     if sub.max > 0 && sub.delivered >= sub.max {

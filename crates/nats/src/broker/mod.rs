@@ -134,8 +134,8 @@ pub struct Link {
 pub enum Flow {
     /// Read on.
     Continue,
-    /// A receiver is falling behind: stop reading from this sender for a moment, write, then call
-    /// [`Broker::resume`].
+    /// A receiver is falling behind, or has not answered much of what this sender has asked: stop reading from the sender for a moment, write,
+    /// then call [`Broker::resume`].
     Wait(ConnId),
     /// The input asks for more than one step has room for: let machines inside have their turn, write, then call
     /// [`Broker::resume`] at once.
@@ -263,6 +263,10 @@ pub struct Broker {
     /// What the subscriptions of all clients cost, in bytes.
     subs_cost: usize,
     behind: Option<u32>,
+    /// The receiver of whom the sender at hand has asked much that is not answered.
+    asked_much: Option<u32>,
+    /// Messages for machines inside in the step at hand.
+    inside: usize,
     /// What connections hold for themselves, in bytes.
     held: usize,
     /// What they hold together, in bytes.
@@ -304,6 +308,8 @@ impl Broker {
             next_sub: 0,
             subs_cost: 0,
             behind: None,
+            asked_much: None,
+            inside: 0,
             held: 0,
             bodies: Rc::default(),
             step: 0,
@@ -501,6 +507,13 @@ impl Broker {
     #[must_use]
     pub fn has_room(&self, id: ConnId) -> bool {
         self.live(id).is_none_or(|c| c.out.pending() <= self.behind_at() / 2)
+    }
+
+    /// Whether a sender that waits for a receiver may go on: there is room, and what it has asked is answered as far as need be.
+    #[must_use]
+    pub fn may_go_on(&self, sender: ConnId, behind: ConnId) -> bool {
+        let asked_much = |c: &Conn| c.memory.is_asked_much(sender.client, true, self.now);
+        self.has_room(behind) && !self.live(behind).is_some_and(asked_much)
     }
 
     /// The output waiting for a receiver at which its senders have to wait, in bytes.

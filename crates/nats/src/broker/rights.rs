@@ -115,11 +115,32 @@ pub(crate) struct Memory {
     order: VecDeque<(Rc<[u8]>, u64)>,
     reply_bytes: usize,
     next: u64,
+    /// By the number of the connection that asks.
+    asked: HashMap<u64, Asked>,
 }
+
+/// What one connection has asked of this one.
+#[derive(Debug)]
+struct Asked {
+    /// Not answered yet.
+    open: usize,
+    /// When one was answered, or the first was asked.
+    moved: u64,
+}
+
+/// Questions of one connection that another may have before it, unanswered, until the one who asks is held up: it would otherwise fill the queue
+/// of who answers, where the questions of all others stand behind.
+const ASKED: usize = 64;
+/// After so long without an answer who asks is no longer held up, in milliseconds: it would not help anyone.
+const STUCK: u64 = 1_000;
+/// Askers remembered.
+const ASKERS: usize = 1_024;
 
 /// The right to answer one message.
 #[derive(Debug)]
 struct Owed {
+    /// Who asked, if that is counted.
+    by: Option<u64>,
     since: u64,
     count: u32,
     /// Tells it from an earlier one with the same subject.
@@ -131,7 +152,9 @@ impl Memory {
     pub(crate) fn cost(&self) -> usize {
         /// What an entry costs besides its bytes.
         const FIXED: usize = 64;
-        self.decision_bytes + self.reply_bytes + FIXED * (self.decisions.len() + self.order.len())
+        self.decision_bytes
+            + self.reply_bytes
+            + FIXED * (self.decisions.len() + self.order.len() + self.asked.len())
     }
 
     /// Whether the connection may publish there now; using up a right to answer counts.
@@ -149,6 +172,9 @@ impl Memory {
                 allowed
             }
         };
+        if !self.asked.is_empty() {
+            self.answers(subject, now);
+        }
         allowed || rights.responses.is_some_and(|r| self.may_answer(r, subject, now))
     }
 
@@ -164,13 +190,45 @@ impl Memory {
         true
     }
 
-    /// A message with this reply subject was delivered.
-    pub(crate) fn owes_answer(&mut self, limits: Responses, reply: &[u8], now: u64) {
+    /// Something is published where an answer is waited for.
+    fn answers(&mut self, subject: &[u8], now: u64) {
+        let Some(by) = self.replies.get_mut(subject).and_then(|owed| owed.by.take()) else { return };
+        if let Some(asked) = self.asked.get_mut(&by) {
+            asked.open = asked.open.saturating_sub(1);
+            asked.moved = now;
+            if asked.open == 0 {
+                self.asked.remove(&by);
+            }
+        }
+    }
+
+    fn is_asked(&mut self, by: u64, now: u64) {
+        if self.asked.len() >= ASKERS && !self.asked.contains_key(&by) {
+            self.asked.clear();
+        }
+        let asked = self.asked.entry(by).or_insert(Asked { open: 0, moved: now });
+        if now.saturating_sub(asked.moved) > STUCK {
+            *asked = Asked { open: 0, moved: now };
+        }
+        asked.open += 1;
+    }
+
+    /// Whether a connection has asked so much that it is to be held up; who is held up, until half of it is answered.
+    pub(crate) fn is_asked_much(&self, by: u64, held_up: bool, now: u64) -> bool {
+        let most = if held_up { ASKED / 2 } else { ASKED };
+        self.asked.get(&by).is_some_and(|asked| asked.open > most && now.saturating_sub(asked.moved) <= STUCK)
+    }
+
+    /// A message with this reply subject was delivered; where one of several gets each (a queue group), `by` counts what it has asked.
+    pub(crate) fn owes_answer(&mut self, limits: Responses, reply: &[u8], by: Option<u64>, now: u64) {
+        if let Some(by) = by {
+            self.is_asked(by, now);
+        }
         let subject: Rc<[u8]> = reply.into();
         self.next += 1;
         self.reply_bytes += reply.len();
         self.order.push_back((Rc::clone(&subject), self.next));
-        self.replies.insert(subject, Owed { since: now, count: 0, serial: self.next });
+        self.replies.insert(subject, Owed { by, since: now, count: 0, serial: self.next });
         // What is used up or too late goes first, and then, within the bound, the oldest.
         while let Some((oldest, serial)) = self.order.front() {
             let over = match self.replies.get(oldest).filter(|owed| owed.serial == *serial) {
@@ -257,15 +315,46 @@ mod tests {
         let limits = rights.responses.unwrap();
         let mut memory = Memory::default();
         assert!(!memory.may_publish(&rights, b"r", 0));
-        memory.owes_answer(limits, b"r", 0);
+        memory.owes_answer(limits, b"r", None, 0);
         assert!(memory.may_publish(&rights, b"r", 10));
         assert!(!memory.may_publish(&rights, b"r", 11));
-        memory.owes_answer(limits, b"s", 0);
+        memory.owes_answer(limits, b"s", None, 0);
         assert!(!memory.may_publish(&rights, b"s", 200));
         for n in 0..10_000u32 {
-            memory.owes_answer(limits, &n.to_be_bytes(), 300);
+            memory.owes_answer(limits, &n.to_be_bytes(), None, 300);
         }
         assert!(memory.replies.len() <= REPLIES);
+    }
+
+    #[test]
+    fn who_asks_much_is_held_up_until_half_is_answered_or_nothing_moves() {
+        let rights = Rights::from(&Permissions {
+            allow_responses: Some(Responses::default()),
+            ..Permissions::default()
+        });
+        let limits = rights.responses.unwrap();
+        let mut memory = Memory::default();
+        for n in 0..=u8::try_from(ASKED).unwrap() {
+            assert!(!memory.is_asked_much(7, false, 0), "{n}");
+            memory.owes_answer(limits, &[n], Some(7), 0);
+        }
+        memory.owes_answer(limits, b"another's", Some(8), 0);
+        assert!(memory.is_asked_much(7, false, 0) && !memory.is_asked_much(8, false, 0));
+        for n in 0..40 {
+            let held_up = usize::from(n) < ASKED + 1 - ASKED / 2;
+            assert_eq!(memory.is_asked_much(7, true, 0), held_up, "{n}");
+            assert!(memory.may_publish(&rights, &[n], 0));
+        }
+        // A second answer to one question counts for none.
+        assert!(!memory.may_publish(&rights, &[0], 0));
+        for n in 100..200 {
+            memory.owes_answer(limits, &[n], Some(7), 1);
+        }
+        assert!(memory.is_asked_much(7, true, STUCK) && !memory.is_asked_much(7, true, STUCK + 2));
+        for by in 0..5_000 {
+            memory.owes_answer(limits, b"x", Some(by), 2);
+        }
+        assert!(memory.asked.len() <= ASKERS);
     }
 
     #[test]

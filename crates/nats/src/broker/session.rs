@@ -7,6 +7,9 @@ use super::{Broker, CloseReason, ConnId, Flow, Link, Owner, Sub, rights};
 use crate::proto::{Op, ProtocolError, Publish, Step, parse, quoted, starts_connect};
 use crate::subject::{check_filter, check_literal};
 
+/// Messages for machines inside that one connection brings before they, and all other connections, have their turn.
+const INSIDE: usize = 128;
+
 /// What became of the bytes at hand.
 enum Next {
     /// This many are done with.
@@ -89,6 +92,8 @@ impl Broker {
     fn process(&mut self, id: ConnId, data: &[u8], now: u64, force: bool) -> (usize, usize, Flow) {
         let mut done = 0;
         self.step = 0;
+        self.inside = 0;
+        self.asked_much = None;
         if self.is_full_inside() {
             return self.stop(id, done, data, None);
         }
@@ -119,10 +124,14 @@ impl Broker {
             {
                 return self.stop(id, done, data, Some(behind));
             }
+            // Also of one that has waited for long: one question more, and it waits again.
+            if let Some(asked) = self.asked_much.take() {
+                return self.stop(id, done, data, Some(asked));
+            }
             if self.conns.get(id.slot).is_none_or(|c| c.closed.is_some()) {
                 return (done, 0, Flow::Closed);
             }
-            if self.step > self.room() || self.is_crowded() {
+            if self.step > self.room() || self.is_crowded() || self.inside >= INSIDE {
                 return self.stop(id, done, data, None);
             }
         }
