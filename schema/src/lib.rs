@@ -22,6 +22,7 @@ pub mod mask;
 mod method;
 mod openapi;
 pub mod server;
+pub mod time;
 mod validate;
 
 pub use json::{from_json, redact, reflect, to_json};

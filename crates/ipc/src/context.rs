@@ -162,6 +162,11 @@ impl CallContext {
         Self { trace: self.trace.child(), patience: Duration::ZERO, ..self.clone() }
     }
 
+    /// Name of the account that asks; empty when it is a daemon.
+    pub fn username(&self) -> &str {
+        self.principal.as_ref().map_or("", |principal| principal.username.as_str())
+    }
+
     /// Time left until the deadline; zero when it has passed, `None` without one.
     pub fn remaining(&self) -> Option<Duration> {
         self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))

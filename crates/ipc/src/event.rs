@@ -10,7 +10,8 @@ use async_nats::Subscriber;
 use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt};
 use prost::Message;
-use schema::v1alpha1::Event;
+use schema::v1alpha1::event::Payload;
+use schema::v1alpha1::{Event, EventSeverity};
 use tokio::sync::watch;
 
 use crate::client::{Client, Link};
@@ -146,14 +147,88 @@ impl Client {
 }
 
 /// An id for an event that happened `at`: unique, and sorting by time. 12 hex digits of milliseconds since 1970, then 20 random ones.
-pub fn event_id(at: SystemTime) -> String {
-    let millis = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
-    let mut bytes = [0u8; 10];
-    if getrandom::fill(&mut bytes).is_err() {
+fn event_id(at: SystemTime) -> String {
+    let mut random = [0u8; 10];
+    if getrandom::fill(&mut random).is_err() {
         tracing::warn!("no random bytes for an event id");
     }
-    let tail: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{millis:012x}{tail}")
+    event_id_of(schema::time::unix_ms(at), random)
+}
+
+/// The same for who has a time and randomness of its own.
+fn event_id_of(unix_ms: u64, random: [u8; 10]) -> String {
+    let tail: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{unix_ms:012x}{tail}")
+}
+
+/// An event about `component` in the making: everything but when it happened.
+///
+/// ```
+/// # use schema::v1alpha1::EventSeverity;
+/// let event = ipc::EventBuilder::new("powermgr", "host", "system", "fault")
+///     .severity(EventSeverity::Warning)
+///     .message("system: reset cannot be used")
+///     .by("admin", "4f1d")
+///     .at(std::time::SystemTime::now());
+/// assert_eq!((event.domain.as_str(), event.principal.as_deref()), ("host", Some("admin")));
+/// ```
+#[derive(Clone, Debug)]
+pub struct EventBuilder {
+    event: Event,
+}
+
+impl EventBuilder {
+    /// What daemon `source` has to say on `event.<domain>.<component>.<what>`; of severity INFO.
+    pub fn new(source: &str, domain: &str, component: &str, what: &str) -> Self {
+        let event = Event {
+            domain: domain.to_owned(),
+            component: component.to_owned(),
+            what: what.to_owned(),
+            severity: EventSeverity::Info.into(),
+            source: source.to_owned(),
+            ..Event::default()
+        };
+        Self { event }
+    }
+
+    /// How much it matters.
+    #[must_use]
+    pub fn severity(mut self, severity: EventSeverity) -> Self {
+        self.event.severity = severity.into();
+        self
+    }
+
+    /// The same for people.
+    #[must_use]
+    pub fn message(mut self, message: impl Into<String>) -> Self {
+        self.event.message = message.into();
+        self
+    }
+
+    /// The same for programs.
+    #[must_use]
+    pub fn payload(mut self, payload: impl Into<Option<Payload>>) -> Self {
+        self.event.payload = payload.into();
+        self
+    }
+
+    /// Who caused it, and by which request; both empty when nobody did.
+    #[must_use]
+    pub fn by(mut self, username: &str, request_id: &str) -> Self {
+        self.event.principal = (!username.is_empty()).then(|| username.to_owned());
+        request_id.clone_into(&mut self.event.request_id);
+        self
+    }
+
+    /// The event, which happened `at`.
+    pub fn at(self, at: SystemTime) -> Event {
+        Event { id: event_id(at), time: Some(at.into()), ..self.event }
+    }
+
+    /// The event, for who has a time and randomness of its own.
+    pub fn at_unix_ms(self, unix_ms: u64, random: [u8; 10]) -> Event {
+        Event { id: event_id_of(unix_ms, random), time: Some(schema::time::timestamp(unix_ms)), ..self.event }
+    }
 }
 
 fn event_subject(domain: &str, component: &str, what: &str) -> Result<String, Status> {
@@ -179,6 +254,19 @@ mod tests {
         assert_ne!(first, second);
         assert_eq!(first.len(), 32);
         assert!(event_id(at + std::time::Duration::from_millis(1)) > first);
+    }
+
+    #[test]
+    fn an_event_says_who_caused_it_or_that_nobody_did() {
+        let event = || EventBuilder::new("powermgr", "host", "system", "state");
+        let at = SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(1_500);
+        let told = event().by("admin", "r").message("on").at(at);
+        assert_eq!(told.principal.as_deref(), Some("admin"));
+        assert_eq!((told.request_id.as_str(), told.severity()), ("r", EventSeverity::Info));
+        assert_eq!(told.time, Some(at.into()));
+        assert!(told.id.starts_with("0000000005dc"), "{}", told.id);
+        let told = event().by("", "").at_unix_ms(1_500, [7; 10]);
+        assert_eq!((told.principal, told.id.as_str()), (None, "0000000005dc07070707070707070707"));
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub mod testing;
 pub use bucket::{Bucket, Entry, StateError, Value, ValueError, Watch, WatchItem, patiently};
 pub use client::{Client, ConnectConfig, ConnectError, Link, sync_subject};
 pub use context::{CallContext, Principal, TraceContext};
-pub use event::{EventItem, Events, RawEvents, RawItem, event_id};
+pub use event::{EventBuilder, EventItem, Events, RawEvents, RawItem};
 pub use log::{EVENTS, EventLog, Follow, KEPT_BYTES, KEPT_EVENTS, LogBounds, LogEntry};
 pub use outbox::Outbox;
 pub use request::{Calls, Reply, Request, Requests};

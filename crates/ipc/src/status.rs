@@ -122,6 +122,15 @@ impl Status {
         Self { code, message: message.into(), details: Vec::new() }
     }
 
+    /// `NOT_FOUND` for a name nothing of the kind `what` has: `there is no host "x"; the board has system`, with the reason
+    /// `HOST_NOT_FOUND`.
+    pub fn no_such<'a>(what: &str, name: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
+        let known: Vec<_> = known.into_iter().collect();
+        let reason = format!("{}_NOT_FOUND", what.to_uppercase().replace(' ', "_"));
+        Self::not_found(format!("there is no {what} {name:?}; the board has {}", known.join(", ")))
+            .with_reason(reason)
+    }
+
     /// Adds an [`ErrorInfo`] with `reason` in our domain.
     #[must_use]
     pub fn with_reason(self, reason: impl Into<String>) -> Self {
@@ -243,6 +252,16 @@ mod tests {
         }
         assert_eq!(Code::from_number(99), Code::Unknown);
         assert_eq!(Code::from_number(-1), Code::Unknown);
+    }
+
+    #[test]
+    fn a_name_that_is_not_there_is_told_with_those_that_are() {
+        let status = Status::no_such("management controller", "x", ["bmc", "bmc2"]);
+        assert_eq!(status.message, "there is no management controller \"x\"; the board has bmc, bmc2");
+        assert_eq!(
+            (status.code, status.reason().as_str()),
+            (Code::NotFound, "MANAGEMENT_CONTROLLER_NOT_FOUND")
+        );
     }
 
     #[test]

@@ -33,6 +33,7 @@ mod on_time;
 mod record;
 mod request;
 mod timings;
+mod wire;
 
 pub mod desired;
 
@@ -44,3 +45,4 @@ pub use on_time::PowerOnTime;
 pub use record::{Past, Progress, Step};
 pub use request::{Answer, BadOpId, Denial, Failure, HostAction, OpId, OpStatus, Outcome, Request};
 pub use timings::Timings;
+pub use wire::Ended;

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use ipc::EventBuilder;
 use schema::v1alpha1::{Event, EventSeverity};
 use service::{Clock, ErrorChain, Folder};
 use units::Lasting;
@@ -33,18 +34,10 @@ impl Finding {
 
     /// The event that tells it: `event.fleet.<file>.damaged`.
     pub(crate) fn event(&self, clock: &Clock) -> Event {
-        let at = clock.wall();
-        Event {
-            id: ipc::event_id(at),
-            time: Some(at.into()),
-            domain: "fleet".into(),
-            component: self.file.replace('.', "-"),
-            what: "damaged".into(),
-            severity: EventSeverity::Warning.into(),
-            message: format!("fleet/{}: {}", self.file, self.what),
-            source: "fleet".into(),
-            ..Event::default()
-        }
+        EventBuilder::new("fleet", "fleet", &self.file.replace('.', "-"), "damaged")
+            .severity(EventSeverity::Warning)
+            .message(format!("fleet/{}: {}", self.file, self.what))
+            .at(clock.wall())
     }
 }
 

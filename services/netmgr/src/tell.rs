@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use ipc::EventBuilder;
 use schema::v1alpha1::{Event, EventSeverity};
 
 use crate::iface::Iface;
@@ -10,17 +11,7 @@ use crate::sync::Sync;
 /// An event `event.network.<component>.<what>`.
 pub(crate) fn event(at: SystemTime, component: &str, what: &str, message: String, worse: bool) -> Event {
     let severity = if worse { EventSeverity::Warning } else { EventSeverity::Info };
-    Event {
-        id: ipc::event_id(at),
-        time: Some(at.into()),
-        domain: "network".into(),
-        component: token(component),
-        what: what.into(),
-        severity: severity.into(),
-        message,
-        source: "netmgr".into(),
-        ..Event::default()
-    }
+    EventBuilder::new("netmgr", "network", &token(component), what).severity(severity).message(message).at(at)
 }
 
 /// A name as one word of a subject: `eth0.100` is `eth0-100` there.

@@ -71,8 +71,8 @@ impl Picture<'_> {
             state: state.into(),
             health: Some(health),
             version: Some(self.version.to_owned()),
-            boot_time: procfs::boot_time().map(wire::timestamp),
-            uptime: procfs::uptime().map(wire::span),
+            boot_time: procfs::boot_time().map(Into::into),
+            uptime: procfs::uptime().map(schema::time::duration),
             contact_info: None,
             metadata: metadata.into_iter().collect(),
             id: self.system_id.to_owned(),
@@ -110,7 +110,7 @@ impl Picture<'_> {
     }
 
     fn health(&self) -> pb::Health {
-        let at = wire::timestamp(self.wall);
+        let at = self.wall.into();
         let daemons = self.machine.views().map(|(_, view)| {
             let (status, message) = wire::health(&view);
             pb::HealthDetail {
@@ -142,7 +142,7 @@ impl Picture<'_> {
             }),
             details,
             last_updated: Some(at),
-            uptime: Some(wire::span(Duration::from_millis(self.now.as_millis()))),
+            uptime: Some(schema::time::duration(Duration::from_millis(self.now.as_millis()))),
             store: self.store.as_ref().map(store::status),
         }
     }

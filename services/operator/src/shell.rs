@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ipc::{Request, Status};
+use ipc::{EventBuilder, Request, Status};
 use roster::Daemon;
 use schema::server::{OperatorCall, OperatorServiceCall, SystemServiceCall};
 use schema::v1alpha1 as pb;
@@ -283,18 +283,13 @@ impl<'a> Operator<'a> {
     }
 
     fn system_event(&self, component: &str, what: &str, message: String) {
-        let at = self.clock.wall();
-        let event = pb::Event {
-            id: ipc::event_id(at),
-            time: Some(wire::timestamp(at)),
-            domain: "system".to_owned(),
-            component: component.to_owned(),
-            what: what.to_owned(),
-            severity: pb::EventSeverity::Warning.into(),
-            message,
-            source: Daemon::Operator.name().to_owned(),
-            ..pb::Event::default()
-        };
+        let event = EventBuilder::new(Daemon::Operator.name(), "system", component, what)
+            .severity(pb::EventSeverity::Warning)
+            .message(message);
+        self.tell(event.at(self.clock.wall()));
+    }
+
+    fn tell(&self, event: pb::Event) {
         if self.events.try_send(event).is_err() {
             tracing::warn!("too many events wait for the bus, one was dropped");
         }
@@ -765,28 +760,18 @@ impl<'a> Operator<'a> {
         };
         let at = self.clock.wall();
         let restarts = self.machine.view(id).map(|view| view.restarts).unwrap_or_default();
-        let event = pb::Event {
-            id: ipc::event_id(at),
-            time: Some(wire::timestamp(at)),
-            domain: "daemon".to_owned(),
-            component: name.clone(),
-            what: "state".to_owned(),
-            severity: severity.into(),
-            message: format!("{name}: {reason}"),
-            source: Daemon::Operator.name().to_owned(),
-            payload: Some(pb::event::Payload::DaemonStateChange(pb::DaemonStateChange {
+        let event = EventBuilder::new(Daemon::Operator.name(), "daemon", &name, "state")
+            .severity(severity)
+            .message(format!("{name}: {reason}"))
+            .payload(pb::event::Payload::DaemonStateChange(pb::DaemonStateChange {
                 daemon_name: name,
                 previous_state: before.into(),
                 current_state: after.into(),
                 reason: reason.to_owned(),
                 restarts,
-                changed_at: Some(wire::timestamp(at)),
-            })),
-            ..pb::Event::default()
-        };
-        if self.events.try_send(event).is_err() {
-            tracing::warn!("too many events wait for the bus, one was dropped");
-        }
+                changed_at: Some(at.into()),
+            }));
+        self.tell(event.at(at));
     }
 
     /// Says so on the log, on a machine of our own with what the start has cost.

@@ -2,11 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
+use ipc::EventBuilder;
 use ipc::server::{Finding, StoreCondition, StoreMonitor, StoreStatus};
 use schema::v1alpha1 as pb;
 use tokio::sync::mpsc;
-
-use crate::wire;
 
 fn state(condition: StoreCondition) -> pb::StoreState {
     match condition {
@@ -26,7 +25,7 @@ fn finding(finding: &Finding) -> pb::StoreFinding {
         component: finding.component.clone(),
         reason: finding.reason.clone(),
         set_aside: finding.set_aside.clone().unwrap_or_default(),
-        found_at: Some(wire::timestamp(time(finding.found_at))),
+        found_at: Some(time(finding.found_at).into()),
     }
 }
 
@@ -35,7 +34,7 @@ pub(crate) fn status(status: &StoreStatus) -> pb::StoreStatus {
     pb::StoreStatus {
         state: state(status.condition).into(),
         reason: status.reason.clone(),
-        since: (status.since > 0).then(|| wire::timestamp(time(status.since))),
+        since: (status.since > 0).then(|| time(status.since).into()),
         findings: status.findings.iter().map(finding).collect(),
         findings_total: status.found,
     }
@@ -66,19 +65,10 @@ pub(crate) fn health(status: &StoreStatus, at: prost_types::Timestamp) -> pb::He
     pb::HealthDetail { component: "store".to_owned(), status: health.into(), message, timestamp: Some(at) }
 }
 
-fn event(component: &str, what: &str, severity: pb::EventSeverity, message: String) -> pb::Event {
-    let at = SystemTime::now();
-    pb::Event {
-        id: ipc::event_id(at),
-        time: Some(wire::timestamp(at)),
-        domain: "store".to_owned(),
-        component: component.to_owned(),
-        what: what.to_owned(),
-        severity: severity.into(),
-        message,
-        source: roster::Daemon::Operator.name().to_owned(),
-        ..pb::Event::default()
-    }
+fn event(component: &str, what: &str, severity: pb::EventSeverity, message: String) -> EventBuilder {
+    EventBuilder::new(roster::Daemon::Operator.name(), "store", component, what)
+        .severity(severity)
+        .message(message)
 }
 
 /// A name as the part of a subject it becomes.
@@ -94,10 +84,9 @@ fn news(told: &StoreStatus, now: &StoreStatus) -> Vec<pb::Event> {
     for new in now.findings.iter().skip(told.findings.len()) {
         let message = format!("{}: {}", new.component, new.reason);
         let severity = pb::EventSeverity::Critical;
-        events.push(pb::Event {
-            payload: Some(pb::event::Payload::StoreFinding(finding(new))),
-            ..event(&token(&new.component), "finding", severity, message)
-        });
+        let payload = pb::event::Payload::StoreFinding(finding(new));
+        let event = event(&token(&new.component), "finding", severity, message).payload(payload);
+        events.push(event.at(SystemTime::now()));
     }
     if told.condition != now.condition {
         let (severity, message) = match now.condition {
@@ -108,12 +97,10 @@ fn news(told: &StoreStatus, now: &StoreStatus) -> Vec<pb::Event> {
             previous_state: state(told.condition).into(),
             current_state: state(now.condition).into(),
             reason: now.reason.clone(),
-            changed_at: Some(wire::timestamp(time(now.since))),
+            changed_at: Some(time(now.since).into()),
         };
-        events.push(pb::Event {
-            payload: Some(pb::event::Payload::StoreStateChange(change)),
-            ..event("store", "state", severity, message)
-        });
+        let payload = pb::event::Payload::StoreStateChange(change);
+        events.push(event("store", "state", severity, message).payload(payload).at(SystemTime::now()));
     }
     events
 }

@@ -56,16 +56,6 @@ pub(crate) fn worst(all: impl Iterator<Item = pb::HealthStatus>) -> pb::HealthSt
     all.max_by_key(rank).unwrap_or(pb::HealthStatus::Ok)
 }
 
-/// A point of wall-clock time.
-pub(crate) fn timestamp(time: SystemTime) -> prost_types::Timestamp {
-    time.into()
-}
-
-/// A span; one that does not fit (292 billion years) is left at zero.
-pub(crate) fn span(span: Duration) -> prost_types::Duration {
-    span.try_into().unwrap_or_default()
-}
-
 /// When something happened: the time of day that was, as far as is known now. The clock may be set later, to and fro; how long ago it was
 /// does not change by that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,14 +126,14 @@ pub(crate) fn daemon(
         },
         pid: record.pid.unwrap_or_default(),
         restarts: view.restarts,
-        started_at: record.started.filter(|_| running).map(|at| timestamp(at.told())),
+        started_at: record.started.filter(|_| running).map(|at| at.told().into()),
         memory_bytes: usage.rss,
         memory_pss_bytes: usage.pss,
-        cpu_time: running.then(|| span(usage.cpu)),
+        cpu_time: running.then(|| schema::time::duration(usage.cpu)),
         last_exit: record.last_exit.as_ref().map(|(text, _)| text.clone()),
-        last_exit_at: record.last_exit.as_ref().map(|(_, at)| timestamp(at.told())),
+        last_exit_at: record.last_exit.as_ref().map(|(_, at)| at.told().into()),
         last_output: record.last_output.clone(),
-        next_start_at: next_start.map(timestamp),
+        next_start_at: next_start.map(Into::into),
     }
 }
 

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use ipc::{Outbox, Reply, Status};
+use ipc::{EventBuilder, Outbox, Reply, Status};
 use power::{
-    Action, Actions, Answer, HostAction, Line, Machine, Note, OpId, OpStatus, Outcome, Pins, Progress,
+    Action, Actions, Answer, Ended, HostAction, Line, Machine, Note, OpId, OpStatus, Outcome, Pins, Progress,
     RestartCause, State,
 };
 use schema::v1alpha1 as v1;
@@ -62,13 +62,12 @@ pub(crate) struct Operation {
 
 impl Operation {
     fn to_wire(&self) -> v1::HostOperation {
-        let (result, reason, message) = match self.outcome {
-            None => (v1::OperationResult::Running, String::new(), String::new()),
-            Some(outcome) => wire::to_result(outcome),
-        };
+        let running =
+            Ended { result: v1::OperationResult::Running, reason: String::new(), message: String::new() };
+        let Ended { result, reason, message } = self.outcome.map_or(running, Ended::from);
         v1::HostOperation {
             id: self.id.to_string(),
-            action: wire::to_action(self.action).into(),
+            action: v1::HostAction::from(self.action).into(),
             result: result.into(),
             reason,
             message,
@@ -100,7 +99,7 @@ impl Window {
     /// What the hardware shows.
     pub(crate) fn power(&self, now: Mono) -> v1::HostPower {
         let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        let remaining = shown.1.map(|until| wire::to_duration(now.until(until)));
+        let remaining = shown.1.map(|until| schema::time::duration(now.until(until)));
         v1::HostPower { remaining, ..shown.0.clone() }
     }
 
@@ -246,7 +245,7 @@ impl Host {
                         outcome: None,
                         requested: self.clock.wall(),
                         ended: None,
-                        username: context.principal.as_ref().map(|p| p.username.clone()).unwrap_or_default(),
+                        username: context.username().to_owned(),
                         request_id: context.request_id.clone(),
                         before: wire::to_status(self.machine.state()),
                     });
@@ -417,18 +416,18 @@ impl Host {
     }
 
     fn finished(&mut self, op: OpId, action: HostAction, outcome: Outcome, took: units::Millis) {
-        let (result, reason, error_message) = wire::to_result(outcome);
+        let Ended { result, reason, message: error_message } = outcome.into();
         let now = self.clock.wall();
         let current_status = wire::to_status(self.machine.state()).into();
         let mut ended = v1::PowerOperationResult {
             component_name: self.id.clone(),
             operation_id: op.to_string(),
-            action: wire::to_action(action).into(),
+            action: v1::HostAction::from(action).into(),
             result: result.into(),
             reason,
             error_message,
             completed_at: Some(now.into()),
-            duration: Some(wire::to_duration(took)),
+            duration: Some(schema::time::duration(took)),
             previous_status: v1::HostStatus::Unspecified.into(),
             current_status,
         };
@@ -494,7 +493,7 @@ impl Host {
             host_name: self.id.clone(),
             previous_status: before.into(),
             current_status: after.into(),
-            cause: op.map_or(v1::HostAction::Unspecified, |(_, action)| wire::to_action(action)).into(),
+            cause: op.map_or(v1::HostAction::Unspecified, |(_, action)| action.into()).into(),
             changed_at: Some(wall.into()),
             operation_id: op.map(|(op, _)| op.to_string()).unwrap_or_default(),
             reboot_cause: cause.map_or(v1::HostRebootCause::Unspecified, wire::to_cause).into(),
@@ -545,7 +544,7 @@ impl Host {
             Note::ButtonReleased { button, held } => {
                 let message =
                     format!("{}: the {button:?} button was let go after {held}", self.id).to_lowercase();
-                let payload = pressed(button, Some(wire::to_duration(held)));
+                let payload = pressed(button, Some(schema::time::duration(held)));
                 self.publish("button", info, message, Some(payload), None);
             }
             Note::ReleasedAtStart(line) => {
@@ -570,20 +569,14 @@ impl Host {
         let wall = self.clock.wall();
         self.show();
         let known = op.and_then(|op| self.operations.iter().find(|known| known.id == op));
-        self.outbox.event(v1::Event {
-            id: wire::event_id(wall),
-            time: Some(wall.into()),
-            domain: "host".to_owned(),
-            component: self.id.clone(),
-            what: what.to_owned(),
-            severity: severity.into(),
-            message,
-            source: crate::NAME.to_owned(),
-            principal: known.map(|known| known.username.clone()).filter(|name| !name.is_empty()),
-            request_id: known.map(|known| known.request_id.clone()).unwrap_or_default(),
-            payload,
-            ..v1::Event::default()
-        });
+        let (username, request_id) =
+            known.map_or(("", ""), |known| (known.username.as_str(), known.request_id.as_str()));
+        let event = EventBuilder::new(crate::NAME, "host", &self.id, what)
+            .severity(severity)
+            .message(message)
+            .payload(payload)
+            .by(username, request_id);
+        self.outbox.event(event.at(wall));
     }
 
     /// Lets go of a button that is pressed: an orderly end leaves nothing held.

@@ -7,15 +7,15 @@
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
 use power::{HostAction, Line, OpId, Outcome, Past, Progress, Step};
+use schema::time::{from_unix_ms, unix_ms};
+use schema::v1alpha1 as v1;
 use serde::{Deserialize, Serialize};
 use service::Clock;
 use units::{Lasting, Mono};
 
 use crate::host::Operation;
-use crate::wire;
 
 /// The version of the file's format. Unknown keys of the same version are left out of account.
 const VERSION: u32 = 1;
@@ -212,9 +212,9 @@ impl Entry {
     fn write(operation: &Operation, running: Option<Progress>) -> Self {
         Self {
             id: operation.id.to_string(),
-            action: wire::to_action(operation.action).into(),
-            requested: to_millis(operation.requested),
-            ended: operation.ended.map(to_millis),
+            action: v1::HostAction::from(operation.action).into(),
+            requested: unix_ms(operation.requested),
+            ended: operation.ended.map(unix_ms),
             username: operation.username.clone(),
             request_id: operation.request_id.clone(),
             before: operation.before.into(),
@@ -242,7 +242,7 @@ impl Entry {
 
     fn read(&self) -> Option<(Operation, Option<Progress>)> {
         let id: OpId = self.id.parse().ok()?;
-        let action: HostAction = wire::action(schema::v1alpha1::HostAction::try_from(self.action).ok()?)?;
+        let action: HostAction = HostAction::from_wire(v1::HostAction::try_from(self.action).ok()?)?;
         let outcome = match &self.end {
             Some(end) => Some(end.read()?),
             None => None,
@@ -260,8 +260,8 @@ impl Entry {
             id,
             action,
             outcome,
-            requested: from_millis(self.requested),
-            ended: self.ended.map(from_millis),
+            requested: from_unix_ms(self.requested),
+            ended: self.ended.map(from_unix_ms),
             username: self.username.clone(),
             request_id: self.request_id.clone(),
             before: schema::v1alpha1::HostStatus::try_from(self.before).unwrap_or_default(),
@@ -301,15 +301,6 @@ fn line_name(line: Line) -> &'static str {
         Line::Reset => "reset",
         Line::Nmi => "nmi",
     }
-}
-
-fn to_millis(at: SystemTime) -> u64 {
-    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn from_millis(millis: u64) -> SystemTime {
-    SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis)).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 #[cfg(test)]

@@ -189,8 +189,7 @@ impl Daemon {
             Status::unimplemented(format!("chassis {chassis} has no identify light"))
                 .with_reason("NOT_SUPPORTED")
         } else {
-            let text = format!("there is no chassis {chassis:?}; the board has {}", self.chassis);
-            Status::not_found(text).with_reason("CHASSIS_NOT_FOUND")
+            Status::no_such("chassis", chassis, [self.chassis.as_str()])
         }
     }
 
@@ -208,6 +207,6 @@ impl Daemon {
         self.hosts
             .iter()
             .find(|host| host.id == id)
-            .ok_or_else(|| wire::unknown_host(id, self.hosts.iter().map(|host| host.id.as_str())))
+            .ok_or_else(|| Status::no_such("host", id, self.hosts.iter().map(|host| host.id.as_str())))
     }
 }

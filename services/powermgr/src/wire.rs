@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::time::SystemTime;
 
 use ipc::{Code, ErrorInfo, Status};
-use power::{Button, Denial, HostAction, Machine, OpId, Outcome, RestartCause, State};
+use power::{Button, Denial, HostAction, Machine, OpId, RestartCause, State};
 use schema::v1alpha1 as v1;
-use units::{Millis, Mono};
+use units::Mono;
 
 /// An Apply request, understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,37 +22,12 @@ pub(crate) struct Apply {
 
 pub(crate) fn apply(request: v1::PowerApplyRequest) -> Result<Apply, Status> {
     let op = request.op_id.parse().map_err(|error| Status::invalid_argument(format!("op_id: {error}")))?;
-    let action = action(request.action())
+    let action = HostAction::from_wire(request.action())
         .ok_or_else(|| Status::invalid_argument(format!("action: {} is no action", request.action)))?;
     let at = |ms: Option<u64>| ms.map(Mono::from_millis);
     let begin_by = at(Some(request.begin_before_ms).filter(|ms| *ms != 0));
     let (end_by, first_applied) = (at(request.end_by_ms), at(request.first_applied_ms));
     Ok(Apply { op, host: request.host, action, begin_by, end_by, first_applied })
-}
-
-pub(crate) fn action(action: v1::HostAction) -> Option<HostAction> {
-    Some(match action {
-        v1::HostAction::Unspecified => return None,
-        v1::HostAction::On => HostAction::On,
-        v1::HostAction::Off => HostAction::GracefulOff,
-        v1::HostAction::Reboot => HostAction::GracefulRestart,
-        v1::HostAction::ForceOff => HostAction::ForceOff,
-        v1::HostAction::ForceRestart => HostAction::ForceRestart,
-        v1::HostAction::PowerCycle => HostAction::PowerCycle,
-        v1::HostAction::Nmi => HostAction::Nmi,
-    })
-}
-
-pub(crate) fn to_action(action: HostAction) -> v1::HostAction {
-    match action {
-        HostAction::On => v1::HostAction::On,
-        HostAction::GracefulOff => v1::HostAction::Off,
-        HostAction::GracefulRestart => v1::HostAction::Reboot,
-        HostAction::ForceOff => v1::HostAction::ForceOff,
-        HostAction::ForceRestart => v1::HostAction::ForceRestart,
-        HostAction::PowerCycle => v1::HostAction::PowerCycle,
-        HostAction::Nmi => v1::HostAction::Nmi,
-    }
 }
 
 pub(crate) fn to_status(state: State) -> v1::HostStatus {
@@ -101,21 +76,6 @@ pub(crate) fn to_cause(cause: RestartCause) -> v1::HostRebootCause {
     }
 }
 
-/// Result, reason for programs, words for people.
-pub(crate) fn to_result(outcome: Outcome) -> (v1::OperationResult, String, String) {
-    match outcome {
-        Outcome::Done => (v1::OperationResult::Done, String::new(), String::new()),
-        Outcome::Failed(failure) => {
-            (v1::OperationResult::Failed, failure.reason().to_owned(), failure.to_string())
-        }
-        Outcome::Superseded(by) => (
-            v1::OperationResult::Superseded,
-            "SUPERSEDED".to_owned(),
-            format!("a force off (operation {by}) took over"),
-        ),
-    }
-}
-
 /// `why`: what is wrong with the lines, where that is the reason.
 pub(crate) fn denied(
     host: &str,
@@ -144,12 +104,6 @@ pub(crate) fn denied(
     )
 }
 
-pub(crate) fn unknown_host<'a>(host: &str, known: impl Iterator<Item = &'a str>) -> Status {
-    let known: Vec<_> = known.collect();
-    Status::not_found(format!("there is no host {host:?}; the board has {}", known.join(", ")))
-        .with_reason("HOST_NOT_FOUND")
-}
-
 /// What the hardware shows. `operation` is the one under way, else the last.
 pub(crate) fn host_power(
     id: &str,
@@ -170,35 +124,9 @@ pub(crate) fn host_power(
     }
 }
 
-pub(crate) fn to_duration(span: Millis) -> prost_types::Duration {
-    let (seconds, millis) = (span.get() / 1_000, span.get() % 1_000);
-    prost_types::Duration {
-        seconds: i64::try_from(seconds).unwrap_or(i64::MAX),
-        nanos: i32::try_from(millis).unwrap_or(0) * 1_000_000,
-    }
-}
-
-/// An id that is unique and sorts by time.
-pub(crate) fn event_id(at: SystemTime) -> String {
-    let millis = at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis());
-    let mut random = [0_u8; 6];
-    // Without randomness ids are only less unique; the event matters more.
-    let _ = getrandom::fill(&mut random);
-    let random: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{millis:012x}-{random}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn actions_survive_the_wire() {
-        for one in HostAction::ALL {
-            assert_eq!(action(to_action(one)), Some(one));
-        }
-        assert_eq!(action(v1::HostAction::Unspecified), None);
-    }
 
     #[test]
     fn a_denial_names_reason_host_and_the_operation_in_the_way() {
@@ -209,13 +137,6 @@ mod tests {
         assert_eq!((status.code, info.reason.as_str()), (Code::Aborted, "TRANSITION_IN_PROGRESS"));
         assert_eq!(info.metadata["operation"], op.to_string());
         assert_eq!(info.metadata["state"], "POWER_STATE_GRACEFUL_OFF");
-    }
-
-    #[test]
-    fn event_ids_sort_by_time() {
-        let at = |secs| SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(secs);
-        assert!(event_id(at(1_000_000_000)) < event_id(at(1_000_000_001)));
-        assert_ne!(event_id(at(1)), event_id(at(1)));
     }
 
     #[test]

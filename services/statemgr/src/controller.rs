@@ -9,7 +9,6 @@ use units::{Millis, Mono};
 
 use crate::store::{BootRecord, ControllerRecord, Loaded};
 use crate::uptime::Clocks;
-use crate::wire;
 
 /// What users may set of the management controller.
 pub(crate) const WRITABLE: &[&str] = &["asset", "description", "location", "metadata"];
@@ -103,10 +102,10 @@ impl Controller {
                 ..v1::Firmware::default()
             }),
             last_reboot: Some(v1::ManagementControllerRebootInfo {
-                last_reboot_time: Some(wire::timestamp(booted)),
+                last_reboot_time: Some(schema::time::timestamp(booted)),
                 reboot_cause: Some(cause.into()),
                 reboot_count: Some(self.boot.count),
-                uptime: clocks.up.map(wire::to_duration),
+                uptime: clocks.up.map(schema::time::duration),
                 boot_time: None,
             }),
             updated_at: Some(self.updated.into()),
@@ -226,7 +225,7 @@ pub(crate) fn boot(
 }
 
 fn booted_ms(wall: SystemTime) -> u64 {
-    wire::unix_ms(wall).saturating_sub(uptime().map_or(0, Millis::get))
+    schema::time::unix_ms(wall).saturating_sub(uptime().map_or(0, Millis::get))
 }
 
 #[cfg(test)]

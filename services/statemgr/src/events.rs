@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use ipc::{CallContext, Client, LogEntry, Request, Status};
+use ipc::{Client, LogEntry, Request, Status};
 use prost::Message;
 use schema::server::EventServiceCall;
 use schema::v1alpha1 as v1;
@@ -94,7 +94,7 @@ async fn run(shared: Arc<Shared>, mut calls: mpsc::Receiver<EventServiceCall<Req
         tokio::select! {
             call = calls.recv() => {
                 let Some(EventServiceCall::ListEvents(wanted, reply)) = call else { return };
-                let account = account(reply.context()).to_owned();
+                let account = reply.context().username().to_owned();
                 if let Err((_, reply)) = turns.offer(account, (wanted, reply)) {
                     let status = Status::resource_exhausted("too many lists of events wait; ask again later");
                     reply.send(Err(status.with_reason("TOO_MANY_LISTS"))).await;
@@ -115,10 +115,6 @@ async fn run(shared: Arc<Shared>, mut calls: mpsc::Receiver<EventServiceCall<Req
             });
         }
     }
-}
-
-fn account(context: &CallContext) -> &str {
-    context.principal.as_ref().map_or("", |principal| principal.username.as_str())
 }
 
 /// Keeps the index as the log is, and the log within its room, for ever.

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use ipc::{CallContext, Status};
 use power::desired::{Desired, Intent, Resumed};
-use power::{OpId, Outcome, PowerOnTime, Timings};
+use power::{HostAction, OpId, Outcome, PowerOnTime, Timings};
 use prost::Message;
 use schema::v1alpha1 as v1;
 use service::Clock;
@@ -36,11 +36,10 @@ pub(crate) struct OpInfo {
 
 impl OpInfo {
     pub(crate) fn of(context: &CallContext, asked: v1::HostAction, requested: SystemTime) -> Self {
-        let username = context.principal.as_ref().map(|principal| principal.username.clone());
         Self {
             asked,
             requested,
-            username: username.unwrap_or_default(),
+            username: context.username().to_owned(),
             request_id: context.request_id.clone(),
             ..Self::new(asked, requested)
         }
@@ -196,12 +195,12 @@ impl Host {
         let left = u64::try_from(std::time::Duration::from(now.until(intent.deadline)).as_millis());
         IntentRecord {
             op: intent.op.to_string(),
-            asked: wire::to_action(intent.asked).into(),
-            action: wire::to_action(intent.action).into(),
+            asked: v1::HostAction::from(intent.asked).into(),
+            action: v1::HostAction::from(intent.action).into(),
             origin: wire::to_origin(intent.origin),
             attempt: intent.attempt,
-            requested_ms: wire::unix_ms(info.map_or(wall, |info| info.requested)),
-            deadline_ms: wire::unix_ms(wall).saturating_add(left.unwrap_or(u64::MAX)),
+            requested_ms: schema::time::unix_ms(info.map_or(wall, |info| info.requested)),
+            deadline_ms: schema::time::unix_ms(wall).saturating_add(left.unwrap_or(u64::MAX)),
             deadline_up_ms: left.ok().map(|left| Clock::boot().as_millis().saturating_add(left)),
             username: info.map(|info| info.username.clone()).unwrap_or_default(),
             request_id: info.map(|info| info.request_id.clone()).unwrap_or_default(),
@@ -236,23 +235,24 @@ impl Host {
     /// Takes up a stored intent. One that makes no sense is reported and dropped.
     pub(crate) fn resume(&mut self, record: &IntentRecord, resumed: Resumed, now: Mono, wall: SystemTime) {
         let op: Result<OpId, _> = record.op.parse();
-        let action = v1::HostAction::try_from(record.action).ok().and_then(wire::action);
+        let action = v1::HostAction::try_from(record.action).ok().and_then(HostAction::from_wire);
         let (Ok(op), Some(action)) = (op, action) else {
             tracing::error!(host = self.id, ?record, "a stored intent makes no sense and is dropped");
             return;
         };
-        let asked = v1::HostAction::try_from(record.asked).ok().and_then(wire::action).unwrap_or(action);
+        let asked =
+            v1::HostAction::try_from(record.asked).ok().and_then(HostAction::from_wire).unwrap_or(action);
         let up = match resumed {
             Resumed::SameBoot | Resumed::Expired => Some(Clock::boot().as_millis()),
             Resumed::OtherBoot => None,
         };
-        let left = record.left_ms(up, wire::unix_ms(wall));
+        let left = record.left_ms(up, schema::time::unix_ms(wall));
         let requested =
             SystemTime::UNIX_EPOCH.checked_add(std::time::Duration::from_millis(record.requested_ms));
         self.info.insert(
             op,
             OpInfo {
-                asked: wire::to_action(asked),
+                asked: v1::HostAction::from(asked),
                 requested: requested.unwrap_or(wall),
                 username: record.username.clone(),
                 request_id: record.request_id.clone(),
@@ -297,10 +297,11 @@ impl Host {
     pub(crate) fn to_wire(&self, now: Mono, clocks: &Clocks) -> v1::Host {
         let intent = self.desired.intent();
         let running = intent.map(|intent| {
-            self.operation(intent.op, wire::to_action(intent.action), v1::OperationResult::Running)
+            self.operation(intent.op, v1::HostAction::from(intent.action), v1::OperationResult::Running)
         });
         let is_on = self.status == v1::HostStatus::On && !self.stale;
-        let uptime = uptime::since_restart(&self.record, clocks).filter(|_| is_on).map(wire::to_duration);
+        let uptime =
+            uptime::since_restart(&self.record, clocks).filter(|_| is_on).map(schema::time::duration);
         let cause = v1::HostRebootCause::try_from(self.record.reboot_cause).unwrap_or_default();
         let settings = self.settings.clone();
         v1::Host {
@@ -312,7 +313,7 @@ impl Host {
             requested_action: running.as_ref().map(|operation| operation.action),
             location: settings.location,
             last_reboot: uptime::restart_ms(&self.record, clocks).map(|at| v1::HostRebootInfo {
-                last_reboot_time: Some(wire::timestamp(at)),
+                last_reboot_time: Some(schema::time::timestamp(at)),
                 reboot_cause: Some(cause.into()),
                 reboot_count: Some(self.record.reboot_count),
                 uptime,
@@ -321,7 +322,7 @@ impl Host {
             updated_at: Some(self.updated.into()),
             metadata: settings.metadata,
             power_restore_policy: Some(self.policy().into()),
-            power_on_time: Some(wire::to_duration(self.on_time.total(now))),
+            power_on_time: Some(schema::time::duration(self.on_time.total(now))),
             last_operation: running.or_else(|| self.last.clone()),
             stale: self.stale,
             chassis_name: self.chassis.clone(),

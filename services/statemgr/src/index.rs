@@ -16,8 +16,6 @@ use ipc::LogEntry;
 use prost::Message;
 use schema::v1alpha1 as v1;
 
-use crate::wire;
-
 /// Events indexed at most, some 60 bytes each. The log is bounded to fewer.
 const INDEXED: usize = 32_768;
 /// What an event costs at least, bytes: as many of them as the log may hold fill it.
@@ -309,7 +307,7 @@ impl Filter {
 }
 
 fn millis_of(event: &v1::Event, logged: SystemTime) -> u64 {
-    event.time.as_ref().map_or_else(|| wire::unix_ms(logged), millis)
+    event.time.as_ref().map_or_else(|| schema::time::unix_ms(logged), millis)
 }
 
 /// Unix time in milliseconds; what is before 1970 is 1970.

@@ -1,12 +1,13 @@
 //! What the machines want done, and the calls and writes it takes.
 
-use ipc::{CallContext, Status};
+use ipc::{CallContext, EventBuilder, Status};
 use power::desired::{Action, Answer, CALL_WITHIN, Intent};
-use power::{OpId, Outcome};
+use power::{Ended, HostAction, OpId, Outcome};
 use prost::Message;
 use schema::rpc::power_service::{APPLY, GET_STATE};
 use schema::v1alpha1 as v1;
 use service::Clock;
+use units::Millis;
 
 use crate::host::{OpInfo, TOLD_WITHIN, Untold};
 use crate::shell::{Back, By, Daemon, Waiting};
@@ -25,13 +26,13 @@ impl Daemon {
                 let within = now.until(until);
                 let intent = host.desired.intent().filter(|intent| intent.op == op);
                 // The policy's own operations are noted here.
-                let asked = wire::to_action(intent.map_or(action, |intent| intent.asked));
+                let asked = v1::HostAction::from(intent.map_or(action, |intent| intent.asked));
                 let wall = self.clock.wall();
                 let info = host.info.entry(op).or_insert_with(|| OpInfo::new(asked, wall));
                 let request = v1::PowerApplyRequest {
                     op_id: op.to_string(),
                     host: host.id.clone(),
-                    action: wire::to_action(action).into(),
+                    action: v1::HostAction::from(action).into(),
                     begin_before_ms: (Clock::boot() + within).as_millis(),
                     end_by_ms: intent.map(|intent| (Clock::boot() + now.until(intent.deadline)).as_millis()),
                     first_applied_ms: info.first_applied,
@@ -95,7 +96,7 @@ impl Daemon {
             _ => None,
         };
         let asked = host.info.get(&op).map_or(v1::HostAction::Unspecified, |info| info.asked);
-        let action = wire::action(asked).unwrap_or(power::HostAction::On);
+        let action = HostAction::from_wire(asked).unwrap_or(HostAction::On);
         let result = wire::answer(&host.id, action, answer, refusal);
         let kind = match answer {
             Answer::Accepted | Answer::NotStored(_) => "begun",
@@ -117,7 +118,7 @@ impl Daemon {
         // What powermgr has begun is not "off" any more, even if its event is still on the way.
         let begun = operation.is_some_and(|op| host.desired.is_open(op));
         let current_status = match host.status {
-            v1::HostStatus::Off | v1::HostStatus::On if begun && action != power::HostAction::Nmi => {
+            v1::HostStatus::Off | v1::HostStatus::On if begun && action != HostAction::Nmi => {
                 v1::HostStatus::Transitioning
             }
             status => status,
@@ -167,7 +168,7 @@ impl Daemon {
         let wall = self.clock.wall();
         let host = &mut self.hosts[index];
         let op = intent.op;
-        let (result, reason, message) = wire::to_result(outcome);
+        let Ended { result, reason, message } = outcome.into();
         tracing::info!(host = host.id, %op, ?outcome, told, "ended");
         // What a force-off has replaced is stored until the force-off is, or is forgotten.
         self.marks.ended(&host.id, op);
@@ -176,7 +177,7 @@ impl Daemon {
             .as_ref()
             .is_some_and(|last| last.id == op.to_string() && last.result() != v1::OperationResult::Running);
         if !(told && known) {
-            let mut last = host.operation(op, wire::to_action(intent.action), result);
+            let mut last = host.operation(op, v1::HostAction::from(intent.action), result);
             last.reason.clone_from(&reason);
             last.message.clone_from(&message);
             last.completed_at = Some(wall.into());
@@ -184,7 +185,7 @@ impl Daemon {
         }
         let info = host.info.remove(&op);
         host.updated = wall;
-        let asked = info.as_ref().map_or(wire::to_action(intent.action), |info| info.asked);
+        let asked = info.as_ref().map_or(v1::HostAction::from(intent.action), |info| info.asked);
         let now = self.clock.now();
         let due = if told { now + TOLD_WITHIN } else { now };
         let untold = Untold { op, due, asked, outcome, info };
@@ -203,12 +204,13 @@ impl Daemon {
         let wall = self.clock.wall();
         let host = &self.hosts[index];
         let Untold { op, asked, outcome, info, .. } = untold;
-        let (result, reason, error_message) = wire::to_result(outcome);
+        let Ended { result, reason, message: error_message } = outcome.into();
         let took =
             info.as_ref().and_then(|info| wall.duration_since(info.requested).ok()).unwrap_or_default();
         let words =
             if error_message.is_empty() { "is done".to_owned() } else { format!("ended: {error_message}") };
-        let what = wire::action(asked).map_or_else(|| format!("operation {op}"), |action| action.to_string());
+        let what = HostAction::from_wire(asked)
+            .map_or_else(|| format!("operation {op}"), |action| action.to_string());
         let message = format!("{}: {what} {words}", host.id);
         let payload = v1::PowerOperationResult {
             component_name: host.id.clone(),
@@ -218,7 +220,7 @@ impl Daemon {
             reason,
             error_message,
             completed_at: Some(wall.into()),
-            duration: Some(wire::to_duration(took.into())),
+            duration: Some(schema::time::duration(Millis::from(took))),
             previous_status: v1::HostStatus::Unspecified.into(),
             current_status: host.status.into(),
         };
@@ -226,20 +228,14 @@ impl Daemon {
             v1::OperationResult::Failed => v1::EventSeverity::Warning,
             _ => v1::EventSeverity::Info,
         };
-        self.outbox.event(v1::Event {
-            id: wire::event_id(wall),
-            time: Some(wall.into()),
-            domain: "host".to_owned(),
-            component: host.id.clone(),
-            what: "operation".to_owned(),
-            severity: severity.into(),
-            message,
-            source: crate::NAME.to_owned(),
-            principal: info.as_ref().map(|info| info.username.clone()).filter(|name| !name.is_empty()),
-            request_id: info.map(|info| info.request_id).unwrap_or_default(),
-            payload: Some(v1::event::Payload::PowerOperationResult(payload)),
-            ..v1::Event::default()
-        });
+        let (username, request_id) =
+            info.as_ref().map_or(("", ""), |info| (info.username.as_str(), info.request_id.as_str()));
+        let event = EventBuilder::new(crate::NAME, "host", &host.id, "operation")
+            .severity(severity)
+            .message(message)
+            .payload(v1::event::Payload::PowerOperationResult(payload))
+            .by(username, request_id);
+        self.outbox.event(event.at(wall));
     }
 
     /// Asks powermgr what is.
@@ -383,20 +379,11 @@ impl Daemon {
         by: &By,
         payload: Option<v1::event::Payload>,
     ) {
-        let wall = self.clock.wall();
-        self.outbox.event(v1::Event {
-            id: wire::event_id(wall),
-            time: Some(wall.into()),
-            domain: domain.to_owned(),
-            component,
-            what: what.to_owned(),
-            severity: severity.into(),
-            message,
-            source: crate::NAME.to_owned(),
-            principal: (!by.username.is_empty()).then(|| by.username.clone()),
-            request_id: by.request_id.clone(),
-            payload,
-            ..v1::Event::default()
-        });
+        let event = EventBuilder::new(crate::NAME, domain, &component, what)
+            .severity(severity)
+            .message(message)
+            .payload(payload)
+            .by(&by.username, &by.request_id);
+        self.outbox.event(event.at(self.clock.wall()));
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ipc::{Reply, Request, Status};
-use power::desired;
+use power::{HostAction, desired};
 use prost::{Message, Name};
 use schema::rpc::operator_service::RESET;
 use schema::rpc::power_service::SET_IDENTIFY;
@@ -122,14 +122,14 @@ impl Daemon {
         reply: Reply<v1::ChangeHostStateResponse>,
     ) {
         let understood = self.find(&change.host_name).and_then(|index| {
-            let action = wire::action(change.action())
+            let action = HostAction::from_wire(change.action())
                 .ok_or_else(|| Status::invalid_argument(format!("action: {} is no action", change.action)))?;
             Ok((index, action))
         });
         match understood {
             Ok((index, action)) => {
                 let op = wire::new_op();
-                let info = OpInfo::of(reply.context(), wire::to_action(action), self.clock.wall());
+                let info = OpInfo::of(reply.context(), v1::HostAction::from(action), self.clock.wall());
                 self.hosts[index].info.insert(op, info);
                 self.waiting.insert(op, Waiting::Host(reply));
                 self.step(index, desired::Event::Request { op, action });
@@ -142,7 +142,7 @@ impl Daemon {
         if name == self.chassis.id {
             Ok(())
         } else {
-            Err(wire::not_found("chassis", name, [self.chassis.id.as_str()].into_iter()))
+            Err(Status::no_such("chassis", name, [self.chassis.id.as_str()]))
         }
     }
 
@@ -212,7 +212,7 @@ impl Daemon {
         let ops: Vec<_> = self.hosts.iter().map(|_| wire::new_op()).collect();
         let wall = self.clock.wall();
         for (host, op) in self.hosts.iter_mut().zip(&ops) {
-            host.info.insert(*op, OpInfo::of(reply.context(), wire::to_action(host_action), wall));
+            host.info.insert(*op, OpInfo::of(reply.context(), v1::HostAction::from(host_action), wall));
             self.waiting.insert(*op, Waiting::Chassis(group));
         }
         let open = ops.len();
@@ -262,7 +262,7 @@ impl Daemon {
         if name == self.controller.id {
             Ok(())
         } else {
-            Err(wire::not_found("management controller", name, [self.controller.id.as_str()].into_iter()))
+            Err(Status::no_such("management controller", name, [self.controller.id.as_str()]))
         }
     }
 

@@ -97,8 +97,7 @@ pub(crate) struct By {
 
 impl By {
     pub(crate) fn of(context: &ipc::CallContext) -> Self {
-        let username = context.principal.as_ref().map(|principal| principal.username.clone());
-        Self { username: username.unwrap_or_default(), request_id: context.request_id.clone() }
+        Self { username: context.username().to_owned(), request_id: context.request_id.clone() }
     }
 }
 
@@ -490,7 +489,7 @@ impl Daemon {
                 if self.hosts[index].untold.len() != before {
                     self.save(index);
                 }
-                let Some(outcome) = wire::outcome(result.result(), &result.reason, op) else { return };
+                let Some(outcome) = Outcome::from_wire(result.result(), &result.reason, op) else { return };
                 let mut told = self.hosts[index].operation(op, result.action(), result.result());
                 told.reason = result.reason;
                 told.message = result.error_message;
@@ -670,7 +669,7 @@ impl Daemon {
         Clocks {
             boot_id: self.controller.boot.boot_id.clone(),
             up: controller::uptime(),
-            wall_ms: wire::unix_ms(self.clock.wall()),
+            wall_ms: schema::time::unix_ms(self.clock.wall()),
         }
     }
 
@@ -678,7 +677,7 @@ impl Daemon {
         self.hosts
             .iter()
             .position(|host| host.id == name)
-            .ok_or_else(|| wire::not_found("host", name, self.hosts.iter().map(|host| host.id.as_str())))
+            .ok_or_else(|| Status::no_such("host", name, self.hosts.iter().map(|host| host.id.as_str())))
     }
 
     /// Moves the machine of a host and does what it wants.

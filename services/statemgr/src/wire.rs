@@ -1,40 +1,15 @@
 //! Schema to domain and back, by hand.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use ipc::{Code, Status};
 use power::desired::{Answer, Origin, RestorePolicy};
-use power::{Failure, HostAction, Line, OpId, OpStatus, Outcome, Status as Power};
+use power::{HostAction, OpId, OpStatus, Outcome, Status as Power};
 use schema::mask::MaskError;
 use schema::v1alpha1 as v1;
 use units::Millis;
 
 use crate::store::OriginRecord;
-
-pub(crate) fn action(action: v1::HostAction) -> Option<HostAction> {
-    Some(match action {
-        v1::HostAction::Unspecified => return None,
-        v1::HostAction::On => HostAction::On,
-        v1::HostAction::Off => HostAction::GracefulOff,
-        v1::HostAction::Reboot => HostAction::GracefulRestart,
-        v1::HostAction::ForceOff => HostAction::ForceOff,
-        v1::HostAction::ForceRestart => HostAction::ForceRestart,
-        v1::HostAction::PowerCycle => HostAction::PowerCycle,
-        v1::HostAction::Nmi => HostAction::Nmi,
-    })
-}
-
-pub(crate) fn to_action(action: HostAction) -> v1::HostAction {
-    match action {
-        HostAction::On => v1::HostAction::On,
-        HostAction::GracefulOff => v1::HostAction::Off,
-        HostAction::GracefulRestart => v1::HostAction::Reboot,
-        HostAction::ForceOff => v1::HostAction::ForceOff,
-        HostAction::ForceRestart => v1::HostAction::ForceRestart,
-        HostAction::PowerCycle => v1::HostAction::PowerCycle,
-        HostAction::Nmi => v1::HostAction::Nmi,
-    }
-}
 
 /// What a chassis action does to each of its hosts; `None` for those that do nothing to hosts.
 pub(crate) fn chassis_action(action: v1::ChassisAction) -> Option<HostAction> {
@@ -63,36 +38,6 @@ pub(crate) fn status(status: v1::HostStatus) -> Power {
     }
 }
 
-/// How an operation ended, from result and reason. `None` while it runs.
-pub(crate) fn outcome(result: v1::OperationResult, reason: &str, op: OpId) -> Option<Outcome> {
-    Some(match result {
-        v1::OperationResult::Unspecified | v1::OperationResult::Running => return None,
-        v1::OperationResult::Done => Outcome::Done,
-        // Which force-off took over is told in words; the intent it belonged to is gone anyway.
-        v1::OperationResult::Superseded => Outcome::Superseded(op),
-        v1::OperationResult::Failed => Outcome::Failed(failure(reason)),
-    })
-}
-
-fn failure(reason: &str) -> Failure {
-    Failure::from_reason(reason, Line::Power).unwrap_or(Failure::Refused)
-}
-
-/// Result, reason for programs, words for people.
-pub(crate) fn to_result(outcome: Outcome) -> (v1::OperationResult, String, String) {
-    match outcome {
-        Outcome::Done => (v1::OperationResult::Done, String::new(), String::new()),
-        Outcome::Failed(failure) => {
-            (v1::OperationResult::Failed, failure.reason().to_owned(), failure.to_string())
-        }
-        Outcome::Superseded(by) => (
-            v1::OperationResult::Superseded,
-            "SUPERSEDED".to_owned(),
-            format!("a force off (operation {by}) took over"),
-        ),
-    }
-}
-
 /// A value of an enum for people: `CHASSIS_STATUS_ON` without `CHASSIS_STATUS_` is `on`.
 pub(crate) fn words(name: &str, prefix: &str) -> String {
     name.strip_prefix(prefix).unwrap_or(name).replace('_', " ").to_lowercase()
@@ -107,7 +52,7 @@ pub(crate) fn change(component: &str, before: &str, after: &str, prefix: &str) -
 pub(crate) fn operation(operation: Option<&v1::HostOperation>) -> Option<(OpId, OpStatus)> {
     let operation = operation?;
     let op = operation.id.parse().ok()?;
-    let status = match outcome(operation.result(), &operation.reason, op) {
+    let status = match Outcome::from_wire(operation.result(), &operation.reason, op) {
         Some(outcome) => OpStatus::Ended(outcome),
         None => OpStatus::Running,
     };
@@ -209,44 +154,12 @@ pub(crate) fn presumed_lock(host: &str) -> Status {
     Status::new(Code::FailedPrecondition, text).with_reason("MAINTENANCE")
 }
 
-pub(crate) fn not_found<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> Status {
-    let known: Vec<_> = known.collect();
-    let reason = format!("{}_NOT_FOUND", what.to_uppercase().replace(' ', "_"));
-    Status::not_found(format!("there is no {what} {name:?}; the board has {}", known.join(", ")))
-        .with_reason(reason)
-}
-
 pub(crate) fn bad_mask(error: &MaskError) -> Status {
     Status::invalid_argument(format!("field_mask: {error}")).with_reason("FIELD_MASK")
 }
 
 pub(crate) fn paths(mask: Option<prost_types::FieldMask>) -> Vec<String> {
     mask.map(|mask| mask.paths).unwrap_or_default()
-}
-
-pub(crate) fn to_duration(span: Millis) -> prost_types::Duration {
-    let (seconds, millis) = (span.get() / 1_000, span.get() % 1_000);
-    prost_types::Duration {
-        seconds: i64::try_from(seconds).unwrap_or(i64::MAX),
-        nanos: i32::try_from(millis).unwrap_or(0) * 1_000_000,
-    }
-}
-
-pub(crate) fn unix_ms(at: SystemTime) -> u64 {
-    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-pub(crate) fn timestamp(unix_ms: u64) -> prost_types::Timestamp {
-    // A stored time beyond what a timestamp can say is a damaged record; it shows as the epoch.
-    let at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(unix_ms));
-    at.filter(|_| unix_ms < 253_402_300_800_000).map(Into::into).unwrap_or_default()
-}
-
-/// An id that is unique and sorts by time.
-pub(crate) fn event_id(at: SystemTime) -> String {
-    let random: String = random::<6>().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{:012x}-{random}", unix_ms(at))
 }
 
 /// A new operation id.
@@ -300,25 +213,6 @@ mod tests {
     }
 
     #[test]
-    fn actions_survive_the_wire() {
-        for one in HostAction::ALL {
-            assert_eq!(action(to_action(one)), Some(one));
-        }
-    }
-
-    #[test]
-    fn failures_survive_the_wire() {
-        let op = OpId::from_bits(1);
-        for failure in
-            [Failure::PowerGoodTimeout, Failure::GracefulOffTimeout, Failure::StillOn, Failure::Lost]
-        {
-            let (result, reason, _) = to_result(Outcome::Failed(failure));
-            assert_eq!(outcome(result, &reason, op), Some(Outcome::Failed(failure)));
-        }
-        assert_eq!(outcome(v1::OperationResult::Running, "", op), None);
-    }
-
-    #[test]
     fn pages_follow_each_other_without_gap_or_overlap() {
         let names = || ["a", "b", "c", "d", "e"].map(str::to_owned).to_vec();
         let mut seen = Vec::new();
@@ -342,11 +236,5 @@ mod tests {
         assert!(status.message.contains(&op.to_string()));
         let status = answer("system", HostAction::On, Answer::Maintenance, None).unwrap_err();
         assert_eq!(status.reason(), "MAINTENANCE");
-    }
-
-    #[test]
-    fn a_damaged_time_is_no_panic() {
-        assert_eq!(timestamp(u64::MAX), prost_types::Timestamp::default());
-        assert_eq!(timestamp(1_500).nanos, 500_000_000);
     }
 }

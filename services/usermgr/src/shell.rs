@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use auth::{Accounts, PasswordHash, UnixMillis, UserId};
 use ipc::{Outbox, Request, Status};
@@ -342,6 +342,5 @@ fn now(clock: &Clock) -> Now {
 }
 
 fn wall(clock: &Clock) -> UnixMillis {
-    let since: Duration = clock.wall().duration_since(UNIX_EPOCH).unwrap_or_default();
-    UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    UnixMillis(schema::time::unix_ms(clock.wall()))
 }

@@ -230,11 +230,9 @@ pub(crate) fn refused(refused: auth::Refused) -> Status {
     }
 }
 
-/// A point of wall-clock time.
+/// A point of wall-clock time. What never comes is at the end of time.
 pub(crate) fn timestamp(at: UnixMillis) -> Timestamp {
-    let seconds = i64::try_from(at.0 / 1000).unwrap_or(i64::MAX);
-    let nanos = i32::try_from(at.0 % 1000).unwrap_or(0) * 1_000_000;
-    Timestamp { seconds, nanos }
+    schema::time::timestamp(at.0.min(schema::time::LAST_MS))
 }
 
 /// What only the machine knows about an account.

@@ -1,6 +1,7 @@
 //! What is told to the rest of the system. No event holds a secret, nor a name that somebody merely typed.
 
 use auth::{Account, Key, Session, UserId};
+use ipc::EventBuilder;
 use schema::v1alpha1 as v1;
 use units::{Millis, Mono};
 use v1::{EventSeverity, SessionChangeKind, UserChangeKind};
@@ -205,23 +206,14 @@ impl Machine {
         now: Now,
         out: &mut Vec<Action>,
     ) {
-        // Ids sort by time; without randomness they are merely less unique, and the event matters more.
-        let random = self.random::<6>().unwrap_or_default();
-        let random: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-        out.push(Action::Publish(Box::new(v1::Event {
-            id: format!("{:012x}-{random}", now.wall.0),
-            time: Some(timestamp(now.wall)),
-            domain: domain.to_owned(),
-            component: component.to_owned(),
-            what: what.to_owned(),
-            severity: severity.into(),
-            message,
-            source: crate::NAME.to_owned(),
-            principal: cause.principal.clone(),
-            request_id: cause.request_id.clone(),
-            sequence: 0,
-            payload: Some(payload),
-        })));
+        // Without randomness ids are merely less unique, and the event matters more.
+        let random = self.random().unwrap_or_default();
+        let event = EventBuilder::new(crate::NAME, domain, component, what)
+            .severity(severity)
+            .message(message)
+            .payload(payload)
+            .by(cause.principal.as_deref().unwrap_or_default(), &cause.request_id);
+        out.push(Action::Publish(Box::new(event.at_unix_ms(now.wall.0, random))));
     }
 }
 
