@@ -77,35 +77,64 @@ impl LinuxGpio {
             let answer = chip.call("look for", format!("GPIO line {id}"), FIND_WITHIN, move || {
                 let chip =
                     gpiocdev::Chip::from_path(&device).map_err(|error| failed("look for", &wanted, error))?;
-                Ok(offset_on(&chip, &wanted))
+                offset_on(&chip, &wanted)
             });
             asked.push((path, chip, answer));
         }
-        let mut found: Option<Found> = None;
-        let mut closed: Option<Error> = None;
+        let mut search = Search::new(id);
         for (path, chip, answer) in asked {
-            let offset = match answer.await {
-                Ok(offset) => offset?,
-                Err(error) => {
-                    // Perhaps the line is on another; if not, this is why.
-                    closed = Some(error);
-                    continue;
-                }
-            };
-            let Some(offset) = offset else { continue };
-            if let Some(first) = &found {
-                return Err(Error::Ambiguous {
-                    line: id.clone(),
-                    first: first.path.display().to_string(),
-                    second: path.display().to_string(),
-                });
-            }
-            found = Some(Found { path, chip, offset });
-            if matches!(id, LineId::Offset { .. }) {
+            if search.heard(path, chip, answer.await)? {
                 break;
             }
         }
-        found.ok_or_else(|| closed.unwrap_or(Error::NotFound { line: id.clone() }))
+        let (path, chip, offset) = search.end()?;
+        Ok(Found { path, chip, offset })
+    }
+}
+
+/// What chips say about a line. `C` comes with each answer and goes with the one that has the line.
+struct Search<'a, C> {
+    id: &'a LineId,
+    found: Option<(PathBuf, C, Offset)>,
+    closed: Option<Error>,
+}
+
+impl<'a, C> Search<'a, C> {
+    fn new(id: &'a LineId) -> Self {
+        Self { id, found: None, closed: None }
+    }
+
+    /// One chip's answer. True when the others need not be heard.
+    fn heard(
+        &mut self,
+        path: PathBuf,
+        chip: C,
+        answer: Result<Option<Offset>, Error>,
+    ) -> Result<bool, Error> {
+        match answer {
+            Ok(None) => {}
+            Ok(Some(offset)) => {
+                if let Some((first, ..)) = &self.found {
+                    return Err(Error::Ambiguous {
+                        line: self.id.clone(),
+                        first: first.display().to_string(),
+                        second: path.display().to_string(),
+                    });
+                }
+                self.found = Some((path, chip, offset));
+            }
+            // Perhaps the line is on another; if not, this is why. A chip that knows the line cannot be there says more than one that says nothing.
+            Err(error) => {
+                if !matches!(self.closed, Some(Error::NotFound { .. })) {
+                    self.closed = Some(error);
+                }
+            }
+        }
+        Ok(self.found.is_some() && matches!(self.id, LineId::Offset { .. }))
+    }
+
+    fn end(self) -> Result<(PathBuf, C, Offset), Error> {
+        self.found.ok_or_else(|| self.closed.unwrap_or(Error::NotFound { line: self.id.clone() }))
     }
 }
 
@@ -321,7 +350,7 @@ impl Gpio for LinuxGpio {
             Error::Io { operation: "watch", what: format!("GPIO line {}", line.id), source }
         })?;
         // An edge between the reading and here is in the kernel's queue.
-        Ok(Box::new(LinuxInput { edges, held, reported, doubtful: false, look: None }))
+        Ok(Box::new(LinuxInput { edges, held, reported, doubt: Doubt::default() }))
     }
 }
 
@@ -382,27 +411,59 @@ struct LinuxInput {
     held: Held,
     /// The level reported last.
     reported: bool,
-    /// Edges came since the level was last compared with what was reported.
-    doubtful: bool,
+    doubt: Doubt<Call<bool>>,
+}
+
+/// Whether what was reported is known to be the level.
+#[derive(Debug)]
+struct Doubt<C> {
+    /// Edges came, or a reading failed, since the level was last compared with what was reported.
+    open: bool,
     /// The reading it is compared with.
-    look: Option<Call<bool>>,
+    look: Option<C>,
+}
+
+impl<C> Default for Doubt<C> {
+    fn default() -> Self {
+        Self { open: false, look: None }
+    }
+}
+
+impl<C: Future<Output = Result<bool, Error>> + Unpin> Doubt<C> {
+    /// An edge came: a reading that is under way may be older.
+    fn raise(&mut self) {
+        (self.open, self.look) = (true, None);
+    }
+
+    /// Reads the level once when there is doubt. One that fails settles nothing: the next call reads again.
+    fn poll(&mut self, cx: &mut Context<'_>, read: impl FnOnce() -> C) -> Poll<Result<bool, Error>> {
+        if std::mem::take(&mut self.open) {
+            self.look = Some(read());
+        }
+        let Some(look) = &mut self.look else { return Poll::Pending };
+        let level = ready!(Pin::new(look).poll(cx));
+        (self.open, self.look) = (level.is_err(), None);
+        Poll::Ready(level)
+    }
 }
 
 impl LinuxInput {
     /// Compares the level with what was reported, once, after the kernel's queue ran dry. An edge that comes while the kernel still
     /// handles the one before may be lost to it (its interrupt is masked), and nothing would ever tell.
     fn poll_missed(&mut self, cx: &mut Context<'_>) -> Poll<Result<Edge, Error>> {
-        if std::mem::take(&mut self.doubtful) {
-            self.look = Some(self.held.level());
-        }
-        let Some(look) = &mut self.look else { return Poll::Pending };
-        let active = ready!(Pin::new(look).poll(cx));
-        self.look = None;
-        let active = active?;
-        if self.has_edge()? {
+        let held = &self.held;
+        let active = ready!(self.doubt.poll(cx, || held.level()))?;
+        match self.has_edge() {
+            Ok(false) => {}
             // It came during the reading, which may be older; its arrival has woken us.
-            self.doubtful = true;
-            return Poll::Pending;
+            Ok(true) => {
+                self.doubt.raise();
+                return Poll::Pending;
+            }
+            Err(error) => {
+                self.doubt.raise();
+                return Poll::Ready(Err(error));
+            }
         }
         if active == self.reported {
             return Poll::Pending;
@@ -450,7 +511,8 @@ impl InputLine for LinuxInput {
             return Poll::Ready(match event {
                 Ok(event) => {
                     let active = event.kind == EdgeKind::Rising;
-                    (self.reported, self.doubtful, self.look) = (active, true, None);
+                    self.reported = active;
+                    self.doubt.raise();
                     Ok(Edge { active, at: Duration::from_nanos(event.timestamp_ns) })
                 }
                 Err(error) => Err(failed("watch", &self.held.id, error)),
@@ -472,6 +534,54 @@ mod tests {
         assert_eq!(label("powermgr"), "powermgr");
         let long = "x".repeat(30) + "éé";
         assert_eq!(label(&long), "x".repeat(30));
+    }
+
+    #[test]
+    fn a_chip_that_says_nothing_hides_no_line_of_another() {
+        let dead =
+            || Err(Error::Io { operation: "look for", what: "it".into(), source: io::Error::other("EIO") });
+        let offset = LineId::Offset { chip: "expander".into(), offset: 4 };
+        let named = LineId::Name("power".into());
+        for id in [&offset, &named] {
+            let mut search = Search::new(id);
+            assert!(!search.heard("/dev/gpiochip0".into(), 0, dead()).unwrap());
+            let enough = search.heard("/dev/gpiochip1".into(), 1, Ok(Some(4))).unwrap();
+            assert_eq!(enough, matches!(id, LineId::Offset { .. }));
+            assert_eq!(search.end().unwrap(), ("/dev/gpiochip1".into(), 1, 4));
+        }
+        // Without the line, what is known is told, and what is known for certain first.
+        let mut search = Search::new(&offset);
+        for (chip, answer) in
+            [Err(Error::NotFound { line: offset.clone() }), dead(), Ok(None)].into_iter().enumerate()
+        {
+            assert!(!search.heard(format!("/dev/gpiochip{chip}").into(), chip, answer).unwrap());
+        }
+        assert!(matches!(search.end(), Err(Error::NotFound { .. })));
+        let mut search = Search::new(&named);
+        search.heard("/dev/gpiochip0".into(), 0, dead()).unwrap();
+        assert!(matches!(search.end(), Err(Error::Io { .. })));
+        let mut search = Search::new(&named);
+        search.heard("/dev/gpiochip0".into(), 0, Ok(Some(1))).unwrap();
+        assert!(matches!(
+            search.heard("/dev/gpiochip1".into(), 1, Ok(Some(1))),
+            Err(Error::Ambiguous { .. })
+        ));
+    }
+
+    #[test]
+    fn a_comparison_that_failed_is_made_again() {
+        let read = |level: Result<bool, ()>| {
+            move || std::future::ready(level.map_err(|()| Error::Unavailable { what: "it".into() }))
+        };
+        let cx = &mut Context::from_waker(std::task::Waker::noop());
+        let mut doubt = Doubt::default();
+        assert!(doubt.poll(cx, read(Ok(true))).is_pending(), "nothing is read without a doubt");
+        doubt.raise();
+        for _ in 0..2 {
+            assert!(matches!(doubt.poll(cx, read(Err(()))), Poll::Ready(Err(_))));
+        }
+        assert!(matches!(doubt.poll(cx, read(Ok(true))), Poll::Ready(Ok(true))));
+        assert!(doubt.poll(cx, read(Ok(true))).is_pending(), "compared once");
     }
 
     #[tokio::test]
