@@ -171,7 +171,7 @@ pub(crate) enum Ask {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     Send(Outgoing),
-    /// [`Client::lease`] or [`Client::told`] is new or extended.
+    /// [`Client::lease`] or [`Client::told`] is new or extended, or what was told has ended.
     Bound,
     /// An address must go.
     Lost(&'static str),
@@ -209,8 +209,10 @@ pub(crate) struct Client {
     stateless: bool,
     state: State,
     held: Option<Lease>,
-    /// Of a stateless client.
-    told: Option<Told>,
+    /// Of a stateless client, and when it is to be asked for again.
+    told: Option<(Told, Mono)>,
+    /// The link was gone since: the network may be another, and may have nobody who answers.
+    unsure: bool,
     exchange: Exchange,
     sol_max_rt: Millis,
     inf_max_rt: Millis,
@@ -227,6 +229,7 @@ impl Client {
             state: State::Down,
             held: held.filter(|lease| !lease.addresses.is_empty()),
             told: None,
+            unsure: false,
             exchange: Exchange::none(24),
             sol_max_rt: SOLICIT.most,
             inf_max_rt: INFORM.most,
@@ -247,13 +250,18 @@ impl Client {
 
     /// What servers told besides addresses.
     pub(crate) fn told(&self) -> Option<&Told> {
-        self.held.as_ref().map(|lease| &lease.told).or(self.told.as_ref())
+        self.held.as_ref().map(|lease| &lease.told).or(self.told.as_ref().map(|(told, _)| told))
     }
 
     /// When [`Client::due`] has something to do.
     pub(crate) fn deadline(&self) -> Option<Mono> {
         let ends = self.held.iter().flat_map(|lease| &lease.addresses).map(|held| held.ends_at);
-        ends.chain(self.exchange.next()).min()
+        ends.chain(self.told_ends()).chain(self.exchange.next()).min()
+    }
+
+    /// When what was told ends. On the link it was told on it counts until there is something else.
+    fn told_ends(&self) -> Option<Mono> {
+        self.told.as_ref().filter(|_| self.unsure).map(|(_, until)| *until)
     }
 
     pub(crate) fn link_up(&mut self, now: Mono) {
@@ -271,6 +279,7 @@ impl Client {
 
     pub(crate) fn link_down(&mut self) {
         self.state = State::Down;
+        self.unsure = true;
         self.exchange.end(None);
     }
 
@@ -282,6 +291,10 @@ impl Client {
             if lease.addresses.len() < before {
                 self.lost("the lease ended", now, out);
             }
+        }
+        if self.told_ends().is_some_and(|until| until <= now) {
+            self.told = None;
+            out.push(Action::Bound);
         }
         if self.exchange.next().is_none_or(|next| next > now) {
             return;
@@ -387,8 +400,10 @@ impl Client {
                 // Not all of a link at once (RFC 8415, 21.23).
                 let delay = Millis::from_secs(secs.into()) + Millis::new(self.dice.below(MAX_DELAY_MS));
                 self.state = State::Informed;
-                self.exchange.end(Some(now.saturating_add(delay)));
-                self.told = Some(message.told);
+                let until = now.saturating_add(delay);
+                self.exchange.end(Some(until));
+                self.told = Some((message.told, until));
+                self.unsure = false;
                 out.push(Action::Bound);
             }
             _ => {}

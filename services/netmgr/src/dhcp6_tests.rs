@@ -445,6 +445,34 @@ fn times_are_the_servers_where_they_make_sense() {
 }
 
 #[test]
+fn what_was_told_outlives_its_link_for_its_time_only() {
+    let told = Told { dns: vec![second()], ..Told::default() };
+    let answer = || Received { told: told.clone(), refresh_s: Some(7200), ..message(Kind::Reply, None) };
+    let mut bench = Bench::up(Client::stateless(3));
+    bench.asks();
+    bench.hears(answer());
+    let told_at = bench.now;
+    // A cable pulled and put back takes nothing away; on the new network nobody answers.
+    bench.client.link_down();
+    bench.client.link_up(bench.now);
+    assert_eq!(bench.client.told(), Some(&told));
+    while bench.client.told().is_some() {
+        bench.next();
+    }
+    assert_eq!(told_at.until(bench.now).as_secs(), 7200);
+    // What another network tells counts like the first.
+    while !matches!(bench.next().as_slice(), [Action::Send(_)]) {}
+    bench.hears(answer());
+    bench.client.link_down();
+    bench.client.link_up(bench.now);
+    bench.asks();
+    bench.hears(answer());
+    let again = bench.now;
+    assert_eq!(bench.asks(), Ask::Inform);
+    assert_eq!((again.until(bench.now).as_secs(), bench.client.told()), (7200, Some(&told)));
+}
+
+#[test]
 fn without_addresses_the_rest_is_asked_for_and_asked_again_in_time() {
     let mut bench = Bench::up(Client::stateless(3));
     let asked = bench.sends();
@@ -465,7 +493,10 @@ fn without_addresses_the_rest_is_asked_for_and_asked_again_in_time() {
         assert_eq!(bench.client.told(), Some(&told), "kept until there is another");
     }
     assert_eq!(bench.client.lease(), None);
+    // Without the link it ends when it would have been asked for again.
     bench.client.link_down();
+    assert!(bench.client.deadline().is_some());
+    assert_eq!((bench.next().as_slice(), bench.client.told()), ([Action::Bound].as_slice(), None));
     assert_eq!(bench.client.deadline(), None);
     // INF_MAX_RT is a server's to set, too.
     bench.client.link_up(bench.now);

@@ -84,6 +84,7 @@ impl Kernel {
             MulticastGroup::Ipv4Ifaddr,
             MulticastGroup::Ipv6Ifaddr,
             MulticastGroup::Ipv4Route,
+            MulticastGroup::Ipv6Route,
         ];
         let (connection, handle, mut messages) = new_multicast_connection(&groups)?;
         tokio::spawn(connection);

@@ -40,6 +40,7 @@ mod sync;
 mod system;
 mod tell;
 mod timeserver;
+mod wanted;
 mod wire4;
 mod wire6;
 

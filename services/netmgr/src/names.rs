@@ -125,6 +125,28 @@ pub(crate) fn replace_file(path: &Path, text: &str) -> std::io::Result<()> {
     Folder::open(folder)?.replace(name, text.as_bytes(), 0o644)
 }
 
+/// Whether `text` and nothing else is in the file, as [`replace_file`] writes it. What the system does not tell counts as there: a medium that
+/// cannot be read is not written to without need.
+pub(crate) fn is_in_file(path: &Path, text: &str) -> bool {
+    let read = || {
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str()))
+        else {
+            return Err(std::io::ErrorKind::InvalidInput.into());
+        };
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        Folder::open(folder)?.read(name, text.len())
+    };
+    match read() {
+        Ok(bytes) => bytes == text.as_bytes(),
+        // Longer, gone, or a link: somebody else's.
+        Err(error) => {
+            use std::io::ErrorKind::{InvalidData, NotFound};
+            let link = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
+            !link && !matches!(error.kind(), InvalidData | NotFound)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,6 +241,32 @@ mod tests {
         replace_file(&path, "short\n").unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "short\n");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_somebody_else_wrote_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("resolv.conf");
+        assert!(!is_in_file(&path, "ours\n"));
+        replace_file(&path, "ours\n").unwrap();
+        assert!(is_in_file(&path, "ours\n"));
+        for other in ["", "hers\n", "ours\nand more\n"] {
+            std::fs::write(&path, other).unwrap();
+            assert!(!is_in_file(&path, "ours\n"), "{other:?}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(dir.path().join("other"), "ours\n").unwrap();
+        std::os::unix::fs::symlink("other", &path).unwrap();
+        assert!(!is_in_file(&path, "ours\n"), "a link to the same text");
+    }
+
+    #[test]
+    fn others_may_read_the_resolvers_file() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("resolv.conf");
+        replace_file(&path, "nameserver 192.0.2.1\n").unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use service::Context;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use units::{Lasting, Millis, Mono};
+use units::{Millis, Mono};
 
 use crate::config::Config;
 use crate::error::Error;
@@ -17,6 +17,7 @@ use crate::kernel::{self, Kernel, Refused};
 use crate::sockets::{Packet, Talk};
 use crate::sync::{Failed, Sample, Sync, Verdict};
 use crate::system::{System, ThisMachine};
+use crate::wanted::Wanted;
 use crate::{names, ra, tell, timeserver, wire4, wire6};
 
 /// Changes come in bursts: look once after the burst.
@@ -110,10 +111,13 @@ struct Net<S> {
     /// Looks in a row that failed.
     silences: u32,
     rtc_at: Option<Mono>,
-    /// What the next start needs could not be kept.
-    unkept: Lasting,
-    resolv: Option<String>,
+    /// What the next start needs, as it is in its file.
+    kept: Wanted<Kept>,
+    /// The text of the resolver's file.
+    resolv: Wanted<String>,
+    /// What this machine is to be called, and what it is called.
     hostname: Option<String>,
+    named: Wanted<String>,
     status: String,
 }
 
@@ -165,9 +169,10 @@ impl<S: System> Net<S> {
             look_at: None,
             silences: 0,
             rtc_at: None,
-            unkept: Lasting::default(),
-            resolv: None,
+            kept: Wanted::default(),
+            resolv: Wanted::default(),
             hostname: None,
+            named: Wanted::default(),
             status: String::new(),
         }
     }
@@ -222,7 +227,8 @@ impl<S: System> Net<S> {
 
     fn deadline(&self) -> Option<Mono> {
         let ports = self.ports.values().filter_map(|port| port.iface.deadline());
-        ports.chain(self.sync.deadline()).chain(self.look_at).min()
+        let tries = [self.kept.deadline(), self.resolv.deadline(), self.named.deadline()];
+        ports.chain(self.sync.deadline()).chain(self.look_at).chain(tries.into_iter().flatten()).min()
     }
 
     async fn due(&mut self, asked: &mut JoinSet<Result<Sample, Failed>>) -> Result<(), Error> {
@@ -251,6 +257,9 @@ impl<S: System> Net<S> {
         } else {
             self.refresh();
         }
+        if self.kept.deadline().is_some_and(|at| at <= now) {
+            self.keep();
+        }
         if let Some(server) = self.sync.due(now) {
             asked.spawn(async move { timeserver::ask(&server).await });
         }
@@ -270,6 +279,10 @@ impl<S: System> Net<S> {
             }
             self.name_client();
             self.act(name, actions).await;
+        }
+        if self.resolv.there().is_some_and(|text| !names::is_in_file(&self.config.resolv_conf, text)) {
+            tracing::info!(path = %self.config.resolv_conf.display(), "somebody else has changed the name servers; they are written again");
+            self.resolv.lost();
         }
         self.refresh();
         Ok(())
@@ -442,15 +455,18 @@ impl<S: System> Net<S> {
             .map(|(name, port)| (name.clone(), KeptInterface::of(&port.iface, port.metric, self.epoch)));
         let kept = Kept { duid: self.duid.clone(), interfaces: interfaces.collect() };
         let now = self.now();
+        if !self.kept.is_due(now, &kept) {
+            return;
+        }
         match kept::save(&self.context.run_dir, &kept) {
             Ok(()) => {
-                if let Some(said) = self.unkept.works(now) {
+                if let Some(said) = self.kept.done(now, kept) {
                     tracing::info!(times = said.times, lasted = %said.lasts, "what the next start needs is kept again");
                 }
             }
             Err(error) => {
-                if let Some(said) = self.unkept.fails(now) {
-                    tracing::warn!(%error, times = said.times, "what the next start needs was not kept");
+                if let Some(said) = self.kept.refused(now) {
+                    tracing::warn!(%error, times = said.times, "what the next start needs was not kept; tried again every 2 s");
                 }
             }
         }
@@ -466,23 +482,44 @@ impl<S: System> Net<S> {
         // A name that came with a lease outlives it: programs have written it into their logs.
         let name = name.or_else(|| self.hostname.clone());
         let name = name.or_else(|| ifaces().find_map(Iface::mac).map(names::of_mac));
-        if name.is_some() && name != self.hostname {
-            if let Some(name) = &name
-                && let Err(error) = self.system.set_hostname(name)
-            {
-                tracing::warn!(%error, name, "the host name was not set");
+        let now = self.now();
+        if let Some(name) = &name
+            && self.named.is_due(now, name)
+        {
+            match self.system.set_hostname(name) {
+                Ok(()) => {
+                    if let Some(said) = self.named.done(now, name.clone()) {
+                        tracing::info!(times = said.times, lasted = %said.lasts, name, "the host name is set again");
+                    }
+                }
+                Err(error) => {
+                    if let Some(said) = self.named.refused(now) {
+                        tracing::warn!(%error, name, times = said.times, "the host name was not set; tried again every 2 s");
+                    }
+                }
             }
-            self.hostname = name;
         }
+        self.hostname = name;
         // The resolver.
         let servers: Vec<_> = self.ports.values().flat_map(|port| port.iface.dns()).collect();
         let search = self.ports.values().flat_map(|port| port.iface.search());
         let text = names::resolv_conf(search, &servers);
-        if self.resolv.as_ref() != Some(&text) {
-            if let Err(error) = names::replace_file(&self.config.resolv_conf, &text) {
-                tracing::warn!(%error, path = %self.config.resolv_conf.display(), "the name servers were not written");
+        if self.resolv.is_due(now, &text) {
+            let path = &self.config.resolv_conf;
+            match names::replace_file(path, &text) {
+                Ok(()) => {
+                    if let Some(said) = self.resolv.done(now, text) {
+                        let path = path.display();
+                        tracing::info!(%path, times = said.times, lasted = %said.lasts, "the name servers are written again");
+                    }
+                }
+                Err(error) => {
+                    if let Some(said) = self.resolv.refused(now) {
+                        let path = path.display();
+                        tracing::warn!(%error, %path, times = said.times, "the name servers were not written; tried again every 2 s");
+                    }
+                }
             }
-            self.resolv = Some(text);
         }
         // The time.
         let mut ntp = self.config.time.ntp.clone();
@@ -491,7 +528,6 @@ impl<S: System> Net<S> {
             ntp.extend(leased.map(|server| server.to_string()));
         }
         let usable = self.ports.values().any(|port| port.iface.is_usable());
-        let now = self.now();
         self.sync.network(now, ntp, usable);
         // And what is told of it.
         let status = tell::status(self.ports.values().map(|port| &port.iface), &self.sync);
@@ -531,7 +567,6 @@ impl<S: System> Net<S> {
         let wall = self.system.wall();
         let wall_us = wall.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_micros());
         let verdict = self.sync.answer(now, i64::try_from(wall_us).unwrap_or(i64::MAX), answer);
-        let from = self.sync.synced().map(|synced| synced.server.clone()).unwrap_or_default();
         let (offset_us, first, stepped) = match verdict {
             Verdict::Refused(why) => {
                 tracing::warn!(%why, "no time from a time server");
@@ -541,15 +576,19 @@ impl<S: System> Net<S> {
             Verdict::Step { offset_us, first } => {
                 let span = Duration::from_micros(offset_us.unsigned_abs());
                 let to = if offset_us < 0 { wall.checked_sub(span) } else { wall.checked_add(span) };
-                if let Some(to) = to
-                    && let Err(error) = self.system.set_wall(to)
-                {
+                let set = match to {
+                    Some(to) => self.system.set_wall(to),
+                    None => Err(std::io::ErrorKind::InvalidInput.into()),
+                };
+                self.sync.stepped(now, set.is_ok());
+                if let Err(error) = set {
                     tracing::warn!(%error, "the clock was not set");
                     return self.refresh();
                 }
                 (offset_us, first, true)
             }
         };
+        let from = self.sync.synced().map(|synced| synced.server.clone()).unwrap_or_default();
         if stepped || first || self.rtc_at.is_none_or(|at| at <= now) {
             self.rtc_at = Some(now.saturating_add(RTC_EVERY));
             if let Some(device) = self.config.time.rtc.clone() {

@@ -51,7 +51,7 @@ pub(crate) enum Failed {
 /// What to do with an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Add this to the clock.
+    /// Add this to the clock, and say with [`Sync::stepped`] whether that was done.
     Step { offset_us: i64, first: bool },
     /// The clock is right.
     Right { offset_us: i64, first: bool },
@@ -76,6 +76,8 @@ pub(crate) struct Sync {
     at: usize,
     floor_s: i64,
     last: Option<Synced>,
+    /// The answer whose step is to be done: nothing is in sync before.
+    stepping: Option<Synced>,
     poll: Millis,
     failures: u32,
     asking: Option<String>,
@@ -94,6 +96,7 @@ impl Sync {
             at: 0,
             floor_s: i64::try_from(floor_s).unwrap_or(i64::MAX - FUTURE_S).min(i64::MAX / 2_000_000),
             last: None,
+            stepping: None,
             poll: MIN_POLL,
             failures: 0,
             asking: None,
@@ -180,24 +183,45 @@ impl Sync {
             Ok((offset_us, sample)) => {
                 let first = self.last.is_none();
                 let still = offset_us.unsigned_abs() <= STILL_US.max(sample.delay_us / 2).unsigned_abs();
-                self.failures = 0;
-                self.doubt = None;
-                self.poll = match (first, still) {
-                    (false, true) => self.poll.saturating_mul(2).min(MAX_POLL),
-                    _ => MIN_POLL,
-                };
-                self.last = Some(Synced { server, offset_us });
-                self.wait(now, self.poll);
-                if still { Verdict::Right { offset_us, first } } else { Verdict::Step { offset_us, first } }
+                let synced = Synced { server, offset_us };
+                if !still {
+                    self.stepping = Some(synced);
+                    return Verdict::Step { offset_us, first };
+                }
+                let poll = if first { MIN_POLL } else { self.poll.saturating_mul(2).min(MAX_POLL) };
+                self.right(now, synced, poll);
+                Verdict::Right { offset_us, first }
             }
             Err(why) => {
-                self.failures = self.failures.saturating_add(1);
                 self.at = self.at.wrapping_add(1) % self.servers.len().max(1);
-                let wait = self.dice.back_off(self.failures, FIRST_TRY, MAX_TRY);
-                self.wait(now, wait);
+                self.again(now);
                 Verdict::Refused(why)
             }
         }
+    }
+
+    /// The step that was asked for is done, or the system refused it: then nothing is in sync that was not before, and the time is asked for again as
+    /// after any failure.
+    pub(crate) fn stepped(&mut self, now: Mono, done: bool) {
+        match self.stepping.take() {
+            Some(synced) if done => self.right(now, synced, MIN_POLL),
+            Some(_) => self.again(now),
+            None => {}
+        }
+    }
+
+    fn right(&mut self, now: Mono, synced: Synced, poll: Millis) {
+        self.failures = 0;
+        self.doubt = None;
+        self.poll = poll;
+        self.last = Some(synced);
+        self.wait(now, poll);
+    }
+
+    fn again(&mut self, now: Mono) {
+        self.failures = self.failures.saturating_add(1);
+        let wait = self.dice.back_off(self.failures, FIRST_TRY, MAX_TRY);
+        self.wait(now, wait);
     }
 
     fn wait(&mut self, now: Mono, wait: Millis) {
@@ -273,6 +297,34 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_could_not_be_set_is_not_in_sync() {
+        let (mut sync, mut now) = ready(&["a"]);
+        for _ in 0..3 {
+            ask(&mut sync, &mut now);
+            let step = Verdict::Step { offset_us: 86_400_000_000, first: true };
+            assert_eq!(sync.answer(now, NOW_US, sample(86_400_000_000)), step);
+            assert_eq!(sync.synced(), None, "not before it is done");
+            sync.stepped(now, false);
+            assert_eq!(sync.synced(), None);
+            let wait = now.until(sync.deadline().unwrap());
+            assert!(wait > Millis::ZERO && wait <= MAX_TRY, "{wait}");
+        }
+        ask(&mut sync, &mut now);
+        sync.answer(now, NOW_US, sample(86_400_000_000));
+        sync.stepped(now, true);
+        assert_eq!(sync.synced().unwrap().server, "a");
+        // Later on what was in sync stays so, and a large offset that was confirmed once is stepped at the next answer that agrees.
+        let hour = 3_600_000_000;
+        for expected in [false, true, true] {
+            ask(&mut sync, &mut now);
+            let verdict = sync.answer(now, NOW_US, sample(hour));
+            assert_eq!(matches!(verdict, Verdict::Step { first: false, .. }), expected, "{verdict:?}");
+            sync.stepped(now, false);
+            assert!(sync.synced().is_some_and(|synced| synced.offset_us != hour));
+        }
+    }
+
+    #[test]
     fn later_noise_is_left_alone_and_more_is_stepped() {
         let (mut sync, mut now) = ready(&["a"]);
         ask(&mut sync, &mut now);
@@ -287,6 +339,7 @@ mod tests {
             ask(&mut sync, &mut now);
             let verdict = sync.answer(now, NOW_US, Ok(Sample { offset_us, delay_us }));
             assert_eq!(matches!(verdict, Verdict::Step { .. }), step, "{offset_us} {delay_us}");
+            sync.stepped(now, true);
         }
     }
 
@@ -391,6 +444,7 @@ mod tests {
                 if let Verdict::Step { offset_us, .. } = sync.answer(now, NOW_US, Ok(Sample { offset_us, delay_us })) {
                     let time_s = u64::try_from((NOW_US + offset_us) / 1_000_000).unwrap();
                     prop_assert!((FLOOR..FLOOR + 51 * 365 * 86_400).contains(&time_s));
+                    sync.stepped(now, true);
                 }
             }
         }
