@@ -86,6 +86,20 @@ pub fn keep_in<M: Message + Name + Default>(message: &mut M, paths: &[String]) -
     Ok(())
 }
 
+/// What a reader wants of a message: all of it without a mask.
+///
+/// # Errors
+/// As [`keep_in`].
+pub fn masked<M: Message + Name + Default>(
+    mut message: M,
+    mask: Option<&prost_types::FieldMask>,
+) -> Result<M, MaskError> {
+    if let Some(mask) = mask.filter(|mask| !mask.paths.is_empty()) {
+        keep_in(&mut message, &mask.paths)?;
+    }
+    Ok(message)
+}
+
 /// Writes into `target` what `patch` holds at the paths: a field set in the patch is copied, one not set is cleared. Without
 /// paths, what is set in the patch and writable is copied (what a client read and sends back is not an error). `*` stands for
 /// all that is writable. `writable` lists paths; what is below one is writable too.

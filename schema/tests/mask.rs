@@ -34,6 +34,11 @@ fn a_read_keeps_what_is_asked_for() {
         mask::keep(&mut message, &given).unwrap();
         assert_eq!(message.fields().count(), count, "{given:?}");
     }
+    let name = prost_types::FieldMask { paths: paths(&["name"]) };
+    let named = Host { name: "system".into(), ..Host::default() };
+    assert_eq!(mask::masked(host(), Some(&name)).unwrap(), named);
+    assert_eq!(mask::masked(host(), Some(&prost_types::FieldMask::default())).unwrap(), host());
+    assert_eq!(mask::masked(host(), None).unwrap(), host());
     let mut kept = host();
     mask::keep_in(&mut kept, &paths(&["location.rack_location.row"])).unwrap();
     let rack = kept.location.unwrap().rack_location.unwrap();

@@ -9,6 +9,7 @@ use prost::Message;
 
 use crate::header;
 use schema::google::rpc::{ErrorInfo, Status as WireStatus};
+use schema::mask::MaskError;
 
 /// `google.rpc.Code`: the canonical codes, numbered as gRPC numbers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -205,6 +206,13 @@ impl Status {
                 Self::new(code, message)
             }
         }
+    }
+}
+
+/// `INVALID_ARGUMENT` with the reason `FIELD_MASK`.
+impl From<MaskError> for Status {
+    fn from(error: MaskError) -> Self {
+        Self::invalid_argument(format!("field_mask: {error}")).with_reason("FIELD_MASK")
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use board::{Board, HalKind};
 use ipc::Status;
+use schema::mask::masked;
 use schema::v1alpha1 as pb;
 use supervise::{Machine, State};
 use units::Mono;
@@ -65,7 +66,7 @@ impl Picture<'_> {
         if let Some(image) = self.image {
             image.tell(&mut metadata);
         }
-        let mut info = pb::SystemInfo {
+        let info = pb::SystemInfo {
             name: "system".to_owned(),
             description: Some(format!("{} {}", self.board.vendor, self.board.model)),
             state: state.into(),
@@ -79,13 +80,12 @@ impl Picture<'_> {
             board: format!("{}/{}", self.board.vendor, self.board.name),
             simulated: self.board.hal == HalKind::Sim,
         };
-        masked(&mut info, request.field_mask.as_ref())?;
+        let info = masked(info, request.field_mask.as_ref())?;
         Ok(pb::GetSystemInfoResponse { system_info: Some(info) })
     }
 
     pub(crate) fn get_health(&self, request: &pb::GetHealthRequest) -> Result<pb::GetHealthResponse, Status> {
-        let mut health = self.health();
-        masked(&mut health, request.field_mask.as_ref())?;
+        let health = masked(self.health(), request.field_mask.as_ref())?;
         Ok(pb::GetHealthResponse { health: Some(health) })
     }
 
@@ -102,9 +102,8 @@ impl Picture<'_> {
                 }
                 _ => None,
             };
-            let mut daemon = wire::daemon(&view, record, usage, next);
-            masked(&mut daemon, request.field_mask.as_ref())?;
-            daemons.push(daemon);
+            let daemon = wire::daemon(&view, record, usage, next);
+            daemons.push(masked(daemon, request.field_mask.as_ref())?);
         }
         Ok(pb::ListDaemonsResponse { daemons })
     }
@@ -146,13 +145,4 @@ impl Picture<'_> {
             store: self.store.as_ref().map(store::status),
         }
     }
-}
-
-fn masked<M>(message: &mut M, mask: Option<&prost_types::FieldMask>) -> Result<(), Status>
-where
-    M: prost::Message + prost::Name + Default,
-{
-    let Some(mask) = mask else { return Ok(()) };
-    schema::mask::keep_in(message, &mask.paths)
-        .map_err(|error| Status::invalid_argument(format!("field_mask: {error}")))
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use ipc::{Reply, Request, Status};
 use power::{HostAction, desired};
 use prost::{Message, Name};
+use schema::mask::masked;
 use schema::rpc::operator_service::RESET;
 use schema::rpc::power_service::SET_IDENTIFY;
 use schema::server::{
@@ -80,7 +81,7 @@ impl Daemon {
     fn get_host(&self, get: v1::GetHostRequest) -> Result<v1::GetHostResponse, Status> {
         let index = self.find(&get.name)?;
         let host = self.hosts[index].to_wire(self.clock.now(), &self.clocks());
-        Ok(v1::GetHostResponse { host: Some(masked(host, get.field_mask)?) })
+        Ok(v1::GetHostResponse { host: Some(masked(host, get.field_mask.as_ref())?) })
     }
 
     fn list_hosts(&self, list: &v1::ListHostsRequest) -> Result<v1::ListHostsResponse, Status> {
@@ -89,7 +90,7 @@ impl Daemon {
         let hosts = hosts
             .filter(|host| list.r#type.is_none_or(|wanted| wanted == 0 || host.r#type == Some(wanted)))
             .filter(|host| list.status.is_none_or(|wanted| wanted == 0 || host.status == Some(wanted)))
-            .map(|host| masked(host, list.field_mask.clone()))
+            .map(|host| masked(host, list.field_mask.as_ref()))
             .collect::<Result<_, _>>()?;
         Ok(v1::ListHostsResponse { hosts })
     }
@@ -148,7 +149,7 @@ impl Daemon {
 
     fn get_chassis(&self, get: v1::GetChassisRequest) -> Result<v1::GetChassisResponse, Status> {
         self.find_chassis(&get.name)?;
-        let chassis = masked(self.chassis.to_wire(&self.hosts), get.field_mask)?;
+        let chassis = masked(self.chassis.to_wire(&self.hosts), get.field_mask.as_ref())?;
         Ok(v1::GetChassisResponse { chassis: Some(chassis) })
     }
 
@@ -163,7 +164,7 @@ impl Daemon {
         let (page, next_page_token) =
             wire::page(matching, |one| &one.name, list.page_size(), list.page_token());
         let chassis =
-            page.into_iter().map(|one| masked(one, list.field_mask.clone())).collect::<Result<_, _>>()?;
+            page.into_iter().map(|one| masked(one, list.field_mask.as_ref())).collect::<Result<_, _>>()?;
         Ok(v1::ListChassisResponse { chassis, next_page_token, total_size })
     }
 
@@ -271,7 +272,7 @@ impl Daemon {
         get: v1::GetManagementControllerRequest,
     ) -> Result<v1::GetManagementControllerResponse, Status> {
         self.find_controller(&get.name)?;
-        let controller = masked(self.controller.to_wire(&self.clocks()), get.field_mask)?;
+        let controller = masked(self.controller.to_wire(&self.clocks()), get.field_mask.as_ref())?;
         Ok(v1::GetManagementControllerResponse { controller: Some(controller) })
     }
 
@@ -284,7 +285,7 @@ impl Daemon {
         let wanted = list.r#type.is_none_or(|wanted| wanted == 0 || one.r#type == Some(wanted))
             && list.status.is_none_or(|wanted| wanted == 0 || one.status == Some(wanted))
             && list.role.is_none_or(|wanted| wanted == 0 || role == Some(wanted));
-        let controllers = wanted.then(|| masked(one, list.field_mask)).transpose()?;
+        let controllers = wanted.then(|| masked(one, list.field_mask.as_ref())).transpose()?;
         Ok(v1::ListManagementControllersResponse { controllers: controllers.into_iter().collect() })
     }
 
@@ -638,18 +639,6 @@ impl Daemon {
     }
 }
 
-/// What a reader wants of a message.
-fn masked<M: Message + Name + Default>(
-    mut message: M,
-    mask: Option<prost_types::FieldMask>,
-) -> Result<M, Status> {
-    let paths = wire::paths(mask);
-    if !paths.is_empty() {
-        schema::mask::keep_in(&mut message, &paths).map_err(|error| wire::bad_mask(&error))?;
-    }
-    Ok(message)
-}
-
 /// The settings after an update.
 fn patched<M: Message + Name + Default + Clone>(
     settings: &M,
@@ -658,8 +647,7 @@ fn patched<M: Message + Name + Default + Clone>(
     writable: &[&str],
 ) -> Result<M, Status> {
     let mut settings = settings.clone();
-    schema::mask::update_in(&mut settings, patch, &wire::paths(mask), writable)
-        .map_err(|error| wire::bad_mask(&error))?;
+    schema::mask::update_in(&mut settings, patch, &wire::paths(mask), writable)?;
     Ok(settings)
 }
 

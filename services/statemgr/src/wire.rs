@@ -5,7 +5,6 @@ use std::time::SystemTime;
 use ipc::{Code, Status};
 use power::desired::{Answer, Origin, RestorePolicy};
 use power::{HostAction, OpId, OpStatus, Outcome, Status as Power};
-use schema::mask::MaskError;
 use schema::v1alpha1 as v1;
 use units::Millis;
 
@@ -152,10 +151,6 @@ pub(crate) fn presumed_lock(host: &str) -> Status {
          controller if nobody works on the machine; force off is possible"
     );
     Status::new(Code::FailedPrecondition, text).with_reason("MAINTENANCE")
-}
-
-pub(crate) fn bad_mask(error: &MaskError) -> Status {
-    Status::invalid_argument(format!("field_mask: {error}")).with_reason("FIELD_MASK")
 }
 
 pub(crate) fn paths(mask: Option<prost_types::FieldMask>) -> Vec<String> {
