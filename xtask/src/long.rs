@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 
 use crate::test::{Count, run_tests};
-use crate::{need, sh, suites};
+use crate::{daemon, need, sh, suites};
 
 /// Kills of daemons and of the operator, in both runs of the suite under fire together.
 const KILLS: u32 = 1_000;
@@ -25,13 +25,14 @@ type Part = fn(&mut Count) -> Result<()>;
 
 /// Runs all of it; goes on when a part fails, so that one run tells everything.
 pub(crate) fn run(count: &mut Count) -> Result<()> {
-    let parts: [(&str, Part); 6] = [
+    let parts: [(&str, Part); 7] = [
         ("the suite under fire", fire),
         ("damaged files", damaged),
         ("crashes of the bus", stream_crash),
         ("suites of the NATS clients", suites),
         ("property tests", properties),
         ("fuzzing", fuzz),
+        ("a daemon by the steps", daemon),
     ];
     let mut failed = Vec::new();
     for (name, part) in parts {
@@ -91,6 +92,12 @@ fn properties(count: &mut Count) -> Result<()> {
     let packages = packages.iter().flat_map(|name| ["--package", name]);
     let args: Vec<&str> = packages.chain(["--lib", "--test", "*"]).collect();
     tests(&args, &variables, count)
+}
+
+fn daemon(count: &mut Count) -> Result<()> {
+    daemon::run()?;
+    count.passed += 1;
+    Ok(())
 }
 
 /// Coverage-guided, by cargo-fuzz. Its flags are the nightly compiler's; the stable one takes them when told to.

@@ -3,6 +3,7 @@
 
 mod bench;
 mod cpio;
+mod daemon;
 mod emulate;
 mod guest;
 mod image;
