@@ -17,7 +17,8 @@
 //!   this account within an hour: those who failed twice are counted by themselves.
 //! - *An old password in a script locks out nobody.* The same wrong password again is no guess and is not counted.
 //! - *Nobody is locked out for ever.* Attempts during a pause are refused without being counted. A pause of an address is
-//!   followed by [`ADDRESS_OPEN`] in which none begins, so whoever shares it with a guesser gets a turn.
+//!   followed by [`ADDRESS_OPEN`] in which none begins, so whoever shares it with a guesser gets a turn; a pause of an account at an
+//!   address it is known from by [`KNOWN_OPEN`], so that its owner does, though the guesser sits beside him.
 //! - *The tables are bounded*, and to push an entry out costs more failed logins than it is worth:
 //!   see [`LockoutConfig::capacity`].
 
@@ -35,6 +36,9 @@ mod saved;
 /// How long an address stays open between two pauses, whatever fails meanwhile: long enough for a person who tries again every
 /// few seconds. What guessers get out of it is bounded by the pause of each pair and by the line before the hash.
 pub const ADDRESS_OPEN: Millis = Millis::from_secs(10);
+/// The same for an account at an address it is known from. Guessers there get as many guesses as the line before the hash lets through in
+/// it: at the longest pause, one hundredth of what they would without any.
+pub const KNOWN_OPEN: Millis = Millis::from_secs(10);
 /// Locks shown at most.
 pub const SHOWN_MAX: usize = 256;
 /// Wrong passwords remembered per pair.
@@ -351,6 +355,7 @@ impl Lockout {
         let tag = self.tag(account, password);
         let config = self.config;
         self.make_room(account, address, now);
+        let is_known = self.is_known_good(account, address);
         let fresh = Pair { failures: 0, last: now, until: Mono::ZERO, tags: [None; TAGS] };
         let stale = |last: Mono, until: Mono| now.since(last.max(until)) >= config.forget_after;
         let pair = self.pairs.entry((account, address)).or_insert(fresh);
@@ -369,9 +374,16 @@ impl Lockout {
         pair.failures = pair.failures.saturating_add(1);
         pair.last = now;
         let delay = config.delay(pair.failures);
-        // Never shortened: two attempts that ran side by side both count, and the later outcome must not undercut.
-        pair.until = pair.until.max(now.saturating_add(delay));
-        let mut locked = !delay.is_zero();
+        // An attempt that ran beside the one that began the pause comes before its end, and may well make it longer.
+        let spared = is_known
+            && pair.until != Mono::ZERO
+            && now >= pair.until
+            && now < pair.until.saturating_add(KNOWN_OPEN);
+        let mut locked = !delay.is_zero() && !spared;
+        if !spared {
+            // Never shortened: two attempts that ran side by side both count, and the later outcome must not undercut.
+            pair.until = pair.until.max(now.saturating_add(delay));
+        }
 
         let fresh = Source { failures: 0, last: now, until: Mono::ZERO, only: Some(account) };
         let source = self.addresses.entry(address).or_insert(fresh);
@@ -388,7 +400,7 @@ impl Lockout {
             source.until = now.saturating_add(config.address_delay);
             locked = true;
         }
-        if !self.is_known_good(account, address) {
+        if !is_known {
             let was = self.account_pauses(account, now);
             let run_off = self.accounts.entry(account).or_insert(RunOff { newcomers: now, repeaters: now });
             let (who, ends) = if repeater {
@@ -633,6 +645,49 @@ mod tests {
         assert_eq!(locked.to_string(), "too many failed logins; try again in 29 s");
         assert_eq!(lockout.check(alice(), ip(1), at(1)), Ok(()), "the owner, from elsewhere");
         assert_eq!(lockout.check(Key::account("bob"), ip(66), at(1)), Ok(()), "somebody else, from there");
+    }
+
+    /// Milliseconds until `alice` gets in with the right password, tried each 2 s where somebody guesses each 50 ms, and the guesses judged.
+    fn beside_a_guesser(mut lockout: Lockout, from: u64, until: u64) -> (Option<u64>, u32) {
+        let mut judged = 0;
+        for millis in (from..until).step_by(50) {
+            let now = Mono::from_millis(millis);
+            if lockout.check(alice(), ip(1), now).is_ok() {
+                guess(&mut lockout, alice(), ip(1), &format!("{millis}"), now);
+                judged += 1;
+            }
+            let now = Mono::from_millis(millis + 20);
+            if millis % 2000 == 1000 && lockout.check(alice(), ip(1), now).is_ok() {
+                return (Some(millis - from), judged);
+            }
+        }
+        (None, judged)
+    }
+
+    #[test]
+    fn the_owner_gets_in_though_a_guesser_sits_at_the_address_he_is_known_from() {
+        let mut lockout = lockout(LockoutConfig::default());
+        lockout.success(alice(), ip(1), at(0));
+        // The guesser was first.
+        guesses(&mut lockout, alice(), ip(1), 5, at(1));
+        let (waited, _) = beside_a_guesser(lockout, 2_000, 240_000);
+        assert!(waited.is_some_and(|millis| millis < 60_000), "{waited:?}");
+    }
+
+    #[test]
+    fn a_guesser_at_a_known_address_alone_gets_little_out_of_the_open_spans() {
+        let mut lockout = lockout(LockoutConfig::default());
+        lockout.success(alice(), ip(1), at(0));
+        let mut judged = 0;
+        for millis in (0..3_600_000).step_by(50) {
+            let now = Mono::from_millis(millis);
+            if lockout.check(alice(), ip(1), now).is_ok() {
+                judged += 1;
+                guess(&mut lockout, alice(), ip(1), &format!("{millis}"), now);
+            }
+        }
+        // Twenty a second in the spans of 10 s after one pause of 30 s and three of a quarter of an hour, of 72,000 that were sent.
+        assert!(judged <= 5 + 4 * 201, "{judged} guesses");
     }
 
     #[test]
