@@ -1,14 +1,14 @@
 //! How much memory the bodies of requests and answers may take together (I-6): a bound on each body is none on all of them.
 //!
 //! ```text
-//!  nobody yet ── a body that is still arriving takes one of the strangers' places (total, per address)
-//!  an account ── each byte of a body that is kept counts until its request is answered, and each of the answer until the client
-//!                has taken it (total, per account, per address)
+//!  nobody yet ── a head takes of the strangers' bytes, and a body that is still arriving one of their places (total, per address)
+//!  an account ── a head and each byte of a body that is kept count until the request is answered, and each of the answer until the
+//!                client has taken it (total, per account, per address)
 //! ```
 //!
 //! The last part of the bytes is kept for administrators, so that no other account can keep them from being heard. A stranger's place
 //! is never refused: when all are taken, the oldest of the address that holds most gives way. A login is one packet and needs its
-//! place for a moment; what has been arriving for long is no login.
+//! places until it is handed to usermgr; what has been arriving for long is no login.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -29,56 +29,88 @@ const BYTES_PER_ADDRESS: usize = 12 * 1024 * 1024;
 /// Requests of nobody yet whose body is still arriving: each holds its head and a buffer of the transport.
 const STRANGERS: usize = 128;
 const STRANGERS_PER_ADDRESS: usize = 32;
+/// Bytes of the heads of requests of nobody yet: some 700 as clients send them, 150 of the longest.
+const HEAD_BYTES: usize = 4 * 1024 * 1024;
+const HEAD_BYTES_PER_ADDRESS: usize = 1024 * 1024;
 
-#[derive(Debug, Default)]
-struct Held {
-    bytes: usize,
-    by_account: HashMap<String, usize>,
+/// Who comes gets a place here, at the cost of others if need be.
+#[derive(Debug)]
+struct Places {
+    total: usize,
+    per_address: usize,
+    /// Oldest first.
+    held: BTreeMap<u64, Place>,
     by_address: HashMap<IpAddr, usize>,
-    /// The strangers' places, oldest first.
-    strangers: BTreeMap<u64, Stranger>,
-    strangers_by_address: HashMap<IpAddr, usize>,
+    sum: usize,
     next: u64,
 }
 
 /// A place of a stranger.
 #[derive(Debug)]
-struct Stranger {
+struct Place {
     address: IpAddr,
+    /// What it takes of the total.
+    weight: usize,
     gone: Arc<Notify>,
 }
 
-impl Held {
-    /// A new place at this address, at the cost of another if need be.
-    fn enter(&mut self, address: IpAddr) -> Holder {
-        let here = self.strangers_by_address.get(&address).copied().unwrap_or(0);
-        let most = match self.strangers_by_address.values().max() {
-            _ if here >= STRANGERS_PER_ADDRESS => Some(here),
-            Some(most) if self.strangers.len() >= STRANGERS => Some(*most),
-            _ => None,
-        };
-        if let Some(most) = most {
-            let own = here >= STRANGERS_PER_ADDRESS;
-            let gives_way = |place: &Stranger| {
-                (!own || place.address == address)
-                    && self.strangers_by_address.get(&place.address).copied() == Some(most)
+impl Places {
+    fn new(total: usize, per_address: usize) -> Self {
+        Self { total, per_address, held: BTreeMap::new(), by_address: HashMap::new(), sum: 0, next: 0 }
+    }
+
+    fn enter(&mut self, address: IpAddr, weight: usize) -> (u64, Arc<Notify>) {
+        loop {
+            let here = self.by_address.get(&address).copied().unwrap_or(0);
+            let own = here > 0 && here.saturating_add(weight) > self.per_address;
+            let most = match self.by_address.values().max() {
+                _ if own => Some(here),
+                Some(most) if self.sum.saturating_add(weight) > self.total => Some(*most),
+                _ => None,
             };
-            let oldest = self.strangers.iter().find(|(_, place)| gives_way(place)).map(|(id, _)| *id);
-            if let Some(place) = oldest.and_then(|id| self.leave(id)) {
-                place.gone.notify_one();
-            }
+            let Some(most) = most else { break };
+            let gives_way = |place: &Place| {
+                (!own || place.address == address)
+                    && self.by_address.get(&place.address).copied() == Some(most)
+            };
+            let oldest = self.held.iter().find(|(_, place)| gives_way(place)).map(|(id, _)| *id);
+            let Some(place) = oldest.and_then(|id| self.leave(id)) else { break };
+            place.gone.notify_one();
         }
         let (id, gone) = (self.next, Arc::new(Notify::new()));
         self.next += 1;
-        self.strangers.insert(id, Stranger { address, gone: Arc::clone(&gone) });
-        *self.strangers_by_address.entry(address).or_default() += 1;
-        Holder::Stranger { id, gone }
+        self.held.insert(id, Place { address, weight, gone: Arc::clone(&gone) });
+        *self.by_address.entry(address).or_default() += weight;
+        self.sum += weight;
+        (id, gone)
     }
 
-    fn leave(&mut self, id: u64) -> Option<Stranger> {
-        let place = self.strangers.remove(&id)?;
-        take(&mut self.strangers_by_address, &place.address, 1);
+    fn leave(&mut self, id: u64) -> Option<Place> {
+        let place = self.held.remove(&id)?;
+        take(&mut self.by_address, &place.address, place.weight);
+        self.sum = self.sum.saturating_sub(place.weight);
         Some(place)
+    }
+}
+
+#[derive(Debug)]
+struct Held {
+    bytes: usize,
+    by_account: HashMap<String, usize>,
+    by_address: HashMap<IpAddr, usize>,
+    strangers: Places,
+    heads: Places,
+}
+
+impl Default for Held {
+    fn default() -> Self {
+        Self {
+            bytes: 0,
+            by_account: HashMap::new(),
+            by_address: HashMap::new(),
+            strangers: Places::new(STRANGERS, STRANGERS_PER_ADDRESS),
+            heads: Places::new(HEAD_BYTES, HEAD_BYTES_PER_ADDRESS),
+        }
     }
 }
 
@@ -104,6 +136,44 @@ pub(crate) struct Share {
     bytes: usize,
 }
 
+/// The head of a request of nobody yet. Given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Head {
+    budget: Arc<Budget>,
+    id: u64,
+    gone: Arc<Notify>,
+}
+
+impl Head {
+    /// Resolves when its place is needed for another.
+    pub(crate) fn given_up(&self) -> impl Future<Output = Status> + use<> {
+        let gone = Arc::clone(&self.gone);
+        async move {
+            gone.notified().await;
+            crowd()
+        }
+    }
+
+    /// Gives the place back, so that it is not lost any more, and tells what it took. To be called before anything is done.
+    ///
+    /// # Errors
+    /// `RESOURCE_EXHAUSTED` when it was given up already.
+    pub(crate) fn settle(self) -> Result<usize, Status> {
+        let place = self.budget.lock().heads.leave(self.id);
+        place.map(|place| place.weight).ok_or_else(crowd)
+    }
+}
+
+impl Drop for Head {
+    fn drop(&mut self) {
+        self.budget.lock().heads.leave(self.id);
+    }
+}
+
+fn crowd() -> Status {
+    full("too many requests of clients that are not logged in are arriving")
+}
+
 fn full(text: &str) -> Status {
     Status::resource_exhausted(format!("{text}; try again")).with_reason("TOO_MANY_BODIES")
 }
@@ -117,9 +187,18 @@ impl Budget {
                 name: caller.account().to_owned(),
                 is_administrator: caller.administrator(),
             },
-            None => self.lock().enter(address),
+            None => {
+                let (id, gone) = self.lock().strangers.enter(address, 1);
+                Holder::Stranger { id, gone }
+            }
         };
         Share { budget: Arc::clone(self), holder, address, bytes: 0 }
+    }
+
+    /// A place for a head of `bytes` that is complete.
+    pub(crate) fn head(self: &Arc<Self>, peer: IpAddr, bytes: usize) -> Head {
+        let (id, gone) = self.lock().heads.enter(crate::admission::share(peer), bytes);
+        Head { budget: Arc::clone(self), id, gone }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Held> {
@@ -139,7 +218,7 @@ impl Share {
                 Some(gone) => gone.notified().await,
                 None => std::future::pending().await,
             }
-            full("too many requests of clients that are not logged in are arriving")
+            crowd()
         }
     }
 
@@ -196,7 +275,7 @@ impl Drop for Share {
         let mut held = self.budget.lock();
         match &self.holder {
             // Already gone if the place was needed for another.
-            Holder::Stranger { id, .. } => drop(held.leave(*id)),
+            Holder::Stranger { id, .. } => drop(held.strangers.leave(*id)),
             Holder::Account { name, is_administrator } => {
                 held.bytes = held.bytes.saturating_sub(self.bytes);
                 if !is_administrator && self.bytes > 0 {
@@ -243,7 +322,7 @@ mod tests {
     impl Budget {
         pub(crate) fn is_empty(&self) -> bool {
             let held = self.lock();
-            held.bytes == 0 && held.strangers.is_empty()
+            held.bytes == 0 && held.strangers.held.is_empty() && held.heads.held.is_empty()
         }
     }
 
@@ -297,12 +376,12 @@ mod tests {
         // The attack goes on, from the same addresses and from new ones.
         let more: Vec<Share> = (0..300_u16).map(|n| budget.share(None, at((n % 40) as u8))).collect();
         assert!(!is_given_up(&login), "the login is still read");
-        assert_eq!(budget.lock().strangers.len(), STRANGERS);
-        let here = |n| budget.lock().strangers_by_address.get(&at(n)).copied().unwrap_or(0);
+        assert_eq!(budget.lock().strangers.held.len(), STRANGERS);
+        let here = |n| budget.lock().strangers.by_address.get(&at(n)).copied().unwrap_or(0);
         assert!((0..40).all(|n| here(n) <= STRANGERS_PER_ADDRESS));
         drop((held, more, login));
         let left = budget.lock();
-        assert!(left.strangers.is_empty() && left.strangers_by_address.is_empty());
+        assert!(left.strangers.held.is_empty() && left.strangers.by_address.is_empty());
     }
 
     #[test]
@@ -313,8 +392,31 @@ mod tests {
         let newest = budget.share(None, at(1));
         let gone = slow.iter().filter(|share| is_given_up(share)).count();
         assert_eq!(gone, 51 - STRANGERS_PER_ADDRESS);
-        assert!(slow.iter().take(gone).all(|share| !budget.lock().strangers.contains_key(&id(share))));
+        assert!(slow.iter().take(gone).all(|share| !budget.lock().strangers.held.contains_key(&id(share))));
         assert!(!is_given_up(&newest) && others.iter().all(|share| !is_given_up(share)));
+    }
+
+    #[test]
+    fn heads_are_bounded_together_and_one_that_lost_its_place_does_nothing() {
+        let budget = Arc::new(Budget::default());
+        let gone = |head: &Head| futures_util::FutureExt::now_or_never(head.given_up()).is_some();
+        let mut held: Vec<Head> = Vec::new();
+        for n in 0..4000_u16 {
+            held.push(budget.head(at((n % 7) as u8), 100 + usize::from(n % 16) * 1024));
+            let heads = &budget.lock().heads;
+            assert!(
+                heads.sum <= HEAD_BYTES && heads.by_address.values().all(|b| *b <= HEAD_BYTES_PER_ADDRESS)
+            );
+            assert_eq!(heads.sum, heads.held.values().map(|place| place.weight).sum::<usize>());
+        }
+        let login = budget.head(at(99), 2000);
+        held.extend((0..4000_u16).map(|n| budget.head(at((n % 40) as u8), 16 * 1024)));
+        assert!(!gone(&login), "who comes from elsewhere keeps his place");
+        assert_eq!(login.settle().unwrap(), 2000);
+        let first = held.swap_remove(0);
+        assert!(gone(&first) && first.settle().is_err(), "what is told to have been refused is not done");
+        drop(held);
+        assert!(budget.is_empty() && budget.lock().heads.by_address.is_empty());
     }
 
     fn id(share: &Share) -> u64 {
@@ -333,17 +435,17 @@ mod tests {
             let budget = Arc::new(Budget::default());
             let mut held: Vec<Share> = Vec::new();
             for address in addresses {
-                let before = budget.lock().strangers_by_address.clone();
+                let before = budget.lock().strangers.by_address.clone();
                 let count = |n: IpAddr| before.get(&n).copied().unwrap_or(0);
                 let entered = budget.share(None, at(address));
                 for lost in held.iter().filter(|share| is_given_up(share)) {
                     prop_assert!(count(lost.address) >= count(at(address)));
                     prop_assert!(lost.address == at(address) || count(lost.address) == before.values().copied().max().unwrap());
                 }
-                let kept: Vec<u64> = budget.lock().strangers.keys().copied().collect();
+                let kept: Vec<u64> = budget.lock().strangers.held.keys().copied().collect();
                 held.retain(|share| kept.contains(&id(share)));
                 prop_assert!(kept.len() <= STRANGERS && kept.contains(&id(&entered)));
-                prop_assert_eq!(budget.lock().strangers_by_address.values().sum::<usize>(), kept.len());
+                prop_assert_eq!(budget.lock().strangers.by_address.values().sum::<usize>(), kept.len());
                 held.push(entered);
             }
         }

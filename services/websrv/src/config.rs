@@ -265,11 +265,31 @@ impl Config {
         if self.tls.cert_file.is_some() != self.tls.key_file.is_some() {
             return Err(ConfigError::HalfCertificate);
         }
+        let is_name = |name: &str| {
+            let host = name.strip_prefix("*.").unwrap_or(name);
+            name.parse::<std::net::IpAddr>().is_ok() || rustls::pki_types::DnsName::try_from(host).is_ok()
+        };
+        if let Some(name) = self.tls.names.iter().find(|name| !is_name(name)) {
+            return Err(ConfigError::Name(name.clone()));
+        }
+        self.check_routes()?;
         for origin in &self.cors.origins {
             let uri: http::Uri = origin.parse().map_err(|_| ConfigError::Origin(origin.clone()))?;
             let bare = uri.scheme().is_some() && uri.authority().is_some() && uri.path() == "/";
             if !bare || origin.ends_with('/') || uri.query().is_some() {
                 return Err(ConfigError::Origin(origin.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that the methods of `routes` are some of the schema's.
+    pub(crate) fn check_routes(&self) -> Result<(), ConfigError> {
+        for limits in &self.routes {
+            let is_it =
+                |m: &schema::MethodInfo| !m.internal && m.path.get(1..) == Some(limits.method.as_str());
+            if !schema::methods().iter().any(is_it) {
+                return Err(ConfigError::UnknownMethod(limits.method.clone()));
             }
         }
         Ok(())
@@ -309,6 +329,11 @@ mod tests {
         assert!(bad("[limits]\nconnections = 0").contains("limits.connections"));
         assert!(bad("[limits]\nheader_bytes = 100").contains("limits.header_bytes"));
         assert!(bad("[tls]\ncert_file = \"/x\"").contains("tls.key_file"));
+        assert!(bad("[tls]\nnames = [\"bmc.example\", \"bä mc\"]").contains("tls.names"));
+        assert!(bad("[tls]\nnames = [\"\"]").contains("tls.names"));
+        assert!(bad("[[routes]]\nmethod = \"schema.v1alpha1.NoService/Get\"").contains("routes"));
+        let good = "[tls]\nnames = [\"*.bmc.example\", \"rack_7\", \"192.0.2.7\", \"2001:db8::7\"]";
+        toml::from_str::<Config>(good).unwrap().check().unwrap();
         assert!(bad("[cors]\norigins = [\"*\"]").contains("cors.origins"));
         assert!(bad("[cors]\norigins = [\"https://a.example/\"]").contains("cors.origins"));
         assert!(toml::from_str::<Config>("https = \"here\"").is_err());

@@ -16,6 +16,9 @@ pub enum ConfigError {
     /// A certificate without its key, or the reverse.
     #[error("tls.cert_file and tls.key_file belong together: set both or none")]
     HalfCertificate,
+    /// What no certificate can name.
+    #[error("tls.names: {0:?} is neither an address nor a host name such as bmc-7.example.net")]
+    Name(String),
     /// Not an origin.
     #[error("cors.origins: {0:?} is not an origin such as https://console.example.net")]
     Origin(String),

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::admission::{Conn, HttpVersion};
 use crate::auth::{Authenticator, Caller, Credential, credential, refused};
 use crate::body::{CollectError, RequestBody, ResponseBody};
-use crate::budget::{Budget, Share};
+use crate::budget::{Budget, Head, Share};
 use crate::config::Config;
 use crate::error::Error;
 use crate::events::Feed;
@@ -76,6 +76,10 @@ pub(crate) struct Call {
     /// When its caller stops waiting: for the login, the body, the turn and the owner's answer together.
     pub deadline: Option<Instant>,
     pub caller: Option<Arc<Caller>>,
+    /// The place of its head, as long as nobody knows whose it is.
+    pub head: Option<Head>,
+    /// The memory its head takes from then on.
+    pub kept: Option<Share>,
     /// The memory its body takes.
     pub body: Option<Share>,
     /// For the log: what went wrong.
@@ -133,6 +137,7 @@ impl Gateway {
     async fn answer(
         self: &Arc<Self>,
         parts: &Parts,
+        checked: Result<(), Failure>,
         body: &mut Option<RequestBody>,
         call: &mut Call,
     ) -> Response<ResponseBody> {
@@ -142,8 +147,10 @@ impl Gateway {
             call.code = failure.status.code;
             wire.failure(&failure)
         };
-        let head = usize::try_from(self.config.limits.header_bytes).unwrap_or(usize::MAX);
-        if let Err(failure) = request::check(parts, call.version, head) {
+        if !shows_credential(&parts.headers) {
+            self.turns.enter(None, call.conn.peer()).await;
+        }
+        if let Err(failure) = checked {
             return failed(guess, failure, call);
         }
         if parts.method == Method::OPTIONS {
@@ -348,9 +355,23 @@ impl Gateway {
             ));
         };
         let context = self.context(call, None);
-        let caller = self.auth.verify(&shown, call.conn.peer(), &context, &parts.headers).await?;
+        let peer = call.conn.peer();
+        let caller = match self.auth.verify(&shown, peer, &context, &parts.headers).await {
+            Ok(caller) => caller,
+            Err(failure) => {
+                self.turns.enter(None, peer).await;
+                return Err(failure);
+            }
+        };
+        if let Some(head) = call.head.take() {
+            let bytes = head.settle()?;
+            let mut kept = self.bodies.share(Some(&caller), peer);
+            kept.grow(bytes)?;
+            call.kept = Some(kept);
+        }
         call.conn.mark_authenticated(caller.account(), caller.administrator());
         call.caller = Some(caller);
+        in_time(call, self.turns.enter(call.caller.as_deref(), peer)).await?;
         Ok(shown)
     }
 
@@ -484,13 +505,13 @@ impl Gateway {
         Ok(self.bus.raw_call(route.info.subject, payload, &context).await?)
     }
 
-    /// The caller's turn, waited for as long as its call may take.
-    async fn turn(&self, call: &Call) -> Result<Option<Turn>, Failure> {
-        let turn = self.turns.take(call.caller.as_deref());
-        let Some(deadline) = call.deadline else { return Ok(turn.await) };
-        tokio::time::timeout_at(deadline, turn).await.map_err(|_| {
-            Status::deadline_exceeded("other requests of this account were not answered in time").into()
-        })
+    /// The caller's turn, waited for as long as its call may take. With it the request is not given up for another any more.
+    async fn turn(&self, call: &mut Call) -> Result<Option<Turn>, Failure> {
+        let turn = in_time(call, self.turns.take(call.caller.as_deref(), call.conn.peer())).await?;
+        if let Some(head) = call.head.take() {
+            head.settle()?;
+        }
+        Ok(turn)
     }
 
     /// Room for the answer, which the client may not take for as long as `write_ms`. Whoever has none left is told so before anything
@@ -573,6 +594,18 @@ impl Gateway {
     }
 }
 
+/// Whether it says who it is from: whether it is will be seen.
+fn shows_credential(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::AUTHORIZATION) || headers.contains_key(crate::auth::X_AUTH_TOKEN)
+}
+
+async fn in_time<T>(call: &Call, turn: impl Future<Output = T>) -> Result<T, Failure> {
+    let Some(deadline) = call.deadline else { return Ok(turn.await) };
+    tokio::time::timeout_at(deadline, turn).await.map_err(|_| {
+        Status::deadline_exceeded("other requests of this account were not answered in time").into()
+    })
+}
+
 /// A request ready to go.
 pub(crate) struct Payload {
     pub bytes: Bytes,
@@ -580,17 +613,48 @@ pub(crate) struct Payload {
 }
 
 impl Handle for Gateway {
-    async fn handle(
+    fn handle(
         self: Arc<Self>,
         request: Request<RequestBody>,
         conn: Arc<Conn>,
         version: HttpVersion,
+    ) -> impl Future<Output = Response<ResponseBody>> + Send {
+        let (mut parts, body) = request.into_parts();
+        let head = usize::try_from(self.config.limits.header_bytes).unwrap_or(usize::MAX);
+        let checked = request::check(&parts, version, head);
+        let mut call = Call::new(&parts, conn, version, Instant::now());
+        request::shorten(&mut parts, checked.is_err());
+        call.head = Some(self.bodies.head(call.conn.peer(), request::cost(&parts)));
+        self.handle_head(parts, checked, body, call)
+    }
+}
+
+impl Gateway {
+    async fn handle_head(
+        self: Arc<Self>,
+        parts: Parts,
+        checked: Result<(), Failure>,
+        body: RequestBody,
+        mut call: Call,
     ) -> Response<ResponseBody> {
-        let arrived = Instant::now();
-        let (parts, body) = request.into_parts();
         let mut body = Some(body);
-        let mut call = Call::new(&parts, conn, version, arrived);
-        let mut response = self.answer(&parts, &mut body, &mut call).await;
+        let given_up = call.head.as_ref().map(Head::given_up);
+        let given_up = async {
+            match given_up {
+                Some(given_up) => given_up.await,
+                None => std::future::pending().await,
+            }
+        };
+        let answered = tokio::select! {
+            biased;
+            response = self.answer(&parts, checked, &mut body, &mut call) => Ok(response),
+            status = given_up => Err(status),
+        };
+        let mut response = answered.unwrap_or_else(|status| {
+            body = None;
+            call.code = status.code;
+            Wire::guess(&parts.headers).failure(&status.into())
+        });
         // Unless the client waits for permission to send it, a body that was not wanted is read and forgotten.
         if let Some(body) = body
             && !body.is_end_stream()
@@ -622,6 +686,8 @@ impl Call {
             arrived,
             deadline: None,
             caller: None,
+            head: None,
+            kept: None,
             body: None,
             code: Code::Ok,
             traced: match parts.method {
@@ -645,7 +711,9 @@ impl Call {
 /// One line per request. Reads that went well are for debugging; all else is a record of who did what.
 fn log(parts: &Parts, call: &Call, status: StatusCode) {
     let traced = if call.code == Code::Ok { call.traced } else { Traced::Record };
-    let user = call.caller.as_ref().map_or("-", |caller| caller.principal.username.as_str());
+    // With these the log counts each user's deeds, and what each was refused, by themselves: nobody hides them behind many of his own.
+    let by = call.caller.as_ref().map(|caller| caller.principal.username.as_str());
+    let kind = if call.code == Code::Ok { "done" } else { "refused" };
     let micros = u64::try_from(call.arrived.elapsed().as_micros()).unwrap_or(u64::MAX);
     // The path only, and not all of a long one: a query may carry a message, and a flood of strangers must not write the log.
     let path = parts.uri.path();
@@ -656,7 +724,8 @@ fn log(parts: &Parts, call: &Call, status: StatusCode) {
                 request_id = %call.request_id,
                 trace_id = %call.trace.trace_id(),
                 peer = %call.conn.peer(),
-                user,
+                kind,
+                by,
                 method = %parts.method,
                 path,
                 status = status.as_u16(),

@@ -4,35 +4,65 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
 use tokio::time::Instant;
 
-/// An answer is used again for this long: a health check that comes each second from ten monitors costs one question.
+/// An answer is used again for this long: a health check that comes each second from ten monitors costs one question. All who ask while a
+/// question is on its way wait for its answer.
 const FRESH: Duration = Duration::from_secs(1);
 /// How long a daemon may take to say that it is there.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What is known of a service, or is being found out.
+type Answer = Shared<BoxFuture<'static, (Instant, bool)>>;
 
 /// Asks services whether they are there.
 #[derive(Debug)]
 pub(crate) struct Liveness {
     bus: ipc::Client,
-    known: Mutex<HashMap<&'static str, (Instant, bool)>>,
+    known: Answers,
+}
+
+/// One question of each at a time.
+#[derive(Debug, Default)]
+struct Answers(Mutex<HashMap<&'static str, Answer>>);
+
+impl Answers {
+    /// What is known, or what `ask` finds. The question goes on with whoever waits for it; if nobody does, with the next who comes.
+    async fn of<F>(&self, service: &'static str, ask: impl FnOnce() -> F) -> bool
+    where
+        F: Future<Output = bool> + Send + 'static,
+    {
+        let answer = {
+            let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            match known.get(service) {
+                Some(answer) if answer.peek().is_none_or(|(at, _)| at.elapsed() < FRESH) => answer.clone(),
+                _ => {
+                    let asked = ask();
+                    let answer = async move {
+                        let alive = asked.await;
+                        (Instant::now(), alive)
+                    };
+                    let answer = answer.boxed().shared();
+                    known.insert(service, answer.clone());
+                    answer
+                }
+            }
+        };
+        answer.await.1
+    }
 }
 
 impl Liveness {
     pub(crate) fn new(bus: ipc::Client) -> Self {
-        Self { bus, known: Mutex::default() }
+        Self { bus, known: Answers::default() }
     }
 
     /// Whether a service has someone on the bus who answers.
     pub(crate) async fn alive(&self, service: &'static str) -> bool {
-        if let Some((at, alive)) = self.lock().get(service)
-            && at.elapsed() < FRESH
-        {
-            return *alive;
-        }
-        let alive = self.bus.is_served(service, PATIENCE).await;
-        self.lock().insert(service, (Instant::now(), alive));
-        alive
+        let bus = self.bus.clone();
+        self.known.of(service, || async move { bus.is_served(service, PATIENCE).await }).await
     }
 
     /// The daemons that own public services and do not answer.
@@ -47,8 +77,43 @@ impl Liveness {
         let answers = futures_util::future::join_all(asked).await;
         answers.into_iter().filter(|(_, alive)| !alive).map(|(owner, _)| owner).collect()
     }
+}
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<&'static str, (Instant, bool)>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn however_many_ask_one_question_is_on_its_way() {
+        let answers = Arc::new(Answers::default());
+        let questions = Arc::new(AtomicUsize::new(0));
+        let ask = || {
+            let (answers, questions) = (Arc::clone(&answers), Arc::clone(&questions));
+            async move {
+                let ask = || {
+                    questions.fetch_add(1, Ordering::SeqCst);
+                    async {
+                        tokio::time::sleep(Duration::from_millis(300)).await;
+                        true
+                    }
+                };
+                answers.of("HostService", ask).await
+            }
+        };
+        let all: Vec<_> = (0..100).map(|_| tokio::spawn(ask())).collect();
+        for one in all {
+            assert!(one.await.unwrap());
+        }
+        assert!(ask().await);
+        assert_eq!(questions.load(Ordering::SeqCst), 1, "the answer is used again");
+        tokio::time::advance(FRESH).await;
+        // One who leaves takes nothing from those who wait.
+        assert!(tokio::time::timeout(Duration::from_millis(10), ask()).await.is_err());
+        let (a, b) = tokio::join!(ask(), ask());
+        assert!(a && b);
+        assert_eq!(questions.load(Ordering::SeqCst), 2);
     }
 }

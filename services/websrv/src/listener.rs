@@ -105,11 +105,10 @@ async fn serve<H: Handle>(
     let (handler, state) = (shared.handler, Arc::clone(&conn));
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let (handler, conn) = (Arc::clone(&handler), Arc::clone(&state));
-        async move {
-            let active = conn.begin();
-            let response = handler.handle(request.map(RequestBody::Hyper), conn, version).await;
-            Ok::<_, Infallible>(response.map(|body| body.holding(active)))
-        }
+        // Here and not in the future: heads that wait to be looked at would be held in full by all streams of all connections.
+        let active = conn.begin();
+        let response = handler.handle(request.map(RequestBody::Hyper), conn, version);
+        async move { Ok::<_, Infallible>(response.await.map(|body| body.holding(active))) }
     });
     let end = match version {
         HttpVersion::H2 => {

@@ -1,8 +1,10 @@
 //! UDP: HTTP/3 over QUIC, on the port HTTPS has on TCP.
 
-use std::net::SocketAddr;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -34,6 +36,11 @@ const FRAME_FACTOR: u64 = 2;
 /// Handshakes waiting to be looked at, and bytes buffered for them: the peers are not even known to exist yet.
 const WAITING: usize = 32;
 const WAITING_BYTES: u64 = 4 * 1024;
+/// Handshakes under way, each some 40 KiB: in all, and from one IPv4 address or IPv6 /64. Whoever is above is not answered and asks again.
+const HANDSHAKES: usize = 256;
+const HANDSHAKES_PER_ADDRESS: usize = 32;
+/// How long QUIC keeps a connection that ended before a round trip was measured: three times the probe timeout (RFC 9000 §10.2, RFC 9002 §6.2).
+const DRAIN: Duration = Duration::from_secs(4);
 
 /// Binds the UDP port.
 pub(crate) fn bind(
@@ -69,8 +76,45 @@ pub(crate) fn bind(
     .map_err(failed)
 }
 
+/// Handshakes under way and such as came to nothing and still take memory.
+#[derive(Debug, Default)]
+struct Handshakes(Mutex<HashMap<IpAddr, usize>>);
+
+/// One of them, until it is dropped.
+#[derive(Debug)]
+struct Handshake {
+    all: Arc<Handshakes>,
+    address: IpAddr,
+}
+
+impl Handshakes {
+    fn begin(self: &Arc<Self>, peer: IpAddr) -> Option<Handshake> {
+        let address = crate::admission::share(peer.to_canonical());
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let here = held.get(&address).copied().unwrap_or(0);
+        if here >= HANDSHAKES_PER_ADDRESS || held.values().sum::<usize>() >= HANDSHAKES {
+            return None;
+        }
+        held.insert(address, here + 1);
+        Some(Handshake { all: Arc::clone(self), address })
+    }
+}
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        let mut held = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(here) = held.get_mut(&self.address) {
+            *here = here.saturating_sub(1);
+            if *here == 0 {
+                held.remove(&self.address);
+            }
+        }
+    }
+}
+
 /// Accepts HTTP/3 until told to stop.
 pub(crate) async fn h3<H: Handle>(endpoint: quinn::Endpoint, shared: Shared<H>) {
+    let handshakes = Arc::new(Handshakes::default());
     let mut stop = shared.stop.clone();
     loop {
         let incoming = tokio::select! {
@@ -88,6 +132,14 @@ pub(crate) async fn h3<H: Handle>(endpoint: quinn::Endpoint, shared: Shared<H>) 
             continue;
         }
         let peer = incoming.remote_address();
+        // The table of connections counts one until it is told to go; QUIC keeps it until it is drained.
+        let handshake = handshakes.begin(peer.ip());
+        let most = shared.limits.connections.saturating_add(HANDSHAKES);
+        let Some(handshake) = handshake.filter(|_| endpoint.open_connections() < most) else {
+            debug!(%peer, "too many QUIC handshakes");
+            incoming.ignore();
+            continue;
+        };
         let ticket = match shared.admission.admit(peer.ip()) {
             Ok(ticket) => ticket,
             Err(refused) => {
@@ -98,37 +150,55 @@ pub(crate) async fn h3<H: Handle>(endpoint: quinn::Endpoint, shared: Shared<H>) 
         };
         // All of them behind, for good: what quinn does for a connection stays where it began.
         let back = shared.lanes.back().clone();
-        back.spawn(connection(incoming, ticket, shared.clone()));
+        back.spawn(connection(incoming, handshake, ticket, shared.clone()));
     }
     // Connections wind down by themselves; the endpoint must outlive them, and its owner bounds how long.
     endpoint.wait_idle().await;
 }
 
-async fn connection<H: Handle>(incoming: quinn::Incoming, ticket: Ticket, shared: Shared<H>) {
-    let conn = Arc::clone(ticket.conn());
-    let handshake = async {
-        let quic = incoming.accept()?.await?;
-        Ok::<_, quinn::ConnectionError>(quic)
-    };
-    let quic = match tokio::time::timeout(shared.limits.handshake(), handshake).await {
-        Ok(Ok(quic)) => quic,
-        Ok(Err(error)) => {
-            debug!(peer = %conn.peer(), error = &error as &dyn std::error::Error, "QUIC handshake failed");
-            return;
-        }
-        Err(_) => {
-            debug!(peer = %conn.peer(), "QUIC handshake took too long");
-            return;
-        }
-    };
+type H3 = h3::server::Connection<Bounded<h3_quinn::Connection>, Bytes>;
+
+/// The handshake of QUIC and the start of HTTP/3.
+async fn establish(
+    incoming: quinn::Incoming,
+    header_bytes: u32,
+) -> Result<(quinn::Connection, H3), Box<dyn std::error::Error + Send + Sync>> {
+    let quic = incoming.accept()?.await?;
+    let frame_max = u64::from(header_bytes) * FRAME_FACTOR;
     let mut builder = h3::server::builder();
-    builder.max_field_section_size(u64::from(shared.limits.header_bytes) * FRAME_FACTOR);
-    let frame_max = u64::from(shared.limits.header_bytes) * FRAME_FACTOR;
-    let built = builder.build::<_, Bytes>(Bounded::new(quic.clone(), frame_max));
-    let mut h3 = match tokio::time::timeout(shared.limits.handshake(), built).await {
-        Ok(Ok(h3)) => h3,
-        _ => return,
+    builder.max_field_section_size(frame_max);
+    let h3 = builder.build::<_, Bytes>(Bounded::new(quic.clone(), frame_max)).await?;
+    Ok((quic, h3))
+}
+
+async fn connection<H: Handle>(
+    incoming: quinn::Incoming,
+    handshake: Handshake,
+    ticket: Ticket,
+    shared: Shared<H>,
+) {
+    let conn = Arc::clone(ticket.conn());
+    let established =
+        tokio::time::timeout(shared.limits.handshake(), establish(incoming, shared.limits.header_bytes));
+    let failed = tokio::select! {
+        result = established => match result {
+            Ok(Ok(both)) => Ok(both),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("it took too long".to_owned()),
+        },
+        () = conn.evicted() => Err("its place was needed".to_owned()),
     };
+    let (quic, mut h3) = match failed {
+        Ok(both) => both,
+        Err(why) => {
+            debug!(peer = %conn.peer(), why, "QUIC handshake failed");
+            drop(ticket);
+            tokio::time::sleep(DRAIN).await;
+            drop(handshake);
+            return;
+        }
+    };
+    drop(handshake);
     let timeouts = shared.limits.timeouts();
     let most = usize::try_from(shared.limits.requests_per_connection).unwrap_or(usize::MAX);
     // Dropped, and with it every request, when the connection ends.
@@ -251,5 +321,26 @@ async fn within<E>(
     match tokio::time::timeout(patience, sent).await {
         Ok(Ok(())) => Ok(()),
         _ => Err(Unsent::Client),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handshakes_under_way_are_bounded_in_all_and_per_address() {
+        let all = Arc::new(Handshakes::default());
+        let at = |n: usize| IpAddr::from([192, 0, 2, u8::try_from(n).unwrap()]);
+        let own: Vec<_> = (0..1000).map_while(|_| all.begin(at(1))).collect();
+        assert_eq!(own.len(), HANDSHAKES_PER_ADDRESS);
+        // The same host by its other name.
+        assert!(all.begin("::ffff:192.0.2.1".parse().unwrap()).is_none());
+        let others: Vec<_> = (2..200).flat_map(|n| [all.begin(at(n)), all.begin(at(n))]).flatten().collect();
+        assert_eq!(own.len() + others.len(), HANDSHAKES);
+        drop(own);
+        assert!(all.begin(at(201)).is_some());
+        drop(others);
+        assert!(all.0.lock().unwrap().is_empty());
     }
 }

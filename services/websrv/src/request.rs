@@ -12,6 +12,68 @@ use crate::status::Failure;
 const OF_CONNECTIONS: [&str; 5] =
     ["connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade"];
 
+/// Fields of a head at most: browsers and proxies send some twenty.
+const FIELDS_MAX: usize = 64;
+/// What a field takes in memory beside its bytes, and a request beside its head: the transport's state and ours.
+const FIELD_COST: usize = 128;
+const REQUEST_COST: usize = 4 * 1024;
+
+/// The fields somebody here looks at.
+static KNOWN: [header::HeaderName; 18] = [
+    header::HOST,
+    header::TRANSFER_ENCODING,
+    header::CONTENT_TYPE,
+    header::CONTENT_LENGTH,
+    header::CONTENT_ENCODING,
+    header::EXPECT,
+    header::AUTHORIZATION,
+    crate::auth::X_AUTH_TOKEN,
+    header::ORIGIN,
+    header::USER_AGENT,
+    header::IF_MATCH,
+    header::IF_NONE_MATCH,
+    header::HeaderName::from_static("last-event-id"),
+    header::HeaderName::from_static("x-request-id"),
+    header::HeaderName::from_static("traceparent"),
+    header::HeaderName::from_static("x-requested-with"),
+    header::HeaderName::from_static("sec-fetch-mode"),
+    header::HeaderName::from_static("grpc-encoding"),
+];
+/// And all that begin so.
+const KNOWN_PREFIX: [&str; 2] = ["connect-", "grpc-t"];
+
+/// Drops what nobody looks at, and copies the rest out of the transport's buffers: a head stays as long as its request. A head that is
+/// refused keeps only what tells in which words.
+pub(crate) fn shorten(parts: &mut Parts, is_refused: bool) {
+    let all = std::mem::take(&mut parts.headers);
+    let is_known = |name: &header::HeaderName| {
+        let brief = is_refused && *name != header::CONTENT_TYPE && *name != header::EXPECT;
+        !brief
+            && (KNOWN.contains(name) || KNOWN_PREFIX.iter().any(|prefix| name.as_str().starts_with(prefix)))
+    };
+    for (name, value) in all.iter().filter(|(name, _)| is_known(name)) {
+        if let Ok(mut copy) = http::HeaderValue::from_bytes(value.as_bytes()) {
+            copy.set_sensitive(value.is_sensitive());
+            parts.headers.append(name, copy);
+        }
+    }
+    parts.extensions.clear();
+    if is_refused {
+        parts.uri = http::Uri::from_static("/");
+    } else if let Ok(copy) = parts.uri.to_string().parse() {
+        parts.uri = copy;
+    }
+}
+
+/// About what a request with this head takes in memory, in bytes.
+pub(crate) fn cost(parts: &Parts) -> usize {
+    let field = |(name, value): (&header::HeaderName, &http::HeaderValue)| {
+        name.as_str().len() + value.len() + FIELD_COST
+    };
+    let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    REQUEST_COST + target + parts.headers.iter().map(field).sum::<usize>()
+}
+
 /// Refuses what is malformed, too large, or of a method nobody here knows.
 ///
 /// # Errors
@@ -22,12 +84,18 @@ pub(crate) fn check(parts: &Parts, version: HttpVersion, header_bytes: usize) ->
     if target > header_bytes {
         return Err(too_large("the request target", header_bytes, StatusCode::URI_TOO_LONG));
     }
+    if parts.headers.len() > FIELDS_MAX {
+        let text = format!("the request head may have at most {FIELDS_MAX} fields");
+        return Err(
+            Failure::from(Status::resource_exhausted(text)).http(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
+        );
+    }
     // As HTTP/2 counts a field, and HTTP/1.1 is close to it (RFC 9113 §6.5.2); RFC 6585 §5.
     let fields: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     if target + fields > header_bytes {
         return Err(too_large("the request head", header_bytes, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
     }
-    well_formed(parts, version).map_err(|text| Failure::from(Status::invalid_argument(text)))?;
+    well_formed(parts, version)?;
     let known = [
         Method::GET,
         Method::HEAD,
@@ -49,56 +117,62 @@ fn too_large(what: &str, most: usize, status: StatusCode) -> Failure {
     Failure::from(Status::resource_exhausted(format!("{what} may have at most {most} bytes"))).http(status)
 }
 
-fn well_formed(parts: &Parts, version: HttpVersion) -> Result<(), &'static str> {
+fn well_formed(parts: &Parts, version: HttpVersion) -> Result<(), Status> {
+    let malformed = |text: &str| Err(Status::invalid_argument(text));
     let headers = &parts.headers;
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = hosts.next();
     // RFC 9112 §3.2: exactly one, and one that can be a host. HTTP/1.0 knew none.
     if hosts.next().is_some() {
-        return Err("the request has more than one Host field");
+        return malformed("the request has more than one Host field");
     }
     let host = match host.map(|host| host.to_str().ok().and_then(authority)) {
         None => None,
         Some(Some(host)) => Some(host),
-        Some(None) => return Err("the Host field is not a host"),
+        Some(None) => return malformed("the Host field is not a host"),
     };
     match version {
         HttpVersion::H1 => {
             if host.is_none() && parts.version == Version::HTTP_11 {
-                return Err("the request has no Host field");
+                return malformed("the request has no Host field");
             }
             // RFC 9112 §3.2.3: an authority alone is for CONNECT.
             if parts.uri.path_and_query().is_none() && parts.method != Method::CONNECT {
-                return Err("the request target is neither a path nor a whole address");
+                return malformed("the request target is neither a path nor a whole address");
             }
             // RFC 9112 §3.2.4: the asterisk is for OPTIONS alone.
             if parts.uri.path() == "*" && parts.method != Method::OPTIONS {
-                return Err("only OPTIONS may ask for *");
+                return malformed("only OPTIONS may ask for *");
             }
         }
         HttpVersion::H2 | HttpVersion::H3 => {
             // RFC 9113 §8.3.1, RFC 9114 §4.3.1: one of the two, and the same one.
             match (parts.uri.authority(), host) {
-                (None, None) => return Err("the request names no authority"),
+                (None, None) => return malformed("the request names no authority"),
                 (Some(authority), Some(host)) if !authority.as_str().eq_ignore_ascii_case(host) => {
-                    return Err("the Host field and the authority differ");
+                    return malformed("the Host field and the authority differ");
                 }
                 _ => {}
             }
             if OF_CONNECTIONS.iter().any(|name| headers.contains_key(*name)) {
-                return Err("a field of HTTP/1.1 connections has no place here");
+                return malformed("a field of HTTP/1.1 connections has no place here");
             }
             if headers.get_all(header::TE).iter().any(|te| !te.as_bytes().eq_ignore_ascii_case(b"trailers")) {
-                return Err("TE may only say trailers");
+                return malformed("TE may only say trailers");
             }
             // RFC 9113 §8.2.1.
             let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
             let padded =
                 |value: &http::HeaderValue| blank(value.as_bytes().first()) || blank(value.as_bytes().last());
             if headers.values().any(padded) {
-                return Err("a field begins or ends with white space");
+                return malformed("a field begins or ends with white space");
             }
         }
+    }
+    // RFC 9112 §6.1: what is not understood is not passed on half decoded. hyper has undone `chunked`, the only one we take.
+    let codings = headers.get_all(header::TRANSFER_ENCODING);
+    if codings.iter().any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")) {
+        return Err(Status::unimplemented("of transfer codings only chunked is understood"));
     }
     // RFC 9110 §8.6: one number. HTTP/1.1's framing was judged before.
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
@@ -106,7 +180,7 @@ fn well_formed(parts: &Parts, version: HttpVersion) -> Result<(), &'static str> 
         let digits = length.as_bytes();
         if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) || lengths.any(|other| other != length)
         {
-            return Err("the Content-Length is no number");
+            return malformed("the Content-Length is no number");
         }
     }
     Ok(())
@@ -192,6 +266,16 @@ mod tests {
         }
         let h1 = Request::get("/").header("host", "bmc").header("connection", "close").header("te", "gzip");
         assert_eq!(status(HttpVersion::H1, h1), 200);
+        let coded = |coding: &str| {
+            status(
+                HttpVersion::H1,
+                Request::post("/").header("host", "bmc").header("transfer-encoding", coding),
+            )
+        };
+        assert_eq!(
+            (coded("Chunked"), coded("gzip, chunked"), coded("gzip"), coded("chunked, chunked")),
+            (200, 501, 501, 501)
+        );
     }
 
     #[test]
@@ -201,6 +285,29 @@ mod tests {
         assert_eq!(status(HttpVersion::H2, get(&long)), 414);
         assert_eq!(status(HttpVersion::H2, get("").header("x-a", &long)), 431);
         assert_eq!(status(HttpVersion::H2, get("").method("BREW")), 501);
+    }
+
+    #[test]
+    fn a_head_of_many_small_fields_is_refused_and_what_nobody_reads_is_dropped() {
+        let with = |n: usize| {
+            (0..n).fold(Request::get("https://bmc/x?y"), |request, n| request.header(format!("x{n}"), ""))
+        };
+        for version in [HttpVersion::H2, HttpVersion::H3] {
+            assert_eq!(
+                (status(version, with(FIELDS_MAX)), status(version, with(FIELDS_MAX + 1))),
+                (200, 431)
+            );
+        }
+        let request = with(60).header("accept", "a").header("grpc-timeout", "1S").header("if-match", "*");
+        let mut parts = request.header("if-match", "b").body(()).unwrap().into_parts().0;
+        shorten(&mut parts, false);
+        assert_eq!(parts.headers.len(), 3);
+        assert_eq!(parts.headers.get_all("if-match").iter().count(), 2);
+        assert_eq!(
+            (parts.uri.to_string().as_str(), parts.headers["grpc-timeout"].as_bytes()),
+            ("https://bmc/x?y", &b"1S"[..])
+        );
+        assert!(cost(&parts) < REQUEST_COST + 3 * (FIELD_COST + 20));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Va
 use schema::{FieldOrigin, HttpBinding, MethodInfo, Segment};
 
 use crate::config::Config;
-use crate::error::{ConfigError, Error, SchemaError};
+use crate::error::{Error, SchemaError};
 
 /// A dotted field path, resolved. Never empty.
 pub(crate) type FieldPath = Box<[FieldDescriptor]>;
@@ -103,12 +103,7 @@ impl Routes {
     /// The table of the schema's public methods, with the configured limits.
     pub(crate) fn new(config: &Config) -> Result<Self, Error> {
         let mut routes = Self { rpc: HashMap::new(), nodes: vec![Node::default()] };
-        for limits in &config.routes {
-            let public = |m: &&MethodInfo| !m.internal && m.path.get(1..) == Some(limits.method.as_str());
-            if !schema::methods().iter().any(|m| public(&m)) {
-                return Err(ConfigError::UnknownMethod(limits.method.clone()).into());
-            }
-        }
+        config.check_routes()?;
         for info in schema::methods().iter().filter(|info| !info.internal) {
             let route = Arc::new(Route::new(info, config)?);
             for binding in info.http {
@@ -346,6 +341,7 @@ pub(crate) fn set_at(message: &mut DynamicMessage, path: &[FieldDescriptor], val
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ConfigError;
 
     fn routes() -> Routes {
         Routes::new(&Config::default()).unwrap()

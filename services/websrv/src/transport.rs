@@ -20,7 +20,8 @@ const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Answers requests, whatever carried them.
 pub(crate) trait Handle: Send + Sync + 'static {
-    /// Answers one request. Dropped when the client goes away.
+    /// Answers one request. Its head is looked at, and what nobody needs of it dropped, before the future is first polled. Dropped when
+    /// the client goes away.
     fn handle(
         self: Arc<Self>,
         request: Request<RequestBody>,

@@ -1,9 +1,12 @@
-//! How many requests of one account are worked on at once: the others wait for their turn.
+//! How many requests of one account, or of strangers at one address, are worked on at once: the others wait for their turn.
 //!
-//! All but administrators share one thread. Whoever asks there finds what all others asked in front of it, so an account that asks without end may
-//! put only a few requests there at a time, and no more than those on the bus. Administrators never wait. Who waits is bounded by connections and requests on each.
+//! All but administrators share one thread. Whoever asks there finds what all others asked in front of it, so who asks without end may put
+//! only a few requests there at a time, and no more than those on the bus. Of all accounts together one is let in each time all that is ready
+//! has run once, and of all strangers one more; that holds for those that are refused, too. Administrators never wait. Who waits is bounded
+//! by connections and requests on each.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -12,6 +15,13 @@ use crate::auth::Caller;
 
 /// Requests of one account that are decoded or with their daemon: a page of a browser asks some ten things at once, each for a millisecond.
 const TURNS: usize = 8;
+
+/// Who shares a line.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Whose {
+    Account(String),
+    Address(IpAddr),
+}
 
 #[derive(Debug)]
 struct Line {
@@ -23,30 +33,50 @@ struct Line {
 /// The lines of all accounts that ask for something now.
 #[derive(Debug)]
 pub(crate) struct Turns {
-    lines: Mutex<HashMap<String, Line>>,
+    lines: Mutex<HashMap<Whose, Line>>,
+    /// Of accounts, and of strangers.
+    doors: [Semaphore; 2],
     work: Semaphore,
 }
 
 impl Default for Turns {
     fn default() -> Self {
-        Self { lines: Mutex::default(), work: Semaphore::new(1) }
+        Self {
+            lines: Mutex::default(),
+            doors: [Semaphore::new(1), Semaphore::new(1)],
+            work: Semaphore::new(1),
+        }
     }
 }
 
 impl Turns {
-    /// Waits for a turn; at once for an administrator, and for nobody.
-    pub(crate) async fn take(self: &Arc<Self>, caller: Option<&Caller>) -> Option<Turn> {
-        let account = caller.filter(|caller| !caller.administrator())?.account().to_owned();
+    /// Waits until a request may be looked at. An administrator's may at once.
+    pub(crate) async fn enter(self: &Arc<Self>, caller: Option<&Caller>, peer: IpAddr) {
+        let turn = self.take(caller, peer).await;
+        let Some(turn) = turn else { return };
+        let [accounts, strangers] = &self.doors;
+        let door = if let Whose::Account(_) = turn.whose { accounts } else { strangers };
+        let _alone = door.acquire().await;
+        tokio::task::yield_now().await;
+    }
+
+    /// Waits for a turn; none is needed by an administrator.
+    pub(crate) async fn take(self: &Arc<Self>, caller: Option<&Caller>, peer: IpAddr) -> Option<Turn> {
+        let whose = match caller {
+            Some(caller) if caller.administrator() => return None,
+            Some(caller) => Whose::Account(caller.account().to_owned()),
+            None => Whose::Address(crate::admission::share(peer)),
+        };
         let turns = {
             let mut lines = self.lock();
             let line = lines
-                .entry(account.clone())
+                .entry(whose.clone())
                 .or_insert_with(|| Line { turns: Arc::new(Semaphore::new(TURNS)), there: 0 });
             line.there += 1;
             Arc::clone(&line.turns)
         };
         // Made before the wait, so that one who gives up leaves the line too.
-        let mut turn = Turn { table: Arc::clone(self), account, permit: None };
+        let mut turn = Turn { table: Arc::clone(self), whose, permit: None };
         turn.permit = turns.acquire_owned().await.ok();
         Some(turn)
     }
@@ -62,7 +92,7 @@ impl Turns {
         done
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Line>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Whose, Line>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -71,7 +101,7 @@ impl Turns {
 #[derive(Debug)]
 pub(crate) struct Turn {
     table: Arc<Turns>,
-    account: String,
+    whose: Whose,
     permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -79,10 +109,10 @@ impl Drop for Turn {
     fn drop(&mut self) {
         drop(self.permit.take());
         let mut lines = self.table.lock();
-        if let Some(line) = lines.get_mut(&self.account) {
+        if let Some(line) = lines.get_mut(&self.whose) {
             line.there = line.there.saturating_sub(1);
             if line.there == 0 {
-                lines.remove(&self.account);
+                lines.remove(&self.whose);
             }
         }
     }
@@ -93,6 +123,8 @@ mod tests {
     use super::*;
     use futures_util::FutureExt;
     use schema::v1alpha1::Privilege;
+
+    const AT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     fn caller(name: &str, privilege: Privilege) -> Caller {
         Caller {
@@ -113,14 +145,14 @@ mod tests {
         let admin = caller("admin", Privilege::ConfigureManager);
         let mut held = Vec::new();
         for _ in 0..TURNS {
-            held.push(turns.take(Some(&rita)).now_or_never().expect("a turn"));
+            held.push(turns.take(Some(&rita), AT).now_or_never().expect("a turn"));
         }
-        let mut next = Box::pin(turns.take(Some(&rita)));
+        let mut next = Box::pin(turns.take(Some(&rita), AT));
         assert!((&mut next).now_or_never().is_none());
-        assert!(turns.take(Some(&otto)).now_or_never().is_some());
-        assert!((0..100).all(|_| turns.take(Some(&admin)).now_or_never() == Some(None)));
+        assert!(turns.take(Some(&otto), AT).now_or_never().is_some());
+        assert!((0..100).all(|_| turns.take(Some(&admin), AT).now_or_never() == Some(None)));
         // One who gives up leaves no trace; a turn that ends goes to the next.
-        assert!(turns.take(Some(&rita)).now_or_never().is_none());
+        assert!(turns.take(Some(&rita), AT).now_or_never().is_none());
         held.pop();
         let next = next.await;
         assert!(next.is_some());
@@ -137,7 +169,7 @@ mod tests {
             let (turns, done) = (Arc::clone(&turns), Arc::clone(&done));
             tasks.push(tokio::spawn(async move {
                 let who = caller("rita", if n == 5 { Privilege::ConfigureUsers } else { Privilege::Login });
-                let turn = turns.take(Some(&who)).await;
+                let turn = turns.take(Some(&who), AT).await;
                 turns.work(turn.as_ref(), || done.lock().unwrap().push(n)).await;
             }));
         }
@@ -147,9 +179,44 @@ mod tests {
         assert_eq!(*done.lock().unwrap(), [0, 5, 1, 2, 3, 4]);
     }
 
+    #[tokio::test]
+    async fn who_is_refused_waits_too_and_an_administrator_does_not() {
+        let turns = Arc::new(Turns::default());
+        let done = Arc::new(Mutex::new(Vec::new()));
+        let rita = caller("rita", Privilege::Login);
+        let admin = caller("admin", Privilege::ConfigureUsers);
+        let asking = |who: Option<Caller>, at: u8, name: &'static str| {
+            let (turns, done) = (Arc::clone(&turns), Arc::clone(&done));
+            tokio::spawn(async move {
+                turns.enter(who.as_ref(), IpAddr::from([192, 0, 2, at])).await;
+                done.lock().unwrap().push(name);
+            })
+        };
+        let copy = |who: &Caller| Caller {
+            principal: who.principal.clone(),
+            password_change_required: false,
+            good_for: None,
+        };
+        let mut tasks = Vec::new();
+        for _ in 0..50 {
+            tasks.push(asking(Some(copy(&rita)), 1, "rita"));
+            tasks.push(asking(None, 1, "flood"));
+        }
+        tasks.push(asking(None, 2, "stranger"));
+        tasks.push(asking(Some(copy(&admin)), 1, "admin"));
+        for task in tasks {
+            task.await.unwrap();
+        }
+        let done = done.lock().unwrap();
+        let place = |name| done.iter().position(|who| *who == name).unwrap();
+        assert_eq!(place("admin"), 0, "{done:?}");
+        assert!(place("stranger") <= 2 * (TURNS + 1), "{done:?}");
+        assert!(turns.lock().is_empty());
+    }
+
     impl PartialEq for Turn {
         fn eq(&self, other: &Self) -> bool {
-            self.account == other.account
+            self.whose == other.whose
         }
     }
 }
