@@ -217,10 +217,9 @@ async fn a_daemon_that_was_taken_over_stands_in_nobody_s_way() {
         babble(&server.url(), "bad", |n| format!("SUB _INBOX.bad.{n} 1\r\nUNSUB 1\r\n")),
         babble(&server.url(), "bad", |_| "PUB event.host.system 0\r\n\r\n".to_owned()),
     ];
-    let before = std::time::Instant::now();
     let mut ahead = Vec::new();
     while ahead.len() < 100 || handled.load(std::sync::atomic::Ordering::Relaxed) < 5_000 {
-        assert!(before.elapsed() < 3 * PATIENCE, "{ahead:?}");
+        assert!(ahead.len() < 20_000, "the flood does not come through");
         let was = handled.load(std::sync::atomic::Ordering::Relaxed);
         let answer = asker.request("rpc.Host.Get", "".into());
         tokio::time::timeout(PATIENCE, answer).await.unwrap().unwrap();

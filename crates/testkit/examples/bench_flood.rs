@@ -39,7 +39,7 @@ fn main() -> Result<()> {
     }
 }
 
-/// Floods until it is killed.
+/// Floods until it is killed, or who measures is gone.
 async fn attack(reader: bool, to: SocketAddr, token: String) {
     let from = |n: u16| Ipv4Addr::new(127, 0, 1, u8::try_from(n % 250).unwrap_or(0) + 1);
     let start = |n: u16, piece: Piece| {
@@ -76,7 +76,11 @@ async fn attack(reader: bool, to: SocketAddr, token: String) {
             n += 1;
         }
     }
-    std::future::pending::<()>().await;
+    // Not longer than the one who measures.
+    let measuring = std::os::unix::process::parent_id();
+    while std::os::unix::process::parent_id() == measuring {
+        sleep(Duration::from_secs(1)).await;
+    }
 }
 
 /// What a flood is made of.
@@ -221,14 +225,20 @@ fn processor(pids: &[u32]) -> f64 {
     pids.iter().filter_map(of).sum()
 }
 
-/// Has this process, and what it starts from now on, run on the server's processor or on the other.
+/// Has this process, and what it starts from now on, run on the server's processor or on the other, where it does not wait for the flood: the
+/// answers are what is measured. That is not a child's, and only where the system lets it.
 fn run_with(server: bool) {
-    let apart = std::thread::available_parallelism().is_ok_and(|count| count.get() > 1);
-    if apart {
-        let (which, own) = (if server { "0" } else { "1" }, std::process::id().to_string());
+    // Of the machine: once it is told where to run, there is one.
+    static PROCESSORS: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
+    let own = std::process::id().to_string();
+    let tell = |program: &str, args: &[&str]| {
+        let quiet = Stdio::null;
         // Without it, or with one processor, both share.
-        let _ =
-            std::process::Command::new("taskset").args(["-pc", which, &own]).stdout(Stdio::null()).status();
+        let _ = std::process::Command::new(program).args(args).stdout(quiet()).stderr(quiet()).status();
+    };
+    if *PROCESSORS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from)) > 1 {
+        tell("taskset", &["-pc", if server { "0" } else { "1" }, &own]);
+        tell("chrt", &["--reset-on-fork", "--fifo", "--pid", "1", &own]);
     }
 }
 
