@@ -95,6 +95,8 @@ pub struct Intent {
     pub attempt: u32,
     /// When it must have ended.
     pub deadline: Mono,
+    /// The host was off when it was asked for, as far as known. An "off" that is found later is then no half of a restart.
+    pub was_off: bool,
 }
 
 /// What the daemon that drives power answered to an apply.
@@ -344,6 +346,8 @@ pub struct Desired {
     forced: Millis,
     settle: Millis,
     status: Option<Status>,
+    /// The status as it was last known, however long ago.
+    last_status: Option<Status>,
     active: Option<Active>,
     /// What a force-off is about to replace. It comes back when the force-off is refused.
     replaced: Option<Active>,
@@ -364,6 +368,7 @@ impl Desired {
             forced: forced.longest_operation(),
             settle: timings.press + timings.power_good_timeout,
             status: None,
+            last_status: None,
             active: None,
             replaced: None,
             calls: 0,
@@ -552,8 +557,9 @@ impl Desired {
         out: &mut Vec<Action>,
     ) {
         let deadline = now + self.budget(action, origin);
+        let was_off = self.last_status == Some(Status::Off);
         let mut active = Active {
-            intent: Intent { op, asked: action, action, origin, attempt: 1, deadline },
+            intent: Intent { op, asked: action, action, origin, attempt: 1, deadline, was_off },
             since: now,
             begun: now,
             calling: None,
@@ -714,6 +720,7 @@ impl Desired {
 
     fn observed(&mut self, now: Mono, status: Status) {
         let before = self.status.replace(status);
+        self.last_status = Some(status);
         match status {
             Status::On => self.off_at = None,
             Status::Off if before != Some(Status::Off) && self.off_at.is_none() => {
@@ -746,13 +753,13 @@ impl Desired {
             (HostAction::On, Status::On) | (HostAction::GracefulOff | HostAction::ForceOff, Status::Off) => {
                 return self.end(now, Outcome::Done, false, out);
             }
-            // It is delivered with the edge, before it is accepted.
-            (HostAction::Nmi, _) => return self.end(now, Outcome::Done, false, out),
-            // The first half is done.
+            // It is delivered with the edge, before it is accepted. Of one that may have been refused the power machine knows what became.
+            (HostAction::Nmi, _) if active.taken => return self.end(now, Outcome::Done, false, out),
+            // The first half is done. Of a host that was off all the time nothing is: it is asked for again, and refused.
             (
                 HostAction::GracefulRestart | HostAction::ForceRestart | HostAction::PowerCycle,
                 Status::Off,
-            ) => HostAction::On,
+            ) if !active.intent.was_off => HostAction::On,
             (action, _) => action,
         };
         match active.resumed {

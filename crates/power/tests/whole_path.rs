@@ -6,6 +6,7 @@
 //!
 //! - what was refused is never begun, neither before nor after its client was told (I-1);
 //! - what has ended is not begun again, and what is not idempotent is begun once;
+//! - a restart of a host that is off does not switch it on, whatever was told of it;
 //! - what was accepted ends, in whatever way, and its end is told;
 //! - a client is answered within 10 s, or its daemon died;
 //! - the restore policy acts after a loss of mains and only then, once, unless a client's request was taken before. A host that came up by
@@ -18,7 +19,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use power::desired::{self, Desired, Intent, Origin, Reply, RestorePolicy, Resumed, Seen};
 use power::{
     Action, Actions, Config, Control, Event, HostAction, Line, Machine, OpId, OpStatus, Outcome, Past, Pins,
-    Progress, Request, Timings,
+    Progress, Request, Status, Timings,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, TestRunner};
@@ -156,6 +157,8 @@ struct Entry {
     life: u32,
     boot: u32,
     answer: Option<desired::Answer>,
+    /// The host was off when it was asked for, was known to be, and has been so since.
+    off_since: bool,
     /// Actions begun for it, with the boot.
     begun: Vec<(HostAction, u32)>,
     ended: Option<u32>,
@@ -402,6 +405,9 @@ impl World {
         if entry.boot != boot {
             assert_eq!(action, HostAction::On, "I-2: {op:?} of before the boot");
         }
+        if action == HostAction::On && entry.action != HostAction::On {
+            assert!(!entry.off_since, "{op:?} ({}) switched on a host that was off", entry.action);
+        }
         let before = entry.begun.iter().filter(|(begun, _)| *begun == action).count();
         assert!(before == 0 || is_idempotent(action), "{op:?} ({action}) was begun twice");
         entry.begun.push((action, boot));
@@ -546,9 +552,20 @@ impl World {
     }
 
     fn note(&mut self, op: OpId, action: HostAction) {
-        let (asked, life, boot) = (self.now, self.life, self.boot);
-        self.ops
-            .insert(op, Entry { action, asked, life, boot, answer: None, begun: Vec::new(), ended: None });
+        let known = self.desired.as_ref().and_then(Desired::status);
+        self.ops.insert(
+            op,
+            Entry {
+                action,
+                asked: self.now,
+                life: self.life,
+                boot: self.boot,
+                answer: None,
+                off_since: known == Some(Status::Off) && !self.host.power_good(),
+                begun: Vec::new(),
+                ended: None,
+            },
+        );
     }
 
     fn ask(&mut self, action: HostAction) {
@@ -648,10 +665,13 @@ impl World {
         }
         let joined_policy =
             self.desired.as_ref().is_some_and(|desired| self.allowed.is_some_and(|op| desired.is_open(op)));
-        if matches!(answer, Answer::Accepted | Answer::NotStored(_) | Answer::Already)
-            && !self.policy_ops.contains(&op)
-            && !joined_policy
-        {
+        // Who joins another's operation decides nothing.
+        let own = match answer {
+            Answer::Accepted | Answer::Already => true,
+            Answer::NotStored(of) => of == op,
+            _ => false,
+        };
+        if own && !self.policy_ops.contains(&op) && !joined_policy {
             // Somebody decided.
             (self.owed, self.allowed) = (None, None);
         }
@@ -823,6 +843,7 @@ impl World {
         if self.host.power_good() {
             // Whoever switched it on.
             self.owed = None;
+            self.ops.values_mut().for_each(|entry| entry.off_since = false);
         }
         if self.desired.is_none() {
             return;

@@ -199,6 +199,7 @@ impl Host {
             action: v1::HostAction::from(intent.action).into(),
             origin: wire::to_origin(intent.origin),
             attempt: intent.attempt,
+            was_off: intent.was_off,
             requested_ms: schema::time::unix_ms(info.map_or(wall, |info| info.requested)),
             deadline_ms: schema::time::unix_ms(wall).saturating_add(left.unwrap_or(u64::MAX)),
             deadline_up_ms: left.ok().map(|left| Clock::boot().as_millis().saturating_add(left)),
@@ -269,7 +270,8 @@ impl Host {
         let origin = wire::origin(record.origin);
         let deadline = now + Millis::new(left);
         tracing::info!(host = self.id, %op, %action, "an intent from before the restart is taken up");
-        let intent = Intent { op, asked, action, origin, attempt: record.attempt, deadline };
+        let intent =
+            Intent { op, asked, action, origin, attempt: record.attempt, deadline, was_off: record.was_off };
         self.desired.resume(now, intent, resumed);
     }
 

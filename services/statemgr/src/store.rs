@@ -28,6 +28,9 @@ pub(crate) struct IntentRecord {
     pub(crate) action: i32,
     pub(crate) origin: OriginRecord,
     pub(crate) attempt: u32,
+    /// The host was off when it was asked for.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) was_off: bool,
     /// Unix time in milliseconds.
     pub(crate) requested_ms: u64,
     /// Unix time in milliseconds.

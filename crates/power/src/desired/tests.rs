@@ -311,6 +311,7 @@ fn a_stored_intent_goes_on_after_a_restart() {
         origin: Origin::Client,
         attempt: 1,
         deadline: Mono::MAX,
+        was_off: false,
     };
     let mut running = Bench::new(Status::On);
     running.desired.resume(running.now, intent, Resumed::SameBoot);
@@ -417,7 +418,7 @@ fn an_off_acknowledged_before_the_loss_comes_before_the_last_state_but_not_befor
             let deadline = bench.now + Millis::new(left);
             let origin = Origin::Client;
             let op = OpId::from_bits(7);
-            let intent = Intent { op, asked: action, action, origin, attempt: 1, deadline };
+            let intent = Intent { op, asked: action, action, origin, attempt: 1, deadline, was_off: false };
             bench.desired.resume(bench.now, intent, Resumed::OtherBoot);
             bench.look(Status::Off, None).wait(60_000);
             let on = bench.applies().contains(&HostAction::On);
@@ -703,6 +704,53 @@ fn a_refused_request_leaves_the_restore_policy() {
 }
 
 #[test]
+fn a_restart_of_a_host_that_was_off_does_not_switch_it_on() {
+    // powermgr died with the call: whether it was refused is not known, and the client was told that it is under way.
+    for action in [HostAction::ForceRestart, HostAction::PowerCycle] {
+        let mut bench = Bench::new(Status::Off);
+        let op = bench.ask(action);
+        bench.reply(op, Reply::Unknown).event(Event::Stored(op, true));
+        assert_eq!(bench.answers(), [(op, Answer::Accepted)]);
+        bench.look(Status::Off, None);
+        assert_eq!(bench.applies().last(), Some(&action));
+        for _ in 0..ATTEMPTS {
+            bench.reply(op, Reply::Denied).wait(600);
+        }
+        assert_eq!(bench.ends(), [(op, Outcome::Failed(Failure::Refused), false)]);
+        assert!(!bench.applies().contains(&HostAction::On));
+
+        // The same when both daemons died, and when the controller booted.
+        let intent = Intent { was_off: true, ..stored(action, action, Mono::MAX) };
+        let mut bench = Bench::new(Status::Off);
+        bench.desired.resume(bench.now, intent, Resumed::SameBoot);
+        bench.look(Status::Off, None);
+        assert_eq!(bench.applies(), [action]);
+        let mut bench = Bench::new(Status::Off);
+        bench.desired.resume(bench.now, intent, Resumed::OtherBoot);
+        bench.look(Status::Off, None);
+        assert_eq!(bench.ends(), [(intent.op, Outcome::Failed(Failure::Lost), false)]);
+    }
+}
+
+#[test]
+fn an_nmi_is_done_only_where_it_is_known_to_be_begun() {
+    let mut bench = Bench::new(Status::On);
+    let op = bench.ask(HostAction::Nmi);
+    bench.event(Event::Stored(op, true)).reply(op, Reply::Accepted).look(Status::On, None);
+    assert_eq!(bench.ends(), [(op, Outcome::Done, false)]);
+
+    // No answer: the power machine may have refused it. It is asked, by the same name.
+    let mut bench = Bench::new(Status::On);
+    let op = bench.ask(HostAction::Nmi);
+    bench.event(Event::Stored(op, true)).reply(op, Reply::Unknown).look(Status::On, None);
+    assert_eq!(bench.ends(), []);
+    assert_eq!(bench.applies(), [HostAction::Nmi, HostAction::Nmi]);
+    let interrupted = Outcome::Failed(Failure::Interrupted);
+    bench.reply(op, Reply::Ended(interrupted));
+    assert_eq!(bench.ends(), [(op, interrupted, true)]);
+}
+
+#[test]
 fn the_policy_is_owed_until_its_operation_is_known_to_be_begun_or_is_stored() {
     let op = OpId::from_bits(99);
     let restoring = || {
@@ -757,7 +805,15 @@ fn an_intent_that_could_not_be_stored_is_forgotten_all_the_same() {
 }
 
 fn stored(asked: HostAction, left: HostAction, deadline: Mono) -> Intent {
-    Intent { op: OpId::from_bits(9), asked, action: left, origin: Origin::Client, attempt: 1, deadline }
+    Intent {
+        op: OpId::from_bits(9),
+        asked,
+        action: left,
+        origin: Origin::Client,
+        attempt: 1,
+        deadline,
+        was_off: false,
+    }
 }
 
 #[test]
@@ -767,8 +823,7 @@ fn a_boot_of_the_controller_touches_no_running_host() {
         bench.desired.resume(bench.now, stored(action, action, Mono::MAX), Resumed::OtherBoot);
         bench.look(Status::On, None).wait(60_000);
         assert_eq!(bench.applies(), [], "{action}");
-        let outcome = if action == HostAction::Nmi { Outcome::Done } else { Outcome::Failed(Failure::Lost) };
-        assert_eq!(bench.ends(), [(OpId::from_bits(9), outcome, false)], "{action}");
+        assert_eq!(bench.ends(), [(OpId::from_bits(9), Outcome::Failed(Failure::Lost), false)], "{action}");
     }
     // What is left of a wish to have it on is done.
     for asked in [HostAction::On, HostAction::PowerCycle] {

@@ -48,7 +48,10 @@ impl Machine {
                 (Answer::Denied(Denial::LineMissing(Line::Power)), false)
             }
             Answer::Denied(Denial::HostOff) if restarts => (Answer::Accepted, true),
-            Answer::Accepted if restarts || request.action == HostAction::Nmi => {
+            // Asked twice, an operating system may take it for "no", and it may still be shutting down.
+            Answer::Accepted
+                if restarts || matches!(request.action, HostAction::GracefulOff | HostAction::Nmi) =>
+            {
                 let outcome = Outcome::Failed(Failure::Interrupted);
                 if self.ended.len() == REMEMBERED {
                     self.ended.pop_front();
