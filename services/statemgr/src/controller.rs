@@ -186,9 +186,10 @@ impl Evidence {
     }
 }
 
-/// The record of this boot from that of the last start, and how it came about.
+/// The record of this boot from that of the last start, and how it came about. `is_lost`: it may not be that of the last start.
 pub(crate) fn boot(
     last: &Loaded<BootRecord>,
+    is_lost: bool,
     boot_id: String,
     evidence: Evidence,
     wall: SystemTime,
@@ -200,6 +201,7 @@ pub(crate) fn boot(
         }
         Some(last) => {
             let start = match evidence {
+                _ if is_lost => Start::Unknown,
                 _ if last.planned => Start::Planned,
                 Evidence { watchdog: true, .. } => Start::Watchdog,
                 Evidence { panic: true, .. } => Start::Panic,
@@ -219,7 +221,7 @@ pub(crate) fn boot(
             let record =
                 BootRecord { boot_id, booted_ms: booted_ms(wall), count: 1, ..BootRecord::default() };
             // Without what was known before, a host is not switched on: it may have been switched off on purpose.
-            (record, if last.damage.is_some() { Start::Unknown } else { Start::Mains })
+            (record, if is_lost || last.damage.is_some() { Start::Unknown } else { Start::Mains })
         }
     }
 }
@@ -241,27 +243,32 @@ mod tests {
     fn only_an_unplanned_boot_is_a_loss_of_mains_power() {
         let wall = SystemTime::now();
         let none = Evidence::default();
-        let (first, start) = boot(&loaded(None), "a".into(), none, wall);
+        let (first, start) = boot(&loaded(None), false, "a".into(), none, wall);
         assert_eq!(start, Start::Mains, "the very first");
-        let (same, start) = boot(&loaded(Some(first.clone())), "a".into(), none, wall);
+        let (same, start) = boot(&loaded(Some(first.clone())), false, "a".into(), none, wall);
         assert!(start == Start::SameBoot && same == first, "a restart of the daemon");
-        let (second, start) = boot(&loaded(Some(first.clone())), "b".into(), none, wall);
+        let (second, start) = boot(&loaded(Some(first.clone())), false, "b".into(), none, wall);
         assert!(start == Start::Mains && second.count == 2 && !second.was_planned);
         let planned = BootRecord { planned: true, ..second.clone() };
-        let (third, start) = boot(&loaded(Some(planned.clone())), "c".into(), none, wall);
+        let (third, start) = boot(&loaded(Some(planned.clone())), false, "c".into(), none, wall);
         assert!(start == Start::Planned && third.was_planned && !third.planned, "a reset by request");
         // Stopped in order and started again in the same boot: a loss of mains later on is one.
-        let (again, start) = boot(&loaded(Some(planned)), "b".into(), none, wall);
+        let (again, start) = boot(&loaded(Some(planned)), false, "b".into(), none, wall);
         assert!(start == Start::SameBoot && !again.planned);
         for (evidence, expected) in [
             (Evidence { watchdog: true, panic: true }, Start::Watchdog),
             (Evidence { watchdog: false, panic: true }, Start::Panic),
         ] {
-            let (record, start) = boot(&loaded(Some(second.clone())), "d".into(), evidence, wall);
+            let (record, start) = boot(&loaded(Some(second.clone())), false, "d".into(), evidence, wall);
             assert_eq!((start, record.was_watchdog), (expected, expected == Start::Watchdog));
         }
         let damage = Some(Damage { key: BOOT_KEY.into(), why: "a flipped bit".into() });
-        let (_, start) = boot(&Loaded { value: None, revision: None, damage }, "a".into(), none, wall);
+        let (_, start) = boot(&Loaded { value: None, revision: None, damage }, false, "a".into(), none, wall);
         assert_eq!(start, Start::Unknown);
+        // The store has lost values, and this may have been one of them, or be an older one.
+        for value in [None, Some(second.clone()), Some(BootRecord { planned: true, ..second.clone() })] {
+            assert_eq!(boot(&loaded(value), true, "d".into(), none, wall).1, Start::Unknown);
+        }
+        assert_eq!(boot(&loaded(Some(second)), true, "b".into(), none, wall).1, Start::SameBoot);
     }
 }

@@ -337,10 +337,6 @@ impl Daemon {
                     return self.controller_reply(Some(reply), "", v1::ActionOutcome::Already);
                 }
                 self.controller.locking = true;
-                if locked {
-                    // Before it is stored: who is told that power is locked finds it locked after a restart.
-                    self.marks.locked();
-                }
                 let (bucket, key, revision) =
                     (self.state.clone(), self.controller.record_key(), self.controller.record_revision);
                 let what = move |reply| Updated::Locked { locked, reply };

@@ -23,8 +23,8 @@ use crate::controller::{self, Controller, Evidence, Start};
 use crate::error::Error;
 use crate::host::Host;
 use crate::store::{
-    self, BootRecord, ChassisRecord, ControllerRecord, Damage, HostRecord, IntentRecord, Json, Marks, Write,
-    Writer, Written,
+    self, BootRecord, ChassisRecord, ControllerRecord, Damage, HostRecord, IntentRecord, Json, Loss, Marks,
+    Write, Writer, Written,
 };
 use crate::uptime::{self, Clocks};
 use crate::{events, wire};
@@ -156,10 +156,18 @@ pub(crate) struct Group {
     pub(crate) answers: Vec<(String, Result<v1::ActionOutcome, Status>)>,
 }
 
+/// What the buckets have lost.
+#[derive(Clone, Copy)]
+struct Lost {
+    state: Loss,
+    settings: Loss,
+}
+
 /// What a host is loaded into.
 struct Booted<'a> {
     boot: &'a BootRecord,
     start: Start,
+    lost: Lost,
     marks: &'a Marks,
     now: Mono,
     wall: std::time::SystemTime,
@@ -173,12 +181,15 @@ async fn load_host(
     settings: &ipc::Bucket,
     booted: &Booted<'_>,
 ) -> Result<(Host, Vec<Damage>, Option<OpId>), Error> {
-    let Booted { now, wall, .. } = *booted;
+    let Booted { now, wall, lost, .. } = *booted;
     let record_key = format!("host.{}.record", host.id);
     let record = store::load::<HostRecord>(state, &record_key).await?;
-    let chosen = store::load_settings::<v1::Host>(settings, &format!("host.{}", host.id)).await?;
+    let settings_key = format!("host.{}", host.id);
+    let chosen = store::load_settings::<v1::Host>(settings, &settings_key).await?;
+    let found = [lost.state.damage(&record_key, &record), lost.settings.damage(&settings_key, &chosen)];
     // Who cannot read what was chosen, or how the host was, does not switch it on.
-    let is_known = record.damage.is_none() && chosen.damage.is_none();
+    let is_known = record.damage.is_none() && chosen.damage.is_none() && found.iter().all(Option::is_none);
+    let is_record_lost = lost.state.touches(&record);
     let revision = chosen.revision;
     let mut host = Host::new(board, host, chosen.value, record.value.unwrap_or_default(), now, wall);
     host.settings_revision = revision;
@@ -200,10 +211,20 @@ async fn load_host(
             }
         }
     }
-    // After the policy: what was asked for and acknowledged comes before it.
+    if is_record_lost {
+        // From here on it is known again. A store that takes nothing says the same at the next start.
+        host.record.restoring = false;
+        let _ = state.put(&record_key, &Json(host.record.clone())).await;
+    }
+    // After the policy: what was asked for and acknowledged comes before it. An intent that may have ended since is not done again.
     let intent = store::load::<IntentRecord>(state, &host.intent_key()).await?;
+    let doubtful = intent.value.as_ref().and_then(|_| lost.state.damage(&host.intent_key(), &intent));
     let mut ended = None;
-    if let Some(record) = &intent.value {
+    if let Some(record) = &intent.value
+        && doubtful.is_some()
+    {
+        ended = record.op.parse().ok();
+    } else if let Some(record) = &intent.value {
         let is_over = |op: &OpId| booted.marks.has_ended(&host.id, *op) || host.has_ended(*op);
         ended = record.op.parse().ok().filter(is_over);
         if ended.is_some() {
@@ -223,7 +244,8 @@ async fn load_host(
         }
     }
     host.boot_id.clone_from(&booted.boot.boot_id);
-    let damaged = [record.damage, chosen.damage, intent.damage].into_iter().flatten().collect();
+    let damaged = [record.damage, chosen.damage, intent.damage, doubtful].into_iter().chain(found);
+    let damaged = damaged.flatten().collect();
     Ok((host, damaged, ended))
 }
 
@@ -274,9 +296,11 @@ impl Daemon {
         let last = store::load(&state, controller::BOOT_KEY).await?;
         let watchdog =
             board.management_controller.watchdog.as_ref().map(|watchdog| watchdog.device.as_path());
-        let (boot, start) = controller::boot(&last, boot_id, Evidence::read(watchdog), wall);
+        let lost = Lost { state: Loss::of(&state).await?, settings: Loss::of(&settings).await? };
+        let is_lost = lost.state.touches(&last);
+        let (boot, start) = controller::boot(&last, is_lost, boot_id, Evidence::read(watchdog), wall);
         let marks = Marks::new(&context.run_dir, &boot.boot_id);
-        let booted = Booted { boot: &boot, start, marks: &marks, now, wall };
+        let booted = Booted { boot: &boot, start, lost, marks: &marks, now, wall };
 
         let id = board.management_controller.id.as_str().to_owned();
         let mut hosts = Vec::with_capacity(board.hosts.len());
@@ -302,7 +326,7 @@ impl Daemon {
         let controller_key = format!("bmc.{id}");
         let record = store::load::<ControllerRecord>(&state, &format!("{controller_key}.record")).await?;
         let chosen = store::load_settings(&settings, &controller_key).await?;
-        let lost = store::lost_since(&state, record.revision).await?;
+        let lost = lost.state.touches(&record);
         let is_presumed = (lost || record.damage.is_some()) && !marks.is_unlocked();
         let controller = Controller {
             settings: chosen.value.unwrap_or_default(),

@@ -499,14 +499,38 @@ where
 /// The key of a bucket under which its store tells that values were lost and their keys with them.
 const LOST: &str = "_damaged";
 
-/// Whether values whose keys are not known were lost since `revision`: then the value read may be an older one that came to light
+/// Whether a bucket lost values whose keys are not known, and when. What was written before that may be an older value that came to light
 /// again, and a value that is not there may have been.
-pub(crate) async fn lost_since(bucket: &Bucket, revision: Option<u64>) -> Result<bool, StateError> {
-    match ipc::patiently(LOST, || bucket.revision_of(LOST)).await {
-        Ok(lost) => Ok(lost.is_some_and(|lost| revision.is_none_or(|revision| revision < lost))),
-        // It is there; since when cannot be told.
-        Err(StateError::NotRead { .. }) => Ok(true),
-        Err(error) => Err(error),
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Loss {
+    /// The revision at which it was found; the highest there is when that cannot be told.
+    at: Option<u64>,
+}
+
+impl Loss {
+    /// Asks the store.
+    ///
+    /// # Errors
+    ///
+    /// The store does not answer at all.
+    pub(crate) async fn of(bucket: &Bucket) -> Result<Self, StateError> {
+        match ipc::patiently(LOST, || bucket.revision_of(LOST)).await {
+            Ok(at) => Ok(Self { at }),
+            Err(StateError::NotRead { .. }) => Ok(Self { at: Some(u64::MAX) }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether what was found at a key may not be the last that was stored there.
+    pub(crate) fn touches<T>(self, found: &Loaded<T>) -> bool {
+        self.at.is_some_and(|at| found.revision.is_none_or(|revision| revision < at))
+    }
+
+    /// What is told of such a value.
+    pub(crate) fn damage<T>(self, key: &str, found: &Loaded<T>) -> Option<Damage> {
+        let why = "values of this store were lost: what is there may be older than what was stored last";
+        (self.touches(found) && found.damage.is_none())
+            .then(|| Damage { key: key.to_owned(), why: why.to_owned() })
     }
 }
 

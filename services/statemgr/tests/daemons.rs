@@ -837,6 +837,39 @@ async fn a_damaged_record_costs_what_it_is_of_and_is_told() {
 }
 
 #[tokio::test]
+async fn a_store_that_lost_values_switches_nothing_on() {
+    // What was lost: the record of the boot; what the host was told to do at a loss of mains.
+    for lost in ["bmc.boot", "host.system"] {
+        let mut bench = Bench::start(quick()).await;
+        bench.until_status(v1::HostStatus::Off).await;
+        let always_on = v1::Host {
+            power_restore_policy: Some(v1::PowerRestorePolicy::AlwaysOn.into()),
+            ..v1::Host::default()
+        };
+        update(&bench.client, always_on, &["power_restore_policy"]).await.expect("stored");
+        bench.kill_statemgr().await;
+        let client = bench.bus.client("statemgr").await;
+        let bucket = if lost == "bmc.boot" { "state" } else { "config" };
+        let bucket = client.bucket(bucket).await.expect("a bucket");
+        bucket.delete(lost).await.expect("gone");
+        bucket.put("_damaged", &Rubbish).await.expect("stored");
+        if lost == "host.system" {
+            bench.boot_id = "second".to_owned();
+        }
+        bench.start_statemgr().await;
+        // The lock is presumed where it was stored with what was lost.
+        let _ = controller(&bench.client, v1::ManagementControllerAction::Enable).await;
+        bench.until_status(v1::HostStatus::Off).await;
+        // Whatever is asked for next is the first that is pressed.
+        let nmi = bench.change(v1::HostAction::Nmi).await.expect_err("it is off");
+        assert_eq!(nmi.reason(), "HOST_OFF", "{lost}");
+        assert_eq!(bench.pins.presses(), [], "{lost}");
+        bench.change(v1::HostAction::On).await.expect("accepted");
+        bench.until_status(v1::HostStatus::On).await;
+    }
+}
+
+#[tokio::test]
 async fn a_lock_that_is_only_presumed_is_lifted_although_the_store_takes_nothing() {
     let mut bench = Bench::start(on()).await;
     bench.until_status(v1::HostStatus::On).await;
@@ -866,6 +899,13 @@ async fn a_lock_that_is_only_presumed_is_lifted_although_the_store_takes_nothing
     bench.until_status(v1::HostStatus::On).await;
     // Locking must be stored to count.
     controller(&bench.client, v1::ManagementControllerAction::Disable).await.expect_err("not stored");
+    // What was refused does not come true with a restart either.
+    bench.kill_statemgr().await;
+    bench.start_statemgr().await;
+    let off = bench.change(v1::HostAction::ForceOff).await.expect("unlocked");
+    bench.until_ended(&off.operation_id).await;
+    let on = bench.change(v1::HostAction::On).await.expect("unlocked");
+    bench.until_ended(&on.operation_id).await;
     bench.bus.takes_writes("state", true).await;
     controller(&bench.client, v1::ManagementControllerAction::Disable).await.expect("locked");
     assert_eq!(bench.change(v1::HostAction::ForceOff).await.expect_err("locked").reason(), "MAINTENANCE");
