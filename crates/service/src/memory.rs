@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How often it is looked.
-const EVERY: Duration = Duration::from_secs(20);
+/// How often it is looked: three times, the longest that free pages stay after a load, is within a minute.
+const EVERY: Duration = Duration::from_secs(15);
 /// What may come to the resident memory without a cause to look for free pages, in KiB.
 const SLACK: u64 = 1024;
 
