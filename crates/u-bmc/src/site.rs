@@ -111,6 +111,8 @@ mod tests {
             ("[websrv.limits]\nconnections = 0\n", "config.toml:2:1: websrv.limits.connections: "),
             ("[websrv]\nhttps = \"nowhere\"\n", "config.toml:2:1: websrv.https: "),
             ("[websrv.tls]\ncert_file = \"/c.pem\"\n", "config.toml:2:1: websrv.tls.cert_file: "),
+            ("[websrv.tls]\nnames = [\"bä mc\"]\n", "config.toml:2:1: websrv.tls.names: "),
+            ("[operator]\nbus_url = \"nonsense\"\n", "config.toml:2:1: operator.bus_url: "),
             ("[usermgr.password]\nmin_length = 2\n", "config.toml:2:1: usermgr.password.min_length: "),
             ("[usermgr.login]\nparallel = 900\n", "config.toml:2:1: usermgr.login.parallel: "),
             ("[powermgr]\nlook_interval_ms = 1\n", "config.toml:2:1: powermgr.look_interval_ms: "),

@@ -81,6 +81,28 @@ impl Bus {
         Ok(Self { url, client, monitor, server, passwords })
     }
 
+    /// Starts it as a site wants it, and when that fails as it is `instead`, the image's own: then with what is to be told. What a site sets
+    /// may cost it the setting, never the controller.
+    pub(crate) async fn start_or(
+        daemons: &[Daemon],
+        url: Option<&str>,
+        instead: Option<Option<&str>>,
+        store: &Path,
+    ) -> Result<(Self, Option<String>), Error> {
+        match (Self::start(daemons, url, store).await, instead) {
+            (Ok(bus), _) => Ok((bus, None)),
+            (Err(error), Some(own)) if own != url => {
+                let fault = format!(
+                    "operator.bus_url of the site's configuration does not count: {}",
+                    ErrorChain(&error)
+                );
+                tracing::error!(fault, "the bus runs as the image has it");
+                Ok((Self::start(daemons, own, store).await?, Some(fault)))
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
     /// What `daemon` is told about the bus.
     pub(crate) fn address_for(&self, daemon: &str) -> BusAddress {
         match self.passwords.get(daemon) {
@@ -149,5 +171,17 @@ mod tests {
         let (first, second) = (random_password().unwrap(), random_password().unwrap());
         assert_ne!(first, second);
         assert_eq!(first.len(), 48);
+    }
+
+    #[tokio::test]
+    async fn a_bus_of_the_site_s_that_is_not_there_costs_the_site_its_setting() {
+        let dir = tempfile::tempdir().unwrap();
+        let (daemons, wrong) = ([Daemon::Websrv], Some("nats://a..b:4222"));
+        assert!(Bus::start_or(&daemons, wrong, None, dir.path()).await.is_err(), "a person's own mistake");
+        assert!(Bus::start_or(&daemons, wrong, Some(wrong), dir.path()).await.is_err());
+        let (bus, fault) = Bus::start_or(&daemons, wrong, Some(None), dir.path()).await.unwrap();
+        assert!(fault.unwrap().contains("operator.bus_url"));
+        assert!(!bus.address_for("websrv").password.is_empty(), "the embedded one");
+        bus.stop().await;
     }
 }

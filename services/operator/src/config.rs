@@ -82,6 +82,7 @@ pub struct Options {
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Address of a `nats-server` to use instead of the embedded one, `nats://ADDR:PORT`. It must have JetStream.
+    #[serde(deserialize_with = "bus_url")]
     pub bus_url: Option<String>,
     /// Whether daemons get limits of memory, processes and files.
     pub limits: bool,
@@ -97,9 +98,58 @@ impl Default for Config {
     }
 }
 
+fn bus_url<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    let url = Option::<String>::deserialize(from)?;
+    if let Some(url) = &url
+        && !is_bus_url(url)
+    {
+        let text = format!("{url:?} is not an address such as nats://192.0.2.10:4222");
+        return Err(serde::de::Error::custom(text));
+    }
+    Ok(url)
+}
+
+/// Whether it is `nats://HOST:PORT`. That somebody answers there is seen at the start.
+fn is_bus_url(url: &str) -> bool {
+    let parts = url.strip_prefix("nats://").and_then(|rest| rest.rsplit_once(':'));
+    parts.is_some_and(|(host, port)| {
+        let is_bare = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+        let v6 = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let is_host = v6.map_or_else(
+            || !host.is_empty() && host.chars().all(is_bare),
+            |v6| v6.parse::<std::net::Ipv6Addr>().is_ok(),
+        );
+        is_host && port.parse::<u16>().is_ok_and(|port| port != 0)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_address_of_a_bus_is_one() {
+        let of = |url: &str| {
+            let table = serde_json::json!({ "bus_url": url });
+            serde_json::from_value::<Config>(table).map(|config| config.bus_url)
+        };
+        for good in ["nats://192.0.2.10:4222", "nats://[2001:db8::1]:4222", "nats://bus.example.net:4222"] {
+            assert_eq!(of(good).unwrap().as_deref(), Some(good));
+        }
+        for bad in [
+            "nonsense",
+            "",
+            "nats://",
+            "nats://a",
+            "nats://:4222",
+            "nats://a:0",
+            "http://a:1",
+            "nats://a b:1",
+            "nats://[a]:1",
+        ] {
+            assert!(of(bad).unwrap_err().to_string().contains("nats://192.0.2.10:4222"), "{bad}");
+        }
+    }
 
     #[test]
     fn the_example_shows_every_key_with_its_default() {

@@ -20,7 +20,7 @@ use units::{Lasting, Millis, Mono};
 use crate::bus::Bus;
 use crate::cgroup::Cgroups;
 use crate::child::{self, ChildEvent, Order, Running};
-use crate::config::{Listen, Options};
+use crate::config::{Config, Listen, Options};
 use crate::confirm::{Trial, Verdict, release_serves};
 use crate::error::Error;
 use crate::health::{Note, Picture};
@@ -169,6 +169,8 @@ struct Operator<'a> {
     own_users: bool,
     /// What of it could not be had.
     privilege_faults: Vec<String>,
+    /// Why the bus is not the one the site wants.
+    bus_fault: Option<String>,
     memory: service::Memory,
     /// The daemons whose silence was told.
     missed: BTreeSet<String>,
@@ -195,8 +197,12 @@ impl<'a> Operator<'a> {
         let machine = Machine::new(specs, Policy::default())?;
         let on_bus = options.parts.iter().filter(|part| part.on_bus);
         let names: Vec<Daemon> = on_bus.filter_map(|part| Daemon::named(&part.spec.name)).collect();
-        let bus =
-            Bus::start(&names, prepared.config.bus_url.as_deref(), &options.state_dir.join("bus")).await?;
+        let store = options.state_dir.join("bus");
+        let own = options.image_settings.typed::<Config>(Daemon::Operator.name()).unwrap_or_default();
+        let of_site = options.site.contains(Daemon::Operator.name());
+        let instead = of_site.then_some(own.bus_url.as_deref());
+        let (bus, bus_fault) =
+            Bus::start_or(&names, prepared.config.bus_url.as_deref(), instead, &store).await?;
         tracing::info!(version = %options.version, board = %prepared.board.name, bus = %bus.url, "operator starts");
         let cgroups = prepared.config.limits.then(Cgroups::open).and_then(|opened| match opened {
             Ok(cgroups) => Some(cgroups),
@@ -262,6 +268,7 @@ impl<'a> Operator<'a> {
             unlimited: BTreeMap::new(),
             own_users: given.users,
             privilege_faults: given.faults,
+            bus_fault,
             memory: service::Memory::default(),
             missed: BTreeSet::new(),
             board_file,
@@ -273,7 +280,8 @@ impl<'a> Operator<'a> {
         for ignored in &self.options.ignored {
             tracing::error!(%ignored, "the configuration is wrong here, and this part of it does not count");
         }
-        if let Some(message) = ignored_text(&self.options.ignored) {
+        let left_out = ignored_text(&self.options.ignored).into_iter();
+        for message in left_out.chain(self.bus_fault.clone()) {
             self.configuration_event(message);
         }
     }
@@ -839,8 +847,11 @@ impl<'a> Operator<'a> {
             .without_site
             .iter()
             .map(|name| format!("{name} refuses the site's configuration and runs with the image's own"));
-        let configuration =
-            left_out.into_iter().chain(refused).map(|message| Note { component: "configuration", message });
+        let configuration = left_out
+            .into_iter()
+            .chain(self.bus_fault.clone())
+            .chain(refused)
+            .map(|message| Note { component: "configuration", message });
         let limits = self.unlimited.iter().map(|(name, why)| Note {
             component: "limits",
             message: format!("no limit of {name} is in force: {why}"),
