@@ -60,7 +60,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
         }
         Some(Err(error)) => return Err(error),
     };
-    if found.is_empty && made_before {
+    if made_before && (found.is_empty || found.lost && found.accounts.is_empty()) {
         let file = kit.state_dir.join(boot::RECOVERY_FILE);
         let what = format!(
             "the store has lost its accounts: put a new password for admin into {} and restart",

@@ -3,6 +3,10 @@
 //! Each write of an account names the revision it replaces, so that one which comes late, after its caller was told that it did not
 //! happen, changes nothing. When an answer fails to come, or is an error, the revision decides what is true ([`Store::resolve`]).
 //! Sessions are written without: their ids are never used again, and each record is the only one there will be.
+//!
+//! Where the store says that it has lost values of keys it does not know ([`LOST`]), any record stored before that may be an older one
+//! come to light again: of an account that was deleted, disabled or got another password since, of a session that was ended. Such accounts
+//! let nobody in until they are stored again, and such sessions end.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,14 +25,32 @@ const SWEEP_MOST: usize = 512;
 /// Pause between two of these.
 const SWEEP_PAUSE: Duration = Duration::from_secs(10);
 
+/// The key of a bucket under which its store tells that values were lost and their keys with them.
+const LOST: &str = "_damaged";
+
 /// The accounts of the store.
 pub(crate) struct Found {
     pub(crate) accounts: Accounts,
     /// Keys of records that are no accounts.
     pub(crate) unreadable: Vec<String>,
-    /// There is no record at all.
+    /// There is no record at all, not even of a loss.
     pub(crate) is_empty: bool,
+    /// Records were lost whose keys are not known.
+    pub(crate) lost: bool,
 }
+
+/// The revision below which a record may be an older one come to light again; zero: none may.
+async fn lost_before(bucket: &Bucket) -> Result<u64, StateError> {
+    match ipc::patiently(LOST, || bucket.revision_of(LOST)).await {
+        Ok(lost) => Ok(lost.unwrap_or(0)),
+        // It is there; since when cannot be told.
+        Err(StateError::NotRead { .. }) => Ok(u64::MAX),
+        Err(error) => Err(error),
+    }
+}
+
+/// What is said of a record that may be an older one.
+const MAY_BE_OLDER: &str = "later records were lost, and a change or the end of this one may be among them";
 
 /// The two buckets.
 #[derive(Debug, Clone)]
@@ -50,11 +72,15 @@ impl Store {
         let mut accounts = Accounts::new(limit);
         let mut unreadable = Vec::new();
         let keys = ipc::patiently(">", || self.users.keys()).await?;
-        for key in &keys {
+        let lost = lost_before(&self.users).await?;
+        for key in keys.iter().filter(|key| *key != LOST) {
             let account = match ipc::patiently(key, || self.users.get::<UserRecord>(key)).await {
                 Ok(Some(entry)) => {
                     self.note(key, entry.revision);
-                    Account::try_from(entry.value).map_err(|error| error.to_string())
+                    match entry.revision < lost {
+                        true => Err(MAY_BE_OLDER.to_owned()),
+                        false => Account::try_from(entry.value).map_err(|error| error.to_string()),
+                    }
                 }
                 Ok(None) => continue,
                 Err(StateError::Unreadable { source, .. }) => Err(source.to_string()),
@@ -75,14 +101,17 @@ impl Store {
                 }
             }
         }
-        Ok(Found { accounts, unreadable, is_empty: keys.is_empty() })
+        Ok(Found { accounts, unreadable, is_empty: keys.is_empty(), lost: lost > 0 })
     }
 
     pub(crate) async fn sessions(&self) -> Result<Vec<Session>, StateError> {
         let mut sessions = Vec::new();
-        for key in ipc::patiently(">", || self.sessions.keys()).await? {
+        let keys = ipc::patiently(">", || self.sessions.keys()).await?;
+        let lost = lost_before(&self.sessions).await?;
+        for key in keys.into_iter().filter(|key| key != LOST) {
             let read = ipc::patiently(&key, || self.sessions.get::<SessionRecord>(&key)).await;
             let session = match read {
+                Ok(Some(entry)) if entry.revision < lost => Err(MAY_BE_OLDER.to_owned()),
                 Ok(Some(entry)) => Session::try_from(entry.value).map_err(|error| error.to_string()),
                 Ok(None) => continue,
                 Err(StateError::Unreadable { source, .. }) => Err(source.to_string()),

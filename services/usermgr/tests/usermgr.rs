@@ -432,6 +432,49 @@ async fn an_account_the_medium_has_lost_locks_out_its_owner_alone() {
     assert!(rig.login("carolinathe3rd", PASSWORD, "192.0.2.2").await.is_err());
 }
 
+/// An account's record, byte for byte.
+struct Same(Vec<u8>);
+
+impl ipc::Value for Same {
+    const VERSION: u16 = 1;
+    fn encode(&self) -> Vec<u8> {
+        self.0.clone()
+    }
+    fn decode(_: u16, bytes: &[u8]) -> Result<Self, ipc::ValueError> {
+        Ok(Self(bytes.to_vec()))
+    }
+}
+
+/// Among lost records of unknown keys may be the end of any account, and of any session, that is still there.
+#[tokio::test]
+async fn what_was_stored_before_unknown_records_were_lost_lets_nobody_in() {
+    let rig = Rig::with_admin().await;
+    let daemon = rig.start().await;
+    let (_, admin) = rig.enter("admin", PASSWORD).await;
+    let carol = rig.create(&admin, "carol", "Administrator").await;
+    daemon.kill().await;
+    let client = rig.bus.client("usermgr").await;
+    let users = client.bucket(usermgr::USERS).await.unwrap();
+    let record = users.get::<Same>(&carol).await.unwrap().unwrap().value;
+    users.put("_damaged", &Later(Vec::new())).await.unwrap();
+    let daemon = rig.start().await;
+    for name in ["admin", "carol"] {
+        assert!(rig.login(name, PASSWORD, "192.0.2.1").await.is_err(), "{name}");
+    }
+    daemon.kill().await;
+    // What was stored since counts.
+    users.put(&carol, &record).await.unwrap();
+    let daemon = rig.start().await;
+    let (_, admin) = rig.enter("carol", PASSWORD).await;
+    daemon.kill().await;
+    let sessions = client.bucket(usermgr::SESSIONS).await.unwrap();
+    assert!(sessions.keys().await.unwrap().contains(&admin.session_id));
+    sessions.put("_damaged", &Later(Vec::new())).await.unwrap();
+    let _daemon = rig.start().await;
+    rig.enter("carol", PASSWORD).await;
+    assert!(!sessions.keys().await.unwrap().contains(&admin.session_id));
+}
+
 #[tokio::test]
 async fn ended_sessions_and_deleted_accounts_leave_nothing_in_the_store() {
     let rig = Rig::with_admin().await;
