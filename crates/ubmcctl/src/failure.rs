@@ -199,6 +199,11 @@ impl Failure {
         }
     }
 
+    /// What went wrong with showing what has been done: what has been comes first, also where nobody reads any more.
+    pub(crate) fn after(self, done: &str) -> Self {
+        Self::Local(format!("{done}: {self}"))
+    }
+
     /// What to do about it, one line each.
     pub(crate) fn advice(&self) -> Vec<String> {
         match self {
@@ -236,6 +241,12 @@ impl Status {
         if self.reason == "LOCKED_OUT" {
             return vec![
                 "wait, or have an administrator lift it:  ubmcctl lockout list, then  ubmcctl lockout delete ID".to_owned(),
+            ];
+        }
+        if self.reason == "STORE_FULL" {
+            return vec![
+                "nothing was changed: the BMC's flash has no room.  ubmcctl system status  says since when"
+                    .to_owned(),
             ];
         }
         if self.reason == "MAINTENANCE" {
@@ -373,6 +384,8 @@ mod tests {
         let change =
             status(Code::PermissionDenied, "PASSWORD_CHANGE_REQUIRED", "HostService.GetHost").advice();
         assert!(change[0].contains("ubmcctl user passwd"));
+        let full = status(Code::Unavailable, "STORE_FULL", "HostService.UpdateHost").advice().join(" ");
+        assert!(full.contains("nothing was changed") && !full.contains("a part of it does not"), "{full}");
         let untrusted = Failure::Untrusted {
             server: "bmc".into(),
             context: None,

@@ -290,8 +290,14 @@ where
     let spinner = Spinner::new(what);
     let end = Instant::now() + limit;
     let mut last = "not known".to_owned();
+    // However short the time is, the state is read once: that has a time of its own.
+    let mut first = limit < POLL;
     loop {
-        let progress = match timeout_at(end, look()).await {
+        let looked = match std::mem::take(&mut first) {
+            true => Ok(look().await),
+            false => timeout_at(end, look()).await,
+        };
+        let progress = match looked {
             Ok(Ok(progress)) => progress,
             Ok(Err(failure)) if passing(&failure) => Progress::Pending(failure.to_string()),
             Ok(Err(failure)) => return Err(failure),
@@ -392,6 +398,28 @@ mod tests {
         assert_eq!(why, "off failed: GRACEFUL_OFF_TIMED_OUT; the host is on");
         // Once ours was seen, another one means that ours was replaced.
         assert!(matches!(off.judge(&host(HostStatus::Off, Some(("newer", Running)))), Progress::Failed(_)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_any_time_it_is_looked_at_once() {
+        for (there, limit) in [(true, 0), (false, 0), (true, 1)] {
+            let looks = std::cell::Cell::new(0);
+            let waited = until(
+                "host: wait",
+                Duration::from_millis(limit),
+                None,
+                |_| None,
+                || async {
+                    // An answer takes a moment.
+                    sleep(Duration::from_millis(300)).await;
+                    looks.set(looks.get() + 1);
+                    Ok(if there { Progress::Done } else { Progress::Pending("on".into()) })
+                },
+            );
+            let waited = waited.await;
+            assert_eq!((waited.is_ok(), looks.get()), (there, 1));
+            assert!(waited.is_ok() || waited.unwrap_err().to_string().contains("last seen: on"));
+        }
     }
 
     #[test]

@@ -18,8 +18,9 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use schema::v1alpha1::{
     ActionOutcome, ChangeChassisStateResponse, ChangeHostStateRequest, ChangeHostStateResponse, Chassis,
     ChassisStatus, CreateSessionRequest, CreateSessionResponse, Event, EventGap, EventGapReason,
-    GetChassisResponse, GetHostResponse, Host, HostAction, HostOperation, HostRefusal, HostStatus,
-    ListHostsResponse, OperationResult, PowerOperationResult, Session, WatchEventsRequest, event,
+    GetChassisResponse, GetHealthResponse, GetHostResponse, GetLogResponse, Health, Host, HostAction,
+    HostOperation, HostRefusal, HostStatus, ListHostsResponse, LogLine, OperationResult,
+    PowerOperationResult, ResetPasswordResponse, Session, WatchEventsRequest, event,
 };
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
@@ -912,6 +913,74 @@ fn a_watch_goes_on_where_it_broke_even_before_its_first_event() {
     assert_eq!(after, [None, Some(41), Some(43)], "first where the broken one began");
     assert_eq!(out(&output).lines().count(), 2);
     assert!(err(&output).contains("at most 5 events"), "{}", err(&output));
+}
+
+#[test]
+fn a_followed_log_goes_on_in_the_next_life_of_the_bmc() {
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    let server = Server::start(move |method, _| {
+        let turn = asked.load(std::sync::atomic::Ordering::SeqCst);
+        let uptime = if turn < 2 { 1_000 } else { 10 };
+        if method == "SystemService.GetHealth" {
+            let health = Health {
+                uptime: Some(prost_types::Duration { seconds: uptime, nanos: 0 }),
+                ..Default::default()
+            };
+            return ok(&GetHealthResponse { health: Some(health) });
+        }
+        asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let log = |numbers: std::ops::Range<u64>, life: &str| {
+            let newest = numbers.end - 1;
+            let lines = numbers.map(|sequence| LogLine { sequence, text: format!("{life} {sequence}") });
+            ok(&GetLogResponse { lines: lines.collect(), newest })
+        };
+        match turn {
+            0 => log(1..4, "first"),
+            1 => refuse(503, "unavailable", ""),
+            // It has written more already than was shown of the one before.
+            2 => log(4..9, "second"),
+            3 => log(1..9, "second"),
+            _ => refuse(403, "permission_denied", ""),
+        }
+    });
+    let output = server.run("system log --follow");
+    assert_eq!(code(&output), 5, "{}", err(&output));
+    let lines = out(&output);
+    let lines: Vec<&str> = lines.lines().collect();
+    assert_eq!((lines.len(), lines[2], lines[3], lines[10]), (11, "first 3", "second 1", "second 8"));
+    let told = err(&output);
+    assert!(told.contains("trying again") && told.contains("started anew"), "{told}");
+}
+
+#[test]
+fn a_password_that_was_made_and_could_not_be_shown_is_told() {
+    let server = Server::start(|method, _| match method {
+        "UserService.ResetPassword" => ok(&ResetPasswordResponse { new_password: "made".into() }),
+        other => panic!("{other}"),
+    });
+    for line in ["user passwd op --generate", "call UserService.ResetPassword {\"id\":\"op\"}"] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ubmcctl"));
+        command.env_clear().env("UBMC_CONFIG", server.file("config.toml")).stdin(Stdio::null());
+        command.args(["--server", &server.url, "--fingerprint", &server.fingerprint, "--user", "admin"]);
+        command.arg("--password-file").arg(server.file("password")).args(line.split_whitespace());
+        let output = command.stdout(full).output().unwrap();
+        assert_eq!(code(&output), 1, "{}", err(&output));
+        assert!(err(&output).contains("could not be shown"), "{}", err(&output));
+    }
+}
+
+#[test]
+fn what_is_accepted_for_one_command_is_told_not_to_be_kept() {
+    let server = login_server(false);
+    let added = server.bare(&format!("context add x --server {} --insecure", server.url));
+    assert_eq!(code(&added), 0);
+    assert!(err(&added).contains("--insecure is not kept"), "{}", err(&added));
+    let password = server.file("password");
+    let login = format!("--context x --user admin --password-file {} login --insecure", password.display());
+    let login = server.bare(&login);
+    assert_eq!(code(&login), 0, "{}", err(&login));
+    assert!(err(&login).contains("context add x --replace --trust"), "{}", err(&login));
 }
 
 #[test]

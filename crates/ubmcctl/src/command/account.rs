@@ -9,7 +9,7 @@ use schema::v1alpha1::{
 };
 
 use super::Session;
-use crate::cli::{LockoutCommand, SessionCommand, UserCommand};
+use crate::cli::{Account, LockoutCommand, SessionCommand, UserCommand};
 use crate::failure::Failure;
 use crate::output::{Card, Output, Table, note};
 use crate::prompt;
@@ -23,6 +23,45 @@ fn state(user: &User) -> String {
         _ => "enabled",
     }
     .to_owned()
+}
+
+/// What is asked of an account. Refused before it is said that something is changed, if nothing is.
+fn update(
+    mut user: User,
+    account: Account,
+    rename: Option<String>,
+    (enable, disable, unlock): (bool, bool, bool),
+) -> Result<UpdateUserRequest, Failure> {
+    let mut paths = Vec::new();
+    if let Some(role) = account.role {
+        paths.push("role");
+        user.role = role;
+    }
+    if let Some(text) = account.full_name {
+        paths.push("full_name");
+        user.full_name = (!text.is_empty()).then_some(text);
+    }
+    if let Some(text) = account.email {
+        paths.push("email");
+        user.email = (!text.is_empty()).then_some(text);
+    }
+    if let Some(username) = rename {
+        paths.push("username");
+        user.username = username;
+    }
+    if enable || disable {
+        paths.push("enabled");
+        user.enabled = Some(enable);
+    }
+    if unlock {
+        paths.push("lockout_info.locked");
+        user.lockout_info = Some(AccountLockoutInfo::default());
+    }
+    if paths.is_empty() {
+        return Err(Failure::Usage("nothing to change; see ubmcctl user update --help".into()));
+    }
+    let paths = paths.into_iter().map(str::to_owned).collect();
+    Ok(UpdateUserRequest { user: Some(user), field_mask: Some(FieldMask { paths }) })
 }
 
 pub(crate) async fn user(session: Session, command: UserCommand, output: Output) -> Result<(), Failure> {
@@ -52,6 +91,13 @@ pub(crate) async fn user(session: Session, command: UserCommand, output: Output)
             };
             let request = CreateUserRequest { user: Some(user), password, dry_run: None };
             let reply = client.call(user_service::CREATE_USER, &request).await?;
+            reply.warnings.iter().for_each(|warning| note(&format!("warning: {warning}")));
+            return output.card(&reply, || card(&reply.user.clone().unwrap_or_default()));
+        }
+        UserCommand::Update { name, account, rename, enable, disable, unlock } => {
+            let request =
+                update(User { id: name, ..Default::default() }, account, rename, (enable, disable, unlock))?;
+            let reply = session.changing().await?.call(user_service::UPDATE_USER, &request).await?;
             reply.warnings.iter().for_each(|warning| note(&format!("warning: {warning}")));
             return output.card(&reply, || card(&reply.user.clone().unwrap_or_default()));
         }
@@ -94,48 +140,12 @@ pub(crate) async fn user(session: Session, command: UserCommand, output: Output)
             let reply = client.call(user_service::GET_USER, &GetUserRequest { id, field_mask: None }).await?;
             output.card(&reply, || card(&reply.user.clone().unwrap_or_default()))
         }
-        UserCommand::Update { name, account, rename, enable, disable, unlock } => {
-            let mut user = User { id: name, ..Default::default() };
-            let mut paths = Vec::new();
-            if let Some(role) = account.role {
-                paths.push("role");
-                user.role = role;
-            }
-            if let Some(text) = account.full_name {
-                paths.push("full_name");
-                user.full_name = (!text.is_empty()).then_some(text);
-            }
-            if let Some(text) = account.email {
-                paths.push("email");
-                user.email = (!text.is_empty()).then_some(text);
-            }
-            if let Some(username) = rename {
-                paths.push("username");
-                user.username = username;
-            }
-            if enable || disable {
-                paths.push("enabled");
-                user.enabled = Some(enable);
-            }
-            if unlock {
-                paths.push("lockout_info.locked");
-                user.lockout_info = Some(AccountLockoutInfo::default());
-            }
-            if paths.is_empty() {
-                return Err(Failure::Usage("nothing to change; see ubmcctl user update --help".into()));
-            }
-            let paths = paths.into_iter().map(str::to_owned).collect();
-            let request = UpdateUserRequest { user: Some(user), field_mask: Some(FieldMask { paths }) };
-            let reply = client.call(user_service::UPDATE_USER, &request).await?;
-            reply.warnings.iter().for_each(|warning| note(&format!("warning: {warning}")));
-            output.card(&reply, || card(&reply.user.clone().unwrap_or_default()))
-        }
         UserCommand::Delete { name } => {
             let reply =
                 client.call(user_service::DELETE_USER, &DeleteUserRequest { id: name.clone() }).await?;
             output.line(&reply, || format!("{name}: deleted"))
         }
-        UserCommand::Create { .. } | UserCommand::Passwd { .. } => Ok(()),
+        UserCommand::Create { .. } | UserCommand::Passwd { .. } | UserCommand::Update { .. } => Ok(()),
     }
 }
 
@@ -199,9 +209,15 @@ async fn passwd(
     };
     let request = ResetPasswordRequest { id: whose.clone(), new_password, require_change: Some(!keep) };
     let reply = client.call(user_service::RESET_PASSWORD, &request).await?;
-    output.line(&reply, || match reply.new_password.as_str() {
+    let shown = output.line(&reply, || match reply.new_password.as_str() {
         "" => format!("{whose}: password set"),
         made => made.to_owned(),
+    });
+    // The only copy of what the BMC made: that nobody has it must not go by in silence.
+    shown.map_err(|failure| match reply.new_password.is_empty() {
+        true => failure,
+        false => failure
+            .after(&format!("the password of {whose} WAS changed and could not be shown; run it again")),
     })
 }
 

@@ -55,5 +55,12 @@ pub(crate) async fn run(session: Session, call: Call, output: Output) -> Result<
         .map_err(|error| Failure::Local(format!("{}: answer not understood: {error}", method.method)))?;
     let reply = serde_json::to_value(&reply)
         .map_err(|error| Failure::Local(format!("the answer has no JSON form: {error}")))?;
-    output.value(&reply)
+    let shown = output.value(&reply);
+    match method.idempotency {
+        Idempotency::NoSideEffects => shown,
+        // It may hold the only copy of a password or a token.
+        _ => shown.map_err(|failure| {
+            failure.after(&format!("{} WAS done and its answer could not be shown", method.method))
+        }),
+    }
 }

@@ -61,7 +61,7 @@ pub(crate) async fn run(global: &Global, command: ContextCommand, output: Output
                 .line("Current", if config.current.as_ref() == Some(&name) { "yes" } else { "no" })
                 .line("Server", context.server.clone())
                 .line("User", context.user.clone().unwrap_or_default())
-                .line("Logged in", if context.token.is_some() { "yes" } else { "no" })
+                .line("Login", if context.token.is_some() { "yes" } else { "no" })
                 .line("Trust", trusts(context))
                 .line("File", path.display().to_string());
             Ok(card.write(&mut std::io::stdout().lock(), output.paint)?)
@@ -123,7 +123,7 @@ async fn add(global: &Global, path: &Path, add: Add) -> Result<(), Failure> {
         }
         pinned = Some((server, found));
     }
-    let first = config::update(path, |config| {
+    let (first, trusts_its_own) = config::update(path, |config| {
         let mut context = change(config)?;
         if let Some((server, found)) = pinned {
             if context.server != server {
@@ -131,14 +131,29 @@ async fn add(global: &Global, path: &Path, add: Add) -> Result<(), Failure> {
             }
             context.fingerprint = Some(found);
         }
+        let trusts_its_own = context.fingerprint.is_some() || context.ca.is_some();
         config.contexts.insert(name.clone(), context);
         let first = config.current.is_none();
         config.current.get_or_insert_with(|| name.clone());
-        Ok(first)
+        Ok((first, trusts_its_own))
     })?;
+    tell_unkept(global, &name, trusts_its_own);
     let current = if first { ", and is the current one" } else { "" };
     note(&format!("context {name} kept{current}; next:  ubmcctl --context {name} login"));
     Ok(())
+}
+
+/// What `--insecure` accepts is accepted for one command: the next one would fail, and must not come as a surprise.
+fn tell_unkept(global: &Global, name: &str, trusts_its_own: bool) {
+    if !global.insecure {
+        return;
+    }
+    note(&match trusts_its_own {
+        true => format!("--insecure is not kept: context {name} goes on trusting what it trusts"),
+        false => format!(
+            "--insecure is not kept: without it the next command asks for a trusted certificate. Pin this one:  ubmcctl context add {name} --replace --trust"
+        ),
+    });
 }
 
 fn trusts(context: &Context) -> String {
@@ -260,6 +275,8 @@ pub(crate) async fn login(mut session: Session, login: Login, output: Output) ->
             }
         }
     }
+    let trusts_its_own = session.context.fingerprint.is_some() || session.context.ca.is_some();
+    tell_unkept(&session.global, &name, trusts_its_own);
     if opened.password_change_required {
         note("this password must be changed before anything else:  ubmcctl user passwd");
     }

@@ -16,8 +16,8 @@ use crate::output::{Format, Output, Table, note};
 use crate::text::{ago, clean, enum_word, time};
 use crate::wait::passing;
 
-/// Pause before a broken stream is opened again, and the longest such pause.
-const RECONNECT: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+/// Pause before what is followed and broke is asked for again, and the longest such pause.
+pub(super) const RECONNECT: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 
 pub(crate) async fn run(session: Session, command: EventCommand, output: Output) -> Result<(), Failure> {
     let client = session.client().await?;

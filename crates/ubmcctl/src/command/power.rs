@@ -27,6 +27,10 @@ fn status_word(status: HostStatus, stale: bool) -> String {
 }
 
 pub(crate) async fn host(session: Session, command: HostCommand, output: Output) -> Result<(), Failure> {
+    // Before it is said that something is changed.
+    if let HostCommand::Set { description: None, restore_policy: None, .. } = &command {
+        return Err(Failure::Usage("nothing to change: give --description or --restore-policy".into()));
+    }
     let client = match command {
         HostCommand::List
         | HostCommand::Get { .. }
@@ -68,11 +72,6 @@ pub(crate) async fn host(session: Session, command: HostCommand, output: Output)
                     RestorePolicy::Last => PowerRestorePolicy::Last,
                 };
                 host.power_restore_policy = Some(policy.into());
-            }
-            if paths.is_empty() {
-                return Err(Failure::Usage(
-                    "nothing to change: give --description or --restore-policy".into(),
-                ));
             }
             let request = UpdateHostRequest {
                 host_name: name,

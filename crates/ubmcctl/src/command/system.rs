@@ -1,17 +1,22 @@
 //! The BMC itself: health, daemons, reset.
 
+use std::ops::RangeInclusive;
+
 use schema::rpc::{management_controller_service as controller, system_service};
 use schema::v1alpha1::{
     ActionOutcome, ChangeManagementControllerStateRequest, Daemon, DaemonState, GetHealthRequest,
-    GetLogRequest, GetManagementControllerRequest, GetSystemInfoRequest, Health, HealthStatus,
-    ListDaemonsRequest, ListManagementControllersRequest, ManagementController, ManagementControllerAction,
+    GetLogRequest, GetLogResponse, GetManagementControllerRequest, GetSystemInfoRequest, Health,
+    HealthStatus, ListDaemonsRequest, ListManagementControllersRequest, LogLine, ManagementController,
+    ManagementControllerAction,
 };
+use tokio::time::Instant;
 
 use super::Session;
+use super::event::RECONNECT;
 use crate::cli::{BmcCommand, ResetKind, SystemCommand};
 use crate::client::Client;
 use crate::failure::Failure;
-use crate::output::{Card, Format, Output, Table};
+use crate::output::{Card, Format, Output, Table, note};
 use crate::text::{ago, bytes, enum_word, span, when};
 use crate::wait::{self, Progress, passing};
 
@@ -85,34 +90,116 @@ const BOOT: [(&str, &str); 5] = [
 /// How often a followed log is asked for more.
 const FOLLOW_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
 
+/// Lines of a followed log asked for at once.
+const FOLLOW_PAGE: u32 = 1000;
+
 async fn log(client: &Client, first: GetLogRequest, follow: bool, output: Output) -> Result<(), Failure> {
+    if follow {
+        return follow_log(client, first, output).await;
+    }
+    let reply = client.call(system_service::GET_LOG, &first).await?;
+    if output.format == Format::Json {
+        return output.json(&reply);
+    }
+    reply.lines.iter().try_for_each(|line| output.text(&line.text))
+}
+
+/// Prints lines until interrupted. A connection that breaks is made again, and what cannot be shown is told.
+async fn follow_log(client: &Client, first: GetLogRequest, output: Output) -> Result<(), Failure> {
+    let contains = first.contains.clone();
     let mut request = first;
+    let mut following = Following::default();
+    let mut pause = RECONNECT.0;
+    let start = Instant::now();
     loop {
-        let reply = client.call(system_service::GET_LOG, &request).await?;
-        match (output.format, follow) {
-            (Format::Json, false) => return output.json(&reply),
-            (Format::Json, true) => {
-                for line in &reply.lines {
-                    output.json_line(line)?;
+        match asked(client, &request, start).await {
+            Ok((begun, reply)) => {
+                pause = RECONNECT.0;
+                if let Some(missing) = following.took(begun, &reply) {
+                    note(&missing);
                 }
+                for line in following.news(&reply, contains.as_deref().unwrap_or_default()) {
+                    match output.format {
+                        Format::Json => output.json_line(line)?,
+                        Format::Table => output.text(&line.text)?,
+                    }
+                }
+                tokio::time::sleep(FOLLOW_EVERY).await;
             }
-            _ => {
-                for line in &reply.lines {
-                    output.text(&line.text)?;
-                }
+            // A first attempt that fails is an answer, not an interruption.
+            Err(failure) if following.after.is_none() || !passing(&failure) => return Err(failure),
+            Err(failure) => {
+                note(&format!("{failure}; trying again"));
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(RECONNECT.1);
             }
         }
-        if !follow {
-            return Ok(());
+        // All lines, or nobody could tell how many are missing.
+        request = GetLogRequest { after: following.after, page_size: FOLLOW_PAGE, contains: None };
+    }
+}
+
+/// Lines, and between which moments since `start` the life of the BMC they are of began: milliseconds, negative for before.
+async fn asked(
+    client: &Client,
+    request: &GetLogRequest,
+    start: Instant,
+) -> Result<(RangeInclusive<i64>, GetLogResponse), Failure> {
+    let millis = || i64::try_from(start.elapsed().as_millis()).unwrap_or(i64::MAX);
+    let before = millis();
+    let health = client.call(system_service::GET_HEALTH, &GetHealthRequest::default()).await?;
+    let uptime = health.health.and_then(|health| health.uptime).unwrap_or_default();
+    let uptime = uptime.seconds.saturating_mul(1000).saturating_add(i64::from(uptime.nanos) / 1_000_000);
+    let begun = before.saturating_sub(uptime)..=millis().saturating_sub(uptime);
+    Ok((begun, client.call(system_service::GET_LOG, request).await?))
+}
+
+/// How far the clocks of a BMC and of this machine may drift apart between two looks, and how exact an uptime is: milliseconds.
+const DRIFT: i64 = 2_000;
+
+/// How far a followed log has been shown.
+#[derive(Debug, Default)]
+struct Following {
+    /// The last line that counts as shown.
+    after: Option<u64>,
+    /// The line after which this answer's begin.
+    from: Option<u64>,
+    /// When the life its number is of began.
+    begun: Option<RangeInclusive<i64>>,
+}
+
+impl Following {
+    /// An answer to a request for what came after `after`, by a BMC that began then. Returns what is missing before its lines, for people.
+    fn took(&mut self, begun: RangeInclusive<i64>, reply: &GetLogResponse) -> Option<String> {
+        let known = self.begun.replace(begun.clone());
+        self.from = self.after;
+        let Some(after) = self.after else {
+            self.after = Some(reply.newest);
+            return None;
+        };
+        // Numbers begin anew in each life: those that went back tell it as well, at once.
+        let younger = known.is_some_and(|known| *begun.start() > known.end().saturating_add(DRIFT));
+        if younger || reply.newest < after {
+            // Asked for again from the first line on.
+            (self.from, self.after) = (Some(u64::MAX), Some(0));
+            return Some(
+                "the BMC's management software has started anew; the last lines before that may be missing here"
+                    .to_owned(),
+            );
         }
-        // A full page may not be all there is: the next one begins after its last line, any other after the newest.
-        let full = u32::try_from(reply.lines.len()).is_ok_and(|lines| lines >= request.page_size);
-        let last = reply.lines.last().map(|line| line.sequence).filter(|_| full && request.after.is_some());
-        // Numbers that went back are those of another life of the BMC.
-        let after = last.unwrap_or(reply.newest);
-        request.after = Some(if request.after.is_some_and(|before| after < before) { 0 } else { after });
-        request.page_size = 1000;
-        tokio::time::sleep(FOLLOW_EVERY).await;
+        // A full page may not be all there is.
+        let full = u32::try_from(reply.lines.len()).is_ok_and(|lines| lines >= FOLLOW_PAGE);
+        let last = reply.lines.last().map(|line| line.sequence).filter(|_| full);
+        self.after = Some(last.unwrap_or(reply.newest));
+        let first = reply.lines.first().map_or(reply.newest.saturating_add(1), |line| line.sequence);
+        let lost = first.saturating_sub(after).saturating_sub(1);
+        (lost > 0).then(|| format!("{lost} lines are missing here: the BMC had no room for them"))
+    }
+
+    /// What of the answer is to be shown.
+    fn news<'a>(&self, reply: &'a GetLogResponse, contains: &'a str) -> impl Iterator<Item = &'a LogLine> {
+        let from = self.from.unwrap_or_default();
+        reply.lines.iter().filter(move |line| line.sequence > from && line.text.contains(contains))
     }
 }
 
@@ -346,6 +433,45 @@ mod tests {
         assert!(Life { websrv: Some((8, at(103))), ..same.clone() }.follows(&before));
         assert!(Life { websrv: Some((7, at(103))), ..same }.follows(&before), "the pid came round");
         assert!(Life { uptime: 3, ..before.clone() }.follows(&before));
+    }
+
+    #[test]
+    fn a_followed_log_goes_on_in_the_next_life_and_tells_what_is_missing() {
+        let page = |numbers: std::ops::Range<u64>, newest| GetLogResponse {
+            lines: numbers.map(|sequence| LogLine { sequence, text: format!("l{sequence}") }).collect(),
+            newest,
+        };
+        let shown = |following: &Following, reply: &GetLogResponse| {
+            following.news(reply, "").map(|line| line.sequence).collect::<Vec<_>>()
+        };
+        let mut following = Following::default();
+        let first = page(91..101, 100);
+        assert_eq!(following.took(-60_000..=-59_900, &first), None);
+        assert_eq!((following.after, shown(&following, &first).len()), (Some(100), 10));
+        // It goes on, and the estimate of its begin wavers.
+        let more = page(101..103, 102);
+        assert_eq!(following.took(-61_000..=-58_500, &more), None);
+        assert_eq!((following.after, shown(&following, &more)), (Some(102), vec![101, 102]));
+        // More came than there was room for.
+        let late = page(110..112, 111);
+        assert_eq!(
+            following.took(-60_000..=-59_900, &late).as_deref(),
+            Some("7 lines are missing here: the BMC had no room for them")
+        );
+        // Another life that has written more lines already than the one before: what it says of itself tells it.
+        let other = page(112..131, 130);
+        assert!(following.took(5_000..=5_100, &other).unwrap().contains("started anew"));
+        assert_eq!((following.after, shown(&following, &other)), (Some(0), vec![]));
+        let whole = page(1..131, 130);
+        assert_eq!(following.took(5_000..=5_100, &whole), None);
+        assert_eq!((following.after, shown(&following, &whole).len()), (Some(130), 130));
+        // One that has written fewer.
+        assert!(following.took(5_500..=5_600, &page(1..1, 3)).unwrap().contains("started anew"));
+        assert_eq!(following.after, Some(0));
+        // A page that is full is not all there is.
+        assert_eq!(following.took(5_500..=5_600, &page(1..1001, 4_000)), None);
+        assert_eq!(following.after, Some(1_000));
+        assert_eq!(following.news(&page(990..1_000, 0), "l99").count(), 10);
     }
 
     #[test]
