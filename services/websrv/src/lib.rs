@@ -27,6 +27,7 @@ mod events;
 pub mod frame;
 mod gateway;
 mod guard;
+mod h2_frames;
 mod h3_frames;
 mod headers;
 mod health;

@@ -21,6 +21,7 @@ use crate::admission::{Conn, HttpVersion, Ticket};
 use crate::body::{RequestBody, ResponseBody};
 use crate::config::Limits;
 use crate::error::Error;
+use crate::h2_frames::Paced;
 use crate::transport::{Handle, Shared, drive, stopped};
 
 /// Pause after a failed accept: out of descriptors is the usual reason, and accepting at once again only burns the core.
@@ -89,14 +90,17 @@ pub(crate) async fn https<H: Handle>(
                 Some(b"h2") => HttpVersion::H2,
                 _ => HttpVersion::H1,
             };
-            serve(TokioIo::new(stream), conn, version, shared).await;
+            match version {
+                HttpVersion::H2 => serve(TokioIo::new(Paced::new(stream)), conn, version, shared).await,
+                _ => serve(TokioIo::new(stream), conn, version, shared).await,
+            }
         }
     })
     .await;
 }
 
 async fn serve<H: Handle>(
-    io: TokioIo<tokio_rustls::server::TlsStream<Metered>>,
+    io: impl hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
     conn: Arc<Conn>,
     version: HttpVersion,
     shared: Shared<H>,
