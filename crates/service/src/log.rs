@@ -1,8 +1,10 @@
 //! Logs: to stderr, for people or as JSON, with the ids that connect the lines of one request over all daemons.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tracing::field::{Field, Visit};
@@ -29,15 +31,49 @@ pub fn also_to(reader: impl Fn(&str) + Send + Sync + 'static) {
     let _ = READER.set(Box::new(reader));
 }
 
+/// Where the descriptors are listed through which a process reaches what it may not go to by its own rights.
+const OPEN: &str = "/proc/self/fd/";
+
+/// Paths through open descriptors, and those they stand for.
+static KNOWN_AS: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
+
+/// Lines that name a file below `open`, a path through a descriptor, name it below `path` from now on: what is told must be found by people.
+pub(crate) fn known_as(open: &str, path: &Path) {
+    let path = path.display().to_string();
+    // A line may be JSON.
+    if !path.contains(['"', '\\']) && !path.contains(char::is_control) {
+        KNOWN_AS.lock().unwrap_or_else(PoisonError::into_inner).push((open.to_owned(), path));
+    }
+}
+
+/// The line with paths as people know them.
+fn with_known_paths<'a>(line: &'a str, known: &[(String, String)]) -> Cow<'a, str> {
+    let mut parts = line.split(OPEN);
+    let mut out = String::from(parts.next().unwrap_or_default());
+    if out.len() == line.len() {
+        return Cow::Borrowed(line);
+    }
+    for part in parts {
+        let (number, rest) = part.split_at(part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len()));
+        let open = format!("{OPEN}{number}");
+        let path = known.iter().find(|(found, _)| *found == open).map(|(_, path)| path.as_str());
+        out.push_str(path.unwrap_or(&open));
+        out.push_str(rest);
+    }
+    Cow::Owned(out)
+}
+
 /// Stderr, and whoever else reads.
 struct Out;
 
 impl Write for Out {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // One call is one line: the formatter hands over whole events.
-        io::stderr().write_all(bytes)?;
+        let line = String::from_utf8_lossy(bytes);
+        let line = with_known_paths(&line, &KNOWN_AS.lock().unwrap_or_else(PoisonError::into_inner));
+        io::stderr().write_all(line.as_bytes())?;
         if let Some(reader) = READER.get() {
-            reader(String::from_utf8_lossy(bytes).trim_end());
+            reader(line.trim_end());
         }
         Ok(bytes.len())
     }
@@ -257,6 +293,20 @@ mod tests {
         assert_eq!(written.lines().count(), 20 + 20 + 2, "{written}");
         assert!(written.lines().any(|line| line.contains("created")), "{written}");
         assert!(written.lines().any(|line| line.contains("root")), "{written}");
+    }
+
+    #[test]
+    fn paths_through_descriptors_are_told_as_people_know_them() {
+        let known = [("/proc/self/fd/3".to_owned(), "/var/lib/u-bmc/usermgr".to_owned())];
+        for (line, told) in [
+            ("no path\n", "no path\n"),
+            ("path=/proc/self/fd/3/tls/cert.pem x\n", "path=/var/lib/u-bmc/usermgr/tls/cert.pem x\n"),
+            ("{\"path\":\"/proc/self/fd/3\"}\n", "{\"path\":\"/var/lib/u-bmc/usermgr\"}\n"),
+            ("/proc/self/fd/3/a /proc/self/fd/34/b\n", "/var/lib/u-bmc/usermgr/a /proc/self/fd/34/b\n"),
+            ("/proc/self/fd/\n", "/proc/self/fd/\n"),
+        ] {
+            assert_eq!(with_known_paths(line, &known), told);
+        }
     }
 
     #[test]

@@ -92,6 +92,7 @@ impl Kept {
         match self.file {
             Some(file) if !reachable => {
                 let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+                crate::log::known_as(&path, &self.path);
                 let _ = file.into_raw_fd();
                 path.into()
             }

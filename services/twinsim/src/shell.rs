@@ -332,13 +332,14 @@ impl Twin {
     }
 
     fn send(&mut self, connection: ConnectionId, frame: FromTwin) {
-        let full = match self.clients.get(&connection) {
-            Some(client) => client.try_send(frame).is_err(),
-            None => return,
-        };
-        if full {
-            tracing::warn!(connection, "a client of the twin does not read; dropped");
-            self.forget(connection);
+        match self.clients.get(&connection).map(|client| client.try_send(frame)) {
+            None | Some(Ok(())) => {}
+            Some(Err(mpsc::error::TrySendError::Full(_))) => {
+                tracing::warn!(connection, "a client of the twin does not read; dropped");
+                self.forget(connection);
+            }
+            // It has gone, as at every reset; its connection says so in a moment.
+            Some(Err(mpsc::error::TrySendError::Closed(_))) => self.forget(connection),
         }
     }
 
