@@ -481,13 +481,15 @@ impl Machine {
         }
     }
 
-    /// The start of the whole once more. What was held against a daemon is forgotten: a restart is what one tries to cure it.
+    /// The start of the whole once more. What was held against a daemon is forgotten: a restart is what one tries to cure it. It counts as
+    /// the first start: that one was asked for is no fault of a daemon.
     fn begin_again(&mut self, now: Mono, out: &mut Vec<Action>) {
         self.stopping = None;
         self.told_ready = false;
         for (index, daemon) in self.daemons.iter_mut().enumerate().filter(|(_, daemon)| !daemon.spec.lasting)
         {
             daemon.unstable = 0;
+            daemon.starts = 0;
             daemon.endings.clear();
             daemon.degraded = None;
             daemon.refusals = 0;

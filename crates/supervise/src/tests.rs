@@ -357,6 +357,12 @@ fn everything_stops_in_reverse_order() {
 #[test]
 fn a_restart_spares_the_world_and_begins_again() {
     let mut script = Script::all_ready();
+    script.ends("websrv", Ending::Code(1));
+    script.wait_for("websrv");
+    script.ready("websrv");
+    let restarts = |script: &Script| script.machine.view(script.id("websrv")).unwrap().restarts;
+    script.done();
+    assert_eq!(restarts(&script), 1);
     script.event(Event::Restart);
     assert_eq!(script.done(), "term websrv");
     script.ends("websrv", Ending::Ok);
@@ -370,6 +376,7 @@ fn a_restart_spares_the_world_and_begins_again() {
     }
     assert_eq!(script.done(), "start statemgr, start websrv, all ready");
     assert!(matches!(script.state("twin"), State::Ready { since: Mono::ZERO, .. }));
+    assert_eq!(restarts(&script), 0, "nothing that was not asked for");
 }
 
 #[test]

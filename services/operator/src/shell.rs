@@ -526,10 +526,11 @@ impl<'a> Operator<'a> {
             *slot = None;
         }
         let at = wire::Moment::new(self.clock.now(), self.clock.wall());
+        let asked = self.machine.view(id).is_some_and(|view| matches!(view.state, State::Stopping { .. }));
         if let Some(record) = self.records.get_mut(id.0) {
             record.pid = None;
             record.status.clear();
-            record.last_exit = Some((ending.to_string(), at));
+            record.last_exit = Some((wire::exit_words(ending, stopping && asked), at));
             record.last_output = output.clone();
         }
         if let Some(cgroups) = &self.cgroups {

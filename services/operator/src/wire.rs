@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use schema::v1alpha1 as pb;
-use supervise::{State, View};
+use supervise::{Ending, State, View};
 use units::Mono;
 
 use crate::procfs::Usage;
@@ -107,6 +107,14 @@ impl Record {
     }
 }
 
+/// How a start ended, for people. Who ended because all were to is not told as one that failed.
+pub(crate) fn exit_words(ending: Ending, all_were_to: bool) -> String {
+    match ending {
+        Ending::Ok if all_were_to => "it ended for a reset".to_owned(),
+        _ => ending.to_string(),
+    }
+}
+
 /// One row of `ListDaemons`.
 pub(crate) fn daemon(
     view: &View<'_>,
@@ -140,7 +148,14 @@ pub(crate) fn daemon(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use supervise::{Ending, Event, Machine, Policy, Spec};
+    use supervise::{Event, Machine, Policy, Spec};
+
+    #[test]
+    fn who_ended_for_a_reset_is_not_told_as_a_fault() {
+        assert_eq!(exit_words(Ending::Ok, true), "it ended for a reset");
+        assert_eq!(exit_words(Ending::Ok, false), "it ended by itself");
+        assert_eq!(exit_words(Ending::Signal(9), true), "killed by SIGKILL");
+    }
 
     #[test]
     fn a_moment_stays_where_it_was_however_the_clock_is_set() {
