@@ -11,6 +11,7 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::time::Duration;
 
+use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy, push};
 use async_nats::jetstream::kv;
 use async_nats::jetstream::stream::{DirectGetError, DirectGetErrorKind};
@@ -121,6 +122,15 @@ pub enum StateError {
         /// What the store says.
         why: String,
     },
+    /// The store has no room and refused the write: nothing was changed, nor will be. This is an answer, and so unlike
+    /// [`StateError::Unavailable`].
+    #[error("the store is full: {bucket}/{key} was not changed")]
+    Full {
+        /// Bucket.
+        bucket: String,
+        /// Key.
+        key: String,
+    },
     /// No such bucket: the operator creates them at its start.
     #[error("there is no bucket {bucket}")]
     NoBucket {
@@ -145,6 +155,35 @@ pub enum StateError {
     },
 }
 
+/// Reason of an `UNAVAILABLE` that is an answer of the store: it has no room, and nothing was changed.
+pub const STORE_FULL: &str = "STORE_FULL";
+
+/// An error with what caused it; a cause whose words stand in the one above it is not told twice.
+fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// What the server said, if `error` comes of an answer of it.
+fn said<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a async_nats::jetstream::Error> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(said) = error.downcast_ref() {
+            return Some(said);
+        }
+        cause = error.source();
+    }
+    None
+}
+
 impl From<StateError> for Status {
     fn from(error: StateError) -> Self {
         let text = error.to_string();
@@ -153,7 +192,10 @@ impl From<StateError> for Status {
             StateError::BadKey { .. } | StateError::TooLarge { .. } => Status::invalid_argument(text),
             StateError::Unreadable { source, .. } => Status::data_loss(format!("{text}: {source}")),
             StateError::NotRead { .. } => Status::data_loss(text),
-            StateError::NoBucket { .. } | StateError::Unavailable { .. } => Status::unavailable(text),
+            StateError::Full { .. } => Status::unavailable(text).with_reason(STORE_FULL),
+            StateError::NoBucket { source, .. } | StateError::Unavailable { source, .. } => {
+                Status::unavailable(format!("{text}: {}", causes(&*source)))
+            }
         }
     }
 }
@@ -280,7 +322,7 @@ impl Bucket {
         let bytes = self.pack(key, value)?;
         self.store.put(key, bytes).await.map_err(|error| match error.kind() {
             kv::PutErrorKind::InvalidKey => bad_key(key),
-            _ => self.unavailable("writing", key, error),
+            _ => self.not_written("writing", key, error),
         })
     }
 
@@ -294,7 +336,7 @@ impl Bucket {
         self.store.create(key, bytes).await.map_err(|error| match error.kind() {
             kv::CreateErrorKind::AlreadyExists => self.conflict(key),
             kv::CreateErrorKind::InvalidKey => bad_key(key),
-            _ => self.unavailable("creating", key, error),
+            _ => self.not_written("creating", key, error),
         })
     }
 
@@ -308,7 +350,7 @@ impl Bucket {
         self.store.update(key, bytes, revision).await.map_err(|error| match error.kind() {
             kv::UpdateErrorKind::WrongLastRevision => self.conflict(key),
             kv::UpdateErrorKind::InvalidKey => bad_key(key),
-            _ => self.unavailable("updating", key, error),
+            _ => self.not_written("updating", key, error),
         })
     }
 
@@ -330,7 +372,7 @@ impl Bucket {
         self.store.delete_expect_revision(key, revision).await.map_err(|error| match error.kind() {
             kv::DeleteErrorKind::WrongLastRevision => self.conflict(key),
             kv::DeleteErrorKind::InvalidKey => bad_key(key),
-            _ => self.unavailable("deleting", key, error),
+            _ => self.not_written("deleting", key, error),
         })
     }
 
@@ -402,6 +444,21 @@ impl Bucket {
         match refusal {
             Some(why) => StateError::NotRead { bucket: self.store.name.clone(), key: key.to_owned(), why },
             None => self.unavailable("reading", key, error),
+        }
+    }
+
+    /// Why a value was not written, or why that is not known.
+    fn not_written(
+        &self,
+        operation: &'static str,
+        key: &str,
+        error: impl std::error::Error + Send + Sync + 'static,
+    ) -> StateError {
+        match said(&error).map(async_nats::jetstream::Error::error_code) {
+            Some(ErrorCode::INSUFFICIENT_RESOURCES | ErrorCode::STORAGE_RESOURCES_EXCEEDED) => {
+                StateError::Full { bucket: self.store.name.clone(), key: key.to_owned() }
+            }
+            _ => self.unavailable(operation, key, error),
         }
     }
 

@@ -33,7 +33,7 @@ pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use bucket::{Bucket, Entry, StateError, Value, ValueError, Watch, WatchItem, patiently};
+pub use bucket::{Bucket, Entry, STORE_FULL, StateError, Value, ValueError, Watch, WatchItem, patiently};
 pub use client::{Client, ConnectConfig, ConnectError, Link, sync_subject};
 pub use context::{CallContext, Principal, TraceContext};
 pub use event::{EventBuilder, EventItem, Events, RawEvents, RawItem};

@@ -7,6 +7,7 @@ use async_nats::jetstream::{self, kv};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use ipc::server::{JetStreamConfig, Server, ServerConfig, ServerHandle, jetstream};
+use ipc::store::StoreLimits;
 
 fn start(dir: &Path) -> ServerHandle {
     let inside = vec![jetstream(JetStreamConfig { dir: Some(dir.to_owned()), ..JetStreamConfig::default() })];
@@ -196,4 +197,72 @@ async fn streams_never_speak_where_a_client_may_not() {
         assert_eq!(victim.next().await.unwrap().payload, "the end");
     })
     .await;
+}
+
+/// A store without room is an answer: nothing was changed, and the caller can say why.
+#[tokio::test]
+async fn a_full_store_is_told_with_a_reason_and_not_as_an_open_question() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = StoreLimits { max_bytes: 5 << 20, headroom: 0, segment_bytes: 64 * 1024 };
+    let config = JetStreamConfig { dir: Some(dir.path().to_owned()), store, ..JetStreamConfig::default() };
+    let inside = vec![jetstream(config)];
+    let server = Server::start(ServerConfig { inside, ..ServerConfig::default() }).unwrap();
+    let client =
+        ipc::Client::connect(&ipc::ConnectConfig::new(server.url().to_owned(), "operator")).await.unwrap();
+    let bucket = client.create_bucket("config").await.unwrap();
+    let js = connect(&server).await;
+    let other = jetstream::stream::Config {
+        name: "OTHER".to_owned(),
+        subjects: vec!["other".to_owned()],
+        ..Default::default()
+    };
+    js.create_stream(other).await.unwrap();
+    within(async {
+        while let Ok(sent) = js.publish("other", vec![0; 32 * 1024].into()).await {
+            if sent.await.is_err() {
+                return;
+            }
+        }
+    })
+    .await;
+    let refused = within(async {
+        for n in 0..100 {
+            if let Err(error) = bucket.put(&format!("k{n}"), &Bytes16K).await {
+                return (n, error);
+            }
+        }
+        panic!("there is room without end");
+    })
+    .await;
+    let (n, error) = refused;
+    assert!(matches!(error, ipc::StateError::Full { .. }), "{error:?}");
+    let key = format!("k{n}");
+    assert!(
+        error.to_string().contains(&format!("the store is full: config/{key} was not changed")),
+        "{error}"
+    );
+    let status = ipc::Status::from(error);
+    assert_eq!(status.info().unwrap().reason, ipc::STORE_FULL);
+    for error in [
+        bucket.create(&key, &Bytes16K).await.unwrap_err(),
+        bucket.update(&key, &Bytes16K, 0).await.unwrap_err(),
+    ] {
+        assert!(matches!(error, ipc::StateError::Full { .. }), "{error:?}");
+    }
+    assert_eq!(bucket.get::<Bytes16K>(&key).await.unwrap(), None);
+}
+
+#[derive(Debug, PartialEq)]
+struct Bytes16K;
+
+impl ipc::Value for Bytes16K {
+    const VERSION: u16 = 1;
+
+    fn encode(&self) -> Vec<u8> {
+        vec![7; 16 * 1024]
+    }
+
+    fn decode(_: u16, _: &[u8]) -> Result<Self, ipc::ValueError> {
+        Ok(Self)
+    }
 }

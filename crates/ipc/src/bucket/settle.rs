@@ -9,10 +9,11 @@
 //! never used again fills up with them; its owner uses [`Bucket::remove`].
 
 use async_nats::jetstream::kv;
+use async_nats::jetstream::stream::PurgeErrorKind;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 
-use super::{Bucket, StateError, bad_key};
+use super::{Bucket, StateError, bad_key, said};
 
 /// No stream gets as far: nanoseconds of 200 years.
 const NO_REVISION: u64 = 1 << 62;
@@ -28,7 +29,7 @@ impl Bucket {
     pub async fn revision(&self, key: &str) -> Result<u64, StateError> {
         match self.store.update(key, Bytes::new(), NO_REVISION).await {
             // It can only be refused; whatever the reason, it came after what was sent before.
-            Err(error) if is_answer(&error) => {}
+            Err(error) if said(&error).is_some() => {}
             Err(error) if error.kind() == kv::UpdateErrorKind::InvalidKey => return Err(bad_key(key)),
             Err(error) => return Err(self.unavailable("checking", key, error)),
             Ok(revision) => return Ok(revision),
@@ -44,7 +45,11 @@ impl Bucket {
     pub async fn remove(&self, key: &str) -> Result<(), StateError> {
         let subject = format!("{}{key}", self.store.prefix);
         let purged = self.store.stream.purge().filter(subject).await;
-        purged.map(drop).map_err(|error| self.unavailable("removing", key, error))
+        purged.map(drop).map_err(|error| match error.kind() {
+            // The server's answer stands in the kind of this error only.
+            PurgeErrorKind::JetStream(said) => self.not_written("removing", key, said),
+            _ => self.unavailable("removing", key, error),
+        })
     }
 
     /// Removes markers of keys that were deleted, at most `most`, and tells how many. For a bucket that nobody watches.
@@ -82,16 +87,4 @@ impl Bucket {
         });
         removals.buffer_unordered(AT_ONCE).try_fold(0, |sum, one| async move { Ok(sum + one) }).await
     }
-}
-
-/// Whether the server said so, and not this side for want of an answer.
-fn is_answer(error: &kv::UpdateError) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if error.is::<async_nats::jetstream::Error>() {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
 }

@@ -104,12 +104,13 @@ fn on_a_full_partition_values_find_room_and_all_can_be_purged() {
 #[test]
 fn on_a_full_partition_the_only_segment_of_events_makes_room_too() {
     let disk = SimDisk::new();
-    let mut bench = Bench::open(&disk, small(), begin());
+    let limits = StoreLimits { segment_bytes: 16 * 1024, ..small() };
+    let mut bench = Bench::open(&disk, limits, begin());
     bench.api("STREAM.CREATE.KV", kv(1));
     let events = json!({"name": "EVENTS", "subjects": ["event.>"], "metadata": {"_ubmc.sync": "interval"}});
     bench.api("STREAM.CREATE.EVENTS", events);
     for n in 0..3_u8 {
-        bench.publish(&format!("event.{n}"), &[n; 500]);
+        bench.publish(&format!("event.{n}"), &[n; 2000]);
     }
     disk.set_room(Some(0));
     let answer = bench.publish("kv.1", &[1; 700]);
@@ -119,12 +120,49 @@ fn on_a_full_partition_the_only_segment_of_events_makes_room_too() {
     disk.set_room(None);
     assert_eq!(bench.publish("event.9", b"x")["seq"], 4);
     bench.machine.close(bench.now);
-    let mut bench = Bench::open(&disk, small(), begin());
+    let mut bench = Bench::open(&disk, limits, begin());
     assert_eq!(
         (bench.state("EVENTS")["messages"].as_u64(), bench.value("KV", "kv.1")),
         (Some(1), Some(vec![1; 700]))
     );
     assert!(bench.reports.is_empty(), "{:?}", bench.reports);
+}
+
+#[test]
+fn on_a_full_partition_no_event_is_lost_for_nothing() {
+    let events = json!({"name": "EVENTS", "subjects": ["event.>"], "metadata": {"_ubmc.sync": "interval"}});
+    let limits = StoreLimits { segment_bytes: 16 * 1024, ..small() };
+    // A block that stays with its file is not freed by emptying it.
+    let disk = SimDisk::new();
+    let mut bench = Bench::open(&disk, limits, begin());
+    bench.api("STREAM.CREATE.KV", kv(1));
+    bench.api("STREAM.CREATE.EVENTS", events.clone());
+    for n in 0..2_u8 {
+        bench.publish(&format!("event.{n}"), &[n; 500]);
+    }
+    disk.set_room(Some(0));
+    for _ in 0..3 {
+        assert!(bench.publish("kv.1", &[1; 700]).get("error").is_some());
+        assert_eq!(bench.state("EVENTS")["messages"], 2);
+    }
+    // A stream that took nothing a moment ago takes writes again once there is some room: all events together have less, or more.
+    for (count, enough) in [(6_u8, false), (48, true)] {
+        let disk = SimDisk::new();
+        let mut bench = Bench::open(&disk, limits, begin());
+        bench.api("STREAM.CREATE.KV", kv(1));
+        bench.api("STREAM.CREATE.EVENTS", events.clone());
+        disk.set_room(Some(0));
+        assert!(bench.publish("kv.1", &[1; 700]).get("error").is_some());
+        disk.set_room(None);
+        for n in 0..count {
+            bench.publish(&format!("event.{n}"), &[n; 2000]);
+        }
+        disk.set_room(Some(0));
+        let answer = bench.publish("kv.1", &[1; 700]);
+        assert_eq!(answer.get("error").is_none(), enough, "{count}: {answer}");
+        let kept = bench.state("EVENTS")["messages"].as_u64().unwrap();
+        assert_eq!(kept == u64::from(count), !enough, "{kept} of {count}");
+    }
 }
 
 #[test]

@@ -73,6 +73,8 @@ const IDS_BYTES: usize = 8 * 1024 * 1024;
 const STEADY: u64 = 5_000;
 /// How often in a row room is made on a full medium for one stream.
 const MAX_DISCARDS: usize = 8;
+/// What a file takes at least, bytes: a block of ext4, a page of tmpfs and UBIFS.
+const BLOCK: u64 = 4096;
 /// How long `interval` streams and the state of consumers may wait for the medium, milliseconds.
 const INTERVAL: u64 = 1000;
 /// The API level of nats-server whose requests are understood (level 1 came with 2.11).
@@ -676,17 +678,22 @@ impl JetStream {
     }
 
     /// Makes room on a medium that is full, without writing: what was set aside goes, then the oldest messages of the fullest stream that may
-    /// lose any. `false`: there is nothing.
-    fn discard(&mut self) -> bool {
+    /// lose any. `false`: there is nothing, or all of it together does not give `wanted` bytes: then nothing is lost for nothing.
+    fn discard(&mut self, wanted: usize) -> bool {
         if self.storage.discard().unwrap_or(false) {
             return true;
         }
+        // A file that stays keeps a block: emptying one that has no more frees none.
+        let gives = |s: &Stream| s.core.used().saturating_sub(BLOCK);
         let may = |s: &Stream| {
             let class = Stream::class(&s.core.config);
-            class.expendable && !class.memory && !s.core.is_dirty()
+            class.expendable && !class.memory && !s.core.is_dirty() && gives(s) > 0
         };
         let mut victims: Vec<(u64, String)> =
-            self.streams.iter().filter(|(_, s)| may(s)).map(|(n, s)| (s.core.used(), n.clone())).collect();
+            self.streams.iter().filter(|(_, s)| may(s)).map(|(n, s)| (gives(s), n.clone())).collect();
+        if victims.iter().map(|(gives, _)| gives).sum::<u64>() < wanted as u64 {
+            return false;
+        }
         victims.sort_unstable();
         for (_, name) in victims.into_iter().rev() {
             let Some(stream) = self.streams.get_mut(&name) else { continue };
@@ -698,21 +705,35 @@ impl JetStream {
         false
     }
 
+    /// Bytes all streams take on the medium.
+    fn used(&self) -> u64 {
+        self.streams.values().map(|s| s.core.used()).sum()
+    }
+
     /// A stream whose medium is full gets another chance, if room can be made. With `least` it is asked for little: what follows frees more.
     fn relieve(&mut self, now: Now, name: &str, least: bool) {
         let full = |this: &Self| {
             let stream = this.streams.get(name);
             stream.is_some_and(|s| s.core.trouble.as_ref().is_some_and(|t| t.error == StoreError::Full))
         };
+        // What was given up already counts.
+        let mut gone = 0_usize;
         for _ in 0..MAX_DISCARDS {
-            if !full(self) || !(least || self.discard()) {
+            let wanted = match self.streams.get(name).and_then(|s| s.core.trouble.as_ref()) {
+                Some(trouble) if !least => trouble.probe_bytes().saturating_sub(gone),
+                _ => 1,
+            };
+            let before = self.used();
+            if !full(self) || !(least || self.discard(wanted)) {
                 return;
             }
+            gone = gone
+                .saturating_add(usize::try_from(before.saturating_sub(self.used())).unwrap_or(usize::MAX));
             let Some(stream) = self.streams.get_mut(name) else { return };
             let healed = stream.core.try_now(now, least);
             if healed {
                 self.chores.insert(name.to_owned());
-            } else if least && !self.discard() {
+            } else if least && !self.discard(wanted) {
                 return;
             }
         }
@@ -880,7 +901,7 @@ impl JetStream {
         let dirty = core.is_dirty();
         let mut outcome = core.flush(how);
         for _ in 0..MAX_DISCARDS {
-            if outcome != Err(StoreError::Full) || !self.discard() {
+            if outcome != Err(StoreError::Full) || !self.discard(1) {
                 break;
             }
             let Some(stream) = self.streams.get_mut(name) else { return true };
