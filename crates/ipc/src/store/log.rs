@@ -653,7 +653,7 @@ impl SegmentLog {
         let mut next_seq = base;
         let mut lost = Lost::new(&self.stream, !self.expendable, bytes, newest, bound);
         let settled = match segment::scan(id, bytes, &mut |_, _| {}).unsettled_from() {
-            _ if !newest => bytes.len(),
+            _ if !newest => usize::MAX,
             // Its header was written with its first records.
             HEADER if stored == 0 => 0,
             from => from.max(stored),
@@ -686,6 +686,8 @@ impl SegmentLog {
         if bytes.len() < stored {
             self.found_short(id, bytes.len(), stored);
         }
+        // One that another follows was there to its header at least.
+        self.marks.lost |= !newest && bytes.len() < HEADER;
         let torn = scan.torn_at().filter(|start| newest && *start >= settled);
         if torn.is_none() && at < bytes.len() {
             lost.gap(at, bytes.len(), true);

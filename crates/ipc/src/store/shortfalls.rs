@@ -115,6 +115,25 @@ fn last_lock(bytes: &[u8]) -> usize {
     at - 32
 }
 
+/// An older segment that was emptied is told in the bucket as well.
+#[test]
+fn an_older_segment_that_was_emptied_is_told_in_its_bucket() {
+    let changes: [Change; 3] = [Vec::clear, |b| b.truncate(20), |b| b.fill(0)];
+    for change in changes {
+        let disk = locked(End::Orderly, StoreLimits { segment_bytes: 4096, ..small() });
+        let mut bench = Bench::open(&disk, small(), begin());
+        bench.publish("$KV.b.last", &[1; 4000]);
+        bench.machine.close(bench.now);
+        drop(bench);
+        assert!(segments(&disk).len() > 1);
+        disk.edit(&segments(&disk)[0], change);
+        let mut bench = Bench::open(&disk, small(), begin());
+        assert!(is_told(&bench));
+        assert!(revision(&mut bench, "_damaged").is_some());
+        assert!(revision(&mut bench, "last").is_some());
+    }
+}
+
 /// On a medium that takes nothing it is told all the same, at each start.
 #[test]
 fn a_shortfall_on_a_read_only_medium_is_told_too() {
