@@ -1,7 +1,8 @@
 //! Starts on a state folder in which one file is damaged: always up, always told, and never a new first administrator.
 //!
 //! Every file that a day of use leaves is cut short, emptied, zeroed, has one bit flipped, is swapped for a folder, or goes missing, one
-//! at a time, in a copy. `DAMAGED_STARTS` sets how many of these starts are made (16 without it, drawn at random), `DAMAGED_SEED`
+//! at a time, in a copy. What was forbidden stays so: the host that was switched off and locked is not switched on, and an account that was
+//! deleted lets nobody in. `DAMAGED_STARTS` sets how many of these starts are made (16 without it, drawn at random), `DAMAGED_SEED`
 //! repeats a draw.
 
 #![allow(clippy::print_stdout, reason = "what was done is said on standard output")]
@@ -17,6 +18,8 @@ use testkit::{ADMIN_PASSWORD, Client, Credential, Suite, eventually};
 const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
 /// The second administrator, for the starts in which the first one's record is what was damaged.
 const SECOND: (&str, &str) = ("second", "Gr33n-Valley-77");
+/// One that was deleted.
+const DELETED: (&str, &str) = ("mallory", "Gr33n-Valley-78");
 const FOLLOW: Duration = Duration::from_secs(20);
 
 type Result<T = ()> = anyhow::Result<T>;
@@ -66,7 +69,7 @@ impl Damage {
 /// The state after a day of use, in a stopped suite's folder.
 async fn a_day_of_use(state: &Path) -> Result {
     let suite = suite(state).start().await?;
-    let admin = suite.admin();
+    let admin = &suite.admin();
     let post = async |path: &str, body| {
         let reply = admin.post(path, &body).await?;
         ensure!(reply.status == 200, "{path}: {} {}", reply.status, reply.text());
@@ -81,11 +84,25 @@ async fn a_day_of_use(state: &Path) -> Result {
     let reply =
         admin.send("PATCH".parse()?, "/api/v1alpha1/hosts/system", &json, body.to_string().into()).await?;
     ensure!(reply.status == 200, "{}", reply.text());
-    eventually("the host is on", FOLLOW, || async {
-        let host = admin.get("/api/v1alpha1/hosts/system").await?.json()?;
-        Ok(host["host"]["status"] == "HOST_STATUS_ON")
-    })
-    .await?;
+    eventually("the host is on", FOLLOW, || async { Ok(host_status(admin).await? == "HOST_STATUS_ON") })
+        .await?;
+    let body = json!({ "host": { "powerRestorePolicy": "POWER_RESTORE_POLICY_ALWAYS_ON" }, "fieldMask": "powerRestorePolicy" });
+    let reply =
+        admin.send("PATCH".parse()?, "/api/v1alpha1/hosts/system", &json, body.to_string().into()).await?;
+    ensure!(reply.status == 200, "{}", reply.text());
+    post("/api/v1alpha1/hosts/system/state", json!({ "action": "HOST_ACTION_FORCE_OFF" })).await?;
+    eventually("the host is off", FOLLOW, || async { Ok(host_status(admin).await? == "HOST_STATUS_OFF") })
+        .await?;
+    let disable = json!({ "action": "MANAGEMENT_CONTROLLER_ACTION_DISABLE" });
+    post("/api/v1alpha1/management-controllers/bmc/state", disable).await?;
+    let deleted =
+        json!({ "user": { "username": DELETED.0, "role": "Administrator" }, "password": DELETED.1 });
+    let made = admin.post("/api/v1alpha1/users", &deleted).await?;
+    let id = made.json()?["user"]["id"].as_str().context("an id")?.to_owned();
+    ensure!(gets_in(&suite.client(Credential::None), DELETED).await?, "{}", made.text());
+    let path = format!("/api/v1alpha1/users/{id}");
+    let gone = admin.send("DELETE".parse()?, &path, &[], Vec::new().into()).await?;
+    ensure!(gone.status == 200, "{}", gone.text());
     suite.stop().await
 }
 
@@ -108,6 +125,11 @@ fn files(folder: &Path, into: &mut Vec<PathBuf>) -> Result {
     Ok(())
 }
 
+async fn host_status(client: &Client) -> Result<String> {
+    let host = client.get("/api/v1alpha1/hosts/system").await?.json()?;
+    Ok(host["host"]["status"].as_str().unwrap_or_default().to_owned())
+}
+
 async fn gets_in(client: &Client, (name, password): (&str, &str)) -> Result<bool> {
     let who = client.with(Credential::Basic(name.into(), password.into()));
     Ok(who.get("/api/v1alpha1/hosts").await?.status == 200)
@@ -126,7 +148,8 @@ async fn start_with(state: &Path, file: &Path, damage: Damage) -> Result {
     let log = suite.log();
     let text = log.join("\n");
     ensure!(!text.contains("│   password"), "a new first administrator was made:\n{text}");
-    let users_lost = file.starts_with("bus/streams/KV_users") && file.extension().is_some_and(|e| e == "seg");
+    let is_segment = file.extension().is_some_and(|e| e == "seg");
+    let users_lost = file.starts_with("bus/streams/KV_users") && is_segment;
     let in_as_first = gets_in(&client, ("admin", ADMIN_PASSWORD)).await?;
     let in_as_second = gets_in(&client, SECOND).await?;
     if !users_lost {
@@ -134,9 +157,18 @@ async fn start_with(state: &Path, file: &Path, damage: Damage) -> Result {
     } else if matches!(damage, Damage::Flipped(_)) {
         ensure!(in_as_first || in_as_second, "one flipped bit locks everybody out:\n{text}");
     }
-    // Nothing can be said of what is not there, of another id that looks like one, and of a turned bit in what of a certificate is not
+    ensure!(!gets_in(&client, DELETED).await?, "who was deleted gets in:\n{text}");
+    if in_as_first || in_as_second {
+        let (name, password) = if in_as_first { ("admin", ADMIN_PASSWORD) } else { SECOND };
+        let admin = client.with(Credential::Basic(name.into(), password.into()));
+        ensure!(host_status(&admin).await? == "HOST_STATUS_OFF", "a locked host was switched on:\n{text}");
+        let on =
+            admin.post("/api/v1alpha1/hosts/system/state", &json!({ "action": "HOST_ACTION_ON" })).await?;
+        ensure!(on.status != 200, "the lock is gone:\n{text}");
+    }
+    // Nothing can be said of what is not there but for messages, of another id that looks like one, and of a turned bit in what of a certificate is not
     // looked at.
-    let silent = matches!(damage, Damage::Missing)
+    let silent = matches!(damage, Damage::Missing) && !is_segment
         || file == Path::new("system-id") && matches!(damage, Damage::Flipped(_))
         || file == Path::new("websrv/tls/cert.pem") && matches!(damage, Damage::Flipped(_));
     let named = file.components().any(|part| {
@@ -169,6 +201,16 @@ async fn a_damaged_file_never_keeps_it_down_and_never_makes_it_new() -> Result {
     let seed = number("DAMAGED_SEED").unwrap_or_else(|| fastrand::u64(..));
     let most = usize::try_from(number("DAMAGED_STARTS").unwrap_or(16))?;
     fastrand::Rng::with_seed(seed).shuffle(&mut starts);
+    // Where forbidding is kept comes first: two of these are among any draw.
+    for (bucket, at) in [("KV_state", 0), ("KV_users", 1)] {
+        let first = starts.iter().position(|(file, damage)| {
+            let segment = file.extension().is_some_and(|e| e == "seg");
+            segment
+                && file.starts_with(Path::new("bus/streams").join(bucket))
+                && !matches!(damage, Damage::Flipped(_))
+        });
+        starts.swap(first.context("a segment")?, at);
+    }
     println!("DAMAGED_SEED={seed}: {} of {} damages", most.min(starts.len()), starts.len());
     let mut wrong = Vec::new();
     for (file, damage) in starts.iter().take(most) {
