@@ -58,7 +58,9 @@ pub(crate) fn shorten(parts: &mut Parts, is_refused: bool) {
         }
     }
     parts.extensions.clear();
-    if is_refused {
+    // For the log, which shows no more of it.
+    let is_short = parts.uri.path_and_query().is_none_or(|target| target.as_str().len() <= 128);
+    if is_refused && !is_short {
         parts.uri = http::Uri::from_static("/");
     } else if let Ok(copy) = parts.uri.to_string().parse() {
         parts.uri = copy;
@@ -307,6 +309,8 @@ mod tests {
             (parts.uri.to_string().as_str(), parts.headers["grpc-timeout"].as_bytes()),
             ("https://bmc/x?y", &b"1S"[..])
         );
+        shorten(&mut parts, true);
+        assert_eq!((parts.headers.len(), parts.uri.path()), (0, "/x"));
         assert!(cost(&parts) < REQUEST_COST + 3 * (FIELD_COST + 20));
     }
 
