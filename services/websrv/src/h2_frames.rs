@@ -168,6 +168,9 @@ mod tests {
     use proptest::prelude::*;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+    /// [`PREFACE`], in memory.
+    const START: usize = 24;
+
     fn frame(kind: u8, length: u32) -> Vec<u8> {
         let [_, high, middle, low] = length.to_be_bytes();
         let mut bytes = vec![high, middle, low, kind, 0, 0, 0, 0, 1];
@@ -178,7 +181,7 @@ mod tests {
     fn after(frames: &[Vec<u8>]) -> Option<Duration> {
         let now = Instant::now();
         let mut counted = Frames::new(now);
-        counted.took(&[0; PREFACE as usize]);
+        counted.took(&[0; START]);
         counted.took(&frames.concat());
         counted.pause(now)
     }
@@ -208,7 +211,7 @@ mod tests {
         fn how_bytes_are_cut_makes_no_difference(
             frames in prop::collection::vec((0_u8..12, 0_u32..400), 0..300), cut in 1_usize..40, rest: Vec<u8>,
         ) {
-            let mut bytes = vec![0; PREFACE as usize];
+            let mut bytes = vec![0; START];
             bytes.extend(frames.iter().flat_map(|(kind, length)| frame(*kind, *length)));
             bytes.extend(rest);
             let now = Instant::now();
@@ -224,7 +227,7 @@ mod tests {
         let (mut client, server) = tokio::io::duplex(1 << 20);
         let mut paced = Paced::new(server);
         let flood = vec![frame(8, 4); 2_000].concat();
-        client.write_all(&[0; PREFACE as usize]).await.unwrap();
+        client.write_all(&[0; START]).await.unwrap();
         client.write_all(&flood).await.unwrap();
         let start = Instant::now();
         let (mut buffer, mut got) = ([0; 1_024], 0);
