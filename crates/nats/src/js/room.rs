@@ -1,0 +1,106 @@
+//! Room: what gives way when there is none, in the store's own bounds and on the medium.
+
+use super::store::{Flush, StoreError, StoreReport};
+use super::{JetStream, MAX_DISCARDS, Now, Output, StorageType, Stream};
+
+/// What a file takes at least, bytes: a block of ext4, a page of tmpfs and UBIFS.
+const BLOCK: u64 = 4096;
+
+impl JetStream {
+    /// Makes room on a medium that is full, without writing: what was set aside goes, then the oldest messages of the fullest stream that may
+    /// lose any. `false`: there is nothing, or all of it together does not give `wanted` bytes: then nothing is lost for nothing.
+    pub(super) fn discard(&mut self, wanted: usize) -> bool {
+        if self.storage.discard().unwrap_or(false) {
+            return true;
+        }
+        // A file that stays keeps a block: emptying one that has no more frees none.
+        let gives = |s: &Stream| s.core.used().saturating_sub(BLOCK);
+        let may = |s: &Stream| {
+            let class = Stream::class(&s.core.config);
+            class.expendable && !class.memory && !s.core.is_dirty() && gives(s) > 0
+        };
+        let mut victims: Vec<(u64, String)> =
+            self.streams.iter().filter(|(_, s)| may(s)).map(|(n, s)| (gives(s), n.clone())).collect();
+        if victims.iter().map(|(gives, _)| gives).sum::<u64>() < wanted as u64 {
+            return false;
+        }
+        victims.sort_unstable();
+        for (_, name) in victims.into_iter().rev() {
+            let Some(stream) = self.streams.get_mut(&name) else { continue };
+            let Ok(Some(messages)) = stream.core.drop_oldest() else { continue };
+            stream.spread();
+            self.out.push(Output::Report(StoreReport::Dropped { stream: name, messages }));
+            return true;
+        }
+        false
+    }
+
+    /// Bytes all streams take on the medium.
+    fn used(&self) -> u64 {
+        self.streams.values().map(|s| s.core.used()).sum()
+    }
+
+    /// A stream whose medium is full gets another chance, if room can be made. With `least` it is asked for little: what follows frees more.
+    pub(super) fn relieve(&mut self, now: Now, name: &str, least: bool) {
+        let full = |this: &Self| {
+            let stream = this.streams.get(name);
+            stream.is_some_and(|s| s.core.trouble.as_ref().is_some_and(|t| t.error == StoreError::Full))
+        };
+        // What was given up already counts.
+        let mut gone = 0_usize;
+        for _ in 0..MAX_DISCARDS {
+            let wanted = match self.streams.get(name).and_then(|s| s.core.trouble.as_ref()) {
+                Some(trouble) if !least => trouble.probe_bytes().saturating_sub(gone),
+                _ => 1,
+            };
+            let before = self.used();
+            if !full(self) || !(least || self.discard(wanted)) {
+                return;
+            }
+            gone = gone
+                .saturating_add(usize::try_from(before.saturating_sub(self.used())).unwrap_or(usize::MAX));
+            let Some(stream) = self.streams.get_mut(name) else { return };
+            let healed = stream.core.try_now(now, least);
+            if healed {
+                self.chores.insert(name.to_owned());
+            } else if least && !self.discard(wanted) {
+                return;
+            }
+        }
+    }
+
+    /// Drops the oldest messages of the fullest stream that may lose any. `false`: there is none, or `asking`
+    /// itself is one and is told to make do.
+    pub(super) fn make_room(&mut self, now: Now, asking: &str) -> bool {
+        let expendable = |s: &&String| {
+            self.streams.get(*s).is_some_and(|s| {
+                let class = Stream::class(&s.core.config);
+                class.expendable && !class.memory && s.core.index.len() > 0 && s.core.trouble.is_none()
+            })
+        };
+        let asking_memory =
+            self.streams.get(asking).is_some_and(|s| s.core.config.storage == StorageType::Memory);
+        if asking_memory {
+            return false;
+        }
+        let used = |s: &&String| self.streams.get(*s).map_or(0, |s| s.core.used());
+        let Some(victim) = self.streams.keys().filter(expendable).max_by_key(used).cloned() else {
+            return false;
+        };
+        if !self.settle(now, &victim, Flush::Medium) {
+            return false;
+        }
+        let Some(stream) = self.streams.get_mut(&victim) else { return false };
+        let messages = stream.core.shed();
+        if !self.settle(now, &victim, Flush::Medium) {
+            return false;
+        }
+        let Some(stream) = self.streams.get_mut(&victim) else { return false };
+        let tidied = stream.core.tidy();
+        self.out.push(Output::Report(StoreReport::Dropped { stream: victim.clone(), messages }));
+        if let Err(error) = tidied {
+            self.report(&victim, &error);
+        }
+        messages > 0
+    }
+}
