@@ -124,7 +124,13 @@ impl Journal {
             Self { path, boot: boot.to_owned(), since, failed: false, unstored: Lasting::default() };
         // From now on its absence means something.
         let running = |id| past.running.filter(|progress| progress.op == id);
-        let _ = journal.store(operations.iter().map(|operation| (operation, running(operation.id))));
+        let stored = journal.store(operations.iter().map(|operation| (operation, running(operation.id))));
+        if stored.is_err() && journal.path.exists() {
+            // Neither replaced nor removed: nor was what came after it, and it may tell of an operation that has ended since.
+            tracing::warn!(path = %journal.path.display(), "the record of operations cannot be written; what it says is under way is left out of account");
+            journal.since = now;
+            distrust(&mut past, &mut operations, now);
+        }
         (journal, past, operations)
     }
 
@@ -180,6 +186,13 @@ impl Journal {
         out.write_all(&serde_json::to_vec(file).map_err(std::io::Error::other)?)?;
         std::fs::rename(&next, &self.path)
     }
+}
+
+/// What is told as under way may have ended, and what was asked for before `now` may have been done.
+fn distrust(past: &mut Past, operations: &mut Vec<Operation>, now: Mono) {
+    past.running = None;
+    past.since = Some(now);
+    operations.retain(|operation| operation.outcome.is_some());
 }
 
 fn read(path: &Path, boot: &str, now: Mono) -> Option<File> {
@@ -322,6 +335,23 @@ mod tests {
     fn put(dir: &Path, bytes: &[u8]) {
         std::fs::create_dir_all(dir.join(crate::NAME)).unwrap();
         std::fs::write(at(dir), bytes).unwrap();
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_replaced_is_removed_and_one_that_stays_is_not_gone_by() {
+        let dir = tempfile::tempdir().unwrap();
+        put(dir.path(), FROZEN.as_bytes());
+        // A folder in its place keeps the new one from being written.
+        std::fs::create_dir(at(dir.path()).with_extension("new")).unwrap();
+        let (mut past, mut operations) = open(dir.path(), "b");
+        assert!(
+            past.running.is_some() && operations.len() == 2,
+            "it could be removed, so what it said was true"
+        );
+        assert!(!at(dir.path()).exists());
+        distrust(&mut past, &mut operations, Mono::from_millis(100));
+        assert!(past.running.is_none() && past.ended.len() == 1 && operations.len() == 1);
+        assert_eq!(past.since, Some(Mono::from_millis(100)));
     }
 
     #[test]
