@@ -637,6 +637,13 @@ impl SegmentLog {
     ) {
         let (id, bytes, path) = (raw.id, raw.bytes.as_slice(), self.path(raw.id));
         let stored = marks::stored(id, bytes, reached);
+        // Another release may have gone on from there and cleaned it since: it speaks of the newest one only.
+        let stored = if newest {
+            stored
+        } else {
+            self.marks.passed = (bytes.len() < stored).then_some((bytes.len(), stored)).or(self.marks.passed);
+            0
+        };
         if newest && bytes.len() < HEADER {
             // It was being begun, and nothing in it was ever acknowledged; or it was emptied, and its numbers are not known.
             self.names_dirty = true;
@@ -736,8 +743,9 @@ impl SegmentLog {
                 self.markers.extend(markers);
             }
         }
-        // Behind damage that stays nothing is written, or it would look like damage before it.
-        self.fresh |= newest && damaged && in_place;
+        // Behind damage that stays nothing is written, or it would look like damage before it. What is shorter now than its mark says is
+        // not gone on with: the next segment keeps the mark from counting.
+        self.fresh |= newest && damaged && (in_place || segment.size < stored as u64);
         if newest {
             self.tail.clear();
             (self.tail_start, self.written) = (segment.size, 0);
@@ -1130,9 +1138,10 @@ impl StreamStore for SegmentLog {
             room -= next.live_bytes;
             last = n;
         }
+        let Some(more) = self.unmarked_of(first, last).checked_sub(1) else { return Ok(false) };
         self.sync()?;
         // Without progress the next look would be the same.
-        self.merge(first, last)
+        self.merge(first, first + more)
     }
 
     fn used(&self) -> u64 {

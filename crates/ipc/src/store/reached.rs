@@ -7,7 +7,8 @@
 //! ```
 //!
 //! A mark is written when what it says is on the medium, so it never says too much, whenever the power goes; a part of `mark.2` that a
-//! loss of power tore fails its checksum and does not count. No flush waits for a mark.
+//! loss of power tore fails its checksum and does not count. No flush waits for a mark. A mark speaks of the row's newest
+//! segment: where another one follows, it is only from before, and the segment may have been cleaned since.
 
 use serde::{Deserialize, Serialize};
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use nats::js::store::StoreReport;
 use serde_json::json;
 
+use super::reached::Reached;
 use super::sim::{Random, SimDisk};
 use super::tests::{Bench, ROOT, begin, bucket, small};
 use super::{Disk as _, StoreLimits};
@@ -252,6 +253,86 @@ fn a_damaged_mark_costs_nothing() {
     drop(bench);
     assert!(disk.files().contains_key(&mark));
     assert!(!segments(&disk).is_empty());
+}
+
+/// A release that knows no marks leaves them as they are, begins segments and writes the marked one anew, shorter: that is no damage.
+#[test]
+fn an_older_release_that_went_on_from_a_mark_did_no_damage() {
+    let limits = StoreLimits { segment_bytes: 4096, ..small() };
+    for end in [End::Orderly, End::Killed] {
+        let disk = locked(end, limits);
+        let marks: Vec<(PathBuf, Vec<u8>)> =
+            disk.files().into_iter().filter(|(path, _)| is_mark(path)).collect();
+        assert!(!marks.is_empty());
+        let marked = segments(&disk).pop().unwrap();
+        let size = disk.files()[&marked].len();
+        let mut bench = Bench::open(&disk, limits, begin());
+        // Of what the marked segment holds one value goes on living: it is cleaned, or its messages are in an earlier one.
+        for n in 0..300_u64 {
+            bench.publish(&format!("$KV.b.{}", n % KEYS), &[8; 700]);
+        }
+        bench.machine.close(bench.now);
+        drop(bench);
+        assert!(disk.files().get(&marked).is_none_or(|bytes| bytes.len() < size), "it was cleaned");
+        for path in disk.files().into_keys().filter(|path| is_mark(path)) {
+            disk.remove_file(&path).unwrap();
+        }
+        for (path, bytes) in &marks {
+            disk.open(path, true).unwrap().write_at(bytes, 0).unwrap();
+        }
+        // Also where the marked segment is still there, and shorter.
+        for shorter in [false, true] {
+            let disk = disk.copy();
+            let first = segments(&disk).remove(0);
+            if shorter {
+                let id = super::segment_id(first.file_name().unwrap().to_str().unwrap()).unwrap();
+                let bytes = disk.files()[&first].len() as u64;
+                let stale = super::reached::encode(Reached { segment: id, next: 9, bytes: bytes + 500 });
+                for (path, _) in &marks {
+                    disk.edit(path, |b| b.clone_from(&stale));
+                }
+            }
+            let mut bench = Bench::open(&disk, limits, begin());
+            assert!(bench.reports.is_empty(), "{end:?} {shorter}: {:?}", bench.reports);
+            assert_eq!(revision(&mut bench, "_damaged"), None, "{end:?} {shorter}");
+            assert_eq!(bench.value("KV_b", "$KV.b.lock").unwrap(), b"locked");
+        }
+    }
+}
+
+fn is_mark(path: &Path) -> bool {
+    super::reached::MARKS.iter().any(|mark| path.ends_with(mark))
+}
+
+/// A newest segment that a start wrote anew, shorter, is damaged once, also where the mark still tells its old length.
+#[test]
+fn what_a_start_mended_is_not_missed_by_the_next() {
+    let disk = locked(End::Orderly, StoreLimits { segment_bytes: 1 << 20, ..small() });
+    let path = PathBuf::from(ROOT).join("streams/KV_b/00000001.seg");
+    let mark = PathBuf::from(ROOT).join("streams/KV_b/mark");
+    // The value of a key in the middle; all else is sound.
+    disk.edit(&path, |b| {
+        let at = b.windows(7).position(|w| w == b"$KV.b.5").unwrap();
+        super::tests::spoil(&mut b[at + 60]);
+    });
+    let (old, size) = (disk.files()[&mark].clone(), disk.files()[&path].len());
+    let mut bench = Bench::open(&disk, small(), begin());
+    assert!(is_told(&bench));
+    assert_eq!(bench.value("KV_b", "$KV.b.5").as_deref(), Some(&b""[..]), "it reads as lost");
+    bench.publish("$KV.b.other", b"x");
+    drop(bench);
+    assert!(disk.files()[&path].len() < size);
+    // The start was killed before it replaced the mark.
+    disk.edit(&mark, |b| *b = old);
+    let mark_2 = PathBuf::from(ROOT).join("streams/KV_b/mark.2");
+    if disk.files().contains_key(&mark_2) {
+        disk.remove_file(&mark_2).unwrap();
+    }
+    let mut bench = Bench::open(&disk, small(), begin());
+    assert!(bench.reports.is_empty(), "{:?}", bench.reports);
+    assert_eq!(revision(&mut bench, "_damaged"), None);
+    assert_eq!(bench.value("KV_b", "$KV.b.lock").unwrap(), b"locked");
+    assert_eq!(bench.value("KV_b", "$KV.b.other").unwrap(), b"x");
 }
 
 /// An idle store writes nothing, however often it is started.

@@ -24,6 +24,8 @@ pub(super) struct Marks {
     file: Option<Box<dyn DiskFile>>,
     /// How far the row reaches on the medium.
     reached: Option<Reached>,
+    /// A segment is shorter than a mark says, in bytes, but another one follows.
+    pub(super) passed: Option<(usize, usize)>,
     /// Values were lost, and their keys are not known.
     pub(super) lost: bool,
 }
@@ -90,7 +92,17 @@ impl SegmentLog {
     /// Looks whether the row ends with the segment it ended with.
     pub(super) fn look_for_newest(&mut self, reached: Option<Reached>, visit: &mut dyn FnMut(Step<'_>)) {
         let newest = self.segments.back().map(|s| s.id).max(self.unread.iter().max().copied());
-        let Some(reached) = reached.filter(|r| newest < Some(r.segment)) else { return };
+        let Some(reached) = reached else { return };
+        if newest >= Some(reached.segment) {
+            // Where the row went on, what was removed since is not missed. One that gave out fewer numbers did not go on.
+            let passed = self.marks.passed.take().filter(|_| self.next_seq < reached.next);
+            if let Some((there, stored)) = passed {
+                self.next_seq = reached.next;
+                self.found_short(reached.segment, there, stored);
+                self.skip_numbers(self.shared.segment_bytes, visit);
+            }
+            return;
+        }
         self.marks.lost = true;
         let file = segment_file(reached.segment);
         let why =
@@ -169,8 +181,16 @@ impl SegmentLog {
         let segment = |mark: Option<Reached>| mark.map(|m| m.segment);
         if segment(self.marks.reached) > segment(self.marks.firm) {
             // Whether the old one or the new one is there after a loss of power: what it says is true.
+            // Where it cannot be replaced, the segment it names is not cleaned.
             let _ = self.replace_mark();
         }
+    }
+
+    /// How many of the segments `first..=last` may be written anew: the one that the synced mark speaks of stays as long as it is.
+    pub(super) fn unmarked_of(&self, first: usize, last: usize) -> usize {
+        let marked = self.marks.firm.map(|m| m.segment);
+        let row = self.segments.range(first..=last);
+        row.take_while(|s| Some(s.id) != marked).count()
     }
 
     /// At an orderly end: the synced mark says all, the other one goes.
