@@ -121,6 +121,21 @@ impl Lines {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.iter().filter(|(found, message)| *found <= level && message.contains(part)).count()
     }
+
+    /// Waits for as many of them.
+    ///
+    /// # Panics
+    ///
+    /// There are fewer after 20 s.
+    pub async fn until(&self, level: Level, part: &str, count: usize) {
+        let waiting = async {
+            while self.count(level, part) < count {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        };
+        let waited = tokio::time::timeout(std::time::Duration::from_secs(20), waiting).await;
+        assert!(waited.is_ok(), "no {count} lines with {part:?}");
+    }
 }
 
 struct Listener(Arc<Mutex<Vec<(Level, String)>>>);

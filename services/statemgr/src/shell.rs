@@ -212,9 +212,8 @@ async fn load_host(
         }
     }
     if is_record_lost {
-        // From here on it is known again. A store that takes nothing says the same at the next start.
+        // What is there may be older. It is not written over: a medium that could not be read this time may give the newer one again.
         host.record.restoring = false;
-        let _ = state.put(&record_key, &Json(host.record.clone())).await;
     }
     // After the policy: what was asked for and acknowledged comes before it. An intent that may have ended since is not done again.
     let intent = store::load::<IntentRecord>(state, &host.intent_key()).await?;
@@ -363,7 +362,8 @@ impl Daemon {
         for write in forgotten {
             writes.send(write);
         }
-        let is_new = last.value.as_ref() != Some(&controller.boot);
+        // What may be older is known from here on.
+        let is_new = is_lost || last.value.as_ref() != Some(&controller.boot);
         if start != Start::SameBoot {
             tracing::info!(?start, count = controller.boot.count, "the BMC has booted");
         }

@@ -923,8 +923,8 @@ async fn a_store_that_takes_nothing_is_told_once_and_not_for_each_request() {
     let before = lines.count(Level::WARN, "");
     bench.bus.takes_writes("state", false).await;
     for _ in 0..4 {
-        let on = bench.change(v1::HostAction::On).await.expect("accepted");
-        assert_eq!(on.outcome(), v1::ActionOutcome::AcceptedNotStored);
+        // One that ends before the store has answered is told as accepted.
+        bench.change(v1::HostAction::On).await.expect("accepted");
         let off = bench.change(v1::HostAction::ForceOff).await.expect("accepted");
         bench.until_ended(&off.operation_id).await;
     }
@@ -936,7 +936,7 @@ async fn a_store_that_takes_nothing_is_told_once_and_not_for_each_request() {
         bench.until_ended(&off.operation_id).await;
     }
     bench.until_status(v1::HostStatus::On).await;
-    assert_eq!(lines.count(Level::INFO, "takes what is written again"), 1);
+    lines.until(Level::INFO, "takes what is written again", 1).await;
 }
 
 #[tokio::test]

@@ -77,10 +77,15 @@ impl Store {
             let account = match ipc::patiently(key, || self.users.get::<UserRecord>(key)).await {
                 Ok(Some(entry)) => {
                     self.note(key, entry.revision);
-                    match entry.revision < lost {
-                        true => Err(MAY_BE_OLDER.to_owned()),
-                        false => Account::try_from(entry.value).map_err(|error| error.to_string()),
+                    let may_be_older = entry.revision < lost;
+                    let mut account = Account::try_from(entry.value).map_err(|error| error.to_string());
+                    // Disabled until an administrator says what it is to be, or the recovery password does; what is stored stays.
+                    if let (true, Ok(account)) = (may_be_older, &mut account) {
+                        account.enabled = false;
+                        tracing::error!(key, user = %account.name, error = MAY_BE_OLDER, "a stored user is disabled");
+                        unreadable.push(key.clone());
                     }
+                    account
                 }
                 Ok(None) => continue,
                 Err(StateError::Unreadable { source, .. }) => Err(source.to_string()),

@@ -466,6 +466,15 @@ async fn what_was_stored_before_unknown_records_were_lost_lets_nobody_in() {
     users.put(&carol, &record).await.unwrap();
     let daemon = rig.start().await;
     let (_, admin) = rig.enter("carol", PASSWORD).await;
+    // The others are there, disabled, and an administrator says what becomes of them.
+    let request = v1::ListUsersRequest::default();
+    let users = rig.call(schema::rpc::user_service::LIST_USERS, request, Some(&admin)).await.unwrap().users;
+    let enabled = |name: &str| users.iter().find(|user| user.username == name).map(v1::User::enabled);
+    assert_eq!((enabled("admin"), enabled("carol")), (Some(false), Some(true)));
+    let user = v1::User { id: "admin".into(), enabled: Some(true), ..v1::User::default() };
+    let request = v1::UpdateUserRequest { user: Some(user), ..v1::UpdateUserRequest::default() };
+    rig.call(schema::rpc::user_service::UPDATE_USER, request, Some(&admin)).await.unwrap();
+    rig.enter("admin", PASSWORD).await;
     daemon.kill().await;
     let sessions = client.bucket(usermgr::SESSIONS).await.unwrap();
     assert!(sessions.keys().await.unwrap().contains(&admin.session_id));
