@@ -1093,10 +1093,9 @@ impl StreamStore for SegmentLog {
         }
         if !self.unread.is_empty() && !self.expendable {
             // What was removed after a segment that may come back must stay known; where room is needed it may not come back.
-            if !self.shared.pressed() {
+            if !self.shared.pressed() || !self.give_up_unread()? {
                 return Ok(false);
             }
-            self.give_up_unread()?;
         }
         let sealed = self.segments.len().saturating_sub(1);
         let unclean = |s: &Segment| s.dead() || s.entries.is_empty();

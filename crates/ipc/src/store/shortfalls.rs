@@ -55,6 +55,12 @@ fn revision(bench: &mut Bench, key: &str) -> Option<u64> {
     answer["message"]["seq"].as_u64()
 }
 
+/// Bytes of all segments.
+fn used(disk: &SimDisk) -> u64 {
+    let files = disk.files();
+    segments(disk).iter().map(|path| files[path].len() as u64).sum()
+}
+
 type Change = fn(&mut Vec<u8>);
 
 /// Whatever of the newest segment is gone: it is told, in the bucket too, above all that is left, once, and it lasts.
@@ -171,6 +177,59 @@ fn an_unreadable_segment_is_told_in_its_bucket_while_it_lasts() {
     assert_eq!(revision(&mut bench, "_damaged"), None);
     assert_eq!(bench.value("KV_b", "$KV.b.lock").unwrap(), b"locked");
     assert_eq!(bench.value("KV_b", "$KV.b.other").unwrap(), b"x");
+}
+
+/// A segment that is given up for its room will not be back: what was told for this start lasts then, whenever the power goes.
+#[test]
+fn an_unreadable_segment_that_is_given_up_stays_told() {
+    let limits = StoreLimits { max_bytes: 48 * 1024, headroom: 0, segment_bytes: 8192 };
+    let stops = || [None].into_iter().chain((0..40).map(Some));
+    for (newest, stop) in [false, true].into_iter().flat_map(|newest| stops().map(move |stop| (newest, stop)))
+    {
+        let what = format!("newest {newest}, the power goes {stop:?}");
+        let disk = locked(End::Orderly, limits);
+        if !newest {
+            let mut bench = Bench::open(&disk, limits, begin());
+            bench.publish("$KV.b.first", &[1; 5000]);
+            bench.publish("$KV.b.last", &[1; 5000]);
+            bench.machine.close(bench.now);
+        }
+        let lost = segments(&disk)[0].clone();
+        assert_eq!(segments(&disk).len() > 1, !newest);
+        disk.make_unreadable(lost.to_str());
+        let mut bench = Bench::open(&disk, limits, begin());
+        let told = revision(&mut bench, "_damaged").expect("told while it is not read");
+        // Until its room is needed.
+        let mut n = 0;
+        while used(&disk) < 3 * limits.max_bytes / 4 - 4000 {
+            assert!(bench.publish(&format!("$KV.b.{n}"), &[9; 2000]).get("error").is_none(), "{what}");
+            n += 1;
+        }
+        disk.fail_after(stop);
+        for _ in 0..8 {
+            bench.send("r", &format!("$KV.b.{n}"), b"", &[9; 2000]);
+            bench.commit();
+            n += 1;
+        }
+        let given_up = !disk.files().contains_key(&lost);
+        assert!(given_up || stop.is_some(), "{what}");
+        if stop.is_none() {
+            assert_eq!(revision(&mut bench, "_damaged"), Some(told), "{what}");
+            assert_eq!(bench.value("KV_b", "$KV.b._damaged").as_deref(), Some(&b""[..]), "{what}");
+        }
+        drop(bench);
+        let mut disks = vec![disk.after_power_loss(&mut Random::new(11))];
+        disks.extend(stop.is_none().then(|| disk.copy()));
+        for disk in disks {
+            let there = disk.files().contains_key(&lost);
+            let mut bench = Bench::open(&disk, limits, begin());
+            let now = revision(&mut bench, "_damaged");
+            assert!(there || now == Some(told), "{what}: {now:?}, {told} was told");
+            // What is back is the newest again, or was told for good.
+            let lock = revision(&mut bench, "lock");
+            assert!(!there || lock.is_some() || now.is_some(), "{what}");
+        }
+    }
 }
 
 /// Whenever the power goes, and whatever of what nobody was told of is left, nothing is damaged. `POWER_LOSSES` sets how many stores are

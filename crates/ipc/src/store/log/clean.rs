@@ -7,11 +7,15 @@ use nats::js::store::{Record, Step, StoreError, StoreReport};
 
 use super::super::lost::{claimed, keys_of};
 use super::super::{MAX_SEGMENT, segment, segment_file};
-use super::{Block, LOST_KEY, Raw, Segment, SegmentLog, io_error};
+use super::{Block, Entry, LOST_KEY, Raw, Segment, SegmentLog, io_error};
 
 impl SegmentLog {
-    /// Puts the segments aside that cannot be read at all, so that the row can be cleaned.
-    pub(super) fn give_up_unread(&mut self) -> Result<(), StoreError> {
+    /// Puts the segments aside that cannot be read at all, so that the row can be cleaned. That their messages are lost lasts from here on.
+    /// `false`: not now.
+    pub(super) fn give_up_unread(&mut self) -> Result<bool, StoreError> {
+        if !self.keep_told()? {
+            return Ok(false);
+        }
         while let Some(id) = self.unread.last().copied() {
             let name = format!("{}-{}", self.stream, segment_file(id));
             let path = self.path(id);
@@ -21,7 +25,78 @@ impl SegmentLog {
             let why = format!("segment {id:08x} cannot be read, and its room is needed: it is given up");
             self.shared.found(&self.stream, why, Some(&aside));
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Puts on the medium what a bucket was told of lost values for this start only. It keeps its number: the segment that number falls into
+    /// is written anew with it. `false`: not now.
+    fn keep_told(&mut self) -> Result<bool, StoreError> {
+        let told = self.markers.iter().filter(|(_, (_, subject))| subject.ends_with(LOST_KEY));
+        let told: Vec<u64> = told.map(|(seq, _)| *seq).collect();
+        for seq in told {
+            let Some(at) = self.segment_of(seq) else { return Ok(false) };
+            if at + 1 == self.segments.len() {
+                let newest = self.segments.back().map(|s| (s.id, s.size));
+                let cutting = self.cut.pending || !self.cut.begun.is_empty();
+                if cutting || newest != Some((self.mark.id, self.mark.size)) {
+                    return Ok(false);
+                }
+                // Only what is closed is written anew.
+                self.begin()?;
+                self.sync()?;
+                self.set_mark();
+                self.mark_flushed();
+            }
+            if self.insert_marker(at, seq)? {
+                continue;
+            }
+            self.mark_begun();
+            if self.unmarked_of(at, at) == 0 || !self.merge(at, at)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Writes a closed segment anew with the marker `seq` in its place and all else as it is: what was removed after a segment that
+    /// may come back stays known. `false`: the medium does not give all of it, or it would be too long.
+    fn insert_marker(&mut self, at: usize, seq: u64) -> Result<bool, StoreError> {
+        let Some(segment) = self.segments.get(at) else { return Ok(false) };
+        let (id, base, size) = (segment.id, segment.base, segment.size);
+        let raw = self.read_segment(id).map_err(|e| io_error("read", &self.path(id), &e))?;
+        let Some((time, subject)) = self.markers.get(&seq) else { return Ok(true) };
+        let record = Record { seq, time: *time, subject, headers: &[], payload: &[] };
+        let mut marker = Vec::new();
+        let more = segment::encode(id, Step::Message(record), true, &mut marker);
+        let narrow = |n: u64| u32::try_from(n).ok();
+        let (Some(more), Some(number)) = (more.and_then(|n| u32::try_from(n).ok()), narrow(seq - base))
+        else {
+            return Ok(false);
+        };
+        let place = segment.entries.partition_point(|e| e.seq < number);
+        let offset = segment.entries.get(place).map_or(size, |e| u64::from(e.offset));
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let mut bytes = raw.bytes;
+        let fits = bytes.len() as u64 == size && size + u64::from(more) <= MAX_SEGMENT;
+        let Some(offset) = narrow(offset).filter(|_| fits && !raw.holes && start <= bytes.len()) else {
+            return Ok(false);
+        };
+        bytes.splice(start..start, marker);
+        self.shared.replace_unsynced(&self.dir, &segment_file(id), &bytes)?;
+        self.names_dirty = true;
+        self.shared.used(u64::from(more));
+        self.block = Block::default();
+        if let Some(segment) = self.segments.get_mut(at) {
+            segment.entries.iter_mut().skip(place).for_each(|e| e.offset = e.offset.saturating_add(more));
+            segment.entries.insert(place, Entry { seq: number, offset, size: more, live: true });
+            segment.size += u64::from(more);
+            segment.live += 1;
+            segment.live_bytes += u64::from(more);
+            segment.file = None;
+        }
+        self.markers.remove(&seq);
+        self.sync()?;
+        Ok(true)
     }
 
     /// The bytes of a segment that is cleaned; of one that gives nothing any more, zeros where its room is needed.
