@@ -207,6 +207,11 @@ impl Daemon {
         let Some(host_action) = wire::chassis_action(action) else {
             return self.identify(reply, action == v1::ChassisAction::IdentifyOn);
         };
+        if self.hosts.is_empty() {
+            let status =
+                Status::failed_precondition("there is no host in this chassis").with_reason("NO_HOST");
+            return self.outbox.answer(reply, Err(status));
+        }
         // One operation per host. A chassis is switched off by asking its hosts, and by force only in an emergency.
         let group = self.next_group;
         self.next_group += 1;
@@ -217,9 +222,6 @@ impl Daemon {
             self.waiting.insert(*op, Waiting::Chassis(group));
         }
         let open = ops.len();
-        if open == 0 {
-            return;
-        }
         self.groups.insert(group, Group { reply, operation_id: String::new(), open, answers: Vec::new() });
         for (index, op) in ops.into_iter().enumerate() {
             self.step(index, desired::Event::Request { op, action: host_action });
