@@ -171,6 +171,8 @@ pub(super) struct SegmentLog {
     markers: BTreeMap<u64, (i64, String)>,
     /// Those whose message left since the mark.
     unmarked: BTreeMap<u64, (i64, String)>,
+    /// A newest segment with nothing in it that could not be removed: it goes before another one follows.
+    begun_before: Option<u64>,
     /// How far the row is known to reach.
     marks: Marks,
 }
@@ -222,6 +224,7 @@ impl SegmentLog {
             unread: Vec::new(),
             markers: BTreeMap::new(),
             unmarked: BTreeMap::new(),
+            begun_before: None,
             marks: Marks::default(),
         }
     }
@@ -437,6 +440,14 @@ impl SegmentLog {
         if self.written == self.tail.len() || self.segments.is_empty() {
             return Ok(());
         }
+        if let Some(path) = self.begun_before.map(|id| self.path(id)) {
+            match self.shared.disk.remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(io_error("remove", &path, &error));
+                }
+                _ => self.begun_before = None,
+            }
+        }
         let newest = self.segments.len() - 1;
         let (start, from) = (self.tail_start, self.written);
         let tail = std::mem::take(&mut self.tail);
@@ -647,7 +658,9 @@ impl SegmentLog {
         if newest && bytes.len() < HEADER {
             // It was being begun, and nothing in it was ever acknowledged; or it was emptied, and its numbers are not known.
             self.names_dirty = true;
-            let _ = self.shared.disk.remove_file(&path);
+            // Where another one follows it would count as emptied.
+            let removed = self.shared.disk.remove_file(&path);
+            self.begun_before = removed.is_err().then_some(id);
             if stored == 0 {
                 let stream = self.stream.clone();
                 self.shared.report(StoreReport::TornTail { stream, bytes: bytes.len() as u64 });

@@ -179,6 +179,44 @@ fn an_unreadable_segment_is_told_in_its_bucket_while_it_lasts() {
     assert_eq!(bench.value("KV_b", "$KV.b.other").unwrap(), b"x");
 }
 
+/// A segment that was being begun when the power went, on a medium that takes nothing at first: it goes before another one follows, and is
+/// never taken for one that was emptied.
+#[test]
+fn a_torn_beginning_that_could_not_be_removed_is_no_damage_later() {
+    let limits = StoreLimits { segment_bytes: 4096, ..small() };
+    for (bytes, end) in [(0, End::Orderly), (20, End::Orderly), (0, End::Killed), (20, End::Killed)] {
+        for kind in [std::io::ErrorKind::ReadOnlyFilesystem, std::io::ErrorKind::StorageFull] {
+            for stop in [None].into_iter().chain((0..14).map(Some)) {
+                let what = format!("{bytes} bytes, {end:?}, {kind:?}, the power goes {stop:?}");
+                let disk = locked(end, limits);
+                let torn = PathBuf::from(ROOT).join("streams/KV_b/00000002.seg");
+                assert_eq!(segments(&disk).len(), 1);
+                disk.open(&torn, true).unwrap().write_at(&vec![0; bytes], 0).unwrap();
+                disk.sync_dir(torn.parent().unwrap()).unwrap();
+                disk.refuse(Some(kind));
+                let mut bench = Bench::open(&disk, limits, begin());
+                assert!(bench.publish("$KV.b.lock", b"open").get("error").is_some(), "{what}");
+                disk.refuse(None);
+                disk.fail_after(stop);
+                for _ in 0..20 {
+                    bench.now.mono += 1_000;
+                    bench.commit();
+                }
+                bench.send("r", "$KV.b.other", b"", &[1; 3900]);
+                let stored = bench.commit();
+                assert!(stop.is_some() || stored["r"].1.starts_with(br#"{"stream":"#), "{what}");
+                drop(bench);
+                for disk in [disk.copy(), disk.after_power_loss(&mut Random::new(5))] {
+                    let mut bench = Bench::open(&disk, limits, begin());
+                    assert!(!is_told(&bench), "{what}: {:?}", bench.reports);
+                    assert_eq!(revision(&mut bench, "_damaged"), None, "{what}");
+                    assert_eq!(bench.value("KV_b", "$KV.b.lock").unwrap(), b"locked", "{what}");
+                }
+            }
+        }
+    }
+}
+
 /// A segment that is given up for its room will not be back: what was told for this start lasts then, whenever the power goes.
 #[test]
 fn an_unreadable_segment_that_is_given_up_stays_told() {
