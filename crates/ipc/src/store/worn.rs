@@ -145,8 +145,9 @@ fn on_a_full_partition_no_event_is_lost_for_nothing() {
         assert!(bench.publish("kv.1", &[1; 700]).get("error").is_some());
         assert_eq!(bench.state("EVENTS")["messages"], 2);
     }
-    // A stream that took nothing a moment ago takes writes again once there is some room: all events together have less, or more.
-    for (count, enough) in [(6_u8, false), (48, true)] {
+    // A stream that took nothing a moment ago takes writes again once there is some room: all events together have less, or more, or what is
+    // missing beside what is free.
+    for (count, free, enough) in [(6_u8, 0, false), (48, 0, true), (16, 20_000, false), (16, 50_000, true)] {
         let disk = SimDisk::new();
         let mut bench = Bench::open(&disk, limits, begin());
         bench.api("STREAM.CREATE.KV", kv(1));
@@ -157,11 +158,11 @@ fn on_a_full_partition_no_event_is_lost_for_nothing() {
         for n in 0..count {
             bench.publish(&format!("event.{n}"), &[n; 2000]);
         }
-        disk.set_room(Some(0));
+        disk.set_room(Some(free));
         let answer = bench.publish("kv.1", &[1; 700]);
-        assert_eq!(answer.get("error").is_none(), enough, "{count}: {answer}");
+        assert_eq!(answer.get("error").is_none(), enough, "{count} {free}: {answer}");
         let kept = bench.state("EVENTS")["messages"].as_u64().unwrap();
-        assert_eq!(kept == u64::from(count), !enough, "{kept} of {count}");
+        assert_eq!(kept == u64::from(count), !enough, "{kept} of {count}, {free}");
     }
 }
 

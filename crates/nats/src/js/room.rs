@@ -13,14 +13,7 @@ impl JetStream {
         if self.storage.discard().unwrap_or(false) {
             return true;
         }
-        // A file that stays keeps a block: emptying one that has no more frees none.
-        let gives = |s: &Stream| s.core.used().saturating_sub(BLOCK);
-        let may = |s: &Stream| {
-            let class = Stream::class(&s.core.config);
-            class.expendable && !class.memory && !s.core.is_dirty() && gives(s) > 0
-        };
-        let mut victims: Vec<(u64, String)> =
-            self.streams.iter().filter(|(_, s)| may(s)).map(|(n, s)| (gives(s), n.clone())).collect();
+        let mut victims = self.victims();
         if victims.iter().map(|(gives, _)| gives).sum::<u64>() < wanted as u64 {
             return false;
         }
@@ -33,6 +26,28 @@ impl JetStream {
             return true;
         }
         false
+    }
+
+    /// The streams that may lose messages without a write, and how many bytes each can give.
+    fn victims(&self) -> Vec<(u64, String)> {
+        // A file that stays keeps a block: emptying one that has no more frees none.
+        let gives = |s: &Stream| s.core.used().saturating_sub(BLOCK);
+        let may = |s: &Stream| {
+            let class = Stream::class(&s.core.config);
+            class.expendable && !class.memory && !s.core.is_dirty() && gives(s) > 0
+        };
+        self.streams.iter().filter(|(_, s)| may(s)).map(|(n, s)| (gives(s), n.clone())).collect()
+    }
+
+    /// How much of `wanted` bytes has to be freed for a stream: what all others cannot give may be free already.
+    fn missing(&mut self, now: Now, name: &str, wanted: usize) -> usize {
+        let gives = self.victims().iter().map(|(gives, _)| gives).sum::<u64>();
+        let gives = usize::try_from(gives).unwrap_or(usize::MAX);
+        let Some(rest) = wanted.checked_sub(gives).filter(|rest| *rest > 0 && gives > 0) else {
+            return wanted;
+        };
+        let free = self.streams.get_mut(name).is_some_and(|s| s.core.takes(now, rest));
+        if free { gives } else { wanted }
     }
 
     /// Bytes all streams take on the medium.
@@ -48,14 +63,22 @@ impl JetStream {
         };
         // What was given up already counts.
         let mut gone = 0_usize;
+        let mut free = 0_usize;
         for _ in 0..MAX_DISCARDS {
             let wanted = match self.streams.get(name).and_then(|s| s.core.trouble.as_ref()) {
-                Some(trouble) if !least => trouble.probe_bytes().saturating_sub(gone),
+                Some(trouble) if !least => trouble.probe_bytes().saturating_sub(gone).saturating_sub(free),
                 _ => 1,
             };
             let before = self.used();
-            if !full(self) || !(least || self.discard(wanted)) {
+            if !full(self) {
                 return;
+            }
+            if !least {
+                let missing = self.missing(now, name, wanted);
+                free = free.saturating_add(wanted.saturating_sub(missing));
+                if !self.discard(missing) {
+                    return;
+                }
             }
             gone = gone
                 .saturating_add(usize::try_from(before.saturating_sub(self.used())).unwrap_or(usize::MAX));

@@ -331,6 +331,11 @@ impl Core {
         self.try_with(now, bytes)
     }
 
+    /// Whether a medium that was full takes so many bytes now; nothing of them stays.
+    pub(crate) fn takes(&mut self, now: Now, bytes: usize) -> bool {
+        self.trouble.as_mut().is_some_and(|t| t.may_measure(now)) && self.store.probe(bytes).is_ok()
+    }
+
     fn try_with(&mut self, now: Now, bytes: usize) -> bool {
         let mut outcome = self.store.rollback(&[]).and_then(|()| self.store.probe(bytes));
         if outcome.is_ok() && self.unsynced {

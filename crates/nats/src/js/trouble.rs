@@ -19,11 +19,13 @@ pub(crate) struct Trouble {
     /// When it is tried again, milliseconds.
     pub(crate) again: u64,
     wait: u64,
+    /// When it may be tried how much is free, milliseconds.
+    measure: u64,
 }
 
 impl Trouble {
     pub(crate) fn new(now: Now, error: StoreError) -> Self {
-        Self { error, again: now.mono + FIRST_WAIT, wait: FIRST_WAIT }
+        Self { error, again: now.mono + FIRST_WAIT, wait: FIRST_WAIT, measure: now.mono }
     }
 
     /// It failed again.
@@ -31,6 +33,15 @@ impl Trouble {
         self.error = error;
         self.wait = (self.wait * 2).min(LONGEST_WAIT);
         self.again = now.mono + self.wait;
+    }
+
+    /// Whether it may be tried how much is free. Not with each message that is refused: a try is a write.
+    pub(crate) fn may_measure(&mut self, now: Now) -> bool {
+        let may = now.mono >= self.measure;
+        if may {
+            self.measure = now.mono + self.wait;
+        }
+        may
     }
 
     /// How much is written to see whether it is over.
