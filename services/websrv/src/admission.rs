@@ -70,6 +70,7 @@ impl Homes {
 /// What the transport and the gateway know about one connection. Shared, a few words; nothing that is asked often takes a lock.
 #[derive(Debug)]
 pub(crate) struct Conn {
+    id: u64,
     peer: IpAddr,
     homes: Arc<Homes>,
     /// It came from an administrator's address, and few others did so at that moment.
@@ -91,8 +92,9 @@ pub(crate) struct Conn {
 }
 
 impl Conn {
-    fn new(peer: IpAddr, homes: Arc<Homes>, early: bool, base: Instant) -> Self {
+    fn new(id: u64, peer: IpAddr, homes: Arc<Homes>, early: bool, base: Instant) -> Self {
         let conn = Self {
+            id,
             peer,
             homes,
             early,
@@ -111,6 +113,16 @@ impl Conn {
         };
         conn.quiet_since.store(conn.now(), Ordering::Relaxed);
         conn
+    }
+
+    /// Its number: no other connection has or had it.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Whether the last who authenticated on it is an administrator.
+    pub(crate) fn is_administrators(&self) -> bool {
+        self.administrator.load(Ordering::Relaxed)
     }
 
     /// The client's address; IPv4 that came over a dual-stack socket is shown as IPv4.
@@ -367,7 +379,7 @@ impl Admission {
         let id = table.next;
         table.next += 1;
         let early = self.homes.lock().contains(&key) && table.early(key) < EARLY;
-        let conn = Arc::new(Conn::new(peer, Arc::clone(&self.homes), early, self.base));
+        let conn = Arc::new(Conn::new(id, peer, Arc::clone(&self.homes), early, self.base));
         table.conns.insert(id, (key, Arc::clone(&conn)));
         *table.per_address.entry(key).or_default() += 1;
         drop(table);

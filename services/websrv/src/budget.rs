@@ -6,9 +6,10 @@
 //!                client has taken it (total, per account, per address)
 //! ```
 //!
-//! The last part of the bytes is kept for administrators, so that no other account can keep them from being heard. A stranger's place
-//! is never refused: when all are taken, the oldest of the address that holds most gives way. A login is one packet and needs its
-//! places until it is handed to usermgr; what has been arriving for long is no login.
+//! The last part of the bytes is kept for administrators, so that no other account can keep them from being heard. When all of the strangers'
+//! is taken, the address that holds most gives way: of the bodies the oldest, since a login is one packet and what has been arriving for long
+//! is no login; of the heads, which wait in line for their turn, the newest of the connection that holds most, which may be the newcomer. A
+//! login that has waited is not sent away by those behind it. Heads on the connections of administrators have bytes of their own.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -32,15 +33,28 @@ const STRANGERS_PER_ADDRESS: usize = 32;
 /// Bytes of the heads of requests of nobody yet: some 700 as clients send them, 150 of the longest.
 const HEAD_BYTES: usize = 4 * 1024 * 1024;
 const HEAD_BYTES_PER_ADDRESS: usize = 1024 * 1024;
+/// Bytes of the heads on connections that are administrators', until each is known to be one's.
+const ADMINISTRATORS_HEAD_BYTES: usize = 4 * 1024 * 1024;
+
+/// Whose place is lost, of the address that holds most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum GivesWay {
+    /// Whoever came first: the newcomer gets in.
+    Oldest,
+    /// Whoever came last on the connection that holds most, the newcomer among them.
+    NewestOfConnection,
+}
 
 /// Who comes gets a place here, at the cost of others if need be.
 #[derive(Debug)]
 struct Places {
     total: usize,
     per_address: usize,
+    gives_way: GivesWay,
     /// Oldest first.
     held: BTreeMap<u64, Place>,
     by_address: HashMap<IpAddr, usize>,
+    by_connection: HashMap<(IpAddr, u64), usize>,
     sum: usize,
     next: u64,
 }
@@ -49,45 +63,62 @@ struct Places {
 #[derive(Debug)]
 struct Place {
     address: IpAddr,
+    connection: u64,
     /// What it takes of the total.
     weight: usize,
     gone: Arc<Notify>,
 }
 
 impl Places {
-    fn new(total: usize, per_address: usize) -> Self {
-        Self { total, per_address, held: BTreeMap::new(), by_address: HashMap::new(), sum: 0, next: 0 }
+    fn new(total: usize, per_address: usize, gives_way: GivesWay) -> Self {
+        Self {
+            total,
+            per_address,
+            gives_way,
+            held: BTreeMap::new(),
+            by_address: HashMap::new(),
+            by_connection: HashMap::new(),
+            sum: 0,
+            next: 0,
+        }
     }
 
-    fn enter(&mut self, address: IpAddr, weight: usize) -> (u64, Arc<Notify>) {
-        loop {
-            let here = self.by_address.get(&address).copied().unwrap_or(0);
-            let own = here > 0 && here.saturating_add(weight) > self.per_address;
-            let most = match self.by_address.values().max() {
-                _ if own => Some(here),
-                Some(most) if self.sum.saturating_add(weight) > self.total => Some(*most),
-                _ => None,
-            };
-            let Some(most) = most else { break };
-            let gives_way = |place: &Place| {
-                (!own || place.address == address)
-                    && self.by_address.get(&place.address).copied() == Some(most)
-            };
-            let oldest = self.held.iter().find(|(_, place)| gives_way(place)).map(|(id, _)| *id);
-            let Some(place) = oldest.and_then(|id| self.leave(id)) else { break };
-            place.gone.notify_one();
-        }
+    fn enter(&mut self, address: IpAddr, connection: u64, weight: usize) -> (u64, Arc<Notify>) {
         let (id, gone) = (self.next, Arc::new(Notify::new()));
         self.next += 1;
-        self.held.insert(id, Place { address, weight, gone: Arc::clone(&gone) });
+        self.held.insert(id, Place { address, connection, weight, gone: Arc::clone(&gone) });
         *self.by_address.entry(address).or_default() += weight;
+        *self.by_connection.entry((address, connection)).or_default() += weight;
         self.sum += weight;
+        while let Some(place) = self.too_much(address).and_then(|id| self.leave(id)) {
+            place.gone.notify_one();
+        }
         (id, gone)
+    }
+
+    /// The place to be given up, if there are too many since somebody came from `address`.
+    fn too_much(&self, address: IpAddr) -> Option<u64> {
+        let held = |address: &IpAddr| self.by_address.get(address).copied().unwrap_or(0);
+        let own = held(&address) > self.per_address;
+        if !own && self.sum <= self.total {
+            return None;
+        }
+        let most = if own { held(&address) } else { self.by_address.values().copied().max()? };
+        let is_crowded = |at: &IpAddr| if own { *at == address } else { held(at) == most };
+        if self.gives_way == GivesWay::Oldest {
+            return self.held.iter().find(|(_, place)| is_crowded(&place.address)).map(|(id, _)| *id);
+        }
+        let crowded = self.by_connection.iter().filter(|((at, _), _)| is_crowded(at));
+        let most = crowded.map(|(_, held)| *held).max()?;
+        let of = |place: &Place| self.by_connection.get(&(place.address, place.connection)).copied();
+        let gives_way = |place: &Place| is_crowded(&place.address) && of(place) == Some(most);
+        self.held.iter().rev().find(|(_, place)| gives_way(place)).map(|(id, _)| *id)
     }
 
     fn leave(&mut self, id: u64) -> Option<Place> {
         let place = self.held.remove(&id)?;
         take(&mut self.by_address, &place.address, place.weight);
+        take(&mut self.by_connection, &(place.address, place.connection), place.weight);
         self.sum = self.sum.saturating_sub(place.weight);
         Some(place)
     }
@@ -100,6 +131,14 @@ struct Held {
     by_address: HashMap<IpAddr, usize>,
     strangers: Places,
     heads: Places,
+    /// Heads on connections of administrators.
+    administrators: Places,
+}
+
+impl Held {
+    fn heads(&mut self, of_administrator: bool) -> &mut Places {
+        if of_administrator { &mut self.administrators } else { &mut self.heads }
+    }
 }
 
 impl Default for Held {
@@ -108,8 +147,13 @@ impl Default for Held {
             bytes: 0,
             by_account: HashMap::new(),
             by_address: HashMap::new(),
-            strangers: Places::new(STRANGERS, STRANGERS_PER_ADDRESS),
-            heads: Places::new(HEAD_BYTES, HEAD_BYTES_PER_ADDRESS),
+            strangers: Places::new(STRANGERS, STRANGERS_PER_ADDRESS, GivesWay::Oldest),
+            heads: Places::new(HEAD_BYTES, HEAD_BYTES_PER_ADDRESS, GivesWay::NewestOfConnection),
+            administrators: Places::new(
+                ADMINISTRATORS_HEAD_BYTES,
+                ADMINISTRATORS_HEAD_BYTES,
+                GivesWay::NewestOfConnection,
+            ),
         }
     }
 }
@@ -141,6 +185,7 @@ pub(crate) struct Share {
 pub(crate) struct Head {
     budget: Arc<Budget>,
     id: u64,
+    of_administrator: bool,
     gone: Arc<Notify>,
 }
 
@@ -159,14 +204,14 @@ impl Head {
     /// # Errors
     /// `RESOURCE_EXHAUSTED` when it was given up already.
     pub(crate) fn settle(self) -> Result<usize, Status> {
-        let place = self.budget.lock().heads.leave(self.id);
+        let place = self.budget.lock().heads(self.of_administrator).leave(self.id);
         place.map(|place| place.weight).ok_or_else(crowd)
     }
 }
 
 impl Drop for Head {
     fn drop(&mut self) {
-        self.budget.lock().heads.leave(self.id);
+        self.budget.lock().heads(self.of_administrator).leave(self.id);
     }
 }
 
@@ -188,17 +233,25 @@ impl Budget {
                 is_administrator: caller.administrator(),
             },
             None => {
-                let (id, gone) = self.lock().strangers.enter(address, 1);
+                let (id, gone) = self.lock().strangers.enter(address, 0, 1);
                 Holder::Stranger { id, gone }
             }
         };
         Share { budget: Arc::clone(self), holder, address, bytes: 0 }
     }
 
-    /// A place for a head of `bytes` that is complete.
-    pub(crate) fn head(self: &Arc<Self>, peer: IpAddr, bytes: usize) -> Head {
-        let (id, gone) = self.lock().heads.enter(crate::admission::share(peer), bytes);
-        Head { budget: Arc::clone(self), id, gone }
+    /// A place for a head of `bytes` that is complete, on the connection of that number. Strangers take none from who is on a connection
+    /// of an administrator.
+    pub(crate) fn head(
+        self: &Arc<Self>,
+        peer: IpAddr,
+        connection: u64,
+        of_administrator: bool,
+        bytes: usize,
+    ) -> Head {
+        let address = crate::admission::share(peer);
+        let (id, gone) = self.lock().heads(of_administrator).enter(address, connection, bytes);
+        Head { budget: Arc::clone(self), id, of_administrator, gone }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Held> {
@@ -322,7 +375,10 @@ mod tests {
     impl Budget {
         pub(crate) fn is_empty(&self) -> bool {
             let held = self.lock();
-            held.bytes == 0 && held.strangers.held.is_empty() && held.heads.held.is_empty()
+            held.bytes == 0
+                && held.strangers.held.is_empty()
+                && held.heads.held.is_empty()
+                && held.administrators.held.is_empty()
         }
     }
 
@@ -402,21 +458,56 @@ mod tests {
         let gone = |head: &Head| futures_util::FutureExt::now_or_never(head.given_up()).is_some();
         let mut held: Vec<Head> = Vec::new();
         for n in 0..4000_u16 {
-            held.push(budget.head(at((n % 7) as u8), 100 + usize::from(n % 16) * 1024));
+            let bytes = 100 + usize::from(n % 16) * 1024;
+            held.push(budget.head(at((n % 7) as u8), u64::from(n % 70), false, bytes));
             let heads = &budget.lock().heads;
             assert!(
                 heads.sum <= HEAD_BYTES && heads.by_address.values().all(|b| *b <= HEAD_BYTES_PER_ADDRESS)
             );
             assert_eq!(heads.sum, heads.held.values().map(|place| place.weight).sum::<usize>());
+            assert_eq!(heads.sum, heads.by_connection.values().sum::<usize>());
         }
-        let login = budget.head(at(99), 2000);
-        held.extend((0..4000_u16).map(|n| budget.head(at((n % 40) as u8), 16 * 1024)));
+        let login = budget.head(at(99), 1000, false, 2000);
+        held.extend(
+            (0..4000_u16).map(|n| budget.head(at((n % 40) as u8), u64::from(n % 400), false, 16 * 1024)),
+        );
         assert!(!gone(&login), "who comes from elsewhere keeps his place");
         assert_eq!(login.settle().unwrap(), 2000);
-        let first = held.swap_remove(0);
-        assert!(gone(&first) && first.settle().is_err(), "what is told to have been refused is not done");
+        let last = held.pop().unwrap();
+        assert!(gone(&last) && last.settle().is_err(), "what is told to have been refused is not done");
         drop(held);
-        assert!(budget.is_empty() && budget.lock().heads.by_address.is_empty());
+        let left = &budget.lock().heads;
+        assert!(left.by_address.is_empty() && left.by_connection.is_empty());
+    }
+
+    #[test]
+    fn a_login_that_waits_in_line_is_not_sent_away_by_a_flood_from_its_address() {
+        let budget = Arc::new(Budget::default());
+        let gone = |head: &Head| futures_util::FutureExt::now_or_never(head.given_up()).is_some();
+        let head = |n: u64| budget.head(at(1), n % 10, false, 4200);
+        let mut flood: Vec<Head> = (0..400).map(head).collect();
+        let login = budget.head(at(1), 99, false, 5000);
+        for n in 0..3000 {
+            flood.push(head(n));
+            assert!(!gone(&login), "after {n} more");
+        }
+        let kept = flood.iter().filter(|head| !gone(head)).count();
+        assert!(kept > 200, "those in front go on to be answered: {kept}");
+        assert_eq!(login.settle().unwrap(), 5000);
+    }
+
+    #[test]
+    fn who_is_on_a_connection_of_an_administrator_takes_no_stranger_s_place() {
+        let budget = Arc::new(Budget::default());
+        let gone = |head: &Head| futures_util::FutureExt::now_or_never(head.given_up()).is_some();
+        let flood: Vec<Head> = (0..4000).map(|n| budget.head(at((n % 9) as u8), n, false, 4200)).collect();
+        let page: Vec<Head> = (0..600).map(|_| budget.head(at(1), 9999, true, 4500)).collect();
+        let more: Vec<Head> = (0..4000).map(|n| budget.head(at((n % 9) as u8), n, false, 4200)).collect();
+        assert!(!page.iter().any(gone), "more than strangers at one address may have");
+        let others: Vec<Head> = (0..600).map(|n| budget.head(at(2), n, true, 4500)).collect();
+        assert!(budget.lock().administrators.sum <= ADMINISTRATORS_HEAD_BYTES);
+        drop((flood, page, more, others));
+        assert!(budget.is_empty());
     }
 
     fn id(share: &Share) -> u64 {
@@ -430,7 +521,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn a_stranger_s_place_is_lost_only_to_one_who_holds_fewer_or_as_many(
-            addresses in proptest::collection::vec(0_u8..12, 1..500),
+            addresses in proptest::collection::vec(prop_oneof![0_u8..12, any::<u8>()], 1..500),
         ) {
             let budget = Arc::new(Budget::default());
             let mut held: Vec<Share> = Vec::new();

@@ -624,7 +624,8 @@ impl Handle for Gateway {
         let checked = request::check(&parts, version, head);
         let mut call = Call::new(&parts, conn, version, Instant::now());
         request::shorten(&mut parts, checked.is_err());
-        call.head = Some(self.bodies.head(call.conn.peer(), request::cost(&parts)));
+        let (peer, id, of_administrator) = (call.conn.peer(), call.conn.id(), call.conn.is_administrators());
+        call.head = Some(self.bodies.head(peer, id, of_administrator, request::cost(&parts)));
         self.handle_head(parts, checked, body, call)
     }
 }
