@@ -12,7 +12,8 @@ use crate::status::Failure;
 const OF_CONNECTIONS: [&str; 5] =
     ["connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade"];
 
-/// Fields of a head at most: browsers and proxies send some twenty.
+/// Fields of a head at most: browsers and proxies send some twenty. Cookies do not count: over HTTP/2 and 3 each is a field of its own (RFC
+/// 9113 §8.2.3, RFC 9114 §4.2.1), a browser sends those of all services of the host, and they are dropped at once.
 const FIELDS_MAX: usize = 64;
 /// What a field takes in memory beside its bytes, and a request beside its head: the transport's state and ours.
 const FIELD_COST: usize = 128;
@@ -86,7 +87,8 @@ pub(crate) fn check(parts: &Parts, version: HttpVersion, header_bytes: usize) ->
     if target > header_bytes {
         return Err(too_large("the request target", header_bytes, StatusCode::URI_TOO_LONG));
     }
-    if parts.headers.len() > FIELDS_MAX {
+    let cookies = parts.headers.get_all(header::COOKIE).iter().count();
+    if parts.headers.len() - cookies > FIELDS_MAX {
         let text = format!("the request head may have at most {FIELDS_MAX} fields");
         return Err(
             Failure::from(Status::resource_exhausted(text)).http(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
@@ -300,6 +302,13 @@ mod tests {
                 (200, 431)
             );
         }
+        let crumbs = |n: usize, field: usize| {
+            (0..n).fold(with(field), |request, n| request.header("cookie", format!("c{n}=1")))
+        };
+        let most = status(HttpVersion::H2, crumbs(300, FIELDS_MAX));
+        let more = status(HttpVersion::H2, crumbs(300, FIELDS_MAX + 1));
+        // Of cookies only the bytes count.
+        assert_eq!((most, more, status(HttpVersion::H2, crumbs(900, 0))), (200, 431, 431));
         let request = with(60).header("accept", "a").header("grpc-timeout", "1S").header("if-match", "*");
         let mut parts = request.header("if-match", "b").body(()).unwrap().into_parts().0;
         shorten(&mut parts, false);
