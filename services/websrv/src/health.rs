@@ -8,14 +8,14 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use tokio::time::Instant;
 
-/// An answer is used again for this long: a health check that comes each second from ten monitors costs one question. All who ask while a
-/// question is on its way wait for its answer.
+/// A question serves all who come for this long after it was asked: a health check that comes each second from ten monitors costs one. It
+/// is counted from the question, as long as that may take: one that nobody waits for is not polled, and read late its answer would look new.
 const FRESH: Duration = Duration::from_secs(1);
 /// How long a daemon may take to say that it is there.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What is known of a service, or is being found out.
-type Answer = Shared<BoxFuture<'static, (Instant, bool)>>;
+/// When a service was asked for, and what is known of it or is being found out.
+type Answer = (Instant, Shared<BoxFuture<'static, bool>>);
 
 /// Asks services whether they are there.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(crate) struct Liveness {
 struct Answers(Mutex<HashMap<&'static str, Answer>>);
 
 impl Answers {
-    /// What is known, or what `ask` finds. The question goes on with whoever waits for it; if nobody does, with the next who comes.
+    /// What is known, or what `ask` finds. The question goes on with whoever waits for it.
     async fn of<F>(&self, service: &'static str, ask: impl FnOnce() -> F) -> bool
     where
         F: Future<Output = bool> + Send + 'static,
@@ -37,20 +37,15 @@ impl Answers {
         let answer = {
             let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             match known.get(service) {
-                Some(answer) if answer.peek().is_none_or(|(at, _)| at.elapsed() < FRESH) => answer.clone(),
+                Some((at, answer)) if at.elapsed() < FRESH => answer.clone(),
                 _ => {
-                    let asked = ask();
-                    let answer = async move {
-                        let alive = asked.await;
-                        (Instant::now(), alive)
-                    };
-                    let answer = answer.boxed().shared();
-                    known.insert(service, answer.clone());
+                    let answer = ask().boxed().shared();
+                    known.insert(service, (Instant::now(), answer.clone()));
                     answer
                 }
             }
         };
-        answer.await.1
+        answer.await
     }
 }
 
@@ -115,5 +110,22 @@ mod tests {
         let (a, b) = tokio::join!(ask(), ask());
         assert!(a && b);
         assert_eq!(questions.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_found_out_for_one_who_left_is_not_told_later() {
+        let answers = Answers::default();
+        let ask = |alive: bool| {
+            answers.of("HostService", move || async move {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                alive
+            })
+        };
+        assert!(tokio::time::timeout(Duration::from_millis(10), ask(true)).await.is_err());
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert!(!ask(false).await, "the daemon is gone by now");
+        assert!(!ask(true).await, "that is used again");
+        tokio::time::advance(FRESH).await;
+        assert!(ask(true).await);
     }
 }
