@@ -7,6 +7,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -27,10 +28,25 @@ pub(crate) struct Lanes {
     back: Handle,
 }
 
-/// The second thread; it ends, with all it serves, when this is dropped.
+/// How long the end of the second thread is waited for: it has less than [`TURN`] to do, on a machine that may have much.
+const END: Duration = Duration::from_millis(500);
+
+/// The second thread; it ends, with all it serves, when this is dropped. Its connections have timers and sockets of the daemon's own runtime,
+/// which must still be there: so the drop waits for the end, half a second at most.
 #[derive(Debug)]
 pub(crate) struct Back {
-    _end: oneshot::Sender<()>,
+    end: Option<oneshot::Sender<()>>,
+    ended: mpsc::Receiver<()>,
+}
+
+impl Drop for Back {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        // The thread's end of it is dropped with the last it did. Awaiting that would poll connections whose timers are of that thread.
+        if self.ended.recv_timeout(END) == Err(RecvTimeoutError::Timeout) {
+            tracing::warn!("the thread that serves strangers does not end");
+        }
+    }
 }
 
 impl Lanes {
@@ -42,13 +58,16 @@ impl Lanes {
         // Without a driver for sockets: none is made there.
         let runtime = Builder::new_current_thread().enable_time().build()?;
         let back = runtime.handle().clone();
-        let (end, ended) = oneshot::channel::<()>();
+        let (end, told) = oneshot::channel::<()>();
+        let (alive, ended) = mpsc::channel::<()>();
         std::thread::Builder::new().name("others".into()).spawn(move || {
             service::give_way(TURN);
             // An error is the other end that was dropped: that is the sign.
-            let _ = runtime.block_on(ended);
+            let _ = runtime.block_on(told);
+            drop(runtime);
+            drop(alive);
         })?;
-        Ok((Self { front: Handle::current(), back }, Back { _end: end }))
+        Ok((Self { front: Handle::current(), back }, Back { end: Some(end), ended }))
     }
 
     /// Where those are served that never change.
@@ -111,5 +130,30 @@ mod tests {
         assert_eq!(was_here, asked);
         drop(ask);
         assert_eq!(answered.recv().await, None);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_served_on_the_second_thread_any_more_once_it_was_dropped() {
+        struct Slow(std::sync::mpsc::Sender<()>);
+        impl Drop for Slow {
+            fn drop(&mut self) {
+                // The turn of another that the end comes in the middle of.
+                std::thread::park_timeout(Duration::from_millis(100));
+                let _ = self.0.send(());
+            }
+        }
+        let (lanes, back) = Lanes::new().unwrap();
+        let ticket = Admission::new(2, 2).admit([192, 0, 2, 1].into()).unwrap();
+        let (gone, was_dropped) = std::sync::mpsc::channel();
+        let (begun, begins) = oneshot::channel();
+        let slow = Slow(gone);
+        lanes.serve(Arc::clone(ticket.conn()), async move {
+            let _slow = slow;
+            let _ = begun.send(());
+            std::future::pending::<()>().await;
+        });
+        begins.await.unwrap();
+        drop(back);
+        assert_eq!(was_dropped.try_recv(), Ok(()));
     }
 }

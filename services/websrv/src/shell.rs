@@ -60,7 +60,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let gateway = Arc::new(Gateway::new(config, bus, h3_port, sockets.fingerprint.clone())?);
     let admission =
         Admission::new(gateway.config.limits.connections, gateway.config.limits.connections_per_address);
-    let (lanes, _back) = Lanes::new().map_err(Error::Thread)?;
+    let (lanes, back) = Lanes::new().map_err(Error::Thread)?;
     let shared = Shared {
         handler: Arc::clone(&gateway),
         admission: Arc::clone(&admission),
@@ -108,6 +108,8 @@ pub async fn run(context: Context) -> Result<(), Error> {
     if tokio::time::timeout(GOODBYE, ended).await.is_err() {
         info!(connections = admission.open(), "closing connections that did not end in time");
     }
+    // Before this runtime ends, on whose timers and sockets that thread's connections wait.
+    drop(back);
     Ok(())
 }
 
