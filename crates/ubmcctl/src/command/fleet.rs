@@ -213,7 +213,10 @@ impl Link {
     async fn cards(&self, limit: Duration) -> Cards {
         let mut cards = BTreeMap::new();
         let read = async {
-            let Ok(store) = jetstream::new(self.nats.clone()).get_key_value(CARDS).await else { return true };
+            let store = match jetstream::new(self.nats.clone()).get_key_value(CARDS).await {
+                Ok(store) => store,
+                Err(error) => return are_none(&error),
+            };
             let Ok(mut keys) = store.keys().await else { return false };
             while let Some(id) = keys.next().await {
                 let Ok(id) = id else { return false };
@@ -298,6 +301,28 @@ fn outcome(message: &Message) -> Option<(String, Result<Vec<u8>, String>)> {
     }
     let status = schema::google::rpc::Status::decode(message.payload.clone()).unwrap_or_default();
     Some((id, Err(status.message)))
+}
+
+/// Whether the server says that there are no cards. One that does not answer, or may not, says nothing.
+fn are_none(error: &(dyn std::error::Error + 'static)) -> bool {
+    use jetstream::ErrorCode;
+    use jetstream::context::{GetStreamError, GetStreamErrorKind, RequestError, RequestErrorKind};
+    std::iter::successors(Some(error), |error| error.source()).any(|error| {
+        if let Some(error) = error.downcast_ref::<GetStreamError>()
+            && let GetStreamErrorKind::JetStream(error) = error.kind()
+        {
+            let none = [
+                ErrorCode::STREAM_NOT_FOUND,
+                ErrorCode::JETSTREAM_NOT_ENABLED,
+                ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT,
+            ];
+            return none.contains(&error.error_code());
+        }
+        // A server without streams has nobody who hears the question.
+        error
+            .downcast_ref::<RequestError>()
+            .is_some_and(|error| error.kind() == RequestErrorKind::NoResponders)
+    })
 }
 
 fn host_line(host: &Host) -> HostLine {
@@ -399,6 +424,28 @@ fn unless_complete(answer: &Answer) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_server_that_says_so_has_no_cards() {
+        use jetstream::context::{
+            GetStreamError, GetStreamErrorKind, KeyValueError, KeyValueErrorKind, RequestError,
+            RequestErrorKind,
+        };
+        let asked = |kind| {
+            let error = GetStreamError::with_source(GetStreamErrorKind::Request, RequestError::new(kind));
+            are_none(&KeyValueError::with_source(KeyValueErrorKind::GetBucket, error))
+        };
+        assert!(asked(RequestErrorKind::NoResponders));
+        assert!(!asked(RequestErrorKind::TimedOut) && !asked(RequestErrorKind::Other));
+        let answered = |code: u64| {
+            let error = serde_json::json!({"code": 404, "err_code": code, "description": ""});
+            let error = serde_json::from_value(error).expect("an error");
+            let error = GetStreamError::new(GetStreamErrorKind::JetStream(error));
+            are_none(&KeyValueError::with_source(KeyValueErrorKind::GetBucket, error))
+        };
+        assert!(answered(10_059) && answered(10_076));
+        assert!(!answered(10_008), "a cluster without a leader");
+    }
 
     #[test]
     fn with_all_asked_one_without_a_card_is_waited_for() {
