@@ -915,6 +915,92 @@ fn a_watch_goes_on_where_it_broke_even_before_its_first_event() {
     assert!(err(&output).contains("at most 5 events"), "{}", err(&output));
 }
 
+/// A server during whose request number `at` a login of `user` elsewhere brings another token into the context. The old token is good for
+/// the first request.
+fn login_elsewhere(
+    at: usize,
+    user: &'static str,
+    answer: impl Fn(&str, usize) -> Reply + Send + Sync + 'static,
+) -> Server {
+    let turn = std::sync::atomic::AtomicUsize::new(0);
+    let config = Arc::new(Mutex::new((PathBuf::new(), String::new())));
+    let written = Arc::clone(&config);
+    let server = Server::start(move |method, sent| {
+        let turn = turn.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        if turn == at {
+            let (path, text) = &*written.lock().unwrap();
+            std::fs::write(path, text.replace("old-token", "new-token").replace("admin", user)).unwrap();
+        }
+        match sent.authorization.as_str() {
+            "Bearer old-token" if turn == 0 => answer(method, turn),
+            "Bearer new-token" => answer(method, turn),
+            _ => refuse(401, "unauthenticated", "INVALID_TOKEN"),
+        }
+    });
+    let add = server.bare(&format!(
+        "context add lab --server {} --user admin --fingerprint {}",
+        server.url, server.fingerprint
+    ));
+    assert_eq!(code(&add), 0, "{}", err(&add));
+    let path = server.file("config.toml");
+    let text = std::fs::read_to_string(&path).unwrap() + "token = \"old-token\"\nsession = \"s\"\n";
+    std::fs::write(&path, &text).unwrap();
+    *config.lock().unwrap() = (path, text);
+    server
+}
+
+#[test]
+fn a_login_elsewhere_does_not_end_a_watch_or_a_wait_of_the_same_account() {
+    let ended = r#"{"error":{"code":"unauthenticated","message":"the session of this stream has ended"}}"#;
+    let event = |sequence| Event { sequence, domain: "host".into(), ..Default::default() };
+    let watched = move |_: &str, turn| match turn {
+        0 => stream(&[event(42)], r#"{"error":{"code":"unavailable","message":"away"}}"#),
+        _ => stream(&[event(43)], r#"{"error":{"code":"permission_denied","message":"no more"}}"#),
+    };
+    let server = login_elsewhere(1, "admin", watched);
+    let output = server.bare("event watch");
+    assert_eq!((code(&output), out(&output).lines().count()), (5, 2), "{}", err(&output));
+    let tokens: Vec<String> = server.sent().into_iter().map(|sent| sent.authorization).collect();
+    assert_eq!(tokens, ["Bearer old-token", "Bearer old-token", "Bearer new-token"]);
+
+    // The account is another one now: its token is not for this.
+    let server = login_elsewhere(1, "op", watched);
+    let output = server.bare("event watch");
+    assert_eq!((code(&output), out(&output).lines().count()), (4, 1), "{}", err(&output));
+    assert_eq!(server.sent().len(), 2);
+
+    // Nobody has logged in: the end of the session is the end of the watch.
+    let server = login_elsewhere(1, "admin", move |_, _| stream(&[event(42)], ended));
+    let output = server.bare("event watch");
+    assert_eq!((code(&output), server.sent().len()), (4, 1), "{}", err(&output));
+
+    // The end of the session ends the stream itself.
+    let server = login_elsewhere(0, "admin", move |_, turn| match turn {
+        0 => stream(&[event(42)], ended),
+        _ => stream(&[event(43)], r#"{"error":{"code":"permission_denied","message":"no more"}}"#),
+    });
+    let output = server.bare("event watch");
+    assert_eq!((code(&output), out(&output).lines().count()), (5, 2), "{}", err(&output));
+
+    let server = login_elsewhere(1, "admin", |method, _| match method {
+        "EventService.WatchEvents" => stream(&[Event::default()], "{}"),
+        _ => ok(&GetHostResponse { host: Some(host(HostStatus::Off, "op", OperationResult::Done)) }),
+    });
+    let output = server.bare("host wait --for off --within 30s");
+    assert_eq!((code(&output), server.sent().len()), (0, 3), "{}", err(&output));
+}
+
+#[test]
+fn a_request_that_changes_something_is_not_asked_again_with_another_session() {
+    let server = login_elsewhere(1, "admin", |_, _| {
+        ok(&GetHostResponse { host: Some(host(HostStatus::On, "op", OperationResult::Done)) })
+    });
+    assert_eq!(code(&server.bare("host get system")), 0, "with the token from before");
+    let output = server.bare("host off");
+    let asked = server.sent().iter().filter(|sent| sent.method == "HostService.ChangeHostState").count();
+    assert_eq!((code(&output), asked), (4, 1), "{}", err(&output));
+}
+
 #[test]
 fn a_followed_log_goes_on_in_the_next_life_of_the_bmc() {
     let asked = std::sync::atomic::AtomicUsize::new(0);

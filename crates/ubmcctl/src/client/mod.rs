@@ -4,7 +4,7 @@ mod race;
 mod status;
 mod tls;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -17,13 +17,14 @@ use hyper_util::rt::TokioIo;
 use prost::Message;
 use rustls::pki_types::ServerName;
 use schema::v1alpha1::{Event, WatchEventsRequest};
-use schema::{Method, MethodInfo};
+use schema::{Idempotency, Method, MethodInfo};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
-use crate::failure::Failure;
+use crate::failure::{Code, Failure};
+use crate::output::note;
 use tls::Verifier;
 pub(crate) use tls::{Fingerprint, Trust};
 
@@ -130,12 +131,16 @@ impl Credential {
     }
 }
 
+/// The token of the context as it is now; `None` when there is none for this BMC and account.
+pub(crate) type Renewal = Box<dyn Fn() -> Option<String> + Send + Sync>;
+
 /// A BMC we talk to.
 pub(crate) struct Client {
     endpoint: Endpoint,
     verifier: Arc<Verifier>,
     connector: TlsConnector,
-    credential: Option<HeaderValue>,
+    credential: std::sync::Mutex<Option<HeaderValue>>,
+    renewal: Option<Renewal>,
     deadline: Duration,
     /// Name of the context with the pin, for messages.
     context: Option<String>,
@@ -155,7 +160,8 @@ impl Client {
             endpoint,
             verifier,
             connector,
-            credential: credential.header()?,
+            credential: std::sync::Mutex::new(credential.header()?),
+            renewal: None,
             deadline,
             context: None,
             idle: Mutex::new(None),
@@ -165,6 +171,38 @@ impl Client {
     /// Names the context in what is said about its pin.
     pub(crate) fn of_context(self, context: Option<String>) -> Self {
         Self { context, ..self }
+    }
+
+    /// Goes on with another token when the session has ended meanwhile, as a login elsewhere ends it.
+    pub(crate) fn renewed_by(self, renewal: Renewal) -> Self {
+        Self { renewal: Some(renewal), ..self }
+    }
+
+    fn credential(&self) -> Option<HeaderValue> {
+        self.credential.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether what failed with the credential `used`, because its session has ended, is worth another attempt with the one there is now.
+    pub(crate) fn renew(&self, failure: &Failure, used: Option<&HeaderValue>) -> bool {
+        let Failure::Status(status) = failure else { return false };
+        // A stream whose session ends gives no reason. A wrong password or a locked account is another matter.
+        if status.code != Code::Unauthenticated || !matches!(status.reason.as_str(), "" | "INVALID_TOKEN") {
+            return false;
+        }
+        let Some(renewal) = &self.renewal else { return false };
+        let mut credential = self.credential.lock().unwrap_or_else(PoisonError::into_inner);
+        if credential.as_ref() != used {
+            return true;
+        }
+        let Some(Ok(Some(now))) = renewal().map(|token| Credential::Token(token).header()) else {
+            return false;
+        };
+        if Some(&now) == used {
+            return false;
+        }
+        *credential = Some(now);
+        note("the session has ended; going on with the one that its context has now");
+        true
     }
 
     /// Connects and returns the fingerprint of the certificate the server proved to hold.
@@ -234,6 +272,7 @@ impl Client {
         method: &MethodInfo,
         content_type: &'static str,
         body: Bytes,
+        credential: Option<HeaderValue>,
         left: Duration,
     ) -> Result<Request<Full<Bytes>>, Failure> {
         let mut request = Request::post(method.path)
@@ -242,7 +281,7 @@ impl Client {
             .header(CONTENT_TYPE, content_type)
             .header(ACCEPT, content_type)
             .header("connect-protocol-version", "1");
-        if let Some(credential) = &self.credential {
+        if let Some(credential) = credential {
             request = request.header(AUTHORIZATION, credential);
         }
         if !method.server_streaming {
@@ -258,6 +297,7 @@ impl Client {
         method: &MethodInfo,
         content_type: &'static str,
         body: Bytes,
+        credential: Option<HeaderValue>,
     ) -> Result<(Response<Incoming>, SendRequest<Full<Bytes>>), Failure> {
         let end = Instant::now() + self.deadline - LAST_WORD.min(self.deadline / 10);
         let kept = self.idle.lock().await.take().filter(SendRequest::is_ready);
@@ -267,7 +307,7 @@ impl Client {
             None => self.connect().await?,
         };
         let left = end.saturating_duration_since(Instant::now());
-        let request = self.request(method, content_type, body, left)?;
+        let request = self.request(method, content_type, body, credential, left)?;
         match sender.try_send_request(request).await {
             Ok(response) => Ok((response, sender)),
             Err(mut error) => match error.take_message() {
@@ -285,8 +325,8 @@ impl Client {
 
     /// Calls a unary method with encoded messages.
     pub(crate) async fn raw(&self, method: &'static MethodInfo, body: Bytes) -> Result<Bytes, Failure> {
-        let call = async {
-            let (response, sender) = self.send(method, "application/proto", body).await?;
+        let attempt = async |credential| {
+            let (response, sender) = self.send(method, "application/proto", body.clone(), credential).await?;
             let (parts, body) = response.into_parts();
             let body = Limited::new(body, MAX_REPLY)
                 .collect()
@@ -310,7 +350,20 @@ impl Client {
             }
             Err(Failure::Status(Box::new(status::from_http(parts.status, &body, method))))
         };
-        self.in_time(call).await
+        let used = self.credential();
+        self.in_time(async {
+            match attempt(used.clone()).await {
+                // What changes something is for whoever asked to ask again.
+                Err(failure)
+                    if method.idempotency == Idempotency::NoSideEffects
+                        && self.renew(&failure, used.as_ref()) =>
+                {
+                    attempt(self.credential()).await
+                }
+                answer => answer,
+            }
+        })
+        .await
     }
 
     /// Calls a unary method.
@@ -337,9 +390,10 @@ impl Client {
         body.extend_from_slice(&[0]);
         body.extend_from_slice(&u32::try_from(message.len()).unwrap_or(u32::MAX).to_be_bytes());
         body.extend_from_slice(&message);
-        // The start of the stream has its time; the stream itself goes on.
-        let open = async {
-            let (response, sender) = self.send(method, "application/connect+proto", body.freeze()).await?;
+        let body = body.freeze();
+        let open = async |credential| {
+            let (response, sender) =
+                self.send(method, "application/connect+proto", body.clone(), credential).await?;
             if response.status().is_success() {
                 return Ok((response, sender));
             }
@@ -348,12 +402,24 @@ impl Client {
             let body = body.map_err(|error| self.unreachable(error))?.to_bytes();
             Err(Failure::Status(Box::new(status::from_http(status, &body, method))))
         };
-        let (response, sender) = self.in_time(open).await?;
+        let mut credential = self.credential();
+        // The start of the stream has its time; the stream itself goes on.
+        let opened = self.in_time(async {
+            match open(credential.clone()).await {
+                Err(failure) if self.renew(&failure, credential.as_ref()) => {
+                    credential = self.credential();
+                    open(credential.clone()).await
+                }
+                answer => answer,
+            }
+        });
+        let (response, sender) = opened.await?;
         let begin =
             response.headers().get("event-sequence").and_then(|begin| begin.to_str().ok()?.parse().ok());
         Ok(Events {
             server: self.endpoint.given.clone(),
             method,
+            credential,
             begin,
             body: response.into_body(),
             buffer: BytesMut::new(),
@@ -385,6 +451,8 @@ fn certificate_words(cause: &rustls::CertificateError) -> String {
 pub(crate) struct Events {
     server: String,
     method: &'static MethodInfo,
+    /// What it was opened with.
+    credential: Option<HeaderValue>,
     /// After which number of the event log it begins; servers before this had no such header.
     begin: Option<u64>,
     body: Incoming,
@@ -397,6 +465,11 @@ impl Events {
     /// The number to go on after when it breaks before any event has come.
     pub(crate) fn begin(&self) -> Option<u64> {
         self.begin
+    }
+
+    /// What it was opened with.
+    pub(crate) fn credential(&self) -> Option<&HeaderValue> {
+        self.credential.as_ref()
     }
 
     /// The next event; `None` when the server ended the stream without an error.

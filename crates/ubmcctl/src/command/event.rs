@@ -141,6 +141,8 @@ pub(crate) async fn follow(client: &Client, filter: &EventFilter, output: Output
                             }
                         }
                         Ok(None) => break None,
+                        // Its session has ended, and there is another one.
+                        Err(failure) if client.renew(&failure, events.credential()) => break None,
                         Err(failure) => break Some(failure),
                     }
                 }

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use clap::CommandFactory as _;
 
 use crate::cli::{Cli, Command, Global, Shell};
-use crate::client::{Client, Credential, Endpoint, Trust};
+use crate::client::{Client, Credential, Endpoint, Renewal, Trust};
 use crate::config::{self, Config, Context};
 use crate::failure::Failure;
 use crate::output::{Format, Output, note};
@@ -201,7 +201,25 @@ impl Session {
                 Credential::Basic { password: self.password(&user).await?, user }
             }
         };
-        self.client_with(&credential)
+        let client = self.client_with(&credential)?;
+        Ok(match (self.renewal(), credential) {
+            (Some(renewal), Credential::Token(_)) => client.renewed_by(renewal),
+            _ => client,
+        })
+    }
+
+    /// Reads the token of the context anew, as long as the context is of the same BMC, account and trust as when we began: no token goes to
+    /// another server or acts for another account.
+    fn renewal(&self) -> Option<Renewal> {
+        let name = self.name.clone()?;
+        let identity = |context: Context| Context { token: None, session: None, ..context };
+        let known = identity(self.config.contexts.get(&name)?.clone());
+        let path = self.path.clone();
+        Some(Box::new(move || {
+            let now = config::load(&path).ok()?.contexts.remove(&name)?;
+            let token = now.token.clone()?;
+            (identity(now) == known).then_some(token)
+        }))
     }
 
     /// The account we are.
@@ -407,6 +425,36 @@ mod tests {
         assert_eq!(other.trust(), Trust::System);
         let same = open(&dir, "host list --context lab --server https://lab:443").unwrap();
         assert_eq!(same.context.token.as_deref(), Some("t"));
+    }
+
+    #[test]
+    fn a_token_is_renewed_by_one_of_the_same_bmc_account_and_trust_only() {
+        let dir = known();
+        let renewal = open(&dir, "event watch").unwrap().renewal().unwrap();
+        let change = |change: fn(&mut Context)| {
+            config::update(&dir.path().join("config.toml"), |config| {
+                let lab = config.contexts.get_mut("lab").unwrap();
+                lab.token = Some("t2".into());
+                change(lab);
+                Ok(())
+            })
+            .unwrap();
+            let token = renewal();
+            config::update(&dir.path().join("config.toml"), |config| {
+                *config = config::load(&known().path().join("config.toml"))?;
+                Ok(())
+            })
+            .unwrap();
+            token
+        };
+        assert_eq!(change(|_| {}).as_deref(), Some("t2"));
+        assert_eq!(change(|lab| lab.token = None), None, "a logout");
+        assert_eq!(change(|lab| lab.user = Some("op".into())), None);
+        assert_eq!(change(|lab| lab.server = "https://other".into()), None);
+        assert_eq!(change(|lab| lab.fingerprint = Some(Fingerprint([2; 32]))), None);
+        std::fs::remove_file(dir.path().join("config.toml")).unwrap();
+        assert_eq!(renewal(), None);
+        assert!(open(&known(), "event watch --server https://lab").unwrap().renewal().is_none());
     }
 
     #[test]
