@@ -21,6 +21,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::client::Client;
 use crate::status::Status;
+use crate::store::LOST_KEY;
 
 pub use patience::patiently;
 
@@ -315,6 +316,19 @@ impl Bucket {
     pub async fn revision_of(&self, key: &str) -> Result<Option<u64>, StateError> {
         let found = self.store.entry(key).await.map_err(|error| self.not_read(key, error))?;
         Ok(found.filter(|entry| entry.operation == kv::Operation::Put).map(|entry| entry.revision))
+    }
+
+    /// The revision at which the store found that values of this bucket were lost and their keys with them; `None` when none were. What was
+    /// written before it may be an older value that came to light again. The highest number there is where it cannot be told.
+    ///
+    /// # Errors
+    ///
+    /// The store does not answer within the time of [`patiently`].
+    pub async fn lost_at(&self) -> Result<Option<u64>, StateError> {
+        match patiently(LOST_KEY, || self.revision_of(LOST_KEY)).await {
+            Err(StateError::NotRead { .. }) => Ok(Some(u64::MAX)),
+            settled => settled,
+        }
     }
 
     /// Stores `value` whatever was there; returns its revision. When it returns, the value survives power loss.

@@ -1,5 +1,6 @@
 //! The daemon's clock: the only place that asks what time it is.
 
+use std::io;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
@@ -62,6 +63,16 @@ impl Clock {
             None => std::future::pending().await,
         }
     }
+}
+
+/// The kernel's name for this boot, another one for each (random(4)): a time of [`Clock::boot`] that was kept means something only with it.
+///
+/// # Errors
+///
+/// There is no `/proc`.
+pub fn boot_id() -> io::Result<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    Ok(text.trim().to_owned())
 }
 
 fn kernel() -> Duration {

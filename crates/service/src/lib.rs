@@ -30,7 +30,7 @@ mod site;
 
 pub use bootstrap::{Bootstrap, BootstrapError, BusAddress, LogConfig, LogFormat};
 pub use chain::ErrorChain;
-pub use clock::Clock;
+pub use clock::{Clock, boot_id};
 pub use config::{ConfigError, Settings};
 pub use context::{Context, Heartbeat, Kit};
 pub use exit::{Exit, Failure};

@@ -118,25 +118,23 @@ pub(crate) fn resolv_conf<'a>(search: impl Iterator<Item = &'a str>, servers: &[
 /// Replaces a file so that a reader sees the old text or the new one, nothing else. No link is followed in its folder: this daemon may write anywhere
 /// (`DAC_OVERRIDE`).
 pub(crate) fn replace_file(path: &Path, text: &str) -> std::io::Result<()> {
+    let (folder, name) = place(path)?;
+    folder.replace(name, text.as_bytes(), 0o644)
+}
+
+/// The folder of a file, and its name in it.
+fn place(path: &Path) -> std::io::Result<(Folder, &str)> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
         return Err(std::io::ErrorKind::InvalidInput.into());
     };
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    Folder::open(folder)?.replace(name, text.as_bytes(), 0o644)
+    Ok((Folder::open(folder)?, name))
 }
 
 /// Whether `text` and nothing else is in the file, as [`replace_file`] writes it. What the system does not tell counts as there: a medium that
 /// cannot be read is not written to without need.
 pub(crate) fn is_in_file(path: &Path, text: &str) -> bool {
-    let read = || {
-        let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str()))
-        else {
-            return Err(std::io::ErrorKind::InvalidInput.into());
-        };
-        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        Folder::open(folder)?.read(name, text.len())
-    };
-    match read() {
+    match place(path).and_then(|(folder, name)| folder.read(name, text.len())) {
         Ok(bytes) => bytes == text.as_bytes(),
         // Longer, gone, or a link: somebody else's.
         Err(error) => {

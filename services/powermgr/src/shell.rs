@@ -53,14 +53,14 @@ pub async fn serve(
 ) -> Result<(), Error> {
     // Its times travel in requests and in the record.
     let clock = Clock::since_boot();
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let boot = service::boot_id().unwrap_or_default();
     let (outbox, sender) = Outbox::new(context.bus.clone());
     // All at once: the lines of one may have to be waited for.
     let mut starting = JoinSet::new();
     for (index, wired) in board.hosts.iter().enumerate() {
         let (id, machine) = (wired.id.as_str().to_owned(), hw::machine_config(wired));
         let lines = Lines::new(Arc::clone(&gpio), wired);
-        let (run_dir, boot, outbox) = (context.run_dir.clone(), boot.trim().to_owned(), outbox.clone());
+        let (run_dir, boot, outbox) = (context.run_dir.clone(), boot.clone(), outbox.clone());
         starting.spawn(async move {
             let name = id.clone();
             let record = move |now| Journal::open(&run_dir, &name, &boot, now);

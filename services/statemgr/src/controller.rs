@@ -136,11 +136,6 @@ fn proc_value(path: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(key)?.split_whitespace().next()?.parse().ok())
 }
 
-/// The kernel's name for this boot; empty where there is none.
-pub(crate) fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
-}
-
 /// How long the kernel has been up.
 pub(crate) fn uptime() -> Option<Millis> {
     let text = std::fs::read_to_string("/proc/uptime").ok()?;

@@ -291,7 +291,7 @@ impl Daemon {
         let (now, wall) = (context.clock.now(), context.clock.wall());
         let mut damaged = Vec::new();
 
-        let boot_id = config.boot_id.clone().unwrap_or_else(controller::boot_id);
+        let boot_id = config.boot_id.clone().unwrap_or_else(|| service::boot_id().unwrap_or_default());
         let last = store::load(&state, controller::BOOT_KEY).await?;
         let watchdog =
             board.management_controller.watchdog.as_ref().map(|watchdog| watchdog.device.as_path());

@@ -496,9 +496,6 @@ where
     Ok(Loaded { value: value.map(|value| value.0), revision, damage })
 }
 
-/// The key of a bucket under which its store tells that values were lost and their keys with them.
-const LOST: &str = "_damaged";
-
 /// Whether a bucket lost values whose keys are not known, and when. What was written before that may be an older value that came to light
 /// again, and a value that is not there may have been.
 #[derive(Debug, Clone, Copy)]
@@ -514,11 +511,7 @@ impl Loss {
     ///
     /// The store does not answer at all.
     pub(crate) async fn of(bucket: &Bucket) -> Result<Self, StateError> {
-        match ipc::patiently(LOST, || bucket.revision_of(LOST)).await {
-            Ok(at) => Ok(Self { at }),
-            Err(StateError::NotRead { .. }) => Ok(Self { at: Some(u64::MAX) }),
-            Err(error) => Err(error),
-        }
+        Ok(Self { at: bucket.lost_at().await? })
     }
 
     /// Whether what was found at a key may not be the last that was stored there.

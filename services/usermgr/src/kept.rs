@@ -13,8 +13,6 @@ use crate::NAME;
 const FILE: &str = "lockout";
 /// Bytes that name a boot.
 const BOOT: usize = 36;
-/// Another name for each boot (random(4)).
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// The file, and the boot it is good for.
 #[derive(Debug)]
@@ -29,9 +27,9 @@ impl Kept {
     /// Opens the daemon's own folder in `run_dir`; `None`, with a line in the log, where there is no such place.
     pub(crate) fn open(run_dir: &Path) -> Option<Self> {
         let opened = Folder::own(run_dir, NAME).and_then(|folder| {
-            let id = std::fs::read(BOOT_ID)?;
-            let boot =
-                id.first_chunk().ok_or_else(|| io::Error::other("the kernel does not name its boot"))?;
+            let id = service::boot_id()?;
+            let boot = id.as_bytes().first_chunk();
+            let boot = boot.ok_or_else(|| io::Error::other("the kernel does not name its boot"))?;
             Ok(Self { folder, boot: *boot, ails: false })
         });
         opened

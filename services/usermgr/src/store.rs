@@ -4,15 +4,16 @@
 //! happen, changes nothing. When an answer fails to come, or is an error, the revision decides what is true ([`Store::resolve`]).
 //! Sessions are written without: their ids are never used again, and each record is the only one there will be.
 //!
-//! Where the store says that it has lost values of keys it does not know ([`LOST`]), any record stored before that may be an older one
+//! Where the store says that it has lost values of keys it does not know ([`LOST_KEY`]), any record stored before that may be an older one
 //! come to light again: of an account that was deleted, disabled or got another password since, of a session that was ended. Such accounts
-//! let nobody in until they are stored again, and such sessions end.
+//! are disabled until an administrator or the recovery password enables them, and such sessions end.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use auth::{Account, Accounts, Session};
+use ipc::store::LOST_KEY;
 use ipc::{Bucket, StateError, Status};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -25,9 +26,6 @@ const SWEEP_MOST: usize = 512;
 /// Pause between two of these.
 const SWEEP_PAUSE: Duration = Duration::from_secs(10);
 
-/// The key of a bucket under which its store tells that values were lost and their keys with them.
-const LOST: &str = "_damaged";
-
 /// The accounts of the store.
 pub(crate) struct Found {
     pub(crate) accounts: Accounts,
@@ -37,16 +35,6 @@ pub(crate) struct Found {
     pub(crate) is_empty: bool,
     /// Records were lost whose keys are not known.
     pub(crate) lost: bool,
-}
-
-/// The revision below which a record may be an older one come to light again; zero: none may.
-async fn lost_before(bucket: &Bucket) -> Result<u64, StateError> {
-    match ipc::patiently(LOST, || bucket.revision_of(LOST)).await {
-        Ok(lost) => Ok(lost.unwrap_or(0)),
-        // It is there; since when cannot be told.
-        Err(StateError::NotRead { .. }) => Ok(u64::MAX),
-        Err(error) => Err(error),
-    }
 }
 
 /// What is said of a record that may be an older one.
@@ -72,12 +60,12 @@ impl Store {
         let mut accounts = Accounts::new(limit);
         let mut unreadable = Vec::new();
         let keys = ipc::patiently(">", || self.users.keys()).await?;
-        let lost = lost_before(&self.users).await?;
-        for key in keys.iter().filter(|key| *key != LOST) {
+        let lost = self.users.lost_at().await?;
+        for key in keys.iter().filter(|key| *key != LOST_KEY) {
             let account = match ipc::patiently(key, || self.users.get::<UserRecord>(key)).await {
                 Ok(Some(entry)) => {
                     self.note(key, entry.revision);
-                    let may_be_older = entry.revision < lost;
+                    let may_be_older = lost.is_some_and(|at| entry.revision < at);
                     let mut account = Account::try_from(entry.value).map_err(|error| error.to_string());
                     // Disabled until an administrator says what it is to be, or the recovery password does; what is stored stays.
                     if let (true, Ok(account)) = (may_be_older, &mut account) {
@@ -106,17 +94,17 @@ impl Store {
                 }
             }
         }
-        Ok(Found { accounts, unreadable, is_empty: keys.is_empty(), lost: lost > 0 })
+        Ok(Found { accounts, unreadable, is_empty: keys.is_empty(), lost: lost.is_some() })
     }
 
     pub(crate) async fn sessions(&self) -> Result<Vec<Session>, StateError> {
         let mut sessions = Vec::new();
         let keys = ipc::patiently(">", || self.sessions.keys()).await?;
-        let lost = lost_before(&self.sessions).await?;
-        for key in keys.into_iter().filter(|key| key != LOST) {
+        let lost = self.sessions.lost_at().await?;
+        for key in keys.into_iter().filter(|key| key != LOST_KEY) {
             let read = ipc::patiently(&key, || self.sessions.get::<SessionRecord>(&key)).await;
             let session = match read {
-                Ok(Some(entry)) if entry.revision < lost => Err(MAY_BE_OLDER.to_owned()),
+                Ok(Some(entry)) if lost.is_some_and(|at| entry.revision < at) => Err(MAY_BE_OLDER.to_owned()),
                 Ok(Some(entry)) => Session::try_from(entry.value).map_err(|error| error.to_string()),
                 Ok(None) => continue,
                 Err(StateError::Unreadable { source, .. }) => Err(source.to_string()),

@@ -33,7 +33,7 @@ use marks::Marks;
 use nats::js::store::{Flush, Message, Ranges, Record, Step, StoreError, StoreReport, StreamStore};
 
 use super::disk::{DiskFile, Kind};
-use super::lost::Lost;
+use super::lost::{LOST_KEY, Lost};
 use super::reached::Reached;
 use super::segment::{self, HEADER};
 use super::{MAX_SEGMENT, Shared, TEMPORARY, TRIAL, segment_file, segment_id};
@@ -52,8 +52,6 @@ const MEDIUM_BLOCK: u64 = 4096;
 const MERGE: usize = 8;
 /// What is read at a time where a segment cannot be read at once: a page of the flash.
 const PIECE: usize = 4096;
-/// The key under which a bucket tells that values of unknown keys were lost.
-pub(super) const LOST_KEY: &str = "_damaged";
 
 /// A message in a segment.
 #[derive(Debug, Clone, Copy)]
@@ -672,11 +670,14 @@ impl SegmentLog {
         visit(Step::Next { next: base });
         let mut next_seq = base;
         let mut lost = Lost::new(&self.stream, !self.expendable, bytes, newest, bound);
-        let settled = match segment::scan(id, bytes, &mut |_, _| {}).unsettled_from() {
-            _ if !newest => usize::MAX,
-            // Its header was written with its first records.
-            HEADER if stored == 0 => 0,
-            from => from.max(stored),
+        let settled = if newest {
+            match segment::scan(id, bytes, &mut |_, _| {}).unsettled_from() {
+                // Its header was written with its first records.
+                HEADER if stored == 0 => 0,
+                from => from.max(stored),
+            }
+        } else {
+            usize::MAX
         };
         let mut at = HEADER;
         // Bytes lost since the last sound message: they may have held numbers above it.

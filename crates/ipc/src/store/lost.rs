@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use nats::js::store::{Record, Step};
 
-use super::log::LOST_KEY;
 use super::{MAX_SEGMENT, segment};
+
+/// The key under which the store tells in a bucket that values of unknown keys were lost.
+pub const LOST_KEY: &str = "_damaged";
 
 /// What was lost of a segment, and the markers for it.
 pub(super) struct Lost<'a> {

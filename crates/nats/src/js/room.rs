@@ -57,22 +57,15 @@ impl JetStream {
 
     /// A stream whose medium is full gets another chance, if room can be made. With `least` it is asked for little: what follows frees more.
     pub(super) fn relieve(&mut self, now: Now, name: &str, least: bool) {
-        let full = |this: &Self| {
-            let stream = this.streams.get(name);
-            stream.is_some_and(|s| s.core.trouble.as_ref().is_some_and(|t| t.error == StoreError::Full))
-        };
         // What was given up already counts.
         let mut gone = 0_usize;
         let mut free = 0_usize;
         for _ in 0..MAX_DISCARDS {
-            let wanted = match self.streams.get(name).and_then(|s| s.core.trouble.as_ref()) {
-                Some(trouble) if !least => trouble.probe_bytes().saturating_sub(gone).saturating_sub(free),
-                _ => 1,
-            };
+            let trouble = self.streams.get(name).and_then(|s| s.core.trouble.as_ref());
+            let Some(trouble) = trouble.filter(|trouble| trouble.error == StoreError::Full) else { return };
+            let wanted =
+                if least { 1 } else { trouble.probe_bytes().saturating_sub(gone).saturating_sub(free) };
             let before = self.used();
-            if !full(self) {
-                return;
-            }
             if !least {
                 let missing = self.missing(now, name, wanted);
                 free = free.saturating_add(wanted.saturating_sub(missing));

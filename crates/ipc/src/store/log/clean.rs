@@ -5,9 +5,10 @@ use std::io;
 
 use nats::js::store::{Record, Step, StoreError, StoreReport};
 
+use super::super::lost::LOST_KEY;
 use super::super::lost::{claimed, keys_of};
 use super::super::{MAX_SEGMENT, segment, segment_file};
-use super::{Block, Entry, LOST_KEY, Raw, Segment, SegmentLog, io_error};
+use super::{Block, Entry, Raw, Segment, SegmentLog, io_error};
 
 impl SegmentLog {
     /// Puts the segments aside that cannot be read at all, so that the row can be cleaned. That their messages are lost lasts from here on.

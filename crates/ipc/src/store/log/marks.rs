@@ -6,20 +6,18 @@ use std::path::Path;
 use nats::js::store::{Record, Step, StoreError, StoreReport};
 
 use super::super::disk::DiskFile;
-use super::super::lost::keys_of;
+use super::super::lost::{LOST_KEY, keys_of};
 use super::super::reached::{MARKS, Reached, decode, encode};
 use super::super::segment::{self, HEADER};
 use super::super::{MAX_SMALL, segment_file};
-use super::{LOST_KEY, SegmentLog, io_error};
+use super::{SegmentLog, io_error};
 
 /// The marks of a stream.
 #[derive(Debug, Default)]
 pub(super) struct Marks {
     /// What the synced mark says.
     firm: Option<Reached>,
-    /// What the other one says, if it is there.
-    loose: Option<Reached>,
-    /// Something is at the place of the other one.
+    /// Something is at the place of the one that is not synced.
     loose_there: bool,
     file: Option<Box<dyn DiskFile>>,
     /// How far the row reaches on the medium.
@@ -46,8 +44,7 @@ impl SegmentLog {
     pub(super) fn read_marks(&mut self) -> Option<Reached> {
         let [firm, loose] = MARKS;
         self.marks.firm = self.read_mark(firm);
-        self.marks.loose = self.read_mark(loose);
-        self.marks.firm.max(self.marks.loose)
+        self.marks.firm.max(self.read_mark(loose))
     }
 
     fn read_mark(&mut self, name: &str) -> Option<Reached> {
@@ -168,7 +165,6 @@ impl SegmentLog {
         let bytes = encode(reached);
         let written = self.marks.file.as_ref().is_some_and(|file| file.write_at(&bytes, 0).is_ok());
         self.marks.loose_there = true;
-        self.marks.loose = written.then_some(reached);
         if written {
             self.shared.wrote(bytes.len() as u64);
         } else {
@@ -219,7 +215,7 @@ impl SegmentLog {
         if self.marks.loose_there {
             let path = self.dir.join(MARKS[1]);
             self.remove_if_there(&path)?;
-            (self.marks.loose, self.marks.loose_there, self.marks.file) = (None, false, None);
+            (self.marks.loose_there, self.marks.file) = (false, None);
             self.names_dirty = true;
         }
         if self.names_dirty {
