@@ -35,7 +35,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// A console's pseudo-terminal cannot be made.
-    #[error("cannot make the console {}", path.display())]
+    #[error("cannot make the console {}, a pseudo-terminal: are /dev/ptmx and /dev/pts there (devpts)?", path.display())]
     Console {
         /// The link to it.
         path: PathBuf,
