@@ -1,8 +1,10 @@
-//! `cargo xtask bench flood`: what an administrator notices of a flood of strangers and of one by an account that may only read, and what
-//! memory it takes, beside nginx under the flood of strangers in the same run.
+//! `cargo xtask bench flood`: what an administrator notices of a flood of strangers, of one by an account that may only read and of one by a
+//! daemon that was taken over, and what memory it takes, beside nginx under the flood of strangers in the same run.
 //!
 //! An attacker does not use the processor of the BMC: where there are two, the server has the first and everything else the second, the
 //! floods at lower priority. What each side used of it stands in its row. `--seconds N` is the length of each flood (60).
+
+mod daemon;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -31,7 +33,11 @@ fn main() -> Result<()> {
             let who = words.next().context("as whom?")?;
             let to: SocketAddr = words.next().context("an address")?.parse()?;
             let token = words.next().map(str::to_owned);
-            runtime.block_on(attack(who == "reader", to, token.unwrap_or_default()));
+            let token = token.unwrap_or_default();
+            match who {
+                daemon::TAKEN => runtime.block_on(babble(to, token)),
+                _ => runtime.block_on(attack(who == "reader", to, token)),
+            }
             Ok(())
         }
         Some("--seconds") => runtime.block_on(measure(words.next().context("how many?")?.parse()?)),
@@ -76,7 +82,27 @@ async fn attack(reader: bool, to: SocketAddr, token: String) {
             n += 1;
         }
     }
-    // Not longer than the one who measures.
+    while_measured().await;
+}
+
+/// Floods the bus with the credential of a daemon.
+async fn babble(bus: SocketAddr, password: String) {
+    for (piece, count) in daemon::PIECES {
+        for _ in 0..*count {
+            let password = password.clone();
+            tokio::spawn(async move {
+                loop {
+                    let _ = timeout(HOLD, daemon::one(*piece, bus, &password)).await;
+                    tokio::task::yield_now().await;
+                }
+            });
+        }
+    }
+    while_measured().await;
+}
+
+/// Not longer than the one who measures.
+async fn while_measured() {
     let measuring = std::os::unix::process::parent_id();
     while std::os::unix::process::parent_id() == measuring {
         sleep(Duration::from_secs(1)).await;
@@ -287,8 +313,14 @@ async fn measure(seconds: u64) -> Result<()> {
     let span = Duration::from_secs(seconds);
     let binary = std::env::var_os("UBMC").context("UBMC names the binary to measure")?;
     run_with(true);
-    let suite = Suite::builder(binary).start().await?;
+    // An outward link that finds nobody, so that there is a daemon to take over.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let link = [format!("fleet.nats.url=nats://{nobody}"), "fleet.id=bmc01".to_owned()];
+    let suite = link.into_iter().fold(Suite::builder(binary), testkit::Builder::set).start().await?;
     run_with(false);
+    let bus = suite.ready.nats.clone().context("the bus has no address")?;
+    let taken = suite.pid_of(daemon::TAKEN).context("the outward link does not run")?;
+    let taken = daemon::password(taken, bus.parse()?).await?;
     let admin = suite.admin();
     let user = json!({ "user": { "username": "rita", "role": "ReadOnly" }, "password": PASSWORD });
     let made = admin.post("/api/v1alpha1/users", &user).await?;
@@ -314,22 +346,28 @@ async fn measure(seconds: u64) -> Result<()> {
         pids
     };
     print("quiet", &mut watch(&admin, path, &all, span.min(Duration::from_secs(20))).await);
-    for (what, who, token) in
-        [("flood of strangers", "stranger", ""), ("flood of a ReadOnly account", "reader", &rita)]
-    {
-        let before = (memory(&[websrv]), memory(&all()));
-        let mut child = flood(who, suite.https(), token)?;
+    let operator = suite.ready.pid;
+    for (what, who, to, token) in [
+        ("flood of strangers", "stranger", suite.https(), ""),
+        ("flood of a ReadOnly account", "reader", suite.https(), &rita),
+        ("flood of a daemon taken over", daemon::TAKEN, bus.as_str(), &taken),
+    ] {
+        let before = (memory(&[websrv]), memory(&[operator]), memory(&all()));
+        let mut child = flood(who, to, token)?;
         print(what, &mut watch(&admin, path, &all, span).await);
-        let during = memory(&[websrv]);
+        let during = (memory(&[websrv]), memory(&[operator]), memory(&all()));
         spent(&child, seconds);
         child.kill().await?;
         let mut after = watch(&admin, path, &all, span).await;
         print("  after it", &mut after);
-        let now = (memory(&[websrv]), memory(&all()));
-        say(&format!(
-            "  KiB of websrv: {} before, {during} at its end, {} a while after; of all: {}, {}",
-            before.0, now.0, before.1, now.1
-        ));
+        let now = (memory(&[websrv]), memory(&[operator]), memory(&all()));
+        for (whose, before, during, now) in [
+            ("websrv", before.0, during.0, now.0),
+            ("the operator", before.1, during.1, now.1),
+            ("all", before.2, during.2, now.2),
+        ] {
+            say(&format!("  KiB of {whose}: {before} before, {during} at its end, {now} a while after"));
+        }
     }
     ensure!(suite.pid_of("websrv") == Some(websrv), "websrv ended");
     nginx(&suite, span).await?;
