@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|input: (u64, &[u8])| {
     let (id, bytes) = input;
     let mut seen = 0;
-    let scan = ipc::store::scan_segment(id, bytes, &mut |_, found| {
+    let scan = busd::store::scan_segment(id, bytes, &mut |_, found| {
         assert!(found.offset + found.size <= bytes.len());
         seen += 1;
     });
@@ -17,7 +17,7 @@ fuzz_target!(|input: (u64, &[u8])| {
     let header = if scan.base.is_some() { 32 } else { 0 };
     assert_eq!(sound + bad + header, bytes.len());
     if let Some(end) = scan.torn_at() {
-        let cut = ipc::store::scan_segment(id, &bytes[..end], &mut |_, _| {});
+        let cut = busd::store::scan_segment(id, &bytes[..end], &mut |_, _| {});
         assert!(cut.records.len() <= scan.records.len());
     }
 });

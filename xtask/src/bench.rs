@@ -44,8 +44,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let chosen: Vec<Bench> = args.what.map_or_else(|| all.to_vec(), |one| vec![one]);
     for bench in chosen {
         let (package, example) = match bench {
-            Bench::Bus => ("ipc", "bench_bus"),
-            Bench::Stream => ("ipc", "bench_stream"),
+            Bench::Bus => ("busd", "bench_bus"),
+            Bench::Stream => ("busd", "bench_stream"),
             Bench::Power => ("testkit", "bench_power"),
             Bench::Flood => ("testkit", "bench_flood"),
             Bench::Boot => continue,

@@ -78,7 +78,7 @@ fn damaged(count: &mut Count) -> Result<()> {
 
 fn stream_crash(count: &mut Count) -> Result<()> {
     let variables = [("STREAM_CRASH_ROUNDS", STREAM_CRASHES.to_string())];
-    tests(&["--package", "ipc", "--test", "stream_crash"], &variables, count)
+    tests(&["--package", "busd", "--test", "stream_crash"], &variables, count)
 }
 
 fn suites(count: &mut Count) -> Result<()> {
@@ -88,7 +88,7 @@ fn suites(count: &mut Count) -> Result<()> {
 fn properties(count: &mut Count) -> Result<()> {
     let variables =
         [("PROPTEST_CASES", CASES.to_string()), ("UBMC_POWER_SCHEDULES", POWER_SCHEDULES.to_string())];
-    let packages = ["ipc", "nats", "power", "auth", "usermgr", "statemgr"];
+    let packages = ["busd", "ipc", "nats", "power", "auth", "usermgr", "statemgr"];
     let packages = packages.iter().flat_map(|name| ["--package", name]);
     let args: Vec<&str> = packages.chain(["--lib", "--test", "*"]).collect();
     tests(&args, &variables, count)

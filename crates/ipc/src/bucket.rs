@@ -17,11 +17,11 @@ use async_nats::jetstream::kv;
 use async_nats::jetstream::stream::{DirectGetError, DirectGetErrorKind};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
+use nats::js::store::LOST_KEY;
 use tokio::time::{Instant, Sleep};
 
 use crate::client::Client;
 use crate::status::Status;
-use crate::store::LOST_KEY;
 
 pub use patience::patiently;
 

@@ -1,4 +1,4 @@
-//! Typed RPC, events and state over NATS, and the embedded server.
+//! Typed RPC, events and state over NATS: the client.
 //!
 //! ```text
 //!   caller                       bus                         owner
@@ -16,7 +16,7 @@
 //! - A request is answered exactly once: dropping a [`Reply`] or [`Request`] answers `INTERNAL` for it.
 //! - A subscriber is told when it may have missed something ([`EventItem::Resync`]), so it can read the truth again.
 //!
-//! The peer may be the embedded server (`server`) or any `nats-server`: nothing here depends on which.
+//! The peer may be the embedded server (crate `busd`) or any `nats-server`: nothing here depends on which.
 
 mod bucket;
 mod client;
@@ -27,17 +27,14 @@ mod log;
 mod outbox;
 mod presence;
 mod request;
-pub mod server;
 mod status;
-pub mod store;
-#[cfg(feature = "testing")]
-pub mod testing;
 
 pub use bucket::{Bucket, Entry, STORE_FULL, StateError, Value, ValueError, Watch, WatchItem, patiently};
 pub use client::{Client, ConnectConfig, ConnectError, Link, sync_subject};
 pub use context::{CallContext, Principal, TraceContext};
 pub use event::{EventBuilder, EventItem, Events, RawEvents, RawItem};
 pub use log::{EVENTS, EventLog, Follow, KEPT_BYTES, KEPT_EVENTS, LogBounds, LogEntry};
+pub use nats::js::store::LOST_KEY;
 pub use outbox::Outbox;
 pub use request::{Calls, Reply, Request, Requests};
 pub use schema::google::rpc::ErrorInfo;

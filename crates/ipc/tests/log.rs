@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ipc::testing::Bus;
+use busd::testing::Bus;
 
 /// Generous: it only ends a test that is broken.
 const LIMIT: Duration = Duration::from_secs(20);

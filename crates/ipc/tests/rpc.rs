@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ipc::testing::Bus;
+use busd::testing::Bus;
 use ipc::{
     CallContext, Code, EventItem, Outbox, Principal, StateError, Status, UNANSWERED, Value, ValueError,
     WatchItem,
@@ -453,7 +453,7 @@ async fn a_service_is_there_while_its_loop_takes_requests() {
 
 #[tokio::test]
 async fn after_a_restart_of_the_bus_subscribers_read_again_and_owners_serve_again() {
-    use ipc::server::{Server, ServerConfig};
+    use busd::{Server, ServerConfig};
     let first = Server::start(ServerConfig::default()).unwrap();
     let listen = first.addr;
     let connect = async |name: &str| {

@@ -54,15 +54,15 @@ pub fn permissions(daemon: Daemon) -> Permissions {
 }
 
 /// The credential of `daemon` for the embedded server.
-pub fn user(daemon: Daemon, password: String) -> ipc::server::User {
+pub fn user(daemon: Daemon, password: String) -> nats::User {
     let may = permissions(daemon);
-    let rules = |allow| ipc::server::Rules { allow, deny: Vec::new() };
-    let permissions = ipc::server::Permissions {
+    let rules = |allow| nats::Rules { allow, deny: Vec::new() };
+    let permissions = nats::Permissions {
         publish: rules(may.publish),
         subscribe: rules(may.subscribe),
-        allow_responses: may.allow_responses.then(ipc::server::Responses::default),
+        allow_responses: may.allow_responses.then(nats::Responses::default),
     };
-    ipc::server::User { name: daemon.name().to_owned(), password, permissions: Some(permissions) }
+    nats::User { name: daemon.name().to_owned(), password, permissions: Some(permissions) }
 }
 
 /// What a reader of a stream publishes to: look-ups, consumers of its own, and the answers to flow control.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use ipc::server::{JetStreamConfig, Server, ServerConfig, ServerHandle, jetstream};
+use busd::{JetStreamConfig, Server, ServerConfig, ServerHandle, jetstream};
 use ipc::{
     CallContext, Client, Code, ConnectConfig, ConnectError, EventItem, Status, Value, ValueError, WatchItem,
 };

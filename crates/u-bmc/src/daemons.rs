@@ -123,13 +123,13 @@ pub(crate) fn run(command: &DaemonCommand) -> ExitCode {
 
 pub(crate) fn nats(args: NatsArgs) -> ExitCode {
     service::init_logs(&log_config(&args.log));
-    let config = ipc::server::StandaloneConfig {
+    let config = busd::StandaloneConfig {
         listen: args.listen,
         store: args.store,
         user: args.user,
         password_file: args.password_file,
     };
-    match ipc::server::run_standalone(config) {
+    match busd::run_standalone(config) {
         Ok(()) => Exit::Ok.into(),
         Err(error) => refuse("nats", &error, Exit::Config),
     }

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use busd::testing::Bus;
 use futures_util::StreamExt as _;
-use ipc::testing::Bus;
 use prost::Message as _;
 use schema::server::{Call as _, HostServiceCall};
 use schema::v1alpha1 as v1;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use ipc::server::{JetStreamConfig, Server, ServerConfig, ServerHandle, StoreMonitor, jetstream};
+use busd::{JetStreamConfig, Server, ServerConfig, ServerHandle, StoreMonitor, jetstream};
 use ipc::{Client, ConnectConfig};
 use roster::{Daemon, Stream};
 use service::{BusAddress, ErrorChain};

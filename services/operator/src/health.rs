@@ -24,7 +24,7 @@ pub(crate) struct Picture<'a> {
     /// What is known of the boot, on a machine booted from an image of ours.
     pub(crate) image: Option<&'a Image>,
     /// The state of the store, when it is ours.
-    pub(crate) store: Option<ipc::server::StoreStatus>,
+    pub(crate) store: Option<busd::StoreStatus>,
     pub(crate) now: Mono,
     pub(crate) wall: SystemTime,
     pub(crate) all_ready: bool,

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use busd::{Finding, StoreCondition, StoreMonitor, StoreStatus};
 use ipc::EventBuilder;
-use ipc::server::{Finding, StoreCondition, StoreMonitor, StoreStatus};
 use schema::v1alpha1 as pb;
 use tokio::sync::mpsc;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ipc::testing::Bus;
+use busd::testing::Bus;
 use ipc::{CallContext, Client, Code, EventItem, Events};
 use power::OpId;
 use powermgr::testing::{TwinBoard, board};

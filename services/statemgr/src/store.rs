@@ -708,7 +708,7 @@ mod tests {
 
     #[test]
     fn a_store_that_stays_full_is_told_once_a_minute_whatever_is_asked_for() {
-        let lines = ipc::testing::Lines::listen();
+        let lines = busd::testing::Lines::listen();
         let full = |key: &str| StateError::Conflict { bucket: "state".to_owned(), key: key.to_owned() };
         let mut told = Told::default();
         // An operation every 4 s, and what is tried again every 10 s.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipc::testing::{Bus, Lines};
+use busd::testing::{Bus, Lines};
 use ipc::{CallContext, Client, Code, Principal, Status};
 use powermgr::testing::{TwinBoard, board};
 use schema::rpc::{chassis_service, event_service, host_service, management_controller_service as bmc};

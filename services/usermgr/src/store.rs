@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use auth::{Account, Accounts, Session};
-use ipc::store::LOST_KEY;
+use ipc::LOST_KEY;
 use ipc::{Bucket, StateError, Status};
 use tokio::time::{Instant, timeout, timeout_at};
 

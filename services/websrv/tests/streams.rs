@@ -287,7 +287,7 @@ async fn what_the_log_has_dropped_is_told_in_every_protocol() {
 
 #[tokio::test]
 async fn without_a_log_what_happens_is_told_all_the_same() {
-    let bus = ipc::testing::Bus::start().await;
+    let bus = busd::testing::Bus::start().await;
     let stack = Stack::on(bus, json!({}), &["statemgr", "usermgr", "operator"]).await;
     let mut stream = connect_stream(&stack, READER, json!({ "domain": "host", "after_sequence": "7" })).await;
     let gap = json_of(&stream.envelope().await.unwrap().1);

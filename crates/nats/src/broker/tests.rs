@@ -1,5 +1,5 @@
 //! Scripts against a broker without sockets. What is compared with nats-server itself is in
-//! `crates/ipc/tests/conformance.rs`; here are the things only a broker in hand can show.
+//! `crates/busd/tests/conformance`; here are the things only a broker in hand can show.
 
 use proptest::prelude::*;
 

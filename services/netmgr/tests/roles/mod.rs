@@ -64,7 +64,7 @@ impl System for Mock {
 fn daemon(config: &Path) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let bus = ipc::testing::Bus::start().await;
+        let bus = busd::testing::Bus::start().await;
         let client = bus.client("netmgr").await;
         let listener = bus.client("statemgr").await;
         let mut events = listener.subscribe_events("event.network.>").await.unwrap();

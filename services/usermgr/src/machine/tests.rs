@@ -1108,7 +1108,7 @@ fn what_the_store_never_takes_does_not_keep_the_rest_out() {
 
 #[test]
 fn a_store_that_takes_nothing_is_told_once_a_minute_however_much_is_refused() {
-    let lines = ipc::testing::Lines::listen();
+    let lines = busd::testing::Lines::listen();
     let mut bench = Bench::new(limits());
     let (session, _) = bench.enter("admin");
     bench.settle();

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipc::testing::Bus;
+use busd::testing::Bus;
 use ipc::{CallContext, Client, Principal, Status};
 use prost::Message;
 use schema::v1alpha1 as v1;

@@ -4,8 +4,8 @@ use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use ipc::server::{JetStreamConfig, Server, ServerConfig, jetstream};
-use ipc::store::StoreLimits;
+use busd::store::StoreLimits;
+use busd::{JetStreamConfig, Server, ServerConfig, jetstream};
 
 /// What is measured.
 #[derive(Debug, Clone)]

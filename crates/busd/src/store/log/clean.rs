@@ -3,9 +3,8 @@
 
 use std::io;
 
-use nats::js::store::{Record, Step, StoreError, StoreReport};
+use nats::js::store::{LOST_KEY, Record, Step, StoreError, StoreReport};
 
-use super::super::lost::LOST_KEY;
 use super::super::lost::{claimed, keys_of};
 use super::super::{MAX_SEGMENT, segment, segment_file};
 use super::{Block, Entry, Raw, Segment, SegmentLog, io_error};

@@ -29,7 +29,7 @@ use nats::{Broker, Internal, InternalMsg, InternalSub};
 use super::clock;
 use super::inside::{Inside, InsideFactory, Now, Waker};
 use super::monitor::{Finding, StoreCondition, StoreMonitor};
-use crate::store::{FileStore, StoreLimits};
+use super::store::{FileStore, StoreLimits};
 
 /// Bytes of messages that may wait for the stream thread.
 const INBOX_BYTES: usize = 8 * 1024 * 1024;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use ipc::server::{
+use busd::{
     JetStreamConfig, Limits, Permissions, Responses, Rules, Server, ServerConfig, ServerHandle, User,
     jetstream,
 };

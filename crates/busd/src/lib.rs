@@ -22,6 +22,9 @@ mod monitor;
 mod poll;
 mod sockets;
 mod standalone;
+pub mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use config::{ServerConfig, StartError};
 pub use handle::{Connection, ServerHandle};

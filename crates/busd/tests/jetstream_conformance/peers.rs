@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use ipc::server::{JetStreamConfig, Server, ServerConfig, ServerHandle, jetstream};
+use busd::{JetStreamConfig, Server, ServerConfig, ServerHandle, jetstream};
 
 /// The embedded server.
 pub(crate) struct Ours {

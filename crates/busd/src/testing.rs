@@ -8,8 +8,9 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::{DefaultGuard, set_default};
 use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
 
-use crate::client::{Client, ConnectConfig};
-use crate::server::{JetStreamConfig, Server, ServerConfig, ServerHandle, jetstream};
+use ipc::{Client, ConnectConfig};
+
+use crate::{JetStreamConfig, Server, ServerConfig, ServerHandle, jetstream};
 
 /// A running server. Every call makes a new one.
 #[derive(Debug)]
@@ -90,7 +91,8 @@ impl Bus {
     ///
     /// When the server refuses.
     pub async fn takes_writes(&self, bucket: &str, takes: bool) {
-        let jetstream = self.client("operator").await.jetstream;
+        let client = async_nats::connect(&self.url).await.expect("the test's bus answers");
+        let jetstream = async_nats::jetstream::new(client);
         let stream = jetstream.get_stream(format!("KV_{bucket}")).await.expect("the bucket is there");
         let mut config = stream.cached_info().config.clone();
         config.max_message_size = if takes { -1 } else { 1 };

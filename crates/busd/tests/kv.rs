@@ -4,10 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_nats::jetstream::{self, kv};
+use busd::store::StoreLimits;
+use busd::{JetStreamConfig, Server, ServerConfig, ServerHandle, jetstream};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use ipc::server::{JetStreamConfig, Server, ServerConfig, ServerHandle, jetstream};
-use ipc::store::StoreLimits;
 
 fn start(dir: &Path) -> ServerHandle {
     let inside = vec![jetstream(JetStreamConfig { dir: Some(dir.to_owned()), ..JetStreamConfig::default() })];

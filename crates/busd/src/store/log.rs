@@ -30,10 +30,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use marks::Marks;
-use nats::js::store::{Flush, Message, Ranges, Record, Step, StoreError, StoreReport, StreamStore};
+use nats::js::store::{Flush, LOST_KEY, Message, Ranges, Record, Step, StoreError, StoreReport, StreamStore};
 
 use super::disk::{DiskFile, Kind};
-use super::lost::{LOST_KEY, Lost};
+use super::lost::Lost;
 use super::reached::Reached;
 use super::segment::{self, HEADER};
 use super::{MAX_SEGMENT, Shared, TEMPORARY, TRIAL, segment_file, segment_id};

@@ -2,12 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use nats::js::store::{Record, Step};
+use nats::js::store::{LOST_KEY, Record, Step};
 
 use super::{MAX_SEGMENT, segment};
-
-/// The key under which the store tells in a bucket that values of unknown keys were lost.
-pub const LOST_KEY: &str = "_damaged";
 
 /// What was lost of a segment, and the markers for it.
 pub(super) struct Lost<'a> {

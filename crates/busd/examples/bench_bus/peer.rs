@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use ipc::server::{Server, ServerConfig};
+use busd::{Server, ServerConfig};
 
 /// A running server.
 pub(crate) struct Peer {

@@ -3,10 +3,10 @@
 use std::io;
 use std::path::Path;
 
-use nats::js::store::{Record, Step, StoreError, StoreReport};
+use nats::js::store::{LOST_KEY, Record, Step, StoreError, StoreReport};
 
 use super::super::disk::DiskFile;
-use super::super::lost::{LOST_KEY, keys_of};
+use super::super::lost::keys_of;
 use super::super::reached::{MARKS, Reached, decode, encode};
 use super::super::segment::{self, HEADER};
 use super::super::{MAX_SMALL, segment_file};

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ipc::server::{JetStreamConfig, Limits, Server, ServerConfig, User, jetstream};
+use busd::{JetStreamConfig, Limits, Server, ServerConfig, User, jetstream};
 use tokio::signal::unix::{SignalKind, signal};
 
 type Error = Box<dyn std::error::Error>;

@@ -4,8 +4,8 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use busd::{CloseReason, Limits, Server, ServerConfig, User};
 use futures_util::StreamExt as _;
-use ipc::server::{CloseReason, Limits, Server, ServerConfig, User};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -178,14 +178,14 @@ fn babble(url: &str, user: &str, line: impl Fn(u32) -> String) -> std::thread::J
 
 #[tokio::test]
 async fn a_daemon_that_was_taken_over_stands_in_nobody_s_way() {
-    let rules = |allow: &str| ipc::server::Rules { allow: vec![allow.to_owned()], deny: Vec::new() };
+    let rules = |allow: &str| busd::Rules { allow: vec![allow.to_owned()], deny: Vec::new() };
     let user = |name: &str, publish: &str, subscribe: &str| User {
         name: name.to_owned(),
         password: "p".to_owned(),
-        permissions: Some(ipc::server::Permissions {
+        permissions: Some(busd::Permissions {
             publish: rules(publish),
             subscribe: rules(subscribe),
-            allow_responses: Some(ipc::server::Responses::default()),
+            allow_responses: Some(busd::Responses::default()),
         }),
     };
     let users = vec![

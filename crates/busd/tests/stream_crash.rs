@@ -12,8 +12,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use async_nats::jetstream::{self, kv, stream};
+use busd::{JetStreamConfig, Server, ServerConfig, jetstream as inside};
 use futures_util::StreamExt as _;
-use ipc::server::{JetStreamConfig, Server, ServerConfig, jetstream as inside};
 use tokio::time::Instant;
 
 /// Set in the process that serves: the store's directory.
@@ -152,7 +152,7 @@ async fn what_was_acknowledged_survives_the_death_of_the_server() {
 #[tokio::test]
 async fn a_store_of_sixteen_mebibytes_opens_and_serves() {
     let dir = tempfile::tempdir().unwrap();
-    let limits = ipc::store::StoreLimits { max_bytes: 64 << 20, ..Default::default() };
+    let limits = busd::store::StoreLimits { max_bytes: 64 << 20, ..Default::default() };
     let streams =
         || JetStreamConfig { dir: Some(dir.path().to_owned()), store: limits, ..JetStreamConfig::default() };
     let start = || {

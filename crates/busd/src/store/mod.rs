@@ -44,7 +44,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use nats::js::store::{Class, Recovered, Storage, StoreError, StoreReport, StreamStore};
 
 pub use disk::{Disk, DiskFile, Kind, Lock, RealDisk};
-pub use lost::LOST_KEY;
 pub use segment::{Found, Scan, scan as scan_segment};
 
 use log::SegmentLog;
