@@ -28,12 +28,16 @@ pub(crate) async fn password(pid: u32, bus: SocketAddr) -> Result<String> {
 }
 
 fn candidates(pid: u32) -> Result<Vec<String>> {
-    let maps = std::fs::File::open(format!("/proc/{pid}/maps")).context("look at the daemon's memory (root)")?;
-    let mut memory = std::fs::File::open(format!("/proc/{pid}/mem")).context("read the daemon's memory (root)")?;
+    let maps =
+        std::fs::File::open(format!("/proc/{pid}/maps")).context("look at the daemon's memory (root)")?;
+    let mut memory =
+        std::fs::File::open(format!("/proc/{pid}/mem")).context("read the daemon's memory (root)")?;
     let mut found: Vec<String> = Vec::new();
     for line in BufReader::new(maps).lines() {
         let line = line?;
-        let Some((from, to)) = line.split_once(' ').and_then(|(range, _)| range.split_once('-')) else { continue };
+        let Some((from, to)) = line.split_once(' ').and_then(|(range, _)| range.split_once('-')) else {
+            continue;
+        };
         if !line.contains(" rw-p ") {
             continue;
         }
