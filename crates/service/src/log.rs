@@ -9,7 +9,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::filter::{ParseError, Targets};
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::{FmtSpan, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -175,7 +175,7 @@ impl Visit for Content {
 }
 
 /// Starts logging for this process. The filter of `UBMC_LOG` wins over the configured one: a level, and levels of single parts of the
-/// program, as in `info,websrv=debug`. Directives that cannot be read are reported and replaced by `info`. A second call changes nothing.
+/// program, as in `info,websrv=debug`. A filter that cannot be read is reported and replaced by `info`. A second call changes nothing.
 pub fn init(config: &LogConfig) {
     let wanted = std::env::var("UBMC_LOG").unwrap_or_else(|_| config.filter.clone());
     let (filter, error) = match filter(&wanted) {
@@ -211,15 +211,39 @@ pub fn init(config: &LogConfig) {
     }
 }
 
-/// Reads directives; spaces around them and empty ones do not count. None at all is `info`.
-fn filter(directives: &str) -> Result<Targets, ParseError> {
-    let directives: Vec<&str> =
-        directives.split(',').map(str::trim).filter(|directive| !directive.is_empty()).collect();
-    if directives.is_empty() {
-        Ok(Targets::new().with_default(Level::INFO))
-    } else {
-        directives.join(",").parse()
+/// A directive that is no filter: what it is, and what one looks like.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error(
+    "`{0}` is neither a level (off, error, warn, info, debug, trace) nor a part of the program with one, as in `websrv=debug`"
+)]
+struct NoDirective(String);
+
+/// Reads directives, separated by commas; spaces around them and empty ones do not count. None at all is `info`; without a level for the
+/// rest, the rest is off. Filters by span or field, which other programs know, are refused and not ignored.
+fn filter(directives: &str) -> Result<Targets, NoDirective> {
+    let mut targets = Targets::new();
+    let mut any = false;
+    for directive in directives.split(',').map(str::trim).filter(|directive| !directive.is_empty()) {
+        any = true;
+        let wrong = || NoDirective(directive.to_owned());
+        targets = match directive.split_once('=') {
+            None => targets.with_default(level(directive).ok_or_else(wrong)?),
+            Some((part, level_name)) => {
+                let part = part.trim();
+                if part.is_empty() || !part.chars().all(|c| c.is_ascii_alphanumeric() || "_:-".contains(c)) {
+                    return Err(wrong());
+                }
+                targets.with_target(part, level(level_name.trim()).ok_or_else(wrong)?)
+            }
+        };
     }
+    Ok(if any { targets } else { targets.with_default(Level::INFO) })
+}
+
+/// A level by its name or number, in any case.
+fn level(name: &str) -> Option<LevelFilter> {
+    // Nothing at all is read as `error`.
+    if name.is_empty() { None } else { name.parse().ok() }
 }
 
 #[cfg(test)]
@@ -325,8 +349,20 @@ mod tests {
         assert!(
             nothing.would_enable("websrv", &Level::INFO) && !nothing.would_enable("websrv", &Level::DEBUG)
         );
-        for wrong in ["websrv=loud", "info,=debug=x"] {
-            filter(wrong).unwrap_err();
+        assert!(of("hal_linux::gpio=TRACE").would_enable("hal_linux::gpio::chip", &Level::TRACE));
+        // A misspelt level would be a part of the program that does not exist, and everything else off.
+        for wrong in [
+            "debgu",
+            "websrv",
+            "websrv=loud",
+            "websrv=",
+            "info,=debug=x",
+            "=debug",
+            "websrv[request]=debug",
+            "[{id}]=debug",
+        ] {
+            let error = filter(wrong).unwrap_err().to_string();
+            assert!(error.starts_with('`') && error.contains("websrv=debug"), "{error}");
         }
     }
 
