@@ -15,7 +15,6 @@ use std::sync::LazyLock;
 
 use prost_reflect::DescriptorPool;
 
-pub mod access;
 mod json;
 pub mod lint;
 pub mod mask;

@@ -1,20 +1,25 @@
-//! Requests from the fleet: authenticated, authorised and checked as the web gateway does, then passed to their owner.
+//! Requests from the fleet: taken out of the messages of NATS, and put to the gate like those of every other way in.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_nats::HeaderMap;
-use base64::Engine as _;
 use bytes::Bytes;
-use ipc::{CallContext, Client, Principal, Status};
-use prost::Message as _;
+use gate::audit::{self, Level};
+use gate::{Caller, Credential, Gate, Origin, Peer, Policy};
+use ipc::{CallContext, Client, Code, Status};
 use prost_reflect::DynamicMessage;
-use schema::rpc::auth_service::{VERIFY_PASSWORD, VERIFY_TOKEN};
-use schema::v1alpha1::{self, Privilege};
-use schema::{FieldOrigin, MethodInfo};
+use schema::MethodInfo;
+use schema::v1alpha1::Privilege;
+use tokio::time::Instant;
 
 use crate::config::OutsideRole;
-use crate::room::REQUEST_MAX;
+use crate::room::{AT_ONCE, REQUEST_MAX};
 
-/// Name and address of whoever asks from outside without credentials.
+/// Name of whoever asks from outside without credentials.
 const FLEET: &str = "fleet";
+/// The address of the other side is not known here; all attempts of the fleet count as one address.
+const PEER: Peer = Peer::Link(FLEET);
 
 /// What a request from outside is answered with.
 pub(crate) struct Answer {
@@ -22,23 +27,45 @@ pub(crate) struct Answer {
     pub(crate) payload: Bytes,
 }
 
-/// Passes requests from outside on, or refuses them.
+/// Answers requests from outside.
 #[derive(Clone)]
-pub(crate) struct Gate {
-    bus: Client,
+pub(crate) struct Answerer {
+    gate: Gate,
     id: String,
     role: OutsideRole,
 }
 
-impl Gate {
-    pub(crate) fn new(bus: Client, id: String, role: OutsideRole) -> Self {
-        Self { bus, id, role }
+impl Answerer {
+    pub(crate) fn new(bus: Client, id: String, role: OutsideRole) -> Result<Self, getrandom::Error> {
+        let policy = Policy {
+            // Asked each time: no change of an account is heard here.
+            basic_cache: Duration::ZERO,
+            token_cache: Duration::ZERO,
+            // One address gets a quarter, and all come from one: as many as requests are let in.
+            logins: 4 * AT_ONCE,
+        };
+        Ok(Self { gate: Gate::new(bus, policy)?, id, role })
     }
 
     /// Answers a request on `ubmc.<id>.rpc.<Service>.<Method>` or `ubmc.all.rpc.<Service>.<Method>`. Of one that was too long there is
     /// nothing but its subject.
     pub(crate) async fn answer(&self, subject: &str, request: Option<(Option<HeaderMap>, Bytes)>) -> Answer {
-        let (mut headers, payload) = match self.pass(subject, request).await {
+        let subject = subject.splitn(3, '.').nth(2).unwrap_or_default();
+        let mut call = Call { context: CallContext::new(), caller: None, level: Level::Record };
+        let arrived = Instant::now();
+        let outcome = self.pass(subject, request, &mut call).await;
+        let entry = audit::Entry {
+            context: &call.context,
+            peer: PEER,
+            by: call.caller.as_ref().map(|caller| caller.principal.username.as_str()),
+            verb: None,
+            path: subject,
+            status: None,
+            code: outcome.as_ref().map_or_else(|status| status.code, |_| Code::Ok),
+            took: arrived.elapsed(),
+        };
+        entry.write(call.level);
+        let (mut headers, payload) = match outcome {
             Ok(payload) => (HeaderMap::new(), payload),
             Err(status) => (status.reply_headers(), status.encode().into()),
         };
@@ -51,26 +78,35 @@ impl Gate {
         &self,
         subject: &str,
         request: Option<(Option<HeaderMap>, Bytes)>,
+        call: &mut Call,
     ) -> Result<Bytes, Status> {
-        let local = subject.splitn(3, '.').nth(2).unwrap_or_default();
-        let method = schema::method(local)
-            .filter(|method| !method.internal && local == method.subject)
-            .ok_or_else(|| Status::unimplemented(format!("{local} is not a method")))?;
+        let method = schema::method(subject)
+            .filter(|method| !method.internal && subject == method.subject)
+            .ok_or_else(|| Status::unimplemented(format!("{subject} is not a method")))?;
+        call.level = Level::of(method);
         let Some((headers, payload)) = request else {
             return Err(Status::resource_exhausted(format!(
                 "the request is longer than {REQUEST_MAX} bytes"
             )));
         };
-        let context = CallContext::new();
-        let caller = self.authenticate(headers.as_ref(), method, &context).await?;
+        let caller = self.authenticate(headers.as_ref(), method, &call.context).await?;
+        call.caller = Some(Arc::clone(&caller));
+        let admitted = gate::authorise(method, Some(caller))?;
         if method.server_streaming {
             return Err(Status::unimplemented(format!(
                 "{} is a stream; subscribe to ubmc.{}.event.> instead",
                 method.full_name, self.id
             )));
         }
-        let payload = checked(method, &caller, payload)?;
-        self.bus.raw_call(method.subject, payload, &context.with_principal(caller.principal)).await
+        // Decoded, it takes many times its bytes, and here is no waiting: with one thread there is one decoded request at a time, and none
+        // while an owner is asked.
+        let checked = {
+            let message = DynamicMessage::decode(method.input(), payload.clone()).map_err(|error| {
+                Status::invalid_argument(format!("{} cannot be decoded: {error}", method.input_name))
+            })?;
+            admitted.check(message, Some(payload), &Origin { peer: PEER, user_agent: "" })?.0
+        };
+        self.gate.forward(checked, call.context.clone()).await
     }
 
     /// Who asks: the account whose credentials the request brings, or nobody in particular with the configured role.
@@ -79,179 +115,50 @@ impl Gate {
         headers: Option<&HeaderMap>,
         method: &MethodInfo,
         context: &CallContext,
-    ) -> Result<Caller, Status> {
-        let Some(line) = headers.and_then(|map| map.get("Authorization")).map(|value| value.as_str()) else {
-            return self.outsider(method);
+    ) -> Result<Arc<Caller>, Status> {
+        let Some(line) = headers.and_then(|map| map.get("Authorization")) else {
+            return outsider(self.role, method).map(Arc::new);
         };
-        let malformed = || {
-            Status::new(ipc::Code::Unauthenticated, "the Authorization header is neither Basic nor Bearer")
-        };
-        let (scheme, value) = line.split_once(' ').ok_or_else(malformed)?;
-        // The address of the other side is not known here; all attempts of the fleet count as one address.
-        let address = FLEET.to_string();
-        let found = if scheme.eq_ignore_ascii_case("Bearer") {
-            let request = v1alpha1::VerifyTokenRequest { token: value.trim().into(), address };
-            self.bus.call(VERIFY_TOKEN, &request, context).await?.principal
-        } else if scheme.eq_ignore_ascii_case("Basic") {
-            let pair =
-                base64::engine::general_purpose::STANDARD.decode(value.trim()).map_err(|_| malformed())?;
-            let pair = String::from_utf8(pair).map_err(|_| malformed())?;
-            let (username, password) = pair.split_once(':').ok_or_else(malformed)?;
-            let request = v1alpha1::VerifyPasswordRequest {
-                username: username.into(),
-                password: password.into(),
-                address,
-            };
-            self.bus.call(VERIFY_PASSWORD, &request, context).await?.principal
-        } else {
-            return Err(malformed());
-        };
-        let found = found.ok_or_else(|| Status::internal("usermgr let somebody in without saying whom"))?;
-        Ok(Caller {
-            expired_password: found.password_change_required,
-            principal: Principal {
-                username: found.username,
-                user_id: found.user_id,
-                role: found.role,
-                privileges: found.privileges,
-                session_id: found.session_id,
-                address: FLEET.into(),
-            },
-        })
-    }
-
-    fn outsider(&self, method: &MethodInfo) -> Result<Caller, Status> {
-        let role = match self.role {
-            OutsideRole::None if method.privilege == Privilege::None => None,
-            OutsideRole::None => {
-                return Err(Status::new(
-                    ipc::Code::Unauthenticated,
-                    "this BMC wants credentials of one of its accounts from its fleet (fleet.role = \"None\")",
-                ));
-            }
-            OutsideRole::ReadOnly => Some(auth::Role::ReadOnly),
-            OutsideRole::Operator => Some(auth::Role::Operator),
-            OutsideRole::Administrator => Some(auth::Role::Administrator),
-        };
-        Ok(Caller {
-            expired_password: false,
-            principal: Principal {
-                username: FLEET.into(),
-                role: role.map(|role| role.name().to_string()).unwrap_or_default(),
-                privileges: role.map(privilege_numbers).unwrap_or_default(),
-                address: FLEET.into(),
-                ..Principal::default()
-            },
-        })
+        let credential = Credential::from_authorization(line.as_str(), true)
+            .map_err(|_| Status::unauthenticated("the Authorization header is neither Basic nor Bearer"))?;
+        self.gate.authenticate(&credential, PEER, context).await
     }
 }
 
-/// Who asks.
-struct Caller {
-    principal: Principal,
-    expired_password: bool,
+/// A request that is being answered, as far as it is known.
+struct Call {
+    context: CallContext,
+    caller: Option<Arc<Caller>>,
+    level: Level,
 }
 
-fn privilege_numbers(role: auth::Role) -> Vec<i32> {
-    role.privileges()
-        .iter()
-        .map(|privilege| match privilege {
-            auth::Privilege::Login => Privilege::Login,
-            auth::Privilege::ConfigureSelf => Privilege::ConfigureSelf,
-            auth::Privilege::ConfigureComponents => Privilege::ConfigureComponents,
-            auth::Privilege::ConfigureManager => Privilege::ConfigureManager,
-            auth::Privilege::ConfigureUsers => Privilege::ConfigureUsers,
-        })
-        .map(i32::from)
-        .collect()
-}
-
-/// The request as its owner gets it. Decoded, it takes many times its bytes, and here is no waiting: with one thread there is one decoded
-/// request at a time, and none while an owner is asked.
-fn checked(method: &MethodInfo, caller: &Caller, payload: Bytes) -> Result<Bytes, Status> {
-    let mut request = DynamicMessage::decode(method.input(), payload).map_err(|error| {
-        Status::invalid_argument(format!("{} cannot be decoded: {error}", method.input_name))
-    })?;
-    authorise(method, caller, &request)?;
-    for (field, origin) in method.origins {
-        let known = match origin {
-            FieldOrigin::ClientAddress => FLEET,
-            FieldOrigin::UserAgent => "",
-        };
-        request.set_field_by_name(field, prost_reflect::Value::String(known.into()));
-    }
-    let violations = schema::validate(&request);
-    if let Some(first) = violations.first() {
-        return Err(Status::invalid_argument(format!("{}: {}", first.field, first.message)));
-    }
-    Ok(request.encode_to_vec().into())
-}
-
-/// Whether the caller may do this: the rules of every way in.
-fn authorise(method: &MethodInfo, caller: &Caller, request: &DynamicMessage) -> Result<(), Status> {
-    let who = &caller.principal;
-    let caller = schema::access::Caller {
-        user_id: &who.user_id,
-        username: &who.username,
-        session_id: &who.session_id,
-        role: &who.role,
-        privileges: &who.privileges,
-        password_expired: caller.expired_password,
+fn outsider(role: OutsideRole, method: &MethodInfo) -> Result<Caller, Status> {
+    let role = match role {
+        OutsideRole::None if method.privilege == Privilege::None => None,
+        OutsideRole::None => {
+            return Err(Status::unauthenticated(
+                "this BMC wants credentials of one of its accounts from its fleet (fleet.role = \"None\")",
+            ));
+        }
+        OutsideRole::ReadOnly => Some(auth::Role::ReadOnly),
+        OutsideRole::Operator => Some(auth::Role::Operator),
+        OutsideRole::Administrator => Some(auth::Role::Administrator),
     };
-    schema::access::with_request(method, &caller, request)
-        .map_err(|denied| Status::permission_denied(denied.message).with_reason(denied.reason))
+    Ok(Caller::without_account(FLEET, role, PEER))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn outsider(role: auth::Role) -> Caller {
-        Caller {
-            expired_password: false,
-            principal: Principal {
-                username: FLEET.into(),
-                role: role.name().into(),
-                privileges: privilege_numbers(role),
-                ..Principal::default()
-            },
-        }
-    }
-
-    fn allowed(method: &MethodInfo, caller: &Caller) -> bool {
-        authorise(method, caller, &DynamicMessage::new(method.input())).is_ok()
-    }
-
     #[test]
-    fn an_outsider_who_only_reads_changes_nothing_by_any_method_of_the_contract() {
-        let caller = outsider(auth::Role::ReadOnly);
-        for method in schema::methods().iter().filter(|m| !m.internal && m.privilege != Privilege::None) {
-            assert_eq!(
-                allowed(method, &caller),
-                method.privilege == Privilege::Login,
-                "{}",
-                method.full_name
-            );
-        }
-    }
-
-    #[test]
-    fn an_outsider_is_nobody_s_account_even_when_one_has_its_name() {
-        let caller = outsider(auth::Role::ReadOnly);
-        let method = schema::method("rpc.UserService.GetUser").unwrap();
-        let mut request = DynamicMessage::new(method.input());
-        request.set_field_by_name("id", prost_reflect::Value::String(FLEET.into()));
-        assert!(authorise(method, &caller, &request).is_err());
-    }
-
-    #[test]
-    fn an_expired_password_opens_only_what_is_marked() {
-        let mut caller = outsider(auth::Role::Administrator);
-        caller.expired_password = true;
-        for method in schema::methods().iter().filter(|m| !m.internal && m.privilege != Privilege::None) {
-            if allowed(method, &caller) {
-                assert!(method.with_expired_password, "{}", method.full_name);
-            }
+    fn without_a_role_an_outsider_is_let_in_to_what_is_for_everybody_only() {
+        for method in schema::methods().iter().filter(|method| !method.internal) {
+            let let_in = outsider(OutsideRole::None, method)
+                .and_then(|caller| gate::authorise(method, Some(Arc::new(caller))));
+            assert_eq!(let_in.is_ok(), method.privilege == Privilege::None, "{}", method.full_name);
+            let administrator = outsider(OutsideRole::Administrator, method).unwrap();
+            assert!(gate::authorise(method, Some(Arc::new(administrator))).is_ok(), "{}", method.full_name);
         }
     }
 }

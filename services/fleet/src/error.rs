@@ -25,6 +25,9 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// No randomness for keys.
+    #[error("the kernel gives no random bytes: {0}")]
+    Entropy(getrandom::Error),
     /// The local bus is gone for good.
     #[error("the bus does not answer")]
     Bus(#[from] ipc::Status),
@@ -34,7 +37,7 @@ impl service::Failure for Error {
     fn exit(&self) -> service::Exit {
         match self {
             Self::Config { .. } | Self::Settings(_) => service::Exit::Config,
-            Self::File { .. } | Self::Bus(_) => service::Exit::Retry,
+            Self::File { .. } | Self::Entropy(_) | Self::Bus(_) => service::Exit::Retry,
         }
     }
 }

@@ -4,7 +4,7 @@
 //!   local bus                        ┌────────┐                       datacenter's NATS
 //!   event log, from the cursor  ────►│ Window │──► ubmc.<id>.event.>  (acknowledged or echoed, then the cursor moves)
 //!   host state                  ────►│        │──► ubmc.<id>.state.host.<name>, card in the bucket `ubmc`
-//!   rpc.<Service>.<Method>      ◄────│  Gate  │◄── ubmc.<id>.rpc.>, ubmc.all.rpc.>
+//!   rpc.<Service>.<Method>      ◄────│  gate  │◄── ubmc.<id>.rpc.>, ubmc.all.rpc.>
 //!                                    └────────┘
 //! ```
 //!

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Requests from outside that are worked on at once; what comes on top is dropped, and its sender asks again.
-const AT_ONCE: usize = 32;
+pub(crate) const AT_ONCE: usize = 32;
 /// The longest request, as at the web gateway. Decoded, it may take thirty times that, but only one is decoded at a time.
 pub(crate) const REQUEST_MAX: usize = 256 * 1024;
 /// What all requests together may have here.

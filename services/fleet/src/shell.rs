@@ -14,7 +14,7 @@ use service::{Clock, Context};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
-use crate::answer::Gate;
+use crate::answer::Answerer;
 use crate::card::{Card, HostLine};
 use crate::config::Config;
 use crate::error::Error;
@@ -91,7 +91,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
         }
     }
     let link = Link {
-        gate: Gate::new(context.bus.clone(), id, config.role),
+        answerer: Answerer::new(context.bus.clone(), id, config.role).map_err(Error::Entropy)?,
         room: Room::default(),
         every: Duration::from_secs(u64::from(config.heartbeat_s)),
         context,
@@ -107,7 +107,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
 struct Link {
     context: Context,
     remote: Remote,
-    gate: Gate,
+    answerer: Answerer,
     room: Room,
     every: Duration,
     wanted: Arc<Notify>,
@@ -169,9 +169,9 @@ impl Link {
         let (reply, subject) = (Subject::from(reply.to_string()), subject.to_string());
         let whole = (length <= REQUEST_MAX).then(|| (headers, Bytes::copy_from_slice(&payload)));
         drop(payload);
-        let (gate, nats) = (self.gate.clone(), self.remote.nats.clone());
+        let (answerer, nats) = (self.answerer.clone(), self.remote.nats.clone());
         answers.spawn(async move {
-            let answer = gate.answer(&subject, whole).await;
+            let answer = answerer.answer(&subject, whole).await;
             if let Err(error) = nats.publish_with_headers(reply, answer.headers, answer.payload).await {
                 tracing::debug!(%error, "fleet: an answer was not sent");
             }

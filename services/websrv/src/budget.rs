@@ -15,10 +15,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use gate::Caller;
 use ipc::Status;
 use tokio::sync::Notify;
-
-use crate::auth::Caller;
 
 /// Bytes of bodies of authenticated requests and of their answers, over all connections. A quarter of what websrv may use (docs/websrv.md).
 const BYTES: usize = 24 * 1024 * 1024;

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
+use gate::Credential;
+use gate::audit::Level;
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use http_body::Frame;
@@ -13,10 +15,9 @@ use prost::Message;
 use serde_json::json;
 
 use crate::admission::HttpVersion;
-use crate::auth::Credential;
 use crate::body::{BodyError, RequestBody, ResponseBody};
 use crate::frame;
-use crate::gateway::{API, Call, Gateway, Traced};
+use crate::gateway::{API, Call, Gateway};
 use crate::guard::{Guard, Watched};
 use crate::reflection;
 use crate::status::Failure;
@@ -41,7 +42,7 @@ pub(crate) async fn serve(
 ) -> Option<Response<ResponseBody>> {
     let path = parts.uri.path();
     if path.starts_with(HEALTH) || reflection::is_path(path) {
-        call.traced = Traced::Debug;
+        call.traced = Level::Debug;
         let wire = match Wire::of(&parts.method, &parts.headers, parts.uri.query().unwrap_or_default()) {
             Ok(wire) => wire,
             Err(failure) => return Some(fail(Wire::Rest, failure, call)),

@@ -4,17 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use gate::audit::{self, Level};
+use gate::{Admitted, Caller, Checked, Credential, Gate, Origin, Policy};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body::Body;
 use ipc::{CallContext, Code, Status, TraceContext};
-use prost_reflect::{DynamicMessage, Value};
+use prost_reflect::DynamicMessage;
 use schema::v1alpha1::Privilege;
-use schema::{FieldOrigin, access};
 use tokio::time::Instant;
 
 use crate::admission::{Conn, HttpVersion};
-use crate::auth::{Authenticator, Caller, Credential, credential, refused};
+use crate::auth::{self, credential, refused};
 use crate::body::{CollectError, RequestBody, ResponseBody};
 use crate::budget::{Budget, Head, Share};
 use crate::config::Config;
@@ -27,8 +28,8 @@ use crate::health::Liveness;
 use crate::json;
 use crate::listener::{DRAIN_BYTES, DRAIN_TIME};
 use crate::places::Places;
-use crate::route::{BodyRule, Rest, Route, Routes, set_at};
-use crate::status::{Failure, violations};
+use crate::route::{BodyRule, Rest, Route, Routes};
+use crate::status::Failure;
 use crate::stream::{self, Watching};
 use crate::transport::Handle;
 use crate::turns::{Turn, Turns};
@@ -37,22 +38,15 @@ use crate::{builtin, request, rest};
 
 /// Where REST lives.
 pub(crate) const API: &str = "/api/v1alpha1";
-/// A daemon that was killed is back within 0.3 s; a call waits that long before it says "not running".
-const PATIENCE: Duration = Duration::from_millis(500);
-/// What is logged of a path; the longest of the schema has 70 bytes.
-const LOGGED_PATH_MAX: usize = 128;
 /// Bytes an answer to a change is taken to have before it is there; most have less.
 const ANSWER: usize = 4 * 1024;
-/// What is kept of a User-Agent.
-const USER_AGENT_MAX: usize = 256;
 
 /// Everything the gateway needs to answer any request.
 #[derive(Debug)]
 pub(crate) struct Gateway {
     pub config: Config,
     pub routes: Routes,
-    pub bus: ipc::Client,
-    pub auth: Authenticator,
+    pub gate: Gate,
     pub feed: Arc<Feed>,
     pub places: Arc<Places>,
     /// The memory of request bodies.
@@ -85,28 +79,7 @@ pub(crate) struct Call {
     /// For the log: what went wrong.
     pub code: Code,
     /// For the log: what is asked for.
-    pub traced: Traced,
-}
-
-/// What a request that goes well leaves in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Traced {
-    /// Who did what.
-    Record,
-    /// It only reads: for debugging.
-    Debug,
-    /// Nothing: it reads the log.
-    Nothing,
-}
-
-impl Traced {
-    fn of(method: &schema::MethodInfo) -> Self {
-        match (method.unlogged, method.read_only()) {
-            (true, _) => Self::Nothing,
-            (false, true) => Self::Debug,
-            (false, false) => Self::Record,
-        }
-    }
+    pub traced: Level,
 }
 
 impl Gateway {
@@ -118,18 +91,21 @@ impl Gateway {
     ) -> Result<Self, Error> {
         config.check()?;
         let limits = &config.limits;
+        let policy = Policy {
+            basic_cache: Duration::from_secs(config.auth.basic_cache_s),
+            token_cache: Duration::from_secs(config.auth.token_cache_s),
+            logins: limits.logins,
+        };
         Ok(Self {
             routes: Routes::new(&config)?,
-            auth: Authenticator::new(bus.clone(), config.auth.clone(), limits.logins)
-                .map_err(Error::Entropy)?,
+            gate: Gate::new(bus.clone(), policy).map_err(Error::Entropy)?,
             feed: Feed::new(bus.clone(), limits.stream_buffer),
             places: Places::new(limits),
             bodies: Arc::default(),
             turns: Arc::default(),
-            live: Liveness::new(bus.clone()),
+            live: Liveness::new(bus),
             decorator: Decorator::new(&config.cors, h3_port),
             fingerprint,
-            bus,
             config,
         })
     }
@@ -211,13 +187,13 @@ impl Gateway {
         body: &mut Option<RequestBody>,
         call: &mut Call,
     ) -> Result<Response<ResponseBody>, Failure> {
-        call.traced = Traced::of(route.info);
+        call.traced = Level::of(route.info);
         if matches!(wire, Wire::Grpc(_)) && call.version == HttpVersion::H1 {
             return Err(Status::unimplemented("gRPC needs HTTP/2 or HTTP/3").into());
         }
         let timeout = wire.timeout(&parts.headers);
         self.due(route, timeout.as_ref().ok().copied().flatten(), call);
-        let shown = self.identify(route, parts, call).await?;
+        let (admitted, shown) = self.identify(route, parts, call).await?;
         wire.check(&parts.headers)?;
         let timeout = timeout?;
         let query = parts.uri.query().unwrap_or_default();
@@ -239,20 +215,19 @@ impl Gateway {
         };
         let message = self.turns.work(turn.as_ref(), decode).await?;
         let wire_bytes = (wire.codec() == Codec::Proto).then_some(raw);
-        let payload = self.prepare(route, message, wire_bytes, parts, call)?;
+        let (checked, message) = check(admitted, message, wire_bytes, parts, call)?;
         if let Some(response) = unconditional(parts)? {
             return Ok(response);
         }
         if route.info.server_streaming {
-            let after = resume_after(route, &payload.message);
-            let watching = self.watch(route, &payload, shown, timeout, after, call).await?;
+            let after = resume_after(route, &message);
+            let watching = self.watch(route, &message, shown, timeout, after, call).await?;
             return Ok(stream::framed(wire, watching));
         }
         // Decoded, a message may take thirty times its bytes: it does not wait for the owner's answer.
-        let Payload { bytes, message } = payload;
         drop(message);
         let room = self.room(route, call)?;
-        let reply = self.forward(route, bytes, call).await?;
+        let reply = self.gate.forward(checked, call.context()).await?;
         let encode = || match wire.codec() {
             Codec::Proto => Ok(reply),
             Codec::Json => Ok::<_, Failure>(json::encode(&decode_reply(route, reply)?)?),
@@ -275,9 +250,9 @@ impl Gateway {
             Rest::NotFound => return Err(Failure::not_found(parts.uri.path())),
         };
         let route = &binding.route;
-        call.traced = Traced::of(route.info);
+        call.traced = Level::of(route.info);
         self.due(route, None, call);
-        let shown = self.identify(route, parts, call).await?;
+        let (admitted, shown) = self.identify(route, parts, call).await?;
         let query = parts.uri.query().unwrap_or_default();
         let whole = if let BodyRule::None = binding.body {
             // A client may send `{}`, or anything, with a GET: it has no meaning (RFC 9110 §9.3.1).
@@ -298,19 +273,18 @@ impl Gateway {
         let turn = self.turn(call).await?;
         let decode = || rest::message(binding, &values, query, &whole);
         let message = self.turns.work(turn.as_ref(), decode).await?;
-        let payload = self.prepare(route, message, None, parts, call)?;
+        let (checked, message) = check(admitted, message, None, parts, call)?;
         if let Some(response) = unconditional(parts)? {
             return Ok(response);
         }
         if route.info.server_streaming {
-            let after = resume_after(route, &payload.message).or_else(|| last_event_id(route, parts));
-            let watching = self.watch(route, &payload, shown, None, after, call).await?;
+            let after = resume_after(route, &message).or_else(|| last_event_id(route, parts));
+            let watching = self.watch(route, &message, shown, None, after, call).await?;
             return Ok(stream::sse(watching));
         }
-        let Payload { bytes, message } = payload;
         drop(message);
         let room = self.room(route, call)?;
-        let reply = self.forward(route, bytes, call).await?;
+        let reply = self.gate.forward(checked, call.context()).await?;
         let encode = || {
             let reply = decode_reply(route, reply)?;
             Ok::<_, Failure>(match &binding.response_body {
@@ -334,19 +308,18 @@ impl Gateway {
         route: &Route,
         parts: &Parts,
         call: &mut Call,
-    ) -> Result<Option<Credential>, Failure> {
-        if route.info.privilege == Privilege::None {
-            return Ok(None);
-        }
-        let shown = self.login(parts, call).await?;
-        let Some(caller) = &call.caller else { return Ok(None) };
-        access::before_request(route.info, &caller.access()).map_err(denied)?;
-        Ok(Some(shown))
+    ) -> Result<(Admitted, Option<Credential>), Failure> {
+        let shown = match route.info.privilege {
+            // Whoever it is from: nobody is asked.
+            Privilege::None => None,
+            _ => Some(self.login(parts, call).await?),
+        };
+        Ok((gate::authorise(route.info, call.caller.clone())?, shown))
     }
 
     /// Authenticates; any account will do.
     pub(crate) async fn login(&self, parts: &Parts, call: &mut Call) -> Result<Credential, Failure> {
-        let basic = self.auth.basic();
+        let basic = self.config.auth.basic;
         let Some(shown) = credential(&parts.headers, basic)? else {
             return Err(refused(
                 "log in first: this needs a session token or HTTP Basic",
@@ -354,13 +327,12 @@ impl Gateway {
                 &parts.headers,
             ));
         };
-        let context = self.context(call, None);
         let peer = call.conn.peer();
-        let caller = match self.auth.verify(&shown, peer, &context, &parts.headers).await {
+        let caller = match self.gate.authenticate(&shown, peer.into(), &call.context()).await {
             Ok(caller) => caller,
-            Err(failure) => {
+            Err(status) => {
                 self.turns.enter(None, peer).await;
-                return Err(failure);
+                return Err(auth::failure(status, basic, &parts.headers));
             }
         };
         if let Some(head) = call.head.take() {
@@ -462,49 +434,6 @@ impl Gateway {
         }
     }
 
-    /// The second half of authorisation, what the connection says about the request, and validation.
-    fn prepare(
-        &self,
-        route: &Route,
-        mut message: DynamicMessage,
-        wire_bytes: Option<Bytes>,
-        parts: &Parts,
-        call: &Call,
-    ) -> Result<Payload, Failure> {
-        if let Some(caller) = &call.caller {
-            access::with_request(route.info, &caller.access(), &message).map_err(denied)?;
-        }
-        for (path, origin) in &route.origins {
-            let text = match origin {
-                FieldOrigin::ClientAddress => call.conn.peer().to_string(),
-                FieldOrigin::UserAgent => user_agent(parts),
-            };
-            set_at(&mut message, path, Value::String(text));
-        }
-        schema::mask::check(&message).map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let broken = schema::validate(&message);
-        if !broken.is_empty() {
-            return Err(violations(broken.into_iter().map(|v| (v.field, v.message)).collect()).into());
-        }
-        // What came as protobuf goes on as it came, unless a field was filled in.
-        let bytes = match wire_bytes {
-            Some(bytes) if route.origins.is_empty() => bytes,
-            _ => {
-                use prost::Message;
-                message.encode_to_vec().into()
-            }
-        };
-        Ok(Payload { bytes, message })
-    }
-
-    async fn forward(&self, route: &Route, payload: Bytes, call: &Call) -> Result<Bytes, Failure> {
-        if call.remaining().is_some_and(|left| left.is_zero()) {
-            return Err(Status::deadline_exceeded("the client's timeout leaves no time").into());
-        }
-        let context = self.context(call, call.caller.as_deref()).with_patience(PATIENCE);
-        Ok(self.bus.raw_call(route.info.subject, payload, &context).await?)
-    }
-
     /// The caller's turn, waited for as long as its call may take. With it the request is not given up for another any more.
     async fn turn(&self, call: &mut Call) -> Result<Option<Turn>, Failure> {
         let turn = in_time(call, self.turns.take(call.caller.as_deref(), call.conn.peer())).await?;
@@ -525,27 +454,11 @@ impl Gateway {
         Ok(Some(share))
     }
 
-    /// What travels with a call. A caller who is not logged in is nobody, not the gateway itself: the principal is present and
-    /// has no name and no privileges.
-    fn context(&self, call: &Call, caller: Option<&Caller>) -> CallContext {
-        let principal = caller.map_or_else(
-            || ipc::Principal { address: call.conn.peer().to_string(), ..ipc::Principal::default() },
-            |caller| caller.principal.clone(),
-        );
-        CallContext {
-            principal: Some(principal),
-            deadline: call.deadline,
-            trace: call.trace,
-            request_id: call.request_id.clone(),
-            patience: Duration::ZERO,
-        }
-    }
-
     /// Opens a stream: after the number of the last event the client has, or from now on.
     async fn watch(
         self: &Arc<Self>,
         route: &Arc<Route>,
-        payload: &Payload,
+        message: &DynamicMessage,
         shown: Option<Credential>,
         timeout: Option<Duration>,
         after: Option<u64>,
@@ -554,7 +467,7 @@ impl Gateway {
         let subject = route
             .stream
             .as_ref()
-            .and_then(|subject| subject.fill(&payload.message))
+            .and_then(|subject| subject.fill(message))
             .ok_or_else(|| Status::invalid_argument("a filter holds characters no event can have"))?;
         // The method's own deadline is for what answers at once.
         let deadline = timeout.and_then(|timeout| call.arrived.checked_add(timeout));
@@ -572,7 +485,7 @@ impl Gateway {
     pub(crate) fn access(&self, credential: Option<Credential>, call: &Call) -> Result<Access, Status> {
         let caller = call.caller.clone().ok_or_else(|| Status::internal("a stream needs a login"))?;
         // It asks again for as long as the stream lives, not as long as it may take to open.
-        let context = CallContext { deadline: None, ..self.context(call, None) };
+        let context = CallContext { deadline: None, ..call.context() };
         Ok(Access { credential, caller, address: call.conn.peer(), context })
     }
 
@@ -606,10 +519,18 @@ async fn in_time<T>(call: &Call, turn: impl Future<Output = T>) -> Result<T, Fai
     })
 }
 
-/// A request ready to go.
-pub(crate) struct Payload {
-    pub bytes: Bytes,
-    pub message: DynamicMessage,
+/// What the connection says about the request, the second half of authorisation, and validation.
+fn check(
+    admitted: Admitted,
+    message: DynamicMessage,
+    wire_bytes: Option<Bytes>,
+    parts: &Parts,
+    call: &Call,
+) -> Result<(Checked, DynamicMessage), Failure> {
+    let user_agent =
+        parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let origin = Origin { peer: call.conn.peer().into(), user_agent };
+    Ok(admitted.check(message, wire_bytes, &origin)?)
 }
 
 impl Handle for Gateway {
@@ -692,8 +613,8 @@ impl Call {
             body: None,
             code: Code::Ok,
             traced: match parts.method {
-                Method::GET | Method::HEAD | Method::OPTIONS => Traced::Debug,
-                _ => Traced::Record,
+                Method::GET | Method::HEAD | Method::OPTIONS => Level::Debug,
+                _ => Level::Record,
             },
         }
     }
@@ -701,6 +622,17 @@ impl Call {
     /// Its caller stops waiting so long after its head was complete.
     pub(crate) fn due(&mut self, after: Option<Duration>) {
         self.deadline = after.and_then(|after| self.arrived.checked_add(after));
+    }
+
+    /// What travels with it.
+    fn context(&self) -> CallContext {
+        CallContext {
+            principal: None,
+            deadline: self.deadline,
+            trace: self.trace,
+            request_id: self.request_id.clone(),
+            patience: Duration::ZERO,
+        }
     }
 
     /// The time until its caller stops waiting.
@@ -711,36 +643,17 @@ impl Call {
 
 /// One line per request. Reads that went well are for debugging; all else is a record of who did what.
 fn log(parts: &Parts, call: &Call, status: StatusCode) {
-    let traced = if call.code == Code::Ok { call.traced } else { Traced::Record };
-    // With these the log counts each user's deeds, and what each was refused, by themselves: nobody hides them behind many of his own.
-    let by = call.caller.as_ref().map(|caller| caller.principal.username.as_str());
-    let kind = if call.code == Code::Ok { "done" } else { "refused" };
-    let micros = u64::try_from(call.arrived.elapsed().as_micros()).unwrap_or(u64::MAX);
-    // The path only, and not all of a long one: a query may carry a message, and a flood of strangers must not write the log.
-    let path = parts.uri.path();
-    let path = path.get(..path.len().min(LOGGED_PATH_MAX)).unwrap_or_default();
-    macro_rules! line {
-        ($level:ident) => {
-            tracing::$level!(
-                request_id = %call.request_id,
-                trace_id = %call.trace.trace_id(),
-                peer = %call.conn.peer(),
-                kind,
-                by,
-                method = %parts.method,
-                path,
-                status = status.as_u16(),
-                code = %call.code,
-                micros,
-                "request"
-            )
-        };
-    }
-    match traced {
-        Traced::Record => line!(info),
-        Traced::Debug => line!(debug),
-        Traced::Nothing => {}
-    }
+    let entry = audit::Entry {
+        context: &call.context(),
+        peer: call.conn.peer().into(),
+        by: call.caller.as_ref().map(|caller| caller.principal.username.as_str()),
+        verb: Some(parts.method.as_str()),
+        path: parts.uri.path(),
+        status: Some(status.as_u16()),
+        code: call.code,
+        took: call.arrived.elapsed(),
+    };
+    entry.write(call.traced);
 }
 
 /// Whether the client waits for `100 Continue` (RFC 9110 §10.1.1; the value is compared without regard to case).
@@ -821,16 +734,6 @@ fn decode_reply(route: &Route, reply: Bytes) -> Result<DynamicMessage, Failure> 
         );
         Failure::from(Status::internal(text))
     })
-}
-
-/// As an error of the API.
-pub(crate) fn denied(denied: access::Denied) -> Failure {
-    Failure::from(Status::permission_denied(denied.message).with_reason(denied.reason))
-}
-
-fn user_agent(parts: &Parts) -> String {
-    let text = parts.headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    text.chars().take(USER_AGENT_MAX).collect()
 }
 
 /// A refusal of what is no call at all: RPC clients know it by its HTTP status alone, which stands for "unknown".

@@ -5,14 +5,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
+use gate::{Caller, Credential};
 use ipc::{CallContext, Code, Status};
 use schema::MethodInfo;
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use crate::auth::{Caller, Credential};
-use crate::gateway::{Gateway, denied};
+use crate::gateway::Gateway;
 use crate::places::Place;
 
 /// How long a stream stays open while usermgr cannot say whether its session still exists. Only usermgr ends sessions, and it
@@ -80,7 +79,7 @@ impl Guard {
         let period = gateway.config.limits.heartbeat();
         let mut heartbeat = tokio::time::interval_at(Instant::now() + period, period);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let changes = gateway.auth.changes();
+        let changes = gateway.gate.changes();
         let seen = *changes.borrow();
         let sure = Instant::now();
         Ok(Self {
@@ -134,7 +133,7 @@ impl Guard {
                     return Some(Watched::End(Status::unavailable("websrv is shutting down")));
                 }
                 let since = std::mem::replace(&mut self.seen, *self.changes.borrow_and_update());
-                if !self.gateway.auth.concerns(since, &self.access.caller) {
+                if !self.gateway.gate.concerns(since, &self.access.caller) {
                     return None;
                 }
             }
@@ -151,13 +150,12 @@ impl Guard {
             return Ok(());
         };
         let context = context.child();
-        let verified = self.gateway.auth.verify(credential, *address, &context, &HeaderMap::new()).await;
+        let verified = self.gateway.gate.authenticate(credential, (*address).into(), &context).await;
         self.recheck = None;
         match verified {
             Ok(caller) => {
                 if let Some(method) = self.method {
-                    schema::access::before_request(method, &caller.access())
-                        .map_err(|refusal| denied(refusal).status)?;
+                    gate::authorise(method, Some(Arc::clone(&caller)))?;
                 }
                 self.sure = Instant::now();
                 self.pause = ASK_AGAIN;
@@ -166,10 +164,10 @@ impl Guard {
                 }
                 Ok(())
             }
-            Err(failure) if failure.status.code == Code::Unauthenticated => {
+            Err(status) if status.code == Code::Unauthenticated => {
                 Err(Status::unauthenticated("the session of this stream has ended"))
             }
-            Err(failure) if self.sure.elapsed() >= UNSURE => Err(failure.status),
+            Err(status) if self.sure.elapsed() >= UNSURE => Err(status),
             Err(_) => {
                 (self.recheck, self.pause) = again(Instant::now(), self.sure, self.pause);
                 Ok(())

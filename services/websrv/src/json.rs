@@ -3,13 +3,11 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use gate::{field_path, invalid, set_at};
 use ipc::Status;
 use prost_reflect::{
     DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage as _, SerializeOptions, Value,
 };
-
-use crate::route::{field_path, set_at};
-use crate::status::invalid;
 
 /// The type whose JSON form is names of fields.
 const FIELD_MASK: &str = "google.protobuf.FieldMask";

@@ -7,10 +7,10 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use gate::Caller;
 use ipc::Status;
 use tokio::sync::watch;
 
-use crate::auth::Caller;
 use crate::config::Limits;
 
 #[derive(Debug)]

@@ -5,14 +5,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value};
-use schema::{FieldOrigin, HttpBinding, MethodInfo, Segment};
+use gate::{FieldPath, field_path, string_at};
+use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor};
+use schema::{HttpBinding, MethodInfo, Segment};
 
 use crate::config::Config;
 use crate::error::{Error, SchemaError};
-
-/// A dotted field path, resolved. Never empty.
-pub(crate) type FieldPath = Box<[FieldDescriptor]>;
 
 /// One public method.
 #[derive(Debug)]
@@ -24,7 +22,6 @@ pub(crate) struct Route {
     pub body_bytes: usize,
     /// Longest time for the owner.
     pub deadline: Duration,
-    pub origins: Vec<(FieldPath, FieldOrigin)>,
     pub stream: Option<Subject>,
     /// For streams that can go on after a message the client has: its number in the request, and the number of the field
     /// that gets it in the response.
@@ -207,11 +204,6 @@ impl Route {
     fn new(info: &'static MethodInfo, config: &Config) -> Result<Self, SchemaError> {
         let (input, output) = (info.input(), info.output());
         let limits = config.routes.iter().find(|limits| info.path.get(1..) == Some(limits.method.as_str()));
-        let origins = info
-            .origins
-            .iter()
-            .map(|(path, origin)| Ok((resolve(info, &input, "origin", path)?, *origin)))
-            .collect::<Result<_, SchemaError>>()?;
         let stream = match (info.server_streaming, info.stream) {
             (false, _) => None,
             (true, None) => {
@@ -229,7 +221,6 @@ impl Route {
             info,
             body_bytes: limits.and_then(|l| l.body_bytes).unwrap_or(config.limits.body_bytes),
             deadline: limits.and_then(|l| l.deadline_ms).map_or(info.deadline, Duration::from_millis),
-            origins,
             stream,
             resume,
             sse_id,
@@ -288,58 +279,11 @@ fn resolve(
     field_path(message, path).ok_or_else(missing)
 }
 
-/// Resolves `a.b.c` by proto or JSON names; `None` when a part does not exist or is not a plain message on the way.
-pub(crate) fn field_path(message: &MessageDescriptor, path: &str) -> Option<FieldPath> {
-    let mut at = Some(message.clone());
-    let mut fields = Vec::new();
-    for name in path.split('.') {
-        let message = at?;
-        let field = message.get_field_by_name(name).or_else(|| message.get_field_by_json_name(name))?;
-        at = match field.kind() {
-            Kind::Message(inner) if !field.is_list() && !field.is_map() => Some(inner),
-            _ => None,
-        };
-        fields.push(field);
-    }
-    (!fields.is_empty()).then(|| fields.into())
-}
-
-/// The string a path leads to; `None` when it is not set or not a string.
-pub(crate) fn string_at(message: &DynamicMessage, path: &[FieldDescriptor]) -> Option<String> {
-    let (last, way) = path.split_last()?;
-    let mut value = std::borrow::Cow::Borrowed(message);
-    for field in way {
-        if !value.has_field(field) {
-            return None;
-        }
-        value = std::borrow::Cow::Owned(value.get_field(field).as_message()?.clone());
-    }
-    value.get_field(last).as_str().map(str::to_owned)
-}
-
-/// Sets the field a path leads to, making the messages on the way.
-pub(crate) fn set_at(message: &mut DynamicMessage, path: &[FieldDescriptor], value: Value) {
-    let Some((last, way)) = path.split_last() else { return };
-    let mut at = message;
-    for field in way {
-        match at.get_field_mut(field) {
-            Value::Message(inner) => at = inner,
-            // `field_path` lets only messages be on the way.
-            _ => return,
-        }
-    }
-    if last.is_list() {
-        match at.get_field_mut(last) {
-            Value::List(list) => list.push(value),
-            _ => at.set_field(last, Value::List(vec![value])),
-        }
-    } else {
-        at.set_field(last, value);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use gate::set_at;
+    use prost_reflect::Value;
+
     use super::*;
     use crate::error::ConfigError;
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gate::Change;
 use ipc::RawItem;
 use service::{Context, Heartbeat, Notifier};
 use tokio::sync::watch;
@@ -11,7 +12,6 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::admission::Admission;
-use crate::auth::Change;
 use crate::config::{Config, Listen};
 use crate::error::Error;
 use crate::gateway::Gateway;
@@ -117,39 +117,14 @@ pub async fn run(context: Context) -> Result<(), Error> {
 fn on_bus(gateway: &Gateway, item: RawItem) {
     match item {
         RawItem::Message { subject, payload } => {
-            if let Some(change) = change_of_access(&subject, &payload) {
-                gateway.auth.forget(change);
+            if let Some(change) = Change::of_event(&subject, &payload) {
+                gateway.gate.forget(change);
             }
             gateway.feed.heard(&subject, &payload);
         }
         RawItem::Resync => {
-            gateway.auth.forget(Change::Everything);
+            gateway.gate.forget(Change::Everything);
         }
-    }
-}
-
-/// What was verified before this event and may be wrong after it. What begins, or fails, takes nothing away from anyone.
-fn change_of_access(subject: &str, payload: &[u8]) -> Option<Change> {
-    use prost::Message;
-    use schema::v1alpha1::event::Payload;
-    use schema::v1alpha1::{Event, SessionChangeKind as Ended, UserChangeKind as Changed};
-    let domain = subject.strip_prefix("event.").and_then(|rest| rest.split('.').next())?;
-    if !matches!(domain, "session" | "auth" | "user" | "role") {
-        return None;
-    }
-    match Event::decode(payload).ok().and_then(|event| event.payload) {
-        Some(Payload::SessionChange(change)) => match change.kind() {
-            Ended::Created | Ended::LoginFailed => None,
-            _ if change.session_id.is_empty() => Some(Change::Everything),
-            _ => Some(Change::Session(change.session_id)),
-        },
-        Some(Payload::UserChange(change)) => match change.kind() {
-            Changed::Created | Changed::Locked | Changed::Unlocked | Changed::Unreadable => None,
-            _ if change.user_id.is_empty() => Some(Change::Everything),
-            _ => Some(Change::User(change.user_id)),
-        },
-        // Something about access that this build cannot read: assume the worst.
-        _ => Some(Change::Everything),
     }
 }
 
@@ -238,50 +213,5 @@ impl Sockets {
         if let Some(tcp) = self.http {
             tasks.spawn(listener::redirect(tcp, https_port, shared.clone()));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use prost::Message;
-    use schema::v1alpha1::event::Payload;
-    use schema::v1alpha1::{
-        Event as Envelope, SessionChange, SessionChangeKind as Ended, UserChange, UserChangeKind as Changed,
-    };
-
-    fn of(payload: Payload) -> Option<Change> {
-        let event = Envelope { payload: Some(payload), ..Envelope::default() };
-        change_of_access("event.session.s1.change", &event.encode_to_vec())
-    }
-
-    #[test]
-    fn an_event_drops_what_it_may_take_access_away_from_and_no_more() {
-        let session = |kind: Ended, id: &str| {
-            of(Payload::SessionChange(SessionChange {
-                kind: kind.into(),
-                session_id: id.to_owned(),
-                ..SessionChange::default()
-            }))
-        };
-        assert_eq!(session(Ended::Created, "s1"), None);
-        assert_eq!(session(Ended::LoginFailed, ""), None);
-        for kind in [Ended::Deleted, Ended::Revoked, Ended::Expired, Ended::Evicted, Ended::Unspecified] {
-            assert_eq!(session(kind, "s1"), Some(Change::Session("s1".to_owned())));
-        }
-        assert_eq!(session(Ended::Deleted, ""), Some(Change::Everything));
-        let user = |kind: Changed| {
-            let user_id = "u1".to_owned();
-            of(Payload::UserChange(UserChange { kind: kind.into(), user_id, ..UserChange::default() }))
-        };
-        for kind in [Changed::Created, Changed::Locked, Changed::Unlocked, Changed::Unreadable] {
-            assert_eq!(user(kind), None);
-        }
-        for kind in [Changed::Updated, Changed::Deleted, Changed::PasswordChanged, Changed::PasswordReset] {
-            assert_eq!(user(kind), Some(Change::User("u1".to_owned())));
-        }
-        assert_eq!(change_of_access("event.session.s1.change", b"\xff"), Some(Change::Everything));
-        assert_eq!(change_of_access("event.role.r1.change", b""), Some(Change::Everything));
-        assert_eq!(change_of_access("event.host.system.state", b""), None);
     }
 }

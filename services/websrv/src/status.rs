@@ -121,35 +121,6 @@ fn shown(text: &str) -> String {
     format!("{short:?}")
 }
 
-/// An error message with the field it is about.
-pub(crate) fn invalid(field: impl Into<String>, description: impl Into<String>) -> Status {
-    let (field, description) = (field.into(), description.into());
-    violations(vec![(field, description)])
-}
-
-/// `INVALID_ARGUMENT` with `google.rpc.BadRequest` details, one violation per field.
-pub(crate) fn violations(list: Vec<(String, String)>) -> Status {
-    use prost::Message;
-    use schema::google::rpc::{BadRequest, bad_request::FieldViolation};
-    let message = list
-        .iter()
-        .map(|(field, text)| if field.is_empty() { text.clone() } else { format!("{field}: {text}") })
-        .collect::<Vec<_>>()
-        .join("; ");
-    let detail = BadRequest {
-        field_violations: list
-            .into_iter()
-            .map(|(field, description)| FieldViolation { field, description, ..FieldViolation::default() })
-            .collect(),
-    };
-    let mut status = Status::invalid_argument(message);
-    status.details.push(prost_types::Any {
-        type_url: "type.googleapis.com/google.rpc.BadRequest".to_owned(),
-        value: detail.encode_to_vec(),
-    });
-    status
-}
-
 /// A detail's message name and, if the schema knows the type, its JSON.
 fn detail(pool: &DescriptorPool, any: &prost_types::Any) -> (String, Option<Value>) {
     let name = any.type_url.rsplit('/').next().unwrap_or_default().to_owned();
@@ -259,6 +230,8 @@ fn percent(text: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
+    use gate::invalid;
+
     use super::*;
 
     #[test]

@@ -9,9 +9,8 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use gate::Caller;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-use crate::auth::Caller;
 
 /// Requests of one account that are decoded or with their daemon: a page of a browser asks some ten things at once, each for a millisecond.
 const TURNS: usize = 8;

@@ -1,11 +1,13 @@
 //! Who may call what: the options of a method against what is known of its caller.
 //!
-//! Whatever lets requests in from outside asks here, so that all ways in have the same rules and the same words.
+//! Nothing else decides this: all ways in have the same rules and the same words.
 
-use prost_reflect::{DynamicMessage, Value};
+use ipc::Status;
+use prost_reflect::{DynamicMessage, ReflectMessage as _};
+use schema::MethodInfo;
+use schema::v1alpha1::Privilege;
 
-use crate::method::MethodInfo;
-use crate::v1alpha1::Privilege;
+use crate::field::{field_path, string_at};
 
 /// A caller, as authentication found it.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +34,12 @@ pub struct Denied {
     pub reason: &'static str,
     /// For people.
     pub message: String,
+}
+
+impl From<Denied> for Status {
+    fn from(denied: Denied) -> Self {
+        Self::permission_denied(denied.message).with_reason(denied.reason)
+    }
 }
 
 /// What can be said before the request is read: a refusal here spares reading it.
@@ -61,7 +69,8 @@ pub fn with_request(
 ) -> Result<(), Denied> {
     before_request(method, caller)?;
     let Some(path) = method.self_field.filter(|_| method.privilege != Privilege::None) else { return Ok(()) };
-    let own = caller.is(&string_at(request, path));
+    let named = field_path(&request.descriptor(), path).and_then(|path| string_at(request, &path));
+    let own = named.is_some_and(|named| caller.is(&named));
     if own && caller.may(Privilege::ConfigureSelf) {
         return Ok(());
     }
@@ -105,18 +114,10 @@ fn missing(method: &MethodInfo, caller: &Caller<'_>) -> Denied {
     }
 }
 
-/// The string at a dotted path; empty when it is not set.
-fn string_at(message: &DynamicMessage, path: &str) -> String {
-    let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
-    match (message.get_field_by_name(first).as_deref(), rest) {
-        (Some(Value::Message(inner)), Some(rest)) => string_at(inner, rest),
-        (Some(Value::String(text)), None) => text.clone(),
-        _ => String::new(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use prost_reflect::Value;
+
     use super::*;
 
     const SELF: &[i32] = &[Privilege::Login as i32, Privilege::ConfigureSelf as i32];
@@ -135,7 +136,7 @@ mod tests {
 
     /// The outcome of a method on one's own account for a request that names this one.
     fn change_password(caller: &Caller<'_>, named: &str) -> Result<(), Denied> {
-        let method = crate::method("rpc.UserService.ChangePassword").unwrap();
+        let method = schema::method("rpc.UserService.ChangePassword").unwrap();
         let mut request = DynamicMessage::new(method.input());
         request.set_field_by_name("id", Value::String(named.to_owned()));
         with_request(method, caller, &request)
@@ -163,7 +164,7 @@ mod tests {
         let caller = Caller { password_expired: true, ..ann(&everything) };
         assert!(change_password(&caller, "ann").is_ok());
         assert_eq!(change_password(&caller, "bob").unwrap_err().reason, "PASSWORD_CHANGE_REQUIRED");
-        for method in crate::methods().iter().filter(|m| m.privilege != Privilege::None) {
+        for method in schema::methods().iter().filter(|m| m.privilege != Privilege::None) {
             let open = before_request(method, &caller).is_ok();
             assert_eq!(open, method.with_expired_password, "{}", method.full_name);
         }
@@ -172,7 +173,7 @@ mod tests {
     #[test]
     fn what_is_refused_before_the_request_is_refused_with_it() {
         let sets: [&[i32]; 4] = [&[], &[Privilege::Login as i32], SELF, USERS];
-        for method in crate::methods() {
+        for method in schema::methods() {
             let request = DynamicMessage::new(method.input());
             for privileges in sets {
                 let caller = ann(privileges);
