@@ -30,10 +30,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use marks::Marks;
-use nats::js::store::{Flush, LOST_KEY, Message, Ranges, Record, Step, StoreError, StoreReport, StreamStore};
+use nats::js::store::{Flush, Message, Ranges, Record, Step, StoreError, StoreReport, StreamStore};
 
 use super::disk::{DiskFile, Kind};
-use super::lost::Lost;
+use super::lost::{Lost, Told, tells_loss};
 use super::reached::Reached;
 use super::segment::{self, HEADER};
 use super::{MAX_SEGMENT, Shared, TEMPORARY, TRIAL, segment_file, segment_id};
@@ -563,20 +563,28 @@ impl SegmentLog {
         ids.sort_unstable();
         let reached = self.read_marks();
         let mut ids = ids.into_iter().peekable();
+        let mut unread = false;
         while let Some(id) = ids.next() {
             // Numbers below this one are of this segment.
             let bound = ids.peek().map(|next| self.base_of(*next));
             let newest = bound.is_none();
             match self.read_segment(id) {
-                Ok(raw) => self.load_one(&raw, newest, bound.flatten(), reached, visit),
+                Ok(raw) => {
+                    if std::mem::take(&mut unread) {
+                        self.tell_unread(segment::base(id, &raw.bytes).unwrap_or(0), visit);
+                    }
+                    self.load_one(&raw, newest, bound.flatten(), reached, visit);
+                }
                 Err(error) => {
                     self.unread.push(id);
                     let why = format!("segment {id:08x} cannot be read, its messages are missing: {error}");
                     self.shared.found(&self.stream, why, None);
+                    unread = true;
                     if newest {
                         let size = self.shared.disk.open(&self.path(id), false).and_then(|file| file.size());
                         let size = size.unwrap_or(0).max(self.shared.segment_bytes);
                         self.skip_numbers(size, visit);
+                        self.tell_unread(self.next_seq.saturating_add(1), visit);
                     }
                 }
             }
@@ -682,6 +690,7 @@ impl SegmentLog {
         let mut at = HEADER;
         // Bytes lost since the last sound message: they may have held numbers above it.
         let mut behind = 0;
+        let mut told = std::mem::take(&mut self.marks.told);
         let scan = segment::scan(id, bytes, &mut |step, found| {
             if at < found.offset {
                 lost.gap(at, found.offset, at < settled);
@@ -692,16 +701,21 @@ impl SegmentLog {
                 // A message twice: a rewrite was interrupted after its new file came, before the old ones went.
                 Step::Message(record) if record.seq < next_seq => {}
                 Step::Message(record) => {
-                    lost.mark(next_seq, record.seq, visit);
+                    lost.mark(next_seq, record.seq, &mut told, visit);
                     (next_seq, behind) = (record.seq.saturating_add(1), 0);
+                    told.message(&record);
                     visit(step);
                 }
                 Step::Floor { next } | Step::Next { next } => {
                     lost.gaps.clear();
+                    told = Told::default();
                     next_seq = next_seq.max(next);
                     visit(step);
                 }
-                Step::Removed(_) => visit(step),
+                Step::Removed(ranges) => {
+                    told.removed(ranges);
+                    visit(step);
+                }
             }
         });
         if bytes.len() < stored {
@@ -714,7 +728,8 @@ impl SegmentLog {
             lost.gap(at, bytes.len(), true);
             behind += bytes.len() - at;
         }
-        self.next_seq = lost.mark(next_seq, bound.unwrap_or(u64::MAX), visit).max(next_seq);
+        self.next_seq = lost.mark(next_seq, bound.unwrap_or(u64::MAX), &mut told, visit).max(next_seq);
+        self.marks.told = told;
         let end = torn.unwrap_or(bytes.len());
         if torn.is_some() {
             self.cut(&path, end, bytes.len(), raw.holes);
@@ -724,7 +739,7 @@ impl SegmentLog {
             // The file may have been cut as well.
             self.next_seq = self.next_seq.max(reached.filter(|_| stored > 0).map_or(0, |r| r.next));
             // Where it is told in its place, it is told again above all numbers that were given out.
-            self.marks.lost |= lost.markers.values().any(|(_, subject)| subject.ends_with(LOST_KEY));
+            self.marks.lost |= lost.markers.values().any(|(_, subject)| tells_loss(subject));
             self.skip_numbers(self.shared.segment_bytes.max(behind as u64), visit);
         }
         let damaged = scan.base.is_none()

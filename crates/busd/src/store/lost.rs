@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use nats::js::store::{LOST_KEY, Record, Step};
+use nats::js::store::{LOST_KEY, Ranges, Record, Step};
 
 use super::{MAX_SEGMENT, segment};
 
@@ -41,8 +41,14 @@ impl<'a> Lost<'a> {
     }
 
     /// Gives the lost records numbers from `first` on and below `before`, the number of the next sound one. Returns the number behind the
-    /// last marker.
-    pub(super) fn mark(&mut self, first: u64, before: u64, visit: &mut dyn FnMut(Step<'_>)) -> u64 {
+    /// last marker. What has no number of its own may be a removal, so that a value shows again which was gone.
+    pub(super) fn mark(
+        &mut self,
+        first: u64,
+        before: u64,
+        told: &mut Told,
+        visit: &mut dyn FnMut(Step<'_>),
+    ) -> u64 {
         let mut next = first;
         for (claimed, time, subject) in std::mem::take(&mut self.gaps) {
             let seq = match claimed {
@@ -54,9 +60,11 @@ impl<'a> Lost<'a> {
                 _ => next,
             };
             if seq >= before || (before == u64::MAX && !self.end_known) {
+                told.lost_at(next);
                 break;
             }
             let record = Record { seq, time, subject: &subject, headers: &[], payload: &[] };
+            told.message(&record);
             visit(Step::Message(record));
             next = seq.saturating_add(1);
             self.markers.insert(seq, (time, subject));
@@ -65,9 +73,47 @@ impl<'a> Lost<'a> {
     }
 }
 
+/// What a bucket says, in the order of its numbers, of values that were lost without their keys being known.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// The number of the last message that says it.
+    last: Option<u64>,
+    /// Something was lost since, and no number was free for a message that says so; or that message was removed, because a removal meant
+    /// the lost message whose number it has.
+    pub(super) open: bool,
+}
+
+impl Told {
+    /// A message of the bucket.
+    pub(super) fn message(&mut self, record: &Record<'_>) {
+        if tells_loss(record.subject) {
+            (self.last, self.open) = (Some(record.seq), false);
+        }
+    }
+
+    /// Messages were removed.
+    pub(super) fn removed(&mut self, ranges: Ranges<'_>) {
+        let Some(last) = self.last else { return };
+        if ranges.iter().any(|(from, to)| (from..=to).contains(&last)) {
+            (self.last, self.open) = (None, true);
+        }
+    }
+
+    /// Something was lost at `seq` that nothing says yet.
+    pub(super) fn lost_at(&mut self, seq: u64) {
+        self.open |= self.last.is_none_or(|last| last < seq);
+    }
+}
+
 /// What the subjects of a bucket's keys begin with, if the stream is a bucket whose values may not go.
 pub(super) fn keys_of(stream: &str, kept: bool) -> Option<String> {
     stream.strip_prefix("KV_").filter(|_| kept).map(|bucket| format!("$KV.{bucket}."))
+}
+
+/// Whether a subject is the one under which a bucket tells that values of unknown keys were lost.
+pub(super) fn tells_loss(subject: &str) -> bool {
+    let key = subject.strip_prefix("$KV.").and_then(|rest| rest.split_once('.'));
+    key.is_some_and(|(_, key)| key == LOST_KEY)
 }
 
 /// What a damaged record of a bucket says of itself: its length, sequence, time and subject, if that may be a key.

@@ -444,3 +444,109 @@ fn a_start_after_an_orderly_end_writes_nothing() {
     }
     assert_eq!(disk.files(), before);
 }
+
+/// Turns two bits of the record that holds `needle` at `offset` from it: more than can be corrected.
+fn wear(disk: &SimDisk, path: &Path, needle: &[u8], nth: usize, offset: isize) {
+    disk.edit(path, |bytes| {
+        let found = bytes.windows(needle.len()).enumerate().filter(|(_, w)| *w == needle).map(|(at, _)| at);
+        let at = found.collect::<Vec<_>>()[nth].checked_add_signed(offset).unwrap();
+        bytes[at] ^= 1;
+        bytes[at + 2] ^= 1;
+    });
+}
+
+/// A removal that does not read any more has no number of its own: what it removed shows again, which is told above all.
+#[test]
+fn a_lost_removal_is_told() {
+    let disk = SimDisk::new();
+    let mut bench = Bench::open(&disk, small(), begin());
+    bench.api("STREAM.CREATE.KV_b", bucket());
+    bench.publish("$KV.b.bob", b"first");
+    let carol = bench.publish("$KV.b.carol", b"here")["seq"].as_u64().unwrap();
+    bench.api("STREAM.PURGE.KV_b", json!({"filter": "$KV.b.carol"}));
+    bench.publish("$KV.b.bob", b"second");
+    bench.machine.close(bench.now);
+    drop(bench);
+    let path = segments(&disk)[0].clone();
+    // The range that was removed.
+    let range: Vec<u8> = [carol.to_le_bytes(), carol.to_le_bytes()].concat();
+    wear(&disk, &path, &range, 0, 0);
+    let mut bench = Bench::open(&disk, small(), begin());
+    let (told, bob) = (revision(&mut bench, "_damaged"), revision(&mut bench, "bob"));
+    assert!(is_told(&bench) && told > bob && told > revision(&mut bench, "carol"), "{told:?} {bob:?}");
+    // Once: what is stored now counts, at the next start too.
+    let new = bench.publish("$KV.b.carol", b"again")["seq"].as_u64();
+    bench.machine.close(bench.now);
+    drop(bench);
+    let mut bench = Bench::open(&disk, small(), begin());
+    assert!(revision(&mut bench, "_damaged") < new && revision(&mut bench, "carol") == new);
+}
+
+/// What stands in the place of lost values goes with a removal that meant one of them; that the others are lost is told all the same.
+#[test]
+fn a_removal_does_not_hide_a_loss() {
+    let disk = SimDisk::new();
+    let mut bench = Bench::open(&disk, small(), begin());
+    bench.api("STREAM.CREATE.KV_b", bucket());
+    bench.publish("$KV.b.dave", b"old");
+    let carol = bench.publish("$KV.b.carol", b"here")["seq"].as_u64().unwrap();
+    bench.publish("$KV.b.dave", b"new");
+    bench.publish("$KV.b.bob", b"first");
+    bench.api("STREAM.PURGE.KV_b", json!({"filter": "$KV.b.carol"}));
+    bench.publish("$KV.b.bob", b"second");
+    bench.machine.close(bench.now);
+    drop(bench);
+    let path = segments(&disk)[0].clone();
+    // Carol's record and the one behind it.
+    disk.edit(&path, |bytes| {
+        let find = |needle: &[u8]| bytes.windows(needle.len()).position(|w| w == needle).unwrap();
+        let (from, to) = (find(b"$KV.b.carol") - 32, find(b"$KV.b.bob") - 32);
+        bytes[from..to].fill(0);
+    });
+    let mut bench = Bench::open(&disk, small(), begin());
+    assert_eq!(revision(&mut bench, "carol"), None);
+    let told = revision(&mut bench, "_damaged");
+    assert!(told > Some(carol) && told > revision(&mut bench, "dave"), "{told:?}");
+    assert!(bench.publish("$KV.b.dave", b"newer")["seq"].as_u64() > told);
+    drop(bench);
+    // Once.
+    let mut bench = Bench::open(&disk, small(), begin());
+    assert_eq!(revision(&mut bench, "_damaged"), told);
+    assert!(told < revision(&mut bench, "dave"));
+}
+
+/// While a segment cannot be read, what was stored after it counts: its loss is told in its place, at each start, and when it is given up.
+#[test]
+fn what_is_stored_after_a_segment_became_unreadable_counts() {
+    let limits = StoreLimits { max_bytes: 48 * 1024, headroom: 0, segment_bytes: 8192 };
+    let disk = locked(End::Orderly, limits);
+    disk.make_unreadable(Some("/KV_b/00000001.seg"));
+    let mut bench = Bench::open(&disk, limits, begin());
+    let told = revision(&mut bench, "_damaged");
+    assert!(told.is_some());
+    let new = bench.publish("$KV.b.lock", b"open")["seq"].as_u64();
+    bench.machine.close(bench.now);
+    drop(bench);
+    for _ in 0..3 {
+        let mut bench = Bench::open(&disk, limits, begin());
+        assert_eq!(revision(&mut bench, "_damaged"), told);
+        assert!(told < new && revision(&mut bench, "lock") == new);
+        bench.now.mono += 5_000;
+        bench.machine.close(bench.now);
+    }
+    // Its room is needed.
+    let mut bench = Bench::open(&disk, limits, begin());
+    let lost = PathBuf::from(ROOT).join("streams/KV_b/00000001.seg");
+    for n in 0..40 {
+        bench.send("r", &format!("$KV.b.{}", n % 16), b"", &[9; 2000]);
+        bench.commit();
+    }
+    assert!(!disk.files().contains_key(&lost), "it is not given up");
+    assert_eq!(revision(&mut bench, "_damaged"), told);
+    bench.machine.close(bench.now);
+    drop(bench);
+    let mut bench = Bench::open(&disk, limits, begin());
+    assert_eq!(revision(&mut bench, "_damaged"), told, "it lasts");
+    assert_eq!(bench.value("KV_b", "$KV.b.lock").unwrap(), b"open");
+    assert_eq!(revision(&mut bench, "lock"), new);
+}

@@ -5,8 +5,9 @@ use std::io;
 
 use nats::js::store::{LOST_KEY, Record, Step, StoreError, StoreReport};
 
-use super::super::lost::{claimed, keys_of};
-use super::super::{MAX_SEGMENT, segment, segment_file};
+use super::super::lost::{claimed, keys_of, tells_loss};
+use super::super::segment::{self, HEADER};
+use super::super::{MAX_SEGMENT, segment_file};
 use super::{Block, Entry, Raw, Segment, SegmentLog, io_error};
 
 impl SegmentLog {
@@ -31,10 +32,15 @@ impl SegmentLog {
     /// Puts on the medium what a bucket was told of lost values for this start only. It keeps its number: the segment that number falls into
     /// is written anew with it. `false`: not now.
     fn keep_told(&mut self) -> Result<bool, StoreError> {
-        let told = self.markers.iter().filter(|(_, (_, subject))| subject.ends_with(LOST_KEY));
+        let told = self.markers.iter().filter(|(_, (_, subject))| tells_loss(subject));
         let told: Vec<u64> = told.map(|(seq, _)| *seq).collect();
         for seq in told {
-            let Some(at) = self.segment_of(seq) else { return Ok(false) };
+            if self.segments.is_empty() {
+                return Ok(false);
+            }
+            // Where nothing that can be read comes before it, it goes to the front of what follows.
+            let front = self.segment_of(seq).is_none();
+            let at = self.segment_of(seq).unwrap_or(0);
             if at + 1 == self.segments.len() {
                 let newest = self.segments.back().map(|s| (s.id, s.size));
                 let cutting = self.cut.pending || !self.cut.begun.is_empty();
@@ -51,7 +57,7 @@ impl SegmentLog {
                 continue;
             }
             self.mark_begun();
-            if self.unmarked_of(at, at) == 0 || !self.merge(at, at)? {
+            if front || self.unmarked_of(at, at) == 0 || !self.merge(at, at)? {
                 return Ok(false);
             }
         }
@@ -69,11 +75,17 @@ impl SegmentLog {
         let mut marker = Vec::new();
         let more = segment::encode(id, Step::Message(record), true, &mut marker);
         let narrow = |n: u64| u32::try_from(n).ok();
-        let (Some(more), Some(number)) = (more.and_then(|n| u32::try_from(n).ok()), narrow(seq - base))
+        let first = base.min(seq);
+        let (Some(more), Some(number)) = (more.and_then(|n| u32::try_from(n).ok()), narrow(seq - first))
         else {
             return Ok(false);
         };
-        let place = segment.entries.partition_point(|e| e.seq < number);
+        let Some(shift) = narrow(base - first) else { return Ok(false) };
+        let last = segment.entries.last().map_or(0, |e| e.seq);
+        if last.checked_add(shift).is_none() {
+            return Ok(false);
+        }
+        let place = if shift > 0 { 0 } else { segment.entries.partition_point(|e| e.seq < number) };
         let offset = segment.entries.get(place).map_or(size, |e| u64::from(e.offset));
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
         let mut bytes = raw.bytes;
@@ -82,11 +94,18 @@ impl SegmentLog {
             return Ok(false);
         };
         bytes.splice(start..start, marker);
+        if shift > 0
+            && let Some(head) = bytes.get_mut(..HEADER)
+        {
+            head.copy_from_slice(&segment::header(id, first));
+        }
         self.shared.replace_unsynced(&self.dir, &segment_file(id), &bytes)?;
         self.names_dirty = true;
         self.shared.used(u64::from(more));
         self.block = Block::default();
         if let Some(segment) = self.segments.get_mut(at) {
+            segment.base = first;
+            segment.entries.iter_mut().for_each(|e| e.seq = e.seq.saturating_add(shift));
             segment.entries.iter_mut().skip(place).for_each(|e| e.offset = e.offset.saturating_add(more));
             segment.entries.insert(place, Entry { seq: number, offset, size: more, live: true });
             segment.size += u64::from(more);

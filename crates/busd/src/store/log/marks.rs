@@ -6,7 +6,7 @@ use std::path::Path;
 use nats::js::store::{LOST_KEY, Record, Step, StoreError, StoreReport};
 
 use super::super::disk::DiskFile;
-use super::super::lost::keys_of;
+use super::super::lost::{Told, keys_of};
 use super::super::reached::{MARKS, Reached, decode, encode};
 use super::super::segment::{self, HEADER};
 use super::super::{MAX_SMALL, segment_file};
@@ -26,6 +26,7 @@ pub(super) struct Marks {
     pub(super) passed: Option<(usize, usize)>,
     /// Values were lost, and their keys are not known.
     pub(super) lost: bool,
+    pub(super) told: Told,
 }
 
 /// How many bytes of segment `id` are known to have been on the medium. A segment that was emptied in its place begins with a record that
@@ -114,22 +115,33 @@ impl SegmentLog {
     /// Says in a bucket that values were lost whose keys are not known.
     pub(super) fn tell_lost(&mut self, visit: &mut dyn FnMut(Step<'_>)) {
         let Some(keys) = keys_of(&self.stream, !self.expendable) else { return };
+        if !self.marks.lost && !self.marks.told.open {
+            return;
+        }
         let subject = format!("{keys}{LOST_KEY}");
         let seq = self.next_seq;
         let record = Record { seq, time: 0, subject: &subject, headers: &[], payload: &[] };
-        if !self.marks.lost {
-            if self.unread.is_empty() {
-                return;
-            }
-            // They may be back at the next start: nothing of this lasts.
-            self.next_seq = self.next_seq.saturating_add(1);
-        } else if self.put(Step::Message(record), segment::size_of(&record), true).is_ok() {
+        if self.put(Step::Message(record), segment::size_of(&record), true).is_ok() {
             return visit(Step::Message(record));
-        } else {
-            self.next_seq = self.next_seq.saturating_add(1);
         }
+        self.next_seq = self.next_seq.saturating_add(1);
         visit(Step::Message(record));
         self.markers.insert(seq, (0, subject));
+    }
+
+    /// Says in the place of a segment that gives nothing, which ended before the number `before`, that its values are lost: what was written
+    /// since then counts. They may be back at the next start, so nothing of this lasts.
+    pub(super) fn tell_unread(&mut self, before: u64, visit: &mut dyn FnMut(Step<'_>)) {
+        let Some(keys) = keys_of(&self.stream, !self.expendable) else { return };
+        let Some(seq) = before.checked_sub(1).filter(|seq| *seq >= self.next_seq) else {
+            return self.marks.told.lost_at(self.next_seq);
+        };
+        let subject = format!("{keys}{LOST_KEY}");
+        let record = Record { seq, time: 0, subject: &subject, headers: &[], payload: &[] };
+        visit(Step::Message(record));
+        self.marks.told.message(&record);
+        self.markers.insert(seq, (0, subject));
+        self.next_seq = before;
     }
 
     fn reached_by_mark(&self) -> Option<Reached> {
