@@ -25,6 +25,9 @@ enum Bench {
     Power,
     /// An administrator's answers, and the memory, under floods of strangers and of an account that may only read, beside nginx.
     Flood,
+    /// Processor time of a request by each protocol over each version of HTTP, and of a fixed answer beside nginx. With `UBMC_BEFORE`, an older
+    /// program, both in turns.
+    Web,
     /// Each stage of a boot of the image on the emulated board, up to the first answer. Only when asked for by name.
     Boot,
 }
@@ -32,7 +35,7 @@ enum Bench {
 /// Runs the benchmarks asked for.
 pub(crate) fn run(args: &Args) -> Result<()> {
     need::tools(&[need::CC])?;
-    if matches!(args.what, None | Some(Bench::Flood)) {
+    if matches!(args.what, None | Some(Bench::Flood | Bench::Web)) {
         need::tools(&[need::NGINX])?;
     }
     if matches!(args.what, Some(Bench::Boot)) {
@@ -40,7 +43,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let nats_server = need::python_clients()?.join("bin/nats-server");
     sh::cargo(&["build", "--locked", "--release"])?;
-    let all = [Bench::Bus, Bench::Stream, Bench::Power, Bench::Flood];
+    let all = [Bench::Bus, Bench::Stream, Bench::Power, Bench::Flood, Bench::Web];
     let chosen: Vec<Bench> = args.what.map_or_else(|| all.to_vec(), |one| vec![one]);
     for bench in chosen {
         let (package, example) = match bench {
@@ -48,6 +51,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Bench::Stream => ("busd", "bench_stream"),
             Bench::Power => ("testkit", "bench_power"),
             Bench::Flood => ("testkit", "bench_flood"),
+            Bench::Web => ("testkit", "bench_web"),
             Bench::Boot => continue,
         };
         sh::say(&format!("\n=== {bench:?} ==="));

@@ -200,6 +200,15 @@ impl Client {
 }
 
 fn tls() -> Arc<ClientConfig> {
+    Arc::new(tls_config(b"http/1.1"))
+}
+
+/// A TLS client that accepts any certificate and speaks this protocol, by its name in ALPN.
+///
+/// # Panics
+/// When the TLS library refuses its own defaults.
+#[must_use]
+pub fn tls_config(protocol: &[u8]) -> ClientConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut tls = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -207,8 +216,8 @@ fn tls() -> Arc<ClientConfig> {
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Anything(provider)))
         .with_no_client_auth();
-    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Arc::new(tls)
+    tls.alpn_protocols = vec![protocol.to_vec()];
+    tls
 }
 
 /// Connects to `to` from an address of the loopback network, for bytes that are no sound requests.
