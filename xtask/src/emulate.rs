@@ -87,10 +87,10 @@ pub(crate) fn images() -> Result<Vec<(&'static str, String)>> {
     Ok(folders.into_iter().map(|(name, folder)| (name, folder.display().to_string())).chain(one).collect())
 }
 
-/// Builds the image of the board that has everything twice, what is ours in it from another folder, and compares.
+/// Builds the image of the board that has everything twice, from two folders, and compares.
 pub(crate) fn reproducible() -> Result<()> {
     let mut command = Command::new(std::env::current_exe()?);
-    sh::run(command.current_dir(sh::root()).args(["image", EVB, "--check-reproducible=ours"]))
+    sh::run(command.current_dir(sh::root()).args(["image", EVB, "--check-reproducible"]))
 }
 
 /// `cargo xtask bench boot`: both kinds of storage.
@@ -119,7 +119,7 @@ pub(crate) fn size(board: &str, json: bool) -> Result<()> {
         let memory: serde_json::Map<String, serde_json::Value> =
             serde_json::from_str(&sh::output(program.arg("--json"))?)?;
         let code: serde_json::Map<_, _> =
-            code.into_iter().map(|(name, bytes)| (name.trim().to_owned(), bytes.into())).collect();
+            code.into_iter().map(|(name, bytes)| (name, bytes.into())).collect();
         let all = serde_json::json!({ "image": sizes, "code": code, "memory": memory });
         sh::say(&serde_json::to_string_pretty(&all)?);
         return Ok(());

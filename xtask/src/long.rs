@@ -5,8 +5,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::test::{Count, run_tests};
-use crate::{daemon, need, sh, suites};
+use crate::test::{Count, every_boot, reproducible, run_tests};
+use crate::{daemon, emulate, need, sh, suites};
 
 /// Kills of daemons and of the operator, in both runs of the suite under fire together.
 const KILLS: u32 = 1_000;
@@ -18,6 +18,8 @@ const STREAM_CRASHES: u32 = 500;
 const CASES: u32 = 5_000;
 /// Schedules of the power path as a whole.
 const POWER_SCHEDULES: u32 = 100_000;
+/// Cuts of an emulated BMC's power.
+const POWER_CUTS: u32 = 40;
 /// How long each fuzz target runs, in seconds.
 const FUZZ_SECONDS: u32 = 60;
 
@@ -25,7 +27,7 @@ type Part = fn(&mut Count) -> Result<()>;
 
 /// Runs all of it; goes on when a part fails, so that one run tells everything.
 pub(crate) fn run(count: &mut Count) -> Result<()> {
-    let parts: [(&str, Part); 7] = [
+    let parts: [(&str, Part); 9] = [
         ("the suite under fire", fire),
         ("damaged files", damaged),
         ("crashes of the bus", stream_crash),
@@ -33,6 +35,8 @@ pub(crate) fn run(count: &mut Count) -> Result<()> {
         ("property tests", properties),
         ("fuzzing", fuzz),
         ("a daemon by the steps", daemon),
+        ("every boot of the images, and power cuts", images),
+        ("the image a second time", reproducible),
     ];
     let mut failed = Vec::new();
     for (name, part) in parts {
@@ -92,6 +96,13 @@ fn properties(count: &mut Count) -> Result<()> {
     let packages = packages.iter().flat_map(|name| ["--package", name]);
     let args: Vec<&str> = packages.chain(["--lib", "--test", "*"]).collect();
     tests(&args, &variables, count)
+}
+
+fn images(count: &mut Count) -> Result<()> {
+    let mut env = emulate::images()?;
+    env.push(("UBMC_TEST_EVERY_BOOT", "1".to_owned()));
+    env.push(("UBMC_TEST_POWER_CUTS", POWER_CUTS.to_string()));
+    every_boot(&env, count)
 }
 
 fn daemon(count: &mut Count) -> Result<()> {

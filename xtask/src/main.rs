@@ -2,6 +2,7 @@
 //! what runs on a developer's machine and what runs there cannot drift apart.
 
 mod bench;
+mod cache;
 mod cpio;
 mod daemon;
 mod emulate;
@@ -51,8 +52,38 @@ enum Task {
     Size(size::Args),
 }
 
+impl Task {
+    /// What is about to happen and how long that takes, for who waits.
+    fn about(&self) -> &'static str {
+        match self {
+            Self::Sim(_) => {
+                "sim: builds u-bmc and ubmcctl (minutes the first time, seconds after that), then runs them on the simulated board; Ctrl-C ends it"
+            }
+            Self::Guest => "guest: makes the virtual machine that stands for the host",
+            Self::Image(_) => {
+                "image: compiles the suite for the board (ten minutes the first time) and packs its firmware"
+            }
+            Self::Emulate(_) => {
+                "emulate: builds the board's image (ten minutes the first time) and boots it in QEMU"
+            }
+            Self::Test(args) => args.about(),
+            Self::Tidy => "tidy: checks layers, file headers, links and left-over work",
+            Self::Fmt => "fmt: formats the sources",
+            Self::Bench(_) => {
+                "bench: builds with optimisation (some ten minutes the first time), then measures"
+            }
+            Self::Size(_) => {
+                "size: builds with optimisation (some ten minutes the first time), then measures"
+            }
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "standard output may be read by a program")]
 fn main() -> ExitCode {
-    let result = match Cli::parse().task {
+    let task = Cli::parse().task;
+    eprintln!("xtask {}", task.about());
+    let result = match task {
         Task::Sim(args) => sim::run(&args),
         Task::Guest => guest::build(),
         Task::Image(args) => image::run(&args),

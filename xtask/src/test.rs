@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 
-use crate::{emulate, guest, long, need, sh, suites, tidy};
+use crate::{cache, emulate, guest, long, need, sh, suites, tidy};
 
 /// What to run.
 #[derive(clap::Args, Debug)]
@@ -17,12 +17,27 @@ pub(crate) struct Args {
     /// Only what the first minutes can tell: fmt, clippy, tidy, unit.
     #[arg(long)]
     quick: bool,
-    /// What takes long: random tests in large numbers, every damage of every file, fuzzing. Not part of CI; about an hour.
+    /// What takes long: random tests in large numbers, every damage of every file, power cuts, a second build of the image, fuzzing. Not part of CI;
+    /// about two hours.
     #[arg(long, conflicts_with_all = ["tier", "quick"])]
     long: bool,
     /// Go on with the next tier when one fails; the result is a failure all the same.
     #[arg(long)]
     keep_going: bool,
+}
+
+impl Args {
+    /// What is about to happen and how long that takes.
+    pub(crate) fn about(&self) -> &'static str {
+        match self {
+            Self { long: true, .. } | Self { tier: Some(Tier::Long), .. } => {
+                "test: what takes long, some two hours"
+            }
+            Self { tier: Some(_), .. } => "test: one tier",
+            Self { quick: true, .. } => "test: form, lints and unit tests, some minutes",
+            _ => "test: every tier, half an hour, three quarters the first time; `--quick` takes minutes",
+        }
+    }
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,9 +56,9 @@ enum Tier {
     Suites,
     /// Clients that we did not write, and a real guest as the host.
     Clients,
-    /// The firmware images on emulated boards, with the kernel's own drivers.
+    /// The firmware images on emulated boards, with the kernel's own drivers: eight boots.
     Emulated,
-    /// The image built a second time, from another folder: it must be the same.
+    /// The image built a second time, from another folder: it must be the same. Part of `--long`.
     Reproducible,
     /// What takes long; the same as `--long`.
     Long,
@@ -58,18 +73,26 @@ const ALL: &[Tier] = &[
     Tier::Suites,
     Tier::Clients,
     Tier::Emulated,
-    Tier::Reproducible,
 ];
 /// Where proptest reads its seed from.
 const SEED: &str = "PROPTEST_RNG_SEED";
 const QUICK: &[Tier] = &[Tier::Fmt, Tier::Clippy, Tier::Tidy, Tier::Unit];
 
 /// What a run of tests came to.
-#[derive(Default, Debug)]
+#[derive(Default, Debug, PartialEq, Eq)]
 pub(crate) struct Count {
     pub(crate) passed: u64,
     failed: u64,
     skips: Vec<String>,
+}
+
+/// What became of a tier.
+#[derive(Debug)]
+struct Row {
+    tier: Tier,
+    took: Duration,
+    count: Count,
+    ok: bool,
 }
 
 impl Count {
@@ -95,9 +118,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         None => ALL.to_vec(),
     };
     need::tools(&[need::CC])?;
-    let mut count = Count::default();
-    let mut failed = Vec::new();
-    let mut times = Vec::new();
+    cache::prune()?;
+    let mut rows = Vec::new();
     for tier in tiers {
         #[expect(
             clippy::disallowed_methods,
@@ -105,35 +127,63 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         )]
         let started = Instant::now();
         sh::say(&format!("\n=== {tier:?} ==="));
+        let mut count = Count::default();
         let result = run_tier(tier, &mut count);
-        times.push((tier, started.elapsed()));
-        if let Err(error) = result {
+        if let Err(error) = &result {
             sh::say(&format!("{tier:?}: {error:#}"));
-            failed.push(tier);
-            if !args.keep_going {
-                break;
-            }
+            // What fails outside a test (a lint, say) is a failure to count, too.
+            count.failed = count.failed.max(1);
+        }
+        rows.push(Row { tier, took: started.elapsed(), count, ok: result.is_ok() });
+        if result.is_err() && !args.keep_going {
+            break;
         }
     }
-    report(&count, &failed, &times)
-}
-
-fn report(count: &Count, failed: &[Tier], times: &[(Tier, Duration)]) -> Result<()> {
-    sh::say("");
-    for (tier, time) in times {
-        let verdict = if failed.contains(tier) { "FAILED" } else { "ok" };
-        sh::say(&format!("{:12} {verdict:6} {:4} s", format!("{tier:?}"), time.as_secs()));
+    for line in report(&rows) {
+        sh::say(&line);
     }
-    for skip in &count.skips {
-        sh::say(skip);
-    }
-    // A tier that fails outside a test (a lint, say) is a failure to count, too.
-    let failures = count.failed.max(failed.len() as u64);
-    sh::say(&format!("{} passed, {failures} failed, {} skipped", count.passed, count.skips.len()));
+    let failed: Vec<Tier> = rows.iter().filter(|row| !row.ok).map(|row| row.tier).collect();
     if !failed.is_empty() {
         bail!("failed: {failed:?}");
     }
     Ok(())
+}
+
+/// A table of tiers, what was skipped and why, and the sum, which is the last line.
+fn report(rows: &[Row]) -> Vec<String> {
+    let mut lines = vec![
+        String::new(),
+        format!(
+            "{:14} {:6} {:>8} {:>8} {:>8} {:>8}",
+            "tier", "result", "seconds", "passed", "failed", "skipped"
+        ),
+    ];
+    let mut all = Count::default();
+    let mut took = Duration::ZERO;
+    for Row { tier, took: time, count, ok } in rows {
+        let result = if *ok { "ok" } else { "FAILED" };
+        lines.push(format!(
+            "{:14} {result:6} {:8} {:8} {:8} {:8}",
+            format!("{tier:?}"),
+            time.as_secs(),
+            count.passed,
+            count.failed,
+            count.skips.len()
+        ));
+        took += *time;
+        all.passed += count.passed;
+        all.failed += count.failed;
+        all.skips.extend(count.skips.iter().cloned());
+    }
+    let skipped = all.skips.len();
+    lines.append(&mut all.skips);
+    lines.push(format!(
+        "{} passed, {} failed, {skipped} skipped, {} s",
+        all.passed,
+        all.failed,
+        took.as_secs()
+    ));
+    lines
 }
 
 fn run_tier(tier: Tier, count: &mut Count) -> Result<()> {
@@ -196,20 +246,24 @@ fn run_tier(tier: Tier, count: &mut Count) -> Result<()> {
         }
         Tier::Emulated => {
             let env = emulate::images()?;
-            emulated(&env, count)
+            let args = ["--package", "emulate", "--test", "contract", "--test", "evb", "--test", "rainier"];
+            cargo_test(&args, &env, count)
         }
-        Tier::Reproducible => {
-            emulate::reproducible()?;
-            count.passed += 1;
-            Ok(())
-        }
+        Tier::Reproducible => reproducible(count),
         Tier::Long => long::run(count),
     }
 }
 
-/// The tests of images. The power cuts take half of the tier's time and measure none: they run beside the others, which come first where
-/// both want a processor, but not by so much that a BMC among the cuts would starve.
-fn emulated(env: &[(&'static str, String)], count: &mut Count) -> Result<()> {
+/// The image a second time.
+pub(crate) fn reproducible(count: &mut Count) -> Result<()> {
+    emulate::reproducible()?;
+    count.passed += 1;
+    Ok(())
+}
+
+/// Every boot of every image that a test has. The power cuts take half of the time and measure none: they run beside the others, which come first
+/// where both want a processor, but not by so much that a BMC among the cuts would starve.
+pub(crate) fn every_boot(env: &[(&'static str, String)], count: &mut Count) -> Result<()> {
     sh::cargo(&["test", "--locked", "--no-run", "--package", "emulate", "--tests"])?;
     std::thread::scope(|scope| {
         let cuts = scope.spawn(|| {
@@ -220,8 +274,8 @@ fn emulated(env: &[(&'static str, String)], count: &mut Count) -> Result<()> {
             let result = run_tests(sh::nice_cargo_command(3), &args, env, &mut counted, say);
             (result, counted, said)
         });
-        let args = ["--package", "emulate", "--test", "contract", "--test", "evb", "--test", "rainier"];
-        let others = cargo_test(&args, env, count);
+        let args = ["--package", "emulate", "--test", "evb", "--test", "rainier", "--test", "boots"];
+        let others = run_tests(sh::cargo_command(), &args, env, count, &mut sh::say);
         let Ok((cuts, counted, said)) = cuts.join() else { bail!("the power cuts could not be watched") };
         said.iter().for_each(|line| sh::say(line));
         count.add(counted);
@@ -329,5 +383,23 @@ mod tests {
         assert_eq!(number_before(line, " passed"), 12);
         assert_eq!(number_before(line, " failed"), 3);
         assert_eq!(number_before("test result: something new", " passed"), 0);
+    }
+
+    #[test]
+    fn the_report_has_a_row_for_each_tier_and_ends_with_the_sum() {
+        let row = |tier, seconds, passed, failed, skips: &[&str]| Row {
+            tier,
+            took: Duration::from_secs(seconds),
+            count: Count { passed, failed, skips: skips.iter().map(|skip| (*skip).to_owned()).collect() },
+            ok: failed == 0,
+        };
+        let lines =
+            report(&[row(Tier::Unit, 100, 900, 0, &["SKIP: no softdog"]), row(Tier::Clippy, 20, 0, 1, &[])]);
+        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(words(&lines[1]), ["tier", "result", "seconds", "passed", "failed", "skipped"]);
+        assert_eq!(words(&lines[2]), ["Unit", "ok", "100", "900", "0", "1"]);
+        assert_eq!(words(&lines[3]), ["Clippy", "FAILED", "20", "0", "1", "0"]);
+        assert_eq!(lines[4], "SKIP: no softdog");
+        assert_eq!(lines[5], "900 passed, 1 failed, 1 skipped, 120 s");
     }
 }

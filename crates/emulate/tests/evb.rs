@@ -5,9 +5,10 @@ mod common;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use common::{FOLLOW, act, becomes, image, pulse, reset_bmc, step};
-use emulate::{BOOT_LIMIT, Bmc, Qmp, READY_LINE};
-use serde_json::{Value, json};
+use common::cuts::{Ledger, console, nothing_is_made_anew, rot};
+use common::{FOLLOW, act, becomes, every_boot, image, pulse, reset_bmc, step};
+use emulate::Bmc;
+use serde_json::Value;
 use testkit::{Client, eventually};
 use twin::{Button, Fault, Os, Role};
 use units::Millis;
@@ -39,7 +40,7 @@ async fn a_server_is_seen_and_controlled_through_its_pins() -> Result<()> {
     let Some(folder) = image("UBMC_TEST_IMAGE_EVB") else { return Ok(()) };
     step("the host runs when the BMC gets power");
     let begun = hal_sim::monotonic();
-    let bmc = Bmc::builder(&folder, BOARD).running().start().await?;
+    let mut bmc = Bmc::builder(&folder, BOARD).running().start().await?;
     let answered = bmc.answers().await?;
     step(&format!("the API answers {:?} after the first instruction", answered.saturating_sub(begun)));
     let admin = bmc.first_login().await?;
@@ -50,16 +51,35 @@ async fn a_server_is_seen_and_controlled_through_its_pins() -> Result<()> {
     becomes(&admin, "HOST_STATUS_ON").await?;
     ensure!(bmc.server().trace(0).is_empty(), "I-2: the boot moved a pin: {:?}", bmc.server().trace(0));
 
-    step("a reset of the BMC leaves it alone");
-    let admin = reset_bmc(&bmc, &admin).await?;
-    becomes(&admin, "HOST_STATUS_ON").await?;
-    ensure!(bmc.server().trace(0).is_empty(), "I-2: the reset moved a pin: {:?}", bmc.server().trace(0));
+    let admin = if every_boot() {
+        step("a reset of the BMC leaves it alone");
+        let admin = reset_bmc(&bmc, &admin).await?;
+        becomes(&admin, "HOST_STATUS_ON").await?;
+        ensure!(bmc.server().trace(0).is_empty(), "I-2: the reset moved a pin: {:?}", bmc.server().trace(0));
+        admin
+    } else {
+        admin
+    };
 
     let done = async {
         power_by_api(&bmc, &admin).await.context("power by API")?;
         power_from_outside(&bmc, &admin).await.context("power from outside")
     };
-    done.await.with_context(|| bmc.console().map(emulate::Console::tail).unwrap_or_default())
+    done.await.with_context(|| console(&bmc))?;
+    power_goes(&mut bmc, &admin).await.context("a power cut")
+}
+
+/// One cut of the BMC's power while it stores, and the slot that ran rots: the other one has everything.
+async fn power_goes(bmc: &mut Bmc, admin: &Client) -> Result<()> {
+    bmc.confirmed().await?;
+    let mut ledger = Ledger::default();
+    tokio::select! {
+        written = ledger.write(admin, 0) => written.context("before the power went")?,
+        () = tokio::time::sleep(ms(1_500)) => {}
+    }
+    step(&format!("the power goes after {} changes", ledger.acknowledged));
+    rot(bmc, &mut ledger).await?;
+    nothing_is_made_anew(bmc)
 }
 
 async fn power_by_api(bmc: &Bmc, admin: &Client) -> Result<()> {
@@ -160,91 +180,9 @@ async fn power_from_outside(bmc: &Bmc, admin: &Client) -> Result<()> {
     Ok(())
 }
 
+/// From NOR, which the other tests do not boot from.
 #[tokio::test]
 async fn a_stopped_operator_is_bitten_and_the_server_stays_on() -> Result<()> {
     let Some(folder) = image("UBMC_TEST_IMAGE_EVB_DEBUG") else { return Ok(()) };
-    let bmc = Bmc::builder(&folder, BOARD).running().start().await?;
-    let admin = bmc.first_login().await?;
-    becomes(&admin, "HOST_STATUS_ON").await?;
-    let console = bmc.console()?;
-    console.send("\n").await?;
-
-    step("temperatures set from outside are the kernel's");
-    let qmp = bmc.qmp()?;
-    for (name, device) in [("tmp105", qmp.devices("tmp105").await?), ("tmp421", qmp.devices("tmp421").await?)]
-    {
-        let device = device.first().with_context(|| format!("the board has no {name}"))?;
-        let property = if name == "tmp421" { "temperature0" } else { "temperature" };
-        qmp.set(device, property, 56_000).await?;
-    }
-    eventually("both sensors show 56 degrees", FOLLOW, || async {
-        let shown = console
-            .shell("for d in /sys/class/hwmon/*; do echo $(cat $d/name) $(cat $d/temp1_input); done")
-            .await?;
-        step(&shown.replace('\n', ", "));
-        // A sensor shows multiples of its own step, up to 0.125 degrees.
-        let hot = |name: &str| {
-            let shown =
-                shown.lines().filter_map(|line| line.trim().strip_prefix(name)?.trim().parse::<i32>().ok());
-            shown.into_iter().any(|shown| (55_875..=56_000).contains(&shown))
-        };
-        Ok((hot("lm75") || hot("tmp105")) && hot("tmp421"))
-    })
-    .await?;
-
-    step("a LED lit by the kernel's driver is lit");
-    let leds = qmp.devices("pca9552").await?;
-    let leds = leds.first().context("the board has no LED controller")?;
-    ensure!(qmp.get(leds, "led2").await? == "off");
-    // Its driver may be loaded after the sensors'.
-    eventually("the LED is lit", FOLLOW, || async {
-        let light =
-            "for led in /sys/class/leds/*identify; do cat $led/max_brightness > $led/brightness; done";
-        console.shell(light).await?;
-        Ok(qmp.get(leds, "led2").await? == "on")
-    })
-    .await?;
-
-    step("the operator is stopped, as a fault in the kernel or in itself would");
-    let mut events = qmp.events();
-    let from = console.mark();
-    let group = "/sys/fs/cgroup/stopped";
-    console.shell("mount | grep -q ' /sys/fs/cgroup ' || mount -t cgroup2 none /sys/fs/cgroup").await?;
-    console.shell(&format!("mkdir {group}; echo 1 > {group}/cgroup.procs")).await?;
-    // The shell may be stopped with it, so nothing more is heard from here.
-    console.send(&format!("echo 1 > {group}/cgroup.freeze\n")).await?;
-    let stopped = hal_sim::monotonic();
-    let bitten = Qmp::event(&mut events, "RESET", BOOT_LIMIT).await?;
-    let after = bitten.at.saturating_sub(stopped);
-    step(&format!("bitten after {after:?}"));
-    let watchdog = bmc.board().management_controller.watchdog.as_ref().context("a watchdog")?;
-    ensure!(after <= watchdog.timeout + ms(15_000), "{after:?}");
-
-    console.wait_for(READY_LINE, from, BOOT_LIMIT).await?;
-    let admin = bmc.ready().await?;
-    becomes(&admin, "HOST_STATUS_ON").await?;
-    ensure!(bmc.server().is_on("system")?);
-    ensure!(bmc.server().trace(0).is_empty(), "I-2: a pin moved: {:?}", bmc.server().trace(0));
-    Ok(())
-}
-
-#[tokio::test]
-async fn an_image_on_nor_boots_and_answers() -> Result<()> {
-    let Some(folder) = image("UBMC_TEST_IMAGE_EVB") else { return Ok(()) };
-    let bmc = Bmc::builder(&folder, BOARD).append("ubmc.storage=nor").start().await?;
-    let admin = bmc.first_login().await?;
-    becomes(&admin, "HOST_STATUS_OFF").await?;
-    step("what is stored on NOR is there after a reset");
-    let body = json!({ "host": { "description": "kept in flash" }, "fieldMask": "description" });
-    let reply = patch(&admin, &body).await?;
-    ensure!(reply.status == 200, "{}: {}", reply.status, reply.text());
-    let admin = reset_bmc(&bmc, &admin).await?;
-    ensure!(common::host(&admin).await?["description"] == "kept in flash");
-    Ok(())
-}
-
-async fn patch(admin: &Client, body: &Value) -> Result<testkit::Reply> {
-    let headers = [("content-type", "application/json")];
-    let path = "/api/v1alpha1/hosts/system";
-    admin.send("PATCH".parse()?, path, &headers, body.to_string().into()).await
+    common::stopped::scenario(&folder, BOARD, "ubmc.storage=nor").await
 }

@@ -36,6 +36,19 @@ pub(crate) fn directory() -> PathBuf {
     std::env::var_os(BUILD_DIR).map_or_else(|| sh::target_dir().join("image-build"), PathBuf::from)
 }
 
+/// Where cargo keeps the sources of other crates.
+fn cargo_home() -> Option<PathBuf> {
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"));
+    std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(home)
+}
+
+/// Whether a program has the path of a folder in it: most of what makes two builds differ, found without a second one. A path of one name could be
+/// the end of another one.
+fn names(program: &[u8], folder: &Path) -> bool {
+    let text = format!("{}/", folder.display());
+    folder.components().count() > 2 && program.windows(text.len()).any(|part| part == text.as_bytes())
+}
+
 /// A compiler that comes with the sources of its standard library.
 #[derive(Debug)]
 pub(crate) struct Toolchain {
@@ -101,20 +114,26 @@ impl Toolchain {
         // One after the other: together, each would get the features that the other asks of what they share.
         let out = self.cargo(&["--package", "u-bmc"])?;
         self.cargo(&["--package", "stage0"])?;
-        Ok(Programs {
+        let programs = Programs {
             u_bmc: sh::stripped(need::STRIP_ARM.program, &out, "u-bmc")?,
             stage0: sh::stripped(need::STRIP_ARM.program, &out, "stage0")?,
-        })
+        };
+        let places = [Some(sh::root()), Some(directory()), cargo_home()];
+        for program in [&programs.u_bmc, &programs.stage0] {
+            let bytes =
+                std::fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
+            if let Some(place) = places.iter().flatten().find(|place| names(&bytes, place)) {
+                bail!("not reproducible: {} names {}", program.display(), place.display());
+            }
+        }
+        Ok(programs)
     }
 
     /// Builds what `what` tells cargo to; returns the folder of the programs.
     pub(crate) fn cargo(&self, what: &[&str]) -> Result<PathBuf> {
         need::tools(&[need::CC, need::CC_ARM, need::STRIP_ARM, need::LIBC_ARM])?;
         let target = directory();
-        let cargo_home = std::env::var_os("CARGO_HOME")
-            .map(PathBuf::from)
-            .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")));
-        let cargo_home = cargo_home.context("neither CARGO_HOME nor HOME is set")?;
+        let cargo_home = cargo_home().context("neither CARGO_HOME nor HOME is set")?;
         // Panics name source files. These must not depend on where things are. The workspace's own are named relative to it, so it is not
         // here: a flag that names it would have every clone build everything anew.
         let sysroot = self.sysroot()?;
@@ -160,5 +179,18 @@ impl Toolchain {
         ));
         sh::run(&mut command)?;
         Ok(target.join(TARGET).join("flash"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_names_where_it_was_built_is_found() {
+        let program = b"..panicked at /home/me/u-bmc/crates/ipc/src/lib.rs..";
+        assert!(names(program, Path::new("/home/me/u-bmc")));
+        assert!(!names(program, Path::new("/home/me/u-b")) && !names(program, Path::new("/home")));
+        assert!(!names(b"", Path::new("/home/me")));
     }
 }

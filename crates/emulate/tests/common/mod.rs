@@ -1,6 +1,9 @@
 //! What the tests of images share: where images are, and how a host is asked and told.
 #![allow(dead_code, reason = "each test uses its part")]
 
+pub(crate) mod cuts;
+pub(crate) mod stopped;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -21,6 +24,12 @@ pub(crate) fn image(variable: &str) -> Option<PathBuf> {
         println!("SKIP: {variable} names no image (cargo xtask test emulated builds it)");
     }
     folder
+}
+
+/// Whether each scenario may boot as often as it likes (`UBMC_TEST_EVERY_BOOT`). Without it the tests leave out resets that another of them has, so
+/// that all of them together boot eight times.
+pub(crate) fn every_boot() -> bool {
+    std::env::var_os("UBMC_TEST_EVERY_BOOT").is_some()
 }
 
 /// Says where a scenario is, with the time: a boot takes a while, and a failure is easier to place.
@@ -45,6 +54,15 @@ pub(crate) async fn becomes(client: &Client, wanted: &str) -> Result<()> {
 pub(crate) async fn act(client: &Client, action: &str) -> Result<()> {
     let reply = client.post("/api/v1alpha1/hosts/system/state", &json!({ "action": action })).await?;
     ensure!(reply.status == 200, "{action}: {}: {}", reply.status, reply.text());
+    Ok(())
+}
+
+pub(crate) async fn describe(client: &Client, text: &str) -> Result<()> {
+    let headers = [("content-type", "application/json")];
+    let body = json!({ "host": { "description": text }, "fieldMask": "description" });
+    let path = "/api/v1alpha1/hosts/system";
+    let reply = client.send("PATCH".parse()?, path, &headers, body.to_string().into()).await?;
+    ensure!(reply.status == 200, "{}: {}", reply.status, reply.text());
     Ok(())
 }
 
