@@ -9,9 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
-use serde::Deserialize;
 
-use crate::sh;
+use crate::{sh, workspace};
 
 /// What cargo has compiled may take this much when a run begins, in bytes; where it is more, all of it goes and one run is a cold one.
 const LIMIT: u64 = 15_000_000_000;
@@ -61,34 +60,10 @@ struct Members {
     targets: BTreeSet<String>,
 }
 
-#[derive(Deserialize)]
-struct Metadata {
-    packages: Vec<Package>,
-}
-
-#[derive(Deserialize)]
-struct Package {
-    name: String,
-    targets: Vec<Named>,
-}
-
-#[derive(Deserialize)]
-struct Named {
-    name: String,
-}
-
 impl Members {
     fn read() -> Result<Self> {
-        let metadata = sh::output(sh::cargo_command().args([
-            "metadata",
-            "--no-deps",
-            "--offline",
-            "--format-version",
-            "1",
-        ]))?;
-        let metadata: Metadata = serde_json::from_str(&metadata).context("cargo metadata")?;
         let mut members = Self::default();
-        for package in metadata.packages {
+        for package in workspace::packages()? {
             members.targets.extend(package.targets.iter().map(|target| target.name.replace('-', "_")));
             members.packages.insert(package.name);
         }

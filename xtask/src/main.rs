@@ -17,6 +17,7 @@ mod size;
 mod suites;
 mod test;
 mod tidy;
+mod workspace;
 
 use std::process::ExitCode;
 

@@ -136,7 +136,7 @@ pub(crate) fn run(count: &mut Count, depth: Depth) -> Result<()> {
         return Ok(());
     }
     let clients = need::python_clients()?;
-    sh::cargo(&["build", "--locked", "--package", "busd", "--example", "nats_front"])?;
+    sh::cargo(&["build", "--locked", "--workspace", "--example", "nats_front"])?;
     let ours = sh::target_dir().join("debug/examples/nats_front");
     let servers = [ours, clients.join("bin/nats-server")];
     let list = sh::root().join("tests/suites/expected.toml");

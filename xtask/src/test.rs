@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 
-use crate::{cache, emulate, guest, long, need, sh, suites, tidy};
+use crate::{cache, emulate, guest, long, need, sh, suites, tidy, workspace};
 
 /// What to run.
 #[derive(clap::Args, Debug)]
@@ -201,37 +201,9 @@ fn run_tier(tier: Tier, count: &mut Count) -> Result<()> {
             need::tools(&[need::IP, need::DNSMASQ])?;
             let clients = clients_env()?;
             // The operator's tests run a program of its examples, which a filter for tests leaves unbuilt.
-            sh::cargo(&["build", "--locked", "--package", "operator", "--examples"])?;
-            // Everything in a `tests/` folder but the tests of the whole suite and of images, which are tiers of their own.
-            let others = cargo_test(
-                &["--workspace", "--exclude", "u-bmc", "--exclude", "emulate", "--test", "*"],
-                &clients,
-                count,
-            );
-            // One failure does not hide what the others say.
-            let suite = cargo_test(
-                &[
-                    "--package",
-                    "u-bmc",
-                    "--test",
-                    "suite",
-                    "--test",
-                    "access",
-                    "--test",
-                    "privileges",
-                    "--test",
-                    "dead_backend",
-                    "--test",
-                    "nats",
-                    "--test",
-                    "damaged",
-                    "--test",
-                    "torture",
-                ],
-                &clients,
-                count,
-            );
-            others.and(suite)
+            sh::cargo(&["build", "--locked", "--workspace", "--example", "fake_daemons"])?;
+            let tests = integration_tests()?;
+            cargo_test(&named(&tests), &clients, count)
         }
         Tier::Suites => suites::run(count, suites::Depth::Quick),
         Tier::Clients => {
@@ -241,12 +213,13 @@ fn run_tier(tier: Tier, count: &mut Count) -> Result<()> {
             let (node, folder) = need::node_clients()?;
             env.push(("UBMC_TEST_NODE", node.display().to_string()));
             env.push(("UBMC_TEST_NODE_CLIENTS", folder.display().to_string()));
-            sh::cargo(&["build", "--locked", "--package", "ubmcctl"])?;
-            cargo_test(&["--package", "u-bmc", "--test", "clients*"], &env, count)
+            // With a test, for which the features of what it needs count: those the other tiers have compiled.
+            sh::cargo(&["build", "--locked", "--workspace", "--bin", "ubmcctl", "--test", "clients"])?;
+            cargo_test(&["--workspace", "--test", CLIENTS], &env, count)
         }
         Tier::Emulated => {
             let env = emulate::images()?;
-            let args = ["--package", "emulate", "--test", "contract", "--test", "evb", "--test", "rainier"];
+            let args = ["--workspace", "--test", "drivers", "--test", "evb", "--test", "rainier"];
             cargo_test(&args, &env, count)
         }
         Tier::Reproducible => reproducible(count),
@@ -264,23 +237,54 @@ pub(crate) fn reproducible(count: &mut Count) -> Result<()> {
 /// Every boot of every image that a test has. The power cuts take half of the time and measure none: they run beside the others, which come first
 /// where both want a processor, but not by so much that a BMC among the cuts would starve.
 pub(crate) fn every_boot(env: &[(&'static str, String)], count: &mut Count) -> Result<()> {
-    sh::cargo(&["test", "--locked", "--no-run", "--package", "emulate", "--tests"])?;
+    sh::cargo(&["test", "--locked", "--no-run", "--workspace", "--test", "power_cuts", "--test", "evb"])?;
     std::thread::scope(|scope| {
         let cuts = scope.spawn(|| {
             let mut said = Vec::new();
             let mut counted = Count::default();
-            let args = ["--package", "emulate", "--test", "power_cuts"];
+            let args = ["--workspace", "--test", "power_cuts"];
             let say = &mut |line: &str| said.push(line.to_owned());
             let result = run_tests(sh::nice_cargo_command(3), &args, env, &mut counted, say);
             (result, counted, said)
         });
-        let args = ["--package", "emulate", "--test", "evb", "--test", "rainier", "--test", "boots"];
+        let args = ["--workspace", "--test", "evb", "--test", "rainier", "--test", "boots"];
         let others = run_tests(sh::cargo_command(), &args, env, count, &mut sh::say);
         let Ok((cuts, counted, said)) = cuts.join() else { bail!("the power cuts could not be watched") };
         said.iter().for_each(|line| sh::say(line));
         count.add(counted);
         others.and(cuts)
     })
+}
+
+/// The programs of tests that the tier `clients` is.
+const CLIENTS: &str = "clients*";
+
+/// The programs in `tests/` folders that are the tier `integration`: all but those of clients and of images, which are tiers of their own.
+fn integration_tests() -> Result<Vec<String>> {
+    let start = CLIENTS.trim_end_matches('*');
+    let (of_images, others): (Vec<_>, Vec<_>) =
+        workspace::packages()?.into_iter().partition(|package| package.name == "emulate");
+    let mut names: Vec<String> = others
+        .iter()
+        .flat_map(workspace::Package::tests)
+        .filter(|name| !name.starts_with(start))
+        .map(str::to_owned)
+        .collect();
+    names.sort();
+    names.dedup();
+    // They are named to cargo over the whole workspace.
+    if let Some(name) =
+        of_images.iter().flat_map(workspace::Package::tests).find(|name| names.iter().any(|n| n == name))
+    {
+        bail!("a test of images has the name of another one: {name}");
+    }
+    Ok(names)
+}
+
+/// Arguments for the tests of these names. Each call of cargo is for the whole workspace: for a part of it, what the part shares with others would have
+/// fewer features and be compiled once more.
+fn named(tests: &[String]) -> Vec<&str> {
+    std::iter::once("--workspace").chain(tests.iter().flat_map(|name| ["--test", name])).collect()
 }
 
 /// The pipeline's types: no engine runs here, so this is what can be known of it.
@@ -383,6 +387,16 @@ mod tests {
         assert_eq!(number_before(line, " passed"), 12);
         assert_eq!(number_before(line, " failed"), 3);
         assert_eq!(number_before("test result: something new", " passed"), 0);
+    }
+
+    #[test]
+    fn the_tests_of_daemons_are_integration_and_those_of_clients_and_images_are_not() {
+        let tests = integration_tests().unwrap();
+        for name in ["supervision", "cli", "torture", "suite", "connect"] {
+            assert!(tests.iter().any(|test| test == name), "{name}: {tests:?}");
+        }
+        assert!(!tests.iter().any(|test| test.starts_with("clients") || test == "evb"), "{tests:?}");
+        assert_eq!(named(&tests[..1]), ["--workspace", "--test", &tests[0]]);
     }
 
     #[test]
