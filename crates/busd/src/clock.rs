@@ -1,8 +1,16 @@
 //! The one place of the server that reads clocks.
 
+use std::time::Duration;
+
 use rustix::time::{ClockId, clock_gettime};
 
 use super::inside::Now;
+
+/// The monotonic clock, for how long something took.
+pub(super) fn precise() -> Duration {
+    let mono = clock_gettime(ClockId::Monotonic);
+    Duration::new(u64::try_from(mono.tv_sec).unwrap_or(0), u32::try_from(mono.tv_nsec).unwrap_or(0))
+}
 
 /// The time now, on both clocks a broker and a stream need.
 pub(super) fn now() -> Now {

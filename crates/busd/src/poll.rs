@@ -5,6 +5,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nats::{Broker, CloseReason, ConnId, Flow};
 use rustix::event::Timespec;
@@ -25,6 +26,8 @@ const WAKER: u64 = 1;
 const READ: usize = 64 * 1024;
 /// Events handled between two rounds of writing.
 const EVENTS: usize = 64;
+/// What the connections of one user may take of a round together, however many they are; the rest waits for the next one.
+const SHARE: Duration = Duration::from_micros(500);
 /// Connections taken in between two rounds of writing.
 const ACCEPTS: usize = 32;
 /// How long a sender waits at a time for a receiver that is behind, in milliseconds; nats-server's stall is as long.
@@ -65,6 +68,10 @@ pub(super) struct Loop {
     /// When a machine inside wants its next turn.
     inside_due: Option<u64>,
     stop: Option<Stop>,
+    /// What the users with several connections have taken of this round.
+    taken: Vec<Duration>,
+    /// Rounds in which somebody waited.
+    turns: usize,
     buffer: Vec<u8>,
 }
 
@@ -80,6 +87,7 @@ impl Loop {
         let mut random = [0u8; 24];
         getrandom::fill(&mut random).map_err(|e| io::Error::other(e.to_string()))?;
         let (id, seed) = random.split_at(16);
+        let users = config.users.len();
         let mut broker = Broker::new(nats::Config {
             server_id: id.iter().map(|b| format!("{b:02X}")).collect(),
             server_name: config.server_name,
@@ -114,6 +122,8 @@ impl Loop {
             inside_due: (!inside.is_empty()).then_some(now.mono_ms),
             inside,
             stop: None,
+            taken: vec![Duration::ZERO; users],
+            turns: 0,
             buffer: vec![0; READ],
         })
     }
@@ -132,6 +142,7 @@ impl Loop {
                 }
             }
             now = clock::now();
+            self.taken.fill(Duration::ZERO);
             for event in events.drain(..) {
                 self.event(event, now);
             }
@@ -281,16 +292,32 @@ impl Loop {
     }
 
     fn readable(&mut self, slot: u32, now: u64) {
+        let Some(id) = self.socket(slot).map(|s| s.id).filter(|id| !self.has_had_its_share(*id)) else {
+            // It stays readable.
+            return;
+        };
         let Some(socket) = self.sockets.get_mut(slot as usize).and_then(Option::as_mut) else { return };
-        let id = socket.id;
         match socket.read(&mut self.buffer) {
             Io::Blocked => {}
             Io::Over => self.gone(id, now),
             Io::Done(_) if socket.linger.is_some() => {}
             Io::Done(n) => {
+                let begun = clock::precise();
                 let flow = self.broker.input(id, self.buffer.get(..n).unwrap_or_default(), now);
+                self.took(id, begun);
                 self.follow(id, flow, now);
             }
+        }
+    }
+
+    fn has_had_its_share(&self, id: ConnId) -> bool {
+        let taken = self.broker.user_of(id).and_then(|user| self.taken.get(user));
+        taken.is_some_and(|taken| *taken >= SHARE)
+    }
+
+    fn took(&mut self, id: ConnId, begun: Duration) {
+        if let Some(taken) = self.broker.user_of(id).and_then(|user| self.taken.get_mut(user)) {
+            *taken += clock::precise().saturating_sub(begun);
         }
     }
 
@@ -397,6 +424,10 @@ impl Loop {
         let mut waiting = std::mem::take(&mut self.waiting);
         waiting.sort_unstable();
         waiting.dedup();
+        // Who comes late in one round and finds its user's share taken comes early in another.
+        self.turns = self.turns.wrapping_add(1);
+        let first = self.turns % waiting.len();
+        waiting.rotate_left(first);
         for slot in waiting {
             let Some(socket) = self.sockets.get_mut(slot as usize).and_then(Option::as_mut) else { continue };
             let id = socket.id;
@@ -418,9 +449,13 @@ impl Loop {
                 continue;
             }
             let room = pause.behind.is_none_or(|behind| self.broker.may_go_on(id, behind));
-            if room || now >= pause.until {
-                socket.pause = None;
+            if (room || now >= pause.until) && !self.has_had_its_share(id) {
+                if let Some(socket) = self.sockets.get_mut(slot as usize).and_then(Option::as_mut) {
+                    socket.pause = None;
+                }
+                let begun = clock::precise();
                 let flow = self.broker.resume(id, now, !room);
+                self.took(id, begun);
                 self.follow(id, flow, now);
                 self.flush(now);
             } else {

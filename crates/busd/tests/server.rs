@@ -211,12 +211,16 @@ async fn a_daemon_that_was_taken_over_stands_in_nobody_s_way() {
             replier.publish(request.reply.unwrap(), request.payload).await.unwrap();
         }
     });
-    let floods = [
-        // Questions; subscriptions that come and go; what it may not say.
-        babble(&server.url(), "bad", |n| format!("PUB rpc.Host.Get _INBOX.bad.{n} 0\r\n\r\n")),
-        babble(&server.url(), "bad", |n| format!("SUB _INBOX.bad.{n} 1\r\nUNSUB 1\r\n")),
-        babble(&server.url(), "bad", |_| "PUB event.host.system 0\r\n\r\n".to_owned()),
-    ];
+    // Questions; subscriptions that come and go; what it may not say; each on as many connections as it likes.
+    let floods: Vec<_> = (0..8)
+        .flat_map(|_| {
+            [
+                babble(&server.url(), "bad", |n| format!("PUB rpc.Host.Get _INBOX.bad.{n} 0\r\n\r\n")),
+                babble(&server.url(), "bad", |n| format!("SUB _INBOX.bad.{n} 1\r\nUNSUB 1\r\n")),
+                babble(&server.url(), "bad", |_| "PUB event.host.system 0\r\n\r\n".to_owned()),
+            ]
+        })
+        .collect();
     let mut ahead = Vec::new();
     while ahead.len() < 100 || handled.load(std::sync::atomic::Ordering::Relaxed) < 5_000 {
         assert!(ahead.len() < 20_000, "the flood does not come through");

@@ -273,6 +273,8 @@ pub struct Broker {
     bodies: Rc<Cell<usize>>,
     /// What the step at hand has added, in bytes.
     step: usize,
+    /// What it cost so far, in messages that are passed on.
+    work: usize,
     places: Places,
     dirty: VecDeque<u32>,
     links: Vec<Link>,
@@ -313,6 +315,7 @@ impl Broker {
             held: 0,
             bodies: Rc::default(),
             step: 0,
+            work: 0,
             places,
             dirty: VecDeque::new(),
             links: Vec::new(),
@@ -509,6 +512,12 @@ impl Broker {
         self.live(id).is_none_or(|c| c.out.pending() <= self.behind_at() / 2)
     }
 
+    /// Which user a connection is of, by its place in the configuration; `None` where it has not said so, or none is configured.
+    #[must_use]
+    pub fn user_of(&self, id: ConnId) -> Option<usize> {
+        self.live(id).and_then(|conn| conn.who)
+    }
+
     /// Whether a sender that waits for a receiver may go on: there is room, and what it has asked is answered as far as need be.
     #[must_use]
     pub fn may_go_on(&self, sender: ConnId, behind: ConnId) -> bool {
@@ -651,6 +660,7 @@ impl Broker {
     }
 
     fn say_error(&mut self, slot: u32, text: &str) {
+        self.work += session::REFUSAL;
         self.send(slot, format!("-ERR '{text}'\r\n").as_bytes());
     }
 

@@ -10,6 +10,14 @@ use crate::subject::{check_filter, check_literal};
 /// Messages for machines inside that one connection brings before they, and all other connections, have their turn.
 const INSIDE: usize = 128;
 
+/// What one connection may have done before all others have their turn, in units of a message that is passed on: some 64 KiB of the
+/// smallest messages. It is little of what costs more, so that a flood of that holds nobody up.
+const WORK: usize = 2_048;
+/// What a subscription that comes or goes costs in these units.
+const SUBSCRIPTION: usize = 8;
+/// What a refusal costs in these units.
+pub(super) const REFUSAL: usize = 16;
+
 /// What became of the bytes at hand.
 enum Next {
     /// This many are done with.
@@ -93,6 +101,7 @@ impl Broker {
         let mut done = 0;
         self.step = 0;
         self.inside = 0;
+        self.work = 0;
         self.asked_much = None;
         if self.is_full_inside() {
             return self.stop(id, done, data, None);
@@ -131,7 +140,8 @@ impl Broker {
             if self.conns.get(id.slot).is_none_or(|c| c.closed.is_some()) {
                 return (done, 0, Flow::Closed);
             }
-            if self.step > self.room() || self.is_crowded() || self.inside >= INSIDE {
+            let enough = self.inside >= INSIDE || self.work >= WORK;
+            if enough || self.step > self.room() || self.is_crowded() {
                 return self.stop(id, done, data, None);
             }
         }
@@ -182,6 +192,10 @@ impl Broker {
             Step::More { keep } => return Next::More { keep, need: 0 },
             Step::Op { op, used } => (op, used),
             Step::Error(error) => return self.protocol_error(slot, error),
+        };
+        self.work += match &op {
+            Op::Subscribe { .. } | Op::Unsubscribe { .. } => SUBSCRIPTION,
+            _ => 1,
         };
         match op {
             Op::Publish(publish) => return self.publish(slot, data, used, publish, now),

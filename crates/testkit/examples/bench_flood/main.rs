@@ -2,7 +2,8 @@
 //! daemon that was taken over, and what memory it takes, beside nginx under the flood of strangers in the same run.
 //!
 //! An attacker does not use the processor of the BMC: where there are two, the server has the first and everything else the second, the
-//! floods at lower priority. What each side used of it stands in its row. `--seconds N` is the length of each flood (60).
+//! floods at lower priority. What each side used of it stands in its row. `--seconds N` is the length of each flood (60), `--daemon` leaves
+//! all but the flood of the bus away, and `--pieces` shows what each piece of that does by itself.
 
 mod daemon;
 
@@ -35,13 +36,17 @@ fn main() -> Result<()> {
             let token = words.next().map(str::to_owned);
             let token = token.unwrap_or_default();
             match who {
-                daemon::TAKEN => runtime.block_on(babble(to, token)),
+                daemon::TAKEN => runtime.block_on(babble(to, token, words.next().unwrap_or_default())),
                 _ => runtime.block_on(attack(who == "reader", to, token)),
             }
             Ok(())
         }
-        Some("--seconds") => runtime.block_on(measure(words.next().context("how many?")?.parse()?)),
-        _ => runtime.block_on(measure(60)),
+        _ => {
+            let value = |name: &str| arguments.iter().skip_while(|word| *word != name).nth(1);
+            let seconds = value("--seconds").map_or(Ok(60), |word| word.parse())?;
+            let has = |name: &str| arguments.iter().any(|word| word == name);
+            runtime.block_on(measure(seconds, has("--daemon") || has("--pieces"), has("--pieces")))
+        }
     }
 }
 
@@ -86,8 +91,10 @@ async fn attack(reader: bool, to: SocketAddr, token: String) {
 }
 
 /// Floods the bus with the credential of a daemon.
-async fn babble(bus: SocketAddr, password: String) {
-    for (piece, count) in daemon::PIECES {
+async fn babble(bus: SocketAddr, password: String, only: &str) {
+    for (piece, count) in
+        daemon::PIECES.iter().filter(|(piece, _)| only.is_empty() || format!("{piece:?}") == only)
+    {
         for _ in 0..*count {
             let password = password.clone();
             tokio::spawn(async move {
@@ -302,14 +309,14 @@ fn print(what: &str, seen: &mut Seen) {
     );
 }
 
-fn flood(who: &str, to: &str, token: &str) -> Result<tokio::process::Child> {
+fn flood(who: &str, to: &str, words: &[String]) -> Result<tokio::process::Child> {
     let own = std::env::current_exe()?;
     let mut command = tokio::process::Command::new("nice");
-    command.args(["-n", "10"]).arg(own).args(["as", who, to, token]).kill_on_drop(true);
+    command.args(["-n", "10"]).arg(own).args(["as", who, to]).args(words).kill_on_drop(true);
     Ok(command.stdin(Stdio::null()).spawn()?)
 }
 
-async fn measure(seconds: u64) -> Result<()> {
+async fn measure(seconds: u64, daemon_only: bool, pieces: bool) -> Result<()> {
     let span = Duration::from_secs(seconds);
     let binary = std::env::var_os("UBMC").context("UBMC names the binary to measure")?;
     run_with(true);
@@ -347,14 +354,28 @@ async fn measure(seconds: u64) -> Result<()> {
     };
     print("quiet", &mut watch(&admin, path, &all, span.min(Duration::from_secs(20))).await);
     let operator = suite.ready.pid;
-    for (what, who, to, token) in [
-        ("flood of strangers", "stranger", suite.https(), ""),
-        ("flood of a ReadOnly account", "reader", suite.https(), &rita),
-        ("flood of a daemon taken over", daemon::TAKEN, bus.as_str(), &taken),
-    ] {
+    let mut floods = vec![
+        ("flood of strangers".to_owned(), "stranger", suite.https(), vec![]),
+        ("flood of a ReadOnly account".to_owned(), "reader", suite.https(), vec![rita]),
+        ("flood of a daemon taken over".to_owned(), daemon::TAKEN, bus.as_str(), vec![taken.clone()]),
+    ];
+    if daemon_only {
+        floods.drain(..2);
+    }
+    if pieces {
+        floods.extend(daemon::PIECES.iter().map(|(piece, _)| {
+            (
+                format!("  {piece:?} alone"),
+                daemon::TAKEN,
+                bus.as_str(),
+                vec![taken.clone(), format!("{piece:?}")],
+            )
+        }));
+    }
+    for (what, who, to, words) in floods {
         let before = (memory(&[websrv]), memory(&[operator]), memory(&all()));
-        let mut child = flood(who, to, token)?;
-        print(what, &mut watch(&admin, path, &all, span).await);
+        let mut child = flood(who, to, &words)?;
+        print(&what, &mut watch(&admin, path, &all, span).await);
         let during = (memory(&[websrv]), memory(&[operator]), memory(&all()));
         spent(&child, seconds);
         child.kill().await?;
@@ -370,7 +391,9 @@ async fn measure(seconds: u64) -> Result<()> {
         }
     }
     ensure!(suite.pid_of("websrv") == Some(websrv), "websrv ended");
-    nginx(&suite, span).await?;
+    if !daemon_only {
+        nginx(&suite, span).await?;
+    }
     suite.stop().await
 }
 
@@ -415,7 +438,7 @@ async fn nginx(suite: &Suite, span: Duration) -> Result<()> {
     let pid = child.id().context("nginx ended")?;
     let pids = || vec![pid];
     print("nginx, quiet", &mut watch(&client, "/", &pids, span.min(Duration::from_secs(20))).await);
-    let mut attackers = flood("stranger", &free.to_string(), "")?;
+    let mut attackers = flood("stranger", &free.to_string(), &[])?;
     print("nginx, flood of strangers", &mut watch(&client, "/", &pids, span).await);
     spent(&attackers, span.as_secs());
     attackers.kill().await?;
