@@ -26,6 +26,9 @@ pub(crate) enum BodyError {
     /// HTTP/3.
     #[error("the stream ended inside the body")]
     H3(#[source] h3::error::StreamError),
+    /// An answer of a handler's.
+    #[error("the answer broke off")]
+    Routed(#[source] axum::Error),
 }
 
 impl BodyError {
@@ -248,6 +251,7 @@ type FrameStream = Pin<Box<dyn Stream<Item = Result<Frame<Bytes>, BodyError>> + 
 enum Kind {
     Frames(VecDeque<Frame<Bytes>>),
     Stream(FrameStream),
+    Routed(axum::body::Body),
 }
 
 /// Bytes that count for somebody.
@@ -304,11 +308,17 @@ impl ResponseBody {
         Self { kind: Kind::Stream(Box::pin(stream)), length: None, active: None }
     }
 
+    /// What came out of the router.
+    pub(crate) fn routed(body: axum::body::Body) -> Self {
+        let length = body.size_hint().exact();
+        Self { kind: Kind::Routed(body), length, active: None }
+    }
+
     /// How many bytes it keeps in memory.
     pub(crate) fn kept(&self) -> usize {
         match &self.kind {
             Kind::Frames(frames) => frames.iter().filter_map(Frame::data_ref).map(Bytes::len).sum(),
-            Kind::Stream(_) => 0,
+            Kind::Stream(_) | Kind::Routed(_) => 0,
         }
     }
 
@@ -347,6 +357,7 @@ impl Body for ResponseBody {
         let next = match &mut self.kind {
             Kind::Frames(frames) => Poll::Ready(frames.pop_front().map(Ok)),
             Kind::Stream(stream) => stream.as_mut().poll_next(cx),
+            Kind::Routed(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::Routed),
         };
         if let (Some(active), Poll::Ready(Some(_))) = (&mut self.active, &next) {
             active.handed_over();
@@ -355,7 +366,11 @@ impl Body for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(&self.kind, Kind::Frames(frames) if frames.is_empty())
+        match &self.kind {
+            Kind::Frames(frames) => frames.is_empty(),
+            Kind::Stream(_) => false,
+            Kind::Routed(body) => body.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {

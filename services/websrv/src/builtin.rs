@@ -3,12 +3,14 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use axum::body::Body;
+use axum::extract::State;
 use bytes::Bytes;
 use futures_util::stream;
 use gate::Credential;
 use gate::audit::Level;
 use http::request::Parts;
-use http::{HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, header};
 use http_body::Frame;
 use ipc::Status;
 use prost::Message;
@@ -16,9 +18,10 @@ use serde_json::json;
 
 use crate::admission::HttpVersion;
 use crate::body::{BodyError, RequestBody, ResponseBody};
+use crate::call::Call;
 use crate::frame;
-use crate::gateway::{API, Call, Gateway};
-use crate::guard::{Guard, Watched};
+use crate::gateway::{API, Gateway};
+use crate::guard::Watched;
 use crate::reflection;
 use crate::status::Failure;
 use crate::wire::{Codec, Wire};
@@ -33,7 +36,7 @@ const HEALTH: &str = "/grpc.health.v1.Health/";
 /// The description is the same for everyone and every request: made once, at the first one.
 static OPENAPI: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(schema::openapi().to_string()));
 
-/// Answers if the path is one of ours.
+/// Answers if the path is of gRPC health or reflection.
 pub(crate) async fn serve(
     gateway: &Arc<Gateway>,
     parts: &Parts,
@@ -41,52 +44,58 @@ pub(crate) async fn serve(
     call: &mut Call,
 ) -> Option<Response<ResponseBody>> {
     let path = parts.uri.path();
-    if path.starts_with(HEALTH) || reflection::is_path(path) {
-        call.traced = Level::Debug;
-        let wire = match Wire::of(&parts.method, &parts.headers, parts.uri.query().unwrap_or_default()) {
-            Ok(wire) => wire,
-            Err(failure) => return Some(fail(Wire::Rest, failure, call)),
-        };
-        let answer = if let Some(method) = path.strip_prefix(HEALTH) {
-            health(gateway, method, wire, parts, body, call).await
-        } else {
-            reflect(gateway, wire, parts, body, call).await
-        };
-        return Some(match answer {
-            Ok(response) => response,
-            Err(failure) => fail(wire, failure, call),
-        });
-    }
-    let openapi = path.strip_prefix(API) == Some("/openapi.json");
-    if !openapi && !matches!(path, "/" | "/healthz" | "/readyz") {
+    if !path.starts_with(HEALTH) && !reflection::is_path(path) {
         return None;
     }
-    if !matches!(parts.method, Method::GET | Method::HEAD) {
-        return Some(fail(Wire::Rest, Failure::method_not_allowed("GET, HEAD"), call));
+    call.traced = Level::Debug;
+    let wire = match Wire::of(&parts.method, &parts.headers, parts.uri.query().unwrap_or_default()) {
+        Ok(wire) => wire,
+        Err(failure) => return Some(call.fail(Wire::Rest, &failure)),
+    };
+    let answer = if let Some(method) = path.strip_prefix(HEALTH) {
+        health(gateway, method, wire, parts, body, call).await
+    } else {
+        reflect(gateway, wire, parts, body, call).await
+    };
+    Some(answer.unwrap_or_else(|failure| call.fail(wire, &failure)))
+}
+
+/// `/`: what is here, for whoever opens the address in a browser.
+pub(crate) async fn landing(State(gateway): State<Arc<Gateway>>) -> axum::response::Response {
+    text(landing_page(gateway.fingerprint.as_deref()))
+}
+
+/// `/healthz`: the process lives.
+pub(crate) async fn healthz() -> axum::response::Response {
+    text("ok\n".to_owned())
+}
+
+/// `/readyz`: 200 when every backend answers, else 503 naming those that do not.
+pub(crate) async fn readyz(State(gateway): State<Arc<Gateway>>) -> axum::response::Response {
+    let missing = gateway.live.missing().await;
+    let body = json!({ "ready": missing.is_empty(), "missing": missing });
+    let mut response = Wire::Rest.reply(Bytes::from(body.to_string()));
+    if !missing.is_empty() {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
-    Some(match path {
-        "/" => text(landing(gateway.fingerprint.as_deref())),
-        "/healthz" => text("ok\n".to_owned()),
-        "/readyz" => ready(gateway).await,
-        _ => Wire::Rest.reply(OPENAPI.clone()),
-    })
+    response.map(Body::new)
 }
 
-fn fail(wire: Wire, failure: Failure, call: &mut Call) -> Response<ResponseBody> {
-    call.code = failure.status.code;
-    wire.failure(&failure)
+/// The description of the API.
+pub(crate) async fn openapi() -> axum::response::Response {
+    Wire::Rest.reply(OPENAPI.clone()).map(Body::new)
 }
 
-fn text(body: String) -> Response<ResponseBody> {
-    let mut response = Response::new(ResponseBody::full(body));
+fn text(body: String) -> axum::response::Response {
+    let mut response = Response::new(Body::from(body));
     response
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }
 
-/// What is here, for whoever opens the address in a browser.
-fn landing(fingerprint: Option<&str>) -> String {
+fn landing_page(fingerprint: Option<&str>) -> String {
     format!(
         "u-bmc {version}: board management controller\n\n\
          API (REST)      {API}, described by {API}/openapi.json\n\
@@ -99,18 +108,6 @@ fn landing(fingerprint: Option<&str>) -> String {
         version = env!("CARGO_PKG_VERSION"),
         fingerprint = fingerprint.unwrap_or("none"),
     )
-}
-
-/// 200 when every backend answers, else 503 naming those that do not.
-async fn ready(gateway: &Gateway) -> Response<ResponseBody> {
-    let missing = gateway.live.missing().await;
-    let body = json!({ "ready": missing.is_empty(), "missing": missing });
-    let mut response = Wire::Rest.reply(Bytes::from(body.to_string()));
-    if !missing.is_empty() {
-        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-    }
-    response
 }
 
 /// `grpc.health.v1.HealthCheckRequest`.
@@ -171,7 +168,7 @@ async fn health(
             .ok_or_else(|| Failure::from(Status::not_found("there is no such service")))?;
         return Ok(wire.reply(HealthCheckResponse { status }.encode_to_vec().into()));
     }
-    let guard = Guard::new(gateway, None, gateway.access(shown, call)?, None)?;
+    let guard = gateway.guard(None, gateway.access(shown, call)?, None)?;
     let start = Some((Arc::clone(gateway), guard, service, None));
     let states = stream::unfold(start, move |state| async move {
         let (gateway, mut guard, service, told) = state?;
@@ -247,7 +244,7 @@ async fn reflect(
     let Some(body) = body.take() else {
         return Err(Status::invalid_argument("the request has no body").into());
     };
-    let guard = Guard::new(gateway, None, gateway.access(Some(shown), call)?, None)?;
+    let guard = gateway.guard(None, gateway.access(Some(shown), call)?, None)?;
     let limits = &gateway.config.limits;
     let patience = limits.timeouts().idle;
     let start = Some((guard, body, bytes::BytesMut::new()));

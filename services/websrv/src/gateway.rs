@@ -4,20 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use gate::audit::{self, Level};
-use gate::{Admitted, Caller, Checked, Credential, Gate, Origin, Policy};
+use gate::audit::Level;
+use gate::{Admitted, Checked, Credential, Gate, Origin, Policy};
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Response, StatusCode, header};
 use http_body::Body;
-use ipc::{CallContext, Code, Status, TraceContext};
+use ipc::{CallContext, Code, Status};
 use prost_reflect::DynamicMessage;
+use schema::MethodInfo;
 use schema::v1alpha1::Privilege;
 use tokio::time::Instant;
 
-use crate::admission::{Conn, HttpVersion};
+use crate::admission::HttpVersion;
 use crate::auth::{self, credential, refused};
 use crate::body::{CollectError, RequestBody, ResponseBody};
-use crate::budget::{Budget, Head, Share};
+use crate::budget::{Budget, Share};
+use crate::call::Call;
 use crate::config::Config;
 use crate::error::Error;
 use crate::events::Feed;
@@ -26,15 +28,13 @@ use crate::guard::{Access, Guard};
 use crate::headers::Decorator;
 use crate::health::Liveness;
 use crate::json;
-use crate::listener::{DRAIN_BYTES, DRAIN_TIME};
 use crate::places::Places;
 use crate::route::{BodyRule, Rest, Route, Routes};
 use crate::status::Failure;
 use crate::stream::{self, Watching};
-use crate::transport::Handle;
 use crate::turns::{Turn, Turns};
 use crate::wire::{Codec, Wire, connect_get, media_type};
-use crate::{builtin, request, rest};
+use crate::{request, rest};
 
 /// Where REST lives.
 pub(crate) const API: &str = "/api/v1alpha1";
@@ -56,30 +56,6 @@ pub(crate) struct Gateway {
     pub decorator: Decorator,
     /// That of the certificate that is served.
     pub fingerprint: Option<String>,
-}
-
-/// One request, as far as it is known.
-#[derive(Debug)]
-pub(crate) struct Call {
-    pub conn: Arc<Conn>,
-    pub version: HttpVersion,
-    pub request_id: String,
-    pub trace: TraceContext,
-    /// When its head was complete.
-    pub arrived: Instant,
-    /// When its caller stops waiting: for the login, the body, the turn and the owner's answer together.
-    pub deadline: Option<Instant>,
-    pub caller: Option<Arc<Caller>>,
-    /// The place of its head, as long as nobody knows whose it is.
-    pub head: Option<Head>,
-    /// The memory its head takes from then on.
-    pub kept: Option<Share>,
-    /// The memory its body takes.
-    pub body: Option<Share>,
-    /// For the log: what went wrong.
-    pub code: Code,
-    /// For the log: what is asked for.
-    pub traced: Level,
 }
 
 impl Gateway {
@@ -110,39 +86,43 @@ impl Gateway {
         })
     }
 
-    async fn answer(
-        self: &Arc<Self>,
+    /// What is answered whatever is at the path: what is malformed, OPTIONS, and a write for a foreign page. `None` for all else.
+    pub(crate) async fn before(
+        &self,
         parts: &Parts,
         checked: Result<(), Failure>,
+        call: &mut Call,
+    ) -> Option<Response<ResponseBody>> {
+        if !shows_credential(&parts.headers) {
+            self.turns.enter(None, call.conn.peer()).await;
+        }
+        if let Err(failure) = checked {
+            return Some(call.fail(Wire::guess(&parts.headers), &failure));
+        }
+        if parts.method == Method::OPTIONS {
+            return Some(self.options(parts.uri.path()));
+        }
+        let failure = self.decorator.same_origin(parts).err()?;
+        Some(call.fail(Wire::guess(&parts.headers), &failure))
+    }
+
+    /// An RPC, if there is a method of the schema at the path.
+    pub(crate) async fn call(
+        self: &Arc<Self>,
+        parts: &Parts,
         body: &mut Option<RequestBody>,
         call: &mut Call,
     ) -> Response<ResponseBody> {
         let path = parts.uri.path();
         let guess = Wire::guess(&parts.headers);
-        let failed = |wire: Wire, failure: Failure, call: &mut Call| {
-            call.code = failure.status.code;
-            wire.failure(&failure)
-        };
-        if !shows_credential(&parts.headers) {
-            self.turns.enter(None, call.conn.peer()).await;
-        }
-        if let Err(failure) = checked {
-            return failed(guess, failure, call);
-        }
-        if parts.method == Method::OPTIONS {
-            return self.options(path);
-        }
-        if let Err(failure) = self.decorator.same_origin(parts) {
-            return failed(guess, failure, call);
-        }
         if let Some(route) = self.routes.rpc(path) {
             let query = parts.uri.query().unwrap_or_default();
             let wire = match Wire::of(&parts.method, &parts.headers, query) {
                 Ok(wire) => wire,
                 Err(failure) if failure.http == Some(StatusCode::METHOD_NOT_ALLOWED) => {
-                    return failed(guess, wrong_verb(route), call);
+                    return call.fail(guess, &wrong_verb(route));
                 }
-                Err(failure) => return failed(guess, of_no_protocol(failure), call),
+                Err(failure) => return call.fail(guess, &of_no_protocol(failure)),
             };
             if !wire.fits(route.info.server_streaming) {
                 let text = if route.info.server_streaming {
@@ -153,20 +133,11 @@ impl Gateway {
                 let kind = media_type(&parts.headers);
                 let failure = Failure::unsupported_media(&kind, crate::wire::ACCEPT_POST).because(text);
                 // Not in the words of a protocol that was the wrong choice.
-                return failed(Wire::Connect(Codec::Json), of_no_protocol(failure), call);
+                return call.fail(Wire::Connect(Codec::Json), &of_no_protocol(failure));
             }
             return match self.rpc(route, wire, parts, body, call).await {
                 Ok(response) => response,
-                Err(failure) => failed(wire, failure, call),
-            };
-        }
-        if let Some(response) = builtin::serve(self, parts, body, call).await {
-            return response;
-        }
-        if path == API || path.starts_with("/api/") {
-            return match self.rest(parts, body, call).await {
-                Ok(response) => response,
-                Err(failure) => failed(Wire::Rest, failure, call),
+                Err(failure) => call.fail(wire, &failure),
             };
         }
         let mut failure = Failure::not_found(path);
@@ -175,7 +146,7 @@ impl Gateway {
             failure.status = Status::unimplemented(failure.status.message);
             failure.http = Some(StatusCode::NOT_FOUND);
         }
-        failed(guess, failure, call)
+        call.fail(guess, &failure)
     }
 
     /// Connect, gRPC and gRPC-Web.
@@ -237,7 +208,19 @@ impl Gateway {
     }
 
     /// REST.
-    async fn rest(
+    pub(crate) async fn rest(
+        self: &Arc<Self>,
+        parts: &Parts,
+        body: &mut Option<RequestBody>,
+        call: &mut Call,
+    ) -> Response<ResponseBody> {
+        match self.binding(parts, body, call).await {
+            Ok(response) => response,
+            Err(failure) => call.fail(Wire::Rest, &failure),
+        }
+    }
+
+    async fn binding(
         self: &Arc<Self>,
         parts: &Parts,
         body: &mut Option<RequestBody>,
@@ -473,9 +456,22 @@ impl Gateway {
         let deadline = timeout.and_then(|timeout| call.arrived.checked_add(timeout));
         let access = self.access(shown, call)?;
         let (account, administrator) = (access.caller.account().to_owned(), access.caller.administrator());
-        let guard = Guard::new(self, Some(route.info), access, deadline)?;
+        let guard = self.guard(Some(route.info), access, deadline)?;
         let events = self.feed.open(subject, after, &account, administrator).await;
         Ok(Watching::new(Arc::clone(route), guard, events))
+    }
+
+    /// A place for a stream, and its guard.
+    ///
+    /// # Errors
+    /// As [`Places::take`].
+    pub(crate) fn guard(
+        &self,
+        method: Option<&'static MethodInfo>,
+        access: Access,
+        deadline: Option<Instant>,
+    ) -> Result<Guard, Status> {
+        Guard::new(&self.gate, &self.places, self.config.limits.heartbeat(), method, access, deadline)
     }
 
     /// Whose stream it will be.
@@ -531,129 +527,6 @@ fn check(
         parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let origin = Origin { peer: call.conn.peer().into(), user_agent };
     Ok(admitted.check(message, wire_bytes, &origin)?)
-}
-
-impl Handle for Gateway {
-    fn handle(
-        self: Arc<Self>,
-        request: Request<RequestBody>,
-        conn: Arc<Conn>,
-        version: HttpVersion,
-    ) -> impl Future<Output = Response<ResponseBody>> + Send {
-        let (mut parts, body) = request.into_parts();
-        let head = usize::try_from(self.config.limits.header_bytes).unwrap_or(usize::MAX);
-        let checked = request::check(&parts, version, head);
-        let mut call = Call::new(&parts, conn, version, Instant::now());
-        request::shorten(&mut parts, checked.is_err());
-        let (peer, id, of_administrator) = (call.conn.peer(), call.conn.id(), call.conn.is_administrators());
-        call.head = Some(self.bodies.head(peer, id, of_administrator, request::cost(&parts)));
-        self.handle_head(parts, checked, body, call)
-    }
-}
-
-impl Gateway {
-    async fn handle_head(
-        self: Arc<Self>,
-        parts: Parts,
-        checked: Result<(), Failure>,
-        body: RequestBody,
-        mut call: Call,
-    ) -> Response<ResponseBody> {
-        let mut body = Some(body);
-        let given_up = call.head.as_ref().map(Head::given_up);
-        let given_up = async {
-            match given_up {
-                Some(given_up) => given_up.await,
-                None => std::future::pending().await,
-            }
-        };
-        let answered = tokio::select! {
-            biased;
-            response = self.answer(&parts, checked, &mut body, &mut call) => Ok(response),
-            status = given_up => Err(status),
-        };
-        let mut response = answered.unwrap_or_else(|status| {
-            body = None;
-            call.code = status.code;
-            Wire::guess(&parts.headers).failure(&status.into())
-        });
-        // Unless the client waits for permission to send it, a body that was not wanted is read and forgotten.
-        if let Some(body) = body
-            && !body.is_end_stream()
-            && !parts.headers.contains_key(header::EXPECT)
-        {
-            body.drain(DRAIN_BYTES, DRAIN_TIME);
-        }
-        self.decorator.decorate(&parts, &call, &mut response);
-        if parts.method == Method::HEAD {
-            *response.body_mut() = ResponseBody::empty();
-        }
-        log(&parts, &call, response.status());
-        response
-    }
-}
-
-impl Call {
-    fn new(parts: &Parts, conn: Arc<Conn>, version: HttpVersion, arrived: Instant) -> Self {
-        let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
-        let fresh = CallContext::new();
-        let usable = |id: &&str| !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_graphic());
-        Self {
-            conn,
-            version,
-            request_id: text("x-request-id").filter(usable).map_or(fresh.request_id, str::to_owned),
-            trace: text("traceparent")
-                .and_then(TraceContext::parse)
-                .map_or(fresh.trace, |trace| trace.child()),
-            arrived,
-            deadline: None,
-            caller: None,
-            head: None,
-            kept: None,
-            body: None,
-            code: Code::Ok,
-            traced: match parts.method {
-                Method::GET | Method::HEAD | Method::OPTIONS => Level::Debug,
-                _ => Level::Record,
-            },
-        }
-    }
-
-    /// Its caller stops waiting so long after its head was complete.
-    pub(crate) fn due(&mut self, after: Option<Duration>) {
-        self.deadline = after.and_then(|after| self.arrived.checked_add(after));
-    }
-
-    /// What travels with it.
-    fn context(&self) -> CallContext {
-        CallContext {
-            principal: None,
-            deadline: self.deadline,
-            trace: self.trace,
-            request_id: self.request_id.clone(),
-            patience: Duration::ZERO,
-        }
-    }
-
-    /// The time until its caller stops waiting.
-    fn remaining(&self) -> Option<Duration> {
-        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
-    }
-}
-
-/// One line per request. Reads that went well are for debugging; all else is a record of who did what.
-fn log(parts: &Parts, call: &Call, status: StatusCode) {
-    let entry = audit::Entry {
-        context: &call.context(),
-        peer: call.conn.peer().into(),
-        by: call.caller.as_ref().map(|caller| caller.principal.username.as_str()),
-        verb: Some(parts.method.as_str()),
-        path: parts.uri.path(),
-        status: Some(status.as_u16()),
-        code: call.code,
-        took: call.arrived.elapsed(),
-    };
-    entry.write(call.traced);
 }
 
 /// Whether the client waits for `100 Continue` (RFC 9110 §10.1.1; the value is compared without regard to case).

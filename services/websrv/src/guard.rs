@@ -5,14 +5,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gate::{Caller, Credential};
+use gate::{Caller, Credential, Gate};
 use ipc::{CallContext, Code, Status};
 use schema::MethodInfo;
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use crate::gateway::Gateway;
-use crate::places::Place;
+use crate::places::{Place, Places};
 
 /// How long a stream stays open while usermgr cannot say whether its session still exists. Only usermgr ends sessions, and it
 /// is restarted within seconds.
@@ -43,7 +42,7 @@ pub(crate) enum Watched {
 
 /// The guard of one stream.
 pub(crate) struct Guard {
-    gateway: Arc<Gateway>,
+    gate: Gate,
     /// The method whose privilege it takes; any account will do for those that are not of the schema.
     method: Option<&'static MethodInfo>,
     access: Access,
@@ -70,16 +69,17 @@ impl Guard {
     /// # Errors
     /// As [`crate::places::Places::take`].
     pub(crate) fn new(
-        gateway: &Arc<Gateway>,
+        gate: &Gate,
+        places: &Arc<Places>,
+        heartbeat: Duration,
         method: Option<&'static MethodInfo>,
         access: Access,
         deadline: Option<Instant>,
     ) -> Result<Self, Status> {
-        let place = gateway.places.take(&access.caller, access.address)?;
-        let period = gateway.config.limits.heartbeat();
-        let mut heartbeat = tokio::time::interval_at(Instant::now() + period, period);
+        let place = places.take(&access.caller, access.address)?;
+        let mut heartbeat = tokio::time::interval_at(Instant::now() + heartbeat, heartbeat);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let changes = gateway.gate.changes();
+        let changes = gate.changes();
         let seen = *changes.borrow();
         let sure = Instant::now();
         Ok(Self {
@@ -87,7 +87,7 @@ impl Guard {
             access,
             changes,
             seen,
-            stop: gateway.places.stopping(),
+            stop: places.stopping(),
             heartbeat,
             deadline,
             sure,
@@ -96,7 +96,7 @@ impl Guard {
             pause: ASK_AGAIN,
             due: false,
             beat: false,
-            gateway: Arc::clone(gateway),
+            gate: gate.clone(),
             _place: place,
         })
     }
@@ -133,7 +133,7 @@ impl Guard {
                     return Some(Watched::End(Status::unavailable("websrv is shutting down")));
                 }
                 let since = std::mem::replace(&mut self.seen, *self.changes.borrow_and_update());
-                if !self.gateway.gate.concerns(since, &self.access.caller) {
+                if !self.gate.concerns(since, &self.access.caller) {
                     return None;
                 }
             }
@@ -150,7 +150,7 @@ impl Guard {
             return Ok(());
         };
         let context = context.child();
-        let verified = self.gateway.gate.authenticate(credential, (*address).into(), &context).await;
+        let verified = self.gate.authenticate(credential, (*address).into(), &context).await;
         self.recheck = None;
         match verified {
             Ok(caller) => {

@@ -6,8 +6,8 @@ use ipc::Status;
 
 use crate::admission::HttpVersion;
 use crate::body::ResponseBody;
+use crate::call::{Asked, Call};
 use crate::config::Cors;
-use crate::gateway::Call;
 use crate::status::Failure;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -74,9 +74,9 @@ impl Decorator {
         self.origins.iter().any(|allowed| allowed == origin)
     }
 
-    pub(crate) fn decorate(&self, parts: &Parts, call: &Call, response: &mut Response<ResponseBody>) {
-        let origin = parts.headers.get(header::ORIGIN).filter(|o| o.to_str().is_ok_and(|o| self.allowed(o)));
-        let preflight = parts.method == Method::OPTIONS && response.status() == StatusCode::NO_CONTENT;
+    pub(crate) fn decorate(&self, asked: &Asked, call: &Call, response: &mut Response<ResponseBody>) {
+        let origin = asked.origin.as_ref().filter(|o| o.to_str().is_ok_and(|o| self.allowed(o)));
+        let preflight = asked.method == Method::OPTIONS && response.status() == StatusCode::NO_CONTENT;
         let headers = response.headers_mut();
         for (name, value) in &SECURITY {
             headers.entry(name).or_insert(HeaderValue::from_static(value));

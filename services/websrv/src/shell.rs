@@ -14,6 +14,7 @@ use tracing::{info, warn};
 use crate::admission::Admission;
 use crate::config::{Config, Listen};
 use crate::error::Error;
+use crate::front::Front;
 use crate::gateway::Gateway;
 use crate::lanes::Lanes;
 use crate::transport::Shared;
@@ -62,7 +63,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
         Admission::new(gateway.config.limits.connections, gateway.config.limits.connections_per_address);
     let (lanes, back) = Lanes::new().map_err(Error::Thread)?;
     let shared = Shared {
-        handler: Arc::clone(&gateway),
+        handler: Arc::new(Front::new(Arc::clone(&gateway))),
         admission: Arc::clone(&admission),
         limits: gateway.config.limits.clone(),
         lanes,
@@ -202,7 +203,7 @@ impl Sockets {
         }
     }
 
-    fn serve(self, shared: &Shared<Gateway>, tasks: &mut JoinSet<()>) {
+    fn serve(self, shared: &Shared<Front>, tasks: &mut JoinSet<()>) {
         let https_port = self.addresses().https.map_or(443, |address| address.port());
         if let Some((tcp, tls)) = self.https {
             tasks.spawn(listener::https(tcp, tls, shared.clone()));
