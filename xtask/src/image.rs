@@ -77,7 +77,7 @@ pub(crate) fn directory(board: &str, debug: bool) -> PathBuf {
 }
 
 pub(crate) use build::with_symbols;
-pub(crate) use elf::code_by_crate;
+pub(crate) use elf::{Code, code};
 
 /// Builds what is asked for.
 pub(crate) fn run(args: &Args) -> Result<()> {

@@ -1,6 +1,7 @@
 //! `cargo xtask size`: what the suite costs in flash, memory and time to be ready.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,15 @@ const READY_LIMIT: Duration = Duration::from_secs(60);
 /// Idle time after the start before memory is read: allocations of the start have settled.
 const SETTLE: Duration = Duration::from_secs(3);
 
+/// The programs that are measured.
+const PROGRAMS: [&str; 2] = ["u-bmc", "ubmcctl"];
+/// The page that holds the budgets.
+const BUDGETS: &str = "docs/performance.md";
+/// How a row of it begins that is a daemon's budget: `| code of websrv | 300 KiB | 350 KiB |`.
+const BUDGET_ROW: &str = "| code of ";
+/// Crates below this are one row, in bytes.
+const SMALL: u64 = 20 * 1024;
+
 /// Builds, runs and measures.
 pub(crate) fn run(args: &Args) -> Result<()> {
     need::tools(&[need::CC])?;
@@ -34,20 +44,20 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         return emulate::size(board, args.json);
     }
     let profile = if args.flash { "flash" } else { "release" };
-    sh::cargo(&["build", "--locked", "--profile", profile])?;
-    let bin = sh::target_dir().join(profile);
+    let bin = build(profile)?;
     let mut rows: Vec<(String, f64, &str)> = Vec::new();
-    for name in ["u-bmc", "ubmcctl"] {
-        // The profile for flash leaves symbols in, for those who ask what the bytes are.
-        let path = if args.flash { sh::stripped("strip", &bin, name)? } else { bin.join(name) };
+    for name in PROGRAMS {
+        let path = sh::stripped("strip", &bin, name)?;
         rows.push((format!("{name} stripped"), kib(std::fs::metadata(&path)?.len()), "KiB"));
         if sh::on_path("xz") {
             let packed = sh::command("xz").args(["-9", "--keep", "--stdout"]).arg(&path).output()?;
             rows.push((format!("{name} xz -9"), kib(packed.stdout.len() as u64), "KiB"));
         }
-    }
-    if args.flash {
-        rows.extend(code(&bin.join("u-bmc"))?.into_iter().map(|(name, bytes)| (name, kib(bytes), "KiB")));
+        rows.extend(
+            code(&bin.join(name))?
+                .into_iter()
+                .map(|(row, bytes)| (format!("{name} {row}"), kib(bytes), "KiB")),
+        );
     }
     let dir = std::env::temp_dir().join(format!("u-bmc-size-{}", std::process::id()));
     std::fs::create_dir_all(&dir)?;
@@ -63,22 +73,111 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         return Ok(());
     }
     for (name, value, unit) in &rows {
-        sh::say(&format!("{name:28} {value:10.1} {unit}"));
+        sh::say(&format!("{name:44} {value:10.1} {unit}"));
     }
     Ok(())
 }
 
-/// What the code of the suite is made of, by crate, the largest first: the name of each row, and bytes. Crates below 20 KiB are one row.
+/// Builds both programs with their symbols, by names that tell which types generic code was made for; returns their folder. It is one of its own: with
+/// other flags cargo would compile everything anew for each.
+fn build(profile: &str) -> Result<PathBuf> {
+    let target = sh::target_dir().join("size");
+    sh::say(&format!("$ cargo build --locked --profile {profile} (in {})", target.display()));
+    sh::run(
+        sh::cargo_command()
+            .args(["build", "--locked", "--profile", profile])
+            .env("CARGO_TARGET_DIR", &target)
+            .env("CARGO_ENCODED_RUSTFLAGS", "-Csymbol-mangling-version=v0")
+            .env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo"),
+    )?;
+    Ok(target.join(profile))
+}
+
+/// What the code of a program is made of, by daemon and by crate, the largest first: the name of each row, and bytes.
 pub(crate) fn code(program: &Path) -> Result<Vec<(String, u64)>> {
-    let bytes = std::fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
-    let mut others = 0;
-    let mut rows = Vec::new();
-    for (name, bytes) in image::code_by_crate(&bytes)? {
-        if bytes < 20 * 1024 { others += bytes } else { rows.push((format!("  code {name}"), bytes)) }
-    }
-    rows.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
-    rows.push(("  code of smaller crates".to_owned(), others));
+    let image::Code { crates, daemons } = read(program)?;
+    let (small, large): (Vec<_>, Vec<_>) = crates.into_iter().partition(|(_, bytes)| *bytes < SMALL);
+    let sorted = |rows: Vec<(String, u64)>, kind: &str| {
+        let mut rows: Vec<_> =
+            rows.into_iter().map(|(name, bytes)| (format!("code {kind}{name}"), bytes)).collect();
+        rows.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+        rows
+    };
+    let mut rows = sorted(daemons.into_iter().collect(), "of ");
+    rows.extend(sorted(large, "in "));
+    rows.push(("code in smaller crates".to_owned(), small.into_iter().map(|(_, bytes)| bytes).sum()));
     Ok(rows)
+}
+
+fn read(program: &Path) -> Result<image::Code> {
+    let bytes = std::fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
+    image::code(&bytes, &daemons()?)
+}
+
+/// The daemons: each is a crate in `services`.
+fn daemons() -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(sh::root().join("services"))? {
+        let entry = entry?;
+        if entry.path().join("Cargo.toml").is_file() {
+            names.push(entry.file_name().to_string_lossy().replace('-', "_"));
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Holds the code of each daemon, in the program of the image that was built last, to its budget.
+pub(crate) fn check_budgets() -> Result<()> {
+    let text = std::fs::read_to_string(sh::root().join(BUDGETS))
+        .with_context(|| format!("cannot read {BUDGETS}"))?;
+    let code = read(&image::with_symbols())?.daemons;
+    for (name, bytes) in &code {
+        sh::say(&format!("{:28} {:10.1} KiB", format!("code of {name}"), kib(*bytes)));
+    }
+    let wrong = over(&code, &daemons()?, &budgets(&text)?);
+    if !wrong.is_empty() {
+        bail!("{} (see {BUDGETS})", wrong.join("; "));
+    }
+    Ok(())
+}
+
+/// The budgets of a page, in KiB: the last column of the rows that are of daemons.
+fn budgets(page: &str) -> Result<BTreeMap<String, u64>> {
+    let rows = page.lines().filter_map(|line| line.strip_prefix(BUDGET_ROW));
+    rows.map(|row| {
+        let cells: Vec<&str> = row.trim_end().trim_end_matches('|').split('|').map(str::trim).collect();
+        let budget =
+            cells.last().and_then(|cell| cell.strip_suffix(" KiB")).and_then(|cell| cell.parse().ok());
+        let name = cells.first().map(|name| (*name).to_owned()).unwrap_or_default();
+        Ok((
+            name,
+            budget.with_context(|| format!("{BUDGETS}: the row of `{row}` does not end with `| n KiB |`"))?,
+        ))
+    })
+    .collect()
+}
+
+/// What is not as the budgets say.
+fn over(code: &BTreeMap<String, u64>, daemons: &[String], budgets: &BTreeMap<String, u64>) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for name in daemons {
+        let bytes = code.get(name).copied().unwrap_or_default();
+        match budgets.get(name) {
+            None => wrong.push(format!("`{name}` has no budget")),
+            Some(budget) if bytes > budget * 1024 => {
+                wrong.push(format!("`{name}` has {:.1} KiB of code, its budget is {budget}", kib(bytes)));
+            }
+            Some(_) => {}
+        }
+    }
+    wrong.extend(
+        budgets
+            .keys()
+            .filter(|name| !daemons.contains(name))
+            .map(|name| format!("there is no daemon `{name}`")),
+    );
+    wrong
 }
 
 /// Starts the operator; ends it however the measurement went.
@@ -175,4 +274,35 @@ fn memory(operator: u32, rows: &mut Vec<(String, f64, &'static str)>) -> Result<
 #[expect(clippy::cast_precision_loss, reason = "sizes are far below 2^52")]
 fn kib(bytes: u64) -> f64 {
     bytes as f64 / 1024.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_over_its_budget_without_one_or_gone_is_told() {
+        let page =
+            "text\n| code of websrv | 300 KiB | 350 KiB |\n| code of gone | 1 KiB | 2 KiB |\n| other | 1 |\n";
+        let budgets = budgets(page).unwrap();
+        let code = [("websrv".to_owned(), 351 * 1024)].into();
+        let daemons = ["usermgr", "websrv"].map(str::to_owned);
+        assert_eq!(
+            over(&code, &daemons, &budgets),
+            [
+                "`usermgr` has no budget",
+                "`websrv` has 351.0 KiB of code, its budget is 350",
+                "there is no daemon `gone`"
+            ]
+        );
+        let code = [("websrv".to_owned(), 350 * 1024)].into();
+        assert_eq!(over(&code, &daemons[1..], &budgets), ["there is no daemon `gone`"]);
+        super::budgets("| code of websrv | many |").unwrap_err();
+    }
+
+    #[test]
+    fn every_daemon_has_a_budget() {
+        let page = std::fs::read_to_string(sh::root().join(BUDGETS)).unwrap();
+        assert_eq!(budgets(&page).unwrap().into_keys().collect::<Vec<_>>(), daemons().unwrap());
+    }
 }

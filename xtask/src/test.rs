@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 
-use crate::{cache, emulate, guest, long, need, sh, suites, tidy, workspace};
+use crate::{cache, emulate, guest, long, need, sh, size, suites, tidy, workspace};
 
 /// What to run.
 #[derive(clap::Args, Debug)]
@@ -56,7 +56,7 @@ enum Tier {
     Suites,
     /// Clients that we did not write, and a real guest as the host.
     Clients,
-    /// The firmware images on emulated boards, with the kernel's own drivers: eight boots.
+    /// The firmware images on emulated boards, with the kernel's own drivers: eight boots. And what each daemon costs in flash.
     Emulated,
     /// The image built a second time, from another folder: it must be the same. Part of `--long`.
     Reproducible,
@@ -220,11 +220,19 @@ fn run_tier(tier: Tier, count: &mut Count) -> Result<()> {
         Tier::Emulated => {
             let env = emulate::images()?;
             let args = ["--workspace", "--test", "drivers", "--test", "evb", "--test", "rainier"];
-            cargo_test(&args, &env, count)
+            let booted = cargo_test(&args, &env, count);
+            budgets(count).and(booted)
         }
         Tier::Reproducible => reproducible(count),
         Tier::Long => long::run(count),
     }
+}
+
+/// What the daemons of the image that was built take of the flash, held to docs/performance.md.
+fn budgets(count: &mut Count) -> Result<()> {
+    size::check_budgets()?;
+    count.passed += 1;
+    Ok(())
 }
 
 /// The image a second time.
