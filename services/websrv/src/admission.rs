@@ -45,6 +45,8 @@ pub(crate) enum Lane {
 
 /// Connections from one address of administrators that are served in front before it is known whose they are.
 const EARLY: usize = 4;
+/// How long a connection counts as an administrator's after it was one who asked, in milliseconds. A stream asks again more often.
+const MARKED: u64 = 60_000;
 /// Addresses remembered as administrators'.
 const HOMES: usize = 32;
 
@@ -79,7 +81,8 @@ pub(crate) struct Conn {
     authenticated: AtomicBool,
     /// The account of who authenticated, as a hash; 0 for nobody.
     account: AtomicU64,
-    administrator: AtomicBool,
+    /// Until when it counts as an administrator's, in milliseconds as [`Conn::now`] counts.
+    administrator: AtomicU64,
     active: AtomicUsize,
     served: AtomicU64,
     quiet_since: AtomicU64,
@@ -101,7 +104,7 @@ impl Conn {
             base,
             authenticated: AtomicBool::new(false),
             account: AtomicU64::new(0),
-            administrator: AtomicBool::new(false),
+            administrator: AtomicU64::new(0),
             active: AtomicUsize::new(0),
             served: AtomicU64::new(0),
             quiet_since: AtomicU64::new(0),
@@ -120,9 +123,10 @@ impl Conn {
         self.id
     }
 
-    /// Whether the last who authenticated on it is an administrator.
+    /// Whether the last who authenticated on it is an administrator, and did so lately: what is asked since without a credential, or with
+    /// one that was taken back, is nobody's.
     pub(crate) fn is_administrators(&self) -> bool {
-        self.administrator.load(Ordering::Relaxed)
+        self.administrator.load(Ordering::Relaxed) > self.now()
     }
 
     /// The client's address; IPv4 that came over a dual-stack socket is shown as IPv4.
@@ -140,10 +144,11 @@ impl Conn {
         let mut hasher = std::hash::DefaultHasher::new();
         account.hash(&mut hasher);
         self.account.store(hasher.finish() | 1, Ordering::Relaxed);
-        if administrator && !self.administrator.load(Ordering::Relaxed) {
+        if administrator && !self.is_administrators() {
             self.homes.note(share(self.peer));
         }
-        self.administrator.store(administrator, Ordering::Relaxed);
+        let until = if administrator { self.now().saturating_add(MARKED) } else { 0 };
+        self.administrator.store(until, Ordering::Relaxed);
         self.authenticated.store(true, Ordering::Relaxed);
     }
 
@@ -151,7 +156,7 @@ impl Conn {
     pub(crate) fn lane(&self) -> Lane {
         let asked = self.served.load(Ordering::Relaxed) + u64::from(self.active.load(Ordering::Relaxed) == 0);
         let may_become = self.early && !self.authenticated.load(Ordering::Relaxed) && asked <= 1;
-        if may_become || self.administrator.load(Ordering::Relaxed) { Lane::Front } else { Lane::Back }
+        if may_become || self.is_administrators() { Lane::Front } else { Lane::Back }
     }
 
     /// Bytes arrived. If no request is being served they belong to the head of the next one, and its clock starts.
@@ -308,7 +313,7 @@ impl Table {
         // The account that holds most, administrators or others, if that is more than `share`.
         let largest = |administrators: bool, share: usize| {
             let mut held: HashMap<u64, usize> = HashMap::new();
-            let kind = |conn: &Conn| conn.administrator.load(Ordering::Relaxed) == administrators;
+            let kind = |conn: &Conn| conn.is_administrators() == administrators;
             for (_, _, conn) in here().filter(|(_, _, conn)| !is_stranger(conn) && kind(conn)) {
                 *held.entry(account(conn)).or_default() += 1;
             }
@@ -496,7 +501,7 @@ mod tests {
             ticket.conn().mark_authenticated(&format!("operator{n}"), false);
             held.push(ticket);
         }
-        assert_eq!(table.count(|conn| !conn.administrator.load(Ordering::Relaxed)), 15);
+        assert_eq!(table.count(|conn| !conn.is_administrators()), 15);
         let reader = held.get(1).unwrap().conn().account.load(Ordering::Relaxed);
         assert_eq!(
             table.count(|conn| conn.account.load(Ordering::Relaxed) == reader),
@@ -590,6 +595,14 @@ mod tests {
         // An account that loses its rights loses its lane.
         first.conn().mark_authenticated("admin", false);
         assert_eq!(first.conn().lane(), Lane::Back);
+        // One that nobody has shown a right on for a while, too: what comes on it now is nobody's.
+        first.conn().mark_authenticated("admin", true);
+        tokio::time::advance(Duration::from_millis(MARKED - 1)).await;
+        assert_eq!(first.conn().lane(), Lane::Front);
+        tokio::time::advance(Duration::from_millis(1)).await;
+        let asking_without = first.conn().begin();
+        assert!(first.conn().lane() == Lane::Back && !first.conn().is_administrators());
+        drop(asking_without);
         // Many administrators' addresses: the oldest is forgotten.
         for n in 0..HOMES {
             let other = table.admit(ip(&format!("198.51.100.{n}"))).unwrap();

@@ -482,7 +482,7 @@ impl Gateway {
         let caller = call.caller.clone().ok_or_else(|| Status::internal("a stream needs a login"))?;
         // It asks again for as long as the stream lives, not as long as it may take to open.
         let context = CallContext { deadline: None, ..call.context() };
-        Ok(Access { credential, caller, address: call.conn.peer(), context })
+        Ok(Access { credential, caller, conn: Arc::clone(&call.conn), context })
     }
 
     fn options(&self, path: &str) -> Response<ResponseBody> {

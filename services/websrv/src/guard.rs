@@ -1,7 +1,6 @@
 //! Whether a stream may go on: its caller is still allowed, its time has not passed, the daemon stays. Everything that stays open for its
 //! caller has one, and with it a place ([`crate::places`]).
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use schema::MethodInfo;
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
+use crate::admission::Conn;
 use crate::places::{Place, Places};
 
 /// How long a stream stays open while usermgr cannot say whether its session still exists. Only usermgr ends sessions, and it
@@ -27,7 +27,8 @@ const ASK_AGAIN_MAX: Duration = Duration::from_secs(8);
 pub(crate) struct Access {
     pub credential: Option<Credential>,
     pub caller: Arc<Caller>,
-    pub address: IpAddr,
+    /// Its connection, which counts as the caller's as long as the caller is let in.
+    pub conn: Arc<Conn>,
     pub context: CallContext,
 }
 
@@ -76,7 +77,7 @@ impl Guard {
         access: Access,
         deadline: Option<Instant>,
     ) -> Result<Self, Status> {
-        let place = places.take(&access.caller, access.address)?;
+        let place = places.take(&access.caller, access.conn.peer())?;
         let mut heartbeat = tokio::time::interval_at(Instant::now() + heartbeat, heartbeat);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let changes = gate.changes();
@@ -146,17 +147,18 @@ impl Guard {
     }
 
     async fn still_allowed(&mut self) -> Result<(), Status> {
-        let Access { credential: Some(credential), address, context, .. } = &self.access else {
+        let Access { credential: Some(credential), conn, context, .. } = &self.access else {
             return Ok(());
         };
         let context = context.child();
-        let verified = self.gate.authenticate(credential, (*address).into(), &context).await;
+        let verified = self.gate.authenticate(credential, conn.peer().into(), &context).await;
         self.recheck = None;
         match verified {
             Ok(caller) => {
                 if let Some(method) = self.method {
                     gate::authorise(method, Some(Arc::clone(&caller)))?;
                 }
+                conn.mark_authenticated(caller.account(), caller.administrator());
                 self.sure = Instant::now();
                 self.pause = ASK_AGAIN;
                 if let Credential::Token(_) = credential {
