@@ -26,8 +26,13 @@ const WAKER: u64 = 1;
 const READ: usize = 64 * 1024;
 /// Events handled between two rounds of writing.
 const EVENTS: usize = 64;
-/// What the connections of one user may take of a round together, however many they are; the rest waits for the next one.
-const SHARE: Duration = Duration::from_micros(500);
+/// What one user may take of the server's time at once, however many connections it has; in the long run it may take half of it, so that
+/// there is always some left for the others, and for the programs the messages are for.
+const SHARE: Duration = Duration::from_millis(1);
+/// What a message for a machine inside costs besides: that machine has a thread of its own.
+const INSIDE: Duration = Duration::from_micros(50);
+/// How long a user waits at a time that has had its share, in milliseconds.
+const SHARE_PAUSE: u64 = 1;
 /// Connections taken in between two rounds of writing.
 const ACCEPTS: usize = 32;
 /// How long a sender waits at a time for a receiver that is behind, in milliseconds; nats-server's stall is as long.
@@ -68,8 +73,9 @@ pub(super) struct Loop {
     /// When a machine inside wants its next turn.
     inside_due: Option<u64>,
     stop: Option<Stop>,
-    /// What the users with several connections have taken of this round.
+    /// What the users have taken lately; with one user for all there is nothing to share.
     taken: Vec<Duration>,
+    looked: Duration,
     /// Rounds in which somebody waited.
     turns: usize,
     buffer: Vec<u8>,
@@ -122,7 +128,8 @@ impl Loop {
             inside_due: (!inside.is_empty()).then_some(now.mono_ms),
             inside,
             stop: None,
-            taken: vec![Duration::ZERO; users],
+            taken: vec![Duration::ZERO; if users > 1 { users } else { 0 }],
+            looked: Duration::ZERO,
             turns: 0,
             buffer: vec![0; READ],
         })
@@ -142,7 +149,7 @@ impl Loop {
                 }
             }
             now = clock::now();
-            self.taken.fill(Duration::ZERO);
+            self.give_shares();
             for event in events.drain(..) {
                 self.event(event, now);
             }
@@ -220,7 +227,8 @@ impl Loop {
                 let Ok(slot) = u32::try_from(data - FIRST) else { return };
                 let flags = event.flags;
                 if flags.intersects(EventFlags::IN | EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR) {
-                    self.readable(slot, now.mono_ms);
+                    let over = flags.intersects(EventFlags::HUP | EventFlags::ERR);
+                    self.readable(slot, now.mono_ms, over);
                 }
                 if flags.contains(EventFlags::OUT)
                     && let Some(id) = self.socket(slot).map(|s| s.id)
@@ -291,11 +299,12 @@ impl Loop {
         }
     }
 
-    fn readable(&mut self, slot: u32, now: u64) {
-        let Some(id) = self.socket(slot).map(|s| s.id).filter(|id| !self.has_had_its_share(*id)) else {
-            // It stays readable.
-            return;
-        };
+    fn readable(&mut self, slot: u32, now: u64, over: bool) {
+        let Some(id) = self.socket(slot).map(|s| s.id) else { return };
+        // Of the end of a connection the system does not stop telling.
+        if !over && self.has_had_its_share(id) {
+            return self.follow(id, Flow::Flush, now + SHARE_PAUSE);
+        }
         let Some(socket) = self.sockets.get_mut(slot as usize).and_then(Option::as_mut) else { return };
         match socket.read(&mut self.buffer) {
             Io::Blocked => {}
@@ -315,9 +324,20 @@ impl Loop {
         taken.is_some_and(|taken| *taken >= SHARE)
     }
 
+    /// Half of the time that has passed is each user's.
+    fn give_shares(&mut self) {
+        if self.taken.is_empty() {
+            return;
+        }
+        let now = clock::precise();
+        let passed = now.saturating_sub(std::mem::replace(&mut self.looked, now));
+        self.taken.iter_mut().for_each(|taken| *taken = taken.saturating_sub(passed / 2));
+    }
+
     fn took(&mut self, id: ConnId, begun: Duration) {
+        let inside = u32::try_from(self.broker.asked_inside()).unwrap_or(u32::MAX);
         if let Some(taken) = self.broker.user_of(id).and_then(|user| self.taken.get_mut(user)) {
-            *taken += clock::precise().saturating_sub(begun);
+            *taken += clock::precise().saturating_sub(begun) + INSIDE * inside;
         }
     }
 
@@ -449,7 +469,8 @@ impl Loop {
                 continue;
             }
             let room = pause.behind.is_none_or(|behind| self.broker.may_go_on(id, behind));
-            if (room || now >= pause.until) && !self.has_had_its_share(id) {
+            let due = room || now >= pause.until;
+            if due && !self.has_had_its_share(id) {
                 if let Some(socket) = self.sockets.get_mut(slot as usize).and_then(Option::as_mut) {
                     socket.pause = None;
                 }
@@ -459,6 +480,10 @@ impl Loop {
                 self.follow(id, flow, now);
                 self.flush(now);
             } else {
+                if due && let Some(socket) = self.sockets.get_mut(slot as usize).and_then(Option::as_mut) {
+                    let behind = pause.behind.filter(|_| !room);
+                    socket.pause = Some(Pause { behind, until: now + SHARE_PAUSE });
+                }
                 self.waiting.push(slot);
             }
         }

@@ -518,6 +518,12 @@ impl Broker {
         self.live(id).and_then(|conn| conn.who)
     }
 
+    /// Messages for machines inside that the last input, or what was held of it, brought.
+    #[must_use]
+    pub fn asked_inside(&self) -> usize {
+        self.inside
+    }
+
     /// Whether a sender that waits for a receiver may go on: there is room, and what it has asked is answered as far as need be.
     #[must_use]
     pub fn may_go_on(&self, sender: ConnId, behind: ConnId) -> bool {

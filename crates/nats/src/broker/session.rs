@@ -34,6 +34,7 @@ impl Broker {
     /// Bytes from a client.
     pub fn input(&mut self, id: ConnId, data: &[u8], now: u64) -> Flow {
         self.now = now;
+        self.inside = 0;
         let flow = self.take_in(id, data, now);
         self.count_input(id, flow)
     }
