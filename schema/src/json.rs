@@ -52,3 +52,26 @@ pub fn redact(message: &mut DynamicMessage) {
         }
     }
 }
+
+/// Whether a message of this type, or one inside it, has a field marked `debug_redact`.
+#[must_use]
+pub fn holds_secrets(message: &prost_reflect::MessageDescriptor) -> bool {
+    let mut seen = std::collections::HashSet::new();
+    let mut left = vec![message.clone()];
+    while let Some(message) = left.pop() {
+        if !seen.insert(message.full_name().to_owned()) {
+            continue;
+        }
+        for field in message.fields() {
+            let options = field.options();
+            if options.get_field_by_name("debug_redact").and_then(|value| value.as_bool()).unwrap_or_default()
+            {
+                return true;
+            }
+            if let prost_reflect::Kind::Message(inner) = field.kind() {
+                left.push(inner);
+            }
+        }
+    }
+    false
+}

@@ -24,7 +24,7 @@ pub mod server;
 pub mod time;
 mod validate;
 
-pub use json::{from_json, redact, reflect, to_json};
+pub use json::{from_json, holds_secrets, redact, reflect, to_json};
 pub use openapi::openapi;
 pub use validate::{Violation, validate};
 

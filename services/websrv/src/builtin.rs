@@ -10,7 +10,7 @@ use futures_util::stream;
 use gate::Credential;
 use gate::audit::Level;
 use http::request::Parts;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body::Frame;
 use ipc::Status;
 use prost::Message;
@@ -22,6 +22,7 @@ use crate::call::Call;
 use crate::frame;
 use crate::gateway::{API, Gateway};
 use crate::guard::Watched;
+use crate::gzip;
 use crate::reflection;
 use crate::status::Failure;
 use crate::wire::{Codec, Wire};
@@ -35,6 +36,7 @@ const HEALTH: &str = "/grpc.health.v1.Health/";
 
 /// The description is the same for everyone and every request: made once, at the first one.
 static OPENAPI: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(schema::openapi().to_string()));
+static OPENAPI_GZIP: LazyLock<Option<Bytes>> = LazyLock::new(|| gzip::pack(&OPENAPI));
 
 /// Answers if the path is of gRPC health or reflection.
 pub(crate) async fn serve(
@@ -83,8 +85,8 @@ pub(crate) async fn readyz(State(gateway): State<Arc<Gateway>>) -> axum::respons
 }
 
 /// The description of the API.
-pub(crate) async fn openapi() -> axum::response::Response {
-    Wire::Rest.reply(OPENAPI.clone()).map(Body::new)
+pub(crate) async fn openapi(headers: HeaderMap) -> axum::response::Response {
+    gzip::json(OPENAPI.clone(), &headers, |_| OPENAPI_GZIP.clone()).map(Body::new)
 }
 
 fn text(body: String) -> axum::response::Response {

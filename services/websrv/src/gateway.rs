@@ -25,6 +25,7 @@ use crate::error::Error;
 use crate::events::Feed;
 use crate::frame;
 use crate::guard::{Access, Guard};
+use crate::gzip::{self, Coding};
 use crate::headers::Decorator;
 use crate::health::Liveness;
 use crate::json;
@@ -237,11 +238,12 @@ impl Gateway {
         self.due(route, None, call);
         let (admitted, shown) = self.identify(route, parts, call).await?;
         let query = parts.uri.query().unwrap_or_default();
-        let whole = if let BodyRule::None = binding.body {
+        let mut coding = Coding::Identity;
+        let mut whole = if let BodyRule::None = binding.body {
             // A client may send `{}`, or anything, with a GET: it has no meaning (RFC 9110 §9.3.1).
             Bytes::new()
         } else {
-            Wire::Rest.check(&parts.headers)?;
+            coding = gzip::coding(&parts.headers)?;
             let kind = media_type(&parts.headers);
             // Also without a body: a form on a foreign page can send one of its own types and put the rest in the query.
             if !kind.is_empty() && kind != "application/json" {
@@ -254,6 +256,15 @@ impl Gateway {
             whole
         };
         let turn = self.turn(call).await?;
+        if coding == Coding::Gzip {
+            let limit = self.body_limit(route, call);
+            let mut share = call.body.take();
+            let unpack = || {
+                gzip::unpack(&whole, limit, |more| share.as_mut().map_or(Ok(()), |share| share.grow(more)))
+            };
+            let unpacked = self.turns.work(turn.as_ref(), unpack).await?;
+            (whole, call.body) = (unpacked, share);
+        }
         let decode = || rest::message(binding, &values, query, &whole);
         let message = self.turns.work(turn.as_ref(), decode).await?;
         let (checked, message) = check(admitted, message, None, parts, call)?;
@@ -270,12 +281,17 @@ impl Gateway {
         let reply = self.gate.forward(checked, call.context()).await?;
         let encode = || {
             let reply = decode_reply(route, reply)?;
-            Ok::<_, Failure>(match &binding.response_body {
+            let answer = match &binding.response_body {
                 None => json::encode(&reply)?,
                 Some(field) => json::encode_field(&reply, field)?,
+            };
+            Ok::<_, Failure>(if route.secret || answer.len() < gzip::ANSWER_MIN {
+                Wire::Rest.reply(answer)
+            } else {
+                gzip::json(answer, &parts.headers, gzip::pack)
             })
         };
-        let answer = Wire::Rest.reply(self.turns.work(turn.as_ref(), encode).await?);
+        let answer = self.turns.work(turn.as_ref(), encode).await?;
         counted(route, room, answer)
     }
 

@@ -29,6 +29,7 @@ pub mod frame;
 mod front;
 mod gateway;
 mod guard;
+mod gzip;
 mod h2_frames;
 mod h3_frames;
 mod headers;

@@ -20,12 +20,13 @@ const FIELD_COST: usize = 128;
 const REQUEST_COST: usize = 4 * 1024;
 
 /// The fields somebody here looks at.
-static KNOWN: [header::HeaderName; 18] = [
+static KNOWN: [header::HeaderName; 19] = [
     header::HOST,
     header::TRANSFER_ENCODING,
     header::CONTENT_TYPE,
     header::CONTENT_LENGTH,
     header::CONTENT_ENCODING,
+    header::ACCEPT_ENCODING,
     header::EXPECT,
     header::AUTHORIZATION,
     crate::auth::X_AUTH_TOKEN,

@@ -26,6 +26,8 @@ pub(crate) struct Route {
     /// For streams that can go on after a message the client has: its number in the request, and the number of the field
     /// that gets it in the response.
     pub resume: Option<(FieldDescriptor, u32)>,
+    /// Whether an answer may hold a secret.
+    pub secret: bool,
     /// Field of the response that identifies it in an SSE stream.
     pub sse_id: Option<FieldDescriptor>,
 }
@@ -224,6 +226,7 @@ impl Route {
             stream,
             resume,
             sse_id,
+            secret: schema::holds_secrets(&output),
             input,
             output,
         })
@@ -317,6 +320,16 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn answers_with_tokens_and_passwords_are_known() {
+        let routes = routes();
+        let secret = |path: &str| routes.rpc(path).unwrap().secret;
+        assert!(secret("/schema.v1alpha1.SessionService/CreateSession"));
+        assert!(secret("/schema.v1alpha1.UserService/ResetPassword"));
+        assert!(!secret("/schema.v1alpha1.EventService/ListEvents"));
+        assert!(!secret("/schema.v1alpha1.HostService/GetHost"));
     }
 
     #[test]

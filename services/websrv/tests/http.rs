@@ -7,6 +7,8 @@ use futures_util::StreamExt;
 use support::{ADMIN, SOON, Stack, Version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+const LOGIN: &str = r#"{"username":"admin","password":"right-enough"}"#;
+
 /// What the server answers to these bytes until it closes the connection.
 async fn h1(stack: &Stack, request: &str) -> String {
     let mut stream = support::connect(stack.https, b"http/1.1").await.unwrap();
@@ -269,10 +271,10 @@ async fn what_is_not_served_is_ignored_or_refused_but_never_half_done() {
         assert!(!done, "{version:?}: it was done");
         assert_ne!(with("PATCH", "if-match", "*").await.status, 412, "{version:?}");
         // §8.4, §15.5.16.
-        let reply = with("PATCH", "content-encoding", "gzip").await;
+        let reply = with("PATCH", "content-encoding", "br").await;
         assert_eq!(
             (reply.status.as_u16(), &reply.headers["accept-encoding"]),
-            (415, &"identity".parse().unwrap())
+            (415, &"gzip, identity".parse().unwrap())
         );
     }
     // §7.8: an offer to upgrade is not taken up; §9.3.6: this is no proxy.
@@ -527,5 +529,83 @@ async fn an_http_3_request_is_held_to_the_same_rules() {
         request.headers_mut().insert("content-length", "2".parse().unwrap());
         let reply = support::try_h3(stack.https, request).await;
         assert!(reply.is_ok_and(|reply| reply.status == 400), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_large_answer_is_packed_for_who_asks_and_one_with_a_secret_never_is() {
+    let stack = Stack::start().await;
+    stack.world.large.store(true, std::sync::atomic::Ordering::SeqCst);
+    for version in [Version::H1, Version::H2, Version::H3] {
+        let get = async |path: &str, packed: bool| {
+            let mut request = stack.get(path, Some(ADMIN));
+            if packed {
+                request.headers_mut().insert("accept-encoding", "br;q=1, gzip;q=0.8".parse().unwrap());
+            }
+            stack.send(version, request).await
+        };
+        for path in ["/api/v1alpha1/openapi.json", "/api/v1alpha1/hosts"] {
+            let (plain, packed) = (get(path, false).await, get(path, true).await);
+            assert!(!plain.headers.contains_key("content-encoding"), "{version:?} {path}");
+            assert_eq!(packed.headers["content-encoding"], "gzip", "{version:?} {path}");
+            for reply in [&plain, &packed] {
+                assert_eq!(
+                    (reply.status.as_u16(), &reply.headers["vary"]),
+                    (200, &"accept-encoding".parse().unwrap())
+                );
+            }
+            let mut unpacked = Vec::new();
+            std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&packed.body[..]), &mut unpacked)
+                .unwrap();
+            assert!(unpacked == plain.body && packed.body.len() * 2 < plain.body.len(), "{version:?} {path}");
+        }
+        // A short one is not, nor is one that holds a token, however long.
+        assert!(!get("/api/v1alpha1/hosts/system", true).await.headers.contains_key("content-encoding"));
+        let mut login = stack.post("/api/v1alpha1/sessions", "application/json", None, LOGIN);
+        login.headers_mut().insert("accept-encoding", "gzip".parse().unwrap());
+        let reply = stack.send(version, login).await;
+        assert_eq!((reply.status.as_u16(), reply.headers.contains_key("content-encoding")), (200, false));
+        assert!(reply.body.len() > 8 * 1024 && !reply.headers.contains_key("vary"), "{}", reply.body.len());
+    }
+}
+
+#[tokio::test]
+async fn a_packed_body_is_a_body_and_no_way_around_its_bounds() {
+    let stack = Stack::start().await;
+    let pack = |bytes: &[u8]| {
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        std::io::Write::write_all(&mut packer, bytes).unwrap();
+        packer.finish().unwrap()
+    };
+    for version in [Version::H1, Version::H2, Version::H3] {
+        let send = async |path: &str, token: Option<&str>, body: Vec<u8>| {
+            let mut request = stack.post(path, "application/json", token, body);
+            request.headers_mut().insert("content-encoding", "gzip".parse().unwrap());
+            stack.send(version, request).await.status.as_u16()
+        };
+        let state = "/api/v1alpha1/hosts/system/state";
+        stack.world.seen.lock().unwrap().clear();
+        assert_eq!(
+            send(state, Some(ADMIN), pack(br#"{"action":"HOST_ACTION_ON"}"#)).await,
+            400,
+            "the owner refuses"
+        );
+        assert!(
+            stack.world.seen.lock().unwrap().remove("HostService.ChangeHostState").is_some(),
+            "it has got it"
+        );
+        // Within what may be sent, far beyond what may be unpacked.
+        let bomb = format!(r#"{{"action":"HOST_ACTION_ON"{}}}"#, " ".repeat(4 * 1024 * 1024));
+        assert_eq!(send(state, Some(ADMIN), pack(bomb.as_bytes())).await, 413, "{version:?}");
+        // Who is not logged in may send less, packed or not.
+        let long = LOGIN.replace("}", &format!("{}}}", " ".repeat(8 * 1024)));
+        assert_eq!(send("/api/v1alpha1/sessions", None, pack(long.as_bytes())).await, 413, "{version:?}");
+        assert_eq!(send("/api/v1alpha1/sessions", None, pack(LOGIN.as_bytes())).await, 200, "{version:?}");
+        assert_eq!(
+            send(state, Some(ADMIN), br#"{"action":"HOST_ACTION_ON"}"#.to_vec()).await,
+            400,
+            "it is not packed"
+        );
+        assert!(!stack.world.seen.lock().unwrap().contains_key("HostService.ChangeHostState"));
     }
 }

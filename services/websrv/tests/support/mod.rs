@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -44,6 +44,8 @@ pub struct World {
     pub revoked: Mutex<Vec<String>>,
     /// The last request of each method: payload and principal.
     pub seen: Mutex<HashMap<String, (Bytes, Option<ipc::Principal>)>>,
+    /// Whether there are many hosts, and tokens are long.
+    pub large: AtomicBool,
 }
 
 pub struct Stack {
@@ -257,6 +259,20 @@ pub async fn backend(bus: &Bus, daemon: &str, world: Arc<World>) {
                             request.fail(Status::not_found(text).with_reason("NO_SUCH_HOST")).await;
                         }
                     }
+                }
+                "HostService.ListHosts" if world.large.load(Ordering::SeqCst) => {
+                    let description = "a long text ".repeat(40);
+                    let host = |n| api::Host {
+                        name: format!("host{n}"),
+                        description: Some(description.clone()),
+                        ..api::Host::default()
+                    };
+                    let hosts = (0..40).map(host).collect();
+                    request.reply(&api::ListHostsResponse { hosts }).await;
+                }
+                "SessionService.CreateSession" if world.large.load(Ordering::SeqCst) => {
+                    let token = "t0ken".repeat(4000);
+                    request.reply(&api::CreateSessionResponse { token, ..Default::default() }).await;
                 }
                 "HostService.ChangeHostState" => {
                     let status = Status::failed_precondition("the host is off").with_reason("HOST_OFF");
