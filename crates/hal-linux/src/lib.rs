@@ -7,6 +7,7 @@
 //!  operator      ──► entropy, net, rtc ──► /dev/random, lo, /dev/rtc*
 //!  daemons       ──► memory ──► malloc_trim
 //!  daemons       ──► sched  ──► sched_setattr
+//!  daemons       ──► seccomp ──► seccomp(2)
 //!  statemgr      ──► reset ──► /sys/class/watchdog, /sys/fs/pstore
 //! ```
 //!
@@ -29,6 +30,7 @@ pub mod net;
 pub mod reset;
 pub mod rtc;
 pub mod sched;
+pub mod seccomp;
 mod watchdog;
 
 #[cfg(feature = "gpio")]
