@@ -490,6 +490,14 @@ impl Loop {
     }
 
     fn publish_links(&mut self) {
+        for refusal in self.broker.take_refusals() {
+            let by = refusal.user.as_deref().unwrap_or("-");
+            tracing::warn!(
+                by,
+                refusal = refusal.text,
+                "the bus refuses a client what its credential does not allow"
+            );
+        }
         for link in self.broker.take_links() {
             match link.closed {
                 None => {

@@ -129,6 +129,18 @@ pub struct Link {
     pub closed: Option<CloseReason>,
 }
 
+/// A client asked for what its user may not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Whose; `None` where no users are configured.
+    pub user: Option<String>,
+    /// What it was told.
+    pub text: String,
+}
+
+/// Refusals that are kept until they are taken.
+const REFUSALS: usize = 16;
+
 /// What the shell does with a connection after feeding it input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flow {
@@ -278,6 +290,7 @@ pub struct Broker {
     places: Places,
     dirty: VecDeque<u32>,
     links: Vec<Link>,
+    refusals: Vec<Refusal>,
     internal: Vec<InternalMsg>,
     /// What they cost, in bytes.
     internal_bytes: usize,
@@ -319,6 +332,7 @@ impl Broker {
             places,
             dirty: VecDeque::new(),
             links: Vec::new(),
+            refusals: Vec::new(),
             internal: Vec::new(),
             internal_bytes: 0,
             watched: HashMap::new(),
@@ -543,6 +557,11 @@ impl Broker {
         std::mem::take(&mut self.links)
     }
 
+    /// What was refused since the last call, as far as there is room: for people.
+    pub fn take_refusals(&mut self) -> Vec<Refusal> {
+        std::mem::take(&mut self.refusals)
+    }
+
     /// Counters.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -668,6 +687,15 @@ impl Broker {
     fn say_error(&mut self, slot: u32, text: &str) {
         self.work += session::REFUSAL;
         self.send(slot, format!("-ERR '{text}'\r\n").as_bytes());
+    }
+
+    /// Says that a right is missing, which is for people to know, too.
+    fn forbid(&mut self, slot: u32, text: String) {
+        self.say_error(slot, &text);
+        if self.refusals.len() < REFUSALS {
+            let user = self.conns.get(slot).and_then(|conn| conn.user.clone());
+            self.refusals.push(Refusal { user, text });
+        }
     }
 
     fn close_saying(&mut self, slot: u32, reason: CloseReason, text: &str) {

@@ -330,7 +330,7 @@ impl Broker {
                     text.push_str(" using queue ");
                     text.push_str(&quoted(queue));
                 }
-                self.say_error(slot, &text);
+                self.forbid(slot, text);
                 return;
             }
             check = rights.needs_check(subject, queue);
@@ -475,14 +475,14 @@ impl Broker {
             && !conn.memory.may_publish(rights, message.subject, now)
         {
             let text = format!("Permissions Violation for Publish to {}", quoted(message.subject));
-            self.say_error(slot, &text);
+            self.forbid(slot, text);
             return None;
         }
         if let Some(reply) = message.reply
             && (reply.starts_with(b"_R_.") || reply.starts_with(b"_GR_."))
         {
             let text = format!("Permissions Violation for Publish with Reply of {}", quoted(reply));
-            self.say_error(slot, &text);
+            self.forbid(slot, text);
             return None;
         }
         if verbose {
