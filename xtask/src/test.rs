@@ -200,8 +200,9 @@ fn run_tier(tier: Tier, count: &mut Count) -> Result<()> {
         Tier::Integration => {
             need::tools(&[need::IP, need::DNSMASQ])?;
             let clients = clients_env()?;
-            // The operator's tests run a program of its examples, which a filter for tests leaves unbuilt.
-            sh::cargo(&["build", "--locked", "--workspace", "--example", "fake_daemons"])?;
+            // Tests run programs of these examples, which a filter for tests leaves unbuilt.
+            let examples = ["--example", "fake_daemons", "--example", "taken_over"];
+            sh::cargo(&[&["build", "--locked", "--workspace"], &examples[..]].concat())?;
             let tests = integration_tests()?;
             cargo_test(&named(&tests), &clients, count)
         }

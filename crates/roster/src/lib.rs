@@ -3,7 +3,7 @@
 //! ```text
 //!                    ┌─► permissions: what its credential may say and hear on the bus
 //!                    ├─► buckets, streams: what the operator makes before anybody starts
-//!   rows::… ─► Row ──┼─► the operator: start order, supervision, limits, user, capabilities, devices, confirmation of a boot
+//!   rows::… ─► Row ──┼─► the operator: start order, supervision, limits, user, capabilities, devices, confinement, confirmation of a boot
 //!                    ├─► `u-bmc <name>`: subcommand and help; the tables of the configuration
 //!                    └─► the tables of daemons in docs/ (a test compares them)
 //! ```
@@ -18,7 +18,7 @@ mod row;
 mod rows;
 
 pub use bus::{Permissions, permissions, services_of, user};
-pub use row::{Limits, Row, SHARED_GROUP, Stream, When};
+pub use row::{Limits, Reach, Row, SHARED_GROUP, Stream, When};
 pub use rows::Daemon;
 
 /// The buckets of all daemons, in the order of the rows.

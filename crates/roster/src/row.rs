@@ -1,5 +1,6 @@
 //! What a row says.
 
+use hal_linux::seccomp::Groups;
 use rustix::thread::CapabilitySet;
 use units::Millis;
 
@@ -45,6 +46,8 @@ pub struct Row {
     pub lasting: bool,
     /// Whether it may say where the controller is reached, and as whom to log in first.
     pub speaks: bool,
+    /// Whether it may say what the controller is called.
+    pub names_host: bool,
     /// After how long its silence is told, before it is killed for it.
     pub missed_after: Option<Millis>,
     /// The user and group it runs as when the operator is root; `None`: as the operator does.
@@ -55,6 +58,16 @@ pub struct Row {
     pub devices: &'static [&'static str],
     /// Settings (with dots for nested tables) that name files it reads; they are copied for it, as they may be root's alone.
     pub files: &'static [&'static str],
+    /// Settings that name a file it replaces, with their defaults. The folder is made for it where it is missing.
+    pub replaces: &'static [(&'static str, &'static str)],
+    /// What it reads of the system beside its own, with all below.
+    pub reads: &'static [&'static str],
+    /// What it writes of the system: files that are there.
+    pub writes: &'static [&'static str],
+    /// Where its connections go.
+    pub reach: Reach,
+    /// System calls beyond those of files, memory, threads and clients.
+    pub system_calls: Groups,
     /// What it may use at most.
     pub limits: Limits,
 }
@@ -79,11 +92,17 @@ impl Row {
             critical: false,
             lasting: false,
             speaks: false,
+            names_host: false,
             missed_after: None,
             user: Some(SHARED_GROUP + number),
             capabilities: CapabilitySet::empty(),
             devices: &[],
             files: &[],
+            replaces: &[],
+            reads: &[],
+            writes: &[],
+            reach: Reach::Bus,
+            system_calls: Groups::empty(),
             limits: Limits::daemon(),
         }
     }
@@ -98,6 +117,19 @@ pub enum When {
     Simulated,
     /// Where the configuration has a table for it. It runs as the site says, so a boot is confirmed without it.
     Configured,
+}
+
+/// Where a daemon's TCP connections go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// To the bus.
+    Bus,
+    /// To the bus; others come in where the operator's flags say.
+    Served,
+    /// To the bus and to name servers.
+    Names,
+    /// Anywhere: where to is a setting, and a server may name others.
+    Outward,
 }
 
 /// A stream of the bus.

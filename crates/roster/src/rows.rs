@@ -2,14 +2,18 @@
 //!
 //! Each daemon calls, and starts after, rows above its own only. How a new one is added: docs/porting-a-daemon.md.
 
+use hal_linux::seccomp::Groups;
 use rustix::thread::CapabilitySet;
 use units::Millis;
 
-use crate::row::{Limits, Row, Stream, When};
+use crate::row::{Limits, Reach, Row, Stream, When};
 
 /// After how long a silence of a daemon that holds pins is told: within 5 s people know that nobody holds the lines. It is killed as late as
 /// the others, as one that comes back by itself has not lost what it was about.
 const HOLDS_PINS: Millis = Millis::from_secs(4);
+
+/// The machine's name.
+const HOST_NAME: &str = "/proc/sys/kernel/hostname";
 
 macro_rules! roster {
     ($($(#[doc = $doc:literal])+ $daemon:ident = $row:expr;)+) => {
@@ -75,6 +79,9 @@ roster! {
         critical: true,
         missed_after: Some(HOLDS_PINS),
         devices: &["gpiochip"],
+        // Which devices are GPIO chips.
+        reads: &["/sys/bus/gpio", "/sys/devices"],
+        system_calls: Groups::GPIO,
         limits: Limits::lines(),
         ..Row::daemon("powermgr", "Press buttons and watch power-good", 1)
     };
@@ -85,6 +92,7 @@ roster! {
         buckets: &["users", "sessions"],
         speaks: true,
         files: &["admin_password_file"],
+        system_calls: Groups::PRIORITY,
         limits: Limits::hashing(),
         ..Row::daemon("usermgr", "Keep accounts, roles and sessions", 3)
     };
@@ -98,6 +106,8 @@ roster! {
         streams: &[Stream::Events],
         trims: &[Stream::Events],
         critical: true,
+        // Memory, uptime, and what the kernel tells of the reset before this boot.
+        reads: &["/proc/meminfo", "/proc/uptime", "/sys/class/watchdog", "/sys/devices", "/sys/fs/pstore"],
         ..Row::daemon("statemgr", "Keep the desired and actual state of host, chassis and controller, and the event log", 2)
     };
     /// The gateway has no state of its own and publishes nothing.
@@ -108,6 +118,9 @@ roster! {
         streams: &[Stream::Events],
         speaks: true,
         files: &["tls.cert_file", "tls.key_file"],
+        reads: &[HOST_NAME],
+        reach: Reach::Served,
+        system_calls: Groups::LISTEN.union(Groups::DATAGRAMS).union(Groups::PRIORITY),
         limits: Limits::gateway(),
         ..Row::daemon("websrv", "Serve HTTPS: REST, Connect, gRPC", 4)
     };
@@ -120,22 +133,31 @@ roster! {
         events: &["fleet"],
         streams: &[Stream::Events],
         files: &["nats.ca_file", "nats.password_file", "nats.credentials_file", "nats.nkey_file"],
+        // Certificates of authorities lie in both; name servers in the first and in /run.
+        reads: &["/etc", "/usr/share", "/run", HOST_NAME],
+        reach: Reach::Outward,
+        system_calls: Groups::DATAGRAMS,
         ..Row::daemon("fleet", "Link outward to a datacenter's NATS", 6)
     };
     /// Not critical: a reset brings no cable back. It starts first of all, because a lease takes seconds, and nobody waits for it.
     ///
-    /// Its rights: interfaces and routes, raw sockets for DHCP and the ports it has, the clock, the host's name (`SYS_ADMIN`), and the files
-    /// it writes in root's folders: the name servers and the clock's device (`DAC_OVERRIDE`).
+    /// Its rights: interfaces and routes, raw sockets for DHCP and the ports it has, the clock. The operator names the host for it.
     Netmgr = Row {
         pages: &["network"],
         when: When::Configured,
         events: &["network"],
+        names_host: true,
         capabilities: CapabilitySet::NET_ADMIN
             .union(CapabilitySet::NET_RAW)
             .union(CapabilitySet::NET_BIND_SERVICE)
-            .union(CapabilitySet::SYS_TIME)
-            .union(CapabilitySet::SYS_ADMIN)
-            .union(CapabilitySet::DAC_OVERRIDE),
+            .union(CapabilitySet::SYS_TIME),
+        devices: &["rtc"],
+        replaces: &[("resolv_conf", "/run/netmgr/resolv.conf")],
+        // Whom to ask for the address of a time server.
+        reads: &["/etc", "/run", HOST_NAME],
+        writes: &["/proc/sys/net"],
+        reach: Reach::Names,
+        system_calls: Groups::NETWORK.union(Groups::DATAGRAMS).union(Groups::CLOCK),
         ..Row::daemon("netmgr", "Keep the controller's own network and time", 5)
     };
 }

@@ -74,6 +74,13 @@ fn what_is_a_daemon_s_own_is_nobody_else_s() {
         let without: Vec<_> = row.trims.iter().filter(|stream| !row.streams.contains(stream)).collect();
         assert!(without.is_empty(), "{} trims {without:?}, which it may not read", row.name);
     }
+    for row in rows() {
+        // Files below are the operator's to hand over, one by one.
+        for path in row.reads.iter().chain(row.writes).chain(row.replaces.iter().map(|(_, path)| path)) {
+            let own = ["/proc/", "/sys/", "/etc", "/run", "/usr/share"];
+            assert!(own.iter().any(|of| path.starts_with(of)), "{}: {path}", row.name);
+        }
+    }
     // What is no part of the management software runs as whoever started it.
     let root: Vec<_> = Daemon::ALL.iter().copied().filter(|daemon| daemon.row().user.is_none()).collect();
     assert_eq!(root, [Daemon::Operator, Daemon::Twin], "all others have a user of their own");
@@ -160,6 +167,20 @@ fn tables() -> String {
         let capabilities =
             if row.user.is_some() { or(code(&names, ""), "none") } else { "the operator's".to_owned() };
         vec![user, capabilities, or(code(row.devices, "*"), "–"), or(code(row.files, ""), "–")]
+    });
+    let head =
+        "daemon | reads of the system | writes of the system | connects to | system calls beyond the common";
+    text += &table("Confinement", head, rows(|row| row.user.is_some()), |row| {
+        let connects = match row.reach {
+            Reach::Bus | Reach::Served => "the bus",
+            Reach::Names => "the bus, name servers",
+            Reach::Outward => "anywhere",
+        };
+        let replaced = row.replaces.iter().map(|(key, default)| format!("`{default}` (`{key}`)"));
+        let writes: Vec<_> = row.writes.iter().map(|path| format!("`{path}`")).chain(replaced).collect();
+        let groups: Vec<_> = row.system_calls.names().collect();
+        let [writes, groups] = [writes.join(", "), groups.join(", ")].map(|text| or(text, "–"));
+        vec![or(code(row.reads, ""), "–"), writes, connects.to_owned(), groups]
     });
     text
 }

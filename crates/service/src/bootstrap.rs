@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::confine::Confinement;
 use crate::privilege::Privileges;
 
 /// Longest bootstrap line. A configuration is a few hundred bytes.
@@ -34,6 +35,9 @@ pub struct Bootstrap {
     /// As whom it shall run; `None` to stay who it is.
     #[serde(default)]
     pub privileges: Option<Privileges>,
+    /// What it is confined to; `None` for nothing.
+    #[serde(default)]
+    pub confinement: Option<Confinement>,
     /// Whether what it creates is closed to all but its user and groups.
     #[serde(default)]
     pub closed: bool,
@@ -166,6 +170,11 @@ mod tests {
             state_dir: "/var/lib/u-bmc/powermgr".into(),
             run_dir: "/run/u-bmc".into(),
             privileges: Some(Privileges { id: 64_001, groups: vec![64_000], capabilities: 1 << 10 }),
+            confinement: Some(Confinement {
+                paths: vec![("/proc/self".into(), crate::Reach::Read)],
+                connect: Some(vec![4222]),
+                ..Confinement::default()
+            }),
             closed: true,
             heartbeat_ms: 1_000,
             log: LogConfig { format: LogFormat::Json, filter: "debug".into() },

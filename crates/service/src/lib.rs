@@ -15,6 +15,7 @@ mod bootstrap;
 mod chain;
 mod clock;
 mod config;
+mod confine;
 mod context;
 mod exit;
 mod flood;
@@ -32,6 +33,7 @@ pub use bootstrap::{Bootstrap, BootstrapError, BusAddress, LogConfig, LogFormat}
 pub use chain::ErrorChain;
 pub use clock::{Clock, boot_id};
 pub use config::{ConfigError, Settings};
+pub use confine::{Confinement, Reach};
 pub use context::{Context, Heartbeat, Kit};
 pub use exit::{Exit, Failure};
 pub use flood::Bucket;

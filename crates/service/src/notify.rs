@@ -22,6 +22,10 @@ pub enum Notification {
     Credential(String),
     /// The fingerprint of the certificate it serves, `sha256:` and 64 hexadecimal digits.
     Certificate(String),
+    /// What the controller is to be called.
+    HostName(String),
+    /// Something the kernel does not hold it to, for people.
+    Unconfined(String),
 }
 
 impl Notification {
@@ -40,6 +44,8 @@ impl Notification {
                 Some(Self::Listen(name.to_owned(), address.parse().ok()?))
             }
             ("CERTIFICATE", value) => Some(Self::Certificate(value.to_owned())),
+            ("HOSTNAME", name) => Some(Self::HostName(name.to_owned())),
+            ("UNCONFINED", text) => Some(Self::Unconfined(text.to_owned())),
             ("CREDENTIAL", value) if value.contains(':') => Some(Self::Credential(value.to_owned())),
             _ => None,
         }
@@ -54,6 +60,8 @@ impl Notification {
             Self::Listen(name, address) => format!("LISTEN={name}:{address}"),
             Self::Credential(text) => format!("CREDENTIAL={}", one_line(text)),
             Self::Certificate(text) => format!("CERTIFICATE={}", one_line(text)),
+            Self::HostName(name) => format!("HOSTNAME={}", one_line(name)),
+            Self::Unconfined(text) => format!("UNCONFINED={}", one_line(text)),
         }
     }
 }
@@ -138,6 +146,11 @@ impl Notifier {
         self.send(Notification::Status(text.into()));
     }
 
+    /// Has the controller called `name`.
+    pub fn host_name(&self, name: &str) {
+        self.send(Notification::HostName(name.to_owned()));
+    }
+
     /// Says where the daemon listens.
     pub fn listening(&self, name: &str, address: SocketAddr) {
         self.send(Notification::Listen(name.to_owned(), address));
@@ -169,6 +182,8 @@ mod tests {
             Notification::Listen("https".into(), "[::1]:443".parse().unwrap()),
             Notification::Credential("admin:a=b:c".into()),
             Notification::Certificate("sha256:ab".into()),
+            Notification::HostName("bmc-0a1b".into()),
+            Notification::Unconfined("the kernel has no Landlock".into()),
         ] {
             assert_eq!(Notification::parse(&notification.to_line()), Some(notification));
         }

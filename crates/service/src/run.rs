@@ -9,10 +9,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::bootstrap::Bootstrap;
 use crate::chain::ErrorChain;
 use crate::clock::Clock;
+use crate::confine::Opened;
 use crate::context::{Context, Kit};
 use crate::exit::{Exit, Failure};
 use crate::log;
-use crate::notify::Notifier;
+use crate::notify::{Notification, Notifier};
 use crate::privilege::{self, Kept};
 use crate::shutdown::{Shutdown, Trigger};
 
@@ -76,6 +77,7 @@ where
     if bootstrap.closed {
         privilege::close_to_others();
     }
+    let confinement = bootstrap.confinement.take().map(Opened::open);
     if let Some(privileges) = bootstrap.privileges.take() {
         // Before any thread: the kernel keeps these per thread.
         let paths = [Kept::open(&bootstrap.state_dir), Kept::open(&bootstrap.run_dir)];
@@ -92,6 +94,12 @@ where
         }
         bootstrap.state_dir = state_dir;
         bootstrap.run_dir = run_dir;
+    }
+    let notify = if alone { Notifier::log() } else { Notifier::stdout() };
+    if let Some(confinement) = confinement {
+        for lack in confinement.enforce() {
+            notify.send(Notification::Unconfined(lack));
+        }
     }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -110,7 +118,7 @@ where
             daemon: bootstrap.daemon,
             clock: Clock::new(),
             shutdown,
-            notify: if alone { Notifier::log() } else { Notifier::stdout() },
+            notify,
             board: bootstrap.board,
             board_overrides: bootstrap.board_overrides,
             state_dir: bootstrap.state_dir,

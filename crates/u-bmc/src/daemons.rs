@@ -37,6 +37,7 @@ fn by_hand(daemon: &str, args: &DaemonArgs) -> Result<Option<Bootstrap>, operato
         state_dir: args.state_dir.clone(),
         run_dir: args.run_dir.clone(),
         privileges: None,
+        confinement: None,
         closed: false,
         heartbeat_ms: 5_000,
         log: log_config(&args.log),
@@ -159,4 +160,16 @@ pub(crate) fn check(args: &CheckArgs) -> ExitCode {
     // A closed pipe does not change what the file is.
     drop(written);
     ExitCode::from(report.exit_code())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_replaced_has_the_same_default_in_the_row_and_in_the_settings() {
+        let files = Daemon::Netmgr.row().replaces.iter();
+        let files: Vec<_> = files.map(|(key, path)| (*key, std::path::PathBuf::from(path))).collect();
+        assert_eq!(files, [("resolv_conf", netmgr::Config::default().resolv_conf)]);
+    }
 }

@@ -9,6 +9,8 @@ use testkit::Suite;
 type Result<T = ()> = anyhow::Result<T>;
 
 const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
+/// The daemons that are no part of the simulated world.
+const DAEMONS: [&str; 4] = ["powermgr", "statemgr", "usermgr", "websrv"];
 
 /// The fields of `/proc/PID/status`.
 fn status(pid: u32) -> Result<BTreeMap<String, Vec<String>>> {
@@ -20,6 +22,52 @@ fn status(pid: u32) -> Result<BTreeMap<String, Vec<String>>> {
         .collect())
 }
 
+/// Whether the kernel has Landlock with all that is asked of it, and filters of system calls: without them the controller says so and runs on.
+async fn kernel_confines(suite: &Suite) -> Result<bool> {
+    let info = suite.admin().get("/api/v1alpha1/system/info").await?.json()?.to_string();
+    Ok(info.contains("files and TCP ports (Landlock), system calls (seccomp)"))
+}
+
+/// Whoever runs it.
+#[tokio::test]
+async fn each_daemon_is_held_to_its_files_and_system_calls() -> Result {
+    let suite = Suite::builder(U_BMC).start().await?;
+    let pids: Vec<_> = DAEMONS.iter().filter_map(|daemon| Some((*daemon, suite.pid_of(daemon)?))).collect();
+    assert_eq!(pids.len(), DAEMONS.len());
+    for (daemon, pid) in pids {
+        let about = status(pid)?;
+        assert_eq!(about["NoNewPrivs"], ["1"], "{daemon}");
+        assert_eq!(about["Seccomp"], ["2"], "{daemon}");
+        // No thread was left out.
+        for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+            let thread: u32 = thread?.file_name().to_string_lossy().parse()?;
+            let about = status(thread)?;
+            assert_eq!(
+                (&about["Seccomp"][..], &about["NoNewPrivs"][..]),
+                (&["2".to_owned()][..], &["1".to_owned()][..])
+            );
+        }
+    }
+    if kernel_confines(&suite).await? {
+        let health = suite.admin().get("/api/v1alpha1/system/health").await?.json()?.to_string();
+        assert!(!health.contains("confinement"), "{health}");
+    } else {
+        eprintln!("SKIP: this kernel lacks Landlock, or a part of it");
+        suite.wait_log("daemons are not confined whole").await?;
+    }
+    suite.stop().await
+}
+
+#[tokio::test]
+async fn confinement_can_be_switched_off_and_that_is_told() -> Result {
+    let suite = Suite::builder(U_BMC).set("operator.confinement=false").start().await?;
+    let about = status(suite.pid_of("websrv").unwrap_or_default())?;
+    assert_eq!(about["Seccomp"], status(std::process::id())?["Seccomp"]);
+    let info = suite.admin().get("/api/v1alpha1/system/info").await?.json()?.to_string();
+    assert!(info.contains("none: switched off"), "{info}");
+    suite.stop().await
+}
+
 #[tokio::test]
 async fn as_root_each_daemon_has_a_user_of_its_own_and_no_capabilities() -> Result {
     if status(std::process::id())?["Uid"][1] != "0" {
@@ -28,7 +76,7 @@ async fn as_root_each_daemon_has_a_user_of_its_own_and_no_capabilities() -> Resu
     }
     let suite = Suite::builder(U_BMC).start().await?;
     let mut users = BTreeSet::new();
-    for daemon in ["powermgr", "statemgr", "usermgr", "websrv"] {
+    for daemon in DAEMONS {
         let pid = suite.pid_of(daemon).unwrap_or_default();
         let about = status(pid)?;
         for key in ["Uid", "Gid"] {
@@ -66,7 +114,7 @@ async fn what_cannot_be_given_to_a_daemon_is_told_and_nobody_runs_as_root_for_it
     std::fs::write(&secret, "root's")?;
     std::fs::hard_link(&secret, folder.join("planted"))?;
     let suite = Suite::builder(U_BMC).state_dir(dir.path()).start().await?;
-    for daemon in ["powermgr", "statemgr", "usermgr", "websrv"] {
+    for daemon in DAEMONS {
         let about = status(suite.pid_of(daemon).unwrap_or_default())?;
         assert_ne!(about["Uid"][0], "0", "{daemon}");
     }
@@ -100,5 +148,127 @@ async fn a_recovery_password_put_there_by_root_is_used_at_a_restart_of_usermgr_a
     assert!(!file.exists(), "it is used once");
     let admin = suite.admin().get("/api/v1alpha1/hosts").await?;
     assert_eq!(admin.status, 401, "the password before it is over at once");
+    suite.stop().await
+}
+
+/// A program that runs under websrv's row, and tries what would do harm.
+struct TakenOver {
+    child: std::process::Child,
+    dir: tempfile::TempDir,
+}
+
+impl TakenOver {
+    fn start() -> Result<Self> {
+        // Where all may walk: the daemons have users of their own.
+        let dir = tempfile::tempdir()?;
+        testkit::open_to_all(dir.path())?;
+        std::fs::copy(testkit::root().join("targets/sim/board.toml"), dir.path().join("board.toml"))?;
+        std::fs::write(dir.path().join("password"), "correct-horse-battery-1")?;
+        std::fs::create_dir_all(dir.path().join("state/usermgr"))?;
+        std::fs::write(dir.path().join("state/usermgr/secret"), "secret")?;
+        let program = std::path::Path::new(U_BMC).with_file_name("examples").join("taken_over");
+        let log = std::fs::File::create(dir.path().join("log"))?;
+        let mut command = std::process::Command::new(program);
+        command.arg("operator").arg(dir.path()).stdin(std::process::Stdio::null());
+        let child = command.stdout(log.try_clone()?).stderr(log).spawn()?;
+        Ok(Self { child, dir })
+    }
+
+    fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.dir.path().join(name)).unwrap_or_default()
+    }
+}
+
+impl Drop for TakenOver {
+    fn drop(&mut self) {
+        // Its children see the end of their stdin and follow.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn a_daemon_that_was_taken_over_gets_at_nothing_that_is_not_its_own() -> Result {
+    let mut all = TakenOver::start()?;
+    testkit::eventually("the program has tried everything", std::time::Duration::from_secs(60), || {
+        let (ended, is_ready) = (all.child.try_wait(), all.dir.path().join("ready").exists());
+        let log = if is_ready { String::new() } else { all.read("log") };
+        async move {
+            anyhow::ensure!(ended?.is_none(), "the operator ended:\n{log}");
+            Ok(is_ready)
+        }
+    })
+    .await?;
+    let (health, log) = (all.read("state/websrv/health.json"), all.read("log"));
+    if health.contains("the kernel has no") || health.contains("an older one") {
+        eprintln!("SKIP: this kernel does not confine daemons whole");
+        return Ok(());
+    }
+    let tried: Vec<(String, String)> = serde_json::from_str(&all.read("state/websrv/report.json"))?;
+    assert!(tried.len() > 35, "{tried:?}");
+    for (what, said) in &tried {
+        let refused = ["PermissionDenied", "Unsupported", "-ERR 'Permissions Violation"];
+        // What is handed over is there only where daemons have users of their own.
+        let is_gone = what.contains("/handed/") && said.starts_with("NotFound");
+        assert!(
+            is_gone || refused.iter().any(|answer| said.starts_with(answer)),
+            "{what}: {said}\n{tried:?}"
+        );
+    }
+    // What nobody does who means well ended it, each time, and it is told.
+    for stage in 0..4 {
+        assert_eq!(all.read(&format!("state/websrv/lived-{stage}")), "", "{log}");
+    }
+    let told = "websrv was killed 4 times for a system call it must never make";
+    assert!(health.contains(told), "{health}\n{log}");
+    assert!(log.contains("it may have been taken over") && log.contains("SIGSYS"), "{log}");
+    assert!(
+        log.contains("the bus refuses a client what its credential does not allow")
+            && log.contains("by=\"websrv\"")
+    );
+    Ok(())
+}
+
+/// Where netmgr runs beside the others, in a network and with a host name of its own.
+#[tokio::test]
+async fn netmgr_cares_for_a_network_without_the_rights_of_root() -> Result {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    let able = std::process::Command::new("unshare").args(["--net", "--uts", "ip", "link"]).output();
+    if status(std::process::id())?["Uid"][1] != "0" || !able.is_ok_and(|output| output.status.success()) {
+        eprintln!("SKIP: networks of its own are made by root, with `unshare` and `ip`");
+        return Ok(());
+    }
+    let dir = tempfile::tempdir()?;
+    testkit::open_to_all(dir.path())?;
+    let program = dir.path().join("u-bmc");
+    let script = "ip link set lo up && ip link add mgmt0 type veth peer name far && ip link set far up && exec \"$0\" \"$@\"";
+    std::fs::write(
+        &program,
+        format!("#!/bin/sh\nexec unshare --net --uts sh -c '{script}' {U_BMC} \"$@\"\n"),
+    )?;
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))?;
+    let (config, names) = (dir.path().join("config.toml"), dir.path().join("names/resolv.conf"));
+    let interface = "ipv4 = { address = \"192.0.2.5/24\" }\nipv6 = \"off\"\ndns = [\"192.0.2.53\"]";
+    let table = format!("hostname = \"confined-1\"\nresolv_conf = {names:?}");
+    std::fs::write(&config, format!("[netmgr]\n{table}\n[netmgr.interfaces.mgmt0]\n{interface}\n"))?;
+    let suite = Suite::builder(program).arg("--config").arg(config.display().to_string()).start().await?;
+    let pid = suite.pid_of("netmgr").unwrap_or_default();
+    let about = status(pid)?;
+    assert_eq!((about["Uid"][0].as_str(), about["Seccomp"][0].as_str()), ("64005", "2"));
+    // Ports, interfaces, sockets of devices, the clock.
+    for key in ["CapPrm", "CapEff", "CapBnd"] {
+        assert_eq!(u64::from_str_radix(&about[key][0], 16)?, 1 << 10 | 1 << 12 | 1 << 13 | 1 << 25, "{key}");
+    }
+    suite.wait_log("the host name is set").await?;
+    testkit::eventually("the address and the name server", std::time::Duration::from_secs(20), || async {
+        let addresses = std::fs::read_to_string(format!("/proc/{pid}/net/fib_trie"))?;
+        let servers = std::fs::read_to_string(&names).unwrap_or_default();
+        Ok(addresses.contains("192.0.2.5") && servers.contains("nameserver 192.0.2.53"))
+    })
+    .await?;
+    assert_eq!(std::fs::metadata(dir.path().join("names"))?.uid(), 64_005, "the folder was made for it");
+    let complaints: Vec<_> =
+        suite.log().into_iter().filter(|line| line.contains("netmgr") && line.contains("WARN")).collect();
+    assert!(complaints.is_empty(), "{complaints:?}");
     suite.stop().await
 }

@@ -104,7 +104,7 @@ impl Default for Config {
             hostname: None,
             interfaces: BTreeMap::new(),
             time: Time::default(),
-            resolv_conf: "/run/resolv.conf".into(),
+            resolv_conf: "/run/netmgr/resolv.conf".into(),
         }
     }
 }

@@ -115,8 +115,7 @@ pub(crate) fn resolv_conf<'a>(search: impl Iterator<Item = &'a str>, servers: &[
     text
 }
 
-/// Replaces a file so that a reader sees the old text or the new one, nothing else. No link is followed in its folder: this daemon may write anywhere
-/// (`DAC_OVERRIDE`).
+/// Replaces a file so that a reader sees the old text or the new one, nothing else. No link is followed in its folder, which may be others' too.
 pub(crate) fn replace_file(path: &Path, text: &str) -> std::io::Result<()> {
     let (folder, name) = place(path)?;
     folder.replace(name, text.as_bytes(), 0o644)

@@ -57,7 +57,8 @@ struct Probed {
 /// # Errors
 /// For a configuration that cannot be, or a kernel that does not answer; a network that is not there is waited for.
 pub async fn run(context: Context) -> Result<(), Error> {
-    run_on(context, ThisMachine).await
+    let machine = ThisMachine::new(context.notify.clone());
+    run_on(context, machine).await
 }
 
 /// Like [`run`], with another machine's clock and name.

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
+use service::Notifier;
 
 /// The machine.
 pub trait System {
@@ -44,8 +45,18 @@ pub trait System {
 }
 
 /// The machine this runs on.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ThisMachine;
+#[derive(Clone, Debug)]
+pub struct ThisMachine {
+    /// To the operator, which names the machine: the right to do so is also that to mount, and more.
+    notify: Notifier,
+}
+
+impl ThisMachine {
+    /// The machine, named by the operator where there is one.
+    pub fn new(notify: Notifier) -> Self {
+        Self { notify }
+    }
+}
 
 impl System for ThisMachine {
     fn wall(&self) -> SystemTime {
@@ -71,6 +82,10 @@ impl System for ThisMachine {
         // Setting it wakes whoever watches it: only when it is another one.
         let now = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         if now.trim() == name {
+            return Ok(());
+        }
+        if self.notify.is_supervised() {
+            self.notify.host_name(name);
             return Ok(());
         }
         Ok(rustix::system::sethostname(name.as_bytes())?)

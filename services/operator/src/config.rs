@@ -88,13 +88,15 @@ pub struct Config {
     pub limits: bool,
     /// Whether daemons give up root's privileges when the operator is root.
     pub privileges: bool,
+    /// Whether daemons are held to the files, ports and system calls they need.
+    pub confinement: bool,
     /// Whether /dev/watchdog is used when the board has one.
     pub watchdog: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { bus_url: None, limits: true, privileges: true, watchdog: true }
+        Self { bus_url: None, limits: true, privileges: true, confinement: true, watchdog: true }
     }
 }
 
@@ -159,7 +161,7 @@ mod tests {
         let shown: toml::Table = toml::from_str(include_str!("../config.example.toml")).unwrap();
         let keys: Vec<_> = shown["operator"].as_table().unwrap().keys().cloned().collect();
         // An optional key without a default is shown as a comment.
-        assert_eq!(keys, ["limits", "privileges", "watchdog"]);
+        assert_eq!(keys, ["confinement", "limits", "privileges", "watchdog"]);
         assert!(include_str!("../config.example.toml").contains("# bus_url = "));
     }
 

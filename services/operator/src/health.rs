@@ -30,6 +30,8 @@ pub(crate) struct Picture<'a> {
     pub(crate) all_ready: bool,
     /// What holds the daemons to their limits.
     pub(crate) limits: &'static str,
+    /// What daemons are confined by.
+    pub(crate) confinement: &'static str,
     /// What is not as it should be and is no daemon's.
     pub(crate) notes: Vec<Note>,
 }
@@ -37,7 +39,7 @@ pub(crate) struct Picture<'a> {
 /// Something that is not as it should be, while everything goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Note {
-    /// What it is about: `boot`, `configuration`, `limits`.
+    /// What it is about: `boot`, `configuration`, `confinement`, `limits`.
     pub(crate) component: &'static str,
     /// For people.
     pub(crate) message: String,
@@ -63,6 +65,7 @@ impl Picture<'_> {
         let own = procfs::usage(std::process::id());
         metadata.insert("operator.memory_pss_bytes".to_owned(), own.pss.to_string());
         metadata.insert("operator.limits".to_owned(), self.limits.to_owned());
+        metadata.insert("operator.confinement".to_owned(), self.confinement.to_owned());
         if let Some(image) = self.image {
             image.tell(&mut metadata);
         }

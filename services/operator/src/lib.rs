@@ -20,6 +20,7 @@ mod bus;
 mod cgroup;
 mod child;
 mod config;
+mod confine;
 mod confirm;
 mod error;
 mod health;

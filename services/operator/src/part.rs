@@ -20,6 +20,8 @@ pub struct Part {
     pub missed_after: Option<Millis>,
     /// Whether it may say where the controller is reached, and as whom to log in first.
     pub speaks: bool,
+    /// Whether it may say what the controller is called.
+    pub names_host: bool,
 }
 
 impl Part {
@@ -32,6 +34,7 @@ impl Part {
             limits: Limits::daemon(),
             missed_after: None,
             speaks: false,
+            names_host: false,
         }
     }
 
@@ -83,6 +86,7 @@ pub fn parts(hal: HalKind, configured: impl Fn(&str) -> bool) -> Vec<Part> {
                 limits: row.limits,
                 missed_after: row.missed_after,
                 speaks: row.speaks,
+                names_host: row.names_host,
             }
         })
         .collect()

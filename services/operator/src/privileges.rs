@@ -102,6 +102,23 @@ pub(crate) fn hand_state(daemon: &str, state_dir: &Path) -> io::Result<()> {
     }
 }
 
+/// Makes the folders of the files a daemon replaces, and with `own` gives them to it. One that is there already, and is not its own, stays whose it is: a site may have put it anywhere.
+pub(crate) fn hand_folders(daemon: &str, folders: &[PathBuf], own: bool) -> io::Result<()> {
+    let Some((id, _)) = owned(daemon) else { return Ok(()) };
+    for path in folders {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { continue };
+        let parent = given_folder(parent)?;
+        match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
+            Err(rustix::io::Errno::EXIST) => continue,
+            made => made?,
+        }
+        if own {
+            own_folder(&open_folder(&parent, Path::new(name))?, Some(id), id, 0o755)?;
+        }
+    }
+    Ok(())
+}
+
 /// Opens a folder that the operator was started with: only root could have put a link there.
 fn given_folder(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -44,6 +44,14 @@ fn cpu(stat: &str, ticks_per_second: u64) -> Duration {
     Duration::from_millis(ticks.saturating_mul(1000) / ticks_per_second.max(1))
 }
 
+/// Whether process `pid` is held to a filter of system calls; `None` when it has ended or the kernel does not tell.
+pub(crate) fn is_filtered(pid: u32) -> Option<bool> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let mode = status.lines().find_map(|line| line.strip_prefix("Seccomp:"))?;
+    // 2: SECCOMP_MODE_FILTER.
+    Some(mode.trim() == "2")
+}
+
 /// Children of `parent` that have ended and were not waited for.
 pub(crate) fn zombies_of(parent: u32) -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };

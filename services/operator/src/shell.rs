@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,11 +22,13 @@ use crate::bus::Bus;
 use crate::cgroup::Cgroups;
 use crate::child::{self, ChildEvent, Order, Running};
 use crate::config::{Config, Listen, Options};
+use crate::confine::{self, Start};
 use crate::confirm::{Trial, Verdict, release_serves};
 use crate::error::Error;
 use crate::health::{Note, Picture};
 use crate::limits;
 use crate::output::{Intake, LogSink};
+use crate::part::Part;
 use crate::pid1;
 use crate::prepare::{Prepared, prepare, write_atomic};
 use crate::privileges;
@@ -53,6 +56,13 @@ const FAILED_PAUSE: Duration = Duration::from_secs(10);
 const DRIVERS_AT: Mono = Mono::from_millis(30_000);
 /// Events of the daemons that may wait for the bus.
 const EVENTS_WAITING: usize = 64;
+
+/// How a process ends that makes a system call which its filter answers with the end: SIGSYS.
+const FORBIDDEN: Ending = Ending::Signal(31);
+/// Different things that daemons can say the kernel does not hold them to.
+const LACKS: usize = 16;
+/// The longest host name the kernel takes.
+const HOST_NAME_MAX: usize = 64;
 
 /// Mistakes of a configuration that are told in full in an event and in the health; the log has them all.
 const IGNORED_SHOWN: usize = 8;
@@ -169,6 +179,12 @@ struct Operator<'a> {
     own_users: bool,
     /// What of it could not be had.
     privilege_faults: Vec<String>,
+    /// What the kernel does not hold daemons to, and which.
+    unconfined: BTreeMap<String, BTreeSet<String>>,
+    /// Daemons that were ended for a system call nobody makes who means well, and how often.
+    violations: BTreeMap<String, u32>,
+    /// What the controller is called, as far as it was said.
+    host_name: String,
     /// Why the bus is not the one the site wants.
     bus_fault: Option<String>,
     memory: service::Memory,
@@ -268,6 +284,9 @@ impl<'a> Operator<'a> {
             unlimited: BTreeMap::new(),
             own_users: given.users,
             privilege_faults: given.faults,
+            unconfined: BTreeMap::new(),
+            violations: BTreeMap::new(),
+            host_name: String::new(),
             bus_fault,
             memory: service::Memory::default(),
             missed: BTreeSet::new(),
@@ -480,7 +499,10 @@ impl<'a> Operator<'a> {
 
     fn says(&mut self, id: Id, notification: Notification) {
         match notification {
-            Notification::Ready => self.step(Event::Ready(id)),
+            Notification::Ready => {
+                self.look_at_the_filter(id);
+                self.step(Event::Ready(id));
+            }
             Notification::Heartbeat => self.step(Event::Heartbeat(id)),
             Notification::Status(text) => {
                 if let Some(record) = self.records.get_mut(id.0) {
@@ -498,7 +520,12 @@ impl<'a> Operator<'a> {
                     self.certificate = text;
                 }
             }
-            Notification::Listen(..) | Notification::Credential(_) | Notification::Certificate(_) => {
+            Notification::HostName(name) if self.names_host(id) => self.call_host(name),
+            Notification::Unconfined(lack) => self.unconfined(id, lack),
+            Notification::Listen(..)
+            | Notification::Credential(_)
+            | Notification::Certificate(_)
+            | Notification::HostName(_) => {
                 tracing::warn!(daemon = %self.name(id), "a daemon says what is not its to say");
             }
         }
@@ -506,6 +533,48 @@ impl<'a> Operator<'a> {
 
     fn speaks(&self, id: Id) -> bool {
         self.options.parts.get(id.0).is_some_and(|part| part.speaks)
+    }
+
+    fn names_host(&self, id: Id) -> bool {
+        self.options.parts.get(id.0).is_some_and(|part| part.names_host)
+    }
+
+    /// Names the machine for a daemon that lacks the right to.
+    fn call_host(&mut self, name: String) {
+        if !is_host_name(&name) {
+            tracing::warn!(name, "a daemon asks for a host name that is none");
+            return;
+        }
+        match rustix::system::sethostname(name.as_bytes()) {
+            _ if self.host_name == name => {}
+            Ok(()) => tracing::info!(name, "the host name is set"),
+            Err(error) => tracing::warn!(%error, name, "the host name was not set"),
+        }
+        self.host_name = name;
+    }
+
+    /// A daemon has found something that the kernel does not hold it to. All find the same, as a rule: it is said once.
+    fn unconfined(&mut self, id: Id, lack: String) {
+        let is_new = !self.unconfined.contains_key(&lack);
+        if is_new && self.unconfined.len() >= LACKS {
+            return;
+        }
+        if is_new {
+            tracing::warn!(lack, "daemons are not confined whole");
+        }
+        let name = self.name(id);
+        self.unconfined.entry(lack).or_default().insert(name);
+    }
+
+    /// Looks whether a daemon that serves is held to its filter, whatever it says itself.
+    fn look_at_the_filter(&mut self, id: Id) {
+        let name = self.name(id);
+        let told = self.unconfined.values().any(|daemons| daemons.contains(&name));
+        let pid = self.records.get(id.0).and_then(|record| record.pid);
+        let is_meant = self.prepared.config.confinement && Daemon::named(&name).is_some_and(is_confined);
+        if is_meant && !told && pid.and_then(procfs::is_filtered) == Some(false) {
+            self.unconfined(id, "a filter of system calls that was set is not in force".to_owned());
+        }
     }
 
     fn listens(&mut self, name: &str, address: SocketAddr) {
@@ -539,6 +608,9 @@ impl<'a> Operator<'a> {
         if !stopping {
             tracing::warn!(daemon = %name, how = %ending, "a daemon ended");
         }
+        if ending == FORBIDDEN {
+            self.violated(&name);
+        }
         // By hand a wrong setting is something to correct and try again, so say it and stop. As first process there is nobody to
         // correct it from outside: the others keep serving.
         if ending == Ending::Config && !self.all_ready && !self.first && !stopping {
@@ -552,6 +624,22 @@ impl<'a> Operator<'a> {
             return self.step(Event::Ended(id, Ending::Retry));
         }
         self.step(Event::Ended(id, ending));
+    }
+
+    /// A daemon made a system call that only serves who has taken it over.
+    fn violated(&mut self, name: &str) {
+        tracing::error!(
+            daemon = name,
+            "a daemon was killed for a system call it must never make: it may have been taken over"
+        );
+        let times = self.violations.entry(name.to_owned()).or_default();
+        *times = times.saturating_add(1);
+        let event = EventBuilder::new(Daemon::Operator.name(), "system", "confinement", "violated")
+            .severity(pb::EventSeverity::Critical)
+            .message(format!(
+                "{name} was killed for a system call it must never make: it may have been taken over"
+            ));
+        self.tell(event.at(self.clock.wall()));
     }
 
     fn step(&mut self, event: Event) {
@@ -681,7 +769,18 @@ impl<'a> Operator<'a> {
             }
             self.hand_devices();
         }
+        let folders = Daemon::named(name).map(|daemon| confine::replaced(daemon.row(), &settings));
+        if let Err(error) = privileges::hand_folders(name, &folders.unwrap_or_default(), privileges.is_some())
+        {
+            tracing::warn!(daemon = name, %error, "a daemon lacks a folder for what it writes");
+        }
+        let confinement = self.confinement(part, &settings);
+        if confinement.is_some() && privileges.is_none() {
+            // It may make nothing in the folder of all. With users of their own it was made for it at the start.
+            let _ = std::fs::DirBuilder::new().mode(0o700).create(self.options.run_dir.join(name));
+        }
         let bootstrap = Bootstrap {
+            confinement,
             privileges,
             closed: self.own_users,
             daemon: name.to_owned(),
@@ -715,6 +814,27 @@ impl<'a> Operator<'a> {
             *slot = Some(running);
         }
         Ok(())
+    }
+
+    /// What a daemon is confined to.
+    fn confinement(&self, part: &Part, settings: &Map<String, Value>) -> Option<service::Confinement> {
+        let name = part.spec.name.as_str();
+        let bus = self.bus.as_ref().filter(|_| part.on_bus);
+        let port = |listen| match listen {
+            Listen::At(address) => Some(address.port()),
+            Listen::Off => None,
+        };
+        let served: Vec<u16> = [self.https, self.http].into_iter().filter_map(port).collect();
+        let start = Start {
+            state_dir: &self.options.state_dir.join(name),
+            run_dir: &self.options.run_dir,
+            program: &self.options.program,
+            board: part.needs_board.then_some(self.board_file.as_path()),
+            bus_url: bus.map(|bus| bus.url.as_str()),
+            bus_is_foreign: bus.is_some_and(|bus| bus.monitor.is_none()),
+            served: &served,
+        };
+        self.prepared.config.confinement.then(|| confine::of(name, settings, &start)).flatten()
     }
 
     fn limit(&mut self, name: &str, pid: u32, limits: &roster::Limits) {
@@ -835,6 +955,11 @@ impl<'a> Operator<'a> {
                 (true, Some(_)) => "cgroups: memory and tasks",
                 (true, None) => "rlimits: memory; tasks are not limited",
             },
+            confinement: match (self.prepared.config.confinement, self.unconfined.is_empty()) {
+                (false, _) => "none: switched off",
+                (true, true) => "files and TCP ports (Landlock), system calls (seccomp)",
+                (true, false) => "in part: see the health of \"confinement\"",
+            },
             notes: self.notes(),
         }
     }
@@ -859,11 +984,21 @@ impl<'a> Operator<'a> {
         });
         let privileges = self.privilege_faults.iter().cloned();
         let privileges = privileges.map(|message| Note { component: "privileges", message });
+        let unconfined = self.unconfined.iter().map(|(lack, daemons)| {
+            let daemons: Vec<_> = daemons.iter().map(String::as_str).collect();
+            format!("{lack} ({})", daemons.join(", "))
+        });
+        let violated = self.violations.iter().map(|(name, times)| {
+            format!("{name} was killed {times} times for a system call it must never make: it may have been taken over")
+        });
+        let confinement =
+            unconfined.chain(violated).map(|message| Note { component: "confinement", message });
         let missed = self.missed.iter().map(|name| Note {
             component: "heartbeat",
             message: format!("the loop of {name} gives no sign of life"),
         });
-        boot.into_iter().chain(configuration).chain(privileges).chain(limits).chain(missed).collect()
+        let all = boot.into_iter().chain(configuration).chain(privileges).chain(confinement);
+        all.chain(limits).chain(missed).collect()
     }
 
     async fn call(&mut self, call: OperatorCall<Request>) {
@@ -946,6 +1081,20 @@ fn give_users(options: &Options, wanted: bool) -> (privileges::Given, PathBuf) {
         tracing::error!("{fault}");
     }
     (given, board)
+}
+
+/// Whether a daemon is confined at all: what is no part of the management software is not.
+fn is_confined(daemon: Daemon) -> bool {
+    daemon.row().user.is_some()
+}
+
+/// Whether a machine can be called so (RFC 1123, 2.1; the kernel takes 64 bytes).
+fn is_host_name(name: &str) -> bool {
+    (1..=HOST_NAME_MAX).contains(&name.len())
+        && name.split('.').all(|label| {
+            let inner = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+            !label.is_empty() && !label.starts_with('-') && !label.ends_with('-') && label.bytes().all(inner)
+        })
 }
 
 /// What was left out of the configuration, for people.

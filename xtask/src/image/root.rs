@@ -86,7 +86,7 @@ impl Tree {
 pub(crate) fn system(tree: &Tree, board: &str, version: &str) -> Result<()> {
     tree.file("etc/passwd", 0o644, "root:x:0:0:root:/:/sbin/nologin\n")?;
     tree.file("etc/group", 0o644, "root:x:0:\n")?;
-    tree.link("etc/resolv.conf", "/run/resolv.conf")?;
+    tree.link("etc/resolv.conf", "/run/netmgr/resolv.conf")?;
     tree.file(
         "etc/os-release",
         0o644,

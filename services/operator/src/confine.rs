@@ -1,0 +1,164 @@
+//! What each daemon is confined to, as its row says.
+
+use std::path::{Path, PathBuf};
+
+use hal_linux::seccomp::Groups;
+use roster::{Daemon, Reach as Connects, Row};
+use serde_json::{Map, Value};
+use service::{Confinement, Reach};
+
+/// What every daemon reads of the system: about itself, and which boot this is.
+const ALL_READ: [&str; 2] = ["/proc/self", "/proc/sys/kernel/random/boot_id"];
+/// Where resolvers look.
+const NAMES_READ: [&str; 2] = ["/etc", "/run"];
+/// The port of name servers, which answer over TCP what is too long for UDP.
+const NAMES_PORT: u16 = 53;
+
+/// What a start depends on.
+pub(crate) struct Start<'a> {
+    /// Its own folder in the state directory.
+    pub(crate) state_dir: &'a Path,
+    /// The folder of sockets.
+    pub(crate) run_dir: &'a Path,
+    /// The program, which a backtrace is read from.
+    pub(crate) program: &'a Path,
+    /// The board file, where it gets one.
+    pub(crate) board: Option<&'a Path>,
+    /// Where its bus is.
+    pub(crate) bus_url: Option<&'a str>,
+    /// The bus is somebody else's: it may have a name, and name other servers.
+    pub(crate) bus_is_foreign: bool,
+    /// The ports that others come in by, for who serves them.
+    pub(crate) served: &'a [u16],
+}
+
+/// What a daemon is confined to that starts so. `None` for what has no row of its own, and for what is no part of the management software: the simulated host
+/// may run a guest.
+pub(crate) fn of(daemon: &str, settings: &Map<String, Value>, start: &Start<'_>) -> Option<Confinement> {
+    let row = Daemon::named(daemon)?.row();
+    row.user?;
+    let mut paths = Vec::new();
+    let mut may = |path: PathBuf, reach| paths.push((path, reach));
+    may(start.state_dir.to_owned(), Reach::Change);
+    may(start.run_dir.to_owned(), Reach::List);
+    may(start.run_dir.join(daemon), Reach::Change);
+    may(start.program.to_owned(), Reach::Read);
+    for path in ALL_READ.iter().chain(row.reads) {
+        may(path.into(), Reach::Read);
+    }
+    for path in row.writes {
+        may(path.into(), Reach::Write);
+    }
+    if !row.devices.is_empty() {
+        // They come and go. Which are its own is said by their group.
+        may("/dev".into(), Reach::Use);
+    }
+    for path in
+        row.files.iter().filter_map(|key| setting(settings, key)).chain(start.board.map(Path::to_owned))
+    {
+        may(path, Reach::Read);
+    }
+    for folder in replaced(row, settings) {
+        may(folder, Reach::Change);
+    }
+    let mut groups = row.system_calls;
+    let bus = start.bus_url.and_then(|url| url.rsplit_once(':')?.1.parse().ok());
+    let mut connect = match row.reach {
+        Connects::Bus | Connects::Served => Some(bus.into_iter().collect::<Vec<u16>>()),
+        Connects::Names => Some(bus.into_iter().chain([NAMES_PORT]).collect()),
+        Connects::Outward => None,
+    };
+    if start.bus_is_foreign {
+        connect = None;
+        groups = groups.union(Groups::DATAGRAMS);
+        for path in NAMES_READ {
+            may(path.into(), Reach::Read);
+        }
+    }
+    let bind = if row.reach == Connects::Served { start.served.to_vec() } else { Vec::new() };
+    Some(Confinement { paths, connect, bind, calls: groups.bits() })
+}
+
+/// The folders of the files a daemon replaces.
+pub(crate) fn replaced(row: &Row, settings: &Map<String, Value>) -> Vec<PathBuf> {
+    let files =
+        row.replaces.iter().map(|(key, default)| setting(settings, key).unwrap_or_else(|| default.into()));
+    files.filter_map(|file| Some(file.parent()?.to_owned())).collect()
+}
+
+/// The path that a setting names, with dots for nested tables.
+fn setting(settings: &Map<String, Value>, key: &str) -> Option<PathBuf> {
+    let mut keys = key.split('.');
+    let first = settings.get(keys.next()?)?;
+    keys.try_fold(first, |value, key| value.get(key))?.as_str().map(PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn start() -> Start<'static> {
+        Start {
+            state_dir: Path::new("/state/x"),
+            run_dir: Path::new("/run/u-bmc"),
+            program: Path::new("/usr/bin/u-bmc"),
+            board: Some(Path::new("/run/u-bmc/handed/board.toml")),
+            bus_url: Some("nats://127.0.0.1:4711"),
+            bus_is_foreign: false,
+            served: &[443, 80],
+        }
+    }
+
+    fn reaches(confinement: &Confinement, path: &str) -> Option<Reach> {
+        let rule = confinement.paths.iter().filter(|(rule, _)| Path::new(path).starts_with(rule));
+        rule.map(|(_, reach)| *reach).next()
+    }
+
+    #[test]
+    fn each_daemon_reaches_its_own_and_no_other_s() {
+        for daemon in Daemon::ALL.iter().copied().filter(|daemon| daemon.row().user.is_some()) {
+            let start = Start { state_dir: &Path::new("/state").join(daemon.name()), ..start() };
+            let may = of(daemon.name(), &Map::new(), &start).unwrap();
+            for other in Daemon::ALL.iter().copied().filter(|other| *other != daemon) {
+                let name = other.name();
+                assert_eq!(reaches(&may, &format!("/state/{name}/x")), None, "{daemon:?}");
+                let run = reaches(&may, &format!("/run/u-bmc/{name}/x"));
+                assert!(matches!(run, Some(Reach::List | Reach::Read)), "{daemon:?} {run:?}");
+            }
+            assert_eq!(reaches(&may, &format!("/state/{}/x", daemon.name())), Some(Reach::Change));
+            for path in ["/root/x", "/home/x", "/dev/mem", "/proc/1/environ", "/sys/kernel/x", "/var/lib/x"] {
+                let reach = reaches(&may, path);
+                let devices = path.starts_with("/dev") && !daemon.row().devices.is_empty();
+                assert_eq!(reach.is_some(), devices, "{daemon:?} {path}");
+            }
+        }
+        assert_eq!(of("twin", &Map::new(), &start()), None);
+        assert_eq!(of("operator", &Map::new(), &start()), None);
+        assert_eq!(of("nobody", &Map::new(), &start()), None);
+    }
+
+    #[test]
+    fn ports_are_those_of_the_bus_and_of_the_flags() {
+        let of = |daemon: Daemon, start: &Start<'_>| of(daemon.name(), &Map::new(), start).unwrap();
+        let (power, web) = (of(Daemon::Powermgr, &start()), of(Daemon::Websrv, &start()));
+        assert_eq!((power.connect, power.bind), (Some(vec![4711]), vec![]));
+        assert_eq!((web.connect, web.bind), (Some(vec![4711]), vec![443, 80]));
+        assert_eq!(of(Daemon::Fleet, &start()).connect, None);
+        let foreign = of(Daemon::Powermgr, &Start { bus_is_foreign: true, ..start() });
+        assert_eq!(foreign.connect, None);
+        assert!(Groups::from_bits(foreign.calls).contains(Groups::DATAGRAMS));
+        assert!(!Groups::from_bits(power.calls).contains(Groups::DATAGRAMS));
+    }
+
+    #[test]
+    fn files_of_settings_are_reached_where_they_are() {
+        let settings =
+            serde_json::json!({ "tls": { "cert_file": "/etc/a.pem" }, "resolv_conf": "/srv/names/r" });
+        let settings = settings.as_object().unwrap();
+        let web = of("websrv", settings, &start()).unwrap();
+        assert_eq!(reaches(&web, "/etc/a.pem"), Some(Reach::Read));
+        assert_eq!(reaches(&web, "/etc/b.pem"), None);
+        assert_eq!(replaced(Daemon::Netmgr.row(), settings), [Path::new("/srv/names")]);
+        assert_eq!(replaced(Daemon::Netmgr.row(), &Map::new()), [Path::new("/run/netmgr")]);
+    }
+}
