@@ -14,6 +14,9 @@ const NAMES_READ: [&str; 2] = ["/etc", "/run"];
 /// The port of name servers, which answer over TCP what is too long for UDP.
 const NAMES_PORT: u16 = 53;
 
+/// The longest host name the kernel takes.
+const HOST_NAME_MAX: usize = 64;
+
 /// What a start depends on.
 pub(crate) struct Start<'a> {
     /// Its own folder in the state directory.
@@ -35,8 +38,7 @@ pub(crate) struct Start<'a> {
 /// What a daemon is confined to that starts so. `None` for what has no row of its own, and for what is no part of the management software: the simulated host
 /// may run a guest.
 pub(crate) fn of(daemon: &str, settings: &Map<String, Value>, start: &Start<'_>) -> Option<Confinement> {
-    let row = Daemon::named(daemon)?.row();
-    row.user?;
+    let row = Daemon::named(daemon).filter(|daemon| is_meant(*daemon))?.row();
     let mut paths = Vec::new();
     let mut may = |path: PathBuf, reach| paths.push((path, reach));
     may(start.state_dir.to_owned(), Reach::Change);
@@ -91,6 +93,20 @@ fn setting(settings: &Map<String, Value>, key: &str) -> Option<PathBuf> {
     let mut keys = key.split('.');
     let first = settings.get(keys.next()?)?;
     keys.try_fold(first, |value, key| value.get(key))?.as_str().map(PathBuf::from)
+}
+
+/// Whether a daemon is confined at all: what is no part of the management software is not.
+pub(crate) fn is_meant(daemon: Daemon) -> bool {
+    daemon.row().user.is_some()
+}
+
+/// Whether a machine can be called so (RFC 1123, 2.1; the kernel takes 64 bytes).
+pub(crate) fn is_host_name(name: &str) -> bool {
+    (1..=HOST_NAME_MAX).contains(&name.len())
+        && name.split('.').all(|label| {
+            let inner = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+            !label.is_empty() && !label.starts_with('-') && !label.ends_with('-') && label.bytes().all(inner)
+        })
 }
 
 #[cfg(test)]
@@ -160,5 +176,16 @@ mod tests {
         assert_eq!(reaches(&web, "/etc/b.pem"), None);
         assert_eq!(replaced(Daemon::Netmgr.row(), settings), [Path::new("/srv/names")]);
         assert_eq!(replaced(Daemon::Netmgr.row(), &Map::new()), [Path::new("/run/netmgr")]);
+    }
+
+    #[test]
+    fn a_host_is_called_by_labels() {
+        for good in ["bmc", "u-bmc-0a1b2c", "node1.rack.example", "7"] {
+            assert!(is_host_name(good), "{good}");
+        }
+        let long = "a".repeat(HOST_NAME_MAX + 1);
+        for bad in ["", "-a", "a-", "a..b", ".a", "a b", "a/b", "ä", "a\n", long.as_str()] {
+            assert!(!is_host_name(bad), "{bad:?}");
+        }
     }
 }

@@ -61,8 +61,6 @@ const EVENTS_WAITING: usize = 64;
 const FORBIDDEN: Ending = Ending::Signal(31);
 /// Different things that daemons can say the kernel does not hold them to.
 const LACKS: usize = 16;
-/// The longest host name the kernel takes.
-const HOST_NAME_MAX: usize = 64;
 
 /// Mistakes of a configuration that are told in full in an event and in the health; the log has them all.
 const IGNORED_SHOWN: usize = 8;
@@ -541,7 +539,7 @@ impl<'a> Operator<'a> {
 
     /// Names the machine for a daemon that lacks the right to.
     fn call_host(&mut self, name: String) {
-        if !is_host_name(&name) {
+        if !confine::is_host_name(&name) {
             tracing::warn!(name, "a daemon asks for a host name that is none");
             return;
         }
@@ -571,7 +569,8 @@ impl<'a> Operator<'a> {
         let name = self.name(id);
         let told = self.unconfined.values().any(|daemons| daemons.contains(&name));
         let pid = self.records.get(id.0).and_then(|record| record.pid);
-        let is_meant = self.prepared.config.confinement && Daemon::named(&name).is_some_and(is_confined);
+        let is_meant =
+            self.prepared.config.confinement && Daemon::named(&name).is_some_and(confine::is_meant);
         if is_meant && !told && pid.and_then(procfs::is_filtered) == Some(false) {
             self.unconfined(id, "a filter of system calls that was set is not in force".to_owned());
         }
@@ -1081,20 +1080,6 @@ fn give_users(options: &Options, wanted: bool) -> (privileges::Given, PathBuf) {
         tracing::error!("{fault}");
     }
     (given, board)
-}
-
-/// Whether a daemon is confined at all: what is no part of the management software is not.
-fn is_confined(daemon: Daemon) -> bool {
-    daemon.row().user.is_some()
-}
-
-/// Whether a machine can be called so (RFC 1123, 2.1; the kernel takes 64 bytes).
-fn is_host_name(name: &str) -> bool {
-    (1..=HOST_NAME_MAX).contains(&name.len())
-        && name.split('.').all(|label| {
-            let inner = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
-            !label.is_empty() && !label.starts_with('-') && !label.ends_with('-') && label.bytes().all(inner)
-        })
 }
 
 /// What was left out of the configuration, for people.
