@@ -317,14 +317,22 @@ impl Daemon {
         let chassis_key = format!("chassis.{}", board.chassis.id);
         let record = store::load::<ChassisRecord>(&state, &format!("{chassis_key}.record")).await?;
         let chosen = store::load_settings(&settings, &chassis_key).await?;
+        // Nothing acts by them, so an older value is kept; that it may be one is told.
+        let older = [
+            lost.state.damage(&format!("{chassis_key}.record"), &record),
+            lost.settings.damage(&chassis_key, &chosen),
+        ]
+        .into_iter()
+        .flatten();
         let mut chassis = Chassis::new(board, chosen.value, record.value.unwrap_or_default(), wall);
         (chassis.settings_revision, chassis.record_revision) = (chosen.revision, record.revision);
-        let found = record.damage.into_iter().chain(chosen.damage);
+        let found = record.damage.into_iter().chain(chosen.damage).chain(older);
         damaged.extend(found.map(|damage| ("chassis", chassis.id.clone(), damage)));
 
         let controller_key = format!("bmc.{id}");
         let record = store::load::<ControllerRecord>(&state, &format!("{controller_key}.record")).await?;
         let chosen = store::load_settings(&settings, &controller_key).await?;
+        let older = lost.settings.damage(&controller_key, &chosen);
         let lost = lost.state.touches(&record);
         let is_presumed = (lost || record.damage.is_some()) && !marks.is_unlocked();
         let controller = Controller {
@@ -347,7 +355,7 @@ impl Daemon {
             asking: false,
             updated: wall,
         };
-        let found = last.damage.iter().cloned().chain(record.damage).chain(chosen.damage);
+        let found = last.damage.iter().cloned().chain(record.damage).chain(chosen.damage).chain(older);
         damaged.extend(found.map(|damage| ("bmc", id.clone(), damage)));
         for host in &mut hosts {
             let event = desired::Event::Maintenance(controller.lock());

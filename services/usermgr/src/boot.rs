@@ -144,11 +144,12 @@ pub(crate) fn first_administrator(
     wall: UnixMillis,
 ) -> Result<Option<First>, Error> {
     let admin = accounts.by_name(ADMIN);
-    let unclaimed = accounts.list().into_iter().find(|account| account.unclaimed);
+    // One that is disabled stays so whatever its password: showing it one would promise what does not hold.
+    let unclaimed = accounts.list().into_iter().find(|account| account.unclaimed && account.enabled);
     if let Some(password) = given {
         let hash = || PasswordHash::new(&password, random()?, cost).map_err(Error::from);
         let change = match admin {
-            Some(account) if account.unclaimed => {
+            Some(account) if account.unclaimed && account.enabled => {
                 accounts.plan_password(&account.id, hash()?, false, wall)?
             }
             // Whoever deleted or renamed `admin` shall not find it back, with the password of the first day; nor shall damage bring it back.
@@ -264,6 +265,19 @@ mod tests {
         let account = accounts.by_name(ADMIN).unwrap();
         assert!(!account.password_change_required && !account.unclaimed);
         assert_eq!(accounts.len(), 1);
+    }
+
+    #[test]
+    fn an_account_that_is_disabled_is_shown_no_password() {
+        let first = decide(&Accounts::new(8), true, None).unwrap();
+        let Effect::Put(mut account) = first.change.effect else { panic!("no account") };
+        account.enabled = false;
+        // As the store gives it after it lost records.
+        let mut accounts = Accounts::new(8);
+        accounts.apply(Change { effect: Effect::Put(account), ..first.change });
+        for given in [None, Some("from the rack")] {
+            assert!(decide(&accounts, false, given).is_none(), "{given:?}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::time::Duration;
 
-use auth::{Accounts, PasswordHash, UnixMillis, UserId};
+use auth::{Accounts, PasswordHash, Role, UnixMillis, UserId};
 use ipc::{Outbox, Request, Status};
 use schema::server::{Call as _, UsermgrCall};
 use service::{Clock, Context, Kit};
@@ -60,7 +60,9 @@ pub async fn run(context: Context) -> Result<(), Error> {
         }
         Some(Err(error)) => return Err(error),
     };
-    if made_before && (found.is_empty || found.lost && found.accounts.is_empty()) {
+    let is_administrator = |account: &auth::Account| account.enabled && account.role == Role::Administrator;
+    let has_administrator = found.accounts.list().into_iter().any(is_administrator);
+    if made_before && (found.is_empty || found.lost && !has_administrator) {
         let file = kit.state_dir.join(boot::RECOVERY_FILE);
         let what = format!(
             "the store has lost its accounts: put a new password for admin into {} and restart",
