@@ -225,6 +225,8 @@ const NATIVE: &[u32] = &[
     __NR_recvmmsg_time64,
     __NR_timerfd_settime64,
     __NR_timerfd_gettime64,
+    __NR_send,
+    __NR_recv,
     __ARM_NR_cacheflush,
     __ARM_NR_set_tls,
 ];
