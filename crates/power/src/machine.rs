@@ -831,7 +831,7 @@ impl Machine {
             }
             // The reset took power-good away; give it the time of a start.
             Phase::CheckReset { .. } if due => {
-                Phase::WaitPowerGood { until: now + timings.power_good_timeout }
+                Phase::WaitPowerGood { until: self.at_most(now + timings.power_good_timeout) }
             }
             Phase::NmiPulse { .. } if self.hold.is_none() && self.is_free(Line::Nmi) => {
                 self.finish(now, Outcome::Done, out);
