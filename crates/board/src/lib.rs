@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  targets/<board>/board.toml ─┐
-//!                              ├─► Board::load ─► Board (every daemon) | Report (file:line:column, all faults at once)
+//!                              ├─► Board::load ─► Board (in every daemon's bootstrap) | Report (file:line:column, all faults at once)
 //!  --set sim.host=qemu ────────┘
 //!                                  schema()    ─► targets/board.schema.json (editors)
 //! ```

@@ -1,16 +1,18 @@
 //! What a board is, once its file has been read and found right.
 //!
-//! Values of these types come from `Board::load` alone, so a daemon need not check them again: ids
-//! are unique, no line has two owners, times are in range.
+//! Values of these types come from `Board::load`, or from an operator that has them from there, so a daemon need not check them
+//! again: ids are unique, no line has two owners, times are in range.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use hal::Line;
+use serde::{Deserialize, Serialize};
+use units::Millis;
 
 /// A whole board.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Board {
     /// Short name, also the directory under `targets/`.
@@ -39,7 +41,7 @@ impl Board {
 }
 
 /// What is behind the hardware traits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum HalKind {
     /// The kernel's devices.
     Linux,
@@ -58,7 +60,8 @@ impl HalKind {
 }
 
 /// A name that appears in URLs, bus subjects and file names: 1 to 32 of `a-z`, `0-9` and `-`, starting with a letter.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Id(String);
 
 /// Why a text is not an [`Id`].
@@ -86,6 +89,20 @@ impl TryFrom<&str> for Id {
     }
 }
 
+impl TryFrom<String> for Id {
+    type Error = BadId;
+
+    fn try_from(text: String) -> Result<Self, BadId> {
+        Self::try_from(text.as_str())
+    }
+}
+
+impl From<Id> for String {
+    fn from(id: Id) -> Self {
+        id.0
+    }
+}
+
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -93,7 +110,7 @@ impl fmt::Display for Id {
 }
 
 /// The enclosure.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Chassis {
     /// Its id in every API.
@@ -103,7 +120,7 @@ pub struct Chassis {
 }
 
 /// The BMC itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ManagementController {
     /// Its id in every API.
@@ -115,7 +132,7 @@ pub struct ManagementController {
 }
 
 /// A watchdog device and the time it waits.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WatchdogRef {
     /// The device, for example `/dev/watchdog0`.
     pub device: PathBuf,
@@ -124,7 +141,7 @@ pub struct WatchdogRef {
 }
 
 /// A server on the board.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Host {
     /// Its id in every API: `system`, then `host1`, `host2`, … by custom.
@@ -140,7 +157,7 @@ pub struct Host {
 }
 
 /// How a host's power is controlled.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Power {
     /// By pressing the buttons of the front panel.
     Buttons(Buttons),
@@ -209,7 +226,7 @@ impl Power {
 }
 
 /// Lines of a host that is controlled by its buttons.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Buttons {
     /// Output: the power button, in parallel with the front panel's.
@@ -227,7 +244,7 @@ pub struct Buttons {
 }
 
 /// Lines of a host whose power follows a held line.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Level {
     /// Output: power shall be on while this is active.
@@ -245,7 +262,7 @@ pub struct Level {
 }
 
 /// How long things take on this board. The defaults are those of x86-power-control, which server boards are built for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Timings {
     /// A short press of the power button.
@@ -281,8 +298,24 @@ impl Default for Timings {
     }
 }
 
+impl From<&Timings> for power::Timings {
+    fn from(times: &Timings) -> Self {
+        Self {
+            press: Millis::from(times.press),
+            force_off_hold: Millis::from(times.force_off_hold),
+            reset: Millis::from(times.reset),
+            nmi: Millis::from(times.nmi),
+            cycle_off: Millis::from(times.cycle_off),
+            power_good_timeout: Millis::from(times.power_good_timeout),
+            graceful_off_timeout: Millis::from(times.graceful_off_timeout),
+            warm_reset_check: Millis::from(times.warm_reset_check),
+            ..Self::default()
+        }
+    }
+}
+
 /// What to do with a host when the BMC starts after a loss of power.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Restore {
     /// What.
@@ -293,7 +326,7 @@ pub struct Restore {
 
 /// Whether to power a host on after a loss of power. The operator of the machine may change it at run time; the board
 /// file says what a new machine starts with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum RestorePolicy {
     /// Power it on.
     AlwaysOn,
@@ -315,7 +348,7 @@ impl RestorePolicy {
 }
 
 /// What plays the host on a simulated board.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Sim {
     /// Who plays.
@@ -327,7 +360,7 @@ pub struct Sim {
 }
 
 /// Who plays the host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum SimHost {
     /// A script in the twin process.
     Scripted,
@@ -336,7 +369,7 @@ pub enum SimHost {
 }
 
 /// The scripted host's pace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Scripted {
     /// From the press to power-good.
@@ -350,7 +383,7 @@ pub struct Scripted {
 }
 
 /// How a QEMU guest is run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Qemu {
     /// The emulator, looked up in `PATH` when it has no slash.
@@ -364,7 +397,7 @@ pub struct Qemu {
 }
 
 /// What runs the guest's instructions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Accel {
     /// QEMU's translator: works everywhere.
     Tcg,

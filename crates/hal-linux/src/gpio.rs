@@ -17,7 +17,7 @@ use gpiocdev::request::{Builder, Config};
 use hal::{Bias, Edge, Error, Gpio, Initial, InputLine, Line, LineId, OutputLine};
 use tokio::io::unix::AsyncFd;
 
-use crate::chip::{Call, Chip, WITHIN};
+use crate::worker::{Call, WITHIN, Worker};
 
 /// The longest consumer label, without the final zero (`GPIO_MAX_NAME_SIZE` is 32).
 const OWNER_MAX: usize = 31;
@@ -32,7 +32,7 @@ const FIND_WITHIN: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone, Default)]
 pub struct LinuxGpio {
     /// By device.
-    chips: Arc<Mutex<BTreeMap<PathBuf, Arc<Chip>>>>,
+    chips: Arc<Mutex<BTreeMap<PathBuf, Arc<Worker>>>>,
 }
 
 impl LinuxGpio {
@@ -42,7 +42,7 @@ impl LinuxGpio {
     }
 
     /// The threads of the chips there are.
-    fn chips(&self, id: &LineId) -> Result<Vec<(PathBuf, Arc<Chip>)>, Error> {
+    fn chips(&self, id: &LineId) -> Result<Vec<(PathBuf, Arc<Worker>)>, Error> {
         let paths = gpiocdev::chip::chips().map_err(|error| failed("look for", id, error))?;
         let mut chips = self.chips.lock().unwrap_or_else(PoisonError::into_inner);
         // One that went lives on as long as somebody holds a line of it.
@@ -53,7 +53,7 @@ impl LinuxGpio {
                 Some(chip) => Arc::clone(chip),
                 None => {
                     let what = format!("GPIO line {id}");
-                    let started = Chip::start();
+                    let started = Worker::start("gpio-chip");
                     let chip = Arc::new(started.map_err(|source| Error::Io {
                         operation: "look for",
                         what,
@@ -142,14 +142,14 @@ impl<'a, C> Search<'a, C> {
 #[derive(Debug)]
 struct Found {
     path: PathBuf,
-    chip: Arc<Chip>,
+    chip: Arc<Worker>,
     offset: Offset,
 }
 
 /// A line that is held. Its chip's thread gives it back.
 #[derive(Debug)]
 struct Held {
-    chip: Arc<Chip>,
+    chip: Arc<Worker>,
     /// `None` only while it is given back.
     request: Option<Shared>,
     offset: Offset,

@@ -17,8 +17,6 @@
 //! What it must never do: touch a line or a device before it is requested, or keep a level of its own beside the kernel's.
 
 pub mod block;
-#[cfg(feature = "gpio")]
-mod chip;
 pub mod dm;
 pub mod entropy;
 mod fail;
@@ -32,7 +30,11 @@ pub mod rtc;
 pub mod sched;
 pub mod seccomp;
 mod watchdog;
+#[cfg(feature = "gpio")]
+mod worker;
 
 #[cfg(feature = "gpio")]
 pub use gpio::LinuxGpio;
 pub use watchdog::LinuxWatchdog;
+#[cfg(feature = "gpio")]
+pub use worker::{Call, WITHIN, Worker};

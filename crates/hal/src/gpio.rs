@@ -11,6 +11,7 @@ use crate::Error;
 
 /// Which line is meant. Names survive a new kernel's numbering of chips, so board files prefer them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum LineId {
     /// The line's name (`gpio-line-names` in the device tree), unique over all chips.
     Name(String),
@@ -34,6 +35,7 @@ impl fmt::Display for LineId {
 
 /// The pull resistor inside the chip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Bias {
     /// Leave it as the firmware or the device tree set it.
     #[default]
@@ -48,6 +50,7 @@ pub enum Bias {
 
 /// A line as it is wired: which one, its polarity, its pull, and how long an input must be stable to count.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Line {
     /// Which line.
     pub id: LineId,

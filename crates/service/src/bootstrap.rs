@@ -4,13 +4,14 @@ use std::fmt;
 use std::io::{BufRead, Read};
 use std::path::PathBuf;
 
+use board::Board;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::confine::Confinement;
 use crate::privilege::Privileges;
 
-/// Longest bootstrap line. A configuration is a few hundred bytes.
+/// Longest bootstrap line. A configuration is a few hundred bytes, a board a few thousand, and the largest one leaves half of it free.
 const LINE_MAX: u64 = 256 * 1024;
 
 /// The first and only line on a daemon's stdin.
@@ -22,12 +23,9 @@ pub struct Bootstrap {
     /// Where the bus is; `None` for a process that does not use it.
     #[serde(default)]
     pub bus: Option<BusAddress>,
-    /// The board file; `None` when the daemon does not need one.
+    /// The board; `None` when the daemon does not need one.
     #[serde(default)]
-    pub board: Option<PathBuf>,
-    /// What was set over the board file, as `Board::load` takes it.
-    #[serde(default)]
-    pub board_overrides: Vec<(String, String)>,
+    pub board: Option<Box<Board>>,
     /// Where it may keep files over restarts of the BMC; a directory of its own.
     pub state_dir: PathBuf,
     /// Where it may keep sockets and files until the next start of the BMC; shared.
@@ -157,6 +155,65 @@ impl Bootstrap {
 mod tests {
     use super::*;
 
+    /// A board with so many hosts, whose names and lines are called `name`.
+    fn board(hosts: usize, name: &str) -> Board {
+        use std::fmt::Write as _;
+        let quote = |text: &str| toml::Value::from(text).to_string();
+        let path = quote(&format!("/dev/{}", name.repeat(4_000 / name.len())));
+        let label = quote(&name.repeat(64 / name.chars().count()));
+        let mut text = format!(
+            "board = {{ name = \"{0}\", vendor = {label}, model = {label}, hal = \"sim\" }}\n\
+             chassis = {{ id = \"{0}\", name = {label} }}\nsim.qemu = {{ binary = {path}, guest = {path} }}\n\
+             management_controller = {{ name = {label}, watchdog = {{ device = {path}, timeout_s = 600 }} }}\n",
+            "b".repeat(32)
+        );
+        for host in 0..hosts {
+            write!(text, "[[hosts]]\nid = \"host{host}\"\nname = {label}\npower.kind = \"buttons\"\n")
+                .unwrap();
+            let lines = ["power", "reset", "nmi", "power_good", "power_button_in", "reset_button_in"];
+            for (offset, line) in lines.into_iter().enumerate() {
+                let chip = quote(&name.repeat(31 / name.len()));
+                let offset = host * lines.len() + offset;
+                writeln!(text, "power.{line} = {{ chip = {chip}, offset = {offset}, bias = \"disabled\" }}")
+                    .unwrap();
+            }
+        }
+        board::parse(std::path::Path::new("/board.toml"), &text, &[]).into_board().unwrap()
+    }
+
+    #[test]
+    fn the_largest_board_leaves_half_of_the_line_to_the_configuration() {
+        // What JSON escapes is twice as long.
+        let largest = Bootstrap { board: Some(Box::new(board(16, "\\"))), ..bootstrap() };
+        let line = largest.to_line();
+        assert!(line.len() > 50_000, "{}", line.len());
+        assert!(u64::try_from(line.len()).unwrap() <= LINE_MAX / 2, "{}", line.len());
+        let read = Bootstrap::read(&mut line.as_bytes(), "powermgr").unwrap();
+        assert_eq!(read.board, largest.board);
+    }
+
+    #[test]
+    fn every_board_of_the_tree_arrives_as_it_was_read() {
+        let targets = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../targets");
+        let mut folders = vec![targets];
+        let mut boards = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.file_name().is_some_and(|name| name == "board.toml") {
+                    let board = Board::load(&path, &[]).unwrap();
+                    let sent = Bootstrap { board: Some(Box::new(board.clone())), ..bootstrap() };
+                    let read = Bootstrap::read(&mut sent.to_line().as_bytes(), "powermgr").unwrap();
+                    assert_eq!(read.board.as_deref(), Some(&board), "{}", path.display());
+                    boards += 1;
+                }
+            }
+        }
+        assert!(boards >= 2, "{boards}");
+    }
+
     fn bootstrap() -> Bootstrap {
         Bootstrap {
             daemon: "powermgr".into(),
@@ -165,8 +222,7 @@ mod tests {
                 user: "powermgr".into(),
                 password: "pw".into(),
             }),
-            board: Some("board.toml".into()),
-            board_overrides: vec![("sim.host".into(), "qemu".into())],
+            board: Some(Box::new(board(1, "power"))),
             state_dir: "/var/lib/u-bmc/powermgr".into(),
             run_dir: "/run/u-bmc".into(),
             privileges: Some(Privileges { id: 64_001, groups: vec![64_000], capabilities: 1 << 10 }),

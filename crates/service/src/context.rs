@@ -2,8 +2,10 @@
 
 use std::ops::Deref;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use board::Board;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
@@ -25,10 +27,8 @@ pub struct Kit {
     pub shutdown: Shutdown,
     /// The way to the operator.
     pub notify: Notifier,
-    /// The board file, if there is one.
-    pub board: Option<PathBuf>,
-    /// What was set over the board file: the second argument of `Board::load`.
-    pub board_overrides: Vec<(String, String)>,
+    /// The board, for a daemon that gets it.
+    pub board: Option<Arc<Board>>,
     /// A directory of its own that stays over restarts of the BMC.
     pub state_dir: PathBuf,
     /// A shared directory until the next start of the BMC.
@@ -49,6 +49,15 @@ impl Kit {
         config::typed(&self.daemon, &self.settings)
     }
 
+    /// The board the daemon runs on.
+    ///
+    /// # Errors
+    ///
+    /// It was started without one.
+    pub fn board(&self) -> Result<Arc<Board>, NoBoard> {
+        self.board.clone().ok_or_else(|| NoBoard { daemon: self.daemon.clone() })
+    }
+
     /// Says that the daemon serves now.
     pub fn ready(&self) {
         self.notify.ready();
@@ -58,6 +67,13 @@ impl Kit {
     pub fn heartbeat(&self) -> Heartbeat {
         Heartbeat::new(self.notify.clone(), self.heartbeat_every)
     }
+}
+
+/// A daemon that needs a board was started without one.
+#[derive(Debug, thiserror::Error)]
+#[error("{daemon} needs a board file")]
+pub struct NoBoard {
+    daemon: String,
 }
 
 /// Everything a daemon on the bus is given.

@@ -1,7 +1,7 @@
 //! What a process may do, given up before it looks at anything from outside.
 //!
 //! The operator starts a daemon as root and says on stdin as whom it shall go on. The daemon gives everything else up itself, as long as it has one
-//! thread and has read nothing but that line: so program, board file and folders may lie where its own user could not go.
+//! thread and has read nothing but that line: so program and folders may lie where its own user could not go.
 
 use std::io;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};

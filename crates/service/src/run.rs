@@ -87,11 +87,6 @@ where
         }
         let [state_dir, run_dir] = paths.map(Kept::reach);
         privilege::relocate(&mut bootstrap.config, &bootstrap.run_dir, &run_dir);
-        if let Some(below) =
-            bootstrap.board.as_ref().and_then(|board| board.strip_prefix(&bootstrap.run_dir).ok())
-        {
-            bootstrap.board = Some(run_dir.join(below));
-        }
         bootstrap.state_dir = state_dir;
         bootstrap.run_dir = run_dir;
     }
@@ -119,8 +114,7 @@ where
             clock: Clock::new(),
             shutdown,
             notify,
-            board: bootstrap.board,
-            board_overrides: bootstrap.board_overrides,
+            board: bootstrap.board.map(std::sync::Arc::from),
             state_dir: bootstrap.state_dir,
             run_dir: bootstrap.run_dir,
             heartbeat_every: std::time::Duration::from_millis(bootstrap.heartbeat_ms),

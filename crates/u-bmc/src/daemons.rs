@@ -17,6 +17,11 @@ fn by_hand(daemon: &str, args: &DaemonArgs) -> Result<Option<Bootstrap>, operato
         return Ok(None);
     }
     let (settings, board_overrides) = settings(args.config.as_slice(), &args.sets)?;
+    let board = args.board.as_deref().map(|file| board::Board::load(file, &board_overrides)).transpose();
+    let board = board.map_err(|error| operator::Error::Board {
+        path: args.board.clone().unwrap_or_default(),
+        report: ErrorChain(&error).to_string(),
+    })?;
     let password = match &args.bus_password_file {
         None => String::new(),
         Some(path) => fs::read_to_string(path)
@@ -32,8 +37,7 @@ fn by_hand(daemon: &str, args: &DaemonArgs) -> Result<Option<Bootstrap>, operato
     Ok(Some(Bootstrap {
         daemon: daemon.to_owned(),
         bus: args.bus.clone().map(|url| BusAddress { url, user, password }),
-        board: args.board.clone(),
-        board_overrides,
+        board: board.map(Box::new),
         state_dir: args.state_dir.clone(),
         run_dir: args.run_dir.clone(),
         privileges: None,

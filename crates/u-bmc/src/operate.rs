@@ -61,9 +61,12 @@ fn options(args: OperatorArgs) -> Result<Options, Error> {
         Given { image: settings.clone(), settings, board_overrides, ..Given::default() }
     };
     let Given { settings, image, site, ignored, board_overrides } = given;
-    let board = absolute(&args.board)?;
-    // The hal decides which daemons there are; the operator reports a bad file itself, with every fault at its line.
-    let hal = board::Board::load(&board, &board_overrides).map_or(board::HalKind::Linux, |board| board.hal);
+    let board_file = absolute(&args.board)?;
+    // Read once for all daemons. The operator tells of a bad file itself, with every fault at its line.
+    let board = board::Board::load(&board_file, &board_overrides);
+    let board = board.map_err(|error| ErrorChain(&error).to_string());
+    // It decides which daemons there are.
+    let hal = board.as_ref().map_or(board::HalKind::Linux, |board| board.hal);
     let parts = operator::parts(hal, |daemon| !settings.of(daemon).is_empty());
     let state_dir = absolute(&args.state_dir)?;
     let run_dir = match args.run_dir {
@@ -77,8 +80,8 @@ fn options(args: OperatorArgs) -> Result<Options, Error> {
         parts,
         program,
         version: version(),
+        board_file,
         board,
-        board_overrides,
         state_dir,
         run_dir,
         https: args.https,

@@ -82,7 +82,6 @@ impl Bench {
             shutdown,
             notify,
             board: None,
-            board_overrides: Vec::new(),
             state_dir: state.to_owned(),
             run_dir: state.to_owned(),
             heartbeat_every: BEAT,

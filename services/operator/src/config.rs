@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use board::Board;
 use serde::Deserialize;
 use service::{Ignored, LogConfig, Settings};
 
@@ -50,9 +51,9 @@ pub struct Options {
     /// Version to tell, with build details.
     pub version: String,
     /// The board file.
-    pub board: PathBuf,
-    /// What is set over the board file.
-    pub board_overrides: Vec<(String, String)>,
+    pub board_file: PathBuf,
+    /// The board, or what is wrong with its file: the whole report, several lines.
+    pub board: Result<Board, String>,
     /// What is kept over restarts of the controller.
     pub state_dir: PathBuf,
     /// Sockets and the like.

@@ -25,8 +25,6 @@ pub(crate) struct Start<'a> {
     pub(crate) run_dir: &'a Path,
     /// The program, which a backtrace is read from.
     pub(crate) program: &'a Path,
-    /// The board file, where it gets one.
-    pub(crate) board: Option<&'a Path>,
     /// Where its bus is.
     pub(crate) bus_url: Option<&'a str>,
     /// The bus is somebody else's: it may have a name, and name other servers.
@@ -55,9 +53,7 @@ pub(crate) fn of(daemon: &str, settings: &Map<String, Value>, start: &Start<'_>)
         // They come and go. Which are its own is said by their group.
         may("/dev".into(), Reach::Use);
     }
-    for path in
-        row.files.iter().filter_map(|key| setting(settings, key)).chain(start.board.map(Path::to_owned))
-    {
+    for path in row.files.iter().filter_map(|key| setting(settings, key)) {
         may(path, Reach::Read);
     }
     for folder in replaced(row, settings) {
@@ -118,7 +114,6 @@ mod tests {
             state_dir: Path::new("/state/x"),
             run_dir: Path::new("/run/u-bmc"),
             program: Path::new("/usr/bin/u-bmc"),
-            board: Some(Path::new("/run/u-bmc/handed/board.toml")),
             bus_url: Some("nats://127.0.0.1:4711"),
             bus_is_foreign: false,
             served: &[443, 80],

@@ -35,8 +35,8 @@ pub(crate) fn prepare(options: &Options) -> Result<Prepared, Error> {
     known.extend(others);
     options.settings.check_daemons(&known)?;
     let config: Config = options.settings.typed(Daemon::Operator.name())?;
-    let board = Board::load(&options.board, &options.board_overrides)
-        .map_err(|error| Error::Board { path: options.board.clone(), report: error.to_string() })?;
+    let board = options.board.clone();
+    let board = board.map_err(|report| Error::Board { path: options.board_file.clone(), report })?;
     if let Some(path) = &options.admin_password_file {
         let text = fs::read_to_string(path).map_err(file("read --admin-password-file", path))?;
         if text.trim_end_matches(['\r', '\n']).is_empty() {

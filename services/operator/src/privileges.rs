@@ -205,13 +205,6 @@ fn own_all(folder: &OwnedFd, id: u32, depth: u32, left: &mut u32) -> io::Result<
     result
 }
 
-/// Copies the board file to where all daemons can read it.
-pub(crate) fn hand_board(board: &Path, run_dir: &Path) -> io::Result<PathBuf> {
-    let to = run_dir.join("handed/board.toml");
-    copy(board, &to, None, SHARED_GROUP, 0o640)?;
-    Ok(to)
-}
-
 /// Copies the files that a daemon's settings name, and has the settings name the copies. A file that cannot be copied stays named: the daemon
 /// says best what it lacks.
 pub(crate) fn hand_files(daemon: &str, settings: &mut Map<String, Value>, run_dir: &Path) {
@@ -365,8 +358,6 @@ mod tests {
         assert_eq!(settings["tls"]["key_file"], "/nonexistent");
         let about = fs::metadata(&handed).unwrap();
         assert_eq!((about.uid(), about.mode() & 0o777), (64_004, 0o400));
-        let board = hand_board(&site, &run).unwrap();
-        assert_eq!(fs::metadata(board).unwrap().mode() & 0o777, 0o640);
     }
 
     #[test]

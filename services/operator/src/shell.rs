@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use ipc::{EventBuilder, Request, Status};
@@ -188,8 +188,6 @@ struct Operator<'a> {
     memory: service::Memory,
     /// The daemons whose silence was told.
     missed: BTreeSet<String>,
-    /// The board file as daemons get it.
-    board_file: PathBuf,
 }
 
 impl<'a> Operator<'a> {
@@ -206,7 +204,7 @@ impl<'a> Operator<'a> {
         {
             return Err(Error::File { what: "remove", path: path.clone(), source: error });
         }
-        let (given, board_file) = give_users(options, prepared.config.privileges);
+        let given = give_users(options, prepared.config.privileges);
         let specs = options.parts.iter().map(|part| part.spec.clone()).collect();
         let machine = Machine::new(specs, Policy::default())?;
         let on_bus = options.parts.iter().filter(|part| part.on_bus);
@@ -288,7 +286,6 @@ impl<'a> Operator<'a> {
             bus_fault,
             memory: service::Memory::default(),
             missed: BTreeSet::new(),
-            board_file,
         })
     }
 
@@ -784,8 +781,7 @@ impl<'a> Operator<'a> {
             closed: self.own_users,
             daemon: name.to_owned(),
             bus: self.bus.as_ref().filter(|_| part.on_bus).map(|bus| bus.address_for(name)),
-            board: part.needs_board.then(|| self.board_file.clone()),
-            board_overrides: self.options.board_overrides.clone(),
+            board: part.needs_board.then(|| Box::new(self.prepared.board.clone())),
             state_dir: self.options.state_dir.join(name),
             run_dir: self.options.run_dir.clone(),
             heartbeat_ms: heartbeat_ms(part.missed_after.or(part.spec.silent_at_most)),
@@ -828,7 +824,6 @@ impl<'a> Operator<'a> {
             state_dir: &self.options.state_dir.join(name),
             run_dir: &self.options.run_dir,
             program: &self.options.program,
-            board: part.needs_board.then_some(self.board_file.as_path()),
             bus_url: bus.map(|bus| bus.url.as_str()),
             bus_is_foreign: bus.is_some_and(|bus| bus.monitor.is_none()),
             served: &served,
@@ -1061,25 +1056,17 @@ impl<'a> Operator<'a> {
     }
 }
 
-/// Hands folders and board file to the daemons' own users. What came of it, and where the board file is for them.
-fn give_users(options: &Options, wanted: bool) -> (privileges::Given, PathBuf) {
+/// Hands folders to the daemons' own users. What came of it.
+fn give_users(options: &Options, wanted: bool) -> privileges::Given {
     let daemons: Vec<&str> = options.parts.iter().map(|part| part.spec.name.as_str()).collect();
-    let mut given = match wanted {
+    let given = match wanted {
         true => privileges::prepare(&options.state_dir, &options.run_dir, &daemons),
         false => privileges::Given::default(),
     };
-    let mut board = options.board.clone();
-    if given.users {
-        match privileges::hand_board(&options.board, &options.run_dir) {
-            Ok(copy) => board = copy,
-            // Those that need it fail, and say so, unless they may read it where it is.
-            Err(error) => given.faults.push(format!("the board file cannot be handed to daemons: {error}")),
-        }
-    }
     for fault in &given.faults {
         tracing::error!("{fault}");
     }
-    (given, board)
+    given
 }
 
 /// What was left out of the configuration, for people.

@@ -3,18 +3,16 @@
 //! No line is waited for by anything but itself: each is opened by a task of its own and each input is read by one, so that a line
 //! that is missing, slow or hung costs what needs it and nothing else.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use board::{Board, HalKind, Power};
+use board::Power;
 use hal::{Edge, ErrorKind, Gpio, Initial, InputLine, OutputLine};
 use power::{Button, Control, Line};
 use service::ErrorChain;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
-use units::Millis;
 
 /// How long a line that is busy or away is waited for at the start: whoever held it before may still be dying. One that does not exist
 /// is not waited for.
@@ -25,14 +23,6 @@ const CALL_WITHIN: Duration = Duration::from_secs(2);
 const AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 /// What inputs may have told that was not taken yet. An input that tells faster waits, and its edges coalesce.
 const TOLD: usize = 64;
-
-/// The lines of the board as it is wired.
-pub(crate) fn gpio(board: &Board, run_dir: &Path) -> Arc<dyn Gpio> {
-    match board.hal {
-        HalKind::Linux => Arc::new(hal_linux::LinuxGpio::new()),
-        HalKind::Sim => Arc::new(hal_sim::SimGpio::new(&run_dir.join(hal_sim::SOCKET), crate::NAME)),
-    }
-}
 
 /// What a line is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -369,7 +359,6 @@ async fn watch(
 
 /// What the machine must know about the host.
 pub(crate) fn machine_config(host: &board::Host) -> power::Config {
-    let times = &host.timings;
     let control = match host.power {
         Power::Buttons(_) => Control::Buttons,
         Power::Level(_) => Control::Level,
@@ -378,16 +367,6 @@ pub(crate) fn machine_config(host: &board::Host) -> power::Config {
         control,
         reset: host.power.reset().is_some(),
         nmi: host.power.nmi().is_some(),
-        timings: power::Timings {
-            press: Millis::from(times.press),
-            force_off_hold: Millis::from(times.force_off_hold),
-            reset: Millis::from(times.reset),
-            nmi: Millis::from(times.nmi),
-            cycle_off: Millis::from(times.cycle_off),
-            power_good_timeout: Millis::from(times.power_good_timeout),
-            graceful_off_timeout: Millis::from(times.graceful_off_timeout),
-            warm_reset_check: Millis::from(times.warm_reset_check),
-            ..power::Timings::default()
-        },
+        timings: power::Timings::from(&host.timings),
     }
 }

@@ -33,11 +33,9 @@ const STUCK: Millis = Millis::from_secs(15);
 /// [`Error`], with the exit code the operator needs.
 pub async fn run(context: Context) -> Result<(), Error> {
     let config: Config = context.config()?;
-    let path = context.board.clone().ok_or(Error::NoBoard)?;
-    let board =
-        Board::load(&path, &context.board_overrides).map_err(|error| Error::Board(Box::new(error)))?;
-    let gpio = hw::gpio(&board, &context.run_dir);
-    serve(context, config, &board, gpio).await
+    let board = context.board()?;
+    let hardware = ::hw::open(&board, &context.run_dir, crate::NAME);
+    serve(context, config, &board, hardware.gpio).await
 }
 
 /// Runs the daemon over the given lines, until it is told to stop.

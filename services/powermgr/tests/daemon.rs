@@ -51,7 +51,6 @@ impl Bench {
             shutdown,
             notify,
             board: None,
-            board_overrides: Vec::new(),
             state_dir: "/nonexistent".into(),
             run_dir: self.run_dir.path().to_owned(),
             heartbeat_every: Duration::from_secs(1),

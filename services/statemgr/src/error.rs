@@ -6,11 +6,8 @@ use service::{Exit, Failure};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It was started without a board file.
-    #[error("statemgr needs a board file")]
-    NoBoard,
-    /// The board file is wrong.
-    #[error("the board file cannot be used")]
-    Board(#[source] Box<board::LoadError>),
+    #[error(transparent)]
+    NoBoard(#[from] service::NoBoard),
     /// The configuration is wrong.
     #[error("the configuration cannot be used")]
     Config(#[from] service::ConfigError),
@@ -25,7 +22,7 @@ pub enum Error {
 impl Failure for Error {
     fn exit(&self) -> Exit {
         match self {
-            Self::NoBoard | Self::Board(_) | Self::Config(_) => Exit::Config,
+            Self::NoBoard(_) | Self::Config(_) => Exit::Config,
             Self::Store(_) | Self::Serve(_) => Exit::Retry,
         }
     }

@@ -125,7 +125,7 @@ impl Host {
         now: Mono,
         wall: SystemTime,
     ) -> Self {
-        let timings: Timings = wire::timings(&host.timings);
+        let timings = Timings::from(&host.timings);
         let kind = match board.hal {
             board::HalKind::Linux => v1::HostType::Physical,
             board::HalKind::Sim => v1::HostType::Virtual,

@@ -1,7 +1,6 @@
 //! The loop: one owner of all state. What waits for the bus runs beside it and comes back as an event.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -43,13 +42,8 @@ const CLOSE_WITHIN: std::time::Duration = std::time::Duration::from_millis(1_500
 /// [`Error`], with the exit code the operator needs.
 pub async fn run(context: Context) -> Result<(), Error> {
     let config: Config = context.config()?;
-    let path = context.board.clone().ok_or(Error::NoBoard)?;
-    let board = load(&path, &context.board_overrides)?;
+    let board = context.board()?;
     Box::pin(serve(context, config, &board)).await
-}
-
-fn load(path: &Path, overrides: &[(String, String)]) -> Result<Board, Error> {
-    Board::load(path, overrides).map_err(|error| Error::Board(Box::new(error)))
 }
 
 /// Runs the daemon for this board until it is told to stop.

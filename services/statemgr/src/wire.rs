@@ -6,7 +6,6 @@ use ipc::{Code, Status};
 use power::desired::{Answer, Origin, RestorePolicy};
 use power::{HostAction, OpId, OpStatus, Outcome, Status as Power};
 use schema::v1alpha1 as v1;
-use units::Millis;
 
 use crate::store::OriginRecord;
 
@@ -87,20 +86,6 @@ pub(crate) fn to_origin(origin: Origin) -> OriginRecord {
         Origin::Client => OriginRecord::Client,
         Origin::PolicyOn => OriginRecord::PolicyOn,
         Origin::PolicyRestore => OriginRecord::PolicyRestore,
-    }
-}
-
-pub(crate) fn timings(times: &board::Timings) -> power::Timings {
-    power::Timings {
-        press: Millis::from(times.press),
-        force_off_hold: Millis::from(times.force_off_hold),
-        reset: Millis::from(times.reset),
-        nmi: Millis::from(times.nmi),
-        cycle_off: Millis::from(times.cycle_off),
-        power_good_timeout: Millis::from(times.power_good_timeout),
-        graceful_off_timeout: Millis::from(times.graceful_off_timeout),
-        warm_reset_check: Millis::from(times.warm_reset_check),
-        ..power::Timings::default()
     }
 }
 

@@ -36,7 +36,6 @@ fn kit(daemon: &str, run_dir: &std::path::Path) -> (Kit, tokio::sync::mpsc::Unbo
         shutdown,
         notify,
         board: None,
-        board_overrides: Vec::new(),
         state_dir: "/nonexistent".into(),
         run_dir: run_dir.to_owned(),
         heartbeat_every: std::time::Duration::from_secs(5),

@@ -9,11 +9,8 @@ use service::{Exit, Failure};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The operator named no board.
-    #[error("the twin needs a board file")]
-    NoBoard,
-    /// The board file is wrong.
-    #[error("the board cannot be simulated")]
-    Board(#[from] board::LoadError),
+    #[error(transparent)]
+    NoBoard(#[from] service::NoBoard),
     /// The board is made of real hardware.
     #[error("board {board} has hal = \"linux\"; there is nothing to simulate")]
     NotSimulated {
@@ -55,7 +52,7 @@ pub enum Error {
 impl Failure for Error {
     fn exit(&self) -> Exit {
         match self {
-            Self::NoBoard | Self::Board(_) | Self::NotSimulated { .. } | Self::Guest { .. } => Exit::Config,
+            Self::NoBoard(_) | Self::NotSimulated { .. } | Self::Guest { .. } => Exit::Config,
             Self::Listen { .. } | Self::Running { .. } | Self::Console { .. } => Exit::Retry,
         }
     }

@@ -45,8 +45,7 @@ pub struct Config {
 ///
 /// Says what keeps it from starting; once it serves it does not fail.
 pub async fn run(kit: service::Kit) -> Result<(), Error> {
-    let path = kit.board.clone().ok_or(Error::NoBoard)?;
-    let board = Board::load(&path, &kit.board_overrides)?;
+    let board = Board::clone(&*kit.board()?);
     let mut shutdown = kit.shutdown.clone();
     let mut heartbeat = kit.heartbeat();
     let ready_kit = kit.clone();

@@ -99,7 +99,6 @@ fn daemon(config: &Path) {
             shutdown,
             notify,
             board: None,
-            board_overrides: Vec::new(),
             state_dir: dir.join("state"),
             run_dir: dir.join("run"),
             heartbeat_every: std::time::Duration::from_secs(5),

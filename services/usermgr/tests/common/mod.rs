@@ -93,7 +93,6 @@ impl Rig {
             shutdown,
             notify,
             board: None,
-            board_overrides: Default::default(),
             state_dir: self.dir.path().to_owned(),
             run_dir: self.dir.path().to_owned(),
             heartbeat_every: std::time::Duration::from_secs(5),

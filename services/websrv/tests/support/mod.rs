@@ -91,7 +91,6 @@ impl Stack {
             shutdown,
             notify,
             board: None,
-            board_overrides: Default::default(),
             state_dir: state.path().into(),
             run_dir: state.path().into(),
             heartbeat_every: std::time::Duration::from_secs(5),

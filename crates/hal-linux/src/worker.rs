@@ -1,12 +1,12 @@
-//! One thread for each chip, for calls into its driver: they may take a millisecond behind a bus, and for ever when the bus hangs.
+//! One thread for each chip or bus, for calls into its driver: they may take a millisecond behind a bus, and for ever when the bus hangs.
 //!
 //! ```text
-//!  call ──► queue of one chip (at most 16) ──► its thread ──► driver
+//!  call ──► queue of one bus (at most 16) ──► its thread ──► driver
 //!   ▲  └── given up after its time: not begun, it is never done                │
 //!   └───────────────────── the result ◄────────────────────────────────────────┘
 //! ```
 //!
-//! What must never happen: a call of one chip that holds another chip's, or the daemon's loop; a call that is done after its caller was told that
+//! What must never happen: a call of one bus that holds another's, or the daemon's loop; a call that is done after its caller was told that
 //! it was not begun.
 
 use std::fmt;
@@ -24,43 +24,44 @@ use tokio::time::Sleep;
 
 /// How long a call may take, its wait for the ones before it included. A chip behind an I2C expander takes a millisecond; who asks for a line waits two
 /// seconds.
-pub(crate) const WITHIN: Duration = Duration::from_millis(1_500);
-/// Calls that may wait for a chip. A host has some eight lines, each with one call at a time.
+pub const WITHIN: Duration = Duration::from_millis(1_500);
+/// Calls that may wait for a worker. A host has some eight lines, each with one call at a time.
 const QUEUE: usize = 16;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// The thread of one chip. It ends when this is dropped and the call under way has come back.
-pub(crate) struct Chip {
+/// The thread of one chip or bus. It ends when this is dropped and the call under way has come back.
+pub struct Worker {
     jobs: SyncSender<Job>,
     /// What the thread shall drop: giving a line back is a call into the driver, too.
     done_with: Arc<Mutex<Vec<Box<dyn Send>>>>,
 }
 
-impl fmt::Debug for Chip {
+impl fmt::Debug for Worker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Chip").finish_non_exhaustive()
+        f.debug_struct("Worker").finish_non_exhaustive()
     }
 }
 
-impl Chip {
-    /// Starts the thread.
+impl Worker {
+    /// Starts the thread; `name` is what lists of threads show, at most 15 bytes.
     ///
     /// # Errors
     /// What the system says when there are too many threads.
-    pub(crate) fn start() -> io::Result<Self> {
+    pub fn start(name: &str) -> io::Result<Self> {
         let (jobs, queue) = sync_channel(QUEUE);
         let done_with = Arc::new(Mutex::new(Vec::new()));
         let drop_there = Arc::clone(&done_with);
         std::thread::Builder::new()
-            .name("gpio-chip".into())
+            .name(name.to_owned())
             .stack_size(128 * 1024)
             .spawn(move || work(&queue, &drop_there))?;
         Ok(Self { jobs, done_with })
     }
 
-    /// Has `job` done. The result is there within `within`, or an error that says whether it was begun.
-    pub(crate) fn call<R: Send + 'static>(
+    /// Has `job` done. The result is there within `within`, or an error: [`Error::Unavailable`] for what was not begun and never will be,
+    /// [`Error::Io`] for what the driver keeps. `operation` (a verb) and `what` are for its words.
+    pub fn call<R: Send + 'static>(
         &self,
         operation: &'static str,
         what: String,
@@ -83,7 +84,7 @@ impl Chip {
     }
 
     /// Has `what` dropped by the thread, and never waits for that.
-    pub(crate) fn give_back(&self, what: impl Send + 'static) {
+    pub fn give_back(&self, what: impl Send + 'static) {
         self.done_with.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(what));
         // With a full queue it comes to that after the call under way.
         let _ = self.jobs.try_send(Box::new(|| {}));
@@ -109,7 +110,7 @@ fn advance(of: &AtomicU8, stage: u8) -> bool {
 
 /// A call under way. Dropped before it was begun it is never done.
 #[derive(Debug)]
-pub(crate) struct Call<R> {
+pub struct Call<R> {
     stage: Arc<AtomicU8>,
     told: oneshot::Receiver<Result<R, Error>>,
     deadline: Pin<Box<Sleep>>,
@@ -124,7 +125,7 @@ impl<R> Future for Call<R> {
         // First what has come: a result that is there in time counts, however late it is looked at.
         match Pin::new(&mut self.told).poll(cx) {
             Poll::Ready(Ok(result)) => return Poll::Ready(result),
-            // Its chip has too many calls waiting.
+            // Its worker has too many calls waiting.
             Poll::Ready(Err(_)) => return Poll::Ready(Err(Error::Unavailable { what: self.what.clone() })),
             Poll::Pending => {}
         }
@@ -152,7 +153,7 @@ mod tests {
     use super::*;
 
     /// A call that comes back when the sender says so or goes; the receiver says that it was begun.
-    fn stuck(chip: &Chip) -> (Call<()>, std::sync::mpsc::Sender<()>, oneshot::Receiver<()>) {
+    fn stuck(chip: &Worker) -> (Call<()>, std::sync::mpsc::Sender<()>, oneshot::Receiver<()>) {
         let (free, freed) = channel::<()>();
         let (begin, begun) = oneshot::channel();
         let call = chip.call("read", "a line".into(), WITHIN, move || {
@@ -165,7 +166,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_stuck_chip_holds_neither_the_loop_nor_another_chip_and_is_told_in_time() {
-        let (sick, sound) = (Chip::start().unwrap(), Chip::start().unwrap());
+        let (sick, sound) = (Worker::start("test").unwrap(), Worker::start("test").unwrap());
         let (call, free, begun) = stuck(&sick);
         begun.await.unwrap();
         let started = tokio::time::Instant::now();
@@ -188,7 +189,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_was_refused_is_never_done() {
-        let chip = Chip::start().unwrap();
+        let chip = Worker::start("test").unwrap();
         let (_call, free, begun) = stuck(&chip);
         begun.await.unwrap();
         let (tell, told) = channel();
@@ -211,7 +212,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_chip_with_too_much_to_do_refuses_at_once_and_does_no_more_than_it_took() {
-        let chip = Chip::start().unwrap();
+        let chip = Worker::start("test").unwrap();
         let (_call, free, begun) = stuck(&chip);
         begun.await.unwrap();
         let calls: Vec<_> =
@@ -240,7 +241,7 @@ mod tests {
                 let _ = self.0.send(std::thread::current().id());
             }
         }
-        let chip = Chip::start().unwrap();
+        let chip = Worker::start("test").unwrap();
         let (tell, told) = channel();
         chip.give_back(Line(tell));
         let thread =
