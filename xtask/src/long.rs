@@ -92,7 +92,7 @@ fn suites(count: &mut Count) -> Result<()> {
 fn properties(count: &mut Count) -> Result<()> {
     let variables =
         [("PROPTEST_CASES", CASES.to_string()), ("UBMC_POWER_SCHEDULES", POWER_SCHEDULES.to_string())];
-    let packages = ["busd", "ipc", "nats", "power", "auth", "usermgr", "statemgr"];
+    let packages = ["busd", "ipc", "nats", "power", "auth", "usermgr", "statemgr", "eventlog"];
     let packages = packages.iter().flat_map(|name| ["--package", name]);
     let args: Vec<&str> = packages.chain(["--lib", "--test", "*"]).collect();
     tests(&args, &variables, count)

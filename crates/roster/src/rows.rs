@@ -103,18 +103,24 @@ roster! {
         calls: &[Daemon::Powermgr, Daemon::Operator],
         events: &["host", "chassis", "bmc"],
         buckets: &["state", "config"],
-        streams: &[Stream::Events],
-        trims: &[Stream::Events],
         critical: true,
         // Memory, uptime, and what the kernel tells of the reset before this boot.
         reads: &["/proc/meminfo", "/proc/uptime", "/sys/class/watchdog", "/sys/devices", "/sys/fs/pstore"],
-        ..Row::daemon("statemgr", "Keep the desired and actual state of host, chassis and controller, and the event log", 2)
+        ..Row::daemon("statemgr", "Keep the desired and actual state of host, chassis and controller", 2)
+    };
+    /// Not critical: events are kept and watched without it, only lists of them need it.
+    Eventlog = Row {
+        pages: &["eventlog"],
+        streams: &[Stream::Events],
+        trims: &[Stream::Events],
+        needs_board: false,
+        ..Row::daemon("eventlog", "List past events, keep the room of the event log", 7)
     };
     /// The gateway has no state of its own and publishes nothing.
     Websrv = Row {
         pages: &["websrv"],
-        after: &[Daemon::Usermgr, Daemon::Statemgr],
-        calls: &[Daemon::Statemgr, Daemon::Usermgr, Daemon::Operator],
+        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog],
+        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Operator],
         streams: &[Stream::Events],
         speaks: true,
         files: &["tls.cert_file", "tls.key_file"],
@@ -128,8 +134,8 @@ roster! {
     Fleet = Row {
         pages: &["fleet"],
         when: When::Configured,
-        after: &[Daemon::Usermgr, Daemon::Statemgr],
-        calls: &[Daemon::Statemgr, Daemon::Usermgr, Daemon::Operator],
+        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog],
+        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Operator],
         events: &["fleet"],
         streams: &[Stream::Events],
         files: &["nats.ca_file", "nats.password_file", "nats.credentials_file", "nats.nkey_file"],

@@ -96,6 +96,7 @@ pub(crate) fn program(daemon: Daemon) -> Program {
         Daemon::Powermgr => on_bus!(powermgr),
         Daemon::Usermgr => on_bus!(usermgr, check),
         Daemon::Statemgr => on_bus!(statemgr),
+        Daemon::Eventlog => on_bus!(eventlog),
         Daemon::Websrv => on_bus!(websrv, check),
         Daemon::Fleet => on_bus!(fleet, check),
         Daemon::Netmgr => on_bus!(netmgr, check),

@@ -198,6 +198,11 @@ async fn a_dead_statemgr_is_named_by_each_of_its_methods() -> Result {
 }
 
 #[tokio::test]
+async fn a_dead_eventlog_is_named_by_each_of_its_methods() -> Result {
+    every_method_names_the_dead("eventlog", 2).await
+}
+
+#[tokio::test]
 async fn a_dead_usermgr_is_named_by_each_of_its_methods() -> Result {
     every_method_names_the_dead("usermgr", 20).await
 }
@@ -207,7 +212,7 @@ async fn a_dead_usermgr_is_named_by_each_of_its_methods() -> Result {
 fn every_public_method_belongs_to_a_daemon_asked_here() {
     for method in schema::methods().iter().filter(|method| !method.internal) {
         assert!(
-            ["statemgr", "usermgr", "operator"].contains(&method.owner),
+            ["statemgr", "eventlog", "usermgr", "operator"].contains(&method.owner),
             "{}: {}",
             method.full_name,
             method.owner

@@ -10,7 +10,7 @@ type Result<T = ()> = anyhow::Result<T>;
 
 const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
 /// The daemons that are no part of the simulated world.
-const DAEMONS: [&str; 4] = ["powermgr", "statemgr", "usermgr", "websrv"];
+const DAEMONS: [&str; 5] = ["powermgr", "statemgr", "eventlog", "usermgr", "websrv"];
 
 /// The fields of `/proc/PID/status`.
 fn status(pid: u32) -> Result<BTreeMap<String, Vec<String>>> {
@@ -95,7 +95,7 @@ async fn as_root_each_daemon_has_a_user_of_its_own_and_no_capabilities() -> Resu
         assert_eq!(about["NoNewPrivs"], ["1"], "{daemon}");
         users.insert(about["Uid"][0].clone());
     }
-    assert_eq!(users.len(), 4);
+    assert_eq!(users.len(), 5);
     suite.stop().await
 }
 

@@ -183,7 +183,7 @@ async fn killing_daemons_under_load_heals_and_loses_nothing() -> Result {
     let admin = suite.admin();
     let mut acknowledged: Option<&str> = None;
     for round in 0..20 {
-        for daemon in ["powermgr", "statemgr", "usermgr", "websrv"] {
+        for daemon in ["powermgr", "statemgr", "eventlog", "usermgr", "websrv"] {
             let action = if round % 2 == 0 { "HOST_ACTION_ON" } else { "HOST_ACTION_FORCE_OFF" };
             let https = suite.https().to_string();
             let requests = tokio::spawn(async move {
@@ -315,7 +315,7 @@ async fn the_system_tells_how_its_daemons_are() -> Result {
     let daemons = admin.get("/api/v1alpha1/system/daemons").await?;
     assert_eq!(daemons.status, 200, "{}", daemons.text());
     let listed: Vec<Value> = daemons.json()?["daemons"].as_array().cloned().unwrap_or_default();
-    for name in ["powermgr", "statemgr", "usermgr", "websrv"] {
+    for name in ["powermgr", "statemgr", "eventlog", "usermgr", "websrv"] {
         let daemon = listed
             .iter()
             .find(|d| d["name"] == name)

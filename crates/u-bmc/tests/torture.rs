@@ -32,7 +32,7 @@ use testkit::{
 const BOARD: &str = "crates/u-bmc/tests/torture/board.toml";
 const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
 const HOSTS: [&str; 4] = ["system", "host1", "host2", "host3"];
-const DAEMONS: [&str; 4] = ["powermgr", "statemgr", "usermgr", "websrv"];
+const DAEMONS: [&str; 5] = ["powermgr", "statemgr", "eventlog", "usermgr", "websrv"];
 const ACTIONS: [&str; 7] = ["ON", "OFF", "FORCE_OFF", "FORCE_RESTART", "REBOOT", "POWER_CYCLE", "NMI"];
 /// Longest wait for the suite to be well and each operation to have ended once nothing is broken any more.
 const RECOVERY: Duration = Duration::from_secs(90);

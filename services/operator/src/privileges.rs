@@ -402,9 +402,9 @@ mod tests {
 
     #[test]
     fn the_numbers_and_capabilities_are_what_folders_on_flash_rely_on() {
-        let ids = ["powermgr", "statemgr", "usermgr", "websrv", "netmgr", "fleet"]
+        let ids = ["powermgr", "statemgr", "usermgr", "websrv", "netmgr", "fleet", "eventlog"]
             .map(|name| of(name, false).unwrap().id);
-        assert_eq!(ids, [64_001, 64_002, 64_003, 64_004, 64_005, 64_006]);
+        assert_eq!(ids, [64_001, 64_002, 64_003, 64_004, 64_005, 64_006, 64_007]);
         assert_eq!([of("twin", false), of("operator", false)], [None, None]);
         assert_eq!(of("websrv", false).unwrap().capabilities, 0);
         assert_eq!(of("websrv", true).unwrap().capabilities, 1 << 10, "CAP_NET_BIND_SERVICE");

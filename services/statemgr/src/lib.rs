@@ -1,4 +1,4 @@
-//! Owns the desired and actual state of hosts, chassis and the BMC, and their history.
+//! Owns the desired and actual state of hosts, chassis and the BMC.
 //!
 //! ```text
 //!  HostService ──────────────►┌──────────────────┐──► PowerService.Apply (powermgr), at once
@@ -7,7 +7,6 @@
 //!  event.host.> (powermgr) ──►│ records, chassis,│──► event.host.*.operation, event.chassis.*.state, event.bmc.*
 //!  looks (GetState) ─────────►│ controller       │──► OperatorService.Reset
 //!  deadline ─────────────────►└──────────────────┘
-//!  EventService ─────────────► event index ──────► stream EVENTS, by sequence
 //! ```
 //!
 //! powermgr knows the pins and forgets everything when it dies; this daemon knows what was asked for and never sees a pin.
@@ -23,9 +22,7 @@ mod chassis;
 mod config;
 mod controller;
 mod error;
-mod events;
 mod host;
-mod index;
 mod perform;
 mod request;
 mod shell;

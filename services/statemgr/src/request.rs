@@ -9,9 +9,7 @@ use prost::{Message, Name};
 use schema::mask::masked;
 use schema::rpc::operator_service::RESET;
 use schema::rpc::power_service::SET_IDENTIFY;
-use schema::server::{
-    ChassisServiceCall, EventServiceCall, HostServiceCall, ManagementControllerServiceCall, StatemgrCall,
-};
+use schema::server::{ChassisServiceCall, HostServiceCall, ManagementControllerServiceCall, StatemgrCall};
 use schema::v1alpha1 as v1;
 use tokio::sync::oneshot;
 
@@ -33,14 +31,6 @@ impl Daemon {
             StatemgrCall::HostService(call) => self.call_host(call),
             StatemgrCall::ChassisService(call) => self.call_chassis(call),
             StatemgrCall::ManagementControllerService(call) => self.call_controller(call),
-            StatemgrCall::EventService(call) => {
-                if let Err(error) = self.log.try_send(call) {
-                    let EventServiceCall::ListEvents(_, reply) = error.into_inner();
-                    let status =
-                        Status::resource_exhausted("too many lists of events are being made; try again");
-                    self.outbox.answer(reply, Err(status));
-                }
-            }
         }
     }
 

@@ -8,7 +8,7 @@ use board::Board;
 use ipc::{Calls, EventItem, Events, Outbox, Reply, Request, Status};
 use power::desired::{self, Desired};
 use power::{OpId, Outcome};
-use schema::server::{EventServiceCall, StatemgrCall};
+use schema::server::StatemgrCall;
 use schema::v1alpha1 as v1;
 use service::{Clock, Context, ErrorChain};
 use tokio::sync::mpsc;
@@ -26,7 +26,7 @@ use crate::store::{
     Write, Writer, Written,
 };
 use crate::uptime::{self, Clocks};
-use crate::{events, wire};
+use crate::wire;
 
 /// How often something under way or stale is looked at.
 const TICK: Millis = Millis::from_secs(1);
@@ -266,7 +266,6 @@ pub(crate) struct Daemon {
     pub(crate) back: mpsc::UnboundedSender<Back>,
     pub(crate) outbox: Outbox,
     sender: JoinHandle<()>,
-    pub(crate) log: mpsc::Sender<EventServiceCall<Request>>,
     pub(crate) clock: Clock,
     look_interval: Millis,
     /// What was done although the store did not take it.
@@ -385,7 +384,6 @@ impl Daemon {
             back,
             outbox,
             sender,
-            log: events::start(context.bus.clone()),
             clock: context.clock,
             look_interval: config.look_interval().into(),
             unstored: Lasting::default(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use busd::testing::{Bus, Lines};
 use ipc::{CallContext, Client, Code, Principal, Status};
 use powermgr::testing::{TwinBoard, board};
-use schema::rpc::{chassis_service, event_service, host_service, management_controller_service as bmc};
+use schema::rpc::{chassis_service, host_service, management_controller_service as bmc};
 use schema::server::OperatorServiceCall;
 use schema::v1alpha1 as v1;
 use service::{Clock, Context, Kit, Notification, Notifier, Shutdown};
@@ -421,122 +421,6 @@ async fn lists_are_filtered_masked_and_paged() {
     let answer = bench.client.call(chassis_service::LIST_CHASSIS, &request, &CallContext::new()).await;
     let answer = answer.expect("a list");
     assert_eq!((answer.chassis.len(), answer.next_page_token, answer.total_size), (1, None, Some(1)));
-}
-
-#[tokio::test]
-async fn past_events_are_listed_newest_first_filtered_and_paged() {
-    let bench = Bench::start(quick()).await;
-    bench.until_status(v1::HostStatus::Off).await;
-    for action in [v1::HostAction::On, v1::HostAction::ForceOff, v1::HostAction::On] {
-        let answer = bench.change(action).await.expect("accepted");
-        bench.until_ended(&answer.operation_id).await;
-    }
-    let list = |what: &str, page_size: u32, page_token: &str| v1::ListEventsRequest {
-        domain: "host".into(),
-        what: what.into(),
-        page_size,
-        page_token: page_token.into(),
-        ..v1::ListEventsRequest::default()
-    };
-    let call = async |request| {
-        bench.client.call(event_service::LIST_EVENTS, &request, &CallContext::new()).await.expect("a list")
-    };
-    // The index follows the log; the last end is in it a moment after it was heard.
-    let mut all = call(list("operation", 0, "")).await;
-    while all.events.len() < 3 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        all = call(list("operation", 0, "")).await;
-    }
-    let actions = |events: &[v1::Event]| -> Vec<v1::HostAction> {
-        let results = events.iter().filter_map(|event| match &event.payload {
-            Some(v1::event::Payload::PowerOperationResult(result)) => Some(result.action()),
-            _ => None,
-        });
-        results.collect()
-    };
-    let first = call(list("operation", 2, "")).await;
-    assert_eq!(actions(&first.events), [v1::HostAction::On, v1::HostAction::ForceOff]);
-    assert!(first.events[0].sequence > first.events[1].sequence);
-    assert_eq!(first.events[0].principal(), "alice");
-    let second = call(list("operation", 2, &first.next_page_token)).await;
-    assert_eq!((actions(&second.events), second.next_page_token.as_str()), (vec![v1::HostAction::On], ""));
-    assert!(call(list("nothing", 0, "")).await.events.is_empty());
-    let request = list("", 0, "x");
-    let status = bench.client.call(event_service::LIST_EVENTS, &request, &CallContext::new()).await;
-    assert_eq!(status.expect_err("no token").code, Code::InvalidArgument);
-}
-
-/// A login of `account`, as usermgr tells it, `padding` bytes larger than usual.
-fn login(account: &str, session: usize, padding: usize) -> v1::Event {
-    let change = v1::SessionChange {
-        kind: v1::SessionChangeKind::Created.into(),
-        user_id: account.into(),
-        ..v1::SessionChange::default()
-    };
-    v1::Event {
-        domain: "session".into(),
-        component: format!("{session:016x}"),
-        what: "created".into(),
-        message: "x".repeat(padding),
-        payload: Some(v1::event::Payload::SessionChange(change)),
-        ..v1::Event::default()
-    }
-}
-
-#[tokio::test]
-async fn one_accounts_logins_leave_the_log_before_anything_else_does() {
-    let mut bench = Bench::start(quick()).await;
-    bench.until_status(v1::HostStatus::Off).await;
-    bench.kill_statemgr().await;
-    let usermgr = bench.bus.client("usermgr").await;
-    let powermgr = bench.bus.client("powermgr").await;
-    for n in 0..20 {
-        let event = v1::Event {
-            domain: "host".into(),
-            component: "other".into(),
-            what: "state".into(),
-            ..v1::Event::default()
-        };
-        powermgr.publish_event(&event).await.expect("published");
-        powermgr.flush().await.expect("flushed");
-        usermgr.publish_event(&login("admin", n, 0)).await.expect("published");
-    }
-    // Nearly full while nobody keeps it, then more than full.
-    for n in 0..400 {
-        usermgr.publish_event(&login("poller", 100 + n, 8_000)).await.expect("published");
-    }
-    usermgr.flush().await.expect("flushed");
-    let log = bench.client.event_log();
-    let full = log.bounds().await.expect("bounds");
-    assert_eq!(full.first, 1, "it had room for all");
-    bench.start_statemgr().await;
-    for n in 0..600 {
-        usermgr.publish_event(&login("poller", 1_000 + n, 8_000)).await.expect("published");
-        if n % 50 == 49 {
-            usermgr.flush().await.expect("flushed");
-            let last = log.bounds().await.expect("bounds").last;
-            while log.bounds().await.expect("bounds").messages >= 440 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-            assert!(log.entry(last).await.expect("an answer").is_some(), "the newest stays");
-        }
-    }
-    let list = async |domain: &str, component: &str| {
-        let request = v1::ListEventsRequest {
-            domain: domain.into(),
-            component: component.into(),
-            page_size: 1_000,
-            ..v1::ListEventsRequest::default()
-        };
-        bench.client.call(event_service::LIST_EVENTS, &request, &CallContext::new()).await.expect("a list")
-    };
-    assert_eq!(list("host", "other").await.events.len(), 20);
-    for n in 0..20 {
-        assert_eq!(list("session", &format!("{n:016x}")).await.events.len(), 1, "login {n} of admin");
-    }
-    let page = list("session", "").await;
-    assert!(page.events.len() < 100 && !page.next_page_token.is_empty(), "a page fits into one message");
-    assert_eq!(page.events[0].component, format!("{:016x}", 1_599));
 }
 
 async fn chassis(

@@ -1,0 +1,151 @@
+//! Keeps the index as the log is, and the log within its room.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ipc::{Client, LogEntry, Status};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use units::Lasting;
+
+use crate::index::Index;
+
+/// Pause before a log that was lost is followed again, and before a removal that failed is tried again.
+const AGAIN: Duration = Duration::from_millis(500);
+/// The longest pause before a log that does not answer is followed again.
+const FOLLOW_AGAIN_MAX: Duration = Duration::from_secs(5);
+/// The longest pause before a removal that failed is tried again.
+const AGAIN_MAX: Duration = Duration::from_secs(60);
+/// Events asked for at once while the index is filled, and their bytes.
+const FILL: (usize, usize) = (512, 128 * 1024);
+/// Removals that wait at most: as many as the index knows. What is left out is found again at the next start.
+const SURPLUS_MAX: usize = 32_768;
+/// Removals under way at the same time.
+const REMOVED_AT_ONCE: usize = 16;
+
+/// What is known of the log, for lists.
+pub(crate) struct Shared {
+    pub(crate) bus: Client,
+    index: Mutex<Index>,
+    pub(crate) state: watch::Sender<State>,
+}
+
+/// What is known of the log.
+#[derive(Debug, Clone)]
+pub(crate) enum State {
+    /// It is read from its begin.
+    Reading,
+    /// The index has all of it.
+    Known,
+    /// It does not answer, and what there is was never read.
+    Away(Status),
+}
+
+impl Shared {
+    pub(crate) fn new(bus: Client) -> Self {
+        Self { bus, index: Mutex::default(), state: watch::Sender::new(State::Reading) }
+    }
+
+    pub(crate) fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, entry: &LogEntry) {
+        if let Err(error) = self.index().add(entry) {
+            tracing::warn!(sequence = entry.sequence, %error, "the log holds bytes that are no event");
+        }
+    }
+}
+
+/// Keeps the index as the log is, and the log within its room, for ever.
+pub(crate) async fn keep(shared: Arc<Shared>) {
+    // What is out of the index and not yet out of the log.
+    let mut surplus = VecDeque::new();
+    let mut pause = AGAIN;
+    loop {
+        let begun = Instant::now();
+        let Err(status) = follow(&shared, &mut surplus).await;
+        shared.state.send_if_modified(|state| {
+            let never_read = !matches!(state, State::Known);
+            if never_read {
+                *state = State::Away(status.clone());
+            }
+            never_read
+        });
+        tracing::debug!(%status, "following the event log anew");
+        // One that was followed for a while is back soon.
+        pause = if begun.elapsed() > FOLLOW_AGAIN_MAX { AGAIN } else { (pause * 2).min(FOLLOW_AGAIN_MAX) };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Follows the log until it is lost.
+async fn follow(shared: &Shared, surplus: &mut VecDeque<u64>) -> Result<std::convert::Infallible, Status> {
+    let log = shared.bus.event_log();
+    let bounds = log.bounds().await?;
+    {
+        let mut index = shared.index();
+        if index.last() > bounds.last {
+            tracing::warn!(known = index.last(), last = bounds.last, "the event log begins anew");
+            *index = Index::default();
+            surplus.clear();
+        }
+        index.forget_before(bounds.first);
+    }
+    loop {
+        let after = shared.index().last();
+        let entries = log.read(after, FILL.0, FILL.1).await?;
+        if entries.is_empty() {
+            break;
+        }
+        for entry in &entries {
+            shared.add(entry);
+        }
+    }
+    let after = shared.index().last();
+    let mut follow = log.follow("event.>", Some(after)).await?;
+    shared.state.send_replace(State::Known);
+    let (clock, mut told) = (service::Clock::new(), Lasting::default());
+    // When removing goes on, and the pause after it if that fails as well.
+    let (mut resume, mut pause) = (Instant::now(), AGAIN);
+    loop {
+        surplus.extend(shared.index().surplus());
+        surplus.truncate(SURPLUS_MAX);
+        let due = surplus.len().min(REMOVED_AT_ONCE);
+        if due > 0 && resume <= Instant::now() {
+            let removals = surplus.iter().take(due).map(|sequence| log.remove(*sequence));
+            let removed = futures_util::future::join_all(removals).await;
+            match removed.into_iter().find_map(Result::err) {
+                None => {
+                    drop(surplus.drain(..due));
+                    pause = AGAIN;
+                    if let Some(said) = told.works(clock.now()) {
+                        tracing::info!(times = said.times, lasted = %said.lasts, "the event log is kept within its room again");
+                    }
+                }
+                Some(status) => {
+                    // They are out of the index already, and are tried again. What cannot be removed now does not hold the others up.
+                    surplus.rotate_left(due);
+                    if let Some(said) = told.fails(clock.now()) {
+                        tracing::warn!(%status, times = said.times, lasts = %said.lasts, "the event log is not kept within its room");
+                    }
+                    resume = Instant::now() + pause;
+                    pause = (pause * 2).min(AGAIN_MAX);
+                }
+            }
+        }
+        // With work left only what is there already is taken, and what comes until it can go on.
+        let entry = if surplus.is_empty() {
+            Some(follow.next().await)
+        } else {
+            tokio::time::timeout_at(resume, follow.next()).await.ok()
+        };
+        match entry {
+            None => {}
+            Some(Some(Ok(entry))) => shared.add(&entry),
+            Some(Some(Err(status))) => return Err(status),
+            Some(None) => return Err(Status::unavailable("the bus is closed")),
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Lists past events, and keeps the room of the event log.
+//!
+//! ```text
+//!  stream EVENTS ──► index (pure) ──► surplus ──► removed from the stream
+//!                      │
+//!  ListEvents ──► turns, a share per account ──► lists, several at once ──► stream EVENTS, by sequence
+//! ```
+//!
+//! The log itself is the stream `EVENTS`: daemons publish into it and gateways serve watches from it, so that nothing is lost and no watch
+//! ends while this daemon is away. Whoever keeps it then is the stream's own bound, which drops the oldest.
+//!
+//! Never: holds a list in memory beyond a page; lets one account take the places of all, or one kind of events the room of another.
+
+mod index;
+mod keeper;
+mod lists;
+mod shell;
+mod turns;
+
+use service::{Exit, Failure};
+
+pub use shell::run;
+
+/// The daemon's name: on the bus, in logs, in the binary.
+pub const NAME: &str = "eventlog";
+
+/// The `[eventlog]` table: nothing yet.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {}
+
+/// Why the daemon ends.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration is wrong.
+    #[error("the configuration cannot be used")]
+    Config(#[from] service::ConfigError),
+    /// The bus does not take the daemon's services.
+    #[error("EventService cannot be served")]
+    Serve(#[source] ipc::Status),
+}
+
+impl Failure for Error {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Config(_) => Exit::Config,
+            Self::Serve(_) => Exit::Retry,
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! eventlog on a bus: what clients list, and what stays in the log.
+
+use std::time::{Duration, SystemTime};
+
+use busd::testing::Bus;
+use ipc::{CallContext, Client, Code, EventBuilder, Status};
+use schema::rpc::event_service;
+use schema::v1alpha1 as v1;
+use service::{Clock, Context, Kit, Notification, Notifier, Shutdown, Trigger};
+use tokio::task::JoinHandle;
+
+struct Bench {
+    bus: Bus,
+    client: Client,
+}
+
+/// The daemon. It is told to stop when this is dropped.
+struct Keeper {
+    stop: Trigger,
+    task: JoinHandle<Result<(), eventlog::Error>>,
+}
+
+impl Keeper {
+    async fn stop(self) {
+        self.stop.stop();
+        self.task.await.expect("it does not panic").expect("it ends in order");
+    }
+}
+
+impl Bench {
+    async fn start() -> Self {
+        let bus = Bus::start().await;
+        bus.client("operator").await.create_event_log().await.expect("an event log");
+        let client = bus.client("websrv").await;
+        Self { bus, client }
+    }
+
+    /// Starts the daemon.
+    async fn keeper(&self) -> Keeper {
+        let (stop, shutdown) = Shutdown::new();
+        let (notify, mut told) = Notifier::channel();
+        let kit = Kit {
+            daemon: eventlog::NAME.to_owned(),
+            clock: Clock::new(),
+            shutdown,
+            notify,
+            board: None,
+            state_dir: "/nonexistent".into(),
+            run_dir: "/nonexistent".into(),
+            heartbeat_every: Duration::from_secs(5),
+            settings: serde_json::Map::new(),
+        };
+        let bus = self.bus.client(eventlog::NAME).await;
+        let task = tokio::spawn(eventlog::run(Context { kit, bus }));
+        while told.recv().await.expect("the daemon runs") != Notification::Ready {}
+        Keeper { stop, task }
+    }
+
+    async fn list(&self, request: v1::ListEventsRequest) -> Result<v1::ListEventsResponse, Status> {
+        self.client.call(event_service::LIST_EVENTS, &request, &CallContext::new()).await
+    }
+}
+
+#[tokio::test]
+async fn past_events_are_listed_newest_first_filtered_and_paged() {
+    let bench = Bench::start().await;
+    let keeper = bench.keeper().await;
+    let powermgr = bench.bus.client("powermgr").await;
+    for action in [v1::HostAction::On, v1::HostAction::ForceOff, v1::HostAction::On] {
+        let result =
+            v1::PowerOperationResult { action: action.into(), ..v1::PowerOperationResult::default() };
+        for what in ["state", "operation"] {
+            let event = EventBuilder::new("powermgr", "host", "system", what)
+                .payload(v1::event::Payload::PowerOperationResult(result.clone()))
+                .by("alice", "request")
+                .at(SystemTime::now());
+            powermgr.publish_event(&event).await.expect("published");
+        }
+    }
+    powermgr.flush().await.expect("flushed");
+    let list = |what: &str, page_size: u32, page_token: &str| v1::ListEventsRequest {
+        domain: "host".into(),
+        what: what.into(),
+        page_size,
+        page_token: page_token.into(),
+        ..v1::ListEventsRequest::default()
+    };
+    let call = async |request| bench.list(request).await.expect("a list");
+    // The index follows the log; the last end is in it a moment after it was heard.
+    let mut all = call(list("operation", 0, "")).await;
+    while all.events.len() < 3 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        all = call(list("operation", 0, "")).await;
+    }
+    let actions = |events: &[v1::Event]| -> Vec<v1::HostAction> {
+        let results = events.iter().filter_map(|event| match &event.payload {
+            Some(v1::event::Payload::PowerOperationResult(result)) => Some(result.action()),
+            _ => None,
+        });
+        results.collect()
+    };
+    let first = call(list("operation", 2, "")).await;
+    assert_eq!(actions(&first.events), [v1::HostAction::On, v1::HostAction::ForceOff]);
+    assert!(first.events[0].sequence > first.events[1].sequence);
+    assert_eq!(first.events[0].principal(), "alice");
+    let second = call(list("operation", 2, &first.next_page_token)).await;
+    assert_eq!((actions(&second.events), second.next_page_token.as_str()), (vec![v1::HostAction::On], ""));
+    assert!(call(list("nothing", 0, "")).await.events.is_empty());
+    let request = list("", 0, "x");
+    let status = bench.list(request).await;
+    assert_eq!(status.expect_err("no token").code, Code::InvalidArgument);
+    keeper.stop().await;
+}
+
+/// A login of `account`, as usermgr tells it, `padding` bytes larger than usual.
+fn login(account: &str, session: usize, padding: usize) -> v1::Event {
+    let change = v1::SessionChange {
+        kind: v1::SessionChangeKind::Created.into(),
+        user_id: account.into(),
+        ..v1::SessionChange::default()
+    };
+    v1::Event {
+        domain: "session".into(),
+        component: format!("{session:016x}"),
+        what: "created".into(),
+        message: "x".repeat(padding),
+        payload: Some(v1::event::Payload::SessionChange(change)),
+        ..v1::Event::default()
+    }
+}
+
+#[tokio::test]
+async fn one_accounts_logins_leave_the_log_before_anything_else_does() {
+    let bench = Bench::start().await;
+    let usermgr = bench.bus.client("usermgr").await;
+    let powermgr = bench.bus.client("powermgr").await;
+    for n in 0..20 {
+        let event = v1::Event {
+            domain: "host".into(),
+            component: "other".into(),
+            what: "state".into(),
+            ..v1::Event::default()
+        };
+        powermgr.publish_event(&event).await.expect("published");
+        powermgr.flush().await.expect("flushed");
+        usermgr.publish_event(&login("admin", n, 0)).await.expect("published");
+    }
+    // Nearly full while nobody keeps it, then more than full.
+    for n in 0..400 {
+        usermgr.publish_event(&login("poller", 100 + n, 8_000)).await.expect("published");
+    }
+    usermgr.flush().await.expect("flushed");
+    let log = bench.client.event_log();
+    let full = log.bounds().await.expect("bounds");
+    assert_eq!(full.first, 1, "it had room for all");
+    let _keeper = bench.keeper().await;
+    for n in 0..600 {
+        usermgr.publish_event(&login("poller", 1_000 + n, 8_000)).await.expect("published");
+        if n % 50 == 49 {
+            usermgr.flush().await.expect("flushed");
+            let last = log.bounds().await.expect("bounds").last;
+            while log.bounds().await.expect("bounds").messages >= 440 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            assert!(log.entry(last).await.expect("an answer").is_some(), "the newest stays");
+        }
+    }
+    let list = async |domain: &str, component: &str| {
+        let request = v1::ListEventsRequest {
+            domain: domain.into(),
+            component: component.into(),
+            page_size: 1_000,
+            ..v1::ListEventsRequest::default()
+        };
+        bench.list(request).await.expect("a list")
+    };
+    assert_eq!(list("host", "other").await.events.len(), 20);
+    for n in 0..20 {
+        assert_eq!(list("session", &format!("{n:016x}")).await.events.len(), 1, "login {n} of admin");
+    }
+    let page = list("session", "").await;
+    assert!(page.events.len() < 100 && !page.next_page_token.is_empty(), "a page fits into one message");
+    assert_eq!(page.events[0].component, format!("{:016x}", 1_599));
+}
