@@ -20,12 +20,14 @@ pub mod lint;
 pub mod mask;
 mod method;
 mod openapi;
+mod page;
 pub mod server;
 pub mod time;
 mod validate;
 
 pub use json::{from_json, holds_secrets, redact, reflect, to_json};
 pub use openapi::openapi;
+pub use page::page;
 pub use validate::{Violation, validate};
 
 pub use method::{FieldOrigin, HttpBinding, Idempotency, Method, MethodInfo, Segment, ServiceInfo};

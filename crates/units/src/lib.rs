@@ -10,6 +10,8 @@
 
 mod lasting;
 mod time;
+mod wall;
 
 pub use lasting::{Lasting, Said};
 pub use time::{Millis, Mono};
+pub use wall::began_ms;

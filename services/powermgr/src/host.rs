@@ -35,14 +35,12 @@ struct Stamp {
 }
 
 impl Stamp {
-    /// Takes over a step of the clock. Less than a second is none: a time that is shown does not tremble.
+    /// Takes over a step of the clock.
     fn settle(&mut self, now: Mono, wall: SystemTime) {
-        let ago = Duration::from_millis(now.since(self.at).get());
-        let then = wall.checked_sub(ago).filter(|then| *then >= SystemTime::UNIX_EPOCH);
-        let Some(then) = then else { return };
-        let off = then.duration_since(self.wall).unwrap_or_else(|error| error.duration());
-        if off >= Duration::from_secs(1) {
-            self.wall = then;
+        let told = schema::time::unix_ms(self.wall);
+        let began = units::began_ms(schema::time::unix_ms(wall), now.since(self.at), told);
+        if began != told {
+            self.wall = schema::time::from_unix_ms(began);
         }
     }
 }

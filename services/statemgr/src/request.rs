@@ -152,7 +152,7 @@ impl Daemon {
             .collect();
         let total_size = u32::try_from(matching.len()).ok();
         let (page, next_page_token) =
-            wire::page(matching, |one| &one.name, list.page_size(), list.page_token());
+            schema::page(matching, |one| &one.name, list.page_size(), list.page_token());
         let chassis =
             page.into_iter().map(|one| masked(one, list.field_mask.as_ref())).collect::<Result<_, _>>()?;
         Ok(v1::ListChassisResponse { chassis, next_page_token, total_size })

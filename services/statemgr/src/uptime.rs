@@ -10,8 +10,6 @@ use crate::store::HostRecord;
 
 /// 2020-01-01: a clock that shows less was never set.
 const SET_MS: u64 = 1_577_836_800_000;
-/// So far may a time of day be off before it is told anew: less is the reading of two clocks one after the other.
-const OFF_MS: u64 = 1_000;
 
 /// What the clocks show.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,8 +25,7 @@ pub(crate) struct Clocks {
 impl Clocks {
     /// The Unix time in milliseconds `span` ago, when `kept` was told last.
     pub(crate) fn ago(&self, span: Millis, kept: u64) -> u64 {
-        let at = self.wall_ms.saturating_sub(span.get());
-        if at.abs_diff(kept) > OFF_MS { at } else { kept }
+        units::began_ms(self.wall_ms, span, kept)
     }
 }
 
@@ -138,7 +135,7 @@ mod tests {
                 let now = clocks("a", up, SET_MS - 200 * DAY + wall);
                 prop_assert_eq!(since_restart(&record, &now), Some(Millis::new(up - begun)));
                 let told = restart_ms(&record, &now).unwrap();
-                prop_assert!(told.abs_diff(now.wall_ms.saturating_sub(up - begun)) <= OFF_MS);
+                prop_assert!(told.abs_diff(now.wall_ms.saturating_sub(up - begun)) <= 1_000);
                 if ticked {
                     settle(&mut record, &now);
                     prop_assert_eq!(record.reboot_ms, Some(told));

@@ -159,23 +159,6 @@ fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// One page of a list sorted by name. The token is the last name of the page before.
-pub(crate) fn page<T>(
-    mut items: Vec<T>,
-    name: impl Fn(&T) -> &str,
-    size: u32,
-    token: &str,
-) -> (Vec<T>, Option<String>) {
-    items.retain(|item| token.is_empty() || name(item) > token);
-    let size = usize::try_from(size).unwrap_or(usize::MAX);
-    if size == 0 || items.len() <= size {
-        return (items, None);
-    }
-    items.truncate(size);
-    let next = items.last().map(|item| name(item).to_owned());
-    (items, next)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,22 +173,6 @@ mod tests {
             words("MANAGEMENT_CONTROLLER_ACTION_CLEAR_LOGS", "MANAGEMENT_CONTROLLER_ACTION_"),
             "clear logs"
         );
-    }
-
-    #[test]
-    fn pages_follow_each_other_without_gap_or_overlap() {
-        let names = || ["a", "b", "c", "d", "e"].map(str::to_owned).to_vec();
-        let mut seen = Vec::new();
-        let mut token = String::new();
-        loop {
-            let (page, next) = page(names(), |name| name, 2, &token);
-            assert!(page.len() <= 2);
-            seen.extend(page);
-            let Some(next) = next else { break };
-            token = next;
-        }
-        assert_eq!(seen, names());
-        assert_eq!(page(names(), |name| name, 0, "").0.len(), 5);
     }
 
     #[test]

@@ -28,11 +28,12 @@ use auth::{
 };
 use ipc::Status;
 use prost_types::FieldMask;
+use schema::mask::masked;
 use schema::v1alpha1 as v1;
 use units::{Lasting, Millis, Mono};
 
 use crate::config::Limits;
-use crate::wire::{self, AccountFacts, Masked as _};
+use crate::wire::{self, AccountFacts};
 use crate::work::{Done, Work};
 use change::{Intent, Writing};
 use event::Throttle;
@@ -227,7 +228,7 @@ pub(crate) struct ListFilter {
     pub(crate) local: bool,
     pub(crate) enabled: Option<bool>,
     pub(crate) prefix: String,
-    pub(crate) page_size: usize,
+    pub(crate) page_size: u32,
     pub(crate) after: String,
     pub(crate) mask: Option<FieldMask>,
 }
@@ -409,7 +410,8 @@ impl Machine {
             Call::GetSession { ticket, id, mask } => {
                 let asker = self.asker(&caller, true, now)?;
                 let session = self.session_of(&id, &asker, now)?;
-                let view = self.session_view(session, now).ok_or_else(no_session)?.masked(mask.as_ref())?;
+                let view = self.session_view(session, now).ok_or_else(no_session)?;
+                let view = masked(view, mask.as_ref())?;
                 Ok(Some(ticket.answer(v1::GetSessionResponse { session: Some(view) })))
             }
             Call::DeleteSession { ticket, id } => {
@@ -422,7 +424,7 @@ impl Machine {
             Call::GetUser { ticket, user, mask } => {
                 let asker = self.asker(&caller, false, now)?;
                 let account = self.account_of(&user, &asker)?;
-                let view = wire::user(account, self.facts(account, now)).masked(mask.as_ref())?;
+                let view = masked(wire::user(account, self.facts(account, now)), mask.as_ref())?;
                 Ok(Some(ticket.answer(v1::GetUserResponse { user: Some(view) })))
             }
             Call::ListSessions { ticket, user, mask } => {
@@ -434,13 +436,13 @@ impl Machine {
                 let role = Role::from_name(&id).ok_or_else(|| {
                     Status::not_found(format!("there is no role {id:?}")).with_reason("ROLE_NOT_FOUND")
                 })?;
-                let view = wire::role_view(role).masked(mask.as_ref())?;
+                let view = masked(wire::role_view(role), mask.as_ref())?;
                 Ok(Some(ticket.answer(v1::GetRoleResponse { role: Some(view) })))
             }
             Call::ListRoles { ticket, mask } => {
                 self.asker(&caller, false, now)?;
                 let roles: Result<Vec<_>, _> =
-                    Role::ALL.into_iter().map(|role| wire::role_view(role).masked(mask.as_ref())).collect();
+                    Role::ALL.into_iter().map(|role| masked(wire::role_view(role), mask.as_ref())).collect();
                 Ok(Some(ticket.answer(v1::ListRolesResponse { roles: roles? })))
             }
             // Everybody's.
@@ -673,7 +675,7 @@ impl Machine {
             .into_iter()
             .filter(|(session, _)| whose.as_ref().is_none_or(|user| session.user == *user))
             .filter_map(|(session, _)| self.session_view(session, now))
-            .map(|view| view.masked(mask))
+            .map(|view| masked(view, mask))
             .collect();
         Ok(v1::ListSessionsResponse { sessions: sessions? })
     }
@@ -748,20 +750,16 @@ impl Machine {
     }
 
     fn list_users(&self, filter: &ListFilter, now: Now) -> Result<v1::ListUsersResponse, Status> {
-        let page = if filter.page_size == 0 { usize::MAX } else { filter.page_size };
-        let mut matching = self.accounts.list().into_iter().filter(|account| {
+        let matching = self.accounts.list().into_iter().filter(|account| {
             filter.local
                 && filter.enabled.is_none_or(|enabled| account.enabled == enabled)
                 && account.name.as_str().starts_with(&filter.prefix)
-                && account.name.as_str() > filter.after.as_str()
         });
-        let shown: Vec<&Account> = matching.by_ref().take(page).collect();
-        // The token is the last name shown: it stays good when accounts come and go between two pages.
-        let more = matching.next().is_some();
-        let next_page_token = shown.last().filter(|_| more).map(|account| account.name.as_str().to_owned());
+        let (shown, next_page_token) =
+            schema::page(matching, |account| account.name.as_str(), filter.page_size, &filter.after);
         let users: Result<Vec<_>, _> = shown
             .into_iter()
-            .map(|account| wire::user(account, self.facts(account, now)).masked(filter.mask.as_ref()))
+            .map(|account| masked(wire::user(account, self.facts(account, now)), filter.mask.as_ref()))
             .collect();
         Ok(v1::ListUsersResponse { users: users?, next_page_token })
     }
