@@ -1,4 +1,4 @@
-//! The rules that no compiler checks: layers, purity, file headers, left-over work, unsafe code, links in the docs.
+//! The rules that no compiler checks: layers, circles, purity, file headers, left-over work, unsafe code, links in the docs.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,6 +7,8 @@ use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
 use crate::sh;
+
+mod circles;
 
 /// A file longer than this is a room too big to know; split it.
 const MAX_LINES: usize = 1_200;
@@ -70,6 +72,7 @@ pub(crate) fn run() -> Result<()> {
         }
     }
     check_layers(&metadata, &layers, &mut findings);
+    check_circles(&metadata, &tracked, &mut findings)?;
     check_manifests(&metadata, &mut findings)?;
     check_workspace_order(&mut findings)?;
     check_workspace_unused(&metadata, &mut findings)?;
@@ -121,6 +124,23 @@ fn check_layers(metadata: &Metadata, layers: &Layers, findings: &mut Vec<String>
             findings.push(format!("docs/layers.toml: there is no crate `{name}`"));
         }
     }
+}
+
+/// The modules of a crate are a tree of rooms: none needs another that needs it.
+fn check_circles(metadata: &Metadata, tracked: &[PathBuf], findings: &mut Vec<String>) -> Result<()> {
+    for package in &metadata.packages {
+        let Some(src) = package.manifest_path.parent().map(|folder| folder.join("src")) else { continue };
+        let mut files = BTreeMap::new();
+        for file in tracked.iter().filter(|file| file.extension().is_some_and(|e| e == "rs")) {
+            let absolute = sh::root().join(file);
+            if let Ok(below) = absolute.strip_prefix(&src) {
+                files.insert(below.to_owned(), std::fs::read_to_string(&absolute)?);
+            }
+        }
+        let found = circles::circles(&files);
+        findings.extend(found.into_iter().map(|circle| format!("{}: {circle}", package.name)));
+    }
+    Ok(())
 }
 
 fn check_manifests(metadata: &Metadata, findings: &mut Vec<String>) -> Result<()> {

@@ -10,11 +10,13 @@ use testkit::{ADMIN_PASSWORD, Client, Credential, Reply};
 
 use crate::console::Console;
 use crate::machine::{Disks, Machine, Options};
-use crate::measure::READY_LINE;
 use crate::names::line_names;
 use crate::pins::wires;
 use crate::qmp::Qmp;
 use crate::surroundings::Surroundings;
+
+/// What the operator logs when every daemon is ready.
+pub const READY_LINE: &str = "every daemon is ready";
 
 /// Longest wait from the first instruction to an API that answers: ten times what it takes on a quiet machine.
 pub const BOOT_LIMIT: Duration = Duration::from_secs(240);

@@ -23,10 +23,10 @@ mod qmp;
 mod surroundings;
 mod world;
 
-pub use bmc::{BOOT_LIMIT, Bmc, Builder};
+pub use bmc::{BOOT_LIMIT, Bmc, Builder, READY_LINE};
 pub use console::{Console, Line};
 pub use machine::{Disks, Machine, Options};
-pub use measure::{Moment, READY_LINE, moments, number};
+pub use measure::{Moment, moments, number};
 pub use names::{Place, line_names};
 pub use pins::{Pin, Wire, wires};
 pub use qmp::{Event, Qmp};

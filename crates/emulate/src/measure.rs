@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use crate::bmc::Bmc;
+use crate::bmc::{Bmc, READY_LINE};
 use crate::console::Line;
 
-/// What the operator logs when every daemon is ready.
-pub const READY_LINE: &str = "every daemon is ready";
 /// How stage0's lines begin.
 const STAGE0: &str = "u-bmc stage0: ";
 

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::context::CallContext;
-use crate::header;
+use crate::header::{self, PING};
 use crate::presence::{self, Lost, Refusals};
 use crate::request::{Calls, Request, Requests};
 use crate::status::{Status, UNANSWERED};
@@ -140,9 +140,6 @@ impl fmt::Debug for Client {
         f.debug_struct("Client").field("name", &self.name).field("link", &self.link()).finish_non_exhaustive()
     }
 }
-
-/// The method every served service has: an empty question with an empty answer.
-pub(crate) const PING: &str = "Ping";
 
 /// What an error message says about the other side of a call.
 struct Target {

@@ -1,5 +1,7 @@
-//! Header names and the percent-encoding that makes any text fit into one header line.
+//! Header names, the percent-encoding that makes any text fit into one header line, and the one method every service has.
 
+/// The method every served service has: an empty question with an empty answer.
+pub(crate) const PING: &str = "Ping";
 /// Remaining time of the call, whole milliseconds, decimal.
 pub(crate) const DEADLINE_MS: &str = "Deadline-Ms";
 /// W3C trace context.

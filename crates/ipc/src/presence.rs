@@ -22,8 +22,7 @@ use async_nats::connection;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::client::PING;
-use crate::header;
+use crate::header::{self, PING};
 
 /// Silence before the first question. Nearly every call is answered before.
 const SILENCE: Duration = Duration::from_millis(400);

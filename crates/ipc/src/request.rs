@@ -13,9 +13,8 @@ use futures_util::stream::{SelectAll, Stream, StreamExt};
 use prost::Message;
 use schema::server::{Call, Incoming, Refusal};
 
-use crate::client::PING;
 use crate::context::CallContext;
-use crate::header;
+use crate::header::{self, PING};
 use crate::status::Status;
 
 /// Longest id of a call that is remembered; ours have 16 letters.

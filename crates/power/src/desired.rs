@@ -13,8 +13,8 @@
 use units::{Millis, Mono};
 
 use crate::Timings;
-use crate::machine::Status;
 use crate::request::{Failure, HostAction, OpId, OpStatus, Outcome};
+use crate::state::Status;
 
 /// How long a client is kept waiting for a daemon that drives power to come back; no call is begun for it later. With the last call
 /// the answer takes at most [`CALL_WITHIN`] longer, which is below the gateway's 10 s.

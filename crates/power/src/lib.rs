@@ -28,21 +28,23 @@
 //! state the pins deny; turns a graceful shutdown into a forced one by itself; retries a supply that tripped.
 
 mod cause;
+mod line;
 mod machine;
 mod on_time;
 mod record;
 mod request;
+mod state;
 mod timings;
 mod wire;
 
 pub mod desired;
 
 pub use cause::{Causes, RestartCause};
-pub use machine::{
-    Action, Actions, Button, Config, Control, Event, Line, Machine, Note, Pins, State, Status,
-};
+pub use line::{Button, Control, Line};
+pub use machine::{Action, Actions, Config, Event, Machine, Note, Pins};
 pub use on_time::PowerOnTime;
 pub use record::{Past, Progress, Step};
 pub use request::{Answer, BadOpId, Denial, Failure, HostAction, OpId, OpStatus, Outcome, Request};
+pub use state::{State, Status};
 pub use timings::Timings;
 pub use wire::Ended;

@@ -5,68 +5,21 @@
 
 mod request;
 mod resume;
-mod state;
 
 use std::collections::VecDeque;
-use std::fmt;
 
 use units::{Millis, Mono};
 
 use crate::cause::{Causes, RestartCause};
+use crate::line::{Button, Control, Line};
 use crate::record::{Past, Progress, Step};
 use crate::request::{Answer, Failure, HostAction, OpId, OpStatus, Outcome, Request};
+use crate::state::{LINE_SLACK, Phase, Resume, State, Then};
 use crate::timings::Timings;
-
-use state::{LINE_SLACK, Phase, Resume, Then};
-pub use state::{State, Status};
 
 /// How many ended operations are remembered, so that asking again is answered and not done again. A caller repeats one
 /// operation at most and starts the next after the last has ended, so a handful would do.
 const REMEMBERED: usize = 32;
-
-/// A line the BMC drives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Line {
-    /// The power button, or the held power-control level: [`Control`] says which.
-    Power,
-    /// The reset button.
-    Reset,
-    /// The NMI line.
-    Nmi,
-}
-
-impl Line {
-    /// Every line.
-    pub const ALL: [Self; 3] = [Self::Power, Self::Reset, Self::Nmi];
-}
-
-impl fmt::Display for Line {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Power => "the power line",
-            Self::Reset => "the reset line",
-            Self::Nmi => "the NMI line",
-        })
-    }
-}
-
-/// A button on the front panel, seen by the BMC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Button {
-    /// The power button.
-    Power,
-    /// The reset button.
-    Reset,
-}
-
-/// How power is controlled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Control {
-    /// By pressing a power button.
-    Buttons,
-    /// By holding a line active while power shall be on.
-    Level,
-}
 
 /// What a host's machine must know about the board.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use units::Mono;
 
-use crate::machine::{Line, State};
+use crate::line::Line;
+use crate::state::State;
 
 /// The id of an operation: 128 bits chosen by whoever accepts the request, written as 32 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::confine::Confinement;
+use crate::log::LogConfig;
 use crate::privilege::Privileges;
 
 /// Longest bootstrap line. A configuration is a few hundred bytes, a board a few thousand, and the largest one leaves half of it free.
@@ -70,43 +71,9 @@ impl fmt::Debug for BusAddress {
     }
 }
 
-/// How a daemon logs.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
-#[serde(deny_unknown_fields)]
-pub struct LogConfig {
-    /// Shape of a line.
-    #[serde(default)]
-    pub format: LogFormat,
-    /// Directives as in `UBMC_LOG`: `info`, `powermgr=debug,info`.
-    #[serde(default = "default_filter")]
-    pub filter: String,
-}
-
-impl Default for LogConfig {
-    fn default() -> Self {
-        Self { format: LogFormat::default(), filter: default_filter() }
-    }
-}
-
 /// How often a daemon says that it is alive when nobody says otherwise: the operator gives up on it after four.
 pub(crate) fn default_heartbeat() -> u64 {
     5_000
-}
-
-/// The bus client tells every connect at `info`; ours says it once and better.
-fn default_filter() -> String {
-    "info,async_nats=warn".to_owned()
-}
-
-/// Shape of a log line.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object per line.
-    Json,
 }
 
 /// Why a bootstrap line is none.
@@ -154,6 +121,7 @@ impl Bootstrap {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::LogFormat;
 
     /// A board with so many hosts, whose names and lines are called `name`.
     fn board(hosts: usize, name: &str) -> Board {

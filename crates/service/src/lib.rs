@@ -29,7 +29,7 @@ mod run;
 mod shutdown;
 mod site;
 
-pub use bootstrap::{Bootstrap, BootstrapError, BusAddress, LogConfig, LogFormat};
+pub use bootstrap::{Bootstrap, BootstrapError, BusAddress};
 pub use chain::ErrorChain;
 pub use clock::{Clock, boot_id};
 pub use config::{ConfigError, Settings};
@@ -38,7 +38,7 @@ pub use context::{Context, Heartbeat, Kit, NoBoard};
 pub use exit::{Exit, Failure};
 pub use flood::Bucket;
 pub use folder::{Folder, read_file};
-pub use log::{also_to as logs_also_to, init as init_logs, tell_left_out};
+pub use log::{LogConfig, LogFormat, also_to as logs_also_to, init as init_logs, tell_left_out};
 pub use memory::Memory;
 pub use notify::{Notification, Notifier};
 pub use priority::give_way;

@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use serde::{Deserialize, Serialize};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -16,9 +17,42 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::bootstrap::{LogConfig, LogFormat};
 use crate::clock::Clock;
 use crate::flood::{Key, Limiter, Verdict};
+
+/// How a daemon logs.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct LogConfig {
+    /// Shape of a line.
+    #[serde(default)]
+    pub format: LogFormat,
+    /// Directives as in `UBMC_LOG`: `info`, `powermgr=debug,info`.
+    #[serde(default = "default_filter")]
+    pub filter: String,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { format: LogFormat::default(), filter: default_filter() }
+    }
+}
+
+/// The bus client tells every connect at `info`; ours says it once and better.
+fn default_filter() -> String {
+    "info,async_nats=warn".to_owned()
+}
+
+/// Shape of a log line.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
 
 type Reader = Box<dyn Fn(&str) + Send + Sync>;
 

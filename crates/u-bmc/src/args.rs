@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 use clap::{ArgMatches, Args as _, FromArgMatches, Parser, Subcommand};
 use operator::Listen;
 use roster::Daemon;
-use service::LogFormat;
+use service::{LogConfig, LogFormat};
 
 use crate::daemons::{Main, program};
 
@@ -130,6 +130,13 @@ pub(crate) struct LogArgs {
     /// Shape of log lines on stderr
     #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = log_format)]
     pub(crate) log_format: LogFormat,
+}
+
+impl LogArgs {
+    /// How to log, as the flags say; `UBMC_LOG` is looked at by the log itself.
+    pub(crate) fn config(&self) -> LogConfig {
+        LogConfig { format: self.log_format, ..LogConfig::default() }
+    }
 }
 
 fn log_format(text: &str) -> Result<LogFormat, String> {

@@ -3,7 +3,9 @@
 mod args;
 mod daemons;
 mod operate;
+mod settings;
 mod site;
+mod tools;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -31,8 +33,8 @@ fn main() -> ExitCode {
     };
     match args.command {
         Command::Operator(args) => operate::run(*args),
-        Command::Nats(args) => daemons::nats(args),
-        Command::Check(args) => daemons::check(&args),
-        Command::Daemon(command) => daemons::run(&command),
+        Command::Nats(args) => tools::nats(args),
+        Command::Check(args) => tools::check(&args),
+        Command::Daemon(command) => tools::run(&command),
     }
 }

@@ -1,20 +1,20 @@
 //! `u-bmc operator`: from flags to a running controller.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use operator::{Error, Listen, Options};
-use service::{ErrorChain, Exit, Failure, LogConfig, Settings};
+use service::{ErrorChain, Exit, Failure};
 
-use crate::args::{LogArgs, OperatorArgs, version};
+use crate::args::{OperatorArgs, version};
+use crate::settings::settings;
 use crate::site::Given;
 
 /// Where sockets go on a controller of its own.
 const RUN_DIR: &str = "/run/u-bmc";
 
 pub(crate) fn run(args: OperatorArgs) -> ExitCode {
-    service::init_logs(&log_config(&args.log));
+    service::init_logs(&args.log.config());
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&Error::System { what: "make a runtime", source: error }),
@@ -41,11 +41,6 @@ fn fail(error: &Error) -> ExitCode {
         format_args!("u-bmc operator: {}\n", ErrorChain(error)),
     );
     error.exit().into()
-}
-
-/// How to log, as the flags say; `UBMC_LOG` is looked at by the log itself.
-pub(crate) fn log_config(args: &LogArgs) -> LogConfig {
-    LogConfig { format: args.log_format, ..LogConfig::default() }
 }
 
 fn options(args: OperatorArgs) -> Result<Options, Error> {
@@ -92,40 +87,8 @@ fn options(args: OperatorArgs) -> Result<Options, Error> {
         image_settings: image,
         site,
         ignored,
-        log: log_config(&args.log),
+        log: args.log.config(),
     })
-}
-
-/// Reads the configuration files, later ones over earlier ones, and sorts `--set` into what is for daemons and what is for the board.
-pub(crate) fn settings(
-    files: &[PathBuf],
-    sets: &[String],
-) -> Result<(Settings, Vec<(String, String)>), Error> {
-    let mut settings = Settings::default();
-    for path in files {
-        let text = fs::read_to_string(path).map_err(|source| Error::File {
-            what: "read --config",
-            path: path.clone(),
-            source,
-        })?;
-        settings.lay_over(Settings::from_toml(&path.display().to_string(), &text)?);
-    }
-    let overrides = set_all(&mut settings, sets)?;
-    Ok((settings, overrides))
-}
-
-/// Applies each `--set`; returns those that are for the board.
-pub(crate) fn set_all(settings: &mut Settings, sets: &[String]) -> Result<Vec<(String, String)>, Error> {
-    let mut overrides = Vec::new();
-    for set in sets {
-        match set.split_once('=') {
-            Some((key, value)) if board::owns_key(key.trim()) => {
-                overrides.push((key.trim().to_owned(), value.trim().to_owned()));
-            }
-            _ => settings.set(set)?,
-        }
-    }
-    Ok(overrides)
 }
 
 fn absolute(path: &Path) -> Result<std::path::PathBuf, Error> {

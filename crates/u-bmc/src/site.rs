@@ -8,7 +8,7 @@ use operator::Error;
 use service::{Ignored, Settings};
 
 use crate::daemons::check_settings;
-use crate::operate::set_all;
+use crate::settings::set_all;
 
 /// Longest file taken. A configuration has some hundred bytes, and each daemon's part has to fit in its bootstrap line.
 const FILE_MAX: u64 = 64 * 1024;

@@ -19,7 +19,7 @@ pub enum Error {
     Netlink(#[source] std::io::Error),
     /// The kernel does not answer any more.
     #[error("the kernel does not answer about the network")]
-    Silent(#[source] crate::kernel::Refused),
+    Silent(#[source] Refused),
 }
 
 impl service::Failure for Error {
@@ -28,5 +28,33 @@ impl service::Failure for Error {
             Self::Config { .. } | Self::Settings(_) => service::Exit::Config,
             Self::Netlink(_) | Self::Silent(_) => service::Exit::Retry,
         }
+    }
+}
+
+/// Why the kernel did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// It said no.
+    #[error("{0}")]
+    Kernel(std::io::Error),
+    /// It said something else, or nothing.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl From<rtnetlink::Error> for Refused {
+    fn from(error: rtnetlink::Error) -> Self {
+        match error {
+            rtnetlink::Error::NetlinkError(message) => Self::Kernel(message.to_io()),
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+impl Refused {
+    /// Whether what was asked for is so already: there to be added, or gone to be removed.
+    pub(crate) fn is_done(&self) -> bool {
+        // EEXIST, EADDRNOTAVAIL, ESRCH.
+        matches!(self, Self::Kernel(error) if matches!(error.raw_os_error(), Some(17 | 99 | 3)))
     }
 }

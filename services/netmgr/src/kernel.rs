@@ -28,6 +28,7 @@ use rtnetlink::{
 };
 use tokio::sync::{Notify, mpsc};
 
+use crate::error::Refused;
 use crate::iface::{Address, Link, Mode6, Observed};
 use crate::ra;
 use crate::route::Route;
@@ -40,34 +41,6 @@ const ND_USEROPT: u32 = 20;
 const PROBE_WITHIN: Duration = Duration::from_secs(5);
 /// How often it is looked whether somebody answered.
 const PROBE_LOOK: Duration = Duration::from_millis(100);
-
-/// Why the kernel did not do it.
-#[derive(Debug, thiserror::Error)]
-pub enum Refused {
-    /// It said no.
-    #[error("{0}")]
-    Kernel(std::io::Error),
-    /// It said something else, or nothing.
-    #[error("{0}")]
-    Other(String),
-}
-
-impl From<rtnetlink::Error> for Refused {
-    fn from(error: rtnetlink::Error) -> Self {
-        match error {
-            rtnetlink::Error::NetlinkError(message) => Self::Kernel(message.to_io()),
-            other => Self::Other(other.to_string()),
-        }
-    }
-}
-
-impl Refused {
-    /// Whether what was asked for is so already: there to be added, or gone to be removed.
-    fn is_done(&self) -> bool {
-        // EEXIST, EADDRNOTAVAIL, ESRCH.
-        matches!(self, Self::Kernel(error) if matches!(error.raw_os_error(), Some(17 | 99 | 3)))
-    }
-}
 
 /// The connection to the kernel.
 #[derive(Clone)]

@@ -45,8 +45,7 @@ mod wire4;
 mod wire6;
 
 pub use config::{Config, Interface, Ipv4, Ipv6, Time};
-pub use error::Error;
-pub use kernel::Refused;
+pub use error::{Error, Refused};
 pub use shell::{run, run_on};
 pub use system::{System, ThisMachine};
 

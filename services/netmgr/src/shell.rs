@@ -10,10 +10,10 @@ use tokio::task::JoinSet;
 use units::{Millis, Mono};
 
 use crate::config::Config;
-use crate::error::Error;
+use crate::error::{Error, Refused};
 use crate::iface::{Action, Iface};
 use crate::kept::{self, Epoch, Kept, KeptInterface};
-use crate::kernel::{self, Kernel, Refused};
+use crate::kernel::{self, Kernel};
 use crate::sockets::{Packet, Talk};
 use crate::sync::{Failed, Sample, Sync, Verdict};
 use crate::system::{System, ThisMachine};

@@ -18,6 +18,7 @@ use units::Mono;
 
 use crate::hw::{Lines, Seen};
 use crate::journal::Journal;
+use crate::operation::Operation;
 use crate::wire;
 
 /// How many operations are remembered with their end, as many as the machine remembers.
@@ -41,37 +42,6 @@ impl Stamp {
         let began = units::began_ms(schema::time::unix_ms(wall), now.since(self.at), told);
         if began != told {
             self.wall = schema::time::from_unix_ms(began);
-        }
-    }
-}
-
-/// An operation as told to others.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Operation {
-    pub(crate) id: OpId,
-    pub(crate) action: HostAction,
-    pub(crate) outcome: Option<Outcome>,
-    pub(crate) requested: SystemTime,
-    pub(crate) ended: Option<SystemTime>,
-    pub(crate) username: String,
-    pub(crate) request_id: String,
-    pub(crate) before: v1::HostStatus,
-}
-
-impl Operation {
-    fn to_wire(&self) -> v1::HostOperation {
-        let running =
-            Ended { result: v1::OperationResult::Running, reason: String::new(), message: String::new() };
-        let Ended { result, reason, message } = self.outcome.map_or(running, Ended::from);
-        v1::HostOperation {
-            id: self.id.to_string(),
-            action: v1::HostAction::from(self.action).into(),
-            result: result.into(),
-            reason,
-            message,
-            username: self.username.clone(),
-            requested_at: Some(self.requested.into()),
-            completed_at: self.ended.map(Into::into),
         }
     }
 }

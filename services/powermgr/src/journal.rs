@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use service::Clock;
 use units::{Lasting, Mono};
 
-use crate::host::Operation;
+use crate::operation::Operation;
 
 /// The version of the file's format. Unknown keys of the same version are left out of account.
 const VERSION: u32 = 1;

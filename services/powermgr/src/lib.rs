@@ -25,6 +25,7 @@ mod error;
 mod host;
 mod hw;
 mod journal;
+mod operation;
 mod shell;
 #[cfg(feature = "testing")]
 pub mod testing;

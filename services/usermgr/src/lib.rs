@@ -23,7 +23,6 @@ mod machine;
 mod record;
 mod shell;
 mod store;
-mod wire;
 mod work;
 
 pub use config::Config;

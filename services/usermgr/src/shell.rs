@@ -11,16 +11,16 @@ use service::{Clock, Context, Kit};
 use tokio::task::JoinSet;
 use units::Millis;
 
+use crate::NAME;
 use crate::boot::{self, First};
 use crate::config::{Config, Limits};
 use crate::error::Error;
 use crate::kept::Kept;
 use crate::machine::{
-    Action, Caller, Encoded, Event, Machine, Now, Numbered, Outcome, TicketId, WorkId, Write,
+    Action, Caller, Encoded, Event, Machine, Now, Numbered, Outcome, TicketId, WorkId, Write, wire,
 };
 use crate::store::Store;
 use crate::work::Done;
-use crate::{NAME, wire};
 
 /// Deadline of a request that comes without one.
 const DEADLINE: Duration = Duration::from_secs(10);

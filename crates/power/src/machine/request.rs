@@ -3,11 +3,11 @@
 use units::Mono;
 
 use super::resume::First;
-use super::state::{LINE_SLACK, Phase, Resume, Then};
 use super::{Action, Actions, Control, Line, Machine, REMEMBERED, Running};
 use crate::cause::RestartCause;
 use crate::record::Step;
 use crate::request::{Answer, Denial, Failure, HostAction, OpStatus, Outcome, Request};
+use crate::state::{LINE_SLACK, Phase, Resume, Then};
 
 impl Machine {
     pub(super) fn request(&mut self, now: Mono, request: Request, out: &mut Actions) {

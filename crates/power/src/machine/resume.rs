@@ -2,11 +2,11 @@
 
 use units::Mono;
 
-use super::state::{LINE_SLACK, Phase, Resume, Then};
 use super::{Actions, Config, Control, Hold, Line, Machine, Running, Stored};
 use crate::cause::RestartCause;
 use crate::record::{Past, Progress, Step};
 use crate::request::{Failure, HostAction, Outcome, Request};
+use crate::state::{LINE_SLACK, Phase, Resume, Then};
 
 /// What begins an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

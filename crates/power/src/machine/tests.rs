@@ -4,6 +4,7 @@ use units::{Millis, Mono};
 
 use super::*;
 use crate::request::{Denial, OpStatus};
+use crate::state::Status;
 
 struct Bench {
     machine: Machine,

@@ -10,10 +10,9 @@ use units::{Millis, Mono};
 use v1::{SessionChangeKind, UserChangeKind};
 
 use super::event::Cause;
-use super::login::LoginKind;
-use super::ticket::{Ticket, TicketId, refuse};
+use super::ticket::{LoginKind, Ticket, TicketId, refuse};
+use super::wire;
 use super::{Action, Asker, INTENTS_MAX, Machine, Now, Outcome, PASSWORD_ANSWER, StoreKey, Write};
-use crate::wire;
 
 /// Pause before what could not be stored is tried again; doubled up to [`RETRY_MAX`] while that fails.
 pub(super) const RETRY: Millis = Millis::from_secs(1);

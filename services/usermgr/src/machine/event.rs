@@ -6,8 +6,8 @@ use schema::v1alpha1 as v1;
 use units::{Millis, Mono};
 use v1::{EventSeverity, SessionChangeKind, UserChangeKind};
 
+use super::wire::timestamp;
 use super::{Action, Asker, Machine, Now};
-use crate::wire::timestamp;
 
 /// Lets some events pass in each minute and counts the others: a flood of failed logins must not wash the event log out.
 #[derive(Debug, Default)]

@@ -11,9 +11,9 @@ use v1::UserChangeKind;
 
 use super::change::{Intent, PasswordChange, changed_meanwhile};
 use super::event::Cause;
-use super::ticket::{Ticket, TicketId, refuse};
+use super::ticket::{LoginKind, Ticket, TicketId, refuse};
+use super::wire;
 use super::{Action, Asker, Caller, Machine, NewUser, Now, WorkId};
-use crate::wire;
 use crate::work::{Done, Make, Work};
 
 /// A request waiting for a hash.
@@ -43,24 +43,6 @@ enum Task {
         generated: bool,
         require_change: bool,
     },
-}
-
-/// What a login is for.
-#[derive(Debug)]
-pub(super) enum LoginKind {
-    /// A session for this client.
-    Session { ticket: Ticket<v1::CreateSessionResponse>, user_agent: String },
-    /// One request, by HTTP Basic.
-    Check { ticket: Ticket<v1::VerifyPasswordResponse> },
-}
-
-impl LoginKind {
-    pub(super) fn ticket(&self) -> TicketId {
-        match self {
-            Self::Session { ticket, .. } => ticket.id(),
-            Self::Check { ticket } => ticket.id(),
-        }
-    }
 }
 
 /// A job whose hash is being computed.

@@ -19,6 +19,7 @@ mod change;
 mod event;
 mod login;
 mod ticket;
+pub(crate) mod wire;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -33,13 +34,13 @@ use schema::v1alpha1 as v1;
 use units::{Lasting, Millis, Mono};
 
 use crate::config::Limits;
-use crate::wire::{self, AccountFacts};
 use crate::work::{Done, Work};
 use change::{Intent, Writing};
 use event::Throttle;
-use login::{Job, LoginKind, Running};
-use ticket::refuse;
+use login::{Job, Running};
 pub(crate) use ticket::{Encoded, Numbered, Ticket, TicketId};
+use ticket::{LoginKind, refuse};
+use wire::AccountFacts;
 
 /// How long a gateway may use the answer to a token check: short, so that use is noticed and the idle limit holds.
 const TOKEN_ANSWER: Millis = Millis::from_secs(15);

@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use ipc::Status;
 use prost::Message;
 use schema::server::Incoming;
+use schema::v1alpha1 as v1;
 
 use super::Action;
 
@@ -99,5 +100,23 @@ impl Incoming for Numbered<'_> {
 
     fn into_reply<M: Message>(self) -> Ticket<M> {
         Ticket::new(self.id)
+    }
+}
+
+/// What a login is for.
+#[derive(Debug)]
+pub(super) enum LoginKind {
+    /// A session for this client.
+    Session { ticket: Ticket<v1::CreateSessionResponse>, user_agent: String },
+    /// One request, by HTTP Basic.
+    Check { ticket: Ticket<v1::VerifyPasswordResponse> },
+}
+
+impl LoginKind {
+    pub(super) fn ticket(&self) -> TicketId {
+        match self {
+            Self::Session { ticket, .. } => ticket.id(),
+            Self::Check { ticket } => ticket.id(),
+        }
     }
 }

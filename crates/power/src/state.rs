@@ -53,7 +53,7 @@ pub enum Status {
 }
 
 /// What lines that are slow, or refuse for a while, may add to a pulse. A driver gives up on a bus after about a second.
-pub(super) const LINE_SLACK: Millis = Millis::from_secs(5);
+pub(crate) const LINE_SLACK: Millis = Millis::from_secs(5);
 
 impl State {
     /// Every state.
@@ -166,7 +166,7 @@ impl fmt::Display for State {
 
 /// What follows once the host is off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Then {
+pub(crate) enum Then {
     /// It stays off.
     Stay,
     /// It is switched on again.
@@ -175,7 +175,7 @@ pub(super) enum Then {
 
 /// What goes on when power-good comes back while the host was taken for off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Resume {
+pub(crate) enum Resume {
     /// Nothing: it is still on.
     Nothing,
     /// The shutdown, until then.
@@ -186,7 +186,7 @@ pub(super) enum Resume {
 
 /// A state with what is meaningful in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(crate) enum Phase {
     Unknown,
     Off,
     On,
@@ -228,7 +228,7 @@ pub(super) enum Phase {
 }
 
 impl Phase {
-    pub(super) fn until(self) -> Option<Mono> {
+    pub(crate) fn until(self) -> Option<Mono> {
         match self {
             Self::Unknown | Self::Off | Self::On => None,
             Self::WaitPowerGood { until }
@@ -243,7 +243,7 @@ impl Phase {
         }
     }
 
-    pub(super) fn state(self) -> State {
+    pub(crate) fn state(self) -> State {
         match self {
             Self::Unknown => State::Unknown,
             Self::Off => State::Off,

@@ -6,7 +6,7 @@ use auth::{
     Account, AccountPatch, Password, Privilege, Privileges, Role, Session, UnixMillis, UserName, Weakness,
 };
 use ipc::{ErrorInfo, Status};
-use prost_types::{FieldMask, Timestamp};
+use prost_types::Timestamp;
 use schema::server::{
     AuthServiceCall, LockoutServiceCall, RoleServiceCall, SessionServiceCall, UserServiceCall, UsermgrCall,
 };
@@ -362,6 +362,7 @@ pub(crate) fn privileges(set: Privileges) -> Vec<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use prost_types::FieldMask;
 
     fn mask(paths: &[&str]) -> FieldMask {
         FieldMask { paths: paths.iter().map(|path| (*path).to_owned()).collect() }
