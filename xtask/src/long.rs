@@ -3,9 +3,9 @@
 
 use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
-use crate::test::{Count, every_boot, reproducible, run_tests};
+use crate::count::{Count, run_tests};
 use crate::{daemon, emulate, need, sh, suites};
 
 /// Kills of daemons and of the operator, in both runs of the suite under fire together.
@@ -48,6 +48,35 @@ pub(crate) fn run(count: &mut Count) -> Result<()> {
     }
     anyhow::ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
     Ok(())
+}
+
+/// The image a second time.
+pub(crate) fn reproducible(count: &mut Count) -> Result<()> {
+    emulate::reproducible()?;
+    count.passed += 1;
+    Ok(())
+}
+
+/// Every boot of every image that a test has. The power cuts take half of the time and measure none: they run beside the others, which come first
+/// where both want a processor, but not by so much that a BMC among the cuts would starve.
+fn every_boot(env: &[(&'static str, String)], count: &mut Count) -> Result<()> {
+    sh::cargo(&["test", "--locked", "--no-run", "--workspace", "--test", "power_cuts", "--test", "evb"])?;
+    std::thread::scope(|scope| {
+        let cuts = scope.spawn(|| {
+            let mut said = Vec::new();
+            let mut counted = Count::default();
+            let args = ["--workspace", "--test", "power_cuts"];
+            let say = &mut |line: &str| said.push(line.to_owned());
+            let result = run_tests(sh::nice_cargo_command(3), &args, env, &mut counted, say);
+            (result, counted, said)
+        });
+        let args = ["--workspace", "--test", "evb", "--test", "rainier", "--test", "boots"];
+        let others = run_tests(sh::cargo_command(), &args, env, count, &mut sh::say);
+        let Ok((cuts, counted, said)) = cuts.join() else { bail!("the power cuts could not be watched") };
+        said.iter().for_each(|line| sh::say(line));
+        count.add(counted);
+        others.and(cuts)
+    })
 }
 
 fn tests(args: &[&str], variables: &[(&'static str, String)], count: &mut Count) -> Result<()> {

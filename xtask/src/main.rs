@@ -3,6 +3,7 @@
 
 mod bench;
 mod cache;
+mod count;
 mod cpio;
 mod daemon;
 mod emulate;
@@ -93,7 +94,10 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Fmt => sh::cargo(&["fmt", "--all"]),
         Task::Bench(args) => bench::run(&args),
-        Task::Size(args) => size::run(&args),
+        Task::Size(args) => match &args.board {
+            Some(board) => emulate::size(board, args.json),
+            None => size::run(&args),
+        },
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{emulate, image, need, sh};
+use crate::{image, need, sh};
 
 /// How to measure.
 #[derive(clap::Args, Debug)]
@@ -17,10 +17,10 @@ pub(crate) struct Args {
     flash: bool,
     /// Print JSON for a machine to read.
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
     /// Measure the image of this board and the suite on it, emulated, for example `aspeed/ast2600-evb`.
     #[arg(long, conflicts_with = "flash")]
-    board: Option<String>,
+    pub(crate) board: Option<String>,
 }
 
 /// How long a start may take before the measurement gives up.
@@ -40,9 +40,6 @@ const SMALL: u64 = 20 * 1024;
 /// Builds, runs and measures.
 pub(crate) fn run(args: &Args) -> Result<()> {
     need::tools(&[need::CC])?;
-    if let Some(board) = &args.board {
-        return emulate::size(board, args.json);
-    }
     let profile = if args.flash { "flash" } else { "release" };
     let bin = build(profile)?;
     let mut rows: Vec<(String, f64, &str)> = Vec::new();

@@ -16,7 +16,7 @@ use std::sync::Mutex;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 
-use crate::test::Count;
+use crate::count::Count;
 use crate::{need, sh};
 
 /// Programs at once: most of a test is waiting.

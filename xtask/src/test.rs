@@ -1,12 +1,11 @@
 //! `cargo xtask test`: every test, in tiers from cheap to dear. A tier is a function; CI runs them all.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 
+use crate::count::{Count, run_tests};
 use crate::{cache, emulate, guest, long, need, sh, size, suites, tidy, workspace};
 
 /// What to run.
@@ -78,14 +77,6 @@ const ALL: &[Tier] = &[
 const SEED: &str = "PROPTEST_RNG_SEED";
 const QUICK: &[Tier] = &[Tier::Fmt, Tier::Clippy, Tier::Tidy, Tier::Unit];
 
-/// What a run of tests came to.
-#[derive(Default, Debug, PartialEq, Eq)]
-pub(crate) struct Count {
-    pub(crate) passed: u64,
-    failed: u64,
-    skips: Vec<String>,
-}
-
 /// What became of a tier.
 #[derive(Debug)]
 struct Row {
@@ -93,20 +84,6 @@ struct Row {
     took: Duration,
     count: Count,
     ok: bool,
-}
-
-impl Count {
-    /// What could not be run where it is, and why.
-    pub(crate) fn skip(&mut self, line: &str) {
-        self.skips.push(line.to_owned());
-    }
-
-    /// Adds what was counted beside it.
-    pub(crate) fn add(&mut self, other: Self) {
-        self.passed += other.passed;
-        self.failed += other.failed;
-        self.skips.extend(other.skips);
-    }
 }
 
 /// Runs the tiers asked for.
@@ -224,7 +201,7 @@ fn run_tier(tier: Tier, count: &mut Count) -> Result<()> {
             let booted = cargo_test(&args, &env, count);
             budgets(count).and(booted)
         }
-        Tier::Reproducible => reproducible(count),
+        Tier::Reproducible => long::reproducible(count),
         Tier::Long => long::run(count),
     }
 }
@@ -234,35 +211,6 @@ fn budgets(count: &mut Count) -> Result<()> {
     size::check_budgets()?;
     count.passed += 1;
     Ok(())
-}
-
-/// The image a second time.
-pub(crate) fn reproducible(count: &mut Count) -> Result<()> {
-    emulate::reproducible()?;
-    count.passed += 1;
-    Ok(())
-}
-
-/// Every boot of every image that a test has. The power cuts take half of the time and measure none: they run beside the others, which come first
-/// where both want a processor, but not by so much that a BMC among the cuts would starve.
-pub(crate) fn every_boot(env: &[(&'static str, String)], count: &mut Count) -> Result<()> {
-    sh::cargo(&["test", "--locked", "--no-run", "--workspace", "--test", "power_cuts", "--test", "evb"])?;
-    std::thread::scope(|scope| {
-        let cuts = scope.spawn(|| {
-            let mut said = Vec::new();
-            let mut counted = Count::default();
-            let args = ["--workspace", "--test", "power_cuts"];
-            let say = &mut |line: &str| said.push(line.to_owned());
-            let result = run_tests(sh::nice_cargo_command(3), &args, env, &mut counted, say);
-            (result, counted, said)
-        });
-        let args = ["--workspace", "--test", "evb", "--test", "rainier", "--test", "boots"];
-        let others = run_tests(sh::cargo_command(), &args, env, count, &mut sh::say);
-        let Ok((cuts, counted, said)) = cuts.join() else { bail!("the power cuts could not be watched") };
-        said.iter().for_each(|line| sh::say(line));
-        count.add(counted);
-        others.and(cuts)
-    })
 }
 
 /// The programs of tests that the tier `clients` is.
@@ -331,72 +279,9 @@ fn cargo_test(args: &[&str], env: &[(&str, String)], count: &mut Count) -> Resul
     run_tests(cargo, args, env, count, &mut sh::say)
 }
 
-/// Runs `cargo test` by `cargo` and counts from what it prints. A test that cannot run where it is prints a line `SKIP: why`.
-pub(crate) fn run_tests(
-    mut cargo: Command,
-    args: &[&str],
-    env: &[(&str, String)],
-    count: &mut Count,
-    say: &mut dyn FnMut(&str),
-) -> Result<()> {
-    say(&format!("$ cargo test {}", args.join(" ")));
-    let mut child = cargo
-        .args(["test", "--locked", "--no-fail-fast"])
-        .args(args)
-        .args(["--", "--show-output"])
-        .envs(env.iter().map(|(k, v)| (k, v)))
-        // An assertion's message says what is wrong; forty lines of the runtime's frames only bury it.
-        .env("RUST_BACKTRACE", "0")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cargo could not be started")?;
-    let stdout = child.stdout.take().context("cargo has no standard output")?;
-    // A test is named before what it printed; what a passing one says beyond a skip would only bury the failures.
-    let mut in_successes = false;
-    for line in BufReader::new(stdout).split(b'\n') {
-        let line = line?;
-        let line = String::from_utf8_lossy(&line);
-        in_successes = match line.as_ref() {
-            "successes:" => true,
-            "failures:" => false,
-            l if l.starts_with("test result:") => false,
-            _ => in_successes,
-        };
-        if let Some(at) = line.find("SKIP: ") {
-            count.skips.push(line[at..].to_string());
-        }
-        if line.starts_with("test result:") {
-            count.passed += number_before(&line, " passed");
-            count.failed += number_before(&line, " failed");
-        }
-        if !in_successes && !line.ends_with(" ... ok") && !line.is_empty() {
-            say(&line);
-        }
-    }
-    let status = child.wait()?;
-    if !status.success() {
-        bail!("tests failed");
-    }
-    Ok(())
-}
-
-fn number_before(line: &str, word: &str) -> u64 {
-    line.split(word).next().and_then(|head| head.rsplit(' ').next()).and_then(|n| n.parse().ok()).unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_result_line_of_cargo_test_is_understood() {
-        let line =
-            "test result: ok. 12 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.10s";
-        assert_eq!(number_before(line, " passed"), 12);
-        assert_eq!(number_before(line, " failed"), 3);
-        assert_eq!(number_before("test result: something new", " passed"), 0);
-    }
 
     #[test]
     fn the_tests_of_daemons_are_integration_and_those_of_clients_and_images_are_not() {

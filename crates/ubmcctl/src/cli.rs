@@ -6,10 +6,11 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::client::Fingerprint;
-use crate::command::ListingCommand;
 use crate::failure::EXIT_CODES;
+use crate::listing::ListingCommand;
 use crate::output::Format;
 use crate::text::{parse_span, parse_timeout};
+use crate::wait::Awaited;
 
 /// Shown under `--help`.
 fn exit_codes() -> String {
@@ -293,17 +294,6 @@ pub(crate) enum HostCommand {
         /// Which host; all when not given
         name: Option<String>,
     },
-}
-
-/// What `host wait` waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Awaited {
-    /// No operation is under way; one that fails meanwhile is a failure
-    Done,
-    /// The host is on
-    On,
-    /// The host is off
-    Off,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

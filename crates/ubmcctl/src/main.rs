@@ -14,6 +14,7 @@ mod client;
 mod command;
 mod config;
 mod failure;
+mod listing;
 mod output;
 mod prompt;
 mod text;

@@ -4,17 +4,28 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
+use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use schema::v1alpha1::{Event, Host, HostAction, HostStatus, OperationResult, event};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::cli::Awaited;
 use crate::client::{Client, Events};
 use crate::failure::{Code, Failure};
 use crate::text::{clean, enum_word};
 
 /// How often the state is read when no event says that it changed.
 const POLL: Duration = Duration::from_secs(2);
+
+/// What `host wait` waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Awaited {
+    /// No operation is under way; one that fails meanwhile is a failure
+    Done,
+    /// The host is on
+    On,
+    /// The host is off
+    Off,
+}
 
 /// How far it is.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,11 +5,8 @@ mod call;
 mod context;
 mod event;
 mod fleet;
-mod listing;
 mod power;
 mod system;
-
-pub(crate) use listing::ListingCommand;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -20,6 +17,7 @@ use crate::cli::{Cli, Command, Global, Shell};
 use crate::client::{Client, Credential, Endpoint, Renewal, Trust};
 use crate::config::{self, Config, Context};
 use crate::failure::Failure;
+use crate::listing;
 use crate::output::{Format, Output, note};
 use crate::prompt;
 
@@ -35,7 +33,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Chassis(command) => power::chassis(session()?, command, output).await,
         Command::Bmc(command) => system::bmc(session()?, command, output).await,
         Command::User(command) => account::user(session()?, command, output).await,
-        Command::Listing(command) => listing::run(session()?, command, output).await,
+        Command::Listing(command) => listing::run(&session()?.client().await?, command, output).await,
         Command::Session(command) => account::session(session()?, command, output).await,
         Command::Lockout(command) => account::lockout(session()?, command, output).await,
         Command::Event(command) => event::run(session()?, command, output).await,

@@ -12,14 +12,12 @@ use schema::v1alpha1::{
 
 use super::Session;
 use super::event::follow;
-use crate::cli::{
-    Awaited, ChassisCommand, ChassisPower, EventFilter, HostCommand, Power, RestorePolicy, Switch,
-};
+use crate::cli::{ChassisCommand, ChassisPower, EventFilter, HostCommand, Power, RestorePolicy, Switch};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::{Card, Format, Output, Table};
 use crate::text::{enum_word, span, when};
-use crate::wait::{self, Group, Operation, Progress, Settling};
+use crate::wait::{self, Awaited, Group, Operation, Progress, Settling};
 
 fn status_word(status: HostStatus, stale: bool) -> String {
     let word = enum_word(status.as_str_name(), "HOST_STATUS_");

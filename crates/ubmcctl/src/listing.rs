@@ -5,7 +5,7 @@ use clap::{ArgMatches, Command, FromArgMatches, Subcommand};
 use prost_reflect::{DynamicMessage, EnumDescriptor, Kind, ReflectMessage as _, Value};
 use schema::{MethodInfo, rpc};
 
-use super::Session;
+use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::{Format, Output, Table};
 use crate::text::{enum_word, span, time};
@@ -70,9 +70,9 @@ impl FromArgMatches for ListingCommand {
     }
 }
 
-pub(crate) async fn run(session: Session, command: ListingCommand, output: Output) -> Result<(), Failure> {
+pub(crate) async fn run(client: &Client, command: ListingCommand, output: Output) -> Result<(), Failure> {
     let method = command.0.method;
-    let reply = session.client().await?.raw(method, Vec::new().into()).await?;
+    let reply = client.raw(method, Vec::new().into()).await?;
     let reply = DynamicMessage::decode(method.output(), reply)
         .map_err(|error| Failure::Local(format!("{}: answer not understood: {error}", method.method)))?;
     match output.format {
