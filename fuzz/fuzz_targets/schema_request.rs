@@ -12,6 +12,9 @@ fuzz_target!(|input: (u8, &[u8], &str)| {
     assert!(schema::validate(&message).len() <= 32);
     if let Ok(json) = serde_json::to_value(&message) {
         let again = DynamicMessage::deserialize(method.input(), &json).expect("our own JSON is read");
+        // An empty path of a field mask does not come back: JSON has no way to write it. What came back once does again.
+        let json = serde_json::to_value(&again).expect("written once already");
+        let again = DynamicMessage::deserialize(method.input(), &json).expect("our own JSON is read");
         assert_eq!(serde_json::to_value(&again).expect("written once already"), json);
     }
     let _ = schema::mask::keep(&mut message, &[path.to_owned()]);

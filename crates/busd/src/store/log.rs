@@ -156,7 +156,7 @@ pub(super) struct SegmentLog {
     mark: Mark,
     cut: Cut,
     /// Segments whose messages are in another one, not unlinked yet.
-    merged: Vec<u64>,
+    merged: VecDeque<u64>,
     /// A pass over half-dead segments is under way, up to this segment.
     cleaning: Option<u64>,
     /// Something was written since it was last noted that all is on the medium.
@@ -215,7 +215,7 @@ impl SegmentLog {
             block: Block::default(),
             mark: Mark { id: 0, size: 0, next_seq: 1 },
             cut: Cut::default(),
-            merged: Vec::new(),
+            merged: VecDeque::new(),
             cleaning: None,
             unsealed: false,
             fresh: false,

@@ -443,3 +443,42 @@ fn while_the_medium_fails_the_machine_rests() {
         }
     }
 }
+
+/// Found by the property above: of two segments that were merged into a third the newer one stayed unlinked when the power went, the older
+/// one did not, and what had been removed was there again.
+#[test]
+fn merged_segments_go_in_their_order() {
+    for seed in 0..100 {
+        let mut world = World::new(2);
+        let put = |world: &mut World, key, size, update| world.apply(&Op::Put(key, size, update));
+        for _ in 0..8 {
+            put(&mut world, 0, 1, false);
+        }
+        put(&mut world, 0, 278, false);
+        world.apply(&Op::Commit);
+        put(&mut world, 1, 1, false);
+        put(&mut world, 0, 1, false);
+        world.apply(&Op::Rollup(0));
+        for size in [1, 328, 1, 1] {
+            put(&mut world, 0, size, false);
+        }
+        world.apply(&Op::Fault(None, 0));
+        put(&mut world, 0, 289, false);
+        put(&mut world, 1, 56, true);
+        put(&mut world, 2, 300, true);
+        for size in [1382, 74, 169, 309] {
+            put(&mut world, 0, size, false);
+        }
+        put(&mut world, 3, 477, true);
+        world.apply(&Op::Commit);
+        put(&mut world, 3, 1193, true);
+        for size in [815, 1144] {
+            put(&mut world, 3, size, false);
+        }
+        put(&mut world, 0, 613, false);
+        world.apply(&Op::Purge(Some(3)));
+        world.apply(&Op::Get(0));
+        world.apply(&Op::Commit);
+        world.apply(&Op::PowerLoss(seed));
+    }
+}

@@ -217,23 +217,24 @@ impl SegmentLog {
         for _ in first..last {
             if let Some(segment) = self.segments.remove(first + 1) {
                 self.shared.freed(segment.size);
-                self.merged.push(segment.id);
+                self.merged.push_back(segment.id);
             }
         }
         self.unlink_merged()?;
         Ok(true)
     }
 
-    /// Unlinks the files whose messages are in another one now, once that one is sure to be there.
+    /// Unlinks the files whose messages are in another one now, once that one is sure to be there: the oldest first, and each before the
+    /// next. One that a loss of power brings back holds messages that later ones took the place of, and they must be there too.
     pub(super) fn unlink_merged(&mut self) -> Result<(), StoreError> {
-        self.sync()?;
-        while let Some(id) = self.merged.last() {
+        while let Some(id) = self.merged.front() {
             let path = self.path(*id);
+            self.sync()?;
             match self.shared.disk.remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(io_error("remove", &path, &error));
                 }
-                _ => self.merged.pop(),
+                _ => self.merged.pop_front(),
             };
             self.names_dirty = true;
         }
