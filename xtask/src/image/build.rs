@@ -17,9 +17,11 @@ const LIBRARY: &str = "lib/rustlib/src/rust/library";
 /// The kind of processor. The floating-point unit of the AST2600's Cortex-A7 has sixteen registers and no NEON, which neither the name
 /// of the core nor the target's prebuilt standard library knows: both use what is not there, so the library is built, too. Thumb
 /// instructions are a quarter smaller, in flash and in memory.
-const PROCESSOR: [&str; 3] = [
+const PROCESSOR: [&str; 4] = [
     "-Ctarget-cpu=cortex-a7",
     "-Ctarget-feature=+crt-static,-neon,-d32,+thumb-mode",
+    // Linked for one address, as static programs for this target are: code that could run at any other one is larger.
+    "-Crelocation-model=static",
     // Panics abort and no backtrace is printed: nobody reads the tables to unwind by.
     "-Cforce-unwind-tables=no",
 ];
