@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::count::{Count, run_tests};
 use crate::{daemon, emulate, need, sh, suites};
@@ -145,15 +145,20 @@ fn fuzz(count: &mut Count) -> Result<()> {
     need::tools(&[need::CXX])?;
     need::cargo_fuzz()?;
     let listed = sh::output(fuzz_command().args(["fuzz", "list"]))?;
+    let mut failed = Vec::new();
     for target in listed.split_whitespace() {
         sh::say(&format!("$ cargo fuzz run {target}"));
         let limit = format!("-max_total_time={FUZZ_SECONDS}");
-        sh::run(fuzz_command().args(["fuzz", "run", target, "--", &limit, "-rss_limit_mb=4096"]))
-            .with_context(|| {
-                format!("fuzz target {target}; what it failed on is in fuzz/artifacts/{target}")
-            })?;
-        count.passed += 1;
+        match sh::run(fuzz_command().args(["fuzz", "run", target, "--", &limit, "-rss_limit_mb=4096"])) {
+            Ok(()) => count.passed += 1,
+            Err(error) => {
+                let found = format!("what it failed on is in fuzz/artifacts/{target}");
+                sh::say(&format!("fuzz target {target}: {error:#}; {found}"));
+                failed.push(target);
+            }
+        }
     }
+    anyhow::ensure!(failed.is_empty(), "fuzz targets: {}", failed.join(", "));
     Ok(())
 }
 

@@ -29,6 +29,8 @@ const EVENTS: usize = 64;
 /// What one user may take of the server's time at once, however many connections it has; in the long run it may take half of it, so that
 /// there is always some left for the others, and for the programs the messages are for.
 const SHARE: Duration = Duration::from_millis(1);
+/// The most that is held against it: a stretch in which the server itself had to wait is not the user's doing.
+const SHARE_OWED: Duration = Duration::from_millis(10);
 /// What a message for a machine inside costs besides: that machine has a thread of its own.
 const INSIDE: Duration = Duration::from_micros(50);
 /// How long a user waits at a time that has had its share, in milliseconds.
@@ -338,6 +340,7 @@ impl Loop {
         let inside = u32::try_from(self.broker.asked_inside()).unwrap_or(u32::MAX);
         if let Some(taken) = self.broker.user_of(id).and_then(|user| self.taken.get_mut(user)) {
             *taken += clock::precise().saturating_sub(begun) + INSIDE * inside;
+            *taken = (*taken).min(SHARE_OWED);
         }
     }
 

@@ -1,5 +1,6 @@
 //! What each daemon is confined to, as its row says.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use hal_linux::seccomp::Groups;
@@ -82,6 +83,29 @@ pub(crate) fn replaced(row: &Row, settings: &Map<String, Value>) -> Vec<PathBuf>
     let files =
         row.replaces.iter().map(|(key, default)| setting(settings, key).unwrap_or_else(|| default.into()));
     files.filter_map(|file| Some(file.parent()?.to_owned())).collect()
+}
+
+/// Drops the settings that have a daemon replace a file in a folder that is not `user`'s: it could not, and where an earlier release ran
+/// it as root such a setting was right. The default holds then. Returns what was dropped: the setting, its path, and that default.
+pub(crate) fn keep_to_own(
+    row: &Row,
+    settings: &mut Map<String, Value>,
+    user: u32,
+) -> Vec<(&'static str, PathBuf, &'static str)> {
+    let is_others = |file: &Path| {
+        let folder = file.parent().and_then(|folder| std::fs::metadata(folder).ok());
+        folder.is_some_and(|folder| folder.uid() != user)
+    };
+    let mut dropped = Vec::new();
+    for (key, default) in row.replaces {
+        let Some(path) = setting(settings, key).filter(|path| path != Path::new(default) && is_others(path))
+        else {
+            continue;
+        };
+        settings.remove(*key);
+        dropped.push((*key, path, *default));
+    }
+    dropped
 }
 
 /// The path that a setting names, with dots for nested tables.
@@ -171,6 +195,28 @@ mod tests {
         assert_eq!(reaches(&web, "/etc/b.pem"), None);
         assert_eq!(replaced(Daemon::Netmgr.row(), settings), [Path::new("/srv/names")]);
         assert_eq!(replaced(Daemon::Netmgr.row(), &Map::new()), [Path::new("/run/netmgr")]);
+    }
+
+    #[test]
+    fn a_file_in_somebody_else_s_folder_is_not_what_a_daemon_replaces() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = std::fs::metadata(dir.path()).unwrap().uid();
+        let row = Daemon::Netmgr.row();
+        let of = |path: &Path| Map::from_iter([("resolv_conf".to_owned(), path.to_str().unwrap().into())]);
+        // Its own folder; one that is made for it.
+        for path in [dir.path().join("resolv.conf"), dir.path().join("new/resolv.conf")] {
+            let mut settings = of(&path);
+            assert_eq!(keep_to_own(row, &mut settings, own), []);
+            assert_eq!(settings, of(&path));
+        }
+        // As the default of an earlier release is: of root, or of whoever runs this.
+        let mut settings = of(&dir.path().join("resolv.conf"));
+        let dropped = keep_to_own(row, &mut settings, own + 1);
+        let default = row.replaces[0].1;
+        assert_eq!(dropped, [("resolv_conf", dir.path().join("resolv.conf"), default)]);
+        assert!(settings.is_empty());
+        assert_eq!(replaced(row, &settings), [Path::new(default).parent().unwrap()]);
+        assert_eq!(keep_to_own(row, &mut settings, own + 1), [], "the default is its own");
     }
 
     #[test]

@@ -765,6 +765,14 @@ impl<'a> Operator<'a> {
             }
             self.hand_devices();
         }
+        if let (Some(daemon), true) = (Daemon::named(name), privileges.is_some())
+            && let Some(user) = daemon.row().user
+        {
+            for (key, path, default) in confine::keep_to_own(daemon.row(), &mut settings, user) {
+                let path = path.display();
+                tracing::error!(daemon = name, key, %path, default, "the folder of this file is not the daemon's, so that it cannot replace the file: the default is used");
+            }
+        }
         let folders = Daemon::named(name).map(|daemon| confine::replaced(daemon.row(), &settings));
         if let Err(error) = privileges::hand_folders(name, &folders.unwrap_or_default(), privileges.is_some())
         {
