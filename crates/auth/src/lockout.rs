@@ -380,7 +380,7 @@ impl Lockout {
             && now >= pair.until
             && now < pair.until.saturating_add(KNOWN_OPEN);
         let mut locked = !delay.is_zero() && !spared;
-        if !spared {
+        if !spared && !delay.is_zero() {
             // Never shortened: two attempts that ran side by side both count, and the later outcome must not undercut.
             pair.until = pair.until.max(now.saturating_add(delay));
         }
@@ -825,6 +825,20 @@ mod tests {
             assert!(lockout.check(alice(), ip(1), at(second)).is_err(), "{second}");
         }
         assert_eq!(lockout.check(alice(), ip(1), at(30)), Ok(()));
+    }
+
+    #[test]
+    fn where_an_account_is_known_from_the_first_pause_begins_as_anywhere() {
+        let mut lockout = lockout(LockoutConfig::default());
+        lockout.success(alice(), ip(1), at(0));
+        for n in 1..5 {
+            guess(&mut lockout, alice(), ip(1), &format!("guess {n}"), at(1));
+            assert_eq!(lockout.check(alice(), ip(1), at(1)), Ok(()), "{n}");
+        }
+        guess(&mut lockout, alice(), ip(1), "guess 5", at(1));
+        assert!(lockout.check(alice(), ip(1), at(1)).is_err());
+        assert!(lockout.check(alice(), ip(1), at(30)).is_err());
+        assert_eq!(lockout.check(alice(), ip(1), at(32)), Ok(()), "it ends as anywhere");
     }
 
     #[test]
