@@ -8,8 +8,8 @@ use roster::{Daemon, Reach as Connects, Row};
 use serde_json::{Map, Value};
 use service::{Confinement, Reach};
 
-/// What every daemon reads of the system: about itself, and which boot this is.
-const ALL_READ: [&str; 2] = ["/proc/self", "/proc/sys/kernel/random/boot_id"];
+/// What every daemon reads of the system: about itself, which boot this is, and random bytes, which a static program gets from there.
+const ALL_READ: [&str; 4] = ["/proc/self", "/proc/sys/kernel/random/boot_id", "/dev/urandom", "/dev/random"];
 /// Where resolvers look.
 const NAMES_READ: [&str; 2] = ["/etc", "/run"];
 /// The port of name servers, which answer over TCP what is too long for UDP.
