@@ -313,9 +313,8 @@ impl Loop {
             Io::Over => self.gone(id, now),
             Io::Done(_) if socket.linger.is_some() => {}
             Io::Done(n) => {
-                let begun = clock::precise();
-                let flow = self.broker.input(id, self.buffer.get(..n).unwrap_or_default(), now);
-                self.took(id, begun);
+                let flow = self
+                    .charged(id, |broker, buffer| broker.input(id, buffer.get(..n).unwrap_or_default(), now));
                 self.follow(id, flow, now);
             }
         }
@@ -336,12 +335,18 @@ impl Loop {
         self.taken.iter_mut().for_each(|taken| *taken = taken.saturating_sub(passed / 2));
     }
 
-    fn took(&mut self, id: ConnId, begun: Duration) {
+    /// Has the broker work for a connection, at its user's expense.
+    fn charged(&mut self, id: ConnId, work: impl FnOnce(&mut Broker, &[u8]) -> Flow) -> Flow {
+        let user = self.broker.user_of(id);
+        let Some(taken) = user.and_then(|user| self.taken.get_mut(user)) else {
+            return work(&mut self.broker, &self.buffer);
+        };
+        let begun = clock::precise();
+        let flow = work(&mut self.broker, &self.buffer);
         let inside = u32::try_from(self.broker.asked_inside()).unwrap_or(u32::MAX);
-        if let Some(taken) = self.broker.user_of(id).and_then(|user| self.taken.get_mut(user)) {
-            *taken += clock::precise().saturating_sub(begun) + INSIDE * inside;
-            *taken = (*taken).min(SHARE_OWED);
-        }
+        let cost = clock::precise().saturating_sub(begun) + INSIDE * inside;
+        *taken = (*taken + cost).min(SHARE_OWED);
+        flow
     }
 
     fn follow(&mut self, id: ConnId, flow: Flow, now: u64) {
@@ -477,9 +482,7 @@ impl Loop {
                 if let Some(socket) = self.sockets.get_mut(slot as usize).and_then(Option::as_mut) {
                     socket.pause = None;
                 }
-                let begun = clock::precise();
-                let flow = self.broker.resume(id, now, !room);
-                self.took(id, begun);
+                let flow = self.charged(id, |broker, _| broker.resume(id, now, !room));
                 self.follow(id, flow, now);
                 self.flush(now);
             } else {

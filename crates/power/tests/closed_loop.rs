@@ -628,45 +628,42 @@ fn random_schedules_wedge_nothing_and_end_in_the_truth() {
     }
 }
 
-/// Found by the property above: only one refused line was remembered, so the other stayed pressed.
-#[test]
-fn two_lines_that_refuse_at_once_are_both_let_go_in_the_end() {
-    run(&Schedule {
+/// A host that is off, with both buttons, and with nothing unusual.
+fn with_buttons(steps: Vec<(u64, Step)>) -> Schedule {
+    Schedule {
         level: false,
         initially_on: false,
         reset_line: true,
         reset_dips: 0,
         shutdown: 100,
         boot_press: BootPress::Ignore,
-        steps: vec![
-            (0, Step::Ask(HostAction::On)),
-            (336, Step::Ask(HostAction::ForceRestart)),
-            (0, Step::FailDrives(3)),
-            (0, Step::Ask(HostAction::ForceOff)),
-        ],
-    });
+        steps,
+    }
+}
+
+/// Found by the property above: only one refused line was remembered, so the other stayed pressed.
+#[test]
+fn two_lines_that_refuse_at_once_are_both_let_go_in_the_end() {
+    run(&with_buttons(vec![
+        (0, Step::Ask(HostAction::On)),
+        (336, Step::Ask(HostAction::ForceRestart)),
+        (0, Step::FailDrives(3)),
+        (0, Step::Ask(HostAction::ForceOff)),
+    ]));
 }
 
 /// Found by the property above: a reset that was taken up late, once power-good could be read again, waited for the host past the end of
 /// its operation.
 #[test]
 fn a_reset_that_is_taken_up_late_ends_with_its_operation() {
-    run(&Schedule {
-        level: false,
-        initially_on: false,
-        reset_line: true,
-        reset_dips: 0,
-        shutdown: 100,
-        boot_press: BootPress::Ignore,
-        steps: vec![
-            (0, Step::Fault(Fault::Wake)),
-            (0, Step::Restart(9, Millis::new(555))),
-            (320, Step::Ask(HostAction::ForceRestart)),
-            (277, Step::Ask(HostAction::On)),
-            (398, Step::Blind(true)),
-            (8200, Step::Ask(HostAction::On)),
-            (32467, Step::Ask(HostAction::On)),
-            (580, Step::Fault(Fault::PowerLoss)),
-        ],
-    });
+    run(&with_buttons(vec![
+        (0, Step::Fault(Fault::Wake)),
+        (0, Step::Restart(9, Millis::new(555))),
+        (320, Step::Ask(HostAction::ForceRestart)),
+        (277, Step::Ask(HostAction::On)),
+        (398, Step::Blind(true)),
+        (8200, Step::Ask(HostAction::On)),
+        (32467, Step::Ask(HostAction::On)),
+        (580, Step::Fault(Fault::PowerLoss)),
+    ]));
 }

@@ -7,7 +7,6 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -18,7 +17,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
 use serde_json::json;
-use testkit::{Client, Credential, Suite};
+use testkit::{Client, Credential, Suite, bench};
 use tokio::net::TcpStream;
 
 const GET_HOST: &str = "/schema.v1alpha1.HostService/GetHost";
@@ -207,21 +206,6 @@ fn processor(pid: u32) -> Result<Duration> {
     Ok(Duration::from_nanos(sum))
 }
 
-/// Has this process, and what it starts from now on, run on the servers' processor or on the other.
-fn run_with(server: bool) {
-    // Of the machine: once it is told where to run, there is one.
-    static PROCESSORS: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
-    if *PROCESSORS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from)) > 1 {
-        let own = std::process::id().to_string();
-        // Without it both share.
-        let _ = std::process::Command::new("taskset")
-            .args(["-pc", if server { "0" } else { "1" }, &own])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-    }
-}
-
 fn median(samples: &mut [f64]) -> f64 {
     samples.sort_by(f64::total_cmp);
     samples.get(samples.len() / 2).copied().unwrap_or(f64::NAN)
@@ -233,9 +217,9 @@ fn say(line: &str) {
 }
 
 async fn start(binary: std::ffi::OsString) -> Result<(Suite, Subject)> {
-    run_with(true);
+    bench::run_with(true);
     let suite = Suite::builder(binary).start().await?;
-    run_with(false);
+    bench::run_with(false);
     let body = json!({ "username": "admin", "password": testkit::ADMIN_PASSWORD });
     let session = suite.client(Credential::None).post("/api/v1alpha1/sessions", &body).await?.json()?;
     let token = session["token"].as_str().with_context(|| format!("no token: {session}"))?.to_owned();
@@ -309,22 +293,9 @@ async fn nginx(
     let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let tls = suite.state_dir().join("websrv/tls");
     std::fs::write(dir.join("nginx.conf"), configuration(&dir, &tls, address))?;
-    run_with(true);
-    let mut child = tokio::process::Command::new(program)
-        .arg("-p")
-        .arg(&dir)
-        .arg("-c")
-        .arg(dir.join("nginx.conf"))
-        .args(["-g", "daemon off;"])
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()?;
-    run_with(false);
-    let client = Client::new(&address.to_string(), Credential::None);
-    testkit::eventually("nginx answers", Duration::from_secs(10), || async {
-        Ok(client.get("/").await.is_ok())
-    })
-    .await?;
+    bench::run_with(true);
+    let (mut child, _) = bench::nginx(Path::new(&program), &dir, address).await?;
+    bench::run_with(false);
     let pid = child.id().context("nginx ended")?;
     let nginx = Subject { address, token: String::new(), pid };
     say(&format!("the same {} bytes by nginx, and ours to that", text.len()));

@@ -12,6 +12,7 @@
 //! # }
 //! ```
 
+pub mod bench;
 mod client;
 mod medium;
 mod suite;

@@ -59,6 +59,8 @@ const EVENTS_WAITING: usize = 64;
 
 /// How a process ends that makes a system call which its filter answers with the end: SIGSYS.
 const FORBIDDEN: Ending = Ending::Signal(31);
+/// What is said of it.
+const VIOLATION: &str = "for a system call it must never make: it may have been taken over";
 /// Different things that daemons can say the kernel does not hold them to.
 const LACKS: usize = 16;
 
@@ -624,17 +626,12 @@ impl<'a> Operator<'a> {
 
     /// A daemon made a system call that only serves who has taken it over.
     fn violated(&mut self, name: &str) {
-        tracing::error!(
-            daemon = name,
-            "a daemon was killed for a system call it must never make: it may have been taken over"
-        );
+        tracing::error!(daemon = name, "a daemon was killed {VIOLATION}");
         let times = self.violations.entry(name.to_owned()).or_default();
         *times = times.saturating_add(1);
         let event = EventBuilder::new(Daemon::Operator.name(), "system", "confinement", "violated")
             .severity(pb::EventSeverity::Critical)
-            .message(format!(
-                "{name} was killed for a system call it must never make: it may have been taken over"
-            ));
+            .message(format!("{name} was killed {VIOLATION}"));
         self.tell(event.at(self.clock.wall()));
     }
 
@@ -990,9 +987,10 @@ impl<'a> Operator<'a> {
             let daemons: Vec<_> = daemons.iter().map(String::as_str).collect();
             format!("{lack} ({})", daemons.join(", "))
         });
-        let violated = self.violations.iter().map(|(name, times)| {
-            format!("{name} was killed {times} times for a system call it must never make: it may have been taken over")
-        });
+        let violated = self
+            .violations
+            .iter()
+            .map(|(name, times)| format!("{name} was killed {times} times {VIOLATION}"));
         let confinement =
             unconfined.chain(violated).map(|message| Note { component: "confinement", message });
         let missed = self.missed.iter().map(|name| Note {

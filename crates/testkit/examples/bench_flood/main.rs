@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use serde_json::json;
-use testkit::{Client, Credential, Suite};
+use testkit::{Client, Credential, Suite, bench};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -258,20 +258,11 @@ fn processor(pids: &[u32]) -> f64 {
     pids.iter().filter_map(of).sum()
 }
 
-/// Has this process, and what it starts from now on, run on the server's processor or on the other, where it does not wait for the flood: the
-/// answers are what is measured. That is not a child's, and only where the system lets it.
+/// On which processor this process runs from now on. On the other it does not wait for the flood, as the answers are what is measured; that is
+/// not a child's, and only where the system lets it.
 fn run_with(server: bool) {
-    // Of the machine: once it is told where to run, there is one.
-    static PROCESSORS: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
-    let own = std::process::id().to_string();
-    let tell = |program: &str, args: &[&str]| {
-        let quiet = Stdio::null;
-        // Without it, or with one processor, both share.
-        let _ = std::process::Command::new(program).args(args).stdout(quiet()).stderr(quiet()).status();
-    };
-    if *PROCESSORS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from)) > 1 {
-        tell("taskset", &["-pc", if server { "0" } else { "1" }, &own]);
-        tell("chrt", &["--reset-on-fork", "--fifo", "--pid", "1", &own]);
+    if bench::run_with(server) {
+        bench::tell("chrt", &["--reset-on-fork", "--fifo", "--pid", "1"]);
     }
 }
 
@@ -420,21 +411,8 @@ async fn nginx(suite: &Suite, span: Duration) -> Result<()> {
     let answer = "{\"host\":{\"name\":\"system\",\"status\":\"HOST_STATUS_OFF\"}}";
     std::fs::write(dir.join("nginx.conf"), configuration(&dir, &tls, free, answer))?;
     run_with(true);
-    let mut child = tokio::process::Command::new(program)
-        .arg("-p")
-        .arg(&dir)
-        .arg("-c")
-        .arg(dir.join("nginx.conf"))
-        .args(["-g", "daemon off;"])
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()?;
+    let (mut child, client) = bench::nginx(Path::new(&program), &dir, free).await?;
     run_with(false);
-    let client = Client::new(&free.to_string(), Credential::None);
-    testkit::eventually("nginx answers", Duration::from_secs(10), || async {
-        Ok(client.get("/").await.is_ok())
-    })
-    .await?;
     let pid = child.id().context("nginx ended")?;
     let pids = || vec![pid];
     print("nginx, quiet", &mut watch(&client, "/", &pids, span.min(Duration::from_secs(20))).await);

@@ -617,7 +617,7 @@ impl Machine {
             username: account.name.as_str().to_owned(),
             user_id: account.id.as_str().to_owned(),
             role: account.role.name().to_owned(),
-            privileges: wire::privileges(account.role.privileges()),
+            privileges: gate::privileges(account.role.privileges()),
             session_id: session.map(|id| id.as_str().to_owned()).unwrap_or_default(),
             password_change_required: self.must_change_password(account, now),
             expires: Some(wire::timestamp(UnixMillis(now.wall.0.saturating_add(valid_for.get())))),

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use auth::{
-    Account, AccountPatch, Password, Privilege, Privileges, Role, Session, UnixMillis, UserName, Weakness,
-};
+use auth::{Account, AccountPatch, Password, Role, Session, UnixMillis, UserName, Weakness};
 use ipc::{ErrorInfo, Status};
 use prost_types::Timestamp;
 use schema::server::{
@@ -338,25 +336,9 @@ pub(crate) fn role_view(role: Role) -> v1::Role {
     v1::Role {
         id: role.name().to_owned(),
         description: description.to_owned(),
-        privileges: privileges(role.privileges()),
+        privileges: gate::privileges(role.privileges()),
         predefined: true,
     }
-}
-
-/// The schema's numbers of privileges.
-pub(crate) fn privileges(set: Privileges) -> Vec<i32> {
-    set.iter()
-        .map(|privilege| {
-            match privilege {
-                Privilege::Login => v1::Privilege::Login,
-                Privilege::ConfigureSelf => v1::Privilege::ConfigureSelf,
-                Privilege::ConfigureComponents => v1::Privilege::ConfigureComponents,
-                Privilege::ConfigureManager => v1::Privilege::ConfigureManager,
-                Privilege::ConfigureUsers => v1::Privilege::ConfigureUsers,
-            }
-            .into()
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -114,19 +114,16 @@ impl SegmentLog {
 
     /// Says in a bucket that values were lost whose keys are not known.
     pub(super) fn tell_lost(&mut self, visit: &mut dyn FnMut(Step<'_>)) {
-        let Some(keys) = keys_of(&self.stream, !self.expendable) else { return };
         if !self.marks.lost && !self.marks.told.open {
             return;
         }
-        let subject = format!("{keys}{LOST_KEY}");
-        let seq = self.next_seq;
+        let Some(keys) = keys_of(&self.stream, !self.expendable) else { return };
+        let (seq, subject) = (self.next_seq, format!("{keys}{LOST_KEY}"));
         let record = Record { seq, time: 0, subject: &subject, headers: &[], payload: &[] };
         if self.put(Step::Message(record), segment::size_of(&record), true).is_ok() {
             return visit(Step::Message(record));
         }
-        self.next_seq = self.next_seq.saturating_add(1);
-        visit(Step::Message(record));
-        self.markers.insert(seq, (0, subject));
+        self.tell_for_now(record, visit);
     }
 
     /// Says in the place of a segment that gives nothing, which ended before the number `before`, that its values are lost: what was written
@@ -137,11 +134,15 @@ impl SegmentLog {
             return self.marks.told.lost_at(self.next_seq);
         };
         let subject = format!("{keys}{LOST_KEY}");
-        let record = Record { seq, time: 0, subject: &subject, headers: &[], payload: &[] };
+        self.tell_for_now(Record { seq, time: 0, subject: &subject, headers: &[], payload: &[] }, visit);
+    }
+
+    /// Shows a message that is not on the medium, until the next start.
+    fn tell_for_now(&mut self, record: Record<'_>, visit: &mut dyn FnMut(Step<'_>)) {
         visit(Step::Message(record));
         self.marks.told.message(&record);
-        self.markers.insert(seq, (0, subject));
-        self.next_seq = before;
+        self.markers.insert(record.seq, (record.time, record.subject.to_owned()));
+        self.next_seq = record.seq.saturating_add(1);
     }
 
     fn reached_by_mark(&self) -> Option<Reached> {
