@@ -32,6 +32,8 @@ use testkit::{
 const BOARD: &str = "crates/u-bmc/tests/torture/board.toml";
 const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
 const HOSTS: [&str; 4] = ["system", "host1", "host2", "host3"];
+/// Those of them whose policy is to be on (torture/board.toml).
+const ALWAYS_ON: [&str; 2] = ["host1", "host2"];
 const DAEMONS: [&str; 5] = ["powermgr", "statemgr", "eventlog", "usermgr", "websrv"];
 const ACTIONS: [&str; 7] = ["ON", "OFF", "FORCE_OFF", "FORCE_RESTART", "REBOOT", "POWER_CYCLE", "NMI"];
 /// Longest wait for the suite to be well and each operation to have ended once nothing is broken any more.
@@ -161,6 +163,13 @@ impl Rig {
         rig.start().await?;
         let reply = set(&rig.client(), "v0").await?;
         ensure!(reply.status == 200, "{}", reply.text());
+        // Their policy switches them on at the first start; what a round begins with must not be on its way.
+        let switched_on =
+            async || Ok(rig.pins().await?.iter().all(|(host, pins)| pins.on == ALWAYS_ON.contains(host)));
+        eventually("the first start is over", RECOVERY, switched_on).await?;
+        for host in HOSTS {
+            rig.settled(host).await?;
+        }
         Ok(rig)
     }
 
