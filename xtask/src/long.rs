@@ -4,6 +4,7 @@
 use std::process::Command;
 
 use anyhow::{Result, bail};
+use clap::ValueEnum;
 
 use crate::count::{Count, run_tests};
 use crate::{daemon, emulate, need, sh, suites};
@@ -23,30 +24,54 @@ const POWER_CUTS: u32 = 40;
 /// How long each fuzz target runs, in seconds.
 const FUZZ_SECONDS: u32 = 60;
 
-type Part = fn(&mut Count) -> Result<()>;
+/// A part of what takes long, in the order it is run.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// The suite under fire: kills, a failing medium, copies of the state.
+    Fire,
+    /// Starts on damaged files.
+    Damaged,
+    /// Crashes of the bus while it stores.
+    Crashes,
+    /// The slow tests of the NATS clients' suites.
+    Suites,
+    /// Property tests, random and in thousands of cases.
+    Properties,
+    /// Every fuzz target for a minute.
+    Fuzz,
+    /// A daemon added by the steps of the docs.
+    Daemon,
+    /// Every boot of the images, and power cuts.
+    Images,
+    /// The image a second time.
+    Reproducible,
+}
 
-/// Runs all of it; goes on when a part fails, so that one run tells everything.
-pub(crate) fn run(count: &mut Count) -> Result<()> {
-    let parts: [(&str, Part); 9] = [
-        ("the suite under fire", fire),
-        ("damaged files", damaged),
-        ("crashes of the bus", stream_crash),
-        ("suites of the NATS clients", suites),
-        ("property tests", properties),
-        ("fuzzing", fuzz),
-        ("a daemon by the steps", daemon),
-        ("every boot of the images, and power cuts", images),
-        ("the image a second time", reproducible),
-    ];
+/// Runs the parts asked for, all when none is; goes on when a part fails, so that one run tells everything.
+pub(crate) fn run(only: &[Part], count: &mut Count) -> Result<()> {
     let mut failed = Vec::new();
-    for (name, part) in parts {
-        sh::say(&format!("--- {name}"));
-        if let Err(error) = part(count) {
-            sh::say(&format!("{name}: {error:#}"));
-            failed.push(name);
+    for part in Part::value_variants() {
+        if !only.is_empty() && !only.contains(part) {
+            continue;
+        }
+        sh::say(&format!("--- {part:?}"));
+        let result = match part {
+            Part::Fire => fire(count),
+            Part::Damaged => damaged(count),
+            Part::Crashes => stream_crash(count),
+            Part::Suites => suites(count),
+            Part::Properties => properties(count),
+            Part::Fuzz => fuzz(count),
+            Part::Daemon => daemon(count),
+            Part::Images => images(count),
+            Part::Reproducible => reproducible(count),
+        };
+        if let Err(error) = result {
+            sh::say(&format!("{part:?}: {error:#}"));
+            failed.push(part);
         }
     }
-    anyhow::ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
+    anyhow::ensure!(failed.is_empty(), "failed: {failed:?}");
     Ok(())
 }
 

@@ -20,6 +20,9 @@ pub(crate) struct Args {
     /// about two hours.
     #[arg(long, conflicts_with_all = ["tier", "quick"])]
     long: bool,
+    /// Of `--long` only these parts.
+    #[arg(long, requires = "long", value_delimiter = ',')]
+    part: Vec<long::Part>,
     /// Go on with the next tier when one fails; the result is a failure all the same.
     #[arg(long)]
     keep_going: bool,
@@ -105,7 +108,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let started = Instant::now();
         sh::say(&format!("\n=== {tier:?} ==="));
         let mut count = Count::default();
-        let result = run_tier(tier, &mut count);
+        let result = run_tier(tier, &args.part, &mut count);
         if let Err(error) = &result {
             sh::say(&format!("{tier:?}: {error:#}"));
             // What fails outside a test (a lint, say) is a failure to count, too.
@@ -163,7 +166,7 @@ fn report(rows: &[Row]) -> Vec<String> {
     lines
 }
 
-fn run_tier(tier: Tier, count: &mut Count) -> Result<()> {
+fn run_tier(tier: Tier, parts: &[long::Part], count: &mut Count) -> Result<()> {
     match tier {
         Tier::Fmt => sh::cargo(&["fmt", "--all", "--check"]).context("run `cargo xtask fmt`"),
         Tier::Clippy => {
@@ -202,7 +205,7 @@ fn run_tier(tier: Tier, count: &mut Count) -> Result<()> {
             budgets(count).and(booted)
         }
         Tier::Reproducible => long::reproducible(count),
-        Tier::Long => long::run(count),
+        Tier::Long => long::run(parts, count),
     }
 }
 
