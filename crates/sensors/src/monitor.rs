@@ -1,0 +1,426 @@
+//! All sensors of a board: which bus to ask when, and what follows from the answers.
+//!
+//! Each bus is asked by itself and for all that is due on it, and not again before it has answered: one that hangs delays nobody else.
+//! What is due is counted from when it was due and not from when it was asked, so nothing drifts; what was missed is not made up for.
+
+use units::{Millis, Mono};
+
+use crate::change::Filter;
+use crate::compute::Op;
+use crate::sensor::{Change, Fault, Quality, Reason, Sensor, Spec};
+
+/// Sensors due within this time are asked with those that are due now.
+const TOGETHER: Millis = Millis::new(10);
+/// How often all readings are told, news or not.
+const FULL_EVERY: Millis = Millis::from_secs(30);
+
+/// Where a sensor's values come from. Sensors and buses are named by their places.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Source {
+    /// Asked for on this bus.
+    Polled(usize),
+    /// Told by itself, such as a line that changes: good until it is told otherwise.
+    Pushed,
+    /// Computed from sensors that stand before it.
+    Computed(Op, Vec<usize>),
+}
+
+/// What happens to the monitor.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The time it asked for has come.
+    Tick,
+    /// What a bus answered.
+    Polled {
+        /// The bus.
+        bus: usize,
+        /// Sensors with what was read.
+        samples: Vec<(usize, Result<f64, Fault>)>,
+    },
+    /// What a sensor told by itself.
+    Pushed(usize, Result<f64, Fault>),
+    /// A host is on or off.
+    Host(usize, bool),
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Ask this bus for these sensors, and answer with [`Event::Polled`], whatever comes of it.
+    Poll {
+        /// The bus.
+        bus: usize,
+        /// The sensors.
+        sensors: Vec<usize>,
+    },
+    /// Something happened to a sensor.
+    Changed(usize, Change),
+    /// A bus does not answer any more, or answers again; its sensors do not tell of it one by one.
+    Bus {
+        /// The bus.
+        bus: usize,
+        /// Whether it answers.
+        answers: bool,
+    },
+    /// Tell the readings of these sensors; of all when `full`. An empty list tells that the sensors of the bus were read and show the same.
+    Readings {
+        /// The bus that was read; none when what happened was not on a bus.
+        bus: Option<usize>,
+        /// The sensors.
+        sensors: Vec<usize>,
+        /// They are all there are.
+        full: bool,
+    },
+}
+
+#[derive(Debug)]
+struct Place {
+    sensor: Sensor,
+    source: Source,
+    /// When it is to be asked next.
+    due: Mono,
+    filter: Filter,
+    /// Computed sensors that need it, directly.
+    needed_by: Vec<usize>,
+}
+
+#[derive(Debug, Default)]
+struct Bus {
+    /// It was asked and has not answered.
+    asked: bool,
+    /// It was told that it does not answer.
+    told: bool,
+    sensors: Vec<usize>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Host {
+    on: Option<bool>,
+    /// When it was switched on; none when it was on before the monitor was.
+    since: Option<Mono>,
+}
+
+/// All sensors of a board.
+#[derive(Debug)]
+pub struct Monitor {
+    places: Vec<Place>,
+    buses: Vec<Bus>,
+    hosts: Vec<Host>,
+    full_at: Mono,
+}
+
+impl Monitor {
+    /// A monitor of these sensors, which are all due now; `hosts` and `buses` say how many there are. A sensor that names a bus, a host or a
+    /// sensor (behind itself) that is not there is never read.
+    pub fn new(now: Mono, sensors: Vec<(Spec, Source)>, buses: usize, hosts: usize) -> Self {
+        let mut places: Vec<Place> = sensors
+            .into_iter()
+            .map(|(spec, source)| Place {
+                sensor: Sensor::new(spec, now),
+                source,
+                due: now,
+                filter: Filter::default(),
+                needed_by: Vec::new(),
+            })
+            .collect();
+        let mut on: Vec<Bus> = std::iter::repeat_with(Bus::default).take(buses).collect();
+        for index in 0..places.len() {
+            match places.get(index).map(|place| place.source.clone()) {
+                Some(Source::Polled(bus)) => {
+                    if let Some(bus) = on.get_mut(bus) {
+                        bus.sensors.push(index);
+                    }
+                }
+                Some(Source::Computed(_, inputs)) => {
+                    for input in inputs.into_iter().filter(|input| *input < index) {
+                        if let Some(input) = places.get_mut(input)
+                            && !input.needed_by.contains(&index)
+                        {
+                            input.needed_by.push(index);
+                        }
+                    }
+                }
+                Some(Source::Pushed) | None => {}
+            }
+        }
+        let hosts = vec![Host { on: None, since: None }; hosts];
+        Self { places, buses: on, hosts, full_at: now + FULL_EVERY }
+    }
+
+    /// A sensor by its place.
+    pub fn sensor(&self, index: usize) -> Option<&Sensor> {
+        self.places.get(index).map(|place| &place.sensor)
+    }
+
+    /// All sensors, in order.
+    pub fn sensors(&self) -> impl Iterator<Item = &Sensor> {
+        self.places.iter().map(|place| &place.sensor)
+    }
+
+    /// Where a sensor's values come from.
+    pub fn source(&self, index: usize) -> Option<&Source> {
+        self.places.get(index).map(|place| &place.source)
+    }
+
+    /// Judges a sensor by other thresholds from now on.
+    pub fn set_thresholds(
+        &mut self,
+        now: Mono,
+        index: usize,
+        thresholds: crate::Thresholds,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(place) = self.places.get_mut(index) else { return };
+        let mut changes = Vec::new();
+        place.sensor.set_thresholds(now, thresholds, &mut changes);
+        out.extend(changes.into_iter().map(|change| Action::Changed(index, change)));
+        let sensors = self.news([index]);
+        if !sensors.is_empty() {
+            out.push(Action::Readings { bus: None, sensors, full: false });
+        }
+    }
+
+    /// Begins a sensor's statistics anew.
+    pub fn reset_stats(&mut self, now: Mono, index: usize) {
+        if let Some(place) = self.places.get_mut(index) {
+            place.sensor.reset_stats(now);
+        }
+    }
+
+    /// Takes what happened and says what is to be done.
+    pub fn step(&mut self, now: Mono, event: Event, out: &mut Vec<Action>) {
+        match event {
+            Event::Tick => {}
+            Event::Host(host, on) => self.host(now, host, on, out),
+            Event::Pushed(index, sample) => {
+                let usable = self.is_usable(now, index);
+                let Some(place) = self.places.get_mut(index) else { return };
+                let mut changes = Vec::new();
+                if usable {
+                    place.sensor.sample(now, sample, &mut changes);
+                }
+                out.extend(changes.into_iter().map(|change| Action::Changed(index, change)));
+                self.tell(now, None, vec![index], out);
+            }
+            Event::Polled { bus, samples } => self.polled(now, bus, samples, out),
+        }
+        self.overdue(now, out);
+        self.poll(now, out);
+        if self.full_at <= now {
+            self.full(now, out);
+        }
+    }
+
+    /// Tells all readings now. Once at the start, for who asks, and every 30 s.
+    pub fn full(&mut self, now: Mono, out: &mut Vec<Action>) {
+        self.full_at = now + FULL_EVERY;
+        for place in &mut self.places {
+            let level = place.sensor.level();
+            place.filter.told(place.sensor.reading(), level);
+        }
+        out.push(Action::Readings { bus: None, sensors: (0..self.places.len()).collect(), full: true });
+    }
+
+    /// When [`Event::Tick`] is wanted next.
+    pub fn deadline(&self) -> Mono {
+        let polls = self
+            .buses
+            .iter()
+            .filter(|bus| !bus.asked)
+            .flat_map(|bus| &bus.sensors)
+            .filter_map(|index| Some((*index, self.places.get(*index)?)))
+            .filter_map(|(index, place)| Some(place.due.max(self.usable_from(index)?)));
+        let stale = self
+            .places
+            .iter()
+            .filter(|place| matches!(place.source, Source::Polled(_)))
+            .filter_map(|place| place.sensor.deadline());
+        polls.chain(stale).fold(self.full_at, Mono::min)
+    }
+
+    /// From when on a sensor's values mean something; never while its host is off or not known.
+    fn usable_from(&self, index: usize) -> Option<Mono> {
+        let spec = self.places.get(index)?.sensor.spec();
+        let Some(host) = spec.host else { return Some(Mono::ZERO) };
+        let host = self.hosts.get(host)?;
+        (host.on == Some(true)).then(|| host.since.map_or(Mono::ZERO, |since| since + spec.settle))
+    }
+
+    fn is_usable(&self, now: Mono, index: usize) -> bool {
+        self.usable_from(index).is_some_and(|from| from <= now)
+    }
+
+    fn host(&mut self, now: Mono, host: usize, on: bool, out: &mut Vec<Action>) {
+        let Some(known) = self.hosts.get_mut(host) else { return };
+        if known.on == Some(on) {
+            return;
+        }
+        // One that is found on has been on for a while.
+        let since = known.on.is_some().then_some(now);
+        *known = Host { on: Some(on), since };
+        let of: Vec<usize> = (0..self.places.len())
+            .filter(|index| self.sensor(*index).is_some_and(|sensor| sensor.spec().host == Some(host)))
+            .collect();
+        for index in &of {
+            let Some(place) = self.places.get_mut(*index) else { continue };
+            if matches!(place.source, Source::Computed(..)) {
+                continue;
+            }
+            let mut changes = Vec::new();
+            place.sensor.unavailable(Reason::HostOff, &mut changes);
+            place.due = now;
+            out.extend(changes.into_iter().map(|change| Action::Changed(*index, change)));
+        }
+        self.tell(now, None, of, out);
+    }
+
+    fn polled(
+        &mut self,
+        now: Mono,
+        bus: usize,
+        samples: Vec<(usize, Result<f64, Fault>)>,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(asked) = self.buses.get_mut(bus) else { return };
+        asked.asked = false;
+        let hangs = !samples.is_empty() && samples.iter().any(|(_, sample)| *sample == Err(Fault::TimedOut));
+        let answers = samples.iter().any(|(_, sample)| *sample != Err(Fault::TimedOut));
+        if hangs && !std::mem::replace(&mut asked.told, true) {
+            out.push(Action::Bus { bus, answers: false });
+        } else if !hangs && answers && std::mem::take(&mut asked.told) {
+            out.push(Action::Bus { bus, answers: true });
+        }
+        let mut read = Vec::with_capacity(samples.len());
+        for (index, sample) in samples {
+            // What was asked while the host was on may come back when it is off.
+            let usable = self.is_usable(now, index);
+            let Some(place) = self.places.get_mut(index) else { continue };
+            if place.source != Source::Polled(bus) || !usable {
+                continue;
+            }
+            let mut changes = Vec::new();
+            place.sensor.sample(now, sample, &mut changes);
+            // A driver that had no new value is asked again when it is due: it will not have one sooner.
+            let again = matches!(sample, Err(Fault::Missing | Fault::Io | Fault::Malformed) | Ok(_));
+            if again && place.sensor.wants_retry() {
+                place.due = place.due.min(now + place.sensor.spec().retry_after());
+            }
+            // That a bus hangs has been told.
+            let about_bus = |change: &Change| *change == Change::Failed(Reason::TimedOut);
+            let changes = changes.into_iter().filter(|change| !about_bus(change));
+            out.extend(changes.map(|change| Action::Changed(index, change)));
+            read.push(index);
+        }
+        self.tell(now, Some(bus), read, out);
+    }
+
+    /// Computes what depends on these, and tells what is news.
+    fn tell(&mut self, now: Mono, bus: Option<usize>, mut touched: Vec<usize>, out: &mut Vec<Action>) {
+        // A computed sensor stands behind those it needs, so in this order each is computed once.
+        let mut todo = std::collections::BTreeSet::new();
+        for index in &touched {
+            todo.extend(
+                self.places.get(*index).into_iter().flat_map(|place| place.needed_by.iter().copied()),
+            );
+        }
+        for index in &touched {
+            if self.places.get(*index).is_some_and(|place| matches!(place.source, Source::Computed(..))) {
+                todo.insert(*index);
+            }
+        }
+        while let Some(index) = todo.pop_first() {
+            let Some(Source::Computed(op, inputs)) = self.places.get(index).map(|place| &place.source) else {
+                continue;
+            };
+            let inputs: Vec<_> =
+                inputs.iter().filter_map(|input| Some(*self.places.get(*input)?.sensor.reading())).collect();
+            let reading = op.compute(&inputs);
+            let gated = self.places.get(index).is_some_and(|place| place.sensor.spec().host.is_some());
+            let usable = !gated || self.is_usable(now, index);
+            let Some(place) = self.places.get_mut(index) else { continue };
+            let mut changes = Vec::new();
+            if usable {
+                place.sensor.computed(now, reading, &mut changes);
+            } else {
+                place.sensor.unavailable(Reason::HostOff, &mut changes);
+            }
+            out.extend(changes.into_iter().map(|change| Action::Changed(index, change)));
+            todo.extend(place.needed_by.iter().copied());
+            touched.push(index);
+        }
+        touched.sort_unstable();
+        touched.dedup();
+        let sensors = self.news(touched);
+        if bus.is_some() || !sensors.is_empty() {
+            out.push(Action::Readings { bus, sensors, full: false });
+        }
+    }
+
+    fn news(&mut self, of: impl IntoIterator<Item = usize>) -> Vec<usize> {
+        let mut news = Vec::new();
+        for index in of {
+            let Some(place) = self.places.get_mut(index) else { continue };
+            let (level, resolution) = (place.sensor.level(), place.sensor.spec().resolution);
+            if place.filter.is_news(place.sensor.reading(), level, resolution) {
+                news.push(index);
+            }
+        }
+        news
+    }
+
+    /// Values that should have been renewed.
+    fn overdue(&mut self, now: Mono, out: &mut Vec<Action>) {
+        let mut touched = Vec::new();
+        for (index, place) in self.places.iter_mut().enumerate() {
+            if matches!(place.source, Source::Polled(_)) {
+                place.sensor.tick(now);
+                if place.sensor.reading().reason == Reason::Overdue
+                    && place.sensor.reading().quality == Quality::Stale
+                {
+                    touched.push(index);
+                }
+            }
+        }
+        if !touched.is_empty() {
+            self.tell(now, None, touched, out);
+        }
+    }
+
+    fn poll(&mut self, now: Mono, out: &mut Vec<Action>) {
+        let until = now + TOGETHER;
+        for bus in 0..self.buses.len() {
+            let Some(state) = self.buses.get(bus) else { continue };
+            if state.asked {
+                continue;
+            }
+            let usable = |index: &usize| self.is_usable(now, *index);
+            let due = |index: &usize| self.places.get(*index).is_some_and(|place| place.due <= until);
+            let wanted = |limit: Mono| {
+                let is = |index: &usize| self.places.get(*index).is_some_and(|place| place.due <= limit);
+                state.sensors.iter().copied().filter(usable).any(|index| is(&index))
+            };
+            if !wanted(now) {
+                continue;
+            }
+            let sensors: Vec<usize> = state.sensors.iter().copied().filter(due).filter(usable).collect();
+            for index in &sensors {
+                if let Some(place) = self.places.get_mut(*index) {
+                    place.due = next_due(place.due, place.sensor.spec().rate, now);
+                }
+            }
+            if let Some(state) = self.buses.get_mut(bus) {
+                state.asked = true;
+            }
+            out.push(Action::Poll { bus, sensors });
+        }
+    }
+}
+
+/// The first multiple of `rate` after `due` that is in the future.
+fn next_due(due: Mono, rate: Millis, now: Mono) -> Mono {
+    let rate = Millis::new(rate.get().max(1));
+    let missed = now.since(due).get() / rate.get();
+    let next = due + rate.saturating_mul(missed.saturating_add(1));
+    // What was due in a moment and is asked now is not due again in that moment.
+    if next <= now + TOGETHER && rate > TOGETHER { next + rate } else { next }
+}

@@ -1,0 +1,560 @@
+//! One sensor: what its samples are worth.
+
+use units::{Millis, Mono};
+
+use crate::history::History;
+use crate::kind::Kind;
+use crate::stats::Stats;
+use crate::threshold::{Crossing, Level, Thresholds, Watch};
+
+/// What a reading is worth. The order is that of getting worse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub enum Quality {
+    /// Measured within its time.
+    Good,
+    /// The last good value; a newer one should be there and is not.
+    Stale,
+    /// There is nothing to measure: the host is off, the device is not in the machine.
+    #[default]
+    Unavailable,
+    /// The sensor does not work.
+    Failed,
+}
+
+/// Why a reading is not good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub enum Reason {
+    /// It is good.
+    None,
+    /// No sample has come yet.
+    #[default]
+    NotRead,
+    /// The host it is part of is off, or has just been switched on.
+    HostOff,
+    /// Whether the host is on is not known yet.
+    HostUnknown,
+    /// The device can be pulled, and has been.
+    NotPresent,
+    /// The driver has no new value.
+    NoNewValue,
+    /// No answer has come for too long.
+    Overdue,
+    /// The bus or the driver did not answer within the time.
+    TimedOut,
+    /// The device is not there, and it cannot be pulled.
+    Missing,
+    /// The device does not answer, or the kernel could not read it.
+    Io,
+    /// What was read is no number.
+    Malformed,
+    /// What was read cannot be true.
+    Implausible,
+    /// One of the sensors it is computed from is not good.
+    Input,
+}
+
+impl Reason {
+    /// In words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::NotRead => "not read yet",
+            Self::HostOff => "the host is off",
+            Self::HostUnknown => "whether the host is on is not known yet",
+            Self::NotPresent => "not present",
+            Self::NoNewValue => "the driver has no new value",
+            Self::Overdue => "no answer for too long",
+            Self::TimedOut => "no answer in time",
+            Self::Missing => "the device is missing",
+            Self::Io => "the device cannot be read",
+            Self::Malformed => "what was read is no number",
+            Self::Implausible => "the value cannot be true",
+            Self::Input => "a sensor it is computed from is not good",
+        }
+    }
+}
+
+/// Why a sample has no value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The driver has no new value (`ENODATA`, `EAGAIN`, an empty attribute).
+    NoNewValue,
+    /// No answer within the time.
+    TimedOut,
+    /// The device or its attribute is not there.
+    Missing,
+    /// It is there and cannot be read.
+    Io,
+    /// What was read is no number.
+    Malformed,
+}
+
+impl From<Fault> for Reason {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::NoNewValue => Self::NoNewValue,
+            Fault::TimedOut => Self::TimedOut,
+            Fault::Missing => Self::Missing,
+            Fault::Io => Self::Io,
+            Fault::Malformed => Self::Malformed,
+        }
+    }
+}
+
+/// What a sensor shows.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Reading {
+    /// The value in the unit of the sensor's kind; the last good one while stale, none while failed or unavailable.
+    pub value: Option<f64>,
+    /// When it was measured.
+    pub at: Option<Mono>,
+    /// What it is worth.
+    pub quality: Quality,
+    /// Why it is not good.
+    pub reason: Reason,
+}
+
+impl Reading {
+    /// No value.
+    pub fn absent(quality: Quality, reason: Reason) -> Self {
+        Self { value: None, at: None, quality, reason }
+    }
+}
+
+/// What a sensor is, from the board file.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Spec {
+    /// What it measures.
+    pub kind: Kind,
+    /// What was read is multiplied by this …
+    pub scale: f64,
+    /// … and this is added.
+    pub offset: f64,
+    /// Values beyond are faults of the sensor.
+    pub plausible: (f64, f64),
+    /// A smaller change is no news.
+    pub resolution: f64,
+    /// How often it is read.
+    pub rate: Millis,
+    /// How often a sample may fail, one after the other, before the sensor counts as failed; then it is asked again at its rate.
+    pub retries: u32,
+    /// How old a value may become while samples bring no new one; then the sensor counts as failed.
+    pub stale_for: Millis,
+    /// What the board says.
+    pub thresholds: Thresholds,
+    /// How long a threshold has to be crossed before it counts.
+    pub debounce: Millis,
+    /// The host it is part of, by its place on the board: without power there is nothing to measure.
+    pub host: Option<usize>,
+    /// How long after power came its values mean something.
+    pub settle: Millis,
+    /// Its device may be pulled.
+    pub removable: bool,
+}
+
+impl Spec {
+    /// A sensor of this kind, read each second, without thresholds.
+    pub fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            scale: 1.0,
+            offset: 0.0,
+            plausible: kind.plausible(),
+            resolution: kind.resolution(),
+            rate: Millis::from_secs(1),
+            retries: 2,
+            stale_for: Millis::from_secs(5),
+            thresholds: Thresholds::default(),
+            debounce: Millis::ZERO,
+            host: None,
+            settle: Millis::from_secs(2),
+            removable: false,
+        }
+    }
+
+    /// The pause before a sample that failed is tried again.
+    pub fn retry_after(&self) -> Millis {
+        Millis::new((self.rate.get() / 5).clamp(1, 250))
+    }
+
+    /// A value without a newer one is stale after this long: two polls were missed.
+    pub fn overdue_after(&self) -> Millis {
+        Millis::new(self.rate.get().saturating_mul(5) / 2)
+    }
+}
+
+/// What happened to a sensor. Told once each time; a value alone is no such thing.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Change {
+    /// A threshold was crossed or left.
+    Crossed(Crossing),
+    /// It does not work any more.
+    Failed(Reason),
+    /// It works again.
+    Recovered,
+    /// Its device was pulled.
+    Removed,
+    /// Its device is back.
+    Inserted,
+}
+
+/// A sensor.
+#[derive(Debug, Clone)]
+pub struct Sensor {
+    spec: Spec,
+    thresholds: Thresholds,
+    reading: Reading,
+    watch: Watch,
+    stats: Stats,
+    history: History,
+    /// Samples that failed one after the other.
+    failures: u32,
+    /// Its failure has been told.
+    told_failed: bool,
+    /// That it is not there has been told, or seen at the start.
+    removed: bool,
+    /// It has shown something.
+    was_read: bool,
+}
+
+impl Sensor {
+    /// A sensor that has not been read.
+    pub fn new(spec: Spec, now: Mono) -> Self {
+        let reason = if spec.host.is_some() { Reason::HostUnknown } else { Reason::NotRead };
+        Self {
+            thresholds: spec.thresholds,
+            reading: Reading::absent(Quality::Unavailable, reason),
+            watch: Watch::default(),
+            stats: Stats::new(now),
+            history: History::new(),
+            failures: 0,
+            told_failed: false,
+            removed: false,
+            was_read: false,
+            spec,
+        }
+    }
+
+    /// What it is.
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// What it shows.
+    pub fn reading(&self) -> &Reading {
+        &self.reading
+    }
+
+    /// Which thresholds are crossed.
+    pub fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    /// The worst threshold that is crossed.
+    pub fn level(&self) -> Option<Level> {
+        self.watch.worst()
+    }
+
+    /// Its thresholds, those of the board or others.
+    pub fn thresholds(&self) -> &Thresholds {
+        &self.thresholds
+    }
+
+    /// Its least, largest and mean value.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// What it showed before.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Begins the statistics anew.
+    pub fn reset_stats(&mut self, now: Mono) {
+        self.stats = Stats::new(now);
+    }
+
+    /// Judges by these thresholds from now on, and what it shows at once: a threshold is not crossed later because it was set later.
+    pub fn set_thresholds(&mut self, now: Mono, thresholds: Thresholds, out: &mut Vec<Change>) {
+        self.thresholds = thresholds;
+        if let Reading { quality: Quality::Good, value: Some(value), .. } = self.reading {
+            self.judge(now, value, out);
+        }
+    }
+
+    /// Takes what was read. `raw` is in the kernel's base unit (degrees, volts, …); scale and offset of the board come here.
+    pub fn sample(&mut self, now: Mono, raw: Result<f64, Fault>, out: &mut Vec<Change>) {
+        let (least, most) = self.spec.plausible;
+        let value = match raw {
+            Ok(raw) => {
+                let value = raw * self.spec.scale + self.spec.offset;
+                if value.is_finite() && value >= least && value <= most {
+                    Ok(value)
+                } else {
+                    Err(Reason::Implausible)
+                }
+            }
+            Err(Fault::Missing) if self.spec.removable => return self.gone(out),
+            Err(fault) => Err(fault.into()),
+        };
+        match value {
+            Ok(value) => self.good(now, value, now, out),
+            Err(reason) => self.bad(now, reason, out),
+        }
+    }
+
+    /// Takes a reading that was computed.
+    pub fn computed(&mut self, now: Mono, reading: Reading, out: &mut Vec<Change>) {
+        let (least, most) = self.spec.plausible;
+        match (reading.quality, reading.value) {
+            (Quality::Good, Some(value)) => {
+                let value = value * self.spec.scale + self.spec.offset;
+                if value.is_finite() && value >= least && value <= most {
+                    self.good(now, value, reading.at.unwrap_or(now), out);
+                } else {
+                    self.failed(Reason::Implausible, out);
+                }
+            }
+            (Quality::Stale, value) => {
+                let value = value.map(|value| value * self.spec.scale + self.spec.offset);
+                self.watch.interrupt();
+                self.reading = Reading { value, ..reading };
+            }
+            (Quality::Unavailable, _) => self.unavailable(reading.reason, out),
+            (Quality::Failed | Quality::Good, _) => {
+                // The sensors it is made of have told of themselves.
+                self.told_failed = true;
+                self.failed(reading.reason, out);
+            }
+        }
+    }
+
+    /// There is nothing to measure. Nothing is crossed then (a host that is off is not too cold), and nothing has failed.
+    pub fn unavailable(&mut self, reason: Reason, out: &mut Vec<Change>) {
+        let mut crossings = Vec::new();
+        self.watch.clear(&mut crossings);
+        out.extend(crossings.into_iter().map(Change::Crossed));
+        self.reading = Reading::absent(Quality::Unavailable, reason);
+        self.failures = 0;
+        self.told_failed = false;
+    }
+
+    /// When it becomes stale unless a sample comes.
+    pub fn deadline(&self) -> Option<Mono> {
+        let good = self.reading.quality == Quality::Good;
+        self.reading.at.filter(|_| good).map(|at| at + self.spec.overdue_after())
+    }
+
+    /// Marks the value stale when its time has passed.
+    pub fn tick(&mut self, now: Mono) {
+        if self.deadline().is_some_and(|deadline| deadline <= now) {
+            self.watch.interrupt();
+            self.reading.quality = Quality::Stale;
+            self.reading.reason = Reason::Overdue;
+        }
+    }
+
+    /// Whether a sample that failed is to be tried again before it is due.
+    pub fn wants_retry(&self) -> bool {
+        self.failures > 0 && self.failures <= self.spec.retries
+    }
+
+    fn good(&mut self, now: Mono, value: f64, at: Mono, out: &mut Vec<Change>) {
+        if std::mem::take(&mut self.told_failed) && self.reading.reason != Reason::Input {
+            out.push(Change::Recovered);
+        }
+        if std::mem::take(&mut self.removed) {
+            out.push(Change::Inserted);
+        }
+        self.failures = 0;
+        self.was_read = true;
+        self.reading =
+            Reading { value: Some(value), at: Some(at), quality: Quality::Good, reason: Reason::None };
+        self.stats.sample(now, value);
+        self.history.sample(now, value);
+        self.judge(now, value, out);
+    }
+
+    fn bad(&mut self, now: Mono, reason: Reason, out: &mut Vec<Change>) {
+        self.watch.interrupt();
+        let waits = matches!(reason, Reason::NoNewValue | Reason::TimedOut);
+        self.failures = self.failures.saturating_add(1);
+        let fresh = self.reading.at.is_some_and(|at| now.since(at) <= self.spec.stale_for);
+        let enough = if waits { !fresh } else { self.failures > self.spec.retries };
+        if enough || self.reading.quality == Quality::Failed {
+            return self.failed(reason, out);
+        }
+        if self.reading.value.is_some() {
+            self.reading.quality = Quality::Stale;
+        }
+        self.reading.reason = reason;
+    }
+
+    fn failed(&mut self, reason: Reason, out: &mut Vec<Change>) {
+        self.watch.interrupt();
+        self.reading = Reading { value: None, at: self.reading.at, quality: Quality::Failed, reason };
+        if !std::mem::replace(&mut self.told_failed, true) {
+            out.push(Change::Failed(reason));
+        }
+    }
+
+    fn gone(&mut self, out: &mut Vec<Change>) {
+        let told = std::mem::replace(&mut self.removed, true);
+        if !told && self.was_read {
+            out.push(Change::Removed);
+        }
+        self.unavailable(Reason::NotPresent, out);
+    }
+
+    fn judge(&mut self, now: Mono, value: f64, out: &mut Vec<Change>) {
+        let mut crossings = Vec::new();
+        self.watch.sample(now, value, &self.thresholds, self.spec.debounce, &mut crossings);
+        out.extend(crossings.into_iter().map(Change::Crossed));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::threshold::{Levels, Side};
+
+    fn at(millis: u64) -> Mono {
+        Mono::from_millis(millis)
+    }
+
+    fn sensor(change: impl FnOnce(&mut Spec)) -> Sensor {
+        let mut spec = Spec::new(Kind::Temperature);
+        spec.thresholds.upper = Levels { warning: Some(80.0), ..Levels::default() };
+        change(&mut spec);
+        Sensor::new(spec, Mono::ZERO)
+    }
+
+    fn state(sensor: &Sensor) -> (Option<f64>, Quality, Reason) {
+        let reading = sensor.reading();
+        (reading.value, reading.quality, reading.reason)
+    }
+
+    #[test]
+    fn a_good_sample_is_scaled_and_good() {
+        let mut sensor = sensor(|spec| (spec.scale, spec.offset) = (2.0, 1.0));
+        let mut out = Vec::new();
+        assert_eq!(state(&sensor), (None, Quality::Unavailable, Reason::NotRead));
+        sensor.sample(at(5), Ok(20.0), &mut out);
+        assert_eq!(state(&sensor), (Some(41.0), Quality::Good, Reason::None));
+        assert_eq!((out, sensor.reading().at), (Vec::new(), Some(at(5))));
+    }
+
+    #[test]
+    fn a_failure_is_stale_at_once_and_failed_after_the_retries_and_told_once() {
+        let mut sensor = sensor(|_| {});
+        let mut out = Vec::new();
+        sensor.sample(at(0), Ok(20.0), &mut out);
+        sensor.sample(at(1_000), Err(Fault::Missing), &mut out);
+        assert_eq!(state(&sensor), (Some(20.0), Quality::Stale, Reason::Missing));
+        assert!(sensor.wants_retry());
+        sensor.sample(at(1_200), Err(Fault::Missing), &mut out);
+        assert_eq!(out, []);
+        sensor.sample(at(1_400), Err(Fault::Missing), &mut out);
+        assert_eq!(state(&sensor), (None, Quality::Failed, Reason::Missing));
+        assert!(!sensor.wants_retry(), "from now on at its rate");
+        sensor.sample(at(2_400), Err(Fault::Io), &mut out);
+        assert_eq!(out, [Change::Failed(Reason::Missing)]);
+        sensor.sample(at(3_400), Ok(21.0), &mut out);
+        assert_eq!(out.last(), Some(&Change::Recovered));
+        assert_eq!(state(&sensor), (Some(21.0), Quality::Good, Reason::None));
+    }
+
+    #[test]
+    fn what_cannot_be_true_is_never_shown() {
+        for raw in [f64::NAN, f64::INFINITY, -1e9, 1e9, 250.1, -55.1] {
+            let mut sensor = sensor(|spec| spec.retries = 0);
+            let mut out = Vec::new();
+            sensor.sample(at(0), Ok(raw), &mut out);
+            assert_eq!(state(&sensor), (None, Quality::Failed, Reason::Implausible), "{raw}");
+            assert_eq!((out, sensor.stats().count), (vec![Change::Failed(Reason::Implausible)], 0));
+        }
+    }
+
+    #[test]
+    fn a_driver_without_a_new_value_makes_it_stale_and_in_the_end_failed() {
+        let mut sensor = sensor(|_| {});
+        let mut out = Vec::new();
+        sensor.sample(at(0), Ok(20.0), &mut out);
+        for second in 1..=5 {
+            sensor.sample(at(second * 1_000), Err(Fault::NoNewValue), &mut out);
+            assert_eq!(state(&sensor), (Some(20.0), Quality::Stale, Reason::NoNewValue));
+            assert_eq!(sensor.reading().at, Some(at(0)), "its age is that of the value");
+        }
+        sensor.sample(at(6_000), Err(Fault::NoNewValue), &mut out);
+        assert_eq!(state(&sensor), (None, Quality::Failed, Reason::NoNewValue));
+        assert_eq!(out, [Change::Failed(Reason::NoNewValue)]);
+    }
+
+    #[test]
+    fn a_value_nobody_renews_turns_stale_by_itself() {
+        let mut sensor = sensor(|_| {});
+        let mut out = Vec::new();
+        sensor.sample(at(0), Ok(20.0), &mut out);
+        assert_eq!(sensor.deadline(), Some(at(2_500)));
+        sensor.tick(at(2_499));
+        assert_eq!(sensor.reading().quality, Quality::Good);
+        sensor.tick(at(2_500));
+        assert_eq!(state(&sensor), (Some(20.0), Quality::Stale, Reason::Overdue));
+        assert_eq!(sensor.deadline(), None);
+    }
+
+    #[test]
+    fn without_power_it_is_unavailable_and_nothing_is_crossed() {
+        let mut sensor = sensor(|spec| spec.host = Some(0));
+        let mut out = Vec::new();
+        sensor.sample(at(0), Ok(85.0), &mut out);
+        assert_eq!(sensor.level(), Some(Level::Warning));
+        out.clear();
+        sensor.unavailable(Reason::HostOff, &mut out);
+        assert_eq!(state(&sensor), (None, Quality::Unavailable, Reason::HostOff));
+        let [Change::Crossed(left)] = out[..] else { panic!("{out:?}") };
+        assert!(!left.asserted && left.side == Side::Upper && left.value.is_none());
+    }
+
+    #[test]
+    fn a_failure_keeps_what_is_crossed() {
+        let mut sensor = sensor(|spec| spec.retries = 0);
+        let mut out = Vec::new();
+        sensor.sample(at(0), Ok(85.0), &mut out);
+        sensor.sample(at(1), Err(Fault::Io), &mut out);
+        assert_eq!((sensor.level(), sensor.reading().quality), (Some(Level::Warning), Quality::Failed));
+        sensor.sample(at(2), Ok(85.0), &mut out);
+        let crossed = out.iter().filter(|change| matches!(change, Change::Crossed(_))).count();
+        assert_eq!(crossed, 1, "it is not told twice");
+    }
+
+    #[test]
+    fn what_can_be_pulled_has_not_failed_when_it_was() {
+        let mut sensor = sensor(|spec| spec.removable = true);
+        let mut out = Vec::new();
+        sensor.sample(at(0), Err(Fault::Missing), &mut out);
+        assert_eq!((out.len(), state(&sensor).2), (0, Reason::NotPresent), "at the start it was not pulled");
+        for (second, raw) in
+            [(1, Ok(20.0)), (2, Err(Fault::Missing)), (3, Err(Fault::Missing)), (4, Ok(20.0))]
+        {
+            sensor.sample(at(second * 1_000), raw, &mut out);
+        }
+        assert_eq!(out, [Change::Inserted, Change::Removed, Change::Inserted]);
+    }
+
+    #[test]
+    fn thresholds_that_are_set_count_at_once_and_for_good_values_only() {
+        let mut sensor = sensor(|spec| spec.retries = 0);
+        let mut out = Vec::new();
+        sensor.sample(at(0), Ok(50.0), &mut out);
+        let mut lower = *sensor.thresholds();
+        lower.upper.warning = Some(40.0);
+        sensor.set_thresholds(at(1), lower, &mut out);
+        assert!(matches!(out[..], [Change::Crossed(Crossing { asserted: true, .. })]), "{out:?}");
+        sensor.sample(at(2), Err(Fault::Io), &mut out);
+        out.clear();
+        sensor.set_thresholds(at(3), Thresholds::default(), &mut out);
+        assert_eq!(out, [], "a sensor that does not work cannot be judged");
+    }
+}

@@ -1,0 +1,227 @@
+//! The monitor against buses that answer, hang and lie.
+
+use sensors::{
+    Action, Change, Event, Fault, Kind, Level, Levels, Monitor, Op, Quality, Reason, Source, Spec, Thresholds,
+};
+use units::{Millis, Mono};
+
+fn at(millis: u64) -> Mono {
+    Mono::from_millis(millis)
+}
+
+fn step(monitor: &mut Monitor, millis: u64, event: Event) -> Vec<Action> {
+    let mut out = Vec::new();
+    monitor.step(at(millis), event, &mut out);
+    out
+}
+
+fn polls(actions: &[Action]) -> Vec<(usize, Vec<usize>)> {
+    let poll = |action: &Action| match action {
+        Action::Poll { bus, sensors } => Some((*bus, sensors.clone())),
+        _ => None,
+    };
+    actions.iter().filter_map(poll).collect()
+}
+
+fn told(actions: &[Action]) -> Vec<Vec<usize>> {
+    let readings = |action: &Action| match action {
+        Action::Readings { sensors, .. } => Some(sensors.clone()),
+        _ => None,
+    };
+    actions.iter().filter_map(readings).collect()
+}
+
+fn answer(bus: usize, samples: &[(usize, Result<f64, Fault>)]) -> Event {
+    Event::Polled { bus, samples: samples.to_vec() }
+}
+
+fn two_buses() -> Monitor {
+    let spec = Spec::new(Kind::Temperature);
+    let slow = Spec { rate: Millis::from_secs(3), ..spec };
+    let sensors = vec![
+        (spec, Source::Polled(0)),
+        (spec, Source::Polled(1)),
+        (slow, Source::Polled(1)),
+        (spec, Source::Computed(Op::Max, vec![0, 1])),
+    ];
+    Monitor::new(at(0), sensors, 2, 0)
+}
+
+fn quality(monitor: &Monitor, index: usize) -> (Quality, Reason) {
+    let reading = monitor.sensor(index).unwrap().reading();
+    (reading.quality, reading.reason)
+}
+
+#[test]
+fn each_sensor_is_asked_at_its_rate_without_drift_however_late_the_answers() {
+    let mut monitor = two_buses();
+    let mut asked: Vec<Vec<u64>> = vec![Vec::new(); 3];
+    let mut waiting = Vec::new();
+    let mut now = 0;
+    while now < 60_000 {
+        let mut actions = step(&mut monitor, now, Event::Tick);
+        waiting.append(&mut polls(&actions));
+        for (bus, sensors) in waiting.drain(..) {
+            for sensor in &sensors {
+                asked[*sensor].push(now);
+            }
+            // Every answer takes 37 ms, and the loop is woken a little late.
+            let samples: Vec<_> = sensors.iter().map(|sensor| (*sensor, Ok(20.0))).collect();
+            actions.extend(step(&mut monitor, now + 37, answer(bus, &samples)));
+        }
+        now = monitor.deadline().as_millis().max(now + 37) + 1;
+    }
+    for (sensor, rate) in [(0, 1_000), (1, 1_000), (2, 3_000)] {
+        let times = &asked[sensor];
+        assert_eq!(times.len() as u64, 60_000 / rate, "{times:?}");
+        assert!(times.iter().enumerate().all(|(n, time)| time - n as u64 * rate <= 40), "{times:?}");
+    }
+}
+
+#[test]
+fn a_bus_that_hangs_delays_nobody_else_and_is_told_once() {
+    let mut monitor = two_buses();
+    let first = step(&mut monitor, 0, Event::Tick);
+    assert_eq!(polls(&first), [(0, vec![0]), (1, vec![1, 2])]);
+    step(&mut monitor, 5, answer(0, &[(0, Ok(20.0))]));
+    // Bus 1 says nothing; bus 0 goes on.
+    let second = step(&mut monitor, 1_000, Event::Tick);
+    assert_eq!(polls(&second), [(0, vec![0])]);
+    step(&mut monitor, 1_005, answer(0, &[(0, Ok(20.0))]));
+    let timed_out = [(1, Err(Fault::TimedOut)), (2, Err(Fault::TimedOut))];
+    let third = step(&mut monitor, 1_500, answer(1, &timed_out));
+    assert_eq!(third.iter().filter(|a| **a == Action::Bus { bus: 1, answers: false }).count(), 1);
+    assert!(!third.iter().any(|action| matches!(action, Action::Changed(..))), "{third:?}");
+    assert_eq!(quality(&monitor, 1), (Quality::Failed, Reason::TimedOut), "it never showed anything");
+    assert_eq!(quality(&monitor, 3), (Quality::Failed, Reason::Input));
+    let fourth = step(&mut monitor, 3_000, answer(1, &timed_out));
+    assert!(!fourth.iter().any(|action| matches!(action, Action::Bus { .. })));
+    step(&mut monitor, 3_900, answer(0, &[(0, Ok(20.0))]));
+    let healed = step(&mut monitor, 4_000, answer(1, &[(1, Ok(30.0)), (2, Ok(31.0))]));
+    assert!(healed.contains(&Action::Bus { bus: 1, answers: true }));
+    assert_eq!(quality(&monitor, 3), (Quality::Good, Reason::None));
+    assert_eq!(monitor.sensor(3).unwrap().reading().value, Some(30.0));
+}
+
+#[test]
+fn a_bus_that_never_answers_leaves_stale_values_and_not_old_ones_that_look_good() {
+    let mut monitor = two_buses();
+    step(&mut monitor, 0, Event::Tick);
+    step(&mut monitor, 1, answer(1, &[(1, Ok(30.0)), (2, Ok(31.0))]));
+    step(&mut monitor, 1_000, Event::Tick);
+    assert!(monitor.deadline() <= at(2_501));
+    let actions = step(&mut monitor, 2_501, Event::Tick);
+    assert_eq!(quality(&monitor, 1), (Quality::Stale, Reason::Overdue));
+    assert!(told(&actions).iter().flatten().any(|sensor| *sensor == 1), "{actions:?}");
+}
+
+#[test]
+fn only_what_changed_beyond_its_resolution_is_told_and_a_quiet_bus_is_told_to_be_alive() {
+    let mut monitor = two_buses();
+    step(&mut monitor, 0, Event::Tick);
+    let poll = |monitor: &mut Monitor, second: u64, value: f64| {
+        step(monitor, second * 1_000, Event::Tick);
+        let actions = step(monitor, second * 1_000 + 1, answer(1, &[(1, Ok(value))]));
+        told(&actions)
+    };
+    assert_eq!(poll(&mut monitor, 0, 30.0), [vec![1, 3]], "and that the computed one has not all it needs");
+    assert_eq!(poll(&mut monitor, 1, 30.1), [vec![]]);
+    assert_eq!(poll(&mut monitor, 2, 30.2), [vec![]]);
+    assert_eq!(poll(&mut monitor, 3, 30.3), [vec![1]], "small steps add up");
+    assert_eq!(poll(&mut monitor, 4, 30.2), [vec![]]);
+}
+
+#[test]
+fn all_is_told_every_thirty_seconds() {
+    let mut monitor = two_buses();
+    let mut full = 0;
+    for second in 0..90 {
+        let actions = step(&mut monitor, second * 1_000, Event::Tick);
+        full += actions.iter().filter(|action| matches!(action, Action::Readings { full: true, .. })).count();
+    }
+    assert_eq!(full, 2);
+}
+
+#[test]
+fn a_host_without_power_makes_its_sensors_unavailable_and_they_are_not_asked() {
+    let upper = Levels { critical: Some(90.0), ..Levels::default() };
+    let gated = Spec {
+        host: Some(0),
+        thresholds: Thresholds { upper, ..Thresholds::default() },
+        ..Spec::new(Kind::Temperature)
+    };
+    let free = Spec::new(Kind::Temperature);
+    let sensors = vec![
+        (gated, Source::Polled(0)),
+        (free, Source::Polled(0)),
+        (free, Source::Computed(Op::Max, vec![0])),
+    ];
+    let mut monitor = Monitor::new(at(0), sensors, 1, 1);
+    assert_eq!(polls(&step(&mut monitor, 0, Event::Tick)), [(0, vec![1])]);
+    assert_eq!(quality(&monitor, 0), (Quality::Unavailable, Reason::HostUnknown));
+    step(&mut monitor, 1, answer(0, &[(1, Ok(20.0))]));
+    // It was on before the daemon was: nothing has to settle.
+    assert_eq!(polls(&step(&mut monitor, 10, Event::Host(0, true))), [(0, vec![0])]);
+    let hot = step(&mut monitor, 11, answer(0, &[(0, Ok(95.0))]));
+    assert!(
+        matches!(hot[0], Action::Changed(0, Change::Crossed(c)) if c.asserted && c.level == Level::Critical)
+    );
+    step(&mut monitor, 1_000, Event::Tick);
+    let off = step(&mut monitor, 1_001, Event::Host(0, false));
+    assert!(matches!(off[0], Action::Changed(0, Change::Crossed(c)) if !c.asserted), "{off:?}");
+    assert_eq!(told(&off), [vec![0, 2]]);
+    // An answer under way comes too late.
+    step(&mut monitor, 1_002, answer(0, &[(0, Ok(95.0)), (1, Ok(20.0))]));
+    assert_eq!(quality(&monitor, 0), (Quality::Unavailable, Reason::HostOff));
+    assert_eq!(quality(&monitor, 2), (Quality::Unavailable, Reason::HostOff));
+    assert_eq!(polls(&step(&mut monitor, 2_000, Event::Tick)), [(0, vec![1])]);
+    step(&mut monitor, 2_001, answer(0, &[(1, Ok(20.0))]));
+    // Back on: it settles first.
+    assert_eq!(polls(&step(&mut monitor, 2_500, Event::Host(0, true))), []);
+    assert_eq!(polls(&step(&mut monitor, 3_000, Event::Tick)), [(0, vec![1])]);
+    step(&mut monitor, 3_001, answer(0, &[(1, Ok(20.0))]));
+    assert_eq!(polls(&step(&mut monitor, 4_500, Event::Tick)), [(0, vec![0, 1])]);
+}
+
+#[test]
+fn a_sensor_that_goes_missing_has_failed_within_two_seconds() {
+    let mut monitor = two_buses();
+    let mut now = 0;
+    let mut missing_since = None;
+    while quality(&monitor, 0).0 != Quality::Failed {
+        let actions = step(&mut monitor, now, Event::Tick);
+        for (bus, sensors) in polls(&actions) {
+            let sample = if now < 5_000 { Ok(20.0) } else { Err(Fault::Missing) };
+            let samples: Vec<_> = sensors.iter().map(|sensor| (*sensor, sample)).collect();
+            step(&mut monitor, now, answer(bus, &samples));
+        }
+        if now >= 4_001 {
+            missing_since.get_or_insert(now);
+        }
+        now += 1;
+        assert!(now < 10_000);
+    }
+    assert!(now - missing_since.unwrap() <= 2_000, "{now}");
+}
+
+#[test]
+fn a_line_is_good_until_it_says_otherwise() {
+    let sensors = vec![(Spec::new(Kind::Presence), Source::Pushed)];
+    let mut monitor = Monitor::new(at(0), sensors, 0, 0);
+    assert_eq!(told(&step(&mut monitor, 0, Event::Pushed(0, Ok(1.0)))), [vec![0]]);
+    step(&mut monitor, 1_000_000, Event::Tick);
+    assert_eq!(quality(&monitor, 0), (Quality::Good, Reason::None));
+    assert_eq!(told(&step(&mut monitor, 1_000_001, Event::Pushed(0, Ok(0.0)))), [vec![0]]);
+}
+
+#[test]
+fn what_names_nothing_on_the_board_harms_nobody() {
+    let spec = Spec { host: Some(7), ..Spec::new(Kind::Power) };
+    let sensors = vec![(spec, Source::Polled(9)), (spec, Source::Computed(Op::Sum, vec![1, 5]))];
+    let mut monitor = Monitor::new(at(0), sensors, 1, 1);
+    step(&mut monitor, 0, Event::Host(9, true));
+    step(&mut monitor, 0, answer(9, &[(77, Ok(1.0))]));
+    step(&mut monitor, 0, answer(0, &[(0, Ok(1.0)), (77, Ok(1.0))]));
+    step(&mut monitor, 0, Event::Pushed(77, Ok(1.0)));
+    assert!(monitor.sensors().all(|sensor| sensor.reading().quality == Quality::Unavailable));
+}
