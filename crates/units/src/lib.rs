@@ -1,4 +1,4 @@
-//! Quantities with units: time, temperature, speed, duty.
+//! Quantities with units: time, duty.
 //!
 //! A bare number never crosses a crate border. Arithmetic on these types either saturates or is checked; none of
 //! it wraps and none of it panics, because a machine that decides about power must not die of a sum.
@@ -8,10 +8,12 @@
 //!
 //! [`Lasting`] decides how often a condition that lasts is spoken of.
 
+mod duty;
 mod lasting;
 mod time;
 mod wall;
 
+pub use duty::Duty;
 pub use lasting::{Lasting, Said};
 pub use time::{Millis, Mono};
 pub use wall::began_ms;

@@ -1,0 +1,367 @@
+//! The machine: both loops over all zones and fans.
+
+use units::{Duty, Millis, Mono};
+
+use crate::config::{BadConfig, Config, Law, Profile};
+use crate::fan::Fan;
+use crate::schedule::Periodic;
+use crate::source::{Reading, Source, seconds};
+use crate::status::{FanStatus, Note, Redundancy, ZoneStatus};
+use crate::zone::{Turn, Zone};
+
+/// A person decides for a day at most.
+pub const LONGEST_OVERRIDE: Millis = Millis::from_secs(24 * 3_600);
+/// After a loop stood still, its next turn counts for so many periods at most.
+const LONGEST_STEP: u64 = 5;
+/// A duty is told again after so long, so that a fan chip that forgot it is not left with another.
+const TELL_AGAIN: Millis = Millis::from_secs(1);
+/// A host that is still on and still too hot is to be cut off again after so long.
+const ASK_AGAIN: Millis = Millis::from_secs(10);
+
+/// What happens.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Event {
+    /// A sensor was read, or could not be.
+    Reading(usize, Reading),
+    /// A fan's tachometer was read, revolutions a minute, or could not be.
+    Tach(usize, Option<f64>),
+    /// A duty was set, or could not be.
+    Driven(usize, bool),
+    /// [`Machine::deadline`] is reached.
+    Tick,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Action {
+    /// Set the duty of a fan and say with [`Event::Driven`] how that went.
+    Set(usize, Duty),
+    /// Cut the power of the host of this zone, now, whatever it is doing.
+    PowerOff {
+        /// The zone that is too hot.
+        zone: usize,
+    },
+    /// Tell.
+    Note(Note),
+}
+
+/// Why a request is refused. A refused one has no effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Denial {
+    /// There is no such zone.
+    #[error("there is no such zone")]
+    NoZone,
+    /// An override has an end.
+    #[error("an override lasts 1 s to 24 h")]
+    BadTime,
+    /// Less than the zone may have.
+    #[error("the zone needs at least {0}")]
+    TooLittle(Duty),
+    /// There is nothing to clear.
+    #[error("there is nothing to clear")]
+    Nothing,
+    /// It is still too hot.
+    #[error("the zone is still over its critical temperature")]
+    StillCritical,
+}
+
+/// Fan control of a machine. See the [crate].
+#[derive(Debug)]
+pub struct Machine {
+    config: Config,
+    sources: Vec<Source>,
+    fans: Vec<Fan>,
+    zones: Vec<Zone>,
+    told: Vec<Option<(Duty, Mono)>>,
+    redundancy: Vec<Redundancy>,
+    profile: Profile,
+    fan_loop: Periodic,
+    thermal_loop: Periodic,
+    fan_turn: Mono,
+    thermal_turn: Mono,
+}
+
+impl Machine {
+    /// A machine of which nothing is known yet: its first turn, due at once, sets full speed.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be as it is described.
+    pub fn new(config: Config, profile: Profile, now: Mono) -> Result<Self, BadConfig> {
+        config.check()?;
+        let redundancy = config.groups.iter().map(|group| Redundancy {
+            working: group.fans.len(),
+            total: group.fans.len(),
+            needed: group.needed,
+        });
+        Ok(Self {
+            sources: vec![Source::new(); config.sensors.len()],
+            fans: vec![Fan::new(now); config.fans.len()],
+            zones: vec![Zone::new(); config.zones.len()],
+            told: vec![None; config.fans.len()],
+            redundancy: redundancy.collect(),
+            profile,
+            fan_loop: Periodic::new(now, config.fan_period),
+            thermal_loop: Periodic::new(now, config.thermal_period),
+            fan_turn: now,
+            thermal_turn: now,
+            config,
+        })
+    }
+
+    /// When something is due.
+    pub fn deadline(&self) -> Mono {
+        let overrides = self.zones.iter().filter_map(|zone| Some(zone.manual()?.1)).min();
+        let loops = self.fan_loop.next().min(self.thermal_loop.next());
+        overrides.map_or(loops, |end| end.min(loops))
+    }
+
+    /// Lets `event` happen at `now`. What is due is done after it.
+    pub fn step(&mut self, now: Mono, event: Event, out: &mut Vec<Action>) {
+        match event {
+            Event::Reading(index, reading) => {
+                if let (Some(source), Some(config)) =
+                    (self.sources.get_mut(index), self.config.sensors.get(index))
+                {
+                    source.read(now, config, reading);
+                }
+            }
+            Event::Tach(index, rpm) => {
+                if let (Some(fan), Some(config)) = (self.fans.get_mut(index), self.config.fans.get(index)) {
+                    fan.tach(now, config, rpm);
+                }
+            }
+            Event::Driven(index, ok) => {
+                if let Some(fan) = self.fans.get_mut(index) {
+                    fan.driven(ok);
+                }
+                if let Some(told) = self.told.get_mut(index).filter(|_| !ok) {
+                    *told = None;
+                }
+            }
+            Event::Tick => {}
+        }
+        self.run_due(now, out);
+    }
+
+    fn run_due(&mut self, now: Mono, out: &mut Vec<Action>) {
+        for (index, zone) in self.zones.iter_mut().enumerate() {
+            if zone.manual().is_some_and(|(_, until)| until <= now) {
+                zone.set_manual(None);
+                out.push(Action::Note(Note::OverrideEnded { zone: index, expired: true }));
+            }
+        }
+        let fan_turn = self.fan_loop.due(now).is_some();
+        let thermal_turn = self.thermal_loop.due(now).is_some();
+        if fan_turn || thermal_turn {
+            self.judge(now, out);
+        }
+        if thermal_turn {
+            self.decide(now);
+        }
+        if fan_turn {
+            self.drive(now, out);
+        }
+    }
+
+    /// What is believed, of sensors and fans, and what follows for the zones.
+    fn judge(&mut self, now: Mono, out: &mut Vec<Action>) {
+        for (index, (source, config)) in self.sources.iter_mut().zip(&self.config.sensors).enumerate() {
+            if source.judge(now, config) {
+                out.push(Action::Note(Note::Sensor(index, source.fault())));
+            }
+        }
+        let mut changed = false;
+        for (index, (fan, config)) in self.fans.iter_mut().zip(&self.config.fans).enumerate() {
+            if fan.judge(now, config) {
+                changed = true;
+                out.push(Action::Note(Note::Fan(index, fan.fault())));
+            }
+        }
+        if changed {
+            self.count(out);
+        }
+        for (index, (zone, config)) in self.zones.iter_mut().zip(&self.config.zones).enumerate() {
+            let (critical, news) = zone.look_critical(now, config, &self.sources);
+            if news {
+                out.push(Action::Note(Note::Critical { zone: index, on: critical }));
+            }
+            if let (Some(since), Some(after)) = (zone.critical_since(), config.power_off_after) {
+                let asked = zone.emergency();
+                let due = asked.map_or(since + after, |asked| (asked + ASK_AGAIN).max(since + after));
+                if now >= due {
+                    if asked.is_none() {
+                        out.push(Action::Note(Note::Emergency { zone: index }));
+                    }
+                    zone.set_emergency(Some(now));
+                    out.push(Action::PowerOff { zone: index });
+                }
+            }
+            if zone.look(config, &self.sources, &self.fans) {
+                let on = zone.is_failsafe();
+                out.push(Action::Note(Note::Failsafe { zone: index, on }));
+            }
+        }
+    }
+
+    fn count(&mut self, out: &mut Vec<Action>) {
+        for (index, (known, group)) in self.redundancy.iter_mut().zip(&self.config.groups).enumerate() {
+            let works = |fan: &&usize| self.fans.get(**fan).is_some_and(|fan| fan.fault().is_none());
+            let working = group.fans.iter().filter(works).count();
+            if known.working != working {
+                known.working = working;
+                out.push(Action::Note(Note::Redundancy { group: index, now: *known }));
+            }
+        }
+    }
+
+    /// The thermal loop.
+    fn decide(&mut self, now: Mono) {
+        let longest = self.config.thermal_period * LONGEST_STEP;
+        let turn =
+            Turn { now, dt: seconds(now.since(self.thermal_turn).min(longest)), profile: self.profile };
+        self.thermal_turn = now;
+        for (zone, config) in self.zones.iter_mut().zip(&self.config.zones) {
+            let applied = config.fans.iter().filter_map(|fan| self.fans.get(*fan)?.applied()).max();
+            let applied = applied.unwrap_or(Duty::FULL);
+            zone.decide(turn, &self.config, config, &self.sources, applied);
+        }
+    }
+
+    /// The fan loop.
+    fn drive(&mut self, now: Mono, out: &mut Vec<Action>) {
+        let longest = self.config.fan_period * LONGEST_STEP;
+        let dt = seconds(now.since(self.fan_turn).min(longest));
+        self.fan_turn = now;
+        for (index, (fan, config)) in self.fans.iter_mut().zip(&self.config.fans).enumerate() {
+            let zones = self.zones.iter().zip(&self.config.zones);
+            let wants = zones
+                .filter(|(_, config)| config.fans.contains(&index))
+                .map(|(zone, config)| zone.wants(config.profile(self.profile).min));
+            let (target, failsafe) = wants
+                .reduce(|(most, failsafe), (wanted, other)| (most.max(wanted), failsafe || other))
+                .unwrap_or((Duty::FULL, true));
+            let duty = fan.move_to(now, config, target, failsafe, dt);
+            let Some(told) = self.told.get_mut(index) else { continue };
+            if told.is_none_or(|(last, at)| last != duty || now.since(at) >= TELL_AGAIN) {
+                *told = Some((duty, now));
+                out.push(Action::Set(index, duty));
+            }
+        }
+    }
+
+    /// Another profile, from the next turn of the thermal loop on. Returns whether it is another.
+    pub fn set_profile(&mut self, profile: Profile, out: &mut Vec<Action>) -> bool {
+        let news = self.profile != profile;
+        if news {
+            self.profile = profile;
+            out.push(Action::Note(Note::Profile(profile)));
+        }
+        news
+    }
+
+    /// A person decides what a zone demands, for a while. Failsafe goes before it.
+    ///
+    /// # Errors
+    ///
+    /// It is refused: no such zone, no end of 1 s to 24 h, or less than the zone's minimum.
+    pub fn set_override(
+        &mut self,
+        now: Mono,
+        zone: usize,
+        duty: Duty,
+        lasts: Millis,
+        out: &mut Vec<Action>,
+    ) -> Result<Mono, Denial> {
+        let config = self.config.zones.get(zone).ok_or(Denial::NoZone)?;
+        if lasts < Millis::from_secs(1) || lasts > LONGEST_OVERRIDE {
+            return Err(Denial::BadTime);
+        }
+        let least = config.profile(self.profile).min;
+        if duty < least {
+            return Err(Denial::TooLittle(least));
+        }
+        let until = now + lasts;
+        self.zones.get_mut(zone).ok_or(Denial::NoZone)?.set_manual(Some((duty, until)));
+        out.push(Action::Note(Note::Override { zone, duty, until }));
+        Ok(until)
+    }
+
+    /// The law decides again.
+    ///
+    /// # Errors
+    ///
+    /// There is no such zone, or no override.
+    pub fn clear_override(&mut self, zone: usize, out: &mut Vec<Action>) -> Result<(), Denial> {
+        let state = self.zones.get_mut(zone).ok_or(Denial::NoZone)?;
+        state.manual().ok_or(Denial::Nothing)?;
+        state.set_manual(None);
+        out.push(Action::Note(Note::OverrideEnded { zone, expired: false }));
+        Ok(())
+    }
+
+    /// Somebody has seen to an emergency.
+    ///
+    /// # Errors
+    ///
+    /// There is no such zone, no emergency, or it is still over critical.
+    pub fn clear_emergency(&mut self, zone: usize, out: &mut Vec<Action>) -> Result<(), Denial> {
+        let state = self.zones.get_mut(zone).ok_or(Denial::NoZone)?;
+        state.emergency().ok_or(Denial::Nothing)?;
+        if state.critical_since().is_some() {
+            return Err(Denial::StillCritical);
+        }
+        state.set_emergency(None);
+        out.push(Action::Note(Note::EmergencyCleared { zone }));
+        Ok(())
+    }
+
+    /// The profile in force.
+    pub fn profile(&self) -> Profile {
+        self.profile
+    }
+
+    /// What it was made of.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// How a zone stands.
+    pub fn zone(&self, index: usize) -> Option<ZoneStatus> {
+        let (zone, config) = self.zones.get(index).zip(self.config.zones.get(index))?;
+        let target = match &config.law {
+            Law::Pid(pid) => Some(pid.target + config.profile(self.profile).offset),
+            Law::Curve(_) => None,
+        };
+        Some(ZoneStatus {
+            mode: zone.mode(),
+            reasons: zone.reasons(config, &self.sources, &self.fans).collect(),
+            input: zone.input(),
+            target,
+            demand: zone.wants(config.profile(self.profile).min).0,
+            critical: zone.critical_since().is_some(),
+            emergency: zone.emergency().is_some(),
+        })
+    }
+
+    /// How a fan stands.
+    pub fn fan(&self, index: usize) -> Option<FanStatus> {
+        let fan = self.fans.get(index)?;
+        Some(FanStatus { duty: fan.applied(), rpm: fan.rpm(), fault: fan.fault(), kicked: fan.is_kicked() })
+    }
+
+    /// How a group of fans stands.
+    pub fn redundancy(&self, group: usize) -> Option<Redundancy> {
+        self.redundancy.get(group).copied()
+    }
+
+    /// What a sensor said last, if that was good, and when.
+    pub fn measured(&self, sensor: usize) -> Option<(f64, Mono)> {
+        self.sources.get(sensor)?.measured()
+    }
+
+    /// What is wrong with a sensor.
+    pub fn sensor_fault(&self, sensor: usize) -> Option<crate::SensorFault> {
+        self.sources.get(sensor)?.fault()
+    }
+}

@@ -1,0 +1,145 @@
+//! What the machine tells.
+
+use units::{Duty, Mono};
+
+use crate::config::Profile;
+use crate::fan::FanFault;
+use crate::source::SensorFault;
+
+/// Who decides what the fans of a zone do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Its law.
+    Auto,
+    /// A person, until then.
+    Manual {
+        /// The end of it.
+        until: Mono,
+    },
+    /// Nobody: something is wrong, and they run at full speed.
+    Failsafe,
+}
+
+/// Why a zone is in failsafe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// A sensor of it.
+    Sensor(usize, SensorFault),
+    /// A fan of it.
+    Fan(usize, FanFault),
+    /// It was over critical for too long, and nobody has seen to it yet.
+    Emergency,
+}
+
+/// A zone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ZoneStatus {
+    /// Who decides.
+    pub mode: Mode,
+    /// Why it is in failsafe, all of it.
+    pub reasons: Vec<Reason>,
+    /// The input of its law, °C or the negative margin; none without data.
+    pub input: Option<f64>,
+    /// What its law is about to hold, profile included; none for a curve.
+    pub target: Option<f64>,
+    /// What it wants of its fans.
+    pub demand: Duty,
+    /// Whether a member is over its critical temperature.
+    pub critical: bool,
+    /// Whether an emergency is latched.
+    pub emergency: bool,
+}
+
+/// A fan.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FanStatus {
+    /// What it was told; none before the first turn.
+    pub duty: Option<Duty>,
+    /// What it says, revolutions a minute.
+    pub rpm: Option<f64>,
+    /// What is wrong with it.
+    pub fault: Option<FanFault>,
+    /// Whether it is being pushed from rest.
+    pub kicked: bool,
+}
+
+/// A group of fans.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Redundancy {
+    /// Fans that work.
+    pub working: usize,
+    /// Fans there are.
+    pub total: usize,
+    /// Fans that are needed.
+    pub needed: usize,
+}
+
+impl Redundancy {
+    /// How many may fail yet.
+    pub fn spare(&self) -> usize {
+        self.working.saturating_sub(self.needed)
+    }
+
+    /// Whether fewer work than are needed.
+    pub fn is_lost(&self) -> bool {
+        self.working < self.needed
+    }
+}
+
+/// What is worth a line in the log and an event.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Note {
+    /// A sensor's fault began, became another, or is over.
+    Sensor(usize, Option<SensorFault>),
+    /// A fan's fault began, became another, or is over.
+    Fan(usize, Option<FanFault>),
+    /// A zone's fans run at full speed from now on, or do no more.
+    Failsafe {
+        /// The zone.
+        zone: usize,
+        /// Whether.
+        on: bool,
+    },
+    /// Another profile.
+    Profile(Profile),
+    /// A person decides from now on.
+    Override {
+        /// The zone.
+        zone: usize,
+        /// What.
+        duty: Duty,
+        /// Until then.
+        until: Mono,
+    },
+    /// The law decides again.
+    OverrideEnded {
+        /// The zone.
+        zone: usize,
+        /// Whether its time was over; otherwise it was taken back.
+        expired: bool,
+    },
+    /// A zone is over critical, or no more.
+    Critical {
+        /// The zone.
+        zone: usize,
+        /// Whether.
+        on: bool,
+    },
+    /// A zone has been over critical for too long; the power of its host is to be cut. Latched.
+    Emergency {
+        /// The zone.
+        zone: usize,
+    },
+    /// Somebody has seen to it.
+    EmergencyCleared {
+        /// The zone.
+        zone: usize,
+    },
+    /// A group has other fans that work.
+    Redundancy {
+        /// The group.
+        group: usize,
+        /// How it stands.
+        now: Redundancy,
+    },
+}

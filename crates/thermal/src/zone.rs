@@ -1,0 +1,215 @@
+//! One zone: its input, its law, who decides.
+
+use units::{Duty, Mono};
+
+use crate::config::{Combine, Config, Law, Profile, ZoneConfig};
+use crate::curve::Curve;
+use crate::fan::Fan;
+use crate::pid::Pid;
+use crate::source::Source;
+use crate::status::{Mode, Reason};
+
+/// A turn of the thermal loop.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Turn {
+    pub(crate) now: Mono,
+    /// Seconds since the last one.
+    pub(crate) dt: f64,
+    pub(crate) profile: Profile,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Zone {
+    pid: Pid,
+    curve: Curve,
+    input: Option<f64>,
+    /// What the law wants.
+    demand: Duty,
+    manual: Option<(Duty, Mono)>,
+    failsafe: bool,
+    critical_since: Option<Mono>,
+    /// When the power was to be cut, and when that is asked for again.
+    emergency: Option<Mono>,
+}
+
+impl Zone {
+    pub(crate) fn new() -> Self {
+        Self {
+            pid: Pid::default(),
+            curve: Curve::default(),
+            input: None,
+            demand: Duty::FULL,
+            manual: None,
+            failsafe: true,
+            critical_since: None,
+            emergency: None,
+        }
+    }
+
+    /// All that is wrong.
+    pub(crate) fn reasons<'a>(
+        &self,
+        config: &'a ZoneConfig,
+        sources: &'a [Source],
+        fans: &'a [Fan],
+    ) -> impl Iterator<Item = Reason> + use<'a> {
+        let sensors = config
+            .sensors
+            .iter()
+            .filter_map(|(index, _)| Some(Reason::Sensor(*index, sources.get(*index)?.fault()?)));
+        let fans =
+            config.fans.iter().filter_map(|index| Some(Reason::Fan(*index, fans.get(*index)?.fault()?)));
+        self.emergency.map(|_| Reason::Emergency).into_iter().chain(sensors).chain(fans)
+    }
+
+    /// Looks whether anything is wrong. Returns whether that has changed.
+    pub(crate) fn look(&mut self, config: &ZoneConfig, sources: &[Source], fans: &[Fan]) -> bool {
+        let failsafe = self.reasons(config, sources, fans).next().is_some();
+        std::mem::replace(&mut self.failsafe, failsafe) != failsafe
+    }
+
+    /// Lets the law decide. `applied` is what the fans run at.
+    pub(crate) fn decide(
+        &mut self,
+        turn: Turn,
+        config: &Config,
+        zone: &ZoneConfig,
+        sources: &[Source],
+        applied: Duty,
+    ) {
+        let Turn { now, dt, profile } = turn;
+        let setting = zone.profile(profile);
+        let members = zone
+            .sensors
+            .iter()
+            .filter_map(|(index, weight)| Some((sources.get(*index)?, config.sensors.get(*index)?, *weight)));
+        if members.clone().all(|(source, ..)| source.is_off()) {
+            self.input = None;
+            self.demand = zone.idle;
+            self.pid.begin_at(applied.percent());
+            self.curve = Curve::default();
+            return;
+        }
+        let values = members.filter_map(|(source, sensor, weight)| {
+            Some((source.value(now, sensor)?, sensor.critical, weight))
+        });
+        self.input = combine(zone.combine, values);
+        let Some(input) = self.input else {
+            self.demand = Duty::FULL;
+            self.pid.begin_at(Duty::FULL.percent());
+            self.curve.begin_at_top();
+            return;
+        };
+        let input = input - setting.offset;
+        let forward = forward(now, config, zone, sources);
+        let wanted = match &zone.law {
+            Law::Pid(pid) => {
+                let limits = (setting.min.percent(), Duty::FULL.percent());
+                if self.failsafe || self.manual.is_some() {
+                    self.pid.track(pid, input, forward, applied.percent(), limits.1);
+                    self.pid.turn(pid, input, forward, 0.0, limits)
+                } else {
+                    self.pid.turn(pid, input, forward, dt, limits)
+                }
+            }
+            Law::Curve(curve) => self.curve.turn(curve, input).percent() + forward,
+        };
+        self.demand = Duty::saturating(wanted).max(setting.min);
+    }
+
+    /// What it wants of its fans, and whether they are to run at full speed. A person's word counts from `least` on: the profile may have
+    /// changed since.
+    pub(crate) fn wants(&self, least: Duty) -> (Duty, bool) {
+        (self.manual.map_or(self.demand, |(duty, _)| duty.max(least)), self.failsafe)
+    }
+
+    pub(crate) fn mode(&self) -> Mode {
+        match self.manual {
+            _ if self.failsafe => Mode::Failsafe,
+            Some((_, until)) => Mode::Manual { until },
+            None => Mode::Auto,
+        }
+    }
+
+    pub(crate) fn is_failsafe(&self) -> bool {
+        self.failsafe
+    }
+
+    pub(crate) fn input(&self) -> Option<f64> {
+        self.input
+    }
+
+    pub(crate) fn manual(&self) -> Option<(Duty, Mono)> {
+        self.manual
+    }
+
+    pub(crate) fn set_manual(&mut self, manual: Option<(Duty, Mono)>) {
+        self.manual = manual;
+    }
+
+    /// Whether a member is critical; also whether that has changed.
+    pub(crate) fn look_critical(
+        &mut self,
+        now: Mono,
+        config: &ZoneConfig,
+        sources: &[Source],
+    ) -> (bool, bool) {
+        let critical =
+            config.sensors.iter().any(|(index, _)| sources.get(*index).is_some_and(Source::is_critical));
+        let before = self.critical_since.is_some();
+        self.critical_since = if critical { self.critical_since.or(Some(now)) } else { None };
+        (critical, critical != before)
+    }
+
+    pub(crate) fn critical_since(&self) -> Option<Mono> {
+        self.critical_since
+    }
+
+    pub(crate) fn emergency(&self) -> Option<Mono> {
+        self.emergency
+    }
+
+    pub(crate) fn set_emergency(&mut self, asked: Option<Mono>) {
+        self.emergency = asked;
+    }
+}
+
+/// The input of several values with their critical temperatures and weights.
+fn combine(how: Combine, values: impl Iterator<Item = (f64, f64, f64)>) -> Option<f64> {
+    match how {
+        Combine::Max => values.map(|(value, ..)| value).reduce(f64::max),
+        Combine::Margin => values.map(|(value, critical, _)| value - critical).reduce(f64::max),
+        Combine::Weighted => {
+            let (sum, weights) = values
+                .fold((0.0, 0.0), |(sum, all), (value, _, weight)| (sum + value * weight, all + weight));
+            (weights > 0.0).then(|| sum / weights)
+        }
+    }
+}
+
+/// What is added because of a reading that tells of heat to come, %.
+fn forward(now: Mono, config: &Config, zone: &ZoneConfig, sources: &[Source]) -> f64 {
+    let Some(forward) = zone.forward else { return 0.0 };
+    let source = sources.get(forward.sensor).zip(config.sensors.get(forward.sensor));
+    match source {
+        Some((source, _)) if source.is_off() => 0.0,
+        Some((source, sensor)) if source.fault().is_none() => source
+            .value(now, sensor)
+            .map_or(forward.most, |value| ((value - forward.base) * forward.gain).clamp(0.0, forward.most)),
+        _ => forward.most,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_sensors_become_one_input() {
+        let values = [(60.0, 95.0, 1.0), (50.0, 60.0, 3.0)];
+        assert_eq!(combine(Combine::Max, values.into_iter()), Some(60.0));
+        assert_eq!(combine(Combine::Weighted, values.into_iter()), Some(52.5));
+        assert_eq!(combine(Combine::Margin, values.into_iter()), Some(-10.0));
+        assert_eq!(combine(Combine::Max, std::iter::empty()), None);
+    }
+}

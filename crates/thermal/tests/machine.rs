@@ -1,0 +1,320 @@
+//! What the machine does in named situations.
+
+use thermal::{
+    Action, BadConfig, Combine, Config, CurveConfig, CurveStep, Denial, Event, FanConfig, FanFault, Group,
+    Law, Machine, Mode, Note, PidConfig, Profile, ProfileConfig, Reading, Reason, SensorConfig, SensorFault,
+    TachConfig, ZoneConfig,
+};
+use units::{Duty, Millis, Mono};
+
+fn percent(value: f64) -> Duty {
+    Duty::saturating(value)
+}
+
+fn curve(steps: &[(f64, f64)]) -> Law {
+    let steps = steps.iter().map(|(from, duty)| CurveStep { from: *from, duty: percent(*duty) });
+    Law::Curve(CurveConfig { steps: steps.collect(), hysteresis: 2.0 })
+}
+
+fn zone(sensor: usize, fans: Vec<usize>, law: Law) -> ZoneConfig {
+    let of = |offset, min| ProfileConfig { offset, min: percent(min) };
+    ZoneConfig {
+        sensors: vec![(sensor, 1.0)],
+        fans,
+        combine: Combine::Max,
+        law,
+        forward: None,
+        profiles: [of(5.0, 20.0), of(0.0, 20.0), of(-10.0, 40.0)],
+        idle: percent(20.0),
+        power_off_after: Some(Millis::from_secs(5)),
+    }
+}
+
+/// Two zones; the fan in the middle is in both.
+fn config() -> Config {
+    let sensor = SensorConfig { full_at: 80.0, critical: 90.0, slew: 50.0, ..SensorConfig::default() };
+    let fan = FanConfig {
+        slew_up: 1_000.0,
+        slew_down: 1_000.0,
+        tach: Some(TachConfig::linear(10_000.0)),
+        ..FanConfig::default()
+    };
+    let law = || curve(&[(40.0, 40.0), (60.0, 70.0)]);
+    Config {
+        sensors: vec![sensor.clone(), sensor],
+        fans: vec![fan.clone(), fan.clone(), fan],
+        zones: vec![zone(0, vec![0, 1], law()), zone(1, vec![1, 2], law())],
+        groups: vec![Group { fans: vec![0, 1, 2], needed: 2 }],
+        ..Config::default()
+    }
+}
+
+struct Bench {
+    machine: Machine,
+    now: Mono,
+    readings: Vec<Reading>,
+    /// What the tachometers say; by the duty where nothing stands.
+    rpm: Vec<Option<f64>>,
+    notes: Vec<Note>,
+    cuts: usize,
+}
+
+impl Bench {
+    fn new(config: Config) -> Self {
+        let (sensors, fans) = (config.sensors.len(), config.fans.len());
+        Self {
+            machine: Machine::new(config, Profile::Balanced, Mono::ZERO).unwrap(),
+            now: Mono::ZERO,
+            readings: vec![Reading::Value(30.0); sensors],
+            rpm: vec![None; fans],
+            notes: Vec::new(),
+            cuts: 0,
+        }
+    }
+
+    /// A bench on which all is well.
+    fn calm() -> Self {
+        let mut bench = Self::new(config());
+        bench.run(20_000);
+        bench.notes.clear();
+        bench
+    }
+
+    fn run(&mut self, ms: u64) {
+        let end = self.now + Millis::new(ms);
+        while self.machine.deadline() <= end {
+            self.now = self.machine.deadline().max(self.now);
+            let mut out = Vec::new();
+            for (sensor, reading) in self.readings.iter().enumerate() {
+                self.machine.step(self.now, Event::Reading(sensor, *reading), &mut out);
+            }
+            for (fan, rpm) in self.rpm.iter().enumerate() {
+                let duty = self.machine.fan(fan).unwrap().duty.unwrap_or(Duty::ZERO);
+                let rpm = rpm.unwrap_or(duty.percent() * 100.0);
+                self.machine.step(self.now, Event::Tach(fan, Some(rpm)), &mut out);
+            }
+            self.machine.step(self.now, Event::Tick, &mut out);
+            self.take(out);
+        }
+        self.now = end;
+    }
+
+    fn take(&mut self, out: Vec<Action>) {
+        for action in out {
+            match action {
+                Action::Note(note) => self.notes.push(note),
+                Action::PowerOff { .. } => self.cuts += 1,
+                Action::Set(..) => {}
+            }
+        }
+    }
+
+    fn duties(&self) -> Vec<f64> {
+        (0..3).map(|fan| self.machine.fan(fan).unwrap().duty.unwrap().percent()).collect()
+    }
+}
+
+#[test]
+fn at_the_start_all_runs_at_full_speed_until_data_have_been_good_for_a_while() {
+    let mut bench = Bench::new(config());
+    bench.readings = vec![Reading::Failed; 2];
+    bench.run(60_000);
+    assert_eq!(bench.duties(), [100.0; 3]);
+    bench.readings = vec![Reading::Value(30.0); 2];
+    bench.run(2_900);
+    assert_eq!(bench.duties(), [100.0; 3]);
+    bench.run(2_000);
+    assert_eq!(bench.duties(), [20.0; 3]);
+}
+
+#[test]
+fn a_fan_in_two_zones_does_what_the_neediest_wants() {
+    let mut bench = Bench::calm();
+    bench.readings = vec![Reading::Value(45.0), Reading::Value(65.0)];
+    bench.run(2_000);
+    assert_eq!(bench.duties(), [40.0, 70.0, 70.0]);
+    bench.readings = vec![Reading::Value(65.0), Reading::Value(30.0)];
+    bench.run(2_000);
+    assert_eq!(bench.duties(), [70.0, 70.0, 20.0]);
+}
+
+#[test]
+fn a_sensor_that_is_wrong_runs_the_fans_of_its_zone_at_full_speed_within_a_turn() {
+    let mut bench = Bench::calm();
+    bench.readings[0] = Reading::Value(f64::NAN);
+    bench.run(100);
+    assert_eq!(bench.duties(), [100.0, 100.0, 20.0]);
+    assert_eq!(
+        bench.notes,
+        [Note::Sensor(0, Some(SensorFault::Implausible)), Note::Failsafe { zone: 0, on: true }]
+    );
+    bench.notes.clear();
+    bench.readings[0] = Reading::Value(30.0);
+    bench.run(5_000);
+    assert_eq!(bench.duties(), [20.0; 3]);
+    assert_eq!(bench.notes, [Note::Sensor(0, None), Note::Failsafe { zone: 0, on: false }]);
+}
+
+#[test]
+fn a_stuck_fan_runs_the_others_at_full_speed_within_two_seconds_and_is_shown() {
+    let mut bench = Bench::calm();
+    bench.rpm[0] = Some(0.0);
+    bench.run(2_000);
+    assert_eq!(bench.duties(), [100.0, 100.0, 20.0]);
+    assert_eq!(bench.machine.zone(0).unwrap().reasons, [Reason::Fan(0, FanFault::Stuck)]);
+    let redundancy = bench.machine.redundancy(0).unwrap();
+    assert_eq!((redundancy.working, redundancy.spare(), redundancy.is_lost()), (2, 0, false));
+    bench.rpm[2] = Some(0.0);
+    bench.run(2_000);
+    assert!(bench.machine.redundancy(0).unwrap().is_lost());
+    bench.rpm = vec![None; 3];
+    bench.run(10_000);
+    assert_eq!(bench.machine.redundancy(0).unwrap().spare(), 1);
+    assert_eq!(bench.machine.zone(0).unwrap().mode, Mode::Auto);
+}
+
+#[test]
+fn while_its_host_is_off_a_zone_idles() {
+    let mut bench = Bench::calm();
+    bench.readings[0] = Reading::Off;
+    bench.run(60_000);
+    assert_eq!(bench.duties(), [20.0; 3]);
+    assert!(bench.notes.is_empty());
+    // It is on, and its sensors say nothing yet.
+    bench.readings[0] = Reading::Failed;
+    bench.run(100);
+    assert_eq!(bench.duties(), [100.0, 100.0, 20.0]);
+}
+
+#[test]
+fn a_person_decides_until_the_time_is_over() {
+    let mut bench = Bench::calm();
+    let mut out = Vec::new();
+    let until = bench.machine.set_override(bench.now, 0, percent(55.0), Millis::from_secs(10), &mut out);
+    assert_eq!(until, Ok(bench.now + Millis::from_secs(10)));
+    bench.run(5_000);
+    assert_eq!(bench.duties(), [55.0, 55.0, 20.0]);
+    // Failsafe goes before it.
+    bench.readings[0] = Reading::Value(81.0);
+    bench.run(100);
+    assert_eq!(bench.machine.zone(0).unwrap().mode, Mode::Failsafe);
+    assert_eq!(bench.duties(), [100.0, 100.0, 20.0]);
+    bench.readings[0] = Reading::Value(30.0);
+    bench.run(4_000);
+    assert_eq!(bench.duties(), [55.0, 55.0, 20.0]);
+    bench.run(2_000);
+    assert_eq!(bench.duties(), [20.0; 3]);
+    assert!(bench.notes.contains(&Note::OverrideEnded { zone: 0, expired: true }));
+}
+
+#[test]
+fn a_refused_request_says_why() {
+    let mut bench = Bench::calm();
+    let mut out = Vec::new();
+    let now = bench.now;
+    let minute = Millis::from_secs(60);
+    let machine = &mut bench.machine;
+    assert_eq!(machine.set_override(now, 2, percent(50.0), minute, &mut out), Err(Denial::NoZone));
+    assert_eq!(machine.set_override(now, 0, percent(50.0), Millis::ZERO, &mut out), Err(Denial::BadTime));
+    assert_eq!(machine.set_override(now, 0, percent(50.0), Millis::MAX, &mut out), Err(Denial::BadTime));
+    let least = Denial::TooLittle(percent(20.0));
+    assert_eq!(machine.set_override(now, 0, percent(10.0), minute, &mut out), Err(least));
+    assert_eq!(machine.clear_override(0, &mut out), Err(Denial::Nothing));
+    assert_eq!(machine.clear_emergency(0, &mut out), Err(Denial::Nothing));
+    assert!(out.is_empty());
+}
+
+#[test]
+fn a_profile_moves_what_is_held_and_the_minimum() {
+    let mut bench = Bench::calm();
+    bench.readings = vec![Reading::Value(42.0); 2];
+    bench.run(2_000);
+    assert_eq!(bench.duties(), [40.0; 3]);
+    for (profile, duty) in [(Profile::Quiet, 20.0), (Profile::Performance, 40.0)] {
+        assert!(bench.machine.set_profile(profile, &mut Vec::new()));
+        bench.run(2_000);
+        assert_eq!(bench.duties(), [duty; 3], "{profile:?}");
+    }
+    bench.readings = vec![Reading::Value(50.0); 2];
+    bench.run(2_000);
+    assert_eq!(bench.duties(), [70.0; 3]);
+    assert!(!bench.machine.set_profile(Profile::Performance, &mut Vec::new()));
+}
+
+#[test]
+fn over_critical_the_power_is_cut_after_the_delay_latched_and_asked_for_again() {
+    let mut bench = Bench::calm();
+    bench.readings[0] = Reading::Value(91.0);
+    bench.run(4_900);
+    assert_eq!((bench.cuts, bench.machine.zone(0).unwrap().critical), (0, true));
+    bench.run(200);
+    assert_eq!(bench.cuts, 1);
+    assert_eq!(bench.notes.iter().filter(|note| **note == Note::Emergency { zone: 0 }).count(), 1);
+    // The host is still on and hot.
+    bench.run(10_000);
+    assert_eq!(bench.cuts, 2);
+    assert_eq!(bench.machine.clear_emergency(0, &mut Vec::new()), Err(Denial::StillCritical));
+    bench.readings[0] = Reading::Off;
+    bench.run(60_000);
+    let status = bench.machine.zone(0).unwrap();
+    assert_eq!((bench.cuts, status.emergency, status.reasons), (2, true, vec![Reason::Emergency]));
+    assert_eq!(bench.duties(), [100.0, 100.0, 20.0]);
+    let mut out = Vec::new();
+    assert_eq!(bench.machine.clear_emergency(0, &mut out), Ok(()));
+    bench.run(2_000);
+    assert_eq!(bench.duties(), [20.0; 3]);
+}
+
+#[test]
+fn heat_that_passes_in_time_cuts_nothing() {
+    let mut bench = Bench::calm();
+    bench.readings[0] = Reading::Value(91.0);
+    bench.run(4_000);
+    bench.readings[0] = Reading::Value(85.0);
+    bench.run(1_000);
+    bench.readings[0] = Reading::Value(91.0);
+    bench.run(4_000);
+    assert_eq!(bench.cuts, 0);
+}
+
+#[test]
+fn a_sensor_that_falls_silent_over_critical_does_not_save_its_host() {
+    let mut bench = Bench::calm();
+    bench.readings[0] = Reading::Value(91.0);
+    bench.run(1_000);
+    bench.readings[0] = Reading::Failed;
+    bench.run(5_000);
+    assert_eq!(bench.cuts, 1);
+}
+
+#[test]
+fn a_sensor_that_was_never_critical_cuts_nothing_however_long_it_is_lost() {
+    let mut bench = Bench::calm();
+    bench.readings[0] = Reading::Failed;
+    bench.run(600_000);
+    assert_eq!((bench.cuts, bench.duties()), (0, vec![100.0, 100.0, 20.0]));
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_the_place() {
+    let bad = |change: &dyn Fn(&mut Config)| {
+        let mut config = config();
+        change(&mut config);
+        config.check().unwrap_err()
+    };
+    assert_eq!(bad(&|c| c.sensors[1].full_at = 95.0), BadConfig::Sensor(1));
+    assert_eq!(bad(&|c| c.sensors[0].plausible = (0.0, f64::NAN)), BadConfig::Sensor(0));
+    assert_eq!(bad(&|c| c.fans[2].slew_up = 0.0), BadConfig::Fan(2));
+    assert_eq!(bad(&|c| c.fans[1].failsafe = percent(10.0)), BadConfig::Fan(1));
+    assert_eq!(bad(&|c| c.zones[1].fans = vec![1]), BadConfig::Unused(2));
+    assert_eq!(bad(&|c| c.zones[1].fans.push(9)), BadConfig::Zone(1));
+    assert_eq!(bad(&|c| c.zones[0].sensors.clear()), BadConfig::Zone(0));
+    assert_eq!(bad(&|c| c.zones[0].sensors.push((0, 1.0))), BadConfig::Member(0));
+    assert_eq!(bad(&|c| c.zones[0].law = curve(&[])), BadConfig::Zone(0));
+    assert_eq!(bad(&|c| c.groups[0].needed = 4), BadConfig::Group(0));
+    assert_eq!(bad(&|c| c.fans = vec![FanConfig::default(); 65]), BadConfig::TooMany);
+    assert_eq!(bad(&|c| c.thermal_period = Millis::ZERO), BadConfig::Period);
+    let pid = PidConfig { target: 76.0, kp: 1.0, ki: 0.1, kd: 0.0, filter: 0.0 };
+    assert_eq!(bad(&|c| c.zones[0].law = Law::Pid(pid)), BadConfig::Target(0));
+    assert_eq!(config().check(), Ok(()));
+}
