@@ -45,8 +45,8 @@ pub(crate) enum Lane {
 
 /// Connections from one address of administrators that are served in front before it is known whose they are.
 const EARLY: usize = 4;
-/// How long a connection counts as an administrator's after it was one who asked, in milliseconds. A stream asks again more often.
-const MARKED: u64 = 60_000;
+/// How long a connection counts as an administrator's after it was one who asked. A stream asks again more often.
+pub(crate) const MARKED: Duration = Duration::from_secs(60);
 /// Addresses remembered as administrators'.
 const HOMES: usize = 32;
 
@@ -147,7 +147,8 @@ impl Conn {
         if administrator && !self.is_administrators() {
             self.homes.note(share(self.peer));
         }
-        let until = if administrator { self.now().saturating_add(MARKED) } else { 0 };
+        let marked = u64::try_from(MARKED.as_millis()).unwrap_or(u64::MAX);
+        let until = if administrator { self.now().saturating_add(marked) } else { 0 };
         self.administrator.store(until, Ordering::Relaxed);
         self.authenticated.store(true, Ordering::Relaxed);
     }
@@ -597,7 +598,7 @@ mod tests {
         assert_eq!(first.conn().lane(), Lane::Back);
         // One that nobody has shown a right on for a while, too: what comes on it now is nobody's.
         first.conn().mark_authenticated("admin", true);
-        tokio::time::advance(Duration::from_millis(MARKED - 1)).await;
+        tokio::time::advance(MARKED - Duration::from_millis(1)).await;
         assert_eq!(first.conn().lane(), Lane::Front);
         tokio::time::advance(Duration::from_millis(1)).await;
         let asking_without = first.conn().begin();

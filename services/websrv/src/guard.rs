@@ -10,7 +10,7 @@ use schema::MethodInfo;
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use crate::admission::Conn;
+use crate::admission::{Conn, MARKED};
 use crate::places::{Place, Places};
 
 /// How long a stream stays open while usermgr cannot say whether its session still exists. Only usermgr ends sessions, and it
@@ -161,9 +161,8 @@ impl Guard {
                 conn.mark_authenticated(caller.account(), caller.administrator());
                 self.sure = Instant::now();
                 self.pause = ASK_AGAIN;
-                if let Credential::Token(_) = credential {
-                    self.recheck = caller.good_for.map(|good| self.sure + (good / 2).max(SOONEST));
-                }
+                let good_for = caller.good_for.filter(|_| matches!(credential, Credential::Token(_)));
+                self.recheck = Some(self.sure + next_look(good_for));
                 Ok(())
             }
             Err(status) if status.code == Code::Unauthenticated => {
@@ -176,6 +175,13 @@ impl Guard {
             }
         }
     }
+}
+
+/// How long after the caller was found allowed it is asked again, whatever the heartbeat is: before half of what a session is good for, and
+/// while the connection still counts as an administrator's.
+fn next_look(good_for: Option<Duration>) -> Duration {
+    let marked = MARKED / 2;
+    good_for.map_or(marked, |good| (good / 2).max(SOONEST).min(marked))
 }
 
 /// When to ask again after a failure, not later than the stream's end, and the pause after the next one.
@@ -205,5 +211,13 @@ mod tests {
         }
         assert_eq!(asked, [1, 2, 4, 8, 16, 24]);
         assert_eq!(now, sure + UNSURE);
+    }
+
+    #[test]
+    fn a_stream_is_looked_at_while_its_connection_is_an_administrator_s_whatever_the_heartbeat_is() {
+        for good_for in [None, Some(Duration::ZERO), Some(Duration::from_secs(3600))] {
+            assert!((SOONEST..MARKED).contains(&next_look(good_for)), "{good_for:?}");
+        }
+        assert_eq!(next_look(Some(Duration::from_secs(20))), Duration::from_secs(10));
     }
 }
