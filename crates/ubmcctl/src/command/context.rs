@@ -243,26 +243,23 @@ pub(crate) async fn login(mut session: Session, login: Login, output: Output) ->
     let reply =
         session.client_with(&Credential::None)?.call(session_service::CREATE_SESSION, &request).await?;
     let mut opened = reply.session.clone().unwrap_or_default();
-    // The change ends the account's other sessions, so it has to come from this one.
     let client = session.client_with(&Credential::Token(reply.token.clone()))?;
-    let kept = async {
-        if let Some(new_password) = new_password {
-            let change = ChangePasswordRequest { id: user.clone(), current_password: password, new_password };
-            client.call(user_service::CHANGE_PASSWORD, &change).await?;
-            opened.password_change_required = false;
-            note("password changed");
-        }
-        session.remember(&user, &reply.token, &opened.id)
-    };
-    let Remembered { name, before, replaced } = match kept.await {
+    // Kept first: a changed password ends the account's other sessions, and what runs in this context in other shells then looks for a new one.
+    let kept = match session.remember(&user, &reply.token, &opened.id) {
         Ok(kept) => kept,
-        Err(failure) => {
-            // A session whose token nobody keeps must not stay behind; if it does, it expires.
-            let request = DeleteSessionRequest { id: opened.id.clone() };
-            let _expires = client.call(session_service::DELETE_SESSION, &request).await;
-            return Err(failure);
-        }
+        Err(failure) => return abandon(&client, &opened, failure).await,
     };
+    if let Some(new_password) = new_password {
+        // The change ends the account's other sessions, so it has to come from this one.
+        let change = ChangePasswordRequest { id: user.clone(), current_password: password, new_password };
+        if let Err(failure) = client.call(user_service::CHANGE_PASSWORD, &change).await {
+            session.take_back(kept)?;
+            return abandon(&client, &opened, failure).await;
+        }
+        opened.password_change_required = false;
+        note("password changed");
+    }
+    let Remembered { name, before, replaced, .. } = kept;
     if let Some((token, id)) = replaced {
         // Nobody has its token any more. With a changed password it has ended already.
         let client = session.client_with(&Credential::Token(token))?;
@@ -290,6 +287,17 @@ pub(crate) async fn login(mut session: Session, login: Login, output: Output) ->
     output.line(&opened, || {
         format!("logged in to {} as {user} ({}), context {name}", session.context.server, opened.role)
     })
+}
+
+/// Ends a session whose token nobody keeps, and fails; if it stays, it expires.
+async fn abandon(
+    client: &Client,
+    opened: &schema::v1alpha1::Session,
+    failure: Failure,
+) -> Result<(), Failure> {
+    let request = DeleteSessionRequest { id: opened.id.clone() };
+    let _expires = client.call(session_service::DELETE_SESSION, &request).await;
+    Err(failure)
 }
 
 pub(crate) async fn logout(session: Session, output: Output) -> Result<(), Failure> {

@@ -92,6 +92,8 @@ pub(crate) struct Remembered {
     pub(crate) before: Option<String>,
     /// Token and id of the session that was kept there before, when no context has it any more.
     pub(crate) replaced: Option<(String, String)>,
+    /// The context as it was before; `None` where there was none.
+    was: Option<Context>,
 }
 
 impl Session {
@@ -333,6 +335,7 @@ impl Session {
         let (remembered, context) = config::update(&self.path, |config| {
             let name = self.place(config, user)?;
             config::check_name(&name)?;
+            let was = config.contexts.get(&name).cloned();
             let context = config.contexts.entry(name.clone()).or_default();
             context.server.clone_from(&self.context.server);
             if context.fingerprint.is_none() && context.ca.is_none() && !self.global.insecure {
@@ -349,11 +352,30 @@ impl Session {
             };
             let replaced = replaced.filter(|(_, session)| !held(session));
             let before = config.current.replace(name.clone());
-            Ok((Remembered { name, before, replaced }, context))
+            Ok((Remembered { name, before, replaced, was }, context))
         })?;
         self.name = Some(remembered.name.clone());
         self.context = context;
         Ok(remembered)
+    }
+
+    /// Takes [`Session::remember`] back, as far as nobody else has changed it since.
+    pub(crate) fn take_back(&self, remembered: Remembered) -> Result<(), Failure> {
+        let Remembered { name, before, was, .. } = remembered;
+        config::update(&self.path, |config| {
+            let kept = config.contexts.get(&name).and_then(|context| context.session.as_ref());
+            if kept != self.context.session.as_ref() {
+                return Ok(());
+            }
+            match was {
+                Some(was) => config.contexts.insert(name.clone(), was),
+                None => config.contexts.remove(&name),
+            };
+            if config.current.as_ref() == Some(&name) {
+                config.current = before;
+            }
+            Ok(())
+        })
     }
 
     /// Forgets this token wherever it is kept.
