@@ -10,6 +10,16 @@
 //! The contract is complete or it does not build: see `build.rs`. What a gateway does with it is in `docs/api.md`.
 //!
 //! Fields marked `debug_redact` (passwords, tokens) are not shown by `Debug` of the generated types.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
+)]
 
 use std::sync::LazyLock;
 

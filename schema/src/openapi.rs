@@ -132,11 +132,13 @@ impl<'a> Document<'a> {
                     "name": field.json_name(), "in": "query", "schema": self.field_schema(&field),
                     "description": self.comment(field.full_name()),
                 });
-                if is_mask(&field) {
-                    parameter["schema"]["examples"] = json!(mask_example(&method.output()).as_slice());
+                if is_mask(&field)
+                    && let Some(schema) = parameter.get_mut("schema")
+                {
+                    put(schema, "examples", json!(mask_example(&method.output()).as_slice()));
                 }
                 if is_required(&field) {
-                    parameter["required"] = json!(true);
+                    put(&mut parameter, "required", json!(true));
                 }
                 parameters.push(parameter);
             }
@@ -151,13 +153,13 @@ impl<'a> Document<'a> {
             "responses": self.responses(method, binding),
         });
         if !parameters.is_empty() {
-            operation["parameters"] = json!(parameters);
+            put(&mut operation, "parameters", json!(parameters));
         }
         if let Some(field) = method.self_field {
-            operation["x-self-field"] = json!(field);
+            put(&mut operation, "x-self-field", json!(field));
         }
         if method.privilege == Privilege::None {
-            operation["security"] = json!([]);
+            put(&mut operation, "security", json!([]));
         }
         if let Some(body) = binding.body {
             let mut schema = if body == "*" {
@@ -175,8 +177,11 @@ impl<'a> Document<'a> {
             }
             let needed =
                 schema.get("required").and_then(Value::as_array).is_some_and(|names| !names.is_empty());
-            operation["requestBody"] =
-                json!({"required": needed, "content": {"application/json": {"schema": schema}}});
+            put(
+                &mut operation,
+                "requestBody",
+                json!({"required": needed, "content": {"application/json": {"schema": schema}}}),
+            );
         }
         operation
     }
@@ -200,10 +205,10 @@ impl<'a> Document<'a> {
         let error = json!({"$ref": "#/components/responses/Error"});
         let mut responses = json!({"200": {"description": "Done.", "content": content}, "default": error});
         if method.privilege != Privilege::None {
-            responses["403"] = error.clone();
+            put(&mut responses, "403", error.clone());
         }
         // Logging in answers 401 too: to wrong credentials.
-        responses["401"] = error;
+        put(&mut responses, "401", error);
         responses
     }
 
@@ -237,7 +242,7 @@ impl<'a> Document<'a> {
             let mut schema = self.field_schema(&field);
             let comment = self.comment(field.full_name());
             if !comment.is_empty() {
-                schema["description"] = json!(comment);
+                put(&mut schema, "description", json!(comment));
             }
             properties.insert(field.json_name().to_owned(), schema);
             if is_required(&field) {
@@ -247,10 +252,10 @@ impl<'a> Document<'a> {
         let mut object = json!({"type": "object", "properties": properties, "additionalProperties": false});
         let comment = self.comment(message.full_name());
         if !comment.is_empty() {
-            object["description"] = json!(comment);
+            put(&mut object, "description", json!(comment));
         }
         if !required.is_empty() {
-            object["required"] = json!(required);
+            put(&mut object, "required", json!(required));
         }
         object
     }
@@ -263,13 +268,15 @@ impl<'a> Document<'a> {
             let mut schema = json!({"type": "object", "additionalProperties": self.kind_schema(&entry.map_entry_value_field().kind())});
             if let Some(map) = group(rules, "map") {
                 copy(&mut schema, &map, &[("min_pairs", "minProperties"), ("max_pairs", "maxProperties")]);
-                if let Some(values) = group(Some(&map), "values") {
-                    constrain(&mut schema["additionalProperties"], &values);
+                if let Some(values) = group(Some(&map), "values")
+                    && let Some(every) = schema.get_mut("additionalProperties")
+                {
+                    constrain(every, &values);
                 }
                 if let Some(keys) = group(Some(&map), "keys") {
                     let mut names = json!({"type": "string"});
                     constrain(&mut names, &keys);
-                    schema["propertyNames"] = names;
+                    put(&mut schema, "propertyNames", names);
                 }
             }
             return schema;
@@ -299,7 +306,7 @@ impl<'a> Document<'a> {
             constrain(&mut element, rules);
         }
         if field.options().get_field_by_name("debug_redact").and_then(|v| v.as_bool()).unwrap_or_default() {
-            element["format"] = json!("password");
+            put(&mut element, "format", json!("password"));
         }
         element
     }
@@ -328,7 +335,7 @@ impl<'a> Document<'a> {
                     let mut schema = enum_schema(descriptor, &[]);
                     let comment = self.comment(descriptor.full_name());
                     if !comment.is_empty() {
-                        schema["description"] = json!(comment);
+                        put(&mut schema, "description", json!(comment));
                     }
                     self.schemas.insert(short.clone(), schema);
                 }
@@ -446,12 +453,19 @@ fn is_required(field: &FieldDescriptor) -> bool {
     least > 0 || zero_denied
 }
 
+/// Sets a member of an object.
+fn put(object: &mut Value, name: &str, value: Value) {
+    if let Some(object) = object.as_object_mut() {
+        object.insert(name.to_owned(), value);
+    }
+}
+
 fn copy(schema: &mut Value, rules: &DynamicMessage, names: &[(&str, &str)]) {
     for (rule, keyword) in names {
         if rules.has_field_by_name(rule)
             && let Some(value) = rules.get_field_by_name(rule).and_then(|value| number(&value))
         {
-            schema[*keyword] = value;
+            put(schema, keyword, value);
         }
     }
 }
@@ -478,7 +492,7 @@ fn constrain(schema: &mut Value, rules: &DynamicMessage) {
             && let Some(pattern) =
                 string.get_field_by_name("pattern").and_then(|v| v.as_str().map(str::to_owned))
         {
-            schema["pattern"] = json!(pattern);
+            put(schema, "pattern", json!(pattern));
         }
         for (rule, format) in [
             ("email", "email"),
@@ -488,7 +502,7 @@ fn constrain(schema: &mut Value, rules: &DynamicMessage) {
             ("ipv6", "ipv6"),
         ] {
             if string.has_field_by_name(rule) && flag(rule) {
-                schema["format"] = json!(format);
+                put(schema, "format", json!(format));
             }
         }
     }

@@ -30,6 +30,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
 use crate::packages::{self, Package, Store};
@@ -256,7 +257,7 @@ fn summary(folder: &Path, sizes: &report::Sizes, key: &keys::Key) {
 /// A UUID (version 8: made by one's own rule) from a text.
 fn uuid(seed: &str) -> String {
     let hash = Sha256::new_with_prefix(b"u-bmc uuid ").chain_update(seed).finalize();
-    let mut hex = packages::hex(hash.get(..16).unwrap_or_default());
+    let mut hex = HEXLOWER.encode(hash.get(..16).unwrap_or_default());
     hex.replace_range(12..13, "8");
     hex.replace_range(16..17, "8");
     for at in [20, 16, 12, 8] {

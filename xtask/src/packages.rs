@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result, bail};
+use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
 use crate::{need, sh};
@@ -100,7 +101,7 @@ impl Store {
         for package in &packages {
             hash.update(&package.sha256);
         }
-        let hash = hex(&hash.finalize());
+        let hash = HEXLOWER.encode(&hash.finalize());
         let tree = self.cache.join(format!("{role}-{}", hash.get(..16).unwrap_or(&hash)));
         if tree.join(".complete").is_file() {
             return Ok(tree);
@@ -223,12 +224,7 @@ pub(crate) fn file_hash(file: &Path) -> Result<String> {
     let mut hash = Sha256::new();
     let mut source = fs::File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
     std::io::copy(&mut source, &mut hash).with_context(|| format!("cannot read {}", file.display()))?;
-    Ok(hex(&hash.finalize()))
-}
-
-/// Bytes in hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    Ok(HEXLOWER.encode(&hash.finalize()))
 }
 
 /// The one file below `directory` whose name satisfies `wanted`.

@@ -21,6 +21,8 @@ struct Layers {
     folder: BTreeMap<String, u32>,
     same_layer: BTreeMap<String, String>,
     pure: Pure,
+    /// Crates without [`PANICS`], and why.
+    may_panic: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -74,6 +76,7 @@ pub(crate) fn run() -> Result<()> {
     check_layers(&metadata, &layers, &mut findings);
     check_circles(&metadata, &tracked, &mut findings)?;
     check_manifests(&metadata, &mut findings)?;
+    check_panics(&metadata, &layers, &mut findings)?;
     check_workspace_order(&mut findings)?;
     check_workspace_unused(&metadata, &mut findings)?;
     for file in &tracked {
@@ -159,6 +162,40 @@ fn check_manifests(metadata: &Metadata, findings: &mut Vec<String>) -> Result<()
         }
     }
     Ok(())
+}
+
+/// Lints against what ends a program on bytes that it did not expect. Each crate denies them outside tests.
+const PANICS: [&str; 5] = ["unwrap_used", "expect_used", "indexing_slicing", "panic", "string_slice"];
+
+fn check_panics(metadata: &Metadata, layers: &Layers, findings: &mut Vec<String>) -> Result<()> {
+    for package in &metadata.packages {
+        if layers.may_panic.contains_key(&package.name) {
+            continue;
+        }
+        let Some(src) = package.manifest_path.parent().map(|folder| folder.join("src")) else { continue };
+        for root in ["lib.rs", "main.rs"].map(|name| src.join(name)) {
+            let Ok(text) = std::fs::read_to_string(&root) else { continue };
+            findings.extend(allowed_panics(&text).map(|lint| {
+                format!("{}: `clippy::{lint}` is not denied (docs/layers.toml, [may_panic])", root.display())
+            }));
+        }
+    }
+    for name in layers.may_panic.keys() {
+        if !metadata.packages.iter().any(|package| &package.name == name) {
+            findings.push(format!("docs/layers.toml: there is no crate `{name}`"));
+        }
+    }
+    Ok(())
+}
+
+/// Of [`PANICS`], what the root of a crate does not deny.
+fn allowed_panics(text: &str) -> impl Iterator<Item = &'static str> {
+    let text: String = text.split_whitespace().collect();
+    let denied = text
+        .split_once("#![cfg_attr(not(test),deny(")
+        .and_then(|(_, rest)| rest.split_once("))]"))
+        .map_or_else(String::new, |(lints, _)| format!("{lints},"));
+    PANICS.into_iter().filter(move |lint| !denied.contains(&format!("clippy::{lint},")))
 }
 
 /// A dependency of the workspace that no crate names is left over from something.
@@ -331,6 +368,15 @@ mod tests {
     fn every_link_of_a_line_is_found() {
         assert_eq!(links("see [a](docs/a.md) and [b](b.md#part), not (c)"), ["docs/a.md", "b.md#part"]);
         assert_eq!(links("![picture](x.svg \"title\")"), ["x.svg"]);
+    }
+
+    #[test]
+    fn a_crate_that_may_panic_is_told() {
+        let whole = include_str!("../../crates/gate/src/lib.rs");
+        assert_eq!(allowed_panics(whole).count(), 0);
+        let without = whole.replace("clippy::panic,", "");
+        assert_eq!(allowed_panics(&without).collect::<Vec<_>>(), ["panic"]);
+        assert_eq!(allowed_panics("//! Nothing.").count(), PANICS.len());
     }
 
     #[test]

@@ -7,9 +7,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use data_encoding::HEXLOWER;
+
 use crate::hash::PasswordHash;
 use crate::role::Role;
-use crate::token::hex;
 use crate::wall::UnixMillis;
 
 /// The permanent name of an account: 16 characters, the first a digit. Never used again after deletion.
@@ -28,7 +29,7 @@ impl UserId {
         if let Some(first) = random.first_mut() {
             *first &= 0x7f;
         }
-        Self(hex(&random))
+        Self(HEXLOWER.encode(&random))
     }
 
     /// Reads an id; `None` when the text cannot be one.

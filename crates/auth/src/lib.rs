@@ -17,7 +17,16 @@
 //! needs it, tell by an answer or by its time whether an account exists, or grow without a bound because of
 //! what somebody without an account sends.
 
-#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic))]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
+)]
 
 pub mod account;
 pub mod hash;

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use data_encoding::HEXLOWER;
 use units::{Millis, Mono};
 
 use crate::account::UserId;
-use crate::token::{TokenDigest, hex};
+use crate::token::TokenDigest;
 use crate::wall::UnixMillis;
 
 /// How long a gateway goes on with the answer to a check before it tells of further use: so much later than its last check may
@@ -57,7 +58,7 @@ impl SessionId {
     /// An id of 16 hexadecimal digits.
     #[must_use]
     pub fn from_random(random: [u8; Self::BYTES]) -> Self {
-        Self(hex(&random))
+        Self(HEXLOWER.encode(&random))
     }
 
     /// Reads an id; `None` when the text cannot be one.

@@ -9,6 +9,16 @@
 //!
 //! The format is written once, in `format.rs`: the same walk checks files and makes the schema. The crate reads one file
 //! and touches no hardware; whether the machine really has the lines is the hardware crates' business.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
+)]
 
 mod format;
 mod reader;

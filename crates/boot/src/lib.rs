@@ -10,6 +10,16 @@
 //! ```
 //!
 //! What it must never do: end with no slot to try, or trust a byte of a slot before its signature holds.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
+)]
 
 mod config;
 mod hand_over;

@@ -1,6 +1,7 @@
 //! The manifest area: its frozen bytes, and what is refused.
 
 use boot::{AREA_LEN, Manifest, ManifestError, PublicKey, Root, public_key_of, seal};
+use data_encoding::HEXLOWER;
 use proptest::prelude::*;
 
 const SEED: [u8; 32] = [7; 32];
@@ -36,7 +37,7 @@ fn the_bytes_are_frozen() {
     assert_eq!(area.len(), AREA_LEN);
     assert_eq!(&area[..8], b"UBMCMANI");
     assert_eq!(&area[8..16], [[1, 0, 0, 0], u32::try_from(json.len()).unwrap().to_le_bytes()].concat());
-    let signature: String = area[16..80].iter().map(|byte| format!("{byte:02x}")).collect();
+    let signature = HEXLOWER.encode(&area[16..80]);
     assert_eq!(
         signature,
         "e711586f89c6a4f39e4aeed74e17eb60fef78a06ebfda2d04c34b9e9ad80b3ee\

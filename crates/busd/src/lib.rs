@@ -12,6 +12,16 @@
 //! then writes each connection's output at once: many small messages cost few system calls. There is no task and
 //! no read buffer per connection. It must never block on anything but `epoll_wait`, and never open a listener
 //! nobody configured.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
+)]
 
 mod clock;
 mod config;
@@ -24,6 +34,7 @@ mod sockets;
 mod standalone;
 pub mod store;
 #[cfg(feature = "testing")]
+#[allow(clippy::expect_used, reason = "part of tests: what does not hold fails them")]
 pub mod testing;
 
 pub use config::{ServerConfig, StartError};

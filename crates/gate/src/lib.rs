@@ -22,7 +22,16 @@
 //! - keep a credential, or write one into a log;
 //! - hold code for a single method: what it needs is in the schema.
 
-#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic))]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
+)]
 
 pub mod access;
 pub mod audit;

@@ -15,6 +15,16 @@
 //! each block says why it is sound.
 //!
 //! What it must never do: touch a line or a device before it is requested, or keep a level of its own beside the kernel's.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
+)]
 
 pub mod block;
 pub mod dm;

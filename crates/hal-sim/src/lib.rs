@@ -9,6 +9,16 @@
 //! may do to the machine. A daemon never opens the second.
 //!
 //! What this crate must never do: remember a pin's level and answer from memory. Every answer comes from the twin.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
+)]
 
 mod client;
 mod codec;

@@ -10,8 +10,19 @@
 //! not know which kind of board it runs on.
 //!
 //! Levels are always *logical*: `true` means active, whatever the polarity of the wire ([`Line::active_low`]).
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
+)]
 
 #[cfg(feature = "contract")]
+#[allow(clippy::expect_used, clippy::panic, reason = "part of tests: what does not hold fails them")]
 pub mod contract;
 mod error;
 mod gpio;

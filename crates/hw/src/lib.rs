@@ -10,6 +10,16 @@
 //! bus ([`hal_linux::Worker`]) and never the loop of a daemon.
 //!
 //! Never: touches a line by being opened (I-2).
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
+)]
 
 use std::path::Path;
 use std::sync::Arc;

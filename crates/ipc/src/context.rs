@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -93,13 +94,19 @@ impl TraceContext {
 
     /// The trace id in lower-case hex: the key of this request in every log.
     pub fn trace_id(&self) -> String {
-        to_hex(&self.trace_id)
+        HEXLOWER.encode(&self.trace_id)
     }
 }
 
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{}-{}-0{}", to_hex(&self.trace_id), to_hex(&self.span_id), u8::from(self.sampled))
+        write!(
+            f,
+            "00-{}-{}-0{}",
+            HEXLOWER.encode(&self.trace_id),
+            HEXLOWER.encode(&self.span_id),
+            u8::from(self.sampled)
+        )
     }
 }
 
@@ -128,7 +135,7 @@ impl CallContext {
     /// A context of a daemon's own: no principal, no deadline beyond the method's, new trace and request id.
     pub fn new() -> Self {
         let trace = TraceContext::random();
-        let request_id = to_hex(&random::<8>());
+        let request_id = HEXLOWER.encode(&random::<8>());
         Self { principal: None, deadline: None, trace, request_id, patience: Duration::ZERO }
     }
 
@@ -203,7 +210,7 @@ impl CallContext {
             .map_or_else(TraceContext::random, |trace| trace.child());
         let request_id = get(header::REQUEST_ID)
             .filter(|id| !id.is_empty())
-            .map_or_else(|| to_hex(&random::<8>()), clean_request_id);
+            .map_or_else(|| HEXLOWER.encode(&random::<8>()), clean_request_id);
         Ok(Self { principal, deadline, trace, request_id, patience: Duration::ZERO })
     }
 }
@@ -243,19 +250,8 @@ fn nonzero<const N: usize>(mut bytes: [u8; N]) -> [u8; N] {
     bytes
 }
 
-fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    if text.len() != N * 2 || !text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
-        return None;
-    }
-    let mut out = [0; N];
-    for (byte, pair) in out.iter_mut().zip(text.as_bytes().chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(out)
+    HEXLOWER.decode(text.as_bytes()).ok()?.try_into().ok()
 }
 
 #[cfg(test)]

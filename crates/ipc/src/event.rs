@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use async_nats::Subscriber;
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use futures_util::stream::{self, Stream, StreamExt};
 use prost::Message;
 use schema::v1alpha1::event::Payload;
@@ -157,8 +158,7 @@ fn event_id(at: SystemTime) -> String {
 
 /// The same for who has a time and randomness of its own.
 fn event_id_of(unix_ms: u64, random: [u8; 10]) -> String {
-    let tail: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{unix_ms:012x}{tail}")
+    format!("{unix_ms:012x}{}", HEXLOWER.encode(&random))
 }
 
 /// An event about `component` in the making: everything but when it happened.

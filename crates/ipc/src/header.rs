@@ -1,5 +1,7 @@
 //! Header names, the percent-encoding that makes any text fit into one header line, and the one method every service has.
 
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+
 /// The method every served service has: an empty question with an empty answer.
 pub(crate) const PING: &str = "Ping";
 /// Remaining time of the call, whole milliseconds, decimal.
@@ -26,53 +28,24 @@ pub(crate) const GRPC_MESSAGE: &str = "Grpc-Message";
 /// Longest error message put into a header; the payload always has the whole one.
 const MESSAGE_MAX: usize = 512;
 
+/// What gRPC escapes: all but printable ASCII, and `%`.
+const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
+
 /// Percent-encodes as gRPC does: printable ASCII but `%` stays, every other byte becomes `%XX`.
 pub(crate) fn encode(text: &str) -> String {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if (0x20..0x7f).contains(&byte) && byte != b'%' {
-            out.push(char::from(byte));
-        } else {
-            out.push('%');
-            out.push(char::from(HEX[usize::from(byte >> 4)]));
-            out.push(char::from(HEX[usize::from(byte & 15)]));
-        }
-    }
-    out
+    utf8_percent_encode(text, ESCAPED).to_string()
 }
 
 /// Percent-encodes an error message, cut to what a header should carry.
 pub(crate) fn encode_message(text: &str) -> String {
-    let mut end = text.len().min(MESSAGE_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
+    let head = text.get(..text.floor_char_boundary(MESSAGE_MAX)).unwrap_or(text);
     // A header value is trimmed by its reader; blanks at the ends would be lost anyway.
-    encode(text[..end].trim())
+    encode(head.trim())
 }
 
 /// Reverses [`encode`]. A broken escape stays as it is: messages are for people, losing one helps nobody.
 pub(crate) fn decode(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            out.push(byte);
-            continue;
-        }
-        let mut ahead = bytes.clone();
-        let high = ahead.next().and_then(|b| char::from(b).to_digit(16));
-        let low = ahead.next().and_then(|b| char::from(b).to_digit(16));
-        match (high, low) {
-            (Some(high), Some(low)) => {
-                out.push(u8::try_from(high * 16 + low).unwrap_or(b'?'));
-                bytes = ahead;
-            }
-            _ => out.push(b'%'),
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 #[cfg(test)]

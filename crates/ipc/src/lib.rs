@@ -17,6 +17,16 @@
 //! - A subscriber is told when it may have missed something ([`EventItem::Resync`]), so it can read the truth again.
 //!
 //! The peer may be the embedded server (crate `busd`) or any `nats-server`: nothing here depends on which.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
+)]
 
 mod bucket;
 mod client;

@@ -10,10 +10,15 @@
 //! ```
 //!
 //! Time is an argument, in milliseconds of any monotonic clock. Nothing here reads a clock, a socket or a file.
-#![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 #![cfg_attr(
-    test,
-    allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests may fail")
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
 )]
 
 pub mod broker;

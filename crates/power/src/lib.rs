@@ -26,6 +26,16 @@
 //! Never: presses a button because the daemon started, unless an accepted operation is to go on; presses one a second time for what the
 //! first press may have done; holds one longer than [`Timings::force_off_hold`]; believes a
 //! state the pins deny; turns a graceful shutdown into a forced one by itself; retries a supply that tripped.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
+)]
 
 mod cause;
 mod line;

@@ -12,6 +12,16 @@
 //! does not compile.
 //!
 //! It must never: do anything. It is data, and what follows from it.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
+)]
 
 mod bus;
 mod row;

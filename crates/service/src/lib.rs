@@ -10,6 +10,16 @@
 //! ```
 //!
 //! Credentials reach a daemon only on stdin: never in its arguments or environment, where every process could read them.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
+)]
 
 mod bootstrap;
 mod chain;

@@ -11,6 +11,16 @@
 //!
 //! What it must never do: run or trust a byte of a slot before it verifies, write to a slot, or end without a reset when nothing
 //! boots.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
+)]
 
 mod check;
 mod choose;

@@ -10,7 +10,16 @@
 //! Pure: time and randomness are arguments, effects are returned. It never forgets a daemon: each that is not stopped or refused its
 //! configuration is running or has a time at which it is started.
 
-#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic))]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
+)]
 
 mod machine;
 mod policy;

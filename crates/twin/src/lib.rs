@@ -16,6 +16,16 @@
 //! [`Heat`] is what gets hot in it and what its fans do about that. It is a model of its own, as it moves with time and not by events.
 //!
 //! What it must never do: decide anything the BMC should decide, or react to a line it was not given.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
+)]
 
 mod config;
 mod heat;

@@ -1,4 +1,14 @@
 //! Every daemon of u-bmc in one binary: `u-bmc <daemon>`. They share one text segment in memory and one copy in flash.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
+)]
 
 mod args;
 mod daemons;

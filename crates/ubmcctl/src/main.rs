@@ -8,6 +8,16 @@
 //!
 //! Never: stores a password, sends a credential to a server whose certificate it has not verified, prints anything but the answer
 //! to stdout.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
+)]
 
 mod cli;
 mod client;

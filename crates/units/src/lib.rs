@@ -7,6 +7,16 @@
 //! have no clock of their own. Wall-clock time exists only at the edges, for people to read.
 //!
 //! [`Lasting`] decides how often a condition that lasts is spoken of.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
+)]
 
 mod duty;
 mod lasting;

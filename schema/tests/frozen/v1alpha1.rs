@@ -1,5 +1,6 @@
 //! Do not edit, revert your change: these are bytes clients and stored state hold.
 
+use data_encoding::HEXLOWER;
 use prost_reflect::prost::Message;
 use prost_types::{Duration, Timestamp};
 use schema::v1alpha1::{
@@ -9,10 +10,9 @@ use schema::v1alpha1::{
 };
 
 fn same<M: Message + Default + PartialEq + std::fmt::Debug>(name: &str, message: &M, hex: &str) {
-    let encoded: String = message.encode_to_vec().iter().map(|byte| format!("{byte:02x}")).collect();
+    let encoded = HEXLOWER.encode(&message.encode_to_vec());
     assert_eq!(encoded, hex, "{name} is written differently");
-    let bytes: Vec<u8> =
-        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
+    let bytes = HEXLOWER.decode(hex.as_bytes()).unwrap();
     assert_eq!(&M::decode(bytes.as_slice()).unwrap(), message, "{name} is read differently");
 }
 

@@ -91,6 +91,35 @@ struct Room {
     groups: BTreeMap<Group, Kept>,
 }
 
+/// A room for each class.
+#[derive(Debug, Default)]
+struct Rooms {
+    sessions: Room,
+    accounts: Room,
+    controller: Room,
+    hosts: Room,
+}
+
+impl Rooms {
+    fn of(&self, class: Class) -> &Room {
+        match class {
+            Class::Sessions => &self.sessions,
+            Class::Accounts => &self.accounts,
+            Class::Controller => &self.controller,
+            Class::Hosts => &self.hosts,
+        }
+    }
+
+    fn of_mut(&mut self, class: Class) -> &mut Room {
+        match class {
+            Class::Sessions => &mut self.sessions,
+            Class::Accounts => &mut self.accounts,
+            Class::Controller => &mut self.controller,
+            Class::Hosts => &mut self.hosts,
+        }
+    }
+}
+
 /// One event in the index. Names are hashes.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
@@ -113,7 +142,7 @@ pub(crate) struct Index {
     entries: VecDeque<Entry>,
     /// Of those, how many are gone.
     gone: usize,
-    rooms: [Room; Class::ALL.len()],
+    rooms: Rooms,
     hasher: RandomState,
 }
 
@@ -155,7 +184,7 @@ impl Index {
         if self.entries.len() >= INDEXED {
             self.forget_oldest();
         }
-        let room = &mut self.rooms[new.class as usize];
+        let room = self.rooms.of_mut(new.class);
         room.cost += new.cost;
         let kept = room.groups.entry(new.group).or_default();
         kept.cost += new.cost;
@@ -204,7 +233,7 @@ impl Index {
     }
 
     fn release(&mut self, entry: &Entry) {
-        let room = &mut self.rooms[entry.class as usize];
+        let room = self.rooms.of_mut(entry.class);
         room.cost -= entry.cost;
         let Some(kept) = room.groups.get_mut(&entry.group) else { return };
         kept.cost -= entry.cost;
@@ -233,15 +262,16 @@ impl Index {
     fn next_victim(&self) -> Option<u64> {
         let room = Class::ALL
             .into_iter()
-            .find(|class| self.rooms[*class as usize].cost > class.share())
-            .map(|class| &self.rooms[class as usize])?;
+            .map(|class| (self.rooms.of(class), class))
+            .find(|(room, class)| room.cost > class.share())
+            .map(|(room, _)| room)?;
         let largest = |(group, kept): &(&Group, &Kept)| (kept.cost, !group.notable);
         let (_, kept) = room.groups.iter().max_by_key(largest)?;
         kept.sequences.front().copied()
     }
 
     fn cost(&self) -> u64 {
-        self.rooms.iter().map(|room| room.cost).sum()
+        Class::ALL.into_iter().map(|class| self.rooms.of(class).cost).sum()
     }
 
     /// Numbers of the events that may be asked for, newest first. What they are is for [`Filter::is`] to say.
@@ -415,7 +445,7 @@ mod tests {
         assert_eq!(index.len(), INDEXED);
         assert_eq!(index.find(&Filter::default(), None).last(), Some(5_001));
         index.forget_before(last);
-        let groups: usize = index.rooms.iter().map(|room| room.groups.len()).sum();
+        let groups: usize = Class::ALL.into_iter().map(|class| index.rooms.of(class).groups.len()).sum();
         assert_eq!((index.len(), groups, index.cost()), (1, 1, COST_MIN));
     }
 
@@ -492,7 +522,7 @@ mod tests {
             });
         }
         assert_eq!(bench.count(|event| who(event) == "admin"), 1_000);
-        assert!(bench.index.rooms[Class::Sessions as usize].groups.len() <= 2);
+        assert!(bench.index.rooms.of(Class::Sessions).groups.len() <= 2);
     }
 
     #[test]
@@ -567,7 +597,7 @@ mod tests {
             for step in steps {
                 match step {
                     Step::Log { domain, component, what, severity, who, padding, second } => {
-                        let before: Vec<(u64, u64)> = Class::ALL.iter().map(|class| (bench.index.rooms[*class as usize].cost, class.share())).collect();
+                        let before: Vec<(u64, u64)> = Class::ALL.iter().map(|class| (bench.index.rooms.of(*class).cost, class.share())).collect();
                         bench.log(v1::Event {
                             severity,
                             principal: (who > 0).then(|| who.to_string()),
@@ -576,7 +606,7 @@ mod tests {
                         });
                         prop_assert!(bench.index.cost() <= BUDGET + SLACK);
                         for (class, (cost, share)) in Class::ALL.iter().zip(before) {
-                            let now = bench.index.rooms[*class as usize].cost;
+                            let now = bench.index.rooms.of(*class).cost;
                             // One event more than the share may go: they are not cut in two.
                             prop_assert!(now >= cost.min(share.saturating_sub(16 * 1024)), "{class:?} keeps its share");
                         }

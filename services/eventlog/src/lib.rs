@@ -10,6 +10,16 @@
 //! ends while this daemon is away. Whoever keeps it then is the stream's own bound, which drops the oldest.
 //!
 //! Never: holds a list in memory beyond a page; lets one account take the places of all, or one kind of events the room of another.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
+)]
 
 mod index;
 mod keeper;

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use data_encoding::HEXLOWER;
 use ipc::EventBuilder;
 use schema::v1alpha1::{Event, EventSeverity};
 use service::{Clock, ErrorChain, Folder};
@@ -131,7 +132,7 @@ pub(crate) fn id(dir: &Path, findings: &mut Vec<Finding>) -> io::Result<String> 
 fn new_id() -> io::Result<String> {
     let mut random = [0_u8; 8];
     getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
-    Ok(std::iter::once("bmc-".to_string()).chain(random.iter().map(|b| format!("{b:02x}"))).collect())
+    Ok(format!("bmc-{}", HEXLOWER.encode(&random)))
 }
 
 /// The cursor's file.

@@ -13,6 +13,16 @@
 //!
 //! Never: lets a request from outside act with more than the configured role unless it brings credentials of an account of this
 //! BMC; lets an outage outside be felt inside; moves the cursor past an event that was not confirmed.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
+)]
 
 mod answer;
 mod card;

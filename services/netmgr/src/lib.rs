@@ -20,7 +20,16 @@
 //! Never: touches an interface that is not in the configuration, or an address that it did not set; cuts the network when it stops or
 //! starts; believes a time before the floor.
 
-#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic))]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
+)]
 
 mod config;
 mod dhcp4;

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::path::Path;
 
+use data_encoding::HEXLOWER;
 use service::Folder;
 
 /// A resolver reads no more.
@@ -86,7 +87,7 @@ fn is_label(label: &str) -> bool {
 /// The name of a controller that nobody named.
 pub(crate) fn of_mac(mac: [u8; 6]) -> String {
     let [_, _, _, a, b, c] = mac;
-    format!("u-bmc-{a:02x}{b:02x}{c:02x}")
+    format!("u-bmc-{}", HEXLOWER.encode(&[a, b, c]))
 }
 
 /// The text of `resolv.conf`.

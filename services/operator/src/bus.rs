@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use busd::{JetStreamConfig, Server, ServerConfig, ServerHandle, StoreMonitor, jetstream};
+use data_encoding::HEXLOWER;
 use ipc::{Client, ConnectConfig};
 use roster::{Daemon, Stream};
 use service::{BusAddress, ErrorChain};
@@ -159,7 +160,7 @@ fn random_password() -> Result<String, Error> {
         what: "get random bytes",
         source: std::io::Error::other(error.to_string()),
     })?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(HEXLOWER.encode(&bytes))
 }
 
 #[cfg(test)]

@@ -15,6 +15,16 @@
 //!
 //! It must never: block on a child or on whoever reads its log; change a host's power; put a credential into arguments, environment or
 //! log; let one daemon's trouble keep another from running.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
+)]
 
 mod bus;
 mod cgroup;

@@ -8,6 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
 use board::Board;
+use data_encoding::HEXLOWER;
 use roster::Daemon;
 use rustix::fs::{FlockOperation, flock};
 use service::ErrorChain;
@@ -211,10 +212,14 @@ fn new_id() -> Result<String, Error> {
         what: "get random bytes",
         source: std::io::Error::other(error.to_string()),
     })?;
+    // Version 4 (random), variant 1: RFC 9562, section 5.4.
     bytes[6] = (bytes[6] & 0x0f) | 0x40;
     bytes[8] = (bytes[8] & 0x3f) | 0x80;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok([&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-"))
+    let mut id = HEXLOWER.encode(&bytes);
+    for at in [20, 16, 12, 8] {
+        id.insert(at, '-');
+    }
+    Ok(id)
 }
 
 /// Writes a file so that it is there whole or not at all.

@@ -19,6 +19,16 @@
 //!
 //! Never: drives a line at its start but to let go of a button found pressed, or to go on with an operation that was under way (I-2);
 //! waits for the bus or for flash between a request and its pin; reports a state the pins do not show.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
+)]
 
 mod config;
 mod error;
@@ -28,6 +38,7 @@ mod journal;
 mod operation;
 mod shell;
 #[cfg(feature = "testing")]
+#[allow(clippy::expect_used, reason = "part of tests: what does not hold fails them")]
 pub mod testing;
 mod wire;
 

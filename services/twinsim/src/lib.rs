@@ -14,6 +14,16 @@
 //! the real chip.
 //!
 //! What it must never do: decide anything the BMC should decide, or let a daemon reach the control side.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
+)]
 
 mod console;
 mod error;

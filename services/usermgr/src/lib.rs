@@ -14,6 +14,16 @@
 //! What this daemon must never do: put a password, a hash or a token into a log, an event or an answer (but for the one answer
 //! that hands a token or a generated password out); tell whether an account exists; let the last enabled
 //! administrator go; trust a gateway's word about what a caller may do longer than its own accounts bear it out.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
+)]
 
 mod boot;
 mod config;

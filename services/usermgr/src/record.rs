@@ -177,6 +177,7 @@ value!(SessionRecord);
 #[cfg(test)]
 mod tests {
     use auth::{Cost, Password, Token};
+    use data_encoding::HEXLOWER;
     use proptest::prelude::*;
 
     use super::*;
@@ -214,10 +215,6 @@ mod tests {
         }
     }
 
-    fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
     #[test]
     fn accounts_and_sessions_are_read_back() {
         let record = UserRecord::from(&account());
@@ -232,11 +229,11 @@ mod tests {
     #[test]
     fn frozen() {
         assert_eq!(
-            hex(&ipc::Value::encode(&UserRecord::from(&account()))),
+            HEXLOWER.encode(&ipc::Value::encode(&UserRecord::from(&account()))),
             "0a10303130313031303130313031303130311205616c6963651a05416c696365280132084f70657261746f723a60246172676f6e32696424763d3139246d3d343039362c743d332c703d312441774d4441774d4441774d4441774d4441774d44417724622f516d69582b4159615a70644f6b30315165516c622b4141712f44424a746c6f434a5447456846432f4d40e8074801580760e70768e90770d00f7a0b0a047465616d12036c6162"
         );
         assert_eq!(
-            hex(&ipc::Value::encode(&SessionRecord::from(&session()))),
+            HEXLOWER.encode(&ipc::Value::encode(&SessionRecord::from(&session()))),
             "0a103032303230323032303230323032303212208c0cc17a04942cc4f8e0fe0b302606d3108860c126428ba2ceeb5f9ed41c2b051a1030313031303130313031303130313031200728e80730d00f3a093139322e302e322e3142046375726c"
         );
     }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use gate::{field_path, invalid, set_at};
 use ipc::Status;
+use percent_encoding::percent_decode_str;
 use prost_reflect::{
     DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage as _, SerializeOptions, Value,
 };
@@ -196,23 +197,17 @@ fn parse(field: &FieldDescriptor, text: &str) -> Result<Value, &'static str> {
 
 /// Undoes percent-encoding (and `+` in queries); `None` when it is broken or not UTF-8.
 pub(crate) fn unescape(text: &str, plus: bool) -> Option<Cow<'_, str>> {
-    if !text.bytes().any(|b| b == b'%' || (plus && b == b'+')) {
-        return Some(Cow::Borrowed(text));
+    let is_whole = |after: &str| {
+        after.as_bytes().first_chunk::<2>().is_some_and(|pair| pair.iter().all(u8::is_ascii_hexdigit))
+    };
+    if !text.split('%').skip(1).all(is_whole) {
+        return None;
     }
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        out.push(match byte {
-            b'%' => {
-                let high = char::from(bytes.next()?).to_digit(16)?;
-                let low = char::from(bytes.next()?).to_digit(16)?;
-                u8::try_from(high * 16 + low).ok()?
-            }
-            b'+' if plus => b' ',
-            other => other,
-        });
+    if plus && text.contains('+') {
+        let text = text.replace('+', " ");
+        return Some(Cow::Owned(percent_decode_str(&text).decode_utf8().ok()?.into_owned()));
     }
-    String::from_utf8(out).ok().map(Cow::Owned)
+    percent_decode_str(text).decode_utf8().ok()
 }
 
 #[cfg(test)]

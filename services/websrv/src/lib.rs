@@ -15,6 +15,16 @@
 //! - hold code for a single method: what it needs is in the schema;
 //! - let one client's slowness, size or number grow its memory: every buffer here has a bound (`docs/websrv.md`);
 //! - keep a password, or write a secret into a log.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
+)]
 
 mod admission;
 mod auth;

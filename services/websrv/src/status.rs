@@ -14,6 +14,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use ipc::{Code, Status};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use prost_reflect::{DescriptorPool, DynamicMessage};
 use serde_json::{Value, json};
 
@@ -210,22 +211,13 @@ const GRPC_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bi
 /// Longest `grpc-message`, bytes before encoding: three times that still fits into any client's header limit.
 const MESSAGE_MAX: usize = 1024;
 
+/// What gRPC escapes: all but printable ASCII, and `%`.
+const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
+
 /// gRPC's percent-encoding: printable ASCII except `%` stays.
 fn percent(text: &str) -> Cow<'_, str> {
-    let end = (0..=text.len().min(MESSAGE_MAX)).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-    let text = text.get(..end).unwrap_or_default();
-    if text.bytes().all(|b| (0x20..0x7f).contains(&b) && b != b'%') {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::with_capacity(text.len() + 16);
-    for byte in text.bytes() {
-        if (0x20..0x7f).contains(&byte) && byte != b'%' {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    Cow::Owned(out)
+    let head = text.get(..text.floor_char_boundary(MESSAGE_MAX)).unwrap_or(text);
+    utf8_percent_encode(head, ESCAPED).into()
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! The certificate and the TLS set-up shared by TCP and QUIC.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use data_encoding::HEXLOWER;
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -32,11 +32,7 @@ impl Identity {
     /// SHA-256 of the certificate, as clients pin it: `sha256:` and 64 hexadecimal digits.
     pub(crate) fn fingerprint(&self) -> String {
         let digest = Sha256::digest(self.chain.first().map(AsRef::as_ref).unwrap_or_default());
-        digest.iter().fold("sha256:".to_owned(), |mut text, byte| {
-            // Writing to a string does not fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        format!("sha256:{}", HEXLOWER.encode(&digest))
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use futures_util::StreamExt;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -278,7 +279,7 @@ async fn the_console_and_the_page_show_the_fingerprint_of_the_certificate_that_i
     let stream = support::connect(stack.https, b"http/1.1").await.unwrap();
     let shown = stream.get_ref().1.peer_certificates().unwrap()[0].clone();
     let digest = sha2::Sha256::digest(&shown);
-    let fingerprint: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let fingerprint = HEXLOWER.encode(&digest);
     let fingerprint = format!("sha256:{fingerprint}");
     assert_eq!(stack.certificate.as_ref(), Some(&fingerprint));
     let reply = stack.send(Version::H1, stack.get("/", None)).await;

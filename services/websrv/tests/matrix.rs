@@ -129,7 +129,7 @@ fn meaning(protocol: Protocol, reply: &Reply) -> Result<Value, (String, String, 
             }
             assert!(message.is_none());
             let words = trailers["grpc-message"].to_str().unwrap();
-            let words = percent_decode(words);
+            let words = percent_encoding::percent_decode_str(words).decode_utf8().unwrap().into_owned();
             let reason = trailers.get("grpc-status-details-bin").map(|bin| {
                 let bytes = base64::engine::general_purpose::STANDARD_NO_PAD.decode(bin).unwrap();
                 let status = <schema::google::rpc::Status as prost::Message>::decode(&bytes[..]).unwrap();
@@ -141,20 +141,6 @@ fn meaning(protocol: Protocol, reply: &Reply) -> Result<Value, (String, String, 
             Err((number(status), words, reason.unwrap_or_default()))
         }
     }
-}
-
-fn percent_decode(text: &str) -> String {
-    let mut out = Vec::new();
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte == b'%' {
-            let hex = [bytes.next().unwrap(), bytes.next().unwrap()];
-            out.push(u8::from_str_radix(std::str::from_utf8(&hex).unwrap(), 16).unwrap());
-        } else {
-            out.push(byte);
-        }
-    }
-    String::from_utf8(out).unwrap()
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
+use data_encoding::HEXLOWER_PERMISSIVE;
 
 use crate::sh;
 
@@ -63,14 +64,7 @@ impl Key {
 /// The seed in a key file: lines that start with `#` are for people.
 fn seed(text: &str) -> Option<[u8; 32]> {
     let digits = text.lines().find(|line| !line.starts_with('#') && !line.trim().is_empty())?.trim();
-    if digits.len() != 64 {
-        return None;
-    }
-    let mut seed = [0; 32];
-    for (at, byte) in seed.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(digits.get(2 * at..2 * at + 2)?, 16).ok()?;
-    }
-    Some(seed)
+    HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).ok()?.try_into().ok()
 }
 
 #[cfg(test)]

@@ -49,7 +49,7 @@ fn hashes(data: &[u8], salt: &[u8; 32]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packages::hex;
+    use data_encoding::HEXLOWER;
 
     /// What `veritysetup format --no-superblock` of cryptsetup 2.6.1 makes of blocks that are filled with their number modulo
     /// 251, with a salt of 32 times 0xab: number of blocks, root hash, bytes of the tree, SHA-256 of the tree.
@@ -94,9 +94,9 @@ mod tests {
                 data.resize(data.len() + BLOCK, u8::try_from(block % 251).unwrap());
             }
             let tree = tree(&data, &[0xab; 32]).unwrap();
-            assert_eq!(hex(&tree.root), root, "{blocks}");
+            assert_eq!(HEXLOWER.encode(&tree.root), root, "{blocks}");
             assert_eq!(tree.blocks.len(), length, "{blocks}");
-            assert_eq!(hex(&Sha256::digest(&tree.blocks)), sum, "{blocks}");
+            assert_eq!(HEXLOWER.encode(&Sha256::digest(&tree.blocks)), sum, "{blocks}");
         }
     }
 

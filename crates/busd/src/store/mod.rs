@@ -42,6 +42,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nats::js::store::{Class, Recovered, Storage, StoreError, StoreReport, StreamStore};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 pub use disk::{Disk, DiskFile, Kind, Lock, RealDisk};
 pub use segment::{Found, Scan, scan as scan_segment};
@@ -291,16 +292,12 @@ fn error(what: &str, path: &Path, error: &io::Error) -> StoreError {
     StoreError::Io { what: format!("cannot {what} {}", path.display()), why: error.to_string() }
 }
 
+/// What a file name does not have as it is.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'-');
+
 /// A name as a file name: letters, digits, `_` and `-` stay, the rest becomes `%` and two hexadecimal digits.
 fn file_name(name: &str) -> Result<String, StoreError> {
-    let mut out = String::with_capacity(name.len());
-    for byte in name.bytes() {
-        if byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-' {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
+    let out = utf8_percent_encode(name, ESCAPED).to_string();
     if out.is_empty() || out.len() > MAX_FILE_NAME {
         return Err(StoreError::Io { what: "not stored".to_owned(), why: "the name is too long".to_owned() });
     }
@@ -309,20 +306,8 @@ fn file_name(name: &str) -> Result<String, StoreError> {
 
 /// The inverse of [`file_name`].
 fn name_of(file: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(file.len());
-    let mut rest = file.bytes();
-    while let Some(byte) = rest.next() {
-        match byte {
-            b'%' => {
-                let hex = [rest.next()?, rest.next()?];
-                bytes.push(u8::from_str_radix(core::str::from_utf8(&hex).ok()?, 16).ok()?);
-            }
-            b'_' | b'-' => bytes.push(byte),
-            _ if byte.is_ascii_alphanumeric() => bytes.push(byte),
-            _ => return None,
-        }
-    }
-    String::from_utf8(bytes).ok().filter(|name| file_name(name).is_ok_and(|canonical| canonical == file))
+    let name = percent_decode_str(file).decode_utf8().ok()?;
+    file_name(&name).is_ok_and(|canonical| canonical == file).then(|| name.into_owned())
 }
 
 /// A small file's content behind its checksum.

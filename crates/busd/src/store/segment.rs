@@ -88,9 +88,10 @@ fn checksum(id: u64, bytes: &[u8]) -> u32 {
 pub(super) fn header(id: u64, base: u64) -> [u8; HEADER] {
     let mut bytes = [0; HEADER];
     let (head, crc) = bytes.split_at_mut(HEADER - 4);
-    head[..8].copy_from_slice(MAGIC);
-    head[8..16].copy_from_slice(&id.to_le_bytes());
-    head[16..24].copy_from_slice(&base.to_le_bytes());
+    let fields = MAGIC.iter().copied().chain(id.to_le_bytes()).chain(base.to_le_bytes());
+    for (byte, field) in head.iter_mut().zip(fields) {
+        *byte = field;
+    }
     crc.copy_from_slice(&crc32fast::hash(head).to_le_bytes());
     bytes
 }
@@ -209,6 +210,7 @@ const CORRECTABLE: usize = 91_607 / 8 - 4;
 const CORRECTIONS: usize = 16;
 
 /// What a byte that enters the checksum's register does to it (CRC-32, reflected).
+#[expect(clippy::indexing_slicing, reason = "run by the compiler: what is out of bounds does not compile")]
 const STEP: [u32; 256] = {
     let mut table = [0; 256];
     let mut byte = 0_u32;

@@ -183,7 +183,7 @@ fn list(config: &Config, output: Output) -> Result<(), Failure> {
     for (name, context) in &config.contexts {
         let current = if config.current.as_ref() == Some(name) { "*" } else { " " };
         let trust = match (&context.fingerprint, &context.ca) {
-            (Some(pin), _) => format!("{}…", &pin.to_string()[..15]),
+            (Some(pin), _) => pin.to_string().chars().take(15).chain(['…']).collect(),
             (None, Some(_)) => "a CA file".to_owned(),
             (None, None) => "this machine's CAs".to_owned(),
         };
