@@ -35,8 +35,8 @@ pub(crate) struct Pid {
 impl Pid {
     /// The output, `low` to `high` (%), for what is measured, after `dt` seconds. `forward` is added to it.
     ///
-    /// Anti-windup: while the output is beyond a limit, the integral does not grow further beyond it, and it never leaves the
-    /// limits. From one state more heat never gives less.
+    /// Anti-windup: while the output is at its upper limit the integral does not grow, and it never leaves the limits. Downwards it reaches
+    /// as far as `forward` does, so it can take that back but is never in debt. From one state more heat never gives less.
     pub(crate) fn turn(
         &mut self,
         config: &PidConfig,
@@ -53,12 +53,11 @@ impl Pid {
             self.slope += ((measured - last) / dt - self.slope) * share;
         }
         let others = config.kp * error + config.kd * self.slope + forward;
-        let before = others + self.integral;
-        let windup = (before >= high && error > 0.0) || (before <= low && error < 0.0);
+        let windup = others + self.integral >= high && error > 0.0;
         if !windup {
             self.integral += config.ki * error * dt;
         }
-        self.integral = self.integral.clamp(low.min(0.0), high);
+        self.integral = self.integral.clamp(-forward.max(0.0), high);
         (others + self.integral).clamp(low, high)
     }
 
@@ -67,7 +66,7 @@ impl Pid {
         self.last = Some(measured);
         self.slope = 0.0;
         let error = measured - config.target;
-        self.integral = (output - config.kp * error - forward).clamp(0.0, high);
+        self.integral = (output - config.kp * error - forward).clamp(-forward.max(0.0), high);
     }
 
     /// There is nothing to go on from; the next turn begins at `output`.
