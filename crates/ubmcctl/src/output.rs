@@ -97,7 +97,7 @@ pub(crate) struct Table {
     empty: &'static str,
 }
 
-/// Columns of a terminal, and of what is no terminal: a line that is read by people.
+/// Columns of a terminal that does not tell.
 const WIDTH: usize = 80;
 /// No column is made narrower, unless what is in it is.
 const NARROW: usize = 8;
@@ -234,10 +234,10 @@ fn wrapped(cell: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// Columns of the terminal our answers go to.
+/// Columns of the terminal our answers go to. What goes into a file or a program has a line a row, as long as it may be.
 fn terminal_width() -> usize {
     if !std::io::stdout().is_terminal() {
-        return WIDTH;
+        return usize::MAX;
     }
     let size = rustix::termios::tcgetwinsize(std::io::stdout());
     size.map_or(WIDTH, |size| size.ws_col.into()).max(40)

@@ -67,7 +67,7 @@ fn terminal() -> Result<File, Failure> {
     })
 }
 
-/// Asks for a secret without showing it.
+/// Asks for a secret without showing it. Not by `rpassword`: its call cannot be left, so that Ctrl-C would leave the terminal silent.
 pub(crate) async fn secret(question: &str) -> Result<String, Failure> {
     let terminal = terminal()?;
     let before = tcgetattr(&terminal).map_err(|error| Failure::Local(format!("terminal: {error}")))?;

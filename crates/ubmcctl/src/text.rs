@@ -95,25 +95,10 @@ pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse::<u32>() {
         return Ok(Duration::from_secs(seconds.into()));
     }
-    let mut total = Duration::ZERO;
-    let mut number = String::new();
-    for c in text.chars() {
-        if c.is_ascii_digit() {
-            number.push(c);
-            continue;
-        }
-        let unit: u64 = match c {
-            's' => 1,
-            'm' => 60,
-            'h' => 3_600,
-            'd' => 86_400,
-            _ => return Err(wrong()),
-        };
-        let count: u32 = number.parse().map_err(|_| wrong())?;
-        total += Duration::from_secs(u64::from(count) * unit);
-        number.clear();
-    }
-    if number.is_empty() && !text.is_empty() { Ok(total) } else { Err(wrong()) }
+    let span: jiff::Span = text.parse().map_err(|_| wrong())?;
+    // Days have 24 hours here; months and years are no span of time.
+    let span = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;
+    Duration::try_from(span).ok().filter(|span| span.as_secs() <= u32::MAX.into()).ok_or_else(wrong)
 }
 
 /// A span that something can happen in.
@@ -130,10 +115,12 @@ mod tests {
 
     #[test]
     fn spans_read_and_write() {
-        for (text, seconds) in [("90", 90), ("90s", 90), ("5m", 300), ("1h30m", 5_400), ("2d", 172_800)] {
+        for (text, seconds) in
+            [("90", 90), ("90s", 90), ("5m", 300), ("1h30m", 5_400), ("2d", 172_800), ("1 h 5 min", 3_900)]
+        {
             assert_eq!(parse_span(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
-        for text in ["", "m", "5x", "5m3", "-1", "99999999999s"] {
+        for text in ["", "m", "5x", "5m3", "-1", "-5m", "5m ago", "1y", "99999999999s"] {
             assert!(parse_span(text).is_err(), "{text}");
         }
         for (seconds, text) in
