@@ -115,7 +115,7 @@ enum Due {
     Look { life: u32, answered: bool },
     Seen { life: u32, seen: Option<Seen> },
     News { life: u32, event: desired::Event },
-    Written(Write, bool),
+    Written(Write, bool, u32),
     WriteAgain,
     Tick { life: u32 },
     PowerUp { hangs: Millis },
@@ -738,7 +738,8 @@ impl World {
             }
         }
         let told = stored && self.store != Store::Silent;
-        self.at(if self.store == Store::Slow { WRITE_SLOW } else { WRITE }, Due::Written(write, told));
+        let takes = if self.store == Store::Slow { WRITE_SLOW } else { WRITE };
+        self.at(takes, Due::Written(write, told, self.writer));
     }
 
     fn written(&mut self, write: Write, told: bool) {
@@ -812,7 +813,10 @@ impl World {
                 self.step(event);
             }
             Due::Tick { life } if is_ours(life) => self.tick(),
-            Due::Written(write, told) if self.desired.is_some() => self.written(write, told),
+            // What a life that is over wrote is told to nobody.
+            Due::Written(write, told, writer) if self.desired.is_some() && writer == self.writer => {
+                self.written(write, told);
+            }
             Due::WriteAgain if self.desired.is_some() => {
                 for write in std::mem::take(&mut self.failed) {
                     if !self.waiting.iter().any(|newer| newer.is_same_key(&write)) {
