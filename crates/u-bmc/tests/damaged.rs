@@ -226,3 +226,24 @@ async fn a_damaged_file_never_keeps_it_down_and_never_makes_it_new() -> Result {
     );
     Ok(())
 }
+
+/// The folder of a bucket is gone: what was forbidden in it stays so, and people are told.
+#[tokio::test]
+async fn a_lock_whose_folder_is_missing_stays() -> Result {
+    let state = tempfile::tempdir()?;
+    a_day_of_use(state.path()).await?;
+    std::fs::remove_dir_all(state.path().join("bus/streams/KV_state"))?;
+    let suite = suite(state.path()).start().await?;
+    let text = suite.log().join("\n");
+    let admin = suite.admin();
+    ensure!(host_status(&admin).await? == "HOST_STATUS_OFF", "a locked host was switched on:\n{text}");
+    let on = admin.post("/api/v1alpha1/hosts/system/state", &json!({ "action": "HOST_ACTION_ON" })).await?;
+    ensure!(on.status != 200 && on.text().contains("MAINTENANCE"), "the lock is gone: {}\n{text}", on.text());
+    let status = admin.get("/api/v1alpha1/system/health").await?;
+    ensure!(status.text().contains("KV_state"), "{}", status.text());
+    eventually("an event tells it", FOLLOW, || async {
+        Ok(admin.get("/api/v1alpha1/events?component=KV_state").await?.text().contains("missing"))
+    })
+    .await?;
+    suite.stop().await
+}

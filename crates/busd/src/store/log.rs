@@ -30,6 +30,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use marks::Marks;
+pub(super) use marks::Was;
 use nats::js::store::{Flush, Message, Ranges, Record, Step, StoreError, StoreReport, StreamStore};
 
 use super::disk::{DiskFile, Kind};
@@ -173,6 +174,7 @@ pub(super) struct SegmentLog {
     begun_before: Option<u64>,
     /// How far the row is known to reach.
     marks: Marks,
+    was: Was,
 }
 
 /// A segment as read.
@@ -224,6 +226,7 @@ impl SegmentLog {
             unmarked: BTreeMap::new(),
             begun_before: None,
             marks: Marks::default(),
+            was: Was::Open,
         }
     }
 

@@ -5,6 +5,7 @@
 //!                         /00000001.seg …  its messages, see `segment`
 //!                         /mark, mark.2    how far they are known to reach, see `reached`
 //!                         /consumers/<consumer>, <consumer>.2   state: the newest, and the one before
+//!  <root>/made, made.2                     the streams that were made, see `made`
 //!  <root>/damaged/                         copies of what was damaged, kept for people (the newest few)
 //! ```
 //!
@@ -22,6 +23,9 @@
 mod disk;
 mod log;
 mod lost;
+mod made;
+#[cfg(test)]
+mod missing;
 mod reached;
 #[cfg(test)]
 mod refusals;
@@ -47,7 +51,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 pub use disk::{Disk, DiskFile, Kind, Lock, RealDisk};
 pub use segment::{Found, Scan, scan as scan_segment};
 
-use log::SegmentLog;
+use log::{SegmentLog, Was};
+use made::{Entry, Made};
 use reached::MARKS;
 
 /// How many damaged files are kept.
@@ -371,6 +376,20 @@ pub struct FileStore {
     unready: bool,
     /// Streams that were refused and may be there after a loss of power.
     leftovers: BTreeSet<PathBuf>,
+    /// The streams that were made.
+    made: Made,
+    /// The list on the medium may be another one, or there is one copy of it only.
+    unlisted: bool,
+    /// Streams that were made and whose folders were not there at the start.
+    missing: BTreeSet<String>,
+}
+
+/// What of a stream's folder was found.
+enum Folder {
+    /// Nothing that counts.
+    Empty,
+    /// A stream, and whether it has had a segment; it may not be readable.
+    There(bool, Option<Recovered>),
 }
 
 impl FileStore {
@@ -407,6 +426,9 @@ impl FileStore {
             read_only,
             unready: true,
             leftovers: BTreeSet::new(),
+            made: Made::default(),
+            unlisted: false,
+            missing: BTreeSet::new(),
         };
         match this.shared.disk.create_dir(root) {
             Ok(()) => this.hold()?,
@@ -479,8 +501,26 @@ impl FileStore {
         Ok(self.streams.join(file_name(stream)?))
     }
 
-    fn log(&self, stream: &str, dir: PathBuf, expendable: bool) -> Box<dyn StreamStore> {
-        Box::new(SegmentLog::new(Arc::clone(&self.shared), stream.to_owned(), dir, expendable))
+    fn log(&self, stream: &str, dir: PathBuf, expendable: bool) -> SegmentLog {
+        SegmentLog::new(Arc::clone(&self.shared), stream.to_owned(), dir, expendable)
+    }
+
+    /// What a stream was that is listed.
+    fn was(&self, name: &str) -> Was {
+        match self.made.streams.get(name) {
+            Some(_) if self.missing.contains(name) => Was::Missing,
+            Some(entry) if entry.begun => Was::Begun,
+            _ => Was::Open,
+        }
+    }
+
+    /// Whether a stream has had a segment: one that was begun to its header at least, or a mark.
+    fn has_begun(&self, dir: &Path, files: &[String]) -> bool {
+        let size = |file: &String| self.shared.disk.open(&dir.join(file), false).and_then(|f| f.size());
+        files.iter().any(|file| MARKS.contains(&file.as_str()))
+            || files.iter().any(|file| {
+                segment_id(file).is_some() && size(file).is_ok_and(|size| size >= segment::HEADER as u64)
+            })
     }
 
     /// Removes what the store made in a stream's directory, and the directory if nothing else is in it.
@@ -518,6 +558,8 @@ impl FileStore {
 
     /// Removes what refused streams left behind.
     fn sweep(&mut self) -> Result<(), StoreError> {
+        // Nothing goes that may still be listed.
+        self.keep_list()?;
         while let Some(dir) = self.leftovers.first() {
             self.remove_for_good(dir).map_err(|e| error("remove", dir, &e))?;
             self.leftovers.pop_first();
@@ -586,16 +628,18 @@ impl FileStore {
         consumers
     }
 
-    fn recover_stream(&self, name: String, dir: PathBuf) -> Option<Recovered> {
+    fn recover_stream(&self, name: String, dir: PathBuf) -> Folder {
         let disk = &self.shared.disk;
         let files = match disk.list(&dir) {
             Ok(files) => files,
             Err(e) => {
                 let why = format!("its directory cannot be read and it is not served: {e}");
                 self.shared.found(&name, why, None);
-                return None;
+                return Folder::There(false, None);
             }
         };
+        let was = self.was(&name);
+        let begun = was == Was::Begun || self.has_begun(&dir, &files);
         self.clean(&dir, &files, |file| {
             let name = file.strip_suffix(TEMPORARY).unwrap_or(file);
             file == TRIAL || METAS.contains(&name) || MARKS.contains(&name)
@@ -613,13 +657,13 @@ impl FileStore {
         }
         let Some(class) = copies.first().and_then(|c| c.first()).map(|class| *class == EXPENDABLE) else {
             if bad.is_empty() && !files.iter().any(|f| segment_id(f).is_some()) {
-                // It was being made when the power went; nobody was told that it exists.
+                // It was being made when the power went; nobody was told that it exists. Where it is listed, its files are missing.
                 let _ = self.remove_stream(&dir);
-            } else {
-                let why = "its metadata cannot be read; its messages are served again when it is created";
-                self.shared.found(&name, why.to_owned(), None);
+                return Folder::Empty;
             }
-            return None;
+            let why = "its metadata cannot be read; its messages are served again when it is created";
+            self.shared.found(&name, why.to_owned(), None);
+            return Folder::There(begun, None);
         };
         for (meta, why, bytes) in &bad {
             let aside = self.keep_damaged(&name, meta, bytes);
@@ -631,8 +675,8 @@ impl FileStore {
         // What a process before us renamed may be in the system's memory only, and it is visible from now on.
         let _ = self.shared.disk.sync_dir(&dir.join(CONSUMERS));
         let consumers = self.consumers(&name, &dir.join(CONSUMERS));
-        let store = self.log(&name, dir, class.expendable);
-        Some(Recovered { name, metas, class, consumers, store })
+        let store = Box::new(self.log(&name, dir, class.expendable).that_was(was));
+        Folder::There(begun, Some(Recovered { name, metas, class, consumers, store, is_lost: false }))
     }
 
     /// Puts a copy of a damaged small file aside, where there is something to put and room for it.
@@ -644,10 +688,11 @@ impl FileStore {
 
 impl Storage for FileStore {
     fn recover(&mut self) -> Result<Vec<Recovered>, StoreError> {
-        let mut streams = Vec::new();
+        let (mut streams, mut there) = (Vec::new(), BTreeMap::new());
+        self.read_list();
         let mut files = match self.shared.disk.list(&self.streams) {
             Ok(files) => files,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(streams),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(e) => {
                 // Nothing is made anew in a directory that cannot be read: `create` meets the same error.
                 let why = format!("the streams cannot be read and none is served: {e}");
@@ -661,7 +706,10 @@ impl Storage for FileStore {
             if !self.shared.disk.kind(&dir).is_ok_and(|kind| kind == Kind::Dir) {
                 self.shared.foreign(&dir);
             } else if let Some(name) = name_of(&file) {
-                streams.extend(self.recover_stream(name, dir));
+                if let Folder::There(begun, stream) = self.recover_stream(name.clone(), dir) {
+                    there.insert(name, begun);
+                    streams.extend(stream);
+                }
             } else if file.strip_suffix(GONE).and_then(|f| name_of(f.split('.').next()?)).is_some() {
                 // A stream that was being deleted. What cannot be removed is tried again at the next start.
                 let _ = self.remove_stream(&dir);
@@ -669,6 +717,7 @@ impl Storage for FileStore {
                 self.shared.foreign(&dir);
             }
         }
+        self.compare_list(there);
         Ok(streams)
     }
 
@@ -683,6 +732,10 @@ impl Storage for FileStore {
                 why: "earlier removals still fail".to_owned(),
             });
         }
+        if self.made.streams.contains_key(name) {
+            // It was lost, or cannot be read.
+            return Err(StoreError::Exists);
+        }
         match self.shared.disk.kind(&dir) {
             Ok(_) => return Err(StoreError::Exists),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -691,24 +744,36 @@ impl Storage for FileStore {
         if !self.shared.fits(self.shared.segment_bytes, class.expendable) {
             return Err(StoreError::Full);
         }
+        let mut log = self.log(name, dir.clone(), class.expendable);
         let made = self
             .shared
             .disk
             .create_dir(&dir.join(CONSUMERS))
             .map_err(|e| error("make", &dir, &e))
             .and_then(|()| self.put_stream(name, class, meta))
+            // From here on a stream without a segment has lost it.
+            .and_then(|()| log.begin_first())
             .and_then(|()| {
                 self.shared.disk.sync_dir(&self.streams).map_err(|e| error("sync", &self.streams, &e))
             });
-        if let Err(error) = made {
+        let mut listed = Ok(());
+        if made.is_ok() {
+            listed = self.change_list(|made| made.add(name, Entry { begun: true, ..Entry::default() }));
+        }
+        // What may be listed stays until it is sure not to be.
+        let is_open = matches!(listed, Err(StoreError::Open(_)));
+        if let Err(error) = made.and(listed) {
             // Refused: nothing of it is found at the next start.
-            if self.remove_for_good(&dir).is_ok() {
+            if !is_open && self.remove_for_good(&dir).is_ok() {
                 return Err(error);
             }
             self.leftovers.insert(dir);
-            return Err(StoreError::Open(Box::new(error)));
+            return Err(match error {
+                StoreError::Open(_) => error,
+                error => StoreError::Open(Box::new(error)),
+            });
         }
-        Ok(self.log(name, dir, class.expendable))
+        Ok(Box::new(log))
     }
 
     fn adopt(&mut self, name: &str, class: Class) -> Result<Recovered, StoreError> {
@@ -716,9 +781,14 @@ impl Storage for FileStore {
         let disk = &self.shared.disk;
         disk.create_dir(&dir.join(CONSUMERS)).map_err(|e| error("make", &dir, &e))?;
         disk.list(&dir).map_err(|e| error("list", &dir, &e))?;
+        let was = self.was(name);
+        let is_lost = was == Was::Missing;
+        if is_lost {
+            self.keep_folders()?;
+        }
         let consumers = self.consumers(name, &dir.join(CONSUMERS));
-        let store = self.log(name, dir, class.expendable);
-        Ok(Recovered { name: name.to_owned(), metas: Vec::new(), class, consumers, store })
+        let store = Box::new(self.log(name, dir, class.expendable).that_was(was));
+        Ok(Recovered { name: name.to_owned(), metas: Vec::new(), class, consumers, store, is_lost })
     }
 
     fn put_stream(&mut self, name: &str, class: Class, meta: &[u8]) -> Result<(), StoreError> {
@@ -787,18 +857,30 @@ impl Storage for FileStore {
             .map(|place| self.streams.join(place))
             .find(|place| disk.kind(place).is_err_and(|e| e.kind() == io::ErrorKind::NotFound));
         let gone = free.ok_or(StoreError::Exists)?;
-        disk.rename(&dir, &gone).map_err(|e| error("remove", &dir, &e))?;
-        if let Err(e) = disk.sync_dir(&self.streams) {
-            // It could come back with a loss of power: then it had better never gone.
-            let failure = error("remove", &dir, &e);
-            let back = disk.rename(&gone, &dir).and_then(|()| disk.sync_dir(&self.streams));
-            return Err(if back.is_ok() {
-                failure
-            } else {
-                self.unready = true;
-                StoreError::Open(Box::new(failure))
-            });
+        // What is not listed and there is listed again, what is listed and not there is lost.
+        let entry = self.made.streams.get(name).cloned();
+        self.change_list(|made| drop(made.streams.remove(name)))?;
+        let disk = Arc::clone(&self.shared.disk);
+        let failure = match disk.rename(&dir, &gone) {
+            Ok(()) => match disk.sync_dir(&self.streams) {
+                Ok(()) => None,
+                Err(e) => {
+                    // It could come back with a loss of power: then it had better never gone.
+                    let failure = error("remove", &dir, &e);
+                    if disk.rename(&gone, &dir).and_then(|()| disk.sync_dir(&self.streams)).is_err() {
+                        self.unready = true;
+                        return Err(StoreError::Open(Box::new(failure)));
+                    }
+                    Some(failure)
+                }
+            },
+            Err(e) => Some(error("remove", &dir, &e)),
+        };
+        if let Some(failure) = failure {
+            let listed = entry.map_or(Ok(()), |entry| self.list_again(name, entry));
+            return Err(if listed.is_ok() { failure } else { StoreError::Open(Box::new(failure)) });
         }
+        self.missing.remove(name);
         // What is left under that name goes at the next start.
         let _ = self.remove_stream(&gone);
         Ok(())

@@ -772,7 +772,8 @@ fn whatever_happens_to_one_file_the_store_opens_and_says_so() {
     ];
     let kinds = [None, Some(std::io::ErrorKind::StorageFull), Some(std::io::ErrorKind::ReadOnlyFilesystem)];
     for (path, bytes) in &files {
-        let stream = path.components().nth(3).unwrap().as_os_str().to_str().unwrap();
+        // The list of streams is nobody's.
+        let stream = path.components().nth(3).map_or("", |part| part.as_os_str().to_str().unwrap());
         for refused in kinds {
             for (what, change) in changes.iter().copied().chain([("unreadable", Vec::clear as Change)]) {
                 let disk = disk.copy();

@@ -1076,12 +1076,14 @@ impl JetStream {
                     // What another release wrote may be all that is known of it.
                     kept.foreign = true;
                     put_meta(self.storage.as_mut(), &mut kept, &core.config.name, class, &meta)?;
-                    let stream = core.config.name.clone();
-                    let why = format!(
-                        "its metadata was made anew from its definition, {} messages are kept",
-                        core.index.len()
-                    );
-                    self.out.push(Output::Report(StoreReport::Found { stream, why, set_aside: None }));
+                    if !found.is_lost {
+                        let stream = core.config.name.clone();
+                        let why = format!(
+                            "its metadata was made anew from its definition, {} messages are kept",
+                            core.index.len()
+                        );
+                        self.out.push(Output::Report(StoreReport::Found { stream, why, set_aside: None }));
+                    }
                     let consumers = consumers(&core, &found.consumers, now, &mut self.out);
                     return Ok(Stream { consumers, kept, ..Stream::new(core) });
                 }

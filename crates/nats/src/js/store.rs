@@ -254,6 +254,8 @@ pub struct Recovered {
     pub consumers: BTreeMap<String, Vec<Vec<u8>>>,
     /// Its messages, to be replayed.
     pub store: Box<dyn StreamStore>,
+    /// Nothing of it was left, which was reported.
+    pub is_lost: bool,
 }
 
 /// How a stream wants to be kept.
@@ -276,7 +278,7 @@ pub trait Storage: Send + std::fmt::Debug {
     /// Makes an empty stream with its metadata; durable when it returns.
     ///
     /// # Errors
-    /// [`StoreError::Exists`] when there are files of that name, whatever is in them; [`StoreError::Full`], or what the system said.
+    /// [`StoreError::Exists`] when there are files of that name, whatever is in them, or there were and they are missing; [`StoreError::Full`], or what the system said.
     /// [`StoreError::Open`]: a crash may bring it; [`ready`](Self::ready) goes on removing it.
     fn create(&mut self, name: &str, class: Class, meta: &[u8]) -> Result<Box<dyn StreamStore>, StoreError>;
 
@@ -488,7 +490,14 @@ impl Storage for Memory {
     }
     fn adopt(&mut self, name: &str, class: Class) -> Result<Recovered, StoreError> {
         let store = Box::new(MemoryStream::new(self.limit));
-        Ok(Recovered { name: name.to_owned(), metas: Vec::new(), class, consumers: BTreeMap::new(), store })
+        Ok(Recovered {
+            name: name.to_owned(),
+            metas: Vec::new(),
+            class,
+            consumers: BTreeMap::new(),
+            store,
+            is_lost: false,
+        })
     }
     fn put_stream(&mut self, _: &str, _: Class, _: &[u8]) -> Result<(), StoreError> {
         Ok(())

@@ -12,6 +12,21 @@ use super::super::segment::{self, HEADER};
 use super::super::{MAX_SMALL, segment_file};
 use super::{SegmentLog, io_error};
 
+/// The most bytes whose numbers are skipped where it is not known how far a stream had come.
+const MOST_SKIPPED: u64 = 1 << 30;
+
+/// What a stream was, by the list of those that were made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::store) enum Was {
+    /// It may have had no segment.
+    #[default]
+    Open,
+    /// It had segments.
+    Begun,
+    /// Its folder is missing, and that was reported.
+    Missing,
+}
+
 /// The marks of a stream.
 #[derive(Debug, Default)]
 pub(super) struct Marks {
@@ -87,10 +102,46 @@ impl SegmentLog {
         self.shared.found(&self.stream, why, None);
     }
 
+    /// What the list says of it, before it is replayed.
+    pub(in crate::store) fn that_was(mut self, was: Was) -> Self {
+        self.was = was;
+        self
+    }
+
+    /// Begins the first segment of a stream that is being made: from then on there always is one, on the medium.
+    pub(in crate::store) fn begin_first(&mut self) -> Result<(), StoreError> {
+        self.begin()?;
+        self.sync()?;
+        self.set_mark();
+        Ok(())
+    }
+
+    /// Nothing is left of a stream that was made.
+    fn found_nothing(&mut self, visit: &mut dyn FnMut(Step<'_>)) {
+        self.marks.lost = true;
+        if self.was == Was::Begun {
+            let why = "all its segments are missing, what was stored in them is lost";
+            self.shared.found(&self.stream, why.to_owned(), None);
+        }
+        // How far it had come is not known; nobody who remembers a number of it should meet it again soon.
+        self.skip_numbers(self.shared.max_bytes.min(MOST_SKIPPED), visit);
+        // A mark that promises more than there is says so until it is told, also where the power tears what tells it.
+        let (segment, next, bytes) = (self.next_id, self.next_seq, self.shared.segment_bytes);
+        let owed = Reached { segment, next, bytes };
+        if self.shared.replace(&self.dir, MARKS[0], &encode(owed)).is_ok() {
+            self.marks.firm = Some(owed);
+        }
+    }
+
     /// Looks whether the row ends with the segment it ended with.
     pub(super) fn look_for_newest(&mut self, reached: Option<Reached>, visit: &mut dyn FnMut(Step<'_>)) {
         let newest = self.segments.back().map(|s| s.id).max(self.unread.iter().max().copied());
-        let Some(reached) = reached else { return };
+        let Some(reached) = reached else {
+            if newest.is_none() && self.was != Was::Open {
+                self.found_nothing(visit);
+            }
+            return;
+        };
         if newest >= Some(reached.segment) {
             // Where the row went on, what was removed since is not missed. One that gave out fewer numbers did not go on.
             let passed = self.marks.passed.take().filter(|_| self.next_seq < reached.next);
