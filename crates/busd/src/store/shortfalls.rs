@@ -270,6 +270,51 @@ fn an_unreadable_segment_that_is_given_up_stays_told() {
     }
 }
 
+/// A first segment that gives nothing is given up although the one behind it has holes, and stays told whenever the power goes.
+#[test]
+fn an_unreadable_first_segment_is_given_up_past_holes() {
+    let limits = StoreLimits { max_bytes: 48 * 1024, headroom: 0, segment_bytes: 8192 };
+    for stop in [None].into_iter().chain((0..40).map(Some)) {
+        let what = format!("the power goes {stop:?}");
+        let disk = locked(End::Orderly, limits);
+        let mut bench = Bench::open(&disk, limits, begin());
+        for n in 0..6 {
+            bench.publish(&format!("$KV.b.more{n}"), &[1; 3000]);
+        }
+        bench.machine.close(bench.now);
+        drop(bench);
+        let (lost, holed) = (segments(&disk)[0].clone(), segments(&disk)[1].clone());
+        assert!(segments(&disk).len() > 2);
+        disk.make_unreadable(lost.to_str());
+        disk.make_byte_unreadable(Some((holed.to_str().unwrap(), 5000)));
+        let mut bench = Bench::open(&disk, limits, begin());
+        let told = revision(&mut bench, "_damaged").expect("told while it is not read");
+        let mut n = 0;
+        while used(&disk) < 3 * limits.max_bytes / 4 - 4000 {
+            assert!(bench.publish(&format!("$KV.b.{n}"), &[9; 2000]).get("error").is_none(), "{what}");
+            n += 1;
+        }
+        disk.fail_after(stop);
+        for _ in 0..8 {
+            bench.send("r", &format!("$KV.b.{n}"), b"", &[9; 2000]);
+            bench.commit();
+            n += 1;
+        }
+        assert!(!disk.files().contains_key(&lost) || stop.is_some(), "{what}: it is not given up");
+        drop(bench);
+        let mut disks = vec![disk.after_power_loss(&mut Random::new(11))];
+        disks.extend(stop.is_none().then(|| disk.copy()));
+        for disk in disks {
+            let there = disk.files().contains_key(&lost);
+            let mut bench = Bench::open(&disk, limits, begin());
+            let now = revision(&mut bench, "_damaged");
+            assert!(there || now >= Some(told), "{what}: {now:?}, {told} was told");
+            let lock = revision(&mut bench, "lock");
+            assert!(!there || lock.is_some() || now.is_some(), "{what}");
+        }
+    }
+}
+
 /// Whenever the power goes, and whatever of what nobody was told of is left, nothing is damaged. `POWER_LOSSES` sets how many stores are
 /// tried (100 without it).
 #[test]

@@ -57,7 +57,11 @@ impl SegmentLog {
                 continue;
             }
             self.mark_begun();
-            if front || self.unmarked_of(at, at) == 0 || !self.merge(at, at)? {
+            if self.unmarked_of(at, at) == 0 || !self.merge(at, at)? {
+                return Ok(false);
+            }
+            // What is written anew has no holes; a marker before its first number was not put into it.
+            if front && !self.insert_marker(at, seq)? {
                 return Ok(false);
             }
         }
