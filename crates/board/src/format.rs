@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::reader::{Direction, Outcome, Table};
+use crate::sensing;
 use crate::tree::Fault;
 use crate::types::{
     Accel, Board, Buttons, Chassis, HalKind, Host, Id, Level, ManagementController, Power, Qemu, Restore,
@@ -14,7 +15,8 @@ use crate::types::{
 const HOSTS_MAX: usize = 16;
 
 /// The top-level tables; overrides that start with one of these are for the board.
-pub(crate) const TABLES: [&str; 5] = ["board", "chassis", "management_controller", "hosts", "sim"];
+pub(crate) const TABLES: [&str; 8] =
+    ["board", "chassis", "management_controller", "hosts", "i2c", "devices", "sensors", "sim"];
 
 /// Walks the format. `None` only together with a fault.
 pub(crate) fn walk(root: &mut Table<'_>) -> Option<Board> {
@@ -80,6 +82,8 @@ pub(crate) fn walk(root: &mut Table<'_>) -> Option<Board> {
             host
         },
     );
+    let hosts = hosts.into_iter().collect::<Option<Vec<_>>>();
+    let sensing = sensing::walk(root, hosts.as_deref().unwrap_or_default());
     let is_linux = head.as_ref().is_some_and(|(.., hal)| *hal == Some(HalKind::Linux));
     let longest_hold = hosts.iter().flatten().map(|host| host.timings.force_off_hold).min();
     let sim_at = root.place("sim");
@@ -94,6 +98,7 @@ pub(crate) fn walk(root: &mut Table<'_>) -> Option<Board> {
     });
     let (name, vendor, model, hal) = head?;
     let hal = hal?;
+    let sensing = sensing?;
     let sim = match (hal, sim) {
         (HalKind::Linux, _) => None,
         (HalKind::Sim, Some(sim)) => Some(sim?),
@@ -106,7 +111,10 @@ pub(crate) fn walk(root: &mut Table<'_>) -> Option<Board> {
         hal,
         chassis: chassis?,
         management_controller: management_controller?,
-        hosts: hosts.into_iter().collect::<Option<Vec<_>>>()?,
+        hosts: hosts?,
+        i2c: sensing.buses,
+        devices: sensing.devices,
+        sensors: sensing.sensors,
         sim,
     })
 }
@@ -247,7 +255,7 @@ impl Default for Qemu {
 
 impl Default for Sim {
     fn default() -> Self {
-        Self { host: SimHost::Scripted, scripted: Scripted::default(), qemu: Qemu::default() }
+        Self { host: SimHost::Scripted, seed: 1, scripted: Scripted::default(), qemu: Qemu::default() }
     }
 }
 
@@ -315,7 +323,8 @@ fn sim(t: &mut Table<'_>, shortest_force_off: Option<Duration>) -> Option<Sim> {
             Some(Qemu { binary, accel: accel?, memory_mib, guest })
         })
         .unwrap_or_else(|| Some(Qemu::default()));
-    Some(Sim { host: host?, scripted, qemu: qemu? })
+    let seed = t.number("seed", "The same seed, the same noise of the sensors.", 0..=u32::MAX, Some(1));
+    Some(Sim { host: host?, seed, scripted, qemu: qemu? })
 }
 
 /// Finds lines with two owners.

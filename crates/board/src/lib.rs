@@ -23,6 +23,7 @@
 mod format;
 mod reader;
 mod report;
+mod sensing;
 mod tree;
 mod types;
 
@@ -31,8 +32,9 @@ use std::path::{Path, PathBuf};
 
 pub use report::{Place, Problem, Report};
 pub use types::{
-    Accel, BadId, Board, Buttons, Chassis, HalKind, Host, Id, Level, ManagementController, Power, Qemu,
-    Restore, RestorePolicy, Scripted, Sim, SimHost, Timings, WatchdogRef,
+    Accel, BadId, BadName, Board, Buttons, Chassis, Device, HalKind, Host, I2cBus, Id, Input, Level,
+    ManagementController, Name, Played, Power, Qemu, Restore, RestorePolicy, Scripted, Sensor, Sim, SimHost,
+    Timings, WatchdogRef,
 };
 
 /// A board file is a page or two; what is longer than this is not one.

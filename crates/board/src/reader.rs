@@ -11,7 +11,7 @@ use hal::{Bias, Line, LineId};
 use serde_json::{Map, json};
 
 use crate::tree::{Entry, Fault, Node, Origin, Value};
-use crate::types::{BadId, Id};
+use crate::types::{BadId, BadName, Id, Name};
 
 type Json = serde_json::Value;
 
@@ -20,6 +20,9 @@ const LINE_NAME_MAX: usize = 31;
 
 /// The longest path the kernel takes, less the final zero.
 const PATH_MAX: usize = 4095;
+
+/// What a [`Name`] is made of.
+const NAME_PATTERN: &str = "^[a-z]([a-z0-9_-]{0,46}[a-z0-9])?$";
 
 /// A line and where it was written, so that later checks can point at it.
 #[derive(Debug, Clone)]
@@ -103,7 +106,8 @@ impl<'a> Table<'a> {
         }
     }
 
-    fn describing(&self) -> bool {
+    /// Whether only the format is described: then nothing is read.
+    pub(crate) fn describing(&self) -> bool {
         self.shared.borrow().describing
     }
 
@@ -207,6 +211,156 @@ impl<'a> Table<'a> {
                 }
             }
         }
+    }
+
+    /// A name that a file must have.
+    pub(crate) fn name(&mut self, key: &'static str, doc: &str) -> Option<Name> {
+        self.require(key, doc);
+        self.maybe_name(key, doc)
+    }
+
+    /// A name, or nothing.
+    pub(crate) fn maybe_name(&mut self, key: &'static str, doc: &str) -> Option<Name> {
+        let schema = json!({ "description": doc, "type": "string", "pattern": NAME_PATTERN });
+        let node = self.take(key, schema)?;
+        self.name_of(key, node)
+    }
+
+    /// A list of names that a file must have, at least one and at most `max`.
+    pub(crate) fn names(&mut self, key: &'static str, doc: &str, max: usize) -> Option<Vec<Name>> {
+        self.require(key, doc);
+        let schema = json!({
+            "description": doc, "type": "array", "minItems": 1, "maxItems": max,
+            "items": { "type": "string", "pattern": NAME_PATTERN }
+        });
+        let node = self.take(key, schema)?;
+        match &node.value {
+            Value::List(items) if (1..=max).contains(&items.len()) => {
+                items.iter().map(|item| self.name_of(key, item)).collect()
+            }
+            _ => {
+                self.wrong(key, node, &format!("a list of 1 to {max} ids"));
+                None
+            }
+        }
+    }
+
+    fn name_of(&self, key: &str, node: &Node) -> Option<Name> {
+        let Value::Text(text) = &node.value else {
+            self.wrong(key, node, "a string");
+            return None;
+        };
+        match Name::try_from(text.as_str()) {
+            Ok(name) => Some(name),
+            Err(BadName) => {
+                let rule = format!("{} = {text:?} is not an id: {BadName}", self.at_path(key));
+                self.fault(node.at.clone(), rule);
+                None
+            }
+        }
+    }
+
+    /// Reports that `key` names something there is not.
+    pub(crate) fn unknown<'n>(
+        &self,
+        key: &str,
+        named: &str,
+        what: &str,
+        known: impl Iterator<Item = &'n str>,
+    ) {
+        let known: Vec<&str> = known.collect();
+        let mut hint = did_you_mean(named, &known);
+        if hint.is_empty() {
+            hint = match known.as_slice() {
+                [] => "; there is none".to_owned(),
+                // More would be a page.
+                few if few.len() <= 8 => format!("; there is {}", few.join(", ")),
+                _ => String::new(),
+            };
+        }
+        self.fault(self.place(key), format!("there is no {what} {named:?}{hint}"));
+    }
+
+    /// Reports something wrong with the table as a whole.
+    pub(crate) fn fault_unless_describing(&self, message: &str) {
+        if !self.describing() {
+            self.fault(self.at.clone(), format!("{} {message}", self.path));
+        }
+    }
+
+    /// Whether the file has the key.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.entries.iter().any(|entry| entry.key == key)
+    }
+
+    /// A text of 1 to 64 characters, or nothing.
+    pub(crate) fn maybe_text(&mut self, key: &'static str, doc: &str) -> Option<String> {
+        let text = self.text_within(key, doc, "", 64);
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// A whole number in a range, or nothing.
+    pub(crate) fn maybe_number(
+        &mut self,
+        key: &'static str,
+        doc: &str,
+        range: RangeInclusive<u32>,
+    ) -> Option<u32> {
+        let has = self.has(key);
+        let start = *range.start();
+        let number = self.number_of(key, doc, "a whole number", range, Some(start));
+        // The default only spares a second kind of number; the schema shall not promise one.
+        if let Some(Json::Object(schema)) = self.properties.get_mut(key) {
+            schema.remove("default");
+        }
+        has.then_some(number)
+    }
+
+    /// A number in a range, or the default.
+    pub(crate) fn real(
+        &mut self,
+        key: &'static str,
+        doc: &str,
+        range: RangeInclusive<f64>,
+        default: f64,
+    ) -> f64 {
+        self.real_of(key, doc, range, Some(default)).unwrap_or(default)
+    }
+
+    /// A number in a range, or nothing.
+    pub(crate) fn maybe_real(
+        &mut self,
+        key: &'static str,
+        doc: &str,
+        range: RangeInclusive<f64>,
+    ) -> Option<f64> {
+        self.real_of(key, doc, range, None)
+    }
+
+    fn real_of(
+        &mut self,
+        key: &'static str,
+        doc: &str,
+        range: RangeInclusive<f64>,
+        default: Option<f64>,
+    ) -> Option<f64> {
+        let mut schema = json!({
+            "description": doc, "type": "number", "minimum": range.start(), "maximum": range.end()
+        });
+        if let Some(default) = default {
+            insert(&mut schema, "default", json!(default));
+        }
+        let node = self.take(key, schema)?;
+        let number = match node.value {
+            Value::Real(number) => Some(number),
+            Value::Integer(number) => i32::try_from(number).ok().map(f64::from),
+            _ => None,
+        };
+        let number = number.filter(|number| range.contains(number));
+        if number.is_none() {
+            self.wrong(key, node, &format!("a number from {} to {}", range.start(), range.end()));
+        }
+        number
     }
 
     /// One of several words. Without a default the file must have it.
@@ -357,6 +511,17 @@ impl<'a> Table<'a> {
         mut walk: impl FnMut(&mut Table<'_>) -> T,
     ) -> Vec<T> {
         self.require(key, doc);
+        self.maybe_tables(key, doc, max, &mut walk)
+    }
+
+    /// The same, or none.
+    pub(crate) fn maybe_tables<T>(
+        &mut self,
+        key: &'static str,
+        doc: &str,
+        max: usize,
+        mut walk: impl FnMut(&mut Table<'_>) -> T,
+    ) -> Vec<T> {
         let path = self.at_path(key);
         if self.describing() {
             let mut table = Table::new(Rc::clone(&self.shared), &[], self.at.clone(), format!("{path}[]"));

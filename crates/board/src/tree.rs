@@ -32,6 +32,8 @@ pub(crate) struct Entry {
 pub(crate) enum Value {
     Text(String),
     Integer(i64),
+    /// A number with a fraction or an exponent; finite.
+    Real(f64),
     Flag(bool),
     /// A kind of value no key of a board file takes, by its name.
     Other(&'static str),
@@ -45,6 +47,7 @@ impl Value {
         match self {
             Self::Text(text) => format!("the string {text:?}"),
             Self::Integer(number) => format!("{number}"),
+            Self::Real(_) => "a number with a fraction".to_owned(),
             Self::Flag(flag) => format!("{flag}"),
             Self::Other(kind) => format!("a {kind}"),
             Self::List(items) => format!("a list of {}", items.len()),
@@ -96,7 +99,10 @@ fn convert(value: DeValue<'_>, origin: &mut dyn FnMut(Range<usize>) -> Origin) -
             Ok(number) => Value::Integer(number),
             Err(_) => Value::Other("number beyond 64 bits"),
         },
-        DeValue::Float(_) => Value::Other("number with a fraction"),
+        DeValue::Float(number) => match number.as_str().parse::<f64>() {
+            Ok(number) if number.is_finite() => Value::Real(number),
+            _ => Value::Other("number that is none"),
+        },
         DeValue::Boolean(flag) => Value::Flag(flag),
         DeValue::Datetime(_) => Value::Other("date"),
         DeValue::Array(items) => Value::List(

@@ -7,7 +7,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hal::Line;
+use hal::{Adapter, ChannelClass, Line, Location};
+use sensors::{Op, Spec};
 use serde::{Deserialize, Serialize};
 use units::Millis;
 
@@ -29,6 +30,12 @@ pub struct Board {
     pub management_controller: ManagementController,
     /// The servers on the board, at least one; the first is the one meant when none is named.
     pub hosts: Vec<Host>,
+    /// The I2C buses with sensors on them.
+    pub i2c: Vec<I2cBus>,
+    /// What sensors are read through.
+    pub devices: Vec<Device>,
+    /// What is measured. One that is computed stands after those it is computed from.
+    pub sensors: Vec<Sensor>,
     /// How the simulated host behaves. Present when [`Board::hal`] is [`HalKind::Sim`].
     pub sim: Option<Sim>,
 }
@@ -107,6 +114,140 @@ impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// The id of a sensor, or of what it is on: 1 to 48 of `a-z`, `0-9`, `_` and `-`, starting with a letter.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Name(String);
+
+/// Why a text is not a [`Name`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "an id of a sensor is 1 to 48 of a-z, 0-9, '_' and '-', starts with a letter and ends with a letter or digit"
+)]
+pub struct BadName;
+
+impl Name {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<&str> for Name {
+    type Error = BadName;
+
+    fn try_from(text: &str) -> Result<Self, BadName> {
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        let ok = text.len() <= 48
+            && text.bytes().next().is_some_and(|b| b.is_ascii_lowercase())
+            && text.bytes().last().is_some_and(plain)
+            && text.bytes().all(|b| plain(b) || matches!(b, b'_' | b'-'));
+        if ok { Ok(Self(text.to_owned())) } else { Err(BadName) }
+    }
+}
+
+impl TryFrom<String> for Name {
+    type Error = BadName;
+
+    fn try_from(text: String) -> Result<Self, BadName> {
+        Self::try_from(text.as_str())
+    }
+}
+
+impl From<Name> for String {
+    fn from(name: Name) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An I2C bus with sensors on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct I2cBus {
+    /// Its id.
+    pub id: Name,
+    /// Which of the kernel's it is.
+    pub adapter: Adapter,
+}
+
+/// What sensors are read through.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Device {
+    /// Its id.
+    pub id: Name,
+    /// Where it is, whatever number the kernel gives its hwmon folder.
+    pub location: Location,
+    /// The bus it is on, unless it is one by itself.
+    pub bus: Option<Name>,
+    /// The driver's name for it; another one is not taken for it.
+    pub driver: Option<String>,
+    /// It can be pulled.
+    pub removable: bool,
+}
+
+/// What is measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Sensor {
+    /// Its id in every API.
+    pub id: Name,
+    /// A name for people.
+    pub name: String,
+    /// The host it is part of.
+    pub host: Option<Id>,
+    /// Where its values come from.
+    pub input: Input,
+    /// How they are judged. The host in it is the place in [`Board::hosts`].
+    pub spec: Spec,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// How the simulated board plays it.
+    pub played: Played,
+}
+
+/// Where a sensor's values come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Input {
+    /// A channel of a device, through the kernel.
+    Channel {
+        /// The device.
+        device: Name,
+        /// Which of the kernel's classes.
+        class: ChannelClass,
+        /// The channel: `temp1`; with a label `temp`.
+        channel: String,
+        /// The driver's label of the channel.
+        label: Option<String>,
+    },
+    /// A line.
+    Line(Line),
+    /// Other sensors.
+    Computed {
+        /// How they are put together.
+        op: Op,
+        /// Which.
+        of: Vec<Name>,
+    },
+}
+
+/// How the simulated board plays a sensor; what is not said follows from its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Played {
+    /// The value while the host idles.
+    pub idle: Option<f64>,
+    /// The value while the host works all it can.
+    pub load: Option<f64>,
+    /// The value while the host is off.
+    pub off: Option<f64>,
 }
 
 /// The enclosure.
@@ -353,6 +494,8 @@ impl RestorePolicy {
 pub struct Sim {
     /// Who plays.
     pub host: SimHost,
+    /// The same seed, the same noise of the sensors.
+    pub seed: u32,
     /// How the scripted host behaves.
     pub scripted: Scripted,
     /// How the QEMU guest is run.

@@ -402,3 +402,96 @@ proptest::proptest! {
         let _ = report.to_string();
     }
 }
+
+#[test]
+fn the_simulated_board_measures_what_it_says() {
+    let board = Board::load(&targets().join("sim/board.toml"), &[]).unwrap();
+    let sensor = |id: &str| board.sensors.iter().find(|sensor| sensor.id.as_str() == id).unwrap();
+    let cpu = sensor("cpu0_temp");
+    assert_eq!((cpu.spec.kind, cpu.spec.host), (sensors::Kind::Temperature, Some(0)));
+    assert_eq!((cpu.spec.thresholds.upper.critical, cpu.spec.thresholds.hysteresis), (Some(95.0), 3.0));
+    assert!(sensor("psu1_power").spec.removable && !cpu.spec.removable);
+    assert_eq!(sensor("p12v").spec.scale, 10.0);
+    assert_eq!(sensor("p12v").spec.kind, sensors::Kind::Voltage);
+    assert_eq!(sensor("total_power").spec.resolution, sensors::Kind::Power.resolution());
+    for id in ["inlet_temp", "fan0", "fan1", "fan2", "fan3", "psu0_power", "cpu0_vcore", "cpu0_current"] {
+        sensor(id);
+    }
+    assert!(board.i2c.iter().any(|bus| bus.id.as_str() == "i2c3"));
+    assert_eq!(board.devices.iter().filter(|device| device.removable).count(), 2);
+}
+
+#[test]
+fn what_is_wrong_with_sensors_is_named() {
+    let sensors = r#"
+[[i2c]]
+id = "i2c3"
+[[devices]]
+id = "cpu"
+bus = "i2c9"
+address = 0x48
+[[devices]]
+id = "fans"
+path = "platform/fans"
+[[sensors]]
+id = "fan0"
+source = "hwmon"
+device = "fan"
+channel = "fan1"
+[[sensors]]
+id = "fan0"
+source = "hwmon"
+device = "fans"
+channel = "rpm1"
+lower = { warning = 500, critical = 1000 }
+[[sensors]]
+id = "Sum"
+source = "computed"
+type = "power"
+op = "sum"
+of = ["later"]
+[[sensors]]
+id = "later"
+source = "hwmon"
+device = "fans"
+channel = "power1"
+host = "host1"
+scale = "ten"
+"#;
+    wrong(
+        &format!("{HEAD}{HOST}{sensors}"),
+        &expect![[r#"
+            b.toml:13:1: i2c[0] must have either number or path
+              13 | [[i2c]]
+                 | ^^^^^^^
+            b.toml:17:7: there is no I2C bus "i2c9"; there is none
+              17 | bus = "i2c9"
+                 |       ^^^^^^
+            b.toml:25:10: there is no device "fan"; did you mean "fans"?
+              25 | device = "fan"
+                 |          ^^^^^
+            b.toml:28:6: two buses, devices or sensors have the id "fan0"
+              28 | id = "fan0"
+                 |      ^^^^^^
+            b.toml:31:11: "rpm1" is no channel: it begins with temp, in, curr, power, energy, fan, humidity, intrusion and ends with a number, or has a label instead
+              31 | channel = "rpm1"
+                 |           ^^^^^^
+            b.toml:32:9: thresholds have to rise from lower fatal to upper fatal, and 500 does not come after 1000
+              32 | lower = { warning = 500, critical = 1000 }
+                 |         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+            b.toml:34:6: sensors[2].id = "Sum" is not an id: an id of a sensor is 1 to 48 of a-z, 0-9, '_' and '-', starts with a letter and ends with a letter or digit
+              34 | id = "Sum"
+                 |      ^^^^^
+            b.toml:38:6: there is no sensor before it "later"; there is fan0
+              38 | of = ["later"]
+                 |      ^^^^^^^^^
+            b.toml:44:8: there is no host "host1"; there is system
+              44 | host = "host1"
+                 |        ^^^^^^^
+            b.toml:45:9: sensors[3].scale must be a number from -1000000000000 to 1000000000000, not the string "ten"
+              45 | scale = "ten"
+                 |         ^^^^^
+            10 problems
+        "#]],
+    );
+}

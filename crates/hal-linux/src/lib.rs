@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  hal::Gpio     ──► LinuxGpio ──► a thread for each chip ──► /dev/gpiochip*  (character device, interface version 2)
+//!  hal::SensorBus ─► SysfsBus ──► /sys/class/hwmon, /sys/bus/iio (kept-open attributes)
 //!  hal::Watchdog ──► LinuxWatchdog ──► /dev/watchdog*
 //!  boot          ──► block, dm, module ──► /sys, /dev, device mapper
 //!  operator      ──► entropy, net, rtc ──► /dev/random, lo, /dev/rtc*
@@ -39,12 +40,14 @@ pub mod reset;
 pub mod rtc;
 pub mod sched;
 pub mod seccomp;
+mod sensor;
 mod watchdog;
 #[cfg(feature = "gpio")]
 mod worker;
 
 #[cfg(feature = "gpio")]
 pub use gpio::LinuxGpio;
+pub use sensor::SysfsBus;
 pub use watchdog::LinuxWatchdog;
 #[cfg(feature = "gpio")]
 pub use worker::{Call, WITHIN, Worker};

@@ -116,6 +116,33 @@ impl Control {
         self.ask(ControlRequest::Fault { host: host.to_owned(), fault }).await.map(drop)
     }
 
+    /// Sets how hard the host works, from 0 to 1.
+    pub async fn load(&mut self, host: &str, load: f64) -> Result<(), ControlError> {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped before")]
+        let permille = (load.clamp(0.0, 1.0) * 1_000.0).round() as u32;
+        self.ask(ControlRequest::Load { host: host.to_owned(), permille }).await.map(drop)
+    }
+
+    /// Breaks what the board's file calls `id`.
+    pub async fn break_part(&mut self, id: &str, fault: &str) -> Result<(), ControlError> {
+        self.ask(ControlRequest::Break { id: id.to_owned(), fault: fault.to_owned() }).await.map(drop)
+    }
+
+    /// Mends it, or all that is broken.
+    pub async fn mend(&mut self, id: Option<&str>) -> Result<(), ControlError> {
+        self.ask(ControlRequest::Mend { id: id.map(str::to_owned) }).await.map(drop)
+    }
+
+    /// What is broken and how.
+    pub async fn broken(&mut self) -> Result<Vec<(String, String)>, ControlError> {
+        match self.ask(ControlRequest::Broken).await? {
+            Outcome::Broken(broken) => Ok(broken),
+            other => {
+                Err(ControlError::Refused { request: "broken".to_owned(), reason: format!("{other:?}") })
+            }
+        }
+    }
+
     /// Lets the operating system restart itself.
     pub async fn os_reboot(&mut self, host: &str) -> Result<(), ControlError> {
         self.ask(ControlRequest::OsReboot { host: host.to_owned() }).await.map(drop)

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The version both sides must speak. It changes whenever a frame does: both ends ship in one binary.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Which line is meant; [`hal::LineId`] on the wire.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,6 +154,27 @@ pub enum ControlRequest {
     },
     /// From here on every edge comes as [`FromTwin::Traced`].
     Follow,
+    /// How hard a host works.
+    Load {
+        /// The host.
+        host: String,
+        /// Thousandths of all it can.
+        permille: u32,
+    },
+    /// Something the board's file names breaks.
+    Break {
+        /// Its id: a sensor, a device, a bus.
+        id: String,
+        /// How: `missing`, `stale`, `implausible`, `stuck`, `slow`, `removed`, `hang`.
+        fault: String,
+    },
+    /// It is mended; without an id all is.
+    Mend {
+        /// Its id.
+        id: Option<String>,
+    },
+    /// What is broken.
+    Broken,
 }
 
 /// A button of the front panel.
@@ -239,6 +260,8 @@ pub enum Outcome {
     Status(HostStatus),
     /// Edges, oldest first.
     Trace(Vec<TraceEntry>),
+    /// What is broken and how, by id.
+    Broken(Vec<(String, String)>),
     /// The board has no such line.
     NoLine,
     /// The board has no such host.

@@ -1,4 +1,4 @@
-//! Hardware traits: GPIO lines and the watchdog.
+//! Hardware traits: GPIO lines, sensors and the watchdog.
 //!
 //! ```text
 //!  powermgr, operator ──► hal (these traits) ◄── hal-linux: character devices of the kernel
@@ -26,8 +26,10 @@
 pub mod contract;
 mod error;
 mod gpio;
+mod sensor;
 mod watchdog;
 
 pub use error::{Error, ErrorKind};
 pub use gpio::{Bias, Edge, Gpio, Initial, InputLine, Line, LineId, OutputLine, next_edge, next_edge_of};
+pub use sensor::{Adapter, Channel, ChannelClass, Limits, Location, SampleError, SensorBus};
 pub use watchdog::{Watchdog, WatchdogInfo};

@@ -21,11 +21,15 @@
     )
 )]
 
+mod sensors;
+
 use std::path::Path;
 use std::sync::Arc;
 
 use board::{Board, HalKind};
 use hal::Gpio;
+
+pub use sensors::{SYS, Sampled, Sensors, SysRoot};
 
 /// The hardware of a board. Clones are of the same hardware.
 #[derive(Debug, Clone)]

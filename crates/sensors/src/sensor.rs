@@ -1,5 +1,6 @@
 //! One sensor: what its samples are worth.
 
+use serde::{Deserialize, Serialize};
 use units::{Millis, Mono};
 
 use crate::history::History;
@@ -122,7 +123,7 @@ impl Reading {
 }
 
 /// What a sensor is, from the board file.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Spec {
     /// What it measures.
     pub kind: Kind,

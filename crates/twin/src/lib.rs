@@ -30,10 +30,12 @@
 mod config;
 mod heat;
 mod host;
+mod plant;
 mod role;
 mod serial;
 
 pub use config::{BootPress, Config, Guest};
 pub use heat::{FanHealth, FanModel, Heat, HeatConfig, Part, STEP};
 pub use host::{Button, Fault, GuestAction, Host, Input, Os, Output, Supply};
+pub use plant::{FanFault, Plant, Probe, Quantity};
 pub use role::Role;

@@ -18,6 +18,9 @@ const NAMES_PORT: u16 = 53;
 /// The longest host name the kernel takes.
 const HOST_NAME_MAX: usize = 64;
 
+/// Where the kernel has sensors; whoever reads them reads those of a simulated board in the folder of the same layout.
+const SENSORS: &str = "/sys/class/hwmon";
+
 /// What a start depends on.
 pub(crate) struct Start<'a> {
     /// Its own folder in the state directory.
@@ -46,6 +49,10 @@ pub(crate) fn of(daemon: &str, settings: &Map<String, Value>, start: &Start<'_>)
     may(start.program.to_owned(), Reach::Read);
     for path in ALL_READ.iter().chain(row.reads) {
         may(path.into(), Reach::Read);
+    }
+    // A simulated board has its sensors there; the twin makes the folder before.
+    if row.reads.contains(&SENSORS) {
+        may(start.run_dir.join("sys"), Reach::Read);
     }
     for path in row.writes {
         may(path.into(), Reach::Write);

@@ -39,6 +39,14 @@ pub enum Error {
         /// The operating system's answer.
         source: io::Error,
     },
+    /// The folder of sensors cannot be made.
+    #[error("cannot make {}, the folder that looks like /sys", path.display())]
+    Tree {
+        /// What could not be made.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: io::Error,
+    },
     /// Something for the QEMU guest is not there.
     #[error("{what} is missing for sim.host = \"qemu\": {remedy}")]
     Guest {
@@ -53,7 +61,9 @@ impl Failure for Error {
     fn exit(&self) -> Exit {
         match self {
             Self::NoBoard(_) | Self::NotSimulated { .. } | Self::Guest { .. } => Exit::Config,
-            Self::Listen { .. } | Self::Running { .. } | Self::Console { .. } => Exit::Retry,
+            Self::Listen { .. } | Self::Running { .. } | Self::Console { .. } | Self::Tree { .. } => {
+                Exit::Retry
+            }
         }
     }
 }

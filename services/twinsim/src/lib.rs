@@ -5,6 +5,7 @@
 //!  (set button, read power-good)    │ World: pins + models │
 //!  tests ──── twin-control.sock ──► │ (one loop owns both) │ ──► QEMU: start, ACPI button, reset, NMI, kill
 //!  (fingers, faults, trace)         └──────────────────────┘ ◄── QEMU: exited, serial text
+//!  sensormon ◄──── run_dir/sys ──── Tree: a folder laid out as /sys, kept up to date by the plant's model
 //! ```
 //!
 //! Terms: a *pin* is a wire of the board with a physical level; a *model* is one host's hardware (crate `twin`); the *guest*
@@ -31,6 +32,7 @@ mod pins;
 mod qemu;
 mod server;
 mod shell;
+mod sysfs;
 mod wire;
 mod world;
 

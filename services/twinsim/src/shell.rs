@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::pins::ConnectionId;
 use crate::qemu::{GuestEvent, Machine, Order, Running};
 use crate::server::{ClientEvent, Listener, Side, serve_client};
+use crate::sysfs::Tree;
 use crate::world::{Effect, World};
 
 /// Events on their way to the loop.
@@ -108,6 +109,8 @@ enum Event {
     Guest { host: usize, generation: u64, event: GuestEvent },
     /// Time passed.
     Tick,
+    /// The sensors move on.
+    Sensors,
     /// The loop lives.
     Beat,
     /// The end.
@@ -127,6 +130,7 @@ struct Seat {
 
 struct Twin {
     world: World,
+    tree: Tree,
     seats: Vec<Seat>,
     clients: HashMap<ConnectionId, mpsc::Sender<FromTwin>>,
     followers: Vec<ConnectionId>,
@@ -154,8 +158,18 @@ pub async fn serve(
     let control = Listener::bind(&config.run_dir.join(hal_sim::CONTROL_SOCKET), Side::Control).await?;
     let seats = seats(&config.board, &sim, &config.run_dir, &events)?;
     let world = World::new(&config.board, &sim, hal_sim::monotonic());
-    let mut twin =
-        Twin { world, seats, clients: HashMap::new(), followers: Vec::new(), events, next_connection: 1 };
+    let tree = Tree::make(&config.board, sim.seed, &config.run_dir)?;
+    let mut sensors = tokio::time::interval(crate::sysfs::STEP);
+    sensors.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut twin = Twin {
+        world,
+        tree,
+        seats,
+        clients: HashMap::new(),
+        followers: Vec::new(),
+        events,
+        next_connection: 1,
+    };
     ready();
     tokio::pin!(stop);
     loop {
@@ -168,6 +182,7 @@ pub async fn serve(
             stream = lines.accept() => Event::Accepted(lines.side(), stream),
             stream = control.accept() => Event::Accepted(control.side(), stream),
             () = sleep_until(deadline) => Event::Tick,
+            _ = sensors.tick() => Event::Sensors,
             () = beat() => Event::Beat,
             () = &mut stop => Event::Stop,
         };
@@ -216,6 +231,7 @@ impl Twin {
                 self.guest(host, generation, event, now, &mut effects);
             }
             Event::Tick => self.world.tick(now, &mut effects),
+            Event::Sensors => self.tree.step(|host| self.world.is_on(host)),
             Event::Beat | Event::Stop => {}
         }
         for effect in effects {
@@ -258,7 +274,10 @@ impl Twin {
                 if request == ControlRequest::Follow && !self.followers.contains(&connection) {
                     self.followers.push(connection);
                 }
-                let mut outcome = self.world.control(request, now, effects);
+                let mut outcome = match self.tree.control(&request) {
+                    Some(outcome) => outcome,
+                    None => self.world.control(request, now, effects),
+                };
                 if let Outcome::Status(status) = &mut outcome {
                     let seat = about.and_then(|host| self.seats.get(host));
                     status.guest_pid = seat.and_then(|seat| seat.guest.as_ref()?.pid);

@@ -95,10 +95,22 @@ impl World {
             }
             ControlRequest::Trace { after } => return Outcome::Trace(self.pins.trace(after)),
             ControlRequest::Follow => return Outcome::Done,
+            // The sensors' tree is the shell's.
+            ControlRequest::Load { .. }
+            | ControlRequest::Break { .. }
+            | ControlRequest::Mend { .. }
+            | ControlRequest::Broken => {
+                return Outcome::Invalid { reason: "not of the pins".to_owned() };
+            }
         };
         let Some(index) = self.index(&host) else { return Outcome::NoHost };
         self.input(index, input, now, out);
         Outcome::Done
+    }
+
+    /// Whether a host has power.
+    pub(crate) fn is_on(&self, host: usize) -> bool {
+        self.players.get(host).is_some_and(|player| player.model.power_good())
     }
 
     /// The number of the host with this id.

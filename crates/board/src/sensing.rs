@@ -1,0 +1,369 @@
+//! The part of the format about sensors: I2C buses, devices on them, and what is measured.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use hal::{Adapter, ChannelClass, Location};
+use sensors::{Kind, Levels, Op, Spec};
+use units::Millis;
+
+use crate::reader::{Direction, Table};
+use crate::types::{Device, Host, I2cBus, Id, Input, Name, Played, Sensor};
+
+/// Sensors on one board; the largest known have some four hundred.
+const SENSORS_MAX: usize = 1_024;
+/// Devices with sensors on one board.
+const DEVICES_MAX: usize = 256;
+/// I2C buses on one board, those behind multiplexers among them.
+const BUSES_MAX: usize = 64;
+/// Sensors one is computed from.
+const INPUTS_MAX: usize = 64;
+/// Numbers of a board file.
+const NUMBERS: RangeInclusive<f64> = -1e12..=1e12;
+/// What a channel of the kernel's hwmon class may be called, and what it then measures.
+const HWMON: [(&str, Kind); 8] = [
+    ("temp", Kind::Temperature),
+    ("in", Kind::Voltage),
+    ("curr", Kind::Current),
+    ("power", Kind::Power),
+    ("energy", Kind::Energy),
+    ("fan", Kind::Fan),
+    ("humidity", Kind::Humidity),
+    ("intrusion", Kind::Alert),
+];
+/// As [`HWMON`], of the kernel's IIO class.
+const IIO: [(&str, Kind); 5] = [
+    ("voltage", Kind::Voltage),
+    ("current", Kind::Current),
+    ("temp", Kind::Temperature),
+    ("humidityrelative", Kind::Humidity),
+    ("pressure", Kind::Pressure),
+];
+
+/// What the three tables say.
+#[derive(Debug, Default)]
+pub(crate) struct Sensing {
+    pub(crate) buses: Vec<I2cBus>,
+    pub(crate) devices: Vec<Device>,
+    pub(crate) sensors: Vec<Sensor>,
+}
+
+/// Walks `[[i2c]]`, `[[devices]]` and `[[sensors]]`. `None` only together with a fault.
+pub(crate) fn walk(root: &mut Table<'_>, hosts: &[Host]) -> Option<Sensing> {
+    let mut names: Vec<Name> = Vec::new();
+    let buses = root.maybe_tables("i2c", "I2C buses with sensors on them.", BUSES_MAX, |t| {
+        let id = fresh(t, &mut names);
+        let adapter = adapter(t);
+        Some(I2cBus { id: id?, adapter: adapter? })
+    });
+    let (buses, known) = whole(buses);
+    let known = known.as_slice();
+    let mut declared: Vec<Name> = Vec::new();
+    let devices = root.maybe_tables("devices", "What sensors are read through.", DEVICES_MAX, |t| {
+        let id = fresh(t, &mut names);
+        declared.extend(id.clone());
+        let device = device(t, known);
+        let (location, bus, removable) = device?;
+        let driver = t.maybe_text("driver", "The driver's name for it, as in the file \"name\" of its hwmon folder; another one is not taken for it.");
+        Some(Device { id: id?, location, bus, driver, removable })
+    });
+    let (devices, known) = whole(devices);
+    let known = Known { devices: &known, declared: &declared };
+    let mut before: Vec<Name> = Vec::new();
+    let sensors = root.maybe_tables("sensors", "What is measured.", SENSORS_MAX, |t| {
+        t.variants(
+            "source",
+            "hwmon, iio: a channel of a device, through the kernel; gpio: a line; computed: from sensors that stand before it.",
+            &["hwmon", "iio", "gpio", "computed"],
+            |t, source| {
+                let id = fresh(t, &mut names);
+                let sensor = sensor(t, id.clone(), source, &known, hosts, &before);
+                before.extend(id);
+                sensor
+            },
+        )
+    });
+    let sensors = sensors.into_iter().collect::<Option<Vec<_>>>();
+    Some(Sensing { buses: buses?, devices: devices?, sensors: sensors? })
+}
+
+/// The devices of the file: those that are right, and the ids of all, so that one mistake is told once.
+struct Known<'a> {
+    devices: &'a [Device],
+    declared: &'a [Name],
+}
+
+/// All of a list, if all are right; and those that are.
+fn whole<T: Clone>(list: Vec<Option<T>>) -> (Option<Vec<T>>, Vec<T>) {
+    let right: Vec<T> = list.iter().flatten().cloned().collect();
+    ((right.len() == list.len()).then(|| right.clone()), right)
+}
+
+/// A name nothing else has: faults are named by it.
+fn fresh(t: &mut Table<'_>, names: &mut Vec<Name>) -> Option<Name> {
+    let name = t.name("id", "Its id in every API: cpu0_temp, fan3, psu1, i2c7.")?;
+    if names.contains(&name) {
+        t.fault(t.place("id"), format!("two buses, devices or sensors have the id {:?}", name.as_str()));
+        return None;
+    }
+    names.push(name.clone());
+    Some(name)
+}
+
+fn adapter(t: &mut Table<'_>) -> Option<Adapter> {
+    let number = t.maybe_number(
+        "number",
+        "The kernel's number of the bus, where aliases of the device tree fix it.",
+        0..=4_095,
+    );
+    let path = t.maybe_text("path", "Or the end of the path of its device below /sys/devices, such as 1e78a180.i2c; behind a multiplexer with its channel: 3-0070/channel-1.");
+    match (number, path) {
+        (Some(number), None) => Some(Adapter::Number(number)),
+        (None, Some(path)) => Some(Adapter::Path(path)),
+        _ => {
+            t.fault_unless_describing("must have either number or path");
+            None
+        }
+    }
+}
+
+fn device(t: &mut Table<'_>, buses: &[I2cBus]) -> Option<(Location, Option<Name>, bool)> {
+    let bus = t.maybe_name("bus", "The I2C bus it is on.");
+    let address = t.maybe_number("address", "Its address there.", 0x03..=0x77);
+    let path = t.maybe_text(
+        "path",
+        "Or the end of the path of its device below /sys/devices, such as 1e786000.pwm-tacho-controller.",
+    );
+    let removable = t.flag(
+        "removable",
+        "It can be pulled, as a power supply: then it is not present, and has not failed.",
+        false,
+    );
+    match (bus, address, path) {
+        (Some(name), Some(address), None) => {
+            let Some(bus) = buses.iter().find(|bus| bus.id == name) else {
+                t.unknown("bus", name.as_str(), "I2C bus", buses.iter().map(|bus| bus.id.as_str()));
+                return None;
+            };
+            let address = u16::try_from(address).ok()?;
+            let location = Location::I2c { adapter: bus.adapter.clone(), address };
+            Some((location, Some(name), removable))
+        }
+        (None, None, Some(path)) => Some((Location::Path(path), None, removable)),
+        _ => {
+            t.fault_unless_describing("must have either bus and address, or path");
+            None
+        }
+    }
+}
+
+fn sensor(
+    t: &mut Table<'_>,
+    id: Option<Name>,
+    source: &'static str,
+    known: &Known<'_>,
+    hosts: &[Host],
+    before: &[Name],
+) -> Option<Sensor> {
+    let name = t.text_or("name", "A name for people; without one its id.", "");
+    let input = match source {
+        "hwmon" => channel(t, known, ChannelClass::Hwmon),
+        "iio" => channel(t, known, ChannelClass::Iio),
+        "gpio" => line(t),
+        _ => computed(t, before),
+    };
+    let host = t.maybe_name("host", "The host it is part of: while that is off there is nothing to measure.");
+    let host = host.map(|name| {
+        let found = hosts.iter().find(|host| host.id.as_str() == name.as_str());
+        if found.is_none() && !t.describing() {
+            t.unknown("host", name.as_str(), "host", hosts.iter().map(|host| host.id.as_str()));
+        }
+        found.map(|host| host.id.clone())
+    });
+    let (input, kind) = input.unzip();
+    let kind = kind.or(t.describing().then_some(Kind::Temperature));
+    let spec = spec(t, kind.unwrap_or(Kind::Temperature), source);
+    let timeout = if matches!(source, "hwmon" | "iio") {
+        t.millis("timeout_ms", "How long an answer may take, in ms.", 10..=10_000, Duration::from_millis(500))
+    } else {
+        Duration::from_millis(500)
+    };
+    let played = t.table("sim", "How the simulated board plays it; the defaults fit its kind.", false, |t| {
+        let idle = t.maybe_real("idle", "The value while the host idles.", NUMBERS);
+        let load = t.maybe_real("load", "The value while the host works all it can.", NUMBERS);
+        let off = t.maybe_real("off", "The value while the host is off.", NUMBERS);
+        Played { idle, load, off }
+    });
+    let id = id?;
+    let name = if name.is_empty() { id.as_str().to_owned() } else { name };
+    let host: Option<Id> = host.map_or(Some(None), |host| host.map(Some))?;
+    kind?;
+    let mut spec = spec?;
+    spec.host = host.as_ref().and_then(|id| hosts.iter().position(|host| host.id == *id));
+    let input = input?;
+    spec.removable = match &input {
+        Input::Channel { device, .. } => {
+            known.devices.iter().any(|known| known.id == *device && known.removable)
+        }
+        Input::Line(_) | Input::Computed { .. } => false,
+    };
+    Some(Sensor { id, name, host, input, spec, timeout, played: played.unwrap_or_default() })
+}
+
+fn channel(t: &mut Table<'_>, known: &Known<'_>, class: ChannelClass) -> Option<(Input, Kind)> {
+    let (words, doc) = match class {
+        ChannelClass::Hwmon => (
+            HWMON.as_slice(),
+            "Its channel: temp1, in0, curr1, power1, energy1, fan1, humidity1; or an alarm: temp1_crit_alarm. With a label without the number.",
+        ),
+        ChannelClass::Iio => {
+            (IIO.as_slice(), "Its channel: voltage0, current0, temp, humidityrelative, pressure.")
+        }
+    };
+    let device = t.name("device", "The device it is read through.");
+    let at = t.place("channel");
+    let channel = t.text("channel", doc);
+    let label = match class {
+        ChannelClass::Hwmon => {
+            t.maybe_text("label", "The driver's label of the channel, where drivers number them differently.")
+        }
+        ChannelClass::Iio => None,
+    };
+    if t.describing() {
+        return None;
+    }
+    let device = device?;
+    if !known.declared.contains(&device) {
+        t.unknown("device", device.as_str(), "device", known.declared.iter().map(Name::as_str));
+        return None;
+    }
+    let stem = channel.trim_end_matches(|c: char| c.is_ascii_digit());
+    let alarm = class == ChannelClass::Hwmon && (channel.ends_with("_alarm") || channel.ends_with("_fault"));
+    let of = channel
+        .find(|c: char| !c.is_ascii_lowercase())
+        .map_or(channel.as_str(), |end| channel.get(..end).unwrap_or_default());
+    let kind = words.iter().find(|(word, _)| *word == if alarm { of } else { stem }).map(|(_, kind)| *kind);
+    let plain = channel.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    let numbered = stem.len() < channel.len() || class == ChannelClass::Iio || alarm;
+    let Some(kind) = kind.filter(|_| plain && channel.len() <= 32 && numbered != label.is_some()) else {
+        let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        let message = format!(
+            "{channel:?} is no channel: it begins with {} and ends with a number, or has a label instead",
+            known.join(", ")
+        );
+        t.fault(at, message);
+        return None;
+    };
+    let kind = if alarm { Kind::Alert } else { kind };
+    Some((Input::Channel { device, class, channel, label }, kind))
+}
+
+fn line(t: &mut Table<'_>) -> Option<(Input, Kind)> {
+    let kinds = [("presence", Kind::Presence), ("alert", Kind::Alert)];
+    let kind = t.choice("type", "What the line says while it is active.", &kinds, Some(0));
+    let line = t.line("line", "Input: the line.", Direction::Input, true);
+    Some((Input::Line(line?), kind?))
+}
+
+fn computed(t: &mut Table<'_>, before: &[Name]) -> Option<(Input, Kind)> {
+    let op = t.choice("op", "How the values are put together.", &Op::WORDS, None);
+    let kinds: Vec<(&'static str, Kind)> =
+        Kind::WORDS.into_iter().filter(|(_, kind)| !kind.is_discrete()).collect();
+    let kind = t.choice("type", "What the result is.", &kinds, None);
+    let of = t.names("of", "The sensors it is computed from; they stand before it.", INPUTS_MAX);
+    if t.describing() {
+        return None;
+    }
+    let of = of?;
+    for name in &of {
+        if !before.contains(name) {
+            t.unknown("of", name.as_str(), "sensor before it", before.iter().map(Name::as_str));
+            return None;
+        }
+    }
+    Some((Input::Computed { op: op?, of }, kind?))
+}
+
+fn spec(t: &mut Table<'_>, kind: Kind, source: &'static str) -> Option<Spec> {
+    let default = Spec::new(kind);
+    let mut spec = default;
+    let discrete = source == "gpio";
+    if !discrete {
+        spec.scale =
+            t.real("scale", "What was read is multiplied by this; a divider of 1:10 has 10.", NUMBERS, 1.0);
+        spec.offset = t.real("offset", "And this is added.", NUMBERS, 0.0);
+        let least =
+            t.maybe_real("min", "A smaller value cannot be true; the default is that of its kind.", NUMBERS);
+        let most =
+            t.maybe_real("max", "A larger value cannot be true; the default is that of its kind.", NUMBERS);
+        spec.plausible = (least.unwrap_or(default.plausible.0), most.unwrap_or(default.plausible.1));
+        if spec.plausible.0 >= spec.plausible.1 {
+            t.fault(
+                t.place("min"),
+                format!("min {} has to be less than max {}", spec.plausible.0, spec.plausible.1),
+            );
+        }
+        spec.resolution = t
+            .maybe_real(
+                "resolution",
+                "A smaller change is no news; the default is that of its kind.",
+                0.0..=1e12,
+            )
+            .unwrap_or(default.resolution);
+        spec.debounce = millis(t.millis(
+            "debounce_ms",
+            "How long a threshold has to be crossed before it counts, in ms.",
+            0..=600_000,
+            default.debounce.into(),
+        ));
+        spec.thresholds.upper = levels(t, "upper", "At or above is too much.");
+        spec.thresholds.lower = levels(t, "lower", "At or below is too little.");
+        spec.thresholds.hysteresis = t.real(
+            "hysteresis",
+            "How far back a value has to be before a threshold counts as left.",
+            0.0..=1e12,
+            0.0,
+        );
+        if let Err(error) = spec.thresholds.check() {
+            let key = if t.has("upper") { "upper" } else { "lower" };
+            t.fault(t.place(key), error.to_string());
+            return None;
+        }
+    }
+    if matches!(source, "hwmon" | "iio") {
+        spec.rate =
+            millis(t.millis("rate_ms", "How often it is read, in ms.", 20..=3_600_000, default.rate.into()));
+        spec.retries = t.number(
+            "retries",
+            "How often a read may fail, one after the other, before it has failed.",
+            0..=100,
+            Some(default.retries),
+        );
+        spec.stale_for = millis(t.millis(
+            "stale_ms",
+            "How old a value may become while reads bring no new one, in ms; then the sensor has failed.",
+            100..=3_600_000,
+            default.stale_for.into(),
+        ));
+    }
+    spec.settle = millis(t.millis(
+        "settle_ms",
+        "How long after its host got power it means something, in ms.",
+        0..=600_000,
+        default.settle.into(),
+    ));
+    Some(spec)
+}
+
+fn levels(t: &mut Table<'_>, key: &'static str, doc: &str) -> Levels {
+    let levels = t.table(key, doc, false, |t| Levels {
+        warning: t.maybe_real("warning", "Worth a look.", NUMBERS),
+        critical: t.maybe_real("critical", "Beyond what is allowed.", NUMBERS),
+        fatal: t.maybe_real("fatal", "Damage.", NUMBERS),
+    });
+    levels.unwrap_or_default()
+}
+
+fn millis(duration: Duration) -> Millis {
+    Millis::from(duration)
+}

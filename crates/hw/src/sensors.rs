@@ -1,0 +1,297 @@
+//! The buses a board's sensors are on: a thread for each, which reads what is asked for.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use board::{Board, HalKind, Input, Name};
+use hal::{Channel, Limits, SampleError, SensorBus};
+use hal_linux::{SysfsBus, Worker};
+use sensors::Fault;
+
+/// The folder in which the twin keeps what looks like `/sys`, in the run directory.
+pub const SYS: &str = "sys";
+
+/// Where the kernel's view of the hardware is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SysRoot(PathBuf);
+
+impl SysRoot {
+    /// That of this board.
+    #[must_use]
+    pub fn of(board: &Board, run_dir: &Path) -> Self {
+        Self(match board.hal {
+            HalKind::Linux => PathBuf::from("/sys"),
+            HalKind::Sim => run_dir.join(SYS),
+        })
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+/// What was read of a sensor.
+#[derive(Debug)]
+pub struct Sampled {
+    /// Its place on the board.
+    pub sensor: usize,
+    /// The value in the base unit, or why there is none.
+    pub value: Result<f64, SampleError>,
+    /// The driver's limits, when they were asked for.
+    pub limits: Option<Limits>,
+}
+
+/// The sensors of a board that are read through the kernel.
+#[derive(Debug)]
+pub struct Sensors {
+    buses: Vec<Bus>,
+    of: Vec<Option<usize>>,
+}
+
+#[derive(Debug)]
+struct Bus {
+    name: String,
+    worker: Option<Worker>,
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    bus: Box<dyn SensorBus>,
+    /// Places on the board, by place on the bus.
+    sensors: Vec<usize>,
+}
+
+impl Sensors {
+    /// The sensors of this board. Nothing is opened yet, and no device need be there.
+    #[must_use]
+    pub fn new(board: &Board, root: &SysRoot) -> Self {
+        let mut groups: Vec<(Name, Vec<usize>, Vec<Channel>)> = Vec::new();
+        let mut of = vec![None; board.sensors.len()];
+        for (index, sensor) in board.sensors.iter().enumerate() {
+            let Input::Channel { device, class, channel, label } = &sensor.input else { continue };
+            let Some(device) = board.devices.iter().find(|known| known.id == *device) else { continue };
+            // What is on no bus of the board is read by itself.
+            let name = device.bus.as_ref().unwrap_or(&device.id);
+            let channel = Channel {
+                location: device.location.clone(),
+                driver: device.driver.clone(),
+                class: *class,
+                channel: channel.clone(),
+                label: label.clone(),
+            };
+            let at = groups.iter().position(|(known, ..)| known == name).unwrap_or_else(|| {
+                groups.push((name.clone(), Vec::new(), Vec::new()));
+                groups.len() - 1
+            });
+            if let (Some((_, sensors, channels)), Some(of)) = (groups.get_mut(at), of.get_mut(index)) {
+                sensors.push(index);
+                channels.push(channel);
+                *of = Some(at);
+            }
+        }
+        let buses = groups.into_iter().map(|(name, sensors, channels)| {
+            let bus = Box::new(SysfsBus::new(root.path(), channels));
+            Bus::new(name.as_str(), bus, sensors)
+        });
+        Self { buses: buses.collect(), of }
+    }
+
+    /// How many buses there are.
+    #[must_use]
+    pub fn buses(&self) -> usize {
+        self.buses.len()
+    }
+
+    /// The id of a bus, or of the device that is one by itself.
+    #[must_use]
+    pub fn name(&self, bus: usize) -> &str {
+        self.buses.get(bus).map_or("", |bus| &bus.name)
+    }
+
+    /// The bus a sensor is on; none for one that is not read through the kernel.
+    #[must_use]
+    pub fn bus_of(&self, sensor: usize) -> Option<usize> {
+        self.of.get(sensor).copied().flatten()
+    }
+
+    /// Reads these sensors of a bus, those named in `limits` with their limits. Ends within `within` of each other whatever the bus does: what
+    /// was not read then has [`Fault::TimedOut`], and is not read later.
+    pub fn read(
+        &mut self,
+        bus: usize,
+        sensors: Vec<usize>,
+        limits: bool,
+        within: Duration,
+    ) -> impl Future<Output = Vec<Sampled>> + Send + 'static {
+        let call = self.buses.get_mut(bus).and_then(|bus| bus.call(sensors.clone(), limits, within));
+        async move {
+            let mut done = Vec::new();
+            if let Some((call, read, given_up)) = call {
+                let result = call.await;
+                given_up.store(true, Ordering::Release);
+                if let Err(error) = result {
+                    tracing::debug!(%error, "a bus of sensors did not answer");
+                }
+                done = std::mem::take(&mut *read.lock().unwrap_or_else(PoisonError::into_inner));
+            }
+            for sensor in sensors {
+                if !done.iter().any(|sampled: &Sampled| sampled.sensor == sensor) {
+                    done.push(Sampled { sensor, value: Err(Fault::TimedOut.into()), limits: None });
+                }
+            }
+            done
+        }
+    }
+}
+
+/// A call under way, what it has read so far, and the sign to stop.
+type Reading = (hal_linux::Call<()>, Arc<Mutex<Vec<Sampled>>>, Arc<AtomicBool>);
+
+impl Bus {
+    fn new(name: &str, bus: Box<dyn SensorBus>, sensors: Vec<usize>) -> Self {
+        Self { name: name.to_owned(), worker: None, inner: Arc::new(Mutex::new(Inner { bus, sensors })) }
+    }
+
+    fn call(&mut self, sensors: Vec<usize>, limits: bool, within: Duration) -> Option<Reading> {
+        if self.worker.is_none() {
+            self.worker = Worker::start(self.name.get(..15).unwrap_or(&self.name))
+                .inspect_err(
+                    |error| tracing::error!(bus = self.name, %error, "no thread for a bus of sensors"),
+                )
+                .ok();
+        }
+        let worker = self.worker.as_ref()?;
+        let read = Arc::new(Mutex::new(Vec::with_capacity(sensors.len())));
+        let given_up = Arc::new(AtomicBool::new(false));
+        let (inner, into, stop) = (Arc::clone(&self.inner), Arc::clone(&read), Arc::clone(&given_up));
+        let call = worker.call("read", format!("sensors on {}", self.name), within, move || {
+            // Nobody else has it: one thread, one call at a time.
+            let mut inner = inner.lock().unwrap_or_else(PoisonError::into_inner);
+            for sensor in sensors {
+                if stop.load(Ordering::Acquire) {
+                    break;
+                }
+                let Some(at) = inner.sensors.iter().position(|known| *known == sensor) else { continue };
+                let value = inner.bus.read(at);
+                let limits = (limits && value.is_ok()).then(|| inner.bus.limits(at));
+                if stop.load(Ordering::Acquire) {
+                    break;
+                }
+                let sampled = Sampled { sensor, value, limits };
+                into.lock().unwrap_or_else(PoisonError::into_inner).push(sampled);
+            }
+            Ok(())
+        });
+        Some((call, read, given_up))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    const BOARD: &str = r#"
+[board]
+name = "b"
+vendor = "v"
+model = "m"
+hal = "sim"
+[[hosts]]
+id = "system"
+[hosts.power]
+kind = "buttons"
+power = "p"
+power_good = "g"
+[[i2c]]
+id = "i2c3"
+number = 3
+[[devices]]
+id = "cpu"
+bus = "i2c3"
+address = 0x48
+[[devices]]
+id = "fans"
+path = "platform/fans"
+[[sensors]]
+id = "fan0"
+source = "hwmon"
+device = "fans"
+channel = "fan1"
+[[sensors]]
+id = "cpu0_temp"
+source = "hwmon"
+device = "cpu"
+channel = "temp1"
+[[sensors]]
+id = "psu0_present"
+source = "gpio"
+line = "psu0"
+[[sensors]]
+id = "cpu1_temp"
+source = "hwmon"
+device = "cpu"
+channel = "temp2"
+"#;
+
+    fn board() -> Board {
+        board::parse(Path::new("b.toml"), BOARD, &[]).into_board().unwrap()
+    }
+
+    #[test]
+    fn sensors_of_a_bus_are_together_and_a_device_without_one_is_alone() {
+        let board = board();
+        let sensors = Sensors::new(&board, &SysRoot::of(&board, Path::new("/run/u-bmc")));
+        assert_eq!((sensors.buses(), sensors.name(0), sensors.name(1)), (2, "fans", "i2c3"));
+        let of: Vec<_> = (0..5).map(|sensor| sensors.bus_of(sensor)).collect();
+        assert_eq!(of, [Some(0), Some(1), None, Some(1), None]);
+        assert_eq!(SysRoot::of(&board, Path::new("/run/u-bmc")).path(), Path::new("/run/u-bmc/sys"));
+    }
+
+    /// Answers the first sensor, and the others when it is told to.
+    #[derive(Debug)]
+    struct Hangs(Receiver<()>, Sender<usize>);
+
+    impl SensorBus for Hangs {
+        fn read(&mut self, channel: usize) -> Result<f64, SampleError> {
+            self.1.send(channel).unwrap();
+            if channel > 0 {
+                let _ = self.0.recv();
+            }
+            Ok(1.0)
+        }
+
+        fn limits(&mut self, _: usize) -> Limits {
+            Limits::default()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bus_that_hangs_gives_what_it_read_before_and_delays_no_other() {
+        let (free, freed) = channel();
+        let (tell, told) = channel();
+        let hangs = Bus::new("sick", Box::new(Hangs(freed, tell.clone())), vec![4, 5, 6]);
+        let (_keep, never) = channel();
+        let sound = Bus::new("sound", Box::new(Hangs(never, tell)), vec![7]);
+        let mut sensors = Sensors { buses: vec![hangs, sound], of: Vec::new() };
+        let within = Duration::from_millis(200);
+        let sick = tokio::spawn(sensors.read(0, vec![4, 5, 6], false, within));
+        // Begun, and at the one that hangs, before time goes on.
+        while told.recv().unwrap() != 1 {}
+        let sampled = sick.await.unwrap();
+        let faults: Vec<_> =
+            sampled.iter().map(|one| (one.sensor, one.value.as_ref().err().map(|e| e.fault))).collect();
+        assert_eq!(faults, [(4, None), (5, Some(Fault::TimedOut)), (6, Some(Fault::TimedOut))]);
+        tokio::time::resume();
+        let other = sensors.read(1, vec![7], false, within).await;
+        assert!(other[0].value.is_ok());
+        drop(free);
+        let healed = sensors.read(0, vec![4, 6], false, Duration::from_secs(20)).await;
+        assert!(healed.iter().all(|one| one.value.is_ok()), "{healed:?}");
+    }
+}

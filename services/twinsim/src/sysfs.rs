@@ -1,0 +1,669 @@
+//! A folder that is laid out as `/sys`, with the sensors of the board: what reads real hardware reads it unchanged.
+//!
+//! Values are written in place, so that who keeps an attribute open sees them. Faults are those real hardware has: an attribute that is gone,
+//! one without a value, one that cannot be true, one that never answers (a FIFO nobody writes to), a device that is pulled.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _, PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use board::{Board, Input};
+use hal::{Adapter, ChannelClass, Location};
+use hal_sim::wire::{ControlRequest, Outcome};
+use rustix::fs::{FileType, Mode, mknodat};
+use sensors::{Kind, Spec};
+use twin::{FanFault, Plant, Probe, Quantity};
+
+use crate::error::Error;
+
+/// How often values change.
+pub(crate) const STEP: Duration = Duration::from_millis(200);
+/// The folder in the run directory.
+const SYS: &str = "sys";
+/// Every value takes so many bytes, the rest are line ends: a longer value before leaves nothing behind.
+const WIDTH: usize = 24;
+/// The speed of a fan at full duty when the board does not say, in revolutions a minute.
+const FULL_SPEED: f64 = 10_000.0;
+/// A duty in the kernel's terms.
+const PWM_MAX: f64 = 255.0;
+
+/// How an attribute is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Broken {
+    Missing,
+    Stale,
+    Implausible,
+    Hangs,
+}
+
+/// A sensor that is an attribute.
+#[derive(Debug)]
+struct Attribute {
+    /// Its place on the board.
+    id: String,
+    device: usize,
+    /// Name of the file in the device's folder.
+    file: String,
+    /// Multiplies the value into the attribute's unit; `spec` is undone before.
+    unit: f64,
+    spec: Spec,
+    /// The file of the duty, of a fan.
+    pwm: Option<String>,
+    open: Option<File>,
+    broken: Option<Broken>,
+    written: String,
+}
+
+#[derive(Debug)]
+struct Device {
+    id: String,
+    /// Its bus, or itself.
+    bus: String,
+    removable: bool,
+    /// Path of the device below `devices`.
+    path: PathBuf,
+    class: ChannelClass,
+    name: String,
+    /// Its folder of the class while it is there, and the link to that.
+    folder: Option<(PathBuf, PathBuf)>,
+    /// Labels by attribute file.
+    labels: Vec<(String, String)>,
+}
+
+/// The folder.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    root: PathBuf,
+    devices: Vec<Device>,
+    attributes: Vec<Attribute>,
+    plant: Plant,
+    hosts: Vec<String>,
+    load: f64,
+    next_number: u32,
+    faults: BTreeMap<String, String>,
+}
+
+impl Tree {
+    /// Makes the folder anew; the folder itself stays when it is there.
+    pub(crate) fn make(board: &Board, seed: u32, run_dir: &Path) -> Result<Self, Error> {
+        let root = run_dir.join(SYS);
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| Error::Tree { path, source }
+        };
+        folder(&root).map_err(failed(&root))?;
+        for entry in fs::read_dir(&root).map_err(failed(&root))?.flatten() {
+            fs::remove_dir_all(entry.path()).map_err(failed(&entry.path()))?;
+        }
+        for name in ["class/hwmon", "bus/iio/devices", "devices"] {
+            folder(&root.join(name)).map_err(failed(&root.join(name)))?;
+        }
+        let (devices, attributes, probes) = parts(board);
+        let mut tree = Self {
+            root,
+            devices,
+            attributes,
+            plant: Plant::new(seed.into(), probes),
+            hosts: board.hosts.iter().map(|host| host.id.as_str().to_owned()).collect(),
+            load: 0.1,
+            next_number: 0,
+            faults: BTreeMap::new(),
+        };
+        for device in 0..tree.devices.len() {
+            tree.plug(device).map_err(failed(&tree.root))?;
+        }
+        tree.step(|_| false);
+        Ok(tree)
+    }
+
+    /// Time passed. Which hosts have power is asked.
+    pub(crate) fn step(&mut self, is_on: impl Fn(usize) -> bool) {
+        let duties: Vec<f64> = self.attributes.iter().map(|attribute| self.duty(attribute)).collect();
+        let on = (0..self.hosts.len()).any(is_on);
+        self.plant.step(STEP.as_secs_f64(), on, self.load, |probe| duties.get(probe).copied().unwrap_or(1.0));
+        for index in 0..self.attributes.len() {
+            if let Err(error) = self.show(index) {
+                let id = self.attributes.get(index).map_or("", |attribute| &attribute.id);
+                tracing::warn!(id, %error, "a simulated sensor is not written");
+            }
+        }
+    }
+
+    /// What the control socket asks of sensors; `None` for what is not about them.
+    pub(crate) fn control(&mut self, request: &ControlRequest) -> Option<Outcome> {
+        Some(match request {
+            ControlRequest::Load { host, permille } => {
+                if !self.hosts.contains(host) {
+                    return Some(Outcome::NoHost);
+                }
+                self.load = f64::from((*permille).min(1_000)) / 1_000.0;
+                Outcome::Done
+            }
+            ControlRequest::Break { id, fault } => match self.break_part(id, fault) {
+                Ok(()) => {
+                    self.faults.insert(id.clone(), fault.clone());
+                    Outcome::Done
+                }
+                Err(reason) => Outcome::Invalid { reason },
+            },
+            ControlRequest::Mend { id } => match self.mend(id.as_deref()) {
+                Ok(()) => Outcome::Done,
+                Err(reason) => Outcome::Invalid { reason },
+            },
+            ControlRequest::Broken => Outcome::Broken(self.faults.clone().into_iter().collect()),
+            _ => return None,
+        })
+    }
+
+    fn break_part(&mut self, id: &str, fault: &str) -> Result<(), String> {
+        let known = ["missing", "stale", "implausible", "stuck", "slow", "removed", "hang"];
+        if !known.contains(&fault) {
+            return Err(format!("there is no fault {fault:?}; there are {}", known.join(", ")));
+        }
+        if self.faults.contains_key(id) {
+            self.mend(Some(id))?;
+        }
+        let failed = |error: io::Error| format!("{id} cannot be broken: {error}");
+        if let Some(index) = self.attributes.iter().position(|attribute| attribute.id == id) {
+            let broken = match fault {
+                "missing" => Broken::Missing,
+                "stale" => Broken::Stale,
+                "implausible" => Broken::Implausible,
+                "hang" => Broken::Hangs,
+                "stuck" | "slow" if self.attributes.get(index).is_some_and(|fan| fan.pwm.is_some()) => {
+                    let fault = if fault == "stuck" { FanFault::Stuck } else { FanFault::Slow };
+                    self.plant.fan(index, fault);
+                    return Ok(());
+                }
+                _ => return Err(format!("{id} is a sensor, which cannot be {fault}")),
+            };
+            return self.break_attribute(index, Some(broken)).map_err(failed);
+        }
+        if fault == "hang" {
+            let of: Vec<usize> = (0..self.attributes.len()).filter(|index| self.is_on(*index, id)).collect();
+            if of.is_empty() {
+                return Err(format!("there is no bus or sensor {id:?}"));
+            }
+            return of
+                .into_iter()
+                .try_for_each(|index| self.break_attribute(index, Some(Broken::Hangs)))
+                .map_err(failed);
+        }
+        match self.devices.iter().position(|device| device.id == id) {
+            Some(at) if fault == "removed" && self.devices.get(at).is_some_and(|device| device.removable) => {
+                self.unplug(at).map_err(failed)
+            }
+            Some(_) if fault == "removed" => {
+                Err(format!("{id} cannot be pulled: its table does not say removable"))
+            }
+            Some(_) => Err(format!("{id} is a device, which can be removed and not {fault}")),
+            None => Err(format!("there is no sensor, device or bus {id:?}")),
+        }
+    }
+
+    fn mend(&mut self, id: Option<&str>) -> Result<(), String> {
+        let Some(id) = id else {
+            let all: Vec<String> = self.faults.keys().cloned().collect();
+            return all.iter().try_for_each(|id| self.mend(Some(id)));
+        };
+        if self.faults.remove(id).is_none() {
+            return Err(format!("{id} is not broken"));
+        }
+        let failed = |error: io::Error| format!("{id} cannot be mended: {error}");
+        for index in 0..self.attributes.len() {
+            let own = self.attributes.get(index).is_some_and(|attribute| attribute.id == id);
+            if own {
+                self.plant.fan(index, FanFault::None);
+            }
+            if own || self.is_on(index, id) {
+                self.break_attribute(index, None).map_err(failed)?;
+            }
+        }
+        if let Some(at) = self.devices.iter().position(|device| device.id == id)
+            && self.devices.get(at).is_some_and(|device| device.folder.is_none())
+        {
+            self.plug(at).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Whether an attribute is on this bus.
+    fn is_on(&self, attribute: usize, bus: &str) -> bool {
+        let device = self.attributes.get(attribute).and_then(|attribute| self.devices.get(attribute.device));
+        device.is_some_and(|device| device.bus == bus)
+    }
+
+    fn path(&self, attribute: &Attribute) -> Option<PathBuf> {
+        let (folder, _) = self.devices.get(attribute.device)?.folder.as_ref()?;
+        Some(folder.join(&attribute.file))
+    }
+
+    fn break_attribute(&mut self, index: usize, broken: Option<Broken>) -> io::Result<()> {
+        let Some(attribute) = self.attributes.get(index) else { return Ok(()) };
+        let (path, was) = (self.path(attribute), attribute.broken);
+        if was == broken {
+            return Ok(());
+        }
+        if let Some(path) = &path {
+            if was == Some(Broken::Hangs) {
+                // Who waits for it to be opened goes on, and finds that it is gone.
+                let _ = OpenOptions::new().write(true).custom_flags(NONBLOCK).open(path);
+            }
+            if matches!(was, Some(Broken::Hangs)) || matches!(broken, Some(Broken::Missing | Broken::Hangs)) {
+                remove(path)?;
+            }
+            if broken == Some(Broken::Hangs) {
+                mknodat(rustix::fs::CWD, path, FileType::Fifo, Mode::from_raw_mode(0o644), 0)?;
+                fs::set_permissions(path, Permissions::from_mode(0o644))?;
+            }
+        }
+        if let Some(attribute) = self.attributes.get_mut(index) {
+            attribute.broken = broken;
+            attribute.open = None;
+            attribute.written.clear();
+        }
+        self.show(index)
+    }
+
+    /// Writes what a sensor shows.
+    fn show(&mut self, index: usize) -> io::Result<()> {
+        let value = self.plant.shown(index);
+        let Some(attribute) = self.attributes.get(index) else { return Ok(()) };
+        let Some(path) = self.path(attribute) else { return Ok(()) };
+        let text = match attribute.broken {
+            Some(Broken::Missing | Broken::Hangs) => return Ok(()),
+            Some(Broken::Stale) => String::new(),
+            Some(Broken::Implausible) => "999999999999999".to_owned(),
+            None => {
+                let spec = &attribute.spec;
+                let raw = (value - spec.offset) / spec.scale * attribute.unit;
+                format!("{:.0}", if raw.is_finite() { raw } else { 0.0 })
+            }
+        };
+        let Some(attribute) = self.attributes.get_mut(index) else { return Ok(()) };
+        if attribute.open.is_some() && attribute.written == text {
+            return Ok(());
+        }
+        let file = match &attribute.open {
+            Some(file) => file,
+            None => attribute.open.insert(create(&path, 0o644)?),
+        };
+        file.write_all_at(format!("{text:\n<WIDTH$}").as_bytes(), 0)?;
+        attribute.written = text;
+        Ok(())
+    }
+
+    fn duty(&self, attribute: &Attribute) -> f64 {
+        let Some(pwm) = &attribute.pwm else { return 1.0 };
+        let folder = self.devices.get(attribute.device).and_then(|device| device.folder.as_ref());
+        let text = folder.and_then(|(folder, _)| fs::read_to_string(folder.join(pwm)).ok());
+        // A fan whose duty nobody sets runs at full speed, as such fans do.
+        text.and_then(|text| text.trim().parse::<f64>().ok()).map_or(1.0, |duty| duty / PWM_MAX)
+    }
+
+    /// Makes a device's folder, under a number nobody had before.
+    fn plug(&mut self, at: usize) -> io::Result<()> {
+        let number = self.next_number;
+        let Some(device) = self.devices.get_mut(at) else { return Ok(()) };
+        let path = self.root.join("devices").join(&device.path);
+        let (own, link) = match device.class {
+            ChannelClass::Hwmon => {
+                let name = format!("hwmon{number}");
+                (path.join("hwmon").join(&name), self.root.join("class/hwmon").join(&name))
+            }
+            ChannelClass::Iio => {
+                let name = format!("iio:device{number}");
+                (path.join(&name), self.root.join("bus/iio/devices").join(&name))
+            }
+        };
+        folder(&own)?;
+        if device.class == ChannelClass::Hwmon {
+            symlink(&path, own.join("device"))?;
+        }
+        write(&own.join("name"), &format!("{}\n", device.name), 0o644)?;
+        for (file, label) in &device.labels {
+            write(&own.join(file), &format!("{label}\n"), 0o644)?;
+        }
+        device.folder = Some((own.clone(), link.clone()));
+        self.next_number += 1;
+        for index in 0..self.attributes.len() {
+            let Some(attribute) = self.attributes.get_mut(index) else { continue };
+            if attribute.device != at {
+                continue;
+            }
+            attribute.open = None;
+            if let Some(pwm) = &attribute.pwm {
+                write(&own.join(pwm), "128\n", 0o664)?;
+            }
+            self.show(index)?;
+        }
+        // Last, so that who finds it finds all of it.
+        symlink(&own, &link)
+    }
+
+    fn unplug(&mut self, at: usize) -> io::Result<()> {
+        let Some((folder, link)) = self.devices.get_mut(at).and_then(|device| device.folder.take()) else {
+            return Ok(());
+        };
+        for attribute in &mut self.attributes {
+            if attribute.device == at {
+                attribute.open = None;
+            }
+        }
+        remove(&link)?;
+        fs::remove_dir_all(folder)
+    }
+}
+
+/// `O_NONBLOCK`.
+#[allow(clippy::cast_possible_wrap, reason = "it is one bit far from the sign")]
+const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+
+/// The devices, attributes and probes of a board; probes stand as attributes do.
+fn parts(board: &Board) -> (Vec<Device>, Vec<Attribute>, Vec<Probe>) {
+    let mut devices = Vec::new();
+    for (index, device) in board.devices.iter().enumerate() {
+        let own = |input: &Input| matches!(input, Input::Channel { device: of, .. } if *of == device.id);
+        let class = board.sensors.iter().find_map(|sensor| match &sensor.input {
+            Input::Channel { class, .. } if own(&sensor.input) => Some(*class),
+            _ => None,
+        });
+        devices.push(Device {
+            id: device.id.as_str().to_owned(),
+            bus: device.bus.as_ref().unwrap_or(&device.id).as_str().to_owned(),
+            removable: device.removable,
+            path: place(&device.location, index),
+            class: class.unwrap_or(ChannelClass::Hwmon),
+            name: device.driver.clone().unwrap_or_else(|| device.id.as_str().to_owned()),
+            folder: None,
+            labels: Vec::new(),
+        });
+    }
+    let (mut attributes, mut probes) = (Vec::<Attribute>::new(), Vec::new());
+    for sensor in &board.sensors {
+        let Input::Channel { device, class, channel, label } = &sensor.input else { continue };
+        let Some(at) = devices.iter().position(|known: &Device| known.id == device.as_str()) else {
+            continue;
+        };
+        // A channel that is found by its label has some number.
+        let channel = match label {
+            None => channel.clone(),
+            Some(label) => {
+                let taken = |name: &str| {
+                    let file = format!("{name}_input");
+                    attributes.iter().any(|known| known.device == at && known.file == file)
+                };
+                let name = (7..).map(|number| format!("{channel}{number}")).find(|name| !taken(name));
+                let name = name.unwrap_or_else(|| channel.clone());
+                if let Some(device) = devices.get_mut(at) {
+                    device.labels.push((format!("{name}_label"), label.clone()));
+                }
+                name
+            }
+        };
+        let kind = sensor.spec.kind;
+        let fan = (kind == Kind::Fan).then(|| channel.trim_start_matches(|c: char| !c.is_ascii_digit()));
+        let file = match class {
+            _ if kind == Kind::Alert => channel.clone(),
+            ChannelClass::Hwmon => format!("{channel}_input"),
+            ChannelClass::Iio => format!("in_{channel}_raw"),
+        };
+        attributes.push(Attribute {
+            id: sensor.id.as_str().to_owned(),
+            device: at,
+            file,
+            unit: match (kind, class) {
+                (Kind::Power | Kind::Energy, _) => 1e6,
+                (Kind::Fan | Kind::Alert, _) => 1.0,
+                (Kind::Pressure, _) => 1e-3,
+                _ => 1e3,
+            },
+            spec: sensor.spec,
+            pwm: fan.map(|number| format!("pwm{number}")),
+            open: None,
+            broken: None,
+            written: String::new(),
+        });
+        probes.push(probe(sensor));
+    }
+    (devices, attributes, probes)
+}
+
+fn place(location: &Location, index: usize) -> PathBuf {
+    let on = |parent: PathBuf, bus: String, address: &u16| {
+        parent.join(format!("i2c-{bus}")).join(format!("{bus}-{address:04x}"))
+    };
+    match location {
+        Location::Path(path) => PathBuf::from(path.trim_matches('/')),
+        Location::I2c { adapter: Adapter::Number(number), address } => {
+            on(PathBuf::from(format!("platform/i2c-bus.{number}")), number.to_string(), address)
+        }
+        Location::I2c { adapter: Adapter::Path(path), address } => {
+            on(PathBuf::from(path.trim_matches('/')), (1_000 + index).to_string(), address)
+        }
+    }
+}
+
+/// How a sensor is played: as the board says, or as its kind is.
+fn probe(sensor: &board::Sensor) -> Probe {
+    let spec = &sensor.spec;
+    let middle = match (spec.thresholds.lower.warning, spec.thresholds.upper.warning) {
+        (Some(lower), Some(upper)) => f64::midpoint(lower, upper),
+        _ => 12.0,
+    };
+    let gated = sensor.host.is_some();
+    let (quantity, idle, load, off) = match spec.kind {
+        Kind::Temperature => (Quantity::Heat, 35.0, 60.0, 22.0),
+        Kind::Fan => (Quantity::Tach, 0.0, FULL_SPEED, 0.0),
+        Kind::Voltage => (Quantity::Electric, middle, middle, if gated { 0.0 } else { middle }),
+        Kind::Current => (Quantity::Electric, 2.0, 20.0, 0.1),
+        Kind::Power => (Quantity::Electric, 40.0, 200.0, 2.0),
+        Kind::Alert | Kind::Presence => (Quantity::Electric, 0.0, 0.0, 0.0),
+        Kind::Energy | Kind::Humidity | Kind::Pressure | Kind::Percent | Kind::Frequency => {
+            (Quantity::Electric, 40.0, 40.0, 40.0)
+        }
+    };
+    let played = &sensor.played;
+    Probe {
+        quantity,
+        idle: played.idle.unwrap_or(idle),
+        load: played.load.unwrap_or(load),
+        off: played.off.unwrap_or(off),
+    }
+}
+
+/// A folder and those above it, readable for whoever gets at the run directory whatever the process's mask is.
+fn folder(path: &Path) -> io::Result<()> {
+    let mut missing = Vec::new();
+    let mut at = Some(path);
+    while let Some(path) = at.filter(|path| !path.exists()) {
+        missing.push(path);
+        at = path.parent();
+    }
+    for path in missing.into_iter().rev() {
+        fs::create_dir(path)?;
+        fs::set_permissions(path, Permissions::from_mode(0o755))?;
+    }
+    Ok(())
+}
+
+fn create(path: &Path, mode: u32) -> io::Result<File> {
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+    file.set_permissions(Permissions::from_mode(mode))?;
+    Ok(file)
+}
+
+fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    create(path, mode)?.write_all(text.as_bytes())
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hal::{Channel, SensorBus as _};
+
+    fn board() -> Board {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../targets/sim/board.toml");
+        Board::load(&file, &[]).unwrap()
+    }
+
+    /// A bus with this sensor, as a daemon reads it.
+    fn reader(board: &Board, run_dir: &Path, id: &str) -> hal_linux::SysfsBus {
+        let sensor = board.sensors.iter().find(|sensor| sensor.id.as_str() == id).unwrap();
+        let Input::Channel { device, class, channel, label } = &sensor.input else { panic!("{id}") };
+        let device = board.devices.iter().find(|known| known.id == *device).unwrap();
+        let channel = Channel {
+            location: device.location.clone(),
+            driver: device.driver.clone(),
+            class: *class,
+            channel: channel.clone(),
+            label: label.clone(),
+        };
+        hal_linux::SysfsBus::new(&run_dir.join(SYS), vec![channel])
+    }
+
+    fn told(tree: &mut Tree, request: ControlRequest) -> Outcome {
+        tree.control(&request).unwrap()
+    }
+
+    fn set(tree: &mut Tree, id: &str, fault: &str) -> Outcome {
+        told(tree, ControlRequest::Break { id: id.to_owned(), fault: fault.to_owned() })
+    }
+
+    fn clear(tree: &mut Tree, id: Option<&str>) -> Outcome {
+        told(tree, ControlRequest::Mend { id: id.map(str::to_owned) })
+    }
+
+    #[test]
+    fn every_sensor_of_the_board_is_read_as_on_real_hardware_and_is_plausible() {
+        let dir = tempfile::tempdir().unwrap();
+        let board = board();
+        let mut tree = Tree::make(&board, 1, dir.path()).unwrap();
+        for _ in 0..400 {
+            tree.step(|_| true);
+        }
+        let mut read = 0;
+        for sensor in &board.sensors {
+            if !matches!(sensor.input, Input::Channel { .. }) {
+                continue;
+            }
+            let raw = reader(&board, dir.path(), sensor.id.as_str()).read(0).unwrap();
+            let value = raw * sensor.spec.scale + sensor.spec.offset;
+            let (least, most) = sensor.spec.plausible;
+            assert!((least..=most).contains(&value), "{}: {value}", sensor.id);
+            let (upper, lower) = (sensor.spec.thresholds.upper, sensor.spec.thresholds.lower);
+            assert!(upper.warning.is_none_or(|at| value < at), "{}: {value}", sensor.id);
+            assert!(lower.warning.is_none_or(|at| value > at), "{}: {value}", sensor.id);
+            read += 1;
+        }
+        assert!(read >= 16, "{read}");
+    }
+
+    #[test]
+    fn faults_are_what_hardware_does_and_heal() {
+        use sensors::Fault;
+        let dir = tempfile::tempdir().unwrap();
+        let board = board();
+        let mut tree = Tree::make(&board, 1, dir.path()).unwrap();
+        let mut cpu = reader(&board, dir.path(), "cpu0_temp");
+        assert!(cpu.read(0).is_ok());
+        for (fault, expected) in
+            [("missing", Some(Fault::Missing)), ("stale", Some(Fault::NoNewValue)), ("implausible", None)]
+        {
+            assert_eq!(set(&mut tree, "cpu0_temp", fault), Outcome::Done);
+            tree.step(|_| true);
+            let read = cpu.read(0).map_err(|error| error.fault);
+            assert_eq!(read.err(), expected, "{fault}");
+            assert!(read.is_err() || read.unwrap() > 1e9);
+            assert_eq!(
+                told(&mut tree, ControlRequest::Broken),
+                Outcome::Broken(vec![("cpu0_temp".into(), fault.into())])
+            );
+        }
+        assert_eq!(clear(&mut tree, None), Outcome::Done);
+        assert!((0.0..100.0).contains(&cpu.read(0).unwrap()));
+        let mut fan = reader(&board, dir.path(), "fan0");
+        assert_eq!(set(&mut tree, "fan0", "stuck"), Outcome::Done);
+        for _ in 0..100 {
+            tree.step(|_| true);
+        }
+        assert_eq!(fan.read(0).unwrap(), 0.0);
+        assert_eq!(clear(&mut tree, Some("fan0")), Outcome::Done);
+        for _ in 0..100 {
+            tree.step(|_| true);
+        }
+        assert!(fan.read(0).unwrap() > 4_000.0, "at the duty it starts with");
+    }
+
+    #[test]
+    fn a_supply_that_was_pulled_comes_back_under_another_number() {
+        let dir = tempfile::tempdir().unwrap();
+        let board = board();
+        let mut tree = Tree::make(&board, 1, dir.path()).unwrap();
+        let mut psu = reader(&board, dir.path(), "psu1_power");
+        psu.read(0).unwrap();
+        let before = tree.devices[4].folder.clone();
+        assert_eq!(set(&mut tree, "psu1", "removed"), Outcome::Done);
+        tree.step(|_| true);
+        assert_eq!(psu.read(0).unwrap_err().fault, sensors::Fault::Missing);
+        assert_eq!(clear(&mut tree, Some("psu1")), Outcome::Done);
+        assert!(psu.read(0).is_ok());
+        assert!(before.is_some() && tree.devices[4].folder != before);
+    }
+
+    #[test]
+    fn a_bus_that_hangs_holds_its_reader_until_it_heals() {
+        let dir = tempfile::tempdir().unwrap();
+        let board = board();
+        let mut tree = Tree::make(&board, 1, dir.path()).unwrap();
+        let mut cpu = reader(&board, dir.path(), "cpu0_temp");
+        cpu.read(0).unwrap();
+        assert_eq!(set(&mut tree, "i2c3", "hang"), Outcome::Done);
+        let (tell, told) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let read = cpu.read(0).is_ok();
+            tell.send(()).unwrap();
+            (read, cpu)
+        });
+        assert!(told.recv_timeout(Duration::from_millis(100)).is_err(), "it waits");
+        assert!(reader(&board, dir.path(), "inlet_temp").read(0).is_ok(), "another bus does not");
+        assert_eq!(clear(&mut tree, Some("i2c3")), Outcome::Done);
+        told.recv().unwrap();
+        let (read, mut cpu) = thread.join().unwrap();
+        assert!(!read);
+        assert!(cpu.read(0).is_ok());
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_and_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let board = board();
+        let mut tree = Tree::make(&board, 1, dir.path()).unwrap();
+        for (id, fault) in [
+            ("cpu0_temp", "melted"),
+            ("cpu0_temp", "stuck"),
+            ("cpu9_temp", "missing"),
+            ("cpu0", "removed"),
+            ("psu1", "stuck"),
+            ("total_power", "missing"),
+        ] {
+            assert!(matches!(set(&mut tree, id, fault), Outcome::Invalid { .. }), "{id} {fault}");
+        }
+        assert!(matches!(clear(&mut tree, Some("cpu0_temp")), Outcome::Invalid { .. }));
+        let load = |host: &str| ControlRequest::Load { host: host.to_owned(), permille: 900 };
+        assert_eq!(told(&mut tree, load("other")), Outcome::NoHost);
+        assert_eq!(told(&mut tree, load("system")), Outcome::Done);
+        assert_eq!(told(&mut tree, ControlRequest::Broken), Outcome::Broken(Vec::new()));
+        assert_eq!(tree.control(&ControlRequest::Follow), None);
+    }
+}
