@@ -12,6 +12,17 @@
 //!
 //! Bounded: a sensor takes at most [`History::BYTES_MAX`] of history and a few hundred bytes besides; nothing else grows.
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
+)]
+
 mod change;
 mod compute;
 mod history;
