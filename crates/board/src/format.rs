@@ -4,19 +4,29 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::reader::{Direction, Outcome, Table};
-use crate::sensing;
 use crate::tree::Fault;
 use crate::types::{
     Accel, Board, Buttons, Chassis, HalKind, Host, Id, Level, ManagementController, Power, Qemu, Restore,
     RestorePolicy, Scripted, Sim, SimHost, Timings, WatchdogRef,
 };
+use crate::{cooling, sensing};
 
 /// Hosts on one board. The densest boards known carry eight.
 const HOSTS_MAX: usize = 16;
 
 /// The top-level tables; overrides that start with one of these are for the board.
-pub(crate) const TABLES: [&str; 8] =
-    ["board", "chassis", "management_controller", "hosts", "i2c", "devices", "sensors", "sim"];
+pub(crate) const TABLES: [&str; 10] = [
+    "board",
+    "chassis",
+    "management_controller",
+    "hosts",
+    "i2c",
+    "devices",
+    "sensors",
+    "fans",
+    "zones",
+    "sim",
+];
 
 /// Walks the format. `None` only together with a fault.
 pub(crate) fn walk(root: &mut Table<'_>) -> Option<Board> {
@@ -84,6 +94,9 @@ pub(crate) fn walk(root: &mut Table<'_>) -> Option<Board> {
     );
     let hosts = hosts.into_iter().collect::<Option<Vec<_>>>();
     let sensing = sensing::walk(root, hosts.as_deref().unwrap_or_default());
+    let (devices, measured) =
+        sensing.as_ref().map(|s| (s.devices.as_slice(), s.sensors.as_slice())).unwrap_or_default();
+    let cooling = cooling::walk(root, devices, measured);
     let is_linux = head.as_ref().is_some_and(|(.., hal)| *hal == Some(HalKind::Linux));
     let longest_hold = hosts.iter().flatten().map(|host| host.timings.force_off_hold).min();
     let sim_at = root.place("sim");
@@ -99,12 +112,13 @@ pub(crate) fn walk(root: &mut Table<'_>) -> Option<Board> {
     let (name, vendor, model, hal) = head?;
     let hal = hal?;
     let sensing = sensing?;
+    let cooling = cooling?;
     let sim = match (hal, sim) {
         (HalKind::Linux, _) => None,
         (HalKind::Sim, Some(sim)) => Some(sim?),
         (HalKind::Sim, None) => Some(Sim::default()),
     };
-    Some(Board {
+    let board = Board {
         name: name?.as_str().to_owned(),
         vendor,
         model,
@@ -115,8 +129,15 @@ pub(crate) fn walk(root: &mut Table<'_>) -> Option<Board> {
         i2c: sensing.buses,
         devices: sensing.devices,
         sensors: sensing.sensors,
+        fans: cooling.fans,
+        zones: cooling.zones,
         sim,
-    })
+    };
+    if let Err(bad) = board.loops() {
+        root.fault(root.place("zones"), bad.to_string());
+        return None;
+    }
+    Some(board)
 }
 
 fn host(t: &mut Table<'_>) -> Option<Host> {

@@ -20,7 +20,9 @@
     )
 )]
 
+mod cooling;
 mod format;
+mod loops;
 mod reader;
 mod report;
 mod sensing;
@@ -30,11 +32,12 @@ mod types;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+pub use loops::{BadLoops, Loops};
 pub use report::{Place, Problem, Report};
 pub use types::{
-    Accel, BadId, BadName, Board, Buttons, Chassis, Device, HalKind, Host, I2cBus, Id, Input, Level,
-    ManagementController, Name, Played, Power, Qemu, Restore, RestorePolicy, Scripted, Sensor, Sim, SimHost,
-    Timings, WatchdogRef,
+    Accel, BadId, BadName, Board, Buttons, Chassis, Combine, Control, CurveStep, Device, Fan, FanKick,
+    Forward, HalKind, Host, I2cBus, Id, Input, Level, ManagementController, Name, Played, Power, Qemu,
+    Restore, RestorePolicy, Scripted, Sensor, Sim, SimHost, Tach, Timings, WatchdogRef, Zone, ZoneProfile,
 };
 
 /// A board file is a page or two; what is longer than this is not one.

@@ -36,6 +36,10 @@ pub struct Board {
     pub devices: Vec<Device>,
     /// What is measured. One that is computed stands after those it is computed from.
     pub sensors: Vec<Sensor>,
+    /// Fans that are driven.
+    pub fans: Vec<Fan>,
+    /// What is cooled together.
+    pub zones: Vec<Zone>,
     /// How the simulated host behaves. Present when [`Board::hal`] is [`HalKind::Sim`].
     pub sim: Option<Sim>,
 }
@@ -237,6 +241,167 @@ pub enum Input {
         /// Which.
         of: Vec<Name>,
     },
+}
+
+/// A fan that is driven, or fans on one output.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Fan {
+    /// Its id in every API.
+    pub id: Name,
+    /// A name for people.
+    pub name: String,
+    /// The device it is driven through.
+    pub device: Name,
+    /// Its output there: `pwm1`.
+    pub output: String,
+    /// Its tachometer.
+    pub tach: Option<Tach>,
+    /// The least duty at which it surely turns, percent.
+    pub min: f64,
+    /// Its duty when something is not known or not right, percent.
+    pub failsafe: f64,
+    /// How fast its duty rises, percent a second.
+    pub slew_up: f64,
+    /// How fast its duty falls, percent a second.
+    pub slew_down: f64,
+    /// What gets it turning from rest.
+    pub kick: Option<FanKick>,
+}
+
+/// The tachometer of a fan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Tach {
+    /// The sensor.
+    pub sensor: Name,
+    /// Its speed at full duty, revolutions a minute.
+    pub rpm: f64,
+    /// By how many percent it may be slower.
+    pub tolerance: f64,
+    /// Time constant of its inertia.
+    pub spin_up: Duration,
+    /// How long it may be too slow before it has failed.
+    pub fail_after: Duration,
+    /// How long it may say nothing before it has failed.
+    pub missing_after: Duration,
+    /// How long it must be fast enough to count again.
+    pub recover: Duration,
+}
+
+/// A push for a fan at rest.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct FanKick {
+    /// At least this duty, percent.
+    pub duty: f64,
+    /// For so long.
+    pub lasts: Duration,
+}
+
+/// What is cooled together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Zone {
+    /// Its id in every API.
+    pub id: Name,
+    /// A name for people.
+    pub name: String,
+    /// Its sensors with their weights.
+    pub sensors: Vec<(Name, f64)>,
+    /// What several sensors come to.
+    pub combine: Combine,
+    /// Its fans.
+    pub fans: Vec<Name>,
+    /// How many of its fans are needed; all without this.
+    pub needed: Option<u32>,
+    /// How its sensors become a duty.
+    pub control: Control,
+    /// A duty by a reading that tells of heat before it is felt.
+    pub forward: Option<Forward>,
+    /// From here on its fans run at full speed, °C; else from its sensors' thresholds on.
+    pub full_at: Option<f64>,
+    /// From here on its host is in danger, °C; else from its sensors' thresholds on.
+    pub critical: Option<f64>,
+    /// How fast it can get hotter, K a second.
+    pub slew: f64,
+    /// How old news may be and count as the present.
+    pub fresh: Duration,
+    /// After how long without news its fans run at full speed in any case.
+    pub missing: Duration,
+    /// How long all must be well before they do no more.
+    pub recover: Duration,
+    /// Quiet, balanced and performance.
+    pub profiles: [ZoneProfile; 3],
+    /// The duty while the hosts of its sensors are off, percent.
+    pub idle: f64,
+    /// After how long over critical the power of its hosts is cut.
+    pub power_off_after: Option<Duration>,
+}
+
+/// What several sensors come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Combine {
+    /// The hottest.
+    Max,
+    /// The mean by weight.
+    Weighted,
+    /// The least margin to a critical temperature.
+    Margin,
+}
+
+/// How a zone's sensors become a duty.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Control {
+    /// A controller.
+    Pid {
+        /// What it holds, °C or a margin in K. Never missing in a board that was loaded.
+        target: Option<f64>,
+        /// Percent for each K.
+        kp: f64,
+        /// Percent for each K and second.
+        ki: f64,
+        /// Percent for each K a second.
+        kd: f64,
+        /// Time constant of the filter of that.
+        filter: Duration,
+    },
+    /// Steps.
+    Curve {
+        /// Rising.
+        steps: Vec<CurveStep>,
+        /// A step is left when it is so many K colder than where it began.
+        hysteresis: f64,
+    },
+}
+
+/// At least this duty from this temperature on.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct CurveStep {
+    /// °C, or a margin in K.
+    pub from: f64,
+    /// Percent.
+    pub duty: f64,
+}
+
+/// A duty by a reading that tells of heat before it is felt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Forward {
+    /// The sensor.
+    pub sensor: Name,
+    /// Nothing is added at this value.
+    pub base: f64,
+    /// Percent for each unit above it.
+    pub gain: f64,
+    /// Percent at most.
+    pub most: f64,
+}
+
+/// What a profile changes in a zone.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ZoneProfile {
+    /// So many K warmer.
+    pub offset: f64,
+    /// The least duty, percent.
+    pub min: f64,
 }
 
 /// How the simulated board plays a sensor; what is not said follows from its kind.

@@ -3,6 +3,7 @@
 //! ```text
 //!  hal::Gpio     ──► LinuxGpio ──► a thread for each chip ──► /dev/gpiochip*  (character device, interface version 2)
 //!  hal::SensorBus ─► SysfsBus ──► /sys/class/hwmon, /sys/bus/iio (kept-open attributes)
+//!  hal::FanBus   ──► SysfsFans ──► pwmN of /sys/class/hwmon (kept-open attributes)
 //!  hal::Watchdog ──► LinuxWatchdog ──► /dev/watchdog*
 //!  boot          ──► block, dm, module ──► /sys, /dev, device mapper
 //!  operator      ──► entropy, net, rtc ──► /dev/random, lo, /dev/rtc*
@@ -31,6 +32,7 @@ pub mod block;
 pub mod dm;
 pub mod entropy;
 mod fail;
+mod fan;
 #[cfg(feature = "gpio")]
 mod gpio;
 pub mod memory;
@@ -45,6 +47,7 @@ mod watchdog;
 #[cfg(feature = "gpio")]
 mod worker;
 
+pub use fan::SysfsFans;
 #[cfg(feature = "gpio")]
 pub use gpio::LinuxGpio;
 pub use sensor::SysfsBus;

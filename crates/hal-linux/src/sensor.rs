@@ -139,7 +139,7 @@ fn failed(source: io::Error) -> SampleError {
 /// Finds a channel and opens its attributes.
 fn find(root: &Path, channel: &Channel) -> Result<Open, SampleError> {
     let folder = match channel.class {
-        ChannelClass::Hwmon => folder(root, &root.join("class/hwmon"), "hwmon", channel),
+        ChannelClass::Hwmon => hwmon_folder(root, channel),
         ChannelClass::Iio => folder(root, &root.join("bus/iio/devices"), "iio:device", channel),
     };
     let folder = folder.ok_or(Fault::Missing)?;
@@ -147,6 +147,11 @@ fn find(root: &Path, channel: &Channel) -> Result<Open, SampleError> {
         ChannelClass::Hwmon => hwmon(&folder, channel),
         ChannelClass::Iio => iio(&folder, &channel.channel),
     }
+}
+
+/// The hwmon folder of the channel's device.
+pub(crate) fn hwmon_folder(root: &Path, channel: &Channel) -> Option<PathBuf> {
+    folder(root, &root.join("class/hwmon"), "hwmon", channel)
 }
 
 /// The folder of the device's class.

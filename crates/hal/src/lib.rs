@@ -1,4 +1,4 @@
-//! Hardware traits: GPIO lines, sensors and the watchdog.
+//! Hardware traits: GPIO lines, sensors, fans and the watchdog.
 //!
 //! ```text
 //!  powermgr, operator ──► hal (these traits) ◄── hal-linux: character devices of the kernel
@@ -25,11 +25,13 @@
 #[allow(clippy::expect_used, clippy::panic, reason = "part of tests: what does not hold fails them")]
 pub mod contract;
 mod error;
+mod fan;
 mod gpio;
 mod sensor;
 mod watchdog;
 
 pub use error::{Error, ErrorKind};
+pub use fan::{FanBus, FanOutput};
 pub use gpio::{Bias, Edge, Gpio, Initial, InputLine, Line, LineId, OutputLine, next_edge, next_edge_of};
 pub use sensor::{Adapter, Channel, ChannelClass, Limits, Location, SampleError, SensorBus};
 pub use watchdog::{Watchdog, WatchdogInfo};

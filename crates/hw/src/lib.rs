@@ -21,6 +21,7 @@
     )
 )]
 
+mod fans;
 mod sensors;
 
 use std::path::Path;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 use board::{Board, HalKind};
 use hal::Gpio;
 
+pub use fans::{Driven, Fans};
 pub use sensors::{SYS, Sampled, Sensors, SysRoot};
 
 /// The hardware of a board. Clones are of the same hardware.

@@ -339,6 +339,7 @@ impl Machine {
             input: zone.input(),
             target,
             demand: zone.wants(config.profile(self.profile).min).0,
+            manual: zone.manual(),
             critical: zone.critical_since().is_some(),
             emergency: zone.emergency().is_some(),
         })

@@ -44,6 +44,8 @@ pub struct ZoneStatus {
     pub target: Option<f64>,
     /// What it wants of its fans.
     pub demand: Duty,
+    /// What a person wants of them, and until when; also while failsafe goes before that.
+    pub manual: Option<(Duty, Mono)>,
     /// Whether a member is over its critical temperature.
     pub critical: bool,
     /// Whether an emergency is latched.

@@ -1,0 +1,175 @@
+//! Fans and zones of a board file.
+
+use std::path::Path;
+
+use board::Board;
+use thermal::{Combine, Law};
+use units::{Duty, Millis};
+
+const BASE: &str = r#"
+[board]
+name = "b"
+vendor = "v"
+model = "m"
+hal = "linux"
+[[hosts]]
+id = "system"
+[hosts.power]
+kind = "buttons"
+power = "p"
+power_good = "g"
+[[devices]]
+id = "chip"
+path = "platform/chip"
+[[sensors]]
+id = "cpu_temp"
+source = "hwmon"
+device = "chip"
+channel = "temp1"
+host = "system"
+upper = { warning = 80, critical = 90, fatal = 100 }
+[[sensors]]
+id = "bare_temp"
+source = "hwmon"
+device = "chip"
+channel = "temp2"
+min = -20
+[[sensors]]
+id = "watts"
+source = "hwmon"
+device = "chip"
+channel = "power1"
+[[sensors]]
+id = "sum"
+source = "computed"
+type = "power"
+op = "sum"
+of = ["watts"]
+[[sensors]]
+id = "fan0"
+source = "hwmon"
+device = "chip"
+channel = "fan1"
+[[fans]]
+id = "fan0"
+device = "chip"
+output = "pwm1"
+rpm = 9000
+[[fans]]
+id = "blower"
+device = "chip"
+output = "pwm2"
+failsafe = 80
+"#;
+
+const ZONE: &str = r#"
+[[zones]]
+id = "cpu"
+control = "pid"
+target = 70
+sensors = ["cpu_temp"]
+fans = ["fan0", "blower"]
+"#;
+
+fn report(rest: &str) -> board::Report {
+    board::parse(Path::new("board.toml"), &format!("{BASE}{rest}"), &[])
+}
+
+fn board(rest: &str) -> Board {
+    report(rest).into_board().unwrap_or_else(|report| panic!("{report}"))
+}
+
+#[test]
+fn what_is_not_said_follows_from_the_sensors() {
+    let loops = board(ZONE).loops().unwrap();
+    assert_eq!((loops.sensors, loops.tachs), (vec![0], vec![Some(4), None]));
+    let config = loops.config;
+    let sensor = &config.sensors[0];
+    assert_eq!((sensor.full_at, sensor.critical, sensor.plausible), (80.0, 100.0, (0.0, 250.0)));
+    assert_eq!(config.fans[0].tach.as_ref().unwrap().speeds, [(Duty::FULL, 9000.0)]);
+    assert_eq!((config.fans[1].tach.is_none(), config.fans[1].failsafe), (true, Duty::saturating(80.0)));
+    assert_eq!(config.groups[0].needed, 2);
+    let zone = &config.zones[0];
+    assert_eq!((zone.combine, zone.power_off_after), (Combine::Max, None));
+    assert_eq!(zone.profiles.map(|profile| profile.offset), [5.0, 0.0, -5.0]);
+    assert!(zone.profiles.iter().all(|profile| profile.min == Duty::saturating(25.0)));
+}
+
+#[test]
+fn margins_are_turned_so_that_more_is_hotter() {
+    let rest = r#"
+[[zones]]
+id = "cpu"
+control = "curve"
+combine = "margin"
+sensors = ["cpu_temp", "bare_temp"]
+fans = ["fan0", "blower"]
+needed = 1
+full_at = 85
+critical = 95
+power_off_ms = 5000
+quiet = { offset = 8, min = 15 }
+[[zones.steps]]
+from = 40
+duty = 30
+[[zones.steps]]
+from = 10
+duty = 90
+[[zones]]
+id = "other"
+control = "pid"
+combine = "weighted"
+target = 50
+sensors = ["bare_temp", "cpu_temp"]
+fans = ["fan0"]
+full_at = 70
+critical = 99
+slew = 5
+forward = { sensor = "watts", gain = 0.2 }
+[[zones.weights]]
+sensor = "cpu_temp"
+weight = 3
+"#;
+    let loops = board(rest).loops().unwrap();
+    assert_eq!(loops.sensors, [0, 1, 2]);
+    let config = loops.config;
+    let Law::Curve(curve) = &config.zones[0].law else { panic!() };
+    assert_eq!(curve.steps.iter().map(|step| step.from).collect::<Vec<_>>(), [-40.0, -10.0]);
+    assert_eq!(config.zones[0].power_off_after, Some(Millis::from_secs(5)));
+    assert_eq!(
+        (config.zones[0].profiles[0].offset, config.zones[0].profiles[0].min),
+        (8.0, Duty::saturating(15.0))
+    );
+    assert_eq!(config.zones[1].sensors, [(1, 1.0), (0, 3.0)]);
+    assert_eq!(config.zones[1].forward.unwrap().sensor, 2);
+    // The stricter of two zones counts; what was said of the sensor itself is kept.
+    let sensor = &config.sensors[1];
+    assert_eq!((sensor.full_at, sensor.critical, sensor.slew, sensor.plausible.0), (70.0, 95.0, 5.0, -20.0));
+    assert!(config.sensors[2].full_at.is_infinite());
+}
+
+#[test]
+fn what_cannot_be_is_said_where_it_stands() {
+    let says = |rest: &str, words: &str| {
+        let text = report(rest).to_string();
+        assert!(text.contains(words), "{words:?} is not in\n{text}");
+    };
+    says("", "fan fan0 is in no zone");
+    says(&ZONE.replace("\"cpu_temp\"", "\"cpu_tmp\""), "there is no sensor \"cpu_tmp\"; did you mean");
+    says(&ZONE.replace("\"cpu_temp\"", "\"watts\""), "\"watts\" is no temperature");
+    says(&ZONE.replace("\"cpu_temp\"", "\"bare_temp\""), "sensor bare_temp has neither upper thresholds");
+    says(&ZONE.replace("\"blower\"", "\"blow\""), "there is no fan \"blow\"");
+    says(&ZONE.replace("target = 70", ""), "must have a target");
+    says(&ZONE.replace("target = 70", "target = 79"), "zone cpu: its target is not below");
+    says(&format!("{ZONE}forward = {{ sensor = \"sum\" }}"), "\"sum\" is not read through the kernel");
+    says(&format!("{ZONE}needed = 3"), "zone cpu");
+    says(&format!("{ZONE}{ZONE}"), "two zones have the id \"cpu\"");
+    says(
+        &format!("[[fans]]\nid = \"fan1\"\ndevice = \"chip\"\noutput = \"fan2\"\n{ZONE}"),
+        "\"fan2\" is no output",
+    );
+    says(
+        &format!("[[fans]]\nid = \"fan1\"\ndevice = \"chip\"\noutput = \"pwm3\"\ntach = \"fan0\"\n{ZONE}"),
+        "must say its rpm",
+    );
+}

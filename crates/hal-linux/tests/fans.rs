@@ -1,0 +1,132 @@
+//! What an implementation of `FanBus` owes, on a folder that is laid out as `/sys`.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use hal::{Error, FanBus, FanOutput, Location};
+use hal_linux::SysfsFans;
+
+struct Sys(tempfile::TempDir);
+
+impl Sys {
+    fn new() -> Self {
+        let sys = Self(tempfile::tempdir().unwrap());
+        fs::create_dir_all(sys.path().join("class/hwmon")).unwrap();
+        fs::create_dir_all(sys.path().join("devices")).unwrap();
+        sys
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// A controller with an output, found under this number.
+    fn add(&self, device: &str, number: u32, files: &[(&str, &str)]) -> PathBuf {
+        let folder = self.path().join("devices").join(device).join("hwmon").join(format!("hwmon{number}"));
+        fs::create_dir_all(&folder).unwrap();
+        symlink(folder.parent().unwrap().parent().unwrap(), folder.join("device")).unwrap();
+        symlink(&folder, self.path().join(format!("class/hwmon/hwmon{number}"))).unwrap();
+        for (name, value) in files {
+            fs::write(folder.join(name), value).unwrap();
+        }
+        folder
+    }
+
+    fn remove(&self, device: &str, number: u32) {
+        fs::remove_file(self.path().join(format!("class/hwmon/hwmon{number}"))).unwrap();
+        fs::remove_dir_all(self.path().join("devices").join(device)).unwrap();
+    }
+}
+
+fn fans(sys: &Sys) -> SysfsFans {
+    let output = |output: &str| FanOutput {
+        location: Location::Path("platform/fan-controller".to_owned()),
+        driver: Some("sim".to_owned()),
+        output: output.to_owned(),
+    };
+    SysfsFans::new(sys.path(), vec![output("pwm1"), output("pwm2")])
+}
+
+const DEVICE: &str = "platform/fan-controller";
+const FILES: [(&str, &str); 4] =
+    [("name", "sim\n"), ("pwm1", "255\n"), ("pwm1_enable", "2\n"), ("pwm2", "77\n")];
+
+fn read(folder: &Path, name: &str) -> u32 {
+    fs::read_to_string(folder.join(name)).unwrap().trim().parse().unwrap()
+}
+
+#[test]
+fn an_output_is_in_our_hands_and_has_the_value_and_its_neighbour_keeps_its_own() {
+    let sys = Sys::new();
+    let folder = sys.add(DEVICE, 3, &FILES);
+    let mut fans = fans(&sys);
+    for value in [0, 9, 100, 255, 8] {
+        fans.set(0, value).unwrap();
+        assert_eq!((read(&folder, "pwm1"), read(&folder, "pwm1_enable")), (value.into(), 1));
+        assert_eq!(read(&folder, "pwm2"), 77);
+    }
+    // One without a mode of its own.
+    fans.set(1, 100).unwrap();
+    assert_eq!(read(&folder, "pwm2"), 100);
+}
+
+#[test]
+fn what_somebody_else_took_is_taken_back_with_the_same_value_too() {
+    let sys = Sys::new();
+    let folder = sys.add(DEVICE, 3, &FILES);
+    let mut fans = fans(&sys);
+    fans.set(0, 120).unwrap();
+    fs::write(folder.join("pwm1_enable"), "2\n").unwrap();
+    fs::write(folder.join("pwm1"), "30\n").unwrap();
+    fans.set(0, 120).unwrap();
+    assert_eq!((read(&folder, "pwm1"), read(&folder, "pwm1_enable")), (120, 1));
+}
+
+#[test]
+fn a_controller_that_is_not_there_yet_or_leaves_is_found_when_it_is_there() {
+    let sys = Sys::new();
+    let mut fans = fans(&sys);
+    let gone =
+        |result: Result<(), Error>| assert!(matches!(result, Err(Error::Unavailable { .. })), "{result:?}");
+    gone(fans.set(0, 50));
+    sys.add(DEVICE, 3, &FILES);
+    fans.set(0, 50).unwrap();
+    sys.remove(DEVICE, 3);
+    gone(fans.set(0, 50));
+    let folder = sys.add(DEVICE, 7, &FILES);
+    fans.set(0, 50).unwrap();
+    assert_eq!(read(&folder, "pwm1"), 50);
+    gone(fans.set(9, 50));
+}
+
+#[test]
+fn another_driver_or_place_is_not_taken_for_it() {
+    let sys = Sys::new();
+    let other = sys.add("platform/other", 1, &FILES);
+    let driver = sys.add("bus/platform/fan-controller", 2, &[("name", "nct6775\n"), ("pwm1", "1\n")]);
+    assert!(fans(&sys).set(0, 50).is_err());
+    assert_eq!((read(&other, "pwm1"), read(&driver, "pwm1")), (255, 1));
+}
+
+#[test]
+fn what_is_dropped_goes_on_with_its_last_value() {
+    let sys = Sys::new();
+    let folder = sys.add(DEVICE, 3, &FILES);
+    let mut fans = fans(&sys);
+    fans.set(0, 200).unwrap();
+    drop(fans);
+    assert_eq!(read(&folder, "pwm1"), 200);
+}
+
+#[test]
+fn what_the_driver_refuses_is_told() {
+    let sys = Sys::new();
+    let folder = sys.add(DEVICE, 3, &FILES);
+    fs::remove_file(folder.join("pwm1")).unwrap();
+    // Every write to it fails: no space.
+    symlink("/dev/full", folder.join("pwm1")).unwrap();
+    let error = fans(&sys).set(0, 50).unwrap_err();
+    assert!(matches!(&error, Error::Io { .. }), "{error:?}");
+    assert_eq!(error.to_string(), "cannot drive pwm1 of platform/fan-controller");
+}
