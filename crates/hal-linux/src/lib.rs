@@ -4,6 +4,7 @@
 //!  hal::Gpio     ──► LinuxGpio ──► a thread for each chip ──► /dev/gpiochip*  (character device, interface version 2)
 //!  hal::SensorBus ─► SysfsBus ──► /sys/class/hwmon, /sys/bus/iio (kept-open attributes)
 //!  hal::FanBus   ──► SysfsFans ──► pwmN of /sys/class/hwmon (kept-open attributes)
+//!  hal::Led      ──► LinuxLeds ──► a thread for each controller ──► /sys/class/leds
 //!  hal::Watchdog ──► LinuxWatchdog ──► /dev/watchdog*
 //!  boot          ──► block, dm, module ──► /sys, /dev, device mapper
 //!  operator      ──► entropy, net, rtc ──► /dev/random, lo, /dev/rtc*
@@ -35,6 +36,8 @@ mod fail;
 mod fan;
 #[cfg(feature = "gpio")]
 mod gpio;
+#[cfg(feature = "gpio")]
+mod led;
 pub mod memory;
 pub mod module;
 pub mod net;
@@ -50,6 +53,8 @@ mod worker;
 pub use fan::SysfsFans;
 #[cfg(feature = "gpio")]
 pub use gpio::LinuxGpio;
+#[cfg(feature = "gpio")]
+pub use led::LinuxLeds;
 pub use sensor::SysfsBus;
 pub use watchdog::LinuxWatchdog;
 #[cfg(feature = "gpio")]

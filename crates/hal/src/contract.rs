@@ -3,6 +3,8 @@
 //! An implementer's test makes a [`Bench`], two lines with something at their far ends, and calls [`all`]. The functions contain no
 //! timing; a bench whose calls return is enough.
 
+pub mod led;
+
 use std::time::Duration;
 
 use async_trait::async_trait;

@@ -1,4 +1,4 @@
-//! Hardware traits: GPIO lines, sensors, fans and the watchdog.
+//! Hardware traits: GPIO lines, sensors, fans, LEDs and the watchdog.
 //!
 //! ```text
 //!  powermgr, operator ──► hal (these traits) ◄── hal-linux: character devices of the kernel
@@ -27,11 +27,13 @@ pub mod contract;
 mod error;
 mod fan;
 mod gpio;
+mod led;
 mod sensor;
 mod watchdog;
 
 pub use error::{Error, ErrorKind};
 pub use fan::{FanBus, FanOutput};
 pub use gpio::{Bias, Edge, Gpio, Initial, InputLine, Line, LineId, OutputLine, next_edge, next_edge_of};
+pub use led::{Led, LineLed};
 pub use sensor::{Adapter, Channel, ChannelClass, Limits, Location, SampleError, SensorBus};
 pub use watchdog::{Watchdog, WatchdogInfo};
