@@ -229,7 +229,7 @@ impl Shell {
                         tracing::warn!(
                             subject = p.route,
                             more,
-                            "a client wanted a stream's answer sent where streams never send"
+                            "JetStream reply dropped: reply subject is reserved"
                         );
                     }
                 }
@@ -347,9 +347,7 @@ impl Shell {
             if self.shared.waiting.load(Ordering::Relaxed) + bytes > INBOX_BYTES {
                 // The medium does not keep up. Who asked for an answer is told, as nats-server does.
                 if !std::mem::replace(&mut self.overrun, true) {
-                    tracing::warn!(
-                        "messages for streams come faster than they can be stored; some are turned away"
-                    );
+                    tracing::warn!("stream writes exceed storage speed: messages refused");
                 }
                 if let Some(reply) = &message.reply {
                     let answer =
@@ -543,43 +541,47 @@ impl Lines {
         let now = clock::now().mono_ms;
         match report {
             StoreReport::TornTail { stream, bytes } => {
-                tracing::warn!(stream, bytes, "the end of a stream was torn by a crash and was cut off");
+                tracing::warn!(
+                    stream,
+                    bytes,
+                    "truncated incomplete record at end of stream after power loss or crash"
+                );
             }
             StoreReport::Damaged { stream, set_aside, bytes, corrected } => {
                 let set_aside = set_aside.as_deref().unwrap_or("none");
-                tracing::error!(stream, set_aside, bytes, corrected, "part of a stream is damaged");
+                tracing::error!(stream, set_aside, bytes, corrected, "stream data corrupt");
             }
             StoreReport::Found { stream, why, set_aside } => {
                 let set_aside = set_aside.as_deref().unwrap_or("none");
-                tracing::error!(stream, why, set_aside, "something of the store is damaged");
+                tracing::error!(stream, why, set_aside, "store file corrupt");
             }
             StoreReport::Foreign { path } => {
-                tracing::warn!(path, "something in the store is not its own and is left alone");
+                tracing::warn!(path, "ignored unknown file in store");
             }
             StoreReport::Dropped { stream, messages } => {
                 if let Some(more) = self.dropped.due(now, *messages) {
                     let messages = messages + more;
-                    tracing::warn!(stream, messages, "the store is full: oldest messages were dropped");
+                    tracing::warn!(stream, messages, "store full: dropped oldest messages");
                 }
             }
             StoreReport::Failed { stream, why } => {
                 if let Some(more) = self.failed.due(now, 1) {
-                    tracing::error!(stream, why, more, "a stream could not be stored");
+                    tracing::error!(stream, why, more, "cannot write stream to storage");
                 }
             }
             StoreReport::Condition { condition: Condition::Ok, .. } => {
                 // As often as it was said that it takes none.
                 if std::mem::take(&mut self.refusing) {
-                    tracing::info!("the store takes writes again");
+                    tracing::info!("store accepts writes again");
                 }
             }
             StoreReport::Condition { why, .. } => {
                 if let Some(more) = self.condition.due(now, 1) {
                     self.refusing = true;
-                    tracing::error!(why, more, "the store takes no writes; it is tried again");
+                    tracing::error!(why, more, "store refuses writes: retrying");
                 }
             }
-            other => tracing::warn!(?other, "the store reports"),
+            other => tracing::warn!(?other, "store event"),
         }
     }
 }

@@ -146,7 +146,7 @@ impl Loop {
             match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => {
-                    tracing::error!(%error, "the bus cannot wait for its sockets");
+                    tracing::error!(%error, "poll of bus sockets failed");
                     break;
                 }
             }
@@ -270,7 +270,7 @@ impl Loop {
                     // Out of descriptors or memory: who has not said who it is makes room. The listener stays readable,
                     // so look away for a while.
                     if !std::mem::replace(&mut self.full, true) {
-                        tracing::warn!(%error, "the bus cannot take in connections");
+                        tracing::warn!(%error, "cannot accept bus connections");
                     }
                     self.broker.evict();
                     self.accept_again = Some(now + ACCEPT_PAUSE);
@@ -295,7 +295,7 @@ impl Loop {
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "the bus cannot set up a connection");
+                tracing::warn!(%error, "cannot set up bus connection");
                 self.broker.disconnect(id);
             }
         }
@@ -498,11 +498,7 @@ impl Loop {
     fn publish_links(&mut self) {
         for refusal in self.broker.take_refusals() {
             let by = refusal.user.as_deref().unwrap_or("-");
-            tracing::warn!(
-                by,
-                refusal = refusal.text,
-                "the bus refuses a client what its credential does not allow"
-            );
+            tracing::warn!(by, refusal = refusal.text, "bus client exceeded its permissions: refused");
         }
         for link in self.broker.take_links() {
             match link.closed {

@@ -248,7 +248,7 @@ impl Bmc {
     /// # Errors
     /// With the end of the console when that does not come.
     pub async fn confirmed(&self) -> Result<()> {
-        self.console()?.wait_for("its slot is confirmed", 0, BOOT_LIMIT).await.map(|_| ())
+        self.console()?.wait_for("slot marked good", 0, BOOT_LIMIT).await.map(|_| ())
     }
 
     /// Asks until `enough` is satisfied with the answer.

@@ -398,7 +398,7 @@ fn as_told(status: Status) -> Status {
             Status::unavailable(format!("usermgr cannot check the login: {}", status.message))
         }
         _ => {
-            tracing::error!(code = %status.code, message = %status.message, "usermgr failed to check a login");
+            tracing::error!(code = %status.code, message = %status.message, "login check by usermgr failed");
             Status::unavailable("usermgr cannot check the login")
         }
     }

@@ -301,7 +301,9 @@ impl Link {
                             edges.push(Some(Edge { active, at: crate::monotonic() }));
                         }
                     }
-                    other => tracing::warn!(handle, outcome = ?other, "the twin does not give a line back"),
+                    other => {
+                        tracing::warn!(handle, outcome = ?other, "simulated board did not release GPIO line")
+                    }
                 },
                 Some(Waiting::Closing) | None => {}
             },
@@ -315,7 +317,7 @@ impl Link {
         if self.connection.take().is_none() {
             return;
         }
-        tracing::warn!(path = %self.path.display(), error = %error, "lost the twin");
+        tracing::warn!(path = %self.path.display(), error = %error, "connection to simulated board lost");
         for (_, waiting) in self.waiting.drain() {
             match waiting {
                 Waiting::Caller(answer) | Waiting::Opening(answer, ..) => {

@@ -438,13 +438,13 @@ fn note(link: &watch::Sender<Link>, event: &NatsEvent) {
             link.send_modify(|link| link.connected = false);
         }
         NatsEvent::SlowConsumer(subscription) => {
-            tracing::warn!(subscription, "a subscription overflowed, messages were dropped");
+            tracing::warn!(subscription, "subscription queue full: messages dropped");
             link.send_modify(|link| link.epoch += 1);
         }
-        NatsEvent::LameDuckMode => tracing::info!("the bus is going to shut down"),
+        NatsEvent::LameDuckMode => tracing::info!("server entered lame-duck mode"),
         NatsEvent::Draining | NatsEvent::Closed => tracing::debug!(%event, "bus connection"),
-        NatsEvent::ServerError(error) => tracing::error!(%error, "the bus refused something"),
-        NatsEvent::ClientError(error) => tracing::warn!(%error, "bus connection"),
+        NatsEvent::ServerError(error) => tracing::error!(%error, "bus server reported error"),
+        NatsEvent::ClientError(error) => tracing::warn!(%error, "bus connection error"),
     }
 }
 

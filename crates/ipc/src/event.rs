@@ -99,7 +99,7 @@ impl Events {
             RawItem::Message { subject, payload } => match Event::decode(payload) {
                 Ok(event) => Some(EventItem::Event(event)),
                 Err(error) => {
-                    tracing::warn!(%subject, %error, "bytes on an event subject are no event");
+                    tracing::warn!(%subject, %error, "cannot decode event");
                     Some(EventItem::Resync)
                 }
             },
@@ -151,7 +151,7 @@ impl Client {
 fn event_id(at: SystemTime) -> String {
     let mut random = [0u8; 10];
     if getrandom::fill(&mut random).is_err() {
-        tracing::warn!("no random bytes for an event id");
+        tracing::warn!("cannot get random bytes for event id");
     }
     event_id_of(schema::time::unix_ms(at), random)
 }

@@ -37,7 +37,7 @@ impl Outbox {
                 match mail {
                     Mail::Event(event) => {
                         if let Err(error) = bus.publish_event(&event).await {
-                            tracing::warn!(%error, what = event.what, "an event was lost");
+                            tracing::warn!(%error, what = event.what, "cannot publish event: dropped");
                         }
                     }
                     Mail::Reply(request, bytes) => request.reply_bytes(bytes.into()).await,
@@ -73,7 +73,7 @@ impl Outbox {
     fn send(&self, mail: Mail) {
         // Events are news, not truth: who misses one reads the state. A request that is dropped answers for itself.
         if self.mail.try_send(mail).is_err() {
-            tracing::warn!("the bus is away for too long: an answer or event was dropped");
+            tracing::warn!("outbox full while bus is down: reply or event dropped");
         }
     }
 }

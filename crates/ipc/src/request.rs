@@ -103,7 +103,7 @@ async fn deliver(nats: &async_nats::Client, to: Subject, headers: Option<HeaderM
     };
     if let Err(error) = sent {
         // The caller's deadline ends the call; nobody is left to tell.
-        tracing::warn!(%error, "an answer could not be sent");
+        tracing::warn!(%error, "cannot send reply");
     }
 }
 
@@ -335,7 +335,7 @@ impl Requests {
 
     fn accept(&self, message: async_nats::Message) -> Option<Request> {
         let Some(to) = message.reply else {
-            tracing::warn!(subject = %message.subject, "a request without a reply subject was ignored");
+            tracing::warn!(subject = %message.subject, "ignored request without reply subject");
             return None;
         };
         let mut answer = Answer { to: Some(to), nats: self.nats.clone(), open: None };

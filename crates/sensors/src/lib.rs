@@ -11,6 +11,16 @@
 //! the value was measured.
 //!
 //! Bounded: a sensor takes at most [`History::BYTES_MAX`] of history and a few hundred bytes besides; nothing else grows.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
+)]
 
 #![cfg_attr(
     not(test),

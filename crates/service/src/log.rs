@@ -129,7 +129,7 @@ pub fn tell_left_out() {
     let (clock, limiter) = limiter();
     let overdue = limiter.lock().unwrap_or_else(PoisonError::into_inner).overdue(clock.now());
     for (like, left_out) in overdue {
-        tracing::warn!(like, left_out, "log lines were left out");
+        tracing::warn!(like, left_out, "log lines suppressed by rate limit");
     }
 }
 
@@ -241,7 +241,7 @@ pub fn init(config: &LogConfig) {
     if done.is_ok()
         && let Some(error) = error
     {
-        tracing::warn!(filter = %wanted, %error, "the log filter cannot be read, using info");
+        tracing::warn!(filter = %wanted, %error, "cannot parse log filter: using info");
     }
 }
 

@@ -27,7 +27,7 @@ where
 {
     run_local(daemon, by_hand, |kit, bus| async move {
         let Some(address) = bus else {
-            tracing::error!("the bootstrap names no bus, and {} needs one", kit.daemon);
+            tracing::error!("cannot start {}: bootstrap names no bus", kit.daemon);
             return Err(Ended::Exit(Exit::Config));
         };
         let config = ipc::ConnectConfig::new(address.url, kit.daemon.clone())
@@ -40,7 +40,7 @@ where
         let bus = match connected {
             Ok(bus) => bus,
             Err(error) => {
-                tracing::error!(error = %ErrorChain(&error), "no bus");
+                tracing::error!(error = %ErrorChain(&error), "cannot connect to bus");
                 return Err(Ended::Exit(match error {
                     ipc::ConnectError::Unreachable { .. } => Exit::Retry,
                     ipc::ConnectError::Refused { .. } | ipc::ConnectError::BadUrl { .. } => Exit::Config,
@@ -82,7 +82,7 @@ where
         // Before any thread: the kernel keeps these per thread.
         let paths = [Kept::open(&bootstrap.state_dir), Kept::open(&bootstrap.run_dir)];
         if let Err(error) = privilege::become_(&privileges) {
-            tracing::error!(%error, ?privileges, "cannot give up privileges");
+            tracing::error!(%error, ?privileges, "cannot drop privileges");
             return Exit::Retry.into();
         }
         let [state_dir, run_dir] = paths.map(Kept::reach);
@@ -99,7 +99,7 @@ where
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            tracing::error!(%error, "no runtime");
+            tracing::error!(%error, "cannot start async runtime");
             return Exit::Retry.into();
         }
     };
@@ -162,7 +162,7 @@ fn watch_signals(trigger: &Trigger) {
                     trigger.stop();
                 });
             }
-            Err(error) => tracing::warn!(%error, "cannot listen for signals"),
+            Err(error) => tracing::warn!(%error, "cannot install signal handlers"),
         }
     }
 }
@@ -186,6 +186,6 @@ fn watch_operator(mut stdin: BufReader<std::io::Stdin>, trigger: Trigger) {
             trigger.stop();
         });
     if let Err(error) = watching {
-        tracing::warn!(%error, "cannot watch for the operator's end");
+        tracing::warn!(%error, "cannot watch operator process for exit");
     }
 }

@@ -17,6 +17,16 @@
 //!
 //! Never: gives a fan less than its minimum, or a zone's fans less than failsafe while something is wrong (I-3), whoever asks for it and
 //! whatever a sensor says; holds an override longer than its time; cuts power because of a value that was not measured.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
+)]
 
 #![cfg_attr(
     not(test),

@@ -243,7 +243,7 @@ async fn a_machine_that_runs_by_itself_outlives_the_operator_and_is_replaced_whe
     let suite = start().await?;
     becomes(&suite.admin(), "system", "HOST_STATUS_ON").await?;
     drop(machine);
-    suite.wait_log("a new one begins").await?;
+    suite.wait_log("starting a new one").await?;
     becomes(&suite.admin(), "system", "HOST_STATUS_OFF").await?;
     suite.stop().await
 }

@@ -53,7 +53,7 @@ impl Shared {
 
     fn add(&self, entry: &LogEntry) {
         if let Err(error) = self.index().add(entry) {
-            tracing::warn!(sequence = entry.sequence, %error, "the log holds bytes that are no event");
+            tracing::warn!(sequence = entry.sequence, %error, "cannot decode event in log");
         }
     }
 }
@@ -87,7 +87,7 @@ async fn follow(shared: &Shared, surplus: &mut VecDeque<u64>) -> Result<std::con
     {
         let mut index = shared.index();
         if index.last() > bounds.last {
-            tracing::warn!(known = index.last(), last = bounds.last, "the event log begins anew");
+            tracing::warn!(known = index.last(), last = bounds.last, "event log was reset");
             *index = Index::default();
             surplus.clear();
         }
@@ -121,14 +121,14 @@ async fn follow(shared: &Shared, surplus: &mut VecDeque<u64>) -> Result<std::con
                     drop(surplus.drain(..due));
                     pause = AGAIN;
                     if let Some(said) = told.works(clock.now()) {
-                        tracing::info!(times = said.times, lasted = %said.lasts, "the event log is kept within its room again");
+                        tracing::info!(times = said.times, lasted = %said.lasts, "event log trimmed to its size limit again");
                     }
                 }
                 Some(status) => {
                     // They are out of the index already, and are tried again. What cannot be removed now does not hold the others up.
                     surplus.rotate_left(due);
                     if let Some(said) = told.fails(clock.now()) {
-                        tracing::warn!(%status, times = said.times, lasts = %said.lasts, "the event log is not kept within its room");
+                        tracing::warn!(%status, times = said.times, lasts = %said.lasts, "cannot trim event log to its size limit");
                     }
                     resume = Instant::now() + pause;
                     pause = (pause * 2).min(AGAIN_MAX);

@@ -114,7 +114,7 @@ pub(crate) async fn list(
 
 /// In the place of an event that is in the log and cannot be read.
 fn unreadable(sequence: u64, why: &dyn std::fmt::Display) -> v1::Event {
-    tracing::warn!(sequence, %why, "an event of the log cannot be read");
+    tracing::warn!(sequence, %why, "cannot read event from log");
     v1::Event {
         domain: "system".to_owned(),
         what: "unreadable".to_owned(),

@@ -37,7 +37,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
             () = heartbeat.tick() => {}
             Some(ended) = running.join_next() => match ended {
                 Ok(account) => turns.done(account.as_str()),
-                Err(error) => tracing::error!(%error, "a list of events broke off"),
+                Err(error) => tracing::error!(%error, "event list aborted"),
             },
             call = calls.next() => {
                 let Some(EventServiceCall::ListEvents(wanted, reply)) = call else { return Ok(()) };

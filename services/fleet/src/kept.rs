@@ -187,13 +187,13 @@ impl CursorFile {
             Ok(()) => {
                 self.saved = Some(cursor);
                 if let Some(said) = self.unsaved.works(self.clock.now()) {
-                    tracing::info!(times = said.times, lasted = %said.lasts, "the cursor is kept again");
+                    tracing::info!(times = said.times, lasted = %said.lasts, "cursor saved again");
                 }
             }
             Err(error) => {
                 if let Some(said) = self.unsaved.fails(self.clock.now()) {
                     let file = self.dir.join(CURSOR);
-                    tracing::warn!(%error, file = %file.display(), times = said.times, lasts = %said.lasts, "the cursor cannot be kept");
+                    tracing::warn!(%error, file = %file.display(), times = said.times, lasts = %said.lasts, "cannot save cursor");
                 }
             }
         }

@@ -60,7 +60,7 @@ impl Mirror {
             if follow.is_ok() {
                 pause = AGAIN;
                 if let Some(said) = silent.works(clock.now()) {
-                    tracing::info!(times = said.times, lasted = %said.lasts, "fleet: the event log answers again");
+                    tracing::info!(times = said.times, lasted = %said.lasts, "fleet: event log responds again");
                 }
             }
             match follow {
@@ -69,21 +69,24 @@ impl Mirror {
                     tracing::warn!(
                         cursor = self.window.cursor(),
                         last = follow.ahead(),
-                        "fleet: the event log begins anew"
+                        "fleet: event log was reset"
                     );
                     self.window = Window::new(0, WINDOW);
                 }
                 Ok(follow) => {
                     if follow.lost() > 0 {
-                        tracing::warn!(lost = follow.lost(), "events left the log before the fleet had them");
+                        tracing::warn!(
+                            lost = follow.lost(),
+                            "events dropped from log before they were mirrored"
+                        );
                     }
                     let why = self.session(follow, &cursor).await;
-                    tracing::info!(%why, cursor = self.window.cursor(), "fleet: the mirror starts again");
+                    tracing::info!(%why, cursor = self.window.cursor(), "fleet: mirror restarted");
                 }
                 Err(error) => {
                     pause = (pause * 2).min(AGAIN_MAX);
                     if let Some(said) = silent.fails(clock.now()) {
-                        tracing::warn!(%error, times = said.times, lasts = %said.lasts, "fleet: the event log does not answer");
+                        tracing::warn!(%error, times = said.times, lasts = %said.lasts, "fleet: event log not responding");
                     }
                 }
             }

@@ -64,12 +64,12 @@ impl Remote {
                         sender.send_replace(true);
                     }
                     async_nats::Event::Disconnected => {
-                        tracing::warn!("fleet: disconnected; events wait in the log");
+                        tracing::warn!("fleet: disconnected; events stay in event log until reconnect");
                         sender.send_replace(false);
                     }
-                    async_nats::Event::ClientError(error) => tracing::warn!(%error, "fleet: not connected"),
+                    async_nats::Event::ClientError(error) => tracing::warn!(%error, "fleet: cannot connect"),
                     async_nats::Event::ServerError(error) => {
-                        tracing::warn!(%error, "fleet: the server refused something");
+                        tracing::warn!(%error, "fleet: server reported error");
                     }
                     other => tracing::debug!(event = %other, "fleet"),
                 }

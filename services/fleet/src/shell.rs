@@ -54,9 +54,9 @@ pub async fn run(context: Context) -> Result<(), Error> {
     };
     let file = CursorFile::open(&context.state_dir, &mut findings);
     for finding in &findings {
-        tracing::warn!(file = finding.file, what = %finding.what, "fleet: a file is not as it should be");
+        tracing::warn!(file = finding.file, what = %finding.what, "fleet: state file problem");
         if let Err(status) = context.bus.publish_event(&finding.event(&context.clock)).await {
-            tracing::debug!(%status, "an event was not told");
+            tracing::debug!(%status, "cannot publish event");
         }
     }
     if !findings.is_empty() {
@@ -87,7 +87,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
         let subject = format!("ubmc.{whom}.rpc.>");
         match remote.nats.subscribe(subject).await {
             Ok(subscription) => requests.push(subscription),
-            Err(error) => tracing::error!(%error, "fleet: requests cannot be taken"),
+            Err(error) => tracing::error!(%error, "fleet: cannot subscribe to requests"),
         }
     }
     let link = Link {
@@ -162,7 +162,7 @@ impl Link {
     fn answer(&self, message: Message, answers: &mut JoinSet<()>) {
         let Message { subject, reply: Some(reply), payload, headers, length, .. } = message else { return };
         let Some(place) = self.room.take(length) else {
-            tracing::warn!("fleet: too many requests at once, one was dropped");
+            tracing::warn!("fleet: too many concurrent requests: request dropped");
             return;
         };
         // What the connection read is shared by all that came with it; a request that waits holds its own bytes only.

@@ -165,7 +165,7 @@ pub(crate) fn load(run_dir: &Path) -> Kept {
         read => read.and_then(|bytes| Ok(serde_json::from_slice(&bytes)?)),
     };
     kept.unwrap_or_else(|error| {
-        tracing::warn!(%error, run_dir = %run_dir.display(), "what an earlier run left cannot be read");
+        tracing::warn!(%error, run_dir = %run_dir.display(), "cannot read network state of earlier run");
         Kept::default()
     })
 }

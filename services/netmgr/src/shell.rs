@@ -73,7 +73,7 @@ pub async fn run_on(context: Context, system: impl System) -> Result<(), Error> 
     let (routers, heard) = mpsc::channel(PACKETS);
     // A kernel without IPv6 has nothing to hear.
     if let Err(error) = kernel::listen_to_routers(routers) {
-        tracing::info!(%error, "name servers of routers are not heard");
+        tracing::info!(%error, "cannot listen for router advertisements: DNS servers from RDNSS ignored");
     }
     let mut net = Net::new(context, config, kernel, system, sender);
     net.start_clock();
@@ -249,7 +249,7 @@ impl<S: System> Net<S> {
             match self.look().await {
                 Ok(()) => self.silences = 0,
                 Err(error) if self.silences < SILENCES => {
-                    tracing::warn!(%error, "the kernel was not understood; asked again");
+                    tracing::warn!(%error, "cannot read interface state from kernel: retrying");
                     self.silences += 1;
                     self.look_at = Some(now.saturating_add(Millis::from_secs(1)));
                 }
@@ -282,7 +282,7 @@ impl<S: System> Net<S> {
             self.act(name, actions).await;
         }
         if self.resolv.there().is_some_and(|text| !names::is_in_file(&self.config.resolv_conf, text)) {
-            tracing::info!(path = %self.config.resolv_conf.display(), "somebody else has changed the name servers; they are written again");
+            tracing::info!(path = %self.config.resolv_conf.display(), "resolv.conf changed by another program: rewriting");
             self.resolv.lost();
         }
         self.refresh();
@@ -344,7 +344,7 @@ impl<S: System> Net<S> {
         let (kernel, interface) = (self.kernel.clone(), name.to_owned());
         self.probes.spawn(async move {
             let taken = kernel.probe(index, address).await.unwrap_or_else(|error| {
-                tracing::warn!(%interface, %address, %error, "an address is used without asking whether another machine has it");
+                tracing::warn!(%interface, %address, %error, "cannot probe for duplicate address: using it unprobed");
                 false
             });
             Probed { interface, address, taken }
@@ -403,7 +403,7 @@ impl<S: System> Net<S> {
             if let Err(error) = result {
                 let refusal = format!("{action:?}: {error}");
                 if refusal != port.refusal {
-                    tracing::warn!(interface = name, %refusal, "the kernel refused; tried again every 2 s");
+                    tracing::warn!(interface = name, %refusal, "kernel refused network change: retrying every 2 s");
                     port.refusal = refusal;
                 }
                 let now = self.context.clock.now();
@@ -419,7 +419,7 @@ impl<S: System> Net<S> {
         let seen = match self.kernel.look(&metrics).await {
             Ok(seen) => seen,
             Err(error) => {
-                tracing::warn!(%error, "what an earlier run set is left alone");
+                tracing::warn!(%error, "cannot read interfaces: settings of earlier run not cleaned up");
                 return;
             }
         };
@@ -427,7 +427,7 @@ impl<S: System> Net<S> {
             let Some(link) = seen.get(&name).and_then(|observed| observed.link) else { continue };
             for route in &before.owned.routes {
                 if let Err(error) = self.kernel.del_route(link.index, *route, before.metric).await {
-                    tracing::warn!(interface = name, %error, "an old route stays");
+                    tracing::warn!(interface = name, %error, "cannot remove stale route");
                 }
             }
             match self.ports.get_mut(&name) {
@@ -436,11 +436,11 @@ impl<S: System> Net<S> {
                     if let Some(mtu) = before.owned.mtu
                         && let Err(error) = self.kernel.mtu(link.index, mtu).await
                     {
-                        tracing::warn!(interface = name, %error, "the MTU of an old lease stays");
+                        tracing::warn!(interface = name, %error, "cannot reset MTU of old lease");
                     }
                     for net in &before.owned.addresses {
                         if let Err(error) = self.kernel.del_address(link.index, *net).await {
-                            tracing::warn!(interface = name, %error, "an old address stays");
+                            tracing::warn!(interface = name, %error, "cannot remove stale address");
                         }
                     }
                 }
@@ -462,12 +462,12 @@ impl<S: System> Net<S> {
         match kept::save(&self.context.run_dir, &kept) {
             Ok(()) => {
                 if let Some(said) = self.kept.done(now, kept) {
-                    tracing::info!(times = said.times, lasted = %said.lasts, "what the next start needs is kept again");
+                    tracing::info!(times = said.times, lasted = %said.lasts, "network state saved again");
                 }
             }
             Err(error) => {
                 if let Some(said) = self.kept.refused(now) {
-                    tracing::warn!(%error, times = said.times, "what the next start needs was not kept; tried again every 2 s");
+                    tracing::warn!(%error, times = said.times, "cannot save network state: retrying every 2 s");
                 }
             }
         }
@@ -490,12 +490,12 @@ impl<S: System> Net<S> {
             match self.system.set_hostname(name) {
                 Ok(()) => {
                     if let Some(said) = self.named.done(now, name.clone()) {
-                        tracing::info!(times = said.times, lasted = %said.lasts, name, "the host name is set again");
+                        tracing::info!(times = said.times, lasted = %said.lasts, name, "host name set again");
                     }
                 }
                 Err(error) => {
                     if let Some(said) = self.named.refused(now) {
-                        tracing::warn!(%error, name, times = said.times, "the host name was not set; tried again every 2 s");
+                        tracing::warn!(%error, name, times = said.times, "cannot set host name: retrying every 2 s");
                     }
                 }
             }
@@ -511,13 +511,13 @@ impl<S: System> Net<S> {
                 Ok(()) => {
                     if let Some(said) = self.resolv.done(now, text) {
                         let path = path.display();
-                        tracing::info!(%path, times = said.times, lasted = %said.lasts, "the name servers are written again");
+                        tracing::info!(%path, times = said.times, lasted = %said.lasts, "resolv.conf written again");
                     }
                 }
                 Err(error) => {
                     if let Some(said) = self.resolv.refused(now) {
                         let path = path.display();
-                        tracing::warn!(%error, %path, times = said.times, "the name servers were not written; tried again every 2 s");
+                        tracing::warn!(%error, %path, times = said.times, "cannot write resolv.conf: retrying every 2 s");
                     }
                 }
             }
@@ -550,16 +550,16 @@ impl<S: System> Net<S> {
             match self.system.rtc(device) {
                 Ok(secs) if secs >= floor => to = secs,
                 Ok(secs) => {
-                    tracing::warn!(secs, "the hardware clock is before the floor, so it is not believed")
+                    tracing::warn!(secs, "RTC time implausible (before build floor): ignored")
                 }
                 Err(error) => {
-                    tracing::warn!(%error, device = %device.display(), "the hardware clock cannot be read")
+                    tracing::warn!(%error, device = %device.display(), "cannot read RTC")
                 }
             }
         }
         match self.system.set_wall(SystemTime::UNIX_EPOCH + Duration::from_secs(to)) {
-            Ok(()) => tracing::info!(from = now, to, "the clock was before the floor and is set"),
-            Err(error) => tracing::warn!(%error, "the clock is before the floor and cannot be set"),
+            Ok(()) => tracing::info!(from = now, to, "clock implausible at start: set"),
+            Err(error) => tracing::warn!(%error, "clock implausible at start and cannot be set"),
         }
     }
 
@@ -570,7 +570,7 @@ impl<S: System> Net<S> {
         let verdict = self.sync.answer(now, i64::try_from(wall_us).unwrap_or(i64::MAX), answer);
         let (offset_us, first, stepped) = match verdict {
             Verdict::Refused(why) => {
-                tracing::warn!(%why, "no time from a time server");
+                tracing::warn!(%why, "NTP query failed");
                 return self.refresh();
             }
             Verdict::Right { offset_us, first } => (offset_us, first, false),
@@ -583,7 +583,7 @@ impl<S: System> Net<S> {
                 };
                 self.sync.stepped(now, set.is_ok());
                 if let Err(error) = set {
-                    tracing::warn!(%error, "the clock was not set");
+                    tracing::warn!(%error, "cannot set clock");
                     return self.refresh();
                 }
                 (offset_us, first, true)
@@ -595,7 +595,7 @@ impl<S: System> Net<S> {
             if let Some(device) = self.config.time.rtc.clone() {
                 let secs = unix_secs(self.system.wall());
                 if let Err(error) = self.system.set_rtc(&device, secs) {
-                    tracing::warn!(%error, device = %device.display(), "the hardware clock was not set");
+                    tracing::warn!(%error, device = %device.display(), "cannot set RTC");
                 }
             }
         }
@@ -606,7 +606,7 @@ impl<S: System> Net<S> {
             } else {
                 format!("the clock is right by {from}")
             };
-            tracing::info!(offset_ms = ms, server = %from, first, "time");
+            tracing::info!(offset_ms = ms, server = %from, first, "clock synchronised to NTP");
             self.publish("time", if first { "synchronised" } else { "step" }, text, false).await;
         }
         self.refresh();
@@ -620,7 +620,7 @@ impl<S: System> Net<S> {
         }
         let event = tell::event(self.system.wall(), component, what, message, worse);
         if let Err(status) = self.context.bus.publish_event(&event).await {
-            tracing::debug!(%status, "an event was not told");
+            tracing::debug!(%status, "cannot publish event");
         }
     }
 }

@@ -72,7 +72,7 @@ impl Bus {
                 loop {
                     tokio::time::sleep(pause).await;
                     if make(&client, false).await {
-                        tracing::info!("the buckets and the event log are there now");
+                        tracing::info!("buckets and event log created");
                         return;
                     }
                     pause = (pause * 2).min(MAKE_AGAIN_MAX);
@@ -97,7 +97,7 @@ impl Bus {
                     "operator.bus_url of the site's configuration does not count: {}",
                     ErrorChain(&error)
                 );
-                tracing::error!(fault, "the bus runs as the image has it");
+                tracing::error!(fault, "invalid bus configuration: using image defaults");
                 Ok((Self::start(daemons, own, store).await?, Some(fault)))
             }
             (Err(error), _) => Err(error),
@@ -131,7 +131,7 @@ async fn make(client: &Client, say: bool) -> bool {
         if let Err(error) = client.create_bucket(bucket).await {
             all = false;
             if say {
-                tracing::error!(bucket, error = %ErrorChain(&error), "a bucket is not there and cannot be made");
+                tracing::error!(bucket, error = %ErrorChain(&error), "cannot create bucket");
             }
         }
     }
@@ -142,7 +142,7 @@ async fn make(client: &Client, say: bool) -> bool {
         if let Err(error) = made {
             all = false;
             if say {
-                tracing::error!(stream = stream.name(), %error, "a stream is not there and cannot be made");
+                tracing::error!(stream = stream.name(), %error, "cannot create stream");
             }
         }
     }

@@ -69,7 +69,7 @@ pub(crate) fn prepare(options: &Options) -> Result<Prepared, Error> {
     }
     let system_id = system_id(&options.state_dir, &mut findings)?;
     for (file, what) in &findings {
-        tracing::error!(file, what, "a file of the state directory is not as it should be");
+        tracing::error!(file, what, "state directory problem");
     }
     Ok(Prepared { board, config, system_id, findings, _lock: lock })
 }
@@ -99,7 +99,7 @@ fn private_dir(path: &Path) -> Result<(), Error> {
         if source.kind() != ErrorKind::ReadOnlyFilesystem {
             return Err(file("close to others", path)(source));
         }
-        tracing::error!(path = %path.display(), "a directory cannot be closed to others, the file system is read-only");
+        tracing::error!(path = %path.display(), "cannot restrict directory permissions: file system is read-only");
     }
     Ok(())
 }

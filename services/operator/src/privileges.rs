@@ -224,7 +224,7 @@ pub(crate) fn hand_files(daemon: &str, settings: &mut Map<String, Value>, run_di
         match copy(&from, &to, Some(id), id, 0o400) {
             Ok(()) => *value = Value::String(to.display().to_string()),
             Err(error) => {
-                tracing::warn!(daemon, key, %error, file = %from.display(), "a file of a daemon cannot be handed over");
+                tracing::warn!(daemon, key, %error, file = %from.display(), "cannot give file to daemon");
             }
         }
     }
@@ -265,7 +265,7 @@ pub(crate) fn hand_sockets(run_dir: &Path) {
             continue;
         }
         if let Err(error) = hand_socket(&entry.path()) {
-            tracing::warn!(socket = %entry.path().display(), %error, "daemons may not get at a socket");
+            tracing::warn!(socket = %entry.path().display(), %error, "cannot give socket to daemons");
         }
     }
 }
@@ -292,7 +292,7 @@ pub(crate) fn hand_devices(dev: &Path) {
             |row: &Row| name.to_str().is_some_and(|name| row.devices.iter().any(|of| name.starts_with(of)));
         let Some((row, id)) = owners().find(|(row, _)| has(row)) else { continue };
         if let Err(error) = hand_device(&entry.path(), id) {
-            tracing::warn!(daemon = row.name, device = %entry.path().display(), %error, "a daemon may not get at a device");
+            tracing::warn!(daemon = row.name, device = %entry.path().display(), %error, "cannot give device to daemon");
         }
     }
 }

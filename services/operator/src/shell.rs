@@ -94,7 +94,7 @@ pub async fn give_up(state_dir: &Path, error: &Error) {
     if !pid1::is_pid1() {
         return;
     }
-    tracing::error!(error = %ErrorChain(error), "the machine restarts in {} s", FAILED_PAUSE.as_secs());
+    tracing::error!(error = %ErrorChain(error), "rebooting in {} s", FAILED_PAUSE.as_secs());
     tokio::time::sleep(FAILED_PAUSE).await;
     pid1::finish(state_dir, true);
 }
@@ -221,7 +221,7 @@ impl<'a> Operator<'a> {
         let cgroups = prepared.config.limits.then(Cgroups::open).and_then(|opened| match opened {
             Ok(cgroups) => Some(cgroups),
             Err(error) => {
-                tracing::info!(%error, "no cgroups here, daemons get rlimits");
+                tracing::info!(%error, "cgroups unavailable: using rlimits for daemons");
                 None
             }
         });
@@ -232,7 +232,7 @@ impl<'a> Operator<'a> {
         tokio::spawn(async move {
             while let Some(event) = to_publish.recv().await {
                 if let Err(error) = client.publish_event(&event).await {
-                    tracing::warn!(%error, "an event was not published");
+                    tracing::warn!(%error, "cannot publish event");
                 }
             }
         });
@@ -294,7 +294,7 @@ impl<'a> Operator<'a> {
     /// Tells what was left out of the configuration.
     fn tell_ignored(&mut self) {
         for ignored in &self.options.ignored {
-            tracing::error!(%ignored, "the configuration is wrong here, and this part of it does not count");
+            tracing::error!(%ignored, "invalid configuration value ignored");
         }
         let left_out = ignored_text(&self.options.ignored).into_iter();
         for message in left_out.chain(self.bus_fault.clone()) {
@@ -315,7 +315,7 @@ impl<'a> Operator<'a> {
 
     fn tell(&self, event: pb::Event) {
         if self.events.try_send(event).is_err() {
-            tracing::warn!("too many events wait for the bus, one was dropped");
+            tracing::warn!("event queue full: event dropped");
         }
     }
 
@@ -326,7 +326,7 @@ impl<'a> Operator<'a> {
         if !site || !self.without_site.insert(name.to_owned()) {
             return false;
         }
-        tracing::error!(daemon = name, "it refuses the site's configuration: it gets the image's own");
+        tracing::error!(daemon = name, "daemon rejected site configuration: using image defaults");
         self.configuration_event(format!(
             "{name} refuses the site's configuration and runs with the image's own"
         ));
@@ -385,8 +385,10 @@ impl<'a> Operator<'a> {
         // Before a restart of the machine it stays armed: if the restart hangs, it ends that too.
         if let Some(watchdog) = self.watchdog.take().filter(|_| !restarts_machine) {
             match watchdog.stop() {
-                Ok(()) => tracing::info!("the watchdog is disarmed"),
-                Err(error) => tracing::warn!(error = %ErrorChain(&error), "the watchdog keeps running"),
+                Ok(()) => tracing::info!("watchdog disarmed"),
+                Err(error) => {
+                    tracing::warn!(error = %ErrorChain(&error), "cannot disarm watchdog: it keeps running")
+                }
             }
         }
         tracing::info!("operator ends");
@@ -404,12 +406,12 @@ impl<'a> Operator<'a> {
         if let Err(error) = std::fs::remove_file(path)
             && error.kind() != std::io::ErrorKind::NotFound
         {
-            tracing::warn!(%error, "the ready file stays");
+            tracing::warn!(%error, "cannot remove ready file");
         }
     }
 
     fn asked_to_stop(&mut self, signal: &str, power_off: bool) {
-        tracing::info!(signal, "everything stops");
+        tracing::info!(signal, "stopping all daemons");
         self.power_off = power_off;
         self.step(Event::Stop);
     }
@@ -428,12 +430,12 @@ impl<'a> Operator<'a> {
             (true, _) => _ = self.starving.works(now),
             (false, true) => {
                 if let Some(said) = self.starving.fails(now) {
-                    tracing::error!(lasts = %said.lasts, "a critical daemon stays away, and restarts have not helped: no further one");
+                    tracing::error!(lasts = %said.lasts, "critical daemon down; BMC restarts did not help: not restarting again");
                 }
             }
             (false, false) => {
                 if let Some(said) = self.starving.fails(now) {
-                    tracing::error!(lasts = %said.lasts, "a critical daemon stays away: the watchdog is not petted");
+                    tracing::error!(lasts = %said.lasts, "critical daemon down: watchdog not petted");
                 }
                 return;
             }
@@ -441,13 +443,13 @@ impl<'a> Operator<'a> {
         match watchdog.pet() {
             Ok(()) => {
                 if let Some(said) = self.unpetted.works(now) {
-                    tracing::info!(times = said.times, "the watchdog is petted again");
+                    tracing::info!(times = said.times, "watchdog petted again");
                 }
             }
             Err(error) => {
                 if let Some(said) = self.unpetted.fails(now) {
                     let error = ErrorChain(&error);
-                    tracing::error!(%error, times = said.times, "the watchdog cannot be petted");
+                    tracing::error!(%error, times = said.times, "cannot pet watchdog");
                 }
             }
         }
@@ -471,9 +473,7 @@ impl<'a> Operator<'a> {
             None => {}
             Some(Verdict::Works) => image.confirm(),
             Some(Verdict::GiveUp) => {
-                tracing::error!(
-                    "this boot does not get to work and its slot never has: the machine restarts"
-                );
+                tracing::error!("boot not confirmed in time, slot never confirmed: rebooting");
                 self.step(Event::Stop);
             }
         }
@@ -523,7 +523,7 @@ impl<'a> Operator<'a> {
             | Notification::Credential(_)
             | Notification::Certificate(_)
             | Notification::HostName(_) => {
-                tracing::warn!(daemon = %self.name(id), "a daemon says what is not its to say");
+                tracing::warn!(daemon = %self.name(id), "ignored notification: daemon may not send it");
             }
         }
     }
@@ -539,13 +539,13 @@ impl<'a> Operator<'a> {
     /// Names the machine for a daemon that lacks the right to.
     fn call_host(&mut self, name: String) {
         if !confine::is_host_name(&name) {
-            tracing::warn!(name, "a daemon asks for a host name that is none");
+            tracing::warn!(name, "ignored invalid host name from daemon");
             return;
         }
         match rustix::system::sethostname(name.as_bytes()) {
             _ if self.host_name == name => {}
-            Ok(()) => tracing::info!(name, "the host name is set"),
-            Err(error) => tracing::warn!(%error, name, "the host name was not set"),
+            Ok(()) => tracing::info!(name, "host name set"),
+            Err(error) => tracing::warn!(%error, name, "cannot set host name"),
         }
         self.host_name = name;
     }
@@ -557,7 +557,7 @@ impl<'a> Operator<'a> {
             return;
         }
         if is_new {
-            tracing::warn!(lack, "daemons are not confined whole");
+            tracing::warn!(lack, "daemon confinement incomplete");
         }
         let name = self.name(id);
         self.unconfined.entry(lack).or_default().insert(name);
@@ -604,7 +604,7 @@ impl<'a> Operator<'a> {
             cgroups.remove(&name);
         }
         if !stopping {
-            tracing::warn!(daemon = %name, how = %ending, "a daemon ended");
+            tracing::warn!(daemon = %name, how = %ending, "daemon ended");
         }
         if ending == FORBIDDEN {
             self.violated(&name);
@@ -652,7 +652,7 @@ impl<'a> Operator<'a> {
                 match action {
                     Action::Start(id) => {
                         if let Err(error) = self.spawn(id) {
-                            tracing::error!(daemon = %self.name(id), %error, "cannot start a daemon");
+                            tracing::error!(daemon = %self.name(id), %error, "cannot start daemon");
                             queue.push(Event::Ended(id, Ending::NotStarted));
                         }
                     }
@@ -679,7 +679,7 @@ impl<'a> Operator<'a> {
             if !silent {
                 self.missed.remove(&part.spec.name);
             } else if self.missed.insert(part.spec.name.clone()) {
-                tracing::error!(daemon = %part.spec.name, silent = %span, "its loop gives no sign of life");
+                tracing::error!(daemon = %part.spec.name, silent = %span, "daemon missed heartbeats");
             }
         }
         let mut starved = Vec::new();
@@ -758,7 +758,7 @@ impl<'a> Operator<'a> {
             // At its first start it was told what it does not own.
             let again = self.starts.get(id.0).is_some_and(|starts| *starts > 0);
             if again && let Err(error) = privileges::hand_state(name, &self.options.state_dir) {
-                tracing::warn!(daemon = name, %error, "a daemon does not own all of its state folder");
+                tracing::warn!(daemon = name, %error, "cannot give state directory to daemon");
             }
             self.hand_devices();
         }
@@ -767,13 +767,13 @@ impl<'a> Operator<'a> {
         {
             for (key, path, default) in confine::keep_to_own(daemon.row(), &mut settings, user) {
                 let path = path.display();
-                tracing::error!(daemon = name, key, %path, default, "the folder of this file is not the daemon's, so that it cannot replace the file: the default is used");
+                tracing::error!(daemon = name, key, %path, default, "configured path not writable by daemon: using default");
             }
         }
         let folders = Daemon::named(name).map(|daemon| confine::replaced(daemon.row(), &settings));
         if let Err(error) = privileges::hand_folders(name, &folders.unwrap_or_default(), privileges.is_some())
         {
-            tracing::warn!(daemon = name, %error, "a daemon lacks a folder for what it writes");
+            tracing::warn!(daemon = name, %error, "cannot create directory for daemon");
         }
         let confinement = self.confinement(part, &settings);
         if confinement.is_some() && privileges.is_none() {
@@ -844,7 +844,7 @@ impl<'a> Operator<'a> {
             Some(cgroups) => match cgroups.apply(name, pid, limits) {
                 Ok(()) => true,
                 Err(error) => {
-                    tracing::warn!(daemon = name, %error, "no cgroup for a daemon, it gets rlimits");
+                    tracing::warn!(daemon = name, %error, "cannot set up cgroup for daemon: using rlimits");
                     false
                 }
             },
@@ -853,7 +853,7 @@ impl<'a> Operator<'a> {
         match limits::apply(pid, limits, !grouped) {
             Ok(()) => _ = self.unlimited.remove(name),
             Err(error) => {
-                tracing::error!(daemon = name, %error, "a daemon runs without limits");
+                tracing::error!(daemon = name, %error, "cannot apply resource limits to daemon");
                 self.unlimited.insert(name.to_owned(), error.to_string());
             }
         }
@@ -870,7 +870,7 @@ impl<'a> Operator<'a> {
         let name = self.name(id);
         match to {
             State::Degraded { .. } | State::Failed { .. } => {
-                tracing::error!(daemon = %name, reason, "a daemon is out of service")
+                tracing::error!(daemon = %name, reason, "daemon out of service")
             }
             State::Killed => tracing::error!(daemon = %name, reason, "a daemon is killed"),
             State::Ready { .. } => tracing::info!(daemon = %name, "ready"),
@@ -933,7 +933,7 @@ impl<'a> Operator<'a> {
             "version": self.options.version,
         });
         if let Err(error) = write_atomic(path, format!("{ready}\n").as_bytes()) {
-            tracing::error!(error = %ErrorChain(&error), "no ready file");
+            tracing::error!(error = %ErrorChain(&error), "cannot write ready file");
         }
     }
 
@@ -1056,7 +1056,7 @@ impl<'a> Operator<'a> {
         image.request_factory_reset().map_err(|error| {
             Status::internal(format!("the boot record cannot be written: {}", ErrorChain(&error)))
         })?;
-        tracing::warn!(op_id = %request.op_id, "factory reset requested: everything stored is lost at the next start");
+        tracing::warn!(op_id = %request.op_id, "factory reset requested: stored data is erased at next start");
         self.reset_at = Some(Instant::now() + RESET_AFTER);
         Ok(pb::OperatorResetResponse {})
     }
@@ -1128,12 +1128,12 @@ fn open_watchdog(prepared: &Prepared) -> Option<Box<dyn hal::Watchdog>> {
                 identity = info.identity,
                 timeout_s = timeout.as_secs(),
                 caused_last_reset = info.caused_last_reset,
-                "the watchdog is armed"
+                "watchdog armed"
             );
             Some(Box::new(watchdog))
         }
         Err(error) => {
-            tracing::error!(device = %wanted.device.display(), error = %ErrorChain(&error), "no watchdog");
+            tracing::error!(device = %wanted.device.display(), error = %ErrorChain(&error), "cannot open watchdog");
             None
         }
     }
@@ -1173,8 +1173,6 @@ fn show_credential(text: &str) {
     let written =
         std::io::Write::write_all(&mut out, banner.as_bytes()).and_then(|()| std::io::Write::flush(&mut out));
     if written.is_err() {
-        tracing::error!(
-            "the first password could not be shown: start again with a console, or with --admin-password-file"
-        );
+        tracing::error!("cannot show first password: restart with a console or with --admin-password-file");
     }
 }

@@ -189,7 +189,7 @@ fn a_killed_daemon_comes_back_and_the_others_stay() {
         let pids = operator.pids("middle");
         assert_eq!(pids.len(), round);
         signal(*pids.last().unwrap(), "KILL");
-        let line = operator.wait_for("a daemon ended");
+        let line = operator.wait_for("daemon ended");
         assert!(line.contains("middle") && line.contains("SIGKILL"), "{line}");
         operator.wait_for("ready daemon=middle");
     }

@@ -135,7 +135,7 @@ impl Host {
         let progress = past.running;
         let mut actions = Actions::new();
         let machine = Machine::resume(config, now, pins, past, &mut actions);
-        tracing::info!(host = id, state = %machine.state(), operation = ?machine.operation(), "read from the pins");
+        tracing::info!(host = id, state = %machine.state(), operation = ?machine.operation(), "read host state from GPIO");
         let window = Arc::new(Window::new());
         let mut host = Self {
             id: id.to_owned(),
@@ -234,7 +234,7 @@ impl Host {
             }
             Seen::PowerGood(Err(error)) => {
                 if !std::mem::replace(&mut self.blind, true) {
-                    tracing::warn!(host = self.id, error, "power-good cannot be read");
+                    tracing::warn!(host = self.id, error, "cannot read power-good");
                 }
                 power::Event::PowerGoodUnreadable
             }
@@ -242,7 +242,7 @@ impl Host {
             Seen::Line(line, level) => power::Event::Line(line, level),
             Seen::Fault { key, why: Some(why) } => {
                 let message = format!("{}: {key} cannot be used and is tried again: {why}", self.id);
-                tracing::warn!(host = self.id, key, why, "a line cannot be used; it is tried again");
+                tracing::warn!(host = self.id, key, why, "GPIO line unusable: retrying");
                 self.publish("fault", v1::EventSeverity::Warning, message, None, None);
                 if key != "power_good" {
                     return;
@@ -250,7 +250,7 @@ impl Host {
                 power::Event::PowerGoodUnreadable
             }
             Seen::Fault { key, why: None } => {
-                tracing::info!(host = self.id, key, "a line can be used again");
+                tracing::info!(host = self.id, key, "GPIO line usable again");
                 let message = format!("{}: {key} can be used again", self.id);
                 return self.publish("fault", v1::EventSeverity::Info, message, None, None);
             }
@@ -278,7 +278,7 @@ impl Host {
                         match self.lines.drive(line, active).await {
                             Ok(()) => power::Event::Driven { line, active },
                             Err(error) => {
-                                tracing::error!(host = self.id, %line, active, error = %ErrorChain(&error), "a line failed");
+                                tracing::error!(host = self.id, %line, active, error = %ErrorChain(&error), "cannot drive GPIO line");
                                 power::Event::DriveFailed { line, active }
                             }
                         }
@@ -367,7 +367,7 @@ impl Host {
             Answer::Known(_) | Answer::Already => "nothing-new",
             Answer::Denied(_) => "refused",
         };
-        tracing::info!(kind, host = self.id, %op, %action, ?answer, "apply");
+        tracing::info!(kind, host = self.id, %op, %action, ?answer, "power request");
         let operation = known.map(|known| match self.machine.status_of(op) {
             // It may have ended already, if the line refused.
             Some(OpStatus::Ended(outcome)) if known.outcome.is_none() => {
@@ -441,7 +441,7 @@ impl Host {
         let wall = self.clock.wall();
         let cause = self.cause.take();
         let (before, after) = (wire::to_status(from), wire::to_status(to));
-        tracing::info!(host = self.id, %from, %to, op = op.map(|(op, _)| op.to_string()), "state");
+        tracing::info!(host = self.id, %from, %to, op = op.map(|(op, _)| op.to_string()), "host state changed");
         if before == after && cause.is_none() {
             return;
         }
@@ -500,7 +500,7 @@ impl Host {
         let info = v1::EventSeverity::Info;
         match note {
             Note::PowerLost | Note::PowerAppeared => {
-                tracing::info!(host = self.id, ?note, "without a request");
+                tracing::info!(host = self.id, ?note, "host power changed without request");
                 self.note = Some(note);
             }
             Note::PowerGoodDipped { span } => tracing::info!(host = self.id, %span, "power-good dipped"),
@@ -516,7 +516,7 @@ impl Host {
                 self.publish("button", info, message, Some(payload), None);
             }
             Note::ReleasedAtStart(line) => {
-                tracing::warn!(host = self.id, %line, "found pressed at the start and let go");
+                tracing::warn!(host = self.id, %line, "released button line found asserted at start");
             }
             Note::ReleaseFailed(line) => {
                 let message =
@@ -551,9 +551,9 @@ impl Host {
     async fn let_go(&mut self) {
         if let Some((line, since)) = self.machine.held() {
             let held: Mono = since;
-            tracing::info!(host = self.id, %line, %held, "let go at the end");
+            tracing::info!(host = self.id, %line, %held, "released button line at shutdown");
             if let Err(error) = self.lines.drive(line, false).await {
-                tracing::error!(host = self.id, %line, error = %ErrorChain(&error), "cannot let go");
+                tracing::error!(host = self.id, %line, error = %ErrorChain(&error), "cannot release button line");
             }
         }
     }

@@ -93,7 +93,7 @@ impl Journal {
         let folder = run_dir.join(crate::NAME);
         match std::fs::DirBuilder::new().mode(0o700).create(&folder) {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-                tracing::warn!(folder = %folder.display(), %error, "cannot make the folder for the record of operations");
+                tracing::warn!(folder = %folder.display(), %error, "cannot create directory for operation journal");
             }
             _ => {}
         }
@@ -104,7 +104,7 @@ impl Journal {
         let mut operations = Vec::new();
         for entry in file.map(|file| file.operations).unwrap_or_default() {
             let Some((operation, progress)) = entry.read() else {
-                tracing::warn!(host, id = entry.id, "an operation in the record is not understood");
+                tracing::warn!(host, id = entry.id, "cannot parse operation in journal");
                 // The record is not complete: what was asked for before may be what is missing.
                 since = now;
                 continue;
@@ -127,7 +127,7 @@ impl Journal {
         let stored = journal.store(operations.iter().map(|operation| (operation, running(operation.id))));
         if stored.is_err() && journal.path.exists() {
             // Neither replaced nor removed: nor was what came after it, and it may tell of an operation that has ended since.
-            tracing::warn!(path = %journal.path.display(), "the record of operations cannot be written; what it says is under way is left out of account");
+            tracing::warn!(path = %journal.path.display(), "cannot write operation journal: ignoring running operation in it");
             journal.since = now;
             distrust(&mut past, &mut operations, now);
         }
@@ -158,7 +158,7 @@ impl Journal {
                 self.failed = false;
                 if let Some(said) = self.unstored.works(Clock::boot()) {
                     let path = self.path.display();
-                    tracing::info!(%path, times = said.times, lasted = %said.lasts, "the record of operations is stored again");
+                    tracing::info!(%path, times = said.times, lasted = %said.lasts, "operation journal writable again");
                 }
             }
             Err(error) => {
@@ -167,7 +167,7 @@ impl Journal {
                 self.failed = true;
                 if let Some(said) = self.unstored.fails(Clock::boot()) {
                     let path = self.path.display();
-                    tracing::error!(%path, %error, times = said.times, lasts = %said.lasts, "cannot store the record of operations; what must not be done twice is refused");
+                    tracing::error!(%path, %error, times = said.times, lasts = %said.lasts, "cannot write operation journal: refusing operations that must not run twice");
                 }
             }
         }
@@ -201,7 +201,7 @@ fn read(path: &Path, boot: &str, now: Mono) -> Option<File> {
         Ok(open) => open,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
         Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "the record of operations cannot be read");
+            tracing::warn!(path = %path.display(), %error, "cannot read operation journal");
             return None;
         }
     };
@@ -215,7 +215,7 @@ fn read(path: &Path, boot: &str, now: Mono) -> Option<File> {
         // Of an earlier boot, or of a release that is not this one.
         Ok(_) => None,
         Err(error) => {
-            tracing::warn!(path = %path.display(), error, "the record of operations is damaged and left out of account");
+            tracing::warn!(path = %path.display(), error, "operation journal corrupt: ignored");
             None
         }
     }

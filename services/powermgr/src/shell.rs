@@ -138,7 +138,7 @@ impl Daemon {
         let now = self.clock.now();
         match self.hosts.iter().find(|host| now.since(host.window.turned()) > STUCK) {
             None => context.notify.send(Notification::Heartbeat),
-            Some(host) => tracing::error!(host = host.id, "the loop of a host is stuck"),
+            Some(host) => tracing::error!(host = host.id, "host loop stalled"),
         }
     }
 

@@ -238,7 +238,7 @@ impl Host {
         let op: Result<OpId, _> = record.op.parse();
         let action = v1::HostAction::try_from(record.action).ok().and_then(HostAction::from_wire);
         let (Ok(op), Some(action)) = (op, action) else {
-            tracing::error!(host = self.id, ?record, "a stored intent makes no sense and is dropped");
+            tracing::error!(host = self.id, ?record, "stored power operation invalid: dropped");
             return;
         };
         let asked =
@@ -269,7 +269,7 @@ impl Host {
         }
         let origin = wire::origin(record.origin);
         let deadline = now + Millis::new(left);
-        tracing::info!(host = self.id, %op, %action, "an intent from before the restart is taken up");
+        tracing::info!(host = self.id, %op, %action, "resuming power operation from before restart");
         let intent =
             Intent { op, asked, action, origin, attempt: record.attempt, deadline, was_off: record.was_off };
         self.desired.resume(now, intent, resumed);

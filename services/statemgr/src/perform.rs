@@ -109,7 +109,7 @@ impl Daemon {
         };
         // Room of its own in the log for what was done, and for each who asked: refusals without end hide nothing.
         let by = host.info.get(&op).map(|info| info.username.as_str()).filter(|name| !name.is_empty());
-        tracing::info!(kind, by, host = host.id, %op, %action, ?answer, "answered");
+        tracing::info!(kind, by, host = host.id, %op, %action, ?answer, "power request answered");
         let operation = match answer {
             Answer::Accepted => Some(op),
             Answer::Joined(op) | Answer::NotStored(op) => Some(op),
@@ -169,7 +169,7 @@ impl Daemon {
         let host = &mut self.hosts[index];
         let op = intent.op;
         let Ended { result, reason, message } = outcome.into();
-        tracing::info!(host = host.id, %op, ?outcome, told, "ended");
+        tracing::info!(host = host.id, %op, ?outcome, told, "power operation ended");
         // What a force-off has replaced is stored until the force-off is, or is forgotten.
         self.marks.ended(&host.id, op);
         let known = host

@@ -245,7 +245,7 @@ impl Daemon {
             if let Err(status) = bus.call(SET_IDENTIFY, &asked, &context).await
                 && status.code != ipc::Code::Unimplemented
             {
-                tracing::warn!(%status, "the identify light was not driven");
+                tracing::warn!(%status, "cannot set identify LED");
             }
             Ok(revision)
         });

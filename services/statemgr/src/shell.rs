@@ -201,7 +201,7 @@ async fn load_host(
         if host.desired.is_restoring() && !host.record.restoring {
             host.record.restoring = true;
             if let Err(error) = state.put(&record_key, &Json(host.record.clone())).await {
-                tracing::warn!(host = host.id, error = %ErrorChain(&error), "that the restore policy is to act was not stored");
+                tracing::warn!(host = host.id, error = %ErrorChain(&error), "cannot store that power-restore policy is pending");
             }
         }
     }
@@ -221,11 +221,7 @@ async fn load_host(
         let is_over = |op: &OpId| booted.marks.has_ended(&host.id, *op) || host.has_ended(*op);
         ended = record.op.parse().ok().filter(is_over);
         if ended.is_some() {
-            tracing::info!(
-                host = host.id,
-                op = record.op,
-                "an operation that has ended is still stored; it is not done again"
-            );
+            tracing::info!(host = host.id, op = record.op, "stored operation already ended: not repeated");
         } else {
             let same = match record.boot_id.as_str() {
                 // Stored by a release that did not note it.
@@ -366,7 +362,7 @@ impl Daemon {
         // What may be older is known from here on.
         let is_new = is_lost || last.value.as_ref() != Some(&controller.boot);
         if start != Start::SameBoot {
-            tracing::info!(?start, count = controller.boot.count, "the BMC has booted");
+            tracing::info!(?start, count = controller.boot.count, "BMC booted");
         }
         let (outbox, sender) = Outbox::new(context.bus.clone());
         let daemon = Self {
@@ -580,7 +576,7 @@ impl Daemon {
             }
             // powermgr may have pressed before it died.
             Err(status) if status.reason() == ipc::UNANSWERED => {
-                tracing::warn!(host = self.hosts[index].id, %op, %status, "powermgr took an operation and did not answer");
+                tracing::warn!(host = self.hosts[index].id, %op, %status, "no reply from powermgr to power operation: outcome unknown");
                 self.is_out_of_sight(index);
                 desired::Reply::Unknown
             }
@@ -648,7 +644,7 @@ impl Daemon {
     fn is_out_of_sight(&mut self, index: usize) {
         let host = &mut self.hosts[index];
         if !host.stale {
-            tracing::warn!(host = host.id, "powermgr does not answer; the state shown is the last known one");
+            tracing::warn!(host = host.id, "powermgr not responding: showing last known host state");
             host.stale = true;
         }
     }

@@ -366,12 +366,12 @@ impl Told {
                     error = %service::ErrorChain(error),
                     times = said.times,
                     lasts = %said.lasts,
-                    "the store does not take what is written: what cannot do without is refused, the rest is tried again"
+                    "store refuses writes: requests that need one are refused, other writes are retried"
                 );
             }
             None if is_last => {
                 let Some(said) = self.0.works(now) else { return };
-                tracing::info!(times = said.times, lasted = %said.lasts, "the store takes what is written again");
+                tracing::info!(times = said.times, lasted = %said.lasts, "store accepts writes again");
             }
             None => {}
         }
@@ -550,7 +550,7 @@ fn loaded<V>(key: &str, read: Result<Option<ipc::Entry<V>>, StateError>) -> Resu
         Ok(None) => Ok(Loaded { value: None, revision: Some(0), damage: None }),
         Err(error @ (StateError::Unreadable { .. } | StateError::NotRead { .. })) => {
             let why = service::ErrorChain(&error).to_string();
-            tracing::error!(key, error = why, "a stored value is not used");
+            tracing::error!(key, error = why, "stored value ignored");
             Ok(Loaded { value: None, revision: None, damage: Some(Damage { key: key.to_owned(), why }) })
         }
         Err(error) => Err(error),
@@ -600,7 +600,7 @@ pub(crate) async fn commit<V: Value>(
             Err(error) => {
                 if let Some(said) = unread.fails(clock.now()) {
                     let error = service::ErrorChain(&error);
-                    tracing::warn!(key, %error, times = said.times, "it is not known whether a value was stored");
+                    tracing::warn!(key, %error, times = said.times, "outcome of store write unknown: checking");
                 }
                 tokio::time::sleep(SETTLE_AGAIN).await;
             }

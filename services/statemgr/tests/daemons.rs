@@ -811,7 +811,7 @@ async fn a_store_that_takes_nothing_is_told_once_and_not_for_each_request() {
         let off = bench.change(v1::HostAction::ForceOff).await.expect("accepted");
         bench.until_ended(&off.operation_id).await;
     }
-    assert_eq!(lines.count(Level::WARN, "the store does not take what is written"), 1);
+    assert_eq!(lines.count(Level::WARN, "store refuses writes"), 1);
     assert_eq!(lines.count(Level::WARN, "") - before, 1, "and nothing else says the same");
     bench.bus.takes_writes("state", true).await;
     while bench.change(v1::HostAction::On).await.expect("accepted").outcome() != v1::ActionOutcome::Accepted {
@@ -819,7 +819,7 @@ async fn a_store_that_takes_nothing_is_told_once_and_not_for_each_request() {
         bench.until_ended(&off.operation_id).await;
     }
     bench.until_status(v1::HostStatus::On).await;
-    lines.until(Level::INFO, "takes what is written again", 1).await;
+    lines.until(Level::INFO, "accepts writes again", 1).await;
 }
 
 #[tokio::test]

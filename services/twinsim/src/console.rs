@@ -113,7 +113,7 @@ impl Terminal {
                 }
             };
             if let Err(error) = done {
-                tracing::error!(%error, "a console fails");
+                tracing::error!(%error, "simulated console failed");
                 return;
             }
         }

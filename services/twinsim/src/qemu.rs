@@ -73,7 +73,7 @@ impl Running {
     /// Waits until the process is gone.
     pub(crate) async fn wait(self) {
         if let Err(error) = self.task.await {
-            tracing::error!(%error, "a guest's task failed");
+            tracing::error!(%error, "QEMU guest task failed");
         }
     }
 
@@ -125,9 +125,9 @@ impl Machine {
             return;
         }
         if let Some(pid) = rustix::process::Pid::from_raw(number) {
-            tracing::warn!(pid = number, host = %self.host, "ending a guest left by an earlier twin");
+            tracing::warn!(pid = number, host = %self.host, "killing QEMU guest left by earlier run");
             if let Err(error) = rustix::process::kill_process(pid, rustix::process::Signal::KILL) {
-                tracing::warn!(%error, pid = number, "cannot end it");
+                tracing::warn!(%error, pid = number, "cannot kill QEMU guest");
             }
         }
     }
@@ -190,7 +190,7 @@ impl Machine {
             if let Some(before) = before
                 && let Err(error) = before.await
             {
-                tracing::error!(%error, "a guest's task failed");
+                tracing::error!(%error, "QEMU guest task failed");
             }
             let teller = Teller { events, generation, wrap };
             match machine.play(received, &teller).await {
@@ -331,7 +331,7 @@ impl Monitor {
         let mut line = json!({ "execute": command }).to_string();
         line.push('\n');
         if let Err(error) = self.to.write_all(line.as_bytes()).await {
-            tracing::warn!(%error, command, "QEMU's monitor does not listen");
+            tracing::warn!(%error, command, "cannot connect to QEMU monitor");
         }
     }
 }

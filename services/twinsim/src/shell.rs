@@ -55,12 +55,12 @@ pub async fn run(kit: service::Kit) -> Result<(), Error> {
     if let Ok(other) = other
         && kit.notify.is_supervised()
     {
-        tracing::info!("the simulated machine runs in another process; standing by");
+        tracing::info!("simulated board already runs in another process: standing by");
         kit.ready();
         if stand_by(other, &mut shutdown, &mut heartbeat).await == Ended::Shutdown {
             return Ok(());
         }
-        tracing::warn!("the simulated machine that ran in another process is gone; a new one begins");
+        tracing::warn!("simulated board in other process is gone: starting a new one");
     }
     serve(
         config,
@@ -241,7 +241,7 @@ impl Twin {
 
     fn accept(&mut self, side: Side, stream: UnixStream) {
         if self.clients.len() >= CLIENTS_MAX {
-            tracing::warn!("too many clients of the twin");
+            tracing::warn!("too many clients of simulated board");
             return;
         }
         let connection = self.next_connection;
@@ -353,7 +353,7 @@ impl Twin {
         match self.clients.get(&connection).map(|client| client.try_send(frame)) {
             None | Some(Ok(())) => {}
             Some(Err(mpsc::error::TrySendError::Full(_))) => {
-                tracing::warn!(connection, "a client of the twin does not read; dropped");
+                tracing::warn!(connection, "client of simulated board does not read: disconnected");
                 self.forget(connection);
             }
             // It has gone, as at every reset; its connection says so in a moment.
@@ -378,7 +378,7 @@ impl Twin {
             if let Some(leaving) = seat.leaving
                 && let Err(error) = leaving.await
             {
-                tracing::error!(%error, "a guest's task failed");
+                tracing::error!(%error, "QEMU guest task failed");
             }
         }
     }

@@ -62,7 +62,7 @@ pub(crate) fn recovery(state_dir: &Path, limits: &Limits) -> Option<Password> {
         Ok(password) => Some(password),
         Err(Error::PasswordFile { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => None,
         Err(error) => {
-            tracing::error!(error = %service::ErrorChain(&error), "the recovery password is not used");
+            tracing::error!(error = %service::ErrorChain(&error), "recovery password not applied");
             None
         }
     }
@@ -97,12 +97,12 @@ pub(crate) fn recovered(state_dir: &Path) {
     let removed = std::fs::remove_file(&path).and_then(|()| std::fs::File::open(state_dir)?.sync_all());
     match removed {
         Ok(()) => {
-            tracing::warn!(user = ADMIN, "the password was set from the recovery file, which is removed")
+            tracing::warn!(user = ADMIN, "password set from recovery file; file removed")
         }
         Err(error) => tracing::error!(
             %error,
             path = %path.display(),
-            "the password was set from the recovery file, which cannot be removed for good and may be used again at each start"
+            "password set from recovery file; cannot remove file: may be applied again at each start"
         ),
     }
 }
@@ -131,7 +131,7 @@ pub(crate) fn remember_accounts(state_dir: &Path) {
         .and_then(|file| file.sync_all())
         .and_then(|()| std::fs::File::open(state_dir)?.sync_all());
     if let Err(error) = kept {
-        tracing::warn!(%error, path = %path.display(), "cannot note that accounts were made");
+        tracing::warn!(%error, path = %path.display(), "cannot record that accounts exist");
     }
 }
 

@@ -34,7 +34,7 @@ impl Kept {
         });
         opened
             .inspect_err(
-                |error| tracing::warn!(%error, "failed logins will be forgotten when usermgr restarts"),
+                |error| tracing::warn!(%error, "cannot save failed-login counters: lost when usermgr restarts"),
             )
             .ok()
     }
@@ -45,7 +45,7 @@ impl Kept {
             Ok(bytes) => bytes.strip_prefix(&self.boot).map(<[u8]>::to_vec),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
-                tracing::warn!(%error, "failed logins of before the restart cannot be read");
+                tracing::warn!(%error, "cannot read saved failed-login counters");
                 None
             }
         }
@@ -57,7 +57,7 @@ impl Kept {
         if let Err(error) = &saved
             && !self.ails
         {
-            tracing::warn!(%error, "failed logins will be forgotten when usermgr restarts");
+            tracing::warn!(%error, "cannot save failed-login counters: lost when usermgr restarts");
         }
         self.ails = saved.is_err();
     }

@@ -55,7 +55,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
         Some(Ok(password)) => Some(password),
         // It was for the first start. Somebody who has removed it since must not find the accounts closed after a restart of this daemon.
         Some(Err(error)) if made_before || !found.is_empty => {
-            tracing::warn!(error = %service::ErrorChain(&error), "the password for the first start is gone or of no use; it is not needed any more");
+            tracing::warn!(error = %service::ErrorChain(&error), "initial password file missing or unusable: no longer needed");
             None
         }
         Some(Err(error)) => return Err(error),
@@ -68,7 +68,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
             "the store has lost its accounts: put a new password for admin into {} and restart",
             file.display()
         );
-        tracing::error!(path = %file.display(), "the store of the users has lost its accounts; a password in this file makes admin anew");
+        tracing::error!(path = %file.display(), "user store lost its accounts: put a password in this file to recreate admin");
         kit.notify.status(what);
     }
     // A clock that the next process shares: what is counted against guessers is handed on to it.
@@ -91,10 +91,10 @@ pub async fn run(context: Context) -> Result<(), Error> {
         if recovered {
             boot::recovered(&kit.state_dir);
         } else if let Some((name, password)) = shown {
-            tracing::info!(user = name, "a first-boot password was made and handed to the operator");
+            tracing::info!(user = name, "generated initial admin password, sent to operator");
             kit.notify.credential(&name, password.expose());
         } else {
-            tracing::info!(user = boot::ADMIN, "the first administrator has the password that was given");
+            tracing::info!(user = boot::ADMIN, "created admin account with configured password");
         }
     }
 
@@ -143,7 +143,7 @@ fn prepare(
             Ok(change) => return Ok((decoy, Some(First { change, shown: None, recovered: true }))),
             // It must not keep those out who can log in.
             Err(error) => {
-                tracing::error!(error = %service::ErrorChain(&error), "the recovery password is not used")
+                tracing::error!(error = %service::ErrorChain(&error), "recovery password not applied")
             }
         }
     }
@@ -167,7 +167,7 @@ async fn is_stored(store: &Store, change: &auth::Change, accounts: &auth::Accoun
             Err(Error::NotStored(status))
         }
         Outcome::Refused(status) | Outcome::Unknown(status) | Outcome::Partly { status, .. } => {
-            tracing::error!(%status, "a new password for the first or a locked-out administrator could not be stored; it stays as it was until the next start");
+            tracing::error!(%status, "cannot store new administrator password: unchanged until next start");
             Ok(false)
         }
     }
@@ -215,7 +215,7 @@ impl Shell {
                 Some(done) = self.work.join_next(), if !self.work.is_empty() => match done {
                     Ok((work, Ok(done))) => Event::Worked { work, done },
                     Ok((work, Err(error))) => {
-                        tracing::error!(%error, "no thread for a password hash");
+                        tracing::error!(%error, "cannot start password hash thread");
                         Event::Worked { work, done: Done::not_at_all() }
                     }
                     // Only a shutdown cancels one.
@@ -321,9 +321,9 @@ impl Shell {
         match tokio::time::timeout(LAST_WRITES, rest).await {
             Ok(Outcome::Stored) => {}
             Ok(Outcome::Refused(error) | Outcome::Unknown(error) | Outcome::Partly { status: error, .. }) => {
-                tracing::warn!(%error, "the times of last use were not stored");
+                tracing::warn!(%error, "cannot store last-used times");
             }
-            Err(_) => tracing::warn!("the store did not take the last writes in time"),
+            Err(_) => tracing::warn!("store did not finish last writes before shutdown"),
         }
         let stopping = Status::unavailable(format!("{NAME} is stopping"));
         for (_, request) in self.requests.drain() {

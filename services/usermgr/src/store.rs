@@ -70,7 +70,7 @@ impl Store {
                     // Disabled until an administrator says what it is to be, or the recovery password does; what is stored stays.
                     if let (true, Ok(account)) = (may_be_older, &mut account) {
                         account.enabled = false;
-                        tracing::error!(key, user = %account.name, error = MAY_BE_OLDER, "a stored user is disabled");
+                        tracing::error!(key, user = %account.name, error = MAY_BE_OLDER, "stored user disabled");
                         unreadable.push(key.clone());
                     }
                     account
@@ -84,12 +84,12 @@ impl Store {
                 // The key is what is written to and deleted.
                 Ok(account) if account.id.as_str() == key => accounts.restore(account),
                 Ok(account) => {
-                    tracing::error!(key, id = account.id.as_str(), "a stored user is under another's key");
+                    tracing::error!(key, id = account.id.as_str(), "stored user has wrong key");
                     unreadable.push(key.clone());
                 }
                 // Left where it is: a newer release, or a person, may be able to read it.
                 Err(error) => {
-                    tracing::error!(key, error, "a stored user cannot be read and cannot log in");
+                    tracing::error!(key, error, "cannot read stored user: login disabled");
                     unreadable.push(key.clone());
                 }
             }
@@ -122,9 +122,9 @@ impl Store {
 
     /// A store that takes nothing does not keep the daemon down for it.
     async fn end_unreadable(&self, key: &str, why: &str) {
-        tracing::warn!(key, error = why, "a stored session cannot be read and ends");
+        tracing::warn!(key, error = why, "cannot read stored session: ended");
         if let Err(error) = self.sessions.remove(key).await {
-            tracing::warn!(key, %error, "it stays in the store");
+            tracing::warn!(key, %error, "cannot delete unreadable session from store");
         }
     }
 
@@ -221,11 +221,11 @@ impl Store {
                 match bucket.sweep(SWEEP_MOST).await {
                     Ok(0) => break,
                     Ok(count) => {
-                        tracing::info!(bucket = bucket.name(), count, "markers of ended keys were removed");
+                        tracing::info!(bucket = bucket.name(), count, "removed delete markers from store");
                         tokio::time::sleep(SWEEP_PAUSE).await;
                     }
                     Err(error) => {
-                        tracing::warn!(bucket = bucket.name(), %error, "markers of ended keys stay until the next start");
+                        tracing::warn!(bucket = bucket.name(), %error, "cannot remove delete markers from store: retrying at next start");
                         break;
                     }
                 }

@@ -375,7 +375,7 @@ impl Feed {
                 // Without the bus nothing happens at all, and the log tells it afterwards.
                 away = None;
             } else if since.elapsed() >= WITHOUT_LOG && self.state().source != Source::Bus {
-                tracing::warn!(%status, "events are streamed without the event log");
+                tracing::warn!(%status, "event log unavailable: streaming live events only");
                 self.change(|state| {
                     if state.source == Source::Log {
                         let head = state.recent.head;
@@ -410,7 +410,7 @@ impl Feed {
                 // It could not be read meanwhile; whether it is the same one cannot be told either.
                 (Source::Bus, _) => state.recent.unreadable(follow.ahead().unwrap_or(after)),
                 (Source::Log, Some(last)) => {
-                    tracing::warn!(known = head, last, "the event log begins anew");
+                    tracing::warn!(known = head, last, "event log was reset");
                     state.recent.begin_anew(last);
                 }
                 (Source::Log, None) => {}

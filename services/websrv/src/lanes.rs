@@ -44,7 +44,7 @@ impl Drop for Back {
         drop(self.end.take());
         // The thread's end of it is dropped with the last it did. Awaiting that would poll connections whose timers are of that thread.
         if self.ended.recv_timeout(END) == Err(RecvTimeoutError::Timeout) {
-            tracing::warn!("the thread that serves strangers does not end");
+            tracing::warn!("thread for unauthenticated connections did not stop");
         }
     }
 }

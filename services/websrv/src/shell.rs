@@ -76,7 +76,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let feed = tokio::spawn(Arc::clone(&gateway.feed).run());
     announce(&kit.notify, addresses);
     if let Some(fingerprint) = &gateway.fingerprint {
-        info!(fingerprint, "serving this certificate");
+        info!(fingerprint, "serving TLS certificate");
         kit.notify.certificate(fingerprint);
     }
     kit.ready();
@@ -107,7 +107,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
         }
     };
     if tokio::time::timeout(GOODBYE, ended).await.is_err() {
-        info!(connections = admission.open(), "closing connections that did not end in time");
+        info!(connections = admission.open(), "closing connections still open after shutdown timeout");
     }
     // Before this runtime ends, on whose timers and sockets that thread's connections wait.
     drop(back);
@@ -187,7 +187,7 @@ impl Sockets {
                 Ok(endpoint) => return Ok((tcp, Some(endpoint))),
                 Err(error) if tries <= 1 => {
                     // HTTP/3 is a convenience; the way in over TCP must not depend on it.
-                    warn!(error = %service::ErrorChain(&error), "no HTTP/3");
+                    warn!(error = %service::ErrorChain(&error), "HTTP/3 disabled");
                     return Ok((tcp, None));
                 }
                 Err(_) => tries -= 1,

@@ -87,7 +87,7 @@ impl Watching {
             json::encode(&message).ok().map(|text| (text, id))
         });
         if shown.is_none() {
-            tracing::warn!(method = self.route.info.full_name, "bytes on an event subject are no event");
+            tracing::warn!(method = self.route.info.full_name, "cannot decode event");
         }
         shown
     }

@@ -52,7 +52,7 @@ pub(crate) fn identity(config: &Tls, state_dir: &Path, bound: IpAddr) -> Result<
                     error = &error as &dyn std::error::Error,
                     cert = %cert.display(),
                     key = %key.display(),
-                    "cannot use the configured certificate: the self-made one is served"
+                    "cannot use configured certificate: serving self-signed one"
                 );
                 let why = service::ErrorChain(&error);
                 complaint = Some(format!("serves its self-made certificate, not the configured one: {why}"));
@@ -73,18 +73,18 @@ fn self_made(config: &Tls, state_dir: &Path, bound: IpAddr) -> Result<Identity, 
             Ok(identity) => return Ok(identity),
             Err(error) => warn!(
                 error = &error as &dyn std::error::Error,
-                "the stored certificate is unusable: making a new one, clients that pinned it must accept the new one"
+                "stored certificate unusable: generating new one; clients that pinned the old one must accept it"
             ),
         }
     }
     let names = names(config, bound);
     let (mut identity, pems) = make(&names)?;
     match store(&pems, &dir, &cert, &key) {
-        Ok(()) => info!(names = ?names, path = %cert.display(), "made a self-signed certificate"),
+        Ok(()) => info!(names = ?names, path = %cert.display(), "generated self-signed certificate"),
         Err(error) => {
             warn!(
                 error = &error as &dyn std::error::Error,
-                "the self-signed certificate cannot be stored: the next start makes another one"
+                "cannot store self-signed certificate: next start generates another"
             );
             let why = service::ErrorChain(&error);
             identity.complaint =

@@ -41,7 +41,7 @@ where
         };
         if pause == AGAIN {
             let error = &error as &dyn std::error::Error;
-            tracing::warn!(key, error, "a stored value was not read yet; it is asked for again");
+            tracing::warn!(key, error, "cannot read stored value: retrying");
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(AGAIN_MAX);

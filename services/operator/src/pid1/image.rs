@@ -47,12 +47,12 @@ impl Image {
         let hand_over = match HandOver::parse(&text) {
             Ok(hand_over) => hand_over,
             Err(error) => {
-                tracing::error!(%error, "what stage0 handed over cannot be read: this boot will not be confirmed");
+                tracing::error!(%error, "cannot read stage0 handover: boot will not be confirmed");
                 return None;
             }
         };
         if let Err(error) = hal_linux::net::loopback_up() {
-            tracing::error!(error = %service::ErrorChain(&error), "the loopback interface stays down");
+            tracing::error!(error = %service::ErrorChain(&error), "cannot bring up loopback interface");
         }
         let directory = Path::new(modules::DIRECTORY);
         let modules = Modules::of_image(directory).unwrap_or_default();
@@ -64,7 +64,7 @@ impl Image {
         let record = RecordFile::new(&hand_over.record.device);
         let found = record.read();
         if matches!(found, Found::Unreadable | Found::Newer) {
-            tracing::error!(?found, "the boot record is of no use");
+            tracing::error!(?found, "boot record unreadable");
         }
         let (on_trial, hopeless) = judge(found, &hand_over);
         let confirmed_before = matches!(found, Found::Known(record) if record.slot(hand_over.slot).state == SlotState::Confirmed);
@@ -77,7 +77,7 @@ impl Image {
             "booted from an image"
         );
         if let Some(from) = hand_over.fell_back_from {
-            tracing::error!(slot = %hand_over.slot, %from, reason = %hand_over.reason, "this boot fell back");
+            tracing::error!(slot = %hand_over.slot, %from, reason = %hand_over.reason, "booted fallback slot");
         }
         Some(Self {
             hand_over,
@@ -131,13 +131,13 @@ impl Image {
             Err(error) => Some(error.to_string()),
         };
         match &failure {
-            None => tracing::info!("this boot works, its slot is confirmed"),
+            None => tracing::info!("boot confirmed: slot marked good"),
             Some(error) => {
                 if let Some(said) = self.unwritten.fails(Clock::boot()) {
                     tracing::error!(
                         error,
                         times = said.times,
-                        "this boot works, but that cannot be written down yet"
+                        "boot works but slot cannot be marked good yet: retrying"
                     );
                 }
             }
@@ -212,10 +212,10 @@ fn load_beside(what: &'static str, names: Vec<String>) {
     }
     let started = std::thread::Builder::new().name("modules".into()).spawn(move || {
         modules::load(Path::new(modules::DIRECTORY), &names);
-        tracing::info!(modules = names.len(), "the drivers {what} are loaded");
+        tracing::info!(modules = names.len(), "drivers loaded ({what})");
     });
     if let Err(error) = started {
-        tracing::error!(%error, "the drivers {what} are not loaded");
+        tracing::error!(%error, "cannot load drivers ({what})");
     }
 }
 
@@ -246,7 +246,7 @@ fn judge(found: Found, hand_over: &HandOver) -> (bool, bool) {
 fn set_clock(state_dir: &Path) {
     let Some(floor) = time::floor(Path::new(about::FILE), &time::note_file(state_dir)) else { return };
     if time::set_forward(service::Clock::new().wall(), floor) {
-        tracing::warn!("the clock was behind and is set to the last time known; it may be late");
+        tracing::warn!("clock set forward to last known time; it may still be behind");
     }
 }
 
@@ -265,7 +265,7 @@ fn exchange_seed(state_dir: &Path) {
     };
     match seed::exchange(&state_dir.join("seed"), fresh, credit) {
         Ok(outcome) => tracing::debug!(?outcome, "the random seed is exchanged"),
-        Err(error) => tracing::error!(%error, "the random seed is not exchanged"),
+        Err(error) => tracing::error!(%error, "cannot replace random seed"),
     }
 }
 

@@ -61,7 +61,7 @@ pub(crate) fn mount_all() {
             continue;
         }
         if fs::create_dir_all(item.target).is_err() {
-            tracing::warn!(target_dir = item.target, "cannot make the mount point");
+            tracing::warn!(target_dir = item.target, "cannot create mount point");
         }
         match mount(item.kind, item.target, item.kind, item.flags, item.data) {
             Ok(()) | Err(rustix::io::Errno::BUSY) => {}
@@ -101,11 +101,11 @@ pub(crate) fn finish(state_dir: &Path, restart: bool) {
         // Not a mount of its own, as in a container.
         Ok(()) | Err(rustix::io::Errno::INVAL) => {}
         Err(error) => {
-            tracing::warn!(%error, on = %state_dir.display(), "still in use; its journal mends that")
+            tracing::warn!(%error, on = %state_dir.display(), "cannot unmount: busy; journal replay at next boot")
         }
     }
     let command = if restart { RebootCommand::Restart } else { RebootCommand::PowerOff };
     if let Err(error) = reboot(command) {
-        tracing::error!(%error, restart, "the kernel does not end the machine");
+        tracing::error!(%error, restart, "reboot system call failed");
     }
 }

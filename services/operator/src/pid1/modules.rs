@@ -26,7 +26,7 @@ impl Modules {
         match serde_json::from_slice(&text) {
             Ok(modules) => Some(modules),
             Err(error) => {
-                tracing::error!(%error, "the list of kernel modules cannot be read, none is loaded");
+                tracing::error!(%error, "cannot read kernel module list: none loaded");
                 None
             }
         }
@@ -38,12 +38,14 @@ pub(crate) fn load(directory: &Path, names: &[String]) {
     for name in names {
         // A name is a file here, never a way to somewhere else.
         if name.contains('/') {
-            tracing::error!(module = %name, "this is not the name of a module");
+            tracing::error!(module = %name, "ignored invalid kernel module name");
             continue;
         }
         match hal_linux::module::load(&directory.join(name)) {
             Ok(_) => tracing::debug!(module = %name, "loaded"),
-            Err(error) => tracing::error!(module = %name, error = %service::ErrorChain(&error), "not loaded"),
+            Err(error) => {
+                tracing::error!(module = %name, error = %service::ErrorChain(&error), "cannot load kernel module")
+            }
         }
     }
 }

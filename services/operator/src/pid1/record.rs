@@ -47,7 +47,7 @@ impl RecordFile {
         let copies = COPY_OFFSETS.map(|offset| {
             block::read_at(&self.path, offset, RECORD_LEN)
                 .inspect_err(|error| {
-                    tracing::warn!(error = %service::ErrorChain(error), "a copy of the boot record cannot be read");
+                    tracing::warn!(error = %service::ErrorChain(error), "cannot read copy of boot record");
                 })
                 .ok()
         });

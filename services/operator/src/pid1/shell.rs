@@ -18,17 +18,17 @@ pub(crate) fn start() {
     if !Path::new(MARKER).exists() {
         return;
     }
-    tracing::warn!("this is a debug image: whoever is at the console is root");
+    tracing::warn!("debug image: console gives root shell without login");
     let started = std::thread::Builder::new().name("shell".into()).stack_size(64 * 1024).spawn(|| {
         loop {
             if let Err(error) = once() {
-                tracing::warn!(%error, "no shell on the console");
+                tracing::warn!(%error, "cannot start console shell");
             }
             std::thread::sleep(AGAIN);
         }
     });
     if let Err(error) = started {
-        tracing::warn!(%error, "no shell on the console");
+        tracing::warn!(%error, "cannot start console shell");
     }
 }
 

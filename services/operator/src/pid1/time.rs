@@ -34,7 +34,7 @@ pub(crate) fn set_forward(now: SystemTime, floor: SystemTime) -> bool {
     match rustix::time::clock_settime(rustix::time::ClockId::Realtime, time) {
         Ok(()) => true,
         Err(error) => {
-            tracing::error!(%error, "the clock cannot be set");
+            tracing::error!(%error, "cannot set clock");
             false
         }
     }
@@ -44,7 +44,7 @@ pub(crate) fn set_forward(now: SystemTime, floor: SystemTime) -> bool {
 pub(crate) fn note(file: &Path) {
     // Written anew, so that the file system stamps it with the clock.
     if let Err(error) = std::fs::write(file, b"Its time of change is the last time this controller knew.\n") {
-        tracing::warn!(%error, file = %file.display(), "the time is not noted down");
+        tracing::warn!(%error, file = %file.display(), "cannot save current time");
     }
 }
 

@@ -389,7 +389,7 @@ impl Machine {
             Outcome::Stored => {
                 self.ails = false;
                 if let Some(said) = self.unstored.works(now.mono) {
-                    tracing::info!(times = said.times, lasted = %said.lasts, "accounts and sessions are stored again");
+                    tracing::info!(times = said.times, lasted = %said.lasts, "accounts and sessions can be stored again");
                 }
                 self.pause = RETRY;
             }
@@ -400,7 +400,7 @@ impl Machine {
                         error = %status,
                         times = said.times,
                         lasts = %said.lasts,
-                        "accounts and sessions cannot be stored: changes are refused, and new sessions end with this daemon"
+                        "cannot store accounts and sessions: changes refused, new sessions lost when usermgr restarts"
                     );
                 }
                 self.unsaved_after = now.mono.saturating_add(self.pause);

@@ -173,7 +173,7 @@ impl Machine {
             address,
             request_id = %cause.request_id,
             before = suppressed,
-            "a login failed"
+            "login failed"
         );
         let change = v1::SessionChange {
             kind: SessionChangeKind::LoginFailed.into(),

@@ -730,7 +730,7 @@ impl Machine {
             address,
             by = asker.name,
             request_id,
-            "a lock was lifted"
+            "lockout cleared"
         );
         if let Some(account) = account {
             let cause = event::Cause::asked(asker, request_id);
