@@ -21,7 +21,6 @@
         clippy::string_slice
     )
 )]
-
 #![cfg_attr(
     not(test),
     deny(

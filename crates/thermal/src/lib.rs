@@ -27,7 +27,6 @@
         clippy::string_slice
     )
 )]
-
 #![cfg_attr(
     not(test),
     deny(
