@@ -1,36 +1,26 @@
-//! The prefixed messages of gRPC, gRPC-Web and Connect streams, whole and in pieces.
+//! The bodies of Connect, gRPC and gRPC-Web requests, prefixed, as text and plain, to the messages in them.
 #![no_main]
 
-use bytes::{Bytes, BytesMut};
+use std::sync::LazyLock;
+
 use libfuzzer_sys::fuzz_target;
-use websrv::frame;
+use websrv::RpcMap;
 
 /// Small, so that the fuzzer reaches it.
 const LIMIT: usize = 64;
+const KINDS: [&str; 4] =
+    ["application/proto", "application/grpc", "application/grpc-web+json", "application/grpc-web-text"];
+
+static MAP: LazyLock<RpcMap> = LazyLock::new(|| RpcMap::new().expect("the schema can be served"));
 
 fuzz_target!(|data: &[u8]| {
-    let text = frame::decode_text(data);
-    for body in [Some(Bytes::copy_from_slice(data)), text.ok()].into_iter().flatten() {
-        let whole = frame::single(body.clone(), LIMIT);
-        // In pieces of three bytes the same messages come out.
-        let mut buffer = BytesMut::new();
-        let mut messages = Vec::new();
-        'pieces: for piece in body.chunks(3) {
-            buffer.extend_from_slice(piece);
-            loop {
-                match frame::next(&mut buffer, LIMIT) {
-                    Ok(Some(envelope)) => {
-                        assert!(envelope.data.len() <= LIMIT);
-                        messages.push(envelope);
-                    }
-                    Ok(None) => break,
-                    Err(_) => break 'pieces,
-                }
-            }
-        }
-        if let Ok(envelope) = whole {
-            assert_eq!(messages, [envelope]);
-            assert!(buffer.is_empty());
+    for kind in KINDS {
+        let Some(message) = MAP.message(kind, data, LIMIT) else { continue };
+        assert!(message.len() <= LIMIT);
+        match kind {
+            "application/proto" => assert_eq!(message, data),
+            "application/grpc" | "application/grpc-web+json" => assert_eq!(message, data[5..]),
+            _ => {}
         }
     }
 });

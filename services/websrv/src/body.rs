@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{FutureExt, Stream};
-use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::sync::oneshot;
@@ -65,7 +64,6 @@ pub(crate) enum RequestBody {
     /// From h3, on which the length is a header like any other.
     H3(Box<H3Body>),
     /// Already here.
-    #[cfg(test)]
     Full(Option<Bytes>),
 }
 
@@ -74,7 +72,6 @@ impl fmt::Debug for RequestBody {
         f.write_str(match self {
             Self::Hyper(_) => "RequestBody::Hyper",
             Self::H3(_) => "RequestBody::H3",
-            #[cfg(test)]
             Self::Full(_) => "RequestBody::Full",
         })
     }
@@ -114,7 +111,6 @@ impl RequestBody {
         share: &mut Share,
         expects: bool,
     ) -> Result<Bytes, CollectError> {
-        #[cfg(test)]
         if let Self::Full(bytes) = self {
             let bytes = bytes.take().unwrap_or_default();
             return if bytes.len() > limit { Err(CollectError::TooLarge(limit)) } else { Ok(bytes) };
@@ -222,7 +218,6 @@ impl Body for RequestBody {
                     Err(error) => Poll::Ready(Some(Err(BodyError::H3(error)))),
                 }
             }
-            #[cfg(test)]
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
         }
     }
@@ -231,7 +226,6 @@ impl Body for RequestBody {
         match self {
             Self::Hyper(body) => body.is_end_stream(),
             Self::H3(_) => false,
-            #[cfg(test)]
             Self::Full(bytes) => bytes.is_none(),
         }
     }
@@ -240,7 +234,6 @@ impl Body for RequestBody {
         match self {
             Self::Hyper(body) => body.size_hint(),
             Self::H3(_) => SizeHint::default(),
-            #[cfg(test)]
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
         }
     }
@@ -294,11 +287,11 @@ impl ResponseBody {
         Self { kind: Kind::Frames(frames), length, active: None }
     }
 
-    /// These chunks, then trailers.
-    pub(crate) fn with_trailers(chunks: impl IntoIterator<Item = Bytes>, trailers: HeaderMap) -> Self {
-        let mut frames: VecDeque<_> = chunks.into_iter().map(Frame::data).collect();
-        frames.push_back(Frame::trailers(trailers));
-        Self { kind: Kind::Frames(frames), length: None, active: None }
+    /// These frames.
+    pub(crate) fn frames(frames: impl IntoIterator<Item = Frame<Bytes>>) -> Self {
+        let frames: VecDeque<_> = frames.into_iter().collect();
+        let length = |frame: &Frame<Bytes>| frame.data_ref().map(|data| data.len() as u64);
+        Self { length: frames.iter().map(length).sum(), kind: Kind::Frames(frames), active: None }
     }
 
     /// Frames as they come.
@@ -381,6 +374,7 @@ impl Body for ResponseBody {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderMap;
 
     #[tokio::test]
     async fn a_body_over_its_limit_is_refused() {
@@ -416,7 +410,9 @@ mod tests {
         assert_eq!(ResponseBody::full("abc").size_hint().exact(), Some(3));
         let mut trailers = HeaderMap::new();
         trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
-        let body = ResponseBody::with_trailers([Bytes::from_static(b"x")], trailers);
+        let data = || Frame::data(Bytes::from_static(b"x"));
+        assert_eq!(ResponseBody::frames([data(), data()]).size_hint().exact(), Some(2));
+        let body = ResponseBody::frames([data(), Frame::trailers(trailers)]);
         assert_eq!(body.size_hint().exact(), None);
         let all = body.collect().await.unwrap();
         assert_eq!(all.trailers().unwrap()["grpc-status"], "0");

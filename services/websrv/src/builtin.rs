@@ -6,33 +6,41 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::State;
 use bytes::Bytes;
-use futures_util::stream;
-use gate::Credential;
+use connectrpc::MethodKind;
+use futures_util::{StreamExt as _, stream};
 use gate::audit::Level;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use http_body::Frame;
 use ipc::Status;
 use prost::Message;
 use serde_json::json;
 
 use crate::admission::HttpVersion;
-use crate::body::{BodyError, RequestBody, ResponseBody};
+use crate::body::{RequestBody, ResponseBody};
 use crate::call::Call;
-use crate::frame;
+use crate::dispatch::{self, Codec, Rpc, Wire};
 use crate::gateway::{API, Gateway};
 use crate::guard::Watched;
-use crate::gzip;
-use crate::reflection;
 use crate::status::Failure;
-use crate::wire::{Codec, Wire};
+use crate::{gzip, reflection, rest};
 
 /// Largest message of health and reflection: a service or symbol name.
 const MESSAGE_MAX: usize = 1024;
 /// How often `Watch` looks.
 const WATCH_PERIOD: Duration = Duration::from_secs(2);
 
-const HEALTH: &str = "/grpc.health.v1.Health/";
+const CHECK: &str = "grpc.health.v1.Health/Check";
+const WATCH: &str = "grpc.health.v1.Health/Watch";
+
+/// What kind of method of ours this is, by `<package>.<Service>/<Method>`.
+pub(crate) fn method(name: &str) -> Option<MethodKind> {
+    match name {
+        CHECK => Some(MethodKind::Unary),
+        WATCH => Some(MethodKind::ServerStreaming),
+        _ if reflection::is_method(name) => Some(MethodKind::BidiStreaming),
+        _ => None,
+    }
+}
 
 /// The description is the same for everyone and every request: made once, at the first one.
 static OPENAPI: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(schema::openapi().to_string()));
@@ -46,20 +54,17 @@ pub(crate) async fn serve(
     call: &mut Call,
 ) -> Option<Response<ResponseBody>> {
     let path = parts.uri.path();
-    if !path.starts_with(HEALTH) && !reflection::is_path(path) {
-        return None;
-    }
+    let (name, kind) = path.strip_prefix('/').and_then(|name| Some((name, method(name)?)))?;
     call.traced = Level::Debug;
-    let wire = match Wire::of(&parts.method, &parts.headers, parts.uri.query().unwrap_or_default()) {
-        Ok(wire) => wire,
+    let rpc = match Rpc::of(&parts.method, &parts.headers, parts.uri.query().unwrap_or_default()) {
+        Ok(rpc) => rpc,
         Err(failure) => return Some(call.fail(Wire::Rest, &failure)),
     };
-    let answer = if let Some(method) = path.strip_prefix(HEALTH) {
-        health(gateway, method, wire, parts, body, call).await
-    } else {
-        reflect(gateway, wire, parts, body, call).await
+    let answer = match kind {
+        MethodKind::BidiStreaming => reflect(gateway, rpc, parts, body, call).await,
+        _ => health(gateway, name == WATCH, rpc, parts, body, call).await,
     };
-    Some(answer.unwrap_or_else(|failure| call.fail(wire, &failure)))
+    Some(answer.unwrap_or_else(|failure| call.fail(Wire::Rpc(rpc), &failure)))
 }
 
 /// `/`: what is here, for whoever opens the address in a browser.
@@ -76,7 +81,7 @@ pub(crate) async fn healthz() -> axum::response::Response {
 pub(crate) async fn readyz(State(gateway): State<Arc<Gateway>>) -> axum::response::Response {
     let missing = gateway.live.missing().await;
     let body = json!({ "ready": missing.is_empty(), "missing": missing });
-    let mut response = Wire::Rest.reply(Bytes::from(body.to_string()));
+    let mut response = rest::reply(Bytes::from(body.to_string()));
     if !missing.is_empty() {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
@@ -145,22 +150,25 @@ async fn serving(gateway: &Gateway, service: &str) -> Option<i32> {
 /// needs one.
 async fn health(
     gateway: &Arc<Gateway>,
-    method: &str,
-    wire: Wire,
+    streaming: bool,
+    rpc: Rpc,
     parts: &Parts,
     body: &mut Option<RequestBody>,
     call: &mut Call,
 ) -> Result<Response<ResponseBody>, Failure> {
-    let streaming = match method {
-        "Check" => false,
-        "Watch" => true,
-        _ => {
-            return Err(
-                Status::unimplemented(format!("grpc.health.v1.Health has no method {method:?}")).into()
-            );
+    check(rpc, streaming, call)?;
+    call.due(rpc.timeout(&parts.headers)?);
+    let shown = if streaming { Some(gateway.login(parts, call).await?) } else { None };
+    rpc.check(&parts.headers)?;
+    let whole = gateway.collect_up_to(MESSAGE_MAX * 2, parts, body, call).await?;
+    let mut dialogue = gateway.library.call(rpc, parts, whole, MESSAGE_MAX)?;
+    let request = match dialogue.message().await {
+        Ok(request) => request,
+        Err(refusal) => {
+            call.code = dispatch::code(&refusal);
+            return Ok(refusal);
         }
     };
-    let (request, shown) = message(gateway, wire, streaming, parts, body, call).await?;
     let HealthCheckRequest { service } = HealthCheckRequest::decode(request).map_err(|error| {
         Failure::from(Status::invalid_argument(format!("the request cannot be decoded: {error}")))
     })?;
@@ -168,7 +176,7 @@ async fn health(
         let status = serving(gateway, &service)
             .await
             .ok_or_else(|| Failure::from(Status::not_found("there is no such service")))?;
-        return Ok(wire.reply(HealthCheckResponse { status }.encode_to_vec().into()));
+        return Ok(dialogue.reply(HealthCheckResponse { status }.encode_to_vec().into()).await);
     }
     let guard = gateway.guard(None, gateway.access(shown, call)?, None)?;
     let start = Some((Arc::clone(gateway), guard, service, None));
@@ -182,14 +190,14 @@ async fn health(
                 biased;
                 watched = guard.wake() => if let Some(Watched::End(status)) = watched { break status },
                 now = changed(&gateway, &service, told) => {
-                    let frame = wire.message(&HealthCheckResponse { status: now }.encode_to_vec());
-                    return Some((Ok::<_, BodyError>(Frame::data(frame)), Some((gateway, guard, service, Some(now)))));
+                    let message = Bytes::from(HealthCheckResponse { status: now }.encode_to_vec());
+                    return Some((Ok(message.into()), Some((gateway, guard, service, Some(now)))));
                 }
             }
         };
-        Some((Ok(wire.last(Err(&ended))), None))
+        Some((Err(rpc.error(&ended)), None))
     });
-    Ok(wire.streaming(ResponseBody::stream(states)))
+    Ok(dialogue.stream(states.boxed(), HeaderMap::new()).await)
 }
 
 /// The state of a service once it is not what was told any more. Safe to cancel.
@@ -203,29 +211,11 @@ async fn changed(gateway: &Gateway, service: &str, told: Option<i32>) -> i32 {
     }
 }
 
-/// The one message of a request to a method of ours, and who asks for a stream.
-async fn message(
-    gateway: &Arc<Gateway>,
-    wire: Wire,
-    streaming: bool,
-    parts: &Parts,
-    body: &mut Option<RequestBody>,
-    call: &mut Call,
-) -> Result<(Bytes, Option<Credential>), Failure> {
-    check_wire(wire, streaming, call)?;
-    call.due(wire.timeout(&parts.headers)?);
-    let shown = if streaming { Some(gateway.login(parts, call).await?) } else { None };
-    wire.check(&parts.headers)?;
-    let whole = gateway.collect_up_to(MESSAGE_MAX * 2, parts, body, call).await?;
-    let request = if wire.framed() { crate::gateway::unframe(wire, whole, MESSAGE_MAX)? } else { whole };
-    Ok((request, shown))
-}
-
-fn check_wire(wire: Wire, streaming: bool, call: &Call) -> Result<(), Failure> {
-    if matches!(wire, Wire::Grpc(_)) && call.version == HttpVersion::H1 {
+fn check(rpc: Rpc, streaming: bool, call: &Call) -> Result<(), Failure> {
+    if rpc.is_grpc() && call.version == HttpVersion::H1 {
         return Err(Status::unimplemented("gRPC needs HTTP/2 or HTTP/3").into());
     }
-    if wire.codec() != Codec::Proto || !wire.fits(streaming) {
+    if rpc.codec() != Codec::Proto || !rpc.fits(streaming) {
         return Err(Failure::unsupported_media("this one", "application/grpc, application/proto"));
     }
     Ok(())
@@ -234,59 +224,50 @@ fn check_wire(wire: Wire, streaming: bool, call: &Call) -> Result<(), Failure> {
 /// `grpc.reflection.v1`: questions and answers one by one, for as long as the client asks.
 async fn reflect(
     gateway: &Arc<Gateway>,
-    wire: Wire,
+    rpc: Rpc,
     parts: &Parts,
     body: &mut Option<RequestBody>,
     call: &mut Call,
 ) -> Result<Response<ResponseBody>, Failure> {
-    check_wire(wire, true, call)?;
-    call.due(wire.timeout(&parts.headers)?);
+    check(rpc, true, call)?;
+    call.due(rpc.timeout(&parts.headers)?);
     let shown = gateway.login(parts, call).await?;
-    wire.check(&parts.headers)?;
+    rpc.check(&parts.headers)?;
     let Some(body) = body.take() else {
         return Err(Status::invalid_argument("the request has no body").into());
     };
     let guard = gateway.guard(None, gateway.access(Some(shown), call)?, None)?;
-    let limits = &gateway.config.limits;
-    let patience = limits.timeouts().idle;
-    let start = Some((guard, body, bytes::BytesMut::new()));
-    let answers = stream::unfold(start, move |state| async move {
-        let (mut guard, mut body, mut buffer) = state?;
+    let patience = gateway.config.limits.timeouts().idle;
+    let mut dialogue = gateway.library.live(rpc, parts, body, MESSAGE_MAX);
+    let questions = match dialogue.messages().await {
+        Ok(questions) => questions,
+        Err(refusal) => {
+            call.code = dispatch::code(&refusal);
+            return Ok(refusal);
+        }
+    };
+    let answers = stream::unfold(Some((guard, questions)), move |state| async move {
+        let (mut guard, mut questions) = state?;
         let mut late = Box::pin(tokio::time::sleep(patience));
-        let outcome = loop {
-            match frame::next(&mut buffer, MESSAGE_MAX) {
-                Ok(Some(envelope)) => match reflection::answer(envelope.data) {
-                    Ok(answer) => break Ok(Some(answer)),
-                    Err(status) => break Err(status),
-                },
-                Ok(None) => {}
-                Err(error) => break Err(Status::invalid_argument(error.to_string())),
-            }
+        let ended = loop {
             if let Err(status) = guard.check().await {
-                break Err(status);
+                break status;
             }
             tokio::select! {
                 biased;
-                watched = guard.wake() => if let Some(Watched::End(status)) = watched { break Err(status) },
-                frame = http_body_util::BodyExt::frame(&mut body) => match frame {
-                    Some(Ok(frame)) => {
-                        if let Ok(data) = frame.into_data() {
-                            buffer.extend_from_slice(&data);
-                        }
-                    }
-                    None => break Ok(None),
-                    Some(Err(_)) => return None,
+                watched = guard.wake() => if let Some(Watched::End(status)) = watched { break status },
+                question = questions.next() => match question {
+                    Some(Ok(question)) => match reflection::answer(question) {
+                        Ok(answer) => return Some((Ok(answer.into()), Some((guard, questions)))),
+                        Err(status) => break status,
+                    },
+                    Some(Err(error)) => return Some((Err(error), None)),
+                    None => return None,
                 },
-                () = &mut late => break Err(Status::deadline_exceeded("no question came for a while")),
+                () = &mut late => break Status::deadline_exceeded("no question came for a while"),
             }
         };
-        Some(match outcome {
-            Ok(Some(answer)) => {
-                (Ok::<_, BodyError>(Frame::data(wire.message(&answer))), Some((guard, body, buffer)))
-            }
-            Ok(None) => (Ok(wire.last(Ok(()))), None),
-            Err(status) => (Ok(wire.last(Err(&status))), None),
-        })
+        Some((Err(rpc.error(&ended)), None))
     });
-    Ok(wire.streaming(ResponseBody::stream(answers)))
+    Ok(dialogue.stream(answers.boxed(), HeaderMap::new()).await)
 }

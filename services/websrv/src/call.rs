@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use crate::admission::{Conn, HttpVersion};
 use crate::body::ResponseBody;
 use crate::budget::{Head, Share};
+use crate::dispatch::Wire;
 use crate::status::Failure;
-use crate::wire::Wire;
 
 /// One request, as far as it is known.
 #[derive(Debug)]

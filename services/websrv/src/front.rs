@@ -31,11 +31,11 @@ use crate::admission::{Conn, HttpVersion};
 use crate::body::{RequestBody, ResponseBody};
 use crate::budget::Head;
 use crate::call::{Asked, Call};
+use crate::dispatch::Wire;
 use crate::gateway::{API, Gateway};
 use crate::listener::{DRAIN_BYTES, DRAIN_TIME};
 use crate::status::Failure;
 use crate::transport::Handle;
-use crate::wire::Wire;
 use crate::{builtin, request};
 
 /// All of it.

@@ -21,9 +21,9 @@ use crate::body::{CollectError, RequestBody, ResponseBody};
 use crate::budget::{Budget, Share};
 use crate::call::Call;
 use crate::config::Config;
+use crate::dispatch::{self, Codec, Library, Rpc, Wire, media_type};
 use crate::error::Error;
 use crate::events::Feed;
-use crate::frame;
 use crate::guard::{Access, Guard};
 use crate::gzip::{self, Coding};
 use crate::headers::Decorator;
@@ -34,7 +34,6 @@ use crate::route::{BodyRule, Rest, Route, Routes};
 use crate::status::Failure;
 use crate::stream::{self, Watching};
 use crate::turns::{Turn, Turns};
-use crate::wire::{Codec, Wire, connect_get, media_type};
 use crate::{request, rest};
 
 /// Where REST lives.
@@ -46,7 +45,9 @@ const ANSWER: usize = 4 * 1024;
 #[derive(Debug)]
 pub(crate) struct Gateway {
     pub config: Config,
-    pub routes: Routes,
+    pub routes: Arc<Routes>,
+    /// What speaks Connect, gRPC and gRPC-Web.
+    pub library: Library,
     pub gate: Gate,
     pub feed: Arc<Feed>,
     pub places: Arc<Places>,
@@ -73,8 +74,10 @@ impl Gateway {
             token_cache: Duration::from_secs(config.auth.token_cache_s),
             logins: limits.logins,
         };
+        let routes = Arc::new(Routes::new(&config)?);
         Ok(Self {
-            routes: Routes::new(&config)?,
+            library: Library::new(Arc::clone(&routes)),
+            routes,
             gate: Gate::new(bus.clone(), policy).map_err(Error::Entropy)?,
             feed: Feed::new(bus.clone(), limits.stream_buffer),
             places: Places::new(limits),
@@ -118,31 +121,31 @@ impl Gateway {
         let guess = Wire::guess(&parts.headers);
         if let Some(route) = self.routes.rpc(path) {
             let query = parts.uri.query().unwrap_or_default();
-            let wire = match Wire::of(&parts.method, &parts.headers, query) {
-                Ok(wire) => wire,
+            let rpc = match Rpc::of(&parts.method, &parts.headers, query) {
+                Ok(rpc) => rpc,
                 Err(failure) if failure.http == Some(StatusCode::METHOD_NOT_ALLOWED) => {
                     return call.fail(guess, &wrong_verb(route));
                 }
                 Err(failure) => return call.fail(guess, &of_no_protocol(failure)),
             };
-            if !wire.fits(route.info.server_streaming) {
+            if !rpc.fits(route.info.server_streaming) {
                 let text = if route.info.server_streaming {
                     "the method streams"
                 } else {
                     "the method does not stream"
                 };
                 let kind = media_type(&parts.headers);
-                let failure = Failure::unsupported_media(&kind, crate::wire::ACCEPT_POST).because(text);
+                let failure = Failure::unsupported_media(&kind, dispatch::ACCEPT_POST).because(text);
                 // Not in the words of a protocol that was the wrong choice.
-                return call.fail(Wire::Connect(Codec::Json), &of_no_protocol(failure));
+                return call.fail(Wire::Rpc(Rpc::PLAIN), &of_no_protocol(failure));
             }
-            return match self.rpc(route, wire, parts, body, call).await {
+            return match self.rpc(route, rpc, parts, body, call).await {
                 Ok(response) => response,
-                Err(failure) => call.fail(wire, &failure),
+                Err(failure) => call.fail(Wire::Rpc(rpc), &failure),
             };
         }
         let mut failure = Failure::not_found(path);
-        if guess != Wire::Rest {
+        if let Wire::Rpc(_) = guess {
             // An RPC client shall learn that the method, not an object, is missing.
             failure.status = Status::unimplemented(failure.status.message);
             failure.http = Some(StatusCode::NOT_FOUND);
@@ -154,39 +157,45 @@ impl Gateway {
     async fn rpc(
         self: &Arc<Self>,
         route: &Arc<Route>,
-        wire: Wire,
+        rpc: Rpc,
         parts: &Parts,
         body: &mut Option<RequestBody>,
         call: &mut Call,
     ) -> Result<Response<ResponseBody>, Failure> {
         call.traced = Level::of(route.info);
-        if matches!(wire, Wire::Grpc(_)) && call.version == HttpVersion::H1 {
+        if rpc.is_grpc() && call.version == HttpVersion::H1 {
             return Err(Status::unimplemented("gRPC needs HTTP/2 or HTTP/3").into());
         }
-        let timeout = wire.timeout(&parts.headers);
+        let timeout = rpc.timeout(&parts.headers);
         self.due(route, timeout.as_ref().ok().copied().flatten(), call);
         let (admitted, shown) = self.identify(route, parts, call).await?;
-        wire.check(&parts.headers)?;
+        rpc.check(&parts.headers)?;
         let timeout = timeout?;
-        let query = parts.uri.query().unwrap_or_default();
-        let raw = if let Wire::ConnectGet(_) = wire {
+        let whole = if rpc.by_get() {
             if !route.info.read_only() {
                 return Err(wrong_verb(route));
             }
-            connect_get(query)?
+            Bytes::new()
         } else {
-            let whole = self.collect(route, parts, body, call).await?;
-            if wire.framed() { unframe(wire, whole, self.body_limit(route, call))? } else { whole }
+            self.collect(route, rpc.framed(), parts, body, call).await?
+        };
+        let mut dialogue = self.library.call(rpc, parts, whole, self.body_limit(route, call))?;
+        let raw = match dialogue.message().await {
+            Ok(raw) => raw,
+            Err(refusal) => {
+                call.code = dispatch::code(&refusal);
+                return Ok(refusal);
+            }
         };
         let turn = self.turn(call).await?;
-        let decode = || match wire.codec() {
+        let decode = || match rpc.codec() {
             Codec::Json => json::decode(route.input.clone(), &raw).map_err(Failure::from),
             Codec::Proto => DynamicMessage::decode(route.input.clone(), raw.clone()).map_err(|error| {
                 Failure::from(Status::invalid_argument(format!("the request cannot be decoded: {error}")))
             }),
         };
         let message = self.turns.work(turn.as_ref(), decode).await?;
-        let wire_bytes = (wire.codec() == Codec::Proto).then_some(raw);
+        let wire_bytes = (rpc.codec() == Codec::Proto).then_some(raw);
         let (checked, message) = check(admitted, message, wire_bytes, parts, call)?;
         if let Some(response) = unconditional(parts)? {
             return Ok(response);
@@ -194,17 +203,18 @@ impl Gateway {
         if route.info.server_streaming {
             let after = resume_after(route, &message);
             let watching = self.watch(route, &message, shown, timeout, after, call).await?;
-            return Ok(stream::framed(wire, watching));
+            let (messages, head) = stream::messages(rpc, watching);
+            return Ok(dialogue.stream(messages, head).await);
         }
         // Decoded, a message may take thirty times its bytes: it does not wait for the owner's answer.
         drop(message);
         let room = self.room(route, call)?;
         let reply = self.gate.forward(checked, call.context()).await?;
-        let encode = || match wire.codec() {
+        let encode = || match rpc.codec() {
             Codec::Proto => Ok(reply),
             Codec::Json => Ok::<_, Failure>(json::encode(&decode_reply(route, reply)?)?),
         };
-        let answer = wire.reply(self.turns.work(turn.as_ref(), encode).await?);
+        let answer = dialogue.reply(self.turns.work(turn.as_ref(), encode).await?).await;
         counted(route, room, answer)
     }
 
@@ -249,7 +259,7 @@ impl Gateway {
             if !kind.is_empty() && kind != "application/json" {
                 return Err(Failure::unsupported_media(&kind, "application/json"));
             }
-            let whole = self.collect(route, parts, body, call).await?;
+            let whole = self.collect(route, false, parts, body, call).await?;
             if !whole.is_empty() && kind.is_empty() {
                 return Err(Failure::unsupported_media(&kind, "application/json"));
             }
@@ -286,7 +296,7 @@ impl Gateway {
                 Some(field) => json::encode_field(&reply, field)?,
             };
             Ok::<_, Failure>(if route.secret || answer.len() < gzip::ANSWER_MIN {
-                Wire::Rest.reply(answer)
+                rest::reply(answer)
             } else {
                 gzip::json(answer, &parts.headers, gzip::pack)
             })
@@ -357,17 +367,14 @@ impl Gateway {
     async fn collect(
         &self,
         route: &Route,
+        framed: bool,
         parts: &Parts,
         body: &mut Option<RequestBody>,
         call: &mut Call,
     ) -> Result<Bytes, Failure> {
+        let message = self.body_limit(route, call);
         // Framing adds five bytes, base64 a third; the message itself is checked after it is unpacked.
-        let limit = self.body_limit(route, call) / 3 * 4 + 16;
-        let plain = !matches!(
-            Wire::guess(&parts.headers),
-            Wire::GrpcWeb(..) | Wire::Grpc(_) | Wire::ConnectStream(_)
-        );
-        let limit = if plain { self.body_limit(route, call) } else { limit };
+        let limit = if framed { message / 3 * 4 + 16 } else { message };
         self.collect_up_to(limit, parts, body, call).await
     }
 
@@ -549,25 +556,6 @@ fn check(
 pub(crate) fn expects_continue(headers: &HeaderMap) -> bool {
     let is_it = |value: &[u8]| value.trim_ascii().eq_ignore_ascii_case(b"100-continue");
     headers.get_all(header::EXPECT).iter().any(|value| value.as_bytes().split(|b| *b == b',').any(is_it))
-}
-
-/// The one message of a framed request.
-pub(crate) fn unframe(wire: Wire, whole: Bytes, limit: usize) -> Result<Bytes, Failure> {
-    let bad = |error: frame::FrameError| match error {
-        frame::FrameError::TooLarge { .. } => Failure::too_large(limit),
-        // What the Connect and gRPC specifications prescribe for a wrong number of messages.
-        frame::FrameError::Count(_) => Failure::from(Status::unimplemented(error.to_string())),
-        _ => Failure::from(Status::invalid_argument(error.to_string())),
-    };
-    let whole =
-        if let Wire::GrpcWeb(_, true) = wire { frame::decode_text(&whole).map_err(bad)? } else { whole };
-    let envelope = frame::single(whole, limit).map_err(bad)?;
-    if envelope.flags & frame::FLAG_COMPRESSED != 0 {
-        return Err(
-            Status::internal("a message is marked as compressed, but no compression was named").into()
-        );
-    }
-    Ok(envelope.data)
 }
 
 /// The number of the last message the client has, if the request says it.

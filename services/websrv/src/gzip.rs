@@ -12,8 +12,8 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use ipc::Status;
 
 use crate::body::ResponseBody;
+use crate::rest;
 use crate::status::Failure;
-use crate::wire::Wire;
 
 /// The shortest answer that is compressed, bytes: below it saves no packet.
 pub(crate) const ANSWER_MIN: usize = 4 * 1024;
@@ -80,7 +80,7 @@ pub(crate) fn json(
 ) -> Response<ResponseBody> {
     let packed = if is_wanted(headers) { packed(&plain) } else { None };
     let is_packed = packed.is_some();
-    let mut response = Wire::Rest.reply(packed.unwrap_or(plain));
+    let mut response = rest::reply(packed.unwrap_or(plain));
     let answered = response.headers_mut();
     answered.append(header::VARY, HeaderValue::from_static("accept-encoding"));
     if is_packed {

@@ -7,14 +7,14 @@ use ipc::Status;
 use prost::Message;
 use prost_reflect::FileDescriptor;
 
-const PATHS: [&str; 2] = [
-    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
-    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+const METHODS: [&str; 2] = [
+    "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 ];
 
-/// Whether a path is reflection's.
-pub(crate) fn is_path(path: &str) -> bool {
-    PATHS.contains(&path)
+/// Whether a method is reflection's.
+pub(crate) fn is_method(name: &str) -> bool {
+    METHODS.contains(&name)
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -204,8 +204,8 @@ mod tests {
         for service in schema::services() {
             assert_eq!(list.service.iter().any(|s| s.name == service.full_name), !service.internal);
         }
-        for path in PATHS.into_iter().chain(["/grpc.health.v1.Health/Watch"]) {
-            let name = path.split('/').nth(1).unwrap();
+        for method in METHODS.into_iter().chain(["grpc.health.v1.Health/Watch"]) {
+            let name = method.split('/').next().unwrap();
             assert!(list.service.iter().any(|service| service.name == name), "{name}");
             assert!(
                 matches!(ask(Question::FileContainingSymbol(name.to_owned())), Answer::Files(_)),

@@ -1,12 +1,33 @@
 //! REST: a path, a query and a body become the request message of a method, by `google.api.http`.
 
+use bytes::Bytes;
+use http::{HeaderValue, Response, header};
 use ipc::Status;
 use prost_reflect::{DynamicMessage, Kind, Value};
 
+use crate::body::ResponseBody;
 use crate::config::Config;
 use crate::error::Error;
-use crate::json;
 use crate::route::{Binding, BodyRule, Rest, Routes};
+use crate::status::Failure;
+use crate::{json, status};
+
+/// An answer in JSON.
+pub(crate) fn reply(text: Bytes) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::full(text));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// An error.
+pub(crate) fn failure(failure: &Failure) -> Response<ResponseBody> {
+    let mut response = reply(status::rest(&failure.status));
+    *response.status_mut() = failure.http_status();
+    for (name, value) in &failure.headers {
+        response.headers_mut().append(name.clone(), value.clone());
+    }
+    response
+}
 
 /// The request message. Path fields win over the same fields elsewhere.
 ///

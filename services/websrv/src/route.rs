@@ -108,14 +108,19 @@ impl Routes {
             for binding in info.http {
                 routes.bind(&route, binding)?;
             }
-            routes.rpc.insert(info.path, route);
+            routes.rpc.insert(info.path.trim_start_matches('/'), route);
         }
         Ok(routes)
     }
 
     /// The method at `/<package>.<Service>/<Method>`.
     pub(crate) fn rpc(&self, path: &str) -> Option<&Arc<Route>> {
-        self.rpc.get(path)
+        self.named(path.strip_prefix('/')?)
+    }
+
+    /// The method `<package>.<Service>/<Method>`.
+    pub(crate) fn named(&self, name: &str) -> Option<&Arc<Route>> {
+        self.rpc.get(name)
     }
 
     /// The REST binding at `path`, with the raw values of its path fields.

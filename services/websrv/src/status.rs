@@ -7,15 +7,12 @@
 //! | Connect streaming | the same under `error` in the end-of-stream message | always 200 |
 //! | REST | JSON `{code, status, message, details}` | by the table |
 
-use std::borrow::Cow;
-
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use ipc::{Code, Status};
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use prost_reflect::{DescriptorPool, DynamicMessage};
+use prost_reflect::DynamicMessage;
 use serde_json::{Value, json};
 
 /// The code's HTTP status (Connect protocol §"Error codes", which is also google.rpc's) and its name in Connect's JSON.
@@ -122,37 +119,17 @@ fn shown(text: &str) -> String {
     format!("{short:?}")
 }
 
-/// A detail's message name and, if the schema knows the type, its JSON.
-fn detail(pool: &DescriptorPool, any: &prost_types::Any) -> (String, Option<Value>) {
-    let name = any.type_url.rsplit('/').next().unwrap_or_default().to_owned();
-    let json = pool
-        .get_message_by_name(&name)
-        .and_then(|descriptor| DynamicMessage::decode(descriptor, any.value.as_slice()).ok())
-        .and_then(|message| serde_json::to_value(&message).ok());
-    (name, json)
+/// A detail's message name.
+pub(crate) fn name(any: &prost_types::Any) -> &str {
+    any.type_url.rsplit('/').next().unwrap_or_default()
 }
 
-/// The Connect error object.
-pub(crate) fn connect(status: &Status) -> Value {
-    let mut error = json!({ "code": table(status.code).1, "message": status.message });
-    if !status.details.is_empty() {
-        let details: Vec<Value> = status
-            .details
-            .iter()
-            .map(|any| {
-                let (name, debug) = detail(schema::pool(), any);
-                let mut entry = json!({ "type": name, "value": STANDARD_NO_PAD.encode(&any.value) });
-                if let (Some(map), Some(debug)) = (entry.as_object_mut(), debug) {
-                    map.insert("debug".to_owned(), debug);
-                }
-                entry
-            })
-            .collect();
-        if let Some(map) = error.as_object_mut() {
-            map.insert("details".to_owned(), Value::Array(details));
-        }
-    }
-    error
+/// A detail's JSON, if the schema knows its type.
+pub(crate) fn shown_detail(any: &prost_types::Any) -> Option<Value> {
+    schema::pool()
+        .get_message_by_name(name(any))
+        .and_then(|descriptor| DynamicMessage::decode(descriptor, any.value.as_slice()).ok())
+        .and_then(|message| serde_json::to_value(&message).ok())
 }
 
 /// The REST error body: `google.rpc.Status` in proto3 JSON, plus the code's name.
@@ -163,11 +140,11 @@ pub(crate) fn rest(status: &Status) -> Bytes {
         .map(|any| {
             let mut entry = serde_json::Map::new();
             entry.insert("@type".to_owned(), Value::String(any.type_url.clone()));
-            match detail(schema::pool(), any).1 {
+            match shown_detail(any) {
                 Some(Value::Object(fields)) => entry.extend(fields),
                 Some(other) => drop(entry.insert("value".to_owned(), other)),
                 None => {
-                    let value = base64::engine::general_purpose::STANDARD.encode(&any.value);
+                    let value = STANDARD.encode(&any.value);
                     entry.insert("value".to_owned(), Value::String(value));
                 }
             }
@@ -181,43 +158,6 @@ pub(crate) fn rest(status: &Status) -> Bytes {
         "details": details,
     });
     Bytes::from(body.to_string())
-}
-
-/// gRPC trailers of an outcome.
-pub(crate) fn grpc(outcome: Result<(), &Status>) -> HeaderMap {
-    let mut map = HeaderMap::new();
-    let Err(status) = outcome else {
-        map.insert(GRPC_STATUS, HeaderValue::from_static("0"));
-        return map;
-    };
-    map.insert(GRPC_STATUS, HeaderValue::from(status.code.number()));
-    if let Ok(message) = HeaderValue::from_str(&percent(&status.message)) {
-        map.insert(GRPC_MESSAGE, message);
-    }
-    if !status.details.is_empty()
-        && let Ok(details) = HeaderValue::from_str(&STANDARD_NO_PAD.encode(status.encode()))
-    {
-        map.insert(GRPC_DETAILS, details);
-    }
-    map
-}
-
-/// `grpc-status`.
-pub(crate) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-/// `grpc-message`.
-pub(crate) const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
-const GRPC_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
-
-/// Longest `grpc-message`, bytes before encoding: three times that still fits into any client's header limit.
-const MESSAGE_MAX: usize = 1024;
-
-/// What gRPC escapes: all but printable ASCII, and `%`.
-const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
-
-/// gRPC's percent-encoding: printable ASCII except `%` stays.
-fn percent(text: &str) -> Cow<'_, str> {
-    let head = text.get(..text.floor_char_boundary(MESSAGE_MAX)).unwrap_or(text);
-    utf8_percent_encode(head, ESCAPED).into()
 }
 
 #[cfg(test)]
@@ -237,28 +177,13 @@ mod tests {
     }
 
     #[test]
-    fn every_protocol_tells_code_message_and_details() {
+    fn rest_tells_code_message_and_details() {
         let status = invalid("host_name", "must not be empty");
-        let connect = connect(&status);
-        assert_eq!(connect["code"], "invalid_argument");
-        assert_eq!(connect["details"][0]["type"], "google.rpc.BadRequest");
-        assert_eq!(connect["details"][0]["debug"]["fieldViolations"][0]["field"], "host_name");
         let rest: Value = serde_json::from_slice(&rest(&status)).unwrap();
         assert_eq!(rest["code"], 3);
         assert_eq!(rest["status"], "INVALID_ARGUMENT");
         assert_eq!(rest["details"][0]["@type"], "type.googleapis.com/google.rpc.BadRequest");
         assert_eq!(rest["details"][0]["fieldViolations"][0]["description"], "must not be empty");
-        let grpc = grpc(Err(&status));
-        assert_eq!(grpc[GRPC_STATUS], "3");
-        assert_eq!(grpc[GRPC_MESSAGE], "host_name: must not be empty");
-        assert!(grpc.contains_key(GRPC_DETAILS));
-    }
-
-    #[test]
-    fn grpc_messages_are_percent_encoded_and_bounded() {
-        assert_eq!(percent("plain"), "plain");
-        assert_eq!(percent("100 %\nä"), "100 %25%0A%C3%A4");
-        assert!(percent(&"ä".repeat(5000)).len() <= 3 * MESSAGE_MAX);
     }
 
     #[test]

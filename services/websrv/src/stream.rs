@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
-use http::{HeaderName, HeaderValue, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use http_body::Frame;
 use ipc::Status;
 use prost::Message;
@@ -13,12 +13,12 @@ use prost_reflect::DynamicMessage;
 use schema::v1alpha1 as api;
 use schema::v1alpha1::EventGapReason;
 
-use crate::body::{BodyError, ResponseBody};
+use crate::body::ResponseBody;
+use crate::dispatch::{Codec, Messages, Rpc};
 use crate::events::{Gap, Reader, Shown};
 use crate::guard::{Guard, Watched};
 use crate::json;
 use crate::route::Route;
-use crate::wire::{Codec, Wire};
 
 /// After which number of the event log a stream begins: what a client that has seen no event yet resumes with.
 const EVENT_SEQUENCE: HeaderName = HeaderName::from_static("event-sequence");
@@ -130,33 +130,31 @@ fn gap_event(gap: &Gap) -> api::Event {
     }
 }
 
-/// A stream with prefixed messages: Connect, gRPC, gRPC-Web.
-pub(crate) fn framed(wire: Wire, watching: Watching) -> Response<ResponseBody> {
-    let begin = watching.events.begin();
-    let frames = stream::unfold(Some(watching), move |watching| async move {
+/// The messages of a stream by Connect, gRPC or gRPC-Web, and what its head says.
+pub(crate) fn messages(rpc: Rpc, watching: Watching) -> (Messages, HeaderMap) {
+    let head = HeaderMap::from_iter([(EVENT_SEQUENCE, HeaderValue::from(watching.events.begin()))]);
+    let messages = stream::unfold(Some(watching), move |watching| async move {
         let mut watching = watching?;
         loop {
             match watching.next().await {
                 Item::Shown(shown) => {
                     let event = watching.message(&shown);
-                    let message = match wire.codec() {
+                    let message = match rpc.codec() {
                         Codec::Proto => event,
                         Codec::Json => match watching.show(event) {
                             Some((text, _)) => text,
                             None => continue,
                         },
                     };
-                    return Some((Ok(Frame::data(wire.message(&message))), Some(watching)));
+                    return Some((Ok(message.into()), Some(watching)));
                 }
                 // These protocols have no room for a sign of life; HTTP/2 and QUIC have pings of their own.
                 Item::Heartbeat => {}
-                Item::End(status) => return Some((Ok(wire.last(Err(&status))), None)),
+                Item::End(status) => return Some((Err(rpc.error(&status)), None)),
             }
         }
     });
-    let mut response = wire.streaming(ResponseBody::stream(frames.map(|frame: Result<_, BodyError>| frame)));
-    response.headers_mut().insert(EVENT_SEQUENCE, begin.into());
-    response
+    (messages.boxed(), head)
 }
 
 /// A stream of server-sent events: REST.

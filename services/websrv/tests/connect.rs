@@ -7,8 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::{Bytes, BytesMut};
 use serde_json::Value;
-use support::{ADMIN, Reply, Stack, Version, framed, get_host};
-use websrv::frame;
+use support::{ADMIN, Reply, Stack, Version, frame, framed, get_host};
 
 const UNARY: &str = "/schema.v1alpha1.HostService/GetHost";
 const WRITE: &str = "/schema.v1alpha1.HostService/ChangeHostState";

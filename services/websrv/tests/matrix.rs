@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use http::Request;
 use prost_reflect::DynamicMessage;
 use serde_json::{Value, json};
-use support::{ADMIN, Reply, Stack, Version, framed, get_host};
+use support::{ADMIN, Reply, Stack, Version, frame, framed, get_host};
 
 const PATH: &str = "/schema.v1alpha1.HostService/GetHost";
 
@@ -104,13 +104,13 @@ fn meaning(protocol: Protocol, reply: &Reply) -> Result<Value, (String, String, 
                 trailers = reply.headers.clone();
             }
             let body = match protocol {
-                Protocol::GrpcWebText => websrv::frame::decode_text(&reply.body).unwrap(),
+                Protocol::GrpcWebText => frame::decode_text(&reply.body).unwrap(),
                 _ => reply.body.clone(),
             };
             let mut message = None;
             let mut buffer = BytesMut::from(&body[..]);
-            while let Some(envelope) = websrv::frame::next(&mut buffer, 1 << 20).unwrap() {
-                if envelope.flags & websrv::frame::FLAG_TRAILERS == 0 {
+            while let Some(envelope) = frame::next(&mut buffer, 1 << 20).unwrap() {
+                if envelope.flags & frame::FLAG_TRAILERS == 0 {
                     message = Some(envelope.data);
                 } else {
                     for line in std::str::from_utf8(&envelope.data).unwrap().lines() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
-use support::{ADMIN, READER, SOON, Stack, framed};
+use support::{ADMIN, READER, SOON, Stack, frame, framed};
 
 const WATCH: &str = "/schema.v1alpha1.EventService/WatchEvents";
 
@@ -45,7 +45,7 @@ impl Stream {
     /// The next prefixed message: flags and bytes.
     async fn envelope(&mut self) -> Option<(u8, Bytes)> {
         loop {
-            if let Some(envelope) = websrv::frame::next(&mut self.buffer, 1 << 20).unwrap() {
+            if let Some(envelope) = frame::next(&mut self.buffer, 1 << 20).unwrap() {
                 return Some((envelope.flags, envelope.data));
             }
             if !self.more().await {

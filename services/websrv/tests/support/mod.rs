@@ -1,6 +1,8 @@
 //! A websrv on a bus of its own, with backends that really answer on it, and clients of every HTTP version.
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test binary uses a part of it")]
 
+pub mod frame;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -492,7 +494,7 @@ pub async fn try_h3(to: SocketAddr, request: Request<Bytes>) -> Result<Reply, h3
 
 /// Puts the five-byte prefix before a message.
 pub fn framed(message: &[u8]) -> Bytes {
-    websrv::frame::encode(0, message)
+    frame::encode(0, message)
 }
 
 pub fn get_host(name: &str) -> Vec<u8> {
