@@ -22,25 +22,12 @@ use crate::dispatch::{self, Codec, Rpc, Wire};
 use crate::gateway::{API, Gateway};
 use crate::guard::Watched;
 use crate::status::Failure;
-use crate::{gzip, reflection, rest};
+use crate::{grpc_service, gzip, reflection, rest};
 
 /// Largest message of health and reflection: a service or symbol name.
 const MESSAGE_MAX: usize = 1024;
 /// How often `Watch` looks.
 const WATCH_PERIOD: Duration = Duration::from_secs(2);
-
-const CHECK: &str = "grpc.health.v1.Health/Check";
-const WATCH: &str = "grpc.health.v1.Health/Watch";
-
-/// What kind of method of ours this is, by `<package>.<Service>/<Method>`.
-pub(crate) fn method(name: &str) -> Option<MethodKind> {
-    match name {
-        CHECK => Some(MethodKind::Unary),
-        WATCH => Some(MethodKind::ServerStreaming),
-        _ if reflection::is_method(name) => Some(MethodKind::BidiStreaming),
-        _ => None,
-    }
-}
 
 /// The description is the same for everyone and every request: made once, at the first one.
 static OPENAPI: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(schema::openapi().to_string()));
@@ -54,7 +41,7 @@ pub(crate) async fn serve(
     call: &mut Call,
 ) -> Option<Response<ResponseBody>> {
     let path = parts.uri.path();
-    let (name, kind) = path.strip_prefix('/').and_then(|name| Some((name, method(name)?)))?;
+    let (name, kind) = path.strip_prefix('/').and_then(|name| Some((name, grpc_service::method(name)?)))?;
     call.traced = Level::Debug;
     let rpc = match Rpc::of(&parts.method, &parts.headers, parts.uri.query().unwrap_or_default()) {
         Ok(rpc) => rpc,
@@ -62,7 +49,7 @@ pub(crate) async fn serve(
     };
     let answer = match kind {
         MethodKind::BidiStreaming => reflect(gateway, rpc, parts, body, call).await,
-        _ => health(gateway, name == WATCH, rpc, parts, body, call).await,
+        _ => health(gateway, name == grpc_service::WATCH, rpc, parts, body, call).await,
     };
     Some(answer.unwrap_or_else(|failure| call.fail(Wire::Rpc(rpc), &failure)))
 }

@@ -35,7 +35,7 @@ use crate::error::Error;
 use crate::json::query_value;
 use crate::route::Routes;
 use crate::status::{self, Failure};
-use crate::{builtin, rest};
+use crate::{grpc_service, rest};
 
 /// What an RPC path takes by POST, for 415.
 pub(crate) const ACCEPT_POST: &str = "application/json, application/proto, application/connect+json, \
@@ -390,7 +390,7 @@ fn lost() -> ConnectError {
 
 impl Dispatcher for Methods {
     fn lookup(&self, path: &str) -> Option<MethodDescriptor> {
-        if let Some(kind) = builtin::method(path) {
+        if let Some(kind) = grpc_service::method(path) {
             return Some(MethodDescriptor::from_kind(kind));
         }
         let method = self.0.named(path)?.info;

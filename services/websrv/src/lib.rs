@@ -38,6 +38,7 @@ mod error;
 mod events;
 mod front;
 mod gateway;
+mod grpc_service;
 mod guard;
 mod gzip;
 mod h2_frames;
