@@ -27,16 +27,6 @@
         clippy::string_slice
     )
 )]
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic,
-        clippy::string_slice
-    )
-)]
 
 mod config;
 mod curve;

@@ -19,8 +19,8 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use units::{Millis, Mono};
 
-use crate::dice::Dice;
 use crate::exchange::{Exchange, Pace, Spread};
+use crate::jitter::Jitter;
 use crate::route::Route;
 
 /// A lease shorter than this is not worth having: it would be renewed without end. Such an offer is not taken.
@@ -148,13 +148,13 @@ pub(crate) struct Client {
     secs: u16,
     /// Refusals and conflicts since the last lease: who offers and refuses in turn is not asked without end.
     failures: u32,
-    dice: Dice,
+    dice: Jitter,
 }
 
 impl Client {
     /// A client without a link; with the lease of an earlier run that has not ended.
     pub(crate) fn new(seed: u64, held: Option<Lease>) -> Self {
-        let dice = Dice::new(seed);
+        let dice = Jitter::new(seed);
         Self { state: State::Down, held, exchange: Exchange::none(32), secs: 0, failures: 0, dice }
     }
 
@@ -397,9 +397,9 @@ pub(crate) fn is_host(address: Ipv4Addr) -> bool {
 
 /// The terms in force since `since`. Times of the server's are used where they are in order (T1 before T2 before the end), else half and seven eighths
 /// of the lease, a little earlier by chance (RFC 2131, 4.4.5).
-fn lease(since: Mono, terms: Terms, dice: &mut Dice) -> Lease {
+fn lease(since: Mono, terms: Terms, dice: &mut Jitter) -> Lease {
     let length = u64::from(terms.lease_s.min(MAX_LEASE_S)) * 1000;
-    let early = |dice: &mut Dice, ms: u64| ms - dice.below(length / 32);
+    let early = |dice: &mut Jitter, ms: u64| ms - dice.below(length / 32);
     let renew = terms.renew_s.map(|secs| u64::from(secs) * 1000).filter(|ms| *ms >= 5000);
     let rebind = terms.rebind_s.map(|secs| u64::from(secs) * 1000);
     let late = early(dice, length * 7 / 8);

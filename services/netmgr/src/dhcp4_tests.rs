@@ -384,7 +384,7 @@ fn times_from_outside_are_bounded_and_in_order() {
         (u32::MAX, None, None, (15 * DAY, 2_268_000, 30 * DAY)),
         (u32::MAX, Some(u32::MAX), Some(u32::MAX), (15 * DAY, 2_268_000, 30 * DAY)),
     ] {
-        let mut dice = Dice::new(u64::from(lease_s));
+        let mut dice = Jitter::new(u64::from(lease_s));
         let lease = lease(Mono::ZERO, Terms { renew_s, rebind_s, ..terms(lease_s) }, &mut dice);
         let near = |at: Mono, secs: u64| (secs - end / 32..=secs).contains(&at.as_millis().div_ceil(1000));
         assert!(near(lease.renew_at, renew), "{lease_s} {renew_s:?} {rebind_s:?}: {lease:?}");
@@ -454,7 +454,7 @@ proptest! {
 #[test]
 fn a_link_that_flaps_makes_no_storm() {
     for held in [false, true] {
-        let mut client = Client::new(7, held.then(|| lease(at(1), terms(3600), &mut Dice::new(1))));
+        let mut client = Client::new(7, held.then(|| lease(at(1), terms(3600), &mut Jitter::new(1))));
         let sent = sent_while_flapping(&mut client, |client, what| {
             let mut out = Vec::new();
             match what {
@@ -473,7 +473,7 @@ fn a_link_that_flaps_makes_no_storm() {
 struct Model {
     client: Client,
     now: Mono,
-    dice: Dice,
+    dice: Jitter,
     /// The end of what the server granted last, by the server's clock.
     granted: Option<Mono>,
     /// A grant that is on its way, so that the client may use it from now on.
@@ -485,7 +485,7 @@ impl Model {
         let mut model = Self {
             client: Client::new(seed, None),
             now: at(1),
-            dice: Dice::new(!seed),
+            dice: Jitter::new(!seed),
             granted: None,
             sends: Vec::new(),
         };

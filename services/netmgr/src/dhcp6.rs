@@ -19,8 +19,8 @@ use std::net::Ipv6Addr;
 use units::{Millis, Mono};
 
 use crate::dhcp4::{MAX_LEASE_S, MIN_LEASE_S};
-use crate::dice::Dice;
 use crate::exchange::{Exchange, Pace, Spread};
+use crate::jitter::Jitter;
 
 /// Addresses held of one lease.
 pub(crate) const MAX_ADDRESSES: usize = 8;
@@ -218,7 +218,7 @@ pub(crate) struct Client {
     inf_max_rt: Millis,
     /// Refusals and conflicts since the last lease.
     failures: u32,
-    dice: Dice,
+    dice: Jitter,
 }
 
 impl Client {
@@ -234,7 +234,7 @@ impl Client {
             sol_max_rt: SOLICIT.most,
             inf_max_rt: INFORM.most,
             failures: 0,
-            dice: Dice::new(seed),
+            dice: Jitter::new(seed),
         }
     }
 

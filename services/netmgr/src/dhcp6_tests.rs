@@ -531,7 +531,7 @@ fn a_link_that_flaps_makes_no_storm() {
 struct Model {
     client: Client,
     now: Mono,
-    dice: Dice,
+    dice: Jitter,
     /// The latest end of each address that was granted.
     ends: std::collections::BTreeMap<Ipv6Addr, Mono>,
     sends: Vec<Mono>,
@@ -552,7 +552,7 @@ impl Model {
         let now = Mono::from_millis(1);
         let mut client = Client::new(seed, None);
         client.link_up(now);
-        Self { client, now, dice: Dice::new(!seed), ends: Default::default(), sends: Vec::new() }
+        Self { client, now, dice: Jitter::new(!seed), ends: Default::default(), sends: Vec::new() }
     }
 
     fn chance(&mut self, percent: u64) -> bool {

@@ -3,7 +3,7 @@
 
 use units::{Millis, Mono};
 
-use crate::dice::Dice;
+use crate::jitter::Jitter;
 
 /// How far a wait may be from its middle, so that a rack that lost its server does not ask in step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl Exchange {
     }
 
     /// Begins one after `delay`.
-    pub(crate) fn begin(&mut self, now: Mono, delay: Millis, dice: &mut Dice) {
+    pub(crate) fn begin(&mut self, now: Mono, delay: Millis, dice: &mut Jitter) {
         self.xid = dice.number(self.bits);
         self.go_on(now.saturating_add(delay));
     }
@@ -76,12 +76,12 @@ impl Exchange {
     }
 
     /// Another number: an answer to the messages before is none any more.
-    pub(crate) fn renumber(&mut self, dice: &mut Dice) {
+    pub(crate) fn renumber(&mut self, dice: &mut Jitter) {
         self.xid = dice.number(self.bits);
     }
 
     /// A message goes out; the next one is due after the wait of `pace`.
-    pub(crate) fn sent(&mut self, now: Mono, pace: Pace, dice: &mut Dice) {
+    pub(crate) fn sent(&mut self, now: Mono, pace: Pace, dice: &mut Jitter) {
         let first = self.wait == Millis::ZERO;
         let middle = if first { pace.first } else { self.wait.saturating_mul(2) };
         let middle = if middle > pace.most { pace.most } else { middle };
@@ -200,7 +200,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn waits(pace: Pace, seed: u64) -> Vec<u64> {
-        let mut dice = Dice::new(seed);
+        let mut dice = Jitter::new(seed);
         let mut exchange = Exchange::none(24);
         let mut now = Mono::from_millis(7);
         exchange.begin(now, Millis::ZERO, &mut dice);
@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_expected_only_after_a_question_and_with_its_number() {
-        let mut dice = Dice::new(1);
+        let mut dice = Jitter::new(1);
         let mut exchange = Exchange::none(32);
         exchange.begin(Mono::ZERO, Millis::ZERO, &mut dice);
         assert!(!exchange.expects(exchange.xid()));

@@ -12,8 +12,8 @@ use units::{Millis, Mono};
 use crate::config::Config;
 use crate::error::{Error, Refused};
 use crate::iface::{Action, Iface};
-use crate::kept::{self, Epoch, Kept, KeptInterface};
 use crate::kernel::{self, Kernel};
+use crate::lease_file::{self, Epoch, Kept, KeptInterface};
 use crate::sockets::{Packet, Talk};
 use crate::sync::{Failed, Sample, Sync, Verdict};
 use crate::system::{System, ThisMachine};
@@ -132,7 +132,7 @@ impl<S: System> Net<S> {
     ) -> Self {
         let now = context.clock.now();
         let epoch = Epoch::new(now, system.since_boot());
-        let mut kept = kept::load(&context.run_dir);
+        let mut kept = lease_file::load(&context.run_dir);
         let mut ports = BTreeMap::new();
         for (metric, (name, interface)) in (METRIC..).zip(&config.interfaces) {
             let before = kept.interfaces.get(name);
@@ -459,7 +459,7 @@ impl<S: System> Net<S> {
         if !self.kept.is_due(now, &kept) {
             return;
         }
-        match kept::save(&self.context.run_dir, &kept) {
+        match lease_file::save(&self.context.run_dir, &kept) {
             Ok(()) => {
                 if let Some(said) = self.kept.done(now, kept) {
                     tracing::info!(times = said.times, lasted = %said.lasts, "network state saved again");
@@ -531,7 +531,7 @@ impl<S: System> Net<S> {
         let usable = self.ports.values().any(|port| port.iface.is_usable());
         self.sync.network(now, ntp, usable);
         // And what is told of it.
-        let status = tell::status(self.ports.values().map(|port| &port.iface), &self.sync);
+        let status = events::status(self.ports.values().map(|port| &port.iface), &self.sync);
         if status != self.status {
             self.context.notify.status(status.clone());
             self.status = status;
@@ -618,7 +618,7 @@ impl<S: System> Net<S> {
         } else {
             tracing::info!("{message}");
         }
-        let event = tell::event(self.system.wall(), component, what, message, worse);
+        let event = events::event(self.system.wall(), component, what, message, worse);
         if let Err(status) = self.context.bus.publish_event(&event).await {
             tracing::debug!(%status, "cannot publish event");
         }

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use units::{Millis, Mono};
 
-use crate::dice::Dice;
+use crate::jitter::Jitter;
 
 /// Smaller offsets are noise.
 const STILL_US: i64 = 20_000;
@@ -85,7 +85,7 @@ pub(crate) struct Sync {
     doubt: Option<i64>,
     reachable: bool,
     next: Option<Mono>,
-    dice: Dice,
+    dice: Jitter,
 }
 
 impl Sync {
@@ -103,7 +103,7 @@ impl Sync {
             doubt: None,
             reachable: false,
             next: None,
-            dice: Dice::new(seed),
+            dice: Jitter::new(seed),
         }
     }
 

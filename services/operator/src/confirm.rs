@@ -55,21 +55,21 @@ enum Stage {
 
 /// The trial of one boot.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Trial {
+pub(crate) struct BootConfirmation {
     on_trial: bool,
     began: Mono,
     well_since: Option<Mono>,
     stage: Stage,
 }
 
-impl Trial {
+impl BootConfirmation {
     /// Begins. `on_trial` when the slot has never worked before: only then is a restart better than what still serves.
     pub(crate) fn new(now: Mono, on_trial: bool) -> Self {
         Self { on_trial, began: now, well_since: None, stage: Stage::Open }
     }
 
     /// Looks again: `well` is whether all that counts serves now. What it says once it says again, with growing pauses, until
-    /// [`Trial::written`]: a confirmation that is not on the medium is none.
+    /// [`BootConfirmation::written`]: a confirmation that is not on the medium is none.
     pub(crate) fn step(&mut self, now: Mono, well: bool) -> Option<Verdict> {
         match self.stage {
             Stage::Over => return None,
@@ -114,7 +114,7 @@ mod tests {
 
     /// Steps once a second; `well` says when all serve. The verdict and when it fell.
     fn run(on_trial: bool, well: impl Fn(u64) -> bool) -> Option<(u64, Verdict)> {
-        let mut trial = Trial::new(at(0), on_trial);
+        let mut trial = BootConfirmation::new(at(0), on_trial);
         (0..1000).find_map(|second| Some((second, trial.step(at(second), well(second))?)))
     }
 
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_confirmation_is_asked_for_until_it_is_written() {
-        let mut trial = Trial::new(at(0), true);
+        let mut trial = BootConfirmation::new(at(0), true);
         let asked: Vec<u64> = (0..2000)
             .filter(|second| trial.step(at(*second), *second < 30) == Some(Verdict::Works))
             .collect();

@@ -15,7 +15,7 @@ use crate::store;
 use crate::wire::{self, Record};
 
 /// What `SystemService` answers from.
-pub(crate) struct Picture<'a> {
+pub(crate) struct SystemReport<'a> {
     pub(crate) machine: &'a Machine,
     pub(crate) records: &'a [Record],
     pub(crate) board: &'a Board,
@@ -45,7 +45,7 @@ pub(crate) struct Note {
     pub(crate) message: String,
 }
 
-impl Picture<'_> {
+impl SystemReport<'_> {
     pub(crate) fn info(
         &self,
         request: &pb::GetSystemInfoRequest,

@@ -23,9 +23,9 @@ use crate::cgroup::Cgroups;
 use crate::child::{self, ChildEvent, Order, Running};
 use crate::config::{Config, Listen, Options};
 use crate::confine::{self, Start};
-use crate::confirm::{Trial, Verdict, release_serves};
+use crate::confirm::{BootConfirmation, Verdict, release_serves};
 use crate::error::Error;
-use crate::health::{Note, Picture};
+use crate::health::{Note, SystemReport};
 use crate::limits;
 use crate::output::{Intake, LogSink};
 use crate::part::Part;
@@ -142,7 +142,7 @@ struct Operator<'a> {
     sink: &'a LogSink,
     first: bool,
     image: Option<pid1::Image>,
-    trial: Trial,
+    trial: BootConfirmation,
     clock: Clock,
     machine: Machine,
     records: Vec<Record>,
@@ -246,7 +246,7 @@ impl<'a> Operator<'a> {
         let clock = Clock::new();
         let verbose =
             std::env::var_os("UBMC_LOG").is_some() || options.log.filter != LogConfig::default().filter;
-        let trial = Trial::new(clock.now(), image.as_ref().is_some_and(pid1::Image::on_trial));
+        let trial = BootConfirmation::new(clock.now(), image.as_ref().is_some_and(pid1::Image::on_trial));
         Ok(Self {
             options,
             prepared,
@@ -937,8 +937,8 @@ impl<'a> Operator<'a> {
         }
     }
 
-    fn picture(&self) -> Picture<'_> {
-        Picture {
+    fn picture(&self) -> SystemReport<'_> {
+        SystemReport {
             machine: &self.machine,
             records: &self.records,
             board: &self.prepared.board,

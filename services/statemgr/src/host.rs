@@ -68,7 +68,7 @@ impl OpInfo {
 
 /// An end that is not known to have been told.
 #[derive(Debug)]
-pub(crate) struct Untold {
+pub(crate) struct UnreportedResult {
     pub(crate) op: OpId,
     /// When it is told here.
     pub(crate) due: Mono,
@@ -107,13 +107,13 @@ pub(crate) struct Host {
     /// What powermgr said to the operation it refused last.
     pub(crate) refusal: Option<(OpId, Status)>,
     /// Ends powermgr should have told by then; if it has not, it is told here.
-    pub(crate) untold: Vec<Untold>,
+    pub(crate) unreported: Vec<UnreportedResult>,
     pub(crate) updated: SystemTime,
     /// When powermgr last told a change: a look begun before is older than that.
     pub(crate) heard: Option<Mono>,
-    pub(crate) looking: bool,
-    pub(crate) look_again: bool,
-    pub(crate) looked: Mono,
+    pub(crate) is_reading: bool,
+    pub(crate) read_again: bool,
+    pub(crate) read_at: Mono,
 }
 
 impl Host {
@@ -131,7 +131,7 @@ impl Host {
             board::HalKind::Sim => v1::HostType::Virtual,
         };
         let last = record.last_operation.as_deref().and_then(|bytes| v1::HostOperation::decode(bytes).ok());
-        let untold = record.untold.clone();
+        let unreported = record.unreported.clone();
         let mut new = Self {
             id: host.id.as_str().to_owned(),
             chassis: board.chassis.id.as_str().to_owned(),
@@ -153,15 +153,15 @@ impl Host {
             last,
             info: HashMap::new(),
             refusal: None,
-            untold: Vec::new(),
+            unreported: Vec::new(),
             updated: wall,
             heard: None,
-            looking: false,
-            look_again: false,
-            looked: now,
+            is_reading: false,
+            read_again: false,
+            read_at: now,
         };
-        for (op, by) in untold {
-            new.may_be_untold(&op, &by, now);
+        for (op, by) in unreported {
+            new.note_unreported(&op, &by, now);
         }
         new
     }
@@ -208,19 +208,25 @@ impl Host {
             boot_id: self.boot_id.clone(),
             first_applied_ms: info.and_then(|info| info.first_applied.or(info.called)),
             superseded: self
-                .untold
+                .unreported
                 .iter()
-                .find(|untold| untold.outcome == Outcome::Superseded(intent.op))
-                .map(|untold| untold.op.to_string()),
+                .find(|unreported| unreported.outcome == Outcome::Superseded(intent.op))
+                .map(|unreported| unreported.op.to_string()),
         }
     }
 
     /// An end from before the restart, which may have been told then; twice is better than never.
-    fn may_be_untold(&mut self, op: &str, by: &str, now: Mono) {
+    fn note_unreported(&mut self, op: &str, by: &str, now: Mono) {
         let (Ok(op), Ok(by)) = (op.parse(), by.parse()) else { return };
-        if self.untold.iter().all(|untold| untold.op != op) {
+        if self.unreported.iter().all(|unreported| unreported.op != op) {
             let (due, asked) = (now + TOLD_WITHIN, v1::HostAction::Unspecified);
-            self.untold.push(Untold { op, due, asked, outcome: Outcome::Superseded(by), info: None });
+            self.unreported.push(UnreportedResult {
+                op,
+                due,
+                asked,
+                outcome: Outcome::Superseded(by),
+                info: None,
+            });
         }
     }
 
@@ -265,7 +271,7 @@ impl Host {
             },
         );
         if let Some(superseded) = &record.superseded {
-            self.may_be_untold(superseded, &record.op, now);
+            self.note_unreported(superseded, &record.op, now);
         }
         let origin = wire::origin(record.origin);
         let deadline = now + Millis::new(left);

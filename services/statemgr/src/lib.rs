@@ -5,7 +5,7 @@
 //!  ChassisService ───────────►│ power::Desired   │──► bucket `state`: intents, before they are acknowledged
 //!  ManagementControllerService│ one per host,    │──► bucket `config`: what users set
 //!  event.host.> (powermgr) ──►│ records, chassis,│──► event.host.*.operation, event.chassis.*.state, event.bmc.*
-//!  looks (GetState) ─────────►│ controller       │──► OperatorService.Reset
+//!  states (GetState) ────────►│ controller       │──► OperatorService.Reset
 //!  deadline ─────────────────►└──────────────────┘
 //! ```
 //!

@@ -9,12 +9,12 @@ use schema::v1alpha1 as v1;
 use service::Clock;
 use units::Millis;
 
-use crate::host::{OpInfo, TOLD_WITHIN, Untold};
-use crate::shell::{Back, By, Daemon, Waiting};
+use crate::host::{OpInfo, TOLD_WITHIN, UnreportedResult};
+use crate::shell::{By, Completion, Daemon, Waiting};
 use crate::store::{Damage, Write};
 use crate::{chassis, controller, wire};
 
-/// How much of a look is spent waiting for powermgr to be there: it is restarted within 0.3 s.
+/// How much of a call is spent waiting for powermgr to be there: it is restarted within 0.3 s.
 const PATIENCE: std::time::Duration = std::time::Duration::from_millis(1_000);
 
 impl Daemon {
@@ -54,7 +54,8 @@ impl Daemon {
                 let (bus, back) = (self.bus.clone(), self.back.clone());
                 tokio::spawn(async move {
                     let result = bus.call(APPLY, &request, &context).await;
-                    let _ = back.send(Back::Applied { host: index, op, call, result: Box::new(result) });
+                    let _ =
+                        back.send(Completion::Applied { host: index, op, call, result: Box::new(result) });
                 });
             }
             Action::Persist(intent) => {
@@ -76,7 +77,7 @@ impl Daemon {
             }
             Action::Answer(op, answer) => self.answer(index, op, answer),
             Action::Ended { intent, outcome, told } => self.intent_ended(index, intent, outcome, told),
-            Action::Look => self.look(index),
+            Action::Look => self.read_state(index),
             Action::Remember { on } => {
                 if self.hosts[index].record.was_on != on {
                     self.hosts[index].record.was_on = on;
@@ -188,22 +189,22 @@ impl Daemon {
         let asked = info.as_ref().map_or(v1::HostAction::from(intent.action), |info| info.asked);
         let now = self.clock.now();
         let due = if told { now + TOLD_WITHIN } else { now };
-        let untold = Untold { op, due, asked, outcome, info };
+        let unreported = UnreportedResult { op, due, asked, outcome, info };
         if matches!(outcome, Outcome::Superseded(_)) && told {
             // Told by powermgr if it still knew the operation.
-            host.untold.push(untold);
+            host.unreported.push(unreported);
         } else if !told {
             // powermgr does not know of it any more (I-1).
-            self.tell_end(index, untold);
+            self.report_result(index, unreported);
         }
         self.save(index);
     }
 
     /// Tells the end of an operation in powermgr's place.
-    pub(crate) fn tell_end(&mut self, index: usize, untold: Untold) {
+    pub(crate) fn report_result(&mut self, index: usize, unreported: UnreportedResult) {
         let wall = self.clock.wall();
         let host = &self.hosts[index];
-        let Untold { op, asked, outcome, info, .. } = untold;
+        let UnreportedResult { op, asked, outcome, info, .. } = unreported;
         let Ended { result, reason, message: error_message } = outcome.into();
         let took =
             info.as_ref().and_then(|info| wall.duration_since(info.requested).ok()).unwrap_or_default();
@@ -238,28 +239,28 @@ impl Daemon {
         self.outbox.event(event.at(wall));
     }
 
-    /// Asks powermgr what is.
-    pub(crate) fn look(&mut self, index: usize) {
+    /// Reads the state of a host from powermgr.
+    pub(crate) fn read_state(&mut self, index: usize) {
         let now = self.clock.now();
         let host = &mut self.hosts[index];
-        if host.looking {
-            host.look_again = true;
+        if host.is_reading {
+            host.read_again = true;
             return;
         }
-        host.looking = true;
-        host.looked = now;
+        host.is_reading = true;
+        host.read_at = now;
         let request = v1::PowerGetStateRequest { host: host.id.clone() };
         let (bus, back) = (self.bus.clone(), self.back.clone());
         tokio::spawn(async move {
             let context = CallContext::new().with_timeout(CALL_WITHIN.into()).with_patience(PATIENCE);
             let result = bus.call(GET_STATE, &request, &context).await;
-            let _ = back.send(Back::Looked(index, now, Box::new(result)));
+            let _ = back.send(Completion::StateRead(index, now, Box::new(result)));
         });
     }
 
-    pub(crate) fn look_all(&mut self) {
+    pub(crate) fn read_all_states(&mut self) {
         for index in 0..self.hosts.len() {
-            self.look(index);
+            self.read_state(index);
         }
     }
 
@@ -274,11 +275,11 @@ impl Daemon {
         host.saving = true;
         host.saved_at = now;
         host.record.power_on_ms = host.on_time.total(now).get();
-        host.record.untold = host
-            .untold
+        host.record.unreported = host
+            .unreported
             .iter()
-            .filter_map(|untold| match untold.outcome {
-                Outcome::Superseded(by) => Some((untold.op.to_string(), by.to_string())),
+            .filter_map(|unreported| match unreported.outcome {
+                Outcome::Superseded(by) => Some((unreported.op.to_string(), by.to_string())),
                 Outcome::Done | Outcome::Failed(_) => None,
             })
             .collect();

@@ -14,7 +14,7 @@ use schema::v1alpha1 as v1;
 use tokio::sync::oneshot;
 
 use crate::host::OpInfo;
-use crate::shell::{Back, By, Daemon, Group, Update, Updated, Waiting};
+use crate::shell::{By, Completion, Daemon, Group, Update, Updated, Waiting};
 use crate::store::{self, BootRecord, ChassisRecord, ControllerRecord, Json, Settings, Write};
 use crate::{chassis, controller, host, wire};
 
@@ -450,7 +450,7 @@ impl Daemon {
                     (None, work.await)
                 }
             };
-            let _ = back.send(Back::Updated(Box::new(Update { by, what: what(reply), result })));
+            let _ = back.send(Completion::Updated(Box::new(Update { by, what: what(reply), result })));
         });
     }
 

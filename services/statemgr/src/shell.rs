@@ -28,7 +28,7 @@ use crate::store::{
 use crate::uptime::{self, Clocks};
 use crate::wire;
 
-/// How often something under way or stale is looked at.
+/// How often the state is read while something is under way or stale.
 const TICK: Millis = Millis::from_secs(1);
 /// How often the power-on time of a running host is stored: an hour, as IPMI counts it, is what a power loss may cost.
 const SAVE_HOURS: Millis = Millis::from_secs(3_600);
@@ -54,21 +54,21 @@ pub async fn run(context: Context) -> Result<(), Error> {
 pub async fn serve(context: Context, config: Config, board: &Board) -> Result<(), Error> {
     let (back, mut returned) = mpsc::unbounded_channel();
     let mut daemon = Box::pin(Daemon::start(&context, &config, board, back)).await?;
-    // Subscribed before the first look, so that nothing falls between the two.
+    // Subscribed before the states are first read, so that nothing falls between the two.
     let mut heard = context.bus.subscribe_events("event.host.>").await.map_err(Error::Serve)?;
     let mut calls = context.bus.calls().await.map_err(Error::Serve)?;
-    daemon.look_all();
+    daemon.read_all_states();
     context.ready();
     let in_order = daemon.run(&context, &mut calls, &mut heard, &mut returned).await;
     Box::pin(daemon.close(in_order)).await;
     Ok(())
 }
 
-/// What comes back from work beside the loop.
+/// What a spawned task has finished with.
 #[derive(Debug)]
-pub(crate) enum Back {
+pub(crate) enum Completion {
     Applied { host: usize, op: OpId, call: u64, result: Box<Result<v1::PowerApplyResponse, Status>> },
-    Looked(usize, Mono, Box<Result<v1::PowerGetStateResponse, Status>>),
+    StateRead(usize, Mono, Box<Result<v1::PowerGetStateResponse, Status>>),
     Written(Written),
     Updated(Box<Update>),
 }
@@ -241,7 +241,7 @@ async fn load_host(
 enum Event {
     Call(Box<StatemgrCall<Request>>),
     Heard(Box<EventItem>),
-    Back(Back),
+    Completion(Completion),
     Deadline,
     Tick,
     Stop,
@@ -259,7 +259,7 @@ pub(crate) struct Daemon {
     pub(crate) settings: ipc::Bucket,
     pub(crate) writes: Writer,
     pub(crate) marks: Marks,
-    pub(crate) back: mpsc::UnboundedSender<Back>,
+    pub(crate) back: mpsc::UnboundedSender<Completion>,
     pub(crate) outbox: Outbox,
     sender: JoinHandle<()>,
     pub(crate) clock: Clock,
@@ -273,7 +273,7 @@ impl Daemon {
         context: &Context,
         config: &Config,
         board: &Board,
-        back: mpsc::UnboundedSender<Back>,
+        back: mpsc::UnboundedSender<Completion>,
     ) -> Result<Self, Error> {
         let state = context.bus.bucket("state").await?;
         let settings = context.bus.bucket("config").await?;
@@ -353,7 +353,7 @@ impl Daemon {
         let writes = Writer::new(state.clone(), marks.clone(), {
             let back = back.clone();
             move |written| {
-                let _ = back.send(Back::Written(written));
+                let _ = back.send(Completion::Written(written));
             }
         });
         for write in forgotten {
@@ -414,7 +414,7 @@ impl Daemon {
         context: &Context,
         calls: &mut Calls<StatemgrCall<Request>>,
         heard: &mut Events,
-        returned: &mut mpsc::UnboundedReceiver<Back>,
+        returned: &mut mpsc::UnboundedReceiver<Completion>,
     ) -> bool {
         let mut shutdown = context.shutdown.clone();
         let mut heartbeat = context.heartbeat();
@@ -428,7 +428,7 @@ impl Daemon {
                 biased;
                 () = shutdown.wait() => return true,
                 () = heartbeat.tick() => continue,
-                Some(back) = returned.recv() => Event::Back(back),
+                Some(back) = returned.recv() => Event::Completion(back),
                 () = self.clock.sleep_until(deadline) => Event::Deadline,
                 _ = tick.tick() => Event::Tick,
                 item = heard.next() => match item {
@@ -444,10 +444,10 @@ impl Daemon {
                 Event::Stop => return false,
                 Event::Call(call) => self.call(*call),
                 Event::Heard(item) => match *item {
-                    EventItem::Resync => self.look_all(),
+                    EventItem::Resync => self.read_all_states(),
                     EventItem::Event(event) => self.heard(event),
                 },
-                Event::Back(back) => self.back(back),
+                Event::Completion(back) => self.back(back),
                 Event::Deadline => {
                     for host in 0..self.hosts.len() {
                         self.step(host, desired::Event::Deadline);
@@ -468,18 +468,18 @@ impl Daemon {
             }
             let host = &self.hosts[index];
             let busy = host.stale || host.desired.intent().is_some();
-            if !host.looking && (busy || now - host.looked >= self.look_interval) {
-                self.look(index);
+            if !host.is_reading && (busy || now - host.read_at >= self.look_interval) {
+                self.read_state(index);
             }
             let host = &mut self.hosts[index];
             if host.status == v1::HostStatus::On && now - host.saved_at >= SAVE_HOURS {
                 self.save(index);
             }
             let overdue: Vec<_> =
-                self.hosts[index].untold.extract_if(.., |untold| untold.due <= now).collect();
+                self.hosts[index].unreported.extract_if(.., |unreported| unreported.due <= now).collect();
             if !overdue.is_empty() {
-                for untold in overdue {
-                    self.tell_end(index, untold);
+                for unreported in overdue {
+                    self.report_result(index, unreported);
                 }
                 self.save(index);
             }
@@ -497,16 +497,16 @@ impl Daemon {
                 self.hosts[index].heard = Some(self.clock.now());
                 self.restarted(index, change.reboot_cause());
                 self.status(index, change.current_status());
-                // It happened by itself, or powermgr has just started: what became of an operation is worth a look.
+                // It happened by itself, or powermgr has just started: powermgr knows what became of an operation.
                 if change.operation_id.is_empty() {
-                    self.look(index);
+                    self.read_state(index);
                 }
             }
             Some(v1::event::Payload::PowerOperationResult(result)) => {
                 let Ok(op) = result.operation_id.parse::<OpId>() else { return };
-                let before = self.hosts[index].untold.len();
-                self.hosts[index].untold.retain(|untold| untold.op != op);
-                if self.hosts[index].untold.len() != before {
+                let before = self.hosts[index].unreported.len();
+                self.hosts[index].unreported.retain(|unreported| unreported.op != op);
+                if self.hosts[index].unreported.len() != before {
                     self.save(index);
                 }
                 let Some(outcome) = Outcome::from_wire(result.result(), &result.reason, op) else { return };
@@ -530,21 +530,21 @@ impl Daemon {
         self.step(index, desired::Event::Finished(op, outcome));
     }
 
-    fn back(&mut self, back: Back) {
+    fn back(&mut self, back: Completion) {
         match back {
-            Back::Applied { host, op, call, result } => self.applied(host, op, call, *result),
-            Back::Looked(index, begun, result) => self.looked(index, begun, *result),
-            Back::Written(Written::Intent { host, op, is_stored }) => {
+            Completion::Applied { host, op, call, result } => self.applied(host, op, call, *result),
+            Completion::StateRead(index, begun, result) => self.state_read(index, begun, *result),
+            Completion::Written(Written::Intent { host, op, is_stored }) => {
                 self.step(host, desired::Event::Stored(op, is_stored));
             }
-            Back::Written(Written::Host { host: index }) => {
+            Completion::Written(Written::Host { host: index }) => {
                 let host = &mut self.hosts[index];
                 host.saving = false;
                 if std::mem::take(&mut host.dirty) {
                     self.save(index);
                 }
             }
-            Back::Updated(update) => self.updated(*update),
+            Completion::Updated(update) => self.updated(*update),
         }
     }
 
@@ -577,10 +577,10 @@ impl Daemon {
             // powermgr may have pressed before it died.
             Err(status) if status.reason() == ipc::UNANSWERED => {
                 tracing::warn!(host = self.hosts[index].id, %op, %status, "no reply from powermgr to power operation: outcome unknown");
-                self.is_out_of_sight(index);
+                self.mark_stale(index);
                 desired::Reply::Unknown
             }
-            // A reason means that powermgr has looked at it and said no.
+            // A reason means that powermgr itself refused.
             Err(status) if !status.reason().is_empty() => {
                 self.hosts[index].refusal = Some((op, status));
                 desired::Reply::Denied
@@ -590,11 +590,11 @@ impl Daemon {
                 match status.code {
                     // The bus had nobody to give it to.
                     ipc::Code::Unavailable => {
-                        self.is_out_of_sight(index);
+                        self.mark_stale(index);
                         desired::Reply::Unreachable
                     }
                     ipc::Code::DeadlineExceeded | ipc::Code::Internal => {
-                        self.is_out_of_sight(index);
+                        self.mark_stale(index);
                         desired::Reply::Unknown
                     }
                     _ => {
@@ -610,14 +610,14 @@ impl Daemon {
         self.step(index, desired::Event::Applied { op, call, reply });
     }
 
-    fn looked(&mut self, index: usize, begun: Mono, result: Result<v1::PowerGetStateResponse, Status>) {
+    fn state_read(&mut self, index: usize, begun: Mono, result: Result<v1::PowerGetStateResponse, Status>) {
         let host = &mut self.hosts[index];
-        host.looking = false;
+        host.is_reading = false;
         let outdated = host.heard.take().is_some_and(|heard| heard >= begun);
-        let again = std::mem::take(&mut host.look_again);
+        let again = std::mem::take(&mut host.read_again);
         match result.ok().and_then(|response| response.power) {
             // Something happened meanwhile; what was seen may be older than what was heard.
-            Some(_) if again || outdated => self.look(index),
+            Some(_) if again || outdated => self.read_state(index),
             Some(power) => {
                 if let Some(operation) = &power.operation
                     && let Some((op, power::OpStatus::Ended(_))) = wire::operation(Some(operation))
@@ -634,14 +634,14 @@ impl Daemon {
                 self.step(index, desired::Event::Look(Some(seen)));
             }
             None => {
-                self.is_out_of_sight(index);
+                self.mark_stale(index);
                 self.step(index, desired::Event::Look(None));
             }
         }
     }
 
     /// powermgr does not answer for this host.
-    fn is_out_of_sight(&mut self, index: usize) {
+    fn mark_stale(&mut self, index: usize) {
         let host = &mut self.hosts[index];
         if !host.stale {
             tracing::warn!(host = host.id, "powermgr not responding: showing last known host state");

@@ -95,8 +95,8 @@ pub(crate) struct HostRecord {
     /// `schema.v1alpha1.HostOperation`, encoded.
     pub(crate) last_operation: Option<Vec<u8>>,
     /// Operations a force-off took over from, with its operation, whose ends may not have been told yet.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) untold: Vec<(String, String)>,
+    #[serde(rename = "untold", skip_serializing_if = "Vec::is_empty")]
+    pub(crate) unreported: Vec<(String, String)>,
 }
 
 /// The boots of the BMC.

@@ -4,9 +4,9 @@ use units::Millis;
 
 /// A small generator (splitmix64). Not for secrets.
 #[derive(Clone, Debug)]
-pub(crate) struct Dice(u64);
+pub(crate) struct Jitter(u64);
 
-impl Dice {
+impl Jitter {
     pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_the_most_and_spread_by_a_quarter() {
-        let mut dice = Dice::new(7);
+        let mut dice = Jitter::new(7);
         for (tries, middle) in [(0, 2000), (1, 2000), (2, 4000), (3, 8000), (6, 64_000), (60, 64_000)] {
             for _ in 0..100 {
                 let wait = dice.back_off(tries, Millis::from_secs(2), Millis::from_secs(64)).get();
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn a_number_has_the_bits_asked_for() {
-        let mut dice = Dice::new(1);
+        let mut dice = Jitter::new(1);
         assert!((0..100).all(|_| dice.number(24) < 1 << 24));
         assert_ne!(dice.number(32), dice.number(32));
         assert_eq!(dice.around(Millis::ZERO), Millis::ZERO);
