@@ -18,7 +18,7 @@ use crate::sockets::{Packet, Talk};
 use crate::sync::{Failed, Sample, Sync, Verdict};
 use crate::system::{System, ThisMachine};
 use crate::wanted::Wanted;
-use crate::{names, ra, tell, timeserver, wire4, wire6};
+use crate::{events, names, ra, timeserver, wire4, wire6};
 
 /// Changes come in bursts: look once after the burst.
 const SETTLE: Millis = Millis::new(50);
