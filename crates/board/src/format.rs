@@ -9,13 +9,13 @@ use crate::types::{
     Accel, Board, Buttons, Chassis, HalKind, Host, Id, Level, ManagementController, Power, Qemu, Restore,
     RestorePolicy, Scripted, Sim, SimHost, Timings, WatchdogRef,
 };
-use crate::{cooling, sensing};
+use crate::{cooling, lighting, sensing};
 
 /// Hosts on one board. The densest boards known carry eight.
 const HOSTS_MAX: usize = 16;
 
 /// The top-level tables; overrides that start with one of these are for the board.
-pub(crate) const TABLES: [&str; 10] = [
+pub(crate) const TABLES: [&str; 12] = [
     "board",
     "chassis",
     "management_controller",
@@ -25,6 +25,8 @@ pub(crate) const TABLES: [&str; 10] = [
     "sensors",
     "fans",
     "zones",
+    "leds",
+    "led_groups",
     "sim",
 ];
 
@@ -97,6 +99,7 @@ pub(crate) fn walk(root: &mut Table<'_>) -> Option<Board> {
     let (devices, measured) =
         sensing.as_ref().map(|s| (s.devices.as_slice(), s.sensors.as_slice())).unwrap_or_default();
     let cooling = cooling::walk(root, devices, measured);
+    let lighting = lighting::walk(root, hosts.as_deref().unwrap_or_default());
     let is_linux = head.as_ref().is_some_and(|(.., hal)| *hal == Some(HalKind::Linux));
     let longest_hold = hosts.iter().flatten().map(|host| host.timings.force_off_hold).min();
     let sim_at = root.place("sim");
@@ -113,6 +116,7 @@ pub(crate) fn walk(root: &mut Table<'_>) -> Option<Board> {
     let hal = hal?;
     let sensing = sensing?;
     let cooling = cooling?;
+    let lighting = lighting?;
     let sim = match (hal, sim) {
         (HalKind::Linux, _) => None,
         (HalKind::Sim, Some(sim)) => Some(sim?),
@@ -131,6 +135,8 @@ pub(crate) fn walk(root: &mut Table<'_>) -> Option<Board> {
         sensors: sensing.sensors,
         fans: cooling.fans,
         zones: cooling.zones,
+        leds: lighting.leds,
+        led_groups: lighting.groups,
         sim,
     };
     if let Err(bad) = board.loops() {

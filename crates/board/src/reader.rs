@@ -394,6 +394,60 @@ impl<'a> Table<'a> {
         None
     }
 
+    /// A list of words that a file must have, at least one and each once.
+    pub(crate) fn choices<T: Copy>(
+        &mut self,
+        key: &'static str,
+        doc: &str,
+        words: &[(&'static str, T)],
+    ) -> Option<Vec<T>> {
+        let names: Vec<&str> = words.iter().map(|(name, _)| *name).collect();
+        self.require(key, &format!("{doc} ({})", one_of(&names)));
+        let schema = json!({
+            "description": doc, "type": "array", "minItems": 1, "uniqueItems": true, "items": { "enum": names }
+        });
+        let node = self.take(key, schema)?;
+        let items = match &node.value {
+            Value::List(items) if !items.is_empty() => items,
+            _ => {
+                self.wrong(key, node, &format!("a list of {}", one_of(&names)));
+                return None;
+            }
+        };
+        let mut seen: Vec<&str> = Vec::new();
+        let mut values = Some(Vec::new());
+        for item in items {
+            let word = match &item.value {
+                Value::Text(text) => text.as_str(),
+                _ => "",
+            };
+            match words.iter().find(|(name, _)| *name == word) {
+                Some((name, _)) if seen.contains(name) => {
+                    self.fault(item.at.clone(), format!("{} has {word:?} twice", self.at_path(key)));
+                    values = None;
+                }
+                Some((name, value)) => {
+                    seen.push(name);
+                    if let Some(values) = &mut values {
+                        values.push(*value);
+                    }
+                }
+                None => {
+                    let hint = if word.is_empty() { String::new() } else { did_you_mean(word, &names) };
+                    let message = format!(
+                        "{} must be of {}, not {}{hint}",
+                        self.at_path(key),
+                        one_of(&names),
+                        item.value.describe()
+                    );
+                    self.fault(item.at.clone(), message);
+                    values = None;
+                }
+            }
+        }
+        values
+    }
+
     /// `true` or `false`, or the default.
     pub(crate) fn flag(&mut self, key: &'static str, doc: &str, default: bool) -> bool {
         let schema = json!({ "description": doc, "type": "boolean", "default": default });

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hal::{Adapter, ChannelClass, Line, Location};
+use leds::{Condition, Show};
 use sensors::{Op, Spec};
 use serde::{Deserialize, Serialize};
 use units::Millis;
@@ -40,6 +41,10 @@ pub struct Board {
     pub fans: Vec<Fan>,
     /// What is cooled together.
     pub zones: Vec<Zone>,
+    /// Its lights.
+    pub leds: Vec<Led>,
+    /// What they show, and when.
+    pub led_groups: Vec<LedGroup>,
     /// How the simulated host behaves. Present when [`Board::hal`] is [`HalKind::Sim`].
     pub sim: Option<Sim>,
 }
@@ -413,6 +418,73 @@ pub struct Played {
     pub load: Option<f64>,
     /// The value while the host is off.
     pub off: Option<f64>,
+}
+
+/// A light of the machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Led {
+    /// Its id.
+    pub id: Name,
+    /// A name for people.
+    pub name: String,
+    /// What it stands for.
+    pub kind: LedKind,
+    /// Its colour, for people.
+    pub color: Option<String>,
+    /// It may be set by hand.
+    pub settable: bool,
+    /// What it is on.
+    pub wire: LedWire,
+}
+
+/// What an LED stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum LedKind {
+    /// None of these.
+    Other,
+    /// The power of a host.
+    Power,
+    /// How all is.
+    Status,
+    /// Something needs somebody.
+    Fault,
+    /// This is the machine that is looked for.
+    Identify,
+}
+
+/// What an LED is on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LedWire {
+    /// One of the kernel's, by its name in `/sys/class/leds`.
+    Class(String),
+    /// Lit while the line is active.
+    Line(Line),
+}
+
+/// LEDs that show something together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct LedGroup {
+    /// Its id.
+    pub id: Name,
+    /// It shows while any of these is so.
+    pub when: Vec<Condition>,
+    /// The host this is about; without one all.
+    pub host: Option<Id>,
+    /// The larger number wins. 1 to 100.
+    pub priority: u8,
+    /// What it shows.
+    pub members: Vec<LedMember>,
+}
+
+/// What a group wants of one LED.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedMember {
+    /// The LED.
+    pub led: Name,
+    /// What it shows.
+    pub show: Show,
 }
 
 /// The enclosure.

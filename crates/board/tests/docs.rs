@@ -128,19 +128,24 @@ fn kind(value: &Value, variants: &[Value], key: &str) -> String {
         let words = variants.iter().filter_map(|variant| variant["properties"][key]["const"].as_str());
         return words.map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
     }
-    if let Some(words) = value["enum"].as_array() {
-        return words
-            .iter()
-            .filter_map(Value::as_str)
-            .map(|word| format!("`{word}`"))
-            .collect::<Vec<_>>()
-            .join(", ");
+    if value["enum"].is_array() {
+        return words(value);
     }
     match value["type"].as_str() {
         Some("integer") => format!("{} to {}", value["minimum"], value["maximum"]),
-        Some("array") => "list of tables".to_owned(),
+        Some("array") => match &value["items"] {
+            items if items["enum"].is_array() => format!("list of {}", words(items)),
+            items if items["type"] == "string" => "list of ids".to_owned(),
+            _ => "list of tables".to_owned(),
+        },
         Some("object") | None => "table".to_owned(),
         Some("string") if value["pattern"].is_string() => "id".to_owned(),
         Some(other) => other.to_owned(),
     }
+}
+
+/// What may be written there, of what is one of several words.
+fn words(value: &Value) -> String {
+    let words = value["enum"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    words.map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }

@@ -309,10 +309,10 @@ pub struct TraceEntry {
     pub seq: u64,
     /// `CLOCK_MONOTONIC`, in nanoseconds.
     pub at_ns: u64,
-    /// The host the pin belongs to.
+    /// The host the pin belongs to; of a light the chassis.
     pub host: String,
     /// The pin's key in the board file: `power`, `reset`, `nmi`, `control`, `power_good`, `power_button_in` or
-    /// `reset_button_in`.
+    /// `reset_button_in`; of a light `led.` with its id.
     pub pin: String,
     /// The logical level after the edge.
     pub active: bool,

@@ -22,6 +22,7 @@
 )]
 
 mod fans;
+mod lights;
 mod sensors;
 
 use std::path::Path;
@@ -31,6 +32,7 @@ use board::{Board, HalKind};
 use hal::Gpio;
 
 pub use fans::{Driven, Fans};
+pub use lights::Lights;
 pub use sensors::{SYS, Sampled, Sensors, SysRoot};
 
 /// The hardware of a board. Clones are of the same hardware.

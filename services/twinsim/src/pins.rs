@@ -30,9 +30,11 @@ pub(crate) enum PinEffect {
 #[derive(Debug)]
 struct Pin {
     id: LineId,
-    host: usize,
-    host_id: String,
-    role: Role,
+    /// What it is to a host; a light is nothing to any.
+    role: Option<(usize, Role)>,
+    /// Whose it is and what it is called, in the trace.
+    owner: String,
+    key: String,
     active_low: bool,
     /// The physical level.
     high: bool,
@@ -67,11 +69,20 @@ pub(crate) struct Pins {
 impl Pins {
     /// Adds a pin at its inactive level, as its pull resistor holds it.
     pub(crate) fn add(&mut self, host: usize, host_id: &str, role: Role, line: &hal::Line) {
+        self.push(Some((host, role)), host_id, role.key().to_owned(), line);
+    }
+
+    /// Adds the pin of a light, dark.
+    pub(crate) fn add_light(&mut self, chassis: &str, led: &str, line: &hal::Line) {
+        self.push(None, chassis, format!("led.{led}"), line);
+    }
+
+    fn push(&mut self, role: Option<(usize, Role)>, owner: &str, key: String, line: &hal::Line) {
         self.pins.push(Pin {
             id: line.id.clone(),
-            host,
-            host_id: host_id.to_owned(),
             role,
+            owner: owner.to_owned(),
+            key,
             active_low: line.active_low,
             high: line.active_low,
             holder: None,
@@ -87,7 +98,7 @@ impl Pins {
         now: Duration,
         out: &mut Vec<PinEffect>,
     ) {
-        if let Some(index) = self.pins.iter().position(|pin| pin.host == host && pin.role == role) {
+        if let Some(index) = self.pins.iter().position(|pin| pin.role == Some((host, role))) {
             self.change(index, active, now, out);
         }
     }
@@ -117,8 +128,8 @@ impl Pins {
         let entry = TraceEntry {
             seq: self.last_seq,
             at_ns: nanos(now),
-            host: pin.host_id.clone(),
-            pin: pin.role.key().to_owned(),
+            host: pin.owner.clone(),
+            pin: pin.key.clone(),
             active,
         };
         if self.trace.len() >= TRACE_MAX {
@@ -126,8 +137,8 @@ impl Pins {
         }
         self.trace.push_back(entry.clone());
         out.push(PinEffect::Traced(entry));
-        if pin.role.is_driven() {
-            out.push(PinEffect::Driven { host: pin.host, role: pin.role, active });
+        if let Some((host, role)) = pin.role.filter(|(_, role)| role.is_driven()) {
+            out.push(PinEffect::Driven { host, role, active });
         }
     }
 
@@ -146,8 +157,8 @@ impl Pins {
                     Err(outcome) => return outcome,
                 };
                 let Some(pin) = self.pins.get_mut(index) else { return Outcome::NoLine };
-                if !pin.role.is_driven() {
-                    let reason = format!("{} is driven by the host; two drivers would fight", pin.role.key());
+                if pin.role.is_some_and(|(_, role)| !role.is_driven()) {
+                    let reason = format!("{} is driven by the host; two drivers would fight", pin.key);
                     return Outcome::Invalid { reason };
                 }
                 pin.holder = Some(Holder { connection, handle, owner, active_low, watch: None });

@@ -10,7 +10,7 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _, PermissionsExt as _, 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use board::{Board, Input};
+use board::{Board, Input, LedWire};
 use hal::{Adapter, ChannelClass, Location};
 use hal_sim::wire::{ControlRequest, Outcome};
 use rustix::fs::{FileType, Mode, mknodat};
@@ -98,8 +98,13 @@ impl Tree {
         for entry in fs::read_dir(&root).map_err(failed(&root))?.flatten() {
             fs::remove_dir_all(entry.path()).map_err(failed(&entry.path()))?;
         }
-        for name in ["class/hwmon", "bus/iio/devices", "devices"] {
+        for name in ["class/hwmon", "class/leds", "bus/iio/devices", "devices"] {
             folder(&root.join(name)).map_err(failed(&root.join(name)))?;
+        }
+        for led in &board.leds {
+            if let LedWire::Class(label) = &led.wire {
+                light(&root, label).map_err(failed(&root))?;
+            }
         }
         let (devices, attributes, probes) = parts(board);
         let mut tree = Self {
@@ -476,6 +481,23 @@ fn probe(sensor: &board::Sensor) -> Probe {
 }
 
 /// A folder and those above it, readable for whoever gets at the run directory whatever the process's mask is.
+/// Makes an LED of the kernel's class, dark: files that keep what is written to them. Those of the timer trigger are always there.
+fn light(root: &Path, label: &str) -> io::Result<()> {
+    let own = root.join("devices/platform/leds/leds").join(label);
+    folder(&own)?;
+    for (file, text, mode) in [
+        ("max_brightness", "255", 0o644),
+        ("brightness", "0", 0o664),
+        ("trigger", "[none] timer heartbeat", 0o664),
+        ("delay_on", "0", 0o664),
+        ("delay_off", "0", 0o664),
+    ] {
+        write(&own.join(file), &format!("{text}\n"), mode)?;
+    }
+    symlink("../..", own.join("device"))?;
+    symlink(&own, root.join("class/leds").join(label))
+}
+
 fn folder(path: &Path) -> io::Result<()> {
     let mut missing = Vec::new();
     let mut at = Some(path);

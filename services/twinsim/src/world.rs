@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use board::{Board, Power, Sim, SimHost};
+use board::{Board, LedWire, Power, Sim, SimHost};
 use hal_sim::wire::{ControlRequest, FromTwin, LineRequest, Outcome, TraceEntry};
 use twin::{Config, Guest, GuestAction, Host, Input, Output, Role};
 use units::{Millis, Mono};
@@ -56,6 +56,11 @@ impl World {
                 }
             }
             players.push(Player { id: id.to_owned(), model });
+        }
+        for led in &board.leds {
+            if let LedWire::Line(line) = &led.wire {
+                pins.add_light(board.chassis.id.as_str(), led.id.as_str(), line);
+            }
         }
         Self { players, pins, external }
     }

@@ -67,8 +67,9 @@ async fn it_blinks_by_itself_or_says_that_it_does_not(bench: &mut dyn Bench) {
             assert!(matches!(error, Error::Unsupported { .. }), "{error}");
         }
     }
-    if led.ability().blinks {
-        drop(led);
+    let blinks = led.ability().blinks;
+    drop(led);
+    if blinks {
         assert_eq!(bench.see().await, Light::Blink(max, Millis::new(500)), "it goes on without an owner");
     }
     let led = bench.open().await;
