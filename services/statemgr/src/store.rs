@@ -725,7 +725,8 @@ mod tests {
         told.tell(Mono::from_millis(200_000), "record", None, false);
         assert_eq!(lines.count(tracing::Level::INFO, ""), 4, "there is more that waits");
         told.tell(Mono::from_millis(200_000), "forget", None, true);
-        assert_eq!(lines.count(tracing::Level::INFO, "again"), 4 + 1);
+        assert_eq!(lines.count(tracing::Level::INFO, "store accepts writes again"), 1);
+        assert_eq!(lines.count(tracing::Level::INFO, ""), 4 + 1);
     }
 
     /// What is in the field: written by the first release, as it is written now, and by one to come.
