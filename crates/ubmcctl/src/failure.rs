@@ -20,7 +20,7 @@ pub(crate) const EXIT_CODES: [(u8, &str); 11] = [
 ];
 
 /// Why a command did not do what it was asked to.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Failure {
     /// The arguments or the configuration cannot work.
     #[error("{0}")]
@@ -160,6 +160,11 @@ impl Code {
 
     pub(crate) fn from_name(name: &str) -> Option<Self> {
         Self::NAMES.iter().find(|(_, known)| *known == name).map(|(code, _)| *code)
+    }
+
+    /// By its number on the wire of gRPC.
+    pub(crate) fn from_number(number: i32) -> Self {
+        Self::NAMES.iter().find(|(code, _)| *code as i32 == number).map_or(Self::Unknown, |(code, _)| *code)
     }
 
     /// For an answer that did not come from the API but from something before it.

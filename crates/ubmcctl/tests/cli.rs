@@ -1,19 +1,21 @@
-//! The program against a server that speaks the protocol: what it sends, prints, keeps and how it exits.
+//! The program against a server that speaks gRPC, and Connect where HTTP/2 is not agreed on: what it sends, prints, keeps and how it exits.
+
+mod words;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::future::ready;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
-use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use schema::v1alpha1::{
@@ -26,9 +28,8 @@ use schema::v1alpha1::{
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
+use words::{Answer, Reply, frame, from_json, in_grpc, in_json};
 
-/// What the server answers to a method: HTTP status, content type, body.
-type Reply = (u16, &'static str, Vec<u8>);
 type Handler = Box<dyn Fn(&str, &Sent) -> Reply + Send + Sync>;
 
 /// What the client sent.
@@ -37,6 +38,7 @@ struct Sent {
     method: String,
     authorization: String,
     content_type: String,
+    /// The message, binary and without a frame.
     body: Vec<u8>,
 }
 
@@ -73,13 +75,6 @@ fn refuse(http: u16, code: &str, reason: &str) -> Reply {
     (http, "application/json", body.to_string().into_bytes())
 }
 
-fn frame(flags: u8, body: &[u8]) -> Vec<u8> {
-    let mut out = vec![flags];
-    out.extend_from_slice(&u32::try_from(body.len()).unwrap().to_be_bytes());
-    out.extend_from_slice(body);
-    out
-}
-
 /// Events, then the end of the stream: with an error or without.
 fn stream(events: &[Event], end: &str) -> Reply {
     let mut body: Vec<u8> = events.iter().flat_map(|event| frame(0, &event.encode_to_vec())).collect();
@@ -89,16 +84,21 @@ fn stream(events: &[Event], end: &str) -> Reply {
 
 impl Server {
     fn start(handler: impl Fn(&str, &Sent) -> Reply + Send + Sync + 'static) -> Self {
+        Self::speaking(&["h2", "http/1.1"], handler)
+    }
+
+    fn speaking(alpn: &[&str], handler: impl Fn(&str, &Sent) -> Reply + Send + Sync + 'static) -> Self {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let fingerprint = HEXLOWER.encode(&Sha256::digest(made.cert.der()));
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider)
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
             .with_single_cert(vec![made.cert.der().clone()], key)
             .unwrap();
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address: SocketAddr = listener.local_addr().unwrap();
@@ -115,10 +115,14 @@ impl Server {
                     let Ok(stream) = acceptor.accept(stream).await else { return };
                     let service =
                         service_fn(move |request| answer(request, Arc::clone(&handler), Arc::clone(&log)));
-                    let served = hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service);
                     // A client that goes away is no failure of the test.
-                    drop(served.await);
+                    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+                        let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                        drop(server.serve_connection(TokioIo::new(stream), service).await);
+                    } else {
+                        let server = hyper::server::conn::http1::Builder::new();
+                        drop(server.serve_connection(TokioIo::new(stream), service).await);
+                    }
                 });
             }
         };
@@ -173,25 +177,35 @@ async fn answer(
     request: Request<Incoming>,
     handler: Arc<Handler>,
     log: Arc<Mutex<Vec<Sent>>>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+) -> Result<Response<Answer>, Infallible> {
     let (parts, body) = request.into_parts();
     let header =
         |name: &str| parts.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
     let path = parts.uri.path().trim_start_matches("/schema.v1alpha1.").replace('/', ".");
-    let sent = Sent {
-        method: path.clone(),
-        authorization: header("authorization"),
-        content_type: header("content-type"),
-        body: body.collect().await.map(|body| body.to_bytes().to_vec()).unwrap_or_default(),
+    let method = schema::method(&format!("schema.v1alpha1.{path}")).unwrap();
+    let body = body.collect().await.map(|body| body.to_bytes().to_vec()).unwrap_or_default();
+    let content_type = header("content-type");
+    let message = match content_type.as_str() {
+        "application/grpc" => body[5..].to_vec(),
+        "application/json" => from_json(method.input(), &body),
+        "application/connect+json" => from_json(method.input(), &body[5..]),
+        other => panic!("{other}"),
     };
-    let (status, content_type, body) = handler(&path, &sent);
+    let sent =
+        Sent { method: path.clone(), authorization: header("authorization"), content_type, body: message };
+    let reply = handler(&path, &sent);
+    let (status, kind, body, trailers, headers) = match sent.content_type.as_str() {
+        "application/grpc" => in_grpc(reply),
+        _ => in_json(method.output(), reply),
+    };
     log.lock().unwrap().push(sent);
-    let response = Response::builder()
-        .status(StatusCode::from_u16(status).unwrap())
-        .header("content-type", content_type)
-        // Of streams of events only.
-        .header("event-sequence", 41);
-    Ok(response.body(Full::new(body.into())).unwrap())
+    let mut response = Response::new(Full::new(body.into()).with_trailers(ready(trailers.map(Ok))));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap();
+    *response.headers_mut() = headers;
+    response.headers_mut().insert("content-type", kind.parse().unwrap());
+    // Of streams of events only.
+    response.headers_mut().insert("event-sequence", 41.into());
+    Ok(response)
 }
 
 fn out(output: &Output) -> String {
@@ -240,7 +254,7 @@ fn a_list_is_a_table_or_the_json_of_the_reply() {
     assert_eq!(sent[0].authorization, "Basic YWRtaW46Y29ycmVjdCBob3JzZQ==");
     assert_eq!(
         (sent[0].method.as_str(), sent[0].content_type.as_str()),
-        ("HostService.ListHosts", "application/proto")
+        ("HostService.ListHosts", "application/grpc")
     );
 }
 
@@ -808,7 +822,7 @@ fn power_server(before: Host, after: Host, events: Vec<Event>) -> Server {
     let reads = std::sync::atomic::AtomicUsize::new(0);
     Server::start(move |method, sent| match method {
         "EventService.WatchEvents" => {
-            assert_eq!(sent.content_type, "application/connect+proto");
+            assert_eq!(sent.content_type, "application/grpc");
             stream(&events, "{}")
         }
         "HostService.ChangeHostState" => {
@@ -926,7 +940,7 @@ fn a_watch_goes_on_where_it_broke_even_before_its_first_event() {
     });
     let output = server.run("event watch");
     assert_eq!(code(&output), 5, "{}", err(&output));
-    let asked = |sent: &Sent| WatchEventsRequest::decode(&sent.body[5..]).unwrap().after_sequence;
+    let asked = |sent: &Sent| WatchEventsRequest::decode(sent.body.as_slice()).unwrap().after_sequence;
     let after: Vec<Option<u64>> = server.sent().iter().map(asked).collect();
     assert_eq!(after, [None, Some(41), Some(43)], "first where the broken one began");
     assert_eq!(out(&output).lines().count(), 2);
@@ -1110,5 +1124,71 @@ fn completions_name_the_commands() {
         let output = server.bare(&format!("completion {shell}"));
         assert_eq!(code(&output), 0);
         assert!(out(&output).contains("force-off"), "{shell}");
+    }
+}
+
+#[test]
+fn without_http_2_it_asks_by_connect_in_json() {
+    for alpn in [&["http/1.1"][..], &[]] {
+        let server = Server::speaking(alpn, |method, _| match method {
+            "EventService.WatchEvents" => {
+                let event = Event { sequence: 7, domain: "host".into(), ..Default::default() };
+                stream(&[event], r#"{"error":{"code":"permission_denied","message":"no more"}}"#)
+            }
+            "HostService.ListHosts" => {
+                let host = host(HostStatus::On, "", OperationResult::Unspecified);
+                ok(&ListHostsResponse { hosts: vec![host] })
+            }
+            _ => refuse(409, "aborted", "TRANSITION_IN_PROGRESS"),
+        });
+        let list = server.run("host list");
+        assert_eq!(code(&list), 0, "{}", err(&list));
+        assert!(out(&list).contains("system  on"), "{}", out(&list));
+        let refused = server.run("host off");
+        assert_eq!(code(&refused), 8, "{}", err(&refused));
+        assert!(err(&refused).contains("said no (TRANSITION_IN_PROGRESS)"), "{}", err(&refused));
+        let watch = server.run("event watch -o json");
+        assert_eq!(code(&watch), 5, "{}", err(&watch));
+        let event: serde_json::Value = serde_json::from_str(&out(&watch)).unwrap();
+        assert_eq!(event["sequence"], "7");
+        let kinds: Vec<String> = server.sent().into_iter().map(|sent| sent.content_type).collect();
+        assert!(kinds.contains(&"application/json".into()), "{kinds:?}");
+        assert!(!kinds.contains(&"application/grpc".into()), "{kinds:?}");
+        assert_eq!(kinds.last().map(String::as_str), Some("application/connect+json"));
+    }
+}
+
+#[test]
+fn where_grpc_does_not_get_through_connect_is_asked_unless_it_may_have_been_done() {
+    // What something on the way may answer to gRPC, and whether what changes something is asked again.
+    let answers: [(Reply, bool); 4] = [
+        ((415, "text/plain", Vec::new()), true),
+        (refuse(501, "unimplemented", ""), true),
+        ((502, "text/html", b"<html>".to_vec()), false),
+        ((200, "text/html", b"<html>".to_vec()), false),
+    ];
+    for (answer, again) in answers {
+        let first = answer.clone();
+        let server = Server::start(move |method, sent| match method {
+            _ if sent.content_type == "application/grpc" => first.clone(),
+            "EventService.WatchEvents" => {
+                stream(&[Event::default()], r#"{"error":{"code":"permission_denied","message":"no more"}}"#)
+            }
+            "HostService.ListHosts" => ok(&ListHostsResponse::default()),
+            _ => ok(&ResetPasswordResponse::default()),
+        });
+        assert_eq!(code(&server.run("host list")), 0, "{answer:?}");
+        assert_eq!(code(&server.run("event watch")), 5, "{answer:?}");
+        let before = server.sent().len();
+        let change = server.run("call UserService.ResetPassword {}");
+        let sent = server.sent();
+        let kinds: Vec<&str> = sent[before..].iter().map(|sent| sent.content_type.as_str()).collect();
+        if again {
+            assert_eq!(code(&change), 0, "{answer:?}: {}", err(&change));
+            assert_eq!(kinds, ["application/grpc", "application/json"], "{answer:?}");
+        } else {
+            assert_ne!(code(&change), 0, "{answer:?}");
+            assert_eq!(kinds, ["application/grpc"], "{answer:?}");
+        }
     }
 }

@@ -1,19 +1,21 @@
-//! The Connect protocol over TLS and HTTP/1.1: one POST per call, one POST with a framed answer per stream.
+//! gRPC over TLS and HTTP/2, by tonic. Where HTTP/2 is not agreed on or the answer is not gRPC, as behind some proxies, Connect in JSON over
+//! HTTP/1.1 from then on.
 
+mod connect;
+mod grpc;
 mod race;
 mod status;
 mod tls;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes, BytesMut};
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HOST, USER_AGENT};
-use http::{HeaderValue, Request, Response};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use bytes::Bytes;
+use http::HeaderValue;
+use http_body_util::Full;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use rustls::pki_types::ServerName;
 use schema::v1alpha1::{Event, WatchEventsRequest};
@@ -22,12 +24,18 @@ use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tonic::Streaming;
 
 use crate::failure::{Code, Failure};
 use crate::output::note;
+use grpc::Refusal;
 use tls::Verifier;
 pub(crate) use tls::{Fingerprint, Trust};
 
+const AGENT: &str = concat!("ubmcctl/", env!("CARGO_PKG_VERSION"));
+const H2: &[u8] = b"h2";
+const H1: &[u8] = b"http/1.1";
 /// An answer larger than this is not one of ours.
 const MAX_REPLY: usize = 16 << 20;
 /// A streamed message larger than this is not one of ours.
@@ -138,13 +146,21 @@ pub(crate) type Renewal = Box<dyn Fn() -> Option<String> + Send + Sync>;
 pub(crate) struct Client {
     endpoint: Endpoint,
     verifier: Arc<Verifier>,
-    connector: TlsConnector,
+    /// Offers HTTP/2 and HTTP/1.1.
+    either: TlsConnector,
+    /// Offers HTTP/1.1 alone.
+    h1: TlsConnector,
+    /// Whether gRPC is known not to get through.
+    is_plain: AtomicBool,
     credential: std::sync::Mutex<Option<HeaderValue>>,
     renewal: Option<Renewal>,
     deadline: Duration,
     /// Name of the context with the pin, for messages.
     context: Option<String>,
-    idle: Mutex<Option<SendRequest<Full<Bytes>>>>,
+    /// Shared by all calls.
+    open: Mutex<Option<http2::SendRequest<tonic::body::Body>>>,
+    /// For one call at a time.
+    idle: Mutex<Option<http1::SendRequest<Full<Bytes>>>>,
 }
 
 impl Client {
@@ -155,15 +171,19 @@ impl Client {
         deadline: Duration,
     ) -> Result<Self, Failure> {
         let verifier = Verifier::new(trust)?;
-        let connector = TlsConnector::from(Arc::new(verifier.client_config()?));
+        let connector =
+            |alpn: &[&[u8]]| verifier.client_config(alpn).map(|config| TlsConnector::from(Arc::new(config)));
         Ok(Self {
             endpoint,
+            either: connector(&[H2, H1])?,
+            h1: connector(&[H1])?,
             verifier,
-            connector,
+            is_plain: AtomicBool::new(false),
             credential: std::sync::Mutex::new(credential.header()?),
             renewal: None,
             deadline,
             context: None,
+            open: Mutex::new(None),
             idle: Mutex::new(None),
         })
     }
@@ -207,7 +227,7 @@ impl Client {
 
     /// Connects and returns the fingerprint of the certificate the server proved to hold.
     pub(crate) async fn fingerprint(&self) -> Result<Fingerprint, Failure> {
-        self.in_time(async { self.connect().await.map(drop) }).await?;
+        self.in_time(async { Box::pin(self.connect(&self.either)).await.map(drop) }).await?;
         self.verifier.seen().ok_or_else(|| self.unreachable("the server showed no certificate"))
     }
 
@@ -222,7 +242,12 @@ impl Client {
         timeout(limit, call).await.map_err(|_| over())?
     }
 
-    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, Failure> {
+    /// When the server shall have said that the time is over, if a call begins now.
+    fn last_word(&self) -> Instant {
+        Instant::now() + self.deadline - LAST_WORD.min(self.deadline / 10)
+    }
+
+    async fn connect(&self, connector: &TlsConnector) -> Result<TlsStream<TcpStream>, Failure> {
         let address = (self.endpoint.host.as_str(), self.endpoint.port);
         let addresses = tokio::net::lookup_host(address).await.map_err(|error| self.unreachable(error))?;
         let stream = race::first(addresses, TcpStream::connect).await;
@@ -232,12 +257,72 @@ impl Client {
         keep_alive(&stream).map_err(|error| self.unreachable(error))?;
         let name =
             ServerName::try_from(self.endpoint.host.clone()).map_err(|error| self.unreachable(error))?;
-        let stream = self.connector.connect(name, stream).await.map_err(|error| self.tls_failure(&error))?;
-        let (sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.unreachable(error))?;
+        connector.connect(name, stream).await.map_err(|error| self.tls_failure(&error))
+    }
+
+    /// A new connection for Connect.
+    async fn connected_h1(&self) -> Result<http1::SendRequest<Full<Bytes>>, Failure> {
+        self.over_h1(Box::pin(self.connect(&self.h1)).await?).await
+    }
+
+    async fn over_h1(
+        &self,
+        stream: TlsStream<TcpStream>,
+    ) -> Result<http1::SendRequest<Full<Bytes>>, Failure> {
+        let made = http1::handshake(TokioIo::new(stream)).await;
+        let (sender, connection) = made.map_err(|error| self.unreachable(error))?;
         // Its errors come back to whoever waits for an answer.
         tokio::spawn(connection);
         Ok(sender)
+    }
+
+    /// A new connection for gRPC; `None` when the server wants HTTP/1.1, and what is asked from now on is asked by Connect.
+    async fn connected_h2(&self) -> Result<Option<http2::SendRequest<tonic::body::Body>>, Failure> {
+        let stream = Box::pin(self.connect(&self.either)).await?;
+        if stream.get_ref().1.alpn_protocol() != Some(H2) {
+            self.is_plain.store(true, Ordering::Relaxed);
+            *self.idle.lock().await = Some(self.over_h1(stream).await?);
+            return Ok(None);
+        }
+        let made = Box::pin(http2::handshake(TokioExecutor::new(), TokioIo::new(stream))).await;
+        let (sender, connection) = made.map_err(|error| self.unreachable(error))?;
+        tokio::spawn(connection);
+        *self.open.lock().await = Some(sender.clone());
+        Ok(Some(sender))
+    }
+
+    /// A call by gRPC on the connection that is open or a new one; `None` when it is for Connect.
+    async fn channel(
+        &self,
+        method: &'static MethodInfo,
+        credential: Option<HeaderValue>,
+    ) -> Result<Option<grpc::Channel<'_>>, Failure> {
+        if self.is_plain.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let kept = self.open.lock().await.clone().filter(|sender| !sender.is_closed());
+        let reused = kept.is_some();
+        let sender = match kept {
+            Some(sender) => Some(sender),
+            None => self.connected_h2().await?,
+        };
+        Ok(sender.map(|sender| grpc::Channel { client: self, sender, reused, credential, method }))
+    }
+
+    /// Whether what gRPC did not bring about is to be asked by Connect.
+    ///
+    /// # Errors
+    /// The failure, when it is final.
+    fn otherwise(&self, method: &MethodInfo, refusal: Refusal) -> Result<(), Failure> {
+        match refusal {
+            Refusal::Foreign { is_untouched, .. }
+                if is_untouched || method.idempotency == Idempotency::NoSideEffects =>
+            {
+                self.is_plain.store(true, Ordering::Relaxed);
+                Ok(())
+            }
+            Refusal::Foreign { failure, .. } | Refusal::Told(failure) => Err(failure),
+        }
     }
 
     fn tls_failure(&self, error: &std::io::Error) -> Failure {
@@ -267,88 +352,18 @@ impl Client {
         }
     }
 
-    fn request(
-        &self,
-        method: &MethodInfo,
-        content_type: &'static str,
-        body: Bytes,
-        credential: Option<HeaderValue>,
-        left: Duration,
-    ) -> Result<Request<Full<Bytes>>, Failure> {
-        let mut request = Request::post(method.path)
-            .header(HOST, self.endpoint.authority())
-            .header(USER_AGENT, concat!("ubmcctl/", env!("CARGO_PKG_VERSION")))
-            .header(CONTENT_TYPE, content_type)
-            .header(ACCEPT, content_type)
-            .header("connect-protocol-version", "1");
-        if let Some(credential) = credential {
-            request = request.header(AUTHORIZATION, credential);
-        }
-        if !method.server_streaming {
-            request =
-                request.header("connect-timeout-ms", left.as_millis().clamp(1, 9_999_999_999).to_string());
-        }
-        request.body(Full::new(body)).map_err(|error| Failure::Local(format!("request: {error}")))
-    }
-
-    /// Sends on a connection that is open, or on a new one.
-    async fn send(
-        &self,
-        method: &MethodInfo,
-        content_type: &'static str,
-        body: Bytes,
-        credential: Option<HeaderValue>,
-    ) -> Result<(Response<Incoming>, SendRequest<Full<Bytes>>), Failure> {
-        let end = Instant::now() + self.deadline - LAST_WORD.min(self.deadline / 10);
-        let kept = self.idle.lock().await.take().filter(SendRequest::is_ready);
-        let reused = kept.is_some();
-        let mut sender = match kept {
-            Some(sender) => sender,
-            None => self.connect().await?,
-        };
-        let left = end.saturating_duration_since(Instant::now());
-        let request = self.request(method, content_type, body, credential, left)?;
-        match sender.try_send_request(request).await {
-            Ok(response) => Ok((response, sender)),
-            Err(mut error) => match error.take_message() {
-                // The server closed a kept connection before it took the request: that one alone is safe to send again.
-                Some(request) if reused => {
-                    let mut sender = self.connect().await?;
-                    let response =
-                        sender.send_request(request).await.map_err(|error| self.unreachable(error))?;
-                    Ok((response, sender))
-                }
-                _ => Err(self.unreachable(error.into_error())),
-            },
-        }
-    }
-
     /// Calls a unary method with encoded messages.
     pub(crate) async fn raw(&self, method: &'static MethodInfo, body: Bytes) -> Result<Bytes, Failure> {
-        let attempt = async |credential| {
-            let (response, sender) = self.send(method, "application/proto", body.clone(), credential).await?;
-            let (parts, body) = response.into_parts();
-            let body = Limited::new(body, MAX_REPLY)
-                .collect()
-                .await
-                .map_err(|error| self.unreachable(error))?
-                .to_bytes();
-            *self.idle.lock().await = Some(sender);
-            if let Some(date) = parts.headers.get(DATE).and_then(|date| date.to_str().ok()) {
-                crate::text::server_says(date);
+        let attempt = async |credential: Option<HeaderValue>| {
+            let end = self.last_word();
+            if let Some(channel) = self.channel(method, credential.clone()).await? {
+                let left = end.saturating_duration_since(Instant::now());
+                match Box::pin(channel.unary(body.clone(), left)).await {
+                    Ok(reply) => return Ok(reply),
+                    Err(refusal) => self.otherwise(method, refusal)?,
+                }
             }
-            let content_type =
-                parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-            if parts.status.is_success() && content_type.starts_with("application/proto") {
-                return Ok(body);
-            }
-            if parts.status.is_success() || parts.status.is_redirection() {
-                return Err(self.unreachable(format!(
-                    "this is no u-bmc: it answered {} {content_type:?}",
-                    parts.status
-                )));
-            }
-            Err(Failure::Status(Box::new(status::from_http(parts.status, &body, method))))
+            Box::pin(connect::unary(self, method, &body, credential)).await
         };
         let used = self.credential();
         self.in_time(async {
@@ -385,22 +400,16 @@ impl Client {
     pub(crate) async fn watch(&self, request: &WatchEventsRequest) -> Result<Events, Failure> {
         let method = schema::method("schema.v1alpha1.EventService.WatchEvents")
             .ok_or_else(|| Failure::Local("the contract has no WatchEvents".into()))?;
-        let message = request.encode_to_vec();
-        let mut body = BytesMut::with_capacity(message.len() + 5);
-        body.extend_from_slice(&[0]);
-        body.extend_from_slice(&u32::try_from(message.len()).unwrap_or(u32::MAX).to_be_bytes());
-        body.extend_from_slice(&message);
-        let body = body.freeze();
-        let open = async |credential| {
-            let (response, sender) =
-                self.send(method, "application/connect+proto", body.clone(), credential).await?;
-            if response.status().is_success() {
-                return Ok((response, sender));
+        let message = Bytes::from(request.encode_to_vec());
+        let open = async |credential: Option<HeaderValue>| {
+            if let Some(channel) = self.channel(method, credential.clone()).await? {
+                match Box::pin(channel.stream(message.clone())).await {
+                    Ok((messages, begin)) => return Ok((Messages::Grpc(Box::new(messages)), begin)),
+                    Err(refusal) => self.otherwise(method, refusal)?,
+                }
             }
-            let status = response.status();
-            let body = Limited::new(response.into_body(), MAX_EVENT).collect().await;
-            let body = body.map_err(|error| self.unreachable(error))?.to_bytes();
-            Err(Failure::Status(Box::new(status::from_http(status, &body, method))))
+            let (frames, begin) = Box::pin(connect::stream(self, method, &message, credential)).await?;
+            Ok((Messages::Connect(frames), begin))
         };
         let mut credential = self.credential();
         // The start of the stream has its time; the stream itself goes on.
@@ -413,18 +422,8 @@ impl Client {
                 answer => answer,
             }
         });
-        let (response, sender) = opened.await?;
-        let begin =
-            response.headers().get("event-sequence").and_then(|begin| begin.to_str().ok()?.parse().ok());
-        Ok(Events {
-            server: self.endpoint.given.clone(),
-            method,
-            credential,
-            begin,
-            body: response.into_body(),
-            buffer: BytesMut::new(),
-            _sender: sender,
-        })
+        let (messages, begin) = opened.await?;
+        Ok(Events { server: self.endpoint.given.clone(), method, credential, begin, messages })
     }
 }
 
@@ -455,10 +454,12 @@ pub(crate) struct Events {
     credential: Option<HeaderValue>,
     /// After which number of the event log it begins; servers before this had no such header.
     begin: Option<u64>,
-    body: Incoming,
-    buffer: BytesMut,
-    /// Dropping it would end the connection.
-    _sender: SendRequest<Full<Bytes>>,
+    messages: Messages,
+}
+
+enum Messages {
+    Grpc(Box<Streaming<Bytes>>),
+    Connect(connect::Frames),
 }
 
 impl Events {
@@ -474,48 +475,18 @@ impl Events {
 
     /// The next event; `None` when the server ended the stream without an error.
     ///
-    /// Cancel safe: bytes already read stay in the buffer.
+    /// Cancel safe: bytes already read stay where they are.
     pub(crate) async fn next(&mut self) -> Result<Option<Event>, Failure> {
-        loop {
-            if let Some((flags, message)) = self.frame()? {
-                if flags & 2 != 0 {
-                    return match status::from_end_of_stream(&message, self.method) {
-                        Some(status) => Err(Failure::Status(Box::new(status))),
-                        None => Ok(None),
-                    };
-                }
-                let event = Event::decode(message)
-                    .map_err(|error| Failure::Local(format!("event not understood: {error}")))?;
-                return Ok(Some(event));
+        let message = match &mut self.messages {
+            Messages::Connect(frames) => frames.next().await?,
+            Messages::Grpc(messages) => {
+                messages.message().await.map_err(|status| grpc::ended(&self.server, self.method, &status))?
             }
-            match self.body.frame().await {
-                Some(Ok(frame)) => {
-                    if let Some(data) = frame.data_ref() {
-                        self.buffer.extend_from_slice(data);
-                    }
-                }
-                Some(Err(error)) => return Err(self.broken(error)),
-                None => return Err(self.broken("the stream broke off")),
-            }
-        }
-    }
-
-    fn broken(&self, cause: impl ToString) -> Failure {
-        Failure::Unreachable { server: self.server.clone(), cause: cause.to_string() }
-    }
-
-    fn frame(&mut self) -> Result<Option<(u8, Bytes)>, Failure> {
-        let Some((head, _)) = self.buffer.split_first_chunk::<5>() else { return Ok(None) };
-        let [flags, length @ ..] = *head;
-        let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
-        if length > MAX_EVENT || flags & 1 != 0 {
-            return Err(self.broken("the stream is not what was asked for"));
-        }
-        if self.buffer.len() < 5 + length {
-            return Ok(None);
-        }
-        self.buffer.advance(5);
-        Ok(Some((flags, self.buffer.split_to(length).freeze())))
+        };
+        message
+            .map(Event::decode)
+            .transpose()
+            .map_err(|error| Failure::Local(format!("event not understood: {error}")))
     }
 }
 

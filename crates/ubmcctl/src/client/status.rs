@@ -1,4 +1,4 @@
-//! Errors as the Connect protocol writes them.
+//! Errors: their details, as the Connect protocol writes them, and what is no answer of the API.
 
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
@@ -9,7 +9,8 @@ use schema::MethodInfo;
 use schema::google::rpc::{BadRequest, ErrorInfo};
 use serde::Deserialize;
 
-use crate::failure::{Code, Status};
+use super::Client;
+use crate::failure::{Code, Failure, Status};
 
 /// Connect leaves the padding out; others do not.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -40,8 +41,39 @@ struct End {
     error: Option<Wire>,
 }
 
+/// What is no message: an error of the API, of something in front of it, or of something else altogether.
+pub(super) fn foreign(
+    client: &Client,
+    http: StatusCode,
+    kind: &str,
+    body: &[u8],
+    method: &'static MethodInfo,
+) -> Failure {
+    if http.is_success() || http.is_redirection() {
+        return client.unreachable(format!("this is no u-bmc: it answered {http} {kind:?}"));
+    }
+    Failure::Status(Box::new(from_http(http, body, method)))
+}
+
+/// Takes what a detail of an error says.
+pub(super) fn detail(status: &mut Status, kind: &str, value: &[u8]) {
+    match kind.rsplit('/').next() {
+        Some("google.rpc.ErrorInfo") => {
+            if let Ok(info) = ErrorInfo::decode(value) {
+                status.reason = info.reason;
+            }
+        }
+        Some("google.rpc.BadRequest") => {
+            if let Ok(bad) = BadRequest::decode(value) {
+                status.violations.extend(bad.field_violations.into_iter().map(|v| (v.field, v.description)));
+            }
+        }
+        _ => {}
+    }
+}
+
 /// An error answer to a unary call, or the refusal of a stream.
-pub(super) fn from_http(http: StatusCode, body: &[u8], method: &'static MethodInfo) -> Status {
+fn from_http(http: StatusCode, body: &[u8], method: &'static MethodInfo) -> Status {
     match serde_json::from_slice::<Wire>(body) {
         Ok(wire) if Code::from_name(&wire.code).is_some() => wire.into_status(method),
         _ => Status {
@@ -68,22 +100,9 @@ impl Wire {
             violations: Vec::new(),
             method: Some(method),
         };
-        for detail in self.details {
-            let Ok(value) = BASE64.decode(&detail.value) else { continue };
-            match detail.kind.rsplit('/').next() {
-                Some("google.rpc.ErrorInfo") => {
-                    if let Ok(info) = ErrorInfo::decode(value.as_slice()) {
-                        status.reason = info.reason;
-                    }
-                }
-                Some("google.rpc.BadRequest") => {
-                    if let Ok(bad) = BadRequest::decode(value.as_slice()) {
-                        status
-                            .violations
-                            .extend(bad.field_violations.into_iter().map(|v| (v.field, v.description)));
-                    }
-                }
-                _ => {}
+        for entry in self.details {
+            if let Ok(value) = BASE64.decode(&entry.value) {
+                detail(&mut status, &entry.kind, &value);
             }
         }
         status

@@ -143,14 +143,14 @@ impl Verifier {
         }
     }
 
-    pub(crate) fn client_config(self: &Arc<Self>) -> Result<ClientConfig, Failure> {
+    pub(crate) fn client_config(self: &Arc<Self>, alpn: &[&[u8]]) -> Result<ClientConfig, Failure> {
         let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| Failure::Local(format!("TLS: {error}")))?
             .dangerous()
             .with_custom_certificate_verifier(Arc::<Self>::clone(self))
             .with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         Ok(config)
     }
 }

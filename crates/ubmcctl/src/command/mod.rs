@@ -29,7 +29,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Context(command) => context::run(&cli.global, command, output).await,
         Command::Login(login) => context::login(session()?, login, output).await,
         Command::Logout => context::logout(session()?, output).await,
-        Command::Host(command) => power::host(session()?, command, output).await,
+        Command::Host(command) => Box::pin(power::host(session()?, command, output)).await,
         Command::Chassis(command) => power::chassis(session()?, command, output).await,
         Command::Bmc(command) => system::bmc(session()?, command, output).await,
         Command::User(command) => account::user(session()?, command, output).await,
