@@ -7,6 +7,7 @@
 //!
 //! A stream is listed only while its folder is sure to be there: it is made before it is listed and leaves the list before it goes. So
 //! wherever the power goes between the two, a folder without an entry is listed at the next start, and an entry without a folder is a loss.
+//! Where there is no room for a list without it, a stream that is deleted waits as `<stream>.listed.gone` until there is, and is not missed.
 //! A store of an earlier release has no list: it is written from what is there. So is a list of which both copies are damaged or of a
 //! newer release; that is told, and costs nothing else.
 
@@ -17,7 +18,7 @@ use nats::js::store::{StoreError, StoreReport};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{FileStore, MAX_SMALL, error, file_name, seal, unseal};
+use super::{FileStore, Kind, MAX_SMALL, error, file_name, seal, segment_file, segment_id, unseal};
 
 /// The two copies, the first one written first.
 pub(super) const LISTS: [&str; 2] = ["made", "made.2"];
@@ -122,23 +123,53 @@ impl FileStore {
         self.made = sound.into_iter().max_by_key(|made| made.generation).unwrap_or_default();
     }
 
-    /// Sets the list against what is there, by stream and whether it has had a segment: what is missing is told.
-    pub(super) fn compare_list(&mut self, there: BTreeMap<String, bool>) {
-        let missing: BTreeSet<String> =
-            self.made.streams.keys().filter(|name| !there.contains_key(*name)).cloned().collect();
-        for name in &missing {
-            let why = "its folder is missing or empty, what was stored in it is lost";
-            self.shared.found(name, why.to_owned(), None);
+    /// Sets the list against what is there, by stream and whether it has had a segment: what is missing is told, but for what was deleted.
+    pub(super) fn compare_list(&mut self, mut there: BTreeMap<String, bool>, deleted: &BTreeSet<String>) {
+        let mut missing = BTreeSet::new();
+        for name in self.made.streams.keys().filter(|name| !there.contains_key(*name)) {
+            if !deleted.contains(name) {
+                let why = "its folder is missing or empty, what was stored in it is lost";
+                self.shared.found(name, why.to_owned(), None);
+                missing.insert(name.clone());
+            }
         }
         self.missing = missing;
-        let written = self.change_list(|made| {
-            for (name, begun) in there {
-                let entry = made.streams.get(&name).cloned().unwrap_or_default();
-                made.add(&name, Entry { begun: begun || entry.begun, ..entry });
+        // What a process before us made and did not list may be in the system's memory only.
+        let new = |name: &String, begun: bool| {
+            self.made.streams.get(name).is_none_or(|entry| begun && !entry.begun)
+        };
+        if there.iter().any(|(name, begun)| new(name, *begun)) && self.keep_folders().is_err() {
+            there.retain(|name, begun| !new(name, *begun));
+        }
+        there.retain(|name, begun| !new(name, *begun) || self.keep_stream(name).is_ok());
+        let list = |made: &mut Made| {
+            made.streams.retain(|name, _| there.contains_key(name) || !deleted.contains(name));
+            for (name, begun) in &there {
+                let entry = made.streams.get(name).cloned().unwrap_or_default();
+                made.add(name, Entry { begun: *begun || entry.begun, ..entry });
             }
-        });
-        // It is tried again; until then the list in memory counts.
-        self.unlisted |= written.is_err();
+        };
+        if self.change_list(list).is_err() {
+            // It is tried again; until then the list in memory counts.
+            self.made.streams.retain(|name, _| there.contains_key(name) || !deleted.contains(name));
+            self.unlisted = true;
+        }
+    }
+
+    /// Makes last of a stream's folder what is there of it.
+    fn keep_stream(&self, name: &str) -> Result<(), StoreError> {
+        let dir = self.dir(name)?;
+        let disk = &self.shared.disk;
+        let keep = || -> io::Result<()> {
+            let oldest = disk.list(&dir)?.iter().filter_map(|file| segment_id(file)).min();
+            if let Some(path) = oldest.map(|id| dir.join(segment_file(id)))
+                && disk.kind(&path)? == Kind::File
+            {
+                disk.open(&path, false)?.sync()?;
+            }
+            disk.sync_dir(&dir)
+        };
+        keep().map_err(|e| error("sync", &dir, &e))
     }
 
     /// Changes the list, on the medium and in memory, or neither.

@@ -283,3 +283,84 @@ fn one_copy_of_the_list_tells_it_too() {
         assert!(is_list_told(&bench) && told_of(&bench, "KV_b") == 1, "{gone}: {:?}", bench.reports);
     }
 }
+
+/// Deleting is how room is made: it is done where there is none for the list, and is no loss wherever the power goes.
+#[test]
+fn a_stream_is_deleted_where_there_is_no_room_for_the_list() {
+    for stop in [None].into_iter().chain((0..60).map(Some)) {
+        let disk = locked();
+        let mut bench = Bench::open(&disk, small(), begin());
+        disk.set_room(Some(0));
+        disk.fail_after(stop);
+        let answer = bench.api("STREAM.DELETE.KV_b", json!({}));
+        let done = answer.get("error").is_none();
+        assert!(done || stop.is_some(), "{answer}");
+        drop(bench);
+        for (n, disk) in [disk.copy(), disk.after_power_loss(&mut Random::new(9))].into_iter().enumerate() {
+            let what = format!("stop {stop:?} {n}");
+            // The power goes at the start after, too.
+            for again in (0..20).step_by(3) {
+                let disk = disk.copy();
+                disk.fail_after(Some(again));
+                drop(Bench::open(&disk, small(), begin()));
+                let disk = disk.after_power_loss(&mut Random::new(again as u64));
+                let bench = Bench::open(&disk, small(), begin());
+                assert_eq!(told_of(&bench, "KV_b"), 0, "{what} {again}: {:?}", bench.reports);
+            }
+            let mut bench = Bench::open(&disk, small(), begin());
+            assert_eq!(told_of(&bench, "KV_b"), 0, "{what}: {:?}", bench.reports);
+            let is_there = bench.state("KV_b").is_object();
+            assert!(!(done && is_there), "{what}");
+            let left = disk.files().into_keys().any(|p| p.to_str().unwrap().contains(".gone"));
+            assert!(!left, "{what}: {:?}", disk.files().keys());
+            // One that is made again is missed again.
+            bench.api("STREAM.CREATE.KV_b", bucket());
+            assert!(revision(&mut bench, "_damaged").is_none(), "{what}");
+            drop(bench);
+            remove(&disk, &path(STREAM), |_| true);
+            assert_eq!(told_of(&Bench::open(&disk, small(), begin()), "KV_b"), 1, "{what}");
+        }
+    }
+}
+
+/// What somebody put into the folder of a stream that is deleted so stays, and hides no loss of one that is made again.
+#[test]
+fn a_stream_deleted_without_the_list_is_missed_when_it_was_made_again() {
+    let disk = locked();
+    let theirs = path(STREAM).join("theirs");
+    disk.open(&theirs, true).unwrap().write_at(b"mine", 0).unwrap();
+    let mut bench = Bench::open(&disk, small(), begin());
+    disk.set_room(Some(0));
+    assert!(bench.api("STREAM.DELETE.KV_b", json!({})).get("error").is_none());
+    disk.set_room(None);
+    assert!(bench.api("STREAM.CREATE.KV_b", bucket()).get("error").is_none());
+    assert!(revision(&mut bench, "_damaged").is_none());
+    drop(bench);
+    assert!(disk.files().values().any(|bytes| bytes == b"mine"));
+    remove(&disk, &path(STREAM), |_| true);
+    assert_eq!(told_of(&Bench::open(&disk, small(), begin()), "KV_b"), 1);
+}
+
+/// The server ends while it makes a stream, and the power goes while it starts again: what it listed then was there to stay.
+#[test]
+fn a_stream_half_made_is_not_taken_for_a_loss_at_the_start_after() {
+    for stop in 0..40 {
+        for again in 0..30 {
+            let disk = SimDisk::new();
+            let mut bench = Bench::open(&disk, small(), begin());
+            disk.fail_after(Some(stop));
+            bench.api("STREAM.CREATE.KV_b", bucket());
+            drop(bench);
+            disk.fail_after(Some(again));
+            drop(Bench::open(&disk, small(), begin()));
+            for seed in 0..2 {
+                let mut random = Random::new(stop as u64 * 17 + again as u64 * 131 + seed);
+                let mut bench = Bench::open(&disk.after_power_loss(&mut random), small(), begin());
+                let what = format!("{stop} {again} {seed}");
+                assert_eq!(told_of(&bench, "KV_b"), 0, "{what}: {:?}", bench.reports);
+                bench.api("STREAM.CREATE.KV_b", bucket());
+                assert!(revision(&mut bench, "_damaged").is_none(), "{what}");
+            }
+        }
+    }
+}

@@ -5,6 +5,7 @@
 //!                         /00000001.seg …  its messages, see `segment`
 //!                         /mark, mark.2    how far they are known to reach, see `reached`
 //!                         /consumers/<consumer>, <consumer>.2   state: the newest, and the one before
+//!  <root>/streams/<stream>.gone, …         what is left of one that was deleted
 //!  <root>/made, made.2                     the streams that were made, see `made`
 //!  <root>/damaged/                         copies of what was damaged, kept for people (the newest few)
 //! ```
@@ -79,6 +80,8 @@ const TEMPORARY: &str = ".tmp";
 /// The file a medium is tried with.
 const TRIAL: &str = "trial.tmp";
 const GONE: &str = ".gone";
+/// Of a stream that was deleted while the list could not be written: as long as its folder is there the entry is not missed.
+const GONE_LISTED: &str = ".listed.gone";
 /// What the second file of a consumer ends in.
 const SECOND: &str = ".2";
 
@@ -350,6 +353,11 @@ fn consumer_of(file: &str) -> Option<(String, usize)> {
     }
 }
 
+/// The name of the folder that was a stream's until it was deleted while the list could not be written.
+fn deleted_of(dir: &Path) -> Option<&str> {
+    dir.file_name()?.to_str()?.strip_suffix(GONE_LISTED)
+}
+
 /// Whether a file in a stream's directory is the store's own.
 fn is_own(file: &str) -> bool {
     let name = file.strip_suffix(TEMPORARY).unwrap_or(file);
@@ -516,15 +524,28 @@ impl FileStore {
 
     /// Whether a stream has had a segment: one that was begun to its header at least, or a mark.
     fn has_begun(&self, dir: &Path, files: &[String]) -> bool {
-        let size = |file: &String| self.shared.disk.open(&dir.join(file), false).and_then(|f| f.size());
-        files.iter().any(|file| MARKS.contains(&file.as_str()))
-            || files.iter().any(|file| {
-                segment_id(file).is_some() && size(file).is_ok_and(|size| size >= segment::HEADER as u64)
-            })
+        let has_header = |file: &String| {
+            let mut head = [0; segment::HEADER];
+            let read = self.shared.disk.open(&dir.join(file), false).and_then(|f| f.read_at(&mut head, 0));
+            segment_id(file).is_some_and(|id| read.is_ok() && segment::base(id, &head).is_some())
+        };
+        files.iter().any(|file| MARKS.contains(&file.as_str())) || files.iter().any(has_header)
     }
 
     /// Removes what the store made in a stream's directory, and the directory if nothing else is in it.
     fn remove_stream(&self, dir: &Path) -> io::Result<()> {
+        let disk = &self.shared.disk;
+        let consumers = self.empty_stream(dir)?;
+        let gone = |result: io::Result<()>| match result {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
+        };
+        gone(disk.remove_dir(&consumers))?;
+        gone(disk.remove_dir(dir))
+    }
+
+    /// Removes the files the store made in a stream's directory. The directory of its consumers is returned.
+    fn empty_stream(&self, dir: &Path) -> io::Result<PathBuf> {
         let disk = &self.shared.disk;
         let consumers = dir.join(CONSUMERS);
         for file in disk.list(&consumers).unwrap_or_default().iter().filter(|f| is_own_consumer(f)) {
@@ -539,12 +560,30 @@ impl FileStore {
                 disk.remove_file(&path)?;
             }
         }
-        let gone = |result: io::Result<()>| match result {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-            _ => Ok(()),
+        Ok(consumers)
+    }
+
+    /// Where a stream's folder goes that is deleted. What somebody else put into an earlier one of the name keeps that one's place.
+    fn place_of_gone(&self, file: &str) -> Result<PathBuf, StoreError> {
+        let places =
+            std::iter::once(format!("{file}{GONE}")).chain((2..100).map(|n| format!("{file}.{n}{GONE}")));
+        let is_free = |place: &PathBuf| {
+            self.shared.disk.kind(place).is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
         };
-        gone(disk.remove_dir(&consumers))?;
-        gone(disk.remove_dir(dir))
+        places.map(|place| self.streams.join(place)).find(is_free).ok_or(StoreError::Exists)
+    }
+
+    /// Removes the folder of a stream that was deleted while it was listed, now that it is not.
+    fn forget_deleted(&self, dir: &Path, file: &str) -> io::Result<()> {
+        let disk = &self.shared.disk;
+        let place = self.place_of_gone(file).map_err(|e| io::Error::other(e.to_string()))?;
+        match disk.rename(dir, &place) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => disk.sync_dir(&self.streams)?,
+        }
+        // What is left under that name goes at the next start.
+        let _ = self.remove_stream(&place);
+        Ok(())
     }
 
     /// Removes a stream's directory, and makes that last.
@@ -561,10 +600,20 @@ impl FileStore {
         // Nothing goes that may still be listed.
         self.keep_list()?;
         while let Some(dir) = self.leftovers.first() {
-            self.remove_for_good(dir).map_err(|e| error("remove", dir, &e))?;
+            let removed = match deleted_of(dir) {
+                Some(file) => self.forget_deleted(dir, file),
+                None => self.remove_for_good(dir),
+            };
+            removed.map_err(|e| error("remove", dir, &e))?;
             self.leftovers.pop_first();
         }
         Ok(())
+    }
+
+    /// Whether a folder may wait under this name to be removed.
+    fn may_be_left(&self, dir: &Path) -> bool {
+        let is_free = || self.shared.disk.kind(dir).is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
+        self.leftovers.len() < MAX_LEFTOVERS && is_free()
     }
 
     /// The second copy of a configuration has to hold what counts before the first one is replaced: it is what is left when that fails.
@@ -688,7 +737,7 @@ impl FileStore {
 
 impl Storage for FileStore {
     fn recover(&mut self) -> Result<Vec<Recovered>, StoreError> {
-        let (mut streams, mut there) = (Vec::new(), BTreeMap::new());
+        let (mut streams, mut there, mut deleted) = (Vec::new(), BTreeMap::new(), BTreeSet::new());
         self.read_list();
         let mut files = match self.shared.disk.list(&self.streams) {
             Ok(files) => files,
@@ -710,6 +759,11 @@ impl Storage for FileStore {
                     there.insert(name, begun);
                     streams.extend(stream);
                 }
+            } else if let Some(name) = deleted_of(&dir).and_then(name_of) {
+                // It is there until the list is written, for which there may be no room before.
+                let _ = self.empty_stream(&dir);
+                deleted.insert(name);
+                self.leftovers.insert(dir);
             } else if file.strip_suffix(GONE).and_then(|f| name_of(f.split('.').next()?)).is_some() {
                 // A stream that was being deleted. What cannot be removed is tried again at the next start.
                 let _ = self.remove_stream(&dir);
@@ -717,14 +771,19 @@ impl Storage for FileStore {
                 self.shared.foreign(&dir);
             }
         }
-        self.compare_list(there);
+        self.compare_list(there, &deleted);
+        if !deleted.is_empty() {
+            // What cannot be removed now is tried again.
+            let _ = self.sweep();
+        }
         Ok(streams)
     }
 
     fn create(&mut self, name: &str, class: Class, meta: &[u8]) -> Result<Box<dyn StreamStore>, StoreError> {
         self.prepare()?;
         let dir = self.dir(name)?;
-        if self.leftovers.contains(&dir) {
+        let deleted = self.streams.join(format!("{}{GONE_LISTED}", file_name(name)?));
+        if self.leftovers.contains(&dir) || self.leftovers.contains(&deleted) {
             self.sweep()?;
         } else if self.leftovers.len() >= MAX_LEFTOVERS {
             return Err(StoreError::Io {
@@ -848,18 +907,17 @@ impl Storage for FileStore {
 
     fn delete(&mut self, name: &str) -> Result<(), StoreError> {
         let dir = self.dir(name)?;
-        let disk = &self.shared.disk;
         let file = file_name(name)?;
         // What somebody else put into an earlier one of the name keeps that one's place.
-        let places =
-            std::iter::once(format!("{file}{GONE}")).chain((2..100).map(|n| format!("{file}.{n}{GONE}")));
-        let free = places
-            .map(|place| self.streams.join(place))
-            .find(|place| disk.kind(place).is_err_and(|e| e.kind() == io::ErrorKind::NotFound));
-        let gone = free.ok_or(StoreError::Exists)?;
+        let mut gone = self.place_of_gone(&file)?;
         // What is not listed and there is listed again, what is listed and not there is lost.
-        let entry = self.made.streams.get(name).cloned();
-        self.change_list(|made| drop(made.streams.remove(name)))?;
+        let mut entry = self.made.streams.get(name).cloned();
+        let listed = self.streams.join(format!("{file}{GONE_LISTED}"));
+        match self.change_list(|made| drop(made.streams.remove(name))) {
+            // Deleting is how room is made: the name of the folder says it until there is some.
+            Err(StoreError::Full) if self.may_be_left(&listed) => (gone, entry) = (listed, None),
+            outcome => outcome?,
+        }
         let disk = Arc::clone(&self.shared.disk);
         let failure = match disk.rename(&dir, &gone) {
             Ok(()) => match disk.sync_dir(&self.streams) {
@@ -881,6 +939,15 @@ impl Storage for FileStore {
             return Err(if listed.is_ok() { failure } else { StoreError::Open(Box::new(failure)) });
         }
         self.missing.remove(name);
+        if deleted_of(&gone).is_some() {
+            let _ = self.empty_stream(&gone);
+            self.made.streams.remove(name);
+            self.unlisted = true;
+            self.leftovers.insert(gone);
+            // Tried again with the next one that is made, when the medium is asked for, or at the next start.
+            let _ = self.sweep();
+            return Ok(());
+        }
         // What is left under that name goes at the next start.
         let _ = self.remove_stream(&gone);
         Ok(())
