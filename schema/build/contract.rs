@@ -38,6 +38,8 @@ pub(crate) struct Method {
     pub(crate) self_field: Option<String>,
     pub(crate) stream: Option<String>,
     pub(crate) resume: Option<(String, u32)>,
+    /// Bus subject of the method that answers all a stream tells.
+    pub(crate) picture: Option<String>,
     pub(crate) server_streaming: bool,
     pub(crate) deadline_ms: u32,
     pub(crate) with_expired_password: bool,
@@ -132,6 +134,7 @@ fn method_of(pool: &DescriptorPool, file: &str, internal: bool, method: &MethodD
         }
     }
     let resume = resume_fields(pool, &at, method, &options)?;
+    let picture = picture_method(pool, &at, method, &options, stream.as_deref())?;
     let http = bindings(pool, &at, method)?;
     if http.is_empty() && !internal {
         return Err(format!("{at} lacks `option (google.api.http)`").into());
@@ -182,6 +185,7 @@ fn method_of(pool: &DescriptorPool, file: &str, internal: bool, method: &MethodD
         self_field,
         stream,
         resume,
+        picture,
         server_streaming: method.is_server_streaming(),
         deadline_ms: if deadline_ms == 0 { DEFAULT_DEADLINE_MS } else { deadline_ms },
         with_expired_password,
@@ -215,6 +219,38 @@ fn resume_fields(
     };
     number(method.input(), &request)?;
     Ok(Some((request, number(method.output(), &response)?)))
+}
+
+/// The subject of the method that answers all a stream tells.
+fn picture_method(
+    pool: &DescriptorPool,
+    at: &str,
+    method: &MethodDescriptor,
+    options: &DynamicMessage,
+    stream: Option<&str>,
+) -> Result<Option<String>> {
+    let is_reading = stream.is_some_and(|subject| subject.starts_with("reading."));
+    let Some(Value::Message(stream)) = extension(pool, options, "stream") else { return Ok(None) };
+    let name = text(&stream, "picture");
+    if name.is_empty() == is_reading {
+        return Err(format!("{at}: a stream under `reading.`, and only such a one, needs a `picture`").into());
+    }
+    if name.is_empty() {
+        return Ok(None);
+    }
+    let service = method.parent_service();
+    let all = service
+        .methods()
+        .find(|other| {
+            other.name() == name && !other.is_server_streaming() && other.output() == method.output()
+        })
+        .ok_or_else(|| {
+            format!(
+                "{at}: picture names `{name}`, no method of its service that answers {}",
+                method.output().name()
+            )
+        })?;
+    Ok(Some(format!("rpc.{}.{}", service.name(), all.name())))
 }
 
 /// The field at a dotted path, when it is one string.

@@ -140,7 +140,7 @@ fn failed(source: io::Error) -> SampleError {
 fn find(root: &Path, channel: &Channel) -> Result<Open, SampleError> {
     let folder = match channel.class {
         ChannelClass::Hwmon => hwmon_folder(root, channel),
-        ChannelClass::Iio => folder(root, &root.join("bus/iio/devices"), "iio:device", channel),
+        ChannelClass::Iio => folder(root, "bus/iio/devices", "iio:device", channel),
     };
     let folder = folder.ok_or(Fault::Missing)?;
     match channel.class {
@@ -151,40 +151,60 @@ fn find(root: &Path, channel: &Channel) -> Result<Open, SampleError> {
 
 /// The hwmon folder of the channel's device.
 pub(crate) fn hwmon_folder(root: &Path, channel: &Channel) -> Option<PathBuf> {
-    folder(root, &root.join("class/hwmon"), "hwmon", channel)
+    folder(root, "class/hwmon", "hwmon", channel)
 }
 
 /// The folder of the device's class.
-fn folder(root: &Path, class: &Path, prefix: &str, channel: &Channel) -> Option<PathBuf> {
-    let devices = std::fs::canonicalize(root.join("devices")).ok()?;
-    let mut found: Vec<PathBuf> = std::fs::read_dir(class)
+fn folder(root: &Path, class: &str, prefix: &str, channel: &Channel) -> Option<PathBuf> {
+    let mut found: Vec<PathBuf> = std::fs::read_dir(root.join(class))
         .ok()?
         .take(FOLDERS_MAX)
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| {
-            path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(prefix))
-        })
-        .filter(|path| is_at(path, &devices, channel))
+        .filter_map(|entry| Some(entry.ok()?.file_name()))
+        .filter(|name| name.to_str().is_some_and(|name| name.starts_with(prefix)))
+        .filter_map(|name| target(root, &Path::new(class).join(name)))
+        .filter(|folder| is_at(root, folder, channel))
         .collect();
     // A device with two such folders: always the same one.
     found.sort();
-    found.into_iter().next()
+    found.into_iter().next().map(|folder| root.join(folder))
 }
 
-fn is_at(folder: &Path, devices: &Path, channel: &Channel) -> bool {
+/// Where a link below `root` points to, below `root` as well. By its words, which are relative in sysfs: the folders above `root` may be out of
+/// reach, and those below it are no links.
+fn target(root: &Path, link: &Path) -> Option<PathBuf> {
+    let to = std::fs::read_link(root.join(link)).ok()?;
+    if to.is_absolute() {
+        return Some(to.strip_prefix(root).ok()?.to_owned());
+    }
+    let mut path = link.parent()?.to_owned();
+    for part in to.components() {
+        match part {
+            Component::Normal(name) => path.push(name),
+            Component::ParentDir => {
+                path.pop().then_some(())?;
+            }
+            Component::CurDir => {}
+            Component::RootDir | Component::Prefix(_) => return None,
+        }
+    }
+    Some(path)
+}
+
+/// Whether a folder of a class, by its path below `root`, is that of the channel's device.
+fn is_at(root: &Path, folder: &Path, channel: &Channel) -> bool {
     // A hwmon folder has a link to its device; an IIO folder is in it.
     let device = match channel.class {
-        ChannelClass::Hwmon => std::fs::canonicalize(folder.join("device")).ok(),
-        ChannelClass::Iio => {
-            std::fs::canonicalize(folder).ok().and_then(|path| Some(path.parent()?.to_owned()))
-        }
+        ChannelClass::Hwmon => target(root, &folder.join("device")),
+        ChannelClass::Iio => folder.parent().map(Path::to_owned),
     };
-    let Some(device) = device else { return false };
-    let Ok(device) = device.strip_prefix(devices) else { return false };
+    let Some(device) = device.as_deref().and_then(|device| device.strip_prefix("devices").ok()) else {
+        return false;
+    };
     if !matches(device, &channel.location) {
         return false;
     }
-    channel.driver.as_deref().is_none_or(|driver| text(&folder.join("name")).as_deref() == Some(driver))
+    let name = || text(&root.join(folder).join("name"));
+    channel.driver.as_deref().is_none_or(|driver| name().as_deref() == Some(driver))
 }
 
 /// Whether a device's path below `/sys/devices` is that place.

@@ -13,12 +13,13 @@ const MUXED: &str = "platform/1e78a000.bus/1e78a200.i2c/i2c-4/4-0070/channel-1/i
 
 /// Makes a hwmon folder of this number for a device, as the kernel does.
 fn hwmon(root: &Path, number: u32, device: &str, name: &str, attributes: &[(&str, &str)]) -> PathBuf {
-    let device = root.join("devices").join(device);
-    let folder = device.join(format!("hwmon/hwmon{number}"));
+    let own = format!("devices/{device}/hwmon/hwmon{number}");
+    let folder = root.join(&own);
     fs::create_dir_all(&folder).unwrap();
     fs::create_dir_all(root.join("class/hwmon")).unwrap();
-    symlink(&device, folder.join("device")).unwrap();
-    symlink(&folder, root.join(format!("class/hwmon/hwmon{number}"))).unwrap();
+    let base = Path::new(device).file_name().unwrap();
+    symlink(Path::new("../../..").join(base), folder.join("device")).unwrap();
+    symlink(Path::new("../..").join(own), root.join(format!("class/hwmon/hwmon{number}"))).unwrap();
     fs::write(folder.join("name"), format!("{name}\n")).unwrap();
     for (attribute, text) in attributes {
         fs::write(folder.join(attribute), text).unwrap();
@@ -199,7 +200,8 @@ fn an_adc_is_scaled_by_what_its_driver_says() {
     let folder = root.join("devices/platform/1e6e9000.adc/iio:device0");
     fs::create_dir_all(&folder).unwrap();
     fs::create_dir_all(root.join("bus/iio/devices")).unwrap();
-    symlink(&folder, root.join("bus/iio/devices/iio:device0")).unwrap();
+    let link = "../../../devices/platform/1e6e9000.adc/iio:device0";
+    symlink(link, root.join("bus/iio/devices/iio:device0")).unwrap();
     for (name, text) in [
         ("name", "adc0"),
         ("in_voltage0_raw", "512"),

@@ -127,6 +127,18 @@ impl Client {
             .map_err(|error| Status::unavailable(format!("the event was not published: {error}")))
     }
 
+    /// Publishes bytes on a subject: what is true now and stays in no log.
+    ///
+    /// # Errors
+    ///
+    /// `UNAVAILABLE` when the connection is closed. While the bus is away the message is kept and sent at reconnect.
+    pub async fn publish(&self, subject: &'static str, bytes: Vec<u8>) -> Result<(), Status> {
+        self.nats
+            .publish(subject, bytes.into())
+            .await
+            .map_err(|error| Status::unavailable(format!("nothing was published on {subject}: {error}")))
+    }
+
     /// Subscribes to events by subject filter, e.g. `event.host.>` or `event.>`. When this returns the bus has the subscription:
     /// what is read from state afterwards and what the subscription yields leave no gap between them.
     pub async fn subscribe_events(&self, filter: &str) -> Result<Events, Status> {

@@ -12,6 +12,7 @@ const CAPACITY: usize = 1024;
 
 enum Mail {
     Event(Box<v1::Event>),
+    Message(&'static str, Vec<u8>),
     Reply(Box<Request>, Vec<u8>),
     Fail(Box<Request>, Box<Status>),
 }
@@ -40,6 +41,11 @@ impl Outbox {
                             tracing::warn!(%error, what = event.what, "cannot publish event: dropped");
                         }
                     }
+                    Mail::Message(subject, bytes) => {
+                        if let Err(status) = bus.publish(subject, bytes).await {
+                            tracing::warn!(%status, subject, "a message was lost");
+                        }
+                    }
                     Mail::Reply(request, bytes) => request.reply_bytes(bytes.into()).await,
                     Mail::Fail(request, status) => request.fail(*status).await,
                 }
@@ -51,6 +57,11 @@ impl Outbox {
     /// Publishes an event.
     pub fn event(&self, event: v1::Event) {
         self.send(Mail::Event(Box::new(event)));
+    }
+
+    /// Publishes a message that is no event: it stays in no log.
+    pub fn publish(&self, subject: &'static str, bytes: Vec<u8>) {
+        self.send(Mail::Message(subject, bytes));
     }
 
     /// Answers a call.

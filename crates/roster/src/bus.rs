@@ -33,6 +33,7 @@ pub fn permissions(daemon: Daemon) -> Permissions {
     }
     publish.push(ipc::sync_subject(row.name));
     publish.extend(row.events.iter().map(|domain| format!("event.{domain}.>")));
+    publish.extend(row.tells.iter().map(|what| format!("reading.{what}")));
     for bucket in row.buckets {
         publish.push(format!("$KV.{bucket}.>"));
         read_stream(&format!("KV_{bucket}"), &mut publish);
@@ -49,6 +50,10 @@ pub fn permissions(daemon: Daemon) -> Permissions {
     }
     let mut subscribe: Vec<String> = services_of(daemon).map(|service| format!("rpc.{service}.>")).collect();
     subscribe.push("event.>".to_owned());
+    match row.follows {
+        ["*"] => subscribe.push("reading.>".to_owned()),
+        few => subscribe.extend(few.iter().map(|what| format!("reading.{what}"))),
+    }
     subscribe.push(format!("_INBOX.{}.>", row.name));
     Permissions { publish, subscribe, allow_responses: services_of(daemon).next().is_some() }
 }

@@ -30,6 +30,10 @@ pub struct Row {
     pub calls: &'static [Daemon],
     /// The first tokens of the events it may publish (`event.<domain>.…`).
     pub events: &'static [&'static str],
+    /// The readings it may publish (`reading.<what>`): what is true now, in no log.
+    pub tells: &'static [&'static str],
+    /// The readings it may hear.
+    pub follows: &'static [&'static str],
     /// The buckets it owns: it alone reads and writes them.
     pub buckets: &'static [&'static str],
     /// The streams it may read.
@@ -84,6 +88,8 @@ impl Row {
             after: &[],
             calls: &[],
             events: &[],
+            tells: &[],
+            follows: &[],
             buckets: &[],
             streams: &[],
             trims: &[],
@@ -175,6 +181,11 @@ impl Limits {
     /// powermgr: beside an ordinary daemon's a thread for each GPIO chip. Boards with many expanders have some forty.
     pub const fn lines() -> Self {
         Self { memory: Some(40 * MIB), tasks: Some(96), files: Some(256) }
+    }
+
+    /// sensormon: a thread for each bus, which have some forty on the largest boards, and two attributes for each sensor; its history, 19 KiB each.
+    pub const fn sensors() -> Self {
+        Self { memory: Some(64 * MIB), tasks: Some(96), files: Some(4096) }
     }
 
     /// usermgr: an argon2id hash takes 19 MiB by default and 64 MiB at most, two at a time, beside its own 4 MiB.

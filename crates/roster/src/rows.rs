@@ -116,11 +116,24 @@ roster! {
         needs_board: false,
         ..Row::daemon("eventlog", "List past events, keep the room of the event log", 7)
     };
+    /// Not critical: what keeps the machine cool reads its own sensors. Its numbers are counted and its readings shown here.
+    Sensormon = Row {
+        pages: &["sensormon"],
+        after: &[Daemon::Twin, Daemon::Powermgr],
+        calls: &[Daemon::Powermgr],
+        events: &["sensor"],
+        tells: &["sensors"],
+        buckets: &["sensors"],
+        reads: &["/sys/class/hwmon", "/sys/bus/iio", "/sys/devices"],
+        limits: Limits::sensors(),
+        ..Row::daemon("sensormon", "Read sensors, judge thresholds, keep their history", 8)
+    };
     /// The gateway has no state of its own and publishes nothing.
     Websrv = Row {
         pages: &["websrv"],
-        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog],
-        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Operator],
+        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon],
+        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Operator],
+        follows: &["*"],
         streams: &[Stream::Events],
         speaks: true,
         files: &["tls.cert_file", "tls.key_file"],
@@ -134,8 +147,8 @@ roster! {
     Fleet = Row {
         pages: &["fleet"],
         when: When::Configured,
-        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog],
-        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Operator],
+        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon],
+        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Operator],
         events: &["fleet"],
         streams: &[Stream::Events],
         files: &["nats.ca_file", "nats.password_file", "nats.credentials_file", "nats.nkey_file"],

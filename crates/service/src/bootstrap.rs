@@ -13,7 +13,7 @@ use crate::log::LogConfig;
 use crate::privilege::Privileges;
 
 /// Longest bootstrap line. A configuration is a few hundred bytes, a board a few thousand, and the largest one leaves half of it free.
-const LINE_MAX: u64 = 256 * 1024;
+const LINE_MAX: u64 = 2 * 1024 * 1024;
 
 /// The first and only line on a daemon's stdin.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -49,6 +49,7 @@ pub(crate) fn program(daemon: Daemon) -> Program {
         Daemon::Usermgr => on_bus!(usermgr, check),
         Daemon::Statemgr => on_bus!(statemgr),
         Daemon::Eventlog => on_bus!(eventlog),
+        Daemon::Sensormon => on_bus!(sensormon),
         Daemon::Websrv => on_bus!(websrv, check),
         Daemon::Fleet => on_bus!(fleet, check),
         Daemon::Netmgr => on_bus!(netmgr, check),

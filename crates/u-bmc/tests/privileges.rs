@@ -10,7 +10,7 @@ type Result<T = ()> = anyhow::Result<T>;
 
 const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
 /// The daemons that are no part of the simulated world.
-const DAEMONS: [&str; 5] = ["powermgr", "statemgr", "eventlog", "usermgr", "websrv"];
+const DAEMONS: [&str; 6] = ["powermgr", "statemgr", "eventlog", "usermgr", "sensormon", "websrv"];
 
 /// The fields of `/proc/PID/status`.
 fn status(pid: u32) -> Result<BTreeMap<String, Vec<String>>> {

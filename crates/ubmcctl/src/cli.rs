@@ -98,6 +98,11 @@ pub(crate) enum Command {
     /// What happened and what happens
     #[command(subcommand)]
     Event(EventCommand),
+    /// What the machine measures of itself
+    #[command(subcommand)]
+    Sensor(SensorCommand),
+    /// The simulated machine: what breaks, and how hard it works
+    Sim(Sim),
     /// The software on the BMC
     #[command(subcommand)]
     System(SystemCommand),
@@ -549,6 +554,182 @@ pub(crate) enum EventCommand {
         #[command(flatten)]
         filter: EventFilter,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SensorCommand {
+    /// All sensors with what they show
+    List {
+        /// Only those that measure this: temperature, voltage, current, tach, power, …
+        #[arg(long, value_name = "WORD")]
+        context: Option<String>,
+        /// Only those whose id begins so
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        prefix: String,
+        /// In which order
+        #[arg(long, value_enum, default_value_t = SensorOrder::Id)]
+        sort: SensorOrder,
+    },
+    /// One sensor with its thresholds and statistics
+    Show {
+        /// Its id
+        id: String,
+    },
+    /// Follow readings until interrupted
+    Watch {
+        /// Only these
+        ids: Vec<String>,
+    },
+    /// What a sensor showed in the last hour
+    History {
+        /// Its id
+        id: String,
+        /// The last day instead
+        #[arg(long)]
+        day: bool,
+    },
+    /// When a sensor is judged to be wrong
+    #[command(subcommand)]
+    Thresholds(ThresholdsCommand),
+    /// Begin least, largest and mean value anew
+    ResetStatistics {
+        /// Of this sensor only
+        id: Option<String>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SensorOrder {
+    /// By id
+    Id,
+    /// The largest first
+    Value,
+    /// The worst first
+    Status,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ThresholdsCommand {
+    /// Change some; what is not named stays
+    Set {
+        /// The sensor
+        id: String,
+        #[command(flatten)]
+        thresholds: ThresholdArgs,
+    },
+    /// Back to those of the board
+    Reset {
+        /// The sensor
+        id: String,
+    },
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub(crate) struct ThresholdArgs {
+    /// At or above is worth a look; - for none
+    #[arg(long, value_name = "VALUE", value_parser = parse_limit, allow_hyphen_values = true)]
+    pub(crate) upper_warning: Option<Limit>,
+    /// At or above is not allowed
+    #[arg(long, value_name = "VALUE", value_parser = parse_limit, allow_hyphen_values = true)]
+    pub(crate) upper_critical: Option<Limit>,
+    /// At or above is damage
+    #[arg(long, value_name = "VALUE", value_parser = parse_limit, allow_hyphen_values = true)]
+    pub(crate) upper_fatal: Option<Limit>,
+    /// At or below is worth a look
+    #[arg(long, value_name = "VALUE", value_parser = parse_limit, allow_hyphen_values = true)]
+    pub(crate) lower_warning: Option<Limit>,
+    /// At or below is not allowed
+    #[arg(long, value_name = "VALUE", value_parser = parse_limit, allow_hyphen_values = true)]
+    pub(crate) lower_critical: Option<Limit>,
+    /// At or below is damage
+    #[arg(long, value_name = "VALUE", value_parser = parse_limit, allow_hyphen_values = true)]
+    pub(crate) lower_fatal: Option<Limit>,
+    /// How far back a value has to be before a threshold counts as left
+    #[arg(long, value_name = "VALUE")]
+    pub(crate) hysteresis: Option<f64>,
+}
+
+/// A threshold that is set, or taken away.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Limit(pub(crate) Option<f64>);
+
+fn parse_limit(text: &str) -> Result<Limit, String> {
+    if text == "-" {
+        return Ok(Limit(None));
+    }
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() => Ok(Limit(Some(value))),
+        _ => Err(format!("`{text}` is no number; - stands for none")),
+    }
+}
+
+/// The simulated machine, on this computer.
+#[derive(Debug, Args)]
+pub(crate) struct Sim {
+    /// Folder with the sockets of the simulated machine: --run-dir of `u-bmc operator`
+    #[arg(long, value_name = "FOLDER", env = "UBMC_RUN_DIR", default_value = "/run/u-bmc")]
+    pub(crate) run_dir: PathBuf,
+    #[command(subcommand)]
+    pub(crate) command: SimCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SimCommand {
+    /// What is broken
+    #[command(subcommand)]
+    Fault(SimFaultCommand),
+    /// The host
+    #[command(subcommand)]
+    Host(SimHostCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SimFaultCommand {
+    /// Break something: cpu0_temp=missing|stale|implausible, fan0=stuck|slow, psu1=removed, i2c3=hang
+    Set {
+        /// What, by its id in the board file, and how
+        #[arg(required = true, value_name = "ID=FAULT", value_parser = parse_fault)]
+        faults: Vec<(String, String)>,
+    },
+    /// What is broken and how
+    List,
+    /// Mend something
+    Clear {
+        /// What
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        ids: Vec<String>,
+        /// Everything
+        #[arg(long)]
+        all: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SimHostCommand {
+    /// How hard it works
+    Load {
+        /// From 0 to 1
+        #[arg(value_parser = parse_load)]
+        load: f64,
+        /// Which host
+        #[arg(long, default_value = "system")]
+        host: String,
+    },
+}
+
+fn parse_fault(text: &str) -> Result<(String, String), String> {
+    text.split_once('=')
+        .filter(|(id, fault)| !id.is_empty() && !fault.is_empty())
+        .map(|(id, fault)| (id.to_owned(), fault.to_owned()))
+        .ok_or_else(|| format!("`{text}` does not say what and how; write fan0=stuck"))
+}
+
+fn parse_load(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|load| (0.0..=1.0).contains(load))
+        .ok_or_else(|| format!("`{text}` is not from 0 to 1"))
 }
 
 #[derive(Debug, Subcommand)]

@@ -76,7 +76,7 @@ pub(crate) async fn run(client: &Client, command: ListingCommand, output: Output
     let reply = DynamicMessage::decode(method.output(), reply)
         .map_err(|error| Failure::Local(format!("{}: answer not understood: {error}", method.method)))?;
     match output.format {
-        Format::Table => output.table(&table(command.0, &reply)),
+        Format::Table | Format::Csv => output.table(&table(command.0, &reply)),
         Format::Json => {
             let reply = serde_json::to_value(&reply)
                 .map_err(|error| Failure::Local(format!("the answer has no JSON form: {error}")))?;

@@ -16,6 +16,8 @@ pub(crate) enum Format {
     Table,
     /// The proto3 JSON of the reply.
     Json,
+    /// The columns separated by commas (RFC 4180), for spreadsheets; what is no table is written as for people.
+    Csv,
 }
 
 /// Colours, or none.
@@ -129,6 +131,23 @@ impl Table {
             (cell, tone)
         });
         self.rows.push(cells.collect());
+    }
+
+    /// All columns, separated by commas.
+    pub(crate) fn csv(&self) -> String {
+        let quoted = |cell: &str| {
+            // A spreadsheet takes what begins so for a formula.
+            let formula = cell.starts_with(['=', '+', '@'])
+                || cell.starts_with('-') && cell.len() > 1 && cell.parse::<f64>().is_err();
+            let cell = if formula { format!("'{cell}") } else { cell.to_owned() };
+            if cell.contains([',', '"', '\n']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell }
+        };
+        let head = self.head.iter().map(|name| quoted(&name.to_lowercase())).collect::<Vec<_>>().join(",");
+        let rows = self.rows.iter().map(|row| {
+            let cells = row.iter().map(|(cell, _)| if cell == "-" { String::new() } else { quoted(cell) });
+            cells.collect::<Vec<_>>().join(",")
+        });
+        std::iter::once(head).chain(rows).fold(String::new(), |text, line| text + &line + "\r\n")
     }
 
     pub(crate) fn write(&self, out: &mut impl Write, paint: Paint, width: usize) -> std::io::Result<()> {
@@ -293,12 +312,15 @@ impl Output {
     ) -> Result<(), Failure> {
         match self.format {
             Format::Json => self.json(reply),
-            Format::Table => self.table(&table()),
+            Format::Table | Format::Csv => self.table(&table()),
         }
     }
 
     /// A table; one without rows is told on stderr.
     pub(crate) fn table(self, table: &Table) -> Result<(), Failure> {
+        if self.format == Format::Csv {
+            return Ok(std::io::stdout().lock().write_all(table.csv().as_bytes())?);
+        }
         if table.rows.is_empty() {
             note(table.empty);
         }
@@ -313,7 +335,7 @@ impl Output {
     ) -> Result<(), Failure> {
         match self.format {
             Format::Json => self.json(reply),
-            Format::Table => Ok(card().write(&mut std::io::stdout().lock(), self.paint)?),
+            Format::Table | Format::Csv => Ok(card().write(&mut std::io::stdout().lock(), self.paint)?),
         }
     }
 
@@ -325,7 +347,7 @@ impl Output {
     ) -> Result<(), Failure> {
         match self.format {
             Format::Json => self.json(reply),
-            Format::Table => self.text(&line()),
+            Format::Table | Format::Csv => self.text(&line()),
         }
     }
 
@@ -407,6 +429,15 @@ mod tests {
             "NAME    STATUS         DESCRIPTION\nsystem  on             -\nhost1   transitioning  größer\n"
         );
         assert_eq!(plain(&Table::new(&["NAME"]), Paint::PLAIN), "");
+    }
+
+    #[test]
+    fn what_is_separated_by_commas_can_be_read_back_and_is_no_formula() {
+        let mut table = Table::new(&["ID", "NOTE"]);
+        table.row(["cpu0_temp".into(), "a, \"b\"".into()]);
+        table.row(["=1+1".into(), "-5.5".into()]);
+        table.row(["x".into(), String::new()]);
+        assert_eq!(table.csv(), "id,note\r\ncpu0_temp,\"a, \"\"b\"\"\"\r\n'=1+1,-5.5\r\nx,\r\n");
     }
 
     #[test]

@@ -290,7 +290,7 @@ fn failed(action: HostAction, reason: &str, message: &str, status: HostStatus) -
 pub(crate) async fn until<F, L>(
     what: &str,
     limit: Duration,
-    mut events: Option<Events>,
+    mut events: Option<Events<schema::v1alpha1::Event>>,
     mut hear: impl FnMut(&Event) -> Option<Progress>,
     mut look: F,
 ) -> Result<(), Failure>
@@ -359,7 +359,11 @@ pub(crate) fn passing(failure: &Failure) -> bool {
 }
 
 /// Opens the stream before the request is sent, so that nothing is missed. Without the stream the state is polled.
-pub(crate) async fn listen(client: &Client, domain: &str, component: &str) -> Option<Events> {
+pub(crate) async fn listen(
+    client: &Client,
+    domain: &str,
+    component: &str,
+) -> Option<Events<schema::v1alpha1::Event>> {
     let request = schema::v1alpha1::WatchEventsRequest {
         domain: domain.to_owned(),
         component: component.to_owned(),

@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_daemon_runs_where_its_row_says() {
-        let always = ["powermgr", "usermgr", "statemgr", "eventlog", "websrv"];
+        let always = ["powermgr", "usermgr", "statemgr", "eventlog", "sensormon", "websrv"];
         assert_eq!(names(HalKind::Linux, &[]), always);
         assert_eq!(names(HalKind::Sim, &[]), [&["twin"], &always[..]].concat());
         // A table for a daemon that is not there for want of one only.

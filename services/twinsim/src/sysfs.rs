@@ -313,20 +313,24 @@ impl Tree {
     fn plug(&mut self, at: usize) -> io::Result<()> {
         let number = self.next_number;
         let Some(device) = self.devices.get_mut(at) else { return Ok(()) };
-        let path = self.root.join("devices").join(&device.path);
-        let (own, link) = match device.class {
+        // Links are relative, as in sysfs.
+        let path = Path::new("devices").join(&device.path);
+        let (own, link, up) = match device.class {
             ChannelClass::Hwmon => {
                 let name = format!("hwmon{number}");
-                (path.join("hwmon").join(&name), self.root.join("class/hwmon").join(&name))
+                (path.join("hwmon").join(&name), Path::new("class/hwmon").join(&name), "../..")
             }
             ChannelClass::Iio => {
                 let name = format!("iio:device{number}");
-                (path.join(&name), self.root.join("bus/iio/devices").join(&name))
+                (path.join(&name), Path::new("bus/iio/devices").join(&name), "../../..")
             }
         };
+        let target = Path::new(up).join(&own);
+        let (own, link) = (self.root.join(own), self.root.join(link));
         folder(&own)?;
         if device.class == ChannelClass::Hwmon {
-            symlink(&path, own.join("device"))?;
+            let base = device.path.file_name().unwrap_or_default();
+            symlink(Path::new("../../..").join(base), own.join("device"))?;
         }
         write(&own.join("name"), &format!("{}\n", device.name), 0o644)?;
         for (file, label) in &device.labels {
@@ -346,7 +350,7 @@ impl Tree {
             self.show(index)?;
         }
         // Last, so that who finds it finds all of it.
-        symlink(&own, &link)
+        symlink(target, &link)
     }
 
     fn unplug(&mut self, at: usize) -> io::Result<()> {

@@ -30,9 +30,10 @@ use crate::headers::Decorator;
 use crate::health::Liveness;
 use crate::json;
 use crate::places::Places;
+use crate::readings::Readings;
 use crate::route::{BodyRule, Rest, Route, Routes};
 use crate::status::Failure;
-use crate::stream::{self, Watching};
+use crate::stream::{self, Source, Watching};
 use crate::turns::{Turn, Turns};
 use crate::{request, rest};
 
@@ -53,6 +54,7 @@ pub(crate) struct Gateway {
     pub places: Arc<Places>,
     /// The memory of request bodies.
     pub bodies: Arc<Budget>,
+    pub readings: Readings,
     pub turns: Arc<Turns>,
     pub live: Liveness,
     pub decorator: Decorator,
@@ -80,6 +82,7 @@ impl Gateway {
             routes,
             gate: Gate::new(bus.clone(), policy).map_err(Error::Entropy)?,
             feed: Feed::new(bus.clone(), limits.stream_buffer),
+            readings: Readings::new(bus.clone()),
             places: Places::new(limits),
             bodies: Arc::default(),
             turns: Arc::default(),
@@ -479,9 +482,15 @@ impl Gateway {
         let deadline = timeout.and_then(|timeout| call.arrived.checked_add(timeout));
         let access = self.access(shown, call)?;
         let (account, administrator) = (access.caller.account().to_owned(), access.caller.administrator());
+        if let Some(picture) = route.info.picture {
+            let context = access.context.clone();
+            let guard = self.guard(Some(route.info), access, deadline)?;
+            let picture = self.readings.open(subject.join("."), picture, context).await?;
+            return Ok(Watching::new(Arc::clone(route), guard, Source::Picture(picture)));
+        }
         let guard = self.guard(Some(route.info), access, deadline)?;
         let events = self.feed.open(subject, after, &account, administrator).await;
-        Ok(Watching::new(Arc::clone(route), guard, events))
+        Ok(Watching::new(Arc::clone(route), guard, Source::Log(events)))
     }
 
     /// A place for a stream, and its guard.

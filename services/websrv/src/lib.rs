@@ -50,6 +50,7 @@ mod lanes;
 mod listener;
 mod places;
 mod quic;
+mod readings;
 mod reflection;
 mod request;
 mod rest;

@@ -30,6 +30,7 @@ enum Event {
     Stop,
     Beat,
     Bus(Option<RawItem>),
+    Reading(Option<RawItem>),
     ListenerEnded,
 }
 
@@ -53,6 +54,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
 
     // Before anything is served: from here on no change of an account is missed.
     let mut events = bus.subscribe_raw("event.>").await.map_err(Error::Bus)?;
+    let mut readings = bus.subscribe_raw("reading.>").await.map_err(Error::Bus)?;
 
     let mut tasks = JoinSet::new();
     let mut sockets = Sockets::bind(&config, &kit.state_dir).await?;
@@ -89,12 +91,17 @@ pub async fn run(context: Context) -> Result<(), Error> {
             () = shutdown.wait() => Event::Stop,
             () = heartbeat.tick() => Event::Beat,
             item = events.next() => Event::Bus(item),
+            item = readings.next() => Event::Reading(item),
             _ = tasks.join_next(), if listeners => Event::ListenerEnded,
         };
         match event {
             Event::Beat => {}
             Event::Bus(Some(item)) => on_bus(&gateway, item),
-            Event::Stop | Event::Bus(None) | Event::ListenerEnded => break,
+            Event::Reading(Some(RawItem::Message { subject, payload })) => {
+                gateway.readings.heard(&subject, payload);
+            }
+            Event::Reading(Some(RawItem::Resync)) => gateway.readings.missed(),
+            Event::Stop | Event::Bus(None) | Event::Reading(None) | Event::ListenerEnded => break,
         }
     }
 

@@ -18,6 +18,7 @@ use crate::dispatch::{Codec, Messages, Rpc};
 use crate::events::{Gap, Reader, Shown};
 use crate::guard::{Guard, Watched};
 use crate::json;
+use crate::readings::Picture;
 use crate::route::Route;
 
 /// After which number of the event log a stream begins: what a client that has seen no event yet resumes with.
@@ -30,15 +31,47 @@ enum Item {
     End(Status),
 }
 
+/// Where a stream's messages come from.
+#[allow(clippy::large_enum_variant, reason = "there is one for each open stream, and it is moved once")]
+pub(crate) enum Source {
+    /// The event log.
+    Log(Reader),
+    /// What is true now.
+    Picture(Picture),
+}
+
+impl Source {
+    fn begin(&self) -> u64 {
+        match self {
+            Self::Log(reader) => reader.begin(),
+            Self::Picture(_) => 0,
+        }
+    }
+
+    fn sequence(&self) -> u64 {
+        match self {
+            Self::Log(reader) => reader.sequence(),
+            Self::Picture(_) => 0,
+        }
+    }
+
+    async fn next(&mut self) -> Result<Shown, Status> {
+        match self {
+            Self::Log(reader) => reader.next().await,
+            Self::Picture(picture) => Ok(Shown::Event(picture.next().await?, 0)),
+        }
+    }
+}
+
 /// One open stream.
 pub(crate) struct Watching {
     route: Arc<Route>,
     guard: Guard,
-    events: Reader,
+    events: Source,
 }
 
 impl Watching {
-    pub(crate) fn new(route: Arc<Route>, guard: Guard, events: Reader) -> Self {
+    pub(crate) fn new(route: Arc<Route>, guard: Guard, events: Source) -> Self {
         Self { route, guard, events }
     }
 

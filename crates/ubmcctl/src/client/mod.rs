@@ -397,9 +397,18 @@ impl Client {
     }
 
     /// Opens a stream of events; returns once the server has accepted it.
-    pub(crate) async fn watch(&self, request: &WatchEventsRequest) -> Result<Events, Failure> {
-        let method = schema::method("schema.v1alpha1.EventService.WatchEvents")
-            .ok_or_else(|| Failure::Local("the contract has no WatchEvents".into()))?;
+    pub(crate) async fn watch(&self, request: &WatchEventsRequest) -> Result<Events<Event>, Failure> {
+        self.stream("schema.v1alpha1.EventService.WatchEvents", request).await
+    }
+
+    /// Opens a stream of a method; returns once the server has accepted it.
+    pub(crate) async fn stream<M: Message + Default>(
+        &self,
+        method: &str,
+        request: &impl Message,
+    ) -> Result<Events<M>, Failure> {
+        let method =
+            schema::method(method).ok_or_else(|| Failure::Local(format!("the contract has no {method}")))?;
         let message = Bytes::from(request.encode_to_vec());
         let open = async |credential: Option<HeaderValue>| {
             if let Some(channel) = self.channel(method, credential.clone()).await? {
@@ -423,7 +432,8 @@ impl Client {
             }
         });
         let (messages, begin) = opened.await?;
-        Ok(Events { server: self.endpoint.given.clone(), method, credential, begin, messages })
+        let server = self.endpoint.given.clone();
+        Ok(Events { server, method, credential, begin, messages, _message: std::marker::PhantomData })
     }
 }
 
@@ -447,7 +457,7 @@ fn certificate_words(cause: &rustls::CertificateError) -> String {
 }
 
 /// A stream of events.
-pub(crate) struct Events {
+pub(crate) struct Events<M> {
     server: String,
     method: &'static MethodInfo,
     /// What it was opened with.
@@ -455,6 +465,7 @@ pub(crate) struct Events {
     /// After which number of the event log it begins; servers before this had no such header.
     begin: Option<u64>,
     messages: Messages,
+    _message: std::marker::PhantomData<M>,
 }
 
 enum Messages {
@@ -462,7 +473,7 @@ enum Messages {
     Connect(connect::Frames),
 }
 
-impl Events {
+impl<M: Message + Default> Events<M> {
     /// The number to go on after when it breaks before any event has come.
     pub(crate) fn begin(&self) -> Option<u64> {
         self.begin
@@ -476,7 +487,7 @@ impl Events {
     /// The next event; `None` when the server ended the stream without an error.
     ///
     /// Cancel safe: bytes already read stay where they are.
-    pub(crate) async fn next(&mut self) -> Result<Option<Event>, Failure> {
+    pub(crate) async fn next(&mut self) -> Result<Option<M>, Failure> {
         let message = match &mut self.messages {
             Messages::Connect(frames) => frames.next().await?,
             Messages::Grpc(messages) => {
@@ -484,7 +495,7 @@ impl Events {
             }
         };
         message
-            .map(Event::decode)
+            .map(M::decode)
             .transpose()
             .map_err(|error| Failure::Local(format!("event not understood: {error}")))
     }

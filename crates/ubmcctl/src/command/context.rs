@@ -317,6 +317,8 @@ pub(crate) async fn logout(session: Session, output: Output) -> Result<(), Failu
     session.forget(&id)?;
     match output.format {
         Format::Json => output.value(&serde_json::json!({})),
-        Format::Table => output.text(&format!("logged out of {name} ({})", session.context.server)),
+        Format::Table | Format::Csv => {
+            output.text(&format!("logged out of {name} ({})", session.context.server))
+        }
     }
 }

@@ -137,7 +137,7 @@ pub(crate) async fn follow(client: &Client, filter: &EventFilter, output: Output
                             }
                             match output.format {
                                 Format::Json => output.json_line(&event)?,
-                                Format::Table => output.text(&line(&event))?,
+                                Format::Table | Format::Csv => output.text(&line(&event))?,
                             }
                         }
                         Ok(None) => break None,

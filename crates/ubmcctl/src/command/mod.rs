@@ -6,6 +6,8 @@ mod context;
 mod event;
 mod fleet;
 mod power;
+mod sensor;
+mod sim;
 mod system;
 
 use std::io::Write as _;
@@ -37,6 +39,8 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Session(command) => account::session(session()?, command, output).await,
         Command::Lockout(command) => account::lockout(session()?, command, output).await,
         Command::Event(command) => event::run(session()?, command, output).await,
+        Command::Sensor(command) => sensor::run(session()?, command, output).await,
+        Command::Sim(sim) => sim::run(sim, output).await,
         Command::System(command) => system::system(session()?, command, output).await,
         Command::Fleet(fleet) => fleet::run(&cli.global, fleet, output).await,
         Command::Call(call) => call::run(session()?, call, output).await,
@@ -49,7 +53,7 @@ fn version(output: Output) -> Result<(), Failure> {
     let version = env!("CARGO_PKG_VERSION");
     match output.format {
         Format::Json => output.value(&serde_json::json!({"version": version})),
-        Format::Table => output.text(&format!("ubmcctl {version}")),
+        Format::Table | Format::Csv => output.text(&format!("ubmcctl {version}")),
     }
 }
 

@@ -121,7 +121,7 @@ async fn follow_log(client: &Client, first: GetLogRequest, output: Output) -> Re
                 for line in following.news(&reply, contains.as_deref().unwrap_or_default()) {
                     match output.format {
                         Format::Json => output.json_line(line)?,
-                        Format::Table => output.text(&line.text)?,
+                        Format::Table | Format::Csv => output.text(&line.text)?,
                     }
                 }
                 tokio::time::sleep(FOLLOW_EVERY).await;

@@ -1,0 +1,181 @@
+//! Sensors of the simulated board, from the twin's physics to what clients see.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use http::Method;
+use serde_json::{Value, json};
+use testkit::{Client, Reply, Suite};
+
+type Result<T = ()> = anyhow::Result<T>;
+
+const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
+const SENSORS: &str = "/api/v1alpha1/sensors";
+/// Longest wait for what is not promised sooner.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+async fn get(client: &Client, path: &str) -> Result<Value> {
+    let reply = client.get(path).await?;
+    ensure!(reply.status == 200, "{path}: {} {}", reply.status, reply.text());
+    reply.json()
+}
+
+async fn sensor(client: &Client, id: &str) -> Result<Value> {
+    Ok(get(client, &format!("{SENSORS}/{id}")).await?["sensor"].clone())
+}
+
+/// Waits until the sensor is as wanted, and says how long that took.
+async fn until(client: &Client, id: &str, is: impl Fn(&Value) -> bool) -> Result<(Value, Duration)> {
+    let start = Instant::now();
+    loop {
+        // A daemon that was killed is away for a moment.
+        let shown = sensor(client, id).await;
+        match shown {
+            Ok(shown) if is(&shown) => return Ok((shown, start.elapsed())),
+            other if start.elapsed() > PATIENCE => anyhow::bail!("{id} does not come to it: {other:?}"),
+            _ => tokio::time::sleep(Duration::from_millis(25)).await,
+        }
+    }
+}
+
+async fn put(client: &Client, path: &str, body: &Value) -> Result<Reply> {
+    let headers = [("content-type", "application/json")];
+    client.send(Method::PUT, path, &headers, serde_json::to_vec(body)?.into()).await
+}
+
+fn value(sensor: &Value) -> Option<f64> {
+    sensor["analogReading"]["value"].as_f64()
+}
+
+fn quality(wanted: &'static str) -> impl Fn(&Value) -> bool {
+    move |sensor| sensor["quality"] == format!("SENSOR_QUALITY_{wanted}")
+}
+
+async fn power(client: &Client, action: &str, status: &str) -> Result {
+    let body = json!({ "action": format!("HOST_ACTION_{action}") });
+    let reply = client.post("/api/v1alpha1/hosts/system/state", &body).await?;
+    ensure!(reply.status == 200, "{}", reply.text());
+    let start = Instant::now();
+    while get(client, "/api/v1alpha1/hosts/system").await?["host"]["status"]
+        != format!("HOST_STATUS_{status}")
+    {
+        ensure!(start.elapsed() < PATIENCE, "the host does not come to {status}");
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    Ok(())
+}
+
+/// The newest event of a sensor that is as wanted.
+async fn event(client: &Client, component: &str, what: &str, is: impl Fn(&Value) -> bool) -> Result<Value> {
+    let path = format!("/api/v1alpha1/events?domain=sensor&component={component}&what={what}");
+    let start = Instant::now();
+    loop {
+        let events = get(client, &path).await?;
+        let found = events["events"].as_array().into_iter().flatten().find(|event| is(event));
+        if let Some(found) = found {
+            return Ok(found.clone());
+        }
+        ensure!(start.elapsed() < PATIENCE, "no such event: {events}");
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+}
+
+#[tokio::test]
+async fn readings_follow_the_machine_and_are_marked_when_they_are_not_good() -> Result {
+    let suite = Suite::builder(U_BMC).start().await?;
+    let (admin, mut twin) = (suite.admin(), suite.twin().await?);
+
+    // Off: what has no power is unavailable, and the rest is measured.
+    let (cpu, _) = until(&admin, "cpu0_temp", |s| s["reason"] == "SENSOR_REASON_HOST_OFF").await?;
+    ensure!(quality("UNAVAILABLE")(&cpu) && value(&cpu).is_none(), "{cpu}");
+    until(&admin, "inlet_temp", quality("GOOD")).await?;
+
+    // On: it is measured, and what is computed from it as well.
+    power(&admin, "ON", "ON").await?;
+    let (power_of, _) = until(&admin, "cpu0_power", quality("GOOD")).await?;
+    ensure!(value(&power_of).is_some_and(|watts| watts > 5.0), "{power_of}");
+    let (first, _) = until(&admin, "cpu0_temp", quality("GOOD")).await?;
+    twin.load("system", 1.0).await?;
+    let warm = value(&first).context("a value")? + 5.0;
+    until(&admin, "cpu0_temp", |s| value(s).is_some_and(|now| now > warm)).await?;
+    let history = get(&admin, &format!("{SENSORS}/cpu0_temp/history")).await?;
+    ensure!(history["means"].as_array().is_some_and(|means| !means.is_empty()), "{history}");
+
+    // Missing: failed within two seconds, told, and good again when it is back.
+    twin.break_part("cpu0_temp", "missing").await?;
+    let (_, took) = until(&admin, "cpu0_temp", quality("FAILED")).await?;
+    ensure!(took < Duration::from_secs(2), "{took:?}");
+    event(&admin, "cpu0_temp", "state", |e| e["severity"] == "EVENT_SEVERITY_WARNING").await?;
+    twin.mend(None).await?;
+    until(&admin, "cpu0_temp", quality("GOOD")).await?;
+    event(&admin, "cpu0_temp", "state", |e| e["severity"] == "EVENT_SEVERITY_INFO").await?;
+
+    // No new value: the last one, marked, with its age.
+    twin.break_part("cpu0_temp", "stale").await?;
+    let (stale, _) = until(&admin, "cpu0_temp", quality("STALE")).await?;
+    ensure!(value(&stale).is_some() && stale["reason"] == "SENSOR_REASON_NO_NEW_VALUE", "{stale}");
+    twin.break_part("cpu0_temp", "implausible").await?;
+    let (lies, _) = until(&admin, "cpu0_temp", quality("FAILED")).await?;
+    ensure!(value(&lies).is_none() && lies["reason"] == "SENSOR_REASON_IMPLAUSIBLE", "{lies}");
+
+    // A bus that hangs: its sensors are not good, those of another bus are.
+    twin.mend(None).await?;
+    until(&admin, "cpu0_temp", quality("GOOD")).await?;
+    twin.break_part("i2c3", "hang").await?;
+    until(&admin, "cpu0_temp", |s| !quality("GOOD")(s)).await?;
+    event(&admin, "i2c3", "bus", |_| true).await?;
+    ensure!(quality("GOOD")(&sensor(&admin, "inlet_temp").await?));
+    twin.mend(None).await?;
+    until(&admin, "cpu0_temp", quality("GOOD")).await?;
+
+    // A supply that is pulled is not present, and the sum is that of the others.
+    twin.break_part("psu1", "removed").await?;
+    until(&admin, "psu1_power", |s| s["status"] == "SENSOR_STATUS_NOT_PRESENT").await?;
+    until(&admin, "total_power", quality("GOOD")).await?;
+    event(&admin, "psu1", "presence", |_| true).await?;
+
+    // Off again.
+    power(&admin, "FORCE_OFF", "OFF").await?;
+    until(&admin, "cpu0_temp", quality("UNAVAILABLE")).await?;
+    suite.stop().await
+}
+
+#[tokio::test]
+async fn thresholds_are_told_when_crossed_and_outlive_a_killed_daemon() -> Result {
+    let suite = Suite::builder(U_BMC).start().await?;
+    let admin = suite.admin();
+    until(&admin, "inlet_temp", quality("GOOD")).await?;
+    let path = format!("{SENSORS}/inlet_temp/thresholds");
+
+    // What makes no sense is refused and changes nothing.
+    let wrong = json!({ "upperThresholds": { "warning": 50, "critical": 40 } });
+    let reply = put(&admin, &path, &wrong).await?;
+    ensure!(reply.status == 400, "{}", reply.text());
+    let before = sensor(&admin, "inlet_temp").await?;
+    ensure!(before["analogReading"]["upperThresholds"]["warning"] == 40.0, "{before}");
+
+    // Below what it shows: crossed at once.
+    let low = json!({ "upperThresholds": { "warning": 5, "critical": 10 }, "hysteresis": 1 });
+    let reply = put(&admin, &path, &low).await?;
+    ensure!(reply.status == 200, "{}", reply.text());
+    ensure!(reply.json()?["sensor"]["status"] == "SENSOR_STATUS_CRITICAL", "{}", reply.text());
+    let told =
+        event(&admin, "inlet_temp", "threshold", |e| e["severity"] == "EVENT_SEVERITY_CRITICAL").await?;
+    ensure!(told["sensorThresholdCrossed"]["threshold"] == 10.0, "{told}");
+
+    // The daemon is killed: it comes back, and what was set holds.
+    suite.kill_daemon("sensormon")?;
+    let (after, _) = until(&admin, "inlet_temp", |s| {
+        quality("GOOD")(s) && s["analogReading"]["minMaxRecorded"]["samples"].as_str() < Some("9")
+    })
+    .await?;
+    ensure!(after["status"] == "SENSOR_STATUS_CRITICAL", "{after}");
+    ensure!(after["analogReading"]["thresholdsChanged"] == true, "{after}");
+
+    // Back to the board's: left, and told.
+    let reply = admin.send(Method::DELETE, &path, &[], Default::default()).await?;
+    ensure!(reply.status == 200, "{}", reply.text());
+    ensure!(reply.json()?["sensor"]["status"] == "SENSOR_STATUS_ENABLED", "{}", reply.text());
+    event(&admin, "inlet_temp", "threshold", |e| e["severity"] == "EVENT_SEVERITY_INFO").await?;
+    suite.stop().await
+}

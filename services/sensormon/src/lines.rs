@@ -1,0 +1,51 @@
+//! Sensors that are a line: each is watched by a task of its own, and told when it changes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hal::{Gpio, InputLine, Line, next_edge};
+use sensors::Fault;
+use tokio::sync::mpsc;
+
+/// Pause before a line that cannot be used is asked for again.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// What a line said: the sensor's place and its level.
+pub(crate) type Told = (usize, Result<f64, Fault>);
+
+/// Watches a line until nobody listens.
+pub(crate) async fn watch(gpio: Arc<dyn Gpio>, sensor: usize, line: Line, tell: mpsc::Sender<Told>) {
+    let mut complained = false;
+    loop {
+        let fault = match gpio.input(&line, crate::NAME).await {
+            Ok(mut input) => match follow(input.as_mut(), sensor, &tell).await {
+                Some(error) => error,
+                None => return,
+            },
+            Err(error) => error,
+        };
+        if !std::mem::replace(&mut complained, true) {
+            tracing::warn!(line = %line.id, error = %service::ErrorChain(&fault), "a sensor's line cannot be used");
+        }
+        let missing = fault.kind() == hal::ErrorKind::Wiring;
+        let fault = if missing { Fault::Missing } else { Fault::Io };
+        if tell.send((sensor, Err(fault))).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// Tells the level and each change; `None` when nobody listens.
+async fn follow(input: &mut dyn InputLine, sensor: usize, tell: &mpsc::Sender<Told>) -> Option<hal::Error> {
+    loop {
+        let level = match input.get().await {
+            Ok(level) => level,
+            Err(error) => return Some(error),
+        };
+        tell.send((sensor, Ok(if level { 1.0 } else { 0.0 }))).await.ok()?;
+        if let Err(error) = next_edge(input).await {
+            return Some(error);
+        }
+    }
+}

@@ -1,0 +1,799 @@
+//! The loop: one owner of the monitor. Buses, the store and powermgr are asked beside it, and come back as events.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use board::{Board, Input};
+use hw::{Hardware, Sampled, SysRoot};
+use ipc::{Bucket, CallContext, EventBuilder, EventItem, Outbox, Reply, Request, Status};
+use prost::Message as _;
+use schema::rpc::power_service;
+use schema::server::SensorServiceCall;
+use schema::v1alpha1 as v1;
+use sensors::{Action, Change, Crossing, Event, Level, Monitor, Side, Source, Span, Thresholds};
+use service::{Clock, Context};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use units::{Millis, Mono};
+
+use crate::{Config, Error, lines, store, wire};
+
+/// Where readings are told.
+const SUBJECT: &str = "reading.sensors";
+/// How soon powermgr is asked again when it did not say which hosts are on.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// How often it is asked although nothing happened: an event may be lost.
+const ASK_EVERY: Millis = Millis::from_secs(30);
+/// Requests that wait for the store at once.
+const WRITES: usize = 32;
+/// What the loop does not take as late: the rest of a poll's time-out is the driver's.
+const SLACK: Duration = Duration::from_millis(50);
+
+/// Runs the daemon.
+///
+/// # Errors
+///
+/// [`Error`], with the exit code the operator needs.
+pub async fn run(context: Context) -> Result<(), Error> {
+    let Config {} = context.config()?;
+    let board = context.board()?;
+    let hardware = hw::open(&board, &context.run_dir, crate::NAME);
+    let root = SysRoot::of(&board, &context.run_dir);
+    Box::pin(serve(context, &board, &hardware, &root)).await
+}
+
+/// Runs the daemon for this board until it is told to stop; `root` is what it takes for `/sys`.
+///
+/// # Errors
+///
+/// As [`run`].
+pub async fn serve(
+    context: Context,
+    board: &Arc<Board>,
+    hardware: &Hardware,
+    root: &SysRoot,
+) -> Result<(), Error> {
+    let bucket = context.bus.bucket(crate::SENSORS).await.map_err(Error::Store)?;
+    let stored = store::load(&bucket).await.map_err(Error::Store)?;
+    let (outbox, sender) = Outbox::new(context.bus.clone());
+    let (tell, told) = mpsc::channel(64);
+    let mut watches = JoinSet::new();
+    for (index, sensor) in board.sensors.iter().enumerate() {
+        if let Input::Line(line) = &sensor.input {
+            watches.spawn(lines::watch(Arc::clone(&hardware.gpio), index, line.clone(), tell.clone()));
+        }
+    }
+    drop(tell);
+    // Subscribed before the first look, so that nothing falls between the two.
+    let heard = context.bus.subscribe_events("event.host.>").await.map_err(Error::Serve)?;
+    let calls = context.bus.calls().await.map_err(Error::Serve)?;
+    let mut daemon = Daemon::new(&context, Arc::clone(board), root, outbox, bucket, stored);
+    daemon.begin();
+    context.ready();
+    daemon.run(&context, heard, calls, told).await;
+    drop(daemon);
+    let _ = sender.await;
+    Ok(())
+}
+
+/// What comes back from work beside the loop.
+enum Back {
+    Polled(usize, Vec<Sampled>),
+    Hosts(Result<v1::PowerListHostsResponse, Status>),
+    Stored(Box<Stored>),
+}
+
+/// What became of a write.
+struct Stored {
+    sensor: usize,
+    wanted: Option<Thresholds>,
+    result: Result<(), (Status, Option<Option<Thresholds>>)>,
+    reply: Answer,
+}
+
+/// Who is answered when a write is done.
+enum Answer {
+    Set(Reply<v1::SetThresholdsResponse>),
+    Reset(Reply<v1::ResetThresholdsResponse>),
+}
+
+/// Everything that can happen.
+enum Happened {
+    Deadline,
+    Back(Back),
+    Heard(Box<EventItem>),
+    Line(lines::Told),
+    Call(Box<SensorServiceCall<Request>>),
+    Stop,
+}
+
+struct Daemon {
+    board: Arc<Board>,
+    monitor: Monitor,
+    buses: hw::Sensors,
+    clock: Clock,
+    bus: ipc::Client,
+    outbox: Outbox,
+    bucket: Bucket,
+    work: JoinSet<Back>,
+    /// Of the board, or of the driver where the board has none.
+    given: Vec<Thresholds>,
+    limits_known: Vec<bool>,
+    /// They differ from those.
+    changed: Vec<bool>,
+    /// A write of this sensor is under way.
+    writing: Vec<bool>,
+    /// Devices whose removal was told.
+    removed: HashMap<String, bool>,
+    epoch: u64,
+    sequence: u64,
+    asking: bool,
+    ask_again: bool,
+    asked_at: Mono,
+}
+
+impl Daemon {
+    fn new(
+        context: &Context,
+        board: Arc<Board>,
+        root: &SysRoot,
+        outbox: Outbox,
+        bucket: Bucket,
+        stored: HashMap<String, Thresholds>,
+    ) -> Self {
+        let clock = Clock::since_boot();
+        let buses = hw::Sensors::new(&board, root);
+        let place = |name: &board::Name| board.sensors.iter().position(|sensor| sensor.id == *name);
+        let specs = board.sensors.iter().enumerate().map(|(index, sensor)| {
+            let source = match &sensor.input {
+                // One that is on no bus cannot be: the board was read.
+                Input::Channel { .. } => Source::Polled(buses.bus_of(index).unwrap_or(usize::MAX)),
+                Input::Line(_) => Source::Pushed,
+                Input::Computed { op, of } => Source::Computed(*op, of.iter().filter_map(place).collect()),
+            };
+            (sensor.spec, source)
+        });
+        let monitor = Monitor::new(clock.now(), specs.collect(), buses.buses(), board.hosts.len());
+        let count = board.sensors.len();
+        let mut daemon = Self {
+            given: board.sensors.iter().map(|sensor| sensor.spec.thresholds).collect(),
+            limits_known: vec![false; count],
+            changed: vec![false; count],
+            writing: vec![false; count],
+            removed: HashMap::new(),
+            monitor,
+            buses,
+            bus: context.bus.clone(),
+            outbox,
+            bucket,
+            work: JoinSet::new(),
+            epoch: schema::time::unix_ms(SystemTime::now()).max(1),
+            sequence: 0,
+            asking: false,
+            ask_again: false,
+            asked_at: Mono::ZERO,
+            clock,
+            board,
+        };
+        for (id, thresholds) in stored {
+            if let Some(index) = daemon.place(&id) {
+                daemon.judge(index, Some(thresholds));
+            } else {
+                tracing::warn!(sensor = id, "thresholds are stored of a sensor the board does not have");
+            }
+        }
+        daemon
+    }
+
+    fn begin(&mut self) {
+        self.ask_hosts();
+        self.step(Event::Tick);
+        let mut out = Vec::new();
+        self.monitor.full(self.clock.now(), &mut out);
+        self.perform(out);
+    }
+
+    async fn run(
+        &mut self,
+        context: &Context,
+        mut heard: ipc::Events,
+        mut calls: ipc::Calls<SensorServiceCall<Request>>,
+        mut told: mpsc::Receiver<lines::Told>,
+    ) {
+        let (mut shutdown, mut heartbeat) = (context.shutdown.clone(), context.heartbeat());
+        loop {
+            let deadline = self.monitor.deadline().min(self.asked_at + ASK_EVERY);
+            let happened = tokio::select! {
+                biased;
+                () = shutdown.wait() => Happened::Stop,
+                () = heartbeat.tick() => continue,
+                Some(back) = self.work.join_next() => match back {
+                    Ok(back) => Happened::Back(back),
+                    Err(error) => {
+                        tracing::error!(%error, "work beside the loop broke off");
+                        continue;
+                    }
+                },
+                () = self.clock.sleep_until(Some(deadline)) => Happened::Deadline,
+                Some(line) = told.recv() => Happened::Line(line),
+                item = heard.next() => item.map_or(Happened::Stop, |item| Happened::Heard(Box::new(item))),
+                call = calls.next() => call.map_or(Happened::Stop, |call| Happened::Call(Box::new(call))),
+            };
+            match happened {
+                Happened::Stop => return,
+                Happened::Deadline => {
+                    if self.asked_at + ASK_EVERY <= self.clock.now() {
+                        self.ask_hosts();
+                    }
+                    self.step(Event::Tick);
+                }
+                Happened::Line((sensor, level)) => self.step(Event::Pushed(sensor, level)),
+                Happened::Heard(item) => match *item {
+                    EventItem::Resync => {
+                        self.ask_hosts();
+                        // Whoever listens may have missed something as well.
+                        let mut out = Vec::new();
+                        self.monitor.full(self.clock.now(), &mut out);
+                        self.perform(out);
+                    }
+                    EventItem::Event(event) => {
+                        if matches!(event.payload, Some(v1::event::Payload::HostStateChange(_))) {
+                            self.ask_hosts();
+                        }
+                    }
+                },
+                Happened::Back(back) => self.back(back),
+                Happened::Call(call) => self.call(*call),
+            }
+        }
+    }
+
+    fn step(&mut self, event: Event) {
+        let mut out = Vec::new();
+        self.monitor.step(self.clock.now(), event, &mut out);
+        self.perform(out);
+    }
+
+    fn perform(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Poll { bus, sensors } => self.poll(bus, sensors),
+                Action::Changed(index, change) => self.changed(index, change),
+                Action::Bus { bus, answers } => self.bus_changed(bus, answers),
+                Action::Readings { bus, sensors, full } => self.tell(bus, &sensors, full),
+            }
+        }
+    }
+
+    fn poll(&mut self, bus: usize, sensors: Vec<usize>) {
+        let timeout = sensors.iter().filter_map(|index| Some(self.board.sensors.get(*index)?.timeout)).max();
+        let limits = sensors.iter().any(|index| self.limits_known.get(*index) == Some(&false));
+        let read = self.buses.read(bus, sensors, limits, timeout.unwrap_or_default() + SLACK);
+        self.work.spawn(async move { Back::Polled(bus, read.await) });
+    }
+
+    fn ask_hosts(&mut self) {
+        self.asked_at = self.clock.now();
+        if std::mem::replace(&mut self.asking, true) {
+            self.ask_again = true;
+            return;
+        }
+        let bus = self.bus.clone();
+        self.work.spawn(async move {
+            let context = CallContext::new().with_patience(Duration::from_secs(2));
+            let answer = bus.call(power_service::LIST_HOSTS, &v1::PowerListHostsRequest {}, &context).await;
+            if answer.is_err() {
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+            Back::Hosts(answer)
+        });
+    }
+
+    fn back(&mut self, back: Back) {
+        match back {
+            Back::Polled(bus, sampled) => self.polled(bus, sampled),
+            Back::Hosts(answer) => {
+                self.asking = false;
+                let again = std::mem::take(&mut self.ask_again) || answer.is_err();
+                match answer {
+                    Ok(answer) => {
+                        for power in answer.hosts {
+                            let host =
+                                self.board.hosts.iter().position(|host| host.id.as_str() == power.host);
+                            // While power-good cannot be read what was last known holds.
+                            if let (Some(host), Some(on)) = (host, power.power_good) {
+                                self.step(Event::Host(host, on));
+                            }
+                        }
+                    }
+                    Err(status) => tracing::debug!(%status, "powermgr does not say which hosts are on"),
+                }
+                if again {
+                    self.ask_hosts();
+                }
+            }
+            Back::Stored(stored) => self.stored(*stored),
+        }
+    }
+
+    fn polled(&mut self, bus: usize, sampled: Vec<Sampled>) {
+        let mut samples = Vec::with_capacity(sampled.len());
+        for Sampled { sensor, value, limits } in sampled {
+            if let Some(limits) = limits {
+                self.driver_limits(sensor, limits);
+            }
+            samples.push((sensor, value.map_err(|error| error.fault)));
+        }
+        self.step(Event::Polled { bus, samples });
+    }
+
+    /// A sensor without thresholds of the board has those of its driver.
+    fn driver_limits(&mut self, index: usize, limits: hal::Limits) {
+        let Some(known) = self.limits_known.get_mut(index) else { return };
+        if std::mem::replace(known, true) {
+            return;
+        }
+        let (Some(sensor), Some(given)) = (self.board.sensors.get(index), self.given.get_mut(index)) else {
+            return;
+        };
+        if !given.is_empty() || sensor.spec.kind.is_discrete() {
+            return;
+        }
+        let (scale, offset) = (sensor.spec.scale, sensor.spec.offset);
+        let at = |limit: Option<f64>| limit.map(|limit| limit * scale + offset);
+        let upper = sensors::Levels {
+            warning: at(limits.max),
+            critical: at(limits.crit),
+            fatal: at(limits.emergency),
+        };
+        let lower = sensors::Levels { warning: at(limits.min), critical: at(limits.lcrit), fatal: None };
+        let found = Thresholds { upper, lower, hysteresis: given.hysteresis };
+        if found.is_empty() || found.check().is_err() {
+            return;
+        }
+        *given = found;
+        if self.changed.get(index) == Some(&false) {
+            self.judge(index, None);
+        }
+    }
+
+    /// From now on by these; `None` for those that were given.
+    fn judge(&mut self, index: usize, thresholds: Option<Thresholds>) {
+        if let Some(changed) = self.changed.get_mut(index) {
+            *changed = thresholds.is_some();
+        }
+        let Some(given) = self.given.get(index) else { return };
+        let mut out = Vec::new();
+        self.monitor.set_thresholds(self.clock.now(), index, thresholds.unwrap_or(*given), &mut out);
+        self.perform(out);
+    }
+
+    fn place(&self, id: &str) -> Option<usize> {
+        self.board.sensors.iter().position(|sensor| sensor.id.as_str() == id)
+    }
+
+    fn find(&self, id: &str) -> Result<usize, Status> {
+        self.place(id).ok_or_else(|| {
+            Status::not_found(format!("there is no sensor {id:?}")).with_reason("SENSOR_NOT_FOUND")
+        })
+    }
+
+    fn wall(&self, at: Mono) -> prost_types::Timestamp {
+        let age = Duration::from(self.clock.now().since(at));
+        self.clock.wall().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH).into()
+    }
+
+    // What is told.
+
+    fn event(
+        &self,
+        component: &str,
+        what: &str,
+        severity: v1::EventSeverity,
+        message: String,
+        payload: v1::event::Payload,
+    ) {
+        let event = EventBuilder::new(crate::NAME, "sensor", component, what)
+            .severity(severity)
+            .message(message)
+            .payload(payload);
+        self.outbox.event(event.at(self.clock.wall()));
+    }
+
+    fn changed(&mut self, index: usize, change: Change) {
+        let Some(sensor) = self.board.sensors.get(index) else { return };
+        let (id, name) = (sensor.id.as_str().to_owned(), sensor.name.clone());
+        let state = |quality: v1::SensorQuality, reason: v1::SensorReason| v1::SensorStateChange {
+            id: id.clone(),
+            quality: quality.into(),
+            reason: reason.into(),
+        };
+        let payload = v1::event::Payload::SensorStateChange;
+        match change {
+            Change::Crossed(crossing) => self.crossed(&id, &name, sensor.spec.kind, &crossing),
+            Change::Failed(reason) => {
+                tracing::warn!(sensor = id, reason = reason.as_str(), "a sensor does not work");
+                let change = state(v1::SensorQuality::Failed, wire::reason(reason));
+                let message = format!("{name} does not work: {}", reason.as_str());
+                self.event(&id, "state", v1::EventSeverity::Warning, message, payload(change));
+            }
+            Change::Recovered => {
+                tracing::info!(sensor = id, "a sensor works again");
+                let change = state(v1::SensorQuality::Good, v1::SensorReason::Unspecified);
+                self.event(
+                    &id,
+                    "state",
+                    v1::EventSeverity::Info,
+                    format!("{name} works again"),
+                    payload(change),
+                );
+            }
+            Change::Removed | Change::Inserted => self.pulled(index, change == Change::Removed),
+        }
+    }
+
+    /// A device was pulled or is back: told once, and not for each of its sensors.
+    fn pulled(&mut self, index: usize, removed: bool) {
+        let Some(Input::Channel { device, .. }) = self.board.sensors.get(index).map(|sensor| &sensor.input)
+        else {
+            return;
+        };
+        let device = device.as_str().to_owned();
+        if self.removed.insert(device.clone(), removed).unwrap_or(false) == removed {
+            return;
+        }
+        let (quality, reason, severity, words) = if removed {
+            (
+                v1::SensorQuality::Unavailable,
+                v1::SensorReason::NotPresent,
+                v1::EventSeverity::Warning,
+                "was pulled",
+            )
+        } else {
+            (
+                v1::SensorQuality::Good,
+                v1::SensorReason::Unspecified,
+                v1::EventSeverity::Info,
+                "is in the machine",
+            )
+        };
+        let change =
+            v1::SensorStateChange { id: device.clone(), quality: quality.into(), reason: reason.into() };
+        tracing::info!(device, words, "a device that can be pulled");
+        let message = format!("{device} {words}");
+        self.event(&device, "presence", severity, message, v1::event::Payload::SensorStateChange(change));
+    }
+
+    fn crossed(&self, id: &str, name: &str, kind: sensors::Kind, crossing: &Crossing) {
+        let Crossing { side, level, asserted, threshold, value } = *crossing;
+        let severity = match (asserted, level) {
+            (false, _) => v1::EventSeverity::Info,
+            (true, Level::Warning) => v1::EventSeverity::Warning,
+            (true, Level::Critical | Level::Fatal) => v1::EventSeverity::Critical,
+        };
+        let place = format!("{} {}", side.as_str(), level.as_str());
+        let message = match (asserted, value, threshold) {
+            (true, Some(value), Some(at)) => {
+                let beyond = if side == Side::Upper { "at or above" } else { "at or below" };
+                format!("{name}: {} is {beyond} {place}, {}", wire::words(kind, value), wire::words(kind, at))
+            }
+            (_, Some(value), _) => format!("{name}: {} has left {place}", wire::words(kind, value)),
+            (_, None, _) => format!("{name}: nothing to measure any more, {place} is left"),
+        };
+        let payload = v1::SensorThresholdCrossed {
+            sensor_id: id.to_owned(),
+            side: wire::side(side).into(),
+            level: wire::level(level).into(),
+            asserted,
+            threshold,
+            value,
+            unit: wire::unit(kind).into(),
+        };
+        self.event(id, "threshold", severity, message, v1::event::Payload::SensorThresholdCrossed(payload));
+    }
+
+    fn bus_changed(&self, bus: usize, answers: bool) {
+        let name = self.buses.name(bus).to_owned();
+        let (quality, reason, severity, words) = if answers {
+            (v1::SensorQuality::Good, v1::SensorReason::Unspecified, v1::EventSeverity::Info, "answers again")
+        } else {
+            (
+                v1::SensorQuality::Failed,
+                v1::SensorReason::TimedOut,
+                v1::EventSeverity::Warning,
+                "does not answer",
+            )
+        };
+        tracing::warn!(bus = name, answers, "a bus of sensors");
+        let change =
+            v1::SensorStateChange { id: name.clone(), quality: quality.into(), reason: reason.into() };
+        let message = format!("{name} {words}");
+        self.event(&name, "bus", severity, message, v1::event::Payload::SensorStateChange(change));
+    }
+
+    fn tell(&mut self, bus: Option<usize>, sensors: &[usize], full: bool) {
+        // What would wait for the bus is old when it comes; there is a full picture then.
+        if !self.bus.link().connected {
+            return;
+        }
+        self.sequence += 1;
+        let readings = self.readings(bus.map_or("", |bus| self.buses.name(bus)), sensors, full);
+        self.outbox.publish(SUBJECT, readings.encode_to_vec());
+    }
+
+    fn readings(&self, bus: &str, sensors: &[usize], full: bool) -> v1::SensorReadings {
+        let now = self.clock.now();
+        let mut readings = v1::SensorReadings {
+            time: Some(self.clock.wall().into()),
+            epoch: self.epoch,
+            sequence: self.sequence,
+            full,
+            bus: bus.to_owned(),
+            ..v1::SensorReadings::default()
+        };
+        if full {
+            readings.ids = self.board.sensors.iter().map(|sensor| sensor.id.as_str().to_owned()).collect();
+        }
+        for index in sensors {
+            let Some(sensor) = self.monitor.sensor(*index) else { continue };
+            let reading = sensor.reading();
+            let age = reading.at.map_or(0, |at| now.since(at).get());
+            readings.numbers.push(u32::try_from(*index).unwrap_or(u32::MAX));
+            readings.values.push(reading.value.unwrap_or(f64::NAN));
+            readings.qualities.push(wire::quality(reading.quality).into());
+            readings.statuses.push(wire::status(reading, sensor.level()).into());
+            readings.ages_ms.push(u32::try_from(age).unwrap_or(u32::MAX));
+        }
+        readings
+    }
+
+    // Requests.
+
+    fn call(&mut self, call: SensorServiceCall<Request>) {
+        match call {
+            SensorServiceCall::ListSensors(request, reply) => {
+                let answer = self.list(&request);
+                self.outbox.answer(reply, answer);
+            }
+            SensorServiceCall::GetSensor(request, reply) => {
+                let answer = self.find(&request.id).and_then(|index| {
+                    let sensor = schema::mask::masked(self.shown(index)?, request.field_mask.as_ref())?;
+                    Ok(v1::GetSensorResponse { sensor: Some(sensor) })
+                });
+                self.outbox.answer(reply, answer);
+            }
+            SensorServiceCall::GetReadings(_, reply) => {
+                let all: Vec<usize> = (0..self.board.sensors.len()).collect();
+                self.outbox.answer(reply, Ok(self.readings("", &all, true)));
+            }
+            SensorServiceCall::GetSensorHistory(request, reply) => {
+                let answer = self.history(&request);
+                self.outbox.answer(reply, answer);
+            }
+            SensorServiceCall::SetThresholds(request, reply) => {
+                let thresholds = wire::thresholds(
+                    request.upper_thresholds.as_ref(),
+                    request.lower_thresholds.as_ref(),
+                    request.hysteresis,
+                );
+                match self.settable(&request.id, Some(&thresholds)) {
+                    Ok(index) => self.write(index, Some(thresholds), Answer::Set(reply)),
+                    Err(status) => self.outbox.answer(reply, Err(status)),
+                }
+            }
+            SensorServiceCall::ResetThresholds(request, reply) => match self.settable(&request.id, None) {
+                Ok(index) => self.write(index, None, Answer::Reset(reply)),
+                Err(status) => self.outbox.answer(reply, Err(status)),
+            },
+            SensorServiceCall::ResetStatistics(request, reply) => {
+                let now = self.clock.now();
+                let found = if request.id.is_empty() {
+                    Ok(0..self.board.sensors.len())
+                } else {
+                    self.find(&request.id).map(|index| index..index + 1)
+                };
+                let answer = found.map(|range| {
+                    range.for_each(|index| self.monitor.reset_stats(now, index));
+                    v1::ResetStatisticsResponse {}
+                });
+                self.outbox.answer(reply, answer);
+            }
+        }
+    }
+
+    fn list(&self, request: &v1::ListSensorsRequest) -> Result<v1::ListSensorsResponse, Status> {
+        let mut shown = Vec::new();
+        for index in 0..self.board.sensors.len() {
+            let sensor = self.shown(index)?;
+            let context = request.context == 0 || sensor.context == Some(request.context);
+            let status = request.status == 0 || sensor.status == Some(request.status);
+            let host = request.host.is_empty() || sensor.host() == request.host;
+            if context && status && host && sensor.id.starts_with(&request.id_prefix) {
+                shown.push(sensor);
+            }
+        }
+        shown.sort_by(|one, other| one.id.cmp(&other.id));
+        let (page, next) = schema::page(shown, |sensor| &sensor.id, request.page_size, &request.page_token);
+        let masked = page.into_iter().map(|sensor| schema::mask::masked(sensor, request.field_mask.as_ref()));
+        Ok(v1::ListSensorsResponse {
+            sensors: masked.collect::<Result<_, _>>()?,
+            next_page_token: next.unwrap_or_default(),
+        })
+    }
+
+    fn shown(&self, index: usize) -> Result<v1::Sensor, Status> {
+        let missing = || Status::internal("a sensor is not where it was");
+        let wired = self.board.sensors.get(index).ok_or_else(missing)?;
+        let sensor = self.monitor.sensor(index).ok_or_else(missing)?;
+        let (reading, spec, stats) = (sensor.reading(), sensor.spec(), sensor.stats());
+        let kind = spec.kind;
+        let span = |millis: Millis| schema::time::duration(Duration::from(millis));
+        let shown = if kind.is_discrete() {
+            let state = reading.value.map(|value| wire::state(kind, value).to_owned()).unwrap_or_default();
+            v1::sensor::Reading::DiscreteReading(v1::DiscreteSensorReading { state, state_description: None })
+        } else {
+            let thresholds = sensor.thresholds();
+            let crossed = sensor.watch().asserted().map(|(side, level)| v1::CrossedThreshold {
+                side: wire::side(side).into(),
+                level: wire::level(level).into(),
+            });
+            v1::sensor::Reading::AnalogReading(v1::AnalogSensorReading {
+                value: reading.value,
+                upper_thresholds: wire::threshold(&thresholds.upper),
+                lower_thresholds: wire::threshold(&thresholds.lower),
+                min_max_recorded: Some(v1::MinMaxRecorded {
+                    min_value: stats.min.map(|(value, _)| value),
+                    max_value: stats.max.map(|(value, _)| value),
+                    min_timestamp: stats.min.map(|(_, at)| self.wall(at)),
+                    max_timestamp: stats.max.map(|(_, at)| self.wall(at)),
+                    average: stats.mean(),
+                    since: Some(self.wall(stats.since)),
+                    samples: stats.count,
+                }),
+                hysteresis: thresholds.hysteresis,
+                thresholds_changed: self.changed.get(index).copied().unwrap_or(false),
+                crossed: crossed.collect(),
+            })
+        };
+        let (source, polled) = match &wired.input {
+            Input::Channel { class: hal::ChannelClass::Hwmon, .. } => ("hwmon", true),
+            Input::Channel { class: hal::ChannelClass::Iio, .. } => ("iio", true),
+            Input::Line(_) => ("gpio", false),
+            Input::Computed { .. } => ("computed", false),
+        };
+        let (least, most) = spec.plausible;
+        Ok(v1::Sensor {
+            id: wired.id.as_str().to_owned(),
+            name: wired.name.clone(),
+            context: Some(wire::context(kind).into()),
+            status: Some(wire::status(reading, sensor.level()).into()),
+            unit: Some(wire::unit(kind).into()),
+            reading: Some(shown),
+            last_reading_timestamp: reading.at.map(|at| self.wall(at)),
+            custom_attributes: Default::default(),
+            quality: wire::quality(reading.quality).into(),
+            reason: wire::reason(reading.reason).into(),
+            age: reading.at.map(|at| span(self.clock.now().since(at))),
+            host: wired.host.as_ref().map(|host| host.as_str().to_owned()),
+            reading_type: kind.reading_type().map(str::to_owned),
+            resolution: spec.resolution,
+            reading_range_min: (!kind.is_discrete()).then_some(least),
+            reading_range_max: (!kind.is_discrete()).then_some(most),
+            source: source.to_owned(),
+            bus: self.buses.bus_of(index).map(|bus| self.buses.name(bus).to_owned()),
+            interval: polled.then(|| span(spec.rate)),
+            number: u32::try_from(index).unwrap_or(u32::MAX),
+        })
+    }
+
+    fn history(&self, request: &v1::GetSensorHistoryRequest) -> Result<v1::GetSensorHistoryResponse, Status> {
+        let index = self.find(&request.id)?;
+        let sensor =
+            self.monitor.sensor(index).ok_or_else(|| Status::internal("a sensor is not where it was"))?;
+        let span = match request.span() {
+            v1::SensorHistorySpan::Day => Span::Day,
+            v1::SensorHistorySpan::Hour | v1::SensorHistorySpan::Unspecified => Span::Hour,
+        };
+        let (now, wall) = (self.clock.now(), self.clock.wall());
+        let since = match &request.since {
+            None => Mono::ZERO,
+            Some(since) => {
+                let since = SystemTime::try_from(*since)
+                    .map_err(|_| Status::invalid_argument("since: no time that can be"))?;
+                let ago = wall.duration_since(since).unwrap_or_default();
+                now.saturating_sub(Millis::from(ago))
+            }
+        };
+        let points = sensor.history().points(span, since, now);
+        let mut answer = v1::GetSensorHistoryResponse {
+            id: request.id.clone(),
+            unit: wire::unit(sensor.spec().kind).into(),
+            step: Some(schema::time::duration(Duration::from(span.step()))),
+            ..v1::GetSensorHistoryResponse::default()
+        };
+        let Some(first) = points.first() else { return Ok(answer) };
+        answer.start = Some(self.wall(first.at));
+        let mut next = first.at;
+        for point in points {
+            while next < point.at {
+                answer.means.push(f32::NAN);
+                if span == Span::Day {
+                    answer.minima.push(f32::NAN);
+                    answer.maxima.push(f32::NAN);
+                }
+                next += span.step();
+            }
+            answer.means.push(point.mean);
+            if span == Span::Day {
+                answer.minima.push(point.min);
+                answer.maxima.push(point.max);
+            }
+            next = point.at + span.step();
+        }
+        Ok(answer)
+    }
+
+    /// The sensor whose thresholds may be set to these now.
+    fn settable(&self, id: &str, thresholds: Option<&Thresholds>) -> Result<usize, Status> {
+        let index = self.find(id)?;
+        let discrete = self.board.sensors.get(index).is_some_and(|sensor| sensor.spec.kind.is_discrete());
+        if discrete {
+            let status =
+                Status::failed_precondition(format!("{id} is either so or not: it has no thresholds"));
+            return Err(status.with_reason("NO_THRESHOLDS"));
+        }
+        if let Some(Err(error)) = thresholds.map(Thresholds::check) {
+            return Err(Status::invalid_argument(error.to_string()).with_reason("THRESHOLDS"));
+        }
+        let busy = self.writing.get(index).copied().unwrap_or(true);
+        if busy || self.writing.iter().filter(|writing| **writing).count() >= WRITES {
+            let status = Status::aborted(format!("thresholds of {id} are being stored; ask again"));
+            return Err(status.with_reason("BUSY"));
+        }
+        Ok(index)
+    }
+
+    fn write(&mut self, index: usize, wanted: Option<Thresholds>, reply: Answer) {
+        let Some(id) = self.board.sensors.get(index).map(|sensor| sensor.id.as_str().to_owned()) else {
+            return;
+        };
+        if let Some(writing) = self.writing.get_mut(index) {
+            *writing = true;
+        }
+        let bucket = self.bucket.clone();
+        self.work.spawn(async move {
+            let result = store::store(&bucket, &id, wanted).await;
+            Back::Stored(Box::new(Stored { sensor: index, wanted, result, reply }))
+        });
+    }
+
+    /// What is stored is what holds, and only then it is answered.
+    fn stored(&mut self, Stored { sensor, wanted, result, reply }: Stored) {
+        if let Some(writing) = self.writing.get_mut(sensor) {
+            *writing = false;
+        }
+        let answer = match result {
+            Ok(()) => {
+                self.judge(sensor, wanted);
+                self.shown(sensor)
+            }
+            Err((status, stored)) => {
+                if let Some(stored) = stored {
+                    self.judge(sensor, stored);
+                }
+                Err(status)
+            }
+        };
+        match reply {
+            Answer::Set(reply) => {
+                let answer = answer.map(|sensor| v1::SetThresholdsResponse { sensor: Some(sensor) });
+                self.outbox.answer(reply, answer);
+            }
+            Answer::Reset(reply) => {
+                let answer = answer.map(|sensor| v1::ResetThresholdsResponse { sensor: Some(sensor) });
+                self.outbox.answer(reply, answer);
+            }
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Thresholds that were set: one record for each such sensor.
+
+use std::collections::HashMap;
+
+use ipc::{Bucket, LOST_KEY, StateError, ValueError};
+use prost::Message;
+use schema::v1alpha1 as v1;
+use sensors::Thresholds;
+
+use crate::wire;
+
+/// A stored record.
+#[derive(Debug, Clone)]
+pub(crate) struct Record(pub(crate) Thresholds);
+
+impl ipc::Value for Record {
+    const VERSION: u16 = 1;
+
+    fn encode(&self) -> Vec<u8> {
+        wire::record(&self.0).encode_to_vec()
+    }
+
+    fn decode(version: u16, bytes: &[u8]) -> Result<Self, ValueError> {
+        if version != Self::VERSION {
+            return Err(ValueError::Version { found: version, known: Self::VERSION });
+        }
+        let malformed = |error: String| ValueError::Malformed(error);
+        let record =
+            v1::SensorThresholdsRecord::decode(bytes).map_err(|error| malformed(error.to_string()))?;
+        let thresholds = wire::thresholds(
+            record.upper_thresholds.as_ref(),
+            record.lower_thresholds.as_ref(),
+            record.hysteresis,
+        );
+        thresholds.check().map_err(|error| malformed(error.to_string()))?;
+        Ok(Self(thresholds))
+    }
+}
+
+/// All that can be read; of others the board's hold.
+pub(crate) async fn load(bucket: &Bucket) -> Result<HashMap<String, Thresholds>, StateError> {
+    let mut found = HashMap::new();
+    for key in ipc::patiently(">", || bucket.keys()).await?.into_iter().filter(|key| key != LOST_KEY) {
+        match ipc::patiently(&key, || bucket.get::<Record>(&key)).await {
+            Ok(Some(entry)) => {
+                found.insert(key, entry.value.0);
+            }
+            Ok(None) => {}
+            Err(error @ (StateError::Unreadable { .. } | StateError::NotRead { .. })) => {
+                tracing::error!(sensor = key, %error, "stored thresholds cannot be read; the board's hold");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+/// Stores, or with none removes, and says what is true afterwards: `Err` with what is stored when it is known that it was not done.
+pub(crate) async fn store(
+    bucket: &Bucket,
+    key: &str,
+    wanted: Option<Thresholds>,
+) -> Result<(), (ipc::Status, Option<Option<Thresholds>>)> {
+    let done = match wanted {
+        Some(thresholds) => bucket.put(key, &Record(thresholds)).await.map(drop),
+        None => bucket.delete(key).await,
+    };
+    let Err(error) = done else { return Ok(()) };
+    // Not confirmed is not the same as not done: what is stored decides.
+    let stored = match ipc::patiently(key, || bucket.get::<Record>(key)).await {
+        Ok(entry) => Some(entry.map(|entry| entry.value.0)),
+        Err(_) => None,
+    };
+    if stored == Some(wanted) {
+        return Ok(());
+    }
+    Err((error.into(), stored))
+}

@@ -1,0 +1,180 @@
+//! Schema and domain, by hand.
+
+use schema::v1alpha1 as v1;
+use sensors::{Kind, Level, Levels, Quality, Reading, Reason, Side, Thresholds};
+
+pub(crate) fn context(kind: Kind) -> v1::SensorContext {
+    match kind {
+        Kind::Temperature => v1::SensorContext::Temperature,
+        Kind::Voltage => v1::SensorContext::Voltage,
+        Kind::Current => v1::SensorContext::Current,
+        Kind::Power => v1::SensorContext::Power,
+        Kind::Energy => v1::SensorContext::Energy,
+        Kind::Fan => v1::SensorContext::Tach,
+        Kind::Humidity => v1::SensorContext::Humidity,
+        Kind::Pressure => v1::SensorContext::Pressure,
+        Kind::Percent => v1::SensorContext::Percent,
+        Kind::Frequency => v1::SensorContext::Frequency,
+        Kind::Presence => v1::SensorContext::Presence,
+        Kind::Alert => v1::SensorContext::Alert,
+    }
+}
+
+pub(crate) fn unit(kind: Kind) -> v1::SensorUnit {
+    match kind {
+        Kind::Temperature => v1::SensorUnit::Celsius,
+        Kind::Voltage => v1::SensorUnit::Volts,
+        Kind::Current => v1::SensorUnit::Amps,
+        Kind::Power => v1::SensorUnit::Watts,
+        Kind::Energy => v1::SensorUnit::Joules,
+        Kind::Fan => v1::SensorUnit::Rpm,
+        Kind::Humidity | Kind::Percent => v1::SensorUnit::Percent,
+        Kind::Pressure => v1::SensorUnit::Pascals,
+        Kind::Frequency => v1::SensorUnit::Hertz,
+        Kind::Presence | Kind::Alert => v1::SensorUnit::Unspecified,
+    }
+}
+
+pub(crate) fn quality(quality: Quality) -> v1::SensorQuality {
+    match quality {
+        Quality::Good => v1::SensorQuality::Good,
+        Quality::Stale => v1::SensorQuality::Stale,
+        Quality::Unavailable => v1::SensorQuality::Unavailable,
+        Quality::Failed => v1::SensorQuality::Failed,
+    }
+}
+
+pub(crate) fn reason(reason: Reason) -> v1::SensorReason {
+    match reason {
+        Reason::None => v1::SensorReason::Unspecified,
+        Reason::NotRead => v1::SensorReason::NotRead,
+        Reason::HostOff => v1::SensorReason::HostOff,
+        Reason::HostUnknown => v1::SensorReason::HostUnknown,
+        Reason::NotPresent => v1::SensorReason::NotPresent,
+        Reason::NoNewValue => v1::SensorReason::NoNewValue,
+        Reason::Overdue => v1::SensorReason::Overdue,
+        Reason::TimedOut => v1::SensorReason::TimedOut,
+        Reason::Missing => v1::SensorReason::Missing,
+        Reason::Io => v1::SensorReason::Io,
+        Reason::Malformed => v1::SensorReason::Malformed,
+        Reason::Implausible => v1::SensorReason::Implausible,
+        Reason::Input => v1::SensorReason::Input,
+    }
+}
+
+/// All in one word: that it cannot be judged counts before what was judged last.
+pub(crate) fn status(reading: &Reading, level: Option<Level>) -> v1::SensorStatus {
+    match (reading.quality, reading.reason, level) {
+        (Quality::Failed, ..) => v1::SensorStatus::Error,
+        (Quality::Unavailable, Reason::NotPresent, _) => v1::SensorStatus::NotPresent,
+        (Quality::Unavailable, Reason::HostOff, _) => v1::SensorStatus::Disabled,
+        (Quality::Unavailable | Quality::Stale, ..) => v1::SensorStatus::Unknown,
+        (Quality::Good, _, None) => v1::SensorStatus::Enabled,
+        (Quality::Good, _, Some(Level::Warning)) => v1::SensorStatus::Warning,
+        (Quality::Good, _, Some(Level::Critical)) => v1::SensorStatus::Critical,
+        (Quality::Good, _, Some(Level::Fatal)) => v1::SensorStatus::Fatal,
+    }
+}
+
+pub(crate) fn side(side: Side) -> v1::ThresholdSide {
+    match side {
+        Side::Lower => v1::ThresholdSide::Lower,
+        Side::Upper => v1::ThresholdSide::Upper,
+    }
+}
+
+pub(crate) fn level(level: Level) -> v1::ThresholdLevel {
+    match level {
+        Level::Warning => v1::ThresholdLevel::Warning,
+        Level::Critical => v1::ThresholdLevel::Critical,
+        Level::Fatal => v1::ThresholdLevel::Fatal,
+    }
+}
+
+pub(crate) fn threshold(levels: &Levels) -> Option<v1::Threshold> {
+    let Levels { warning, critical, fatal } = *levels;
+    (!levels.is_empty()).then_some(v1::Threshold { warning, critical, fatal })
+}
+
+pub(crate) fn thresholds(
+    upper: Option<&v1::Threshold>,
+    lower: Option<&v1::Threshold>,
+    hysteresis: f64,
+) -> Thresholds {
+    let levels = |threshold: Option<&v1::Threshold>| {
+        threshold.map_or_else(Levels::default, |of| Levels {
+            warning: of.warning,
+            critical: of.critical,
+            fatal: of.fatal,
+        })
+    };
+    Thresholds { upper: levels(upper), lower: levels(lower), hysteresis }
+}
+
+pub(crate) fn record(thresholds: &Thresholds) -> v1::SensorThresholdsRecord {
+    v1::SensorThresholdsRecord {
+        upper_thresholds: threshold(&thresholds.upper),
+        lower_thresholds: threshold(&thresholds.lower),
+        hysteresis: thresholds.hysteresis,
+    }
+}
+
+/// The word for what a discrete sensor says.
+pub(crate) fn state(kind: Kind, value: f64) -> &'static str {
+    match (kind, value != 0.0) {
+        (Kind::Presence, true) => "present",
+        (Kind::Presence, false) => "absent",
+        (_, true) => "asserted",
+        (_, false) => "deasserted",
+    }
+}
+
+/// A value for people: as many digits as mean something.
+pub(crate) fn words(kind: Kind, value: f64) -> String {
+    let unit = match kind {
+        Kind::Temperature => " °C",
+        Kind::Fan => " rpm",
+        Kind::Humidity | Kind::Percent => " %",
+        other => return format!("{value:.3} {}", other.unit()).trim_end().to_owned(),
+    };
+    if kind == Kind::Fan { format!("{value:.0}{unit}") } else { format!("{value:.1}{unit}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thresholds_survive_the_record() {
+        let thresholds = Thresholds {
+            upper: Levels { warning: Some(80.0), critical: None, fatal: Some(100.0) },
+            lower: Levels::default(),
+            hysteresis: 2.5,
+        };
+        let record = record(&thresholds);
+        let back = super::thresholds(
+            record.upper_thresholds.as_ref(),
+            record.lower_thresholds.as_ref(),
+            record.hysteresis,
+        );
+        assert_eq!(back, thresholds);
+    }
+
+    #[test]
+    fn a_status_is_never_better_than_the_reading() {
+        let good = Reading { value: Some(1.0), at: None, quality: Quality::Good, reason: Reason::None };
+        assert_eq!(status(&good, None), v1::SensorStatus::Enabled);
+        assert_eq!(status(&good, Some(Level::Critical)), v1::SensorStatus::Critical);
+        for (quality, reason, expected) in [
+            (Quality::Stale, Reason::Overdue, v1::SensorStatus::Unknown),
+            (Quality::Failed, Reason::Io, v1::SensorStatus::Error),
+            (Quality::Unavailable, Reason::HostOff, v1::SensorStatus::Disabled),
+            (Quality::Unavailable, Reason::NotPresent, v1::SensorStatus::NotPresent),
+            (Quality::Unavailable, Reason::NotRead, v1::SensorStatus::Unknown),
+        ] {
+            let reading = Reading { quality, reason, ..good };
+            assert_eq!(status(&reading, None), expected);
+            assert_eq!(status(&reading, Some(Level::Fatal)), expected, "whatever was crossed before");
+        }
+    }
+}
