@@ -9,13 +9,13 @@ use crate::types::{
     Accel, Board, Buttons, Chassis, HalKind, Host, Id, Level, ManagementController, Power, Qemu, Restore,
     RestorePolicy, Scripted, Sim, SimHost, Timings, WatchdogRef,
 };
-use crate::{cooling, lighting, sensing};
+use crate::{cooling, inventory, lighting, sensing};
 
 /// Hosts on one board. The densest boards known carry eight.
 const HOSTS_MAX: usize = 16;
 
 /// The top-level tables; overrides that start with one of these are for the board.
-pub(crate) const TABLES: [&str; 12] = [
+pub(crate) const TABLES: [&str; 13] = [
     "board",
     "chassis",
     "management_controller",
@@ -23,6 +23,7 @@ pub(crate) const TABLES: [&str; 12] = [
     "i2c",
     "devices",
     "sensors",
+    "frus",
     "fans",
     "zones",
     "leds",
@@ -100,6 +101,8 @@ pub(crate) fn walk(root: &mut Table<'_>) -> Option<Board> {
         sensing.as_ref().map(|s| (s.devices.as_slice(), s.sensors.as_slice())).unwrap_or_default();
     let cooling = cooling::walk(root, devices, measured);
     let lighting = lighting::walk(root, hosts.as_deref().unwrap_or_default());
+    let buses = sensing.as_ref().map(|sensing| sensing.buses.as_slice()).unwrap_or_default();
+    let frus = inventory::walk(root, buses);
     let is_linux = head.as_ref().is_some_and(|(.., hal)| *hal == Some(HalKind::Linux));
     let longest_hold = hosts.iter().flatten().map(|host| host.timings.force_off_hold).min();
     let sim_at = root.place("sim");
@@ -133,6 +136,7 @@ pub(crate) fn walk(root: &mut Table<'_>) -> Option<Board> {
         i2c: sensing.buses,
         devices: sensing.devices,
         sensors: sensing.sensors,
+        frus: frus?,
         fans: cooling.fans,
         zones: cooling.zones,
         leds: lighting.leds,

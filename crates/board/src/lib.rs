@@ -22,6 +22,7 @@
 
 mod cooling;
 mod format;
+mod inventory;
 mod lighting;
 mod loops;
 mod reader;
@@ -37,9 +38,9 @@ pub use loops::{BadLoops, Loops};
 pub use report::{Place, Problem, Report};
 pub use types::{
     Accel, BadId, BadName, Board, Buttons, Chassis, Combine, Control, CurveStep, Device, Fan, FanKick,
-    Forward, HalKind, Host, I2cBus, Id, Input, Led, LedGroup, LedKind, LedMember, LedWire, Level,
-    ManagementController, Name, Played, Power, Qemu, Restore, RestorePolicy, Scripted, Sensor, Sim, SimHost,
-    Tach, Timings, WatchdogRef, Zone, ZoneProfile,
+    Forward, Fru, FruKind, HalKind, Host, I2cBus, Id, Input, Led, LedGroup, LedKind, LedMember, LedWire,
+    Level, ManagementController, Name, Played, Power, Qemu, Restore, RestorePolicy, Scripted, Sensor, Sim,
+    SimHost, Tach, Timings, WatchdogRef, Zone, ZoneProfile,
 };
 
 /// A board file is a page or two; what is longer than this is not one.

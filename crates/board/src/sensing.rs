@@ -127,7 +127,8 @@ fn adapter(t: &mut Table<'_>) -> Option<Adapter> {
     }
 }
 
-fn device(t: &mut Table<'_>, buses: &[I2cBus]) -> Option<(Location, Option<Name>, bool)> {
+/// Where something on the board is, the bus it is on, and whether it can be pulled.
+pub(crate) fn device(t: &mut Table<'_>, buses: &[I2cBus]) -> Option<(Location, Option<Name>, bool)> {
     let bus = t.maybe_name("bus", "The I2C bus it is on.");
     let address = t.maybe_number("address", "Its address there.", 0x03..=0x77);
     let path = t.maybe_text(

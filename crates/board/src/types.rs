@@ -37,6 +37,8 @@ pub struct Board {
     pub devices: Vec<Device>,
     /// What is measured. One that is computed stands after those it is computed from.
     pub sensors: Vec<Sensor>,
+    /// EEPROMs with the FRU image of a part.
+    pub frus: Vec<Fru>,
     /// Fans that are driven.
     pub fans: Vec<Fan>,
     /// What is cooled together.
@@ -201,6 +203,44 @@ pub struct Device {
     pub driver: Option<String>,
     /// It can be pulled.
     pub removable: bool,
+}
+
+/// What the FRU image of a part describes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum FruKind {
+    /// A board.
+    Board,
+    /// The chassis.
+    Chassis,
+    /// A power supply.
+    PowerSupply,
+    /// A drive.
+    Drive,
+    /// Something else.
+    Other,
+}
+
+/// An EEPROM with the FRU image of a part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Fru {
+    /// Its id in every API.
+    pub id: Name,
+    /// A name for people.
+    pub name: String,
+    /// What it describes.
+    pub kind: FruKind,
+    /// Where it is.
+    pub location: Location,
+    /// The bus it is on, unless it is one by itself.
+    pub bus: Option<Name>,
+    /// It can be pulled.
+    pub removable: bool,
+    /// Its size in bytes.
+    pub size: u32,
+    /// The asset tag is written into it.
+    pub keeps_asset_tag: bool,
 }
 
 /// What is measured.

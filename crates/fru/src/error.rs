@@ -1,6 +1,6 @@
 //! What is wrong with an image, or with a change of one.
 
-use crate::area::{Area, Name};
+use crate::name::{Area, Name};
 
 /// Why an image or an area of it cannot be read, or a change not be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

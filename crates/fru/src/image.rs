@@ -1,8 +1,9 @@
 //! Images: the common header and the areas it points to (sections 8 and 9).
 
-use crate::area::{Area, Board, Chassis, Name, Product, finish, zero_sum};
+use crate::area::{Board, Chassis, Product, finish, zero_sum};
 use crate::error::Error;
 use crate::field::Field;
+use crate::name::{Area, Name};
 use crate::record::Record;
 
 /// The largest image that is read: the largest EEPROM with addresses of two bytes.

@@ -26,10 +26,12 @@ mod area;
 mod error;
 mod field;
 mod image;
+mod name;
 mod record;
 
-pub use area::{Area, Board, Chassis, Name, Product};
+pub use area::{Board, Chassis, Product};
 pub use error::Error;
 pub use field::{Encoding, Field, LANGUAGE_ENGLISH, is_english};
 pub use image::{Fru, Image, MAX_IMAGE};
+pub use name::{Area, Name};
 pub use record::{Details, Record};

@@ -31,6 +31,7 @@
 
 pub mod block;
 pub mod dm;
+mod eeprom;
 pub mod entropy;
 mod fail;
 mod fan;
@@ -50,6 +51,7 @@ mod watchdog;
 #[cfg(feature = "gpio")]
 mod worker;
 
+pub use eeprom::SysfsEeprom;
 pub use fan::SysfsFans;
 #[cfg(feature = "gpio")]
 pub use gpio::LinuxGpio;

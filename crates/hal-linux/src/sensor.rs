@@ -208,7 +208,7 @@ fn is_at(root: &Path, folder: &Path, channel: &Channel) -> bool {
 }
 
 /// Whether a device's path below `/sys/devices` is that place.
-fn matches(device: &Path, location: &Location) -> bool {
+pub(crate) fn matches(device: &Path, location: &Location) -> bool {
     match location {
         Location::Path(path) => ends_with(device, path),
         Location::I2c { adapter, address } => {

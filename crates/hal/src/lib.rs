@@ -24,6 +24,7 @@
 #[cfg(feature = "contract")]
 #[allow(clippy::expect_used, clippy::panic, reason = "part of tests: what does not hold fails them")]
 pub mod contract;
+mod eeprom;
 mod error;
 mod fan;
 mod gpio;
@@ -31,6 +32,7 @@ mod led;
 mod sensor;
 mod watchdog;
 
+pub use eeprom::Eeprom;
 pub use error::{Error, ErrorKind};
 pub use fan::{FanBus, FanOutput};
 pub use gpio::{Bias, Edge, Gpio, Initial, InputLine, Line, LineId, OutputLine, next_edge, next_edge_of};

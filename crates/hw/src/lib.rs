@@ -21,6 +21,7 @@
     )
 )]
 
+mod eeproms;
 mod fans;
 mod lights;
 mod sensors;
@@ -31,6 +32,7 @@ use std::sync::Arc;
 use board::{Board, HalKind};
 use hal::Gpio;
 
+pub use eeproms::{Eeproms, tables_of};
 pub use fans::{Driven, Fans};
 pub use lights::Lights;
 pub use sensors::{SYS, Sampled, Sensors, SysRoot};

@@ -128,11 +128,24 @@ roster! {
         limits: Limits::sensors(),
         ..Row::daemon("sensormon", "Read sensors, judge thresholds, keep their history", 8)
     };
+    /// Not critical: what is known of parts stays known without it.
+    Inventorymgr = Row {
+        pages: &["inventorymgr"],
+        after: &[Daemon::Twin],
+        events: &["inventory"],
+        buckets: &["inventory"],
+        // EEPROMs, which it writes the asset tag into; what a host hands over lies among them on a simulated board.
+        reads: &["/sys/bus/i2c", "/sys/devices"],
+        writes: &["/sys/devices"],
+        // A file in sysfs is root's alone, and EEPROMs have none for a group; where it may write at all is said above.
+        capabilities: CapabilitySet::DAC_OVERRIDE,
+        ..Row::daemon("inventorymgr", "Know the parts of the machine and what became of them", 11)
+    };
     /// The gateway has no state of its own and publishes nothing.
     Websrv = Row {
         pages: &["websrv"],
-        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon],
-        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Operator],
+        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr],
+        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Operator],
         follows: &["*"],
         streams: &[Stream::Events],
         speaks: true,
@@ -147,8 +160,8 @@ roster! {
     Fleet = Row {
         pages: &["fleet"],
         when: When::Configured,
-        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon],
-        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Operator],
+        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr],
+        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Operator],
         events: &["fleet"],
         streams: &[Stream::Events],
         files: &["nats.ca_file", "nats.password_file", "nats.credentials_file", "nats.nkey_file"],

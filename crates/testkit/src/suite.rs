@@ -233,6 +233,12 @@ impl Suite {
         Ok(hal_sim::Control::connect(&self.ready.run_dir.join(hal_sim::CONTROL_SOCKET)).await?)
     }
 
+    /// Where the sockets are, and what the simulated machine shows of its hardware.
+    #[must_use]
+    pub fn run_dir(&self) -> &Path {
+        &self.ready.run_dir
+    }
+
     /// Where the suite keeps its state.
     #[must_use]
     pub fn state_dir(&self) -> &Path {

@@ -30,6 +30,7 @@
 mod config;
 mod heat;
 mod host;
+mod parts;
 mod plant;
 mod role;
 mod serial;
@@ -37,5 +38,6 @@ mod serial;
 pub use config::{BootPress, Config, Guest};
 pub use heat::{FanHealth, FanModel, Heat, HeatConfig, Part, STEP};
 pub use host::{Button, Fault, GuestAction, Host, Input, Os, Output, Supply};
+pub use parts::{FruPart, image, tables};
 pub use plant::{FanFault, Plant, Probe, Quantity};
 pub use role::Role;

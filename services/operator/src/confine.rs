@@ -21,6 +21,9 @@ const HOST_NAME_MAX: usize = 64;
 /// Where the kernel has sensors; whoever reads them reads those of a simulated board in the folder of the same layout.
 const SENSORS: &str = "/sys/class/hwmon";
 
+/// Where the kernel has EEPROMs, among other devices.
+const EEPROMS: &str = "/sys/bus/i2c";
+
 /// What a start depends on.
 pub(crate) struct Start<'a> {
     /// Its own folder in the state directory.
@@ -53,6 +56,11 @@ pub(crate) fn of(daemon: &str, settings: &Map<String, Value>, start: &Start<'_>)
     // A simulated board has its sensors there; the twin makes the folder before.
     if row.reads.contains(&SENSORS) {
         may(start.run_dir.join("sys"), Reach::Read);
+    }
+    // As its EEPROMs, in files that are as those of the kernel.
+    if row.reads.contains(&EEPROMS) {
+        may(start.run_dir.join("sys"), Reach::Read);
+        may(start.run_dir.join("sys"), Reach::Write);
     }
     for path in row.writes {
         may(path.into(), Reach::Write);

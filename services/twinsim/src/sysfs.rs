@@ -10,12 +10,12 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _, PermissionsExt as _, 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use board::{Board, Input, LedWire};
+use board::{Board, FruKind, Input, LedWire};
 use hal::{Adapter, ChannelClass, Location};
 use hal_sim::wire::{ControlRequest, Outcome};
 use rustix::fs::{FileType, Mode, mknodat};
 use sensors::{Kind, Spec};
-use twin::{FanFault, Plant, Probe, Quantity};
+use twin::{FanFault, FruPart, Plant, Probe, Quantity};
 
 use crate::error::Error;
 
@@ -73,14 +73,29 @@ struct Device {
     labels: Vec<(String, String)>,
 }
 
+/// An EEPROM with the FRU image of a part.
+#[derive(Debug)]
+struct Eeprom {
+    id: String,
+    /// Folder of the device below `devices`.
+    path: PathBuf,
+    /// What is in it while it is pulled.
+    pulled: Option<Vec<u8>>,
+}
+
 /// The folder.
 #[derive(Debug)]
 pub(crate) struct Tree {
     root: PathBuf,
     devices: Vec<Device>,
     attributes: Vec<Attribute>,
+    eeproms: Vec<Eeprom>,
     plant: Plant,
     hosts: Vec<String>,
+    /// Which of them have handed over the tables of their firmware since they were switched on.
+    told: Vec<bool>,
+    vendor: String,
+    model: String,
     load: f64,
     next_number: u32,
     faults: BTreeMap<String, String>,
@@ -95,10 +110,11 @@ impl Tree {
             move |source| Error::Tree { path, source }
         };
         folder(&root).map_err(failed(&root))?;
+        let eeproms = eeproms(board, &root);
         for entry in fs::read_dir(&root).map_err(failed(&root))?.flatten() {
             fs::remove_dir_all(entry.path()).map_err(failed(&entry.path()))?;
         }
-        for name in ["class/hwmon", "class/leds", "bus/iio/devices", "devices"] {
+        for name in ["class/hwmon", "class/leds", "bus/iio/devices", "bus/i2c/devices", "devices"] {
             folder(&root.join(name)).map_err(failed(&root.join(name)))?;
         }
         for led in &board.leds {
@@ -111,14 +127,21 @@ impl Tree {
             root,
             devices,
             attributes,
+            eeproms,
             plant: Plant::new(seed.into(), probes),
             hosts: board.hosts.iter().map(|host| host.id.as_str().to_owned()).collect(),
+            told: vec![false; board.hosts.len()],
+            vendor: board.vendor.clone(),
+            model: board.model.clone(),
             load: 0.1,
             next_number: 0,
             faults: BTreeMap::new(),
         };
         for device in 0..tree.devices.len() {
             tree.plug(device).map_err(failed(&tree.root))?;
+        }
+        for eeprom in 0..tree.eeproms.len() {
+            tree.insert(eeprom).map_err(failed(&tree.root))?;
         }
         tree.step(|_| false);
         Ok(tree)
@@ -127,12 +150,28 @@ impl Tree {
     /// Time passed. Which hosts have power is asked.
     pub(crate) fn step(&mut self, is_on: impl Fn(usize) -> bool) {
         let duties: Vec<f64> = self.attributes.iter().map(|attribute| self.duty(attribute)).collect();
-        let on = (0..self.hosts.len()).any(is_on);
+        let is_on: Vec<bool> = (0..self.hosts.len()).map(is_on).collect();
+        self.hand_over(&is_on);
+        let on = is_on.contains(&true);
         self.plant.step(STEP.as_secs_f64(), on, self.load, |probe| duties.get(probe).copied().unwrap_or(1.0));
         for index in 0..self.attributes.len() {
             if let Err(error) = self.show(index) {
                 let id = self.attributes.get(index).map_or("", |attribute| &attribute.id);
                 tracing::warn!(id, %error, "a simulated sensor is not written");
+            }
+        }
+    }
+
+    /// The firmware of a host that was switched on hands over its tables.
+    fn hand_over(&mut self, is_on: &[bool]) {
+        for ((host, told), is_on) in self.hosts.iter().zip(&mut self.told).zip(is_on) {
+            let was = std::mem::replace(told, *is_on);
+            if was || !is_on {
+                continue;
+            }
+            let tables = twin::tables(&self.vendor, &self.model, host);
+            if let Err(error) = replace(&self.root.join(hw::tables_of(host)), &tables) {
+                tracing::warn!(host, %error, "the tables of a simulated host are not handed over");
             }
         }
     }
@@ -350,7 +389,35 @@ impl Tree {
             self.show(index)?;
         }
         // Last, so that who finds it finds all of it.
-        symlink(target, &link)
+        symlink(target, &link)?;
+        let id = self.devices.get(at).map(|device| device.id.clone()).unwrap_or_default();
+        match self.eeproms.iter().position(|eeprom| eeprom.id == id && eeprom.pulled.is_some()) {
+            Some(eeprom) => self.insert(eeprom),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes an EEPROM's device, with what is in it.
+    fn insert(&mut self, at: usize) -> io::Result<()> {
+        let Some(eeprom) = self.eeproms.get_mut(at) else { return Ok(()) };
+        let Some(bytes) = eeprom.pulled.take() else { return Ok(()) };
+        let device = self.root.join("devices").join(&eeprom.path);
+        folder(&device)?;
+        // Whoever runs as which user: it is no real EEPROM.
+        create(&device.join("eeprom"), 0o666)?.write_all(&bytes)?;
+        let name = eeprom.path.file_name().map(PathBuf::from).unwrap_or_default();
+        let link = self.root.join("bus/i2c/devices").join(name);
+        remove(&link)?;
+        // As the kernel's: relative.
+        symlink(Path::new("../../../devices").join(&eeprom.path), link)
+    }
+
+    /// Takes the EEPROM with this id away; it keeps what is in it.
+    fn take_out(&mut self, id: &str) -> io::Result<()> {
+        let Some(eeprom) = self.eeproms.iter_mut().find(|eeprom| eeprom.id == id) else { return Ok(()) };
+        let file = self.root.join("devices").join(&eeprom.path).join("eeprom");
+        eeprom.pulled = Some(fs::read(&file)?);
+        remove(&file)
     }
 
     fn unplug(&mut self, at: usize) -> io::Result<()> {
@@ -363,13 +430,37 @@ impl Tree {
             }
         }
         remove(&link)?;
-        fs::remove_dir_all(folder)
+        fs::remove_dir_all(folder)?;
+        let id = self.devices.get(at).map(|device| device.id.clone()).unwrap_or_default();
+        self.take_out(&id)
     }
 }
 
 /// `O_NONBLOCK`.
 #[allow(clippy::cast_possible_wrap, reason = "it is one bit far from the sign")]
 const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+
+/// The EEPROMs of a board: with what they had in an earlier life of the folder, or what a factory writes.
+fn eeproms(board: &Board, root: &Path) -> Vec<Eeprom> {
+    let of = |(index, fru): (usize, &board::Fru)| {
+        let path = place(&fru.location, board.devices.len() + index);
+        let size = usize::try_from(fru.size).unwrap_or(usize::MAX);
+        let part = match fru.kind {
+            FruKind::Board | FruKind::Chassis => FruPart::Board,
+            FruKind::PowerSupply => FruPart::PowerSupply,
+            _ => FruPart::Other,
+        };
+        let kept = fs::read(root.join("devices").join(&path).join("eeprom")).ok();
+        let bytes = kept.filter(|bytes| bytes.len() == size).unwrap_or_else(|| {
+            twin::image(part, &board.vendor, &board.model, fru.id.as_str(), size).unwrap_or_else(|error| {
+                tracing::warn!(id = fru.id.as_str(), %error, "a simulated EEPROM is blank");
+                vec![0xff; size]
+            })
+        });
+        Eeprom { id: fru.id.as_str().to_owned(), path, pulled: Some(bytes) }
+    };
+    board.frus.iter().enumerate().map(of).collect()
+}
 
 /// The devices, attributes and probes of a board; probes stand as attributes do.
 fn parts(board: &Board) -> (Vec<Device>, Vec<Attribute>, Vec<Probe>) {
@@ -524,6 +615,16 @@ fn create(path: &Path, mode: u32) -> io::Result<File> {
 
 fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     create(path, mode)?.write_all(text.as_bytes())
+}
+
+/// Writes a file that is there as a whole or not at all.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let Some(parent) = path.parent() else { return Ok(()) };
+    folder(parent)?;
+    let new = path.with_extension("new");
+    remove(&new)?;
+    create(&new, 0o644)?.write_all(bytes)?;
+    fs::rename(&new, path)
 }
 
 fn remove(path: &Path) -> io::Result<()> {

@@ -1131,8 +1131,8 @@ fn a_store_that_takes_nothing_is_told_once_a_minute_however_much_is_refused() {
             }));
         }
     }
-    assert!((1..=4).contains(&told("cannot store accounts")), "{}", told("cannot store accounts"));
-    assert!(lines.count(tracing::Level::INFO, "accounts and sessions") <= 4, "in 200 s");
+    assert!((1..=4).contains(&told("cannot be stored")), "{}", told("cannot be stored"));
+    assert!(lines.count(tracing::Level::INFO, "stored") <= 4, "in 200 s");
 }
 
 #[test]

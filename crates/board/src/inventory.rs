@@ -1,0 +1,51 @@
+//! The part of the format about what parts say of themselves.
+
+use std::ops::RangeInclusive;
+
+use crate::reader::Table;
+use crate::sensing::device;
+use crate::types::{Fru, FruKind, I2cBus, Name};
+
+/// FRU EEPROMs on one board.
+const FRUS_MAX: usize = 64;
+/// Bytes of an EEPROM: from the smallest that holds an area to the largest with addresses of two bytes.
+const SIZES: RangeInclusive<u32> = 64..=65_536;
+
+/// Walks `[[frus]]`. `None` only together with a fault.
+pub(crate) fn walk(root: &mut Table<'_>, buses: &[I2cBus]) -> Option<Vec<Fru>> {
+    let mut names: Vec<Name> = Vec::new();
+    let frus = root.maybe_tables("frus", "EEPROMs with the IPMI FRU image of a part.", FRUS_MAX, |t| {
+        let id = t.name("id", "Its id in every API. With the id of a device, it is pulled with that.");
+        if let Some(id) = &id {
+            if names.contains(id) {
+                t.fault(t.place("id"), format!("two FRUs have the id {:?}", id.as_str()));
+            }
+            names.push(id.clone());
+        }
+        let name = t.maybe_text("name", "A name for people.");
+        let kind = t.choice(
+            "kind",
+            "What it describes.",
+            &[
+                ("board", FruKind::Board),
+                ("chassis", FruKind::Chassis),
+                ("power-supply", FruKind::PowerSupply),
+                ("drive", FruKind::Drive),
+                ("other", FruKind::Other),
+            ],
+            Some(0),
+        );
+        let place = device(t, buses);
+        let size = t.number("size", "Its size in bytes.", SIZES, Some(256));
+        let keeps_asset_tag = t.flag(
+            "keeps_asset_tag",
+            "The asset tag is written into it, in the product area; else the BMC keeps it.",
+            false,
+        );
+        let (location, bus, removable) = place?;
+        let id = id?;
+        let name = name.unwrap_or_else(|| id.as_str().to_owned());
+        Some(Fru { id, name, kind: kind?, location, bus, removable, size, keeps_asset_tag })
+    });
+    frus.into_iter().collect()
+}

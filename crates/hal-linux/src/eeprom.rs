@@ -1,0 +1,133 @@
+//! EEPROMs in sysfs: the file `eeprom` of their device.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use hal::{Eeprom, Error, Location};
+
+use crate::sensor::matches;
+
+/// More devices than this are not looked through.
+const DEVICES_MAX: usize = 4_096;
+
+/// An EEPROM of a board, found by where it is each time: what is pulled and comes back is another device of the kernel.
+#[derive(Debug)]
+pub struct SysfsEeprom {
+    root: PathBuf,
+    location: Location,
+    size: usize,
+}
+
+impl SysfsEeprom {
+    /// The EEPROM of `size` bytes at this place. Nothing is opened yet. `root` is `/sys` or a folder that is laid out as it.
+    #[must_use]
+    pub fn new(root: &Path, location: Location, size: usize) -> Self {
+        Self { root: root.to_owned(), location, size }
+    }
+
+    fn what(&self) -> String {
+        format!("EEPROM {}", self.location)
+    }
+
+    fn find(&self) -> Result<PathBuf, Error> {
+        let gone = || Error::Unavailable { what: self.what() };
+        std::fs::read_dir(self.root.join("bus/i2c/devices"))
+            .map_err(|_| gone())?
+            .take(DEVICES_MAX)
+            .filter_map(|entry| entry.ok()?.path().canonicalize().ok())
+            .find(|device| matches(device, &self.location))
+            .map(|device| device.join("eeprom"))
+            .ok_or_else(gone)
+    }
+
+    fn failed(&self, operation: &'static str, source: io::Error) -> Error {
+        // What is pulled answers no address; the device stays until its driver is told.
+        const NO_ANSWER: [rustix::io::Errno; 3] =
+            [rustix::io::Errno::NXIO, rustix::io::Errno::REMOTEIO, rustix::io::Errno::NODEV];
+        let gone = source.kind() == io::ErrorKind::NotFound
+            || rustix::io::Errno::from_io_error(&source).is_some_and(|errno| NO_ANSWER.contains(&errno));
+        let what = self.what();
+        if gone {
+            return Error::Unavailable { what };
+        }
+        if source.kind() == io::ErrorKind::PermissionDenied {
+            return Error::Permission { what, source };
+        }
+        Error::Io { operation, what, source }
+    }
+}
+
+impl Eeprom for SysfsEeprom {
+    fn read(&mut self) -> Result<Vec<u8>, Error> {
+        let failed = |source| self.failed("read", source);
+        let file = File::open(self.find()?).map_err(failed)?;
+        let mut bytes = Vec::new();
+        file.take(self.size as u64).read_to_end(&mut bytes).map_err(failed)?;
+        Ok(bytes)
+    }
+
+    fn write(&mut self, at: usize, bytes: &[u8]) -> Result<(), Error> {
+        if at.checked_add(bytes.len()).is_none_or(|end| end > self.size) {
+            let reason = format!("{} bytes from {at} on do not fit in {}", bytes.len(), self.size);
+            return Err(Error::Invalid { what: self.what(), reason });
+        }
+        let failed = |source| self.failed("write", source);
+        let file = OpenOptions::new().write(true).open(self.find()?).map_err(failed)?;
+        file.write_all_at(bytes, at as u64).map_err(failed)?;
+        // The kernel writes the device at once and has nothing to sync; a file that stands for one has.
+        match file.sync_data() {
+            Err(error) if error.kind() != io::ErrorKind::InvalidInput => Err(failed(error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use hal::{Adapter, ErrorKind};
+
+    use super::*;
+
+    fn tree() -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        let device = root.path().join("devices/platform/i2c-4/4-0050");
+        std::fs::create_dir_all(&device).unwrap();
+        std::fs::create_dir_all(root.path().join("bus/i2c/devices")).unwrap();
+        symlink(&device, root.path().join("bus/i2c/devices/4-0050")).unwrap();
+        std::fs::write(device.join("eeprom"), [7; 64]).unwrap();
+        root
+    }
+
+    fn at(root: &Path, address: u16) -> SysfsEeprom {
+        SysfsEeprom::new(root, Location::I2c { adapter: Adapter::Number(4), address }, 64)
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_nothing_beyond_the_end_is_touched() {
+        let root = tree();
+        let mut eeprom = at(root.path(), 0x50);
+        assert_eq!(eeprom.read().unwrap(), [7; 64]);
+        eeprom.write(10, &[1, 2, 3]).unwrap();
+        let bytes = eeprom.read().unwrap();
+        assert_eq!((bytes.len(), bytes.get(9..14)), (64, Some(&[7, 1, 2, 3, 7][..])));
+        assert_eq!(eeprom.write(62, &[1, 2, 3]).unwrap_err().kind(), ErrorKind::Failed);
+        assert_eq!(eeprom.read().unwrap(), bytes);
+    }
+
+    #[test]
+    fn what_is_not_there_may_come_back() {
+        let root = tree();
+        assert_eq!(at(root.path(), 0x51).read().unwrap_err().kind(), ErrorKind::Unavailable);
+        let file = root.path().join("devices/platform/i2c-4/4-0050/eeprom");
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(at(root.path(), 0x50).read().unwrap_err().kind(), ErrorKind::Unavailable);
+        assert_eq!(at(root.path(), 0x50).write(0, &[1]).unwrap_err().kind(), ErrorKind::Unavailable);
+        assert!(!file.exists(), "nothing is made where there is no device");
+        std::fs::write(&file, [9; 64]).unwrap();
+        assert_eq!(at(root.path(), 0x50).read().unwrap(), [9; 64]);
+    }
+}

@@ -1,0 +1,466 @@
+//! The book: parts as last seen, what their owner says of them, and what changed. Pure: what was read and when comes in, changes go out.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+/// Parts from one source; a host with more has them cut off.
+pub(crate) const SOURCE_MAX: usize = 128;
+/// Parts in all.
+pub(crate) const PARTS_MAX: usize = 512;
+/// Changes that are remembered.
+pub(crate) const CHANGES_MAX: usize = 256;
+
+/// What kind of part it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Kind {
+    System,
+    Chassis,
+    Board,
+    Processor,
+    Memory,
+    Drive,
+    NetworkInterface,
+    PowerSupply,
+    Slot,
+    Firmware,
+    #[default]
+    Other,
+}
+
+/// Who says what is known of a part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Source {
+    #[default]
+    Board,
+    Fru,
+    Smbios,
+}
+
+/// A part.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Part {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) kind: Kind,
+    pub(crate) source: Source,
+    pub(crate) host: String,
+    pub(crate) present: bool,
+    pub(crate) manufacturer: Option<String>,
+    pub(crate) product: Option<String>,
+    pub(crate) part_number: Option<String>,
+    pub(crate) serial: Option<String>,
+    pub(crate) revision: Option<String>,
+    pub(crate) sku: Option<String>,
+    pub(crate) uuid: Option<String>,
+    /// As it stands in the part.
+    pub(crate) asset_tag: Option<String>,
+    /// The asset tag is set in the part.
+    pub(crate) tag_in_part: bool,
+    /// Seconds of Unix time.
+    pub(crate) made_at: Option<i64>,
+    pub(crate) details: BTreeMap<String, String>,
+    /// What of it could not be believed.
+    pub(crate) damaged: String,
+}
+
+/// A part in the book.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) part: Part,
+    /// What it was read from: `fru-<id>`, `smbios-<host>`, `board`.
+    pub(crate) from: String,
+    /// Why there is nothing newer; empty when it is as it is now.
+    pub(crate) stale: String,
+    /// When it was last read, milliseconds of Unix time; zero for not since the start.
+    pub(crate) read_ms: u64,
+}
+
+/// What the owner of a part says of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Owned {
+    pub(crate) asset_tag: Option<String>,
+    pub(crate) location: Option<String>,
+    /// Bytes that are to be in its EEPROM, from a place on: written before they are, gone once they are.
+    pub(crate) pending: Option<(usize, String)>,
+}
+
+impl Owned {
+    /// Whether it says anything.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What happened to a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum What {
+    Added,
+    Removed,
+    Replaced,
+    Changed,
+    Set,
+}
+
+impl What {
+    /// As an event calls it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::Removed => "removed",
+            Self::Replaced => "replaced",
+            Self::Changed => "changed",
+            Self::Set => "set",
+        }
+    }
+}
+
+/// A change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Change {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) what: What,
+    /// Milliseconds of Unix time.
+    pub(crate) at_ms: u64,
+    pub(crate) message: String,
+    pub(crate) was_serial: Option<String>,
+    pub(crate) serial: Option<String>,
+    pub(crate) by: Option<String>,
+}
+
+/// What the machine is made of.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Book {
+    entries: BTreeMap<String, Entry>,
+    owned: BTreeMap<String, Owned>,
+    changes: VecDeque<Change>,
+}
+
+impl Book {
+    /// The book as it was stored: parts by source, what owners said, changes from the oldest on.
+    pub(crate) fn restored(
+        parts: Vec<(String, Vec<Part>)>,
+        owned: BTreeMap<String, Owned>,
+        changes: Vec<Change>,
+    ) -> Self {
+        let mut book = Self { owned, changes: changes.into(), ..Self::default() };
+        for (from, parts) in parts {
+            for part in parts.into_iter().take(SOURCE_MAX) {
+                let stale = "not read since the controller started".to_owned();
+                book.entries.insert(part.id.clone(), Entry { part, from: from.clone(), stale, read_ms: 0 });
+            }
+        }
+        book.trim();
+        book
+    }
+
+    /// What a source says now. Returns what changed; the first that is ever read of a source is no change.
+    pub(crate) fn observe(&mut self, from: &str, parts: Vec<Part>, now_ms: u64) -> Vec<Change> {
+        let first = !self.entries.values().any(|entry| entry.from == from);
+        let mut changes = Vec::new();
+        let mut seen = Vec::new();
+        for part in parts.into_iter().take(SOURCE_MAX) {
+            // An id belongs to who had it first: two sources never write one part in turns.
+            let was = self.entries.get(&part.id);
+            if was.is_some_and(|entry| entry.from != from)
+                || (was.is_none() && self.entries.len() >= PARTS_MAX)
+            {
+                continue;
+            }
+            seen.push(part.id.clone());
+            let was = was.map(|entry| &entry.part);
+            if let Some(change) = compare(was, &part, now_ms).filter(|_| !first) {
+                changes.push(change);
+            }
+            // What is gone stays known as what it was.
+            let part = match was {
+                Some(was) if !part.present => Part { present: false, damaged: String::new(), ..was.clone() },
+                _ => part,
+            };
+            let entry = Entry { part, from: from.to_owned(), stale: String::new(), read_ms: now_ms };
+            self.entries.insert(entry.part.id.clone(), entry);
+        }
+        for entry in self.entries.values_mut().filter(|entry| entry.from == from) {
+            if seen.contains(&entry.part.id) {
+                continue;
+            }
+            (entry.stale, entry.read_ms) = (String::new(), now_ms);
+            let gone = Part { present: false, ..entry.part.clone() };
+            changes.extend(compare(Some(&entry.part), &gone, now_ms));
+            entry.part = gone;
+        }
+        self.note(&changes);
+        changes
+    }
+
+    /// A source could not be read. What it said before stays, and says that it is old.
+    pub(crate) fn unread(&mut self, from: &str, why: &str) {
+        for entry in self.entries.values_mut().filter(|entry| entry.from == from) {
+            why.clone_into(&mut entry.stale);
+        }
+    }
+
+    /// Sets what the owner of a part says. Returns the change, if it is one.
+    pub(crate) fn set(
+        &mut self,
+        id: &str,
+        owned: Owned,
+        message: String,
+        by: &str,
+        now_ms: u64,
+    ) -> Option<Change> {
+        let name = self.entries.get(id)?.part.name.clone();
+        if owned.is_empty() {
+            self.owned.remove(id);
+        } else {
+            self.owned.insert(id.to_owned(), owned);
+        }
+        if message.is_empty() {
+            return None;
+        }
+        let change = Change {
+            id: id.to_owned(),
+            name,
+            what: What::Set,
+            at_ms: now_ms,
+            message,
+            was_serial: None,
+            serial: None,
+            by: (!by.is_empty()).then(|| by.to_owned()),
+        };
+        self.note(std::slice::from_ref(&change));
+        Some(change)
+    }
+
+    fn note(&mut self, changes: &[Change]) {
+        self.changes.extend(changes.iter().cloned());
+        self.trim();
+    }
+
+    fn trim(&mut self) {
+        let surplus = self.changes.len().saturating_sub(CHANGES_MAX);
+        self.changes.drain(..surplus);
+        while self.entries.len() > PARTS_MAX {
+            self.entries.pop_last();
+        }
+    }
+
+    /// The parts, by id.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values()
+    }
+
+    /// One part.
+    pub(crate) fn entry(&self, id: &str) -> Option<&Entry> {
+        self.entries.get(id)
+    }
+
+    /// The parts of a source.
+    pub(crate) fn parts_of(&self, from: &str) -> Vec<Part> {
+        self.entries.values().filter(|entry| entry.from == from).map(|entry| entry.part.clone()).collect()
+    }
+
+    /// What the owner of a part says of it.
+    pub(crate) fn owned(&self, id: &str) -> Option<&Owned> {
+        self.owned.get(id)
+    }
+
+    /// Parts with bytes that are to be in their EEPROM.
+    pub(crate) fn pending(&self) -> Vec<(String, usize, String)> {
+        let of =
+            |(id, owned): (&String, &Owned)| owned.pending.clone().map(|(at, bytes)| (id.clone(), at, bytes));
+        self.owned.iter().filter_map(of).collect()
+    }
+
+    /// The changes, the oldest first.
+    pub(crate) fn changes(&self) -> impl DoubleEndedIterator<Item = &Change> {
+        self.changes.iter()
+    }
+}
+
+/// What became of a part.
+fn compare(was: Option<&Part>, now: &Part, at_ms: u64) -> Option<Change> {
+    let present = was.is_some_and(|was| was.present);
+    let change = |what, message: String, was_serial: Option<String>| {
+        let serial = if now.present { now.serial.clone() } else { None };
+        let (id, name) = (now.id.clone(), now.name.clone());
+        Some(Change { id, name, what, at_ms, message, was_serial, serial, by: None })
+    };
+    let name = &now.name;
+    let serial_of = |part: &Part| part.serial.clone().unwrap_or_else(|| "unknown".to_owned());
+    match (was, present, now.present) {
+        (_, false, true) => {
+            // A part that was pulled and another that was put in its place is one that was replaced.
+            let other = was.filter(|was| was.serial.is_some() && is_other(was, now));
+            match other {
+                Some(was) => change(What::Replaced, replaced(was, now), was.serial.clone()),
+                None => change(What::Added, format!("{name} added: serial number {}", serial_of(now)), None),
+            }
+        }
+        (Some(was), true, false) => {
+            let message = format!("{name} removed: serial number was {}", serial_of(was));
+            change(What::Removed, message, was.serial.clone())
+        }
+        (Some(was), true, true) if is_other(was, now) => {
+            change(What::Replaced, replaced(was, now), was.serial.clone())
+        }
+        (Some(was), true, true) if says(was) != says(now) => {
+            change(What::Changed, changed(was, now), was.serial.clone())
+        }
+        _ => None,
+    }
+}
+
+/// Whether two are not the same part: both say their number, and it differs. What lost its number to damage is still the same.
+fn is_other(was: &Part, now: &Part) -> bool {
+    let differ = |was: &Option<String>, now: &Option<String>| matches!((was, now), (Some(was), Some(now)) if was != now);
+    differ(&was.serial, &now.serial) || differ(&was.part_number, &now.part_number)
+}
+
+fn replaced(was: &Part, now: &Part) -> String {
+    let unknown = || "unknown".to_owned();
+    let what = |part: &Part| match (&part.serial, &part.part_number) {
+        (Some(serial), _) => format!("serial number {serial}"),
+        (None, Some(number)) => format!("part number {number}"),
+        (None, None) => unknown(),
+    };
+    format!("{} replaced: {}, was {}", now.name, what(now), what(was))
+}
+
+/// What a change of is told. The asset tag is not: who sets it is told by another change.
+fn says(part: &Part) -> [(&'static str, Option<&str>); 6] {
+    [
+        ("manufacturer", part.manufacturer.as_deref()),
+        ("product", part.product.as_deref()),
+        ("serial number", part.serial.as_deref()),
+        ("part number", part.part_number.as_deref()),
+        ("revision", part.revision.as_deref()),
+        ("condition", Some(part.damaged.as_str()).filter(|damaged| !damaged.is_empty())),
+    ]
+}
+
+fn changed(was: &Part, now: &Part) -> String {
+    let differ: Vec<String> = says(was)
+        .into_iter()
+        .zip(says(now))
+        .filter(|((_, was), (_, now))| was != now)
+        .map(|((name, was), (_, now))| {
+            format!("{name} {}, was {}", now.unwrap_or("unknown"), was.unwrap_or("unknown"))
+        })
+        .collect();
+    format!("{} changed: {}", now.name, differ.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn module(id: &str, serial: &str) -> Part {
+        Part {
+            id: id.to_owned(),
+            name: format!("DIMM {id}"),
+            kind: Kind::Memory,
+            present: !serial.is_empty(),
+            serial: (!serial.is_empty()).then(|| serial.to_owned()),
+            ..Part::default()
+        }
+    }
+
+    fn said(changes: &[Change]) -> Vec<(What, &str)> {
+        changes.iter().map(|change| (change.what, change.message.as_str())).collect()
+    }
+
+    #[test]
+    fn the_first_look_is_no_change_and_what_follows_is() {
+        let mut book = Book::default();
+        assert_eq!(book.observe("smbios-system", vec![module("a1", "1"), module("a2", "")], 1), []);
+        let changes = book.observe("smbios-system", vec![module("a1", "2"), module("a2", "7")], 2);
+        assert_eq!(
+            said(&changes),
+            [
+                (What::Replaced, "DIMM a1 replaced: serial number 2, was serial number 1"),
+                (What::Added, "DIMM a2 added: serial number 7"),
+            ]
+        );
+        assert_eq!(changes[0].was_serial.as_deref(), Some("1"));
+        let changes = book.observe("smbios-system", vec![module("a1", "2")], 3);
+        assert_eq!(said(&changes), [(What::Removed, "DIMM a2 removed: serial number was 7")]);
+        assert!(!book.entry("a2").unwrap().part.present);
+        assert_eq!(book.observe("smbios-system", vec![module("a1", "2"), module("a2", "")], 4), []);
+        assert_eq!(book.changes().count(), 3);
+    }
+
+    #[test]
+    fn who_is_pulled_and_comes_back_is_added_and_who_comes_instead_has_replaced_it() {
+        let mut book = Book::default();
+        book.observe("fru-psu1", vec![module("psu1", "11")], 1);
+        assert_eq!(book.observe("fru-psu1", vec![module("psu1", "")], 2)[0].what, What::Removed);
+        assert_eq!(book.entry("psu1").unwrap().part.serial.as_deref(), Some("11"), "known as what it was");
+        assert_eq!(book.observe("fru-psu1", vec![module("psu1", "11")], 3)[0].what, What::Added);
+        book.observe("fru-psu1", vec![module("psu1", "")], 4);
+        assert_eq!(book.observe("fru-psu1", vec![module("psu1", "12")], 5)[0].what, What::Replaced);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_stale_and_nothing_changed() {
+        let mut book = Book::default();
+        book.observe("fru-psu1", vec![module("psu1", "11")], 1);
+        book.unread("fru-psu1", "the bus hangs");
+        assert_eq!(book.entry("psu1").unwrap().stale, "the bus hangs");
+        assert_eq!(book.observe("fru-psu1", vec![module("psu1", "11")], 2), []);
+        assert_eq!(book.entry("psu1").unwrap().stale, "");
+    }
+
+    #[test]
+    fn what_was_stored_is_stale_and_is_compared_with() {
+        let mut book =
+            Book::restored(vec![("s".to_owned(), vec![module("a1", "1")])], BTreeMap::new(), Vec::new());
+        assert!(!book.entry("a1").unwrap().stale.is_empty());
+        assert_eq!(book.observe("s", vec![module("a1", "2")], 9)[0].what, What::Replaced);
+    }
+
+    #[test]
+    fn damage_is_a_change_and_no_other_part() {
+        let mut book = Book::default();
+        book.observe("f", vec![module("m", "1")], 1);
+        let damaged =
+            Part { serial: None, damaged: "board: the checksum is wrong".to_owned(), ..module("m", "1") };
+        let changes = book.observe("f", vec![damaged], 2);
+        assert_eq!(changes[0].what, What::Changed);
+        assert!(changes[0].message.contains("checksum"), "{}", changes[0].message);
+    }
+
+    #[test]
+    fn two_sources_never_write_one_part_in_turns() {
+        let mut book = Book::default();
+        book.observe("one", vec![module("x", "1")], 1);
+        assert_eq!(book.observe("two", vec![module("x", "2")], 2), []);
+        assert_eq!(book.entry("x").unwrap().part.serial.as_deref(), Some("1"));
+    }
+
+    proptest! {
+        /// I-6: whatever sources say, the book has its bounds; saying the same twice changes nothing.
+        #[test]
+        fn the_book_is_bounded(rounds in prop::collection::vec((0..6u8, prop::collection::vec((0..400u16, 0..3u8), 0..200)), 1..8)) {
+            let mut book = Book::default();
+            for (at, (from, parts)) in rounds.into_iter().enumerate() {
+                let from = format!("s{from}");
+                let parts: Vec<Part> = parts.iter().map(|(id, serial)| {
+                    module(&format!("{from}-{id}"), if *serial == 0 { "" } else { ["1", "2"][usize::from(*serial) - 1] })
+                }).collect();
+                let mut once = parts.clone();
+                once.sort_by(|a, b| a.id.cmp(&b.id));
+                once.dedup_by(|a, b| a.id == b.id);
+                book.observe(&from, once.clone(), at as u64);
+                prop_assert_eq!(book.observe(&from, once, at as u64), []);
+            }
+            prop_assert!(book.entries().count() <= PARTS_MAX);
+            prop_assert!(book.changes().count() <= CHANGES_MAX);
+        }
+    }
+}

@@ -1,0 +1,400 @@
+//! The one writer: reads what parts say, keeps what it finds, and sets what is asked for, one after the other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use board::Board;
+use data_encoding::HEXLOWER;
+use fru::{Area, Image, Name};
+use hal::ErrorKind;
+use hw::{Eeproms, SysRoot};
+use ipc::{CallContext, Outbox, StateError, Status};
+use schema::v1alpha1::{Asset, SetAssetInfoRequest};
+use service::{Clock, ErrorChain};
+use smbios::Machine;
+use units::Lasting;
+
+use crate::book::{Book, Change, Owned, Part, Source};
+use crate::parts;
+use crate::store::Store;
+use crate::wire;
+
+/// How often it is looked whether a host has handed over tables.
+pub(crate) const LOOK: Duration = Duration::from_secs(2);
+/// Every so many looks, EEPROMs that can be pulled are read again: 256 bytes take 25 ms of a bus.
+const READ_AGAIN: u32 = 3;
+/// The largest file of tables that is read: entry point and table.
+const TABLES_MAX: u64 = smbios::MAX_TABLE as u64 + 4_096;
+
+/// What the keeper and the answers share.
+pub(crate) type Shared = Arc<Mutex<Book>>;
+
+/// The keeper.
+pub(crate) struct Keeper {
+    board: Arc<Board>,
+    book: Shared,
+    store: Store,
+    eeproms: Eeproms,
+    root: SysRoot,
+    outbox: Outbox,
+    clock: Clock,
+    /// What each file of tables was when it was last read.
+    tables: BTreeMap<String, Option<(SystemTime, u64)>>,
+    /// EEPROMs that were read.
+    read: BTreeSet<usize>,
+    /// Sources whose parts are not kept yet; with any of them the changes are not either.
+    unkept: BTreeSet<String>,
+    changes_unkept: bool,
+    failing: Lasting,
+    looks: u32,
+}
+
+impl Keeper {
+    pub(crate) fn new(
+        board: Arc<Board>,
+        book: Shared,
+        store: Store,
+        root: SysRoot,
+        outbox: Outbox,
+        clock: Clock,
+    ) -> Self {
+        let eeproms = Eeproms::new(&board, &root);
+        Self {
+            board,
+            book,
+            store,
+            eeproms,
+            root,
+            outbox,
+            clock,
+            tables: BTreeMap::new(),
+            read: BTreeSet::new(),
+            unkept: BTreeSet::new(),
+            changes_unkept: false,
+            failing: Lasting::default(),
+            looks: 0,
+        }
+    }
+
+    /// What the board file says, and what a change that was under way left to be done.
+    pub(crate) async fn begin(&mut self) {
+        self.observed("board", vec![parts::of_board(&self.board)]).await;
+        self.finish_pending().await;
+        self.look().await;
+    }
+
+    /// Looks at everything that may have changed.
+    pub(crate) async fn look(&mut self) {
+        let again = self.looks.is_multiple_of(READ_AGAIN);
+        self.looks = self.looks.wrapping_add(1);
+        for index in 0..self.board.frus.len() {
+            let removable = self.board.frus.get(index).is_some_and(|fru| fru.removable);
+            if again && (removable || !self.read.contains(&index)) {
+                self.read_fru(index).await;
+            }
+        }
+        for host in 0..self.board.hosts.len() {
+            self.read_tables(host).await;
+        }
+        self.keep().await;
+    }
+
+    async fn read_fru(&mut self, index: usize) {
+        let Some(fru) = self.board.frus.get(index).cloned() else { return };
+        let from = format!("fru-{}", fru.id);
+        let part = match self.eeproms.read(index).await {
+            Ok(bytes) => {
+                self.read.insert(index);
+                parts::of_image(&fru, &bytes)
+            }
+            Err(error) if error.kind() == ErrorKind::Unavailable && fru.removable => parts::absent(&fru),
+            Err(error) => {
+                self.read.remove(&index);
+                let why = ErrorChain(&error).to_string();
+                let unknown = self.book().parts_of(&from).is_empty();
+                if unknown {
+                    // It is on the board, and nothing more is known of it.
+                    self.observed(&from, vec![Part { present: true, ..parts::absent(&fru) }]).await;
+                }
+                self.book().unread(&from, &why);
+                return;
+            }
+        };
+        self.observed(&from, vec![part]).await;
+    }
+
+    async fn read_tables(&mut self, host: usize) {
+        let Some(host) = self.board.hosts.get(host).map(|host| host.id.as_str().to_owned()) else { return };
+        let path = self.root.path().join(hw::tables_of(&host));
+        let known = self.tables.get(&host).copied().flatten();
+        let Ok(Some((stamp, bytes))) = tokio::task::spawn_blocking(move || changed(&path, known)).await
+        else {
+            return;
+        };
+        self.tables.insert(host.clone(), Some(stamp));
+        let from = format!("smbios-{host}");
+        match Machine::read_dump(&bytes) {
+            Ok(machine) => {
+                tracing::info!(host, parts = machine.memory.len(), "the host handed over its tables");
+                self.observed(&from, parts::of_tables(&host, &machine)).await;
+            }
+            Err(error) => {
+                tracing::warn!(host, %error, "the tables a host handed over cannot be read");
+                self.book().unread(&from, &format!("the tables of the host cannot be read: {error}"));
+            }
+        }
+    }
+
+    /// Puts in the book what a source says, and tells what changed.
+    async fn observed(&mut self, from: &str, parts: Vec<Part>) {
+        let (changes, differs) = {
+            let now = self.now_ms();
+            let mut book = self.book();
+            let before = book.parts_of(from);
+            let changes = book.observe(from, parts, now);
+            (changes, book.parts_of(from) != before)
+        };
+        if differs {
+            self.unkept.insert(from.to_owned());
+        }
+        self.tell(&changes, "");
+    }
+
+    fn tell(&mut self, changes: &[Change], request_id: &str) {
+        for change in changes {
+            tracing::info!(asset = change.id, what = change.what.word(), "{}", change.message);
+            self.outbox.event(wire::event(change, request_id));
+            self.changes_unkept = true;
+        }
+    }
+
+    /// Keeps what is not kept yet; what fails is tried again with the next look.
+    async fn keep(&mut self) {
+        for from in std::mem::take(&mut self.unkept) {
+            let parts = self.book().parts_of(&from);
+            if let Err(error) = self.store.put_parts(&from, parts).await {
+                self.unkept.insert(from);
+                self.failed(&error);
+                return;
+            }
+        }
+        if self.changes_unkept {
+            let changes = self.book().changes().cloned().collect();
+            match self.store.put_changes(changes).await {
+                Ok(()) => self.changes_unkept = false,
+                Err(error) => {
+                    self.failed(&error);
+                    return;
+                }
+            }
+        }
+        if let Some(said) = self.failing.works(self.clock.now()) {
+            tracing::info!(lasted = %said.lasts, "the inventory is kept again");
+        }
+    }
+
+    fn failed(&mut self, error: &StateError) {
+        if let Some(said) = self.failing.fails(self.clock.now()) {
+            let error = error as &dyn std::error::Error;
+            tracing::warn!(error, times = said.times, lasts = %said.lasts, "the inventory cannot be kept");
+        }
+    }
+
+    /// A change of an EEPROM that was stored and perhaps not done: it is done.
+    async fn finish_pending(&mut self) {
+        let pending = self.book().pending();
+        for (id, at, bytes) in pending {
+            let index = self.board.frus.iter().position(|fru| fru.id.as_str() == id);
+            let bytes = HEXLOWER.decode(bytes.as_bytes()).ok();
+            if let (Some(index), Some(bytes)) = (index, bytes)
+                && let Err(error) = self.eeproms.write(index, at, bytes).await
+            {
+                // Tried again at the next start; until then the part says what it says.
+                tracing::warn!(asset = id, error = %ErrorChain(&error), "an asset tag is not written to its part");
+                continue;
+            }
+            let owned = Owned { pending: None, ..self.book().owned(&id).cloned().unwrap_or_default() };
+            if let Err(error) = self.store.put_owned(&id, owned.clone()).await {
+                self.failed(&error);
+                continue;
+            }
+            let now = self.now_ms();
+            self.book().set(&id, owned, String::new(), "", now);
+        }
+    }
+
+    /// Sets asset tag and location. Refused requests change nothing; what is answered is on the medium, or in the part.
+    pub(crate) async fn set(
+        &mut self,
+        wanted: SetAssetInfoRequest,
+        context: &CallContext,
+    ) -> Result<Asset, Status> {
+        let id = wanted.id.as_str();
+        let (part, was) = {
+            let book = self.book();
+            let Some(entry) = book.entry(id) else {
+                let known: Vec<String> = book.entries().map(|entry| entry.part.id.clone()).collect();
+                return Err(Status::no_such("asset", id, known.iter().map(String::as_str)));
+            };
+            (entry.part.clone(), book.owned(id).cloned().unwrap_or_default())
+        };
+        for (name, text) in [("asset_tag", &wanted.asset_tag), ("location", &wanted.location)] {
+            if text.as_ref().is_some_and(|text| text.chars().any(char::is_control)) {
+                return Err(Status::invalid_argument(format!("{name} has control characters"))
+                    .with_reason("CONTROL_CHARACTER"));
+            }
+        }
+        let text = |wanted: &Option<String>, was: &Option<String>| match wanted {
+            Some(text) => Some(text.clone()).filter(|text| !text.is_empty()),
+            None => was.clone(),
+        };
+        let in_part = part.tag_in_part && part.source == Source::Fru;
+        let tag_was =
+            if in_part { part.asset_tag.clone() } else { was.asset_tag.clone().or(part.asset_tag.clone()) };
+        let tag = text(&wanted.asset_tag, &tag_was);
+        let location = text(&wanted.location, &was.location);
+        let words = BTreeMap::from([
+            ("asset tag", (tag_was.as_deref(), tag.as_deref())),
+            ("location", (was.location.as_deref(), location.as_deref())),
+        ]);
+        let differs = parts::told(&words);
+        if differs.is_empty() {
+            return self.shown(id);
+        }
+        let kept_tag =
+            if in_part || wanted.asset_tag.is_none() { was.asset_tag.clone() } else { tag.clone() };
+        let owned = Owned { asset_tag: kept_tag, location, pending: None };
+        if in_part && tag != tag_was {
+            self.set_in_part(id, &owned, &was, tag.as_deref().unwrap_or_default()).await?;
+        } else {
+            self.store.put_owned(id, owned.clone()).await?;
+        }
+        let change = {
+            let (now, message) = (self.now_ms(), format!("{}: {differs}", part.name));
+            self.book().set(id, owned, message, context.username(), now)
+        };
+        self.tell(change.as_slice(), &context.request_id);
+        self.keep().await;
+        self.shown(id)
+    }
+
+    /// Writes the asset tag into the part. The bytes are stored first: a loss of power in the middle leaves an image that is mended at the
+    /// next start.
+    async fn set_in_part(&mut self, id: &str, owned: &Owned, was: &Owned, tag: &str) -> Result<(), Status> {
+        let gone =
+            || Status::failed_precondition(format!("{id} is not there")).with_reason("ASSET_NOT_PRESENT");
+        let index = self.board.frus.iter().position(|fru| fru.id.as_str() == id).ok_or_else(gone)?;
+        let fru = self.board.frus.get(index).cloned().ok_or_else(gone)?;
+        let hardware = |error: hal::Error| {
+            let text = format!("the EEPROM of {id}: {}", ErrorChain(&error));
+            match error.kind() {
+                ErrorKind::Unavailable => Status::failed_precondition(text).with_reason("ASSET_NOT_PRESENT"),
+                _ => Status::unavailable(text).with_reason("HARDWARE_FAILED"),
+            }
+        };
+        let before = self.eeproms.read(index).await.map_err(hardware)?;
+        let image = Image::read(&before).and_then(|image| image.with(Area::Product, Name::AssetTag, tag));
+        let after = image.map_err(|error| match error {
+            fru::Error::Character | fru::Error::TooLong | fru::Error::NoRoom => {
+                Status::invalid_argument(format!("asset_tag: {error}")).with_reason("ASSET_TAG")
+            }
+            _ => Status::failed_precondition(format!("{id} cannot keep an asset tag: {error}"))
+                .with_reason("FRU_DAMAGED"),
+        })?;
+        let Some((at, bytes)) = difference(&before, after.bytes()) else {
+            return Ok(self.store.put_owned(id, owned.clone()).await?);
+        };
+        let pending = Owned { pending: Some((at, HEXLOWER.encode(&bytes))), ..owned.clone() };
+        self.store.put_owned(id, pending).await?;
+        let mut done = self.eeproms.write(index, at, bytes).await;
+        if done.is_ok() {
+            done = match self.eeproms.read(index).await {
+                Ok(now) if now == after.bytes() => Ok(()),
+                Ok(_) => Err(hal::Error::Invalid {
+                    what: format!("the EEPROM of {id}"),
+                    reason: "it does not keep what is written; it may be write-protected".to_owned(),
+                }),
+                Err(error) => Err(error),
+            };
+        }
+        if let Err(error) = done {
+            // As it was, as far as the part lets itself be written; the stored intent goes with it.
+            if let Some((at, bytes)) = difference(after.bytes(), &before)
+                && let Err(error) = self.eeproms.write(index, at, bytes).await
+            {
+                tracing::warn!(asset = id, error = %ErrorChain(&error), "an EEPROM is not as it was before a change that failed");
+            }
+            self.store.put_owned(id, was.clone()).await?;
+            return Err(hardware(error));
+        }
+        // What is left of the intent writes the same bytes again at the next start.
+        if let Err(error) = self.store.put_owned(id, owned.clone()).await {
+            self.failed(&error);
+        }
+        self.observed(&format!("fru-{id}"), vec![parts::of_image(&fru, after.bytes())]).await;
+        Ok(())
+    }
+
+    fn shown(&self, id: &str) -> Result<Asset, Status> {
+        let book = self.book();
+        let entry = book.entry(id).ok_or_else(|| Status::not_found(format!("there is no asset {id:?}")))?;
+        Ok(wire::asset(&book, entry))
+    }
+
+    fn book(&self) -> std::sync::MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now_ms(&self) -> u64 {
+        let since = self.clock.wall().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// From where to where two images of one length differ, and the bytes of the second there.
+fn difference(before: &[u8], after: &[u8]) -> Option<(usize, Vec<u8>)> {
+    let differ = |(a, b): (&u8, &u8)| a != b;
+    let first = before.iter().zip(after).position(differ)?;
+    let last = before.iter().zip(after).rposition(differ)?;
+    Some((first, after.get(first..=last)?.to_vec()))
+}
+
+/// What a file was when it was read, and its bytes.
+type Read = ((SystemTime, u64), Vec<u8>);
+
+/// The bytes of a file, if it is another than it was. A file that is not there is none.
+fn changed(path: &PathBuf, known: Option<(SystemTime, u64)>) -> Option<Read> {
+    let about = std::fs::metadata(path).ok()?;
+    let stamp = (about.modified().ok()?, about.len());
+    if known == Some(stamp) || about.len() > TABLES_MAX {
+        return None;
+    }
+    Some((stamp, std::fs::read(path).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_differs_is_written() {
+        assert_eq!(difference(&[1, 2, 3, 4, 5], &[1, 9, 3, 8, 5]), Some((1, vec![9, 3, 8])));
+        assert_eq!(difference(&[1, 2], &[1, 2]), None);
+        assert_eq!(difference(&[1, 2], &[1, 3]), Some((1, vec![3])));
+    }
+
+    #[test]
+    fn a_file_is_read_when_it_is_another() {
+        let dir = std::env::temp_dir().join(format!("inventory-{}", std::process::id()));
+        std::fs::write(&dir, b"one").unwrap();
+        let (stamp, bytes) = changed(&dir, None).unwrap();
+        assert_eq!(bytes, b"one");
+        assert!(changed(&dir, Some(stamp)).is_none());
+        std::fs::write(&dir, b"three").unwrap();
+        assert_eq!(changed(&dir, Some(stamp)).unwrap().1, b"three");
+        std::fs::remove_file(&dir).unwrap();
+        assert!(changed(&dir, None).is_none());
+    }
+}

@@ -1,0 +1,352 @@
+//! What FRU images, tables of a host and the board file say, as parts. Pure.
+
+use std::collections::BTreeMap;
+
+use board::{Board, FruKind};
+use fru::{Area, Details, Image, Name};
+use smbios::Machine;
+
+use crate::book::{Kind, Part, SOURCE_MAX, Source};
+
+/// The longest end of an id that comes from a host.
+const SLUG_MAX: usize = 24;
+
+/// The board as its file describes it.
+pub(crate) fn of_board(board: &Board) -> Part {
+    Part {
+        id: "platform".to_owned(),
+        name: board.chassis.name.clone(),
+        kind: Kind::System,
+        source: Source::Board,
+        present: true,
+        manufacturer: Some(board.vendor.clone()),
+        product: Some(board.model.clone()),
+        part_number: Some(board.name.clone()),
+        ..Part::default()
+    }
+}
+
+/// A part whose image is not there.
+pub(crate) fn absent(fru: &board::Fru) -> Part {
+    Part {
+        id: fru.id.as_str().to_owned(),
+        name: fru.name.clone(),
+        kind: match fru.kind {
+            FruKind::Board => Kind::Board,
+            FruKind::Chassis => Kind::Chassis,
+            FruKind::PowerSupply => Kind::PowerSupply,
+            FruKind::Drive => Kind::Drive,
+            _ => Kind::Other,
+        },
+        source: Source::Fru,
+        ..Part::default()
+    }
+}
+
+/// A part as its image describes it.
+pub(crate) fn of_image(fru: &board::Fru, bytes: &[u8]) -> Part {
+    let mut part = Part { present: true, tag_in_part: fru.keeps_asset_tag, ..absent(fru) };
+    let image = match Image::read(bytes) {
+        Ok(image) => image,
+        Err(error) => {
+            part.damaged = error.to_string();
+            return part;
+        }
+    };
+    let damaged: Vec<String> =
+        image.damaged().iter().map(|(area, why)| format!("{area} area: {why}")).collect();
+    part.damaged = damaged.join("; ");
+    // A board says most of itself in its own area; what is sold alone has a product area only.
+    let order = match fru.kind {
+        FruKind::Board => [Area::Board, Area::Product, Area::Chassis],
+        FruKind::Chassis => [Area::Chassis, Area::Product, Area::Board],
+        _ => [Area::Product, Area::Board, Area::Chassis],
+    };
+    let language = |area| match area {
+        Area::Board => image.fru().board.as_ref().map_or(0, |board| board.language),
+        Area::Product => image.fru().product.as_ref().map_or(0, |product| product.language),
+        _ => 0,
+    };
+    let said = |area, name| {
+        let text = image.field(area, name)?.shown(language(area));
+        (!text.is_empty()).then_some(text)
+    };
+    let first = |name| order.iter().find_map(|area| said(*area, name));
+    part.manufacturer = first(Name::Manufacturer);
+    part.product = first(Name::ProductName);
+    part.part_number = first(Name::PartNumber);
+    part.serial = first(Name::SerialNumber);
+    part.revision = said(Area::Product, Name::Version);
+    part.asset_tag = said(Area::Product, Name::AssetTag);
+    part.made_at = image.fru().board.as_ref().and_then(fru::Board::made_at);
+    for (area, key, name) in [
+        (Area::Chassis, "chassis_serial_number", Name::SerialNumber),
+        (Area::Chassis, "chassis_part_number", Name::PartNumber),
+        (Area::Product, "product_name", Name::ProductName),
+        (Area::Product, "product_serial_number", Name::SerialNumber),
+        (Area::Product, "product_part_number", Name::PartNumber),
+    ] {
+        if let Some(text) = said(area, name).filter(|_| order.first() != Some(&area)) {
+            part.details.insert(key.to_owned(), text);
+        }
+    }
+    for record in &image.fru().records {
+        match record.details() {
+            Some(Details::PowerSupply { watts, .. }) => {
+                part.details.insert("capacity_watts".to_owned(), watts.to_string());
+            }
+            Some(Details::Uuid(bytes)) => part.uuid = Some(uuid(&bytes)),
+            _ => {}
+        }
+    }
+    part
+}
+
+/// The parts of a host as its firmware describes them.
+pub(crate) fn of_tables(host: &str, machine: &Machine) -> Vec<Part> {
+    let mut parts = Parts { host, parts: Vec::new() };
+    let damaged =
+        if machine.whole { String::new() } else { "the table of the firmware breaks off".to_owned() };
+    if let Some(system) = &machine.system {
+        parts.add("system", "System", Kind::System, |part| {
+            part.manufacturer.clone_from(&system.manufacturer);
+            part.product.clone_from(&system.product);
+            part.revision.clone_from(&system.version);
+            part.serial.clone_from(&system.serial);
+            part.sku.clone_from(&system.sku);
+            part.uuid = system.uuid.as_ref().map(uuid);
+            part.damaged.clone_from(&damaged);
+        });
+    }
+    if let Some(firmware) = &machine.firmware {
+        parts.add("firmware", "Firmware", Kind::Firmware, |part| {
+            part.manufacturer.clone_from(&firmware.vendor);
+            part.revision.clone_from(&firmware.version);
+            part.note("released", firmware.date.clone());
+        });
+    }
+    for board in &machine.boards {
+        let name = board.product.as_deref().unwrap_or("Board");
+        parts.add("board", name, Kind::Board, |part| {
+            part.manufacturer.clone_from(&board.manufacturer);
+            part.product.clone_from(&board.product);
+            part.revision.clone_from(&board.version);
+            part.serial.clone_from(&board.serial);
+            part.asset_tag.clone_from(&board.asset_tag);
+        });
+    }
+    for chassis in &machine.chassis {
+        parts.add("chassis", "Chassis", Kind::Chassis, |part| {
+            part.manufacturer.clone_from(&chassis.manufacturer);
+            part.revision.clone_from(&chassis.version);
+            part.serial.clone_from(&chassis.serial);
+            part.asset_tag.clone_from(&chassis.asset_tag);
+        });
+    }
+    for processor in &machine.processors {
+        let name = processor.socket.as_deref().unwrap_or("CPU");
+        parts.add(name, name, Kind::Processor, |part| {
+            part.present = processor.present;
+            if !processor.present {
+                return;
+            }
+            part.manufacturer.clone_from(&processor.manufacturer);
+            part.product.clone_from(&processor.version);
+            part.part_number.clone_from(&processor.part);
+            part.serial.clone_from(&processor.serial);
+            part.asset_tag.clone_from(&processor.asset_tag);
+            part.note("cores", processor.cores);
+            part.note("cores_enabled", processor.cores_enabled);
+            part.note("threads", processor.threads);
+            part.note("max_mhz", processor.max_mhz);
+        });
+    }
+    for module in &machine.memory {
+        let name = module.locator.as_deref().unwrap_or("DIMM");
+        parts.add(name, name, Kind::Memory, |part| {
+            part.present = module.present;
+            if !module.present {
+                return;
+            }
+            part.manufacturer.clone_from(&module.manufacturer);
+            part.product = module.kind.map(str::to_owned);
+            part.part_number.clone_from(&module.part);
+            part.serial.clone_from(&module.serial);
+            part.asset_tag.clone_from(&module.asset_tag);
+            part.note("size_mib", module.size_mib);
+            part.note("speed_mts", module.configured_speed.or(module.speed));
+            part.note("bank", module.bank.clone());
+        });
+    }
+    for slot in &machine.slots {
+        let name = slot.designation.as_deref().unwrap_or("Slot");
+        parts.add(name, name, Kind::Slot, |part| {
+            part.present = true;
+            part.note("in_use", slot.in_use);
+            part.note("address", slot.address.map(bus_address));
+        });
+    }
+    for device in &machine.devices {
+        let name = device.designation.as_deref().unwrap_or("Device");
+        let kind = match device.kind {
+            Some("Ethernet" | "Wireless LAN" | "WWAN") => Kind::NetworkInterface,
+            Some("NVMe controller" | "UFS controller" | "eMMC") => Kind::Drive,
+            _ => Kind::Other,
+        };
+        parts.add(name, name, kind, |part| {
+            part.product = device.kind.map(str::to_owned);
+            part.note("enabled", Some(device.enabled));
+            part.note("address", device.address.map(bus_address));
+        });
+    }
+    parts.parts
+}
+
+struct Parts<'a> {
+    host: &'a str,
+    parts: Vec<Part>,
+}
+
+impl Parts<'_> {
+    /// Adds a part, with an id that no other has.
+    fn add(&mut self, id: &str, name: &str, kind: Kind, fill: impl FnOnce(&mut Part)) {
+        if self.parts.len() >= SOURCE_MAX {
+            return;
+        }
+        let base = format!("{}-{}", self.host, slug(id));
+        let taken = |id: &str| self.parts.iter().any(|part| part.id == id);
+        let numbered = (2..).map(|number| format!("{base}-{number}"));
+        let id = std::iter::once(base.clone()).chain(numbered).find(|id| !taken(id));
+        let mut part = Part {
+            id: id.unwrap_or(base),
+            name: name.to_owned(),
+            kind,
+            source: Source::Smbios,
+            host: self.host.to_owned(),
+            present: true,
+            ..Part::default()
+        };
+        fill(&mut part);
+        self.parts.push(part);
+    }
+}
+
+impl Part {
+    fn note(&mut self, key: &str, value: Option<impl ToString>) {
+        if let Some(value) = value {
+            self.details.insert(key.to_owned(), value.to_string());
+        }
+    }
+}
+
+/// Lower-case letters and digits, what is between them as one `-`.
+fn slug(text: &str) -> String {
+    let mut slug = String::new();
+    for letter in text.chars().take(SLUG_MAX) {
+        if letter.is_ascii_alphanumeric() {
+            slug.push(letter.to_ascii_lowercase());
+        } else if !slug.is_empty() && !slug.ends_with('-') {
+            slug.push('-');
+        }
+    }
+    let slug = slug.trim_end_matches('-');
+    if slug.is_empty() { "part".to_owned() } else { slug.to_owned() }
+}
+
+fn bus_address((segment, bus, function): (u16, u8, u8)) -> String {
+    format!("{segment:04x}:{bus:02x}:{:02x}.{}", function >> 3, function & 7)
+}
+
+fn uuid(bytes: &[u8; 16]) -> String {
+    let mut text = String::with_capacity(36);
+    for (at, byte) in bytes.iter().enumerate() {
+        if matches!(at, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        text.push_str(&format!("{byte:02x}"));
+    }
+    text
+}
+
+/// What is said of a tag or a place.
+pub(crate) fn told(words: &BTreeMap<&str, (Option<&str>, Option<&str>)>) -> String {
+    let differ: Vec<String> = words
+        .iter()
+        .filter(|(_, (was, now))| was != now)
+        .map(|(name, (was, now))| match (was, now) {
+            (_, None) => format!("{name} cleared"),
+            (None, Some(now)) => format!("{name} {now:?}"),
+            (Some(was), Some(now)) => format!("{name} {now:?}, was {was:?}"),
+        })
+        .collect();
+    differ.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use twin::FruPart;
+
+    use super::*;
+
+    fn sim() -> Board {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../targets/sim/board.toml");
+        Board::load(&file, &[]).unwrap()
+    }
+
+    #[test]
+    fn the_image_of_a_board() {
+        let board = sim();
+        let fru = &board.frus[0];
+        let bytes = twin::image(FruPart::Board, "ACME", "Mainboard 2S", "mainboard", 256).unwrap();
+        let part = of_image(fru, &bytes);
+        assert_eq!((part.id.as_str(), part.kind, part.present), ("mainboard", Kind::Board, true));
+        assert_eq!(part.manufacturer.as_deref(), Some("ACME"));
+        assert!(
+            part.serial.as_deref().unwrap().starts_with("B-"),
+            "its own serial number, not the product's"
+        );
+        assert!(part.details["product_serial_number"].starts_with("P-"));
+        assert!(part.details["chassis_serial_number"].starts_with("C-"));
+        assert_eq!((part.made_at, part.damaged.as_str()), (Some(1_709_294_400), ""));
+        assert!(part.tag_in_part);
+    }
+
+    #[test]
+    fn the_image_of_a_power_supply_and_one_that_is_none() {
+        let board = sim();
+        let bytes = twin::image(FruPart::PowerSupply, "ACME", "PSU", "psu1", 256).unwrap();
+        let part = of_image(&board.frus[2], &bytes);
+        assert_eq!((part.kind, part.details["capacity_watts"].as_str()), (Kind::PowerSupply, "800"));
+        let blank = of_image(&board.frus[2], &[0xff; 256]);
+        assert!(blank.present && blank.serial.is_none());
+        assert_eq!(blank.damaged, "there is no FRU header");
+    }
+
+    #[test]
+    fn the_parts_of_a_host() {
+        let machine = Machine::read_dump(&twin::tables("ACME", "Server", "system")).unwrap();
+        let parts = of_tables("system", &machine);
+        let of = |kind| parts.iter().filter(|part| part.kind == kind).count();
+        assert_eq!((of(Kind::Processor), of(Kind::Memory), of(Kind::Drive)), (2, 8, 2));
+        assert_eq!((of(Kind::NetworkInterface), of(Kind::System), of(Kind::Firmware)), (1, 1, 1));
+        let module = parts.iter().find(|part| part.id == "system-dimm-a1").unwrap();
+        assert_eq!((module.name.as_str(), module.details["size_mib"].as_str()), ("DIMM A1", "32768"));
+        let nic = parts.iter().find(|part| part.id == "system-nic-0").unwrap();
+        assert_eq!(nic.details["address"], "0000:21:00.0");
+        let mut ids: Vec<_> = parts.iter().map(|part| part.id.clone()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), parts.len());
+        assert!(ids.iter().all(|id| id.len() <= 64));
+    }
+
+    #[test]
+    fn ids_are_words() {
+        assert_eq!(slug("DIMM A1"), "dimm-a1");
+        assert_eq!(slug("  P0_Node0/Channel#2 "), "p0-node0-channel-2");
+        assert_eq!(slug("内存"), "part");
+        assert_eq!(uuid(&[0xab; 16]), "abababab-abab-abab-abab-abababababab");
+    }
+}

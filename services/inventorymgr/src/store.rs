@@ -1,0 +1,110 @@
+//! The bucket `inventory`: `parts.<source>`, `owned.<asset>`, `changes`.
+
+use std::collections::BTreeMap;
+
+use ipc::{Bucket, StateError, Value, ValueError, patiently};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::book::{Book, Change, Owned, Part};
+
+/// The bucket.
+pub(crate) const INVENTORY: &str = "inventory";
+const CHANGES: &str = "changes";
+/// Lists are cut to this: a bucket takes 96 KiB of a value.
+const LIST_MAX: usize = 90 * 1024;
+
+struct Json<T>(T);
+
+impl<T: Serialize + DeserializeOwned> Value for Json<T> {
+    const VERSION: u16 = 1;
+
+    fn encode(&self) -> Vec<u8> {
+        // Texts, numbers and lists: nothing in them can fail to serialise.
+        serde_json::to_vec(&self.0).unwrap_or_default()
+    }
+
+    fn decode(version: u16, bytes: &[u8]) -> Result<Self, ValueError> {
+        if version != Self::VERSION {
+            return Err(ValueError::Version { found: version, known: Self::VERSION });
+        }
+        serde_json::from_slice(bytes).map(Self).map_err(|error| ValueError::Malformed(error.to_string()))
+    }
+}
+
+/// The bucket.
+#[derive(Debug, Clone)]
+pub(crate) struct Store {
+    bucket: Bucket,
+}
+
+impl Store {
+    pub(crate) async fn open(bus: &ipc::Client) -> Result<Self, StateError> {
+        Ok(Self { bucket: bus.bucket(INVENTORY).await? })
+    }
+
+    /// The book of earlier starts. What cannot be read is told and left out: parts are read again, and a history with a gap is better than
+    /// no inventory.
+    pub(crate) async fn book(&self) -> Result<Book, StateError> {
+        let (mut parts, mut owned, mut changes) = (Vec::new(), BTreeMap::new(), Vec::new());
+        for key in patiently(">", || self.bucket.keys()).await? {
+            if let Some(from) = key.strip_prefix("parts.") {
+                parts.extend(self.get::<Vec<Part>>(&key).await?.map(|list| (from.to_owned(), list)));
+            } else if let Some(id) = key.strip_prefix("owned.") {
+                owned.extend(self.get::<Owned>(&key).await?.map(|owned| (id.to_owned(), owned)));
+            } else if key == CHANGES {
+                changes = self.get::<Vec<Change>>(&key).await?.unwrap_or_default();
+            }
+        }
+        Ok(Book::restored(parts, owned, changes))
+    }
+
+    async fn get<T: Serialize + DeserializeOwned>(&self, key: &str) -> Result<Option<T>, StateError> {
+        match patiently(key, || self.bucket.get::<Json<T>>(key)).await {
+            Ok(entry) => Ok(entry.map(|entry| entry.value.0)),
+            Err(error @ (StateError::Unreadable { .. } | StateError::NotRead { .. })) => {
+                tracing::error!(key, error = &error as &dyn std::error::Error, "a stored value is left out");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Keeps the parts of a source.
+    pub(crate) async fn put_parts(&self, from: &str, mut parts: Vec<Part>) -> Result<(), StateError> {
+        while size(&parts) > LIST_MAX && parts.pop().is_some() {}
+        self.put(&format!("parts.{from}"), parts).await
+    }
+
+    /// Keeps the changes: the newest that have room.
+    pub(crate) async fn put_changes(&self, mut changes: Vec<Change>) -> Result<(), StateError> {
+        while size(&changes) > LIST_MAX && !changes.is_empty() {
+            changes.drain(..changes.len().div_ceil(8));
+        }
+        self.put(CHANGES, changes).await
+    }
+
+    /// Keeps what the owner of a part says.
+    pub(crate) async fn put_owned(&self, id: &str, owned: Owned) -> Result<(), StateError> {
+        self.put(&format!("owned.{id}"), owned).await
+    }
+
+    /// An answer that does not come leaves open whether it was stored: what is there then decides.
+    async fn put<T>(&self, key: &str, value: T) -> Result<(), StateError>
+    where
+        T: Serialize + DeserializeOwned,
+    {
+        let value = Json(value);
+        match self.bucket.put(key, &value).await {
+            Err(error @ StateError::Unavailable { .. }) => match self.bucket.get::<Json<T>>(key).await {
+                Ok(Some(entry)) if entry.value.encode() == value.encode() => Ok(()),
+                _ => Err(error),
+            },
+            done => done.map(drop),
+        }
+    }
+}
+
+fn size(value: &impl Serialize) -> usize {
+    serde_json::to_vec(value).map_or(0, |bytes| bytes.len())
+}

@@ -1,0 +1,106 @@
+//! Parts and changes in the words of the contract.
+
+use std::time::{Duration, SystemTime};
+
+use schema::v1alpha1 as v1;
+
+use crate::book::{Book, Change, Entry, Kind, Source, What};
+
+/// A part and what its owner says of it.
+pub(crate) fn asset(book: &Book, entry: &Entry) -> v1::Asset {
+    let part = &entry.part;
+    let owned = book.owned(&part.id).cloned().unwrap_or_default();
+    let (quality, reason) = if !entry.stale.is_empty() {
+        (v1::AssetQuality::Stale, entry.stale.clone())
+    } else if !part.damaged.is_empty() {
+        (v1::AssetQuality::Damaged, part.damaged.clone())
+    } else {
+        (v1::AssetQuality::Good, String::new())
+    };
+    v1::Asset {
+        id: part.id.clone(),
+        name: part.name.clone(),
+        r#type: kind(part.kind).into(),
+        source: match part.source {
+            Source::Board => v1::AssetSource::Board,
+            Source::Fru => v1::AssetSource::Fru,
+            Source::Smbios => v1::AssetSource::Smbios,
+        }
+        .into(),
+        present: part.present,
+        info: Some(v1::AssetInfo {
+            product_name: part.product.clone().unwrap_or_else(|| part.name.clone()),
+            asset_tag: if part.tag_in_part {
+                part.asset_tag.clone()
+            } else {
+                owned.asset_tag.or_else(|| part.asset_tag.clone())
+            },
+            part_number: part.part_number.clone(),
+            serial_number: part.serial.clone(),
+            manufacturer: part.manufacturer.clone(),
+            revision: part.revision.clone(),
+            uuid: part.uuid.clone(),
+            sku: part.sku.clone(),
+            manufacturing_date: part.made_at.map(|seconds| prost_types::Timestamp { seconds, nanos: 0 }),
+            custom_attributes: part.details.clone().into_iter().collect(),
+            ..v1::AssetInfo::default()
+        }),
+        location: owned.location,
+        quality: quality.into(),
+        reason,
+        updated_at: (entry.read_ms != 0).then(|| schema::time::timestamp(entry.read_ms)),
+        host_name: part.host.clone(),
+        asset_tag_in_part: part.tag_in_part,
+    }
+}
+
+/// A change.
+pub(crate) fn change(change: &Change) -> v1::AssetChange {
+    v1::AssetChange {
+        asset_id: change.id.clone(),
+        asset_name: change.name.clone(),
+        r#type: match change.what {
+            What::Added => v1::AssetChangeType::Added,
+            What::Removed => v1::AssetChangeType::Removed,
+            What::Replaced => v1::AssetChangeType::Replaced,
+            What::Changed => v1::AssetChangeType::Changed,
+            What::Set => v1::AssetChangeType::Set,
+        }
+        .into(),
+        changed_at: Some(schema::time::timestamp(change.at_ms)),
+        message: change.message.clone(),
+        previous_serial_number: change.was_serial.clone(),
+        serial_number: change.serial.clone(),
+        principal: change.by.clone(),
+    }
+}
+
+pub(crate) fn kind(kind: Kind) -> v1::AssetType {
+    match kind {
+        Kind::System => v1::AssetType::System,
+        Kind::Chassis => v1::AssetType::Chassis,
+        Kind::Board => v1::AssetType::Board,
+        Kind::Processor => v1::AssetType::Processor,
+        Kind::Memory => v1::AssetType::Memory,
+        Kind::Drive => v1::AssetType::Drive,
+        Kind::NetworkInterface => v1::AssetType::NetworkInterface,
+        Kind::PowerSupply => v1::AssetType::PowerSupply,
+        Kind::Slot => v1::AssetType::Slot,
+        Kind::Firmware => v1::AssetType::Firmware,
+        Kind::Other => v1::AssetType::Other,
+    }
+}
+
+/// The event of a change.
+pub(crate) fn event(told: &Change, request_id: &str) -> v1::Event {
+    let severity = match told.what {
+        What::Removed | What::Replaced => v1::EventSeverity::Warning,
+        What::Added | What::Changed | What::Set => v1::EventSeverity::Info,
+    };
+    ipc::EventBuilder::new(crate::NAME, "inventory", &told.id, told.what.word())
+        .severity(severity)
+        .message(told.message.clone())
+        .payload(v1::event::Payload::AssetChange(change(told)))
+        .by(told.by.as_deref().unwrap_or_default(), request_id)
+        .at(SystemTime::UNIX_EPOCH + Duration::from_millis(told.at_ms))
+}
