@@ -495,3 +495,11 @@ scale = "ten"
         "#]],
     );
 }
+
+#[test]
+fn the_large_board_has_what_benchmarks_count_on() {
+    let board = Board::load(&targets().join("sim/big.toml"), &[]).unwrap();
+    let fans = board.sensors.iter().filter(|sensor| sensor.spec.kind == sensors::Kind::Fan).count();
+    let supplies = board.devices.iter().filter(|device| device.removable).count();
+    assert_eq!((board.sensors.len(), fans, supplies), (300, 16, 4));
+}

@@ -178,7 +178,7 @@ async fn a_dead_backend_is_named_by_every_method_of_it() {
 
 #[tokio::test]
 async fn without_usermgr_nobody_gets_in() {
-    let stack = Stack::with(json!({}), &["statemgr", "eventlog", "operator"]).await;
+    let stack = Stack::with(json!({}), &["statemgr", "eventlog", "sensormon", "operator"]).await;
     let reply = stack.send(Version::H2, stack.get("/api/v1alpha1/hosts/system", Some(ADMIN))).await;
     assert_eq!(reply.status, 503);
     assert!(reply.json()["message"].as_str().unwrap().contains("usermgr"));

@@ -15,7 +15,7 @@ use serde_json::json;
 use support::{ADMIN, SLOW, SOON, Stack, Version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-const ALL: &[&str] = &["statemgr", "eventlog", "usermgr", "operator"];
+const ALL: &[&str] = &["statemgr", "eventlog", "usermgr", "sensormon", "operator"];
 
 /// Everything the server sends until it closes; the connection may end without TLS's goodbye.
 async fn rest_of(stream: &mut support::Tls) -> String {
