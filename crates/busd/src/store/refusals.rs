@@ -9,6 +9,7 @@ use nats::js::{Inbound, JetStream, Limits, Now, Output, Publish};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::disk::Disk as _;
 use super::sim::{Fault, Random, SimDisk};
 use super::{FileStore, StoreLimits};
 
@@ -417,6 +418,28 @@ fn a_failing_medium_is_told_once_and_when_it_is_over() {
         world.apply(&Op::Commit);
         assert_eq!(world.model.now[&1].0, world.next - 1);
     }
+}
+
+#[test]
+fn what_is_written_where_nobody_finds_it_again_is_not_acknowledged() {
+    let mut world = World::new(1);
+    world.apply(&Op::Put(1, 900, false));
+    world.apply(&Op::Commit);
+    let stored = world.model.now[&1].0;
+    let (streams, away) = (Path::new("/store/streams"), Path::new("/store/away"));
+    world.disk.rename(streams, away).unwrap();
+    world.apply(&Op::Put(1, 900, false));
+    world.apply(&Op::Commit);
+    assert_eq!(world.model.now[&1].0, stored, "its file was moved away, so it is refused");
+    let failing =
+        |report: &StoreReport| matches!(report, StoreReport::Condition { condition: Condition::Failing, .. });
+    assert!(world.reports.iter().any(failing), "{:?}", world.reports);
+    world.disk.rename(away, streams).unwrap();
+    world.apply(&Op::Wait(6_000));
+    world.apply(&Op::Wait(6_000));
+    world.apply(&Op::Put(1, 900, false));
+    world.apply(&Op::Commit);
+    assert_eq!(world.model.now[&1].0, world.next - 1);
 }
 
 #[test]
