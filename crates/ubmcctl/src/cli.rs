@@ -95,6 +95,9 @@ pub(crate) enum Command {
     /// Who is refused for a while after failed logins
     #[command(subcommand)]
     Lockout(LockoutCommand),
+    /// What the machines are made of
+    #[command(subcommand)]
+    Inventory(InventoryCommand),
     /// What happened and what happens
     #[command(subcommand)]
     Event(EventCommand),
@@ -510,6 +513,58 @@ pub(crate) enum LockoutCommand {
         /// Its id
         id: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum InventoryCommand {
+    /// All parts that are there
+    List {
+        /// Only those of this type
+        #[arg(long = "type", value_enum, value_name = "TYPE")]
+        kind: Option<InventoryType>,
+        /// Only those of this host
+        #[arg(long)]
+        host: Option<String>,
+        /// Those that were there once, too, and empty sockets and slots
+        #[arg(long)]
+        all: bool,
+    },
+    /// One part
+    Show {
+        /// Its id
+        id: String,
+    },
+    /// Say what it is called, or where it is
+    Set {
+        /// Its id
+        id: String,
+        /// The owner's name for it; empty clears it
+        #[arg(long, value_name = "TEXT")]
+        asset_tag: Option<String>,
+        /// Where it is; empty clears it
+        #[arg(long, value_name = "TEXT")]
+        location: Option<String>,
+    },
+    /// What was added, removed, replaced, changed or set; the newest first
+    History {
+        /// Only of this part
+        id: Option<String>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum InventoryType {
+    System,
+    Chassis,
+    Board,
+    Processor,
+    Memory,
+    Drive,
+    NetworkInterface,
+    PowerSupply,
+    Slot,
+    Firmware,
+    Other,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -5,6 +5,7 @@ mod call;
 mod context;
 mod event;
 mod fleet;
+mod inventory;
 mod power;
 mod sensor;
 mod sim;
@@ -38,6 +39,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Listing(command) => listing::run(&session()?.client().await?, command, output).await,
         Command::Session(command) => account::session(session()?, command, output).await,
         Command::Lockout(command) => account::lockout(session()?, command, output).await,
+        Command::Inventory(command) => inventory::run(session()?, command, output).await,
         Command::Event(command) => event::run(session()?, command, output).await,
         Command::Sensor(command) => sensor::run(session()?, command, output).await,
         Command::Sim(sim) => sim::run(sim, output).await,
