@@ -41,6 +41,13 @@ impl SysfsFans {
     }
 }
 
+/// The files below `root` that driving this output writes, as far as it is there.
+pub fn output_files(root: &Path, output: &FanOutput) -> Vec<PathBuf> {
+    let Some(folder) = folder(root, output) else { return Vec::new() };
+    let names = [output.output.clone(), format!("{}_enable", output.output)];
+    names.into_iter().map(|name| folder.join(name)).filter(|path| path.exists()).collect()
+}
+
 impl FanBus for SysfsFans {
     fn set(&mut self, output: usize, value: u8) -> Result<(), Error> {
         let missing = || Error::Unavailable { what: format!("fan output {output}") };
@@ -93,11 +100,7 @@ fn write(file: &File, value: u32) -> io::Result<()> {
     Ok(())
 }
 
-fn find(root: &Path, output: &FanOutput) -> io::Result<Open> {
-    let number = output.output.strip_prefix("pwm").unwrap_or_default();
-    if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
+fn folder(root: &Path, output: &FanOutput) -> Option<PathBuf> {
     let channel = Channel {
         location: output.location.clone(),
         driver: output.driver.clone(),
@@ -105,7 +108,15 @@ fn find(root: &Path, output: &FanOutput) -> io::Result<Open> {
         channel: output.output.clone(),
         label: None,
     };
-    let folder = hwmon_folder(root, &channel).ok_or(io::ErrorKind::NotFound)?;
+    hwmon_folder(root, &channel)
+}
+
+fn find(root: &Path, output: &FanOutput) -> io::Result<Open> {
+    let number = output.output.strip_prefix("pwm").unwrap_or_default();
+    if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let folder = folder(root, output).ok_or(io::ErrorKind::NotFound)?;
     let open = |name: &str| File::options().read(true).write(true).open(folder.join(name));
     let mode = match open(&format!("{}_enable", output.output)) {
         Ok(mode) => Some(mode),

@@ -52,7 +52,7 @@ mod watchdog;
 mod worker;
 
 pub use eeprom::SysfsEeprom;
-pub use fan::SysfsFans;
+pub use fan::{SysfsFans, output_files};
 #[cfg(feature = "gpio")]
 pub use gpio::LinuxGpio;
 #[cfg(feature = "gpio")]

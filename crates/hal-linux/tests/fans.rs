@@ -25,8 +25,11 @@ impl Sys {
     fn add(&self, device: &str, number: u32, files: &[(&str, &str)]) -> PathBuf {
         let folder = self.path().join("devices").join(device).join("hwmon").join(format!("hwmon{number}"));
         fs::create_dir_all(&folder).unwrap();
-        symlink(folder.parent().unwrap().parent().unwrap(), folder.join("device")).unwrap();
-        symlink(&folder, self.path().join(format!("class/hwmon/hwmon{number}"))).unwrap();
+        // Relative, as the kernel's are.
+        let base = Path::new(device).file_name().unwrap();
+        symlink(Path::new("../../..").join(base), folder.join("device")).unwrap();
+        let own = format!("../../devices/{device}/hwmon/hwmon{number}");
+        symlink(own, self.path().join(format!("class/hwmon/hwmon{number}"))).unwrap();
         for (name, value) in files {
             fs::write(folder.join(name), value).unwrap();
         }

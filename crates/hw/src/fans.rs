@@ -1,5 +1,6 @@
 //! The controllers a board's fans are on: a thread for each, which drives what is asked for.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -42,6 +43,22 @@ struct Inner {
     fans: Vec<usize>,
 }
 
+/// The files that driving this board's fans writes, as far as they are there.
+#[must_use]
+pub fn fan_files(board: &Board, root: &SysRoot) -> Vec<PathBuf> {
+    let outputs = board.fans.iter().filter_map(|fan| output(board, fan));
+    outputs.flat_map(|output| hal_linux::output_files(root.path(), &output)).collect()
+}
+
+fn output(board: &Board, fan: &board::Fan) -> Option<FanOutput> {
+    let device = board.devices.iter().find(|known| known.id == fan.device)?;
+    Some(FanOutput {
+        location: device.location.clone(),
+        driver: device.driver.clone(),
+        output: fan.output.clone(),
+    })
+}
+
 impl Fans {
     /// The fans of this board. Nothing is opened yet, and no device need be there.
     #[must_use]
@@ -51,11 +68,7 @@ impl Fans {
         for (index, fan) in board.fans.iter().enumerate() {
             let Some(device) = board.devices.iter().find(|known| known.id == fan.device) else { continue };
             let name = device.bus.as_ref().unwrap_or(&device.id);
-            let output = FanOutput {
-                location: device.location.clone(),
-                driver: device.driver.clone(),
-                output: fan.output.clone(),
-            };
+            let Some(output) = output(board, fan) else { continue };
             let at = groups.iter().position(|(known, ..)| known == name).unwrap_or_else(|| {
                 groups.push((name.clone(), Vec::new(), Vec::new()));
                 groups.len() - 1

@@ -33,7 +33,7 @@ use board::{Board, HalKind};
 use hal::Gpio;
 
 pub use eeproms::{Eeproms, tables_of};
-pub use fans::{Driven, Fans};
+pub use fans::{Driven, Fans, fan_files};
 pub use lights::Lights;
 pub use sensors::{SYS, Sampled, Sensors, SysRoot};
 

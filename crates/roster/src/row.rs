@@ -60,6 +60,8 @@ pub struct Row {
     pub capabilities: CapabilitySet,
     /// What its group gets at in `/dev`: the beginnings of names.
     pub devices: &'static [&'static str],
+    /// Whether it drives the board's fans: their outputs are handed to its group.
+    pub fans: bool,
     /// Settings (with dots for nested tables) that name files it reads; they are copied for it, as they may be root's alone.
     pub files: &'static [&'static str],
     /// Settings that name a file it replaces, with their defaults. The folder is made for it where it is missing.
@@ -103,6 +105,7 @@ impl Row {
             user: Some(SHARED_GROUP + number),
             capabilities: CapabilitySet::empty(),
             devices: &[],
+            fans: false,
             files: &[],
             replaces: &[],
             reads: &[],
@@ -121,6 +124,8 @@ pub enum When {
     Always,
     /// On boards that are simulated.
     Simulated,
+    /// On boards with fans to drive; a boot is confirmed there only when it serves.
+    Cooled,
     /// Where the configuration has a table for it. It runs as the site says, so a boot is confirmed without it.
     Configured,
 }
@@ -178,7 +183,8 @@ impl Limits {
         Self { memory: Some(40 * MIB), tasks: Some(32), files: Some(256) }
     }
 
-    /// powermgr: beside an ordinary daemon's a thread for each GPIO chip. Boards with many expanders have some forty.
+    /// powermgr: beside an ordinary daemon's a thread for each GPIO chip. Boards with many expanders have some forty. thermalmgr: one for each bus and
+    /// each fan controller.
     pub const fn lines() -> Self {
         Self { memory: Some(40 * MIB), tasks: Some(96), files: Some(256) }
     }

@@ -12,6 +12,9 @@ use crate::row::{Limits, Reach, Row, Stream, When};
 /// the others, as one that comes back by itself has not lost what it was about.
 const HOLDS_PINS: Millis = Millis::from_secs(4);
 
+/// After how long a silence of the daemon that drives the fans is told; they are at full speed by then.
+const DRIVES_FANS: Millis = Millis::from_secs(1);
+
 /// The machine's name.
 const HOST_NAME: &str = "/proc/sys/kernel/hostname";
 
@@ -141,11 +144,25 @@ roster! {
         capabilities: CapabilitySet::DAC_OVERRIDE,
         ..Row::daemon("inventorymgr", "Know the parts of the machine and what became of them", 11)
     };
+    /// Not critical: while it stays away the operator has the fans at full speed, which keeps the machine cool, and a reset would not help.
+    Thermalmgr = Row {
+        pages: &["thermalmgr"],
+        when: When::Cooled,
+        after: &[Daemon::Twin, Daemon::Powermgr],
+        calls: &[Daemon::Powermgr],
+        events: &["thermal"],
+        missed_after: Some(DRIVES_FANS),
+        reads: &["/sys/class/hwmon", "/sys/bus/iio"],
+        writes: &["/sys/devices"],
+        fans: true,
+        limits: Limits::lines(),
+        ..Row::daemon("thermalmgr", "Keep the machine cool: zones, fans, failsafe", 9)
+    };
     /// The gateway has no state of its own and publishes nothing.
     Websrv = Row {
         pages: &["websrv"],
-        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr],
-        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Operator],
+        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr],
+        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Operator],
         follows: &["*"],
         streams: &[Stream::Events],
         speaks: true,
@@ -160,8 +177,8 @@ roster! {
     Fleet = Row {
         pages: &["fleet"],
         when: When::Configured,
-        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr],
-        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Operator],
+        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr],
+        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Operator],
         events: &["fleet"],
         streams: &[Stream::Events],
         files: &["nats.ca_file", "nats.password_file", "nats.credentials_file", "nats.nkey_file"],

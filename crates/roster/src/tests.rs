@@ -138,6 +138,7 @@ fn tables() -> String {
         let runs = match row.when {
             When::Always => "always",
             When::Simulated => "on simulated boards",
+            When::Cooled => "on boards with fans",
             When::Configured => "with a table in the configuration",
         };
         let critical = if row.critical { ", critical" } else { "" };

@@ -19,4 +19,4 @@ mod suite;
 
 pub use client::{Client, Credential, Reply, connect_from, tls_config, tls_from};
 pub use medium::{Medium, Trouble, open_to_all, run};
-pub use suite::{ADMIN_PASSWORD, Builder, Machine, Ready, Suite, children, eventually, root};
+pub use suite::{ADMIN_PASSWORD, Builder, Machine, Ready, Suite, children, eventually, root, signal};

@@ -372,7 +372,11 @@ pub fn children(pid: u32) -> Vec<(u32, String)> {
         .collect()
 }
 
-fn signal(pid: u32, name: &str) -> Result<()> {
+/// Sends a signal, named without SIG, to a process.
+///
+/// # Errors
+/// When there is no such process.
+pub fn signal(pid: u32, name: &str) -> Result<()> {
     // The shell's own `kill`: the program of that name is not on every machine.
     let status = std::process::Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status()?;
     if !status.success() {

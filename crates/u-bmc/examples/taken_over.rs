@@ -52,7 +52,7 @@ fn operate(dir: &Path) -> ExitCode {
         return Exit::Config.into();
     }
     let options = Options {
-        parts: operator::parts(board::HalKind::Sim, |_| false),
+        parts: operator::parts(operator::Kind { hal: board::HalKind::Sim, fans: false }, |_| false),
         program: std::env::current_exe().unwrap_or_default(),
         version: "test".to_owned(),
         board: board::Board::load(&dir.join("board.toml"), &[]).map_err(|error| error.to_string()),

@@ -51,6 +51,7 @@ pub(crate) fn program(daemon: Daemon) -> Program {
         Daemon::Eventlog => on_bus!(eventlog),
         Daemon::Sensormon => on_bus!(sensormon),
         Daemon::Inventorymgr => on_bus!(inventorymgr),
+        Daemon::Thermalmgr => on_bus!(thermalmgr),
         Daemon::Websrv => on_bus!(websrv, check),
         Daemon::Fleet => on_bus!(fleet, check),
         Daemon::Netmgr => on_bus!(netmgr, check),

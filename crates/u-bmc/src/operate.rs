@@ -61,8 +61,9 @@ fn options(args: OperatorArgs) -> Result<Options, Error> {
     let board = board::Board::load(&board_file, &board_overrides);
     let board = board.map_err(|error| ErrorChain(&error).to_string());
     // It decides which daemons there are.
-    let hal = board.as_ref().map_or(board::HalKind::Linux, |board| board.hal);
-    let parts = operator::parts(hal, |daemon| !settings.of(daemon).is_empty());
+    let unknown = operator::Kind { hal: board::HalKind::Linux, fans: false };
+    let kind = board.as_ref().map_or(unknown, operator::Kind::of);
+    let parts = operator::parts(kind, |daemon| !settings.of(daemon).is_empty());
     let state_dir = absolute(&args.state_dir)?;
     let run_dir = match args.run_dir {
         Some(dir) => absolute(&dir)?,

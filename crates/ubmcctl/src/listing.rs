@@ -26,14 +26,46 @@ struct Listing {
     empty: &'static str,
 }
 
-static LISTINGS: &[Listing] = &[Listing {
-    name: "role",
-    about: ["What accounts can be allowed to do", "All roles and their privileges"],
-    method: rpc::role_service::LIST_ROLES.info,
-    entries: "roles",
-    columns: &[("ROLE", "id"), ("PRIVILEGES", "privileges"), ("DESCRIPTION", "description")],
-    empty: "no roles",
-}];
+static LISTINGS: &[Listing] = &[
+    Listing {
+        name: "role",
+        about: ["What accounts can be allowed to do", "All roles and their privileges"],
+        method: rpc::role_service::LIST_ROLES.info,
+        entries: "roles",
+        columns: &[("ROLE", "id"), ("PRIVILEGES", "privileges"), ("DESCRIPTION", "description")],
+        empty: "no roles",
+    },
+    Listing {
+        name: "fan",
+        about: ["What cools the machine", "All fans with duty and speed"],
+        method: rpc::thermal_service::LIST_COOLING_DEVICES.info,
+        entries: "cooling_devices",
+        columns: &[
+            ("FAN", "name"),
+            ("STATUS", "status"),
+            ("DUTY %", "cooling_power_percent"),
+            ("RPM", "speed_rpm"),
+            ("ZONES", "zone_names"),
+        ],
+        empty: "no fans",
+    },
+    Listing {
+        name: "thermal",
+        about: ["What is cooled together", "All zones with what they hold and want"],
+        method: rpc::thermal_service::LIST_THERMAL_ZONES.info,
+        entries: "thermal_zones",
+        columns: &[
+            ("ZONE", "name"),
+            ("STATUS", "status"),
+            ("MODE", "control_mode"),
+            ("NOW", "current_temperature"),
+            ("TARGET", "target_temperature"),
+            ("DEMAND %", "demand_percent"),
+            ("SENSORS", "sensor_names"),
+        ],
+        empty: "no thermal zones",
+    },
+];
 
 /// A command for each row.
 #[derive(Debug)]
@@ -117,8 +149,8 @@ fn text(value: &Value, words: Option<&EnumDescriptor>) -> String {
         Value::I64(number) => number.to_string(),
         Value::U32(number) => number.to_string(),
         Value::U64(number) => number.to_string(),
-        Value::F32(number) => number.to_string(),
-        Value::F64(number) => number.to_string(),
+        Value::F32(number) => format!("{number:.1}"),
+        Value::F64(number) => format!("{number:.1}"),
         Value::String(text) => text.clone(),
         Value::EnumNumber(number) => match words.and_then(|words| words.get_value(*number)) {
             Some(value) => enum_word(value.name(), &prefix(value.parent_enum().name())),

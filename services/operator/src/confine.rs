@@ -62,6 +62,9 @@ pub(crate) fn of(daemon: &str, settings: &Map<String, Value>, start: &Start<'_>)
         may(start.run_dir.join("sys"), Reach::Read);
         may(start.run_dir.join("sys"), Reach::Write);
     }
+    if row.fans {
+        may(start.run_dir.join("sys/devices"), Reach::Write);
+    }
     for path in row.writes {
         may(path.into(), Reach::Write);
     }

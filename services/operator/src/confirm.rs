@@ -37,7 +37,8 @@ pub(crate) fn release_serves<'a>(
 ) -> bool {
     views.all(|view| {
         let name = view.spec.name.as_str();
-        let everywhere = Daemon::named(name).is_some_and(|daemon| daemon.row().when == When::Always);
+        let everywhere = Daemon::named(name)
+            .is_some_and(|daemon| matches!(daemon.row().when, When::Always | When::Cooled));
         let judged = view.spec.critical || everywhere;
         !judged || matches!(view.state, State::Ready { .. }) || (view.refused && sites(name))
     })

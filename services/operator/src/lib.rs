@@ -26,12 +26,14 @@
     )
 )]
 
+mod banner;
 mod bus;
 mod cgroup;
 mod child;
 mod config;
 mod confine;
 mod confirm;
+mod cooling;
 mod error;
 mod health;
 mod limits;
@@ -48,6 +50,6 @@ mod wire;
 
 pub use config::{Config, Listen, Options};
 pub use error::Error;
-pub use part::{Part, parts};
+pub use part::{Kind, Part, parts};
 pub use pid1::image_commit;
 pub use shell::{give_up, run};

@@ -1,6 +1,6 @@
 //! The daemons of this controller, as their rows say.
 
-use board::HalKind;
+use board::{Board, HalKind};
 use roster::{Daemon, Limits, When};
 use supervise::Spec;
 use units::Millis;
@@ -60,15 +60,32 @@ impl Part {
     }
 }
 
+/// What of a board decides which daemons there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// What is behind its hardware.
+    pub hal: HalKind,
+    /// Whether it has fans to drive.
+    pub fans: bool,
+}
+
+impl Kind {
+    /// That of this board.
+    pub fn of(board: &Board) -> Self {
+        Self { hal: board.hal, fans: !board.fans.is_empty() }
+    }
+}
+
 /// The daemons of a controller in the order of their rows; the start order follows from what each starts after. `configured` says whether
 /// the configuration has a table for one.
-pub fn parts(hal: HalKind, configured: impl Fn(&str) -> bool) -> Vec<Part> {
+pub fn parts(board: Kind, configured: impl Fn(&str) -> bool) -> Vec<Part> {
     let runs = |daemon: Daemon| {
         let row = daemon.row();
         daemon != Daemon::Operator
             && match row.when {
                 When::Always => true,
-                When::Simulated => hal == HalKind::Sim,
+                When::Simulated => board.hal == HalKind::Sim,
+                When::Cooled => board.fans,
                 When::Configured => configured(row.name),
             }
     };
@@ -97,15 +114,17 @@ mod tests {
     use super::*;
     use supervise::{Machine, Policy};
 
-    fn names(hal: HalKind, configured: &[&str]) -> Vec<String> {
-        parts(hal, |name| configured.contains(&name)).into_iter().map(|part| part.spec.name).collect()
+    const PLAIN: Kind = Kind { hal: HalKind::Linux, fans: false };
+
+    fn names(kind: Kind, configured: &[&str]) -> Vec<String> {
+        parts(kind, |name| configured.contains(&name)).into_iter().map(|part| part.spec.name).collect()
     }
 
     #[test]
     fn every_selection_can_be_supervised() {
-        for hal in [HalKind::Sim, HalKind::Linux] {
+        for kind in [PLAIN, Kind { fans: true, ..PLAIN }, Kind { hal: HalKind::Sim, fans: true }] {
             for configured in [&[][..], &["fleet"], &["netmgr"], &["fleet", "netmgr"]] {
-                let parts = parts(hal, |name| configured.contains(&name));
+                let parts = parts(kind, |name| configured.contains(&name));
                 Machine::new(parts.into_iter().map(|part| part.spec).collect(), Policy::default()).unwrap();
             }
         }
@@ -113,11 +132,25 @@ mod tests {
 
     #[test]
     fn a_daemon_runs_where_its_row_says() {
-        let always = ["powermgr", "usermgr", "statemgr", "eventlog", "sensormon", "websrv"];
-        assert_eq!(names(HalKind::Linux, &[]), always);
-        assert_eq!(names(HalKind::Sim, &[]), [&["twin"], &always[..]].concat());
+        let always = ["powermgr", "usermgr", "statemgr", "eventlog", "sensormon", "inventorymgr", "websrv"];
+        assert_eq!(names(PLAIN, &[]), always);
+        assert_eq!(names(Kind { hal: HalKind::Sim, ..PLAIN }, &[]), [&["twin"], &always[..]].concat());
+        let cooled = names(Kind { fans: true, ..PLAIN }, &[]);
+        assert_eq!(
+            cooled,
+            [
+                "powermgr",
+                "usermgr",
+                "statemgr",
+                "eventlog",
+                "sensormon",
+                "inventorymgr",
+                "thermalmgr",
+                "websrv"
+            ]
+        );
         // A table for a daemon that is not there for want of one only.
-        let all = names(HalKind::Linux, &["operator", "twin", "fleet", "netmgr", "websrv"]);
+        let all = names(PLAIN, &["operator", "twin", "fleet", "netmgr", "websrv"]);
         assert_eq!(all, [&always[..], &["fleet", "netmgr"]].concat());
     }
 }

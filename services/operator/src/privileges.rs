@@ -304,6 +304,31 @@ fn hand_device(path: &Path, id: u32) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o660))
 }
 
+/// Lets who drives the fans do that: its group writes the outputs there are by now. Others may come with a driver, or a device that is put back.
+pub(crate) fn hand_fans(outputs: &[PathBuf]) {
+    let Some(id) =
+        Daemon::ALL.iter().map(|daemon| daemon.row()).find(|row| row.fans).and_then(|row| row.user)
+    else {
+        return;
+    };
+    for path in outputs {
+        if let Err(error) = hand_output(path, id) {
+            tracing::warn!(output = %path.display(), %error, "an output of a fan cannot be handed over");
+        }
+    }
+}
+
+fn hand_output(path: &Path, id: u32) -> io::Result<()> {
+    let output = rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let about = rustix::fs::fstat(&output)?;
+    if about.st_gid == id && about.st_mode & 0o020 != 0 {
+        return Ok(());
+    }
+    own(&output, None, id)?;
+    // /sys is root's: the name leads to what was looked at.
+    fs::set_permissions(path, fs::Permissions::from_mode((about.st_mode & 0o777) | 0o060))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -402,9 +427,9 @@ mod tests {
 
     #[test]
     fn the_numbers_and_capabilities_are_what_folders_on_flash_rely_on() {
-        let ids = ["powermgr", "statemgr", "usermgr", "websrv", "netmgr", "fleet", "eventlog"]
+        let ids = ["powermgr", "statemgr", "usermgr", "websrv", "netmgr", "fleet", "eventlog", "thermalmgr"]
             .map(|name| of(name, false).unwrap().id);
-        assert_eq!(ids, [64_001, 64_002, 64_003, 64_004, 64_005, 64_006, 64_007]);
+        assert_eq!(ids, [64_001, 64_002, 64_003, 64_004, 64_005, 64_006, 64_007, 64_009]);
         assert_eq!([of("twin", false), of("operator", false)], [None, None]);
         assert_eq!(of("websrv", false).unwrap().capabilities, 0);
         assert_eq!(of("websrv", true).unwrap().capabilities, 1 << 10, "CAP_NET_BIND_SERVICE");

@@ -18,12 +18,14 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use units::{Lasting, Millis, Mono};
 
+use crate::banner;
 use crate::bus::Bus;
 use crate::cgroup::Cgroups;
 use crate::child::{self, ChildEvent, Order, Running};
 use crate::config::{Config, Listen, Options};
 use crate::confine::{self, Start};
 use crate::confirm::{BootConfirmation, Verdict, release_serves};
+use crate::cooling::{self, Cooling, Guard};
 use crate::error::Error;
 use crate::health::{Note, SystemReport};
 use crate::limits;
@@ -156,6 +158,8 @@ struct Operator<'a> {
     bus: Option<Bus>,
     cgroups: Option<Cgroups>,
     watchdog: Option<Box<dyn hal::Watchdog>>,
+    /// The fans, on a board that has some.
+    cooling: Option<Cooling>,
     /// It is not petted, by will and by failure.
     starving: Lasting,
     unpetted: Lasting,
@@ -226,6 +230,7 @@ impl<'a> Operator<'a> {
             }
         });
         let watchdog = open_watchdog(&prepared);
+        let cooling = Cooling::of(&prepared.board, &options.run_dir);
         let (to_us, children) = mpsc::channel(256);
         let (events, mut to_publish) = mpsc::channel::<pb::Event>(EVENTS_WAITING);
         let client = bus.client.clone();
@@ -265,6 +270,7 @@ impl<'a> Operator<'a> {
             bus: Some(bus),
             cgroups,
             watchdog,
+            cooling,
             starving: Lasting::default(),
             unpetted: Lasting::default(),
             children,
@@ -343,6 +349,8 @@ impl<'a> Operator<'a> {
         let mut pet = tokio::time::interval(PET_EVERY);
         let mut turn = tokio::time::interval(TURN_EVERY);
         turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = tokio::time::interval(cooling::LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.step(Event::Tick);
         while !self.all_stopped {
             let clock = self.clock;
@@ -357,6 +365,7 @@ impl<'a> Operator<'a> {
                 }
                 _ = pet.tick() => self.pet().await,
                 _ = turn.tick() => self.forgive(),
+                _ = look.tick(), if self.cooling.is_some() => self.guard_fans(),
                 _ = signals.terminate.recv() => self.asked_to_stop("SIGTERM", false),
                 _ = signals.interrupt.recv() => self.asked_to_stop("SIGINT", false),
                 _ = signals.power_off.recv() => self.asked_to_stop("SIGUSR2", true),
@@ -372,9 +381,31 @@ impl<'a> Operator<'a> {
         }
     }
 
+    /// Whoever drives the fans must be alive.
+    fn guard_fans(&mut self) {
+        let Some(cooling) = &mut self.cooling else { return };
+        let driver = self.machine.views().find(|(_, view)| view.spec.name == Daemon::Thermalmgr.name());
+        let change = cooling.look(self.clock.now(), driver.map(|(_, view)| view.state));
+        match change {
+            None => {}
+            Some(Guard::Back) => tracing::info!("thermalmgr looks after the fans"),
+            Some(Guard::Taken) if !self.all_ready || self.machine.is_stopping() => {
+                tracing::info!("the fans run at full speed until thermalmgr looks after them");
+            }
+            Some(Guard::Taken) => {
+                let message = "thermalmgr does not look after the fans: they run at full speed";
+                tracing::error!("{message}");
+                self.system_event("fans", "unguarded", message.to_owned());
+            }
+        }
+    }
+
     /// Ends what is left.
     async fn stop(mut self) {
         self.not_ready();
+        if let Some(cooling) = self.cooling.take() {
+            cooling.leave().await;
+        }
         if let Some(bus) = self.bus.take() {
             bus.stop().await;
         }
@@ -509,11 +540,11 @@ impl<'a> Operator<'a> {
             // Where the controller is reached, and as whom to log in, is not for every daemon to say.
             Notification::Listen(name, address) if self.speaks(id) => self.listens(&name, address),
             Notification::Credential(text) if self.speaks(id) => {
-                show_credential(&text);
+                banner::credential(&text);
             }
             Notification::Certificate(text) if self.speaks(id) => {
                 if self.certificate != text {
-                    show_certificate(&text);
+                    banner::certificate(&text);
                     self.certificate = text;
                 }
             }
@@ -605,6 +636,11 @@ impl<'a> Operator<'a> {
         }
         if !stopping {
             tracing::warn!(daemon = %name, how = %ending, "daemon ended");
+        }
+        if name == Daemon::Thermalmgr.name()
+            && let Some(cooling) = &mut self.cooling
+        {
+            cooling.ended(self.clock.now());
         }
         if ending == FORBIDDEN {
             self.violated(&name);
@@ -863,6 +899,10 @@ impl<'a> Operator<'a> {
     fn hand_devices(&self) {
         if self.own_users && self.prepared.board.hal == board::HalKind::Linux {
             privileges::hand_devices(Path::new("/dev"));
+        }
+        if self.own_users {
+            let root = hw::SysRoot::of(&self.prepared.board, &self.options.run_dir);
+            privileges::hand_fans(&hw::fan_files(&self.prepared.board, &root));
         }
     }
 
@@ -1145,34 +1185,5 @@ fn random() -> u32 {
     match getrandom::fill(&mut bytes) {
         Ok(()) => u32::from_ne_bytes(bytes),
         Err(_) => u32::MAX / 2,
-    }
-}
-
-/// Shows the certificate's fingerprint on the terminal: whoever logs in for the first time compares it with what the client shows.
-fn show_certificate(fingerprint: &str) {
-    let text = format!("\n  The certificate of the API has the fingerprint\n    {fingerprint}\n\n");
-    let mut out = std::io::stdout().lock();
-    // The log has it as well.
-    let _ =
-        std::io::Write::write_all(&mut out, text.as_bytes()).and_then(|()| std::io::Write::flush(&mut out));
-}
-
-/// Shows the first-boot credential on the terminal, once. It never goes into a log. A restart of usermgr makes and shows another one, until somebody
-/// has logged in.
-fn show_credential(text: &str) {
-    let (user, password) = text.split_once(':').unwrap_or((text, ""));
-    let banner = format!(
-        "\n  ┌──────────────────────────────────────────────────────────────┐\n  \
-           │ Nobody has logged in yet. Log in as                          │\n  \
-           │   user      {user:<49}│\n  \
-           │   password  {password:<49}│\n  \
-           │ It replaces any shown before; change it at the first login.  │\n  \
-           └──────────────────────────────────────────────────────────────┘\n\n"
-    );
-    let mut out = std::io::stdout().lock();
-    let written =
-        std::io::Write::write_all(&mut out, banner.as_bytes()).and_then(|()| std::io::Write::flush(&mut out));
-    if written.is_err() {
-        tracing::error!("cannot show first password: restart with a console or with --admin-password-file");
     }
 }

@@ -1,0 +1,270 @@
+//! Fans on the running suite: whatever fails, full speed within two seconds; and back when it is over.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use testkit::{Client, Suite, eventually, signal};
+
+/// The binary under test.
+const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
+/// How long a failure may last before the fans run at full speed.
+const FULL_SPEED: Duration = Duration::from_secs(2);
+/// Longest wait for what comes sooner or later.
+const FOLLOW: Duration = Duration::from_secs(60);
+/// A machine that is busy with other tests may be late once; not each time.
+const TRIES: usize = 3;
+
+type Result<T = ()> = anyhow::Result<T>;
+
+/// The simulated board, with fans that slow down fast and faults that are soon forgotten: tests are short.
+fn builder() -> testkit::Builder {
+    let mut builder = Suite::builder(U_BMC).set("zones.cpu.recover_ms=300").set("zones.air.recover_ms=300");
+    for fan in 0..4 {
+        builder = builder
+            .set(format!("fans.fan{fan}.slew_down=1000"))
+            .set(format!("fans.fan{fan}.slew_up=1000"))
+            .set(format!("fans.fan{fan}.recover_ms=500"));
+    }
+    builder
+}
+
+struct Outputs(Vec<PathBuf>);
+
+impl Outputs {
+    fn of(suite: &Suite) -> Result<Self> {
+        let hwmon = suite.ready.run_dir.join("sys/class/hwmon");
+        let folders = std::fs::read_dir(hwmon)?.filter_map(|entry| Some(entry.ok()?.path()));
+        let folder = folders.into_iter().find(|folder| folder.join("pwm1").exists());
+        let folder = folder.ok_or_else(|| anyhow::anyhow!("there is no fan controller"))?;
+        Ok(Self((1..=4).map(|number| folder.join(format!("pwm{number}"))).collect()))
+    }
+
+    fn read(&self) -> Vec<u32> {
+        let read = |path: &Path| {
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            text.lines().next().and_then(|line| line.trim().parse().ok()).unwrap_or(0)
+        };
+        self.0.iter().map(|path| read(path)).collect()
+    }
+
+    fn are_full(&self) -> bool {
+        self.read().iter().all(|value| *value == 255)
+    }
+
+    /// The speeds, in percent of full.
+    fn speeds(&self) -> Vec<u32> {
+        let speed = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().replace("pwm", "fan");
+            let text =
+                std::fs::read_to_string(path.with_file_name(format!("{name}_input"))).unwrap_or_default();
+            text.trim().parse::<u32>().unwrap_or(0) / 100
+        };
+        self.0.iter().map(speed).collect()
+    }
+
+    /// Waits until they are controlled, and turn no faster than they are told.
+    async fn controlled(&self) -> Result {
+        eventually("the fans are controlled", FOLLOW, || async {
+            let both = self.read().into_iter().zip(self.speeds());
+            Ok(both
+                .into_iter()
+                .all(|(value, speed)| (30..250).contains(&value) && speed * 5 <= value * 2 + 25))
+        })
+        .await
+        .map_err(|error| error.context(format!("{:?}", self.read())))
+    }
+
+    /// How long it takes until all run at full speed.
+    async fn full(&self, since: Instant, what: &str) -> Result<Duration> {
+        eventually(&format!("{what}: full speed"), FOLLOW, || async { Ok(self.are_full()) })
+            .await
+            .map_err(|error| error.context(format!("{:?}", self.read())))?;
+        Ok(since.elapsed())
+    }
+}
+
+async fn on(admin: &Client) -> Result {
+    let reply =
+        admin.post("/api/v1alpha1/hosts/system/state", &json!({ "action": "HOST_ACTION_ON" })).await?;
+    anyhow::ensure!(reply.status == 200, "{}", reply.text());
+    eventually("the host is on", FOLLOW, || async { Ok(host(admin).await? == "HOST_STATUS_ON") }).await
+}
+
+async fn host(admin: &Client) -> Result<String> {
+    let reply = admin.get("/api/v1alpha1/hosts/system").await?;
+    Ok(reply.json()?["host"]["status"].as_str().unwrap_or_default().to_owned())
+}
+
+async fn zone(admin: &Client, name: &str) -> Result<Value> {
+    let reply = admin.get(&format!("/api/v1alpha1/thermal-zones/{name}")).await?;
+    anyhow::ensure!(reply.status == 200, "{}", reply.text());
+    Ok(reply.json()?["thermalZone"].clone())
+}
+
+/// Whether an event of this kind was told of this component.
+async fn told(admin: &Client, domain: &str, component: &str, what: &str) -> Result<usize> {
+    let path = format!("/api/v1alpha1/events?domain={domain}&component={component}&what={what}");
+    Ok(admin.get(&path).await?.json()?["events"].as_array().map_or(0, Vec::len))
+}
+
+/// Does something to the suite and waits for full speed; again if it took too long.
+async fn within_two_seconds(
+    outputs: &Outputs,
+    what: &str,
+    mut breaks: impl AsyncFnMut() -> Result,
+    mut mends: impl AsyncFnMut() -> Result,
+) -> Result {
+    let mut took = Vec::new();
+    for _ in 0..TRIES {
+        outputs.controlled().await.map_err(|error| error.context(format!("before {what}")))?;
+        let begun = Instant::now();
+        breaks().await?;
+        took.push(outputs.full(begun, what).await?);
+        mends().await?;
+        if took.iter().any(|took| *took <= FULL_SPEED) {
+            println!("{what}: full speed after {took:?}");
+            return outputs.controlled().await.map_err(|error| error.context(format!("after {what}")));
+        }
+    }
+    anyhow::bail!("{what}: full speed after {took:?}")
+}
+
+#[tokio::test]
+async fn whatever_fails_the_fans_run_at_full_speed_within_two_seconds_and_it_is_told() -> Result {
+    let suite = builder().start().await?;
+    let (admin, outputs) = (suite.admin(), Outputs::of(&suite)?);
+    on(&admin).await?;
+    outputs.controlled().await?;
+    let twin = tokio::sync::Mutex::new(suite.twin().await?);
+    for (part, fault) in [
+        ("cpu0_temp", "missing"),
+        ("cpu0_temp", "stale"),
+        ("cpu0_temp", "implausible"),
+        ("fan0", "stuck"),
+        ("fan2", "slow"),
+        ("i2c3", "hang"),
+    ] {
+        let breaks = async || Ok(twin.lock().await.break_part(part, fault).await?);
+        let mends = async || Ok(twin.lock().await.mend(None).await?);
+        within_two_seconds(&outputs, &format!("{part}={fault}"), breaks, mends).await?;
+    }
+    let (sensor, what) = ("cpu0_temp", "sensor");
+    assert!(told(&admin, "thermal", sensor, what).await? >= 4, "begun and over");
+    for (component, what) in [("fan0", "fan"), ("fan2", "fan"), ("cpu", "failsafe"), ("cpu", "redundancy")] {
+        assert!(told(&admin, "thermal", component, what).await? >= 2, "{component} {what}");
+    }
+
+    // The daemon itself: killed, and standing still.
+    let kills = async || suite.kill_daemon("thermalmgr").map(drop);
+    within_two_seconds(&outputs, "thermalmgr killed", kills, async || Ok(())).await?;
+    let stops = async || stop(&suite, "STOP");
+    within_two_seconds(&outputs, "thermalmgr stopped", stops, async || stop(&suite, "CONT")).await?;
+    assert!(told(&admin, "system", "fans", "unguarded").await? >= 1, "of the one that stood still");
+
+    // The bus, and all that supervises, stands still: the fans do not need it.
+    let operator = suite.ready.pid;
+    within_two_seconds(
+        &outputs,
+        "fan1=stuck while the bus stands still",
+        async || {
+            signal(operator, "STOP")?;
+            Ok(twin.lock().await.break_part("fan1", "stuck").await?)
+        },
+        async || {
+            signal(operator, "CONT")?;
+            Ok(twin.lock().await.mend(None).await?)
+        },
+    )
+    .await?;
+    suite.stop().await?;
+    assert!(outputs.0.first().is_none_or(|path| !path.exists()) || outputs.are_full(), "left at full speed");
+    Ok(())
+}
+
+fn stop(suite: &Suite, name: &str) -> Result {
+    let pid = suite.pid_of("thermalmgr").ok_or_else(|| anyhow::anyhow!("thermalmgr does not run"))?;
+    signal(pid, name)
+}
+
+#[tokio::test]
+async fn zones_are_shown_and_told_what_to_do() -> Result {
+    let suite = builder().start().await?;
+    let (admin, outputs) = (suite.admin(), Outputs::of(&suite)?);
+    outputs.controlled().await?;
+    let zones = admin.get("/api/v1alpha1/thermal-zones").await?.json()?;
+    let names: Vec<_> =
+        zones["thermalZones"].as_array().unwrap().iter().map(|zone| zone["name"].as_str().unwrap()).collect();
+    assert_eq!((names, &zones["profile"]), (vec!["cpu", "air"], &json!("THERMAL_PROFILE_BALANCED")));
+    let fans = admin.get("/api/v1alpha1/cooling-devices").await?.json()?;
+    let fans = fans["coolingDevices"].as_array().unwrap();
+    assert_eq!(fans.len(), 4);
+    assert!(fans.iter().all(|fan| fan["status"] == "COOLING_DEVICE_STATUS_ENABLED"), "{fans:?}");
+    assert!(fans.iter().all(|fan| fan["speedRpm"].as_f64() > Some(1_000.0)), "{fans:?}");
+
+    // By hand, until the time is over.
+    let path = "/api/v1alpha1/thermal-zones/cpu/override";
+    for wrong in [
+        json!({ "coolingPowerPercent": 120, "seconds": 10 }),
+        json!({ "coolingPowerPercent": 5, "seconds": 10 }),
+        json!({ "coolingPowerPercent": 50 }),
+    ] {
+        let reply = admin.post(path, &wrong).await?;
+        assert_eq!(reply.status, 400, "{wrong}: {}", reply.text());
+    }
+    assert_eq!(zone(&admin, "cpu").await?["controlMode"], "THERMAL_CONTROL_MODE_AUTOMATIC");
+    let reply = admin.post(path, &json!({ "coolingPowerPercent": 80, "seconds": 3 })).await?;
+    assert_eq!(
+        reply.json()?["thermalZone"]["controlMode"],
+        "THERMAL_CONTROL_MODE_MANUAL",
+        "{}",
+        reply.text()
+    );
+    eventually("80 %", FOLLOW, || async { Ok(outputs.read() == [204; 4]) }).await?;
+    eventually("the controller decides again", FOLLOW, || async {
+        Ok(zone(&admin, "cpu").await?["controlMode"] == "THERMAL_CONTROL_MODE_AUTOMATIC")
+    })
+    .await?;
+    eventually("not 80 %", FOLLOW, || async { Ok(outputs.read().iter().all(|value| *value < 204)) }).await?;
+    assert_eq!(told(&admin, "thermal", "cpu", "override").await?, 2);
+
+    // A profile is kept over a death of the daemon.
+    let body = serde_json::to_vec(&json!({ "profile": "THERMAL_PROFILE_PERFORMANCE" }))?;
+    let reply = admin.call("ThermalService/SetThermalProfile", &serde_json::from_slice(&body)?).await?;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    suite.kill_daemon("thermalmgr")?;
+    eventually("the profile is kept", FOLLOW, || async {
+        let reply = admin.get("/api/v1alpha1/thermal-profile").await?;
+        Ok(reply.status == 200 && reply.json()?["profile"] == "THERMAL_PROFILE_PERFORMANCE")
+    })
+    .await?;
+    suite.stop().await
+}
+
+#[tokio::test]
+async fn a_host_that_is_too_hot_for_too_long_is_cut_off_and_that_is_latched() -> Result {
+    let suite = builder().set("zones.cpu.power_off_ms=500").start().await?;
+    let (admin, outputs) = (suite.admin(), Outputs::of(&suite)?);
+    on(&admin).await?;
+    outputs.controlled().await?;
+    let mut twin = suite.twin().await?;
+    twin.load("system", 1.0).await?;
+    for fan in ["fan0", "fan1", "fan2", "fan3"] {
+        twin.break_part(fan, "stuck").await?;
+    }
+    eventually("the host is cut off", FOLLOW, || async { Ok(host(&admin).await? == "HOST_STATUS_OFF") })
+        .await?;
+    assert_eq!(told(&admin, "thermal", "cpu", "emergency").await?, 1);
+    let latched = zone(&admin, "cpu").await?;
+    assert_eq!(
+        (&latched["emergency"], &latched["status"]),
+        (&json!(true), &json!("THERMAL_ZONE_STATUS_CRITICAL"))
+    );
+    twin.mend(None).await?;
+    twin.load("system", 0.1).await?;
+    let clear = async || admin.call("ThermalService/ClearThermalEmergency", &json!({ "name": "cpu" })).await;
+    eventually("it can be cleared", FOLLOW, || async { Ok(clear().await?.status == 200) }).await?;
+    outputs.controlled().await?;
+    assert_eq!(zone(&admin, "cpu").await?["emergency"], Value::Null);
+    suite.stop().await
+}

@@ -1,0 +1,252 @@
+//! The fans when nobody looks after them: at full speed (I-3).
+//!
+//! thermalmgr drives the fans while it is ready and its loop gives signs of life. When it is not started yet, has ended, or is silent for a second, the
+//! operator drives them to what the board has for that, and goes on so until thermalmgr is back. thermalmgr tells its duties again each second,
+//! so it needs nobody to hand them over.
+
+use std::time::Duration;
+
+use board::Board;
+use hw::{Driven, Fans, SysRoot};
+use service::ErrorChain;
+use supervise::State;
+use tokio::sync::mpsc;
+use units::{Lasting, Millis, Mono};
+
+/// How often it is looked whether thermalmgr lives.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How long its loop may be silent. It says that it lives four times in that time.
+const SILENT: Millis = Millis::from_secs(1);
+/// How often the fans are driven anew while nobody else does.
+const AGAIN: Millis = Millis::from_secs(1);
+/// How long driving them may fail before that is told.
+const PATIENCE: Millis = Millis::from_secs(5);
+/// How long they may take.
+const WITHIN: Duration = Duration::from_millis(800);
+/// Between two looks so far apart the operator itself stood still, and knows nothing of others' silence.
+const SLEPT: Millis = Millis::new(600);
+
+/// The fans of the board.
+#[derive(Debug)]
+pub(crate) struct Cooling {
+    fans: Fans,
+    tell: mpsc::Sender<Vec<Driven>>,
+    told: mpsc::Receiver<Vec<Driven>>,
+    busy: bool,
+    driven: Option<Mono>,
+    looked: Option<Mono>,
+    unguarded: bool,
+    failing_since: Option<Mono>,
+    failing: Lasting,
+}
+
+/// What has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Guard {
+    /// The operator drives the fans from now on.
+    Taken,
+    /// thermalmgr does again.
+    Back,
+}
+
+impl Cooling {
+    /// The fans of this board, if it has any.
+    pub(crate) fn of(board: &Board, run_dir: &std::path::Path) -> Option<Self> {
+        if board.fans.is_empty() {
+            return None;
+        }
+        let (tell, told) = mpsc::channel(8);
+        Some(Self {
+            fans: Fans::new(board, &SysRoot::of(board, run_dir)),
+            tell,
+            told,
+            busy: false,
+            driven: None,
+            looked: None,
+            unguarded: false,
+            failing_since: None,
+            failing: Lasting::default(),
+        })
+    }
+
+    /// Looks whether thermalmgr lives, and drives the fans if it does not. Tells when that begins and ends.
+    pub(crate) fn look(&mut self, now: Mono, thermalmgr: Option<State>) -> Option<Guard> {
+        let slept = self.looked.replace(now).is_some_and(|last| now.since(last) > SLEPT);
+        self.hear(now);
+        let lives = match thermalmgr {
+            Some(State::Ready { beat, .. }) => slept || now.since(beat) < SILENT,
+            _ => false,
+        };
+        if lives {
+            self.failing_since = None;
+            let was = std::mem::take(&mut self.unguarded);
+            return was.then_some(Guard::Back);
+        }
+        let due = self.driven.is_none_or(|at| now.since(at) >= AGAIN) || !self.unguarded;
+        if due && !self.busy {
+            self.drive(now);
+        }
+        let was = std::mem::replace(&mut self.unguarded, true);
+        (!was).then_some(Guard::Taken)
+    }
+
+    /// It has ended. Nothing is waited for: not for a look, nor for what is driven already.
+    pub(crate) fn ended(&mut self, now: Mono) {
+        self.drive(now);
+    }
+
+    fn drive(&mut self, now: Mono) {
+        self.busy = true;
+        self.driven = Some(now);
+        let (call, tell) = (self.fans.failsafe(WITHIN), self.tell.clone());
+        tokio::spawn(async move {
+            let _ = tell.send(call.await).await;
+        });
+    }
+
+    fn hear(&mut self, now: Mono) {
+        while let Ok(driven) = self.told.try_recv() {
+            self.busy = false;
+            match driven
+                .iter()
+                .find_map(|driven| driven.result.as_ref().err().map(|error| (driven.fan, error)))
+            {
+                Some((fan, error)) => {
+                    // Drivers come late, as the simulated board does.
+                    let since = *self.failing_since.get_or_insert(now);
+                    if now.since(since) >= PATIENCE
+                        && let Some(said) = self.failing.fails(now)
+                    {
+                        let error = ErrorChain(error);
+                        tracing::error!(fan, %error, times = said.times, "nobody looks after the fans, and one is not at full speed");
+                    }
+                }
+                None => {
+                    self.failing_since = None;
+                    self.failing.works(now);
+                }
+            }
+        }
+    }
+
+    /// The last thing: whoever ran them is gone.
+    pub(crate) async fn leave(mut self) {
+        for driven in self.fans.failsafe(WITHIN).await {
+            if let Err(error) = &driven.result {
+                tracing::warn!(fan = driven.fan, error = %ErrorChain(error), "a fan was not left at full speed");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    const BOARD: &str = r#"
+[board]
+name = "b"
+vendor = "v"
+model = "m"
+hal = "sim"
+[[hosts]]
+id = "system"
+[hosts.power]
+kind = "buttons"
+power = "p"
+power_good = "g"
+[[devices]]
+id = "chip"
+path = "platform/chip"
+[[sensors]]
+id = "cpu_temp"
+source = "hwmon"
+device = "chip"
+channel = "temp1"
+upper = { warning = 80 }
+[[fans]]
+id = "fan0"
+device = "chip"
+output = "pwm1"
+[[fans]]
+id = "fan1"
+device = "chip"
+output = "pwm2"
+failsafe = 60
+[[zones]]
+id = "all"
+control = "pid"
+target = 60
+sensors = ["cpu_temp"]
+fans = ["fan0", "fan1"]
+"#;
+
+    fn at(ms: u64) -> Mono {
+        Mono::from_millis(ms)
+    }
+
+    fn alive(beat: u64) -> Option<State> {
+        Some(State::Ready { since: at(0), beat: at(beat) })
+    }
+
+    async fn settled(cooling: &mut Cooling, now: Mono) {
+        let driven = cooling.told.recv().await.unwrap();
+        cooling.tell.send(driven).await.unwrap();
+        cooling.hear(now);
+    }
+
+    #[tokio::test]
+    async fn fans_run_at_full_speed_while_thermalmgr_is_not_there_or_silent() {
+        let dir = tempfile::tempdir().unwrap();
+        let chip = dir.path().join("sys/devices/platform/chip");
+        let folder = chip.join("hwmon/hwmon0");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::create_dir_all(dir.path().join("sys/class/hwmon")).unwrap();
+        std::os::unix::fs::symlink("../../../chip", folder.join("device")).unwrap();
+        let own = "../../devices/platform/chip/hwmon/hwmon0";
+        std::os::unix::fs::symlink(own, dir.path().join("sys/class/hwmon/hwmon0")).unwrap();
+        let put =
+            |value: &str| ["pwm1", "pwm2"].map(|name| std::fs::write(folder.join(name), value).unwrap());
+        let read = || {
+            ["pwm1", "pwm2"].map(|name| std::fs::read_to_string(folder.join(name)).unwrap().trim().to_owned())
+        };
+        let board = board::parse(Path::new("b.toml"), BOARD, &[]).into_board().unwrap();
+        let mut cooling = Cooling::of(&board, dir.path()).unwrap();
+        put("40\n");
+        // Before it is there.
+        assert_eq!(cooling.look(at(0), None), Some(Guard::Taken));
+        settled(&mut cooling, at(0)).await;
+        assert_eq!(read(), ["255", "153"]);
+        // It lives: nobody else touches them.
+        assert_eq!(cooling.look(at(250), alive(200)), Some(Guard::Back));
+        put("40\n");
+        for ms in [500, 750, 1_000] {
+            assert_eq!(cooling.look(at(ms), alive(200)), None);
+        }
+        assert!(!cooling.busy);
+        // It is silent; later nobody has told yet that it is back.
+        assert_eq!(cooling.look(at(1_250), alive(200)), Some(Guard::Taken));
+        settled(&mut cooling, at(1_250)).await;
+        assert_eq!(read(), ["255", "153"]);
+        put("40\n");
+        assert_eq!(cooling.look(at(1_500), alive(200)), None);
+        assert!(!cooling.busy, "not that often");
+        assert_eq!(cooling.look(at(2_000), alive(200)), None);
+        assert_eq!(cooling.look(at(2_300), alive(200)), None);
+        settled(&mut cooling, at(2_300)).await;
+        assert_eq!(read(), ["255", "153"]);
+        // Who slept knows nothing of others' silence.
+        assert_eq!(cooling.look(at(9_000), alive(200)), Some(Guard::Back));
+        assert_eq!(cooling.look(at(9_250), alive(200)), Some(Guard::Taken));
+        cooling.leave().await;
+        assert_eq!(read(), ["255", "153"]);
+    }
+
+    #[test]
+    fn a_board_without_fans_has_nothing_to_guard() {
+        let text = BOARD.split("[[fans]]").next().unwrap();
+        let board = board::parse(Path::new("b.toml"), text, &[]).into_board().unwrap();
+        assert!(Cooling::of(&board, Path::new("/nowhere")).is_none());
+    }
+}

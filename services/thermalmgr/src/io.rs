@@ -1,0 +1,190 @@
+//! What the machine wants read and driven, handed to the threads of the buses, one call of each at a time.
+
+use std::time::Duration;
+
+use board::{Board, Loops};
+use hw::{Driven, Fans, Sampled, Sensors};
+use sensors::Fault;
+use thermal::Reading;
+use tokio::sync::mpsc;
+use units::Duty;
+
+/// How long the sensors of a bus, or the fans of a controller, may take together.
+const WITHIN: Duration = Duration::from_millis(800);
+/// How long fans may take at the end.
+const LAST_WITHIN: Duration = Duration::from_millis(800);
+
+/// What the hardware said.
+#[derive(Debug)]
+pub(crate) enum Said {
+    /// A bus.
+    Sampled(usize, Vec<Sampled>),
+    /// A controller.
+    Driven(usize, Vec<Driven>),
+}
+
+/// What a sensor on the board is to the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Sensor(usize),
+    Tach(usize),
+}
+
+#[derive(Debug)]
+struct Bus {
+    busy: bool,
+    /// The sensors were to be read while it was busy.
+    owed: bool,
+    sensors: Vec<usize>,
+    tachs: Vec<usize>,
+}
+
+#[derive(Debug)]
+struct Controller {
+    busy: bool,
+    /// The newest duties that it was not given yet.
+    waiting: Vec<(usize, Duty)>,
+}
+
+/// The hardware of the loops.
+#[derive(Debug)]
+pub(crate) struct Io {
+    sensors: Sensors,
+    fans: Fans,
+    buses: Vec<Bus>,
+    controllers: Vec<Controller>,
+    roles: Vec<Vec<Role>>,
+    convert: Vec<(f64, f64)>,
+    tell: mpsc::Sender<Said>,
+    told: mpsc::Receiver<Said>,
+}
+
+impl Io {
+    pub(crate) fn new(board: &Board, loops: &Loops, sensors: Sensors, fans: Fans) -> Self {
+        let mut buses: Vec<Bus> = (0..sensors.buses())
+            .map(|_| Bus { busy: false, owed: false, sensors: Vec::new(), tachs: Vec::new() })
+            .collect();
+        let mut roles = vec![Vec::new(); board.sensors.len()];
+        let mut add = |place: usize, role: Role| {
+            let Some(bus) = sensors.bus_of(place).and_then(|bus| buses.get_mut(bus)) else { return };
+            let list = match role {
+                Role::Sensor(_) => &mut bus.sensors,
+                Role::Tach(_) => &mut bus.tachs,
+            };
+            if !list.contains(&place) {
+                list.push(place);
+            }
+            if let Some(roles) = roles.get_mut(place) {
+                roles.push(role);
+            }
+        };
+        for (index, place) in loops.sensors.iter().enumerate() {
+            add(*place, Role::Sensor(index));
+        }
+        for (fan, place) in loops.tachs.iter().enumerate() {
+            if let Some(place) = place {
+                add(*place, Role::Tach(fan));
+            }
+        }
+        let controllers =
+            (0..fans.controllers()).map(|_| Controller { busy: false, waiting: Vec::new() }).collect();
+        // One call of each bus and controller at a time, so it is never full.
+        let (tell, told) = mpsc::channel(buses.len() + fans.controllers() + 1);
+        let convert = board.sensors.iter().map(|sensor| (sensor.spec.scale, sensor.spec.offset)).collect();
+        Self { sensors, fans, buses, controllers, roles, convert, tell, told }
+    }
+
+    /// The next thing the hardware said. Safe to cancel.
+    pub(crate) async fn next(&mut self) -> Said {
+        loop {
+            // `tell` is ours, so it never ends.
+            if let Some(said) = self.told.recv().await {
+                return said;
+            }
+        }
+    }
+
+    /// Has the tachometers read, and the sensors too if it is time. A bus that is busy yet is left out, its sensors only until it is not.
+    pub(crate) fn read(&mut self, sensors: bool) {
+        for (index, bus) in self.buses.iter_mut().enumerate() {
+            bus.owed |= sensors && !bus.sensors.is_empty();
+            if bus.busy || (bus.tachs.is_empty() && !bus.owed) {
+                continue;
+            }
+            let mut wanted = bus.tachs.clone();
+            if std::mem::take(&mut bus.owed) {
+                wanted.extend(bus.sensors.iter().copied().filter(|place| !bus.tachs.contains(place)));
+            }
+            bus.busy = true;
+            let (call, tell) = (self.sensors.read(index, wanted, false, WITHIN), self.tell.clone());
+            tokio::spawn(async move {
+                let _ = tell.send(Said::Sampled(index, call.await)).await;
+            });
+        }
+    }
+
+    /// A bus has answered: what that means to the machine.
+    pub(crate) fn sampled(&mut self, bus: usize, sampled: Vec<Sampled>) -> Vec<(Role, Reading)> {
+        if let Some(bus) = self.buses.get_mut(bus) {
+            bus.busy = false;
+        }
+        let mut readings = Vec::new();
+        for sampled in sampled {
+            let (scale, offset) = self.convert.get(sampled.sensor).copied().unwrap_or((1.0, 0.0));
+            let reading = match sampled.value {
+                Ok(raw) => Reading::Value(raw * scale + offset),
+                // It says something, and that is no number.
+                Err(error) if error.fault == Fault::Malformed => Reading::Value(f64::NAN),
+                Err(_) => Reading::Failed,
+            };
+            readings
+                .extend(self.roles.get(sampled.sensor).into_iter().flatten().map(|role| (*role, reading)));
+        }
+        readings
+    }
+
+    /// Has fans driven. A controller that is busy yet is given the newest duties when it is not.
+    pub(crate) fn drive(&mut self, duties: &[(usize, Duty)]) {
+        for (fan, duty) in duties {
+            let controller = self.fans.controller_of(*fan);
+            let Some(controller) = controller.and_then(|index| self.controllers.get_mut(index)) else {
+                continue;
+            };
+            controller.waiting.retain(|(other, _)| other != fan);
+            controller.waiting.push((*fan, *duty));
+        }
+        for index in 0..self.controllers.len() {
+            self.begin(index);
+        }
+    }
+
+    fn begin(&mut self, index: usize) {
+        let Some(controller) = self.controllers.get_mut(index) else { return };
+        if controller.busy || controller.waiting.is_empty() {
+            return;
+        }
+        controller.busy = true;
+        let duties = std::mem::take(&mut controller.waiting);
+        let (call, tell) = (self.fans.drive(index, duties, WITHIN), self.tell.clone());
+        tokio::spawn(async move {
+            let _ = tell.send(Said::Driven(index, call.await)).await;
+        });
+    }
+
+    /// A controller has answered; it is given what waits for it.
+    pub(crate) fn driven(&mut self, controller: usize) {
+        if let Some(controller) = self.controllers.get_mut(controller) {
+            controller.busy = false;
+        }
+        self.begin(controller);
+    }
+
+    /// Leaves the fans at what they get when nobody looks after them.
+    pub(crate) async fn leave(mut self) {
+        for driven in self.fans.failsafe(LAST_WITHIN).await {
+            if let Err(error) = driven.result {
+                tracing::error!(fan = driven.fan, %error, "a fan was not left at full speed");
+            }
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Which hosts are off, and cutting one off.
+
+use std::time::Duration;
+
+use ipc::{CallContext, Client};
+use schema::rpc::power_service::{APPLY, LIST_HOSTS};
+use schema::v1alpha1 as v1;
+use service::ErrorChain;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+/// How often it is asked without news.
+const EVERY: Duration = Duration::from_secs(5);
+/// How long an answer counts.
+const COUNTS: Duration = Duration::from_secs(12);
+/// How long it may take.
+const WITHIN: Duration = Duration::from_secs(2);
+/// How long a host may take to be driven off.
+const CUT_WITHIN: Duration = Duration::from_secs(5);
+
+/// The hosts that are known to be off, by id. A host of which nobody says that is on.
+pub(crate) type Off = Vec<String>;
+
+/// Tells which hosts are off, as often as that may have changed. Ends with its listener.
+pub(crate) async fn watch(bus: Client, tell: mpsc::Sender<Off>) {
+    let mut events = None;
+    let mut known = Instant::now();
+    loop {
+        if events.is_none() {
+            events = bus.subscribe_events("event.host.*.state").await.ok();
+        }
+        let context = CallContext::new().with_timeout(WITHIN);
+        let off = match bus.call(LIST_HOSTS, &v1::PowerListHostsRequest {}, &context).await {
+            Ok(list) => {
+                known = Instant::now();
+                Some(list.hosts.into_iter().filter(is_off).map(|host| host.host).collect())
+            }
+            Err(error) => {
+                tracing::debug!(error = %ErrorChain(&error), "the hosts' power is not known");
+                (known.elapsed() >= COUNTS).then(Vec::new)
+            }
+        };
+        if let Some(off) = off
+            && tell.send(off).await.is_err()
+        {
+            return;
+        }
+        let news = async {
+            match &mut events {
+                Some(events) => events.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        if let Ok(None) = tokio::time::timeout(EVERY, news).await {
+            events = None;
+        }
+    }
+}
+
+fn is_off(host: &v1::HostPower) -> bool {
+    host.power_good == Some(false)
+}
+
+/// Cuts the power of a host, whatever it is doing.
+pub(crate) async fn cut(bus: Client, host: String) {
+    let context = CallContext::new().with_timeout(CUT_WITHIN).with_patience(CUT_WITHIN);
+    let request = v1::PowerApplyRequest {
+        // As random as an operation's id has to be, and of its shape.
+        op_id: context.trace.trace_id(),
+        host: host.clone(),
+        action: v1::HostAction::ForceOff.into(),
+        ..v1::PowerApplyRequest::default()
+    };
+    match bus.call(APPLY, &request, &context).await {
+        Ok(_) => tracing::warn!(host, "the host's power is cut: it is too hot"),
+        Err(error) => {
+            tracing::error!(host, error = %ErrorChain(&error), "the power of a host that is too hot was not cut");
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! The loop: what the hardware says and people ask in; duties, events and answers out.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use board::{Board, Loops};
+use hw::{Fans, Sensors, SysRoot};
+use ipc::{CallContext, Outbox, Reply, Request, Status};
+use schema::server::ThermalServiceCall as Call;
+use schema::v1alpha1 as v1;
+use service::{Clock, Context, ErrorChain};
+use thermal::{Action, Event, Machine, Periodic, Profile, Reading};
+use tokio::sync::mpsc;
+use units::{Duty, Lasting, Millis, Mono};
+
+use crate::io::{Io, Role, Said};
+use crate::tell::By;
+use crate::{Config, Error, kept, power, tell, wire};
+
+/// Profiles that wait for the medium.
+const KEEPING: usize = 8;
+
+/// Runs the daemon.
+///
+/// # Errors
+///
+/// [`Error`], with the exit code the operator needs.
+pub async fn run(context: Context) -> Result<(), Error> {
+    let Config {} = context.config()?;
+    let board = context.board()?;
+    let root = SysRoot::of(&board, &context.run_dir);
+    let (sensors, fans) = (Sensors::new(&board, &root), Fans::new(&board, &root));
+    serve(context, board, sensors, fans).await
+}
+
+/// Runs the daemon over this hardware, until it is told to stop.
+///
+/// # Errors
+///
+/// As [`run`].
+pub async fn serve(context: Context, board: Arc<Board>, sensors: Sensors, fans: Fans) -> Result<(), Error> {
+    let loops = board.loops()?;
+    let clock = context.clock;
+    let io = Io::new(&board, &loops, sensors, fans);
+    let profile = kept::read(&context.state_dir);
+    let machine = Machine::new(loops.config.clone(), profile, clock.now())?;
+    let (outbox, sender) = Outbox::new(context.bus.clone());
+    let (keep, kept) = mpsc::channel(KEEPING);
+    let hosts = hosts(&board);
+    let daemon = Daemon {
+        sampling: Periodic::new(clock.now(), loops.config.thermal_period),
+        off_until: vec![None; board.sensors.len()],
+        undriven: vec![Lasting::default(); board.fans.len()],
+        keeping: false,
+        machine,
+        io,
+        board,
+        loops,
+        clock,
+        outbox,
+        hosts,
+        off: Vec::new(),
+        bus: context.bus.clone(),
+        state_dir: context.state_dir.clone(),
+        keep,
+    };
+    daemon.run(&context, kept).await?;
+    let _ = sender.await;
+    Ok(())
+}
+
+/// The hosts of each zone: those its sensors are part of, or else all.
+fn hosts(board: &Board) -> Vec<Vec<String>> {
+    let of = |zone: &board::Zone| {
+        let mut hosts: Vec<String> = Vec::new();
+        for sensor in zone.sensors.iter().filter_map(|(name, _)| board.sensors.iter().find(|s| s.id == *name))
+        {
+            if let Some(host) = sensor.host.as_ref().map(|id| id.as_str().to_owned())
+                && !hosts.contains(&host)
+            {
+                hosts.push(host);
+            }
+        }
+        if hosts.is_empty() {
+            hosts = board.hosts.iter().map(|host| host.id.as_str().to_owned()).collect();
+        }
+        hosts
+    };
+    board.zones.iter().map(of).collect()
+}
+
+/// A profile that was put on the medium, or was not.
+struct Kept {
+    profile: Profile,
+    result: std::io::Result<()>,
+    reply: Reply<v1::SetThermalProfileResponse>,
+}
+
+struct Daemon {
+    machine: Machine,
+    io: Io,
+    board: Arc<Board>,
+    loops: Loops,
+    clock: Clock,
+    outbox: Outbox,
+    /// When sensors are read.
+    sampling: Periodic,
+    /// The hosts of each zone.
+    hosts: Vec<Vec<String>>,
+    /// The hosts that are off.
+    off: power::Off,
+    /// Until when a sensor on the board says nothing after its host came on.
+    off_until: Vec<Option<Mono>>,
+    undriven: Vec<Lasting>,
+    bus: ipc::Client,
+    state_dir: PathBuf,
+    keep: mpsc::Sender<Kept>,
+    /// A profile is on its way to the medium.
+    keeping: bool,
+}
+
+impl Daemon {
+    async fn run(mut self, context: &Context, mut kept: mpsc::Receiver<Kept>) -> Result<(), Error> {
+        let (tell, mut told) = mpsc::channel(1);
+        tokio::spawn(power::watch(self.bus.clone(), tell));
+        // Fans first: what follows may have to wait for the bus.
+        self.turn();
+        let mut calls = context.bus.calls().await.map_err(Error::Serve)?;
+        let (mut shutdown, mut heartbeat) = (context.shutdown.clone(), context.heartbeat());
+        context.ready();
+        loop {
+            let clock = self.clock;
+            let deadline = self.deadline();
+            tokio::select! {
+                biased;
+                () = shutdown.wait() => break,
+                () = clock.sleep_until(deadline) => self.turn(),
+                said = self.io.next() => self.said(said),
+                () = heartbeat.tick() => {}
+                Some(off) = told.recv() => self.power(off),
+                Some(kept) = kept.recv() => self.kept(kept),
+                call = calls.next() => match call {
+                    Some(call) => self.call(call),
+                    None => break,
+                },
+            }
+        }
+        self.io.leave().await;
+        Ok(())
+    }
+
+    /// A board without fans has nothing to wait for.
+    fn deadline(&self) -> Option<Mono> {
+        (!self.board.fans.is_empty()).then(|| self.machine.deadline())
+    }
+
+    fn turn(&mut self) {
+        let now = self.clock.now();
+        self.step(Event::Tick);
+        let sensors = self.sampling.due(now).is_some();
+        self.io.read(sensors);
+    }
+
+    fn step(&mut self, event: Event) {
+        let mut out = Vec::new();
+        self.machine.step(self.clock.now(), event, &mut out);
+        self.act(out, &By::default());
+    }
+
+    fn act(&mut self, actions: Vec<Action>, by: &By) {
+        let mut duties: Vec<(usize, Duty)> = Vec::new();
+        for action in actions {
+            match action {
+                Action::Set(fan, duty) => duties.push((fan, duty)),
+                Action::PowerOff { zone } => self.cut(zone),
+                Action::Note(note) => {
+                    self.outbox.event(tell::tell(note, &self.board, &self.loops, &self.clock, by));
+                }
+            }
+        }
+        self.io.drive(&duties);
+    }
+
+    fn cut(&self, zone: usize) {
+        for host in self.hosts.get(zone).into_iter().flatten() {
+            tokio::spawn(power::cut(self.bus.clone(), host.clone()));
+        }
+    }
+
+    fn said(&mut self, said: Said) {
+        match said {
+            Said::Sampled(bus, sampled) => {
+                for (role, reading) in self.io.sampled(bus, sampled) {
+                    match role {
+                        Role::Sensor(index) => {
+                            let reading = if self.is_off(index) { Reading::Off } else { reading };
+                            self.step(Event::Reading(index, reading));
+                        }
+                        Role::Tach(fan) => {
+                            let rpm = match reading {
+                                Reading::Value(rpm) => Some(rpm),
+                                Reading::Failed | Reading::Off => None,
+                            };
+                            self.step(Event::Tach(fan, rpm));
+                        }
+                    }
+                }
+            }
+            Said::Driven(controller, driven) => {
+                self.io.driven(controller);
+                for driven in driven {
+                    self.driven(
+                        driven.fan,
+                        driven.result.as_ref().map_err(|error| ErrorChain(error).to_string()).err(),
+                    );
+                }
+            }
+        }
+    }
+
+    fn driven(&mut self, fan: usize, fault: Option<String>) {
+        let now = self.clock.now();
+        if let Some(lasting) = self.undriven.get_mut(fan) {
+            match &fault {
+                Some(error) => {
+                    if let Some(said) = lasting.fails(now) {
+                        tracing::error!(fan, error, times = said.times, "a fan cannot be driven");
+                    }
+                }
+                None => _ = lasting.works(now),
+            }
+        }
+        self.step(Event::Driven(fan, fault.is_none()));
+    }
+
+    /// Whether the host of a sensor of the machine is off, or has been on for too short a time.
+    fn is_off(&self, index: usize) -> bool {
+        let Some(place) = self.loops.sensors.get(index) else { return false };
+        let host = self.board.sensors.get(*place).and_then(|sensor| sensor.host.as_ref());
+        let settles = self.off_until.get(*place).copied().flatten();
+        host.is_some_and(|host| self.off.iter().any(|off| off == host.as_str()))
+            || settles.is_some_and(|until| self.clock.now() < until)
+    }
+
+    fn power(&mut self, off: power::Off) {
+        let now = self.clock.now();
+        for (sensor, until) in self.board.sensors.iter().zip(&mut self.off_until) {
+            let Some(host) = &sensor.host else { continue };
+            let (was, is) = (self.off.iter(), off.iter());
+            if was.into_iter().any(|id| id == host.as_str()) && !is.into_iter().any(|id| id == host.as_str())
+            {
+                *until = Some(now + sensor.spec.settle);
+            }
+        }
+        self.off = off;
+    }
+
+    fn call(&mut self, call: Call<Request>) {
+        match call {
+            Call::ListThermalZones(_, reply) => {
+                let all = (0..self.board.zones.len()).filter_map(|index| self.zone(index)).collect();
+                let profile = wire::profile(self.machine.profile()).into();
+                self.outbox.answer(reply, Ok(v1::ListThermalZonesResponse { thermal_zones: all, profile }));
+            }
+            Call::GetThermalZone(get, reply) => {
+                let zone = self.shown(&get.name);
+                self.outbox
+                    .answer(reply, zone.map(|zone| v1::GetThermalZoneResponse { thermal_zone: Some(zone) }));
+            }
+            Call::ListCoolingDevices(_, reply) => {
+                let fan = |index| wire::fan(&self.machine, &self.board, &self.clock, index);
+                let all = (0..self.board.fans.len()).filter_map(fan).collect();
+                self.outbox.answer(reply, Ok(v1::ListCoolingDevicesResponse { cooling_devices: all }));
+            }
+            Call::GetThermalProfile(_, reply) => {
+                let profile = wire::profile(self.machine.profile()).into();
+                self.outbox.answer(reply, Ok(v1::GetThermalProfileResponse { profile }));
+            }
+            Call::SetThermalProfile(set, reply) => self.set_profile(set.profile(), reply),
+            Call::OverrideThermalZone(wanted, reply) => {
+                let by = by(reply.context());
+                let result = self.set_override(&wanted, &by);
+                let answer = result.and_then(|()| self.shown(&wanted.name));
+                self.outbox.answer(
+                    reply,
+                    answer.map(|zone| v1::OverrideThermalZoneResponse { thermal_zone: Some(zone) }),
+                );
+            }
+            Call::ClearThermalOverride(clear, reply) => {
+                let result = self.change(&clear.name, &by(reply.context()), |machine, zone, out| {
+                    machine.clear_override(zone, out)
+                });
+                let answer = result.and_then(|()| self.shown(&clear.name));
+                self.outbox.answer(
+                    reply,
+                    answer.map(|zone| v1::ClearThermalOverrideResponse { thermal_zone: Some(zone) }),
+                );
+            }
+            Call::ClearThermalEmergency(clear, reply) => {
+                let result = self.change(&clear.name, &by(reply.context()), |machine, zone, out| {
+                    machine.clear_emergency(zone, out)
+                });
+                let answer = result.and_then(|()| self.shown(&clear.name));
+                self.outbox.answer(
+                    reply,
+                    answer.map(|zone| v1::ClearThermalEmergencyResponse { thermal_zone: Some(zone) }),
+                );
+            }
+        }
+    }
+
+    fn zone(&self, index: usize) -> Option<v1::ThermalZone> {
+        wire::zone(&self.machine, &self.board, &self.loops, &self.clock, index)
+    }
+
+    fn find(&self, name: &str) -> Result<usize, Status> {
+        let index = self.board.zones.iter().position(|zone| zone.id.as_str() == name);
+        index.ok_or_else(|| wire::no_zone(&self.board, name))
+    }
+
+    fn shown(&self, name: &str) -> Result<v1::ThermalZone, Status> {
+        self.zone(self.find(name)?).ok_or_else(|| wire::no_zone(&self.board, name))
+    }
+
+    fn change(
+        &mut self,
+        name: &str,
+        by: &By,
+        change: impl FnOnce(&mut Machine, usize, &mut Vec<Action>) -> Result<(), thermal::Denial>,
+    ) -> Result<(), Status> {
+        let zone = self.find(name)?;
+        let mut out = Vec::new();
+        change(&mut self.machine, zone, &mut out)
+            .map_err(|denial| wire::denied(denial, &self.board, name))?;
+        self.act(out, by);
+        Ok(())
+    }
+
+    fn set_override(&mut self, wanted: &v1::OverrideThermalZoneRequest, by: &By) -> Result<(), Status> {
+        let percent = wanted.cooling_power_percent;
+        let duty = Duty::from_percent(percent).ok_or_else(|| {
+            Status::invalid_argument("a fan runs at 0 to 100 percent").with_reason("BAD_DUTY")
+        })?;
+        let (now, lasts) = (self.clock.now(), Millis::from_secs(wanted.seconds.into()));
+        self.change(&wanted.name, by, |machine, zone, out| {
+            machine.set_override(now, zone, duty, lasts, out).map(drop)
+        })
+    }
+
+    /// First the medium, then the machine, then the answer: what was answered is kept (I-4), and the fans do not wait for flash.
+    fn set_profile(&mut self, wanted: v1::ThermalProfile, reply: Reply<v1::SetThermalProfileResponse>) {
+        let profile = match wire::profile_of(wanted) {
+            Ok(profile) => profile,
+            Err(status) => return self.outbox.answer(reply, Err(status)),
+        };
+        if self.keeping {
+            let status = Status::aborted("another profile is being stored").with_reason("BUSY");
+            return self.outbox.answer(reply, Err(status));
+        }
+        self.keeping = true;
+        let (dir, keep) = (self.state_dir.clone(), self.keep.clone());
+        tokio::spawn(async move {
+            let kept = tokio::task::spawn_blocking(move || kept::keep(&dir, profile)).await;
+            let result = kept.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+            let _ = keep.send(Kept { profile, result, reply }).await;
+        });
+    }
+
+    fn kept(&mut self, Kept { profile, result, reply }: Kept) {
+        self.keeping = false;
+        if let Err(error) = result {
+            tracing::error!(%error, "a profile cannot be stored");
+            let status = Status::unavailable(format!("the profile cannot be stored: {error}"))
+                .with_reason("NOT_STORED");
+            return self.outbox.answer(reply, Err(status));
+        }
+        let mut out = Vec::new();
+        self.machine.set_profile(profile, &mut out);
+        self.act(out, &by(reply.context()));
+        let profile = wire::profile(profile).into();
+        self.outbox.answer(reply, Ok(v1::SetThermalProfileResponse { profile }));
+    }
+}
+
+fn by(context: &CallContext) -> By {
+    By { username: context.username().to_owned(), request_id: context.request_id.clone() }
+}
