@@ -617,7 +617,7 @@ pub(crate) enum SensorCommand {
     List {
         /// Only those that measure this: temperature, voltage, current, tach, power, …
         #[arg(long, value_name = "WORD")]
-        context: Option<String>,
+        measures: Option<String>,
         /// Only those whose id begins so
         #[arg(long, value_name = "TEXT", default_value = "")]
         prefix: String,

@@ -22,8 +22,8 @@ use crate::wait::passing;
 pub(crate) async fn run(session: Session, command: SensorCommand, output: Output) -> Result<(), Failure> {
     let client = session.client().await?;
     match command {
-        SensorCommand::List { context, prefix, sort } => {
-            let context = context.as_deref().map(context_of).transpose()?.unwrap_or_default();
+        SensorCommand::List { measures, prefix, sort } => {
+            let context = measures.as_deref().map(context_of).transpose()?.unwrap_or_default();
             let request =
                 ListSensorsRequest { context: context.into(), id_prefix: prefix, ..Default::default() };
             let mut reply = client.call(sensor_service::LIST_SENSORS, &request).await?;
