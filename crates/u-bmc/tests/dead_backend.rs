@@ -212,12 +212,18 @@ async fn a_dead_sensormon_is_named_by_each_of_its_methods() -> Result {
     every_method_names_the_dead("sensormon", 14).await
 }
 
+#[tokio::test]
+async fn a_dead_thermalmgr_is_named_by_each_of_its_methods() -> Result {
+    every_method_names_the_dead("thermalmgr", 8).await
+}
+
 /// The operator's own methods have no such case: with it go the bus and every daemon. All others are asked above.
 #[test]
 fn every_public_method_belongs_to_a_daemon_asked_here() {
     for method in schema::methods().iter().filter(|method| !method.internal) {
         assert!(
-            ["statemgr", "eventlog", "usermgr", "sensormon", "operator"].contains(&method.owner),
+            ["statemgr", "eventlog", "usermgr", "sensormon", "thermalmgr", "operator"]
+                .contains(&method.owner),
             "{}: {}",
             method.full_name,
             method.owner
