@@ -62,6 +62,10 @@ pub struct Row {
     pub devices: &'static [&'static str],
     /// Whether it drives the board's fans: their outputs are handed to its group.
     pub fans: bool,
+    /// In whose groups it is besides its own, for devices that both use.
+    pub joins: &'static [Daemon],
+    /// Whether it drives the board's LEDs: their files in `/sys/class/leds` are handed to its group.
+    pub lights: bool,
     /// Settings (with dots for nested tables) that name files it reads; they are copied for it, as they may be root's alone.
     pub files: &'static [&'static str],
     /// Settings that name a file it replaces, with their defaults. The folder is made for it where it is missing.
@@ -106,6 +110,8 @@ impl Row {
             capabilities: CapabilitySet::empty(),
             devices: &[],
             fans: false,
+            joins: &[],
+            lights: false,
             files: &[],
             replaces: &[],
             reads: &[],

@@ -111,6 +111,23 @@ roster! {
         reads: &["/proc/meminfo", "/proc/uptime", "/sys/class/watchdog", "/sys/devices", "/sys/fs/pstore"],
         ..Row::daemon("statemgr", "Keep the desired and actual state of host, chassis and controller", 2)
     };
+    /// Not critical: lights go on showing what they showed.
+    Ledmgr = Row {
+        pages: &["ledmgr"],
+        after: &[Daemon::Twin, Daemon::Powermgr, Daemon::Statemgr],
+        calls: &[Daemon::Powermgr, Daemon::Statemgr, Daemon::Operator],
+        events: &["led"],
+        buckets: &["leds"],
+        reads: &["/sys/class/leds"],
+        // Which of what is there is its own is said by its group.
+        writes: &["/sys/devices"],
+        lights: true,
+        // LEDs on lines. Those that powermgr holds nobody else gets.
+        joins: &[Daemon::Powermgr],
+        system_calls: Groups::GPIO,
+        limits: Limits::lines(),
+        ..Row::daemon("ledmgr", "Light LEDs: host power, identify, faults, lamp test", 10)
+    };
     /// Not critical: events are kept and watched without it, only lists of them need it.
     Eventlog = Row {
         pages: &["eventlog"],
@@ -161,8 +178,8 @@ roster! {
     /// The gateway has no state of its own and publishes nothing.
     Websrv = Row {
         pages: &["websrv"],
-        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr],
-        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Operator],
+        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr],
+        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Operator],
         follows: &["*"],
         streams: &[Stream::Events],
         speaks: true,
@@ -177,8 +194,8 @@ roster! {
     Fleet = Row {
         pages: &["fleet"],
         when: When::Configured,
-        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr],
-        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Operator],
+        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr],
+        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Operator],
         events: &["fleet"],
         streams: &[Stream::Events],
         files: &["nats.ca_file", "nats.password_file", "nats.credentials_file", "nats.nkey_file"],

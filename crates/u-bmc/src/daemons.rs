@@ -48,6 +48,7 @@ pub(crate) fn program(daemon: Daemon) -> Program {
         Daemon::Powermgr => on_bus!(powermgr),
         Daemon::Usermgr => on_bus!(usermgr, check),
         Daemon::Statemgr => on_bus!(statemgr),
+        Daemon::Ledmgr => on_bus!(ledmgr),
         Daemon::Eventlog => on_bus!(eventlog),
         Daemon::Sensormon => on_bus!(sensormon),
         Daemon::Inventorymgr => on_bus!(inventorymgr),

@@ -203,6 +203,11 @@ async fn a_dead_eventlog_is_named_by_each_of_its_methods() -> Result {
 }
 
 #[tokio::test]
+async fn a_dead_ledmgr_is_named_by_each_of_its_methods() -> Result {
+    every_method_names_the_dead("ledmgr", 5).await
+}
+
+#[tokio::test]
 async fn a_dead_usermgr_is_named_by_each_of_its_methods() -> Result {
     every_method_names_the_dead("usermgr", 20).await
 }
@@ -222,7 +227,7 @@ async fn a_dead_thermalmgr_is_named_by_each_of_its_methods() -> Result {
 fn every_public_method_belongs_to_a_daemon_asked_here() {
     for method in schema::methods().iter().filter(|method| !method.internal) {
         assert!(
-            ["statemgr", "eventlog", "usermgr", "sensormon", "thermalmgr", "operator"]
+            ["statemgr", "eventlog", "usermgr", "sensormon", "inventorymgr", "thermalmgr", "ledmgr", "operator"]
                 .contains(&method.owner),
             "{}: {}",
             method.full_name,

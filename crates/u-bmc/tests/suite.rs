@@ -315,7 +315,7 @@ async fn the_system_tells_how_its_daemons_are() -> Result {
     let daemons = admin.get("/api/v1alpha1/system/daemons").await?;
     assert_eq!(daemons.status, 200, "{}", daemons.text());
     let listed: Vec<Value> = daemons.json()?["daemons"].as_array().cloned().unwrap_or_default();
-    for name in ["powermgr", "statemgr", "eventlog", "usermgr", "websrv"] {
+    for name in ["powermgr", "statemgr", "ledmgr", "eventlog", "usermgr", "websrv"] {
         let daemon = listed
             .iter()
             .find(|d| d["name"] == name)

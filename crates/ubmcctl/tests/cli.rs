@@ -503,6 +503,9 @@ fn what_changes_something_names_its_bmc_and_what_reads_does_not() {
         "chassis force-off".to_owned(),
         "chassis cycle".to_owned(),
         "chassis identify".to_owned(),
+        "led set status on".to_owned(),
+        "led set status auto".to_owned(),
+        "led test".to_owned(),
         "bmc reset".to_owned(),
         "bmc disable".to_owned(),
         "bmc enable".to_owned(),
@@ -546,6 +549,7 @@ fn lists_without_entries_say_so() {
     for (line, words) in [
         ("host list", "no hosts"),
         ("chassis list", "no chassis"),
+        ("led list", "no LEDs"),
         ("bmc list", "no management controllers"),
         ("user list", "no accounts"),
         ("role list", "no roles"),

@@ -68,7 +68,11 @@ pub(crate) fn of(daemon: &str, settings: &Map<String, Value>, start: &Start<'_>)
     for path in row.writes {
         may(path.into(), Reach::Write);
     }
-    if !row.devices.is_empty() {
+    // So has it its LEDs there.
+    if row.lights {
+        may(start.run_dir.join("sys"), Reach::Write);
+    }
+    if uses_devices(row) {
         // They come and go. Which are its own is said by their group.
         may("/dev".into(), Reach::Use);
     }
@@ -94,6 +98,11 @@ pub(crate) fn of(daemon: &str, settings: &Map<String, Value>, start: &Start<'_>)
     }
     let bind = if row.reach == Connects::Served { start.served.to_vec() } else { Vec::new() };
     Some(Confinement { paths, connect, bind, calls: groups.bits() })
+}
+
+/// Whether it has devices of its own, or uses another's.
+fn uses_devices(row: &Row) -> bool {
+    !row.devices.is_empty() || row.joins.iter().any(|daemon| !daemon.row().devices.is_empty())
 }
 
 /// The folders of the files a daemon replaces.
@@ -181,7 +190,7 @@ mod tests {
             assert_eq!(reaches(&may, &format!("/state/{}/x", daemon.name())), Some(Reach::Change));
             for path in ["/root/x", "/home/x", "/dev/mem", "/proc/1/environ", "/sys/kernel/x", "/var/lib/x"] {
                 let reach = reaches(&may, path);
-                let devices = path.starts_with("/dev") && !daemon.row().devices.is_empty();
+                let devices = path.starts_with("/dev") && uses_devices(daemon.row());
                 assert_eq!(reach.is_some(), devices, "{daemon:?} {path}");
             }
         }

@@ -38,7 +38,9 @@ pub(crate) fn of(daemon: &str, low_ports: bool) -> Option<Privileges> {
     if low_ports {
         capabilities |= CapabilitySet::NET_BIND_SERVICE;
     }
-    Some(Privileges { id, groups: vec![SHARED_GROUP], capabilities: capabilities.bits() })
+    let joined = row.joins.iter().filter_map(|daemon| daemon.row().user);
+    let groups = std::iter::once(SHARED_GROUP).chain(joined).collect();
+    Some(Privileges { id, groups, capabilities: capabilities.bits() })
 }
 
 /// What came of handing folders over.
@@ -291,17 +293,38 @@ pub(crate) fn hand_devices(dev: &Path) {
         let has =
             |row: &Row| name.to_str().is_some_and(|name| row.devices.iter().any(|of| name.starts_with(of)));
         let Some((row, id)) = owners().find(|(row, _)| has(row)) else { continue };
-        if let Err(error) = hand_device(&entry.path(), id) {
+        if let Err(error) = hand_device(&entry.path(), id, 0o660) {
             tracing::warn!(daemon = row.name, device = %entry.path().display(), %error, "cannot give device to daemon");
         }
     }
 }
 
-fn hand_device(path: &Path, id: u32) -> io::Result<()> {
+/// Lets the daemon that drives LEDs write what their folders below `sys` have for that: its group reaches those there are by now. What a
+/// trigger brings later stays root's; the daemon then does without.
+pub(crate) fn hand_lights(sys: &Path) {
+    let mut owners = Daemon::ALL.iter().map(|daemon| daemon.row()).filter(|row| row.lights);
+    let Some((row, id)) = owners.find_map(|row| Some((row, row.user?))) else { return };
+    for entry in fs::read_dir(sys.join("class/leds")).into_iter().flatten().flatten() {
+        for file in ["brightness", "trigger", "delay_on", "delay_off"] {
+            let path = entry.path().join(file);
+            match hand_device(&path, id, 0o664) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!(daemon = row.name, file = %path.display(), %error, "a daemon may not drive an LED");
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn hand_device(path: &Path, id: u32, mode: u32) -> io::Result<()> {
     let device = rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
     own(&device, None, id)?;
-    // /dev is root's: the name leads to what was looked at.
-    fs::set_permissions(path, fs::Permissions::from_mode(0o660))
+    if rustix::fs::fstat(&device)?.st_mode & 0o777 == mode {
+        return Ok(());
+    }
+    // /dev and /sys are root's: the name leads to what was looked at.
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
 /// Lets who drives the fans do that: its group writes the outputs there are by now. Others may come with a driver, or a device that is put back.
@@ -430,6 +453,8 @@ mod tests {
         let ids = ["powermgr", "statemgr", "usermgr", "websrv", "netmgr", "fleet", "eventlog", "thermalmgr"]
             .map(|name| of(name, false).unwrap().id);
         assert_eq!(ids, [64_001, 64_002, 64_003, 64_004, 64_005, 64_006, 64_007, 64_009]);
+        let ledmgr = of("ledmgr", false).unwrap();
+        assert_eq!((ledmgr.id, ledmgr.groups), (64_010, vec![SHARED_GROUP, 64_001]), "lines are powermgr's");
         assert_eq!([of("twin", false), of("operator", false)], [None, None]);
         assert_eq!(of("websrv", false).unwrap().capabilities, 0);
         assert_eq!(of("websrv", true).unwrap().capabilities, 1 << 10, "CAP_NET_BIND_SERVICE");

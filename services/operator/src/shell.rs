@@ -125,6 +125,9 @@ struct Signals {
     child: Signal,
 }
 
+/// Where the simulated machine has what looks like `/sys`, in the run directory.
+const SYS: &str = "sys";
+
 impl Signals {
     fn new() -> std::io::Result<Self> {
         Ok(Self {
@@ -897,8 +900,15 @@ impl<'a> Operator<'a> {
 
     /// Hands over the devices there are by now: drivers may be loaded late.
     fn hand_devices(&self) {
-        if self.own_users && self.prepared.board.hal == board::HalKind::Linux {
-            privileges::hand_devices(Path::new("/dev"));
+        if !self.own_users {
+            return;
+        }
+        match self.prepared.board.hal {
+            board::HalKind::Linux => {
+                privileges::hand_devices(Path::new("/dev"));
+                privileges::hand_lights(Path::new("/sys"));
+            }
+            board::HalKind::Sim => privileges::hand_lights(&self.options.run_dir.join(SYS)),
         }
         if self.own_users {
             let root = hw::SysRoot::of(&self.prepared.board, &self.options.run_dir);

@@ -8,7 +8,6 @@ use power::{HostAction, desired};
 use prost::{Message, Name};
 use schema::mask::masked;
 use schema::rpc::operator_service::RESET;
-use schema::rpc::power_service::SET_IDENTIFY;
 use schema::server::{ChassisServiceCall, HostServiceCall, ManagementControllerServiceCall, StatemgrCall};
 use schema::v1alpha1 as v1;
 use tokio::sync::oneshot;
@@ -234,20 +233,10 @@ impl Daemon {
         self.chassis.identifying = true;
         let (bucket, key, revision) =
             (self.state.clone(), self.chassis.record_key(), self.chassis.record_revision);
-        let (bus, chassis) = (self.bus.clone(), self.chassis.id.clone());
-        let context = reply.context().child();
         let what = move |reply| Updated::Identify { on, reply };
+        // The light is ledmgr's: it hears of it and asks. A board without one is still asked to be found.
         self.beside(reply, what, async move {
-            let revision =
-                store::commit(&bucket, &key, &Json(ChassisRecord { identify: on }), revision).await?;
-            // A board without a light is still asked to be found: clients show the state, and the event goes out.
-            let asked = v1::PowerSetIdentifyRequest { chassis, on };
-            if let Err(status) = bus.call(SET_IDENTIFY, &asked, &context).await
-                && status.code != ipc::Code::Unimplemented
-            {
-                tracing::warn!(%status, "cannot set identify LED");
-            }
-            Ok(revision)
+            Ok(store::commit(&bucket, &key, &Json(ChassisRecord { identify: on }), revision).await?)
         });
     }
 

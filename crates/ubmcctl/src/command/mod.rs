@@ -6,6 +6,7 @@ mod context;
 mod event;
 mod fleet;
 mod inventory;
+mod led;
 mod power;
 mod sensor;
 mod sim;
@@ -34,6 +35,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Logout => context::logout(session()?, output).await,
         Command::Host(command) => Box::pin(power::host(session()?, command, output)).await,
         Command::Chassis(command) => power::chassis(session()?, command, output).await,
+        Command::Led(command) => led::run(session()?, command, output).await,
         Command::Bmc(command) => system::bmc(session()?, command, output).await,
         Command::User(command) => account::user(session()?, command, output).await,
         Command::Listing(command) => listing::run(&session()?.client().await?, command, output).await,

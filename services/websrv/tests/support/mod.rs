@@ -66,7 +66,7 @@ pub struct Stack {
 
 impl Stack {
     pub async fn start() -> Self {
-        Self::with(json!({}), &["statemgr", "eventlog", "usermgr", "sensormon", "operator"]).await
+        Self::with(json!({}), &["statemgr", "eventlog", "usermgr", "sensormon", "ledmgr", "operator"]).await
     }
 
     /// websrv with these settings, and these daemons alive.

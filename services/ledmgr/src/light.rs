@@ -1,0 +1,202 @@
+//! One LED: opened when it is there, driven to what its lamp wants.
+
+use std::sync::Arc;
+
+use hal::{Error, ErrorKind, Led};
+use leds::{Lamp, Light, Show};
+use service::ErrorChain;
+use units::{Millis, Mono};
+
+/// First and longest pause between attempts to open an LED.
+const AGAIN: (Millis, Millis) = (Millis::new(100), Millis::from_secs(5));
+
+/// What is to be done for an LED now, by a task of its own.
+pub(crate) enum Job {
+    Open,
+    Write(Arc<dyn Led>, Light),
+    Look(Arc<dyn Led>),
+}
+
+/// What came of that.
+pub(crate) enum Done {
+    Opened(Result<(Arc<dyn Led>, Option<Light>), Error>),
+    Written(Result<(), Error>),
+    Seen(Result<Option<Light>, Error>),
+}
+
+/// An LED of the board.
+#[derive(Debug, Default)]
+pub(crate) struct Place {
+    led: Option<(Arc<dyn Led>, Lamp)>,
+    opening: bool,
+    looking: bool,
+    /// The pause after an attempt that failed, and when the next one is due.
+    again: Option<(Millis, Mono)>,
+    /// Why it does not show what it shall; empty when it does.
+    fault: String,
+}
+
+impl Place {
+    pub(crate) fn lamp(&self) -> Option<&Lamp> {
+        self.led.as_ref().map(|(_, lamp)| lamp)
+    }
+
+    pub(crate) fn fault(&self) -> &str {
+        &self.fault
+    }
+
+    pub(crate) fn want(&mut self, now: Mono, show: Show) {
+        if let Some((_, lamp)) = &mut self.led {
+            lamp.want(now, show);
+        }
+    }
+
+    /// What is due. Nothing is written before it is `known` what shall be shown.
+    pub(crate) fn job(&mut self, now: Mono, is_known: bool) -> Option<Job> {
+        match &mut self.led {
+            None => {
+                let is_due = !self.opening && self.again.is_none_or(|(_, at)| at <= now);
+                is_due.then(|| {
+                    self.opening = true;
+                    Job::Open
+                })
+            }
+            Some((led, lamp)) if is_known => lamp.write(now).map(|light| Job::Write(Arc::clone(led), light)),
+            Some(_) => None,
+        }
+    }
+
+    /// Looks whether the hardware still has what was written to it.
+    pub(crate) fn look(&mut self) -> Option<Job> {
+        let (led, _) = self.led.as_ref().filter(|_| !self.looking)?;
+        self.looking = true;
+        Some(Job::Look(Arc::clone(led)))
+    }
+
+    pub(crate) fn deadline(&self, now: Mono, is_known: bool) -> Option<Mono> {
+        match &self.led {
+            None if self.opening => None,
+            None => Some(self.again.map_or(now, |(_, at)| at)),
+            Some((_, lamp)) if is_known => lamp.deadline(now),
+            Some(_) => None,
+        }
+    }
+
+    /// Takes in what came of a job. True when the fault began or ended.
+    pub(crate) fn done(&mut self, now: Mono, show: Show, done: Done) -> bool {
+        let result = match done {
+            Done::Opened(result) => {
+                self.opening = false;
+                result.map(|(led, has)| {
+                    let lamp = Lamp::new(now, led.ability(), has, show);
+                    (self.led, self.again) = (Some((led, lamp)), None);
+                })
+            }
+            Done::Written(result) => {
+                if let Some((_, lamp)) = &mut self.led {
+                    if matches!(result, Err(Error::Unsupported { .. })) {
+                        lamp.cannot_blink();
+                    }
+                    lamp.done(now, result.is_ok());
+                }
+                match result {
+                    // It goes on without.
+                    Err(Error::Unsupported { what, feature }) => {
+                        tracing::info!("{what} does not support {feature}; it is switched");
+                        return false;
+                    }
+                    result => result,
+                }
+            }
+            Done::Seen(result) => {
+                self.looking = false;
+                if let (Ok(has), Some((_, lamp))) = (&result, &mut self.led) {
+                    lamp.found(*has);
+                }
+                // A reading that fails says nothing about what is shown, unless the LED is gone.
+                match result {
+                    Err(error) if error.kind() == ErrorKind::Unavailable => Err(error),
+                    _ => return false,
+                }
+            }
+        };
+        let before = !self.fault.is_empty();
+        match result {
+            Ok(()) => self.fault.clear(),
+            Err(error) => {
+                self.fault = ErrorChain(&error).to_string();
+                if self.led.is_none() || error.kind() == ErrorKind::Unavailable {
+                    let pause = self.again.map_or(AGAIN.0, |(pause, _)| pause.saturating_mul(2).min(AGAIN.1));
+                    (self.led, self.again) = (None, Some((pause, now.saturating_add(pause))));
+                }
+            }
+        }
+        before == self.fault.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use async_trait::async_trait;
+    use leds::{Ability, State};
+
+    #[derive(Debug)]
+    struct Fake;
+
+    #[async_trait]
+    impl Led for Fake {
+        fn ability(&self) -> Ability {
+            Ability { max: 1, blinks: true }
+        }
+
+        async fn show(&self, _: Light) -> Result<(), Error> {
+            Ok(())
+        }
+
+        async fn look(&self) -> Result<Option<Light>, Error> {
+            Ok(None)
+        }
+    }
+
+    fn at(ms: u64) -> Mono {
+        Mono::from_millis(ms)
+    }
+
+    fn gone() -> Error {
+        Error::Unavailable { what: "LED x".into() }
+    }
+
+    #[test]
+    fn an_led_that_is_not_there_is_asked_for_ever_later_and_one_that_goes_is_opened_again() {
+        let on = Show::full(State::On);
+        let mut place = Place::default();
+        let mut now = 0;
+        for pause in [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000] {
+            assert!(matches!(place.job(at(now), true), Some(Job::Open)));
+            assert!(place.job(at(now), true).is_none() && place.deadline(at(now), true).is_none());
+            assert_eq!(place.done(at(now), on, Done::Opened(Err(gone()))), now == 0, "told once");
+            assert_eq!(place.deadline(at(now), true), Some(at(now + pause)));
+            now += pause;
+        }
+        place.job(at(now), true);
+        assert!(place.done(at(now), on, Done::Opened(Ok((Arc::new(Fake), None)))), "told that it is well");
+        assert!(place.job(at(now), false).is_none(), "not before it is known what to show");
+        assert!(matches!(place.job(at(now), true), Some(Job::Write(_, Light::Steady(1)))));
+        assert!(place.done(at(now), on, Done::Written(Err(gone()))));
+        assert!(place.lamp().is_none() && place.fault().contains("LED x"));
+    }
+
+    #[test]
+    fn one_that_cannot_blink_is_switched_and_has_no_fault() {
+        let blink = Show::full(State::Blink);
+        let mut place = Place::default();
+        place.job(at(0), true);
+        place.done(at(0), blink, Done::Opened(Ok((Arc::new(Fake), None))));
+        assert!(matches!(place.job(at(0), true), Some(Job::Write(_, Light::Blink(..)))));
+        let no = Error::Unsupported { what: "LED x".into(), feature: "it".into() };
+        assert!(!place.done(at(0), blink, Done::Written(Err(no))));
+        assert_eq!(place.fault(), "");
+        assert!(matches!(place.job(at(100), true), Some(Job::Write(_, Light::Steady(1)))));
+    }
+}

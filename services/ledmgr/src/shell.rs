@@ -1,0 +1,661 @@
+//! The loop: one owner of all state. What waits for the bus, the store or hardware runs beside it and comes back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use board::Board;
+use hw::Lights;
+use ipc::{Bucket, CallContext, Calls, Client, EventBuilder, Outbox, Reply, Request, StateError, Status};
+use leds::{Brightness, Change, Denial, Fact, Hand, Machine, Source};
+use schema::mask::masked;
+use schema::rpc::chassis_service::LIST_CHASSIS;
+use schema::rpc::power_service::LIST_HOSTS;
+use schema::rpc::system_service::GET_HEALTH;
+use schema::server::LedServiceCall;
+use schema::v1alpha1 as v1;
+use service::{Clock, Context, ErrorChain};
+use tokio::task::JoinSet;
+use units::{Millis, Mono};
+
+use crate::error::Error;
+use crate::light::{Done, Job, Place};
+use crate::store::{self, Record};
+use crate::wire;
+
+/// How often the others are asked how all is, without an event that says so: a fraction of [`leds::STALE_AFTER`].
+const LOOK_EVERY: Millis = Millis::from_secs(5);
+/// How soon they are asked again that did not answer.
+const LOOK_AGAIN: Millis = Millis::from_secs(1);
+/// How long each of them may take to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(4);
+/// How long nothing is shown at the start while they have not answered, so that a restart is not seen.
+const KNOWN_WITHIN: Millis = Millis::from_secs(2);
+/// How often LEDs are compared with what was written to them.
+const COMPARE_EVERY: Millis = Millis::from_secs(30);
+/// Pause after the store did not answer.
+const STORE_AGAIN: Millis = Millis::from_secs(10);
+/// How long a lamp test lasts when nobody says.
+const TEST: Millis = Millis::from_secs(10);
+/// What is heard to look again. Who publishes it answers with what it tells of.
+const HEARD: [&str; 4] = ["event.host.>", "event.chassis.>", "event.daemon.>", "event.store.>"];
+
+/// The `[ledmgr]` table: nothing yet. The LEDs are in the board file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {}
+
+/// Runs the daemon until it is told to stop.
+///
+/// # Errors
+///
+/// [`Error`], with the exit code the operator needs.
+pub async fn run(context: Context) -> Result<(), Error> {
+    let Config {} = context.config()?;
+    let board = context.board()?;
+    let hardware = hw::open(&board, &context.run_dir, crate::NAME);
+    let root = hw::SysRoot::of(&board, &context.run_dir);
+    let lights = Lights::new(&board, hardware.gpio, &root, crate::NAME);
+    let mut events = Vec::new();
+    for filter in HEARD {
+        events.push(context.bus.subscribe_events(filter).await.map_err(Error::Serve)?);
+    }
+    let calls = context.bus.calls().await.map_err(Error::Serve)?;
+    let (outbox, _sender) = Outbox::new(context.bus.clone());
+    let mut daemon = Daemon::new(&context, board, lights, outbox);
+    for events in events {
+        let mut events = events;
+        let news = Arc::clone(&daemon.news);
+        daemon.listeners.spawn(async move {
+            while events.next().await.is_some() {
+                news.notify_one()
+            }
+        });
+    }
+    context.ready();
+    daemon.run(&context, calls).await;
+    Ok(())
+}
+
+/// What comes back from work beside the loop.
+enum Back {
+    Looked(Box<Looked>),
+    Loaded(Result<(Bucket, Vec<(usize, Record)>), StateError>),
+    /// Asked for by a client, with what is true once it is stored.
+    Stored {
+        led: usize,
+        hand: Option<Hand>,
+        waits: Waits,
+        result: Result<(), StateError>,
+    },
+    /// What is true was written again.
+    Mended(usize, Result<(), StateError>),
+    Light(usize, Done),
+}
+
+/// Who waits for something to be stored.
+enum Waits {
+    Set(Reply<v1::SetLedResponse>),
+    Release(Reply<v1::ReleaseLedResponse>),
+}
+
+/// What the others answered.
+struct Looked {
+    hosts: Result<v1::PowerListHostsResponse, Status>,
+    chassis: Result<v1::ListChassisResponse, Status>,
+    health: Result<v1::GetHealthResponse, Status>,
+}
+
+/// Whether the others are being asked.
+#[derive(PartialEq, Eq)]
+enum Asking {
+    Idle {
+        next: Mono,
+    },
+    Busy,
+    /// Something was told meanwhile that the answers under way may not have.
+    Again,
+}
+
+/// What is stored of an LED.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    /// What is true.
+    True,
+    /// A client waits for it.
+    Asked,
+    /// Perhaps something else; to be written.
+    Doubtful,
+    /// That is under way.
+    Mending,
+}
+
+/// The stored values.
+enum Store {
+    Loading,
+    /// It did not answer; when it is asked again.
+    Away(Mono),
+    Open {
+        bucket: Bucket,
+        mend_at: Mono,
+    },
+}
+
+struct Daemon {
+    board: Arc<Board>,
+    bus: Client,
+    outbox: Outbox,
+    /// Its times travel in records.
+    clock: Clock,
+    boot: String,
+    machine: Machine,
+    places: Vec<Place>,
+    kept: Vec<Kept>,
+    lights: Arc<Lights>,
+    store: Store,
+    asking: Asking,
+    /// The others have answered once.
+    has_looked: bool,
+    /// When LEDs are driven even if they have not.
+    known_at: Mono,
+    compare_at: Mono,
+    beside: JoinSet<Back>,
+    listeners: JoinSet<()>,
+    news: Arc<tokio::sync::Notify>,
+}
+
+impl Daemon {
+    fn new(context: &Context, board: Arc<Board>, lights: Lights, outbox: Outbox) -> Self {
+        let clock = Clock::since_boot();
+        let now = clock.now();
+        Self {
+            machine: Machine::new(board.lights()),
+            places: board.leds.iter().map(|_| Place::default()).collect(),
+            kept: vec![Kept::True; board.leds.len()],
+            board,
+            bus: context.bus.clone(),
+            outbox,
+            clock,
+            boot: service::boot_id().unwrap_or_default(),
+            lights: Arc::new(lights),
+            store: Store::Away(now),
+            asking: Asking::Idle { next: now },
+            has_looked: false,
+            known_at: now + KNOWN_WITHIN,
+            compare_at: now + COMPARE_EVERY,
+            beside: JoinSet::new(),
+            listeners: JoinSet::new(),
+            news: Arc::default(),
+        }
+    }
+
+    async fn run(&mut self, context: &Context, mut calls: Calls<LedServiceCall<Request>>) {
+        let (mut shutdown, mut heartbeat) = (context.shutdown.clone(), context.heartbeat());
+        let news = Arc::clone(&self.news);
+        loop {
+            self.work();
+            let deadline = self.deadline();
+            tokio::select! {
+                biased;
+                () = shutdown.wait() => return,
+                () = heartbeat.tick() => {}
+                Some(done) = self.beside.join_next() => match done {
+                    Ok(back) => self.back(back),
+                    Err(error) => tracing::error!(%error, "a task of an LED broke off"),
+                },
+                () = news.notified() => self.told(),
+                call = calls.next() => match call {
+                    Some(call) => self.call(call),
+                    None => return,
+                },
+                () = self.clock.sleep_until(deadline) => {
+                    let changes = self.machine.tick(self.clock.now());
+                    self.apply(&changes, None);
+                }
+            }
+        }
+    }
+
+    /// Whether it is known what LEDs shall show, as far as it will be soon.
+    fn is_known(&self, now: Mono) -> bool {
+        (self.has_looked && matches!(self.store, Store::Open { .. })) || now >= self.known_at
+    }
+
+    fn deadline(&self) -> Option<Mono> {
+        let now = self.clock.now();
+        let is_known = self.is_known(now);
+        let places = self.places.iter().filter_map(|place| place.deadline(now, is_known));
+        let look = match self.asking {
+            Asking::Idle { next } => Some(next),
+            Asking::Busy | Asking::Again => None,
+        };
+        let store = match self.store {
+            Store::Away(again) => Some(again),
+            Store::Open { mend_at, .. } => self.kept.contains(&Kept::Doubtful).then_some(mend_at),
+            Store::Loading => None,
+        };
+        let known = (!is_known).then_some(self.known_at);
+        let compare = Some(self.compare_at);
+        places.chain([self.machine.deadline(), look, store, known, compare].into_iter().flatten()).min()
+    }
+
+    /// Begins what is due.
+    fn work(&mut self) {
+        let now = self.clock.now();
+        if matches!(self.asking, Asking::Idle { next } if next <= now) {
+            self.look();
+        }
+        if matches!(self.store, Store::Away(again) if again <= now) {
+            self.store = Store::Loading;
+            let bus = self.bus.clone();
+            let ids: Vec<String> = self.board.leds.iter().map(|led| led.id.as_str().to_owned()).collect();
+            self.beside.spawn(async move { Back::Loaded(store::load(&bus, &ids).await) });
+        }
+        self.mend(now);
+        let is_known = self.is_known(now);
+        for index in 0..self.places.len() {
+            if let Some(job) = self.places.get_mut(index).and_then(|place| place.job(now, is_known)) {
+                self.begin(index, job);
+            }
+        }
+        if self.compare_at <= now {
+            self.compare_at = now + COMPARE_EVERY;
+            for index in 0..self.places.len() {
+                if let Some(job) = self.places.get_mut(index).and_then(Place::look) {
+                    self.begin(index, job);
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, index: usize, job: Job) {
+        let lights = Arc::clone(&self.lights);
+        self.beside.spawn(async move {
+            let done = match job {
+                Job::Open => Done::Opened(open(&lights, index).await),
+                Job::Write(led, light) => Done::Written(led.show(light).await),
+                Job::Look(led) => Done::Seen(led.look().await),
+            };
+            Back::Light(index, done)
+        });
+    }
+
+    /// Asks the others how all is.
+    fn look(&mut self) {
+        self.asking = Asking::Busy;
+        let bus = self.bus.clone();
+        self.beside.spawn(async move {
+            let context = || CallContext::new().with_timeout(ANSWER_WITHIN);
+            let (hosts, chassis) = (v1::PowerListHostsRequest::default(), v1::ListChassisRequest::default());
+            let health = v1::GetHealthRequest::default();
+            let (of_hosts, of_chassis, of_health) = (context(), context(), context());
+            let (hosts, chassis, health) = tokio::join!(
+                bus.call(LIST_HOSTS, &hosts, &of_hosts),
+                bus.call(LIST_CHASSIS, &chassis, &of_chassis),
+                bus.call(GET_HEALTH, &health, &of_health),
+            );
+            Back::Looked(Box::new(Looked { hosts, chassis, health }))
+        });
+    }
+
+    /// Something was told: what is known may be old.
+    fn told(&mut self) {
+        match self.asking {
+            Asking::Idle { .. } => self.look(),
+            Asking::Busy | Asking::Again => self.asking = Asking::Again,
+        }
+    }
+
+    fn back(&mut self, back: Back) {
+        match back {
+            Back::Looked(looked) => self.looked(*looked),
+            Back::Loaded(result) => self.loaded(result),
+            Back::Stored { led, hand, waits, result } => self.stored(led, hand, waits, result),
+            Back::Mended(led, result) => self.mended(led, &result),
+            Back::Light(index, done) => self.lit(index, done),
+        }
+    }
+
+    fn looked(&mut self, looked: Looked) {
+        let now = self.clock.now();
+        let mut changes = Vec::new();
+        let has_all = looked.hosts.is_ok() && looked.chassis.is_ok();
+        match looked.hosts {
+            Ok(answer) => {
+                self.machine.heard(now);
+                for host in answer.hosts {
+                    let place = self.board.hosts.iter().position(|known| known.id.as_str() == host.host);
+                    if let Some(place) = place {
+                        changes
+                            .extend(self.machine.learn(now, Fact::Host(place, wire::power(host.status()))));
+                    }
+                }
+            }
+            // What was known counts until it is too old.
+            Err(status) => tracing::debug!(%status, "powermgr does not say how hosts are"),
+        }
+        match looked.chassis {
+            Ok(answer) => {
+                let on = answer.chassis.iter().any(v1::Chassis::identify);
+                changes.extend(self.machine.learn(now, Fact::Identify(on)));
+            }
+            Err(status) => tracing::debug!(%status, "statemgr does not say whether to identify"),
+        }
+        match looked.health {
+            Ok(answer) => {
+                let health = answer.health.unwrap_or_default();
+                changes.extend(self.machine.learn(now, Fact::Controller(wire::alarm(health.status()))));
+            }
+            Err(status) => tracing::debug!(%status, "the operator does not say how all is"),
+        }
+        self.has_looked |= has_all;
+        self.apply(&changes, None);
+        if self.asking == Asking::Again {
+            self.look();
+        } else {
+            self.asking = Asking::Idle { next: now + if has_all { LOOK_EVERY } else { LOOK_AGAIN } };
+        }
+    }
+
+    fn loaded(&mut self, result: Result<(Bucket, Vec<(usize, Record)>), StateError>) {
+        let now = self.clock.now();
+        let (bucket, records) = match result {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                tracing::warn!(error = %ErrorChain(&error), "what is set by hand cannot be read yet");
+                self.store = Store::Away(now + STORE_AGAIN);
+                return;
+            }
+        };
+        self.store = Store::Open { bucket, mend_at: now };
+        for (led, record) in records {
+            let hand = record.hand(&self.boot).filter(|_| self.machine.settable(led));
+            if hand.is_none() {
+                self.doubt(led);
+            }
+            let changes = self.machine.set(now, led, hand);
+            self.apply(&changes, None);
+        }
+    }
+
+    /// What is stored of an LED may not be true.
+    fn doubt(&mut self, led: usize) {
+        if let Some(kept) = self.kept.get_mut(led)
+            && *kept != Kept::Asked
+        {
+            *kept = Kept::Doubtful;
+        }
+    }
+
+    /// Writes what is true where something else may be stored.
+    fn mend(&mut self, now: Mono) {
+        let Store::Open { bucket, mend_at } = &self.store else { return };
+        if *mend_at > now {
+            return;
+        }
+        for (led, kept) in self.kept.iter_mut().enumerate() {
+            let Some(wired) = self.board.leds.get(led).filter(|_| *kept == Kept::Doubtful) else { continue };
+            *kept = Kept::Mending;
+            let record = self.machine.hand(led).map(|hand| Record::new(hand, &self.boot));
+            let (bucket, id) = (bucket.clone(), wired.id.as_str().to_owned());
+            self.beside
+                .spawn(async move { Back::Mended(led, store::write(&bucket, &id, record.as_ref()).await) });
+        }
+    }
+
+    fn mended(&mut self, led: usize, result: &Result<(), StateError>) {
+        let Some(kept) = self.kept.get_mut(led).filter(|kept| **kept == Kept::Mending) else { return };
+        match result {
+            Ok(()) => *kept = Kept::True,
+            Err(error) => {
+                tracing::warn!(error = %ErrorChain(error), "what is set by hand was not stored");
+                *kept = Kept::Doubtful;
+                if let Store::Open { mend_at, .. } = &mut self.store {
+                    *mend_at = self.clock.now() + STORE_AGAIN;
+                }
+            }
+        }
+    }
+
+    fn lit(&mut self, index: usize, done: Done) {
+        let now = self.clock.now();
+        let Some(shown) = self.machine.shown(index) else { return };
+        let Some(place) = self.places.get_mut(index) else { return };
+        let told = place.done(now, shown.show, done);
+        if let Some(lamp) = place.lamp() {
+            self.machine.opened(index, lamp.ability().max);
+        }
+        let (Some(led), true) = (self.board.leds.get(index), told) else { return };
+        let fault = place.fault();
+        let (severity, message) = if fault.is_empty() {
+            tracing::info!(led = led.id.as_str(), "an LED can be driven");
+            (v1::EventSeverity::Info, format!("{}: the LED can be driven", led.id))
+        } else {
+            tracing::warn!(led = led.id.as_str(), fault, "an LED cannot be driven");
+            (v1::EventSeverity::Warning, format!("{}: the LED cannot be driven: {fault}", led.id))
+        };
+        let event = EventBuilder::new(crate::NAME, "led", led.id.as_str(), "fault").severity(severity);
+        self.outbox.event(event.message(message).at(self.clock.wall()));
+    }
+
+    /// Has changes shown and told.
+    fn apply(&mut self, changes: &[Change], by: Option<&CallContext>) {
+        let (now, wall) = (self.clock.now(), self.clock.wall());
+        for change in changes {
+            // What somebody set has ended by itself: it is not to come back with a restart.
+            if change.before.source == Source::Hand && self.machine.hand(change.led).is_none() {
+                self.doubt(change.led);
+            }
+            if let Some(place) = self.places.get_mut(change.led) {
+                place.want(now, change.after.show);
+            }
+            let Some(led) = self.board.leds.get(change.led) else { continue };
+            let (before, after) = (change.before.show.state, change.after.show.state);
+            if before == after {
+                continue;
+            }
+            let (source, group) = wire::to_source(&change.after, &self.board.led_groups);
+            let payload = v1::LedStateChange {
+                led_name: led.id.as_str().to_owned(),
+                previous_state: wire::to_state(before).into(),
+                current_state: wire::to_state(after).into(),
+                source: source.into(),
+                group,
+                changed_at: Some(wall.into()),
+            };
+            let (username, request_id) = by.map_or(("", ""), |by| (by.username(), by.request_id.as_str()));
+            let event = EventBuilder::new(crate::NAME, "led", led.id.as_str(), "state")
+                .severity(v1::EventSeverity::Debug)
+                .message(format!("{}: {} -> {}", led.id, before.as_str(), after.as_str()))
+                .payload(v1::event::Payload::LedStateChange(payload))
+                .by(username, request_id);
+            self.outbox.event(event.at(wall));
+        }
+    }
+
+    fn call(&mut self, call: LedServiceCall<Request>) {
+        match call {
+            LedServiceCall::ListLeds(list, reply) => {
+                let answer = self.list(&list);
+                self.outbox.answer(reply, answer);
+            }
+            LedServiceCall::GetLed(get, reply) => {
+                let led = self
+                    .find(&get.name)
+                    .and_then(|led| Ok(masked(self.to_wire(led), get.field_mask.as_ref())?));
+                self.outbox.answer(reply, led.map(|led| v1::GetLedResponse { led: Some(led) }));
+            }
+            LedServiceCall::SetLed(set, reply) => match self.understand(&set) {
+                Ok((led, hand)) => self.keep(led, Some(hand), Waits::Set(reply)),
+                Err(status) => self.outbox.answer(reply, Err(status)),
+            },
+            LedServiceCall::ReleaseLed(release, reply) => {
+                let found = self.find(&release.name).and_then(|led| {
+                    let denied = || wire::denied(&release.name, Denial::NotSettable);
+                    self.machine.settable(led).then_some(led).ok_or_else(denied)
+                });
+                match found {
+                    Ok(led) => self.keep(led, None, Waits::Release(reply)),
+                    Err(status) => self.outbox.answer(reply, Err(status)),
+                }
+            }
+            LedServiceCall::TestLeds(test, reply) => self.test(test, reply),
+        }
+    }
+
+    fn list(&self, list: &v1::ListLedsRequest) -> Result<v1::ListLedsResponse, Status> {
+        let (now, wall) = (self.clock.now(), self.clock.wall());
+        let wanted = |led: &v1::Led| list.r#type.is_none_or(|wanted| wanted == 0 || led.r#type == wanted);
+        let leds = (0..self.board.leds.len()).map(|led| self.to_wire(led)).filter(wanted);
+        let leds = leds.map(|led| masked(led, list.field_mask.as_ref())).collect::<Result<_, _>>()?;
+        let until = self.machine.test_until().and_then(|until| wire::wall(until, now, wall));
+        Ok(v1::ListLedsResponse { leds, test_until: until.map(Into::into) })
+    }
+
+    fn find(&self, name: &str) -> Result<usize, Status> {
+        let ids = || self.board.leds.iter().map(|led| led.id.as_str());
+        ids().position(|id| id == name).ok_or_else(|| Status::no_such("LED", name, ids()))
+    }
+
+    fn to_wire(&self, index: usize) -> v1::Led {
+        let (Some(led), Some(place), Some(claim)) =
+            (self.board.leds.get(index), self.places.get(index), self.machine.shown(index))
+        else {
+            return v1::Led::default();
+        };
+        let (source, group) = wire::to_source(&claim, &self.board.led_groups);
+        let ability = place.lamp().map(leds::Lamp::ability);
+        let (now, wall) = (self.clock.now(), self.clock.wall());
+        let fault = match (place.fault(), ability) {
+            ("", None) => "it is not open yet",
+            (fault, _) => fault,
+        };
+        v1::Led {
+            name: led.id.as_str().to_owned(),
+            description: led.name.clone(),
+            r#type: wire::to_kind(led.kind).into(),
+            state: wire::to_state(claim.show.state).into(),
+            brightness: claim.show.brightness.percent(),
+            source: source.into(),
+            group,
+            until: claim.until.and_then(|until| wire::wall(until, now, wall)).map(Into::into),
+            settable: led.settable,
+            dimmable: self.machine.dims(index),
+            blinks_itself: ability.map(|ability| ability.blinks),
+            color: led.color.clone().unwrap_or_default(),
+            fault: fault.to_owned(),
+        }
+    }
+
+    fn understand(&self, set: &v1::SetLedRequest) -> Result<(usize, Hand), Status> {
+        let led = self.find(&set.name)?;
+        let state = wire::state(set.state())
+            .ok_or_else(|| Status::invalid_argument(format!("state: {} is no state", set.state)))?;
+        let brightness = match set.brightness {
+            None => None,
+            Some(percent) => Some(Brightness::new(percent).ok_or_else(|| {
+                Status::invalid_argument(format!("brightness: {percent} is not from 1 to 100"))
+            })?),
+        };
+        let denied = |denial| wire::denied(&set.name, denial);
+        let lasts = set.duration.map(|span| wire::span(span, Denial::BadTime)).transpose().map_err(denied)?;
+        let hand = self.machine.check(self.clock.now(), led, state, brightness, lasts).map_err(denied)?;
+        Ok((led, hand))
+    }
+
+    /// Stores what a client wants of an LED; it counts and is answered once it is stored.
+    fn keep(&mut self, led: usize, hand: Option<Hand>, waits: Waits) {
+        let begun = || {
+            let Store::Open { bucket, .. } = &self.store else {
+                let status =
+                    Status::unavailable("what is set by hand cannot be stored yet; nothing was changed");
+                return Err(status.with_reason("STORE_UNREACHABLE"));
+            };
+            let Some(wired) = self.board.leds.get(led) else { return Err(wire::denied("", Denial::NoLed)) };
+            if matches!(self.kept.get(led), Some(Kept::Asked | Kept::Mending)) {
+                let status = Status::aborted("another change of this LED is being stored");
+                return Err(status.with_reason("UPDATE_IN_PROGRESS"));
+            }
+            Ok((bucket.clone(), wired.id.as_str().to_owned()))
+        };
+        let (bucket, id) = match begun() {
+            Ok(begun) => begun,
+            Err(status) => return self.answer(waits, Err(status)),
+        };
+        if hand.is_none() && self.machine.hand(led).is_none() && self.kept.get(led) == Some(&Kept::True) {
+            return self.answer(waits, Ok(led));
+        }
+        if let Some(kept) = self.kept.get_mut(led) {
+            *kept = Kept::Asked;
+        }
+        let record = hand.map(|hand| Record::new(hand, &self.boot));
+        self.beside.spawn(async move {
+            let result = store::write(&bucket, &id, record.as_ref()).await;
+            Back::Stored { led, hand, waits, result }
+        });
+    }
+
+    fn stored(&mut self, led: usize, hand: Option<Hand>, waits: Waits, result: Result<(), StateError>) {
+        let kept = if result.is_ok() { Kept::True } else { Kept::Doubtful };
+        if let Some(known) = self.kept.get_mut(led) {
+            *known = kept;
+        }
+        if let Err(error) = result {
+            let why = ErrorChain(&error);
+            let status = Status::unavailable(format!(
+                "what is set by hand was not stored and nothing was changed: {why}"
+            ));
+            return self.answer(waits, Err(status.with_reason("STORE_UNREACHABLE")));
+        }
+        let by = match &waits {
+            Waits::Set(reply) => reply.context().clone(),
+            Waits::Release(reply) => reply.context().clone(),
+        };
+        let now = self.clock.now();
+        let changes = self.machine.set(now, led, hand);
+        if self.machine.hand(led) != hand {
+            // It ended while it was stored.
+            self.doubt(led);
+        }
+        self.apply(&changes, Some(&by));
+        if hand.is_none() && self.kept.get(led) == Some(&Kept::Doubtful) {
+            // Given back, and stored so.
+            if let Some(kept) = self.kept.get_mut(led) {
+                *kept = Kept::True;
+            }
+        }
+        self.answer(waits, Ok(led));
+    }
+
+    fn answer(&self, waits: Waits, result: Result<usize, Status>) {
+        let led = result.map(|led| Some(self.to_wire(led)));
+        match waits {
+            Waits::Set(reply) => self.outbox.answer(reply, led.map(|led| v1::SetLedResponse { led })),
+            Waits::Release(reply) => self.outbox.answer(reply, led.map(|led| v1::ReleaseLedResponse { led })),
+        }
+    }
+
+    fn test(&mut self, test: v1::TestLedsRequest, reply: Reply<v1::TestLedsResponse>) {
+        let now = self.clock.now();
+        let lasts = match test.duration.map(|span| wire::span(span, Denial::BadTestTime)).transpose() {
+            Ok(lasts) => Some(lasts.unwrap_or(TEST)).filter(|lasts| !lasts.is_zero()),
+            Err(denial) => return self.outbox.answer(reply, Err(wire::denied("", denial))),
+        };
+        match self.machine.test(now, lasts) {
+            Ok(changes) => {
+                self.apply(&changes, Some(reply.context()));
+                let until = self.machine.test_until();
+                let until = until.and_then(|until| wire::wall(until, now, self.clock.wall())).map(Into::into);
+                self.outbox.answer(reply, Ok(v1::TestLedsResponse { until }));
+            }
+            Err(denial) => self.outbox.answer(reply, Err(wire::denied("", denial))),
+        }
+    }
+}
+
+/// Opens an LED and looks what it shows.
+async fn open(lights: &Lights, index: usize) -> Result<(Arc<dyn hal::Led>, Option<leds::Light>), hal::Error> {
+    let led: Arc<dyn hal::Led> = Arc::from(lights.open(index).await?);
+    // What cannot be read back is written.
+    let has = led.look().await.unwrap_or_default();
+    Ok((led, has))
+}
