@@ -590,7 +590,8 @@ fn light(root: &Path, label: &str) -> io::Result<()> {
         write(&own.join(file), &format!("{text}\n"), mode)?;
     }
     symlink("../..", own.join("device"))?;
-    symlink(&own, root.join("class/leds").join(label))
+    // As the kernel's are: who reaches the folder by another path finds it all the same.
+    symlink(Path::new("../../devices/platform/leds/leds").join(label), root.join("class/leds").join(label))
 }
 
 fn folder(path: &Path) -> io::Result<()> {
