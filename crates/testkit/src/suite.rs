@@ -245,12 +245,6 @@ impl Suite {
         &self.state
     }
 
-    /// Where its sockets are, and what the simulated machine has of `/sys`.
-    #[must_use]
-    pub fn run_dir(&self) -> &Path {
-        &self.ready.run_dir
-    }
-
     /// A folder that goes with the suite.
     #[must_use]
     pub fn scratch(&self) -> &Path {
