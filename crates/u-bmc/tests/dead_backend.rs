@@ -227,8 +227,17 @@ async fn a_dead_thermalmgr_is_named_by_each_of_its_methods() -> Result {
 fn every_public_method_belongs_to_a_daemon_asked_here() {
     for method in schema::methods().iter().filter(|method| !method.internal) {
         assert!(
-            ["statemgr", "eventlog", "usermgr", "sensormon", "inventorymgr", "thermalmgr", "ledmgr", "operator"]
-                .contains(&method.owner),
+            [
+                "statemgr",
+                "eventlog",
+                "usermgr",
+                "sensormon",
+                "inventorymgr",
+                "thermalmgr",
+                "ledmgr",
+                "operator"
+            ]
+            .contains(&method.owner),
             "{}: {}",
             method.full_name,
             method.owner

@@ -10,8 +10,7 @@ type Result<T = ()> = anyhow::Result<T>;
 
 const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
 /// The daemons that are no part of the simulated world.
-const DAEMONS: [&str; 7] =
-    ["powermgr", "statemgr", "ledmgr", "eventlog", "usermgr", "sensormon", "websrv"];
+const DAEMONS: [&str; 7] = ["powermgr", "statemgr", "ledmgr", "eventlog", "usermgr", "sensormon", "websrv"];
 
 /// The fields of `/proc/PID/status`.
 fn status(pid: u32) -> Result<BTreeMap<String, Vec<String>>> {

@@ -132,7 +132,8 @@ mod tests {
 
     #[test]
     fn a_daemon_runs_where_its_row_says() {
-        let always = ["powermgr", "usermgr", "statemgr", "ledmgr", "eventlog", "sensormon", "inventorymgr", "websrv"];
+        let always =
+            ["powermgr", "usermgr", "statemgr", "ledmgr", "eventlog", "sensormon", "inventorymgr", "websrv"];
         assert_eq!(names(PLAIN, &[]), always);
         assert_eq!(names(Kind { hal: HalKind::Sim, ..PLAIN }, &[]), [&["twin"], &always[..]].concat());
         let cooled = names(Kind { fans: true, ..PLAIN }, &[]);

@@ -125,9 +125,6 @@ struct Signals {
     child: Signal,
 }
 
-/// Where the simulated machine has what looks like `/sys`, in the run directory.
-const SYS: &str = "sys";
-
 impl Signals {
     fn new() -> std::io::Result<Self> {
         Ok(Self {
@@ -903,17 +900,12 @@ impl<'a> Operator<'a> {
         if !self.own_users {
             return;
         }
-        match self.prepared.board.hal {
-            board::HalKind::Linux => {
-                privileges::hand_devices(Path::new("/dev"));
-                privileges::hand_lights(Path::new("/sys"));
-            }
-            board::HalKind::Sim => privileges::hand_lights(&self.options.run_dir.join(SYS)),
+        if self.prepared.board.hal == board::HalKind::Linux {
+            privileges::hand_devices(Path::new("/dev"));
         }
-        if self.own_users {
-            let root = hw::SysRoot::of(&self.prepared.board, &self.options.run_dir);
-            privileges::hand_fans(&hw::fan_files(&self.prepared.board, &root));
-        }
+        let root = hw::SysRoot::of(&self.prepared.board, &self.options.run_dir);
+        privileges::hand_fans(&hw::fan_files(&self.prepared.board, &root));
+        privileges::hand_lights(root.path());
     }
 
     fn changed(&mut self, id: Id, from: State, to: State, reason: &str) {
