@@ -79,7 +79,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
 /// What comes back from work beside the loop.
 enum Back {
     Looked(Box<Looked>),
-    Loaded(Result<(Bucket, Vec<(usize, Record)>), StateError>),
+    Loaded(Result<(Box<Bucket>, Vec<(usize, Record)>), StateError>),
     /// Asked for by a client, with what is true once it is stored.
     Stored {
         led: usize,
@@ -135,7 +135,7 @@ enum Store {
     /// It did not answer; when it is asked again.
     Away(Mono),
     Open {
-        bucket: Bucket,
+        bucket: Box<Bucket>,
         mend_at: Mono,
     },
 }
@@ -248,7 +248,9 @@ impl Daemon {
             self.store = Store::Loading;
             let bus = self.bus.clone();
             let ids: Vec<String> = self.board.leds.iter().map(|led| led.id.as_str().to_owned()).collect();
-            self.beside.spawn(async move { Back::Loaded(store::load(&bus, &ids).await) });
+            self.beside.spawn(async move {
+                Back::Loaded(store::load(&bus, &ids).await.map(|(bucket, kept)| (Box::new(bucket), kept)))
+            });
         }
         self.mend(now);
         let is_known = self.is_known(now);
@@ -356,7 +358,7 @@ impl Daemon {
         }
     }
 
-    fn loaded(&mut self, result: Result<(Bucket, Vec<(usize, Record)>), StateError>) {
+    fn loaded(&mut self, result: Result<(Box<Bucket>, Vec<(usize, Record)>), StateError>) {
         let now = self.clock.now();
         let (bucket, records) = match result {
             Ok(loaded) => loaded,
