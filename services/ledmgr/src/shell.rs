@@ -76,10 +76,13 @@ pub async fn run(context: Context) -> Result<(), Error> {
     Ok(())
 }
 
+/// The bucket, and what it holds of each LED.
+type Loaded = (Box<Bucket>, Vec<(usize, Record)>);
+
 /// What comes back from work beside the loop.
 enum Back {
     Looked(Box<Looked>),
-    Loaded(Result<(Box<Bucket>, Vec<(usize, Record)>), StateError>),
+    Loaded(Result<Loaded, StateError>),
     /// Asked for by a client, with what is true once it is stored.
     Stored {
         led: usize,
@@ -358,7 +361,7 @@ impl Daemon {
         }
     }
 
-    fn loaded(&mut self, result: Result<(Box<Bucket>, Vec<(usize, Record)>), StateError>) {
+    fn loaded(&mut self, result: Result<Loaded, StateError>) {
         let now = self.clock.now();
         let (bucket, records) = match result {
             Ok(loaded) => loaded,
