@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::Request;
 use schema::v1alpha1::Privilege;
 use serde_json::json;
-use support::{ADMIN, EXPIRED, READER, Stack, Version, framed};
+use support::{ADMIN, EXPIRED, READER, Stack, Version, everyone, framed};
 
 fn public() -> impl Iterator<Item = &'static schema::MethodInfo> {
     schema::methods().iter().filter(|method| !method.internal)
@@ -178,7 +178,8 @@ async fn a_dead_backend_is_named_by_every_method_of_it() {
 
 #[tokio::test]
 async fn without_usermgr_nobody_gets_in() {
-    let stack = Stack::with(json!({}), &["statemgr", "eventlog", "sensormon", "operator"]).await;
+    let others: Vec<_> = everyone().into_iter().filter(|daemon| *daemon != "usermgr").collect();
+    let stack = Stack::with(json!({}), &others).await;
     let reply = stack.send(Version::H2, stack.get("/api/v1alpha1/hosts/system", Some(ADMIN))).await;
     assert_eq!(reply.status, 503);
     assert!(reply.json()["message"].as_str().unwrap().contains("usermgr"));

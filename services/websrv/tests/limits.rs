@@ -12,10 +12,8 @@ use futures_util::StreamExt;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
-use support::{ADMIN, SLOW, SOON, Stack, Version};
+use support::{ADMIN, SLOW, SOON, Stack, Version, everyone};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-const ALL: &[&str] = &["statemgr", "eventlog", "usermgr", "sensormon", "operator"];
 
 /// Everything the server sends until it closes; the connection may end without TLS's goodbye.
 async fn rest_of(stream: &mut support::Tls) -> String {
@@ -47,7 +45,7 @@ async fn head_of(stream: &mut support::Tls) -> String {
 #[tokio::test]
 async fn a_head_that_trickles_in_is_cut_and_a_silent_connection_too() {
     let settings = json!({ "limits": { "header_ms": 200, "idle_ms": 300 } });
-    let stack = Stack::with(settings, ALL).await;
+    let stack = Stack::with(settings, &everyone()).await;
     let mut slow = support::connect(stack.https, b"http/1.1").await.unwrap();
     slow.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nX-A:").await.unwrap();
     assert_eq!(rest_of(&mut slow).await, "");
@@ -120,7 +118,7 @@ async fn a_client_that_asks_first_is_not_told_to_go_on() {
 
 #[tokio::test]
 async fn a_body_that_never_ends_is_cut() {
-    let stack = Stack::with(json!({ "limits": { "body_ms": 200 } }), ALL).await;
+    let stack = Stack::with(json!({ "limits": { "body_ms": 200 } }), &everyone()).await;
     let mut stream = support::connect(stack.https, b"http/1.1").await.unwrap();
     let head = "POST /api/v1alpha1/sessions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{";
     stream.write_all(head.as_bytes()).await.unwrap();
@@ -149,7 +147,7 @@ async fn an_order_whose_time_ran_out_while_its_login_was_checked_is_not_given() 
     drop(stack);
     // REST has no timeout of the client's: the method's own is for the whole of it.
     let settings = json!({ "routes": [{ "method": "schema.v1alpha1.HostService/ChangeHostState", "deadline_ms": 100 }] });
-    let stack = Stack::with(settings, ALL).await;
+    let stack = Stack::with(settings, &everyone()).await;
     let path = "/api/v1alpha1/hosts/system/state";
     let body = r#"{"action":"HOST_ACTION_ON"}"#;
     let reply = stack.send(Version::H2, stack.post(path, "application/json", Some(SLOW), body)).await;
@@ -159,7 +157,7 @@ async fn an_order_whose_time_ran_out_while_its_login_was_checked_is_not_given() 
 
 #[tokio::test]
 async fn a_body_has_no_more_time_than_its_call() {
-    let stack = Stack::with(json!({ "limits": { "body_ms": 600_000 } }), ALL).await;
+    let stack = Stack::with(json!({ "limits": { "body_ms": 600_000 } }), &everyone()).await;
     let mut stream = support::connect(stack.https, b"http/1.1").await.unwrap();
     let head = format!(
         "POST /schema.v1alpha1.HostService/ChangeHostState HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
@@ -172,7 +170,7 @@ async fn a_body_has_no_more_time_than_its_call() {
 #[tokio::test]
 async fn strangers_make_room_and_those_who_logged_in_stay() {
     let settings = json!({ "limits": { "connections": 4, "connections_per_address": 3 } });
-    let stack = Stack::with(settings, ALL).await;
+    let stack = Stack::with(settings, &everyone()).await;
     let mut known = support::connect(stack.https, b"http/1.1").await.unwrap();
     let ask = format!("GET /api/v1alpha1/hosts/system HTTP/1.1\r\nHost: x\r\nX-Auth-Token: {ADMIN}\r\n\r\n");
     known.write_all(ask.as_bytes()).await.unwrap();
@@ -236,7 +234,7 @@ async fn a_password_is_checked_once_until_an_account_changes() {
 
 #[tokio::test]
 async fn basic_can_be_switched_off() {
-    let stack = Stack::with(json!({ "auth": { "basic": false } }), ALL).await;
+    let stack = Stack::with(json!({ "auth": { "basic": false } }), &everyone()).await;
     let mut request = stack.get("/api/v1alpha1/hosts/system", None);
     request
         .headers_mut()
@@ -266,7 +264,7 @@ async fn the_profile_decides_about_tls_1_2() {
     let old = || support::client_tls(b"http/1.1", &[&rustls::version::TLS12]);
     let stack = Stack::start().await;
     assert!(support::connect_with(stack.https, old()).await.is_err());
-    let stack = Stack::with(json!({ "tls": { "profile": "intermediate" } }), ALL).await;
+    let stack = Stack::with(json!({ "tls": { "profile": "intermediate" } }), &everyone()).await;
     let stream = support::connect_with(stack.https, old()).await.unwrap();
     let (_, session) = stream.get_ref();
     assert_eq!(session.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_2));
@@ -290,7 +288,7 @@ async fn the_console_and_the_page_show_the_fingerprint_of_the_certificate_that_i
 #[tokio::test]
 async fn answers_carry_their_headers_and_other_origins_stay_out() {
     let settings = json!({ "cors": { "origins": ["https://console.example"] } });
-    let stack = Stack::with(settings, ALL).await;
+    let stack = Stack::with(settings, &everyone()).await;
     let mut request = stack.get("/", None);
     request.headers_mut().insert("x-request-id", "mine-7".parse().unwrap());
     let reply = stack.send(Version::H1, request).await;
@@ -371,7 +369,7 @@ async fn an_h3_frame_that_announces_a_gigabyte_is_not_gathered() {
 
 #[tokio::test]
 async fn an_h2_client_that_never_opens_its_window_is_cut() {
-    let stack = Stack::with(json!({ "limits": { "write_ms": 300, "idle_ms": 60_000 } }), ALL).await;
+    let stack = Stack::with(json!({ "limits": { "write_ms": 300, "idle_ms": 60_000 } }), &everyone()).await;
     let io = TokioIo::new(support::connect(stack.https, b"h2").await.unwrap());
     let (mut send, conn) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
         .initial_stream_window_size(0)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
-use support::{ADMIN, READER, SOON, Stack, frame, framed};
+use support::{ADMIN, READER, SOON, Stack, everyone, frame, framed};
 
 const WATCH: &str = "/schema.v1alpha1.EventService/WatchEvents";
 
@@ -134,7 +134,7 @@ async fn a_revoked_session_ends_its_streams_and_no_other() {
 #[tokio::test]
 async fn streams_are_counted_and_given_back() {
     let settings = json!({ "limits": { "streams_per_account": 1 } });
-    let stack = Stack::with(settings, &["statemgr", "eventlog", "usermgr", "sensormon", "operator"]).await;
+    let stack = Stack::with(settings, &everyone()).await;
     let first = connect_stream(&stack, READER, json!({})).await;
     let mut second = connect_stream(&stack, READER, json!({})).await;
     let (flags, data) = second.envelope().await.unwrap();
@@ -156,7 +156,7 @@ async fn streams_are_counted_and_given_back() {
 #[tokio::test]
 async fn silence_is_broken_by_heartbeats_and_a_timeout_ends_a_stream() {
     let settings = json!({ "limits": { "heartbeat_ms": 20 } });
-    let stack = Stack::with(settings, &["statemgr", "eventlog", "usermgr", "sensormon", "operator"]).await;
+    let stack = Stack::with(settings, &everyone()).await;
     let (_, mut sse) = Stream::open(&stack, stack.get("/api/v1alpha1/events:watch", Some(READER))).await;
     assert!(sse.block().await.starts_with(": watching"));
     assert_eq!(sse.block().await, ": alive");
@@ -253,7 +253,7 @@ async fn a_number_the_log_has_not_reached_is_told_and_the_stream_goes_on() {
 #[tokio::test]
 async fn what_the_log_has_dropped_is_told_in_every_protocol() {
     let settings = json!({ "limits": { "stream_buffer": 4 } });
-    let stack = Stack::with(settings, &["statemgr", "eventlog", "usermgr", "sensormon", "operator"]).await;
+    let stack = Stack::with(settings, &everyone()).await;
     let mut all = connect_stream(&stack, READER, json!({ "after_sequence": "0" })).await;
     for n in 1..=20 {
         stack.host_event(&format!("e{n}")).await;
@@ -288,8 +288,7 @@ async fn what_the_log_has_dropped_is_told_in_every_protocol() {
 #[tokio::test]
 async fn without_a_log_what_happens_is_told_all_the_same() {
     let bus = busd::testing::Bus::start().await;
-    let stack =
-        Stack::on(bus, json!({}), &["statemgr", "eventlog", "usermgr", "sensormon", "operator"]).await;
+    let stack = Stack::on(bus, json!({}), &everyone()).await;
     let mut stream = connect_stream(&stack, READER, json!({ "domain": "host", "after_sequence": "7" })).await;
     let gap = json_of(&stream.envelope().await.unwrap().1);
     assert_eq!(gap["gap"]["reason"], "EVENT_GAP_REASON_UNREADABLE");
@@ -314,7 +313,7 @@ async fn readers_leave_places_for_administrators_and_health_watches_count() {
     let settings = json!({ "limits": {
         "streams": 6, "streams_per_account": 5, "streams_reserved": 2, "heartbeat_ms": 50
     } });
-    let stack = Stack::with(settings, &["statemgr", "eventlog", "usermgr", "sensormon", "operator"]).await;
+    let stack = Stack::with(settings, &everyone()).await;
     let health = async |token: &str| {
         let watch = stack.post("/grpc.health.v1.Health/Watch", "application/grpc", Some(token), framed(b""));
         Stream::open(&stack, watch).await

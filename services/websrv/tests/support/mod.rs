@@ -66,7 +66,7 @@ pub struct Stack {
 
 impl Stack {
     pub async fn start() -> Self {
-        Self::with(json!({}), &["statemgr", "eventlog", "usermgr", "sensormon", "ledmgr", "operator"]).await
+        Self::with(json!({}), &everyone()).await
     }
 
     /// websrv with these settings, and these daemons alive.
@@ -211,6 +211,13 @@ impl Reply {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|error| panic!("{error}: {}: {:?}", self.status, self.body))
     }
+}
+
+/// The daemons that serve anything.
+pub fn everyone() -> Vec<&'static str> {
+    let owners: std::collections::BTreeSet<_> =
+        schema::services().iter().map(|service| service.owner).collect();
+    owners.into_iter().collect()
 }
 
 /// A daemon on the bus: decodes requests by the schema and answers real messages.
