@@ -49,6 +49,8 @@ pub(crate) const XZ: Tool = Tool { program: "xz", package: "xz-utils" };
 /// Network namespaces, and the DHCP server in them.
 pub(crate) const IP: Tool = Tool { program: "ip", package: "iproute2" };
 pub(crate) const NGINX: Tool = Tool { program: "nginx", package: "nginx-light" };
+/// Reads SMBIOS tables.
+pub(crate) const DMIDECODE: Tool = Tool { program: "dmidecode", package: "dmidecode" };
 pub(crate) const DNSMASQ: Tool = Tool { program: "dnsmasq", package: "dnsmasq-base" };
 
 /// Makes sure that every tool is there. As root on Debian it installs what is missing; elsewhere it names it.
@@ -120,6 +122,7 @@ pub(crate) fn apt_update() -> Result<()> {
 /// The Python packages of the test clients, pinned to what they were tried with.
 const PYTHON_PACKAGES: &[&str] = &[
     "aioquic==1.7.2",
+    "frugy==0.5.4",
     "grpcio==1.85.1",
     "httpx[http2]==0.28.1",
     "nats-py==2.16.0",

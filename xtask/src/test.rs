@@ -178,7 +178,7 @@ fn run_tier(tier: Tier, parts: &[long::Part], count: &mut Count) -> Result<()> {
             cargo_test(&["--workspace", "--doc"], &[], count)
         }
         Tier::Integration => {
-            need::tools(&[need::IP, need::DNSMASQ])?;
+            need::tools(&[need::IP, need::DNSMASQ, need::DMIDECODE])?;
             let clients = clients_env()?;
             // Tests run programs of these examples, which a filter for tests leaves unbuilt.
             let examples = ["--example", "fake_daemons", "--example", "taken_over"];
@@ -264,6 +264,7 @@ fn clients_env() -> Result<Vec<(&'static str, String)>> {
     let mut env = vec![
         ("NATS_SERVER", bin.join("nats-server").display().to_string()),
         ("UBMC_TEST_GUEST", guest::directory().display().to_string()),
+        ("UBMC_TEST_FRUGY", bin.join("frugy").display().to_string()),
         ("UBMC_TEST_PYTHON", bin.join("python").display().to_string()),
     ];
     if let Some(venv) = need::python_nats()? {

@@ -200,7 +200,8 @@ fn others_read_our_images() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("fru.bin");
     std::fs::write(&file, changed.bytes()).unwrap();
-    let Ok(output) = Command::new("frugy").arg("-d").arg(&file).output() else {
+    let frugy = std::env::var_os("UBMC_TEST_FRUGY").unwrap_or_else(|| "frugy".into());
+    let Ok(output) = Command::new(frugy).arg("-d").arg(&file).output() else {
         println!("SKIP: frugy is not installed");
         return;
     };
