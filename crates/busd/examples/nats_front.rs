@@ -156,11 +156,11 @@ fn main() -> Result<(), Error> {
     };
     let user =
         options.user.zip(options.password).map(|(name, password)| User { name, password, permissions: None });
-    let mut inside = Vec::new();
+    let mut extensions = Vec::new();
     if options.jetstream {
         let mut config = JetStreamConfig { dir: options.store, ..JetStreamConfig::default() };
         config.store.max_bytes = options.max_file_store.unwrap_or(config.store.max_bytes).min(256 << 20);
-        inside.push(jetstream(config));
+        extensions.push(jetstream(config));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -173,7 +173,7 @@ fn main() -> Result<(), Error> {
             server_name: options.name.unwrap_or_else(|| "u-bmc".to_owned()),
             users: user.into_iter().collect(),
             limits,
-            inside,
+            extensions,
         })?;
         if let Some(path) = options.pid {
             std::fs::write(path, std::process::id().to_string())?;

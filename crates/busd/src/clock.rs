@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::inside::Now;
+use super::extension::Now;
 
 /// The monotonic clock, for how long something took.
 pub(super) fn precise() -> Duration {

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use nats::{Limits, User};
 
-use super::inside::InsideFactory;
+use super::extension::ExtensionFactory;
 
 /// What an embedded server is started with. The default listens on a free loopback port, without users: for tests
 /// and for a bus that nobody else on the machine can reach.
@@ -18,8 +18,8 @@ pub struct ServerConfig {
     pub users: Vec<User>,
     /// Bounds.
     pub limits: Limits,
-    /// Machines that live in the server and speak through it. With one, the server says that it has JetStream.
-    pub inside: Vec<InsideFactory>,
+    /// Extensions of the server. With one, the server says that it has JetStream.
+    pub extensions: Vec<ExtensionFactory>,
 }
 
 impl Default for ServerConfig {
@@ -29,7 +29,7 @@ impl Default for ServerConfig {
             server_name: "u-bmc".to_owned(),
             users: Vec::new(),
             limits: Limits::default(),
-            inside: Vec::new(),
+            extensions: Vec::new(),
         }
     }
 }
@@ -41,7 +41,7 @@ impl fmt::Debug for ServerConfig {
             .field("server_name", &self.server_name)
             .field("users", &self.users)
             .field("limits", &self.limits)
-            .field("inside", &self.inside.len())
+            .field("extensions", &self.extensions.len())
             .finish()
     }
 }

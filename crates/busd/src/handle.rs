@@ -8,7 +8,7 @@ use std::time::Duration;
 use nats::{Link, Stats};
 use tokio::sync::{broadcast, oneshot};
 
-use super::inside::Waker;
+use super::extension::Waker;
 
 /// Links kept for a listener that is slow to read; one that falls further behind is told so by its receiver.
 const LINKS: usize = 256;

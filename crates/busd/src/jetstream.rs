@@ -27,7 +27,7 @@ use nats::js::{Inbound, JetStream, Limits, Output, TURN_BYTES};
 use nats::{Broker, Internal, InternalMsg, InternalSub};
 
 use super::clock;
-use super::inside::{Inside, InsideFactory, Now, Waker};
+use super::extension::{ExtensionFactory, Now, ServerExtension, Waker};
 use super::monitor::{Finding, StoreCondition, StoreMonitor};
 use super::store::{FileStore, StoreLimits};
 
@@ -77,8 +77,8 @@ pub struct JetStreamConfig {
 
 /// JetStream for [`ServerConfig::inside`](super::ServerConfig::inside).
 #[must_use]
-pub fn jetstream(config: JetStreamConfig) -> InsideFactory {
-    Box::new(move |broker, waker, now| Ok(Box::new(Shell::start(config, broker, waker, now)?)))
+pub fn jetstream(config: JetStreamConfig) -> ExtensionFactory {
+    Box::new(move |broker, waker, now| Ok(Box::new(JetStreamExtension::start(config, broker, waker, now)?)))
 }
 
 enum Input {
@@ -148,7 +148,7 @@ fn machine_now(now: Now) -> nats::js::Now {
     nats::js::Now { mono: now.mono_ms, wall: now.unix_ns }
 }
 
-struct Shell {
+struct JetStreamExtension {
     inputs: Sender<Input>,
     shared: Arc<Outbox>,
     thread: Option<JoinHandle<()>>,
@@ -162,7 +162,7 @@ struct Shell {
     lines: Lines,
 }
 
-impl Shell {
+impl JetStreamExtension {
     fn start(config: JetStreamConfig, broker: &mut Broker, waker: Waker, now: Now) -> io::Result<Self> {
         let storage: Box<dyn Storage> = match &config.dir {
             Some(dir) => {
@@ -398,7 +398,7 @@ impl Shell {
     }
 }
 
-impl Inside for Shell {
+impl ServerExtension for JetStreamExtension {
     fn turn(&mut self, broker: &mut Broker, now: Now) -> Option<u64> {
         self.feed(broker, now);
         let outputs = self.take();

@@ -4,7 +4,7 @@
 //!   TCP clients ──► epoll ──► one thread: read ─► Broker ─► write ──► TCP clients
 //!   ServerHandle ─► eventfd ─►     │ ▲
 //!                                  ▼ │
-//!                             Inside (JetStream)
+//!                             ServerExtension (JetStream)
 //! ```
 //!
 //! The server runs on a thread of its own, so the operator's loop cannot stall the bus and the bus cannot stall
@@ -25,8 +25,8 @@
 
 mod clock;
 mod config;
+mod extension;
 mod handle;
-mod inside;
 mod jetstream;
 mod monitor;
 mod poll;
@@ -38,8 +38,8 @@ pub mod store;
 pub mod testing;
 
 pub use config::{ServerConfig, StartError};
+pub use extension::{ExtensionFactory, Now, ServerExtension, Waker};
 pub use handle::{Connection, ServerHandle};
-pub use inside::{Inside, InsideFactory, Now, Waker};
 pub use jetstream::{JetStreamConfig, jetstream};
 pub use monitor::{Finding, StoreCondition, StoreMonitor, StoreStatus};
 pub use nats::{CloseReason, Limits, Link, Permissions, Responses, Rules, Stats, User};

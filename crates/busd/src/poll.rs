@@ -15,8 +15,8 @@ use tokio::sync::oneshot;
 
 use super::clock;
 use super::config::ServerConfig;
+use super::extension::{Now, ServerExtension};
 use super::handle::{Command, Connection, Shared};
-use super::inside::{Inside, Now};
 use super::sockets::{FIRST, Io, Pause, Socket};
 
 const LISTENER: u64 = 0;
@@ -31,7 +31,7 @@ const EVENTS: usize = 64;
 const SHARE: Duration = Duration::from_millis(1);
 /// The most that is held against it: a stretch in which the server itself had to wait is not the user's doing.
 const SHARE_OWED: Duration = Duration::from_millis(10);
-/// What a message for a machine inside costs besides: that machine has a thread of its own.
+/// What a message for an extension costs besides: the extension has a thread of its own.
 const INSIDE: Duration = Duration::from_micros(50);
 /// How long a user waits at a time that has had its share, in milliseconds.
 const SHARE_PAUSE: u64 = 1;
@@ -71,9 +71,9 @@ pub(super) struct Loop {
     /// Slots of paused and lingering sockets: the few that need a look without an event.
     waiting: Vec<u32>,
     up: BTreeMap<u64, Connection>,
-    inside: Vec<Box<dyn Inside>>,
-    /// When a machine inside wants its next turn.
-    inside_due: Option<u64>,
+    extensions: Vec<Box<dyn ServerExtension>>,
+    /// When an extension wants its next turn.
+    extension_due: Option<u64>,
     stop: Option<Stop>,
     /// What the users have taken lately; with one user for all there is nothing to share.
     taken: Vec<Duration>,
@@ -101,7 +101,7 @@ impl Loop {
             server_name: config.server_name,
             host: addr.ip().to_string(),
             port: addr.port(),
-            jetstream: !config.inside.is_empty(),
+            jetstream: !config.extensions.is_empty(),
             users: config.users,
             limits: config.limits,
             seed: seed.iter().fold(0, |n, b| n << 8 | u64::from(*b)),
@@ -110,8 +110,8 @@ impl Loop {
         epoll::add(&epoll, &listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
         epoll::add(&epoll, shared.waker.fd(), EventData::new_u64(WAKER), EventFlags::IN)?;
         let now = clock::now();
-        let inside = config
-            .inside
+        let extensions = config
+            .extensions
             .into_iter()
             .map(|make| make(&mut broker, shared.waker.clone(), now))
             .collect::<io::Result<Vec<_>>>()?;
@@ -127,8 +127,8 @@ impl Loop {
             leaving: VecDeque::new(),
             waiting: Vec::new(),
             up: BTreeMap::new(),
-            inside_due: (!inside.is_empty()).then_some(now.mono_ms),
-            inside,
+            extension_due: (!extensions.is_empty()).then_some(now.mono_ms),
+            extensions,
             stop: None,
             taken: vec![Duration::ZERO; if users > 1 { users } else { 0 }],
             looked: Duration::ZERO,
@@ -173,8 +173,8 @@ impl Loop {
     }
 
     fn end(&mut self, now: Now) {
-        for machine in &mut self.inside {
-            machine.finish(&mut self.broker, now);
+        for extension in &mut self.extensions {
+            extension.finish(&mut self.broker, now);
         }
         self.broker.shut_down();
         self.flush(now.mono_ms);
@@ -197,12 +197,16 @@ impl Loop {
             let socket = self.socket(*slot)?;
             socket.linger.or(socket.pause.map(|p| p.until))
         });
-        let due =
-            [self.broker.deadline(), self.inside_due, self.accept_again, self.stop.as_ref().map(|s| s.until)]
-                .into_iter()
-                .flatten()
-                .chain(waiting)
-                .min()?;
+        let due = [
+            self.broker.deadline(),
+            self.extension_due,
+            self.accept_again,
+            self.stop.as_ref().map(|s| s.until),
+        ]
+        .into_iter()
+        .flatten()
+        .chain(waiting)
+        .min()?;
         let wait = due.saturating_sub(now);
         Some(Timespec {
             tv_sec: i64::try_from(wait / 1_000).unwrap_or(i64::MAX),
@@ -220,7 +224,7 @@ impl Loop {
             LISTENER => self.knocking = true,
             WAKER => {
                 self.shared.waker.drain();
-                self.inside_due = (!self.inside.is_empty()).then_some(now.mono_ms);
+                self.extension_due = (!self.extensions.is_empty()).then_some(now.mono_ms);
                 for command in self.shared.take() {
                     self.command(command, now.mono_ms);
                 }
@@ -382,13 +386,13 @@ impl Loop {
     }
 
     fn turn(&mut self, now: Now) {
-        if self.inside.is_empty() {
+        if self.extensions.is_empty() {
             return;
         }
-        self.inside_due = None;
-        for machine in &mut self.inside {
-            let due = machine.turn(&mut self.broker, now);
-            self.inside_due = [self.inside_due, due].into_iter().flatten().min();
+        self.extension_due = None;
+        for extension in &mut self.extensions {
+            let due = extension.turn(&mut self.broker, now);
+            self.extension_due = [self.extension_due, due].into_iter().flatten().min();
         }
     }
 

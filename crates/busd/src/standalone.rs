@@ -90,7 +90,7 @@ pub fn run_standalone(config: StandaloneConfig) -> Result<(), StandaloneError> {
         let server = Server::start(ServerConfig {
             listen: config.listen,
             users: user.into_iter().collect(),
-            inside: config
+            extensions: config
                 .store
                 .map(|dir| jetstream(JetStreamConfig { dir: Some(dir), ..JetStreamConfig::default() }))
                 .into_iter()

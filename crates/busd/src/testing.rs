@@ -30,7 +30,7 @@ impl Bus {
     pub async fn start() -> Self {
         let store = tempfile::tempdir().expect("a temporary directory");
         let streams = JetStreamConfig { dir: Some(store.path().to_owned()), ..JetStreamConfig::default() };
-        let config = ServerConfig { inside: vec![jetstream(streams)], ..ServerConfig::default() };
+        let config = ServerConfig { extensions: vec![jetstream(streams)], ..ServerConfig::default() };
         let server = Server::start(config).expect("the embedded server starts");
         let url = server.url();
         Self { _server: server, url, store }

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 
 fn start(dir: &Path) -> ServerHandle {
-    let inside = vec![jetstream(JetStreamConfig { dir: Some(dir.to_owned()), ..JetStreamConfig::default() })];
-    Server::start(ServerConfig { inside, ..ServerConfig::default() }).unwrap()
+    let extensions = vec![jetstream(JetStreamConfig { dir: Some(dir.to_owned()), ..JetStreamConfig::default() })];
+    Server::start(ServerConfig { extensions, ..ServerConfig::default() }).unwrap()
 }
 
 async fn connect(server: &ServerHandle) -> jetstream::Context {
@@ -205,8 +205,8 @@ async fn a_full_store_is_told_with_a_reason_and_not_as_an_open_question() {
     let dir = tempfile::tempdir().unwrap();
     let store = StoreLimits { max_bytes: 5 << 20, headroom: 0, segment_bytes: 64 * 1024 };
     let config = JetStreamConfig { dir: Some(dir.path().to_owned()), store, ..JetStreamConfig::default() };
-    let inside = vec![jetstream(config)];
-    let server = Server::start(ServerConfig { inside, ..ServerConfig::default() }).unwrap();
+    let extensions = vec![jetstream(config)];
+    let server = Server::start(ServerConfig { extensions, ..ServerConfig::default() }).unwrap();
     let client =
         ipc::Client::connect(&ipc::ConnectConfig::new(server.url().to_owned(), "operator")).await.unwrap();
     let bucket = client.create_bucket("config").await.unwrap();

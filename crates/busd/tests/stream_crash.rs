@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use async_nats::jetstream::{self, kv, stream};
-use busd::{JetStreamConfig, Server, ServerConfig, jetstream as inside};
+use busd::{JetStreamConfig, Server, ServerConfig, jetstream as extension};
 use futures_util::StreamExt as _;
 use tokio::time::Instant;
 
@@ -58,7 +58,8 @@ fn serve_when_asked() {
     let Some(dir) = std::env::var_os(SERVE) else { return };
     let streams = JetStreamConfig { dir: Some(dir.into()), ..JetStreamConfig::default() };
     let server =
-        Server::start(ServerConfig { inside: vec![inside(streams)], ..ServerConfig::default() }).unwrap();
+        Server::start(ServerConfig { extensions: vec![extension(streams)], ..ServerConfig::default() })
+            .unwrap();
     println!("serving {}", server.url());
     // Until it is killed, or the one who started it is gone.
     std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).unwrap();
@@ -156,7 +157,8 @@ async fn a_store_of_sixteen_mebibytes_opens_and_serves() {
     let streams =
         || JetStreamConfig { dir: Some(dir.path().to_owned()), store: limits, ..JetStreamConfig::default() };
     let start = || {
-        Server::start(ServerConfig { inside: vec![inside(streams())], ..ServerConfig::default() }).unwrap()
+        Server::start(ServerConfig { extensions: vec![extension(streams())], ..ServerConfig::default() })
+            .unwrap()
     };
     let server = start();
     let js = jetstream::new(async_nats::connect(server.url()).await.unwrap());

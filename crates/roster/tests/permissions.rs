@@ -32,7 +32,7 @@ impl World {
         let store = tempfile::tempdir().unwrap();
         let streams = JetStreamConfig { dir: Some(store.path().to_owned()), ..JetStreamConfig::default() };
         let users = on_bus().map(|daemon| roster::user(daemon, format!("pw-{}", daemon.name()))).collect();
-        let config = ServerConfig { users, inside: vec![jetstream(streams)], ..ServerConfig::default() };
+        let config = ServerConfig { users, extensions: vec![jetstream(streams)], ..ServerConfig::default() };
         let server = Server::start(config).unwrap();
         let mut clients = HashMap::new();
         for name in on_bus().map(Daemon::name) {

@@ -16,9 +16,9 @@ use crate::memory::Memory;
 use crate::notify::Notifier;
 use crate::shutdown::Shutdown;
 
-/// Everything but the bus.
+/// What a daemon is given besides its connection to the bus; all of it for one that has none.
 #[derive(Clone, Debug)]
-pub struct Kit {
+pub struct LocalContext {
     /// The daemon's name.
     pub daemon: String,
     /// Its clock.
@@ -39,7 +39,7 @@ pub struct Kit {
     pub settings: Map<String, Value>,
 }
 
-impl Kit {
+impl LocalContext {
     /// The daemon's configuration as its type.
     ///
     /// # Errors
@@ -79,17 +79,17 @@ pub struct NoBoard {
 /// Everything a daemon on the bus is given.
 #[derive(Clone, Debug)]
 pub struct Context {
-    /// The rest; its fields and methods are available directly.
-    pub kit: Kit,
+    /// All but the bus; its fields and methods are available directly.
+    pub local: LocalContext,
     /// The connection to the bus.
     pub bus: ipc::Client,
 }
 
 impl Deref for Context {
-    type Target = Kit;
+    type Target = LocalContext;
 
-    fn deref(&self) -> &Kit {
-        &self.kit
+    fn deref(&self) -> &LocalContext {
+        &self.local
     }
 }
 

@@ -44,7 +44,7 @@ pub use chain::ErrorChain;
 pub use clock::{Clock, boot_id};
 pub use config::{ConfigError, Settings};
 pub use confine::{Confinement, Reach};
-pub use context::{Context, Heartbeat, Kit, NoBoard};
+pub use context::{Context, Heartbeat, LocalContext, NoBoard};
 pub use exit::{Exit, Failure};
 pub use flood::Bucket;
 pub use folder::{Folder, read_file};

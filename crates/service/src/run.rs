@@ -10,7 +10,7 @@ use crate::bootstrap::Bootstrap;
 use crate::chain::ErrorChain;
 use crate::clock::Clock;
 use crate::confine::Opened;
-use crate::context::{Context, Kit};
+use crate::context::{Context, LocalContext};
 use crate::exit::{Exit, Failure};
 use crate::log;
 use crate::notify::{Notification, Notifier};
@@ -25,14 +25,14 @@ where
     R: Future<Output = Result<(), E>>,
     E: Failure + 'static,
 {
-    run_local(daemon, by_hand, |kit, bus| async move {
+    run_local(daemon, by_hand, |local, bus| async move {
         let Some(address) = bus else {
-            tracing::error!("cannot start {}: bootstrap names no bus", kit.daemon);
+            tracing::error!("cannot start {}: bootstrap names no bus", local.daemon);
             return Err(Ended::Exit(Exit::Config));
         };
-        let config = ipc::ConnectConfig::new(address.url, kit.daemon.clone())
+        let config = ipc::ConnectConfig::new(address.url, local.daemon.clone())
             .with_credentials(address.user, address.password);
-        let mut shutdown = kit.shutdown.clone();
+        let mut shutdown = local.shutdown.clone();
         let connected = tokio::select! {
             connected = ipc::Client::connect(&config) => connected,
             () = shutdown.wait() => return Ok(()),
@@ -47,7 +47,7 @@ where
                 }));
             }
         };
-        let result = main(Context { kit, bus: bus.clone() }).await;
+        let result = main(Context { local, bus: bus.clone() }).await;
         bus.close().await;
         result.map_err(Ended::Error)
     })
@@ -56,7 +56,7 @@ where
 /// Runs a process that does without the bus; otherwise as [`run`]. The bus address, if one came, is handed on.
 pub fn run_local<F, R, E>(daemon: &str, by_hand: Option<Bootstrap>, main: F) -> ExitCode
 where
-    F: FnOnce(Kit, Option<crate::BusAddress>) -> R,
+    F: FnOnce(LocalContext, Option<crate::BusAddress>) -> R,
     R: Future<Output = Result<(), E>>,
     E: Failure + 'static,
 {
@@ -109,7 +109,7 @@ where
         if !alone {
             watch_operator(stdin, trigger.clone());
         }
-        let kit = Kit {
+        let local = LocalContext {
             daemon: bootstrap.daemon,
             clock: Clock::new(),
             shutdown,
@@ -120,7 +120,7 @@ where
             heartbeat_every: std::time::Duration::from_millis(bootstrap.heartbeat_ms),
             settings: bootstrap.config,
         };
-        main(kit, bootstrap.bus).await
+        main(local, bootstrap.bus).await
     });
     // Threads that still block on a file must not keep the process.
     runtime.shutdown_background();

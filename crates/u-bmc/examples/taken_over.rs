@@ -21,7 +21,7 @@ use rustix::process::{Pid, Signal, getppid, kill_process, test_kill_process};
 use schema::rpc::system_service::{GET_HEALTH, LIST_DAEMONS};
 use schema::v1alpha1 as pb;
 use serde_json::{Value, json};
-use service::{BusAddress, Exit, Failure, Kit, LogConfig, Settings};
+use service::{BusAddress, Exit, Failure, LocalContext, LogConfig, Settings};
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -52,7 +52,10 @@ fn operate(dir: &Path) -> ExitCode {
         return Exit::Config.into();
     }
     let options = Options {
-        parts: operator::parts(operator::Kind { hal: board::HalKind::Sim, fans: false }, |_| false),
+        daemons: operator::daemon_specs(
+            operator::BoardKind { hal: board::HalKind::Sim, fans: false },
+            |_| false,
+        ),
         program: std::env::current_exe().unwrap_or_default(),
         version: "test".to_owned(),
         board: board::Board::load(&dir.join("board.toml"), &[]).map_err(|error| error.to_string()),
@@ -97,7 +100,7 @@ impl From<io::Error> for Unexpected {
     }
 }
 
-async fn taken_over(kit: Kit, bus: Option<BusAddress>) -> Result<(), Unexpected> {
+async fn taken_over(local: LocalContext, bus: Option<BusAddress>) -> Result<(), Unexpected> {
     let bus = bus.ok_or_else(|| Unexpected("no bus".to_owned()))?;
     let config =
         ConnectConfig::new(&bus.url, "websrv").with_credentials(bus.user.clone(), bus.password.clone());
@@ -109,14 +112,14 @@ async fn taken_over(kit: Kit, bus: Option<BusAddress>) -> Result<(), Unexpected>
     let usermgr = list.daemons.iter().find(|daemon| daemon.name == "usermgr").map_or(0, |daemon| daemon.pid);
     let usermgr = i32::try_from(usermgr).unwrap_or_default();
 
-    let stage_file = kit.state_dir.join("stage");
+    let stage_file = local.state_dir.join("stage");
     let stage: u32 =
         std::fs::read_to_string(&stage_file).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
     if stage == 0 {
-        let root = kit.settings.get("root").and_then(Value::as_str).unwrap_or_default();
-        let mut tried = here(Path::new(root), &kit.run_dir, usermgr);
+        let root = local.settings.get("root").and_then(Value::as_str).unwrap_or_default();
+        let mut tried = here(Path::new(root), &local.run_dir, usermgr);
         tried.extend(on_the_bus(&bus)?);
-        std::fs::write(kit.state_dir.join("report.json"), json!(tried).to_string())?;
+        std::fs::write(local.state_dir.join("report.json"), json!(tried).to_string())?;
     }
     // Before it is tried, as nothing is written afterwards.
     std::fs::write(&stage_file, (stage + 1).to_string())?;
@@ -129,7 +132,7 @@ async fn taken_over(kit: Kit, bus: Option<BusAddress>) -> Result<(), Unexpected>
             let read = process_vm_readv(NixPid::from_raw(usermgr), &mut [IoSliceMut::new(&mut bytes)], &from);
             read.err().map_or(done(), io::Error::from)
         }
-        3 => mount("none", root_of(&kit), "tmpfs", MountFlags::empty(), None)
+        3 => mount("none", root_of(&local), "tmpfs", MountFlags::empty(), None)
             .err()
             .map_or(done(), io::Error::from),
         _ => {
@@ -137,19 +140,19 @@ async fn taken_over(kit: Kit, bus: Option<BusAddress>) -> Result<(), Unexpected>
                 client.call(GET_HEALTH, &pb::GetHealthRequest::default(), &context).await.map_err(failed)?;
             let told = health.health.unwrap_or_default().details.into_iter();
             let told: Vec<_> = told.map(|detail| json!([detail.component, detail.message])).collect();
-            std::fs::write(kit.state_dir.join("health.json"), json!(told).to_string())?;
-            kit.ready();
-            kit.shutdown.clone().wait().await;
+            std::fs::write(local.state_dir.join("health.json"), json!(told).to_string())?;
+            local.ready();
+            local.shutdown.clone().wait().await;
             return Ok(());
         }
     };
     // It lived on.
-    std::fs::write(kit.state_dir.join(format!("lived-{stage}")), outcome.to_string())?;
+    std::fs::write(local.state_dir.join(format!("lived-{stage}")), outcome.to_string())?;
     Ok(())
 }
 
-fn root_of(kit: &Kit) -> &OsStr {
-    kit.state_dir.as_os_str()
+fn root_of(local: &LocalContext) -> &OsStr {
+    local.state_dir.as_os_str()
 }
 
 fn done() -> io::Error {

@@ -42,7 +42,7 @@ pub(crate) fn program(daemon: Daemon) -> Program {
         }
         // It has no settings; some may come with a later release.
         Daemon::Twin => Program {
-            main: Some(|bootstrap| service::run_local("twin", bootstrap, |kit, _| twinsim::run(kit))),
+            main: Some(|bootstrap| service::run_local("twin", bootstrap, |local, _| twinsim::run(local))),
             check: |_| Ok(()),
         },
         Daemon::Powermgr => on_bus!(powermgr),

@@ -61,9 +61,9 @@ fn options(args: OperatorArgs) -> Result<Options, Error> {
     let board = board::Board::load(&board_file, &board_overrides);
     let board = board.map_err(|error| ErrorChain(&error).to_string());
     // It decides which daemons there are.
-    let unknown = operator::Kind { hal: board::HalKind::Linux, fans: false };
-    let kind = board.as_ref().map_or(unknown, operator::Kind::of);
-    let parts = operator::parts(kind, |daemon| !settings.of(daemon).is_empty());
+    let unknown = operator::BoardKind { hal: board::HalKind::Linux, fans: false };
+    let kind = board.as_ref().map_or(unknown, operator::BoardKind::of);
+    let daemons = operator::daemon_specs(kind, |daemon| !settings.of(daemon).is_empty());
     let state_dir = absolute(&args.state_dir)?;
     let run_dir = match args.run_dir {
         Some(dir) => absolute(&dir)?,
@@ -73,7 +73,7 @@ fn options(args: OperatorArgs) -> Result<Options, Error> {
     let program =
         std::env::current_exe().map_err(|source| Error::System { what: "find this program", source })?;
     Ok(Options {
-        parts,
+        daemons,
         program,
         version: version(),
         board_file,

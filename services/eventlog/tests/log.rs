@@ -6,7 +6,7 @@ use busd::testing::Bus;
 use ipc::{CallContext, Client, Code, EventBuilder, Status};
 use schema::rpc::event_service;
 use schema::v1alpha1 as v1;
-use service::{Clock, Context, Kit, Notification, Notifier, Shutdown, Trigger};
+use service::{Clock, Context, LocalContext, Notification, Notifier, Shutdown, Trigger};
 use tokio::task::JoinHandle;
 
 struct Bench {
@@ -39,7 +39,7 @@ impl Bench {
     async fn keeper(&self) -> Keeper {
         let (stop, shutdown) = Shutdown::new();
         let (notify, mut told) = Notifier::channel();
-        let kit = Kit {
+        let local = LocalContext {
             daemon: eventlog::NAME.to_owned(),
             clock: Clock::new(),
             shutdown,
@@ -51,7 +51,7 @@ impl Bench {
             settings: serde_json::Map::new(),
         };
         let bus = self.bus.client(eventlog::NAME).await;
-        let task = tokio::spawn(eventlog::run(Context { kit, bus }));
+        let task = tokio::spawn(eventlog::run(Context { local, bus }));
         while told.recv().await.expect("the daemon runs") != Notification::Ready {}
         Keeper { stop, task }
     }

@@ -8,7 +8,7 @@ use futures_util::StreamExt as _;
 use prost::Message as _;
 use schema::server::{Call as _, HostServiceCall};
 use schema::v1alpha1 as v1;
-use service::{Clock, Context, Kit, Notification, Notifier, Shutdown, Trigger};
+use service::{Clock, Context, LocalContext, Notification, Notifier, Shutdown, Trigger};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -76,7 +76,7 @@ impl Bench {
         }
         let (stop, shutdown) = Shutdown::new();
         let (notify, told) = Notifier::channel();
-        let kit = Kit {
+        let local = LocalContext {
             daemon: "fleet".into(),
             clock: Clock::new(),
             shutdown,
@@ -87,7 +87,7 @@ impl Bench {
             heartbeat_every: BEAT,
             settings: settings.as_object().cloned().unwrap_or_default(),
         };
-        let context = Context { kit, bus: inside.client("fleet").await };
+        let context = Context { local, bus: inside.client("fleet").await };
         let link = tokio::spawn(fleet::run(context));
         Self { inside, outside, freeze, told, link, stop }
     }

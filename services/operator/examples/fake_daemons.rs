@@ -7,9 +7,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use operator::{Listen, Options, Part};
+use operator::{DaemonSpec, Listen, Options};
 use roster::Limits;
-use service::{Exit, Failure, Kit, LogConfig, Settings};
+use service::{Exit, Failure, LocalContext, LogConfig, Settings};
 use supervise::Spec;
 
 /// What a fake daemon does.
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
         Some("orphan") => orphan(),
         Some(name) => {
             let name = name.to_owned();
-            service::run_local(&name, None, |kit, _| fake(kit))
+            service::run_local(&name, None, |local, _| fake(local))
         }
         None => ExitCode::from(64),
     }
@@ -61,11 +61,11 @@ fn operate(mut args: impl Iterator<Item = String>) -> ExitCode {
         }
     }
     service::init_logs(&LogConfig::default());
-    let part = |name: &str, after: &[&str]| {
-        Part::new(Spec::new(name, after)).without_bus().with_limits(Limits::daemon())
+    let spec = |name: &str, after: &[&str]| {
+        DaemonSpec::new(Spec::new(name, after)).without_bus().with_limits(Limits::daemon())
     };
     let options = Options {
-        parts: vec![part("base", &[]).speaks(), part("middle", &["base"]), part("top", &["middle"])],
+        daemons: vec![spec("base", &[]).speaks(), spec("middle", &["base"]), spec("top", &["middle"])],
         program: std::env::current_exe().unwrap_or_default(),
         version: "test".to_owned(),
         board: board::Board::load(&dir.join("board.toml"), &[]).map_err(|error| error.to_string()),
@@ -107,12 +107,12 @@ fn journal(dir: &Path, line: &str) {
     }
 }
 
-async fn fake(kit: Kit) -> Result<(), AsTold> {
-    let behaviour: Behaviour = kit.config().map_err(|error| {
+async fn fake(local: LocalContext) -> Result<(), AsTold> {
+    let behaviour: Behaviour = local.config().map_err(|error| {
         let _ = writeln!(std::io::stderr(), "{error}");
         AsTold(Exit::Config)
     })?;
-    journal(&kit.run_dir, &format!("{} starts as {}", kit.daemon, std::process::id()));
+    journal(&local.run_dir, &format!("{} starts as {}", local.daemon, std::process::id()));
     for line in &behaviour.say {
         let _ = writeln!(std::io::stderr(), "{line}");
     }
@@ -126,17 +126,17 @@ async fn fake(kit: Kit) -> Result<(), AsTold> {
     }
     if let Some(text) = &behaviour.credential {
         let (user, password) = text.split_once(':').unwrap_or(("admin", text));
-        kit.notify.credential(user, password);
+        local.notify.credential(user, password);
     }
-    kit.ready();
-    let mut shutdown = kit.shutdown.clone();
-    let mut heartbeat = kit.heartbeat();
+    local.ready();
+    let mut shutdown = local.shutdown.clone();
+    let mut heartbeat = local.heartbeat();
     loop {
         tokio::select! {
             () = shutdown.wait(), if !behaviour.stubborn => break,
             () = heartbeat.tick() => {}
         }
     }
-    journal(&kit.run_dir, &format!("{} ends", kit.daemon));
+    journal(&local.run_dir, &format!("{} ends", local.daemon));
     Ok(())
 }

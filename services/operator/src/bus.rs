@@ -51,7 +51,7 @@ impl Bus {
                     ..JetStreamConfig::default()
                 };
                 let config =
-                    ServerConfig { users, inside: vec![jetstream(streams)], ..ServerConfig::default() };
+                    ServerConfig { users, extensions: vec![jetstream(streams)], ..ServerConfig::default() };
                 Some(Server::start(config).map_err(bus_error)?)
             }
         };

@@ -8,7 +8,7 @@ use board::Board;
 use serde::Deserialize;
 use service::{Ignored, LogConfig, Settings};
 
-use crate::part::Part;
+use crate::daemon_spec::DaemonSpec;
 
 /// Where a server listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +44,8 @@ impl std::fmt::Display for Listen {
 /// How to run.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The daemons; see [`crate::parts`].
-    pub parts: Vec<Part>,
+    /// The daemons; see [`crate::daemon_specs`].
+    pub daemons: Vec<DaemonSpec>,
     /// The program that holds the daemons: started as `program <daemon>`.
     pub program: PathBuf,
     /// Version to tell, with build details.

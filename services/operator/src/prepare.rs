@@ -31,7 +31,7 @@ pub(crate) struct Prepared {
 /// Checks flags, configuration, board, directories and addresses.
 pub(crate) fn prepare(options: &Options) -> Result<Prepared, Error> {
     // Every daemon may be configured, also one that does not run here.
-    let mut known: Vec<&str> = options.parts.iter().map(|part| part.spec.name.as_str()).collect();
+    let mut known: Vec<&str> = options.daemons.iter().map(|daemon| daemon.spec.name.as_str()).collect();
     let others: Vec<&str> = roster::names().filter(|name| !known.contains(name)).collect();
     known.extend(others);
     options.settings.check_daemons(&known)?;
@@ -61,10 +61,10 @@ pub(crate) fn prepare(options: &Options) -> Result<Prepared, Error> {
     private_dir(&options.run_dir)?;
     let lock = lock(&options.state_dir)?;
     let mut findings = Vec::new();
-    for part in &options.parts {
+    for daemon in &options.daemons {
         // A daemon without a place for its files is still worth more than none.
-        if let Err(error) = private_dir(&options.state_dir.join(&part.spec.name)) {
-            findings.push((part.spec.name.clone(), ErrorChain(&error).to_string()));
+        if let Err(error) = private_dir(&options.state_dir.join(&daemon.spec.name)) {
+            findings.push((daemon.spec.name.clone(), ErrorChain(&error).to_string()));
         }
     }
     let system_id = system_id(&options.state_dir, &mut findings)?;

@@ -26,11 +26,11 @@ use crate::config::{Config, Listen, Options};
 use crate::confine::{self, Start};
 use crate::confirm::{BootConfirmation, Verdict, release_serves};
 use crate::cooling::{self, Cooling, Guard};
+use crate::daemon_spec::DaemonSpec;
 use crate::error::Error;
 use crate::health::{Note, SystemReport};
 use crate::limits;
 use crate::output::{Intake, LogSink};
-use crate::part::Part;
 use crate::pid1;
 use crate::prepare::{Prepared, prepare, write_atomic};
 use crate::privileges;
@@ -211,10 +211,10 @@ impl<'a> Operator<'a> {
             return Err(Error::File { what: "remove", path: path.clone(), source: error });
         }
         let given = give_users(options, prepared.config.privileges);
-        let specs = options.parts.iter().map(|part| part.spec.clone()).collect();
+        let specs = options.daemons.iter().map(|daemon| daemon.spec.clone()).collect();
         let machine = Machine::new(specs, Policy::default())?;
-        let on_bus = options.parts.iter().filter(|part| part.on_bus);
-        let names: Vec<Daemon> = on_bus.filter_map(|part| Daemon::named(&part.spec.name)).collect();
+        let on_bus = options.daemons.iter().filter(|daemon| daemon.on_bus);
+        let names: Vec<Daemon> = on_bus.filter_map(|daemon| Daemon::named(&daemon.spec.name)).collect();
         let store = options.state_dir.join("bus");
         let own = options.image_settings.typed::<Config>(Daemon::Operator.name()).unwrap_or_default();
         let of_site = options.site.contains(Daemon::Operator.name());
@@ -247,7 +247,7 @@ impl<'a> Operator<'a> {
             }
             tokio::spawn(store::tell(monitor, events.clone()));
         }
-        let count = options.parts.len();
+        let count = options.daemons.len();
         let clock = Clock::new();
         let verbose =
             std::env::var_os("UBMC_LOG").is_some() || options.log.filter != LogConfig::default().filter;
@@ -264,7 +264,11 @@ impl<'a> Operator<'a> {
             records: vec![Record::default(); count],
             running: (0..count).map(|_| None).collect(),
             starts: vec![0; count],
-            intakes: options.parts.iter().map(|part| Intake::new(&part.spec.name, clock, verbose)).collect(),
+            intakes: options
+                .daemons
+                .iter()
+                .map(|daemon| Intake::new(&daemon.spec.name, clock, verbose))
+                .collect(),
             waited: vec![None; count],
             turned: Mono::ZERO,
             bus: Some(bus),
@@ -560,11 +564,11 @@ impl<'a> Operator<'a> {
     }
 
     fn speaks(&self, id: Id) -> bool {
-        self.options.parts.get(id.0).is_some_and(|part| part.speaks)
+        self.options.daemons.get(id.0).is_some_and(|daemon| daemon.speaks)
     }
 
     fn names_host(&self, id: Id) -> bool {
-        self.options.parts.get(id.0).is_some_and(|part| part.names_host)
+        self.options.daemons.get(id.0).is_some_and(|daemon| daemon.names_host)
     }
 
     /// Names the machine for a daemon that lacks the right to.
@@ -709,13 +713,13 @@ impl<'a> Operator<'a> {
     /// Looks at those who have been silent for a while: what they waited for a processor meanwhile is not held against them.
     fn forgive(&mut self) {
         let now = self.clock.now();
-        for ((_, view), part) in self.machine.views().zip(&self.options.parts) {
-            let Some(span) = part.missed_after else { continue };
+        for ((_, view), daemon) in self.machine.views().zip(&self.options.daemons) {
+            let Some(span) = daemon.missed_after else { continue };
             let silent = matches!(view.state, State::Ready { beat, .. } if now.since(beat) >= span);
             if !silent {
-                self.missed.remove(&part.spec.name);
-            } else if self.missed.insert(part.spec.name.clone()) {
-                tracing::error!(daemon = %part.spec.name, silent = %span, "daemon missed heartbeats");
+                self.missed.remove(&daemon.spec.name);
+            } else if self.missed.insert(daemon.spec.name.clone()) {
+                tracing::error!(daemon = %daemon.spec.name, silent = %span, "daemon missed heartbeats");
             }
         }
         let mut starved = Vec::new();
@@ -755,8 +759,8 @@ impl<'a> Operator<'a> {
     }
 
     fn spawn(&mut self, id: Id) -> std::io::Result<()> {
-        let Some(part) = self.options.parts.get(id.0) else { return Ok(()) };
-        let name = part.spec.name.as_str();
+        let Some(daemon) = self.options.daemons.get(id.0) else { return Ok(()) };
+        let name = daemon.spec.name.as_str();
         let source = if self.without_site.contains(name) {
             &self.options.image_settings
         } else {
@@ -811,7 +815,7 @@ impl<'a> Operator<'a> {
         {
             tracing::warn!(daemon = name, %error, "cannot create directory for daemon");
         }
-        let confinement = self.confinement(part, &settings);
+        let confinement = self.confinement(daemon, &settings);
         if confinement.is_some() && privileges.is_none() {
             // It may make nothing in the folder of all. With users of their own it was made for it at the start.
             let _ = std::fs::DirBuilder::new().mode(0o700).create(self.options.run_dir.join(name));
@@ -821,11 +825,11 @@ impl<'a> Operator<'a> {
             privileges,
             closed: self.own_users,
             daemon: name.to_owned(),
-            bus: self.bus.as_ref().filter(|_| part.on_bus).map(|bus| bus.address_for(name)),
-            board: part.needs_board.then(|| Box::new(self.prepared.board.clone())),
+            bus: self.bus.as_ref().filter(|_| daemon.on_bus).map(|bus| bus.address_for(name)),
+            board: daemon.needs_board.then(|| Box::new(self.prepared.board.clone())),
             state_dir: self.options.state_dir.join(name),
             run_dir: self.options.run_dir.clone(),
-            heartbeat_ms: heartbeat_ms(part.missed_after.or(part.spec.silent_at_most)),
+            heartbeat_ms: heartbeat_ms(daemon.missed_after.or(daemon.spec.silent_at_most)),
             log: self.options.log.clone(),
             config: settings,
         };
@@ -841,7 +845,7 @@ impl<'a> Operator<'a> {
             (self.sink, intake),
             &self.to_us,
         )?;
-        self.limit(name, running.pid, &part.limits);
+        self.limit(name, running.pid, &daemon.limits);
         if let Some(record) = self.records.get_mut(id.0) {
             record.pid = Some(running.pid);
             record.started = Some(wire::Moment::new(self.clock.now(), self.clock.wall()));
@@ -853,9 +857,13 @@ impl<'a> Operator<'a> {
     }
 
     /// What a daemon is confined to.
-    fn confinement(&self, part: &Part, settings: &Map<String, Value>) -> Option<service::Confinement> {
-        let name = part.spec.name.as_str();
-        let bus = self.bus.as_ref().filter(|_| part.on_bus);
+    fn confinement(
+        &self,
+        daemon: &DaemonSpec,
+        settings: &Map<String, Value>,
+    ) -> Option<service::Confinement> {
+        let name = daemon.spec.name.as_str();
+        let bus = self.bus.as_ref().filter(|_| daemon.on_bus);
         let port = |listen| match listen {
             Listen::At(address) => Some(address.port()),
             Listen::Off => None,
@@ -1106,7 +1114,7 @@ impl<'a> Operator<'a> {
 
 /// Hands folders to the daemons' own users. What came of it.
 fn give_users(options: &Options, wanted: bool) -> privileges::Given {
-    let daemons: Vec<&str> = options.parts.iter().map(|part| part.spec.name.as_str()).collect();
+    let daemons: Vec<&str> = options.daemons.iter().map(|daemon| daemon.spec.name.as_str()).collect();
     let given = match wanted {
         true => privileges::prepare(&options.state_dir, &options.run_dir, &daemons),
         false => privileges::Given::default(),

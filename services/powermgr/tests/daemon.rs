@@ -9,7 +9,7 @@ use powermgr::testing::{TwinBoard, board};
 use powermgr::{Config, serve};
 use schema::rpc::power_service::{APPLY, GET_STATE, LIST_HOSTS, SET_IDENTIFY};
 use schema::v1alpha1::{self as v1, event::Payload};
-use service::{Clock, Context, Kit, Notification, Notifier, Shutdown, Trigger};
+use service::{Clock, Context, LocalContext, Notification, Notifier, Shutdown, Trigger};
 use tokio::task::JoinHandle;
 use twin::{Fault, Input};
 use units::Millis;
@@ -45,7 +45,7 @@ impl Bench {
     async fn boot(&mut self) {
         let (stop, shutdown) = Shutdown::new();
         let (notify, mut told) = Notifier::channel();
-        let kit = Kit {
+        let local = LocalContext {
             daemon: powermgr::NAME.to_owned(),
             clock: Clock::new(),
             shutdown,
@@ -56,7 +56,7 @@ impl Bench {
             heartbeat_every: Duration::from_secs(1),
             settings: serde_json::Map::new(),
         };
-        let context = Context { kit, bus: self.bus.client(powermgr::NAME).await };
+        let context = Context { local, bus: self.bus.client(powermgr::NAME).await };
         let pins = std::sync::Arc::new(self.pins.clone());
         let task = tokio::spawn(async move { serve(context, Config::default(), &board(), pins).await });
         while told.recv().await.expect("the daemon runs") != Notification::Ready {}

@@ -9,7 +9,7 @@ use powermgr::testing::{TwinBoard, board};
 use schema::rpc::{chassis_service, host_service, management_controller_service as bmc};
 use schema::server::OperatorServiceCall;
 use schema::v1alpha1 as v1;
-use service::{Clock, Context, Kit, Notification, Notifier, Shutdown};
+use service::{Clock, Context, LocalContext, Notification, Notifier, Shutdown};
 use tokio::task::JoinHandle;
 use tracing::Level;
 use twin::{Fault, Input};
@@ -25,12 +25,15 @@ struct Bench {
     run_dir: tempfile::TempDir,
 }
 
-fn kit(daemon: &str, run_dir: &std::path::Path) -> (Kit, tokio::sync::mpsc::UnboundedReceiver<Notification>) {
+fn local_context(
+    daemon: &str,
+    run_dir: &std::path::Path,
+) -> (LocalContext, tokio::sync::mpsc::UnboundedReceiver<Notification>) {
     let (trigger, shutdown) = Shutdown::new();
     // Nobody stops these in order; they are killed.
     std::mem::forget(trigger);
     let (notify, told) = Notifier::channel();
-    let kit = Kit {
+    let local = LocalContext {
         daemon: daemon.to_owned(),
         clock: Clock::new(),
         shutdown,
@@ -41,7 +44,7 @@ fn kit(daemon: &str, run_dir: &std::path::Path) -> (Kit, tokio::sync::mpsc::Unbo
         heartbeat_every: std::time::Duration::from_secs(5),
         settings: serde_json::Map::new(),
     };
-    (kit, told)
+    (local, told)
 }
 
 async fn ready(mut told: tokio::sync::mpsc::UnboundedReceiver<Notification>) {
@@ -66,8 +69,8 @@ impl Bench {
     }
 
     async fn start_powermgr(&mut self) {
-        let (kit, told) = kit(powermgr::NAME, self.run_dir.path());
-        let context = Context { kit, bus: self.bus.client(powermgr::NAME).await };
+        let (local, told) = local_context(powermgr::NAME, self.run_dir.path());
+        let context = Context { local, bus: self.bus.client(powermgr::NAME).await };
         let pins = Arc::new(self.pins.clone());
         self.powermgr = Some(tokio::spawn(async move {
             powermgr::serve(context, powermgr::Config::default(), &board(), pins).await.expect("no error");
@@ -76,8 +79,8 @@ impl Bench {
     }
 
     async fn start_statemgr(&mut self) {
-        let (kit, told) = kit(statemgr::NAME, self.run_dir.path());
-        let context = Context { kit, bus: self.bus.client(statemgr::NAME).await };
+        let (local, told) = local_context(statemgr::NAME, self.run_dir.path());
+        let context = Context { local, bus: self.bus.client(statemgr::NAME).await };
         let config = statemgr::Config { boot_id: Some(self.boot_id.clone()), ..statemgr::Config::default() };
         self.statemgr = Some(tokio::spawn(async move {
             Box::pin(statemgr::serve(context, config, &board())).await.expect("no error");

@@ -37,7 +37,7 @@ pub struct Config {
     pub run_dir: PathBuf,
 }
 
-/// The twin as a daemon, on the service kit: `u-bmc twin`.
+/// The twin as a daemon, on crate `service`: `u-bmc twin`.
 ///
 /// When another process plays the machine already (`u-bmc twin --standalone`, whose hosts outlive the operator), it stands by and takes
 /// over when that one ends.
@@ -45,18 +45,18 @@ pub struct Config {
 /// # Errors
 ///
 /// Says what keeps it from starting; once it serves it does not fail.
-pub async fn run(kit: service::Kit) -> Result<(), Error> {
-    let board = Board::clone(&*kit.board()?);
-    let mut shutdown = kit.shutdown.clone();
-    let mut heartbeat = kit.heartbeat();
-    let ready_kit = kit.clone();
-    let config = Config { board, run_dir: kit.run_dir.clone() };
+pub async fn run(local: service::LocalContext) -> Result<(), Error> {
+    let board = Board::clone(&*local.board()?);
+    let mut shutdown = local.shutdown.clone();
+    let mut heartbeat = local.heartbeat();
+    let ready_local = local.clone();
+    let config = Config { board, run_dir: local.run_dir.clone() };
     let other = UnixStream::connect(config.run_dir.join(hal_sim::CONTROL_SOCKET)).await;
     if let Ok(other) = other
-        && kit.notify.is_supervised()
+        && local.notify.is_supervised()
     {
         tracing::info!("simulated board already runs in another process: standing by");
-        kit.ready();
+        local.ready();
         if stand_by(other, &mut shutdown, &mut heartbeat).await == Ended::Shutdown {
             return Ok(());
         }
@@ -64,7 +64,7 @@ pub async fn run(kit: service::Kit) -> Result<(), Error> {
     }
     serve(
         config,
-        move || ready_kit.ready(),
+        move || ready_local.ready(),
         async move { shutdown.wait().await },
         async move || {
             heartbeat.tick().await;

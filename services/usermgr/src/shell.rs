@@ -7,7 +7,7 @@ use std::time::Duration;
 use auth::{Accounts, PasswordHash, Role, UnixMillis, UserId};
 use ipc::{Outbox, Request, Status};
 use schema::server::{Call as _, UsermgrCall};
-use service::{Clock, Context, Kit};
+use service::{Clock, Context, LocalContext};
 use tokio::task::JoinSet;
 use units::Millis;
 
@@ -41,15 +41,15 @@ type Storing = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 /// # Errors
 /// [`Error`] when the configuration is wrong or the bus does not serve accounts and sessions.
 pub async fn run(context: Context) -> Result<(), Error> {
-    let Context { kit, bus } = context;
-    let config: Config = kit.config()?;
+    let Context { local, bus } = context;
+    let config: Config = local.config()?;
     let limits = config.limits()?;
     let store = Store::open(&bus).await?;
     let mut found = store.accounts(limits.max_users).await?;
     let sessions = store.sessions().await?;
-    let recovery = boot::recovery(&kit.state_dir, &limits);
+    let recovery = boot::recovery(&local.state_dir, &limits);
 
-    let made_before = boot::accounts_were_made(&kit.state_dir);
+    let made_before = boot::accounts_were_made(&local.state_dir);
     let given = match config.admin_password_file.as_deref().map(|path| boot::read_password(path, &limits)) {
         None => None,
         Some(Ok(password)) => Some(password),
@@ -63,13 +63,13 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let is_administrator = |account: &auth::Account| account.enabled && account.role == Role::Administrator;
     let has_administrator = found.accounts.list().into_iter().any(is_administrator);
     if made_before && (found.is_empty || found.lost && !has_administrator) {
-        let file = kit.state_dir.join(boot::RECOVERY_FILE);
+        let file = local.state_dir.join(boot::RECOVERY_FILE);
         let what = format!(
             "the store has lost its accounts: put a new password for admin into {} and restart",
             file.display()
         );
         tracing::error!(path = %file.display(), "user store lost its accounts: put a password in this file to recreate admin");
-        kit.notify.status(what);
+        local.notify.status(what);
     }
     // A clock that the next process shares: what is counted against guessers is handed on to it.
     let clock = Clock::since_boot();
@@ -89,10 +89,10 @@ pub async fn run(context: Context) -> Result<(), Error> {
         found.accounts.apply(change);
         renewed = id.map(|id| (id, recovered));
         if recovered {
-            boot::recovered(&kit.state_dir);
+            boot::recovered(&local.state_dir);
         } else if let Some((name, password)) = shown {
             tracing::info!(user = name, "generated initial admin password, sent to operator");
-            kit.notify.credential(&name, password.expose());
+            local.notify.credential(&name, password.expose());
         } else {
             tracing::info!(user = boot::ADMIN, "created admin account with configured password");
         }
@@ -100,11 +100,11 @@ pub async fn run(context: Context) -> Result<(), Error> {
 
     let has_any = !found.is_empty || !found.accounts.is_empty();
     if has_any && !made_before {
-        boot::remember_accounts(&kit.state_dir);
+        boot::remember_accounts(&local.state_dir);
     }
 
     let entropy = Box::new(|bytes: &mut [u8]| getrandom::fill(bytes).is_ok());
-    let kept = Kept::open(&kit.run_dir);
+    let kept = Kept::open(&local.run_dir);
     let counted = kept.as_ref().and_then(|kept| kept.load(limits.lockout.saved_max()));
     let machine =
         Machine::new(limits, entropy, decoy, found.accounts, sessions, counted.as_deref(), now(&clock));
@@ -114,7 +114,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
         store,
         bus: bus.clone(),
         outbox,
-        kit,
+        local,
         clock,
         kept,
         requests: HashMap::new(),
@@ -178,7 +178,7 @@ struct Shell {
     store: Store,
     bus: ipc::Client,
     outbox: Outbox,
-    kit: Kit,
+    local: LocalContext,
     clock: Clock,
     kept: Option<Kept>,
     requests: HashMap<TicketId, Request>,
@@ -190,10 +190,10 @@ struct Shell {
 impl Shell {
     async fn run(mut self, unreadable: Vec<String>, renewed: Option<(UserId, bool)>) -> Result<(), Error> {
         let mut requests = self.bus.serve(<UsermgrCall<Request>>::SERVICES).await.map_err(Error::Serve)?;
-        let mut heartbeat = self.kit.heartbeat();
-        let mut shutdown = self.kit.shutdown.clone();
+        let mut heartbeat = self.local.heartbeat();
+        let mut shutdown = self.local.shutdown.clone();
         let clock = self.clock;
-        self.kit.ready();
+        self.local.ready();
         let mut told = Vec::new();
         self.machine.tell_unreadable(&unreadable, now(&clock), &mut told);
         if let Some((id, is_recovered)) = renewed {

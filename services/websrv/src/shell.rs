@@ -49,7 +49,7 @@ struct Addresses {
 pub async fn run(context: Context) -> Result<(), Error> {
     let config: Config = context.config()?;
     config.check()?;
-    let Context { kit, bus } = context;
+    let Context { local, bus } = context;
     let (stop, stopping) = watch::channel(false);
 
     // Before anything is served: from here on no change of an account is missed.
@@ -57,7 +57,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let mut readings = bus.subscribe_raw("reading.>").await.map_err(Error::Bus)?;
 
     let mut tasks = JoinSet::new();
-    let mut sockets = Sockets::bind(&config, &kit.state_dir).await?;
+    let mut sockets = Sockets::bind(&config, &local.state_dir).await?;
     let addresses = sockets.addresses();
     let h3_port = addresses.http3.map(|a| a.port());
     let gateway = Arc::new(Gateway::new(config, bus, h3_port, sockets.fingerprint.clone())?);
@@ -72,19 +72,19 @@ pub async fn run(context: Context) -> Result<(), Error> {
         stop: stopping,
     };
     if let Some(complaint) = sockets.complaint.take() {
-        kit.notify.status(complaint);
+        local.notify.status(complaint);
     }
     sockets.serve(&shared, &mut tasks);
     let feed = tokio::spawn(Arc::clone(&gateway.feed).run());
-    announce(&kit.notify, addresses);
+    announce(&local.notify, addresses);
     if let Some(fingerprint) = &gateway.fingerprint {
         info!(fingerprint, "serving TLS certificate");
-        kit.notify.certificate(fingerprint);
+        local.notify.certificate(fingerprint);
     }
-    kit.ready();
+    local.ready();
 
-    let mut heartbeat: Heartbeat = kit.heartbeat();
-    let mut shutdown = kit.shutdown.clone();
+    let mut heartbeat: Heartbeat = local.heartbeat();
+    let mut shutdown = local.shutdown.clone();
     let listeners = !tasks.is_empty();
     loop {
         let event = tokio::select! {

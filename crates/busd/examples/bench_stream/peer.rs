@@ -26,7 +26,8 @@ pub(crate) struct Peer {
 pub(crate) fn serve(dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let store = StoreLimits { max_bytes: 1 << 30, ..StoreLimits::default() };
     let streams = JetStreamConfig { dir: Some(dir.to_owned()), store, ..JetStreamConfig::default() };
-    let server = Server::start(ServerConfig { inside: vec![jetstream(streams)], ..ServerConfig::default() })?;
+    let server =
+        Server::start(ServerConfig { extensions: vec![jetstream(streams)], ..ServerConfig::default() })?;
     eprintln!("Listening for client connections on {}", server.addr);
     io::copy(&mut io::stdin(), &mut io::sink())?;
     Ok(())

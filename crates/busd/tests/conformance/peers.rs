@@ -97,14 +97,14 @@ impl Ours {
         };
         let users = if setup == Setup::Users { users() } else { Vec::new() };
         let dir = tempfile::tempdir().unwrap();
-        let inside = if setup == Setup::Streams {
+        let extensions = if setup == Setup::Streams {
             let dir = Some(dir.path().join("streams"));
             vec![jetstream(JetStreamConfig { dir, ..JetStreamConfig::default() })]
         } else {
             Vec::new()
         };
         let handle =
-            Server::start(ServerConfig { limits, users, inside, ..ServerConfig::default() }).unwrap();
+            Server::start(ServerConfig { limits, users, extensions, ..ServerConfig::default() }).unwrap();
         Ours { addr: handle.addr, handle: Some(handle), leaving: None, _dir: dir }
     }
 }

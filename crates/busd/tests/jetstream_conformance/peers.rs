@@ -15,11 +15,11 @@ pub(crate) struct Ours {
 impl Ours {
     pub(crate) fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let inside = vec![jetstream(JetStreamConfig {
+        let extensions = vec![jetstream(JetStreamConfig {
             dir: Some(dir.path().to_owned()),
             ..JetStreamConfig::default()
         })];
-        let handle = Server::start(ServerConfig { inside, ..ServerConfig::default() }).unwrap();
+        let handle = Server::start(ServerConfig { extensions, ..ServerConfig::default() }).unwrap();
         Self { handle, _dir: dir }
     }
 

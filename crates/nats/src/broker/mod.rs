@@ -15,7 +15,7 @@
 mod config;
 mod connect;
 mod deliver;
-mod inside;
+mod internal;
 mod output;
 mod places;
 mod rights;

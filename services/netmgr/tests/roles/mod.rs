@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use ipc::EventItem;
 use netmgr::System;
-use service::{Clock, Context, Kit, Notification, Notifier, Settings, Shutdown};
+use service::{Clock, Context, LocalContext, Notification, Notifier, Settings, Shutdown};
 
 use crate::common::{ROLE, ROLE_FILE};
 
@@ -93,7 +93,7 @@ fn daemon(config: &Path) {
         let text = std::fs::read_to_string(config).unwrap();
         let settings = Settings::from_toml("config.toml", &text).unwrap();
         let dir = config.parent().unwrap();
-        let kit = Kit {
+        let local = LocalContext {
             daemon: "netmgr".into(),
             clock: Clock::new(),
             shutdown,
@@ -104,7 +104,7 @@ fn daemon(config: &Path) {
             heartbeat_every: std::time::Duration::from_secs(5),
             settings: settings.of("netmgr"),
         };
-        Box::pin(netmgr::run_on(Context { kit, bus: client }, Mock)).await.unwrap();
+        Box::pin(netmgr::run_on(Context { local, bus: client }, Mock)).await.unwrap();
     });
     runtime.shutdown_background();
 }

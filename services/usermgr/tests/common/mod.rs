@@ -8,7 +8,7 @@ use ipc::{CallContext, Client, Principal, Status};
 use prost::Message;
 use schema::v1alpha1 as v1;
 use serde_json::{Map, Value, json};
-use service::{Clock, Context, Kit, Notification, Notifier, Shutdown, Trigger};
+use service::{Clock, Context, LocalContext, Notification, Notifier, Shutdown, Trigger};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 
@@ -87,7 +87,7 @@ impl Rig {
         let (notify, notifications) = Notifier::channel();
         let (trigger, shutdown) = Shutdown::new();
         let settings: Map<String, Value> = self.config.as_object().cloned().unwrap_or_default();
-        let kit = Kit {
+        let local = LocalContext {
             daemon: usermgr::NAME.to_owned(),
             clock: Clock::new(),
             shutdown,
@@ -98,7 +98,7 @@ impl Rig {
             heartbeat_every: std::time::Duration::from_secs(5),
             settings,
         };
-        (Context { kit, bus }, trigger, notifications)
+        (Context { local, bus }, trigger, notifications)
     }
 
     /// Starts the daemon and waits until it serves.

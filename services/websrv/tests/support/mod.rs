@@ -19,7 +19,7 @@ use prost::Message;
 use schema::server::Incoming as _;
 use schema::v1alpha1 as api;
 use serde_json::{Value, json};
-use service::{Clock, Context, Kit, Notification, Notifier, Shutdown, Trigger};
+use service::{Clock, Context, LocalContext, Notification, Notifier, Shutdown, Trigger};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -87,7 +87,7 @@ impl Stack {
         let state = tempfile::tempdir().unwrap();
         let mut all = json!({ "https": "127.0.0.1:0", "http": "127.0.0.1:0" });
         all.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
-        let kit = Kit {
+        let local = LocalContext {
             daemon: "websrv".into(),
             clock: Clock::new(),
             shutdown,
@@ -98,7 +98,7 @@ impl Stack {
             heartbeat_every: std::time::Duration::from_secs(5),
             settings: all.as_object().unwrap().clone(),
         };
-        let context = Context { kit, bus: bus.client("websrv").await };
+        let context = Context { local, bus: bus.client("websrv").await };
         let task = tokio::spawn(websrv::run(context));
         let (mut https, mut http, mut certificate) = (None, None, None);
         loop {

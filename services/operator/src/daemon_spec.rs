@@ -7,7 +7,7 @@ use units::Millis;
 
 /// A daemon as the operator knows it.
 #[derive(Clone, Debug)]
-pub struct Part {
+pub struct DaemonSpec {
     /// Name, what it starts after, whether it is critical.
     pub spec: Spec,
     /// Whether it gets a credential on the bus.
@@ -24,7 +24,7 @@ pub struct Part {
     pub names_host: bool,
 }
 
-impl Part {
+impl DaemonSpec {
     /// A daemon on the bus with the board file and ordinary limits.
     pub fn new(spec: Spec) -> Self {
         Self {
@@ -62,14 +62,14 @@ impl Part {
 
 /// What of a board decides which daemons there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kind {
+pub struct BoardKind {
     /// What is behind its hardware.
     pub hal: HalKind,
     /// Whether it has fans to drive.
     pub fans: bool,
 }
 
-impl Kind {
+impl BoardKind {
     /// That of this board.
     pub fn of(board: &Board) -> Self {
         Self { hal: board.hal, fans: !board.fans.is_empty() }
@@ -78,7 +78,7 @@ impl Kind {
 
 /// The daemons of a controller in the order of their rows; the start order follows from what each starts after. `configured` says whether
 /// the configuration has a table for one.
-pub fn parts(board: Kind, configured: impl Fn(&str) -> bool) -> Vec<Part> {
+pub fn daemon_specs(board: BoardKind, configured: impl Fn(&str) -> bool) -> Vec<DaemonSpec> {
     let runs = |daemon: Daemon| {
         let row = daemon.row();
         daemon != Daemon::Operator
@@ -96,7 +96,7 @@ pub fn parts(board: Kind, configured: impl Fn(&str) -> bool) -> Vec<Part> {
             let after: Vec<&str> =
                 row.after.iter().filter(|other| runs(**other)).map(|other| other.name()).collect();
             let spec = Spec { critical: row.critical, lasting: row.lasting, ..Spec::new(row.name, &after) };
-            Part {
+            DaemonSpec {
                 spec,
                 on_bus: row.on_bus,
                 needs_board: row.needs_board,
@@ -114,18 +114,22 @@ mod tests {
     use super::*;
     use supervise::{Machine, Policy};
 
-    const PLAIN: Kind = Kind { hal: HalKind::Linux, fans: false };
+    const PLAIN: BoardKind = BoardKind { hal: HalKind::Linux, fans: false };
 
-    fn names(kind: Kind, configured: &[&str]) -> Vec<String> {
-        parts(kind, |name| configured.contains(&name)).into_iter().map(|part| part.spec.name).collect()
+    fn names(kind: BoardKind, configured: &[&str]) -> Vec<String> {
+        daemon_specs(kind, |name| configured.contains(&name))
+            .into_iter()
+            .map(|daemon| daemon.spec.name)
+            .collect()
     }
 
     #[test]
     fn every_selection_can_be_supervised() {
-        for kind in [PLAIN, Kind { fans: true, ..PLAIN }, Kind { hal: HalKind::Sim, fans: true }] {
+        for kind in [PLAIN, BoardKind { fans: true, ..PLAIN }, BoardKind { hal: HalKind::Sim, fans: true }] {
             for configured in [&[][..], &["fleet"], &["netmgr"], &["fleet", "netmgr"]] {
-                let parts = parts(kind, |name| configured.contains(&name));
-                Machine::new(parts.into_iter().map(|part| part.spec).collect(), Policy::default()).unwrap();
+                let specs = daemon_specs(kind, |name| configured.contains(&name));
+                Machine::new(specs.into_iter().map(|daemon| daemon.spec).collect(), Policy::default())
+                    .unwrap();
             }
         }
     }
@@ -135,8 +139,8 @@ mod tests {
         let always =
             ["powermgr", "usermgr", "statemgr", "ledmgr", "eventlog", "sensormon", "inventorymgr", "websrv"];
         assert_eq!(names(PLAIN, &[]), always);
-        assert_eq!(names(Kind { hal: HalKind::Sim, ..PLAIN }, &[]), [&["twin"], &always[..]].concat());
-        let cooled = names(Kind { fans: true, ..PLAIN }, &[]);
+        assert_eq!(names(BoardKind { hal: HalKind::Sim, ..PLAIN }, &[]), [&["twin"], &always[..]].concat());
+        let cooled = names(BoardKind { fans: true, ..PLAIN }, &[]);
         assert_eq!(
             cooled,
             [

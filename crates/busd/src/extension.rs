@@ -1,4 +1,4 @@
-//! Machines that live inside the server, such as JetStream.
+//! Extensions of the server, such as JetStream: machines that live on its thread.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use nats::Broker;
 use rustix::event::{EventfdFlags, eventfd};
 
-/// The time as a machine inside the server gets it.
+/// The time as an extension gets it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
     /// Milliseconds of the monotonic clock: for deadlines.
@@ -16,10 +16,10 @@ pub struct Now {
     pub unix_ns: i64,
 }
 
-/// A machine inside the server. It lives on the server's thread and must not block there: what takes long is done
-/// on a thread of the machine's own, which calls [`Waker::wake`] when it has a result.
-pub trait Inside {
-    /// Looks at what arrived ([`nats::Internal::take_internal`]), answers, and says when it wants to be called
+/// An extension of the server. It lives on the server's thread and must not block there: what takes long is done
+/// on a thread of its own, which calls [`Waker::wake`] when it has a result.
+pub trait ServerExtension {
+    /// Takes what arrived ([`nats::Internal::take_internal`]), answers, and says when it wants to be called
     /// next at the latest, in milliseconds of the monotonic clock. Called after every batch of input.
     fn turn(&mut self, broker: &mut Broker, now: Now) -> Option<u64>;
 
@@ -27,8 +27,9 @@ pub trait Inside {
     fn finish(&mut self, broker: &mut Broker, now: Now);
 }
 
-/// Makes a machine on the server's thread.
-pub type InsideFactory = Box<dyn FnOnce(&mut Broker, Waker, Now) -> io::Result<Box<dyn Inside>> + Send>;
+/// Makes an extension on the server's thread.
+pub type ExtensionFactory =
+    Box<dyn FnOnce(&mut Broker, Waker, Now) -> io::Result<Box<dyn ServerExtension>> + Send>;
 
 /// Ends the server's wait from another thread.
 #[derive(Debug, Clone)]
