@@ -163,7 +163,7 @@ fn render_methods(services: &[Service]) -> Result<String> {
             writeln!(
                 table,
                 "    MethodInfo {{ service: {:?}, method: {:?}, full_name: {full:?}, path: {:?}, subject: {:?}, owner: {:?}, internal: {}, \
-                 privilege: v1alpha1::Privilege::{}, self_field: {:?}, stream: {:?}, resume: {:?}, picture: {:?}, server_streaming: {}, \
+                 privilege: v1alpha1::Privilege::{}, self_field: {:?}, stream: {:?}, resume: {:?}, snapshot: {:?}, server_streaming: {}, \
                  deadline: ::core::time::Duration::from_millis({}), with_expired_password: {}, unlogged: {}, idempotency: Idempotency::{}, \
                  http: &[{http}], origins: &[{origins}], input_name: {:?}, output_name: {:?} }},",
                 service.name,
@@ -176,7 +176,7 @@ fn render_methods(services: &[Service]) -> Result<String> {
                 method.self_field,
                 method.stream,
                 method.resume,
-                method.picture,
+                method.snapshot,
                 method.server_streaming,
                 method.deadline_ms,
                 method.with_expired_password,

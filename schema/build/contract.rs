@@ -39,7 +39,7 @@ pub(crate) struct Method {
     pub(crate) stream: Option<String>,
     pub(crate) resume: Option<(String, u32)>,
     /// Bus subject of the method that answers all a stream tells.
-    pub(crate) picture: Option<String>,
+    pub(crate) snapshot: Option<String>,
     pub(crate) server_streaming: bool,
     pub(crate) deadline_ms: u32,
     pub(crate) with_expired_password: bool,
@@ -134,7 +134,7 @@ fn method_of(pool: &DescriptorPool, file: &str, internal: bool, method: &MethodD
         }
     }
     let resume = resume_fields(pool, &at, method, &options)?;
-    let picture = picture_method(pool, &at, method, &options, stream.as_deref())?;
+    let snapshot = snapshot_method(pool, &at, method, &options, stream.as_deref())?;
     let http = bindings(pool, &at, method)?;
     if http.is_empty() && !internal {
         return Err(format!("{at} lacks `option (google.api.http)`").into());
@@ -185,7 +185,7 @@ fn method_of(pool: &DescriptorPool, file: &str, internal: bool, method: &MethodD
         self_field,
         stream,
         resume,
-        picture,
+        snapshot,
         server_streaming: method.is_server_streaming(),
         deadline_ms: if deadline_ms == 0 { DEFAULT_DEADLINE_MS } else { deadline_ms },
         with_expired_password,
@@ -222,7 +222,7 @@ fn resume_fields(
 }
 
 /// The subject of the method that answers all a stream tells.
-fn picture_method(
+fn snapshot_method(
     pool: &DescriptorPool,
     at: &str,
     method: &MethodDescriptor,
@@ -231,9 +231,11 @@ fn picture_method(
 ) -> Result<Option<String>> {
     let is_reading = stream.is_some_and(|subject| subject.starts_with("reading."));
     let Some(Value::Message(stream)) = extension(pool, options, "stream") else { return Ok(None) };
-    let name = text(&stream, "picture");
+    let name = text(&stream, "snapshot");
     if name.is_empty() == is_reading {
-        return Err(format!("{at}: a stream under `reading.`, and only such a one, needs a `picture`").into());
+        return Err(
+            format!("{at}: a stream under `reading.`, and only such a one, needs a `snapshot`").into()
+        );
     }
     if name.is_empty() {
         return Ok(None);
@@ -246,7 +248,7 @@ fn picture_method(
         })
         .ok_or_else(|| {
             format!(
-                "{at}: picture names `{name}`, no method of its service that answers {}",
+                "{at}: snapshot names `{name}`, no method of its service that answers {}",
                 method.output().name()
             )
         })?;

@@ -36,7 +36,7 @@ pub struct MethodInfo {
     /// in the response that the gateway fills with each message's number in the event log.
     pub resume: Option<(&'static str, u32)>,
     /// For a stream of what is true now: the bus subject of the method that answers all of it in one message.
-    pub picture: Option<&'static str>,
+    pub snapshot: Option<&'static str>,
     /// Answers with many messages.
     pub server_streaming: bool,
     /// How long the owner may take.

@@ -36,7 +36,7 @@ impl Filter {
         !same
     }
 
-    /// It has been told in a full picture.
+    /// It has been told in a full snapshot.
     pub fn told(&mut self, reading: &Reading, level: Option<Level>) {
         self.told =
             Some(Told { value: reading.value, quality: reading.quality, reason: reading.reason, level });

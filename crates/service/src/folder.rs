@@ -1,8 +1,9 @@
 //! Files in folders that others may write to, too: by descriptor, without following a link, without waiting for whoever is behind a pipe.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use rustix::fs::{
@@ -24,6 +25,15 @@ impl Folder {
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
         Ok(Self { dir: openat(CWD, path, flags, Mode::empty())? })
+    }
+
+    /// As [`Folder::open`]; what is missing of the path is made, for this process's user only.
+    ///
+    /// # Errors
+    /// What the system says; `NotADirectory` for anything else.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        Self::open(path)
     }
 
     /// Opens the folder `name` in `parent` that is this process's own, and makes it if it is missing. `parent` may belong to others as well: a
@@ -72,7 +82,7 @@ impl Folder {
     ///
     /// # Errors
     /// What the system says; the old content is there still, or the new one is there and may be lost with the power.
-    pub fn keep(&self, name: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
+    pub fn replace_durably(&self, name: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
         self.put(name, bytes, mode, true)
     }
 
@@ -175,7 +185,7 @@ mod tests {
             folder.replace("kept", b"text", mode).unwrap();
             let found = fs::metadata(dir.path().join("mine/kept")).unwrap().permissions().mode() & 0o777;
             assert_eq!(found, mode, "{found:o}");
-            folder.keep("kept", b"text", mode).unwrap();
+            folder.replace_durably("kept", b"text", mode).unwrap();
             assert_eq!(fs::read_dir(dir.path().join("mine")).unwrap().count(), 1);
         }
     }

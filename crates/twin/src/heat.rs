@@ -317,7 +317,7 @@ impl Heat {
     fn step(&mut self) {
         let dt = f64::from(u16::try_from(STEP.get()).unwrap_or(u16::MAX)) / 1_000.0;
         for index in 0..self.blades.len() {
-            let noise = self.dice();
+            let noise = self.noise_sample();
             if let (Some(blade), Some(model)) = (self.blades.get_mut(index), self.config.fans.get(index)) {
                 blade.step(model, noise, dt);
             }
@@ -345,7 +345,7 @@ impl Heat {
     }
 
     /// From -1 to 1 (splitmix64).
-    fn dice(&mut self) -> f64 {
+    fn noise_sample(&mut self) -> f64 {
         self.noise = self.noise.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.noise;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -28,11 +28,11 @@ mod answer;
 mod card;
 mod config;
 mod error;
-mod kept;
 mod mirror;
 mod remote;
 mod room;
 mod shell;
+mod state_files;
 mod window;
 
 pub use card::Card;

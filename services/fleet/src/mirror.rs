@@ -12,8 +12,8 @@ use service::Clock;
 use tokio::time::Instant;
 use units::Lasting;
 
-use crate::kept::CursorFile;
 use crate::remote::Remote;
+use crate::state_files::CursorFile;
 use crate::window::Window;
 
 /// Events on their way at most: 256 events of 1 KiB are what an outage may send twice.

@@ -18,10 +18,10 @@ use crate::answer::Answerer;
 use crate::card::{Card, HostLine};
 use crate::config::Config;
 use crate::error::Error;
-use crate::kept::{self, CursorFile};
 use crate::mirror::Mirror;
 use crate::remote::Remote;
 use crate::room::{REQUEST_MAX, Room};
+use crate::state_files::{self, CursorFile};
 
 /// A server that takes longer to take a card is not there; the next card says what is so then.
 const TELL_WITHIN: Duration = Duration::from_secs(5);
@@ -49,7 +49,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let mut findings = Vec::new();
     let id = match &config.id {
         Some(id) => id.clone(),
-        None => kept::id(&context.state_dir, &mut findings)
+        None => state_files::id(&context.state_dir, &mut findings)
             .map_err(|source| Error::File { path: context.state_dir.join("id"), source })?,
     };
     let file = CursorFile::open(&context.state_dir, &mut findings);

@@ -1,8 +1,6 @@
 //! The profile, on the medium.
 
-use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use service::Folder;
@@ -43,8 +41,7 @@ pub(crate) fn read(dir: &Path) -> Profile {
 
 /// Keeps it: when this returns it is on the medium. Waits for that.
 pub(crate) fn keep(dir: &Path, profile: Profile) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    Folder::open(dir)?.keep(FILE, format!("{}\n", word(profile)).as_bytes(), MODE)
+    Folder::create(dir)?.replace_durably(FILE, format!("{}\n", word(profile)).as_bytes(), MODE)
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@
 mod boot;
 mod config;
 mod error;
-mod kept;
+mod lockout_file;
 mod machine;
 mod record;
 mod shell;

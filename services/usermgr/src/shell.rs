@@ -15,7 +15,7 @@ use crate::NAME;
 use crate::boot::{self, First};
 use crate::config::{Config, Limits};
 use crate::error::Error;
-use crate::kept::Kept;
+use crate::lockout_file::LockoutFile;
 use crate::machine::{
     Action, Caller, Encoded, Event, Machine, Now, Numbered, Outcome, TicketId, WorkId, Write, wire,
 };
@@ -104,8 +104,8 @@ pub async fn run(context: Context) -> Result<(), Error> {
     }
 
     let entropy = Box::new(|bytes: &mut [u8]| getrandom::fill(bytes).is_ok());
-    let kept = Kept::open(&local.run_dir);
-    let counted = kept.as_ref().and_then(|kept| kept.load(limits.lockout.saved_max()));
+    let lockout_file = LockoutFile::open(&local.run_dir);
+    let counted = lockout_file.as_ref().and_then(|file| file.load(limits.lockout.saved_max()));
     let machine =
         Machine::new(limits, entropy, decoy, found.accounts, sessions, counted.as_deref(), now(&clock));
     let (outbox, sender) = Outbox::new(bus.clone());
@@ -116,7 +116,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
         outbox,
         local,
         clock,
-        kept,
+        lockout_file,
         requests: HashMap::new(),
         next: 0,
         work: JoinSet::new(),
@@ -180,7 +180,7 @@ struct Shell {
     outbox: Outbox,
     local: LocalContext,
     clock: Clock,
-    kept: Option<Kept>,
+    lockout_file: Option<LockoutFile>,
     requests: HashMap<TicketId, Request>,
     next: TicketId,
     work: JoinSet<(WorkId, std::io::Result<Done>)>,
@@ -297,8 +297,8 @@ impl Shell {
                 }
                 Action::Publish(event) => self.outbox.event(*event),
                 Action::Keep(counted) => {
-                    if let Some(kept) = &mut self.kept {
-                        kept.save(&counted);
+                    if let Some(file) = &mut self.lockout_file {
+                        file.save(&counted);
                     }
                 }
             }

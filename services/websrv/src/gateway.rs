@@ -482,11 +482,11 @@ impl Gateway {
         let deadline = timeout.and_then(|timeout| call.arrived.checked_add(timeout));
         let access = self.access(shown, call)?;
         let (account, administrator) = (access.caller.account().to_owned(), access.caller.administrator());
-        if let Some(picture) = route.info.picture {
+        if let Some(snapshot) = route.info.snapshot {
             let context = access.context.clone();
             let guard = self.guard(Some(route.info), access, deadline)?;
-            let picture = self.readings.open(subject.join("."), picture, context).await?;
-            return Ok(Watching::new(Arc::clone(route), guard, Source::Picture(picture)));
+            let snapshot = self.readings.open(subject.join("."), snapshot, context).await?;
+            return Ok(Watching::new(Arc::clone(route), guard, Source::Snapshot(snapshot)));
         }
         let guard = self.guard(Some(route.info), access, deadline)?;
         let events = self.feed.open(subject, after, &account, administrator).await;

@@ -1,7 +1,7 @@
-//! Streams of what is true now: the whole picture first, then what the bus tells of changes, and the whole picture again whenever something
+//! Streams of what is true now: the whole snapshot first, then what the bus tells of changes, and the whole snapshot again whenever something
 //! may have been missed.
 //!
-//! Nothing is kept for a stream: all share what came last, and one that is slower than that has the picture again.
+//! Nothing is kept for a stream: all share what came last, and one that is slower than that has the snapshot again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,11 +13,11 @@ use tokio::time::Instant;
 
 /// Messages that are shared by all streams; of 300 sensors some 8 KiB each at most.
 const SHARED: usize = 32;
-/// Pause before a daemon that does not answer is asked again for the picture.
+/// Pause before a daemon that does not answer is asked again for the snapshot.
 const AGAIN: Duration = Duration::from_millis(500);
 /// How long it may stay away until the stream ends.
 const GIVE_UP: Duration = Duration::from_secs(30);
-/// How long the first picture is waited for while the daemon is not there.
+/// How long the first snapshot is waited for while the daemon is not there.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 #[derive(Clone, Debug)]
@@ -52,44 +52,53 @@ impl Readings {
         let _ = self.told.send(Told::Resync);
     }
 
-    /// Opens a stream of `subject`, whose picture the method at `picture` answers.
+    /// Opens a stream of `subject`, whose snapshot the method at `snapshot` answers.
     ///
     /// # Errors
     /// What the owner answers; `UNAVAILABLE` when it is not there.
     pub(crate) async fn open(
         &self,
         subject: String,
-        picture: &'static str,
+        snapshot: &'static str,
         context: CallContext,
-    ) -> Result<Picture, Status> {
-        // Before the picture is taken: what changes after it is heard.
+    ) -> Result<SnapshotStream, Status> {
+        // Before the snapshot is taken: what changes after it is heard.
         let told = self.told.subscribe();
         let first = CallContext { patience: PATIENCE, ..context.clone() };
-        let first = self.bus.raw_call(picture, Bytes::new(), &first).await?;
+        let first = self.bus.raw_call(snapshot, Bytes::new(), &first).await?;
         let bus = self.bus.clone();
-        Ok(Picture { bus, told, subject, picture, context, first: Some(first), failing: None, pause: None })
+        Ok(SnapshotStream {
+            bus,
+            told,
+            subject,
+            snapshot,
+            context,
+            first: Some(first),
+            failing: None,
+            pause: None,
+        })
     }
 }
 
 /// One open stream.
 #[derive(Debug)]
-pub(crate) struct Picture {
+pub(crate) struct SnapshotStream {
     bus: ipc::Client,
     told: broadcast::Receiver<Told>,
     subject: String,
-    picture: &'static str,
+    snapshot: &'static str,
     context: CallContext,
     first: Option<Bytes>,
-    /// Since when the picture is wanted and does not come.
+    /// Since when the snapshot is wanted and does not come.
     failing: Option<Instant>,
     pause: Option<Instant>,
 }
 
-impl Picture {
+impl SnapshotStream {
     /// The next message. Safe to cancel.
     ///
     /// # Errors
-    /// The owner says that there is no picture, or stays away for long.
+    /// The owner says that there is no snapshot, or stays away for long.
     pub(crate) async fn next(&mut self) -> Result<Bytes, Status> {
         if let Some(first) = self.first.take() {
             return Ok(first);
@@ -99,10 +108,10 @@ impl Picture {
                 if let Some(pause) = self.pause {
                     tokio::time::sleep_until(pause).await;
                 }
-                match self.bus.raw_call(self.picture, Bytes::new(), &self.context).await {
-                    Ok(picture) => {
+                match self.bus.raw_call(self.snapshot, Bytes::new(), &self.context).await {
+                    Ok(snapshot) => {
                         (self.failing, self.pause) = (None, None);
-                        return Ok(picture);
+                        return Ok(snapshot);
                     }
                     Err(status) if status.code != Code::Unavailable || since.elapsed() >= GIVE_UP => {
                         return Err(status);

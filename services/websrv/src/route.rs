@@ -244,9 +244,10 @@ fn subject(
     template: &'static str,
 ) -> Result<Subject, SchemaError> {
     // websrv holds these subscriptions: its permission on the bus covers no other.
-    let is_picture = template.starts_with("reading.") && info.picture.is_some();
-    if !(template.starts_with("event.") || is_picture) {
-        let reason = "its stream option is not a subject under event., nor one under reading. with a picture";
+    let is_snapshot = template.starts_with("reading.") && info.snapshot.is_some();
+    if !(template.starts_with("event.") || is_snapshot) {
+        let reason =
+            "its stream option is not a subject under event., nor one under reading. with a snapshot";
         return Err(SchemaError::Streaming { method: info.full_name.to_owned(), reason });
     }
     template

@@ -18,7 +18,7 @@ use crate::dispatch::{Codec, Messages, Rpc};
 use crate::events::{Gap, Reader, Shown};
 use crate::guard::{Guard, Watched};
 use crate::json;
-use crate::readings::Picture;
+use crate::readings::SnapshotStream;
 use crate::route::Route;
 
 /// After which number of the event log a stream begins: what a client that has seen no event yet resumes with.
@@ -37,28 +37,28 @@ pub(crate) enum Source {
     /// The event log.
     Log(Reader),
     /// What is true now.
-    Picture(Picture),
+    Snapshot(SnapshotStream),
 }
 
 impl Source {
     fn begin(&self) -> u64 {
         match self {
             Self::Log(reader) => reader.begin(),
-            Self::Picture(_) => 0,
+            Self::Snapshot(_) => 0,
         }
     }
 
     fn sequence(&self) -> u64 {
         match self {
             Self::Log(reader) => reader.sequence(),
-            Self::Picture(_) => 0,
+            Self::Snapshot(_) => 0,
         }
     }
 
     async fn next(&mut self) -> Result<Shown, Status> {
         match self {
             Self::Log(reader) => reader.next().await,
-            Self::Picture(picture) => Ok(Shown::Event(picture.next().await?, 0)),
+            Self::Snapshot(snapshot) => Ok(Shown::Event(snapshot.next().await?, 0)),
         }
     }
 }

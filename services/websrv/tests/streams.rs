@@ -392,8 +392,8 @@ async fn what_is_true_now_comes_whole_first_and_then_as_it_changes() {
     let stack = Stack::start().await;
     let (_, mut sse) = Stream::open(&stack, stack.get("/api/v1alpha1/sensors:watch", Some(READER))).await;
     assert!(sse.block().await.starts_with(": watching"));
-    assert!(sse.block().await.starts_with("data: "), "the picture, whatever its owner says");
-    // Of another picture: not shown.
+    assert!(sse.block().await.starts_with("data: "), "the snapshot, whatever its owner says");
+    // Of another snapshot: not shown.
     stack.publisher.publish("reading.others", Vec::new()).await.unwrap();
     let readings = schema::v1alpha1::SensorReadings { sequence: 7, ..Default::default() };
     let bytes = prost::Message::encode_to_vec(&readings);

@@ -345,7 +345,7 @@ struct News {
 }
 
 impl Known {
-    /// What a message says. One of before the picture, or of another life, says nothing.
+    /// What a message says. One of before the snapshot, or of another life, says nothing.
     fn take(&mut self, readings: &SensorReadings) -> Vec<News> {
         if readings.full {
             *self = Self { epoch: readings.epoch, sequence: readings.sequence, ids: readings.ids.clone() };
@@ -380,7 +380,7 @@ async fn watch(client: &Client, ids: &[String], output: Output) -> Result<(), Fa
         return Err(Failure::Usage(format!("there is no sensor `{unknown}`")));
     }
     let (mut known, mut pause, mut opened) = (Known::default(), RECONNECT.0, false);
-    // A picture of what was shown already is no news.
+    // A snapshot of what was shown already is no news.
     let mut last: BTreeMap<String, String> = BTreeMap::new();
     loop {
         let stream = client.stream::<SensorReadings>(
@@ -462,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_is_read_from_its_picture_on() {
+    fn a_stream_is_read_from_its_snapshot_on() {
         let message = |full, epoch, sequence, number: u32, value| SensorReadings {
             full,
             epoch,
@@ -478,7 +478,7 @@ mod tests {
         let ids = |news: Vec<News>| news.into_iter().map(|news| (news.id, news.value)).collect::<Vec<_>>();
         assert_eq!(ids(known.take(&message(false, 7, 1, 0, 1.0))), [], "nothing is known yet");
         assert_eq!(ids(known.take(&message(true, 7, 5, 0, 2.0))), [("a".to_owned(), 2.0)]);
-        assert_eq!(ids(known.take(&message(false, 7, 5, 1, 3.0))), [], "it is in the picture");
+        assert_eq!(ids(known.take(&message(false, 7, 5, 1, 3.0))), [], "it is in the snapshot");
         assert_eq!(ids(known.take(&message(false, 7, 6, 1, 4.0))), [("b".to_owned(), 4.0)]);
         assert_eq!(ids(known.take(&message(false, 7, 7, 9, 4.0))), [], "no such sensor");
         assert_eq!(ids(known.take(&message(false, 8, 8, 1, 4.0))), [], "another life");

@@ -12,7 +12,7 @@ use v1::{SessionChangeKind, UserChangeKind};
 use super::event::Cause;
 use super::ticket::{LoginKind, Ticket, TicketId, refuse};
 use super::wire;
-use super::{Action, Asker, INTENTS_MAX, Machine, Now, Outcome, PASSWORD_ANSWER, StoreKey, Write};
+use super::{Action, INTENTS_MAX, Machine, Now, Outcome, PASSWORD_ANSWER, Requester, StoreKey, Write};
 
 /// Pause before what could not be stored is tried again; doubled up to [`RETRY_MAX`] while that fails.
 pub(super) const RETRY: Millis = Millis::from_secs(1);
@@ -34,14 +34,14 @@ const LAST_LOGIN_PRECISION_MS: u64 = 60 * 60 * 1000;
 pub(super) enum Intent {
     Create {
         ticket: Ticket<v1::CreateUserResponse>,
-        asker: Asker,
+        requester: Requester,
         new: Box<NewAccount>,
         warnings: Vec<String>,
         request_id: String,
     },
     Update {
         ticket: Ticket<v1::UpdateUserResponse>,
-        asker: Asker,
+        requester: Requester,
         user: UserId,
         patch: Box<AccountPatch>,
         unlock: bool,
@@ -49,13 +49,13 @@ pub(super) enum Intent {
     },
     Delete {
         ticket: Ticket<v1::DeleteUserResponse>,
-        asker: Asker,
+        requester: Requester,
         user: UserId,
         request_id: String,
     },
     Password {
         way: PasswordChange,
-        asker: Asker,
+        requester: Requester,
         user: UserId,
         /// The epoch under which the old password was proved; `None` for a reset.
         epoch: Option<u64>,
@@ -76,7 +76,7 @@ pub(super) enum Intent {
     },
     EndSession {
         ticket: Ticket<v1::DeleteSessionResponse>,
-        asker: Asker,
+        requester: Requester,
         id: SessionId,
         request_id: String,
     },
@@ -489,11 +489,11 @@ impl Machine {
     /// The write that makes a change durable, and what it does.
     fn plan(&mut self, intent: Intent, now: Now) -> Result<Planned, Status> {
         match intent {
-            Intent::Create { ticket, asker, new, warnings, request_id } => {
-                let asker = self.still(asker, true, now)?;
+            Intent::Create { ticket, requester, new, warnings, request_id } => {
+                let requester = self.still(requester, true, now)?;
                 let change = self.accounts.plan_create(*new, now.wall).map_err(wire::refused)?;
                 let told = Some(UserChangeKind::Created);
-                let cause = Cause::asked(&asker, &request_id);
+                let cause = Cause::request_of(&requester, &request_id);
                 Ok(self.account_change(
                     ticket.id(),
                     change,
@@ -503,8 +503,8 @@ impl Machine {
                     cause,
                 ))
             }
-            Intent::Update { ticket, asker, user, patch, unlock, request_id } => {
-                let asker = self.still(asker, true, now)?;
+            Intent::Update { ticket, requester, user, patch, unlock, request_id } => {
+                let requester = self.still(requester, true, now)?;
                 let change = self.accounts.plan_update(&user, *patch, now.wall).map_err(wire::refused)?;
                 let changed = change.account() != self.accounts.get(&user);
                 let told = match (changed, unlock) {
@@ -512,7 +512,7 @@ impl Machine {
                     (false, true) => Some(UserChangeKind::Unlocked),
                     (false, false) => None,
                 };
-                let cause = Cause::asked(&asker, &request_id);
+                let cause = Cause::request_of(&requester, &request_id);
                 let mut planned =
                     self.account_change(ticket.id(), change, told, None, Answer::Updated(ticket), cause);
                 if !changed {
@@ -521,19 +521,19 @@ impl Machine {
                 planned.commit.unlock = if unlock { Unlock::Lift } else { Unlock::No };
                 Ok(planned)
             }
-            Intent::Delete { ticket, asker, user, request_id } => {
-                let asker = self.still(asker, true, now)?;
+            Intent::Delete { ticket, requester, user, request_id } => {
+                let requester = self.still(requester, true, now)?;
                 let change = self.accounts.plan_delete(&user).map_err(wire::refused)?;
                 let told = Some(UserChangeKind::Deleted);
-                let cause = Cause::asked(&asker, &request_id);
+                let cause = Cause::request_of(&requester, &request_id);
                 let mut planned =
                     self.account_change(ticket.id(), change, told, None, Answer::Deleted(ticket), cause);
                 planned.commit.unlock = Unlock::Forget;
                 Ok(planned)
             }
-            Intent::Password { way, asker, user, epoch, hash, require_change, keep, request_id } => {
+            Intent::Password { way, requester, user, epoch, hash, require_change, keep, request_id } => {
                 let reset = matches!(way, PasswordChange::Reset { .. });
-                let asker = self.still(asker, reset, now)?;
+                let requester = self.still(requester, reset, now)?;
                 if epoch.is_some() && epoch != self.accounts.get(&user).map(|account| account.epoch) {
                     return Err(changed_meanwhile());
                 }
@@ -550,7 +550,7 @@ impl Machine {
                         (ticket.id(), UserChangeKind::PasswordReset, answer)
                     }
                 };
-                let cause = Cause::asked(&asker, &request_id);
+                let cause = Cause::request_of(&requester, &request_id);
                 let mut planned = self.account_change(ticket, change, Some(told), keep, answer, cause);
                 planned.commit.unlock = if reset { Unlock::Forget } else { Unlock::No };
                 Ok(planned)
@@ -558,15 +558,16 @@ impl Machine {
             Intent::Login { kind, user, epoch, rehashed, address, request_id } => {
                 self.plan_login(kind, (user, epoch), rehashed, address, request_id, now)
             }
-            Intent::EndSession { ticket, asker, id, request_id } => {
-                let asker = self.still(asker, false, now)?;
-                let session = self.session_of(id.as_str(), &asker, now)?;
-                let kind = if session.user == asker.user {
+            Intent::EndSession { ticket, requester, id, request_id } => {
+                let requester = self.still(requester, false, now)?;
+                let session = self.session_of(id.as_str(), &requester, now)?;
+                let kind = if session.user == requester.user {
                     SessionChangeKind::Deleted
                 } else {
                     SessionChangeKind::Revoked
                 };
-                let (answer, cause) = (Answer::SessionDeleted(ticket), Cause::asked(&asker, &request_id));
+                let (answer, cause) =
+                    (Answer::SessionDeleted(ticket), Cause::request_of(&requester, &request_id));
                 let commit =
                     Commit { ended: vec![(id.clone(), kind)], ..Commit::new(ticket.id(), answer, cause) };
                 // One the store never had needs nothing of it.

@@ -7,7 +7,7 @@ use units::{Millis, Mono};
 use v1::{EventSeverity, SessionChangeKind, UserChangeKind};
 
 use super::wire::timestamp;
-use super::{Action, Asker, Machine, Now};
+use super::{Action, Machine, Now, Requester};
 
 /// Lets some events pass in each minute and counts the others: a flood of failed logins must not wash the event log out.
 #[derive(Debug, Default)]
@@ -42,8 +42,8 @@ pub(super) struct Cause {
 }
 
 impl Cause {
-    pub(super) fn asked(asker: &Asker, request_id: &str) -> Self {
-        Self { principal: Some(asker.name.clone()), request_id: request_id.to_owned() }
+    pub(super) fn request_of(requester: &Requester, request_id: &str) -> Self {
+        Self { principal: Some(requester.name.clone()), request_id: request_id.to_owned() }
     }
 }
 

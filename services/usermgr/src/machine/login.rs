@@ -13,7 +13,7 @@ use super::change::{Intent, PasswordChange, changed_meanwhile};
 use super::event::Cause;
 use super::ticket::{LoginKind, Ticket, TicketId, refuse};
 use super::wire;
-use super::{Action, Asker, Caller, Machine, NewUser, Now, WorkId};
+use super::{Action, Caller, Machine, NewUser, Now, Requester, WorkId};
 use crate::work::{Done, Make, Work};
 
 /// A request waiting for a hash.
@@ -31,13 +31,18 @@ enum Task {
     /// Log in.
     Login { kind: LoginKind, name: String, password: Password, address: String },
     /// Change one's own password.
-    OwnPassword { ticket: Ticket<v1::ChangePasswordResponse>, asker: Asker, current: Password, new: Password },
+    OwnPassword {
+        ticket: Ticket<v1::ChangePasswordResponse>,
+        requester: Requester,
+        current: Password,
+        new: Password,
+    },
     /// Make an account.
-    Create { ticket: Ticket<v1::CreateUserResponse>, asker: Asker, new: NewUser, password: Password },
+    Create { ticket: Ticket<v1::CreateUserResponse>, requester: Requester, new: NewUser, password: Password },
     /// Set an account's password.
     Reset {
         ticket: Ticket<v1::ResetPasswordResponse>,
-        asker: Asker,
+        requester: Requester,
         user: UserId,
         password: Password,
         generated: bool,
@@ -84,7 +89,7 @@ impl Machine {
         let place = self.place_of_stranger(&name, from);
         let ticket = kind.ticket();
         let task = Task::Login { kind, name, password, address };
-        self.line_up(ticket, task, place, caller, out)
+        self.enqueue_hash(ticket, task, place, caller, out)
     }
 
     #[allow(clippy::too_many_arguments, reason = "the parts of one request")]
@@ -94,13 +99,13 @@ impl Machine {
         user: &str,
         current: Password,
         new: Password,
-        asker: Asker,
+        requester: Requester,
         caller: &Caller,
         now: Now,
         out: &mut Vec<Action>,
     ) -> Result<(), Status> {
-        let account = self.account_of(user, &asker)?;
-        if account.id != asker.user {
+        let account = self.account_of(user, &requester)?;
+        if account.id != requester.user {
             return Err(Status::permission_denied("another user's password is reset, not changed")
                 .with_reason("NOT_OWN_ACCOUNT"));
         }
@@ -108,10 +113,16 @@ impl Machine {
         if new.same_as(&current) {
             return Err(wire::weak(Weakness::Unchanged));
         }
-        let (key, from) = (Key::account(account.name.as_str()), Address::parse(&asker.address));
+        let (key, from) = (Key::account(account.name.as_str()), Address::parse(&requester.address));
         self.lockout.check(key, from, now.mono).map_err(wire::locked)?;
-        let place = place_of(&asker);
-        self.line_up(ticket.id(), Task::OwnPassword { ticket, asker, current, new }, place, caller, out)
+        let place = place_of(&requester);
+        self.enqueue_hash(
+            ticket.id(),
+            Task::OwnPassword { ticket, requester, current, new },
+            place,
+            caller,
+            out,
+        )
     }
 
     /// Checks all about a new account but its hash.
@@ -139,15 +150,15 @@ impl Machine {
         ticket: Ticket<v1::CreateUserResponse>,
         new: NewUser,
         password: Password,
-        asker: Asker,
+        requester: Requester,
         caller: &Caller,
         now: Now,
         out: &mut Vec<Action>,
     ) -> Result<(), Status> {
         // Refuse what can be refused before a hash is spent on it; it is planned again once the hash is there.
         self.try_create(new.clone(), &password, now)?;
-        let place = place_of(&asker);
-        self.line_up(ticket.id(), Task::Create { ticket, asker, new, password }, place, caller, out)
+        let place = place_of(&requester);
+        self.enqueue_hash(ticket.id(), Task::Create { ticket, requester, new, password }, place, caller, out)
     }
 
     #[allow(clippy::too_many_arguments, reason = "the parts of one request")]
@@ -157,11 +168,11 @@ impl Machine {
         user: &str,
         new: Option<Password>,
         require_change: bool,
-        asker: Asker,
+        requester: Requester,
         caller: &Caller,
         out: &mut Vec<Action>,
     ) -> Result<(), Status> {
-        let account = self.account_of(user, &asker)?;
+        let account = self.account_of(user, &requester)?;
         let (user, name) = (account.id.clone(), account.name.as_str().to_owned());
         let generated = new.is_none();
         let password = match new {
@@ -169,12 +180,12 @@ impl Machine {
             None => auth::token::readable_secret(self.random()?),
         };
         self.limits.policy.check(&password, &name).map_err(wire::weak)?;
-        let place = place_of(&asker);
-        let task = Task::Reset { ticket, asker, user, password, generated, require_change };
-        self.line_up(ticket.id(), task, place, caller, out)
+        let place = place_of(&requester);
+        let task = Task::Reset { ticket, requester, user, password, generated, require_change };
+        self.enqueue_hash(ticket.id(), task, place, caller, out)
     }
 
-    fn line_up(
+    fn enqueue_hash(
         &mut self,
         ticket: TicketId,
         task: Task,
@@ -192,7 +203,7 @@ impl Machine {
     }
 
     /// Starts as many hashes as may run.
-    pub(super) fn pump(&mut self, now: Now, out: &mut Vec<Action>) {
+    pub(super) fn start_hashes(&mut self, now: Now, out: &mut Vec<Action>) {
         for job in self.queue.expired(now.mono) {
             let status = Status::deadline_exceeded("the login waited in line for too long");
             out.push(refuse(job.ticket, status));
@@ -225,11 +236,13 @@ impl Machine {
                 let subject = account.map(|account| (account.id.clone(), account.epoch));
                 (Work { verify: Some((hash, take(password))), make: again, gives_way }, subject)
             }
-            Task::OwnPassword { asker, current, new, .. } => {
+            Task::OwnPassword { requester, current, new, .. } => {
                 let account =
-                    self.accounts.get(&asker.user).ok_or_else(|| wire::refused(Refused::NotFound))?;
+                    self.accounts.get(&requester.user).ok_or_else(|| wire::refused(Refused::NotFound))?;
                 let key = Key::account(account.name.as_str());
-                self.lockout.check(key, Address::parse(&asker.address), now.mono).map_err(wire::locked)?;
+                self.lockout
+                    .check(key, Address::parse(&requester.address), now.mono)
+                    .map_err(wire::locked)?;
                 let verify = Some((account.hash.clone(), take(current)));
                 let make = make(Some(take(new)));
                 (Work { verify, make, gives_way }, Some((account.id.clone(), account.epoch)))
@@ -255,12 +268,12 @@ impl Machine {
         let Some(running) = self.running.remove(&work) else { return };
         self.queue.done(running.place);
         let ticket = running.job.ticket;
-        if let Err(status) = self.conclude(running, done, now, out) {
+        if let Err(status) = self.finish(running, done, now, out) {
             out.push(refuse(ticket, status));
         }
     }
 
-    fn conclude(
+    fn finish(
         &mut self,
         running: Running,
         done: Done,
@@ -285,10 +298,10 @@ impl Machine {
                 let user = (account.id.clone(), account.epoch);
                 self.log_in(kind, user, made, address, cause.request_id, deadline, now, out)
             }
-            Task::OwnPassword { ticket, asker, .. } => {
-                let cause = Cause::asked(&asker, &request_id);
-                let address = asker.address.clone();
-                let name = asker.name.clone();
+            Task::OwnPassword { ticket, requester, .. } => {
+                let cause = Cause::request_of(&requester, &request_id);
+                let address = requester.address.clone();
+                let name = requester.name.clone();
                 let account =
                     self.verified(&name, &address, subject, done.verified, tried, &cause, now, out)?;
                 let account = account.ok_or_else(|| {
@@ -296,10 +309,10 @@ impl Machine {
                 })?;
                 let (user, epoch) = (account.id.clone(), Some(account.epoch));
                 let hash = made.ok_or_else(no_hash)?;
-                let keep: Option<SessionId> = asker.session.clone();
+                let keep: Option<SessionId> = requester.session.clone();
                 let intent = Intent::Password {
                     way: PasswordChange::Own { ticket },
-                    asker,
+                    requester,
                     user,
                     epoch,
                     hash,
@@ -309,17 +322,17 @@ impl Machine {
                 };
                 self.intend(intent, deadline)
             }
-            Task::Create { ticket, asker, new, .. } => {
+            Task::Create { ticket, requester, new, .. } => {
                 let warnings = warnings(&new);
                 let new = new_account(new, UserId::from_random(self.random()?), made.ok_or_else(no_hash)?);
-                let intent = Intent::Create { ticket, asker, new: Box::new(new), warnings, request_id };
+                let intent = Intent::Create { ticket, requester, new: Box::new(new), warnings, request_id };
                 self.intend(intent, deadline)
             }
-            Task::Reset { ticket, asker, user, require_change, .. } => {
+            Task::Reset { ticket, requester, user, require_change, .. } => {
                 let hash = made.ok_or_else(no_hash)?;
                 let intent = Intent::Password {
                     way: PasswordChange::Reset { ticket, generated },
-                    asker,
+                    requester,
                     user,
                     epoch: None,
                     hash,
@@ -373,9 +386,9 @@ impl Machine {
 }
 
 /// In which line somebody waits who is logged in.
-fn place_of(asker: &Asker) -> Place {
-    let class = if asker.manages_users { Class::Administrator } else { Class::Known };
-    (class, Flow::Pair(Key::account(&asker.name), Address::parse(&asker.address)))
+fn place_of(requester: &Requester) -> Place {
+    let class = if requester.manages_users { Class::Administrator } else { Class::Known };
+    (class, Flow::Pair(Key::account(&requester.name), Address::parse(&requester.address)))
 }
 
 fn too_many(full: QueueFull) -> Status {

@@ -236,7 +236,7 @@ pub(crate) struct ListFilter {
 
 /// A caller whose account and session were found alive here and now.
 #[derive(Debug, Clone)]
-struct Asker {
+struct Requester {
     user: UserId,
     name: String,
     session: Option<SessionId>,
@@ -357,7 +357,7 @@ impl Machine {
             Event::Tick => self.tick(now, out),
         }
         self.expire(now, out);
-        self.pump(now, out);
+        self.start_hashes(now, out);
         self.advance(now, out);
         if self.kept != self.lockout.changes() {
             self.kept = self.lockout.changes();
@@ -404,36 +404,36 @@ impl Machine {
             }
             // One's own.
             Call::ChangePassword { ticket, user, current, new } => {
-                let asker = self.asker(&caller, true, now)?;
-                self.queue_own_password(ticket, &user, current, new, asker, &caller, now, out)?;
+                let requester = self.requester(&caller, true, now)?;
+                self.queue_own_password(ticket, &user, current, new, requester, &caller, now, out)?;
                 Ok(None)
             }
             Call::GetSession { ticket, id, mask } => {
-                let asker = self.asker(&caller, true, now)?;
-                let session = self.session_of(&id, &asker, now)?;
+                let requester = self.requester(&caller, true, now)?;
+                let session = self.session_of(&id, &requester, now)?;
                 let view = self.session_view(session, now).ok_or_else(no_session)?;
                 let view = masked(view, mask.as_ref())?;
                 Ok(Some(ticket.answer(v1::GetSessionResponse { session: Some(view) })))
             }
             Call::DeleteSession { ticket, id } => {
-                let asker = self.asker(&caller, true, now)?;
-                let id = self.session_of(&id, &asker, now)?.id.clone();
-                let intent = Intent::EndSession { ticket, asker, id, request_id: caller.request_id };
+                let requester = self.requester(&caller, true, now)?;
+                let id = self.session_of(&id, &requester, now)?.id.clone();
+                let intent = Intent::EndSession { ticket, requester, id, request_id: caller.request_id };
                 self.intend(intent, caller.deadline)?;
                 Ok(None)
             }
             Call::GetUser { ticket, user, mask } => {
-                let asker = self.asker(&caller, false, now)?;
-                let account = self.account_of(&user, &asker)?;
+                let requester = self.requester(&caller, false, now)?;
+                let account = self.account_of(&user, &requester)?;
                 let view = masked(wire::user(account, self.facts(account, now)), mask.as_ref())?;
                 Ok(Some(ticket.answer(v1::GetUserResponse { user: Some(view) })))
             }
             Call::ListSessions { ticket, user, mask } => {
-                let asker = self.asker(&caller, false, now)?;
-                Ok(Some(ticket.answer(self.list_sessions(&user, &asker, mask.as_ref(), now)?)))
+                let requester = self.requester(&caller, false, now)?;
+                Ok(Some(ticket.answer(self.list_sessions(&user, &requester, mask.as_ref(), now)?)))
             }
             Call::GetRole { ticket, id, mask } => {
-                self.asker(&caller, false, now)?;
+                self.requester(&caller, false, now)?;
                 let role = Role::from_name(&id).ok_or_else(|| {
                     Status::not_found(format!("there is no role {id:?}")).with_reason("ROLE_NOT_FOUND")
                 })?;
@@ -441,7 +441,7 @@ impl Machine {
                 Ok(Some(ticket.answer(v1::GetRoleResponse { role: Some(view) })))
             }
             Call::ListRoles { ticket, mask } => {
-                self.asker(&caller, false, now)?;
+                self.requester(&caller, false, now)?;
                 let roles: Result<Vec<_>, _> =
                     Role::ALL.into_iter().map(|role| masked(wire::role_view(role), mask.as_ref())).collect();
                 Ok(Some(ticket.answer(v1::ListRolesResponse { roles: roles? })))
@@ -452,23 +452,23 @@ impl Machine {
                 Ok(Some(ticket.answer(self.list_users(&filter, now)?)))
             }
             Call::CreateUser { ticket, new, password, dry_run } => {
-                let asker = self.manager(&caller, now)?;
+                let requester = self.manager(&caller, now)?;
                 if dry_run {
                     Ok(Some(ticket.answer(self.try_create(*new, &password, now)?)))
                 } else {
-                    self.queue_create(ticket, *new, password, asker, &caller, now, out)?;
+                    self.queue_create(ticket, *new, password, requester, &caller, now, out)?;
                     Ok(None)
                 }
             }
             Call::ResetPassword { ticket, user, new, require_change } => {
-                let asker = self.manager(&caller, now)?;
-                self.queue_reset(ticket, &user, new, require_change, asker, &caller, out)?;
+                let requester = self.manager(&caller, now)?;
+                self.queue_reset(ticket, &user, new, require_change, requester, &caller, out)?;
                 Ok(None)
             }
             Call::UpdateUser { ticket, user, patch, unlock } => {
-                let asker = self.manager(&caller, now)?;
-                let account = self.account_of(&user, &asker)?;
-                let of_self = account.id == asker.user;
+                let requester = self.manager(&caller, now)?;
+                let account = self.account_of(&user, &requester)?;
+                let of_self = account.id == requester.user;
                 let risky = patch.role.is_some_and(|role| role != account.role)
                     || patch.enabled.is_some_and(|enabled| enabled != account.enabled);
                 if of_self && risky {
@@ -479,24 +479,24 @@ impl Machine {
                 }
                 let user = account.id.clone();
                 let request_id = caller.request_id;
-                let intent = Intent::Update { ticket, asker, user, patch, unlock, request_id };
+                let intent = Intent::Update { ticket, requester, user, patch, unlock, request_id };
                 self.intend(intent, caller.deadline)?;
                 Ok(None)
             }
             Call::DeleteUser { ticket, user } => {
-                let asker = self.manager(&caller, now)?;
-                let user = self.account_of(&user, &asker)?.id.clone();
-                let intent = Intent::Delete { ticket, asker, user, request_id: caller.request_id };
+                let requester = self.manager(&caller, now)?;
+                let user = self.account_of(&user, &requester)?.id.clone();
+                let intent = Intent::Delete { ticket, requester, user, request_id: caller.request_id };
                 self.intend(intent, caller.deadline)?;
                 Ok(None)
             }
             Call::ListLockouts { ticket, user } => {
-                let asker = self.manager(&caller, now)?;
-                Ok(Some(ticket.answer(self.list_lockouts(&user, &asker, now)?)))
+                let requester = self.manager(&caller, now)?;
+                Ok(Some(ticket.answer(self.list_lockouts(&user, &requester, now)?)))
             }
             Call::DeleteLockout { ticket, id } => {
-                let asker = self.manager(&caller, now)?;
-                let lifted = self.delete_lockout(&id, &asker, &caller.request_id, now, out)?;
+                let requester = self.manager(&caller, now)?;
+                let lifted = self.delete_lockout(&id, &requester, &caller.request_id, now, out)?;
                 Ok(Some(ticket.answer(lifted)))
             }
         }
@@ -504,7 +504,7 @@ impl Machine {
 
     /// Who asks, by what is true here and now: the gateway's answer may be some seconds old. `expired_ok`: also with a
     /// password that must be changed first.
-    fn asker(&self, caller: &Caller, expired_ok: bool, now: Now) -> Result<Asker, Status> {
+    fn requester(&self, caller: &Caller, expired_ok: bool, now: Now) -> Result<Requester, Status> {
         let principal = caller.principal.as_ref().ok_or_else(|| Status::unauthenticated("login needed"))?;
         let account = UserId::parse(&principal.user_id)
             .and_then(|id| self.accounts.get(&id))
@@ -522,7 +522,7 @@ impl Machine {
             return Err(Status::permission_denied("the password must be changed first")
                 .with_reason("PASSWORD_CHANGE_REQUIRED"));
         }
-        Ok(Asker {
+        Ok(Requester {
             user: account.id.clone(),
             name: account.name.as_str().to_owned(),
             session,
@@ -534,51 +534,51 @@ impl Machine {
 
     /// Looks again whether one who asked some time ago may still: rights may have been withdrawn while the request waited for a hash or stood in
     /// line. `manages`: what is asked takes the right to manage users.
-    fn still(&self, asker: Asker, manages: bool, now: Now) -> Result<Asker, Status> {
-        let session = asker.session.as_ref().map(|id| id.as_str().to_owned());
+    fn still(&self, requester: Requester, manages: bool, now: Now) -> Result<Requester, Status> {
+        let session = requester.session.as_ref().map(|id| id.as_str().to_owned());
         let principal = ipc::Principal {
-            user_id: asker.user.as_str().to_owned(),
+            user_id: requester.user.as_str().to_owned(),
             session_id: session.unwrap_or_default(),
-            address: asker.address,
+            address: requester.address,
             ..ipc::Principal::default()
         };
         let caller = Caller { principal: Some(principal), deadline: Mono::ZERO, request_id: String::new() };
-        let again = if manages { self.manager(&caller, now)? } else { self.asker(&caller, true, now)? };
+        let again = if manages { self.manager(&caller, now)? } else { self.requester(&caller, true, now)? };
         // A session is of its account's epoch; without one it was a password, which may be another by now.
-        if again.session.is_none() && again.epoch != asker.epoch {
+        if again.session.is_none() && again.epoch != requester.epoch {
             return Err(change::changed_meanwhile());
         }
         Ok(again)
     }
 
-    /// As [`Self::asker`], for what only those do who manage users.
-    fn manager(&self, caller: &Caller, now: Now) -> Result<Asker, Status> {
-        let asker = self.asker(caller, false, now)?;
-        if asker.manages_users {
-            Ok(asker)
+    /// As [`Self::requester`], for what only those do who manage users.
+    fn manager(&self, caller: &Caller, now: Now) -> Result<Requester, Status> {
+        let requester = self.requester(caller, false, now)?;
+        if requester.manages_users {
+            Ok(requester)
         } else {
             Err(Status::permission_denied("managing users needs the privilege CONFIGURE_USERS")
                 .with_reason("MISSING_PRIVILEGE"))
         }
     }
 
-    /// The account a request names, if the asker may know about it. To others an account that exists and one that does not look
+    /// The account a request names, if the requester may know about it. To others an account that exists and one that does not look
     /// the same.
-    fn account_of(&self, user: &str, asker: &Asker) -> Result<&Account, Status> {
+    fn account_of(&self, user: &str, requester: &Requester) -> Result<&Account, Status> {
         let found = self.accounts.find(user);
         match found {
-            Some(account) if asker.manages_users || account.id == asker.user => Ok(account),
-            _ if asker.manages_users => Err(wire::refused(auth::Refused::NotFound)),
+            Some(account) if requester.manages_users || account.id == requester.user => Ok(account),
+            _ if requester.manages_users => Err(wire::refused(auth::Refused::NotFound)),
             _ => Err(Status::permission_denied("that is another user's").with_reason("MISSING_PRIVILEGE")),
         }
     }
 
     /// The session a request names, under the same rule.
-    fn session_of(&self, id: &str, asker: &Asker, now: Now) -> Result<&Session, Status> {
+    fn session_of(&self, id: &str, requester: &Requester, now: Now) -> Result<&Session, Status> {
         let found = SessionId::parse(id).and_then(|id| self.sessions.get(&id, now.mono));
         match found {
-            Some(session) if asker.manages_users || session.user == asker.user => Ok(session),
-            _ if asker.manages_users => Err(no_session()),
+            Some(session) if requester.manages_users || session.user == requester.user => Ok(session),
+            _ if requester.manages_users => Err(no_session()),
             _ => {
                 Err(Status::permission_denied("that is not a session of yours")
                     .with_reason("MISSING_PRIVILEGE"))
@@ -660,15 +660,15 @@ impl Machine {
     fn list_sessions(
         &self,
         user: &str,
-        asker: &Asker,
+        requester: &Requester,
         mask: Option<&FieldMask>,
         now: Now,
     ) -> Result<v1::ListSessionsResponse, Status> {
         // Without a name: all, for those who may; one's own for the others.
         let whose = match user {
-            "" if asker.manages_users => None,
-            "" => Some(asker.user.clone()),
-            named => Some(self.account_of(named, asker)?.id.clone()),
+            "" if requester.manages_users => None,
+            "" => Some(requester.user.clone()),
+            named => Some(self.account_of(named, requester)?.id.clone()),
         };
         let sessions: Result<Vec<_>, _> = self
             .sessions
@@ -682,10 +682,15 @@ impl Machine {
     }
 
     /// The locks in force, of all or of one account. A name that is not an account's is not shown: people type passwords there.
-    fn list_lockouts(&self, user: &str, asker: &Asker, now: Now) -> Result<v1::ListLockoutsResponse, Status> {
+    fn list_lockouts(
+        &self,
+        user: &str,
+        requester: &Requester,
+        now: Now,
+    ) -> Result<v1::ListLockoutsResponse, Status> {
         let whose = match user {
             "" => None,
-            named => Some(Key::account(self.account_of(named, asker)?.name.as_str())),
+            named => Some(Key::account(self.account_of(named, requester)?.name.as_str())),
         };
         let names: HashMap<Key, &Account> = self
             .accounts
@@ -709,7 +714,7 @@ impl Machine {
     fn delete_lockout(
         &mut self,
         id: &str,
-        asker: &Asker,
+        requester: &Requester,
         request_id: &str,
         now: Now,
         out: &mut Vec<Action>,
@@ -728,12 +733,12 @@ impl Machine {
         tracing::info!(
             user = account.as_ref().map(|account| account.name.as_str()),
             address,
-            by = asker.name,
+            by = requester.name,
             request_id,
             "lockout cleared"
         );
         if let Some(account) = account {
-            let cause = event::Cause::asked(asker, request_id);
+            let cause = event::Cause::request_of(requester, request_id);
             self.tell_user(v1::UserChangeKind::Unlocked, &account, &cause, now, out);
         }
         Ok(v1::DeleteLockoutResponse {})

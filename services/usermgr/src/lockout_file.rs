@@ -16,21 +16,21 @@ const BOOT: usize = 36;
 
 /// The file, and the boot it is good for.
 #[derive(Debug)]
-pub(crate) struct Kept {
+pub(crate) struct LockoutFile {
     folder: Folder,
     boot: [u8; BOOT],
     /// Saving failed last time.
-    ails: bool,
+    failing: bool,
 }
 
-impl Kept {
+impl LockoutFile {
     /// Opens the daemon's own folder in `run_dir`; `None`, with a line in the log, where there is no such place.
     pub(crate) fn open(run_dir: &Path) -> Option<Self> {
         let opened = Folder::own(run_dir, NAME).and_then(|folder| {
             let id = service::boot_id()?;
             let boot = id.as_bytes().first_chunk();
             let boot = boot.ok_or_else(|| io::Error::other("the kernel does not name its boot"))?;
-            Ok(Self { folder, boot: *boot, ails: false })
+            Ok(Self { folder, boot: *boot, failing: false })
         });
         opened
             .inspect_err(
@@ -55,11 +55,11 @@ impl Kept {
     pub(crate) fn save(&mut self, bytes: &[u8]) {
         let saved = self.folder.replace(FILE, &[&self.boot, bytes].concat(), 0o600);
         if let Err(error) = &saved
-            && !self.ails
+            && !self.failing
         {
             tracing::warn!(%error, "cannot save failed-login counters: lost when usermgr restarts");
         }
-        self.ails = saved.is_err();
+        self.failing = saved.is_err();
     }
 }
 
@@ -70,12 +70,12 @@ mod tests {
     #[test]
     fn what_is_of_another_boot_or_too_long_is_not_used() {
         let dir = tempfile::tempdir().unwrap();
-        let mut kept = Kept::open(dir.path()).unwrap();
-        assert_eq!(kept.load(10), None);
-        kept.save(b"counted");
-        assert_eq!(Kept::open(dir.path()).unwrap().load(7).as_deref(), Some(b"counted".as_slice()));
-        assert_eq!(kept.load(6), None);
-        kept.boot = *b"00000000-0000-0000-0000-000000000000";
-        assert_eq!(kept.load(10), None);
+        let mut file = LockoutFile::open(dir.path()).unwrap();
+        assert_eq!(file.load(10), None);
+        file.save(b"counted");
+        assert_eq!(LockoutFile::open(dir.path()).unwrap().load(7).as_deref(), Some(b"counted".as_slice()));
+        assert_eq!(file.load(6), None);
+        file.boot = *b"00000000-0000-0000-0000-000000000000";
+        assert_eq!(file.load(10), None);
     }
 }

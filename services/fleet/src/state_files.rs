@@ -1,8 +1,6 @@
 //! What the link keeps on the medium: its id, and how far the fleet has the events. One damaged bit costs neither the link nor an event.
 
-use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
@@ -44,26 +42,27 @@ impl Finding {
 
 /// What a file holds: nothing, something else, what the medium does not tell now, or what it should.
 #[derive(Debug, PartialEq, Eq)]
-enum Kept<T> {
+enum FileState<T> {
     Nothing,
     Damaged,
     Unreadable(String),
     Sound(T),
 }
 
-fn kept<T>(dir: &Path, name: &str, parse: impl FnOnce(&str) -> Option<T>) -> Kept<T> {
+fn read<T>(dir: &Path, name: &str, parse: impl FnOnce(&str) -> Option<T>) -> FileState<T> {
     match Folder::open(dir).and_then(|folder| folder.read(name, FILE_MAX)) {
-        Ok(bytes) => std::str::from_utf8(&bytes).ok().and_then(parse).map_or(Kept::Damaged, Kept::Sound),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Kept::Nothing,
+        Ok(bytes) => {
+            std::str::from_utf8(&bytes).ok().and_then(parse).map_or(FileState::Damaged, FileState::Sound)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => FileState::Nothing,
         // Something else than a file of this size stands there.
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => Kept::Damaged,
-        Err(error) => Kept::Unreadable(format!("it cannot be read: {}", ErrorChain(&error))),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => FileState::Damaged,
+        Err(error) => FileState::Unreadable(format!("it cannot be read: {}", ErrorChain(&error))),
     }
 }
 
-fn keep(dir: &Path, name: &str, text: &str) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    Folder::open(dir)?.keep(name, text.as_bytes(), MODE)
+fn write(dir: &Path, name: &str, text: &str) -> io::Result<()> {
+    Folder::create(dir)?.replace_durably(name, text.as_bytes(), MODE)
 }
 
 /// `<kind> <value> <checksum of both>`. The kind keeps a damaged file from looking like one of an older release, which had the value alone.
@@ -85,36 +84,36 @@ fn unseal<'a>(kind: &str, text: &'a str) -> Option<&'a str> {
 pub(crate) fn id(dir: &Path, findings: &mut Vec<Finding>) -> io::Result<String> {
     let plain = |text: &str| Some(text.trim()).filter(|id| is_id(id)).map(str::to_owned);
     let sealed = |text: &str| unseal(ID, text).filter(|id| is_id(id)).map(str::to_owned);
-    let (first, second) = (kept(dir, ID, plain), kept(dir, ID_COPY, sealed));
-    let damaged = |kept: &Kept<String>| match kept {
-        Kept::Unreadable(why) => why.clone(),
-        Kept::Nothing => "it is missing".to_owned(),
-        Kept::Damaged | Kept::Sound(_) => "it is damaged".to_owned(),
+    let (first, second) = (read(dir, ID, plain), read(dir, ID_COPY, sealed));
+    let damaged = |kept: &FileState<String>| match kept {
+        FileState::Unreadable(why) => why.clone(),
+        FileState::Nothing => "it is missing".to_owned(),
+        FileState::Damaged | FileState::Sound(_) => "it is damaged".to_owned(),
     };
     let (id, mend, mend_copy) = match (first, second) {
-        (Kept::Sound(id), Kept::Sound(same)) if id == same => (id, false, false),
+        (FileState::Sound(id), FileState::Sound(same)) if id == same => (id, false, false),
         // Of a release that kept it once.
-        (Kept::Sound(id), Kept::Nothing) => (id, false, true),
-        (Kept::Sound(id), bad @ (Kept::Damaged | Kept::Unreadable(_))) => {
+        (FileState::Sound(id), FileState::Nothing) => (id, false, true),
+        (FileState::Sound(id), bad @ (FileState::Damaged | FileState::Unreadable(_))) => {
             findings.push(Finding::new(ID_COPY, format!("{}; it is made anew", damaged(&bad))));
             (id, false, true)
         }
-        (Kept::Sound(_), Kept::Sound(id)) => {
+        (FileState::Sound(_), FileState::Sound(id)) => {
             findings.push(Finding::new(ID, "it differs from its copy, which has a checksum and counts"));
             (id, true, false)
         }
-        (bad, Kept::Sound(id)) => {
+        (bad, FileState::Sound(id)) => {
             findings.push(Finding::new(ID, format!("{}; its copy counts", damaged(&bad))));
             (id, true, false)
         }
-        (Kept::Nothing, Kept::Nothing) => (new_id()?, true, true),
+        (FileState::Nothing, FileState::Nothing) => (new_id()?, true, true),
         // The id is there, perhaps, and can be read another time: nothing is written in its place.
-        (Kept::Unreadable(why), _) | (_, Kept::Unreadable(why)) => {
+        (FileState::Unreadable(why), _) | (_, FileState::Unreadable(why)) => {
             let what = format!("{why}, and there is no sound copy; this BMC has another id for this run");
             findings.push(Finding::new(ID, what));
             (new_id()?, false, false)
         }
-        (Kept::Damaged, _) | (_, Kept::Damaged) => {
+        (FileState::Damaged, _) | (_, FileState::Damaged) => {
             let what = "it is damaged, and there is no sound copy; this BMC has a new id in the fleet";
             findings.push(Finding::new(ID, what));
             (new_id()?, true, true)
@@ -122,7 +121,7 @@ pub(crate) fn id(dir: &Path, findings: &mut Vec<Finding>) -> io::Result<String> 
     };
     let files = [(mend, ID, format!("{id}\n")), (mend_copy, ID_COPY, seal(ID, &id))];
     for (_, name, text) in files.into_iter().filter(|(mend, ..)| *mend) {
-        if let Err(error) = keep(dir, name, &text) {
+        if let Err(error) = write(dir, name, &text) {
             findings.push(Finding::new(name, format!("it cannot be kept: {}", ErrorChain(&error))));
         }
     }
@@ -154,14 +153,14 @@ impl CursorFile {
             value.bytes().all(|byte| byte.is_ascii_digit()).then(|| value.parse().ok())?
         };
         let again = "; every event in the log is sent again";
-        let saved = match kept(dir, CURSOR, number) {
-            Kept::Sound(cursor) => Some(cursor),
-            Kept::Nothing => None,
-            Kept::Damaged => {
+        let saved = match read(dir, CURSOR, number) {
+            FileState::Sound(cursor) => Some(cursor),
+            FileState::Nothing => None,
+            FileState::Damaged => {
                 findings.push(Finding::new(CURSOR, format!("it is damaged{again}")));
                 None
             }
-            Kept::Unreadable(why) => {
+            FileState::Unreadable(why) => {
                 findings.push(Finding::new(CURSOR, format!("{why}{again}")));
                 None
             }
@@ -180,7 +179,7 @@ impl CursorFile {
             return;
         }
         let dir = self.dir.clone();
-        let writing = move || keep(&dir, CURSOR, &seal(CURSOR, &cursor.to_string()));
+        let writing = move || write(&dir, CURSOR, &seal(CURSOR, &cursor.to_string()));
         // A medium that takes its time holds only this.
         let written = tokio::task::spawn_blocking(writing).await.unwrap_or_else(|error| Err(error.into()));
         match written {
