@@ -45,7 +45,7 @@ impl Eeproms {
             let bus = fru.bus.as_ref().unwrap_or(&fru.id).as_str();
             let at = workers.iter().position(|(known, _)| *known == bus).unwrap_or_else(|| {
                 let worker = Worker::start(bus.get(..15).unwrap_or(bus))
-                    .inspect_err(|error| tracing::error!(bus, %error, "no thread for a bus of EEPROMs"));
+                    .inspect_err(|error| tracing::error!(bus, %error, "cannot start thread for EEPROM bus"));
                 workers.push((bus, worker.ok().map(Arc::new)));
                 workers.len() - 1
             });

@@ -26,6 +26,7 @@ pub struct Fans {
     controllers: Vec<Controller>,
     of: Vec<usize>,
     failsafe: Vec<Duty>,
+    names: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -84,13 +85,20 @@ impl Fans {
             Controller::new(name.as_str(), bus, fans)
         });
         let failsafe = board.fans.iter().map(|fan| Duty::saturating(fan.failsafe)).collect();
-        Self { controllers: controllers.collect(), of, failsafe }
+        let names = board.fans.iter().map(|fan| fan.id.as_str().to_owned()).collect();
+        Self { controllers: controllers.collect(), of, failsafe, names }
     }
 
     /// How many controllers there are.
     #[must_use]
     pub fn controllers(&self) -> usize {
         self.controllers.len()
+    }
+
+    /// What the board calls a fan; empty for one it does not have.
+    #[must_use]
+    pub fn name(&self, fan: usize) -> &str {
+        self.names.get(fan).map_or("", String::as_str)
     }
 
     /// The controller a fan is on.
@@ -120,7 +128,7 @@ impl Fans {
             };
             let mut done: Vec<Driven> = done;
             if let Some(error) = &why {
-                tracing::debug!(%error, "a fan controller did not answer");
+                tracing::debug!(%error, "fan controller did not respond");
             }
             for fan in fans {
                 if !done.iter().any(|driven| driven.fan == fan) {
@@ -164,7 +172,7 @@ impl Controller {
             let name = format!("fan {}", self.name);
             self.worker = Worker::start(name.get(..15).unwrap_or(&name))
                 .inspect_err(
-                    |error| tracing::error!(controller = self.name, %error, "no thread for a fan controller"),
+                    |error| tracing::error!(controller = self.name, %error, "cannot start thread for fan controller"),
                 )
                 .ok();
         }
@@ -207,7 +215,7 @@ mod tests {
             Controller::new("b", Box::new(second), vec![5, 1]),
         ];
         let failsafe = vec![Duty::FULL, Duty::saturating(80.0), Duty::FULL];
-        Fans { controllers, of: vec![0, 1, 0], failsafe }
+        Fans { controllers, of: vec![0, 1, 0], failsafe, names: Vec::new() }
     }
 
     #[tokio::test]

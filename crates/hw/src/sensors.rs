@@ -135,7 +135,7 @@ impl Sensors {
                 let result = call.await;
                 given_up.store(true, Ordering::Release);
                 if let Err(error) = result {
-                    tracing::debug!(%error, "a bus of sensors did not answer");
+                    tracing::debug!(%error, "sensor bus did not respond");
                 }
                 done = std::mem::take(&mut *read.lock().unwrap_or_else(PoisonError::into_inner));
             }
@@ -161,7 +161,7 @@ impl Bus {
         if self.worker.is_none() {
             self.worker = Worker::start(self.name.get(..15).unwrap_or(&self.name))
                 .inspect_err(
-                    |error| tracing::error!(bus = self.name, %error, "no thread for a bus of sensors"),
+                    |error| tracing::error!(bus = self.name, %error, "cannot start thread for sensor bus"),
                 )
                 .ok();
         }

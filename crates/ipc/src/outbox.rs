@@ -43,7 +43,7 @@ impl Outbox {
                     }
                     Mail::Message(subject, bytes) => {
                         if let Err(status) = bus.publish(subject, bytes).await {
-                            tracing::warn!(%status, subject, "a message was lost");
+                            tracing::warn!(%status, subject, "cannot publish message: dropped");
                         }
                     }
                     Mail::Reply(request, bytes) => request.reply_bytes(bytes.into()).await,

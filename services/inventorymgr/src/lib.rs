@@ -1,16 +1,16 @@
 //! Knows what the machine is made of, and what became of it.
 //!
 //! ```text
-//!  FRU EEPROMs ────────────►┌────────┐──► parts, by id
-//!  tables of a host ───────►│  Book  │──► changes: added, removed, replaced, changed, set ──► events
-//!  board file ─────────────►└────────┘
-//!                              ▲ │
-//!  SetAssetInfo ──► keeper ────┘ └──► bucket "inventory": parts as last seen, changes, asset tags, locations
-//!                     └─────────────► FRU EEPROM: the asset tag, where the board says so
+//!  FRU EEPROMs ──────────────────►┌───────────┐──► parts, by id
+//!  SMBIOS tables of a host ──────►│ Inventory │──► changes: added, removed, replaced, changed, set ──► events
+//!  board file ───────────────────►└───────────┘
+//!                                      ▲ │
+//!  SetAssetInfo ──► Collector ─────────┘ └──► bucket "inventory": parts as last seen, changes, asset tags, locations
+//!                     └───────────────────► FRU EEPROM: the asset tag, where the board says so
 //! ```
 //!
-//! Reads are answered from memory. One task, the keeper, writes the book, the bucket and the EEPROMs; a bus that hangs holds the keeper, not
-//! the answers.
+//! Reads are answered from memory. One task, the collector, scans EEPROMs and SMBIOS tables and writes the inventory, the bucket and the
+//! EEPROMs; a bus that hangs holds the collector, not the answers.
 //!
 //! Never: shows what it could not read as good (I-8); writes an EEPROM of which an area is damaged; answers before what was set is on the
 //! medium or in the part (I-4).
@@ -25,8 +25,8 @@
     )
 )]
 
-mod book;
-mod keeper;
+mod collector;
+mod inventory;
 mod parts;
 mod shell;
 mod store;

@@ -6,7 +6,7 @@ use board::{Board, FruKind};
 use fru::{Area, Details, Image, Name};
 use smbios::Machine;
 
-use crate::book::{Kind, Part, SOURCE_MAX, Source};
+use crate::inventory::{Kind, Part, SOURCE_MAX, Source};
 
 /// The longest end of an id that comes from a host.
 const SLUG_MAX: usize = 24;

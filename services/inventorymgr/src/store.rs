@@ -6,7 +6,7 @@ use ipc::{Bucket, StateError, Value, ValueError, patiently};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::book::{Book, Change, Owned, Part};
+use crate::inventory::{Change, Inventory, OwnerData, Part};
 
 /// The bucket.
 pub(crate) const INVENTORY: &str = "inventory";
@@ -43,40 +43,44 @@ impl Store {
         Ok(Self { bucket: bus.bucket(INVENTORY).await? })
     }
 
-    /// The book of earlier starts. What cannot be read is told and left out: parts are read again, and a history with a gap is better than
+    /// The inventory of earlier starts. What cannot be read is told and left out: parts are read again, and a history with a gap is better than
     /// no inventory.
-    pub(crate) async fn book(&self) -> Result<Book, StateError> {
+    pub(crate) async fn inventory(&self) -> Result<Inventory, StateError> {
         let (mut parts, mut owned, mut changes) = (Vec::new(), BTreeMap::new(), Vec::new());
         for key in patiently(">", || self.bucket.keys()).await? {
             if let Some(from) = key.strip_prefix("parts.") {
                 parts.extend(self.get::<Vec<Part>>(&key).await?.map(|list| (from.to_owned(), list)));
             } else if let Some(id) = key.strip_prefix("owned.") {
-                owned.extend(self.get::<Owned>(&key).await?.map(|owned| (id.to_owned(), owned)));
+                owned.extend(self.get::<OwnerData>(&key).await?.map(|owned| (id.to_owned(), owned)));
             } else if key == CHANGES {
                 changes = self.get::<Vec<Change>>(&key).await?.unwrap_or_default();
             }
         }
-        Ok(Book::restored(parts, owned, changes))
+        Ok(Inventory::restored(parts, owned, changes))
     }
 
     async fn get<T: Serialize + DeserializeOwned>(&self, key: &str) -> Result<Option<T>, StateError> {
         match patiently(key, || self.bucket.get::<Json<T>>(key)).await {
             Ok(entry) => Ok(entry.map(|entry| entry.value.0)),
             Err(error @ (StateError::Unreadable { .. } | StateError::NotRead { .. })) => {
-                tracing::error!(key, error = &error as &dyn std::error::Error, "a stored value is left out");
+                tracing::error!(
+                    key,
+                    error = &error as &dyn std::error::Error,
+                    "cannot read stored value: ignored"
+                );
                 Ok(None)
             }
             Err(error) => Err(error),
         }
     }
 
-    /// Keeps the parts of a source.
+    /// Stores the parts of a source.
     pub(crate) async fn put_parts(&self, from: &str, mut parts: Vec<Part>) -> Result<(), StateError> {
         while size(&parts) > LIST_MAX && parts.pop().is_some() {}
         self.put(&format!("parts.{from}"), parts).await
     }
 
-    /// Keeps the changes: the newest that have room.
+    /// Stores the changes: the newest that have room.
     pub(crate) async fn put_changes(&self, mut changes: Vec<Change>) -> Result<(), StateError> {
         while size(&changes) > LIST_MAX && !changes.is_empty() {
             changes.drain(..changes.len().div_ceil(8));
@@ -84,8 +88,8 @@ impl Store {
         self.put(CHANGES, changes).await
     }
 
-    /// Keeps what the owner of a part says.
-    pub(crate) async fn put_owned(&self, id: &str, owned: Owned) -> Result<(), StateError> {
+    /// Stores what the owner of a part says.
+    pub(crate) async fn put_owned(&self, id: &str, owned: OwnerData) -> Result<(), StateError> {
         self.put(&format!("owned.{id}"), owned).await
     }
 

@@ -4,12 +4,12 @@ use std::time::{Duration, SystemTime};
 
 use schema::v1alpha1 as v1;
 
-use crate::book::{Book, Change, Entry, Kind, Source, What};
+use crate::inventory::{Change, ChangeKind, Entry, Inventory, Kind, Source};
 
 /// A part and what its owner says of it.
-pub(crate) fn asset(book: &Book, entry: &Entry) -> v1::Asset {
+pub(crate) fn asset(inventory: &Inventory, entry: &Entry) -> v1::Asset {
     let part = &entry.part;
-    let owned = book.owned(&part.id).cloned().unwrap_or_default();
+    let owned = inventory.owned(&part.id).cloned().unwrap_or_default();
     let (quality, reason) = if !entry.stale.is_empty() {
         (v1::AssetQuality::Stale, entry.stale.clone())
     } else if !part.damaged.is_empty() {
@@ -60,11 +60,11 @@ pub(crate) fn change(change: &Change) -> v1::AssetChange {
         asset_id: change.id.clone(),
         asset_name: change.name.clone(),
         r#type: match change.what {
-            What::Added => v1::AssetChangeType::Added,
-            What::Removed => v1::AssetChangeType::Removed,
-            What::Replaced => v1::AssetChangeType::Replaced,
-            What::Changed => v1::AssetChangeType::Changed,
-            What::Set => v1::AssetChangeType::Set,
+            ChangeKind::Added => v1::AssetChangeType::Added,
+            ChangeKind::Removed => v1::AssetChangeType::Removed,
+            ChangeKind::Replaced => v1::AssetChangeType::Replaced,
+            ChangeKind::Changed => v1::AssetChangeType::Changed,
+            ChangeKind::Set => v1::AssetChangeType::Set,
         }
         .into(),
         changed_at: Some(schema::time::timestamp(change.at_ms)),
@@ -94,8 +94,8 @@ pub(crate) fn kind(kind: Kind) -> v1::AssetType {
 /// The event of a change.
 pub(crate) fn event(told: &Change, request_id: &str) -> v1::Event {
     let severity = match told.what {
-        What::Removed | What::Replaced => v1::EventSeverity::Warning,
-        What::Added | What::Changed | What::Set => v1::EventSeverity::Info,
+        ChangeKind::Removed | ChangeKind::Replaced => v1::EventSeverity::Warning,
+        ChangeKind::Added | ChangeKind::Changed | ChangeKind::Set => v1::EventSeverity::Info,
     };
     ipc::EventBuilder::new(crate::NAME, "inventory", &told.id, told.what.word())
         .severity(severity)

@@ -102,7 +102,7 @@ impl Place {
                 match result {
                     // It goes on without.
                     Err(Error::Unsupported { what, feature }) => {
-                        tracing::info!("{what} does not support {feature}; it is switched");
+                        tracing::info!(what, feature, "LED cannot blink by itself: switching it on and off");
                         return false;
                     }
                     result => result,

@@ -23,9 +23,9 @@ use crate::store::{self, Record};
 use crate::wire;
 
 /// How often the others are asked how all is, without an event that says so: a fraction of [`leds::STALE_AFTER`].
-const LOOK_EVERY: Millis = Millis::from_secs(5);
+const POLL_EVERY: Millis = Millis::from_secs(5);
 /// How soon they are asked again that did not answer.
-const LOOK_AGAIN: Millis = Millis::from_secs(1);
+const POLL_AGAIN: Millis = Millis::from_secs(1);
 /// How long each of them may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(4);
 /// How long nothing is shown at the start while they have not answered, so that a restart is not seen.
@@ -36,7 +36,7 @@ const COMPARE_EVERY: Millis = Millis::from_secs(30);
 const STORE_AGAIN: Millis = Millis::from_secs(10);
 /// How long a lamp test lasts when nobody says.
 const TEST: Millis = Millis::from_secs(10);
-/// What is heard to look again. Who publishes it answers with what it tells of.
+/// Events after which the others are asked again: each comes from one of them.
 const HEARD: [&str; 4] = ["event.host.>", "event.chassis.>", "event.daemon.>", "event.store.>"];
 
 /// The `[ledmgr]` table: nothing yet. The LEDs are in the board file.
@@ -60,7 +60,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
         events.push(context.bus.subscribe_events(filter).await.map_err(Error::Serve)?);
     }
     let calls = context.bus.calls().await.map_err(Error::Serve)?;
-    let (outbox, _sender) = Outbox::new(context.bus.clone());
+    let (outbox, sender) = Outbox::new(context.bus.clone());
     let mut daemon = Daemon::new(&context, board, lights, outbox);
     for events in events {
         let mut events = events;
@@ -73,36 +73,38 @@ pub async fn run(context: Context) -> Result<(), Error> {
     }
     context.ready();
     daemon.run(&context, calls).await;
+    drop(daemon);
+    let _ = sender.await;
     Ok(())
 }
 
 /// The bucket, and what it holds of each LED.
 type Loaded = (Box<Bucket>, Vec<(usize, Record)>);
 
-/// What comes back from work beside the loop.
-enum Back {
-    Looked(Box<Looked>),
+/// Work beside the loop that has ended.
+enum Completion {
+    Polled(Box<Polled>),
     Loaded(Result<Loaded, StateError>),
     /// Asked for by a client, with what is true once it is stored.
     Stored {
         led: usize,
         hand: Option<Hand>,
-        waits: Waits,
+        requester: Requester,
         result: Result<(), StateError>,
     },
     /// What is true was written again.
-    Mended(usize, Result<(), StateError>),
+    Rewritten(usize, Result<(), StateError>),
     Light(usize, Done),
 }
 
-/// Who waits for something to be stored.
-enum Waits {
+/// Who is answered once a change is stored.
+enum Requester {
     Set(Reply<v1::SetLedResponse>),
     Release(Reply<v1::ReleaseLedResponse>),
 }
 
 /// What the others answered.
-struct Looked {
+struct Polled {
     hosts: Result<v1::PowerListHostsResponse, Status>,
     chassis: Result<v1::ListChassisResponse, Status>,
     health: Result<v1::GetHealthResponse, Status>,
@@ -121,15 +123,15 @@ enum Asking {
 
 /// What is stored of an LED.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kept {
+enum Stored {
     /// What is true.
-    True,
+    Current,
     /// A client waits for it.
-    Asked,
+    Requested,
     /// Perhaps something else; to be written.
-    Doubtful,
+    Uncertain,
     /// That is under way.
-    Mending,
+    Rewriting,
 }
 
 /// The stored values.
@@ -139,7 +141,7 @@ enum Store {
     Away(Mono),
     Open {
         bucket: Box<Bucket>,
-        mend_at: Mono,
+        rewrite_at: Mono,
     },
 }
 
@@ -152,16 +154,16 @@ struct Daemon {
     boot: String,
     machine: Machine,
     places: Vec<Place>,
-    kept: Vec<Kept>,
+    kept: Vec<Stored>,
     lights: Arc<Lights>,
     store: Store,
     asking: Asking,
     /// The others have answered once.
-    has_looked: bool,
+    has_polled: bool,
     /// When LEDs are driven even if they have not.
     known_at: Mono,
     compare_at: Mono,
-    beside: JoinSet<Back>,
+    beside: JoinSet<Completion>,
     listeners: JoinSet<()>,
     news: Arc<tokio::sync::Notify>,
 }
@@ -173,7 +175,7 @@ impl Daemon {
         Self {
             machine: Machine::new(board.lights()),
             places: board.leds.iter().map(|_| Place::default()).collect(),
-            kept: vec![Kept::True; board.leds.len()],
+            kept: vec![Stored::Current; board.leds.len()],
             board,
             bus: context.bus.clone(),
             outbox,
@@ -182,7 +184,7 @@ impl Daemon {
             lights: Arc::new(lights),
             store: Store::Away(now),
             asking: Asking::Idle { next: now },
-            has_looked: false,
+            has_polled: false,
             known_at: now + KNOWN_WITHIN,
             compare_at: now + COMPARE_EVERY,
             beside: JoinSet::new(),
@@ -202,8 +204,8 @@ impl Daemon {
                 () = shutdown.wait() => return,
                 () = heartbeat.tick() => {}
                 Some(done) = self.beside.join_next() => match done {
-                    Ok(back) => self.back(back),
-                    Err(error) => tracing::error!(%error, "a task of an LED broke off"),
+                    Ok(completion) => self.completed(completion),
+                    Err(error) => tracing::error!(%error, "background task failed"),
                 },
                 () = news.notified() => self.told(),
                 call = calls.next() => match call {
@@ -220,7 +222,7 @@ impl Daemon {
 
     /// Whether it is known what LEDs shall show, as far as it will be soon.
     fn is_known(&self, now: Mono) -> bool {
-        (self.has_looked && matches!(self.store, Store::Open { .. })) || now >= self.known_at
+        (self.has_polled && matches!(self.store, Store::Open { .. })) || now >= self.known_at
     }
 
     fn deadline(&self) -> Option<Mono> {
@@ -233,7 +235,7 @@ impl Daemon {
         };
         let store = match self.store {
             Store::Away(again) => Some(again),
-            Store::Open { mend_at, .. } => self.kept.contains(&Kept::Doubtful).then_some(mend_at),
+            Store::Open { rewrite_at, .. } => self.kept.contains(&Stored::Uncertain).then_some(rewrite_at),
             Store::Loading => None,
         };
         let known = (!is_known).then_some(self.known_at);
@@ -245,17 +247,19 @@ impl Daemon {
     fn work(&mut self) {
         let now = self.clock.now();
         if matches!(self.asking, Asking::Idle { next } if next <= now) {
-            self.look();
+            self.poll();
         }
         if matches!(self.store, Store::Away(again) if again <= now) {
             self.store = Store::Loading;
             let bus = self.bus.clone();
             let ids: Vec<String> = self.board.leds.iter().map(|led| led.id.as_str().to_owned()).collect();
             self.beside.spawn(async move {
-                Back::Loaded(store::load(&bus, &ids).await.map(|(bucket, kept)| (Box::new(bucket), kept)))
+                Completion::Loaded(
+                    store::load(&bus, &ids).await.map(|(bucket, kept)| (Box::new(bucket), kept)),
+                )
             });
         }
-        self.mend(now);
+        self.rewrite(now);
         let is_known = self.is_known(now);
         for index in 0..self.places.len() {
             if let Some(job) = self.places.get_mut(index).and_then(|place| place.job(now, is_known)) {
@@ -280,12 +284,12 @@ impl Daemon {
                 Job::Write(led, light) => Done::Written(led.show(light).await),
                 Job::Look(led) => Done::Seen(led.look().await),
             };
-            Back::Light(index, done)
+            Completion::Light(index, done)
         });
     }
 
     /// Asks the others how all is.
-    fn look(&mut self) {
+    fn poll(&mut self) {
         self.asking = Asking::Busy;
         let bus = self.bus.clone();
         self.beside.spawn(async move {
@@ -298,33 +302,33 @@ impl Daemon {
                 bus.call(LIST_CHASSIS, &chassis, &of_chassis),
                 bus.call(GET_HEALTH, &health, &of_health),
             );
-            Back::Looked(Box::new(Looked { hosts, chassis, health }))
+            Completion::Polled(Box::new(Polled { hosts, chassis, health }))
         });
     }
 
     /// Something was told: what is known may be old.
     fn told(&mut self) {
         match self.asking {
-            Asking::Idle { .. } => self.look(),
+            Asking::Idle { .. } => self.poll(),
             Asking::Busy | Asking::Again => self.asking = Asking::Again,
         }
     }
 
-    fn back(&mut self, back: Back) {
-        match back {
-            Back::Looked(looked) => self.looked(*looked),
-            Back::Loaded(result) => self.loaded(result),
-            Back::Stored { led, hand, waits, result } => self.stored(led, hand, waits, result),
-            Back::Mended(led, result) => self.mended(led, &result),
-            Back::Light(index, done) => self.lit(index, done),
+    fn completed(&mut self, completion: Completion) {
+        match completion {
+            Completion::Polled(polled) => self.polled(*polled),
+            Completion::Loaded(result) => self.loaded(result),
+            Completion::Stored { led, hand, requester, result } => self.stored(led, hand, requester, result),
+            Completion::Rewritten(led, result) => self.rewritten(led, &result),
+            Completion::Light(index, done) => self.lit(index, done),
         }
     }
 
-    fn looked(&mut self, looked: Looked) {
+    fn polled(&mut self, polled: Polled) {
         let now = self.clock.now();
         let mut changes = Vec::new();
-        let has_all = looked.hosts.is_ok() && looked.chassis.is_ok();
-        match looked.hosts {
+        let has_all = polled.hosts.is_ok() && polled.chassis.is_ok();
+        match polled.hosts {
             Ok(answer) => {
                 self.machine.heard(now);
                 for host in answer.hosts {
@@ -336,28 +340,28 @@ impl Daemon {
                 }
             }
             // What was known counts until it is too old.
-            Err(status) => tracing::debug!(%status, "powermgr does not say how hosts are"),
+            Err(status) => tracing::debug!(%status, "cannot read host power from powermgr: retrying"),
         }
-        match looked.chassis {
+        match polled.chassis {
             Ok(answer) => {
                 let on = answer.chassis.iter().any(v1::Chassis::identify);
                 changes.extend(self.machine.learn(now, Fact::Identify(on)));
             }
-            Err(status) => tracing::debug!(%status, "statemgr does not say whether to identify"),
+            Err(status) => tracing::debug!(%status, "cannot read identify state from statemgr: retrying"),
         }
-        match looked.health {
+        match polled.health {
             Ok(answer) => {
                 let health = answer.health.unwrap_or_default();
                 changes.extend(self.machine.learn(now, Fact::Controller(wire::alarm(health.status()))));
             }
-            Err(status) => tracing::debug!(%status, "the operator does not say how all is"),
+            Err(status) => tracing::debug!(%status, "cannot read health from operator: retrying"),
         }
-        self.has_looked |= has_all;
+        self.has_polled |= has_all;
         self.apply(&changes, None);
         if self.asking == Asking::Again {
-            self.look();
+            self.poll();
         } else {
-            self.asking = Asking::Idle { next: now + if has_all { LOOK_EVERY } else { LOOK_AGAIN } };
+            self.asking = Asking::Idle { next: now + if has_all { POLL_EVERY } else { POLL_AGAIN } };
         }
     }
 
@@ -366,16 +370,16 @@ impl Daemon {
         let (bucket, records) = match result {
             Ok(loaded) => loaded,
             Err(error) => {
-                tracing::warn!(error = %ErrorChain(&error), "what is set by hand cannot be read yet");
+                tracing::warn!(error = %ErrorChain(&error), "cannot read stored LED settings: retrying every 10 s");
                 self.store = Store::Away(now + STORE_AGAIN);
                 return;
             }
         };
-        self.store = Store::Open { bucket, mend_at: now };
+        self.store = Store::Open { bucket, rewrite_at: now };
         for (led, record) in records {
             let hand = record.hand(&self.boot).filter(|_| self.machine.settable(led));
             if hand.is_none() {
-                self.doubt(led);
+                self.mark_uncertain(led);
             }
             let changes = self.machine.set(now, led, hand);
             self.apply(&changes, None);
@@ -383,39 +387,43 @@ impl Daemon {
     }
 
     /// What is stored of an LED may not be true.
-    fn doubt(&mut self, led: usize) {
+    fn mark_uncertain(&mut self, led: usize) {
         if let Some(kept) = self.kept.get_mut(led)
-            && *kept != Kept::Asked
+            && *kept != Stored::Requested
         {
-            *kept = Kept::Doubtful;
+            *kept = Stored::Uncertain;
         }
     }
 
     /// Writes what is true where something else may be stored.
-    fn mend(&mut self, now: Mono) {
-        let Store::Open { bucket, mend_at } = &self.store else { return };
-        if *mend_at > now {
+    fn rewrite(&mut self, now: Mono) {
+        let Store::Open { bucket, rewrite_at } = &self.store else { return };
+        if *rewrite_at > now {
             return;
         }
         for (led, kept) in self.kept.iter_mut().enumerate() {
-            let Some(wired) = self.board.leds.get(led).filter(|_| *kept == Kept::Doubtful) else { continue };
-            *kept = Kept::Mending;
+            let Some(wired) = self.board.leds.get(led).filter(|_| *kept == Stored::Uncertain) else {
+                continue;
+            };
+            *kept = Stored::Rewriting;
             let record = self.machine.hand(led).map(|hand| Record::new(hand, &self.boot));
             let (bucket, id) = (bucket.clone(), wired.id.as_str().to_owned());
-            self.beside
-                .spawn(async move { Back::Mended(led, store::write(&bucket, &id, record.as_ref()).await) });
+            self.beside.spawn(async move {
+                Completion::Rewritten(led, store::write(&bucket, &id, record.as_ref()).await)
+            });
         }
     }
 
-    fn mended(&mut self, led: usize, result: &Result<(), StateError>) {
-        let Some(kept) = self.kept.get_mut(led).filter(|kept| **kept == Kept::Mending) else { return };
+    fn rewritten(&mut self, led: usize, result: &Result<(), StateError>) {
+        let Some(kept) = self.kept.get_mut(led).filter(|kept| **kept == Stored::Rewriting) else { return };
         match result {
-            Ok(()) => *kept = Kept::True,
+            Ok(()) => *kept = Stored::Current,
             Err(error) => {
-                tracing::warn!(error = %ErrorChain(error), "what is set by hand was not stored");
-                *kept = Kept::Doubtful;
-                if let Store::Open { mend_at, .. } = &mut self.store {
-                    *mend_at = self.clock.now() + STORE_AGAIN;
+                let led = self.board.leds.get(led).map_or("", |led| led.id.as_str());
+                tracing::warn!(led, error = %ErrorChain(error), "cannot store LED setting: retrying every 10 s");
+                *kept = Stored::Uncertain;
+                if let Store::Open { rewrite_at, .. } = &mut self.store {
+                    *rewrite_at = self.clock.now() + STORE_AGAIN;
                 }
             }
         }
@@ -432,11 +440,11 @@ impl Daemon {
         let (Some(led), true) = (self.board.leds.get(index), told) else { return };
         let fault = place.fault();
         let (severity, message) = if fault.is_empty() {
-            tracing::info!(led = led.id.as_str(), "an LED can be driven");
-            (v1::EventSeverity::Info, format!("{}: the LED can be driven", led.id))
+            tracing::info!(led = led.id.as_str(), "LED works again");
+            (v1::EventSeverity::Info, format!("{}: the LED works again", led.id))
         } else {
-            tracing::warn!(led = led.id.as_str(), fault, "an LED cannot be driven");
-            (v1::EventSeverity::Warning, format!("{}: the LED cannot be driven: {fault}", led.id))
+            tracing::warn!(led = led.id.as_str(), fault, "cannot set LED");
+            (v1::EventSeverity::Warning, format!("{}: the LED cannot be set: {fault}", led.id))
         };
         let event = EventBuilder::new(crate::NAME, "led", led.id.as_str(), "fault").severity(severity);
         self.outbox.event(event.message(message).at(self.clock.wall()));
@@ -448,7 +456,7 @@ impl Daemon {
         for change in changes {
             // What somebody set has ended by itself: it is not to come back with a restart.
             if change.before.source == Source::Hand && self.machine.hand(change.led).is_none() {
-                self.doubt(change.led);
+                self.mark_uncertain(change.led);
             }
             if let Some(place) = self.places.get_mut(change.led) {
                 place.want(now, change.after.show);
@@ -490,7 +498,7 @@ impl Daemon {
                 self.outbox.answer(reply, led.map(|led| v1::GetLedResponse { led: Some(led) }));
             }
             LedServiceCall::SetLed(set, reply) => match self.understand(&set) {
-                Ok((led, hand)) => self.keep(led, Some(hand), Waits::Set(reply)),
+                Ok((led, hand)) => self.keep(led, Some(hand), Requester::Set(reply)),
                 Err(status) => self.outbox.answer(reply, Err(status)),
             },
             LedServiceCall::ReleaseLed(release, reply) => {
@@ -499,7 +507,7 @@ impl Daemon {
                     self.machine.settable(led).then_some(led).ok_or_else(denied)
                 });
                 match found {
-                    Ok(led) => self.keep(led, None, Waits::Release(reply)),
+                    Ok(led) => self.keep(led, None, Requester::Release(reply)),
                     Err(status) => self.outbox.answer(reply, Err(status)),
                 }
             }
@@ -568,15 +576,14 @@ impl Daemon {
     }
 
     /// Stores what a client wants of an LED; it counts and is answered once it is stored.
-    fn keep(&mut self, led: usize, hand: Option<Hand>, waits: Waits) {
+    fn keep(&mut self, led: usize, hand: Option<Hand>, requester: Requester) {
         let begun = || {
             let Store::Open { bucket, .. } = &self.store else {
-                let status =
-                    Status::unavailable("what is set by hand cannot be stored yet; nothing was changed");
+                let status = Status::unavailable("the store does not answer yet; nothing was changed");
                 return Err(status.with_reason("STORE_UNREACHABLE"));
             };
             let Some(wired) = self.board.leds.get(led) else { return Err(wire::denied("", Denial::NoLed)) };
-            if matches!(self.kept.get(led), Some(Kept::Asked | Kept::Mending)) {
+            if matches!(self.kept.get(led), Some(Stored::Requested | Stored::Rewriting)) {
                 let status = Status::aborted("another change of this LED is being stored");
                 return Err(status.with_reason("UPDATE_IN_PROGRESS"));
             }
@@ -584,58 +591,66 @@ impl Daemon {
         };
         let (bucket, id) = match begun() {
             Ok(begun) => begun,
-            Err(status) => return self.answer(waits, Err(status)),
+            Err(status) => return self.answer(requester, Err(status)),
         };
-        if hand.is_none() && self.machine.hand(led).is_none() && self.kept.get(led) == Some(&Kept::True) {
-            return self.answer(waits, Ok(led));
+        if hand.is_none() && self.machine.hand(led).is_none() && self.kept.get(led) == Some(&Stored::Current)
+        {
+            return self.answer(requester, Ok(led));
         }
         if let Some(kept) = self.kept.get_mut(led) {
-            *kept = Kept::Asked;
+            *kept = Stored::Requested;
         }
         let record = hand.map(|hand| Record::new(hand, &self.boot));
         self.beside.spawn(async move {
             let result = store::write(&bucket, &id, record.as_ref()).await;
-            Back::Stored { led, hand, waits, result }
+            Completion::Stored { led, hand, requester, result }
         });
     }
 
-    fn stored(&mut self, led: usize, hand: Option<Hand>, waits: Waits, result: Result<(), StateError>) {
-        let kept = if result.is_ok() { Kept::True } else { Kept::Doubtful };
+    fn stored(
+        &mut self,
+        led: usize,
+        hand: Option<Hand>,
+        requester: Requester,
+        result: Result<(), StateError>,
+    ) {
+        let kept = if result.is_ok() { Stored::Current } else { Stored::Uncertain };
         if let Some(known) = self.kept.get_mut(led) {
             *known = kept;
         }
         if let Err(error) = result {
             let why = ErrorChain(&error);
-            let status = Status::unavailable(format!(
-                "what is set by hand was not stored and nothing was changed: {why}"
-            ));
-            return self.answer(waits, Err(status.with_reason("STORE_UNREACHABLE")));
+            let status =
+                Status::unavailable(format!("the setting was not stored and nothing was changed: {why}"));
+            return self.answer(requester, Err(status.with_reason("STORE_UNREACHABLE")));
         }
-        let by = match &waits {
-            Waits::Set(reply) => reply.context().clone(),
-            Waits::Release(reply) => reply.context().clone(),
+        let by = match &requester {
+            Requester::Set(reply) => reply.context().clone(),
+            Requester::Release(reply) => reply.context().clone(),
         };
         let now = self.clock.now();
         let changes = self.machine.set(now, led, hand);
         if self.machine.hand(led) != hand {
             // It ended while it was stored.
-            self.doubt(led);
+            self.mark_uncertain(led);
         }
         self.apply(&changes, Some(&by));
-        if hand.is_none() && self.kept.get(led) == Some(&Kept::Doubtful) {
+        if hand.is_none() && self.kept.get(led) == Some(&Stored::Uncertain) {
             // Given back, and stored so.
             if let Some(kept) = self.kept.get_mut(led) {
-                *kept = Kept::True;
+                *kept = Stored::Current;
             }
         }
-        self.answer(waits, Ok(led));
+        self.answer(requester, Ok(led));
     }
 
-    fn answer(&self, waits: Waits, result: Result<usize, Status>) {
+    fn answer(&self, requester: Requester, result: Result<usize, Status>) {
         let led = result.map(|led| Some(self.to_wire(led)));
-        match waits {
-            Waits::Set(reply) => self.outbox.answer(reply, led.map(|led| v1::SetLedResponse { led })),
-            Waits::Release(reply) => self.outbox.answer(reply, led.map(|led| v1::ReleaseLedResponse { led })),
+        match requester {
+            Requester::Set(reply) => self.outbox.answer(reply, led.map(|led| v1::SetLedResponse { led })),
+            Requester::Release(reply) => {
+                self.outbox.answer(reply, led.map(|led| v1::ReleaseLedResponse { led }))
+            }
         }
     }
 

@@ -64,7 +64,7 @@ pub(crate) async fn load(bus: &Client, ids: &[String]) -> Result<(Bucket, Vec<(u
             Ok(Some(entry)) => found.push((led, entry.value)),
             Ok(None) => {}
             Err(error @ (StateError::Unreadable { .. } | StateError::NotRead { .. })) => {
-                tracing::warn!(led = id, %error, "what was set by hand cannot be read and does not count");
+                tracing::warn!(led = id, %error, "cannot read stored LED setting: ignored");
             }
             Err(error) => return Err(error),
         }

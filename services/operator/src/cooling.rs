@@ -1,4 +1,4 @@
-//! The fans when nobody looks after them: at full speed (I-3).
+//! The fans while thermalmgr does not control them: at full speed (I-3).
 //!
 //! thermalmgr drives the fans while it is ready and its loop gives signs of life. When it is not started yet, has ended, or is silent for a second, the
 //! operator drives them to what the board has for that, and goes on so until thermalmgr is back. thermalmgr tells its duties again each second,
@@ -118,7 +118,8 @@ impl Cooling {
                         && let Some(said) = self.failing.fails(now)
                     {
                         let error = ErrorChain(error);
-                        tracing::error!(fan, %error, times = said.times, "nobody looks after the fans, and one is not at full speed");
+                        let fan = self.fans.name(fan);
+                        tracing::error!(fan, %error, times = said.times, "thermalmgr is down and fan cannot be set to full speed");
                     }
                 }
                 None => {
@@ -131,9 +132,11 @@ impl Cooling {
 
     /// The last thing: whoever ran them is gone.
     pub(crate) async fn leave(mut self) {
-        for driven in self.fans.failsafe(WITHIN).await {
+        let all = self.fans.failsafe(WITHIN).await;
+        for driven in all {
             if let Err(error) = &driven.result {
-                tracing::warn!(fan = driven.fan, error = %ErrorChain(error), "a fan was not left at full speed");
+                let fan = self.fans.name(driven.fan);
+                tracing::warn!(fan, error = %ErrorChain(error), "cannot set fan to full speed at shutdown");
             }
         }
     }

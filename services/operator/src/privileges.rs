@@ -309,7 +309,7 @@ pub(crate) fn hand_lights(sys: &Path) {
             let path = entry.path().join(file);
             match hand_device(&path, id, 0o664) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    tracing::warn!(daemon = row.name, file = %path.display(), %error, "a daemon may not drive an LED");
+                    tracing::warn!(daemon = row.name, file = %path.display(), %error, "cannot give LED to daemon");
                 }
                 _ => {}
             }
@@ -336,7 +336,7 @@ pub(crate) fn hand_fans(outputs: &[PathBuf]) {
     };
     for path in outputs {
         if let Err(error) = hand_output(path, id) {
-            tracing::warn!(output = %path.display(), %error, "an output of a fan cannot be handed over");
+            tracing::warn!(output = %path.display(), %error, "cannot give fan output to daemon");
         }
     }
 }

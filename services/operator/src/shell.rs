@@ -392,12 +392,12 @@ impl<'a> Operator<'a> {
         let change = cooling.look(self.clock.now(), driver.map(|(_, view)| view.state));
         match change {
             None => {}
-            Some(Guard::Back) => tracing::info!("thermalmgr looks after the fans"),
+            Some(Guard::Back) => tracing::info!("thermalmgr controls the fans"),
             Some(Guard::Taken) if !self.all_ready || self.machine.is_stopping() => {
-                tracing::info!("the fans run at full speed until thermalmgr looks after them");
+                tracing::info!("fans set to full speed until thermalmgr controls them");
             }
             Some(Guard::Taken) => {
-                let message = "thermalmgr does not look after the fans: they run at full speed";
+                let message = "thermalmgr is down: fans run at full speed";
                 tracing::error!("{message}");
                 self.system_event("fans", "unguarded", message.to_owned());
             }
@@ -666,7 +666,7 @@ impl<'a> Operator<'a> {
 
     /// A daemon made a system call that only serves who has taken it over.
     fn violated(&mut self, name: &str) {
-        tracing::error!(daemon = name, "a daemon was killed {VIOLATION}");
+        tracing::error!(daemon = name, "daemon killed {VIOLATION}");
         let times = self.violations.entry(name.to_owned()).or_default();
         *times = times.saturating_add(1);
         let event = EventBuilder::new(Daemon::Operator.name(), "system", "confinement", "violated")
@@ -922,9 +922,9 @@ impl<'a> Operator<'a> {
             State::Degraded { .. } | State::Failed { .. } => {
                 tracing::error!(daemon = %name, reason, "daemon out of service")
             }
-            State::Killed => tracing::error!(daemon = %name, reason, "a daemon is killed"),
+            State::Killed => tracing::error!(daemon = %name, reason, "killing daemon"),
             State::Ready { .. } => tracing::info!(daemon = %name, "ready"),
-            _ => tracing::debug!(daemon = %name, ?to, reason, "a daemon changes"),
+            _ => tracing::debug!(daemon = %name, ?to, reason, "daemon state changed"),
         }
         let (before, after) = (wire::state(from), wire::state(to));
         if before == after {

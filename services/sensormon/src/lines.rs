@@ -25,7 +25,7 @@ pub(crate) async fn watch(gpio: Arc<dyn Gpio>, sensor: usize, line: Line, tell: 
             Err(error) => error,
         };
         if !std::mem::replace(&mut complained, true) {
-            tracing::warn!(line = %line.id, error = %service::ErrorChain(&fault), "a sensor's line cannot be used");
+            tracing::warn!(line = %line.id, error = %service::ErrorChain(&fault), "cannot use GPIO line of sensor: retrying every 2 s");
         }
         let missing = fault.kind() == hal::ErrorKind::Wiring;
         let fault = if missing { Fault::Missing } else { Fault::Io };

@@ -11,7 +11,7 @@ use prost::Message as _;
 use schema::rpc::power_service;
 use schema::server::SensorServiceCall;
 use schema::v1alpha1 as v1;
-use sensors::{Action, Change, Crossing, Event, Level, Monitor, Side, Source, Span, Thresholds};
+use sensors::{Action, Change, Crossing, Level, Monitor, Side, Source, Span, Thresholds};
 use service::{Clock, Context};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -77,8 +77,8 @@ pub async fn serve(
     Ok(())
 }
 
-/// What comes back from work beside the loop.
-enum Back {
+/// Work beside the loop that has ended.
+enum Completion {
     Polled(usize, Vec<Sampled>),
     Hosts(Result<v1::PowerListHostsResponse, Status>),
     Stored(Box<Stored>),
@@ -99,9 +99,9 @@ enum Answer {
 }
 
 /// Everything that can happen.
-enum Happened {
+enum Event {
     Deadline,
-    Back(Back),
+    Completed(Completion),
     Heard(Box<EventItem>),
     Line(lines::Told),
     Call(Box<SensorServiceCall<Request>>),
@@ -116,7 +116,7 @@ struct Daemon {
     bus: ipc::Client,
     outbox: Outbox,
     bucket: Bucket,
-    work: JoinSet<Back>,
+    work: JoinSet<Completion>,
     /// Of the board, or of the driver where the board has none.
     given: Vec<Thresholds>,
     limits_known: Vec<bool>,
@@ -180,7 +180,7 @@ impl Daemon {
             if let Some(index) = daemon.place(&id) {
                 daemon.judge(index, Some(thresholds));
             } else {
-                tracing::warn!(sensor = id, "thresholds are stored of a sensor the board does not have");
+                tracing::warn!(sensor = id, "stored thresholds ignored: no such sensor on board");
             }
         }
         daemon
@@ -188,7 +188,7 @@ impl Daemon {
 
     fn begin(&mut self) {
         self.ask_hosts();
-        self.step(Event::Tick);
+        self.step(sensors::Event::Tick);
         let mut out = Vec::new();
         self.monitor.full(self.clock.now(), &mut out);
         self.perform(out);
@@ -204,32 +204,32 @@ impl Daemon {
         let (mut shutdown, mut heartbeat) = (context.shutdown.clone(), context.heartbeat());
         loop {
             let deadline = self.monitor.deadline().min(self.asked_at + ASK_EVERY);
-            let happened = tokio::select! {
+            let event = tokio::select! {
                 biased;
-                () = shutdown.wait() => Happened::Stop,
+                () = shutdown.wait() => Event::Stop,
                 () = heartbeat.tick() => continue,
-                Some(back) = self.work.join_next() => match back {
-                    Ok(back) => Happened::Back(back),
+                Some(completed) = self.work.join_next() => match completed {
+                    Ok(completion) => Event::Completed(completion),
                     Err(error) => {
-                        tracing::error!(%error, "work beside the loop broke off");
+                        tracing::error!(%error, "background task failed");
                         continue;
                     }
                 },
-                () = self.clock.sleep_until(Some(deadline)) => Happened::Deadline,
-                Some(line) = told.recv() => Happened::Line(line),
-                item = heard.next() => item.map_or(Happened::Stop, |item| Happened::Heard(Box::new(item))),
-                call = calls.next() => call.map_or(Happened::Stop, |call| Happened::Call(Box::new(call))),
+                () = self.clock.sleep_until(Some(deadline)) => Event::Deadline,
+                Some(line) = told.recv() => Event::Line(line),
+                item = heard.next() => item.map_or(Event::Stop, |item| Event::Heard(Box::new(item))),
+                call = calls.next() => call.map_or(Event::Stop, |call| Event::Call(Box::new(call))),
             };
-            match happened {
-                Happened::Stop => return,
-                Happened::Deadline => {
+            match event {
+                Event::Stop => return,
+                Event::Deadline => {
                     if self.asked_at + ASK_EVERY <= self.clock.now() {
                         self.ask_hosts();
                     }
-                    self.step(Event::Tick);
+                    self.step(sensors::Event::Tick);
                 }
-                Happened::Line((sensor, level)) => self.step(Event::Pushed(sensor, level)),
-                Happened::Heard(item) => match *item {
+                Event::Line((sensor, level)) => self.step(sensors::Event::Pushed(sensor, level)),
+                Event::Heard(item) => match *item {
                     EventItem::Resync => {
                         self.ask_hosts();
                         // Whoever listens may have missed something as well.
@@ -243,13 +243,13 @@ impl Daemon {
                         }
                     }
                 },
-                Happened::Back(back) => self.back(back),
-                Happened::Call(call) => self.call(*call),
+                Event::Completed(completion) => self.completed(completion),
+                Event::Call(call) => self.call(*call),
             }
         }
     }
 
-    fn step(&mut self, event: Event) {
+    fn step(&mut self, event: sensors::Event) {
         let mut out = Vec::new();
         self.monitor.step(self.clock.now(), event, &mut out);
         self.perform(out);
@@ -270,7 +270,7 @@ impl Daemon {
         let timeout = sensors.iter().filter_map(|index| Some(self.board.sensors.get(*index)?.timeout)).max();
         let limits = sensors.iter().any(|index| self.limits_known.get(*index) == Some(&false));
         let read = self.buses.read(bus, sensors, limits, timeout.unwrap_or_default() + SLACK);
-        self.work.spawn(async move { Back::Polled(bus, read.await) });
+        self.work.spawn(async move { Completion::Polled(bus, read.await) });
     }
 
     fn ask_hosts(&mut self) {
@@ -286,14 +286,14 @@ impl Daemon {
             if answer.is_err() {
                 tokio::time::sleep(ASK_AGAIN).await;
             }
-            Back::Hosts(answer)
+            Completion::Hosts(answer)
         });
     }
 
-    fn back(&mut self, back: Back) {
-        match back {
-            Back::Polled(bus, sampled) => self.polled(bus, sampled),
-            Back::Hosts(answer) => {
+    fn completed(&mut self, completion: Completion) {
+        match completion {
+            Completion::Polled(bus, sampled) => self.polled(bus, sampled),
+            Completion::Hosts(answer) => {
                 self.asking = false;
                 let again = std::mem::take(&mut self.ask_again) || answer.is_err();
                 match answer {
@@ -303,17 +303,17 @@ impl Daemon {
                                 self.board.hosts.iter().position(|host| host.id.as_str() == power.host);
                             // While power-good cannot be read what was last known holds.
                             if let (Some(host), Some(on)) = (host, power.power_good) {
-                                self.step(Event::Host(host, on));
+                                self.step(sensors::Event::Host(host, on));
                             }
                         }
                     }
-                    Err(status) => tracing::debug!(%status, "powermgr does not say which hosts are on"),
+                    Err(status) => tracing::debug!(%status, "cannot read host power from powermgr: retrying"),
                 }
                 if again {
                     self.ask_hosts();
                 }
             }
-            Back::Stored(stored) => self.stored(*stored),
+            Completion::Stored(stored) => self.stored(*stored),
         }
     }
 
@@ -325,7 +325,7 @@ impl Daemon {
             }
             samples.push((sensor, value.map_err(|error| error.fault)));
         }
-        self.step(Event::Polled { bus, samples });
+        self.step(sensors::Event::Polled { bus, samples });
     }
 
     /// A sensor without thresholds of the board has those of its driver.
@@ -413,13 +413,13 @@ impl Daemon {
         match change {
             Change::Crossed(crossing) => self.crossed(&id, &name, sensor.spec.kind, &crossing),
             Change::Failed(reason) => {
-                tracing::warn!(sensor = id, reason = reason.as_str(), "a sensor does not work");
+                tracing::warn!(sensor = id, reason = reason.as_str(), "sensor failed");
                 let change = state(v1::SensorQuality::Failed, wire::reason(reason));
-                let message = format!("{name} does not work: {}", reason.as_str());
+                let message = format!("{name} failed: {}", reason.as_str());
                 self.event(&id, "state", v1::EventSeverity::Warning, message, payload(change));
             }
             Change::Recovered => {
-                tracing::info!(sensor = id, "a sensor works again");
+                tracing::info!(sensor = id, "sensor works again");
                 let change = state(v1::SensorQuality::Good, v1::SensorReason::Unspecified);
                 self.event(
                     &id,
@@ -448,19 +448,14 @@ impl Daemon {
                 v1::SensorQuality::Unavailable,
                 v1::SensorReason::NotPresent,
                 v1::EventSeverity::Warning,
-                "was pulled",
+                "was removed",
             )
         } else {
-            (
-                v1::SensorQuality::Good,
-                v1::SensorReason::Unspecified,
-                v1::EventSeverity::Info,
-                "is in the machine",
-            )
+            (v1::SensorQuality::Good, v1::SensorReason::Unspecified, v1::EventSeverity::Info, "was inserted")
         };
         let change =
             v1::SensorStateChange { id: device.clone(), quality: quality.into(), reason: reason.into() };
-        tracing::info!(device, words, "a device that can be pulled");
+        tracing::info!(device, present = !removed, "removable device changed");
         let message = format!("{device} {words}");
         self.event(&device, "presence", severity, message, v1::event::Payload::SensorStateChange(change));
     }
@@ -496,16 +491,25 @@ impl Daemon {
     fn bus_changed(&self, bus: usize, answers: bool) {
         let name = self.buses.name(bus).to_owned();
         let (quality, reason, severity, words) = if answers {
-            (v1::SensorQuality::Good, v1::SensorReason::Unspecified, v1::EventSeverity::Info, "answers again")
+            (
+                v1::SensorQuality::Good,
+                v1::SensorReason::Unspecified,
+                v1::EventSeverity::Info,
+                "responds again",
+            )
         } else {
             (
                 v1::SensorQuality::Failed,
                 v1::SensorReason::TimedOut,
                 v1::EventSeverity::Warning,
-                "does not answer",
+                "does not respond",
             )
         };
-        tracing::warn!(bus = name, answers, "a bus of sensors");
+        if answers {
+            tracing::info!(bus = name, "sensor bus responds again");
+        } else {
+            tracing::warn!(bus = name, "sensor bus does not respond");
+        }
         let change =
             v1::SensorStateChange { id: name.clone(), quality: quality.into(), reason: reason.into() };
         let message = format!("{name} {words}");
@@ -764,7 +768,7 @@ impl Daemon {
         let bucket = self.bucket.clone();
         self.work.spawn(async move {
             let result = store::store(&bucket, &id, wanted).await;
-            Back::Stored(Box::new(Stored { sensor: index, wanted, result, reply }))
+            Completion::Stored(Box::new(Stored { sensor: index, wanted, result, reply }))
         });
     }
 

@@ -47,7 +47,7 @@ pub(crate) async fn load(bucket: &Bucket) -> Result<HashMap<String, Thresholds>,
             }
             Ok(None) => {}
             Err(error @ (StateError::Unreadable { .. } | StateError::NotRead { .. })) => {
-                tracing::error!(sensor = key, %error, "stored thresholds cannot be read; the board's hold");
+                tracing::error!(sensor = key, %error, "cannot read stored thresholds: using those of the board");
             }
             Err(error) => return Err(error),
         }

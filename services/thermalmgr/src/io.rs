@@ -14,12 +14,12 @@ const WITHIN: Duration = Duration::from_millis(800);
 /// How long fans may take at the end.
 const LAST_WITHIN: Duration = Duration::from_millis(800);
 
-/// What the hardware said.
+/// A call to the hardware that has ended.
 #[derive(Debug)]
-pub(crate) enum Said {
-    /// A bus.
+pub(crate) enum Completion {
+    /// The sensors of a bus were read.
     Sampled(usize, Vec<Sampled>),
-    /// A controller.
+    /// The fans of a controller were driven.
     Driven(usize, Vec<Driven>),
 }
 
@@ -55,8 +55,8 @@ pub(crate) struct Io {
     controllers: Vec<Controller>,
     roles: Vec<Vec<Role>>,
     convert: Vec<(f64, f64)>,
-    tell: mpsc::Sender<Said>,
-    told: mpsc::Receiver<Said>,
+    tell: mpsc::Sender<Completion>,
+    told: mpsc::Receiver<Completion>,
 }
 
 impl Io {
@@ -94,12 +94,12 @@ impl Io {
         Self { sensors, fans, buses, controllers, roles, convert, tell, told }
     }
 
-    /// The next thing the hardware said. Safe to cancel.
-    pub(crate) async fn next(&mut self) -> Said {
+    /// The next call that has ended. Safe to cancel.
+    pub(crate) async fn next(&mut self) -> Completion {
         loop {
             // `tell` is ours, so it never ends.
-            if let Some(said) = self.told.recv().await {
-                return said;
+            if let Some(completion) = self.told.recv().await {
+                return completion;
             }
         }
     }
@@ -118,7 +118,7 @@ impl Io {
             bus.busy = true;
             let (call, tell) = (self.sensors.read(index, wanted, false, WITHIN), self.tell.clone());
             tokio::spawn(async move {
-                let _ = tell.send(Said::Sampled(index, call.await)).await;
+                let _ = tell.send(Completion::Sampled(index, call.await)).await;
             });
         }
     }
@@ -167,7 +167,7 @@ impl Io {
         let duties = std::mem::take(&mut controller.waiting);
         let (call, tell) = (self.fans.drive(index, duties, WITHIN), self.tell.clone());
         tokio::spawn(async move {
-            let _ = tell.send(Said::Driven(index, call.await)).await;
+            let _ = tell.send(Completion::Driven(index, call.await)).await;
         });
     }
 
@@ -181,9 +181,11 @@ impl Io {
 
     /// Leaves the fans at what they get when nobody looks after them.
     pub(crate) async fn leave(mut self) {
-        for driven in self.fans.failsafe(LAST_WITHIN).await {
+        let all = self.fans.failsafe(LAST_WITHIN).await;
+        for driven in all {
             if let Err(error) = driven.result {
-                tracing::error!(fan = driven.fan, %error, "a fan was not left at full speed");
+                let fan = self.fans.name(driven.fan);
+                tracing::error!(fan, %error, "cannot set fan to full speed at shutdown");
             }
         }
     }

@@ -26,7 +26,7 @@ pub(crate) fn read(dir: &Path) -> Profile {
         Ok(bytes) => bytes,
         Err(error) => {
             if error.kind() != io::ErrorKind::NotFound {
-                tracing::warn!(%error, "the kept profile cannot be read");
+                tracing::warn!(%error, "cannot read saved profile: using the default");
             }
             return Profile::default();
         }
@@ -34,7 +34,7 @@ pub(crate) fn read(dir: &Path) -> Profile {
     let text = String::from_utf8_lossy(&bytes);
     let found = Profile::ALL.into_iter().find(|profile| word(*profile) == text.trim());
     found.unwrap_or_else(|| {
-        tracing::warn!("the kept profile is damaged");
+        tracing::warn!("saved profile corrupt: using the default");
         Profile::default()
     })
 }

@@ -36,7 +36,7 @@ pub(crate) async fn watch(bus: Client, tell: mpsc::Sender<Off>) {
                 Some(list.hosts.into_iter().filter(is_off).map(|host| host.host).collect())
             }
             Err(error) => {
-                tracing::debug!(error = %ErrorChain(&error), "the hosts' power is not known");
+                tracing::debug!(error = %ErrorChain(&error), "cannot read host power from powermgr: retrying");
                 (known.elapsed() >= COUNTS).then(Vec::new)
             }
         };
@@ -72,9 +72,9 @@ pub(crate) async fn cut(bus: Client, host: String) {
         ..v1::PowerApplyRequest::default()
     };
     match bus.call(APPLY, &request, &context).await {
-        Ok(_) => tracing::warn!(host, "the host's power is cut: it is too hot"),
+        Ok(_) => tracing::warn!(host, "host forced off: over critical temperature for too long"),
         Err(error) => {
-            tracing::error!(host, error = %ErrorChain(&error), "the power of a host that is too hot was not cut");
+            tracing::error!(host, error = %ErrorChain(&error), "cannot force off overheated host");
         }
     }
 }

@@ -13,7 +13,7 @@ use thermal::{Action, Event, Machine, Periodic, Profile, Reading};
 use tokio::sync::mpsc;
 use units::{Duty, Lasting, Millis, Mono};
 
-use crate::io::{Io, Role, Said};
+use crate::io::{Completion, Io, Role};
 use crate::tell::By;
 use crate::{Config, Error, kept, power, tell, wire};
 
@@ -135,7 +135,7 @@ impl Daemon {
                 biased;
                 () = shutdown.wait() => break,
                 () = clock.sleep_until(deadline) => self.turn(),
-                said = self.io.next() => self.said(said),
+                completion = self.io.next() => self.completed(completion),
                 () = heartbeat.tick() => {}
                 Some(off) = told.recv() => self.power(off),
                 Some(kept) = kept.recv() => self.kept(kept),
@@ -187,9 +187,9 @@ impl Daemon {
         }
     }
 
-    fn said(&mut self, said: Said) {
-        match said {
-            Said::Sampled(bus, sampled) => {
+    fn completed(&mut self, completion: Completion) {
+        match completion {
+            Completion::Sampled(bus, sampled) => {
                 for (role, reading) in self.io.sampled(bus, sampled) {
                     match role {
                         Role::Sensor(index) => {
@@ -206,7 +206,7 @@ impl Daemon {
                     }
                 }
             }
-            Said::Driven(controller, driven) => {
+            Completion::Driven(controller, driven) => {
                 self.io.driven(controller);
                 for driven in driven {
                     self.driven(
@@ -224,7 +224,8 @@ impl Daemon {
             match &fault {
                 Some(error) => {
                     if let Some(said) = lasting.fails(now) {
-                        tracing::error!(fan, error, times = said.times, "a fan cannot be driven");
+                        let fan = self.board.fans.get(fan).map_or("", |fan| fan.id.as_str());
+                        tracing::error!(fan, error, times = said.times, "cannot set fan speed");
                     }
                 }
                 None => _ = lasting.works(now),
@@ -369,7 +370,7 @@ impl Daemon {
     fn kept(&mut self, Kept { profile, result, reply }: Kept) {
         self.keeping = false;
         if let Err(error) = result {
-            tracing::error!(%error, "a profile cannot be stored");
+            tracing::error!(%error, "cannot save profile");
             let status = Status::unavailable(format!("the profile cannot be stored: {error}"))
                 .with_reason("NOT_STORED");
             return self.outbox.answer(reply, Err(status));

@@ -157,7 +157,7 @@ impl Tree {
         for index in 0..self.attributes.len() {
             if let Err(error) = self.show(index) {
                 let id = self.attributes.get(index).map_or("", |attribute| &attribute.id);
-                tracing::warn!(id, %error, "a simulated sensor is not written");
+                tracing::warn!(id, %error, "cannot write simulated sensor");
             }
         }
     }
@@ -171,7 +171,7 @@ impl Tree {
             }
             let tables = twin::tables(&self.vendor, &self.model, host);
             if let Err(error) = replace(&self.root.join(hw::tables_of(host)), &tables) {
-                tracing::warn!(host, %error, "the tables of a simulated host are not handed over");
+                tracing::warn!(host, %error, "cannot write SMBIOS tables of simulated host");
             }
         }
     }
@@ -453,7 +453,7 @@ fn eeproms(board: &Board, root: &Path) -> Vec<Eeprom> {
         let kept = fs::read(root.join("devices").join(&path).join("eeprom")).ok();
         let bytes = kept.filter(|bytes| bytes.len() == size).unwrap_or_else(|| {
             twin::image(part, &board.vendor, &board.model, fru.id.as_str(), size).unwrap_or_else(|error| {
-                tracing::warn!(id = fru.id.as_str(), %error, "a simulated EEPROM is blank");
+                tracing::warn!(id = fru.id.as_str(), %error, "cannot write simulated EEPROM: left blank");
                 vec![0xff; size]
             })
         });

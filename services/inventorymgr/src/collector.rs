@@ -1,4 +1,4 @@
-//! The one writer: reads what parts say, keeps what it finds, and sets what is asked for, one after the other.
+//! The one writer: scans EEPROMs and SMBIOS tables, stores what it finds, and sets what is asked for, one after the other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -16,25 +16,25 @@ use service::{Clock, ErrorChain};
 use smbios::Machine;
 use units::Lasting;
 
-use crate::book::{Book, Change, Owned, Part, Source};
+use crate::inventory::{Change, Inventory, OwnerData, Part, Source};
 use crate::parts;
 use crate::store::Store;
 use crate::wire;
 
-/// How often it is looked whether a host has handed over tables.
-pub(crate) const LOOK: Duration = Duration::from_secs(2);
-/// Every so many looks, EEPROMs that can be pulled are read again: 256 bytes take 25 ms of a bus.
-const READ_AGAIN: u32 = 3;
+/// How often SMBIOS tables are looked for.
+pub(crate) const SCAN_EVERY: Duration = Duration::from_secs(2);
+/// Every so many scans, EEPROMs of removable parts are read again: 256 bytes take 25 ms of a bus.
+const EEPROM_SCANS: u32 = 3;
 /// The largest file of tables that is read: entry point and table.
 const TABLES_MAX: u64 = smbios::MAX_TABLE as u64 + 4_096;
 
-/// What the keeper and the answers share.
-pub(crate) type Shared = Arc<Mutex<Book>>;
+/// What the collector and the answers share.
+pub(crate) type Shared = Arc<Mutex<Inventory>>;
 
-/// The keeper.
-pub(crate) struct Keeper {
+/// The collector.
+pub(crate) struct Collector {
     board: Arc<Board>,
-    book: Shared,
+    inventory: Shared,
     store: Store,
     eeproms: Eeproms,
     root: SysRoot,
@@ -44,17 +44,17 @@ pub(crate) struct Keeper {
     tables: BTreeMap<String, Option<(SystemTime, u64)>>,
     /// EEPROMs that were read.
     read: BTreeSet<usize>,
-    /// Sources whose parts are not kept yet; with any of them the changes are not either.
-    unkept: BTreeSet<String>,
-    changes_unkept: bool,
+    /// Sources whose parts are not stored yet; with any of them the changes are not either.
+    unsaved: BTreeSet<String>,
+    changes_unsaved: bool,
     failing: Lasting,
-    looks: u32,
+    scans: u32,
 }
 
-impl Keeper {
+impl Collector {
     pub(crate) fn new(
         board: Arc<Board>,
-        book: Shared,
+        inventory: Shared,
         store: Store,
         root: SysRoot,
         outbox: Outbox,
@@ -63,7 +63,7 @@ impl Keeper {
         let eeproms = Eeproms::new(&board, &root);
         Self {
             board,
-            book,
+            inventory,
             store,
             eeproms,
             root,
@@ -71,10 +71,10 @@ impl Keeper {
             clock,
             tables: BTreeMap::new(),
             read: BTreeSet::new(),
-            unkept: BTreeSet::new(),
-            changes_unkept: false,
+            unsaved: BTreeSet::new(),
+            changes_unsaved: false,
             failing: Lasting::default(),
-            looks: 0,
+            scans: 0,
         }
     }
 
@@ -82,13 +82,13 @@ impl Keeper {
     pub(crate) async fn begin(&mut self) {
         self.observed("board", vec![parts::of_board(&self.board)]).await;
         self.finish_pending().await;
-        self.look().await;
+        self.scan().await;
     }
 
-    /// Looks at everything that may have changed.
-    pub(crate) async fn look(&mut self) {
-        let again = self.looks.is_multiple_of(READ_AGAIN);
-        self.looks = self.looks.wrapping_add(1);
+    /// Reads everything that may have changed.
+    pub(crate) async fn scan(&mut self) {
+        let again = self.scans.is_multiple_of(EEPROM_SCANS);
+        self.scans = self.scans.wrapping_add(1);
         for index in 0..self.board.frus.len() {
             let removable = self.board.frus.get(index).is_some_and(|fru| fru.removable);
             if again && (removable || !self.read.contains(&index)) {
@@ -98,7 +98,7 @@ impl Keeper {
         for host in 0..self.board.hosts.len() {
             self.read_tables(host).await;
         }
-        self.keep().await;
+        self.save().await;
     }
 
     async fn read_fru(&mut self, index: usize) {
@@ -113,12 +113,12 @@ impl Keeper {
             Err(error) => {
                 self.read.remove(&index);
                 let why = ErrorChain(&error).to_string();
-                let unknown = self.book().parts_of(&from).is_empty();
+                let unknown = self.inventory().parts_of(&from).is_empty();
                 if unknown {
                     // It is on the board, and nothing more is known of it.
                     self.observed(&from, vec![Part { present: true, ..parts::absent(&fru) }]).await;
                 }
-                self.book().unread(&from, &why);
+                self.inventory().mark_stale(&from, &why);
                 return;
             }
         };
@@ -137,53 +137,59 @@ impl Keeper {
         let from = format!("smbios-{host}");
         match Machine::read_dump(&bytes) {
             Ok(machine) => {
-                tracing::info!(host, parts = machine.memory.len(), "the host handed over its tables");
+                tracing::info!(
+                    host,
+                    processors = machine.processors.len(),
+                    memory = machine.memory.len(),
+                    "read SMBIOS tables of host"
+                );
                 self.observed(&from, parts::of_tables(&host, &machine)).await;
             }
             Err(error) => {
-                tracing::warn!(host, %error, "the tables a host handed over cannot be read");
-                self.book().unread(&from, &format!("the tables of the host cannot be read: {error}"));
+                tracing::warn!(host, %error, "cannot parse SMBIOS tables of host");
+                self.inventory()
+                    .mark_stale(&from, &format!("the tables of the host cannot be read: {error}"));
             }
         }
     }
 
-    /// Puts in the book what a source says, and tells what changed.
+    /// Puts in the inventory what a source says, and tells what changed.
     async fn observed(&mut self, from: &str, parts: Vec<Part>) {
         let (changes, differs) = {
             let now = self.now_ms();
-            let mut book = self.book();
-            let before = book.parts_of(from);
-            let changes = book.observe(from, parts, now);
-            (changes, book.parts_of(from) != before)
+            let mut inventory = self.inventory();
+            let before = inventory.parts_of(from);
+            let changes = inventory.observe(from, parts, now);
+            (changes, inventory.parts_of(from) != before)
         };
         if differs {
-            self.unkept.insert(from.to_owned());
+            self.unsaved.insert(from.to_owned());
         }
-        self.tell(&changes, "");
+        self.report(&changes, "");
     }
 
-    fn tell(&mut self, changes: &[Change], request_id: &str) {
+    fn report(&mut self, changes: &[Change], request_id: &str) {
         for change in changes {
             tracing::info!(asset = change.id, what = change.what.word(), "{}", change.message);
             self.outbox.event(wire::event(change, request_id));
-            self.changes_unkept = true;
+            self.changes_unsaved = true;
         }
     }
 
-    /// Keeps what is not kept yet; what fails is tried again with the next look.
-    async fn keep(&mut self) {
-        for from in std::mem::take(&mut self.unkept) {
-            let parts = self.book().parts_of(&from);
+    /// Stores what is not stored yet; what fails is tried again with the next scan.
+    async fn save(&mut self) {
+        while let Some(from) = self.unsaved.pop_first() {
+            let parts = self.inventory().parts_of(&from);
             if let Err(error) = self.store.put_parts(&from, parts).await {
-                self.unkept.insert(from);
+                self.unsaved.insert(from);
                 self.failed(&error);
                 return;
             }
         }
-        if self.changes_unkept {
-            let changes = self.book().changes().cloned().collect();
+        if self.changes_unsaved {
+            let changes = self.inventory().changes().cloned().collect();
             match self.store.put_changes(changes).await {
-                Ok(()) => self.changes_unkept = false,
+                Ok(()) => self.changes_unsaved = false,
                 Err(error) => {
                     self.failed(&error);
                     return;
@@ -191,20 +197,20 @@ impl Keeper {
             }
         }
         if let Some(said) = self.failing.works(self.clock.now()) {
-            tracing::info!(lasted = %said.lasts, "the inventory is kept again");
+            tracing::info!(lasted = %said.lasts, "inventory stored again");
         }
     }
 
     fn failed(&mut self, error: &StateError) {
         if let Some(said) = self.failing.fails(self.clock.now()) {
             let error = error as &dyn std::error::Error;
-            tracing::warn!(error, times = said.times, lasts = %said.lasts, "the inventory cannot be kept");
+            tracing::warn!(error, times = said.times, lasts = %said.lasts, "cannot store inventory: retrying");
         }
     }
 
     /// A change of an EEPROM that was stored and perhaps not done: it is done.
     async fn finish_pending(&mut self) {
-        let pending = self.book().pending();
+        let pending = self.inventory().pending();
         for (id, at, bytes) in pending {
             let index = self.board.frus.iter().position(|fru| fru.id.as_str() == id);
             let bytes = HEXLOWER.decode(bytes.as_bytes()).ok();
@@ -212,16 +218,17 @@ impl Keeper {
                 && let Err(error) = self.eeproms.write(index, at, bytes).await
             {
                 // Tried again at the next start; until then the part says what it says.
-                tracing::warn!(asset = id, error = %ErrorChain(&error), "an asset tag is not written to its part");
+                tracing::warn!(asset = id, error = %ErrorChain(&error), "cannot write asset tag to EEPROM: retrying at next start");
                 continue;
             }
-            let owned = Owned { pending: None, ..self.book().owned(&id).cloned().unwrap_or_default() };
+            let owned =
+                OwnerData { pending: None, ..self.inventory().owned(&id).cloned().unwrap_or_default() };
             if let Err(error) = self.store.put_owned(&id, owned.clone()).await {
                 self.failed(&error);
                 continue;
             }
             let now = self.now_ms();
-            self.book().set(&id, owned, String::new(), "", now);
+            self.inventory().set(&id, owned, String::new(), "", now);
         }
     }
 
@@ -233,12 +240,12 @@ impl Keeper {
     ) -> Result<Asset, Status> {
         let id = wanted.id.as_str();
         let (part, was) = {
-            let book = self.book();
-            let Some(entry) = book.entry(id) else {
-                let known: Vec<String> = book.entries().map(|entry| entry.part.id.clone()).collect();
+            let inventory = self.inventory();
+            let Some(entry) = inventory.entry(id) else {
+                let known: Vec<String> = inventory.entries().map(|entry| entry.part.id.clone()).collect();
                 return Err(Status::no_such("asset", id, known.iter().map(String::as_str)));
             };
-            (entry.part.clone(), book.owned(id).cloned().unwrap_or_default())
+            (entry.part.clone(), inventory.owned(id).cloned().unwrap_or_default())
         };
         for (name, text) in [("asset_tag", &wanted.asset_tag), ("location", &wanted.location)] {
             if text.as_ref().is_some_and(|text| text.chars().any(char::is_control)) {
@@ -263,9 +270,9 @@ impl Keeper {
         if differs.is_empty() {
             return self.shown(id);
         }
-        let kept_tag =
+        let stored_tag =
             if in_part || wanted.asset_tag.is_none() { was.asset_tag.clone() } else { tag.clone() };
-        let owned = Owned { asset_tag: kept_tag, location, pending: None };
+        let owned = OwnerData { asset_tag: stored_tag, location, pending: None };
         if in_part && tag != tag_was {
             self.set_in_part(id, &owned, &was, tag.as_deref().unwrap_or_default()).await?;
         } else {
@@ -273,16 +280,22 @@ impl Keeper {
         }
         let change = {
             let (now, message) = (self.now_ms(), format!("{}: {differs}", part.name));
-            self.book().set(id, owned, message, context.username(), now)
+            self.inventory().set(id, owned, message, context.username(), now)
         };
-        self.tell(change.as_slice(), &context.request_id);
-        self.keep().await;
+        self.report(change.as_slice(), &context.request_id);
+        self.save().await;
         self.shown(id)
     }
 
     /// Writes the asset tag into the part. The bytes are stored first: a loss of power in the middle leaves an image that is mended at the
     /// next start.
-    async fn set_in_part(&mut self, id: &str, owned: &Owned, was: &Owned, tag: &str) -> Result<(), Status> {
+    async fn set_in_part(
+        &mut self,
+        id: &str,
+        owned: &OwnerData,
+        was: &OwnerData,
+        tag: &str,
+    ) -> Result<(), Status> {
         let gone =
             || Status::failed_precondition(format!("{id} is not there")).with_reason("ASSET_NOT_PRESENT");
         let index = self.board.frus.iter().position(|fru| fru.id.as_str() == id).ok_or_else(gone)?;
@@ -306,7 +319,7 @@ impl Keeper {
         let Some((at, bytes)) = difference(&before, after.bytes()) else {
             return Ok(self.store.put_owned(id, owned.clone()).await?);
         };
-        let pending = Owned { pending: Some((at, HEXLOWER.encode(&bytes))), ..owned.clone() };
+        let pending = OwnerData { pending: Some((at, HEXLOWER.encode(&bytes))), ..owned.clone() };
         self.store.put_owned(id, pending).await?;
         let mut done = self.eeproms.write(index, at, bytes).await;
         if done.is_ok() {
@@ -324,7 +337,7 @@ impl Keeper {
             if let Some((at, bytes)) = difference(after.bytes(), &before)
                 && let Err(error) = self.eeproms.write(index, at, bytes).await
             {
-                tracing::warn!(asset = id, error = %ErrorChain(&error), "an EEPROM is not as it was before a change that failed");
+                tracing::warn!(asset = id, error = %ErrorChain(&error), "cannot restore EEPROM after failed write");
             }
             self.store.put_owned(id, was.clone()).await?;
             return Err(hardware(error));
@@ -338,13 +351,14 @@ impl Keeper {
     }
 
     fn shown(&self, id: &str) -> Result<Asset, Status> {
-        let book = self.book();
-        let entry = book.entry(id).ok_or_else(|| Status::not_found(format!("there is no asset {id:?}")))?;
-        Ok(wire::asset(&book, entry))
+        let inventory = self.inventory();
+        let entry =
+            inventory.entry(id).ok_or_else(|| Status::not_found(format!("there is no asset {id:?}")))?;
+        Ok(wire::asset(&inventory, entry))
     }
 
-    fn book(&self) -> std::sync::MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    fn inventory(&self) -> std::sync::MutexGuard<'_, Inventory> {
+        self.inventory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn now_ms(&self) -> u64 {

@@ -1,4 +1,4 @@
-//! The book: parts as last seen, what their owner says of them, and what changed. Pure: what was read and when comes in, changes go out.
+//! The inventory: parts as last seen, what their owner says of them, and what changed. Pure: what was read and when comes in, changes go out.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -65,7 +65,7 @@ pub(crate) struct Part {
     pub(crate) damaged: String,
 }
 
-/// A part in the book.
+/// A part in the inventory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) part: Part,
@@ -80,14 +80,14 @@ pub(crate) struct Entry {
 /// What the owner of a part says of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub(crate) struct Owned {
+pub(crate) struct OwnerData {
     pub(crate) asset_tag: Option<String>,
     pub(crate) location: Option<String>,
     /// Bytes that are to be in its EEPROM, from a place on: written before they are, gone once they are.
     pub(crate) pending: Option<(usize, String)>,
 }
 
-impl Owned {
+impl OwnerData {
     /// Whether it says anything.
     pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -96,7 +96,7 @@ impl Owned {
 
 /// What happened to a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum What {
+pub(crate) enum ChangeKind {
     Added,
     Removed,
     Replaced,
@@ -104,7 +104,7 @@ pub(crate) enum What {
     Set,
 }
 
-impl What {
+impl ChangeKind {
     /// As an event calls it.
     pub(crate) fn word(self) -> &'static str {
         match self {
@@ -122,7 +122,7 @@ impl What {
 pub(crate) struct Change {
     pub(crate) id: String,
     pub(crate) name: String,
-    pub(crate) what: What,
+    pub(crate) what: ChangeKind,
     /// Milliseconds of Unix time.
     pub(crate) at_ms: u64,
     pub(crate) message: String,
@@ -133,28 +133,30 @@ pub(crate) struct Change {
 
 /// What the machine is made of.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Book {
+pub(crate) struct Inventory {
     entries: BTreeMap<String, Entry>,
-    owned: BTreeMap<String, Owned>,
+    owned: BTreeMap<String, OwnerData>,
     changes: VecDeque<Change>,
 }
 
-impl Book {
-    /// The book as it was stored: parts by source, what owners said, changes from the oldest on.
+impl Inventory {
+    /// The inventory as it was stored: parts by source, what owners said, changes from the oldest on.
     pub(crate) fn restored(
         parts: Vec<(String, Vec<Part>)>,
-        owned: BTreeMap<String, Owned>,
+        owned: BTreeMap<String, OwnerData>,
         changes: Vec<Change>,
     ) -> Self {
-        let mut book = Self { owned, changes: changes.into(), ..Self::default() };
+        let mut inventory = Self { owned, changes: changes.into(), ..Self::default() };
         for (from, parts) in parts {
             for part in parts.into_iter().take(SOURCE_MAX) {
                 let stale = "not read since the controller started".to_owned();
-                book.entries.insert(part.id.clone(), Entry { part, from: from.clone(), stale, read_ms: 0 });
+                inventory
+                    .entries
+                    .insert(part.id.clone(), Entry { part, from: from.clone(), stale, read_ms: 0 });
             }
         }
-        book.trim();
-        book
+        inventory.trim();
+        inventory
     }
 
     /// What a source says now. Returns what changed; the first that is ever read of a source is no change.
@@ -197,7 +199,7 @@ impl Book {
     }
 
     /// A source could not be read. What it said before stays, and says that it is old.
-    pub(crate) fn unread(&mut self, from: &str, why: &str) {
+    pub(crate) fn mark_stale(&mut self, from: &str, why: &str) {
         for entry in self.entries.values_mut().filter(|entry| entry.from == from) {
             why.clone_into(&mut entry.stale);
         }
@@ -207,7 +209,7 @@ impl Book {
     pub(crate) fn set(
         &mut self,
         id: &str,
-        owned: Owned,
+        owned: OwnerData,
         message: String,
         by: &str,
         now_ms: u64,
@@ -224,7 +226,7 @@ impl Book {
         let change = Change {
             id: id.to_owned(),
             name,
-            what: What::Set,
+            what: ChangeKind::Set,
             at_ms: now_ms,
             message,
             was_serial: None,
@@ -264,14 +266,15 @@ impl Book {
     }
 
     /// What the owner of a part says of it.
-    pub(crate) fn owned(&self, id: &str) -> Option<&Owned> {
+    pub(crate) fn owned(&self, id: &str) -> Option<&OwnerData> {
         self.owned.get(id)
     }
 
     /// Parts with bytes that are to be in their EEPROM.
     pub(crate) fn pending(&self) -> Vec<(String, usize, String)> {
-        let of =
-            |(id, owned): (&String, &Owned)| owned.pending.clone().map(|(at, bytes)| (id.clone(), at, bytes));
+        let of = |(id, owned): (&String, &OwnerData)| {
+            owned.pending.clone().map(|(at, bytes)| (id.clone(), at, bytes))
+        };
         self.owned.iter().filter_map(of).collect()
     }
 
@@ -296,19 +299,21 @@ fn compare(was: Option<&Part>, now: &Part, at_ms: u64) -> Option<Change> {
             // A part that was pulled and another that was put in its place is one that was replaced.
             let other = was.filter(|was| was.serial.is_some() && is_other(was, now));
             match other {
-                Some(was) => change(What::Replaced, replaced(was, now), was.serial.clone()),
-                None => change(What::Added, format!("{name} added: serial number {}", serial_of(now)), None),
+                Some(was) => change(ChangeKind::Replaced, replaced(was, now), was.serial.clone()),
+                None => {
+                    change(ChangeKind::Added, format!("{name} added: serial number {}", serial_of(now)), None)
+                }
             }
         }
         (Some(was), true, false) => {
             let message = format!("{name} removed: serial number was {}", serial_of(was));
-            change(What::Removed, message, was.serial.clone())
+            change(ChangeKind::Removed, message, was.serial.clone())
         }
         (Some(was), true, true) if is_other(was, now) => {
-            change(What::Replaced, replaced(was, now), was.serial.clone())
+            change(ChangeKind::Replaced, replaced(was, now), was.serial.clone())
         }
         (Some(was), true, true) if says(was) != says(now) => {
-            change(What::Changed, changed(was, now), was.serial.clone())
+            change(ChangeKind::Changed, changed(was, now), was.serial.clone())
         }
         _ => None,
     }
@@ -371,83 +376,90 @@ mod tests {
         }
     }
 
-    fn said(changes: &[Change]) -> Vec<(What, &str)> {
+    fn said(changes: &[Change]) -> Vec<(ChangeKind, &str)> {
         changes.iter().map(|change| (change.what, change.message.as_str())).collect()
     }
 
     #[test]
-    fn the_first_look_is_no_change_and_what_follows_is() {
-        let mut book = Book::default();
-        assert_eq!(book.observe("smbios-system", vec![module("a1", "1"), module("a2", "")], 1), []);
-        let changes = book.observe("smbios-system", vec![module("a1", "2"), module("a2", "7")], 2);
+    fn the_first_scan_is_no_change_and_what_follows_is() {
+        let mut inventory = Inventory::default();
+        assert_eq!(inventory.observe("smbios-system", vec![module("a1", "1"), module("a2", "")], 1), []);
+        let changes = inventory.observe("smbios-system", vec![module("a1", "2"), module("a2", "7")], 2);
         assert_eq!(
             said(&changes),
             [
-                (What::Replaced, "DIMM a1 replaced: serial number 2, was serial number 1"),
-                (What::Added, "DIMM a2 added: serial number 7"),
+                (ChangeKind::Replaced, "DIMM a1 replaced: serial number 2, was serial number 1"),
+                (ChangeKind::Added, "DIMM a2 added: serial number 7"),
             ]
         );
         assert_eq!(changes[0].was_serial.as_deref(), Some("1"));
-        let changes = book.observe("smbios-system", vec![module("a1", "2")], 3);
-        assert_eq!(said(&changes), [(What::Removed, "DIMM a2 removed: serial number was 7")]);
-        assert!(!book.entry("a2").unwrap().part.present);
-        assert_eq!(book.observe("smbios-system", vec![module("a1", "2"), module("a2", "")], 4), []);
-        assert_eq!(book.changes().count(), 3);
+        let changes = inventory.observe("smbios-system", vec![module("a1", "2")], 3);
+        assert_eq!(said(&changes), [(ChangeKind::Removed, "DIMM a2 removed: serial number was 7")]);
+        assert!(!inventory.entry("a2").unwrap().part.present);
+        assert_eq!(inventory.observe("smbios-system", vec![module("a1", "2"), module("a2", "")], 4), []);
+        assert_eq!(inventory.changes().count(), 3);
     }
 
     #[test]
     fn who_is_pulled_and_comes_back_is_added_and_who_comes_instead_has_replaced_it() {
-        let mut book = Book::default();
-        book.observe("fru-psu1", vec![module("psu1", "11")], 1);
-        assert_eq!(book.observe("fru-psu1", vec![module("psu1", "")], 2)[0].what, What::Removed);
-        assert_eq!(book.entry("psu1").unwrap().part.serial.as_deref(), Some("11"), "known as what it was");
-        assert_eq!(book.observe("fru-psu1", vec![module("psu1", "11")], 3)[0].what, What::Added);
-        book.observe("fru-psu1", vec![module("psu1", "")], 4);
-        assert_eq!(book.observe("fru-psu1", vec![module("psu1", "12")], 5)[0].what, What::Replaced);
+        let mut inventory = Inventory::default();
+        inventory.observe("fru-psu1", vec![module("psu1", "11")], 1);
+        assert_eq!(inventory.observe("fru-psu1", vec![module("psu1", "")], 2)[0].what, ChangeKind::Removed);
+        assert_eq!(
+            inventory.entry("psu1").unwrap().part.serial.as_deref(),
+            Some("11"),
+            "known as what it was"
+        );
+        assert_eq!(inventory.observe("fru-psu1", vec![module("psu1", "11")], 3)[0].what, ChangeKind::Added);
+        inventory.observe("fru-psu1", vec![module("psu1", "")], 4);
+        assert_eq!(
+            inventory.observe("fru-psu1", vec![module("psu1", "12")], 5)[0].what,
+            ChangeKind::Replaced
+        );
     }
 
     #[test]
     fn what_cannot_be_read_is_stale_and_nothing_changed() {
-        let mut book = Book::default();
-        book.observe("fru-psu1", vec![module("psu1", "11")], 1);
-        book.unread("fru-psu1", "the bus hangs");
-        assert_eq!(book.entry("psu1").unwrap().stale, "the bus hangs");
-        assert_eq!(book.observe("fru-psu1", vec![module("psu1", "11")], 2), []);
-        assert_eq!(book.entry("psu1").unwrap().stale, "");
+        let mut inventory = Inventory::default();
+        inventory.observe("fru-psu1", vec![module("psu1", "11")], 1);
+        inventory.mark_stale("fru-psu1", "the bus hangs");
+        assert_eq!(inventory.entry("psu1").unwrap().stale, "the bus hangs");
+        assert_eq!(inventory.observe("fru-psu1", vec![module("psu1", "11")], 2), []);
+        assert_eq!(inventory.entry("psu1").unwrap().stale, "");
     }
 
     #[test]
     fn what_was_stored_is_stale_and_is_compared_with() {
-        let mut book =
-            Book::restored(vec![("s".to_owned(), vec![module("a1", "1")])], BTreeMap::new(), Vec::new());
-        assert!(!book.entry("a1").unwrap().stale.is_empty());
-        assert_eq!(book.observe("s", vec![module("a1", "2")], 9)[0].what, What::Replaced);
+        let mut inventory =
+            Inventory::restored(vec![("s".to_owned(), vec![module("a1", "1")])], BTreeMap::new(), Vec::new());
+        assert!(!inventory.entry("a1").unwrap().stale.is_empty());
+        assert_eq!(inventory.observe("s", vec![module("a1", "2")], 9)[0].what, ChangeKind::Replaced);
     }
 
     #[test]
     fn damage_is_a_change_and_no_other_part() {
-        let mut book = Book::default();
-        book.observe("f", vec![module("m", "1")], 1);
+        let mut inventory = Inventory::default();
+        inventory.observe("f", vec![module("m", "1")], 1);
         let damaged =
             Part { serial: None, damaged: "board: the checksum is wrong".to_owned(), ..module("m", "1") };
-        let changes = book.observe("f", vec![damaged], 2);
-        assert_eq!(changes[0].what, What::Changed);
+        let changes = inventory.observe("f", vec![damaged], 2);
+        assert_eq!(changes[0].what, ChangeKind::Changed);
         assert!(changes[0].message.contains("checksum"), "{}", changes[0].message);
     }
 
     #[test]
     fn two_sources_never_write_one_part_in_turns() {
-        let mut book = Book::default();
-        book.observe("one", vec![module("x", "1")], 1);
-        assert_eq!(book.observe("two", vec![module("x", "2")], 2), []);
-        assert_eq!(book.entry("x").unwrap().part.serial.as_deref(), Some("1"));
+        let mut inventory = Inventory::default();
+        inventory.observe("one", vec![module("x", "1")], 1);
+        assert_eq!(inventory.observe("two", vec![module("x", "2")], 2), []);
+        assert_eq!(inventory.entry("x").unwrap().part.serial.as_deref(), Some("1"));
     }
 
     proptest! {
-        /// I-6: whatever sources say, the book has its bounds; saying the same twice changes nothing.
+        /// I-6: whatever sources say, the inventory has its bounds; saying the same twice changes nothing.
         #[test]
         fn the_book_is_bounded(rounds in prop::collection::vec((0..6u8, prop::collection::vec((0..400u16, 0..3u8), 0..200)), 1..8)) {
-            let mut book = Book::default();
+            let mut inventory = Inventory::default();
             for (at, (from, parts)) in rounds.into_iter().enumerate() {
                 let from = format!("s{from}");
                 let parts: Vec<Part> = parts.iter().map(|(id, serial)| {
@@ -456,11 +468,11 @@ mod tests {
                 let mut once = parts.clone();
                 once.sort_by(|a, b| a.id.cmp(&b.id));
                 once.dedup_by(|a, b| a.id == b.id);
-                book.observe(&from, once.clone(), at as u64);
-                prop_assert_eq!(book.observe(&from, once, at as u64), []);
+                inventory.observe(&from, once.clone(), at as u64);
+                prop_assert_eq!(inventory.observe(&from, once, at as u64), []);
             }
-            prop_assert!(book.entries().count() <= PARTS_MAX);
-            prop_assert!(book.changes().count() <= CHANGES_MAX);
+            prop_assert!(inventory.entries().count() <= PARTS_MAX);
+            prop_assert!(inventory.changes().count() <= CHANGES_MAX);
         }
     }
 }
