@@ -12,11 +12,21 @@
 //! powermgr knows the pins and forgets everything when it dies; this daemon knows what was asked for and never sees a pin.
 //! Either may be killed at any moment: an acknowledged request is stored, found again, compared with what is, and ended.
 //!
-//! Terms. *Intent*: an accepted request that has not ended. *Look*: asking powermgr what is, at start, after a gap in the
+//! Terms. *Intent*: an accepted request that has not ended. *Reading*: asking powermgr for the state of a host, at start, after a gap in the
 //! events and now and then. *Stale*: powermgr does not answer, so what is shown is the last known state, and marked (I-8).
 //!
 //! Never: acknowledges what is not stored (I-4); changes the power of a running host because a daemon or the BMC restarted
 //! (I-2); leaves an operation without an end (I-1); waits for the bus in its loop.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
+)]
 
 mod chassis;
 mod config;

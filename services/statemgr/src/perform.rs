@@ -21,7 +21,7 @@ impl Daemon {
     pub(crate) fn perform(&mut self, index: usize, action: Action) {
         match action {
             Action::Apply { op, action, call, until } => {
-                let host = &mut self.hosts[index];
+                let Some(host) = self.hosts.get_mut(index) else { return };
                 let now = self.clock.now();
                 let within = now.until(until);
                 let intent = host.desired.intent().filter(|intent| intent.op == op);
@@ -59,7 +59,7 @@ impl Daemon {
                 });
             }
             Action::Persist(intent) => {
-                let host = &self.hosts[index];
+                let Some(host) = self.hosts.get(index) else { return };
                 let record = host.to_record(&intent, self.clock.now(), self.clock.wall());
                 let write = Write::Intent {
                     host: index,
@@ -70,7 +70,7 @@ impl Daemon {
                 self.writes.send(write);
             }
             Action::Forget(op) => {
-                let host = &self.hosts[index];
+                let Some(host) = self.hosts.get(index) else { return };
                 // At once: until it is forgotten a restart must not take it up, and the store may take its time, or not take it.
                 self.marks.ended(&host.id, op);
                 self.writes.send(Write::Forget { host: host.id.clone(), op, key: host.intent_key() });
@@ -79,8 +79,8 @@ impl Daemon {
             Action::Ended { intent, outcome, told } => self.intent_ended(index, intent, outcome, told),
             Action::Look => self.read_state(index),
             Action::Remember { on } => {
-                if self.hosts[index].record.was_on != on {
-                    self.hosts[index].record.was_on = on;
+                if let Some(host) = self.hosts.get_mut(index).filter(|host| host.record.was_on != on) {
+                    host.record.was_on = on;
                     self.save(index);
                 }
             }
@@ -89,7 +89,7 @@ impl Daemon {
 
     /// Answers the client of an operation.
     fn answer(&mut self, index: usize, op: OpId, answer: Answer) {
-        let host = &mut self.hosts[index];
+        let Some(host) = self.hosts.get_mut(index) else { return };
         // Those who joined an operation are answered with it, in one step.
         let refusal = match (&host.refusal, answer) {
             (Some((refused, status)), Answer::Refused(of)) if *refused == of => Some(status.clone()),
@@ -167,7 +167,7 @@ impl Daemon {
 
     fn intent_ended(&mut self, index: usize, intent: Intent, outcome: Outcome, told: bool) {
         let wall = self.clock.wall();
-        let host = &mut self.hosts[index];
+        let Some(host) = self.hosts.get_mut(index) else { return };
         let op = intent.op;
         let Ended { result, reason, message } = outcome.into();
         tracing::info!(host = host.id, %op, ?outcome, told, "power operation ended");
@@ -203,7 +203,7 @@ impl Daemon {
     /// Tells the end of an operation in powermgr's place.
     pub(crate) fn report_result(&mut self, index: usize, unreported: UnreportedResult) {
         let wall = self.clock.wall();
-        let host = &self.hosts[index];
+        let Some(host) = self.hosts.get(index) else { return };
         let UnreportedResult { op, asked, outcome, info, .. } = unreported;
         let Ended { result, reason, message: error_message } = outcome.into();
         let took =
@@ -242,7 +242,7 @@ impl Daemon {
     /// Reads the state of a host from powermgr.
     pub(crate) fn read_state(&mut self, index: usize) {
         let now = self.clock.now();
-        let host = &mut self.hosts[index];
+        let Some(host) = self.hosts.get_mut(index) else { return };
         if host.is_reading {
             host.read_again = true;
             return;
@@ -267,7 +267,7 @@ impl Daemon {
     /// Stores the record of a host; while a write is under way, once more after it.
     pub(crate) fn save(&mut self, index: usize) {
         let now = self.clock.now();
-        let host = &mut self.hosts[index];
+        let Some(host) = self.hosts.get_mut(index) else { return };
         if host.saving {
             host.dirty = true;
             return;

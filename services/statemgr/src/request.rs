@@ -68,8 +68,8 @@ impl Daemon {
     }
 
     fn get_host(&self, get: v1::GetHostRequest) -> Result<v1::GetHostResponse, Status> {
-        let index = self.find(&get.name)?;
-        let host = self.hosts[index].to_wire(self.clock.now(), &self.clocks());
+        let (_, host) = self.find(&get.name)?;
+        let host = host.to_wire(self.clock.now(), &self.clocks());
         Ok(v1::GetHostResponse { host: Some(masked(host, get.field_mask.as_ref())?) })
     }
 
@@ -86,8 +86,7 @@ impl Daemon {
 
     fn update_host(&mut self, update: v1::UpdateHostRequest, reply: Reply<v1::UpdateHostResponse>) {
         let prepare = || {
-            let index = self.find(&update.host_name)?;
-            let host = &self.hosts[index];
+            let (index, host) = self.find(&update.host_name)?;
             free(host.updating)?;
             let patch = update.host.unwrap_or_default();
             let settings = patched(&host.settings, &patch, update.field_mask.clone(), host::WRITABLE)?;
@@ -95,7 +94,7 @@ impl Daemon {
         };
         match prepare() {
             Ok((index, settings, paths)) => {
-                let host = &mut self.hosts[index];
+                let Some(host) = self.hosts.get_mut(index) else { return };
                 host.updating = true;
                 let (key, revision) = (host.settings_key(), host.settings_revision);
                 let new = Box::new(settings.clone());
@@ -111,7 +110,7 @@ impl Daemon {
         change: &v1::ChangeHostStateRequest,
         reply: Reply<v1::ChangeHostStateResponse>,
     ) {
-        let understood = self.find(&change.host_name).and_then(|index| {
+        let understood = self.find(&change.host_name).and_then(|(index, _)| {
             let action = HostAction::from_wire(change.action())
                 .ok_or_else(|| Status::invalid_argument(format!("action: {} is no action", change.action)))?;
             Ok((index, action))
@@ -120,7 +119,9 @@ impl Daemon {
             Ok((index, action)) => {
                 let op = wire::new_op();
                 let info = OpInfo::of(reply.context(), v1::HostAction::from(action), self.clock.wall());
-                self.hosts[index].info.insert(op, info);
+                if let Some(host) = self.hosts.get_mut(index) {
+                    host.info.insert(op, info);
+                }
                 self.waiting.insert(op, Waiting::Host(reply));
                 self.step(index, desired::Event::Request { op, action });
             }
@@ -449,7 +450,7 @@ impl Daemon {
         let (now, wall, clocks) = (self.clock.now(), self.clock.wall(), self.clocks());
         match what {
             Updated::Host { index, settings, paths, reply } => {
-                let host = &mut self.hosts[index];
+                let Some(host) = self.hosts.get_mut(index) else { return };
                 host.updating = false;
                 let result = result.map(|revision| {
                     host.settings_revision = Some(revision);

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use board::Board;
 use ipc::{Calls, EventItem, Events, Outbox, Reply, Request, Status};
-use power::desired::{self, Desired};
+use power::desired;
 use power::{OpId, Outcome};
 use schema::server::StatemgrCall;
 use schema::v1alpha1 as v1;
@@ -463,20 +463,22 @@ impl Daemon {
         let clocks = self.clocks();
         self.controller.settle(&clocks);
         for index in 0..self.hosts.len() {
-            if uptime::settle(&mut self.hosts[index].record, &clocks) {
+            let Some(host) = self.hosts.get_mut(index) else { return };
+            if uptime::settle(&mut host.record, &clocks) {
                 self.save(index);
             }
-            let host = &self.hosts[index];
+            let Some(host) = self.hosts.get(index) else { return };
             let busy = host.stale || host.desired.intent().is_some();
             if !host.is_reading && (busy || now - host.read_at >= self.look_interval) {
                 self.read_state(index);
             }
-            let host = &mut self.hosts[index];
+            let Some(host) = self.hosts.get(index) else { return };
             if host.status == v1::HostStatus::On && now - host.saved_at >= SAVE_HOURS {
                 self.save(index);
             }
+            let Some(host) = self.hosts.get_mut(index) else { return };
             let overdue: Vec<_> =
-                self.hosts[index].unreported.extract_if(.., |unreported| unreported.due <= now).collect();
+                host.unreported.extract_if(.., |unreported| unreported.due <= now).collect();
             if !overdue.is_empty() {
                 for unreported in overdue {
                     self.report_result(index, unreported);
@@ -491,10 +493,11 @@ impl Daemon {
         if event.source == crate::NAME {
             return;
         }
-        let Some(index) = self.hosts.iter().position(|host| host.id == event.component) else { return };
+        let found = self.hosts.iter_mut().enumerate().find(|(_, host)| host.id == event.component);
+        let Some((index, host)) = found else { return };
         match event.payload {
             Some(v1::event::Payload::HostStateChange(change)) => {
-                self.hosts[index].heard = Some(self.clock.now());
+                host.heard = Some(self.clock.now());
                 self.restarted(index, change.reboot_cause());
                 self.status(index, change.current_status());
                 // It happened by itself, or powermgr has just started: powermgr knows what became of an operation.
@@ -504,13 +507,14 @@ impl Daemon {
             }
             Some(v1::event::Payload::PowerOperationResult(result)) => {
                 let Ok(op) = result.operation_id.parse::<OpId>() else { return };
-                let before = self.hosts[index].unreported.len();
-                self.hosts[index].unreported.retain(|unreported| unreported.op != op);
-                if self.hosts[index].unreported.len() != before {
+                let before = host.unreported.len();
+                host.unreported.retain(|unreported| unreported.op != op);
+                let is_reported = host.unreported.len() != before;
+                let mut told = host.operation(op, result.action(), result.result());
+                if is_reported {
                     self.save(index);
                 }
                 let Some(outcome) = Outcome::from_wire(result.result(), &result.reason, op) else { return };
-                let mut told = self.hosts[index].operation(op, result.action(), result.result());
                 told.reason = result.reason;
                 told.message = result.error_message;
                 told.completed_at = result.completed_at;
@@ -522,7 +526,7 @@ impl Daemon {
 
     /// powermgr said how an operation ended.
     fn ended(&mut self, index: usize, op: OpId, outcome: Outcome, told: v1::HostOperation) {
-        let host = &mut self.hosts[index];
+        let Some(host) = self.hosts.get_mut(index) else { return };
         // A superseded operation ends after its successor has begun; what is shown last is the successor.
         if host.desired.intent().is_none_or(|intent| intent.op == op) {
             host.last = Some(told);
@@ -538,7 +542,7 @@ impl Daemon {
                 self.step(host, desired::Event::Stored(op, is_stored));
             }
             Completion::Written(Written::Host { host: index }) => {
-                let host = &mut self.hosts[index];
+                let Some(host) = self.hosts.get_mut(index) else { return };
                 host.saving = false;
                 if std::mem::take(&mut host.dirty) {
                     self.save(index);
@@ -559,7 +563,7 @@ impl Daemon {
                 match (response.outcome(), ended) {
                     (v1::ActionOutcome::Already, _) => desired::Reply::Already,
                     (_, Some(outcome)) => {
-                        let host = &mut self.hosts[index];
+                        let Some(host) = self.hosts.get_mut(index) else { return };
                         let told = operation.map(|told| v1::HostOperation {
                             username: host
                                 .info
@@ -576,17 +580,17 @@ impl Daemon {
             }
             // powermgr may have pressed before it died.
             Err(status) if status.reason() == ipc::UNANSWERED => {
-                tracing::warn!(host = self.hosts[index].id, %op, %status, "no reply from powermgr to power operation: outcome unknown");
+                tracing::warn!(host = self.host_id(index), %op, %status, "no reply from powermgr to power operation: outcome unknown");
                 self.mark_stale(index);
                 desired::Reply::Unknown
             }
             // A reason means that powermgr itself refused.
             Err(status) if !status.reason().is_empty() => {
-                self.hosts[index].refusal = Some((op, status));
+                self.refused(index, op, status);
                 desired::Reply::Denied
             }
             Err(status) => {
-                tracing::debug!(host = self.hosts[index].id, %op, %status, "powermgr did not take an operation");
+                tracing::debug!(host = self.host_id(index), %op, %status, "cannot call powermgr for power operation");
                 match status.code {
                     // The bus had nobody to give it to.
                     ipc::Code::Unavailable => {
@@ -598,20 +602,20 @@ impl Daemon {
                         desired::Reply::Unknown
                     }
                     _ => {
-                        self.hosts[index].refusal = Some((op, status));
+                        self.refused(index, op, status);
                         desired::Reply::Denied
                     }
                 }
             }
         };
-        if let Some(info) = self.hosts[index].info.get_mut(&op) {
+        if let Some(info) = self.hosts.get_mut(index).and_then(|host| host.info.get_mut(&op)) {
             info.called(!matches!(reply, desired::Reply::Unreachable | desired::Reply::Denied));
         }
         self.step(index, desired::Event::Applied { op, call, reply });
     }
 
     fn state_read(&mut self, index: usize, begun: Mono, result: Result<v1::PowerGetStateResponse, Status>) {
-        let host = &mut self.hosts[index];
+        let Some(host) = self.hosts.get_mut(index) else { return };
         host.is_reading = false;
         let outdated = host.heard.take().is_some_and(|heard| heard >= begun);
         let again = std::mem::take(&mut host.read_again);
@@ -640,9 +644,21 @@ impl Daemon {
         }
     }
 
+    /// What a host is called; empty for one that is not there.
+    fn host_id(&self, index: usize) -> &str {
+        self.hosts.get(index).map_or("", |host| &host.id)
+    }
+
+    /// powermgr refused an operation.
+    fn refused(&mut self, index: usize, op: OpId, status: Status) {
+        if let Some(host) = self.hosts.get_mut(index) {
+            host.refusal = Some((op, status));
+        }
+    }
+
     /// powermgr does not answer for this host.
     fn mark_stale(&mut self, index: usize) {
-        let host = &mut self.hosts[index];
+        let Some(host) = self.hosts.get_mut(index) else { return };
         if !host.stale {
             tracing::warn!(host = host.id, "powermgr not responding: showing last known host state");
             host.stale = true;
@@ -652,7 +668,7 @@ impl Daemon {
     /// The status is known now.
     fn status(&mut self, index: usize, status: v1::HostStatus) {
         let (now, wall) = (self.clock.now(), self.clock.wall());
-        let host = &mut self.hosts[index];
+        let Some(host) = self.hosts.get_mut(index) else { return };
         let changed = host.status != status || host.stale;
         host.stale = false;
         host.status = status;
@@ -673,7 +689,7 @@ impl Daemon {
             return;
         }
         let clocks = self.clocks();
-        let host = &mut self.hosts[index];
+        let Some(host) = self.hosts.get_mut(index) else { return };
         let by_policy = host.desired.intent().is_some_and(|intent| intent.origin != desired::Origin::Client);
         let cause = match cause {
             v1::HostRebootCause::Command if by_policy => v1::HostRebootCause::RestorePolicy,
@@ -693,23 +709,25 @@ impl Daemon {
         }
     }
 
-    pub(crate) fn find(&self, name: &str) -> Result<usize, Status> {
+    /// A host and its place.
+    pub(crate) fn find(&self, name: &str) -> Result<(usize, &Host), Status> {
         self.hosts
             .iter()
-            .position(|host| host.id == name)
+            .enumerate()
+            .find(|(_, host)| host.id == name)
             .ok_or_else(|| Status::no_such("host", name, self.hosts.iter().map(|host| host.id.as_str())))
     }
 
     /// Moves the machine of a host and does what it wants.
     pub(crate) fn step(&mut self, index: usize, event: desired::Event) {
         let mut actions = Vec::new();
-        let desired: &mut Desired = &mut self.hosts[index].desired;
-        desired.step(self.clock.now(), event, &mut actions);
+        let Some(host) = self.hosts.get_mut(index) else { return };
+        host.desired.step(self.clock.now(), event, &mut actions);
         for action in actions {
             self.perform(index, action);
         }
         // After what it made of the policy: an intent is stored first.
-        let host = &mut self.hosts[index];
+        let Some(host) = self.hosts.get_mut(index) else { return };
         if host.record.restoring && !host.desired.is_restoring() {
             host.record.restoring = false;
             self.marks.decided(&host.id);
