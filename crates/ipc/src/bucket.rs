@@ -3,6 +3,7 @@
 //! An answer is only given once the bus has the value on disk (the buckets are synced at every write, invariant I-4). Each value is
 //! prefixed with its schema version, so a newer daemon can read what an older one wrote: [`Value::decode`] gets the version and migrates.
 
+mod json;
 mod patience;
 mod settle;
 
@@ -23,6 +24,7 @@ use tokio::time::{Instant, Sleep};
 use crate::client::Client;
 use crate::status::Status;
 
+pub use json::Json;
 pub use patience::patiently;
 
 /// First byte of each value: tells ours from what somebody else put there.

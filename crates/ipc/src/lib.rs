@@ -39,7 +39,9 @@ mod presence;
 mod request;
 mod status;
 
-pub use bucket::{Bucket, Entry, STORE_FULL, StateError, Value, ValueError, Watch, WatchItem, patiently};
+pub use bucket::{
+    Bucket, Entry, Json, STORE_FULL, StateError, Value, ValueError, Watch, WatchItem, patiently,
+};
 pub use client::{Client, ConnectConfig, ConnectError, Link, sync_subject};
 pub use context::{CallContext, Principal, TraceContext};
 pub use event::{EventBuilder, EventItem, Events, RawEvents, RawItem};

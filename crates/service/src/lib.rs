@@ -38,6 +38,7 @@ mod privilege;
 mod run;
 mod shutdown;
 mod site;
+mod start;
 
 pub use bootstrap::{Bootstrap, BootstrapError, BusAddress};
 pub use chain::ErrorChain;
@@ -56,3 +57,4 @@ pub use privilege::Privileges;
 pub use run::{run, run_local};
 pub use shutdown::{Shutdown, Trigger};
 pub use site::{Check, Ignored};
+pub use start::{NoConfig, StartError};

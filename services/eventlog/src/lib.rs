@@ -27,34 +27,8 @@ mod lists;
 mod shell;
 mod turns;
 
-use service::{Exit, Failure};
-
+pub use service::{NoConfig as Config, StartError as Error};
 pub use shell::run;
 
 /// The daemon's name: on the bus, in logs, in the binary.
 pub const NAME: &str = "eventlog";
-
-/// The `[eventlog]` table: nothing yet.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Config {}
-
-/// Why the daemon ends.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The configuration is wrong.
-    #[error("the configuration cannot be used")]
-    Config(#[from] service::ConfigError),
-    /// The bus does not take the daemon's services.
-    #[error("EventService cannot be served")]
-    Serve(#[source] ipc::Status),
-}
-
-impl Failure for Error {
-    fn exit(&self) -> Exit {
-        match self {
-            Self::Config(_) => Exit::Config,
-            Self::Serve(_) => Exit::Retry,
-        }
-    }
-}

@@ -21,7 +21,7 @@ use crate::{Config, Error};
 pub async fn run(context: Context) -> Result<(), Error> {
     let Config {} = context.config()?;
     let shared = Arc::new(Shared::new(context.bus.clone()));
-    let mut calls = context.bus.calls().await.map_err(Error::Serve)?;
+    let mut calls = context.bus.calls().await?;
     let (outbox, _sender) = Outbox::new(context.bus.clone());
     // Dropped with the loop, and ends with it.
     let mut keeper = JoinSet::new();

@@ -32,40 +32,8 @@ mod shell;
 mod store;
 mod wire;
 
-use service::{Exit, Failure};
-
+pub use service::{NoConfig as Config, StartError as Error};
 pub use shell::run;
 
 /// The daemon's name: on the bus, in logs, in the binary.
 pub const NAME: &str = "inventorymgr";
-
-/// The `[inventorymgr]` table: nothing yet.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Config {}
-
-/// Why the daemon ends.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The configuration is wrong.
-    #[error("the configuration cannot be used")]
-    Config(#[from] service::ConfigError),
-    /// It was started without a board.
-    #[error(transparent)]
-    Board(#[from] service::NoBoard),
-    /// What was stored cannot be had.
-    #[error("the inventory of earlier starts cannot be read")]
-    Store(#[from] ipc::StateError),
-    /// The bus does not take the daemon's services.
-    #[error("AssetService cannot be served")]
-    Serve(#[source] ipc::Status),
-}
-
-impl Failure for Error {
-    fn exit(&self) -> Exit {
-        match self {
-            Self::Config(_) | Self::Board(_) => Exit::Config,
-            Self::Store(_) | Self::Serve(_) => Exit::Retry,
-        }
-    }
-}

@@ -34,7 +34,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let root = SysRoot::of(&board, &context.run_dir);
     let (outbox, sender) = Outbox::new(context.bus.clone());
     let collector = Collector::new(board, Arc::clone(&inventory), store, root, outbox.clone(), context.clock);
-    let mut calls = context.bus.calls().await.map_err(Error::Serve)?;
+    let mut calls = context.bus.calls().await?;
     let (sets, queue) = mpsc::channel(WAITING);
     let mut collecting = JoinSet::new();
     collecting.spawn(collect(collector, queue));

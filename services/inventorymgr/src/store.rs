@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ipc::{Bucket, StateError, Value, ValueError, patiently};
+use ipc::{Bucket, Json, StateError, Value as _, patiently};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -13,24 +13,6 @@ pub(crate) const INVENTORY: &str = "inventory";
 const CHANGES: &str = "changes";
 /// Lists are cut to this: a bucket takes 96 KiB of a value.
 const LIST_MAX: usize = 90 * 1024;
-
-struct Json<T>(T);
-
-impl<T: Serialize + DeserializeOwned> Value for Json<T> {
-    const VERSION: u16 = 1;
-
-    fn encode(&self) -> Vec<u8> {
-        // Texts, numbers and lists: nothing in them can fail to serialise.
-        serde_json::to_vec(&self.0).unwrap_or_default()
-    }
-
-    fn decode(version: u16, bytes: &[u8]) -> Result<Self, ValueError> {
-        if version != Self::VERSION {
-            return Err(ValueError::Version { found: version, known: Self::VERSION });
-        }
-        serde_json::from_slice(bytes).map(Self).map_err(|error| ValueError::Malformed(error.to_string()))
-    }
-}
 
 /// The bucket.
 #[derive(Debug, Clone)]

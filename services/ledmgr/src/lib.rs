@@ -24,14 +24,13 @@
     )
 )]
 
-mod error;
 mod light;
 mod shell;
 mod store;
 mod wire;
 
-pub use error::Error;
-pub use shell::{Config, run};
+pub use service::{NoConfig as Config, StartError as Error};
+pub use shell::run;
 
 /// The daemon's name: on the bus, in logs, in the binary.
 pub const NAME: &str = "ledmgr";

@@ -17,10 +17,9 @@ use service::{Clock, Context, ErrorChain};
 use tokio::task::JoinSet;
 use units::{Millis, Mono};
 
-use crate::error::Error;
 use crate::light::{Done, Job, Place};
 use crate::store::{self, Record};
-use crate::wire;
+use crate::{Config, Error, wire};
 
 /// How often the others are asked how all is, without an event that says so: a fraction of [`leds::STALE_AFTER`].
 const POLL_EVERY: Millis = Millis::from_secs(5);
@@ -39,11 +38,6 @@ const TEST: Millis = Millis::from_secs(10);
 /// Events after which the others are asked again: each comes from one of them.
 const HEARD: [&str; 4] = ["event.host.>", "event.chassis.>", "event.daemon.>", "event.store.>"];
 
-/// The `[ledmgr]` table: nothing yet. The LEDs are in the board file.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Config {}
-
 /// Runs the daemon until it is told to stop.
 ///
 /// # Errors
@@ -57,9 +51,9 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let lights = Lights::new(&board, hardware.gpio, &root, crate::NAME);
     let mut events = Vec::new();
     for filter in HEARD {
-        events.push(context.bus.subscribe_events(filter).await.map_err(Error::Serve)?);
+        events.push(context.bus.subscribe_events(filter).await?);
     }
-    let calls = context.bus.calls().await.map_err(Error::Serve)?;
+    let calls = context.bus.calls().await?;
     let (outbox, sender) = Outbox::new(context.bus.clone());
     let mut daemon = Daemon::new(&context, board, lights, outbox);
     for events in events {

@@ -1,6 +1,6 @@
 //! What is set by hand, in bucket `leds`: a record for each LED, by its id.
 
-use ipc::{Bucket, Client, StateError, Value, ValueError};
+use ipc::{Bucket, Client, Json, StateError};
 use leds::{Brightness, Hand, Show, State};
 use serde::{Deserialize, Serialize};
 use units::Mono;
@@ -36,22 +36,6 @@ impl Record {
     }
 }
 
-impl Value for Record {
-    const VERSION: u16 = 1;
-
-    fn encode(&self) -> Vec<u8> {
-        // Numbers and words only; nothing in it can fail to serialise.
-        serde_json::to_vec(self).unwrap_or_default()
-    }
-
-    fn decode(version: u16, bytes: &[u8]) -> Result<Self, ValueError> {
-        if version != Self::VERSION {
-            return Err(ValueError::Version { found: version, known: Self::VERSION });
-        }
-        serde_json::from_slice(bytes).map_err(|error| ValueError::Malformed(error.to_string()))
-    }
-}
-
 /// Opens the bucket and reads what is set of these LEDs.
 ///
 /// # Errors
@@ -60,8 +44,8 @@ pub(crate) async fn load(bus: &Client, ids: &[String]) -> Result<(Bucket, Vec<(u
     let bucket = bus.bucket(BUCKET).await?;
     let mut found = Vec::new();
     for (led, id) in ids.iter().enumerate() {
-        match bucket.get::<Record>(id).await {
-            Ok(Some(entry)) => found.push((led, entry.value)),
+        match bucket.get::<Json<Record>>(id).await {
+            Ok(Some(entry)) => found.push((led, entry.value.0)),
             Ok(None) => {}
             Err(error @ (StateError::Unreadable { .. } | StateError::NotRead { .. })) => {
                 tracing::warn!(led = id, %error, "cannot read stored LED setting: ignored");
@@ -75,7 +59,7 @@ pub(crate) async fn load(bus: &Client, ids: &[String]) -> Result<(Bucket, Vec<(u
 /// Stores what is set of an LED, or that nothing is.
 pub(crate) async fn write(bucket: &Bucket, id: &str, record: Option<&Record>) -> Result<(), StateError> {
     match record {
-        Some(record) => bucket.put(id, record).await.map(drop),
+        Some(record) => bucket.put(id, &Json(record.clone())).await.map(drop),
         None => bucket.delete(id).await,
     }
 }
@@ -83,20 +67,22 @@ pub(crate) async fn write(bucket: &Bucket, id: &str, record: Option<&Record>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ipc::Value as _;
 
     #[test]
     fn a_record_reads_as_it_was_written_and_a_time_of_another_boot_is_over() {
         let show = Show { state: State::Fast, brightness: Brightness::new(40).unwrap() };
         for until in [None, Some(Mono::from_millis(77))] {
             let hand = Hand { show, until };
-            let bytes = Record::new(hand, "a").encode();
-            let read = Record::decode(1, &bytes).unwrap();
-            assert_eq!(read.hand("a"), Some(hand));
-            assert_eq!(read.hand("b"), until.is_none().then_some(hand));
+            let bytes = Json(Record::new(hand, "a")).encode();
+            let read = Json::<Record>::decode(1, &bytes).unwrap();
+            assert_eq!(read.0.hand("a"), Some(hand));
+            assert_eq!(read.0.hand("b"), until.is_none().then_some(hand));
         }
         let frozen = br#"{"state":"blink","brightness":100,"until_ms":5,"boot":"x","more":1}"#;
-        assert_eq!(Record::decode(1, frozen).unwrap().hand("x").unwrap().show, Show::full(State::Blink));
-        assert!(Record::decode(1, br#"{"state":"blink","brightness":0}"#).is_err());
-        assert!(Record::decode(2, frozen).is_err());
+        let read = Json::<Record>::decode(1, frozen).unwrap();
+        assert_eq!(read.0.hand("x").unwrap().show, Show::full(State::Blink));
+        assert!(Json::<Record>::decode(1, br#"{"state":"blink","brightness":0}"#).is_err());
+        assert!(Json::<Record>::decode(2, frozen).is_err());
     }
 }

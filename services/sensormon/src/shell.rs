@@ -54,8 +54,8 @@ pub async fn serve(
     hardware: &Hardware,
     root: &SysRoot,
 ) -> Result<(), Error> {
-    let bucket = context.bus.bucket(crate::SENSORS).await.map_err(Error::Store)?;
-    let stored = store::load(&bucket).await.map_err(Error::Store)?;
+    let bucket = context.bus.bucket(crate::SENSORS).await?;
+    let stored = store::load(&bucket).await?;
     let (outbox, sender) = Outbox::new(context.bus.clone());
     let (tell, told) = mpsc::channel(64);
     let mut watches = JoinSet::new();
@@ -66,8 +66,8 @@ pub async fn serve(
     }
     drop(tell);
     // Subscribed before the first look, so that nothing falls between the two.
-    let heard = context.bus.subscribe_events("event.host.>").await.map_err(Error::Serve)?;
-    let calls = context.bus.calls().await.map_err(Error::Serve)?;
+    let heard = context.bus.subscribe_events("event.host.>").await?;
+    let calls = context.bus.calls().await?;
     let mut daemon = Daemon::new(&context, Arc::clone(board), root, outbox, bucket, stored);
     daemon.begin();
     context.ready();

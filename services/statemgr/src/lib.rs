@@ -31,7 +31,6 @@
 mod chassis;
 mod config;
 mod controller;
-mod error;
 mod host;
 mod perform;
 mod request;
@@ -41,7 +40,7 @@ mod uptime;
 mod wire;
 
 pub use config::Config;
-pub use error::Error;
+pub use service::StartError as Error;
 pub use shell::{run, serve};
 
 /// The daemon's name: on the bus, in logs, in the binary.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ipc::{Reply, Request, Status};
+use ipc::{Json, Reply, Request, Status};
 use power::{HostAction, desired};
 use prost::{Message, Name};
 use schema::mask::masked;
@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::host::OpInfo;
 use crate::shell::{By, Completion, Daemon, Group, Update, Updated, Waiting};
-use crate::store::{self, BootRecord, ChassisRecord, ControllerRecord, Json, Settings, Write};
+use crate::store::{self, BootRecord, ChassisRecord, ControllerRecord, Settings, Write};
 use crate::{chassis, controller, host, wire};
 
 /// How long a client waits for the store to say whether it has stored something. Below the gateway's 10 s.

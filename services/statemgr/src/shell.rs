@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use board::Board;
-use ipc::{Calls, EventItem, Events, Outbox, Reply, Request, Status};
+use ipc::{Calls, EventItem, Events, Json, Outbox, Reply, Request, Status};
 use power::desired;
 use power::{OpId, Outcome};
 use schema::server::StatemgrCall;
@@ -16,14 +16,14 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use units::{Lasting, Millis, Mono};
 
+use crate::Error;
 use crate::chassis::Chassis;
 use crate::config::Config;
 use crate::controller::{self, Controller, Evidence, Start};
-use crate::error::Error;
 use crate::host::Host;
 use crate::store::{
-    self, BootRecord, ChassisRecord, ControllerRecord, Damage, HostRecord, IntentRecord, Json, Loss, Marks,
-    Write, Writer, Written,
+    self, BootRecord, ChassisRecord, ControllerRecord, Damage, HostRecord, IntentRecord, Loss, Marks, Write,
+    Writer, Written,
 };
 use crate::uptime::{self, Clocks};
 use crate::wire;
@@ -55,8 +55,8 @@ pub async fn serve(context: Context, config: Config, board: &Board) -> Result<()
     let (back, mut returned) = mpsc::unbounded_channel();
     let mut daemon = Box::pin(Daemon::start(&context, &config, board, back)).await?;
     // Subscribed before the states are first read, so that nothing falls between the two.
-    let mut heard = context.bus.subscribe_events("event.host.>").await.map_err(Error::Serve)?;
-    let mut calls = context.bus.calls().await.map_err(Error::Serve)?;
+    let mut heard = context.bus.subscribe_events("event.host.>").await?;
+    let mut calls = context.bus.calls().await?;
     daemon.read_all_states();
     context.ready();
     let in_order = daemon.run(&context, &mut calls, &mut heard, &mut returned).await;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ipc::{Bucket, StateError, Value, ValueError};
+use ipc::{Bucket, Json, StateError, Value, ValueError};
 use power::OpId;
 use prost::Message;
 use serde::de::DeserializeOwned;
@@ -130,24 +130,6 @@ pub(crate) struct ControllerRecord {
     pub(crate) locked: bool,
 }
 
-/// A record as JSON.
-#[derive(Debug, Clone)]
-pub(crate) struct Json<T>(pub(crate) T);
-
-impl<T: Serialize + DeserializeOwned> Value for Json<T> {
-    const VERSION: u16 = 1;
-
-    fn encode(&self) -> Vec<u8> {
-        // Records hold numbers, texts and lists only; nothing in them can fail to serialise.
-        serde_json::to_vec(&self.0).unwrap_or_default()
-    }
-
-    fn decode(version: u16, bytes: &[u8]) -> Result<Self, ValueError> {
-        known(version)?;
-        serde_json::from_slice(bytes).map(Self).map_err(|error| ValueError::Malformed(error.to_string()))
-    }
-}
-
 /// Settings: the message of the contract with only those fields set that users write.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings<M>(pub(crate) M);
@@ -160,13 +142,11 @@ impl<M: Message + Default> Value for Settings<M> {
     }
 
     fn decode(version: u16, bytes: &[u8]) -> Result<Self, ValueError> {
-        known(version)?;
+        if version != Self::VERSION {
+            return Err(ValueError::Version { found: version, known: Self::VERSION });
+        }
         M::decode(bytes).map(Self).map_err(|error| ValueError::Malformed(error.to_string()))
     }
-}
-
-fn known(found: u16) -> Result<(), ValueError> {
-    if found == 1 { Ok(()) } else { Err(ValueError::Version { found, known: 1 }) }
 }
 
 /// A write, in the order it was asked for.

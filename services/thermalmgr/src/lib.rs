@@ -32,15 +32,11 @@ mod wire;
 
 use service::{Exit, Failure};
 
+pub use service::NoConfig as Config;
 pub use shell::{run, serve};
 
 /// The daemon's name: on the bus, in logs, in the binary.
 pub const NAME: &str = "thermalmgr";
-
-/// The `[thermalmgr]` table: nothing yet. What is cooled and how is in the board file.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Config {}
 
 /// Why the daemon ends.
 #[derive(Debug, thiserror::Error)]
