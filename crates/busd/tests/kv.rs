@@ -10,7 +10,8 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 
 fn start(dir: &Path) -> ServerHandle {
-    let extensions = vec![jetstream(JetStreamConfig { dir: Some(dir.to_owned()), ..JetStreamConfig::default() })];
+    let extensions =
+        vec![jetstream(JetStreamConfig { dir: Some(dir.to_owned()), ..JetStreamConfig::default() })];
     Server::start(ServerConfig { extensions, ..ServerConfig::default() }).unwrap()
 }
 
