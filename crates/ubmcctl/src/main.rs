@@ -27,6 +27,7 @@ mod failure;
 mod listing;
 mod output;
 mod prompt;
+mod reconnect;
 mod text;
 mod wait;
 

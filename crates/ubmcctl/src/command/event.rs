@@ -6,18 +6,14 @@ use schema::rpc::event_service;
 use schema::v1alpha1::{
     Event, EventGap, EventGapReason, EventSeverity, ListEventsRequest, WatchEventsRequest, event,
 };
-use tokio::time::sleep;
 
 use super::Session;
 use crate::cli::{EventCommand, EventFilter, Severity};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::{Format, Output, Table, note};
+use crate::reconnect::Reconnect;
 use crate::text::{ago, clean, enum_word, time};
-use crate::wait::passing;
-
-/// Pause before what is followed and broke is asked for again, and the longest such pause.
-pub(super) const RECONNECT: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 
 pub(crate) async fn run(session: Session, command: EventCommand, output: Output) -> Result<(), Failure> {
     let client = session.client().await?;
@@ -108,8 +104,7 @@ fn gap_words(gap: &EventGap) -> String {
 /// Prints events until interrupted. A stream that breaks is opened again where it broke.
 pub(crate) async fn follow(client: &Client, filter: &EventFilter, output: Output) -> Result<(), Failure> {
     let mut after = None;
-    let mut pause = RECONNECT.0;
-    let mut opened = false;
+    let mut reconnect = Reconnect::new();
     loop {
         let request = WatchEventsRequest {
             domain: filter.domain.clone(),
@@ -119,12 +114,12 @@ pub(crate) async fn follow(client: &Client, filter: &EventFilter, output: Output
         };
         let broken = match client.watch(&request).await {
             Ok(mut events) => {
-                opened = true;
+                reconnect.opened();
                 after = after.or(events.begin());
                 loop {
                     match events.next().await {
                         Ok(Some(event)) => {
-                            pause = RECONNECT.0;
+                            reconnect.works();
                             if event.sequence > 0 {
                                 after = Some(event.sequence);
                             }
@@ -147,17 +142,9 @@ pub(crate) async fn follow(client: &Client, filter: &EventFilter, output: Output
                     }
                 }
             }
-            // A first attempt that fails is an answer, not an interruption.
-            Err(failure) if !opened => return Err(failure),
             Err(failure) => Some(failure),
         };
-        match broken {
-            Some(failure) if !passing(&failure) => return Err(failure),
-            Some(failure) => note(&format!("{failure}; trying again")),
-            None => note("the stream ended; opening it again"),
-        }
-        sleep(pause).await;
-        pause = (pause * 2).min(RECONNECT.1);
+        reconnect.broken(broken).await?;
     }
 }
 

@@ -8,16 +8,14 @@ use schema::v1alpha1::{
     ResetStatisticsRequest, ResetThresholdsRequest, Sensor, SensorContext, SensorHistorySpan, SensorQuality,
     SensorReadings, SensorStatus, SensorUnit, SetThresholdsRequest, Threshold, WatchReadingsRequest, sensor,
 };
-use tokio::time::sleep;
 
 use super::Session;
-use super::event::RECONNECT;
 use crate::cli::{Limit, SensorCommand, SensorOrder, ThresholdArgs, ThresholdsCommand};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::{Card, Format, Output, Table, note};
+use crate::reconnect::Reconnect;
 use crate::text::{ago, enum_word, time, when};
-use crate::wait::passing;
 
 pub(crate) async fn run(session: Session, command: SensorCommand, output: Output) -> Result<(), Failure> {
     let client = session.client().await?;
@@ -379,7 +377,7 @@ async fn watch(client: &Client, ids: &[String], output: Output) -> Result<(), Fa
     if let Some(unknown) = ids.iter().find(|id| !units.contains_key(*id)) {
         return Err(Failure::Usage(format!("there is no sensor `{unknown}`")));
     }
-    let (mut known, mut pause, mut opened) = (Known::default(), RECONNECT.0, false);
+    let (mut known, mut reconnect) = (Known::default(), Reconnect::new());
     // A snapshot of what was shown already is no news.
     let mut last: BTreeMap<String, String> = BTreeMap::new();
     loop {
@@ -389,11 +387,11 @@ async fn watch(client: &Client, ids: &[String], output: Output) -> Result<(), Fa
         );
         let broken = match stream.await {
             Ok(mut stream) => {
-                opened = true;
+                reconnect.opened();
                 loop {
                     match stream.next().await {
                         Ok(Some(readings)) => {
-                            pause = RECONNECT.0;
+                            reconnect.works();
                             if output.format == Format::Json {
                                 output.json_line(&readings)?;
                                 continue;
@@ -421,17 +419,9 @@ async fn watch(client: &Client, ids: &[String], output: Output) -> Result<(), Fa
                     }
                 }
             }
-            // A first attempt that fails is an answer, not an interruption.
-            Err(failure) if !opened => return Err(failure),
             Err(failure) => Some(failure),
         };
-        match broken {
-            Some(failure) if !passing(&failure) => return Err(failure),
-            Some(failure) => note(&format!("{failure}; trying again")),
-            None => note("the stream ended; opening it again"),
-        }
-        sleep(pause).await;
-        pause = (pause * 2).min(RECONNECT.1);
+        reconnect.broken(broken).await?;
     }
 }
 

@@ -12,11 +12,11 @@ use schema::v1alpha1::{
 use tokio::time::Instant;
 
 use super::Session;
-use super::event::RECONNECT;
 use crate::cli::{BmcCommand, ResetKind, SystemCommand};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::{Card, Format, Output, Table, note};
+use crate::reconnect::Reconnect;
 use crate::text::{ago, bytes, enum_word, span, when};
 use crate::wait::{self, Progress, passing};
 
@@ -109,12 +109,12 @@ async fn follow_log(client: &Client, first: GetLogRequest, output: Output) -> Re
     let contains = first.contains.clone();
     let mut request = first;
     let mut following = Following::default();
-    let mut pause = RECONNECT.0;
+    let mut reconnect = Reconnect::new();
     let start = Instant::now();
     loop {
         match asked(client, &request, start).await {
             Ok((begun, reply)) => {
-                pause = RECONNECT.0;
+                reconnect.works();
                 if let Some(missing) = following.took(begun, &reply) {
                     note(&missing);
                 }
@@ -126,13 +126,7 @@ async fn follow_log(client: &Client, first: GetLogRequest, output: Output) -> Re
                 }
                 tokio::time::sleep(FOLLOW_EVERY).await;
             }
-            // A first attempt that fails is an answer, not an interruption.
-            Err(failure) if following.after.is_none() || !passing(&failure) => return Err(failure),
-            Err(failure) => {
-                note(&format!("{failure}; trying again"));
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(RECONNECT.1);
-            }
+            Err(failure) => reconnect.broken(Some(failure)).await?,
         }
         // All lines, or nobody could tell how many are missing.
         request = GetLogRequest { after: following.after, page_size: FOLLOW_PAGE, contains: None };
