@@ -4,6 +4,7 @@ use std::io::{IsTerminal as _, Write};
 
 use prost::{Message, Name};
 use serde_json::Value;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr};
 
 use crate::failure::Failure;
 use crate::text::clean;
@@ -185,7 +186,7 @@ impl Table {
                         text.push_str(&paint.tone(*tone, part));
                         pad = 0;
                     }
-                    pad += width.saturating_sub(part.chars().count()) + GAP;
+                    pad += width.saturating_sub(part.width()) + GAP;
                 }
                 writeln!(out, "{}", text.trim_end())?;
             }
@@ -200,9 +201,8 @@ fn widths(lines: &[Vec<&(String, Tone)>], columns: usize, width: usize) -> Vec<u
         let cells = lines.iter().filter_map(|line| line.get(column));
         cells.map(|(cell, _)| of(cell)).max().unwrap_or(0)
     };
-    let word = |cell: &str| cell.split(' ').map(|word| word.chars().count()).max().unwrap_or(0);
-    let mut widths: Vec<usize> =
-        (0..columns).map(|column| longest(column, |cell| cell.chars().count())).collect();
+    let word = |cell: &str| cell.split(' ').map(UnicodeWidthStr::width).max().unwrap_or(0);
+    let mut widths: Vec<usize> = (0..columns).map(|column| longest(column, UnicodeWidthStr::width)).collect();
     let words: Vec<usize> = (0..columns).map(|column| longest(column, word)).collect();
     let room = width.saturating_sub(GAP * columns.saturating_sub(1));
     // At blanks first, then within words: an id in one piece is worth more than a line.
@@ -226,13 +226,13 @@ fn widths(lines: &[Vec<&(String, Tone)>], columns: usize, width: usize) -> Vec<u
     widths
 }
 
-/// A cell in lines of at most `width` characters, broken at blanks where there are some.
+/// A cell in lines of at most `width` columns of a terminal, broken at blanks where there are some.
 fn wrapped(cell: &str, width: usize) -> Vec<String> {
     let width = width.max(1);
     let (mut lines, mut line) = (Vec::new(), String::new());
     let mut used = 0;
     for word in cell.split(' ') {
-        let length = word.chars().count();
+        let length = word.width();
         if used > 0 && used + 1 + length > width {
             lines.push(std::mem::take(&mut line));
             used = 0;
@@ -241,12 +241,13 @@ fn wrapped(cell: &str, width: usize) -> Vec<String> {
             used += 1;
         }
         for c in word.chars() {
-            if used == width {
+            let columns = c.width().unwrap_or(0);
+            if used > 0 && used + columns > width {
                 lines.push(std::mem::take(&mut line));
                 used = 0;
             }
             line.push(c);
-            used += 1;
+            used += columns;
         }
     }
     lines.push(line);
@@ -277,12 +278,12 @@ impl Card {
     }
 
     pub(crate) fn write(&self, out: &mut impl Write, paint: Paint) -> std::io::Result<()> {
-        let width = self.0.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+        let width = self.0.iter().map(|(name, _)| name.width()).max().unwrap_or(0);
         for (name, value) in &self.0 {
             let value = clean(value);
             let mut lines = value.lines();
             let first = lines.next().unwrap_or_default();
-            let pad = " ".repeat(width - name.chars().count() + 2);
+            let pad = " ".repeat(width - name.width() + 2);
             writeln!(out, "{}{pad}{}", paint.tone(Tone::Head, name), paint.tone(Tone::of(first), first))?;
             for more in lines {
                 writeln!(out, "{}{more}", " ".repeat(width + 2))?;
@@ -390,6 +391,8 @@ pub(crate) fn note(text: &str) {
 
 #[cfg(test)]
 mod tests {
+    use unicode_width::UnicodeWidthStr as _;
+
     use super::{Card, Paint, Table, Tone};
 
     fn plain(table: &Table, paint: Paint) -> String {
@@ -429,6 +432,22 @@ mod tests {
             "NAME    STATUS         DESCRIPTION\nsystem  on             -\nhost1   transitioning  größer\n"
         );
         assert_eq!(plain(&Table::new(&["NAME"]), Paint::PLAIN), "");
+    }
+
+    #[test]
+    fn wide_characters_take_the_columns_they_are_shown_in() {
+        let mut table = Table::new(&["NAME", "STATUS"]);
+        table.row(["内存".into(), "on".into()]);
+        table.row(["é".into(), "off".into()]);
+        table.row(["e\u{301}".into(), "off".into()]);
+        assert_eq!(plain(&table, Paint::PLAIN), "NAME  STATUS\n内存  on\né     off\ne\u{301}     off\n");
+        let mut long = Table::new(&["NAME", "NOTE"]);
+        long.row(["x".into(), "内".repeat(50)]);
+        let mut out = Vec::new();
+        long.write(&mut out, Paint::PLAIN, 40).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.lines().all(|line| line.width() <= 40), "{text}");
+        assert_eq!(text.matches('内').count(), 50);
     }
 
     #[test]
