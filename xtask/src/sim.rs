@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
-use crate::{guest, need, sh};
+use crate::{guest, need, sh, web};
 
 /// How to run it.
 #[derive(clap::Args, Debug)]
@@ -43,6 +43,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         need::qemu_x86()?;
         guest::build()?;
     }
+    web::build_if_possible();
     let mut build = vec!["build", "--locked"];
     if args.release {
         build.push("--release");

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 
 use crate::count::{Count, run_tests};
-use crate::{cache, emulate, guest, long, need, sh, size, suites, tidy, workspace};
+use crate::{cache, emulate, guest, long, need, sh, size, suites, tidy, web, workspace};
 
 /// What to run.
 #[derive(clap::Args, Debug)]
@@ -58,6 +58,8 @@ enum Tier {
     Suites,
     /// Clients that we did not write, and a real guest as the host.
     Clients,
+    /// The Web UI in a browser, before the whole suite.
+    Web,
     /// The firmware images on emulated boards, with the kernel's own drivers: eight boots. And what each daemon costs in flash.
     Emulated,
     /// The image built a second time, from another folder: it must be the same. Part of `--long`.
@@ -74,6 +76,7 @@ const ALL: &[Tier] = &[
     Tier::Integration,
     Tier::Suites,
     Tier::Clients,
+    Tier::Web,
     Tier::Emulated,
 ];
 /// Where proptest reads its seed from.
@@ -99,6 +102,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     };
     need::tools(&[need::CC])?;
     cache::prune()?;
+    // First, so that nothing is compiled without the pages and then once more with them.
+    if tiers.iter().any(|tier| !matches!(tier, Tier::Fmt | Tier::Clippy | Tier::Tidy)) {
+        web::build_if_possible();
+    }
     let mut rows = Vec::new();
     for tier in tiers {
         #[expect(
@@ -197,6 +204,13 @@ fn run_tier(tier: Tier, parts: &[long::Part], count: &mut Count) -> Result<()> {
             // With a test, for which the features of what it needs count: those the other tiers have compiled.
             sh::cargo(&["build", "--locked", "--workspace", "--bin", "ubmcctl", "--test", "clients"])?;
             cargo_test(&["--workspace", "--test", CLIENTS], &env, count)
+        }
+        Tier::Web => {
+            web::build()?;
+            // With a test, for which the features of what it needs count: those the other tiers have compiled.
+            let programs = ["--bin", "u-bmc", "--bin", "ubmcctl", "--test", "clients"];
+            sh::cargo(&[&["build", "--locked", "--workspace"], &programs[..]].concat())?;
+            web::test(count)
         }
         Tier::Emulated => {
             let env = emulate::images()?;

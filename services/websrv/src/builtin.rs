@@ -22,7 +22,7 @@ use crate::dispatch::{self, Codec, Rpc, Wire};
 use crate::gateway::{API, Gateway};
 use crate::guard::Watched;
 use crate::status::Failure;
-use crate::{grpc_service, gzip, reflection, rest};
+use crate::{grpc_service, gzip, pages, reflection, rest};
 
 /// Largest message of health and reflection: a service or symbol name.
 const MESSAGE_MAX: usize = 1024;
@@ -54,8 +54,14 @@ pub(crate) async fn serve(
     Some(answer.unwrap_or_else(|failure| call.fail(Wire::Rpc(rpc), &failure)))
 }
 
-/// `/`: what is here, for whoever opens the address in a browser.
-pub(crate) async fn landing(State(gateway): State<Arc<Gateway>>) -> axum::response::Response {
+/// `/`: the Web UI for a browser, and what is here for everybody else.
+pub(crate) async fn landing(
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
+) -> axum::response::Response {
+    if pages::is_wanted(&headers) {
+        return pages::page(&headers);
+    }
     text(landing_page(gateway.fingerprint.as_deref()))
 }
 

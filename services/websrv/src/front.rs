@@ -6,8 +6,11 @@
 //!                        ├─► Gateway::before     malformed, OPTIONS, a write for a foreign page
 //!                        └─► axum's Router
 //!                              /, /healthz, /readyz, /api/…/openapi.json ─► builtin
+//!                              /assets/…, /licenses.json                 ─► pages
+//!                              /ui/session                               ─► ui_session
 //!                              /api/…                                    ─► Gateway::rest  by the table of google.api.http
-//!                              all else                                  ─► Gateway::call  Connect, gRPC, gRPC-Web
+//!                              all else: a page, for who wants HTML      ─► pages
+//!                                                                        ─► Gateway::call  Connect, gRPC, gRPC-Web
 //! ```
 //!
 //! A handler takes its request's body and what is known of it out of the [`Exchange`] beside the request, and they are back there when it ends
@@ -36,7 +39,7 @@ use crate::gateway::{API, Gateway};
 use crate::listener::{DRAIN_BYTES, DRAIN_TIME};
 use crate::status::Failure;
 use crate::transport::Handle;
-use crate::{builtin, request};
+use crate::{builtin, pages, request, ui_cookie, ui_session};
 
 /// All of it.
 #[derive(Debug)]
@@ -52,6 +55,9 @@ impl Front {
             .route("/healthz", own(get(builtin::healthz)))
             .route("/readyz", own(get(builtin::readyz)))
             .route(&format!("{API}/openapi.json"), own(get(builtin::openapi)))
+            .route("/assets/{*path}", own(get(asset)))
+            .route("/licenses.json", own(get(asset)))
+            .route(ui_cookie::PATH, any(session))
             .route("/api/", any(rest))
             .route("/api/{*path}", any(rest))
             .fallback(call)
@@ -130,6 +136,7 @@ impl Handle for Front {
         let head = usize::try_from(self.gateway.config.limits.header_bytes).unwrap_or(usize::MAX);
         let checked = request::check(&parts, version, head);
         let mut call = Call::new(&parts, conn, version, Instant::now());
+        ui_cookie::take(&mut parts);
         request::shorten(&mut parts, checked.is_err());
         let (peer, id, of_administrator) = (call.conn.peer(), call.conn.id(), call.conn.is_administrators());
         let head = self.gateway.bodies.head(peer, id, of_administrator, request::cost(&parts));
@@ -145,6 +152,26 @@ fn own(route: MethodRouter<Arc<Gateway>>) -> MethodRouter<Arc<Gateway>> {
         let refusal = Failure::method_not_allowed("GET, HEAD");
         exchange.open().await.call.fail(Wire::Rest, &refusal).map(Body::new)
     })
+}
+
+/// A file of the pages.
+async fn asset(Extension(exchange): Extension<Exchange>, request: Request) -> Response {
+    let path = request.uri().path();
+    match pages::asset(path, request.headers()) {
+        Some(response) => response,
+        None => exchange.open().await.call.fail(Wire::Rest, &Failure::not_found(path)).map(Body::new),
+    }
+}
+
+/// Who is signed in to the pages.
+async fn session(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(exchange): Extension<Exchange>,
+    request: Request,
+) -> Response {
+    let (parts, _) = request.into_parts();
+    let Open { body, call } = &mut *exchange.open().await;
+    ui_session::serve(&gateway, parts, body, call).await.map(Body::new)
 }
 
 async fn rest(
@@ -163,6 +190,11 @@ async fn call(
     request: Request,
 ) -> Response {
     let (parts, _) = request.into_parts();
+    // Every path without a dot may be a page; those of RPCs have one.
+    let may_be_page = matches!(parts.method, Method::GET | Method::HEAD) && !parts.uri.path().contains('.');
+    if may_be_page && pages::is_wanted(&parts.headers) {
+        return pages::page(&parts.headers);
+    }
     let Open { body, call } = &mut *exchange.open().await;
     let response = match builtin::serve(&gateway, &parts, body, call).await {
         Some(response) => response,

@@ -35,7 +35,7 @@ use crate::route::{BodyRule, Rest, Route, Routes};
 use crate::status::Failure;
 use crate::stream::{self, Source, Watching};
 use crate::turns::{Turn, Turns};
-use crate::{request, rest};
+use crate::{request, rest, ui_cookie};
 
 /// Where REST lives.
 pub(crate) const API: &str = "/api/v1alpha1";
@@ -525,6 +525,7 @@ impl Gateway {
         } else {
             match self.routes.rest("OPTIONS", path) {
                 Rest::WrongVerb(verbs) => format!("{}, OPTIONS", allow(&verbs)),
+                _ if path == ui_cookie::PATH => format!("{}, OPTIONS", ui_cookie::VERBS),
                 _ => "GET, HEAD, OPTIONS".to_owned(),
             }
         };

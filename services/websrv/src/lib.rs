@@ -48,6 +48,7 @@ mod health;
 mod json;
 mod lanes;
 mod listener;
+mod pages;
 mod places;
 mod quic;
 mod readings;
@@ -61,6 +62,8 @@ mod stream;
 mod tls;
 mod transport;
 mod turns;
+mod ui_cookie;
+mod ui_session;
 
 pub use config::{Auth, Config, Cors, Limits, Listen, Profile, RouteLimits, Tls};
 pub use dispatch::RpcMap;

@@ -20,12 +20,13 @@ const FIELD_COST: usize = 128;
 const REQUEST_COST: usize = 4 * 1024;
 
 /// The fields somebody here looks at.
-static KNOWN: [header::HeaderName; 19] = [
+static KNOWN: [header::HeaderName; 22] = [
     header::HOST,
     header::TRANSFER_ENCODING,
     header::CONTENT_TYPE,
     header::CONTENT_LENGTH,
     header::CONTENT_ENCODING,
+    header::ACCEPT,
     header::ACCEPT_ENCODING,
     header::EXPECT,
     header::AUTHORIZATION,
@@ -39,6 +40,8 @@ static KNOWN: [header::HeaderName; 19] = [
     header::HeaderName::from_static("traceparent"),
     header::HeaderName::from_static("x-requested-with"),
     header::HeaderName::from_static("sec-fetch-mode"),
+    crate::ui_cookie::MARK,
+    crate::ui_cookie::SITE,
     header::HeaderName::from_static("grpc-encoding"),
 ];
 /// And all that begin so.

@@ -1,0 +1,74 @@
+// Actions: each says what came of it, good or bad, in words, with the number to hand to support.
+import { failureOf, type Failure } from "./api";
+import { t, type Key } from "./i18n.svelte";
+
+export interface Toast {
+  id: number;
+  kind: "ok" | "bad";
+  text: string;
+  failure?: Failure;
+}
+
+class Toasts {
+  list = $state<Toast[]>([]);
+  #next = 1;
+
+  add(toast: Omit<Toast, "id">): void {
+    const id = this.#next++;
+    this.list = [...this.list.slice(-3), { ...toast, id }];
+    // What went wrong stays until it has been read.
+    if (toast.kind === "ok") setTimeout(() => this.drop(id), 5000);
+  }
+
+  drop(id: number): void {
+    this.list = this.list.filter((toast) => toast.id !== id);
+  }
+}
+
+export const toasts = new Toasts();
+
+/** Does something and tells what came of it. Answers whether it went well. */
+export async function act(what: () => Promise<unknown>, done: Key, values?: Record<string, string | number>): Promise<boolean> {
+  try {
+    await what();
+    toasts.add({ kind: "ok", text: t(done, values) });
+    return true;
+  } catch (thrown) {
+    const failure = failureOf(thrown);
+    toasts.add({ kind: "bad", text: words(failure), failure });
+    return false;
+  }
+}
+
+import { i18n } from "./i18n.svelte";
+import { Code } from "@connectrpc/connect";
+
+/** What a failure means for who sees it: by its reason, else by its code. */
+export function words(failure: Failure): string {
+  if (failure.reason) {
+    const known = i18n.dynamic(`reason.${failure.reason}`, "");
+    if (known) return known;
+  }
+  return i18n.dynamic(`code.${Code[failure.code]}`, failure.message);
+}
+
+/** A question before something that cannot be taken back. */
+export interface Question {
+  title: string;
+  text: string;
+  confirm: string;
+  /** It harms whoever does not expect it. */
+  isDangerous: boolean;
+  /** To be typed in first. */
+  typed?: string;
+  then: () => void;
+}
+
+class Asking {
+  question = $state.raw<Question | undefined>();
+  ask(question: Question): void {
+    this.question = question;
+  }
+}
+
+export const asking = new Asking();

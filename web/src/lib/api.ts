@@ -1,0 +1,138 @@
+// The one way to the BMC: the public API, by Connect. Who calls is in a cookie that no script can read; the header below is what a page of
+// another origin cannot send, and without it the BMC does not look at the cookie.
+import { createClient, Code, ConnectError, type Interceptor } from "@connectrpc/connect";
+import { createConnectTransport } from "@connectrpc/connect-web";
+import { ErrorInfoSchema, BadRequestSchema } from "../gen/google/rpc/error_details_pb";
+import { AssetService } from "../gen/schema/v1alpha1/asset_pb";
+import { ChassisService } from "../gen/schema/v1alpha1/chassis_pb";
+import { EventService } from "../gen/schema/v1alpha1/event_pb";
+import { HostService } from "../gen/schema/v1alpha1/host_pb";
+import { LedService } from "../gen/schema/v1alpha1/led_pb";
+import { LockoutService } from "../gen/schema/v1alpha1/lockout_pb";
+import { ManagementControllerService } from "../gen/schema/v1alpha1/managementcontroller_pb";
+import { RoleService } from "../gen/schema/v1alpha1/role_pb";
+import { SensorService } from "../gen/schema/v1alpha1/sensor_pb";
+import { SessionService } from "../gen/schema/v1alpha1/session_pb";
+import { SystemService } from "../gen/schema/v1alpha1/system_pb";
+import { ThermalService } from "../gen/schema/v1alpha1/thermal_pb";
+import { UserService } from "../gen/schema/v1alpha1/user_pb";
+
+/** Marks a request as one of our own pages. */
+export const UI_HEADER = "x-u-bmc-ui";
+
+/** What went wrong, for people and for support. */
+export interface Failure {
+  code: Code;
+  /** In capitals, such as `HOST_OFF`; empty when there is none. */
+  reason: string;
+  /** What the BMC says, in English. */
+  message: string;
+  metadata: Record<string, string>;
+  /** Field and what is wrong with it. */
+  fields: { field: string; description: string }[];
+  requestId: string;
+}
+
+let ended: () => void = () => {};
+/** Is called when the BMC does not know the session any more. */
+export function onSessionEnd(then: () => void): void {
+  ended = then;
+}
+
+/** Whatever was thrown, as a failure. */
+export function failureOf(thrown: unknown): Failure {
+  if (thrown && typeof thrown === "object" && "requestId" in thrown && "code" in thrown) return thrown as Failure;
+  const error = ConnectError.from(thrown);
+  const info = error.findDetails(ErrorInfoSchema)[0];
+  const bad = error.findDetails(BadRequestSchema)[0];
+  return {
+    code: error.code,
+    reason: info?.reason ?? "",
+    message: error.rawMessage,
+    metadata: info?.metadata ?? {},
+    fields: (bad?.fieldViolations ?? []).map(({ field, description }) => ({ field, description })),
+    requestId: error.metadata.get("x-request-id") ?? "",
+  };
+}
+
+/** Whether a call failed because nobody answered, and not because it was refused. */
+export function isUnreachable(failure: Failure): boolean {
+  return failure.code === Code.Unknown || failure.code === Code.Unavailable || failure.code === Code.DeadlineExceeded;
+}
+
+const marked: Interceptor = (next) => async (request) => {
+  request.header.set(UI_HEADER, "1");
+  try {
+    return await next(request);
+  } catch (thrown) {
+    if (ConnectError.from(thrown).code === Code.Unauthenticated) ended();
+    throw thrown;
+  }
+};
+
+const transport = createConnectTransport({ baseUrl: location.origin, useBinaryFormat: true, interceptors: [marked] });
+
+export const assets = createClient(AssetService, transport);
+export const chassis = createClient(ChassisService, transport);
+export const controllers = createClient(ManagementControllerService, transport);
+export const events = createClient(EventService, transport);
+export const hosts = createClient(HostService, transport);
+export const leds = createClient(LedService, transport);
+export const lockouts = createClient(LockoutService, transport);
+export const roles = createClient(RoleService, transport);
+export const sensors = createClient(SensorService, transport);
+export const sessions = createClient(SessionService, transport);
+export const system = createClient(SystemService, transport);
+export const thermal = createClient(ThermalService, transport);
+export const users = createClient(UserService, transport);
+
+/** What `/ui/session` and the REST API answer when they refuse: the JSON of google.rpc.Status. */
+interface RestStatus {
+  code?: number;
+  message?: string;
+  details?: { reason?: string; metadata?: Record<string, string>; fieldViolations?: Failure["fields"] }[];
+}
+
+/** A request of `/ui/session`. */
+async function uiSession(method: string, body?: unknown): Promise<unknown> {
+  let response: Response;
+  try {
+    response = await fetch("/ui/session", {
+      method,
+      headers: { [UI_HEADER]: "1", ...(body ? { "content-type": "application/json" } : {}) },
+      ...(body ? { body: JSON.stringify(body) } : {}),
+    });
+  } catch (thrown) {
+    throw failureOf(ConnectError.from(thrown, Code.Unavailable));
+  }
+  const answer: unknown = await response.json().catch(() => ({}));
+  if (response.ok) return answer;
+  const status = answer as RestStatus;
+  const details = status.details ?? [];
+  throw {
+    code: status.code ?? Code.Unavailable,
+    reason: details.find((detail) => detail.reason)?.reason ?? "",
+    message: status.message ?? response.statusText,
+    metadata: details.find((detail) => detail.metadata)?.metadata ?? {},
+    fields: details.find((detail) => detail.fieldViolations)?.fieldViolations ?? [],
+    requestId: response.headers.get("x-request-id") ?? "",
+  } satisfies Failure;
+}
+
+/** Who is signed in, as the BMC says. */
+export interface Principal {
+  username: string;
+  userId: string;
+  role: string;
+  privileges: string[];
+  sessionId: string;
+  passwordChangeRequired: boolean;
+}
+
+export const signIn = (username: string, password: string) => uiSession("POST", { username, password });
+/** `undefined` when nobody is. */
+export async function whoAmI(): Promise<Principal | undefined> {
+  const answer = (await uiSession("GET")) as { principal?: Principal };
+  return answer.principal;
+}
+export const signOut = () => uiSession("DELETE");

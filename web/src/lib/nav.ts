@@ -1,0 +1,63 @@
+// The pages, as the navigation groups them. A page that only serves what an account may not do is not in its list.
+import type { DescMethod } from "@bufbuild/protobuf";
+import type { Component } from "svelte";
+import Activity from "@lucide/svelte/icons/activity";
+import Boxes from "@lucide/svelte/icons/boxes";
+import Braces from "@lucide/svelte/icons/braces";
+import Cpu from "@lucide/svelte/icons/cpu";
+import Fan from "@lucide/svelte/icons/fan";
+import Info from "@lucide/svelte/icons/info";
+import LayoutDashboard from "@lucide/svelte/icons/layout-dashboard";
+import Lightbulb from "@lucide/svelte/icons/lightbulb";
+import MonitorCheck from "@lucide/svelte/icons/monitor-check";
+import Power from "@lucide/svelte/icons/power";
+import ScrollText from "@lucide/svelte/icons/scroll-text";
+import Settings from "@lucide/svelte/icons/settings";
+import ShieldCheck from "@lucide/svelte/icons/shield-check";
+import Users from "@lucide/svelte/icons/users";
+import Workflow from "@lucide/svelte/icons/workflow";
+import { UserService } from "../gen/schema/v1alpha1/user_pb";
+import type { Key } from "./i18n.svelte";
+import type { PageName } from "./router.svelte";
+
+export interface Entry {
+  page: PageName;
+  icon: Component;
+  /** Keys that lead there, one after the other. */
+  keys: string;
+  /** Of no use to who may not call this. */
+  needs?: DescMethod;
+}
+
+export const NAV: { title: Key; pages: Entry[] }[] = [
+  {
+    title: "nav.groupMachine",
+    pages: [
+      { page: "overview", icon: LayoutDashboard, keys: "g o" },
+      { page: "power", icon: Power, keys: "g p" },
+      { page: "sensors", icon: Activity, keys: "g s" },
+      { page: "thermal", icon: Fan, keys: "g t" },
+      { page: "leds", icon: Lightbulb, keys: "g l" },
+      { page: "inventory", icon: Boxes, keys: "g i" },
+      { page: "events", icon: ScrollText, keys: "g e" },
+    ],
+  },
+  {
+    title: "nav.groupAccess",
+    pages: [
+      { page: "users", icon: Users, keys: "g u", needs: UserService.method.listUsers },
+      { page: "sessions", icon: MonitorCheck, keys: "g n" },
+      { page: "roles", icon: ShieldCheck, keys: "g r" },
+    ],
+  },
+  {
+    title: "nav.groupController",
+    pages: [
+      { page: "controller", icon: Cpu, keys: "g c" },
+      { page: "services", icon: Workflow, keys: "g d" },
+      { page: "api", icon: Braces, keys: "g a" },
+      { page: "settings", icon: Settings, keys: "g ," },
+      { page: "about", icon: Info, keys: "g b" },
+    ],
+  },
+];

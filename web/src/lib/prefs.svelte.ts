@@ -1,0 +1,68 @@
+// What a person likes, kept in this browser. Nothing secret is.
+export type Theme = "auto" | "light" | "dark" | "contrast";
+export type Language = "auto" | "en" | "de" | "ja" | "zh";
+export type Clock = "local" | "utc";
+
+interface Kept {
+  theme: Theme;
+  language: Language;
+  clock: Clock;
+  compact: boolean;
+}
+
+const KEY = "u-bmc-prefs";
+const DEFAULTS: Kept = { theme: "auto", language: "auto", clock: "local", compact: false };
+
+function read(): Kept {
+  try {
+    return { ...DEFAULTS, ...(JSON.parse(localStorage.getItem(KEY) ?? "{}") as Partial<Kept>) };
+  } catch {
+    return DEFAULTS;
+  }
+}
+
+class Prefs {
+  #kept = $state<Kept>(read());
+
+  constructor() {
+    this.#apply();
+    addEventListener("storage", (event) => {
+      if (event.key === KEY) {
+        this.#kept = read();
+        this.#apply();
+      }
+    });
+  }
+
+  get theme() {
+    return this.#kept.theme;
+  }
+  get language() {
+    return this.#kept.language;
+  }
+  get clock() {
+    return this.#kept.clock;
+  }
+  get compact() {
+    return this.#kept.compact;
+  }
+
+  set(change: Partial<Kept>): void {
+    this.#kept = { ...this.#kept, ...change };
+    this.#apply();
+    try {
+      localStorage.setItem(KEY, JSON.stringify(this.#kept));
+    } catch {
+      // A browser that keeps nothing forgets it with the page.
+    }
+  }
+
+  #apply(): void {
+    const root = document.documentElement;
+    if (this.#kept.theme === "auto") delete root.dataset["theme"];
+    else root.dataset["theme"] = this.#kept.theme;
+    root.classList.toggle("compact", this.#kept.compact);
+  }
+}
+
+export const prefs = new Prefs();

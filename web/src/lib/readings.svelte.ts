@@ -1,0 +1,182 @@
+// Sensors with their present values, from the stream of readings: a packed message each time a bus was read. Each sensor is a small state of
+// its own, so that a message redraws the cells that changed and no others.
+import { untrack } from "svelte";
+import { Code } from "@connectrpc/connect";
+import type { Event } from "../gen/schema/v1alpha1/event_pb";
+import {
+  SensorQuality,
+  SensorStatus,
+  type Sensor,
+  type SensorReadings,
+} from "../gen/schema/v1alpha1/sensor_pb";
+import { failureOf, sensors as api } from "./api";
+import { live } from "./live.svelte";
+import { Resource } from "./resource.svelte";
+
+/** Values kept for the small chart beside a sensor. */
+export const TRAIL = 90;
+
+/** One sensor as it is now. */
+export class LiveSensor {
+  readonly id: string;
+  info = $state.raw<Sensor>()!;
+  value = $state(NaN);
+  status = $state(SensorStatus.UNKNOWN);
+  quality = $state(SensorQuality.UNAVAILABLE);
+  /** When the value was measured, ms since 1970. */
+  at = $state(0);
+  /** The newest values, oldest first, one for each time the sensor was read; NaN where there was none. */
+  trail: number[] = [];
+  /** Counts up with the trail. */
+  beat = $state(0);
+
+  constructor(info: Sensor) {
+    this.id = info.id;
+    this.describe(info);
+  }
+
+  describe(info: Sensor): void {
+    this.info = info;
+    this.status = info.status ?? SensorStatus.UNKNOWN;
+    this.quality = info.quality;
+    if (info.reading.case === "analogReading") this.value = info.reading.value.value ?? NaN;
+  }
+
+  take(value: number, status: SensorStatus, quality: SensorQuality, at: number): void {
+    this.value = value;
+    this.status = status;
+    this.quality = quality;
+    this.at = at;
+    this.remember();
+  }
+
+  /** What it shows is shown for one more reading of its bus. */
+  remember(): void {
+    this.trail.push(this.quality === SensorQuality.GOOD ? this.value : NaN);
+    if (this.trail.length > TRAIL) this.trail.shift();
+    this.beat += 1;
+  }
+
+  /** Needs somebody. */
+  get isBad(): boolean {
+    return this.severity > 0;
+  }
+
+  /** 3 is worst. */
+  get severity(): number {
+    switch (this.status) {
+      case SensorStatus.FATAL:
+      case SensorStatus.CRITICAL:
+        return 3;
+      case SensorStatus.ERROR:
+        return 2;
+      case SensorStatus.WARNING:
+        return 1;
+      default:
+        return 0;
+    }
+  }
+}
+
+const concerns = (event: Event) => event.domain === "sensor";
+
+class Readings {
+  /** By id. */
+  list = $state.raw<LiveSensor[]>([]);
+  byId = $state.raw(new Map<string, LiveSensor>());
+  /** The stream is open. */
+  isLive = $state(false);
+  /** What is known of all sensors beside their values. */
+  index = new Resource(() => this.#read(), { on: concerns });
+  #users = 0;
+  #stop: AbortController | undefined;
+  #endIndex: (() => void) | undefined;
+  #numbers: string[] = [];
+  #epoch = 0n;
+
+  /** Follows the readings for as long as somebody looks; the answer ends that. */
+  use(): () => void {
+    this.#users += 1;
+    if (this.#users === 1) untrack(() => this.#begin());
+    return () => {
+      this.#users -= 1;
+      if (this.#users === 0) this.#end();
+    };
+  }
+
+  #begin(): void {
+    this.#stop = new AbortController();
+    this.#endIndex = this.index.run();
+    void this.#run(this.#stop.signal);
+  }
+
+  #end(): void {
+    this.#stop?.abort();
+    this.#endIndex?.();
+    this.isLive = false;
+  }
+
+  async #read(): Promise<void> {
+    const found: Sensor[] = [];
+    let pageToken = "";
+    do {
+      const page = await api.listSensors({ pageToken });
+      found.push(...page.sensors);
+      pageToken = page.nextPageToken;
+    } while (pageToken);
+    const known = this.byId;
+    const isSame = found.length === known.size && found.every((sensor) => known.has(sensor.id));
+    for (const sensor of found) known.get(sensor.id)?.describe(sensor);
+    if (isSame) return;
+    this.list = found.map((sensor) => known.get(sensor.id) ?? new LiveSensor(sensor));
+    this.byId = new Map(this.list.map((sensor) => [sensor.id, sensor]));
+  }
+
+  async #run(stop: AbortSignal): Promise<void> {
+    while (!stop.aborted) {
+      try {
+        for await (const message of api.watchReadings({}, { signal: stop })) {
+          this.isLive = true;
+          live.heard();
+          this.#take(message);
+        }
+      } catch (thrown) {
+        if (failureOf(thrown).code === Code.Unauthenticated) return;
+      }
+      this.isLive = false;
+      if (stop.aborted) return;
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+    }
+  }
+
+  #take(message: SensorReadings): void {
+    if (message.full) {
+      this.#numbers = message.ids;
+      this.#epoch = message.epoch;
+    } else if (message.epoch !== this.#epoch) {
+      return;
+    }
+    const time = message.time ? Number(message.time.seconds) * 1000 + message.time.nanos / 1e6 : Date.now();
+    const heard = new Set<LiveSensor>();
+    message.numbers.forEach((number, i) => {
+      const sensor = this.byId.get(this.#numbers[number] ?? "");
+      if (!sensor) return;
+      heard.add(sensor);
+      sensor.take(
+        message.values[i] ?? NaN,
+        message.statuses[i] ?? SensorStatus.UNKNOWN,
+        message.qualities[i] ?? SensorQuality.UNAVAILABLE,
+        time - (message.agesMs[i] ?? 0),
+      );
+    });
+    // Sensors of the bus that was read and are not in the message show the same, measured now.
+    if (message.full || !message.bus) return;
+    for (const sensor of this.list) {
+      if (heard.has(sensor) || (sensor.info.bus ?? "") !== message.bus) continue;
+      if (sensor.quality === SensorQuality.GOOD) sensor.at = time;
+      sensor.remember();
+    }
+  }
+}
+
+export const readings = new Readings();

@@ -1,0 +1,31 @@
+// The public services of the API.
+import type { DescService } from "@bufbuild/protobuf";
+import { AssetService } from "../gen/schema/v1alpha1/asset_pb";
+import { ChassisService } from "../gen/schema/v1alpha1/chassis_pb";
+import { EventService } from "../gen/schema/v1alpha1/event_pb";
+import { HostService } from "../gen/schema/v1alpha1/host_pb";
+import { LedService } from "../gen/schema/v1alpha1/led_pb";
+import { LockoutService } from "../gen/schema/v1alpha1/lockout_pb";
+import { ManagementControllerService } from "../gen/schema/v1alpha1/managementcontroller_pb";
+import { RoleService } from "../gen/schema/v1alpha1/role_pb";
+import { SensorService } from "../gen/schema/v1alpha1/sensor_pb";
+import { SessionService } from "../gen/schema/v1alpha1/session_pb";
+import { SystemService } from "../gen/schema/v1alpha1/system_pb";
+import { ThermalService } from "../gen/schema/v1alpha1/thermal_pb";
+import { UserService } from "../gen/schema/v1alpha1/user_pb";
+
+export const SERVICES: DescService[] = [
+  AssetService,
+  ChassisService,
+  EventService,
+  HostService,
+  LedService,
+  LockoutService,
+  ManagementControllerService,
+  RoleService,
+  SensorService,
+  SessionService,
+  SystemService,
+  ThermalService,
+  UserService,
+];

@@ -1,0 +1,43 @@
+import { svelte } from "@sveltejs/vite-plugin-svelte";
+import { readFileSync } from "node:fs";
+import { defineConfig } from "vite";
+
+// Where a running suite serves; `cargo xtask web dev` sets it.
+const bmc = process.env.UBMC_WEB_PROXY ?? "https://127.0.0.1:8443";
+const version = /^version = "(.+)"$/m.exec(readFileSync("../Cargo.toml", "utf8"))?.[1] ?? "";
+
+const proxy = {
+  target: bmc,
+  // The certificate is one that the BMC made for itself.
+  secure: false,
+  changeOrigin: true,
+  // The BMC refuses writes for pages of other origins, and hands its cookie to pages of its own.
+  headers: { origin: bmc },
+  cookieDomainRewrite: "",
+};
+
+export default defineConfig({
+  plugins: [svelte()],
+  define: { __VERSION__: JSON.stringify(version) },
+  build: {
+    target: "es2023",
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+    reportCompressedSize: false,
+    license: { fileName: "licenses.json" },
+    rolldownOptions: {
+      output: {
+        // What every page needs in one file: each request costs the BMC more than some bytes that are not needed yet.
+        codeSplitting: {
+          groups: [
+            { name: "chart", test: /node_modules\/uplot/, priority: 2 },
+            { name: "core", test: /node_modules|src\/(lib(?!\/messages)|gen)|src\/ui\/(?!Chart|Palette|Shortcuts|NewPassword)/, priority: 1 },
+          ],
+        },
+      },
+    },
+  },
+  server: {
+    proxy: { "/api": proxy, "/ui": proxy, "/schema.v1alpha1.": proxy, "/healthz": proxy, "/readyz": proxy },
+  },
+});
