@@ -64,7 +64,9 @@ impl Task {
             Self::Sim(_) => {
                 "sim: builds u-bmc and ubmcctl (minutes the first time, seconds after that), then runs them on the simulated board; Ctrl-C ends it"
             }
-            Self::Web(_) => "web: installs node and packages (a minute the first time), then builds the pages",
+            Self::Web(_) => {
+                "web: installs node and packages (a minute the first time), then builds the pages"
+            }
             Self::Guest => "guest: makes the virtual machine that stands for the host",
             Self::Image(_) => {
                 "image: compiles the suite for the board (ten minutes the first time) and packs its firmware"

@@ -146,7 +146,8 @@ pub(crate) fn test(count: &mut Count) -> Result<()> {
 /// Node.js with the packages of the lock and the types of the schema.
 fn ready() -> Result<Node> {
     let node = need::node()?;
-    let lock = std::fs::read(folder().join("package-lock.json")).context("cannot read web/package-lock.json")?;
+    let lock =
+        std::fs::read(folder().join("package-lock.json")).context("cannot read web/package-lock.json")?;
     let wanted = HEXLOWER.encode(&Sha256::digest(&lock));
     let stamp = folder().join("node_modules/.stamp");
     if !std::fs::read_to_string(&stamp).is_ok_and(|have| have == wanted) {

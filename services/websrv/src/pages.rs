@@ -120,9 +120,9 @@ fn coding(headers: &HeaderMap) -> Coding {
             let mut parts = item.split(';').map(str::trim);
             let name = parts.next().unwrap_or_default();
             let is_refused = parts.any(|part| {
-                part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")).is_some_and(|quality| {
-                    quality.parse::<f32>().is_ok_and(|quality| quality <= 0.0)
-                })
+                part.strip_prefix("q=")
+                    .or_else(|| part.strip_prefix("Q="))
+                    .is_some_and(|quality| quality.parse::<f32>().is_ok_and(|quality| quality <= 0.0))
             });
             if name.eq_ignore_ascii_case(wanted) {
                 return !is_refused;
@@ -160,7 +160,9 @@ mod tests {
 
     fn headers(list: &[(&str, &str)]) -> HeaderMap {
         list.iter()
-            .map(|(name, value)| (http::HeaderName::try_from(*name).unwrap(), HeaderValue::from_str(value).unwrap()))
+            .map(|(name, value)| {
+                (http::HeaderName::try_from(*name).unwrap(), HeaderValue::from_str(value).unwrap())
+            })
             .collect()
     }
 
@@ -183,7 +185,11 @@ mod tests {
             (&[], "gzip"),
         ] {
             let response = get("/assets/a-1.js", accepted);
-            assert_eq!((response.status(), header(&response, "content-encoding")), (StatusCode::OK, coding), "{accepted:?}");
+            assert_eq!(
+                (response.status(), header(&response, "content-encoding")),
+                (StatusCode::OK, coding),
+                "{accepted:?}"
+            );
             assert_eq!(header(&response, "vary"), "accept-encoding");
         }
         for refused in ["identity", "br;q=0, gzip;q=0", "*;q=0"] {
@@ -214,7 +220,10 @@ mod tests {
         let policy = header(&page, "content-security-policy");
         assert!(policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self';"), "{policy}");
         assert!(!policy.contains("unsafe") && policy.contains("frame-ancestors 'none'"), "{policy}");
-        assert!(header(&get("/assets/a-1.js", &[]), "content-security-policy").is_empty(), "the front's own is stricter");
+        assert!(
+            header(&get("/assets/a-1.js", &[]), "content-security-policy").is_empty(),
+            "the front's own is stricter"
+        );
     }
 
     #[test]

@@ -83,8 +83,10 @@ async fn sign_in(
     if answer.status() != StatusCode::OK {
         return Ok(answer);
     }
-    let whole = answer.into_body().collect().await.map_err(|_| Status::internal("the answer broke off"))?.to_bytes();
-    let mut answer: Value = serde_json::from_slice(&whole).map_err(|_| Status::internal("the answer is not JSON"))?;
+    let whole =
+        answer.into_body().collect().await.map_err(|_| Status::internal("the answer broke off"))?.to_bytes();
+    let mut answer: Value =
+        serde_json::from_slice(&whole).map_err(|_| Status::internal("the answer is not JSON"))?;
     let token = answer.as_object_mut().and_then(|answer| answer.remove("token"));
     let Some(Value::String(token)) = token else {
         return Err(Status::internal("the answer has no token").into());
@@ -126,9 +128,11 @@ fn only_of_our_pages(parts: &Parts) -> Result<(), Failure> {
     if parts.headers.contains_key(ui_cookie::MARK) && !is_foreign {
         return Ok(());
     }
-    Err(Status::permission_denied("this is for the pages of the BMC itself; POST /api/v1alpha1/sessions gives a token")
-        .with_reason("CROSS_ORIGIN")
-        .into())
+    Err(Status::permission_denied(
+        "this is for the pages of the BMC itself; POST /api/v1alpha1/sessions gives a token",
+    )
+    .with_reason("CROSS_ORIGIN")
+    .into())
 }
 
 fn forget(parts: &Parts) -> String {

@@ -63,12 +63,27 @@ export function isUnreachable(failure: Failure): boolean {
 const marked: Interceptor = (next) => async (request) => {
   request.header.set(UI_HEADER, "1");
   try {
-    return await next(request);
+    const response = await next(request);
+    return response.stream ? { ...response, message: watched(response.message) } : response;
   } catch (thrown) {
-    if (ConnectError.from(thrown).code === Code.Unauthenticated) ended();
+    noteEnd(thrown);
     throw thrown;
   }
 };
+
+function noteEnd(thrown: unknown): void {
+  if (ConnectError.from(thrown).code === Code.Unauthenticated) ended();
+}
+
+/** A stream ends with its session. */
+async function* watched<T>(messages: AsyncIterable<T>): AsyncIterable<T> {
+  try {
+    yield* messages;
+  } catch (thrown) {
+    noteEnd(thrown);
+    throw thrown;
+  }
+}
 
 const transport = createConnectTransport({ baseUrl: location.origin, useBinaryFormat: true, interceptors: [marked] });
 

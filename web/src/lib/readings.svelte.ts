@@ -116,7 +116,8 @@ class Readings {
     this.isLive = false;
   }
 
-  async #read(): Promise<void> {
+  /** Answers how many sensors there are. */
+  async #read(): Promise<number> {
     const found: Sensor[] = [];
     let pageToken = "";
     do {
@@ -127,9 +128,10 @@ class Readings {
     const known = this.byId;
     const isSame = found.length === known.size && found.every((sensor) => known.has(sensor.id));
     for (const sensor of found) known.get(sensor.id)?.describe(sensor);
-    if (isSame) return;
+    if (isSame) return found.length;
     this.list = found.map((sensor) => known.get(sensor.id) ?? new LiveSensor(sensor));
     this.byId = new Map(this.list.map((sensor) => [sensor.id, sensor]));
+    return found.length;
   }
 
   async #run(stop: AbortSignal): Promise<void> {

@@ -1,0 +1,155 @@
+// Every page in every theme and size: nothing inaccessible, nothing too wide, nothing too large. Leaves a picture of each.
+import assert from "node:assert/strict";
+import { mkdirSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { artefacts, browser, PASSWORD, Person, Suite } from "./suite.mjs";
+
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const PAGES = ["/", "/power", "/sensors", "/sensors/cpu0_temp", "/thermal", "/leds", "/inventory", "/inventory/mainboard", "/events", "/users", "/sessions", "/roles", "/controller", "/services", "/services/websrv", "/api-explorer", "/settings", "/about"];
+const SIZES = { phone: { width: 360, height: 740 }, desk: { width: 1280, height: 800 }, wall: { width: 2560, height: 1440 } };
+const nameOf = (path) => path.slice(1).replaceAll("/", "-") || "overview";
+
+let chrome;
+let suite;
+before(async () => {
+  [chrome, suite] = await Promise.all([browser(), Suite.start()]);
+  await suite.api("POST", "hosts/system/state", { action: "HOST_ACTION_ON" });
+});
+after(async () => {
+  await chrome?.close();
+  await suite?.stop();
+});
+
+/** What axe finds by the rules of WCAG 2.2 AA. */
+async function findings(page) {
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() =>
+    globalThis.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }),
+  );
+  return violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => `${node.target} ${node.failureSummary?.split("\n")[1] ?? ""}`).slice(0, 4).join(" | ")}`);
+}
+
+/** The page has what it shows. */
+async function settled(page) {
+  await page.waitForFunction(() => document.querySelector("main[data-page]") && !document.querySelector("main .wait"));
+}
+
+describe("every page", () => {
+  for (const theme of ["light", "dark", "contrast"]) {
+    test(`is accessible and fits, in ${theme}`, async () => {
+      const person = await Person.at(chrome, suite.url, { theme });
+      const { page } = person;
+      const folder = join(artefacts, "pages");
+      mkdirSync(folder, { recursive: true });
+      await page.goto(suite.url);
+      await page.waitForSelector("input[name=password]");
+      const found = [];
+      const look = async (name) => {
+        for (const [size, viewport] of Object.entries(SIZES)) {
+          if (theme === "contrast" && size !== "desk") continue;
+          await page.setViewportSize(viewport);
+          const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+          if (wide > 0) found.push(`${name} at ${size}: ${wide} px too wide`);
+          await page.screenshot({ path: join(folder, `${name}-${theme}-${size}.png`), fullPage: size !== "wall" });
+          if (size !== "wall") for (const finding of await findings(page)) found.push(`${name} at ${size}: ${finding}`);
+        }
+      };
+      await look("sign-in");
+      await person.signIn();
+      for (const path of PAGES) {
+        await page.setViewportSize(SIZES.desk);
+        await person.goto(path);
+        await settled(page);
+        await look(nameOf(path));
+      }
+      await page.keyboard.press("Control+k");
+      await page.waitForSelector("dialog [role=option]");
+      await look("palette");
+      await page.keyboard.press("Escape");
+      assert.deepEqual(found, []);
+      await person.leave();
+    });
+  }
+});
+
+describe("the budgets", () => {
+  /** Bytes over the network of what is loaded meanwhile, streams left out. */
+  async function counting(page, urls = () => true) {
+    const session = await page.context().newCDPSession(page);
+    await session.send("Network.enable");
+    const wanted = new Map();
+    let bytes = 0;
+    session.on("Network.responseReceived", ({ requestId, response }) => urls(response.url) && wanted.set(requestId, response.url));
+    session.on("Network.loadingFinished", ({ requestId, encodedDataLength }) => {
+      if (wanted.has(requestId)) bytes += encodedDataLength;
+    });
+    return { read: () => bytes, session };
+  }
+  const KB = 1000;
+
+  test("the first load, all pages, and a warm load are small enough", async () => {
+    const person = await Person.at(chrome, suite.url);
+    const first = await counting(person.page);
+    await person.signIn();
+    await settled(person.page);
+    const load = first.read();
+    for (const path of PAGES) {
+      // As a person does: by the links, so that nothing is loaded twice.
+      await person.page.evaluate((to) => {
+        history.pushState(null, "", to);
+        dispatchEvent(new PopStateEvent("popstate"));
+      }, path);
+      await person.page.waitForFunction((to) => location.pathname === to, path);
+      await settled(person.page);
+    }
+    const isStatic = (url) => !/schema\.v1alpha1|\/api\/|\/ui\//.test(url);
+    const all = first.read();
+    await first.session.detach();
+    const again = await counting(person.page, isStatic);
+    await person.goto("/");
+    await settled(person.page);
+    const warm = again.read();
+    console.log(`# first load ${load} bytes (budget 150 KB), all pages with their data ${all} (400 KB), warm load ${warm} (5 KB)`);
+    assert.ok(load <= 150 * KB, `first load: ${load}`);
+    assert.ok(all <= 400 * KB, `all pages: ${all}`);
+    assert.ok(warm <= 5 * KB, `warm load: ${warm}`);
+    await person.leave();
+  });
+
+  test("300 sensors at 1 Hz do not grow the heap", async () => {
+    const big = await Suite.start({ board: "targets/sim/big.toml" });
+    try {
+      const hosts = (await big.api("GET", "hosts")).hosts ?? [];
+      for (const host of hosts) await big.api("POST", `hosts/${host.name}/state`, { action: "HOST_ACTION_ON" });
+      const person = await Person.at(chrome, big.url);
+      await person.signIn(undefined, PASSWORD);
+      await person.goto("/sensors");
+      await person.page.waitForFunction(() => document.querySelectorAll("[data-sensor]").length >= 300);
+      const session = await person.context.newCDPSession(person.page);
+      const heap = async () => {
+        await session.send("HeapProfiler.collectGarbage");
+        return (await session.send("Runtime.getHeapUsage")).usedSize;
+      };
+      await person.page.evaluate(() => {
+        globalThis.long = [];
+        new PerformanceObserver((list) => globalThis.long.push(...list.getEntries().map((entry) => entry.duration))).observe({ type: "longtask" });
+        globalThis.changes = 0;
+        new MutationObserver((list) => (globalThis.changes += list.length)).observe(document.querySelector("main"), { subtree: true, characterData: true, childList: true });
+      });
+      const changed = (least) => person.page.waitForFunction((n) => globalThis.changes > n, least, { timeout: 120_000 });
+      // The trails of the small charts fill within their 90 readings; each sensor's is a few hundred bytes.
+      await changed(2000);
+      const begun = await heap();
+      await changed(8000);
+      const grown = (await heap()) - begun;
+      const long = await person.page.evaluate(() => globalThis.long);
+      console.log(`# 300 sensors: heap grew by ${grown} bytes over 6000 changes; ${long.length} tasks over 50 ms, longest ${Math.round(Math.max(0, ...long))} ms`);
+      assert.ok(grown < 2_000_000, `heap: ${grown}`);
+      await person.leave();
+    } finally {
+      await big.stop();
+    }
+  });
+});

@@ -1,0 +1,210 @@
+// Runs the whole suite as a user would, and a browser before it.
+import assert from "node:assert/strict";
+import { execFile, spawn } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, watch, writeFileSync } from "node:fs";
+import { request } from "node:https";
+import { connect, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { chromium } from "playwright-core";
+
+const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+const bin = process.env.UBMC_TEST_BIN ?? join(root, "target", "debug");
+export const artefacts = process.env.UBMC_TEST_ARTEFACTS ?? join(root, "target", "web");
+mkdirSync(artefacts, { recursive: true });
+
+export const ADMIN = "admin";
+export const PASSWORD = "correct-horse-battery-1";
+/** Longest wait for something that is certain to come, ms. */
+export const SOON = 20_000;
+
+/** A suite on a simulated board of its own. */
+export class Suite {
+  static async start({ board = "targets/sim/board.toml", withPassword = true, set = [] } = {}) {
+    const state = mkdtempSync(join(tmpdir(), "u-bmc-web-"));
+    const ready = join(state, "ready.json");
+    const secret = join(state, "password");
+    writeFileSync(secret, PASSWORD);
+    const args = ["operator", "--board", board, "--state-dir", state, "--https", "127.0.0.1:0", "--http", "off", "--ready-file", ready];
+    if (withPassword) args.push("--admin-password-file", secret);
+    for (const pair of set) args.push("--set", pair);
+    const child = spawn(join(bin, "u-bmc"), args, { cwd: root, stdio: ["ignore", "pipe", "pipe"] });
+    const suite = new Suite();
+    Object.assign(suite, { state, child, output: "" });
+    const exited = new Promise((resolve) => child.once("exit", resolve));
+    for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => (suite.output += chunk));
+    suite.exited = exited;
+    await new Promise((resolve, reject) => {
+      const limit = setTimeout(() => reject(new Error(`not ready:\n${suite.output}`)), 60_000);
+      const done = (end, with_) => {
+        watcher.close();
+        clearTimeout(limit);
+        end(with_);
+      };
+      const look = () => {
+        try {
+          suite.ready = JSON.parse(readFileSync(ready, "utf8"));
+          done(resolve);
+        } catch {
+          // Not yet.
+        }
+      };
+      const watcher = watch(state, look);
+      child.once("exit", (code) => done(reject, new Error(`u-bmc exited with ${code}:\n${suite.output}`)));
+      look();
+    });
+    suite.url = `https://${suite.ready.https}`;
+    return suite;
+  }
+
+  async stop() {
+    this.child.kill("SIGTERM");
+    await this.exited;
+    rmSync(this.state, { recursive: true, force: true });
+  }
+
+  /** What the operator printed of the first administrator's random password. */
+  get firstPassword() {
+    return /password\W+(\S{12,})/i.exec(this.output)?.[1];
+  }
+
+  /** A call of the REST API as the first administrator. */
+  api(method, path, body, password = PASSWORD) {
+    return new Promise((resolve, reject) => {
+      const call = request(
+        `${this.url}/api/v1alpha1/${path}`,
+        { method, rejectUnauthorized: false, agent: false, auth: `${ADMIN}:${password}`, headers: body ? { "content-type": "application/json" } : {} },
+        (answer) => {
+          let text = "";
+          answer.on("data", (chunk) => (text += chunk));
+          answer.on("end", () => (answer.statusCode < 300 ? resolve(JSON.parse(text)) : reject(new Error(`${path}: ${answer.statusCode} ${text}`))));
+        },
+      );
+      call.on("error", reject);
+      call.end(body ? JSON.stringify(body) : undefined);
+    });
+  }
+
+  /** The controls of the simulated machine. */
+  async sim(...args) {
+    await promisify(execFile)(join(bin, "ubmcctl"), ["sim", "--run-dir", this.ready.run_dir, ...args]);
+  }
+
+  /** Kills a daemon, as a fault would. */
+  async kill(name) {
+    const { daemons } = await this.api("GET", "system/daemons");
+    process.kill(daemons.find((daemon) => daemon.name === name).pid, "SIGKILL");
+  }
+}
+
+/** A cable that can be cut: what comes to its port goes to the BMC. */
+export class Cable {
+  static async to(suite) {
+    const cable = new Cable();
+    const [host, port] = suite.ready.https.split(":");
+    cable.sockets = new Set();
+    cable.isCut = false;
+    cable.server = createServer((near) => {
+      if (cable.isCut) {
+        near.destroy();
+        return;
+      }
+      const far = connect(Number(port), host);
+      for (const [one, other] of [[near, far], [far, near]]) {
+        cable.sockets.add(one);
+        one.on("error", () => {});
+        one.on("close", () => {
+          cable.sockets.delete(one);
+          other.destroy();
+        });
+        one.pipe(other);
+      }
+    });
+    await new Promise((resolve) => cable.server.listen(0, "127.0.0.1", resolve));
+    cable.url = `https://127.0.0.1:${cable.server.address().port}`;
+    return cable;
+  }
+
+  cut() {
+    this.isCut = true;
+    for (const socket of this.sockets) socket.destroy();
+  }
+
+  mend() {
+    this.isCut = false;
+  }
+
+  stop() {
+    this.cut();
+    this.server.close();
+  }
+}
+
+/** The browser all tests share. */
+export async function browser() {
+  return chromium.launch({ executablePath: process.env.UBMC_TEST_CHROMIUM || "/usr/bin/chromium", args: ["--no-sandbox", "--disable-quic"] });
+}
+
+/** A person at a browser of their own, with what went wrong in it. */
+export class Person {
+  static async at(chrome, url, { theme = "light", language = "en", viewport = { width: 1280, height: 800 }, ...options } = {}) {
+    const person = new Person();
+    person.url = url;
+    person.context = await chrome.newContext({ ignoreHTTPSErrors: true, viewport, reducedMotion: "reduce", ...options });
+    await person.context.addInitScript(
+      ([prefs]) => {
+        if (!localStorage.getItem("u-bmc-prefs")) localStorage.setItem("u-bmc-prefs", prefs);
+        globalThis.violations = [];
+        addEventListener("securitypolicyviolation", (event) => globalThis.violations.push(`${event.violatedDirective} ${event.blockedURI}`));
+      },
+      [JSON.stringify({ theme, language })],
+    );
+    person.errors = [];
+    person.page = await person.open();
+    return person;
+  }
+
+  async open() {
+    const page = await this.context.newPage();
+    page.setDefaultTimeout(SOON);
+    page.on("console", (message) => message.type() === "error" && this.errors.push(message.text()));
+    page.on("pageerror", (error) => this.errors.push(error.stack ?? error.message));
+    return page;
+  }
+
+  async goto(path, page = this.page) {
+    await page.goto(this.url + path);
+    await page.waitForSelector("main[data-page]");
+  }
+
+  async enter(username = ADMIN, password = PASSWORD) {
+    await this.page.fill("input[name=username]", username);
+    await this.page.fill("input[name=password]", password);
+    await this.page.click("form button.primary");
+  }
+
+  /** Signs in and waits for the first page. */
+  async signIn(username = ADMIN, password = PASSWORD) {
+    await this.page.goto(this.url);
+    await this.enter(username, password);
+    await this.page.waitForSelector("main[data-page]");
+  }
+
+  /** Waits until `selector` has `text` in it. */
+  async sees(selector, text, page = this.page) {
+    await page.locator(selector).filter({ hasText: text }).first().waitFor({ timeout: SOON });
+  }
+
+  /** Nothing was blocked and nothing went wrong, but for what the test expects. */
+  async leave(expected = []) {
+    for (const page of this.context.pages()) {
+      const violations = await page.evaluate(() => globalThis.violations ?? []);
+      assert.deepEqual(violations, [], "violations of the content security policy");
+    }
+    await this.context.close();
+    const unexpected = this.errors.filter((error) => !expected.some((pattern) => pattern.test(error)));
+    assert.deepEqual(unexpected, [], "errors on the console");
+  }
+}
