@@ -18,7 +18,7 @@ mkdirSync(artefacts, { recursive: true });
 export const ADMIN = "admin";
 export const PASSWORD = "correct-horse-battery-1";
 /** Longest wait for something that is certain to come, ms. */
-export const SOON = 20_000;
+export const SOON = 60_000;
 
 /** A suite on a simulated board of its own. */
 export class Suite {
