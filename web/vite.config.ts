@@ -1,19 +1,20 @@
 import { svelte } from "@sveltejs/vite-plugin-svelte";
 import { readFileSync } from "node:fs";
-import { defineConfig } from "vite";
+import { defineConfig, type ProxyOptions } from "vite";
 
 // Where a running suite serves; `cargo xtask web dev` sets it.
 const bmc = process.env.UBMC_WEB_PROXY ?? "https://127.0.0.1:8443";
 const version = /^version = "(.+)"$/m.exec(readFileSync("../Cargo.toml", "utf8"))?.[1] ?? "";
 
-const proxy = {
+const proxy: ProxyOptions = {
   target: bmc,
   // The certificate is one that the BMC made for itself.
   secure: false,
   changeOrigin: true,
   // The BMC refuses writes for pages of other origins, and hands its cookie to pages of its own.
   headers: { origin: bmc },
-  cookieDomainRewrite: "",
+  // A stream's head counts before its first message.
+  configure: (server) => void server.on("proxyRes", (_answer, _request, response) => setImmediate(() => response.flushHeaders())),
 };
 
 export default defineConfig({

@@ -74,6 +74,25 @@ describe("every page", () => {
   }
 });
 
+describe("every language", () => {
+  for (const language of ["de", "ja", "zh"]) {
+    test(`fits the smallest screen, in ${language}`, async () => {
+      const person = await Person.at(chrome, suite.url, { language, theme: "dark", viewport: SIZES.phone });
+      await person.signIn();
+      const found = [];
+      for (const path of PAGES) {
+        await person.goto(path);
+        await settled(person.page);
+        const wide = await person.page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+        if (wide > 0) found.push(`${path}: ${wide} px too wide`);
+        if (path === "/" || path === "/thermal") await person.page.screenshot({ path: join(artefacts, `${nameOf(path)}-${language}.png`) });
+      }
+      assert.deepEqual(found, []);
+      await person.leave();
+    });
+  }
+});
+
 describe("the budgets", () => {
   /** Bytes over the network of what is loaded meanwhile, streams left out. */
   async function counting(page, urls = () => true) {

@@ -1,4 +1,4 @@
-//! Who is signed in to the pages of the Web UI ([ADR 15](../../../docs/adr/0015-web-session.md)).
+//! Who is signed in to the pages of the Web UI (`docs/adr/0015-web-session.md`).
 //!
 //! The token of their session is in a cookie that no script can read. It counts for requests that carry [`ui_cookie::MARK`], which a page of another origin
 //! cannot send, and for them it is a token like any other: from here on nobody knows that it came in a cookie. Logins of everybody else, by RPC, REST or
