@@ -108,7 +108,7 @@ pub(crate) fn test(count: &mut Count) -> Result<()> {
     let mut command = sh::command(&node.node);
     let artefacts = sh::target_dir().join("web");
     command
-        .args(["--test", "--test-reporter=tap", "--test-concurrency=1", "tests/"])
+        .args(["--test", "--test-reporter=tap", "--test-concurrency=1", "tests/*.test.mjs"])
         .current_dir(folder())
         .env("UBMC_TEST_BIN", sh::target_dir().join("debug"))
         .env("UBMC_TEST_ARTEFACTS", &artefacts)
