@@ -9,8 +9,8 @@ use async_nats::client::{Request as NatsRequest, RequestErrorKind};
 use async_nats::{ConnectErrorKind, ConnectOptions, Event as NatsEvent, connection};
 use bytes::Bytes;
 use prost::Message;
-use schema::MethodInfo;
 use schema::server::Call;
+use schema::{Idempotency, MethodInfo};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -147,6 +147,8 @@ struct Target {
     owner: &'static str,
     name: String,
     deadline: Duration,
+    /// It does more than read.
+    changes: bool,
 }
 
 impl Target {
@@ -156,6 +158,7 @@ impl Target {
             owner: method.owner,
             name: format!("{}.{}", method.service, method.method),
             deadline: method.deadline,
+            changes: method.idempotency != Idempotency::NoSideEffects,
         }
     }
 }
@@ -218,7 +221,8 @@ impl Client {
     ///
     /// The owner's [`Status`]; `UNAVAILABLE` when the owner or the bus is not there, with the reason [`UNANSWERED`] when the owner
     /// took the request and died before it answered; `INTERNAL` when the bus does not permit the call; `DEADLINE_EXCEEDED`
-    /// when a living owner gave neither an answer nor an error within the context's deadline or the method's, whichever is earlier.
+    /// when a living owner gave neither an answer nor an error within the context's deadline or the method's, whichever is earlier: with
+    /// the reason [`UNANSWERED`] when it may have been done or not, without when nothing was done.
     pub async fn call<Q: Message, R: Message + Default>(
         &self,
         method: schema::Method<Q, R>,
@@ -257,10 +261,13 @@ impl Client {
         loop {
             let left = give_up.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(self.late(target, budget));
+                return Err(Status::deadline_exceeded(format!(
+                    "the time for {} was over before {} could be asked: nothing was done",
+                    target.name, target.owner
+                )));
             }
             let call = self.call_ids.next();
-            let mut headers = context.to_headers(left);
+            let mut headers = context.to_headers(give_up);
             headers.insert(header::CALL_ID, call.as_str());
             let request = NatsRequest::new().payload(payload.clone()).headers(headers).timeout(Some(left));
             let answer = tokio::select! {
@@ -311,12 +318,14 @@ impl Client {
 
     fn late(&self, target: &Target, budget: Duration) -> Status {
         if self.nats.connection_state() == connection::State::Connected {
+            let doubt = if target.changes { ": it may have been done or not" } else { "" };
             Status::deadline_exceeded(format!(
-                "{} did not answer {} within {} ms",
+                "{} did not answer {} within {} ms{doubt}",
                 target.owner,
                 target.name,
                 budget.as_millis()
             ))
+            .with_reason(UNANSWERED)
         } else {
             Status::unavailable(format!("the bus is not reachable, so {} has no answer", target.name))
                 .with_reason(UNANSWERED)

@@ -1,6 +1,7 @@
 //! What travels with a call beside its payload: who asks, how long it may take, and how to find it in the logs.
 
 use std::fmt;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
@@ -179,10 +180,15 @@ impl CallContext {
         self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
-    /// The headers of a request that may take `budget`.
-    pub(crate) fn to_headers(&self, budget: Duration) -> HeaderMap {
+    /// Whether the caller has stopped waiting.
+    pub fn is_over(&self) -> bool {
+        self.remaining().is_some_and(|left| left.is_zero())
+    }
+
+    /// The headers of a request whose caller waits until `give_up`.
+    pub(crate) fn to_headers(&self, give_up: Instant) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        headers.insert(header::DEADLINE_MS, millis_up(budget).to_string());
+        headers.insert(header::DEADLINE, mono_us(give_up).to_string());
         headers.insert(header::TRACEPARENT, self.trace.to_string());
         headers.insert(header::REQUEST_ID, clean_request_id(&self.request_id).as_str());
         if let Some(principal) = &self.principal
@@ -193,7 +199,7 @@ impl CallContext {
         headers
     }
 
-    /// Reads the headers of a request that arrived now. What is missing or malformed is replaced, but a principal that
+    /// Reads the headers of a request, whenever it was sent. What is missing or malformed is replaced, but a principal that
     /// cannot be read is an error: acting without one would be acting as the daemon itself.
     pub(crate) fn from_headers(headers: Option<&HeaderMap>) -> Result<Self, MalformedPrincipal> {
         let get = |name| headers.and_then(|map| map.get(name)).map(|value| value.as_str());
@@ -202,9 +208,7 @@ impl CallContext {
             Some(line) if line.len() > PRINCIPAL_MAX => return Err(MalformedPrincipal),
             Some(line) => Some(serde_json::from_str(&header::decode(line)).map_err(|_| MalformedPrincipal)?),
         };
-        let deadline = get(header::DEADLINE_MS)
-            .and_then(|text| text.parse::<u64>().ok())
-            .map(|ms| Instant::now() + Duration::from_millis(ms).min(DEADLINE_MAX));
+        let deadline = get(header::DEADLINE).and_then(|text| text.parse::<u64>().ok()).map(at_mono_us);
         let trace = get(header::TRACEPARENT)
             .and_then(TraceContext::parse)
             .map_or_else(TraceContext::random, |trace| trace.child());
@@ -225,9 +229,36 @@ impl Default for CallContext {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct MalformedPrincipal;
 
-/// Whole milliseconds, rounded up: a budget of 0.4 ms is not "expired".
-fn millis_up(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros().div_ceil(1000)).unwrap_or(u64::MAX)
+/// A moment of tokio's clock and of `CLOCK_MONOTONIC`, which go alike. Tied together once, so that what one context writes another of this
+/// process reads the same even where a test has stopped tokio's time.
+fn tied() -> (Instant, Duration) {
+    static TIED: OnceLock<(Instant, Duration)> = OnceLock::new();
+    *TIED.get_or_init(|| {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let since =
+            Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0));
+        (Instant::now(), since)
+    })
+}
+
+/// Microseconds of `CLOCK_MONOTONIC`, rounded down: the owner never has longer than the caller waits.
+fn mono_us(at: Instant) -> u64 {
+    let (instant, since) = tied();
+    let ahead = at.saturating_duration_since(instant);
+    let behind = instant.saturating_duration_since(at);
+    u64::try_from((since + ahead).saturating_sub(behind).as_micros()).unwrap_or(u64::MAX)
+}
+
+/// What [`mono_us`] wrote, at most [`DEADLINE_MAX`] from now; what is over long since is over now.
+fn at_mono_us(us: u64) -> Instant {
+    let (instant, since) = tied();
+    let at = Duration::from_micros(us);
+    let now = Instant::now();
+    let deadline = match at.checked_sub(since) {
+        Some(ahead) => instant.checked_add(ahead).unwrap_or(now + DEADLINE_MAX),
+        None => instant.checked_sub(since - at).unwrap_or(now),
+    };
+    deadline.min(now + DEADLINE_MAX)
 }
 
 fn clean_request_id(id: &str) -> String {
@@ -274,14 +305,18 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn a_context_survives_its_headers(principal in principal(), ms in 1u64..3_000_000) {
+        fn a_context_survives_its_headers(principal in principal(), ms in 1u64..3_000_000, spent in 0u64..3_000_000) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
             runtime.block_on(async {
                 let sent = CallContext::new().with_principal(principal).with_timeout(Duration::from_millis(ms));
-                let headers = sent.to_headers(sent.remaining().unwrap());
+                let headers = sent.to_headers(sent.deadline.unwrap());
+                // However long it lies in sockets and queues.
+                tokio::time::advance(Duration::from_millis(spent)).await;
                 let got = CallContext::from_headers(Some(&headers)).unwrap();
                 assert_eq!(got.principal, sent.principal);
-                assert_eq!(got.deadline, sent.deadline);
+                let early = sent.deadline.unwrap().duration_since(got.deadline.unwrap());
+                assert!(got.deadline <= sent.deadline && early <= Duration::from_micros(1), "{early:?}");
+                assert!(got.is_over() || spent < ms);
                 assert_eq!(got.request_id, sent.request_id);
                 assert_eq!(got.trace.trace_id(), sent.trace.trace_id());
                 assert_ne!(got.trace, sent.trace);
@@ -305,7 +340,7 @@ mod tests {
         #[test]
         fn any_header_text_is_survived(name in 0usize..4, text in "[ -~]{0,300}") {
             let mut headers = HeaderMap::new();
-            let names = [header::DEADLINE_MS, header::TRACEPARENT, header::PRINCIPAL, header::REQUEST_ID];
+            let names = [header::DEADLINE, header::TRACEPARENT, header::PRINCIPAL, header::REQUEST_ID];
             headers.insert(names[name], text.as_str());
             if let Ok(context) = CallContext::from_headers(Some(&headers)) {
                 assert!(context.request_id.len() <= REQUEST_ID_MAX);

@@ -4,8 +4,9 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 
 /// The method every served service has: an empty question with an empty answer.
 pub(crate) const PING: &str = "Ping";
-/// Remaining time of the call, whole milliseconds, decimal.
-pub(crate) const DEADLINE_MS: &str = "Deadline-Ms";
+/// When the caller stops waiting: whole microseconds of `CLOCK_MONOTONIC`, decimal. All daemons are on one machine and read the
+/// same clock, so the time a request spends in sockets and queues counts.
+pub(crate) const DEADLINE: &str = "Deadline-Mono-Us";
 /// W3C trace context.
 pub(crate) const TRACEPARENT: &str = "traceparent";
 /// Compact JSON of a [`crate::Principal`].

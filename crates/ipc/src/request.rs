@@ -354,6 +354,13 @@ impl Requests {
         }
         answer.open = call.map(|call| self.open.add(call));
         let refused = match (names(&message.subject), CallContext::from_headers(message.headers.as_ref())) {
+            // Its caller has been told that the time is over, and may have asked for the opposite since.
+            (Some((service, method)), Ok(context)) if context.is_over() => {
+                tracing::debug!(service, method, request_id = %context.request_id, "refused request: its deadline is over");
+                Status::deadline_exceeded(format!(
+                    "the time for {service}.{method} was over before it was taken: nothing was done"
+                ))
+            }
             (Some((service, method)), Ok(context)) => {
                 let (service, method) = (service.to_owned(), method.to_owned());
                 return Some(Request { service, method, payload: message.payload, context, answer });

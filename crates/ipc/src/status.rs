@@ -111,8 +111,8 @@ pub struct Status {
 
 /// The type URL under which details carry an [`ErrorInfo`].
 pub const ERROR_INFO_URL: &str = "type.googleapis.com/google.rpc.ErrorInfo";
-/// Reason of an `UNAVAILABLE` after a request had gone out: who took it is gone, so it may have been done or not. Without this
-/// reason nobody got it.
+/// Reason of an `UNAVAILABLE` or `DEADLINE_EXCEEDED` after a request had gone out: who took it is gone or silent, so it may have been done
+/// or not. Without this reason nobody got it, or its owner found that it was too late to begin.
 pub const UNANSWERED: &str = "UNANSWERED";
 /// The domain of the reasons this project defines.
 pub const ERROR_DOMAIN: &str = "u-bmc";
