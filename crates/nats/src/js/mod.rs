@@ -803,7 +803,7 @@ impl JetStream {
         let dirty = core.is_dirty();
         let mut outcome = core.flush(how);
         for _ in 0..MAX_DISCARDS {
-            if outcome != Err(StoreError::Full) || !self.discard(1) {
+            if outcome != Err(StoreError::Full) || !self.discard_for(now, name) {
                 break;
             }
             let Some(stream) = self.streams.get_mut(name) else { return true };

@@ -1,6 +1,7 @@
 //! Room: what gives way when there is none, in the store's own bounds and on the medium.
 
 use super::store::{Flush, StoreError, StoreReport};
+use super::trouble::{ROOM, TRIAL};
 use super::{JetStream, MAX_DISCARDS, Now, Output, StorageType, Stream};
 
 /// What a file takes at least, bytes: a block of ext4, a page of tmpfs and UBIFS.
@@ -50,6 +51,13 @@ impl JetStream {
         if free { gives } else { wanted }
     }
 
+    /// Makes room for what a stream could not write. Nothing goes for a write or two: what there is has to bring what the stream would
+    /// have to find if it were refused now.
+    pub(super) fn discard_for(&mut self, now: Now, name: &str) -> bool {
+        let missing = self.missing(now, name, ROOM);
+        self.discard(missing)
+    }
+
     /// Bytes all streams take on the medium.
     fn used(&self) -> u64 {
         self.streams.values().map(|s| s.core.used()).sum()
@@ -64,7 +72,7 @@ impl JetStream {
             let trouble = self.streams.get(name).and_then(|s| s.core.trouble.as_ref());
             let Some(trouble) = trouble.filter(|trouble| trouble.error == StoreError::Full) else { return };
             let wanted =
-                if least { 1 } else { trouble.probe_bytes().saturating_sub(gone).saturating_sub(free) };
+                if least { TRIAL } else { trouble.probe_bytes().saturating_sub(gone).saturating_sub(free) };
             let before = self.used();
             if !least {
                 let missing = self.missing(now, name, wanted);

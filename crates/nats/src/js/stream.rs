@@ -333,7 +333,7 @@ impl Core {
 
     /// Whether a medium that was full takes so many bytes now; nothing of them stays.
     pub(crate) fn takes(&mut self, now: Now, bytes: usize) -> bool {
-        self.trouble.as_mut().is_some_and(|t| t.may_measure(now)) && self.store.probe(bytes).is_ok()
+        self.trouble.as_mut().is_none_or(|t| t.may_measure(now)) && self.store.probe(bytes).is_ok()
     }
 
     fn try_with(&mut self, now: Now, bytes: usize) -> bool {

@@ -8,7 +8,7 @@ use super::store::StoreError;
 const FIRST_WAIT: u64 = 250;
 const LONGEST_WAIT: u64 = 5_000;
 /// A full medium counts as healed when it takes this much: less, and the next message fails again.
-const ROOM: usize = 64 * 1024;
+pub(crate) const ROOM: usize = 64 * 1024;
 /// What is written to try any other.
 pub(crate) const TRIAL: usize = 512;
 
