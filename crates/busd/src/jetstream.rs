@@ -71,6 +71,8 @@ pub struct JetStreamConfig {
     pub store: StoreLimits,
     /// Bounds of the machine.
     pub limits: Limits,
+    /// Streams that are served also where the medium takes no new ones, see [`JetStream::serve_unstored`].
+    pub unstored: Vec<String>,
     /// Where the store's state is noted.
     pub monitor: StoreMonitor,
 }
@@ -181,6 +183,7 @@ impl JetStreamExtension {
         let now = machine_now(now);
         let mut machine = JetStream::open(storage, config.limits, u64::from_le_bytes(seed), now)
             .map_err(io::Error::other)?;
+        machine.serve_unstored(config.unstored);
         let first = machine.commit(now);
         let (inputs, inbox) = channel();
         let shared = Arc::new(Outbox {

@@ -14,7 +14,7 @@ use crate::error::Error;
 
 /// How long after a bucket could not be made it is tried again; doubled each time.
 const MAKE_AGAIN: Duration = Duration::from_secs(2);
-const MAKE_AGAIN_MAX: Duration = Duration::from_secs(60);
+const MAKE_AGAIN_MAX: Duration = Duration::from_secs(5);
 /// How long clients may stay after a stop was asked for: they have ended by then.
 const GRACE: Duration = Duration::from_millis(200);
 
@@ -48,6 +48,8 @@ impl Bus {
                 let streams = JetStreamConfig {
                     dir: Some(store.to_owned()),
                     monitor: monitor.clone().unwrap_or_default(),
+                    // Also on a medium that takes nothing they are there, empty, for what can be done without it.
+                    unstored: unstored(),
                     ..JetStreamConfig::default()
                 };
                 let config =
@@ -121,6 +123,12 @@ impl Bus {
             server.shutdown(GRACE).await;
         }
     }
+}
+
+/// The streams that are served before the medium takes them: all that [`make`] asks for.
+fn unstored() -> Vec<String> {
+    let buckets = roster::buckets().map(|bucket| format!("KV_{bucket}"));
+    buckets.chain(roster::streams().map(|stream| stream.name().to_owned())).collect()
 }
 
 /// Makes the buckets and the event log that are missing; `false`: not all are there. One that cannot be made keeps none of the others,

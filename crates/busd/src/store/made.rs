@@ -91,8 +91,8 @@ fn decode(bytes: &[u8]) -> Copy {
 }
 
 impl FileStore {
-    /// Reads the list. What of it cannot be read is told.
-    pub(super) fn read_list(&mut self) {
+    /// Reads the list. What of it cannot be read is told. Returns whether what it says is known: it was read, or there is none.
+    pub(super) fn read_list(&mut self) -> bool {
         let mut sound: Vec<Made> = Vec::new();
         let mut bad = Vec::new();
         for name in LISTS {
@@ -118,9 +118,11 @@ impl FileStore {
             let why = format!("the list of streams {why}; {what}");
             self.shared.found(&path.display().to_string(), why, aside.as_deref());
         }
+        let is_known = !sound.is_empty() || bad.is_empty();
         // Both copies say the same where no write was cut off.
         self.unlisted = sound.len() < LISTS.len() || sound.first() != sound.get(1);
         self.made = sound.into_iter().max_by_key(|made| made.generation).unwrap_or_default();
+        is_known
     }
 
     /// Sets the list against what is there, by stream and whether it has had a segment: what is missing is told, but for what was deleted.

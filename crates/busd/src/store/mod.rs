@@ -390,6 +390,8 @@ pub struct FileStore {
     unlisted: bool,
     /// Streams that were made and whose folders were not there at the start.
     missing: BTreeSet<String>,
+    /// What is there and what was made could be read: a stream of which nothing was found is new.
+    is_known: bool,
 }
 
 /// What of a stream's folder was found.
@@ -437,6 +439,7 @@ impl FileStore {
             made: Made::default(),
             unlisted: false,
             missing: BTreeSet::new(),
+            is_known: false,
         };
         match this.shared.disk.create_dir(root) {
             Ok(()) => this.hold()?,
@@ -738,12 +741,13 @@ impl FileStore {
 impl Storage for FileStore {
     fn recover(&mut self) -> Result<Vec<Recovered>, StoreError> {
         let (mut streams, mut there, mut deleted) = (Vec::new(), BTreeMap::new(), BTreeSet::new());
-        self.read_list();
+        self.is_known = self.read_list();
         let mut files = match self.shared.disk.list(&self.streams) {
             Ok(files) => files,
             Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(e) => {
                 // Nothing is made anew in a directory that cannot be read: `create` meets the same error.
+                self.is_known = false;
                 let why = format!("the streams cannot be read and none is served: {e}");
                 self.shared.found(&self.streams.display().to_string(), why, None);
                 return Ok(streams);
@@ -777,6 +781,15 @@ impl Storage for FileStore {
             let _ = self.sweep();
         }
         Ok(streams)
+    }
+
+    fn is_new(&self, name: &str) -> bool {
+        let is_absent = |dir: PathBuf| match self.leftovers.contains(&dir) {
+            // It was refused, and nobody was told that it exists.
+            true => true,
+            false => self.shared.disk.kind(&dir).is_err_and(|e| e.kind() == io::ErrorKind::NotFound),
+        };
+        self.is_known && !self.made.streams.contains_key(name) && self.dir(name).is_ok_and(is_absent)
     }
 
     fn create(&mut self, name: &str, class: Class, meta: &[u8]) -> Result<Box<dyn StreamStore>, StoreError> {

@@ -223,3 +223,94 @@ fn a_store_that_cannot_be_made_yet_starts_refuses_and_heals() {
         assert_eq!(Bench::open(&disk, small(), begin()).value("KV", "kv.1").unwrap(), b"x");
     }
 }
+
+#[test]
+fn a_bucket_that_cannot_be_made_yet_is_served_empty_refuses_and_is_made() {
+    for kind in [std::io::ErrorKind::ReadOnlyFilesystem, std::io::ErrorKind::StorageFull] {
+        let disk = SimDisk::new();
+        // An older store: one bucket is there, the other one is new with this release.
+        let mut bench = Bench::open(&disk, small(), begin());
+        let old = json!({"name": "KV_old", "subjects": ["$KV.old.>"], "max_msgs_per_subject": 1, "allow_direct": true});
+        bench.api("STREAM.CREATE.KV_old", old.clone());
+        bench.publish("$KV.old.key", b"kept");
+        drop(bench);
+        disk.refuse(Some(kind));
+        let mut bench = Bench::open(&disk, small(), begin());
+        bench.machine.serve_unstored(["KV_b".to_owned(), "KV_old".to_owned()]);
+        assert!(bench.api("STREAM.CREATE.KV_old", old.clone()).get("error").is_none());
+        assert_eq!(bench.value("KV_old", "$KV.old.key").unwrap(), b"kept");
+        assert!(bench.api("STREAM.CREATE.KV", kv(1)).get("error").is_some(), "nobody said it may be");
+        // Asked for twice, as after a restart of its maker.
+        for _ in 0..2 {
+            let made = bench.api("STREAM.CREATE.KV_b", bucket());
+            assert!(made.get("error").is_none(), "{made}");
+        }
+        assert!(
+            bench.reports.iter().any(
+                |r| matches!(r, StoreReport::Condition { condition, .. } if *condition != Condition::Ok)
+            )
+        );
+        for _ in 0..4 {
+            assert!(bench.value("KV_b", "$KV.b.key").is_none());
+            let refused = bench.publish("$KV.b.key", b"x");
+            assert!(refused.get("error").is_some(), "{refused}");
+            assert_eq!(bench.state("KV_b")["messages"], 0);
+            bench.now.mono += 700;
+        }
+        disk.refuse(None);
+        bench.now.mono += 5_000;
+        bench.commit();
+        let stored = bench.publish("$KV.b.key", b"x");
+        assert_eq!(stored["seq"], 1, "{stored}");
+        bench.machine.close(bench.now);
+        drop(bench);
+        let mut bench = Bench::open(&disk.after_power_loss(&mut Random::new(9)), small(), begin());
+        assert_eq!(bench.value("KV_b", "$KV.b.key").unwrap(), b"x");
+        assert!(bench.reports.is_empty(), "{:?}", bench.reports);
+    }
+}
+
+#[test]
+fn a_bucket_that_was_there_is_not_taken_for_a_new_one_on_a_medium_that_refuses() {
+    let disk = SimDisk::new();
+    let mut bench = Bench::open(&disk, small(), begin());
+    bench.api("STREAM.CREATE.KV_b", bucket());
+    bench.publish("$KV.b.key", b"x");
+    drop(bench);
+    for (lose, unreadable) in [(true, None), (false, None), (true, Some("/streams")), (true, Some("/made"))] {
+        let disk = disk.copy();
+        disk.make_unreadable(unreadable);
+        for path in disk.files().into_keys() {
+            let path_text = path.to_str().unwrap();
+            if path_text.contains("/KV_b/") {
+                match lose {
+                    true => super::disk::Disk::remove_file(&disk, &path).unwrap(),
+                    false if path_text.contains("meta") => disk.edit(&path, |bytes| bytes.fill(0)),
+                    false => {}
+                }
+            }
+        }
+        disk.refuse(Some(std::io::ErrorKind::ReadOnlyFilesystem));
+        let mut bench = Bench::open(&disk, small(), begin());
+        bench.machine.serve_unstored(["KV_b".to_owned()]);
+        let made = bench.api("STREAM.CREATE.KV_b", bucket());
+        assert!(made.get("error").is_some(), "{lose}: {made}");
+    }
+}
+
+#[test]
+fn a_stream_that_is_not_made_yet_can_be_deleted_and_does_not_come_back() {
+    let disk = SimDisk::new();
+    disk.refuse(Some(std::io::ErrorKind::ReadOnlyFilesystem));
+    let mut bench = Bench::open(&disk, small(), begin());
+    bench.machine.serve_unstored(["KV_b".to_owned()]);
+    bench.api("STREAM.CREATE.KV_b", bucket());
+    assert_eq!(bench.api("STREAM.PURGE.KV_b", json!({})).get("success"), None);
+    bench.send("r", "$JS.API.STREAM.DELETE.KV_b", b"", b"");
+    let answers = bench.commit();
+    assert!(String::from_utf8_lossy(&answers["r"].1).contains("\"success\":true"));
+    disk.refuse(None);
+    bench.now.mono += 10_000;
+    bench.commit();
+    assert!(disk.files().keys().all(|path| !path.to_str().unwrap().contains("KV_b")));
+}

@@ -23,6 +23,7 @@
 //! Never: sends more in one turn than [`TURN_BYTES`]; answers an unknown `$JS.API` subject with silence; tries a medium
 //! that fails more often than a few times a second.
 
+mod absent;
 mod api;
 mod clock;
 mod config;
@@ -208,6 +209,8 @@ struct Stream {
     /// Its metadata has changed.
     meta_dirty: bool,
     kept: Kept,
+    /// The medium has not taken it yet: it is served empty, and refuses.
+    is_absent: bool,
 }
 
 /// The stored consumers of a stream.
@@ -233,7 +236,14 @@ fn consumers(
 
 impl Stream {
     fn new(core: Core) -> Self {
-        Self { core, consumers: BTreeMap::new(), held: Vec::new(), meta_dirty: false, kept: Kept::default() }
+        Self {
+            core,
+            consumers: BTreeMap::new(),
+            held: Vec::new(),
+            meta_dirty: false,
+            kept: Kept::default(),
+            is_absent: false,
+        }
     }
 
     /// The next metadata to store, with `config` in it.
@@ -318,6 +328,8 @@ pub struct JetStream {
     trouble: Option<Trouble>,
     /// Consumers that were refused, by stream and name, whose state a loss of power may bring: to be removed.
     unwanted: BTreeSet<(String, String)>,
+    /// Streams that are served before the medium takes them.
+    unstored: BTreeSet<String>,
     /// A publish was refused for the store's own bound.
     no_room: bool,
     /// What was reported last, and when the medium failed last.
@@ -395,6 +407,7 @@ impl JetStream {
             confirms: Vec::new(),
             trouble,
             unwanted: BTreeSet::new(),
+            unstored: BTreeSet::new(),
             no_room: false,
             held_back: false,
             condition: Condition::Ok,
@@ -759,8 +772,9 @@ impl JetStream {
 
     /// Media that failed are tried again when it is time.
     fn heal(&mut self, now: Now) {
+        self.make_due(now);
         for (name, stream) in &mut self.streams {
-            if stream.core.heal(now) {
+            if !stream.is_absent && stream.core.heal(now) {
                 self.chores.insert(name.clone());
             }
         }
@@ -1087,7 +1101,15 @@ impl JetStream {
                     let consumers = consumers(&core, &found.consumers, now, &mut self.out);
                     return Ok(Stream { consumers, kept, ..Stream::new(core) });
                 }
-                created => created?,
+                Err(refused) => match self.unstored(config, now, &refused) {
+                    Some(stream) => {
+                        self.report(&stream.core.config.name, &refused);
+                        self.undo_later(now, &refused);
+                        return Ok(stream);
+                    }
+                    None => return Err(refused),
+                },
+                Ok(store) => store,
             }
         };
         Ok(Stream { kept, ..Stream::new(Core::new(config, now.wall, store)) })

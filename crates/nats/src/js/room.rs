@@ -84,7 +84,10 @@ impl JetStream {
             gone = gone
                 .saturating_add(usize::try_from(before.saturating_sub(self.used())).unwrap_or(usize::MAX));
             let Some(stream) = self.streams.get_mut(name) else { return };
-            let healed = stream.core.try_now(now, least);
+            let healed = match stream.is_absent {
+                true => self.make_absent(now, name),
+                false => stream.core.try_now(now, least),
+            };
             if healed {
                 self.chores.insert(name.to_owned());
             } else if least && !self.discard(wanted) {

@@ -275,6 +275,12 @@ pub trait Storage: Send + std::fmt::Debug {
     /// When nothing can be said of what is there.
     fn recover(&mut self) -> Result<Vec<Recovered>, StoreError>;
 
+    /// Whether nothing is there of a stream and nothing ever was, as far as what was read at the start tells. Where that could not be
+    /// read nothing is new.
+    fn is_new(&self, _name: &str) -> bool {
+        false
+    }
+
     /// Makes an empty stream with its metadata; durable when it returns.
     ///
     /// # Errors

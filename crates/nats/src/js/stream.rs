@@ -227,6 +227,12 @@ impl Core {
         Ok(())
     }
 
+    /// The medium has taken it: from here on its messages are there.
+    pub(crate) fn begin_on(&mut self, store: Box<dyn StreamStore>) {
+        self.store = store;
+        self.trouble = None;
+    }
+
     pub(crate) fn take_changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.changes)
     }

@@ -282,7 +282,8 @@ impl JetStream {
 
     fn stream_delete(&mut self, request: Request<'_>, name: &str) -> Answer {
         request.no_body()?;
-        if !Stream::class(&self.stream_mut(name)?.core.config).memory {
+        let stream = self.stream_mut(name)?;
+        if !stream.is_absent && !Stream::class(&stream.core.config).memory {
             if let Err(error) = self.storage.delete(name) {
                 self.undo_later(request.now, &error);
                 return Err(ApiError::stream_delete(error.to_string()));
