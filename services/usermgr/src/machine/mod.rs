@@ -208,6 +208,8 @@ pub(crate) enum Call {
     },
     /// Legal for gateways.
     VerifyToken { ticket: Ticket<v1::VerifyTokenResponse>, token: Option<Token>, address: String },
+    /// Legal for gateways.
+    ListAccountNames { ticket: Ticket<v1::ListAccountNamesResponse> },
 }
 
 /// What a client chooses about a new account.
@@ -397,6 +399,7 @@ impl Machine {
                 self.queue_login(kind, name, password, address, &caller, now, out)?;
                 Ok(None)
             }
+            Call::ListAccountNames { ticket } => Ok(Some(ticket.answer(self.list_account_names()))),
             Call::CreateSession { ticket, name, password, address, user_agent } => {
                 let kind = LoginKind::Session { ticket, user_agent };
                 self.queue_login(kind, name, password, address, &caller, now, out)?;
@@ -768,6 +771,11 @@ impl Machine {
             .map(|account| masked(wire::user(account, self.facts(account, now)), filter.mask.as_ref()))
             .collect();
         Ok(v1::ListUsersResponse { users: users?, next_page_token })
+    }
+
+    fn list_account_names(&self) -> v1::ListAccountNamesResponse {
+        let accounts = self.accounts.list().into_iter().map(wire::account_name);
+        v1::ListAccountNamesResponse { accounts: accounts.collect() }
     }
 
     fn random<const N: usize>(&mut self) -> Result<[u8; N], Status> {

@@ -200,6 +200,25 @@ fn nothing_is_confirmed_or_true_before_it_is_stored() {
     assert!(matches!(follows.as_slice(), [Write::DeleteSession(_)]), "{follows:?}");
 }
 
+#[test]
+fn daemons_see_who_there_is_and_what_was_changed_once_it_is_stored() {
+    let mut bench = Bench::new(limits());
+    let (session, _) = bench.enter("admin");
+    bench.settle();
+    let names = |bench: &mut Bench| {
+        let ticket = bench.ask(|id| Call::ListAccountNames { ticket: Ticket::new(id) }, None);
+        let bytes = bench.answer(ticket).expect("answered at once").unwrap();
+        let answer = v1::ListAccountNamesResponse::decode(bytes.as_slice()).unwrap();
+        answer.accounts.into_iter().map(|account| (account.username, account.enabled)).collect::<Vec<_>>()
+    };
+    let enabled = vec![("admin".to_owned(), true), (NAME.to_owned(), true)];
+    assert_eq!(names(&mut bench), enabled);
+    bench.ask(disable, Some(("admin", &session)));
+    assert_eq!(names(&mut bench), enabled, "not stored yet");
+    bench.settle();
+    assert!(names(&mut bench).contains(&(NAME.to_owned(), false)));
+}
+
 fn full() -> Status {
     Status::unavailable("the store is full")
 }

@@ -46,6 +46,7 @@ pub(crate) fn call(call: UsermgrCall<Numbered<'_>>) -> Result<Call, Status> {
                 zeroize::Zeroize::zeroize(&mut request.token);
                 Call::VerifyToken { ticket, token, address: Session::clip(&request.address) }
             }
+            AuthServiceCall::ListAccountNames(_, ticket) => Call::ListAccountNames { ticket },
         }),
     }
 }
@@ -273,6 +274,16 @@ pub(crate) fn user(account: &Account, facts: AccountFacts) -> v1::User {
         password_last_changed: Some(timestamp(account.password_changed_at)),
         password_expires_at: facts.password_expires_at.map(timestamp),
         lockout_info,
+    }
+}
+
+/// What other daemons may know of an account.
+pub(crate) fn account_name(account: &Account) -> v1::AccountName {
+    v1::AccountName {
+        id: account.id.as_str().to_owned(),
+        username: account.name.as_str().to_owned(),
+        role: account.role.name().to_owned(),
+        enabled: account.enabled,
     }
 }
 
