@@ -517,11 +517,12 @@ impl Daemon {
     }
 
     fn tell(&mut self, bus: Option<usize>, sensors: &[usize], full: bool) {
+        // Also what is not sent: who gets the next message sees that one is missing.
+        self.sequence += 1;
         // What would wait for the bus is old when it comes; there is a full picture then.
         if !self.bus.link().connected {
             return;
         }
-        self.sequence += 1;
         let readings = self.readings(bus.map_or("", |bus| self.buses.name(bus)), sensors, full);
         self.outbox.publish(SUBJECT, readings.encode_to_vec());
     }
