@@ -55,6 +55,8 @@ pub(crate) struct Gateway {
     /// The memory of request bodies.
     pub bodies: Arc<Budget>,
     pub readings: Readings,
+    /// What is known of everything, without asking anybody.
+    pub model: model_feed::Reader,
     pub turns: Arc<Turns>,
     pub live: Liveness,
     pub decorator: Decorator,
@@ -66,6 +68,7 @@ impl Gateway {
     pub(crate) fn new(
         config: Config,
         bus: ipc::Client,
+        model: model_feed::Reader,
         h3_port: Option<u16>,
         fingerprint: Option<String>,
     ) -> Result<Self, Error> {
@@ -83,6 +86,7 @@ impl Gateway {
             gate: Gate::new(bus.clone(), policy).map_err(Error::Entropy)?,
             feed: Feed::new(bus.clone(), limits.stream_buffer),
             readings: Readings::new(bus.clone()),
+            model,
             places: Places::new(limits),
             bodies: Arc::default(),
             turns: Arc::default(),
@@ -212,7 +216,7 @@ impl Gateway {
         // Decoded, a message may take thirty times its bytes: it does not wait for the owner's answer.
         drop(message);
         let room = self.room(route, call)?;
-        let reply = self.gate.forward(checked, call.context()).await?;
+        let reply = self.forward(route, checked, call).await?;
         let encode = || match rpc.codec() {
             Codec::Proto => Ok(reply),
             Codec::Json => Ok::<_, Failure>(json::encode(&decode_reply(route, reply)?)?),
@@ -291,7 +295,7 @@ impl Gateway {
         }
         drop(message);
         let room = self.room(route, call)?;
-        let reply = self.gate.forward(checked, call.context()).await?;
+        let reply = self.forward(route, checked, call).await?;
         let encode = || {
             let reply = decode_reply(route, reply)?;
             let answer = match &binding.response_body {
@@ -306,6 +310,19 @@ impl Gateway {
         };
         let answer = self.turns.work(turn.as_ref(), encode).await?;
         counted(route, room, answer)
+    }
+
+    /// Passes a request on. What may have changed by it is asked for again, so that whoever reads the model next finds it there.
+    async fn forward(&self, route: &Route, checked: Checked, call: &Call) -> Result<Bytes, Status> {
+        let answer = self.gate.forward(checked, call.context()).await;
+        let may_be_done = match &answer {
+            Ok(_) => true,
+            Err(status) => matches!(status.code, Code::Unavailable | Code::DeadlineExceeded),
+        };
+        if may_be_done && !route.info.read_only() {
+            self.model.refresh(route.info.owner);
+        }
+        answer
     }
 
     /// Fixes when the call of a method is over, whatever it waits for: what the client allows, at most what the method takes.

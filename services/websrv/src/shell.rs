@@ -56,11 +56,13 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let mut events = bus.subscribe_raw("event.>").await.map_err(Error::Bus)?;
     let mut readings = bus.subscribe_raw("reading.>").await.map_err(Error::Bus)?;
 
+    let (model, following) = model_feed::Feed::subscribe(bus.clone()).await.map_err(Error::Bus)?;
+
     let mut tasks = JoinSet::new();
     let mut sockets = Sockets::bind(&config, &local.state_dir).await?;
     let addresses = sockets.addresses();
     let h3_port = addresses.http3.map(|a| a.port());
-    let gateway = Arc::new(Gateway::new(config, bus, h3_port, sockets.fingerprint.clone())?);
+    let gateway = Arc::new(Gateway::new(config, bus, model, h3_port, sockets.fingerprint.clone())?);
     let admission =
         Admission::new(gateway.config.limits.connections, gateway.config.limits.connections_per_address);
     let (lanes, back) = Lanes::new().map_err(Error::Thread)?;
@@ -76,6 +78,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
     }
     sockets.serve(&shared, &mut tasks);
     let feed = tokio::spawn(Arc::clone(&gateway.feed).run());
+    let following = tokio::spawn(following.run());
     announce(&local.notify, addresses);
     if let Some(fingerprint) = &gateway.fingerprint {
         info!(fingerprint, "serving TLS certificate");
@@ -107,6 +110,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
 
     stop.send_replace(true);
     feed.abort();
+    following.abort();
     gateway.places.stop();
     let ended = async {
         while admission.open() > 0 {

@@ -2,12 +2,13 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
-use support::{ADMIN, READER, SOON, Stack, everyone, frame, framed};
+use support::{ADMIN, READER, SOON, Stack, Version, everyone, frame, framed};
 
 const WATCH: &str = "/schema.v1alpha1.EventService/WatchEvents";
 
@@ -401,4 +402,27 @@ async fn what_is_true_now_comes_whole_first_and_then_as_it_changes() {
     stack.publisher.flush().await.unwrap();
     let news = sse.block().await;
     assert!(news.starts_with("data: ") && news.contains("\"sequence\":\"7\""), "{news}");
+}
+
+#[tokio::test]
+async fn what_a_client_may_have_changed_is_asked_for_again() {
+    let stack = Stack::start().await;
+    let fed = |method: &'static str| {
+        let world = Arc::clone(&stack.world);
+        async move {
+            let waiting = async {
+                while !world.fed.lock().unwrap().remove(method) {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::time::timeout(SOON, waiting).await.unwrap_or_else(|_| panic!("nobody asks for {method}"));
+        }
+    };
+    fed("ListHosts").await;
+    let body = r#"{"host":{"description":"x"}}"#;
+    let mut request = stack.post("/api/v1alpha1/hosts/system", "application/json", Some(ADMIN), body);
+    *request.method_mut() = http::Method::PATCH;
+    let reply = stack.send(Version::H1, request).await;
+    assert_eq!(reply.status, 200, "{:?}", reply.body);
+    fed("ListHosts").await;
 }
