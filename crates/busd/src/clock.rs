@@ -12,6 +12,12 @@ pub(super) fn precise() -> Duration {
     Duration::new(u64::try_from(mono.tv_sec).unwrap_or(0), u32::try_from(mono.tv_nsec).unwrap_or(0))
 }
 
+/// Processor time of the calling thread, for what something cost: waiting for the medium, or for others, does not count.
+pub(super) fn worked() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
 /// The time now, on both clocks a broker and a stream need.
 pub(super) fn now() -> Now {
     let mono = clock_gettime(ClockId::Monotonic);

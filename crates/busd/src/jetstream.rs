@@ -13,11 +13,10 @@
 //! `too many requests`, a receiver that does not read pauses its consumers. For that consumers send only while less than one turn's
 //! worth is on its way to the connections, so what a connection holds is known before it gets more.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -28,6 +27,7 @@ use nats::{Broker, Internal, InternalMsg, InternalSub};
 
 use super::clock;
 use super::extension::{ExtensionFactory, Now, ServerExtension, Waker};
+use super::fair::{Fair, Share};
 use super::monitor::{Finding, StoreCondition, StoreMonitor};
 use super::store::{FileStore, StoreLimits};
 
@@ -37,6 +37,13 @@ const INBOX_BYTES: usize = 8 * 1024 * 1024;
 const MESSAGE_COST: usize = 256;
 /// Messages taken into one turn: all of them share one sync.
 const TURN_MESSAGES: usize = 4096;
+/// Messages of one user taken at a time, where there are several and where there is one.
+const BATCH: usize = 4;
+const BATCH_ALONE: usize = 64;
+/// Where there are several users a turn that has worked for this long takes no more messages: who has just come is in the next one.
+const TURN_WORK: Duration = Duration::from_millis(2);
+/// The most that is held against what consumers send.
+const SENDING_OWED: Duration = Duration::from_millis(50);
 /// Bytes of outputs that may wait for the server's thread before the stream thread stops making more.
 const OUTBOX: usize = 4 * 1024 * 1024;
 /// A receiver with this much unsent output is not sent more stored messages until it drained to half of it. What is on its way to it
@@ -61,6 +68,8 @@ const GUARDED: [&[u8]; 5] = [b"rpc.", b"event.", b"$KV.", b"$JS.", b"$SYS."];
 /// What the subjects of pull requests and of acknowledgements begin with.
 const NEXT: &[u8] = b"$JS.API.CONSUMER.MSG.NEXT.";
 const ACK: &str = "$JS.ACK.";
+/// And those of a push consumer's flow control.
+const FLOW: &[u8] = b"$JS.FC.";
 
 /// Where and how streams are kept.
 #[derive(Debug, Clone, Default)]
@@ -83,8 +92,9 @@ pub fn jetstream(config: JetStreamConfig) -> ExtensionFactory {
     Box::new(move |broker, waker, now| Ok(Box::new(JetStreamExtension::start(config, broker, waker, now)?)))
 }
 
+/// What the stream thread hears besides messages. It says how things are, so it may pass messages: what a message starts to watch is
+/// told anew.
 enum Input {
-    Message(InternalMsg),
     Interest(String, bool),
     Pressure(String, bool),
     /// What was sent there with this reply subject reached nobody.
@@ -94,24 +104,31 @@ enum Input {
     Stop,
 }
 
-/// What the two threads share besides the channel.
-#[derive(Debug)]
+/// What the two threads share.
 struct Outbox {
     /// Between turns everything handled is committed, and its outputs are in `ready`. Locked before `ready`.
     machine: Mutex<JetStream>,
-    /// Inputs whose turn has not ended. Only the server's thread adds to it.
-    queued: AtomicUsize,
+    /// What waits for the stream thread. Only the server's thread adds to it; messages are taken with the machine in hand, so of whom
+    /// nothing is in it everything is handled once the machine is free. Locked last.
+    inbox: Mutex<Inbox>,
+    arrived: Condvar,
     ready: Mutex<Ready>,
     drained: Condvar,
-    /// Bytes in the channel to the stream thread.
-    waiting: AtomicUsize,
     /// Bytes of outputs that are not with the connections yet.
     leaving: AtomicUsize,
+    /// Processor time the server's thread took to deliver what consumers sent and the stream thread has not heard of, nanoseconds; where
+    /// there are several users.
+    delivering: AtomicU64,
     /// What one consumer may send in a turn, bytes; 0: nothing.
     share: AtomicUsize,
     /// Consumers wait for what is on its way.
     held_back: AtomicBool,
     waker: Waker,
+}
+
+struct Inbox {
+    told: VecDeque<Input>,
+    messages: Fair<InternalMsg>,
 }
 
 #[derive(Debug, Default)]
@@ -130,6 +147,31 @@ impl Outbox {
 
     fn lock(&self) -> MutexGuard<'_, Ready> {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until there is something to hear or a user within its share has a message, at most for `most`.
+    fn wait(&self, most: Option<Duration>) {
+        let begun = clock::precise();
+        let mut inbox = self.inbox();
+        loop {
+            let now = clock::precise();
+            inbox.messages.pass(now);
+            let left = most.map(|most| most.saturating_sub(now.saturating_sub(begun)));
+            let wait = [left, inbox.messages.wait()].into_iter().flatten().min();
+            if !inbox.told.is_empty() || wait == Some(Duration::ZERO) {
+                return;
+            }
+            inbox = match wait {
+                None => self.arrived.wait(inbox).unwrap_or_else(PoisonError::into_inner),
+                Some(wait) => {
+                    self.arrived.wait_timeout(inbox, wait).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
     }
 }
 
@@ -151,13 +193,14 @@ fn machine_now(now: Now) -> nats::js::Now {
 }
 
 struct JetStreamExtension {
-    inputs: Sender<Input>,
     shared: Arc<Outbox>,
     thread: Option<JoinHandle<()>>,
     captures: BTreeMap<String, InternalSub>,
     pressed: BTreeSet<String>,
     /// Messages are being turned away; said once until it is over.
     overrun: bool,
+    /// There are users to share with.
+    several: bool,
     /// From how much unsent output on a receiver stands still.
     pressure: usize,
     monitor: StoreMonitor,
@@ -185,24 +228,27 @@ impl JetStreamExtension {
             .map_err(io::Error::other)?;
         machine.serve_unstored(config.unstored);
         let first = machine.commit(now);
-        let (inputs, inbox) = channel();
         let shared = Arc::new(Outbox {
             machine: Mutex::new(machine),
-            queued: AtomicUsize::new(0),
+            inbox: Mutex::new(Inbox {
+                told: VecDeque::new(),
+                messages: Fair::new(broker.users(), INBOX_BYTES),
+            }),
+            arrived: Condvar::new(),
             ready: Mutex::default(),
             drained: Condvar::new(),
-            waiting: AtomicUsize::new(0),
             leaving: AtomicUsize::new(0),
+            delivering: AtomicU64::new(0),
             share: AtomicUsize::new(TURN_BYTES),
             held_back: AtomicBool::new(false),
             waker,
         });
         let theirs = Arc::clone(&shared);
-        let thread =
-            std::thread::Builder::new().name("streams".to_owned()).spawn(move || run(&inbox, &theirs))?;
+        let thread = std::thread::Builder::new().name("streams".to_owned()).spawn(move || run(&theirs))?;
+        let several = shared.inbox().messages.is_shared();
         let mut this = Self {
-            inputs,
             shared,
+            several,
             thread: Some(thread),
             captures: BTreeMap::new(),
             pressed: BTreeSet::new(),
@@ -219,9 +265,8 @@ impl JetStreamExtension {
     }
 
     fn send(&self, input: Input) {
-        self.shared.queued.fetch_add(1, Ordering::Relaxed);
-        // The thread ends only when it was told to.
-        let _ = self.inputs.send(input);
+        self.shared.inbox().told.push_back(input);
+        self.shared.arrived.notify_one();
     }
 
     fn perform(&mut self, broker: &mut Broker, outputs: Vec<Output>) {
@@ -294,10 +339,10 @@ impl JetStreamExtension {
         }
     }
 
-    /// Answers a get without the stream thread, when nothing waits there.
+    /// Answers a get without the stream thread, when nothing of its user waits there.
     fn answer_now(&mut self, broker: &mut Broker, message: &InternalMsg, now: Now) -> bool {
         let get = message.subject.starts_with(JetStream::DIRECT_GET.as_bytes());
-        if !get || self.shared.queued.load(Ordering::Acquire) != 0 {
+        if !get || self.shared.inbox().messages.holds(message.user) {
             return false;
         }
         let mut machine = match self.shared.machine.try_lock() {
@@ -317,9 +362,17 @@ impl JetStreamExtension {
     /// Performs what [`take`](Self::take) took.
     fn perform_taken(&mut self, broker: &mut Broker, outputs: Vec<Output>) {
         let bytes = bytes_of(&outputs);
+        let sent = if self.several { outputs.iter().filter(|output| is_sent(output)).count() } else { 0 };
+        let all = outputs.len();
+        let begun = if sent > 0 { clock::worked() } else { Duration::ZERO };
         self.perform(broker, outputs);
         if bytes == 0 {
             return;
+        }
+        if sent > 0 {
+            let parts = |n: usize| u128::try_from(n).unwrap_or(u128::MAX);
+            let took = clock::worked().saturating_sub(begun).as_nanos() * parts(sent) / parts(all);
+            self.shared.delivering.fetch_add(u64::try_from(took).unwrap_or(u64::MAX), Ordering::AcqRel);
         }
         let left = self.shared.leaving.fetch_sub(bytes, Ordering::AcqRel) - bytes;
         self.shared.drained.notify_one();
@@ -347,21 +400,26 @@ impl JetStreamExtension {
                 continue;
             }
             let bytes = cost(&message);
-            if self.shared.waiting.load(Ordering::Relaxed) + bytes > INBOX_BYTES {
-                // The medium does not keep up. Who asked for an answer is told, as nats-server does.
-                if !std::mem::replace(&mut self.overrun, true) {
-                    tracing::warn!("stream writes exceed storage speed: messages refused");
-                }
-                if let Some(reply) = &message.reply {
-                    let answer =
-                        br#"{"error":{"code":429,"err_code":10167,"description":"too many requests"},"seq":0}"#;
-                    broker.internal_publish(reply, None, &[], answer);
-                }
+            // An acknowledgement makes room.
+            let first = message.subject.starts_with(ACK.as_bytes()) || message.subject.starts_with(FLOW);
+            let mut inbox = self.shared.inbox();
+            let refused = inbox.messages.push(message.user, bytes, first, message).err();
+            let half = inbox.messages.bytes() > INBOX_BYTES / 4;
+            drop(inbox);
+            self.shared.arrived.notify_one();
+            let Some(message) = refused else {
+                self.overrun &= half;
                 continue;
+            };
+            // The medium does not keep up, or one user asks for more than its share. Who asked for an answer is told, as nats-server does.
+            if !std::mem::replace(&mut self.overrun, true) {
+                tracing::warn!("stream messages exceed storage speed or a user's share: messages refused");
             }
-            self.overrun &= self.shared.waiting.load(Ordering::Relaxed) > INBOX_BYTES / 2;
-            self.shared.waiting.fetch_add(bytes, Ordering::Relaxed);
-            self.send(Input::Message(message));
+            if let Some(reply) = &message.reply {
+                let answer =
+                    br#"{"error":{"code":429,"err_code":10167,"description":"too many requests"},"seq":0}"#;
+                broker.internal_publish(reply, None, &[], answer);
+            }
         }
         for change in broker.take_interest_changes() {
             if let Ok(subject) = String::from_utf8(change.subject.to_vec()) {
@@ -425,41 +483,78 @@ impl ServerExtension for JetStreamExtension {
 }
 
 /// The stream thread.
-fn run(inbox: &Receiver<Input>, shared: &Outbox) {
+fn run(shared: &Outbox) {
+    let several = shared.inbox().messages.is_shared();
+    let worked = || if several { clock::worked() } else { Duration::ZERO };
+    // What consumers send is nobody's message; it has a share of its own.
+    let mut sending = Share::default();
+    let mut looked = clock::precise();
     loop {
         let now = machine_now(clock::now());
-        let deadline = shared.machine().deadline(now);
-        let first = match deadline.map(|at| at.saturating_sub(now.mono)) {
-            None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(wait) => inbox.recv_timeout(Duration::from_millis(wait)),
+        let deadline =
+            shared.machine().deadline(now).map(|at| Duration::from_millis(at.saturating_sub(now.mono)));
+        let resumes = Some(sending.wait()).filter(|wait| !wait.is_zero());
+        let wait = match (deadline, resumes) {
+            // What is due may be what consumers wait to send.
+            (Some(due), Some(wait)) => Some(due.max(wait)),
+            (due, wait) => due.or(wait),
         };
+        shared.wait(wait);
+        let passed = clock::precise();
+        sending.pass(passed.saturating_sub(std::mem::replace(&mut looked, passed)));
         let now = machine_now(clock::now());
         let mut machine = shared.machine();
-        let mut stop = matches!(first, Err(RecvTimeoutError::Disconnected));
-        let mut next = first.ok();
-        let mut handled = 0;
-        while let Some(input) = next {
-            handled += 1;
+        let mut stop = false;
+        let told = std::mem::take(&mut shared.inbox().told);
+        for input in told {
             match input {
-                Input::Message(message) => {
-                    shared.waiting.fetch_sub(cost(&message), Ordering::Relaxed);
-                    machine.handle(now, inbound(&message));
-                }
                 Input::Interest(subject, there) => machine.interest(now, &subject, there),
                 Input::Pressure(subject, pressed) => machine.pressure(&subject, pressed),
                 Input::Undelivered(route, reply) => machine.undelivered(now, &route, &reply),
                 Input::Room => {}
                 Input::Stop => stop = true,
             }
-            next = (handled < TURN_MESSAGES && !machine.is_full()).then(|| inbox.try_recv().ok()).flatten();
         }
-        let outputs = if stop { machine.close(now) } else { machine.commit_with(now, share(shared)) };
+        let begun = worked();
+        let mut at = begun;
+        let mut handled = 0;
+        let mut served = BTreeSet::new();
+        let most = if several { BATCH } else { BATCH_ALONE };
+        while stop || handled < TURN_MESSAGES && !machine.is_full() && at.saturating_sub(begun) < TURN_WORK {
+            let Some((line, batch)) = shared.inbox().messages.pop(most, stop) else { break };
+            let mut batch = batch.into_iter();
+            for (_, message) in batch.by_ref() {
+                handled += 1;
+                machine.handle(now, inbound(&message));
+                if !stop && machine.is_full() {
+                    break;
+                }
+            }
+            let before = std::mem::replace(&mut at, worked());
+            let mut inbox = shared.inbox();
+            inbox.messages.put_back(line, batch);
+            inbox.messages.charge(line, at.saturating_sub(before));
+            served.insert(line);
+        }
+        let outputs = if stop {
+            machine.close(now)
+        } else {
+            let may = if sending.wait().is_zero() { share(shared) } else { 0 };
+            machine.commit_with(now, may)
+        };
+        // What it took to store and to send, among those of the turn and what consumers send.
+        let parts = u32::try_from(served.len() + 1).unwrap_or(u32::MAX);
+        let part = worked().saturating_sub(at) / parts;
+        let delivering = Duration::from_nanos(shared.delivering.swap(0, Ordering::AcqRel));
+        sending.charge(part + delivering, SENDING_OWED);
+        for line in served {
+            shared.inbox().messages.charge(line, part);
+        }
         let wake = !outputs.is_empty();
         let bytes = bytes_of(&outputs);
         shared.leaving.fetch_add(bytes, Ordering::AcqRel);
         let mut ready = shared.lock();
         ready.outputs.extend(outputs);
-        shared.queued.fetch_sub(handled, Ordering::Release);
         if stop {
             ready.ended = true;
         }
@@ -494,6 +589,11 @@ fn share(shared: &Outbox) -> usize {
         }
         share => share,
     }
+}
+
+/// Whether it is what a consumer sends.
+fn is_sent(output: &Output) -> bool {
+    matches!(output, Output::Publish(publish) if publish.reply.as_deref().is_some_and(|reply| reply.starts_with(ACK)))
 }
 
 fn bytes_of(outputs: &[Output]) -> usize {

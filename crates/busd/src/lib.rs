@@ -26,6 +26,7 @@
 mod clock;
 mod config;
 mod extension;
+mod fair;
 mod handle;
 mod jetstream;
 mod monitor;

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use super::clock;
 use super::config::ServerConfig;
 use super::extension::{Now, ServerExtension};
+use super::fair::Share;
 use super::handle::{Command, Connection, Shared};
 use super::sockets::{FIRST, Io, Pause, Socket};
 
@@ -26,15 +27,10 @@ const WAKER: u64 = 1;
 const READ: usize = 64 * 1024;
 /// Events handled between two rounds of writing.
 const EVENTS: usize = 64;
-/// What one user may take of the server's time at once, however many connections it has; in the long run it may take half of it, so that
-/// there is always some left for the others, and for the programs the messages are for.
-const SHARE: Duration = Duration::from_millis(1);
-/// The most that is held against it: a stretch in which the server itself had to wait is not the user's doing.
-const SHARE_OWED: Duration = Duration::from_millis(10);
+/// The most that is held against a user of the server's time it took, however many connections it has.
+const SHARE_OWED: Duration = Duration::from_millis(50);
 /// What a message for an extension costs besides: the extension has a thread of its own.
 const INSIDE: Duration = Duration::from_micros(50);
-/// How long a user waits at a time that has had its share, in milliseconds.
-const SHARE_PAUSE: u64 = 1;
 /// Connections taken in between two rounds of writing.
 const ACCEPTS: usize = 32;
 /// How long a sender waits at a time for a receiver that is behind, in milliseconds; nats-server's stall is as long.
@@ -76,8 +72,10 @@ pub(super) struct Loop {
     extension_due: Option<u64>,
     stop: Option<Stop>,
     /// What the users have taken lately; with one user for all there is nothing to share.
-    taken: Vec<Duration>,
+    taken: Vec<Share>,
     looked: Duration,
+    /// The processor time of this thread up to which somebody was charged.
+    worked: Duration,
     /// Rounds in which somebody waited.
     turns: usize,
     buffer: Vec<u8>,
@@ -130,8 +128,9 @@ impl Loop {
             extension_due: (!extensions.is_empty()).then_some(now.mono_ms),
             extensions,
             stop: None,
-            taken: vec![Duration::ZERO; if users > 1 { users } else { 0 }],
+            taken: vec![Share::default(); if users > 1 { users } else { 0 }],
             looked: Duration::ZERO,
+            worked: Duration::ZERO,
             turns: 0,
             buffer: vec![0; READ],
         })
@@ -308,8 +307,8 @@ impl Loop {
     fn readable(&mut self, slot: u32, now: u64, over: bool) {
         let Some(id) = self.socket(slot).map(|s| s.id) else { return };
         // Of the end of a connection the system does not stop telling.
-        if !over && self.has_had_its_share(id) {
-            return self.follow(id, Flow::Flush, now + SHARE_PAUSE);
+        if !over && let Some(pause) = self.share_pause(id) {
+            return self.follow(id, Flow::Flush, now + pause);
         }
         let Some(socket) = self.sockets.get_mut(slot as usize).and_then(Option::as_mut) else { return };
         match socket.read(&mut self.buffer) {
@@ -324,33 +323,58 @@ impl Loop {
         }
     }
 
-    fn has_had_its_share(&self, id: ConnId) -> bool {
-        let taken = self.broker.user_of(id).and_then(|user| self.taken.get(user));
-        taken.is_some_and(|taken| *taken >= SHARE)
+    /// How long a connection waits whose user has had its share, in milliseconds.
+    fn share_pause(&self, id: ConnId) -> Option<u64> {
+        let taken = self.broker.user_of(id).and_then(|user| self.taken.get(user))?;
+        let wait = taken.wait();
+        (!wait.is_zero()).then(|| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1))
     }
 
-    /// Half of the time that has passed is each user's.
+    /// A part of the time that has passed is each user's.
     fn give_shares(&mut self) {
         if self.taken.is_empty() {
             return;
         }
+        self.spent();
         let now = clock::precise();
         let passed = now.saturating_sub(std::mem::replace(&mut self.looked, now));
-        self.taken.iter_mut().for_each(|taken| *taken = taken.saturating_sub(passed / 2));
+        self.taken.iter_mut().for_each(|taken| taken.pass(passed));
+    }
+
+    /// Processor time since it was asked last: waiting for a processor, or for others, is nobody's doing.
+    fn spent(&mut self) -> Duration {
+        let now = clock::worked();
+        now.saturating_sub(std::mem::replace(&mut self.worked, now))
     }
 
     /// Has the broker work for a connection, at its user's expense.
     fn charged(&mut self, id: ConnId, work: impl FnOnce(&mut Broker, &[u8]) -> Flow) -> Flow {
         let user = self.broker.user_of(id);
-        let Some(taken) = user.and_then(|user| self.taken.get_mut(user)) else {
-            return work(&mut self.broker, &self.buffer);
-        };
-        let begun = clock::precise();
         let flow = work(&mut self.broker, &self.buffer);
         let inside = u32::try_from(self.broker.asked_inside()).unwrap_or(u32::MAX);
-        let cost = clock::precise().saturating_sub(begun) + INSIDE * inside;
-        *taken = (*taken + cost).min(SHARE_OWED);
+        self.charge(user, INSIDE * inside);
         flow
+    }
+
+    /// Charges what was worked since the last time: to `user`, and to each that had the same delivered several times its part of it.
+    fn charge(&mut self, user: Option<usize>, besides: Duration) {
+        if self.taken.is_empty() {
+            return;
+        }
+        let cost = self.spent();
+        let mut rest = cost;
+        let taken = &mut self.taken;
+        self.broker.take_heard_again(|hearer, again, all| {
+            // The sender's own work counts as one delivery.
+            let part = cost * again / all.saturating_add(1);
+            rest = rest.saturating_sub(part);
+            if let Some(taken) = taken.get_mut(hearer) {
+                taken.charge(part, SHARE_OWED);
+            }
+        });
+        if let Some(taken) = user.and_then(|user| taken.get_mut(user)) {
+            taken.charge(rest + besides, SHARE_OWED);
+        }
     }
 
     fn follow(&mut self, id: ConnId, flow: Flow, now: u64) {
@@ -394,11 +418,14 @@ impl Loop {
             let due = extension.turn(&mut self.broker, now);
             self.extension_due = [self.extension_due, due].into_iter().flatten().min();
         }
+        self.charge(None, Duration::ZERO);
     }
 
     fn flush(&mut self, now: u64) {
         while let Some(id) = self.broker.next_dirty() {
+            let user = self.broker.user_of(id);
             self.write(id, now);
+            self.charge(user, Duration::ZERO);
         }
     }
 
@@ -482,7 +509,8 @@ impl Loop {
             }
             let room = pause.behind.is_none_or(|behind| self.broker.may_go_on(id, behind));
             let due = room || now >= pause.until;
-            if due && !self.has_had_its_share(id) {
+            let share_pause = self.share_pause(id);
+            if due && share_pause.is_none() {
                 if let Some(socket) = self.sockets.get_mut(slot as usize).and_then(Option::as_mut) {
                     socket.pause = None;
                 }
@@ -492,7 +520,7 @@ impl Loop {
             } else {
                 if due && let Some(socket) = self.sockets.get_mut(slot as usize).and_then(Option::as_mut) {
                     let behind = pause.behind.filter(|_| !room);
-                    socket.pause = Some(Pause { behind, until: now + SHARE_PAUSE });
+                    socket.pause = Some(Pause { behind, until: now + share_pause.unwrap_or(1) });
                 }
                 self.waiting.push(slot);
             }

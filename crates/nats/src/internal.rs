@@ -19,6 +19,8 @@ pub struct InternalSub(pub u32);
 pub struct InternalMsg {
     /// Which subscription matched; a message matching two of them arrives twice.
     pub sub: InternalSub,
+    /// Whose message it is: the place of its sender's user in [`Config::users`](crate::Config::users); `None`: from inside, or there are no users.
+    pub user: Option<usize>,
     /// The subject it was published on: valid, without wildcards.
     pub subject: Bytes,
     /// Where an answer goes.

@@ -36,9 +36,52 @@ pub(super) struct Message<'a> {
     pub(super) payload: &'a [u8],
 }
 
+/// What the users hear more than once: a user whose connections all subscribe to the same makes work that is not its sender's.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    messages: u64,
+    /// Deliveries since they were taken.
+    deliveries: u32,
+    /// By user: the last message it got, and its deliveries beyond the first of a message since they were taken.
+    users: Vec<(u64, u32)>,
+    repeated: bool,
+}
+
+impl Heard {
+    pub(super) fn of(users: usize) -> Self {
+        Self { users: vec![(0, 0); users], ..Self::default() }
+    }
+
+    fn message(&mut self) -> u64 {
+        self.messages += 1;
+        self.messages
+    }
+
+    fn delivered(&mut self, message: u64, user: Option<usize>) {
+        self.deliveries = self.deliveries.saturating_add(1);
+        let Some((last, again)) = user.and_then(|user| self.users.get_mut(user)) else { return };
+        if std::mem::replace(last, message) == message {
+            *again = again.saturating_add(1);
+            self.repeated = true;
+        }
+    }
+
+    /// Tells `each` user with deliveries beyond the first of a message, how many they were of how many in all, and begins anew.
+    pub(super) fn take(&mut self, mut each: impl FnMut(usize, u32, u32)) {
+        let all = std::mem::take(&mut self.deliveries);
+        if !std::mem::take(&mut self.repeated) {
+            return;
+        }
+        for (user, (_, again)) in self.users.iter_mut().enumerate().filter(|(_, (_, again))| *again > 0) {
+            each(user, std::mem::take(again), all);
+        }
+    }
+}
+
 /// A message some of whose receivers have it.
 #[derive(Debug)]
 pub(super) struct Fanning {
+    message: u64,
     matched: Rc<Matched>,
     /// The next of the plain subscriptions, then of the queue groups.
     next: usize,
@@ -48,10 +91,39 @@ pub(super) struct Fanning {
     pub(super) delivered: Delivered,
 }
 
+/// For how long others still wait for the receivers of a user, in microseconds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    left: u64,
+    at: u64,
+}
+
+impl Patience {
+    /// At most, and what a millisecond brings back.
+    const MOST: u64 = 50_000;
+    const BACK: u64 = 50;
+    /// What a sender may wait at a time.
+    const ONCE: u64 = 10_000;
+
+    pub(super) fn new() -> Self {
+        Self { left: Self::MOST, at: 0 }
+    }
+
+    fn take(&mut self, now: u64) -> bool {
+        let passed = now.saturating_sub(std::mem::replace(&mut self.at, now));
+        self.left = self.left.saturating_add(passed.saturating_mul(Self::BACK)).min(Self::MOST);
+        let enough = self.left.checked_sub(Self::ONCE);
+        self.left = enough.unwrap_or(self.left);
+        enough.is_some()
+    }
+}
+
 /// What delivering to one subscription did.
 #[derive(Default)]
 struct Outcome {
     delivered: bool,
+    /// Whose the receiver is.
+    user: Option<usize>,
     pending: usize,
     /// How many bytes more are kept.
     added: usize,
@@ -83,7 +155,14 @@ impl Broker {
     pub(super) fn fan_out(&mut self, route: &[u8]) -> Fanning {
         let matched = self.matched(route);
         self.step += WORK * self.list.take_visited();
-        Fanning { matched, next: 0, before: self.next_sub, body: None, delivered: Delivered::default() }
+        Fanning {
+            message: self.heard.message(),
+            matched,
+            next: 0,
+            before: self.next_sub,
+            body: None,
+            delivered: Delivered::default(),
+        }
     }
 
     /// Delivers to the receivers that are left, all of them or as many as fit in a step of `room` bytes. Whether all have it.
@@ -134,7 +213,8 @@ impl Broker {
         let slot = match sub.owner {
             Owner::Client(slot) => slot,
             Owner::Internal => {
-                let message = to_internal(key, message);
+                let user = from.and_then(|from| self.conns.get(from)).and_then(|conn| conn.who);
+                let message = to_internal(key, user, message);
                 self.step += message.cost();
                 self.internal_bytes += message.cost();
                 self.inside += 1;
@@ -155,6 +235,7 @@ impl Broker {
         if outcome.fresh {
             self.dirty.push_back(slot);
         }
+        self.heard.delivered(fanning.message, outcome.user);
         self.held += outcome.grown;
         self.step += outcome.added;
         let result = &mut fanning.delivered;
@@ -162,7 +243,9 @@ impl Broker {
         result.max_pending = result.max_pending.max(outcome.pending);
         self.stats.out_msgs += 1;
         self.stats.out_bytes += (message.headers.len() + message.payload.len()) as u64;
-        if outcome.pending > self.behind_at() {
+        if outcome.pending > self.behind_at()
+            && (self.behind.is_some() || self.is_waited_for(from, outcome.user, now))
+        {
             self.behind = Some(slot);
         }
         if outcome.asked_much {
@@ -173,6 +256,18 @@ impl Broker {
         }
         self.keep_within_memory(now);
         true
+    }
+
+    /// Whether a sender waits for a receiver of `user` that is behind. One of the same user does, and where there are no users; all others
+    /// together do for a twentieth of the time: who does not read holds up nobody else's answers.
+    fn is_waited_for(&mut self, from: Option<u32>, user: Option<usize>, now: u64) -> bool {
+        let sender = from.and_then(|from| self.conns.get(from)).and_then(|conn| conn.who);
+        let Some(patience) =
+            user.filter(|user| sender != Some(*user)).and_then(|user| self.patience.get_mut(user))
+        else {
+            return true;
+        };
+        patience.take(now)
     }
 
     /// A number below `bound`, not predictable from outside, cheap (xorshift64*).
@@ -187,9 +282,10 @@ impl Broker {
     }
 }
 
-fn to_internal(key: u32, message: Message<'_>) -> InternalMsg {
+fn to_internal(key: u32, user: Option<usize>, message: Message<'_>) -> InternalMsg {
     InternalMsg {
         sub: InternalSub(key),
+        user,
         subject: Bytes::copy_from_slice(message.subject),
         reply: message.reply.map(Bytes::copy_from_slice),
         headers: Bytes::copy_from_slice(message.headers),
@@ -212,7 +308,7 @@ fn to_client(
     let mut outcome = Outcome::default();
     // Of those of a queue group only: an event may have a reply subject too, which its hearers do not answer.
     let counts = sub.queue.is_some() && message.reply.is_some();
-    let by = from.filter(|_| counts).and_then(|from| conns.get(from)).map(|conn| conn.client);
+    let by = from.filter(|_| counts).and_then(|from| conns.get(from)).map(Conn::asker);
     let Some(conn) = conns.get_mut(slot) else { return outcome };
     if conn.closed.is_some() || (from == Some(slot) && !conn.options.echo) {
         return outcome;
@@ -276,6 +372,7 @@ fn to_client(
     outcome.grown = out.capacity() - capacity;
     conn.counted += outcome.grown;
     outcome.delivered = true;
+    outcome.user = conn.who;
     outcome.pending = out.pending();
     outcome.slow = out.kept() > max_pending;
     outcome.fresh = !std::mem::replace(&mut conn.dirty, true);

@@ -33,7 +33,7 @@ pub use connect::SERVER_VERSION;
 use connect::{InfoFor, Options, write_info};
 use output::Output;
 use places::Places;
-use rights::{Memory, Rights};
+use rights::{Asker, Memory, Rights};
 
 use crate::internal::{InterestChange, InternalMsg};
 use crate::slab::Slab;
@@ -217,6 +217,11 @@ struct Conn {
 }
 
 impl Conn {
+    /// Under whom its questions are counted.
+    fn asker(&self) -> Asker {
+        self.who.map_or(Asker::Connection(self.client), Asker::User)
+    }
+
     /// The memory that is this connection's alone, in bytes.
     fn held(&self) -> usize {
         self.out.capacity() + self.partial.capacity() + self.memory.cost()
@@ -271,6 +276,9 @@ pub struct Broker {
     subs: Slab<Sub>,
     list: Sublist,
     last_match: deliver::LastMatch,
+    heard: deliver::Heard,
+    /// By user.
+    patience: Vec<deliver::Patience>,
     next_sub: u64,
     /// What the subscriptions of all clients cost, in bytes.
     subs_cost: usize,
@@ -313,6 +321,7 @@ impl Broker {
             config.users.iter().map(|u| u.permissions.as_ref().map(|p| Rc::new(Rights::from(p)))).collect();
         let random = config.seed | 1;
         let places = Places::new(&config);
+        let users = config.users.len();
         Broker {
             config,
             rights,
@@ -320,6 +329,8 @@ impl Broker {
             subs: Slab::default(),
             list: Sublist::default(),
             last_match: deliver::LastMatch::default(),
+            heard: deliver::Heard::of(users),
+            patience: vec![deliver::Patience::new(); users],
             next_sub: 0,
             subs_cost: 0,
             behind: None,
@@ -532,6 +543,18 @@ impl Broker {
         self.live(id).and_then(|conn| conn.who)
     }
 
+    /// How many users there are; zero: who comes needs no credentials.
+    #[must_use]
+    pub fn users(&self) -> usize {
+        self.config.users.len()
+    }
+
+    /// Tells `each` user that got messages more than once, on several connections or subscriptions, how many deliveries beyond the first of a
+    /// message these were, and of how many in all, since the last call.
+    pub fn take_heard_again(&mut self, each: impl FnMut(usize, u32, u32)) {
+        self.heard.take(each);
+    }
+
     /// Messages for machines inside that the last input, or what was held of it, brought.
     #[must_use]
     pub fn asked_inside(&self) -> usize {
@@ -541,7 +564,8 @@ impl Broker {
     /// Whether a sender that waits for a receiver may go on: there is room, and what it has asked is answered as far as need be.
     #[must_use]
     pub fn may_go_on(&self, sender: ConnId, behind: ConnId) -> bool {
-        let asked_much = |c: &Conn| c.memory.is_asked_much(sender.client, true, self.now);
+        let Some(asker) = self.live(sender).map(Conn::asker) else { return true };
+        let asked_much = |c: &Conn| c.memory.is_asked_much(asker, true, self.now);
         self.has_room(behind) && !self.live(behind).is_some_and(asked_much)
     }
 

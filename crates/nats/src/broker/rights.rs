@@ -116,10 +116,17 @@ pub(crate) struct Memory {
     reply_bytes: usize,
     next: u64,
     /// By the number of the connection that asks.
-    asked: HashMap<u64, Asked>,
+    asked: HashMap<Asker, Asked>,
 }
 
-/// What one connection has asked of this one.
+/// Who asks, as far as it is counted: a user with all of its connections, or, where no users are configured, a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Asker {
+    User(usize),
+    Connection(u64),
+}
+
+/// What one asker has asked of this connection.
 #[derive(Debug)]
 struct Asked {
     /// Not answered yet.
@@ -128,7 +135,7 @@ struct Asked {
     moved: u64,
 }
 
-/// Questions of one connection that another may have before it, unanswered, until the one who asks is held up: it would otherwise fill the queue
+/// Questions of one asker that a connection may have before it, unanswered, until the one who asks is held up: it would otherwise fill the queue
 /// of who answers, where the questions of all others stand behind.
 const ASKED: usize = 64;
 /// After so long without an answer who asks is no longer held up, in milliseconds: it would not help anyone.
@@ -140,7 +147,7 @@ const ASKERS: usize = 1_024;
 #[derive(Debug)]
 struct Owed {
     /// Who asked, if that is counted.
-    by: Option<u64>,
+    by: Option<Asker>,
     since: u64,
     count: u32,
     /// Tells it from an earlier one with the same subject.
@@ -202,7 +209,7 @@ impl Memory {
         }
     }
 
-    fn is_asked(&mut self, by: u64, now: u64) {
+    fn is_asked(&mut self, by: Asker, now: u64) {
         if self.asked.len() >= ASKERS && !self.asked.contains_key(&by) {
             self.asked.clear();
         }
@@ -213,14 +220,14 @@ impl Memory {
         asked.open += 1;
     }
 
-    /// Whether a connection has asked so much that it is to be held up; who is held up, until half of it is answered.
-    pub(crate) fn is_asked_much(&self, by: u64, held_up: bool, now: u64) -> bool {
+    /// Whether an asker has asked so much that it is to be held up; who is held up, until half of it is answered.
+    pub(crate) fn is_asked_much(&self, by: Asker, held_up: bool, now: u64) -> bool {
         let most = if held_up { ASKED / 2 } else { ASKED };
         self.asked.get(&by).is_some_and(|asked| asked.open > most && now.saturating_sub(asked.moved) <= STUCK)
     }
 
     /// A message with this reply subject was delivered; where one of several gets each (a queue group), `by` counts what it has asked.
-    pub(crate) fn owes_answer(&mut self, limits: Responses, reply: &[u8], by: Option<u64>, now: u64) {
+    pub(crate) fn owes_answer(&mut self, limits: Responses, reply: &[u8], by: Option<Asker>, now: u64) {
         if let Some(by) = by {
             self.is_asked(by, now);
         }
@@ -333,26 +340,27 @@ mod tests {
             ..Permissions::default()
         });
         let limits = rights.responses.unwrap();
+        let (asker, other) = (Asker::User(7), Asker::User(8));
         let mut memory = Memory::default();
         for n in 0..=u8::try_from(ASKED).unwrap() {
-            assert!(!memory.is_asked_much(7, false, 0), "{n}");
-            memory.owes_answer(limits, &[n], Some(7), 0);
+            assert!(!memory.is_asked_much(asker, false, 0), "{n}");
+            memory.owes_answer(limits, &[n], Some(asker), 0);
         }
-        memory.owes_answer(limits, b"another's", Some(8), 0);
-        assert!(memory.is_asked_much(7, false, 0) && !memory.is_asked_much(8, false, 0));
+        memory.owes_answer(limits, b"another's", Some(other), 0);
+        assert!(memory.is_asked_much(asker, false, 0) && !memory.is_asked_much(other, false, 0));
         for n in 0..40 {
             let held_up = usize::from(n) < ASKED + 1 - ASKED / 2;
-            assert_eq!(memory.is_asked_much(7, true, 0), held_up, "{n}");
+            assert_eq!(memory.is_asked_much(asker, true, 0), held_up, "{n}");
             assert!(memory.may_publish(&rights, &[n], 0));
         }
         // A second answer to one question counts for none.
         assert!(!memory.may_publish(&rights, &[0], 0));
         for n in 100..200 {
-            memory.owes_answer(limits, &[n], Some(7), 1);
+            memory.owes_answer(limits, &[n], Some(asker), 1);
         }
-        assert!(memory.is_asked_much(7, true, STUCK) && !memory.is_asked_much(7, true, STUCK + 2));
+        assert!(memory.is_asked_much(asker, true, STUCK) && !memory.is_asked_much(asker, true, STUCK + 2));
         for by in 0..5_000 {
-            memory.owes_answer(limits, b"x", Some(by), 2);
+            memory.owes_answer(limits, b"x", Some(Asker::Connection(by)), 2);
         }
         assert!(memory.asked.len() <= ASKERS);
     }

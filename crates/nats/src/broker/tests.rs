@@ -520,3 +520,50 @@ proptest! {
         let _ = transcript(&input, &[7]);
     }
 }
+
+#[test]
+fn who_does_not_read_holds_up_other_users_for_a_twentieth_of_the_time() {
+    let limits = Limits { max_pending: 1024 * 1024, ..Limits::default() };
+    let mut broker = Broker::new(Config { limits, users: daemons(2), ..Config::default() });
+    let mut come = |user| {
+        let id = broker.connect("127.0.0.1", 0);
+        log_in(&mut broker, id, user);
+        id
+    };
+    let (deaf, own, other) = (come(0), come(0), come(1));
+    broker.input(deaf, b"SUB x 1\r\n", 0);
+    // More than half of what it may leave unread.
+    drive(&mut broker, own, &publish("x", 1_000).repeat(600), 0, |_| ());
+    let waits = |broker: &mut Broker, sender, now| {
+        let flow = broker.input(sender, &publish("x", 1), now);
+        if flow == Flow::Wait(deaf) {
+            broker.resume(sender, now, true);
+        }
+        flow == Flow::Wait(deaf)
+    };
+    assert_eq!((0..20).filter(|_| waits(&mut broker, other, 1)).count(), 5, "50 ms in waits of 10 ms");
+    let later = (0..1_000).filter(|ms| waits(&mut broker, other, 2 + ms)).count();
+    assert!((4..=5).contains(&later), "{later} waits of 10 ms in a second");
+    assert!((0..20).all(|_| waits(&mut broker, own, 2_000)), "its own user's sender waits each time");
+}
+
+#[test]
+fn what_a_user_hears_several_times_is_told() {
+    let mut broker = Broker::new(Config { users: daemons(3), ..Config::default() });
+    let mut come = |user| {
+        let id = broker.connect("127.0.0.1", 0);
+        log_in(&mut broker, id, user);
+        broker.input(id, b"SUB x 1\r\n", 0);
+        id
+    };
+    let sender = come(0);
+    for _ in 0..3 {
+        come(1);
+    }
+    come(2);
+    let mut told = Vec::new();
+    broker.input(sender, &publish("x", 1).repeat(2), 0);
+    broker.take_heard_again(|user, again, all| told.push((user, again, all)));
+    assert_eq!(told, [(1, 4, 10)], "two of three deliveries of each message, of five");
+    broker.take_heard_again(|_, _, _| panic!("it was taken"));
+}

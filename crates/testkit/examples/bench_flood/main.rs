@@ -207,6 +207,8 @@ async fn one(piece: &Piece, to: SocketAddr, from: Ipv4Addr, token: &str) -> Resu
 /// The administrator's answers while something goes on.
 #[derive(Default)]
 struct Seen {
+    /// When the slowest on the kept connection was asked, in seconds from the beginning, and what it took, in milliseconds.
+    slowest: (f64, f64),
     kept: Vec<f64>,
     fresh: Vec<f64>,
     failed: usize,
@@ -225,7 +227,13 @@ async fn watch(client: &Client, path: &str, pids: &dyn Fn() -> Vec<u32>, span: D
     while Instant::now() < end {
         let asked = Instant::now();
         match client.get(path).await {
-            Ok(reply) if reply.status == 200 => seen.kept.push(asked.elapsed().as_secs_f64() * 1e3),
+            Ok(reply) if reply.status == 200 => {
+                let took = asked.elapsed().as_secs_f64() * 1e3;
+                if took > seen.slowest.1 {
+                    seen.slowest = ((asked - begin).as_secs_f64(), took);
+                }
+                seen.kept.push(took);
+            }
             _ => seen.failed += 1,
         }
         if round.is_multiple_of(50) {
@@ -287,10 +295,11 @@ fn rank(samples: &mut [f64], percent: usize) -> f64 {
 #[expect(clippy::print_stdout, reason = "a benchmark prints its result")]
 fn print(what: &str, seen: &mut Seen) {
     println!(
-        "{what:34} kept p50 {:7.2} p99 {:7.2} max {:8.2} ms   new p50 {:7.2} max {:8.2} ms   {} answers, {} failed   peak {:5.1} MiB   processor {:3.0} %",
+        "{what:34} kept p50 {:7.2} p99 {:7.2} max {:8.2} ms at {:4.1} s   new p50 {:7.2} max {:8.2} ms   {} answers, {} failed   peak {:5.1} MiB   processor {:3.0} %",
         rank(&mut seen.kept, 50),
         rank(&mut seen.kept, 99),
         rank(&mut seen.kept, 100),
+        seen.slowest.0,
         rank(&mut seen.fresh, 50),
         rank(&mut seen.fresh, 100),
         seen.kept.len() + seen.fresh.len(),
