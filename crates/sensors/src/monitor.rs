@@ -2,12 +2,16 @@
 //!
 //! Each bus is asked by itself and for all that is due on it, and not again before it has answered: one that hangs delays nobody else.
 //! What is due is counted from when it was due and not from when it was asked, so nothing drifts; what was missed is not made up for.
+//!
+//! Rails fall before anybody hears that the host is off. That a sensor of a host fell below a threshold or failed is therefore held back for the
+//! time its values need to settle, and never told when the host turns out to be off.
 
 use units::{Millis, Mono};
 
 use crate::change::Filter;
 use crate::compute::Op;
 use crate::sensor::{Change, Fault, Quality, Reason, Sensor, Spec};
+use crate::threshold::Side;
 
 /// Sensors due within this time are asked with those that are due now.
 const TOGETHER: Millis = Millis::new(10);
@@ -100,10 +104,20 @@ struct Host {
     since: Option<Mono>,
 }
 
+/// What happened to a sensor of a host, held back until it is known that the host was on.
+#[derive(Debug)]
+struct Held {
+    until: Mono,
+    index: usize,
+    change: Change,
+}
+
 /// All sensors of a board.
 #[derive(Debug)]
 pub struct Monitor {
     places: Vec<Place>,
+    /// In the order in which it happened.
+    held: Vec<Held>,
     buses: Vec<Bus>,
     hosts: Vec<Host>,
     full_at: Mono,
@@ -144,7 +158,7 @@ impl Monitor {
             }
         }
         let hosts = vec![Host { on: None, since: None }; hosts];
-        Self { places, buses: on, hosts, full_at: now + FULL_EVERY }
+        Self { places, held: Vec::new(), buses: on, hosts, full_at: now + FULL_EVERY }
     }
 
     /// A sensor by its place.
@@ -173,7 +187,17 @@ impl Monitor {
         let Some(place) = self.places.get_mut(index) else { return };
         let mut changes = Vec::new();
         place.sensor.set_thresholds(now, thresholds, &mut changes);
-        out.extend(changes.into_iter().map(|change| Action::Changed(index, change)));
+        // A sensor that is judged anew shows what it did before: nothing has to settle.
+        let (mut before, mut after): (Vec<Change>, Vec<Change>) = (Vec::new(), changes);
+        self.held.retain(|held| {
+            let keep = held.index != index;
+            if !keep {
+                before.push(held.change);
+            }
+            keep
+        });
+        before.append(&mut after);
+        out.extend(before.into_iter().map(|change| Action::Changed(index, change)));
         let sensors = self.news([index]);
         if !sensors.is_empty() {
             out.push(Action::Readings { bus: None, sensors, full: false });
@@ -189,6 +213,16 @@ impl Monitor {
 
     /// Takes what happened and says what is to be done.
     pub fn step(&mut self, now: Mono, event: Event, out: &mut Vec<Action>) {
+        let mut made = Vec::new();
+        let dropped = match event {
+            Event::Host(host, false) => self.drop_held(host),
+            _ => Vec::new(),
+        };
+        self.happened(now, event, &mut made);
+        self.hold(now, made, dropped, out);
+    }
+
+    fn happened(&mut self, now: Mono, event: Event, out: &mut Vec<Action>) {
         match event {
             Event::Tick => {}
             Event::Host(host, on) => self.host(now, host, on, out),
@@ -208,6 +242,53 @@ impl Monitor {
         self.poll(now, out);
         if self.full_at <= now {
             self.full(now, out);
+        }
+    }
+
+    /// What was held back of this host's sensors: it was going down.
+    fn drop_held(&mut self, host: usize) -> Vec<(usize, Change)> {
+        let (dropped, held) = std::mem::take(&mut self.held)
+            .into_iter()
+            .partition(|held| self.sensor(held.index).is_some_and(|sensor| sensor.spec().host == Some(host)));
+        self.held = held;
+        let dropped: Vec<Held> = dropped;
+        dropped.into_iter().map(|held| (held.index, held.change)).collect()
+    }
+
+    /// Tells what is due, holds back what is to be, and leaves out what ends something that is not told (`dropped`).
+    fn hold(&mut self, now: Mono, made: Vec<Action>, dropped: Vec<(usize, Change)>, out: &mut Vec<Action>) {
+        let mut untold: Vec<(usize, Change)> = Vec::new();
+        for (index, change) in dropped {
+            if begins(&change) {
+                untold.push((index, change));
+            } else if !take_ended(&mut untold, index, &change) {
+                out.push(Action::Changed(index, change));
+            }
+        }
+        // What was held long enough comes before what happened now.
+        let (due, held) = std::mem::take(&mut self.held).into_iter().partition(|held| held.until <= now);
+        self.held = held;
+        let due: Vec<Held> = due;
+        out.extend(due.into_iter().map(|held| Action::Changed(held.index, held.change)));
+        for action in made {
+            let Action::Changed(index, change) = action else {
+                out.push(action);
+                continue;
+            };
+            if take_ended(&mut untold, index, &change) {
+                continue;
+            }
+            let spec = self.sensor(index).map(Sensor::spec);
+            let settle = spec.filter(|spec| spec.host.is_some()).map(|spec| spec.settle);
+            // In order: what follows something that is held back is told when that is.
+            let after = self.held.iter().rev().find(|held| held.index == index).map(|held| held.until);
+            match (settle, after) {
+                (Some(settle), _) if begins(&change) && settle > Millis::ZERO => {
+                    self.held.push(Held { until: now + settle, index, change });
+                }
+                (_, Some(until)) => self.held.push(Held { until, index, change }),
+                _ => out.push(Action::Changed(index, change)),
+            }
         }
     }
 
@@ -235,7 +316,8 @@ impl Monitor {
             .iter()
             .filter(|place| matches!(place.source, Source::Polled(_)))
             .filter_map(|place| place.sensor.deadline());
-        polls.chain(stale).fold(self.full_at, Mono::min)
+        let held = self.held.iter().map(|held| held.until);
+        polls.chain(stale).chain(held).fold(self.full_at, Mono::min)
     }
 
     /// From when on a sensor's values mean something; never while its host is off or not known.
@@ -414,6 +496,28 @@ impl Monitor {
             out.push(Action::Poll { bus, sensors });
         }
     }
+}
+
+/// Whether it is the beginning of what falling rails look like: too little, or a chip that does not answer. Too much is told at once.
+fn begins(change: &Change) -> bool {
+    match change {
+        Change::Failed(_) => true,
+        Change::Crossed(crossing) => crossing.asserted && crossing.side == Side::Lower,
+        Change::Recovered | Change::Removed | Change::Inserted => false,
+    }
+}
+
+/// Removes from `begun` what this change of the sensor is the end of; false when there is none.
+fn take_ended(begun: &mut Vec<(usize, Change)>, index: usize, change: &Change) -> bool {
+    let ends = |begun: &Change| match (begun, change) {
+        (Change::Crossed(one), Change::Crossed(other)) => {
+            !other.asserted && (one.side, one.level) == (other.side, other.level)
+        }
+        (Change::Failed(_), Change::Recovered) => true,
+        _ => false,
+    };
+    let found = begun.iter().position(|(of, begun)| *of == index && ends(begun));
+    found.map(|found| begun.remove(found)).is_some()
 }
 
 /// The first multiple of `rate` after `due` that is in the future.

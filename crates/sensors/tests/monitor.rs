@@ -142,6 +142,54 @@ fn all_is_told_every_thirty_seconds() {
     assert_eq!(full, 2);
 }
 
+fn changes(actions: &[Action]) -> Vec<(Level, bool)> {
+    let change = |action: &Action| match action {
+        Action::Changed(_, Change::Crossed(crossing)) => Some((crossing.level, crossing.asserted)),
+        _ => None,
+    };
+    actions.iter().filter_map(change).collect()
+}
+
+#[test]
+fn rails_that_fall_because_the_host_is_switched_off_are_no_news() {
+    let lower = Levels { warning: Some(11.0), critical: Some(10.0), fatal: None };
+    let thresholds = Thresholds { lower, ..Thresholds::default() };
+    let spec = Spec { host: Some(0), thresholds, ..Spec::new(Kind::Voltage) };
+    let running = || {
+        let mut monitor = Monitor::new(at(0), vec![(spec, Source::Polled(0))], 1, 1);
+        step(&mut monitor, 0, Event::Host(0, true));
+        step(&mut monitor, 1, answer(0, &[(0, Ok(12.0))]));
+        step(&mut monitor, 1_000, Event::Tick);
+        let fell = step(&mut monitor, 1_001, answer(0, &[(0, Ok(3.18))]));
+        assert_eq!(changes(&fell), [], "it may be going down");
+        assert_eq!(
+            monitor.sensor(0).unwrap().level(),
+            Some(Level::Critical),
+            "what is shown is true at once"
+        );
+        monitor
+    };
+    // It was: neither that it fell nor that it is over.
+    let mut monitor = running();
+    assert_eq!(changes(&step(&mut monitor, 1_400, Event::Host(0, false))), []);
+    assert_eq!(changes(&step(&mut monitor, 60_000, Event::Tick)), []);
+    // It was not: told when the time to settle is over, in order with what came after it.
+    let mut monitor = running();
+    step(&mut monitor, 2_000, Event::Tick);
+    let back = step(&mut monitor, 2_001, answer(0, &[(0, Ok(12.0))]));
+    assert_eq!(changes(&back), []);
+    assert!(monitor.deadline() <= at(3_001));
+    let told = changes(&step(&mut monitor, 3_001, Event::Tick));
+    let expected =
+        [(Level::Warning, true), (Level::Critical, true), (Level::Warning, false), (Level::Critical, false)];
+    assert_eq!(told.iter().filter(|one| expected.contains(one)).count(), 4, "{told:?}");
+    assert!(told[..2].iter().all(|(_, asserted)| *asserted), "{told:?}");
+    // What was told is told to be over.
+    let mut monitor = running();
+    assert_eq!(changes(&step(&mut monitor, 3_001, Event::Tick)).len(), 2);
+    assert_eq!(changes(&step(&mut monitor, 3_100, Event::Host(0, false))).len(), 2);
+}
+
 #[test]
 fn a_host_without_power_makes_its_sensors_unavailable_and_they_are_not_asked() {
     let upper = Levels { critical: Some(90.0), ..Levels::default() };
