@@ -164,6 +164,8 @@ pub enum Event {
     Status(Status),
     /// The power machine told how an operation ended.
     Finished(OpId, Outcome),
+    /// The power machine has done an operation that switches off and that was not asked for here, such as the cut of a host that is too hot.
+    Cut,
     /// A look at the power machine: what it says now. `None` for no answer.
     Look(Option<Seen>),
     /// The BMC booted after a loss of mains power.
@@ -486,6 +488,13 @@ impl Desired {
                     replaced.answer(answer, out);
                     self.forget_replaced(&replaced, out);
                     out.push(Action::Ended { intent: replaced.intent, outcome, told: true });
+                }
+            }
+            Event::Cut => {
+                // Somebody decided it, so it is the last state at once, and no policy undoes it.
+                self.restore = None;
+                if self.off_at.is_some() {
+                    self.off_at = Some(now);
                 }
             }
             Event::Look(None) => {

@@ -1,7 +1,7 @@
 //! What the machines want done, and the calls and writes it takes.
 
 use ipc::{CallContext, EventBuilder, Status};
-use power::desired::{Action, Answer, CALL_WITHIN, Intent};
+use power::desired::{Action, Answer, CALL_WITHIN, Intent, Origin};
 use power::{Ended, HostAction, OpId, Outcome};
 use prost::Message;
 use schema::rpc::power_service::{APPLY, GET_STATE};
@@ -16,6 +16,8 @@ use crate::{chassis, controller, wire};
 
 /// How much of a call is spent waiting for powermgr to be there: it is restarted within 0.3 s.
 const PATIENCE: std::time::Duration = std::time::Duration::from_millis(1_000);
+/// Who asks for what a power-restore policy owes. No account has a name with a space.
+const POLICY: &str = "restore policy";
 
 impl Daemon {
     pub(crate) fn perform(&mut self, index: usize, action: Action) {
@@ -28,6 +30,11 @@ impl Daemon {
                 // The policy's own operations are noted here.
                 let asked = v1::HostAction::from(intent.map_or(action, |intent| intent.asked));
                 let wall = self.clock.wall();
+                let is_policy = intent.is_some_and(|intent| intent.origin != Origin::Client);
+                if is_policy && !host.info.contains_key(&op) {
+                    tracing::info!(host = host.id, %op, %action, by = POLICY, "power request begun");
+                    host.info.insert(op, OpInfo { username: POLICY.to_owned(), ..OpInfo::new(asked, wall) });
+                }
                 let info = host.info.entry(op).or_insert_with(|| OpInfo::new(asked, wall));
                 let request = v1::PowerApplyRequest {
                     op_id: op.to_string(),

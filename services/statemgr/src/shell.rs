@@ -510,7 +510,13 @@ impl Daemon {
                 let before = host.unreported.len();
                 host.unreported.retain(|unreported| unreported.op != op);
                 let is_reported = host.unreported.len() != before;
+                let is_ours = host.desired.is_open(op) || host.has_ended(op);
+                let is_off = matches!(result.action(), v1::HostAction::ForceOff | v1::HostAction::Off);
                 let mut told = host.operation(op, result.action(), result.result());
+                if told.username.is_empty() {
+                    // Asked for past this daemon.
+                    told.username = event.principal.clone().unwrap_or_default();
+                }
                 if is_reported {
                     self.save(index);
                 }
@@ -519,9 +525,20 @@ impl Daemon {
                 told.message = result.error_message;
                 told.completed_at = result.completed_at;
                 self.ended(index, op, outcome, told);
+                if !is_ours && !is_reported && is_off && outcome == Outcome::Done {
+                    self.cut(index, op, event.principal.as_deref().unwrap_or_default());
+                }
             }
             _ => {}
         }
+    }
+
+    /// powermgr has switched a host off for somebody else.
+    fn cut(&mut self, index: usize, op: OpId, by: &str) {
+        tracing::info!(host = self.host_id(index), %op, by, "host switched off by operation of others");
+        self.step(index, desired::Event::Cut);
+        // What was done, and that it was, with the last state.
+        self.save(index);
     }
 
     /// powermgr said how an operation ended.

@@ -333,6 +333,7 @@ async fn the_restore_policy_acts_after_an_unplanned_boot_only_and_never_on_a_run
     bench.start_statemgr().await;
     let host = bench.until_status(v1::HostStatus::On).await;
     assert_eq!(host.last_reboot.expect("it came up").reboot_cause(), v1::HostRebootCause::RestorePolicy);
+    assert_eq!(host.last_operation.expect("an operation").username, "restore policy");
     let presses = bench.pins.presses().len();
     // Again, with the host running.
     bench.kill_statemgr().await;
@@ -340,6 +341,46 @@ async fn the_restore_policy_acts_after_an_unplanned_boot_only_and_never_on_a_run
     bench.start_statemgr().await;
     bench.until_status(v1::HostStatus::On).await;
     assert_eq!(bench.pins.presses().len(), presses);
+}
+
+#[tokio::test]
+async fn a_host_that_another_daemon_cut_off_stays_off_when_mains_power_fails_right_after() {
+    let mut bench = Bench::start(on()).await;
+    bench.until_status(v1::HostStatus::On).await;
+    let last =
+        v1::Host { power_restore_policy: Some(v1::PowerRestorePolicy::Last.into()), ..v1::Host::default() };
+    update(&bench.client, last, &[]).await.expect("stored");
+    let state = bench.bus.client("statemgr").await.bucket("state").await.expect("a bucket");
+    let cut = v1::PowerApplyRequest {
+        op_id: "0000000000000000000000000000cafe".into(),
+        host: "system".into(),
+        action: v1::HostAction::ForceOff.into(),
+        ..v1::PowerApplyRequest::default()
+    };
+    let by = Principal { username: "thermal emergency".into(), ..Principal::default() };
+    let asked = tokio::time::Instant::now();
+    let thermalmgr = bench.bus.client("thermalmgr").await;
+    let context = CallContext::new().with_principal(by);
+    thermalmgr.call(schema::rpc::power_service::APPLY, &cut, &context).await.expect("accepted");
+    let ended = bench.until_ended(&cut.op_id).await;
+    assert_eq!((ended.username.as_str(), ended.result()), ("thermal emergency", v1::OperationResult::Done));
+    // Long before it would be remembered as a host that went off by itself.
+    while !state
+        .get::<Kept>("host.system.record")
+        .await
+        .expect("a store that answers")
+        .is_some_and(|entry| String::from_utf8_lossy(&entry.value.0).contains("\"was_on\":false"))
+    {
+        assert!(asked.elapsed() < Duration::from_secs(5), "off is not stored as the last state");
+        tokio::task::yield_now().await;
+    }
+    bench.kill_statemgr().await;
+    bench.boot_id = "second".to_owned();
+    bench.start_statemgr().await;
+    bench.until_status(v1::HostStatus::Off).await;
+    let presses = bench.pins.presses().len();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(bench.pins.presses().len(), presses, "the policy does not switch it on");
 }
 
 #[tokio::test]

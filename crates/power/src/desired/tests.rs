@@ -459,6 +459,30 @@ fn a_power_loss_is_remembered_as_off_only_when_the_bmc_survives_it() {
 }
 
 #[test]
+fn a_host_that_was_cut_off_by_others_is_remembered_as_off_at_once_and_not_restored() {
+    let mut bench = Bench::new(Status::On);
+    bench.event(Event::Status(Status::Off)).event(Event::Cut);
+    assert_eq!(bench.remembered(), [false]);
+    // While the policy waits, too.
+    let mut bench = Bench::new(Status::On);
+    let (at, op) = (bench.now + Millis::from_secs(30), OpId::from_bits(99));
+    bench.event(Event::MainsRestored { policy: RestorePolicy::Last, was_on: true, at, op });
+    bench.event(Event::Status(Status::Off)).event(Event::Cut).wait(60_000);
+    assert_eq!(bench.remembered().last(), Some(&false));
+    assert!(bench.applies().is_empty(), "the policy does not undo it");
+}
+
+#[test]
+fn a_cut_that_supersedes_what_was_asked_for_is_remembered_at_once() {
+    let mut bench = Bench::new(Status::Off);
+    let (on, cut) = (bench.ask(HostAction::On), OpId::from_bits(77));
+    bench.accept(on).event(Event::Status(Status::On));
+    bench.event(Event::Finished(on, Outcome::Superseded(cut)));
+    bench.event(Event::Status(Status::Off)).event(Event::Cut);
+    assert_eq!(bench.remembered(), [true, false]);
+}
+
+#[test]
 fn a_wished_power_off_is_remembered_at_once() {
     let mut bench = Bench::new(Status::On);
     let op = bench.ask(HostAction::ForceOff);
