@@ -3,6 +3,8 @@
 //! A threshold is crossed *at or beyond* its value (IPMI 2.0, 35.1), and left when the value is back by more than the hysteresis. Both have
 //! to last for the debounce time, by samples that were good throughout.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use units::{Millis, Mono};
 
@@ -111,11 +113,40 @@ pub enum BadThresholds {
     #[error("{0} is no number that can be compared with")]
     NotFinite(f64),
     /// The hysteresis is negative.
-    #[error("the hysteresis {0} is negative")]
+    #[error("the hysteresis {h} is negative", h = Short(*.0))]
     Negative(f64),
+    /// No value comes near it.
+    #[error(
+        "the threshold {at} is never reached: the sensor shows {least} to {most}",
+        at = Short(*.at), least = Short(*.least), most = Short(*.most)
+    )]
+    Beyond {
+        /// The threshold.
+        at: f64,
+        /// The least value of the sensor.
+        least: f64,
+        /// The largest one.
+        most: f64,
+    },
+    /// Once crossed it is crossed for ever.
+    #[error(
+        "with the hysteresis {hysteresis} the threshold {at} is never left: the sensor shows {least} to {most}",
+        hysteresis = Short(*.hysteresis), at = Short(*.at), least = Short(*.least), most = Short(*.most)
+    )]
+    Stuck {
+        /// The threshold.
+        at: f64,
+        /// The hysteresis.
+        hysteresis: f64,
+        /// The least value of the sensor.
+        least: f64,
+        /// The largest one.
+        most: f64,
+    },
     /// In the wrong order: from the lower fatal one to the upper fatal one each has to be at least the one before.
     #[error(
-        "thresholds have to rise from lower fatal to upper fatal, and {after} does not come after {before}"
+        "thresholds have to rise from lower fatal to upper fatal, and {after} does not come after {before}",
+        after = Short(*.after), before = Short(*.before)
     )]
     Order {
         /// What stands first.
@@ -124,7 +155,10 @@ pub enum BadThresholds {
         after: f64,
     },
     /// Between what is too little and what is too much nothing is left that would be good.
-    #[error("between {lower} and {upper} no value is good with a hysteresis of {hysteresis}")]
+    #[error(
+        "between {lower} and {upper} no value is good with a hysteresis of {hysteresis}",
+        lower = Short(*.lower), upper = Short(*.upper), hysteresis = Short(*.hysteresis)
+    )]
     Empty {
         /// The highest lower threshold.
         lower: f64,
@@ -135,7 +169,41 @@ pub enum BadThresholds {
     },
 }
 
+/// A number of any size in a few letters.
+struct Short(f64);
+
+impl fmt::Display for Short {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(number) = *self;
+        let is_plain = number == 0.0 || (1e-6..1e15).contains(&number.abs());
+        if is_plain { write!(f, "{number}") } else { write!(f, "{number:e}") }
+    }
+}
+
 impl Thresholds {
+    /// Whether each is reached and left by a sensor that shows `range`. A tenth of the range is allowed beyond it: who sets a threshold at
+    /// the end wants no alarm.
+    ///
+    /// # Errors
+    /// What is wrong first.
+    pub fn check_range(&self, (least, most): (f64, f64)) -> Result<(), BadThresholds> {
+        let (span, hysteresis) = (most - least, self.hysteresis);
+        let all = self.lower.given().map(|(_, at)| (Side::Lower, at));
+        for (side, at) in all.chain(self.upper.given().map(|(_, at)| (Side::Upper, at))) {
+            if at < least - span / 10.0 || at > most + span / 10.0 {
+                return Err(BadThresholds::Beyond { at, least, most });
+            }
+            let leaves = match side {
+                Side::Lower => at + hysteresis < most,
+                Side::Upper => at - hysteresis > least,
+            };
+            if !leaves || hysteresis > span {
+                return Err(BadThresholds::Stuck { at, hysteresis, least, most });
+            }
+        }
+        Ok(())
+    }
+
     /// Whether a value can be judged by them.
     ///
     /// # Errors
@@ -308,6 +376,33 @@ mod tests {
             told.extend(out.into_iter().map(|crossing| (*at, crossing.level, crossing.asserted)));
         }
         told
+    }
+
+    #[test]
+    fn what_a_sensor_never_reaches_or_never_leaves_is_refused_in_few_words() {
+        let range = (-55.0, 250.0);
+        let checked = |warning: f64, hysteresis: f64| {
+            let upper = Levels { warning: Some(warning), ..Levels::default() };
+            Thresholds { upper, hysteresis, ..Thresholds::default() }.check_range(range)
+        };
+        for good in [(80.0, 2.0), (250.0, 0.0), (280.0, 5.0)] {
+            assert_eq!(checked(good.0, good.1), Ok(()), "{good:?}");
+        }
+        for (beyond, hysteresis) in [(1e308, 2.0), (-1e308, 2.0), (281.0, 0.0)] {
+            let error = checked(beyond, hysteresis).unwrap_err();
+            assert!(matches!(error, BadThresholds::Beyond { .. }), "{error}");
+            assert!(error.to_string().len() < 100, "{error}");
+        }
+        for (at, hysteresis) in [(80.0, 1e300), (80.0, 306.0), (39.0, 100.0), (-55.0, 0.0)] {
+            let error = checked(at, hysteresis).unwrap_err();
+            assert!(matches!(error, BadThresholds::Stuck { .. }), "{error}");
+            assert!(error.to_string().len() < 120, "{error}");
+        }
+        let lower = Levels { critical: Some(240.0), ..Levels::default() };
+        let stuck = Thresholds { lower, hysteresis: 20.0, ..Thresholds::default() };
+        assert!(matches!(stuck.check_range(range), Err(BadThresholds::Stuck { .. })));
+        let order = upper(1e308, 2.0, 0.0).check().unwrap_err().to_string();
+        assert!(order.ends_with("2 does not come after 1e308"), "{order}");
     }
 
     #[test]

@@ -577,17 +577,15 @@ impl Daemon {
                 self.outbox.answer(reply, answer);
             }
             SensorServiceCall::SetThresholds(request, reply) => {
-                let thresholds = wire::thresholds(
-                    request.upper_thresholds.as_ref(),
-                    request.lower_thresholds.as_ref(),
-                    request.hysteresis,
-                );
-                match self.settable(&request.id, Some(&thresholds)) {
-                    Ok(index) => self.write(index, Some(thresholds), Answer::Set(reply)),
+                // While thresholds of the sensor are being stored none are set, so those that hold now are the latest.
+                let set =
+                    self.settable(&request.id).and_then(|index| Ok((index, self.wanted(index, &request)?)));
+                match set {
+                    Ok((index, thresholds)) => self.write(index, Some(thresholds), Answer::Set(reply)),
                     Err(status) => self.outbox.answer(reply, Err(status)),
                 }
             }
-            SensorServiceCall::ResetThresholds(request, reply) => match self.settable(&request.id, None) {
+            SensorServiceCall::ResetThresholds(request, reply) => match self.settable(&request.id) {
                 Ok(index) => self.write(index, None, Answer::Reset(reply)),
                 Err(status) => self.outbox.answer(reply, Err(status)),
             },
@@ -739,17 +737,26 @@ impl Daemon {
         Ok(answer)
     }
 
-    /// The sensor whose thresholds may be set to these now.
-    fn settable(&self, id: &str, thresholds: Option<&Thresholds>) -> Result<usize, Status> {
+    /// What its thresholds become.
+    fn wanted(&self, index: usize, request: &v1::SetThresholdsRequest) -> Result<Thresholds, Status> {
+        let sensor =
+            self.monitor.sensor(index).ok_or_else(|| Status::internal("a sensor is not where it was"))?;
+        let thresholds = wire::wanted(sensor.thresholds(), request)?;
+        thresholds
+            .check()
+            .and_then(|()| thresholds.check_range(sensor.spec().plausible))
+            .map_err(|error| Status::invalid_argument(error.to_string()).with_reason("THRESHOLDS"))?;
+        Ok(thresholds)
+    }
+
+    /// The sensor whose thresholds may be set now.
+    fn settable(&self, id: &str) -> Result<usize, Status> {
         let index = self.find(id)?;
         let discrete = self.board.sensors.get(index).is_some_and(|sensor| sensor.spec.kind.is_discrete());
         if discrete {
             let status =
                 Status::failed_precondition(format!("{id} is either so or not: it has no thresholds"));
             return Err(status.with_reason("NO_THRESHOLDS"));
-        }
-        if let Some(Err(error)) = thresholds.map(Thresholds::check) {
-            return Err(Status::invalid_argument(error.to_string()).with_reason("THRESHOLDS"));
         }
         let busy = self.writing.get(index).copied().unwrap_or(true);
         if busy || self.writing.iter().filter(|writing| **writing).count() >= WRITES {

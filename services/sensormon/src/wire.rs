@@ -1,5 +1,6 @@
 //! Schema and domain, by hand.
 
+use schema::mask::MaskError;
 use schema::v1alpha1 as v1;
 use sensors::{Kind, Level, Levels, Quality, Reading, Reason, Side, Thresholds};
 
@@ -111,6 +112,27 @@ pub(crate) fn thresholds(
     Thresholds { upper: levels(upper), lower: levels(lower), hysteresis }
 }
 
+/// What can be set of a sensor's thresholds.
+const WRITABLE: &[&str] = &["upper_thresholds", "lower_thresholds", "hysteresis"];
+
+/// What the thresholds become: what the mask names of those asked for, the rest of those that hold now. All of those asked for without a mask.
+pub(crate) fn wanted(now: &Thresholds, request: &v1::SetThresholdsRequest) -> Result<Thresholds, MaskError> {
+    let of = |asked: &v1::SetThresholdsRequest| {
+        thresholds(asked.upper_thresholds.as_ref(), asked.lower_thresholds.as_ref(), asked.hysteresis)
+    };
+    let Some(mask) = request.field_mask.as_ref().filter(|mask| !mask.paths.is_empty()) else {
+        return Ok(of(request));
+    };
+    let mut becomes = v1::SetThresholdsRequest {
+        upper_thresholds: threshold(&now.upper),
+        lower_thresholds: threshold(&now.lower),
+        hysteresis: now.hysteresis,
+        ..v1::SetThresholdsRequest::default()
+    };
+    schema::mask::update_in(&mut becomes, request, &mask.paths, WRITABLE)?;
+    Ok(of(&becomes))
+}
+
 pub(crate) fn record(thresholds: &Thresholds) -> v1::SensorThresholdsRecord {
     v1::SensorThresholdsRecord {
         upper_thresholds: threshold(&thresholds.upper),
@@ -135,8 +157,12 @@ pub(crate) fn words(kind: Kind, value: f64) -> String {
         Kind::Temperature => " °C",
         Kind::Fan => " rpm",
         Kind::Humidity | Kind::Percent => " %",
+        other if value.abs() >= 1e15 => return format!("{value:e} {}", other.unit()).trim_end().to_owned(),
         other => return format!("{value:.3} {}", other.unit()).trim_end().to_owned(),
     };
+    if value.abs() >= 1e15 {
+        return format!("{value:e}{unit}");
+    }
     if kind == Kind::Fan { format!("{value:.0}{unit}") } else { format!("{value:.1}{unit}") }
 }
 
@@ -158,6 +184,38 @@ mod tests {
             record.hysteresis,
         );
         assert_eq!(back, thresholds);
+    }
+
+    #[test]
+    fn two_who_set_one_threshold_each_do_not_undo_each_other() {
+        let first = Thresholds {
+            upper: Levels { warning: Some(80.0), critical: Some(90.0), fatal: None },
+            lower: Levels::default(),
+            hysteresis: 2.0,
+        };
+        // Each has read the first, and names what it sets.
+        let set = |path: &str, warning: Option<f64>, critical: Option<f64>| v1::SetThresholdsRequest {
+            upper_thresholds: Some(v1::Threshold { warning, critical, fatal: None }),
+            hysteresis: 2.0,
+            field_mask: Some(prost_types::FieldMask { paths: vec![path.into()] }),
+            ..v1::SetThresholdsRequest::default()
+        };
+        let one = wanted(&first, &set("upper_thresholds.warning", Some(70.0), Some(90.0))).unwrap();
+        let both = wanted(&one, &set("upper_thresholds.critical", Some(80.0), Some(95.0))).unwrap();
+        let upper = Levels { warning: Some(70.0), critical: Some(95.0), fatal: None };
+        assert_eq!(both, Thresholds { upper, ..first });
+        // What is named and not given is none.
+        let none = wanted(&both, &set("upper_thresholds.warning", None, None)).unwrap();
+        assert_eq!(none.upper, Levels { warning: None, ..upper });
+        let whole = v1::SetThresholdsRequest { hysteresis: 1.0, ..v1::SetThresholdsRequest::default() };
+        assert_eq!(wanted(&both, &whole), Ok(Thresholds { hysteresis: 1.0, ..Thresholds::default() }));
+        assert!(wanted(&both, &set("id", None, None)).is_err());
+    }
+
+    #[test]
+    fn a_number_of_any_size_is_told_in_a_few_letters() {
+        assert_eq!(words(Kind::Voltage, 3.18), "3.180 V");
+        assert!(words(Kind::Voltage, 1e308).len() < 20 && words(Kind::Fan, -1e300).len() < 20);
     }
 
     #[test]
