@@ -17,8 +17,12 @@ use crate::output::{Card, Format, Output, Table, note};
 use crate::reconnect::Reconnect;
 use crate::text::{ago, enum_word, time, when};
 
+/// How often thresholds are set while those of somebody else are being stored, and the pause in between.
+const TRIES: u32 = 20;
+const TRY_AGAIN: std::time::Duration = std::time::Duration::from_millis(100);
+
 pub(crate) async fn run(session: Session, command: SensorCommand, output: Output) -> Result<(), Failure> {
-    let client = session.client().await?;
+    let client = if changes(&command) { session.changing().await? } else { session.client().await? };
     match command {
         SensorCommand::List { measures, prefix, sort } => {
             let context = measures.as_deref().map(context_of).transpose()?.unwrap_or_default();
@@ -62,7 +66,17 @@ pub(crate) async fn run(session: Session, command: SensorCommand, output: Output
             let request = GetSensorRequest { id: id.clone(), field_mask: None };
             let sensor = client.call(sensor_service::GET_SENSOR, &request).await?.sensor.unwrap_or_default();
             let request = changed(&sensor, &thresholds)?;
-            let reply = client.call(sensor_service::SET_THRESHOLDS, &request).await?;
+            let mut tries = 0;
+            let reply = loop {
+                tries += 1;
+                match client.call(sensor_service::SET_THRESHOLDS, &request).await {
+                    // Another's are being stored; ours name what they set, so they may come after.
+                    Err(Failure::Status(status)) if status.reason == "BUSY" && tries < TRIES => {
+                        tokio::time::sleep(TRY_AGAIN).await;
+                    }
+                    answer => break answer?,
+                }
+            };
             let sensor = reply.sensor.clone().unwrap_or_default();
             output.card(&reply, || card(&sensor))
         }
@@ -77,6 +91,17 @@ pub(crate) async fn run(session: Session, command: SensorCommand, output: Output
             let reply = client.call(sensor_service::RESET_STATISTICS, &request).await?;
             output.line(&reply, || "statistics begin anew".to_owned())
         }
+    }
+}
+
+/// Whether it does more than read.
+fn changes(command: &SensorCommand) -> bool {
+    match command {
+        SensorCommand::Thresholds(_) | SensorCommand::ResetStatistics { .. } => true,
+        SensorCommand::List { .. }
+        | SensorCommand::Show { .. }
+        | SensorCommand::Watch { .. }
+        | SensorCommand::History { .. } => false,
     }
 }
 
@@ -233,7 +258,7 @@ fn card(sensor: &Sensor) -> Card {
     card
 }
 
-/// What is set, with what was before where nothing is said.
+/// What is set, by name. With what was before where nothing is said, for a BMC that knows no names and replaces all.
 fn changed(sensor: &Sensor, args: &ThresholdArgs) -> Result<SetThresholdsRequest, Failure> {
     let Some(sensor::Reading::AnalogReading(reading)) = &sensor.reading else {
         return Err(Failure::Usage(format!("{} is either so or not: it has no thresholds", sensor.id)));
@@ -250,12 +275,24 @@ fn changed(sensor: &Sensor, args: &ThresholdArgs) -> Result<SetThresholdsRequest
             fatal: of(fatal, before.fatal),
         }
     };
+    let named = [
+        (args.upper_warning.is_some(), "upper_thresholds.warning"),
+        (args.upper_critical.is_some(), "upper_thresholds.critical"),
+        (args.upper_fatal.is_some(), "upper_thresholds.fatal"),
+        (args.lower_warning.is_some(), "lower_thresholds.warning"),
+        (args.lower_critical.is_some(), "lower_thresholds.critical"),
+        (args.lower_fatal.is_some(), "lower_thresholds.fatal"),
+        (args.hysteresis.is_some(), "hysteresis"),
+    ];
+    let paths =
+        named.into_iter().filter(|(is_given, _)| *is_given).map(|(_, path)| path.to_owned()).collect();
     let (upper, lower) = (reading.upper_thresholds.as_ref(), reading.lower_thresholds.as_ref());
     Ok(SetThresholdsRequest {
         id: sensor.id.clone(),
         upper_thresholds: Some(set(upper, args.upper_warning, args.upper_critical, args.upper_fatal)),
         lower_thresholds: Some(set(lower, args.lower_warning, args.lower_critical, args.lower_fatal)),
         hysteresis: args.hysteresis.unwrap_or(reading.hysteresis),
+        field_mask: Some(prost_types::FieldMask { paths }),
     })
 }
 
@@ -499,5 +536,14 @@ mod tests {
         let request = changed(&sensor, &args).unwrap();
         let expected = Threshold { warning: None, critical: Some(95.0), fatal: None };
         assert_eq!((request.upper_thresholds, request.hysteresis), (Some(expected), 2.0));
+        let paths = request.field_mask.unwrap().paths;
+        assert_eq!(paths, ["upper_thresholds.warning", "upper_thresholds.critical"]);
+    }
+
+    #[test]
+    fn what_sets_or_resets_says_first_on_which_bmc() {
+        assert!(changes(&SensorCommand::ResetStatistics { id: None }));
+        assert!(changes(&SensorCommand::Thresholds(ThresholdsCommand::Reset { id: "t".into() })));
+        assert!(!changes(&SensorCommand::Show { id: "t".into() }));
     }
 }
