@@ -1,10 +1,13 @@
 //! Fans on the running suite: whatever fails, full speed within two seconds; and back when it is over.
 
+#![allow(clippy::print_stdout, reason = "how long each took is said on standard output")]
+
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use testkit::{Client, Suite, eventually, signal};
+use tokio::time::Instant;
 
 /// The binary under test.
 const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use model::{Domain, Quality, Snapshot, State};
@@ -10,6 +10,7 @@ use model_feed::{Feed, Reader};
 use schema::v1alpha1 as v1;
 use serde_json::json;
 use testkit::Suite;
+use tokio::time::Instant;
 
 const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
 /// Longest wait for what is not promised sooner.

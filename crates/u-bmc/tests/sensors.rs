@@ -1,11 +1,12 @@
 //! Sensors of the simulated board, from the twin's physics to what clients see.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use http::Method;
 use serde_json::{Value, json};
 use testkit::{Client, Reply, Suite};
+use tokio::time::Instant;
 
 type Result<T = ()> = anyhow::Result<T>;
 
