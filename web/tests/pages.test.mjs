@@ -52,7 +52,9 @@ describe("every page", () => {
           await page.setViewportSize(viewport);
           const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
           if (wide > 0) found.push(`${name} at ${size}: ${wide} px too wide`);
-          await page.screenshot({ path: join(folder, `${name}-${theme}-${size}.png`), fullPage: size !== "wall" });
+          const picture = { path: join(folder, `${name}-${theme}-${size}.png`), fullPage: size !== "wall" };
+          // A picture is for people: a browser that does not paint in time on a busy machine is asked once more.
+          await page.screenshot({ ...picture, timeout: 20_000 }).catch(() => page.screenshot(picture));
           if (size !== "wall") for (const finding of await findings(page)) found.push(`${name} at ${size}: ${finding}`);
         }
       };
