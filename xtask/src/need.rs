@@ -180,7 +180,7 @@ impl Node {
         command
             .arg(&self.npm)
             .args(args)
-            .args(["--silent", "--ignore-scripts", "--no-audit", "--no-fund"])
+            .args(["--loglevel=error", "--no-progress", "--ignore-scripts", "--no-audit", "--no-fund"])
             .current_dir(folder);
         command
     }
