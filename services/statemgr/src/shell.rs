@@ -609,12 +609,12 @@ impl Daemon {
             Err(status) => {
                 tracing::debug!(host = self.host_id(index), %op, %status, "cannot call powermgr for power operation");
                 match status.code {
-                    // The bus had nobody to give it to.
-                    ipc::Code::Unavailable => {
+                    // The bus had nobody to give it to, or its time was over before anybody began.
+                    ipc::Code::Unavailable | ipc::Code::DeadlineExceeded => {
                         self.mark_stale(index);
                         desired::Reply::Unreachable
                     }
-                    ipc::Code::DeadlineExceeded | ipc::Code::Internal => {
+                    ipc::Code::Internal => {
                         self.mark_stale(index);
                         desired::Reply::Unknown
                     }
