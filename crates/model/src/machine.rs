@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use schema::time::timestamp_ms;
 use schema::v1alpha1 as v1;
 use units::{Millis, Mono};
 
@@ -9,7 +10,7 @@ use crate::change::Change;
 use crate::domain::{Bounds, Domain, Each};
 use crate::item::{Item, Operation};
 use crate::quality::{Reason, State};
-use crate::readings::{Follow, Outcome, unix_ms};
+use crate::readings::{Follow, Outcome};
 use crate::snapshot::Snapshot;
 use crate::table::{Replaced, Table};
 
@@ -407,7 +408,7 @@ impl Model {
             Answer::Assets(assets) => put.all(&mut snapshot.assets, assets),
             Answer::Accounts(accounts) => put.all(&mut snapshot.accounts, accounts),
             Answer::Events(events) => {
-                let at = |event: &v1::Event| event.time.as_ref().map_or(wall_ms, unix_ms);
+                let at = |event: &v1::Event| event.time.as_ref().map_or(wall_ms, timestamp_ms);
                 let change = put.turn.change;
                 if Arc::make_mut(&mut snapshot.events).merge(events, domain.bounds(), at, change) {
                     put.turn.changes();
@@ -557,8 +558,10 @@ impl Model {
         for domain in Domain::told_of_by(&event.domain) {
             self.refresh(now, *domain, out);
         }
-        if self.snapshot.events.row(&event.id).is_none() && !event.id.is_empty() {
-            let at = event.time.as_ref().map_or(wall_ms, unix_ms);
+        // One that is larger than all that may be kept is not worth all the others.
+        let is_fit = !event.id.is_empty() && event.bytes() <= Domain::Events.bounds().bytes;
+        if is_fit && self.snapshot.events.row(&event.id).is_none() {
+            let at = event.time.as_ref().map_or(wall_ms, timestamp_ms);
             let change = turn.changes();
             Arc::make_mut(&mut self.snapshot.events).set(event, Domain::Events.bounds(), at, change);
         }

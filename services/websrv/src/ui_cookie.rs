@@ -1,7 +1,7 @@
 //! The cookie that holds the token of who is signed in to the pages of the Web UI, and for which requests it counts.
 
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::auth::X_AUTH_TOKEN;
 
@@ -20,9 +20,7 @@ const TOKEN_MAX: usize = 256;
 /// Makes the token in the cookie of our pages that of the request, unless the request shows another credential.
 pub(crate) fn take(parts: &mut Parts) {
     let headers = &parts.headers;
-    let is_foreign = headers.get(SITE).is_some_and(|site| site != "same-origin");
-    if !headers.contains_key(MARK)
-        || is_foreign
+    if !is_of_our_pages(headers)
         || headers.contains_key(header::AUTHORIZATION)
         || headers.contains_key(X_AUTH_TOKEN)
     {
@@ -41,6 +39,14 @@ pub(crate) fn take(parts: &mut Parts) {
         parts.headers.insert(X_AUTH_TOKEN, token);
     }
 }
+
+/// Whether a request is marked as one of our own pages, and no browser says that it comes from another.
+pub(crate) fn is_of_our_pages(headers: &HeaderMap) -> bool {
+    headers.contains_key(MARK) && headers.get(SITE).is_none_or(|site| site == "same-origin")
+}
+
+/// What goes with the cookie: from this host, by TLS, for requests of its own pages, and out of the reach of scripts.
+pub(crate) const ATTRIBUTES: &str = "Path=/; Secure; HttpOnly; SameSite=Strict";
 
 /// The cookie of this BMC. Browsers do not tell ports apart (RFC 6265 §8.5), and several BMCs may be behind one name. `__Host-`: from this host, by
 /// TLS, for the whole of it.

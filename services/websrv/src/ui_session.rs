@@ -91,7 +91,7 @@ async fn sign_in(
     let Some(Value::String(token)) = token else {
         return Err(Status::internal("the answer has no token").into());
     };
-    with_cookie(reply(&answer), &format!("{name}={token}; Path=/; Secure; HttpOnly; SameSite=Strict"))
+    with_cookie(reply(&answer), &format!("{name}={token}; {}", ui_cookie::ATTRIBUTES))
 }
 
 /// Ends the session, and the cookie in any case.
@@ -111,7 +111,7 @@ async fn sign_out(
         Err(failure) if failure.status.code == Code::Unauthenticated => {
             return with_cookie(reply(&json!({})), &forget);
         }
-        Err(failure) => return Err(failure),
+        Err(failure) => return with_cookie(call.fail(Wire::Rest, &failure), &forget),
     }
     let id = call.caller.as_deref().map(|caller| caller.principal.session_id.clone()).unwrap_or_default();
     if id.is_empty() {
@@ -124,8 +124,7 @@ async fn sign_out(
 
 /// Signing somebody in or out is a write as any other: a foreign page must not.
 fn only_of_our_pages(parts: &Parts) -> Result<(), Failure> {
-    let is_foreign = parts.headers.get(ui_cookie::SITE).is_some_and(|site| site != "same-origin");
-    if parts.headers.contains_key(ui_cookie::MARK) && !is_foreign {
+    if ui_cookie::is_of_our_pages(&parts.headers) {
         return Ok(());
     }
     Err(Status::permission_denied(
@@ -136,7 +135,7 @@ fn only_of_our_pages(parts: &Parts) -> Result<(), Failure> {
 }
 
 fn forget(parts: &Parts) -> String {
-    format!("{}=; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=0", ui_cookie::name(parts))
+    format!("{}=; {}; Max-Age=0", ui_cookie::name(parts), ui_cookie::ATTRIBUTES)
 }
 
 fn target(path: String) -> Result<Uri, Status> {

@@ -4,7 +4,7 @@ mod support;
 
 use bytes::Bytes;
 use http::Request;
-use support::{ADMIN, Reply, Stack, Version};
+use support::{ADMIN, Reply, Stack, Version, everyone};
 
 const LOGIN: &str = r#"{"username":"admin","password":"right"}"#;
 const MARK: (&str, &str) = ("x-u-bmc-ui", "1");
@@ -111,6 +111,16 @@ async fn who_is_signed_in_is_told_and_nobody_is_an_answer() {
     let stale = format!("{}=gone", cookie_name(&stack));
     let reply = ask(&stack, "GET", "/ui/session", &[MARK, ("cookie", &stale)], "").await;
     assert_eq!((reply.status.as_u16(), reply.json()), (200, serde_json::json!({})));
+    assert!(reply.headers["set-cookie"].to_str().unwrap().ends_with("Max-Age=0"));
+}
+
+#[tokio::test]
+async fn signing_out_ends_the_cookie_while_usermgr_is_away() {
+    let others: Vec<_> = everyone().into_iter().filter(|daemon| *daemon != "usermgr").collect();
+    let stack = Stack::with(serde_json::json!({}), &others).await;
+    let cookie = format!("{}={ADMIN}", cookie_name(&stack));
+    let reply = ask(&stack, "DELETE", "/ui/session", &[MARK, ("cookie", &cookie)], "").await;
+    assert_eq!(reply.status, 503, "{:?}", reply.body);
     assert!(reply.headers["set-cookie"].to_str().unwrap().ends_with("Max-Age=0"));
 }
 

@@ -1,6 +1,7 @@
 // Actions: each says what came of it, good or bad, in words, with the number to hand to support.
+import { Code } from "@connectrpc/connect";
 import { failureOf, type Failure } from "./api";
-import { t, type Key } from "./i18n.svelte";
+import { i18n, t, type Key } from "./i18n.svelte";
 
 export interface Toast {
   id: number;
@@ -39,9 +40,6 @@ export async function act(what: () => Promise<unknown>, done: Key, values?: Reco
     return false;
   }
 }
-
-import { i18n } from "./i18n.svelte";
-import { Code } from "@connectrpc/connect";
 
 /** What a failure means for who sees it: by its reason, else by its code. */
 export function words(failure: Failure): string {

@@ -1,6 +1,7 @@
 // Who is signed in, and what they may do. The contract says which privilege a method needs; the page offers what the account has.
 import { getOption, type DescMethod } from "@bufbuild/protobuf";
 import { Privilege, privilege as privilegeOption } from "../gen/schema/v1alpha1/options_pb";
+import { toasts, words } from "./act.svelte";
 import * as api from "./api";
 
 /** Where signing in stands. */
@@ -41,7 +42,14 @@ class Session {
   }
 
   async signOut(): Promise<void> {
-    await api.signOut().catch(() => {});
+    try {
+      await api.signOut();
+    } catch (thrown) {
+      const failure = api.failureOf(thrown);
+      toasts.add({ kind: "bad", text: words(failure), failure });
+      // The BMC says whether the session still counts; where it is out of reach, the person is still signed in.
+      return this.refresh();
+    }
     this.#isNobody();
     this.wasEnded = false;
     this.#channel.postMessage("out");
