@@ -30,6 +30,14 @@ pub fn timestamp(unix_ms: u64) -> Timestamp {
     }
 }
 
+/// The milliseconds since 1970 of a timestamp; zero before.
+#[must_use]
+pub fn timestamp_ms(at: &Timestamp) -> u64 {
+    let seconds = u64::try_from(at.seconds).unwrap_or(0);
+    let nanos = u64::try_from(at.nanos).unwrap_or(0);
+    seconds.saturating_mul(1_000).saturating_add(nanos / 1_000_000)
+}
+
 /// Milliseconds since 1970; zero before.
 #[must_use]
 pub fn unix_ms(at: SystemTime) -> u64 {

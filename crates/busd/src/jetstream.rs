@@ -86,7 +86,7 @@ pub struct JetStreamConfig {
     pub monitor: StoreMonitor,
 }
 
-/// JetStream for [`ServerConfig::inside`](super::ServerConfig::inside).
+/// JetStream for [`ServerConfig::extensions`](super::ServerConfig::extensions).
 #[must_use]
 pub fn jetstream(config: JetStreamConfig) -> ExtensionFactory {
     Box::new(move |broker, waker, now| Ok(Box::new(JetStreamExtension::start(config, broker, waker, now)?)))
@@ -404,11 +404,11 @@ impl JetStreamExtension {
             let first = message.subject.starts_with(ACK.as_bytes()) || message.subject.starts_with(FLOW);
             let mut inbox = self.shared.inbox();
             let refused = inbox.messages.push(message.user, bytes, first, message).err();
-            let half = inbox.messages.bytes() > INBOX_BYTES / 4;
+            let much = inbox.messages.bytes() > INBOX_BYTES / 4;
             drop(inbox);
             self.shared.arrived.notify_one();
             let Some(message) = refused else {
-                self.overrun &= half;
+                self.overrun &= much;
                 continue;
             };
             // The medium does not keep up, or one user asks for more than its share. Who asked for an answer is told, as nats-server does.
@@ -547,8 +547,9 @@ fn run(shared: &Outbox) {
         let part = worked().saturating_sub(at) / parts;
         let delivering = Duration::from_nanos(shared.delivering.swap(0, Ordering::AcqRel));
         sending.charge(part + delivering, SENDING_OWED);
-        for line in served {
-            shared.inbox().messages.charge(line, part);
+        if !served.is_empty() {
+            let mut inbox = shared.inbox();
+            served.into_iter().for_each(|line| inbox.messages.charge(line, part));
         }
         let wake = !outputs.is_empty();
         let bytes = bytes_of(&outputs);

@@ -9,8 +9,8 @@ use async_nats::client::{Request as NatsRequest, RequestErrorKind};
 use async_nats::{ConnectErrorKind, ConnectOptions, Event as NatsEvent, connection};
 use bytes::Bytes;
 use prost::Message;
+use schema::MethodInfo;
 use schema::server::Call;
-use schema::{Idempotency, MethodInfo};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -158,7 +158,7 @@ impl Target {
             owner: method.owner,
             name: format!("{}.{}", method.service, method.method),
             deadline: method.deadline,
-            changes: method.idempotency != Idempotency::NoSideEffects,
+            changes: !method.read_only(),
         }
     }
 }

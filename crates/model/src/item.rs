@@ -44,18 +44,25 @@ pub(crate) fn is_same<T: Item>(one: &T, other: &T) -> bool {
     settled(one) == settled(other)
 }
 
+/// The name and the bytes of a message of the schema.
+macro_rules! message {
+    ($id:ident) => {
+        fn id(&self) -> &str {
+            &self.$id
+        }
+
+        fn bytes(&self) -> usize {
+            self.encoded_len()
+        }
+    };
+}
+
 fn stale_if(stale: bool) -> Quality {
     if stale { Quality::Stale } else { Quality::Good }
 }
 
 impl Item for v1::Host {
-    fn id(&self) -> &str {
-        &self.name
-    }
-
-    fn bytes(&self) -> usize {
-        self.encoded_len()
-    }
+    message!(name);
 
     fn settle(&mut self) {
         self.power_on_time = None;
@@ -70,13 +77,7 @@ impl Item for v1::Host {
 }
 
 impl Item for v1::Chassis {
-    fn id(&self) -> &str {
-        &self.name
-    }
-
-    fn bytes(&self) -> usize {
-        self.encoded_len()
-    }
+    message!(name);
 
     fn quality(&self) -> Quality {
         stale_if(self.stale)
@@ -84,13 +85,7 @@ impl Item for v1::Chassis {
 }
 
 impl Item for v1::ManagementController {
-    fn id(&self) -> &str {
-        &self.name
-    }
-
-    fn bytes(&self) -> usize {
-        self.encoded_len()
-    }
+    message!(name);
 
     fn settle(&mut self) {
         if let Some(reboot) = &mut self.last_reboot {
@@ -100,13 +95,7 @@ impl Item for v1::ManagementController {
 }
 
 impl Item for v1::Sensor {
-    fn id(&self) -> &str {
-        &self.id
-    }
-
-    fn bytes(&self) -> usize {
-        self.encoded_len()
-    }
+    message!(id);
 
     /// What it shows is told as a reading, and is not to be found here in an older state.
     fn trim(&mut self) {
@@ -130,13 +119,7 @@ impl Item for v1::Sensor {
 }
 
 impl Item for v1::ThermalZone {
-    fn id(&self) -> &str {
-        &self.name
-    }
-
-    fn bytes(&self) -> usize {
-        self.encoded_len()
-    }
+    message!(name);
 
     fn settle(&mut self) {
         self.last_updated = None;
@@ -151,13 +134,7 @@ impl Item for v1::ThermalZone {
 }
 
 impl Item for v1::CoolingDevice {
-    fn id(&self) -> &str {
-        &self.name
-    }
-
-    fn bytes(&self) -> usize {
-        self.encoded_len()
-    }
+    message!(name);
 
     fn settle(&mut self) {
         self.last_updated = None;
@@ -172,13 +149,7 @@ impl Item for v1::CoolingDevice {
 }
 
 impl Item for v1::Led {
-    fn id(&self) -> &str {
-        &self.name
-    }
-
-    fn bytes(&self) -> usize {
-        self.encoded_len()
-    }
+    message!(name);
 
     fn quality(&self) -> Quality {
         if self.fault.is_empty() { Quality::Good } else { Quality::Failed }
@@ -186,13 +157,7 @@ impl Item for v1::Led {
 }
 
 impl Item for v1::Asset {
-    fn id(&self) -> &str {
-        &self.id
-    }
-
-    fn bytes(&self) -> usize {
-        self.encoded_len()
-    }
+    message!(id);
 
     fn settle(&mut self) {
         self.updated_at = None;
@@ -208,23 +173,11 @@ impl Item for v1::Asset {
 }
 
 impl Item for v1::AccountName {
-    fn id(&self) -> &str {
-        &self.id
-    }
-
-    fn bytes(&self) -> usize {
-        self.encoded_len()
-    }
+    message!(id);
 }
 
 impl Item for v1::Daemon {
-    fn id(&self) -> &str {
-        &self.name
-    }
-
-    fn bytes(&self) -> usize {
-        self.encoded_len()
-    }
+    message!(name);
 
     /// The sources of a dead daemon are in the log.
     fn trim(&mut self) {
@@ -269,11 +222,5 @@ impl Item for Operation {
 }
 
 impl Item for v1::Event {
-    fn id(&self) -> &str {
-        &self.id
-    }
-
-    fn bytes(&self) -> usize {
-        self.encoded_len()
-    }
+    message!(id);
 }

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use schema::time::timestamp_ms;
 use schema::v1alpha1 as v1;
 
 use crate::change::Change;
@@ -291,7 +292,7 @@ fn entries(message: &v1::SensorReadings, known: usize, wall_ms: u64, change: Cha
     if lists.iter().any(|length| *length != count) || count > u16::MAX.into() {
         return None;
     }
-    let time = message.time.as_ref().map_or(wall_ms, unix_ms);
+    let time = message.time.as_ref().map_or(wall_ms, timestamp_ms);
     let mut entries = Vec::with_capacity(count.min(known));
     let numbers = message.numbers.iter().zip(&message.values);
     let words = message.qualities.iter().zip(&message.statuses).zip(&message.ages_ms);
@@ -322,13 +323,6 @@ fn entries(message: &v1::SensorReadings, known: usize, wall_ms: u64, change: Cha
         });
     }
     Some(entries)
-}
-
-/// Milliseconds since 1970; zero before.
-pub(crate) fn unix_ms(at: &prost_types::Timestamp) -> u64 {
-    let seconds = u64::try_from(at.seconds).unwrap_or(0);
-    let millis = u64::try_from(at.nanos).unwrap_or(0) / 1_000_000;
-    seconds.saturating_mul(1_000).saturating_add(millis)
 }
 
 #[cfg(test)]

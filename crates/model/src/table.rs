@@ -1,7 +1,6 @@
 //! What there is of one kind, by name and in its owner's order.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use crate::change::Change;
@@ -141,9 +140,10 @@ impl<T: Item> Table<T> {
             .map(|row| Arc::clone(&row.id))
             .collect();
         changed |= !gone.is_empty();
-        altered |= changed || left_out != self.left_out || index != *self.index;
+        let same = index == *self.index;
+        altered |= changed || left_out != self.left_out || !same;
         let newest = if changed { change } else { self.newest };
-        let index = if index == *self.index { Arc::clone(&self.index) } else { Arc::new(index) };
+        let index = if same { Arc::clone(&self.index) } else { Arc::new(index) };
         altered.then_some(Replaced { table: Self { rows, index, newest, left_out }, changed, gone })
     }
 
@@ -154,16 +154,21 @@ impl<T: Item> Table<T> {
             return None;
         }
         let row = Row::new(item, wall_ms, change);
-        let (mut rows, mut index) = (self.rows.clone(), HashMap::clone(&self.index));
-        match index.entry(Arc::clone(&row.id)) {
-            Entry::Occupied(entry) => *rows.get_mut(*entry.get())? = row,
-            Entry::Vacant(entry) if rows.len() < bounds.items => {
-                entry.insert(rows.len());
-                rows.push(row);
+        let mut rows = self.rows.clone();
+        let index = match self.index.get(&*row.id) {
+            Some(at) => {
+                *rows.get_mut(*at)? = row;
+                Arc::clone(&self.index)
             }
-            Entry::Vacant(_) => return None,
-        }
-        Some(Self { rows, index: Arc::new(index), newest: change, left_out: self.left_out })
+            None if rows.len() < bounds.items => {
+                let mut index = HashMap::clone(&self.index);
+                index.insert(Arc::clone(&row.id), rows.len());
+                rows.push(row);
+                Arc::new(index)
+            }
+            None => return None,
+        };
+        Some(Self { rows, index, newest: change, left_out: self.left_out })
     }
 }
 

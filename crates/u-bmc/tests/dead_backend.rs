@@ -218,6 +218,11 @@ async fn a_dead_sensormon_is_named_by_each_of_its_methods() -> Result {
 }
 
 #[tokio::test]
+async fn a_dead_inventorymgr_is_named_by_each_of_its_methods() -> Result {
+    every_method_names_the_dead("inventorymgr", 4).await
+}
+
+#[tokio::test]
 async fn a_dead_thermalmgr_is_named_by_each_of_its_methods() -> Result {
     every_method_names_the_dead("thermalmgr", 8).await
 }

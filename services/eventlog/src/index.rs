@@ -337,14 +337,7 @@ impl Filter {
 }
 
 fn millis_of(event: &v1::Event, logged: SystemTime) -> u64 {
-    event.time.as_ref().map_or_else(|| schema::time::unix_ms(logged), millis)
-}
-
-/// Unix time in milliseconds; what is before 1970 is 1970.
-pub(crate) fn millis(at: &prost_types::Timestamp) -> u64 {
-    let seconds = u64::try_from(at.seconds).unwrap_or(0);
-    let nanos = u64::try_from(at.nanos).unwrap_or(0);
-    seconds.saturating_mul(1_000).saturating_add(nanos / 1_000_000)
+    event.time.as_ref().map_or_else(|| schema::time::unix_ms(logged), schema::time::timestamp_ms)
 }
 
 #[cfg(test)]

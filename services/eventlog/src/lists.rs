@@ -7,10 +7,11 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use ipc::Status;
 use prost::Message;
+use schema::time::timestamp_ms;
 use schema::v1alpha1 as v1;
 use tokio::time::Instant;
 
-use crate::index::{Filter, millis};
+use crate::index::Filter;
 use crate::keeper::{Shared, State};
 
 /// Page size when none is given, as the contract says.
@@ -51,8 +52,8 @@ pub(crate) async fn list(
     };
     let filter = Filter {
         min_severity: request.min_severity,
-        since: request.since.as_ref().map(millis),
-        until: request.until.as_ref().map(millis),
+        since: request.since.as_ref().map(timestamp_ms),
+        until: request.until.as_ref().map(timestamp_ms),
         domain: request.domain,
         component: request.component,
         what: request.what,

@@ -31,11 +31,14 @@ impl Daemon {
                 let asked = v1::HostAction::from(intent.map_or(action, |intent| intent.asked));
                 let wall = self.clock.wall();
                 let is_policy = intent.is_some_and(|intent| intent.origin != Origin::Client);
-                if is_policy && !host.info.contains_key(&op) {
+                let info = host.info.entry(op).or_insert_with(|| {
+                    let new = OpInfo::new(asked, wall);
+                    if !is_policy {
+                        return new;
+                    }
                     tracing::info!(host = host.id, %op, %action, by = POLICY, "power request begun");
-                    host.info.insert(op, OpInfo { username: POLICY.to_owned(), ..OpInfo::new(asked, wall) });
-                }
-                let info = host.info.entry(op).or_insert_with(|| OpInfo::new(asked, wall));
+                    OpInfo { username: POLICY.to_owned(), ..new }
+                });
                 let request = v1::PowerApplyRequest {
                     op_id: op.to_string(),
                     host: host.id.clone(),

@@ -47,8 +47,16 @@ pub(crate) fn coding(headers: &HeaderMap) -> Result<Coding, Failure> {
     }
 }
 
-/// Whether the client takes gzip and says so (RFC 9110 §12.5.3). One that says nothing gets none: scripts would show it as it is.
+/// The names of gzip (RFC 9110 §8.4.1.3).
+pub(crate) const NAMES: &[&str] = &["gzip", "x-gzip"];
+
+/// Whether the client takes gzip and says so. One that says nothing gets none: scripts would show it as it is.
 pub(crate) fn is_wanted(headers: &HeaderMap) -> bool {
+    accepts(headers, NAMES)
+}
+
+/// Whether the client says that it takes a coding of one of these names (RFC 9110 §12.5.3).
+pub(crate) fn accepts(headers: &HeaderMap, names: &[&str]) -> bool {
     let (mut named, mut any) = (None, None);
     let values = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     for item in values.flat_map(|value| value.split(',')) {
@@ -57,7 +65,7 @@ pub(crate) fn is_wanted(headers: &HeaderMap) -> bool {
         let quality = parts
             .find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")))
             .map_or(1.0, |quality| quality.parse::<f32>().unwrap_or_default());
-        if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") {
+        if names.iter().any(|known| name.eq_ignore_ascii_case(known)) {
             named = Some(quality);
         } else if name == "*" {
             any = Some(quality);

@@ -8,6 +8,8 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
+use crate::gzip;
+
 /// One file, packed in two ways.
 #[derive(Debug)]
 pub(crate) struct File {
@@ -113,25 +115,7 @@ fn coding(headers: &HeaderMap) -> Coding {
     if !headers.contains_key(header::ACCEPT_ENCODING) {
         return Coding::Gzip;
     }
-    let accepts = |wanted: &str| {
-        let values = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-        let mut any = false;
-        for item in values.flat_map(|value| value.split(',')) {
-            let mut parts = item.split(';').map(str::trim);
-            let name = parts.next().unwrap_or_default();
-            let is_refused = parts.any(|part| {
-                part.strip_prefix("q=")
-                    .or_else(|| part.strip_prefix("Q="))
-                    .is_some_and(|quality| quality.parse::<f32>().is_ok_and(|quality| quality <= 0.0))
-            });
-            if name.eq_ignore_ascii_case(wanted) {
-                return !is_refused;
-            }
-            any |= name == "*" && !is_refused;
-        }
-        any
-    };
-    match (accepts("br"), accepts("gzip")) {
+    match (gzip::accepts(headers, &["br"]), gzip::accepts(headers, gzip::NAMES)) {
         (true, _) => Coding::Brotli,
         (false, true) => Coding::Gzip,
         (false, false) => Coding::None,

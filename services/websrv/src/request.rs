@@ -203,8 +203,8 @@ fn authority(text: &str) -> Option<&str> {
     (is_port && !parsed.host().is_empty() && !text.contains('@')).then_some(text)
 }
 
-/// What a condition of the client's makes of a request that would be done (RFC 9110 §13.1). No representation of ours has an entity tag
-/// or a date, so a list of tags matches none of them, and dates are not looked at.
+/// What a condition of the client's makes of a request that would be done (RFC 9110 §13.1). What the API answers has no entity tag
+/// and no date, so a list of tags matches none of them, and dates are not looked at.
 ///
 /// # Errors
 /// The status of the answer: 304 or 412.

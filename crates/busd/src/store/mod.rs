@@ -570,10 +570,15 @@ impl FileStore {
     fn place_of_gone(&self, file: &str) -> Result<PathBuf, StoreError> {
         let places =
             std::iter::once(format!("{file}{GONE}")).chain((2..100).map(|n| format!("{file}.{n}{GONE}")));
-        let is_free = |place: &PathBuf| {
-            self.shared.disk.kind(place).is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
-        };
-        places.map(|place| self.streams.join(place)).find(is_free).ok_or(StoreError::Exists)
+        places
+            .map(|place| self.streams.join(place))
+            .find(|place| self.is_free(place))
+            .ok_or(StoreError::Exists)
+    }
+
+    /// Whether it is certain that nothing stands there.
+    fn is_free(&self, path: &Path) -> bool {
+        self.shared.disk.kind(path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
     }
 
     /// Removes the folder of a stream that was deleted while it was listed, now that it is not.
@@ -615,8 +620,7 @@ impl FileStore {
 
     /// Whether a folder may wait under this name to be removed.
     fn may_be_left(&self, dir: &Path) -> bool {
-        let is_free = || self.shared.disk.kind(dir).is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
-        self.leftovers.len() < MAX_LEFTOVERS && is_free()
+        self.leftovers.len() < MAX_LEFTOVERS && self.is_free(dir)
     }
 
     /// The second copy of a configuration has to hold what counts before the first one is replaced: it is what is left when that fails.
@@ -784,11 +788,8 @@ impl Storage for FileStore {
     }
 
     fn is_new(&self, name: &str) -> bool {
-        let is_absent = |dir: PathBuf| match self.leftovers.contains(&dir) {
-            // It was refused, and nobody was told that it exists.
-            true => true,
-            false => self.shared.disk.kind(&dir).is_err_and(|e| e.kind() == io::ErrorKind::NotFound),
-        };
+        // What is left over was refused, and nobody was told that it exists.
+        let is_absent = |dir: PathBuf| self.leftovers.contains(&dir) || self.is_free(&dir);
         self.is_known && !self.made.streams.contains_key(name) && self.dir(name).is_ok_and(is_absent)
     }
 

@@ -115,7 +115,7 @@ pub(crate) struct Memory {
     order: VecDeque<(Rc<[u8]>, u64)>,
     reply_bytes: usize,
     next: u64,
-    /// By the number of the connection that asks.
+    /// By who asks.
     asked: HashMap<Asker, Asked>,
 }
 
