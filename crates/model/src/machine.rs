@@ -558,7 +558,9 @@ impl Model {
         for domain in Domain::told_of_by(&event.domain) {
             self.refresh(now, *domain, out);
         }
-        if self.snapshot.events.row(&event.id).is_none() && !event.id.is_empty() {
+        // One that is larger than all that may be kept is not worth all the others.
+        let is_fit = !event.id.is_empty() && event.bytes() <= Domain::Events.bounds().bytes;
+        if is_fit && self.snapshot.events.row(&event.id).is_none() {
             let at = event.time.as_ref().map_or(wall_ms, timestamp_ms);
             let change = turn.changes();
             Arc::make_mut(&mut self.snapshot.events).set(event, Domain::Events.bounds(), at, change);

@@ -340,3 +340,13 @@ fn events_of_the_past_and_of_now_are_one_list() {
     let changes = bench.model.snapshot().since(before).unwrap();
     assert_eq!(changes.changed.iter().filter(|(domain, _)| *domain == Domain::Events).count(), 1);
 }
+
+#[test]
+fn an_event_larger_than_all_that_may_be_kept_costs_no_other() {
+    let mut bench = Bench::filled();
+    bench.event("event.host.system.state", None);
+    let large = v1::Event { id: "9999".to_owned(), message: "x".repeat(300 * 1024), ..v1::Event::default() };
+    bench.feed(Input::Event { subject: "event.host.system.state".to_owned(), event: Box::new(large) });
+    let ids: Vec<_> = bench.model.snapshot().events().map(|row| row.value.id.clone()).collect();
+    assert_eq!(ids, ["event.host.system.state1000"]);
+}
