@@ -38,4 +38,4 @@ pub use kind::Kind;
 pub use monitor::{Action, Event, Monitor, Source};
 pub use sensor::{Change, Fault, Quality, Reading, Reason, Sensor, Spec};
 pub use stats::Stats;
-pub use threshold::{BadThresholds, Crossing, Level, Levels, Side, Thresholds, Watch};
+pub use threshold::{BadThresholds, Budget, Crossing, Level, Levels, Side, Thresholds, Watch};

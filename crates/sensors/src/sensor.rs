@@ -6,7 +6,7 @@ use units::{Millis, Mono};
 use crate::history::History;
 use crate::kind::Kind;
 use crate::stats::Stats;
-use crate::threshold::{Crossing, Level, Thresholds, Watch};
+use crate::threshold::{Budget, Crossing, Level, Thresholds, Watch};
 
 /// What a reading is worth. The order is that of getting worse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -197,6 +197,8 @@ pub enum Change {
     Removed,
     /// Its device is back.
     Inserted,
+    /// What is either so or not is so now, or is not any more. Of an alert also that it is so when it is first read.
+    Turned(bool),
 }
 
 /// A sensor.
@@ -212,6 +214,11 @@ pub struct Sensor {
     failures: u32,
     /// Its failure has been told.
     told_failed: bool,
+    /// How often it may be told.
+    failing: Budget,
+    /// What was told of one that is either so or not, and how often that may be.
+    state: Option<bool>,
+    turning: Budget,
     /// That it is not there has been told, or seen at the start.
     removed: bool,
     /// It has shown something.
@@ -230,6 +237,9 @@ impl Sensor {
             history: History::new(),
             failures: 0,
             told_failed: false,
+            failing: Budget::default(),
+            state: None,
+            turning: Budget::default(),
             removed: false,
             was_read: false,
             spec,
@@ -314,7 +324,7 @@ impl Sensor {
                 if value.is_finite() && value >= least && value <= most {
                     self.good(now, value, reading.at.unwrap_or(now), out);
                 } else {
-                    self.failed(Reason::Implausible, out);
+                    self.failed(now, Reason::Implausible, out);
                 }
             }
             (Quality::Stale, value) => {
@@ -326,7 +336,7 @@ impl Sensor {
             (Quality::Failed | Quality::Good, _) => {
                 // The sensors it is made of have told of themselves.
                 self.told_failed = true;
-                self.failed(reading.reason, out);
+                self.failed(now, reading.reason, out);
             }
         }
     }
@@ -374,7 +384,21 @@ impl Sensor {
             Reading { value: Some(value), at: Some(at), quality: Quality::Good, reason: Reason::None };
         self.stats.sample(now, value);
         self.history.sample(now, value);
+        if self.spec.kind.is_discrete() {
+            self.turn(now, value != 0.0, out);
+        }
         self.judge(now, value, out);
+    }
+
+    /// Tells what is so now, unless it was told; one that goes to and fro is told as rarely as a threshold is.
+    fn turn(&mut self, now: Mono, is: bool, out: &mut Vec<Change>) {
+        let news = self.state.map_or(is && self.spec.kind == Kind::Alert, |was| was != is);
+        if !news {
+            self.state.get_or_insert(is);
+        } else if self.turning.take(now) {
+            self.state = Some(is);
+            out.push(Change::Turned(is));
+        }
     }
 
     fn bad(&mut self, now: Mono, reason: Reason, out: &mut Vec<Change>) {
@@ -384,7 +408,7 @@ impl Sensor {
         let fresh = self.reading.at.is_some_and(|at| now.since(at) <= self.spec.stale_for);
         let enough = if waits { !fresh } else { self.failures > self.spec.retries };
         if enough || self.reading.quality == Quality::Failed {
-            return self.failed(reason, out);
+            return self.failed(now, reason, out);
         }
         if self.reading.value.is_some() {
             self.reading.quality = Quality::Stale;
@@ -392,10 +416,12 @@ impl Sensor {
         self.reading.reason = reason;
     }
 
-    fn failed(&mut self, reason: Reason, out: &mut Vec<Change>) {
+    fn failed(&mut self, now: Mono, reason: Reason, out: &mut Vec<Change>) {
         self.watch.interrupt();
         self.reading = Reading { value: None, at: self.reading.at, quality: Quality::Failed, reason };
-        if !std::mem::replace(&mut self.told_failed, true) {
+        // One that works now and then is told as rarely as a threshold is; one that stays away is told with a later sample.
+        if !self.told_failed && self.failing.take(now) {
+            self.told_failed = true;
             out.push(Change::Failed(reason));
         }
     }
@@ -434,6 +460,47 @@ mod tests {
     fn state(sensor: &Sensor) -> (Option<f64>, Quality, Reason) {
         let reading = sensor.reading();
         (reading.value, reading.quality, reading.reason)
+    }
+
+    #[test]
+    fn what_is_so_or_not_is_told_when_it_turns_and_not_without_end() {
+        let told = |kind: Kind, samples: &[(u64, f64)]| {
+            let (mut sensor, mut out) = (Sensor::new(Spec::new(kind), Mono::ZERO), Vec::new());
+            for (second, value) in samples {
+                sensor.sample(at(second * 1_000), Ok(*value), &mut out);
+            }
+            out
+        };
+        use Change::Turned;
+        assert_eq!(
+            told(Kind::Presence, &[(0, 1.0), (1, 1.0), (2, 0.0), (3, 1.0)]),
+            [Turned(false), Turned(true)]
+        );
+        assert_eq!(told(Kind::Alert, &[(0, 1.0), (1, 1.0), (2, 0.0)]), [Turned(true), Turned(false)]);
+        assert_eq!(told(Kind::Alert, &[(0, 0.0), (1, 0.0)]), []);
+        let shakes: Vec<_> = (0..59).map(|second| (second, f64::from(second % 2 == 0))).collect();
+        let mut shakes = shakes;
+        shakes.push((200, 1.0));
+        let out = told(Kind::Alert, &shakes);
+        assert_eq!((out.len(), out.last()), (9, Some(&Turned(true))), "what lasts is told");
+    }
+
+    #[test]
+    fn a_sensor_that_fails_now_and_then_is_told_eight_times_and_then_once_a_minute() {
+        let mut sensor = sensor(|spec| spec.retries = 0);
+        let mut failed = 0;
+        for second in 0..1_200 {
+            let mut out = Vec::new();
+            let raw = if second % 2 == 0 { Err(Fault::Io) } else { Ok(20.0) };
+            sensor.sample(at(second * 1_000), raw, &mut out);
+            failed += out.iter().filter(|change| matches!(change, Change::Failed(_))).count();
+        }
+        assert!((8..=29).contains(&failed), "{failed}");
+        let mut out = Vec::new();
+        for second in 1_200..1_320 {
+            sensor.sample(at(second * 1_000), Err(Fault::Io), &mut out);
+        }
+        assert!(matches!(out[..], [Change::Failed(Reason::Io)]), "one that stays away is told: {out:?}");
     }
 
     #[test]

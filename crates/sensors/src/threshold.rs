@@ -266,6 +266,8 @@ pub struct Crossing {
     pub threshold: Option<f64>,
     /// The value that did it; none when it is left because there is no value.
     pub value: Option<f64>,
+    /// How often this threshold was crossed and left since it was told last: more often than is told ([`Budget`]).
+    pub left_out: u32,
 }
 
 /// Which thresholds of a sensor are crossed.
@@ -279,6 +281,37 @@ struct Mark {
     asserted: bool,
     /// The other has been true since then.
     since: Option<Mono>,
+    /// What was told of it last.
+    told: bool,
+    budget: Budget,
+    left_out: u32,
+}
+
+/// How often something may be told: eight times at once, and then once a minute.
+///
+/// A value that goes to and fro over a threshold whose hysteresis is too small would fill the event log. What is not told is what lies between:
+/// the state that lasts is told as soon as there is room for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Budget {
+    /// When all that was told has been made up for.
+    even_at: Mono,
+}
+
+impl Budget {
+    /// So many at once.
+    pub const AT_ONCE: u32 = 8;
+    /// And then one in this time.
+    pub const EACH: Millis = Millis::from_secs(60);
+
+    /// Whether there is room for one more, which is then taken.
+    pub fn take(&mut self, now: Mono) -> bool {
+        let even_at = self.even_at.max(now);
+        if even_at.since(now) > Self::EACH.saturating_mul(u64::from(Self::AT_ONCE - 1)) {
+            return false;
+        }
+        self.even_at = even_at + Self::EACH;
+        true
+    }
 }
 
 /// All marks: the places of [`Watch::marks`].
@@ -317,9 +350,19 @@ impl Watch {
             if threshold.is_some() && now.since(since) < debounce {
                 continue;
             }
-            *mark = Mark { asserted: wanted, since: None };
-            let crossing = Crossing { side, level, asserted: wanted, threshold, value: Some(value) };
-            if wanted { crossed.push(crossing) } else { out.push(crossing) }
+            (mark.asserted, mark.since) = (wanted, None);
+            mark.left_out = mark.left_out.saturating_add(1);
+        }
+        for ((side, level), mark) in MARKS.into_iter().zip(&mut self.marks) {
+            if mark.asserted == mark.told || !mark.budget.take(now) {
+                continue;
+            }
+            let asserted = mark.asserted;
+            mark.told = asserted;
+            let left_out = std::mem::take(&mut mark.left_out).saturating_sub(1);
+            let threshold = thresholds.get(side, level);
+            let crossing = Crossing { side, level, asserted, threshold, value: Some(value), left_out };
+            if asserted { crossed.push(crossing) } else { out.push(crossing) }
         }
         out.append(&mut crossed);
     }
@@ -334,10 +377,12 @@ impl Watch {
     /// What it measures is off or not there: nothing is crossed any more.
     pub fn clear(&mut self, out: &mut Vec<Crossing>) {
         for ((side, level), mark) in MARKS.into_iter().zip(&mut self.marks) {
-            if mark.asserted {
-                out.push(Crossing { side, level, asserted: false, threshold: None, value: None });
+            // Told whatever was told before: it is no noise of the value, and no sample follows that would tell it later.
+            if mark.told {
+                let left_out = mark.left_out;
+                out.push(Crossing { side, level, asserted: false, threshold: None, value: None, left_out });
             }
-            *mark = Mark::default();
+            *mark = Mark { budget: mark.budget, ..Mark::default() };
         }
     }
 
@@ -466,6 +511,56 @@ mod tests {
                 (4, Level::Critical, true)
             ]
         );
+    }
+
+    /// A value that shakes by more than the hysteresis, once a second for an hour.
+    #[test]
+    fn what_shakes_is_told_eight_times_and_then_once_a_minute_and_what_lasts_always() {
+        let (thresholds, mut watch) = (upper(80.0, 90.0, 0.1), Watch::default());
+        let mut told = Vec::new();
+        let mut sample = |watch: &mut Watch, second: u64, value: f64| {
+            let mut out = Vec::new();
+            watch.sample(Mono::from_millis(second * 1_000), value, &thresholds, Millis::ZERO, &mut out);
+            told.extend(out.iter().map(|crossing| (second, crossing.level, crossing.asserted)));
+            out
+        };
+        let mut at_once = 0;
+        for second in 0..3_600 {
+            let value = if second % 2 == 0 { 80.5 } else { 79.5 };
+            let out = sample(&mut watch, second, value);
+            assert_eq!(
+                watch.worst(),
+                (second % 2 == 0).then_some(Level::Warning),
+                "the state is always true"
+            );
+            at_once += if second < 60 { out.len() } else { 0 };
+        }
+        assert_eq!(at_once, 8);
+        // Worse is told at once, whatever went on below it.
+        let out = sample(&mut watch, 3_600, 91.0);
+        assert!(out.iter().any(|crossing| crossing.level == Level::Critical && crossing.asserted), "{out:?}");
+        for second in 3_601..3_800 {
+            sample(&mut watch, second, 70.0);
+        }
+        let warnings: Vec<_> = told.iter().filter(|(_, level, _)| *level == Level::Warning).collect();
+        assert!((60..=72).contains(&warnings.len()), "{}", warnings.len());
+        assert!(warnings.windows(2).all(|pair| pair[0].2 != pair[1].2), "each is followed by its opposite");
+        assert!(!warnings.last().unwrap().2 && watch.worst().is_none(), "and it ends with what is so");
+    }
+
+    #[test]
+    fn what_was_not_told_is_counted() {
+        let (thresholds, mut watch, mut out) = (upper(80.0, 90.0, 0.0), Watch::default(), Vec::new());
+        for second in 0..19 {
+            let value = if second % 2 == 0 { 81.0 } else { 79.0 };
+            watch.sample(Mono::from_millis(second * 1_000), value, &thresholds, Millis::ZERO, &mut out);
+        }
+        assert_eq!((out.len(), out.iter().map(|crossing| crossing.left_out).sum::<u32>()), (8, 0));
+        // Eight were told, so it counts as left; it is crossed, and was so ten times more in between.
+        watch.sample(Mono::from_millis(90_000), 81.0, &thresholds, Millis::ZERO, &mut out);
+        assert_eq!((out.len(), out[8].asserted, out[8].left_out), (9, true, 10));
+        watch.clear(&mut out);
+        assert!(!out[9].asserted);
     }
 
     #[test]

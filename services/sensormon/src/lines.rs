@@ -10,6 +10,9 @@ use tokio::sync::mpsc;
 /// Pause before a line that cannot be used is asked for again.
 const AGAIN: Duration = Duration::from_secs(2);
 
+/// How often a line is looked at although it did not change: a reading is told again, and an edge that was lost is made up for.
+const LOOK: Duration = Duration::from_secs(30);
+
 /// What a line said: the sensor's place and its level.
 pub(crate) type Told = (usize, Result<f64, Fault>);
 
@@ -44,7 +47,7 @@ async fn follow(input: &mut dyn InputLine, sensor: usize, tell: &mpsc::Sender<To
             Err(error) => return Some(error),
         };
         tell.send((sensor, Ok(if level { 1.0 } else { 0.0 }))).await.ok()?;
-        if let Err(error) = next_edge(input).await {
+        if let Ok(Err(error)) = tokio::time::timeout(LOOK, next_edge(input)).await {
             return Some(error);
         }
     }

@@ -430,7 +430,27 @@ impl Daemon {
                 );
             }
             Change::Removed | Change::Inserted => self.pulled(index, change == Change::Removed),
+            Change::Turned(is) => self.turned(&id, &name, sensor.spec.kind, is),
         }
+    }
+
+    /// An alert is given, something is there: or not any more.
+    fn turned(&self, id: &str, name: &str, kind: sensors::Kind, is: bool) {
+        // What is missing and what calls for somebody; the other way round all is well.
+        let severity = if is == (kind == sensors::Kind::Alert) {
+            v1::EventSeverity::Warning
+        } else {
+            v1::EventSeverity::Info
+        };
+        let (what, state) = (kind.as_str(), wire::state(kind, f64::from(is)));
+        tracing::info!(sensor = id, state, "discrete sensor changed");
+        let change = v1::SensorStateChange {
+            id: id.to_owned(),
+            quality: v1::SensorQuality::Good.into(),
+            reason: v1::SensorReason::Unspecified.into(),
+        };
+        let message = format!("{name}: {state}");
+        self.event(id, what, severity, message, v1::event::Payload::SensorStateChange(change));
     }
 
     /// A device was pulled or is back: told once, and not for each of its sensors.
@@ -461,14 +481,14 @@ impl Daemon {
     }
 
     fn crossed(&self, id: &str, name: &str, kind: sensors::Kind, crossing: &Crossing) {
-        let Crossing { side, level, asserted, threshold, value } = *crossing;
+        let Crossing { side, level, asserted, threshold, value, left_out } = *crossing;
         let severity = match (asserted, level) {
             (false, _) => v1::EventSeverity::Info,
             (true, Level::Warning) => v1::EventSeverity::Warning,
             (true, Level::Critical | Level::Fatal) => v1::EventSeverity::Critical,
         };
         let place = format!("{} {}", side.as_str(), level.as_str());
-        let message = match (asserted, value, threshold) {
+        let mut message = match (asserted, value, threshold) {
             (true, Some(value), Some(at)) => {
                 let beyond = if side == Side::Upper { "at or above" } else { "at or below" };
                 format!("{name}: {} is {beyond} {place}, {}", wire::words(kind, value), wire::words(kind, at))
@@ -476,6 +496,10 @@ impl Daemon {
             (_, Some(value), _) => format!("{name}: {} has left {place}", wire::words(kind, value)),
             (_, None, _) => format!("{name}: nothing to measure any more, {place} is left"),
         };
+        if left_out > 0 {
+            tracing::warn!(sensor = id, left_out, "threshold events left out: hysteresis too small");
+            message.push_str(&format!(" (crossed and left {left_out} times more since it was told last)"));
+        }
         let payload = v1::SensorThresholdCrossed {
             sensor_id: id.to_owned(),
             side: wire::side(side).into(),
