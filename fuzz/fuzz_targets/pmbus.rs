@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pmbus::{Coefficients, Format, Register, VoutMode};
+use pmbus::{Coefficients, Command, Device, Format, Numbers, Options, Quantity, Register, Trouble, VoutMode, What};
 use smbus::{Address, Transfer};
 
 fuzz_target!(|input: (u8, u8, bool, [u8; 5], u16, &[u8])| {
@@ -25,5 +25,21 @@ fuzz_target!(|input: (u8, u8, bool, [u8; 5], u16, &[u8])| {
     }
     for register in Register::ALL {
         assert!(register.conditions(raw).count() <= 16);
+    }
+    let numbers = if pec { Numbers::Direct } else { Numbers::Linear };
+    let mut asked = Device::new(device, Options { numbers, vid: Some(pmbus::Vid::Vr12), ..Options::default() });
+    let mut rest = answer;
+    for command in [Command::ReadVout, Command::ReadVin, Command::ReadVout] {
+        let wanted = Quantity { what: What::Reading(command), page: pec.then_some(mode) };
+        let read = asked.read(wanted, |transfers: &[Transfer]| {
+            let one = |_: &Transfer| {
+                let (&length, tail) = rest.split_first().ok_or(Trouble::NoAnswer(()))?;
+                let (answer, tail) = tail.split_at(tail.len().min(usize::from(length)));
+                rest = tail;
+                Ok(answer.to_vec())
+            };
+            transfers.iter().map(one).collect()
+        });
+        assert!(read.is_err() || read.is_ok_and(f64::is_finite));
     }
 });

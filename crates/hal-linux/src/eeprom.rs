@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use hal::{Eeprom, Error, Location};
 
-use crate::sensor::matches;
+use crate::place::{matches, target};
 
 /// More devices than this are not looked through.
 const DEVICES_MAX: usize = 4_096;
@@ -18,6 +18,17 @@ pub struct SysfsEeprom {
     root: PathBuf,
     location: Location,
     size: usize,
+}
+
+/// The file of the EEPROM at this place, while its device is there. By the words of links: the folders above `root` may be out of reach.
+#[must_use]
+pub fn eeprom_file(root: &Path, location: &Location) -> Option<PathBuf> {
+    let list = Path::new("bus/i2c/devices");
+    let entries = std::fs::read_dir(root.join(list)).ok()?.take(DEVICES_MAX);
+    entries
+        .filter_map(|entry| target(root, &list.join(entry.ok()?.file_name())))
+        .find(|device| matches(root, device, location))
+        .map(|device| root.join(device).join("eeprom"))
 }
 
 impl SysfsEeprom {
@@ -32,14 +43,7 @@ impl SysfsEeprom {
     }
 
     fn find(&self) -> Result<PathBuf, Error> {
-        let gone = || Error::Unavailable { what: self.what() };
-        std::fs::read_dir(self.root.join("bus/i2c/devices"))
-            .map_err(|_| gone())?
-            .take(DEVICES_MAX)
-            .filter_map(|entry| entry.ok()?.path().canonicalize().ok())
-            .find(|device| matches(device, &self.location))
-            .map(|device| device.join("eeprom"))
-            .ok_or_else(gone)
+        eeprom_file(&self.root, &self.location).ok_or_else(|| Error::Unavailable { what: self.what() })
     }
 
     fn failed(&self, operation: &'static str, source: io::Error) -> Error {

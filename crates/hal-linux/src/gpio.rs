@@ -2,8 +2,9 @@
 #![allow(unsafe_code, reason = "tokio cannot know that a descriptor it watches stays what it is")]
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,9 +12,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use gpiocdev::Request;
 use gpiocdev::line::{EdgeDetection, EdgeKind, Offset, Value};
 use gpiocdev::request::{Builder, Config};
+use gpiocdev::{Request, UapiCall};
+use gpiocdev_uapi::v2::{LineEdgeEvent, LineValues};
 use hal::{Bias, Edge, Error, Gpio, Initial, InputLine, Line, LineId, OutputLine};
 use tokio::io::unix::AsyncFd;
 
@@ -21,6 +23,10 @@ use crate::worker::{Call, WITHIN, Worker};
 
 /// The longest consumer label, without the final zero (`GPIO_MAX_NAME_SIZE` is 32).
 const OWNER_MAX: usize = 31;
+
+/// `GPIO_V2_LINE_EVENT_RISING_EDGE`, and the length of a `struct gpio_v2_line_event` in words of eight bytes.
+const RISING: u32 = 1;
+const EVENT_WORDS: usize = size_of::<LineEdgeEvent>() / 8;
 
 /// How long a chip may take to say which lines it has. It is not asked of the hardware.
 const FIND_WITHIN: Duration = Duration::from_millis(500);
@@ -156,31 +162,92 @@ struct Held {
     id: LineId,
 }
 
+/// What a line is held by.
+#[derive(Debug)]
+enum Wire {
+    /// A request of this process.
+    Own(Request),
+    /// A request of one line that another process made and handed over.
+    Handed(File),
+}
+
+impl Wire {
+    fn value(&self, offset: Offset) -> gpiocdev::Result<bool> {
+        match self {
+            Self::Own(request) => Ok(request.value(offset)? == Value::Active),
+            Self::Handed(file) => {
+                let mut values = LineValues { bits: 0, mask: 1 };
+                let got = gpiocdev_uapi::v2::get_line_values(file, &mut values);
+                got.map_err(|error| gpiocdev::Error::Uapi(UapiCall::GetLineValues, error))?;
+                Ok(values.bits & 1 != 0)
+            }
+        }
+    }
+
+    fn set(&self, offset: Offset, active: bool) -> gpiocdev::Result<()> {
+        match self {
+            Self::Own(request) => request.set_value(offset, value(active)),
+            // What is handed over is an input.
+            Self::Handed(_) => Err(gpiocdev::Error::InvalidArgument("the line is an input".to_owned())),
+        }
+    }
+
+    /// Whether the kernel has an edge queued. It does not ask the hardware.
+    fn has_edge(&self) -> gpiocdev::Result<bool> {
+        match self {
+            Self::Own(request) => request.has_edge_event(),
+            Self::Handed(file) => gpiocdev_uapi::has_event(file)
+                .map_err(|error| gpiocdev::Error::Uapi(UapiCall::HasEvent, error)),
+        }
+    }
+
+    fn read_edge(&self) -> gpiocdev::Result<Edge> {
+        match self {
+            Self::Own(request) => {
+                let event = request.read_edge_event()?;
+                let active = event.kind == EdgeKind::Rising;
+                Ok(Edge { active, at: Duration::from_nanos(event.timestamp_ns) })
+            }
+            Self::Handed(file) => {
+                let failed = |error| gpiocdev::Error::Uapi(UapiCall::ReadEvent, error);
+                let mut buffer = [0; EVENT_WORDS];
+                gpiocdev_uapi::read_event(file, &mut buffer).map_err(failed)?;
+                let event = LineEdgeEvent::from_slice(&buffer).map_err(failed)?;
+                Ok(Edge { active: event.kind == RISING, at: Duration::from_nanos(event.timestamp_ns) })
+            }
+        }
+    }
+}
+
 /// The request of a line, for the loop and the thread of its chip.
 #[derive(Debug, Clone)]
-struct Shared(Arc<Request>);
+struct Shared(Arc<Wire>);
 
 impl AsFd for Shared {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        match &*self.0 {
+            Wire::Own(request) => request.as_fd(),
+            Wire::Handed(file) => file.as_fd(),
+        }
     }
 }
 
 impl AsRawFd for Shared {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
+        self.as_fd().as_raw_fd()
     }
 }
 
 impl Held {
     fn new(found: Found, request: Request, id: LineId) -> Self {
-        Self { chip: found.chip, request: Some(Shared(Arc::new(request))), offset: found.offset, id }
+        let request = Some(Shared(Arc::new(Wire::Own(request))));
+        Self { chip: found.chip, request, offset: found.offset, id }
     }
 
     fn call<R: Send + 'static>(
         &self,
         operation: &'static str,
-        job: impl FnOnce(&Request, Offset) -> gpiocdev::Result<R> + Send + 'static,
+        job: impl FnOnce(&Wire, Offset) -> gpiocdev::Result<R> + Send + 'static,
     ) -> Call<R> {
         let (request, offset, id) = (self.request.clone(), self.offset, self.id.clone());
         self.chip.call(operation, format!("GPIO line {id}"), WITHIN, move || match &request {
@@ -190,7 +257,7 @@ impl Held {
     }
 
     fn level(&self) -> Call<bool> {
-        self.call("read", |request, offset| Ok(request.value(offset)? == Value::Active))
+        self.call("read", Wire::value)
     }
 }
 
@@ -323,6 +390,14 @@ impl Gpio for LinuxGpio {
     }
 
     async fn input(&self, line: &Line, owner: &str) -> Result<Box<dyn InputLine>, Error> {
+        let (found, request, reported) = self.open_input(line, owner).await?;
+        Ok(Box::new(LinuxInput::watch(Held::new(found, request, line.id.clone()), reported)?))
+    }
+}
+
+impl LinuxGpio {
+    /// Requests an input with its edges; also what it shows.
+    async fn open_input(&self, line: &Line, owner: &str) -> Result<(Found, Request, bool), Error> {
         let found = self.find(&line.id).await?;
         let offset = found.offset;
         let mut config = configure(line, offset);
@@ -339,19 +414,36 @@ impl Gpio for LinuxGpio {
             Ok((request, level == Value::Active))
         });
         let (request, reported) = opening.await?;
-        let held = Held::new(found, request, line.id.clone());
-        let Some(shared) = held.request.clone() else {
-            return Err(Error::Unavailable { what: format!("GPIO line {}", line.id) });
-        };
-        // SAFETY: `Request` owns the descriptor of its line, an open file that it closes only when dropped, and it always returns that
-        // one; the `AsyncFd` has a share of the request, which nothing takes out of it.
-        let edges = unsafe { AsyncFd::register(shared) }.map_err(|error| {
-            let (_, source) = error.into_parts();
-            Error::Io { operation: "watch", what: format!("GPIO line {}", line.id), source }
-        })?;
-        // An edge between the reading and here is in the kernel's queue.
-        Ok(Box::new(LinuxInput { edges, held, reported, doubt: Doubt::default() }))
+        Ok((found, request, reported))
     }
+
+    /// Requests an input for another process, which holds the line for as long as it has the descriptor. With that it gets at this line and no other of
+    /// the chip. Also what the chip is called.
+    ///
+    /// # Errors
+    /// As [`Gpio::input`].
+    pub async fn hand_input(&self, line: &Line, owner: &str) -> Result<(OwnedFd, String), Error> {
+        let (found, request, _) = self.open_input(line, owner).await?;
+        let descriptor = request.as_fd().try_clone_to_owned().map_err(|source| Error::Io {
+            operation: "hand over",
+            what: format!("GPIO line {}", line.id),
+            source,
+        })?;
+        let chip = found.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok((descriptor, chip))
+    }
+}
+
+/// An input that was handed over; `chip` is the thread of its chip.
+pub(crate) async fn handed_input(
+    line: OwnedFd,
+    chip: Arc<Worker>,
+    id: LineId,
+) -> Result<Box<dyn InputLine>, Error> {
+    let request = Some(Shared(Arc::new(Wire::Handed(File::from(line)))));
+    let held = Held { chip, request, offset: 0, id };
+    let reported = held.level().await?;
+    Ok(Box::new(LinuxInput::watch(held, reported)?))
 }
 
 fn open_output(
@@ -392,7 +484,7 @@ struct LinuxOutput {
 #[async_trait]
 impl OutputLine for LinuxOutput {
     async fn set(&self, active: bool) -> Result<(), Error> {
-        self.held.call("drive", move |request, offset| request.set_value(offset, value(active))).await
+        self.held.call("drive", move |wire, offset| wire.set(offset, active)).await
     }
 
     async fn get(&self) -> Result<bool, Error> {
@@ -448,6 +540,20 @@ impl<C: Future<Output = Result<bool, Error>> + Unpin> Doubt<C> {
 }
 
 impl LinuxInput {
+    fn watch(held: Held, reported: bool) -> Result<Self, Error> {
+        let Some(shared) = held.request.clone() else {
+            return Err(Error::Unavailable { what: format!("GPIO line {}", held.id) });
+        };
+        // SAFETY: a `Wire` owns the descriptor of its line, an open file that it closes only when dropped, and it always returns that
+        // one; the `AsyncFd` has a share of it, which nothing takes out of it.
+        let edges = unsafe { AsyncFd::register(shared) }.map_err(|error| {
+            let (_, source) = error.into_parts();
+            Error::Io { operation: "watch", what: format!("GPIO line {}", held.id), source }
+        })?;
+        // An edge between the reading and here is in the kernel's queue.
+        Ok(Self { edges, held, reported, doubt: Doubt::default() })
+    }
+
     /// Compares the level with what was reported, once, after the kernel's queue ran dry. An edge that comes while the kernel still
     /// handles the one before may be lost to it (its interrupt is masked), and nothing would ever tell.
     fn poll_missed(&mut self, cx: &mut Context<'_>) -> Poll<Result<Edge, Error>> {
@@ -476,7 +582,7 @@ impl LinuxInput {
 
     /// Whether the kernel has an edge queued. It does not ask the hardware.
     fn has_edge(&self) -> Result<bool, Error> {
-        self.edges.get_ref().0.has_edge_event().map_err(|error| failed("watch", &self.held.id, error))
+        self.edges.get_ref().0.has_edge().map_err(|error| failed("watch", &self.held.id, error))
     }
 }
 
@@ -498,8 +604,8 @@ impl InputLine for LinuxInput {
             };
             // The descriptor blocks, so it is read only when something is there. The kernel keeps 16 edges and drops the oldest.
             let request = &self.edges.get_ref().0;
-            let event = match request.has_edge_event() {
-                Ok(true) => request.read_edge_event(),
+            let event = match request.has_edge() {
+                Ok(true) => request.read_edge(),
                 Ok(false) => {
                     // An edge from here on wakes us; one before it is seen by the comparison.
                     ready.clear_ready();
@@ -509,11 +615,10 @@ impl InputLine for LinuxInput {
             };
             drop(ready);
             return Poll::Ready(match event {
-                Ok(event) => {
-                    let active = event.kind == EdgeKind::Rising;
-                    self.reported = active;
+                Ok(edge) => {
+                    self.reported = edge.active;
                     self.doubt.raise();
-                    Ok(Edge { active, at: Duration::from_nanos(event.timestamp_ns) })
+                    Ok(edge)
                 }
                 Err(error) => Err(failed("watch", &self.held.id, error)),
             });

@@ -2,7 +2,9 @@
 //!
 //! ```text
 //!  hal::Gpio     ──► LinuxGpio ──► a thread for each chip ──► /dev/gpiochip*  (character device, interface version 2)
+//!                ──► HandedLines ──► lines that the operator requested
 //!  hal::SensorBus ─► SysfsBus ──► /sys/class/hwmon, /sys/bus/iio (kept-open attributes)
+//!  hal::I2c      ──► LinuxI2c ──► /dev/i2c-*
 //!  hal::FanBus   ──► SysfsFans ──► pwmN of /sys/class/hwmon (kept-open attributes)
 //!  hal::Led      ──► LinuxLeds ──► a thread for each controller ──► /sys/class/leds
 //!  hal::Watchdog ──► LinuxWatchdog ──► /dev/watchdog*
@@ -38,10 +40,14 @@ mod fan;
 #[cfg(feature = "gpio")]
 mod gpio;
 #[cfg(feature = "gpio")]
+mod handed;
+mod i2c;
+#[cfg(feature = "gpio")]
 mod led;
 pub mod memory;
 pub mod module;
 pub mod net;
+pub mod place;
 pub mod reset;
 pub mod rtc;
 pub mod sched;
@@ -51,10 +57,13 @@ mod watchdog;
 #[cfg(feature = "gpio")]
 mod worker;
 
-pub use eeprom::SysfsEeprom;
+pub use eeprom::{SysfsEeprom, eeprom_file};
 pub use fan::{SysfsFans, output_files};
 #[cfg(feature = "gpio")]
 pub use gpio::LinuxGpio;
+#[cfg(feature = "gpio")]
+pub use handed::{HandedLines, hand_over};
+pub use i2c::{LinuxI2c, i2c_device};
 #[cfg(feature = "gpio")]
 pub use led::LinuxLeds;
 pub use sensor::SysfsBus;

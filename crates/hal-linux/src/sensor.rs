@@ -6,10 +6,12 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-use hal::{Adapter, Channel, ChannelClass, Limits, Location, SampleError, SensorBus};
+use hal::{Channel, ChannelClass, Limits, SampleError, SensorBus};
 use sensors::Fault;
+
+use crate::place::{matches, target};
 
 /// The longest value of an attribute that is a number, with what may stand around it.
 const VALUE_MAX: usize = 64;
@@ -169,27 +171,6 @@ fn folder(root: &Path, class: &str, prefix: &str, channel: &Channel) -> Option<P
     found.into_iter().next().map(|folder| root.join(folder))
 }
 
-/// Where a link below `root` points to, below `root` as well. By its words, which are relative in sysfs: the folders above `root` may be out of
-/// reach, and those below it are no links.
-fn target(root: &Path, link: &Path) -> Option<PathBuf> {
-    let to = std::fs::read_link(root.join(link)).ok()?;
-    if to.is_absolute() {
-        return Some(to.strip_prefix(root).ok()?.to_owned());
-    }
-    let mut path = link.parent()?.to_owned();
-    for part in to.components() {
-        match part {
-            Component::Normal(name) => path.push(name),
-            Component::ParentDir => {
-                path.pop().then_some(())?;
-            }
-            Component::CurDir => {}
-            Component::RootDir | Component::Prefix(_) => return None,
-        }
-    }
-    Some(path)
-}
-
 /// Whether a folder of a class, by its path below `root`, is that of the channel's device.
 fn is_at(root: &Path, folder: &Path, channel: &Channel) -> bool {
     // A hwmon folder has a link to its device; an IIO folder is in it.
@@ -200,41 +181,11 @@ fn is_at(root: &Path, folder: &Path, channel: &Channel) -> bool {
     let Some(device) = device.as_deref().and_then(|device| device.strip_prefix("devices").ok()) else {
         return false;
     };
-    if !matches(device, &channel.location) {
+    if !matches(root, device, &channel.location) {
         return false;
     }
     let name = || text(&root.join(folder).join("name"));
     channel.driver.as_deref().is_none_or(|driver| name().as_deref() == Some(driver))
-}
-
-/// Whether a device's path below `/sys/devices` is that place.
-pub(crate) fn matches(device: &Path, location: &Location) -> bool {
-    match location {
-        Location::Path(path) => ends_with(device, path),
-        Location::I2c { adapter, address } => {
-            let Some(name) = device.file_name().and_then(|name| name.to_str()) else { return false };
-            let Some((bus, at)) = name.split_once('-') else { return false };
-            if u16::from_str_radix(at, 16) != Ok(*address) {
-                return false;
-            }
-            match adapter {
-                Adapter::Number(number) => bus.parse() == Ok(*number),
-                // …/<adapter's device>/i2c-7/7-0048
-                Adapter::Path(path) => {
-                    let parent = device.parent().filter(|parent| parent.ends_with(format!("i2c-{bus}")));
-                    parent.and_then(Path::parent).is_some_and(|parent| ends_with(parent, path))
-                }
-            }
-        }
-    }
-}
-
-/// By whole names, and not by climbing.
-fn ends_with(path: &Path, end: &str) -> bool {
-    let end = Path::new(end.trim_matches('/'));
-    end.components().next().is_some()
-        && end.components().all(|part| matches!(part, Component::Normal(_)))
-        && path.ends_with(end)
 }
 
 fn text(path: &Path) -> Option<String> {

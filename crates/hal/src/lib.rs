@@ -1,4 +1,4 @@
-//! Hardware traits: GPIO lines, sensors, fans, LEDs and the watchdog.
+//! Hardware traits: GPIO lines, sensors, I2C buses, fans, LEDs and the watchdog.
 //!
 //! ```text
 //!  powermgr, operator ──► hal (these traits) ◄── hal-linux: character devices of the kernel
@@ -28,6 +28,7 @@ mod eeprom;
 mod error;
 mod fan;
 mod gpio;
+mod i2c;
 mod led;
 mod sensor;
 mod watchdog;
@@ -36,6 +37,7 @@ pub use eeprom::Eeprom;
 pub use error::{Error, ErrorKind};
 pub use fan::{FanBus, FanOutput};
 pub use gpio::{Bias, Edge, Gpio, Initial, InputLine, Line, LineId, OutputLine, next_edge, next_edge_of};
+pub use i2c::{I2c, I2cError, I2cFault};
 pub use led::{Led, LineLed};
 pub use sensor::{Adapter, Channel, ChannelClass, Limits, Location, SampleError, SensorBus};
 pub use watchdog::{Watchdog, WatchdogInfo};

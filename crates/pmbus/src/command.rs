@@ -36,6 +36,7 @@ pub enum Shape {
 
 /// A command (Part II, appendix I, table 27).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 #[repr(u8)]
 pub enum Command {

@@ -23,6 +23,7 @@ pub enum Format {
 
 /// The straight line of [`Format::Direct`]: `Y = (m X + b) 10^R`, with X the value and Y the two bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Coefficients {
     /// Slope.
     pub m: i16,

@@ -7,6 +7,8 @@
 //!                              Register ──► conditions ◄────────────────────┘
 //! ```
 //!
+//! [`Device`] is all of that for one device, given what does the transfers.
+//!
 //! A driver of the kernel does this where there is one; this is for the devices that have none, and for what drivers do not show. What
 //! a device answers is hostile: every two bytes decode to a finite number or to an error, none to something that is only nearly a number.
 //!
@@ -25,6 +27,7 @@
 )]
 
 mod command;
+mod device;
 mod format;
 mod half;
 mod mode;
@@ -33,6 +36,7 @@ mod status;
 mod vid;
 
 pub use command::{Capability, Command, FanConfig, Shape, Speed, Unit};
+pub use device::{Checked, Device, Failure, Numbers, Options, Quantity, Trouble, What};
 pub use format::{Coefficients, Error, Format};
 pub use half::{from_half, to_half};
 pub use mode::{VoutFormat, VoutMode};

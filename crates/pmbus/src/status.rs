@@ -2,6 +2,7 @@
 
 /// A status register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Register {
     /// STATUS_WORD (0x79), whose low byte is STATUS_BYTE (0x78).

@@ -2,6 +2,7 @@
 
 /// A table of codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Vid {
     /// Intel VR11: 1.60 V at code 0x02, 6.25 mV down a step, to 0xb2 (VRM and EVRD 11.1 design guidelines, table 2-1).

@@ -168,6 +168,13 @@ impl Transfer {
         Some(Transfer::new(address, counted(command, block)?, Reads::Nothing))
     }
 
+    /// Receive byte: without a command. A device that is there acknowledges its address, and what it answers means something to few; asked like this
+    /// nothing is written to it.
+    #[must_use]
+    pub fn receive_byte(address: Address) -> Self {
+        Transfer::new(address, Vec::new(), Reads::Bytes(1))
+    }
+
     /// Read byte.
     #[must_use]
     pub fn read_byte(address: Address, command: u8) -> Self {
@@ -212,13 +219,13 @@ impl Transfer {
         self.address
     }
 
-    /// The command.
+    /// The command; 0 for one without.
     #[must_use]
     pub fn command(&self) -> u8 {
         self.written.first().copied().unwrap_or_default()
     }
 
-    /// The bytes of the first message, without the address.
+    /// The bytes of the first message, without the address; none where there is no such message.
     #[must_use]
     pub fn written(&self) -> &[u8] {
         &self.written
@@ -256,7 +263,10 @@ impl Transfer {
         let data = read.get(from..end).ok_or(short)?;
         if self.pec {
             let received = *read.get(end).ok_or(short)?;
-            let mut computed = pec(pec(0, &[self.address.write()]), &self.written);
+            let mut computed = match self.written.as_slice() {
+                [] => 0,
+                written => pec(pec(0, &[self.address.write()]), written),
+            };
             computed = pec(computed, &[self.address.read()]);
             computed = pec(computed, read.get(..end).unwrap_or_default());
             if computed != received {
@@ -340,6 +350,9 @@ mod tests {
         assert_eq!(word.word(&[0x34, 0x12]), Ok(0x1234));
         assert_eq!(word.word(&[0x34]), Err(Error::Short { wanted: 2, got: 1 }));
         assert_eq!(Transfer::read_byte(at(0x40), 0x20).byte(&[0x17]), Ok(0x17));
+        let receive = Transfer::receive_byte(at(0x40));
+        assert_eq!((receive.written(), receive.expects()), (&[][..], Expects::Exactly(1)));
+        assert_eq!(receive.clone().with_pec().byte(&[0x17, pec(0, &[0x81, 0x17])]), Ok(0x17));
 
         let block = Transfer::read_block(at(0x40), 0x99, 4);
         assert_eq!(block.expects(), Expects::AtMost(5));

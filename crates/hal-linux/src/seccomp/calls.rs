@@ -34,6 +34,10 @@ const EXECUTABLE: u32 = 4;
 const PRCTL: [u32; 7] = [3, 15, 16, 23, 39, 0x5356_4d41, 0x4155_5856];
 /// TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX.
 const IOCTL: [u32; 6] = [0x5401, 0x5413, 0x541b, 0x5421, 0x5450, 0x5451];
+/// I2C_SLAVE and I2C_RDWR. Not among them: to speak to a device behind its driver's back (I2C_SLAVE_FORCE).
+const IOCTL_I2C: [u32; 2] = [0x0703, 0x0707];
+/// GPIO_V2_LINE_GET_VALUES_IOCTL.
+const IOCTL_LEVELS: u32 = 0xc010_b40e;
 /// The bits of an ioctl's number that say whose it is, and the owners: GPIO chips, real-time clocks.
 const IOCTL_OWNER: u32 = 0xff00;
 const IOCTL_GPIO: u32 = 0xb400;
@@ -342,6 +346,14 @@ pub(super) fn verdicts(groups: Groups, process: u32) -> BTreeMap<u32, Verdict> {
     if groups.contains(Groups::GPIO) {
         ioctls_of(&mut all, IOCTL_GPIO);
     }
+    if groups.contains(Groups::I2C) {
+        for request in IOCTL_I2C {
+            all.when(__NR_ioctl, &[Test::is(1, request)]);
+        }
+    }
+    if groups.contains(Groups::LEVELS) {
+        all.when(__NR_ioctl, &[Test::is(1, IOCTL_LEVELS)]);
+    }
     if groups.contains(Groups::NETWORK) {
         all.when(__NR_socket, &[Test::is(0, AF_NETLINK), Test::is(2, NETLINK_ROUTE)]);
         all.allow(&[__NR_bind]);
@@ -412,6 +424,8 @@ mod tests {
                 (__NR_mprotect, &[0, 4096, 7]),
                 (__NR_prlimit64, &[1, 7, 1]),
                 (__NR_prctl, &[22]),
+                // I2C_SLAVE_FORCE.
+                (__NR_ioctl, &[3, 0x0706]),
                 // TIOCSTI types on a terminal.
                 (__NR_ioctl, &[0, 0x5412]),
                 // Packets of any kind, AF_PACKET and of IP.
@@ -465,9 +479,14 @@ mod tests {
             (Groups::NETWORK, __NR_socket, &[u64::from(AF_NETLINK), RAW, u64::from(NETLINK_ROUTE)]),
             (Groups::CLOCK, __NR_clock_settime, &[0]),
             (Groups::CLOCK, __NR_ioctl, &[3, 0x4024_700a]),
+            (Groups::I2C, __NR_ioctl, &[3, 0x0703, 0x58]),
+            (Groups::I2C, __NR_ioctl, &[3, 0x0707]),
+            (Groups::LEVELS, __NR_ioctl, &[3, 0xc010_b40e]),
         ] {
             assert_eq!(answer(group, call, arguments), ALLOW, "{call} {arguments:?}");
-            let others = Groups::from_bits(everything().bits() & !group.bits());
+            // Who has chips reads the levels of their lines, too.
+            let wider = if group == Groups::LEVELS { Groups::GPIO } else { Groups::empty() };
+            let others = Groups::from_bits(everything().bits() & !group.union(wider).bits());
             assert_ne!(answer(others, call, arguments), ALLOW, "{call} {arguments:?} without {group:?}");
         }
     }

@@ -33,13 +33,20 @@ impl Groups {
     /// The clock, and the one that runs while the machine is off.
     pub const CLOCK: Self = Self(1 << 5);
 
-    const NAMES: [(Self, &'static str); 6] = [
+    /// Devices on I2C buses.
+    pub const I2C: Self = Self(1 << 6);
+    /// Levels of lines that were handed over: which way a line goes is not changed by who has it.
+    pub const LEVELS: Self = Self(1 << 7);
+
+    const NAMES: [(Self, &'static str); 8] = [
         (Self::DATAGRAMS, "UDP"),
         (Self::LISTEN, "listen"),
         (Self::PRIORITY, "priority"),
         (Self::GPIO, "GPIO"),
         (Self::NETWORK, "network"),
         (Self::CLOCK, "clock"),
+        (Self::I2C, "I2C"),
+        (Self::LEVELS, "levels of lines"),
     ];
 
     /// None.
