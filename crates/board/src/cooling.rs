@@ -6,7 +6,7 @@ use sensors::Kind;
 
 use crate::reader::Table;
 use crate::types::{
-    Combine, Control, CurveStep, Device, Fan, FanKick, Forward, Input, Name, Sensor, Tach, Zone, ZoneProfile,
+    Combine, Control, CurveStep, Device, Fan, FanKick, Forward, Name, Sensor, Tach, Zone, ZoneProfile,
 };
 
 const FANS_MAX: usize = thermal::MAX_FANS;
@@ -135,8 +135,7 @@ fn fan(t: &mut Table<'_>, devices: &[Device], sensors: &[Sensor]) -> Option<Fan>
         t.fault(t.place("failsafe"), format!("failsafe {failsafe} has to be at least min {min}"));
         return None;
     }
-    let is_tach =
-        |sensor: &Sensor| sensor.spec.kind == Kind::Fan && matches!(sensor.input, Input::Channel { .. });
+    let is_tach = |sensor: &Sensor| sensor.spec.kind == Kind::Fan && sensor.input.device().is_some();
     let mut tachs = sensors.iter().filter(|sensor| is_tach(sensor)).map(|sensor| &sensor.id);
     let sensor = match tach {
         Some(tach) if !tachs.clone().any(|known| *known == tach) => {
@@ -297,10 +296,10 @@ fn zone(t: &mut Table<'_>, kind: &str, fans: &[Fan], sensors: &[Sensor]) -> Opti
             return None;
         };
         // The loop reads what it goes by itself.
-        if !matches!(sensor.input, Input::Channel { .. }) {
+        if sensor.input.device().is_none() {
             t.fault(
                 t.place(key),
-                format!("{:?} is not read through the kernel, so no fan can go by it", named.as_str()),
+                format!("{:?} is not read of a device, so no fan can go by it", named.as_str()),
             );
             return None;
         }

@@ -15,7 +15,7 @@ use crate::{cooling, inventory, lighting, sensing};
 const HOSTS_MAX: usize = 16;
 
 /// The top-level tables; overrides that start with one of these are for the board.
-pub(crate) const TABLES: [&str; 13] = [
+pub(crate) const TABLES: [&str; 14] = [
     "board",
     "chassis",
     "management_controller",
@@ -24,6 +24,7 @@ pub(crate) const TABLES: [&str; 13] = [
     "devices",
     "sensors",
     "frus",
+    "drives",
     "fans",
     "zones",
     "leds",
@@ -103,6 +104,7 @@ pub(crate) fn walk(root: &mut Table<'_>) -> Option<Board> {
     let lighting = lighting::walk(root, hosts.as_deref().unwrap_or_default());
     let buses = sensing.as_ref().map(|sensing| sensing.buses.as_slice()).unwrap_or_default();
     let frus = inventory::walk(root, buses);
+    let drives = inventory::drives(root, buses, frus.as_deref().unwrap_or_default());
     let is_linux = head.as_ref().is_some_and(|(.., hal)| *hal == Some(HalKind::Linux));
     let longest_hold = hosts.iter().flatten().map(|host| host.timings.force_off_hold).min();
     let sim_at = root.place("sim");
@@ -137,6 +139,7 @@ pub(crate) fn walk(root: &mut Table<'_>) -> Option<Board> {
         devices: sensing.devices,
         sensors: sensing.sensors,
         frus: frus?,
+        drives: drives?,
         fans: cooling.fans,
         zones: cooling.zones,
         leds: lighting.leds,

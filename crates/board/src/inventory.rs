@@ -1,13 +1,15 @@
-//! The part of the format about what parts say of themselves.
+//! The part of the format about what parts say of themselves: FRU images and drives.
 
 use std::ops::RangeInclusive;
 
 use crate::reader::Table;
 use crate::sensing::device;
-use crate::types::{Fru, FruKind, I2cBus, Name};
+use crate::types::{Drive, Fru, FruKind, I2cBus, Name};
 
 /// FRU EEPROMs on one board.
 const FRUS_MAX: usize = 64;
+/// Drives on one board.
+const DRIVES_MAX: usize = 64;
 /// Bytes of an EEPROM: from the smallest that holds an area to the largest with addresses of two bytes.
 const SIZES: RangeInclusive<u32> = 64..=65_536;
 
@@ -48,4 +50,32 @@ pub(crate) fn walk(root: &mut Table<'_>, buses: &[I2cBus]) -> Option<Vec<Fru>> {
         Some(Fru { id, name, kind: kind?, location, bus, removable, size, keeps_asset_tag })
     });
     frus.into_iter().collect()
+}
+
+/// Walks `[[drives]]`. `None` only together with a fault.
+pub(crate) fn drives(root: &mut Table<'_>, buses: &[I2cBus], frus: &[Fru]) -> Option<Vec<Drive>> {
+    let mut names: Vec<Name> = frus.iter().map(|fru| fru.id.clone()).collect();
+    let drives = root.maybe_tables("drives", "Drives that are asked by NVMe basic management.", DRIVES_MAX, |t| {
+        let id = t.name("id", "Its id in every API.");
+        if let Some(id) = &id {
+            if names.contains(id) {
+                t.fault(t.place("id"), format!("two FRUs or drives have the id {:?}", id.as_str()));
+            }
+            names.push(id.clone());
+        }
+        let name = t.maybe_text("name", "A name for people.");
+        let bus = t.name("bus", "The I2C bus it is on; drives have one address, so each is behind a multiplexer's channel of its own.");
+        let address = t.number("address", "Its address there.", 0x08..=0x77, Some(u32::from(nvme::ADDRESS)));
+        let removable =
+            t.flag("removable", "It can be pulled: then it is not present, and has not failed.", false);
+        let (id, bus) = (id?, bus?);
+        let Some(known) = buses.iter().find(|known| known.id == bus) else {
+            t.unknown("bus", bus.as_str(), "I2C bus", buses.iter().map(|bus| bus.id.as_str()));
+            return None;
+        };
+        let name = name.unwrap_or_else(|| id.as_str().to_owned());
+        let (adapter, address) = (known.adapter.clone(), u8::try_from(address).ok()?);
+        Some(Drive { id, name, bus, adapter, address, removable })
+    });
+    drives.into_iter().collect()
 }

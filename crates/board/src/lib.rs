@@ -37,7 +37,7 @@ use std::path::{Path, PathBuf};
 pub use loops::{BadLoops, Loops};
 pub use report::{Place, Problem, Report};
 pub use types::{
-    Accel, BadId, BadName, Board, Buttons, Chassis, Combine, Control, CurveStep, Device, Fan, FanKick,
+    Accel, BadId, BadName, Board, Buttons, Chassis, Combine, Control, CurveStep, Device, Drive, Fan, FanKick,
     Forward, Fru, FruKind, HalKind, Host, I2cBus, Id, Input, Led, LedGroup, LedKind, LedMember, LedWire,
     Level, ManagementController, Name, Played, Power, Qemu, Restore, RestorePolicy, Scripted, Sensor, Sim,
     SimHost, Tach, Timings, WatchdogRef, Zone, ZoneProfile,

@@ -394,6 +394,13 @@ impl<'a> Table<'a> {
         None
     }
 
+    /// The schema promises no default for the key: without it there is nothing.
+    pub(crate) fn no_default(&mut self, key: &str) {
+        if let Some(Json::Object(schema)) = self.properties.get_mut(key) {
+            schema.remove("default");
+        }
+    }
+
     /// A list of words that a file must have, at least one and each once.
     pub(crate) fn choices<T: Copy>(
         &mut self,

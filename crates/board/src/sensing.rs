@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use hal::{Adapter, ChannelClass, Location};
+use pmbus::{Checked, Coefficients, Command, Gravity, Numbers, Options, Quantity, Register, Vid, What};
 use sensors::{Kind, Levels, Op, Spec};
 use units::Millis;
 
@@ -40,6 +41,50 @@ const IIO: [(&str, Kind); 5] = [
     ("pressure", Kind::Pressure),
 ];
 
+/// What a device can be asked for over PMBus, and what that measures.
+const PMBUS: [(&str, Command, Kind); 15] = [
+    ("vin", Command::ReadVin, Kind::Voltage),
+    ("iin", Command::ReadIin, Kind::Current),
+    ("pin", Command::ReadPin, Kind::Power),
+    ("vcap", Command::ReadVcap, Kind::Voltage),
+    ("vout", Command::ReadVout, Kind::Voltage),
+    ("iout", Command::ReadIout, Kind::Current),
+    ("pout", Command::ReadPout, Kind::Power),
+    ("temp1", Command::ReadTemperature1, Kind::Temperature),
+    ("temp2", Command::ReadTemperature2, Kind::Temperature),
+    ("temp3", Command::ReadTemperature3, Kind::Temperature),
+    ("fan1", Command::ReadFanSpeed1, Kind::Fan),
+    ("fan2", Command::ReadFanSpeed2, Kind::Fan),
+    ("fan3", Command::ReadFanSpeed3, Kind::Fan),
+    ("fan4", Command::ReadFanSpeed4, Kind::Fan),
+    ("duty", Command::ReadDutyCycle, Kind::Percent),
+];
+/// As [`PMBUS`], of the status registers.
+const STATUS: [(&str, Register); 9] = [
+    ("status", Register::Word),
+    ("status_vout", Register::Vout),
+    ("status_iout", Register::Iout),
+    ("status_input", Register::Input),
+    ("status_temperature", Register::Temperature),
+    ("status_cml", Register::Cml),
+    ("status_other", Register::Other),
+    ("status_fans_1_2", Register::Fans12),
+    ("status_fans_3_4", Register::Fans34),
+];
+/// The bits of STATUS_WORD that say how the device is and not that something is wrong: busy, off, no power-good.
+const NOT_WRONG: [&str; 3] = ["busy", "off", "power_good_not"];
+/// Pages of a device: 0xff is all of them.
+const PAGES: RangeInclusive<u32> = 0..=31;
+/// Codes of output voltages.
+const VIDS: [(&str, Vid); 6] = [
+    ("vr11", Vid::Vr11),
+    ("vr12", Vid::Vr12),
+    ("vr13", Vid::Vr13),
+    ("imvp9", Vid::Imvp9),
+    ("amd625", Vid::Amd625),
+    ("nvidia195", Vid::Nvidia195),
+];
+
 /// What the three tables say.
 #[derive(Debug, Default)]
 pub(crate) struct Sensing {
@@ -65,7 +110,10 @@ pub(crate) fn walk(root: &mut Table<'_>, hosts: &[Host]) -> Option<Sensing> {
         let device = device(t, known);
         let (location, bus, removable) = device?;
         let driver = t.maybe_text("driver", "The driver's name for it, as in the file \"name\" of its hwmon folder; another one is not taken for it.");
-        Some(Device { id: id?, location, bus, driver, removable })
+        let pmbus = t
+            .table("pmbus", "What has to be known of it where its sensors have source = \"pmbus\"; most devices need none of this.", false, options)
+            .unwrap_or_default();
+        Some(Device { id: id?, location, bus, driver, removable, pmbus })
     });
     let (devices, known) = whole(devices);
     let known = Known { devices: &known, declared: &declared };
@@ -73,8 +121,8 @@ pub(crate) fn walk(root: &mut Table<'_>, hosts: &[Host]) -> Option<Sensing> {
     let sensors = root.maybe_tables("sensors", "What is measured.", SENSORS_MAX, |t| {
         t.variants(
             "source",
-            "hwmon, iio: a channel of a device, through the kernel; gpio: a line; computed: from sensors that stand before it.",
-            &["hwmon", "iio", "gpio", "computed"],
+            "hwmon, iio: a channel of a device, through the kernel; pmbus: of a device without a driver; gpio: a line; computed: from sensors that stand before it.",
+            &["hwmon", "iio", "pmbus", "gpio", "computed"],
             |t, source| {
                 let id = fresh(t, &mut names);
                 let sensor = sensor(t, id.clone(), source, &known, hosts, &before);
@@ -84,7 +132,80 @@ pub(crate) fn walk(root: &mut Table<'_>, hosts: &[Host]) -> Option<Sensing> {
         )
     });
     let sensors = sensors.into_iter().collect::<Option<Vec<_>>>();
+    one_reader(root, sensors.as_deref().unwrap_or_default());
     Some(Sensing { buses: buses?, devices: devices?, sensors: sensors? })
+}
+
+/// A device that a driver of the kernel has is not spoken to by others: what one of them selects the other does not know.
+fn one_reader(root: &Table<'_>, sensors: &[Sensor]) {
+    let direct = sensors.iter().filter(|sensor| matches!(sensor.input, Input::Pmbus { .. }));
+    let mut told: Vec<&Name> = Vec::new();
+    for device in direct.filter_map(|sensor| sensor.input.device()) {
+        let driven =
+            |sensor: &Sensor| matches!(&sensor.input, Input::Channel { device: of, .. } if of == device);
+        if !told.contains(&device) && sensors.iter().any(driven) {
+            let message = format!(
+                "the sensors of device {:?} are read both by the kernel's driver and over PMBus; it has one reader",
+                device.as_str()
+            );
+            root.fault(root.place("sensors"), message);
+            told.push(device);
+        }
+    }
+}
+
+/// What has to be known of a device on PMBus.
+fn options(t: &mut Table<'_>) -> Options {
+    let checked = t.choice(
+        "pec",
+        "Packet error codes: auto has them where the device says that it knows them.",
+        &[("auto", Checked::Auto), ("on", Checked::Always), ("off", Checked::Never)],
+        Some(0),
+    );
+    let numbers = t.choice(
+        "numbers",
+        "How it counts: linear (LINEAR11, or half precision where it says so), direct (by coefficients).",
+        &[("linear", Numbers::Linear), ("direct", Numbers::Direct)],
+        Some(0),
+    );
+    // Most devices say in VOUT_MODE what they use; whose codes those are they do not.
+    let has = t.has("vid");
+    let vid = t.choice("vid", "Whose codes its output voltages are, where they are codes.", &VIDS, Some(0));
+    t.no_default("vid");
+    let coefficients = t.maybe_tables(
+        "coefficients",
+        "Of commands whose numbers are direct, by the data sheet; without them the device is asked.",
+        PMBUS.len(),
+        |t| {
+            let words: Vec<(&'static str, Command)> =
+                PMBUS.iter().map(|(word, command, _)| (*word, *command)).collect();
+            let command = t.choice("channel", "Of what.", &words, None);
+            let mut whole = |key, doc, least: f64, most: f64| t.maybe_real(key, doc, least..=most);
+            let m = whole("m", "The slope, in whole steps; needed.", -32_768.0, 32_767.0);
+            let b = whole("b", "The offset; 0 without it.", -32_768.0, 32_767.0);
+            let r = whole("r", "The exponent of ten; 0 without it.", -128.0, 127.0);
+            if !t.describing()
+                && (m.unwrap_or_default() == 0.0
+                    || [m, b, r].into_iter().flatten().any(|of| of.fract() != 0.0))
+            {
+                t.fault_unless_describing("needs m, which is not 0, and whole numbers");
+                return None;
+            }
+            #[expect(clippy::cast_possible_truncation, reason = "within the ranges above")]
+            let line = Coefficients {
+                m: m.unwrap_or_default() as i16,
+                b: b.unwrap_or_default() as i16,
+                r: r.unwrap_or_default() as i8,
+            };
+            Some((command?, line))
+        },
+    );
+    Options {
+        checked: checked.unwrap_or_default(),
+        numbers: numbers.unwrap_or_default(),
+        vid: vid.filter(|_| has),
+        coefficients: coefficients.into_iter().flatten().collect(),
+    }
 }
 
 /// The devices of the file: those that are right, and the ids of all, so that one mistake is told once.
@@ -170,7 +291,8 @@ fn sensor(
     let input = match source {
         "hwmon" => channel(t, known, ChannelClass::Hwmon),
         "iio" => channel(t, known, ChannelClass::Iio),
-        "gpio" => line(t),
+        "pmbus" => pmbus(t, known),
+        "gpio" => line(t, known),
         _ => computed(t, before),
     };
     let host = t.maybe_name("host", "The host it is part of: while that is off there is nothing to measure.");
@@ -184,7 +306,7 @@ fn sensor(
     let (input, kind) = input.unzip();
     let kind = kind.or(t.describing().then_some(Kind::Temperature));
     let spec = spec(t, kind.unwrap_or(Kind::Temperature), source);
-    let timeout = if matches!(source, "hwmon" | "iio") {
+    let timeout = if matches!(source, "hwmon" | "iio" | "pmbus") {
         t.millis("timeout_ms", "How long an answer may take, in ms.", 10..=10_000, Duration::from_millis(500))
     } else {
         Duration::from_millis(500)
@@ -203,10 +325,10 @@ fn sensor(
     spec.host = host.as_ref().and_then(|id| hosts.iter().position(|host| host.id == *id));
     let input = input?;
     spec.removable = match &input {
-        Input::Channel { device, .. } => {
+        Input::Channel { device, .. } | Input::Pmbus { device, .. } => {
             known.devices.iter().any(|known| known.id == *device && known.removable)
         }
-        Input::Line(_) | Input::Computed { .. } => false,
+        Input::Line { .. } | Input::Computed { .. } => false,
     };
     Some(Sensor { id, name, host, input, spec, timeout, played: played.unwrap_or_default() })
 }
@@ -259,11 +381,87 @@ fn channel(t: &mut Table<'_>, known: &Known<'_>, class: ChannelClass) -> Option<
     Some((Input::Channel { device, class, channel, label }, kind))
 }
 
-fn line(t: &mut Table<'_>) -> Option<(Input, Kind)> {
+fn pmbus(t: &mut Table<'_>, known: &Known<'_>) -> Option<(Input, Kind)> {
+    let device = t.name("device", "The device, which is on an I2C bus and has no driver.");
+    let words: Vec<(&'static str, What)> =
+        PMBUS
+            .iter()
+            .map(|(word, command, _)| (*word, What::Reading(*command)))
+            .chain(STATUS.iter().map(|(word, register)| {
+                (*word, What::Status { register: *register, mask: wrong(*register) })
+            }))
+            .collect();
+    let what = t.choice(
+        "channel",
+        "What it is asked for. A status is an alert: any warning or fault of its register, or that which condition names.",
+        &words,
+        None,
+    );
+    let page = t.maybe_number("page", "Which of its outputs, where it has pages.", PAGES);
+    let condition = t.maybe_text("condition", "The one condition of a status that counts, by its name in the specification: ot_fault, vin_uv_warning.");
+    if t.describing() {
+        return None;
+    }
+    let (device, what) = (device?, what?);
+    match known.devices.iter().find(|of| of.id == device) {
+        Some(Device { location: Location::I2c { address: 0x08..=0x77, .. }, .. }) => {}
+        Some(_) => {
+            let message = format!("device {:?} has no bus and address from 0x08 to 0x77", device.as_str());
+            t.fault(t.place("device"), message);
+            return None;
+        }
+        None if known.declared.contains(&device) => return None,
+        None => {
+            t.unknown("device", device.as_str(), "device", known.declared.iter().map(Name::as_str));
+            return None;
+        }
+    }
+    let what = match (what, condition) {
+        (What::Reading(_), Some(_)) => {
+            t.fault(t.place("condition"), "condition is of a status, not of a reading".to_owned());
+            return None;
+        }
+        (What::Status { register, .. }, Some(name)) => {
+            let Some(bit) = register.bits().iter().find(|condition| condition.name == name) else {
+                t.unknown("condition", &name, "condition", register.bits().iter().map(|bit| bit.name));
+                return None;
+            };
+            What::Status { register, mask: 1 << bit.bit }
+        }
+        (what, None) => what,
+    };
+    let kind = match what {
+        What::Reading(command) => {
+            PMBUS.iter().find(|(_, known, _)| *known == command).map(|(.., kind)| *kind)
+        }
+        What::Status { .. } => Some(Kind::Alert),
+    };
+    let page = page.and_then(|page| u8::try_from(page).ok());
+    Some((Input::Pmbus { device, quantity: Quantity { what, page } }, kind?))
+}
+
+/// The bits of a register that say that something is wrong.
+fn wrong(register: Register) -> u16 {
+    let counts = |condition: &&pmbus::Condition| match register {
+        // Its upper bits only say where to look, and that is what is wrong.
+        Register::Word => !NOT_WRONG.contains(&condition.name),
+        _ => condition.gravity != Gravity::State,
+    };
+    register.bits().iter().filter(counts).fold(0, |mask, condition| mask | 1 << condition.bit)
+}
+
+fn line(t: &mut Table<'_>, known: &Known<'_>) -> Option<(Input, Kind)> {
     let kinds = [("presence", Kind::Presence), ("alert", Kind::Alert)];
     let kind = t.choice("type", "What the line says while it is active.", &kinds, Some(0));
     let line = t.line("line", "Input: the line.", Direction::Input, true);
-    Some((Input::Line(line?), kind?))
+    let device = t.maybe_name("device", "The device it tells of, if it is one of these.");
+    if let Some(device) = &device
+        && !known.declared.contains(device)
+    {
+        t.unknown("device", device.as_str(), "device", known.declared.iter().map(Name::as_str));
+        return None;
+    }
+    Some((Input::Line { line: line?, device }, kind?))
 }
 
 fn computed(t: &mut Table<'_>, before: &[Name]) -> Option<(Input, Kind)> {
@@ -331,7 +529,7 @@ fn spec(t: &mut Table<'_>, kind: Kind, source: &'static str) -> Option<Spec> {
             return None;
         }
     }
-    if matches!(source, "hwmon" | "iio") {
+    if matches!(source, "hwmon" | "iio" | "pmbus") {
         spec.rate =
             millis(t.millis("rate_ms", "How often it is read, in ms.", 20..=3_600_000, default.rate.into()));
         spec.retries = t.number(

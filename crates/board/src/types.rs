@@ -39,6 +39,8 @@ pub struct Board {
     pub sensors: Vec<Sensor>,
     /// EEPROMs with the FRU image of a part.
     pub frus: Vec<Fru>,
+    /// Drives that are asked by NVMe basic management.
+    pub drives: Vec<Drive>,
     /// Fans that are driven.
     pub fans: Vec<Fan>,
     /// What is cooled together.
@@ -203,6 +205,26 @@ pub struct Device {
     pub driver: Option<String>,
     /// It can be pulled.
     pub removable: bool,
+    /// What has to be known of it where it is asked over PMBus.
+    pub pmbus: pmbus::Options,
+}
+
+/// A drive that is asked by NVMe basic management.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Drive {
+    /// Its id in every API.
+    pub id: Name,
+    /// A name for people.
+    pub name: String,
+    /// The bus it is on.
+    pub bus: Name,
+    /// Which of the kernel's that is.
+    pub adapter: Adapter,
+    /// Its address there, 0x08 to 0x77.
+    pub address: u8,
+    /// It can be pulled: without an answer it is not present.
+    pub removable: bool,
 }
 
 /// What the FRU image of a part describes.
@@ -277,8 +299,20 @@ pub enum Input {
         /// The driver's label of the channel.
         label: Option<String>,
     },
+    /// A device that is asked over PMBus, without a driver of the kernel.
+    Pmbus {
+        /// The device.
+        device: Name,
+        /// What it is asked for.
+        quantity: pmbus::Quantity,
+    },
     /// A line.
-    Line(Line),
+    Line {
+        /// The line.
+        line: Line,
+        /// What it tells of.
+        device: Option<Name>,
+    },
     /// Other sensors.
     Computed {
         /// How they are put together.
@@ -286,6 +320,17 @@ pub enum Input {
         /// Which.
         of: Vec<Name>,
     },
+}
+
+impl Input {
+    /// The device it is read through, by a bus or the kernel.
+    #[must_use]
+    pub fn device(&self) -> Option<&Name> {
+        match self {
+            Self::Channel { device, .. } | Self::Pmbus { device, .. } => Some(device),
+            Self::Line { .. } | Self::Computed { .. } => None,
+        }
+    }
 }
 
 /// A fan that is driven, or fans on one output.

@@ -161,7 +161,7 @@ fn what_cannot_be_is_said_where_it_stands() {
     says(&ZONE.replace("\"blower\"", "\"blow\""), "there is no fan \"blow\"");
     says(&ZONE.replace("target = 70", ""), "must have a target");
     says(&ZONE.replace("target = 70", "target = 79"), "zone cpu: its target is not below");
-    says(&format!("{ZONE}forward = {{ sensor = \"sum\" }}"), "\"sum\" is not read through the kernel");
+    says(&format!("{ZONE}forward = {{ sensor = \"sum\" }}"), "\"sum\" is not read of a device");
     says(&format!("{ZONE}needed = 3"), "zone cpu");
     says(&format!("{ZONE}{ZONE}"), "two zones have the id \"cpu\"");
     says(

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  powermgr ── hal::Gpio ──► SimGpio ── run_dir/twin.sock ──► twin process (pins of the simulated board)
+//!  sensormon ─ hal::I2c ───► SimI2c ──┘
 //!  tests, bench ───────────► Control ── run_dir/twin-control.sock ──► the world: fingers, faults, trace
 //! ```
 //!
@@ -23,11 +24,13 @@
 mod client;
 mod codec;
 mod control;
+mod i2c;
 pub mod wire;
 
 pub use client::SimGpio;
 pub use codec::{FRAME_MAX, read_frame, write_frame};
 pub use control::{Control, ControlError};
+pub use i2c::SimI2c;
 
 /// The lines' socket in the run directory.
 pub const SOCKET: &str = "twin.sock";

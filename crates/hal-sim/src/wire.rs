@@ -42,6 +42,52 @@ impl From<LineKey> for hal::LineId {
     }
 }
 
+/// Which I2C bus is meant; [`hal::Adapter`] on the wire.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, deny_unknown_fields)]
+pub enum BusKey {
+    /// By the kernel's number.
+    Number {
+        /// The number.
+        number: u32,
+    },
+    /// By the end of its path.
+    Path {
+        /// The path.
+        path: String,
+    },
+}
+
+impl From<&hal::Adapter> for BusKey {
+    fn from(adapter: &hal::Adapter) -> Self {
+        match adapter {
+            hal::Adapter::Number(number) => Self::Number { number: *number },
+            hal::Adapter::Path(path) => Self::Path { path: path.clone() },
+        }
+    }
+}
+
+impl From<BusKey> for hal::Adapter {
+    fn from(key: BusKey) -> Self {
+        match key {
+            BusKey::Number { number } => Self::Number(number),
+            BusKey::Path { path } => Self::Path(path),
+        }
+    }
+}
+
+/// One transfer to a device on a bus: what is written, then what is read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct I2cTransfer {
+    /// The device's address, seven bits.
+    pub address: u8,
+    /// The bytes that are written first; without any there is no such message.
+    pub write: Vec<u8>,
+    /// How many are read then.
+    pub read: u16,
+}
+
 /// A frame to the twin. The first on a connection is [`ToTwin::Hello`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -59,6 +105,15 @@ pub enum ToTwin {
         id: u64,
         /// What to do.
         request: LineRequest,
+    },
+    /// Transfers on an I2C bus, on the lines' socket. One that is not acknowledged ends them. Of a bus that hangs there is no reply until it is mended.
+    I2c {
+        /// Chosen by the client; the reply carries it.
+        id: u64,
+        /// The bus.
+        bus: BusKey,
+        /// The transfers.
+        transfers: Vec<I2cTransfer>,
     },
     /// A request on the control socket.
     Control {
@@ -166,7 +221,7 @@ pub enum ControlRequest {
     Break {
         /// Its id: a sensor, a device, a bus.
         id: String,
-        /// How: `missing`, `stale`, `implausible`, `stuck`, `slow`, `removed`, `hang`.
+        /// How: `missing`, `stale`, `implausible`, `stuck`, `slow`, `removed`, `hang`, `asserted`.
         fault: String,
     },
     /// It is mended; without an id all is.
@@ -263,6 +318,14 @@ pub enum Outcome {
     Trace(Vec<TraceEntry>),
     /// What is broken and how, by id.
     Broken(Vec<(String, String)>),
+    /// What each transfer has read.
+    Read(Vec<Vec<u8>>),
+    /// A transfer was not acknowledged.
+    NoAnswer,
+    /// The bus hung, and does no longer; nothing was done.
+    TimedOut,
+    /// The board has no such bus.
+    NoBus,
     /// The board has no such line.
     NoLine,
     /// The board has no such host.
@@ -310,10 +373,10 @@ pub struct TraceEntry {
     pub seq: u64,
     /// `CLOCK_MONOTONIC`, in nanoseconds.
     pub at_ns: u64,
-    /// The host the pin belongs to; of a light the chassis.
+    /// The host the pin belongs to; of a light or a sensor the chassis.
     pub host: String,
     /// The pin's key in the board file: `power`, `reset`, `nmi`, `control`, `power_good`, `power_button_in` or
-    /// `reset_button_in`; of a light `led.` with its id.
+    /// `reset_button_in`; of a light `led.` with its id, of a sensor `sensor.` with its id.
     pub pin: String,
     /// The logical level after the edge.
     pub active: bool,

@@ -21,9 +21,11 @@
     )
 )]
 
-mod eeproms;
+mod direct;
 mod fans;
+mod levels;
 mod lights;
+mod parts;
 mod sensors;
 
 use std::path::Path;
@@ -32,10 +34,11 @@ use std::sync::Arc;
 use board::{Board, HalKind};
 use hal::Gpio;
 
-pub use eeproms::{Eeproms, tables_of};
 pub use fans::{Driven, Fans, fan_files};
+pub use levels::{Levels, lines_socket};
 pub use lights::Lights;
-pub use sensors::{SYS, Sampled, Sensors, SysRoot};
+pub use parts::{Parts, eeprom_files, tables_of};
+pub use sensors::{SYS, Sampled, Sensors, SysRoot, i2c_files};
 
 /// The hardware of a board. Clones are of the same hardware.
 #[derive(Debug, Clone)]

@@ -6,32 +6,70 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use board::{Board, HalKind, Input, Name};
-use hal::{Channel, Limits, SampleError, SensorBus};
-use hal_linux::{SysfsBus, Worker};
+use hal::{Adapter, Channel, I2c, Limits, Location, SampleError, SensorBus};
+use hal_linux::{LinuxI2c, SysfsBus, Worker};
+use hal_sim::SimI2c;
 use sensors::Fault;
+
+use crate::direct::{Direct, Joined, Place};
 
 /// The folder in which the twin keeps what looks like `/sys`, in the run directory.
 pub const SYS: &str = "sys";
+/// Where the kernel has its devices.
+const DEV: &str = "/dev";
 
-/// Where the kernel's view of the hardware is.
+/// Where the kernel's view of the hardware is, and its I2C buses.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SysRoot(PathBuf);
+pub struct SysRoot {
+    path: PathBuf,
+    /// The twin's socket, on a simulated board.
+    twin: Option<PathBuf>,
+}
 
 impl SysRoot {
     /// That of this board.
     #[must_use]
     pub fn of(board: &Board, run_dir: &Path) -> Self {
-        Self(match board.hal {
-            HalKind::Linux => PathBuf::from("/sys"),
-            HalKind::Sim => run_dir.join(SYS),
-        })
+        match board.hal {
+            HalKind::Linux => Self { path: PathBuf::from("/sys"), twin: None },
+            HalKind::Sim => Self { path: run_dir.join(SYS), twin: Some(run_dir.join(hal_sim::SOCKET)) },
+        }
+    }
+
+    /// An I2C bus, for devices without a driver. Nothing is opened yet. `owner` is the daemon.
+    #[must_use]
+    pub fn i2c(&self, adapter: &Adapter, owner: &str) -> Box<dyn I2c> {
+        match &self.twin {
+            None => Box::new(LinuxI2c::new(&self.path, Path::new(DEV), adapter.clone())),
+            Some(socket) => Box::new(SimI2c::new(socket, adapter, owner)),
+        }
     }
 
     /// The folder.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
+}
+
+/// The devices of the buses on which this board's daemons speak to devices themselves, as far as they are there.
+#[must_use]
+pub fn i2c_files(board: &Board) -> Vec<PathBuf> {
+    let mut adapters: Vec<&Adapter> = Vec::new();
+    let asked = board.sensors.iter().filter(|sensor| matches!(sensor.input, Input::Pmbus { .. }));
+    let asked = asked.filter_map(|sensor| sensor.input.device());
+    let devices = board.devices.iter().filter(|device| asked.clone().any(|name| *name == device.id));
+    let of = devices.filter_map(|device| match &device.location {
+        Location::I2c { adapter, .. } => Some(adapter),
+        Location::Path(_) => None,
+    });
+    for adapter in of.chain(board.drives.iter().map(|drive| &drive.adapter)) {
+        if !adapters.contains(&adapter) {
+            adapters.push(adapter);
+        }
+    }
+    let (sys, dev) = (Path::new("/sys"), Path::new(DEV));
+    adapters.into_iter().filter_map(|adapter| hal_linux::i2c_device(sys, dev, adapter)).collect()
 }
 
 /// What was read of a sensor.
@@ -45,7 +83,7 @@ pub struct Sampled {
     pub limits: Option<Limits>,
 }
 
-/// The sensors of a board that are read through the kernel.
+/// The sensors of a board that are read of devices.
 #[derive(Debug)]
 pub struct Sensors {
     buses: Vec<Bus>,
@@ -66,37 +104,65 @@ struct Inner {
     sensors: Vec<usize>,
 }
 
+/// The sensors of one bus, while they are collected.
+struct Group {
+    name: Name,
+    sensors: Vec<usize>,
+    channels: Vec<Channel>,
+    direct: Option<Direct>,
+    places: Vec<Place>,
+}
+
+impl Group {
+    fn new(name: Name) -> Self {
+        Self { name, sensors: Vec::new(), channels: Vec::new(), direct: None, places: Vec::new() }
+    }
+}
+
 impl Sensors {
     /// The sensors of this board. Nothing is opened yet, and no device need be there.
     #[must_use]
     pub fn new(board: &Board, root: &SysRoot) -> Self {
-        let mut groups: Vec<(Name, Vec<usize>, Vec<Channel>)> = Vec::new();
+        let mut groups: Vec<Group> = Vec::new();
         let mut of = vec![None; board.sensors.len()];
         for (index, sensor) in board.sensors.iter().enumerate() {
-            let Input::Channel { device, class, channel, label } = &sensor.input else { continue };
-            let Some(device) = board.devices.iter().find(|known| known.id == *device) else { continue };
+            let device = sensor.input.device();
+            let device = device.and_then(|name| board.devices.iter().find(|known| known.id == *name));
+            let Some(device) = device else { continue };
             // What is on no bus of the board is read by itself.
             let name = device.bus.as_ref().unwrap_or(&device.id);
-            let channel = Channel {
-                location: device.location.clone(),
-                driver: device.driver.clone(),
-                class: *class,
-                channel: channel.clone(),
-                label: label.clone(),
-            };
-            let at = groups.iter().position(|(known, ..)| known == name).unwrap_or_else(|| {
-                groups.push((name.clone(), Vec::new(), Vec::new()));
+            let at = groups.iter().position(|known| known.name == *name).unwrap_or_else(|| {
+                groups.push(Group::new(name.clone()));
                 groups.len() - 1
             });
-            if let (Some((_, sensors, channels)), Some(of)) = (groups.get_mut(at), of.get_mut(index)) {
-                sensors.push(index);
-                channels.push(channel);
+            let Some(group) = groups.get_mut(at) else { continue };
+            let place = match &sensor.input {
+                Input::Channel { class, channel, label, .. } => {
+                    group.channels.push(Channel {
+                        location: device.location.clone(),
+                        driver: device.driver.clone(),
+                        class: *class,
+                        channel: channel.clone(),
+                        label: label.clone(),
+                    });
+                    Some(Place::Kernel(group.channels.len() - 1))
+                }
+                Input::Pmbus { quantity, .. } => {
+                    let open = |adapter: &Adapter| root.i2c(adapter, "sensors");
+                    Direct::add(&mut group.direct, device, *quantity, open).map(Place::Direct)
+                }
+                Input::Line { .. } | Input::Computed { .. } => None,
+            };
+            if let (Some(place), Some(of)) = (place, of.get_mut(index)) {
+                group.places.push(place);
+                group.sensors.push(index);
                 *of = Some(at);
             }
         }
-        let buses = groups.into_iter().map(|(name, sensors, channels)| {
-            let bus = Box::new(SysfsBus::new(root.path(), channels));
-            Bus::new(name.as_str(), bus, sensors)
+        let buses = groups.into_iter().map(|group| {
+            let kernel = SysfsBus::new(root.path(), group.channels);
+            let bus = Box::new(Joined::new(kernel, group.direct, group.places));
+            Bus::new(group.name.as_str(), bus, group.sensors)
         });
         Self { buses: buses.collect(), of }
     }
@@ -113,7 +179,7 @@ impl Sensors {
         self.buses.get(bus).map_or("", |bus| &bus.name)
     }
 
-    /// The bus a sensor is on; none for one that is not read through the kernel.
+    /// The bus a sensor is on; none for one that is not read of a device.
     #[must_use]
     pub fn bus_of(&self, sensor: usize) -> Option<usize> {
         self.of.get(sensor).copied().flatten()

@@ -28,7 +28,7 @@ mod row;
 mod rows;
 
 pub use bus::{Permissions, permissions, services_of, user};
-pub use row::{Limits, Reach, Row, SHARED_GROUP, Stream, When};
+pub use row::{I2C_GROUP, Limits, Reach, Row, SHARED_GROUP, Stream, When};
 pub use rows::Daemon;
 
 /// The buckets of all daemons, in the order of the rows.

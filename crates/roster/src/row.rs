@@ -10,6 +10,9 @@ use crate::Daemon;
 /// 60000 to 64999 to packages.
 pub const SHARED_GROUP: u32 = 64_000;
 
+/// The group of the daemons that speak to devices on I2C buses themselves: those buses of the board that need it belong to it.
+pub const I2C_GROUP: u32 = SHARED_GROUP + 900;
+
 /// MiB in bytes.
 const MIB: u64 = 1024 * 1024;
 
@@ -62,6 +65,12 @@ pub struct Row {
     pub devices: &'static [&'static str],
     /// Whether it drives the board's fans: their outputs are handed to its group.
     pub fans: bool,
+    /// Whether it reads and writes the board's EEPROMs: their files are handed to its group.
+    pub eeproms: bool,
+    /// Whether it speaks to devices on I2C buses itself, as [`I2C_GROUP`].
+    pub i2c: bool,
+    /// Whether the operator hands it the lines of the board's sensors, one by one.
+    pub lines: bool,
     /// In whose groups it is besides its own, for devices that both use.
     pub joins: &'static [Daemon],
     /// Whether it drives the board's LEDs: their files in `/sys/class/leds` are handed to its group.
@@ -110,6 +119,9 @@ impl Row {
             capabilities: CapabilitySet::empty(),
             devices: &[],
             fans: false,
+            eeproms: false,
+            i2c: false,
+            lines: false,
             joins: &[],
             lights: false,
             files: &[],

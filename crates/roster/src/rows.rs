@@ -144,7 +144,11 @@ roster! {
         events: &["sensor"],
         tells: &["sensors"],
         buckets: &["sensors"],
-        reads: &["/sys/class/hwmon", "/sys/bus/iio", "/sys/devices"],
+        // Which bus of the kernel is which of the board.
+        reads: &["/sys/class/hwmon", "/sys/bus/iio", "/sys/bus/i2c", "/sys/devices"],
+        i2c: true,
+        lines: true,
+        system_calls: Groups::I2C.union(Groups::LEVELS),
         limits: Limits::sensors(),
         ..Row::daemon("sensormon", "Read sensors, judge thresholds, keep their history", 8)
     };
@@ -157,8 +161,11 @@ roster! {
         // EEPROMs, which it writes the asset tag into; what a host hands over lies among them on a simulated board.
         reads: &["/sys/bus/i2c", "/sys/devices"],
         writes: &["/sys/devices"],
-        // A file in sysfs is root's alone, and EEPROMs have none for a group; where it may write at all is said above.
-        capabilities: CapabilitySet::DAC_OVERRIDE,
+        // Which of what is there is its own is said by its group.
+        eeproms: true,
+        // Drives.
+        i2c: true,
+        system_calls: Groups::I2C,
         ..Row::daemon("inventorymgr", "Know the parts of the machine and what became of them", 11)
     };
     /// Not critical: while it stays away the operator has the fans at full speed, which keeps the machine cool, and a reset would not help.
@@ -169,9 +176,11 @@ roster! {
         calls: &[Daemon::Powermgr],
         events: &["thermal"],
         missed_after: Some(DRIVES_FANS),
-        reads: &["/sys/class/hwmon", "/sys/bus/iio"],
+        reads: &["/sys/class/hwmon", "/sys/bus/iio", "/sys/bus/i2c"],
         writes: &["/sys/devices"],
         fans: true,
+        i2c: true,
+        system_calls: Groups::I2C,
         limits: Limits::lines(),
         ..Row::daemon("thermalmgr", "Keep the machine cool: zones, fans, failsafe", 9)
     };

@@ -27,6 +27,7 @@
     )
 )]
 
+mod chips;
 mod config;
 mod heat;
 mod host;
@@ -35,9 +36,10 @@ mod plant;
 mod role;
 mod serial;
 
+pub use chips::{Chip, NvmeDrive, PmbusChip};
 pub use config::{BootPress, Config, Guest};
 pub use heat::{FanHealth, FanModel, Heat, HeatConfig, Part, STEP};
 pub use host::{Button, Fault, GuestAction, Host, Input, Os, Output, Supply};
-pub use parts::{FruPart, image, tables};
+pub use parts::{FruPart, image, serial_number, tables};
 pub use plant::{FanFault, Plant, Probe, Quantity};
 pub use role::Role;

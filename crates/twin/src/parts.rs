@@ -76,6 +76,12 @@ pub fn image(part: FruPart, vendor: &str, model: &str, id: &str, size: usize) ->
     Ok(image)
 }
 
+/// The serial number of a part: two of a kind have others, and each the same in every run.
+#[must_use]
+pub fn serial_number(prefix: &str, id: &str) -> String {
+    format!("{prefix}-{:06}", number(id))
+}
+
 /// Two of a kind have other numbers, and each the same in every run.
 fn number(id: &str) -> u32 {
     id.bytes().fold(7, |number, byte| (number * 31 + u32::from(byte)) % 1_000_000)

@@ -118,6 +118,32 @@ async fn parts_are_known_and_what_becomes_of_them_is_told() -> Result {
     suite.stop().await
 }
 
+/// Drives behind the channels of a multiplexer, asked by NVMe basic management.
+#[tokio::test]
+async fn drives_say_who_they_are_and_may_be_pulled() -> Result {
+    let suite = Suite::builder(U_BMC).start().await?;
+    let (admin, mut twin) = (suite.admin(), suite.twin().await?);
+    becomes(&admin, "nvme1", "present", json!(true)).await?;
+    let (one, other) = (asset(&admin, "nvme0").await?, asset(&admin, "nvme1").await?);
+    for drive in [&one, &other] {
+        assert_eq!(
+            (&drive["type"], &drive["source"], &drive["quality"]),
+            (&json!("ASSET_TYPE_DRIVE"), &json!("ASSET_SOURCE_NVME"), &json!("ASSET_QUALITY_GOOD"))
+        );
+        assert_eq!(drive["info"]["manufacturer"], "PCI vendor 0x1b36");
+        assert_eq!(drive["info"]["customAttributes"]["used_percent"], "1");
+    }
+    assert_ne!(one["info"]["serialNumber"], other["info"]["serialNumber"]);
+    twin.break_part("nvme1", "removed").await?;
+    becomes(&admin, "nvme1", "present", json!(false)).await?;
+    assert_eq!(asset(&admin, "nvme0").await?["present"], true);
+    twin.mend(None).await?;
+    becomes(&admin, "nvme1", "present", json!(true)).await?;
+    let told: Vec<_> = changes(&admin, "nvme1").await?.into_iter().map(|(what, _)| what).collect();
+    assert_eq!(told, ["ASSET_CHANGE_TYPE_ADDED", "ASSET_CHANGE_TYPE_REMOVED"]);
+    suite.stop().await
+}
+
 /// I-4: what was answered is in the part, or on the medium, whatever dies next.
 #[tokio::test]
 async fn what_the_owner_says_is_in_the_part_or_kept() -> Result {

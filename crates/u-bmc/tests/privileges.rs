@@ -3,6 +3,7 @@
 #![allow(clippy::print_stderr, reason = "a test that is skipped says so")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt as _;
 
 use testkit::Suite;
 
@@ -10,7 +11,8 @@ type Result<T = ()> = anyhow::Result<T>;
 
 const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
 /// The daemons that are no part of the simulated world.
-const DAEMONS: [&str; 7] = ["powermgr", "statemgr", "ledmgr", "eventlog", "usermgr", "sensormon", "websrv"];
+const DAEMONS: [&str; 8] =
+    ["powermgr", "statemgr", "ledmgr", "eventlog", "usermgr", "sensormon", "inventorymgr", "websrv"];
 
 /// The fields of `/proc/PID/status`.
 fn status(pid: u32) -> Result<BTreeMap<String, Vec<String>>> {
@@ -89,7 +91,12 @@ async fn as_root_each_daemon_has_a_user_of_its_own_and_no_capabilities() -> Resu
         }
         assert_ne!(about["Uid"][0], "0", "{daemon}");
         // LEDs on lines are reached as powermgr's are.
-        let groups = if daemon == "ledmgr" { &["64000", "64001"][..] } else { &["64000"] };
+        let groups = match daemon {
+            "ledmgr" => &["64000", "64001"][..],
+            // Who speaks to devices on I2C buses.
+            "sensormon" | "inventorymgr" => &["64000", "64900"],
+            _ => &["64000"],
+        };
         assert_eq!(about["Groups"], groups, "{daemon}");
         for key in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
             assert_eq!(u64::from_str_radix(&about[key][0], 16)?, 0, "{daemon} {key}");
@@ -98,6 +105,9 @@ async fn as_root_each_daemon_has_a_user_of_its_own_and_no_capabilities() -> Resu
         users.insert(about["Uid"][0].clone());
     }
     assert_eq!(users.len(), DAEMONS.len());
+    // What inventorymgr writes is handed over, as it may do no more than others.
+    let eeprom = std::fs::metadata(suite.run_dir().join("sys/bus/i2c/devices/4-0050/eeprom"))?;
+    assert_eq!((eeprom.gid(), eeprom.mode() & 0o777), (64_011, 0o660));
     suite.stop().await
 }
 

@@ -141,6 +141,59 @@ async fn readings_follow_the_machine_and_are_marked_when_they_are_not_good() -> 
     suite.stop().await
 }
 
+fn state(wanted: &'static str) -> impl Fn(&Value) -> bool {
+    move |sensor| sensor["discreteReading"]["state"] == wanted
+}
+
+/// Supplies that no driver has: asked over PMBus, each in the format it counts in.
+#[tokio::test]
+async fn a_supply_on_pmbus_warns_hangs_leaves_and_returns() -> Result {
+    let suite = Suite::builder(U_BMC).start().await?;
+    let (admin, mut twin) = (suite.admin(), suite.twin().await?);
+    for (id, volts) in [("psu0_vin", 230.0), ("psu1_vin", 230.0), ("psu0_vout", 12.1), ("psu1_vout", 12.1)] {
+        let (shown, _) = until(&admin, id, quality("GOOD")).await?;
+        ensure!(value(&shown).is_some_and(|value| (value - volts).abs() < volts * 0.02), "{shown}");
+    }
+    until(&admin, "psu1_present", state("present")).await?;
+    until(&admin, "psu1_hot", state("deasserted")).await?;
+
+    // A warning of its status, and the line that it pulls.
+    twin.break_part("psu1_hot", "asserted").await?;
+    until(&admin, "psu1_hot", state("asserted")).await?;
+    until(&admin, "psu1_alert", state("asserted")).await?;
+    event(&admin, "psu1_hot", "alert", |e| e["severity"] == "EVENT_SEVERITY_WARNING").await?;
+    twin.mend(None).await?;
+    until(&admin, "psu1_alert", state("deasserted")).await?;
+    event(&admin, "psu1_alert", "alert", |e| e["severity"] == "EVENT_SEVERITY_INFO").await?;
+
+    // A command that it does not take is no supply that was pulled.
+    twin.break_part("psu1_vin", "missing").await?;
+    let (failed, _) = until(&admin, "psu1_vin", quality("FAILED")).await?;
+    ensure!(failed["reason"] == "SENSOR_REASON_IO", "{failed}");
+    twin.mend(None).await?;
+    until(&admin, "psu1_vin", quality("GOOD")).await?;
+
+    // The bus hangs: what is on it is not good, what is on others is.
+    twin.break_part("i2c4", "hang").await?;
+    until(&admin, "psu0_vin", |s| !quality("GOOD")(s)).await?;
+    event(&admin, "i2c4", "bus", |_| true).await?;
+    until(&admin, "psu0_vin", quality("FAILED")).await?;
+    ensure!(quality("GOOD")(&sensor(&admin, "fan0").await?));
+    twin.mend(None).await?;
+    until(&admin, "psu0_vin", quality("GOOD")).await?;
+
+    // Pulled, and back.
+    twin.break_part("psu1", "removed").await?;
+    until(&admin, "psu1_vin", |s| s["status"] == "SENSOR_STATUS_NOT_PRESENT").await?;
+    until(&admin, "psu1_present", state("absent")).await?;
+    event(&admin, "psu1_present", "presence", |e| e["severity"] == "EVENT_SEVERITY_WARNING").await?;
+    twin.mend(None).await?;
+    until(&admin, "psu1_vin", quality("GOOD")).await?;
+    until(&admin, "psu1_present", state("present")).await?;
+    event(&admin, "psu1_present", "presence", |e| e["severity"] == "EVENT_SEVERITY_INFO").await?;
+    suite.stop().await
+}
+
 #[tokio::test]
 async fn thresholds_are_told_when_crossed_and_outlive_a_killed_daemon() -> Result {
     let suite = Suite::builder(U_BMC).start().await?;

@@ -804,7 +804,7 @@ pub(crate) enum SimCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SimFaultCommand {
-    /// Break something: cpu0_temp=missing|stale|implausible, fan0=stuck|slow, psu1=removed, i2c3=hang
+    /// Break something: cpu0_temp=missing|stale|implausible, fan0=stuck|slow, psu1=removed, psu0_alert=asserted, i2c3=hang
     Set {
         /// What, by its id in the board file, and how
         #[arg(required = true, value_name = "ID=FAULT", value_parser = parse_fault)]

@@ -9,7 +9,7 @@ use board::Board;
 use data_encoding::HEXLOWER;
 use fru::{Area, Image, Name};
 use hal::ErrorKind;
-use hw::{Eeproms, SysRoot};
+use hw::{Parts, SysRoot};
 use ipc::{CallContext, Outbox, StateError, Status};
 use schema::v1alpha1::{Asset, SetAssetInfoRequest};
 use service::{Clock, ErrorChain};
@@ -23,7 +23,7 @@ use crate::wire;
 
 /// How often SMBIOS tables are looked for.
 pub(crate) const SCAN_EVERY: Duration = Duration::from_secs(2);
-/// Every so many scans, EEPROMs of removable parts are read again: 256 bytes take 25 ms of a bus.
+/// Every so many scans, EEPROMs of removable parts, and drives, are read again: 256 bytes take 25 ms of a bus.
 const EEPROM_SCANS: u32 = 3;
 /// The largest file of tables that is read: entry point and table.
 const TABLES_MAX: u64 = smbios::MAX_TABLE as u64 + 4_096;
@@ -36,7 +36,7 @@ pub(crate) struct Collector {
     board: Arc<Board>,
     inventory: Shared,
     store: Store,
-    eeproms: Eeproms,
+    said: Parts,
     root: SysRoot,
     outbox: Outbox,
     clock: Clock,
@@ -60,12 +60,12 @@ impl Collector {
         outbox: Outbox,
         clock: Clock,
     ) -> Self {
-        let eeproms = Eeproms::new(&board, &root);
+        let said = Parts::new(&board, &root, crate::NAME);
         Self {
             board,
             inventory,
             store,
-            eeproms,
+            said,
             root,
             outbox,
             clock,
@@ -95,16 +95,44 @@ impl Collector {
                 self.read_fru(index).await;
             }
         }
+        if again {
+            for index in 0..self.board.drives.len() {
+                self.ask_drive(index).await;
+            }
+        }
         for host in 0..self.board.hosts.len() {
             self.read_tables(host).await;
         }
         self.save().await;
     }
 
+    async fn ask_drive(&mut self, index: usize) {
+        let Some(drive) = self.board.drives.get(index).cloned() else { return };
+        let from = format!("nvme-{}", drive.id);
+        let before = self.inventory().parts_of(&from).into_iter().next();
+        let part = match self.said.ask(index).await {
+            Ok((identity, status)) => parts::of_drive(&drive, &identity, status, before.as_ref()),
+            Err(error) if error.kind() == ErrorKind::Unavailable && drive.removable => {
+                parts::no_drive(&drive)
+            }
+            Err(error) => {
+                let why = ErrorChain(&error).to_string();
+                if before.is_none() {
+                    // It is on the board, and nothing more is known of it.
+                    self.observed(&from, vec![Part { present: true, ..parts::no_drive(&drive) }]).await;
+                }
+                // A drive that has no power while its host is off is still there.
+                self.inventory().mark_stale(&from, &why);
+                return;
+            }
+        };
+        self.observed(&from, vec![part]).await;
+    }
+
     async fn read_fru(&mut self, index: usize) {
         let Some(fru) = self.board.frus.get(index).cloned() else { return };
         let from = format!("fru-{}", fru.id);
-        let part = match self.eeproms.read(index).await {
+        let part = match self.said.read(index).await {
             Ok(bytes) => {
                 self.read.insert(index);
                 parts::of_image(&fru, &bytes)
@@ -215,7 +243,7 @@ impl Collector {
             let index = self.board.frus.iter().position(|fru| fru.id.as_str() == id);
             let bytes = HEXLOWER.decode(bytes.as_bytes()).ok();
             if let (Some(index), Some(bytes)) = (index, bytes)
-                && let Err(error) = self.eeproms.write(index, at, bytes).await
+                && let Err(error) = self.said.write(index, at, bytes).await
             {
                 // Tried again at the next start; until then the part says what it says.
                 tracing::warn!(asset = id, error = %ErrorChain(&error), "cannot write asset tag to EEPROM: retrying at next start");
@@ -307,7 +335,7 @@ impl Collector {
                 _ => Status::unavailable(text).with_reason("HARDWARE_FAILED"),
             }
         };
-        let before = self.eeproms.read(index).await.map_err(hardware)?;
+        let before = self.said.read(index).await.map_err(hardware)?;
         let image = Image::read(&before).and_then(|image| image.with(Area::Product, Name::AssetTag, tag));
         let after = image.map_err(|error| match error {
             fru::Error::Character | fru::Error::TooLong | fru::Error::NoRoom => {
@@ -321,9 +349,9 @@ impl Collector {
         };
         let pending = OwnerData { pending: Some((at, HEXLOWER.encode(&bytes))), ..owned.clone() };
         self.store.put_owned(id, pending).await?;
-        let mut done = self.eeproms.write(index, at, bytes).await;
+        let mut done = self.said.write(index, at, bytes).await;
         if done.is_ok() {
-            done = match self.eeproms.read(index).await {
+            done = match self.said.read(index).await {
                 Ok(now) if now == after.bytes() => Ok(()),
                 Ok(_) => Err(hal::Error::Invalid {
                     what: format!("the EEPROM of {id}"),
@@ -335,7 +363,7 @@ impl Collector {
         if let Err(error) = done {
             // As it was, as far as the part lets itself be written; the stored intent goes with it.
             if let Some((at, bytes)) = difference(after.bytes(), &before)
-                && let Err(error) = self.eeproms.write(index, at, bytes).await
+                && let Err(error) = self.said.write(index, at, bytes).await
             {
                 tracing::warn!(asset = id, error = %ErrorChain(&error), "cannot restore EEPROM after failed write");
             }

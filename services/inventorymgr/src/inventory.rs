@@ -35,6 +35,7 @@ pub(crate) enum Source {
     Board,
     Fru,
     Smbios,
+    Nvme,
 }
 
 /// A part.
@@ -69,7 +70,7 @@ pub(crate) struct Part {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) part: Part,
-    /// What it was read from: `fru-<id>`, `smbios-<host>`, `board`.
+    /// What it was read from: `fru-<id>`, `nvme-<id>`, `smbios-<host>`, `board`.
     pub(crate) from: String,
     /// Why there is nothing newer; empty when it is as it is now.
     pub(crate) stale: String,

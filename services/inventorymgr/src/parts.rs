@@ -1,4 +1,4 @@
-//! What FRU images, tables of a host and the board file say, as parts. Pure.
+//! What FRU images, drives, tables of a host and the board file say, as parts. Pure.
 
 use std::collections::BTreeMap;
 
@@ -99,6 +99,51 @@ pub(crate) fn of_image(fru: &board::Fru, bytes: &[u8]) -> Part {
             _ => {}
         }
     }
+    part
+}
+
+/// A drive that does not answer.
+pub(crate) fn no_drive(drive: &board::Drive) -> Part {
+    Part {
+        id: drive.id.as_str().to_owned(),
+        name: drive.name.clone(),
+        kind: Kind::Drive,
+        source: Source::Nvme,
+        ..Part::default()
+    }
+}
+
+/// A drive as it describes itself. While it is not ready what it says of its state is worth nothing: what it said `before` stays. Its temperature is no
+/// part of what it is: it changes all the time.
+pub(crate) fn of_drive(
+    drive: &board::Drive,
+    identity: &nvme::Identity,
+    status: nvme::Status,
+    before: Option<&Part>,
+) -> Part {
+    let mut part = Part {
+        present: true,
+        manufacturer: Some(format!("PCI vendor {:#06x}", identity.vendor)),
+        serial: Some(identity.serial.clone()).filter(|serial| !serial.is_empty()),
+        ..no_drive(drive)
+    };
+    if !status.ready {
+        let same = before.filter(|before| before.serial == part.serial);
+        part.details = same.map(|before| before.details.clone()).unwrap_or_default();
+        return part;
+    }
+    let warnings = status.warnings;
+    let named = [
+        (!status.functional, "failed"),
+        (warnings.spare, "spare space is low"),
+        (warnings.temperature, "temperature"),
+        (warnings.reliability, "unreliable"),
+        (warnings.read_only, "read only"),
+        (warnings.backup, "volatile memory is not kept"),
+    ];
+    let named: Vec<&str> = named.into_iter().filter(|(is, _)| *is).map(|(_, name)| name).collect();
+    part.note("used_percent", Some(status.used_percent));
+    part.note("warnings", (!named.is_empty()).then(|| named.join(", ")));
     part
 }
 
@@ -322,6 +367,32 @@ mod tests {
         let blank = of_image(&board.frus[2], &[0xff; 256]);
         assert!(blank.present && blank.serial.is_none());
         assert_eq!(blank.damaged, "there is no FRU header");
+    }
+
+    /// NVMe-MI 1.2, appendix A: the identity of the second example, states of the table.
+    #[test]
+    fn a_drive_says_who_it_is_and_what_it_warns_of() {
+        let drive = sim().drives[0].clone();
+        let identity = nvme::Identity { vendor: 0x1234, serial: "AZ123456".to_owned() };
+        let ready = nvme::Status {
+            ready: true,
+            functional: true,
+            needs_reset: false,
+            links: [true, true],
+            warnings: nvme::Warnings { spare: true, read_only: true, ..nvme::Warnings::default() },
+            temperature: nvme::Temperature::Celsius(40),
+            used_percent: 12,
+        };
+        let part = of_drive(&drive, &identity, ready, None);
+        assert_eq!((part.kind, part.present, part.serial.as_deref()), (Kind::Drive, true, Some("AZ123456")));
+        assert_eq!(part.manufacturer.as_deref(), Some("PCI vendor 0x1234"));
+        assert_eq!(part.details["used_percent"], "12");
+        assert_eq!(part.details["warnings"], "spare space is low, read only");
+        // A drive whose host is off is the drive it was.
+        let off = nvme::Status { ready: false, used_percent: 0, ..ready };
+        assert_eq!(of_drive(&drive, &identity, off, Some(&part)), part);
+        let other = nvme::Identity { serial: "OTHER".to_owned(), ..identity };
+        assert!(of_drive(&drive, &other, off, Some(&part)).details.is_empty());
     }
 
     #[test]

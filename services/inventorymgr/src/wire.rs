@@ -25,6 +25,7 @@ pub(crate) fn asset(inventory: &Inventory, entry: &Entry) -> v1::Asset {
             Source::Board => v1::AssetSource::Board,
             Source::Fru => v1::AssetSource::Fru,
             Source::Smbios => v1::AssetSource::Smbios,
+            Source::Nvme => v1::AssetSource::Nvme,
         }
         .into(),
         present: part.present,

@@ -21,9 +21,6 @@ const HOST_NAME_MAX: usize = 64;
 /// Where the kernel has sensors; whoever reads them reads those of a simulated board in the folder of the same layout.
 const SENSORS: &str = "/sys/class/hwmon";
 
-/// Where the kernel has EEPROMs, among other devices.
-const EEPROMS: &str = "/sys/bus/i2c";
-
 /// What a start depends on.
 pub(crate) struct Start<'a> {
     /// Its own folder in the state directory.
@@ -58,7 +55,7 @@ pub(crate) fn of(daemon: &str, settings: &Map<String, Value>, start: &Start<'_>)
         may(start.run_dir.join("sys"), Reach::Read);
     }
     // As its EEPROMs, in files that are as those of the kernel.
-    if row.reads.contains(&EEPROMS) {
+    if row.eeproms {
         may(start.run_dir.join("sys"), Reach::Read);
         may(start.run_dir.join("sys"), Reach::Write);
     }
@@ -102,7 +99,7 @@ pub(crate) fn of(daemon: &str, settings: &Map<String, Value>, start: &Start<'_>)
 
 /// Whether it has devices of its own, or uses another's.
 fn uses_devices(row: &Row) -> bool {
-    !row.devices.is_empty() || row.joins.iter().any(|daemon| !daemon.row().devices.is_empty())
+    row.i2c || !row.devices.is_empty() || row.joins.iter().any(|daemon| !daemon.row().devices.is_empty())
 }
 
 /// The folders of the files a daemon replaces.

@@ -38,6 +38,7 @@ mod daemon_spec;
 mod error;
 mod health;
 mod limits;
+mod lines;
 mod output;
 mod pid1;
 mod prepare;

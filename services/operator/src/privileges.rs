@@ -11,7 +11,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use roster::{Daemon, Row, SHARED_GROUP};
+use board::{Board, HalKind};
+use hw::SysRoot;
+use roster::{Daemon, I2C_GROUP, Row, SHARED_GROUP};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, chownat};
 use rustix::thread::{CapabilitySet, capabilities};
 use serde_json::{Map, Value};
@@ -39,7 +41,8 @@ pub(crate) fn of(daemon: &str, low_ports: bool) -> Option<Privileges> {
         capabilities |= CapabilitySet::NET_BIND_SERVICE;
     }
     let joined = row.joins.iter().filter_map(|daemon| daemon.row().user);
-    let groups = std::iter::once(SHARED_GROUP).chain(joined).collect();
+    let buses = row.i2c.then_some(I2C_GROUP);
+    let groups = std::iter::once(SHARED_GROUP).chain(joined).chain(buses).collect();
     Some(Privileges { id, groups, capabilities: capabilities.bits() })
 }
 
@@ -285,8 +288,20 @@ fn hand_socket(path: &Path) -> io::Result<()> {
     fs::set_permissions(&opened, fs::Permissions::from_mode(0o660))
 }
 
+/// Hands over the hardware of a board there is by now.
+pub(crate) fn hand_hardware(board: &Board, run_dir: &Path) {
+    if board.hal == HalKind::Linux {
+        hand_devices(Path::new("/dev"));
+        hand_buses(&hw::i2c_files(board));
+    }
+    let root = SysRoot::of(board, run_dir);
+    hand_eeproms(&hw::eeprom_files(board, &root));
+    hand_fans(&hw::fan_files(board, &root));
+    hand_lights(root.path());
+}
+
 /// Lets each daemon use the devices its row names: its group reaches those there are by now. Drivers may bring more later.
-pub(crate) fn hand_devices(dev: &Path) {
+fn hand_devices(dev: &Path) {
     let owners = || Daemon::ALL.iter().map(|daemon| daemon.row()).filter_map(|row| Some((row, row.user?)));
     for entry in fs::read_dir(dev).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -301,7 +316,7 @@ pub(crate) fn hand_devices(dev: &Path) {
 
 /// Lets the daemon that drives LEDs write what their folders below `sys` have for that: its group reaches those there are by now. What a
 /// trigger brings later stays root's; the daemon then does without.
-pub(crate) fn hand_lights(sys: &Path) {
+fn hand_lights(sys: &Path) {
     let mut owners = Daemon::ALL.iter().map(|daemon| daemon.row()).filter(|row| row.lights);
     let Some((row, id)) = owners.find_map(|row| Some((row, row.user?))) else { return };
     for entry in fs::read_dir(sys.join("class/leds")).into_iter().flatten().flatten() {
@@ -327,8 +342,32 @@ fn hand_device(path: &Path, id: u32, mode: u32) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
+/// Lets the daemons that speak to devices on I2C buses reach the buses on which the board has such devices.
+fn hand_buses(buses: &[PathBuf]) {
+    for path in buses {
+        if let Err(error) = hand_device(path, I2C_GROUP, 0o660) {
+            tracing::warn!(bus = %path.display(), %error, "cannot give I2C bus to daemons");
+        }
+    }
+}
+
+/// Lets who keeps the inventory read and write the board's EEPROMs: its group reaches those there are by now. One that is put back is another file.
+fn hand_eeproms(files: &[PathBuf]) {
+    let mut owners = Daemon::ALL.iter().map(|daemon| daemon.row()).filter(|row| row.eeproms);
+    let Some(id) = owners.find_map(|row| row.user) else { return };
+    for path in files {
+        match hand_output(path, id) {
+            // It was pulled just now.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(eeprom = %path.display(), %error, "cannot give EEPROM to daemon");
+            }
+            _ => {}
+        }
+    }
+}
+
 /// Lets who drives the fans do that: its group writes the outputs there are by now. Others may come with a driver, or a device that is put back.
-pub(crate) fn hand_fans(outputs: &[PathBuf]) {
+fn hand_fans(outputs: &[PathBuf]) {
     let Some(id) =
         Daemon::ALL.iter().map(|daemon| daemon.row()).find(|row| row.fans).and_then(|row| row.user)
     else {

@@ -30,6 +30,7 @@ use crate::daemon_spec::DaemonSpec;
 use crate::error::Error;
 use crate::health::{Note, SystemReport};
 use crate::limits;
+use crate::lines::Lines;
 use crate::output::{Intake, LogSink};
 use crate::pid1;
 use crate::prepare::{Prepared, prepare, write_atomic};
@@ -160,6 +161,8 @@ struct Operator<'a> {
     watchdog: Option<Box<dyn hal::Watchdog>>,
     /// The fans, on a board that has some.
     cooling: Option<Cooling>,
+    /// Hands the lines of sensors over for as long as this is there.
+    _lines: Option<Lines>,
     /// It is not petted, by will and by failure.
     starving: Lasting,
     unpetted: Lasting,
@@ -231,6 +234,7 @@ impl<'a> Operator<'a> {
         });
         let watchdog = open_watchdog(&prepared);
         let cooling = Cooling::of(&prepared.board, &options.run_dir);
+        let lines = Lines::serve(&prepared.board, &options.run_dir, given.users);
         let (to_us, children) = mpsc::channel(256);
         let (events, mut to_publish) = mpsc::channel::<pb::Event>(EVENTS_WAITING);
         let client = bus.client.clone();
@@ -275,6 +279,7 @@ impl<'a> Operator<'a> {
             cgroups,
             watchdog,
             cooling,
+            _lines: lines,
             starving: Lasting::default(),
             unpetted: Lasting::default(),
             children,
@@ -908,12 +913,7 @@ impl<'a> Operator<'a> {
         if !self.own_users {
             return;
         }
-        if self.prepared.board.hal == board::HalKind::Linux {
-            privileges::hand_devices(Path::new("/dev"));
-        }
-        let root = hw::SysRoot::of(&self.prepared.board, &self.options.run_dir);
-        privileges::hand_fans(&hw::fan_files(&self.prepared.board, &root));
-        privileges::hand_lights(root.path());
+        privileges::hand_hardware(&self.prepared.board, &self.options.run_dir);
     }
 
     fn changed(&mut self, id: Id, from: State, to: State, reason: &str) {

@@ -1,9 +1,9 @@
 //! Sensors that are a line: each is watched by a task of its own, and told when it changes.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use hal::{Gpio, InputLine, Line, next_edge};
+use hal::{InputLine, next_edge};
+use hw::Levels;
 use sensors::Fault;
 use tokio::sync::mpsc;
 
@@ -17,10 +17,10 @@ const LOOK: Duration = Duration::from_secs(30);
 pub(crate) type Told = (usize, Result<f64, Fault>);
 
 /// Watches a line until nobody listens.
-pub(crate) async fn watch(gpio: Arc<dyn Gpio>, sensor: usize, line: Line, tell: mpsc::Sender<Told>) {
+pub(crate) async fn watch(levels: Levels, sensor: usize, tell: mpsc::Sender<Told>) {
     let mut complained = false;
     loop {
-        let fault = match gpio.input(&line, crate::NAME).await {
+        let fault = match levels.open(sensor).await {
             Ok(mut input) => match follow(input.as_mut(), sensor, &tell).await {
                 Some(error) => error,
                 None => return,
@@ -28,7 +28,7 @@ pub(crate) async fn watch(gpio: Arc<dyn Gpio>, sensor: usize, line: Line, tell: 
             Err(error) => error,
         };
         if !std::mem::replace(&mut complained, true) {
-            tracing::warn!(line = %line.id, error = %service::ErrorChain(&fault), "cannot use GPIO line of sensor: retrying every 2 s");
+            tracing::warn!(sensor, error = %service::ErrorChain(&fault), "cannot use GPIO line of sensor: retrying every 2 s");
         }
         let missing = fault.kind() == hal::ErrorKind::Wiring;
         let fault = if missing { Fault::Missing } else { Fault::Io };

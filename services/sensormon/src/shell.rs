@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use board::{Board, Input};
-use hw::{Hardware, Sampled, SysRoot};
+use hw::{Hardware, Levels, Sampled, SysRoot};
 use ipc::{Bucket, CallContext, EventBuilder, EventItem, Outbox, Reply, Request, Status};
 use prost::Message as _;
 use schema::rpc::power_service;
@@ -59,10 +59,9 @@ pub async fn serve(
     let (outbox, sender) = Outbox::new(context.bus.clone());
     let (tell, told) = mpsc::channel(64);
     let mut watches = JoinSet::new();
-    for (index, sensor) in board.sensors.iter().enumerate() {
-        if let Input::Line(line) = &sensor.input {
-            watches.spawn(lines::watch(Arc::clone(&hardware.gpio), index, line.clone(), tell.clone()));
-        }
+    let levels = Levels::new(board, &context.run_dir, Arc::clone(&hardware.gpio), crate::NAME);
+    for sensor in levels.sensors() {
+        watches.spawn(lines::watch(levels.clone(), sensor, tell.clone()));
     }
     drop(tell);
     // Subscribed before the first look, so that nothing falls between the two.
@@ -148,8 +147,10 @@ impl Daemon {
         let specs = board.sensors.iter().enumerate().map(|(index, sensor)| {
             let source = match &sensor.input {
                 // One that is on no bus cannot be: the board was read.
-                Input::Channel { .. } => Source::Polled(buses.bus_of(index).unwrap_or(usize::MAX)),
-                Input::Line(_) => Source::Pushed,
+                Input::Channel { .. } | Input::Pmbus { .. } => {
+                    Source::Polled(buses.bus_of(index).unwrap_or(usize::MAX))
+                }
+                Input::Line { .. } => Source::Pushed,
                 Input::Computed { op, of } => Source::Computed(*op, of.iter().filter_map(place).collect()),
             };
             (sensor.spec, source)
@@ -455,10 +456,8 @@ impl Daemon {
 
     /// A device was pulled or is back: told once, and not for each of its sensors.
     fn pulled(&mut self, index: usize, removed: bool) {
-        let Some(Input::Channel { device, .. }) = self.board.sensors.get(index).map(|sensor| &sensor.input)
-        else {
-            return;
-        };
+        let device = self.board.sensors.get(index).and_then(|sensor| sensor.input.device());
+        let Some(device) = device else { return };
         let device = device.as_str().to_owned();
         if self.removed.insert(device.clone(), removed).unwrap_or(false) == removed {
             return;
@@ -686,7 +685,8 @@ impl Daemon {
         let (source, polled) = match &wired.input {
             Input::Channel { class: hal::ChannelClass::Hwmon, .. } => ("hwmon", true),
             Input::Channel { class: hal::ChannelClass::Iio, .. } => ("iio", true),
-            Input::Line(_) => ("gpio", false),
+            Input::Pmbus { .. } => ("pmbus", true),
+            Input::Line { .. } => ("gpio", false),
             Input::Computed { .. } => ("computed", false),
         };
         let (least, most) = spec.plausible;

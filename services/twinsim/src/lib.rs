@@ -5,6 +5,7 @@
 //!  (set button, read power-good)    │ World: pins + models │
 //!  tests ──── twin-control.sock ──► │ (one loop owns both) │ ──► QEMU: start, ACPI button, reset, NMI, kill
 //!  (fingers, faults, trace)         └──────────────────────┘ ◄── QEMU: exited, serial text
+//!  sensormon ── twin.sock ──────── Buses: chips on I2C that are spoken to directly
 //!  sensormon ◄──── run_dir/sys ──── Tree: a folder laid out as /sys, kept up to date by the plant's model
 //! ```
 //!
@@ -26,6 +27,7 @@
     )
 )]
 
+mod buses;
 mod console;
 mod error;
 mod pins;

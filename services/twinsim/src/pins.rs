@@ -32,6 +32,8 @@ struct Pin {
     id: LineId,
     /// What it is to a host; a light is nothing to any.
     role: Option<(usize, Role)>,
+    /// The machine drives it, whatever it is to a host.
+    is_sensor: bool,
     /// Whose it is and what it is called, in the trace.
     owner: String,
     key: String,
@@ -69,18 +71,31 @@ pub(crate) struct Pins {
 impl Pins {
     /// Adds a pin at its inactive level, as its pull resistor holds it.
     pub(crate) fn add(&mut self, host: usize, host_id: &str, role: Role, line: &hal::Line) {
-        self.push(Some((host, role)), host_id, role.key().to_owned(), line);
+        self.push(Some((host, role)), false, host_id, role.key().to_owned(), line);
     }
 
     /// Adds the pin of a light, dark.
     pub(crate) fn add_light(&mut self, chassis: &str, led: &str, line: &hal::Line) {
-        self.push(None, chassis, format!("led.{led}"), line);
+        self.push(None, false, chassis, format!("led.{led}"), line);
     }
 
-    fn push(&mut self, role: Option<(usize, Role)>, owner: &str, key: String, line: &hal::Line) {
+    /// Adds the pin of a sensor, inactive.
+    pub(crate) fn add_sensor(&mut self, chassis: &str, sensor: &str, line: &hal::Line) {
+        self.push(None, true, chassis, format!("sensor.{sensor}"), line);
+    }
+
+    fn push(
+        &mut self,
+        role: Option<(usize, Role)>,
+        is_sensor: bool,
+        owner: &str,
+        key: String,
+        line: &hal::Line,
+    ) {
         self.pins.push(Pin {
             id: line.id.clone(),
             role,
+            is_sensor,
             owner: owner.to_owned(),
             key,
             active_low: line.active_low,
@@ -99,6 +114,20 @@ impl Pins {
         out: &mut Vec<PinEffect>,
     ) {
         if let Some(index) = self.pins.iter().position(|pin| pin.role == Some((host, role))) {
+            self.change(index, active, now, out);
+        }
+    }
+
+    /// The machine changes the pin of a sensor.
+    pub(crate) fn show_sensor(
+        &mut self,
+        sensor: &str,
+        active: bool,
+        now: Duration,
+        out: &mut Vec<PinEffect>,
+    ) {
+        let is = |pin: &Pin| pin.is_sensor && pin.key.strip_prefix("sensor.") == Some(sensor);
+        if let Some(index) = self.pins.iter().position(is) {
             self.change(index, active, now, out);
         }
     }
@@ -157,8 +186,8 @@ impl Pins {
                     Err(outcome) => return outcome,
                 };
                 let Some(pin) = self.pins.get_mut(index) else { return Outcome::NoLine };
-                if pin.role.is_some_and(|(_, role)| !role.is_driven()) {
-                    let reason = format!("{} is driven by the host; two drivers would fight", pin.key);
+                if pin.is_sensor || pin.role.is_some_and(|(_, role)| !role.is_driven()) {
+                    let reason = format!("{} is driven by the machine; two drivers would fight", pin.key);
                     return Outcome::Invalid { reason };
                 }
                 pin.holder = Some(Holder { connection, handle, owner, active_low, watch: None });

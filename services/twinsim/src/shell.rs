@@ -170,6 +170,10 @@ pub async fn serve(
         events,
         next_connection: 1,
     };
+    // Lines show what is there before anybody asks.
+    let mut effects = Vec::new();
+    twin.moved(hal_sim::monotonic(), &mut effects);
+    effects.into_iter().for_each(|effect| twin.perform(effect));
     ready();
     tokio::pin!(stop);
     loop {
@@ -231,7 +235,10 @@ impl Twin {
                 self.guest(host, generation, event, now, &mut effects);
             }
             Event::Tick => self.world.tick(now, &mut effects),
-            Event::Sensors => self.tree.step(|host| self.world.is_on(host)),
+            Event::Sensors => {
+                self.tree.step(|host| self.world.is_on(host));
+                self.moved(now, &mut effects);
+            }
             Event::Beat | Event::Stop => {}
         }
         for effect in effects {
@@ -266,6 +273,11 @@ impl Twin {
                 // The reply goes first: an edge that the request caused is news to a client that knows it was done.
                 effects.insert(0, Effect::Send(connection, FromTwin::Reply { id, outcome }));
             }
+            ClientEvent::I2c { id, bus, transfers } => {
+                if let Some(outcome) = self.tree.buses().run(connection, id, bus, &transfers) {
+                    effects.insert(0, Effect::Send(connection, FromTwin::Reply { id, outcome }));
+                }
+            }
             ClientEvent::Control { id, request } => {
                 let about = match &request {
                     ControlRequest::Status { host } => self.world.index(host),
@@ -283,8 +295,19 @@ impl Twin {
                     status.guest_pid = seat.and_then(|seat| seat.guest.as_ref()?.pid);
                 }
                 effects.insert(0, Effect::Send(connection, FromTwin::Reply { id, outcome }));
+                self.moved(now, effects);
             }
             ClientEvent::Went => self.forget(connection),
+        }
+    }
+
+    /// What was broken or mended shows on lines, and lets go who waits for a bus.
+    fn moved(&mut self, now: Duration, effects: &mut Vec<Effect>) {
+        for (connection, id, outcome) in self.tree.buses().freed() {
+            effects.push(Effect::Send(connection, FromTwin::Reply { id, outcome }));
+        }
+        for (sensor, active) in self.tree.lines() {
+            self.world.show(&sensor, active, now, effects);
         }
     }
 
@@ -364,6 +387,7 @@ impl Twin {
     fn forget(&mut self, connection: ConnectionId) {
         self.clients.remove(&connection);
         self.followers.retain(|follower| *follower != connection);
+        self.tree.buses().disconnect(connection);
         self.world.disconnect(connection);
     }
 

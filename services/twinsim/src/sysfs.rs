@@ -1,4 +1,5 @@
-//! A folder that is laid out as `/sys`, with the sensors of the board: what reads real hardware reads it unchanged.
+//! A folder that is laid out as `/sys`, with the sensors of the board: what reads real hardware reads it unchanged. Beside it the chips that are
+//! spoken to without the kernel, and the lines of sensors: what is measured, pulled or broken is so on all of them.
 //!
 //! Values are written in place, so that who keeps an attribute open sees them. Faults are those real hardware has: an attribute that is gone,
 //! one without a value, one that cannot be true, one that never answers (a FIFO nobody writes to), a device that is pulled.
@@ -13,10 +14,12 @@ use std::time::Duration;
 use board::{Board, FruKind, Input, LedWire};
 use hal::{Adapter, ChannelClass, Location};
 use hal_sim::wire::{ControlRequest, Outcome};
+use pmbus::{Quantity as Asked, What};
 use rustix::fs::{FileType, Mode, mknodat};
 use sensors::{Kind, Spec};
 use twin::{FanFault, FruPart, Plant, Probe, Quantity};
 
+use crate::buses::Buses;
 use crate::error::Error;
 
 /// How often values change.
@@ -37,6 +40,8 @@ enum Broken {
     Stale,
     Implausible,
     Hangs,
+    /// An alert that is given.
+    Asserted,
 }
 
 /// A sensor that is an attribute.
@@ -57,12 +62,34 @@ struct Attribute {
     written: String,
 }
 
+/// A sensor that a chip is asked for.
+#[derive(Debug)]
+struct Register {
+    id: String,
+    chip: usize,
+    asked: Asked,
+    spec: Spec,
+    broken: Option<Broken>,
+}
+
+/// A sensor that is a line.
+#[derive(Debug)]
+struct Wire {
+    id: String,
+    kind: Kind,
+    device: Option<String>,
+    /// An alert that is given, or something that is not there.
+    broken: bool,
+}
+
 #[derive(Debug)]
 struct Device {
     id: String,
     /// Its bus, or itself.
     bus: String,
     removable: bool,
+    /// It is a chip that the kernel has no driver for.
+    chip: Option<usize>,
     /// Path of the device below `devices`.
     path: PathBuf,
     class: ChannelClass,
@@ -89,6 +116,10 @@ pub(crate) struct Tree {
     root: PathBuf,
     devices: Vec<Device>,
     attributes: Vec<Attribute>,
+    /// Their probes come after those of the attributes.
+    registers: Vec<Register>,
+    wires: Vec<Wire>,
+    buses: Buses,
     eeproms: Vec<Eeprom>,
     plant: Plant,
     hosts: Vec<String>,
@@ -110,7 +141,8 @@ impl Tree {
             move |source| Error::Tree { path, source }
         };
         folder(&root).map_err(failed(&root))?;
-        let eeproms = eeproms(board, &root);
+        let (adapters, buses) = (Adapters::of(board), Buses::new(board));
+        let eeproms = eeproms(board, &adapters, &root);
         for entry in fs::read_dir(&root).map_err(failed(&root))?.flatten() {
             fs::remove_dir_all(entry.path()).map_err(failed(&entry.path()))?;
         }
@@ -122,11 +154,19 @@ impl Tree {
                 light(&root, label).map_err(failed(&root))?;
             }
         }
-        let (devices, attributes, probes) = parts(board);
+        adapters.make(&root).map_err(failed(&root))?;
+        let (devices, attributes, mut probes) = parts(board, &adapters, &buses);
+        let (registers, wires) = others(board, &buses, &mut probes);
+        for device in devices.iter().filter(|device| device.chip.is_none()) {
+            client(&root, device).map_err(failed(&root))?;
+        }
         let mut tree = Self {
             root,
             devices,
             attributes,
+            registers,
+            wires,
+            buses,
             eeproms,
             plant: Plant::new(seed.into(), probes),
             hosts: board.hosts.iter().map(|host| host.id.as_str().to_owned()).collect(),
@@ -159,6 +199,48 @@ impl Tree {
                 let id = self.attributes.get(index).map_or("", |attribute| &attribute.id);
                 tracing::warn!(id, %error, "cannot write simulated sensor");
             }
+        }
+        for (index, register) in self.registers.iter().enumerate() {
+            let value = match register.broken {
+                Some(Broken::Implausible) => self.buses.most(register.chip, register.asked),
+                _ => {
+                    let (shown, spec) = (self.plant.shown(self.attributes.len() + index), &register.spec);
+                    Some((shown - spec.offset) / spec.scale)
+                }
+            };
+            if let Some(value) = value {
+                self.buses.set(register.chip, register.asked, value);
+            }
+        }
+    }
+
+    /// The I2C buses.
+    pub(crate) fn buses(&mut self) -> &mut Buses {
+        &mut self.buses
+    }
+
+    /// The lines of sensors, by their ids, and whether they are active.
+    pub(crate) fn lines(&self) -> Vec<(String, bool)> {
+        let level = |wire: &Wire| {
+            let is_in = wire.device.as_deref().is_none_or(|id| self.is_in(id));
+            let chip = wire.device.as_deref().and_then(|id| self.buses.find(id));
+            match wire.kind {
+                Kind::Presence => is_in && !wire.broken,
+                _ => wire.broken || chip.is_some_and(|chip| self.buses.alerts(chip)),
+            }
+        };
+        self.wires.iter().map(|wire| (wire.id.clone(), level(wire))).collect()
+    }
+
+    /// Whether a device is in the machine.
+    fn is_in(&self, id: &str) -> bool {
+        match self.buses.find(id) {
+            Some(chip) => self.buses.is_in(chip),
+            None => self
+                .devices
+                .iter()
+                .find(|device| device.id == id)
+                .is_none_or(|device| device.folder.is_some()),
         }
     }
 
@@ -203,7 +285,7 @@ impl Tree {
     }
 
     fn break_part(&mut self, id: &str, fault: &str) -> Result<(), String> {
-        let known = ["missing", "stale", "implausible", "stuck", "slow", "removed", "hang"];
+        let known = ["missing", "stale", "implausible", "stuck", "slow", "removed", "hang", "asserted"];
         if !known.contains(&fault) {
             return Err(format!("there is no fault {fault:?}; there are {}", known.join(", ")));
         }
@@ -226,11 +308,23 @@ impl Tree {
             };
             return self.break_attribute(index, Some(broken)).map_err(failed);
         }
+        if let Some(index) = self.registers.iter().position(|register| register.id == id) {
+            return self.break_register(index, fault);
+        }
+        if let Some(wire) = self.wires.iter_mut().find(|wire| wire.id == id) {
+            let means = if wire.kind == Kind::Presence { "removed" } else { "asserted" };
+            if fault != means {
+                return Err(format!("{id} is a line, which can be {means} and not {fault}"));
+            }
+            wire.broken = true;
+            return Ok(());
+        }
         if fault == "hang" {
             let of: Vec<usize> = (0..self.attributes.len()).filter(|index| self.is_on(*index, id)).collect();
-            if of.is_empty() {
+            if of.is_empty() && !self.buses.has(id) {
                 return Err(format!("there is no bus or sensor {id:?}"));
             }
+            self.buses.hang(id, true);
             return of
                 .into_iter()
                 .try_for_each(|index| self.break_attribute(index, Some(Broken::Hangs)))
@@ -244,8 +338,47 @@ impl Tree {
                 Err(format!("{id} cannot be pulled: its table does not say removable"))
             }
             Some(_) => Err(format!("{id} is a device, which can be removed and not {fault}")),
-            None => Err(format!("there is no sensor, device or bus {id:?}")),
+            None => match self.buses.find(id) {
+                Some(drive) if fault == "removed" => {
+                    self.buses.pull(drive);
+                    Ok(())
+                }
+                Some(_) => Err(format!("{id} is a drive, which can be removed and not {fault}")),
+                None => Err(format!("there is no sensor, device, drive or bus {id:?}")),
+            },
         }
+    }
+
+    fn break_register(&mut self, index: usize, fault: &str) -> Result<(), String> {
+        let Some(register) = self.registers.get_mut(index) else { return Ok(()) };
+        let (chip, asked, most) = (register.chip, register.asked, register.spec.plausible.1);
+        let id = &register.id;
+        register.broken = Some(match fault {
+            "missing" => {
+                self.buses.refuse(chip, asked, true);
+                Broken::Missing
+            }
+            "hang" => {
+                self.buses.hang_at(chip, asked, true);
+                Broken::Hangs
+            }
+            "implausible" => {
+                let shown =
+                    self.buses.most(chip, asked).map(|raw| raw * register.spec.scale + register.spec.offset);
+                if shown.is_none_or(|shown| shown <= most) {
+                    return Err(format!(
+                        "{id} is counted in a format that holds no value which cannot be true"
+                    ));
+                }
+                Broken::Implausible
+            }
+            "asserted" if matches!(asked.what, What::Status { .. }) => {
+                self.buses.set(chip, asked, 1.0);
+                Broken::Asserted
+            }
+            _ => return Err(format!("{id} is read over PMBus, which cannot be {fault}")),
+        });
+        Ok(())
     }
 
     fn mend(&mut self, id: Option<&str>) -> Result<(), String> {
@@ -266,10 +399,26 @@ impl Tree {
                 self.break_attribute(index, None).map_err(failed)?;
             }
         }
-        if let Some(at) = self.devices.iter().position(|device| device.id == id)
-            && self.devices.get(at).is_some_and(|device| device.folder.is_none())
-        {
-            self.plug(at).map_err(failed)?;
+        for register in self.registers.iter_mut().filter(|register| register.id == id) {
+            register.broken = None;
+            self.buses.refuse(register.chip, register.asked, false);
+            self.buses.hang_at(register.chip, register.asked, false);
+            if matches!(register.asked.what, What::Status { .. }) {
+                self.buses.clear(register.chip);
+            }
+        }
+        for wire in self.wires.iter_mut().filter(|wire| wire.id == id) {
+            wire.broken = false;
+        }
+        self.buses.hang(id, false);
+        match self.devices.iter().position(|device| device.id == id) {
+            Some(at) if !self.is_in(id) => self.plug(at).map_err(failed)?,
+            Some(_) => {}
+            None => {
+                if let Some(drive) = self.buses.find(id).filter(|drive| !self.buses.is_in(*drive)) {
+                    self.buses.put_in(drive);
+                }
+            }
         }
         Ok(())
     }
@@ -321,7 +470,7 @@ impl Tree {
             Some(Broken::Missing | Broken::Hangs) => return Ok(()),
             Some(Broken::Stale) => String::new(),
             Some(Broken::Implausible) => "999999999999999".to_owned(),
-            None => {
+            Some(Broken::Asserted) | None => {
                 let spec = &attribute.spec;
                 let raw = (value - spec.offset) / spec.scale * attribute.unit;
                 format!("{:.0}", if raw.is_finite() { raw } else { 0.0 })
@@ -352,6 +501,10 @@ impl Tree {
     fn plug(&mut self, at: usize) -> io::Result<()> {
         let number = self.next_number;
         let Some(device) = self.devices.get_mut(at) else { return Ok(()) };
+        if let Some(chip) = device.chip {
+            self.buses.put_in(chip);
+            return self.put_back(at);
+        }
         // Links are relative, as in sysfs.
         let path = Path::new("devices").join(&device.path);
         let (own, link, up) = match device.class {
@@ -390,6 +543,11 @@ impl Tree {
         }
         // Last, so that who finds it finds all of it.
         symlink(target, &link)?;
+        self.put_back(at)
+    }
+
+    /// Puts the EEPROM back that was pulled with a device.
+    fn put_back(&mut self, at: usize) -> io::Result<()> {
         let id = self.devices.get(at).map(|device| device.id.clone()).unwrap_or_default();
         match self.eeproms.iter().position(|eeprom| eeprom.id == id && eeprom.pulled.is_some()) {
             Some(eeprom) => self.insert(eeprom),
@@ -403,8 +561,9 @@ impl Tree {
         let Some(bytes) = eeprom.pulled.take() else { return Ok(()) };
         let device = self.root.join("devices").join(&eeprom.path);
         folder(&device)?;
-        // Whoever runs as which user: it is no real EEPROM.
-        create(&device.join("eeprom"), 0o666)?.write_all(&bytes)?;
+        // As the kernel's: its owner's, until the operator hands it over.
+        create(&device.join("eeprom"), 0o600)?.write_all(&bytes)?;
+        write(&device.join("name"), "24c02\n", 0o644)?;
         let name = eeprom.path.file_name().map(PathBuf::from).unwrap_or_default();
         let link = self.root.join("bus/i2c/devices").join(name);
         remove(&link)?;
@@ -421,6 +580,11 @@ impl Tree {
     }
 
     fn unplug(&mut self, at: usize) -> io::Result<()> {
+        if let Some(chip) = self.devices.get(at).and_then(|device| device.chip) {
+            self.buses.pull(chip);
+            let id = self.devices.get(at).map(|device| device.id.clone()).unwrap_or_default();
+            return self.take_out(&id);
+        }
         let Some((folder, link)) = self.devices.get_mut(at).and_then(|device| device.folder.take()) else {
             return Ok(());
         };
@@ -441,9 +605,9 @@ impl Tree {
 const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits() as i32;
 
 /// The EEPROMs of a board: with what they had in an earlier life of the folder, or what a factory writes.
-fn eeproms(board: &Board, root: &Path) -> Vec<Eeprom> {
-    let of = |(index, fru): (usize, &board::Fru)| {
-        let path = place(&fru.location, board.devices.len() + index);
+fn eeproms(board: &Board, adapters: &Adapters, root: &Path) -> Vec<Eeprom> {
+    let of = |fru: &board::Fru| {
+        let path = adapters.place(&fru.location);
         let size = usize::try_from(fru.size).unwrap_or(usize::MAX);
         let part = match fru.kind {
             FruKind::Board | FruKind::Chassis => FruPart::Board,
@@ -459,13 +623,13 @@ fn eeproms(board: &Board, root: &Path) -> Vec<Eeprom> {
         });
         Eeprom { id: fru.id.as_str().to_owned(), path, pulled: Some(bytes) }
     };
-    board.frus.iter().enumerate().map(of).collect()
+    board.frus.iter().map(of).collect()
 }
 
 /// The devices, attributes and probes of a board; probes stand as attributes do.
-fn parts(board: &Board) -> (Vec<Device>, Vec<Attribute>, Vec<Probe>) {
+fn parts(board: &Board, adapters: &Adapters, buses: &Buses) -> (Vec<Device>, Vec<Attribute>, Vec<Probe>) {
     let mut devices = Vec::new();
-    for (index, device) in board.devices.iter().enumerate() {
+    for device in &board.devices {
         let own = |input: &Input| matches!(input, Input::Channel { device: of, .. } if *of == device.id);
         let class = board.sensors.iter().find_map(|sensor| match &sensor.input {
             Input::Channel { class, .. } if own(&sensor.input) => Some(*class),
@@ -475,7 +639,8 @@ fn parts(board: &Board) -> (Vec<Device>, Vec<Attribute>, Vec<Probe>) {
             id: device.id.as_str().to_owned(),
             bus: device.bus.as_ref().unwrap_or(&device.id).as_str().to_owned(),
             removable: device.removable,
-            path: place(&device.location, index),
+            chip: buses.find(device.id.as_str()),
+            path: adapters.place(&device.location),
             class: class.unwrap_or(ChannelClass::Hwmon),
             name: device.driver.clone().unwrap_or_else(|| device.id.as_str().to_owned()),
             folder: None,
@@ -532,19 +697,129 @@ fn parts(board: &Board) -> (Vec<Device>, Vec<Attribute>, Vec<Probe>) {
     (devices, attributes, probes)
 }
 
-fn place(location: &Location, index: usize) -> PathBuf {
-    let on = |parent: PathBuf, bus: String, address: &u16| {
-        parent.join(format!("i2c-{bus}")).join(format!("{bus}-{address:04x}"))
-    };
-    match location {
-        Location::Path(path) => PathBuf::from(path.trim_matches('/')),
-        Location::I2c { adapter: Adapter::Number(number), address } => {
-            on(PathBuf::from(format!("platform/i2c-bus.{number}")), number.to_string(), address)
-        }
-        Location::I2c { adapter: Adapter::Path(path), address } => {
-            on(PathBuf::from(path.trim_matches('/')), (1_000 + index).to_string(), address)
+/// The sensors that are no attributes; their probes are added.
+fn others(board: &Board, buses: &Buses, probes: &mut Vec<Probe>) -> (Vec<Register>, Vec<Wire>) {
+    let (mut registers, mut wires) = (Vec::new(), Vec::new());
+    for sensor in &board.sensors {
+        let id = sensor.id.as_str().to_owned();
+        match &sensor.input {
+            Input::Pmbus { device, quantity } => {
+                let Some(chip) = buses.find(device.as_str()) else { continue };
+                registers.push(Register { id, chip, asked: *quantity, spec: sensor.spec, broken: None });
+                probes.push(probe(sensor));
+            }
+            Input::Line { device, .. } => {
+                let device = device.as_ref().map(|device| device.as_str().to_owned());
+                wires.push(Wire { id, kind: sensor.spec.kind, device, broken: false });
+            }
+            Input::Channel { .. } | Input::Computed { .. } => {}
         }
     }
+    (registers, wires)
+}
+
+/// Where the adapters of the board's buses are below `devices`, with the numbers the kernel gave them.
+#[derive(Debug)]
+struct Adapters {
+    all: Vec<(Adapter, PathBuf, u32)>,
+    /// Links of multiplexers to the adapters of their channels.
+    channels: Vec<(PathBuf, u32)>,
+}
+
+impl Adapters {
+    fn of(board: &Board) -> Self {
+        let mut adapters = Self { all: Vec::new(), channels: Vec::new() };
+        // The buses without a multiplexer first: channels are below them.
+        let is_channel =
+            |adapter: &Adapter| matches!(adapter, Adapter::Path(path) if channel(path).is_some());
+        let (below, above): (Vec<_>, Vec<_>) =
+            board.i2c.iter().enumerate().partition(|(_, bus)| is_channel(&bus.adapter));
+        for (index, bus) in above.into_iter().chain(below) {
+            let number = match &bus.adapter {
+                Adapter::Number(number) => *number,
+                Adapter::Path(_) => 1_000 + u32::try_from(index).unwrap_or_default(),
+            };
+            let parent = match &bus.adapter {
+                Adapter::Number(number) => PathBuf::from(format!("platform/i2c-bus.{number}")),
+                Adapter::Path(path) => match channel(path) {
+                    None => PathBuf::from(path.trim_matches('/')),
+                    Some((above, multiplexer, channel)) => {
+                        let above = adapters.folder(&Adapter::Number(above));
+                        adapters.channels.push((above.join(multiplexer).join(channel), number));
+                        above
+                    }
+                },
+            };
+            adapters.all.push((bus.adapter.clone(), parent.join(format!("i2c-{number}")), number));
+        }
+        adapters
+    }
+
+    /// The folder of an adapter, named by the board or not.
+    fn folder(&self, adapter: &Adapter) -> PathBuf {
+        match (self.all.iter().find(|(of, ..)| of == adapter), adapter) {
+            (Some((_, folder, _)), _) => folder.clone(),
+            (None, Adapter::Number(number)) => {
+                PathBuf::from(format!("platform/i2c-bus.{number}/i2c-{number}"))
+            }
+            (None, Adapter::Path(path)) => PathBuf::from(path.trim_matches('/')).join("i2c-999"),
+        }
+    }
+
+    /// The folder of a device.
+    fn place(&self, location: &Location) -> PathBuf {
+        match location {
+            Location::Path(path) => PathBuf::from(path.trim_matches('/')),
+            Location::I2c { adapter, address } => {
+                let folder = self.folder(adapter);
+                let bus = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+                let bus = bus.strip_prefix("i2c-").unwrap_or_default().to_owned();
+                folder.join(format!("{bus}-{address:04x}"))
+            }
+        }
+    }
+
+    /// Makes them, with the links by which they are listed.
+    fn make(&self, root: &Path) -> io::Result<()> {
+        let list = root.join("bus/i2c/devices");
+        for (_, path, number) in &self.all {
+            let own = root.join("devices").join(path);
+            folder(&own)?;
+            write(&own.join("name"), &format!("simulated bus {number}\n"), 0o644)?;
+            let name = path.file_name().unwrap_or_default();
+            symlink(Path::new("../../../devices").join(path), list.join(name))?;
+        }
+        for (link, number) in &self.channels {
+            let (Some(multiplexer), own) = (link.parent(), root.join("devices").join(link)) else { continue };
+            let own_folder = root.join("devices").join(multiplexer);
+            folder(&own_folder)?;
+            write(&own_folder.join("name"), "pca9548\n", 0o644)?;
+            symlink(format!("../i2c-{number}"), own)?;
+            let listed = list.join(multiplexer.file_name().unwrap_or_default());
+            remove(&listed)?;
+            symlink(Path::new("../../../devices").join(multiplexer), listed)?;
+        }
+        Ok(())
+    }
+}
+
+/// The number of the bus, the multiplexer and the channel of a path that ends with one: `3-0070/channel-1`.
+fn channel(path: &str) -> Option<(u32, &str, &str)> {
+    let (above, channel) = path.trim_matches('/').rsplit_once('/')?;
+    let multiplexer = above.rsplit('/').next()?;
+    let (number, _) = multiplexer.split_once('-')?;
+    channel.starts_with("channel-").then_some((number.parse().ok()?, multiplexer, channel))
+}
+
+/// Lists a device on an I2C bus, with the driver that it has.
+fn client(root: &Path, device: &Device) -> io::Result<()> {
+    let Some(name) = device.path.file_name().filter(|_| device.bus != device.id) else { return Ok(()) };
+    let own = root.join("devices").join(&device.path);
+    folder(&own)?;
+    write(&own.join("name"), &format!("{}\n", device.name), 0o644)?;
+    let link = root.join("bus/i2c/devices").join(name);
+    remove(&link)?;
+    symlink(Path::new("../../../devices").join(&device.path), link)
 }
 
 /// How a sensor is played: as the board says, or as its kind is.
@@ -660,6 +935,33 @@ mod tests {
         hal_linux::SysfsBus::new(&run_dir.join(SYS), vec![channel])
     }
 
+    /// What a daemon reads of a chip.
+    fn ask(tree: &mut Tree, board: &Board, id: &str) -> Result<f64, pmbus::Failure<Option<Outcome>>> {
+        let sensor = board.sensors.iter().find(|sensor| sensor.id.as_str() == id).unwrap();
+        let Input::Pmbus { device, quantity } = &sensor.input else { panic!("{id}") };
+        let device = board.devices.iter().find(|known| known.id == *device).unwrap();
+        let Location::I2c { adapter, address } = &device.location else { panic!("{id}") };
+        let address = smbus::Address::new(u8::try_from(*address).unwrap()).unwrap();
+        let frame = |transfer: &smbus::Transfer| hal_sim::wire::I2cTransfer {
+            address: transfer.address().get(),
+            write: transfer.written().to_vec(),
+            read: match transfer.expects() {
+                smbus::Expects::Nothing => 0,
+                smbus::Expects::Exactly(count) | smbus::Expects::AtMost(count) => {
+                    u16::try_from(count).unwrap()
+                }
+            },
+        };
+        pmbus::Device::new(address, device.pmbus.clone()).read(*quantity, |transfers| {
+            let transfers: Vec<_> = transfers.iter().map(frame).collect();
+            match tree.buses().run(1, 1, adapter.into(), &transfers) {
+                Some(Outcome::Read(read)) => Ok(read),
+                Some(Outcome::NoAnswer) => Err(pmbus::Trouble::NoAnswer(Some(Outcome::NoAnswer))),
+                other => Err(pmbus::Trouble::Other(other)),
+            }
+        })
+    }
+
     fn told(tree: &mut Tree, request: ControlRequest) -> Outcome {
         tree.control(&request).unwrap()
     }
@@ -682,10 +984,11 @@ mod tests {
         }
         let mut read = 0;
         for sensor in &board.sensors {
-            if !matches!(sensor.input, Input::Channel { .. }) {
-                continue;
-            }
-            let raw = reader(&board, dir.path(), sensor.id.as_str()).read(0).unwrap();
+            let raw = match sensor.input {
+                Input::Channel { .. } => reader(&board, dir.path(), sensor.id.as_str()).read(0).unwrap(),
+                Input::Pmbus { .. } => ask(&mut tree, &board, sensor.id.as_str()).unwrap(),
+                Input::Line { .. } | Input::Computed { .. } => continue,
+            };
             let value = raw * sensor.spec.scale + sensor.spec.offset;
             let (least, most) = sensor.spec.plausible;
             assert!((least..=most).contains(&value), "{}: {value}", sensor.id);
@@ -694,7 +997,7 @@ mod tests {
             assert!(lower.warning.is_none_or(|at| value > at), "{}: {value}", sensor.id);
             read += 1;
         }
-        assert!(read >= 16, "{read}");
+        assert!(read >= 22, "{read}");
     }
 
     #[test]
@@ -736,17 +1039,93 @@ mod tests {
     #[test]
     fn a_supply_that_was_pulled_comes_back_under_another_number() {
         let dir = tempfile::tempdir().unwrap();
-        let board = board();
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../targets/sim/big.toml");
+        let board = Board::load(&file, &[]).unwrap();
         let mut tree = Tree::make(&board, 1, dir.path()).unwrap();
-        let mut psu = reader(&board, dir.path(), "psu1_power");
+        let of =
+            |sensor: &board::Sensor| sensor.input.device().is_some_and(|device| device.as_str() == "psu1");
+        let sensor = board.sensors.iter().find(|sensor| of(sensor)).unwrap();
+        let mut psu = reader(&board, dir.path(), sensor.id.as_str());
         psu.read(0).unwrap();
-        let before = tree.devices[4].folder.clone();
+        let folder =
+            |tree: &Tree| tree.devices.iter().find(|device| device.id == "psu1").unwrap().folder.clone();
+        let before = folder(&tree);
         assert_eq!(set(&mut tree, "psu1", "removed"), Outcome::Done);
         tree.step(|_| true);
         assert_eq!(psu.read(0).unwrap_err().fault, sensors::Fault::Missing);
         assert_eq!(clear(&mut tree, Some("psu1")), Outcome::Done);
         assert!(psu.read(0).is_ok());
-        assert!(before.is_some() && tree.devices[4].folder != before);
+        assert!(before.is_some() && folder(&tree) != before);
+    }
+
+    fn line(tree: &Tree, id: &str) -> bool {
+        tree.lines().into_iter().find(|(known, _)| known == id).unwrap().1
+    }
+
+    #[test]
+    fn a_chip_that_is_pulled_answers_nobody_shows_on_its_line_and_comes_back_as_new() {
+        let dir = tempfile::tempdir().unwrap();
+        let board = board();
+        let mut tree = Tree::make(&board, 1, dir.path()).unwrap();
+        assert!(ask(&mut tree, &board, "psu1_vin").unwrap() > 200.0);
+        assert_eq!(set(&mut tree, "psu1_hot", "asserted"), Outcome::Done);
+        assert_eq!(ask(&mut tree, &board, "psu1_hot"), Ok(1.0));
+        assert_eq!([line(&tree, "psu1_present"), line(&tree, "psu1_alert")], [true, true]);
+        assert_eq!(set(&mut tree, "psu1", "removed"), Outcome::Done);
+        tree.step(|_| true);
+        assert!(matches!(ask(&mut tree, &board, "psu1_vin"), Err(pmbus::Failure::Gone(_))));
+        assert!(ask(&mut tree, &board, "psu0_vin").is_ok());
+        assert_eq!([line(&tree, "psu1_present"), line(&tree, "psu0_present")], [false, true]);
+        assert!(!dir.path().join("sys/bus/i2c/devices/4-0052/eeprom").exists());
+        assert_eq!(clear(&mut tree, Some("psu1")), Outcome::Done);
+        tree.step(|_| true);
+        assert!(ask(&mut tree, &board, "psu1_vin").is_ok());
+        assert_eq!(ask(&mut tree, &board, "psu1_hot"), Ok(0.0));
+        assert!(line(&tree, "psu1_present") && dir.path().join("sys/bus/i2c/devices/4-0052/eeprom").exists());
+        // A line that is broken by itself.
+        assert_eq!(set(&mut tree, "psu0_alert", "asserted"), Outcome::Done);
+        assert!(line(&tree, "psu0_alert"));
+        assert_eq!(clear(&mut tree, None), Outcome::Done);
+        assert!(!line(&tree, "psu0_alert") && !line(&tree, "psu1_alert"));
+    }
+
+    #[test]
+    fn a_chip_that_does_not_take_a_command_is_there_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let board = board();
+        let mut tree = Tree::make(&board, 1, dir.path()).unwrap();
+        assert_eq!(set(&mut tree, "psu0_power", "missing"), Outcome::Done);
+        assert!(matches!(ask(&mut tree, &board, "psu0_power"), Err(pmbus::Failure::Refused(_))));
+        assert!(ask(&mut tree, &board, "psu0_vin").is_ok());
+        assert_eq!(set(&mut tree, "psu0_power", "implausible"), Outcome::Done);
+        tree.step(|_| true);
+        assert!(ask(&mut tree, &board, "psu0_power").unwrap() > 1e6);
+        assert_eq!(clear(&mut tree, None), Outcome::Done);
+        tree.step(|_| true);
+        assert!(ask(&mut tree, &board, "psu0_power").unwrap() < 1_000.0);
+        // Direct numbers of watts end far below what cannot be true.
+        assert!(matches!(set(&mut tree, "psu1_power", "implausible"), Outcome::Invalid { .. }));
+    }
+
+    #[test]
+    fn a_bus_that_hangs_keeps_its_answers_until_it_heals() {
+        let dir = tempfile::tempdir().unwrap();
+        let board = board();
+        let mut tree = Tree::make(&board, 1, dir.path()).unwrap();
+        assert_eq!(set(&mut tree, "i2c4", "hang"), Outcome::Done);
+        assert_eq!(ask(&mut tree, &board, "psu0_vin"), Err(pmbus::Failure::Bus(None)));
+        assert!(ask(&mut tree, &board, "cpu0_vio").is_ok(), "another bus does not");
+        assert_eq!(tree.buses().freed(), []);
+        assert_eq!(clear(&mut tree, Some("i2c4")), Outcome::Done);
+        assert_eq!(tree.buses().freed(), [(1, 1, Outcome::TimedOut)]);
+        assert!(ask(&mut tree, &board, "psu0_vin").is_ok());
+        // One command that hangs takes its bus with it while it is asked.
+        assert_eq!(set(&mut tree, "psu0_temp", "hang"), Outcome::Done);
+        assert!(ask(&mut tree, &board, "psu0_vin").is_ok());
+        assert_eq!(ask(&mut tree, &board, "psu0_temp"), Err(pmbus::Failure::Bus(None)));
+        tree.buses().disconnect(1);
+        assert_eq!(clear(&mut tree, None), Outcome::Done);
+        assert_eq!(tree.buses().freed(), [], "nobody waits any more");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use board::{Board, LedWire, Power, Sim, SimHost};
+use board::{Board, Input as Measured, LedWire, Power, Sim, SimHost};
 use hal_sim::wire::{ControlRequest, FromTwin, LineRequest, Outcome, TraceEntry};
 use twin::{Config, Guest, GuestAction, Host, Input, Output, Role};
 use units::{Millis, Mono};
@@ -62,7 +62,19 @@ impl World {
                 pins.add_light(board.chassis.id.as_str(), led.id.as_str(), line);
             }
         }
+        for sensor in &board.sensors {
+            if let Measured::Line { line, .. } = &sensor.input {
+                pins.add_sensor(board.chassis.id.as_str(), sensor.id.as_str(), line);
+            }
+        }
         Self { players, pins, external }
+    }
+
+    /// The line of a sensor is at this level.
+    pub(crate) fn show(&mut self, sensor: &str, active: bool, now: Duration, out: &mut Vec<Effect>) {
+        let mut effects = Vec::new();
+        self.pins.show_sensor(sensor, active, now, &mut effects);
+        self.settle(effects, now, out);
     }
 
     /// A request on the lines' socket.

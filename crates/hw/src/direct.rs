@@ -1,0 +1,223 @@
+//! Devices that no driver of the kernel has, beside those that one has, on one bus and by one thread.
+
+use std::io;
+
+use board::Device;
+use hal::{Adapter, I2c, I2cError, I2cFault, Limits, Location, SampleError, SensorBus};
+use hal_linux::SysfsBus;
+use pmbus::{Failure, Quantity, Trouble};
+use sensors::Fault;
+use smbus::Address;
+
+/// The devices of one bus that are asked over PMBus.
+#[derive(Debug)]
+pub(crate) struct Direct {
+    bus: Box<dyn I2c>,
+    devices: Vec<pmbus::Device>,
+    ids: Vec<String>,
+    asks: Vec<(usize, Quantity)>,
+    /// Devices of which it was told what the board file lacks.
+    told: Vec<usize>,
+}
+
+impl Direct {
+    fn new(bus: Box<dyn I2c>) -> Self {
+        Self { bus, devices: Vec::new(), ids: Vec::new(), asks: Vec::new(), told: Vec::new() }
+    }
+
+    /// Adds a sensor; its place here. None for a device that is at no address.
+    pub(crate) fn add(
+        all: &mut Option<Self>,
+        device: &Device,
+        quantity: Quantity,
+        open: impl FnOnce(&Adapter) -> Box<dyn I2c>,
+    ) -> Option<usize> {
+        let Location::I2c { adapter, address } = &device.location else { return None };
+        let address = Address::new(u8::try_from(*address).ok()?)?;
+        let all = all.get_or_insert_with(|| Self::new(open(adapter)));
+        let id = device.id.as_str();
+        let at = all.ids.iter().position(|known| known == id).unwrap_or_else(|| {
+            all.ids.push(id.to_owned());
+            all.devices.push(pmbus::Device::new(address, device.pmbus.clone()));
+            all.ids.len() - 1
+        });
+        all.asks.push((at, quantity));
+        Some(all.asks.len() - 1)
+    }
+
+    fn read(&mut self, place: usize) -> Result<f64, SampleError> {
+        let &(at, quantity) = self.asks.get(place).ok_or(Fault::Missing)?;
+        let device = self.devices.get_mut(at).ok_or(Fault::Missing)?;
+        let bus = &mut self.bus;
+        let read = device.read(quantity, |transfers| bus.run(transfers).map_err(trouble));
+        read.map_err(|failure| {
+            if let Failure::Lacks(what) = &failure
+                && !self.told.contains(&at)
+            {
+                self.told.push(at);
+                let device = self.ids.get(at).map_or("", String::as_str);
+                tracing::warn!(
+                    device,
+                    what,
+                    "cannot read PMBus device: its table in the board file lacks a key"
+                );
+            }
+            sample_error(failure)
+        })
+    }
+}
+
+fn trouble(error: I2cError) -> Trouble<I2cError> {
+    match error.fault {
+        I2cFault::NoAnswer => Trouble::NoAnswer(error),
+        _ => Trouble::Other(error),
+    }
+}
+
+fn sample_error(failure: Failure<I2cError>) -> SampleError {
+    let fault = match &failure {
+        Failure::Gone(_) => Fault::Missing,
+        Failure::Bus(error) => error.fault.into(),
+        Failure::Number(_) => Fault::Malformed,
+        // A wrong packet error code among them: it is read again.
+        _ => Fault::Io,
+    };
+    SampleError { fault, source: Some(io::Error::other(failure.to_string())) }
+}
+
+/// Where a sensor of a bus is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Through a driver of the kernel.
+    Kernel(usize),
+    /// Of the device itself.
+    Direct(usize),
+}
+
+/// All sensors of a bus.
+#[derive(Debug)]
+pub(crate) struct Joined {
+    kernel: SysfsBus,
+    direct: Option<Direct>,
+    places: Vec<Place>,
+}
+
+impl Joined {
+    pub(crate) fn new(kernel: SysfsBus, direct: Option<Direct>, places: Vec<Place>) -> Self {
+        Self { kernel, direct, places }
+    }
+}
+
+impl SensorBus for Joined {
+    fn read(&mut self, channel: usize) -> Result<f64, SampleError> {
+        match self.places.get(channel).ok_or(Fault::Missing)? {
+            Place::Kernel(at) => self.kernel.read(*at),
+            Place::Direct(at) => self.direct.as_mut().ok_or(Fault::Missing)?.read(*at),
+        }
+    }
+
+    fn limits(&mut self, channel: usize) -> Limits {
+        match self.places.get(channel) {
+            Some(Place::Kernel(at)) => self.kernel.limits(*at),
+            // Those of the device protect itself; the board file says what the machine needs.
+            Some(Place::Direct(_)) | None => Limits::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::{Arc, Mutex};
+
+    use board::{Board, Input};
+    use smbus::{Expects, Transfer};
+
+    use super::*;
+
+    const BOARD: &str = r#"
+[board]
+name = "b"
+vendor = "v"
+model = "m"
+hal = "linux"
+[[hosts]]
+id = "system"
+[hosts.power]
+kind = "buttons"
+power = "p"
+power_good = "g"
+[[i2c]]
+id = "i2c3"
+number = 3
+[[devices]]
+id = "psu0"
+bus = "i2c3"
+address = 0x58
+[[sensors]]
+id = "vin"
+source = "pmbus"
+device = "psu0"
+channel = "vin"
+[[sensors]]
+id = "iin"
+source = "pmbus"
+device = "psu0"
+channel = "iin"
+"#;
+
+    /// A bus with one chip on it, which may be away, or hang.
+    #[derive(Debug, Clone)]
+    struct Wired(Arc<Mutex<(twin::Chip, Option<I2cFault>)>>);
+
+    impl I2c for Wired {
+        fn run(&mut self, transfers: &[Transfer]) -> Result<Vec<Vec<u8>>, I2cError> {
+            let (chip, broken) = &mut *self.0.lock().unwrap();
+            if let Some(fault) = *broken {
+                return Err(fault.into());
+            }
+            let one = |transfer: &Transfer| {
+                let read = match transfer.expects() {
+                    Expects::Nothing => 0,
+                    Expects::Exactly(count) | Expects::AtMost(count) => count,
+                };
+                chip.transfer(transfer.written(), read).ok_or(I2cFault::NoAnswer.into())
+            };
+            transfers.iter().map(one).collect()
+        }
+    }
+
+    #[test]
+    fn what_becomes_of_a_device_is_told_apart() {
+        let board: Board = board::parse(Path::new("b.toml"), BOARD, &[]).into_board().unwrap();
+        let mut chip = twin::PmbusChip::new(0x58, pmbus::Options::default(), 1, "V", "M", "1");
+        let asked = |index: usize| match &board.sensors[index].input {
+            Input::Pmbus { quantity, .. } => *quantity,
+            _ => panic!("{index}"),
+        };
+        chip.set(asked(0), 230.0);
+        let wired = Wired(Arc::new(Mutex::new((twin::Chip::Pmbus(chip), None))));
+        let mut direct = None;
+        for index in 0..2 {
+            let open = |_: &Adapter| -> Box<dyn I2c> { Box::new(wired.clone()) };
+            assert_eq!(Direct::add(&mut direct, &board.devices[0], asked(index), open), Some(index));
+        }
+        let mut direct = direct.unwrap();
+        assert_eq!(direct.devices.len(), 1, "two sensors of one device");
+        assert_eq!(direct.read(0).unwrap(), 230.0);
+        assert_eq!(direct.read(1).unwrap_err().fault, Fault::Io, "a command that it does not take");
+        for (broken, fault) in [
+            (I2cFault::NoAnswer, Fault::Missing),
+            (I2cFault::TimedOut, Fault::TimedOut),
+            (I2cFault::Busy, Fault::NoNewValue),
+            (I2cFault::Claimed, Fault::Io),
+            (I2cFault::NoBus, Fault::Io),
+        ] {
+            wired.0.lock().unwrap().1 = Some(broken);
+            assert_eq!(direct.read(0).unwrap_err().fault, fault, "{broken:?}");
+        }
+        wired.0.lock().unwrap().1 = None;
+        assert_eq!(direct.read(0).unwrap(), 230.0);
+        assert_eq!(direct.read(2).unwrap_err().fault, Fault::Missing);
+    }
+}

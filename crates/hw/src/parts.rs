@@ -1,0 +1,169 @@
+//! What parts of a board say of themselves: their EEPROMs, and drives; a thread for each bus they are on.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use board::Board;
+use hal::{Eeprom, Error, I2c, I2cError, I2cFault};
+use hal_linux::{SysfsEeprom, Worker};
+use smbus::{Address, Transfer};
+
+use crate::SysRoot;
+
+/// How long a whole EEPROM takes at most: 64 KiB at 100 kHz are six seconds, and pages of writes take 5 ms each.
+const WITHIN: Duration = Duration::from_secs(15);
+/// How long a drive takes at most: two blocks, and an adapter that waits a second for one that does not answer.
+const DRIVE_WITHIN: Duration = Duration::from_secs(3);
+
+/// Where below [`SysRoot`] the tables lie that the firmware of a host has handed over: a file that begins with the entry point, replaced as a whole. The
+/// kernel of a BMC has no such file: it is made by what has a channel to the host, which on simulated boards is the twin.
+///
+#[must_use]
+pub fn tables_of(host: &str) -> PathBuf {
+    Path::new("firmware/hosts").join(host).join("smbios")
+}
+
+/// The files of this board's EEPROMs, as far as they are there.
+#[must_use]
+pub fn eeprom_files(board: &Board, root: &SysRoot) -> Vec<PathBuf> {
+    let files = board.frus.iter().filter_map(|fru| hal_linux::eeprom_file(root.path(), &fru.location));
+    files.filter(|file| file.exists()).collect()
+}
+
+/// The parts of a board that say something of themselves, in its order.
+#[derive(Debug)]
+pub struct Parts {
+    frus: Vec<Fru>,
+    drives: Vec<Drive>,
+}
+
+#[derive(Debug)]
+struct Fru {
+    id: String,
+    eeprom: Arc<Mutex<Box<dyn Eeprom>>>,
+    worker: Option<Arc<Worker>>,
+}
+
+#[derive(Debug)]
+struct Drive {
+    id: String,
+    address: Option<Address>,
+    bus: Arc<Mutex<Box<dyn I2c>>>,
+    worker: Option<Arc<Worker>>,
+}
+
+/// The threads of the buses.
+#[derive(Debug, Default)]
+struct Workers(Vec<(String, Option<Arc<Worker>>)>);
+
+impl Workers {
+    fn of(&mut self, bus: &str) -> Option<Arc<Worker>> {
+        if let Some((_, worker)) = self.0.iter().find(|(known, _)| known == bus) {
+            return worker.clone();
+        }
+        let worker = Worker::start(bus.get(..15).unwrap_or(bus))
+            .inspect_err(|error| tracing::error!(bus, %error, "cannot start thread for bus of parts"));
+        let worker = worker.ok().map(Arc::new);
+        self.0.push((bus.to_owned(), worker.clone()));
+        worker
+    }
+}
+
+impl Parts {
+    /// Those of this board. Nothing is opened yet, and no device need be there. `owner` is the daemon.
+    #[must_use]
+    pub fn new(board: &Board, root: &SysRoot, owner: &str) -> Self {
+        let mut workers = Workers::default();
+        let fru = |fru: &board::Fru| {
+            let size = usize::try_from(fru.size).unwrap_or(usize::MAX);
+            let eeprom = SysfsEeprom::new(root.path(), fru.location.clone(), size);
+            // What is on no bus of the board is one by itself.
+            let worker = workers.of(fru.bus.as_ref().unwrap_or(&fru.id).as_str());
+            Fru { id: fru.id.as_str().to_owned(), eeprom: Arc::new(Mutex::new(Box::new(eeprom))), worker }
+        };
+        let frus = board.frus.iter().map(fru).collect();
+        let drive = |drive: &board::Drive| Drive {
+            id: drive.id.as_str().to_owned(),
+            address: Address::new(drive.address),
+            bus: Arc::new(Mutex::new(root.i2c(&drive.adapter, owner))),
+            worker: workers.of(drive.bus.as_str()),
+        };
+        let drives = board.drives.iter().map(drive).collect();
+        Self { frus, drives }
+    }
+
+    /// Reads all of one EEPROM.
+    ///
+    /// # Errors
+    /// As [`Eeprom::read`], and when its bus does not answer in time.
+    pub async fn read(&self, fru: usize) -> Result<Vec<u8>, Error> {
+        self.call(fru, "read", |eeprom| eeprom.read()).await
+    }
+
+    /// Replaces bytes of one EEPROM.
+    ///
+    /// # Errors
+    /// As [`Eeprom::write`], and when its bus does not answer in time; the bytes may be replaced then.
+    pub async fn write(&self, fru: usize, at: usize, bytes: Vec<u8>) -> Result<(), Error> {
+        self.call(fru, "write", move |eeprom| eeprom.write(at, &bytes)).await
+    }
+
+    /// Asks a drive who it is and how it is.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when nobody answers at its address; when the bus fails, or does not answer in time; when what is answered is no answer.
+    pub async fn ask(&self, drive: usize) -> Result<(nvme::Identity, nvme::Status), Error> {
+        let gone = || Error::Unavailable { what: format!("drive {drive}") };
+        let drive = self.drives.get(drive).ok_or_else(gone)?;
+        let what = format!("drive {}", drive.id);
+        let unavailable = || Error::Unavailable { what: what.clone() };
+        let (worker, address) =
+            (drive.worker.as_ref().ok_or_else(unavailable)?, drive.address.ok_or_else(unavailable)?);
+        let (bus, told) = (Arc::clone(&drive.bus), what.clone());
+        worker
+            .call("ask", what.clone(), DRIVE_WITHIN, move || {
+                // Nobody else has it: one thread, one call at a time.
+                let mut bus = bus.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut run = |transfer: &Transfer| {
+                    let read =
+                        bus.run(std::slice::from_ref(transfer)).map_err(|error| failed(&told, error))?;
+                    read.into_iter().next().ok_or_else(|| Error::Unavailable { what: told.clone() })
+                };
+                let wrong =
+                    |error: smbus::Error| Error::Invalid { what: told.clone(), reason: error.to_string() };
+                let (identity, status) = (nvme::identity(address), nvme::status(address));
+                let who = nvme::Identity::read(&identity, &run(&identity)?).map_err(wrong)?;
+                let how = nvme::Status::read(&status, &run(&status)?).map_err(wrong)?;
+                Ok((who, how))
+            })
+            .await
+    }
+
+    async fn call<R: Send + 'static>(
+        &self,
+        fru: usize,
+        operation: &'static str,
+        job: impl FnOnce(&mut dyn Eeprom) -> Result<R, Error> + Send + 'static,
+    ) -> Result<R, Error> {
+        let gone = || Error::Unavailable { what: format!("EEPROM {fru}") };
+        let fru = self.frus.get(fru).ok_or_else(gone)?;
+        let what = format!("the EEPROM of {}", fru.id);
+        let worker = fru.worker.as_ref().ok_or_else(|| Error::Unavailable { what: what.clone() })?;
+        let eeprom = Arc::clone(&fru.eeprom);
+        worker
+            .call(operation, what, WITHIN, move || {
+                // Nobody else has it: one thread, one call at a time.
+                job(eeprom.lock().unwrap_or_else(PoisonError::into_inner).as_mut())
+            })
+            .await
+    }
+}
+
+fn failed(what: &str, error: I2cError) -> Error {
+    let what = what.to_owned();
+    match error.fault {
+        I2cFault::NoAnswer => Error::Unavailable { what },
+        _ => Error::Io { operation: "ask", what, source: std::io::Error::other(error.to_string()) },
+    }
+}
