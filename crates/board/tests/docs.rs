@@ -49,7 +49,8 @@ fn board_files_of_the_page_are_right_or_wrong_as_shown() {
 fn overrides_of_the_page_are_accepted() {
     let text = std::fs::read_to_string(page()).unwrap();
     let blocks = blocks(&text);
-    let (_, command) = blocks.iter().find(|(language, _)| language == "sh").unwrap();
+    let (_, command) =
+        blocks.iter().find(|(language, text)| language == "sh" && text.contains("--set")).unwrap();
     let mut words = command.split_whitespace();
     let (mut file, mut overrides) = (None, Vec::new());
     while let Some(word) = words.next() {

@@ -41,6 +41,8 @@ pub(crate) enum Command {
     Nats(NatsArgs),
     /// Check a board file
     Check(CheckArgs),
+    /// List what this machine offers, as a proposal for its board file, or beside one
+    Probe(ProbeArgs),
     #[command(flatten)]
     Daemon(DaemonCommand),
 }
@@ -173,6 +175,20 @@ pub(crate) struct CheckArgs {
     /// Lay a value over the file
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) sets: Vec<String>,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct ProbeArgs {
+    /// Say what is there and not named in this file, and what is named and not there
+    #[arg(long, value_name = "FILE")]
+    pub(crate) board: Option<PathBuf>,
+    /// The folder that has `sys` and `dev` of the machine; the run directory of a simulated board is one
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub(crate) root: PathBuf,
+    /// Also read a byte from every address of every I2C bus that no driver has, as `i2cdetect -r` does. A device that only takes writes may mistake
+    /// that for something else: not on a machine that has to go on
+    #[arg(long)]
+    pub(crate) scan_i2c: bool,
 }
 
 /// A daemon is started by the operator, which tells it everything on stdin. These flags are for running one by hand.

@@ -45,6 +45,7 @@ fn main() -> ExitCode {
         Command::Operator(args) => operate::run(*args),
         Command::Nats(args) => tools::nats(args),
         Command::Check(args) => tools::check(&args),
+        Command::Probe(args) => tools::probe(&args),
         Command::Daemon(command) => tools::run(&command),
     }
 }

@@ -1,11 +1,12 @@
 //! The other subcommands: one daemon each, and the tools.
 
 use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
 
 use service::{Bootstrap, BusAddress, ErrorChain, Exit, Failure};
 
-use crate::args::{CheckArgs, DaemonArgs, DaemonCommand, NatsArgs};
+use crate::args::{CheckArgs, DaemonArgs, DaemonCommand, NatsArgs, ProbeArgs};
 use crate::settings::settings;
 
 /// What a daemon is told when it is run by hand; `None` when the operator tells it.
@@ -97,4 +98,36 @@ pub(crate) fn check(args: &CheckArgs) -> ExitCode {
     // A closed pipe does not change what the file is.
     drop(written);
     ExitCode::from(report.exit_code())
+}
+
+/// What the machine offers: proposed as a board file, or with one beside it. Ends with 1 when the file names what is not there.
+pub(crate) fn probe(args: &ProbeArgs) -> ExitCode {
+    let (sys, dev) = (args.root.join("sys"), args.root.join("dev"));
+    let board = match args.board.as_deref().map(|file| board::check(file, &[])) {
+        None => None,
+        Some(report) => match report.board() {
+            Some(board) => Some(board.clone()),
+            None => {
+                drop(std::io::Write::write_all(&mut std::io::stderr(), report.to_string().as_bytes()));
+                return ExitCode::from(report.exit_code());
+            }
+        },
+    };
+    let mut found = probe::look(&sys);
+    if args.scan_i2c {
+        let open = |number| -> Box<dyn hal::I2c> {
+            Box::new(hal_linux::LinuxI2c::new(Path::new(&sys), &dev, hal::Adapter::Number(number)))
+        };
+        probe::scan(&mut found, open);
+    }
+    let (text, exit) = match board {
+        None => (probe::propose(&found), ExitCode::SUCCESS),
+        Some(board) => {
+            let report = probe::compare(&found, &board, &sys);
+            (report.to_string(), ExitCode::from(u8::from(!report.missing.is_empty())))
+        }
+    };
+    // A closed pipe does not change what is there.
+    drop(std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes()));
+    exit
 }

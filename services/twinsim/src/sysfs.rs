@@ -1129,6 +1129,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_proposed_for_the_tree_passes_the_check_and_the_board_is_found_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let board = board();
+        let _tree = Tree::make(&board, 1, dir.path()).unwrap();
+        let sys = dir.path().join(SYS);
+        let found = probe::look(&sys);
+        let text = probe::propose(&found);
+        expect_test::expect_file!["proposal.toml"].assert_eq(&text);
+        let proposal = board::parse(Path::new("proposal.toml"), &text, &[]);
+        assert_eq!(proposal.exit_code(), 0, "{proposal}");
+        let proposed = probe::compare(&found, &proposal.into_board().unwrap(), &sys);
+        assert_eq!(proposed.missing, [""; 0]);
+        let own = probe::compare(&found, &board, &sys);
+        assert_eq!((own.missing, own.unnamed), (Vec::new(), Vec::new()));
+    }
+
+    #[test]
     fn a_bus_that_hangs_holds_its_reader_until_it_heals() {
         let dir = tempfile::tempdir().unwrap();
         let board = board();
