@@ -109,6 +109,29 @@ impl Machine {
         })
     }
 
+    /// An emergency that was latched before a restart holds on, without a word: it was told when it began.
+    pub fn latch(&mut self, now: Mono, zone: usize) {
+        if let Some(zone) = self.zones.get_mut(zone) {
+            zone.set_emergency(Some(now));
+        }
+    }
+
+    /// The zones whose emergency nobody has cleared.
+    pub fn latched(&self) -> impl Iterator<Item = usize> + '_ {
+        self.zones.iter().enumerate().filter(|(_, zone)| zone.emergency().is_some()).map(|(index, _)| index)
+    }
+
+    /// Whether an emergency could be cleared now.
+    ///
+    /// # Errors
+    ///
+    /// There is no such zone, no emergency, or it is still over critical.
+    pub fn may_clear_emergency(&self, zone: usize) -> Result<(), Denial> {
+        let state = self.zones.get(zone).ok_or(Denial::NoZone)?;
+        state.emergency().ok_or(Denial::Nothing)?;
+        if state.critical_since().is_some() { Err(Denial::StillCritical) } else { Ok(()) }
+    }
+
     /// When something is due.
     pub fn deadline(&self) -> Mono {
         let overrides = self.zones.iter().filter_map(|zone| Some(zone.manual()?.1)).min();
@@ -304,14 +327,10 @@ impl Machine {
     ///
     /// # Errors
     ///
-    /// There is no such zone, no emergency, or it is still over critical.
+    /// As [`Machine::may_clear_emergency`]; it is then as it was.
     pub fn clear_emergency(&mut self, zone: usize, out: &mut Vec<Action>) -> Result<(), Denial> {
-        let state = self.zones.get_mut(zone).ok_or(Denial::NoZone)?;
-        state.emergency().ok_or(Denial::Nothing)?;
-        if state.critical_since().is_some() {
-            return Err(Denial::StillCritical);
-        }
-        state.set_emergency(None);
+        self.may_clear_emergency(zone)?;
+        self.zones.get_mut(zone).ok_or(Denial::NoZone)?.set_emergency(None);
         out.push(Action::Note(Note::EmergencyCleared { zone }));
         Ok(())
     }

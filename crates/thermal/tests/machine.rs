@@ -266,6 +266,36 @@ fn over_critical_the_power_is_cut_after_the_delay_latched_and_asked_for_again() 
 }
 
 #[test]
+fn an_emergency_from_before_a_restart_holds_until_it_is_cleared_and_cuts_nothing_by_itself() {
+    let mut bench = Bench::new(config());
+    bench.machine.latch(Mono::ZERO, 0);
+    bench.machine.latch(Mono::ZERO, 9);
+    assert_eq!(bench.machine.latched().collect::<Vec<_>>(), [0]);
+    bench.run(20_000);
+    assert_eq!(bench.machine.zone(0).unwrap().reasons, [Reason::Emergency]);
+    assert_eq!((bench.cuts, bench.duties()), (0, vec![100.0, 100.0, 20.0]));
+    // Over critical again it is cut again, after the delay, and cannot be cleared.
+    bench.readings[0] = Reading::Value(91.0);
+    bench.run(5_100);
+    assert_eq!(bench.cuts, 1);
+    assert!(!bench.notes.contains(&Note::Emergency { zone: 0 }), "it was told when it began");
+    assert_eq!(bench.machine.may_clear_emergency(0), Err(Denial::StillCritical));
+    let mut out = Vec::new();
+    assert_eq!(bench.machine.clear_emergency(0, &mut out), Err(Denial::StillCritical));
+    assert!(out.is_empty() && bench.machine.zone(0).unwrap().emergency, "a refused request has no effect");
+    bench.readings[0] = Reading::Value(30.0);
+    bench.run(60_000);
+    assert_eq!(bench.duties(), [100.0, 100.0, 20.0]);
+    assert_eq!(bench.machine.clear_emergency(0, &mut out), Ok(()));
+    assert_eq!(
+        (out.as_slice(), bench.machine.latched().count()),
+        (&[Action::Note(Note::EmergencyCleared { zone: 0 })][..], 0)
+    );
+    assert_eq!(bench.machine.may_clear_emergency(0), Err(Denial::Nothing));
+    assert_eq!(bench.machine.may_clear_emergency(7), Err(Denial::NoZone));
+}
+
+#[test]
 fn heat_that_passes_in_time_cuts_nothing() {
     let mut bench = Bench::calm();
     bench.readings[0] = Reading::Value(91.0);

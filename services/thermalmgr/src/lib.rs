@@ -11,7 +11,8 @@
 //! costs what is on it and nothing else, and fans do not wait for the bus of messages (I-3). From there only comes which hosts are off; not
 //! knowing that counts as on. When this daemon stops it leaves the fans at full speed; when it dies or hangs, the operator does.
 //!
-//! Never: waits for the bus, for flash or for hardware in its loop; keeps an override over a restart; says a host is off because nobody answers.
+//! Never: waits for the bus, for flash or for hardware in its loop; keeps an override over a restart, or forgets an emergency with one; says a host is
+//! off because nobody answers.
 #![cfg_attr(
     not(test),
     deny(

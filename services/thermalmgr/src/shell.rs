@@ -17,8 +17,10 @@ use crate::io::{Completion, Io, Role};
 use crate::tell::By;
 use crate::{Config, Error, kept, power, tell, wire};
 
-/// Profiles that wait for the medium.
+/// What waits for the medium at once: a profile and emergencies.
 const KEEPING: usize = 8;
+/// Emergencies that could not be stored are tried again after so long.
+const STORE_AGAIN: Millis = Millis::from_secs(10);
 
 /// Runs the daemon.
 ///
@@ -42,8 +44,14 @@ pub async fn serve(context: Context, board: Arc<Board>, sensors: Sensors, fans: 
     let loops = board.loops()?;
     let clock = context.clock;
     let io = Io::new(&board, &loops, sensors, fans);
-    let profile = kept::read(&context.state_dir);
-    let machine = Machine::new(loops.config.clone(), profile, clock.now())?;
+    let profile = kept::profile(&context.state_dir);
+    let mut machine = Machine::new(loops.config.clone(), profile, clock.now())?;
+    let zones: Vec<String> = board.zones.iter().map(|zone| zone.id.as_str().to_owned()).collect();
+    let latched = kept::emergencies(&context.state_dir, &zones);
+    for (index, zone) in zones.iter().enumerate().filter(|(_, zone)| latched.contains(zone)) {
+        tracing::warn!(zone, "emergency latched before the restart: fans at full speed");
+        machine.latch(clock.now(), index);
+    }
     let (outbox, sender) = Outbox::new(context.bus.clone());
     let (keep, kept) = mpsc::channel(KEEPING);
     let hosts = hosts(&board);
@@ -52,6 +60,7 @@ pub async fn serve(context: Context, board: Arc<Board>, sensors: Sensors, fans: 
         off_until: vec![None; board.sensors.len()],
         undriven: vec![Lasting::default(); board.fans.len()],
         keeping: false,
+        latch: Latch { stored: Some(latched), ..Latch::default() },
         machine,
         io,
         board,
@@ -89,11 +98,24 @@ fn hosts(board: &Board) -> Vec<Vec<String>> {
     board.zones.iter().map(of).collect()
 }
 
-/// A profile that was put on the medium, or was not.
-struct Kept {
-    profile: Profile,
-    result: std::io::Result<()>,
-    reply: Reply<v1::SetThermalProfileResponse>,
+/// What was put on the medium, or was not.
+enum Kept {
+    Profile { profile: Profile, result: std::io::Result<()>, reply: Reply<v1::SetThermalProfileResponse> },
+    Emergencies { zones: Vec<String>, result: std::io::Result<()> },
+}
+
+/// What the medium has of the latched emergencies.
+#[derive(Default)]
+struct Latch {
+    /// The zones there; none when that is not known.
+    stored: Option<Vec<String>>,
+    /// Some are on their way.
+    writing: bool,
+    /// Not before that.
+    again: Option<Mono>,
+    unstored: Lasting,
+    /// A zone that is to be cleared once the medium has it so.
+    clearing: Option<(usize, Reply<v1::ClearThermalEmergencyResponse>)>,
 }
 
 struct Daemon {
@@ -117,6 +139,7 @@ struct Daemon {
     keep: mpsc::Sender<Kept>,
     /// A profile is on its way to the medium.
     keeping: bool,
+    latch: Latch,
 }
 
 impl Daemon {
@@ -159,6 +182,7 @@ impl Daemon {
         self.step(Event::Tick);
         let sensors = self.sampling.due(now).is_some();
         self.io.read(sensors);
+        self.keep_emergencies();
     }
 
     fn step(&mut self, event: Event) {
@@ -297,16 +321,7 @@ impl Daemon {
                     answer.map(|zone| v1::ClearThermalOverrideResponse { thermal_zone: Some(zone) }),
                 );
             }
-            Call::ClearThermalEmergency(clear, reply) => {
-                let result = self.change(&clear.name, &by(reply.context()), |machine, zone, out| {
-                    machine.clear_emergency(zone, out)
-                });
-                let answer = result.and_then(|()| self.shown(&clear.name));
-                self.outbox.answer(
-                    reply,
-                    answer.map(|zone| v1::ClearThermalEmergencyResponse { thermal_zone: Some(zone) }),
-                );
-            }
+            Call::ClearThermalEmergency(clear, reply) => self.clear_emergency(&clear.name, reply),
         }
     }
 
@@ -361,26 +376,116 @@ impl Daemon {
         self.keeping = true;
         let (dir, keep) = (self.state_dir.clone(), self.keep.clone());
         tokio::spawn(async move {
-            let kept = tokio::task::spawn_blocking(move || kept::keep(&dir, profile)).await;
-            let result = kept.unwrap_or_else(|error| Err(std::io::Error::other(error)));
-            let _ = keep.send(Kept { profile, result, reply }).await;
+            let result = on_medium(move || kept::keep_profile(&dir, profile)).await;
+            let _ = keep.send(Kept::Profile { profile, result, reply }).await;
         });
     }
 
-    fn kept(&mut self, Kept { profile, result, reply }: Kept) {
-        self.keeping = false;
-        if let Err(error) = result {
-            tracing::error!(%error, "cannot save profile");
-            let status = Status::unavailable(format!("the profile cannot be stored: {error}"))
-                .with_reason("NOT_STORED");
-            return self.outbox.answer(reply, Err(status));
+    fn kept(&mut self, kept: Kept) {
+        match kept {
+            Kept::Profile { profile, result, reply } => {
+                self.keeping = false;
+                if let Err(error) = result {
+                    tracing::error!(error = %ErrorChain(&error), "cannot save profile");
+                    return self.outbox.answer(reply, Err(not_stored("the profile", &error)));
+                }
+                let mut out = Vec::new();
+                self.machine.set_profile(profile, &mut out);
+                self.act(out, &by(reply.context()));
+                let profile = wire::profile(profile).into();
+                self.outbox.answer(reply, Ok(v1::SetThermalProfileResponse { profile }));
+            }
+            Kept::Emergencies { zones, result } => self.kept_emergencies(zones, result),
         }
-        let mut out = Vec::new();
-        self.machine.set_profile(profile, &mut out);
-        self.act(out, &by(reply.context()));
-        let profile = wire::profile(profile).into();
-        self.outbox.answer(reply, Ok(v1::SetThermalProfileResponse { profile }));
     }
+
+    /// First the medium, then the machine, then the answer: what was cleared does not come back with a restart, and what was not stored is
+    /// not cleared.
+    fn clear_emergency(&mut self, name: &str, reply: Reply<v1::ClearThermalEmergencyResponse>) {
+        let zone = self.find(name).and_then(|zone| {
+            let may = self.machine.may_clear_emergency(zone);
+            may.map_err(|denial| wire::denied(denial, &self.board, name)).map(|()| zone)
+        });
+        match zone {
+            Err(status) => self.outbox.answer(reply, Err(status)),
+            Ok(_) if self.latch.clearing.is_some() => {
+                let status = Status::aborted("another emergency is being cleared").with_reason("BUSY");
+                self.outbox.answer(reply, Err(status));
+            }
+            Ok(zone) => {
+                self.latch.clearing = Some((zone, reply));
+                self.latch.again = None;
+                self.keep_emergencies();
+            }
+        }
+    }
+
+    /// Has the medium know which emergencies are latched.
+    fn keep_emergencies(&mut self) {
+        let now = self.clock.now();
+        if self.latch.writing || self.latch.again.is_some_and(|again| now < again) {
+            return;
+        }
+        let cleared = self.latch.clearing.as_ref().map(|(zone, _)| *zone);
+        let latched = self.machine.latched().filter(|zone| Some(*zone) != cleared);
+        let latched = latched.filter_map(|zone| self.board.zones.get(zone));
+        let zones: Vec<String> = latched.map(|zone| zone.id.as_str().to_owned()).collect();
+        if self.latch.stored.as_ref() != Some(&zones) {
+            self.latch.writing = true;
+            let (dir, keep, wanted) = (self.state_dir.clone(), self.keep.clone(), zones.clone());
+            tokio::spawn(async move {
+                let result = on_medium(move || kept::keep_emergencies(&dir, &wanted)).await;
+                let _ = keep.send(Kept::Emergencies { zones, result }).await;
+            });
+        } else if let Some((zone, reply)) = self.latch.clearing.take() {
+            let mut out = Vec::new();
+            let cleared = self.machine.clear_emergency(zone, &mut out);
+            self.act(out, &by(reply.context()));
+            let name = self.board.zones.get(zone).map(|zone| zone.id.to_string()).unwrap_or_default();
+            // It was critical again before the medium was done; what is stored follows with the next turn.
+            let answer = cleared.map_err(|denial| wire::denied(denial, &self.board, &name));
+            let answer = answer.and_then(|()| self.shown(&name));
+            self.outbox.answer(
+                reply,
+                answer.map(|zone| v1::ClearThermalEmergencyResponse { thermal_zone: Some(zone) }),
+            );
+        }
+    }
+
+    fn kept_emergencies(&mut self, zones: Vec<String>, result: std::io::Result<()>) {
+        let now = self.clock.now();
+        self.latch.writing = false;
+        match result {
+            Ok(()) => {
+                self.latch.stored = Some(zones);
+                self.latch.again = None;
+                self.latch.unstored.works(now);
+            }
+            Err(error) => {
+                // The medium may have the old ones or the new ones.
+                self.latch.stored = None;
+                self.latch.again = Some(now + STORE_AGAIN);
+                if let Some(said) = self.latch.unstored.fails(now) {
+                    let error = ErrorChain(&error);
+                    tracing::error!(%error, times = said.times, "cannot save emergencies");
+                }
+                if let Some((_, reply)) = self.latch.clearing.take() {
+                    self.outbox.answer(reply, Err(not_stored("that the emergency is cleared", &error)));
+                }
+            }
+        }
+        self.keep_emergencies();
+    }
+}
+
+/// Does what waits for the medium beside the loop.
+async fn on_medium(work: impl FnOnce() -> std::io::Result<()> + Send + 'static) -> std::io::Result<()> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(std::io::Error::other(error)))
+}
+
+fn not_stored(what: &str, error: &std::io::Error) -> Status {
+    Status::unavailable(format!("{what} cannot be stored: {error}")).with_reason("NOT_STORED")
 }
 
 fn by(context: &CallContext) -> By {
