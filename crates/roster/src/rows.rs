@@ -111,23 +111,6 @@ roster! {
         reads: &["/proc/meminfo", "/proc/uptime", "/sys/class/watchdog", "/sys/devices", "/sys/fs/pstore"],
         ..Row::daemon("statemgr", "Keep the desired and actual state of host, chassis and controller", 2)
     };
-    /// Not critical: lights go on showing what they showed.
-    Ledmgr = Row {
-        pages: &["ledmgr"],
-        after: &[Daemon::Twin, Daemon::Powermgr, Daemon::Statemgr],
-        calls: &[Daemon::Powermgr, Daemon::Statemgr, Daemon::Operator],
-        events: &["led"],
-        buckets: &["leds"],
-        reads: &["/sys/class/leds"],
-        // Which of what is there is its own is said by its group.
-        writes: &["/sys/devices"],
-        lights: true,
-        // LEDs on lines. Those that powermgr holds nobody else gets.
-        joins: &[Daemon::Powermgr],
-        system_calls: Groups::GPIO,
-        limits: Limits::lines(),
-        ..Row::daemon("ledmgr", "Light LEDs: host power, identify, faults, lamp test", 10)
-    };
     /// Not critical: events are kept and watched without it, only lists of them need it.
     Eventlog = Row {
         pages: &["eventlog"],
@@ -183,6 +166,23 @@ roster! {
         system_calls: Groups::I2C,
         limits: Limits::lines(),
         ..Row::daemon("thermalmgr", "Keep the machine cool: zones, fans, failsafe", 9)
+    };
+    /// Not critical: lights go on showing what they showed.
+    Ledmgr = Row {
+        pages: &["ledmgr"],
+        after: &[Daemon::Twin, Daemon::Powermgr, Daemon::Statemgr],
+        calls: &[Daemon::Powermgr, Daemon::Statemgr, Daemon::Operator, Daemon::Thermalmgr],
+        events: &["led"],
+        buckets: &["leds"],
+        reads: &["/sys/class/leds"],
+        // Which of what is there is its own is said by its group.
+        writes: &["/sys/devices"],
+        lights: true,
+        // LEDs on lines. Those that powermgr holds nobody else gets.
+        joins: &[Daemon::Powermgr],
+        system_calls: Groups::GPIO,
+        limits: Limits::lines(),
+        ..Row::daemon("ledmgr", "Light LEDs: host power, identify, faults, lamp test", 10)
     };
     /// The gateway has no state of its own and publishes nothing.
     Websrv = Row {

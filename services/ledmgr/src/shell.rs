@@ -6,11 +6,12 @@ use std::time::Duration;
 use board::Board;
 use hw::Lights;
 use ipc::{Bucket, CallContext, Calls, Client, EventBuilder, Outbox, Reply, Request, StateError, Status};
-use leds::{Brightness, Change, Denial, Fact, Hand, Machine, Source};
+use leds::{Alarm, Brightness, Change, Denial, Fact, Hand, Machine, STALE_AFTER, Source};
 use schema::mask::masked;
 use schema::rpc::chassis_service::LIST_CHASSIS;
 use schema::rpc::power_service::LIST_HOSTS;
 use schema::rpc::system_service::GET_HEALTH;
+use schema::rpc::thermal_service::LIST_THERMAL_ZONES;
 use schema::server::LedServiceCall;
 use schema::v1alpha1 as v1;
 use service::{Clock, Context, ErrorChain};
@@ -36,7 +37,8 @@ const STORE_AGAIN: Millis = Millis::from_secs(10);
 /// How long a lamp test lasts when nobody says.
 const TEST: Millis = Millis::from_secs(10);
 /// Events after which the others are asked again: each comes from one of them.
-const HEARD: [&str; 4] = ["event.host.>", "event.chassis.>", "event.daemon.>", "event.store.>"];
+const HEARD: [&str; 5] =
+    ["event.host.>", "event.chassis.>", "event.daemon.>", "event.store.>", "event.thermal.>"];
 
 /// Runs the daemon until it is told to stop.
 ///
@@ -102,6 +104,8 @@ struct Polled {
     hosts: Result<v1::PowerListHostsResponse, Status>,
     chassis: Result<v1::ListChassisResponse, Status>,
     health: Result<v1::GetHealthResponse, Status>,
+    /// Nothing on a board without fans.
+    zones: Option<Result<v1::ListThermalZonesResponse, Status>>,
 }
 
 /// Whether the others are being asked.
@@ -152,6 +156,8 @@ struct Daemon {
     lights: Arc<Lights>,
     store: Store,
     asking: Asking,
+    /// When thermalmgr answered last.
+    cooled_at: Mono,
     /// The others have answered once.
     has_polled: bool,
     /// When LEDs are driven even if they have not.
@@ -179,6 +185,7 @@ impl Daemon {
             store: Store::Away(now),
             asking: Asking::Idle { next: now },
             has_polled: false,
+            cooled_at: now,
             known_at: now + KNOWN_WITHIN,
             compare_at: now + COMPARE_EVERY,
             beside: JoinSet::new(),
@@ -285,18 +292,23 @@ impl Daemon {
     /// Asks the others how all is.
     fn poll(&mut self) {
         self.asking = Asking::Busy;
-        let bus = self.bus.clone();
+        let (bus, is_cooled) = (self.bus.clone(), !self.board.fans.is_empty());
         self.beside.spawn(async move {
             let context = || CallContext::new().with_timeout(ANSWER_WITHIN);
             let (hosts, chassis) = (v1::PowerListHostsRequest::default(), v1::ListChassisRequest::default());
             let health = v1::GetHealthRequest::default();
-            let (of_hosts, of_chassis, of_health) = (context(), context(), context());
-            let (hosts, chassis, health) = tokio::join!(
+            let (of_hosts, of_chassis, of_health, of_zones) = (context(), context(), context(), context());
+            let zones = async {
+                let list = v1::ListThermalZonesRequest::default();
+                if is_cooled { Some(bus.call(LIST_THERMAL_ZONES, &list, &of_zones).await) } else { None }
+            };
+            let (hosts, chassis, health, zones) = tokio::join!(
                 bus.call(LIST_HOSTS, &hosts, &of_hosts),
                 bus.call(LIST_CHASSIS, &chassis, &of_chassis),
                 bus.call(GET_HEALTH, &health, &of_health),
+                zones,
             );
-            Completion::Polled(Box::new(Polled { hosts, chassis, health }))
+            Completion::Polled(Box::new(Polled { hosts, chassis, health, zones }))
         });
     }
 
@@ -349,6 +361,21 @@ impl Daemon {
                 changes.extend(self.machine.learn(now, Fact::Controller(wire::alarm(health.status()))));
             }
             Err(status) => tracing::debug!(%status, "cannot read health from operator: retrying"),
+        }
+        match polled.zones {
+            Some(Ok(answer)) => {
+                self.cooled_at = now;
+                let alarm = wire::thermal(&answer.thermal_zones);
+                changes.extend(self.machine.learn(now, Fact::Thermal(alarm)));
+            }
+            Some(Err(status)) => {
+                tracing::debug!(%status, "cannot read zones from thermalmgr: retrying");
+                // Who is silent for so long is not well (I-8).
+                if now.since(self.cooled_at) >= STALE_AFTER {
+                    changes.extend(self.machine.learn(now, Fact::Thermal(Alarm::Warning)));
+                }
+            }
+            None => {}
         }
         self.has_polled |= has_all;
         self.apply(&changes, None);

@@ -72,6 +72,29 @@ pub(crate) fn alarm(status: v1::HealthStatus) -> Alarm {
     }
 }
 
+/// The worst of the thermal zones: critical over a critical temperature, in an emergency, and with fewer fans than are needed; a warning while
+/// fans run at full speed because something is not known or not right, and with fewer fans than the board has.
+pub(crate) fn thermal(zones: &[v1::ThermalZone]) -> Alarm {
+    let of = |zone: &v1::ThermalZone| {
+        let status = match zone.status() {
+            v1::ThermalZoneStatus::Normal => Alarm::None,
+            v1::ThermalZoneStatus::Warning
+            | v1::ThermalZoneStatus::Error
+            | v1::ThermalZoneStatus::Unspecified => Alarm::Warning,
+            v1::ThermalZoneStatus::Critical => Alarm::Critical,
+        };
+        let fans = match zone.redundancy.as_ref().map(v1::CoolingRedundancy::status) {
+            None | Some(v1::CoolingRedundancyStatus::Full) => Alarm::None,
+            Some(v1::CoolingRedundancyStatus::Degraded | v1::CoolingRedundancyStatus::Unspecified) => {
+                Alarm::Warning
+            }
+            Some(v1::CoolingRedundancyStatus::Lost) => Alarm::Critical,
+        };
+        status.max(fans)
+    };
+    zones.iter().map(of).max().unwrap_or(Alarm::None)
+}
+
 /// A span of a request; what is no span is told by `denial`.
 pub(crate) fn span(duration: prost_types::Duration, denial: Denial) -> Result<Millis, Denial> {
     let span = Duration::try_from(duration).map_err(|_| denial)?;
@@ -96,6 +119,31 @@ pub(crate) fn denied(led: &str, denial: Denial) -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_worst_zone_is_the_alarm() {
+        use v1::CoolingRedundancyStatus as Fans;
+        use v1::ThermalZoneStatus::{Critical, Error, Normal, Warning};
+        let zone = |status: v1::ThermalZoneStatus, fans: Option<Fans>| v1::ThermalZone {
+            status: status.into(),
+            redundancy: fans.map(|fans| v1::CoolingRedundancy {
+                status: fans.into(),
+                ..v1::CoolingRedundancy::default()
+            }),
+            ..v1::ThermalZone::default()
+        };
+        for (zones, alarm) in [
+            (vec![], Alarm::None),
+            (vec![zone(Normal, None), zone(Normal, Some(Fans::Full))], Alarm::None),
+            (vec![zone(Normal, None), zone(Warning, Some(Fans::Full))], Alarm::Warning),
+            (vec![zone(Error, None)], Alarm::Warning),
+            (vec![zone(Normal, Some(Fans::Degraded))], Alarm::Warning),
+            (vec![zone(Normal, Some(Fans::Lost)), zone(Normal, None)], Alarm::Critical),
+            (vec![zone(Critical, Some(Fans::Full)), zone(Warning, None)], Alarm::Critical),
+        ] {
+            assert_eq!(thermal(&zones), alarm, "{zones:?}");
+        }
+    }
 
     #[test]
     fn a_span_that_is_none_is_refused() {

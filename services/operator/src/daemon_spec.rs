@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn a_daemon_runs_where_its_row_says() {
         let always =
-            ["powermgr", "usermgr", "statemgr", "ledmgr", "eventlog", "sensormon", "inventorymgr", "websrv"];
+            ["powermgr", "usermgr", "statemgr", "eventlog", "sensormon", "inventorymgr", "ledmgr", "websrv"];
         assert_eq!(names(PLAIN, &[]), always);
         assert_eq!(names(BoardKind { hal: HalKind::Sim, ..PLAIN }, &[]), [&["twin"], &always[..]].concat());
         let cooled = names(BoardKind { fans: true, ..PLAIN }, &[]);
@@ -147,11 +147,11 @@ mod tests {
                 "powermgr",
                 "usermgr",
                 "statemgr",
-                "ledmgr",
                 "eventlog",
                 "sensormon",
                 "inventorymgr",
                 "thermalmgr",
+                "ledmgr",
                 "websrv"
             ]
         );
