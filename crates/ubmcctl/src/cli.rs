@@ -355,6 +355,9 @@ pub(crate) enum ChassisCommand {
         /// Which chassis
         #[arg(default_value = "chassis")]
         name: String,
+        /// For so long, at most 7 days; without this until `off`
+        #[arg(long = "for", value_name = "SPAN", value_parser = parse_timeout)]
+        lasts: Option<Duration>,
     },
 }
 
@@ -926,6 +929,7 @@ mod tests {
             "host set --description x --restore-policy last",
             "host watch",
             "chassis identify off",
+            "chassis identify on --for 10m",
             "led list",
             "led get identify",
             "led set status fast --brightness 50 --for 30s",

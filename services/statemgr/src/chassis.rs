@@ -1,13 +1,18 @@
 //! The chassis: the sum of its hosts, and the identify light.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use ipc::Status;
 use schema::v1alpha1 as v1;
+use service::Clock;
+use units::{Millis, Mono};
 
 use crate::host::Host;
 use crate::store::ChassisRecord;
 use crate::wire;
+
+/// Identify with a time lasts so long at least, and at most: as an LED that is set by hand.
+const IDENTIFY: (Millis, Millis) = (Millis::from_secs(1), Millis::from_secs(7 * 24 * 3_600));
 
 /// What users may set of a chassis.
 pub(crate) const WRITABLE: &[&str] = &[
@@ -34,18 +39,15 @@ pub(crate) struct Chassis {
     /// Identify is being switched.
     pub(crate) identifying: bool,
     pub(crate) record: ChassisRecord,
+    /// When identify ends, by the daemon's clock.
+    pub(crate) identify_until: Option<Mono>,
     /// The status last told.
     pub(crate) status: v1::ChassisStatus,
     pub(crate) updated: SystemTime,
 }
 
 impl Chassis {
-    pub(crate) fn new(
-        board: &board::Board,
-        settings: Option<v1::Chassis>,
-        record: ChassisRecord,
-        wall: SystemTime,
-    ) -> Self {
+    pub(crate) fn new(board: &board::Board, settings: Option<v1::Chassis>, wall: SystemTime) -> Self {
         let fresh = || v1::Chassis {
             asset: Some(v1::AssetInfo {
                 product_name: board.model.clone(),
@@ -62,7 +64,8 @@ impl Chassis {
             record_revision: Some(0),
             updating: false,
             identifying: false,
-            record,
+            record: ChassisRecord::default(),
+            identify_until: None,
             status: v1::ChassisStatus::Unspecified,
             updated: wall,
         }
@@ -78,8 +81,15 @@ impl Chassis {
         format!("chassis.{}", self.id)
     }
 
+    /// Takes over what is stored of identify. Its time is that of the boot, whatever clock the daemon has.
+    pub(crate) fn set_record(&mut self, record: ChassisRecord, clock: &Clock) {
+        let left = record.until_ms.map(|until| Clock::boot().until(Mono::from_millis(until)));
+        self.identify_until = left.map(|left| clock.now() + left);
+        self.record = record;
+    }
+
     /// The chassis as clients see it.
-    pub(crate) fn to_wire(&self, hosts: &[Host]) -> v1::Chassis {
+    pub(crate) fn to_wire(&self, hosts: &[Host], clock: &Clock) -> v1::Chassis {
         let action =
             hosts.iter().filter_map(|host| host.desired.intent()).next().map(|intent| match intent.action {
                 power::HostAction::On => v1::ChassisAction::On,
@@ -98,10 +108,33 @@ impl Chassis {
             management_controller_ids: vec![self.controller.clone()],
             updated_at: Some(self.updated.into()),
             identify: Some(self.record.identify),
+            identify_until: self
+                .identify_until
+                .and_then(|until| clock.wall().checked_add(clock.now().until(until).into()))
+                .map(Into::into),
             stale: hosts.iter().any(|host| host.stale),
             ..self.settings.clone()
         }
     }
+}
+
+/// For how long a chassis is asked to show itself, if that has an end.
+///
+/// # Errors
+/// The action has no time, or it is too short or too long.
+pub(crate) fn lasts(
+    action: v1::ChassisAction,
+    duration: Option<prost_types::Duration>,
+) -> Result<Option<Millis>, Status> {
+    let Some(duration) = duration else { return Ok(None) };
+    if action != v1::ChassisAction::IdentifyOn {
+        return Err(Status::invalid_argument("duration: only IDENTIFY_ON has one"));
+    }
+    let (least, most) = IDENTIFY;
+    let span = Duration::try_from(duration).ok().map(Millis::from);
+    span.filter(|span| (least..=most).contains(span)).map(Some).ok_or_else(|| {
+        Status::invalid_argument("duration: identify lasts 1 s to 7 days").with_reason("OUT_OF_RANGE")
+    })
 }
 
 /// What the answers of its hosts are together. Begun on one host is begun, with the weakest promise of any; which others refused is told with
@@ -144,6 +177,22 @@ pub(crate) fn status(hosts: &[Host]) -> v1::ChassisStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn identify_may_have_an_end_and_nothing_else_does() {
+        use v1::ChassisAction::{IdentifyOff, IdentifyOn, On};
+        let span = |seconds, nanos| Some(prost_types::Duration { seconds, nanos });
+        assert_eq!(lasts(On, None).unwrap(), None);
+        assert_eq!(lasts(IdentifyOn, None).unwrap(), None);
+        assert_eq!(lasts(IdentifyOn, span(1, 0)).unwrap(), Some(Millis::from_secs(1)));
+        assert_eq!(lasts(IdentifyOn, span(604_800, 0)).unwrap(), Some(Millis::from_secs(604_800)));
+        for wrong in [span(0, 999_000_000), span(0, 0), span(-1, 0), span(604_801, 0), span(i64::MAX, 0)] {
+            assert_eq!(lasts(IdentifyOn, wrong).unwrap_err().reason(), "OUT_OF_RANGE", "{wrong:?}");
+        }
+        for action in [On, IdentifyOff] {
+            assert!(lasts(action, span(5, 0)).is_err(), "{action:?}");
+        }
+    }
 
     #[test]
     fn a_host_that_refuses_is_named_whatever_the_others_do() {

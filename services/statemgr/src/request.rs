@@ -10,7 +10,9 @@ use schema::mask::masked;
 use schema::rpc::operator_service::RESET;
 use schema::server::{ChassisServiceCall, HostServiceCall, ManagementControllerServiceCall, StatemgrCall};
 use schema::v1alpha1 as v1;
+use service::Clock;
 use tokio::sync::oneshot;
+use units::Millis;
 
 use crate::host::OpInfo;
 use crate::shell::{By, Completion, Daemon, Group, Update, Updated, Waiting};
@@ -139,12 +141,12 @@ impl Daemon {
 
     fn get_chassis(&self, get: v1::GetChassisRequest) -> Result<v1::GetChassisResponse, Status> {
         self.find_chassis(&get.name)?;
-        let chassis = masked(self.chassis.to_wire(&self.hosts), get.field_mask.as_ref())?;
+        let chassis = masked(self.chassis.to_wire(&self.hosts, &self.clock), get.field_mask.as_ref())?;
         Ok(v1::GetChassisResponse { chassis: Some(chassis) })
     }
 
     fn list_chassis(&self, list: &v1::ListChassisRequest) -> Result<v1::ListChassisResponse, Status> {
-        let all = vec![self.chassis.to_wire(&self.hosts)];
+        let all = vec![self.chassis.to_wire(&self.hosts, &self.clock)];
         let matching: Vec<_> = all
             .into_iter()
             .filter(|one| list.r#type.is_none_or(|wanted| wanted == 0 || one.r#type == Some(wanted)))
@@ -188,14 +190,14 @@ impl Daemon {
             v1::ChassisAction::Unspecified => {
                 Err(Status::invalid_argument(format!("action: {} is no action", change.action)))
             }
-            action => Ok(action),
+            action => Ok((action, chassis::lasts(action, change.duration)?)),
         });
-        let action = match understood {
-            Ok(action) => action,
+        let (action, lasts) = match understood {
+            Ok(understood) => understood,
             Err(status) => return self.outbox.answer(reply, Err(status)),
         };
         let Some(host_action) = wire::chassis_action(action) else {
-            return self.identify(reply, action == v1::ChassisAction::IdentifyOn);
+            return self.identify(reply, action == v1::ChassisAction::IdentifyOn, lasts);
         };
         if self.hosts.is_empty() {
             let status =
@@ -218,11 +220,12 @@ impl Daemon {
         }
     }
 
-    fn identify(&mut self, reply: Reply<v1::ChangeChassisStateResponse>, on: bool) {
+    fn identify(&mut self, reply: Reply<v1::ChangeChassisStateResponse>, on: bool, lasts: Option<Millis>) {
         if let Err(status) = free(self.chassis.identifying) {
             return self.outbox.answer(reply, Err(status));
         }
-        if self.chassis.record.identify == on {
+        // A time that is named counts from now on.
+        if self.chassis.record.identify == on && lasts.is_none() && self.chassis.record.until_ms.is_none() {
             let already = v1::ChangeChassisStateResponse {
                 current_status: chassis::status(&self.hosts).into(),
                 operation_id: String::new(),
@@ -234,11 +237,28 @@ impl Daemon {
         self.chassis.identifying = true;
         let (bucket, key, revision) =
             (self.state.clone(), self.chassis.record_key(), self.chassis.record_revision);
-        let what = move |reply| Updated::Identify { on, reply };
+        let until_ms = lasts.map(|lasts| (Clock::boot() + lasts).as_millis());
+        let boot_id = until_ms.map(|_| self.controller.boot.boot_id.clone()).unwrap_or_default();
+        let record = ChassisRecord { identify: on, until_ms, boot_id };
+        let stored = record.clone();
+        let what = move |reply| Updated::Identify { record, reply };
         // The light is ledmgr's: it hears of it and asks. A board without one is still asked to be found.
-        self.beside(reply, what, async move {
-            Ok(store::commit(&bucket, &key, &Json(ChassisRecord { identify: on }), revision).await?)
-        });
+        self.beside(
+            reply,
+            what,
+            async move { Ok(store::commit(&bucket, &key, &Json(stored), revision).await?) },
+        );
+    }
+
+    /// Identify has ended by itself if its time is over. What is stored says when that was, so nothing has to be written.
+    pub(crate) fn identified(&mut self) {
+        if self.chassis.identify_until.is_none_or(|until| self.clock.now() < until) {
+            return;
+        }
+        self.chassis.set_record(ChassisRecord::default(), &self.clock);
+        let text = format!("{}: identify off: its time is over", self.chassis.id);
+        self.chassis.status = chassis::status(&self.hosts);
+        self.chassis_event(self.chassis.status, v1::ChassisAction::IdentifyOff, text, &By::default());
     }
 
     fn find_controller(&self, name: &str) -> Result<(), Status> {
@@ -437,7 +457,7 @@ impl Daemon {
     /// Something is stored, or is not: now it counts, and now the client is told (I-4).
     pub(crate) fn updated(&mut self, update: Update) {
         let Update { by, what, result } = update;
-        let (now, wall, clocks) = (self.clock.now(), self.clock.wall(), self.clocks());
+        let (now, wall, clocks, clock) = (self.clock.now(), self.clock.wall(), self.clocks(), self.clock);
         match what {
             Updated::Host { index, settings, paths, reply } => {
                 let Some(host) = self.hosts.get_mut(index) else { return };
@@ -461,8 +481,9 @@ impl Daemon {
                     self.chassis.updated = wall;
                     self.tell_settings("chassis", &self.chassis.id, &paths, &by);
                 }
-                let result = result
-                    .map(|_| v1::UpdateChassisResponse { chassis: Some(self.chassis.to_wire(&self.hosts)) });
+                let result = result.map(|_| v1::UpdateChassisResponse {
+                    chassis: Some(self.chassis.to_wire(&self.hosts, &self.clock)),
+                });
                 self.finish(reply, result);
             }
             Updated::Controller { settings, paths, reply } => {
@@ -478,11 +499,12 @@ impl Daemon {
                 });
                 self.finish(reply, result);
             }
-            Updated::Identify { on, reply } => {
+            Updated::Identify { record, reply } => {
                 self.chassis.identifying = false;
                 let result = result.map(|revision| {
                     self.chassis.record_revision = Some(revision);
-                    self.chassis.record.identify = on;
+                    let on = record.identify;
+                    self.chassis.set_record(record, &clock);
                     let cause =
                         if on { v1::ChassisAction::IdentifyOn } else { v1::ChassisAction::IdentifyOff };
                     let text = format!("{}: identify {}", self.chassis.id, if on { "on" } else { "off" });

@@ -115,7 +115,7 @@ pub(crate) enum Updated {
         reply: Option<Reply<v1::UpdateManagementControllerResponse>>,
     },
     Identify {
-        on: bool,
+        record: ChassisRecord,
         reply: Option<Reply<v1::ChangeChassisStateResponse>>,
     },
     Locked {
@@ -313,7 +313,9 @@ impl Daemon {
         ]
         .into_iter()
         .flatten();
-        let mut chassis = Chassis::new(board, chosen.value, record.value.unwrap_or_default(), wall);
+        let mut chassis = Chassis::new(board, chosen.value, wall);
+        let since_boot = Clock::boot().as_millis();
+        chassis.set_record(record.value.unwrap_or_default().now(&boot.boot_id, since_boot), &context.clock);
         (chassis.settings_revision, chassis.record_revision) = (chosen.revision, record.revision);
         let found = record.damage.into_iter().chain(chosen.damage).chain(older);
         damaged.extend(found.map(|damage| ("chassis", chassis.id.clone(), damage)));
@@ -421,7 +423,8 @@ impl Daemon {
         let mut tick = tokio::time::interval(TICK.into());
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let deadline = self.hosts.iter().filter_map(|host| host.desired.deadline()).min();
+            let deadlines = self.hosts.iter().filter_map(|host| host.desired.deadline());
+            let deadline = deadlines.chain(self.chassis.identify_until).min();
             // What ends, and what is due, before what comes in: however many ask, nothing of that waits. News before requests, which are then
             // decided on what is.
             let event = tokio::select! {
@@ -449,6 +452,7 @@ impl Daemon {
                 },
                 Event::Completion(back) => self.back(back),
                 Event::Deadline => {
+                    self.identified();
                     for host in 0..self.hosts.len() {
                         self.step(host, desired::Event::Deadline);
                     }

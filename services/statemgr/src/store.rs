@@ -116,10 +116,23 @@ pub(crate) struct BootRecord {
 }
 
 /// What is known of a chassis.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct ChassisRecord {
     pub(crate) identify: bool,
+    /// When that ends, milliseconds since the boot with this id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) until_ms: Option<u64>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) boot_id: String,
+}
+
+impl ChassisRecord {
+    /// What counts of it in this boot, so many milliseconds after its begin: a time that was counted in another has ended with that.
+    pub(crate) fn now(self, boot_id: &str, since_boot_ms: u64) -> Self {
+        let ended = self.until_ms.is_some_and(|until| self.boot_id != boot_id || until <= since_boot_ms);
+        if ended { Self::default() } else { self }
+    }
 }
 
 /// What is known of the management controller.
@@ -764,8 +777,27 @@ mod tests {
                 r#"{"boot_id":"b","planned":true,"count":2,"booted_ms":3,"was_planned":false,"more":1}"#,
             ],
         );
-        frozen(&ChassisRecord { identify: true }, r#"{"identify":true}"#, &[r#"{"identify":true,"more":1}"#]);
+        frozen(
+            &ChassisRecord { identify: true, ..ChassisRecord::default() },
+            r#"{"identify":true}"#,
+            &[r#"{"identify":true,"more":1}"#],
+        );
+        frozen(
+            &ChassisRecord { identify: true, until_ms: Some(7), boot_id: "b".into() },
+            r#"{"identify":true,"until_ms":7,"boot_id":"b"}"#,
+            &[],
+        );
         frozen(&ControllerRecord { locked: true }, r#"{"locked":true}"#, &[r#"{"locked":true,"more":1}"#]);
+    }
+
+    #[test]
+    fn identify_ends_at_its_time_or_with_its_boot() {
+        let on = ChassisRecord { identify: true, ..ChassisRecord::default() };
+        assert_eq!(on.clone().now("other", u64::MAX), on);
+        let timed = ChassisRecord { until_ms: Some(1_000), boot_id: "b".into(), ..on };
+        assert_eq!(timed.clone().now("b", 999), timed);
+        assert_eq!(timed.clone().now("b", 1_000), ChassisRecord::default());
+        assert_eq!(timed.now("c", 0), ChassisRecord::default());
     }
 
     #[test]

@@ -471,7 +471,17 @@ async fn chassis(
     client: &Client,
     action: v1::ChassisAction,
 ) -> Result<v1::ChangeChassisStateResponse, Status> {
-    let request = v1::ChangeChassisStateRequest { chassis_name: "chassis".into(), action: action.into() };
+    chassis_for(client, action, None).await
+}
+
+async fn chassis_for(
+    client: &Client,
+    action: v1::ChassisAction,
+    seconds: Option<i64>,
+) -> Result<v1::ChangeChassisStateResponse, Status> {
+    let duration = seconds.map(|seconds| prost_types::Duration { seconds, nanos: 0 });
+    let request =
+        v1::ChangeChassisStateRequest { chassis_name: "chassis".into(), action: action.into(), duration };
     client.call(chassis_service::CHANGE_CHASSIS_STATE, &request, &CallContext::new()).await
 }
 
@@ -512,7 +522,45 @@ async fn chassis_actions_reach_the_hosts_and_identify_is_kept() {
     assert!(tokio::time::timeout(Duration::from_secs(10), identify).await.expect("an event"));
     bench.kill_statemgr().await;
     bench.start_statemgr().await;
-    assert!(get_chassis(&bench.client).await.identify());
+    let kept = get_chassis(&bench.client).await;
+    assert!(kept.identify() && kept.identify_until.is_none());
+
+    // With an end: refused where that makes no sense, kept over a restart of the daemon, over at its time.
+    for (action, seconds) in [
+        (v1::ChassisAction::IdentifyOn, 0),
+        (v1::ChassisAction::IdentifyOn, 700_000),
+        (v1::ChassisAction::On, 5),
+    ] {
+        let refused = chassis_for(&bench.client, action, Some(seconds)).await.expect_err("makes no sense");
+        assert_eq!(refused.code, Code::InvalidArgument, "{action:?}");
+    }
+    let unchanged = get_chassis(&bench.client).await;
+    assert!(unchanged.identify() && unchanged.identify_until.is_none(), "a refused request has no effect");
+    let on = v1::ChassisAction::IdentifyOn;
+    chassis_for(&bench.client, on, Some(3_600)).await.expect("accepted");
+    let until = get_chassis(&bench.client).await.identify_until.expect("an end");
+    bench.kill_statemgr().await;
+    bench.start_statemgr().await;
+    let kept = get_chassis(&bench.client).await;
+    assert!(kept.identify() && (kept.identify_until.expect("an end").seconds - until.seconds).abs() <= 1);
+    let mut events = bench.client.subscribe_events("event.chassis.>").await.expect("a subscription");
+    chassis_for(&bench.client, on, Some(1)).await.expect("accepted");
+    let ended = async {
+        loop {
+            if let Some(ipc::EventItem::Event(event)) = events.next().await
+                && let Some(v1::event::Payload::ChassisStateChange(change)) = event.payload
+                && change.cause() == v1::ChassisAction::IdentifyOff
+            {
+                return change.identify;
+            }
+        }
+    };
+    assert!(!tokio::time::timeout(Duration::from_secs(10), ended).await.expect("an event"));
+    let over = get_chassis(&bench.client).await;
+    assert!(!over.identify() && over.identify_until.is_none());
+    bench.kill_statemgr().await;
+    bench.start_statemgr().await;
+    assert!(!get_chassis(&bench.client).await.identify(), "what is stored has ended, too");
 }
 
 async fn controller(
@@ -707,7 +755,7 @@ async fn what_is_set_is_told_with_who_set_it() {
     assert_eq!((told.principal(), told.message.as_str()), ("alice", "system: settings changed: description"));
 
     let action = v1::ChassisAction::IdentifyOn.into();
-    let request = v1::ChangeChassisStateRequest { chassis_name: "chassis".into(), action };
+    let request = v1::ChangeChassisStateRequest { chassis_name: "chassis".into(), action, duration: None };
     bench.client.call(chassis_service::CHANGE_CHASSIS_STATE, &request, &by()).await.expect("accepted");
     assert_eq!(next_event(&mut events, "chassis", "state").await.principal(), "alice");
 

@@ -16,7 +16,7 @@ use crate::cli::{ChassisCommand, ChassisPower, EventFilter, HostCommand, Power, 
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::{Card, Format, Output, Table};
-use crate::text::{enum_word, span, when};
+use crate::text::{enum_word, span, time, when};
 use crate::wait::{self, Awaited, Group, Operation, Progress, Settling};
 
 fn status_word(status: HostStatus, stale: bool) -> String {
@@ -296,12 +296,19 @@ pub(crate) async fn chassis(
         ChassisCommand::Cycle(power) => {
             change_chassis(&client, power, ChassisAction::PowerCycle, output).await
         }
-        ChassisCommand::Identify { state, name } => {
+        ChassisCommand::Identify { state: Switch::Off, lasts: Some(_), .. } => {
+            Err(Failure::Usage("--for is of `identify on`".into()))
+        }
+        ChassisCommand::Identify { state, name, lasts } => {
             let action = match state {
                 Switch::On => ChassisAction::IdentifyOn,
                 Switch::Off => ChassisAction::IdentifyOff,
             };
-            let request = ChangeChassisStateRequest { chassis_name: name.clone(), action: action.into() };
+            let request = ChangeChassisStateRequest {
+                chassis_name: name.clone(),
+                action: action.into(),
+                duration: lasts.map(schema::time::duration),
+            };
             let reply = client.call(chassis_service::CHANGE_CHASSIS_STATE, &request).await?;
             let word = enum_word(action.as_str_name(), "CHASSIS_ACTION_");
             output.line(&reply, || match reply.outcome() {
@@ -330,6 +337,7 @@ fn chassis_card(chassis: &Chassis) -> Card {
     card.line("Name", chassis.name.clone())
         .line("Status", chassis_word(chassis))
         .line("Identify", identify_word(chassis))
+        .line("  until", chassis.identify_until.as_ref().map(|until| time(Some(until))).unwrap_or_default())
         .line("Hosts", chassis.host_names.join(", "))
         .line("Controllers", chassis.management_controller_ids.join(", "))
         .line("Description", chassis.description.clone().unwrap_or_default());
@@ -375,7 +383,8 @@ async fn change_chassis(
         Some(_) => hosts_of(client, &name).await?,
         None => Vec::new(),
     };
-    let request = ChangeChassisStateRequest { chassis_name: name.clone(), action: action.into() };
+    let request =
+        ChangeChassisStateRequest { chassis_name: name.clone(), action: action.into(), duration: None };
     let reply = client.call(chassis_service::CHANGE_CHASSIS_STATE, &request).await?;
     let already = reply.outcome() == ActionOutcome::Already;
     if !reply.refusals.is_empty() {
