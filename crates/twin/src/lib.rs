@@ -13,7 +13,8 @@
 //! no clock and no I/O. Feed it inputs with [`Host::step`], call [`Host::step`] with [`Input::Tick`] when
 //! [`Host::deadline`] is reached, and put its [`Output`]s on the wires.
 //!
-//! [`Heat`] is what gets hot in it and what its fans do about that. It is a model of its own, as it moves with time and not by events.
+//! [`Heat`] is what gets hot in it and what its fans do about that. It is a model of its own, as it moves with time and not by events. [`Plant`] plays
+//! the sensors of a board on it.
 //!
 //! What it must never do: decide anything the BMC should decide, or react to a line it was not given.
 #![cfg_attr(
@@ -41,5 +42,5 @@ pub use config::{BootPress, Config, Guest};
 pub use heat::{FanHealth, FanModel, Heat, HeatConfig, Part, STEP};
 pub use host::{Button, Fault, GuestAction, Host, Input, Os, Output, Supply};
 pub use parts::{FruPart, image, serial_number, tables};
-pub use plant::{FanFault, Plant, Probe, Quantity};
+pub use plant::{Plant, Probe, Quantity};
 pub use role::Role;

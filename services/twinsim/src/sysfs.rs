@@ -17,13 +17,16 @@ use hal_sim::wire::{ControlRequest, Outcome};
 use pmbus::{Quantity as Asked, What};
 use rustix::fs::{FileType, Mode, mknodat};
 use sensors::{Kind, Spec};
-use twin::{FanFault, FruPart, Plant, Probe, Quantity};
+use twin::{FanHealth, FruPart, Plant, Probe, Quantity};
+use units::Millis;
 
 use crate::buses::Buses;
 use crate::error::Error;
 
 /// How often values change.
 pub(crate) const STEP: Duration = Duration::from_millis(200);
+/// The speed of a slow fan, as a share of what it should be.
+const SLOW: f64 = 1.0 / 3.0;
 /// The folder in the run directory.
 const SYS: &str = "sys";
 /// Every value takes so many bytes, the rest are line ends: a longer value before leaves nothing behind.
@@ -193,7 +196,7 @@ impl Tree {
         let is_on: Vec<bool> = (0..self.hosts.len()).map(is_on).collect();
         self.hand_over(&is_on);
         let on = is_on.contains(&true);
-        self.plant.step(STEP.as_secs_f64(), on, self.load, |probe| duties.get(probe).copied().unwrap_or(1.0));
+        self.plant.step(Millis::from(STEP), on, self.load, |probe| duties.get(probe).copied().unwrap_or(1.0));
         for index in 0..self.attributes.len() {
             if let Err(error) = self.show(index) {
                 let id = self.attributes.get(index).map_or("", |attribute| &attribute.id);
@@ -300,7 +303,7 @@ impl Tree {
                 "implausible" => Broken::Implausible,
                 "hang" => Broken::Hangs,
                 "stuck" | "slow" if self.attributes.get(index).is_some_and(|fan| fan.pwm.is_some()) => {
-                    let fault = if fault == "stuck" { FanFault::Stuck } else { FanFault::Slow };
+                    let fault = if fault == "stuck" { FanHealth::Stuck } else { FanHealth::Slow(SLOW) };
                     self.plant.fan(index, fault);
                     return Ok(());
                 }
@@ -393,7 +396,7 @@ impl Tree {
         for index in 0..self.attributes.len() {
             let own = self.attributes.get(index).is_some_and(|attribute| attribute.id == id);
             if own {
-                self.plant.fan(index, FanFault::None);
+                self.plant.fan(index, FanHealth::Good);
             }
             if own || self.is_on(index, id) {
                 self.break_attribute(index, None).map_err(failed)?;
