@@ -36,6 +36,7 @@ mod pid;
 mod schedule;
 mod source;
 mod status;
+mod tune;
 mod zone;
 
 pub use config::{
@@ -49,3 +50,4 @@ pub use pid::PidConfig;
 pub use schedule::Periodic;
 pub use source::{Reading, SensorConfig, SensorFault};
 pub use status::{FanStatus, Mode, Note, Reason, Redundancy, ZoneStatus};
+pub use tune::{Model, Progress, Response, Seen, StepTest, Stopped, TuneConfig};

@@ -107,6 +107,9 @@ pub(crate) enum Command {
     /// What the machine measures of itself
     #[command(subcommand)]
     Sensor(SensorCommand),
+    /// What is cooled together, and how
+    #[command(subcommand)]
+    Thermal(ThermalCommand),
     /// The simulated machine: what breaks, and how hard it works
     Sim(Sim),
     /// The software on the BMC
@@ -771,6 +774,104 @@ pub(crate) struct ThresholdArgs {
     pub(crate) hysteresis: Option<f64>,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum ThermalCommand {
+    /// All zones with what they hold and want
+    List,
+    /// One zone, and what is wrong in it
+    Show {
+        /// Its name
+        zone: String,
+    },
+    /// The profile in force, or another one from now on
+    Profile {
+        /// What is more important, noise or heat
+        #[arg(value_enum)]
+        profile: Option<Profile>,
+    },
+    /// Decide what the fans of a zone do, for a while; failsafe goes before it
+    Override {
+        /// Its name
+        zone: String,
+        /// Percent of full speed, or `auto` for what the zone's law says
+        #[arg(value_name = "PERCENT", value_parser = parse_duty)]
+        duty: Driven,
+        /// For so long, at most a day
+        #[arg(long = "for", value_name = "SPAN", value_parser = parse_timeout)]
+        lasts: Option<Duration>,
+    },
+    /// Zones that were too hot for too long
+    #[command(subcommand)]
+    Emergency(EmergencyCommand),
+    /// Measure a zone by a step of its fans, and propose a controller; the load must stay even
+    Tune(Tune),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EmergencyCommand {
+    /// Those nobody has cleared
+    List,
+    /// Say that one was seen to; refused while the zone is still over critical
+    Clear {
+        /// The zone
+        zone: String,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Profile {
+    Quiet,
+    Balanced,
+    Performance,
+}
+
+/// What fans shall do.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Driven {
+    Auto,
+    Percent(f64),
+}
+
+fn parse_duty(text: &str) -> Result<Driven, String> {
+    if text == "auto" {
+        return Ok(Driven::Auto);
+    }
+    let percent = text.trim_end_matches('%').parse().ok();
+    percent
+        .filter(|percent| (0.0..=100.0).contains(percent))
+        .map(Driven::Percent)
+        .ok_or_else(|| format!("`{text}` is neither 0 to 100 nor auto"))
+}
+
+/// How a zone is measured.
+#[derive(Debug, Args)]
+pub(crate) struct Tune {
+    /// Its name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) zone: String,
+    /// Duty before the step, percent; what the zone wants now when not given
+    #[arg(long, value_name = "PERCENT")]
+    pub(crate) from: Option<f64>,
+    /// How far it goes up, percent
+    #[arg(long, value_name = "PERCENT", default_value_t = 20.0)]
+    pub(crate) step: f64,
+    /// End the test when the zone is hotter, °C (of a zone that holds a margin: that margin in K); 8 K from where it holds the zone when not given
+    #[arg(long, value_name = "DEGREES", allow_hyphen_values = true)]
+    pub(crate) limit: Option<f64>,
+    /// The zone is steady when it moves by less than 0.3 K in so long
+    #[arg(long, value_name = "SPAN", default_value = "30s", value_parser = parse_timeout)]
+    pub(crate) window: Duration,
+    /// Wait for that at most so long, before the step and after it
+    #[arg(long, value_name = "SPAN", default_value = "10m", value_parser = parse_timeout)]
+    pub(crate) longest: Duration,
+    /// Time constant of the closed loop, seconds; a third of the zone's when not given
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) response: Option<f64>,
+    /// Draw what was measured into this file, too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+}
+
 /// A threshold that is set, or taken away.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Limit(pub(crate) Option<f64>);
@@ -937,6 +1038,15 @@ mod tests {
             "led test --for 1m",
             "led test --stop",
             "chassis cycle --wait",
+            "thermal list",
+            "thermal show cpu",
+            "thermal profile",
+            "thermal profile quiet",
+            "thermal override cpu 80 --for 10m",
+            "thermal override cpu auto",
+            "thermal emergency list",
+            "thermal emergency clear cpu",
+            "thermal tune --zone cpu --svg cpu.svg",
             "bmc reset --kind cold --wait=10m",
             "user create op --role Operator --new-password-file f --must-change",
             "user update op --disable",

@@ -49,22 +49,6 @@ static LISTINGS: &[Listing] = &[
         ],
         empty: "no fans",
     },
-    Listing {
-        name: "thermal",
-        about: ["What is cooled together", "All zones with what they hold and want"],
-        method: rpc::thermal_service::LIST_THERMAL_ZONES.info,
-        entries: "thermal_zones",
-        columns: &[
-            ("ZONE", "name"),
-            ("STATUS", "status"),
-            ("MODE", "control_mode"),
-            ("NOW", "current_temperature"),
-            ("TARGET", "target_temperature"),
-            ("DEMAND %", "demand_percent"),
-            ("SENSORS", "sensor_names"),
-        ],
-        empty: "no thermal zones",
-    },
 ];
 
 /// A command for each row.

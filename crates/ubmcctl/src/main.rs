@@ -19,6 +19,7 @@
     )
 )]
 
+mod chart;
 mod cli;
 mod client;
 mod command;

@@ -53,7 +53,7 @@ impl Spinner {
         Self(bar)
     }
 
-    fn say(&self, text: &str) {
+    pub(crate) fn say(&self, text: &str) {
         self.0.set_message(clean(text));
     }
 }

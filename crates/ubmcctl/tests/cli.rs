@@ -1,5 +1,6 @@
 //! The program against a server that speaks gRPC, and Connect where HTTP/2 is not agreed on: what it sends, prints, keeps and how it exits.
 
+mod thermal;
 mod words;
 
 use std::collections::HashMap;

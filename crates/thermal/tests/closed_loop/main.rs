@@ -9,10 +9,11 @@ mod rig;
 
 use std::path::{Path, PathBuf};
 
-use thermal::{FanFault, Mode, Note, SensorFault};
+use thermal::{FanFault, Law, Mode, Model, Note, SensorFault, Stopped, TuneConfig};
 use twin::FanHealth;
+use units::{Duty, Millis};
 
-use crate::rig::{CRITICAL, Change, FULL_AT, Run, TARGET, run};
+use crate::rig::{CRITICAL, Change, FULL_AT, Run, TARGET, config, measured, run, run_with};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -152,6 +153,52 @@ fn blocked_airflow() {
     assert!(peak < FULL_AT && run.cut.is_none(), "{peak}");
     assert_eq!(run.at(900).duty, 100.0);
     assert!(full_speed(&run).is_none_or(|at| at < 10.0), "there is no fault to be seen, only heat");
+}
+
+/// A controller that was proposed keeps the machine as cool as the one that was chosen by hand.
+#[test]
+fn a_step_of_the_fans_proposes_a_controller_that_holds() {
+    let plan = TuneConfig {
+        duties: (Duty::saturating(50.0), Duty::saturating(70.0)),
+        limit: FULL_AT - 2.0,
+        window: Millis::from_secs(30),
+        steady: 0.3,
+        longest: Millis::from_secs(600),
+    };
+    let response = measured(0.7, plan).unwrap();
+    let model = Model::fit(&response).unwrap();
+    let pid = model.controller(TARGET, model.response_time());
+    let mut proposed = config();
+    // Without what is known of the power: the controller has to do it alone.
+    proposed.zones[0].law = Law::Pid(pid);
+    proposed.zones[0].forward = None;
+    let alone = run_with(proposed.clone(), 900, &[(100, Change::Load(1.0)), (600, Change::Load(0.0))]);
+    proposed.zones[0].forward = config().zones[0].forward;
+    let both = run_with(proposed, 900, &[(100, Change::Load(1.0)), (600, Change::Load(0.0))]);
+    let settled = (alone.settles(100, 599), both.settles(100, 599));
+    println!("{model:?}\n{pid:?}\n{:.1} {:.1} {settled:?}", alone.peak(100, 599), both.peak(100, 599));
+    assert!(alone.peak(0, 900) < TARGET + 8.0, "{}", alone.peak(0, 900));
+    assert!(both.peak(0, 900) < TARGET + 8.0, "{}", both.peak(0, 900));
+    assert!(settled.0 < 300 && settled.1 < 300, "{settled:?}");
+    // It does not hunt.
+    let duties: Vec<f64> = both.between(400, 599).map(|sample| sample.duty).collect();
+    let swing = duties.iter().copied().fold(0.0, f64::max) - duties.iter().copied().fold(100.0, f64::min);
+    assert!(swing < 10.0, "{swing}");
+}
+
+/// The test of a zone that gets too hot ends; what it held is over, and failsafe goes before it anyway.
+#[test]
+fn a_step_ends_where_it_gets_too_hot() {
+    let plan = TuneConfig {
+        duties: (Duty::saturating(25.0), Duty::saturating(45.0)),
+        limit: TARGET + 8.0,
+        window: Millis::from_secs(30),
+        steady: 0.3,
+        longest: Millis::from_secs(600),
+    };
+    assert!(matches!(measured(1.0, plan), Err(Stopped::TooHot(_))));
+    let plan = TuneConfig { limit: 200.0, ..plan };
+    assert_eq!(measured(1.0, plan), Err(Stopped::Failsafe));
 }
 
 #[test]

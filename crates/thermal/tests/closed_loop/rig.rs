@@ -2,7 +2,8 @@
 
 use thermal::{
     Action, Combine, Config, CurveConfig, CurveStep, Event, FanConfig, FeedForward, Group, Law, Machine,
-    Note, PidConfig, Profile, ProfileConfig, Reading, SensorConfig, TachConfig, ZoneConfig,
+    Mode, Note, PidConfig, Profile, ProfileConfig, Progress, Reading, Response, Seen, SensorConfig, StepTest,
+    Stopped, TachConfig, TuneConfig, ZoneConfig,
 };
 use twin::{FanHealth, Heat, HeatConfig};
 use units::{Duty, Millis, Mono};
@@ -112,9 +113,14 @@ pub(crate) fn config() -> Config {
 
 /// Runs for so many seconds; each change happens at its second. The host is on from the beginning.
 pub(crate) fn run(seconds: u64, changes: &[(u64, Change)]) -> Run {
+    run_with(config(), seconds, changes)
+}
+
+/// The same with another controller.
+pub(crate) fn run_with(config: Config, seconds: u64, changes: &[(u64, Change)]) -> Run {
     let mut heat = Heat::new(HeatConfig::server(2, FANS), Mono::ZERO);
     heat.set_on(true);
-    let mut machine = Machine::new(config(), Profile::Balanced, Mono::ZERO).expect("sound");
+    let mut machine = Machine::new(config, Profile::Balanced, Mono::ZERO).expect("sound");
     let mut lost = [false; 4];
     let mut says = [None; 4];
     let mut run = (Vec::new(), Vec::new(), None);
@@ -180,6 +186,57 @@ pub(crate) fn run(seconds: u64, changes: &[(u64, Change)]) -> Run {
         }
     }
     Run { samples: run.0, notes: run.1, cut: run.2, machine }
+}
+
+/// Measures the processors' zone by a step, at this load, as a client of the daemon does: overrides that end soon, and a look twice a second.
+pub(crate) fn measured(load: f64, plan: TuneConfig) -> Result<Response, Stopped> {
+    let mut heat = Heat::new(HeatConfig::server(2, FANS), Mono::ZERO);
+    heat.set_on(true);
+    heat.set_load(load);
+    // The memory's zone would want more of the fans.
+    let mut alone = config();
+    alone.zones.truncate(1);
+    let mut machine = Machine::new(alone, Profile::Balanced, Mono::ZERO).expect("sound");
+    let begin = Mono::ZERO + Millis::from_secs(300);
+    let mut test = StepTest::new(plan, begin)?;
+    loop {
+        let now = machine.deadline();
+        heat.advance(now);
+        let mut out = Vec::new();
+        for fan in 0..FANS {
+            machine.step(now, Event::Tach(fan, heat.rpm(fan)), &mut out);
+        }
+        if now.as_millis().is_multiple_of(1_000) {
+            let watts: f64 = PROCESSORS.iter().filter_map(|part| heat.power(*part)).sum();
+            let shown = [heat.temperature(0), heat.temperature(1), heat.temperature(MEMORY), Some(watts)];
+            for (sensor, shown) in shown.into_iter().enumerate() {
+                let value = (shown.expect("a part") * 8.0).round() / 8.0;
+                machine.step(now, Event::Reading(sensor, Reading::Value(value)), &mut out);
+            }
+        }
+        machine.step(now, Event::Tick, &mut out);
+        if now >= begin && now.as_millis().is_multiple_of(500) {
+            machine
+                .set_override(now, 0, test.duty(), Millis::from_secs(60), &mut out)
+                .expect("a duty the zone may have");
+            let zone = machine.zone(0).expect("a zone");
+            let duties = (0..FANS).filter_map(|fan| machine.fan(fan)?.duty);
+            let seen = Seen {
+                input: zone.input,
+                failsafe: zone.mode == Mode::Failsafe || zone.emergency,
+                duties: duties.clone().min().zip(duties.max()),
+            };
+            if test.look(now, seen)? == Progress::Done {
+                return Ok(test.response().expect("it is done"));
+            }
+        }
+        for action in out {
+            if let Action::Set(fan, duty) = action {
+                heat.set_duty(fan, Duty::from_pwm(duty.to_pwm()));
+                machine.step(now, Event::Driven(fan, true), &mut Vec::new());
+            }
+        }
+    }
 }
 
 impl Run {

@@ -11,6 +11,7 @@ mod power;
 mod sensor;
 mod sim;
 mod system;
+mod thermal;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -44,6 +45,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Inventory(command) => inventory::run(session()?, command, output).await,
         Command::Event(command) => event::run(session()?, command, output).await,
         Command::Sensor(command) => sensor::run(session()?, command, output).await,
+        Command::Thermal(command) => Box::pin(thermal::run(session()?, command, output)).await,
         Command::Sim(sim) => sim::run(sim, output).await,
         Command::System(command) => system::system(session()?, command, output).await,
         Command::Fleet(fleet) => fleet::run(&cli.global, fleet, output).await,
