@@ -28,6 +28,8 @@ enum Bench {
     /// Processor time of a request by each protocol over each version of HTTP, and of a fixed answer beside nginx. With `UBMC_BEFORE`, an older
     /// program, both in turns.
     Web,
+    /// 1,000 hwmon sensors at 1 Hz: processor, memory, jitter and latency, and the fan loop under a flood of the bus, beside lm-sensors.
+    Sensors,
     /// Each stage of a boot of the image on the emulated board, up to the first answer. Only when asked for by name.
     Boot,
 }
@@ -38,12 +40,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if matches!(args.what, None | Some(Bench::Flood | Bench::Web)) {
         need::tools(&[need::NGINX])?;
     }
+    if matches!(args.what, None | Some(Bench::Sensors)) {
+        need::tools(&[need::SENSORS])?;
+    }
     if matches!(args.what, Some(Bench::Boot)) {
         return emulate::bench(&args.rest);
     }
     let nats_server = need::python_clients()?.join("bin/nats-server");
     sh::cargo(&["build", "--locked", "--release"])?;
-    let all = [Bench::Bus, Bench::Stream, Bench::Power, Bench::Flood, Bench::Web];
+    let all = [Bench::Bus, Bench::Stream, Bench::Power, Bench::Flood, Bench::Web, Bench::Sensors];
     let chosen: Vec<Bench> = args.what.map_or_else(|| all.to_vec(), |one| vec![one]);
     for bench in chosen {
         let (package, example) = match bench {
@@ -52,6 +57,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Bench::Power => ("testkit", "bench_power"),
             Bench::Flood => ("testkit", "bench_flood"),
             Bench::Web => ("testkit", "bench_web"),
+            Bench::Sensors => ("testkit", "bench_sensors"),
             Bench::Boot => continue,
         };
         sh::say(&format!("\n=== {bench:?} ==="));

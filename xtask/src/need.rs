@@ -53,6 +53,8 @@ pub(crate) const IP: Tool = Tool { program: "ip", package: "iproute2" };
 pub(crate) const NGINX: Tool = Tool { program: "nginx", package: "nginx-light" };
 /// Reads SMBIOS tables.
 pub(crate) const DMIDECODE: Tool = Tool { program: "dmidecode", package: "dmidecode" };
+/// lm-sensors, beside sensormon.
+pub(crate) const SENSORS: Tool = Tool { program: "sensors", package: "lm-sensors" };
 pub(crate) const DNSMASQ: Tool = Tool { program: "dnsmasq", package: "dnsmasq-base" };
 
 /// Makes sure that every tool is there. As root on Debian it installs what is missing; elsewhere it names it.

@@ -15,6 +15,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use serde_json::json;
+use testkit::bench::{memory, processor, rank};
 use testkit::{Client, Credential, Suite, bench};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep, timeout};
@@ -254,42 +255,12 @@ async fn watch(client: &Client, path: &str, pids: &dyn Fn() -> Vec<u32>, span: D
     seen
 }
 
-/// Seconds of a processor these processes have used.
-fn processor(pids: &[u32]) -> f64 {
-    let of = |pid: &u32| {
-        let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // After the name, which may hold anything: the 12th and 13th are user and system time in hundredths of a second.
-        let (_, rest) = text.rsplit_once(") ")?;
-        let ticks = rest.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u32>().ok());
-        ticks.sum::<Option<u32>>().map(|ticks| f64::from(ticks) / 100.0)
-    };
-    pids.iter().filter_map(of).sum()
-}
-
 /// On which processor this process runs from now on. On the other it does not wait for the flood, as the answers are what is measured; that is
 /// not a child's, and only where the system lets it.
 fn run_with(server: bool) {
     if bench::run_with(server) {
         bench::tell("chrt", &["--reset-on-fork", "--fifo", "--pid", "1"]);
     }
-}
-
-/// PSS of these processes, KiB.
-fn memory(pids: &[u32]) -> u64 {
-    let of = |pid: &u32| {
-        let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-        let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
-        line.trim().trim_end_matches(" kB").parse::<u64>().ok()
-    };
-    pids.iter().filter_map(of).sum()
-}
-
-fn rank(samples: &mut [f64], percent: usize) -> f64 {
-    samples.sort_by(f64::total_cmp);
-    samples
-        .get((samples.len() * percent / 100).min(samples.len().saturating_sub(1)))
-        .copied()
-        .unwrap_or(f64::NAN)
 }
 
 #[expect(clippy::print_stdout, reason = "a benchmark prints its result")]
@@ -327,7 +298,7 @@ async fn measure(seconds: u64, daemon_only: bool, pieces: bool) -> Result<()> {
     run_with(false);
     let bus = suite.ready.nats.clone().context("the bus has no address")?;
     let taken = suite.pid_of(daemon::TAKEN).context("the outward link does not run")?;
-    let taken = daemon::password(taken, bus.parse()?).await?;
+    let taken = bench::bus_password(daemon::TAKEN, taken, bus.parse()?).await?;
     let admin = suite.admin();
     let user = json!({ "user": { "username": "rita", "role": "ReadOnly" }, "password": PASSWORD });
     let made = admin.post("/api/v1alpha1/users", &user).await?;
