@@ -186,8 +186,92 @@ async fn whatever_fails_the_fans_run_at_full_speed_within_two_seconds_and_it_is_
 }
 
 fn stop(suite: &Suite, name: &str) -> Result {
-    let pid = suite.pid_of("thermalmgr").ok_or_else(|| anyhow::anyhow!("thermalmgr does not run"))?;
+    signal_daemon(suite, "thermalmgr", name)
+}
+
+fn signal_daemon(suite: &Suite, daemon: &str, name: &str) -> Result {
+    let pid = suite.pid_of(daemon).ok_or_else(|| anyhow::anyhow!("{daemon} does not run"))?;
     signal(pid, name)
+}
+
+/// thermalmgr reads its sensors itself: sensormon may die or hang, the fans are controlled on, and what then breaks is seen as soon.
+#[tokio::test]
+async fn without_sensormon_the_fans_are_controlled_and_failures_are_seen() -> Result {
+    let suite = builder().start().await?;
+    let (admin, outputs) = (suite.admin(), Outputs::of(&suite)?);
+    on(&admin).await?;
+    outputs.controlled().await?;
+    let twin = tokio::sync::Mutex::new(suite.twin().await?);
+
+    // Killed: it comes back, that is told, and until then no fan runs other than it is controlled to.
+    let killed = suite.kill_daemon("sensormon")?;
+    eventually("sensormon is back", FOLLOW, || async {
+        anyhow::ensure!(
+            !outputs.are_full() && outputs.read().iter().all(|value| *value > 30),
+            "{:?}",
+            outputs.read()
+        );
+        let answers = admin.get("/api/v1alpha1/sensors/cpu0_temp").await?.status == 200;
+        Ok(answers && suite.pid_of("sensormon").is_some_and(|pid| pid != killed))
+    })
+    .await?;
+    eventually("it is told", FOLLOW, || async {
+        Ok(told(&admin, "daemon", "sensormon", "state").await? >= 2)
+    })
+    .await?;
+
+    // Standing still: the same, and a fan that breaks meanwhile, or a sensor.
+    for (part, fault) in [("fan0", "stuck"), ("fan0", "slow"), ("cpu0_temp", "missing")] {
+        within_two_seconds(
+            &outputs,
+            &format!("{part}={fault} while sensormon stands still"),
+            async || {
+                signal_daemon(&suite, "sensormon", "STOP")?;
+                Ok(twin.lock().await.break_part(part, fault).await?)
+            },
+            async || {
+                // The operator may have ended it for its silence.
+                let _ = signal_daemon(&suite, "sensormon", "CONT");
+                Ok(twin.lock().await.mend(None).await?)
+            },
+        )
+        .await?;
+    }
+    suite.stop().await
+}
+
+/// With the operator goes the bus, and whoever looks after thermalmgr: it leaves the fans at full speed. The machine outlives both.
+#[tokio::test]
+async fn when_the_operator_is_killed_the_fans_are_left_at_full_speed() -> Result {
+    let dir = tempfile::tempdir()?;
+    testkit::open_to_all(dir.path())?;
+    let run_dir = dir.path().join("run");
+    std::fs::create_dir(&run_dir)?;
+    let board = testkit::root().join("targets/sim/board.toml");
+    let _machine = testkit::Machine::start(U_BMC.as_ref(), &board, &run_dir).await?;
+    let start = async || {
+        let run_dir = run_dir.display().to_string();
+        builder().state_dir(dir.path().join("state")).arg("--run-dir").arg(run_dir).start().await
+    };
+    let mut suite = start().await?;
+    let outputs = Outputs::of(&suite)?;
+    let mut took = Vec::new();
+    for _ in 0..TRIES {
+        outputs.controlled().await?;
+        let begun = Instant::now();
+        suite.crash().await?;
+        took.push(outputs.full(begun, "the operator killed").await?);
+        // And back, once there is an operator again; what was is in its log.
+        suite = start().await?;
+        suite.wait_log("the fans run at full speed until thermalmgr looks after them").await?;
+        outputs.controlled().await?;
+        if took.iter().any(|took| *took <= FULL_SPEED) {
+            break;
+        }
+    }
+    println!("the operator killed: full speed after {took:?}");
+    assert!(took.iter().any(|took| *took <= FULL_SPEED), "{took:?}");
+    suite.stop().await
 }
 
 #[tokio::test]
@@ -263,11 +347,32 @@ async fn a_host_that_is_too_hot_for_too_long_is_cut_off_and_that_is_latched() ->
         (&latched["emergency"], &latched["status"]),
         (&json!(true), &json!("THERMAL_ZONE_STATUS_CRITICAL"))
     );
+    // Latched over a death of the daemon: the new one never says otherwise, and has the fans at full speed.
+    let killed = suite.kill_daemon("thermalmgr")?;
+    eventually("thermalmgr is back, and the emergency with it", FOLLOW, || async {
+        let reply = admin.get("/api/v1alpha1/thermal-zones/cpu").await?;
+        if reply.status != 200 || suite.pid_of("thermalmgr").is_none_or(|pid| pid == killed) {
+            return Ok(false);
+        }
+        anyhow::ensure!(reply.json()?["thermalZone"]["emergency"] == true, "{}", reply.text());
+        Ok(true)
+    })
+    .await?;
+    let kept = std::fs::read_to_string(suite.state_dir().join("thermalmgr/emergencies"))?;
+    assert_eq!(kept, "1\ncpu\n");
+    // What cannot be cleared stays as it is.
+    let refused = admin.call("ThermalService/ClearThermalEmergency", &json!({ "name": "air" })).await?;
+    assert!(refused.text().contains("NOTHING_TO_CLEAR"), "{}", refused.text());
+    assert_eq!(zone(&admin, "cpu").await?["emergency"], json!(true));
     twin.mend(None).await?;
     twin.load("system", 0.1).await?;
+    assert!(outputs.are_full(), "{:?}", outputs.read());
     let clear = async || admin.call("ThermalService/ClearThermalEmergency", &json!({ "name": "cpu" })).await;
     eventually("it can be cleared", FOLLOW, || async { Ok(clear().await?.status == 200) }).await?;
     outputs.controlled().await?;
     assert_eq!(zone(&admin, "cpu").await?["emergency"], Value::Null);
+    assert_eq!(std::fs::read_to_string(suite.state_dir().join("thermalmgr/emergencies"))?, "0\n");
+    suite.kill_daemon("thermalmgr")?;
+    outputs.controlled().await?;
     suite.stop().await
 }

@@ -160,6 +160,44 @@ async fn what_was_is_shown_again_after_a_lamp_test_and_after_ledmgr_was_killed()
 }
 
 #[tokio::test]
+async fn thermal_alarms_and_identify_with_an_end_are_shown() -> Result {
+    let board = |set: testkit::Builder| {
+        // Faults that are soon forgotten, and a status LED that tells them apart: the chassis blinks at a warning, and fast at what is critical.
+        (0..4).fold(set.set("zones.cpu.recover_ms=300").set("zones.air.recover_ms=300"), |set, fan| {
+            set.set(format!("fans.fan{fan}.recover_ms=500"))
+        })
+    };
+    let suite = board(Suite::builder(U_BMC)).start().await?;
+    let (admin, eye) = (suite.admin(), Eye::new(&suite));
+    let mut twin = suite.twin().await?;
+    eye.sees(STATUS, "lit 102").await?;
+    // One of N+1: a warning. Two: fewer than are needed.
+    twin.break_part("fan0", "stuck").await?;
+    eye.sees(STATUS, "blinks 500").await?;
+    assert_eq!(led(&admin, "status").await?["group"], "warning");
+    twin.break_part("fan1", "slow").await?;
+    eye.sees(STATUS, "blinks 250").await?;
+    lights(&suite, "fault", true).await?;
+    twin.mend(None).await?;
+    eye.sees(STATUS, "lit 102").await?;
+    lights(&suite, "fault", false).await?;
+
+    // Shown for a while, and then by itself no more.
+    let on = json!({ "action": "CHASSIS_ACTION_IDENTIFY_ON", "duration": "2s" });
+    done(&admin, "chassis/chassis/state", on).await?;
+    eye.sees(IDENTIFY, "blinks 500").await?;
+    eye.sees(IDENTIFY, "dark").await?;
+    for wrong in [
+        json!({ "action": "CHASSIS_ACTION_IDENTIFY_ON", "duration": "0.5s" }),
+        json!({ "action": "CHASSIS_ACTION_IDENTIFY_OFF", "duration": "5s" }),
+    ] {
+        let reply = post(&admin, "chassis/chassis/state", wrong.clone()).await?;
+        assert_eq!(reply.status, 400, "{wrong}: {}", reply.text());
+    }
+    suite.stop().await
+}
+
+#[tokio::test]
 async fn by_hand_ends_at_its_time_and_what_is_refused_changes_nothing() -> Result {
     let suite = Suite::builder(U_BMC).start().await?;
     let (admin, eye) = (suite.admin(), Eye::new(&suite));
