@@ -170,7 +170,7 @@ roster! {
     /// Not critical: lights go on showing what they showed.
     Ledmgr = Row {
         pages: &["ledmgr"],
-        after: &[Daemon::Twin, Daemon::Powermgr, Daemon::Statemgr],
+        after: &[Daemon::Twin, Daemon::Powermgr, Daemon::Statemgr, Daemon::Thermalmgr],
         calls: &[Daemon::Powermgr, Daemon::Statemgr, Daemon::Operator, Daemon::Thermalmgr],
         events: &["led"],
         buckets: &["leds"],

@@ -386,7 +386,8 @@ mod tests {
             }
             // 3 s late.
             let acts = duties[duties.len().saturating_sub(6)];
-            let steady = 70.0 - 0.5 * (acts.percent() - 30.0) + drift * 0.5 * f64::from(u16::try_from(turn).unwrap());
+            let steady =
+                70.0 - 0.5 * (acts.percent() - 30.0) + drift * 0.5 * f64::from(u16::try_from(turn).unwrap());
             input = steady + (input - steady) * (-0.5_f64 / 25.0).exp();
         }
         panic!("it never ends")

@@ -126,7 +126,6 @@ async fn within_two_seconds(
         took.push(outputs.full(begun, what).await?);
         mends().await?;
         if took.iter().any(|took| *took <= FULL_SPEED) {
-            println!("{what}: full speed after {took:?}");
             return outputs.controlled().await.map_err(|error| error.context(format!("after {what}")));
         }
     }
@@ -269,7 +268,6 @@ async fn when_the_operator_is_killed_the_fans_are_left_at_full_speed() -> Result
             break;
         }
     }
-    println!("the operator killed: full speed after {took:?}");
     assert!(took.iter().any(|took| *took <= FULL_SPEED), "{took:?}");
     suite.stop().await
 }

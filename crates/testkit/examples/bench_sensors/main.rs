@@ -1,7 +1,7 @@
 //! `cargo xtask bench sensors`: 1,000 hwmon sensors that are read once a second, in the running suite: what sensormon, the bus and one reader of
 //! the readings take of a processor, when samples are taken, how soon a change is known to a subscriber; and when the fan loop runs, quiet and
-//! while the bus is flooded by a daemon that was taken over. Beside it `sensors` of lm-sensors once a second over the same tree, which it sees as
-//! `/sys` in a mount namespace of its own.
+//! while the bus is flooded by a daemon that was taken over. Beside it `sensors` of lm-sensors once a second over the same tree, which it sees
+//! at `/sys/class` in a mount namespace of its own.
 //!
 //! When files are read is seen from outside: the tree is no sysfs but files, and inotify tells who reads them. `--seconds N` is the length
 //! of each part (60), `--sensors N` how many there are (1,000).
@@ -17,7 +17,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use prost::Message as _;
@@ -28,7 +28,7 @@ use testkit::{Suite, eventually};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// Who may hear all readings.
 const LISTENER: &str = "websrv";
@@ -104,7 +104,7 @@ fn board(sensors: usize) -> String {
     let fans: Vec<String> = (0..FANS).map(|fan| format!("\"fan{fan}\"")).collect();
     let _ = writeln!(
         text,
-        "[[zones]]\nid = \"all\"\ncontrol = \"curve\"\nsensors = [\"s1\"]\nfans = [{}]\n\n[[zones.steps]]\nfrom = 30\nduty = 40\n",
+        "[[zones]]\nid = \"all\"\ncontrol = \"curve\"\nsensors = [\"s1\"]\nfull_at = 85\ncritical = 95\nfans = [{}]\n\n[[zones.steps]]\nfrom = 30\nduty = 40\n",
         fans.join(", ")
     );
     text
@@ -436,8 +436,10 @@ async fn latencies(
 
 /// `sensors` once a second: how often it ran, seconds of a processor it took, values it printed.
 async fn lm_sensors(sys: &Path, span: Duration) -> Result<(u64, f64, usize)> {
+    // libsensors wants /sys to be a sysfs, and reads below these two; links lead from the first into the second.
     let script = format!(
-        "mount --bind '{}' /sys && echo $(sensors 2>/dev/null | grep -c ':  ') && while read -r _; do sensors >/dev/null 2>&1; echo; done",
+        "mount --bind '{0}/class' /sys/class && mount --bind '{0}/devices' /sys/devices && \
+         echo $(sensors 2>/dev/null | grep -c ':  ') && while read -r _; do sensors >/dev/null 2>&1; echo; done",
         sys.display()
     );
     let mut child = tokio::process::Command::new("unshare")

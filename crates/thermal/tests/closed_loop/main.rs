@@ -176,7 +176,6 @@ fn a_step_of_the_fans_proposes_a_controller_that_holds() {
     proposed.zones[0].forward = config().zones[0].forward;
     let both = run_with(proposed, 900, &[(100, Change::Load(1.0)), (600, Change::Load(0.0))]);
     let settled = (alone.settles(100, 599), both.settles(100, 599));
-    println!("{model:?}\n{pid:?}\n{:.1} {:.1} {settled:?}", alone.peak(100, 599), both.peak(100, 599));
     assert!(alone.peak(0, 900) < TARGET + 8.0, "{}", alone.peak(0, 900));
     assert!(both.peak(0, 900) < TARGET + 8.0, "{}", both.peak(0, 900));
     assert!(settled.0 < 300 && settled.1 < 300, "{settled:?}");

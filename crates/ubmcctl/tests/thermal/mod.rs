@@ -1,13 +1,13 @@
 //! Zones and fans: what is sent, and a zone that is measured.
 
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use prost::Message as _;
 use schema::v1alpha1::{
     ClearThermalOverrideResponse, CoolingDevice, GetThermalZoneResponse, ListCoolingDevicesResponse,
     OverrideThermalZoneRequest, OverrideThermalZoneResponse, ThermalControlMode, ThermalZone,
 };
+use tokio::time::Instant;
 
 use super::words::Reply;
 use super::{Sent, Server, code, err, ok, out};
