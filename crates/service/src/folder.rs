@@ -115,6 +115,16 @@ impl Folder {
     }
 }
 
+/// The content of the file at a path, of at most `max` bytes. A link is followed; whatever else may lie there is no file and does not
+/// hold the reader, as a pipe without a writer does.
+///
+/// # Errors
+/// As [`read_file`]; also when it cannot be opened.
+pub fn read_path(path: &Path, max: usize) -> io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    read_file(openat(CWD, path, flags, Mode::empty())?, max)
+}
+
 /// The content of an open file of at most `max` bytes.
 ///
 /// # Errors
@@ -196,6 +206,11 @@ mod tests {
         let folder = Folder::own(dir.path(), "mine").unwrap();
         rustix::fs::mknodat(CWD, dir.path().join("mine/pipe"), FileType::Fifo, Mode::RWXU, 0).unwrap();
         assert_eq!(folder.read("pipe", 10).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        let by_path = |name: &str| read_path(&dir.path().join("mine").join(name), 10);
+        assert_eq!(by_path("pipe").unwrap_err().kind(), io::ErrorKind::InvalidData);
+        fs::write(dir.path().join("mine/file"), "text").unwrap();
+        symlink("file", dir.path().join("mine/link")).unwrap();
+        assert_eq!(by_path("link").unwrap(), b"text");
         File::create(dir.path().join("mine/long")).unwrap().set_len(1 << 40).unwrap();
         assert_eq!(folder.read("long", 1000).unwrap_err().kind(), io::ErrorKind::InvalidData);
     }

@@ -4,17 +4,20 @@ use std::fs;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use board::Board;
 use data_encoding::HEXLOWER;
 use roster::Daemon;
-use rustix::fs::{FlockOperation, flock};
-use service::ErrorChain;
+use rustix::fs::{FlockOperation, OFlags, flock};
+use service::{ErrorChain, Folder};
 
 use crate::config::{Config, Listen, Options};
 use crate::error::Error;
+
+/// No file of a password is longer, bytes.
+const PASSWORD_MAX: usize = 64 * 1024;
 
 /// What is settled before the start.
 #[derive(Debug)]
@@ -39,8 +42,9 @@ pub(crate) fn prepare(options: &Options) -> Result<Prepared, Error> {
     let board = options.board.clone();
     let board = board.map_err(|report| Error::Board { path: options.board_file.clone(), report })?;
     if let Some(path) = &options.admin_password_file {
-        let text = fs::read_to_string(path).map_err(file("read --admin-password-file", path))?;
-        if text.trim_end_matches(['\r', '\n']).is_empty() {
+        let text =
+            service::read_path(path, PASSWORD_MAX).map_err(file("read --admin-password-file", path))?;
+        if text.iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
             return Err(Error::Usage(format!("--admin-password-file {}: the file is empty", path.display())));
         }
     }
@@ -106,9 +110,12 @@ fn private_dir(path: &Path) -> Result<(), Error> {
 
 fn lock(dir: &Path) -> Result<OwnedFd, Error> {
     let path = dir.join("lock");
-    let made = fs::File::options().create(true).truncate(false).write(true).open(&path);
+    // Whatever lies there, a pipe without a reader too, the start does not wait for it.
+    let mut options = fs::File::options();
+    let options = options.custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+    let made = options.clone().create(true).truncate(false).write(true).open(&path);
     // Where it cannot be made or written it is locked as it is, and without one the directory is.
-    let opened = made.or_else(|_| fs::File::open(&path)).or_else(|_| fs::File::open(dir));
+    let opened = made.or_else(|_| options.read(true).open(&path)).or_else(|_| fs::File::open(dir));
     let fd = OwnedFd::from(opened.map_err(file("open", &path))?);
     match flock(&fd, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(fd),
@@ -120,6 +127,9 @@ fn lock(dir: &Path) -> Result<OwnedFd, Error> {
 /// The copy of the identity, with a checksum behind it.
 const SYSTEM_ID_COPY: &str = "system-id.copy";
 
+/// No file of an identity is longer, bytes.
+const ID_MAX: usize = 4096;
+
 /// What a file of an identity holds: nothing, something else, what the medium does not tell now, or an identity.
 enum Kept {
     Nothing,
@@ -130,7 +140,7 @@ enum Kept {
 
 /// Reads one; with `sealed` the checksum must be right.
 fn kept(path: &Path, sealed: bool) -> Kept {
-    let text = match fs::read(path) {
+    let text = match service::read_path(path, ID_MAX) {
         Ok(bytes) => String::from_utf8(bytes).unwrap_or_default(),
         Err(error) if error.kind() == ErrorKind::NotFound => return Kept::Nothing,
         Err(error) => return Kept::Unreadable(format!("it cannot be read: {error}")),
@@ -224,19 +234,9 @@ fn new_id() -> Result<String, Error> {
 
 /// Writes a file so that it is there whole or not at all.
 pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let new = path.with_file_name(name);
-    let written = fs::File::create(&new).and_then(|mut out| {
-        std::io::Write::write_all(&mut out, bytes)?;
-        out.sync_all()
-    });
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    written
-        .and_then(|()| fs::rename(&new, path))
-        // Until then a loss of power may bring the old file back.
-        .and_then(|()| fs::File::open(folder)?.sync_all())
-        .map_err(file("write", path))
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    Folder::open(folder).and_then(|folder| folder.keep(&name, bytes, 0o644)).map_err(file("write", path))
 }
 
 #[cfg(test)]
@@ -338,6 +338,28 @@ mod tests {
         let first = lock(dir.path()).unwrap();
         assert!(matches!(lock(dir.path()), Err(Error::Busy(_))));
         drop(first);
+    }
+
+    #[test]
+    fn a_pipe_in_the_state_directory_does_not_hold_the_start() {
+        let pipe = |path: &Path| {
+            let kind = rustix::fs::FileType::Fifo;
+            rustix::fs::mknodat(rustix::fs::CWD, path, kind, rustix::fs::Mode::RWXU, 0).unwrap();
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let id = system_id(dir.path(), &mut Vec::new()).unwrap();
+        for file in ["lock", "system-id", "system-id.copy"] {
+            let path = dir.path().join(file);
+            let _ = fs::remove_file(&path);
+            pipe(&path);
+            pipe(&dir.path().join(format!("{file}.new")));
+            let first = lock(dir.path()).unwrap();
+            assert!(matches!(lock(dir.path()), Err(Error::Busy(_))), "{file}");
+            drop(first);
+            let mut findings = Vec::new();
+            assert_eq!(system_id(dir.path(), &mut findings).unwrap(), id, "{file}");
+            assert_eq!(findings.is_empty(), file == "lock", "{findings:?}");
+        }
     }
 
     #[test]

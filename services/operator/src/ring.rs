@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -98,7 +99,9 @@ impl Keeper {
         if fs::metadata(&current).is_ok_and(|about| about.len() > FILE_MAX) {
             fs::rename(&current, self.directory.join("previous"))?;
         }
-        let mut file = fs::File::options().create(true).append(true).open(&current)?;
+        // A pipe that somebody has put there is an error, not a wait.
+        let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        let mut file = fs::File::options().create(true).append(true).custom_flags(flags).open(&current)?;
         file.write_all(&bytes)?;
         Ok(true)
     }

@@ -22,7 +22,7 @@ const VERSION: u32 = 1;
 /// Ended operations that are kept: a caller asks about the last one.
 const ENDED: usize = 8;
 /// A file longer than this was not written by this daemon.
-const FILE_MAX: u64 = 64 * 1024;
+const FILE_MAX: usize = 64 * 1024;
 
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct File {
@@ -196,26 +196,22 @@ fn distrust(past: &mut Past, operations: &mut Vec<Operation>, now: Mono) {
 }
 
 fn read(path: &Path, boot: &str, now: Mono) -> Option<File> {
-    use std::io::Read;
-    let open = match std::fs::File::open(path) {
-        Ok(open) => open,
+    let bytes = match service::read_path(path, FILE_MAX) {
+        Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
         Err(error) => {
             tracing::warn!(path = %path.display(), %error, "cannot read operation journal");
             return None;
         }
     };
-    let mut bytes = Vec::new();
-    let file = open.take(FILE_MAX).read_to_end(&mut bytes).map_err(|error| error.to_string());
-    let file = file.and_then(|_| serde_json::from_slice::<File>(&bytes).map_err(|error| error.to_string()));
-    match file {
+    match serde_json::from_slice::<File>(&bytes) {
         Ok(file) if file.version == VERSION && file.boot == boot && file.since_ms <= now.as_millis() => {
             Some(file)
         }
         // Of an earlier boot, or of a release that is not this one.
         Ok(_) => None,
         Err(error) => {
-            tracing::warn!(path = %path.display(), error, "operation journal corrupt: ignored");
+            tracing::warn!(path = %path.display(), %error, "operation journal corrupt: ignored");
             None
         }
     }

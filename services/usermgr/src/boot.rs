@@ -35,6 +35,9 @@ use zeroize::Zeroize as _;
 /// The file that sets `admin`'s password at the next start.
 pub(crate) const RECOVERY_FILE: &str = "recovery-password";
 
+/// No file of a password is longer, bytes.
+const PASSWORD_FILE_MAX: usize = 64 * 1024;
+
 /// The file that is there once an account was stored.
 pub(crate) const ACCOUNTS_MADE: &str = "accounts-made";
 
@@ -110,7 +113,11 @@ pub(crate) fn recovered(state_dir: &Path) {
 /// Reads the password the operator was given. One trailing newline does not count.
 pub(crate) fn read_password(path: &Path, limits: &Limits) -> Result<Password, Error> {
     let failed = |source| Error::PasswordFile { path: path.to_owned(), source };
-    let mut text = std::fs::read_to_string(path).map_err(failed)?;
+    let bytes = service::read_path(path, PASSWORD_FILE_MAX).map_err(failed)?;
+    let mut text = String::from_utf8(bytes).map_err(|error| {
+        error.into_bytes().zeroize();
+        failed(std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not UTF-8"))
+    })?;
     let kept = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
     let password = Password::new(kept.to_owned());
     text.zeroize();
@@ -335,6 +342,16 @@ mod tests {
         let limits = crate::Config::default().limits().unwrap();
         std::fs::write(&path, "from the rack\n").unwrap();
         assert_eq!(read_password(&path, &limits).unwrap().expose(), "from the rack");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            dir.path().join("pipe"),
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RWXU,
+            0,
+        )
+        .unwrap();
+        let pipe = read_password(&dir.path().join("pipe"), &limits);
+        assert!(matches!(pipe, Err(Error::PasswordFile { .. })), "nobody is waited for");
         std::fs::write(&path, "admin123\n").unwrap();
         assert!(matches!(read_password(&path, &limits), Err(Error::WeakPassword { .. })));
         assert!(matches!(read_password(&dir.path().join("none"), &limits), Err(Error::PasswordFile { .. })));

@@ -20,6 +20,9 @@ use crate::error::TlsError;
 /// `not before` taken from its clock (or a short life) locks clients out at the next power cut. Clients pin it or replace it.
 const VALID_YEARS: (i32, i32) = (2025, 2050);
 
+/// No file of a chain or key is longer, bytes.
+const FILE_MAX: usize = 1024 * 1024;
+
 /// A chain and its key.
 pub(crate) struct Identity {
     pub chain: Vec<CertificateDer<'static>>,
@@ -96,7 +99,11 @@ fn self_made(config: &Tls, state_dir: &Path, bound: IpAddr) -> Result<Identity, 
 
 fn load(cert: &Path, key: &Path) -> Result<Identity, TlsError> {
     let read = |path: &Path| {
-        std::fs::read(path).map_err(|source| TlsError::File { action: "read", path: path.into(), source })
+        service::read_path(path, FILE_MAX).map_err(|source| TlsError::File {
+            action: "read",
+            path: path.into(),
+            source,
+        })
     };
     let pem = |what, path: &Path| {
         let path = path.to_path_buf();

@@ -4,10 +4,10 @@
 use std::fmt::Debug;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt as _};
 use std::path::Path;
 
-use rustix::fs::{FlockOperation, StatVfsMountFlags, flock, statvfs};
+use rustix::fs::{FlockOperation, OFlags, StatVfsMountFlags, flock, statvfs};
 use rustix::io::{ReadWriteFlags, preadv2};
 
 /// A file system. An implementer owes what POSIX does: a rename is atomic; a file's bytes last after
@@ -168,13 +168,17 @@ impl Disk for RealDisk {
         })
     }
     fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn DiskFile>> {
-        let opened = OpenOptions::new().read(true).write(true).create(create).truncate(false).open(path);
+        // Where a pipe lies in a file's place nobody waits for its other end.
+        let flags = OFlags::NONBLOCK.bits().cast_signed();
+        let mut options = OpenOptions::new();
+        let options = options.read(true).custom_flags(flags);
+        let opened = options.clone().write(true).create(create).truncate(false).open(path);
         let refused = |e: &io::Error| {
             matches!(e.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
         };
         match opened {
             Err(error) if !create && refused(&error) => {
-                Ok(Box::new(RealFile { file: File::open(path)?, read_only: true }))
+                Ok(Box::new(RealFile { file: options.open(path)?, read_only: true }))
             }
             opened => Ok(Box::new(RealFile { file: opened?, read_only: false })),
         }

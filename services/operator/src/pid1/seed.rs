@@ -29,7 +29,7 @@ pub(crate) fn exchange(
     fresh: impl FnOnce(&mut [u8], bool) -> io::Result<()>,
     credit: impl Fn(&[u8], bool) -> io::Result<()>,
 ) -> io::Result<Outcome> {
-    let old = match fs::read(file) {
+    let old = match service::read_path(file, LENGTH) {
         Ok(old) if old.len() == LENGTH => Some(old),
         _ => None,
     };
