@@ -26,6 +26,8 @@ pub enum Notification {
     HostName(String),
     /// Something the kernel does not hold it to, for people.
     Unconfined(String),
+    /// A file of its own is not as it should be: its path within the daemon's state directory, and what is wrong and became of it.
+    Finding(String, String),
 }
 
 impl Notification {
@@ -46,6 +48,10 @@ impl Notification {
             ("CERTIFICATE", value) => Some(Self::Certificate(value.to_owned())),
             ("HOSTNAME", name) => Some(Self::HostName(name.to_owned())),
             ("UNCONFINED", text) => Some(Self::Unconfined(text.to_owned())),
+            ("FINDING", value) => {
+                let (file, what) = value.split_once(':')?;
+                Some(Self::Finding(file.to_owned(), what.to_owned()))
+            }
             ("CREDENTIAL", value) if value.contains(':') => Some(Self::Credential(value.to_owned())),
             _ => None,
         }
@@ -62,6 +68,9 @@ impl Notification {
             Self::Certificate(text) => format!("CERTIFICATE={}", one_line(text)),
             Self::HostName(name) => format!("HOSTNAME={}", one_line(name)),
             Self::Unconfined(text) => format!("UNCONFINED={}", one_line(text)),
+            Self::Finding(file, what) => {
+                format!("FINDING={}", one_line(&format!("{}:{what}", file.replace(':', "_"))))
+            }
         }
     }
 }
@@ -151,6 +160,12 @@ impl Notifier {
         self.send(Notification::HostName(name.to_owned()));
     }
 
+    /// Says that `file`, of the daemon's own in its state directory, is not as it should be: `what` is wrong, and became of it. It is told
+    /// as an event and in the state of the system.
+    pub fn finding(&self, file: &str, what: &str) {
+        self.send(Notification::Finding(file.to_owned(), what.to_owned()));
+    }
+
     /// Says where the daemon listens.
     pub fn listening(&self, name: &str, address: SocketAddr) {
         self.send(Notification::Listen(name.to_owned(), address));
@@ -184,6 +199,7 @@ mod tests {
             Notification::Certificate("sha256:ab".into()),
             Notification::HostName("bmc-0a1b".into()),
             Notification::Unconfined("the kernel has no Landlock".into()),
+            Notification::Finding("tls/key.pem".into(), "it is damaged: made anew".into()),
         ] {
             assert_eq!(Notification::parse(&notification.to_line()), Some(notification));
         }

@@ -559,6 +559,11 @@ impl<'a> Operator<'a> {
             }
             Notification::HostName(name) if self.names_host(id) => self.call_host(name),
             Notification::Unconfined(lack) => self.unconfined(id, lack),
+            Notification::Finding(file, what) => {
+                if let Some(monitor) = self.bus.as_ref().and_then(|bus| bus.monitor.as_ref()) {
+                    monitor.note(store::finding_of_file(&format!("{}/{file}", self.name(id)), &what));
+                }
+            }
             Notification::Listen(..)
             | Notification::Credential(_)
             | Notification::Certificate(_)

@@ -44,10 +44,16 @@ pub async fn serve(context: Context, board: Arc<Board>, sensors: Sensors, fans: 
     let loops = board.loops()?;
     let clock = context.clock;
     let io = Io::new(&board, &loops, sensors, fans);
-    let profile = kept::profile(&context.state_dir);
+    let (profile, damage) = kept::profile(&context.state_dir);
+    if let Some(what) = damage {
+        context.notify.finding(kept::PROFILE, &what);
+    }
     let mut machine = Machine::new(loops.config.clone(), profile, clock.now())?;
     let zones: Vec<String> = board.zones.iter().map(|zone| zone.id.as_str().to_owned()).collect();
-    let latched = kept::emergencies(&context.state_dir, &zones);
+    let (latched, damage) = kept::emergencies(&context.state_dir, &zones);
+    if let Some(what) = damage {
+        context.notify.finding(kept::EMERGENCIES, &what);
+    }
     for (index, zone) in zones.iter().enumerate().filter(|(_, zone)| latched.contains(zone)) {
         tracing::warn!(zone, "emergency latched before the restart: fans at full speed");
         machine.latch(clock.now(), index);

@@ -76,6 +76,9 @@ pub async fn run(context: Context) -> Result<(), Error> {
     if let Some(complaint) = sockets.complaint.take() {
         local.notify.status(complaint);
     }
+    for (file, what) in std::mem::take(&mut sockets.findings) {
+        kit.notify.finding(file, &what);
+    }
     sockets.serve(&shared, &mut tasks);
     let feed = tokio::spawn(Arc::clone(&gateway.feed).run());
     let following = tokio::spawn(following.run());
@@ -157,6 +160,8 @@ struct Sockets {
     http: Option<tokio::net::TcpListener>,
     /// What is wrong with the certificate.
     complaint: Option<String>,
+    /// And with the files of the self-made one.
+    findings: Vec<(&'static str, String)>,
     /// That of the certificate; `None` without HTTPS.
     fingerprint: Option<String>,
 }
@@ -164,6 +169,7 @@ struct Sockets {
 impl Sockets {
     async fn bind(config: &Config, state_dir: &std::path::Path) -> Result<Self, Error> {
         let (mut https, mut quic, mut complaint, mut fingerprint) = (None, None, None, None);
+        let mut findings = Vec::new();
         if let Listen::At(address) = config.https {
             let identity = tls::identity(&config.tls, state_dir, address.ip())?;
             let (tcp, udp) = Self::bind_pair(config, address, &identity).await?;
@@ -171,13 +177,14 @@ impl Sockets {
             quic = udp;
             fingerprint = Some(identity.fingerprint());
             complaint = identity.complaint;
+            findings = identity.findings;
         }
         let http = match config.http {
             Listen::At(address) if https.is_some() => Some(listener::bind("HTTP", address).await?),
             // Nothing to redirect to.
             _ => None,
         };
-        Ok(Self { https, quic, http, complaint, fingerprint })
+        Ok(Self { https, quic, http, complaint, findings, fingerprint })
     }
 
     /// TCP and UDP on one port: `Alt-Svc` could name another, but firewalls and people expect the same.

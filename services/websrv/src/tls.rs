@@ -29,6 +29,8 @@ pub(crate) struct Identity {
     pub key: PrivateKeyDer<'static>,
     /// Why it is not the one it should be, for people.
     pub complaint: Option<String>,
+    /// What is wrong with the files of the self-made one: the file, and what became of it, for people.
+    pub findings: Vec<(&'static str, String)>,
 }
 
 impl Identity {
@@ -71,13 +73,23 @@ pub(crate) fn identity(config: &Tls, state_dir: &Path, bound: IpAddr) -> Result<
 fn self_made(config: &Tls, state_dir: &Path, bound: IpAddr) -> Result<Identity, TlsError> {
     let dir = state_dir.join("tls");
     let (cert, key) = (dir.join("cert.pem"), dir.join("key.pem"));
+    let mut findings = Vec::new();
     if cert.exists() || key.exists() {
         match load(&cert, &key).and_then(|id| check(&id).map(|()| id)) {
             Ok(identity) => return Ok(identity),
-            Err(error) => warn!(
-                error = &error as &dyn std::error::Error,
-                "stored certificate unusable: generating new one; clients that pinned the old one must accept it"
-            ),
+            Err(error) => {
+                warn!(
+                    error = &error as &dyn std::error::Error,
+                    "stored certificate unusable: generating new one; clients that pinned the old one must accept it"
+                );
+                let why = service::ErrorChain(&error);
+                findings.push((
+                    "tls",
+                    format!(
+                        "{why}; a new certificate is made, clients that pinned the old one have to accept it"
+                    ),
+                ));
+            }
         }
     }
     let names = names(config, bound);
@@ -90,10 +102,12 @@ fn self_made(config: &Tls, state_dir: &Path, bound: IpAddr) -> Result<Identity, 
                 "cannot store self-signed certificate: next start generates another"
             );
             let why = service::ErrorChain(&error);
-            identity.complaint =
-                Some(format!("its certificate is not stored and changes at each start: {why}"));
+            let complaint = format!("its certificate is not stored and changes at each start: {why}");
+            findings.push(("tls", complaint.clone()));
+            identity.complaint = Some(complaint);
         }
     }
+    identity.findings = findings;
     Ok(identity)
 }
 
@@ -116,7 +130,7 @@ fn load(cert: &Path, key: &Path) -> Result<Identity, TlsError> {
         return Err(pem("certificate", cert)(rustls::pki_types::pem::Error::NoItemsFound));
     }
     let key = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(pem("private key", key))?;
-    Ok(Identity { chain, key, complaint: None })
+    Ok(Identity { chain, key, complaint: None, findings: Vec::new() })
 }
 
 /// Whether certificate and key belong together.
@@ -146,7 +160,10 @@ fn make(names: &[String]) -> Result<(Identity, Pems), TlsError> {
     let certificate = params.self_signed(&pair)?;
     let pems = Pems { cert: certificate.pem(), key: pair.serialize_pem() };
     let key = PrivateKeyDer::Pkcs8(pair.serialize_der().into());
-    Ok((Identity { chain: vec![certificate.der().clone()], key, complaint: None }, pems))
+    Ok((
+        Identity { chain: vec![certificate.der().clone()], key, complaint: None, findings: Vec::new() },
+        pems,
+    ))
 }
 
 fn store(pems: &Pems, dir: &Path, cert: &Path, key: &Path) -> Result<(), TlsError> {
@@ -299,6 +316,9 @@ mod tests {
         std::fs::write(&path, "torn").unwrap();
         let second = identity(&Tls::default(), dir.path(), HERE).unwrap();
         assert_ne!(first.chain, second.chain);
+        assert!(first.findings.is_empty());
+        assert_eq!(second.findings.len(), 1, "{:?}", second.findings);
+        assert!(identity(&Tls::default(), dir.path(), HERE).unwrap().findings.is_empty(), "it is told once");
 
         let other = dir.path().join("other");
         identity(&Tls::default(), &other, HERE).unwrap();
@@ -355,6 +375,7 @@ mod tests {
         std::fs::write(&state, "").unwrap();
         let got = identity(&Tls::default(), &state, HERE).unwrap();
         assert!(got.complaint.as_ref().is_some_and(|text| text.contains("not stored")));
+        assert!(got.findings.iter().any(|(_, text)| text.contains("not stored")));
         tcp(&got, Profile::Modern).unwrap();
         quic(&got).unwrap();
     }
