@@ -62,9 +62,13 @@ pub(crate) fn prepare(options: &Options) -> Result<Prepared, Error> {
         )));
     }
     private_dir(&options.state_dir)?;
-    private_dir(&options.run_dir)?;
     let lock = lock(&options.state_dir)?;
     let mut findings = Vec::new();
+    let daemons = options.daemons.iter().map(|daemon| daemon.spec.name.as_str());
+    for name in ["bus", "run"].into_iter().chain(daemons) {
+        make_way(&options.state_dir, name, &mut findings);
+    }
+    private_dir(&options.run_dir)?;
     for daemon in &options.daemons {
         // A daemon without a place for its files is still worth more than none.
         if let Err(error) = private_dir(&options.state_dir.join(&daemon.spec.name)) {
@@ -106,6 +110,32 @@ fn private_dir(path: &Path) -> Result<(), Error> {
         tracing::error!(path = %path.display(), "cannot restrict directory permissions: file system is read-only");
     }
     Ok(())
+}
+
+/// Where what is in the way is put, in the state directory.
+const ASIDE: &str = "damaged";
+
+/// Puts aside what lies in the place of a folder in the state directory and is none, nor a link to one. What cannot be put aside is a
+/// finding, too.
+fn make_way(state_dir: &Path, name: &str, findings: &mut Vec<(String, String)>) {
+    let path = state_dir.join(name);
+    if fs::symlink_metadata(&path).is_err() || path.is_dir() {
+        return;
+    }
+    let aside = state_dir.join(ASIDE);
+    let free = (1_u32..).map(|number| aside.join(format!("{number:06}-{name}")));
+    let moved = private_dir(&aside).and_then(|()| {
+        let mut free = free.filter(|place| fs::symlink_metadata(place).is_err());
+        let place = free.next().unwrap_or_else(|| aside.join(name));
+        fs::rename(&path, &place).map_err(file("put aside", &path))?;
+        Ok(place)
+    });
+    findings.push(match moved {
+        Ok(place) => {
+            (name.to_owned(), format!("it is no folder; put aside as {}, made anew", place.display()))
+        }
+        Err(error) => (name.to_owned(), format!("it is no folder: {}", ErrorChain(&error))),
+    });
 }
 
 fn lock(dir: &Path) -> Result<OwnedFd, Error> {
@@ -338,6 +368,30 @@ mod tests {
         let first = lock(dir.path()).unwrap();
         assert!(matches!(lock(dir.path()), Err(Error::Busy(_))));
         drop(first);
+    }
+
+    #[test]
+    fn what_lies_in_the_place_of_a_folder_is_put_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut findings = Vec::new();
+        fs::create_dir(dir.path().join("statemgr")).unwrap();
+        std::os::unix::fs::symlink("statemgr", dir.path().join("link")).unwrap();
+        for fine in ["statemgr", "link", "missing"] {
+            make_way(dir.path(), fine, &mut findings);
+        }
+        assert!(findings.is_empty(), "{findings:?}");
+        for (turn, text) in ["one", "two"].into_iter().enumerate() {
+            fs::write(dir.path().join("bus"), text).unwrap();
+            make_way(dir.path(), "bus", &mut findings);
+            private_dir(&dir.path().join("bus")).unwrap();
+            let kept = dir.path().join(ASIDE).join(format!("{:06}-bus", turn + 1));
+            assert_eq!(fs::read_to_string(kept).unwrap(), text);
+            fs::remove_dir(dir.path().join("bus")).unwrap();
+        }
+        std::os::unix::fs::symlink("nowhere", dir.path().join("run")).unwrap();
+        make_way(dir.path(), "run", &mut findings);
+        private_dir(&dir.path().join("run")).unwrap();
+        assert_eq!(findings.len(), 3, "{findings:?}");
     }
 
     #[test]

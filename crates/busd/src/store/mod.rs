@@ -451,6 +451,9 @@ impl FileStore {
             }
             Err(e) => return Err(error("make", root, &e)),
         }
+        if let Err(e) = this.make_way(&this.streams, "streams", "streams") {
+            this.shared.report(StoreReport::Failed { stream: String::new(), why: e.to_string() });
+        }
         if let Err(e) = this.prepare()
             && !this.read_only
         {
@@ -458,6 +461,16 @@ impl FileStore {
             this.shared.report(StoreReport::Failed { stream: String::new(), why: e.to_string() });
         }
         Ok(this)
+    }
+
+    /// Puts aside what lies in the place of a folder of the store's own and is none. What is told of it is told of `who`.
+    fn make_way(&self, dir: &Path, name: &str, who: &str) -> Result<(), StoreError> {
+        if !self.shared.disk.kind(dir).is_ok_and(|kind| kind != Kind::Dir) {
+            return Ok(());
+        }
+        let aside = self.shared.move_aside(name, dir)?;
+        self.shared.found(who, format!("{} is no folder; it is made anew", dir.display()), Some(&aside));
+        Ok(())
     }
 
     /// Locks the root.
@@ -852,6 +865,8 @@ impl Storage for FileStore {
     fn adopt(&mut self, name: &str, class: Class) -> Result<Recovered, StoreError> {
         let dir = self.dir(name)?;
         let disk = &self.shared.disk;
+        self.make_way(&dir, &file_name(name)?, name)?;
+        self.make_way(&dir.join(CONSUMERS), &format!("{}-{CONSUMERS}", file_name(name)?), name)?;
         disk.create_dir(&dir.join(CONSUMERS)).map_err(|e| error("make", &dir, &e))?;
         disk.list(&dir).map_err(|e| error("list", &dir, &e))?;
         let was = self.was(name);

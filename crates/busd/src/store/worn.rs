@@ -314,3 +314,33 @@ fn a_stream_that_is_not_made_yet_can_be_deleted_and_does_not_come_back() {
     bench.commit();
     assert!(disk.files().keys().all(|path| !path.to_str().unwrap().contains("KV_b")));
 }
+
+#[test]
+fn a_file_in_the_place_of_a_folder_is_put_aside_and_costs_what_was_in_the_folder() {
+    use super::disk::Disk as _;
+    for place in ["streams/KV_b", "streams"] {
+        let disk = SimDisk::new();
+        let mut bench = Bench::open(&disk, small(), begin());
+        bench.api("STREAM.CREATE.KV_b", bucket());
+        bench.publish("$KV.b.key", b"x");
+        bench.machine.close(bench.now);
+        drop(bench);
+        let path = PathBuf::from(ROOT).join(place);
+        disk.rename(&path, &PathBuf::from("/elsewhere")).unwrap();
+        disk.open(&path, true).unwrap().write_at(b"stray", 0).unwrap();
+        let mut bench = Bench::open(&disk, small(), begin());
+        let made = bench.api("STREAM.CREATE.KV_b", bucket());
+        assert!(made.get("error").is_none(), "{place}: {made}");
+        assert!(bench.value("KV_b", "$KV.b._damaged").is_some(), "{place}: it is not taken for a new one");
+        let stored = bench.publish("$KV.b.key", b"y");
+        assert!(stored["seq"].as_u64().unwrap() > 1, "{place}: {stored}");
+        let aside = |report: &StoreReport| matches!(report, StoreReport::Found { set_aside: Some(_), .. });
+        assert!(bench.reports.iter().any(aside), "{place}: {:?}", bench.reports);
+        let kept = disk.files().into_iter().find(|(path, _)| path.starts_with("/store/damaged"));
+        assert_eq!(kept.unwrap().1, b"stray", "{place}");
+        bench.machine.close(bench.now);
+        drop(bench);
+        let mut bench = Bench::open(&disk, small(), begin());
+        assert_eq!(bench.value("KV_b", "$KV.b.key").unwrap(), b"y", "{place}");
+    }
+}
