@@ -90,7 +90,12 @@ fn news(told: &StoreStatus, now: &StoreStatus) -> Vec<pb::Event> {
     }
     if told.condition != now.condition {
         let (severity, message) = match now.condition {
-            StoreCondition::Ok => (pb::EventSeverity::Info, "the store takes writes again".to_owned()),
+            StoreCondition::Ok if now.reason.is_empty() => {
+                (pb::EventSeverity::Info, "the store takes writes again".to_owned())
+            }
+            StoreCondition::Ok => {
+                (pb::EventSeverity::Warning, format!("the store takes writes again; {}", now.reason))
+            }
             _ => (pb::EventSeverity::Critical, format!("the store refuses writes: {}", now.reason)),
         };
         let change = pb::StoreStateChange {
@@ -151,6 +156,16 @@ mod tests {
         let third = heard.recv().await.unwrap();
         assert_eq!(third.component, "bus_streams_a_b");
         assert_eq!(heard.recv().await.unwrap().severity(), pb::EventSeverity::Info);
+        monitor.set_condition(StoreCondition::Full, "no room is left", 4);
+        heard.recv().await.unwrap();
+        monitor.set_condition(
+            StoreCondition::Ok,
+            "3 messages of EVENTS were refused meanwhile and are lost",
+            5,
+        );
+        let healed = heard.recv().await.unwrap();
+        assert_eq!(healed.severity(), pb::EventSeverity::Warning);
+        assert!(healed.message.ends_with("again; 3 messages of EVENTS were refused meanwhile and are lost"));
         drop(heard);
         note("x");
         task.await.unwrap();

@@ -344,3 +344,29 @@ fn a_file_in_the_place_of_a_folder_is_put_aside_and_costs_what_was_in_the_folder
         assert_eq!(bench.value("KV_b", "$KV.b.key").unwrap(), b"y", "{place}");
     }
 }
+
+#[test]
+fn events_that_were_refused_are_counted_when_the_store_takes_writes_again() {
+    let disk = SimDisk::new();
+    let mut bench = Bench::open(&disk, small(), begin());
+    let events = json!({"name": "EVENTS", "subjects": ["event.>"], "metadata": {"_ubmc.sync": "interval"}});
+    bench.api("STREAM.CREATE.EVENTS", events);
+    bench.api("STREAM.CREATE.KV_b", bucket());
+    bench.publish("event.one", b"x");
+    disk.refuse(Some(std::io::ErrorKind::StorageFull));
+    // The first meets the full medium, the others are turned away. Who writes a value is told, and writes it again.
+    for _ in 0..5 {
+        assert!(bench.publish("event.lost", b"x").get("error").is_some());
+        assert!(bench.publish("$KV.b.key", b"x").get("error").is_some());
+    }
+    disk.refuse(None);
+    for _ in 0..3 {
+        bench.now.mono += 10_000;
+        bench.commit();
+    }
+    let last = bench.reports.iter().rev().find_map(|r| match r {
+        StoreReport::Condition { condition, why } => Some((*condition, why.as_str())),
+        _ => None,
+    });
+    assert_eq!(last, Some((Condition::Ok, "5 messages of EVENTS were refused meanwhile and are lost")));
+}

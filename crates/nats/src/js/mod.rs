@@ -332,6 +332,8 @@ pub struct JetStream {
     unstored: BTreeSet<String>,
     /// A publish was refused for the store's own bound.
     no_room: bool,
+    /// Messages that streams whose publishers do not try again refused since the store took all writes, by stream.
+    refused: BTreeMap<String, u64>,
     /// What was reported last, and when the medium failed last.
     condition: Condition,
     failed_at: u64,
@@ -409,6 +411,7 @@ impl JetStream {
             unwanted: BTreeSet::new(),
             unstored: BTreeSet::new(),
             no_room: false,
+            refused: BTreeMap::new(),
             held_back: false,
             condition: Condition::Ok,
             failed_at: 0,
@@ -636,6 +639,9 @@ impl JetStream {
                 _ => self.no_room,
             };
         }
+        if outcome.is_err() {
+            self.count_refused(&name, 1);
+        }
         let Some(reply) = reply else { return };
         let text = match outcome {
             Ok(stored) if stored.duplicate => {
@@ -846,6 +852,8 @@ impl JetStream {
         let open = stream.core.rollback().is_err();
         stream.core.trouble = Some(Trouble::new(now, failure.clone()));
         let held = std::mem::take(&mut stream.held);
+        let turned_away = held.iter().filter(|held| matches!(held.shape, Shape::Ack)).count();
+        self.count_refused(name, u64::try_from(turned_away).unwrap_or(u64::MAX));
         self.report(name, &failure);
         let told = if open { trouble::open(&failure) } else { failure.to_string() };
         let error = if open { ApiError::store_failed(told.clone()) } else { refusal(&failure) };
@@ -971,7 +979,30 @@ impl JetStream {
         }
         if self.condition != condition {
             self.condition = condition;
+            let why = if condition == Condition::Ok { self.lost() } else { why };
             self.out.push(Output::Report(StoreReport::Condition { condition, why }));
+        }
+    }
+
+    /// Counts messages of a stream that is not stored at once with each: nobody publishes them again.
+    fn count_refused(&mut self, name: &str, messages: u64) {
+        let counts = self.streams.get(name).is_some_and(|s| {
+            s.core.trouble.is_some()
+                && Stream::class(&s.core.config) == Class { memory: false, expendable: true }
+        });
+        if counts {
+            let refused = self.refused.entry(name.to_owned()).or_default();
+            *refused = refused.saturating_add(messages);
+        }
+    }
+
+    /// What was refused while the store did not take all writes, for people.
+    fn lost(&mut self) -> String {
+        let lost = std::mem::take(&mut self.refused);
+        let words: Vec<String> = lost.iter().map(|(name, n)| format!("{n} messages of {name}")).collect();
+        match words.is_empty() {
+            true => String::new(),
+            false => format!("{} were refused meanwhile and are lost", words.join(", ")),
         }
     }
 

@@ -412,7 +412,7 @@ pub enum StoreReport {
     Condition {
         /// How it is now.
         condition: Condition,
-        /// Why writes are refused, for people; empty while they are not.
+        /// Why writes are refused, for people. When they are taken again: what was refused and is lost, or nothing.
         why: String,
     },
 }
