@@ -101,8 +101,8 @@ impl Intent {
 pub(super) enum PasswordChange {
     /// By its owner, who knows the old one.
     Own { ticket: Ticket<v1::ChangePasswordResponse> },
-    /// By one who manages users; a generated one is handed out.
-    Reset { ticket: Ticket<v1::ResetPasswordResponse>, generated: Option<Password> },
+    /// By one who manages users, where a generated one is handed out, or by its owner without the old one.
+    Reset { ticket: Ticket<v1::ResetPasswordResponse>, generated: Option<Password>, own: bool },
 }
 
 /// A batch that is being stored.
@@ -532,7 +532,7 @@ impl Machine {
                 Ok(planned)
             }
             Intent::Password { way, requester, user, epoch, hash, require_change, keep, request_id } => {
-                let reset = matches!(way, PasswordChange::Reset { .. });
+                let reset = matches!(way, PasswordChange::Reset { own: false, .. });
                 let requester = self.still(requester, reset, now)?;
                 if epoch.is_some() && epoch != self.accounts.get(&user).map(|account| account.epoch) {
                     return Err(changed_meanwhile());
@@ -545,9 +545,11 @@ impl Machine {
                     PasswordChange::Own { ticket } => {
                         (ticket.id(), UserChangeKind::PasswordChanged, Answer::PasswordChanged(ticket))
                     }
-                    PasswordChange::Reset { ticket, generated } => {
+                    PasswordChange::Reset { ticket, generated, own } => {
                         let answer = Answer::PasswordReset(ticket, generated);
-                        (ticket.id(), UserChangeKind::PasswordReset, answer)
+                        let told =
+                            if own { UserChangeKind::PasswordChanged } else { UserChangeKind::PasswordReset };
+                        (ticket.id(), told, answer)
                     }
                 };
                 let cause = Cause::request_of(&requester, &request_id);

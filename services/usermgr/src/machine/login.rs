@@ -175,6 +175,8 @@ impl Machine {
         let account = self.account_of(user, &requester)?;
         let (user, name) = (account.id.clone(), account.name.as_str().to_owned());
         let generated = new.is_none();
+        // Whoever has just chosen it need not change it.
+        let require_change = require_change && (generated || user != requester.user);
         let password = match new {
             Some(password) => password,
             None => auth::token::readable_secret(self.random()?),
@@ -330,14 +332,15 @@ impl Machine {
             }
             Task::Reset { ticket, requester, user, require_change, .. } => {
                 let hash = made.ok_or_else(no_hash)?;
+                let own = generated.is_none() && user == requester.user;
                 let intent = Intent::Password {
-                    way: PasswordChange::Reset { ticket, generated },
+                    way: PasswordChange::Reset { ticket, generated, own },
+                    keep: if own { requester.session.clone() } else { None },
                     requester,
                     user,
                     epoch: None,
                     hash,
                     require_change,
-                    keep: None,
                     request_id,
                 };
                 self.intend(intent, deadline)

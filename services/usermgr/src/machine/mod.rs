@@ -170,7 +170,7 @@ pub(crate) enum Call {
         current: Password,
         new: Password,
     },
-    /// Legal for whoever manages users.
+    /// Legal for whoever manages users, and for oneself.
     ResetPassword {
         ticket: Ticket<v1::ResetPasswordResponse>,
         user: String,
@@ -426,8 +426,11 @@ impl Machine {
                 Ok(None)
             }
             Call::GetUser { ticket, user, mask } => {
-                let requester = self.requester(&caller, false, now)?;
+                let requester = self.requester(&caller, true, now)?;
                 let account = self.account_of(&user, &requester)?;
+                if account.id != requester.user {
+                    self.requester(&caller, false, now)?;
+                }
                 let view = masked(wire::user(account, self.facts(account, now)), mask.as_ref())?;
                 Ok(Some(ticket.answer(v1::GetUserResponse { user: Some(view) })))
             }
@@ -464,7 +467,13 @@ impl Machine {
                 }
             }
             Call::ResetPassword { ticket, user, new, require_change } => {
-                let requester = self.manager(&caller, now)?;
+                let mut requester = self.requester(&caller, true, now)?;
+                // One that is made is handed out: for who manages users.
+                let own = new.is_some()
+                    && self.account_of(&user, &requester).is_ok_and(|account| account.id == requester.user);
+                if !own {
+                    requester = self.manager(&caller, now)?;
+                }
                 self.queue_reset(ticket, &user, new, require_change, requester, &caller, out)?;
                 Ok(None)
             }

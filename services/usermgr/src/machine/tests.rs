@@ -442,6 +442,33 @@ fn a_password_proved_before_it_was_reset_opens_nothing() {
 }
 
 #[test]
+fn one_s_own_password_is_set_without_the_current_one_and_only_this_session_goes_on() {
+    let mut bench = Bench::new(limits());
+    let (session, token) = bench.enter(NAME);
+    let (_, other) = bench.enter(NAME);
+    let set = |user: &'static str, new: Option<&'static str>| {
+        move |id| Call::ResetPassword {
+            ticket: Ticket::new(id),
+            user: user.to_owned(),
+            new: new.map(password),
+            require_change: true,
+        }
+    };
+    let mut refused = |call| {
+        let ticket = bench.ask(call, Some((NAME, &session)));
+        bench.settle();
+        bench.answer(ticket).unwrap().unwrap_err().code
+    };
+    assert_eq!(refused(set(NAME, None)), Code::PermissionDenied, "one that is made is for who manages users");
+    assert_eq!(refused(set("admin", Some("another trombone"))), Code::PermissionDenied);
+    let ticket = bench.ask(set(NAME, Some("another trombone")), Some((NAME, &session)));
+    bench.settle();
+    assert!(bench.answer(ticket).unwrap().is_ok());
+    assert!(bench.token(&token).is_ok_and(|who| !who.password_change_required));
+    assert!(bench.token(&other).is_err());
+}
+
+#[test]
 fn a_login_waiting_for_the_store_does_not_outlive_a_change_before_it() {
     let mut bench = Bench::new(limits());
     let (session, _) = bench.enter("admin");
@@ -521,9 +548,12 @@ fn an_old_password_must_be_changed_first() {
     bench.now.wall = UnixMillis(bench.now.wall.0 + 86_400_000);
     let principal = bench.token(&token).unwrap();
     assert!(principal.password_change_required);
-    let call = |id| Call::GetUser { ticket: Ticket::new(id), user: NAME.to_owned(), mask: None };
+    let call = |id| Call::ListRoles { ticket: Ticket::new(id), mask: None };
     let ticket = bench.ask(call, Some((NAME, &principal.session_id)));
     assert_eq!(bench.answer(ticket).unwrap().unwrap_err().reason(), "PASSWORD_CHANGE_REQUIRED");
+    let call = |id| Call::GetUser { ticket: Ticket::new(id), user: NAME.to_owned(), mask: None };
+    let ticket = bench.ask(call, Some((NAME, &principal.session_id)));
+    assert!(bench.answer(ticket).unwrap().is_ok(), "one's own account is read");
 }
 
 #[test]
