@@ -113,7 +113,7 @@ impl Asked {
             uri: parts.uri.clone(),
             origin: parts.headers.get(header::ORIGIN).cloned(),
             expects: parts.headers.contains_key(header::EXPECT),
-            wire: Wire::guess(&parts.headers),
+            wire: Wire::guess(parts),
         }
     }
 

@@ -35,7 +35,7 @@ use crate::error::Error;
 use crate::json::query_value;
 use crate::route::Routes;
 use crate::status::{self, Failure};
-use crate::{grpc_service, rest};
+use crate::{extended, grpc_service, rest};
 
 /// What an RPC path takes by POST, for 415.
 pub(crate) const ACCEPT_POST: &str = "application/json, application/proto, application/connect+json, \
@@ -58,19 +58,24 @@ pub(crate) enum Codec {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Wire {
     Rest,
+    Redfish,
     Rpc(Rpc),
 }
 
 impl Wire {
     /// What to answer in when the request makes nothing clear.
-    pub(crate) fn guess(headers: &HeaderMap) -> Self {
-        Rpc::guess(headers).map_or(Self::Rest, Self::Rpc)
+    pub(crate) fn guess(parts: &Parts) -> Self {
+        if extended::is_at(parts.uri.path()) {
+            return Self::Redfish;
+        }
+        Rpc::guess(&parts.headers).map_or(Self::Rest, Self::Rpc)
     }
 
     /// An error, before anything else was sent.
     pub(crate) fn failure(self, failure: &Failure) -> Response<ResponseBody> {
         match self {
             Self::Rest => rest::failure(failure),
+            Self::Redfish => extended::failure(failure),
             Self::Rpc(rpc) => rpc.failure(failure),
         }
     }

@@ -9,6 +9,7 @@
 //!                              /assets/…, /licenses.json                 ─► pages
 //!                              /ui/session                               ─► ui_session
 //!                              /api/…                                    ─► Gateway::rest  by the table of google.api.http
+//!                              /redfish/…                                ─► Gateway::redfish
 //!                              all else: a page, for who wants HTML      ─► pages
 //!                                                                        ─► Gateway::call  Connect, gRPC, gRPC-Web
 //! ```
@@ -55,6 +56,9 @@ impl Front {
             .route("/healthz", own(get(builtin::healthz)))
             .route("/readyz", own(get(builtin::readyz)))
             .route(&format!("{API}/openapi.json"), own(get(builtin::openapi)))
+            .route("/redfish", any(redfish))
+            .route("/redfish/", any(redfish))
+            .route("/redfish/{*path}", any(redfish))
             .route("/assets/{*path}", own(get(asset)))
             .route("/licenses.json", own(get(asset)))
             .route(ui_cookie::PATH, any(session))
@@ -182,6 +186,16 @@ async fn rest(
     let (parts, _) = request.into_parts();
     let Open { body, call } = &mut *exchange.open().await;
     gateway.rest(&parts, body, call).await.map(Body::new)
+}
+
+async fn redfish(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(exchange): Extension<Exchange>,
+    request: Request,
+) -> Response {
+    let (parts, _) = request.into_parts();
+    let Open { body, call } = &mut *exchange.open().await;
+    gateway.redfish(&parts, body, call).await.map(Body::new)
 }
 
 async fn call(

@@ -32,10 +32,11 @@ use crate::json;
 use crate::places::Places;
 use crate::readings::Readings;
 use crate::route::{BodyRule, Rest, Route, Routes};
+use crate::site::Site;
 use crate::status::Failure;
 use crate::stream::{self, Source, Watching};
 use crate::turns::{Turn, Turns};
-use crate::{request, rest, ui_cookie};
+use crate::{extended, request, rest, ui_cookie};
 
 /// Where REST lives.
 pub(crate) const API: &str = "/api/v1alpha1";
@@ -60,6 +61,9 @@ pub(crate) struct Gateway {
     pub turns: Arc<Turns>,
     pub live: Liveness,
     pub decorator: Decorator,
+    /// What Redfish is told of where it is served.
+    pub site: Site,
+    pub bus: ipc::Client,
     /// That of the certificate that is served.
     pub fingerprint: Option<String>,
 }
@@ -70,6 +74,7 @@ impl Gateway {
         bus: ipc::Client,
         model: model_feed::Reader,
         h3_port: Option<u16>,
+        site: Site,
         fingerprint: Option<String>,
     ) -> Result<Self, Error> {
         config.check()?;
@@ -90,7 +95,9 @@ impl Gateway {
             places: Places::new(limits),
             bodies: Arc::default(),
             turns: Arc::default(),
-            live: Liveness::new(bus),
+            live: Liveness::new(bus.clone()),
+            site,
+            bus,
             decorator: Decorator::new(&config.cors, h3_port),
             fingerprint,
             config,
@@ -108,13 +115,13 @@ impl Gateway {
             self.turns.enter(None, call.conn.peer()).await;
         }
         if let Err(failure) = checked {
-            return Some(call.fail(Wire::guess(&parts.headers), &failure));
+            return Some(call.fail(Wire::guess(parts), &failure));
         }
         if parts.method == Method::OPTIONS {
             return Some(self.options(parts.uri.path()));
         }
         let failure = self.decorator.same_origin(parts).err()?;
-        Some(call.fail(Wire::guess(&parts.headers), &failure))
+        Some(call.fail(Wire::guess(parts), &failure))
     }
 
     /// An RPC, if there is a method of the schema at the path.
@@ -125,7 +132,7 @@ impl Gateway {
         call: &mut Call,
     ) -> Response<ResponseBody> {
         let path = parts.uri.path();
-        let guess = Wire::guess(&parts.headers);
+        let guess = Wire::guess(parts);
         if let Some(route) = self.routes.rpc(path) {
             let query = parts.uri.query().unwrap_or_default();
             let rpc = match Rpc::of(&parts.method, &parts.headers, query) {
@@ -461,7 +468,7 @@ impl Gateway {
     }
 
     /// The caller's turn, waited for as long as its call may take. With it the request is not given up for another any more.
-    async fn turn(&self, call: &mut Call) -> Result<Option<Turn>, Failure> {
+    pub(crate) async fn turn(&self, call: &mut Call) -> Result<Option<Turn>, Failure> {
         let turn = in_time(call, self.turns.take(call.caller.as_deref(), call.conn.peer())).await?;
         if let Some(head) = call.head.take() {
             head.settle()?;
@@ -481,7 +488,7 @@ impl Gateway {
     }
 
     /// Opens a stream: after the number of the last event the client has, or from now on.
-    async fn watch(
+    pub(crate) async fn watch(
         self: &Arc<Self>,
         route: &Arc<Route>,
         message: &DynamicMessage,
@@ -539,6 +546,8 @@ impl Gateway {
         *response.status_mut() = StatusCode::NO_CONTENT;
         let verbs = if let Some(route) = self.routes.rpc(path) {
             rpc_verbs(route).to_owned()
+        } else if let Some(verbs) = extended::allow(path) {
+            verbs
         } else {
             match self.routes.rest("OPTIONS", path) {
                 Rest::WrongVerb(verbs) => format!("{}, OPTIONS", allow(&verbs)),
@@ -554,7 +563,7 @@ impl Gateway {
 }
 
 /// Whether it says who it is from: whether it is will be seen.
-fn shows_credential(headers: &HeaderMap) -> bool {
+pub(crate) fn shows_credential(headers: &HeaderMap) -> bool {
     headers.contains_key(header::AUTHORIZATION) || headers.contains_key(crate::auth::X_AUTH_TOKEN)
 }
 
@@ -566,7 +575,7 @@ async fn in_time<T>(call: &Call, turn: impl Future<Output = T>) -> Result<T, Fai
 }
 
 /// What the connection says about the request, the second half of authorisation, and validation.
-fn check(
+pub(crate) fn check(
     admitted: Admitted,
     message: DynamicMessage,
     wire_bytes: Option<Bytes>,
@@ -592,7 +601,7 @@ fn resume_after(route: &Route, message: &DynamicMessage) -> Option<u64> {
 }
 
 /// Where a browser that reconnects by itself says it was. What is no number of ours is from elsewhere, as one the log has not reached.
-fn last_event_id(route: &Route, parts: &Parts) -> Option<u64> {
+pub(crate) fn last_event_id(route: &Route, parts: &Parts) -> Option<u64> {
     route.resume.as_ref()?;
     let id = parts.headers.get("last-event-id").filter(|id| !id.is_empty())?;
     Some(id.to_str().ok().and_then(|id| id.parse().ok()).unwrap_or(u64::MAX))

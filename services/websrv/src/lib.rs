@@ -1,4 +1,4 @@
-//! HTTPS front: Connect, gRPC, gRPC-Web and REST over one generic gateway.
+//! HTTPS front: Connect, gRPC, gRPC-Web and REST over one generic gateway, and Redfish beside it.
 //!
 //! ```text
 //!   HTTPS  TCP  h1, h2 ─► listener ─┐                      gateway                               bus
@@ -36,6 +36,7 @@ mod config;
 mod dispatch;
 mod error;
 mod events;
+mod extended;
 mod front;
 mod gateway;
 mod grpc_service;
@@ -52,11 +53,13 @@ mod pages;
 mod places;
 mod quic;
 mod readings;
+mod redfish;
 mod reflection;
 mod request;
 mod rest;
 mod route;
 mod shell;
+mod site;
 mod status;
 mod stream;
 mod tls;

@@ -20,7 +20,7 @@ const FIELD_COST: usize = 128;
 const REQUEST_COST: usize = 4 * 1024;
 
 /// The fields somebody here looks at.
-static KNOWN: [header::HeaderName; 22] = [
+static KNOWN: [header::HeaderName; 23] = [
     header::HOST,
     header::TRANSFER_ENCODING,
     header::CONTENT_TYPE,
@@ -35,6 +35,7 @@ static KNOWN: [header::HeaderName; 22] = [
     header::USER_AGENT,
     header::IF_MATCH,
     header::IF_NONE_MATCH,
+    header::HeaderName::from_static("odata-version"),
     header::HeaderName::from_static("last-event-id"),
     header::HeaderName::from_static("x-request-id"),
     header::HeaderName::from_static("traceparent"),

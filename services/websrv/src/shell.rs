@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::front::Front;
 use crate::gateway::Gateway;
 use crate::lanes::Lanes;
+use crate::site::Site;
 use crate::transport::Shared;
 use crate::{listener, quic, tls};
 
@@ -62,7 +63,9 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let mut sockets = Sockets::bind(&config, &local.state_dir).await?;
     let addresses = sockets.addresses();
     let h3_port = addresses.http3.map(|a| a.port());
-    let gateway = Arc::new(Gateway::new(config, bus, model, h3_port, sockets.fingerprint.clone())?);
+    let port = |address: Option<SocketAddr>| address.map_or(0, |address| address.port());
+    let site = Site::new(port(addresses.https), port(addresses.http));
+    let gateway = Arc::new(Gateway::new(config, bus, model, h3_port, site, sockets.fingerprint.clone())?);
     let admission =
         Admission::new(gateway.config.limits.connections, gateway.config.limits.connections_per_address);
     let (lanes, back) = Lanes::new().map_err(Error::Thread)?;

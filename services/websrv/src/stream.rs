@@ -20,6 +20,7 @@ use crate::guard::{Guard, Watched};
 use crate::json;
 use crate::readings::SnapshotStream;
 use crate::route::Route;
+use crate::site::Subscribed;
 
 /// After which number of the event log a stream begins: what a client that has seen no event yet resumes with.
 const EVENT_SEQUENCE: HeaderName = HeaderName::from_static("event-sequence");
@@ -237,6 +238,49 @@ pub(crate) fn sse(watching: Watching) -> Response<ResponseBody> {
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     response.headers_mut().insert(EVENT_SEQUENCE, begin.into());
     // nginx buffers what it proxies unless told not to.
+    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+/// A stream of Redfish's events (DSP0266 §12.5.2). What may be missing is told as an event, too: a client of Redfish knows no other.
+pub(crate) fn redfish(watching: Watching, subscribed: Subscribed) -> Response<ResponseBody> {
+    let begin = watching.events.begin();
+    let hello = format!(": watching\nid: {begin}\n\n");
+    let hello = stream::once(async { Ok(Frame::data(Bytes::from(hello))) });
+    let events =
+        stream::unfold((watching, subscribed, begin), async |(mut watching, subscribed, mut told)| {
+            let text = loop {
+                let item = tokio::select! {
+                    biased;
+                    () = subscribed.closed() => return None,
+                    item = watching.next() => item,
+                };
+                match item {
+                    Item::Shown(shown) => {
+                        told = watching.events.sequence();
+                        let (event, sequence) = match &shown {
+                            Shown::Event(payload, sequence) => match api::Event::decode(payload.clone()) {
+                                Ok(event) => (event, *sequence),
+                                Err(_) => continue,
+                            },
+                            Shown::Gap(gap) => (gap_event(gap), gap.sequence),
+                        };
+                        let id = if sequence > 0 { sequence.to_string() } else { event.id.clone() };
+                        let payload = redfish::resources::event_payload(&event, &id, subscribed.id());
+                        break event_text(Some(&id), None, payload.to_string().as_bytes());
+                    }
+                    Item::Heartbeat if watching.events.sequence() != told => {
+                        told = watching.events.sequence();
+                        break Bytes::from(format!(": alive\nid: {told}\n\n"));
+                    }
+                    Item::Heartbeat => break Bytes::from_static(b": alive\n\n"),
+                    Item::End(_) => return None,
+                }
+            };
+            Some((Ok(Frame::data(text)), (watching, subscribed, told)))
+        });
+    let mut response = Response::new(ResponseBody::stream(hello.chain(events)));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
     response
 }

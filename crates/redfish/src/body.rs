@@ -1,0 +1,350 @@
+//! What a client sends: which of it is taken, and what is said about the rest (DSP0266 §7.5.2, §7.7, §7.11).
+
+use serde_json::{Map, Value};
+
+use crate::message::{Message, base};
+use crate::pointer::Pointer;
+use crate::resource::{Action, Create, Given, Kind, Property, pointer};
+
+/// How deep objects in a body may lie in each other.
+const DEPTH_MAX: usize = 8;
+
+/// A body that is an object.
+///
+/// # Errors
+/// What is said about one that is not.
+pub(crate) fn object(body: &[u8]) -> Result<Map<String, Value>, Message> {
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(map)) => Ok(map),
+        Ok(_) => Err(base::UNRECOGNIZED_REQUEST_BODY.plain()),
+        Err(_) => Err(base::MALFORMED_JSON.plain()),
+    }
+}
+
+/// What was found in a body.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// What is taken.
+    pub given: Given,
+    /// What is wrong, and where.
+    pub wrong: Vec<(Pointer, Message)>,
+    /// There was nothing but annotations of OData.
+    pub is_empty: bool,
+}
+
+/// Whether a name is an annotation that says nothing about a change: clients send back what they have read.
+fn is_annotation(name: &str) -> bool {
+    name.split_once('@').is_some_and(|(_, term)| {
+        ["odata.", "Redfish.", "Message."].iter().any(|prefix| term.starts_with(prefix))
+    })
+}
+
+/// Reads a PATCH against what may be changed and what the resource shows.
+pub(crate) fn patch(body: &Map<String, Value>, properties: &'static [Property], shown: &Value) -> Found {
+    let mut found = Found { is_empty: body.keys().all(|name| is_annotation(name)), ..Found::default() };
+    walk(body, &Pointer::default(), "", properties, shown, &mut found, 0);
+    found
+}
+
+fn walk(
+    map: &Map<String, Value>,
+    at: &Pointer,
+    prefix: &str,
+    properties: &'static [Property],
+    shown: &Value,
+    found: &mut Found,
+    depth: usize,
+) {
+    for (name, value) in map.iter().filter(|(name, _)| !is_annotation(name)) {
+        let here = at.then(name);
+        let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}/{name}") };
+        if let Some(property) = properties.iter().find(|property| property.path == path) {
+            match fit(property, value) {
+                Ok(()) => found.given.0.push((property.path, value.clone())),
+                Err(wrong) => {
+                    let message = wrong.of_property(property, name, value).about(here.clone());
+                    found.wrong.push((here, message));
+                }
+            }
+            continue;
+        }
+        let inside = format!("{path}/");
+        let has_below = properties.iter().any(|property| property.path.starts_with(&inside));
+        let is_shown = here.find(shown).is_some();
+        let message = match value {
+            Value::Object(below) if (has_below || is_shown) && depth < DEPTH_MAX => {
+                if below.keys().any(|name| !is_annotation(name)) {
+                    walk(below, &here, &path, properties, shown, found, depth + 1);
+                }
+                continue;
+            }
+            _ if has_below => base::PROPERTY_VALUE_TYPE_ERROR.with(&[&value.to_string(), name]),
+            _ if is_shown => base::PROPERTY_NOT_WRITABLE.with(&[name]),
+            _ => base::PROPERTY_UNKNOWN.with(&[name]),
+        };
+        found.wrong.push((here.clone(), message.about(here)));
+    }
+}
+
+/// Reads a POST on a collection.
+pub(crate) fn create(body: &Map<String, Value>, create: &Create) -> Found {
+    let mut found = Found::default();
+    for (name, value) in body.iter().filter(|(name, _)| !is_annotation(name)) {
+        let here = Pointer::of(&[name]);
+        let Some((property, _)) = create.properties.iter().find(|(property, _)| property.path == name) else {
+            found.wrong.push((here.clone(), base::PROPERTY_UNKNOWN.with(&[name]).about(here)));
+            continue;
+        };
+        match fit(property, value) {
+            Ok(()) => found.given.0.push((property.path, value.clone())),
+            Err(wrong) => {
+                let message = wrong.of_property(property, name, value).about(here.clone());
+                found.wrong.push((here, message));
+            }
+        }
+    }
+    for (property, required) in create.properties {
+        if *required && !body.contains_key(property.path) {
+            let here = pointer(property.path);
+            let message =
+                base::CREATE_FAILED_MISSING_REQ_PROPERTIES.with(&[property.path]).about(here.clone());
+            found.wrong.push((here, message));
+        }
+    }
+    found
+}
+
+/// Reads the parameters of an action.
+pub(crate) fn parameters(body: &Map<String, Value>, action: &'static Action) -> Found {
+    let mut found = Found::default();
+    for (name, value) in body.iter().filter(|(name, _)| !is_annotation(name)) {
+        let here = Pointer::of(&[name]);
+        let Some(parameter) = action.parameters.iter().find(|parameter| parameter.property.path == name)
+        else {
+            found
+                .wrong
+                .push((here.clone(), base::ACTION_PARAMETER_UNKNOWN.with(&[action.name, name]).about(here)));
+            continue;
+        };
+        match fit(&parameter.property, value) {
+            Ok(()) => found.given.0.push((parameter.property.path, value.clone())),
+            Err(wrong) => {
+                let message =
+                    wrong.of_parameter(&parameter.property, name, value, action.name).about(here.clone());
+                found.wrong.push((here, message));
+            }
+        }
+    }
+    for parameter in action.parameters.iter().filter(|parameter| parameter.required) {
+        let name = parameter.property.path;
+        if !body.contains_key(name) {
+            let here = pointer(name);
+            let message = base::ACTION_PARAMETER_MISSING.with(&[action.name, name]).about(here.clone());
+            found.wrong.push((here, message));
+        }
+    }
+    found
+}
+
+/// Why a value is none for its property.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wrong {
+    Type,
+    Format,
+    List,
+    Range,
+    Long(usize),
+    Many(usize),
+}
+
+impl Wrong {
+    fn of_property(self, property: &Property, name: &str, value: &Value) -> Message {
+        let shown = repeated(property, value);
+        match self {
+            Self::Type => base::PROPERTY_VALUE_TYPE_ERROR.with(&[&shown, name]),
+            Self::Format => base::PROPERTY_VALUE_FORMAT_ERROR.with(&[&shown, name]),
+            Self::List => base::PROPERTY_VALUE_NOT_IN_LIST.with(&[&shown, name]),
+            Self::Range => base::PROPERTY_VALUE_OUT_OF_RANGE.with(&[&shown, name]),
+            Self::Long(most) => base::STRING_VALUE_TOO_LONG.with(&[&shown, &most.to_string()]),
+            Self::Many(most) => base::ARRAY_SIZE_TOO_LONG.with(&[name, &most.to_string()]),
+        }
+    }
+
+    fn of_parameter(self, property: &Property, name: &str, value: &Value, action: &str) -> Message {
+        let shown = repeated(property, value);
+        match self {
+            Self::Type => base::ACTION_PARAMETER_VALUE_TYPE_ERROR.with(&[&shown, name, action]),
+            Self::Format => base::ACTION_PARAMETER_VALUE_FORMAT_ERROR.with(&[&shown, name, action]),
+            Self::List => base::ACTION_PARAMETER_VALUE_NOT_IN_LIST.with(&[&shown, name, action]),
+            Self::Range | Self::Long(_) | Self::Many(_) => {
+                base::ACTION_PARAMETER_VALUE_OUT_OF_RANGE.with(&[&shown, name, action])
+            }
+        }
+    }
+}
+
+/// A value as a message repeats it: never a secret.
+pub(crate) fn repeated(property: &Property, value: &Value) -> String {
+    match (property.kind, value) {
+        (Kind::Secret(_), _) => "******".to_owned(),
+        (_, Value::String(text)) => text.clone(),
+        (_, other) => other.to_string(),
+    }
+}
+
+fn fit(property: &Property, value: &Value) -> Result<(), Wrong> {
+    match (property.kind, value) {
+        (_, Value::Null) if property.nullable => Ok(()),
+        (Kind::Bool, Value::Bool(_)) => Ok(()),
+        (Kind::Integer(from, to), Value::Number(number)) => match number.as_i64() {
+            Some(number) if (from..=to).contains(&number) => Ok(()),
+            Some(_) => Err(Wrong::Range),
+            None if number.is_f64() => Err(Wrong::Type),
+            None => Err(Wrong::Range),
+        },
+        (Kind::Text(most) | Kind::Secret(most), Value::String(text)) => {
+            if text.chars().count() > most {
+                Err(Wrong::Long(most))
+            } else if text.contains(char::is_control) {
+                Err(Wrong::Format)
+            } else {
+                Ok(())
+            }
+        }
+        (Kind::Enum(all), Value::String(text)) => {
+            if all.contains(&text.as_str()) {
+                Ok(())
+            } else {
+                Err(Wrong::List)
+            }
+        }
+        (Kind::Texts(most), Value::Array(list)) => {
+            if list.len() > most {
+                Err(Wrong::Many(most))
+            } else if list.iter().all(Value::is_string) {
+                Ok(())
+            } else {
+                Err(Wrong::Type)
+            }
+        }
+        (Kind::Link, Value::Object(map)) => match map.get("@odata.id") {
+            Some(Value::String(_)) if map.len() == 1 => Ok(()),
+            _ => Err(Wrong::Format),
+        },
+        _ => Err(Wrong::Type),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    static PROPERTIES: &[Property] = &[
+        Property { path: "AssetTag", kind: Kind::Text(8), nullable: true },
+        Property::new("Boot/Target", Kind::Enum(&["None", "Pxe"])),
+        Property::new("Boot/Retries", Kind::Integer(0, 3)),
+        Property::new("Lit", Kind::Bool),
+        Property::new("Servers", Kind::Texts(2)),
+        Property::new("Password", Kind::Secret(4)),
+    ];
+
+    fn said(body: Value) -> (Vec<&'static str>, Vec<String>) {
+        let shown = json!({"Id": "x", "Name": "n", "Status": {"State": "Enabled"}, "Boot": {"Mode": "UEFI"}});
+        let found = patch(body.as_object().unwrap(), PROPERTIES, &shown);
+        let taken = found.given.0.iter().map(|(path, _)| *path).collect();
+        let wrong = found.wrong.iter().map(|(at, message)| {
+            assert_eq!(message.to_json()["RelatedProperties"], json!([at.to_string()]));
+            format!("{at} {}", message.id().trim_start_matches("Base.1.22."))
+        });
+        (taken, wrong.collect())
+    }
+
+    #[test]
+    fn a_patch_is_taken_property_by_property() {
+        let table: &[(Value, &[&str], &[&str])] = &[
+            // All good, nested, with what the client has read.
+            (
+                json!({"AssetTag": "a", "Boot": {"Target": "Pxe", "@odata.x": 1}, "@odata.etag": "x", "Lit@odata.y": 1}),
+                &["AssetTag", "Boot/Target"],
+                &[],
+            ),
+            // Null where it clears, and where it does not.
+            (json!({"AssetTag": null, "Lit": null}), &["AssetTag"], &["/Lit PropertyValueTypeError"]),
+            // Wrong types.
+            (
+                json!({"Lit": "true", "AssetTag": 1, "Servers": "a", "Boot": 1}),
+                &[],
+                &[
+                    "/AssetTag PropertyValueTypeError",
+                    "/Boot PropertyValueTypeError",
+                    "/Lit PropertyValueTypeError",
+                    "/Servers PropertyValueTypeError",
+                ],
+            ),
+            // Not in the list, out of range, too long.
+            (
+                json!({"Boot": {"Target": "Pxee", "Retries": 4}, "AssetTag": "123456789"}),
+                &[],
+                &[
+                    "/AssetTag StringValueTooLong",
+                    "/Boot/Retries PropertyValueOutOfRange",
+                    "/Boot/Target PropertyValueNotInList",
+                ],
+            ),
+            (json!({"Boot": {"Retries": 1.5}}), &[], &["/Boot/Retries PropertyValueTypeError"]),
+            // Read-only and unknown, at the top and below.
+            (
+                json!({"Name": "x", "Nope": 1, "Status": {"State": "x", "Nope": 1}, "Boot": {"Mode": "x"}}),
+                &[],
+                &[
+                    "/Boot/Mode PropertyNotWritable",
+                    "/Name PropertyNotWritable",
+                    "/Nope PropertyUnknown",
+                    "/Status/Nope PropertyUnknown",
+                    "/Status/State PropertyNotWritable",
+                ],
+            ),
+            // Some good, some bad.
+            (json!({"Lit": true, "Name": "x"}), &["Lit"], &["/Name PropertyNotWritable"]),
+            // Arrays.
+            (json!({"Servers": ["a", "b"]}), &["Servers"], &[]),
+            (json!({"Servers": ["a", "b", "c"]}), &[], &["/Servers ArraySizeTooLong"]),
+            (json!({"Servers": [1]}), &[], &["/Servers PropertyValueTypeError"]),
+            // An empty object changes nothing.
+            (json!({"Boot": {}}), &[], &[]),
+            (json!({"AssetTag": "a\n"}), &[], &["/AssetTag PropertyValueFormatError"]),
+        ];
+        for (body, taken, wrong) in table {
+            let (was_taken, was_wrong) = said(body.clone());
+            assert_eq!(
+                (was_taken.as_slice(), was_wrong.iter().map(String::as_str).collect::<Vec<_>>().as_slice()),
+                (*taken, *wrong),
+                "{body}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_secret_is_never_repeated() {
+        let (_, wrong) = said(json!({"Password": "too-long-a-secret"}));
+        assert_eq!(wrong, ["/Password StringValueTooLong"]);
+        let body = json!({"Password": "too-long-a-secret"});
+        let found = patch(body.as_object().unwrap(), PROPERTIES, &json!({}));
+        assert!(!found.wrong[0].1.to_json().to_string().contains("too-long"), "{:?}", found.wrong);
+    }
+
+    #[test]
+    fn a_body_of_annotations_alone_is_known() {
+        let empty = |body: Value| patch(body.as_object().unwrap(), PROPERTIES, &json!({})).is_empty;
+        assert!(empty(json!({"@odata.id": "/x", "@odata.etag": "y"})));
+        assert!(!empty(json!({"@odata.id": "/x", "Nope": 1})));
+    }
+
+    #[test]
+    fn a_body_that_is_no_object_is_refused() {
+        assert_eq!(object(b"[]").unwrap_err().id(), "Base.1.22.UnrecognizedRequestBody");
+        assert_eq!(object(b"{").unwrap_err().id(), "Base.1.22.MalformedJSON");
+        assert!(object(b"{}").unwrap().is_empty());
+    }
+}

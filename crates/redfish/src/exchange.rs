@@ -1,0 +1,864 @@
+//! One request on its way to its answer. It asks for what it needs, one step at a time, and never waits by itself.
+
+use std::collections::VecDeque;
+
+use serde_json::{Map, Value, json};
+
+use crate::answer::{Answer, Body};
+use crate::body::{self, Found};
+use crate::etag;
+use crate::fault::Fault;
+use crate::message::{Content, Message, Registry, Severity, Template, base};
+use crate::metadata;
+use crate::pointer::Pointer;
+use crate::privilege::{Asker, Method};
+use crate::query::{Expand, Follow, Query, QueryError, TOP_MAX};
+use crate::resource::{Action, Change, Deed, Given, Kind, Made, Patch, Resource, pointer, prune};
+use crate::resources;
+use crate::route::{Route, Target};
+use crate::world::{About, Call, Need, World};
+
+/// Resources one answer holds at most.
+const EXPANDED_MAX: usize = 4000;
+/// Members at once of a collection in which they are whole.
+const EMBEDDED_MAX: u64 = 200;
+
+/// What a request says besides its body.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// What is behind `?`; empty when there is nothing.
+    pub query: String,
+    /// `If-Match`.
+    pub if_match: Option<String>,
+    /// `If-None-Match`.
+    pub if_none_match: Option<String>,
+    /// `OData-Version`.
+    pub odata_version: Option<String>,
+}
+
+/// What is to be done next.
+#[derive(Debug)]
+pub enum Step {
+    /// These are needed: [`Exchange::filled`] takes them.
+    Read(Vec<Need>),
+    /// This is to be called: [`Exchange::written`] takes its answer.
+    Write(Call),
+    /// This stream of events is to end; [`Exchange::written`] takes that it has.
+    Close(String),
+    /// It is over.
+    Done(Answer),
+}
+
+#[derive(Debug)]
+enum State {
+    /// Nothing was done yet.
+    Begun,
+    Patching(Patching),
+    /// The owner of an action, a new or a deleted resource has been asked.
+    Waiting,
+    /// What was made is to be shown.
+    Made(Made),
+    /// What was changed is to be shown, with what is wrong: places and messages.
+    Patched(Vec<(Pointer, Message)>),
+}
+
+#[derive(Debug)]
+struct Patching {
+    patch: &'static Patch,
+    todo: VecDeque<Change>,
+    /// Properties of the call under way.
+    doing: Vec<(&'static str, String)>,
+    given: Given,
+    /// What is wrong, and where.
+    wrong: Vec<(Pointer, Message)>,
+    /// The status of the first refusal of an owner, and when to come back.
+    refused: Option<(u16, Option<u32>)>,
+    done: usize,
+}
+
+/// One request.
+#[derive(Debug)]
+pub struct Exchange {
+    route: Route,
+    method: Method,
+    request: Request,
+    query: Query,
+    world: World,
+    body: Vec<u8>,
+    state: State,
+}
+
+impl Exchange {
+    /// Takes a request up, once it is known who asks, before its body is read.
+    ///
+    /// # Errors
+    /// The answer, if there is one already: 400, 403, 404, 405, 412, 501.
+    pub fn new(path: &str, method: Method, request: Request, about: About) -> Result<Self, Answer> {
+        let Some(route) = Route::of(path) else {
+            return Err(Answer::error(404, &[base::RESOURCE_MISSING_AT_URI.with(&[path])]));
+        };
+        let asker = &about.asker;
+        let is_open = route.is_open(method);
+        if !is_open && asker.password_change_required && !route.is_for_expired(method, asker) {
+            return Err(Answer::error(403, &[password_change_required(asker)]));
+        }
+        let in_part = method == Method::Patch && route.may_allow_a_property(asker);
+        if !(is_open || in_part || route.allows(method, asker)) {
+            return Err(Answer::error(403, &[base::INSUFFICIENT_PRIVILEGE.plain()]));
+        }
+        if !route.methods().contains(&method) {
+            let answer = Answer::error(405, &[base::OPERATION_NOT_ALLOWED.plain()]);
+            return Err(answer.with("allow", route.allow()));
+        }
+        // DSP0266 §8.2: the only version there is.
+        if request.odata_version.as_deref().is_some_and(|version| version.trim() != "4.0") {
+            return Err(Answer::error(412, &[base::HEADER_INVALID.with(&["OData-Version"])]));
+        }
+        let query = match Query::parse(&request.query) {
+            Ok(query) => query,
+            Err(QueryError::Bad(message)) => return Err(Answer::error(400, &[message])),
+            Err(QueryError::Unsupported(message)) => return Err(Answer::error(501, &[message])),
+        };
+        if !method.reads() && !query.is_empty() {
+            return Err(Answer::error(400, &[base::QUERY_NOT_SUPPORTED_ON_OPERATION.plain()]));
+        }
+        let unfit = match route.target {
+            Target::Resource(resource) => {
+                query.is_for_collections() && !resource.is_collection()
+                    || query.excerpt && resource.excerpt.is_empty()
+            }
+            _ => !query.is_empty(),
+        };
+        if unfit {
+            return Err(Answer::error(400, &[base::QUERY_NOT_SUPPORTED_ON_RESOURCE.plain()]));
+        }
+        let mut world = World::default();
+        world.about = about;
+        Ok(Self { route, method, request, query, world, body: Vec::new(), state: State::Begun })
+    }
+
+    /// Whether it takes a body.
+    #[must_use]
+    pub fn wants_body(&self) -> bool {
+        matches!(self.method, Method::Patch | Method::Post | Method::Put)
+    }
+
+    /// The body.
+    pub fn set_body(&mut self, body: Vec<u8>) {
+        self.body = body;
+    }
+
+    /// Whether the body, or the answer, may hold a secret.
+    #[must_use]
+    pub fn is_secret(&self) -> bool {
+        matches!(self.route.target, Target::Resource(resource) if ["Session", "SessionCollection", "ManagerAccount", "ManagerAccountCollection"].contains(&resource.type_name()))
+    }
+
+    /// What a need came to.
+    pub fn filled(&mut self, need: Need, answer: Result<&[u8], Fault>) {
+        self.world.fill(need, answer);
+    }
+
+    /// Goes on.
+    pub fn step(&mut self) -> Step {
+        let step = match std::mem::replace(&mut self.state, State::Begun) {
+            State::Begun => self.begin(),
+            State::Patching(patching) => self.go_on(patching),
+            State::Waiting => Step::Done(Answer::error(500, &[base::INTERNAL_ERROR.plain()])),
+            State::Made(made) => self.show_made(made),
+            State::Patched(wrong) => self.show_patched(wrong),
+        };
+        match step {
+            Step::Done(answer) => Step::Done(self.complete(answer)),
+            other => other,
+        }
+    }
+
+    /// Takes in what a call came to.
+    pub fn written(&mut self, answer: Result<&[u8], Fault>) -> Step {
+        let step = match std::mem::replace(&mut self.state, State::Begun) {
+            State::Patching(mut patching) => {
+                match answer {
+                    Ok(_) => patching.done += 1,
+                    Err(fault) => {
+                        patching.refused.get_or_insert((fault.status(), fault.retry_after()));
+                        for (path, value) in std::mem::take(&mut patching.doing) {
+                            let at = pointer(path);
+                            let message = fault.to_message(Some((&at, &value)));
+                            patching.wrong.push((at, message));
+                        }
+                    }
+                }
+                self.go_on(patching)
+            }
+            State::Waiting => match answer {
+                Err(fault) => Step::Done(self.refusal(&fault)),
+                Ok(bytes) => self.succeeded(bytes),
+            },
+            State::Begun | State::Made(_) | State::Patched(_) => {
+                Step::Done(Answer::error(500, &[base::INTERNAL_ERROR.plain()]))
+            }
+        };
+        match step {
+            Step::Done(answer) => Step::Done(self.complete(answer)),
+            other => other,
+        }
+    }
+
+    /// What every answer of a resource has.
+    fn complete(&self, mut answer: Answer) -> Answer {
+        if self.method.reads() && answer.header("allow").is_none() {
+            answer = answer.with("allow", self.route.allow());
+        }
+        if let Target::Resource(resource) = self.route.target
+            && self.method.reads()
+            && answer.status == 200
+        {
+            let schema = resources::schema_uri(resource.type_name());
+            answer = answer.with("link", format!("<{schema}>; rel=describedby"));
+        }
+        answer.secret |= self.is_secret();
+        answer
+    }
+
+    /// A refusal of an owner's as an answer.
+    fn refusal(&self, fault: &Fault) -> Answer {
+        let answer = Answer::error(fault.status(), &[fault.to_message(None)]);
+        match fault.retry_after() {
+            Some(seconds) => answer.with("retry-after", seconds.to_string()),
+            None => answer,
+        }
+    }
+
+    fn not_found(&self) -> Answer {
+        let kind = match self.route.target {
+            Target::Resource(resource) | Target::Action(resource, _) | Target::ActionInfo(resource, _) => {
+                resource.type_name()
+            }
+            _ => "resource",
+        };
+        Answer::error(404, &[base::RESOURCE_NOT_FOUND.with(&[kind, &self.route.id])])
+    }
+
+    fn begin(&mut self) -> Step {
+        let value = match self.route.target {
+            Target::Versions => json!({"v1": "/redfish/v1/"}),
+            Target::Odata => metadata::service_document(),
+            Target::Metadata => {
+                let answer = Answer { body: Body::Xml(metadata::document()), ..Answer::empty(200) };
+                return Step::Done(answer);
+            }
+            Target::Registry(registry) => return Step::Done(registry_answer(registry)),
+            Target::Action(resource, action) => return self.act(resource, action),
+            Target::Resource(_) | Target::ActionInfo(..) => match self.method {
+                Method::Get | Method::Head => return self.read(),
+                Method::Patch => return self.patch(),
+                Method::Post => return self.create(),
+                Method::Delete => return self.delete(),
+                Method::Put => return Step::Done(Answer::error(405, &[base::OPERATION_NOT_ALLOWED.plain()])),
+            },
+        };
+        Step::Done(Answer::json(200, value))
+    }
+
+    /// The resource as it is now.
+    ///
+    /// # Errors
+    /// The step that is needed for it, or the answer that there is none.
+    fn shown(&self) -> Result<Value, Step> {
+        let shown = show(&self.world, &self.route);
+        let missing = self.world.take_missing();
+        if !missing.is_empty() {
+            return Err(Step::Read(missing));
+        }
+        match shown {
+            Ok(Some(value)) => Ok(value),
+            Ok(None) => Err(Step::Done(self.not_found())),
+            Err(fault) => Err(Step::Done(self.refusal(&fault))),
+        }
+    }
+
+    fn read(&self) -> Step {
+        let value = match self.shown() {
+            Ok(value) => value,
+            Err(step) => return step,
+        };
+        let tag = tag(&value).unwrap_or_default().to_owned();
+        if self
+            .request
+            .if_none_match
+            .as_deref()
+            .is_some_and(|condition| etag::matches_weakly(condition, &tag))
+        {
+            return Step::Done(Answer::empty(304).with("etag", tag));
+        }
+        let value = self.queried(value);
+        let missing = self.world.take_missing();
+        if !missing.is_empty() {
+            return Step::Read(missing);
+        }
+        match value {
+            Ok(value) => Step::Done(Answer::json(200, value).with("etag", tag)),
+            Err(message) => Step::Done(Answer::error(507, &[message])),
+        }
+    }
+
+    /// What the query leaves, or adds.
+    fn queried(&self, mut value: Value) -> Result<Value, Message> {
+        let query = &self.query;
+        if query.is_empty() {
+            return self.paged(value).map(|value| self.embedded(value));
+        }
+        if query.only {
+            let only = match value.get("Members").and_then(Value::as_array).map(Vec::as_slice) {
+                Some([member]) => member.get("@odata.id").and_then(Value::as_str).map(str::to_owned),
+                _ => None,
+            };
+            if let Some(route) = only.and_then(|uri| Route::of(&uri))
+                && let Ok(Some(member)) = show(&self.world, &route)
+            {
+                value = member;
+            }
+        }
+        if let Some(filter) = &query.filter {
+            let members = value.get_mut("Members").and_then(Value::as_array_mut);
+            let mut count = None;
+            if let Some(members) = members {
+                members.retain(|member| self.member(member).is_some_and(|member| filter.holds(&member)));
+                count = Some(members.len());
+            }
+            if let (Some(map), Some(count)) = (value.as_object_mut(), count) {
+                map.insert("Members@odata.count".to_owned(), count.into());
+            }
+        }
+        let mut value = self.paged(value).map(|value| self.embedded(value))?;
+        if let Some(expand) = query.expand {
+            let mut left = EXPANDED_MAX;
+            self.expand(&mut value, expand, expand.levels, false, &mut left)?;
+        }
+        if query.excerpt
+            && let Target::Resource(resource) = self.route.target
+            && let Value::Object(map) = &mut value
+        {
+            map.retain(|name, _| name.starts_with("@odata.") || resource.excerpt.contains(&name.as_str()));
+        }
+        if let Some(select) = &query.select {
+            value = select.apply(value);
+        }
+        Ok(value)
+    }
+
+    /// A member of a collection, if the caller may see it and it is known.
+    fn member(&self, link: &Value) -> Option<Value> {
+        let uri = link.get("@odata.id").and_then(Value::as_str)?;
+        let route = Route::of(uri)?;
+        let asker = &self.world.about.asker;
+        let is_shut = asker.password_change_required && !route.is_for_expired(Method::Get, asker);
+        if is_shut || !route.allows(Method::Get, asker) {
+            return None;
+        }
+        show(&self.world, &route).ok().flatten()
+    }
+
+    /// The members between `$skip` and `$top`, and where it goes on.
+    fn paged(&self, mut value: Value) -> Result<Value, Message> {
+        let skip = self.query.skip.unwrap_or(0);
+        let most = if self.holds_members() { EMBEDDED_MAX } else { TOP_MAX };
+        let top = self.query.top.unwrap_or(most).min(most);
+        let Some(members) = value.get_mut("Members").and_then(Value::as_array_mut) else { return Ok(value) };
+        let total = members.len() as u64;
+        if skip == 0 && top >= total {
+            return Ok(value);
+        }
+        let at = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        *members = std::mem::take(members).into_iter().skip(at(skip)).take(at(top)).collect();
+        let next = skip.saturating_add(top);
+        if top > 0 && next < total {
+            let others = self.request.query.split('&').filter(|pair| {
+                !pair.is_empty() && !["$skip=", "%24skip="].iter().any(|name| pair.starts_with(name))
+            });
+            let query: Vec<&str> = others.collect();
+            let kept = query.iter().map(|pair| format!("&{pair}")).collect::<String>();
+            let uri = format!("{}?$skip={next}{kept}", self.route.uri);
+            if let Some(map) = value.as_object_mut() {
+                map.insert("Members@odata.nextLink".to_owned(), Value::String(uri));
+            }
+        }
+        Ok(value)
+    }
+
+    /// Whether its members are whole in it, without being asked for: those of logs are (DSP0268, `LogEntryCollection`).
+    fn holds_members(&self) -> bool {
+        matches!(self.route.target, Target::Resource(resource) if resource.type_name() == "LogEntryCollection")
+    }
+
+    /// The collection with its members, if they are whole in it.
+    fn embedded(&self, mut value: Value) -> Value {
+        if let (true, Some(members)) =
+            (self.holds_members(), value.get_mut("Members").and_then(Value::as_array_mut))
+        {
+            for member in members {
+                if let Some(whole) = self.member(member) {
+                    *member = whole;
+                }
+            }
+        }
+        value
+    }
+
+    /// Puts what links lead to in their places.
+    fn expand(
+        &self,
+        value: &mut Value,
+        expand: Expand,
+        levels: u8,
+        in_links: bool,
+        left: &mut usize,
+    ) -> Result<(), Message> {
+        let follows = match expand.follow {
+            Follow::All => true,
+            Follow::Subordinate => !in_links,
+            Follow::Links => in_links,
+        };
+        match value {
+            Value::Array(list) => {
+                for item in list {
+                    self.follow(item, expand, levels, in_links, follows, left)?;
+                }
+            }
+            Value::Object(map) => {
+                for (name, item) in
+                    map.iter_mut().filter(|(name, _)| *name != "Actions" && !name.starts_with('@'))
+                {
+                    let in_links = in_links || name == "Links";
+                    let follows = match expand.follow {
+                        Follow::All => true,
+                        Follow::Subordinate => !in_links,
+                        // The members of a collection are nobody's `Links`, and yet what it links to.
+                        Follow::Links => in_links,
+                    };
+                    self.follow(item, expand, levels, in_links, follows, left)?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn follow(
+        &self,
+        item: &mut Value,
+        expand: Expand,
+        levels: u8,
+        in_links: bool,
+        follows: bool,
+        left: &mut usize,
+    ) -> Result<(), Message> {
+        let uri = match item.as_object() {
+            Some(map) if map.len() == 1 => map.get("@odata.id").and_then(Value::as_str),
+            _ => None,
+        };
+        let Some(uri) = uri else { return self.expand(item, expand, levels, in_links, left) };
+        // A part of a resource (`Thermal#/Fans/0`) is no resource.
+        if !follows || uri.contains('#') {
+            return Ok(());
+        }
+        let Some(mut shown) = self.member(item) else { return Ok(()) };
+        *left = left.checked_sub(1).ok_or_else(|| base::INSUFFICIENT_STORAGE.plain())?;
+        if levels > 1 {
+            self.expand(&mut shown, expand, levels - 1, false, left)?;
+        }
+        *item = shown;
+        Ok(())
+    }
+
+    /// What is wrong with the conditions of a change, if something is.
+    fn condition(&self, shown: &Value) -> Option<Answer> {
+        let condition = self.request.if_match.as_deref()?;
+        let tag = tag(shown).unwrap_or_default();
+        if etag::matches_strongly(condition, tag) {
+            return None;
+        }
+        Some(Answer::error(412, &[base::PRECONDITION_FAILED.plain()]).with("etag", tag))
+    }
+
+    fn patch(&mut self) -> Step {
+        let Target::Resource(resource) = self.route.target else { return Step::Done(self.not_found()) };
+        let Some(patch) = &resource.patch else { return Step::Done(self.not_found()) };
+        let shown = match self.shown() {
+            Ok(shown) => shown,
+            Err(step) => return step,
+        };
+        if let Some(answer) = self.condition(&shown) {
+            return Step::Done(answer);
+        }
+        let map = match body::object(&self.body) {
+            Ok(map) => map,
+            Err(message) => return Step::Done(Answer::error(400, &[message])),
+        };
+        if map.is_empty() {
+            return Step::Done(Answer::error(400, &[base::EMPTY_JSON.plain()]));
+        }
+        let Found { mut given, mut wrong, is_empty } = body::patch(&map, patch.properties, &shown);
+        if is_empty {
+            return Step::Done(Answer::error(400, &[base::NO_OPERATION.plain()]));
+        }
+        let asker = &self.world.about.asker;
+        let in_general = self.route.allows(Method::Patch, asker);
+        let may = |path: &str| self.route.allows_property(path, asker).unwrap_or(in_general);
+        if !in_general {
+            // Who may only change some properties learns nothing about the others.
+            if given.0.iter().any(|(path, _)| !may(path)) || !wrong.is_empty() && given.is_empty() {
+                return Step::Done(Answer::error(403, &[base::INSUFFICIENT_PRIVILEGE.plain()]));
+            }
+        }
+        given.0.retain(|(path, _)| may(path));
+        let changes =
+            if given.is_empty() { Vec::new() } else { (patch.apply)(&self.world, &self.route.names, &given) };
+        let missing = self.world.take_missing();
+        if !missing.is_empty() {
+            return Step::Read(missing);
+        }
+        let mut todo = VecDeque::new();
+        for change in changes {
+            match change.call {
+                Ok(_) => todo.push_back(change),
+                Err(message) => {
+                    wrong.extend(
+                        change
+                            .properties
+                            .iter()
+                            .map(|path| (pointer(path), message.clone().about(pointer(path)))),
+                    );
+                }
+            }
+        }
+        self.go_on(Patching { patch, todo, doing: Vec::new(), given, wrong, refused: None, done: 0 })
+    }
+
+    fn go_on(&mut self, mut patching: Patching) -> Step {
+        if let Some(Change { properties, call: Ok(call) }) = patching.todo.pop_front() {
+            let value = |path: &&'static str| {
+                let property = patching.patch.properties.iter().find(|property| property.path == *path);
+                let value = patching.given.get(path).unwrap_or(&Value::Null);
+                (*path, property.map_or_else(String::new, |property| body::repeated(property, value)))
+            };
+            patching.doing = properties.iter().map(value).collect();
+            self.state = State::Patching(patching);
+            return Step::Write(call);
+        }
+        if patching.done == 0 && !patching.wrong.is_empty() {
+            let messages: Vec<Message> = patching.wrong.into_iter().map(|(_, message)| message).collect();
+            let (status, retry_after) = patching.refused.unwrap_or((400, None));
+            let answer = Answer::error(status, &messages);
+            return Step::Done(match retry_after {
+                Some(seconds) => answer.with("retry-after", seconds.to_string()),
+                None => answer,
+            });
+        }
+        if patching.done > 0 {
+            for need in patching.patch.changes {
+                self.world.forget(*need);
+            }
+            return self.show_patched(patching.wrong);
+        }
+        match self.shown() {
+            Ok(shown) => Step::Done(with_tag(Answer::json(200, shown))),
+            Err(step) => step,
+        }
+    }
+
+    /// The resource after a change, and what is wrong (DSP0266 §7.5.2).
+    fn show_patched(&mut self, wrong: Vec<(Pointer, Message)>) -> Step {
+        match self.shown() {
+            Ok(mut shown) => {
+                let answer_tag = tag(&shown).unwrap_or_default().to_owned();
+                annotate(&mut shown, &wrong);
+                Step::Done(Answer::json(200, shown).with("etag", answer_tag))
+            }
+            Err(Step::Read(needs)) => {
+                self.state = State::Patched(wrong);
+                Step::Read(needs)
+            }
+            // What was done is done.
+            Err(_) => Step::Done(Answer::empty(204)),
+        }
+    }
+
+    /// Shows what was made, once it is known.
+    fn show_made(&mut self, made: Made) -> Step {
+        let uri = format!("{}/{}", self.route.uri, made.name);
+        let mut shown = made.shown.clone();
+        if shown.is_none() {
+            let asked = Route::of(&uri).map(|route| show(&self.world, &route));
+            let missing = self.world.take_missing();
+            if !missing.is_empty() {
+                self.state = State::Made(made);
+                return Step::Read(missing);
+            }
+            shown = asked.and_then(Result::ok).flatten();
+        }
+        let Some(mut body) = shown else { return Step::Done(Answer::empty(201).with("location", uri)) };
+        if let (Some(map), false) = (body.as_object_mut(), made.messages.is_empty()) {
+            let messages: Vec<Value> = made.messages.iter().map(Message::to_json).collect();
+            map.insert("@Message.ExtendedInfo".to_owned(), Value::Array(messages));
+        }
+        let mut answer = with_tag(Answer::json(201, body)).with("location", uri);
+        answer.headers.extend(made.headers);
+        answer.secret = true;
+        Step::Done(answer)
+    }
+
+    fn create(&mut self) -> Step {
+        let Target::Resource(resource) = self.route.target else { return Step::Done(self.not_found()) };
+        let Some(create) = &resource.create else { return Step::Done(self.not_found()) };
+        let map = match body::object(&self.body) {
+            Ok(map) => map,
+            Err(message) => return Step::Done(Answer::error(400, &[message])),
+        };
+        if map.is_empty() {
+            return Step::Done(Answer::error(400, &[base::EMPTY_JSON.plain()]));
+        }
+        let found = body::create(&map, create);
+        // A new resource is made whole or not at all (§7.7).
+        if !found.wrong.is_empty() {
+            let messages: Vec<Message> = found.wrong.into_iter().map(|(_, message)| message).collect();
+            return Step::Done(Answer::error(400, &messages));
+        }
+        self.ask((create.call)(&self.world, &found.given))
+    }
+
+    fn act(&mut self, resource: &'static Resource, action: &'static Action) -> Step {
+        let shown = show_resource(&self.world, resource, &self.route.names, "", "");
+        let missing = self.world.take_missing();
+        if !missing.is_empty() {
+            return Step::Read(missing);
+        }
+        match shown {
+            Ok(Some(_)) => {}
+            Ok(None) => return Step::Done(self.not_found()),
+            Err(fault) => return Step::Done(self.refusal(&fault)),
+        }
+        let map = if self.body.is_empty() { Ok(Map::new()) } else { body::object(&self.body) };
+        let map = match map {
+            Ok(map) => map,
+            Err(message) => return Step::Done(Answer::error(400, &[message])),
+        };
+        let found = body::parameters(&map, action);
+        if !found.wrong.is_empty() {
+            let messages: Vec<Message> = found.wrong.into_iter().map(|(_, message)| message).collect();
+            return Step::Done(Answer::error(400, &messages));
+        }
+        self.ask((action.run)(&self.world, &self.route.names, &found.given))
+    }
+
+    fn delete(&mut self) -> Step {
+        let Target::Resource(resource) = self.route.target else { return Step::Done(self.not_found()) };
+        let Some(delete) = resource.delete else { return Step::Done(self.not_found()) };
+        let shown = match self.shown() {
+            Ok(shown) => shown,
+            Err(step) => return step,
+        };
+        if let Some(answer) = self.condition(&shown) {
+            return Step::Done(answer);
+        }
+        match delete(&self.world, &self.route.names) {
+            Ok(Deed::Call(call)) => self.ask(Ok(call)),
+            Ok(Deed::CloseStream(id)) => {
+                self.state = State::Waiting;
+                Step::Close(id)
+            }
+            Err(message) => self.ask(Err(message)),
+        }
+    }
+
+    /// Asks an owner, unless it is known already that nothing will come of it.
+    fn ask(&mut self, call: Result<Call, Message>) -> Step {
+        let missing = self.world.take_missing();
+        if !missing.is_empty() {
+            return Step::Read(missing);
+        }
+        match call {
+            Ok(call) => {
+                self.state = State::Waiting;
+                Step::Write(call)
+            }
+            Err(message) => Step::Done(Answer::error(400, &[message])),
+        }
+    }
+
+    fn succeeded(&mut self, bytes: &[u8]) -> Step {
+        let create = match self.route.target {
+            Target::Resource(resource) if self.method == Method::Post => resource.create.as_ref(),
+            _ => None,
+        };
+        let Some(create) = create else { return Step::Done(Answer::empty(204)) };
+        match (create.made)(bytes) {
+            Ok(made) => {
+                for need in create.changes {
+                    self.world.forget(*need);
+                }
+                self.show_made(made)
+            }
+            Err(fault) => Step::Done(self.refusal(&fault)),
+        }
+    }
+}
+
+/// What a resource at a route shows, whole.
+fn show(world: &World, route: &Route) -> Result<Option<Value>, Fault> {
+    match route.target {
+        Target::Resource(resource) => show_resource(world, resource, &route.names, &route.uri, &route.id),
+        Target::ActionInfo(resource, action) => {
+            let Some(_) = (resource.show)(world, &route.names)? else { return Ok(None) };
+            Ok(Some(action_info(action, &route.uri, &route.id)))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn show_resource(
+    world: &World,
+    resource: &'static Resource,
+    names: &[String],
+    uri: &str,
+    id: &str,
+) -> Result<Option<Value>, Fault> {
+    let Some(mut value) = (resource.show)(world, names)? else { return Ok(None) };
+    prune(&mut value, resource.nulls);
+    let Value::Object(map) = &mut value else { return Ok(None) };
+    map.insert("@odata.id".to_owned(), Value::String(uri.to_owned()));
+    map.insert("@odata.type".to_owned(), Value::String(format!("#{}", resource.kind)));
+    if !resource.is_collection() {
+        map.insert("Id".to_owned(), Value::String(id.to_owned()));
+    }
+    if !resource.actions.is_empty() {
+        map.insert("Actions".to_owned(), actions(resource, uri));
+    }
+    let tag = etag::of(&value, resource.volatile);
+    if let Value::Object(map) = &mut value {
+        map.insert("@odata.etag".to_owned(), Value::String(tag));
+    }
+    Ok(Some(value))
+}
+
+fn tag(shown: &Value) -> Option<&str> {
+    shown.get("@odata.etag").and_then(Value::as_str)
+}
+
+fn with_tag(answer: Answer) -> Answer {
+    match tag(answer.value()).map(str::to_owned) {
+        Some(tag) => answer.with("etag", tag),
+        None => answer,
+    }
+}
+
+fn actions(resource: &Resource, uri: &str) -> Value {
+    let mut out = Map::new();
+    for action in resource.actions {
+        let mut entry = json!({"target": format!("{uri}/Actions/{}", action.name)});
+        if let Some(map) = entry.as_object_mut() {
+            if !action.parameters.is_empty() {
+                map.insert(
+                    "@Redfish.ActionInfo".to_owned(),
+                    format!("{uri}/{}ActionInfo", action.short()).into(),
+                );
+            }
+            for parameter in action.parameters {
+                if let Kind::Enum(values) = parameter.property.kind {
+                    map.insert(format!("{}@Redfish.AllowableValues", parameter.property.path), json!(values));
+                }
+            }
+        }
+        out.insert(format!("#{}", action.name), entry);
+    }
+    Value::Object(out)
+}
+
+fn action_info(action: &Action, uri: &str, id: &str) -> Value {
+    let parameters: Vec<Value> = action
+        .parameters
+        .iter()
+        .map(|parameter| {
+            let (kind, values) = match parameter.property.kind {
+                Kind::Bool => ("Boolean", None),
+                Kind::Integer(..) => ("Number", None),
+                Kind::Text(_) | Kind::Secret(_) => ("String", None),
+                Kind::Enum(values) => ("String", Some(values)),
+                Kind::Texts(_) => ("StringArray", None),
+                Kind::Link => ("Object", None),
+            };
+            let mut entry = json!({"Name": parameter.property.path, "Required": parameter.required, "DataType": kind, "AllowableValues": values});
+            prune(&mut entry, &[]);
+            entry
+        })
+        .collect();
+    let mut value = json!({
+        "@odata.id": uri,
+        "@odata.type": "#ActionInfo.v1_0_0.ActionInfo",
+        "Id": id,
+        "Name": format!("Parameters of {}", action.short()),
+        "Parameters": parameters,
+    });
+    let tag = etag::of(&value, &[]);
+    if let Value::Object(map) = &mut value {
+        map.insert("@odata.etag".to_owned(), Value::String(tag));
+    }
+    value
+}
+
+fn registry_answer(registry: &Registry) -> Answer {
+    match registry.content {
+        Content::Packed(packed) => Answer { body: Body::PackedJson(packed), ..Answer::empty(200) },
+        Content::Made(templates) => Answer::json(200, made_registry(registry, templates)),
+    }
+}
+
+fn made_registry(registry: &Registry, templates: &[&'static Template]) -> Value {
+    let mut messages = Map::new();
+    for template in templates {
+        let severity = match template.severity {
+            Severity::OK => "OK",
+            Severity::Warning => "Warning",
+            Severity::Critical => "Critical",
+        };
+        let mut entry = json!({
+            "Description": template.text,
+            "Message": template.text,
+            // In both its forms, as DMTF's registries have it: sushy reads the older one.
+            "Severity": severity,
+            "MessageSeverity": severity,
+            "NumberOfArgs": template.args,
+            "Resolution": template.resolution,
+        });
+        if let (Some(map), true) = (entry.as_object_mut(), template.args > 0) {
+            map.insert("ParamTypes".to_owned(), json!(vec!["string"; template.args]));
+        }
+        messages.insert(template.id.rsplit('.').next().unwrap_or_default().to_owned(), entry);
+    }
+    json!({
+        "@odata.id": format!("/redfish/v1/Registries/{0}/{0}", registry.prefix),
+        "@odata.type": "#MessageRegistry.v1_4_0.MessageRegistry",
+        "Id": format!("{}.{}", registry.prefix, registry.version),
+        "Name": format!("{} message registry", registry.prefix),
+        "Language": "en",
+        "Description": "Messages of this service that no registry of DMTF has",
+        "RegistryPrefix": registry.prefix,
+        "RegistryVersion": registry.version,
+        "OwningEntity": registry.owner,
+        "Messages": messages,
+    })
+}
+
+/// What is to be said to somebody who has to change the password first.
+pub(crate) fn password_change_required(asker: &Asker) -> Message {
+    base::PASSWORD_CHANGE_REQUIRED.with(&[&format!("/redfish/v1/AccountService/Accounts/{}", asker.username)])
+}
+
+/// Adds messages about what was not changed (DSP0266 §7.5.2); each names its property.
+fn annotate(shown: &mut Value, wrong: &[(Pointer, Message)]) {
+    if let (Value::Object(map), false) = (shown, wrong.is_empty()) {
+        let messages: Vec<Value> = wrong.iter().map(|(_, message)| message.to_json()).collect();
+        map.insert("@Message.ExtendedInfo".to_owned(), Value::Array(messages));
+    }
+}

@@ -1,0 +1,139 @@
+//! What the owner of a thing says when it refuses, in the words of Redfish. The only place that turns the one into the other.
+
+use crate::message::{Message, base};
+use crate::pointer::Pointer;
+
+/// Codes of the contract's errors (`google.rpc.Code`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are those of google.rpc.Code")]
+pub enum Code {
+    Cancelled,
+    Unknown,
+    InvalidArgument,
+    DeadlineExceeded,
+    NotFound,
+    AlreadyExists,
+    PermissionDenied,
+    ResourceExhausted,
+    FailedPrecondition,
+    Aborted,
+    OutOfRange,
+    Unimplemented,
+    Internal,
+    Unavailable,
+    DataLoss,
+    Unauthenticated,
+}
+
+/// A refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// What kind.
+    pub code: Code,
+    /// `HOST_OFF`, `MISSING_PRIVILEGE`, …; empty when there is none.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+    /// Fields of the contract's request that are wrong, and why.
+    pub fields: Vec<(String, String)>,
+}
+
+impl Fault {
+    /// A refusal without a reason.
+    #[must_use]
+    pub fn new(code: Code, message: &str) -> Self {
+        Self { code, reason: String::new(), message: message.to_owned(), fields: Vec::new() }
+    }
+
+    /// HTTP's status.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match self.code {
+            Code::InvalidArgument | Code::OutOfRange => 400,
+            Code::Unauthenticated => 401,
+            Code::PermissionDenied => 403,
+            Code::NotFound => 404,
+            Code::AlreadyExists | Code::Aborted | Code::FailedPrecondition => 409,
+            Code::Unimplemented => 501,
+            Code::Unavailable | Code::ResourceExhausted => 503,
+            Code::DeadlineExceeded => 504,
+            Code::Cancelled | Code::Unknown | Code::Internal | Code::DataLoss => 500,
+        }
+    }
+
+    /// Seconds after which trying again may help.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<u32> {
+        match self.code {
+            Code::Unavailable => Some(1),
+            Code::ResourceExhausted => Some(5),
+            Code::DeadlineExceeded => Some(2),
+            _ => None,
+        }
+    }
+
+    /// What is said about it. `about` is the property or parameter of the request that led to it, with its value; nothing when it is the request as a whole.
+    #[must_use]
+    pub fn to_message(&self, about: Option<(&Pointer, &str)>) -> Message {
+        let named = about.map(|(pointer, value)| (pointer.names().last().unwrap_or_default(), value));
+        let message = match (self.reason.as_str(), self.code, named) {
+            ("WEAK_PASSWORD", ..) => base::PASSWORD_COMPLEXITY_NOT_MET.plain(),
+            ("PASSWORD_CHANGE_REQUIRED", ..) => {
+                base::PASSWORD_CHANGE_REQUIRED.with(&["/redfish/v1/AccountService/Accounts"])
+            }
+            ("HOST_OFF", ..) => base::RESOURCE_IN_STANDBY.plain(),
+            ("TRANSITION_IN_PROGRESS" | "MAINTENANCE" | "UPDATE_IN_PROGRESS", ..) => {
+                base::RESOURCE_IN_USE.plain()
+            }
+            ("TOO_MANY_USERS", ..) => base::CREATE_LIMIT_REACHED_FOR_RESOURCE.plain(),
+            ("LAST_ADMINISTRATOR" | "OWN_ACCOUNT", ..) => match named {
+                Some((name, value)) => base::PROPERTY_VALUE_INCORRECT.with(&[name, value]),
+                None => base::RESOURCE_CANNOT_BE_DELETED.plain(),
+            },
+            (_, Code::InvalidArgument | Code::OutOfRange, Some((name, value))) => {
+                base::PROPERTY_VALUE_INCORRECT.with(&[name, value])
+            }
+            (_, Code::InvalidArgument | Code::OutOfRange, None) => base::UNRECOGNIZED_REQUEST_BODY.plain(),
+            (_, Code::Unauthenticated, _) => base::NO_VALID_SESSION.plain(),
+            (_, Code::PermissionDenied, _) => base::INSUFFICIENT_PRIVILEGE.plain(),
+            (_, Code::NotFound, _) => base::RESOURCE_NOT_FOUND.with(&["resource", &self.message]),
+            (_, Code::AlreadyExists, _) => {
+                let (name, value) = named.unwrap_or(("Id", ""));
+                base::RESOURCE_ALREADY_EXISTS.with(&["resource", name, value])
+            }
+            (_, Code::Aborted | Code::FailedPrecondition, _) => base::RESOURCE_IN_USE.plain(),
+            (_, Code::Unimplemented, Some((name, _))) => base::ACTION_NOT_SUPPORTED.with(&[name]),
+            (_, Code::Unimplemented, None) => base::OPERATION_NOT_ALLOWED.plain(),
+            (_, Code::Unavailable | Code::ResourceExhausted, _) => {
+                base::SERVICE_TEMPORARILY_UNAVAILABLE.with(&[&self.retry_after().unwrap_or(1).to_string()])
+            }
+            (_, Code::DeadlineExceeded, _) => base::OPERATION_TIMEOUT.plain(),
+            (_, Code::Cancelled | Code::Unknown | Code::Internal | Code::DataLoss, _) => {
+                base::INTERNAL_ERROR.plain()
+            }
+        };
+        match about {
+            Some((pointer, _)) => message.about(pointer.clone()),
+            None => message,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_in_redfish_s_words_and_names_the_property() {
+        let wrong = Fault::new(Code::InvalidArgument, "host.asset: too long");
+        let pointer = Pointer::of(&["AssetTag"]);
+        let json = wrong.to_message(Some((&pointer, "x"))).to_json();
+        assert_eq!(json["MessageId"], "Base.1.22.PropertyValueIncorrect");
+        assert_eq!(json["RelatedProperties"][0], "/AssetTag");
+        let off =
+            Fault { reason: "HOST_OFF".into(), ..Fault::new(Code::FailedPrecondition, "the host is off") };
+        assert_eq!((off.status(), off.to_message(None).id()), (409, "Base.1.22.ResourceInStandby"));
+        let gone = Fault::new(Code::Unavailable, "sensormon does not answer");
+        assert_eq!((gone.status(), gone.retry_after()), (503, Some(1)));
+    }
+}

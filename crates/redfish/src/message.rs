@@ -1,0 +1,244 @@
+//! Messages of registries (DSP0266 §9.10) and the bodies of errors made of them (§8.6).
+
+use serde_json::{Value, json};
+
+use crate::pointer::Pointer;
+
+/// How bad a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Good, or only told.
+    OK,
+    /// Something needs attention.
+    Warning,
+    /// Something failed.
+    Critical,
+}
+
+impl Severity {
+    /// As Redfish writes it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OK => "OK",
+            Self::Warning => "Warning",
+            Self::Critical => "Critical",
+        }
+    }
+}
+
+/// A message of a registry, with holes for arguments: `%1`, `%2`, ….
+#[derive(Debug)]
+pub struct Template {
+    /// `Base.1.22.PropertyUnknown`.
+    pub id: &'static str,
+    /// How bad it is.
+    pub severity: Severity,
+    /// For people.
+    pub text: &'static str,
+    /// What is to be done.
+    pub resolution: &'static str,
+    /// How many holes it has.
+    pub args: usize,
+}
+
+impl Template {
+    /// The message with these arguments. Too few leave holes, too many are left out.
+    #[must_use]
+    pub fn with(&'static self, args: &[&str]) -> Message {
+        let args = args.iter().take(self.args).map(|arg| short(arg)).collect();
+        Message { template: self, args, related: Vec::new() }
+    }
+
+    /// The message, of one that has no holes.
+    #[must_use]
+    pub fn plain(&'static self) -> Message {
+        self.with(&[])
+    }
+}
+
+/// What a client sent is repeated to it only in part.
+fn short(text: &str) -> String {
+    const MOST: usize = 256;
+    match text.char_indices().nth(MOST) {
+        None => text.to_owned(),
+        Some(_) => text.chars().take(MOST).chain(['…']).collect(),
+    }
+}
+
+/// A message.
+#[derive(Clone, Debug)]
+pub struct Message {
+    template: &'static Template,
+    args: Vec<String>,
+    related: Vec<Pointer>,
+}
+
+impl Message {
+    /// Names a property of the request or resource it is about.
+    #[must_use]
+    pub fn about(mut self, property: Pointer) -> Self {
+        self.related.push(property);
+        self
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &'static str {
+        self.template.id
+    }
+
+    /// How bad it is.
+    #[must_use]
+    pub fn severity(&self) -> Severity {
+        self.template.severity
+    }
+
+    /// The text with its arguments.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut out = String::with_capacity(self.template.text.len());
+        let mut rest = self.template.text.split('%');
+        out.push_str(rest.next().unwrap_or_default());
+        for piece in rest {
+            let mut chars = piece.chars();
+            let number = chars.next().and_then(|c| c.to_digit(10)).and_then(|n| usize::try_from(n).ok());
+            match number.and_then(|number| self.args.get(number.checked_sub(1)?)) {
+                Some(arg) => {
+                    out.push_str(arg);
+                    out.push_str(chars.as_str());
+                }
+                None => {
+                    out.push('%');
+                    out.push_str(piece);
+                }
+            }
+        }
+        out
+    }
+
+    /// As a `Message.Message` (DSP0266 §9.10.2).
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let mut out = json!({
+            "@odata.type": "#Message.v1_1_1.Message",
+            "MessageId": self.template.id,
+            "Message": self.text(),
+            "MessageArgs": self.args,
+            "MessageSeverity": self.template.severity.name(),
+            "Resolution": self.template.resolution,
+        });
+        if let (Some(map), false) = (out.as_object_mut(), self.related.is_empty()) {
+            let related: Vec<Value> =
+                self.related.iter().map(|pointer| Value::String(pointer.to_string())).collect();
+            map.insert("RelatedProperties".to_owned(), Value::Array(related));
+        }
+        out
+    }
+}
+
+/// The body of an answer that is an error (DSP0266 §8.6).
+pub(crate) fn error_body(messages: &[Message]) -> Value {
+    let general = base::GENERAL_ERROR.plain();
+    let head = match messages {
+        [one] => one,
+        _ => &general,
+    };
+    let all: Vec<Value> = messages.iter().map(Message::to_json).collect();
+    json!({"error": {"code": head.id(), "message": head.text(), "@Message.ExtendedInfo": all}})
+}
+
+/// What a registry holds.
+#[derive(Clone, Copy, Debug)]
+pub enum Content {
+    /// JSON, as gzip.
+    Packed(&'static [u8]),
+    /// Made of the templates of this program.
+    Made(&'static [&'static Template]),
+}
+
+/// A message registry that is served.
+#[derive(Clone, Copy, Debug)]
+pub struct Registry {
+    /// `Base`.
+    pub prefix: &'static str,
+    /// `1.22.1`.
+    pub version: &'static str,
+    /// Who made it.
+    pub owner: &'static str,
+    /// Where it is published; `None` where it is only here.
+    pub publication: Option<&'static str>,
+    /// The registry.
+    pub content: Content,
+}
+
+impl Registry {
+    /// `Base.1.22`: version without errata.
+    #[must_use]
+    pub fn short(&self) -> String {
+        let version = self.version.rsplit_once('.').map_or(self.version, |(short, _)| short);
+        format!("{}.{version}", self.prefix)
+    }
+}
+
+#[allow(
+    dead_code,
+    reason = "generated from DMTF's registries; most messages are not used by any one program"
+)]
+mod generated {
+    use super::{Content, Registry, Severity, Template};
+
+    include!(concat!(env!("OUT_DIR"), "/messages.rs"));
+}
+
+pub use generated::{base, heartbeat_event, resource_event, task_event, update};
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+
+    #[test]
+    fn a_message_has_its_arguments_in_their_places() {
+        let message = base::PROPERTY_VALUE_NOT_IN_LIST.with(&["Pxee", "Target", "more"]);
+        assert_eq!(
+            message.text(),
+            "The value 'Pxee' for the property Target is not in the list of acceptable values."
+        );
+        let json = message.about(Pointer::of(&["Boot", "Target"])).to_json();
+        assert_eq!(json["MessageId"], "Base.1.22.PropertyValueNotInList");
+        assert_eq!(json["MessageArgs"], json!(["Pxee", "Target"]));
+        assert_eq!(json["RelatedProperties"], json!(["/Boot/Target"]));
+    }
+
+    #[test]
+    fn an_error_of_one_message_is_that_message_and_of_several_a_general_one() {
+        let one = error_body(&[base::EMPTY_JSON.plain()]);
+        assert_eq!(one["error"]["code"], "Base.1.22.EmptyJSON");
+        let two = error_body(&[base::EMPTY_JSON.plain(), base::NO_OPERATION.plain()]);
+        assert_eq!(two["error"]["code"], "Base.1.22.GeneralError");
+        assert_eq!(two["error"]["@Message.ExtendedInfo"].as_array().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn what_a_client_sent_is_repeated_only_in_part() {
+        let message = base::PROPERTY_UNKNOWN.with(&[&"ä".repeat(10_000)]);
+        assert!(message.text().len() < 1000);
+    }
+
+    #[test]
+    fn served_registries_are_dmtf_s_to_the_letter() {
+        for (registry, text) in [
+            (&base::REGISTRY, include_str!("../dmtf/Base.1.22.1.json")),
+            (&update::REGISTRY, include_str!("../dmtf/Update.1.3.0.json")),
+        ] {
+            let Content::Packed(packed) = registry.content else { panic!("not packed") };
+            let mut plain = String::new();
+            flate2::read::GzDecoder::new(packed).read_to_string(&mut plain).unwrap();
+            let (served, published): (Value, Value) =
+                (serde_json::from_str(&plain).unwrap(), serde_json::from_str(text).unwrap());
+            assert_eq!(served, published);
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! What a resource is made of.
+
+use serde_json::{Map, Value};
+
+use crate::fault::Fault;
+use crate::message::Message;
+use crate::pointer::Pointer;
+use crate::privilege::Entity;
+use crate::world::{Call, Need, World};
+
+/// A resource at a path, or one at each of many.
+#[derive(Debug)]
+pub struct Resource {
+    /// Below `/redfish/v1`, without slashes at its ends; `{}` is a name: `Systems/{}`.
+    pub path: &'static str,
+    /// `ComputerSystem.v1_20_0.ComputerSystem`; the version is the lowest that has all it shows, which a test compares with DMTF's schemas.
+    pub kind: &'static str,
+    /// Who may do what.
+    pub entity: &'static Entity,
+    /// What it shows, but for what follows from the rest of this: its id, type, tag and actions. Null means: not known, and so left out; `None` that there is
+    /// no such resource.
+    pub show: Show,
+    /// Properties whose null is shown: it is known that there is such a thing, and not what it is.
+    pub nulls: &'static [&'static str],
+    /// Properties that change all the time and so do not count for its tag.
+    pub volatile: &'static [&'static str],
+    /// Properties that an excerpt shows; none when it has no excerpt (DSP0266 §7.3.6).
+    pub excerpt: &'static [&'static str],
+    /// What a PATCH may change.
+    pub patch: Option<Patch>,
+    /// What a POST makes.
+    pub create: Option<Create>,
+    /// What a DELETE does.
+    pub delete: Option<Delete>,
+    /// What can be done with it.
+    pub actions: &'static [Action],
+}
+
+/// Names out of the path of a request, in their order.
+pub type Names<'n> = &'n [String];
+
+/// How a resource is shown.
+pub type Show = fn(&World, Names<'_>) -> Result<Option<Value>, Fault>;
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Deed {
+    /// By the owner of a thing.
+    Call(Call),
+    /// By who serves the stream of events of that id.
+    CloseStream(String),
+}
+
+/// What deletes a resource.
+pub type Delete = fn(&World, Names<'_>) -> Result<Deed, Message>;
+
+impl Resource {
+    /// One that only shows.
+    #[must_use]
+    pub const fn new(path: &'static str, kind: &'static str, entity: &'static Entity, show: Show) -> Self {
+        Self {
+            path,
+            kind,
+            entity,
+            show,
+            nulls: &[],
+            volatile: &[],
+            excerpt: &[],
+            patch: None,
+            create: None,
+            delete: None,
+            actions: &[],
+        }
+    }
+
+    /// Whether it is a collection.
+    #[must_use]
+    pub fn is_collection(&self) -> bool {
+        self.kind.ends_with("Collection")
+    }
+
+    /// `ComputerSystem`.
+    #[must_use]
+    pub fn type_name(&self) -> &'static str {
+        self.kind.rsplit('.').next().unwrap_or(self.kind)
+    }
+
+    /// `ComputerSystem.v1_20_0`: the namespace with its version, if it has one.
+    #[must_use]
+    pub fn namespace(&self) -> &'static str {
+        self.kind.rsplit_once('.').map_or(self.kind, |(namespace, _)| namespace)
+    }
+}
+
+/// What a value may be.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// True or false.
+    Bool,
+    /// A whole number from and to.
+    Integer(i64, i64),
+    /// A text of at most so many characters.
+    Text(usize),
+    /// A text that is not to be repeated, of at most so many characters.
+    Secret(usize),
+    /// One of these.
+    Enum(&'static [&'static str]),
+    /// A list of at most so many texts.
+    Texts(usize),
+    /// A URI of a resource: `{"@odata.id": …}`.
+    Link,
+}
+
+/// A property that a client may give.
+#[derive(Debug)]
+pub struct Property {
+    /// The names on the way: `Boot/BootSourceOverrideTarget`.
+    pub path: &'static str,
+    /// What it may be.
+    pub kind: Kind,
+    /// Null is taken as well: it clears the property.
+    pub nullable: bool,
+}
+
+impl Property {
+    /// One that is not nullable.
+    #[must_use]
+    pub const fn new(path: &'static str, kind: Kind) -> Self {
+        Self { path, kind, nullable: false }
+    }
+}
+
+/// Values that were given and are what they may be, by the paths of their properties.
+#[derive(Debug, Default)]
+pub struct Given(pub(crate) Vec<(&'static str, Value)>);
+
+impl Given {
+    /// The value of a property, if it was given.
+    #[must_use]
+    pub fn get(&self, path: &str) -> Option<&Value> {
+        self.0.iter().find(|(other, _)| *other == path).map(|(_, value)| value)
+    }
+
+    /// A text, if it was given and is not null.
+    #[must_use]
+    pub fn text(&self, path: &str) -> Option<&str> {
+        self.get(path).and_then(Value::as_str)
+    }
+
+    /// True or false, if it was given.
+    #[must_use]
+    pub fn bool(&self, path: &str) -> Option<bool> {
+        self.get(path).and_then(Value::as_bool)
+    }
+
+    /// Whether nothing was given.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// A call, and which properties it is for.
+#[derive(Debug)]
+pub struct Change {
+    /// Paths of properties.
+    pub properties: Vec<&'static str>,
+    /// What makes it so; a message when it cannot be.
+    pub call: Result<Call, Message>,
+}
+
+impl Change {
+    /// A call for one property.
+    #[must_use]
+    pub fn of(property: &'static str, call: Result<Call, Message>) -> Self {
+        Self { properties: vec![property], call }
+    }
+}
+
+/// What a PATCH may change.
+#[derive(Debug)]
+pub struct Patch {
+    /// Which properties.
+    pub properties: &'static [Property],
+    /// Which calls make it so.
+    pub apply: fn(&World, Names<'_>, &Given) -> Vec<Change>,
+    /// What is known of that afterwards is asked again.
+    pub changes: &'static [Need],
+}
+
+/// What a POST on a collection makes.
+#[derive(Debug)]
+pub struct Create {
+    /// Which properties, and whether each has to be there.
+    pub properties: &'static [(Property, bool)],
+    /// Which call makes it.
+    pub call: fn(&World, &Given) -> Result<Call, Message>,
+    /// What became of the owner's answer.
+    pub made: fn(&[u8]) -> Result<Made, Fault>,
+    /// What is known of that afterwards is asked again.
+    pub changes: &'static [Need],
+}
+
+/// Something new.
+#[derive(Debug)]
+pub struct Made {
+    /// Its name in the collection.
+    pub name: String,
+    /// What is shown of it; `None`: what the resource shows.
+    pub shown: Option<Value>,
+    /// Headers more.
+    pub headers: Vec<(&'static str, String)>,
+    /// What else is to be said.
+    pub messages: Vec<Message>,
+}
+
+/// Something that can be done with a resource.
+#[derive(Debug)]
+pub struct Action {
+    /// `ComputerSystem.Reset`.
+    pub name: &'static str,
+    /// What it takes.
+    pub parameters: &'static [Parameter],
+    /// Which call does it; `None` for one that needs none, as it is so already.
+    pub run: fn(&World, Names<'_>, &Given) -> Result<Call, Message>,
+}
+
+impl Action {
+    /// `Reset`.
+    #[must_use]
+    pub fn short(&self) -> &'static str {
+        self.name.rsplit('.').next().unwrap_or(self.name)
+    }
+}
+
+/// A parameter of an action.
+#[derive(Debug)]
+pub struct Parameter {
+    /// What it is.
+    pub property: Property,
+    /// It has to be there.
+    pub required: bool,
+}
+
+/// A link.
+#[must_use]
+pub(crate) fn link(uri: &str) -> Value {
+    let mut map = Map::new();
+    map.insert("@odata.id".to_owned(), Value::String(uri.to_owned()));
+    Value::Object(map)
+}
+
+/// The body of a collection, of links to its members.
+#[must_use]
+pub(crate) fn collection(name: &str, uris: Vec<String>) -> Value {
+    let members: Vec<Value> = uris.iter().map(|uri| link(uri)).collect();
+    serde_json::json!({"Name": name, "Members@odata.count": members.len(), "Members": members})
+}
+
+/// `State` and `Health`; what is not known is left out.
+#[must_use]
+pub(crate) fn status(state: &str, health: Option<&str>) -> Value {
+    serde_json::json!({"State": state, "Health": health})
+}
+
+/// Removes what is null, unless the property is one whose null says something, and objects of which nothing is left.
+pub(crate) fn prune(value: &mut Value, keep: &[&str]) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|name, value| {
+                prune(value, keep);
+                let is_bare = value.as_object().is_some_and(Map::is_empty);
+                (!value.is_null() || keep.contains(&name.as_str())) && !is_bare
+            });
+        }
+        Value::Array(list) => {
+            for value in list {
+                prune(value, keep);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A place of a property by its path.
+pub(crate) fn pointer(path: &str) -> Pointer {
+    Pointer::of(&path.split('/').collect::<Vec<_>>())
+}

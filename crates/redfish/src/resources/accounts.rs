@@ -1,0 +1,196 @@
+//! AccountService: who may log in and what they may do, all of it usermgr's (`UserService`, `RoleService`). An account is found by its name.
+
+use prost::Message as _;
+use schema::rpc::user_service;
+use schema::v1alpha1 as v1;
+use serde_json::{Value, json};
+
+use crate::privilege::{Privileges, entity};
+use crate::resource::{
+    Change, Create, Deed, Given, Kind, Made, Names, Patch, Property, Resource, collection, link, status,
+};
+use crate::world::{Call, Need, World};
+use crate::{Code, Fault, Message};
+
+use super::{name, said};
+
+pub(super) static SERVICE: Resource = Resource::new(
+    "AccountService",
+    "AccountService.v1_15_0.AccountService",
+    &entity::ACCOUNT_SERVICE,
+    |world, _| {
+        Ok(Some(json!({
+            "Name": "Account service",
+            "ServiceEnabled": true,
+            "HTTPBasicAuth": if world.about.basic { "Enabled" } else { "Disabled" },
+            "LocalAccountAuth": "Enabled",
+            "SupportedAccountTypes": ["Redfish"],
+            "Accounts": link("/redfish/v1/AccountService/Accounts"),
+            "Roles": link("/redfish/v1/AccountService/Roles"),
+            "Status": status("Enabled", Some("OK")),
+        })))
+    },
+);
+
+pub(super) static COLLECTION: Resource = Resource {
+    create: Some(Create {
+        properties: &[
+            (Property::new("UserName", Kind::Text(64)), true),
+            (Property::new("Password", Kind::Secret(128)), true),
+            (Property::new("RoleId", Kind::Text(64)), true),
+            (Property::new("Enabled", Kind::Bool), false),
+            (Property::new("PasswordChangeRequired", Kind::Bool), false),
+            (Property::new("AccountTypes", Kind::Texts(8)), false),
+            (Property::new("Description", Kind::Text(256)), false),
+        ],
+        call: create,
+        made,
+        changes: &[Need::Users],
+    }),
+    ..Resource::new(
+        "AccountService/Accounts",
+        "ManagerAccountCollection.ManagerAccountCollection",
+        &entity::MANAGER_ACCOUNT_COLLECTION,
+        |world, _| {
+            let all = world.accounts()?;
+            let uris =
+                all.iter().map(|user| format!("/redfish/v1/AccountService/Accounts/{}", user.username));
+            Ok(Some(collection("Accounts", uris.collect())))
+        },
+    )
+};
+
+pub(super) static ACCOUNT: Resource = Resource {
+    nulls: &["Password", "PasswordExpiration"],
+    patch: Some(Patch {
+        properties: &[
+            Property::new("Password", Kind::Secret(128)),
+            Property::new("RoleId", Kind::Text(64)),
+            Property::new("Enabled", Kind::Bool),
+            Property::new("Locked", Kind::Bool),
+            Property::new("PasswordChangeRequired", Kind::Bool),
+        ],
+        apply,
+        changes: &[Need::Users, Need::Own],
+    }),
+    delete: Some(|_, names| {
+        let request = v1::DeleteUserRequest { id: name(names, 0).to_owned() };
+        Ok(Deed::Call(Call::new(user_service::DELETE_USER, &request)))
+    }),
+    ..Resource::new(
+        "AccountService/Accounts/{}",
+        "ManagerAccount.v1_6_0.ManagerAccount",
+        &entity::MANAGER_ACCOUNT,
+        show,
+    )
+};
+
+fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
+    let all = world.accounts()?;
+    let Some(user) = all.into_iter().find(|user| user.username == name(names, 0)) else { return Ok(None) };
+    Ok(Some(json!({
+        "Name": "Account",
+        "Description": said(user.full_name.as_deref()),
+        "UserName": user.username,
+        "RoleId": user.role,
+        "Enabled": user.enabled.unwrap_or(true),
+        "Locked": user.lockout_info.is_some_and(|lock| lock.locked),
+        // What was set is never shown.
+        "Password": null,
+        "PasswordChangeRequired": user.password_change_required,
+        "PasswordExpiration": user.password_expires_at.map(|at| at.to_string()),
+        "AccountTypes": ["Redfish"],
+        "Links": {"Role": link(&format!("/redfish/v1/AccountService/Roles/{}", user.role))},
+    })))
+}
+
+fn create(_world: &World, given: &Given) -> Result<Call, Message> {
+    let text = |name: &str| given.text(name).unwrap_or_default().to_owned();
+    let user = v1::User {
+        username: text("UserName"),
+        role: text("RoleId"),
+        enabled: given.bool("Enabled"),
+        password_change_required: given.bool("PasswordChangeRequired").unwrap_or(false),
+        full_name: given.text("Description").map(str::to_owned),
+        ..v1::User::default()
+    };
+    let request = v1::CreateUserRequest { user: Some(user), password: text("Password"), dry_run: None };
+    Ok(Call::new(user_service::CREATE_USER, &request))
+}
+
+fn made(answer: &[u8]) -> Result<Made, Fault> {
+    let bad = || Fault::new(Code::Internal, "the answer to a new account is none");
+    let user = v1::CreateUserResponse::decode(answer).ok().and_then(|answer| answer.user).ok_or_else(bad)?;
+    Ok(Made { name: user.username, shown: None, headers: Vec::new(), messages: Vec::new() })
+}
+
+fn apply(world: &World, names: Names<'_>, given: &Given) -> Vec<Change> {
+    let id = name(names, 0);
+    let mut changes = Vec::new();
+    if let Some(password) = given.text("Password") {
+        let own = world.about.asker.username == id;
+        let request = v1::ResetPasswordRequest {
+            id: id.to_owned(),
+            new_password: Some(password.to_owned()),
+            // Who chooses it for another says whether it is to be changed; one's own needs no change.
+            require_change: Some(!own && given.bool("PasswordChangeRequired").unwrap_or(false)),
+        };
+        let mut change = Change::of("Password", Ok(Call::new(user_service::RESET_PASSWORD, &request)));
+        if !own && given.get("PasswordChangeRequired").is_some() {
+            change.properties.push("PasswordChangeRequired");
+        }
+        changes.push(change);
+    }
+    let is_told =
+        |property: &str| changes.iter().any(|change: &Change| change.properties.contains(&property));
+    let with_password = is_told("PasswordChangeRequired");
+    let mut update = |property: &'static str, path: &str, user: v1::User| {
+        let request = v1::UpdateUserRequest {
+            user: Some(v1::User { id: id.to_owned(), ..user }),
+            field_mask: Some(prost_types::FieldMask { paths: vec![path.to_owned()] }),
+        };
+        changes.push(Change::of(property, Ok(Call::new(user_service::UPDATE_USER, &request))));
+    };
+    if let Some(role) = given.text("RoleId") {
+        update("RoleId", "role", v1::User { role: role.to_owned(), ..v1::User::default() });
+    }
+    if let Some(enabled) = given.bool("Enabled") {
+        update("Enabled", "enabled", v1::User { enabled: Some(enabled), ..v1::User::default() });
+    }
+    if let Some(required) = given.bool("PasswordChangeRequired").filter(|_| !with_password) {
+        let user = v1::User { password_change_required: required, ..v1::User::default() };
+        update("PasswordChangeRequired", "password_change_required", user);
+    }
+    if let Some(locked) = given.bool("Locked") {
+        // A lock can only be lifted; usermgr refuses the other.
+        let lock = v1::AccountLockoutInfo { locked, ..v1::AccountLockoutInfo::default() };
+        update("Locked", "lockout_info.locked", v1::User { lockout_info: Some(lock), ..v1::User::default() });
+    }
+    changes
+}
+
+pub(super) static ROLES: Resource = Resource::new(
+    "AccountService/Roles",
+    "RoleCollection.RoleCollection",
+    &entity::ROLE_COLLECTION,
+    |world, _| {
+        let all = world.roles()?.roles.iter();
+        Ok(Some(collection(
+            "Roles",
+            all.map(|role| format!("/redfish/v1/AccountService/Roles/{}", role.id)).collect(),
+        )))
+    },
+);
+
+pub(super) static ROLE: Resource =
+    Resource::new("AccountService/Roles/{}", "Role.v1_2_0.Role", &entity::ROLE, |world, names| {
+        let all = &world.roles()?.roles;
+        let Some(role) = all.iter().find(|role| role.id == name(names, 0)) else { return Ok(None) };
+        Ok(Some(json!({
+            "Name": role.id,
+            "Description": said(Some(&role.description)),
+            "RoleId": role.id,
+            "IsPredefined": role.predefined,
+            "AssignedPrivileges": Privileges::of(&role.privileges).names(),
+        })))
+    });

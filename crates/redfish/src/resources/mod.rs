@@ -1,0 +1,119 @@
+//! The resources. Each file says where its values come from; this is the list of them.
+
+mod accounts;
+mod chassis;
+mod events;
+mod fans;
+mod inventory;
+mod log;
+mod managers;
+mod power;
+mod power_supplies;
+mod protocol;
+mod registries;
+mod root;
+mod schemas;
+mod sensors;
+mod sessions;
+mod systems;
+mod tasks;
+mod thermal;
+mod update;
+
+use std::collections::BTreeMap;
+
+use crate::message::{self, Registry};
+use crate::resource::Resource;
+
+pub use events::STREAM;
+pub use log::{REGISTRY as OWN_REGISTRY, event_payload};
+
+/// All of them, what lies above first.
+pub static ALL: &[&Resource] = &[
+    &root::RESOURCE,
+    &systems::COLLECTION,
+    &systems::SYSTEM,
+    &inventory::PROCESSORS,
+    &inventory::PROCESSOR,
+    &inventory::MEMORIES,
+    &inventory::MEMORY,
+    &chassis::COLLECTION,
+    &chassis::CHASSIS,
+    &sensors::COLLECTION,
+    &sensors::SENSOR,
+    &thermal::THERMAL,
+    &thermal::SUBSYSTEM,
+    &thermal::METRICS,
+    &fans::COLLECTION,
+    &fans::FAN,
+    &power::POWER,
+    &power::SUBSYSTEM,
+    &power_supplies::COLLECTION,
+    &power_supplies::POWER_SUPPLY,
+    &managers::COLLECTION,
+    &managers::MANAGER,
+    &protocol::RESOURCE,
+    &log::SERVICES,
+    &log::SERVICE,
+    &log::ENTRIES,
+    &log::ENTRY,
+    &sessions::SERVICE,
+    &sessions::COLLECTION,
+    &sessions::SESSION,
+    &accounts::SERVICE,
+    &accounts::COLLECTION,
+    &accounts::ACCOUNT,
+    &accounts::ROLES,
+    &accounts::ROLE,
+    &events::SERVICE,
+    &events::COLLECTION,
+    &events::DESTINATION,
+    &update::SERVICE,
+    &update::COLLECTION,
+    &update::FIRMWARE,
+    &tasks::SERVICE,
+    &tasks::COLLECTION,
+    &registries::COLLECTION,
+    &registries::FILE,
+    &schemas::COLLECTION,
+    &schemas::FILE,
+];
+
+/// The message registries that are served.
+pub static REGISTRIES: &[&Registry] = &[
+    &message::base::REGISTRY,
+    &message::resource_event::REGISTRY,
+    &message::task_event::REGISTRY,
+    &message::update::REGISTRY,
+    &message::heartbeat_event::REGISTRY,
+    &log::REGISTRY,
+];
+
+/// The name in a path at a place.
+fn name(names: &[String], at: usize) -> &str {
+    names.get(at).map(String::as_str).unwrap_or_default()
+}
+
+/// A text that says something.
+fn said(text: Option<&str>) -> Option<&str> {
+    text.filter(|text| !text.is_empty())
+}
+
+/// Where DMTF publishes schemas.
+const SCHEMAS: &str = "https://redfish.dmtf.org/schemas/v1";
+
+/// Namespaces of what is in answers and no resource of its own.
+const INSIDE: &[&str] =
+    &["ActionInfo.v1_0_0", "Event.v1_5_0", "Message.v1_1_1", "MessageRegistry.v1_4_0", "Resource.v1_0_0"];
+
+/// The schema of a type here.
+pub(crate) fn schema_uri(type_name: &str) -> String {
+    format!("/redfish/v1/JsonSchemas/{type_name}")
+}
+
+/// Each type with its namespace: that of the version in use if it has versions.
+pub(crate) fn types() -> BTreeMap<&'static str, &'static str> {
+    let inside =
+        INSIDE.iter().map(|namespace| (namespace.split('.').next().unwrap_or(namespace), *namespace));
+    ALL.iter().map(|resource| (resource.type_name(), resource.namespace())).chain(inside).collect()
+}

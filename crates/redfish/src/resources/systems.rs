@@ -1,0 +1,244 @@
+//! Systems: the machines. What they do is statemgr's (`HostService`), what they are inventorymgr's (`AssetService`).
+
+use schema::rpc::{asset_service, chassis_service, host_service};
+use schema::v1alpha1 as v1;
+use serde_json::{Value, json};
+
+use crate::message::base;
+use crate::privilege::entity;
+use crate::resource::{
+    Action, Change, Given, Kind, Names, Parameter, Patch, Property, Resource, collection, link, status,
+};
+use crate::world::{Call, Need, World};
+use crate::{Fault, Message};
+
+use super::{name, said};
+
+pub(super) static COLLECTION: Resource = Resource::new(
+    "Systems",
+    "ComputerSystemCollection.ComputerSystemCollection",
+    &entity::COMPUTER_SYSTEM_COLLECTION,
+    |world, _| {
+        let uris = world.hosts()?.hosts.iter().map(|host| format!("/redfish/v1/Systems/{}", host.name));
+        Ok(Some(collection("Computer systems", uris.collect())))
+    },
+);
+
+pub(super) static SYSTEM: Resource = Resource {
+    nulls: &["PowerState"],
+    patch: Some(Patch {
+        properties: &[
+            Property { path: "AssetTag", kind: Kind::Text(63), nullable: true },
+            Property::new("LocationIndicatorActive", Kind::Bool),
+            Property::new("IndicatorLED", Kind::Enum(&["Lit", "Blinking", "Off"])),
+            Property::new("PowerRestorePolicy", Kind::Enum(&["AlwaysOn", "AlwaysOff", "LastState"])),
+            Property::new("Boot/BootSourceOverrideTarget", Kind::Enum(&["None"])),
+            Property::new("Boot/BootSourceOverrideEnabled", Kind::Enum(&["Disabled"])),
+        ],
+        apply,
+        changes: &[Need::Hosts, Need::Chassis, Need::Assets],
+    }),
+    actions: &[Action {
+        name: "ComputerSystem.Reset",
+        parameters: &[Parameter {
+            property: Property::new(
+                "ResetType",
+                Kind::Enum(&[
+                    "On",
+                    "ForceOn",
+                    "ForceOff",
+                    "GracefulShutdown",
+                    "GracefulRestart",
+                    "ForceRestart",
+                    "PowerCycle",
+                    "Nmi",
+                ]),
+            ),
+            required: true,
+        }],
+        run: reset,
+    }],
+    ..Resource::new("Systems/{}", "ComputerSystem.v1_13_0.ComputerSystem", &entity::COMPUTER_SYSTEM, show)
+};
+
+fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
+    let id = name(names, 0);
+    let Some(host) = world.host(id)? else { return Ok(None) };
+    let assets = world.assets().map(|answer| answer.assets.as_slice()).unwrap_or_default();
+    let of_host = |kind: v1::AssetType| {
+        assets
+            .iter()
+            .filter(move |asset| asset.r#type() == kind && asset.present && asset.host_name == host.name)
+    };
+    let info = system_asset(world, host).and_then(|asset| asset.info.as_ref());
+    let text = |field: fn(&v1::AssetInfo) -> Option<&str>| said(info.and_then(field));
+    let firmware = of_host(v1::AssetType::Firmware).next().and_then(|asset| asset.info.as_ref());
+    let processors: Vec<&v1::Asset> = of_host(v1::AssetType::Processor).collect();
+    let processor = processors.first().and_then(|asset| asset.info.as_ref());
+    let memory: Vec<u64> = of_host(v1::AssetType::Memory)
+        .filter_map(|asset| asset.info.as_ref()?.custom_attributes.get("size_mib")?.parse().ok())
+        .collect();
+    let is_known = !host.stale && host.status.is_some_and(|status| status != 0);
+    let chassis = world
+        .chassis()
+        .ok()
+        .and_then(|answer| answer.chassis.iter().find(|chassis| chassis.name == host.chassis_name));
+    let identify = chassis.and_then(|chassis| chassis.identify);
+    let chassis_link = (!host.chassis_name.is_empty())
+        .then(|| vec![link(&format!("/redfish/v1/Chassis/{}", host.chassis_name))]);
+    Ok(Some(json!({
+        "Name": info.map_or(host.name.as_str(), |info| &info.product_name),
+        "Description": said(host.description.as_deref()),
+        "SystemType": "Physical",
+        "Manufacturer": text(|info| info.manufacturer.as_deref()),
+        "Model": info.map(|info| info.product_name.as_str()),
+        "SKU": text(|info| info.sku.as_deref()),
+        "SerialNumber": text(|info| info.serial_number.as_deref()),
+        "PartNumber": text(|info| info.part_number.as_deref()),
+        "UUID": text(|info| info.uuid.as_deref()),
+        "AssetTag": text(|info| info.asset_tag.as_deref()).unwrap_or_default(),
+        "HostName": said(host.operating_system.as_ref().and_then(|system| system.name.as_deref())),
+        "BiosVersion": said(firmware.and_then(|info| info.revision.as_deref())),
+        "PowerState": if is_known { power_state(host) } else { None },
+        "PowerRestorePolicy": match host.power_restore_policy() {
+            v1::PowerRestorePolicy::AlwaysOn => Some("AlwaysOn"),
+            v1::PowerRestorePolicy::AlwaysOff => Some("AlwaysOff"),
+            v1::PowerRestorePolicy::Last => Some("LastState"),
+            v1::PowerRestorePolicy::Unspecified => None,
+        },
+        "LastResetTime": host.last_reboot.and_then(|last| last.last_reboot_time).map(|at| at.to_string()),
+        "LocationIndicatorActive": identify,
+        "IndicatorLED": identify.map(|on| if on { "Lit" } else { "Off" }),
+        // No way leads to the host's firmware yet, so nothing can be overridden: that is what this says.
+        "Boot": {
+            "BootSourceOverrideEnabled": "Disabled",
+            "BootSourceOverrideEnabled@Redfish.AllowableValues": ["Disabled"],
+            "BootSourceOverrideTarget": "None",
+            "BootSourceOverrideTarget@Redfish.AllowableValues": ["None"],
+        },
+        "ProcessorSummary": {
+            "Count": (!processors.is_empty()).then_some(processors.len()),
+            "Model": processor.map(|info| info.product_name.as_str()),
+        },
+        "MemorySummary": {
+            "TotalSystemMemoryGiB": (!memory.is_empty()).then(|| mib_as_gib(memory.iter().sum())),
+        },
+        "Processors": link(&format!("/redfish/v1/Systems/{id}/Processors")),
+        "Memory": link(&format!("/redfish/v1/Systems/{id}/Memory")),
+        "Status": system_status(host),
+        "Links": {
+            "Chassis": chassis_link,
+            "ManagedBy": [link("/redfish/v1/Managers/bmc")],
+        },
+    })))
+}
+
+/// Whole numbers where it is one.
+fn mib_as_gib(mib: u64) -> Value {
+    if mib.is_multiple_of(1024) { (mib / 1024).into() } else { json!(mib as f64 / 1024.0) }
+}
+
+/// The part that is the machine as a whole: what its firmware says of itself, else what the board file says.
+fn system_asset<'w>(world: &'w World, host: &v1::Host) -> Option<&'w v1::Asset> {
+    let assets = &world.assets().ok()?.assets;
+    let systems = || assets.iter().filter(|asset| asset.r#type() == v1::AssetType::System);
+    systems()
+        .find(|asset| asset.host_name == host.name)
+        .or_else(|| systems().find(|asset| asset.host_name.is_empty()))
+}
+
+fn power_state(host: &v1::Host) -> Option<&'static str> {
+    match (host.status(), host.requested_action()) {
+        (v1::HostStatus::Off, _) => Some("Off"),
+        (v1::HostStatus::On | v1::HostStatus::Quiesced | v1::HostStatus::Diagnostic, _) => Some("On"),
+        (v1::HostStatus::Transitioning, v1::HostAction::On) => Some("PoweringOn"),
+        (v1::HostStatus::Transitioning, v1::HostAction::Off | v1::HostAction::ForceOff) => {
+            Some("PoweringOff")
+        }
+        (v1::HostStatus::Transitioning, v1::HostAction::ForceRestart | v1::HostAction::Nmi) => Some("On"),
+        // Off first, then on: which of the two it is now is not told.
+        (v1::HostStatus::Transitioning | v1::HostStatus::Error | v1::HostStatus::Unspecified, _) => None,
+    }
+}
+
+fn system_status(host: &v1::Host) -> Value {
+    match (host.stale, host.status()) {
+        (true, _) | (_, v1::HostStatus::Unspecified) => status("UnavailableOffline", None),
+        (_, v1::HostStatus::Off) => status("StandbyOffline", Some("OK")),
+        (_, v1::HostStatus::On) => status("Enabled", Some("OK")),
+        (_, v1::HostStatus::Transitioning) => status("Starting", Some("OK")),
+        (_, v1::HostStatus::Quiesced) => status("Quiesced", Some("OK")),
+        (_, v1::HostStatus::Diagnostic) => status("InTest", Some("OK")),
+        (_, v1::HostStatus::Error) => status("Enabled", Some("Critical")),
+    }
+}
+
+fn apply(world: &World, names: Names<'_>, given: &Given) -> Vec<Change> {
+    let id = name(names, 0);
+    let host = world.host(id).ok().flatten();
+    let mut changes = Vec::new();
+    if let Some(tag) = given.get("AssetTag") {
+        let call = match host.and_then(|host| system_asset(world, host)) {
+            Some(asset) => Ok(Call::new(
+                asset_service::SET_ASSET_INFO,
+                &v1::SetAssetInfoRequest {
+                    id: asset.id.clone(),
+                    asset_tag: Some(tag.as_str().unwrap_or_default().to_owned()),
+                    location: None,
+                },
+            )),
+            None => Err(base::PROPERTY_NOT_UPDATED.with(&["AssetTag"])),
+        };
+        changes.push(Change::of("AssetTag", call));
+    }
+    let lit = given.bool("LocationIndicatorActive");
+    let led = given.text("IndicatorLED").map(|state| state != "Off");
+    for (property, on) in [("LocationIndicatorActive", lit), ("IndicatorLED", led)] {
+        let Some(on) = on else { continue };
+        changes
+            .push(Change::of(property, identify(host.map(|host| host.chassis_name.as_str()), on, property)));
+    }
+    if let Some(policy) = given.text("PowerRestorePolicy") {
+        let policy = match policy {
+            "AlwaysOn" => v1::PowerRestorePolicy::AlwaysOn,
+            "AlwaysOff" => v1::PowerRestorePolicy::AlwaysOff,
+            _ => v1::PowerRestorePolicy::Last,
+        };
+        let host = v1::Host { power_restore_policy: Some(policy.into()), ..v1::Host::default() };
+        let request = v1::UpdateHostRequest {
+            host_name: id.to_owned(),
+            host: Some(host),
+            field_mask: Some(prost_types::FieldMask { paths: vec!["power_restore_policy".to_owned()] }),
+        };
+        changes.push(Change::of("PowerRestorePolicy", Ok(Call::new(host_service::UPDATE_HOST, &request))));
+    }
+    changes
+}
+
+/// Lets a chassis show itself, or no longer.
+pub(super) fn identify(chassis: Option<&str>, on: bool, property: &str) -> Result<Call, Message> {
+    let Some(chassis) = chassis.filter(|name| !name.is_empty()) else {
+        return Err(base::PROPERTY_NOT_UPDATED.with(&[property]));
+    };
+    let action = if on { v1::ChassisAction::IdentifyOn } else { v1::ChassisAction::IdentifyOff };
+    let request = v1::ChangeChassisStateRequest { chassis_name: chassis.to_owned(), action: action.into() };
+    Ok(Call::new(chassis_service::CHANGE_CHASSIS_STATE, &request))
+}
+
+fn reset(world: &World, names: Names<'_>, given: &Given) -> Result<Call, Message> {
+    let id = name(names, 0);
+    let is_off = world.host(id).ok().flatten().is_some_and(|host| host.status() == v1::HostStatus::Off);
+    let action = match given.text("ResetType").unwrap_or_default() {
+        "On" | "ForceOn" => v1::HostAction::On,
+        "ForceOff" => v1::HostAction::ForceOff,
+        "GracefulShutdown" => v1::HostAction::Off,
+        // Each of these ends with the machine on (DSP0268, `ResetType`); nothing has to be ended first.
+        "GracefulRestart" | "ForceRestart" | "PowerCycle" if is_off => v1::HostAction::On,
+        "GracefulRestart" => v1::HostAction::Reboot,
+        "ForceRestart" => v1::HostAction::ForceRestart,
+        "PowerCycle" => v1::HostAction::PowerCycle,
+        _ => v1::HostAction::Nmi,
+    };
+    let request = v1::ChangeHostStateRequest { host_name: id.to_owned(), action: action.into() };
+    Ok(Call::new(host_service::CHANGE_HOST_STATE, &request))
+}

@@ -1,0 +1,90 @@
+//! UpdateService: which firmware there is. The controller's is statemgr's (`ManagementControllerService`), that of machines inventorymgr's
+//! (`AssetService`). Nothing takes a new one yet, so no way to bring one is shown.
+
+use schema::v1alpha1 as v1;
+use serde_json::{Value, json};
+
+use crate::Fault;
+use crate::privilege::entity;
+use crate::resource::{Names, Resource, collection, link, status};
+use crate::world::World;
+
+use super::{name, said};
+
+pub(super) static SERVICE: Resource =
+    Resource::new("UpdateService", "UpdateService.v1_0_0.UpdateService", &entity::UPDATE_SERVICE, |_, _| {
+        Ok(Some(json!({
+            "Name": "Update service",
+            "ServiceEnabled": false,
+            "FirmwareInventory": link("/redfish/v1/UpdateService/FirmwareInventory"),
+            "Status": status("Disabled", None),
+        })))
+    });
+
+pub(super) static COLLECTION: Resource = Resource::new(
+    "UpdateService/FirmwareInventory",
+    "SoftwareInventoryCollection.SoftwareInventoryCollection",
+    &entity::SOFTWARE_INVENTORY_COLLECTION,
+    |world, _| {
+        let all = all(world)?;
+        let uris =
+            all.iter().map(|firmware| format!("/redfish/v1/UpdateService/FirmwareInventory/{}", firmware.id));
+        Ok(Some(collection("Firmware", uris.collect())))
+    },
+);
+
+pub(super) static FIRMWARE: Resource = Resource::new(
+    "UpdateService/FirmwareInventory/{}",
+    "SoftwareInventory.v1_2_0.SoftwareInventory",
+    &entity::SOFTWARE_INVENTORY,
+    show,
+);
+
+struct Firmware {
+    id: String,
+    name: String,
+    version: Option<String>,
+    manufacturer: Option<String>,
+    of: String,
+}
+
+fn all(world: &World) -> Result<Vec<Firmware>, Fault> {
+    let mut out = Vec::new();
+    for controller in &world.controllers()?.controllers {
+        let firmware = controller.firmware.as_ref();
+        out.push(Firmware {
+            id: controller.name.clone(),
+            name: "Management controller".to_owned(),
+            version: firmware.and_then(|firmware| firmware.version.clone()),
+            manufacturer: firmware.and_then(|firmware| firmware.vendor.clone()),
+            of: format!("/redfish/v1/Managers/{}", controller.name),
+        });
+    }
+    // Without inventorymgr the controller's is still known.
+    for asset in world.parts(v1::AssetType::Firmware).unwrap_or_default() {
+        let info = asset.info.as_ref();
+        out.push(Firmware {
+            id: asset.id.clone(),
+            name: asset.name.clone(),
+            version: info.and_then(|info| info.revision.clone()),
+            manufacturer: info.and_then(|info| info.manufacturer.clone()),
+            of: format!("/redfish/v1/Systems/{}", asset.host_name),
+        });
+    }
+    Ok(out)
+}
+
+fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
+    let Some(firmware) = all(world)?.into_iter().find(|firmware| firmware.id == name(names, 0)) else {
+        return Ok(None);
+    };
+    Ok(Some(json!({
+        "Name": firmware.name,
+        "Version": said(firmware.version.as_deref()),
+        "Manufacturer": said(firmware.manufacturer.as_deref()),
+        "Updateable": false,
+        "RelatedItem": [link(&firmware.of)],
+        "RelatedItem@odata.count": 1,
+        "Status": status("Enabled", Some("OK")),
+    })))
+}

@@ -1,0 +1,272 @@
+//! What resources are made of: answers of the contract's owners, asked for by name and kept for one exchange.
+
+use std::cell::RefCell;
+use std::fmt;
+
+use prost::Message as _;
+use schema::rpc::{
+    asset_service, chassis_service, event_service, host_service, led_service, management_controller_service,
+    role_service, sensor_service, session_service, system_service, thermal_service, user_service,
+};
+use schema::v1alpha1 as v1;
+use schema::{Method, MethodInfo};
+
+use crate::fault::{Code, Fault};
+use crate::privilege::{Asker, Privileges};
+
+/// A call of the contract.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Call {
+    /// The method.
+    pub method: &'static MethodInfo,
+    /// The encoded request.
+    pub request: Vec<u8>,
+}
+
+impl Call {
+    /// A call of `method`.
+    #[must_use]
+    pub fn new<Req: prost::Message, Resp>(method: Method<Req, Resp>, request: &Req) -> Self {
+        Self { method: method.info, request: request.encode_to_vec() }
+    }
+}
+
+/// Without the request: it may hold a password.
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Call").field(&self.method.full_name).finish()
+    }
+}
+
+/// An answer of an owner, or that there is none.
+#[derive(Clone, Debug, Default)]
+enum Part<T> {
+    /// Nobody has asked yet.
+    #[default]
+    Unasked,
+    Known(Result<Box<T>, Fault>),
+}
+
+macro_rules! needs {
+    ($($(#[$doc:meta])* $need:ident $field:ident: $answer:ty = |$asker:ident| $call:expr;)+) => {
+        /// Something that is asked of its owner.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Need { $($(#[$doc])* $need),+ }
+
+        impl Need {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$need),+];
+
+            /// How it is asked for by this caller.
+            #[must_use]
+            pub fn call(self, asker: &Asker) -> Call {
+                match self { $(Self::$need => { let $asker = asker; $call })+ }
+            }
+        }
+
+        /// What is known in one exchange.
+        #[derive(Debug, Default)]
+        pub struct World {
+            $($field: Part<$answer>,)+
+            /// What was looked for and has not been asked yet.
+            missing: RefCell<Vec<Need>>,
+            /// What the service knows of itself.
+            pub about: About,
+        }
+
+        impl World {
+            $($(#[$doc])*
+            /// # Errors
+            /// What its owner, or the lack of one, said.
+            pub fn $field(&self) -> Result<&$answer, Fault> {
+                match &self.$field {
+                    Part::Unasked => Err(self.miss(Need::$need)),
+                    Part::Known(Ok(answer)) => Ok(answer),
+                    Part::Known(Err(fault)) => Err(fault.clone()),
+                }
+            })+
+
+            /// Takes in an answer.
+            pub fn fill(&mut self, need: Need, answer: Result<&[u8], Fault>) {
+                match need {
+                    $(Need::$need => {
+                        let decoded = answer.and_then(|bytes| {
+                            <$answer>::decode(bytes).map(Box::new).map_err(|error| {
+                                Fault::new(Code::Internal, &format!("{need:?} came as bytes that are no answer: {error}"))
+                            })
+                        });
+                        self.$field = Part::Known(decoded);
+                    })+
+                }
+            }
+
+            /// Forgets an answer, as something was changed.
+            pub(crate) fn forget(&mut self, need: Need) {
+                match need { $(Need::$need => self.$field = Part::Unasked,)+ }
+            }
+        }
+    };
+}
+
+needs! {
+    /// The machines.
+    Hosts hosts: v1::ListHostsResponse = |_asker| Call::new(host_service::LIST_HOSTS, &v1::ListHostsRequest::default());
+    /// The boxes.
+    Chassis chassis: v1::ListChassisResponse = |_asker| Call::new(chassis_service::LIST_CHASSIS, &v1::ListChassisRequest::default());
+    /// The controllers.
+    Controllers controllers: v1::ListManagementControllersResponse = |_asker| Call::new(
+        management_controller_service::LIST_MANAGEMENT_CONTROLLERS,
+        &v1::ListManagementControllersRequest::default(),
+    );
+    /// What this installation is.
+    System system: v1::GetSystemInfoResponse = |_asker| Call::new(system_service::GET_SYSTEM_INFO, &v1::GetSystemInfoRequest::default());
+    /// The sensors.
+    Sensors sensors: v1::ListSensorsResponse = |_asker| Call::new(sensor_service::LIST_SENSORS, &v1::ListSensorsRequest::default());
+    /// The fans.
+    Fans fans: v1::ListCoolingDevicesResponse = |_asker| Call::new(
+        thermal_service::LIST_COOLING_DEVICES,
+        &v1::ListCoolingDevicesRequest::default(),
+    );
+    /// What is cooled together.
+    Zones zones: v1::ListThermalZonesResponse = |_asker| Call::new(
+        thermal_service::LIST_THERMAL_ZONES,
+        &v1::ListThermalZonesRequest::default(),
+    );
+    /// The lights.
+    Leds leds: v1::ListLedsResponse = |_asker| Call::new(led_service::LIST_LEDS, &v1::ListLedsRequest::default());
+    /// The parts.
+    Assets assets: v1::ListAssetsResponse = |_asker| Call::new(asset_service::LIST_ASSETS, &v1::ListAssetsRequest::default());
+    /// The roles.
+    Roles roles: v1::ListRolesResponse = |_asker| Call::new(role_service::LIST_ROLES, &v1::ListRolesRequest::default());
+    /// All accounts; only for who manages them.
+    Users users: v1::ListUsersResponse = |_asker| Call::new(user_service::LIST_USERS, &v1::ListUsersRequest::default());
+    /// The caller's own account.
+    Own own: v1::GetUserResponse = |asker| Call::new(
+        user_service::GET_USER,
+        &v1::GetUserRequest { id: asker.user_id.clone(), ..v1::GetUserRequest::default() },
+    );
+    /// The sessions the caller may see: all, or its account's.
+    Sessions sessions: v1::ListSessionsResponse = |asker| Call::new(session_service::LIST_SESSIONS, &v1::ListSessionsRequest {
+        username: if asker.privileges.has(Privileges::CONFIGURE_USERS) { String::new() } else { asker.user_id.clone() },
+        ..v1::ListSessionsRequest::default()
+    });
+    /// The caller's own session.
+    Session session: v1::GetSessionResponse = |asker| Call::new(
+        session_service::GET_SESSION,
+        &v1::GetSessionRequest { id: asker.session_id.clone(), ..v1::GetSessionRequest::default() },
+    );
+    /// The newest events.
+    Events events: v1::ListEventsResponse = |_asker| Call::new(
+        event_service::LIST_EVENTS,
+        &v1::ListEventsRequest { page_size: 1000, ..v1::ListEventsRequest::default() },
+    );
+}
+
+/// A stream of events that is open.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamOpen {
+    /// Its name among them.
+    pub id: String,
+    /// Name of the account it is shown to.
+    pub username: String,
+    /// Where that is.
+    pub address: String,
+}
+
+/// What the service knows of itself and of the request, without asking anybody.
+#[derive(Clone, Debug, Default)]
+pub struct About {
+    /// Seconds since 1970.
+    pub now: i64,
+    /// The port of HTTPS; 0 when it is not known.
+    pub https_port: u16,
+    /// The port that answers with the way to HTTPS; 0 when there is none.
+    pub http_port: u16,
+    /// Whether HTTP Basic is taken.
+    pub basic: bool,
+    /// The name of the controller; empty when it is not known.
+    pub host_name: String,
+    /// The streams of events that are open.
+    pub streams: Vec<StreamOpen>,
+    /// Identity of this installation, a UUID; empty when it is not known.
+    pub uuid: String,
+    /// Who asks; nobody in particular while nobody is logged in.
+    pub asker: Asker,
+}
+
+impl World {
+    /// Remembers that something is wanted. What is shown meanwhile is thrown away, so any fault will do.
+    fn miss(&self, need: Need) -> Fault {
+        if let Ok(mut missing) = self.missing.try_borrow_mut()
+            && !missing.contains(&need)
+        {
+            missing.push(need);
+        }
+        Fault::new(Code::Unavailable, "not asked yet")
+    }
+
+    /// What was looked for since the last time and has not been asked.
+    pub(crate) fn take_missing(&self) -> Vec<Need> {
+        self.missing.try_borrow_mut().map(|mut missing| std::mem::take(&mut *missing)).unwrap_or_default()
+    }
+
+    /// The machine of that name.
+    ///
+    /// # Errors
+    /// As [`Self::hosts`].
+    pub fn host(&self, name: &str) -> Result<Option<&v1::Host>, Fault> {
+        Ok(self.hosts()?.hosts.iter().find(|host| host.name == name))
+    }
+
+    /// The box of that name.
+    ///
+    /// # Errors
+    /// As [`Self::chassis`].
+    pub fn one_chassis(&self, name: &str) -> Result<Option<&v1::Chassis>, Fault> {
+        Ok(self.chassis()?.chassis.iter().find(|chassis| chassis.name == name))
+    }
+
+    /// The controller of that name.
+    ///
+    /// # Errors
+    /// As [`Self::controllers`].
+    pub fn controller(&self, name: &str) -> Result<Option<&v1::ManagementController>, Fault> {
+        Ok(self.controllers()?.controllers.iter().find(|controller| controller.name == name))
+    }
+
+    /// The parts of a kind that are there.
+    ///
+    /// # Errors
+    /// As [`Self::assets`].
+    pub fn parts(&self, kind: v1::AssetType) -> Result<Vec<&v1::Asset>, Fault> {
+        Ok(self.assets()?.assets.iter().filter(|asset| asset.r#type() == kind && asset.present).collect())
+    }
+
+    /// The accounts the caller may see: all, or its own.
+    ///
+    /// # Errors
+    /// As [`Self::users`] and [`Self::own`].
+    pub fn accounts(&self) -> Result<Vec<&v1::User>, Fault> {
+        if self.about.asker.privileges.has(Privileges::CONFIGURE_USERS)
+            && !self.about.asker.password_change_required
+        {
+            return Ok(self.users()?.users.iter().collect());
+        }
+        Ok(self.own()?.user.iter().collect())
+    }
+
+    /// The sessions the caller may see.
+    ///
+    /// # Errors
+    /// As [`Self::sessions`] and [`Self::session`].
+    pub fn open_sessions(&self) -> Result<Vec<&v1::Session>, Fault> {
+        if self.about.asker.password_change_required {
+            return Ok(if self.about.asker.session_id.is_empty() {
+                Vec::new()
+            } else {
+                self.session()?.session.iter().collect()
+            });
+        }
+        Ok(self.sessions()?.sessions.iter().collect())
+    }
+}

@@ -1,0 +1,284 @@
+//! The tree of resources: everything that is linked is there, and looks as the specification says.
+
+mod support;
+
+use redfish::{Answer, Code, Fault, Method, Request, resources};
+use schema::v1alpha1 as v1;
+use serde_json::{Value, json};
+use support::{Bench, asker, said, tree};
+
+#[test]
+fn every_resource_is_reached_from_the_root_and_says_who_it_is() {
+    let mut bench = Bench::new();
+    let tree = tree(&mut bench);
+    for (path, value) in tree.iter().filter(|(_, value)| !value.is_null() && value.get("Messages").is_none())
+    {
+        assert_eq!(value["@odata.id"], *path, "{path}");
+        assert!(value["Name"].is_string(), "{path}");
+        let kind = value["@odata.type"].as_str().unwrap();
+        match value.get("Members") {
+            Some(members) => {
+                assert_eq!(value["Members@odata.count"], members.as_array().unwrap().len(), "{path}");
+                assert!(kind.matches('.').count() == 1 && value.get("Id").is_none(), "{path}");
+            }
+            None if path != "/redfish/v1/" => {
+                assert_eq!(value["Id"], path.rsplit('/').next().unwrap(), "{path}")
+            }
+            None => {}
+        }
+    }
+    for resource in resources::ALL {
+        let parts: Vec<&str> = resource.path.split('/').collect();
+        let fits = |path: &str| {
+            let path: Vec<&str> = path.trim_start_matches("/redfish/v1/").split('/').collect();
+            path.len() == parts.len() && path.iter().zip(&parts).all(|(a, b)| a == b || *b == "{}")
+        };
+        assert!(tree.iter().any(|(path, _)| fits(path)), "{} is nowhere linked", resource.path);
+    }
+}
+
+#[test]
+fn a_machine_is_shown_as_its_daemons_say() {
+    let mut bench = Bench::new();
+    let system = bench.shown("/redfish/v1/Systems/system");
+    for (place, expected) in [
+        ("/PowerState", json!("On")),
+        ("/Status", json!({"State": "Enabled", "Health": "OK"})),
+        ("/BiosVersion", json!("1.2.3")),
+        ("/PowerRestorePolicy", json!("LastState")),
+        ("/AssetTag", json!("tag")),
+        ("/MemorySummary/TotalSystemMemoryGiB", json!(16)),
+        ("/ProcessorSummary", json!({"Count": 1, "Model": "Product system-cpu0"})),
+        ("/LocationIndicatorActive", json!(false)),
+        ("/Links/Chassis/0/@odata.id", json!("/redfish/v1/Chassis/chassis")),
+        (
+            "/Actions/#ComputerSystem.Reset/target",
+            json!("/redfish/v1/Systems/system/Actions/ComputerSystem.Reset"),
+        ),
+        ("/Boot/BootSourceOverrideEnabled", json!("Disabled")),
+    ] {
+        assert_eq!(system.pointer(place), Some(&expected), "{place}");
+    }
+    let info = bench.shown("/redfish/v1/Systems/system/ResetActionInfo");
+    assert_eq!(
+        info["Parameters"][0]["AllowableValues"],
+        system["Actions"]["#ComputerSystem.Reset"]["ResetType@Redfish.AllowableValues"]
+    );
+    let account = bench.shown("/redfish/v1/AccountService/Accounts/olga");
+    assert_eq!((&account["Password"], &account["RoleId"]), (&Value::Null, &json!("Operator")));
+    assert!(account.as_object().unwrap().contains_key("Password"));
+}
+
+#[test]
+fn a_value_that_is_not_good_is_null_and_what_is_not_known_is_left_out() {
+    let mut bench = Bench::new();
+    let sensor = bench.shown("/redfish/v1/Chassis/chassis/Sensors/dimm0_temp");
+    assert_eq!(sensor.get("Reading"), Some(&Value::Null));
+    assert_eq!(sensor["Status"], json!({"State": "UnavailableOffline", "Health": "Warning"}));
+    let thermal = bench.shown("/redfish/v1/Chassis/chassis/Thermal");
+    assert_eq!(thermal["Temperatures"][1].get("ReadingCelsius"), Some(&Value::Null));
+    assert_eq!(thermal["Fans"][0]["Reading"], 4200);
+    // Nobody knows anything of the parts: the machine is shown without them.
+    bench
+        .refuse("rpc.AssetService.ListAssets", Fault::new(Code::Unavailable, "inventorymgr does not answer"));
+    let system = bench.shown("/redfish/v1/Systems/system");
+    assert!(system.get("SerialNumber").is_none() && system.get("BiosVersion").is_none());
+    assert_eq!(system["PowerState"], "On");
+}
+
+#[test]
+fn a_host_in_between_says_where_it_goes_as_far_as_that_is_known() {
+    let mut bench = Bench::new();
+    use v1::HostAction as A;
+    for (action, shown) in [
+        (A::On, json!("PoweringOn")),
+        (A::ForceOff, json!("PoweringOff")),
+        (A::ForceRestart, json!("On")),
+        (A::PowerCycle, Value::Null),
+    ] {
+        let host = v1::Host {
+            name: "system".into(),
+            status: Some(v1::HostStatus::Transitioning.into()),
+            requested_action: Some(action.into()),
+            ..v1::Host::default()
+        };
+        bench.say("rpc.HostService.ListHosts", &v1::ListHostsResponse { hosts: vec![host] });
+        assert_eq!(bench.shown("/redfish/v1/Systems/system").get("PowerState"), Some(&shown), "{action:?}");
+    }
+}
+
+#[test]
+fn without_its_daemon_a_resource_is_unavailable_for_a_while() {
+    let mut bench = Bench::new();
+    bench.refuse("rpc.HostService.ListHosts", Fault::new(Code::Unavailable, "statemgr does not answer"));
+    let answer = bench.get("/redfish/v1/Systems/system");
+    assert_eq!((answer.status, said(&answer).as_str()), (503, "ServiceTemporarilyUnavailable"));
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    assert_eq!(bench.get("/redfish/v1/").status, 200);
+}
+
+#[test]
+fn what_is_not_there_is_404_and_what_is_not_done_405() {
+    let mut bench = Bench::new();
+    for path in [
+        "/redfish/v1/Systems/other",
+        "/redfish/v1/Chassis/x/Sensors/y",
+        "/redfish/v1/Chassis/x/Thermal",
+        "/redfish/v1/JsonSchemas/Nope",
+        "/redfish/v1/Managers/x/LogServices",
+    ] {
+        let answer = bench.get(path);
+        assert_eq!((answer.status, said(&answer).as_str()), (404, "ResourceNotFound"), "{path}");
+    }
+    assert_eq!(said(&bench.get("/redfish/v1/Nope")), "ResourceMissingAtURI");
+    let answer = bench.send(Method::Delete, "/redfish/v1/Systems/system", &json!({}));
+    assert_eq!((answer.status, answer.header("allow")), (405, Some("GET, HEAD, PATCH")));
+    let answer = bench.get("/redfish/v1/Systems/system/Actions/ComputerSystem.Reset");
+    assert_eq!((answer.status, answer.header("allow")), (405, Some("POST")));
+    assert_eq!(bench.get("/redfish/v1/Systems").header("allow"), Some("GET, HEAD"));
+}
+
+#[test]
+fn queries_shape_what_is_shown() {
+    let mut bench = Bench::new();
+    let expanded = bench.shown("/redfish/v1/Systems?$expand=.($levels=1)");
+    assert_eq!(expanded["Members"][0]["PowerState"], "On");
+    assert_eq!(
+        expanded["Members"][0]["Processors"],
+        json!({"@odata.id": "/redfish/v1/Systems/system/Processors"})
+    );
+    let deeper = bench.shown("/redfish/v1/Systems?$expand=.($levels=3)");
+    assert_eq!(deeper["Members"][0]["Processors"]["Members"][0]["TotalCores"], 8);
+    assert!(deeper["Members"][0]["Links"]["Chassis"][0].get("Name").is_none(), "not those in Links");
+    let all = bench.shown("/redfish/v1/Systems/system?$expand=*");
+    assert_eq!(all["Links"]["Chassis"][0]["ChassisType"], "RackMount");
+    assert_eq!(bench.shown("/redfish/v1/?$expand=.")["Systems"]["Members@odata.count"], 1);
+    let mut nobody = Bench::by(redfish::Asker::default());
+    let alone = nobody.shown("/redfish/v1/?$expand=.");
+    assert!(alone["Systems"].get("Members").is_none(), "what is closed stays a link");
+    let related = bench.shown("/redfish/v1/Systems/system?$expand=~");
+    assert_eq!(related["Links"]["Chassis"][0]["ChassisType"], "RackMount");
+    assert!(related["Processors"].get("Name").is_none());
+
+    let selected = bench.shown("/redfish/v1/Systems/system?$select=PowerState,Status/Health");
+    assert_eq!((&selected["PowerState"], &selected["Status"]), (&json!("On"), &json!({"Health": "OK"})));
+    assert!(selected.get("Name").is_none());
+
+    let hot =
+        bench.shown("/redfish/v1/Chassis/chassis/Sensors?$filter=ReadingType%20eq%20'Temperature'&$expand=.");
+    assert_eq!(hot["Members@odata.count"], 2);
+    assert_eq!(hot["Members"][0]["Id"], "cpu0_temp");
+
+    let page = bench.shown("/redfish/v1/Chassis/chassis/Sensors?$top=5&$skip=2");
+    assert_eq!((&page["Members@odata.count"], page["Members"].as_array().unwrap().len()), (&json!(13), 5));
+    assert_eq!(page["Members@odata.nextLink"], "/redfish/v1/Chassis/chassis/Sensors?$skip=7&$top=5");
+    let next = bench.shown(page["Members@odata.nextLink"].as_str().unwrap());
+    let last = bench.shown(next["Members@odata.nextLink"].as_str().unwrap());
+    assert!(last.get("Members@odata.nextLink").is_none());
+    assert_eq!(last["Members"].as_array().unwrap().len(), 1);
+    assert_eq!(bench.shown("/redfish/v1/Chassis/chassis/Sensors?$skip=99")["Members"], json!([]));
+
+    assert_eq!(bench.shown("/redfish/v1/Systems?only")["Id"], "system");
+    assert_eq!(bench.shown("/redfish/v1/Chassis/chassis/Sensors?only")["Members@odata.count"], 13);
+    let excerpt = bench.shown("/redfish/v1/Chassis/chassis/Sensors/cpu0_temp?excerpt");
+    assert_eq!((&excerpt["Reading"], excerpt.get("Status")), (&json!(41.5), None));
+
+    for (path, status, message) in [
+        ("/redfish/v1/Systems/system?only", 400, "QueryNotSupportedOnResource"),
+        ("/redfish/v1/Systems/system?$top=1", 400, "QueryNotSupportedOnResource"),
+        ("/redfish/v1/Systems/system?excerpt", 400, "QueryNotSupportedOnResource"),
+        ("/redfish/v1/Systems?$skip=x", 400, "QueryParameterValueTypeError"),
+        ("/redfish/v1/Systems?$unknown=1", 501, "QueryParameterUnsupported"),
+        ("/redfish/v1/$metadata?$select=a", 400, "QueryNotSupportedOnResource"),
+    ] {
+        let answer = bench.get(path);
+        assert_eq!((answer.status, said(&answer).as_str()), (status, message), "{path}");
+    }
+    assert_eq!(bench.get("/redfish/v1/Systems?unknown=1").status, 200);
+}
+
+fn with(change: impl FnOnce(&mut Request)) -> Request {
+    let mut request = Request::default();
+    change(&mut request);
+    request
+}
+
+#[test]
+fn a_tag_is_strong_the_same_as_long_as_nothing_changes_and_a_condition() {
+    let mut bench = Bench::new();
+    let path = "/redfish/v1/Managers/bmc";
+    let first = bench.get(path);
+    let tag = first.header("etag").unwrap().to_owned();
+    assert_eq!(first.value()["@odata.etag"], tag.as_str());
+    assert_eq!(bench.get(path).header("etag"), Some(tag.as_str()), "the time of day is no change");
+    assert_eq!(
+        bench.get(&format!("{path}?$select=Name")).header("etag"),
+        Some(tag.as_str()),
+        "of the whole resource"
+    );
+    let conditional = |bench: &mut Bench, tag: &str| -> Answer {
+        bench.ask(Method::Get, path, "", with(|request| request.if_none_match = Some(tag.to_owned())))
+    };
+    assert_eq!(conditional(&mut bench, &tag).status, 304);
+    assert_eq!(conditional(&mut bench, "\"other\"").status, 200);
+}
+
+#[test]
+fn only_one_version_of_odata_is_spoken() {
+    let mut bench = Bench::new();
+    let mut of = |version: &str| {
+        bench
+            .ask(
+                Method::Get,
+                "/redfish/v1/",
+                "",
+                with(|request| request.odata_version = Some(version.to_owned())),
+            )
+            .status
+    };
+    assert_eq!((of("4.0"), of("4.1"), of("3")), (200, 412, 412));
+}
+
+#[test]
+fn the_log_shows_events_with_their_messages() {
+    let mut bench = Bench::new();
+    let entries = bench.shown("/redfish/v1/Managers/bmc/LogServices/EventLog/Entries");
+    let (first, second) = (&entries["Members"][0], &entries["Members"][1]);
+    assert_eq!(
+        (&first["Severity"], &first["MessageId"]),
+        (&json!("Critical"), &json!("UBmc.1.0.EventCritical"))
+    );
+    assert_eq!(first["Message"], "sensor.cpu0_temp.state: it happened");
+    assert_eq!(second["Links"]["OriginOfCondition"]["@odata.id"], "/redfish/v1/Systems/system");
+    let registry = bench.shown("/redfish/v1/Registries/UBmc/UBmc");
+    assert!(registry["Messages"]["EventCritical"].is_object());
+}
+
+#[test]
+fn who_must_change_the_password_sees_the_own_account_and_session_and_is_told_so() {
+    let mut bench =
+        Bench::by(redfish::Asker { password_change_required: true, ..asker("rita", auth::Role::ReadOnly) });
+    for path in [
+        "/redfish/v1/",
+        "/redfish/v1/AccountService/Accounts/rita",
+        "/redfish/v1/SessionService/Sessions/session-of-rita",
+    ] {
+        assert_eq!(bench.get(path).status, 200, "{path}");
+    }
+    for path in [
+        "/redfish/v1/Systems",
+        "/redfish/v1/AccountService/Accounts/olga",
+        "/redfish/v1/SessionService/Sessions",
+        "/redfish/v1/SessionService/Sessions/session-of-olga",
+    ] {
+        let answer = bench.get(path);
+        assert_eq!((answer.status, said(&answer).as_str()), (403, "PasswordChangeRequired"), "{path}");
+    }
+    bench.say("rpc.UserService.ResetPassword", &v1::ResetPasswordResponse::default());
+    let answer = bench.send(
+        Method::Patch,
+        "/redfish/v1/AccountService/Accounts/rita",
+        &json!({"Password": "a-new-password"}),
+    );
+    assert_eq!(answer.status, 200, "{}", answer.value());
+}

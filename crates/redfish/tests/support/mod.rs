@@ -1,0 +1,431 @@
+//! A machine with everything on it, as its daemons would answer, and requests to it.
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test binary uses a part of it")]
+
+use std::collections::HashMap;
+
+use prost::Message;
+use redfish::{About, Answer, Asker, Call, Code, Exchange, Fault, Method, Privileges, Request, Step};
+use schema::v1alpha1 as v1;
+use serde_json::Value;
+
+/// What each method of the contract answers, by its subject.
+pub struct Bench {
+    pub answers: HashMap<&'static str, Result<Vec<u8>, Fault>>,
+    pub asker: Asker,
+    /// What was called to change something.
+    pub called: Vec<Call>,
+    /// Streams that were closed.
+    pub closed: Vec<String>,
+}
+
+pub fn asker(name: &str, role: auth::Role) -> Asker {
+    let numbers: Vec<i32> = (0..=6).collect();
+    let all = Privileges::of(&numbers);
+    Asker {
+        user_id: format!("id-of-{name}"),
+        username: name.to_owned(),
+        session_id: format!("session-of-{name}"),
+        privileges: match role {
+            auth::Role::Administrator => all,
+            auth::Role::Operator => {
+                Privileges::LOGIN.and(Privileges::CONFIGURE_SELF).and(Privileges::CONFIGURE_COMPONENTS)
+            }
+            auth::Role::ReadOnly => Privileges::LOGIN.and(Privileges::CONFIGURE_SELF),
+        },
+        password_change_required: false,
+    }
+}
+
+fn time(seconds: i64) -> Option<prost_types::Timestamp> {
+    Some(prost_types::Timestamp { seconds, nanos: 0 })
+}
+
+fn sensor(id: &str, context: v1::SensorContext, unit: v1::SensorUnit, value: f64) -> v1::Sensor {
+    let threshold =
+        |at: f64| Some(v1::Threshold { warning: Some(at), critical: Some(at * 2.0), fatal: Some(at * 3.0) });
+    v1::Sensor {
+        id: id.to_owned(),
+        name: format!("Sensor {id}"),
+        context: Some(context.into()),
+        unit: Some(unit.into()),
+        status: Some(v1::SensorStatus::Enabled.into()),
+        quality: v1::SensorQuality::Good.into(),
+        last_reading_timestamp: time(1_790_000_000),
+        reading_range_min: Some(0.0),
+        reading_range_max: Some(1000.0),
+        number: 3,
+        reading: Some(v1::sensor::Reading::AnalogReading(v1::AnalogSensorReading {
+            value: Some(value),
+            upper_thresholds: threshold(90.0),
+            lower_thresholds: threshold(1.0),
+            ..v1::AnalogSensorReading::default()
+        })),
+        ..v1::Sensor::default()
+    }
+}
+
+fn asset(id: &str, kind: v1::AssetType, host: &str, notes: &[(&str, &str)]) -> v1::Asset {
+    v1::Asset {
+        id: id.to_owned(),
+        name: format!("Part {id}"),
+        r#type: kind.into(),
+        source: if host.is_empty() { v1::AssetSource::Fru } else { v1::AssetSource::Smbios }.into(),
+        present: true,
+        quality: v1::AssetQuality::Good.into(),
+        host_name: host.to_owned(),
+        info: Some(v1::AssetInfo {
+            product_name: if kind == v1::AssetType::Memory { "DDR4".into() } else { format!("Product {id}") },
+            asset_tag: Some("tag".into()),
+            part_number: Some("part".into()),
+            serial_number: Some("serial".into()),
+            manufacturer: Some("Maker".into()),
+            revision: Some("1.2.3".into()),
+            uuid: Some("01234567-89ab-cdef-0123-456789abcdef".into()),
+            sku: Some("sku".into()),
+            custom_attributes: notes.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            ..v1::AssetInfo::default()
+        }),
+        ..v1::Asset::default()
+    }
+}
+
+pub fn user(name: &str, role: auth::Role) -> v1::User {
+    v1::User {
+        id: format!("id-of-{name}"),
+        username: name.to_owned(),
+        full_name: Some(format!("The {name}")),
+        role: role.name().to_owned(),
+        enabled: Some(true),
+        password_expires_at: time(1_800_000_000),
+        ..v1::User::default()
+    }
+}
+
+pub fn session(name: &str, role: auth::Role) -> v1::Session {
+    v1::Session {
+        id: format!("session-of-{name}"),
+        user_id: format!("id-of-{name}"),
+        username: name.to_owned(),
+        role: role.name().to_owned(),
+        created_at: time(1_790_000_000),
+        address: "192.0.2.1".into(),
+        ..v1::Session::default()
+    }
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        Self::by(asker("admin", auth::Role::Administrator))
+    }
+
+    pub fn by(asker: Asker) -> Self {
+        let mut bench = Self { answers: HashMap::new(), asker, called: Vec::new(), closed: Vec::new() };
+        bench.fill();
+        bench
+    }
+
+    pub fn say<M: Message>(&mut self, subject: &'static str, answer: &M) {
+        self.answers.insert(subject, Ok(answer.encode_to_vec()));
+    }
+
+    pub fn refuse(&mut self, subject: &'static str, fault: Fault) {
+        self.answers.insert(subject, Err(fault));
+    }
+
+    fn fill(&mut self) {
+        let host = v1::Host {
+            name: "system".into(),
+            description: Some("the host".into()),
+            status: Some(v1::HostStatus::On.into()),
+            operating_system: Some(v1::HostOperatingSystem {
+                name: Some("node1".into()),
+                ..Default::default()
+            }),
+            power_restore_policy: Some(v1::PowerRestorePolicy::Last.into()),
+            last_reboot: Some(v1::HostRebootInfo {
+                last_reboot_time: time(1_790_000_000),
+                ..Default::default()
+            }),
+            chassis_name: "chassis".into(),
+            ..v1::Host::default()
+        };
+        self.say("rpc.HostService.ListHosts", &v1::ListHostsResponse { hosts: vec![host] });
+        let chassis = v1::Chassis {
+            name: "chassis".into(),
+            description: Some("the box".into()),
+            r#type: Some(v1::ChassisType::RackMount.into()),
+            status: Some(v1::ChassisStatus::On.into()),
+            host_names: vec!["system".into()],
+            identify: Some(false),
+            ..v1::Chassis::default()
+        };
+        self.say(
+            "rpc.ChassisService.ListChassis",
+            &v1::ListChassisResponse { chassis: vec![chassis], ..Default::default() },
+        );
+        let controller = v1::ManagementController {
+            name: "bmc".into(),
+            description: Some("the bmc".into()),
+            status: Some(v1::ManagementControllerStatus::Ready.into()),
+            firmware: Some(v1::Firmware {
+                version: Some("0.1.0".into()),
+                vendor: Some("u-bmc".into()),
+                ..v1::Firmware::default()
+            }),
+            last_reboot: Some(v1::ManagementControllerRebootInfo {
+                last_reboot_time: time(1_780_000_000),
+                ..Default::default()
+            }),
+            ..v1::ManagementController::default()
+        };
+        self.say(
+            "rpc.ManagementControllerService.ListManagementControllers",
+            &v1::ListManagementControllersResponse { controllers: vec![controller] },
+        );
+        let system = v1::SystemInfo {
+            name: "bmc".into(),
+            board: "u-bmc/sim".into(),
+            health: Some(v1::Health { status: v1::HealthStatus::Ok.into(), ..v1::Health::default() }),
+            ..v1::SystemInfo::default()
+        };
+        self.say("rpc.SystemService.GetSystemInfo", &v1::GetSystemInfoResponse { system_info: Some(system) });
+        use v1::{SensorContext as C, SensorUnit as U};
+        let sensors = vec![
+            sensor("cpu0_temp", C::Temperature, U::Celsius, 41.5),
+            sensor("p12v", C::Voltage, U::Volts, 12.1),
+            sensor("psu0_iout", C::Current, U::Amps, 3.0),
+            sensor("fan0", C::Tach, U::Rpm, 4200.0),
+            sensor("psu0_pin", C::Power, U::Watts, 120.0),
+            sensor("energy", C::Energy, U::Joules, 1.0),
+            sensor("pressure", C::Pressure, U::Pascals, 100.0),
+            sensor("humidity", C::Humidity, U::Percent, 40.0),
+            sensor("altitude", C::Altitude, U::Meters, 100.0),
+            sensor("flow", C::FlowRate, U::LitersPerMinute, 2.0),
+            sensor("percent", C::Percent, U::Percent, 2.0),
+            sensor("frequency", C::Frequency, U::Hertz, 50.0),
+            v1::Sensor {
+                quality: v1::SensorQuality::Stale.into(),
+                ..sensor("dimm0_temp", C::Temperature, U::Celsius, 77.0)
+            },
+            v1::Sensor { reading: None, ..sensor("psu0_present", C::Presence, U::Unspecified, 0.0) },
+        ];
+        self.say("rpc.SensorService.ListSensors", &v1::ListSensorsResponse { sensors, ..Default::default() });
+        let fan = |name: &str, rpm: Option<f64>| v1::CoolingDevice {
+            name: name.into(),
+            status: v1::CoolingDeviceStatus::Enabled.into(),
+            cooling_power_percent: Some(35.0),
+            speed_rpm: rpm,
+            ..v1::CoolingDevice::default()
+        };
+        self.say(
+            "rpc.ThermalService.ListCoolingDevices",
+            &v1::ListCoolingDevicesResponse {
+                cooling_devices: vec![fan("fan0", Some(4200.4)), fan("fan1", None)],
+            },
+        );
+        let zone = v1::ThermalZone {
+            name: "main".into(),
+            status: v1::ThermalZoneStatus::Normal.into(),
+            ..v1::ThermalZone::default()
+        };
+        self.say(
+            "rpc.ThermalService.ListThermalZones",
+            &v1::ListThermalZonesResponse { thermal_zones: vec![zone], ..Default::default() },
+        );
+        use v1::AssetType as T;
+        let absent = v1::Asset { present: false, ..asset("psu1", T::PowerSupply, "", &[]) };
+        let assets = vec![
+            asset("platform", T::System, "", &[]),
+            asset("chassis-fru", T::Chassis, "", &[]),
+            asset("psu0", T::PowerSupply, "", &[("capacity_watts", "750")]),
+            absent,
+            asset("system-system", T::System, "system", &[]),
+            asset("system-firmware", T::Firmware, "system", &[]),
+            asset(
+                "system-cpu0",
+                T::Processor,
+                "system",
+                &[("cores", "8"), ("threads", "16"), ("max_mhz", "3000")],
+            ),
+            asset(
+                "system-dimm0",
+                T::Memory,
+                "system",
+                &[("size_mib", "16384"), ("speed_mts", "3200"), ("bank", "A")],
+            ),
+        ];
+        self.say("rpc.AssetService.ListAssets", &v1::ListAssetsResponse { assets });
+        let role = |role: auth::Role| v1::Role {
+            id: role.name().to_owned(),
+            description: "a role".into(),
+            privileges: (1..=6).collect(),
+            predefined: true,
+        };
+        let roles =
+            [auth::Role::Administrator, auth::Role::Operator, auth::Role::ReadOnly].map(role).to_vec();
+        self.say("rpc.RoleService.ListRoles", &v1::ListRolesResponse { roles });
+        let users = [
+            ("admin", auth::Role::Administrator),
+            ("olga", auth::Role::Operator),
+            ("rita", auth::Role::ReadOnly),
+        ];
+        let all = users.map(|(name, role)| user(name, role)).to_vec();
+        let own = all.iter().find(|user| user.username == self.asker.username).cloned();
+        self.say("rpc.UserService.ListUsers", &v1::ListUsersResponse { users: all, ..Default::default() });
+        self.say("rpc.UserService.GetUser", &v1::GetUserResponse { user: own });
+        let sessions = users.map(|(name, role)| session(name, role)).to_vec();
+        let own =
+            sessions.iter().filter(|session| session.username == self.asker.username).cloned().collect();
+        let seen = if self.asker.privileges.has(Privileges::CONFIGURE_USERS) { sessions } else { own };
+        self.say("rpc.SessionService.ListSessions", &v1::ListSessionsResponse { sessions: seen.clone() });
+        let own = seen.into_iter().find(|session| session.id == self.asker.session_id);
+        self.say("rpc.SessionService.GetSession", &v1::GetSessionResponse { session: own });
+        let event = |id: &str, severity: v1::EventSeverity, domain: &str, component: &str| v1::Event {
+            id: id.into(),
+            time: time(1_790_000_000),
+            domain: domain.into(),
+            component: component.into(),
+            what: "state".into(),
+            severity: severity.into(),
+            message: "it happened".into(),
+            source: "statemgr".into(),
+            ..v1::Event::default()
+        };
+        let events = vec![
+            event("ev2", v1::EventSeverity::Critical, "sensor", "cpu0_temp"),
+            event("ev1", v1::EventSeverity::Info, "host", "system"),
+        ];
+        self.say("rpc.EventService.ListEvents", &v1::ListEventsResponse { events, ..Default::default() });
+    }
+
+    pub fn about(&self) -> About {
+        About {
+            now: 1_790_000_100,
+            https_port: 443,
+            http_port: 80,
+            basic: true,
+            host_name: "bmc.example".into(),
+            streams: vec![redfish::StreamOpen {
+                id: "7".into(),
+                username: "rita".into(),
+                address: "192.0.2.1".into(),
+            }],
+            uuid: "92384634-2938-2342-8820-489239905423".into(),
+            asker: self.asker.clone(),
+        }
+    }
+
+    pub fn get(&mut self, path: &str) -> Answer {
+        self.ask(Method::Get, path, "", Request::default())
+    }
+
+    /// The JSON at a path that is there.
+    pub fn shown(&mut self, path: &str) -> Value {
+        let answer = self.get(path);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.value());
+        answer.value().clone()
+    }
+
+    pub fn send(&mut self, method: Method, path: &str, body: &Value) -> Answer {
+        self.ask(method, path, &body.to_string(), Request::default())
+    }
+
+    pub fn ask(&mut self, method: Method, path: &str, body: &str, mut request: Request) -> Answer {
+        let path = match path.split_once('?') {
+            Some((path, query)) => {
+                request.query = query.to_owned();
+                path
+            }
+            None => path,
+        };
+        let mut exchange = match Exchange::new(path, method, request, self.about()) {
+            Ok(exchange) => exchange,
+            Err(answer) => return answer,
+        };
+        exchange.set_body(body.as_bytes().to_vec());
+        let mut step = exchange.step();
+        for _ in 0..100 {
+            step = match step {
+                Step::Done(answer) => return answer,
+                Step::Read(needs) => {
+                    assert!(!needs.is_empty());
+                    for need in needs {
+                        let subject = need.call(&self.asker).method.subject;
+                        let answer = self.answer(subject);
+                        exchange.filled(need, answer.as_deref().map_err(Clone::clone));
+                    }
+                    exchange.step()
+                }
+                Step::Close(id) => {
+                    self.closed.push(id);
+                    exchange.written(Ok(&[]))
+                }
+                Step::Write(call) => {
+                    let answer = self.answer(call.method.subject);
+                    self.called.push(call);
+                    exchange.written(answer.as_deref().map_err(Clone::clone))
+                }
+            };
+        }
+        panic!("{} {path} has no end", method.name());
+    }
+
+    fn answer(&self, subject: &str) -> Result<Vec<u8>, Fault> {
+        let known = self.answers.get(subject).cloned();
+        known.unwrap_or_else(|| Err(Fault::new(Code::Unavailable, &format!("nobody answers {subject}"))))
+    }
+}
+
+/// The first message of an error.
+pub fn said(answer: &Answer) -> String {
+    let info = &answer.value()["error"]["@Message.ExtendedInfo"];
+    let ids: Vec<&str> = info
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|message| message["MessageId"].as_str())
+        .collect();
+    ids.join(" ").replace("Base.1.22.", "")
+}
+
+/// Every link in a value.
+pub fn links(value: &Value, out: &mut Vec<String>) {
+    match value {
+        Value::Object(map) => {
+            for (name, value) in map {
+                match value {
+                    Value::String(uri)
+                        if name == "@odata.id"
+                            || name == "@Redfish.ActionInfo"
+                            || name == "Uri"
+                            || name == "DataSourceUri" =>
+                    {
+                        out.push(uri.clone())
+                    }
+                    other => links(other, out),
+                }
+            }
+        }
+        Value::Array(list) => list.iter().for_each(|value| links(value, out)),
+        _ => {}
+    }
+}
+
+/// Every path that can be reached from the root.
+pub fn tree(bench: &mut Bench) -> Vec<(String, Value)> {
+    let mut todo = vec!["/redfish/v1/".to_owned()];
+    let mut seen: Vec<(String, Value)> = Vec::new();
+    while let Some(path) = todo.pop() {
+        if path.contains('#') || seen.iter().any(|(other, _)| *other == path) {
+            continue;
+        }
+        let answer = bench.get(&path);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.value());
+        let value = answer.value().clone();
+        links(&value, &mut todo);
+        seen.push((path, value));
+    }
+    seen.sort_by(|(a, _), (b, _)| a.cmp(b));
+    seen
+}

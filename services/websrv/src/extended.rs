@@ -1,0 +1,149 @@
+//! Answers of Redfish as HTTP, and refusals as its extended errors.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use ipc::{Code, Status};
+use redfish::{Answer, Body, Fault, Route, base};
+
+use crate::body::ResponseBody;
+use crate::gzip;
+use crate::status::Failure;
+
+/// Where Redfish lives.
+const ROOT: &str = "/redfish";
+/// The version of OData, on every answer (DSP0266 §8.2).
+pub(crate) const ODATA_VERSION: HeaderName = HeaderName::from_static("odata-version");
+
+/// Whether a path is Redfish's.
+pub(crate) fn is_at(path: &str) -> bool {
+    path.strip_prefix(ROOT).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The methods of a path, for OPTIONS.
+pub(crate) fn allow(path: &str) -> Option<String> {
+    Route::of(path).map(|route| format!("{}, OPTIONS", route.allow()))
+}
+
+/// A status of the bus in the words of `crates/redfish`.
+pub(crate) fn fault(status: &Status) -> Fault {
+    let code = match status.code {
+        Code::Cancelled => redfish::Code::Cancelled,
+        Code::InvalidArgument => redfish::Code::InvalidArgument,
+        Code::DeadlineExceeded => redfish::Code::DeadlineExceeded,
+        Code::NotFound => redfish::Code::NotFound,
+        Code::AlreadyExists => redfish::Code::AlreadyExists,
+        Code::PermissionDenied => redfish::Code::PermissionDenied,
+        Code::ResourceExhausted => redfish::Code::ResourceExhausted,
+        Code::FailedPrecondition => redfish::Code::FailedPrecondition,
+        Code::Aborted => redfish::Code::Aborted,
+        Code::OutOfRange => redfish::Code::OutOfRange,
+        Code::Unimplemented => redfish::Code::Unimplemented,
+        Code::Internal => redfish::Code::Internal,
+        Code::Unavailable => redfish::Code::Unavailable,
+        Code::DataLoss => redfish::Code::DataLoss,
+        Code::Unauthenticated => redfish::Code::Unauthenticated,
+        Code::Unknown | Code::Ok => redfish::Code::Unknown,
+    };
+    Fault { reason: status.reason(), ..Fault::new(code, &status.message) }
+}
+
+/// A refusal of websrv's own: what is no matter of a resource.
+pub(crate) fn failure(failure: &Failure) -> Response<ResponseBody> {
+    let fault = fault(&failure.status);
+    let status = failure.http.map_or_else(|| fault.status(), |status| status.as_u16());
+    let message = match status {
+        404 => base::RESOURCE_MISSING_AT_URI.with(&[&failure.status.message]),
+        405 | 501 => base::OPERATION_NOT_ALLOWED.plain(),
+        408 => base::OPERATION_TIMEOUT.plain(),
+        413 => base::PAYLOAD_TOO_LARGE.plain(),
+        415 => base::HEADER_INVALID.with(&["Content-Type"]),
+        414 | 431 => base::INVALID_URI.with(&["of the request"]),
+        _ => fault.to_message(None),
+    };
+    let mut response = Whole::of(Answer::error(status, &[message])).into_response();
+    for (name, value) in &failure.headers {
+        response.headers_mut().append(name.clone(), value.clone());
+    }
+    response
+}
+
+/// An answer, packed if the client takes that, and it is worth it.
+pub(crate) fn respond(answer: Answer, headers: &HeaderMap) -> Response<ResponseBody> {
+    let mut whole = Whole::of(answer);
+    let wanted = gzip::is_wanted(headers);
+    if whole.is_packed && !wanted {
+        whole.body = gzip::unpack(&whole.body, usize::MAX, |_| Ok(())).unwrap_or_default();
+        whole.is_packed = false;
+    } else if !whole.is_packed && wanted && !whole.is_secret && whole.body.len() >= gzip::ANSWER_MIN {
+        whole.is_packed = gzip::pack(&whole.body).map(|packed| whole.body = packed).is_some();
+    }
+    let mut response = whole.into_response();
+    response.headers_mut().append(header::VARY, HeaderValue::from_static("accept-encoding"));
+    response
+}
+
+/// An answer with its body as bytes.
+struct Whole {
+    status: u16,
+    headers: Vec<(&'static str, String)>,
+    kind: Option<&'static str>,
+    body: Bytes,
+    /// The body is gzip.
+    is_packed: bool,
+    is_secret: bool,
+}
+
+impl Whole {
+    fn of(answer: Answer) -> Self {
+        const JSON: Option<&str> = Some("application/json; charset=utf-8");
+        let (kind, is_packed, body) = match answer.body {
+            Body::Empty => (None, false, Bytes::new()),
+            Body::Json(value) => (JSON, false, Bytes::from(value.to_string())),
+            Body::PackedJson(packed) => (JSON, true, Bytes::from_static(packed)),
+            Body::Xml(text) => (Some("application/xml; charset=utf-8"), false, Bytes::from(text)),
+        };
+        Self {
+            status: answer.status,
+            headers: answer.headers,
+            kind,
+            body,
+            is_packed,
+            is_secret: answer.secret,
+        }
+    }
+
+    fn into_response(self) -> Response<ResponseBody> {
+        let body = if self.kind.is_some() { ResponseBody::full(self.body) } else { ResponseBody::empty() };
+        let mut response = Response::new(body);
+        *response.status_mut() =
+            StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let headers = response.headers_mut();
+        headers.insert(ODATA_VERSION, HeaderValue::from_static("4.0"));
+        if let Some(kind) = self.kind {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        }
+        if self.is_packed {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        for (name, value) in &self.headers {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.append(*name, value);
+            }
+        }
+        response
+    }
+}
+
+/// What an answer is in the log.
+pub(crate) fn code(answer: &Answer) -> Code {
+    match answer.status {
+        ..400 => Code::Ok,
+        401 => Code::Unauthenticated,
+        403 => Code::PermissionDenied,
+        404 => Code::NotFound,
+        412 => Code::FailedPrecondition,
+        503 => Code::Unavailable,
+        400..500 => Code::InvalidArgument,
+        _ => Code::Internal,
+    }
+}

@@ -1,0 +1,249 @@
+//! Redfish over HTTP: what `crates/redfish` decides, asked of the daemons through the gate, as the caller.
+//!
+//! Each step of an exchange is one round of calls on the bus; what they answer is not kept.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use futures_util::future;
+use gate::Origin;
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Response, header};
+use ipc::{CallContext, Status};
+use prost_reflect::DynamicMessage;
+use redfish::resources::STREAM;
+use redfish::{About, Asker, Exchange, Method, Need, Privileges, Request, Route, Step};
+use schema::rpc::system_service::GET_SYSTEM_INFO;
+use schema::v1alpha1 as api;
+
+use crate::body::{RequestBody, ResponseBody};
+use crate::call::Call;
+use crate::dispatch::{Wire, media_type};
+use crate::extended::{self, ODATA_VERSION};
+use crate::gateway::{self, Gateway};
+use crate::gzip::{self, Coding};
+use crate::status::Failure;
+use crate::stream;
+
+/// Where the kernel has the controller's name.
+const HOST_NAME: &str = "/proc/sys/kernel/hostname";
+/// How long the root waits for the identity of the installation, which the operator knows; it is shown without it after that.
+const IDENTITY_PATIENCE: Duration = Duration::from_secs(1);
+/// What streams events.
+const WATCH: &str = "rpc.EventService.WatchEvents";
+
+impl Gateway {
+    /// A request to Redfish.
+    pub(crate) async fn redfish(
+        self: &Arc<Self>,
+        parts: &Parts,
+        body: &mut Option<RequestBody>,
+        call: &mut Call,
+    ) -> Response<ResponseBody> {
+        match self.exchange(parts, body, call).await {
+            Ok(response) => response,
+            Err(failure) => call.fail(Wire::Redfish, &failure),
+        }
+    }
+
+    async fn exchange(
+        self: &Arc<Self>,
+        parts: &Parts,
+        body: &mut Option<RequestBody>,
+        call: &mut Call,
+    ) -> Result<Response<ResponseBody>, Failure> {
+        let path = parts.uri.path();
+        let Some(method) = Method::named(parts.method.as_str()) else {
+            let allowed = extended::allow(path).unwrap_or_else(|| "GET, HEAD, OPTIONS".to_owned());
+            return Err(Failure::method_not_allowed(&allowed));
+        };
+        call.due(Some(Duration::from_millis(self.config.limits.deadline_ms)));
+        if path.trim_end_matches('/') == STREAM {
+            return self.events(parts, call).await;
+        }
+        // Whoever it is from, what is open to all needs nobody to be asked.
+        // But a query may ask for more than is open.
+        let is_open = Route::of(path).is_some_and(|route| route.is_open(method));
+        let asks_more = method.reads() && parts.uri.query().is_some();
+        if !is_open || asks_more && gateway::shows_credential(&parts.headers) {
+            self.login(parts, call).await?;
+        }
+        let about = self.about(call).await;
+        let mut exchange = match Exchange::new(path, method, request(parts), about) {
+            Ok(exchange) => exchange,
+            Err(answer) => {
+                call.code = extended::code(&answer);
+                return Ok(extended::respond(answer, &parts.headers));
+            }
+        };
+        if exchange.wants_body() {
+            exchange.set_body(self.body_of(parts, body, call).await?.to_vec());
+        }
+        // Between what a condition compares and what is changed then nobody else changes it.
+        let _alone = match method {
+            Method::Patch | Method::Delete | Method::Put => Some(self.site.changing(path).await),
+            _ => None,
+        };
+        let turn = self.turn(call).await?;
+        let mut room = call.caller.as_deref().map(|caller| self.bodies.share(Some(caller), call.conn.peer()));
+        let mut step = self.turns.work(turn.as_ref(), || exchange.step()).await;
+        loop {
+            step = match step {
+                Step::Done(answer) => {
+                    let headers = &parts.headers;
+                    call.code = extended::code(&answer);
+                    let respond = || extended::respond(answer, headers);
+                    let response = self.turns.work(turn.as_ref(), respond).await;
+                    let Some(mut share) = room.take() else { return Ok(response) };
+                    if method.reads() {
+                        share.grow(response.body().kept())?;
+                    } else {
+                        share.settle(response.body().kept());
+                    }
+                    return Ok(response.map(|body| body.counted(share)));
+                }
+                Step::Read(needs) => {
+                    let asker = asker(call);
+                    let answers = needs.iter().map(|need| self.ask(need.call(&asker), parts, call));
+                    let answers: Vec<(Need, Result<Bytes, Status>)> =
+                        needs.iter().copied().zip(future::join_all(answers).await).collect();
+                    let fill = || {
+                        for (need, answer) in answers {
+                            exchange.filled(need, answer.as_deref().map_err(extended::fault));
+                        }
+                        exchange.step()
+                    };
+                    self.turns.work(turn.as_ref(), fill).await
+                }
+                Step::Close(id) => {
+                    self.site.streams.close(&id);
+                    exchange.written(Ok(&[]))
+                }
+                Step::Write(wanted) => {
+                    let answer = self.ask(wanted, parts, call).await;
+                    exchange.written(answer.as_deref().map_err(extended::fault))
+                }
+            };
+        }
+    }
+
+    /// A stream of events, as the log has them.
+    async fn events(
+        self: &Arc<Self>,
+        parts: &Parts,
+        call: &mut Call,
+    ) -> Result<Response<ResponseBody>, Failure> {
+        let shown = self.login(parts, call).await?;
+        if parts.method != http::Method::GET {
+            return Err(Failure::method_not_allowed("GET"));
+        }
+        let route = schema::method(WATCH).and_then(|method| self.routes.rpc(method.path));
+        let route =
+            Arc::clone(route.ok_or_else(|| Status::internal("the contract has no stream of events"))?);
+        let admitted = gate::authorise(route.info, call.caller.clone())?;
+        let message = DynamicMessage::new(route.input.clone());
+        let (_, message) = gateway::check(admitted, message, None, parts, call)?;
+        let after = gateway::last_event_id(&route, parts);
+        let watching = self.watch(&route, &message, Some(shown), None, after, call).await?;
+        let username =
+            call.caller.as_ref().map(|caller| caller.principal.username.clone()).unwrap_or_default();
+        let subscribed = self.site.streams.open(username, call.conn.peer().to_string());
+        let mut response = stream::redfish(watching, subscribed);
+        response.headers_mut().insert(ODATA_VERSION, HeaderValue::from_static("4.0"));
+        Ok(response)
+    }
+
+    /// One call of the contract, as the caller, with all that the gate asks of it.
+    async fn ask(&self, wanted: redfish::Call, parts: &Parts, call: &Call) -> Result<Bytes, Status> {
+        let admitted = gate::authorise(wanted.method, call.caller.clone())?;
+        let wire = Bytes::from(wanted.request);
+        let message = DynamicMessage::decode(wanted.method.input(), wire.clone())
+            .map_err(|error| Status::internal(format!("a request of Redfish's is none: {error}")))?;
+        let user_agent =
+            parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let origin = Origin { peer: call.conn.peer().into(), user_agent };
+        let (checked, _) = admitted.check(message, Some(wire), &origin)?;
+        self.gate.forward(checked, call.context()).await
+    }
+
+    async fn body_of(
+        &self,
+        parts: &Parts,
+        body: &mut Option<RequestBody>,
+        call: &mut Call,
+    ) -> Result<Bytes, Failure> {
+        let limits = &self.config.limits;
+        let limit = if call.caller.is_some() {
+            limits.body_bytes
+        } else {
+            limits.body_bytes.min(limits.unauthenticated_body_bytes)
+        };
+        let coding = gzip::coding(&parts.headers)?;
+        let kind = media_type(&parts.headers);
+        // Also without a body: a form on a foreign page can send one of its own types.
+        if !kind.is_empty() && kind != "application/json" {
+            return Err(Failure::unsupported_media(&kind, "application/json"));
+        }
+        let whole = self.collect_up_to(limit, parts, body, call).await?;
+        if !whole.is_empty() && kind.is_empty() {
+            return Err(Failure::unsupported_media(&kind, "application/json"));
+        }
+        if coding == Coding::Identity {
+            return Ok(whole);
+        }
+        let mut share = call.body.take();
+        let unpacked =
+            gzip::unpack(&whole, limit, |more| share.as_mut().map_or(Ok(()), |share| share.grow(more)));
+        call.body = share;
+        unpacked
+    }
+
+    /// What the service knows of itself and of who asks.
+    async fn about(&self, call: &Call) -> About {
+        let site = &self.site;
+        let uuid = site.identity.get_or_try_init(async || {
+            let context = CallContext::new().with_timeout(IDENTITY_PATIENCE);
+            let request = api::GetSystemInfoRequest::default();
+            let answer = self.bus.call(GET_SYSTEM_INFO, &request, &context).await?;
+            answer
+                .system_info
+                .map(|system| system.id)
+                .ok_or_else(|| Status::internal("the operator says nothing of itself"))
+        });
+        let uuid = uuid.await.cloned().unwrap_or_default();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        About {
+            now: i64::try_from(now).unwrap_or_default(),
+            https_port: site.https_port,
+            http_port: site.http_port,
+            basic: self.config.auth.basic,
+            streams: site.streams.all(),
+            host_name: std::fs::read_to_string(HOST_NAME).unwrap_or_default().trim().to_owned(),
+            uuid,
+            asker: asker(call),
+        }
+    }
+}
+
+fn request(parts: &Parts) -> Request {
+    let text =
+        |name: HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    Request {
+        query: parts.uri.query().unwrap_or_default().to_owned(),
+        if_match: text(header::IF_MATCH),
+        if_none_match: text(header::IF_NONE_MATCH),
+        odata_version: text(ODATA_VERSION),
+    }
+}
+
+fn asker(call: &Call) -> Asker {
+    let Some(caller) = call.caller.as_deref() else { return Asker::default() };
+    Asker {
+        user_id: caller.principal.user_id.clone(),
+        username: caller.principal.username.clone(),
+        session_id: caller.principal.session_id.clone(),
+        privileges: Privileges::of(&caller.principal.privileges),
+        password_change_required: caller.password_change_required,
+    }
+}
