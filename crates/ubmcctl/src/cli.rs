@@ -119,6 +119,9 @@ pub(crate) enum Command {
     Fleet(Fleet),
     /// Call any method of the API with JSON
     Call(Call),
+    /// What Redfish shows
+    #[command(subcommand)]
+    Redfish(RedfishCommand),
     /// The version of this program; that of the BMC is in `system info`
     Version,
     /// Print a completion script for a shell
@@ -983,6 +986,16 @@ pub(crate) struct Call {
     pub(crate) request: String,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum RedfishCommand {
+    /// The resource at a path
+    Get {
+        /// Below /redfish/v1, with a query if there is one: Systems/system
+        #[arg(default_value = "")]
+        path: String,
+    },
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -1061,6 +1074,8 @@ mod tests {
             "system status",
             "system info",
             "call HostService.GetHost {}",
+            "redfish get Systems/system?$select=PowerState",
+            "redfish get",
             "completion zsh",
             "--context lab host on",
             "host on --context lab",

@@ -2,6 +2,7 @@
 //! HTTP/1.1 from then on.
 
 mod connect;
+mod get;
 mod grpc;
 mod race;
 mod status;

@@ -8,6 +8,7 @@ mod fleet;
 mod inventory;
 mod led;
 mod power;
+mod redfish;
 mod sensor;
 mod sim;
 mod system;
@@ -50,6 +51,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::System(command) => system::system(session()?, command, output).await,
         Command::Fleet(fleet) => fleet::run(&cli.global, fleet, output).await,
         Command::Call(call) => call::run(session()?, call, output).await,
+        Command::Redfish(command) => redfish::run(session()?, command, output).await,
         Command::Version => version(output),
         Command::Completion { shell } => completion(shell),
     }
