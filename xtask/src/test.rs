@@ -60,6 +60,8 @@ enum Tier {
     Clients,
     /// The Web UI in a browser, before the whole suite.
     Web,
+    /// Redfish: its resources against DMTF's schemas, its protocol, and the tools that provision with it. Part of `unit`, `integration` and `clients`.
+    Redfish,
     /// The firmware images on emulated boards, with the kernel's own drivers: eight boots. And what each daemon costs in flash.
     Emulated,
     /// The image built a second time, from another folder: it must be the same. Part of `--long`.
@@ -198,6 +200,7 @@ fn run_tier(tier: Tier, parts: &[long::Part], count: &mut Count) -> Result<()> {
             pipeline(count)?;
             let mut env = clients_env()?;
             env.push(("UBMC_TEST_CLIENTS", "1".into()));
+            env.push(redfish_env()?);
             let (node, folder) = need::node_clients()?;
             env.push(("UBMC_TEST_NODE", node.display().to_string()));
             env.push(("UBMC_TEST_NODE_CLIENTS", folder.display().to_string()));
@@ -212,6 +215,7 @@ fn run_tier(tier: Tier, parts: &[long::Part], count: &mut Count) -> Result<()> {
             sh::cargo(&[&["build", "--locked", "--workspace"], &programs[..]].concat())?;
             web::test(count)
         }
+        Tier::Redfish => cargo_test(&named(&REDFISH.map(str::to_owned)), &[redfish_env()?], count),
         Tier::Emulated => {
             let env = emulate::images()?;
             let args = ["--workspace", "--test", "drivers", "--test", "evb", "--test", "rainier"];
@@ -232,6 +236,9 @@ fn budgets(count: &mut Count) -> Result<()> {
 
 /// The programs of tests that the tier `clients` is.
 const CLIENTS: &str = "clients*";
+
+/// The programs of tests that the tier `redfish` is.
+const REDFISH: [&str; 6] = ["changes", "reference", "resources", "versions", "redfish", "clients_redfish"];
 
 /// The programs in `tests/` folders that are the tier `integration`: all but those of clients and of images, which are tiers of their own.
 fn integration_tests() -> Result<Vec<String>> {
@@ -285,6 +292,12 @@ fn clients_env() -> Result<Vec<(&'static str, String)>> {
         env.push(("UBMC_TEST_PYTHON_NATS", venv.join("bin/python").display().to_string()));
     }
     Ok(env)
+}
+
+/// Where the tests find the Redfish checkers and clients.
+fn redfish_env() -> Result<(&'static str, String)> {
+    let python = need::python_redfish()?.join("bin/python");
+    Ok(("UBMC_TEST_PYTHON_REDFISH", python.display().to_string()))
 }
 
 /// Runs `cargo test`, and shows and counts what it prints. Property tests take the same cases each time, unless the caller sets another seed:

@@ -1,0 +1,96 @@
+//! Redfish clients and checkers that we did not write, against the whole suite: DMTF's validators, sushy, redfishtool.
+//!
+//! They come from the Python environment that `cargo xtask test` makes. The schemas that the Service Validator checks against are those that the crate
+//! `nv-redfish-schema` carries: nothing is fetched.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use testkit::{ADMIN_PASSWORD, Suite};
+
+const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
+
+type Result<T = ()> = anyhow::Result<T>;
+
+/// The Python that has the clients, if there is one.
+fn python() -> Option<PathBuf> {
+    let python = PathBuf::from(std::env::var_os("UBMC_TEST_PYTHON_REDFISH")?);
+    let probe = std::process::Command::new(&python)
+        .args(["-c", "import redfish_service_validator, redfish_protocol_validator, sushy, redfishtoollib"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    probe.is_ok_and(|status| status.success()).then_some(python)
+}
+
+#[expect(clippy::print_stdout, reason = "a skip is counted by what it prints")]
+fn skip() {
+    println!("SKIP: no Python with DMTF's Redfish validators (cargo xtask test installs one)");
+}
+
+async fn run(python: &PathBuf, suite: &Suite, part: &str) -> Result {
+    let script = testkit::root().join("tests/clients/redfish_clients.py");
+    let password = suite.scratch().join("password");
+    std::fs::write(&password, ADMIN_PASSWORD)?;
+    let out = tokio::process::Command::new(python)
+        .arg(script)
+        .arg(part)
+        .arg(suite.https())
+        .args(["--user", "admin", "--password-file"])
+        .arg(password)
+        .arg("--schemas")
+        .arg(nv_redfish_schema::REDFISH_CSDL_DIR)
+        .arg("--scratch")
+        .arg(suite.scratch())
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await?;
+    let said = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    anyhow::ensure!(out.status.success(), "{part}:\n{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_service_validator_finds_nothing() -> Result {
+    let Some(python) = python() else {
+        skip();
+        return Ok(());
+    };
+    let suite = Suite::builder(U_BMC).start().await?;
+    run(&python, &suite, "service").await?;
+    suite.stop().await
+}
+
+#[tokio::test]
+async fn the_protocol_validator_finds_nothing() -> Result {
+    let Some(python) = python() else {
+        skip();
+        return Ok(());
+    };
+    let suite = Suite::builder(U_BMC).start().await?;
+    run(&python, &suite, "protocol").await?;
+    suite.stop().await
+}
+
+#[tokio::test]
+async fn the_use_case_checkers_find_nothing() -> Result {
+    let Some(python) = python() else {
+        skip();
+        return Ok(());
+    };
+    let suite = Suite::builder(U_BMC).start().await?;
+    run(&python, &suite, "use-cases").await?;
+    suite.stop().await
+}
+
+#[tokio::test]
+async fn provisioning_tools_claim_a_host() -> Result {
+    let Some(python) = python() else {
+        skip();
+        return Ok(());
+    };
+    let suite = Suite::builder(U_BMC).start().await?;
+    run(&python, &suite, "claim").await?;
+    suite.stop().await
+}

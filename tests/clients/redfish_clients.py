@@ -1,0 +1,228 @@
+#!/usr/bin/env python3
+"""Redfish clients and checkers that are not ours against one BMC: DMTF's Service Validator, Protocol Validator and
+Use Case Checkers, sushy, redfishtool.
+
+    redfish_clients.py PART HOST:PORT --user admin --password-file FILE --schemas DIR --scratch DIR
+
+Ends with 0 when PART finds nothing, 1 with what it found otherwise.
+"""
+
+import argparse
+import csv
+import html
+import json
+import os
+import pathlib
+import re
+import ssl
+import subprocess
+import sys
+import time
+import warnings
+
+WAIT = 60
+
+# What the Service Validator warns of because clients that are in use read nothing newer: Ironic and Ansible read Thermal, Power and the LED. And the
+# registries of DMTF have a severity in both its forms.
+DEPRECATED = re.compile(r"Deprecated (Property|URI) Warning")
+MEANT = re.compile(r"^(IndicatorLED|Thermal|Power) |/(Thermal|Power) |^Messages/\w+/Severity ")
+
+
+# What the Protocol Validator asks for and the service does not have (docs/roadmap.md): events are not sent to destinations elsewhere.
+OPEN = {"SERV_EVENT_POST_RESP", "SERV_EVENT_ERROR_ON_BAD_REQUEST"}
+
+
+def tool(args, name):
+    """Runs a program of the environment this one runs in."""
+    program = pathlib.Path(sys.executable).parent / name
+    # A bundle that the environment names goes before what the tool is told.
+    env = {name: value for name, value in os.environ.items() if name not in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")}
+    command = [sys.executable, str(program), *args]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, env=env, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def service(args, password):
+    """Every resource against DMTF's schemas."""
+    logs = pathlib.Path(args.scratch) / "service-validator"
+    given = ["-r", f"https://{args.host}", "-u", args.user, "-p", password, "--skipschema", "--nooemcheck"]
+    code, said = tool([*given, "--schema_directory", args.schemas, "--logdir", str(logs)], "rf_service_validator")
+    reports = list(logs.glob("**/*.html"))
+    if not reports:
+        return [f"no report ({code}): {said[-4000:]}"]
+    problems = []
+    for row in re.findall(r"<tr[^>]*>(.*?)</tr>", reports[0].read_text(), re.DOTALL):
+        cells = re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL)
+        text = " | ".join(" ".join(html.unescape(re.sub("<[^>]+>", " ", cell)).split()) for cell in cells)
+        is_meant = DEPRECATED.search(text) and MEANT.search(text)
+        # Rows with a table in them are told by the rows of that.
+        if re.search(r"(Error|Warning):", text) and len(text) < 2000 and not is_meant:
+            problems.append(text)
+    total = re.search(r"\|\s+(\d+)\s+\|\s+(\d+)\s+\|\s+(\d+)\s+\|", said)
+    if total is None or int(total.group(1)) < 1000 or int(total.group(3)) and not problems:
+        problems.append(f"not all of it was looked at: {said[-2000:]}")
+    print(f"passed, warned, failed: {total.groups() if total else None}")
+    return problems
+
+
+def protocol(args, password):
+    """Methods, status codes, headers, sessions, queries."""
+    reports = pathlib.Path(args.scratch) / "protocol-validator"
+    # Its requests without a login do not heed `--no-cert-check`.
+    host, port = args.host.rsplit(":", 1)
+    certificate = pathlib.Path(args.scratch) / "certificate.pem"
+    certificate.write_text(ssl.get_server_certificate((host, int(port))))
+    given = ["-r", f"https://{args.host}", "-u", args.user, "-p", password, "--ca-bundle", str(certificate)]
+    given += ["--avoid-http-redirect", "--report-dir", str(reports), "--report-type", "tsv"]
+    code, said = tool(given, "rf_protocol_validator")
+    found = list(reports.glob("*.tsv"))
+    if not found:
+        return [f"no report ({code}): {said[-4000:]}"]
+    with found[0].open(newline="") as file:
+        rows = list(csv.reader(file, delimiter="\t"))
+    results = [cell.strip() for row in rows for cell in row if cell.strip() in ("PASS", "WARN", "FAIL", "NOT_TESTED")]
+    print({result: results.count(result) for result in sorted(set(results))})
+    failed = [row for row in rows if any(cell.strip() in ("FAIL", "WARN") for cell in row)]
+    problems = ["\t".join(row) for row in failed if row[0] not in OPEN]
+    problems += [f"{name} passes: it is not open any more" for name in OPEN - {row[0] for row in failed}]
+    if results.count("PASS") < 300:
+        problems.append(f"not all of it was looked at: {said[-2000:]}")
+    return problems
+
+
+def use_cases(args, password):
+    """What operators do: accounts, power, boot override, queries, by DMTF's Use Case Checkers."""
+    reports = pathlib.Path(args.scratch) / "use-cases"
+    given = ["-r", f"https://{args.host}", "-u", args.user, "-p", password, "--report-dir", str(reports)]
+    code, said = tool(given, "rf_use_case_checkers")
+    total = re.search(r"\|\s+(\d+)\s+\|\s+(\d+)\s+\|\s+(\d+)\s+\|", said)
+    print(f"passed, warned, failed: {total.groups() if total else None}")
+    if total is None or int(total.group(1)) < 50 or int(total.group(2)) or int(total.group(3)):
+        return [f"{code}: {said[-3000:]}"]
+    return []
+
+
+def new_account(args, password):
+    """An account that must change its password first does so with its session, and nothing else until then, by DMTF's library."""
+    import redfish
+
+    problems = []
+
+    def expect(what, response, status):
+        if response.status != status:
+            problems.append(f"{what}: {response.status} and not {status}: {response.text[:300]}")
+        return response
+
+    def client(name, secret):
+        return redfish.redfish_client(base_url=f"https://{args.host}", username=name, password=secret)
+
+    admin = client(args.user, password)
+    admin.login(auth="session")
+    # One that is logged in sends its own token, whatever it is given.
+    other = client("newcomer", "")
+    accounts = "/redfish/v1/AccountService/Accounts"
+    new = {"UserName": "newcomer", "Password": "first-secret-7", "RoleId": "Operator", "PasswordChangeRequired": True}
+    made = expect("a new account", admin.post(accounts, body=new), 201)
+    own = made.getheader("Location")
+    login = other.post("/redfish/v1/SessionService/Sessions", body={"UserName": "newcomer", "Password": "first-secret-7"})
+    expect("its login", login, 201)
+    if "PasswordChangeRequired" not in login.text:
+        problems.append(f"the login does not say that the password must be changed: {login.text[:300]}")
+    token = {"X-Auth-Token": login.getheader("X-Auth-Token")}
+    expect("a look at a system", other.get("/redfish/v1/Systems", headers=token), 403)
+    expect("a look at itself", other.get(own, headers=token), 200)
+    expect("a new role", other.patch(own, body={"RoleId": "Administrator"}, headers=token), 403)
+    expect("a new password", other.patch(own, body={"Password": "second-secret-8"}, headers=token), 200)
+    expect("a look at a system afterwards", other.get("/redfish/v1/Systems", headers=token), 200)
+    expect("the end of the session", other.delete(login.getheader("Location"), headers=token), 204)
+    expect("the end of the account", admin.delete(own), 204)
+    admin.logout()
+    return problems
+
+
+def claim(args, password):
+    """What a provisioning tool does to a host it takes over, by sushy and by redfishtool."""
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        os.environ.pop(name, None)
+    import sushy
+
+    problems = []
+    root = sushy.Sushy(f"https://{args.host}/redfish/v1/", username=args.user, password=password, verify=False)
+    system = root.get_system("/redfish/v1/Systems/system")
+
+    def wait(wanted):
+        end = time.monotonic() + WAIT
+        while time.monotonic() < end:
+            system.refresh(force=True)
+            if system.power_state == wanted:
+                return
+            time.sleep(0.2)
+        problems.append(f"the host is {system.power_state} and not {wanted}")
+
+    for action, wanted in [
+        (sushy.ResetType.FORCE_OFF, sushy.PowerState.OFF),
+        (sushy.ResetType.ON, sushy.PowerState.ON),
+        (sushy.ResetType.FORCE_RESTART, sushy.PowerState.ON),
+        (sushy.ResetType.FORCE_OFF, sushy.PowerState.OFF),
+    ]:
+        system.reset_system(action)
+        wait(wanted)
+    for led in (sushy.IndicatorLED.LIT, sushy.IndicatorLED.OFF):
+        system.set_indicator_led(led)
+        system.refresh(force=True)
+        if system.indicator_led != led:
+            problems.append(f"the LED is {system.indicator_led} and not {led}")
+    chassis = root.get_chassis("/redfish/v1/Chassis/chassis")
+    manager = root.get_manager("/redfish/v1/Managers/bmc")
+    for name, value in [
+        ("manufacturer", system.manufacturer),
+        ("system of the chassis", chassis.systems),
+        ("temperatures", chassis.thermal.temperatures),
+        ("fans", chassis.thermal.fans),
+        ("firmware", manager.firmware_version),
+        ("manager of the system", system.managers),
+        ("registries", root.lazy_registries["Base"] if hasattr(root, "lazy_registries") else True),
+    ]:
+        if not value:
+            problems.append(f"sushy sees no {name}")
+
+    problems += new_account(args, password)
+
+    given = ["-r", args.host, "-u", args.user, "-p", password, "-A", "Basic", "-S", "Always"]
+    for command, name in [
+        (["Systems", "-I", "system", "get"], "PowerState"),
+        (["Chassis", "-I", "chassis", "Thermal"], "Temperatures"),
+        (["Managers", "-I", "bmc", "get"], "FirmwareVersion"),
+        (["SessionService", "get"], "Sessions"),
+        (["AccountService", "Accounts"], "Members"),
+        (["Systems", "-I", "system", "reset", "On"], None),
+        (["Systems", "-I", "system", "setAssetTag", "rack-7"], None),
+    ]:
+        code, said = tool([*given, *command], "redfishtool")
+        if code != 0 or name and name not in said:
+            problems.append(f"redfishtool {' '.join(command)}: {code}: {said[-600:]}")
+    wait(sushy.PowerState.ON)
+    return problems
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("part", choices=["service", "protocol", "use-cases", "claim"])
+    parser.add_argument("host")
+    parser.add_argument("--user", required=True)
+    parser.add_argument("--password-file", required=True)
+    parser.add_argument("--schemas", required=True)
+    parser.add_argument("--scratch", required=True)
+    args = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    password = pathlib.Path(args.password_file).read_text().strip()
+    parts = {"service": service, "protocol": protocol, "use-cases": use_cases, "claim": claim}
+    problems = parts[args.part](args, password)
+    for problem in problems:
+        print(problem)
+    print(json.dumps({"part": args.part, "problems": len(problems)}))
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
