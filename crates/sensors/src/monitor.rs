@@ -503,7 +503,7 @@ fn begins(change: &Change) -> bool {
     match change {
         Change::Failed(_) => true,
         Change::Crossed(crossing) => crossing.asserted && crossing.side == Side::Lower,
-        Change::Recovered | Change::Removed | Change::Inserted => false,
+        Change::Recovered | Change::Removed | Change::Inserted | Change::Turned(_) => false,
     }
 }
 

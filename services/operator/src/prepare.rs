@@ -266,7 +266,9 @@ fn new_id() -> Result<String, Error> {
 pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    Folder::open(folder).and_then(|folder| folder.keep(&name, bytes, 0o644)).map_err(file("write", path))
+    Folder::open(folder)
+        .and_then(|folder| folder.replace_durably(&name, bytes, 0o644))
+        .map_err(file("write", path))
 }
 
 #[cfg(test)]

@@ -80,7 +80,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
         local.notify.status(complaint);
     }
     for (file, what) in std::mem::take(&mut sockets.findings) {
-        kit.notify.finding(file, &what);
+        local.notify.finding(file, &what);
     }
     sockets.serve(&shared, &mut tasks);
     let feed = tokio::spawn(Arc::clone(&gateway.feed).run());

@@ -164,7 +164,10 @@ fn reset(_world: &World, names: Names<'_>, given: &Given) -> Result<Call, Messag
         "GracefulShutdown" => v1::ChassisAction::Off,
         _ => v1::ChassisAction::PowerCycle,
     };
-    let request =
-        v1::ChangeChassisStateRequest { chassis_name: name(names, 0).to_owned(), action: action.into() };
+    let request = v1::ChangeChassisStateRequest {
+        chassis_name: name(names, 0).to_owned(),
+        action: action.into(),
+        duration: None,
+    };
     Ok(Call::new(chassis_service::CHANGE_CHASSIS_STATE, &request))
 }

@@ -221,7 +221,11 @@ pub(super) fn identify(chassis: Option<&str>, on: bool, property: &str) -> Resul
         return Err(base::PROPERTY_NOT_UPDATED.with(&[property]));
     };
     let action = if on { v1::ChassisAction::IdentifyOn } else { v1::ChassisAction::IdentifyOff };
-    let request = v1::ChangeChassisStateRequest { chassis_name: chassis.to_owned(), action: action.into() };
+    let request = v1::ChangeChassisStateRequest {
+        chassis_name: chassis.to_owned(),
+        action: action.into(),
+        duration: None,
+    };
     Ok(Call::new(chassis_service::CHANGE_CHASSIS_STATE, &request))
 }
 
