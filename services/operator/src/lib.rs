@@ -47,6 +47,7 @@ mod procfs;
 mod ring;
 mod shell;
 mod store;
+mod watchdog;
 mod wire;
 
 pub use config::{Config, Listen, Options};

@@ -308,7 +308,7 @@ fn hand_devices(dev: &Path) {
         let has =
             |row: &Row| name.to_str().is_some_and(|name| row.devices.iter().any(|of| name.starts_with(of)));
         let Some((row, id)) = owners().find(|(row, _)| has(row)) else { continue };
-        if let Err(error) = hand_device(&entry.path(), id, 0o660) {
+        if let Err(error) = hand(&entry.path(), id, |_| 0o660) {
             tracing::warn!(daemon = row.name, device = %entry.path().display(), %error, "cannot give device to daemon");
         }
     }
@@ -322,7 +322,7 @@ fn hand_lights(sys: &Path) {
     for entry in fs::read_dir(sys.join("class/leds")).into_iter().flatten().flatten() {
         for file in ["brightness", "trigger", "delay_on", "delay_off"] {
             let path = entry.path().join(file);
-            match hand_device(&path, id, 0o664) {
+            match hand(&path, id, |_| 0o664) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     tracing::warn!(daemon = row.name, file = %path.display(), %error, "cannot give LED to daemon");
                 }
@@ -332,20 +332,29 @@ fn hand_lights(sys: &Path) {
     }
 }
 
-fn hand_device(path: &Path, id: u32, mode: u32) -> io::Result<()> {
-    let device = rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-    own(&device, None, id)?;
-    if rustix::fs::fstat(&device)?.st_mode & 0o777 == mode {
+/// Gives a file of `/dev` or `/sys` to a group, with the mode that `mode` makes of its own.
+fn hand(path: &Path, group: u32, mode: impl FnOnce(u32) -> u32) -> io::Result<()> {
+    let file = rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let about = rustix::fs::fstat(&file)?;
+    let has = about.st_mode & 0o777;
+    let mode = mode(has);
+    if about.st_gid == group && has == mode {
         return Ok(());
     }
+    own(&file, None, group)?;
     // /dev and /sys are root's: the name leads to what was looked at.
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
+}
+
+/// What the owner of a file may, its group may as well to read and write.
+fn writable(mode: u32) -> u32 {
+    mode | 0o060
 }
 
 /// Lets the daemons that speak to devices on I2C buses reach the buses on which the board has such devices.
 fn hand_buses(buses: &[PathBuf]) {
     for path in buses {
-        if let Err(error) = hand_device(path, I2C_GROUP, 0o660) {
+        if let Err(error) = hand(path, I2C_GROUP, |_| 0o660) {
             tracing::warn!(bus = %path.display(), %error, "cannot give I2C bus to daemons");
         }
     }
@@ -356,7 +365,7 @@ fn hand_eeproms(files: &[PathBuf]) {
     let mut owners = Daemon::ALL.iter().map(|daemon| daemon.row()).filter(|row| row.eeproms);
     let Some(id) = owners.find_map(|row| row.user) else { return };
     for path in files {
-        match hand_output(path, id) {
+        match hand(path, id, writable) {
             // It was pulled just now.
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!(eeprom = %path.display(), %error, "cannot give EEPROM to daemon");
@@ -374,21 +383,10 @@ fn hand_fans(outputs: &[PathBuf]) {
         return;
     };
     for path in outputs {
-        if let Err(error) = hand_output(path, id) {
+        if let Err(error) = hand(path, id, writable) {
             tracing::warn!(output = %path.display(), %error, "cannot give fan output to daemon");
         }
     }
-}
-
-fn hand_output(path: &Path, id: u32) -> io::Result<()> {
-    let output = rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-    let about = rustix::fs::fstat(&output)?;
-    if about.st_gid == id && about.st_mode & 0o020 != 0 {
-        return Ok(());
-    }
-    own(&output, None, id)?;
-    // /sys is root's: the name leads to what was looked at.
-    fs::set_permissions(path, fs::Permissions::from_mode((about.st_mode & 0o777) | 0o060))
 }
 
 #[cfg(test)]

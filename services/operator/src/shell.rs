@@ -38,6 +38,7 @@ use crate::privileges;
 use crate::procfs;
 use crate::ring::Ring;
 use crate::store;
+use crate::watchdog;
 use crate::wire::{self, Record};
 
 /// Between the answer to a reset request and the reset: the answer has to get out.
@@ -232,7 +233,7 @@ impl<'a> Operator<'a> {
                 None
             }
         });
-        let watchdog = open_watchdog(&prepared);
+        let watchdog = watchdog::open(&prepared);
         let cooling = Cooling::of(&prepared.board, &options.run_dir);
         let lines = Lines::serve(&prepared.board, &options.run_dir, given.users);
         let (to_us, children) = mpsc::channel(256);
@@ -1163,34 +1164,6 @@ async fn at(instant: Option<Instant>) {
     match instant {
         Some(instant) => tokio::time::sleep_until(instant).await,
         None => std::future::pending().await,
-    }
-}
-
-/// Arms the board's watchdog. Without one the controller runs on: its absence is told, not fatal.
-fn open_watchdog(prepared: &Prepared) -> Option<Box<dyn hal::Watchdog>> {
-    let wanted =
-        prepared.board.management_controller.watchdog.as_ref().filter(|_| prepared.config.watchdog)?;
-    let opened = hal_linux::LinuxWatchdog::open(&wanted.device).and_then(|mut watchdog| {
-        let timeout = hal::Watchdog::set_timeout(&mut watchdog, wanted.timeout)?;
-        hal::Watchdog::pet(&mut watchdog)?;
-        Ok((watchdog, timeout))
-    });
-    match opened {
-        Ok((watchdog, timeout)) => {
-            let info = hal::Watchdog::info(&watchdog);
-            tracing::info!(
-                device = %wanted.device.display(),
-                identity = info.identity,
-                timeout_s = timeout.as_secs(),
-                caused_last_reset = info.caused_last_reset,
-                "watchdog armed"
-            );
-            Some(Box::new(watchdog))
-        }
-        Err(error) => {
-            tracing::error!(device = %wanted.device.display(), error = %ErrorChain(&error), "cannot open watchdog");
-            None
-        }
     }
 }
 
