@@ -278,9 +278,11 @@ impl Cursor {
             let Some(item) = recent.get(position) else { return Step::Wait };
             self.position = Some(position + 1);
             match item {
+                // Told already: it came past this place while it read the log, or was resumed with a number beyond it.
+                Item::Gap(gap) if gap.reason == EventGapReason::Dropped && gap.sequence <= self.sequence => {}
                 Item::Gap(gap) => {
                     self.sequence = self.sequence.max(gap.sequence);
-                    return Step::Show(Shown::Gap(*gap));
+                    return Step::Show(Shown::Gap(Gap { sequence: self.sequence, ..*gap }));
                 }
                 // Shown already: it was resumed with a number that had not come this way yet.
                 Item::Event { sequence, .. } if *sequence != 0 && *sequence <= self.sequence => {}
@@ -731,6 +733,24 @@ mod tests {
         assert_eq!(world.all(&mut cursor), []);
         world.follow();
         assert_eq!(numbers(&world.all(&mut cursor)), [9]);
+    }
+
+    #[test]
+    fn a_gap_that_the_feed_finds_later_does_not_lead_back() {
+        let mut world = World::new(2);
+        let mut cursor = Cursor::newest(subject("event.>"), &world.recent);
+        (0..3).for_each(|_| world.log(0));
+        world.follow();
+        world.log(0);
+        world.log.clear();
+        world.log(0);
+        // It is behind and reads 5 in the log before the feed does.
+        let gap = Shown::Gap(Gap { lost: 4, reason: EventGapReason::Dropped, sequence: 4 });
+        assert_eq!(world.all(&mut cursor), [gap, Shown::Event(Bytes::from("5"), 5)]);
+        world.follow();
+        world.log(0);
+        world.follow();
+        assert_eq!(world.all(&mut cursor), [Shown::Event(Bytes::from("6"), 6)]);
     }
 
     #[test]
