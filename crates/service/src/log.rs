@@ -105,7 +105,8 @@ impl Write for Out {
         // One call is one line: the formatter hands over whole events.
         let line = String::from_utf8_lossy(bytes);
         let line = with_known_paths(&line, &KNOWN_AS.lock().unwrap_or_else(PoisonError::into_inner));
-        io::stderr().write_all(line.as_bytes())?;
+        // When nobody reads stderr any more, the line is lost there and reaches the other reader still.
+        let _ = io::stderr().write_all(line.as_bytes());
         if let Some(reader) = READER.get() {
             reader(line.trim_end());
         }
@@ -220,7 +221,9 @@ pub fn init(config: &LogConfig) {
         .with_max_level(Level::TRACE)
         .with_writer(|| Out)
         .with_span_events(FmtSpan::NONE)
-        .with_target(true);
+        .with_target(true)
+        // It would tell on stderr that stderr cannot be written, and panic: who outlives the operator would not leave its hardware in order.
+        .log_internal_errors(false);
     let done = match config.format {
         LogFormat::Text => builder
             .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
