@@ -262,7 +262,7 @@ async fn when_the_operator_is_killed_the_fans_are_left_at_full_speed() -> Result
         took.push(outputs.full(begun, "the operator killed").await?);
         // And back, once there is an operator again; what was is in its log.
         suite = start().await?;
-        suite.wait_log("the fans run at full speed until thermalmgr looks after them").await?;
+        suite.wait_log("fans set to full speed until thermalmgr controls them").await?;
         outputs.controlled().await?;
         if took.iter().any(|took| *took <= FULL_SPEED) {
             break;
