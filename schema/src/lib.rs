@@ -25,6 +25,7 @@ use std::sync::LazyLock;
 
 use prost_reflect::DescriptorPool;
 
+mod code;
 mod json;
 pub mod lint;
 pub mod mask;
@@ -35,6 +36,7 @@ pub mod server;
 pub mod time;
 mod validate;
 
+pub use code::Code;
 pub use json::{from_json, holds_secrets, redact, reflect, to_json};
 pub use openapi::openapi;
 pub use page::page;

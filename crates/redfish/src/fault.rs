@@ -1,29 +1,9 @@
 //! What the owner of a thing says when it refuses, in the words of Redfish. The only place that turns the one into the other.
 
+use schema::Code;
+
 use crate::message::{Message, base};
 use crate::pointer::Pointer;
-
-/// Codes of the contract's errors (`google.rpc.Code`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names are those of google.rpc.Code")]
-pub enum Code {
-    Cancelled,
-    Unknown,
-    InvalidArgument,
-    DeadlineExceeded,
-    NotFound,
-    AlreadyExists,
-    PermissionDenied,
-    ResourceExhausted,
-    FailedPrecondition,
-    Aborted,
-    OutOfRange,
-    Unimplemented,
-    Internal,
-    Unavailable,
-    DataLoss,
-    Unauthenticated,
-}
 
 /// A refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +37,7 @@ impl Fault {
             Code::Unimplemented => 501,
             Code::Unavailable | Code::ResourceExhausted => 503,
             Code::DeadlineExceeded => 504,
-            Code::Cancelled | Code::Unknown | Code::Internal | Code::DataLoss => 500,
+            Code::Ok | Code::Cancelled | Code::Unknown | Code::Internal | Code::DataLoss => 500,
         }
     }
 
@@ -108,7 +88,7 @@ impl Fault {
                 base::SERVICE_TEMPORARILY_UNAVAILABLE.with(&[&self.retry_after().unwrap_or(1).to_string()])
             }
             (_, Code::DeadlineExceeded, _) => base::OPERATION_TIMEOUT.plain(),
-            (_, Code::Cancelled | Code::Unknown | Code::Internal | Code::DataLoss, _) => {
+            (_, Code::Ok | Code::Cancelled | Code::Unknown | Code::Internal | Code::DataLoss, _) => {
                 base::INTERNAL_ERROR.plain()
             }
         };

@@ -47,7 +47,7 @@ mod world;
 
 pub use answer::{Answer, Body};
 pub use exchange::{Exchange, Request, Step};
-pub use fault::{Code, Fault};
+pub use fault::Fault;
 pub use filter::{Filter, FilterError};
 pub use message::{
     Content, Message, Registry, Severity, Template, base, heartbeat_event, resource_event, task_event, update,

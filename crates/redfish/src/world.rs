@@ -9,9 +9,9 @@ use schema::rpc::{
     role_service, sensor_service, session_service, system_service, thermal_service, user_service,
 };
 use schema::v1alpha1 as v1;
-use schema::{Method, MethodInfo};
+use schema::{Code, Method, MethodInfo};
 
-use crate::fault::{Code, Fault};
+use crate::fault::Fault;
 use crate::privilege::{Asker, Privileges};
 
 /// A call of the contract.

@@ -3,7 +3,8 @@
 mod support;
 
 use prost::Message as _;
-use redfish::{Code, Fault, Method, Request};
+use redfish::{Fault, Method, Request};
+use schema::Code;
 use schema::v1alpha1 as v1;
 use serde_json::{Value, json};
 use support::{Bench, asker, said, session};

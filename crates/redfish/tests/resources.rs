@@ -2,7 +2,8 @@
 
 mod support;
 
-use redfish::{Answer, Code, Fault, Method, Request, resources};
+use redfish::{Answer, Fault, Method, Request, resources};
+use schema::Code;
 use schema::v1alpha1 as v1;
 use serde_json::{Value, json};
 use support::{Bench, asker, said, tree};

@@ -259,11 +259,8 @@ impl Cursor {
                     return Step::Read(self.sequence);
                 }
                 self.position = Some(recent.after(self.sequence));
-                let missed = self.missed();
+                self.missed();
                 self.from_oldest = false;
-                if missed {
-                    continue;
-                }
                 continue;
             };
             if position < recent.first {

@@ -26,25 +26,7 @@ pub(crate) fn allow(path: &str) -> Option<String> {
 
 /// A status of the bus in the words of `crates/redfish`.
 pub(crate) fn fault(status: &Status) -> Fault {
-    let code = match status.code {
-        Code::Cancelled => redfish::Code::Cancelled,
-        Code::InvalidArgument => redfish::Code::InvalidArgument,
-        Code::DeadlineExceeded => redfish::Code::DeadlineExceeded,
-        Code::NotFound => redfish::Code::NotFound,
-        Code::AlreadyExists => redfish::Code::AlreadyExists,
-        Code::PermissionDenied => redfish::Code::PermissionDenied,
-        Code::ResourceExhausted => redfish::Code::ResourceExhausted,
-        Code::FailedPrecondition => redfish::Code::FailedPrecondition,
-        Code::Aborted => redfish::Code::Aborted,
-        Code::OutOfRange => redfish::Code::OutOfRange,
-        Code::Unimplemented => redfish::Code::Unimplemented,
-        Code::Internal => redfish::Code::Internal,
-        Code::Unavailable => redfish::Code::Unavailable,
-        Code::DataLoss => redfish::Code::DataLoss,
-        Code::Unauthenticated => redfish::Code::Unauthenticated,
-        Code::Unknown | Code::Ok => redfish::Code::Unknown,
-    };
-    Fault { reason: status.reason(), ..Fault::new(code, &status.message) }
+    Fault { reason: status.reason(), ..Fault::new(status.code, &status.message) }
 }
 
 /// A refusal of websrv's own: what is no matter of a resource.

@@ -1,6 +1,7 @@
 //! AccountService: who may log in and what they may do, all of it usermgr's (`UserService`, `RoleService`). An account is found by its name.
 
 use prost::Message as _;
+use schema::Code;
 use schema::rpc::user_service;
 use schema::v1alpha1 as v1;
 use serde_json::{Value, json};
@@ -10,7 +11,7 @@ use crate::resource::{
     Change, Create, Deed, Given, Kind, Made, Names, Patch, Property, Resource, collection, link, status,
 };
 use crate::world::{Call, Need, World};
-use crate::{Code, Fault, Message};
+use crate::{Fault, Message};
 
 use super::{name, said};
 

@@ -134,27 +134,40 @@ fn chassis_status(chassis: &v1::Chassis) -> Value {
 fn apply(world: &World, names: Names<'_>, given: &Given) -> Vec<Change> {
     let id = name(names, 0);
     let mut changes = Vec::new();
-    if let Some(tag) = given.get("AssetTag") {
-        let call = match asset(world, id) {
-            Some(asset) => Ok(Call::new(
-                asset_service::SET_ASSET_INFO,
-                &v1::SetAssetInfoRequest {
-                    id: asset.id.clone(),
-                    asset_tag: Some(tag.as_str().unwrap_or_default().to_owned()),
-                    location: None,
-                },
-            )),
-            None => Err(base::PROPERTY_NOT_UPDATED.with(&["AssetTag"])),
-        };
-        changes.push(Change::of("AssetTag", call));
-    }
+    changes.extend(tag(asset(world, id), given));
+    changes.extend(identify(Some(id), given));
+    changes
+}
+
+/// The tag that somebody gives a part.
+pub(super) fn tag(asset: Option<&v1::Asset>, given: &Given) -> Option<Change> {
+    let tag = given.get("AssetTag")?.as_str().unwrap_or_default();
+    let call = asset.ok_or_else(|| base::PROPERTY_NOT_UPDATED.with(&["AssetTag"])).map(|asset| {
+        let request =
+            v1::SetAssetInfoRequest { id: asset.id.clone(), asset_tag: Some(tag.to_owned()), location: None };
+        Call::new(asset_service::SET_ASSET_INFO, &request)
+    });
+    Some(Change::of("AssetTag", call))
+}
+
+/// Lets a chassis show itself, or no longer: by the property of today, and by the older one.
+pub(super) fn identify(chassis: Option<&str>, given: &Given) -> Vec<Change> {
+    let chassis = chassis.filter(|name| !name.is_empty());
     let lit = given.bool("LocationIndicatorActive");
     let led = given.text("IndicatorLED").map(|state| state != "Off");
-    for (property, on) in [("LocationIndicatorActive", lit), ("IndicatorLED", led)] {
-        let Some(on) = on else { continue };
-        changes.push(Change::of(property, super::systems::identify(Some(id), on, property)));
-    }
-    changes
+    let wanted = [("LocationIndicatorActive", lit), ("IndicatorLED", led)];
+    let change = |(property, on): (&'static str, Option<bool>)| {
+        let action = if on? { v1::ChassisAction::IdentifyOn } else { v1::ChassisAction::IdentifyOff };
+        let call = chassis.ok_or_else(|| base::PROPERTY_NOT_UPDATED.with(&[property]));
+        Some(Change::of(property, call.map(|chassis| act(chassis, action))))
+    };
+    wanted.into_iter().filter_map(change).collect()
+}
+
+fn act(chassis: &str, action: v1::ChassisAction) -> Call {
+    let (chassis_name, action) = (chassis.to_owned(), action.into());
+    let request = v1::ChangeChassisStateRequest { chassis_name, action, duration: None };
+    Call::new(chassis_service::CHANGE_CHASSIS_STATE, &request)
 }
 
 fn reset(_world: &World, names: Names<'_>, given: &Given) -> Result<Call, Message> {
@@ -164,10 +177,5 @@ fn reset(_world: &World, names: Names<'_>, given: &Given) -> Result<Call, Messag
         "GracefulShutdown" => v1::ChassisAction::Off,
         _ => v1::ChassisAction::PowerCycle,
     };
-    let request = v1::ChangeChassisStateRequest {
-        chassis_name: name(names, 0).to_owned(),
-        action: action.into(),
-        duration: None,
-    };
-    Ok(Call::new(chassis_service::CHANGE_CHASSIS_STATE, &request))
+    Ok(act(name(names, 0), action))
 }

@@ -23,23 +23,8 @@ fn power(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
         .filter(|sensor| sensor.context() == v1::SensorContext::Voltage)
         .enumerate()
         .map(|(at, sensor)| {
-            let (lower, upper) = sensors::thresholds(sensor);
-            json!({
-                "@odata.id": format!("/redfish/v1/Chassis/{id}/Power#/Voltages/{at}"),
-                "MemberId": at.to_string(),
-                "Name": sensor.name,
-                "SensorNumber": sensor.number,
-                "ReadingVolts": sensors::reading(sensor),
-                "LowerThresholdNonCritical": lower.warning,
-                "LowerThresholdCritical": lower.critical,
-                "LowerThresholdFatal": lower.fatal,
-                "UpperThresholdNonCritical": upper.warning,
-                "UpperThresholdCritical": upper.critical,
-                "UpperThresholdFatal": upper.fatal,
-                "MinReadingRange": sensor.reading_range_min,
-                "MaxReadingRange": sensor.reading_range_max,
-                "Status": sensors::sensor_status(sensor),
-            })
+            let place = format!("/redfish/v1/Chassis/{id}/Power#/Voltages/{at}");
+            sensors::of_old_form(sensor, &place, at, "ReadingVolts", "")
         })
         .collect();
     let supplies: Vec<Value> = power_supplies::of_chassis(world, id)?

@@ -93,8 +93,29 @@ pub(super) fn reading(sensor: &v1::Sensor) -> Option<f64> {
     analog(sensor)?.value.filter(|value| is_good && value.is_finite())
 }
 
-/// Limits of one side.
-pub(super) fn thresholds(sensor: &v1::Sensor) -> (v1::Threshold, v1::Threshold) {
+/// A sensor in an array of `Power` or `Thermal`: there its value has a name of its own, and those of its range an ending.
+pub(super) fn of_old_form(sensor: &v1::Sensor, place: &str, at: usize, value: &str, ending: &str) -> Value {
+    let (lower, upper) = thresholds(sensor);
+    json!({
+        "@odata.id": place,
+        "MemberId": at.to_string(),
+        "Name": sensor.name,
+        "SensorNumber": sensor.number,
+        (value): reading(sensor),
+        "LowerThresholdNonCritical": lower.warning,
+        "LowerThresholdCritical": lower.critical,
+        "LowerThresholdFatal": lower.fatal,
+        "UpperThresholdNonCritical": upper.warning,
+        "UpperThresholdCritical": upper.critical,
+        "UpperThresholdFatal": upper.fatal,
+        (format!("MinReadingRange{ending}")): sensor.reading_range_min,
+        (format!("MaxReadingRange{ending}")): sensor.reading_range_max,
+        "Status": sensor_status(sensor),
+    })
+}
+
+/// Limits of both sides.
+fn thresholds(sensor: &v1::Sensor) -> (v1::Threshold, v1::Threshold) {
     let analog = analog(sensor);
     let of = |side: Option<v1::Threshold>| side.unwrap_or_default();
     (

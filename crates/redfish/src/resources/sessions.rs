@@ -1,6 +1,7 @@
 //! SessionService: who is logged in, all of it usermgr's (`SessionService`).
 
 use prost::Message as _;
+use schema::Code;
 use schema::rpc::session_service;
 use schema::v1alpha1 as v1;
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ use crate::resource::{
     Create, Deed, Given, Kind, Made, Names, Property, Resource, collection, link, prune, status,
 };
 use crate::world::{Call, World};
-use crate::{Code, Fault, Message};
+use crate::{Fault, Message};
 
 use super::{name, said};
 

@@ -1,10 +1,9 @@
 //! Systems: the machines. What they do is statemgr's (`HostService`), what they are inventorymgr's (`AssetService`).
 
-use schema::rpc::{asset_service, chassis_service, host_service};
+use schema::rpc::host_service;
 use schema::v1alpha1 as v1;
 use serde_json::{Value, json};
 
-use crate::message::base;
 use crate::privilege::entity;
 use crate::resource::{
     Action, Change, Given, Kind, Names, Parameter, Patch, Property, Resource, collection, link, status,
@@ -12,7 +11,7 @@ use crate::resource::{
 use crate::world::{Call, Need, World};
 use crate::{Fault, Message};
 
-use super::{name, said};
+use super::{chassis, name, said};
 
 pub(super) static COLLECTION: Resource = Resource::new(
     "Systems",
@@ -177,27 +176,8 @@ fn apply(world: &World, names: Names<'_>, given: &Given) -> Vec<Change> {
     let id = name(names, 0);
     let host = world.host(id).ok().flatten();
     let mut changes = Vec::new();
-    if let Some(tag) = given.get("AssetTag") {
-        let call = match host.and_then(|host| system_asset(world, host)) {
-            Some(asset) => Ok(Call::new(
-                asset_service::SET_ASSET_INFO,
-                &v1::SetAssetInfoRequest {
-                    id: asset.id.clone(),
-                    asset_tag: Some(tag.as_str().unwrap_or_default().to_owned()),
-                    location: None,
-                },
-            )),
-            None => Err(base::PROPERTY_NOT_UPDATED.with(&["AssetTag"])),
-        };
-        changes.push(Change::of("AssetTag", call));
-    }
-    let lit = given.bool("LocationIndicatorActive");
-    let led = given.text("IndicatorLED").map(|state| state != "Off");
-    for (property, on) in [("LocationIndicatorActive", lit), ("IndicatorLED", led)] {
-        let Some(on) = on else { continue };
-        changes
-            .push(Change::of(property, identify(host.map(|host| host.chassis_name.as_str()), on, property)));
-    }
+    changes.extend(chassis::tag(host.and_then(|host| system_asset(world, host)), given));
+    changes.extend(chassis::identify(host.map(|host| host.chassis_name.as_str()), given));
     if let Some(policy) = given.text("PowerRestorePolicy") {
         let policy = match policy {
             "AlwaysOn" => v1::PowerRestorePolicy::AlwaysOn,
@@ -213,20 +193,6 @@ fn apply(world: &World, names: Names<'_>, given: &Given) -> Vec<Change> {
         changes.push(Change::of("PowerRestorePolicy", Ok(Call::new(host_service::UPDATE_HOST, &request))));
     }
     changes
-}
-
-/// Lets a chassis show itself, or no longer.
-pub(super) fn identify(chassis: Option<&str>, on: bool, property: &str) -> Result<Call, Message> {
-    let Some(chassis) = chassis.filter(|name| !name.is_empty()) else {
-        return Err(base::PROPERTY_NOT_UPDATED.with(&[property]));
-    };
-    let action = if on { v1::ChassisAction::IdentifyOn } else { v1::ChassisAction::IdentifyOff };
-    let request = v1::ChangeChassisStateRequest {
-        chassis_name: chassis.to_owned(),
-        action: action.into(),
-        duration: None,
-    };
-    Ok(Call::new(chassis_service::CHANGE_CHASSIS_STATE, &request))
 }
 
 fn reset(world: &World, names: Names<'_>, given: &Given) -> Result<Call, Message> {

@@ -24,23 +24,8 @@ fn thermal(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
         .filter(|sensor| sensor.context() == v1::SensorContext::Temperature)
         .enumerate()
         .map(|(at, sensor)| {
-            let (lower, upper) = sensors::thresholds(sensor);
-            json!({
-                "@odata.id": format!("/redfish/v1/Chassis/{id}/Thermal#/Temperatures/{at}"),
-                "MemberId": at.to_string(),
-                "Name": sensor.name,
-                "SensorNumber": sensor.number,
-                "ReadingCelsius": sensors::reading(sensor),
-                "LowerThresholdNonCritical": lower.warning,
-                "LowerThresholdCritical": lower.critical,
-                "LowerThresholdFatal": lower.fatal,
-                "UpperThresholdNonCritical": upper.warning,
-                "UpperThresholdCritical": upper.critical,
-                "UpperThresholdFatal": upper.fatal,
-                "MinReadingRangeTemp": sensor.reading_range_min,
-                "MaxReadingRangeTemp": sensor.reading_range_max,
-                "Status": sensors::sensor_status(sensor),
-            })
+            let place = format!("/redfish/v1/Chassis/{id}/Thermal#/Temperatures/{at}");
+            sensors::of_old_form(sensor, &place, at, "ReadingCelsius", "Temp")
         })
         .collect();
     let fans: Vec<Value> = fans::of_chassis(world, id)?

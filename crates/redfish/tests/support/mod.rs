@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 
 use prost::Message;
-use redfish::{About, Answer, Asker, Call, Code, Exchange, Fault, Method, Privileges, Request, Step};
+use redfish::{About, Answer, Asker, Call, Exchange, Fault, Method, Privileges, Request, Step};
+use schema::Code;
 use schema::v1alpha1 as v1;
 use serde_json::Value;
 
