@@ -67,11 +67,29 @@ pub(crate) fn tools(tools: &[Tool]) -> Result<()> {
     apt_install(&packages)
 }
 
+/// Whether cargo has this subcommand, and it works.
+fn cargo_has(subcommand: &str) -> bool {
+    sh::cargo_command().args([subcommand, "--version"]).output().is_ok_and(|out| out.status.success())
+}
+
+/// rustfmt and clippy, which rustup's minimal profile leaves out.
+pub(crate) fn rust_components() -> Result<()> {
+    if cargo_has("fmt") && cargo_has("clippy") {
+        return Ok(());
+    }
+    let install = ["component", "add", "rustfmt", "clippy"];
+    if !sh::on_path("rustup") {
+        bail!(
+            "rustfmt and clippy are missing: install them with the Rust toolchain (`rustup {}`)",
+            install.join(" ")
+        );
+    }
+    sh::run(sh::command("rustup").args(install))
+}
+
 /// The driver of the fuzz targets, from crates.io.
 pub(crate) fn cargo_fuzz() -> Result<()> {
-    let there =
-        sh::cargo_command().args(["fuzz", "--version"]).output().is_ok_and(|out| out.status.success());
-    if there { Ok(()) } else { sh::cargo(&["install", "--locked", "--quiet", "cargo-fuzz"]) }
+    if cargo_has("fuzz") { Ok(()) } else { sh::cargo(&["install", "--locked", "--quiet", "cargo-fuzz"]) }
 }
 
 /// Installs Debian packages, or says which ones are wanted where that is not possible.

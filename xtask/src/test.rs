@@ -103,6 +103,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         None => ALL.to_vec(),
     };
     need::tools(&[need::CC])?;
+    if tiers.iter().any(|tier| matches!(tier, Tier::Fmt | Tier::Clippy)) {
+        need::rust_components()?;
+    }
     cache::prune()?;
     // First, so that nothing is compiled without the pages and then once more with them.
     if tiers.iter().any(|tier| !matches!(tier, Tier::Fmt | Tier::Clippy | Tier::Tidy)) {
