@@ -23,12 +23,16 @@ pub struct SysfsEeprom {
 /// The file of the EEPROM at this place, while its device is there. By the words of links: the folders above `root` may be out of reach.
 #[must_use]
 pub fn eeprom_file(root: &Path, location: &Location) -> Option<PathBuf> {
+    find(root, location).ok().flatten()
+}
+
+/// As [`eeprom_file`]; an error when the list of devices cannot be read, which says nothing about the device.
+fn find(root: &Path, location: &Location) -> io::Result<Option<PathBuf>> {
     let list = Path::new("bus/i2c/devices");
-    let entries = std::fs::read_dir(root.join(list)).ok()?.take(DEVICES_MAX);
-    entries
-        .filter_map(|entry| target(root, &list.join(entry.ok()?.file_name())))
-        .find(|device| matches(root, device, location))
-        .map(|device| root.join(device).join("eeprom"))
+    let entries = std::fs::read_dir(root.join(list))?.take(DEVICES_MAX);
+    let mut devices = entries.filter_map(|entry| target(root, &list.join(entry.ok()?.file_name())));
+    let device = devices.find(|device| matches(root, device, location));
+    Ok(device.map(|device| root.join(device).join("eeprom")))
 }
 
 impl SysfsEeprom {
@@ -43,7 +47,10 @@ impl SysfsEeprom {
     }
 
     fn find(&self) -> Result<PathBuf, Error> {
-        eeprom_file(&self.root, &self.location).ok_or_else(|| Error::Unavailable { what: self.what() })
+        match find(&self.root, &self.location) {
+            Ok(file) => file.ok_or_else(|| Error::Unavailable { what: self.what() }),
+            Err(source) => Err(Error::Io { operation: "find", what: self.what(), source }),
+        }
     }
 
     fn failed(&self, operation: &'static str, source: io::Error) -> Error {
@@ -120,6 +127,13 @@ mod tests {
         assert_eq!((bytes.len(), bytes.get(9..14)), (64, Some(&[7, 1, 2, 3, 7][..])));
         assert_eq!(eeprom.write(62, &[1, 2, 3]).unwrap_err().kind(), ErrorKind::Failed);
         assert_eq!(eeprom.read().unwrap(), bytes);
+    }
+
+    #[test]
+    fn a_list_of_devices_that_cannot_be_read_is_no_absence() {
+        let root = tree();
+        std::fs::remove_dir_all(root.path().join("bus")).unwrap();
+        assert!(!at(root.path(), 0x51).read().unwrap_err().is_absence());
     }
 
     #[test]

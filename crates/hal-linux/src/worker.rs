@@ -59,7 +59,7 @@ impl Worker {
         Ok(Self { jobs, done_with })
     }
 
-    /// Has `job` done. The result is there within `within`, or an error: [`Error::Unavailable`] for what was not begun and never will be,
+    /// Has `job` done. The result is there within `within`, or an error: [`Error::NotBegun`] for what was not begun and never will be,
     /// [`Error::Io`] for what the driver keeps. `operation` (a verb) and `what` are for its words.
     pub fn call<R: Send + 'static>(
         &self,
@@ -126,17 +126,23 @@ impl<R> Future for Call<R> {
         match Pin::new(&mut self.told).poll(cx) {
             Poll::Ready(Ok(result)) => return Poll::Ready(result),
             // Its worker has too many calls waiting.
-            Poll::Ready(Err(_)) => return Poll::Ready(Err(Error::Unavailable { what: self.what.clone() })),
+            Poll::Ready(Err(_)) => return Poll::Ready(Err(self.not_begun())),
             Poll::Pending => {}
         }
         if self.deadline.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
         if advance(&self.stage, GIVEN_UP) {
-            return Poll::Ready(Err(Error::Unavailable { what: self.what.clone() }));
+            return Poll::Ready(Err(self.not_begun()));
         }
         let source = io::Error::new(io::ErrorKind::TimedOut, "its driver does not return");
         Poll::Ready(Err(Error::Io { operation: self.operation, what: self.what.clone(), source }))
+    }
+}
+
+impl<R> Call<R> {
+    fn not_begun(&self) -> Error {
+        Error::NotBegun { operation: self.operation, what: self.what.clone() }
     }
 }
 
@@ -201,7 +207,7 @@ mod tests {
             })
         };
         // One whose time passes, one whose caller goes away.
-        assert!(matches!(drive(1).await.unwrap_err(), Error::Unavailable { .. }));
+        assert!(matches!(drive(1).await.unwrap_err(), Error::NotBegun { .. }));
         drop(drive(2));
         let last = drive(3);
         tokio::time::resume();
@@ -222,7 +228,7 @@ mod tests {
         let mut done = 0;
         let mut calls = calls.into_iter().rev();
         for call in calls.by_ref().take(5) {
-            assert!(matches!(call.await.unwrap_err(), Error::Unavailable { .. }));
+            assert!(matches!(call.await.unwrap_err(), Error::NotBegun { .. }));
         }
         assert!(started.elapsed() < WITHIN, "at once");
         drop(free);

@@ -54,6 +54,14 @@ pub enum Error {
         /// The line or device.
         what: String,
     },
+    /// A call was given up before it was begun, and never will be: the ones before it have not come back. This says nothing about the device.
+    #[error("cannot {operation} {what}: its bus is busy")]
+    NotBegun {
+        /// What was wanted, a verb.
+        operation: &'static str,
+        /// The line or device.
+        what: String,
+    },
     /// The other side broke the protocol, or an argument is out of range.
     #[error("{what}: {reason}")]
     Invalid {
@@ -90,13 +98,18 @@ pub enum ErrorKind {
 }
 
 impl Error {
+    /// Whether this is an answer that the device is not there. A bus that is busy or hangs gives none.
+    pub fn is_absence(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+
     /// What a caller may do about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NotFound { .. } | Self::Ambiguous { .. } | Self::Unsupported { .. } => ErrorKind::Wiring,
             Self::Busy { .. } => ErrorKind::Busy,
             Self::Permission { .. } => ErrorKind::Permission,
-            Self::Unavailable { .. } => ErrorKind::Unavailable,
+            Self::Unavailable { .. } | Self::NotBegun { .. } => ErrorKind::Unavailable,
             Self::Invalid { .. } | Self::Io { .. } => ErrorKind::Failed,
         }
     }

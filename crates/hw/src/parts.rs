@@ -114,12 +114,13 @@ impl Parts {
     /// # Errors
     /// [`Error::Unavailable`] when nobody answers at its address; when the bus fails, or does not answer in time; when what is answered is no answer.
     pub async fn ask(&self, drive: usize) -> Result<(nvme::Identity, nvme::Status), Error> {
-        let gone = || Error::Unavailable { what: format!("drive {drive}") };
-        let drive = self.drives.get(drive).ok_or_else(gone)?;
+        let drive = self.drives.get(drive).ok_or_else(|| no_worker("ask", &format!("drive {drive}")))?;
         let what = format!("drive {}", drive.id);
-        let unavailable = || Error::Unavailable { what: what.clone() };
-        let (worker, address) =
-            (drive.worker.as_ref().ok_or_else(unavailable)?, drive.address.ok_or_else(unavailable)?);
+        let worker = drive.worker.as_ref().ok_or_else(|| no_worker("ask", &what))?;
+        let address = drive.address.ok_or_else(|| Error::Invalid {
+            what: what.clone(),
+            reason: "its address is none of I2C".to_owned(),
+        })?;
         let (bus, told) = (Arc::clone(&drive.bus), what.clone());
         worker
             .call("ask", what.clone(), DRIVE_WITHIN, move || {
@@ -128,7 +129,10 @@ impl Parts {
                 let mut run = |transfer: &Transfer| {
                     let read =
                         bus.run(std::slice::from_ref(transfer)).map_err(|error| failed(&told, error))?;
-                    read.into_iter().next().ok_or_else(|| Error::Unavailable { what: told.clone() })
+                    read.into_iter().next().ok_or_else(|| Error::Invalid {
+                        what: told.clone(),
+                        reason: "the adapter gave nothing back".to_owned(),
+                    })
                 };
                 let wrong =
                     |error: smbus::Error| Error::Invalid { what: told.clone(), reason: error.to_string() };
@@ -146,10 +150,9 @@ impl Parts {
         operation: &'static str,
         job: impl FnOnce(&mut dyn Eeprom) -> Result<R, Error> + Send + 'static,
     ) -> Result<R, Error> {
-        let gone = || Error::Unavailable { what: format!("EEPROM {fru}") };
-        let fru = self.frus.get(fru).ok_or_else(gone)?;
+        let fru = self.frus.get(fru).ok_or_else(|| no_worker(operation, &format!("EEPROM {fru}")))?;
         let what = format!("the EEPROM of {}", fru.id);
-        let worker = fru.worker.as_ref().ok_or_else(|| Error::Unavailable { what: what.clone() })?;
+        let worker = fru.worker.as_ref().ok_or_else(|| no_worker(operation, &what))?;
         let eeprom = Arc::clone(&fru.eeprom);
         worker
             .call(operation, what, WITHIN, move || {
@@ -160,10 +163,78 @@ impl Parts {
     }
 }
 
+/// Nobody can ask, which is no answer of the part.
+fn no_worker(operation: &'static str, what: &str) -> Error {
+    Error::NotBegun { operation, what: what.to_owned() }
+}
+
 fn failed(what: &str, error: I2cError) -> Error {
     let what = what.to_owned();
     match error.fault {
         I2cFault::NoAnswer => Error::Unavailable { what },
         _ => Error::Io { operation: "ask", what, source: std::io::Error::other(error.to_string()) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An EEPROM on a bus that hangs until its sender goes.
+    #[derive(Debug)]
+    struct Hung(std::sync::mpsc::Receiver<()>, Option<tokio::sync::oneshot::Sender<()>>);
+
+    impl Eeprom for Hung {
+        fn read(&mut self) -> Result<Vec<u8>, Error> {
+            if let Some(begun) = self.1.take() {
+                let _ = begun.send(());
+            }
+            let _ = self.0.recv();
+            Ok(vec![1])
+        }
+
+        fn write(&mut self, _: usize, _: &[u8]) -> Result<(), Error> {
+            Ok(())
+        }
+    }
+
+    #[derive(Debug)]
+    struct Gone;
+
+    impl Eeprom for Gone {
+        fn read(&mut self) -> Result<Vec<u8>, Error> {
+            Err(Error::Unavailable { what: "it".to_owned() })
+        }
+
+        fn write(&mut self, _: usize, _: &[u8]) -> Result<(), Error> {
+            self.read().map(drop)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_bus_that_hangs_does_not_say_that_a_part_is_absent() {
+        let worker = Some(Arc::new(Worker::start("test").unwrap()));
+        let fru = |id: &str, eeprom: Box<dyn Eeprom>| Fru {
+            id: id.to_owned(),
+            eeprom: Arc::new(Mutex::new(eeprom)),
+            worker: worker.clone(),
+        };
+        let ((free, hangs), (begin, begun)) = (std::sync::mpsc::channel(), tokio::sync::oneshot::channel());
+        let frus = vec![fru("one", Box::new(Hung(hangs, Some(begin)))), fru("other", Box::new(Gone))];
+        let parts = Parts { frus, drives: Vec::new() };
+        let (first, second) = tokio::join!(parts.read(0), async {
+            begun.await.unwrap();
+            tokio::time::pause();
+            parts.read(1).await
+        });
+        for error in [first.unwrap_err(), second.unwrap_err(), parts.read(1).await.unwrap_err()] {
+            assert!(!error.is_absence(), "{error}");
+        }
+        drop(free);
+        tokio::time::resume();
+        assert!(parts.read(1).await.unwrap_err().is_absence(), "it says so itself");
+        let nobody =
+            Parts { frus: vec![Fru { worker: None, ..fru("one", Box::new(Gone)) }], drives: Vec::new() };
+        assert!(!nobody.read(0).await.unwrap_err().is_absence());
     }
 }
