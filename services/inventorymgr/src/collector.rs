@@ -8,7 +8,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use board::Board;
 use data_encoding::HEXLOWER;
 use fru::{Area, Image, Name};
-use hal::ErrorKind;
 use hw::{Parts, SysRoot};
 use ipc::{CallContext, Outbox, StateError, Status};
 use schema::v1alpha1::{Asset, SetAssetInfoRequest};
@@ -16,8 +15,9 @@ use service::{Clock, ErrorChain};
 use smbios::Machine;
 use units::Lasting;
 
-use crate::inventory::{Change, Inventory, OwnerData, Part, Source};
+use crate::inventory::{Change, Intent, Inventory, OwnerData, Part, Source};
 use crate::parts;
+use crate::scan::{Buses, Item};
 use crate::store::Store;
 use crate::wire;
 
@@ -36,7 +36,11 @@ pub(crate) struct Collector {
     board: Arc<Board>,
     inventory: Shared,
     store: Store,
-    said: Parts,
+    said: Arc<Parts>,
+    buses: Buses<Answer>,
+    /// Counts writes of EEPROMs; what was read before the last of its own is old.
+    epoch: u64,
+    written: BTreeMap<usize, u64>,
     root: SysRoot,
     outbox: Outbox,
     clock: Clock,
@@ -60,12 +64,16 @@ impl Collector {
         outbox: Outbox,
         clock: Clock,
     ) -> Self {
-        let said = Parts::new(&board, &root, crate::NAME);
+        let said = Arc::new(Parts::new(&board, &root, crate::NAME));
+        let buses = Buses::new(&board);
         Self {
             board,
             inventory,
             store,
             said,
+            buses,
+            epoch: 0,
+            written: BTreeMap::new(),
             root,
             outbox,
             clock,
@@ -78,27 +86,17 @@ impl Collector {
         }
     }
 
-    /// What the board file says, and what a change that was under way left to be done.
+    /// What the board file says.
     pub(crate) async fn begin(&mut self) {
         self.observed("board", vec![parts::of_board(&self.board)]).await;
-        self.finish_pending().await;
-        self.scan().await;
     }
 
-    /// Reads everything that may have changed.
+    /// Looks for tables, and begins to read whatever else may have changed.
     pub(crate) async fn scan(&mut self) {
         let again = self.scans.is_multiple_of(EEPROM_SCANS);
         self.scans = self.scans.wrapping_add(1);
-        for index in 0..self.board.frus.len() {
-            let removable = self.board.frus.get(index).is_some_and(|fru| fru.removable);
-            if again && (removable || !self.read.contains(&index)) {
-                self.read_fru(index).await;
-            }
-        }
         if again {
-            for index in 0..self.board.drives.len() {
-                self.ask_drive(index).await;
-            }
+            self.start();
         }
         for host in 0..self.board.hosts.len() {
             self.read_tables(host).await;
@@ -106,15 +104,75 @@ impl Collector {
         self.save().await;
     }
 
-    async fn ask_drive(&mut self, index: usize) {
+    fn start(&mut self) {
+        let wanted: BTreeSet<usize> =
+            (0..self.board.frus.len()).filter(|index| self.is_wanted(*index)).collect();
+        let (said, epoch) = (Arc::clone(&self.said), self.epoch);
+        let ask = move |item| {
+            let said = Arc::clone(&said);
+            async move {
+                match item {
+                    Item::Fru(index) => Answer::Image(epoch, said.read(index).await),
+                    Item::Drive(index) => Answer::Drive(said.ask(index).await),
+                }
+            }
+        };
+        self.buses.start(
+            |item| match item {
+                Item::Fru(index) => wanted.contains(&index),
+                Item::Drive(_) => true,
+            },
+            ask,
+        );
+    }
+
+    /// Whether an EEPROM is to be read: it may be another's, it was not read yet, or something is to be in it.
+    fn is_wanted(&self, index: usize) -> bool {
+        self.board.frus.get(index).is_some_and(|fru| {
+            fru.removable
+                || !self.read.contains(&index)
+                || self.inventory().stored(fru.id.as_str()).intent.is_some()
+        })
+    }
+
+    /// What was read next.
+    pub(crate) async fn next(&mut self) -> Option<(Item, Answer)> {
+        self.buses.next().await
+    }
+
+    /// Reads a part of the board that was not read yet, for who asks for it meanwhile.
+    async fn read_now(&mut self, id: &str) {
+        if let Some(index) = self.board.frus.iter().position(|fru| fru.id.as_str() == id) {
+            let read = self.said.read(index).await;
+            self.take_image(index, read).await;
+        } else if let Some(index) = self.board.drives.iter().position(|drive| drive.id.as_str() == id) {
+            let answer = self.said.ask(index).await;
+            self.take_drive(index, answer).await;
+        }
+    }
+
+    /// Takes what was read.
+    pub(crate) async fn take(&mut self, item: Item, answer: Answer) {
+        match (item, answer) {
+            // What was read before the part was written is no news.
+            (Item::Fru(index), Answer::Image(epoch, read))
+                if self.written.get(&index).is_none_or(|written| *written <= epoch) =>
+            {
+                self.take_image(index, read).await;
+            }
+            (Item::Drive(index), Answer::Drive(answer)) => self.take_drive(index, answer).await,
+            _ => {}
+        }
+        self.save().await;
+    }
+
+    async fn take_drive(&mut self, index: usize, answer: Result<(nvme::Identity, nvme::Status), hal::Error>) {
         let Some(drive) = self.board.drives.get(index).cloned() else { return };
         let from = format!("nvme-{}", drive.id);
         let before = self.inventory().parts_of(&from).into_iter().next();
-        let part = match self.said.ask(index).await {
+        let part = match answer {
             Ok((identity, status)) => parts::of_drive(&drive, &identity, status, before.as_ref()),
-            Err(error) if error.kind() == ErrorKind::Unavailable && drive.removable => {
-                parts::no_drive(&drive)
-            }
+            Err(error) if error.is_absence() && drive.removable => parts::no_drive(&drive),
             Err(error) => {
                 let why = ErrorChain(&error).to_string();
                 if before.is_none() {
@@ -129,15 +187,16 @@ impl Collector {
         self.observed(&from, vec![part]).await;
     }
 
-    async fn read_fru(&mut self, index: usize) {
+    async fn take_image(&mut self, index: usize, read: Result<Vec<u8>, hal::Error>) {
         let Some(fru) = self.board.frus.get(index).cloned() else { return };
         let from = format!("fru-{}", fru.id);
-        let part = match self.said.read(index).await {
+        let part = match read {
             Ok(bytes) => {
                 self.read.insert(index);
+                let bytes = self.finish_intent(index, &fru, bytes).await;
                 parts::of_image(&fru, &bytes)
             }
-            Err(error) if error.kind() == ErrorKind::Unavailable && fru.removable => parts::absent(&fru),
+            Err(error) if error.is_absence() && fru.removable => parts::absent(&fru),
             Err(error) => {
                 self.read.remove(&index);
                 let why = ErrorChain(&error).to_string();
@@ -236,28 +295,57 @@ impl Collector {
         }
     }
 
-    /// A change of an EEPROM that was stored and perhaps not done: it is done.
-    async fn finish_pending(&mut self) {
-        let pending = self.inventory().pending();
-        for (id, at, bytes) in pending {
-            let index = self.board.frus.iter().position(|fru| fru.id.as_str() == id);
-            let bytes = HEXLOWER.decode(bytes.as_bytes()).ok();
-            if let (Some(index), Some(bytes)) = (index, bytes)
-                && let Err(error) = self.said.write(index, at, bytes).await
-            {
-                // Tried again at the next start; until then the part says what it says.
-                tracing::warn!(asset = id, error = %ErrorChain(&error), "cannot write asset tag to EEPROM: retrying at next start");
-                continue;
+    /// A change of an EEPROM that was stored and perhaps not done: it is done, in the part it is meant for. Returns what the EEPROM holds then; what
+    /// fails is tried again when it is read the next time.
+    async fn finish_intent(&mut self, index: usize, fru: &board::Fru, now: Vec<u8>) -> Vec<u8> {
+        let id = fru.id.as_str();
+        let stored = self.inventory().stored(id);
+        let Some(after) = stored.intent.as_ref().and_then(|intent| parts::completed(fru, &now, intent))
+        else {
+            return now;
+        };
+        if let Some((at, bytes)) = difference(&now, &after) {
+            self.touched(index);
+            if let Err(error) = self.write_checked(index, id, at, bytes, &after).await {
+                tracing::warn!(asset = id, error = %ErrorChain(&error), "cannot write asset tag to EEPROM: retrying");
+                return now;
             }
-            let owned =
-                OwnerData { pending: None, ..self.inventory().owned(&id).cloned().unwrap_or_default() };
-            if let Err(error) = self.store.put_owned(&id, owned.clone()).await {
-                self.failed(&error);
-                continue;
-            }
-            let now = self.now_ms();
-            self.inventory().set(&id, owned, String::new(), "", now);
         }
+        let _ = self.keep(id, OwnerData { intent: None, ..stored }).await;
+        after
+    }
+
+    /// What is read of an EEPROM before now counts no more.
+    fn touched(&mut self, index: usize) {
+        self.epoch = self.epoch.wrapping_add(1);
+        self.written.insert(index, self.epoch);
+    }
+
+    /// Writes, reads back and compares.
+    async fn write_checked(
+        &self,
+        index: usize,
+        id: &str,
+        at: usize,
+        bytes: Vec<u8>,
+        wanted: &[u8],
+    ) -> Result<(), hal::Error> {
+        self.said.write(index, at, bytes).await?;
+        if self.said.read(index).await? == wanted {
+            return Ok(());
+        }
+        Err(hal::Error::Invalid {
+            what: format!("the EEPROM of {id}"),
+            reason: "it does not keep what is written; it may be write-protected".to_owned(),
+        })
+    }
+
+    /// Stores what the owner of a part says, and from then on it counts.
+    async fn keep(&mut self, id: &str, owned: OwnerData) -> Result<(), StateError> {
+        self.store.put_owned(id, owned.clone()).await.inspect_err(|error| self.failed(error))?;
+        let now = self.now_ms();
+        self.inventory().set(id, owned, String::new(), "", now);
+        Ok(())
     }
 
     /// Sets asset tag and location. Refused requests change nothing; what is answered is on the medium, or in the part.
@@ -267,13 +355,26 @@ impl Collector {
         context: &CallContext,
     ) -> Result<Asset, Status> {
         let id = wanted.id.as_str();
+        if self.inventory().entry(id).is_none() {
+            self.read_now(id).await;
+            in_time(context)?;
+        }
         let (part, was) = {
             let inventory = self.inventory();
             let Some(entry) = inventory.entry(id) else {
                 let known: Vec<String> = inventory.entries().map(|entry| entry.part.id.clone()).collect();
                 return Err(Status::no_such("asset", id, known.iter().map(String::as_str)));
             };
-            (entry.part.clone(), inventory.owned(id).cloned().unwrap_or_default())
+            if entry.part.serial.is_none()
+                && matches!(entry.part.source, Source::Fru | Source::Nvme)
+                && (!entry.part.present || !entry.stale.is_empty())
+            {
+                // Nobody knows which part it would belong to.
+                let why = if entry.part.present { entry.stale.as_str() } else { "it is not there" };
+                let status = Status::failed_precondition(format!("{id} was never read: {why}"));
+                return Err(status.with_reason("ASSET_NOT_READ"));
+            }
+            (entry.part.clone(), inventory.owned(&entry.part))
         };
         for (name, text) in [("asset_tag", &wanted.asset_tag), ("location", &wanted.location)] {
             if text.as_ref().is_some_and(|text| text.chars().any(char::is_control)) {
@@ -300,9 +401,13 @@ impl Collector {
         }
         let stored_tag =
             if in_part || wanted.asset_tag.is_none() { was.asset_tag.clone() } else { tag.clone() };
-        let owned = OwnerData { asset_tag: stored_tag, location, pending: None };
+        let serial = part.serial.clone().or(was.serial);
+        // What is still to be in the EEPROM stays so.
+        let mut owned = OwnerData { asset_tag: stored_tag, location, serial, intent: was.intent };
         if in_part && tag != tag_was {
-            self.set_in_part(id, &owned, &was, tag.as_deref().unwrap_or_default()).await?;
+            owned.intent = None;
+            let tag = tag.as_deref().unwrap_or_default();
+            self.set_in_part(id, &mut owned, part.serial.as_deref(), tag, context).await?;
         } else {
             self.store.put_owned(id, owned.clone()).await?;
         }
@@ -315,14 +420,15 @@ impl Collector {
         self.shown(id)
     }
 
-    /// Writes the asset tag into the part. The bytes are stored first: a loss of power in the middle leaves an image that is mended at the
-    /// next start.
+    /// Writes the asset tag into the part. The bytes are stored first: a loss of power in the middle leaves an image that is mended when it is
+    /// read the next time. `owned` has an intent afterwards when it could not be stored that there is none.
     async fn set_in_part(
         &mut self,
         id: &str,
-        owned: &OwnerData,
-        was: &OwnerData,
+        owned: &mut OwnerData,
+        serial: Option<&str>,
         tag: &str,
+        context: &CallContext,
     ) -> Result<(), Status> {
         let gone =
             || Status::failed_precondition(format!("{id} is not there")).with_reason("ASSET_NOT_PRESENT");
@@ -330,12 +436,14 @@ impl Collector {
         let fru = self.board.frus.get(index).cloned().ok_or_else(gone)?;
         let hardware = |error: hal::Error| {
             let text = format!("the EEPROM of {id}: {}", ErrorChain(&error));
-            match error.kind() {
-                ErrorKind::Unavailable => Status::failed_precondition(text).with_reason("ASSET_NOT_PRESENT"),
-                _ => Status::unavailable(text).with_reason("HARDWARE_FAILED"),
+            if error.is_absence() {
+                return Status::failed_precondition(text).with_reason("ASSET_NOT_PRESENT");
             }
+            Status::unavailable(text).with_reason("HARDWARE_FAILED")
         };
         let before = self.said.read(index).await.map_err(hardware)?;
+        in_time(context)?;
+        let stored = self.inventory().stored(id);
         let image = Image::read(&before).and_then(|image| image.with(Area::Product, Name::AssetTag, tag));
         let after = image.map_err(|error| match error {
             fru::Error::Character | fru::Error::TooLong | fru::Error::NoRoom => {
@@ -344,38 +452,59 @@ impl Collector {
             _ => Status::failed_precondition(format!("{id} cannot keep an asset tag: {error}"))
                 .with_reason("FRU_DAMAGED"),
         })?;
+        let part = parts::of_image(&fru, after.bytes());
+        if let (Some(known), Some(found)) = (serial, part.serial.as_deref())
+            && known != found
+        {
+            // It was exchanged since it was asked for.
+            let text = format!("{id} is another part now: serial number {found}, was {known}");
+            return Err(Status::aborted(text).with_reason("ASSET_REPLACED"));
+        }
+        let intent = |(at, bytes): (usize, Vec<u8>)| Intent {
+            at,
+            bytes: HEXLOWER.encode(&bytes),
+            serial: part.serial.clone(),
+            part_number: part.part_number.clone(),
+        };
         let Some((at, bytes)) = difference(&before, after.bytes()) else {
             return Ok(self.store.put_owned(id, owned.clone()).await?);
         };
-        let pending = OwnerData { pending: Some((at, HEXLOWER.encode(&bytes))), ..owned.clone() };
-        self.store.put_owned(id, pending).await?;
-        let mut done = self.said.write(index, at, bytes).await;
-        if done.is_ok() {
-            done = match self.said.read(index).await {
-                Ok(now) if now == after.bytes() => Ok(()),
-                Ok(_) => Err(hal::Error::Invalid {
-                    what: format!("the EEPROM of {id}"),
-                    reason: "it does not keep what is written; it may be write-protected".to_owned(),
-                }),
-                Err(error) => Err(error),
-            };
-        }
-        if let Err(error) = done {
-            // As it was, as far as the part lets itself be written; the stored intent goes with it.
-            if let Some((at, bytes)) = difference(after.bytes(), &before)
-                && let Err(error) = self.said.write(index, at, bytes).await
-            {
-                tracing::warn!(asset = id, error = %ErrorChain(&error), "cannot restore EEPROM after failed write");
-            }
-            self.store.put_owned(id, was.clone()).await?;
+        let wanted = Some(intent((at, bytes.clone())));
+        self.store.put_owned(id, OwnerData { intent: wanted.clone(), ..owned.clone() }).await?;
+        self.touched(index);
+        if let Err(error) = self.write_checked(index, id, at, bytes, after.bytes()).await {
+            self.restore(index, id, &before, after.bytes(), stored, intent).await?;
             return Err(hardware(error));
         }
-        // What is left of the intent writes the same bytes again at the next start.
+        // What is left of the intent writes the same bytes again.
         if let Err(error) = self.store.put_owned(id, owned.clone()).await {
             self.failed(&error);
+            owned.intent = wanted;
         }
-        self.observed(&format!("fru-{id}"), vec![parts::of_image(&fru, after.bytes())]).await;
+        self.observed(&format!("fru-{id}"), vec![part]).await;
         Ok(())
+    }
+
+    /// An EEPROM as it was before a write that failed. As long as it does not let itself be restored, that is what is intended.
+    async fn restore(
+        &mut self,
+        index: usize,
+        id: &str,
+        before: &[u8],
+        after: &[u8],
+        was: OwnerData,
+        intent: impl Fn((usize, Vec<u8>)) -> Intent,
+    ) -> Result<(), StateError> {
+        let Some((at, bytes)) = difference(after, before) else { return Ok(()) };
+        let undo = OwnerData { intent: Some(intent((at, bytes.clone()))), ..was.clone() };
+        // Before anything is stored or written: whatever fails from here on is tried again.
+        let now = self.now_ms();
+        self.inventory().set(id, undo.clone(), String::new(), "", now);
+        if let Err(error) = self.write_checked(index, id, at, bytes, before).await {
+            tracing::warn!(asset = id, error = %ErrorChain(&error), "cannot restore EEPROM after failed write: retrying");
+            return self.store.put_owned(id, undo).await;
+        }
+        self.keep(id, was).await
     }
 
     fn shown(&self, id: &str) -> Result<Asset, Status> {
@@ -393,6 +522,21 @@ impl Collector {
         let since = self.clock.wall().duration_since(UNIX_EPOCH).unwrap_or_default();
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
+}
+
+/// What a bus gave.
+pub(crate) enum Answer {
+    /// An image, with the number of the write it follows.
+    Image(u64, Result<Vec<u8>, hal::Error>),
+    Drive(Result<(nvme::Identity, nvme::Status), hal::Error>),
+}
+
+/// Nothing is done for a caller who has been told that the time is over, and may have asked for the opposite since.
+pub(crate) fn in_time(context: &CallContext) -> Result<(), Status> {
+    if context.is_over() {
+        return Err(Status::deadline_exceeded("the time was over before it was begun: nothing was done"));
+    }
+    Ok(())
 }
 
 /// From where to where two images of one length differ, and the bytes of the second there.

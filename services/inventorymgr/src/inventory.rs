@@ -84,14 +84,35 @@ pub(crate) struct Entry {
 pub(crate) struct OwnerData {
     pub(crate) asset_tag: Option<String>,
     pub(crate) location: Option<String>,
-    /// Bytes that are to be in its EEPROM, from a place on: written before they are, gone once they are.
-    pub(crate) pending: Option<(usize, String)>,
+    /// The serial number of the part that asset tag and location belong to; none for a part that has none.
+    pub(crate) serial: Option<String>,
+    /// Bytes that are to be in its EEPROM: stored before they are written, gone once they are there.
+    pub(crate) intent: Option<Intent>,
+}
+
+/// Bytes that are to be in the EEPROM of one part, and of no other that comes in its place.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Intent {
+    /// From which place on.
+    pub(crate) at: usize,
+    /// The bytes, in hexadecimal.
+    pub(crate) bytes: String,
+    pub(crate) serial: Option<String>,
+    pub(crate) part_number: Option<String>,
 }
 
 impl OwnerData {
     /// Whether it says anything.
     pub(crate) fn is_empty(&self) -> bool {
-        *self == Self::default()
+        self.asset_tag.is_none() && self.location.is_none() && self.intent.is_none()
+    }
+
+    /// What of it is about this part: of another with another serial number it says nothing.
+    pub(crate) fn about(self, part: &Part) -> Self {
+        match (&self.serial, &part.serial) {
+            (Some(its), Some(serial)) if its != serial => Self { intent: self.intent, ..Self::default() },
+            _ => self,
+        }
     }
 }
 
@@ -266,17 +287,14 @@ impl Inventory {
         self.entries.values().filter(|entry| entry.from == from).map(|entry| entry.part.clone()).collect()
     }
 
-    /// What the owner of a part says of it.
-    pub(crate) fn owned(&self, id: &str) -> Option<&OwnerData> {
-        self.owned.get(id)
+    /// What the owner of a part says of it, with what is to be in the EEPROM of whatever part was there.
+    pub(crate) fn owned(&self, part: &Part) -> OwnerData {
+        self.owned.get(&part.id).cloned().unwrap_or_default().about(part)
     }
 
-    /// Parts with bytes that are to be in their EEPROM.
-    pub(crate) fn pending(&self) -> Vec<(String, usize, String)> {
-        let of = |(id, owned): (&String, &OwnerData)| {
-            owned.pending.clone().map(|(at, bytes)| (id.clone(), at, bytes))
-        };
-        self.owned.iter().filter_map(of).collect()
+    /// What is stored at this id, whatever part it is about.
+    pub(crate) fn stored(&self, id: &str) -> OwnerData {
+        self.owned.get(id).cloned().unwrap_or_default()
     }
 
     /// The changes, the oldest first.
@@ -446,6 +464,26 @@ mod tests {
         let changes = inventory.observe("f", vec![damaged], 2);
         assert_eq!(changes[0].what, ChangeKind::Changed);
         assert!(changes[0].message.contains("checksum"), "{}", changes[0].message);
+    }
+
+    #[test]
+    fn what_the_owner_says_is_about_the_part_and_not_about_what_comes_in_its_place() {
+        let mut inventory = Inventory::default();
+        inventory.observe("fru-psu1", vec![module("psu1", "11")], 1);
+        let said = OwnerData {
+            asset_tag: Some("A-1".to_owned()),
+            location: Some("rack 12".to_owned()),
+            serial: Some("11".to_owned()),
+            intent: None,
+        };
+        inventory.set("psu1", said.clone(), String::new(), "", 1);
+        let now = |inventory: &Inventory| inventory.owned(&inventory.entry("psu1").unwrap().part);
+        inventory.observe("fru-psu1", vec![module("psu1", "")], 2);
+        assert_eq!(now(&inventory), said, "pulled, it is still the same");
+        inventory.observe("fru-psu1", vec![module("psu1", "12")], 3);
+        assert_eq!(now(&inventory), OwnerData::default());
+        inventory.observe("fru-psu1", vec![module("psu1", "11")], 4);
+        assert_eq!(now(&inventory), said);
     }
 
     #[test]

@@ -28,6 +28,7 @@
 mod collector;
 mod inventory;
 mod parts;
+mod scan;
 mod shell;
 mod store;
 mod wire;

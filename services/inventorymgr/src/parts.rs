@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use board::{Board, FruKind};
+use data_encoding::HEXLOWER;
 use fru::{Area, Details, Image, Name};
 use smbios::Machine;
 
-use crate::inventory::{Kind, Part, SOURCE_MAX, Source};
+use crate::inventory::{Intent, Kind, Part, SOURCE_MAX, Source};
 
 /// The longest end of an id that comes from a host.
 const SLUG_MAX: usize = 24;
@@ -39,13 +40,15 @@ pub(crate) fn absent(fru: &board::Fru) -> Part {
             _ => Kind::Other,
         },
         source: Source::Fru,
+        // Where it is kept does not depend on whether the part can be read.
+        tag_in_part: fru.keeps_asset_tag,
         ..Part::default()
     }
 }
 
 /// A part as its image describes it.
 pub(crate) fn of_image(fru: &board::Fru, bytes: &[u8]) -> Part {
-    let mut part = Part { present: true, tag_in_part: fru.keeps_asset_tag, ..absent(fru) };
+    let mut part = Part { present: true, ..absent(fru) };
     let image = match Image::read(bytes) {
         Ok(image) => image,
         Err(error) => {
@@ -100,6 +103,18 @@ pub(crate) fn of_image(fru: &board::Fru, bytes: &[u8]) -> Part {
         }
     }
     part
+}
+
+/// What an image is once what was wanted of it is done; none when it is that of another part. A write that was broken off leaves an area whose
+/// checksum is wrong, so the part is known by what the whole says of itself.
+pub(crate) fn completed(fru: &board::Fru, now: &[u8], intent: &Intent) -> Option<Vec<u8>> {
+    let bytes = HEXLOWER.decode(intent.bytes.as_bytes()).ok()?;
+    let mut image = now.to_vec();
+    let end = intent.at.checked_add(bytes.len())?;
+    image.get_mut(intent.at..end)?.copy_from_slice(&bytes);
+    let part = of_image(fru, &image);
+    let same = part.serial == intent.serial && part.part_number == intent.part_number;
+    (same && part.damaged.is_empty()).then_some(image)
 }
 
 /// A drive that does not answer.
@@ -367,6 +382,42 @@ mod tests {
         let blank = of_image(&board.frus[2], &[0xff; 256]);
         assert!(blank.present && blank.serial.is_none());
         assert_eq!(blank.damaged, "there is no FRU header");
+    }
+
+    #[test]
+    fn an_intent_is_done_in_its_part_and_in_no_other() {
+        let board = sim();
+        let fru = &board.frus[2];
+        let image = |id: &str| twin::image(FruPart::PowerSupply, "ACME", "PSU", id, 256).unwrap();
+        let (before, other) = (image("psu1"), image("psu2"));
+        let after = Image::read(&before).unwrap().with(Area::Product, Name::AssetTag, "A-1").unwrap();
+        let after = after.bytes();
+        let differs = |index: &usize| before[*index] != after[*index];
+        let (from, to) = ((0..256).find(differs).unwrap(), (0..256).rev().find(differs).unwrap());
+        let part = of_image(fru, after);
+        let intent = Intent {
+            at: from,
+            bytes: HEXLOWER.encode(&after[from..=to]),
+            serial: part.serial.clone(),
+            part_number: part.part_number,
+        };
+        // Broken off anywhere, it is completed.
+        for written in 0..=to - from + 1 {
+            let mut half = before.clone();
+            half[from..from + written].copy_from_slice(&after[from..from + written]);
+            assert_eq!(completed(fru, &half, &intent).as_deref(), Some(after), "{written}");
+        }
+        assert_ne!(of_image(fru, &other).serial, part.serial);
+        assert_eq!(completed(fru, &other, &intent), None);
+        assert_eq!(completed(fru, &[0xff; 256], &intent), None);
+        let beyond = Intent { at: 255, ..intent };
+        assert_eq!(completed(fru, &before, &beyond), None);
+    }
+
+    #[test]
+    fn where_a_tag_is_kept_is_known_before_the_part_is_read() {
+        let board = sim();
+        assert!(absent(&board.frus[0]).tag_in_part);
     }
 
     /// NVMe-MI 1.2, appendix A: the identity of the second example, states of the table.

@@ -100,9 +100,14 @@ async fn collect(mut collector: Collector, mut queue: mpsc::Receiver<Set>) {
             biased;
             set = queue.recv() => {
                 let Some((wanted, reply)) = set else { return };
-                let answer = collector.set(wanted, reply.context()).await;
+                // It may have waited for a bus that takes its time.
+                let answer = match collector::in_time(reply.context()) {
+                    Ok(()) => collector.set(wanted, reply.context()).await,
+                    Err(over) => Err(over),
+                };
                 reply.send(answer.map(|asset| v1::SetAssetInfoResponse { asset: Some(asset) })).await;
             }
+            Some((item, answer)) = collector.next() => collector.take(item, answer).await,
             _ = scan.tick() => collector.scan().await,
         }
     }
