@@ -202,7 +202,7 @@ impl Limits {
     }
 
     /// powermgr: beside an ordinary daemon's a thread for each GPIO chip. Boards with many expanders have some forty. thermalmgr: one for each bus and
-    /// each fan controller.
+    /// each fan controller. inventorymgr: one for each bus with EEPROMs or drives.
     pub const fn lines() -> Self {
         Self { memory: Some(40 * MIB), tasks: Some(96), files: Some(256) }
     }

@@ -149,6 +149,7 @@ roster! {
         // Drives.
         i2c: true,
         system_calls: Groups::I2C,
+        limits: Limits::lines(),
         ..Row::daemon("inventorymgr", "Know the parts of the machine and what became of them", 11)
     };
     /// Not critical: while it stays away the operator has the fans at full speed, which keeps the machine cool, and a reset would not help.
