@@ -104,6 +104,9 @@ struct Host {
     since: Option<Mono>,
 }
 
+/// Changes that are held back at most; a sensor that flutters makes some in the time, and boards have a few hundred sensors.
+const HELD_MAX: usize = 1_024;
+
 /// What happened to a sensor of a host, held back until it is known that the host was on.
 #[derive(Debug)]
 struct Held {
@@ -290,6 +293,9 @@ impl Monitor {
                 _ => out.push(Action::Changed(index, change)),
             }
         }
+        // With more than that the oldest are told: a late word that the host was off is better than none.
+        let surplus = self.held.len().saturating_sub(HELD_MAX);
+        out.extend(self.held.drain(..surplus).map(|held| Action::Changed(held.index, held.change)));
     }
 
     /// Tells all readings now. Once at the start, for who asks, and every 30 s.

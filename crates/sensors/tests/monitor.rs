@@ -191,6 +191,22 @@ fn rails_that_fall_because_the_host_is_switched_off_are_no_news() {
 }
 
 #[test]
+fn what_is_held_back_has_a_bound_and_none_of_it_is_lost() {
+    let lower = Levels { warning: Some(11.0), ..Levels::default() };
+    let thresholds = Thresholds { lower, ..Thresholds::default() };
+    let spec = Spec { host: Some(0), thresholds, ..Spec::new(Kind::Voltage) };
+    let sensors = 3_000;
+    let mut monitor = Monitor::new(at(0), vec![(spec, Source::Pushed); sensors], 0, 1);
+    step(&mut monitor, 0, Event::Host(0, true));
+    let mut early = 0;
+    for sensor in 0..sensors {
+        early += changes(&step(&mut monitor, 10, Event::Pushed(sensor, Ok(3.0)))).len();
+    }
+    let rest = changes(&step(&mut monitor, 60_000, Event::Tick)).len();
+    assert_eq!((early, rest), (sensors - 1_024, 1_024));
+}
+
+#[test]
 fn a_host_without_power_makes_its_sensors_unavailable_and_they_are_not_asked() {
     let upper = Levels { critical: Some(90.0), ..Levels::default() };
     let gated = Spec {
