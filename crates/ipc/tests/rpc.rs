@@ -370,6 +370,35 @@ async fn state_is_stored_compared_and_deleted() {
 }
 
 #[tokio::test]
+async fn a_commit_says_what_became_of_it() {
+    let bus = Bus::start().await;
+    bus.create_bucket("state").await;
+    let bucket = bus.client("statemgr").await.bucket("state").await.unwrap();
+    let first = bucket.commit("k", &note("one"), None).await.unwrap();
+    let second = bucket.commit("k", &note("two"), Some(first)).await.unwrap();
+    assert!(second > first);
+    // Of the only writer an old revision is no reason to refuse.
+    let third = bucket.commit("k", &note("three"), Some(first)).await.unwrap();
+    assert!(third > second);
+    bus.takes_writes("state", false).await;
+    bucket.commit("k", &note("four"), Some(third)).await.unwrap_err();
+    bucket.commit("k", &note("four"), None).await.unwrap_err();
+    let entry = bucket.get::<Note>("k").await.unwrap().unwrap();
+    assert_eq!(
+        (entry.value, entry.revision),
+        (note("three"), third),
+        "an error says that nothing was changed"
+    );
+    // What was stored although its answer got lost is stored.
+    assert_eq!(bucket.commit("k", &note("three"), None).await.unwrap(), third);
+    bus.takes_writes("state", true).await;
+    bucket.commit_delete::<Note>("k").await.unwrap();
+    assert_eq!(bucket.get::<Note>("k").await.unwrap(), None);
+    bucket.commit_delete::<Note>("k").await.unwrap();
+    assert!(matches!(bucket.commit_delete::<Note>(".bad").await, Err(StateError::BadKey { .. })));
+}
+
+#[tokio::test]
 async fn what_the_store_cannot_read_is_an_answer_about_that_value_alone() {
     let bus = Bus::start().await;
     bus.create_bucket("state").await;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ipc::{Bucket, Json, StateError, Value as _, patiently};
+use ipc::{Bucket, Json, StateError, patiently};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -72,22 +72,13 @@ impl Store {
 
     /// Stores what the owner of a part says.
     pub(crate) async fn put_owned(&self, id: &str, owned: OwnerData) -> Result<(), StateError> {
-        self.put(&format!("owned.{id}"), owned).await
+        // What was refused must not be found at the next start.
+        self.bucket.commit(&format!("owned.{id}"), &Json(owned), None).await.map(drop)
     }
 
-    /// An answer that does not come leaves open whether it was stored: what is there then decides.
-    async fn put<T>(&self, key: &str, value: T) -> Result<(), StateError>
-    where
-        T: Serialize + DeserializeOwned,
-    {
-        let value = Json(value);
-        match self.bucket.put(key, &value).await {
-            Err(error @ StateError::Unavailable { .. }) => match self.bucket.get::<Json<T>>(key).await {
-                Ok(Some(entry)) if entry.value.encode() == value.encode() => Ok(()),
-                _ => Err(error),
-            },
-            done => done.map(drop),
-        }
+    /// What was read is written again when this fails: an answer that does not come need not be found out about.
+    async fn put<T: Serialize + DeserializeOwned>(&self, key: &str, value: T) -> Result<(), StateError> {
+        self.bucket.put(key, &Json(value)).await.map(drop)
     }
 }
 

@@ -56,11 +56,14 @@ pub(crate) async fn load(bus: &Client, ids: &[String]) -> Result<(Bucket, Vec<(u
     Ok((bucket, found))
 }
 
-/// Stores what is set of an LED, or that nothing is.
+/// Stores what is set of an LED, or that nothing is; ends when it is known whether it is done.
+///
+/// # Errors
+/// Why it is not done; nothing was changed then.
 pub(crate) async fn write(bucket: &Bucket, id: &str, record: Option<&Record>) -> Result<(), StateError> {
     match record {
-        Some(record) => bucket.put(id, &Json(record.clone())).await.map(drop),
-        None => bucket.delete(id).await,
+        Some(record) => bucket.commit(id, &Json(record.clone()), None).await.map(drop),
+        None => bucket.commit_delete::<Json<Record>>(id).await,
     }
 }
 

@@ -87,7 +87,7 @@ enum Completion {
 struct Stored {
     sensor: usize,
     wanted: Option<Thresholds>,
-    result: Result<(), (Status, Option<Option<Thresholds>>)>,
+    result: Result<(), Status>,
     reply: Answer,
 }
 
@@ -799,7 +799,7 @@ impl Daemon {
         }
         let bucket = self.bucket.clone();
         self.work.spawn(async move {
-            let result = store::store(&bucket, &id, wanted).await;
+            let result = store::store(&bucket, &id, wanted).await.map_err(Status::from);
             Completion::Stored(Box::new(Stored { sensor: index, wanted, result, reply }))
         });
     }
@@ -814,12 +814,7 @@ impl Daemon {
                 self.judge(sensor, wanted);
                 self.shown(sensor)
             }
-            Err((status, stored)) => {
-                if let Some(stored) = stored {
-                    self.judge(sensor, stored);
-                }
-                Err(status)
-            }
+            Err(status) => Err(status),
         };
         match reply {
             Answer::Set(reply) => {

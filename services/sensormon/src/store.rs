@@ -55,24 +55,10 @@ pub(crate) async fn load(bucket: &Bucket) -> Result<HashMap<String, Thresholds>,
     Ok(found)
 }
 
-/// Stores, or with none removes, and says what is true afterwards: `Err` with what is stored when it is known that it was not done.
-pub(crate) async fn store(
-    bucket: &Bucket,
-    key: &str,
-    wanted: Option<Thresholds>,
-) -> Result<(), (ipc::Status, Option<Option<Thresholds>>)> {
-    let done = match wanted {
-        Some(thresholds) => bucket.put(key, &Record(thresholds)).await.map(drop),
-        None => bucket.delete(key).await,
-    };
-    let Err(error) = done else { return Ok(()) };
-    // Not confirmed is not the same as not done: what is stored decides.
-    let stored = match ipc::patiently(key, || bucket.get::<Record>(key)).await {
-        Ok(entry) => Some(entry.map(|entry| entry.value.0)),
-        Err(_) => None,
-    };
-    if stored == Some(wanted) {
-        return Ok(());
+/// Stores, or with none removes; ends when it is known whether it is done, and an error says that nothing was changed.
+pub(crate) async fn store(bucket: &Bucket, key: &str, wanted: Option<Thresholds>) -> Result<(), StateError> {
+    match wanted {
+        Some(thresholds) => bucket.commit(key, &Record(thresholds), None).await.map(drop),
+        None => bucket.commit_delete::<Record>(key).await,
     }
-    Err((error.into(), stored))
 }

@@ -16,7 +16,7 @@ use units::Millis;
 
 use crate::host::OpInfo;
 use crate::shell::{By, Completion, Daemon, Group, Update, Updated, Waiting};
-use crate::store::{self, BootRecord, ChassisRecord, ControllerRecord, Settings, Write};
+use crate::store::{BootRecord, ChassisRecord, ControllerRecord, Settings, Write};
 use crate::{chassis, controller, host, wire};
 
 /// How long a client waits for the store to say whether it has stored something. Below the gateway's 10 s.
@@ -243,11 +243,7 @@ impl Daemon {
         let stored = record.clone();
         let what = move |reply| Updated::Identify { record, reply };
         // The light is ledmgr's: it hears of it and asks. A board without one is still asked to be found.
-        self.beside(
-            reply,
-            what,
-            async move { Ok(store::commit(&bucket, &key, &Json(stored), revision).await?) },
-        );
+        self.beside(reply, what, async move { Ok(bucket.commit(&key, &Json(stored), revision).await?) });
     }
 
     /// Identify has ended by itself if its time is over. What is stored says when that was, so nothing has to be written.
@@ -343,7 +339,7 @@ impl Daemon {
                     (self.state.clone(), self.controller.record_key(), self.controller.record_revision);
                 let what = move |reply| Updated::Locked { locked, reply };
                 self.beside(reply, what, async move {
-                    Ok(store::commit(&bucket, &key, &Json(ControllerRecord { locked }), revision).await?)
+                    Ok(bucket.commit(&key, &Json(ControllerRecord { locked }), revision).await?)
                 });
             }
             action @ (Action::Reboot
@@ -424,9 +420,11 @@ impl Daemon {
         what: impl FnOnce(Option<Reply<M>>) -> Updated + Send + 'static,
     ) {
         let bucket = self.settings.clone();
-        self.beside(reply, what, async move {
-            Ok(store::commit(&bucket, &key, &Settings(settings), revision).await?)
-        });
+        self.beside(
+            reply,
+            what,
+            async move { Ok(bucket.commit(&key, &Settings(settings), revision).await?) },
+        );
     }
 
     /// Does `work` beside the loop; its end comes back with the reply. A client that would have to wait for too long is told that the outcome is

@@ -550,57 +550,6 @@ fn loaded<V>(key: &str, read: Result<Option<ipc::Entry<V>>, StateError>) -> Resu
     }
 }
 
-/// Pause between looks at a value whose write was not confirmed.
-const SETTLE_AGAIN: Duration = Duration::from_millis(500);
-
-/// Stores `value` at `key`, which is at `revision`, and ends only when it is known whether it is stored; returns the new revision.
-///
-/// A write that was refused or not confirmed is read back: the bus handles what comes over one connection in order, so a value that can be
-/// read and is not the new one means that the write did not happen and does not happen later.
-pub(crate) async fn commit<V: Value>(
-    bucket: &Bucket,
-    key: &str,
-    value: &V,
-    revision: Option<u64>,
-) -> Result<u64, StateError> {
-    let written = match revision {
-        Some(revision) => bucket.update(key, value, revision).await,
-        None => bucket.put(key, value).await,
-    };
-    let mut error = match written {
-        Ok(revision) => return Ok(revision),
-        Err(error @ (StateError::BadKey { .. } | StateError::TooLarge { .. })) => return Err(error),
-        Err(error) => error,
-    };
-    let (clock, mut unread) = (service::Clock::new(), Lasting::default());
-    loop {
-        match bucket.get::<V>(key).await {
-            Ok(Some(found)) if Some(found.revision) != revision && found.value.encode() == value.encode() => {
-                return Ok(found.revision);
-            }
-            // Nobody else writes here: a revision that was not known is no reason to refuse.
-            Ok(found) if matches!(error, StateError::Conflict { .. }) => {
-                let at = found.map_or(0, |found| found.revision);
-                match bucket.update(key, value, at).await {
-                    Ok(revision) => return Ok(revision),
-                    Err(again) => error = again,
-                }
-                if matches!(error, StateError::Conflict { .. }) {
-                    return Err(error);
-                }
-            }
-            Ok(_) | Err(StateError::Unreadable { .. }) => return Err(error),
-            Err(error) => {
-                if let Some(said) = unread.fails(clock.now()) {
-                    let error = service::ErrorChain(&error);
-                    tracing::warn!(key, %error, times = said.times, "outcome of store write unknown: checking");
-                }
-                tokio::time::sleep(SETTLE_AGAIN).await;
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

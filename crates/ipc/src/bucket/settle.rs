@@ -8,19 +8,105 @@
 //! [`Bucket::delete`](super::Bucket::delete) leaves a marker for those who watch, which stays for ever. A bucket whose keys are
 //! never used again fills up with them; its owner uses [`Bucket::remove`].
 
+use std::time::Duration;
+
 use async_nats::jetstream::kv;
 use async_nats::jetstream::stream::PurgeErrorKind;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 
-use super::{Bucket, StateError, bad_key, said};
+use super::{Bucket, Entry, StateError, Value, bad_key, said};
 
 /// No stream gets as far: nanoseconds of 200 years.
 const NO_REVISION: u64 = 1 << 62;
 /// Removals under way at once.
 const AT_ONCE: usize = 16;
+/// Pause between looks at a value whose write was not confirmed.
+const SETTLE_AGAIN: Duration = Duration::from_millis(500);
+/// Looks between two lines of the log: a minute.
+const TOLD_EVERY: u32 = 120;
 
 impl Bucket {
+    /// Stores `value` at `key`, which is at `revision` (none: whatever it is at), and ends only when it is known whether it is stored; returns the
+    /// new revision. For a key that nobody else writes.
+    ///
+    /// A write that was refused or not confirmed is read back: the bus handles what comes over one connection in order, so a value that can
+    /// be read and is not the new one means that the write did not happen and does not happen later.
+    ///
+    /// # Errors
+    /// Why it is not stored; nothing was changed then.
+    pub async fn commit<V: Value>(
+        &self,
+        key: &str,
+        value: &V,
+        revision: Option<u64>,
+    ) -> Result<u64, StateError> {
+        let written = match revision {
+            Some(revision) => self.update(key, value, revision).await,
+            None => self.put(key, value).await,
+        };
+        let mut error = match written {
+            Ok(revision) => return Ok(revision),
+            Err(error @ (StateError::BadKey { .. } | StateError::TooLarge { .. })) => return Err(error),
+            Err(error) => error,
+        };
+        loop {
+            match self.settled::<V>(key).await {
+                Ok(Some(found))
+                    if Some(found.revision) != revision && found.value.encode() == value.encode() =>
+                {
+                    return Ok(found.revision);
+                }
+                // Nobody else writes here: a revision that was not known is no reason to refuse.
+                Ok(found) if matches!(error, StateError::Conflict { .. }) => {
+                    let at = found.map_or(0, |found| found.revision);
+                    match self.update(key, value, at).await {
+                        Ok(revision) => return Ok(revision),
+                        Err(again) => error = again,
+                    }
+                    if matches!(error, StateError::Conflict { .. }) {
+                        return Err(error);
+                    }
+                }
+                Ok(_) | Err(_) => return Err(error),
+            }
+        }
+    }
+
+    /// Deletes `key`, and ends only when it is known whether it is gone. For a key that nobody else writes.
+    ///
+    /// # Errors
+    /// Why it is not deleted; nothing was changed then.
+    pub async fn commit_delete<V: Value>(&self, key: &str) -> Result<(), StateError> {
+        let error = match self.delete(key).await {
+            Ok(()) => return Ok(()),
+            Err(error @ StateError::BadKey { .. }) => return Err(error),
+            Err(error) => error,
+        };
+        match self.settled::<V>(key).await {
+            Ok(None) => Ok(()),
+            Ok(Some(_)) | Err(_) => Err(error),
+        }
+    }
+
+    /// What is stored, as soon as the store says it; an error for what it has and cannot be read.
+    async fn settled<V: Value>(&self, key: &str) -> Result<Option<Entry<V>>, StateError> {
+        let mut looks = 0_u32;
+        loop {
+            match self.get::<V>(key).await {
+                Err(error @ (StateError::Unavailable { .. } | StateError::NotRead { .. })) => {
+                    if looks.is_multiple_of(TOLD_EVERY) {
+                        let error = &error as &dyn std::error::Error;
+                        tracing::warn!(key, error, "outcome of store write unknown: checking");
+                    }
+                    looks = looks.wrapping_add(1);
+                    tokio::time::sleep(SETTLE_AGAIN).await;
+                }
+                settled => return settled,
+            }
+        }
+    }
+
     /// The revision of `key`, 0 when it has none, as it will be until somebody writes again: all that this client asked for before
     /// has happened or never will.
     ///
