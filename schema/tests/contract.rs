@@ -118,6 +118,7 @@ fn fields_that_sound_secret_are_marked_and_read_models_have_none() {
                 field.options().get_field_by_name("debug_redact").is_some_and(|v| v.as_bool() == Some(true));
             let secret = name.ends_with("password")
                 || name == "token"
+                || name == "ticket"
                 || name.contains("secret")
                 || name.contains("hash");
             assert_eq!(marked, secret, "{}", field.full_name());

@@ -20,6 +20,7 @@
     )
 )]
 
+mod consoles;
 mod cooling;
 mod format;
 mod inventory;
@@ -37,10 +38,10 @@ use std::path::{Path, PathBuf};
 pub use loops::{BadLoops, Loops};
 pub use report::{Place, Problem, Report};
 pub use types::{
-    Accel, BadId, BadName, Board, Buttons, Chassis, Combine, Control, CurveStep, Device, Drive, Fan, FanKick,
-    Forward, Fru, FruKind, HalKind, Host, I2cBus, Id, Input, Led, LedGroup, LedKind, LedMember, LedWire,
-    Level, ManagementController, Name, Played, Power, Qemu, Restore, RestorePolicy, Scripted, Sensor, Sim,
-    SimHost, Tach, Timings, WatchdogRef, Zone, ZoneProfile,
+    Accel, BadId, BadName, Board, Buttons, Chassis, Combine, Console, Control, CurveStep, Device, Drive, Fan,
+    FanKick, FlowControl, Forward, Fru, FruKind, HalKind, Host, I2cBus, Id, Input, Led, LedGroup, LedKind,
+    LedMember, LedWire, Level, ManagementController, Name, Parity, Played, Power, Qemu, Restore,
+    RestorePolicy, Scripted, Sensor, Sim, SimHost, Tach, Timings, WatchdogRef, Zone, ZoneProfile,
 };
 
 /// A board file is a page or two; what is longer than this is not one.

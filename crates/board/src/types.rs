@@ -49,6 +49,8 @@ pub struct Board {
     pub leds: Vec<Led>,
     /// What they show, and when.
     pub led_groups: Vec<LedGroup>,
+    /// Serial ports of hosts.
+    pub consoles: Vec<Console>,
     /// How the simulated host behaves. Present when [`Board::hal`] is [`HalKind::Sim`].
     pub sim: Option<Sim>,
 }
@@ -570,6 +572,44 @@ pub struct LedMember {
     pub led: Name,
     /// What it shows.
     pub show: Show,
+}
+
+/// A host's serial port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Console {
+    /// The host, whose id is the console's, too.
+    pub host: Id,
+    /// The BMC's end. `None` on a simulated board.
+    pub device: Option<PathBuf>,
+    /// Bits per second.
+    pub baud: u32,
+    /// The parity bit of each byte.
+    pub parity: Parity,
+    /// How either end holds up the other.
+    pub flow: FlowControl,
+}
+
+/// The parity bit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Parity {
+    /// There is none.
+    None,
+    /// It makes the number of ones even.
+    Even,
+    /// It makes it odd.
+    Odd,
+}
+
+/// How one end of a serial line holds up the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FlowControl {
+    /// Not at all.
+    None,
+    /// By two lines.
+    RtsCts,
+    /// By two characters.
+    XonXoff,
 }
 
 /// The enclosure.

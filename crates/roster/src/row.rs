@@ -75,6 +75,10 @@ pub struct Row {
     pub joins: &'static [Daemon],
     /// Whether it drives the board's LEDs: their files in `/sys/class/leds` are handed to its group.
     pub lights: bool,
+    /// Whether it serves the hosts' serial ports: their devices are handed to its group.
+    pub consoles: bool,
+    /// Whether other daemons connect to sockets in its folder of the run directory.
+    pub admits: bool,
     /// Settings (with dots for nested tables) that name files it reads; they are copied for it, as they may be root's alone.
     pub files: &'static [&'static str],
     /// Settings that name a file it replaces, with their defaults. The folder is made for it where it is missing.
@@ -124,6 +128,8 @@ impl Row {
             lines: false,
             joins: &[],
             lights: false,
+            consoles: false,
+            admits: false,
             files: &[],
             replaces: &[],
             reads: &[],

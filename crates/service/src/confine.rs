@@ -43,6 +43,8 @@ pub enum Reach {
     Write,
     /// Files and folders come and go.
     Change,
+    /// So do sockets, which others connect to.
+    Serve,
     /// Devices are used.
     Use,
 }
@@ -74,6 +76,7 @@ impl Reach {
                     | AccessFs::RemoveDir
                     | AccessFs::Refer
             }
+            Self::Serve => Self::Change.access(is_folder) | AccessFs::MakeSock,
             Self::Use => read | AccessFs::WriteFile | AccessFs::IoctlDev,
         };
         let of_files = AccessFs::from_file(ABI_ASKED);

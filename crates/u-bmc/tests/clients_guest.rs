@@ -2,17 +2,15 @@
 //!
 //! Needs `UBMC_TEST_GUEST`, the directory that `cargo xtask guest` makes; `cargo xtask test clients` sets it.
 
-use std::fs::File;
-use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use base64::Engine as _;
 use hal_sim::wire::TraceEntry;
 use serde_json::Value;
-use testkit::{ADMIN_PASSWORD, Suite};
-use tokio::sync::mpsc;
+use testkit::{ADMIN_PASSWORD, Console, Suite};
 
 /// The binary under test; the client is built beside it.
 const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
@@ -24,45 +22,6 @@ const LONG: Duration = Duration::from_secs(120);
 const HOLD: u64 = 15;
 
 type Result<T = ()> = anyhow::Result<T>;
-
-/// The far end of the console's terminal.
-struct Console {
-    chunks: mpsc::UnboundedReceiver<Vec<u8>>,
-    heard: String,
-}
-
-impl Console {
-    /// Reads in a thread of its own, which ends with the terminal.
-    fn open(path: &Path) -> Result<Self> {
-        let mut terminal = File::open(path).with_context(|| format!("no console at {}", path.display()))?;
-        let (sender, chunks) = mpsc::unbounded_channel();
-        std::thread::spawn(move || {
-            let mut buffer = [0; 1024];
-            while let Ok(count) = terminal.read(&mut buffer) {
-                if count == 0 || sender.send(buffer[..count].to_vec()).is_err() {
-                    break;
-                }
-            }
-        });
-        Ok(Self { chunks, heard: String::new() })
-    }
-
-    /// Waits until the host has said `text`, and forgets everything up to it.
-    async fn says(&mut self, text: &str) -> Result {
-        let wait = async {
-            loop {
-                if let Some(at) = self.heard.find(text) {
-                    self.heard.drain(..at + text.len());
-                    return Ok(());
-                }
-                let chunk = self.chunks.recv().await.context("the console is closed")?;
-                self.heard.push_str(&String::from_utf8_lossy(&chunk));
-            }
-        };
-        let said = tokio::time::timeout(LONG, wait).await;
-        said.with_context(|| format!("the host never said {text:?} but: {}", self.heard))?
-    }
-}
 
 /// `ubmcctl` as the first administrator; its output is JSON.
 async fn ctl(suite: &Suite, arguments: &[&str]) -> Result<Value> {
@@ -112,7 +71,11 @@ async fn a_real_machine_is_switched_on_and_off_by_its_buttons() -> Result {
     };
     let suite =
         Suite::builder(U_BMC).set("sim.host=qemu").set(format!("sim.qemu.guest={guest}")).start().await?;
-    let mut console = Console::open(&suite.ready.run_dir.join("console-system"))?;
+    let pair = base64::engine::general_purpose::STANDARD.encode(format!("admin:{ADMIN_PASSWORD}"));
+    let headers = [("authorization", format!("Basic {pair}"))];
+    let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let opened = Console::open(suite.https(), "/api/v1alpha1/consoles/system/socket", &headers).await?;
+    let mut console = opened.map_err(|status| anyhow::anyhow!("the console is refused with {status}"))?;
     let mut twin = suite.twin().await?;
     assert_eq!(status(&suite).await?, "HOST_STATUS_OFF");
 
@@ -150,8 +113,7 @@ async fn a_real_machine_is_switched_on_and_off_by_its_buttons() -> Result {
     assert_eq!(status(&suite).await?, "HOST_STATUS_ON");
 
     // Force off, of a system that has gone deaf to the button: power is gone within the hold time, and the button is let go early.
-    let mut keyboard = File::options().write(true).open(suite.ready.run_dir.join("console-system"))?;
-    keyboard.write_all(b"killall acpid && echo gone-$((40+2))\n")?;
+    console.types("killall acpid && echo gone-$((40+2))\n").await?;
     console.says("gone-42").await?;
     ctl(&suite, &["host", "force-off", "--wait"]).await?;
     assert_eq!(status(&suite).await?, "HOST_STATUS_OFF");

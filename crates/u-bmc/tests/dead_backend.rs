@@ -208,6 +208,11 @@ async fn a_dead_ledmgr_is_named_by_each_of_its_methods() -> Result {
 }
 
 #[tokio::test]
+async fn a_dead_consolesrv_is_named_by_each_of_its_methods() -> Result {
+    every_method_names_the_dead("consolesrv", 4).await
+}
+
+#[tokio::test]
 async fn a_dead_usermgr_is_named_by_each_of_its_methods() -> Result {
     every_method_names_the_dead("usermgr", 20).await
 }
@@ -240,6 +245,7 @@ fn every_public_method_belongs_to_a_daemon_asked_here() {
                 "inventorymgr",
                 "thermalmgr",
                 "ledmgr",
+                "consolesrv",
                 "operator"
             ]
             .contains(&method.owner),

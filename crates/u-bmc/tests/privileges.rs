@@ -11,8 +11,17 @@ type Result<T = ()> = anyhow::Result<T>;
 
 const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
 /// The daemons that are no part of the simulated world.
-const DAEMONS: [&str; 8] =
-    ["powermgr", "statemgr", "ledmgr", "eventlog", "usermgr", "sensormon", "inventorymgr", "websrv"];
+const DAEMONS: [&str; 9] = [
+    "powermgr",
+    "statemgr",
+    "ledmgr",
+    "eventlog",
+    "usermgr",
+    "sensormon",
+    "inventorymgr",
+    "consolesrv",
+    "websrv",
+];
 
 /// The fields of `/proc/PID/status`.
 fn status(pid: u32) -> Result<BTreeMap<String, Vec<String>>> {

@@ -84,6 +84,8 @@ pub(crate) enum Command {
     /// Lights
     #[command(subcommand)]
     Led(LedCommand),
+    /// Serial consoles: look at one and type there; ~. after a new line ends it
+    Console(Console),
     /// The management controller itself
     #[command(subcommand)]
     Bmc(BmcCommand),
@@ -391,6 +393,52 @@ impl Lit {
             Self::Auto => LedState::Unspecified,
         }
     }
+}
+
+/// Looks at a console, or at what is known of them.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Console {
+    #[command(subcommand)]
+    pub(crate) command: Option<ConsoleCommand>,
+    #[command(flatten)]
+    pub(crate) open: ConsoleOpen,
+}
+
+/// How a console is looked at.
+#[derive(Debug, Args)]
+pub(crate) struct ConsoleOpen {
+    /// Which host [default: the first]
+    pub(crate) host: Option<String>,
+    /// Show so much of what was printed before, in KiB
+    #[arg(long, value_name = "KIB", default_value_t = 4, value_parser = clap::value_parser!(u32).range(0..=128))]
+    pub(crate) replay: u32,
+    /// Write what the host prints to this file, too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) log: Option<PathBuf>,
+    /// Only look
+    #[arg(long)]
+    pub(crate) read_only: bool,
+    /// Take the keyboard from whoever has it
+    #[arg(long, conflicts_with = "read_only")]
+    pub(crate) take_over: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConsoleCommand {
+    /// All consoles, and who types
+    List,
+    /// What was printed, by line
+    Log {
+        /// Which host [default: the first]
+        host: Option<String>,
+        /// The last so many lines
+        #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        lines: u32,
+        /// No older ones than this
+        #[arg(long, value_name = "SPAN", value_parser = parse_span)]
+        since: Option<Duration>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -45,7 +45,7 @@ pub(crate) fn of(daemon: &str, settings: &Map<String, Value>, start: &Start<'_>)
     let mut may = |path: PathBuf, reach| paths.push((path, reach));
     may(start.state_dir.to_owned(), Reach::Change);
     may(start.run_dir.to_owned(), Reach::List);
-    may(start.run_dir.join(daemon), Reach::Change);
+    may(start.run_dir.join(daemon), if row.admits { Reach::Serve } else { Reach::Change });
     may(start.program.to_owned(), Reach::Read);
     for path in ALL_READ.iter().chain(row.reads) {
         may(path.into(), Reach::Read);
@@ -99,7 +99,10 @@ pub(crate) fn of(daemon: &str, settings: &Map<String, Value>, start: &Start<'_>)
 
 /// Whether it has devices of its own, or uses another's.
 fn uses_devices(row: &Row) -> bool {
-    row.i2c || !row.devices.is_empty() || row.joins.iter().any(|daemon| !daemon.row().devices.is_empty())
+    row.i2c
+        || row.consoles
+        || !row.devices.is_empty()
+        || row.joins.iter().any(|daemon| !daemon.row().devices.is_empty())
 }
 
 /// The folders of the files a daemon replaces.

@@ -136,8 +136,17 @@ mod tests {
 
     #[test]
     fn a_daemon_runs_where_its_row_says() {
-        let always =
-            ["powermgr", "usermgr", "statemgr", "eventlog", "sensormon", "inventorymgr", "ledmgr", "websrv"];
+        let always = [
+            "powermgr",
+            "usermgr",
+            "statemgr",
+            "eventlog",
+            "sensormon",
+            "inventorymgr",
+            "ledmgr",
+            "consolesrv",
+            "websrv",
+        ];
         assert_eq!(names(PLAIN, &[]), always);
         assert_eq!(names(BoardKind { hal: HalKind::Sim, ..PLAIN }, &[]), [&["twin"], &always[..]].concat());
         let cooled = names(BoardKind { fans: true, ..PLAIN }, &[]);
@@ -152,6 +161,7 @@ mod tests {
                 "inventorymgr",
                 "thermalmgr",
                 "ledmgr",
+                "consolesrv",
                 "websrv"
             ]
         );

@@ -86,7 +86,13 @@ pub(crate) fn prepare(state_dir: &Path, run_dir: &Path, daemons: &[&str]) -> Giv
         // Made before any daemon runs, so that none can have it made for another.
         let run = make_folder(&run, Path::new(daemon)).and_then(|folder| {
             own_tree(&folder, id)?;
-            own_folder(&folder, Some(id), id, 0o700)
+            // What is made in it is of the shared group, which may pass through and see no names.
+            let admits = Daemon::named(daemon).is_some_and(|daemon| daemon.row().admits);
+            if admits {
+                own_folder(&folder, Some(id), SHARED_GROUP, 0o2710)
+            } else {
+                own_folder(&folder, Some(id), id, 0o700)
+            }
         });
         for (name, result) in [("state", state), ("run-time", run)] {
             if let Err(error) = result {
@@ -293,6 +299,7 @@ pub(crate) fn hand_hardware(board: &Board, run_dir: &Path) {
     if board.hal == HalKind::Linux {
         hand_devices(Path::new("/dev"));
         hand_buses(&hw::i2c_files(board));
+        hand_consoles(board);
     }
     let root = SysRoot::of(board, run_dir);
     hand_eeproms(&hw::eeprom_files(board, &root));
@@ -310,6 +317,21 @@ fn hand_devices(dev: &Path) {
         let Some((row, id)) = owners().find(|(row, _)| has(row)) else { continue };
         if let Err(error) = hand(&entry.path(), id, |_| 0o660) {
             tracing::warn!(daemon = row.name, device = %entry.path().display(), %error, "cannot give device to daemon");
+        }
+    }
+}
+
+/// Lets the daemon that serves consoles use the board's serial ports, and no others: one of them may be the controller's own.
+fn hand_consoles(board: &Board) {
+    let mut owners = Daemon::ALL.iter().map(|daemon| daemon.row()).filter(|row| row.consoles);
+    let Some(id) = owners.find_map(|row| row.user) else { return };
+    for path in board.consoles.iter().filter_map(|console| console.device.as_deref()) {
+        match hand(path, id, |_| 0o660) {
+            // Its driver may come later.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(console = %path.display(), %error, "cannot give serial port to daemon");
+            }
+            _ => {}
         }
     }
 }

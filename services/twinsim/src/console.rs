@@ -41,6 +41,7 @@ impl Console {
         let mut settings = tcgetattr(&far)?;
         settings.make_raw();
         tcsetattr(&far, OptionalActions::Now, &settings)?;
+        share(&far, link);
         rustix::io::ioctl_fionbio(&master, true)?;
         match std::fs::remove_file(link) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -61,6 +62,17 @@ impl Console {
         if self.output.try_send(bytes).is_err() {
             tracing::debug!(console = %self.link.display(), "console text lost");
         }
+    }
+}
+
+/// Lets the group of the folder of consoles use the terminal: who serves it may be another user. Whoever may not give it away serves it himself.
+fn share(far: &File, link: &Path) {
+    let Some(Ok(folder)) = link.parent().map(std::fs::metadata) else { return };
+    let group = rustix::fs::Gid::from_raw(std::os::unix::fs::MetadataExt::gid(&folder));
+    let shared = rustix::fs::fchown(far, None, Some(group))
+        .and_then(|()| rustix::fs::fchmod(far, rustix::fs::Mode::from_raw_mode(0o660)));
+    if let Err(error) = shared {
+        tracing::debug!(console = %link.display(), %error, "the terminal stays its maker's");
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use twin::GuestAction;
+use twin::{GuestAction, Login};
 
 use crate::console::Console;
 use crate::error::Error;
@@ -126,6 +126,8 @@ struct Seat {
     /// A guest that was told to go, for the next one to wait for.
     leaving: Option<JoinHandle<()>>,
     generation: u64,
+    /// Who answers for a host without a guest, and in which of its boots.
+    login: (u32, Login),
 }
 
 struct Twin {
@@ -213,7 +215,14 @@ fn seats(board: &Board, sim: &Sim, run_dir: &Path, events: &mpsc::Sender<Event>)
                 SimHost::Scripted => None,
                 SimHost::Qemu => Some(Machine::new(&sim.qemu, id, run_dir)?),
             };
-            Ok(Seat { console, machine, guest: None, leaving: None, generation: 0 })
+            Ok(Seat {
+                console,
+                machine,
+                guest: None,
+                leaving: None,
+                generation: 0,
+                login: (0, Login::default()),
+            })
         })
         .collect()
 }
@@ -227,8 +236,9 @@ impl Twin {
             Event::Accepted(_, Err(error)) => tracing::warn!(%error, "cannot accept a client"),
             Event::Client(connection, event) => self.client(connection, event, now, &mut effects),
             Event::Typed { host, bytes } => {
-                if let Some(guest) = self.seats.get(host).and_then(|seat| seat.guest.as_ref()) {
-                    guest.order(Order::Typed(bytes));
+                let boot = self.world.boot(host);
+                if let Some(seat) = self.seats.get_mut(host) {
+                    seat.typed(boot, bytes);
                 }
             }
             Event::Guest { host, generation, event } => {
@@ -409,6 +419,18 @@ impl Twin {
 }
 
 impl Seat {
+    /// Somebody types at the host's console. A scripted operating system answers while it runs.
+    fn typed(&mut self, boot: Option<u32>, bytes: Vec<u8>) {
+        if let Some(guest) = &self.guest {
+            guest.order(Order::Typed(bytes));
+        } else if let (Some(boot), None) = (boot, &self.machine) {
+            if self.login.0 != boot {
+                self.login = (boot, Login::default());
+            }
+            self.console.write(self.login.1.typed(&bytes));
+        }
+    }
+
     fn start(&mut self, host: usize, events: mpsc::Sender<Event>) {
         let Some(machine) = &self.machine else { return };
         self.generation += 1;

@@ -130,6 +130,13 @@ impl World {
         self.players.get(host).is_some_and(|player| player.model.power_good())
     }
 
+    /// Which boot of a host's operating system it is that runs now; `None` while none does.
+    pub(crate) fn boot(&self, host: usize) -> Option<u32> {
+        let model = &self.players.get(host)?.model;
+        let runs = model.supply() == twin::Supply::On && model.os() == twin::Os::Running;
+        runs.then(|| model.starts() + model.resets())
+    }
+
     /// The number of the host with this id.
     pub(crate) fn index(&self, host: &str) -> Option<usize> {
         self.players.iter().position(|player| player.id == host)

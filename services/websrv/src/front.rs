@@ -8,6 +8,7 @@
 //!                              /, /healthz, /readyz, /api/…/openapi.json ─► builtin
 //!                              /assets/…, /licenses.json                 ─► pages
 //!                              /ui/session                               ─► ui_session
+//!                              /api/…/consoles/…/socket                  ─► console_socket
 //!                              /api/…                                    ─► Gateway::rest  by the table of google.api.http
 //!                              /redfish/…                                ─► Gateway::redfish
 //!                              all else: a page, for who wants HTML      ─► pages
@@ -35,6 +36,7 @@ use crate::admission::{Conn, HttpVersion};
 use crate::body::{RequestBody, ResponseBody};
 use crate::budget::Head;
 use crate::call::{Asked, Call};
+use crate::console_socket::{self, Upgrade};
 use crate::dispatch::Wire;
 use crate::gateway::{API, Gateway};
 use crate::listener::{DRAIN_BYTES, DRAIN_TIME};
@@ -62,6 +64,7 @@ impl Front {
             .route("/assets/{*path}", own(get(asset)))
             .route("/licenses.json", own(get(asset)))
             .route(ui_cookie::PATH, any(session))
+            .route(&format!("{API}/consoles/{{name}}/socket"), own(get(console)))
             .route("/api/", any(rest))
             .route("/api/{*path}", any(rest))
             .fallback(call)
@@ -141,7 +144,11 @@ impl Handle for Front {
         let checked = request::check(&parts, version, head);
         let mut call = Call::new(&parts, conn, version, Instant::now());
         ui_cookie::take(&mut parts);
+        let upgrade = Upgrade::take(&mut parts);
         request::shorten(&mut parts, checked.is_err());
+        if let Some(upgrade) = upgrade {
+            upgrade.put(&mut parts);
+        }
         let (peer, id, of_administrator) = (call.conn.peer(), call.conn.id(), call.conn.is_administrators());
         let head = self.gateway.bodies.head(peer, id, of_administrator, request::cost(&parts));
         let given_up = Some(Head::given_up(&head));
@@ -176,6 +183,17 @@ async fn session(
     let (parts, _) = request.into_parts();
     let Open { body, call } = &mut *exchange.open().await;
     ui_session::serve(&gateway, parts, body, call).await.map(Body::new)
+}
+
+/// A console of a host, as a WebSocket.
+async fn console(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(exchange): Extension<Exchange>,
+    request: Request,
+) -> Response {
+    let (parts, _) = request.into_parts();
+    let Open { call, .. } = &mut *exchange.open().await;
+    console_socket::serve(&gateway, parts, call).await
 }
 
 async fn rest(

@@ -64,6 +64,10 @@ pub(crate) struct Gateway {
     /// What Redfish is told of where it is served.
     pub site: Site,
     pub bus: ipc::Client,
+    /// The daemon's own runtime, which waits for all sockets.
+    pub runtime: tokio::runtime::Handle,
+    /// Where the sockets of other daemons are.
+    pub run_dir: std::path::PathBuf,
     /// That of the certificate that is served.
     pub fingerprint: Option<String>,
 }
@@ -76,6 +80,7 @@ impl Gateway {
         h3_port: Option<u16>,
         site: Site,
         fingerprint: Option<String>,
+        run_dir: std::path::PathBuf,
     ) -> Result<Self, Error> {
         config.check()?;
         let limits = &config.limits;
@@ -98,6 +103,8 @@ impl Gateway {
             live: Liveness::new(bus.clone()),
             site,
             bus,
+            runtime: tokio::runtime::Handle::current(),
+            run_dir,
             decorator: Decorator::new(&config.cors, h3_port),
             fingerprint,
             config,

@@ -49,7 +49,9 @@ impl Decorator {
     /// Refuses a write that a browser sends on behalf of a page from elsewhere. Browsers attach remembered Basic credentials
     /// to such requests; the `Origin` header is what tells them apart.
     pub(crate) fn same_origin(&self, parts: &Parts) -> Result<(), Failure> {
-        if matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS) {
+        // A WebSocket is opened by GET, and what goes over it changes things.
+        let reads = matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
+        if reads && !crate::ui_cookie::is_socket(parts) {
             return Ok(());
         }
         let Some(origin) = parts.headers.get(header::ORIGIN) else { return Ok(()) };
@@ -121,6 +123,17 @@ mod tests {
         }
         let parts = request.body(()).unwrap().into_parts().0;
         Decorator::new(&cors, None).same_origin(&parts).is_ok()
+    }
+
+    #[test]
+    fn a_websocket_is_a_write_whatever_its_method_is_called() {
+        let open = |origin: &str| {
+            let request = Request::get("https://bmc.example/x").header("upgrade", "websocket");
+            let parts = request.header("origin", origin).body(()).unwrap().into_parts().0;
+            Decorator::new(&Cors { origins: Vec::new() }, None).same_origin(&parts).is_ok()
+        };
+        assert!(open("https://bmc.example"));
+        assert!(!open("https://evil.example") && !open("null"));
     }
 
     #[test]

@@ -33,6 +33,7 @@ mod budget;
 mod builtin;
 mod call;
 mod config;
+mod console_socket;
 mod dispatch;
 mod error;
 mod events;

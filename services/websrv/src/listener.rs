@@ -91,8 +91,8 @@ pub(crate) async fn https<H: Handle>(
                 _ => HttpVersion::H1,
             };
             match version {
-                HttpVersion::H2 => serve(TokioIo::new(Paced::new(stream)), conn, version, shared).await,
-                _ => serve(TokioIo::new(stream), conn, version, shared).await,
+                HttpVersion::H2 => serve(TokioIo::new(Paced::new(stream)), ticket, version, shared).await,
+                _ => serve(TokioIo::new(stream), ticket, version, shared).await,
             }
         }
     })
@@ -101,13 +101,18 @@ pub(crate) async fn https<H: Handle>(
 
 async fn serve<H: Handle>(
     io: impl hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
-    conn: Arc<Conn>,
+    ticket: Arc<Ticket>,
     version: HttpVersion,
     shared: Shared<H>,
 ) {
+    let conn = Arc::clone(ticket.conn());
     let timeouts = shared.limits.timeouts();
     let (handler, state) = (shared.handler, Arc::clone(&conn));
-    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+    let service = service_fn(move |mut request: Request<hyper::body::Incoming>| {
+        if version == HttpVersion::H1 && request.headers().contains_key(header::UPGRADE) {
+            // What the connection becomes takes its place in the table with it.
+            request.extensions_mut().insert(Arc::clone(&ticket));
+        }
         let (handler, conn) = (Arc::clone(&handler), Arc::clone(&state));
         // Here and not in the future: heads that wait to be looked at would be held in full by all streams of all connections.
         let active = conn.begin();
@@ -120,8 +125,8 @@ async fn serve<H: Handle>(
                 .await
         }
         _ => {
-            drive(h1(&shared.limits).serve_connection(io, service), &conn, version, &timeouts, shared.stop)
-                .await
+            let upgradeable = h1(&shared.limits).serve_connection(io, service).with_upgrades();
+            drive(upgradeable, &conn, version, &timeouts, shared.stop).await
         }
     };
     debug!(peer = %conn.peer(), ?version, ?end, "connection ended");
@@ -172,7 +177,7 @@ pub(crate) async fn redirect<H: Handle>(listener: TcpListener, https_port: u16, 
                 Ok::<_, Infallible>(response.map(|body| body.holding(active)))
             }
         });
-        let h1 = h1(&shared.limits).serve_connection(io, service);
+        let h1 = h1(&shared.limits).serve_connection(io, service).with_upgrades();
         drive(h1, &conn, HttpVersion::H1, &timeouts, shared.stop).await;
     })
     .await;

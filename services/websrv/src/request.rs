@@ -20,7 +20,7 @@ const FIELD_COST: usize = 128;
 const REQUEST_COST: usize = 4 * 1024;
 
 /// The fields somebody here looks at.
-static KNOWN: [header::HeaderName; 23] = [
+static KNOWN: [header::HeaderName; 25] = [
     header::HOST,
     header::TRANSFER_ENCODING,
     header::CONTENT_TYPE,
@@ -44,9 +44,11 @@ static KNOWN: [header::HeaderName; 23] = [
     crate::ui_cookie::MARK,
     crate::ui_cookie::SITE,
     header::HeaderName::from_static("grpc-encoding"),
+    header::CONNECTION,
+    header::UPGRADE,
 ];
 /// And all that begin so.
-const KNOWN_PREFIX: [&str; 2] = ["connect-", "grpc-t"];
+const KNOWN_PREFIX: [&str; 3] = ["connect-", "grpc-t", "sec-websocket-"];
 
 /// Drops what nobody looks at, and copies the rest out of the transport's buffers: a head stays as long as its request. A head that is
 /// refused keeps only what tells in which words.

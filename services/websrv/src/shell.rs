@@ -65,7 +65,15 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let h3_port = addresses.http3.map(|a| a.port());
     let port = |address: Option<SocketAddr>| address.map_or(0, |address| address.port());
     let site = Site::new(port(addresses.https), port(addresses.http));
-    let gateway = Arc::new(Gateway::new(config, bus, model, h3_port, site, sockets.fingerprint.clone())?);
+    let gateway = Arc::new(Gateway::new(
+        config,
+        bus,
+        model,
+        h3_port,
+        site,
+        sockets.fingerprint.clone(),
+        local.run_dir.clone(),
+    )?);
     let admission =
         Admission::new(gateway.config.limits.connections, gateway.config.limits.connections_per_address);
     let (lanes, back) = Lanes::new().map_err(Error::Thread)?;

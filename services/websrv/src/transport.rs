@@ -62,9 +62,9 @@ pub(crate) trait Drive: Future<Output = hyper::Result<()>> {
     fn wind_down(self: Pin<&mut Self>);
 }
 
-impl<I, S> Drive for hyper::server::conn::http1::Connection<I, S>
+impl<I, S> Drive for hyper::server::conn::http1::UpgradeableConnection<I, S>
 where
-    I: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
+    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
     S: hyper::service::HttpService<hyper::body::Incoming, ResBody = ResponseBody>,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {

@@ -1,7 +1,8 @@
 //! The cookie that holds the token of who is signed in to the pages of the Web UI, and for which requests it counts.
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use crate::auth::X_AUTH_TOKEN;
 
@@ -20,7 +21,7 @@ const TOKEN_MAX: usize = 256;
 /// Makes the token in the cookie of our pages that of the request, unless the request shows another credential.
 pub(crate) fn take(parts: &mut Parts) {
     let headers = &parts.headers;
-    if !is_of_our_pages(headers)
+    if !(is_of_our_pages(headers) || is_socket_of_our_pages(parts))
         || headers.contains_key(header::AUTHORIZATION)
         || headers.contains_key(X_AUTH_TOKEN)
     {
@@ -45,15 +46,36 @@ pub(crate) fn is_of_our_pages(headers: &HeaderMap) -> bool {
     headers.contains_key(MARK) && headers.get(SITE).is_none_or(|site| site == "same-origin")
 }
 
+/// Whether a request opens a WebSocket for one of our own pages. A script cannot mark it, but its browser says where the page comes from, for every
+/// WebSocket (RFC 6455, 4.1), and no page can forge that.
+fn is_socket_of_our_pages(parts: &Parts) -> bool {
+    let headers = &parts.headers;
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let origin = text(header::ORIGIN).and_then(|origin| origin.strip_prefix("https://"));
+    let own = origin
+        .is_some_and(|origin| authority(parts).is_some_and(|own| own.as_str().eq_ignore_ascii_case(origin)));
+    own && is_socket(parts) && headers.get(SITE).is_none_or(|site| site == "same-origin")
+}
+
+/// Whether a request opens a WebSocket.
+pub(crate) fn is_socket(parts: &Parts) -> bool {
+    let upgrade = parts.headers.get(header::UPGRADE);
+    parts.method == Method::GET
+        && upgrade.is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+fn authority(parts: &Parts) -> Option<Authority> {
+    let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    parts.uri.authority().cloned().or_else(|| host?.parse().ok())
+}
+
 /// What goes with the cookie: from this host, by TLS, for requests of its own pages, and out of the reach of scripts.
 pub(crate) const ATTRIBUTES: &str = "Path=/; Secure; HttpOnly; SameSite=Strict";
 
 /// The cookie of this BMC. Browsers do not tell ports apart (RFC 6265 §8.5), and several BMCs may be behind one name. `__Host-`: from this host, by
 /// TLS, for the whole of it.
 pub(crate) fn name(parts: &Parts) -> String {
-    let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let authority = parts.uri.authority().cloned().or_else(|| host?.parse().ok());
-    let port = authority.and_then(|authority| authority.port_u16()).unwrap_or(443);
+    let port = authority(parts).and_then(|authority| authority.port_u16()).unwrap_or(443);
     format!("__Host-u-bmc-{port}")
 }
 
@@ -84,6 +106,22 @@ mod tests {
         }
         assert_eq!(token(&[mark, cookie, ("x-auth-token", "other")]), "other");
         assert_eq!(token(&[mark, cookie, ("authorization", "Basic eDp5")]), "");
+    }
+
+    #[test]
+    fn the_cookie_counts_for_a_websocket_of_our_own_pages_alone() {
+        let socket = ("upgrade", "websocket");
+        let cookie = ("cookie", "__Host-u-bmc-8443=secret");
+        let own = ("origin", "https://bmc.example:8443");
+        assert_eq!(token(&[socket, cookie, own]), "secret");
+        assert_eq!(token(&[socket, cookie, own, ("sec-fetch-site", "same-origin")]), "secret");
+        assert_eq!(token(&[cookie, own]), "", "any other request is marked");
+        assert_eq!(token(&[socket, cookie]), "", "a browser says where it comes from");
+        assert_eq!(token(&[socket, cookie, own, ("sec-fetch-site", "cross-site")]), "");
+        for origin in ["https://bmc.example", "http://bmc.example:8443", "https://evil.example:8443", "null"]
+        {
+            assert_eq!(token(&[socket, cookie, ("origin", origin)]), "", "{origin}");
+        }
     }
 
     #[test]

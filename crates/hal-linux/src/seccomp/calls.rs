@@ -38,6 +38,10 @@ const IOCTL: [u32; 6] = [0x5401, 0x5413, 0x541b, 0x5421, 0x5450, 0x5451];
 const IOCTL_I2C: [u32; 2] = [0x0703, 0x0707];
 /// GPIO_V2_LINE_GET_VALUES_IOCTL.
 const IOCTL_LEVELS: u32 = 0xc010_b40e;
+/// TCSETS, TCSETSW, TCSETSF, TCSBRK, TCFLSH, TCGETS2, TCSETS2, TCSETSW2, TCSETSF2. Not among them: to type on a terminal (TIOCSTI), to make it one's own
+/// (TIOCSCTTY).
+const IOCTL_TERMINALS: [u32; 9] =
+    [0x5402, 0x5403, 0x5404, 0x5409, 0x540b, 0x802c_542a, 0x402c_542b, 0x402c_542c, 0x402c_542d];
 /// The bits of an ioctl's number that say whose it is, and the owners: GPIO chips, real-time clocks.
 const IOCTL_OWNER: u32 = 0xff00;
 const IOCTL_GPIO: u32 = 0xb400;
@@ -354,6 +358,11 @@ pub(super) fn verdicts(groups: Groups, process: u32) -> BTreeMap<u32, Verdict> {
     if groups.contains(Groups::LEVELS) {
         all.when(__NR_ioctl, &[Test::is(1, IOCTL_LEVELS)]);
     }
+    if groups.contains(Groups::TERMINALS) {
+        for request in IOCTL_TERMINALS {
+            all.when(__NR_ioctl, &[Test::is(1, request)]);
+        }
+    }
     if groups.contains(Groups::NETWORK) {
         all.when(__NR_socket, &[Test::is(0, AF_NETLINK), Test::is(2, NETLINK_ROUTE)]);
         all.allow(&[__NR_bind]);
@@ -482,6 +491,7 @@ mod tests {
             (Groups::I2C, __NR_ioctl, &[3, 0x0703, 0x58]),
             (Groups::I2C, __NR_ioctl, &[3, 0x0707]),
             (Groups::LEVELS, __NR_ioctl, &[3, 0xc010_b40e]),
+            (Groups::TERMINALS, __NR_ioctl, &[3, 0x402c_542b]),
         ] {
             assert_eq!(answer(group, call, arguments), ALLOW, "{call} {arguments:?}");
             // Who has chips reads the levels of their lines, too.

@@ -38,7 +38,10 @@ impl Groups {
     /// Levels of lines that were handed over: which way a line goes is not changed by who has it.
     pub const LEVELS: Self = Self(1 << 7);
 
-    const NAMES: [(Self, &'static str); 8] = [
+    /// Settings of terminals, and breaks on them.
+    pub const TERMINALS: Self = Self(1 << 8);
+
+    const NAMES: [(Self, &'static str); 9] = [
         (Self::DATAGRAMS, "UDP"),
         (Self::LISTEN, "listen"),
         (Self::PRIORITY, "priority"),
@@ -47,6 +50,7 @@ impl Groups {
         (Self::CLOCK, "clock"),
         (Self::I2C, "I2C"),
         (Self::LEVELS, "levels of lines"),
+        (Self::TERMINALS, "terminals"),
     ];
 
     /// None.

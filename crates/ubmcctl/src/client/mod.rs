@@ -5,6 +5,7 @@ mod connect;
 mod get;
 mod grpc;
 mod race;
+mod socket;
 mod status;
 mod tls;
 
@@ -31,6 +32,7 @@ use tonic::Streaming;
 use crate::failure::{Code, Failure};
 use crate::output::note;
 use grpc::Refusal;
+pub(crate) use socket::Socket;
 use tls::Verifier;
 pub(crate) use tls::{Fingerprint, Trust};
 

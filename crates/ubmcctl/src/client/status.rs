@@ -72,6 +72,32 @@ pub(super) fn detail(status: &mut Status, kind: &str, value: &[u8]) {
     }
 }
 
+/// An error of the REST API: `google.rpc.Status` in JSON, as far as it is there.
+pub(super) fn of_rest(http: StatusCode, body: &[u8]) -> Failure {
+    #[derive(Deserialize, Default)]
+    struct Rest {
+        #[serde(default)]
+        message: String,
+        #[serde(default)]
+        details: Vec<Info>,
+    }
+    #[derive(Deserialize)]
+    struct Info {
+        #[serde(default)]
+        reason: String,
+    }
+    let said: Rest = serde_json::from_slice(body).unwrap_or_default();
+    let message = if said.message.is_empty() { format!("the server answered {http}") } else { said.message };
+    let reason = said.details.into_iter().map(|info| info.reason).find(|reason| !reason.is_empty());
+    Failure::Status(Box::new(Status {
+        code: Code::from_http(http),
+        message,
+        reason: reason.unwrap_or_default(),
+        violations: Vec::new(),
+        method: None,
+    }))
+}
+
 /// An error answer to a unary call, or the refusal of a stream.
 fn from_http(http: StatusCode, body: &[u8], method: &'static MethodInfo) -> Status {
     match serde_json::from_slice::<Wire>(body) {

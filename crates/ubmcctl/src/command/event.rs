@@ -56,7 +56,7 @@ pub(crate) async fn run(session: Session, command: EventCommand, output: Output)
     }
 }
 
-fn before_now(span: Duration) -> Result<prost_types::Timestamp, Failure> {
+pub(crate) fn before_now(span: Duration) -> Result<prost_types::Timestamp, Failure> {
     let at = jiff::Timestamp::now()
         .checked_sub(span)
         .map_err(|_| Failure::Usage("--since reaches back before time began".into()))?;

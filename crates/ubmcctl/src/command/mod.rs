@@ -2,6 +2,7 @@
 
 mod account;
 mod call;
+mod console;
 mod context;
 mod event;
 mod fleet;
@@ -38,6 +39,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Host(command) => Box::pin(power::host(session()?, command, output)).await,
         Command::Chassis(command) => power::chassis(session()?, command, output).await,
         Command::Led(command) => led::run(session()?, command, output).await,
+        Command::Console(command) => Box::pin(console::run(session()?, command, output)).await,
         Command::Bmc(command) => system::bmc(session()?, command, output).await,
         Command::User(command) => account::user(session()?, command, output).await,
         Command::Listing(command) => listing::run(&session()?.client().await?, command, output).await,

@@ -1,0 +1,146 @@
+//! The frames of a session: over the Unix socket as they are here, over a WebSocket as its messages.
+//!
+//! ```text
+//!  kind (1 byte)  length (2 bytes, big endian)  payload
+//!  'T'  the ticket of the session, once, first      client to daemon
+//!  'D'  bytes of the console                        both ways       WebSocket: a binary message
+//!  'C'  Command or Notice, JSON                     both ways       WebSocket: a text message
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+/// Bytes of a payload at most.
+pub const PAYLOAD_MAX: usize = 4096;
+/// Bytes before a payload.
+pub const HEAD: usize = 3;
+
+/// What a frame carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// What opens a session.
+    Ticket,
+    /// Bytes of the console.
+    Data,
+    /// A [`Command`] or a [`Notice`].
+    Control,
+}
+
+impl Kind {
+    const fn byte(self) -> u8 {
+        match self {
+            Self::Ticket => b'T',
+            Self::Data => b'D',
+            Self::Control => b'C',
+        }
+    }
+}
+
+/// The bytes are no frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// No such kind.
+    #[error("a frame of kind {0:#04x}")]
+    Kind(u8),
+    /// Longer than [`PAYLOAD_MAX`].
+    #[error("a frame of {0} bytes, more than {PAYLOAD_MAX}")]
+    Length(usize),
+}
+
+/// What the first bytes of a frame say: its kind, and how many bytes of payload follow.
+///
+/// # Errors
+/// [`Malformed`]: what comes on this connection cannot be understood any more.
+pub fn head(bytes: [u8; HEAD]) -> Result<(Kind, usize), Malformed> {
+    let [kind, high, low] = bytes;
+    let kind = match kind {
+        b'T' => Kind::Ticket,
+        b'D' => Kind::Data,
+        b'C' => Kind::Control,
+        other => return Err(Malformed::Kind(other)),
+    };
+    let length = usize::from(u16::from_be_bytes([high, low]));
+    if length > PAYLOAD_MAX { Err(Malformed::Length(length)) } else { Ok((kind, length)) }
+}
+
+/// The frame with this payload, of which what is more than [`PAYLOAD_MAX`] bytes is left out.
+#[must_use]
+pub fn encode(kind: Kind, payload: &[u8]) -> Vec<u8> {
+    let payload = payload.get(..PAYLOAD_MAX).unwrap_or(payload);
+    let length = u16::try_from(payload.len()).unwrap_or(0);
+    let mut frame = Vec::with_capacity(HEAD + payload.len());
+    frame.push(kind.byte());
+    frame.extend_from_slice(&length.to_be_bytes());
+    frame.extend_from_slice(payload);
+    frame
+}
+
+/// What a client wants beside typing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Command {
+    /// Take the keyboard, from whoever has it.
+    TakeOver,
+    /// Give it back.
+    Release,
+    /// Send a break to the host.
+    Break,
+}
+
+/// What a client is told beside bytes. Newer daemons may tell more: what is not known is to be passed over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Notice {
+    /// How the session is. First of all, and whenever it changes.
+    State {
+        /// The host.
+        console: String,
+        /// Who has the keyboard: a name and where from; empty for nobody.
+        writer: String,
+        /// Whether that is this session.
+        you_write: bool,
+        /// Whether this session may have it at all.
+        may_write: bool,
+        /// Sessions there are.
+        sessions: usize,
+        /// Whether the port is open.
+        connected: bool,
+    },
+    /// Somebody else took the keyboard from this session.
+    TakenOver {
+        /// Who.
+        by: String,
+    },
+    /// So many bytes of the console are missing here: they were overwritten before this session read them.
+    Lost {
+        /// How many.
+        bytes: u64,
+    },
+    /// What was sent had no effect.
+    Refused {
+        /// Why.
+        reason: String,
+    },
+    /// The session ends.
+    End {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Command {
+    /// Reads a control frame.
+    ///
+    /// # Errors
+    /// What is wrong with it, for people.
+    pub fn parse(payload: &[u8]) -> Result<Self, String> {
+        serde_json::from_slice(payload).map_err(|error| error.to_string())
+    }
+}
+
+impl Notice {
+    /// As JSON, within [`PAYLOAD_MAX`].
+    #[must_use]
+    pub fn json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}

@@ -1,0 +1,246 @@
+//! Consoles of the running suite: who looks, who types, what stays when daemons die.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use base64::Engine as _;
+use serde_json::{Value, json};
+use testkit::{ADMIN_PASSWORD, Client, Console, Credential, Suite, eventually};
+
+/// The binary under test.
+const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
+const PASSWORD: &str = "seven brass doorknobs";
+const FOLLOW: Duration = Duration::from_secs(30);
+/// The console of the simulated host.
+const SOCKET: &str = "/api/v1alpha1/consoles/system/socket";
+
+type Result<T = ()> = anyhow::Result<T>;
+
+fn basic(name: &str, password: &str) -> String {
+    format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{name}:{password}")))
+}
+
+/// A session of the first administrator, with this query.
+async fn open(suite: &Suite, query: &str) -> Result<Console> {
+    let authorization = basic("admin", ADMIN_PASSWORD);
+    let (path, headers) = (format!("{SOCKET}{query}"), [("authorization", authorization.as_str())]);
+    let opened = Console::open(suite.https(), &path, &headers).await?;
+    opened.map_err(|status| anyhow::anyhow!("refused with {status}"))
+}
+
+/// A suite whose host is on and whose console has somebody logged in, on that session.
+async fn logged_in() -> Result<(Suite, Console)> {
+    let suite = Suite::builder(U_BMC).start().await?;
+    let mut console = open(&suite, "").await?;
+    let first = console.told(|notice| notice["type"] == "state" && notice["connected"] == true).await?;
+    ensure!(first["console"] == "system" && first["writer"] == "", "{first}");
+    let body = json!({ "action": "HOST_ACTION_ON" });
+    let reply = suite.admin().post("/api/v1alpha1/hosts/system/state", &body).await?;
+    ensure!(reply.status == 200, "{}", reply.text());
+    console.says("Twin BIOS").await?;
+    console.says("twin login: ").await?;
+    console.types("ann\r").await?;
+    console.says("Password: ").await?;
+    console.types("secret\r").await?;
+    console.says("ann@twin:~$ ").await?;
+    Ok((suite, console))
+}
+
+async fn console(suite: &Suite) -> Result<Value> {
+    let reply = suite.admin().get("/api/v1alpha1/consoles/system").await?;
+    ensure!(reply.status == 200, "{}", reply.text());
+    Ok(reply.json()?["console"].clone())
+}
+
+/// The texts of the log's last lines.
+async fn log(suite: &Suite) -> Result<Vec<String>> {
+    let reply = suite.admin().get("/api/v1alpha1/consoles/system/log?pageSize=1000").await?;
+    ensure!(reply.status == 200, "{}", reply.text());
+    let lines = reply.json()?["lines"].as_array().cloned().unwrap_or_default();
+    Ok(lines.iter().map(|line| line["text"].as_str().unwrap_or_default().to_owned()).collect())
+}
+
+/// The memory a process has for itself, in KiB.
+fn private_kib(pid: u32) -> Result<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let of = |key: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(key));
+        line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok())
+    };
+    Ok(of("Private_Clean:").unwrap_or(0) + of("Private_Dirty:").context("no Private_Dirty")?)
+}
+
+async fn account(suite: &Suite, name: &str, role: &str) -> Result {
+    let body = json!({ "user": { "username": name, "role": role, "enabled": true }, "password": PASSWORD });
+    let reply = suite.admin().post("/api/v1alpha1/users", &body).await?;
+    ensure!(reply.status == 200, "{}", reply.text());
+    Ok(())
+}
+
+#[tokio::test]
+async fn one_types_another_takes_over_and_that_is_shown_and_told() -> Result {
+    let (suite, mut ann) = logged_in().await?;
+    let mut bob = open(&suite, "?replayBytes=4096").await?;
+    let state = bob.told(|notice| notice["type"] == "state").await?;
+    ensure!(state["writer"].as_str().unwrap_or_default().starts_with("admin (127.0.0.1"), "{state}");
+    ensure!(state["you_write"] == false && state["sessions"] == 2, "{state}");
+    bob.says("Twin BIOS").await?;
+    bob.says("ann@twin:~$ ").await?;
+
+    bob.types("whoami\r").await?;
+    let refused = bob.told(|notice| notice["type"] == "refused").await?;
+    ensure!(refused["reason"].as_str().unwrap_or_default().contains("has the keyboard"), "{refused}");
+
+    bob.asks("take_over").await?;
+    bob.told(|notice| notice["type"] == "state" && notice["you_write"] == true).await?;
+    ann.told(|notice| notice["type"] == "taken_over").await?;
+    bob.types("whoami\r").await?;
+    bob.says("whoami\r\nann\r\n").await?;
+    ann.says("whoami\r\nann\r\n").await?;
+    ann.types("x").await?;
+    ann.told(|notice| notice["type"] == "refused").await?;
+
+    // Who only looks never types.
+    let mut eve = open(&suite, "?readOnly=true").await?;
+    eve.asks("take_over").await?;
+    let refused = eve.told(|notice| notice["type"] == "refused").await?;
+    ensure!(refused["reason"].as_str().unwrap_or_default().contains("reading only"), "{refused}");
+
+    // Whose keyboard it was goes, and it is free.
+    drop(bob);
+    ann.told(|notice| notice["type"] == "state" && notice["writer"] == "").await?;
+    ann.types("echo again\r").await?;
+    ann.says("\r\nagain\r\n").await?;
+
+    eventually("the events are there", FOLLOW, || async {
+        let events = suite.admin().get("/api/v1alpha1/events?domain=console").await?.json()?.to_string();
+        Ok(["SESSION_CHANGE_KIND_OPENED", "KIND_TOOK_OVER", "KIND_CLOSED"]
+            .iter()
+            .all(|kind| events.contains(kind)))
+    })
+    .await?;
+    suite.stop().await
+}
+
+#[tokio::test]
+async fn a_reader_that_is_stuck_holds_up_nobody_and_is_told_what_it_lost() -> Result {
+    let (suite, mut ann) = logged_in().await?;
+    // It reads nothing from here on: its sockets fill, and then the ring passes it.
+    let mut stuck = open(&suite, "").await?;
+    stuck.told(|notice| notice["type"] == "state").await?;
+    let daemons = ["consolesrv", "websrv"];
+    let pids: Vec<_> = daemons.iter().filter_map(|daemon| suite.pid_of(daemon)).collect();
+    ensure!(pids.len() == daemons.len());
+    let mut before = Vec::new();
+    // 14 MB: more than the ring and what the kernel holds for a stuck connection.
+    for round in 0..350 {
+        ann.types("count 4000\r").await?;
+        let text = ann.says("line 4000\r\n").await?;
+        let numbers: Vec<u32> =
+            text.lines().filter_map(|line| line.strip_prefix("line ")?.parse().ok()).collect();
+        ensure!(numbers == (1..=4000).collect::<Vec<_>>(), "round {round}: {} lines", numbers.len());
+        if round == 175 {
+            before = pids.iter().map(|pid| private_kib(*pid)).collect::<Result<_>>()?;
+        }
+    }
+    for ((daemon, pid), before) in daemons.iter().zip(&pids).zip(before) {
+        let after = private_kib(*pid)?;
+        ensure!(after < before + 2048, "{daemon} grew from {before} to {after} KiB");
+        eventually("it is the process that it was", FOLLOW, || async {
+            Ok(suite.pid_of(daemon) == Some(*pid))
+        })
+        .await?;
+    }
+    let lost = stuck.told(|notice| notice["type"] == "lost").await?;
+    ensure!(lost["bytes"].as_u64().unwrap_or(0) > 100_000, "{lost}");
+    ann.types("echo both\r").await?;
+    ann.says("\r\nboth\r\n").await?;
+    stuck.says("\r\nboth\r\n").await?;
+    suite.stop().await
+}
+
+#[tokio::test]
+async fn daemons_that_are_killed_come_back_and_no_line_that_was_logged_is_lost() -> Result {
+    let (suite, mut ann) = logged_in().await?;
+    ann.types("echo kept over the kill\r").await?;
+    ann.says("\r\nkept over the kill\r\n").await?;
+    eventually("the line is logged", FOLLOW, || async {
+        Ok(log(&suite).await?.iter().any(|line| line == "kept over the kill"))
+    })
+    .await?;
+    let before = log(&suite).await?;
+    ensure!(before.iter().any(|line| line == "Twin BIOS 1.0"), "{before:?}");
+    suite.kill_daemon("consolesrv")?;
+    ensure!(!ann.ends().await?.is_empty(), "the client is told");
+    // It is back, with the port and its log.
+    eventually("a session can be had again", FOLLOW, || async { Ok(open(&suite, "").await.is_ok()) }).await?;
+    let mut ann = open(&suite, "").await?;
+    ann.told(|notice| notice["type"] == "state" && notice["connected"] == true).await?;
+    ann.types("echo after\r").await?;
+    ann.says("\r\nafter\r\n").await?;
+    let after = log(&suite).await?;
+    ensure!(after.starts_with(&before), "{before:?} {after:?}");
+
+    suite.kill_daemon("websrv")?;
+    ann.ends().await?;
+    eventually("websrv is back", FOLLOW, || async { Ok(open(&suite, "").await.is_ok()) }).await?;
+    let mut ann = open(&suite, "").await?;
+    ann.types("echo once more\r").await?;
+    ann.says("\r\nonce more\r\n").await?;
+    // The sessions of the websrv that died are gone; those that were tried are, too.
+    eventually("one session is left", FOLLOW, || async { Ok(console(&suite).await?["sessions"] == 1) })
+        .await?;
+    suite.stop().await
+}
+
+#[tokio::test]
+async fn who_may_not_is_refused_and_a_session_ends_with_its_login() -> Result {
+    let suite = Suite::builder(U_BMC).start().await?;
+    account(&suite, "reader", "ReadOnly").await?;
+    account(&suite, "worker", "Operator").await?;
+    let at = |headers: Vec<(&'static str, String)>| {
+        let https = suite.https().to_owned();
+        async move {
+            let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            Ok::<_, anyhow::Error>(Console::open(&https, SOCKET, &headers).await?.err())
+        }
+    };
+    let admin = basic("admin", ADMIN_PASSWORD);
+    ensure!(at(vec![]).await? == Some(401));
+    ensure!(at(vec![("authorization", basic("reader", PASSWORD))]).await? == Some(403));
+    ensure!(at(vec![("authorization", basic("worker", PASSWORD))]).await?.is_none());
+    ensure!(
+        at(vec![("authorization", admin.clone()), ("origin", "https://evil.example".into())]).await?
+            == Some(403)
+    );
+    let own = format!("https://{}", suite.https());
+    ensure!(at(vec![("authorization", admin.clone()), ("origin", own.clone())]).await?.is_none());
+    let missing = "/api/v1alpha1/consoles/nothing/socket";
+    let opened = Console::open(suite.https(), missing, &[("authorization", &admin)]).await?;
+    ensure!(opened.err() == Some(404));
+    let plain = suite.admin().get(SOCKET).await?;
+    ensure!(plain.status == 426, "{}", plain.status);
+    let log = suite.client(Credential::Basic("reader".into(), PASSWORD.into()));
+    ensure!(log.get("/api/v1alpha1/consoles/system/log").await?.status == 403);
+
+    // The pages' cookie counts for a page of the BMC, and signing out ends what it opened.
+    let page: Client = suite.client(Credential::None);
+    let body = json!({ "username": "worker", "password": PASSWORD }).to_string();
+    let mark = [("x-u-bmc-ui", "1"), ("content-type", "application/json")];
+    let signed = page.send(http::Method::POST, "/ui/session", &mark, body.into()).await?;
+    ensure!(signed.status == 200, "{}", signed.text());
+    let cookie = signed.headers.get("set-cookie").context("no cookie")?.to_str()?;
+    let cookie = cookie.split(';').next().unwrap_or_default().to_owned();
+    ensure!(at(vec![("cookie", cookie.clone())]).await? == Some(401), "without an origin");
+    let headers = [("cookie", cookie.as_str()), ("origin", own.as_str())];
+    let mut console = Console::open(suite.https(), SOCKET, &headers)
+        .await?
+        .map_err(|status| anyhow::anyhow!("{status}"))?;
+    console.told(|notice| notice["type"] == "state").await?;
+    let marked = [("cookie", cookie.as_str()), ("x-u-bmc-ui", "1")];
+    let out = page.send(http::Method::DELETE, "/ui/session", &marked, Vec::new().into()).await?;
+    ensure!(out.status == 200, "{}", out.text());
+    let reason = console.ends().await?;
+    ensure!(reason.contains("session"), "{reason}");
+    suite.stop().await
+}

@@ -1,0 +1,221 @@
+//! The log of a console on the medium: two files, the newer one appended to.
+
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use console::{Batch, LogLine, parse_line, wants_rotation};
+use service::ErrorChain;
+
+use crate::desk::{Desk, sleep_until};
+
+/// Bytes of both files together.
+const ROOM: u64 = 256 * 1024;
+/// More than a file has, however it came to be.
+const FILE_MAX: u64 = 2 * ROOM;
+
+/// The files of one console. What is read from them has been synced: both happen under one lock.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    newer: PathBuf,
+    older: PathBuf,
+    open: Option<(File, u64)>,
+    /// Lines the medium did not take, to be told in the log.
+    missed: u64,
+}
+
+impl Disk {
+    pub(crate) fn new(folder: &Path, console: &str) -> Self {
+        let file = |ending: &str| folder.join(format!("{console}.log{ending}"));
+        Self { newer: file(""), older: file(".1"), open: None, missed: 0 }
+    }
+
+    /// Appends lines; they are on the medium when it returns.
+    ///
+    /// # Errors
+    /// What the system says; the lines are lost then, and counted.
+    pub(crate) fn append(&mut self, batch: &Batch) -> io::Result<()> {
+        let result = self.write(batch);
+        if result.is_err() {
+            // What is there of it may be half a line: looked at when it is opened again.
+            self.open = None;
+            self.missed += u64::from(batch.lines);
+        } else {
+            self.missed = 0;
+        }
+        result
+    }
+
+    fn write(&mut self, batch: &Batch) -> io::Result<()> {
+        if self.open.is_none() {
+            self.open = Some(self.reopen()?);
+        }
+        let more = batch.bytes.len() as u64;
+        if self.open.as_ref().is_some_and(|(_, size)| wants_rotation(*size, more, ROOM)) {
+            self.open = None;
+            std::fs::rename(&self.newer, &self.older)?;
+            self.open = Some(self.reopen()?);
+            if let Some(folder) = self.newer.parent() {
+                File::open(folder)?.sync_all()?;
+            }
+        }
+        let Some((file, size)) = &mut self.open else { return Ok(()) };
+        if self.missed > 0
+            && let Some(line) = batch.bytes.split(|byte| *byte == b' ').next()
+        {
+            let told = format!(" [{} lines were lost: the medium did not take them]\n", self.missed);
+            file.write_all(line)?;
+            file.write_all(told.as_bytes())?;
+            *size += (line.len() + told.len()) as u64;
+        }
+        file.write_all(&batch.bytes)?;
+        *size += more;
+        file.sync_data()
+    }
+
+    /// The newer file, at its end, which is the end of a line.
+    fn reopen(&self) -> io::Result<(File, u64)> {
+        let mut file = File::options().read(true).append(true).create(true).open(&self.newer)?;
+        let mut size = file.seek(SeekFrom::End(0))?;
+        if size > 0 {
+            let mut last = [0];
+            file.seek(SeekFrom::End(-1))?;
+            file.read_exact(&mut last)?;
+            if last != *b"\n" {
+                file.write_all(b"\n")?;
+                size += 1;
+            }
+        }
+        Ok((file, size))
+    }
+
+    /// The last lines, oldest first, none older than `since` (milliseconds since 1970), with at most `bytes` of text.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn last(&self, lines: usize, since: i64, bytes: usize) -> io::Result<Vec<LogLine>> {
+        let mut found = Vec::new();
+        let mut left = bytes;
+        for path in [&self.newer, &self.older] {
+            let mut all = Vec::new();
+            match File::open(path) {
+                Ok(file) => file.take(FILE_MAX).read_to_end(&mut all)?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            for line in all.split(|byte| *byte == b'\n').rev().filter_map(parse_line) {
+                let room = left.checked_sub(line.text.len() + 16);
+                let Some(room) = room.filter(|_| found.len() < lines && line.wall >= since) else {
+                    found.reverse();
+                    return Ok(found);
+                };
+                left = room;
+                found.push(line);
+            }
+        }
+        found.reverse();
+        Ok(found)
+    }
+}
+
+/// Writes what there is to be logged, until the daemon ends.
+pub(crate) async fn keep(desk: &Desk, disk: &Arc<Mutex<Disk>>) {
+    let mut changes = desk.changes();
+    let mut failing = false;
+    loop {
+        let batch = desk.lock().log.take(desk.clock.now());
+        if let Some(batch) = batch {
+            failing = store(desk, disk, batch, failing).await;
+            continue;
+        }
+        let due = desk.lock().log.due();
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            () = sleep_until(&desk.clock, due) => {}
+        }
+    }
+}
+
+/// The rest, when the daemon ends.
+pub(crate) async fn finish(desk: &Desk, disk: &Arc<Mutex<Disk>>) {
+    let batch = desk.lock().log.finish(desk.clock.now());
+    if let Some(batch) = batch {
+        store(desk, disk, batch, false).await;
+    }
+}
+
+async fn store(desk: &Desk, disk: &Arc<Mutex<Disk>>, batch: Batch, failing: bool) -> bool {
+    let disk = Arc::clone(disk);
+    let written = tokio::task::spawn_blocking(move || {
+        disk.lock().unwrap_or_else(PoisonError::into_inner).append(&batch)
+    });
+    match written.await.map_err(io::Error::other).flatten() {
+        Ok(()) => {
+            if failing {
+                tracing::info!(console = desk.name, "log of console is written again");
+            }
+            false
+        }
+        Err(error) => {
+            if !failing {
+                tracing::warn!(console = desk.name, error = %ErrorChain(&error), "cannot write log of console: lines are lost");
+            }
+            true
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(text: &str) -> Batch {
+        let bytes = format!("2026-11-28T23:30:00.000Z {text}\n").into_bytes();
+        Batch { bytes, lines: 1 }
+    }
+
+    fn texts(disk: &Disk, lines: usize) -> Vec<String> {
+        disk.last(lines, 0, 1 << 20).unwrap().into_iter().map(|line| line.text).collect()
+    }
+
+    #[test]
+    fn lines_are_read_back_over_both_files_and_the_room_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut disk = Disk::new(dir.path(), "system");
+        assert_eq!(texts(&disk, 10), [""; 0]);
+        for number in 0..5000 {
+            disk.append(&batch(&format!("{number:0100}"))).unwrap();
+        }
+        let size: u64 =
+            std::fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().metadata().unwrap().len()).sum();
+        assert!(size <= ROOM, "{size}");
+        let kept = texts(&disk, usize::MAX);
+        assert!(kept.len() > 1000);
+        assert_eq!(kept.last().unwrap(), &format!("{:0100}", 4999));
+        assert_eq!(kept.len() as u64, size / 126);
+        assert_eq!(texts(&disk, 3)[0], format!("{:0100}", 4997));
+    }
+
+    #[test]
+    fn a_line_that_was_cut_short_is_passed_over_and_the_next_is_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("system.log"), b"2026-11-28T23:30:00.000Z one\n2026-11").unwrap();
+        let mut disk = Disk::new(dir.path(), "system");
+        disk.append(&batch("two")).unwrap();
+        assert_eq!(texts(&disk, 10), ["one", "two"]);
+    }
+
+    #[test]
+    fn lines_that_were_not_taken_are_told_in_the_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("later");
+        let mut disk = Disk::new(&folder, "system");
+        disk.append(&batch("lost")).unwrap_err();
+        disk.append(&batch("lost, too")).unwrap_err();
+        std::fs::create_dir(&folder).unwrap();
+        disk.append(&batch("kept")).unwrap();
+        disk.append(&batch("more")).unwrap();
+        assert_eq!(texts(&disk, 10), ["[2 lines were lost: the medium did not take them]", "kept", "more"]);
+    }
+}

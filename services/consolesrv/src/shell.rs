@@ -1,0 +1,279 @@
+//! The loop: calls in, events out. Ports, logs and sessions run beside it.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
+
+use board::{Board, Console, FlowControl, Parity};
+use ipc::{EventBuilder, Outbox, Request, Status};
+use schema::server::ConsoleServiceCall;
+use schema::v1alpha1 as v1;
+use service::{Context, ErrorChain};
+use tokio::net::UnixListener;
+use tokio::sync::{Mutex, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::desk::Desk;
+use crate::disk::{self, Disk};
+use crate::shared::{Shared, Tell, What};
+use crate::ticket::Pass;
+use crate::{Config, Error, SOCKET, port, session};
+
+/// Connections at a time: sessions of all consoles, and those that have not shown their ticket.
+const CONNECTIONS_MAX: usize = 128;
+/// Things to be told, on their way to the loop.
+const TOLD: usize = 256;
+/// Lines of the log when nobody says how many.
+const LINES: usize = 100;
+/// Bytes of text in one answer: a message of the bus has 1 MiB at most.
+const ANSWER_MAX: usize = 512 * 1024;
+/// Pause after the socket failed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+type Disks = Vec<Arc<std::sync::Mutex<Disk>>>;
+
+/// Runs the daemon until it is told to stop.
+///
+/// # Errors
+///
+/// [`Error`], with the exit code the operator needs.
+pub async fn run(context: Context) -> Result<(), Error> {
+    let Config {} = context.config()?;
+    let board = context.board()?;
+    let (tell, mut told) = mpsc::channel(TOLD);
+    let (mut desks, mut disks, mut beside) = (Vec::new(), Disks::new(), JoinSet::new());
+    for console in &board.consoles {
+        let (desk, typed) = Desk::new(console.host.as_str(), context.clock);
+        let (desk, console) = (Arc::new(desk), console.clone());
+        // A simulated host's port is where the twin puts it.
+        let device = console.device.clone();
+        let device = device.unwrap_or_else(|| context.run_dir.join(format!("console-{}", console.host)));
+        let disk = Arc::new(std::sync::Mutex::new(Disk::new(&context.state_dir, &desk.name)));
+        let (served, kept, files) = (Arc::clone(&desk), Arc::clone(&desk), Arc::clone(&disk));
+        beside.spawn(async move { port::serve(&served, &console, device, typed).await });
+        beside.spawn(async move { disk::keep(&kept, &files).await });
+        desks.push(desk);
+        disks.push(disk);
+    }
+    let shared = Arc::new(Shared { desks, tickets: Mutex::default(), tell });
+    let folder = context.run_dir.join(crate::NAME);
+    match listen(&folder) {
+        Ok(listener) => {
+            let shared = Arc::clone(&shared);
+            beside.spawn(async move { accept(&listener, &shared).await });
+        }
+        // Lists and logs are served without it.
+        Err(error) => {
+            tracing::error!(path = %folder.display(), error = %ErrorChain(&error), "cannot listen for sessions of consoles");
+            context
+                .notify
+                .status(format!("no sessions of consoles: cannot listen in {}: {error}", folder.display()));
+        }
+    }
+    let mut calls = context.bus.calls().await?;
+    let (outbox, sender) = Outbox::new(context.bus.clone());
+    context.ready();
+    let (mut heartbeat, mut shutdown) = (context.heartbeat(), context.shutdown.clone());
+    loop {
+        tokio::select! {
+            () = shutdown.wait() => break,
+            () = heartbeat.tick() => {}
+            call = calls.next() => match call {
+                Some(call) => answer(&board, &shared, &disks, &outbox, call).await,
+                None => break,
+            },
+            Some(tell) = told.recv() => outbox.event(event(&context, &shared, tell)),
+        }
+    }
+    beside.shutdown().await;
+    for (desk, disk) in shared.desks.iter().zip(&disks) {
+        disk::finish(desk, disk).await;
+    }
+    while let Ok(tell) = told.try_recv() {
+        outbox.event(event(&context, &shared, tell));
+    }
+    drop(outbox);
+    let _ = sender.await;
+    Ok(())
+}
+
+/// The socket of sessions. What a daemon that was killed left there is replaced.
+fn listen(folder: &Path) -> io::Result<UnixListener> {
+    match std::fs::create_dir(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let path = folder.join(SOCKET);
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&path)?;
+    // Its group is that of the folder. Who comes without a ticket is sent away.
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660))?;
+    Ok(listener)
+}
+
+async fn accept(listener: &UnixListener, shared: &Arc<Shared>) {
+    let mut sessions = JoinSet::new();
+    loop {
+        while sessions.try_join_next().is_some() {}
+        tokio::select! {
+            accepted = listener.accept(), if sessions.len() < CONNECTIONS_MAX => match accepted {
+                Ok((stream, _)) => {
+                    let shared = Arc::clone(shared);
+                    sessions.spawn(async move { session::serve(stream, &shared).await });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept sessions of consoles");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            Some(_) = sessions.join_next() => {}
+        }
+    }
+}
+
+async fn answer(
+    board: &Board,
+    shared: &Shared,
+    disks: &Disks,
+    outbox: &Outbox,
+    call: ConsoleServiceCall<Request>,
+) {
+    let find = |name: &str| {
+        let names = || board.consoles.iter().map(|console| console.host.as_str());
+        names().position(|known| known == name).ok_or_else(|| Status::no_such("console", name, names()))
+    };
+    let shown =
+        |index: usize| board.consoles.get(index).zip(shared.desks.get(index)).map(|(c, d)| to_wire(c, d));
+    match call {
+        ConsoleServiceCall::ListConsoles(_, reply) => {
+            let consoles = (0..board.consoles.len()).filter_map(shown).collect();
+            outbox.answer(reply, Ok(v1::ListConsolesResponse { consoles }));
+        }
+        ConsoleServiceCall::GetConsole(get, reply) => {
+            let found = find(&get.name).map(|index| v1::GetConsoleResponse { console: shown(index) });
+            outbox.answer(reply, found);
+        }
+        ConsoleServiceCall::ListConsoleLog(list, reply) => {
+            let disk = find(&list.name)
+                .and_then(|index| disks.get(index).cloned().ok_or_else(|| Status::internal("no log")));
+            let disk = match disk {
+                Ok(disk) => disk,
+                Err(status) => return outbox.answer(reply, Err(status)),
+            };
+            let outbox = outbox.clone();
+            // A medium may take its time.
+            tokio::spawn(async move { outbox.answer(reply, log(disk, &list).await) });
+        }
+        ConsoleServiceCall::OpenConsole(open, reply) => {
+            let by = reply.context();
+            let principal = by.principal.as_ref();
+            let pass = find(&open.name).map(|desk| Pass {
+                desk,
+                username: by.username().to_owned(),
+                address: principal.map(|principal| principal.address.clone()).unwrap_or_default(),
+                request_id: by.request_id.as_str().to_owned(),
+                replay: open.replay_bytes,
+                read_only: open.read_only,
+                take_over: open.take_over,
+            });
+            let issued = match pass {
+                Ok(pass) => shared.tickets.lock().await.issue(pass, Instant::now()).map_err(|error| {
+                    Status::unavailable(format!("the kernel gives no random bytes: {error}"))
+                }),
+                Err(status) => Err(status),
+            };
+            outbox.answer(reply, issued.map(|ticket| v1::OpenConsoleResponse { ticket }));
+        }
+    }
+}
+
+async fn log(
+    disk: Arc<std::sync::Mutex<Disk>>,
+    list: &v1::ListConsoleLogRequest,
+) -> Result<v1::ListConsoleLogResponse, Status> {
+    let lines = usize::try_from(list.page_size).ok().filter(|lines| *lines > 0).unwrap_or(LINES);
+    let since = list.since.map_or(0, |since| {
+        since.seconds.saturating_mul(1000).saturating_add(i64::from(since.nanos) / 1_000_000)
+    });
+    let read = tokio::task::spawn_blocking(move || {
+        disk.lock().unwrap_or_else(PoisonError::into_inner).last(lines, since, ANSWER_MAX)
+    });
+    let found = read.await.map_err(io::Error::other).flatten();
+    let found = found.map_err(|error| Status::unavailable(format!("the log cannot be read: {error}")))?;
+    let to_line = |line: console::LogLine| {
+        let at = UNIX_EPOCH + Duration::from_millis(u64::try_from(line.wall).unwrap_or(0));
+        v1::ConsoleLogLine { time: Some(at.into()), text: line.text }
+    };
+    Ok(v1::ListConsoleLogResponse { lines: found.into_iter().map(to_line).collect() })
+}
+
+fn to_wire(console: &Console, desk: &Desk) -> v1::Console {
+    let state = desk.lock();
+    let writer = state.sessions.writer();
+    v1::Console {
+        name: desk.name.clone(),
+        device: console.device.as_ref().map(|device| device.display().to_string()).unwrap_or_default(),
+        bit_rate: console.baud,
+        parity: match console.parity {
+            Parity::None => v1::ConsoleParity::None,
+            Parity::Even => v1::ConsoleParity::Even,
+            Parity::Odd => v1::ConsoleParity::Odd,
+        }
+        .into(),
+        flow_control: match console.flow {
+            FlowControl::None => v1::ConsoleFlowControl::None,
+            FlowControl::RtsCts => v1::ConsoleFlowControl::Hardware,
+            FlowControl::XonXoff => v1::ConsoleFlowControl::Software,
+        }
+        .into(),
+        connected: state.connected,
+        fault: state.fault.clone(),
+        sessions: u32::try_from(state.sessions.count()).unwrap_or(u32::MAX),
+        writer: writer.map(|writer| state.sessions.who(writer).to_owned()).unwrap_or_default(),
+        received_bytes: state.ring.end(),
+    }
+}
+
+fn event(context: &Context, shared: &Shared, tell: Tell) -> v1::Event {
+    let name = shared.desks.get(tell.desk).map(|desk| desk.name.clone()).unwrap_or_default();
+    let Pass { username, address, request_id, .. } = tell.pass;
+    let wall = context.clock.wall();
+    let (kind, said, taken_from) = match tell.what {
+        What::Opened => {
+            (v1::ConsoleSessionChangeKind::Opened, format!("{username} opened the console"), String::new())
+        }
+        What::Closed => {
+            (v1::ConsoleSessionChangeKind::Closed, format!("{username} left the console"), String::new())
+        }
+        What::TookOver { from } => (
+            v1::ConsoleSessionChangeKind::TookOver,
+            format!("{username} took over the keyboard of the console from {from}"),
+            from,
+        ),
+        What::Break => (
+            v1::ConsoleSessionChangeKind::Break,
+            format!("{username} sent a break to the console"),
+            String::new(),
+        ),
+    };
+    let payload = v1::ConsoleSessionChange {
+        console_name: name.clone(),
+        kind: kind.into(),
+        username: username.clone(),
+        address,
+        taken_from,
+        changed_at: Some(wall.into()),
+    };
+    EventBuilder::new(crate::NAME, "console", &name, "session")
+        .severity(v1::EventSeverity::Info)
+        .message(format!("{name}: {said}"))
+        .payload(v1::event::Payload::ConsoleSessionChange(payload))
+        .by(&username, &request_id)
+        .at(wall)
+}

@@ -1,0 +1,297 @@
+//! A console of a host as a WebSocket (RFC 6455), and what a connection takes with it when it becomes one.
+//!
+//! The gate decides as for any request: it is a call of `OpenConsole`, whose answer is a ticket for the socket of the daemon that serves consoles. From then on
+//! bytes go between the two sockets: binary messages are those of the console, text messages what the daemon and its client tell each other. Nothing of either is
+//! looked at here.
+//!
+//! The connection keeps its place in the table and counts as one with a request under way; the session has a place among its account's streams, and ends with the
+//! account's login, as they do.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::FromRequestParts as _;
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt as _, StreamExt as _};
+use gate::audit::Level;
+use http::StatusCode;
+use http::request::Parts;
+use hyper::upgrade::OnUpgrade;
+use ipc::Status;
+use prost::Message as _;
+use prost_reflect::DynamicMessage;
+use schema::v1alpha1 as api;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::{Instant, MissedTickBehavior, timeout};
+
+use crate::admission::{HttpVersion, Ticket};
+use crate::call::Call;
+use crate::dispatch::Wire;
+use crate::gateway::{self, Gateway};
+use crate::guard::{Guard, Watched};
+use crate::status::Failure;
+
+/// The method a session is a call of.
+const METHOD: &str = "schema.v1alpha1.ConsoleService/OpenConsole";
+/// The daemon's socket, in the run directory.
+const SOCKET: &str = "consolesrv/console.sock";
+/// The frames of that socket (`crates/console/src/frame.rs`): kind, length, payload.
+const HEAD: usize = 3;
+const PAYLOAD_MAX: usize = 4096;
+/// A message of a client: what somebody pastes may be long, and is passed on in pieces.
+const MESSAGE_MAX: usize = 64 * 1024;
+/// How long a client may take nothing before its session ends. It costs a place and nothing else.
+const STUCK_MAX: Duration = Duration::from_secs(600);
+/// A client that is gone without a word is found by a ping that is not answered.
+const PING_EVERY: Duration = Duration::from_secs(30);
+const SILENT_MAX: Duration = Duration::from_secs(90);
+/// How long the last word may take.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// What a connection that may become something else brings.
+pub(crate) struct Upgrade(OnUpgrade, Arc<Ticket>);
+
+impl Upgrade {
+    /// Takes it from a request, before the rest of what the transport attached is dropped.
+    pub(crate) fn take(parts: &mut Parts) -> Option<Self> {
+        let ticket = parts.extensions.remove::<Arc<Ticket>>()?;
+        Some(Self(parts.extensions.remove()?, ticket))
+    }
+
+    /// Puts it back.
+    pub(crate) fn put(self, parts: &mut Parts) {
+        parts.extensions.insert(self.0);
+        parts.extensions.insert(self.1);
+    }
+}
+
+/// Opens a session.
+pub(crate) async fn serve(gateway: &Arc<Gateway>, mut parts: Parts, call: &mut Call) -> Response {
+    match open(gateway, &mut parts, call).await {
+        Ok(response) => response,
+        Err(failure) => call.fail(Wire::Rest, &failure).map(Body::new),
+    }
+}
+
+async fn open(gateway: &Arc<Gateway>, parts: &mut Parts, call: &mut Call) -> Result<Response, Failure> {
+    let route = gateway.routes.named(METHOD).ok_or_else(|| Status::internal("no method for consoles"))?;
+    call.traced = Level::of(route.info);
+    let most = route.deadline.min(Duration::from_millis(gateway.config.limits.deadline_ms));
+    call.due(Some(most));
+    let (admitted, shown) = gateway.identify(route, parts, call).await?;
+    let asked = asked(parts)?;
+    if call.version != HttpVersion::H1 || !crate::ui_cookie::is_socket(parts) {
+        let text = "a console is a WebSocket: open it by HTTP/1.1 with `Upgrade: websocket`";
+        return Err(Failure::from(Status::failed_precondition(text)).http(StatusCode::UPGRADE_REQUIRED));
+    }
+    let message = DynamicMessage::decode(route.input.clone(), Bytes::from(asked.encode_to_vec()))
+        .map_err(|error| Status::internal(error.to_string()))?;
+    let (checked, _) = gateway::check(admitted, message, None, parts, call)?;
+    let ticket = parts.extensions.get::<Arc<Ticket>>().cloned();
+    let upgrade = WebSocketUpgrade::from_request_parts(parts, &()).await.map_err(|rejection| {
+        let status = rejection.into_response().status();
+        Failure::from(Status::invalid_argument("this is no handshake of a WebSocket")).http(status)
+    })?;
+    let guard = gateway.guard(Some(route.info), gateway.access(shown, call)?, None)?;
+    let answer = gateway.gate.forward(checked, call.context()).await?;
+    let answer = api::OpenConsoleResponse::decode(answer)
+        .map_err(|_| Status::internal("consolesrv gave a ticket that is none"))?;
+    let path = gateway.run_dir.join(SOCKET);
+    let daemon = connect(gateway, &path, answer.ticket.as_bytes()).await.map_err(|error| {
+        tracing::warn!(path = %path.display(), %error, "cannot connect to daemon of consoles");
+        Status::unavailable("consolesrv does not take the session").with_reason("CONSOLESRV_UNREACHABLE")
+    })?;
+    let conn = Arc::clone(&call.conn);
+    let response = upgrade.max_message_size(MESSAGE_MAX).max_frame_size(MESSAGE_MAX).on_upgrade(
+        move |socket| async move {
+            let active = conn.begin();
+            tokio::select! {
+                () = session(socket, daemon, guard) => {}
+                () = conn.evicted() => {}
+            }
+            drop((active, ticket));
+        },
+    );
+    Ok(response)
+}
+
+/// What the target asks for.
+fn asked(parts: &Parts) -> Result<api::OpenConsoleRequest, Failure> {
+    let name = parts.uri.path().trim_end_matches("/socket").rsplit('/').next().unwrap_or_default();
+    let name = percent_encoding::percent_decode_str(name).decode_utf8();
+    let mut asked = api::OpenConsoleRequest {
+        name: name.map_err(|_| Status::invalid_argument("name: no text"))?.into_owned(),
+        ..api::OpenConsoleRequest::default()
+    };
+    for pair in parts.uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let wrong = || Status::invalid_argument(format!("{key}: {value} is no value for it"));
+        match key {
+            "replayBytes" | "replay_bytes" => asked.replay_bytes = value.parse().map_err(|_| wrong())?,
+            "readOnly" | "read_only" => asked.read_only = value.parse().map_err(|_| wrong())?,
+            "takeOver" | "take_over" => asked.take_over = value.parse().map_err(|_| wrong())?,
+            _ => {
+                let text = format!(
+                    "{key}: there is no such parameter; there are replayBytes, readOnly and takeOver"
+                );
+                return Err(Status::invalid_argument(text).into());
+            }
+        }
+    }
+    Ok(asked)
+}
+
+/// The daemon's socket, with the session's ticket shown.
+async fn connect(gateway: &Gateway, path: &Path, ticket: &[u8]) -> std::io::Result<UnixStream> {
+    let path = path.to_owned();
+    // Whichever thread serves the connection: only the daemon's own waits for sockets.
+    let connected = gateway.runtime.spawn(async move { UnixStream::connect(path).await }).await;
+    let mut stream = connected.map_err(std::io::Error::other)??;
+    stream.write_all(&frame(b'T', ticket)).await?;
+    Ok(stream)
+}
+
+fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(payload.len()).unwrap_or(0);
+    let mut frame = Vec::with_capacity(HEAD + payload.len());
+    frame.push(kind);
+    frame.extend_from_slice(&length.to_be_bytes());
+    frame.extend_from_slice(payload);
+    frame
+}
+
+/// How a session ends: what the client is told, if it is still there.
+type Ended = Option<(u16, String)>;
+
+async fn session(socket: WebSocket, daemon: UnixStream, mut guard: Guard) {
+    let (mut to, mut from) = socket.split();
+    let (mut from_daemon, mut to_daemon) = daemon.into_split();
+    let heard = AtomicU64::new(0);
+    let begun = Instant::now();
+    let ended = tokio::select! {
+        ended = show(&mut to, &mut from_daemon, begun, &heard) => ended,
+        ended = listen(&mut from, &mut to_daemon, begun, &heard) => ended,
+        ended = watch(&mut guard) => ended,
+    };
+    if let Some((code, reason)) = ended {
+        let close = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
+        let _ = timeout(FAREWELL, to.send(close)).await;
+    }
+}
+
+/// What the daemon sends, to the client.
+async fn show(
+    to: &mut SplitSink<WebSocket, Message>,
+    from: &mut OwnedReadHalf,
+    begun: Instant,
+    heard: &AtomicU64,
+) -> Ended {
+    let mut ping = tokio::time::interval_at(begun + PING_EVERY, PING_EVERY);
+    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut head = [0; HEAD];
+    let mut filled = 0;
+    loop {
+        // Reading a head is safe to interrupt, as what is there of it is kept.
+        let message = tokio::select! {
+            read = from.read(head.get_mut(filled..).unwrap_or_default()) => match read {
+                Ok(0) | Err(_) => return Some((close_code::AWAY, "the console's daemon ended the session".to_owned())),
+                Ok(count) => {
+                    filled += count;
+                    if filled < HEAD {
+                        continue;
+                    }
+                    filled = 0;
+                    match payload(head, from).await {
+                        Some(message) => message,
+                        None => return Some((close_code::ERROR, "the console's daemon is not understood".to_owned())),
+                    }
+                }
+            },
+            _ = ping.tick() => {
+                let silent = begun.elapsed().saturating_sub(Duration::from_millis(heard.load(Ordering::Relaxed)));
+                if silent > SILENT_MAX {
+                    return None;
+                }
+                Message::Ping(Bytes::new())
+            }
+        };
+        match timeout(STUCK_MAX, to.send(message)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => return None,
+        }
+    }
+}
+
+/// The rest of a frame, as a message.
+async fn payload(head: [u8; HEAD], from: &mut OwnedReadHalf) -> Option<Message> {
+    let [kind, high, low] = head;
+    let length = usize::from(u16::from_be_bytes([high, low]));
+    if length > PAYLOAD_MAX {
+        return None;
+    }
+    let mut payload = vec![0; length];
+    from.read_exact(&mut payload).await.ok()?;
+    match kind {
+        b'D' => Some(Message::Binary(payload.into())),
+        b'C' => Some(Message::Text(Utf8Bytes::try_from(Bytes::from(payload)).ok()?)),
+        _ => None,
+    }
+}
+
+/// What the client sends, to the daemon.
+async fn listen(
+    from: &mut SplitStream<WebSocket>,
+    to: &mut OwnedWriteHalf,
+    begun: Instant,
+    heard: &AtomicU64,
+) -> Ended {
+    while let Some(message) = from.next().await {
+        heard.store(u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        let sent = match message {
+            Ok(Message::Binary(bytes)) => {
+                let mut sent = Ok(());
+                for piece in bytes.chunks(PAYLOAD_MAX) {
+                    sent = to.write_all(&frame(b'D', piece)).await;
+                    if sent.is_err() {
+                        break;
+                    }
+                }
+                sent
+            }
+            Ok(Message::Text(text)) if text.len() <= PAYLOAD_MAX => {
+                to.write_all(&frame(b'C', text.as_bytes())).await
+            }
+            Ok(Message::Text(_)) => return Some((close_code::SIZE, "the message is too long".to_owned())),
+            Ok(Message::Ping(_) | Message::Pong(_)) => Ok(()),
+            Ok(Message::Close(_)) | Err(_) => return None,
+        };
+        if sent.is_err() {
+            return Some((close_code::AWAY, "the console's daemon ended the session".to_owned()));
+        }
+    }
+    None
+}
+
+/// Until the session may not go on.
+async fn watch(guard: &mut Guard) -> Ended {
+    loop {
+        let over = match guard.check().await {
+            Err(status) => Some(status),
+            Ok(()) => match guard.wake().await {
+                Some(Watched::End(status)) => Some(status),
+                Some(Watched::Heartbeat) | None => None,
+            },
+        };
+        if let Some(status) = over {
+            return Some((close_code::POLICY, status.message));
+        }
+    }
+}
