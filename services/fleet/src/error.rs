@@ -28,6 +28,17 @@ pub enum Error {
     /// No randomness for keys.
     #[error("the kernel gives no random bytes: {0}")]
     Entropy(getrandom::Error),
+    /// No thread for a connection.
+    #[error("the kernel gives no thread")]
+    Thread(#[source] std::io::Error),
+    /// The datacenter's server is not there. It is waited for.
+    #[error("{url} does not answer: {error}")]
+    Unreachable {
+        /// Its address.
+        url: String,
+        /// What the attempt ended with.
+        error: String,
+    },
     /// The local bus is gone for good.
     #[error("the bus does not answer")]
     Bus(#[from] ipc::Status),
@@ -37,7 +48,11 @@ impl service::Failure for Error {
     fn exit(&self) -> service::Exit {
         match self {
             Self::Config { .. } | Self::Settings(_) => service::Exit::Config,
-            Self::File { .. } | Self::Entropy(_) | Self::Bus(_) => service::Exit::Retry,
+            Self::File { .. }
+            | Self::Entropy(_)
+            | Self::Thread(_)
+            | Self::Unreachable { .. }
+            | Self::Bus(_) => service::Exit::Retry,
         }
     }
 }

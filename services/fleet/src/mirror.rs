@@ -12,7 +12,8 @@ use service::Clock;
 use tokio::time::Instant;
 use units::Lasting;
 
-use crate::remote::Remote;
+use crate::config::Nats;
+use crate::remote::{Line, Remote};
 use crate::state_files::CursorFile;
 use crate::window::Window;
 
@@ -32,6 +33,7 @@ type Confirmation = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 pub(crate) struct Mirror {
     log: EventLog,
     remote: Remote,
+    server: Nats,
     id: String,
     filters: Vec<String>,
     window: Window,
@@ -42,12 +44,13 @@ impl Mirror {
     pub(crate) fn new(
         log: EventLog,
         remote: Remote,
+        server: Nats,
         id: String,
         filters: Vec<String>,
         file: CursorFile,
     ) -> Self {
         let window = Window::new(file.cursor(), WINDOW);
-        Self { log, remote, id, filters, window, file }
+        Self { log, remote, server, id, filters, window, file }
     }
 
     /// Mirrors for ever, reporting the cursor; every failure outside or inside is waited out.
@@ -98,9 +101,13 @@ impl Mirror {
 
     /// Mirrors until something fails, and says what.
     async fn session(&mut self, mut follow: Follow, cursor: &tokio::sync::watch::Sender<u64>) -> String {
+        let line = match Line::open(&self.server, &self.id).await {
+            Ok(line) => line,
+            Err(error) => return error.to_string(),
+        };
         let probe = format!("ubmc.{}.event.host.system.state", self.id);
-        let kept = self.remote.is_kept(&probe).await;
-        let mut echo = match self.remote.nats.subscribe(format!("_INBOX.ubmc.{}.echo", self.id)).await {
+        let kept = line.is_kept(&probe).await;
+        let mut echo = match line.nats.subscribe(format!("_INBOX.ubmc.{}.echo", self.id)).await {
             Ok(echo) => echo,
             Err(error) => return error.to_string(),
         };
@@ -108,20 +115,19 @@ impl Mirror {
         let mut echo_asked: Option<(u64, Instant)> = None;
         let mut last_sent = self.window.cursor();
         let mut save = tokio::time::interval(SAVE_EVERY);
-        let mut remote = self.remote.clone();
         loop {
             // Without a stream there, the server's echo of a marker confirms all that was sent before it.
             if !kept && echo_asked.is_none() && !self.window.is_idle() {
                 let marker = last_sent.to_string();
                 let subject = format!("_INBOX.ubmc.{}.echo", self.id);
-                if let Err(error) = self.remote.nats.publish(subject, marker.into()).await {
+                if let Err(error) = line.nats.publish(subject, marker.into()).await {
                     return error.to_string();
                 }
                 echo_asked = Some((last_sent, Instant::now() + CONFIRM_WITHIN));
             }
             let oldest = confirmations.front_mut();
             tokio::select! {
-                () = remote.wait_down() => return "disconnected".into(),
+                () = line.wait_down() => return "disconnected".into(),
                 _ = save.tick() => self.file.save(self.window.cursor()).await,
                 Some(entry) = follow.next(), if self.window.has_room() => match entry {
                     Ok(entry) => {
@@ -130,7 +136,7 @@ impl Mirror {
                             self.window.skipped(entry.sequence);
                             continue;
                         }
-                        match self.send(&entry, kept).await {
+                        match self.send(&line, &entry, kept).await {
                             Ok(confirmation) => {
                                 self.window.sent(entry.sequence);
                                 confirmations.extend(confirmation.map(|c| (entry.sequence, c)));
@@ -169,15 +175,14 @@ impl Mirror {
     }
 
     /// Sends one event; with a stream there, returns what to wait for.
-    async fn send(&self, entry: &LogEntry, kept: bool) -> Result<Option<Confirmation>, String> {
+    async fn send(&self, line: &Line, entry: &LogEntry, kept: bool) -> Result<Option<Confirmation>, String> {
         let subject = format!("ubmc.{}.{}", self.id, entry.subject);
         let mut headers = HeaderMap::new();
         // A server that keeps a stream drops the second copy of an event that an outage made us send twice.
         headers.insert("Nats-Msg-Id", format!("{}-{}", self.id, entry.sequence));
         headers.insert("Ubmc-Sequence", entry.sequence.to_string());
         if kept {
-            let ack = self
-                .remote
+            let ack = line
                 .jetstream
                 .publish_with_headers(subject, headers, entry.payload.clone())
                 .await
@@ -191,8 +196,7 @@ impl Mirror {
             };
             return Ok(Some(Box::pin(confirmation)));
         }
-        self.remote
-            .nats
+        line.nats
             .publish_with_headers(subject, headers, entry.payload.clone())
             .await
             .map_err(|error| error.to_string())?;

@@ -66,8 +66,14 @@ pub async fn run(context: Context) -> Result<(), Error> {
     }
     let remote = Remote::open(&config.nats, &id).await?;
     let (sender, cursor) = watch::channel(file.cursor());
-    let mirror =
-        Mirror::new(context.bus.event_log(), remote.clone(), id.clone(), config.mirror.clone(), file);
+    let mirror = Mirror::new(
+        context.bus.event_log(),
+        remote.clone(),
+        config.nats.clone(),
+        id.clone(),
+        config.mirror.clone(),
+        file,
+    );
     let wanted = Arc::new(Notify::new());
     let teller = Teller {
         bus: context.bus.clone(),
