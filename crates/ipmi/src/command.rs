@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::ops::RangeInclusive;
 
-use crate::server::Level;
+use crate::level::Level;
 
 /// A network function, and for the group extension whose command it is (table 5-1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -33,6 +33,7 @@ mod bytes;
 mod command;
 mod completion;
 mod crypto;
+mod level;
 mod packet;
 pub mod scale;
 pub mod sdr;
@@ -43,8 +44,8 @@ pub use bytes::Bytes;
 pub use command::{Command, Group, Lengths, Row};
 pub use completion::Completion;
 pub use crypto::{PASSWORD_MAX, Suite, is_same};
+pub use level::Level;
 pub use packet::{Malformed, Message, Packet};
 pub use server::{
-    Action, Admitted, AskId, Challenge, Config, Level, Rejected, Request, RequestId, Server, SessionInfo,
-    Verify,
+    Action, Admitted, AskId, Challenge, Config, Rejected, Request, RequestId, Server, SessionInfo, Verify,
 };

@@ -17,6 +17,7 @@ use crate::bytes::Bytes;
 use crate::command::{Command, Row};
 use crate::completion::Completion;
 use crate::crypto::{self, BLOCK, Keys, Suite};
+use crate::level::Level;
 use crate::packet::{self, Message, Origin, Packet, Sealed, Wrapper, payload};
 
 /// How long a login may take from Open Session on (§13.17 leaves it open; OpenBMC has the same).
@@ -61,33 +62,6 @@ mod status {
     pub(super) const INTEGRITY: u8 = 0x0f;
     pub(super) const NO_SUITE: u8 = 0x11;
     pub(super) const PARAMETER: u8 = 0x12;
-}
-
-/// What a session may do (§6.8).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Level {
-    /// Look.
-    User = 2,
-    /// Operate the machine.
-    Operator = 3,
-    /// Everything.
-    Administrator = 4,
-}
-
-impl Level {
-    /// Its name in the specification.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::User => "User",
-            Self::Operator => "Operator",
-            Self::Administrator => "Administrator",
-        }
-    }
-
-    fn of(number: u8) -> Option<Self> {
-        [Self::User, Self::Operator, Self::Administrator].into_iter().find(|level| *level as u8 == number)
-    }
 }
 
 /// What is set.

@@ -53,6 +53,7 @@ pub(crate) fn program(daemon: Daemon) -> Program {
         Daemon::Sensormon => on_bus!(sensormon),
         Daemon::Inventorymgr => on_bus!(inventorymgr),
         Daemon::Thermalmgr => on_bus!(thermalmgr),
+        Daemon::Ipmisrv => on_bus!(ipmisrv, check),
         Daemon::Websrv => on_bus!(websrv, check),
         Daemon::Fleet => on_bus!(fleet, check),
         Daemon::Netmgr => on_bus!(netmgr, check),
