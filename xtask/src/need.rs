@@ -53,6 +53,10 @@ pub(crate) const IP: Tool = Tool { program: "ip", package: "iproute2" };
 pub(crate) const NGINX: Tool = Tool { program: "nginx", package: "nginx-light" };
 /// Reads SMBIOS tables.
 pub(crate) const DMIDECODE: Tool = Tool { program: "dmidecode", package: "dmidecode" };
+/// Clients of IPMI.
+pub(crate) const IPMITOOL: Tool = Tool { program: "ipmitool", package: "ipmitool" };
+/// FreeIPMI's.
+pub(crate) const FREEIPMI: Tool = Tool { program: "bmc-info", package: "freeipmi-tools" };
 /// lm-sensors, beside sensormon.
 pub(crate) const SENSORS: Tool = Tool { program: "sensors", package: "lm-sensors" };
 pub(crate) const DNSMASQ: Tool = Tool { program: "dnsmasq", package: "dnsmasq-base" };

@@ -62,6 +62,8 @@ enum Tier {
     Web,
     /// Redfish: its resources against DMTF's schemas, its protocol, and the tools that provision with it. Part of `unit`, `integration` and `clients`.
     Redfish,
+    /// IPMI: its protocol and commands, and ipmitool and FreeIPMI against the whole suite. Part of `unit` and `clients`.
+    Ipmi,
     /// The firmware images on emulated boards, with the kernel's own drivers: eight boots. And what each daemon costs in flash.
     Emulated,
     /// The image built a second time, from another folder: it must be the same. Part of `--long`.
@@ -201,6 +203,7 @@ fn run_tier(tier: Tier, parts: &[long::Part], count: &mut Count) -> Result<()> {
         Tier::Suites => suites::run(count, suites::Depth::Quick),
         Tier::Clients => {
             pipeline(count)?;
+            need::tools(&[need::IPMITOOL, need::FREEIPMI])?;
             let mut env = clients_env()?;
             env.push(("UBMC_TEST_CLIENTS", "1".into()));
             env.push(redfish_env()?);
@@ -217,6 +220,11 @@ fn run_tier(tier: Tier, parts: &[long::Part], count: &mut Count) -> Result<()> {
             let programs = ["--bin", "u-bmc", "--bin", "ubmcctl", "--test", "clients"];
             sh::cargo(&[&["build", "--locked", "--workspace"], &programs[..]].concat())?;
             web::test(count)
+        }
+        Tier::Ipmi => {
+            need::tools(&[need::IPMITOOL, need::FREEIPMI])?;
+            cargo_test(&["-p", "ipmi", "-p", "ipmisrv"], &[], count)?;
+            cargo_test(&["--workspace", "--test", "clients_ipmi"], &[], count)
         }
         Tier::Redfish => cargo_test(&named(&REDFISH.map(str::to_owned)), &[redfish_env()?], count),
         Tier::Emulated => {

@@ -69,6 +69,8 @@ pub struct NameError;
 impl UserName {
     /// Most characters of a name.
     pub const MAX_LEN: usize = 64;
+    /// Most of one that logs in over IPMI (IPMI 2.0 table 13-11).
+    pub const IPMI_MAX_LEN: usize = 16;
 
     /// Checks a name.
     ///
@@ -123,6 +125,10 @@ pub struct Account {
     pub password_change_required: bool,
     /// The password was generated on first boot and nobody has used it yet: see `usermgr`'s first-boot rule.
     pub unclaimed: bool,
+    /// It may log in over IPMI.
+    pub ipmi: bool,
+    /// The password as IPMI needs it, sealed; made when a password is set while [`Self::ipmi`] is.
+    pub ipmi_secret: Option<Vec<u8>>,
     /// Sessions of another epoch are void.
     pub epoch: u64,
     /// When it was made.
@@ -162,6 +168,8 @@ pub struct NewAccount {
     pub password_change_required: bool,
     /// Whether the password was generated on first boot.
     pub unclaimed: bool,
+    /// Whether it may log in over IPMI.
+    pub ipmi: bool,
 }
 
 /// A change of an account's data; `None` leaves a field as it is.
@@ -181,6 +189,8 @@ pub struct AccountPatch {
     pub role: Option<Role>,
     /// Demand a new password, or stop demanding it.
     pub password_change_required: Option<bool>,
+    /// Let it log in over IPMI from the next password on, or no longer.
+    pub ipmi: Option<bool>,
 }
 
 /// Why an account was not changed.
@@ -198,6 +208,12 @@ pub enum Refused {
     /// Nobody could manage accounts any more.
     #[error("the last enabled administrator can be neither deleted, disabled nor given another role")]
     LastAdministrator,
+    /// IPMI has no room for the name.
+    #[error(
+        "IPMI takes user names of at most {} bytes: take a shorter one, or switch IPMI off for the account",
+        UserName::IPMI_MAX_LEN
+    )]
+    NameTooLongForIpmi,
     /// The store is full.
     #[error("there are already {limit} users")]
     Full {
@@ -224,7 +240,25 @@ pub enum Effect {
     Delete(UserId),
 }
 
+/// A name that logs in over IPMI is short.
+fn check_ipmi(ipmi: bool, name: &UserName) -> Result<(), Refused> {
+    if ipmi && name.as_str().len() > UserName::IPMI_MAX_LEN {
+        Err(Refused::NameTooLongForIpmi)
+    } else {
+        Ok(())
+    }
+}
+
 impl Change {
+    /// With the new password as IPMI needs it, sealed, if the account may log in over IPMI.
+    #[must_use]
+    pub fn with_ipmi_secret(mut self, secret: Option<Vec<u8>>) -> Self {
+        if let Effect::Put(account) = &mut self.effect {
+            account.ipmi_secret = secret.filter(|_| account.ipmi);
+        }
+        self
+    }
+
     /// The account it is about.
     #[must_use]
     pub fn id(&self) -> &UserId {
@@ -319,6 +353,7 @@ impl Accounts {
             return Err(Refused::IdTaken);
         }
         self.check_name(&new.name, None)?;
+        check_ipmi(new.ipmi, &new.name)?;
         let account = Account {
             id: new.id,
             name: new.name,
@@ -331,6 +366,8 @@ impl Accounts {
             password_changed_at: wall,
             password_change_required: new.password_change_required,
             unclaimed: new.unclaimed,
+            ipmi: new.ipmi,
+            ipmi_secret: None,
             epoch: 1,
             created_at: wall,
             updated_at: wall,
@@ -363,12 +400,18 @@ impl Accounts {
         new.enabled = patch.enabled.unwrap_or(new.enabled);
         new.role = patch.role.unwrap_or(new.role);
         new.password_change_required = patch.password_change_required.unwrap_or(new.password_change_required);
+        new.ipmi = patch.ipmi.unwrap_or(new.ipmi);
+        check_ipmi(new.ipmi, &new.name)?;
+        if !new.ipmi {
+            new.ipmi_secret = None;
+        }
         if old.is_active_administrator() && !new.is_active_administrator() {
             self.check_other_administrator(id)?;
         }
         let ends_sessions = new.name != old.name
             || new.enabled != old.enabled
             || new.role != old.role
+            || (old.ipmi && !new.ipmi)
             || (new.password_change_required && !old.password_change_required);
         if new != *old {
             new.updated_at = wall.max(old.updated_at);
@@ -392,6 +435,8 @@ impl Accounts {
     ) -> Result<Change, Refused> {
         let mut new = self.get(id).ok_or(Refused::NotFound)?.clone();
         new.hash = hash;
+        // It is of the old password.
+        new.ipmi_secret = None;
         new.password_changed_at = wall;
         new.password_change_required = change_required;
         new.unclaimed = false;
@@ -511,6 +556,7 @@ mod tests {
             hash: HASH.clone(),
             password_change_required: false,
             unclaimed: false,
+            ipmi: false,
         }
     }
 
@@ -524,6 +570,34 @@ mod tests {
     }
 
     const NOW: UnixMillis = UnixMillis(2000);
+
+    #[test]
+    fn a_key_of_ipmi_is_of_one_password_and_of_an_account_that_may() {
+        let mut accounts = store(&[(1, "admin", Role::Administrator), (2, "bob", Role::Operator)]);
+        let patch = |ipmi| AccountPatch { ipmi: Some(ipmi), ..AccountPatch::default() };
+        let secret = || Some(vec![1, 2, 3]);
+        let set = |accounts: &Accounts, secret| {
+            accounts.plan_password(&id(2), HASH.clone(), false, NOW).unwrap().with_ipmi_secret(secret)
+        };
+        accounts.apply(set(&accounts, secret()));
+        assert_eq!(accounts.get(&id(2)).unwrap().ipmi_secret, None, "it may not");
+        accounts.apply(accounts.plan_update(&id(2), patch(true), NOW).unwrap());
+        accounts.apply(set(&accounts, secret()));
+        assert_eq!(accounts.get(&id(2)).unwrap().ipmi_secret, secret());
+        accounts.apply(set(&accounts, None));
+        assert_eq!(accounts.get(&id(2)).unwrap().ipmi_secret, None, "of another password");
+        accounts.apply(set(&accounts, secret()));
+        let off = accounts.plan_update(&id(2), patch(false), NOW).unwrap();
+        assert!(off.ends_sessions);
+        accounts.apply(off);
+        assert_eq!(accounts.get(&id(2)).unwrap().ipmi_secret, None);
+        let long = || UserName::new(&"b".repeat(17)).unwrap();
+        accounts.apply(accounts.plan_update(&id(2), patch(true), NOW).unwrap());
+        let renamed = AccountPatch { name: Some(long()), ..AccountPatch::default() };
+        assert_eq!(accounts.plan_update(&id(2), renamed, NOW), Err(Refused::NameTooLongForIpmi));
+        let new = NewAccount { name: long(), ipmi: true, ..new(3, "carol", Role::ReadOnly) };
+        assert_eq!(accounts.plan_create(new, NOW), Err(Refused::NameTooLongForIpmi));
+    }
 
     #[test]
     fn names_have_their_form() {

@@ -210,6 +210,19 @@ roster! {
         limits: Limits::gateway(),
         ..Row::daemon("websrv", "Serve HTTPS: REST, Connect, gRPC", 4)
     };
+    /// Not critical: the machine is reached by other ways. Runs where it is switched on.
+    Ipmisrv = Row {
+        pages: &["ipmi"],
+        when: When::Configured,
+        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr],
+        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Operator],
+        follows: &["sensors"],
+        speaks: true,
+        // Its port is 623.
+        capabilities: CapabilitySet::NET_BIND_SERVICE,
+        system_calls: Groups::DATAGRAMS,
+        ..Row::daemon("ipmisrv", "Serve IPMI over LAN: RMCP+ with suites 17 and 3", 14)
+    };
     /// The outward link: passes requests of the fleet on and reads the event log. Runs where a datacenter's server is named.
     Fleet = Row {
         pages: &["fleet"],

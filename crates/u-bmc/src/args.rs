@@ -108,7 +108,7 @@ pub(crate) struct OperatorArgs {
     /// Where to redirect HTTP to HTTPS: ADDRESS:PORT or `off`
     #[arg(long, value_name = "ADDR", default_value = "[::]:80")]
     pub(crate) http: Listen,
-    /// Where to serve IPMI: `off`, as long as there is no IPMI server
+    /// Where to serve IPMI: ADDRESS:PORT or `off`; sets ipmisrv.listen
     #[arg(long, value_name = "ADDR", default_value = "off")]
     pub(crate) ipmi: Listen,
     /// First password of `admin`, which then need not be changed; without it a random one is shown once

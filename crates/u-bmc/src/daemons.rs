@@ -54,6 +54,7 @@ pub(crate) fn program(daemon: Daemon) -> Program {
         Daemon::Inventorymgr => on_bus!(inventorymgr),
         Daemon::Thermalmgr => on_bus!(thermalmgr),
         Daemon::Consolesrv => on_bus!(consolesrv),
+        Daemon::Ipmisrv => on_bus!(ipmisrv, check),
         Daemon::Websrv => on_bus!(websrv, check),
         Daemon::Fleet => on_bus!(fleet, check),
         Daemon::Netmgr => on_bus!(netmgr, check),

@@ -44,10 +44,9 @@ fn fail(error: &Error) -> ExitCode {
 }
 
 fn options(args: OperatorArgs) -> Result<Options, Error> {
+    let mut args = args;
     if let Listen::At(address) = args.ipmi {
-        return Err(Error::Usage(format!(
-            "--ipmi {address}: there is no IPMI server in this version; use --ipmi off"
-        )));
+        args.sets.push(format!("ipmisrv.listen={address}"));
     }
     let given = if std::process::id() == 1 {
         Given::as_far_as_good(&args.config, &args.sets)?

@@ -206,6 +206,7 @@ fn new_admin(hash: PasswordHash, unclaimed: bool) -> Result<NewAccount, Error> {
         hash,
         password_change_required: unclaimed,
         unclaimed,
+        ipmi: false,
     })
 }
 

@@ -31,6 +31,7 @@ mod error;
 mod lockout_file;
 mod machine;
 mod record;
+mod secret;
 mod shell;
 mod store;
 mod work;

@@ -42,6 +42,10 @@ pub(crate) struct UserRecord {
     last_login: Option<u64>,
     #[prost(btree_map = "string, string", tag = "15")]
     attributes: BTreeMap<String, String>,
+    #[prost(bool, tag = "16")]
+    ipmi: bool,
+    #[prost(bytes = "vec", optional, tag = "17")]
+    ipmi_secret: Option<Vec<u8>>,
 }
 
 /// A session in the bucket `sessions`.
@@ -90,6 +94,8 @@ impl From<&Account> for UserRecord {
             updated_at: account.updated_at.0,
             last_login: account.last_login.map(|at| at.0),
             attributes: account.attributes.clone(),
+            ipmi: account.ipmi,
+            ipmi_secret: account.ipmi_secret.clone(),
         }
     }
 }
@@ -111,6 +117,8 @@ impl TryFrom<UserRecord> for Account {
             password_changed_at: UnixMillis(record.password_changed_at),
             password_change_required: record.password_change_required,
             unclaimed: record.unclaimed,
+            ipmi: record.ipmi,
+            ipmi_secret: record.ipmi_secret,
             epoch: record.epoch,
             created_at: UnixMillis(record.created_at),
             updated_at: UnixMillis(record.updated_at),
@@ -195,6 +203,8 @@ mod tests {
             password_changed_at: UnixMillis(1000),
             password_change_required: true,
             unclaimed: false,
+            ipmi: false,
+            ipmi_secret: None,
             epoch: 7,
             created_at: UnixMillis(999),
             updated_at: UnixMillis(1001),
@@ -220,6 +230,10 @@ mod tests {
         let record = UserRecord::from(&account());
         let back = <UserRecord as ipc::Value>::decode(1, &ipc::Value::encode(&record)).unwrap();
         assert_eq!(Account::try_from(back).unwrap(), account());
+        let with_ipmi = Account { ipmi: true, ipmi_secret: Some(vec![5; 48]), ..account() };
+        let record = UserRecord::from(&with_ipmi);
+        let back = <UserRecord as ipc::Value>::decode(1, &ipc::Value::encode(&record)).unwrap();
+        assert_eq!(Account::try_from(back).unwrap(), with_ipmi);
         let record = SessionRecord::from(&session());
         let back = <SessionRecord as ipc::Value>::decode(1, &ipc::Value::encode(&record)).unwrap();
         assert_eq!(Session::try_from(back).unwrap(), session());

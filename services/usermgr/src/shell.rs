@@ -19,6 +19,7 @@ use crate::lockout_file::LockoutFile;
 use crate::machine::{
     Action, Caller, Encoded, Event, Machine, Now, Numbered, Outcome, TicketId, WorkId, Write, wire,
 };
+use crate::secret::Secrets;
 use crate::store::Store;
 use crate::work::Done;
 
@@ -108,6 +109,14 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let counted = lockout_file.as_ref().and_then(|file| file.load(limits.lockout.saved_max()));
     let machine =
         Machine::new(limits, entropy, decoy, found.accounts, sessions, counted.as_deref(), now(&clock));
+    let secrets = match Secrets::load(&local.state_dir, |bytes| getrandom::fill(bytes).is_ok()) {
+        Ok(secrets) => Some(secrets),
+        Err(error) => {
+            tracing::error!(%error, "cannot read key of IPMI secrets: no login over IPMI");
+            None
+        }
+    };
+    let machine = machine.with_secrets(secrets);
     let (outbox, sender) = Outbox::new(bus.clone());
     let shell = Shell {
         machine,

@@ -36,6 +36,8 @@ pub(super) enum Intent {
         ticket: Ticket<v1::CreateUserResponse>,
         requester: Requester,
         new: Box<NewAccount>,
+        /// The password as IPMI needs it, sealed.
+        ipmi_secret: Option<Vec<u8>>,
         warnings: Vec<String>,
         request_id: String,
     },
@@ -60,6 +62,8 @@ pub(super) enum Intent {
         /// The epoch under which the old password was proved; `None` for a reset.
         epoch: Option<u64>,
         hash: PasswordHash,
+        /// The password as IPMI needs it, sealed.
+        ipmi_secret: Option<Vec<u8>>,
         require_change: bool,
         /// The session that proved the old password lives on.
         keep: Option<SessionId>,
@@ -489,9 +493,10 @@ impl Machine {
     /// The write that makes a change durable, and what it does.
     fn plan(&mut self, intent: Intent, now: Now) -> Result<Planned, Status> {
         match intent {
-            Intent::Create { ticket, requester, new, warnings, request_id } => {
+            Intent::Create { ticket, requester, new, ipmi_secret, warnings, request_id } => {
                 let requester = self.still(requester, true, now)?;
                 let change = self.accounts.plan_create(*new, now.wall).map_err(wire::refused)?;
+                let change = change.with_ipmi_secret(ipmi_secret);
                 let told = Some(UserChangeKind::Created);
                 let cause = Cause::request_of(&requester, &request_id);
                 Ok(self.account_change(
@@ -531,7 +536,17 @@ impl Machine {
                 planned.commit.unlock = Unlock::Forget;
                 Ok(planned)
             }
-            Intent::Password { way, requester, user, epoch, hash, require_change, keep, request_id } => {
+            Intent::Password {
+                way,
+                requester,
+                user,
+                epoch,
+                hash,
+                ipmi_secret,
+                require_change,
+                keep,
+                request_id,
+            } => {
                 let reset = matches!(way, PasswordChange::Reset { own: false, .. });
                 let requester = self.still(requester, reset, now)?;
                 if epoch.is_some() && epoch != self.accounts.get(&user).map(|account| account.epoch) {
@@ -540,7 +555,8 @@ impl Machine {
                 let change = self
                     .accounts
                     .plan_password(&user, hash, require_change, now.wall)
-                    .map_err(wire::refused)?;
+                    .map_err(wire::refused)?
+                    .with_ipmi_secret(ipmi_secret);
                 let (ticket, told, answer) = match way {
                     PasswordChange::Own { ticket } => {
                         (ticket.id(), UserChangeKind::PasswordChanged, Answer::PasswordChanged(ticket))

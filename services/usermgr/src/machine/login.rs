@@ -61,6 +61,8 @@ pub(super) struct Running {
     tried: Option<Password>,
     /// The password that was generated, to be handed out.
     generated: Option<Password>,
+    /// The password that is set, where IPMI needs it.
+    for_ipmi: Option<Password>,
 }
 
 /// Wrong name, wrong password, disabled account: one answer.
@@ -110,6 +112,7 @@ impl Machine {
                 .with_reason("NOT_OWN_ACCOUNT"));
         }
         self.limits.policy.check(&new, account.name.as_str()).map_err(wire::weak)?;
+        check_for_ipmi(account.ipmi, &new)?;
         if new.same_as(&current) {
             return Err(wire::weak(Weakness::Unchanged));
         }
@@ -133,6 +136,7 @@ impl Machine {
         now: Now,
     ) -> Result<v1::CreateUserResponse, Status> {
         self.limits.policy.check(password, new.name.as_str()).map_err(wire::weak)?;
+        check_for_ipmi(new.ipmi, password)?;
         let warnings = warnings(&new);
         let new = new_account(new, UserId::from_random(self.random()?), self.decoy.clone());
         let change = self.accounts.plan_create(new, now.wall).map_err(wire::refused)?;
@@ -173,7 +177,7 @@ impl Machine {
         out: &mut Vec<Action>,
     ) -> Result<(), Status> {
         let account = self.account_of(user, &requester)?;
-        let (user, name) = (account.id.clone(), account.name.as_str().to_owned());
+        let (user, name, ipmi) = (account.id.clone(), account.name.as_str().to_owned(), account.ipmi);
         let generated = new.is_none();
         // Whoever has just chosen it need not change it.
         let require_change = require_change && (generated || user != requester.user);
@@ -182,6 +186,7 @@ impl Machine {
             None => auth::token::readable_secret(self.random()?),
         };
         self.limits.policy.check(&password, &name).map_err(wire::weak)?;
+        check_for_ipmi(ipmi, &password)?;
         let place = place_of(&requester);
         let task = Task::Reset { ticket, requester, user, password, generated, require_change };
         self.enqueue_hash(ticket.id(), task, place, caller, out)
@@ -224,6 +229,13 @@ impl Machine {
         let salt = self.random()?;
         let make = |password: Option<Password>| Some(Make { password, salt, cost });
         let mut generated_out = None;
+        let has_ipmi = |user: &UserId| self.accounts.get(user).is_some_and(|account| account.ipmi);
+        let for_ipmi = match &job.task {
+            Task::Login { .. } => None,
+            Task::OwnPassword { requester, new, .. } => has_ipmi(&requester.user).then(|| new.clone()),
+            Task::Create { new, password, .. } => new.ipmi.then(|| password.clone()),
+            Task::Reset { user, password, .. } => has_ipmi(user).then(|| password.clone()),
+        };
         let gives_way = place.0 != Class::Administrator;
         let (work, account) = match &mut job.task {
             Task::Login { name, password, address, .. } => {
@@ -260,7 +272,7 @@ impl Machine {
         let id: WorkId = self.next_work;
         self.next_work += 1;
         let tried = work.verify.as_ref().map(|(_, password)| password.clone());
-        self.running.insert(id, Running { place, account, job, tried, generated: generated_out });
+        self.running.insert(id, Running { place, account, job, tried, generated: generated_out, for_ipmi });
         out.push(Action::Work(id, work));
         Ok(())
     }
@@ -282,7 +294,7 @@ impl Machine {
         now: Now,
         out: &mut Vec<Action>,
     ) -> Result<(), Status> {
-        let Running { account: subject, job, tried, generated, .. } = running;
+        let Running { account: subject, job, tried, generated, for_ipmi, .. } = running;
         let Job { request_id, deadline, task, .. } = job;
         let made = match done.made {
             Some(Ok(hash)) => Some(hash),
@@ -311,6 +323,7 @@ impl Machine {
                 })?;
                 let (user, epoch) = (account.id.clone(), Some(account.epoch));
                 let hash = made.ok_or_else(no_hash)?;
+                let ipmi_secret = self.seal(&user, for_ipmi.as_ref())?;
                 let keep: Option<SessionId> = requester.session.clone();
                 let intent = Intent::Password {
                     way: PasswordChange::Own { ticket },
@@ -318,6 +331,7 @@ impl Machine {
                     user,
                     epoch,
                     hash,
+                    ipmi_secret,
                     require_change: false,
                     keep,
                     request_id,
@@ -327,11 +341,20 @@ impl Machine {
             Task::Create { ticket, requester, new, .. } => {
                 let warnings = warnings(&new);
                 let new = new_account(new, UserId::from_random(self.random()?), made.ok_or_else(no_hash)?);
-                let intent = Intent::Create { ticket, requester, new: Box::new(new), warnings, request_id };
+                let ipmi_secret = self.seal(&new.id, for_ipmi.as_ref())?;
+                let intent = Intent::Create {
+                    ticket,
+                    requester,
+                    new: Box::new(new),
+                    ipmi_secret,
+                    warnings,
+                    request_id,
+                };
                 self.intend(intent, deadline)
             }
             Task::Reset { ticket, requester, user, require_change, .. } => {
                 let hash = made.ok_or_else(no_hash)?;
+                let ipmi_secret = self.seal(&user, for_ipmi.as_ref())?;
                 let own = generated.is_none() && user == requester.user;
                 let intent = Intent::Password {
                     way: PasswordChange::Reset { ticket, generated, own },
@@ -340,6 +363,7 @@ impl Machine {
                     user,
                     epoch: None,
                     hash,
+                    ipmi_secret,
                     require_change,
                     request_id,
                 };
@@ -394,6 +418,18 @@ fn place_of(requester: &Requester) -> Place {
     (class, Flow::Pair(Key::account(&requester.name), Address::parse(&requester.address)))
 }
 
+/// What of a password IPMI takes (IPMI 2.0 §22.30).
+fn check_for_ipmi(ipmi: bool, password: &Password) -> Result<(), Status> {
+    if ipmi && password.expose().len() > ipmi::PASSWORD_MAX {
+        return Err(Status::invalid_argument(format!(
+            "the account logs in over IPMI, which takes passwords of at most {} bytes: take a shorter one, or switch IPMI off for the account",
+            ipmi::PASSWORD_MAX
+        ))
+        .with_reason("IPMI_PASSWORD_TOO_LONG"));
+    }
+    Ok(())
+}
+
 fn too_many(full: QueueFull) -> Status {
     let reason = match full {
         QueueFull::Share => "TOO_MANY_LOGINS_FROM_ADDRESS",
@@ -427,5 +463,6 @@ fn new_account(new: NewUser, id: UserId, hash: PasswordHash) -> NewAccount {
         hash,
         password_change_required: new.password_change_required,
         unclaimed: false,
+        ipmi: new.ipmi,
     }
 }

@@ -17,6 +17,7 @@
 
 mod change;
 mod event;
+mod ipmi_login;
 mod login;
 mod ticket;
 pub(crate) mod wire;
@@ -34,6 +35,7 @@ use schema::v1alpha1 as v1;
 use units::{Lasting, Millis, Mono};
 
 use crate::config::Limits;
+use crate::secret::Secrets;
 use crate::work::{Done, Work};
 use change::{Intent, Writing};
 use event::Throttle;
@@ -209,6 +211,10 @@ pub(crate) enum Call {
     /// Legal for gateways.
     VerifyToken { ticket: Ticket<v1::VerifyTokenResponse>, token: Option<Token>, address: String },
     /// Legal for gateways.
+    ChallengeIpmi { ticket: Ticket<v1::ChallengeIpmiResponse>, request: v1::ChallengeIpmiRequest },
+    /// Legal for gateways.
+    VerifyIpmi { ticket: Ticket<v1::VerifyIpmiResponse>, request: Box<v1::VerifyIpmiRequest> },
+    /// Legal for gateways.
     ListAccountNames { ticket: Ticket<v1::ListAccountNamesResponse> },
 }
 
@@ -223,6 +229,8 @@ pub(crate) struct NewUser {
     /// Without one, the least powerful.
     pub(crate) role: Option<Role>,
     pub(crate) password_change_required: bool,
+    /// May log in over IPMI.
+    pub(crate) ipmi: bool,
 }
 
 /// Which accounts to list.
@@ -283,6 +291,8 @@ pub(crate) struct Machine {
     failed_logins: Throttle,
     /// [`Lockout::changes`] as they were kept.
     kept: u64,
+    /// What IPMI's keys are sealed with; without it nobody logs in over IPMI.
+    secrets: Option<Secrets>,
 }
 
 impl std::fmt::Debug for Machine {
@@ -333,6 +343,7 @@ impl Machine {
             housekeeping: now.mono,
             failed_logins: Throttle::default(),
             kept: 0,
+            secrets: None,
         };
         for session in sessions {
             let id = session.id.clone();
@@ -343,6 +354,11 @@ impl Machine {
             }
         }
         machine
+    }
+
+    /// With what IPMI's keys are sealed with.
+    pub(crate) fn with_secrets(self, secrets: Option<Secrets>) -> Self {
+        Self { secrets, ..self }
     }
 
     /// Takes one event in.
@@ -398,6 +414,12 @@ impl Machine {
                 let kind = LoginKind::Check { ticket };
                 self.queue_login(kind, name, password, address, &caller, now, out)?;
                 Ok(None)
+            }
+            Call::ChallengeIpmi { ticket, request } => {
+                Ok(Some(ticket.answer(self.challenge_ipmi(&request)?)))
+            }
+            Call::VerifyIpmi { ticket, request } => {
+                Ok(Some(ticket.answer(self.verify_ipmi(&request, &caller.request_id, now, out)?)))
             }
             Call::ListAccountNames { ticket } => Ok(Some(ticket.answer(self.list_account_names()))),
             Call::CreateSession { ticket, name, password, address, user_agent } => {

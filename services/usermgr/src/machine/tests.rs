@@ -5,6 +5,7 @@ use ipc::Code;
 use prost::Message as _;
 
 use super::*;
+mod ipmi_login;
 
 const NAME: &str = "alice";
 
@@ -53,6 +54,7 @@ impl Bench {
                 hash: hash("tr0mbone"),
                 password_change_required: false,
                 unclaimed: false,
+                ipmi: name == NAME,
             };
             accounts.apply(accounts.plan_create(new, UnixMillis(1000)).unwrap());
         }
@@ -646,9 +648,8 @@ fn a_login_whose_caller_gave_up_costs_no_hash() {
 
 /// A store that may refuse, lose its answer, or lose the write and the answer; and a daemon that is killed at any time.
 mod model {
-    use std::collections::BTreeMap as Map;
-
     use proptest::prelude::*;
+    use std::collections::BTreeMap as Map;
 
     use super::*;
 
@@ -913,6 +914,7 @@ mod model {
                             enabled: true,
                             role: Some(Role::Operator),
                             password_change_required: false,
+                            ipmi: false,
                         });
                         let call = |id| Call::CreateUser { ticket: Ticket::new(id), new, password: password("tr0mbone"), dry_run: false };
                         world.told.entry(name.clone()).or_insert(Some(None));
@@ -1061,6 +1063,7 @@ fn rights_that_were_withdrawn_meanwhile_count() {
                 enabled: true,
                 role: Some(Role::Administrator),
                 password_change_required: false,
+                ipmi: false,
             };
             let create = |id| Call::CreateUser {
                 ticket: Ticket::new(id),

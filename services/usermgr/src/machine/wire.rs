@@ -46,6 +46,10 @@ pub(crate) fn call(call: UsermgrCall<Numbered<'_>>) -> Result<Call, Status> {
                 zeroize::Zeroize::zeroize(&mut request.token);
                 Call::VerifyToken { ticket, token, address: Session::clip(&request.address) }
             }
+            AuthServiceCall::ChallengeIpmi(request, ticket) => Call::ChallengeIpmi { ticket, request },
+            AuthServiceCall::VerifyIpmi(request, ticket) => {
+                Call::VerifyIpmi { ticket, request: Box::new(request) }
+            }
             AuthServiceCall::ListAccountNames(_, ticket) => Call::ListAccountNames { ticket },
         }),
     }
@@ -110,6 +114,7 @@ fn create_user(
             enabled: user.enabled.unwrap_or(true),
             role: if user.role.is_empty() { None } else { Some(role(&user.role)?) },
             password_change_required: user.password_change_required,
+            ipmi: user.ipmi_access.unwrap_or(false),
         }),
         password,
         dry_run: request.dry_run.unwrap_or(false),
@@ -133,6 +138,7 @@ fn update_user(
             given(user.password_change_required, "password_change_required"),
             given(!user.custom_attributes.is_empty(), "custom_attributes"),
             given(user.lockout_info.is_some(), "lockout_info"),
+            given(user.ipmi_access.is_some(), "ipmi_access"),
         ]
         .into_iter()
         .flatten()
@@ -154,6 +160,10 @@ fn update_user(
                 patch.password_change_required = Some(user.password_change_required)
             }
             "custom_attributes" => patch.attributes = Some(attributes(user.custom_attributes.clone())),
+            "ipmi_access" => {
+                patch.ipmi =
+                    Some(user.ipmi_access.ok_or_else(|| invalid("user.ipmi_access", "the mask names it"))?);
+            }
             "lockout_info" | "lockout_info.locked" => {
                 if user.lockout_info.as_ref().is_some_and(|info| info.locked) {
                     return Err(invalid("user.lockout_info.locked", "a lock can only be lifted"));
@@ -225,6 +235,7 @@ pub(crate) fn refused(refused: auth::Refused) -> Status {
         Refused::NameTaken => Status::already_exists(text).with_reason("USER_NAME_TAKEN"),
         Refused::LastAdministrator => Status::failed_precondition(text).with_reason("LAST_ADMINISTRATOR"),
         Refused::Full { .. } => Status::resource_exhausted(text).with_reason("TOO_MANY_USERS"),
+        Refused::NameTooLongForIpmi => Status::invalid_argument(text).with_reason("IPMI_NAME_TOO_LONG"),
         Refused::IdTaken => Status::aborted("a random id was drawn twice; try again"),
     }
 }
@@ -274,6 +285,8 @@ pub(crate) fn user(account: &Account, facts: AccountFacts) -> v1::User {
         password_last_changed: Some(timestamp(account.password_changed_at)),
         password_expires_at: facts.password_expires_at.map(timestamp),
         lockout_info,
+        ipmi_access: Some(account.ipmi),
+        ipmi_ready: account.ipmi_secret.is_some(),
     }
 }
 
@@ -284,6 +297,7 @@ pub(crate) fn account_name(account: &Account) -> v1::AccountName {
         username: account.name.as_str().to_owned(),
         role: account.role.name().to_owned(),
         enabled: account.enabled,
+        ipmi: account.ipmi_secret.is_some(),
     }
 }
 

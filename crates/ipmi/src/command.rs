@@ -1,0 +1,217 @@
+//! The commands there are: numbers, lengths and privileges in one table, from which the documentation's is written.
+
+use std::fmt::Write as _;
+use std::ops::RangeInclusive;
+
+use crate::level::Level;
+
+/// A network function, and for the group extension whose command it is (table 5-1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Group {
+    /// 00.
+    Chassis,
+    /// 04.
+    Sensor,
+    /// 06.
+    App,
+    /// 0A.
+    Storage,
+    /// 0C.
+    Transport,
+    /// 2C, with DC first: DCMI's.
+    Dcmi,
+}
+
+/// What comes first in data of DCMI, both ways (DCMI 1.5 §6.1).
+pub(crate) const DCMI: u8 = 0xdc;
+
+impl Group {
+    /// The number of the network function.
+    #[must_use]
+    pub const fn function(self) -> u8 {
+        match self {
+            Self::Chassis => 0x00,
+            Self::Sensor => 0x04,
+            Self::App => 0x06,
+            Self::Storage => 0x0a,
+            Self::Transport => 0x0c,
+            Self::Dcmi => 0x2c,
+        }
+    }
+
+    /// The byte that comes first in the data of its requests and, behind the completion code, of its answers.
+    #[must_use]
+    pub const fn prefix(self) -> Option<u8> {
+        match self {
+            Self::Dcmi => Some(DCMI),
+            _ => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Chassis => "chassis",
+            Self::Sensor => "sensor",
+            Self::App => "app",
+            Self::Storage => "storage",
+            Self::Transport => "transport",
+            Self::Dcmi => "DCMI",
+        }
+    }
+}
+
+/// How many bytes of data a request has.
+pub type Lengths = RangeInclusive<usize>;
+
+/// A row of the table.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// Which it is.
+    pub command: Command,
+    /// Its network function.
+    pub group: Group,
+    /// Its number in that.
+    pub number: u8,
+    /// What the session has to have; `None`: not even a session.
+    pub level: Option<Level>,
+    /// How many bytes of data it takes, without the group's.
+    pub lengths: Lengths,
+    /// Its name in the specification.
+    pub name: &'static str,
+}
+
+macro_rules! commands {
+    ($($group:ident { $($number:literal $command:ident $level:tt $lengths:expr, $name:literal;)+ })+) => {
+        /// A command that is known here.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Command { $($(#[doc = $name] $command),+),+ }
+
+        impl Command {
+            /// The table.
+            pub const ROWS: &'static [Row] = &[$($(Row {
+                command: Self::$command,
+                group: Group::$group,
+                number: $number,
+                level: commands!(@level $level),
+                lengths: $lengths,
+                name: $name,
+            }),+),+];
+        }
+    };
+    (@level none) => { None };
+    (@level user) => { Some(Level::User) };
+    (@level operator) => { Some(Level::Operator) };
+    (@level admin) => { Some(Level::Administrator) };
+}
+
+// The privileges are those of the specification's appendix G, but for accounts' names: they are shown to those alone who manage accounts.
+commands! {
+    Chassis {
+        0x00 GetChassisCapabilities user 0..=0, "Get Chassis Capabilities";
+        0x01 GetChassisStatus user 0..=0, "Get Chassis Status";
+        0x02 ChassisControl operator 1..=1, "Chassis Control";
+        0x04 ChassisIdentify operator 0..=2, "Chassis Identify";
+        0x06 SetPowerRestorePolicy operator 1..=1, "Set Power Restore Policy";
+        0x07 GetSystemRestartCause user 0..=0, "Get System Restart Cause";
+        0x09 GetSystemBootOptions operator 3..=3, "Get System Boot Options";
+    }
+    Sensor {
+        0x25 GetSensorHysteresis user 2..=2, "Get Sensor Hysteresis";
+        0x27 GetSensorThresholds user 1..=1, "Get Sensor Thresholds";
+        0x2d GetSensorReading user 1..=1, "Get Sensor Reading";
+    }
+    App {
+        0x01 GetDeviceId user 0..=0, "Get Device ID";
+        0x04 GetSelfTestResults user 0..=0, "Get Self Test Results";
+        0x08 GetDeviceGuid user 0..=0, "Get Device GUID";
+        0x2f GetGlobalEnables user 0..=0, "Get BMC Global Enables";
+        0x37 GetSystemGuid user 0..=0, "Get System GUID";
+        0x38 GetChannelAuthCapabilities none 2..=2, "Get Channel Authentication Capabilities";
+        0x3b SetSessionPrivilege user 1..=1, "Set Session Privilege Level";
+        0x3c CloseSession user 4..=5, "Close Session";
+        0x3d GetSessionInfo user 1..=5, "Get Session Info";
+        0x41 GetChannelAccess user 2..=2, "Get Channel Access";
+        0x42 GetChannelInfo user 1..=1, "Get Channel Info";
+        0x44 GetUserAccess admin 2..=2, "Get User Access";
+        0x46 GetUserName admin 1..=1, "Get User Name";
+        0x54 GetChannelCipherSuites none 3..=3, "Get Channel Cipher Suites";
+    }
+    Storage {
+        0x10 GetFruArea user 1..=1, "Get FRU Inventory Area Info";
+        0x11 ReadFru user 4..=4, "Read FRU Data";
+        0x20 GetSdrInfo user 0..=0, "Get SDR Repository Info";
+        0x22 ReserveSdr user 0..=0, "Reserve SDR Repository";
+        0x23 GetSdr user 6..=6, "Get SDR";
+        0x28 GetSdrTime user 0..=0, "Get SDR Repository Time";
+        0x40 GetSelInfo user 0..=0, "Get SEL Info";
+        0x42 ReserveSel user 0..=0, "Reserve SEL";
+        0x43 GetSelEntry user 6..=6, "Get SEL Entry";
+        0x48 GetSelTime user 0..=0, "Get SEL Time";
+        0x5c GetSelTimeOffset user 0..=0, "Get SEL Time UTC Offset";
+    }
+    Transport {
+        0x02 GetLanParameters operator 4..=4, "Get LAN Configuration Parameters";
+    }
+    Dcmi {
+        0x01 GetDcmiCapabilities user 1..=1, "Get DCMI Capabilities Info";
+        0x06 GetAssetTag user 2..=2, "Get Asset Tag";
+    }
+}
+
+impl Command {
+    /// Its row.
+    #[must_use]
+    pub fn row(self) -> Option<&'static Row> {
+        Self::ROWS.iter().find(|row| row.command == self)
+    }
+
+    /// The row of a request, by its numbers and what comes first in its data.
+    #[must_use]
+    pub fn of(function: u8, number: u8, data: &[u8]) -> Option<&'static Row> {
+        Self::ROWS.iter().find(|row| {
+            (row.group.function(), row.number) == (function, number)
+                && row.group.prefix().is_none_or(|prefix| data.first() == Some(&prefix))
+        })
+    }
+
+    /// The table as docs/ipmi.md shows it.
+    #[must_use]
+    pub fn table() -> String {
+        let mut out =
+            "| function | command | name | takes, bytes | privilege |\n|---|---|---|---|---|\n".to_owned();
+        for row in Self::ROWS {
+            let Row { group, number, name, lengths, .. } = row;
+            let level = row.level.map_or("none", Level::name);
+            let lengths = match (lengths.start(), lengths.end()) {
+                (least, most) if least == most => least.to_string(),
+                (least, most) => format!("{least} to {most}"),
+            };
+            // Writing to a string does not fail.
+            let _ = writeln!(
+                out,
+                "| {:02X} {} | {number:02X} | {name} | {lengths} | {level} |",
+                group.function(),
+                group.name()
+            );
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_rows_are_of_the_same_numbers_or_command() {
+        for (at, row) in Command::ROWS.iter().enumerate() {
+            for other in &Command::ROWS[..at] {
+                assert_ne!((row.group, row.number), (other.group, other.number), "{}", row.name);
+            }
+            let data: Vec<u8> = row.group.prefix().into_iter().collect();
+            let found = Command::of(row.group.function(), row.number, &data).unwrap();
+            assert_eq!((found.command, row.command.row().unwrap().number), (row.command, row.number));
+        }
+        assert!(Command::of(0x2c, 0x01, &[0x03]).is_none(), "another group's");
+    }
+}

@@ -1,0 +1,189 @@
+//! Sensor data records (§43): what a client is told of a sensor, of the controller and of the places of FRU data.
+
+use crate::scale::Scale;
+
+/// Longest name of a sensor in a record, bytes.
+pub const NAME_MAX: usize = 16;
+/// The version of the format: 1.5 in BCD, its digits the other way round.
+const VERSION: u8 = 0x51;
+/// The controller's address.
+const OWNER: u8 = 0x20;
+
+/// Sensors that a number and a logical unit can name (§5.1: unit 2 is for messages): 255 in each of three, as FF is none.
+pub const SENSORS_MAX: usize = 3 * 255;
+
+/// The logical unit and the number of the sensor at this place.
+#[must_use]
+pub fn place(index: usize) -> Option<(u8, u8)> {
+    let lun = [0, 1, 3].get(index / 255)?;
+    Some((*lun, u8::try_from(index % 255).ok()?))
+}
+
+/// The place of the sensor with this logical unit and number.
+#[must_use]
+pub fn index(lun: u8, number: u8) -> Option<usize> {
+    let unit = [0, 1, 3].iter().position(|unit| *unit == lun)?;
+    (number != 255).then_some(unit * 255 + usize::from(number))
+}
+
+/// Thresholds, of which a record says which there are: a bit for each (§35.9), lower non-critical first.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Thresholds {
+    /// Lower non-critical, critical, non-recoverable; upper non-critical, critical, non-recoverable.
+    pub all: [Option<f64>; 6],
+}
+
+impl Thresholds {
+    /// Which there are.
+    #[must_use]
+    pub fn mask(&self) -> u8 {
+        self.all
+            .iter()
+            .enumerate()
+            .filter(|(_, value)| value.is_some())
+            .fold(0, |mask, (bit, _)| mask | 1 << bit)
+    }
+
+    /// As bytes.
+    #[must_use]
+    pub fn raw(&self, scale: Scale) -> [u8; 6] {
+        self.all.map(|value| value.map_or(0, |value| scale.raw(value)))
+    }
+}
+
+/// A sensor with a unit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Full<'a> {
+    /// Logical unit.
+    pub lun: u8,
+    /// Number within it.
+    pub number: u8,
+    /// What it belongs to (table 43-13).
+    pub entity: u8,
+    /// Which of those, from 1 on.
+    pub instance: u8,
+    /// What it measures (table 42-3).
+    pub kind: u8,
+    /// In what (table 43-15).
+    pub unit: u8,
+    /// A percentage.
+    pub percent: bool,
+    /// How bytes are values.
+    pub scale: Scale,
+    /// What it is judged by.
+    pub thresholds: Thresholds,
+    /// How far it has to come back.
+    pub hysteresis: f64,
+    /// Its name; what is too long is cut.
+    pub name: &'a str,
+}
+
+/// The head of a record, with its length.
+fn record(id: u16, kind: u8, body: Vec<u8>) -> Vec<u8> {
+    let mut out = id.to_le_bytes().to_vec();
+    out.extend([VERSION, kind, u8::try_from(body.len()).unwrap_or(u8::MAX)]);
+    out.extend(body);
+    out
+}
+
+/// A name of at most [`NAME_MAX`] bytes: 8-bit ASCII and Latin 1 (§43.15). What is in no Latin 1 is a question mark.
+fn name(text: &str) -> Vec<u8> {
+    let bytes: Vec<u8> =
+        text.chars().take(NAME_MAX).map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?')).collect();
+    let mut out = vec![0xc0 | u8::try_from(bytes.len()).unwrap_or_default()];
+    out.extend(bytes);
+    out
+}
+
+impl Full<'_> {
+    /// The record (§43.1).
+    #[must_use]
+    pub fn encode(&self, id: u16) -> Vec<u8> {
+        let mask = self.thresholds.mask();
+        // Each threshold there is asserts when it is crossed: low going low, high going high (bits of §43.1, bytes 15 to 18).
+        let events = (0..6_u8)
+            .filter(|bit| mask & (1 << bit) != 0)
+            .fold(0_u16, |events, bit| events | if bit < 3 { 1 << (2 * bit) } else { 1 << (2 * bit + 1) });
+        let thresholds = self.thresholds.raw(self.scale);
+        let [lower_nc, lower_c, lower_nr, upper_nc, upper_c, upper_nr] = thresholds;
+        let hysteresis = self.scale.steps(self.hysteresis);
+        let mut body = vec![OWNER, self.lun, self.number, self.entity, self.instance];
+        // Scanning and events are on; it has readable thresholds and hysteresis, if any, and events for each.
+        let readable = |there: bool, bits: u8| if there { bits } else { 0 };
+        body.push(0x7f);
+        body.push(0x40 | readable(self.hysteresis > 0.0, 0x10) | readable(mask != 0, 0x04));
+        body.extend([self.kind, 0x01]);
+        body.extend((events | u16::from(mask & 7) << 12).to_le_bytes());
+        body.extend((events | u16::from(mask >> 3) << 12).to_le_bytes());
+        body.extend([mask, 0]);
+        body.extend([u8::from(self.percent), if self.percent { 0 } else { self.unit }, 0, 0]);
+        body.extend(self.scale.encode());
+        // No nominal, normal reading is said; the range of bytes is all of it.
+        body.extend([0, 0, 0, 0, 0xff, 0x00]);
+        body.extend([upper_nr, upper_c, upper_nc, lower_nr, lower_c, lower_nc]);
+        body.extend([hysteresis, hysteresis, 0, 0, 0]);
+        body.extend(name(self.name));
+        record(id, 0x01, body)
+    }
+}
+
+/// The controller itself (§43.9).
+#[must_use]
+pub fn controller(id: u16, text: &str) -> Vec<u8> {
+    // It is a chassis device, keeps FRU data, a SEL, an SDR repository and sensors.
+    let mut body = vec![OWNER, 0, 0, 0x8f, 0, 0, 0, 0x06, 0x01, 0];
+    body.extend(name(text));
+    record(id, 0x12, body)
+}
+
+/// Where there is FRU data (§43.8).
+#[must_use]
+pub fn fru(id: u16, device: u8, entity: u8, instance: u8, text: &str) -> Vec<u8> {
+    // A logical device behind the controller, of type FRU inventory (10h, modifier 0).
+    let mut body = vec![OWNER, device, 0x80, 0, 0, 0x10, 0, entity, instance, 0];
+    body.extend(name(text));
+    record(id, 0x11, body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_has_a_number_and_the_number_a_place() {
+        for at in 0..SENSORS_MAX {
+            let (lun, number) = place(at).unwrap();
+            assert!(lun != 2 && number != 255);
+            assert_eq!(index(lun, number), Some(at));
+        }
+        assert_eq!(place(SENSORS_MAX), None);
+        assert_eq!((index(2, 0), index(0, 255)), (None, None));
+    }
+
+    #[test]
+    fn a_record_is_as_long_as_it_says_and_has_its_fields_where_they_belong() {
+        let full = Full {
+            lun: 1,
+            number: 7,
+            entity: 3,
+            instance: 1,
+            kind: 1,
+            unit: 1,
+            percent: false,
+            scale: Scale::fit(0.0, 255.0).unwrap(),
+            thresholds: Thresholds { all: [None, Some(5.0), None, Some(80.0), Some(90.0), None] },
+            hysteresis: 2.0,
+            name: "A name that is far too long",
+        };
+        let record = full.encode(0x1234);
+        assert_eq!(record[..5], [0x34, 0x12, 0x51, 0x01, 43 + 16]);
+        assert_eq!(record.len(), 5 + 43 + 16);
+        assert_eq!(record[5..8], [0x20, 1, 7]);
+        assert_eq!(record[18], 0b01_1010, "readable thresholds");
+        assert_eq!(record[21], 1, "degrees");
+        assert_eq!(record[36..42], [0, 90, 80, 0, 5, 0]);
+        assert_eq!(record[42..44], [2, 2]);
+        assert_eq!(record[47], 0xc0 | 16);
+        assert_eq!(&record[48..], b"A name that is f");
+    }
+}

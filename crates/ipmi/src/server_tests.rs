@@ -1,0 +1,486 @@
+//! The server beside a client of our own: what real clients do to it is tested with them.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::packet::checksum;
+
+const PASSWORD: &[u8] = b"a long passphrase";
+const GUID: [u8; 16] = *b"0123456789abcdef";
+const NAME: &[u8] = b"admin";
+
+fn address(host: u8, port: u16) -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, host], port))
+}
+
+fn server(sha1: bool, sessions: u8) -> Server {
+    let mut counter = 0_u8;
+    let entropy = move |bytes: &mut [u8]| {
+        for byte in bytes {
+            counter = counter.wrapping_mul(5).wrapping_add(17);
+            *byte = counter;
+        }
+        true
+    };
+    let config = Config { guid: GUID, sha1, sessions, idle: Millis::from_secs(60) };
+    // A generator of one byte repeats itself too soon for many numbers of sessions.
+    let mut drawn = 0_u64;
+    let mut entropy = entropy;
+    let mixed = move |bytes: &mut [u8]| {
+        drawn += 1;
+        let fine = entropy(bytes);
+        for (byte, more) in bytes.iter_mut().zip(drawn.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes()) {
+            *byte ^= more;
+        }
+        fine
+    };
+    Server::new(config, mixed, Mono::ZERO)
+}
+
+/// Who logs in.
+struct Client {
+    from: SocketAddr,
+    suite: Suite,
+    id: u32,
+    session: u32,
+    keys: Option<Keys>,
+    sequence: u32,
+    number: u8,
+}
+
+fn sent(out: &[Action]) -> Vec<&[u8]> {
+    out.iter()
+        .filter_map(|action| if let Action::Send(_, bytes) = action { Some(&bytes[..]) } else { None })
+        .collect()
+}
+
+fn step(server: &mut Server, now: Mono, from: SocketAddr, bytes: &[u8]) -> Vec<Action> {
+    let mut out = Vec::new();
+    server.input(now, from, bytes, &mut out);
+    out
+}
+
+impl Client {
+    fn new(from: SocketAddr, suite: Suite) -> Self {
+        Self { from, suite, id: 0x11_22_33_44, session: 0, keys: None, sequence: 0, number: 0 }
+    }
+
+    fn open(&self) -> Vec<u8> {
+        let mut data = vec![1, 4, 0, 0];
+        data.extend(self.id.to_le_bytes());
+        for (kind, algorithm) in [(0, self.suite.authentication()), (1, self.suite.integrity()), (2, 1)] {
+            data.extend([kind, 0, 0, 8, algorithm, 0, 0, 0]);
+        }
+        packet::setup(payload::OPEN, &data)
+    }
+
+    fn rakp1(&self, role: u8, name: &[u8]) -> Vec<u8> {
+        let mut data = vec![2, 0, 0, 0];
+        data.extend(self.session.to_le_bytes());
+        data.extend([0x5a; 16]);
+        data.extend([role, 0, 0, u8::try_from(name.len()).unwrap()]);
+        data.extend_from_slice(name);
+        packet::setup(payload::RAKP1, &data)
+    }
+
+    fn rakp3(&self, code: &[u8]) -> Vec<u8> {
+        let mut data = vec![3, 0, 0, 0];
+        data.extend(self.session.to_le_bytes());
+        data.extend_from_slice(code);
+        packet::setup(payload::RAKP3, &data)
+    }
+
+    /// Up to RAKP 4, by the book and not by the server's code; the status of the last step.
+    fn log_in(&mut self, server: &mut Server, now: Mono, role: u8, limit: Level, password: &[u8]) -> u8 {
+        let out = step(server, now, self.from, &self.open());
+        let opened = &sent(&out)[0][16..];
+        if opened[1] != 0 {
+            return opened[1];
+        }
+        assert_eq!(opened[4..8], self.id.to_le_bytes());
+        self.session = u32::from_le_bytes(opened[8..12].try_into().unwrap());
+        let out = step(server, now, self.from, &self.rakp1(role, NAME));
+        let Some(Action::Challenge(asked)) = out.into_iter().next() else { panic!("no challenge") };
+        assert_eq!((asked.username.as_bytes(), asked.suite, asked.from), (NAME, self.suite, self.from));
+        let mut out = Vec::new();
+        server.challenged(asked.id, Some(&self.suite.mac(PASSWORD, &asked.data)), &mut out);
+        let rakp2 = sent(&out)[0][16..].to_vec();
+        assert_eq!(rakp2[..2], [2, 0]);
+        let ours: [u8; 16] = rakp2[8..24].try_into().unwrap();
+        let who = [&[role, u8::try_from(NAME.len()).unwrap()][..], NAME].concat();
+        let ids = [self.id.to_le_bytes(), self.session.to_le_bytes()].concat();
+        let proved = [&ids[..], &[0x5a; 16], &ours, &GUID, &who].concat();
+        assert_eq!(
+            rakp2[40..],
+            *self.suite.mac(PASSWORD, &proved),
+            "RAKP 2 proves that the server knows the password"
+        );
+        let code = self.suite.mac(password, &[&ours[..], &self.id.to_le_bytes(), &who].concat());
+        let key = self.suite.mac(PASSWORD, &[&[0x5a; 16][..], &ours, &who].concat());
+        let out = step(server, now, self.from, &self.rakp3(&code));
+        let Some(Action::Verify(asked)) = out.into_iter().next() else { panic!("no question") };
+        let right = self.suite.mac(PASSWORD, &asked.data);
+        let verdict = if crypto::is_same(&right, &asked.code) {
+            let key = self.suite.mac(PASSWORD, &asked.session);
+            Ok(Admitted { key, limit, account: "u1".to_owned(), number: 2 })
+        } else {
+            Err(Rejected::Wrong)
+        };
+        let mut out = Vec::new();
+        server.verified(now, asked.id, verdict, &mut out);
+        let rakp4 = sent(&out)[0][16..].to_vec();
+        if rakp4[1] == 0 {
+            let proved = [&[0x5a; 16][..], &self.session.to_le_bytes(), &GUID].concat();
+            let proof = self.suite.mac(&key, &proved);
+            assert_eq!(rakp4[8..], proof[..self.suite.code_len()]);
+            self.keys = Keys::new(self.suite, &key);
+            // Once more: it was lost.
+            let again = step(server, now, self.from, &self.rakp3(&code));
+            assert_eq!(sent(&again)[0][16..], rakp4);
+        }
+        rakp4[1]
+    }
+
+    fn sealed(&self, sequence: u32, message: &[u8]) -> Vec<u8> {
+        let keys = self.keys.as_ref().unwrap();
+        let data = keys.encrypt(&[3; 16], message);
+        packet::sealed(payload::IPMI, self.session, sequence, &data, |proved| keys.code(proved))
+    }
+
+    fn message(&self, function: u8, command: u8, data: &[u8]) -> Vec<u8> {
+        let mut out = vec![0x20, function << 2];
+        out.push(checksum(&out));
+        out.extend([0x81, self.number << 2, command]);
+        out.extend_from_slice(data);
+        out.push(checksum(&out[3..]));
+        out
+    }
+
+    fn next(&mut self, function: u8, command: u8, data: &[u8]) -> Vec<u8> {
+        self.sequence += 1;
+        self.number = (self.number + 1) % 64;
+        self.sealed(self.sequence, &self.message(function, command, data))
+    }
+
+    /// The answer's data, with its completion code.
+    fn read(&self, bytes: &[u8]) -> Vec<u8> {
+        let Ok(Packet::Sealed(found)) = Packet::parse(bytes) else { panic!("no packet of a session") };
+        let keys = self.keys.as_ref().unwrap();
+        assert_eq!(found.session, self.id);
+        let (proved, code) = found.proof(self.suite.code_len()).unwrap();
+        assert!(keys.proves(proved, code));
+        let plain = keys.decrypt(found.data).unwrap();
+        assert_eq!(plain[4] >> 2, self.number);
+        plain[6..plain.len() - 1].to_vec()
+    }
+
+    fn call(&mut self, server: &mut Server, now: Mono, function: u8, command: u8, data: &[u8]) -> Vec<u8> {
+        let bytes = self.next(function, command, data);
+        let mut out = step(server, now, self.from, &bytes);
+        if let Some(Action::Request(request)) = out.first() {
+            let (id, echo) = (request.id, request.data.clone());
+            out.clear();
+            server.replied(now, id, Ok(echo), &mut out);
+        }
+        self.read(sent(&out)[0])
+    }
+}
+
+fn logged_in(server: &mut Server, from: SocketAddr, suite: Suite) -> Client {
+    let mut client = Client::new(from, suite);
+    assert_eq!(client.log_in(server, Mono::ZERO, 4, Level::Administrator, PASSWORD), 0);
+    client
+}
+
+#[test]
+fn a_login_with_each_suite_ends_in_a_session_that_answers() {
+    for suite in [Suite::Sha1, Suite::Sha256] {
+        let mut server = server(true, 15);
+        let mut client = logged_in(&mut server, address(1, 1000), suite);
+        assert_eq!(client.call(&mut server, Mono::ZERO, 6, 0x3b, &[0]), [0, 2], "it begins as a user's");
+        assert_eq!(client.call(&mut server, Mono::ZERO, 6, 0x3b, &[4]), [0, 4]);
+        assert_eq!(client.call(&mut server, Mono::ZERO, 6, 0x01, &[]), [0]);
+        // DCMI's byte goes and comes back.
+        assert_eq!(client.call(&mut server, Mono::ZERO, 0x2c, 0x01, &[0xdc, 1]), [0, 0xdc, 1]);
+        assert_eq!(client.call(&mut server, Mono::ZERO, 6, 0x3d, &[0])[..7], [0, 1, 15, 1, 2, 4, 0x11]);
+        let id = client.session.to_le_bytes();
+        assert_eq!(client.call(&mut server, Mono::ZERO, 6, 0x3c, &id), [0]);
+        assert_eq!(server.sessions(), 0);
+    }
+}
+
+#[test]
+fn a_suite_that_is_not_set_and_suite_0_open_nothing() {
+    let mut server = server(false, 15);
+    let mut old = Client::new(address(1, 1000), Suite::Sha1);
+    assert_eq!(old.log_in(&mut server, Mono::ZERO, 4, Level::Administrator, PASSWORD), status::NO_SUITE);
+    for (algorithms, what) in [([0, 0, 0], "0"), ([3, 0, 0], "15"), ([3, 4, 0], "16"), ([1, 1, 0], "2")] {
+        let mut data = vec![1, 4, 0, 0, 1, 0, 0, 0];
+        for (kind, algorithm) in (0..).zip(algorithms) {
+            data.extend([kind, 0, 0, 8, algorithm, 0, 0, 0]);
+        }
+        let out = step(&mut server, Mono::ZERO, address(1, 1), &packet::setup(payload::OPEN, &data));
+        assert_eq!(sent(&out)[0][17], status::NO_SUITE, "suite {what}");
+    }
+}
+
+#[test]
+fn who_does_not_prove_the_password_gets_no_session() {
+    let mut server = server(false, 15);
+    let mut client = Client::new(address(1, 1000), Suite::Sha256);
+    let said = client.log_in(&mut server, Mono::ZERO, 4, Level::Administrator, b"wrong");
+    assert_eq!((said, server.sessions()), (status::INTEGRITY, 0));
+    // No code at all is no code.
+    let out = step(&mut server, Mono::ZERO, client.from, &client.rakp3(b""));
+    assert_eq!(sent(&out)[0][17], status::SESSION);
+}
+
+#[test]
+fn more_than_an_account_may_is_refused_after_its_proof() {
+    let mut server = server(false, 15);
+    let mut client = Client::new(address(1, 1000), Suite::Sha256);
+    assert_eq!(client.log_in(&mut server, Mono::ZERO, 4, Level::User, PASSWORD), status::UNAUTHORIZED_ROLE);
+    // The highest that matches.
+    assert_eq!(client.log_in(&mut server, Mono::ZERO, 0, Level::Operator, PASSWORD), 0);
+    assert_eq!(client.call(&mut server, Mono::ZERO, 6, 0x3b, &[4]), [0x81]);
+    assert_eq!(client.call(&mut server, Mono::ZERO, 6, 0x3b, &[3]), [0, 3]);
+    assert_eq!(client.call(&mut server, Mono::ZERO, 6, 0x3b, &[5]), [0x80]);
+}
+
+#[test]
+fn each_command_is_held_to_its_length_and_privilege() {
+    let mut server = server(false, 15);
+    let mut client = logged_in(&mut server, address(1, 1000), Suite::Sha256);
+    for level in [2, 3, 4] {
+        assert_eq!(client.call(&mut server, Mono::ZERO, 6, 0x3b, &[level]), [0, level]);
+        for row in Command::ROWS.iter().filter(|row| row.command != Command::CloseSession) {
+            let name = row.name;
+            let prefix: Vec<u8> = row.group.prefix().into_iter().collect();
+            let mut call = |length: usize| {
+                let data = [&prefix[..], &vec![0; length]].concat();
+                client.call(&mut server, Mono::ZERO, row.group.function(), row.number, &data)[0]
+            };
+            if row.level.is_some_and(|needed| needed as u8 > level) {
+                assert_eq!(call(*row.lengths.start()), Completion::PRIVILEGE.0, "{name} at {level}");
+                continue;
+            }
+            assert_eq!(call(row.lengths.end() + 1), Completion::LENGTH.0, "{name}: too long");
+            if let Some(shorter) = row.lengths.start().checked_sub(1) {
+                assert_eq!(call(shorter), Completion::LENGTH.0, "{name}: too short");
+            }
+        }
+    }
+    for (function, command) in [(0x06, 0xff), (0x30, 0x01), (0x2e, 0x00), (0x2c, 0x01)] {
+        assert_eq!(
+            client.call(&mut server, Mono::ZERO, function, command, &[]),
+            [Completion::INVALID_COMMAND.0]
+        );
+    }
+}
+
+#[test]
+fn a_packet_counts_once_and_only_near_the_highest() {
+    let mut server = server(false, 15);
+    let mut client = logged_in(&mut server, address(1, 1000), Suite::Sha256);
+    let request = client.next(6, 0x3b, &[0]);
+    assert_eq!(step(&mut server, Mono::ZERO, client.from, &request).len(), 1);
+    assert!(step(&mut server, Mono::ZERO, client.from, &request).is_empty(), "replayed");
+    let message = client.message(6, 0x3b, &[0]);
+    for (sequence, is_taken) in [
+        (0, false),
+        (17, false),
+        (16, true),
+        (2, true),
+        (2, false),
+        (33, false),
+        (31, true),
+        (14, false),
+        (15, true),
+    ] {
+        let out = step(&mut server, Mono::ZERO, client.from, &client.sealed(sequence, &message));
+        assert_eq!(!out.is_empty(), is_taken, "{sequence}");
+    }
+    // From somewhere else, changed on its way, of no session.
+    let good = client.sealed(32, &message);
+    assert!(step(&mut server, Mono::ZERO, address(2, 1000), &good).is_empty());
+    for at in 4..good.len() {
+        let mut bad = good.clone();
+        bad[at] ^= 1;
+        assert!(step(&mut server, Mono::ZERO, client.from, &bad).is_empty(), "byte {at}");
+    }
+    assert!(!step(&mut server, Mono::ZERO, client.from, &good).is_empty(), "none of these counted");
+}
+
+#[test]
+fn a_request_that_comes_once_more_is_done_once() {
+    let mut server = server(false, 15);
+    let mut client = logged_in(&mut server, address(1, 1000), Suite::Sha256);
+    client.call(&mut server, Mono::ZERO, 6, 0x3b, &[4]);
+    let first = client.next(0, 0x02, &[3]);
+    let out = step(&mut server, Mono::ZERO, client.from, &first);
+    let Some(Action::Request(request)) = out.first() else { panic!("not handed out") };
+    assert_eq!((request.command, &request.data[..]), (Command::ChassisControl, &[3][..]));
+    let message = client.message(0, 0x02, &[3]);
+    client.sequence += 1;
+    let again = client.sealed(client.sequence, &message);
+    assert!(step(&mut server, Mono::ZERO, client.from, &again).is_empty(), "it is under way");
+    let mut out = Vec::new();
+    server.replied(Mono::ZERO, request.id, Ok(Vec::new()), &mut out);
+    assert_eq!(client.read(sent(&out)[0]), [0]);
+    client.sequence += 1;
+    let again = client.sealed(client.sequence, &message);
+    let out = step(&mut server, Mono::ZERO, client.from, &again);
+    assert_eq!(client.read(sent(&out)[0]), [0], "the answer it got");
+    // Answered already.
+    let mut out = Vec::new();
+    server.replied(Mono::ZERO, request.id, Ok(Vec::new()), &mut out);
+    assert!(out.is_empty());
+}
+
+#[test]
+fn what_waits_ends_in_its_time() {
+    let mut server = server(false, 15);
+    let client = logged_in(&mut server, address(1, 1000), Suite::Sha256);
+    let half = Client::new(address(2, 1000), Suite::Sha256);
+    step(&mut server, Mono::ZERO, half.from, &half.open());
+    assert_eq!(server.deadline(), Some(Mono::from_millis(3000)));
+    let mut out = Vec::new();
+    server.tick(Mono::from_millis(3000), &mut out);
+    assert_eq!((server.setups.len(), out.len(), server.sessions()), (0, 0, 1));
+    server.tick(Mono::from_millis(59_999), &mut out);
+    assert_eq!(server.sessions(), 1);
+    server.tick(Mono::from_millis(60_000), &mut out);
+    assert_eq!((server.sessions(), server.deadline()), (0, None));
+    assert!(matches!(&out[..], [Action::Ended(info, "idle")] if info.id == client.session));
+}
+
+#[test]
+fn a_change_of_an_account_ends_its_sessions() {
+    let mut server = server(false, 15);
+    logged_in(&mut server, address(1, 1000), Suite::Sha256);
+    let mut out = Vec::new();
+    server.revoke(Some("u2"), &mut out);
+    assert_eq!(server.sessions(), 1);
+    server.revoke(Some("u1"), &mut out);
+    assert_eq!((server.sessions(), out.len()), (0, 1));
+}
+
+#[test]
+fn strangers_fill_nothing_and_push_nobody_out() {
+    let mut server = server(false, 15);
+    let mut client = logged_in(&mut server, address(1, 1000), Suite::Sha256);
+    // One address that asks for as much as it can, and a thousand that ask for one each.
+    let mut answers = 0;
+    for port in 1..=500 {
+        let mut one = Client::new(address(66, port), Suite::Sha256);
+        one.id = u32::from(port);
+        answers += sent(&step(&mut server, Mono::ZERO, one.from, &one.open())).len();
+    }
+    assert_eq!(answers, usize::try_from(ONE_RATE).unwrap());
+    assert_eq!(server.setups.len(), SETUPS_OF_ONE);
+    for at in 0..1000_u16 {
+        let [high, low] = at.to_be_bytes();
+        let from = SocketAddr::from(([198, 51, high, low], 623));
+        let one = Client::new(from, Suite::Sha256);
+        step(&mut server, Mono::ZERO, from, &one.open());
+    }
+    assert!(server.setups.len() <= SETUPS_MAX && server.rates.len() <= RATES_MAX);
+    assert_eq!(
+        client.call(&mut server, Mono::ZERO, 6, 0x3b, &[0]),
+        [0, 2],
+        "who is logged in does not notice"
+    );
+    // When the flood is over, the next one gets in.
+    let mut late = Client::new(address(2, 1000), Suite::Sha256);
+    assert_eq!(late.log_in(&mut server, Mono::from_millis(3000), 4, Level::Administrator, PASSWORD), 0);
+}
+
+#[test]
+fn an_address_with_one_login_gets_a_place_of_the_one_with_most() {
+    let mut server = server(false, 15);
+    for host in 0..8 {
+        for port in 1..=16 {
+            let one = Client::new(address(host, port), Suite::Sha256);
+            step(&mut server, Mono::ZERO, one.from, &one.open());
+        }
+    }
+    assert_eq!(server.setups.len(), SETUPS_MAX);
+    let mut own = Client::new(address(200, 1), Suite::Sha256);
+    assert_eq!(own.log_in(&mut server, Mono::ZERO, 4, Level::Administrator, PASSWORD), 0);
+}
+
+#[test]
+fn sessions_are_so_many_and_one_that_is_not_used_makes_room() {
+    let mut server = server(false, 2);
+    let first = logged_in(&mut server, address(1, 1), Suite::Sha256);
+    let mut second = logged_in(&mut server, address(1, 2), Suite::Sha256);
+    let mut third = Client::new(address(1, 3), Suite::Sha256);
+    let later = Mono::from_millis(9_000);
+    second.call(&mut server, later, 6, 0x3b, &[0]);
+    assert_eq!(third.log_in(&mut server, later, 4, Level::Administrator, PASSWORD), status::RESOURCES);
+    let later = Mono::from_millis(10_000);
+    assert_eq!(third.log_in(&mut server, later, 4, Level::Administrator, PASSWORD), 0);
+    assert!(server.live.iter().all(|live| live.id != first.session));
+    assert_eq!(server.sessions(), 2);
+}
+
+#[test]
+fn answers_to_strangers_are_as_large_as_the_specification_has_them_and_no_larger() {
+    let mut server = server(true, 15);
+    let from = address(1, 1);
+    let mut answer =
+        |bytes: &[u8]| sent(&step(&mut server, Mono::ZERO, from, bytes)).first().map(|bytes| bytes.len());
+    let ask = |function: u8, command: u8, data: &[u8]| {
+        packet::plain(Wrapper::V15, &Client::new(from, Suite::Sha256).message(function, command, data))
+    };
+    assert_eq!(answer(&[6, 0, 0xff, 6, 0, 0, 0x11, 0xbe, 0x80, 1, 0, 0]), Some(28));
+    assert_eq!(answer(&ask(6, 0x38, &[0x8e, 4])), Some(30));
+    assert_eq!(answer(&ask(6, 0x54, &[0x0e, 0, 0x80])), Some(33));
+    assert_eq!(answer(&ask(6, 0x54, &[0x0e, 0, 0x81])), Some(23), "the end of the list");
+    // What is for those who are logged in is not answered.
+    for (function, command) in [(6, 0x01), (6, 0x37), (0, 0x01), (6, 0xff), (0x30, 0)] {
+        assert_eq!(answer(&ask(function, command, &[])), None);
+    }
+    // Of RAKP: unknown numbers get twelve bytes less than they sent.
+    let client = Client { session: 7, ..Client::new(from, Suite::Sha256) };
+    assert!(answer(&client.rakp1(4, NAME)) < Some(client.rakp1(4, NAME).len()));
+    assert!(answer(&client.rakp3(&[0; 32])) < Some(client.rakp3(&[0; 32]).len()));
+}
+
+proptest! {
+    #[test]
+    fn random_datagrams_change_no_session_and_never_panic(
+        datagrams in proptest::collection::vec((0..8_u8, proptest::collection::vec(any::<u8>(), 0..60)), 1..30),
+    ) {
+        let mut server = server(true, 15);
+        let mut client = logged_in(&mut server, address(1, 1000), Suite::Sha256);
+        for (kind, data) in datagrams {
+            let bytes = match kind {
+                0 => data,
+                1 => packet::setup(payload::OPEN, &data),
+                2 => packet::setup(payload::RAKP1, &data),
+                3 => packet::setup(payload::RAKP3, &data),
+                4 => packet::sealed(payload::IPMI, client.session, 1, &data, |_| data.clone()),
+                5 => {
+                    let [_, _, tail @ ..] = &data[..] else { continue };
+                    packet::plain(Wrapper::V15, &client.message(data[0] & 0x3e, data[1], tail))
+                }
+                // What is proved and is nonsense all the same.
+                6 => { client.sequence += 1; client.sealed(client.sequence, &data) }
+                _ => {
+                    let [_, _, tail @ ..] = &data[..] else { continue };
+                    let (function, command) = (data[0] & 0x3e, data[1]);
+                    if command == 0x3c { continue }
+                    client.next(function, command, tail)
+                }
+            };
+            for action in step(&mut server, Mono::ZERO, client.from, &bytes) {
+                if let Action::Request(request) = action {
+                    server.replied(Mono::ZERO, request.id, Err(Completion::UNSPECIFIED), &mut Vec::new());
+                }
+            }
+        }
+        prop_assert_eq!(server.sessions(), 1);
+        prop_assert_eq!(client.call(&mut server, Mono::ZERO, 6, 0x42, &[1])[0], 0);
+    }
+}

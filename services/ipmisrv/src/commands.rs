@@ -1,0 +1,547 @@
+//! What commands answer: from the live model, or with a call of the contract.
+
+use std::net::IpAddr;
+
+use ipmi::{Command, Completion, Level, Request, Suite};
+use model::{Domain, Quality, Snapshot, State};
+use prost::Message as _;
+use prost_types::{Duration, FieldMask};
+use schema::rpc::{chassis_service, host_service};
+use schema::v1alpha1 as v1;
+use schema::{Method, MethodInfo};
+
+use crate::parts;
+use crate::repository::Repository;
+use crate::sel;
+
+/// The channel of the network, and how a request calls the one it came by.
+const CHANNEL: u8 = 1;
+const THIS_CHANNEL: u8 = 0x0e;
+/// How long a machine is identified by default, seconds (§28.5).
+const IDENTIFY: u8 = 15;
+/// Most bytes of one answer.
+const ANSWER_MAX: usize = 200;
+
+type Answer = Result<Vec<u8>, Completion>;
+
+/// What is known beside the model.
+pub(crate) struct World<'a> {
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) repository: &'a mut Repository,
+    /// The reservation of the SEL; 0 for none.
+    pub(crate) sel_reservation: &'a mut u16,
+    pub(crate) guid: [u8; 16],
+    pub(crate) sessions: usize,
+    /// The controller's address towards who asks.
+    pub(crate) local: Option<IpAddr>,
+    pub(crate) suites: &'a [Suite],
+    /// Seconds since 1970.
+    pub(crate) now: u32,
+}
+
+/// What comes of a request.
+pub(crate) enum Outcome {
+    Answer(Answer),
+    /// This is to be asked; the answer says `data` if it went well.
+    Call {
+        method: &'static MethodInfo,
+        request: Vec<u8>,
+        data: Vec<u8>,
+    },
+}
+
+impl From<Answer> for Outcome {
+    fn from(answer: Answer) -> Self {
+        Self::Answer(answer)
+    }
+}
+
+fn call<Req: prost::Message, Resp>(method: Method<Req, Resp>, request: &Req) -> Outcome {
+    Outcome::Call { method: method.info, request: request.encode_to_vec(), data: Vec::new() }
+}
+
+/// What a request comes to.
+pub(crate) fn answer(request: &Request, world: &mut World<'_>) -> Outcome {
+    world.repository.refresh(world.snapshot, world.now);
+    match outcome(request, world) {
+        Ok(outcome) => outcome,
+        Err(code) => Outcome::Answer(Err(code)),
+    }
+}
+
+fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completion> {
+    let data = &request.data[..];
+    let byte = |at: usize| data.get(at).copied().ok_or(Completion::LENGTH);
+    let word = |at: usize| Ok::<u16, Completion>(u16::from_le_bytes([byte(at)?, byte(at + 1)?]));
+    let answer: Vec<u8> = match request.command {
+        Command::GetChassisCapabilities => vec![0, 0x20, 0x20, 0x20, 0x20],
+        Command::GetChassisStatus => chassis_status(world)?,
+        Command::ChassisControl => return chassis_control(byte(0)?, world),
+        Command::ChassisIdentify => {
+            return identify(data.first().copied(), data.get(1).copied().unwrap_or(0), world);
+        }
+        Command::SetPowerRestorePolicy => return restore_policy(byte(0)?, world),
+        Command::GetSystemRestartCause => vec![restart_cause(world)?, CHANNEL],
+        Command::GetSystemBootOptions => boot_option(byte(0)?)?,
+        Command::GetSensorReading => reading(request.lun, byte(0)?, world)?,
+        Command::GetSensorThresholds => {
+            let sensor = world.repository.sensor(request.lun, byte(0)?).ok_or(Completion::NOT_PRESENT)?;
+            let mut out = vec![sensor.thresholds.mask()];
+            out.extend(sensor.thresholds.raw(sensor.scale));
+            out
+        }
+        Command::GetSensorHysteresis => {
+            let sensor = world.repository.sensor(request.lun, byte(0)?).ok_or(Completion::NOT_PRESENT)?;
+            let steps = sensor.scale.steps(sensor.hysteresis);
+            vec![steps, steps]
+        }
+        Command::GetDeviceId => device_id(world),
+        Command::GetSelfTestResults => self_test(world),
+        Command::GetDeviceGuid | Command::GetSystemGuid => world.guid.to_vec(),
+        // The SEL and its events are on, nothing else is.
+        Command::GetGlobalEnables => vec![0x08],
+        Command::GetChannelAccess => {
+            is_this(byte(0)?)?;
+            match byte(1)? >> 6 {
+                1 | 2 => vec![0x22, Level::Administrator as u8],
+                _ => return Err(Completion::INVALID_FIELD),
+            }
+        }
+        Command::GetChannelInfo => {
+            is_this(byte(0)?)?;
+            let active = u8::try_from(world.sessions.min(63)).unwrap_or(63);
+            // 802.3 LAN, IPMB, many sessions; the protocol is the specification's own (IANA 7154).
+            vec![CHANNEL, 0x04, 0x01, 0x80 | active, 0xf2, 0x1b, 0x00, 0, 0]
+        }
+        Command::GetUserAccess => user_access(byte(0)?, byte(1)?, world)?,
+        Command::GetUserName => user_name(byte(0)?, world)?,
+        Command::GetFruArea => {
+            let image = fru(byte(0)?, world)?;
+            let [low, high] = u16::try_from(image.len()).unwrap_or(u16::MAX).to_le_bytes();
+            vec![low, high, 0]
+        }
+        Command::ReadFru => {
+            let image = fru(byte(0)?, world)?;
+            let (offset, count) = (usize::from(word(1)?), usize::from(byte(3)?).min(ANSWER_MAX));
+            let rest = image.get(offset..).ok_or(Completion::RANGE)?;
+            let part = rest.get(..count).unwrap_or(rest);
+            let mut out = vec![u8::try_from(part.len()).unwrap_or_default()];
+            out.extend_from_slice(part);
+            out
+        }
+        Command::GetSdrInfo => {
+            is_known(world, Domain::Sensors)?;
+            let count = u16::try_from(world.repository.records.len()).unwrap_or(u16::MAX);
+            let made = world.repository.made.to_le_bytes();
+            let mut out = vec![0x51];
+            out.extend(count.to_le_bytes());
+            // No room for more; nothing is ever erased. It is reserved, and not written.
+            out.extend([0, 0]);
+            out.extend(made);
+            out.extend([0; 4]);
+            out.push(0x02);
+            out
+        }
+        Command::ReserveSdr => world.repository.reserve().to_le_bytes().to_vec(),
+        Command::GetSdr => {
+            let (reservation, id, offset, count) = (word(0)?, word(2)?, byte(4)?, byte(5)?);
+            sdr_part(world, reservation, id, offset, count)?
+        }
+        Command::GetSdrTime | Command::GetSelTime => world.now.to_le_bytes().to_vec(),
+        // All times are UTC.
+        Command::GetSelTimeOffset => vec![0, 0],
+        Command::GetSelInfo => {
+            let records = sel::records(world.snapshot, world.repository);
+            let newest = records.last().map_or(u32::MAX, |(_, at, _)| *at);
+            let mut out = vec![0x51];
+            out.extend(u16::try_from(records.len()).unwrap_or(u16::MAX).to_le_bytes());
+            // As new ones come, old ones go: there is always room.
+            out.extend([0xff, 0xff]);
+            out.extend(newest.to_le_bytes());
+            out.extend([0xff; 4]);
+            out.push(0x02);
+            out
+        }
+        Command::ReserveSel => {
+            *world.sel_reservation = world.sel_reservation.checked_add(1).unwrap_or(1);
+            world.sel_reservation.to_le_bytes().to_vec()
+        }
+        Command::GetSelEntry => {
+            let (reservation, id, offset, count) = (word(0)?, word(2)?, byte(4)?, byte(5)?);
+            sel_part(world, reservation, id, offset, count)?
+        }
+        Command::GetLanParameters => lan_parameter(byte(0)?, byte(1)?, world)?,
+        Command::GetDcmiCapabilities => match byte(0)? {
+            // DCMI 1.5, revision 2 of the parameter: nothing of the platform, LAN with several sessions.
+            1 => vec![1, 5, 2, 0, 0, 0x04],
+            _ => return Err(Completion::RANGE),
+        },
+        Command::GetAssetTag => {
+            let tag = parts::of(world.snapshot)
+                .next()
+                .and_then(|part| part.info.as_ref()?.asset_tag.clone())
+                .unwrap_or_default();
+            let (offset, count) = (usize::from(byte(0)?), usize::from(byte(1)?));
+            if count > 16 {
+                return Err(Completion::RANGE);
+            }
+            let bytes = tag.as_bytes();
+            let part = bytes.get(offset..).ok_or(Completion::RANGE)?;
+            let mut out = vec![u8::try_from(bytes.len()).unwrap_or(u8::MAX)];
+            out.extend(part.iter().take(count));
+            out
+        }
+        // Sessions answer these themselves.
+        Command::GetChannelAuthCapabilities
+        | Command::GetChannelCipherSuites
+        | Command::SetSessionPrivilege
+        | Command::CloseSession
+        | Command::GetSessionInfo => return Err(Completion::INVALID_COMMAND),
+    };
+    Ok(Outcome::Answer(Ok(answer)))
+}
+
+/// Until an owner has said anything, nothing is known: a client asks again.
+fn is_known(world: &World<'_>, domain: Domain) -> Result<(), Completion> {
+    if world.snapshot.status(domain).state == State::Starting { Err(Completion::BUSY) } else { Ok(()) }
+}
+
+fn is_this(channel: u8) -> Result<(), Completion> {
+    match channel & 0xf {
+        CHANNEL | THIS_CHANNEL => Ok(()),
+        _ => Err(Completion::INVALID_FIELD),
+    }
+}
+
+/// The machine: the first host of the board.
+fn host<'a>(world: &World<'a>) -> Result<(&'a v1::Host, Quality), Completion> {
+    is_known(world, Domain::Hosts)?;
+    let view = world.snapshot.hosts().iter().next().ok_or(Completion::NOT_PRESENT)?;
+    Ok((&**view.value, view.quality))
+}
+
+/// §28.2.
+fn chassis_status(world: &World<'_>) -> Result<Vec<u8>, Completion> {
+    let (host, quality) = host(world)?;
+    // Nothing says that the power is not known: who asks is told to ask again (I-8).
+    if quality != Quality::Good {
+        return Err(Completion::BUSY);
+    }
+    let is_on = match host.status() {
+        v1::HostStatus::On | v1::HostStatus::Quiesced | v1::HostStatus::Diagnostic => true,
+        v1::HostStatus::Off => false,
+        // Between the two it is what the operation began with.
+        v1::HostStatus::Transitioning => host.requested_action() != v1::HostAction::On,
+        v1::HostStatus::Error | v1::HostStatus::Unspecified => return Err(Completion::BUSY),
+    };
+    let policy = match host.power_restore_policy() {
+        v1::PowerRestorePolicy::AlwaysOff => 0,
+        v1::PowerRestorePolicy::Last => 1,
+        v1::PowerRestorePolicy::AlwaysOn => 2,
+        v1::PowerRestorePolicy::Unspecified => 3,
+    };
+    // Whether it can be said, and whether it is on: for a while or until it is switched off.
+    let identify = match chassis(world).ok().and_then(|chassis| Some((chassis, chassis.identify?))) {
+        Some((chassis, true)) => 0x40 | if chassis.identify_until.is_some() { 0x10 } else { 0x20 },
+        Some((_, false)) => 0x40,
+        None => 0,
+    };
+    Ok(vec![policy << 5 | u8::from(is_on), 0, identify])
+}
+
+/// §28.3.
+fn chassis_control(wanted: u8, world: &World<'_>) -> Result<Outcome, Completion> {
+    let action = match wanted & 0xf {
+        0 => v1::HostAction::ForceOff,
+        1 => v1::HostAction::On,
+        2 => v1::HostAction::PowerCycle,
+        3 => v1::HostAction::ForceRestart,
+        4 => v1::HostAction::Nmi,
+        5 => v1::HostAction::Off,
+        _ => return Err(Completion::INVALID_FIELD),
+    };
+    let (host, _) = host(world)?;
+    let request = v1::ChangeHostStateRequest { host_name: host.name.clone(), action: action.into() };
+    Ok(call(host_service::CHANGE_HOST_STATE, &request))
+}
+
+/// The box that the machine is in.
+fn chassis<'a>(world: &World<'a>) -> Result<&'a v1::Chassis, Completion> {
+    let (host, _) = host(world)?;
+    is_known(world, Domain::Chassis)?;
+    Ok(&**world.snapshot.chassis().get(&host.chassis_name).ok_or(Completion::NOT_PRESENT)?.value)
+}
+
+/// §28.5.
+fn identify(seconds: Option<u8>, force: u8, world: &World<'_>) -> Result<Outcome, Completion> {
+    let chassis_name = chassis(world)?.name.clone();
+    let is_forced = force & 1 != 0;
+    let request = match seconds.unwrap_or(IDENTIFY) {
+        0 if !is_forced => v1::ChangeChassisStateRequest {
+            chassis_name,
+            action: v1::ChassisAction::IdentifyOff.into(),
+            duration: None,
+        },
+        seconds => v1::ChangeChassisStateRequest {
+            chassis_name,
+            action: v1::ChassisAction::IdentifyOn.into(),
+            duration: (!is_forced).then_some(Duration { seconds: seconds.into(), nanos: 0 }),
+        },
+    };
+    Ok(call(chassis_service::CHANGE_CHASSIS_STATE, &request))
+}
+
+/// §28.8.
+fn restore_policy(wanted: u8, world: &World<'_>) -> Result<Outcome, Completion> {
+    // All three are there.
+    let supported = vec![0x07];
+    let policy = match wanted & 7 {
+        0 => v1::PowerRestorePolicy::AlwaysOff,
+        1 => v1::PowerRestorePolicy::Last,
+        2 => v1::PowerRestorePolicy::AlwaysOn,
+        // Only asks what there is.
+        3 => return Ok(Outcome::Answer(Ok(supported))),
+        _ => return Err(Completion::INVALID_FIELD),
+    };
+    let (host, _) = host(world)?;
+    let request = v1::UpdateHostRequest {
+        host_name: host.name.clone(),
+        host: Some(v1::Host { power_restore_policy: Some(policy.into()), ..v1::Host::default() }),
+        field_mask: Some(FieldMask { paths: vec!["power_restore_policy".to_owned()] }),
+    };
+    Ok(Outcome::Call {
+        method: host_service::UPDATE_HOST.info,
+        request: request.encode_to_vec(),
+        data: supported,
+    })
+}
+
+/// §28.11.
+fn restart_cause(world: &World<'_>) -> Result<u8, Completion> {
+    use v1::HostRebootCause as Cause;
+    let (host, _) = host(world)?;
+    let Some(reboot) = &host.last_reboot else { return Ok(0) };
+    Ok(match reboot.reboot_cause() {
+        Cause::Command | Cause::PowerCycle => 0x1,
+        Cause::ResetButton => 0x2,
+        Cause::PowerButton => 0x3,
+        Cause::Watchdog => 0x4,
+        Cause::RestorePolicy if host.power_restore_policy() == v1::PowerRestorePolicy::Last => 0x7,
+        Cause::RestorePolicy => 0x6,
+        Cause::SoftReset => 0xa,
+        _ => 0x0,
+    })
+}
+
+/// §28.13: no override of the boot device can be set, so none is valid.
+fn boot_option(selector: u8) -> Answer {
+    match selector & 0x7f {
+        0 => Ok(vec![1, 0, 0]),
+        5 => Ok(vec![1, 5, 0, 0, 0, 0, 0]),
+        _ => Err(Completion::PARAMETER_NOT_SUPPORTED),
+    }
+}
+
+/// §35.14.
+fn reading(lun: u8, number: u8, world: &World<'_>) -> Answer {
+    is_known(world, Domain::Readings)?;
+    let sensor = world.repository.sensor(lun, number).ok_or(Completion::NOT_PRESENT)?;
+    let view = world.snapshot.sensor(&sensor.id).ok_or(Completion::NOT_PRESENT)?;
+    let good = view.value().filter(|_| view.quality() == Quality::Good).map(|value| value * sensor.factor);
+    // What a byte cannot say is not shown as what it can (I-8).
+    let Some(value) = good.filter(|value| sensor.holds(*value)) else {
+        // Events and scanning are on, the reading is not available.
+        return Ok(vec![0, 0xe0, 0xc0]);
+    };
+    let mut crossed = 0_u8;
+    if let Some(Some(v1::sensor::Reading::AnalogReading(analog))) = view.about.map(|about| &about.reading) {
+        for one in &analog.crossed {
+            let level = match one.level() {
+                v1::ThresholdLevel::Warning => 0,
+                v1::ThresholdLevel::Critical => 1,
+                v1::ThresholdLevel::Fatal => 2,
+                v1::ThresholdLevel::Unspecified => continue,
+            };
+            crossed |= 1 << if one.side() == v1::ThresholdSide::Lower { level } else { level + 3 };
+        }
+    }
+    Ok(vec![sensor.scale.raw(value), 0xc0, 0xc0 | crossed])
+}
+
+/// §20.1.
+fn device_id(world: &World<'_>) -> Vec<u8> {
+    let version = world.snapshot.system().and_then(|view| view.value.version.clone()).unwrap_or_default();
+    let mut numbers = version
+        .split(|c: char| !c.is_ascii_digit())
+        .filter_map(|digits| digits.parse::<u8>().ok())
+        .chain([0, 0]);
+    let (major, minor) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0).min(99));
+    let bcd = ((minor / 10) << 4) | (minor % 10);
+    // Chassis device, FRU inventory, SEL, SDR repository, sensors; of no manufacturer's numbers.
+    vec![0x20, 0x80, major & 0x7f, bcd, 0x02, 0x8f, 0, 0, 0, 0, 0]
+}
+
+/// §20.4: what cannot be reached.
+fn self_test(world: &World<'_>) -> Vec<u8> {
+    let fails = |domain: Domain, bit: u8| {
+        if world.snapshot.status(domain).state == State::Live { 0 } else { bit }
+    };
+    let found = fails(Domain::Events, 0x80) | fails(Domain::Sensors, 0x40) | fails(Domain::Assets, 0x20);
+    if found == 0 { vec![0x55, 0] } else { vec![0x57, found] }
+}
+
+/// Accounts with a key of IPMI by name. The first user is the one without a name, who is nobody; they follow.
+pub(crate) fn users(snapshot: &Snapshot) -> Vec<&v1::AccountName> {
+    let accounts = snapshot.accounts().iter().map(|view| &**view.value);
+    let mut users: Vec<&v1::AccountName> = accounts.filter(|account| account.ipmi).collect();
+    users.sort_by(|one, other| one.username.cmp(&other.username));
+    users.truncate(62);
+    users
+}
+
+/// What an account may do at most.
+pub(crate) fn level(role: &str) -> Option<Level> {
+    match role {
+        "Administrator" => Some(Level::Administrator),
+        "Operator" => Some(Level::Operator),
+        "ReadOnly" => Some(Level::User),
+        _ => None,
+    }
+}
+
+/// §22.27.
+fn user_access(channel: u8, user: u8, world: &World<'_>) -> Answer {
+    is_this(channel)?;
+    is_known(world, Domain::Accounts)?;
+    let users = users(world.snapshot);
+    let count = u8::try_from(users.len()).unwrap_or(u8::MAX);
+    let enabled = users.iter().filter(|user| user.enabled).count();
+    let access = match user & 0x3f {
+        0 => return Err(Completion::INVALID_FIELD),
+        // Without a name: no access.
+        1 => 0x0f,
+        number => {
+            let user = users.get(usize::from(number) - 2).ok_or(Completion::INVALID_FIELD)?;
+            let level = level(&user.role).map_or(0x0f, |level| level as u8);
+            level | if user.enabled { 0x10 } else { 0 }
+        }
+    };
+    let enabled_here = if access & 0x10 == 0 { 0x80 } else { 0x40 };
+    Ok(vec![count + 1, enabled_here | u8::try_from(enabled).unwrap_or(0x3f), 1, access])
+}
+
+/// §22.29.
+fn user_name(user: u8, world: &World<'_>) -> Answer {
+    is_known(world, Domain::Accounts)?;
+    let mut name = match user & 0x3f {
+        0 => return Err(Completion::INVALID_FIELD),
+        1 => Vec::new(),
+        number => {
+            let users = users(world.snapshot);
+            users.get(usize::from(number) - 2).ok_or(Completion::INVALID_FIELD)?.username.clone().into_bytes()
+        }
+    };
+    name.resize(16, 0);
+    Ok(name)
+}
+
+fn fru(device: u8, world: &World<'_>) -> Answer {
+    is_known(world, Domain::Assets)?;
+    let part = parts::of(world.snapshot).nth(device.into()).ok_or(Completion::NOT_PRESENT)?;
+    parts::image(part).ok_or(Completion::UNSPECIFIED)
+}
+
+/// §33.12: a part from within a record takes a reservation, so that no two records are mixed.
+fn sdr_part(world: &World<'_>, reservation: u16, id: u16, offset: u8, count: u8) -> Answer {
+    is_known(world, Domain::Sensors)?;
+    if (offset != 0 || reservation != 0) && !world.repository.holds(reservation) {
+        return Err(Completion::RESERVATION);
+    }
+    let records = &world.repository.records;
+    let at = match id {
+        0 => 0,
+        0xffff => records.len().saturating_sub(1),
+        id => usize::from(id) - 1,
+    };
+    let record = records.get(at).ok_or(Completion::NOT_PRESENT)?;
+    let next = if at + 1 < records.len() { u16::try_from(at + 2).unwrap_or(0xffff) } else { 0xffff };
+    part(next, record, offset, count)
+}
+
+/// §31.5.
+fn sel_part(world: &World<'_>, reservation: u16, id: u16, offset: u8, count: u8) -> Answer {
+    is_known(world, Domain::Events)?;
+    if offset != 0 && (reservation == 0 || reservation != *world.sel_reservation) {
+        return Err(Completion::RESERVATION);
+    }
+    let records = sel::records(world.snapshot, world.repository);
+    let at = match id {
+        0 => Some(0),
+        0xffff => records.len().checked_sub(1),
+        id => records.iter().position(|(found, ..)| *found == id),
+    };
+    let at = at.ok_or(Completion::NOT_PRESENT)?;
+    let (_, _, record) = records.get(at).ok_or(Completion::NOT_PRESENT)?;
+    let next = records.get(at + 1).map_or(0xffff, |(id, ..)| *id);
+    part(next, record, offset, count)
+}
+
+fn part(next: u16, record: &[u8], offset: u8, count: u8) -> Answer {
+    let rest = record.get(usize::from(offset)..).ok_or(Completion::RANGE)?;
+    let part = rest.get(..usize::from(count)).unwrap_or(rest);
+    let mut out = next.to_le_bytes().to_vec();
+    out.extend_from_slice(part);
+    Ok(out)
+}
+
+/// §23.2, table 23-4. What netmgr does not say is not supported.
+fn lan_parameter(channel: u8, selector: u8, world: &World<'_>) -> Answer {
+    is_this(channel)?;
+    let revision = 0x11;
+    // Only the revision is wanted.
+    if channel & 0x80 != 0 {
+        return Ok(vec![revision]);
+    }
+    let suites: Vec<u8> = world.suites.iter().map(|suite| suite.id()).collect();
+    let value: Vec<u8> = match selector {
+        0 => vec![0],
+        // Types of authentication of IPMI 1.5: none.
+        1 => vec![0],
+        2 => vec![0; 5],
+        3 => match world.local.map(|address| address.to_canonical()) {
+            Some(IpAddr::V4(address)) => address.octets().to_vec(),
+            _ => return Err(Completion::PARAMETER_NOT_SUPPORTED),
+        },
+        22 => vec![u8::try_from(suites.len()).unwrap_or_default()],
+        23 => [&[0][..], &suites].concat(),
+        // Each up to administrator: a nibble for each suite.
+        24 => {
+            let mut levels = vec![0; 9];
+            for (at, _) in suites.iter().enumerate() {
+                if let Some(byte) = levels.get_mut(1 + at / 2) {
+                    *byte |= 4 << (at % 2 * 4);
+                }
+            }
+            levels
+        }
+        _ => return Err(Completion::PARAMETER_NOT_SUPPORTED),
+    };
+    Ok([&[revision][..], &value].concat())
+}
+
+/// A refusal of the gate or of an owner as IPMI says it.
+pub(crate) fn completion(code: ipc::Code) -> Completion {
+    use ipc::Code;
+    match code {
+        Code::Ok => Completion::OK,
+        Code::PermissionDenied | Code::Unauthenticated => Completion::PRIVILEGE,
+        Code::InvalidArgument => Completion::INVALID_FIELD,
+        Code::OutOfRange => Completion::RANGE,
+        Code::NotFound => Completion::NOT_PRESENT,
+        Code::FailedPrecondition | Code::Aborted | Code::AlreadyExists => Completion::STATE,
+        Code::ResourceExhausted | Code::Unavailable => Completion::BUSY,
+        Code::DeadlineExceeded => Completion::TIMEOUT,
+        Code::Unimplemented => Completion::INVALID_COMMAND,
+        Code::Cancelled | Code::Unknown | Code::Internal | Code::DataLoss => Completion::UNSPECIFIED,
+    }
+}

@@ -1,0 +1,33 @@
+//! IPMI over LAN.
+//!
+//! ```text
+//!  datagram ─► ipmi::Server ─┬─ Challenge, Verify ─► usermgr: AuthService, which keeps the keys
+//!                            └─ Request ─► commands ─┬─ from the live model ────────────────► answer
+//!                                                    └─ a call ─► gate (as the account) ─► owner ─► answer
+//!  event.user.* ─► sessions of that account end
+//! ```
+//!
+//! Never: decides about power, users or sensors, or shows what nobody said; asks anything of an owner but through the gate, as who is logged in;
+//! keeps a password or a key of an account; answers a stranger with more than the specification makes it.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
+)]
+
+mod commands;
+mod config;
+mod error;
+mod parts;
+mod repository;
+mod sel;
+mod shell;
+
+pub use config::Config;
+pub use error::Error;
+pub use shell::run;

@@ -1,0 +1,208 @@
+//! The SDR repository: a record for the controller, for each sensor with a value and a unit, and for each part with FRU data.
+
+use std::sync::Arc;
+
+use ipmi::scale::Scale;
+use ipmi::sdr::{self, Full, Thresholds};
+use model::{Change, Snapshot};
+use schema::v1alpha1 as v1;
+
+use crate::parts;
+
+/// What a sensor of IPMI is.
+#[derive(Clone, Debug)]
+pub(crate) struct Sensor {
+    /// Its id in the API.
+    pub(crate) id: Arc<str>,
+    /// How bytes are values.
+    pub(crate) scale: Scale,
+    /// What a value of the API is multiplied with to be one in the record's unit.
+    pub(crate) factor: f64,
+    pub(crate) thresholds: Thresholds,
+    pub(crate) hysteresis: f64,
+    /// Its type (table 42-3).
+    pub(crate) kind: u8,
+}
+
+impl Sensor {
+    /// Whether a byte can say this value, in the record's unit.
+    pub(crate) fn holds(&self, value: f64) -> bool {
+        let half = self.scale.step() / 2.0;
+        let (one, other) = (self.scale.value(0), self.scale.value(u8::MAX));
+        value >= one.min(other) - half && value <= one.max(other) + half
+    }
+}
+
+/// The records as they are now.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Repository {
+    pub(crate) sensors: Vec<Sensor>,
+    pub(crate) records: Vec<Vec<u8>>,
+    /// When they were made, seconds since 1970.
+    pub(crate) made: u32,
+    /// Of which changes.
+    of: Option<(Change, Change)>,
+    reservation: u16,
+    /// The reservation that holds.
+    held: Option<u16>,
+}
+
+impl Repository {
+    /// Makes them anew if what they say has changed; a reservation ends with it (§33.10).
+    pub(crate) fn refresh(&mut self, snapshot: &Snapshot, now: u32) {
+        let of = (snapshot.sensor_descriptions().change(), snapshot.assets().change());
+        let shown = |id: &str| snapshot.sensor(id).and_then(|view| view.value());
+        let is_beyond =
+            |sensor: &Sensor| shown(&sensor.id).is_some_and(|value| !sensor.holds(value * sensor.factor));
+        if self.of == Some(of) && !self.sensors.iter().any(is_beyond) {
+            return;
+        }
+        self.of = Some(of);
+        self.made = now;
+        self.held = None;
+        let described = snapshot
+            .sensor_descriptions()
+            .iter()
+            .filter_map(|view| sensor(view.value, shown(&view.value.id)));
+        let found: Vec<(Sensor, v1::Sensor)> = described.take(sdr::SENSORS_MAX).collect();
+        self.records = vec![sdr::controller(1, "BMC")];
+        for (at, (sensor, about)) in found.iter().enumerate() {
+            let (Some((lun, number)), Ok(id)) = (sdr::place(at), u16::try_from(self.records.len() + 1))
+            else {
+                continue;
+            };
+            let (unit, _) = unit(about.unit());
+            let full = Full {
+                lun,
+                number,
+                entity: if about.context() == v1::SensorContext::Tach { FAN } else { SYSTEM_BOARD },
+                instance: 1,
+                kind: sensor.kind,
+                unit,
+                percent: about.unit() == v1::SensorUnit::Percent,
+                scale: sensor.scale,
+                thresholds: sensor.thresholds,
+                hysteresis: sensor.hysteresis,
+                name: if about.name.is_empty() { &about.id } else { &about.name },
+            };
+            self.records.push(full.encode(id));
+        }
+        for (device, part) in parts::of(snapshot).enumerate() {
+            let (Ok(device), Ok(id)) = (u8::try_from(device), u16::try_from(self.records.len() + 1)) else {
+                break;
+            };
+            let name = if part.name.is_empty() { &part.id } else { &part.name };
+            self.records.push(sdr::fru(
+                id,
+                device,
+                parts::entity(part.r#type()),
+                device.saturating_add(1),
+                name,
+            ));
+        }
+        self.sensors = found.into_iter().map(|(sensor, _)| sensor).collect();
+    }
+
+    /// A new reservation, which ends the one before.
+    pub(crate) fn reserve(&mut self) -> u16 {
+        // 0 is none.
+        self.reservation = self.reservation.checked_add(1).unwrap_or(1);
+        self.held = Some(self.reservation);
+        self.reservation
+    }
+
+    pub(crate) fn holds(&self, reservation: u16) -> bool {
+        self.held == Some(reservation)
+    }
+
+    /// The sensor with this number.
+    pub(crate) fn sensor(&self, lun: u8, number: u8) -> Option<&Sensor> {
+        self.sensors.get(sdr::index(lun, number)?)
+    }
+
+    /// Logical unit and number of the sensor of this id.
+    pub(crate) fn place(&self, id: &str) -> Option<(&Sensor, u8, u8)> {
+        let at = self.sensors.iter().position(|sensor| &*sensor.id == id)?;
+        let (lun, number) = sdr::place(at)?;
+        Some((self.sensors.get(at)?, lun, number))
+    }
+}
+
+/// Entities (table 43-13).
+const SYSTEM_BOARD: u8 = 7;
+const FAN: u8 = 29;
+
+/// The unit of a record (table 43-15), and what values are multiplied with for it.
+fn unit(unit: v1::SensorUnit) -> (u8, f64) {
+    match unit {
+        v1::SensorUnit::Celsius => (1, 1.0),
+        v1::SensorUnit::Fahrenheit => (2, 1.0),
+        v1::SensorUnit::Kelvin => (3, 1.0),
+        v1::SensorUnit::Volts => (4, 1.0),
+        v1::SensorUnit::Amps => (5, 1.0),
+        v1::SensorUnit::Watts => (6, 1.0),
+        v1::SensorUnit::Joules => (7, 1.0),
+        // It knows kilopascals alone.
+        v1::SensorUnit::Pascals => (14, 0.001),
+        v1::SensorUnit::Rpm => (18, 1.0),
+        v1::SensorUnit::Hertz => (19, 1.0),
+        v1::SensorUnit::Meters => (34, 1.0),
+        v1::SensorUnit::Percent | v1::SensorUnit::LitersPerMinute | v1::SensorUnit::Unspecified => (0, 1.0),
+    }
+}
+
+/// What a value of this unit is expected to be where no threshold says more.
+fn range(unit: v1::SensorUnit) -> (f64, f64) {
+    match unit {
+        v1::SensorUnit::Celsius => (-128.0, 127.0),
+        v1::SensorUnit::Fahrenheit | v1::SensorUnit::Kelvin => (0.0, 510.0),
+        v1::SensorUnit::Rpm => (0.0, 25_500.0),
+        v1::SensorUnit::Watts => (0.0, 2550.0),
+        v1::SensorUnit::Percent => (0.0, 100.0),
+        v1::SensorUnit::Volts => (0.0, 25.5),
+        _ => (0.0, 255.0),
+    }
+}
+
+/// A sensor with a value; `None` for one whose range no scale has.
+fn sensor(about: &Arc<v1::Sensor>, shown: Option<f64>) -> Option<(Sensor, v1::Sensor)> {
+    let Some(v1::sensor::Reading::AnalogReading(analog)) = &about.reading else { return None };
+    let (_, factor) = unit(about.unit());
+    let (lower, upper) =
+        (analog.lower_thresholds.unwrap_or_default(), analog.upper_thresholds.unwrap_or_default());
+    let all = [lower.warning, lower.critical, lower.fatal, upper.warning, upper.critical, upper.fatal];
+    let thresholds = Thresholds { all: all.map(|value| value.map(|value| value * factor)) };
+    // What the API calls the range is what a value may be at all, which would make steps too large: here it is what one is expected to be, and what
+    // is beyond is not available.
+    let (mut low, mut high) = range(about.unit());
+    (low, high) = (low * factor, high * factor);
+    let upper = thresholds.all.iter().skip(3).flatten().copied().reduce(f64::max);
+    if let Some(upper) = upper.filter(|upper| *upper > 0.0 && about.unit() != v1::SensorUnit::Celsius) {
+        high = upper * 1.5;
+    }
+    // It shows more: with room for a little more than that.
+    if let Some(shown) = shown.map(|value| value * factor).filter(|value| *value < low || *value > high) {
+        (low, high) = (low.min(shown * 1.5), high.max(shown * 1.5));
+    }
+    for threshold in thresholds.all.into_iter().flatten() {
+        (low, high) = (low.min(threshold), high.max(threshold));
+    }
+    let kind = match about.context() {
+        v1::SensorContext::Temperature => 1,
+        v1::SensorContext::Voltage => 2,
+        v1::SensorContext::Current => 3,
+        v1::SensorContext::Tach => 4,
+        // Other, with a unit.
+        _ => 0x0b,
+    };
+    let scale = Scale::fit(low, high)?;
+    let sensor = Sensor {
+        id: about.id.as_str().into(),
+        scale,
+        factor,
+        thresholds,
+        hysteresis: analog.hysteresis * factor,
+        kind,
+    };
+    Some((sensor, (**about).clone()))
+}

@@ -1,0 +1,45 @@
+//! The SEL: crossed thresholds of the event log. All else is in the log itself, in words.
+
+use ipmi::sel::{self, Entry};
+use model::Snapshot;
+use schema::v1alpha1 as v1;
+use v1::event::Payload;
+
+use crate::repository::Repository;
+
+/// One record and its id.
+pub(crate) type Record = (u16, u32, [u8; sel::LENGTH]);
+
+/// The records there are, oldest first.
+pub(crate) fn records(snapshot: &Snapshot, repository: &Repository) -> Vec<Record> {
+    let mut out: Vec<Record> = Vec::new();
+    for view in snapshot.events() {
+        let Some(Payload::SensorThresholdCrossed(crossed)) = &view.value.payload else { continue };
+        let Some(entry) = entry(crossed, repository) else { continue };
+        // 0 and FFFFh are none.
+        let id = u16::try_from(view.value.sequence % 0xfffe + 1).unwrap_or(1);
+        let seconds = view.value.time.map_or(0, |at| u32::try_from(at.seconds).unwrap_or_default());
+        out.push((id, seconds, sel::encode(id, seconds, entry)));
+    }
+    out
+}
+
+fn entry(crossed: &v1::SensorThresholdCrossed, repository: &Repository) -> Option<Entry> {
+    let (sensor, lun, number) = repository.place(&crossed.sensor_id)?;
+    // Table 42-2: offsets of threshold events.
+    let offset = match (crossed.side(), crossed.level()) {
+        (v1::ThresholdSide::Lower, v1::ThresholdLevel::Warning) => 0x0,
+        (v1::ThresholdSide::Lower, v1::ThresholdLevel::Critical) => 0x2,
+        (v1::ThresholdSide::Lower, v1::ThresholdLevel::Fatal) => 0x4,
+        (v1::ThresholdSide::Upper, v1::ThresholdLevel::Warning) => 0x7,
+        (v1::ThresholdSide::Upper, v1::ThresholdLevel::Critical) => 0x9,
+        (v1::ThresholdSide::Upper, v1::ThresholdLevel::Fatal) => 0xb,
+        _ => return None,
+    };
+    let raw = |value: Option<f64>| value.map(|value| sensor.scale.raw(value * sensor.factor));
+    let (value, threshold) = (raw(crossed.value), raw(crossed.threshold));
+    // The second byte is the reading, the third the threshold, where they are known.
+    let says = u8::from(value.is_some()) << 6 | u8::from(threshold.is_some()) << 4;
+    let data = [says | offset, value.unwrap_or(0xff), threshold.unwrap_or(0xff)];
+    Some(Entry::Event { lun, number, kind: sensor.kind, class: 0x01, asserted: crossed.asserted, data })
+}

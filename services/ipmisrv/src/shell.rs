@@ -1,0 +1,366 @@
+//! The loop: datagrams, bus events and answers in; datagrams and calls out.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use gate::{Caller, Change, Gate, Origin, Policy};
+use ipc::{CallContext, Client, Code, RawItem, Status};
+use ipmi::{
+    Action, Admitted, AskId, Challenge, Completion, Rejected, Request, RequestId, Server, Suite, Verify,
+};
+use model_feed::{Feed, Reader};
+use prost_reflect::DynamicMessage;
+use schema::MethodInfo;
+use schema::rpc::auth_service::{CHALLENGE_IPMI, VERIFY_IPMI};
+use schema::rpc::system_service::GET_SYSTEM_INFO;
+use schema::v1alpha1 as v1;
+use service::{Clock, Context};
+use tokio::net::UdpSocket;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use units::Millis;
+use zeroize::Zeroizing;
+
+use crate::commands::{self, Outcome, World};
+use crate::config::Config;
+use crate::error::Error;
+use crate::repository::Repository;
+
+/// Largest datagram of IPMI there is here; what is longer is cut, and then is none.
+const DATAGRAM: usize = 1100;
+/// How long usermgr may take over a step of a login, whose client waits a second.
+const LOGIN: Duration = Duration::from_secs(2);
+/// How long an owner may take: a client asks again after a second or two, and gets the answer then.
+const CALL: Duration = Duration::from_secs(5);
+/// Steps of logins and calls at once. What is beyond is not answered, and asked again.
+const WORK_MAX: usize = 128;
+
+/// What was waited for.
+enum Done {
+    Challenged(AskId, Option<Vec<u8>>),
+    Verified(AskId, Box<Result<(Admitted, Arc<Caller>), Rejected>>),
+    Replied(RequestId, Result<Vec<u8>, Completion>),
+}
+
+struct Shell {
+    bus: Client,
+    gate: Gate,
+    model: Reader,
+    socket: Arc<UdpSocket>,
+    server: Server,
+    repository: Repository,
+    sel_reservation: u16,
+    guid: [u8; 16],
+    suites: Vec<Suite>,
+    /// Who is logged in, by account.
+    callers: HashMap<String, Arc<Caller>>,
+    work: JoinSet<Done>,
+    clock: Clock,
+}
+
+/// Serves until told to stop.
+///
+/// # Errors
+/// [`Error`] when it cannot start.
+pub async fn run(context: Context) -> Result<(), Error> {
+    let config: Config = context.config()?;
+    config.check()?;
+    let Context { local, bus } = context;
+    // Before anybody logs in: from here on no change of an account is missed.
+    let mut events = bus.subscribe_raw("event.>").await?;
+    let (model, feed) = Feed::subscribe(bus.clone()).await?;
+    let feed = tokio::spawn(feed.run());
+    let policy = Policy { basic_cache: Duration::ZERO, token_cache: Duration::ZERO, logins: 1 };
+    let gate = Gate::new(bus.clone(), policy).map_err(Error::Entropy)?;
+    let guid = guid(&bus).await?;
+    let failed = |source| Error::Listen { address: config.listen, source };
+    let socket = Arc::new(UdpSocket::bind(config.listen).await.map_err(failed)?);
+    let address = socket.local_addr().map_err(failed)?;
+    let clock = Clock::new();
+    let idle = Millis::from_secs(config.idle_secs);
+    let settings = ipmi::Config { guid, sha1: config.suite_3, sessions: config.sessions, idle };
+    let server = Server::new(settings, |bytes| getrandom::fill(bytes).is_ok(), clock.now());
+    let suites = if config.suite_3 { vec![Suite::Sha256, Suite::Sha1] } else { vec![Suite::Sha256] };
+    let mut shell = Shell {
+        bus,
+        gate,
+        model,
+        socket: Arc::clone(&socket),
+        server,
+        repository: Repository::default(),
+        sel_reservation: 0,
+        guid,
+        suites,
+        callers: HashMap::new(),
+        work: JoinSet::new(),
+        clock,
+    };
+    local.notify.listening("ipmi", address);
+    tracing::info!(listener = "ipmi", %address, "listening");
+    local.ready();
+    let mut heartbeat = local.heartbeat();
+    let mut shutdown = local.shutdown.clone();
+    let mut buffer = vec![0; DATAGRAM];
+    loop {
+        let mut out = Vec::new();
+        let deadline = shell.server.deadline();
+        tokio::select! {
+            () = shutdown.wait() => break,
+            () = heartbeat.tick() => {}
+            () = clock.sleep_until(deadline), if deadline.is_some() => shell.server.tick(clock.now(), &mut out),
+            Some(done) = shell.work.join_next(), if !shell.work.is_empty() => {
+                // Only a shutdown cancels one.
+                if let Ok(done) = done {
+                    shell.done(done, &mut out);
+                }
+            }
+            event = events.next() => match event {
+                Some(event) => shell.event(&event, &mut out),
+                None => break,
+            },
+            received = socket.recv_from(&mut buffer) => match received {
+                Ok((length, from)) => {
+                    let datagram = buffer.get(..length).unwrap_or_default();
+                    shell.server.input(clock.now(), from, datagram, &mut out);
+                }
+                // Somebody is not there any more to whom something was sent.
+                Err(error) => tracing::debug!(%error, "cannot receive datagram"),
+            },
+        }
+        shell.carry_out(out).await;
+    }
+    feed.abort();
+    Ok(())
+}
+
+impl Shell {
+    fn event(&mut self, event: &RawItem, out: &mut Vec<Action>) {
+        let change = match event {
+            RawItem::Message { subject, payload } => Change::of_event(subject, payload),
+            RawItem::Resync => Some(Change::Everything),
+        };
+        match change {
+            Some(Change::User(id)) => {
+                self.callers.remove(&id);
+                self.server.revoke(Some(&id), out);
+            }
+            Some(Change::Everything) => {
+                self.callers.clear();
+                self.server.revoke(None, out);
+            }
+            // Sessions of HTTP.
+            Some(Change::Session(_)) | None => {}
+        }
+    }
+
+    fn done(&mut self, done: Done, out: &mut Vec<Action>) {
+        match done {
+            Done::Challenged(id, code) => self.server.challenged(id, code.as_deref(), out),
+            Done::Verified(id, verdict) => {
+                let verdict = verdict.map(|(admitted, caller)| {
+                    self.callers.insert(admitted.account.clone(), caller);
+                    admitted
+                });
+                self.server.verified(self.clock.now(), id, verdict, out);
+            }
+            Done::Replied(id, answer) => self.server.replied(self.clock.now(), id, answer, out),
+        }
+    }
+
+    async fn carry_out(&mut self, actions: Vec<Action>) {
+        let mut todo: std::collections::VecDeque<Action> = actions.into();
+        while let Some(action) = todo.pop_front() {
+            match action {
+                Action::Send(to, bytes) => {
+                    if let Err(error) = self.socket.send_to(&bytes, to).await {
+                        tracing::debug!(%error, "cannot send datagram");
+                    }
+                }
+                Action::Challenge(asked) => self.challenge(asked),
+                Action::Verify(asked) => self.verify(asked),
+                Action::Request(request) => {
+                    let mut more = Vec::new();
+                    self.request(request, &mut more).await;
+                    todo.extend(more);
+                }
+                Action::Began(session) => {
+                    let by =
+                        self.callers.get(&session.account).map(|caller| caller.principal.username.as_str());
+                    tracing::info!(by, peer = %session.from, "IPMI session opened");
+                }
+                Action::Ended(session, why) => {
+                    tracing::info!(account = session.account, peer = %session.from, why, "IPMI session ended");
+                }
+            }
+        }
+    }
+
+    fn challenge(&mut self, asked: Challenge) {
+        if self.work.len() >= WORK_MAX {
+            return;
+        }
+        let bus = self.bus.clone();
+        self.work.spawn(async move {
+            let request = v1::ChallengeIpmiRequest {
+                username: asked.username,
+                cipher_suite: asked.suite.id().into(),
+                data: asked.data,
+            };
+            let context = CallContext::new().with_timeout(LOGIN).with_patience(LOGIN);
+            let answer = bus.call(CHALLENGE_IPMI, &request, &context).await;
+            Done::Challenged(asked.id, answer.ok().map(|answer| answer.code))
+        });
+    }
+
+    fn verify(&mut self, asked: Verify) {
+        if self.work.len() >= WORK_MAX {
+            return;
+        }
+        let (bus, model) = (self.bus.clone(), self.model.clone());
+        self.work.spawn(async move {
+            let id = asked.id;
+            let address = asked.from.ip().to_canonical().to_string();
+            let request = v1::VerifyIpmiRequest {
+                username: asked.username,
+                cipher_suite: asked.suite.id().into(),
+                data: asked.data,
+                code: asked.code,
+                session: asked.session,
+                address: address.clone(),
+            };
+            let context = CallContext::new().with_timeout(LOGIN).with_patience(LOGIN);
+            let verdict = match bus.call(VERIFY_IPMI, &request, &context).await {
+                Ok(answer) => admitted(answer, address, &model),
+                Err(status) => Err(match status.code {
+                    Code::Unauthenticated => Rejected::Wrong,
+                    Code::PermissionDenied => Rejected::Forbidden,
+                    _ => Rejected::Unavailable,
+                }),
+            };
+            Done::Verified(id, Box::new(verdict))
+        });
+    }
+
+    async fn request(&mut self, request: Request, out: &mut Vec<Action>) {
+        let snapshot = self.model.snapshot();
+        let wall = self.clock.wall().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let mut world = World {
+            snapshot: &snapshot,
+            repository: &mut self.repository,
+            sel_reservation: &mut self.sel_reservation,
+            guid: self.guid,
+            sessions: self.server.sessions(),
+            local: local_address(request.session.from).await,
+            suites: &self.suites,
+            now: u32::try_from(wall).unwrap_or(u32::MAX),
+        };
+        match commands::answer(&request, &mut world) {
+            Outcome::Answer(answer) => self.server.replied(self.clock.now(), request.id, answer, out),
+            Outcome::Call { method, request: bytes, data } => {
+                let Some(caller) = self.callers.get(&request.session.account).cloned() else {
+                    return self.server.replied(
+                        self.clock.now(),
+                        request.id,
+                        Err(Completion::PRIVILEGE),
+                        out,
+                    );
+                };
+                if self.work.len() >= WORK_MAX {
+                    return self.server.replied(self.clock.now(), request.id, Err(Completion::BUSY), out);
+                }
+                let (gate, model) = (self.gate.clone(), self.model.clone());
+                let name = request.command.row().map_or("IPMI", |row| row.name);
+                let (id, peer) = (request.id, request.session.from.ip());
+                self.work.spawn(async move {
+                    let asked = ask(&gate, method, bytes.into(), caller, peer, name).await;
+                    model.refresh(method.owner);
+                    Done::Replied(id, asked.map(|_| data).map_err(|status| commands::completion(status.code)))
+                });
+            }
+        }
+    }
+}
+
+/// A call of the contract, as who is logged in, with all that the gate asks of it, and a line in the audit.
+async fn ask(
+    gate: &Gate,
+    method: &'static MethodInfo,
+    bytes: Bytes,
+    caller: Arc<Caller>,
+    peer: IpAddr,
+    name: &str,
+) -> Result<Bytes, Status> {
+    let begun = Instant::now();
+    let context = CallContext::new().with_timeout(CALL);
+    let asked = async {
+        let admitted = gate::authorise(method, Some(Arc::clone(&caller)))?;
+        let message = DynamicMessage::decode(method.input(), bytes.clone())
+            .map_err(|error| Status::internal(format!("a request of IPMI's is none: {error}")))?;
+        let origin = Origin { peer: peer.into(), user_agent: "IPMI" };
+        let (checked, _) = admitted.check(message, Some(bytes), &origin)?;
+        gate.forward(checked, context.clone()).await
+    };
+    let answer = asked.await;
+    let entry = gate::audit::Entry {
+        context: &context,
+        peer: peer.into(),
+        by: Some(&caller.principal.username),
+        verb: Some("IPMI"),
+        path: name,
+        status: None,
+        code: answer.as_ref().map_or_else(|status| status.code, |_| Code::Ok),
+        took: begun.elapsed(),
+    };
+    entry.write(gate::audit::Level::of(method));
+    answer
+}
+
+/// Who usermgr says it is.
+fn admitted(
+    answer: v1::VerifyIpmiResponse,
+    address: String,
+    model: &Reader,
+) -> Result<(Admitted, Arc<Caller>), Rejected> {
+    let key = Zeroizing::new(answer.session_key);
+    // An answer without a name is no answer.
+    let principal =
+        answer.principal.filter(|principal| !principal.user_id.is_empty()).ok_or(Rejected::Unavailable)?;
+    let limit = commands::level(&principal.role).ok_or(Rejected::Forbidden)?;
+    let account = principal.user_id.clone();
+    let snapshot = model.snapshot();
+    let place = commands::users(&snapshot).iter().position(|user| user.id == account);
+    let number = place.and_then(|place| u8::try_from(place + 2).ok()).unwrap_or(0);
+    let caller = Caller {
+        password_change_required: principal.password_change_required,
+        good_for: None,
+        principal: ipc::Principal { address, ..principal.into() },
+    };
+    Ok((Admitted { key, limit, account, number }, Arc::new(caller)))
+}
+
+/// The address at which a client reaches this controller: the one from which packets to it leave.
+async fn local_address(peer: SocketAddr) -> Option<IpAddr> {
+    let any: IpAddr = if peer.is_ipv4() { [0, 0, 0, 0].into() } else { [0_u16; 8].into() };
+    let socket = UdpSocket::bind((any, 0)).await.ok()?;
+    // Sends nothing: it asks the kernel for the route.
+    socket.connect(peer).await.ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
+/// The controller's GUID: the installation's identity, least significant byte first (§20.8).
+async fn guid(bus: &Client) -> Result<[u8; 16], Error> {
+    let context = CallContext::new().with_timeout(CALL).with_patience(CALL);
+    let answer = bus.call(GET_SYSTEM_INFO, &v1::GetSystemInfoRequest::default(), &context).await?;
+    let id = answer.system_info.map(|system| system.id).unwrap_or_default();
+    let digits: String = id.chars().filter(char::is_ascii_hexdigit).collect();
+    let number = u128::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 32);
+    // Without one in the form of a UUID: one that is always the same for it.
+    let hashed = || {
+        let hash = Suite::Sha256.mac(b"u-bmc: GUID of IPMI", id.as_bytes());
+        hash.first_chunk().copied().unwrap_or_default()
+    };
+    Ok(number.map_or_else(hashed, u128::to_le_bytes))
+}

@@ -1,0 +1,86 @@
+//! Logins over IPMI.
+
+use super::*;
+
+fn bench() -> Bench {
+    let mut bench = Bench::new(limits());
+    bench.machine.secrets = Secrets::new(&[7; 32]);
+    bench
+}
+
+fn challenge(bench: &mut Bench, name: &str) -> Vec<u8> {
+    let request =
+        v1::ChallengeIpmiRequest { username: name.to_owned(), cipher_suite: 17, data: b"rakp 2".to_vec() };
+    let ticket = bench.ask(|id| Call::ChallengeIpmi { ticket: Ticket::new(id), request }, None);
+    let bytes = bench.answer(ticket).unwrap().unwrap();
+    v1::ChallengeIpmiResponse::decode(bytes.as_slice()).unwrap().code
+}
+
+fn log_in_by_ipmi(bench: &mut Bench, name: &str, key: &[u8]) -> Result<v1::VerifyIpmiResponse, Status> {
+    let request = Box::new(v1::VerifyIpmiRequest {
+        username: name.to_owned(),
+        cipher_suite: 17,
+        data: b"rakp 3".to_vec(),
+        code: ipmi::Suite::Sha256.mac(key, b"rakp 3").to_vec(),
+        session: b"sik".to_vec(),
+        address: "192.0.2.1".to_owned(),
+    });
+    let ticket = bench.ask(|id| Call::VerifyIpmi { ticket: Ticket::new(id), request }, None);
+    let bytes = bench.answer(ticket).unwrap()?;
+    Ok(v1::VerifyIpmiResponse::decode(bytes.as_slice()).unwrap())
+}
+
+fn set_password(bench: &mut Bench, user: &str, password: &str) -> Result<Vec<u8>, Status> {
+    let (user, new) = (user.to_owned(), Some(Password::new(password.to_owned())));
+    let call = |id| Call::ResetPassword { ticket: Ticket::new(id), user, new, require_change: false };
+    let ticket = bench.ask(call, Some(("admin", "")));
+    bench.work();
+    while let Some(_batch) = bench.batch() {
+        bench.step(Event::Written(Outcome::Stored));
+    }
+    bench.answer(ticket).unwrap()
+}
+
+#[test]
+fn who_may_log_in_over_ipmi_does_with_the_next_password_and_nobody_else() {
+    let mut bench = bench();
+    let mac = |key: &[u8], data: &[u8]| ipmi::Suite::Sha256.mac(key, data).to_vec();
+    // It may, and there is no key yet.
+    let before = challenge(&mut bench, NAME);
+    assert_ne!(before, mac(b"tr0mbone", b"rakp 2"));
+    assert_eq!(before, challenge(&mut bench, NAME), "a name without a key has the same one each time");
+    assert_ne!(before, challenge(&mut bench, "nobody"));
+    assert_eq!(log_in_by_ipmi(&mut bench, NAME, b"tr0mbone").unwrap_err().reason(), "INVALID_CREDENTIALS");
+    set_password(&mut bench, NAME, "glockenspiel-7").unwrap();
+    assert_eq!(challenge(&mut bench, NAME), mac(b"glockenspiel-7", b"rakp 2"));
+    let answer = log_in_by_ipmi(&mut bench, NAME, b"glockenspiel-7").unwrap();
+    assert_eq!(answer.session_key, mac(b"glockenspiel-7", b"sik"));
+    assert_eq!(answer.principal.unwrap().username, NAME);
+    for (name, key) in
+        [(NAME, &b"tr0mbone"[..]), ("admin", b"tr0mbone"), ("nobody", b"glockenspiel-7"), (NAME, b"")]
+    {
+        assert_eq!(
+            log_in_by_ipmi(&mut bench, name, key).unwrap_err().reason(),
+            "INVALID_CREDENTIALS",
+            "{name}"
+        );
+    }
+    // One that IPMI has no room for is refused in words, and nothing changes.
+    let long = set_password(&mut bench, NAME, "glockenspiel-and-more").unwrap_err();
+    assert_eq!(long.reason(), "IPMI_PASSWORD_TOO_LONG");
+    assert!(log_in_by_ipmi(&mut bench, NAME, b"glockenspiel-7").is_ok());
+    set_password(&mut bench, "admin", "glockenspiel-and-more").unwrap();
+}
+
+#[test]
+fn guessing_over_ipmi_is_locked_out_as_everywhere() {
+    let mut bench = bench();
+    set_password(&mut bench, NAME, "glockenspiel-7").unwrap();
+    let threshold = limits().lockout.threshold;
+    for at in 0..threshold {
+        let said = log_in_by_ipmi(&mut bench, NAME, format!("wrong {at}").as_bytes()).unwrap_err();
+        assert_eq!(said.reason(), "INVALID_CREDENTIALS");
+    }
+    let said = log_in_by_ipmi(&mut bench, NAME, b"glockenspiel-7").unwrap_err();
+    assert_eq!(said.reason(), "LOCKED_OUT");
+}
