@@ -1,8 +1,8 @@
 //! What a host prints, what a client sends, and a log that was cut: none of it may panic, and a log's lines can be read again.
 #![no_main]
 
-use console::frame::{Command, HEAD, head};
-use console::{Escapes, Log, Rate, parse_line};
+use serial::frame::{Command, HEAD, head};
+use serial::{Escapes, Log, Rate, parse_line};
 use libfuzzer_sys::fuzz_target;
 use units::Mono;
 

@@ -3,8 +3,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::UNIX_EPOCH;
 
-use console::frame::Notice;
-use console::{Log, RING, Rate, Refused, Ring, SessionId, Sessions};
+use serial::frame::Notice;
+use serial::{Log, RING, Rate, Refused, Ring, SessionId, Sessions};
 use service::Clock;
 use tokio::sync::{mpsc, watch};
 use units::Mono;

@@ -5,7 +5,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use console::{Batch, LogLine, parse_line, wants_rotation};
+use serial::{Batch, LogLine, parse_line, wants_rotation};
 use service::ErrorChain;
 
 use crate::desk::{Desk, sleep_until};

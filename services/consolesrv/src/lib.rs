@@ -1,9 +1,9 @@
 //! Serves the hosts' serial consoles and keeps their log.
 //!
 //! ```text
-//!  serial port ◄──► port ──► Desk: console::Ring, Sessions, Log ──► disk: state/<host>.log, <host>.log.1
+//!  serial port ◄──► port ──► Desk: serial::Ring, Sessions, Log ──► disk: state/<host>.log, <host>.log.1
 //!  (pty of the twin)          ▲  │
-//!  websrv ──► console.sock ──► session, one for each ──► frames (console::frame)
+//!  websrv ──► console.sock ──► session, one for each ──► frames (serial::frame)
 //!  websrv ──► ConsoleService: OpenConsole gives the ticket of a session
 //!         ◄── event.console.<host>.session   who came, went, took over
 //! ```

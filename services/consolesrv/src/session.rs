@@ -4,8 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use console::frame::{Command, HEAD, Kind, Notice, encode, head};
-use console::{News, Piece, Reader, SessionId};
+use serial::frame::{Command, HEAD, Kind, Notice, encode, head};
+use serial::{News, Piece, Reader, SessionId};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -176,7 +176,7 @@ impl Session {
         match taken {
             Ok(Some(from)) => self.tell(What::TookOver { from }),
             Ok(None) => {}
-            Err::<_, console::Refused>(refused) => return Err(refused.to_string()),
+            Err::<_, serial::Refused>(refused) => return Err(refused.to_string()),
         }
         Ok(())
     }

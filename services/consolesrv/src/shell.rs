@@ -206,7 +206,7 @@ async fn log(
     });
     let found = read.await.map_err(io::Error::other).flatten();
     let found = found.map_err(|error| Status::unavailable(format!("the log cannot be read: {error}")))?;
-    let to_line = |line: console::LogLine| {
+    let to_line = |line: serial::LogLine| {
         let at = UNIX_EPOCH + Duration::from_millis(u64::try_from(line.wall).unwrap_or(0));
         v1::ConsoleLogLine { time: Some(at.into()), text: line.text }
     };

@@ -14,7 +14,7 @@ pub(crate) const NONCE: usize = 12;
 /// Bytes of the key.
 const KEY: usize = 32;
 /// Where it lies, in the daemon's folder.
-const FILE: &str = "ipmi-key";
+pub(crate) const FILE: &str = "ipmi-key";
 /// An account that is none.
 const NOBODY: [u8; UserId::BYTES] = [0; UserId::BYTES];
 

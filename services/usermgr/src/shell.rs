@@ -112,7 +112,12 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let secrets = match Secrets::load(&local.state_dir, |bytes| getrandom::fill(bytes).is_ok()) {
         Ok(secrets) => Some(secrets),
         Err(error) => {
-            tracing::error!(%error, "cannot read key of IPMI secrets: no login over IPMI");
+            let file = local.state_dir.join(crate::secret::FILE);
+            tracing::error!(path = %file.display(), %error, "cannot use the key of IPMI passwords: no login over IPMI");
+            local.notify.status(format!(
+                "no login over IPMI: {} cannot be used ({error}); remove it, restart, and set the passwords of IPMI accounts again",
+                file.display()
+            ));
             None
         }
     };

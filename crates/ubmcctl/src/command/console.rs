@@ -3,12 +3,12 @@
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::time::Duration;
 
-use console::frame::{Command as Wish, Notice};
-use console::{Escape, Escapes, HELP, Key};
 use futures_util::{SinkExt as _, StreamExt as _};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use schema::rpc::console_service;
 use schema::v1alpha1::{ListConsoleLogRequest, ListConsolesRequest};
+use serial::frame::{Command as Wish, Notice};
+use serial::{Escape, Escapes, HELP, Key};
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
 

@@ -32,13 +32,14 @@ impl Machine {
         self.secrets.as_ref().ok_or_else(|| Status::unavailable("usermgr has no key for the secrets of IPMI"))
     }
 
-    /// A password as IPMI needs it, sealed for its account.
+    /// A password as IPMI needs it, sealed for its account. Without a key there is none: the password is set all the same, and opens everything
+    /// but IPMI.
     pub(super) fn seal(
         &mut self,
         user: &UserId,
         password: Option<&Password>,
     ) -> Result<Option<Vec<u8>>, Status> {
-        let Some(password) = password else { return Ok(None) };
+        let Some(password) = password.filter(|_| self.secrets.is_some()) else { return Ok(None) };
         let nonce = self.random::<NONCE>()?;
         Ok(Some(self.secrets()?.seal(user, password, nonce)))
     }

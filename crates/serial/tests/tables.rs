@@ -1,7 +1,7 @@
 //! Tables: what each part does, row by row.
 
-use console::frame::{Command, HEAD, Kind, Malformed, Notice, PAYLOAD_MAX, encode, head};
-use console::{
+use serial::frame::{Command, HEAD, Kind, Malformed, Notice, PAYLOAD_MAX, encode, head};
+use serial::{
     Escape, Escapes, Key, Log, News, Piece, Plain, Rate, Reader, Refused, Ring, SESSIONS_MAX, Sessions,
     parse_line, wants_rotation,
 };
@@ -127,7 +127,7 @@ fn a_log_keeps_text_and_no_sequences() {
 
 const PLENTY: Rate = Rate { burst: 1 << 20, per_second: 1 << 20 };
 
-fn text(batch: Option<console::Batch>) -> String {
+fn text(batch: Option<serial::Batch>) -> String {
     String::from_utf8(batch.map_or_else(Vec::new, |batch| batch.bytes)).unwrap()
 }
 

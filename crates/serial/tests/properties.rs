@@ -1,7 +1,7 @@
 //! What holds whatever comes in.
 
-use console::{LINE_MAX, Log, Piece, Rate, Reader, Ring, parse_line};
 use proptest::prelude::*;
+use serial::{LINE_MAX, Log, Piece, Rate, Reader, Ring, parse_line};
 use units::Mono;
 
 proptest! {
