@@ -43,8 +43,7 @@ fn fail(error: &Error) -> ExitCode {
     error.exit().into()
 }
 
-fn options(args: OperatorArgs) -> Result<Options, Error> {
-    let mut args = args;
+fn options(mut args: OperatorArgs) -> Result<Options, Error> {
     if let Listen::At(address) = args.ipmi {
         args.sets.push(format!("ipmisrv.listen={address}"));
     }
