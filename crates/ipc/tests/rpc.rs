@@ -413,6 +413,35 @@ async fn what_the_store_cannot_read_is_an_answer_about_that_value_alone() {
 }
 
 #[tokio::test]
+async fn a_refused_commit_over_a_damaged_value_ends() {
+    let bus = Bus::start().await;
+    bus.create_bucket("state").await;
+    let bucket = bus.client("statemgr").await.bucket("state").await.unwrap();
+    let first = bucket.put("k", &note(&"on".repeat(500))).await.unwrap();
+    assert!(bus.lose(b"onononon"));
+    bus.takes_writes("state", false).await;
+    bucket.commit("k", &note("off"), Some(first)).await.unwrap_err();
+    bucket.commit("k", &note("off"), None).await.unwrap_err();
+    bucket.commit_delete::<Note>("k").await.unwrap_err();
+    // A new value takes its place as soon as one can be written.
+    bus.takes_writes("state", true).await;
+    bucket.commit("k", &note("off"), Some(first)).await.unwrap();
+    assert_eq!(bucket.get::<Note>("k").await.unwrap().unwrap().value, note("off"));
+}
+
+#[tokio::test]
+async fn a_commit_takes_the_place_of_a_marker() {
+    let bus = Bus::start().await;
+    bus.create_bucket("state").await;
+    let bucket = bus.client("statemgr").await.bucket("state").await.unwrap();
+    let first = bucket.commit("k", &note("one"), None).await.unwrap();
+    bucket.commit_delete::<Note>("k").await.unwrap();
+    // Its only writer has forgotten that it deleted it.
+    let second = bucket.commit("k", &note("two"), Some(first)).await.unwrap();
+    assert_eq!(bucket.get::<Note>("k").await.unwrap().unwrap().revision, second);
+}
+
+#[tokio::test]
 async fn a_removed_key_leaves_nothing_and_markers_of_deleted_ones_are_swept() {
     let bus = Bus::start().await;
     bus.create_bucket("state").await;

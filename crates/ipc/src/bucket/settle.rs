@@ -25,6 +25,8 @@ const AT_ONCE: usize = 16;
 const SETTLE_AGAIN: Duration = Duration::from_millis(500);
 /// Looks between two lines of the log: a minute.
 const TOLD_EVERY: u32 = 120;
+/// How often a value is asked for that the store says it cannot read, as in [`super::patiently`].
+const READS: u32 = 4;
 
 impl Bucket {
     /// Stores `value` at `key`, which is at `revision` (none: whatever it is at), and ends only when it is known whether it is stored; returns the
@@ -34,7 +36,8 @@ impl Bucket {
     /// be read and is not the new one means that the write did not happen and does not happen later.
     ///
     /// # Errors
-    /// Why it is not stored; nothing was changed then.
+    /// Why it is not stored; nothing was changed then. [`StateError::NotRead`] when the answer to the write was lost and the store has a value
+    /// that it cannot read, the old one or this one: nobody else can read it either.
     pub async fn commit<V: Value>(
         &self,
         key: &str,
@@ -57,9 +60,14 @@ impl Bucket {
                 {
                     return Ok(found.revision);
                 }
+                Err(unknown @ StateError::NotRead { .. })
+                    if matches!(error, StateError::Unavailable { .. }) =>
+                {
+                    return Err(unknown);
+                }
                 // Nobody else writes here: a revision that was not known is no reason to refuse.
-                Ok(found) if matches!(error, StateError::Conflict { .. }) => {
-                    let at = found.map_or(0, |found| found.revision);
+                Ok(_) if matches!(error, StateError::Conflict { .. }) => {
+                    let at = self.revision(key).await?;
                     match self.update(key, value, at).await {
                         Ok(revision) => return Ok(revision),
                         Err(again) => error = again,
@@ -85,15 +93,21 @@ impl Bucket {
         };
         match self.settled::<V>(key).await {
             Ok(None) => Ok(()),
+            Err(unknown @ StateError::NotRead { .. }) if matches!(error, StateError::Unavailable { .. }) => {
+                Err(unknown)
+            }
             Ok(Some(_)) | Err(_) => Err(error),
         }
     }
 
     /// What is stored, as soon as the store says it; an error for what it has and cannot be read.
     async fn settled<V: Value>(&self, key: &str) -> Result<Option<Entry<V>>, StateError> {
-        let mut looks = 0_u32;
+        let (mut looks, mut not_read) = (0_u32, 0_u32);
         loop {
-            match self.get::<V>(key).await {
+            let found = self.get::<V>(key).await;
+            not_read += u32::from(matches!(found, Err(StateError::NotRead { .. })));
+            match found {
+                Err(StateError::NotRead { .. }) if not_read >= READS => return found,
                 Err(error @ (StateError::Unavailable { .. } | StateError::NotRead { .. })) => {
                     if looks.is_multiple_of(TOLD_EVERY) {
                         let error = &error as &dyn std::error::Error;
