@@ -23,7 +23,7 @@ const WINDOW: usize = 256;
 const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
 /// The cursor is written at most this often: a crash sends at most this much twice, and flash is spared.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
-/// Pause after a session that ended, and the longest one while the event log does not answer; it is doubled in between.
+/// Pause after a session that ended, and the longest one; it is doubled in between as long as no session comes to anything.
 const AGAIN: Duration = Duration::from_millis(200);
 const AGAIN_MAX: Duration = Duration::from_secs(10);
 
@@ -37,6 +37,8 @@ pub(crate) struct Mirror {
     id: String,
     filters: Vec<String>,
     window: Window,
+    /// Whether a stream kept the events of the last session.
+    was_kept: bool,
     file: CursorFile,
 }
 
@@ -50,21 +52,21 @@ impl Mirror {
         file: CursorFile,
     ) -> Self {
         let window = Window::new(file.cursor(), WINDOW);
-        Self { log, remote, server, id, filters, window, file }
+        Self { log, remote, server, id, filters, window, was_kept: false, file }
     }
 
     /// Mirrors for ever, reporting the cursor; every failure outside or inside is waited out.
     pub(crate) async fn run(mut self, cursor: tokio::sync::watch::Sender<u64>) {
-        let (clock, mut silent, mut pause) = (Clock::new(), Lasting::default(), AGAIN);
+        let (clock, mut pause) = (Clock::new(), AGAIN);
+        let (mut silent, mut broken) = (Lasting::default(), Lasting::default());
         loop {
             self.remote.wait_up().await;
             let after = self.window.restart();
             let follow = self.log.follow("event.>", Some(after)).await;
-            if follow.is_ok() {
-                pause = AGAIN;
-                if let Some(said) = silent.works(clock.now()) {
-                    tracing::info!(times = said.times, lasted = %said.lasts, "fleet: event log responds again");
-                }
+            if follow.is_ok()
+                && let Some(said) = silent.works(clock.now())
+            {
+                tracing::info!(times = said.times, lasted = %said.lasts, "fleet: event log responds again");
             }
             match follow {
                 Ok(follow) if follow.ahead().is_some() => {
@@ -83,11 +85,20 @@ impl Mirror {
                             "events dropped from log before they were mirrored"
                         );
                     }
+                    let began = Instant::now();
                     let why = self.session(follow, &cursor).await;
-                    tracing::info!(%why, cursor = self.window.cursor(), "fleet: mirror restarted");
+                    let is_good = self.window.cursor() != after || began.elapsed() > AGAIN_MAX;
+                    pause = next_pause(pause, is_good);
+                    if is_good {
+                        broken.works(clock.now());
+                    }
+                    if let Some(said) = broken.fails(clock.now()) {
+                        let (times, cursor) = (said.times, self.window.cursor());
+                        tracing::info!(%why, cursor, times, lasts = %said.lasts, "fleet: mirror restarted");
+                    }
                 }
                 Err(error) => {
-                    pause = (pause * 2).min(AGAIN_MAX);
+                    pause = next_pause(pause, false);
                     if let Some(said) = silent.fails(clock.now()) {
                         tracing::warn!(%error, times = said.times, lasts = %said.lasts, "fleet: event log not responding");
                     }
@@ -106,7 +117,13 @@ impl Mirror {
             Err(error) => return error.to_string(),
         };
         let probe = format!("ubmc.{}.event.host.system.state", self.id);
-        let kept = line.is_kept(&probe).await;
+        let kept = match line.is_kept(&probe).await {
+            Some(kept) => kept,
+            // A stream that kept events is not gone because its server is not ready: what is sent now would be in no stream.
+            None if self.was_kept => return "the server does not say whether a stream keeps events".into(),
+            None => false,
+        };
+        self.was_kept = kept;
         let mut echo = match line.nats.subscribe(format!("_INBOX.ubmc.{}.echo", self.id)).await {
             Ok(echo) => echo,
             Err(error) => return error.to_string(),
@@ -201,5 +218,27 @@ impl Mirror {
             .await
             .map_err(|error| error.to_string())?;
         Ok(None)
+    }
+}
+
+/// The pause after a session, or an attempt at one, that followed `pause`.
+fn next_pause(pause: Duration, is_good: bool) -> Duration {
+    if is_good { AGAIN } else { (pause * 2).min(AGAIN_MAX) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_that_come_to_nothing_are_begun_ever_less_often() {
+        let pauses: Vec<_> = (0..8)
+            .scan(AGAIN, |pause, _| {
+                *pause = next_pause(*pause, false);
+                Some(pause.as_millis())
+            })
+            .collect();
+        assert_eq!(pauses, [400, 800, 1600, 3200, 6400, 10_000, 10_000, 10_000]);
+        assert_eq!(next_pause(AGAIN_MAX, true), AGAIN);
     }
 }

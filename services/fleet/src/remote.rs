@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::ConnectOptions;
+use async_nats::jetstream::context::GetStreamByNameErrorKind;
 use async_nats::jetstream::{self, kv};
 use tokio::sync::{oneshot, watch};
 
@@ -16,7 +17,7 @@ pub(crate) const CARDS: &str = "ubmc";
 const CARD_TTL: Duration = Duration::from_secs(3600);
 /// Longest pause between two attempts to reach the server.
 const RECONNECT_MAX: Duration = Duration::from_secs(5);
-/// How long a [`Line`] may take to connect.
+/// How long a [`Line`] may take to connect to one address.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// Pause before a [`Line`] would connect again: longer than any line lives after its connection is gone.
 const NEVER: Duration = Duration::from_secs(3600);
@@ -108,7 +109,7 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// Connects once; without a server there it fails within [`CONNECT_WITHIN`].
+    /// Connects once; each address of the server has [`CONNECT_WITHIN`].
     pub(crate) async fn open(config: &Nats, id: &str) -> Result<Self, Error> {
         let options = options(config, id).await?;
         let (sender, up) = watch::channel(true);
@@ -125,16 +126,9 @@ impl Line {
                 }
                 std::future::ready(())
             });
-        // The client's tasks end only with their runtime, which therefore is one of their own.
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Thread)?;
+        let (runtime, ends) = runtime().await.map_err(Error::Thread)?;
         let url = config.url.clone();
         let connecting = runtime.spawn(async move { options.connect(url.as_str()).await });
-        let (ends, end) = oneshot::channel::<()>();
-        std::thread::Builder::new()
-            .name("line".into())
-            .spawn(move || runtime.block_on(end))
-            .map_err(Error::Thread)?;
         let unreachable = |error: String| Error::Unreachable { url: config.url.clone(), error };
         let nats = connecting
             .await
@@ -150,10 +144,36 @@ impl Line {
         self.up.clone().wait_for(|up| !*up).await.ok();
     }
 
-    /// Whether a stream there keeps what we publish on `subject`: then each publication is acknowledged.
-    pub(crate) async fn is_kept(&self, subject: &str) -> bool {
-        self.jetstream.stream_by_subject(subject).await.is_ok()
+    /// Whether a stream there keeps what we publish on `subject`: then each publication is acknowledged. `None` when the server does not say:
+    /// it has no JetStream, this account may not ask it, or it is not ready.
+    pub(crate) async fn is_kept(&self, subject: &str) -> Option<bool> {
+        match self.jetstream.stream_by_subject(subject).await {
+            Ok(_) => Some(true),
+            Err(error) if error.kind() == GetStreamByNameErrorKind::NotFound => Some(false),
+            Err(error) => {
+                tracing::debug!(%error, "fleet: server does not say whether a stream keeps events");
+                None
+            }
+        }
     }
+}
+
+/// A runtime on a thread of its own, which ends with the sender: the tasks of a client end only with their runtime.
+async fn runtime() -> std::io::Result<(tokio::runtime::Handle, oneshot::Sender<()>)> {
+    let (ends, end) = oneshot::channel::<()>();
+    let (made, is_made) = oneshot::channel();
+    let run = move || match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => {
+            made.send(Ok(runtime.handle().clone())).ok();
+            runtime.block_on(end).ok();
+        }
+        Err(error) => {
+            made.send(Err(error)).ok();
+        }
+    };
+    std::thread::Builder::new().name("line".into()).spawn(run)?;
+    let handle = is_made.await.map_err(std::io::Error::other)??;
+    Ok((handle, ends))
 }
 
 /// How every connection of BMC `id` introduces itself.
