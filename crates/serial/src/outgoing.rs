@@ -59,6 +59,12 @@ impl Outgoing {
         self.waiting.pop_front().map(|(_, typed)| typed)
     }
 
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// Whether a break waits.
     #[must_use]
     pub fn has_break(&self) -> bool {

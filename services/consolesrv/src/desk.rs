@@ -11,6 +11,8 @@ use units::Mono;
 
 /// What may be logged of one console: two boots of a chatty server at once, and then 22 MB a day.
 const LOG_RATE: Rate = Rate { burst: 128 * 1024, per_second: 256 };
+/// What is said to who does too often what makes an event.
+pub(crate) const TOO_OFTEN: &str = "take-overs and breaks are too many: one more is let through each 10 s";
 /// A port that took nothing of what is to be written for this time does not take it: who types is told so. 4 KiB at 9600 bit/s take 4.3 s.
 const STUCK: Duration = Duration::from_secs(5);
 /// A break waits so long for what was typed before it.
@@ -114,6 +116,45 @@ impl Desk {
         is_new
     }
 
+    /// A session that has not the keyboard types: a free one is its from now on.
+    ///
+    /// # Errors
+    /// [`Refused`]
+    pub(crate) fn typed(&self, id: SessionId) -> Result<(), Refused> {
+        self.change(|state| {
+            state.sessions.typed(id)?;
+            if state.stuck {
+                // Who had it before has left it to a port that took nothing: that is not what the next one begins with.
+                state.outgoing.keep_only(id);
+            }
+            Ok(())
+        })?;
+        self.room.notify_waiters();
+        Ok(())
+    }
+
+    /// Gives the keyboard to a session; who had it, if somebody else did. What that one typed and the host has not got is not what it reads next.
+    ///
+    /// # Errors
+    /// What the client is told.
+    pub(crate) fn take_over(&self, id: SessionId, username: &str) -> Result<Option<String>, String> {
+        let now = self.clock.now();
+        let from = self.change(|state| {
+            let from = state.sessions.writer().filter(|from| *from != id);
+            // Who may not at all is told that, and spends nothing.
+            if from.is_some() && state.sessions.may_write(id) && !state.allowances.take(username, now) {
+                return Err(TOO_OFTEN.to_owned());
+            }
+            state.sessions.take_over(id).map_err(|refused| refused.to_string())?;
+            Ok(from.map(|from| {
+                state.outgoing.keep_only(id);
+                state.sessions.who(from).to_owned()
+            }))
+        })?;
+        self.room.notify_waiters();
+        Ok(from)
+    }
+
     /// Hands over what the session that has the keyboard types. Waits for room while the port takes some, and no longer: its socket has to be read.
     ///
     /// # Errors
@@ -146,19 +187,32 @@ impl Desk {
         }
     }
 
-    /// What is to be written next.
-    pub(crate) async fn next_typed(&self) -> Typed {
+    /// What is to be written next, and for [`Desk::given_up`] since when.
+    pub(crate) async fn next_typed(&self) -> (Typed, u64) {
         loop {
             {
                 let mut state = self.lock();
                 if let Some(typed) = state.outgoing.pop() {
                     self.room.notify_waiters();
-                    return typed;
+                    return (typed, state.outgoing.voided());
                 }
                 // Nothing is left that the port would not take.
                 state.stuck = false;
             }
             self.more.notified().await;
+        }
+    }
+
+    /// Returns when what is being written since `voided` is to be given up.
+    pub(crate) async fn given_up(&self, voided: u64) {
+        let mut changed = std::pin::pin!(self.room.notified());
+        loop {
+            changed.as_mut().enable();
+            if self.lock().outgoing.voided() != voided {
+                return;
+            }
+            changed.as_mut().await;
+            changed.set(self.room.notified());
         }
     }
 

@@ -100,8 +100,8 @@ async fn converse(desk: &Desk, port: &File) -> io::Result<Infallible> {
     let write = async {
         loop {
             match desk.next_typed().await {
-                Typed::Bytes(bytes) => write(desk, &mut to, &bytes).await?,
-                Typed::Break => send_break(port).await?,
+                (Typed::Bytes(bytes), voided) => write(desk, &mut to, &bytes, voided).await?,
+                (Typed::Break, _) => send_break(port).await?,
             }
         }
     };
@@ -112,11 +112,15 @@ async fn converse(desk: &Desk, port: &File) -> io::Result<Infallible> {
 }
 
 /// Writes it, unless somebody else takes over the keyboard meanwhile, or a break waits that is to get the port going again.
-async fn write(desk: &Desk, to: &mut pipe::Sender, mut bytes: &[u8]) -> io::Result<()> {
-    let voided = desk.lock().outgoing.voided();
+async fn write(desk: &Desk, to: &mut pipe::Sender, mut bytes: &[u8], voided: u64) -> io::Result<()> {
     let mut since = Instant::now();
-    while !bytes.is_empty() && desk.lock().outgoing.voided() == voided {
-        match timeout(LOOK, to.write(bytes)).await {
+    while !bytes.is_empty() {
+        let written = tokio::select! {
+            biased;
+            () = desk.given_up(voided) => return Ok(()),
+            written = timeout(LOOK, to.write(bytes)) => written,
+        };
+        match written {
             Ok(count) => {
                 bytes = bytes.get(count?..).unwrap_or_default();
                 since = Instant::now();

@@ -12,7 +12,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::desk::{Desk, sleep_until};
+use crate::desk::{Desk, TOO_OFTEN, sleep_until};
 use crate::shared::{Shared, Tell, What};
 use crate::ticket::Pass;
 
@@ -20,9 +20,6 @@ use crate::ticket::Pass;
 const TICKET_WITHIN: Duration = Duration::from_secs(5);
 /// Notices on their way to one session, beside how things are: more are left out.
 const NOTICES: usize = 8;
-
-/// What is said to who does too often what makes an event.
-const TOO_OFTEN: &str = "take-overs and breaks are too many: one more is let through each 10 s";
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(stream: UnixStream, shared: &Shared) {
@@ -160,7 +157,7 @@ impl Session {
         let now = self.desk.clock.now();
         let is_writer = self.desk.lock().sessions.writer() == Some(self.id);
         if !is_writer {
-            self.desk.change(|state| state.sessions.typed(self.id)).map_err(|refused| refused.to_string())?;
+            self.desk.typed(self.id).map_err(|refused| refused.to_string())?;
         }
         if is_break && !self.desk.lock().allowances.take(&self.pass.username, now) {
             return Err(TOO_OFTEN.to_owned());
@@ -173,24 +170,7 @@ impl Session {
     }
 
     fn take_over(&self) -> Result<(), String> {
-        let now = self.desk.clock.now();
-        let taken = self.desk.change(|state| {
-            let from = state.sessions.writer().filter(|from| *from != self.id);
-            // Who may not at all is told that, and spends nothing.
-            if from.is_some()
-                && state.sessions.may_write(self.id)
-                && !state.allowances.take(&self.pass.username, now)
-            {
-                return Err(TOO_OFTEN.to_owned());
-            }
-            state.sessions.take_over(self.id).map_err(|refused| refused.to_string())?;
-            Ok(from.map(|from| {
-                // What the other typed and the host has not got is not what it reads next.
-                state.outgoing.keep_only(self.id);
-                state.sessions.who(from).to_owned()
-            }))
-        });
-        if let Some(from) = taken? {
+        if let Some(from) = self.desk.take_over(self.id, &self.pass.username)? {
             self.tell(What::TookOver { from });
         }
         Ok(())
@@ -311,7 +291,51 @@ mod tests {
         // The port takes again.
         desk.took();
         bob.send(Kind::Data, b"b").await;
-        assert_eq!(desk.next_typed().await, Typed::Bytes(b"b".to_vec()), "nothing of ann's");
+        assert_eq!(desk.next_typed().await.0, Typed::Bytes(b"b".to_vec()), "nothing of ann's");
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_room_is_told_at_once_that_another_took_over() {
+        let (_shared, desk, _told) = shared();
+        let [ann, bob] = ["ann", "bob"].map(|who| desk.join(who, true).unwrap());
+        desk.change(|state| state.sessions.typed(ann)).unwrap();
+        for _ in 0..WAITING_MAX {
+            desk.send(ann, Typed::Bytes(vec![b'a'; PAYLOAD_MAX])).await.unwrap();
+        }
+        let mut waits = Box::pin(desk.send(ann, Typed::Bytes(b"a".to_vec())));
+        assert!(at_once(&mut waits).await.is_none(), "there is no room");
+        assert_eq!(desk.take_over(bob, "bob").unwrap().unwrap(), "ann");
+        let said = at_once(&mut waits).await.expect("ann is heard again").unwrap_err();
+        assert!(said.contains("bob has the keyboard"), "{said}");
+    }
+
+    /// What it gives without waiting.
+    async fn at_once<T>(future: &mut (impl Future<Output = T> + Unpin)) -> Option<T> {
+        tokio::select! {
+            biased;
+            result = future => Some(result),
+            () = std::future::ready(()) => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_stuck_there_of_who_left_is_not_what_the_next_writer_begins_with() {
+        let (shared, desk, _told) = shared();
+        let (mut ann, mut bob) = (Client::new(&shared, "ann").await, Client::new(&shared, "bob").await);
+        ann.send(Kind::Data, b"reboot\r").await;
+        ann.writer("ann").await;
+        while desk.lock().outgoing.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        desk.stalled(Duration::from_secs(600));
+        drop(ann);
+        bob.writer("ann").await;
+        bob.writer("").await;
+        bob.send(Kind::Data, b"b").await;
+        assert!(bob.refused().await.contains("does not take"));
+        desk.took();
+        bob.send(Kind::Data, b"c").await;
+        assert_eq!(desk.next_typed().await.0, Typed::Bytes(b"c".to_vec()));
     }
 
     #[tokio::test]
