@@ -4,7 +4,7 @@
 //!  port ──► Ring ──► Reader, one for each session ──► frames ──► who looks
 //!            │          └ what was overwritten before it was read is told as `lost`
 //!            └────► Log ──► lines with their time ──► files of bounded size
-//!  who types ──► Sessions: one holds the keyboard ──► port
+//!  who types ──► Sessions: one holds the keyboard ──► Outgoing ──► port
 //! ```
 //!
 //! [`Ring`] holds the last bytes and knows nobody; a [`Reader`] is a position in it, so that one who does not read costs nothing and holds up nobody.
@@ -24,16 +24,20 @@
     )
 )]
 
+mod allowance;
 mod escape;
 pub mod frame;
 mod log;
+mod outgoing;
 mod plain;
 mod reader;
 mod ring;
 mod session;
 
+pub use allowance::Allowances;
 pub use escape::{Escape, Escapes, HELP, Key};
 pub use log::{Batch, LINE_MAX, Log, LogLine, Rate, parse_line, wants_rotation};
+pub use outgoing::{Outgoing, Typed, WAITING_MAX};
 pub use plain::Plain;
 pub use reader::{COALESCE, ENOUGH, PIECE, Piece, Reader};
 pub use ring::{RING, Ring};

@@ -18,6 +18,10 @@ const UNFINISHED: Millis = Millis::from_secs(2);
 const BATCH: usize = 4096;
 /// or after this time: one write to flash for all of it.
 const GATHER: Millis = Millis::from_secs(1);
+/// So many writes, after a pause, come that early. Each takes a page of flash and more, however few its bytes are,
+const WRITES: u64 = 60;
+/// so there is one more in this time, and lines gather until it is there: 8640 a day for a host that prints all the time.
+const WRITE_EACH: Millis = Millis::from_secs(10);
 
 /// How much may be logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +55,8 @@ pub struct Log {
     batch: Vec<u8>,
     lines: u32,
     gathers_since: Option<Mono>,
+    /// When all of [`WRITES`] are there again.
+    writes_whole: Mono,
     /// Lines that were too many.
     left_out: u64,
 }
@@ -69,6 +75,7 @@ impl Log {
             batch: Vec::new(),
             lines: 0,
             gathers_since: None,
+            writes_whole: Mono::ZERO,
             left_out: 0,
         }
     }
@@ -94,8 +101,7 @@ impl Log {
     #[must_use]
     pub fn due(&self) -> Option<Mono> {
         let line = self.began.map(|(at, _)| at.saturating_add(UNFINISHED));
-        let batch = self.gathers_since.map(|at| at.saturating_add(GATHER));
-        [line, batch].into_iter().flatten().min()
+        [line, self.batch_due()].into_iter().flatten().min()
     }
 
     /// The lines to be written now, if it is time.
@@ -103,8 +109,22 @@ impl Log {
         if self.began.is_some_and(|(at, _)| at.saturating_add(UNFINISHED) <= now) {
             self.end_line(now);
         }
-        let due = self.gathers_since.is_some_and(|at| at.saturating_add(GATHER) <= now);
-        if due || self.batch.len() >= BATCH { self.all() } else { None }
+        let due = self.batch_due().is_some_and(|at| at <= now);
+        // Full ones are as many as there are bytes that may be logged.
+        if !due && self.batch.len() < BATCH {
+            return None;
+        }
+        self.writes_whole = self.writes_whole.max(now).saturating_add(WRITE_EACH);
+        self.all()
+    }
+
+    /// When what has gathered is to be written.
+    fn batch_due(&self) -> Option<Mono> {
+        let gathered = self.gathers_since?.saturating_add(GATHER);
+        // There is a write as soon as what is missing of all of them is less than all.
+        let most = (WRITES - 1) * WRITE_EACH.get();
+        let affordable = Mono::from_millis(self.writes_whole.since(Mono::ZERO).get().saturating_sub(most));
+        Some(gathered.max(affordable))
     }
 
     /// All that there is, also what has not ended: the daemon stops.

@@ -2,8 +2,8 @@
 
 use serial::frame::{Command, HEAD, Kind, Malformed, Notice, PAYLOAD_MAX, encode, head};
 use serial::{
-    Escape, Escapes, Key, Log, News, Piece, Plain, Rate, Reader, Refused, Ring, SESSIONS_MAX, Sessions,
-    parse_line, wants_rotation,
+    Allowances, Escape, Escapes, Key, Log, News, Outgoing, Piece, Plain, Rate, Reader, Refused, Ring,
+    SESSIONS_MAX, Sessions, Typed, WAITING_MAX, parse_line, wants_rotation,
 };
 use units::Mono;
 
@@ -193,4 +193,67 @@ fn a_file_is_put_aside_before_it_is_too_large_and_never_empty() {
     {
         assert_eq!(wants_rotation(size, more, room), rotates, "{size} {more} {room}");
     }
+}
+
+#[test]
+fn what_waits_for_the_port_is_bounded_and_goes_in_its_order() {
+    let bytes = |text: &[u8]| Typed::Bytes(text.to_vec());
+    let mut outgoing = Outgoing::default();
+    outgoing.push(1, bytes(b"l")).unwrap();
+    outgoing.push(1, bytes(b"s")).unwrap();
+    outgoing.push(1, Typed::Break).unwrap();
+    outgoing.push(1, bytes(b"x")).unwrap();
+    assert_eq!(outgoing.pop(), Some(bytes(b"ls")), "keys are one piece");
+    assert_eq!((outgoing.pop(), outgoing.pop()), (Some(Typed::Break), Some(bytes(b"x"))));
+    assert_eq!(outgoing.pop(), None);
+    for _ in 0..WAITING_MAX {
+        outgoing.push(1, bytes(&[0; PAYLOAD_MAX])).unwrap();
+    }
+    assert_eq!(outgoing.push(1, bytes(b"y")), Err(bytes(b"y")));
+    for _ in 0..100 {
+        outgoing.push(1, Typed::Break).unwrap();
+    }
+    outgoing.skip_to_break();
+    assert_eq!((outgoing.pop(), outgoing.pop()), (Some(Typed::Break), None), "one for all");
+}
+
+#[test]
+fn what_somebody_typed_who_was_taken_over_is_not_written() {
+    let mut outgoing = Outgoing::default();
+    outgoing.push(1, Typed::Bytes(b"reboot\r".to_vec())).unwrap();
+    outgoing.push(2, Typed::Bytes(b"w".to_vec())).unwrap();
+    let before = outgoing.voided();
+    outgoing.keep_only(2);
+    assert_ne!(outgoing.voided(), before, "nor the rest of what is being written");
+    assert_eq!((outgoing.pop(), outgoing.pop()), (Some(Typed::Bytes(b"w".to_vec())), None));
+}
+
+#[test]
+fn an_account_may_ten_times_at_once_and_then_each_ten_seconds() {
+    let mut allowances = Allowances::default();
+    let count =
+        |allowances: &mut Allowances, now| (0..100).filter(|_| allowances.take("ann", at(now))).count();
+    assert_eq!(count(&mut allowances, 0), 10);
+    assert!(allowances.take("bob", at(0)), "each for itself");
+    assert_eq!(count(&mut allowances, 9_999), 0);
+    assert_eq!(count(&mut allowances, 30_000), 3);
+    assert_eq!(count(&mut allowances, 1_000_000), 10);
+}
+
+#[test]
+fn a_host_that_prints_all_the_time_costs_few_writes() {
+    let mut log = Log::new(Rate { burst: 128 * 1024, per_second: 256 });
+    let (mut writes, mut lines) = (0, 0);
+    for second in 0..3600 {
+        log.push(b"tick\n", at(second * 1000), 0);
+        if let Some(batch) = log.take(at(second * 1000)) {
+            writes += 1;
+            lines += batch.lines;
+        }
+    }
+    lines += log.finish(at(3_600_000)).map_or(0, |batch| batch.lines);
+    assert_eq!(lines, 3600, "none is left out");
+    assert!((360..=360 + 60).contains(&writes), "{writes}");
+    log.push(b"late\n", at(4_600_000), 0);
+    assert_eq!(log.due(), Some(at(4_601_000)), "after a pause within a second");
 }

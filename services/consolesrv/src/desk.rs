@@ -1,25 +1,22 @@
 //! One console: what its port, its sessions and its log share.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use serial::frame::Notice;
-use serial::{Log, RING, Rate, Refused, Ring, SessionId, Sessions};
+use serial::{Allowances, Log, Outgoing, RING, Rate, Refused, Ring, SessionId, Sessions, Typed};
 use service::Clock;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, watch};
 use units::Mono;
 
 /// What may be logged of one console: two boots of a chatty server at once, and then 22 MB a day.
 const LOG_RATE: Rate = Rate { burst: 128 * 1024, per_second: 256 };
-/// What is typed and not written yet, in frames.
-const TYPED: usize = 16;
-
-/// What goes to the host.
-#[derive(Debug)]
-pub(crate) enum Typed {
-    Bytes(Vec<u8>),
-    Break,
-}
+/// What is said to who does too often what makes an event.
+pub(crate) const TOO_OFTEN: &str = "take-overs and breaks are too many: one more is let through each 10 s";
+/// A port that took nothing of what is to be written for this time does not take it: who types is told so. 4 KiB at 9600 bit/s take 4.3 s.
+const STUCK: Duration = Duration::from_secs(5);
+/// A break waits so long for what was typed before it.
+const BREAK_AFTER: Duration = Duration::from_secs(1);
 
 /// What all share, under a lock that nobody holds while he waits.
 #[derive(Debug)]
@@ -27,6 +24,10 @@ pub(crate) struct State {
     pub(crate) ring: Ring,
     pub(crate) sessions: Sessions,
     pub(crate) log: Log,
+    pub(crate) outgoing: Outgoing,
+    pub(crate) allowances: Allowances,
+    /// The port does not take what is typed.
+    stuck: bool,
     pub(crate) connected: bool,
     pub(crate) fault: String,
 }
@@ -39,28 +40,33 @@ pub(crate) struct Desk {
     state: Mutex<State>,
     /// Counts changes of the state.
     changed: watch::Sender<u64>,
-    typed: mpsc::Sender<Typed>,
+    /// Something is there to be written.
+    more: Notify,
+    /// What is to be written has changed.
+    room: Notify,
 }
 
 impl Desk {
-    /// A console, and what is typed there.
-    pub(crate) fn new(name: &str, clock: Clock) -> (Self, mpsc::Receiver<Typed>) {
-        let (typed, received) = mpsc::channel(TYPED);
+    /// A console, whose port is not open yet.
+    pub(crate) fn new(name: &str, clock: Clock) -> Self {
         let state = State {
             ring: Ring::new(RING),
             sessions: Sessions::default(),
             log: Log::new(LOG_RATE),
+            outgoing: Outgoing::default(),
+            allowances: Allowances::default(),
+            stuck: false,
             connected: false,
             fault: "it is not open yet".to_owned(),
         };
-        let desk = Self {
+        Self {
             name: name.to_owned(),
             clock,
             state: Mutex::new(state),
             changed: watch::Sender::new(0),
-            typed,
-        };
-        (desk, received)
+            more: Notify::new(),
+            room: Notify::new(),
+        }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
@@ -87,15 +93,150 @@ impl Desk {
         });
     }
 
-    /// Hands over what is typed; waits while the port does not take it.
+    /// The port is open. What was typed before is for nobody.
+    pub(crate) fn opened(&self) {
+        self.change(|state| {
+            state.outgoing.clear();
+            state.stuck = false;
+            state.connected = true;
+            state.fault.clear();
+        });
+    }
+
+    /// The port is not open; whether for another reason than before.
+    pub(crate) fn closed(&self, fault: &str) -> bool {
+        let is_new = self.change(|state| {
+            state.outgoing.clear();
+            state.connected = false;
+            let is_new = state.fault != fault;
+            fault.clone_into(&mut state.fault);
+            is_new
+        });
+        self.room.notify_waiters();
+        is_new
+    }
+
+    /// A session that has not the keyboard types: a free one is its from now on.
     ///
     /// # Errors
-    /// What the client is told: nothing reaches the host.
-    pub(crate) async fn send(&self, typed: Typed) -> Result<(), String> {
-        if !self.lock().connected {
-            return Err("the port is not open".to_owned());
+    /// [`Refused`]
+    pub(crate) fn typed(&self, id: SessionId) -> Result<(), Refused> {
+        self.change(|state| {
+            state.sessions.typed(id)?;
+            if state.stuck {
+                // Who had it before has left it to a port that took nothing: that is not what the next one begins with.
+                state.outgoing.keep_only(id);
+            }
+            Ok(())
+        })?;
+        self.room.notify_waiters();
+        Ok(())
+    }
+
+    /// Gives the keyboard to a session; who had it, if somebody else did. What that one typed and the host has not got is not what it reads next.
+    ///
+    /// # Errors
+    /// What the client is told.
+    pub(crate) fn take_over(&self, id: SessionId, username: &str) -> Result<Option<String>, String> {
+        let now = self.clock.now();
+        let from = self.change(|state| {
+            let from = state.sessions.writer().filter(|from| *from != id);
+            // Who may not at all is told that, and spends nothing.
+            if from.is_some() && state.sessions.may_write(id) && !state.allowances.take(username, now) {
+                return Err(TOO_OFTEN.to_owned());
+            }
+            state.sessions.take_over(id).map_err(|refused| refused.to_string())?;
+            Ok(from.map(|from| {
+                state.outgoing.keep_only(id);
+                state.sessions.who(from).to_owned()
+            }))
+        })?;
+        self.room.notify_waiters();
+        Ok(from)
+    }
+
+    /// Hands over what the session that has the keyboard types. Waits for room while the port takes some, and no longer: its socket has to be read.
+    ///
+    /// # Errors
+    /// What the client is told: it does not reach the host.
+    pub(crate) async fn send(&self, id: SessionId, mut typed: Typed) -> Result<(), String> {
+        let mut room = std::pin::pin!(self.room.notified());
+        loop {
+            room.as_mut().enable();
+            {
+                let mut state = self.lock();
+                if !state.connected {
+                    return Err("the port is not open".to_owned());
+                }
+                if let Some(writer) = state.sessions.writer().filter(|writer| *writer != id) {
+                    return Err(Refused::Busy(state.sessions.who(writer).to_owned()).to_string());
+                }
+                if state.stuck && matches!(typed, Typed::Bytes(_)) {
+                    return Err("the host does not take what is typed".to_owned());
+                }
+                match state.outgoing.push(id, typed) {
+                    Ok(()) => {
+                        self.more.notify_one();
+                        return Ok(());
+                    }
+                    Err(back) => typed = back,
+                }
+            }
+            room.as_mut().await;
+            room.set(self.room.notified());
         }
-        self.typed.send(typed).await.map_err(|_| "the daemon stops".to_owned())
+    }
+
+    /// What is to be written next, and for [`Desk::given_up`] since when.
+    pub(crate) async fn next_typed(&self) -> (Typed, u64) {
+        loop {
+            {
+                let mut state = self.lock();
+                if let Some(typed) = state.outgoing.pop() {
+                    self.room.notify_waiters();
+                    return (typed, state.outgoing.voided());
+                }
+                // Nothing is left that the port would not take.
+                state.stuck = false;
+            }
+            self.more.notified().await;
+        }
+    }
+
+    /// Returns when what is being written since `voided` is to be given up.
+    pub(crate) async fn given_up(&self, voided: u64) {
+        let mut changed = std::pin::pin!(self.room.notified());
+        loop {
+            changed.as_mut().enable();
+            if self.lock().outgoing.voided() != voided {
+                return;
+            }
+            changed.as_mut().await;
+            changed.set(self.room.notified());
+        }
+    }
+
+    /// The port took some of what is to be written.
+    pub(crate) fn took(&self) {
+        self.lock().stuck = false;
+    }
+
+    /// The port has taken nothing for this time; whether what is being written is to be given up, as a break waits.
+    pub(crate) fn stalled(&self, time: Duration) -> bool {
+        let mut state = self.lock();
+        if time >= BREAK_AFTER && state.outgoing.has_break() {
+            state.outgoing.skip_to_break();
+            drop(state);
+            self.room.notify_waiters();
+            return true;
+        }
+        if time >= STUCK && !state.stuck {
+            state.stuck = true;
+            drop(state);
+            tracing::info!(console = self.name, "serial port does not take what is typed");
+            self.room.notify_waiters();
+        }
+        false
     }
 
     /// What a session is told of how things are.

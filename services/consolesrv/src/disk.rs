@@ -38,8 +38,12 @@ impl Disk {
     pub(crate) fn append(&mut self, batch: &Batch) -> io::Result<()> {
         let result = self.write(batch);
         if result.is_err() {
-            // What is there of it may be half a line: looked at when it is opened again.
-            self.open = None;
+            // What is there of it is told as lost, so it goes: a line that was cut short may look like a whole one. Where it cannot go, it is seen to that the
+            // next begins a new line when the file is opened again.
+            if let Some((_, size)) = self.open.take() {
+                let _stays =
+                    File::options().write(true).open(&self.newer).and_then(|file| file.set_len(size));
+            }
             self.missed += u64::from(batch.lines);
         } else {
             self.missed = 0;
@@ -51,32 +55,47 @@ impl Disk {
         if self.open.is_none() {
             self.open = Some(self.reopen()?);
         }
-        let more = batch.bytes.len() as u64;
+        let mut told = Vec::new();
+        if self.missed > 0
+            && let Some(time) = batch.bytes.split(|byte| *byte == b' ').next()
+        {
+            told.extend_from_slice(time);
+            let text = format!(" [{} lines were lost: the medium did not take them]\n", self.missed);
+            told.extend_from_slice(text.as_bytes());
+        }
+        let more = (told.len() + batch.bytes.len()) as u64;
         if self.open.as_ref().is_some_and(|(_, size)| wants_rotation(*size, more, ROOM)) {
             self.open = None;
             std::fs::rename(&self.newer, &self.older)?;
             self.open = Some(self.reopen()?);
-            if let Some(folder) = self.newer.parent() {
-                File::open(folder)?.sync_all()?;
-            }
         }
         let Some((file, size)) = &mut self.open else { return Ok(()) };
-        if self.missed > 0
-            && let Some(line) = batch.bytes.split(|byte| *byte == b' ').next()
-        {
-            let told = format!(" [{} lines were lost: the medium did not take them]\n", self.missed);
-            file.write_all(line)?;
-            file.write_all(told.as_bytes())?;
-            *size += (line.len() + told.len()) as u64;
-        }
+        file.write_all(&told)?;
         file.write_all(&batch.bytes)?;
+        file.sync_data()?;
+        // Only now: what is beyond it is not counted, should it fail.
         *size += more;
-        file.sync_data()
+        Ok(())
     }
 
     /// The newer file, at its end, which is the end of a line.
     fn reopen(&self) -> io::Result<(File, u64)> {
-        let mut file = File::options().read(true).append(true).create(true).open(&self.newer)?;
+        let options = || {
+            let mut options = File::options();
+            options.read(true).append(true);
+            options
+        };
+        let mut file = match options().create_new(true).open(&self.newer) {
+            Ok(file) => {
+                // Its lines are not safe before its name is.
+                if let Some(folder) = self.newer.parent() {
+                    File::open(folder)?.sync_all()?;
+                }
+                file
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options().open(&self.newer)?,
+            Err(error) => return Err(error),
+        };
         let mut size = file.seek(SeekFrom::End(0))?;
         if size > 0 {
             let mut last = [0];
@@ -105,8 +124,12 @@ impl Disk {
                 Err(error) => return Err(error),
             };
             for line in all.split(|byte| *byte == b'\n').rev().filter_map(parse_line) {
+                // After a start without a clock older times follow newer ones: such a line says nothing about those before it.
+                if line.wall < since {
+                    continue;
+                }
                 let room = left.checked_sub(line.text.len() + 16);
-                let Some(room) = room.filter(|_| found.len() < lines && line.wall >= since) else {
+                let Some(room) = room.filter(|_| found.len() < lines) else {
                     found.reverse();
                     return Ok(found);
                 };
@@ -204,6 +227,32 @@ mod tests {
         let mut disk = Disk::new(dir.path(), "system");
         disk.append(&batch("two")).unwrap();
         assert_eq!(texts(&disk, 10), ["one", "two"]);
+    }
+
+    #[test]
+    fn lines_of_a_start_without_a_clock_hide_none_that_are_young_enough() {
+        let dir = tempfile::tempdir().unwrap();
+        let lines = "2026-11-28T23:30:00.000Z old\n2026-11-28T23:50:00.000Z young\n1970-01-01T00:00:09.000Z no clock\n";
+        std::fs::write(dir.path().join("system.log"), lines).unwrap();
+        let disk = Disk::new(dir.path(), "system");
+        let since = parse_line(b"2026-11-28T23:40:00.000Z x").unwrap().wall;
+        let found = disk.last(10, since, 1 << 20).unwrap();
+        assert_eq!(found.iter().map(|line| line.text.as_str()).collect::<Vec<_>>(), ["young"]);
+    }
+
+    #[test]
+    fn a_write_that_failed_midway_leaves_nothing_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut disk = Disk::new(dir.path(), "system");
+        disk.append(&batch("one")).unwrap();
+        // As ENOSPC leaves it: a part is there, and the size before it is known.
+        let (mut file, size) = disk.open.take().unwrap();
+        file.write_all(b"2026-11-28T23:30:01.000Z hal").unwrap();
+        let read_only = File::open(dir.path().join("system.log")).unwrap();
+        disk.open = Some((read_only, size));
+        disk.append(&batch("half")).unwrap_err();
+        disk.append(&batch("two")).unwrap();
+        assert_eq!(texts(&disk, 10), ["one", "[1 lines were lost: the medium did not take them]", "two"]);
     }
 
     #[test]

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serial::frame::{Command, HEAD, Kind, Notice, encode, head};
-use serial::{News, Piece, Reader, SessionId};
+use serial::{Piece, Reader, SessionId, Typed};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::desk::{Desk, Typed, sleep_until};
+use crate::desk::{Desk, TOO_OFTEN, sleep_until};
 use crate::shared::{Shared, Tell, What};
 use crate::ticket::Pass;
 
@@ -153,12 +153,16 @@ impl Session {
     }
 
     async fn typed(&self, typed: Typed) -> Result<(), String> {
+        let is_break = typed == Typed::Break;
+        let now = self.desk.clock.now();
         let is_writer = self.desk.lock().sessions.writer() == Some(self.id);
         if !is_writer {
-            self.desk.change(|state| state.sessions.typed(self.id)).map_err(|refused| refused.to_string())?;
+            self.desk.typed(self.id).map_err(|refused| refused.to_string())?;
         }
-        let is_break = matches!(typed, Typed::Break);
-        self.desk.send(typed).await?;
+        if is_break && !self.desk.lock().allowances.take(&self.pass.username, now) {
+            return Err(TOO_OFTEN.to_owned());
+        }
+        self.desk.send(self.id, typed).await?;
         if is_break {
             self.tell(What::Break);
         }
@@ -166,17 +170,8 @@ impl Session {
     }
 
     fn take_over(&self) -> Result<(), String> {
-        let taken = self.desk.change(|state| {
-            let news = state.sessions.take_over(self.id)?;
-            Ok(match news {
-                Some(News::Writes { from: Some(from), .. }) => Some(state.sessions.who(from).to_owned()),
-                _ => None,
-            })
-        });
-        match taken {
-            Ok(Some(from)) => self.tell(What::TookOver { from }),
-            Ok(None) => {}
-            Err::<_, serial::Refused>(refused) => return Err(refused.to_string()),
+        if let Some(from) = self.desk.take_over(self.id, &self.pass.username)? {
+            self.tell(What::TookOver { from });
         }
         Ok(())
     }
@@ -197,4 +192,173 @@ async fn read(from: &mut OwnedReadHalf) -> io::Result<Option<(Kind, Vec<u8>)>> {
     let mut payload = vec![0; length];
     from.read_exact(&mut payload).await?;
     Ok(Some((kind, payload)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serial::frame::PAYLOAD_MAX;
+    use serial::{WAITING_MAX, frame};
+    use service::Clock;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    struct Client {
+        from: OwnedReadHalf,
+        to: OwnedWriteHalf,
+    }
+
+    impl Client {
+        async fn new(shared: &Arc<Shared>, username: &str) -> Self {
+            let pass = Pass {
+                desk: 0,
+                username: username.to_owned(),
+                address: String::new(),
+                request_id: String::new(),
+                replay: 0,
+                read_only: false,
+                take_over: false,
+            };
+            let ticket = shared.tickets.lock().await.issue(pass, Instant::now()).unwrap();
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let shared = Arc::clone(shared);
+            tokio::spawn(async move { serve(theirs, &shared).await });
+            let (from, to) = ours.into_split();
+            let mut client = Self { from, to };
+            client.send(Kind::Ticket, ticket.as_bytes()).await;
+            client.told(|notice| matches!(notice, Notice::State { .. })).await;
+            client
+        }
+
+        async fn send(&mut self, kind: Kind, payload: &[u8]) {
+            self.to.write_all(&encode(kind, payload)).await.unwrap();
+        }
+
+        async fn ask(&mut self, command: &str) {
+            self.send(Kind::Control, format!(r#"{{"type":"{command}"}}"#).as_bytes()).await;
+        }
+
+        async fn told(&mut self, wanted: impl Fn(&Notice) -> bool) -> Notice {
+            loop {
+                let (kind, payload) = read(&mut self.from).await.unwrap().expect("the session goes on");
+                assert_eq!(kind, frame::Kind::Control);
+                let notice = serde_json::from_slice(&payload).unwrap();
+                if wanted(&notice) {
+                    return notice;
+                }
+            }
+        }
+
+        async fn refused(&mut self) -> String {
+            match self.told(|notice| matches!(notice, Notice::Refused { .. })).await {
+                Notice::Refused { reason } => reason,
+                _ => unreachable!(),
+            }
+        }
+
+        async fn writer(&mut self, wanted: &str) {
+            self.told(|notice| matches!(notice, Notice::State { writer, .. } if writer == wanted)).await;
+        }
+    }
+
+    fn shared() -> (Arc<Shared>, Arc<Desk>, mpsc::Receiver<Tell>) {
+        let desk = Arc::new(Desk::new("system", Clock::new()));
+        desk.opened();
+        let (tell, told) = mpsc::channel(256);
+        let reading = Arc::new(Semaphore::new(1));
+        let shared = Shared { desks: vec![Arc::clone(&desk)], tickets: Default::default(), tell, reading };
+        (Arc::new(shared), desk, told)
+    }
+
+    #[tokio::test]
+    async fn a_session_is_heard_while_the_port_takes_nothing_and_the_next_writer_begins_anew() {
+        let (shared, desk, _told) = shared();
+        let (mut ann, mut bob) = (Client::new(&shared, "ann").await, Client::new(&shared, "bob").await);
+        for _ in 0..=WAITING_MAX {
+            ann.send(Kind::Data, &[b'a'; PAYLOAD_MAX]).await;
+        }
+        ann.writer("ann").await;
+        // Nobody writes it to a port here.
+        desk.stalled(Duration::from_secs(600));
+        while !ann.refused().await.contains("does not take") {}
+        ann.ask("break").await;
+        ann.ask("release").await;
+        ann.writer("").await;
+        ann.ask("take_over").await;
+        ann.writer("ann").await;
+        bob.ask("take_over").await;
+        bob.writer("bob").await;
+        // The port takes again.
+        desk.took();
+        bob.send(Kind::Data, b"b").await;
+        assert_eq!(desk.next_typed().await.0, Typed::Bytes(b"b".to_vec()), "nothing of ann's");
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_room_is_told_at_once_that_another_took_over() {
+        let (_shared, desk, _told) = shared();
+        let [ann, bob] = ["ann", "bob"].map(|who| desk.join(who, true).unwrap());
+        desk.change(|state| state.sessions.typed(ann)).unwrap();
+        for _ in 0..WAITING_MAX {
+            desk.send(ann, Typed::Bytes(vec![b'a'; PAYLOAD_MAX])).await.unwrap();
+        }
+        let mut waits = Box::pin(desk.send(ann, Typed::Bytes(b"a".to_vec())));
+        assert!(at_once(&mut waits).await.is_none(), "there is no room");
+        assert_eq!(desk.take_over(bob, "bob").unwrap().unwrap(), "ann");
+        let said = at_once(&mut waits).await.expect("ann is heard again").unwrap_err();
+        assert!(said.contains("bob has the keyboard"), "{said}");
+    }
+
+    /// What it gives without waiting.
+    async fn at_once<T>(future: &mut (impl Future<Output = T> + Unpin)) -> Option<T> {
+        tokio::select! {
+            biased;
+            result = future => Some(result),
+            () = std::future::ready(()) => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_stuck_there_of_who_left_is_not_what_the_next_writer_begins_with() {
+        let (shared, desk, _told) = shared();
+        let (mut ann, mut bob) = (Client::new(&shared, "ann").await, Client::new(&shared, "bob").await);
+        ann.send(Kind::Data, b"reboot\r").await;
+        ann.writer("ann").await;
+        while desk.lock().outgoing.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        desk.stalled(Duration::from_secs(600));
+        drop(ann);
+        bob.writer("ann").await;
+        bob.writer("").await;
+        bob.send(Kind::Data, b"b").await;
+        assert!(bob.refused().await.contains("does not take"));
+        desk.took();
+        bob.send(Kind::Data, b"c").await;
+        assert_eq!(desk.next_typed().await.0, Typed::Bytes(b"c".to_vec()));
+    }
+
+    #[tokio::test]
+    async fn an_account_makes_few_events_however_many_sessions_it_has() {
+        let (shared, _desk, mut told) = shared();
+        let (mut one, mut two) = (Client::new(&shared, "ann").await, Client::new(&shared, "ann").await);
+        for _ in 0..8 {
+            one.ask("break").await;
+        }
+        one.ask("no such").await;
+        assert!(!one.refused().await.contains("too many"));
+        one.ask("release").await;
+        one.writer("").await;
+        for _ in 0..8 {
+            two.ask("break").await;
+        }
+        assert!(two.refused().await.contains("too many"));
+        two.ask("no such").await;
+        while two.refused().await.contains("too many") {}
+        let mut breaks = 0;
+        while let Ok(tell) = told.try_recv() {
+            breaks += usize::from(matches!(tell.what, What::Break));
+        }
+        assert_eq!(breaks, 10);
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, Semaphore, mpsc};
 
 use crate::desk::Desk;
 use crate::ticket::{Pass, Tickets};
@@ -12,6 +12,8 @@ pub(crate) struct Shared {
     pub(crate) desks: Vec<Arc<Desk>>,
     pub(crate) tickets: Mutex<Tickets>,
     pub(crate) tell: mpsc::Sender<Tell>,
+    /// Turns at reading the logs.
+    pub(crate) reading: Arc<Semaphore>,
 }
 
 /// Something that happened to a session.

@@ -10,9 +10,10 @@ use board::{Board, Console, FlowControl, Parity};
 use ipc::{EventBuilder, Outbox, Request, Status};
 use schema::server::ConsoleServiceCall;
 use schema::v1alpha1 as v1;
+use serial::{Refused, SESSIONS_MAX};
 use service::{Context, ErrorChain};
 use tokio::net::UnixListener;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -30,6 +31,8 @@ const TOLD: usize = 256;
 const LINES: usize = 100;
 /// Bytes of text in one answer: a message of the bus has 1 MiB at most.
 const ANSWER_MAX: usize = 512 * 1024;
+/// Logs that are read at a time: each takes up to 512 KiB and a thread.
+const READING_MAX: usize = 2;
 /// Pause after the socket failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -44,26 +47,34 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let Config {} = context.config()?;
     let board = context.board()?;
     let (tell, mut told) = mpsc::channel(TOLD);
-    let (mut desks, mut disks, mut beside) = (Vec::new(), Disks::new(), JoinSet::new());
+    let (mut desks, mut disks) = (Vec::new(), Disks::new());
+    let (mut ports, mut logs) = (JoinSet::new(), JoinSet::new());
     for console in &board.consoles {
-        let (desk, typed) = Desk::new(console.host.as_str(), context.clock);
-        let (desk, console) = (Arc::new(desk), console.clone());
+        let desk = Arc::new(Desk::new(console.host.as_str(), context.clock));
+        let console = console.clone();
         // A simulated host's port is where the twin puts it.
         let device = console.device.clone();
         let device = device.unwrap_or_else(|| context.run_dir.join(format!("console-{}", console.host)));
         let disk = Arc::new(std::sync::Mutex::new(Disk::new(&context.state_dir, &desk.name)));
         let (served, kept, files) = (Arc::clone(&desk), Arc::clone(&desk), Arc::clone(&disk));
-        beside.spawn(async move { port::serve(&served, &console, device, typed).await });
-        beside.spawn(async move { disk::keep(&kept, &files).await });
+        ports.spawn(async move { port::serve(&served, &console, device).await });
+        logs.spawn(async move { disk::keep(&kept, &files).await });
         desks.push(desk);
         disks.push(disk);
     }
-    let shared = Arc::new(Shared { desks, tickets: Mutex::default(), tell });
+    let shared = Arc::new(Shared {
+        desks,
+        tickets: tokio::sync::Mutex::default(),
+        tell,
+        reading: Arc::new(Semaphore::new(READING_MAX)),
+    });
     let folder = context.run_dir.join(crate::NAME);
+    let (stop, stopped) = oneshot::channel();
+    let mut sessions = JoinSet::new();
     match listen(&folder) {
         Ok(listener) => {
             let shared = Arc::clone(&shared);
-            beside.spawn(async move { accept(&listener, &shared).await });
+            sessions.spawn(async move { accept(&listener, &shared, stopped).await });
         }
         // Lists and logs are served without it.
         Err(error) => {
@@ -88,7 +99,11 @@ pub async fn run(context: Context) -> Result<(), Error> {
             Some(tell) = told.recv() => outbox.event(event(&context, &shared, tell)),
         }
     }
-    beside.shutdown().await;
+    // All sessions have told that they are closed when this is done.
+    drop(stop);
+    while sessions.join_next().await.is_some() {}
+    logs.shutdown().await;
+    // Before the ports are closed, which is up to their drivers.
     for (desk, disk) in shared.desks.iter().zip(&disks) {
         disk::finish(desk, disk).await;
     }
@@ -97,6 +112,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
     }
     drop(outbox);
     let _ = sender.await;
+    ports.shutdown().await;
     Ok(())
 }
 
@@ -117,11 +133,13 @@ fn listen(folder: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-async fn accept(listener: &UnixListener, shared: &Arc<Shared>) {
+/// Serves sessions until it is told to stop; they are over when it returns.
+async fn accept(listener: &UnixListener, shared: &Arc<Shared>, mut stopped: oneshot::Receiver<()>) {
     let mut sessions = JoinSet::new();
     loop {
         while sessions.try_join_next().is_some() {}
         tokio::select! {
+            _ = &mut stopped => return sessions.shutdown().await,
             accepted = listener.accept(), if sessions.len() < CONNECTIONS_MAX => match accepted {
                 Ok((stream, _)) => {
                     let shared = Arc::clone(shared);
@@ -168,12 +186,30 @@ async fn answer(
             };
             let outbox = outbox.clone();
             // A medium may take its time.
-            tokio::spawn(async move { outbox.answer(reply, log(disk, &list).await) });
+            let turn = match shared.reading.clone().try_acquire_owned() {
+                Ok(turn) => turn,
+                Err(_) => {
+                    let text = "logs of consoles are being read by others: ask again";
+                    return outbox.answer(reply, Err(Status::unavailable(text)));
+                }
+            };
+            tokio::spawn(async move {
+                let found = log(disk, &list).await;
+                drop(turn);
+                outbox.answer(reply, found);
+            });
         }
         ConsoleServiceCall::OpenConsole(open, reply) => {
             let by = reply.context();
             let principal = by.principal.as_ref();
-            let pass = find(&open.name).map(|desk| Pass {
+            let found = find(&open.name).and_then(|index| match shared.desks.get(index) {
+                // Said here, where there is a code for it; who comes in between is told on the socket.
+                Some(desk) if desk.lock().sessions.count() >= SESSIONS_MAX => {
+                    Err(Status::resource_exhausted(Refused::Full.to_string()))
+                }
+                _ => Ok(index),
+            });
+            let pass = found.map(|desk| Pass {
                 desk,
                 username: by.username().to_owned(),
                 address: principal.map(|principal| principal.address.clone()).unwrap_or_default(),

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 /// How long a ticket is good.
 const GOOD_FOR: Duration = Duration::from_secs(10);
-/// Tickets that are out at a time. They are for who is about to come: with more the oldest goes.
+/// Tickets that are out at a time. They are for who is about to come: with more the account's oldest goes, or the oldest of all.
 const OUT_MAX: usize = 64;
 
 /// What a session may do, and for whom it is.
@@ -40,7 +40,9 @@ impl Tickets {
         let ticket = HEXLOWER.encode(&bytes);
         self.out.retain(|(_, until, _)| *until > now);
         if self.out.len() >= OUT_MAX {
-            self.out.remove(0);
+            // The account's own goes, if it has one: who asks for many does not push out others'.
+            let own = self.out.iter().position(|(.., out)| out.username == pass.username);
+            self.out.remove(own.unwrap_or(0));
         }
         self.out.push((ticket.clone(), now + GOOD_FOR, pass));
         Ok(ticket)
@@ -76,6 +78,14 @@ mod tests {
         for _ in 0..OUT_MAX {
             tickets.issue(pass(4), now).unwrap();
         }
+        let ann = Pass { username: "ann".to_owned(), ..pass(5) };
+        let anns = tickets.issue(ann, now).unwrap();
+        tickets.issue(pass(4), now).unwrap();
+        for _ in 0..OUT_MAX {
+            tickets.issue(pass(4), now).unwrap();
+        }
+        assert!(tickets.take(anns.as_bytes(), now).is_some(), "others ask for many");
+        tickets.issue(pass(4), now).unwrap();
         assert_eq!((tickets.out.len(), tickets.take(oldest.as_bytes(), now).is_none()), (OUT_MAX, true));
     }
 }

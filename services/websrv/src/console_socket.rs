@@ -43,11 +43,15 @@ use crate::status::Failure;
 const METHOD: &str = "schema.v1alpha1.ConsoleService/OpenConsole";
 /// The daemon's socket, in the run directory.
 const SOCKET: &str = "consolesrv/console.sock";
-/// The frames of that socket (`crates/console/src/frame.rs`): kind, length, payload.
+/// The frames of that socket (`crates/serial/src/frame.rs`): kind, length, payload.
 const HEAD: usize = 3;
 const PAYLOAD_MAX: usize = 4096;
 /// A message of a client: what somebody pastes may be long, and is passed on in pieces.
 const MESSAGE_MAX: usize = 64 * 1024;
+/// Bytes read from a client at a time: keys are few, and the default of 128 KiB would be taken for each session.
+const READ_BUFFER: usize = 4096;
+/// Bytes on their way to a client: a message of the daemon, and the pong and the close that may come on top.
+const WRITE_BUFFER_MAX: usize = 4 * PAYLOAD_MAX;
 /// How long a client may take nothing before its session ends. It costs a place and nothing else.
 const STUCK_MAX: Duration = Duration::from_secs(600);
 /// A client that is gone without a word is found by a ping that is not answered.
@@ -110,17 +114,21 @@ async fn open(gateway: &Arc<Gateway>, parts: &mut Parts, call: &mut Call) -> Res
         Status::unavailable("consolesrv does not take the session").with_reason("CONSOLESRV_UNREACHABLE")
     })?;
     let conn = Arc::clone(&call.conn);
-    let response = upgrade.max_message_size(MESSAGE_MAX).max_frame_size(MESSAGE_MAX).on_upgrade(
-        move |socket| async move {
-            let active = conn.begin();
-            tokio::select! {
-                () = session(socket, daemon, guard) => {}
-                () = conn.evicted() => {}
-            }
-            drop((active, ticket));
-        },
-    );
-    Ok(response)
+    let upgrade = upgrade
+        .max_message_size(MESSAGE_MAX)
+        .max_frame_size(MESSAGE_MAX)
+        .read_buffer_size(READ_BUFFER)
+        // Each message is flushed as it is: nothing gathers here.
+        .write_buffer_size(0)
+        .max_write_buffer_size(WRITE_BUFFER_MAX);
+    Ok(upgrade.on_upgrade(move |socket| async move {
+        let active = conn.begin();
+        tokio::select! {
+            () = session(socket, daemon, guard) => {}
+            () = conn.evicted() => {}
+        }
+        drop((active, ticket));
+    }))
 }
 
 /// What the target asks for.
@@ -253,8 +261,10 @@ async fn listen(
     begun: Instant,
     heard: &AtomicU64,
 ) -> Ended {
+    let hear =
+        || heard.store(u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     while let Some(message) = from.next().await {
-        heard.store(u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        hear();
         let sent = match message {
             Ok(Message::Binary(bytes)) => {
                 let mut sent = Ok(());
@@ -263,6 +273,8 @@ async fn listen(
                     if sent.is_err() {
                         break;
                     }
+                    // Pongs are behind what was pasted, which a slow port takes a while to take.
+                    hear();
                 }
                 sent
             }
