@@ -74,13 +74,25 @@ impl Parts {
     /// Those of this board. Nothing is opened yet, and no device need be there. `owner` is the daemon.
     #[must_use]
     pub fn new(board: &Board, root: &SysRoot, owner: &str) -> Self {
+        Self::with_eeproms(board, root, owner, |fru| {
+            let size = usize::try_from(fru.size).unwrap_or(usize::MAX);
+            Box::new(SysfsEeprom::new(root.path(), fru.location.clone(), size))
+        })
+    }
+
+    /// As [`Parts::new`], with other EEPROMs than those the kernel has: a test's, in memory.
+    #[must_use]
+    pub fn with_eeproms(
+        board: &Board,
+        root: &SysRoot,
+        owner: &str,
+        eeprom: impl Fn(&board::Fru) -> Box<dyn Eeprom>,
+    ) -> Self {
         let mut workers = Workers::default();
         let fru = |fru: &board::Fru| {
-            let size = usize::try_from(fru.size).unwrap_or(usize::MAX);
-            let eeprom = SysfsEeprom::new(root.path(), fru.location.clone(), size);
             // What is on no bus of the board is one by itself.
             let worker = workers.of(fru.bus.as_ref().unwrap_or(&fru.id).as_str());
-            Fru { id: fru.id.as_str().to_owned(), eeprom: Arc::new(Mutex::new(Box::new(eeprom))), worker }
+            Fru { id: fru.id.as_str().to_owned(), eeprom: Arc::new(Mutex::new(eeprom(fru))), worker }
         };
         let frus = board.frus.iter().map(fru).collect();
         let drive = |drive: &board::Drive| Drive {

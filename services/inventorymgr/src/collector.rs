@@ -396,7 +396,9 @@ impl Collector {
             ("location", (was.location.as_deref(), location.as_deref())),
         ]);
         let differs = parts::told(&words);
-        if differs.is_empty() {
+        // What is still to be in the EEPROM would undo it, whatever the part said when it was last read.
+        let undone = in_part && wanted.asset_tag.is_some() && was.intent.is_some();
+        if differs.is_empty() && !undone {
             return self.shown(id);
         }
         let stored_tag =
@@ -404,7 +406,7 @@ impl Collector {
         let serial = part.serial.clone().or(was.serial);
         // What is still to be in the EEPROM stays so.
         let mut owned = OwnerData { asset_tag: stored_tag, location, serial, intent: was.intent };
-        if in_part && tag != tag_was {
+        if in_part && (tag != tag_was || undone) {
             owned.intent = None;
             let tag = tag.as_deref().unwrap_or_default();
             self.set_in_part(id, &mut owned, part.serial.as_deref(), tag, context).await?;
@@ -412,7 +414,9 @@ impl Collector {
             self.store.put_owned(id, owned.clone()).await?;
         }
         let change = {
-            let (now, message) = (self.now_ms(), format!("{}: {differs}", part.name));
+            let told = !differs.is_empty();
+            let message = if told { format!("{}: {differs}", part.name) } else { String::new() };
+            let now = self.now_ms();
             self.inventory().set(id, owned, message, context.username(), now)
         };
         self.report(change.as_slice(), &context.request_id);
@@ -559,6 +563,9 @@ fn changed(path: &PathBuf, known: Option<(SystemTime, u64)>) -> Option<Read> {
     }
     Some((stamp, std::fs::read(path).ok()?))
 }
+
+#[cfg(test)]
+mod sets;
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,208 @@
+//! What is set while EEPROMs fail, the store is silent or refuses, and the daemon dies: on a bus, with EEPROMs in memory.
+
+use std::path::Path;
+use std::sync::mpsc;
+
+use busd::testing::Bus;
+use hal::{Eeprom, Error};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+use twin::FruPart;
+
+use super::*;
+
+/// The place of the mainboard in the board file: the part that keeps its asset tag itself.
+const MAINBOARD: usize = 0;
+
+/// A call that waits: it says that it was begun, and goes on once the other end is dropped.
+type Gate = (oneshot::Sender<()>, mpsc::Receiver<()>);
+
+fn gate() -> (Gate, oneshot::Receiver<()>, mpsc::Sender<()>) {
+    let ((begin, begun), (free, freed)) = (oneshot::channel(), mpsc::channel());
+    ((begin, freed), begun, free)
+}
+
+fn pass(gate: Option<Gate>) -> bool {
+    let Some((begin, freed)) = gate else { return false };
+    let _ = begin.send(());
+    let _ = freed.recv();
+    true
+}
+
+/// An EEPROM.
+#[derive(Debug, Clone, Default)]
+struct Chip(Arc<Mutex<Cells>>);
+
+#[derive(Debug, Default)]
+struct Cells {
+    bytes: Vec<u8>,
+    writes: u32,
+    /// What the next read waits for.
+    read: Option<Gate>,
+    /// What the next write waits for in its middle; then it fails.
+    write: Option<Gate>,
+}
+
+impl Chip {
+    fn cells(&self) -> std::sync::MutexGuard<'_, Cells> {
+        self.0.lock().unwrap()
+    }
+
+    fn tag(&self) -> String {
+        let image = Image::read(&self.cells().bytes).unwrap();
+        assert!(image.damaged().is_empty());
+        image.field(Area::Product, Name::AssetTag).map(|tag| tag.shown(0)).unwrap_or_default()
+    }
+}
+
+impl Eeprom for Chip {
+    fn read(&mut self) -> Result<Vec<u8>, Error> {
+        let gate = self.cells().read.take();
+        pass(gate);
+        Ok(self.cells().bytes.clone())
+    }
+
+    fn write(&mut self, at: usize, bytes: &[u8]) -> Result<(), Error> {
+        let gate = {
+            let mut cells = self.cells();
+            cells.writes += 1;
+            let whole = if cells.write.is_some() { bytes.len() / 2 } else { bytes.len() };
+            cells.bytes[at..at + whole].copy_from_slice(&bytes[..whole]);
+            cells.write.take()
+        };
+        if pass(gate) {
+            return Err(Error::Invalid { what: "the chip".to_owned(), reason: "it broke off".to_owned() });
+        }
+        Ok(())
+    }
+}
+
+/// A way to the store on which answers can be held back.
+struct Way {
+    url: String,
+    open: watch::Sender<bool>,
+    _tasks: JoinSet<()>,
+}
+
+impl Way {
+    async fn to(url: &str) -> Self {
+        let to = url.strip_prefix("nats://").unwrap().to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let here = format!("nats://{}", listener.local_addr().unwrap());
+        let (open, opened) = watch::channel(true);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let (client, _) = listener.accept().await.unwrap();
+                let server = TcpStream::connect(&to).await.unwrap();
+                let mut opened = opened.clone();
+                connections.spawn(async move {
+                    let ((mut from, mut back), (mut answers, mut asked)) =
+                        (client.into_split(), server.into_split());
+                    let answers = async {
+                        let mut bytes = vec![0; 65_536];
+                        while let Ok(count @ 1..) = answers.read(&mut bytes).await {
+                            let _ = opened.wait_for(|open| *open).await;
+                            if back.write_all(&bytes[..count]).await.is_err() {
+                                return;
+                            }
+                        }
+                    };
+                    tokio::join!(copy(&mut from, &mut asked), answers)
+                });
+            }
+        });
+        Self { url: here, open, _tasks: tasks }
+    }
+}
+
+struct Bench {
+    bus: Bus,
+    way: Way,
+    dir: std::path::PathBuf,
+    board: Arc<Board>,
+    chips: Vec<Chip>,
+}
+
+impl Bench {
+    async fn start() -> Self {
+        let bus = Bus::start().await;
+        bus.create_bucket(crate::store::INVENTORY).await;
+        let way = Way::to(bus.url()).await;
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../targets/sim/board.toml");
+        let board = Arc::new(Board::load(&file, &[]).unwrap());
+        let image = |part, id| twin::image(part, "ACME", "Model", id, 256).unwrap();
+        let images = [
+            image(FruPart::Board, "mainboard"),
+            image(FruPart::PowerSupply, "psu0"),
+            image(FruPart::PowerSupply, "psu1"),
+        ];
+        let chips =
+            images.map(|bytes| Chip(Arc::new(Mutex::new(Cells { bytes, ..Cells::default() })))).to_vec();
+        Self { bus, way, dir: "/nonexistent".into(), board, chips }
+    }
+
+    /// The daemon's collector as it starts, with what an earlier one has stored.
+    async fn collector(&self) -> Collector {
+        let config = ipc::ConnectConfig::new(self.way.url.clone(), crate::NAME);
+        let client = ipc::Client::connect(&config).await.unwrap();
+        let store = Store::open(&client).await.unwrap();
+        let inventory = Arc::new(Mutex::new(store.inventory().await.unwrap()));
+        let root = SysRoot::of(&self.board, &self.dir);
+        let place = |fru: &board::Fru| self.board.frus.iter().position(|other| other.id == fru.id).unwrap();
+        let said = Parts::with_eeproms(&self.board, &root, crate::NAME, |fru| {
+            Box::new(self.chips[place(fru)].clone())
+        });
+        let (outbox, _) = Outbox::new(client);
+        let board = Arc::clone(&self.board);
+        let collector = Collector::new(board, inventory, store, root, outbox, Clock::new());
+        Collector { said: Arc::new(said), ..collector }
+    }
+
+    /// What is stored of the mainboard's owner.
+    async fn stored(&self) -> OwnerData {
+        let store = Store::open(&self.bus.client("websrv").await).await.unwrap();
+        store.inventory().await.unwrap().stored("mainboard")
+    }
+}
+
+async fn look(collector: &mut Collector, index: usize) {
+    let (epoch, read) = (collector.epoch, collector.said.read(index).await);
+    collector.take(Item::Fru(index), Answer::Image(epoch, read)).await;
+}
+
+fn tag(tag: &str) -> SetAssetInfoRequest {
+    SetAssetInfoRequest {
+        id: "mainboard".to_owned(),
+        asset_tag: Some(tag.to_owned()),
+        ..SetAssetInfoRequest::default()
+    }
+}
+
+#[tokio::test]
+async fn an_answered_tag_is_not_overwritten_by_one_that_was_stored_before() {
+    let bench = Bench::start().await;
+    let mut collector = bench.collector().await;
+    look(&mut collector, MAINBOARD).await;
+    collector.set(tag("A"), &CallContext::new()).await.unwrap();
+    // Another tag is stored, and the daemon dies before it is written.
+    let (write, begun, free) = gate();
+    bench.chips[MAINBOARD].cells().write = Some(write);
+    let before = bench.chips[MAINBOARD].cells().bytes.clone();
+    let dies = tokio::spawn(async move { collector.set(tag("B"), &CallContext::new()).await });
+    begun.await.unwrap();
+    dies.abort();
+    let _ = dies.await;
+    drop(free);
+    bench.chips[MAINBOARD].cells().bytes = before;
+    assert!(bench.stored().await.intent.is_some());
+
+    let mut collector = bench.collector().await;
+    collector.set(tag("A"), &CallContext::new()).await.unwrap();
+    look(&mut collector, MAINBOARD).await;
+    assert_eq!(bench.chips[MAINBOARD].tag(), "A");
+    assert_eq!(bench.stored().await.intent, None);
+}
