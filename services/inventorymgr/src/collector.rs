@@ -50,6 +50,8 @@ pub(crate) struct Collector {
     read: BTreeSet<usize>,
     /// Sources whose parts are not stored yet; with any of them the changes are not either.
     unsaved: BTreeSet<String>,
+    /// Parts of which it is not stored yet that their owner's words are about them.
+    bound: BTreeSet<String>,
     changes_unsaved: bool,
     failing: Lasting,
     scans: u32,
@@ -80,6 +82,7 @@ impl Collector {
             tables: BTreeMap::new(),
             read: BTreeSet::new(),
             unsaved: BTreeSet::new(),
+            bound: BTreeSet::new(),
             changes_unsaved: false,
             failing: Lasting::default(),
             scans: 0,
@@ -242,13 +245,16 @@ impl Collector {
 
     /// Puts in the inventory what a source says, and tells what changed.
     async fn observed(&mut self, from: &str, parts: Vec<Part>) {
-        let (changes, differs) = {
+        let (bound, changes, differs) = {
             let now = self.now_ms();
             let mut inventory = self.inventory();
             let before = inventory.parts_of(from);
+            let bound: Vec<String> =
+                parts.iter().filter(|part| inventory.bind(part)).map(|part| part.id.clone()).collect();
             let changes = inventory.observe(from, parts, now);
-            (changes, inventory.parts_of(from) != before)
+            (bound, changes, inventory.parts_of(from) != before)
         };
+        self.bound.extend(bound);
         if differs {
             self.unsaved.insert(from.to_owned());
         }
@@ -265,6 +271,15 @@ impl Collector {
 
     /// Stores what is not stored yet; what fails is tried again with the next scan.
     async fn save(&mut self) {
+        // Before the parts: what is seen there now may be another.
+        while let Some(id) = self.bound.pop_first() {
+            let owned = self.inventory().stored(&id);
+            if let Err(error) = self.store.put_owned(&id, owned).await {
+                self.bound.insert(id);
+                self.failed(&error);
+                return;
+            }
+        }
         while let Some(from) = self.unsaved.pop_first() {
             let parts = self.inventory().parts_of(&from);
             if let Err(error) = self.store.put_parts(&from, parts).await {

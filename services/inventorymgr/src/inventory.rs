@@ -84,14 +84,19 @@ pub(crate) struct Entry {
 pub(crate) struct OwnerData {
     pub(crate) asset_tag: Option<String>,
     pub(crate) location: Option<String>,
-    /// The serial number of the part that asset tag and location belong to; none for a part that has none.
+    /// The serial number of the part that asset tag and location belong to; none for a part that has none, and in records of before there was
+    /// this field, until [`Inventory::bind`].
     pub(crate) serial: Option<String>,
-    /// Bytes that are to be in its EEPROM: stored before they are written, gone once they are there.
+    /// Bytes that are to be in its EEPROM: stored before they are written, gone once they are there. It was called `pending` when it did not say
+    /// of which part.
+    #[serde(alias = "pending")]
     pub(crate) intent: Option<Intent>,
 }
 
-/// Bytes that are to be in the EEPROM of one part, and of no other that comes in its place.
+/// Bytes that are to be in the EEPROM of one part, and of no other that comes in its place. The first two fields alone, as a list, are what `pending`
+/// was: such an intent is known by no serial number.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Intent {
     /// From which place on.
     pub(crate) at: usize,
@@ -218,6 +223,19 @@ impl Inventory {
         }
         self.note(&changes);
         changes
+    }
+
+    /// Says of what is known of the owner of a part which part it is about, where a record of before does not: the one that was seen last, or now for
+    /// the first time. Returns whether it did.
+    pub(crate) fn bind(&mut self, part: &Part) -> bool {
+        let seen = self.entries.get(&part.id).and_then(|entry| entry.part.serial.clone());
+        let Some(owned) =
+            self.owned.get_mut(&part.id).filter(|owned| owned.serial.is_none() && !owned.is_empty())
+        else {
+            return false;
+        };
+        owned.serial = seen.or_else(|| part.serial.clone());
+        owned.serial.is_some()
     }
 
     /// A source could not be read. What it said before stays, and says that it is old.
@@ -484,6 +502,41 @@ mod tests {
         assert_eq!(now(&inventory), OwnerData::default());
         inventory.observe("fru-psu1", vec![module("psu1", "11")], 4);
         assert_eq!(now(&inventory), said);
+    }
+
+    /// What the release before wrote.
+    #[test]
+    fn a_record_of_before_is_read_and_belongs_to_the_part_that_was_seen_last() {
+        let record = r#"{"asset_tag":"A-1","location":"rack 12","pending":[40,"c0ffee"]}"#;
+        let owned: OwnerData = serde_json::from_str(record).unwrap();
+        assert_eq!((owned.asset_tag.as_deref(), owned.location.as_deref()), (Some("A-1"), Some("rack 12")));
+        let intent = Intent { at: 40, bytes: "c0ffee".to_owned(), ..Intent::default() };
+        assert_eq!(owned.intent, Some(intent));
+        let again: OwnerData = serde_json::from_slice(&serde_json::to_vec(&owned).unwrap()).unwrap();
+        assert_eq!(again, owned);
+        let idle: OwnerData =
+            serde_json::from_str(r#"{"asset_tag":null,"location":null,"pending":null}"#).unwrap();
+        assert_eq!(idle, OwnerData::default());
+        let partly: OwnerData = serde_json::from_str(r#"{"intent":{"at":7,"bytes":"00"}}"#).unwrap();
+        assert_eq!(partly.intent.map(|intent| intent.at), Some(7));
+
+        let parts = vec![("fru-psu1".to_owned(), vec![module("psu1", "11")])];
+        let restored = |owned: OwnerData| {
+            Inventory::restored(parts.clone(), BTreeMap::from([("psu1".to_owned(), owned)]), Vec::new())
+        };
+        // Exchanged while the controller had no power.
+        let mut inventory = restored(owned.clone());
+        assert!(inventory.bind(&module("psu1", "12")));
+        assert!(!inventory.bind(&module("psu1", "12")));
+        inventory.observe("fru-psu1", vec![module("psu1", "12")], 2);
+        assert_eq!(inventory.owned(&inventory.entry("psu1").unwrap().part).location, None);
+        assert_eq!(inventory.stored("psu1").serial.as_deref(), Some("11"));
+        // Where nothing was seen yet, what is seen first is it.
+        let mut inventory =
+            Inventory::restored(Vec::new(), BTreeMap::from([("psu1".to_owned(), owned)]), Vec::new());
+        assert!(!inventory.bind(&module("psu1", "")));
+        assert!(inventory.bind(&module("psu1", "12")));
+        assert_eq!(inventory.stored("psu1").serial.as_deref(), Some("12"));
     }
 
     #[test]
