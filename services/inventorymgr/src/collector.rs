@@ -492,8 +492,14 @@ impl Collector {
         self.store.put_owned(id, OwnerData { intent: wanted.clone(), ..owned.clone() }).await?;
         self.touched(index);
         if let Err(error) = self.write_checked(index, id, at, bytes, after.bytes()).await {
-            self.restore(index, id, &before, after.bytes(), stored, intent).await?;
-            return Err(hardware(error));
+            return match self.restore(index, id, &before, after.bytes(), stored, intent).await {
+                Ok(()) => Err(hardware(error)),
+                Err(store) => {
+                    // After a restart it would be written.
+                    let text = format!("the EEPROM of {id}: {}; {store}", ErrorChain(&error));
+                    Err(Status::unavailable(text).with_reason("OUTCOME_UNKNOWN"))
+                }
+            };
         }
         // What is left of the intent writes the same bytes again.
         if let Err(error) = self.store.put_owned(id, owned.clone()).await {

@@ -206,3 +206,28 @@ async fn an_answered_tag_is_not_overwritten_by_one_that_was_stored_before() {
     assert_eq!(bench.chips[MAINBOARD].tag(), "A");
     assert_eq!(bench.stored().await.intent, None);
 }
+
+#[tokio::test]
+async fn a_write_that_was_undone_and_is_stored_still_is_no_refusal() {
+    let bench = Bench::start().await;
+    let mut collector = bench.collector().await;
+    look(&mut collector, MAINBOARD).await;
+    let (write, begun, free) = gate();
+    bench.chips[MAINBOARD].cells().write = Some(write);
+    let set = tokio::spawn(async move {
+        let answer = collector.set(tag("B"), &CallContext::new()).await;
+        (collector, answer)
+    });
+    begun.await.unwrap();
+    bench.bus.takes_writes(crate::store::INVENTORY, false).await;
+    drop(free);
+    let (mut collector, answer) = set.await.unwrap();
+    assert_eq!(answer.unwrap_err().reason(), "OUTCOME_UNKNOWN");
+    assert_eq!(bench.chips[MAINBOARD].tag(), "");
+    assert!(bench.stored().await.intent.is_some());
+    // While the daemon lives it is not done, and forgotten once the store takes it.
+    bench.bus.takes_writes(crate::store::INVENTORY, true).await;
+    look(&mut collector, MAINBOARD).await;
+    assert_eq!(bench.chips[MAINBOARD].tag(), "");
+    assert_eq!(bench.stored().await.intent, None);
+}
