@@ -490,6 +490,14 @@ impl Collector {
         };
         let wanted = Some(intent((at, bytes.clone())));
         self.store.put_owned(id, OwnerData { intent: wanted.clone(), ..owned.clone() }).await?;
+        if let Err(over) = in_time(context) {
+            // The store took its time. Nothing is written yet; until the store has forgotten it, it is not to be.
+            let undo = OwnerData { intent: difference(after.bytes(), &before).map(intent), ..stored.clone() };
+            let now = self.now_ms();
+            self.inventory().set(id, undo, String::new(), "", now);
+            let _ = self.keep(id, stored).await;
+            return Err(over);
+        }
         self.touched(index);
         if let Err(error) = self.write_checked(index, id, at, bytes, after.bytes()).await {
             return match self.restore(index, id, &before, after.bytes(), stored, intent).await {

@@ -13,6 +13,7 @@ use twin::FruPart;
 
 use super::*;
 
+const WAIT: Duration = Duration::from_secs(20);
 /// The place of the mainboard in the board file: the part that keeps its asset tag itself.
 const MAINBOARD: usize = 0;
 
@@ -229,5 +230,26 @@ async fn a_write_that_was_undone_and_is_stored_still_is_no_refusal() {
     bench.bus.takes_writes(crate::store::INVENTORY, true).await;
     look(&mut collector, MAINBOARD).await;
     assert_eq!(bench.chips[MAINBOARD].tag(), "");
+    assert_eq!(bench.stored().await.intent, None);
+}
+
+#[tokio::test]
+async fn nothing_is_written_for_a_caller_whose_time_ended_while_the_store_took_its_own() {
+    let bench = Bench::start().await;
+    let mut collector = bench.collector().await;
+    look(&mut collector, MAINBOARD).await;
+    let (read, begun, free) = gate();
+    bench.chips[MAINBOARD].cells().read = Some(read);
+    let context = CallContext::new().with_timeout(Duration::from_secs(2));
+    let deadline = context.deadline.unwrap();
+    let set = tokio::spawn(async move { collector.set(tag("B"), &context).await });
+    begun.await.unwrap();
+    bench.way.open.send_replace(false);
+    drop(free);
+    tokio::time::sleep_until(deadline).await;
+    bench.way.open.send_replace(true);
+    let status = tokio::time::timeout(WAIT, set).await.unwrap().unwrap().unwrap_err();
+    assert_eq!(status.code, ipc::Code::DeadlineExceeded, "{status}");
+    assert_eq!((bench.chips[MAINBOARD].tag().as_str(), bench.chips[MAINBOARD].cells().writes), ("", 0));
     assert_eq!(bench.stored().await.intent, None);
 }
