@@ -389,7 +389,7 @@ impl Collector {
                 let status = Status::failed_precondition(format!("{id} was never read: {why}"));
                 return Err(status.with_reason("ASSET_NOT_READ"));
             }
-            (entry.part.clone(), inventory.owned(&entry.part))
+            (entry.part.clone(), inventory.owned(entry))
         };
         for (name, text) in [("asset_tag", &wanted.asset_tag), ("location", &wanted.location)] {
             if text.as_ref().is_some_and(|text| text.chars().any(char::is_control)) {
@@ -472,6 +472,11 @@ impl Collector {
                 .with_reason("FRU_DAMAGED"),
         })?;
         let part = parts::of_image(&fru, after.bytes());
+        if part.serial.is_none() {
+            // What is stored before it is written could end in any part of the kind.
+            let text = format!("{id} has no serial number to know it by: it cannot keep an asset tag");
+            return Err(Status::failed_precondition(text).with_reason("ASSET_WITHOUT_SERIAL_NUMBER"));
+        }
         if let (Some(known), Some(found)) = (serial, part.serial.as_deref())
             && known != found
         {

@@ -66,6 +66,13 @@ pub(crate) struct Part {
     pub(crate) damaged: String,
 }
 
+impl Part {
+    /// Whether anything was read of it: one that never could be is known by its place only.
+    fn says_something(&self) -> bool {
+        [&self.manufacturer, &self.product, &self.part_number].into_iter().any(Option::is_some)
+    }
+}
+
 /// A part in the inventory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Entry {
@@ -112,12 +119,15 @@ impl OwnerData {
         self.asset_tag.is_none() && self.location.is_none() && self.intent.is_none()
     }
 
-    /// What of it is about this part: of another with another serial number it says nothing.
+    /// What of it is about this part: of another it says nothing. Another is one with another serial number, and one without any, unless it is
+    /// damaged or says nothing at all: what could not be read may be the one.
     pub(crate) fn about(self, part: &Part) -> Self {
-        match (&self.serial, &part.serial) {
-            (Some(its), Some(serial)) if its != serial => Self { intent: self.intent, ..Self::default() },
-            _ => self,
-        }
+        let other = match (&self.serial, &part.serial) {
+            (Some(its), Some(serial)) => its != serial,
+            (Some(_), None) => part.damaged.is_empty() && part.says_something(),
+            (None, _) => false,
+        };
+        if other { Self { intent: self.intent, ..Self::default() } } else { self }
     }
 }
 
@@ -306,8 +316,8 @@ impl Inventory {
     }
 
     /// What the owner of a part says of it, with what is to be in the EEPROM of whatever part was there.
-    pub(crate) fn owned(&self, part: &Part) -> OwnerData {
-        self.owned.get(&part.id).cloned().unwrap_or_default().about(part)
+    pub(crate) fn owned(&self, entry: &Entry) -> OwnerData {
+        self.owned.get(&entry.part.id).cloned().unwrap_or_default().about(&entry.part)
     }
 
     /// What is stored at this id, whatever part it is about.
@@ -495,7 +505,7 @@ mod tests {
             intent: None,
         };
         inventory.set("psu1", said.clone(), String::new(), "", 1);
-        let now = |inventory: &Inventory| inventory.owned(&inventory.entry("psu1").unwrap().part);
+        let now = |inventory: &Inventory| inventory.owned(inventory.entry("psu1").unwrap());
         inventory.observe("fru-psu1", vec![module("psu1", "")], 2);
         assert_eq!(now(&inventory), said, "pulled, it is still the same");
         inventory.observe("fru-psu1", vec![module("psu1", "12")], 3);
@@ -529,7 +539,7 @@ mod tests {
         assert!(inventory.bind(&module("psu1", "12")));
         assert!(!inventory.bind(&module("psu1", "12")));
         inventory.observe("fru-psu1", vec![module("psu1", "12")], 2);
-        assert_eq!(inventory.owned(&inventory.entry("psu1").unwrap().part).location, None);
+        assert_eq!(inventory.owned(inventory.entry("psu1").unwrap()).location, None);
         assert_eq!(inventory.stored("psu1").serial.as_deref(), Some("11"));
         // Where nothing was seen yet, what is seen first is it.
         let mut inventory =
@@ -537,6 +547,33 @@ mod tests {
         assert!(!inventory.bind(&module("psu1", "")));
         assert!(inventory.bind(&module("psu1", "12")));
         assert_eq!(inventory.stored("psu1").serial.as_deref(), Some("12"));
+    }
+
+    #[test]
+    fn what_says_no_serial_number_is_another_part_unless_it_could_not_say_it() {
+        let mut inventory = Inventory::default();
+        let unread = Part { present: true, ..module("psu1", "") };
+        let mute = Part { product: Some("PSU".to_owned()), ..unread.clone() };
+        inventory.observe("fru-psu1", vec![module("psu1", "11")], 1);
+        let said = OwnerData {
+            location: Some("rack 12".to_owned()),
+            serial: Some("11".to_owned()),
+            ..OwnerData::default()
+        };
+        inventory.set("psu1", said.clone(), String::new(), "", 1);
+        let now = |inventory: &Inventory| inventory.owned(inventory.entry("psu1").unwrap());
+        let damaged = Part { damaged: "board: the checksum is wrong".to_owned(), ..mute.clone() };
+        inventory.observe("fru-psu1", vec![damaged], 2);
+        assert_eq!(now(&inventory), said);
+        inventory.observe("fru-psu1", vec![mute.clone()], 3);
+        assert_eq!(now(&inventory), OwnerData::default());
+        inventory.mark_stale("fru-psu1", "the bus hangs");
+        assert_eq!(now(&inventory), OwnerData::default(), "it was read, and is another");
+        // Nothing was ever read of it: it may be the one.
+        let mut inventory = Inventory::default();
+        inventory.observe("fru-psu1", vec![unread], 1);
+        inventory.set("psu1", said.clone(), String::new(), "", 1);
+        assert_eq!(now(&inventory), said);
     }
 
     #[test]

@@ -253,3 +253,23 @@ async fn nothing_is_written_for_a_caller_whose_time_ended_while_the_store_took_i
     assert_eq!((bench.chips[MAINBOARD].tag().as_str(), bench.chips[MAINBOARD].cells().writes), ("", 0));
     assert_eq!(bench.stored().await.intent, None);
 }
+
+#[tokio::test]
+async fn a_part_without_a_serial_number_keeps_no_tag() {
+    let bench = Bench::start().await;
+    let image = bench.chips[MAINBOARD].cells().bytes.clone();
+    let mut image = Image::read(&image).unwrap();
+    for area in [Area::Board, Area::Product, Area::Chassis] {
+        image = image.with(area, Name::SerialNumber, "").unwrap();
+    }
+    bench.chips[MAINBOARD].cells().bytes = image.bytes().to_vec();
+    let mut collector = bench.collector().await;
+    look(&mut collector, MAINBOARD).await;
+    // Whatever is stored could end in any part of the kind.
+    let status = collector.set(tag("A"), &CallContext::new()).await.unwrap_err();
+    assert_eq!(status.reason(), "ASSET_WITHOUT_SERIAL_NUMBER");
+    assert_eq!(bench.chips[MAINBOARD].cells().writes, 0);
+    let place = SetAssetInfoRequest { asset_tag: None, location: Some("rack 12".to_owned()), ..tag("") };
+    let asset = collector.set(place, &CallContext::new()).await.unwrap();
+    assert_eq!(asset.location.as_deref(), Some("rack 12"));
+}
