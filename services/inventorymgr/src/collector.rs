@@ -25,6 +25,8 @@ use crate::wire;
 pub(crate) const SCAN_EVERY: Duration = Duration::from_secs(2);
 /// Every so many scans, EEPROMs of removable parts, and drives, are read again: 256 bytes take 25 ms of a bus.
 const EEPROM_SCANS: u32 = 3;
+/// A bus whose call takes longer is asked nothing for a client, who would wait for it with all that is asked after him.
+const HELD_MAX: Duration = Duration::from_secs(1);
 /// The largest file of tables that is read: entry point and table.
 const TABLES_MAX: u64 = smbios::MAX_TABLE as u64 + 4_096;
 
@@ -144,13 +146,26 @@ impl Collector {
     }
 
     /// Reads a part of the board that was not read yet, for who asks for it meanwhile.
-    async fn read_now(&mut self, id: &str) {
+    async fn read_now(&mut self, id: &str) -> Result<(), Status> {
         if let Some(index) = self.board.frus.iter().position(|fru| fru.id.as_str() == id) {
+            self.is_free(index, id)?;
             let read = self.said.read(index).await;
             self.take_image(index, read).await;
         } else if let Some(index) = self.board.drives.iter().position(|drive| drive.id.as_str() == id) {
             let answer = self.said.ask(index).await;
             self.take_drive(index, answer).await;
+        }
+        Ok(())
+    }
+
+    /// Whether the bus of an EEPROM may be asked at once.
+    fn is_free(&self, index: usize, id: &str) -> Result<(), Status> {
+        match self.said.held(index).filter(|held| *held > HELD_MAX) {
+            None => Ok(()),
+            Some(held) => {
+                let text = format!("the EEPROM of {id}: its bus has not answered for {} s", held.as_secs());
+                Err(Status::unavailable(text).with_reason("HARDWARE_FAILED"))
+            }
         }
     }
 
@@ -371,7 +386,7 @@ impl Collector {
     ) -> Result<Asset, Status> {
         let id = wanted.id.as_str();
         if self.inventory().entry(id).is_none() {
-            self.read_now(id).await;
+            self.read_now(id).await?;
             in_time(context)?;
         }
         let (part, was) = {
@@ -460,6 +475,7 @@ impl Collector {
             }
             Status::unavailable(text).with_reason("HARDWARE_FAILED")
         };
+        self.is_free(index, id)?;
         let before = self.said.read(index).await.map_err(hardware)?;
         in_time(context)?;
         let stored = self.inventory().stored(id);

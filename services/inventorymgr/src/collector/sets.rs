@@ -16,6 +16,8 @@ use super::*;
 const WAIT: Duration = Duration::from_secs(20);
 /// The place of the mainboard in the board file: the part that keeps its asset tag itself.
 const MAINBOARD: usize = 0;
+/// A part on the same bus.
+const PSU0: usize = 1;
 
 /// A call that waits: it says that it was begun, and goes on once the other end is dropped.
 type Gate = (oneshot::Sender<()>, mpsc::Receiver<()>);
@@ -272,4 +274,34 @@ async fn a_part_without_a_serial_number_keeps_no_tag() {
     let place = SetAssetInfoRequest { asset_tag: None, location: Some("rack 12".to_owned()), ..tag("") };
     let asset = collector.set(place, &CallContext::new()).await.unwrap();
     assert_eq!(asset.location.as_deref(), Some("rack 12"));
+}
+
+#[tokio::test]
+async fn a_bus_that_hangs_holds_no_change() {
+    let bench = Bench::start().await;
+    let mut collector = bench.collector().await;
+    look(&mut collector, MAINBOARD).await;
+    let (read, begun, free) = gate();
+    bench.chips[PSU0].cells().read = Some(read);
+    let said = Arc::clone(&collector.said);
+    let hangs = tokio::spawn(async move { said.read(PSU0).await });
+    begun.await.unwrap();
+    tokio::time::timeout(WAIT, async {
+        while collector.said.held(MAINBOARD).is_none_or(|held| held <= HELD_MAX) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .unwrap();
+    let asked = tokio::time::Instant::now();
+    let status = collector.set(tag("A"), &CallContext::new()).await.unwrap_err();
+    assert_eq!((status.code, status.reason().as_str()), (ipc::Code::Unavailable, "HARDWARE_FAILED"));
+    assert!(asked.elapsed() < HELD_MAX, "{:?}", asked.elapsed());
+    // What the controller keeps itself needs no bus.
+    let place = SetAssetInfoRequest { asset_tag: None, location: Some("rack 12".to_owned()), ..tag("") };
+    collector.set(place, &CallContext::new()).await.unwrap();
+    drop(free);
+    assert!(hangs.await.unwrap().is_ok());
+    collector.set(tag("A"), &CallContext::new()).await.unwrap();
+    assert_eq!(bench.chips[MAINBOARD].tag(), "A");
 }
