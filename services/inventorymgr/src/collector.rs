@@ -25,6 +25,8 @@ use crate::wire;
 pub(crate) const SCAN_EVERY: Duration = Duration::from_secs(2);
 /// Every so many scans, EEPROMs of removable parts, and drives, are read again: 256 bytes take 25 ms of a bus.
 const EEPROM_SCANS: u32 = 3;
+/// When the store has been silent for as long while it is waited for, what is shown of parts is said to be old.
+const SILENT: Duration = Duration::from_secs(3);
 /// A bus whose call takes longer is asked nothing for a client, who would wait for it with all that is asked after him.
 const HELD_MAX: Duration = Duration::from_secs(1);
 /// The largest file of tables that is read: entry point and table.
@@ -289,7 +291,7 @@ impl Collector {
         // Before the parts: what is seen there now may be another.
         while let Some(id) = self.bound.pop_first() {
             let owned = self.inventory().stored(&id);
-            if let Err(error) = self.store.put_owned(&id, owned).await {
+            if let Err(error) = self.put_owned(&id, owned).await {
                 self.bound.insert(id);
                 self.failed(&error);
                 return;
@@ -370,9 +372,28 @@ impl Collector {
         })
     }
 
+    /// Stores what the owner of a part says. No part is looked at meanwhile: once that takes long, all that can change is shown as old until it is
+    /// read again.
+    async fn put_owned(&mut self, id: &str, owned: OwnerData) -> Result<(), StateError> {
+        let store = self.store.clone();
+        let mut stored = Box::pin(store.put_owned(id, owned));
+        if let Ok(stored) = tokio::time::timeout(SILENT, &mut stored).await {
+            return stored;
+        }
+        tracing::warn!(asset = id, "store does not say whether it stored: no part is read meanwhile");
+        self.inventory().mark_all_stale("not read while the controller waits for its store");
+        let stored = stored.await;
+        // Read at once, whether it is read more than once or not.
+        self.read.clear();
+        self.tables.clear();
+        self.scans = 0;
+        stored
+    }
+
     /// Stores what the owner of a part says, and from then on it counts.
     async fn keep(&mut self, id: &str, owned: OwnerData) -> Result<(), StateError> {
-        self.store.put_owned(id, owned.clone()).await.inspect_err(|error| self.failed(error))?;
+        let stored = self.put_owned(id, owned.clone()).await;
+        stored.inspect_err(|error| self.failed(error))?;
         let now = self.now_ms();
         self.inventory().set(id, owned, String::new(), "", now);
         Ok(())
@@ -441,7 +462,7 @@ impl Collector {
             let tag = tag.as_deref().unwrap_or_default();
             self.set_in_part(id, &mut owned, part.serial.as_deref(), tag, context).await?;
         } else {
-            self.store.put_owned(id, owned.clone()).await?;
+            self.put_owned(id, owned.clone()).await?;
         }
         let change = {
             let told = !differs.is_empty();
@@ -507,10 +528,10 @@ impl Collector {
             part_number: part.part_number.clone(),
         };
         let Some((at, bytes)) = difference(&before, after.bytes()) else {
-            return Ok(self.store.put_owned(id, owned.clone()).await?);
+            return Ok(self.put_owned(id, owned.clone()).await?);
         };
         let wanted = Some(intent((at, bytes.clone())));
-        self.store.put_owned(id, OwnerData { intent: wanted.clone(), ..owned.clone() }).await?;
+        self.put_owned(id, OwnerData { intent: wanted.clone(), ..owned.clone() }).await?;
         if let Err(over) = in_time(context) {
             // The store took its time. Nothing is written yet; until the store has forgotten it, it is not to be.
             let undo = OwnerData { intent: difference(after.bytes(), &before).map(intent), ..stored.clone() };
@@ -531,7 +552,7 @@ impl Collector {
             };
         }
         // What is left of the intent writes the same bytes again.
-        if let Err(error) = self.store.put_owned(id, owned.clone()).await {
+        if let Err(error) = self.put_owned(id, owned.clone()).await {
             self.failed(&error);
             owned.intent = wanted;
         }
@@ -556,7 +577,7 @@ impl Collector {
         self.inventory().set(id, undo.clone(), String::new(), "", now);
         if let Err(error) = self.write_checked(index, id, at, bytes, before).await {
             tracing::warn!(asset = id, error = %ErrorChain(&error), "cannot restore EEPROM after failed write: retrying");
-            return self.store.put_owned(id, undo).await;
+            return self.put_owned(id, undo).await;
         }
         self.keep(id, was).await
     }

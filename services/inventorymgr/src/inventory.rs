@@ -255,6 +255,13 @@ impl Inventory {
         }
     }
 
+    /// No source is read for now. What the board file says stays as it is.
+    pub(crate) fn mark_all_stale(&mut self, why: &str) {
+        for entry in self.entries.values_mut().filter(|entry| entry.part.source != Source::Board) {
+            why.clone_into(&mut entry.stale);
+        }
+    }
+
     /// Sets what the owner of a part says. Returns the change, if it is one.
     pub(crate) fn set(
         &mut self,

@@ -305,3 +305,42 @@ async fn a_bus_that_hangs_holds_no_change() {
     collector.set(tag("A"), &CallContext::new()).await.unwrap();
     assert_eq!(bench.chips[MAINBOARD].tag(), "A");
 }
+
+#[tokio::test]
+async fn while_the_store_is_silent_no_part_is_shown_as_good() {
+    let bench = Bench::start().await;
+    let mut collector = bench.collector().await;
+    collector.begin().await;
+    look(&mut collector, MAINBOARD).await;
+    look(&mut collector, PSU0).await;
+    let inventory = Arc::clone(&collector.inventory);
+    let stale = |id: &str| !inventory.lock().unwrap().entry(id).unwrap().stale.is_empty();
+    assert!(!stale("mainboard") && !stale("psu0"));
+    bench.way.open.send_replace(false);
+    let place = SetAssetInfoRequest { asset_tag: None, location: Some("rack 12".to_owned()), ..tag("") };
+    let set = tokio::spawn(async move {
+        let answer = collector.set(place, &CallContext::new()).await;
+        (collector, answer)
+    });
+    tokio::time::timeout(WAIT, async {
+        while !stale("psu0") || !stale("mainboard") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .unwrap();
+    assert!(!stale("platform"), "what the board file says does not change");
+    bench.way.open.send_replace(true);
+    let (mut collector, answer) = set.await.unwrap();
+    assert_eq!(answer.unwrap().location.as_deref(), Some("rack 12"));
+    // The next look reads all, the mainboard too, which is read once only.
+    collector.scan().await;
+    tokio::time::timeout(WAIT, async {
+        while stale("psu0") || stale("mainboard") {
+            let (item, answer) = collector.next().await.unwrap();
+            collector.take(item, answer).await;
+        }
+    })
+    .await
+    .unwrap();
+}
