@@ -15,7 +15,7 @@ use service::{Clock, ErrorChain};
 use smbios::Machine;
 use units::Lasting;
 
-use crate::inventory::{Change, Intent, Inventory, OwnerData, Part, Source};
+use crate::inventory::{Change, ChangeKind, Intent, Inventory, OwnerData, Part, Source, Told};
 use crate::parts;
 use crate::scan::{Buses, Item};
 use crate::store::Store;
@@ -278,6 +278,13 @@ impl Collector {
         self.report(&changes, "");
     }
 
+    /// Tells of a change that somebody asked for, unless it was told before.
+    fn tell(&mut self, told: &Told) {
+        if self.inventory().tell(&told.change) {
+            self.report(std::slice::from_ref(&told.change), &told.request_id);
+        }
+    }
+
     fn report(&mut self, changes: &[Change], request_id: &str) {
         for change in changes {
             tracing::info!(asset = change.id, what = change.what.word(), "{}", change.message);
@@ -343,6 +350,12 @@ impl Collector {
                 return now;
             }
         }
+        if let Some(told) = stored.intent.as_ref().and_then(|intent| intent.told.clone()) {
+            // The daemon that was asked for it told nobody.
+            self.observed(&format!("fru-{id}"), vec![parts::of_image(fru, &after)]).await;
+            self.tell(&told);
+            self.save().await;
+        }
         let _ = self.keep(id, OwnerData { intent: None, ..stored }).await;
         after
     }
@@ -394,8 +407,7 @@ impl Collector {
     async fn keep(&mut self, id: &str, owned: OwnerData) -> Result<(), StateError> {
         let stored = self.put_owned(id, owned.clone()).await;
         stored.inspect_err(|error| self.failed(error))?;
-        let now = self.now_ms();
-        self.inventory().set(id, owned, String::new(), "", now);
+        self.inventory().set(id, owned);
         Ok(())
     }
 
@@ -457,32 +469,43 @@ impl Collector {
         let serial = part.serial.clone().or(was.serial);
         // What is still to be in the EEPROM stays so.
         let mut owned = OwnerData { asset_tag: stored_tag, location, serial, intent: was.intent };
+        let told = (!differs.is_empty()).then(|| Told {
+            change: Change {
+                id: id.to_owned(),
+                name: part.name.clone(),
+                what: ChangeKind::Set,
+                at_ms: self.now_ms(),
+                message: format!("{}: {differs}", part.name),
+                was_serial: None,
+                serial: None,
+                by: Some(context.username().to_owned()).filter(|by| !by.is_empty()),
+            },
+            request_id: context.request_id.clone(),
+        });
         if in_part && (tag != tag_was || undone) {
             owned.intent = None;
             let tag = tag.as_deref().unwrap_or_default();
-            self.set_in_part(id, &mut owned, part.serial.as_deref(), tag, context).await?;
+            self.set_in_part(id, &mut owned, part.serial.as_deref(), tag, told.as_ref(), context).await?;
         } else {
             self.put_owned(id, owned.clone()).await?;
         }
-        let change = {
-            let told = !differs.is_empty();
-            let message = if told { format!("{}: {differs}", part.name) } else { String::new() };
-            let now = self.now_ms();
-            self.inventory().set(id, owned, message, context.username(), now)
-        };
-        self.report(change.as_slice(), &context.request_id);
+        self.inventory().set(id, owned);
+        if let Some(told) = &told {
+            self.tell(told);
+        }
         self.save().await;
         self.shown(id)
     }
 
-    /// Writes the asset tag into the part. The bytes are stored first: a loss of power in the middle leaves an image that is mended when it is
-    /// read the next time. `owned` has an intent afterwards when it could not be stored that there is none.
+    /// Writes the asset tag into the part. The bytes are stored first, with what is to be told of them: a loss of power in the middle leaves an image
+    /// that is mended, and told of, when it is read the next time. `owned` has an intent afterwards when it could not be stored that there is none.
     async fn set_in_part(
         &mut self,
         id: &str,
         owned: &mut OwnerData,
         serial: Option<&str>,
         tag: &str,
+        told: Option<&Told>,
         context: &CallContext,
     ) -> Result<(), Status> {
         let gone =
@@ -526,17 +549,18 @@ impl Collector {
             bytes: HEXLOWER.encode(&bytes),
             serial: part.serial.clone(),
             part_number: part.part_number.clone(),
+            told: None,
         };
         let Some((at, bytes)) = difference(&before, after.bytes()) else {
             return Ok(self.put_owned(id, owned.clone()).await?);
         };
-        let wanted = Some(intent((at, bytes.clone())));
-        self.put_owned(id, OwnerData { intent: wanted.clone(), ..owned.clone() }).await?;
+        let wanted = Some(Intent { told: told.cloned(), ..intent((at, bytes.clone())) });
+        let intended = OwnerData { intent: wanted.clone(), ..owned.clone() };
+        self.put_owned(id, intended.clone()).await?;
         if let Err(over) = in_time(context) {
             // The store took its time. Nothing is written yet; until the store has forgotten it, it is not to be.
             let undo = OwnerData { intent: difference(after.bytes(), &before).map(intent), ..stored.clone() };
-            let now = self.now_ms();
-            self.inventory().set(id, undo, String::new(), "", now);
+            self.inventory().set(id, undo);
             let _ = self.keep(id, stored).await;
             return Err(over);
         }
@@ -551,12 +575,18 @@ impl Collector {
                 }
             };
         }
+        self.inventory().set(id, intended);
+        self.observed(&format!("fru-{id}"), vec![part]).await;
+        // As long as the intent is stored, what is told of it cannot be lost.
+        if let Some(told) = told {
+            self.tell(told);
+            self.save().await;
+        }
         // What is left of the intent writes the same bytes again.
         if let Err(error) = self.put_owned(id, owned.clone()).await {
             self.failed(&error);
             owned.intent = wanted;
         }
-        self.observed(&format!("fru-{id}"), vec![part]).await;
         Ok(())
     }
 
@@ -573,8 +603,7 @@ impl Collector {
         let Some((at, bytes)) = difference(after, before) else { return Ok(()) };
         let undo = OwnerData { intent: Some(intent((at, bytes.clone()))), ..was.clone() };
         // Before anything is stored or written: whatever fails from here on is tried again.
-        let now = self.now_ms();
-        self.inventory().set(id, undo.clone(), String::new(), "", now);
+        self.inventory().set(id, undo.clone());
         if let Err(error) = self.write_checked(index, id, at, bytes, before).await {
             tracing::warn!(asset = id, error = %ErrorChain(&error), "cannot restore EEPROM after failed write: retrying");
             return self.put_owned(id, undo).await;

@@ -111,6 +111,15 @@ pub(crate) struct Intent {
     pub(crate) bytes: String,
     pub(crate) serial: Option<String>,
     pub(crate) part_number: Option<String>,
+    /// What is told once it is done, by whoever does it.
+    pub(crate) told: Option<Told>,
+}
+
+/// A change that is to be told, with the request it comes of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Told {
+    pub(crate) change: Change,
+    pub(crate) request_id: String,
 }
 
 impl OwnerData {
@@ -262,36 +271,22 @@ impl Inventory {
         }
     }
 
-    /// Sets what the owner of a part says. Returns the change, if it is one.
-    pub(crate) fn set(
-        &mut self,
-        id: &str,
-        owned: OwnerData,
-        message: String,
-        by: &str,
-        now_ms: u64,
-    ) -> Option<Change> {
-        let name = self.entries.get(id)?.part.name.clone();
+    /// Sets what the owner of a part says.
+    pub(crate) fn set(&mut self, id: &str, owned: OwnerData) {
         if owned.is_empty() {
             self.owned.remove(id);
         } else {
             self.owned.insert(id.to_owned(), owned);
         }
-        if message.is_empty() {
-            return None;
+    }
+
+    /// Remembers a change of what an owner says. Returns whether it is new: after a restart it may be told a second time.
+    pub(crate) fn tell(&mut self, change: &Change) -> bool {
+        let new = !self.changes.contains(change);
+        if new {
+            self.note(std::slice::from_ref(change));
         }
-        let change = Change {
-            id: id.to_owned(),
-            name,
-            what: ChangeKind::Set,
-            at_ms: now_ms,
-            message,
-            was_serial: None,
-            serial: None,
-            by: (!by.is_empty()).then(|| by.to_owned()),
-        };
-        self.note(std::slice::from_ref(&change));
-        Some(change)
+        new
     }
 
     fn note(&mut self, changes: &[Change]) {
@@ -511,7 +506,7 @@ mod tests {
             serial: Some("11".to_owned()),
             intent: None,
         };
-        inventory.set("psu1", said.clone(), String::new(), "", 1);
+        inventory.set("psu1", said.clone());
         let now = |inventory: &Inventory| inventory.owned(inventory.entry("psu1").unwrap());
         inventory.observe("fru-psu1", vec![module("psu1", "")], 2);
         assert_eq!(now(&inventory), said, "pulled, it is still the same");
@@ -567,7 +562,7 @@ mod tests {
             serial: Some("11".to_owned()),
             ..OwnerData::default()
         };
-        inventory.set("psu1", said.clone(), String::new(), "", 1);
+        inventory.set("psu1", said.clone());
         let now = |inventory: &Inventory| inventory.owned(inventory.entry("psu1").unwrap());
         let damaged = Part { damaged: "board: the checksum is wrong".to_owned(), ..mute.clone() };
         inventory.observe("fru-psu1", vec![damaged], 2);
@@ -579,7 +574,7 @@ mod tests {
         // Nothing was ever read of it: it may be the one.
         let mut inventory = Inventory::default();
         inventory.observe("fru-psu1", vec![unread], 1);
-        inventory.set("psu1", said.clone(), String::new(), "", 1);
+        inventory.set("psu1", said.clone());
         assert_eq!(now(&inventory), said);
     }
 

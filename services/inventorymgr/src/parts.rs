@@ -406,6 +406,7 @@ mod tests {
             bytes: HEXLOWER.encode(&after[from..=to]),
             serial: part.serial.clone(),
             part_number: part.part_number,
+            told: None,
         };
         // Broken off anywhere, it is completed.
         for written in 0..=to - from + 1 {

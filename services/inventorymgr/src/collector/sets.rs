@@ -344,3 +344,37 @@ async fn while_the_store_is_silent_no_part_is_shown_as_good() {
     .await
     .unwrap();
 }
+
+#[tokio::test]
+async fn a_tag_that_is_in_the_part_after_a_death_is_told_once() {
+    let bench = Bench::start().await;
+    let mut collector = bench.collector().await;
+    look(&mut collector, MAINBOARD).await;
+    let admin = ipc::Principal { username: "admin".to_owned(), ..ipc::Principal::default() };
+    let context = CallContext::new().with_principal(admin);
+    let request_id = context.request_id.clone();
+    let (write, begun, free) = gate();
+    bench.chips[MAINBOARD].cells().write = Some(write);
+    let dies = tokio::spawn(async move { collector.set(tag("B"), &context).await });
+    begun.await.unwrap();
+    dies.abort();
+    let _ = dies.await;
+    drop(free);
+
+    let mut events = bench.bus.client("websrv").await.subscribe_events("event.inventory.>").await.unwrap();
+    for _ in 0..2 {
+        let mut collector = bench.collector().await;
+        look(&mut collector, MAINBOARD).await;
+        look(&mut collector, MAINBOARD).await;
+        assert_eq!(bench.chips[MAINBOARD].tag(), "B");
+        let inventory = collector.inventory();
+        let told: Vec<_> =
+            inventory.changes().map(|change| (change.message.as_str(), change.by.as_deref())).collect();
+        assert_eq!(told, [("Mainboard: asset tag \"B\"", Some("admin"))]);
+    }
+    assert_eq!(bench.stored().await.intent, None);
+    let event = tokio::time::timeout(WAIT, events.next()).await.unwrap();
+    let Some(ipc::EventItem::Event(event)) = event else { panic!("{event:?}") };
+    assert_eq!((event.what.as_str(), event.principal.as_deref()), ("set", Some("admin")));
+    assert_eq!(event.request_id, request_id);
+}
