@@ -128,7 +128,8 @@ impl Parts {
     /// Asks a drive who it is and how it is.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when nobody answers at its address; when the bus fails, or does not answer in time; when what is answered is no answer.
+    /// [`Error::Unavailable`] when nobody answers at its address, and for nothing else. [`Error::Io`] when the bus fails, or does not answer within 3 s;
+    /// [`Error::NotBegun`] when it was busy for as long; [`Error::Invalid`] when what is answered is no answer.
     pub async fn ask(&self, drive: usize) -> Result<(nvme::Identity, nvme::Status), Error> {
         let drive = self.drives.get(drive).ok_or_else(|| no_worker("ask", &format!("drive {drive}")))?;
         let what = format!("drive {}", drive.id);
