@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use hal::Error;
 use tokio::sync::oneshot;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 /// How long a call may take, its wait for the ones before it included. A chip behind an I2C expander takes a millisecond; who asks for a line waits two
 /// seconds.
@@ -35,6 +35,8 @@ pub struct Worker {
     jobs: SyncSender<Job>,
     /// What the thread shall drop: giving a line back is a call into the driver, too.
     done_with: Arc<Mutex<Vec<Box<dyn Send>>>>,
+    /// When the call under way was asked for.
+    under_way: Arc<Mutex<Option<Instant>>>,
 }
 
 impl fmt::Debug for Worker {
@@ -56,7 +58,7 @@ impl Worker {
             .name(name.to_owned())
             .stack_size(128 * 1024)
             .spawn(move || work(&queue, &drop_there))?;
-        Ok(Self { jobs, done_with })
+        Ok(Self { jobs, done_with, under_way: Arc::default() })
     }
 
     /// Has `job` done. The result is there within `within`, or an error: [`Error::NotBegun`] for what was not begun and never will be,
@@ -71,16 +73,27 @@ impl Worker {
         let stage = Arc::new(AtomicU8::new(WAITS));
         let (tell, told) = oneshot::channel();
         let begun = Arc::clone(&stage);
+        let (asked, under_way) = (Instant::now(), Arc::clone(&self.under_way));
         let queued = self.jobs.try_send(Box::new(move || {
             if advance(&begun, BEGUN) {
+                let set = |at| *under_way.lock().unwrap_or_else(PoisonError::into_inner) = at;
+                set(Some(asked));
+                let result = job();
+                set(None);
                 // Nobody to tell: its caller waits no longer.
-                let _ = tell.send(job());
+                let _ = tell.send(result);
             }
         }));
         if queued.is_err() {
             stage.store(GIVEN_UP, Ordering::Release);
         }
         Call { stage, told, deadline: Box::pin(tokio::time::sleep(within)), operation, what }
+    }
+
+    /// How long ago the call was asked for that is under way; none while there is none.
+    #[must_use]
+    pub fn held(&self) -> Option<Duration> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).map(|asked| asked.elapsed())
     }
 
     /// Has `what` dropped by the thread, and never waits for that.
@@ -179,6 +192,7 @@ mod tests {
         let mut beat = tokio::time::interval(Duration::from_millis(100));
         let mut beats = 0;
         tokio::pin!(call);
+        assert_eq!(sound.held(), None);
         let error = loop {
             tokio::select! {
                 result = &mut call => break result.unwrap_err(),
@@ -186,11 +200,13 @@ mod tests {
             }
         };
         assert!(matches!(error, Error::Io { operation: "read", .. }), "{error}");
+        assert!(sick.held().is_some_and(|held| held >= WITHIN), "{:?}", sick.held());
         assert!(beats >= 15 && started.elapsed() <= WITHIN + Duration::from_millis(10), "{beats}");
         tokio::time::resume();
         assert_eq!(sound.call("read", "another".into(), WITHIN, || Ok(7)).await.unwrap(), 7);
         drop(free);
         assert_eq!(sick.call("read", "a line".into(), WITHIN, || Ok(8)).await.unwrap(), 8, "and it heals");
+        assert_eq!(sick.held(), None);
     }
 
     #[tokio::test(start_paused = true)]

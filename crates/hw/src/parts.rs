@@ -11,8 +11,9 @@ use smbus::{Address, Transfer};
 
 use crate::SysRoot;
 
-/// How long a whole EEPROM takes at most: 64 KiB at 100 kHz are six seconds, and pages of writes take 5 ms each.
-const WITHIN: Duration = Duration::from_secs(15);
+/// How long an EEPROM may take, and each byte of it: 64 KiB at 100 kHz are six seconds, and pages of writes take 5 ms each.
+const WITHIN: Duration = Duration::from_secs(3);
+const BYTE_WITHIN: Duration = Duration::from_micros(180);
 /// How long a drive takes at most: two blocks, and an adapter that waits a second for one that does not answer.
 const DRIVE_WITHIN: Duration = Duration::from_secs(3);
 
@@ -41,6 +42,8 @@ pub struct Parts {
 #[derive(Debug)]
 struct Fru {
     id: String,
+    /// Its size in bytes.
+    size: u32,
     eeprom: Arc<Mutex<Box<dyn Eeprom>>>,
     worker: Option<Arc<Worker>>,
 }
@@ -74,13 +77,26 @@ impl Parts {
     /// Those of this board. Nothing is opened yet, and no device need be there. `owner` is the daemon.
     #[must_use]
     pub fn new(board: &Board, root: &SysRoot, owner: &str) -> Self {
+        Self::with_eeproms(board, root, owner, |fru| {
+            let size = usize::try_from(fru.size).unwrap_or(usize::MAX);
+            Box::new(SysfsEeprom::new(root.path(), fru.location.clone(), size))
+        })
+    }
+
+    /// As [`Parts::new`], with other EEPROMs than those the kernel has: a test's, in memory.
+    #[must_use]
+    pub fn with_eeproms(
+        board: &Board,
+        root: &SysRoot,
+        owner: &str,
+        eeprom: impl Fn(&board::Fru) -> Box<dyn Eeprom>,
+    ) -> Self {
         let mut workers = Workers::default();
         let fru = |fru: &board::Fru| {
-            let size = usize::try_from(fru.size).unwrap_or(usize::MAX);
-            let eeprom = SysfsEeprom::new(root.path(), fru.location.clone(), size);
             // What is on no bus of the board is one by itself.
             let worker = workers.of(fru.bus.as_ref().unwrap_or(&fru.id).as_str());
-            Fru { id: fru.id.as_str().to_owned(), eeprom: Arc::new(Mutex::new(Box::new(eeprom))), worker }
+            let (id, size) = (fru.id.as_str().to_owned(), fru.size);
+            Fru { id, size, eeprom: Arc::new(Mutex::new(eeprom(fru))), worker }
         };
         let frus = board.frus.iter().map(fru).collect();
         let drive = |drive: &board::Drive| Drive {
@@ -112,7 +128,8 @@ impl Parts {
     /// Asks a drive who it is and how it is.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when nobody answers at its address; when the bus fails, or does not answer in time; when what is answered is no answer.
+    /// [`Error::Unavailable`] when nobody answers at its address, and for nothing else. [`Error::Io`] when the bus fails, or does not answer within 3 s;
+    /// [`Error::NotBegun`] when it was busy for as long; [`Error::Invalid`] when what is answered is no answer.
     pub async fn ask(&self, drive: usize) -> Result<(nvme::Identity, nvme::Status), Error> {
         let drive = self.drives.get(drive).ok_or_else(|| no_worker("ask", &format!("drive {drive}")))?;
         let what = format!("drive {}", drive.id);
@@ -144,6 +161,12 @@ impl Parts {
             .await
     }
 
+    /// How long ago the call was asked for that is under way on the bus of this EEPROM, of whatever part; none while there is none.
+    #[must_use]
+    pub fn held(&self, fru: usize) -> Option<Duration> {
+        self.frus.get(fru)?.worker.as_ref()?.held()
+    }
+
     async fn call<R: Send + 'static>(
         &self,
         fru: usize,
@@ -155,7 +178,7 @@ impl Parts {
         let worker = fru.worker.as_ref().ok_or_else(|| no_worker(operation, &what))?;
         let eeprom = Arc::clone(&fru.eeprom);
         worker
-            .call(operation, what, WITHIN, move || {
+            .call(operation, what, WITHIN + BYTE_WITHIN.saturating_mul(fru.size), move || {
                 // Nobody else has it: one thread, one call at a time.
                 job(eeprom.lock().unwrap_or_else(PoisonError::into_inner).as_mut())
             })
@@ -216,15 +239,18 @@ mod tests {
         let worker = Some(Arc::new(Worker::start("test").unwrap()));
         let fru = |id: &str, eeprom: Box<dyn Eeprom>| Fru {
             id: id.to_owned(),
+            size: 256,
             eeprom: Arc::new(Mutex::new(eeprom)),
             worker: worker.clone(),
         };
         let ((free, hangs), (begin, begun)) = (std::sync::mpsc::channel(), tokio::sync::oneshot::channel());
         let frus = vec![fru("one", Box::new(Hung(hangs, Some(begin)))), fru("other", Box::new(Gone))];
         let parts = Parts { frus, drives: Vec::new() };
+        assert_eq!(parts.held(1), None);
         let (first, second) = tokio::join!(parts.read(0), async {
             begun.await.unwrap();
             tokio::time::pause();
+            assert!(parts.held(1).is_some(), "by another part on its bus");
             parts.read(1).await
         });
         for error in [first.unwrap_err(), second.unwrap_err(), parts.read(1).await.unwrap_err()] {
@@ -233,6 +259,7 @@ mod tests {
         drop(free);
         tokio::time::resume();
         assert!(parts.read(1).await.unwrap_err().is_absence(), "it says so itself");
+        assert_eq!(parts.held(1), None);
         let nobody =
             Parts { frus: vec![Fru { worker: None, ..fru("one", Box::new(Gone)) }], drives: Vec::new() };
         assert!(!nobody.read(0).await.unwrap_err().is_absence());

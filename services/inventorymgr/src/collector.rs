@@ -15,7 +15,7 @@ use service::{Clock, ErrorChain};
 use smbios::Machine;
 use units::Lasting;
 
-use crate::inventory::{Change, Intent, Inventory, OwnerData, Part, Source};
+use crate::inventory::{Change, ChangeKind, Intent, Inventory, OwnerData, Part, Source, Told};
 use crate::parts;
 use crate::scan::{Buses, Item};
 use crate::store::Store;
@@ -25,6 +25,10 @@ use crate::wire;
 pub(crate) const SCAN_EVERY: Duration = Duration::from_secs(2);
 /// Every so many scans, EEPROMs of removable parts, and drives, are read again: 256 bytes take 25 ms of a bus.
 const EEPROM_SCANS: u32 = 3;
+/// When the store has been silent for as long while it is waited for, what is shown of parts is said to be old.
+const SILENT: Duration = Duration::from_secs(3);
+/// A bus whose call takes longer is asked nothing for a client, who would wait for it with all that is asked after him.
+const HELD_MAX: Duration = Duration::from_secs(1);
 /// The largest file of tables that is read: entry point and table.
 const TABLES_MAX: u64 = smbios::MAX_TABLE as u64 + 4_096;
 
@@ -50,6 +54,8 @@ pub(crate) struct Collector {
     read: BTreeSet<usize>,
     /// Sources whose parts are not stored yet; with any of them the changes are not either.
     unsaved: BTreeSet<String>,
+    /// Parts of which it is not stored yet that their owner's words are about them.
+    bound: BTreeSet<String>,
     changes_unsaved: bool,
     failing: Lasting,
     scans: u32,
@@ -80,6 +86,7 @@ impl Collector {
             tables: BTreeMap::new(),
             read: BTreeSet::new(),
             unsaved: BTreeSet::new(),
+            bound: BTreeSet::new(),
             changes_unsaved: false,
             failing: Lasting::default(),
             scans: 0,
@@ -141,13 +148,26 @@ impl Collector {
     }
 
     /// Reads a part of the board that was not read yet, for who asks for it meanwhile.
-    async fn read_now(&mut self, id: &str) {
+    async fn read_now(&mut self, id: &str) -> Result<(), Status> {
         if let Some(index) = self.board.frus.iter().position(|fru| fru.id.as_str() == id) {
+            self.is_free(index, id)?;
             let read = self.said.read(index).await;
             self.take_image(index, read).await;
         } else if let Some(index) = self.board.drives.iter().position(|drive| drive.id.as_str() == id) {
             let answer = self.said.ask(index).await;
             self.take_drive(index, answer).await;
+        }
+        Ok(())
+    }
+
+    /// Whether the bus of an EEPROM may be asked at once.
+    fn is_free(&self, index: usize, id: &str) -> Result<(), Status> {
+        match self.said.held(index).filter(|held| *held > HELD_MAX) {
+            None => Ok(()),
+            Some(held) => {
+                let text = format!("the EEPROM of {id}: its bus has not answered for {} s", held.as_secs());
+                Err(Status::unavailable(text).with_reason("HARDWARE_FAILED"))
+            }
         }
     }
 
@@ -242,17 +262,27 @@ impl Collector {
 
     /// Puts in the inventory what a source says, and tells what changed.
     async fn observed(&mut self, from: &str, parts: Vec<Part>) {
-        let (changes, differs) = {
+        let (bound, changes, differs) = {
             let now = self.now_ms();
             let mut inventory = self.inventory();
             let before = inventory.parts_of(from);
+            let bound: Vec<String> =
+                parts.iter().filter(|part| inventory.bind(part)).map(|part| part.id.clone()).collect();
             let changes = inventory.observe(from, parts, now);
-            (changes, inventory.parts_of(from) != before)
+            (bound, changes, inventory.parts_of(from) != before)
         };
+        self.bound.extend(bound);
         if differs {
             self.unsaved.insert(from.to_owned());
         }
         self.report(&changes, "");
+    }
+
+    /// Tells of a change that somebody asked for, unless it was told before.
+    fn tell(&mut self, told: &Told) {
+        if self.inventory().tell(&told.change) {
+            self.report(std::slice::from_ref(&told.change), &told.request_id);
+        }
     }
 
     fn report(&mut self, changes: &[Change], request_id: &str) {
@@ -265,6 +295,15 @@ impl Collector {
 
     /// Stores what is not stored yet; what fails is tried again with the next scan.
     async fn save(&mut self) {
+        // Before the parts: what is seen there now may be another.
+        while let Some(id) = self.bound.pop_first() {
+            let owned = self.inventory().stored(&id);
+            if let Err(error) = self.put_owned(&id, owned).await {
+                self.bound.insert(id);
+                self.failed(&error);
+                return;
+            }
+        }
         while let Some(from) = self.unsaved.pop_first() {
             let parts = self.inventory().parts_of(&from);
             if let Err(error) = self.store.put_parts(&from, parts).await {
@@ -311,6 +350,12 @@ impl Collector {
                 return now;
             }
         }
+        if let Some(told) = stored.intent.as_ref().and_then(|intent| intent.told.clone()) {
+            // The daemon that was asked for it told nobody.
+            self.observed(&format!("fru-{id}"), vec![parts::of_image(fru, &after)]).await;
+            self.tell(&told);
+            self.save().await;
+        }
         let _ = self.keep(id, OwnerData { intent: None, ..stored }).await;
         after
     }
@@ -340,11 +385,29 @@ impl Collector {
         })
     }
 
+    /// Stores what the owner of a part says. No part is looked at meanwhile: once that takes long, all that can change is shown as old until it is
+    /// read again.
+    async fn put_owned(&mut self, id: &str, owned: OwnerData) -> Result<(), StateError> {
+        let store = self.store.clone();
+        let mut stored = Box::pin(store.put_owned(id, owned));
+        if let Ok(stored) = tokio::time::timeout(SILENT, &mut stored).await {
+            return stored;
+        }
+        tracing::warn!(asset = id, "store does not say whether it stored: no part is read meanwhile");
+        self.inventory().mark_all_stale("not read while the controller waits for its store");
+        let stored = stored.await;
+        // Read at once, whether it is read more than once or not.
+        self.read.clear();
+        self.tables.clear();
+        self.scans = 0;
+        stored
+    }
+
     /// Stores what the owner of a part says, and from then on it counts.
     async fn keep(&mut self, id: &str, owned: OwnerData) -> Result<(), StateError> {
-        self.store.put_owned(id, owned.clone()).await.inspect_err(|error| self.failed(error))?;
-        let now = self.now_ms();
-        self.inventory().set(id, owned, String::new(), "", now);
+        let stored = self.put_owned(id, owned.clone()).await;
+        stored.inspect_err(|error| self.failed(error))?;
+        self.inventory().set(id, owned);
         Ok(())
     }
 
@@ -356,7 +419,7 @@ impl Collector {
     ) -> Result<Asset, Status> {
         let id = wanted.id.as_str();
         if self.inventory().entry(id).is_none() {
-            self.read_now(id).await;
+            self.read_now(id).await?;
             in_time(context)?;
         }
         let (part, was) = {
@@ -374,7 +437,7 @@ impl Collector {
                 let status = Status::failed_precondition(format!("{id} was never read: {why}"));
                 return Err(status.with_reason("ASSET_NOT_READ"));
             }
-            (entry.part.clone(), inventory.owned(&entry.part))
+            (entry.part.clone(), inventory.owned(entry))
         };
         for (name, text) in [("asset_tag", &wanted.asset_tag), ("location", &wanted.location)] {
             if text.as_ref().is_some_and(|text| text.chars().any(char::is_control)) {
@@ -396,7 +459,9 @@ impl Collector {
             ("location", (was.location.as_deref(), location.as_deref())),
         ]);
         let differs = parts::told(&words);
-        if differs.is_empty() {
+        // What is still to be in the EEPROM would undo it, whatever the part said when it was last read.
+        let undone = in_part && wanted.asset_tag.is_some() && was.intent.is_some();
+        if differs.is_empty() && !undone {
             return self.shown(id);
         }
         let stored_tag =
@@ -404,30 +469,43 @@ impl Collector {
         let serial = part.serial.clone().or(was.serial);
         // What is still to be in the EEPROM stays so.
         let mut owned = OwnerData { asset_tag: stored_tag, location, serial, intent: was.intent };
-        if in_part && tag != tag_was {
+        let told = (!differs.is_empty()).then(|| Told {
+            change: Change {
+                id: id.to_owned(),
+                name: part.name.clone(),
+                what: ChangeKind::Set,
+                at_ms: self.now_ms(),
+                message: format!("{}: {differs}", part.name),
+                was_serial: None,
+                serial: None,
+                by: Some(context.username().to_owned()).filter(|by| !by.is_empty()),
+            },
+            request_id: context.request_id.clone(),
+        });
+        if in_part && (tag != tag_was || undone) {
             owned.intent = None;
             let tag = tag.as_deref().unwrap_or_default();
-            self.set_in_part(id, &mut owned, part.serial.as_deref(), tag, context).await?;
+            self.set_in_part(id, &mut owned, part.serial.as_deref(), tag, told.as_ref(), context).await?;
         } else {
-            self.store.put_owned(id, owned.clone()).await?;
+            self.put_owned(id, owned.clone()).await?;
         }
-        let change = {
-            let (now, message) = (self.now_ms(), format!("{}: {differs}", part.name));
-            self.inventory().set(id, owned, message, context.username(), now)
-        };
-        self.report(change.as_slice(), &context.request_id);
+        self.inventory().set(id, owned);
+        if let Some(told) = &told {
+            self.tell(told);
+        }
         self.save().await;
         self.shown(id)
     }
 
-    /// Writes the asset tag into the part. The bytes are stored first: a loss of power in the middle leaves an image that is mended when it is
-    /// read the next time. `owned` has an intent afterwards when it could not be stored that there is none.
+    /// Writes the asset tag into the part. The bytes are stored first, with what is to be told of them: a loss of power in the middle leaves an image
+    /// that is mended, and told of, when it is read the next time. `owned` has an intent afterwards when it could not be stored that there is none.
     async fn set_in_part(
         &mut self,
         id: &str,
         owned: &mut OwnerData,
         serial: Option<&str>,
         tag: &str,
+        told: Option<&Told>,
         context: &CallContext,
     ) -> Result<(), Status> {
         let gone =
@@ -441,6 +519,7 @@ impl Collector {
             }
             Status::unavailable(text).with_reason("HARDWARE_FAILED")
         };
+        self.is_free(index, id)?;
         let before = self.said.read(index).await.map_err(hardware)?;
         in_time(context)?;
         let stored = self.inventory().stored(id);
@@ -453,6 +532,11 @@ impl Collector {
                 .with_reason("FRU_DAMAGED"),
         })?;
         let part = parts::of_image(&fru, after.bytes());
+        if part.serial.is_none() {
+            // What is stored before it is written could end in any part of the kind.
+            let text = format!("{id} has no serial number to know it by: it cannot keep an asset tag");
+            return Err(Status::failed_precondition(text).with_reason("ASSET_WITHOUT_SERIAL_NUMBER"));
+        }
         if let (Some(known), Some(found)) = (serial, part.serial.as_deref())
             && known != found
         {
@@ -465,23 +549,44 @@ impl Collector {
             bytes: HEXLOWER.encode(&bytes),
             serial: part.serial.clone(),
             part_number: part.part_number.clone(),
+            told: None,
         };
         let Some((at, bytes)) = difference(&before, after.bytes()) else {
-            return Ok(self.store.put_owned(id, owned.clone()).await?);
+            return Ok(self.put_owned(id, owned.clone()).await?);
         };
-        let wanted = Some(intent((at, bytes.clone())));
-        self.store.put_owned(id, OwnerData { intent: wanted.clone(), ..owned.clone() }).await?;
+        let wanted = Some(Intent { told: told.cloned(), ..intent((at, bytes.clone())) });
+        let intended = OwnerData { intent: wanted.clone(), ..owned.clone() };
+        self.put_owned(id, intended.clone()).await?;
+        if let Err(over) = in_time(context) {
+            // The store took its time. Nothing is written yet; until the store has forgotten it, it is not to be.
+            let undo = OwnerData { intent: difference(after.bytes(), &before).map(intent), ..stored.clone() };
+            self.inventory().set(id, undo);
+            let _ = self.keep(id, stored).await;
+            return Err(over);
+        }
         self.touched(index);
         if let Err(error) = self.write_checked(index, id, at, bytes, after.bytes()).await {
-            self.restore(index, id, &before, after.bytes(), stored, intent).await?;
-            return Err(hardware(error));
+            return match self.restore(index, id, &before, after.bytes(), stored, intent).await {
+                Ok(()) => Err(hardware(error)),
+                Err(store) => {
+                    // After a restart it would be written.
+                    let text = format!("the EEPROM of {id}: {}; {store}", ErrorChain(&error));
+                    Err(Status::unavailable(text).with_reason("OUTCOME_UNKNOWN"))
+                }
+            };
+        }
+        self.inventory().set(id, intended);
+        self.observed(&format!("fru-{id}"), vec![part]).await;
+        // As long as the intent is stored, what is told of it cannot be lost.
+        if let Some(told) = told {
+            self.tell(told);
+            self.save().await;
         }
         // What is left of the intent writes the same bytes again.
-        if let Err(error) = self.store.put_owned(id, owned.clone()).await {
+        if let Err(error) = self.put_owned(id, owned.clone()).await {
             self.failed(&error);
             owned.intent = wanted;
         }
-        self.observed(&format!("fru-{id}"), vec![part]).await;
         Ok(())
     }
 
@@ -498,11 +603,10 @@ impl Collector {
         let Some((at, bytes)) = difference(after, before) else { return Ok(()) };
         let undo = OwnerData { intent: Some(intent((at, bytes.clone()))), ..was.clone() };
         // Before anything is stored or written: whatever fails from here on is tried again.
-        let now = self.now_ms();
-        self.inventory().set(id, undo.clone(), String::new(), "", now);
+        self.inventory().set(id, undo.clone());
         if let Err(error) = self.write_checked(index, id, at, bytes, before).await {
             tracing::warn!(asset = id, error = %ErrorChain(&error), "cannot restore EEPROM after failed write: retrying");
-            return self.store.put_owned(id, undo).await;
+            return self.put_owned(id, undo).await;
         }
         self.keep(id, was).await
     }
@@ -559,6 +663,9 @@ fn changed(path: &PathBuf, known: Option<(SystemTime, u64)>) -> Option<Read> {
     }
     Some((stamp, std::fs::read(path).ok()?))
 }
+
+#[cfg(test)]
+mod sets;
 
 #[cfg(test)]
 mod tests {

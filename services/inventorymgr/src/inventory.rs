@@ -66,6 +66,13 @@ pub(crate) struct Part {
     pub(crate) damaged: String,
 }
 
+impl Part {
+    /// Whether anything was read of it: one that never could be is known by its place only.
+    fn says_something(&self) -> bool {
+        [&self.manufacturer, &self.product, &self.part_number].into_iter().any(Option::is_some)
+    }
+}
+
 /// A part in the inventory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Entry {
@@ -84,14 +91,19 @@ pub(crate) struct Entry {
 pub(crate) struct OwnerData {
     pub(crate) asset_tag: Option<String>,
     pub(crate) location: Option<String>,
-    /// The serial number of the part that asset tag and location belong to; none for a part that has none.
+    /// The serial number of the part that asset tag and location belong to; none for a part that has none, and in records of before there was
+    /// this field, until [`Inventory::bind`].
     pub(crate) serial: Option<String>,
-    /// Bytes that are to be in its EEPROM: stored before they are written, gone once they are there.
+    /// Bytes that are to be in its EEPROM: stored before they are written, gone once they are there. It was called `pending` when it did not say
+    /// of which part.
+    #[serde(alias = "pending")]
     pub(crate) intent: Option<Intent>,
 }
 
-/// Bytes that are to be in the EEPROM of one part, and of no other that comes in its place.
+/// Bytes that are to be in the EEPROM of one part, and of no other that comes in its place. The first two fields alone, as a list, are what `pending`
+/// was: such an intent is known by no serial number.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Intent {
     /// From which place on.
     pub(crate) at: usize,
@@ -99,6 +111,15 @@ pub(crate) struct Intent {
     pub(crate) bytes: String,
     pub(crate) serial: Option<String>,
     pub(crate) part_number: Option<String>,
+    /// What is told once it is done, by whoever does it.
+    pub(crate) told: Option<Told>,
+}
+
+/// A change that is to be told, with the request it comes of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Told {
+    pub(crate) change: Change,
+    pub(crate) request_id: String,
 }
 
 impl OwnerData {
@@ -107,12 +128,15 @@ impl OwnerData {
         self.asset_tag.is_none() && self.location.is_none() && self.intent.is_none()
     }
 
-    /// What of it is about this part: of another with another serial number it says nothing.
+    /// What of it is about this part: of another it says nothing. Another is one with another serial number, and one without any, unless it is
+    /// damaged or says nothing at all: what could not be read may be the one.
     pub(crate) fn about(self, part: &Part) -> Self {
-        match (&self.serial, &part.serial) {
-            (Some(its), Some(serial)) if its != serial => Self { intent: self.intent, ..Self::default() },
-            _ => self,
-        }
+        let other = match (&self.serial, &part.serial) {
+            (Some(its), Some(serial)) => its != serial,
+            (Some(_), None) => part.damaged.is_empty() && part.says_something(),
+            (None, _) => false,
+        };
+        if other { Self { intent: self.intent, ..Self::default() } } else { self }
     }
 }
 
@@ -220,6 +244,19 @@ impl Inventory {
         changes
     }
 
+    /// Says of what is known of the owner of a part which part it is about, where a record of before does not: the one that was seen last, or now for
+    /// the first time. Returns whether it did.
+    pub(crate) fn bind(&mut self, part: &Part) -> bool {
+        let seen = self.entries.get(&part.id).and_then(|entry| entry.part.serial.clone());
+        let Some(owned) =
+            self.owned.get_mut(&part.id).filter(|owned| owned.serial.is_none() && !owned.is_empty())
+        else {
+            return false;
+        };
+        owned.serial = seen.or_else(|| part.serial.clone());
+        owned.serial.is_some()
+    }
+
     /// A source could not be read. What it said before stays, and says that it is old.
     pub(crate) fn mark_stale(&mut self, from: &str, why: &str) {
         for entry in self.entries.values_mut().filter(|entry| entry.from == from) {
@@ -227,36 +264,29 @@ impl Inventory {
         }
     }
 
-    /// Sets what the owner of a part says. Returns the change, if it is one.
-    pub(crate) fn set(
-        &mut self,
-        id: &str,
-        owned: OwnerData,
-        message: String,
-        by: &str,
-        now_ms: u64,
-    ) -> Option<Change> {
-        let name = self.entries.get(id)?.part.name.clone();
+    /// No source is read for now. What the board file says stays as it is.
+    pub(crate) fn mark_all_stale(&mut self, why: &str) {
+        for entry in self.entries.values_mut().filter(|entry| entry.part.source != Source::Board) {
+            why.clone_into(&mut entry.stale);
+        }
+    }
+
+    /// Sets what the owner of a part says.
+    pub(crate) fn set(&mut self, id: &str, owned: OwnerData) {
         if owned.is_empty() {
             self.owned.remove(id);
         } else {
             self.owned.insert(id.to_owned(), owned);
         }
-        if message.is_empty() {
-            return None;
+    }
+
+    /// Remembers a change of what an owner says. Returns whether it is new: after a restart it may be told a second time.
+    pub(crate) fn tell(&mut self, change: &Change) -> bool {
+        let new = !self.changes.contains(change);
+        if new {
+            self.note(std::slice::from_ref(change));
         }
-        let change = Change {
-            id: id.to_owned(),
-            name,
-            what: ChangeKind::Set,
-            at_ms: now_ms,
-            message,
-            was_serial: None,
-            serial: None,
-            by: (!by.is_empty()).then(|| by.to_owned()),
-        };
-        self.note(std::slice::from_ref(&change));
-        Some(change)
+        new
     }
 
     fn note(&mut self, changes: &[Change]) {
@@ -288,8 +318,8 @@ impl Inventory {
     }
 
     /// What the owner of a part says of it, with what is to be in the EEPROM of whatever part was there.
-    pub(crate) fn owned(&self, part: &Part) -> OwnerData {
-        self.owned.get(&part.id).cloned().unwrap_or_default().about(part)
+    pub(crate) fn owned(&self, entry: &Entry) -> OwnerData {
+        self.owned.get(&entry.part.id).cloned().unwrap_or_default().about(&entry.part)
     }
 
     /// What is stored at this id, whatever part it is about.
@@ -476,13 +506,75 @@ mod tests {
             serial: Some("11".to_owned()),
             intent: None,
         };
-        inventory.set("psu1", said.clone(), String::new(), "", 1);
-        let now = |inventory: &Inventory| inventory.owned(&inventory.entry("psu1").unwrap().part);
+        inventory.set("psu1", said.clone());
+        let now = |inventory: &Inventory| inventory.owned(inventory.entry("psu1").unwrap());
         inventory.observe("fru-psu1", vec![module("psu1", "")], 2);
         assert_eq!(now(&inventory), said, "pulled, it is still the same");
         inventory.observe("fru-psu1", vec![module("psu1", "12")], 3);
         assert_eq!(now(&inventory), OwnerData::default());
         inventory.observe("fru-psu1", vec![module("psu1", "11")], 4);
+        assert_eq!(now(&inventory), said);
+    }
+
+    /// What the release before wrote.
+    #[test]
+    fn a_record_of_before_is_read_and_belongs_to_the_part_that_was_seen_last() {
+        let record = r#"{"asset_tag":"A-1","location":"rack 12","pending":[40,"c0ffee"]}"#;
+        let owned: OwnerData = serde_json::from_str(record).unwrap();
+        assert_eq!((owned.asset_tag.as_deref(), owned.location.as_deref()), (Some("A-1"), Some("rack 12")));
+        let intent = Intent { at: 40, bytes: "c0ffee".to_owned(), ..Intent::default() };
+        assert_eq!(owned.intent, Some(intent));
+        let again: OwnerData = serde_json::from_slice(&serde_json::to_vec(&owned).unwrap()).unwrap();
+        assert_eq!(again, owned);
+        let idle: OwnerData =
+            serde_json::from_str(r#"{"asset_tag":null,"location":null,"pending":null}"#).unwrap();
+        assert_eq!(idle, OwnerData::default());
+        let partly: OwnerData = serde_json::from_str(r#"{"intent":{"at":7,"bytes":"00"}}"#).unwrap();
+        assert_eq!(partly.intent.map(|intent| intent.at), Some(7));
+
+        let parts = vec![("fru-psu1".to_owned(), vec![module("psu1", "11")])];
+        let restored = |owned: OwnerData| {
+            Inventory::restored(parts.clone(), BTreeMap::from([("psu1".to_owned(), owned)]), Vec::new())
+        };
+        // Exchanged while the controller had no power.
+        let mut inventory = restored(owned.clone());
+        assert!(inventory.bind(&module("psu1", "12")));
+        assert!(!inventory.bind(&module("psu1", "12")));
+        inventory.observe("fru-psu1", vec![module("psu1", "12")], 2);
+        assert_eq!(inventory.owned(inventory.entry("psu1").unwrap()).location, None);
+        assert_eq!(inventory.stored("psu1").serial.as_deref(), Some("11"));
+        // Where nothing was seen yet, what is seen first is it.
+        let mut inventory =
+            Inventory::restored(Vec::new(), BTreeMap::from([("psu1".to_owned(), owned)]), Vec::new());
+        assert!(!inventory.bind(&module("psu1", "")));
+        assert!(inventory.bind(&module("psu1", "12")));
+        assert_eq!(inventory.stored("psu1").serial.as_deref(), Some("12"));
+    }
+
+    #[test]
+    fn what_says_no_serial_number_is_another_part_unless_it_could_not_say_it() {
+        let mut inventory = Inventory::default();
+        let unread = Part { present: true, ..module("psu1", "") };
+        let mute = Part { product: Some("PSU".to_owned()), ..unread.clone() };
+        inventory.observe("fru-psu1", vec![module("psu1", "11")], 1);
+        let said = OwnerData {
+            location: Some("rack 12".to_owned()),
+            serial: Some("11".to_owned()),
+            ..OwnerData::default()
+        };
+        inventory.set("psu1", said.clone());
+        let now = |inventory: &Inventory| inventory.owned(inventory.entry("psu1").unwrap());
+        let damaged = Part { damaged: "board: the checksum is wrong".to_owned(), ..mute.clone() };
+        inventory.observe("fru-psu1", vec![damaged], 2);
+        assert_eq!(now(&inventory), said);
+        inventory.observe("fru-psu1", vec![mute.clone()], 3);
+        assert_eq!(now(&inventory), OwnerData::default());
+        inventory.mark_stale("fru-psu1", "the bus hangs");
+        assert_eq!(now(&inventory), OwnerData::default(), "it was read, and is another");
+        // Nothing was ever read of it: it may be the one.
+        let mut inventory = Inventory::default();
+        inventory.observe("fru-psu1", vec![unread], 1);
+        inventory.set("psu1", said.clone());
         assert_eq!(now(&inventory), said);
     }
 

@@ -106,14 +106,20 @@ pub(crate) fn of_image(fru: &board::Fru, bytes: &[u8]) -> Part {
 }
 
 /// What an image is once what was wanted of it is done; none when it is that of another part. A write that was broken off leaves an area whose
-/// checksum is wrong, so the part is known by what the whole says of itself.
+/// checksum is wrong, so the part is known by what the whole says of itself. An intent that knows its part by no serial number mends what is damaged,
+/// and leaves what is whole as it is: the write was not begun or has ended, or it is another part's.
 pub(crate) fn completed(fru: &board::Fru, now: &[u8], intent: &Intent) -> Option<Vec<u8>> {
     let bytes = HEXLOWER.decode(intent.bytes.as_bytes()).ok()?;
+    if intent.serial.is_none() && of_image(fru, now).damaged.is_empty() {
+        return Some(now.to_vec());
+    }
     let mut image = now.to_vec();
     let end = intent.at.checked_add(bytes.len())?;
     image.get_mut(intent.at..end)?.copy_from_slice(&bytes);
     let part = of_image(fru, &image);
-    let same = part.serial == intent.serial && part.part_number == intent.part_number;
+    let (bound, known) = (intent.serial.is_some(), intent.part_number.is_some());
+    let same = (!bound || part.serial == intent.serial)
+        && (!bound && !known || part.part_number == intent.part_number);
     (same && part.damaged.is_empty()).then_some(image)
 }
 
@@ -400,6 +406,7 @@ mod tests {
             bytes: HEXLOWER.encode(&after[from..=to]),
             serial: part.serial.clone(),
             part_number: part.part_number,
+            told: None,
         };
         // Broken off anywhere, it is completed.
         for written in 0..=to - from + 1 {
@@ -410,6 +417,16 @@ mod tests {
         assert_ne!(of_image(fru, &other).serial, part.serial);
         assert_eq!(completed(fru, &other, &intent), None);
         assert_eq!(completed(fru, &[0xff; 256], &intent), None);
+        // One of before, which does not say of which part it is: what is damaged is mended, what is whole stays as it is.
+        let unbound = Intent { at: intent.at, bytes: intent.bytes.clone(), ..Intent::default() };
+        for (written, whole) in [(0, true), (1, false), (to - from, false), (to - from + 1, true)] {
+            let mut half = before.clone();
+            half[from..from + written].copy_from_slice(&after[from..from + written]);
+            let wanted = if whole { half.as_slice() } else { after };
+            assert_eq!(completed(fru, &half, &unbound).as_deref(), Some(wanted), "{written}");
+        }
+        assert_eq!(completed(fru, &other, &unbound).as_deref(), Some(other.as_slice()));
+        assert_eq!(completed(fru, &[0xff; 256], &unbound), None);
         let beyond = Intent { at: 255, ..intent };
         assert_eq!(completed(fru, &before, &beyond), None);
     }

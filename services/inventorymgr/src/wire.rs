@@ -9,7 +9,7 @@ use crate::inventory::{Change, ChangeKind, Entry, Inventory, Kind, Source};
 /// A part and what its owner says of it.
 pub(crate) fn asset(inventory: &Inventory, entry: &Entry) -> v1::Asset {
     let part = &entry.part;
-    let owned = inventory.owned(part);
+    let owned = inventory.owned(entry);
     let (quality, reason) = if !entry.stale.is_empty() {
         (v1::AssetQuality::Stale, entry.stale.clone())
     } else if !part.damaged.is_empty() {
