@@ -200,7 +200,7 @@ pub enum Action {
 enum Stage {
     Opened,
     Challenging(AskId, Rakp1),
-    /// With RAKP 2 as it was sent.
+    /// With RAKP 2 as it was answered.
     Challenged(Rakp1, Vec<u8>),
     Verifying(AskId, Rakp1, Vec<u8>),
 }
@@ -214,7 +214,7 @@ struct Rakp1 {
     /// As it came: with the bit for how the name is looked up.
     role: u8,
     name: Vec<u8>,
-    /// RAKP 1 as it came, to know it again.
+    /// RAKP 1 as it came but for its tag, to know it again: a client that repeats it may give it another (§13.20).
     whole: Vec<u8>,
     /// The tag of RAKP 3.
     tag3: u8,
@@ -269,7 +269,7 @@ struct Live {
     window: Window,
     pending: Vec<Pending>,
     last: Option<Last>,
-    /// RAKP 3's code and RAKP 4, for a client that did not get it.
+    /// RAKP 3's code and the answer in RAKP 4, for a client that did not get it.
     rakp4: (Vec<u8>, Vec<u8>),
 }
 
@@ -654,18 +654,24 @@ impl Server {
         let name = bytes.take(usize::from(length))?.to_vec();
         let ours = self.random::<RANDOM>()?;
         let ask = self.next;
+        let whole = data.get(1..)?;
         let setup = self.setups.get_mut(at)?;
-        match &setup.stage {
+        match &mut setup.stage {
             Stage::Opened => {}
             // It comes once more: RAKP 2 was lost.
-            Stage::Challenged(rakp, sent) if rakp.whole == data => {
-                out.push(Action::Send(from, sent.clone()));
+            Stage::Challenged(rakp, answer) if rakp.whole == whole => {
+                out.push(again(from, payload::RAKP2, tag, answer));
+                return Some(());
+            }
+            // It comes once more before there is an answer: the client waits for that of the latest tag.
+            Stage::Challenging(_, rakp) if rakp.whole == whole => {
+                rakp.tag = tag;
                 return Some(());
             }
             _ => return None,
         }
         self.next += 1;
-        let rakp = Rakp1 { tag, theirs, ours, role, name, whole: data.to_vec(), tag3: 0 };
+        let rakp = Rakp1 { tag, theirs, ours, role, name, whole: whole.to_vec(), tag3: 0 };
         let mut proved = Vec::new();
         proved.extend(setup.remote.to_le_bytes());
         proved.extend(setup.id.to_le_bytes());
@@ -702,9 +708,8 @@ impl Server {
         answer.extend(rakp.ours);
         answer.extend(self.config.guid);
         answer.extend_from_slice(code);
-        let sent = packet::setup(payload::RAKP2, &answer);
-        out.push(Action::Send(from, sent.clone()));
-        setup.stage = Stage::Challenged(rakp, sent);
+        out.push(Action::Send(from, packet::setup(payload::RAKP2, &answer)));
+        setup.stage = Stage::Challenged(rakp, answer);
     }
 
     /// §13.22.
@@ -714,9 +719,9 @@ impl Server {
         let code = bytes.rest();
         if let Some(live) = self.live.iter().find(|live| live.id == id && live.from == from) {
             // It comes once more: RAKP 4 was lost.
-            let (proof, sent) = &live.rakp4;
+            let (proof, answer) = &live.rakp4;
             if crypto::is_same(proof, code) {
-                out.push(Action::Send(from, sent.clone()));
+                out.push(again(from, payload::RAKP4, tag, answer));
             }
             return Some(());
         }
@@ -731,9 +736,15 @@ impl Server {
         let ask = self.next;
         let setup = self.setups.get_mut(at)?;
         let remote = setup.remote;
-        let rakp = match &setup.stage {
+        let rakp = match &mut setup.stage {
             Stage::Challenged(rakp, _) => Rakp1 { tag3: tag, ..rakp.clone() },
-            Stage::Verifying(..) => return Some(()),
+            Stage::Verifying(_, rakp, asked) => {
+                // It comes once more before there is an answer: the client waits for that of the latest tag.
+                if crypto::is_same(asked, code) {
+                    rakp.tag3 = tag;
+                }
+                return Some(());
+            }
             Stage::Opened | Stage::Challenging(..) => {
                 return self.refuse(from, payload::RAKP4, tag, status::INACTIVE, remote, out);
             }
@@ -825,7 +836,7 @@ impl Server {
             window: Window::default(),
             pending: Vec::new(),
             last: None,
-            rakp4: (code, sent.clone()),
+            rakp4: (code, answer),
         };
         out.push(Action::Began(live.info()));
         out.push(Action::Send(from, sent));
@@ -1057,6 +1068,12 @@ impl Server {
         }
         Ok(out)
     }
+}
+
+/// An answer of RAKP once more, with the tag of who asks now.
+fn again(to: SocketAddr, kind: u8, tag: u8, answer: &[u8]) -> Action {
+    let answer = [&[tag], answer.get(1..).unwrap_or_default()].concat();
+    Action::Send(to, packet::setup(kind, &answer))
 }
 
 impl Rakp1 {

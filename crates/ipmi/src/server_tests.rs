@@ -209,6 +209,48 @@ fn a_login_with_each_suite_ends_in_a_session_that_answers() {
     }
 }
 
+/// FreeIPMI counts its tags up with each packet it sends, repeated ones as well.
+#[test]
+fn a_step_that_comes_once_more_with_another_tag_is_answered_with_that_tag() {
+    let tagged = |mut bytes: Vec<u8>, tag: u8| {
+        bytes[16] = tag;
+        bytes
+    };
+    let tag = |out: &[Action]| sent(out).iter().map(|bytes| bytes[16]).collect::<Vec<u8>>();
+    let mut server = server(false, 15);
+    let mut client = Client::new(address(1, 1000), Suite::Sha256);
+    let out = step(&mut server, Mono::ZERO, client.from, &client.open());
+    client.session = u32::from_le_bytes(sent(&out)[0][24..28].try_into().unwrap());
+    let rakp1 = client.rakp1(4, NAME);
+    let out = step(&mut server, Mono::ZERO, client.from, &tagged(rakp1.clone(), 10));
+    let Some(Action::Challenge(asked)) = out.into_iter().next() else { panic!("no challenge") };
+    // Before there is an answer.
+    assert!(step(&mut server, Mono::ZERO, client.from, &tagged(rakp1.clone(), 11)).is_empty());
+    let mut out = Vec::new();
+    server.challenged(asked.id, Some(&client.suite.mac(PASSWORD, &asked.data)), &mut out);
+    assert_eq!(tag(&out), [11]);
+    let first = sent(&out)[0].to_vec();
+    let out = step(&mut server, Mono::ZERO, client.from, &tagged(rakp1, 12));
+    assert_eq!(tag(&out), [12]);
+    assert_eq!(sent(&out)[0][17..], first[17..], "the same RAKP 2 but for the tag");
+    let who = [&[4, u8::try_from(NAME.len()).unwrap()][..], NAME].concat();
+    let code = client.suite.mac(PASSWORD, &[&first[24..40], &client.id.to_le_bytes(), &who].concat());
+    let rakp3 = client.rakp3(&code);
+    let out = step(&mut server, Mono::ZERO, client.from, &tagged(rakp3.clone(), 13));
+    let Some(Action::Verify(asked)) = out.into_iter().next() else { panic!("no question") };
+    assert!(crypto::is_same(&client.suite.mac(PASSWORD, &asked.data), &asked.code));
+    assert!(step(&mut server, Mono::ZERO, client.from, &tagged(rakp3.clone(), 14)).is_empty());
+    let key = client.suite.mac(PASSWORD, &asked.session);
+    let verdict = Ok(Admitted { key, limit: Level::Administrator, account: "u1".to_owned(), number: 2 });
+    let mut out = Vec::new();
+    server.verified(Mono::ZERO, asked.id, verdict, &mut out);
+    assert_eq!(tag(&out), [14]);
+    let first = sent(&out)[0].to_vec();
+    let out = step(&mut server, Mono::ZERO, client.from, &tagged(rakp3, 15));
+    assert_eq!(tag(&out), [15]);
+    assert_eq!(sent(&out)[0][17..], first[17..], "the same RAKP 4 but for the tag");
+}
+
 #[test]
 fn a_suite_that_is_not_set_and_suite_0_open_nothing() {
     let mut server = server(false, 15);
