@@ -8,6 +8,7 @@
 //! What strangers can fill is bounded: so many logins under way, so many of one address, so many answers a second. When there is no room, the
 //! address that has most gives up its oldest.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use units::{Millis, Mono};
@@ -30,6 +31,8 @@ const SETUPS_OF_ONE: usize = 16;
 const PENDING_MAX: usize = 8;
 /// For so long a request that comes once more gets the answer it got: a client that did not get it asks again after a second or two.
 const REPEATED: Millis = Millis::from_secs(3);
+/// Answers of one session that are kept for that: as many as can wait at once.
+const ANSWERED_MAX: usize = PENDING_MAX;
 /// A session that was not used for so long makes room for a new one.
 const MAKES_ROOM: Millis = Millis::from_secs(10);
 /// Answers to strangers in a second, and at once after a pause: to all.
@@ -242,13 +245,21 @@ struct Pending {
     prefix: Option<u8>,
 }
 
-/// The last answer, for a client that did not get it.
+/// An answer, for a client that did not get it.
 #[derive(Debug)]
-struct Last {
+struct Answered {
     at: Mono,
     origin: Origin,
     data: Vec<u8>,
-    message: Vec<u8>,
+    /// From the completion code on.
+    answer: Vec<u8>,
+}
+
+impl Answered {
+    /// Done, or perhaps done: once more would be twice.
+    fn may_be_done(&self) -> bool {
+        self.answer.first().is_some_and(|code| [Completion::OK.0, Completion::TIMEOUT.0].contains(code))
+    }
 }
 
 /// A session.
@@ -268,7 +279,8 @@ struct Live {
     sent: u32,
     window: Window,
     pending: Vec<Pending>,
-    last: Option<Last>,
+    /// The latest answers, oldest first.
+    answered: VecDeque<Answered>,
     /// RAKP 3's code and the answer in RAKP 4, for a client that did not get it.
     rakp4: (Vec<u8>, Vec<u8>),
 }
@@ -277,6 +289,48 @@ impl Live {
     fn info(&self) -> SessionInfo {
         SessionInfo { id: self.id, account: self.account.clone(), from: self.from, level: self.level }
     }
+
+    /// Whether a request came already. A client that repeats Chassis Control may give it another number: the same wish within so short a time
+    /// is the same request, so that the machine is not reset twice. A wish after another one is new.
+    fn once_more(&mut self, now: Mono, origin: Origin, data: &[u8]) -> Once {
+        if self.pending.iter().any(|pending| pending.origin == origin && pending.data == data) {
+            return Once::UnderWay;
+        }
+        let lately = |one: &&Answered| now < one.at.saturating_add(REPEATED);
+        let mut latest = self.answered.iter().rev().take_while(lately);
+        if let Some(found) = latest.clone().find(|one| one.origin == origin && one.data == data) {
+            return Once::Answered(found.answer.clone());
+        }
+        if !is_control(origin) {
+            return Once::New;
+        }
+        // What waits is newer than what is answered.
+        if let Some(pending) = self.pending.iter_mut().rfind(|pending| is_control(pending.origin)) {
+            if pending.data != data {
+                return Once::New;
+            }
+            // The client waits for the answer to the latest number.
+            pending.origin = origin;
+            return Once::UnderWay;
+        }
+        let found = latest.find(|one| is_control(one.origin) && one.may_be_done());
+        found
+            .filter(|one| one.data == data)
+            .map_or(Once::New, |one| Once::Answered(one.answer.clone()))
+    }
+}
+
+/// Whether a request came already.
+enum Once {
+    New,
+    /// Its answer is still to come.
+    UnderWay,
+    /// With this.
+    Answered(Vec<u8>),
+}
+
+fn is_control(origin: Origin) -> bool {
+    Command::of(origin.function, origin.command, &[]).is_some_and(|row| row.command == Command::ChassisControl)
 }
 
 /// Which packets came already (§6.12.13): up to fifteen ahead of the highest, sixteen behind it, each once.
@@ -835,7 +889,7 @@ impl Server {
             sent: 0,
             window: Window::default(),
             pending: Vec::new(),
-            last: None,
+            answered: VecDeque::new(),
             rakp4: (code, answer),
         };
         out.push(Action::Began(live.info()));
@@ -862,17 +916,10 @@ impl Server {
             return;
         }
         let origin = message.origin();
-        let again = |origin_: Origin, data: &[u8]| origin_ == origin && data == message.data;
-        if live.pending.iter().any(|pending| again(pending.origin, &pending.data)) {
-            return;
-        }
-        if let Some(last) = live.last.as_ref()
-            && again(last.origin, &last.data)
-            && now < last.at.saturating_add(REPEATED)
-        {
-            let message = last.message.clone();
-            self.send(at, &message, out);
-            return;
+        match live.once_more(now, origin, message.data) {
+            Once::New => {}
+            Once::UnderWay => return,
+            Once::Answered(answer) => return self.send(at, &origin.answer(&answer), out),
         }
         let prefix =
             Command::of(message.function, message.command, message.data).and_then(|row| row.group.prefix());
@@ -979,10 +1026,13 @@ impl Server {
         answer: Result<Vec<u8>, Completion>,
         out: &mut Vec<Action>,
     ) {
-        let message = origin.answer(&whole(prefix, answer));
-        self.send(at, &message, out);
+        let answer = whole(prefix, answer);
+        self.send(at, &origin.answer(&answer), out);
         if let Some(live) = self.live.get_mut(at) {
-            live.last = Some(Last { at: now, origin, data, message });
+            if live.answered.len() >= ANSWERED_MAX {
+                live.answered.pop_front();
+            }
+            live.answered.push_back(Answered { at: now, origin, data, answer });
         }
     }
 

@@ -380,6 +380,71 @@ fn a_request_that_comes_once_more_is_done_once() {
 }
 
 #[test]
+fn a_request_is_known_again_after_others() {
+    let mut server = server(false, 15);
+    let mut client = logged_in(&mut server, address(1, 1000), Suite::Sha256);
+    client.call(&mut server, Mono::ZERO, 6, 0x3b, &[4]);
+    let identify = client.message(0, 0x04, &[5]);
+    assert_eq!(client.call(&mut server, Mono::ZERO, 0, 0x04, &[5]), [0, 5]);
+    let identify = [&identify[..4], &[client.number << 2], &identify[5..]].concat();
+    let identify = [&identify[..identify.len() - 1], &[checksum(&identify[3..identify.len() - 1])]].concat();
+    let number = client.number;
+    for _ in 1..ANSWERED_MAX {
+        client.call(&mut server, Mono::ZERO, 6, 0x3b, &[0]);
+    }
+    client.sequence += 1;
+    let again = client.sealed(client.sequence, &identify);
+    let out = step(&mut server, Mono::from_millis(2999), client.from, &again);
+    client.number = number;
+    assert_eq!(client.read(sent(&out)[0]), [0, 5], "not handed out once more");
+    client.sequence += 1;
+    let again = client.sealed(client.sequence, &identify);
+    let out = step(&mut server, Mono::from_millis(3000), client.from, &again);
+    assert!(matches!(out[..], [Action::Request(_)]), "too late to be the same");
+}
+
+#[test]
+fn the_same_wish_with_another_number_is_done_once() {
+    let mut server = server(false, 15);
+    let mut client = logged_in(&mut server, address(1, 1000), Suite::Sha256);
+    client.call(&mut server, Mono::ZERO, 6, 0x3b, &[4]);
+    let handed = |out: &[Action]| match out {
+        [Action::Request(request)] => Some(request.id),
+        _ => None,
+    };
+    let cycle = client.next(0, 0x02, &[2]);
+    let id = handed(&step(&mut server, Mono::ZERO, client.from, &cycle)).unwrap();
+    // Under way: the answer is for the latest number.
+    let again = client.next(0, 0x02, &[2]);
+    assert!(step(&mut server, Mono::ZERO, client.from, &again).is_empty());
+    let mut out = Vec::new();
+    server.replied(Mono::ZERO, id, Ok(Vec::new()), &mut out);
+    assert_eq!(client.read(sent(&out)[0]), [0]);
+    // Answered.
+    let again = client.next(0, 0x02, &[2]);
+    let out = step(&mut server, Mono::from_millis(2999), client.from, &again);
+    assert_eq!(client.read(sent(&out)[0]), [0]);
+    // Another wish, and the first one after it, are new.
+    for wish in [0, 2] {
+        let other = client.next(0, 0x02, &[wish]);
+        let id = handed(&step(&mut server, Mono::from_millis(2999), client.from, &other)).unwrap();
+        server.replied(Mono::from_millis(2999), id, Ok(Vec::new()), &mut Vec::new());
+    }
+    // One that was refused may be wished again at once; one that may have happened may not.
+    for (code, is_new) in [(Completion::BUSY, true), (Completion::TIMEOUT, false)] {
+        let wish = client.next(0, 0x02, &[3]);
+        let id = handed(&step(&mut server, Mono::from_millis(2999), client.from, &wish)).unwrap();
+        server.replied(Mono::from_millis(2999), id, Err(code), &mut Vec::new());
+        let again = client.next(0, 0x02, &[3]);
+        let out = step(&mut server, Mono::from_millis(2999), client.from, &again);
+        assert_eq!(handed(&out).is_some(), is_new, "{code:?}");
+        if let Some(id) = handed(&out) {
+            server.replied(Mono::from_millis(2999), id, Err(code), &mut Vec::new());
+        }
+    }
+}
+
+#[test]
 fn what_waits_ends_in_its_time() {
     let mut server = server(false, 15);
     let client = logged_in(&mut server, address(1, 1000), Suite::Sha256);
