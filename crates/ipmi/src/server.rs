@@ -314,9 +314,7 @@ impl Live {
             return Once::UnderWay;
         }
         let found = latest.find(|one| is_control(one.origin) && one.may_be_done());
-        found
-            .filter(|one| one.data == data)
-            .map_or(Once::New, |one| Once::Answered(one.answer.clone()))
+        found.filter(|one| one.data == data).map_or(Once::New, |one| Once::Answered(one.answer.clone()))
     }
 }
 
@@ -330,7 +328,8 @@ enum Once {
 }
 
 fn is_control(origin: Origin) -> bool {
-    Command::of(origin.function, origin.command, &[]).is_some_and(|row| row.command == Command::ChassisControl)
+    Command::of(origin.function, origin.command, &[])
+        .is_some_and(|row| row.command == Command::ChassisControl)
 }
 
 /// Which packets came already (§6.12.13): up to fifteen ahead of the highest, sixteen behind it, each once.
@@ -823,23 +822,24 @@ impl Server {
         Some(())
     }
 
-    /// What was asked by [`Action::Verify`] is known.
+    /// What was asked by [`Action::Verify`] is known; the number of the session that begins by it.
     pub fn verified(
         &mut self,
         now: Mono,
         id: AskId,
         verdict: Result<Admitted, Rejected>,
         out: &mut Vec<Action>,
-    ) {
+    ) -> Option<u32> {
         let found = |setup: &Setup| matches!(setup.stage, Stage::Verifying(asked, ..) if asked == id);
-        let Some(at) = self.setups.iter().position(found) else { return };
+        let at = self.setups.iter().position(found)?;
         let setup = self.setups.remove(at);
-        let Stage::Verifying(_, rakp, code) = setup.stage else { return };
+        let Stage::Verifying(_, rakp, code) = setup.stage else { return None };
         let Setup { id, remote, from, suite, .. } = setup;
-        let refuse = |why: u8, out: &mut Vec<Action>| {
+        let refuse = |why: u8, out: &mut Vec<Action>| -> Option<u32> {
             let mut answer = vec![rakp.tag3, why, 0, 0];
             answer.extend(remote.to_le_bytes());
             out.push(Action::Send(from, packet::setup(payload::RAKP4, &answer)));
+            None
         };
         let Admitted { key, limit, account, number } = match verdict {
             Ok(admitted) => admitted,
@@ -895,6 +895,7 @@ impl Server {
         out.push(Action::Began(live.info()));
         out.push(Action::Send(from, sent));
         self.live.push(live);
+        Some(id)
     }
 
     /// A packet of a session.
