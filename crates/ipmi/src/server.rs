@@ -33,6 +33,8 @@ const PENDING_MAX: usize = 8;
 const REPEATED: Millis = Millis::from_secs(3);
 /// Answers of one session that are kept for that: as many as can wait at once.
 const ANSWERED_MAX: usize = PENDING_MAX;
+/// A session is at most so old: nothing but events ends one whose account changed, and one may be lost.
+const AGE_MAX: Millis = Millis::from_secs(900);
 /// A session that was not used for so long makes room for a new one.
 const MAKES_ROOM: Millis = Millis::from_secs(10);
 /// Answers to strangers in a second, and at once after a pause: to all.
@@ -275,6 +277,7 @@ struct Live {
     number: u8,
     limit: Level,
     level: Level,
+    since: Mono,
     used: Mono,
     sent: u32,
     window: Window,
@@ -445,7 +448,9 @@ impl Server {
     #[must_use]
     pub fn deadline(&self) -> Option<Mono> {
         let setups = self.setups.iter().map(|setup| setup.since.saturating_add(SETUP));
-        let live = self.live.iter().map(|live| live.used.saturating_add(self.config.idle));
+        let live = self.live.iter().map(|live| {
+            live.used.saturating_add(self.config.idle).min(live.since.saturating_add(AGE_MAX))
+        });
         setups.chain(live).min()
     }
 
@@ -454,6 +459,7 @@ impl Server {
         self.setups.retain(|setup| now < setup.since.saturating_add(SETUP));
         let idle = self.config.idle;
         self.end(out, "idle", |live| now >= live.used.saturating_add(idle));
+        self.end(out, "as old as a session may be", |live| now >= live.since.saturating_add(AGE_MAX));
     }
 
     /// Ends the sessions of an account; all without one.
@@ -885,6 +891,7 @@ impl Server {
             limit,
             // A session begins as a user's (§6.8).
             level: Level::User,
+            since: now,
             used: now,
             sent: 0,
             window: Window::default(),

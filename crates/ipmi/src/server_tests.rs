@@ -462,6 +462,19 @@ fn what_waits_ends_in_its_time() {
 }
 
 #[test]
+fn a_session_that_is_used_all_the_time_ends_all_the_same() {
+    let mut server = server(false, 15);
+    let mut client = logged_in(&mut server, address(1, 1000), Suite::Sha256);
+    for second in (0..900).step_by(30) {
+        assert_eq!(client.call(&mut server, Mono::from_millis(second * 1000), 6, 0x3b, &[0]), [0, 2]);
+    }
+    assert_eq!(server.deadline(), Some(Mono::from_millis(900_000)));
+    let mut out = Vec::new();
+    server.tick(Mono::from_millis(900_000), &mut out);
+    assert_eq!((server.sessions(), out.len()), (0, 1));
+}
+
+#[test]
 fn a_change_of_an_account_ends_its_sessions() {
     let mut server = server(false, 15);
     logged_in(&mut server, address(1, 1000), Suite::Sha256);
