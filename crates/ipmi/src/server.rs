@@ -448,9 +448,10 @@ impl Server {
     #[must_use]
     pub fn deadline(&self) -> Option<Mono> {
         let setups = self.setups.iter().map(|setup| setup.since.saturating_add(SETUP));
-        let live = self.live.iter().map(|live| {
-            live.used.saturating_add(self.config.idle).min(live.since.saturating_add(AGE_MAX))
-        });
+        let live = self
+            .live
+            .iter()
+            .map(|live| live.used.saturating_add(self.config.idle).min(live.since.saturating_add(AGE_MAX)));
         setups.chain(live).min()
     }
 
@@ -483,7 +484,7 @@ impl Server {
         let Ok(packet) = Packet::parse(datagram) else { return };
         match packet {
             Packet::Sealed(sealed) => self.sealed(now, from, &sealed, out),
-            _ if !self.affords(from.ip(), now) => {}
+            _ if !self.affords(from, now, &packet) => {}
             Packet::Ping { tag } => out.push(Action::Send(from, packet::pong(tag))),
             Packet::Plain { wrapper, message } => self.plain(from, wrapper, &message, out),
             Packet::Setup { kind: payload::OPEN, data } => {
@@ -498,9 +499,17 @@ impl Server {
         }
     }
 
-    /// Whether a stranger at this address may have one more answer.
-    fn affords(&mut self, address: IpAddr, now: Mono) -> bool {
-        let address = network(address);
+    /// Whether a stranger at this address may have one more answer. One with a login under way has been reached there: what all strangers ask
+    /// together does not keep it out.
+    fn affords(&mut self, from: SocketAddr, now: Mono, packet: &Packet<'_>) -> bool {
+        let address = network(from.ip());
+        let goes_on = match packet {
+            Packet::Setup { kind: payload::RAKP1 | payload::RAKP3, data } => {
+                let id = data.get(4..8).and_then(|id| id.first_chunk().copied()).map(u32::from_le_bytes);
+                self.setups.iter().any(|setup| setup.from == from && Some(setup.id) == id)
+            }
+            _ => false,
+        };
         let place = match self.rates.iter().position(|(known, _)| *known == address) {
             Some(place) => place,
             None => {
@@ -516,7 +525,7 @@ impl Server {
             }
         };
         let one = self.rates.get_mut(place).is_some_and(|(_, rate)| rate.takes(ONE_RATE, now));
-        one && self.all.takes(ALL_RATE, now)
+        one && (goes_on || self.all.takes(ALL_RATE, now))
     }
 
     fn random<const N: usize>(&mut self) -> Option<[u8; N]> {
@@ -652,30 +661,28 @@ impl Server {
     }
 
     /// Whether one more login may begin: of an address that has many only in place of one of its own, of another in place of one of whoever
-    /// has most.
+    /// has most. Who answered once can be reached there, and gives way only where none is left of whom that is not known: whoever sends from
+    /// addresses that are not his own pushes out his own.
     fn makes_room(&mut self, address: IpAddr) -> bool {
         let count = |whose: IpAddr| {
             self.setups.iter().filter(|setup| network(setup.from.ip()) == network(whose)).count()
         };
         let own = count(address);
-        let victim = if own >= SETUPS_OF_ONE {
-            Some(network(address))
-        } else if self.setups.len() >= SETUPS_MAX {
-            let most = self.setups.iter().map(|setup| setup.from.ip()).max_by_key(|whose| count(*whose));
-            match most {
-                Some(most) if count(most) > own => Some(network(most)),
-                _ => return false,
-            }
-        } else {
-            None
-        };
-        if let Some(victim) = victim {
-            let oldest = self.setups.iter().position(|setup| network(setup.from.ip()) == victim);
-            if let Some(oldest) = oldest {
-                self.setups.remove(oldest);
-            }
+        let is_full_alone = own >= SETUPS_OF_ONE;
+        if !is_full_alone && self.setups.len() < SETUPS_MAX {
+            return true;
         }
-        true
+        let candidates = self.setups.iter().enumerate().filter(|(_, setup)| match is_full_alone {
+            true => network(setup.from.ip()) == network(address),
+            false => count(setup.from.ip()) > own,
+        });
+        // The oldest of those alike: the first of them.
+        let rank = |setup: &Setup| (matches!(setup.stage, Stage::Opened), count(setup.from.ip()));
+        let victim = candidates.rev().max_by_key(|(_, setup)| rank(setup)).map(|(place, _)| place);
+        if let Some(victim) = victim {
+            self.setups.remove(victim);
+        }
+        victim.is_some()
     }
 
     /// A step that is refused (§13.18 to §13.23).

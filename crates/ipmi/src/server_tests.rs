@@ -530,6 +530,26 @@ fn an_address_with_one_login_gets_a_place_of_the_one_with_most() {
 }
 
 #[test]
+fn a_flood_from_addresses_that_are_none_keeps_nobody_out_who_can_be_reached() {
+    let mut server = server(false, 15);
+    let mut own = Client::new(address(1, 1), Suite::Sha256);
+    let out = step(&mut server, Mono::ZERO, own.from, &own.open());
+    own.session = u32::from_le_bytes(sent(&out)[0][24..28].try_into().unwrap());
+    let out = step(&mut server, Mono::ZERO, own.from, &own.rakp1(4, NAME));
+    let Some(Action::Challenge(asked)) = out.into_iter().next() else { panic!("no challenge") };
+    for at in 0..1000_u16 {
+        let [high, low] = at.to_be_bytes();
+        let one = Client::new(SocketAddr::from(([198, 51, high, low], 623)), Suite::Sha256);
+        step(&mut server, Mono::ZERO, one.from, &one.open());
+    }
+    let mut out = Vec::new();
+    server.challenged(asked.id, Some(&own.suite.mac(PASSWORD, &asked.data)), &mut out);
+    assert_eq!(sent(&out)[0][17], 0, "its login is still there");
+    let out = step(&mut server, Mono::ZERO, own.from, &own.rakp3(&[0; 32]));
+    assert!(matches!(out[..], [Action::Verify(_)]), "the rate of all does not count for it");
+}
+
+#[test]
 fn sessions_are_so_many_and_one_that_is_not_used_makes_room() {
     let mut server = server(false, 2);
     let first = logged_in(&mut server, address(1, 1), Suite::Sha256);
