@@ -33,6 +33,10 @@ const PENDING_MAX: usize = 8;
 const REPEATED: Millis = Millis::from_secs(3);
 /// Answers of one session that are kept for that: as many as can wait at once.
 const ANSWERED_MAX: usize = PENDING_MAX;
+/// Sessions of one account.
+const SESSIONS_OF_ONE: usize = 5;
+/// Of so many sessions one is kept for administrators.
+const KEPT_OF: u8 = 5;
 /// A session is at most so old: nothing but events ends one whose account changed, and one may be lost.
 const AGE_MAX: Millis = Millis::from_secs(900);
 /// A session that was not used for so long makes room for a new one.
@@ -867,12 +871,10 @@ impl Server {
             wanted => Level::of(wanted).unwrap_or(limit),
         };
         let Some(keys) = Keys::new(suite, &key) else { return refuse(status::RESOURCES, out) };
-        if self.live.len() >= usize::from(self.config.sessions) {
-            let unused = self.live.iter().filter(|live| now >= live.used.saturating_add(MAKES_ROOM));
-            let Some(victim) = unused.min_by_key(|live| live.used).map(|live| live.id) else {
-                return refuse(status::RESOURCES, out);
-            };
-            self.end(out, "made room for another", |live| live.id == victim);
+        match self.gives_way(now, &account, limit) {
+            Ok(None) => {}
+            Ok(Some(victim)) => self.end(out, "made room for another", |live| live.id == victim),
+            Err(()) => return refuse(status::RESOURCES, out),
         }
         let free = |handle: &u8| self.live.iter().all(|live| live.handle != *handle);
         let Some(handle) = (1..=self.config.sessions).find(free) else {
@@ -910,6 +912,27 @@ impl Server {
         out.push(Action::Send(from, sent));
         self.live.push(live);
         Some(id)
+    }
+
+    /// Which session gives way to a new one of this account, if one has to: of an account that has its share its own least used one; else one
+    /// that is not used. `Err` when there is no room.
+    fn gives_way(&self, now: Mono, account: &str, limit: Level) -> Result<Option<u32>, ()> {
+        let least = |live: &&Live| live.used;
+        let own = self.live.iter().filter(|live| live.account == account);
+        if own.clone().count() >= SESSIONS_OF_ONE {
+            return Ok(own.min_by_key(least).map(|live| live.id));
+        }
+        let unused = |live: &&Live| now >= live.used.saturating_add(MAKES_ROOM);
+        let others = self.live.iter().filter(|live| live.limit < Level::Administrator);
+        let for_others = usize::from(self.config.sessions - self.config.sessions / KEPT_OF);
+        let victim = if limit < Level::Administrator && others.clone().count() >= for_others {
+            others.filter(unused).min_by_key(least)
+        } else if self.live.len() >= usize::from(self.config.sessions) {
+            self.live.iter().filter(unused).min_by_key(least)
+        } else {
+            return Ok(None);
+        };
+        victim.map(|live| Some(live.id)).ok_or(())
     }
 
     /// A packet of a session.

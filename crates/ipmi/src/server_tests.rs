@@ -46,6 +46,7 @@ struct Client {
     keys: Option<Keys>,
     sequence: u32,
     number: u8,
+    account: &'static str,
 }
 
 fn sent(out: &[Action]) -> Vec<&[u8]> {
@@ -62,7 +63,7 @@ fn step(server: &mut Server, now: Mono, from: SocketAddr, bytes: &[u8]) -> Vec<A
 
 impl Client {
     fn new(from: SocketAddr, suite: Suite) -> Self {
-        Self { from, suite, id: 0x11_22_33_44, session: 0, keys: None, sequence: 0, number: 0 }
+        Self { from, suite, id: 0x11_22_33_44, session: 0, keys: None, sequence: 0, number: 0, account: "u1" }
     }
 
     fn open(&self) -> Vec<u8> {
@@ -122,7 +123,7 @@ impl Client {
         let right = self.suite.mac(PASSWORD, &asked.data);
         let verdict = if crypto::is_same(&right, &asked.code) {
             let key = self.suite.mac(PASSWORD, &asked.session);
-            Ok(Admitted { key, limit, account: "u1".to_owned(), number: 2 })
+            Ok(Admitted { key, limit, account: self.account.to_owned(), number: 2 })
         } else {
             Err(Rejected::Wrong)
         };
@@ -547,6 +548,33 @@ fn a_flood_from_addresses_that_are_none_keeps_nobody_out_who_can_be_reached() {
     assert_eq!(sent(&out)[0][17], 0, "its login is still there");
     let out = step(&mut server, Mono::ZERO, own.from, &own.rakp3(&[0; 32]));
     assert!(matches!(out[..], [Action::Verify(_)]), "the rate of all does not count for it");
+}
+
+#[test]
+fn an_account_has_a_share_of_the_sessions_and_some_are_for_administrators() {
+    let mut server = server(false, 15);
+    let mut host = 0;
+    let mut log_in = |server: &mut Server, account, limit, at| {
+        host += 1;
+        let mut client = Client { account, ..Client::new(address(host, 1), Suite::Sha256) };
+        (client.log_in(server, Mono::from_millis(at), 0, limit, PASSWORD), client.session)
+    };
+    let (_, first) = log_in(&mut server, "u1", Level::Operator, 0);
+    for at in 1..=5 {
+        assert_eq!(log_in(&mut server, "u1", Level::Operator, at).0, 0);
+    }
+    assert_eq!(server.sessions(), SESSIONS_OF_ONE);
+    assert!(server.live.iter().all(|live| live.id != first), "its own least used one gave way");
+    // Three of fifteen are kept.
+    for account in ["u2", "u2", "u2", "u2", "u2", "u3", "u3"] {
+        assert_eq!(log_in(&mut server, account, Level::User, 10).0, 0);
+    }
+    assert_eq!(log_in(&mut server, "u4", Level::Operator, 10).0, status::RESOURCES);
+    for _ in 0..3 {
+        assert_eq!(log_in(&mut server, "u5", Level::Administrator, 10).0, 0);
+    }
+    assert_eq!(log_in(&mut server, "u5", Level::Administrator, 10).0, status::RESOURCES);
+    assert_eq!(server.sessions(), 15);
 }
 
 #[test]
