@@ -171,7 +171,8 @@ mod tests {
             let value = low + span * at;
             let error = (scale.value(scale.raw(value)) - value).abs();
             prop_assert!(error <= scale.step() * 0.501, "{scale:?}: {value} is off by {error}");
-            prop_assert!(scale.step() <= span / 180.0, "{scale:?} for {span}");
+            // The steps of that offset take part of the range of a byte: little, where it does not lie far away.
+            prop_assert!(span < low.abs() / 10.0 || scale.step() <= span / 180.0, "{scale:?} for {span}");
         }
     }
 }

@@ -8,6 +8,7 @@
 //! What strangers can fill is bounded: so many logins under way, so many of one address, so many answers a second. When there is no room, the
 //! address that has most gives up its oldest.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use units::{Millis, Mono};
@@ -30,6 +31,14 @@ const SETUPS_OF_ONE: usize = 16;
 const PENDING_MAX: usize = 8;
 /// For so long a request that comes once more gets the answer it got: a client that did not get it asks again after a second or two.
 const REPEATED: Millis = Millis::from_secs(3);
+/// Answers of one session that are kept for that: as many as can wait at once.
+const ANSWERED_MAX: usize = PENDING_MAX;
+/// Sessions of one account.
+const SESSIONS_OF_ONE: usize = 5;
+/// Of so many sessions one is kept for administrators.
+const KEPT_OF: u8 = 5;
+/// A session is at most so old: nothing but events ends one whose account changed, and one may be lost.
+const AGE_MAX: Millis = Millis::from_secs(900);
 /// A session that was not used for so long makes room for a new one.
 const MAKES_ROOM: Millis = Millis::from_secs(10);
 /// Answers to strangers in a second, and at once after a pause: to all.
@@ -200,7 +209,7 @@ pub enum Action {
 enum Stage {
     Opened,
     Challenging(AskId, Rakp1),
-    /// With RAKP 2 as it was sent.
+    /// With RAKP 2 as it was answered.
     Challenged(Rakp1, Vec<u8>),
     Verifying(AskId, Rakp1, Vec<u8>),
 }
@@ -214,7 +223,7 @@ struct Rakp1 {
     /// As it came: with the bit for how the name is looked up.
     role: u8,
     name: Vec<u8>,
-    /// RAKP 1 as it came, to know it again.
+    /// RAKP 1 as it came but for its tag, to know it again: a client that repeats it may give it another (§13.20).
     whole: Vec<u8>,
     /// The tag of RAKP 3.
     tag3: u8,
@@ -242,13 +251,21 @@ struct Pending {
     prefix: Option<u8>,
 }
 
-/// The last answer, for a client that did not get it.
+/// An answer, for a client that did not get it.
 #[derive(Debug)]
-struct Last {
+struct Answered {
     at: Mono,
     origin: Origin,
     data: Vec<u8>,
-    message: Vec<u8>,
+    /// From the completion code on.
+    answer: Vec<u8>,
+}
+
+impl Answered {
+    /// Done, or perhaps done: once more would be twice.
+    fn may_be_done(&self) -> bool {
+        self.answer.first().is_some_and(|code| [Completion::OK.0, Completion::TIMEOUT.0].contains(code))
+    }
 }
 
 /// A session.
@@ -264,12 +281,14 @@ struct Live {
     number: u8,
     limit: Level,
     level: Level,
+    since: Mono,
     used: Mono,
     sent: u32,
     window: Window,
     pending: Vec<Pending>,
-    last: Option<Last>,
-    /// RAKP 3's code and RAKP 4, for a client that did not get it.
+    /// The latest answers, oldest first.
+    answered: VecDeque<Answered>,
+    /// RAKP 3's code and the answer in RAKP 4, for a client that did not get it.
     rakp4: (Vec<u8>, Vec<u8>),
 }
 
@@ -277,6 +296,47 @@ impl Live {
     fn info(&self) -> SessionInfo {
         SessionInfo { id: self.id, account: self.account.clone(), from: self.from, level: self.level }
     }
+
+    /// Whether a request came already. A client that repeats Chassis Control may give it another number: the same wish within so short a time
+    /// is the same request, so that the machine is not reset twice. A wish after another one is new.
+    fn once_more(&mut self, now: Mono, origin: Origin, data: &[u8]) -> Once {
+        if self.pending.iter().any(|pending| pending.origin == origin && pending.data == data) {
+            return Once::UnderWay;
+        }
+        let lately = |one: &&Answered| now < one.at.saturating_add(REPEATED);
+        let mut latest = self.answered.iter().rev().take_while(lately);
+        if let Some(found) = latest.clone().find(|one| one.origin == origin && one.data == data) {
+            return Once::Answered(found.answer.clone());
+        }
+        if !is_control(origin) {
+            return Once::New;
+        }
+        // What waits is newer than what is answered.
+        if let Some(pending) = self.pending.iter_mut().rfind(|pending| is_control(pending.origin)) {
+            if pending.data != data {
+                return Once::New;
+            }
+            // The client waits for the answer to the latest number.
+            pending.origin = origin;
+            return Once::UnderWay;
+        }
+        let found = latest.find(|one| is_control(one.origin) && one.may_be_done());
+        found.filter(|one| one.data == data).map_or(Once::New, |one| Once::Answered(one.answer.clone()))
+    }
+}
+
+/// Whether a request came already.
+enum Once {
+    New,
+    /// Its answer is still to come.
+    UnderWay,
+    /// With this.
+    Answered(Vec<u8>),
+}
+
+fn is_control(origin: Origin) -> bool {
+    Command::of(origin.function, origin.command, &[])
+        .is_some_and(|row| row.command == Command::ChassisControl)
 }
 
 /// Which packets came already (§6.12.13): up to fifteen ahead of the highest, sixteen behind it, each once.
@@ -392,7 +452,10 @@ impl Server {
     #[must_use]
     pub fn deadline(&self) -> Option<Mono> {
         let setups = self.setups.iter().map(|setup| setup.since.saturating_add(SETUP));
-        let live = self.live.iter().map(|live| live.used.saturating_add(self.config.idle));
+        let live = self
+            .live
+            .iter()
+            .map(|live| live.used.saturating_add(self.config.idle).min(live.since.saturating_add(AGE_MAX)));
         setups.chain(live).min()
     }
 
@@ -401,6 +464,7 @@ impl Server {
         self.setups.retain(|setup| now < setup.since.saturating_add(SETUP));
         let idle = self.config.idle;
         self.end(out, "idle", |live| now >= live.used.saturating_add(idle));
+        self.end(out, "as old as a session may be", |live| now >= live.since.saturating_add(AGE_MAX));
     }
 
     /// Ends the sessions of an account; all without one.
@@ -424,7 +488,7 @@ impl Server {
         let Ok(packet) = Packet::parse(datagram) else { return };
         match packet {
             Packet::Sealed(sealed) => self.sealed(now, from, &sealed, out),
-            _ if !self.affords(from.ip(), now) => {}
+            _ if !self.affords(from, now, &packet) => {}
             Packet::Ping { tag } => out.push(Action::Send(from, packet::pong(tag))),
             Packet::Plain { wrapper, message } => self.plain(from, wrapper, &message, out),
             Packet::Setup { kind: payload::OPEN, data } => {
@@ -439,9 +503,17 @@ impl Server {
         }
     }
 
-    /// Whether a stranger at this address may have one more answer.
-    fn affords(&mut self, address: IpAddr, now: Mono) -> bool {
-        let address = network(address);
+    /// Whether a stranger at this address may have one more answer. One with a login under way has been reached there: what all strangers ask
+    /// together does not keep it out.
+    fn affords(&mut self, from: SocketAddr, now: Mono, packet: &Packet<'_>) -> bool {
+        let address = network(from.ip());
+        let goes_on = match packet {
+            Packet::Setup { kind: payload::RAKP1 | payload::RAKP3, data } => {
+                let id = data.get(4..8).and_then(|id| id.first_chunk().copied()).map(u32::from_le_bytes);
+                self.setups.iter().any(|setup| setup.from == from && Some(setup.id) == id)
+            }
+            _ => false,
+        };
         let place = match self.rates.iter().position(|(known, _)| *known == address) {
             Some(place) => place,
             None => {
@@ -457,7 +529,7 @@ impl Server {
             }
         };
         let one = self.rates.get_mut(place).is_some_and(|(_, rate)| rate.takes(ONE_RATE, now));
-        one && self.all.takes(ALL_RATE, now)
+        one && (goes_on || self.all.takes(ALL_RATE, now))
     }
 
     fn random<const N: usize>(&mut self) -> Option<[u8; N]> {
@@ -593,30 +665,28 @@ impl Server {
     }
 
     /// Whether one more login may begin: of an address that has many only in place of one of its own, of another in place of one of whoever
-    /// has most.
+    /// has most. Who answered once can be reached there, and gives way only where none is left of whom that is not known: whoever sends from
+    /// addresses that are not his own pushes out his own.
     fn makes_room(&mut self, address: IpAddr) -> bool {
         let count = |whose: IpAddr| {
             self.setups.iter().filter(|setup| network(setup.from.ip()) == network(whose)).count()
         };
         let own = count(address);
-        let victim = if own >= SETUPS_OF_ONE {
-            Some(network(address))
-        } else if self.setups.len() >= SETUPS_MAX {
-            let most = self.setups.iter().map(|setup| setup.from.ip()).max_by_key(|whose| count(*whose));
-            match most {
-                Some(most) if count(most) > own => Some(network(most)),
-                _ => return false,
-            }
-        } else {
-            None
-        };
-        if let Some(victim) = victim {
-            let oldest = self.setups.iter().position(|setup| network(setup.from.ip()) == victim);
-            if let Some(oldest) = oldest {
-                self.setups.remove(oldest);
-            }
+        let is_full_alone = own >= SETUPS_OF_ONE;
+        if !is_full_alone && self.setups.len() < SETUPS_MAX {
+            return true;
         }
-        true
+        let candidates = self.setups.iter().enumerate().filter(|(_, setup)| match is_full_alone {
+            true => network(setup.from.ip()) == network(address),
+            false => count(setup.from.ip()) > own,
+        });
+        // The oldest of those alike: the first of them.
+        let rank = |setup: &Setup| (matches!(setup.stage, Stage::Opened), count(setup.from.ip()));
+        let victim = candidates.rev().max_by_key(|(_, setup)| rank(setup)).map(|(place, _)| place);
+        if let Some(victim) = victim {
+            self.setups.remove(victim);
+        }
+        victim.is_some()
     }
 
     /// A step that is refused (§13.18 to §13.23).
@@ -654,18 +724,24 @@ impl Server {
         let name = bytes.take(usize::from(length))?.to_vec();
         let ours = self.random::<RANDOM>()?;
         let ask = self.next;
+        let whole = data.get(1..)?;
         let setup = self.setups.get_mut(at)?;
-        match &setup.stage {
+        match &mut setup.stage {
             Stage::Opened => {}
             // It comes once more: RAKP 2 was lost.
-            Stage::Challenged(rakp, sent) if rakp.whole == data => {
-                out.push(Action::Send(from, sent.clone()));
+            Stage::Challenged(rakp, answer) if rakp.whole == whole => {
+                out.push(again(from, payload::RAKP2, tag, answer));
+                return Some(());
+            }
+            // It comes once more before there is an answer: the client waits for that of the latest tag.
+            Stage::Challenging(_, rakp) if rakp.whole == whole => {
+                rakp.tag = tag;
                 return Some(());
             }
             _ => return None,
         }
         self.next += 1;
-        let rakp = Rakp1 { tag, theirs, ours, role, name, whole: data.to_vec(), tag3: 0 };
+        let rakp = Rakp1 { tag, theirs, ours, role, name, whole: whole.to_vec(), tag3: 0 };
         let mut proved = Vec::new();
         proved.extend(setup.remote.to_le_bytes());
         proved.extend(setup.id.to_le_bytes());
@@ -702,9 +778,8 @@ impl Server {
         answer.extend(rakp.ours);
         answer.extend(self.config.guid);
         answer.extend_from_slice(code);
-        let sent = packet::setup(payload::RAKP2, &answer);
-        out.push(Action::Send(from, sent.clone()));
-        setup.stage = Stage::Challenged(rakp, sent);
+        out.push(Action::Send(from, packet::setup(payload::RAKP2, &answer)));
+        setup.stage = Stage::Challenged(rakp, answer);
     }
 
     /// §13.22.
@@ -714,9 +789,9 @@ impl Server {
         let code = bytes.rest();
         if let Some(live) = self.live.iter().find(|live| live.id == id && live.from == from) {
             // It comes once more: RAKP 4 was lost.
-            let (proof, sent) = &live.rakp4;
+            let (proof, answer) = &live.rakp4;
             if crypto::is_same(proof, code) {
-                out.push(Action::Send(from, sent.clone()));
+                out.push(again(from, payload::RAKP4, tag, answer));
             }
             return Some(());
         }
@@ -731,9 +806,15 @@ impl Server {
         let ask = self.next;
         let setup = self.setups.get_mut(at)?;
         let remote = setup.remote;
-        let rakp = match &setup.stage {
+        let rakp = match &mut setup.stage {
             Stage::Challenged(rakp, _) => Rakp1 { tag3: tag, ..rakp.clone() },
-            Stage::Verifying(..) => return Some(()),
+            Stage::Verifying(_, rakp, asked) => {
+                // It comes once more before there is an answer: the client waits for that of the latest tag.
+                if crypto::is_same(asked, code) {
+                    rakp.tag3 = tag;
+                }
+                return Some(());
+            }
             Stage::Opened | Stage::Challenging(..) => {
                 return self.refuse(from, payload::RAKP4, tag, status::INACTIVE, remote, out);
             }
@@ -758,23 +839,24 @@ impl Server {
         Some(())
     }
 
-    /// What was asked by [`Action::Verify`] is known.
+    /// What was asked by [`Action::Verify`] is known; the number of the session that begins by it.
     pub fn verified(
         &mut self,
         now: Mono,
         id: AskId,
         verdict: Result<Admitted, Rejected>,
         out: &mut Vec<Action>,
-    ) {
+    ) -> Option<u32> {
         let found = |setup: &Setup| matches!(setup.stage, Stage::Verifying(asked, ..) if asked == id);
-        let Some(at) = self.setups.iter().position(found) else { return };
+        let at = self.setups.iter().position(found)?;
         let setup = self.setups.remove(at);
-        let Stage::Verifying(_, rakp, code) = setup.stage else { return };
+        let Stage::Verifying(_, rakp, code) = setup.stage else { return None };
         let Setup { id, remote, from, suite, .. } = setup;
-        let refuse = |why: u8, out: &mut Vec<Action>| {
+        let refuse = |why: u8, out: &mut Vec<Action>| -> Option<u32> {
             let mut answer = vec![rakp.tag3, why, 0, 0];
             answer.extend(remote.to_le_bytes());
             out.push(Action::Send(from, packet::setup(payload::RAKP4, &answer)));
+            None
         };
         let Admitted { key, limit, account, number } = match verdict {
             Ok(admitted) => admitted,
@@ -789,12 +871,10 @@ impl Server {
             wanted => Level::of(wanted).unwrap_or(limit),
         };
         let Some(keys) = Keys::new(suite, &key) else { return refuse(status::RESOURCES, out) };
-        if self.live.len() >= usize::from(self.config.sessions) {
-            let unused = self.live.iter().filter(|live| now >= live.used.saturating_add(MAKES_ROOM));
-            let Some(victim) = unused.min_by_key(|live| live.used).map(|live| live.id) else {
-                return refuse(status::RESOURCES, out);
-            };
-            self.end(out, "made room for another", |live| live.id == victim);
+        match self.gives_way(now, &account, limit) {
+            Ok(None) => {}
+            Ok(Some(victim)) => self.end(out, "made room for another", |live| live.id == victim),
+            Err(()) => return refuse(status::RESOURCES, out),
         }
         let free = |handle: &u8| self.live.iter().all(|live| live.handle != *handle);
         let Some(handle) = (1..=self.config.sessions).find(free) else {
@@ -820,16 +900,39 @@ impl Server {
             limit,
             // A session begins as a user's (§6.8).
             level: Level::User,
+            since: now,
             used: now,
             sent: 0,
             window: Window::default(),
             pending: Vec::new(),
-            last: None,
-            rakp4: (code, sent.clone()),
+            answered: VecDeque::new(),
+            rakp4: (code, answer),
         };
         out.push(Action::Began(live.info()));
         out.push(Action::Send(from, sent));
         self.live.push(live);
+        Some(id)
+    }
+
+    /// Which session gives way to a new one of this account, if one has to: of an account that has its share its own least used one; else one
+    /// that is not used. `Err` when there is no room.
+    fn gives_way(&self, now: Mono, account: &str, limit: Level) -> Result<Option<u32>, ()> {
+        let least = |live: &&Live| live.used;
+        let own = self.live.iter().filter(|live| live.account == account);
+        if own.clone().count() >= SESSIONS_OF_ONE {
+            return Ok(own.min_by_key(least).map(|live| live.id));
+        }
+        let unused = |live: &&Live| now >= live.used.saturating_add(MAKES_ROOM);
+        let others = self.live.iter().filter(|live| live.limit < Level::Administrator);
+        let for_others = usize::from(self.config.sessions - self.config.sessions / KEPT_OF);
+        let victim = if limit < Level::Administrator && others.clone().count() >= for_others {
+            others.filter(unused).min_by_key(least)
+        } else if self.live.len() >= usize::from(self.config.sessions) {
+            self.live.iter().filter(unused).min_by_key(least)
+        } else {
+            return Ok(None);
+        };
+        victim.map(|live| Some(live.id)).ok_or(())
     }
 
     /// A packet of a session.
@@ -851,17 +954,10 @@ impl Server {
             return;
         }
         let origin = message.origin();
-        let again = |origin_: Origin, data: &[u8]| origin_ == origin && data == message.data;
-        if live.pending.iter().any(|pending| again(pending.origin, &pending.data)) {
-            return;
-        }
-        if let Some(last) = live.last.as_ref()
-            && again(last.origin, &last.data)
-            && now < last.at.saturating_add(REPEATED)
-        {
-            let message = last.message.clone();
-            self.send(at, &message, out);
-            return;
+        match live.once_more(now, origin, message.data) {
+            Once::New => {}
+            Once::UnderWay => return,
+            Once::Answered(answer) => return self.send(at, &origin.answer(&answer), out),
         }
         let prefix =
             Command::of(message.function, message.command, message.data).and_then(|row| row.group.prefix());
@@ -968,10 +1064,13 @@ impl Server {
         answer: Result<Vec<u8>, Completion>,
         out: &mut Vec<Action>,
     ) {
-        let message = origin.answer(&whole(prefix, answer));
-        self.send(at, &message, out);
+        let answer = whole(prefix, answer);
+        self.send(at, &origin.answer(&answer), out);
         if let Some(live) = self.live.get_mut(at) {
-            live.last = Some(Last { at: now, origin, data, message });
+            if live.answered.len() >= ANSWERED_MAX {
+                live.answered.pop_front();
+            }
+            live.answered.push_back(Answered { at: now, origin, data, answer });
         }
     }
 
@@ -1057,6 +1156,12 @@ impl Server {
         }
         Ok(out)
     }
+}
+
+/// An answer of RAKP once more, with the tag of who asks now.
+fn again(to: SocketAddr, kind: u8, tag: u8, answer: &[u8]) -> Action {
+    let answer = [&[tag], answer.get(1..).unwrap_or_default()].concat();
+    Action::Send(to, packet::setup(kind, &answer))
 }
 
 impl Rakp1 {

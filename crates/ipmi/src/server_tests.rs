@@ -46,6 +46,7 @@ struct Client {
     keys: Option<Keys>,
     sequence: u32,
     number: u8,
+    account: &'static str,
 }
 
 fn sent(out: &[Action]) -> Vec<&[u8]> {
@@ -62,7 +63,7 @@ fn step(server: &mut Server, now: Mono, from: SocketAddr, bytes: &[u8]) -> Vec<A
 
 impl Client {
     fn new(from: SocketAddr, suite: Suite) -> Self {
-        Self { from, suite, id: 0x11_22_33_44, session: 0, keys: None, sequence: 0, number: 0 }
+        Self { from, suite, id: 0x11_22_33_44, session: 0, keys: None, sequence: 0, number: 0, account: "u1" }
     }
 
     fn open(&self) -> Vec<u8> {
@@ -122,7 +123,7 @@ impl Client {
         let right = self.suite.mac(PASSWORD, &asked.data);
         let verdict = if crypto::is_same(&right, &asked.code) {
             let key = self.suite.mac(PASSWORD, &asked.session);
-            Ok(Admitted { key, limit, account: "u1".to_owned(), number: 2 })
+            Ok(Admitted { key, limit, account: self.account.to_owned(), number: 2 })
         } else {
             Err(Rejected::Wrong)
         };
@@ -207,6 +208,48 @@ fn a_login_with_each_suite_ends_in_a_session_that_answers() {
         assert_eq!(client.call(&mut server, Mono::ZERO, 6, 0x3c, &id), [0]);
         assert_eq!(server.sessions(), 0);
     }
+}
+
+/// FreeIPMI counts its tags up with each packet it sends, repeated ones as well.
+#[test]
+fn a_step_that_comes_once_more_with_another_tag_is_answered_with_that_tag() {
+    let tagged = |mut bytes: Vec<u8>, tag: u8| {
+        bytes[16] = tag;
+        bytes
+    };
+    let tag = |out: &[Action]| sent(out).iter().map(|bytes| bytes[16]).collect::<Vec<u8>>();
+    let mut server = server(false, 15);
+    let mut client = Client::new(address(1, 1000), Suite::Sha256);
+    let out = step(&mut server, Mono::ZERO, client.from, &client.open());
+    client.session = u32::from_le_bytes(sent(&out)[0][24..28].try_into().unwrap());
+    let rakp1 = client.rakp1(4, NAME);
+    let out = step(&mut server, Mono::ZERO, client.from, &tagged(rakp1.clone(), 10));
+    let Some(Action::Challenge(asked)) = out.into_iter().next() else { panic!("no challenge") };
+    // Before there is an answer.
+    assert!(step(&mut server, Mono::ZERO, client.from, &tagged(rakp1.clone(), 11)).is_empty());
+    let mut out = Vec::new();
+    server.challenged(asked.id, Some(&client.suite.mac(PASSWORD, &asked.data)), &mut out);
+    assert_eq!(tag(&out), [11]);
+    let first = sent(&out)[0].to_vec();
+    let out = step(&mut server, Mono::ZERO, client.from, &tagged(rakp1, 12));
+    assert_eq!(tag(&out), [12]);
+    assert_eq!(sent(&out)[0][17..], first[17..], "the same RAKP 2 but for the tag");
+    let who = [&[4, u8::try_from(NAME.len()).unwrap()][..], NAME].concat();
+    let code = client.suite.mac(PASSWORD, &[&first[24..40], &client.id.to_le_bytes(), &who].concat());
+    let rakp3 = client.rakp3(&code);
+    let out = step(&mut server, Mono::ZERO, client.from, &tagged(rakp3.clone(), 13));
+    let Some(Action::Verify(asked)) = out.into_iter().next() else { panic!("no question") };
+    assert!(crypto::is_same(&client.suite.mac(PASSWORD, &asked.data), &asked.code));
+    assert!(step(&mut server, Mono::ZERO, client.from, &tagged(rakp3.clone(), 14)).is_empty());
+    let key = client.suite.mac(PASSWORD, &asked.session);
+    let verdict = Ok(Admitted { key, limit: Level::Administrator, account: "u1".to_owned(), number: 2 });
+    let mut out = Vec::new();
+    server.verified(Mono::ZERO, asked.id, verdict, &mut out);
+    assert_eq!(tag(&out), [14]);
+    let first = sent(&out)[0].to_vec();
+    let out = step(&mut server, Mono::ZERO, client.from, &tagged(rakp3, 15));
+    assert_eq!(tag(&out), [15]);
+    assert_eq!(sent(&out)[0][17..], first[17..], "the same RAKP 4 but for the tag");
 }
 
 #[test]
@@ -338,6 +381,71 @@ fn a_request_that_comes_once_more_is_done_once() {
 }
 
 #[test]
+fn a_request_is_known_again_after_others() {
+    let mut server = server(false, 15);
+    let mut client = logged_in(&mut server, address(1, 1000), Suite::Sha256);
+    client.call(&mut server, Mono::ZERO, 6, 0x3b, &[4]);
+    let identify = client.message(0, 0x04, &[5]);
+    assert_eq!(client.call(&mut server, Mono::ZERO, 0, 0x04, &[5]), [0, 5]);
+    let identify = [&identify[..4], &[client.number << 2], &identify[5..]].concat();
+    let identify = [&identify[..identify.len() - 1], &[checksum(&identify[3..identify.len() - 1])]].concat();
+    let number = client.number;
+    for _ in 1..ANSWERED_MAX {
+        client.call(&mut server, Mono::ZERO, 6, 0x3b, &[0]);
+    }
+    client.sequence += 1;
+    let again = client.sealed(client.sequence, &identify);
+    let out = step(&mut server, Mono::from_millis(2999), client.from, &again);
+    client.number = number;
+    assert_eq!(client.read(sent(&out)[0]), [0, 5], "not handed out once more");
+    client.sequence += 1;
+    let again = client.sealed(client.sequence, &identify);
+    let out = step(&mut server, Mono::from_millis(3000), client.from, &again);
+    assert!(matches!(out[..], [Action::Request(_)]), "too late to be the same");
+}
+
+#[test]
+fn the_same_wish_with_another_number_is_done_once() {
+    let mut server = server(false, 15);
+    let mut client = logged_in(&mut server, address(1, 1000), Suite::Sha256);
+    client.call(&mut server, Mono::ZERO, 6, 0x3b, &[4]);
+    let handed = |out: &[Action]| match out {
+        [Action::Request(request)] => Some(request.id),
+        _ => None,
+    };
+    let cycle = client.next(0, 0x02, &[2]);
+    let id = handed(&step(&mut server, Mono::ZERO, client.from, &cycle)).unwrap();
+    // Under way: the answer is for the latest number.
+    let again = client.next(0, 0x02, &[2]);
+    assert!(step(&mut server, Mono::ZERO, client.from, &again).is_empty());
+    let mut out = Vec::new();
+    server.replied(Mono::ZERO, id, Ok(Vec::new()), &mut out);
+    assert_eq!(client.read(sent(&out)[0]), [0]);
+    // Answered.
+    let again = client.next(0, 0x02, &[2]);
+    let out = step(&mut server, Mono::from_millis(2999), client.from, &again);
+    assert_eq!(client.read(sent(&out)[0]), [0]);
+    // Another wish, and the first one after it, are new.
+    for wish in [0, 2] {
+        let other = client.next(0, 0x02, &[wish]);
+        let id = handed(&step(&mut server, Mono::from_millis(2999), client.from, &other)).unwrap();
+        server.replied(Mono::from_millis(2999), id, Ok(Vec::new()), &mut Vec::new());
+    }
+    // One that was refused may be wished again at once; one that may have happened may not.
+    for (code, is_new) in [(Completion::BUSY, true), (Completion::TIMEOUT, false)] {
+        let wish = client.next(0, 0x02, &[3]);
+        let id = handed(&step(&mut server, Mono::from_millis(2999), client.from, &wish)).unwrap();
+        server.replied(Mono::from_millis(2999), id, Err(code), &mut Vec::new());
+        let again = client.next(0, 0x02, &[3]);
+        let out = step(&mut server, Mono::from_millis(2999), client.from, &again);
+        assert_eq!(handed(&out).is_some(), is_new, "{code:?}");
+        if let Some(id) = handed(&out) {
+            server.replied(Mono::from_millis(2999), id, Err(code), &mut Vec::new());
+        }
+    }
+}
+
+#[test]
 fn what_waits_ends_in_its_time() {
     let mut server = server(false, 15);
     let client = logged_in(&mut server, address(1, 1000), Suite::Sha256);
@@ -352,6 +460,19 @@ fn what_waits_ends_in_its_time() {
     server.tick(Mono::from_millis(60_000), &mut out);
     assert_eq!((server.sessions(), server.deadline()), (0, None));
     assert!(matches!(&out[..], [Action::Ended(info, "idle")] if info.id == client.session));
+}
+
+#[test]
+fn a_session_that_is_used_all_the_time_ends_all_the_same() {
+    let mut server = server(false, 15);
+    let mut client = logged_in(&mut server, address(1, 1000), Suite::Sha256);
+    for second in (0..900).step_by(30) {
+        assert_eq!(client.call(&mut server, Mono::from_millis(second * 1000), 6, 0x3b, &[0]), [0, 2]);
+    }
+    assert_eq!(server.deadline(), Some(Mono::from_millis(900_000)));
+    let mut out = Vec::new();
+    server.tick(Mono::from_millis(900_000), &mut out);
+    assert_eq!((server.sessions(), out.len()), (0, 1));
 }
 
 #[test]
@@ -407,6 +528,53 @@ fn an_address_with_one_login_gets_a_place_of_the_one_with_most() {
     assert_eq!(server.setups.len(), SETUPS_MAX);
     let mut own = Client::new(address(200, 1), Suite::Sha256);
     assert_eq!(own.log_in(&mut server, Mono::ZERO, 4, Level::Administrator, PASSWORD), 0);
+}
+
+#[test]
+fn a_flood_from_addresses_that_are_none_keeps_nobody_out_who_can_be_reached() {
+    let mut server = server(false, 15);
+    let mut own = Client::new(address(1, 1), Suite::Sha256);
+    let out = step(&mut server, Mono::ZERO, own.from, &own.open());
+    own.session = u32::from_le_bytes(sent(&out)[0][24..28].try_into().unwrap());
+    let out = step(&mut server, Mono::ZERO, own.from, &own.rakp1(4, NAME));
+    let Some(Action::Challenge(asked)) = out.into_iter().next() else { panic!("no challenge") };
+    for at in 0..1000_u16 {
+        let [high, low] = at.to_be_bytes();
+        let one = Client::new(SocketAddr::from(([198, 51, high, low], 623)), Suite::Sha256);
+        step(&mut server, Mono::ZERO, one.from, &one.open());
+    }
+    let mut out = Vec::new();
+    server.challenged(asked.id, Some(&own.suite.mac(PASSWORD, &asked.data)), &mut out);
+    assert_eq!(sent(&out)[0][17], 0, "its login is still there");
+    let out = step(&mut server, Mono::ZERO, own.from, &own.rakp3(&[0; 32]));
+    assert!(matches!(out[..], [Action::Verify(_)]), "the rate of all does not count for it");
+}
+
+#[test]
+fn an_account_has_a_share_of_the_sessions_and_some_are_for_administrators() {
+    let mut server = server(false, 15);
+    let mut host = 0;
+    let mut log_in = |server: &mut Server, account, limit, at| {
+        host += 1;
+        let mut client = Client { account, ..Client::new(address(host, 1), Suite::Sha256) };
+        (client.log_in(server, Mono::from_millis(at), 0, limit, PASSWORD), client.session)
+    };
+    let (_, first) = log_in(&mut server, "u1", Level::Operator, 0);
+    for at in 1..=5 {
+        assert_eq!(log_in(&mut server, "u1", Level::Operator, at).0, 0);
+    }
+    assert_eq!(server.sessions(), SESSIONS_OF_ONE);
+    assert!(server.live.iter().all(|live| live.id != first), "its own least used one gave way");
+    // Three of fifteen are kept.
+    for account in ["u2", "u2", "u2", "u2", "u2", "u3", "u3"] {
+        assert_eq!(log_in(&mut server, account, Level::User, 10).0, 0);
+    }
+    assert_eq!(log_in(&mut server, "u4", Level::Operator, 10).0, status::RESOURCES);
+    for _ in 0..3 {
+        assert_eq!(log_in(&mut server, "u5", Level::Administrator, 10).0, 0);
+    }
+    assert_eq!(log_in(&mut server, "u5", Level::Administrator, 10).0, status::RESOURCES);
+    assert_eq!(server.sessions(), 15);
 }
 
 #[test]

@@ -108,9 +108,9 @@ pub(crate) struct OperatorArgs {
     /// Where to redirect HTTP to HTTPS: ADDRESS:PORT or `off`
     #[arg(long, value_name = "ADDR", default_value = "[::]:80")]
     pub(crate) http: Listen,
-    /// Where to serve IPMI: ADDRESS:PORT or `off`; sets ipmisrv.listen
-    #[arg(long, value_name = "ADDR", default_value = "off")]
-    pub(crate) ipmi: Listen,
+    /// Where to serve IPMI: ADDRESS:PORT or `off`; sets ipmisrv.listen, over what the configuration says; default: what it says
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) ipmi: Option<Listen>,
     /// First password of `admin`, which then need not be changed; without it a random one is shown once
     #[arg(long, value_name = "FILE")]
     pub(crate) admin_password_file: Option<PathBuf>,

@@ -44,7 +44,7 @@ fn fail(error: &Error) -> ExitCode {
 }
 
 fn options(mut args: OperatorArgs) -> Result<Options, Error> {
-    if let Listen::At(address) = args.ipmi {
+    if let Some(Listen::At(address)) = args.ipmi {
         args.sets.push(format!("ipmisrv.listen={address}"));
     }
     let given = if std::process::id() == 1 {
@@ -61,7 +61,9 @@ fn options(mut args: OperatorArgs) -> Result<Options, Error> {
     // It decides which daemons there are.
     let unknown = operator::BoardKind { hal: board::HalKind::Linux, fans: false };
     let kind = board.as_ref().map_or(unknown, operator::BoardKind::of);
-    let daemons = operator::daemon_specs(kind, |daemon| !settings.of(daemon).is_empty());
+    // What the command line switches off stays off, whatever a file says.
+    let is_off = |daemon: &str| daemon == "ipmisrv" && args.ipmi == Some(Listen::Off);
+    let daemons = operator::daemon_specs(kind, |daemon| !is_off(daemon) && !settings.of(daemon).is_empty());
     let state_dir = absolute(&args.state_dir)?;
     let run_dir = match args.run_dir {
         Some(dir) => absolute(&dir)?,

@@ -378,7 +378,8 @@ fn device_id(world: &World<'_>) -> Vec<u8> {
     let (major, minor) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0).min(99));
     let bcd = ((minor / 10) << 4) | (minor % 10);
     // Chassis device, FRU inventory, SEL, SDR repository, sensors; of no manufacturer's numbers.
-    vec![0x20, 0x80, major & 0x7f, bcd, 0x02, 0x8f, 0, 0, 0, 0, 0]
+    // It has no SDRs of the device kind: those are in the repository.
+    vec![0x20, 0x00, major & 0x7f, bcd, 0x02, 0x8f, 0, 0, 0, 0, 0]
 }
 
 /// §20.4: what cannot be reached.

@@ -20,6 +20,7 @@
     )
 )]
 
+mod callers;
 mod commands;
 mod config;
 mod error;

@@ -42,9 +42,8 @@ pub(crate) struct Repository {
     pub(crate) made: u32,
     /// Of which changes.
     of: Option<(Change, Change)>,
-    reservation: u16,
-    /// The reservation that holds.
-    held: Option<u16>,
+    /// How often they were made, never 0: the reservation of whoever reads them now.
+    generation: u16,
 }
 
 impl Repository {
@@ -58,8 +57,10 @@ impl Repository {
             return;
         }
         self.of = Some(of);
-        self.made = now;
-        self.held = None;
+        // Clients compare times to know whether records they keep are still good: no two changes have the same one.
+        self.made = now.max(self.made.saturating_add(1));
+        // 0 is none.
+        self.generation = self.generation.checked_add(1).unwrap_or(1);
         let described = snapshot
             .sensor_descriptions()
             .iter()
@@ -103,16 +104,13 @@ impl Repository {
         self.sensors = found.into_iter().map(|(sensor, _)| sensor).collect();
     }
 
-    /// A new reservation, which ends the one before.
-    pub(crate) fn reserve(&mut self) -> u16 {
-        // 0 is none.
-        self.reservation = self.reservation.checked_add(1).unwrap_or(1);
-        self.held = Some(self.reservation);
-        self.reservation
+    /// The reservation: the same for all, so that no client ends that of another (§33.11 has it end when records change).
+    pub(crate) fn reserve(&self) -> u16 {
+        self.generation
     }
 
     pub(crate) fn holds(&self, reservation: u16) -> bool {
-        self.held == Some(reservation)
+        reservation != 0 && self.generation == reservation
     }
 
     /// The sensor with this number.
@@ -205,4 +203,29 @@ fn sensor(about: &Arc<v1::Sensor>, shown: Option<f64>) -> Option<(Sensor, v1::Se
         kind,
     };
     Some((sensor, (**about).clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reservation_is_for_all_and_ends_when_the_records_change() {
+        let mut repository = Repository::default();
+        assert!(!repository.holds(0));
+        let model = model::Model::new(1);
+        let snapshot = model.snapshot();
+        repository.refresh(snapshot, 1);
+        let (one, other) = (repository.reserve(), repository.reserve());
+        assert!(repository.holds(one) && repository.holds(other));
+        repository.refresh(snapshot, 2);
+        assert!(repository.holds(one), "nothing has changed");
+        repository.of = None;
+        repository.refresh(snapshot, 3);
+        assert!(!repository.holds(one) && repository.holds(repository.reserve()));
+        let made = repository.made;
+        repository.of = None;
+        repository.refresh(snapshot, 3);
+        assert!(repository.made > made, "a change within the same second");
+    }
 }

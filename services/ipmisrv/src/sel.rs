@@ -36,7 +36,11 @@ fn entry(crossed: &v1::SensorThresholdCrossed, repository: &Repository) -> Optio
         (v1::ThresholdSide::Upper, v1::ThresholdLevel::Fatal) => 0xb,
         _ => return None,
     };
-    let raw = |value: Option<f64>| value.map(|value| sensor.scale.raw(value * sensor.factor));
+    // What a byte cannot say is left out, not shown as what it can (I-8).
+    let raw = |value: Option<f64>| {
+        let value = value.map(|value| value * sensor.factor).filter(|value| sensor.holds(*value));
+        value.map(|value| sensor.scale.raw(value))
+    };
     let (value, threshold) = (raw(crossed.value), raw(crossed.threshold));
     // The second byte is the reading, the third the threshold, where they are known.
     let says = u8::from(value.is_some()) << 6 | u8::from(threshold.is_some()) << 4;

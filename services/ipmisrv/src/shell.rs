@@ -1,6 +1,5 @@
 //! The loop: datagrams, bus events and answers in; datagrams and calls out.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +23,7 @@ use tokio::time::Instant;
 use units::Millis;
 use zeroize::Zeroizing;
 
+use crate::callers::Callers;
 use crate::commands::{self, Outcome, World};
 use crate::config::Config;
 use crate::error::Error;
@@ -35,8 +35,10 @@ const DATAGRAM: usize = 1100;
 const LOGIN: Duration = Duration::from_secs(2);
 /// How long an owner may take: a client asks again after a second or two, and gets the answer then.
 const CALL: Duration = Duration::from_secs(5);
-/// Steps of logins and calls at once. What is beyond is not answered, and asked again.
-const WORK_MAX: usize = 128;
+/// Steps of logins at once. Strangers cause them, so they have a share of their own; what is beyond is refused.
+const LOGINS_MAX: usize = 64;
+/// Calls at once, for those who are logged in.
+const CALLS_MAX: usize = 128;
 
 /// What was waited for.
 enum Done {
@@ -55,9 +57,10 @@ struct Shell {
     sel_reservation: u16,
     guid: [u8; 16],
     suites: Vec<Suite>,
-    /// Who is logged in, by account.
-    callers: HashMap<String, Arc<Caller>>,
-    work: JoinSet<Done>,
+    /// Who is logged in.
+    callers: Callers,
+    logins: JoinSet<Done>,
+    calls: JoinSet<Done>,
     clock: Clock,
 }
 
@@ -94,8 +97,9 @@ pub async fn run(context: Context) -> Result<(), Error> {
         sel_reservation: 0,
         guid,
         suites,
-        callers: HashMap::new(),
-        work: JoinSet::new(),
+        callers: Callers::default(),
+        logins: JoinSet::new(),
+        calls: JoinSet::new(),
         clock,
     };
     local.notify.listening("ipmi", address);
@@ -111,12 +115,9 @@ pub async fn run(context: Context) -> Result<(), Error> {
             () = shutdown.wait() => break,
             () = heartbeat.tick() => {}
             () = clock.sleep_until(deadline), if deadline.is_some() => shell.server.tick(clock.now(), &mut out),
-            Some(done) = shell.work.join_next(), if !shell.work.is_empty() => {
-                // Only a shutdown cancels one.
-                if let Ok(done) = done {
-                    shell.done(done, &mut out);
-                }
-            }
+            // Only a shutdown cancels one.
+            Some(Ok(done)) = shell.logins.join_next(), if !shell.logins.is_empty() => shell.done(done, &mut out),
+            Some(Ok(done)) = shell.calls.join_next(), if !shell.calls.is_empty() => shell.done(done, &mut out),
             event = events.next() => match event {
                 Some(event) => shell.event(&event, &mut out),
                 None => break,
@@ -144,11 +145,11 @@ impl Shell {
         };
         match change {
             Some(Change::User(id)) => {
-                self.callers.remove(&id);
+                self.callers.changed(Some(&id));
                 self.server.revoke(Some(&id), out);
             }
             Some(Change::Everything) => {
-                self.callers.clear();
+                self.callers.changed(None);
                 self.server.revoke(None, out);
             }
             // Sessions of HTTP.
@@ -160,11 +161,18 @@ impl Shell {
         match done {
             Done::Challenged(id, code) => self.server.challenged(id, code.as_deref(), out),
             Done::Verified(id, verdict) => {
-                let verdict = verdict.map(|(admitted, caller)| {
-                    self.callers.insert(admitted.account.clone(), caller);
-                    admitted
-                });
-                self.server.verified(self.clock.now(), id, verdict, out);
+                let account = verdict.as_ref().as_ref().ok().map(|(admitted, _)| admitted.account.as_str());
+                // The event of a change may be here before the verdict that was given before it: then nobody knows, and the client asks again.
+                let holds = self.callers.holds(id, account);
+                let (verdict, caller) = match *verdict {
+                    Ok((admitted, caller)) if holds => (Ok(admitted), Some(caller)),
+                    Ok(_) => (Err(Rejected::Unavailable), None),
+                    Err(why) => (Err(why), None),
+                };
+                let session = self.server.verified(self.clock.now(), id, verdict, out);
+                if let (Some(session), Some(caller)) = (session, caller) {
+                    self.callers.begin(session, caller);
+                }
             }
             Done::Replied(id, answer) => self.server.replied(self.clock.now(), id, answer, out),
         }
@@ -179,31 +187,39 @@ impl Shell {
                         tracing::debug!(%error, "cannot send datagram");
                     }
                 }
-                Action::Challenge(asked) => self.challenge(asked),
-                Action::Verify(asked) => self.verify(asked),
+                Action::Challenge(asked) => {
+                    let mut more = Vec::new();
+                    self.challenge(asked, &mut more);
+                    todo.extend(more);
+                }
+                Action::Verify(asked) => {
+                    let mut more = Vec::new();
+                    self.verify(asked, &mut more);
+                    todo.extend(more);
+                }
                 Action::Request(request) => {
                     let mut more = Vec::new();
                     self.request(request, &mut more).await;
                     todo.extend(more);
                 }
                 Action::Began(session) => {
-                    let by =
-                        self.callers.get(&session.account).map(|caller| caller.principal.username.as_str());
+                    let by = self.callers.of(session.id).map(|caller| caller.principal.username.as_str());
                     tracing::info!(by, peer = %session.from, "IPMI session opened");
                 }
                 Action::Ended(session, why) => {
+                    self.callers.end(session.id);
                     tracing::info!(account = session.account, peer = %session.from, why, "IPMI session ended");
                 }
             }
         }
     }
 
-    fn challenge(&mut self, asked: Challenge) {
-        if self.work.len() >= WORK_MAX {
-            return;
+    fn challenge(&mut self, asked: Challenge, out: &mut Vec<Action>) {
+        if self.logins.len() >= LOGINS_MAX {
+            return self.server.challenged(asked.id, None, out);
         }
         let bus = self.bus.clone();
-        self.work.spawn(async move {
+        self.logins.spawn(async move {
             let request = v1::ChallengeIpmiRequest {
                 username: asked.username,
                 cipher_suite: asked.suite.id().into(),
@@ -215,12 +231,14 @@ impl Shell {
         });
     }
 
-    fn verify(&mut self, asked: Verify) {
-        if self.work.len() >= WORK_MAX {
+    fn verify(&mut self, asked: Verify, out: &mut Vec<Action>) {
+        if self.logins.len() >= LOGINS_MAX {
+            let _ = self.server.verified(self.clock.now(), asked.id, Err(Rejected::Unavailable), out);
             return;
         }
+        self.callers.asks(asked.id);
         let (bus, model) = (self.bus.clone(), self.model.clone());
-        self.work.spawn(async move {
+        self.logins.spawn(async move {
             let id = asked.id;
             let address = asked.from.ip().to_canonical().to_string();
             let request = v1::VerifyIpmiRequest {
@@ -260,7 +278,7 @@ impl Shell {
         match commands::answer(&request, &mut world) {
             Outcome::Answer(answer) => self.server.replied(self.clock.now(), request.id, answer, out),
             Outcome::Call { method, request: bytes, data } => {
-                let Some(caller) = self.callers.get(&request.session.account).cloned() else {
+                let Some(caller) = self.callers.of(request.session.id).cloned() else {
                     return self.server.replied(
                         self.clock.now(),
                         request.id,
@@ -268,13 +286,13 @@ impl Shell {
                         out,
                     );
                 };
-                if self.work.len() >= WORK_MAX {
+                if self.calls.len() >= CALLS_MAX {
                     return self.server.replied(self.clock.now(), request.id, Err(Completion::BUSY), out);
                 }
                 let (gate, model) = (self.gate.clone(), self.model.clone());
                 let name = request.command.row().map_or("IPMI", |row| row.name);
                 let (id, peer) = (request.id, request.session.from.ip());
-                self.work.spawn(async move {
+                self.calls.spawn(async move {
                     let asked = ask(&gate, method, bytes.into(), caller, peer, name).await;
                     model.refresh(method.owner);
                     Done::Replied(id, asked.map(|_| data).map_err(|status| commands::completion(status.code)))

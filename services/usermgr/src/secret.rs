@@ -70,7 +70,10 @@ impl Secrets {
     /// Seals a password for its account; the nonce is random.
     pub(crate) fn seal(&self, user: &UserId, password: &Password, nonce: [u8; NONCE]) -> Vec<u8> {
         let mut sealed = nonce.to_vec();
-        let mut text = password.expose().as_bytes().to_vec();
+        let plain = password.expose().as_bytes();
+        // With room for the tag: one that grows leaves a copy of the password behind.
+        let mut text = Vec::with_capacity(plain.len() + CHACHA20_POLY1305.tag_len());
+        text.extend_from_slice(plain);
         let aad = Aad::from(user.as_str().as_bytes());
         // It fails for more than 256 GiB alone; what is not sealed is not kept.
         if self.sealing.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut text).is_ok()

@@ -84,3 +84,28 @@ fn guessing_over_ipmi_is_locked_out_as_everywhere() {
     let said = log_in_by_ipmi(&mut bench, NAME, b"glockenspiel-7").unwrap_err();
     assert_eq!(said.reason(), "LOCKED_OUT");
 }
+
+#[test]
+fn a_generated_password_opens_ipmi_as_well() {
+    let mut bench = bench();
+    let mut drawn = 0_u8;
+    // All bytes alike would make a password that is a repetition.
+    bench.machine.entropy = Box::new(move |bytes: &mut [u8]| {
+        for byte in bytes {
+            drawn = drawn.wrapping_mul(5).wrapping_add(17);
+            *byte = drawn ^ (drawn >> 3);
+        }
+        true
+    });
+    let user = NAME.to_owned();
+    let call = |id| Call::ResetPassword { ticket: Ticket::new(id), user, new: None, require_change: false };
+    let ticket = bench.ask(call, Some(("admin", "")));
+    bench.work();
+    while let Some(_batch) = bench.batch() {
+        bench.step(Event::Written(Outcome::Stored));
+    }
+    let bytes = bench.answer(ticket).unwrap().unwrap();
+    let made = v1::ResetPasswordResponse::decode(bytes.as_slice()).unwrap().new_password;
+    assert!(made.len() <= ipmi::PASSWORD_MAX, "{} bytes", made.len());
+    assert!(log_in_by_ipmi(&mut bench, NAME, made.as_bytes()).is_ok());
+}
