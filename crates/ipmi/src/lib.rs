@@ -35,6 +35,7 @@ mod completion;
 mod crypto;
 mod level;
 mod packet;
+mod rate;
 pub mod scale;
 pub mod sdr;
 pub mod sel;

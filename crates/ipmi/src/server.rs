@@ -9,7 +9,7 @@
 //! address that has most gives up its oldest.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use units::{Millis, Mono};
 use zeroize::Zeroizing;
@@ -20,6 +20,7 @@ use crate::completion::Completion;
 use crate::crypto::{self, BLOCK, Keys, Suite};
 use crate::level::Level;
 use crate::packet::{self, Message, Origin, Packet, Sealed, Wrapper, payload};
+use crate::rate::{Rate, network};
 
 /// How long a login may take from Open Session on (§13.17 leaves it open; OpenBMC has the same).
 const SETUP: Millis = Millis::from_secs(3);
@@ -368,40 +369,6 @@ impl Window {
         }
         self.came |= bit;
         true
-    }
-}
-
-/// How much of a rate is left, in thousandths.
-#[derive(Clone, Copy, Debug)]
-struct Rate {
-    left: u64,
-    at: Mono,
-}
-
-impl Rate {
-    fn full(rate: u64, at: Mono) -> Self {
-        Self { left: rate * 1000, at }
-    }
-
-    fn takes(&mut self, rate: u64, now: Mono) -> bool {
-        let more = now.since(self.at).get().saturating_mul(rate);
-        self.left = self.left.saturating_add(more).min(rate * 1000);
-        self.at = now;
-        match self.left.checked_sub(1000) {
-            Some(left) => {
-                self.left = left;
-                true
-            }
-            None => false,
-        }
-    }
-}
-
-/// Who shares a bound: a host may take any address of its IPv6 network.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
-        v4 @ IpAddr::V4(_) => v4,
     }
 }
 
