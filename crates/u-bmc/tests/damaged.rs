@@ -166,11 +166,12 @@ async fn start_with(state: &Path, file: &Path, damage: Damage) -> Result {
             admin.post("/api/v1alpha1/hosts/system/state", &json!({ "action": "HOST_ACTION_ON" })).await?;
         ensure!(on.status != 200, "the lock is gone:\n{text}");
     }
-    // Nothing can be said of what is not there but for messages, of another id that looks like one, and of a turned bit in what of a certificate is not
-    // looked at.
+    // Nothing can be said of what is not there but for messages, of another id that looks like one, of a turned bit in what of a certificate is not
+    // looked at, and of another text or an earlier end of what a host has said.
     let silent = matches!(damage, Damage::Missing) && !is_segment
         || file == Path::new("system-id") && matches!(damage, Damage::Flipped(_))
-        || file == Path::new("websrv/tls/cert.pem") && matches!(damage, Damage::Flipped(_));
+        || file == Path::new("websrv/tls/cert.pem") && matches!(damage, Damage::Flipped(_))
+        || file == Path::new("consolesrv/system.log") && matches!(damage, Damage::Flipped(_) | Damage::Cut);
     let named = file.components().any(|part| {
         let part = part.as_os_str().to_string_lossy();
         let part = part.trim_start_matches("KV_");

@@ -31,6 +31,45 @@ impl Disk {
         Self { newer: file(""), older: file(".1"), open: None, missed: 0 }
     }
 
+    /// Looks at the files once, and says what is wrong with them. What is no file is put aside: it would keep every line from being written.
+    pub(crate) fn inspect(&self) -> Vec<String> {
+        let mut told = Vec::new();
+        for path in [&self.newer, &self.older] {
+            let is_file = match path.symlink_metadata() {
+                Ok(metadata) => metadata.is_file(),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => {
+                    told.push(format!("{}: {error}", path.display()));
+                    continue;
+                }
+            };
+            if !is_file {
+                let mut aside = path.clone().into_os_string();
+                aside.push(".damaged");
+                let moved = std::fs::rename(path, &aside);
+                let became =
+                    moved.map_or_else(|error| format!("stays: {error}"), |()| "put aside".to_owned());
+                told.push(format!("{}: is no file; {became}", path.display()));
+                continue;
+            }
+            let mut all = Vec::new();
+            match File::open(path).and_then(|file| file.take(FILE_MAX).read_to_end(&mut all)) {
+                Ok(0) => told.push(format!("{}: is empty", path.display())),
+                Ok(_) => {
+                    // The end of the last line, where there is one.
+                    let whole = all.strip_suffix(b"\n").unwrap_or(&all);
+                    let bad = whole.split(|byte| *byte == b'\n').filter(|line| parse_line(line).is_none());
+                    match bad.count() {
+                        0 => {}
+                        lines => told.push(format!("{}: {lines} lines cannot be read", path.display())),
+                    }
+                }
+                Err(error) => told.push(format!("{}: {error}", path.display())),
+            }
+        }
+        told
+    }
+
     /// Appends lines; they are on the medium when it returns.
     ///
     /// # Errors
@@ -238,6 +277,30 @@ mod tests {
         let since = parse_line(b"2026-11-28T23:40:00.000Z x").unwrap().wall;
         let found = disk.last(10, since, 1 << 20).unwrap();
         assert_eq!(found.iter().map(|line| line.text.as_str()).collect::<Vec<_>>(), ["young"]);
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_files_is_told_and_the_next_line_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("system.log");
+        let mut disk = Disk::new(dir.path(), "system");
+        assert_eq!(disk.inspect(), [""; 0]);
+        disk.append(&batch("one")).unwrap();
+        assert_eq!(disk.inspect(), [""; 0]);
+        let whole = std::fs::read(&file).unwrap();
+        for bytes in [&b""[..], &whole[..9], &[0; 30], &[&whole[..], b"2026-11"].concat()] {
+            std::fs::write(&file, bytes).unwrap();
+            let mut disk = Disk::new(dir.path(), "system");
+            assert_eq!(disk.inspect().len(), 1, "{bytes:?}");
+            disk.append(&batch("two")).unwrap();
+            assert_eq!(texts(&disk, 1), ["two"]);
+        }
+        std::fs::remove_file(&file).unwrap();
+        std::fs::create_dir(&file).unwrap();
+        let mut disk = Disk::new(dir.path(), "system");
+        assert!(disk.inspect()[0].contains("put aside"));
+        disk.append(&batch("three")).unwrap();
+        assert_eq!(texts(&disk, 9), ["three"]);
     }
 
     #[test]

@@ -55,7 +55,11 @@ pub async fn run(context: Context) -> Result<(), Error> {
         // A simulated host's port is where the twin puts it.
         let device = console.device.clone();
         let device = device.unwrap_or_else(|| context.run_dir.join(format!("console-{}", console.host)));
-        let disk = Arc::new(std::sync::Mutex::new(Disk::new(&context.state_dir, &desk.name)));
+        let disk = Disk::new(&context.state_dir, &desk.name);
+        for what in disk.inspect() {
+            tracing::warn!(console = desk.name, what, "log of console is damaged: some of it is lost");
+        }
+        let disk = Arc::new(std::sync::Mutex::new(disk));
         let (served, kept, files) = (Arc::clone(&desk), Arc::clone(&desk), Arc::clone(&disk));
         ports.spawn(async move { port::serve(&served, &console, device).await });
         logs.spawn(async move { disk::keep(&kept, &files).await });

@@ -13,8 +13,11 @@ use zeroize::Zeroizing;
 pub(crate) const NONCE: usize = 12;
 /// Bytes of the key.
 const KEY: usize = 32;
+/// Bytes of what shows that the key is whole, and of a file.
+const CHECK: usize = 8;
+const KEPT: usize = KEY + CHECK;
 /// Where it lies, in the daemon's folder.
-pub(crate) const FILE: &str = "ipmi-key";
+pub(crate) const FILES: [&str; 2] = ["ipmi-key", "ipmi-key.2"];
 /// An account that is none.
 const NOBODY: [u8; UserId::BYTES] = [0; UserId::BYTES];
 
@@ -46,25 +49,59 @@ impl Secrets {
         Some(secrets)
     }
 
-    /// Reads the key, or makes one where there is none.
+    /// Reads the key, which is kept twice, or makes one where there is none. What was wrong with the files is told, and mended from the other one;
+    /// so is a key that is gone though something `is_sealed` with it.
     ///
     /// # Errors
-    /// It cannot be read or written, or is no key: what was sealed with it is not lost as long as it is left alone.
-    pub(crate) fn load(folder: &Path, random: impl FnOnce(&mut [u8]) -> bool) -> io::Result<Self> {
+    /// It cannot be read or written, or no file is whole: what was sealed with it is not lost as long as they are left alone.
+    pub(crate) fn load(
+        folder: &Path,
+        is_sealed: bool,
+        random: impl FnOnce(&mut [u8]) -> bool,
+    ) -> io::Result<(Self, Vec<String>)> {
         let folder = service::Folder::open(folder)?;
-        let mut key = Zeroizing::new([0; KEY]);
-        match folder.read(FILE, KEY) {
-            Ok(bytes) if bytes.len() == KEY => key.copy_from_slice(&Zeroizing::new(bytes)),
-            Ok(_) => return Err(io::Error::new(io::ErrorKind::InvalidData, "ipmi-key is damaged")),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        let mut told = Vec::new();
+        let read = |file: &str| match folder.read(file, KEPT) {
+            Ok(bytes) => {
+                let bytes = Zeroizing::new(bytes);
+                checked(&bytes).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it is damaged"))
+            }
+            Err(error) => Err(error),
+        };
+        let found = FILES.map(|file| (file, read(file)));
+        let key = match &found {
+            [(_, Ok(key)), _] | [_, (_, Ok(key))] => key.clone(),
+            [(_, Err(first)), (_, Err(second))]
+                if [first, second].iter().all(|error| error.kind() == io::ErrorKind::NotFound) =>
+            {
+                let mut key = Zeroizing::new([0; KEY]);
                 if !random(&mut *key) {
                     return Err(io::Error::other("there are no random bytes"));
                 }
-                folder.replace_durably(FILE, &*key, 0o600)?;
+                if is_sealed {
+                    told.push("ipmi-key is gone: accounts of IPMI need their passwords set again".to_owned());
+                }
+                key
             }
-            Err(error) => return Err(error),
+            [(_, Err(error)), _] => return Err(io::Error::new(error.kind(), error.to_string())),
+        };
+        let is_new = found.iter().all(|(_, read)| read.is_err());
+        for (file, read) in found {
+            if read.as_ref().is_ok_and(|there| *there == key) {
+                continue;
+            }
+            let written = folder.replace_durably(file, &kept(&key), 0o600);
+            if is_new {
+                written?;
+                continue;
+            }
+            let was = read.err().map_or_else(|| "another key".to_owned(), |error| error.to_string());
+            let became =
+                written.map_or_else(|error| format!("stays so: {error}"), |()| "made anew".to_owned());
+            told.push(format!("{file}: {was}; {became}"));
         }
-        Self::new(&key).ok_or_else(|| io::Error::other("the key is not taken"))
+        let secrets = Self::new(&key).ok_or_else(|| io::Error::other("the key is not taken"))?;
+        Ok((secrets, told))
     }
 
     /// Seals a password for its account; the nonce is random.
@@ -109,6 +146,20 @@ impl Secrets {
     }
 }
 
+/// What a file of the key has.
+fn kept(key: &[u8; KEY]) -> Zeroizing<Vec<u8>> {
+    let mut kept = Zeroizing::new(Vec::with_capacity(KEPT));
+    kept.extend_from_slice(key);
+    kept.extend(ipmi::Suite::Sha256.mac(key, b"u-bmc: the key is whole").iter().take(CHECK));
+    kept
+}
+
+/// The key of a file, if it is whole.
+fn checked(file: &[u8]) -> Option<Zeroizing<[u8; KEY]>> {
+    let key = Zeroizing::new(*file.first_chunk::<KEY>()?);
+    (kept(&key).as_slice() == file).then_some(key)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,23 +183,61 @@ mod tests {
         }
     }
 
+    fn fill(bytes: &mut [u8]) -> bool {
+        bytes.fill(3);
+        true
+    }
+
     #[test]
-    fn the_key_is_made_once_and_a_damaged_one_is_left_alone() {
+    fn the_key_is_made_once_and_one_damaged_file_costs_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let ann = UserId::from_random([1; 8]);
-        let fill = |bytes: &mut [u8]| {
-            bytes.fill(3);
-            true
+        let (secrets, told) = Secrets::load(folder.path(), false, fill).unwrap();
+        assert_eq!(told, [""; 0]);
+        let sealed = secrets.seal(&ann, &Password::new("tr0mbone".into()), [9; NONCE]);
+        let opens = |damage: &str| {
+            let (again, told) = Secrets::load(folder.path(), true, |_| false).unwrap();
+            assert!(again.open(&ann, &sealed).is_some(), "{damage}");
+            told.len()
         };
-        let sealed = Secrets::load(folder.path(), fill).unwrap().seal(
-            &ann,
-            &Password::new("tr0mbone".into()),
-            [9; NONCE],
-        );
-        let again = Secrets::load(folder.path(), |_| false).unwrap();
-        assert!(again.open(&ann, &sealed).is_some());
-        std::fs::write(folder.path().join(FILE), b"short").unwrap();
-        assert!(Secrets::load(folder.path(), fill).is_err());
-        assert_eq!(std::fs::read(folder.path().join(FILE)).unwrap(), b"short");
+        assert_eq!(opens("none"), 0);
+        for file in FILES {
+            let path = folder.path().join(file);
+            let whole = std::fs::read(&path).unwrap();
+            for bit in 0..whole.len() * 8 {
+                let mut bytes = whole.clone();
+                bytes[bit / 8] ^= 1 << (bit % 8);
+                std::fs::write(&path, &bytes).unwrap();
+                assert_eq!(opens("a bit"), 1, "{file}: bit {bit}");
+                assert_eq!(std::fs::read(&path).unwrap(), whole);
+            }
+            for bytes in [&b""[..], &whole[..7], &[0; KEPT]] {
+                std::fs::write(&path, bytes).unwrap();
+                assert_eq!(opens("other bytes"), 1, "{file}");
+            }
+            std::fs::remove_file(&path).unwrap();
+            assert_eq!(opens("gone"), 1, "{file}");
+            std::fs::remove_file(&path).unwrap();
+            std::fs::create_dir(&path).unwrap();
+            assert_eq!(opens("a folder"), 1, "{file}");
+            std::fs::remove_dir(&path).unwrap();
+            assert_eq!(opens("gone again"), 1, "{file}");
+        }
+    }
+
+    #[test]
+    fn two_damaged_files_are_left_alone_and_a_key_that_is_gone_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        for file in FILES {
+            std::fs::write(folder.path().join(file), b"short").unwrap();
+        }
+        assert!(Secrets::load(folder.path(), false, fill).is_err());
+        assert_eq!(std::fs::read(folder.path().join(FILES[0])).unwrap(), b"short");
+        for file in FILES {
+            std::fs::remove_file(folder.path().join(file)).unwrap();
+        }
+        let (_, told) = Secrets::load(folder.path(), true, fill).unwrap();
+        assert_eq!(told.len(), 1);
+        assert_eq!(Secrets::load(folder.path(), true, fill).unwrap().1, [""; 0]);
     }
 }

@@ -107,15 +107,22 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let entropy = Box::new(|bytes: &mut [u8]| getrandom::fill(bytes).is_ok());
     let lockout_file = LockoutFile::open(&local.run_dir);
     let counted = lockout_file.as_ref().and_then(|file| file.load(limits.lockout.saved_max()));
+    let is_sealed = found.accounts.list().iter().any(|account| account.ipmi_secret.is_some());
     let machine =
         Machine::new(limits, entropy, decoy, found.accounts, sessions, counted.as_deref(), now(&clock));
-    let secrets = match Secrets::load(&local.state_dir, |bytes| getrandom::fill(bytes).is_ok()) {
-        Ok(secrets) => Some(secrets),
+    let secrets = match Secrets::load(&local.state_dir, is_sealed, |bytes| getrandom::fill(bytes).is_ok()) {
+        Ok((secrets, told)) => {
+            for what in told {
+                tracing::warn!(what, "repaired key of IPMI passwords");
+            }
+            Some(secrets)
+        }
         Err(error) => {
-            let file = local.state_dir.join(crate::secret::FILE);
+            let [file, _] = crate::secret::FILES;
+            let file = local.state_dir.join(file);
             tracing::error!(path = %file.display(), %error, "cannot use the key of IPMI passwords: no login over IPMI");
             local.notify.status(format!(
-                "no login over IPMI: {} cannot be used ({error}); remove it, restart, and set the passwords of IPMI accounts again",
+                "no login over IPMI: {} cannot be used ({error}); remove it and its copy, and set the passwords of IPMI accounts again",
                 file.display()
             ));
             None
