@@ -17,7 +17,7 @@ fuzz_target!(|datagrams: Vec<(u8, u16, Vec<u8>)>| {
         }
         true
     };
-    let mut server = Server::new(config, entropy, Mono::ZERO);
+    let mut server = Server::new(config, entropy);
     let mut now = Mono::ZERO;
     for (host, passed, bytes) in datagrams {
         now = now.saturating_add(Millis::new(passed.into()));

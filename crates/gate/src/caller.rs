@@ -1,7 +1,7 @@
 //! Who asks, and from where.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use schema::v1alpha1::Privilege;
@@ -21,10 +21,7 @@ impl Peer {
     /// Who shares a bound: a host may take any address of its IPv6 network.
     pub(crate) fn network(self) -> Self {
         match self {
-            Self::Address(address) => Self::Address(match address.to_canonical() {
-                IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
-                v4 => v4,
-            }),
+            Self::Address(address) => Self::Address(units::network(address)),
             link @ Self::Link(_) => link,
         }
     }

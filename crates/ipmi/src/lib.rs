@@ -35,7 +35,6 @@ mod completion;
 mod crypto;
 mod level;
 mod packet;
-mod rate;
 pub mod scale;
 pub mod sdr;
 pub mod sel;
@@ -48,5 +47,6 @@ pub use crypto::{PASSWORD_MAX, Suite, is_same};
 pub use level::Level;
 pub use packet::{Malformed, Message, Packet};
 pub use server::{
-    Action, Admitted, AskId, Challenge, Config, Rejected, Request, RequestId, Server, SessionInfo, Verify,
+    Action, Admitted, AskId, CHANNEL, Challenge, Config, Rejected, Request, RequestId, Server, SessionInfo,
+    Verify, is_this_channel,
 };

@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
-use units::{Millis, Mono};
+use units::{Allowance, Millis, Mono, network};
 use zeroize::Zeroizing;
 
 use crate::bytes::Bytes;
@@ -20,7 +20,6 @@ use crate::completion::Completion;
 use crate::crypto::{self, BLOCK, Keys, Suite};
 use crate::level::Level;
 use crate::packet::{self, Message, Origin, Packet, Sealed, Wrapper, payload};
-use crate::rate::{Rate, network};
 
 /// How long a login may take from Open Session on (§13.17 leaves it open; OpenBMC has the same).
 const SETUP: Millis = Millis::from_secs(3);
@@ -43,9 +42,9 @@ const AGE_MAX: Millis = Millis::from_secs(900);
 /// A session that was not used for so long makes room for a new one.
 const MAKES_ROOM: Millis = Millis::from_secs(10);
 /// Answers to strangers in a second, and at once after a pause: to all.
-const ALL_RATE: u64 = 512;
+const ALL_RATE: u32 = 512;
 /// To one address.
-const ONE_RATE: u64 = 64;
+const ONE_RATE: u32 = 64;
 /// Addresses whose rates are kept.
 const RATES_MAX: usize = 256;
 /// Bytes of random numbers in RAKP.
@@ -53,7 +52,7 @@ const RANDOM: usize = 16;
 /// Longest name in RAKP (table 13-11).
 const NAME_MAX: usize = 16;
 /// The channel of the network.
-const CHANNEL: u8 = 1;
+pub const CHANNEL: u8 = 1;
 /// In a request: the channel it comes by.
 const THIS_CHANNEL: u8 = 0x0e;
 /// Cipher suites' records that go into one answer (§22.15.1).
@@ -381,8 +380,8 @@ pub struct Server {
     entropy: Entropy,
     setups: Vec<Setup>,
     live: Vec<Live>,
-    all: Rate,
-    rates: Vec<(IpAddr, Rate)>,
+    all: Allowance,
+    rates: Vec<(IpAddr, Allowance)>,
     next: u64,
 }
 
@@ -397,13 +396,13 @@ impl std::fmt::Debug for Server {
 
 impl Server {
     /// Nobody is there yet. `entropy` fills a slice with random bytes, and says whether it could.
-    pub fn new(config: Config, entropy: impl FnMut(&mut [u8]) -> bool + Send + 'static, now: Mono) -> Self {
+    pub fn new(config: Config, entropy: impl FnMut(&mut [u8]) -> bool + Send + 'static) -> Self {
         Self {
             config,
             entropy: Box::new(entropy),
             setups: Vec::new(),
             live: Vec::new(),
-            all: Rate::full(ALL_RATE, now),
+            all: a_second(ALL_RATE),
             rates: Vec::new(),
             next: 0,
         }
@@ -486,17 +485,17 @@ impl Server {
             None => {
                 if self.rates.len() >= RATES_MAX {
                     // The one that has asked for nothing for longest is full again, or the nearest to it.
-                    let oldest = self.rates.iter().enumerate().min_by_key(|(_, (_, rate))| rate.at);
+                    let oldest = self.rates.iter().enumerate().min_by_key(|(_, (_, rate))| rate.asked());
                     if let Some(oldest) = oldest.map(|(place, _)| place) {
                         self.rates.swap_remove(oldest);
                     }
                 }
-                self.rates.push((address, Rate::full(ONE_RATE, now)));
+                self.rates.push((address, a_second(ONE_RATE)));
                 self.rates.len() - 1
             }
         };
-        let one = self.rates.get_mut(place).is_some_and(|(_, rate)| rate.takes(ONE_RATE, now));
-        one && (goes_on || self.all.takes(ALL_RATE, now))
+        let one = self.rates.get_mut(place).is_some_and(|(_, rate)| rate.take(now));
+        one && (goes_on || self.all.take(now))
     }
 
     fn random<const N: usize>(&mut self) -> Option<[u8; N]> {
@@ -1125,6 +1124,11 @@ impl Server {
     }
 }
 
+/// So many at once, and in each second.
+fn a_second(rate: u32) -> Allowance {
+    Allowance::new(rate, rate, Millis::from_secs(1))
+}
+
 /// An answer of RAKP once more, with the tag of who asks now.
 fn again(to: SocketAddr, kind: u8, tag: u8, answer: &[u8]) -> Action {
     let answer = [&[tag], answer.get(1..).unwrap_or_default()].concat();
@@ -1155,7 +1159,11 @@ fn whole(prefix: Option<u8>, answer: Result<Vec<u8>, Completion>) -> Vec<u8> {
     out
 }
 
-fn is_this_channel(channel: u8) -> Result<(), Completion> {
+/// Whether a request calls the channel it came by, as its number or as "this one" (§6.3).
+///
+/// # Errors
+/// [`Completion::INVALID_FIELD`] for another.
+pub fn is_this_channel(channel: u8) -> Result<(), Completion> {
     match channel & 0xf {
         CHANNEL | THIS_CHANNEL => Ok(()),
         _ => Err(Completion::INVALID_FIELD),

@@ -34,7 +34,7 @@ fn server(sha1: bool, sessions: u8) -> Server {
         }
         fine
     };
-    Server::new(config, mixed, Mono::ZERO)
+    Server::new(config, mixed)
 }
 
 /// Who logs in.

@@ -1,9 +1,9 @@
 //! How often an account may do what makes an event.
 
-use units::{Millis, Mono};
+use units::{Allowance, Millis, Mono};
 
 /// At once, after a pause.
-const BURST: u64 = 10;
+const BURST: u32 = 10;
 /// One more comes in this time.
 const EACH: Millis = Millis::from_secs(10);
 /// Accounts that are known at a time.
@@ -12,26 +12,23 @@ const KNOWN_MAX: usize = 64;
 /// Take-overs and breaks of each account: ten at once, then one each ten seconds. Who opens many sessions has no more.
 #[derive(Debug, Default)]
 pub struct Allowances {
-    /// The account, and when its allowance is whole again.
-    known: Vec<(String, Mono)>,
+    known: Vec<(String, Allowance)>,
 }
 
 impl Allowances {
     /// Whether `account` may once more, which is counted.
     pub fn take(&mut self, account: &str, now: Mono) -> bool {
         // Who has all of the allowance need not be known.
-        self.known.retain(|(_, whole)| *whole > now);
-        let known = self.known.len();
-        let entry = self.known.iter_mut().find(|(name, _)| name == account);
-        let next = entry.as_ref().map_or(now, |(_, whole)| *whole).saturating_add(EACH);
-        if next.since(now).get() > BURST * EACH.get() {
+        self.known.retain(|(_, allowance)| !allowance.is_full(now));
+        if let Some((_, allowance)) = self.known.iter_mut().find(|(name, _)| name == account) {
+            return allowance.take(now);
+        }
+        if self.known.len() >= KNOWN_MAX {
             return false;
         }
-        match entry {
-            Some((_, whole)) => *whole = next,
-            None if known >= KNOWN_MAX => return false,
-            None => self.known.push((account.to_owned(), next)),
-        }
-        true
+        let mut allowance = Allowance::new(BURST, 1, EACH);
+        let taken = allowance.take(now);
+        self.known.push((account.to_owned(), allowance));
+        taken
     }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use units::{Millis, Mono};
+use units::{Allowance, Millis, Mono};
 
 /// Lines of one kind that may come at once: a start or a change of all hosts is told in full.
 const BURST: u32 = 20;
@@ -21,39 +21,6 @@ const KINDS_MAX: usize = 2_048;
 /// Kinds told apart of one place: some deeds, each by as many people as there are accounts. Those beyond share one.
 const KINDS_OF_PLACE: usize = 256;
 
-/// A number of things at once, then one in a span.
-#[derive(Clone, Copy, Debug)]
-pub struct Bucket {
-    burst: u32,
-    every: Millis,
-    /// What is left, in milliseconds of `every` each.
-    credit: u64,
-    at: Mono,
-}
-
-impl Bucket {
-    /// A full one.
-    pub fn new(burst: u32, every: Millis) -> Self {
-        let credit = u64::from(burst).saturating_mul(every.get());
-        Self { burst, every, credit, at: Mono::ZERO }
-    }
-
-    /// Takes one, if there is one.
-    pub fn take(&mut self, now: Mono) -> bool {
-        let full = u64::from(self.burst).saturating_mul(self.every.get());
-        let passed = now.since(self.at).get();
-        self.at = self.at.max(now);
-        self.credit = self.credit.saturating_add(passed).min(full);
-        match self.credit.checked_sub(self.every.get()) {
-            Some(left) => {
-                self.credit = left;
-                true
-            }
-            None => false,
-        }
-    }
-}
-
 /// Which lines share a budget, as hashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
@@ -67,8 +34,8 @@ pub(crate) struct Key {
 struct Kind {
     /// What it is, for people.
     name: String,
-    bucket: Bucket,
-    fresh: Bucket,
+    allowance: Allowance,
+    fresh: Allowance,
     /// Hashes of the contents that came last.
     seen: VecDeque<u64>,
     left_out: u64,
@@ -107,8 +74,8 @@ impl Limiter {
         let key = self.key(kind);
         let kind = self.kinds.entry(key).or_insert_with(|| Kind {
             name: name(),
-            bucket: Bucket::new(BURST, EVERY),
-            fresh: Bucket::new(FRESH_BURST, EVERY),
+            allowance: Allowance::new(BURST, 1, EVERY),
+            fresh: Allowance::new(FRESH_BURST, 1, EVERY),
             seen: VecDeque::new(),
             left_out: 0,
             since: now,
@@ -118,7 +85,7 @@ impl Limiter {
             kind.seen.truncate(SEEN - 1);
             kind.seen.push_front(content);
         }
-        if kind.bucket.take(now) || (is_error && is_new && kind.fresh.take(now)) {
+        if kind.allowance.take(now) || (is_error && is_new && kind.fresh.take(now)) {
             return Verdict::Write { left_out: std::mem::take(&mut kind.left_out) };
         }
         if kind.left_out == 0 {

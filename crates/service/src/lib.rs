@@ -47,7 +47,6 @@ pub use config::{ConfigError, Settings};
 pub use confine::{Confinement, Reach};
 pub use context::{Context, Heartbeat, LocalContext, NoBoard};
 pub use exit::{Exit, Failure};
-pub use flood::Bucket;
 pub use folder::{Folder, read_file, read_path};
 pub use log::{LogConfig, LogFormat, also_to as logs_also_to, init as init_logs, tell_left_out};
 pub use memory::Memory;

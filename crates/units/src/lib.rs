@@ -6,7 +6,8 @@
 //! Time: the pure crates are given [`Mono`] as an argument and answer with deadlines in the same clock. They
 //! have no clock of their own. Wall-clock time exists only at the edges, for people to read.
 //!
-//! [`Lasting`] decides how often a condition that lasts is spoken of.
+//! [`Lasting`] decides how often a condition that lasts is spoken of, [`Allowance`] how often something may be done; [`network`] says which addresses
+//! share a bound.
 #![cfg_attr(
     not(test),
     deny(
@@ -18,12 +19,16 @@
     )
 )]
 
+mod allowance;
 mod duty;
 mod lasting;
+mod network;
 mod time;
 mod wall;
 
+pub use allowance::Allowance;
 pub use duty::Duty;
 pub use lasting::{Lasting, Said};
+pub use network::network;
 pub use time::{Millis, Mono};
 pub use wall::began_ms;

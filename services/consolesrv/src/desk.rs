@@ -7,7 +7,6 @@ use serial::frame::Notice;
 use serial::{Allowances, Log, Outgoing, RING, Rate, Refused, Ring, SessionId, Sessions, Typed};
 use service::Clock;
 use tokio::sync::{Notify, watch};
-use units::Mono;
 
 /// What may be logged of one console: two boots of a chatty server at once, and then 22 MB a day.
 const LOG_RATE: Rate = Rate { burst: 128 * 1024, per_second: 256 };
@@ -264,15 +263,5 @@ impl Desk {
     fn wall(&self) -> i64 {
         let since = self.clock.wall().duration_since(UNIX_EPOCH).unwrap_or_default();
         i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-    }
-}
-
-/// Sleeps until then; for ever without a time.
-pub(crate) async fn sleep_until(clock: &Clock, at: Option<Mono>) {
-    match at {
-        Some(at) => {
-            tokio::time::sleep(std::time::Duration::from_millis(at.since(clock.now()).get())).await;
-        }
-        None => std::future::pending().await,
     }
 }

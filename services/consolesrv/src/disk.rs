@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serial::{Batch, LogLine, parse_line, wants_rotation};
 use service::ErrorChain;
 
-use crate::desk::{Desk, sleep_until};
+use crate::desk::Desk;
 
 /// Bytes of both files together.
 const ROOM: u64 = 256 * 1024;
@@ -194,7 +194,7 @@ pub(crate) async fn keep(desk: &Desk, disk: &Arc<Mutex<Disk>>) {
         let due = desk.lock().log.due();
         tokio::select! {
             changed = changes.changed() => if changed.is_err() { return },
-            () = sleep_until(&desk.clock, due) => {}
+            () = desk.clock.sleep_until(due) => {}
         }
     }
 }

@@ -12,7 +12,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::desk::{Desk, TOO_OFTEN, sleep_until};
+use crate::desk::{Desk, TOO_OFTEN};
 use crate::shared::{Shared, Tell, What};
 use crate::ticket::Pass;
 
@@ -121,7 +121,7 @@ impl Session {
                 Ok(frame) => to.write_all(&frame).await?,
                 Err(until) => tokio::select! {
                     changed = changes.changed() => if changed.is_err() { return Ok(()) },
-                    () = sleep_until(&self.desk.clock, until) => {}
+                    () = self.desk.clock.sleep_until(until) => {}
                     said = told.recv() => if let Some(said) = said { notice(to, &said).await? },
                 },
             }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use ipmi::{Command, Completion, Level, Request, Suite};
+use ipmi::{CHANNEL, Command, Completion, Level, Request, Suite, is_this_channel};
 use model::{Domain, Quality, Snapshot, State};
 use prost::Message as _;
 use prost_types::{Duration, FieldMask};
@@ -12,11 +12,8 @@ use schema::{Method, MethodInfo};
 
 use crate::parts;
 use crate::repository::Repository;
-use crate::sel;
+use crate::sel::Sel;
 
-/// The channel of the network, and how a request calls the one it came by.
-const CHANNEL: u8 = 1;
-const THIS_CHANNEL: u8 = 0x0e;
 /// How long a machine is identified by default, seconds (§28.5).
 const IDENTIFY: u8 = 15;
 /// Most bytes of one answer.
@@ -28,11 +25,10 @@ type Answer = Result<Vec<u8>, Completion>;
 pub(crate) struct World<'a> {
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) repository: &'a mut Repository,
-    /// The reservation of the SEL; 0 for none.
-    pub(crate) sel_reservation: &'a mut u16,
+    pub(crate) sel: &'a mut Sel,
     pub(crate) guid: [u8; 16],
     pub(crate) sessions: usize,
-    /// The controller's address towards who asks.
+    /// The controller's address towards who asks, for a request that [`wants_address`].
     pub(crate) local: Option<IpAddr>,
     pub(crate) suites: &'a [Suite],
     /// Seconds since 1970.
@@ -58,6 +54,14 @@ impl From<Answer> for Outcome {
 
 fn call<Req: prost::Message, Resp>(method: Method<Req, Resp>, request: &Req) -> Outcome {
     Outcome::Call { method: method.info, request: request.encode_to_vec(), data: Vec::new() }
+}
+
+/// The LAN parameter that is the controller's address (table 23-4).
+const ADDRESS: u8 = 3;
+
+/// Whether the answer needs [`World::local`], for which the kernel has to be asked.
+pub(crate) fn wants_address(request: &Request) -> bool {
+    request.command == Command::GetLanParameters && request.data.get(1) == Some(&ADDRESS)
 }
 
 /// What a request comes to.
@@ -101,14 +105,14 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
         // The SEL and its events are on, nothing else is.
         Command::GetGlobalEnables => vec![0x08],
         Command::GetChannelAccess => {
-            is_this(byte(0)?)?;
+            is_this_channel(byte(0)?)?;
             match byte(1)? >> 6 {
                 1 | 2 => vec![0x22, Level::Administrator as u8],
                 _ => return Err(Completion::INVALID_FIELD),
             }
         }
         Command::GetChannelInfo => {
-            is_this(byte(0)?)?;
+            is_this_channel(byte(0)?)?;
             let active = u8::try_from(world.sessions.min(63)).unwrap_or(63);
             // 802.3 LAN, IPMB, many sessions; the protocol is the specification's own (IANA 7154).
             vec![CHANNEL, 0x04, 0x01, 0x80 | active, 0xf2, 0x1b, 0x00, 0, 0]
@@ -151,7 +155,8 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
         // All times are UTC.
         Command::GetSelTimeOffset => vec![0, 0],
         Command::GetSelInfo => {
-            let records = sel::records(world.snapshot, world.repository);
+            world.sel.refresh(world.snapshot, world.repository);
+            let records = &world.sel.records;
             let newest = records.last().map_or(u32::MAX, |(_, at, _)| *at);
             let mut out = vec![0x51];
             out.extend(u16::try_from(records.len()).unwrap_or(u16::MAX).to_le_bytes());
@@ -162,10 +167,7 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
             out.push(0x02);
             out
         }
-        Command::ReserveSel => {
-            *world.sel_reservation = world.sel_reservation.checked_add(1).unwrap_or(1);
-            world.sel_reservation.to_le_bytes().to_vec()
-        }
+        Command::ReserveSel => world.sel.reserve().to_le_bytes().to_vec(),
         Command::GetSelEntry => {
             let (reservation, id, offset, count) = (word(0)?, word(2)?, byte(4)?, byte(5)?);
             sel_part(world, reservation, id, offset, count)?
@@ -204,13 +206,6 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
 /// Until an owner has said anything, nothing is known: a client asks again.
 fn is_known(world: &World<'_>, domain: Domain) -> Result<(), Completion> {
     if world.snapshot.status(domain).state == State::Starting { Err(Completion::BUSY) } else { Ok(()) }
-}
-
-fn is_this(channel: u8) -> Result<(), Completion> {
-    match channel & 0xf {
-        CHANNEL | THIS_CHANNEL => Ok(()),
-        _ => Err(Completion::INVALID_FIELD),
-    }
 }
 
 /// The machine: the first host of the board.
@@ -412,7 +407,7 @@ pub(crate) fn level(role: &str) -> Option<Level> {
 
 /// §22.27.
 fn user_access(channel: u8, user: u8, world: &World<'_>) -> Answer {
-    is_this(channel)?;
+    is_this_channel(channel)?;
     is_known(world, Domain::Accounts)?;
     let users = users(world.snapshot);
     let count = u8::try_from(users.len()).unwrap_or(u8::MAX);
@@ -470,12 +465,13 @@ fn sdr_part(world: &World<'_>, reservation: u16, id: u16, offset: u8, count: u8)
 }
 
 /// §31.5.
-fn sel_part(world: &World<'_>, reservation: u16, id: u16, offset: u8, count: u8) -> Answer {
+fn sel_part(world: &mut World<'_>, reservation: u16, id: u16, offset: u8, count: u8) -> Answer {
     is_known(world, Domain::Events)?;
-    if offset != 0 && (reservation == 0 || reservation != *world.sel_reservation) {
+    if offset != 0 && !world.sel.holds(reservation) {
         return Err(Completion::RESERVATION);
     }
-    let records = sel::records(world.snapshot, world.repository);
+    world.sel.refresh(world.snapshot, world.repository);
+    let records = &world.sel.records;
     let at = match id {
         0 => Some(0),
         0xffff => records.len().checked_sub(1),
@@ -497,7 +493,7 @@ fn part(next: u16, record: &[u8], offset: u8, count: u8) -> Answer {
 
 /// §23.2, table 23-4. What netmgr does not say is not supported.
 fn lan_parameter(channel: u8, selector: u8, world: &World<'_>) -> Answer {
-    is_this(channel)?;
+    is_this_channel(channel)?;
     let revision = 0x11;
     // Only the revision is wanted.
     if channel & 0x80 != 0 {
@@ -509,7 +505,7 @@ fn lan_parameter(channel: u8, selector: u8, world: &World<'_>) -> Answer {
         // Types of authentication of IPMI 1.5: none.
         1 => vec![0],
         2 => vec![0; 5],
-        3 => match world.local.map(|address| address.to_canonical()) {
+        ADDRESS => match world.local.map(|address| address.to_canonical()) {
             Some(IpAddr::V4(address)) => address.octets().to_vec(),
             _ => return Err(Completion::PARAMETER_NOT_SUPPORTED),
         },

@@ -20,7 +20,6 @@
     )
 )]
 
-mod callers;
 mod commands;
 mod config;
 mod error;

@@ -40,8 +40,9 @@ pub(crate) struct Repository {
     pub(crate) records: Vec<Vec<u8>>,
     /// When they were made, seconds since 1970.
     pub(crate) made: u32,
-    /// Of which changes.
+    /// Of which changes: of sensors and parts, and of readings, which may be beyond what a scale shows.
     of: Option<(Change, Change)>,
+    shown: Option<Change>,
     /// How often they were made, never 0: the reservation of whoever reads them now.
     generation: u16,
 }
@@ -53,7 +54,12 @@ impl Repository {
         let shown = |id: &str| snapshot.sensor(id).and_then(|view| view.value());
         let is_beyond =
             |sensor: &Sensor| shown(&sensor.id).is_some_and(|value| !sensor.holds(value * sensor.factor));
-        if self.of == Some(of) && !self.sensors.iter().any(is_beyond) {
+        let is_same = self.of == Some(of);
+        if is_same && self.shown == Some(snapshot.readings_change()) {
+            return;
+        }
+        self.shown = Some(snapshot.readings_change());
+        if is_same && !self.sensors.iter().any(is_beyond) {
             return;
         }
         self.of = Some(of);

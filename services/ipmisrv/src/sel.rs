@@ -1,7 +1,7 @@
 //! The SEL: crossed thresholds of the event log. All else is in the log itself, in words.
 
 use ipmi::sel::{self, Entry};
-use model::Snapshot;
+use model::{Change, Snapshot};
 use schema::v1alpha1 as v1;
 use v1::event::Payload;
 
@@ -10,8 +10,39 @@ use crate::repository::Repository;
 /// One record and its id.
 pub(crate) type Record = (u16, u32, [u8; sel::LENGTH]);
 
-/// The records there are, oldest first.
-pub(crate) fn records(snapshot: &Snapshot, repository: &Repository) -> Vec<Record> {
+/// The records as they are now.
+#[derive(Debug, Default)]
+pub(crate) struct Sel {
+    /// Oldest first.
+    pub(crate) records: Vec<Record>,
+    /// Of which events, and of which records of sensors.
+    of: Option<(Change, u16)>,
+    /// Whose reservation holds; 0 for nobody's.
+    reservation: u16,
+}
+
+impl Sel {
+    /// Makes them anew if events have come, or the sensors they are about have other numbers or scales.
+    pub(crate) fn refresh(&mut self, snapshot: &Snapshot, repository: &Repository) {
+        let of = Some((snapshot.events_change(), repository.reserve()));
+        if self.of != of {
+            self.records = records(snapshot, repository);
+            self.of = of;
+        }
+    }
+
+    /// A reservation, which ends the one before (§31.4).
+    pub(crate) fn reserve(&mut self) -> u16 {
+        self.reservation = self.reservation.checked_add(1).unwrap_or(1);
+        self.reservation
+    }
+
+    pub(crate) fn holds(&self, reservation: u16) -> bool {
+        reservation != 0 && reservation == self.reservation
+    }
+}
+
+fn records(snapshot: &Snapshot, repository: &Repository) -> Vec<Record> {
     let mut out: Vec<Record> = Vec::new();
     for view in snapshot.events() {
         let Some(Payload::SensorThresholdCrossed(crossed)) = &view.value.payload else { continue };

@@ -1,5 +1,6 @@
 //! The loop: datagrams, bus events and answers in; datagrams and calls out.
 
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,11 +24,11 @@ use tokio::time::Instant;
 use units::Millis;
 use zeroize::Zeroizing;
 
-use crate::callers::Callers;
 use crate::commands::{self, Outcome, World};
 use crate::config::Config;
 use crate::error::Error;
 use crate::repository::Repository;
+use crate::sel::Sel;
 
 /// Largest datagram of IPMI there is here; what is longer is cut, and then is none.
 const DATAGRAM: usize = 1100;
@@ -43,7 +44,8 @@ const CALLS_MAX: usize = 128;
 /// What was waited for.
 enum Done {
     Challenged(AskId, Option<Vec<u8>>),
-    Verified(AskId, Box<Result<(Admitted, Arc<Caller>), Rejected>>),
+    /// With the number of the latest change of an account when it was asked for.
+    Verified(AskId, u64, Box<Result<(Admitted, Arc<Caller>), Rejected>>),
     Replied(RequestId, Result<Vec<u8>, Completion>),
 }
 
@@ -54,11 +56,11 @@ struct Shell {
     socket: Arc<UdpSocket>,
     server: Server,
     repository: Repository,
-    sel_reservation: u16,
+    sel: Sel,
     guid: [u8; 16],
     suites: Vec<Suite>,
-    /// Who is logged in.
-    callers: Callers,
+    /// Who is logged in, by the number of the session.
+    callers: HashMap<u32, Arc<Caller>>,
     logins: JoinSet<Done>,
     calls: JoinSet<Done>,
     clock: Clock,
@@ -85,7 +87,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let clock = Clock::new();
     let idle = Millis::from_secs(config.idle_secs);
     let settings = ipmi::Config { guid, sha1: config.suite_3, sessions: config.sessions, idle };
-    let server = Server::new(settings, |bytes| getrandom::fill(bytes).is_ok(), clock.now());
+    let server = Server::new(settings, |bytes| getrandom::fill(bytes).is_ok());
     let suites = if config.suite_3 { vec![Suite::Sha256, Suite::Sha1] } else { vec![Suite::Sha256] };
     let mut shell = Shell {
         bus,
@@ -94,10 +96,10 @@ pub async fn run(context: Context) -> Result<(), Error> {
         socket: Arc::clone(&socket),
         server,
         repository: Repository::default(),
-        sel_reservation: 0,
+        sel: Sel::default(),
         guid,
         suites,
-        callers: Callers::default(),
+        callers: HashMap::new(),
         logins: JoinSet::new(),
         calls: JoinSet::new(),
         clock,
@@ -143,35 +145,32 @@ impl Shell {
             RawItem::Message { subject, payload } => Change::of_event(subject, payload),
             RawItem::Resync => Some(Change::Everything),
         };
-        match change {
-            Some(Change::User(id)) => {
-                self.callers.changed(Some(&id));
-                self.server.revoke(Some(&id), out);
-            }
-            Some(Change::Everything) => {
-                self.callers.changed(None);
-                self.server.revoke(None, out);
-            }
+        let Some(change) = change else { return };
+        match &change {
+            Change::User(id) => self.server.revoke(Some(id), out),
+            Change::Everything => self.server.revoke(None, out),
             // Sessions of HTTP.
-            Some(Change::Session(_)) | None => {}
+            Change::Session(_) => {}
         }
+        // A verdict that was asked for before it is looked at again.
+        self.gate.forget(change);
     }
 
     fn done(&mut self, done: Done, out: &mut Vec<Action>) {
         match done {
             Done::Challenged(id, code) => self.server.challenged(id, code.as_deref(), out),
-            Done::Verified(id, verdict) => {
-                let account = verdict.as_ref().as_ref().ok().map(|(admitted, _)| admitted.account.as_str());
-                // The event of a change may be here before the verdict that was given before it: then nobody knows, and the client asks again.
-                let holds = self.callers.holds(id, account);
+            Done::Verified(id, since, verdict) => {
                 let (verdict, caller) = match *verdict {
-                    Ok((admitted, caller)) if holds => (Ok(admitted), Some(caller)),
-                    Ok(_) => (Err(Rejected::Unavailable), None),
+                    // The event of a change may be here before the verdict that was given before it: then nobody knows, and the client asks again.
+                    Ok((_, caller)) if self.gate.concerns(since, &caller) => {
+                        (Err(Rejected::Unavailable), None)
+                    }
+                    Ok((admitted, caller)) => (Ok(admitted), Some(caller)),
                     Err(why) => (Err(why), None),
                 };
                 let session = self.server.verified(self.clock.now(), id, verdict, out);
                 if let (Some(session), Some(caller)) = (session, caller) {
-                    self.callers.begin(session, caller);
+                    self.callers.insert(session, caller);
                 }
             }
             Done::Replied(id, answer) => self.server.replied(self.clock.now(), id, answer, out),
@@ -179,38 +178,28 @@ impl Shell {
     }
 
     async fn carry_out(&mut self, actions: Vec<Action>) {
-        let mut todo: std::collections::VecDeque<Action> = actions.into();
+        let mut todo = VecDeque::from(actions);
         while let Some(action) = todo.pop_front() {
+            let mut more = Vec::new();
             match action {
                 Action::Send(to, bytes) => {
                     if let Err(error) = self.socket.send_to(&bytes, to).await {
                         tracing::debug!(%error, "cannot send datagram");
                     }
                 }
-                Action::Challenge(asked) => {
-                    let mut more = Vec::new();
-                    self.challenge(asked, &mut more);
-                    todo.extend(more);
-                }
-                Action::Verify(asked) => {
-                    let mut more = Vec::new();
-                    self.verify(asked, &mut more);
-                    todo.extend(more);
-                }
-                Action::Request(request) => {
-                    let mut more = Vec::new();
-                    self.request(request, &mut more).await;
-                    todo.extend(more);
-                }
+                Action::Challenge(asked) => self.challenge(asked, &mut more),
+                Action::Verify(asked) => self.verify(asked, &mut more),
+                Action::Request(request) => self.request(request, &mut more).await,
                 Action::Began(session) => {
-                    let by = self.callers.of(session.id).map(|caller| caller.principal.username.as_str());
+                    let by = self.callers.get(&session.id).map(|caller| caller.principal.username.as_str());
                     tracing::info!(by, peer = %session.from, "IPMI session opened");
                 }
                 Action::Ended(session, why) => {
-                    self.callers.end(session.id);
+                    self.callers.remove(&session.id);
                     tracing::info!(account = session.account, peer = %session.from, why, "IPMI session ended");
                 }
             }
+            todo.extend(more);
         }
     }
 
@@ -236,7 +225,7 @@ impl Shell {
             let _ = self.server.verified(self.clock.now(), asked.id, Err(Rejected::Unavailable), out);
             return;
         }
-        self.callers.asks(asked.id);
+        let since = *self.gate.changes().borrow();
         let (bus, model) = (self.bus.clone(), self.model.clone());
         self.logins.spawn(async move {
             let id = asked.id;
@@ -258,7 +247,7 @@ impl Shell {
                     _ => Rejected::Unavailable,
                 }),
             };
-            Done::Verified(id, Box::new(verdict))
+            Done::Verified(id, since, Box::new(verdict))
         });
     }
 
@@ -268,17 +257,21 @@ impl Shell {
         let mut world = World {
             snapshot: &snapshot,
             repository: &mut self.repository,
-            sel_reservation: &mut self.sel_reservation,
+            sel: &mut self.sel,
             guid: self.guid,
             sessions: self.server.sessions(),
-            local: local_address(request.session.from).await,
+            local: if commands::wants_address(&request) {
+                local_address(request.session.from).await
+            } else {
+                None
+            },
             suites: &self.suites,
             now: u32::try_from(wall).unwrap_or(u32::MAX),
         };
         match commands::answer(&request, &mut world) {
             Outcome::Answer(answer) => self.server.replied(self.clock.now(), request.id, answer, out),
             Outcome::Call { method, request: bytes, data } => {
-                let Some(caller) = self.callers.of(request.session.id).cloned() else {
+                let Some(caller) = self.callers.get(&request.session.id).cloned() else {
                     return self.server.replied(
                         self.clock.now(),
                         request.id,

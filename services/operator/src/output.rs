@@ -8,9 +8,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use service::{Bucket, Clock};
+use service::Clock;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt};
-use units::Millis;
+use units::{Allowance, Millis};
 
 use crate::ring::{Keeper, Ring};
 
@@ -161,21 +161,25 @@ fn work(jobs: &Receiver<Job>, lost: &AtomicU64, mut keeper: Option<Keeper>) {
 pub(crate) struct Intake {
     daemon: String,
     clock: Clock,
-    state: Arc<Mutex<(Bucket, u64)>>,
+    state: Arc<Mutex<(Allowance, u64)>>,
 }
 
 impl Intake {
     /// `verbose` when somebody asked for more than the ordinary lines.
     pub(crate) fn new(daemon: &str, clock: Clock, verbose: bool) -> Self {
         let (burst, every) = if verbose { TAKEN_VERBOSE } else { TAKEN };
-        Self { daemon: daemon.to_owned(), clock, state: Arc::new(Mutex::new((Bucket::new(burst, every), 0))) }
+        Self {
+            daemon: daemon.to_owned(),
+            clock,
+            state: Arc::new(Mutex::new((Allowance::new(burst, 1, every), 0))),
+        }
     }
 
     /// Forwards a line, or counts it.
     pub(crate) fn line(&self, sink: &LogSink, line: &str) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let (bucket, left_out) = &mut *state;
-        if bucket.take(self.clock.now()) {
+        let (allowance, left_out) = &mut *state;
+        if allowance.take(self.clock.now()) {
             self.tell(sink, left_out);
             sink.line(line);
         } else {

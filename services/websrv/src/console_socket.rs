@@ -27,6 +27,7 @@ use ipc::Status;
 use prost::Message as _;
 use prost_reflect::DynamicMessage;
 use schema::v1alpha1 as api;
+use serial::frame::{HEAD, Kind, PAYLOAD_MAX, encode, head};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -37,15 +38,14 @@ use crate::call::Call;
 use crate::dispatch::Wire;
 use crate::gateway::{self, Gateway};
 use crate::guard::{Guard, Watched};
+use crate::json;
+use crate::route::Route;
 use crate::status::Failure;
 
 /// The method a session is a call of.
 const METHOD: &str = "schema.v1alpha1.ConsoleService/OpenConsole";
 /// The daemon's socket, in the run directory.
 const SOCKET: &str = "consolesrv/console.sock";
-/// The frames of that socket (`crates/serial/src/frame.rs`): kind, length, payload.
-const HEAD: usize = 3;
-const PAYLOAD_MAX: usize = 4096;
 /// A message of a client: what somebody pastes may be long, and is passed on in pieces.
 const MESSAGE_MAX: usize = 64 * 1024;
 /// Bytes read from a client at a time: keys are few, and the default of 128 KiB would be taken for each session.
@@ -91,13 +91,11 @@ async fn open(gateway: &Arc<Gateway>, parts: &mut Parts, call: &mut Call) -> Res
     let most = route.deadline.min(Duration::from_millis(gateway.config.limits.deadline_ms));
     call.due(Some(most));
     let (admitted, shown) = gateway.identify(route, parts, call).await?;
-    let asked = asked(parts)?;
+    let message = asked(route, parts)?;
     if call.version != HttpVersion::H1 || !crate::ui_cookie::is_socket(parts) {
         let text = "a console is a WebSocket: open it by HTTP/1.1 with `Upgrade: websocket`";
         return Err(Failure::from(Status::failed_precondition(text)).http(StatusCode::UPGRADE_REQUIRED));
     }
-    let message = DynamicMessage::decode(route.input.clone(), Bytes::from(asked.encode_to_vec()))
-        .map_err(|error| Status::internal(error.to_string()))?;
     let (checked, _) = gateway::check(admitted, message, None, parts, call)?;
     let ticket = parts.extensions.get::<Arc<Ticket>>().cloned();
     let upgrade = WebSocketUpgrade::from_request_parts(parts, &()).await.map_err(|rejection| {
@@ -131,30 +129,14 @@ async fn open(gateway: &Arc<Gateway>, parts: &mut Parts, call: &mut Call) -> Res
     }))
 }
 
-/// What the target asks for.
-fn asked(parts: &Parts) -> Result<api::OpenConsoleRequest, Failure> {
+/// What the target asks for, as in every other request of REST: the query first, then the path.
+fn asked(route: &Route, parts: &Parts) -> Result<DynamicMessage, Failure> {
+    let mut message = DynamicMessage::new(route.input.clone());
+    json::set_query(&mut message, parts.uri.query().unwrap_or_default())?;
     let name = parts.uri.path().trim_end_matches("/socket").rsplit('/').next().unwrap_or_default();
-    let name = percent_encoding::percent_decode_str(name).decode_utf8();
-    let mut asked = api::OpenConsoleRequest {
-        name: name.map_err(|_| Status::invalid_argument("name: no text"))?.into_owned(),
-        ..api::OpenConsoleRequest::default()
-    };
-    for pair in parts.uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let wrong = || Status::invalid_argument(format!("{key}: {value} is no value for it"));
-        match key {
-            "replayBytes" | "replay_bytes" => asked.replay_bytes = value.parse().map_err(|_| wrong())?,
-            "readOnly" | "read_only" => asked.read_only = value.parse().map_err(|_| wrong())?,
-            "takeOver" | "take_over" => asked.take_over = value.parse().map_err(|_| wrong())?,
-            _ => {
-                let text = format!(
-                    "{key}: there is no such parameter; there are replayBytes, readOnly and takeOver"
-                );
-                return Err(Status::invalid_argument(text).into());
-            }
-        }
-    }
-    Ok(asked)
+    let field = route.input.get_field_by_name("name");
+    json::set_path_field(&mut message, field.as_slice(), name)?;
+    Ok(message)
 }
 
 /// The daemon's socket, with the session's ticket shown.
@@ -163,17 +145,8 @@ async fn connect(gateway: &Gateway, path: &Path, ticket: &[u8]) -> std::io::Resu
     // Whichever thread serves the connection: only the daemon's own waits for sockets.
     let connected = gateway.runtime.spawn(async move { UnixStream::connect(path).await }).await;
     let mut stream = connected.map_err(std::io::Error::other)??;
-    stream.write_all(&frame(b'T', ticket)).await?;
+    stream.write_all(&encode(Kind::Ticket, ticket)).await?;
     Ok(stream)
-}
-
-fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(payload.len()).unwrap_or(0);
-    let mut frame = Vec::with_capacity(HEAD + payload.len());
-    frame.push(kind);
-    frame.extend_from_slice(&length.to_be_bytes());
-    frame.extend_from_slice(payload);
-    frame
 }
 
 /// How a session ends: what the client is told, if it is still there.
@@ -204,12 +177,12 @@ async fn show(
 ) -> Ended {
     let mut ping = tokio::time::interval_at(begun + PING_EVERY, PING_EVERY);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut head = [0; HEAD];
+    let mut begin = [0; HEAD];
     let mut filled = 0;
     loop {
         // Reading a head is safe to interrupt, as what is there of it is kept.
         let message = tokio::select! {
-            read = from.read(head.get_mut(filled..).unwrap_or_default()) => match read {
+            read = from.read(begin.get_mut(filled..).unwrap_or_default()) => match read {
                 Ok(0) | Err(_) => return Some((close_code::AWAY, "the console's daemon ended the session".to_owned())),
                 Ok(count) => {
                     filled += count;
@@ -217,7 +190,7 @@ async fn show(
                         continue;
                     }
                     filled = 0;
-                    match payload(head, from).await {
+                    match payload(begin, from).await {
                         Some(message) => message,
                         None => return Some((close_code::ERROR, "the console's daemon is not understood".to_owned())),
                     }
@@ -239,18 +212,14 @@ async fn show(
 }
 
 /// The rest of a frame, as a message.
-async fn payload(head: [u8; HEAD], from: &mut OwnedReadHalf) -> Option<Message> {
-    let [kind, high, low] = head;
-    let length = usize::from(u16::from_be_bytes([high, low]));
-    if length > PAYLOAD_MAX {
-        return None;
-    }
+async fn payload(begin: [u8; HEAD], from: &mut OwnedReadHalf) -> Option<Message> {
+    let (kind, length) = head(begin).ok()?;
     let mut payload = vec![0; length];
     from.read_exact(&mut payload).await.ok()?;
     match kind {
-        b'D' => Some(Message::Binary(payload.into())),
-        b'C' => Some(Message::Text(Utf8Bytes::try_from(Bytes::from(payload)).ok()?)),
-        _ => None,
+        Kind::Data => Some(Message::Binary(payload.into())),
+        Kind::Control => Some(Message::Text(Utf8Bytes::try_from(Bytes::from(payload)).ok()?)),
+        Kind::Ticket => None,
     }
 }
 
@@ -269,7 +238,7 @@ async fn listen(
             Ok(Message::Binary(bytes)) => {
                 let mut sent = Ok(());
                 for piece in bytes.chunks(PAYLOAD_MAX) {
-                    sent = to.write_all(&frame(b'D', piece)).await;
+                    sent = to.write_all(&encode(Kind::Data, piece)).await;
                     if sent.is_err() {
                         break;
                     }
@@ -279,7 +248,7 @@ async fn listen(
                 sent
             }
             Ok(Message::Text(text)) if text.len() <= PAYLOAD_MAX => {
-                to.write_all(&frame(b'C', text.as_bytes())).await
+                to.write_all(&encode(Kind::Control, text.as_bytes())).await
             }
             Ok(Message::Text(_)) => return Some((close_code::SIZE, "the message is too long".to_owned())),
             Ok(Message::Ping(_) | Message::Pong(_)) => Ok(()),

@@ -15,6 +15,7 @@ use async_nats::jetstream::stream::PurgeErrorKind;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 
+use super::patience::READS;
 use super::{Bucket, Entry, StateError, Value, bad_key, said};
 
 /// No stream gets as far: nanoseconds of 200 years.
@@ -25,8 +26,6 @@ const AT_ONCE: usize = 16;
 const SETTLE_AGAIN: Duration = Duration::from_millis(500);
 /// Looks between two lines of the log: a minute.
 const TOLD_EVERY: u32 = 120;
-/// How often a value is asked for that the store says it cannot read, as in [`super::patiently`].
-const READS: u32 = 4;
 
 impl Bucket {
     /// Stores `value` at `key`, which is at `revision` (none: whatever it is at), and ends only when it is known whether it is stored; returns the
