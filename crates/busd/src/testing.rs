@@ -55,7 +55,11 @@ impl Bus {
                     folders.push(path);
                     continue;
                 }
-                let mut all = std::fs::read(&path).expect("a file of the store");
+                let mut all = match std::fs::read(&path) {
+                    // One that was being written has its own name by now.
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                    read => read.expect("a file of the store"),
+                };
                 if let Some(at) = all.windows(bytes.len()).position(|part| part == bytes) {
                     all.iter_mut().skip(at).take(bytes.len()).for_each(|byte| *byte = 0);
                     std::fs::write(&path, all).expect("a file of the store");

@@ -444,10 +444,9 @@ impl Tree {
             return Ok(());
         }
         if let Some(path) = &path {
-            if was == Some(Broken::Hangs) {
-                // Who waits for it to be opened goes on, and finds that it is gone.
-                let _ = OpenOptions::new().write(true).custom_flags(NONBLOCK).open(path);
-            }
+            // Who waits for it to be opened goes on, and finds that it is gone; it is held open until nobody can come to it any more.
+            let _held = (was == Some(Broken::Hangs))
+                .then(|| OpenOptions::new().read(true).write(true).custom_flags(NONBLOCK).open(path));
             if matches!(was, Some(Broken::Hangs)) || matches!(broken, Some(Broken::Missing | Broken::Hangs)) {
                 remove(path)?;
             }
@@ -1169,6 +1168,34 @@ mod tests {
         let (read, mut cpu) = thread.join().unwrap();
         assert!(!read);
         assert!(cpu.read(0).is_ok());
+    }
+
+    #[test]
+    fn a_bus_that_heals_lets_go_whoever_comes_just_then() {
+        let dir = tempfile::tempdir().unwrap();
+        let board = board();
+        let mut tree = Tree::make(&board, 1, dir.path()).unwrap();
+        let (done, is_done) = std::sync::mpsc::channel();
+        let attribute = tree.attributes.iter().find(|attribute| attribute.id == "cpu0_temp").unwrap();
+        let path = tree.path(attribute).unwrap();
+        for round in 0..5_000 {
+            assert_eq!(set(&mut tree, "i2c3", "hang"), Outcome::Done);
+            let (path, done) = (path.clone(), done.clone());
+            let begin = std::sync::Arc::new(std::sync::Barrier::new(2));
+            let begun = std::sync::Arc::clone(&begin);
+            std::thread::spawn(move || {
+                begun.wait();
+                let _ = fs::read(path);
+                done.send(()).unwrap();
+            });
+            begin.wait();
+            // Who comes late comes at another moment of it each time.
+            (0..round % 500 * 40).for_each(|_| std::hint::spin_loop());
+            assert_eq!(clear(&mut tree, None), Outcome::Done);
+            tree.step(|_| true);
+            let waited = is_done.recv_timeout(std::time::Duration::from_secs(10));
+            assert!(waited.is_ok(), "round {round}: it waits for a file that is gone");
+        }
     }
 
     #[test]
