@@ -76,6 +76,8 @@ const FLOW: &[u8] = b"$JS.FC.";
 pub struct JetStreamConfig {
     /// The directory of the files; without one everything is in memory and gone at the end.
     pub dir: Option<PathBuf>,
+    /// Where outside of it a copy of the list of streams is kept, see [`FileStore::with_list_outside`].
+    pub list_outside: Option<PathBuf>,
     /// Bounds of the files.
     pub store: StoreLimits,
     /// Bounds of the machine.
@@ -211,7 +213,10 @@ impl JetStreamExtension {
     fn start(config: JetStreamConfig, broker: &mut Broker, waker: Waker, now: Now) -> io::Result<Self> {
         let storage: Box<dyn Storage> = match &config.dir {
             Some(dir) => {
-                let store = FileStore::open(dir, config.store).map_err(io::Error::other)?;
+                let mut store = FileStore::open(dir, config.store).map_err(io::Error::other)?;
+                if let Some(file) = &config.list_outside {
+                    store = store.with_list_outside(file);
+                }
                 if store.is_read_only() {
                     let reason = "the file system is read-only";
                     config.monitor.set_condition(StoreCondition::ReadOnly, reason, now.unix_ns);

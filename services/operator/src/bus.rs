@@ -47,6 +47,7 @@ impl Bus {
                 }
                 let streams = JetStreamConfig {
                     dir: Some(store.to_owned()),
+                    list_outside: Some(store.with_extension("streams")),
                     monitor: monitor.clone().unwrap_or_default(),
                     // Also on a medium that takes nothing they are there, empty, for what can be done without it.
                     unstored: unstored(),

@@ -5,6 +5,8 @@
 //!  made.2   the same, right after; which one of the two a crash brings is open, so the newer one counts
 //! ```
 //!
+//! Where the owner of the store names a place outside of it, a third copy lies there: it tells what was in a store that is gone as a whole.
+//!
 //! A stream is listed only while its folder is sure to be there: it is made before it is listed and leaves the list before it goes. So
 //! wherever the power goes between the two, a folder without an entry is listed at the next start, and an entry without a folder is a loss.
 //! Where there is no room for a list without it, a stream that is deleted waits as `<stream>.listed.gone` until there is, and is not missed.
@@ -13,6 +15,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::path::Path;
 
 use nats::js::store::{StoreError, StoreReport};
 use serde::{Deserialize, Serialize};
@@ -91,12 +94,18 @@ fn decode(bytes: &[u8]) -> Copy {
 }
 
 impl FileStore {
+    /// The copies: the folder and the name of each.
+    fn lists(&self) -> impl Iterator<Item = (&Path, &str)> {
+        let outside = self.outside.as_ref().map(|(dir, name)| (dir.as_path(), name.as_str()));
+        LISTS.into_iter().map(|name| (self.root.as_path(), name)).chain(outside)
+    }
+
     /// Reads the list. What of it cannot be read is told. Returns whether what it says is known: it was read, or there is none.
     pub(super) fn read_list(&mut self) -> bool {
         let mut sound: Vec<Made> = Vec::new();
         let mut bad = Vec::new();
-        for name in LISTS {
-            let path = self.root.join(name);
+        for (dir, name) in self.lists() {
+            let path = dir.join(name);
             match self.shared.disk.read(&path, MAX_SMALL) {
                 Ok(bytes) => match decode(&bytes) {
                     Copy::Sound(made) => sound.push(made),
@@ -107,6 +116,7 @@ impl FileStore {
                 Err(e) => bad.push((path, name, format!("cannot be read ({e})"), Vec::new())),
             }
         }
+        let copies = self.lists().count();
         let what = match sound.is_empty() {
             true => {
                 "it is written anew from the streams that are there: had one gone missing it would not show"
@@ -119,8 +129,8 @@ impl FileStore {
             self.shared.found(&path.display().to_string(), why, aside.as_deref());
         }
         let is_known = !sound.is_empty() || bad.is_empty();
-        // Both copies say the same where no write was cut off.
-        self.unlisted = sound.len() < LISTS.len() || sound.first() != sound.get(1);
+        // All copies say the same where no write was cut off.
+        self.unlisted = sound.len() < copies || sound.iter().any(|made| Some(made) != sound.first());
         self.made = sound.into_iter().max_by_key(|made| made.generation).unwrap_or_default();
         is_known
     }
@@ -205,6 +215,11 @@ impl FileStore {
         };
         match outcome {
             Ok(()) => {
+                if let Some((dir, name)) = &self.outside
+                    && let Err(e) = self.shared.replace_unsynced(dir, name, &bytes)
+                {
+                    self.shared.report(StoreReport::Failed { stream: String::new(), why: e.to_string() });
+                }
                 (self.made, self.unlisted) = (next, false);
                 Ok(())
             }

@@ -2,15 +2,18 @@
 //! stream and listing it, nor a list that is damaged, is taken for such a loss.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nats::js::store::StoreReport;
 use serde_json::{Value, json};
 
-use super::Disk as _;
 use super::made::LISTS;
 use super::sim::{Random, SimDisk};
 use super::tests::{Bench, ROOT, begin, bucket, small, spoil};
+use super::{Disk as _, FileStore};
 
+/// A copy of the list outside of the store.
+const OUTSIDE: &str = "/store.streams";
 const STREAM: &str = "streams/KV_b";
 
 fn path(below: &str) -> PathBuf {
@@ -208,6 +211,52 @@ fn making_and_deleting_a_stream_is_never_taken_for_a_loss() {
                 assert_eq!(told_of(&bench, "KV_b") > 0, is_there, "{what} {n}: {:?}", bench.reports);
             }
         }
+    }
+}
+
+/// A store that is gone as a whole is no new one where the list is kept outside of it, too; where it is not, nobody can tell.
+#[test]
+fn a_store_that_is_gone_as_a_whole_is_told() {
+    let open = |disk: &SimDisk| {
+        let store = FileStore::on(Arc::new(disk.clone()), Path::new(ROOT), small()).unwrap();
+        Bench::of(store.with_list_outside(Path::new(OUTSIDE)), begin())
+    };
+    let disk = locked();
+    // One of an earlier release has none outside: it gets one.
+    assert!(open(&disk).reports.is_empty());
+    let whole = disk.files().into_keys().filter(|p| p.starts_with(ROOT)).collect::<Vec<_>>();
+    let gone = |disk: &SimDisk| {
+        remove(disk, &path(STREAM), |_| true);
+        remove(disk, &path("streams/other"), |_| true);
+        whole.iter().for_each(|file| drop(disk.remove_file(file)));
+    };
+    gone(&disk);
+    for (outside, told) in [("sound", 1), ("missing", 0), ("damaged", 0)] {
+        let disk = disk.copy();
+        match outside {
+            "missing" => disk.remove_file(Path::new(OUTSIDE)).unwrap(),
+            "damaged" => disk.edit(Path::new(OUTSIDE), |b| spoil(&mut b[30])),
+            _ => {}
+        }
+        let mut bench = open(&disk);
+        assert_eq!(told_of(&bench, OUTSIDE), usize::from(outside == "damaged"), "{:?}", bench.reports);
+        bench.api("STREAM.CREATE.KV_b", bucket());
+        assert_eq!(
+            (told_of(&bench, "KV_b"), told_of(&bench, "other")),
+            (told, told),
+            "{outside}: {:?}",
+            bench.reports
+        );
+        assert_eq!(revision(&mut bench, "_damaged").is_some(), told == 1, "{outside}");
+        // What was told and made again is not told again.
+        drop(bench);
+        let bench = open(&disk);
+        assert_eq!(
+            (told_of(&bench, "KV_b"), told_of(&bench, "other")),
+            (0, told),
+            "{outside}: {:?}",
+            bench.reports
+        );
     }
 }
 

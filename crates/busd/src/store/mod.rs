@@ -386,6 +386,8 @@ pub struct FileStore {
     leftovers: BTreeSet<PathBuf>,
     /// The streams that were made.
     made: Made,
+    /// Where a copy of their list lies outside of the store: the folder and the name.
+    outside: Option<(PathBuf, String)>,
     /// The list on the medium may be another one, or there is one copy of it only.
     unlisted: bool,
     /// Streams that were made and whose folders were not there at the start.
@@ -437,6 +439,7 @@ impl FileStore {
             unready: true,
             leftovers: BTreeSet::new(),
             made: Made::default(),
+            outside: None,
             unlisted: false,
             missing: BTreeSet::new(),
             is_known: false,
@@ -461,6 +464,15 @@ impl FileStore {
             this.shared.report(StoreReport::Failed { stream: String::new(), why: e.to_string() });
         }
         Ok(this)
+    }
+
+    /// Keeps a copy of the list of streams as `file` outside of the store's folder, in a folder that is there: by it a store that is gone as a
+    /// whole is told from a new one. Before [`Storage::recover`].
+    #[must_use]
+    pub fn with_list_outside(mut self, file: &Path) -> Self {
+        let name = file.file_name().and_then(|name| name.to_str());
+        self.outside = file.parent().zip(name).map(|(dir, name)| (dir.to_owned(), name.to_owned()));
+        self
     }
 
     /// Puts aside what lies in the place of a folder of the store's own and is none. What is told of it is told of `who`.

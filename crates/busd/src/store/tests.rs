@@ -24,7 +24,10 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn open(disk: &SimDisk, limits: StoreLimits, now: Now) -> Self {
-        let store = FileStore::on(Arc::new(disk.clone()), Path::new(ROOT), limits).unwrap();
+        Self::of(FileStore::on(Arc::new(disk.clone()), Path::new(ROOT), limits).unwrap(), now)
+    }
+
+    pub(super) fn of(store: FileStore, now: Now) -> Self {
         let mut machine = JetStream::open(Box::new(store), Limits::default(), 7, now).unwrap();
         let mut reports = Vec::new();
         collect(machine.commit(now), &mut BTreeMap::new(), &mut reports);
