@@ -523,13 +523,38 @@ impl Desired {
         self.due(now, out);
     }
 
-    fn request(&mut self, now: Mono, op: OpId, action: HostAction, out: &mut Vec<Action>) {
-        let is_locked = match self.lock {
+    /// Whether the lock keeps this from being begun.
+    fn is_locked(&self, action: HostAction) -> bool {
+        match self.lock {
             Lock::Open => false,
             Lock::Presumed => action != HostAction::ForceOff,
             Lock::Set => true,
-        };
-        if is_locked {
+        }
+    }
+
+    /// Whether a call is under way that may still make something happen. Under a lock no other one follows.
+    pub fn is_calling(&self) -> bool {
+        [&self.active, &self.replaced].into_iter().flatten().any(|active| active.calling.is_some())
+    }
+
+    /// What waits to be begun, or to be begun anew, while power is locked: a client is refused if nothing of it can have happened, else it
+    /// has failed; a policy goes back to waiting.
+    fn hold(&mut self, now: Mono, out: &mut Vec<Action>) {
+        let Some(active) = self.active.as_mut().filter(|active| active.calling.is_none()) else { return };
+        if active.intent.origin != Origin::Client && !active.taken {
+            let restore = Restore { at: now, op: active.intent.op, origin: active.intent.origin };
+            active.answer(Answer::Maintenance, out);
+            self.drop_active(out);
+            self.restore = Some(restore);
+        } else if active.maybe || active.answered {
+            self.end(now, Outcome::Failed(Failure::Locked), false, out);
+        } else {
+            self.refuse(Answer::Maintenance, now, out);
+        }
+    }
+
+    fn request(&mut self, now: Mono, op: OpId, action: HostAction, out: &mut Vec<Action>) {
+        if self.is_locked(action) {
             out.push(Action::Answer(op, Answer::Maintenance));
             return;
         }
@@ -791,6 +816,10 @@ impl Desired {
         if active.intent.deadline <= now {
             return;
         }
+        if self.is_locked(action) {
+            return self.hold(now, out);
+        }
+        let Some(active) = &mut self.active else { return };
         active.intent.attempt += 1;
         // A restart of which only "on" is left is an "on" from now on: a later look must not begin it again.
         active.intent.action = action;
@@ -849,6 +878,7 @@ impl Desired {
             Some(_) => return,
             None => {}
         }
+        let is_locked = self.active.as_ref().is_some_and(|active| self.is_locked(active.intent.action));
         let Some(active) = &mut self.active else { return };
         if active.intent.deadline <= now {
             let failure = if active.maybe { Failure::Expired } else { Failure::Unreachable };
@@ -863,6 +893,8 @@ impl Desired {
                 // No call is under way, and none will be: it does not happen later either.
                 self.refuse(Answer::Unreachable, now, out);
             }
+        } else if !active.applied && is_locked {
+            self.hold(now, out);
         } else if active.again.is_some_and(|again| again <= now) {
             if active.applied {
                 active.again = Some(now + LOOK_LOST);

@@ -241,6 +241,8 @@ pub enum Failure {
     Interrupted,
     /// It could not be recorded, and without a record it might be done twice. It was not begun.
     NotRecorded,
+    /// Power was locked before it was begun, or before it could be begun anew after a restart.
+    Locked,
 }
 
 impl Failure {
@@ -258,6 +260,7 @@ impl Failure {
             Self::Expired,
             Self::Interrupted,
             Self::NotRecorded,
+            Self::Locked,
         ]
         .into_iter()
         .find(|failure| failure.reason() == reason)
@@ -277,6 +280,7 @@ impl Failure {
             Self::Expired => "DEADLINE_EXCEEDED",
             Self::Interrupted => "OPERATION_INTERRUPTED",
             Self::NotRecorded => "NOT_RECORDED",
+            Self::Locked => "MAINTENANCE",
         }
     }
 }
@@ -297,6 +301,7 @@ impl fmt::Display for Failure {
                 f.write_str("the operation was refused when it was taken up again after a restart")
             }
             Self::Expired => f.write_str("the operation did not end within its deadline"),
+            Self::Locked => f.write_str("power was locked before the operation could be begun"),
             Self::Interrupted => f.write_str(
                 "powermgr was restarted in the middle of it, and whether it was done is not known; it is not done again",
             ),

@@ -596,6 +596,7 @@ impl World {
     fn perform(&mut self, action: desired::Action) {
         match action {
             desired::Action::Apply { op, action, call, until } => {
+                assert!(!self.maintenance, "{op:?} ({action}) is begun while power is locked");
                 let life = self.life;
                 let (mut after, mut answered) = (Millis::new(2), true);
                 let mut sent = true;

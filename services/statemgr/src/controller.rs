@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use ipc::Reply;
 use power::desired::Lock;
 use schema::v1alpha1 as v1;
 use units::{Millis, Mono};
@@ -17,6 +18,9 @@ pub(crate) const WRITABLE: &[&str] = &["asset", "description", "location", "meta
 pub(crate) const BOOT_KEY: &str = "bmc.boot";
 
 /// The management controller this runs on.
+/// The client that locked power, if it still waits, and what it is told.
+pub(crate) type Locked = (Option<Reply<v1::ChangeManagementControllerStateResponse>>, v1::ActionOutcome);
+
 #[derive(Debug)]
 pub(crate) struct Controller {
     pub(crate) id: String,
@@ -35,6 +39,8 @@ pub(crate) struct Controller {
     pub(crate) resetting: Option<v1::ManagementControllerAction>,
     /// Power is being locked or unlocked.
     pub(crate) locking: bool,
+    /// Power is locked, and its client is told so once nothing that was begun before can still begin.
+    pub(crate) locked: Option<Locked>,
     /// The operator is being asked for one.
     pub(crate) asking: bool,
     pub(crate) updated: SystemTime,

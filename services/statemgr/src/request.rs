@@ -390,7 +390,7 @@ impl Daemon {
         }
     }
 
-    fn controller_reply(
+    pub(crate) fn controller_reply(
         &self,
         reply: Option<Reply<v1::ChangeManagementControllerStateResponse>>,
         operation_id: &str,
@@ -556,7 +556,9 @@ impl Daemon {
                                 v1::ActionOutcome::AcceptedNotStored
                             }
                         };
-                        self.controller_reply(reply, "", outcome);
+                        self.controller.locking = true;
+                        self.controller.locked = Some((reply, outcome));
+                        self.tell_locked();
                     }
                 }
             }

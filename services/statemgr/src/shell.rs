@@ -343,6 +343,7 @@ impl Daemon {
             boot: boot.clone(),
             resetting: None,
             locking: false,
+            locked: None,
             asking: false,
             updated: wall,
         };
@@ -753,6 +754,18 @@ impl Daemon {
             host.record.restoring = false;
             self.marks.decided(&host.id);
             self.save(index);
+        }
+        self.tell_locked();
+    }
+
+    /// Tells who locked power that it is, once no call of before can begin anything any more.
+    pub(crate) fn tell_locked(&mut self) {
+        if self.hosts.iter().any(|host| host.desired.is_calling()) {
+            return;
+        }
+        if let Some((reply, outcome)) = self.controller.locked.take() {
+            self.controller.locking = false;
+            self.controller_reply(reply, "", outcome);
         }
     }
 }

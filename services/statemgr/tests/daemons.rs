@@ -585,6 +585,26 @@ async fn a_disabled_controller_locks_power_even_after_a_restart() {
     bench.change(v1::HostAction::ForceOff).await.expect("accepted");
 }
 
+/// Who opens the machine relies on it: what nobody has begun is not begun any more.
+#[tokio::test]
+async fn a_request_that_waits_is_refused_when_power_is_locked() {
+    let mut bench = Bench::start(quick()).await;
+    bench.until_status(v1::HostStatus::Off).await;
+    bench.kill_powermgr().await;
+    let (asked, locked) = tokio::join!(bench.change(v1::HostAction::On), async {
+        bench.until("the request waits", |host| host.stale).await;
+        controller(&bench.client, v1::ManagementControllerAction::Disable).await
+    });
+    locked.expect("locked");
+    let status = asked.expect_err("it was not begun");
+    assert_eq!((status.code, status.reason().as_str()), (Code::FailedPrecondition, "MAINTENANCE"));
+    bench.start_powermgr().await;
+    bench.until("powermgr is back", |host| !host.stale).await;
+    controller(&bench.client, v1::ManagementControllerAction::Enable).await.expect("unlocked");
+    let host = bench.host().await;
+    assert_eq!((host.status(), host.last_operation), (v1::HostStatus::Off, None));
+}
+
 #[tokio::test]
 async fn a_reset_of_the_controller_is_asked_of_the_operator_and_is_no_loss_of_mains() {
     let mut bench = Bench::start(quick()).await;
