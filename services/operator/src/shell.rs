@@ -500,6 +500,7 @@ impl<'a> Operator<'a> {
     async fn look_at_the_boot(&mut self) {
         let Some(image) = &mut self.image else { return };
         image.note_time(self.clock.wall());
+        image.settle();
         if self.all_ready || self.clock.now() >= DRIVERS_AT {
             image.load_late();
         }
@@ -1110,7 +1111,14 @@ impl<'a> Operator<'a> {
             return Err(on_its_way_down());
         }
         image.request_factory_reset().map_err(|error| {
-            Status::internal(format!("the boot record cannot be written: {}", ErrorChain(&error)))
+            let text = format!("the boot record cannot be written: {}", ErrorChain(&error));
+            match error {
+                pid1::RecordError::Open(_) => {
+                    tracing::error!(op_id = %request.op_id, text, "factory reset refused, and may be done at next start");
+                    Status::unavailable(text).with_reason(ipc::UNANSWERED)
+                }
+                _ => Status::internal(text),
+            }
         })?;
         tracing::warn!(op_id = %request.op_id, "factory reset requested: stored data is erased at next start");
         self.reset_at = Some(Instant::now() + RESET_AFTER);

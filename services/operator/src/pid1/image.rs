@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use boot::{Found, HandOver, PATIENCE, Record, SlotState};
+use boot::{Found, HandOver, PATIENCE, SlotState};
 use rustix::rand::GetRandomFlags;
 use service::Clock;
 use tokio::task::JoinHandle;
@@ -149,6 +149,10 @@ impl Image {
 
     /// What is wrong with the boot, for people.
     pub(crate) fn complaint(&self) -> Option<String> {
+        if self.record.is_in_doubt() {
+            let text = "a factory reset was refused and may be done at the next boot: the boot record cannot be written";
+            return Some(text.to_owned());
+        }
         self.unconfirmed.as_ref().map(|error| {
             format!(
                 "slot {} works but could not be confirmed in the boot record yet: {error}",
@@ -159,7 +163,15 @@ impl Image {
 
     /// Asks stage0 to make the data partition anew at the next boot.
     pub(crate) fn request_factory_reset(&self) -> Result<(), RecordError> {
-        self.record.change(Record::request_factory_reset)
+        self.record.request_factory_reset()
+    }
+
+    /// Takes a factory reset back that was refused and may be on the medium, in a thread.
+    pub(crate) fn settle(&self) {
+        if self.record.is_in_doubt() {
+            let record = self.record.clone();
+            drop(tokio::task::spawn_blocking(move || record.settle()));
+        }
     }
 
     /// The latest time that is surely past, Unix time in seconds.
@@ -272,7 +284,7 @@ fn exchange_seed(state_dir: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use boot::SlotId;
+    use boot::{Record, SlotId};
 
     fn hand_over(slot: SlotId) -> HandOver {
         let text = format!(

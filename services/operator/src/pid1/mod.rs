@@ -19,6 +19,7 @@ use rustix::system::{RebootCommand, reboot};
 
 pub use about::image_commit;
 pub(crate) use image::Image;
+pub(crate) use record::RecordError;
 
 use crate::procfs;
 

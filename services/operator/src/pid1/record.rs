@@ -1,7 +1,7 @@
 //! The boot record on its partition: read copy by copy, changed by one writer at a time.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use boot::{COPY_OFFSETS, Found, RECORD_LEN, Record, SlotId};
@@ -26,6 +26,9 @@ pub(crate) enum RecordError {
     /// The device refused.
     #[error(transparent)]
     Device(#[from] hal::Error),
+    /// It failed, and could not be taken back: the next boot may find it or not.
+    #[error("it may count at the next boot or not, and is tried to be taken back until that is known")]
+    Open(#[source] Box<RecordError>),
 }
 
 /// The partition of the boot record. Cheap to clone; its work blocks and belongs in a thread.
@@ -35,11 +38,23 @@ pub(crate) struct RecordFile {
     /// Attempts in a row that failed, and the order of the writers.
     failed: Arc<AtomicU32>,
     writer: Arc<Mutex<()>>,
+    /// A factory reset was refused and may be on the medium all the same: each change takes it back.
+    in_doubt: Arc<AtomicBool>,
+    /// So many writes are made and reported as failed.
+    #[cfg(test)]
+    unsaid: Arc<AtomicU32>,
 }
 
 impl RecordFile {
     pub(crate) fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), failed: Arc::default(), writer: Arc::default() }
+        Self {
+            path: path.into(),
+            failed: Arc::default(),
+            writer: Arc::default(),
+            in_doubt: Arc::default(),
+            #[cfg(test)]
+            unsaid: Arc::default(),
+        }
     }
 
     /// What the two copies say, each read by itself.
@@ -59,13 +74,48 @@ impl RecordFile {
         self.change(|record| record.confirm(slot))
     }
 
+    /// Asks for a factory reset at the next boot. What is refused is not there either.
+    ///
+    /// # Errors
+    /// What failed. [`RecordError::Open`]: it may count all the same.
+    pub(crate) fn request_factory_reset(&self) -> Result<(), RecordError> {
+        self.in_doubt.store(false, Ordering::Relaxed);
+        match self.change(Record::request_factory_reset) {
+            Ok(()) => Ok(()),
+            // Nothing was written.
+            Err(error @ (RecordError::Unreadable | RecordError::Newer)) => Err(error),
+            Err(error) => {
+                self.in_doubt.store(true, Ordering::Relaxed);
+                self.settle();
+                if self.is_in_doubt() { Err(RecordError::Open(Box::new(error))) } else { Err(error) }
+            }
+        }
+    }
+
+    /// Whether a factory reset that was refused may be on the medium.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.in_doubt.load(Ordering::Relaxed)
+    }
+
+    /// Takes a factory reset back that was refused. A failure leaves it in doubt.
+    pub(crate) fn settle(&self) {
+        if self.is_in_doubt()
+            && let Err(error) = self.change(Record::clear_factory_reset)
+        {
+            tracing::debug!(error = %service::ErrorChain(&error), "cannot take factory reset back");
+        }
+    }
+
     /// Changes the record and reads it back.
     pub(crate) fn change(&self, change: impl FnOnce(&mut Record)) -> Result<(), RecordError> {
         let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let bold = self.failed.load(Ordering::Relaxed) >= CAREFUL;
         let changed = self.try_change(change, bold);
         match changed {
-            Ok(()) => self.failed.store(0, Ordering::Relaxed),
+            Ok(()) => {
+                self.failed.store(0, Ordering::Relaxed);
+                self.in_doubt.store(false, Ordering::Relaxed);
+            }
             Err(_) => _ = self.failed.fetch_add(1, Ordering::Relaxed),
         }
         changed
@@ -80,6 +130,9 @@ impl RecordFile {
             Found::Newer => return Err(RecordError::Newer),
         };
         change(&mut record);
+        if self.is_in_doubt() {
+            record.clear_factory_reset();
+        }
         let mut written = self.write(&mut record);
         if written.is_err() && bold {
             written = self.write(&mut record);
@@ -93,7 +146,13 @@ impl RecordFile {
 
     fn write(&self, record: &mut Record) -> Result<(), hal::Error> {
         let write = record.advance();
-        block::write_durably(&self.path, write.offset, &write.bytes)
+        let written = block::write_durably(&self.path, write.offset, &write.bytes);
+        #[cfg(test)]
+        if self.unsaid.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+            let source = std::io::Error::other("the sync failed");
+            return Err(hal::Error::Io { operation: "write", what: self.path.display().to_string(), source });
+        }
+        written
     }
 }
 
@@ -137,7 +196,8 @@ mod tests {
         let file = RecordFile::new(&path);
         assert_eq!(file.read(), Found::New);
         file.confirm(SlotId::A).unwrap();
-        file.change(Record::request_factory_reset).unwrap();
+        file.request_factory_reset().unwrap();
+        assert!(matches!(file.read(), Found::Known(record) if record.factory_reset()));
         assert_eq!(state(file.read(), SlotId::A), Some(SlotState::Confirmed));
         let bytes = fs::read(&path).unwrap();
         for offset in COPY_OFFSETS {
@@ -159,6 +219,35 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"too short for a copy");
         file.confirm(SlotId::A).unwrap();
         assert_eq!(state(file.read(), SlotId::A), Some(SlotState::Confirmed));
+    }
+
+    /// A write that is reported as failed may be on the medium: the next boot would erase what its client was told is kept.
+    #[test]
+    fn a_factory_reset_that_was_refused_is_not_done() {
+        let resets =
+            |file: &RecordFile| matches!(file.read(), Found::Known(record) if record.factory_reset());
+        for unsaid in 1..5 {
+            let dir = tempfile::tempdir().unwrap();
+            let file = RecordFile::new(partition(&dir));
+            file.confirm(SlotId::A).unwrap();
+            file.unsaid.store(unsaid, Ordering::Relaxed);
+            let error = file.request_factory_reset().unwrap_err();
+            assert_eq!(matches!(error, RecordError::Open(_)), unsaid > 1, "{unsaid}: {error}");
+            assert_eq!(file.is_in_doubt(), unsaid > 1, "{unsaid}");
+            // Tried until it works, by itself or with the next change.
+            if unsaid == 4 {
+                file.unsaid.store(0, Ordering::Relaxed);
+                file.confirm(SlotId::A).unwrap();
+            }
+            for _ in 0..unsaid {
+                file.settle();
+            }
+            assert!(!file.is_in_doubt() && !resets(&file), "{unsaid}");
+            assert_eq!(state(file.read(), SlotId::A), Some(SlotState::Confirmed));
+            // A later one that is accepted counts.
+            file.request_factory_reset().unwrap();
+            assert!(resets(&file), "{unsaid}");
+        }
     }
 
     #[test]
