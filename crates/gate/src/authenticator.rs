@@ -48,6 +48,9 @@ pub struct Policy {
     pub logins: usize,
 }
 
+/// The daemon that judges credentials.
+const JUDGE: &str = "usermgr";
+
 type Key = [u8; 32];
 type Verdict = Result<Arc<Caller>, Status>;
 
@@ -68,8 +71,18 @@ impl Change {
     #[must_use]
     pub fn of_event(subject: &str, payload: &[u8]) -> Option<Self> {
         use schema::v1alpha1::event::Payload;
-        use schema::v1alpha1::{Event, SessionChangeKind as Ended, UserChangeKind as Changed};
-        let domain = subject.strip_prefix("event.").and_then(|rest| rest.split('.').next())?;
+        use schema::v1alpha1::{DaemonState, Event, SessionChangeKind as Ended, UserChangeKind as Changed};
+        let mut parts = subject.strip_prefix("event.")?.split('.');
+        let domain = parts.next()?;
+        if domain == "daemon" && parts.next() == Some(JUDGE) {
+            // One that was killed may have stored a change and told nobody.
+            return match Event::decode(payload).ok().and_then(|event| event.payload) {
+                Some(Payload::DaemonStateChange(change)) if change.current_state() != DaemonState::Ready => {
+                    None
+                }
+                _ => Some(Self::Everything),
+            };
+        }
         if !matches!(domain, "session" | "auth" | "user" | "role") {
             return None;
         }
@@ -408,7 +421,8 @@ fn as_told(status: Status) -> Status {
 mod tests {
     use schema::v1alpha1::event::Payload;
     use schema::v1alpha1::{
-        Event as Envelope, SessionChange, SessionChangeKind as Ended, UserChange, UserChangeKind as Changed,
+        DaemonState, DaemonStateChange, Event as Envelope, SessionChange, SessionChangeKind as Ended,
+        UserChange, UserChangeKind as Changed,
     };
 
     use super::*;
@@ -497,5 +511,18 @@ mod tests {
         assert_eq!(Change::of_event("event.session.s1.change", b"\xff"), Some(Change::Everything));
         assert_eq!(Change::of_event("event.role.r1.change", b""), Some(Change::Everything));
         assert_eq!(Change::of_event("event.host.system.state", b""), None);
+    }
+
+    /// usermgr may have been killed between storing a change and telling it.
+    #[test]
+    fn usermgr_that_is_back_is_asked_about_everybody_again() {
+        let daemon = |name: &str, state: DaemonState| {
+            let change = DaemonStateChange { current_state: state.into(), ..DaemonStateChange::default() };
+            let event = Envelope { payload: Some(Payload::DaemonStateChange(change)), ..Envelope::default() };
+            Change::of_event(&format!("event.daemon.{name}.state"), &event.encode_to_vec())
+        };
+        assert_eq!(daemon("usermgr", DaemonState::Ready), Some(Change::Everything));
+        assert_eq!(daemon("usermgr", DaemonState::Backoff), None);
+        assert_eq!(daemon("statemgr", DaemonState::Ready), None);
     }
 }

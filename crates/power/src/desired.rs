@@ -28,6 +28,8 @@ const CALL_GRACE: Millis = Millis::new(1_000);
 const CALL_AGAIN: Millis = Millis::new(50);
 /// Pause before a look that was not answered is taken again.
 const LOOK_AGAIN: Millis = Millis::new(500);
+/// Pause before a policy that waits for the end of a lock looks again.
+const HELD_AGAIN: Millis = Millis::from_secs(5);
 /// A look that was asked for and not heard of again is asked for anew.
 const LOOK_LOST: Millis = Millis::from_secs(5);
 /// How long an intent that was stored, and whose time is over, waits after a restart for a look that tells how it ended.
@@ -538,14 +540,25 @@ impl Desired {
     }
 
     /// What waits to be begun, or to be begun anew, while power is locked: a client is refused if nothing of it can have happened, else it
-    /// has failed; a policy goes back to waiting.
+    /// has failed; a policy waits until power is not locked any more.
     fn hold(&mut self, now: Mono, out: &mut Vec<Action>) {
-        let Some(active) = self.active.as_mut().filter(|active| active.calling.is_none()) else { return };
+        let Some(active) = self.active.as_ref().filter(|active| active.calling.is_none()) else { return };
+        let budget = self.budget(active.intent.asked, active.intent.origin);
+        let Some(active) = &mut self.active else { return };
         if active.intent.origin != Origin::Client && !active.taken {
-            let restore = Restore { at: now, op: active.intent.op, origin: active.intent.origin };
             active.answer(Answer::Maintenance, out);
-            self.drop_active(out);
-            self.restore = Some(restore);
+            if !active.maybe {
+                let restore = Restore { at: now, op: active.intent.op, origin: active.intent.origin };
+                self.drop_active(out);
+                self.restore = Some(restore);
+                return;
+            }
+            // It is stored, and taken up from there after a restart.
+            active.again = Some(now + HELD_AGAIN);
+            if active.intent.deadline < now + Millis::new(budget.get() / 2) {
+                active.intent.deadline = now + budget;
+                active.persist(out);
+            }
         } else if active.maybe || active.answered {
             self.end(now, Outcome::Failed(Failure::Locked), false, out);
         } else {

@@ -186,10 +186,11 @@ mod tests {
     #[tokio::test]
     async fn a_bus_of_the_site_s_that_is_not_there_costs_the_site_its_setting() {
         let dir = tempfile::tempdir().unwrap();
+        let store = dir.path().join("bus");
         let (daemons, wrong) = ([Daemon::Websrv], Some("nats://a..b:4222"));
-        assert!(Bus::start_or(&daemons, wrong, None, dir.path()).await.is_err(), "a person's own mistake");
-        assert!(Bus::start_or(&daemons, wrong, Some(wrong), dir.path()).await.is_err());
-        let (bus, fault) = Bus::start_or(&daemons, wrong, Some(None), dir.path()).await.unwrap();
+        assert!(Bus::start_or(&daemons, wrong, None, &store).await.is_err(), "a person's own mistake");
+        assert!(Bus::start_or(&daemons, wrong, Some(wrong), &store).await.is_err());
+        let (bus, fault) = Bus::start_or(&daemons, wrong, Some(None), &store).await.unwrap();
         assert!(fault.unwrap().contains("operator.bus_url"));
         assert!(!bus.address_for("websrv").password.is_empty(), "the embedded one");
         bus.stop().await;

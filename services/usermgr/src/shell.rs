@@ -346,7 +346,13 @@ impl Shell {
             }
             Err(_) => tracing::warn!("store did not finish last writes before shutdown"),
         }
-        let stopping = Status::unavailable(format!("{NAME} is stopping"));
+        let mut stopping = Status::unavailable(format!("{NAME} is stopping"));
+        if self.storing.is_some() {
+            // A change among them may still be stored.
+            stopping =
+                Status::unavailable(format!("{NAME} is stopping; whether a change was made is not known"))
+                    .with_reason("OUTCOME_UNKNOWN");
+        }
         for (_, request) in self.requests.drain() {
             self.outbox.answer_bytes(request, Err(stopping.clone()));
         }
