@@ -29,7 +29,7 @@ use super::clock;
 use super::extension::{ExtensionFactory, Now, ServerExtension, Waker};
 use super::fair::{Fair, Share};
 use super::monitor::{Finding, StoreCondition, StoreMonitor};
-use super::store::{FileStore, StoreLimits};
+use super::store::{Disk, FileStore, RealDisk, StoreLimits};
 
 /// Bytes of messages that may wait for the stream thread.
 const INBOX_BYTES: usize = 8 * 1024 * 1024;
@@ -76,6 +76,8 @@ const FLOW: &[u8] = b"$JS.FC.";
 pub struct JetStreamConfig {
     /// The directory of the files; without one everything is in memory and gone at the end.
     pub dir: Option<PathBuf>,
+    /// What holds that directory; without one the machine's own file system.
+    pub disk: Option<Arc<dyn Disk>>,
     /// Where outside of it a copy of the list of streams is kept, see [`FileStore::with_list_outside`].
     pub list_outside: Option<PathBuf>,
     /// Bounds of the files.
@@ -213,7 +215,8 @@ impl JetStreamExtension {
     fn start(config: JetStreamConfig, broker: &mut Broker, waker: Waker, now: Now) -> io::Result<Self> {
         let storage: Box<dyn Storage> = match &config.dir {
             Some(dir) => {
-                let mut store = FileStore::open(dir, config.store).map_err(io::Error::other)?;
+                let disk = config.disk.clone().unwrap_or_else(|| Arc::new(RealDisk));
+                let mut store = FileStore::on(disk, dir, config.store).map_err(io::Error::other)?;
                 if let Some(file) = &config.list_outside {
                     store = store.with_list_outside(file);
                 }

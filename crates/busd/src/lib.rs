@@ -37,6 +37,8 @@ pub mod store;
 #[cfg(feature = "testing")]
 #[allow(clippy::expect_used, reason = "part of tests: what does not hold fails them")]
 pub mod testing;
+#[cfg(feature = "testing")]
+mod testing_disk;
 
 pub use config::{ServerConfig, StartError};
 pub use extension::{ExtensionFactory, Now, ServerExtension, Waker};

@@ -10,6 +10,8 @@ use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
 
 use ipc::{Client, ConnectConfig};
 
+use crate::store::Disk;
+use crate::testing_disk::HoledDisk;
 use crate::{JetStreamConfig, Server, ServerConfig, ServerHandle, jetstream};
 
 /// A running server. Every call makes a new one.
@@ -18,6 +20,7 @@ pub struct Bus {
     // Before the directory, so that it stops before its files go.
     _server: ServerHandle,
     url: String,
+    disk: Arc<HoledDisk>,
     store: tempfile::TempDir,
 }
 
@@ -29,16 +32,32 @@ impl Bus {
     /// When it cannot be started: a test cannot go on without it.
     pub async fn start() -> Self {
         let store = tempfile::tempdir().expect("a temporary directory");
-        let streams = JetStreamConfig { dir: Some(store.path().to_owned()), ..JetStreamConfig::default() };
+        let disk = Arc::new(HoledDisk::default());
+        let streams = JetStreamConfig {
+            dir: Some(store.path().to_owned()),
+            disk: Some(Arc::clone(&disk) as Arc<dyn Disk>),
+            ..JetStreamConfig::default()
+        };
         let config = ServerConfig { extensions: vec![jetstream(streams)], ..ServerConfig::default() };
         let server = Server::start(config).expect("the embedded server starts");
         let url = server.url();
-        Self { _server: server, url, store }
+        Self { _server: server, url, disk, store }
     }
 
     /// The server's address, `nats://127.0.0.1:PORT`.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Lets every record with these bytes give an input/output error when it is read from now on: a medium with a bad page. What the
+    /// server has in its memory it still knows.
+    pub fn refuse_to_read(&self, bytes: &[u8]) {
+        self.disk.refuse_to_read(bytes);
+    }
+
+    /// Ends what [`refuse_to_read`](Self::refuse_to_read) began.
+    pub fn heal(&self) {
+        self.disk.heal();
     }
 
     /// Zeroes these bytes wherever they stand in the files of the store, and says whether they did: a medium that has lost them.

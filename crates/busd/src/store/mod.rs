@@ -38,6 +38,8 @@ mod sim;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod unread;
+#[cfg(test)]
 mod worn;
 
 use std::collections::{BTreeMap, BTreeSet};

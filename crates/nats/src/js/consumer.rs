@@ -53,6 +53,12 @@ const MAX_WINDOW: u64 = 1024 * 1024;
 const FAR: u64 = 3_600_000;
 /// When a message that does not read, or reached nobody, is tried again, milliseconds.
 const REST: u64 = 1_000;
+/// How often a message that does not read is tried before it is passed over: a medium may need more than one attempt, and be away for a moment.
+const READS: u32 = 4;
+/// The same for those that follow one that was passed over: a page of a medium has many, and those behind it wait.
+const READS_AFTER: u32 = 2;
+/// And when those are tried again, milliseconds.
+const REST_AFTER: u64 = 100;
 
 /// A position: the consumer's own count and the stream's sequence.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,6 +103,29 @@ struct Receiver {
     asked_count: u64,
     /// When the next idle heartbeat is due, milliseconds.
     heartbeat: Option<u64>,
+}
+
+/// What did not read.
+#[derive(Debug, Default)]
+struct Unread {
+    /// The message that is being tried, and how often it was.
+    tried: Option<(u64, u32)>,
+    /// The last one was passed over, and nothing has been read since.
+    passed: bool,
+}
+
+impl Unread {
+    /// `seq` did not read once more: when it is tried again, milliseconds from now; `None`: never.
+    fn failed(&mut self, seq: u64) -> Option<u64> {
+        let times = self.tried.filter(|(tried, _)| *tried == seq).map_or(1, |(_, times)| times + 1);
+        let (reads, rest) = if self.passed { (READS_AFTER, REST_AFTER) } else { (READS, REST) };
+        if times < reads {
+            self.tried = Some((seq, times));
+            return Some(rest);
+        }
+        *self = Self { tried: None, passed: true };
+        None
+    }
 }
 
 impl Receiver {
@@ -152,6 +181,7 @@ pub(crate) struct Consumer {
     last_used: u64,
     /// Nothing is sent before this, milliseconds: the medium could not read a message, or the receiver may not have it.
     resting: Option<u64>,
+    unread: Unread,
     /// More could be sent but the turn's budget was spent.
     pub(crate) more: bool,
     /// Changed since it was stored.
@@ -239,6 +269,7 @@ impl Consumer {
             pressed: BTreeSet::new(),
             last_used: now.mono,
             resting: None,
+            unread: Unread::default(),
             more: false,
             dirty: true,
             generation: saved.generation,
@@ -828,13 +859,20 @@ impl Consumer {
                 }
                 Err(_) => {
                     // It is there, and does not read now.
-                    if again {
-                        self.redeliver.push_front(seq);
+                    if let Some(rest) = self.unread.failed(seq) {
+                        if again {
+                            self.redeliver.push_front(seq);
+                        }
+                        self.resting = Some(now.mono + rest);
+                        return;
                     }
-                    self.resting = Some(now.mono + REST);
-                    return;
+                    // What comes behind it must not wait for it for ever.
+                    self.passed(seq, again);
+                    self.settle(seq);
+                    continue;
                 }
             };
+            self.unread = Unread::default();
             let Some(subject) = core.index.get(seq).map(|slot| slot.subject.to_string()) else { continue };
             let reply = self.ack_subject(seq, again, message.time);
             let size = subject.len() + reply.len() + message.headers.len() + message.payload.len();

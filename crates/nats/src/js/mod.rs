@@ -1081,6 +1081,7 @@ impl JetStream {
                 }
             }
         }
+        self.out.extend(self.streams.values_mut().filter_map(|s| s.core.take_unread_report()));
     }
 
     /// One piece of housekeeping of one stream; [`deadline`](Self::deadline) says whether there is more. It may take time

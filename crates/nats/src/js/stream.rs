@@ -15,16 +15,16 @@ use std::cell::Cell;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::Now;
 use super::clock::{Epoch, Shift};
 use super::config::{Discard, StorageType, StreamConfig};
 use super::error::{self, ApiError};
 use super::header;
 use super::ids::Ids;
 use super::index::{Filter, Index, Mark, Slot};
-use super::store::{Flush, Message, Record, Step, StoreError, StreamStore};
+use super::store::{Flush, Message, Record, Step, StoreError, StoreReport, StreamStore};
 use super::time::{MILLI, SECOND, parse_duration};
 use super::trouble::{self, Trouble, refusal};
+use super::{Now, Output};
 use crate::subject;
 
 /// Times before 2020 come from a clock that was not set yet (a BMC without a battery starts in 1970): age then
@@ -105,6 +105,32 @@ struct Undo {
     removed: Vec<(u64, Slot, bool)>,
 }
 
+/// How often in a row a message does not read before it is told: what is over by then was a moment's.
+const UNREAD_TOLD: u32 = 4;
+
+/// Messages that the medium does not give.
+#[derive(Debug, Default)]
+struct Unread {
+    /// The last one that did not read, and how often it did not.
+    last: (u64, u32),
+    told: bool,
+    /// What is to be told.
+    due: Option<String>,
+}
+
+impl Unread {
+    fn failed(&mut self, seq: u64, error: &StoreError) {
+        let times = if self.last.0 == seq { self.last.1.saturating_add(1) } else { 1 };
+        self.last = (seq, times);
+        if times >= UNREAD_TOLD && !self.told {
+            self.told = true;
+            self.due = Some(format!(
+                "message {seq} is there and cannot be read, and others may be like it: {error}"
+            ));
+        }
+    }
+}
+
 /// A stream without its consumers.
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -119,6 +145,7 @@ pub(crate) struct Core {
     undo: Option<Undo>,
     /// Why it takes no writes, while it does not.
     pub(crate) trouble: Option<Trouble>,
+    unread: Unread,
     /// When messages with their own age limit go, and which.
     expiries: BTreeSet<(i64, u64)>,
     /// Messages that never go by age.
@@ -165,6 +192,7 @@ impl Core {
             shifts: Vec::new(),
             undo: None,
             trouble: None,
+            unread: Unread::default(),
             expiries: BTreeSet::new(),
             no_age: BTreeSet::new(),
             ages_from: Cell::new(0),
@@ -779,7 +807,17 @@ impl Core {
     }
 
     pub(crate) fn read(&mut self, seq: u64) -> Result<Message, StoreError> {
-        self.store.read(seq)
+        let read = self.store.read(seq);
+        if let Err(error @ StoreError::Io { .. }) = &read {
+            self.unread.failed(seq, error);
+        }
+        read
+    }
+
+    /// What is to be told of messages that the medium does not give: once.
+    pub(crate) fn take_unread_report(&mut self) -> Option<Output> {
+        let why = self.unread.due.take()?;
+        Some(Output::Report(StoreReport::Found { stream: self.config.name.clone(), why, set_aside: None }))
     }
 
     /// Whether reading this message is sure not to wait for the medium.

@@ -202,7 +202,21 @@ fn one_or_batch(core: &mut Core, get: &DirectRequest, reply: &str, out: &mut Vec
         let message = match core.read(seq) {
             Ok(message) => message,
             Err(StoreError::Damaged(_)) => continue,
-            Err(error) => return Err(unreadable(&error)),
+            // It is there: never passed over in silence. The batch ends before it; who goes on from there is told which one it is.
+            Err(error) if last == 0 => {
+                let (code, text) = unreadable(&error);
+                let status = header::status(code, text, &[("Nats-Sequence", seq)]);
+                let slot = core.index.get(seq);
+                let subject = slot.map(|slot| slot.subject.to_string()).unwrap_or_default();
+                let time = format_rfc3339(slot.map_or(0, |slot| slot.time));
+                let which = [("Nats-Subject", subject.as_str()), ("Nats-Time-Stamp", time.as_str())];
+                send(out, reply, header::extend(&status, &which), bytes::Bytes::new());
+                return Ok(());
+            }
+            Err(_) => {
+                pending += 1;
+                break;
+            }
         };
         let bytes = (message.headers.len() + message.payload.len()) as u64;
         let headers = if get.no_hdr {
