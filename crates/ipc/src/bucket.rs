@@ -4,6 +4,7 @@
 //! prefixed with its schema version, so a newer daemon can read what an older one wrote: [`Value::decode`] gets the version and migrates.
 
 mod json;
+mod list;
 mod patience;
 mod settle;
 
@@ -17,7 +18,7 @@ use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy, push};
 use async_nats::jetstream::kv;
 use async_nats::jetstream::stream::{DirectGetError, DirectGetErrorKind};
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::StreamExt;
 use nats::js::store::LOST_KEY;
 use tokio::time::{Instant, Sleep};
 
@@ -390,16 +391,6 @@ impl Bucket {
             kv::DeleteErrorKind::InvalidKey => bad_key(key),
             _ => self.not_written("deleting", key, error),
         })
-    }
-
-    /// All keys that have a value, sorted.
-    pub async fn keys(&self) -> Result<Vec<String>, StateError> {
-        let keys = self.store.keys().await.map_err(|error| self.unavailable("listing", ">", error))?;
-        let mut keys: Vec<String> =
-            keys.try_collect().await.map_err(|error| self.unavailable("listing", ">", error))?;
-        keys.sort();
-        keys.dedup();
-        Ok(keys)
     }
 
     /// Yields the values of all keys that match `filter` (`>` for all, `host.*` for one level), then [`WatchItem::Current`], then every

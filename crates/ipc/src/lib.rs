@@ -45,7 +45,7 @@ pub use bucket::{
 pub use client::{Client, ConnectConfig, ConnectError, Link, sync_subject};
 pub use context::{CallContext, Principal, TraceContext};
 pub use event::{EventBuilder, EventItem, Events, RawEvents, RawItem};
-pub use log::{EVENTS, EventLog, Follow, KEPT_BYTES, KEPT_EVENTS, LogBounds, LogEntry};
+pub use log::{EVENTS, EventLog, Follow, KEPT_BYTES, KEPT_EVENTS, LogBounds, LogEntry, unreadable_event};
 pub use nats::js::store::LOST_KEY;
 pub use outbox::Outbox;
 pub use request::{Calls, Reply, Request, Requests};

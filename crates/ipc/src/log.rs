@@ -12,6 +12,8 @@ use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{DirectGetErrorKind, Stream};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use prost::Message as _;
+use schema::v1alpha1 as v1;
 
 use crate::client::Client;
 use crate::status::Status;
@@ -65,6 +67,35 @@ impl From<StreamMessage> for LogEntry {
     }
 }
 
+impl LogEntry {
+    /// In the place of an event that is in the log and cannot be read.
+    fn unreadable(sequence: u64, subject: String, time: SystemTime) -> Self {
+        let payload = unreadable_event(sequence).encode_to_vec().into();
+        Self { sequence, subject, time, payload }
+    }
+}
+
+/// What is told in the place of event number `sequence`, which is in the log and cannot be read.
+pub fn unreadable_event(sequence: u64) -> v1::Event {
+    v1::Event {
+        domain: "system".to_owned(),
+        what: "unreadable".to_owned(),
+        severity: v1::EventSeverity::Warning.into(),
+        message: format!("the event with number {sequence} is damaged and cannot be read"),
+        source: "eventlog".to_owned(),
+        sequence,
+        ..v1::Event::default()
+    }
+}
+
+/// What a batch ended with.
+enum Batch {
+    /// These; none when there are none.
+    Read(Vec<LogEntry>),
+    /// The first is there and cannot be read; this goes in its place.
+    Unreadable(LogEntry),
+}
+
 /// The log, for reading.
 #[derive(Clone, Debug)]
 pub struct EventLog {
@@ -81,6 +112,12 @@ pub const KEPT_EVENTS: u64 = 20_000;
 const EVENT_MAX: i32 = 16 * 1024;
 /// How long one answer of [`EventLog::read`] may take.
 const READ_WITHIN: Duration = Duration::from_secs(5);
+/// How often an event is asked for that the store says it cannot read: a medium may need more than one attempt, and be away for a moment.
+const READS: u32 = 4;
+/// Pause before it is asked for again.
+const READ_AGAIN: Duration = Duration::from_millis(500);
+/// Events that cannot be read which one answer of [`EventLog::read`] has at most.
+const UNREADABLE_MAX: usize = 64;
 
 impl Client {
     /// Creates the log (on disk, oldest dropped first), or leaves it as it is when it exists. For the operator.
@@ -149,11 +186,40 @@ impl EventLog {
     }
 
     /// The oldest kept events after number `after`: at most `most` of them, and no more once they have `bytes` together; none when there
-    /// are none. Numbers that are missing between them are those of events the log dropped.
+    /// are none. Numbers that are missing between them are those of events the log dropped. In the place of one that is kept and cannot be
+    /// read, which the store has said four times, there is [`unreadable_event`]: it costs itself only.
     ///
     /// # Errors
     /// `UNAVAILABLE` when the bus does not answer.
     pub async fn read(&self, after: u64, most: usize, bytes: usize) -> Result<Vec<LogEntry>, Status> {
+        let (mut unreadable, mut refused) = (Vec::<LogEntry>::new(), 0);
+        while unreadable.len() < most.min(UNREADABLE_MAX) {
+            let from = unreadable.last().map_or(after, |last| last.sequence);
+            match self.batch(from, most - unreadable.len(), bytes).await {
+                Ok(Batch::Unreadable(entry)) => {
+                    refused += 1;
+                    // A page of a medium has many: those behind one that was given up are not waited for.
+                    if refused >= READS {
+                        unreadable.push(entry);
+                    } else {
+                        tokio::time::sleep(READ_AGAIN).await;
+                    }
+                }
+                Ok(Batch::Read(entries)) => {
+                    unreadable.extend(entries);
+                    break;
+                }
+                Err(_) if !unreadable.is_empty() => break,
+                Err(status) => return Err(status),
+            }
+        }
+        if refused >= READS {
+            tracing::warn!(after, times = refused, "cannot read events from log: passed over");
+        }
+        Ok(unreadable)
+    }
+
+    async fn batch(&self, after: u64, most: usize, bytes: usize) -> Result<Batch, Status> {
         let gone =
             |why: &dyn fmt::Display| Status::unavailable(format!("the event log does not answer: {why}"));
         let nats = &self.client.nats;
@@ -173,8 +239,13 @@ impl EventLog {
                 answer.map_err(|_| gone(&"it took too long"))?.ok_or_else(|| gone(&"disconnected"))?;
             match message.status.map(|status| status.as_u16()) {
                 // The end of a batch (ADR-31 of NATS), and "there is none".
-                Some(204 | 404) => return Ok(entries),
-                Some(status) => return Err(gone(&format_args!("status {status}"))),
+                Some(204 | 404) => return Ok(Batch::Read(entries)),
+                Some(status) => {
+                    return match which(&message, after) {
+                        Some(entry) if status == 500 && entries.is_empty() => Ok(Batch::Unreadable(entry)),
+                        _ => Err(gone(&format_args!("status {status}"))),
+                    };
+                }
                 None => match StreamMessage::try_from(message) {
                     Ok(message) => entries.push(message.into()),
                     Err(error) => return Err(gone(&error)),
@@ -256,6 +327,14 @@ impl EventLog {
             .map_err(|error| Status::unavailable(format!("cannot follow the event log: {error}")))?;
         Ok(Follow { messages, lost, ahead })
     }
+}
+
+/// Which event after number `after` it is that the store says it cannot read, as the bus of this project names it.
+fn which(refusal: &async_nats::Message, after: u64) -> Option<LogEntry> {
+    let header = |name: &str| refusal.headers.as_ref()?.get(name).map(|value| value.as_str());
+    let sequence = header("Nats-Sequence")?.parse().ok().filter(|sequence| *sequence > after)?;
+    let time = header("Nats-Time-Stamp")?.parse::<prost_types::Timestamp>().ok()?;
+    Some(LogEntry::unreadable(sequence, header("Nats-Subject")?.to_owned(), time.try_into().ok()?))
 }
 
 /// Events in order, from [`EventLog::follow`].

@@ -54,3 +54,57 @@ async fn a_reader_goes_on_where_it_was_and_is_told_what_the_log_dropped() {
     let first = tokio::time::timeout(LIMIT, late.next()).await.unwrap().unwrap().unwrap();
     assert_eq!(first.sequence, 21);
 }
+
+/// A medium that stops to give a page costs the events on it, and those only.
+#[tokio::test]
+async fn an_event_that_cannot_be_read_costs_itself_only() {
+    let bus = Bus::start().await;
+    let client = bus.client("reader").await;
+    client.create_event_log().await.unwrap();
+    let plain = async_nats::connect(bus.url()).await.unwrap();
+    for n in 1..=6 {
+        plain.publish(format!("event.host.system.n{n}"), format!("payload-{n}").into()).await.unwrap();
+    }
+    plain.flush().await.unwrap();
+    let log = client.event_log();
+    let stored = async {
+        while log.bounds().await.unwrap().last < 6 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, stored).await.unwrap();
+    bus.refuse_to_read(b"payload-3");
+    bus.refuse_to_read(b"payload-4");
+    // Until it is on the medium, within a second or so, the server has it in memory.
+    let on_medium = async {
+        while log.entry(3).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, on_medium).await.unwrap();
+
+    let (mut after, mut all) = (0, Vec::new());
+    while all.len() < 6 {
+        let read = tokio::time::timeout(LIMIT, log.read(after, 512, 128 * 1024)).await.unwrap().unwrap();
+        after = read.last().expect("there are more").sequence;
+        all.extend(read);
+    }
+    assert_eq!(all.iter().map(|entry| entry.sequence).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
+    for entry in all {
+        let n = entry.sequence;
+        assert_eq!(entry.subject, format!("event.host.system.n{n}"));
+        assert!(entry.time > std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000));
+        let event = <schema::v1alpha1::Event as prost::Message>::decode(entry.payload.clone());
+        match n {
+            3 | 4 => assert_eq!(event.unwrap(), ipc::unreadable_event(n)),
+            _ => assert_eq!(entry.payload, format!("payload-{n}")),
+        }
+    }
+    assert_eq!(log.read(6, 512, 1024).await.unwrap(), []);
+
+    let mut follow = log.follow("event.>", Some(1)).await.unwrap();
+    for expected in [2, 5, 6] {
+        let entry = tokio::time::timeout(LIMIT, follow.next()).await.unwrap().unwrap().unwrap();
+        assert_eq!(entry.sequence, expected);
+    }
+}

@@ -557,3 +557,41 @@ async fn after_a_restart_of_the_bus_subscribers_read_again_and_owners_serve_agai
     });
     assert_eq!(soon(call).await.unwrap(), Ok(PowerGetStateResponse::default()));
 }
+
+/// A medium that stops to give a value, after the start of the bus: its owner reads all others, and knows that there is one more.
+#[tokio::test]
+async fn a_value_that_does_not_read_hides_no_other() {
+    let bus = Bus::start().await;
+    bus.create_bucket("state").await;
+    let bucket = bus.client("statemgr").await.bucket("state").await.unwrap();
+    for key in ["a", "b", "c", "gone"] {
+        bucket.put(key, &note(&format!("value of {key}"))).await.unwrap();
+    }
+    bucket.delete("gone").await.unwrap();
+    bus.refuse_to_read(b"value of b");
+    let within = Duration::from_secs(15);
+    let keys = tokio::time::timeout(within, bucket.keys()).await.expect("in time").unwrap();
+    assert_eq!(keys, ["a", "b", "c"]);
+    let all = tokio::time::timeout(within, bucket.all::<Note>()).await.expect("in time").unwrap();
+    let found: Vec<_> = all.iter().map(|(key, read)| (key.as_str(), read.as_ref().ok())).collect();
+    assert!(
+        matches!(found.as_slice(), [("a", Some(_)), ("b", None), ("c", Some(_))])
+            && matches!(&all[1].1, Err(StateError::NotRead { .. })),
+        "{all:?}"
+    );
+    assert_eq!(bucket.sweep(10).await.unwrap(), 1, "the marker alone");
+
+    let mut watch = bucket.watch::<Note>(">").await.unwrap();
+    let mut seen = Vec::new();
+    loop {
+        let item = tokio::time::timeout(within, watch.next()).await.expect("in time").unwrap().unwrap();
+        match item {
+            WatchItem::Put(entry) => seen.push(entry.key),
+            WatchItem::Current => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(seen, ["a", "c"]);
+    bus.heal();
+    assert_eq!(bucket.get::<Note>("b").await.unwrap().unwrap().value, note("value of b"));
+}

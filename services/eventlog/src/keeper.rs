@@ -63,9 +63,15 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
     // What is out of the index and not yet out of the log.
     let mut surplus = VecDeque::new();
     let mut pause = AGAIN;
+    let (clock, mut away) = (service::Clock::new(), Lasting::default());
     loop {
         let begun = Instant::now();
-        let Err(status) = follow(&shared, &mut surplus).await;
+        let Err(status) = follow(&shared, &mut surplus, || {
+            if let Some(said) = away.works(clock.now()) {
+                tracing::info!(times = said.times, lasted = %said.lasts, "event log is read again");
+            }
+        })
+        .await;
         shared.state.send_if_modified(|state| {
             let never_read = !matches!(state, State::Known);
             if never_read {
@@ -73,15 +79,21 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
             }
             never_read
         });
-        tracing::debug!(%status, "following the event log anew");
+        if let Some(said) = away.fails(clock.now()) {
+            tracing::warn!(%status, times = said.times, lasts = %said.lasts, "cannot follow event log: retrying");
+        }
         // One that was followed for a while is back soon.
         pause = if begun.elapsed() > FOLLOW_AGAIN_MAX { AGAIN } else { (pause * 2).min(FOLLOW_AGAIN_MAX) };
         tokio::time::sleep(pause).await;
     }
 }
 
-/// Follows the log until it is lost.
-async fn follow(shared: &Shared, surplus: &mut VecDeque<u64>) -> Result<std::convert::Infallible, Status> {
+/// Follows the log until it is lost; `known` hears when all of it is read.
+async fn follow(
+    shared: &Shared,
+    surplus: &mut VecDeque<u64>,
+    known: impl FnOnce(),
+) -> Result<std::convert::Infallible, Status> {
     let log = shared.bus.event_log();
     let bounds = log.bounds().await?;
     {
@@ -106,6 +118,7 @@ async fn follow(shared: &Shared, surplus: &mut VecDeque<u64>) -> Result<std::con
     let after = shared.index().last();
     let mut follow = log.follow("event.>", Some(after)).await?;
     shared.state.send_replace(State::Known);
+    known();
     let (clock, mut told) = (service::Clock::new(), Lasting::default());
     // When removing goes on, and the pause after it if that fails as well.
     let (mut resume, mut pause) = (Instant::now(), AGAIN);

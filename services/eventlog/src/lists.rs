@@ -116,15 +116,7 @@ pub(crate) async fn list(
 /// In the place of an event that is in the log and cannot be read.
 fn unreadable(sequence: u64, why: &dyn std::fmt::Display) -> v1::Event {
     tracing::warn!(sequence, %why, "cannot read event from log");
-    v1::Event {
-        domain: "system".to_owned(),
-        what: "unreadable".to_owned(),
-        severity: v1::EventSeverity::Warning.into(),
-        message: format!("the event with number {sequence} is damaged and cannot be read"),
-        source: crate::NAME.to_owned(),
-        sequence,
-        ..v1::Event::default()
-    }
+    ipc::unreadable_event(sequence)
 }
 
 /// A page that fills.

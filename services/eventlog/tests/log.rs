@@ -182,3 +182,40 @@ async fn one_accounts_logins_leave_the_log_before_anything_else_does() {
     assert!(page.events.len() < 100 && !page.next_page_token.is_empty(), "a page fits into one message");
     assert_eq!(page.events[0].component, format!("{:016x}", 1_599));
 }
+
+/// The medium stops to give a page while the bus runs.
+#[tokio::test]
+async fn events_that_cannot_be_read_at_the_start_are_listed_as_such_among_all_others() {
+    let bench = Bench::start().await;
+    let usermgr = bench.bus.client("usermgr").await;
+    for n in 1..=5 {
+        usermgr.publish_event(&login(&format!("account-{n}"), n, 0)).await.expect("published");
+    }
+    usermgr.flush().await.expect("flushed");
+    let log = bench.client.event_log();
+    while log.bounds().await.expect("bounds").last < 5 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    bench.bus.refuse_to_read(b"account-2");
+    bench.bus.refuse_to_read(b"account-3");
+    // Until they are on the medium, within a second or so, the server has them in memory.
+    while log.entry(3).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let lines = busd::testing::Lines::listen();
+    let keeper = bench.keeper().await;
+    let all = bench.list(v1::ListEventsRequest::default()).await.expect("a list");
+    let found: Vec<_> = all.events.iter().map(|event| (event.sequence, event.what.as_str())).collect();
+    let created = "created";
+    assert_eq!(
+        found,
+        [(5, created), (4, created), (3, "unreadable"), (2, "unreadable"), (1, created)],
+        "nothing is left out"
+    );
+    assert_eq!(lines.count(tracing::Level::WARN, "cannot read events from log"), 1);
+    // Once the medium gives them, they are what they were.
+    bench.bus.heal();
+    let all = bench.list(v1::ListEventsRequest::default()).await.expect("a list");
+    assert!(all.events.iter().all(|event| event.what == created), "{:?}", all.events);
+    keeper.stop().await;
+}

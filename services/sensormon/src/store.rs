@@ -40,16 +40,14 @@ impl ipc::Value for Record {
 /// All that can be read; of others the board's hold.
 pub(crate) async fn load(bucket: &Bucket) -> Result<HashMap<String, Thresholds>, StateError> {
     let mut found = HashMap::new();
-    for key in ipc::patiently(">", || bucket.keys()).await?.into_iter().filter(|key| key != LOST_KEY) {
-        match ipc::patiently(&key, || bucket.get::<Record>(&key)).await {
-            Ok(Some(entry)) => {
+    for (key, read) in bucket.all::<Record>().await?.into_iter().filter(|(key, _)| key != LOST_KEY) {
+        match read {
+            Ok(entry) => {
                 found.insert(key, entry.value.0);
             }
-            Ok(None) => {}
-            Err(error @ (StateError::Unreadable { .. } | StateError::NotRead { .. })) => {
+            Err(error) => {
                 tracing::error!(sensor = key, %error, "cannot read stored thresholds: using those of the board");
             }
-            Err(error) => return Err(error),
         }
     }
     Ok(found)

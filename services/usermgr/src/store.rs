@@ -59,12 +59,13 @@ impl Store {
     pub(crate) async fn accounts(&self, limit: usize) -> Result<Found, StateError> {
         let mut accounts = Accounts::new(limit);
         let mut unreadable = Vec::new();
-        let keys = ipc::patiently(">", || self.users.keys()).await?;
+        let found = self.users.all::<UserRecord>().await?;
+        let is_empty = found.is_empty();
         let lost = self.users.lost_at().await?;
-        for key in keys.iter().filter(|key| *key != LOST_KEY) {
-            let account = match ipc::patiently(key, || self.users.get::<UserRecord>(key)).await {
-                Ok(Some(entry)) => {
-                    self.note(key, entry.revision);
+        for (key, read) in found.into_iter().filter(|(key, _)| key != LOST_KEY) {
+            let account = match read {
+                Ok(entry) => {
+                    self.note(&key, entry.revision);
                     let may_be_older = lost.is_some_and(|at| entry.revision < at);
                     let mut account = Account::try_from(entry.value).map_err(|error| error.to_string());
                     // Disabled until an administrator says what it is to be, or the recovery password does; what is stored stays.
@@ -75,7 +76,6 @@ impl Store {
                     }
                     account
                 }
-                Ok(None) => continue,
                 Err(StateError::Unreadable { source, .. }) => Err(source.to_string()),
                 Err(StateError::NotRead { why, .. }) => Err(why),
                 Err(error) => return Err(error),
@@ -94,19 +94,17 @@ impl Store {
                 }
             }
         }
-        Ok(Found { accounts, unreadable, is_empty: keys.is_empty(), lost: lost.is_some() })
+        Ok(Found { accounts, unreadable, is_empty, lost: lost.is_some() })
     }
 
     pub(crate) async fn sessions(&self) -> Result<Vec<Session>, StateError> {
         let mut sessions = Vec::new();
-        let keys = ipc::patiently(">", || self.sessions.keys()).await?;
+        let found = self.sessions.all::<SessionRecord>().await?;
         let lost = self.sessions.lost_at().await?;
-        for key in keys.into_iter().filter(|key| key != LOST_KEY) {
-            let read = ipc::patiently(&key, || self.sessions.get::<SessionRecord>(&key)).await;
+        for (key, read) in found.into_iter().filter(|(key, _)| key != LOST_KEY) {
             let session = match read {
-                Ok(Some(entry)) if lost.is_some_and(|at| entry.revision < at) => Err(MAY_BE_OLDER.to_owned()),
-                Ok(Some(entry)) => Session::try_from(entry.value).map_err(|error| error.to_string()),
-                Ok(None) => continue,
+                Ok(entry) if lost.is_some_and(|at| entry.revision < at) => Err(MAY_BE_OLDER.to_owned()),
+                Ok(entry) => Session::try_from(entry.value).map_err(|error| error.to_string()),
                 Err(StateError::Unreadable { source, .. }) => Err(source.to_string()),
                 Err(StateError::NotRead { why, .. }) => Err(why),
                 Err(error) => return Err(error),

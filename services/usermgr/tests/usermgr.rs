@@ -432,6 +432,21 @@ async fn an_account_the_medium_has_lost_locks_out_its_owner_alone() {
     assert!(rig.login("carolinathe3rd", PASSWORD, "192.0.2.2").await.is_err());
 }
 
+/// The medium stops to give a page while the bus runs.
+#[tokio::test]
+async fn records_the_medium_does_not_give_lock_out_their_owners_alone() {
+    let rig = Rig::with_admin().await;
+    let daemon = rig.start().await;
+    let (_, admin) = rig.enter("admin", PASSWORD).await;
+    rig.create(&admin, "carolinathe3rd", "ReadOnly").await;
+    daemon.kill().await;
+    rig.bus.refuse_to_read(b"carolinathe3rd");
+    rig.bus.refuse_to_read(admin.session_id.as_bytes());
+    let _daemon = rig.start().await;
+    rig.login("admin", PASSWORD, "192.0.2.1").await.expect("everybody else");
+    assert!(rig.login("carolinathe3rd", PASSWORD, "192.0.2.2").await.is_err());
+}
+
 /// An account's record, byte for byte.
 struct Same(Vec<u8>);
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::StateError;
 
@@ -13,6 +13,9 @@ const AGAIN: Duration = Duration::from_millis(200);
 const AGAIN_MAX: Duration = Duration::from_secs(5);
 /// How long a store is waited for that does not answer. The operator gives a daemon 60 s to be ready, and starts it again when it ends.
 const WITHIN: Duration = Duration::from_secs(30);
+
+/// How long one question may take: longer than any answer of a store that works, so that one which never comes is asked for again.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// Asks for what is at `key` until the store answers, at growing pauses: a store that is busy, slow or away has damaged nothing, and what
 /// it holds is not known yet.
@@ -28,7 +31,17 @@ where
     let give_up = Instant::now() + WITHIN;
     let (mut pause, mut refused) = (AGAIN, 0);
     loop {
-        let error = match ask().await {
+        let until = (Instant::now() + ANSWER).min(give_up);
+        let answer = match timeout_at(until, ask()).await {
+            Ok(answer) => answer,
+            Err(elapsed) => Err(StateError::Unavailable {
+                operation: "reading",
+                bucket: String::from("store"),
+                key: key.to_owned(),
+                source: elapsed.into(),
+            }),
+        };
+        let error = match answer {
             Err(error @ StateError::NotRead { .. }) => {
                 refused += 1;
                 if refused == READS {
@@ -85,6 +98,21 @@ mod tests {
         let (found, times) = asked(|_| Err(away())).await;
         assert!(matches!(found, Err(StateError::Unavailable { .. })));
         assert!(begin.elapsed() <= WITHIN && times < 12, "{times} in {:?}", begin.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_never_comes_is_asked_for_again_and_ends_in_time() {
+        let times = Cell::new(0);
+        let ask = || {
+            times.set(times.get() + 1);
+            let at = times.get();
+            async move { if at == 1 { std::future::pending().await } else { Ok(at) } }
+        };
+        assert_eq!(patiently("k", ask).await.expect("the second question is answered"), 2);
+        let begin = Instant::now();
+        let found = patiently("k", || std::future::pending::<Result<(), _>>()).await;
+        assert!(matches!(found, Err(StateError::Unavailable { .. })));
+        assert!(begin.elapsed() <= WITHIN, "{:?}", begin.elapsed());
     }
 
     #[tokio::test(start_paused = true)]

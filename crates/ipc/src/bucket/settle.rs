@@ -156,24 +156,9 @@ impl Bucket {
     /// # Errors
     /// [`StateError::Unavailable`] when the bus does not answer or refuses.
     pub async fn sweep(&self, most: usize) -> Result<usize, StateError> {
-        let failed = |error| self.unavailable("sweeping", ">", error);
         let live = self.keys().await?;
-        let subjects = format!("{}>", self.store.prefix);
-        let mut info = self
-            .store
-            .stream
-            .info_with_subjects(subjects)
-            .await
-            .map_err(|error| self.unavailable("sweeping", ">", error))?;
-        let mut dead = Vec::new();
-        while dead.len() < most
-            && let Some((subject, _)) = info.try_next().await.map_err(failed)?
-        {
-            let key = subject.strip_prefix(&self.store.prefix).unwrap_or(&subject);
-            if live.binary_search_by(|other| other.as_str().cmp(key)).is_err() {
-                dead.push(key.to_owned());
-            }
-        }
+        let is_dead = |key: &String| live.binary_search(key).is_err();
+        let dead: Vec<String> = self.names().await?.into_iter().filter(is_dead).take(most).collect();
         let removals = futures_util::stream::iter(dead).map(|key| async move {
             // Looked at once more: nothing but a marker is removed here.
             match self.store.entry(&key).await {
