@@ -14,6 +14,10 @@ use crate::store::Disk;
 use crate::testing_disk::HoledDisk;
 use crate::{JetStreamConfig, Server, ServerConfig, ServerHandle, jetstream};
 
+mod way;
+
+pub use way::Way;
+
 /// A running server. Every call makes a new one.
 #[derive(Debug)]
 pub struct Bus {
@@ -96,6 +100,15 @@ impl Bus {
     /// When the server does not answer.
     pub async fn client(&self, daemon: &str) -> Client {
         Client::connect(&ConnectConfig::new(self.url.clone(), daemon)).await.expect("the test's bus answers")
+    }
+
+    /// A way to it on which answers can be held back.
+    ///
+    /// # Panics
+    ///
+    /// When there is no port for it.
+    pub async fn way(&self) -> Way {
+        Way::to(&self.url).await
     }
 
     /// Creates a bucket with one value per key, as the operator does.

@@ -23,7 +23,7 @@ use nats::js::store::LOST_KEY;
 use tokio::time::{Instant, Sleep};
 
 use crate::client::Client;
-use crate::status::Status;
+use crate::status::{OUTCOME_UNKNOWN, Status};
 
 pub use json::Json;
 pub use patience::patiently;
@@ -186,6 +186,20 @@ fn said<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a async_na
         cause = error.source();
     }
     None
+}
+
+impl StateError {
+    /// What a client is told whose change was not stored by [`Bucket::commit`] or [`Bucket::commit_delete`]: that nothing was changed, or, where the
+    /// store cannot read what it has, that this is not known (`OUTCOME_UNKNOWN`).
+    pub fn of_change(self) -> Status {
+        match self {
+            Self::NotRead { .. } => {
+                let text = format!("{self}: whether this was stored is not known");
+                Status::unavailable(text).with_reason(OUTCOME_UNKNOWN)
+            }
+            error => error.into(),
+        }
+    }
 }
 
 impl From<StateError> for Status {

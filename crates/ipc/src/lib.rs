@@ -50,4 +50,4 @@ pub use nats::js::store::LOST_KEY;
 pub use outbox::Outbox;
 pub use request::{Calls, Reply, Request, Requests};
 pub use schema::google::rpc::ErrorInfo;
-pub use status::{Code, ERROR_DOMAIN, ERROR_INFO_URL, Status, UNANSWERED};
+pub use status::{Code, ERROR_DOMAIN, ERROR_INFO_URL, OUTCOME_UNKNOWN, Status, UNANSWERED};

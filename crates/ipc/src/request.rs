@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
 
 use async_nats::{HeaderMap, Subject, Subscriber};
 use bytes::Bytes;
@@ -15,10 +16,12 @@ use schema::server::{Call, Incoming, Refusal};
 
 use crate::context::CallContext;
 use crate::header::{self, PING};
-use crate::status::Status;
+use crate::status::{OUTCOME_UNKNOWN, Status};
 
 /// Longest id of a call that is remembered; ours have 16 letters.
 const CALL_ID_MAX: usize = 64;
+/// How long a client waits for a store to say whether it has stored something. Below the gateway's 10 s.
+const KNOWN_WITHIN: Duration = Duration::from_secs(7);
 
 /// One request. Answer it with [`Request::reply`] or [`Request::fail`]; dropping it answers `INTERNAL`.
 ///
@@ -280,6 +283,34 @@ impl<M: Message> Reply<M> {
         match result {
             Ok(message) => self.request.reply(&message).await,
             Err(status) => self.request.fail(status).await,
+        }
+    }
+
+    /// Does `work`, which stores a change, and returns its result with the duty to answer. A client that would wait for more than 7 s is told that
+    /// the outcome is not known ([`OUTCOME_UNKNOWN`]), which is no refusal: the work goes on, and whatever it is counts once it is known. The same
+    /// is said when this future is dropped before its end, as when a daemon stops.
+    pub async fn until_known<T>(
+        self,
+        work: impl Future<Output = Result<T, Status>>,
+    ) -> (Option<Self>, Result<T, Status>) {
+        let mut client = Unsure(Some(self));
+        let mut work = Box::pin(work);
+        if let Ok(result) = tokio::time::timeout(KNOWN_WITHIN, &mut work).await {
+            return (client.0.take(), result);
+        }
+        drop(client);
+        (None, work.await)
+    }
+}
+
+/// A client whose change has begun; it learns at least that its outcome is not known.
+struct Unsure<M>(Option<Reply<M>>);
+
+impl<M> Drop for Unsure<M> {
+    fn drop(&mut self) {
+        if let Some(reply) = self.0.take() {
+            let text = "the store does not say whether this was stored; what is true is shown once it does";
+            reply.request.refuse(&Status::unavailable(text).with_reason(OUTCOME_UNKNOWN));
         }
     }
 }

@@ -28,6 +28,9 @@ pub const ERROR_INFO_URL: &str = "type.googleapis.com/google.rpc.ErrorInfo";
 /// Reason of an `UNAVAILABLE` or `DEADLINE_EXCEEDED` after a request had gone out: who took it is gone or silent, so it may have been done
 /// or not. Without this reason nobody got it, or its owner found that it was too late to begin.
 pub const UNANSWERED: &str = "UNANSWERED";
+/// Reason of an `UNAVAILABLE` of a change that its owner has begun and whose end it does not know yet. It is no refusal: what is true is shown
+/// once it is known.
+pub const OUTCOME_UNKNOWN: &str = "OUTCOME_UNKNOWN";
 /// The domain of the reasons this project defines.
 pub const ERROR_DOMAIN: &str = "u-bmc";
 

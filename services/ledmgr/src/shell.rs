@@ -7,6 +7,7 @@ use board::Board;
 use hw::Lights;
 use ipc::{Bucket, CallContext, Calls, Client, EventBuilder, Outbox, Reply, Request, StateError, Status};
 use leds::{Alarm, Brightness, Change, Denial, Fact, Hand, Machine, STALE_AFTER, Source};
+use prost::Message;
 use schema::mask::masked;
 use schema::rpc::chassis_service::LIST_CHASSIS;
 use schema::rpc::power_service::LIST_HOSTS;
@@ -85,18 +86,19 @@ enum Completion {
     Stored {
         led: usize,
         hand: Option<Hand>,
+        by: Box<CallContext>,
         requester: Requester,
-        result: Result<(), StateError>,
+        result: Result<(), Status>,
     },
     /// What is true was written again.
     Rewritten(usize, Result<(), StateError>),
     Light(usize, Done),
 }
 
-/// Who is answered once a change is stored.
+/// Who is answered once a change is stored; nobody where its client was told that the outcome is not known yet.
 enum Requester {
-    Set(Reply<v1::SetLedResponse>),
-    Release(Reply<v1::ReleaseLedResponse>),
+    Set(Option<Reply<v1::SetLedResponse>>),
+    Release(Option<Reply<v1::ReleaseLedResponse>>),
 }
 
 /// What the others answered.
@@ -324,7 +326,9 @@ impl Daemon {
         match completion {
             Completion::Polled(polled) => self.polled(*polled),
             Completion::Loaded(result) => self.loaded(result),
-            Completion::Stored { led, hand, requester, result } => self.stored(led, hand, requester, result),
+            Completion::Stored { led, hand, by, requester, result } => {
+                self.stored(led, hand, &by, requester, result);
+            }
             Completion::Rewritten(led, result) => self.rewritten(led, &result),
             Completion::Light(index, done) => self.lit(index, done),
         }
@@ -519,7 +523,7 @@ impl Daemon {
                 self.outbox.answer(reply, led.map(|led| v1::GetLedResponse { led: Some(led) }));
             }
             LedServiceCall::SetLed(set, reply) => match self.understand(&set) {
-                Ok((led, hand)) => self.keep(led, Some(hand), Requester::Set(reply)),
+                Ok((led, hand)) => self.keep(led, Some(hand), reply, Requester::Set),
                 Err(status) => self.outbox.answer(reply, Err(status)),
             },
             LedServiceCall::ReleaseLed(release, reply) => {
@@ -528,7 +532,7 @@ impl Daemon {
                     self.machine.settable(led).then_some(led).ok_or_else(denied)
                 });
                 match found {
-                    Ok(led) => self.keep(led, None, Requester::Release(reply)),
+                    Ok(led) => self.keep(led, None, reply, Requester::Release),
                     Err(status) => self.outbox.answer(reply, Err(status)),
                 }
             }
@@ -597,7 +601,13 @@ impl Daemon {
     }
 
     /// Stores what a client wants of an LED; it counts and is answered once it is stored.
-    fn keep(&mut self, led: usize, hand: Option<Hand>, requester: Requester) {
+    fn keep<M: Message + 'static>(
+        &mut self,
+        led: usize,
+        hand: Option<Hand>,
+        reply: Reply<M>,
+        requester: fn(Option<Reply<M>>) -> Requester,
+    ) {
         let begun = || {
             let Store::Open { bucket, .. } = &self.store else {
                 let status = Status::unavailable("the store does not answer yet; nothing was changed");
@@ -612,19 +622,21 @@ impl Daemon {
         };
         let (bucket, id) = match begun() {
             Ok(begun) => begun,
-            Err(status) => return self.answer(requester, Err(status)),
+            Err(status) => return self.answer(requester(Some(reply)), Err(status)),
         };
         if hand.is_none() && self.machine.hand(led).is_none() && self.kept.get(led) == Some(&Stored::Current)
         {
-            return self.answer(requester, Ok(led));
+            return self.answer(requester(Some(reply)), Ok(led));
         }
         if let Some(kept) = self.kept.get_mut(led) {
             *kept = Stored::Requested;
         }
         let record = hand.map(|hand| Record::new(hand, &self.boot));
+        let by = Box::new(reply.context().clone());
         self.beside.spawn(async move {
-            let result = store::write(&bucket, &id, record.as_ref()).await;
-            Completion::Stored { led, hand, requester, result }
+            let write = async { store::write(&bucket, &id, record.as_ref()).await.map_err(not_stored) };
+            let (reply, result) = reply.until_known(write).await;
+            Completion::Stored { led, hand, by, requester: requester(reply), result }
         });
     }
 
@@ -632,30 +644,24 @@ impl Daemon {
         &mut self,
         led: usize,
         hand: Option<Hand>,
+        by: &CallContext,
         requester: Requester,
-        result: Result<(), StateError>,
+        result: Result<(), Status>,
     ) {
         let kept = if result.is_ok() { Stored::Current } else { Stored::Uncertain };
         if let Some(known) = self.kept.get_mut(led) {
             *known = kept;
         }
-        if let Err(error) = result {
-            let why = ErrorChain(&error);
-            let status =
-                Status::unavailable(format!("the setting was not stored and nothing was changed: {why}"));
-            return self.answer(requester, Err(status.with_reason("STORE_UNREACHABLE")));
+        if let Err(status) = result {
+            return self.answer(requester, Err(status));
         }
-        let by = match &requester {
-            Requester::Set(reply) => reply.context().clone(),
-            Requester::Release(reply) => reply.context().clone(),
-        };
         let now = self.clock.now();
         let changes = self.machine.set(now, led, hand);
         if self.machine.hand(led) != hand {
             // It ended while it was stored.
             self.mark_uncertain(led);
         }
-        self.apply(&changes, Some(&by));
+        self.apply(&changes, Some(by));
         if hand.is_none() && self.kept.get(led) == Some(&Stored::Uncertain) {
             // Given back, and stored so.
             if let Some(kept) = self.kept.get_mut(led) {
@@ -668,8 +674,11 @@ impl Daemon {
     fn answer(&self, requester: Requester, result: Result<usize, Status>) {
         let led = result.map(|led| Some(self.to_wire(led)));
         match requester {
-            Requester::Set(reply) => self.outbox.answer(reply, led.map(|led| v1::SetLedResponse { led })),
-            Requester::Release(reply) => {
+            Requester::Set(None) | Requester::Release(None) => {}
+            Requester::Set(Some(reply)) => {
+                self.outbox.answer(reply, led.map(|led| v1::SetLedResponse { led }));
+            }
+            Requester::Release(Some(reply)) => {
                 self.outbox.answer(reply, led.map(|led| v1::ReleaseLedResponse { led }))
             }
         }
@@ -689,6 +698,18 @@ impl Daemon {
                 self.outbox.answer(reply, Ok(v1::TestLedsResponse { until }));
             }
             Err(denial) => self.outbox.answer(reply, Err(wire::denied("", denial))),
+        }
+    }
+}
+
+/// What a client is told whose setting was not stored.
+fn not_stored(error: StateError) -> Status {
+    match error {
+        unknown @ StateError::NotRead { .. } => unknown.of_change(),
+        error => {
+            let why = ErrorChain(&error);
+            let text = format!("the setting was not stored and nothing was changed: {why}");
+            Status::unavailable(text).with_reason("STORE_UNREACHABLE")
         }
     }
 }

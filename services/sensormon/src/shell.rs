@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use board::{Board, Input};
 use hw::{Hardware, Levels, Sampled, SysRoot};
-use ipc::{Bucket, CallContext, EventBuilder, EventItem, Outbox, Reply, Request, Status};
-use prost::Message as _;
+use ipc::{Bucket, CallContext, EventBuilder, EventItem, Outbox, Reply, Request, StateError, Status};
+use prost::Message;
 use schema::rpc::power_service;
 use schema::server::SensorServiceCall;
 use schema::v1alpha1 as v1;
@@ -91,10 +91,10 @@ struct Stored {
     reply: Answer,
 }
 
-/// Who is answered when a write is done.
+/// Who is answered when a write is done; nobody where its client was told that the outcome is not known yet.
 enum Answer {
-    Set(Reply<v1::SetThresholdsResponse>),
-    Reset(Reply<v1::ResetThresholdsResponse>),
+    Set(Option<Reply<v1::SetThresholdsResponse>>),
+    Reset(Option<Reply<v1::ResetThresholdsResponse>>),
 }
 
 /// Everything that can happen.
@@ -604,12 +604,12 @@ impl Daemon {
                 let set =
                     self.settable(&request.id).and_then(|index| Ok((index, self.wanted(index, &request)?)));
                 match set {
-                    Ok((index, thresholds)) => self.write(index, Some(thresholds), Answer::Set(reply)),
+                    Ok((index, thresholds)) => self.write(index, Some(thresholds), reply, Answer::Set),
                     Err(status) => self.outbox.answer(reply, Err(status)),
                 }
             }
             SensorServiceCall::ResetThresholds(request, reply) => match self.settable(&request.id) {
-                Ok(index) => self.write(index, None, Answer::Reset(reply)),
+                Ok(index) => self.write(index, None, reply, Answer::Reset),
                 Err(status) => self.outbox.answer(reply, Err(status)),
             },
             SensorServiceCall::ResetStatistics(request, reply) => {
@@ -790,7 +790,13 @@ impl Daemon {
         Ok(index)
     }
 
-    fn write(&mut self, index: usize, wanted: Option<Thresholds>, reply: Answer) {
+    fn write<M: Message + 'static>(
+        &mut self,
+        index: usize,
+        wanted: Option<Thresholds>,
+        reply: Reply<M>,
+        answer: fn(Option<Reply<M>>) -> Answer,
+    ) {
         let Some(id) = self.board.sensors.get(index).map(|sensor| sensor.id.as_str().to_owned()) else {
             return;
         };
@@ -799,8 +805,9 @@ impl Daemon {
         }
         let bucket = self.bucket.clone();
         self.work.spawn(async move {
-            let result = store::store(&bucket, &id, wanted).await.map_err(Status::from);
-            Completion::Stored(Box::new(Stored { sensor: index, wanted, result, reply }))
+            let write = async { store::store(&bucket, &id, wanted).await.map_err(StateError::of_change) };
+            let (reply, result) = reply.until_known(write).await;
+            Completion::Stored(Box::new(Stored { sensor: index, wanted, result, reply: answer(reply) }))
         });
     }
 
@@ -817,11 +824,12 @@ impl Daemon {
             Err(status) => Err(status),
         };
         match reply {
-            Answer::Set(reply) => {
+            Answer::Set(None) | Answer::Reset(None) => {}
+            Answer::Set(Some(reply)) => {
                 let answer = answer.map(|sensor| v1::SetThresholdsResponse { sensor: Some(sensor) });
                 self.outbox.answer(reply, answer);
             }
-            Answer::Reset(reply) => {
+            Answer::Reset(Some(reply)) => {
                 let answer = answer.map(|sensor| v1::ResetThresholdsResponse { sensor: Some(sensor) });
                 self.outbox.answer(reply, answer);
             }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ipc::{Json, Reply, Request, Status};
+use ipc::{Json, Reply, Request, StateError, Status};
 use power::{HostAction, desired};
 use prost::{Message, Name};
 use schema::mask::masked;
@@ -19,8 +19,6 @@ use crate::shell::{By, Completion, Daemon, Group, Update, Updated, Waiting};
 use crate::store::{BootRecord, ChassisRecord, ControllerRecord, Settings, Write};
 use crate::{chassis, controller, host, wire};
 
-/// How long a client waits for the store to say whether it has stored something. Below the gateway's 10 s.
-const KNOWN_WITHIN: std::time::Duration = std::time::Duration::from_secs(7);
 /// How long a reset waits until it is stored that it is a planned one.
 const NOTED_WITHIN: std::time::Duration = std::time::Duration::from_secs(2);
 /// How many characters an event spends on the names of fields.
@@ -243,7 +241,9 @@ impl Daemon {
         let stored = record.clone();
         let what = move |reply| Updated::Identify { record, reply };
         // The light is ledmgr's: it hears of it and asks. A board without one is still asked to be found.
-        self.beside(reply, what, async move { Ok(bucket.commit(&key, &Json(stored), revision).await?) });
+        self.beside(reply, what, async move {
+            bucket.commit(&key, &Json(stored), revision).await.map_err(StateError::of_change)
+        });
     }
 
     /// Identify has ended by itself if its time is over. What is stored says when that was, so nothing has to be written.
@@ -339,7 +339,8 @@ impl Daemon {
                     (self.state.clone(), self.controller.record_key(), self.controller.record_revision);
                 let what = move |reply| Updated::Locked { locked, reply };
                 self.beside(reply, what, async move {
-                    Ok(bucket.commit(&key, &Json(ControllerRecord { locked }), revision).await?)
+                    let record = Json(ControllerRecord { locked });
+                    bucket.commit(&key, &record, revision).await.map_err(StateError::of_change)
                 });
             }
             action @ (Action::Reboot
@@ -420,11 +421,9 @@ impl Daemon {
         what: impl FnOnce(Option<Reply<M>>) -> Updated + Send + 'static,
     ) {
         let bucket = self.settings.clone();
-        self.beside(
-            reply,
-            what,
-            async move { Ok(bucket.commit(&key, &Settings(settings), revision).await?) },
-        );
+        self.beside(reply, what, async move {
+            bucket.commit(&key, &Settings(settings), revision).await.map_err(StateError::of_change)
+        });
     }
 
     /// Does `work` beside the loop; its end comes back with the reply. A client that would have to wait for too long is told that the outcome is
@@ -438,16 +437,7 @@ impl Daemon {
         let back = self.back.clone();
         let by = By::of(reply.context());
         tokio::spawn(async move {
-            let mut work = Box::pin(work);
-            let (reply, result) = match tokio::time::timeout(KNOWN_WITHIN, &mut work).await {
-                Ok(result) => (Some(reply), result),
-                Err(_) => {
-                    let text =
-                        "the store does not say whether this was stored; what is true is shown once it does";
-                    reply.send(Err(Status::unavailable(text).with_reason("OUTCOME_UNKNOWN"))).await;
-                    (None, work.await)
-                }
-            };
+            let (reply, result) = reply.until_known(work).await;
             let _ = back.send(Completion::Updated(Box::new(Update { by, what: what(reply), result })));
         });
     }

@@ -3,12 +3,9 @@
 use std::path::Path;
 use std::sync::mpsc;
 
-use busd::testing::Bus;
+use busd::testing::{Bus, Way};
 use hal::{Eeprom, Error};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::sync::oneshot;
 use twin::FruPart;
 
 use super::*;
@@ -82,46 +79,6 @@ impl Eeprom for Chip {
     }
 }
 
-/// A way to the store on which answers can be held back.
-struct Way {
-    url: String,
-    open: watch::Sender<bool>,
-    _tasks: JoinSet<()>,
-}
-
-impl Way {
-    async fn to(url: &str) -> Self {
-        let to = url.strip_prefix("nats://").unwrap().to_owned();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let here = format!("nats://{}", listener.local_addr().unwrap());
-        let (open, opened) = watch::channel(true);
-        let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
-            let mut connections = JoinSet::new();
-            loop {
-                let (client, _) = listener.accept().await.unwrap();
-                let server = TcpStream::connect(&to).await.unwrap();
-                let mut opened = opened.clone();
-                connections.spawn(async move {
-                    let ((mut from, mut back), (mut answers, mut asked)) =
-                        (client.into_split(), server.into_split());
-                    let answers = async {
-                        let mut bytes = vec![0; 65_536];
-                        while let Ok(count @ 1..) = answers.read(&mut bytes).await {
-                            let _ = opened.wait_for(|open| *open).await;
-                            if back.write_all(&bytes[..count]).await.is_err() {
-                                return;
-                            }
-                        }
-                    };
-                    tokio::join!(copy(&mut from, &mut asked), answers)
-                });
-            }
-        });
-        Self { url: here, open, _tasks: tasks }
-    }
-}
-
 struct Bench {
     bus: Bus,
     way: Way,
@@ -134,7 +91,7 @@ impl Bench {
     async fn start() -> Self {
         let bus = Bus::start().await;
         bus.create_bucket(crate::store::INVENTORY).await;
-        let way = Way::to(bus.url()).await;
+        let way = bus.way().await;
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../targets/sim/board.toml");
         let board = Arc::new(Board::load(&file, &[]).unwrap());
         let image = |part, id| twin::image(part, "ACME", "Model", id, 256).unwrap();
@@ -150,8 +107,7 @@ impl Bench {
 
     /// The daemon's collector as it starts, with what an earlier one has stored.
     async fn collector(&self) -> Collector {
-        let config = ipc::ConnectConfig::new(self.way.url.clone(), crate::NAME);
-        let client = ipc::Client::connect(&config).await.unwrap();
+        let client = self.way.client(crate::NAME).await;
         let store = Store::open(&client).await.unwrap();
         let inventory = Arc::new(Mutex::new(store.inventory().await.unwrap()));
         let root = SysRoot::of(&self.board, &self.dir);
@@ -246,10 +202,10 @@ async fn nothing_is_written_for_a_caller_whose_time_ended_while_the_store_took_i
     let deadline = context.deadline.unwrap();
     let set = tokio::spawn(async move { collector.set(tag("B"), &context).await });
     begun.await.unwrap();
-    bench.way.open.send_replace(false);
+    bench.way.hold();
     drop(free);
     tokio::time::sleep_until(deadline).await;
-    bench.way.open.send_replace(true);
+    bench.way.release();
     let status = tokio::time::timeout(WAIT, set).await.unwrap().unwrap().unwrap_err();
     assert_eq!(status.code, ipc::Code::DeadlineExceeded, "{status}");
     assert_eq!((bench.chips[MAINBOARD].tag().as_str(), bench.chips[MAINBOARD].cells().writes), ("", 0));
@@ -316,7 +272,7 @@ async fn while_the_store_is_silent_no_part_is_shown_as_good() {
     let inventory = Arc::clone(&collector.inventory);
     let stale = |id: &str| !inventory.lock().unwrap().entry(id).unwrap().stale.is_empty();
     assert!(!stale("mainboard") && !stale("psu0"));
-    bench.way.open.send_replace(false);
+    bench.way.hold();
     let place = SetAssetInfoRequest { asset_tag: None, location: Some("rack 12".to_owned()), ..tag("") };
     let set = tokio::spawn(async move {
         let answer = collector.set(place, &CallContext::new()).await;
@@ -330,7 +286,7 @@ async fn while_the_store_is_silent_no_part_is_shown_as_good() {
     .await
     .unwrap();
     assert!(!stale("platform"), "what the board file says does not change");
-    bench.way.open.send_replace(true);
+    bench.way.release();
     let (mut collector, answer) = set.await.unwrap();
     assert_eq!(answer.unwrap().location.as_deref(), Some("rack 12"));
     // The next look reads all, the mainboard too, which is read once only.

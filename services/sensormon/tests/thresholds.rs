@@ -1,0 +1,190 @@
+//! Thresholds that are set while the store is silent: sensormon on a bus, with a board whose sensor no driver has.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use busd::testing::{Bus, Way};
+use ipc::{CallContext, Client, Code, Status};
+use schema::rpc::sensor_service::{GET_SENSOR, RESET_THRESHOLDS, SET_THRESHOLDS};
+use schema::v1alpha1 as v1;
+use service::{Clock, Context, LocalContext, Notification, Notifier, Shutdown, Trigger};
+use tokio::task::JoinHandle;
+
+const BOARD: &str = r#"
+[board]
+name = "b"
+vendor = "v"
+model = "m"
+hal = "sim"
+
+[[hosts]]
+id = "system"
+
+[hosts.power]
+kind = "buttons"
+power = "power-button-out"
+power_good = "power-chassis-good"
+
+[[i2c]]
+id = "i2c1"
+number = 1
+
+[[devices]]
+id = "chip"
+bus = "i2c1"
+address = 0x48
+
+[[sensors]]
+id = "inlet_temp"
+source = "hwmon"
+device = "chip"
+channel = "temp1"
+upper = { warning = 40, critical = 45 }
+"#;
+
+struct Bench {
+    bus: Bus,
+    way: Way,
+    client: Client,
+    daemon: Option<(Trigger, JoinHandle<()>)>,
+    run_dir: tempfile::TempDir,
+}
+
+impl Bench {
+    async fn start() -> Self {
+        let bus = Bus::start().await;
+        bus.create_bucket("sensors").await;
+        let (way, client) = (bus.way().await, bus.client("websrv").await);
+        let mut bench = Self { bus, way, client, daemon: None, run_dir: tempfile::tempdir().unwrap() };
+        bench.start_daemon().await;
+        bench
+    }
+
+    /// Kills the daemon if it runs, and starts it.
+    async fn start_daemon(&mut self) {
+        if let Some((_, daemon)) = self.daemon.take() {
+            daemon.abort();
+            let _ = daemon.await;
+        }
+        let (trigger, shutdown) = Shutdown::new();
+        let (notify, mut told) = Notifier::channel();
+        let board = Arc::new(board::parse(Path::new("board.toml"), BOARD, &[]).into_board().unwrap());
+        let local = LocalContext {
+            daemon: sensormon::NAME.to_owned(),
+            clock: Clock::new(),
+            shutdown,
+            notify,
+            board: Some(Arc::clone(&board)),
+            state_dir: "/nonexistent".into(),
+            run_dir: self.run_dir.path().to_owned(),
+            heartbeat_every: Duration::from_secs(5),
+            settings: serde_json::Map::new(),
+        };
+        let context = Context { local, bus: self.way.client(sensormon::NAME).await };
+        let daemon = tokio::spawn(async move { Box::pin(sensormon::run(context)).await.unwrap() });
+        self.daemon = Some((trigger, daemon));
+        while told.recv().await.expect("the daemon runs") != Notification::Ready {}
+    }
+
+    async fn set(&self, warning: f64) -> Result<v1::Sensor, Status> {
+        let request = v1::SetThresholdsRequest {
+            id: "inlet_temp".into(),
+            upper_thresholds: Some(v1::Threshold { warning: Some(warning), ..v1::Threshold::default() }),
+            ..v1::SetThresholdsRequest::default()
+        };
+        let answer = self.client.call(SET_THRESHOLDS, &request, &CallContext::new()).await?;
+        Ok(answer.sensor.expect("a sensor"))
+    }
+
+    async fn reset(&self) -> Result<v1::Sensor, Status> {
+        let request = v1::ResetThresholdsRequest { id: "inlet_temp".into() };
+        let answer = self.client.call(RESET_THRESHOLDS, &request, &CallContext::new()).await?;
+        Ok(answer.sensor.expect("a sensor"))
+    }
+
+    async fn warning(&self) -> Option<f64> {
+        let request = v1::GetSensorRequest { id: "inlet_temp".into(), ..v1::GetSensorRequest::default() };
+        let context = CallContext::new().with_patience(Duration::from_secs(5));
+        let answer = self.client.call(GET_SENSOR, &request, &context).await.unwrap();
+        warning_of(&answer.sensor.unwrap())
+    }
+
+    async fn until(&self, wanted: Option<f64>) {
+        let shown = async {
+            while self.warning().await != wanted {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), shown).await.expect("it is shown");
+    }
+}
+
+fn warning_of(sensor: &v1::Sensor) -> Option<f64> {
+    match sensor.reading.as_ref()? {
+        v1::sensor::Reading::AnalogReading(reading) => reading.upper_thresholds.as_ref()?.warning,
+        v1::sensor::Reading::DiscreteReading(_) => None,
+    }
+}
+
+fn assert_unknown(status: &Status) {
+    assert_eq!((status.code, status.reason().as_str()), (Code::Unavailable, "OUTCOME_UNKNOWN"), "{status}");
+}
+
+#[tokio::test]
+async fn a_change_that_a_silent_store_may_have_is_no_refusal_and_counts_once_it_is_known() {
+    let mut bench = Bench::start().await;
+    bench.way.hold_at("$KV.sensors.inlet_temp");
+    assert_unknown(&bench.set(30.0).await.unwrap_err());
+    bench.way.release();
+    bench.until(Some(30.0)).await;
+    bench.way.hold_at("$KV.sensors.inlet_temp");
+    assert_unknown(&bench.reset().await.unwrap_err());
+    bench.way.release();
+    bench.until(Some(40.0)).await;
+    // What counts is what is stored.
+    bench.start_daemon().await;
+    assert_eq!(bench.warning().await, Some(40.0));
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_stopped_while_the_store_is_silent_refuses_nothing() {
+    let mut bench = Bench::start().await;
+    bench.way.hold_at("$KV.sensors.inlet_temp");
+    let request = v1::SetThresholdsRequest {
+        id: "inlet_temp".into(),
+        upper_thresholds: Some(v1::Threshold { warning: Some(30.0), ..v1::Threshold::default() }),
+        ..v1::SetThresholdsRequest::default()
+    };
+    let client = bench.client.clone();
+    let set = tokio::spawn(async move { client.call(SET_THRESHOLDS, &request, &CallContext::new()).await });
+    // The store has it once it shows it.
+    let stored = bench.client.bucket("sensors").await.unwrap();
+    while stored.keys().await.unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let (trigger, daemon) = bench.daemon.take().unwrap();
+    trigger.stop();
+    daemon.await.unwrap();
+    let status = set.await.unwrap().unwrap_err();
+    // Whichever comes first: its last word, or that it is gone.
+    assert!(["OUTCOME_UNKNOWN", ipc::UNANSWERED].contains(&status.reason().as_str()), "{status}");
+    bench.way.release();
+    bench.start_daemon().await;
+    assert_eq!(bench.warning().await, Some(30.0));
+}
+
+#[tokio::test]
+async fn a_refused_change_has_no_effect() {
+    let mut bench = Bench::start().await;
+    bench.set(30.0).await.unwrap();
+    bench.bus.takes_writes("sensors", false).await;
+    for status in [bench.set(20.0).await.unwrap_err(), bench.reset().await.unwrap_err()] {
+        assert_ne!(status.reason(), "OUTCOME_UNKNOWN", "{status}");
+    }
+    assert_eq!(bench.warning().await, Some(30.0));
+    bench.start_daemon().await;
+    assert_eq!(bench.warning().await, Some(30.0));
+    bench.bus.takes_writes("sensors", true).await;
+    assert_eq!(warning_of(&bench.reset().await.unwrap()), Some(40.0));
+}
