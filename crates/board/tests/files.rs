@@ -502,4 +502,7 @@ fn the_large_board_has_what_benchmarks_count_on() {
     let fans = board.sensors.iter().filter(|sensor| sensor.spec.kind == sensors::Kind::Fan).count();
     let supplies = board.devices.iter().filter(|device| device.removable).count();
     assert_eq!((board.sensors.len(), fans, supplies), (300, 16, 4));
+    assert_eq!((board.fans.len(), board.zones.len()), (16, 5));
+    let is_cooled = |fan: &board::Fan| board.zones.iter().any(|zone| zone.fans.contains(&fan.id));
+    assert!(board.fans.iter().all(is_cooled));
 }

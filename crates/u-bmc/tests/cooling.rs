@@ -22,8 +22,14 @@ type Result<T = ()> = anyhow::Result<T>;
 
 /// The simulated board, with fans that slow down fast and faults that are soon forgotten: tests are short.
 fn builder() -> testkit::Builder {
-    let mut builder = Suite::builder(U_BMC).set("zones.cpu.recover_ms=300").set("zones.air.recover_ms=300");
-    for fan in 0..4 {
+    short(Suite::builder(U_BMC), &["cpu", "air"], 4)
+}
+
+fn short(mut builder: testkit::Builder, zones: &[&str], fans: usize) -> testkit::Builder {
+    for zone in zones {
+        builder = builder.set(format!("zones.{zone}.recover_ms=300"));
+    }
+    for fan in 0..fans {
         builder = builder
             .set(format!("fans.fan{fan}.slew_down=1000"))
             .set(format!("fans.fan{fan}.slew_up=1000"))
@@ -36,11 +42,21 @@ struct Outputs(Vec<PathBuf>);
 
 impl Outputs {
     fn of(suite: &Suite) -> Result<Self> {
-        let hwmon = suite.ready.run_dir.join("sys/class/hwmon");
-        let folders = std::fs::read_dir(hwmon)?.filter_map(|entry| Some(entry.ok()?.path()));
-        let folder = folders.into_iter().find(|folder| folder.join("pwm1").exists());
-        let folder = folder.ok_or_else(|| anyhow::anyhow!("there is no fan controller"))?;
-        Ok(Self((1..=4).map(|number| folder.join(format!("pwm{number}"))).collect()))
+        Self::behind(suite, "fan-controller")
+    }
+
+    /// Those of the controllers whose place has this in it.
+    fn behind(suite: &Suite, controller: &str) -> Result<Self> {
+        let mut outputs = Vec::new();
+        for entry in std::fs::read_dir(suite.ready.run_dir.join("sys/class/hwmon"))? {
+            let folder = entry?.path();
+            if std::fs::canonicalize(&folder)?.to_string_lossy().contains(controller) {
+                outputs.extend((1..=8).map(|number| folder.join(format!("pwm{number}"))));
+            }
+        }
+        outputs.retain(|path| path.exists());
+        anyhow::ensure!(!outputs.is_empty(), "there is no {controller}");
+        Ok(Self(outputs))
     }
 
     fn read(&self) -> Vec<u32> {
@@ -270,6 +286,52 @@ async fn when_the_operator_is_killed_the_fans_are_left_at_full_speed() -> Result
     }
     assert!(took.iter().any(|took| *took <= FULL_SPEED), "{took:?}");
     suite.stop().await
+}
+
+/// Sixteen fans of two controllers in five zones: what fails costs the zones that it is in.
+#[tokio::test]
+async fn a_large_machine_cools_each_processor_by_its_wall_and_all_of_it_when_a_fan_fails() -> Result {
+    let zones = ["cpu0", "cpu1", "memory", "drives", "air"];
+    let board = testkit::root().join("targets/sim/big.toml");
+    let suite = short(Suite::builder(U_BMC).board(board), &zones, 16).start().await?;
+    let (admin, all) = (suite.admin(), Outputs::of(&suite)?);
+    let (left, right) =
+        (Outputs::behind(&suite, "fan-controller-0")?, Outputs::behind(&suite, "fan-controller-1")?);
+    assert_eq!([all.0.len(), left.0.len(), right.0.len()], [16, 8, 8]);
+    on(&admin).await?;
+    all.controlled().await?;
+    let shown = admin.get("/api/v1alpha1/thermal-zones").await?.json()?;
+    let names: Vec<_> = shown["thermalZones"].as_array().unwrap().iter().map(|zone| &zone["name"]).collect();
+    assert_eq!(names, zones);
+    let fans = admin.get("/api/v1alpha1/cooling-devices").await?.json()?;
+    let fans = fans["coolingDevices"].as_array().unwrap();
+    assert_eq!(fans.len(), 16);
+    for fan in fans {
+        assert_eq!(fan["status"], "COOLING_DEVICE_STATUS_ENABLED", "{fan}");
+        assert!(fan["speedRpm"].as_f64() > Some(1_000.0), "{fan}");
+    }
+
+    let twin = tokio::sync::Mutex::new(suite.twin().await?);
+    let mends = async || Ok(twin.lock().await.mend(None).await?);
+    let breaks = async || Ok(twin.lock().await.break_part("cpu1_temp", "missing").await?);
+    within_two_seconds(&right, "cpu1_temp=missing", breaks, async || {
+        anyhow::ensure!(left.read().iter().all(|value| *value < 250), "{:?}", left.read());
+        mends().await
+    })
+    .await?;
+    for (part, fault) in [("fan3", "stuck"), ("fan12", "slow")] {
+        let breaks = async || Ok(twin.lock().await.break_part(part, fault).await?);
+        within_two_seconds(&all, &format!("{part}={fault}"), breaks, mends).await?;
+        assert!(told(&admin, "thermal", part, "fan").await? >= 2, "{part}");
+    }
+    // The bus of the memory, whose zone has more time; and full speed at the end.
+    twin.lock().await.break_part("i2c2", "hang").await?;
+    all.full(Instant::now(), "i2c2=hang").await?;
+    mends().await?;
+    all.controlled().await?;
+    suite.stop().await?;
+    assert!(all.0.first().is_none_or(|path| !path.exists()) || all.are_full(), "left at full speed");
+    Ok(())
 }
 
 #[tokio::test]
