@@ -98,14 +98,17 @@ pub(crate) fn walk(root: &mut Table<'_>) -> Option<Board> {
         },
     );
     let hosts = hosts.into_iter().collect::<Option<Vec<_>>>();
-    let sensing = sensing::walk(root, hosts.as_deref().unwrap_or_default());
+    let mut sensing = sensing::walk(root, hosts.as_deref().unwrap_or_default());
+    let buses = sensing.as_ref().map(|sensing| sensing.buses.as_slice()).unwrap_or_default();
+    let frus = inventory::walk(root, buses);
+    let drives = inventory::drives(root, buses, frus.as_deref().unwrap_or_default());
+    if let (Some(sensing), Some(drives)) = (&mut sensing, &drives) {
+        sensing::drives(root, &mut sensing.sensors, drives);
+    }
     let (devices, measured) =
         sensing.as_ref().map(|s| (s.devices.as_slice(), s.sensors.as_slice())).unwrap_or_default();
     let cooling = cooling::walk(root, devices, measured);
     let lighting = lighting::walk(root, hosts.as_deref().unwrap_or_default());
-    let buses = sensing.as_ref().map(|sensing| sensing.buses.as_slice()).unwrap_or_default();
-    let frus = inventory::walk(root, buses);
-    let drives = inventory::drives(root, buses, frus.as_deref().unwrap_or_default());
     let is_sim = head.as_ref().is_some_and(|(.., hal)| *hal == Some(HalKind::Sim));
     let consoles = consoles::walk(root, hosts.as_deref().unwrap_or_default(), is_sim);
     let is_linux = head.as_ref().is_some_and(|(.., hal)| *hal == Some(HalKind::Linux));

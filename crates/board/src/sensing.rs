@@ -9,7 +9,7 @@ use sensors::{Kind, Levels, Op, Spec};
 use units::Millis;
 
 use crate::reader::{Direction, Table};
-use crate::types::{Device, Host, I2cBus, Id, Input, Name, Played, Sensor};
+use crate::types::{Device, Drive, Host, I2cBus, Id, Input, Name, Played, Sensor};
 
 /// Sensors on one board; the largest known have some four hundred.
 const SENSORS_MAX: usize = 1_024;
@@ -121,8 +121,8 @@ pub(crate) fn walk(root: &mut Table<'_>, hosts: &[Host]) -> Option<Sensing> {
     let sensors = root.maybe_tables("sensors", "What is measured.", SENSORS_MAX, |t| {
         t.variants(
             "source",
-            "hwmon, iio: a channel of a device, through the kernel; pmbus: of a device without a driver; gpio: a line; computed: from sensors that stand before it.",
-            &["hwmon", "iio", "pmbus", "gpio", "computed"],
+            "hwmon, iio: a channel of a device, through the kernel; pmbus: of a device without a driver; nvme: the temperature of a drive; gpio: a line; computed: from sensors that stand before it.",
+            &["hwmon", "iio", "pmbus", "nvme", "gpio", "computed"],
             |t, source| {
                 let id = fresh(t, &mut names);
                 let sensor = sensor(t, id.clone(), source, &known, hosts, &before);
@@ -134,6 +134,22 @@ pub(crate) fn walk(root: &mut Table<'_>, hosts: &[Host]) -> Option<Sensing> {
     let sensors = sensors.into_iter().collect::<Option<Vec<_>>>();
     one_reader(root, sensors.as_deref().unwrap_or_default());
     Some(Sensing { buses: buses?, devices: devices?, sensors: sensors? })
+}
+
+/// The drives of sensors are those of the file; what can be pulled there can be missing here.
+pub(crate) fn drives(root: &Table<'_>, sensors: &mut [Sensor], drives: &[Drive]) {
+    for sensor in sensors {
+        let Input::Drive { drive } = &sensor.input else { continue };
+        match drives.iter().find(|known| known.id == *drive) {
+            Some(known) => sensor.spec.removable = known.removable,
+            None => {
+                let (sensor, drive) = (sensor.id.as_str(), drive.as_str());
+                let message =
+                    format!("sensor {sensor:?} is of drive {drive:?}, which is not among the drives");
+                root.fault(root.place("sensors"), message);
+            }
+        }
+    }
 }
 
 /// A device that a driver of the kernel has is not spoken to by others: what one of them selects the other does not know.
@@ -292,6 +308,10 @@ fn sensor(
         "hwmon" => channel(t, known, ChannelClass::Hwmon),
         "iio" => channel(t, known, ChannelClass::Iio),
         "pmbus" => pmbus(t, known),
+        "nvme" => {
+            let drive = t.name("drive", "The drive, of [[drives]].");
+            drive.map(|drive| (Input::Drive { drive }, Kind::Temperature))
+        }
         "gpio" => line(t, known),
         _ => computed(t, before),
     };
@@ -306,7 +326,7 @@ fn sensor(
     let (input, kind) = input.unzip();
     let kind = kind.or(t.describing().then_some(Kind::Temperature));
     let spec = spec(t, kind.unwrap_or(Kind::Temperature), source);
-    let timeout = if matches!(source, "hwmon" | "iio" | "pmbus") {
+    let timeout = if matches!(source, "hwmon" | "iio" | "pmbus" | "nvme") {
         t.millis("timeout_ms", "How long an answer may take, in ms.", 10..=10_000, Duration::from_millis(500))
     } else {
         Duration::from_millis(500)
@@ -328,7 +348,8 @@ fn sensor(
         Input::Channel { device, .. } | Input::Pmbus { device, .. } => {
             known.devices.iter().any(|known| known.id == *device && known.removable)
         }
-        Input::Line { .. } | Input::Computed { .. } => false,
+        // Drives come later in the file's order: `drives` says.
+        Input::Drive { .. } | Input::Line { .. } | Input::Computed { .. } => false,
     };
     Some(Sensor { id, name, host, input, spec, timeout, played: played.unwrap_or_default() })
 }
@@ -529,7 +550,7 @@ fn spec(t: &mut Table<'_>, kind: Kind, source: &'static str) -> Option<Spec> {
             return None;
         }
     }
-    if matches!(source, "hwmon" | "iio" | "pmbus") {
+    if matches!(source, "hwmon" | "iio" | "pmbus" | "nvme") {
         spec.rate =
             millis(t.millis("rate_ms", "How often it is read, in ms.", 20..=3_600_000, default.rate.into()));
         spec.retries = t.number(

@@ -308,6 +308,11 @@ pub enum Input {
         /// What it is asked for.
         quantity: pmbus::Quantity,
     },
+    /// The temperature of a drive, by NVMe basic management.
+    Drive {
+        /// The drive.
+        drive: Name,
+    },
     /// A line.
     Line {
         /// The line.
@@ -330,7 +335,7 @@ impl Input {
     pub fn device(&self) -> Option<&Name> {
         match self {
             Self::Channel { device, .. } | Self::Pmbus { device, .. } => Some(device),
-            Self::Line { .. } | Self::Computed { .. } => None,
+            Self::Drive { .. } | Self::Line { .. } | Self::Computed { .. } => None,
         }
     }
 }

@@ -135,3 +135,23 @@ fn drives_are_on_buses_of_the_board() {
     says("[[drives]]\nid = \"nvme0\"\nbus = \"i2c9\"\n", "there is no I2C bus \"i2c9\"");
     says(&text.replace("nvme1", "nvme0"), "two FRUs or drives have the id \"nvme0\"");
 }
+
+#[test]
+fn the_temperature_of_a_drive_is_of_one_that_the_file_has() {
+    let drive = "[[drives]]\nid = \"nvme0\"\nbus = \"i2c3\"\nremovable = true\n";
+    let of = |drive: &str| {
+        format!(
+            "[[sensors]]\nid = \"nvme0_temp\"\nsource = \"nvme\"\ndrive = \"{drive}\"\nupper = {{ warning = 70 }}\n"
+        )
+    };
+    let board = board(&format!("{}{drive}", of("nvme0")));
+    let sensor = &board.sensors[0];
+    assert!(matches!(&sensor.input, Input::Drive { drive } if drive.as_str() == "nvme0"));
+    assert_eq!((sensor.spec.kind, sensor.spec.removable), (sensors::Kind::Temperature, true));
+    assert_eq!(sensor.input.device(), None);
+    says(
+        &format!("{}{drive}", of("nvme1")),
+        "sensor \"nvme0_temp\" is of drive \"nvme1\", which is not among the drives",
+    );
+    says(&of("nvme0"), "not among the drives");
+}

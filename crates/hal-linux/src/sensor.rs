@@ -78,21 +78,29 @@ impl SensorBus for SysfsBus {
         result
     }
 
-    fn limits(&mut self, channel: usize) -> Limits {
-        let Some(open) = self.places.get(channel).and_then(|place| place.open.as_ref()) else {
-            return Limits::default();
-        };
+    fn limits(&mut self, channel: usize) -> Result<Limits, SampleError> {
+        let open = self.places.get(channel).and_then(|place| place.open.as_ref());
+        let open = open.ok_or(Fault::Missing)?;
         let limit = |name: &str| {
-            let file = File::open(with_suffix(&open.stem, name)).ok()?;
-            number(&file).ok().map(|value| (value + open.offset) * open.scale)
+            let file = match File::open(with_suffix(&open.stem, name)) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(failed(error)),
+            };
+            match number(&file) {
+                Ok(value) => Ok(Some((value + open.offset) * open.scale)),
+                // The driver has the attribute, and nothing in it.
+                Err(SampleError { fault: Fault::Malformed | Fault::NoNewValue, .. }) => Ok(None),
+                Err(error) => Err(error),
+            }
         };
-        Limits {
-            min: limit("_min"),
-            max: limit("_max"),
-            lcrit: limit("_lcrit"),
-            crit: limit("_crit"),
-            emergency: limit("_emergency"),
-        }
+        Ok(Limits {
+            min: limit("_min")?,
+            max: limit("_max")?,
+            lcrit: limit("_lcrit")?,
+            crit: limit("_crit")?,
+            emergency: limit("_emergency")?,
+        })
     }
 }
 

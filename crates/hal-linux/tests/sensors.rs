@@ -188,9 +188,9 @@ fn the_limits_of_the_driver_are_those_of_the_channel() {
         &[("temp1_input", "20000"), ("temp1_max", "80000"), ("temp1_crit", "95000"), ("temp2_min", "1")],
     );
     let mut bus = SysfsBus::new(dir.path(), vec![channel(on(3, 0x48), "temp1")]);
-    assert_eq!(bus.limits(0), Limits::default(), "before it was found");
+    assert_eq!(bus.limits(0).unwrap_err().fault, Fault::Missing, "before it was found");
     bus.read(0).unwrap();
-    assert_eq!(bus.limits(0), Limits { max: Some(80.0), crit: Some(95.0), ..Limits::default() });
+    assert_eq!(bus.limits(0).unwrap(), Limits { max: Some(80.0), crit: Some(95.0), ..Limits::default() });
 }
 
 #[test]

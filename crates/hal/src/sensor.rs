@@ -67,7 +67,7 @@ pub struct Channel {
     pub label: Option<String>,
 }
 
-/// The limits a driver has for a channel, in the channel's unit.
+/// The limits a driver or a device has for a channel, in the channel's unit.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Limits {
     /// `min`.
@@ -120,6 +120,9 @@ pub trait SensorBus: Send + fmt::Debug {
     /// Why there is no value; [`Fault::Missing`] for a place that is not in the list.
     fn read(&mut self, channel: usize) -> Result<f64, SampleError>;
 
-    /// The driver's limits for it; none where they cannot be read.
-    fn limits(&mut self, channel: usize) -> Limits;
+    /// The limits that its driver or device has for it; none where there are none.
+    ///
+    /// # Errors
+    /// They could not be read, which says nothing about whether there are any: they are to be asked for again.
+    fn limits(&mut self, channel: usize) -> Result<Limits, SampleError>;
 }

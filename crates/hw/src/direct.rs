@@ -2,22 +2,31 @@
 
 use std::io;
 
-use board::Device;
+use board::{Device, Drive};
 use hal::{Adapter, I2c, I2cError, I2cFault, Limits, Location, SampleError, SensorBus};
 use hal_linux::SysfsBus;
 use pmbus::{Failure, Quantity, Trouble};
 use sensors::Fault;
 use smbus::Address;
 
-/// The devices of one bus that are asked over PMBus.
+/// The devices of one bus that are asked over PMBus, and drives.
 #[derive(Debug)]
 pub(crate) struct Direct {
     bus: Box<dyn I2c>,
     devices: Vec<pmbus::Device>,
     ids: Vec<String>,
-    asks: Vec<(usize, Quantity)>,
+    asks: Vec<Ask>,
     /// Devices of which it was told what the board file lacks.
     told: Vec<usize>,
+}
+
+/// What a sensor asks for.
+#[derive(Debug, Clone, Copy)]
+enum Ask {
+    /// A device on PMBus, by its place.
+    Pmbus(usize, Quantity),
+    /// The temperature of a drive.
+    Drive(Address),
 }
 
 impl Direct {
@@ -41,12 +50,76 @@ impl Direct {
             all.devices.push(pmbus::Device::new(address, device.pmbus.clone()));
             all.ids.len() - 1
         });
-        all.asks.push((at, quantity));
+        all.asks.push(Ask::Pmbus(at, quantity));
         Some(all.asks.len() - 1)
     }
 
+    /// Adds the sensor of a drive; its place here. None for a drive that is at no address.
+    pub(crate) fn add_drive(
+        all: &mut Option<Self>,
+        drive: &Drive,
+        open: impl FnOnce(&Adapter) -> Box<dyn I2c>,
+    ) -> Option<usize> {
+        let address = Address::new(drive.address)?;
+        let all = all.get_or_insert_with(|| Self::new(open(&drive.adapter)));
+        all.asks.push(Ask::Drive(address));
+        Some(all.asks.len() - 1)
+    }
+
+    /// The temperature of a drive.
+    fn temperature(&mut self, address: Address) -> Result<f64, SampleError> {
+        let question = nvme::status(address);
+        let answers = self.bus.run(std::slice::from_ref(&question)).map_err(|error| {
+            let fault = match error.fault {
+                I2cFault::NoAnswer => Fault::Missing,
+                _ => error.fault.into(),
+            };
+            SampleError { fault, source: Some(io::Error::other(error.to_string())) }
+        })?;
+        let answer = answers.first().map(Vec::as_slice).unwrap_or_default();
+        let status = nvme::Status::read(&question, answer).map_err(|error| SampleError {
+            fault: Fault::Io,
+            source: Some(io::Error::other(error.to_string())),
+        })?;
+        if !status.ready {
+            return Err(Fault::NoNewValue.into());
+        }
+        match status.temperature {
+            nvme::Temperature::Celsius(value) => Ok(value.into()),
+            // At the end of its scale: it is at least as hot, or as cold.
+            nvme::Temperature::Above => Ok(127.0),
+            nvme::Temperature::Below => Ok(-60.0),
+            nvme::Temperature::NoData => Err(Fault::NoNewValue.into()),
+            nvme::Temperature::Failed => Err(Fault::Io.into()),
+            _ => Err(Fault::Malformed.into()),
+        }
+    }
+
+    /// The limits of a device: what it warns of, and where it protects itself, as the kernel's drivers for such devices have them.
+    fn limits(&mut self, place: usize) -> Result<Limits, SampleError> {
+        let (at, quantity) = match self.asks.get(place).ok_or(Fault::Missing)? {
+            Ask::Pmbus(at, quantity) => (*at, *quantity),
+            // It has some, and does not tell them this way.
+            Ask::Drive(_) => return Ok(Limits::default()),
+        };
+        let device = self.devices.get_mut(at).ok_or(Fault::Missing)?;
+        let bus = &mut self.bus;
+        let limits = device.limits(quantity, |transfers| bus.run(transfers).map_err(trouble));
+        let limits = limits.map_err(sample_error)?;
+        Ok(Limits {
+            min: limits.lower_warning,
+            max: limits.upper_warning,
+            lcrit: limits.lower_fault,
+            crit: limits.upper_fault,
+            emergency: None,
+        })
+    }
+
     fn read(&mut self, place: usize) -> Result<f64, SampleError> {
-        let &(at, quantity) = self.asks.get(place).ok_or(Fault::Missing)?;
+        let (at, quantity) = match self.asks.get(place).ok_or(Fault::Missing)? {
+            Ask::Pmbus(at, quantity) => (*at, *quantity),
+            Ask::Drive(address) => return self.temperature(*address),
+        };
         let device = self.devices.get_mut(at).ok_or(Fault::Missing)?;
         let bus = &mut self.bus;
         let read = device.read(quantity, |transfers| bus.run(transfers).map_err(trouble));
@@ -116,11 +189,10 @@ impl SensorBus for Joined {
         }
     }
 
-    fn limits(&mut self, channel: usize) -> Limits {
-        match self.places.get(channel) {
-            Some(Place::Kernel(at)) => self.kernel.limits(*at),
-            // Those of the device protect itself; the board file says what the machine needs.
-            Some(Place::Direct(_)) | None => Limits::default(),
+    fn limits(&mut self, channel: usize) -> Result<Limits, SampleError> {
+        match self.places.get(channel).ok_or(Fault::Missing)? {
+            Place::Kernel(at) => self.kernel.limits(*at),
+            Place::Direct(at) => self.direct.as_mut().ok_or(Fault::Missing)?.limits(*at),
         }
     }
 }
@@ -188,6 +260,46 @@ channel = "iin"
     }
 
     #[test]
+    fn a_drive_tells_its_temperature_or_why_it_has_none() {
+        use nvme::Temperature as Says;
+        let text = format!(
+            "{BOARD}\n[[drives]]\nid = \"nvme0\"\nbus = \"i2c3\"\nremovable = true\n\
+             [[sensors]]\nid = \"nvme0_temp\"\nsource = \"nvme\"\ndrive = \"nvme0\"\n"
+        );
+        let board: Board = board::parse(Path::new("b.toml"), &text, &[]).into_board().unwrap();
+        assert!(board.sensors[2].spec.removable, "as its drive");
+        let drive = twin::NvmeDrive::new(nvme::ADDRESS, 1, "N1");
+        let wired = Wired(Arc::new(Mutex::new((twin::Chip::Drive(drive), None))));
+        let says = |temperature| {
+            if let twin::Chip::Drive(drive) = &mut wired.0.lock().unwrap().0 {
+                drive.say(temperature);
+            }
+        };
+        let mut direct = None;
+        let open = |_: &Adapter| -> Box<dyn I2c> { Box::new(wired.clone()) };
+        assert_eq!(Direct::add_drive(&mut direct, &board.drives[0], open), Some(0));
+        let mut direct = direct.unwrap();
+        for (temperature, expected) in [
+            (Says::Celsius(41), Ok(41.0)),
+            (Says::Celsius(-3), Ok(-3.0)),
+            (Says::Above, Ok(127.0)),
+            (Says::Below, Ok(-60.0)),
+            (Says::NoData, Err(Fault::NoNewValue)),
+            (Says::Failed, Err(Fault::Io)),
+            (Says::Reserved(0x90), Err(Fault::Malformed)),
+        ] {
+            says(temperature);
+            assert_eq!(direct.read(0).map_err(|error| error.fault), expected, "{temperature:?}");
+        }
+        says(Says::Celsius(41));
+        assert_eq!(direct.limits(0).unwrap(), Limits::default());
+        wired.0.lock().unwrap().1 = Some(I2cFault::NoAnswer);
+        assert_eq!(direct.read(0).unwrap_err().fault, Fault::Missing);
+        wired.0.lock().unwrap().1 = Some(I2cFault::TimedOut);
+        assert_eq!(direct.read(0).unwrap_err().fault, Fault::TimedOut);
+    }
+
+    #[test]
     fn what_becomes_of_a_device_is_told_apart() {
         let board: Board = board::parse(Path::new("b.toml"), BOARD, &[]).into_board().unwrap();
         let mut chip = twin::PmbusChip::new(0x58, pmbus::Options::default(), 1, "V", "M", "1");
@@ -216,8 +328,15 @@ channel = "iin"
             wired.0.lock().unwrap().1 = Some(broken);
             assert_eq!(direct.read(0).unwrap_err().fault, fault, "{broken:?}");
         }
+        assert_eq!(direct.limits(0).unwrap_err().fault, Fault::Io, "which says nothing of limits");
         wired.0.lock().unwrap().1 = None;
         assert_eq!(direct.read(0).unwrap(), 230.0);
+        assert_eq!(direct.limits(0).unwrap(), Limits::default());
+        if let twin::Chip::Pmbus(chip) = &mut wired.0.lock().unwrap().0 {
+            let upper_fault = Some(264.0);
+            chip.protect(asked(0), pmbus::Limits { upper_fault, ..pmbus::Limits::default() });
+        }
+        assert_eq!(direct.limits(0).unwrap(), Limits { crit: Some(264.0), ..Limits::default() });
         assert_eq!(direct.read(2).unwrap_err().fault, Fault::Missing);
     }
 }

@@ -79,8 +79,8 @@ pub struct Sampled {
     pub sensor: usize,
     /// The value in the base unit, or why there is none.
     pub value: Result<f64, SampleError>,
-    /// The driver's limits, when they were asked for.
-    pub limits: Option<Limits>,
+    /// The limits of its driver or device, when they were asked for; an error when they could not be read.
+    pub limits: Option<Result<Limits, SampleError>>,
 }
 
 /// The sensors of a board that are read of devices.
@@ -128,16 +128,24 @@ impl Sensors {
         for (index, sensor) in board.sensors.iter().enumerate() {
             let device = sensor.input.device();
             let device = device.and_then(|name| board.devices.iter().find(|known| known.id == *name));
-            let Some(device) = device else { continue };
-            // What is on no bus of the board is read by itself.
-            let name = device.bus.as_ref().unwrap_or(&device.id);
+            let drive = match &sensor.input {
+                Input::Drive { drive } => board.drives.iter().find(|known| known.id == *drive),
+                _ => None,
+            };
+            let name = match (device, drive) {
+                // What is on no bus of the board is read by itself.
+                (Some(device), _) => device.bus.as_ref().unwrap_or(&device.id),
+                (None, Some(drive)) => &drive.bus,
+                (None, None) => continue,
+            };
             let at = groups.iter().position(|known| known.name == *name).unwrap_or_else(|| {
                 groups.push(Group::new(name.clone()));
                 groups.len() - 1
             });
             let Some(group) = groups.get_mut(at) else { continue };
-            let place = match &sensor.input {
-                Input::Channel { class, channel, label, .. } => {
+            let open = |adapter: &Adapter| root.i2c(adapter, "sensors");
+            let place = match (&sensor.input, device, drive) {
+                (Input::Channel { class, channel, label, .. }, Some(device), _) => {
                     group.channels.push(Channel {
                         location: device.location.clone(),
                         driver: device.driver.clone(),
@@ -147,11 +155,13 @@ impl Sensors {
                     });
                     Some(Place::Kernel(group.channels.len() - 1))
                 }
-                Input::Pmbus { quantity, .. } => {
-                    let open = |adapter: &Adapter| root.i2c(adapter, "sensors");
+                (Input::Pmbus { quantity, .. }, Some(device), _) => {
                     Direct::add(&mut group.direct, device, *quantity, open).map(Place::Direct)
                 }
-                Input::Line { .. } | Input::Computed { .. } => None,
+                (Input::Drive { .. }, _, Some(drive)) => {
+                    Direct::add_drive(&mut group.direct, drive, open).map(Place::Direct)
+                }
+                _ => None,
             };
             if let (Some(place), Some(of)) = (place, of.get_mut(index)) {
                 group.places.push(place);
@@ -191,7 +201,7 @@ impl Sensors {
         &mut self,
         bus: usize,
         sensors: Vec<usize>,
-        limits: bool,
+        limits: Vec<usize>,
         within: Duration,
     ) -> impl Future<Output = Vec<Sampled>> + Send + 'static {
         let call = self.buses.get_mut(bus).and_then(|bus| bus.call(sensors.clone(), limits, within));
@@ -223,7 +233,7 @@ impl Bus {
         Self { name: name.to_owned(), worker: None, inner: Arc::new(Mutex::new(Inner { bus, sensors })) }
     }
 
-    fn call(&mut self, sensors: Vec<usize>, limits: bool, within: Duration) -> Option<Reading> {
+    fn call(&mut self, sensors: Vec<usize>, limits: Vec<usize>, within: Duration) -> Option<Reading> {
         if self.worker.is_none() {
             self.worker = Worker::start(self.name.get(..15).unwrap_or(&self.name))
                 .inspect_err(
@@ -244,7 +254,7 @@ impl Bus {
                 }
                 let Some(at) = inner.sensors.iter().position(|known| *known == sensor) else { continue };
                 let value = inner.bus.read(at);
-                let limits = (limits && value.is_ok()).then(|| inner.bus.limits(at));
+                let limits = (value.is_ok() && limits.contains(&sensor)).then(|| inner.bus.limits(at));
                 if stop.load(Ordering::Acquire) {
                     break;
                 }
@@ -332,8 +342,8 @@ channel = "temp2"
             Ok(1.0)
         }
 
-        fn limits(&mut self, _: usize) -> Limits {
-            Limits::default()
+        fn limits(&mut self, _: usize) -> Result<Limits, SampleError> {
+            Ok(Limits::default())
         }
     }
 
@@ -346,7 +356,7 @@ channel = "temp2"
         let sound = Bus::new("sound", Box::new(Hangs(never, tell)), vec![7]);
         let mut sensors = Sensors { buses: vec![hangs, sound], of: Vec::new() };
         let within = Duration::from_millis(200);
-        let sick = tokio::spawn(sensors.read(0, vec![4, 5, 6], false, within));
+        let sick = tokio::spawn(sensors.read(0, vec![4, 5, 6], Vec::new(), within));
         // Begun, and at the one that hangs, before time goes on.
         while told.recv().unwrap() != 1 {}
         let sampled = sick.await.unwrap();
@@ -354,10 +364,10 @@ channel = "temp2"
             sampled.iter().map(|one| (one.sensor, one.value.as_ref().err().map(|e| e.fault))).collect();
         assert_eq!(faults, [(4, None), (5, Some(Fault::TimedOut)), (6, Some(Fault::TimedOut))]);
         tokio::time::resume();
-        let other = sensors.read(1, vec![7], false, within).await;
+        let other = sensors.read(1, vec![7], Vec::new(), within).await;
         assert!(other[0].value.is_ok());
         drop(free);
-        let healed = sensors.read(0, vec![4, 6], false, Duration::from_secs(20)).await;
+        let healed = sensors.read(0, vec![4, 6], Vec::new(), Duration::from_secs(20)).await;
         assert!(healed.iter().all(|one| one.value.is_ok()), "{healed:?}");
     }
 }

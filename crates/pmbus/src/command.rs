@@ -52,6 +52,46 @@ pub enum Command {
     Coefficients = 0x30,
     /// How fans 1 and 2 are connected.
     FanConfig12 = 0x3a,
+    /// The output voltage at which the device protects itself from too much.
+    VoutOvFaultLimit = 0x40,
+    /// The output voltage from which on it warns of too much.
+    VoutOvWarnLimit = 0x42,
+    /// The output voltage from which on it warns of too little.
+    VoutUvWarnLimit = 0x43,
+    /// The output voltage at which it protects itself from too little.
+    VoutUvFaultLimit = 0x44,
+    /// The output current at which it protects itself.
+    IoutOcFaultLimit = 0x46,
+    /// The output current from which on it warns.
+    IoutOcWarnLimit = 0x4a,
+    /// The output current at which it protects itself from too little.
+    IoutUcFaultLimit = 0x4b,
+    /// The temperature at which it protects itself.
+    OtFaultLimit = 0x4f,
+    /// The temperature from which on it warns.
+    OtWarnLimit = 0x51,
+    /// The temperature from which on it warns of cold.
+    UtWarnLimit = 0x52,
+    /// The temperature at which it protects itself from cold.
+    UtFaultLimit = 0x53,
+    /// The input voltage at which it protects itself from too much.
+    VinOvFaultLimit = 0x55,
+    /// The input voltage from which on it warns of too much.
+    VinOvWarnLimit = 0x57,
+    /// The input voltage from which on it warns of too little.
+    VinUvWarnLimit = 0x58,
+    /// The input voltage at which it protects itself from too little.
+    VinUvFaultLimit = 0x59,
+    /// The input current at which it protects itself.
+    IinOcFaultLimit = 0x5b,
+    /// The input current from which on it warns.
+    IinOcWarnLimit = 0x5d,
+    /// The output power at which it protects itself.
+    PoutOpFaultLimit = 0x68,
+    /// The output power from which on it warns.
+    PoutOpWarnLimit = 0x6a,
+    /// The input power from which on it warns.
+    PinOpWarnLimit = 0x6b,
     /// The speed fan 1 shall have.
     FanCommand1 = 0x3b,
     /// The speed fan 2 shall have.
@@ -130,18 +170,92 @@ impl Command {
             C::FanCommand1 | C::FanCommand2 | C::FanCommand3 | C::FanCommand4 | C::ReadDutyCycle => {
                 Shape::Number(Unit::Percent)
             }
-            C::ReadVin | C::ReadVcap => Shape::Number(Unit::Volts),
-            C::ReadIin | C::ReadIout => Shape::Number(Unit::Amperes),
-            C::ReadVout => Shape::Vout,
-            C::ReadTemperature1 | C::ReadTemperature2 | C::ReadTemperature3 => Shape::Number(Unit::Celsius),
+            C::ReadVin
+            | C::ReadVcap
+            | C::VinOvFaultLimit
+            | C::VinOvWarnLimit
+            | C::VinUvWarnLimit
+            | C::VinUvFaultLimit => Shape::Number(Unit::Volts),
+            C::ReadIin
+            | C::ReadIout
+            | C::IinOcFaultLimit
+            | C::IinOcWarnLimit
+            | C::IoutOcFaultLimit
+            | C::IoutOcWarnLimit
+            | C::IoutUcFaultLimit => Shape::Number(Unit::Amperes),
+            C::ReadVout
+            | C::VoutOvFaultLimit
+            | C::VoutOvWarnLimit
+            | C::VoutUvWarnLimit
+            | C::VoutUvFaultLimit => Shape::Vout,
+            C::ReadTemperature1
+            | C::ReadTemperature2
+            | C::ReadTemperature3
+            | C::OtFaultLimit
+            | C::OtWarnLimit
+            | C::UtWarnLimit
+            | C::UtFaultLimit => Shape::Number(Unit::Celsius),
             C::ReadFanSpeed1 | C::ReadFanSpeed2 | C::ReadFanSpeed3 | C::ReadFanSpeed4 => {
                 Shape::Number(Unit::Rpm)
             }
-            C::ReadPout | C::ReadPin => Shape::Number(Unit::Watts),
+            C::ReadPout | C::ReadPin | C::PoutOpFaultLimit | C::PoutOpWarnLimit | C::PinOpWarnLimit => {
+                Shape::Number(Unit::Watts)
+            }
             C::MfrId | C::MfrModel | C::MfrRevision | C::MfrLocation | C::MfrDate | C::MfrSerial => {
                 Shape::Text
             }
         })
+    }
+}
+
+/// The commands that hold the limits a device has for one of its readings; none for those that it cannot have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LimitCommands {
+    /// From here on it protects itself from too much.
+    pub upper_fault: Option<Command>,
+    /// From here on it warns of too much.
+    pub upper_warning: Option<Command>,
+    /// From here on it warns of too little.
+    pub lower_warning: Option<Command>,
+    /// From here on it protects itself from too little.
+    pub lower_fault: Option<Command>,
+}
+
+impl Command {
+    /// Where the limits of what this command reads are (Part II, section 15; those of the temperatures are for all of them).
+    #[must_use]
+    pub fn limits(self) -> LimitCommands {
+        use Command as C;
+        let of = |lower_fault, lower_warning, upper_warning, upper_fault| LimitCommands {
+            upper_fault,
+            upper_warning,
+            lower_warning,
+            lower_fault,
+        };
+        match self {
+            C::ReadVin => of(
+                Some(C::VinUvFaultLimit),
+                Some(C::VinUvWarnLimit),
+                Some(C::VinOvWarnLimit),
+                Some(C::VinOvFaultLimit),
+            ),
+            C::ReadVout => of(
+                Some(C::VoutUvFaultLimit),
+                Some(C::VoutUvWarnLimit),
+                Some(C::VoutOvWarnLimit),
+                Some(C::VoutOvFaultLimit),
+            ),
+            C::ReadIin => of(None, None, Some(C::IinOcWarnLimit), Some(C::IinOcFaultLimit)),
+            C::ReadIout => {
+                of(Some(C::IoutUcFaultLimit), None, Some(C::IoutOcWarnLimit), Some(C::IoutOcFaultLimit))
+            }
+            C::ReadPin => of(None, None, Some(C::PinOpWarnLimit), None),
+            C::ReadPout => of(None, None, Some(C::PoutOpWarnLimit), Some(C::PoutOpFaultLimit)),
+            C::ReadTemperature1 | C::ReadTemperature2 | C::ReadTemperature3 => {
+                of(Some(C::UtFaultLimit), Some(C::UtWarnLimit), Some(C::OtWarnLimit), Some(C::OtFaultLimit))
+            }
+            _ => LimitCommands::default(),
+        }
     }
 }
 
@@ -238,6 +352,25 @@ mod tests {
     #[test]
     fn codes_of_readings() {
         assert_eq!(Command::ReadVout.code(), 0x8b);
+        // Appendix I, table 27.
+        let codes = |limits: LimitCommands| {
+            [limits.lower_fault, limits.lower_warning, limits.upper_warning, limits.upper_fault]
+                .map(|command| command.map(Command::code))
+        };
+        for (command, expected) in [
+            (Command::ReadVin, [Some(0x59), Some(0x58), Some(0x57), Some(0x55)]),
+            (Command::ReadVout, [Some(0x44), Some(0x43), Some(0x42), Some(0x40)]),
+            (Command::ReadIin, [None, None, Some(0x5d), Some(0x5b)]),
+            (Command::ReadIout, [Some(0x4b), None, Some(0x4a), Some(0x46)]),
+            (Command::ReadPin, [None, None, Some(0x6b), None]),
+            (Command::ReadPout, [None, None, Some(0x6a), Some(0x68)]),
+            (Command::ReadTemperature2, [Some(0x53), Some(0x52), Some(0x51), Some(0x4f)]),
+            (Command::ReadFanSpeed1, [None; 4]),
+        ] {
+            assert_eq!(codes(command.limits()), expected, "{command:?}");
+            let limits = [command.limits().upper_fault, command.limits().lower_fault];
+            assert!(limits.into_iter().flatten().all(|limit| limit.shape() == command.shape()));
+        }
         assert_eq!(Command::ReadVout.shape(), Some(Shape::Vout));
         assert_eq!(Command::ReadTemperature1.code(), 0x8d);
         assert_eq!(Command::MfrSerial.code(), 0x9e);

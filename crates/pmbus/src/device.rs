@@ -113,6 +113,19 @@ impl<E: std::fmt::Display> std::fmt::Display for Failure<E> {
     }
 }
 
+/// The limits a device has for a reading, in its unit; none where it has none, or none that can be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Limits {
+    /// From here on it protects itself from too much.
+    pub upper_fault: Option<f64>,
+    /// From here on it warns of too much.
+    pub upper_warning: Option<f64>,
+    /// From here on it warns of too little.
+    pub lower_warning: Option<f64>,
+    /// From here on it protects itself from too little.
+    pub lower_fault: Option<f64>,
+}
+
 /// A device on a bus.
 ///
 /// What it says of itself (CAPABILITY, VOUT_MODE, COEFFICIENTS) is asked once and then believed until the device is away: another may be in its place
@@ -144,36 +157,104 @@ impl Device {
     ) -> Result<f64, Failure<E>> {
         let mut ask = Ask { address: self.address, page: wanted.page, pec: false, run: &mut run };
         let value = self.ask(wanted.what, &mut ask);
-        if matches!(value, Err(Failure::Gone(_))) {
+        self.unless_gone(value)
+    }
+
+    /// Asks for the limits of a reading. Those that the device does not take the commands of, whose numbers are none, or that are parts of
+    /// VOUT_COMMAND instead of volts, are none; so are those of a status.
+    ///
+    /// # Errors
+    /// The device or the bus did not answer: they are to be asked for again.
+    pub fn limits<E>(
+        &mut self,
+        wanted: Quantity,
+        mut run: impl FnMut(&[Transfer]) -> Result<Vec<Vec<u8>>, Trouble<E>>,
+    ) -> Result<Limits, Failure<E>> {
+        let What::Reading(command) = wanted.what else { return Ok(Limits::default()) };
+        let commands = command.limits();
+        let mut ask = Ask { address: self.address, page: wanted.page, pec: false, run: &mut run };
+        let mut one = |limit: Option<Command>| {
+            let Some(limit) = limit else { return Ok(None) };
+            match self.limit(limit, command, &mut ask) {
+                Ok(limit) => Ok(limit),
+                Err(Failure::Refused(_) | Failure::Number(_) | Failure::Lacks(_)) => Ok(None),
+                Err(failure) => Err(failure),
+            }
+        };
+        let mut all = || {
+            Ok(Limits {
+                upper_fault: one(commands.upper_fault)?,
+                upper_warning: one(commands.upper_warning)?,
+                lower_warning: one(commands.lower_warning)?,
+                lower_fault: one(commands.lower_fault)?,
+            })
+        };
+        let limits = all();
+        self.unless_gone(limits)
+    }
+
+    /// One limit of what `reading` reads, which has the format of that.
+    fn limit<E>(
+        &mut self,
+        limit: Command,
+        reading: Command,
+        ask: &mut Ask<'_, E>,
+    ) -> Result<Option<f64>, Failure<E>> {
+        let format = self.format(reading, ask)?;
+        let is_relative = self.modes.iter().any(|(page, mode)| *page == ask.page && mode.relative);
+        if limit.shape() == Some(Shape::Vout) && is_relative {
+            return Ok(None);
+        }
+        format.decode(ask.word(limit.code())?).map(Some).map_err(Failure::Number)
+    }
+
+    /// Another device may be in the place of one that is away.
+    fn unless_gone<T, E>(&mut self, answer: Result<T, Failure<E>>) -> Result<T, Failure<E>> {
+        if matches!(answer, Err(Failure::Gone(_))) {
             self.capability = None;
             self.modes.clear();
             self.asked.clear();
         }
-        value
+        answer
     }
 
-    fn ask<E>(&mut self, what: What, ask: &mut Ask<'_, E>) -> Result<f64, Failure<E>> {
+    /// The format of a command that reads a number; says how `ask` has to go on.
+    fn format<E>(&mut self, command: Command, ask: &mut Ask<'_, E>) -> Result<Format, Failure<E>> {
+        let capability = self.checked(ask)?;
+        match command.shape() {
+            Some(Shape::Vout) => self.vout(command, ask),
+            Some(Shape::Number(_)) if self.options.numbers == Numbers::Direct => {
+                Ok(Format::Direct(self.coefficients(command, ask)?))
+            }
+            Some(Shape::Number(_)) if capability.half => Ok(Format::Half),
+            Some(Shape::Number(_)) => Ok(Format::Linear11),
+            _ => Err(Failure::Lacks("a command that reads a number")),
+        }
+    }
+
+    /// From here on with codes, or without.
+    fn checked<E>(&mut self, ask: &mut Ask<'_, E>) -> Result<Capability, Failure<E>> {
         let capability = self.capability(ask)?;
         ask.pec = match self.options.checked {
             Checked::Auto => capability.pec,
             Checked::Always => true,
             Checked::Never => false,
         };
+        Ok(capability)
+    }
+
+    fn ask<E>(&mut self, what: What, ask: &mut Ask<'_, E>) -> Result<f64, Failure<E>> {
         match what {
             What::Status { register: Register::Word, mask } => {
+                self.checked(ask)?;
                 Ok(flag(ask.word(Register::Word.command())?, mask))
             }
-            What::Status { register, mask } => Ok(flag(ask.byte(register.command())?.into(), mask)),
+            What::Status { register, mask } => {
+                self.checked(ask)?;
+                Ok(flag(ask.byte(register.command())?.into(), mask))
+            }
             What::Reading(command) => {
-                let format = match command.shape() {
-                    Some(Shape::Vout) => self.vout(command, ask)?,
-                    Some(Shape::Number(_)) if self.options.numbers == Numbers::Direct => {
-                        Format::Direct(self.coefficients(command, ask)?)
-                    }
-                    Some(Shape::Number(_)) if capability.half => Format::Half,
-                    Some(Shape::Number(_)) => Format::Linear11,
-                    _ => return Err(Failure::Lacks("a command that reads a number")),
-                };
+                let format = self.format(command, ask)?;
                 format.decode(ask.word(command.code())?).map_err(Failure::Number)
             }
         }
@@ -447,6 +528,57 @@ mod tests {
         assert_eq!(device.read(reading(Command::ReadVout, None), &mut hangs), Err(Failure::Bus(())));
     }
 
+    /// Limits have the format of their reading; what the device does not take, or what is no volts, is none.
+    #[test]
+    fn limits_are_numbers_of_the_reading_or_none() {
+        // LINEAR11 0xf3f0: 252; LINEAR16 with 2^-9: 6144 / 512.
+        let mut fake = Fake::new(&[
+            (ALL_PAGES, 0x19, &[0]),
+            (ALL_PAGES, 0x57, &[0xf0, 0xf3]),
+            (ALL_PAGES, 0x59, &[0xd0, 0xf2]),
+            (ALL_PAGES, 0x20, &[0x17]),
+            (ALL_PAGES, 0x42, &[0x00, 0x18]),
+        ]);
+        let mut device = Device::new(place(), Options::default());
+        let vin = device.limits(reading(Command::ReadVin, None), |t| fake.run(t)).unwrap();
+        let expected = Limits { upper_warning: Some(252.0), lower_fault: Some(180.0), ..Limits::default() };
+        assert_eq!(vin, expected);
+        let vout = device.limits(reading(Command::ReadVout, None), |t| fake.run(t)).unwrap();
+        assert_eq!(vout, Limits { upper_warning: Some(12.0), ..Limits::default() });
+        let fan = device.limits(reading(Command::ReadFanSpeed1, None), |t| fake.run(t)).unwrap();
+        assert_eq!(fan, Limits::default());
+        let status =
+            Quantity { what: What::Status { register: Register::Temperature, mask: 0x80 }, page: None };
+        assert_eq!(device.limits(status, |t| fake.run(t)), Ok(Limits::default()));
+        // TPS546E25 says 0x97: parts of VOUT_COMMAND.
+        fake.answers[3].2 = vec![0x97];
+        let mut relative = Device::new(place(), Options::default());
+        let vout = relative.limits(reading(Command::ReadVout, None), |t| fake.run(t));
+        assert_eq!(vout, Ok(Limits::default()));
+        // One that is away, or a bus that fails, has not said that there are none.
+        fake.there = false;
+        let gone = device.limits(reading(Command::ReadVin, None), |t| fake.run(t));
+        assert_eq!(gone, Err(Failure::Gone(())));
+        let mut hangs = |_: &[Transfer]| Err(Trouble::Other(()));
+        let failed = device.limits(reading(Command::ReadVin, None), &mut hangs);
+        assert_eq!(failed, Err(Failure::Bus(())));
+    }
+
+    /// A device that counts by coefficients is asked for those of the reading, once.
+    #[test]
+    fn limits_of_one_that_counts_by_coefficients_go_by_those_of_the_reading() {
+        let mut fake = Fake::new(&[
+            (ALL_PAGES, 0x19, &[0]),
+            (ALL_PAGES, 0x30, &[5, 100, 0, 0, 0, 0]),
+            (ALL_PAGES, 0x4a, &[0xe8, 0x03]),
+        ]);
+        let options = Options { numbers: Numbers::Direct, ..Options::default() };
+        let mut device = Device::new(place(), options);
+        let iout = device.limits(reading(Command::ReadIout, None), |t| fake.run(t)).unwrap();
+        assert_eq!(iout, Limits { upper_warning: Some(10.0), ..Limits::default() });
+        assert_eq!(fake.asked.iter().filter(|command| **command == 0x30).count(), 1);
+    }
+
     proptest::proptest! {
         /// I-7: whatever a device answers is a finite number or an error, and nothing but PAGE is written.
         #[test]
@@ -471,6 +603,18 @@ mod tests {
                     transfers.iter().map(one).collect()
                 });
                 proptest::prop_assert!(read.is_err() || read.is_ok_and(f64::is_finite));
+                let limits = device.limits(reading(command, page), |transfers: &[Transfer]| {
+                    let one = |transfer: &Transfer| {
+                        if transfer.expects() == smbus::Expects::Nothing {
+                            return Ok(Vec::new());
+                        }
+                        answers.next().flatten().ok_or(Trouble::NoAnswer(()))
+                    };
+                    transfers.iter().map(one).collect()
+                });
+                let limits = limits.unwrap_or_default();
+                let all = [limits.upper_fault, limits.upper_warning, limits.lower_warning, limits.lower_fault];
+                proptest::prop_assert!(all.into_iter().flatten().all(f64::is_finite));
             }
         }
     }

@@ -35,8 +35,8 @@ mod page;
 mod status;
 mod vid;
 
-pub use command::{Capability, Command, FanConfig, Shape, Speed, Unit};
-pub use device::{Checked, Device, Failure, Numbers, Options, Quantity, Trouble, What};
+pub use command::{Capability, Command, FanConfig, LimitCommands, Shape, Speed, Unit};
+pub use device::{Checked, Device, Failure, Limits, Numbers, Options, Quantity, Trouble, What};
 pub use format::{Coefficients, Error, Format};
 pub use half::{from_half, to_half};
 pub use mode::{VoutFormat, VoutMode};

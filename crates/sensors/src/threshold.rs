@@ -239,6 +239,27 @@ impl Thresholds {
         Ok(())
     }
 
+    /// Of thresholds that nobody has looked at, such as those a device has for itself: as many as can be used together, by sensors that show values
+    /// in this range; critical ones first.
+    #[must_use]
+    pub fn usable(self, range: (f64, f64)) -> Self {
+        let mut used = Self { hysteresis: self.hysteresis, ..Self::default() };
+        for level in [Level::Critical, Level::Warning, Level::Fatal] {
+            for side in [Side::Upper, Side::Lower] {
+                let mut more = used;
+                let at = self.get(side, level);
+                match side {
+                    Side::Upper => *more.upper.get_mut(level) = at,
+                    Side::Lower => *more.lower.get_mut(level) = at,
+                }
+                if more.check().and_then(|()| more.check_range(range)).is_ok() {
+                    used = more;
+                }
+            }
+        }
+        used
+    }
+
     /// The threshold of a side and level.
     pub fn get(&self, side: Side, level: Level) -> Option<f64> {
         match side {
@@ -406,6 +427,28 @@ fn beyond(side: Side, value: f64, at: f64, hysteresis: f64) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn of_thresholds_that_contradict_each_other_those_are_used_that_can_be() {
+        let levels = |warning, critical, fatal| Levels { warning, critical, fatal };
+        let found = Thresholds {
+            upper: levels(Some(90.0), Some(80.0), Some(100.0)),
+            lower: levels(Some(85.0), Some(-10.0), Some(f64::NAN)),
+            hysteresis: 0.0,
+        };
+        let used = found.usable((-50.0, 150.0));
+        let expected = Thresholds {
+            upper: levels(None, Some(80.0), Some(100.0)),
+            lower: levels(None, Some(-10.0), None),
+            ..found
+        };
+        assert_eq!(used, expected);
+        used.check().unwrap();
+        // Never reached, or never left.
+        let found = Thresholds { upper: levels(Some(127.0), Some(-50.0), None), ..Thresholds::default() };
+        assert!(found.usable((-50.0, 60.0)).is_empty());
+        assert_eq!(expected.usable((-50.0, 150.0)), expected, "what is right stays as it is");
+    }
+
     use super::*;
 
     fn upper(warning: f64, critical: f64, hysteresis: f64) -> Thresholds {

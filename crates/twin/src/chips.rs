@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pmbus::{
-    Checked, Coefficients, Command, Format, Numbers, Options, Quantity, Register, Shape, Unit, Vid, VoutMode,
-    What,
+    Checked, Coefficients, Command, Format, Limits, Numbers, Options, Quantity, Register, Shape, Unit, Vid,
+    VoutMode, What,
 };
 use smbus::pec;
 
@@ -80,6 +80,25 @@ impl PmbusChip {
                 *self.status.entry((page, register.command())).or_default() |= mask;
             }
             What::Status { .. } => {}
+        }
+    }
+
+    /// Its own limits for one of its readings, in the unit of that. It does not act by them.
+    pub fn protect(&mut self, of: Quantity, limits: Limits) {
+        let What::Reading(command) = of.what else { return };
+        let commands = command.limits();
+        let Some(format) = self.format(command) else { return };
+        for (limit, value) in [
+            (commands.upper_fault, limits.upper_fault),
+            (commands.upper_warning, limits.upper_warning),
+            (commands.lower_warning, limits.lower_warning),
+            (commands.lower_fault, limits.lower_fault),
+        ] {
+            let raw =
+                value.map(|value| format.encode(value).or_else(|_| format.encode(nearest(format, value))));
+            if let (Some(limit), Some(Ok(raw))) = (limit, raw) {
+                self.readings.insert((of.page.unwrap_or(0), limit.code()), raw);
+            }
         }
     }
 
@@ -350,6 +369,20 @@ impl NvmeDrive {
         *temperature = whole.cast_unsigned();
     }
 
+    /// What it says where it has no temperature: the value itself, where it has one.
+    pub fn say(&mut self, temperature: nvme::Temperature) {
+        let [_, _, byte, ..] = &mut self.status;
+        *byte = match temperature {
+            nvme::Temperature::Celsius(value) => value.cast_unsigned(),
+            nvme::Temperature::Above => 0x7f,
+            nvme::Temperature::Failed => 0x81,
+            nvme::Temperature::Below => 0xc4,
+            nvme::Temperature::Reserved(byte) => byte,
+            // None that is younger than five seconds.
+            _ => 0x80,
+        };
+    }
+
     /// A drive answers from the command on, one block behind the other.
     fn transfer(&mut self, written: &[u8], read: usize) -> Option<Vec<u8>> {
         let Some((&command, rest)) = written.split_first() else { return Some(vec![0xff; read]) };
@@ -411,12 +444,22 @@ mod tests {
             ];
             for (command, value) in values {
                 model.set(of(command, page), value);
+                model.protect(of(command, page), Limits { upper_warning: Some(value), ..Limits::default() });
             }
             let mut chip = Chip::Pmbus(model);
             let mut device = Device::new(Address::new(PLACE).unwrap(), options.clone());
             for (command, value) in values {
                 let read = device.read(of(command, page), |t| run(&mut chip, t)).unwrap();
                 assert!((read - value).abs() <= value * 0.01, "{options:?} {command:?}: {read}");
+                let limits = device.limits(of(command, page), |t| run(&mut chip, t)).unwrap();
+                let is_limited = command.limits().upper_warning.is_some();
+                assert_eq!(limits.upper_warning.is_some(), is_limited, "{options:?} {command:?}");
+                assert!(
+                    limits.upper_warning.is_none_or(|at| (at - value).abs() <= value * 0.01),
+                    "{at:?}",
+                    at = limits
+                );
+                assert_eq!(limits.lower_fault, None);
             }
         }
     }

@@ -233,3 +233,52 @@ async fn thresholds_are_told_when_crossed_and_outlive_a_killed_daemon() -> Resul
     event(&admin, "inlet_temp", "threshold", |e| e["severity"] == "EVENT_SEVERITY_INFO").await?;
     suite.stop().await
 }
+
+/// What a device has for itself counts where the board states nothing, and says so; drives are asked as supplies are.
+#[tokio::test]
+async fn limits_of_a_supply_are_its_thresholds_and_drives_are_measured() -> Result {
+    let suite = Suite::builder(U_BMC).start().await?;
+    let (admin, mut twin) = (suite.admin(), suite.twin().await?);
+    let upper = |sensor: &Value| sensor["analogReading"]["upperThresholds"].clone();
+    let of_device = |sensor: &Value| {
+        sensor["analogReading"]["thresholdsSource"] == "THRESHOLD_SOURCE_DEVICE"
+            && upper(sensor) == json!({ "warning": 65.0, "critical": 75.0 })
+    };
+    until(&admin, "psu1_temp", |s| quality("GOOD")(s) && of_device(s)).await?;
+    let (other, _) = until(&admin, "psu0_temp", quality("GOOD")).await?;
+    ensure!(other["analogReading"]["thresholdsSource"] == "THRESHOLD_SOURCE_BOARD", "{other}");
+
+    // What is set goes before them, and they are back after it.
+    let path = format!("{SENSORS}/psu1_temp/thresholds");
+    let reply = put(&admin, &path, &json!({ "upperThresholds": { "warning": 70 } })).await?;
+    ensure!(reply.status == 200, "{}", reply.text());
+    ensure!(
+        reply.json()?["sensor"]["analogReading"]["thresholdsSource"] == "THRESHOLD_SOURCE_SET",
+        "{}",
+        reply.text()
+    );
+    let reply = admin.send(Method::DELETE, &path, &[], Default::default()).await?;
+    ensure!(of_device(&reply.json()?["sensor"]), "{}", reply.text());
+
+    // Another supply is asked again; of what is not there nothing is shown as good.
+    twin.break_part("psu1", "removed").await?;
+    until(&admin, "psu1_temp", |s| s["status"] == "SENSOR_STATUS_NOT_PRESENT").await?;
+    twin.mend(Some("psu1")).await?;
+    until(&admin, "psu1_temp", |s| quality("GOOD")(s) && of_device(s)).await?;
+
+    let (drive, _) = until(&admin, "nvme0_temp", quality("GOOD")).await?;
+    ensure!(drive["source"] == "nvme" && drive["bus"] == "i2c5-0", "{drive}");
+    ensure!(
+        drive["analogReading"]["value"].as_f64().is_some_and(|value| (15.0..70.0).contains(&value)),
+        "{drive}"
+    );
+    twin.break_part("nvme0_temp", "stale").await?;
+    until(&admin, "nvme0_temp", quality("STALE")).await?;
+    twin.mend(None).await?;
+    twin.break_part("nvme0", "removed").await?;
+    until(&admin, "nvme0_temp", |s| s["status"] == "SENSOR_STATUS_NOT_PRESENT").await?;
+    until(&admin, "nvme1_temp", quality("GOOD")).await?;
+    twin.mend(None).await?;
+    until(&admin, "nvme0_temp", quality("GOOD")).await?;
+    suite.stop().await
+}

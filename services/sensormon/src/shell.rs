@@ -30,6 +30,16 @@ const WRITES: usize = 32;
 /// What the loop does not take as late: the rest of a poll's time-out is the driver's.
 const SLACK: Duration = Duration::from_millis(50);
 
+/// How often the limits of a device are asked for that cannot be read.
+const LIMIT_TRIES: u8 = 5;
+
+/// How often the limits of a sensor's device are asked for: not at all where the board states thresholds.
+fn limits_wanted(sensor: &board::Sensor) -> u8 {
+    let is_read = matches!(sensor.input, Input::Channel { .. } | Input::Pmbus { .. });
+    let is_wanted = is_read && !sensor.spec.kind.is_discrete() && sensor.spec.thresholds.is_empty();
+    if is_wanted { LIMIT_TRIES } else { 0 }
+}
+
 /// Runs the daemon.
 ///
 /// # Errors
@@ -118,7 +128,8 @@ struct Daemon {
     work: JoinSet<Completion>,
     /// Of the board, or of the driver where the board has none.
     given: Vec<Thresholds>,
-    limits_known: Vec<bool>,
+    /// How often the limits of the device are still asked for; 0 when they are known, or when nobody needs them.
+    limits_left: Vec<u8>,
     /// They differ from those.
     changed: Vec<bool>,
     /// A write of this sensor is under way.
@@ -147,7 +158,7 @@ impl Daemon {
         let specs = board.sensors.iter().enumerate().map(|(index, sensor)| {
             let source = match &sensor.input {
                 // One that is on no bus cannot be: the board was read.
-                Input::Channel { .. } | Input::Pmbus { .. } => {
+                Input::Channel { .. } | Input::Pmbus { .. } | Input::Drive { .. } => {
                     Source::Polled(buses.bus_of(index).unwrap_or(usize::MAX))
                 }
                 Input::Line { .. } => Source::Pushed,
@@ -159,7 +170,7 @@ impl Daemon {
         let count = board.sensors.len();
         let mut daemon = Self {
             given: board.sensors.iter().map(|sensor| sensor.spec.thresholds).collect(),
-            limits_known: vec![false; count],
+            limits_left: board.sensors.iter().map(limits_wanted).collect(),
             changed: vec![false; count],
             writing: vec![false; count],
             removed: HashMap::new(),
@@ -269,7 +280,8 @@ impl Daemon {
 
     fn poll(&mut self, bus: usize, sensors: Vec<usize>) {
         let timeout = sensors.iter().filter_map(|index| Some(self.board.sensors.get(*index)?.timeout)).max();
-        let limits = sensors.iter().any(|index| self.limits_known.get(*index) == Some(&false));
+        let wanted = |index: &usize| self.limits_left.get(*index).is_some_and(|left| *left > 0);
+        let limits = sensors.iter().copied().filter(wanted).collect();
         let read = self.buses.read(bus, sensors, limits, timeout.unwrap_or_default() + SLACK);
         self.work.spawn(async move { Completion::Polled(bus, read.await) });
     }
@@ -322,40 +334,45 @@ impl Daemon {
         let mut samples = Vec::with_capacity(sampled.len());
         for Sampled { sensor, value, limits } in sampled {
             if let Some(limits) = limits {
-                self.driver_limits(sensor, limits);
+                self.own_limits(sensor, limits);
             }
             samples.push((sensor, value.map_err(|error| error.fault)));
         }
         self.step(sensors::Event::Polled { bus, samples });
     }
 
-    /// A sensor without thresholds of the board has those of its driver.
-    fn driver_limits(&mut self, index: usize, limits: hal::Limits) {
-        let Some(known) = self.limits_known.get_mut(index) else { return };
-        if std::mem::replace(known, true) {
-            return;
-        }
+    /// A sensor without thresholds of the board has those of its driver or device.
+    fn own_limits(&mut self, index: usize, limits: Result<hal::Limits, hal::SampleError>) {
+        let Some(left) = self.limits_left.get_mut(index).filter(|left| **left > 0) else { return };
         let (Some(sensor), Some(given)) = (self.board.sensors.get(index), self.given.get_mut(index)) else {
             return;
         };
-        if !given.is_empty() || sensor.spec.kind.is_discrete() {
-            return;
-        }
-        let (scale, offset) = (sensor.spec.scale, sensor.spec.offset);
-        let at = |limit: Option<f64>| limit.map(|limit| limit * scale + offset);
-        let upper = sensors::Levels {
-            warning: at(limits.max),
-            critical: at(limits.crit),
-            fatal: at(limits.emergency),
+        let limits = match limits {
+            Ok(limits) => limits,
+            Err(error) => {
+                *left -= 1;
+                if *left == 0 {
+                    let sensor = sensor.id.as_str();
+                    tracing::warn!(sensor, %error, "cannot read limits of sensor's device: it has no thresholds");
+                }
+                return;
+            }
         };
-        let lower = sensors::Levels { warning: at(limits.min), critical: at(limits.lcrit), fatal: None };
-        let found = Thresholds { upper, lower, hysteresis: given.hysteresis };
-        if found.is_empty() || found.check().is_err() {
+        *left = 0;
+        let found = wire::own(&limits, &sensor.spec);
+        if *given == found {
             return;
         }
         *given = found;
         if self.changed.get(index) == Some(&false) {
             self.judge(index, None);
+        }
+    }
+
+    /// Another device may be in its place, with other limits.
+    fn forget_limits(&mut self, index: usize) {
+        if let (Some(sensor), Some(left)) = (self.board.sensors.get(index), self.limits_left.get_mut(index)) {
+            *left = limits_wanted(sensor);
         }
     }
 
@@ -403,6 +420,9 @@ impl Daemon {
     }
 
     fn changed(&mut self, index: usize, change: Change) {
+        if matches!(change, Change::Inserted | Change::Recovered) {
+            self.forget_limits(index);
+        }
         let Some(sensor) = self.board.sensors.get(index) else { return };
         let (id, name) = (sensor.id.as_str().to_owned(), sensor.name.clone());
         let state = |quality: v1::SensorQuality, reason: v1::SensorReason| v1::SensorStateChange {
@@ -679,6 +699,7 @@ impl Daemon {
                 }),
                 hysteresis: thresholds.hysteresis,
                 thresholds_changed: self.changed.get(index).copied().unwrap_or(false),
+                thresholds_source: self.threshold_source(index).into(),
                 crossed: crossed.collect(),
             })
         };
@@ -686,6 +707,7 @@ impl Daemon {
             Input::Channel { class: hal::ChannelClass::Hwmon, .. } => ("hwmon", true),
             Input::Channel { class: hal::ChannelClass::Iio, .. } => ("iio", true),
             Input::Pmbus { .. } => ("pmbus", true),
+            Input::Drive { .. } => ("nvme", true),
             Input::Line { .. } => ("gpio", false),
             Input::Computed { .. } => ("computed", false),
         };
@@ -712,6 +734,20 @@ impl Daemon {
             interval: polled.then(|| span(spec.rate)),
             number: u32::try_from(index).unwrap_or(u32::MAX),
         })
+    }
+
+    /// Where the thresholds that hold come from.
+    fn threshold_source(&self, index: usize) -> v1::ThresholdSource {
+        let Some(sensor) = self.board.sensors.get(index) else { return v1::ThresholdSource::Unspecified };
+        if self.changed.get(index) == Some(&true) {
+            v1::ThresholdSource::Set
+        } else if !sensor.spec.thresholds.is_empty() {
+            v1::ThresholdSource::Board
+        } else if self.given.get(index).is_some_and(|given| !given.is_empty()) {
+            v1::ThresholdSource::Device
+        } else {
+            v1::ThresholdSource::Unspecified
+        }
     }
 
     fn history(&self, request: &v1::GetSensorHistoryRequest) -> Result<v1::GetSensorHistoryResponse, Status> {

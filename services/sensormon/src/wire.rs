@@ -2,7 +2,7 @@
 
 use schema::mask::MaskError;
 use schema::v1alpha1 as v1;
-use sensors::{Kind, Level, Levels, Quality, Reading, Reason, Side, Thresholds};
+use sensors::{Kind, Level, Levels, Quality, Reading, Reason, Side, Spec, Thresholds};
 
 pub(crate) fn context(kind: Kind) -> v1::SensorContext {
     match kind {
@@ -166,6 +166,20 @@ pub(crate) fn words(kind: Kind, value: f64) -> String {
     if kind == Kind::Fan { format!("{value:.0}{unit}") } else { format!("{value:.1}{unit}") }
 }
 
+/// The limits a device has, as thresholds of the sensor: those that it can use. Registers that nobody has filled hold 0, which is no limit but
+/// of a temperature.
+pub(crate) fn own(limits: &hal::Limits, spec: &Spec) -> Thresholds {
+    let at = |limit: Option<f64>| {
+        let limit = limit.filter(|limit| *limit > 0.0 || spec.kind == Kind::Temperature)?;
+        Some(limit * spec.scale + spec.offset)
+    };
+    let over = Levels { warning: at(limits.max), critical: at(limits.crit), fatal: at(limits.emergency) };
+    let under = Levels { warning: at(limits.min), critical: at(limits.lcrit), fatal: None };
+    // What is turned round by its scale is too little where the device has too much.
+    let (upper, lower) = if spec.scale < 0.0 { (under, over) } else { (over, under) };
+    Thresholds { upper, lower, hysteresis: spec.thresholds.hysteresis }.usable(spec.plausible)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,6 +230,28 @@ mod tests {
     fn a_number_of_any_size_is_told_in_a_few_letters() {
         assert_eq!(words(Kind::Voltage, 3.18), "3.180 V");
         assert!(words(Kind::Voltage, 1e308).len() < 20 && words(Kind::Fan, -1e300).len() < 20);
+    }
+
+    #[test]
+    fn limits_of_a_device_become_thresholds_as_far_as_they_are_any() {
+        let limits =
+            hal::Limits { max: Some(60.0), crit: Some(70.0), lcrit: Some(0.0), ..Default::default() };
+        let amperes = own(&limits, &Spec::new(Kind::Current));
+        assert_eq!((amperes.upper.warning, amperes.upper.critical), (Some(60.0), Some(70.0)));
+        assert!(amperes.lower.is_empty(), "a register that nobody has filled");
+        let celsius = own(&limits, &Spec::new(Kind::Temperature));
+        assert_eq!(celsius.lower.critical, Some(0.0));
+        // In an order that cannot be: the critical ones count.
+        let wrong = hal::Limits { max: Some(80.0), crit: Some(70.0), ..Default::default() };
+        let wrong = own(&wrong, &Spec::new(Kind::Temperature));
+        assert_eq!((wrong.upper.warning, wrong.upper.critical), (None, Some(70.0)));
+        // -12 V behind an inverting divider.
+        let limits = hal::Limits { max: Some(1.3), min: Some(1.1), ..Default::default() };
+        let spec = Spec { scale: -10.0, plausible: (-20.0, 0.0), ..Spec::new(Kind::Voltage) };
+        let volts = own(&limits, &spec);
+        assert_eq!((volts.upper.warning, volts.lower.warning), (Some(-11.0), Some(-13.0)));
+        let infinite = hal::Limits { max: Some(f64::INFINITY), crit: Some(f64::NAN), ..Default::default() };
+        assert!(own(&infinite, &Spec::new(Kind::Temperature)).is_empty());
     }
 
     #[test]

@@ -116,7 +116,7 @@ impl Io {
                 wanted.extend(bus.sensors.iter().copied().filter(|place| !bus.tachs.contains(place)));
             }
             bus.busy = true;
-            let (call, tell) = (self.sensors.read(index, wanted, false, WITHIN), self.tell.clone());
+            let (call, tell) = (self.sensors.read(index, wanted, Vec::new(), WITHIN), self.tell.clone());
             tokio::spawn(async move {
                 let _ = tell.send(Completion::Sampled(index, call.await)).await;
             });

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use board::{Board, Input};
 use hal::{Adapter, Location};
 use hal_sim::wire::{BusKey, I2cTransfer, Outcome};
-use pmbus::{Options, Quantity, What};
+use pmbus::{Limits, Options, Quantity, What};
 use twin::{Chip, NvmeDrive, PmbusChip};
 
 use crate::pins::ConnectionId;
+use crate::sysfs::Broken;
 
 /// Transfers of one request; a daemon selects a page and reads.
 const TRANSFERS_MAX: usize = 8;
@@ -145,6 +146,24 @@ impl Buses {
     pub(crate) fn set(&mut self, chip: usize, of: Quantity, value: f64) {
         if let Some(Chip::Pmbus(chip)) = self.chip(chip) {
             chip.set(of, value);
+        }
+    }
+
+    /// Sets the limits that a chip has for itself.
+    pub(crate) fn protect(&mut self, chip: usize, of: Quantity, limits: Limits) {
+        if let Some(Chip::Pmbus(chip)) = self.chip(chip) {
+            chip.protect(of, limits);
+        }
+    }
+
+    /// Sets the temperature of a drive, or how its sensor is broken.
+    pub(crate) fn warm(&mut self, chip: usize, celsius: f64, broken: Option<Broken>) {
+        if let Some(Chip::Drive(drive)) = self.chip(chip) {
+            match broken {
+                None => drive.warm(celsius),
+                Some(Broken::Stale) => drive.say(nvme::Temperature::NoData),
+                Some(_) => drive.say(nvme::Temperature::Failed),
+            }
         }
     }
 

@@ -38,7 +38,7 @@ const PWM_MAX: f64 = 255.0;
 
 /// How an attribute is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Broken {
+pub(crate) enum Broken {
     Missing,
     Stale,
     Implausible,
@@ -70,8 +70,11 @@ struct Attribute {
 struct Register {
     id: String,
     chip: usize,
-    asked: Asked,
+    /// None of a drive, which is asked for its temperature.
+    asked: Option<Asked>,
     spec: Spec,
+    /// What the chip has for itself.
+    limits: pmbus::Limits,
     broken: Option<Broken>,
 }
 
@@ -204,15 +207,19 @@ impl Tree {
             }
         }
         for (index, register) in self.registers.iter().enumerate() {
+            let (shown, spec) = (self.plant.shown(self.attributes.len() + index), &register.spec);
+            let shown = (shown - spec.offset) / spec.scale;
+            let Some(asked) = register.asked else {
+                self.buses.warm(register.chip, shown, register.broken);
+                continue;
+            };
+            self.buses.protect(register.chip, asked, register.limits);
             let value = match register.broken {
-                Some(Broken::Implausible) => self.buses.most(register.chip, register.asked),
-                _ => {
-                    let (shown, spec) = (self.plant.shown(self.attributes.len() + index), &register.spec);
-                    Some((shown - spec.offset) / spec.scale)
-                }
+                Some(Broken::Implausible) => self.buses.most(register.chip, asked),
+                _ => Some(shown),
             };
             if let Some(value) = value {
-                self.buses.set(register.chip, register.asked, value);
+                self.buses.set(register.chip, asked, value);
             }
         }
     }
@@ -354,8 +361,16 @@ impl Tree {
 
     fn break_register(&mut self, index: usize, fault: &str) -> Result<(), String> {
         let Some(register) = self.registers.get_mut(index) else { return Ok(()) };
-        let (chip, asked, most) = (register.chip, register.asked, register.spec.plausible.1);
+        let (chip, most) = (register.chip, register.spec.plausible.1);
         let id = &register.id;
+        let Some(asked) = register.asked else {
+            register.broken = Some(match fault {
+                "missing" => Broken::Missing,
+                "stale" => Broken::Stale,
+                _ => return Err(format!("{id} is the temperature of a drive, which cannot be {fault}")),
+            });
+            return Ok(());
+        };
         register.broken = Some(match fault {
             "missing" => {
                 self.buses.refuse(chip, asked, true);
@@ -404,9 +419,10 @@ impl Tree {
         }
         for register in self.registers.iter_mut().filter(|register| register.id == id) {
             register.broken = None;
-            self.buses.refuse(register.chip, register.asked, false);
-            self.buses.hang_at(register.chip, register.asked, false);
-            if matches!(register.asked.what, What::Status { .. }) {
+            let Some(asked) = register.asked else { continue };
+            self.buses.refuse(register.chip, asked, false);
+            self.buses.hang_at(register.chip, asked, false);
+            if matches!(asked.what, What::Status { .. }) {
                 self.buses.clear(register.chip);
             }
         }
@@ -707,7 +723,15 @@ fn others(board: &Board, buses: &Buses, probes: &mut Vec<Probe>) -> (Vec<Registe
         match &sensor.input {
             Input::Pmbus { device, quantity } => {
                 let Some(chip) = buses.find(device.as_str()) else { continue };
-                registers.push(Register { id, chip, asked: *quantity, spec: sensor.spec, broken: None });
+                let (probe, spec) = (probe(sensor), sensor.spec);
+                let limits = limits(&probe, &spec);
+                registers.push(Register { id, chip, asked: Some(*quantity), spec, limits, broken: None });
+                probes.push(probe);
+            }
+            Input::Drive { drive } => {
+                let Some(chip) = buses.find(drive.as_str()) else { continue };
+                let limits = pmbus::Limits::default();
+                registers.push(Register { id, chip, asked: None, spec: sensor.spec, limits, broken: None });
                 probes.push(probe(sensor));
             }
             Input::Line { device, .. } => {
@@ -822,6 +846,30 @@ fn client(root: &Path, device: &Device) -> io::Result<()> {
     let link = root.join("bus/i2c/devices").join(name);
     remove(&link)?;
     symlink(Path::new("../../../devices").join(&device.path), link)
+}
+
+/// The limits that a chip has for itself: it is made for what it is played with.
+fn limits(probe: &Probe, spec: &Spec) -> pmbus::Limits {
+    let raw = |value: f64| Some((value - spec.offset) / spec.scale);
+    match spec.kind {
+        Kind::Temperature => pmbus::Limits {
+            upper_warning: raw(probe.load + 20.0),
+            upper_fault: raw(probe.load + 30.0),
+            ..pmbus::Limits::default()
+        },
+        Kind::Voltage => pmbus::Limits {
+            upper_fault: raw(probe.idle * 1.2),
+            upper_warning: raw(probe.idle * 1.1),
+            lower_warning: raw(probe.idle * 0.9),
+            lower_fault: raw(probe.idle * 0.8),
+        },
+        Kind::Current | Kind::Power => pmbus::Limits {
+            upper_warning: raw(probe.load * 2.0),
+            upper_fault: raw(probe.load * 2.5),
+            ..pmbus::Limits::default()
+        },
+        _ => pmbus::Limits::default(),
+    }
 }
 
 /// How a sensor is played: as the board says, or as its kind is.

@@ -6,7 +6,8 @@ use schema::rpc::sensor_service;
 use schema::v1alpha1::{
     GetSensorHistoryRequest, GetSensorHistoryResponse, GetSensorRequest, ListSensorsRequest,
     ResetStatisticsRequest, ResetThresholdsRequest, Sensor, SensorContext, SensorHistorySpan, SensorQuality,
-    SensorReadings, SensorStatus, SensorUnit, SetThresholdsRequest, Threshold, WatchReadingsRequest, sensor,
+    SensorReadings, SensorStatus, SensorUnit, SetThresholdsRequest, Threshold, ThresholdSource,
+    WatchReadingsRequest, sensor,
 };
 
 use super::Session;
@@ -231,7 +232,11 @@ fn card(sensor: &Sensor) -> Card {
         .line("Measured", when(sensor.last_reading_timestamp.as_ref()));
     if let Some(sensor::Reading::AnalogReading(reading)) = &sensor.reading {
         let (lower, upper) = limits(sensor);
-        let from = if reading.thresholds_changed { " (set here; the board has others)" } else { "" };
+        let from = match reading.thresholds_source() {
+            ThresholdSource::Set => " (set here; the board has others)",
+            ThresholdSource::Device => " (of the device; the board states none)",
+            ThresholdSource::Board | ThresholdSource::Unspecified => "",
+        };
         let crossed = reading.crossed.iter().map(|crossed| {
             let side = enum_word(crossed.side().as_str_name(), "THRESHOLD_SIDE_");
             format!("{side} {}", enum_word(crossed.level().as_str_name(), "THRESHOLD_LEVEL_"))

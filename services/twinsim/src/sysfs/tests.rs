@@ -73,7 +73,7 @@ fn every_sensor_of_the_board_is_read_as_on_real_hardware_and_is_plausible() {
         let raw = match sensor.input {
             Input::Channel { .. } => reader(&board, dir.path(), sensor.id.as_str()).read(0).unwrap(),
             Input::Pmbus { .. } => ask(&mut tree, &board, sensor.id.as_str()).unwrap(),
-            Input::Line { .. } | Input::Computed { .. } => continue,
+            Input::Drive { .. } | Input::Line { .. } | Input::Computed { .. } => continue,
         };
         let value = raw * sensor.spec.scale + sensor.spec.offset;
         let (least, most) = sensor.spec.plausible;
