@@ -198,38 +198,47 @@ pub struct Limits {
     pub tasks: Option<u64>,
     /// Open files.
     pub files: Option<u64>,
+    /// It has a real-time priority and may run for so long in one go, without waiting for anything, before it is killed; `None`: it shares the
+    /// processor as all do.
+    pub real_time: Option<Millis>,
 }
 
 impl Limits {
     /// An ordinary daemon: 2 to 4 MiB in use, ten times that as the limit. Threads: its loop, the watch on stdin, a handful of file workers.
     /// Files: bus, log, a few lines or sockets.
     pub const fn daemon() -> Self {
-        Self { memory: Some(40 * MIB), tasks: Some(32), files: Some(256) }
+        Self { memory: Some(40 * MIB), tasks: Some(32), files: Some(256), real_time: None }
     }
 
     /// powermgr: beside an ordinary daemon's a thread for each GPIO chip. Boards with many expanders have some forty. thermalmgr: one for each bus and
     /// each fan controller. inventorymgr: one for each bus with EEPROMs or drives.
     pub const fn lines() -> Self {
-        Self { memory: Some(40 * MIB), tasks: Some(96), files: Some(256) }
+        Self { memory: Some(40 * MIB), tasks: Some(96), files: Some(256), real_time: None }
+    }
+
+    /// thermalmgr: as [`Limits::lines`], and before whatever floods the processor. A turn of its loops takes less than a millisecond; the time leaves room
+    /// for its start on an emulated board, and is over before the machine is hot.
+    pub const fn cooling() -> Self {
+        Self { real_time: Some(Millis::from_secs(2)), ..Self::lines() }
     }
 
     /// sensormon: a thread for each bus, which have some forty on the largest boards, and two attributes for each sensor; its history, 19 KiB each.
     pub const fn sensors() -> Self {
-        Self { memory: Some(64 * MIB), tasks: Some(96), files: Some(4096) }
+        Self { memory: Some(64 * MIB), tasks: Some(96), files: Some(4096), real_time: None }
     }
 
     /// usermgr: an argon2id hash takes 19 MiB by default and 64 MiB at most, two at a time, beside its own 4 MiB.
     pub const fn hashing() -> Self {
-        Self { memory: Some(160 * MIB), tasks: Some(32), files: Some(256) }
+        Self { memory: Some(160 * MIB), tasks: Some(32), files: Some(256), real_time: None }
     }
 
     /// websrv: 5,000 connections at 1.6 KiB (the budget is 8 MiB), TLS state of those admitted, and their files.
     pub const fn gateway() -> Self {
-        Self { memory: Some(96 * MIB), tasks: Some(32), files: Some(8192) }
+        Self { memory: Some(96 * MIB), tasks: Some(32), files: Some(8192), real_time: None }
     }
 
     /// No limits.
     pub const fn none() -> Self {
-        Self { memory: None, tasks: None, files: None }
+        Self { memory: None, tasks: None, files: None, real_time: None }
     }
 }

@@ -165,7 +165,7 @@ roster! {
         fans: true,
         i2c: true,
         system_calls: Groups::I2C,
-        limits: Limits::lines(),
+        limits: Limits::cooling(),
         ..Row::daemon("thermalmgr", "Keep the machine cool: zones, fans, failsafe", 9)
     };
     /// Not critical: lights go on showing what they showed.

@@ -154,11 +154,13 @@ fn tables() -> String {
         let streams = or(streams.collect::<Vec<_>>().join(", "), "–");
         vec![names(row.calls), or(code(row.events, ""), "–"), or(code(row.buckets, ""), "–"), streams]
     });
-    text += &table("Limits", "daemon | memory | tasks | files", rows(started), |row| {
-        let Limits { memory, tasks, files } = row.limits;
+    text += &table("Limits", "daemon | memory | tasks | files | real time", rows(started), |row| {
+        let Limits { memory, tasks, files, real_time } = row.limits;
         let number = |limit: Option<u64>| limit.map_or_else(|| "–".to_owned(), |limit| limit.to_string());
         let memory = memory.map_or_else(|| "–".to_owned(), |bytes| format!("{} MiB", bytes >> 20));
-        vec![memory, number(tasks), number(files)]
+        let real_time =
+            real_time.map_or_else(|| "–".to_owned(), |most| format!("{} ms in one go", most.get()));
+        vec![memory, number(tasks), number(files), real_time]
     });
     let head = "daemon | user | capabilities | devices | files its settings name";
     text += &table("Users and rights", head, rows(started), |row| {

@@ -20,6 +20,13 @@ pub(crate) fn apply(pid: u32, limits: &Limits, memory_too: bool) -> std::io::Res
             tracing::debug!(files, "the limit of open files stays as it is");
         }
     }
+    if let Some(most) = limits.real_time {
+        // Before it has the priority: one that runs on and on would leave the others next to nothing. The operator then looks after the fans.
+        set(Resource::Rttime, most.get() * 1_000)?;
+        if let Err(error) = hal_linux::sched::come_forward(pid.as_raw_pid().unsigned_abs()) {
+            tracing::debug!(%error, "cannot give daemon a real-time priority: it shares the processor as all do");
+        }
+    }
     // No core dumps: they would hold credentials, and fill the flash.
     set(Resource::Core, 0)?;
     if let (true, Some(memory)) = (memory_too, limits.memory) {
@@ -50,6 +57,18 @@ mod tests {
         assert_eq!(data_limit(text), Some(109_051_904));
         assert_eq!(data_limit(&text.replace("109051904", "unlimited")), None);
         assert_eq!(data_limit(""), None);
+    }
+
+    #[test]
+    fn what_has_a_real_time_priority_is_bounded_in_time() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let applied = apply(child.id(), &Limits::cooling(), false);
+        let kept = std::fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        applied.unwrap();
+        let line = kept.lines().find(|line| line.starts_with("Max realtime timeout")).unwrap();
+        assert_eq!(line.split_whitespace().nth(3), Some("2000000"), "{line}");
     }
 
     #[test]
