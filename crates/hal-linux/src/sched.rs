@@ -34,6 +34,7 @@ struct Attributes {
 
 impl Default for Attributes {
     fn default() -> Self {
+        #[expect(clippy::cast_possible_truncation, reason = "48 bytes")]
         let size = const { size_of::<Self>() as u32 };
         Self { size, policy: 0, flags: 0, nice: 0, priority: 0, runtime: 0, deadline: 0, period: 0 }
     }
