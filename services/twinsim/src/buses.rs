@@ -9,7 +9,6 @@ use pmbus::{Limits, Options, Quantity, What};
 use twin::{Chip, NvmeDrive, PmbusChip};
 
 use crate::pins::ConnectionId;
-use crate::sysfs::Broken;
 
 /// Transfers of one request; a daemon selects a page and reads.
 const TRANSFERS_MAX: usize = 8;
@@ -19,6 +18,17 @@ const MESSAGE_MAX: usize = 512;
 const WAITING_MAX: usize = 256;
 /// The PCI vendor of the drives: that of QEMU.
 const VENDOR: u16 = 0x1b36;
+
+/// How what is measured is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Broken {
+    Missing,
+    Stale,
+    Implausible,
+    Hangs,
+    /// An alert that is given.
+    Asserted,
+}
 
 /// What a chip is made of, when it is put in.
 #[derive(Debug)]

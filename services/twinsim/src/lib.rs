@@ -30,7 +30,9 @@
 mod buses;
 mod console;
 mod error;
+mod files;
 mod pins;
+mod played;
 mod qemu;
 mod server;
 mod shell;

@@ -17,11 +17,13 @@ use hal_sim::wire::{ControlRequest, Outcome};
 use pmbus::{Quantity as Asked, What};
 use rustix::fs::{FileType, Mode, mknodat};
 use sensors::{Kind, Spec};
-use twin::{FanHealth, FruPart, Plant, Probe, Quantity};
+use twin::{FanHealth, FruPart, Plant, Probe};
 use units::Millis;
 
-use crate::buses::Buses;
+use crate::buses::{Broken, Buses};
 use crate::error::Error;
+use crate::files::{create, folder, remove, replace, write};
+use crate::played::{limits, probe};
 
 /// How often values change.
 pub(crate) const STEP: Duration = Duration::from_millis(200);
@@ -31,21 +33,8 @@ const SLOW: f64 = 1.0 / 3.0;
 const SYS: &str = "sys";
 /// Every value takes so many bytes, the rest are line ends: a longer value before leaves nothing behind.
 const WIDTH: usize = 24;
-/// The speed of a fan at full duty when the board does not say, in revolutions a minute.
-const FULL_SPEED: f64 = 10_000.0;
 /// A duty in the kernel's terms.
 const PWM_MAX: f64 = 255.0;
-
-/// How an attribute is broken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Broken {
-    Missing,
-    Stale,
-    Implausible,
-    Hangs,
-    /// An alert that is given.
-    Asserted,
-}
 
 /// A sensor that is an attribute.
 #[derive(Debug)]
@@ -848,59 +837,6 @@ fn client(root: &Path, device: &Device) -> io::Result<()> {
     symlink(Path::new("../../../devices").join(&device.path), link)
 }
 
-/// The limits that a chip has for itself: it is made for what it is played with.
-fn limits(probe: &Probe, spec: &Spec) -> pmbus::Limits {
-    let raw = |value: f64| Some((value - spec.offset) / spec.scale);
-    match spec.kind {
-        Kind::Temperature => pmbus::Limits {
-            upper_warning: raw(probe.load + 20.0),
-            upper_fault: raw(probe.load + 30.0),
-            ..pmbus::Limits::default()
-        },
-        Kind::Voltage => pmbus::Limits {
-            upper_fault: raw(probe.idle * 1.2),
-            upper_warning: raw(probe.idle * 1.1),
-            lower_warning: raw(probe.idle * 0.9),
-            lower_fault: raw(probe.idle * 0.8),
-        },
-        Kind::Current | Kind::Power => pmbus::Limits {
-            upper_warning: raw(probe.load * 2.0),
-            upper_fault: raw(probe.load * 2.5),
-            ..pmbus::Limits::default()
-        },
-        _ => pmbus::Limits::default(),
-    }
-}
-
-/// How a sensor is played: as the board says, or as its kind is.
-fn probe(sensor: &board::Sensor) -> Probe {
-    let spec = &sensor.spec;
-    let middle = match (spec.thresholds.lower.warning, spec.thresholds.upper.warning) {
-        (Some(lower), Some(upper)) => f64::midpoint(lower, upper),
-        _ => 12.0,
-    };
-    let gated = sensor.host.is_some();
-    let (quantity, idle, load, off) = match spec.kind {
-        Kind::Temperature => (Quantity::Heat, 35.0, 60.0, 22.0),
-        Kind::Fan => (Quantity::Tach, 0.0, FULL_SPEED, 0.0),
-        Kind::Voltage => (Quantity::Electric, middle, middle, if gated { 0.0 } else { middle }),
-        Kind::Current => (Quantity::Electric, 2.0, 20.0, 0.1),
-        Kind::Power => (Quantity::Electric, 40.0, 200.0, 2.0),
-        Kind::Alert | Kind::Presence => (Quantity::Electric, 0.0, 0.0, 0.0),
-        Kind::Energy | Kind::Humidity | Kind::Pressure | Kind::Percent | Kind::Frequency => {
-            (Quantity::Electric, 40.0, 40.0, 40.0)
-        }
-    };
-    let played = &sensor.played;
-    Probe {
-        quantity,
-        idle: played.idle.unwrap_or(idle),
-        load: played.load.unwrap_or(load),
-        off: played.off.unwrap_or(off),
-    }
-}
-
-/// A folder and those above it, readable for whoever gets at the run directory whatever the process's mask is.
 /// Makes an LED of the kernel's class, dark: files that keep what is written to them. Those of the timer trigger are always there.
 fn light(root: &Path, label: &str) -> io::Result<()> {
     let own = root.join("devices/platform/leds/leds").join(label);
@@ -917,47 +853,6 @@ fn light(root: &Path, label: &str) -> io::Result<()> {
     symlink("../..", own.join("device"))?;
     // As the kernel's are: who reaches the folder by another path finds it all the same.
     symlink(Path::new("../../devices/platform/leds/leds").join(label), root.join("class/leds").join(label))
-}
-
-fn folder(path: &Path) -> io::Result<()> {
-    let mut missing = Vec::new();
-    let mut at = Some(path);
-    while let Some(path) = at.filter(|path| !path.exists()) {
-        missing.push(path);
-        at = path.parent();
-    }
-    for path in missing.into_iter().rev() {
-        fs::create_dir(path)?;
-        fs::set_permissions(path, Permissions::from_mode(0o755))?;
-    }
-    Ok(())
-}
-
-fn create(path: &Path, mode: u32) -> io::Result<File> {
-    let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
-    file.set_permissions(Permissions::from_mode(mode))?;
-    Ok(file)
-}
-
-fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
-    create(path, mode)?.write_all(text.as_bytes())
-}
-
-/// Writes a file that is there as a whole or not at all.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let Some(parent) = path.parent() else { return Ok(()) };
-    folder(parent)?;
-    let new = path.with_extension("new");
-    remove(&new)?;
-    create(&new, 0o644)?.write_all(bytes)?;
-    fs::rename(&new, path)
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]
