@@ -1,6 +1,7 @@
 import { svelte } from "@sveltejs/vite-plugin-svelte";
 import { readFileSync } from "node:fs";
-import { defineConfig, type ProxyOptions } from "vite";
+import { fileURLToPath } from "node:url";
+import { defineConfig, type Plugin, type ProxyOptions } from "vite";
 
 // Where a running suite serves; `cargo xtask web dev` sets it.
 const bmc = process.env.UBMC_WEB_PROXY ?? "https://127.0.0.1:8443";
@@ -17,8 +18,29 @@ const proxy: ProxyOptions = {
   configure: (server) => void server.on("proxyRes", (_answer, _request, response) => setImmediate(() => response.flushHeaders())),
 };
 
+/**
+ * xterm.js puts styles into the page as text, which the pages' policy forbids: three elements `<style>` and one attribute. Here they become style sheets and
+ * properties, which are none. A version that does so elsewhere does not build.
+ */
+const xterm: Plugin = {
+  name: "xterm-without-inline-styles",
+  apply: "build",
+  transform(code, id) {
+    if (!id.endsWith("/@xterm/xterm/lib/xterm.mjs")) return null;
+    let count = 0;
+    const elements = /(?:[\w$]+\.)+createElement\("style"\)/g;
+    const attribute = /(?<=_addStyle\((\w+),(\w+)\)\{)\1\.setAttribute\("style",`[^`]*`\)/g;
+    const without = code
+      .replace(elements, () => ((count += 1), "sheetOfOurs()"))
+      .replace(attribute, (_, element: string, style: string) => ((count += 1), `${element}.style.cssText+=${style}+";"`));
+    if (count !== 4 || without.includes('("style"')) this.error("xterm.js makes styles in other places than it did");
+    const sheet = JSON.stringify(fileURLToPath(new URL("src/terminal/sheet.ts", import.meta.url)));
+    return { code: `import { sheet as sheetOfOurs } from ${sheet};${without}`, map: null };
+  },
+};
+
 export default defineConfig({
-  plugins: [svelte()],
+  plugins: [svelte(), xterm],
   define: { __VERSION__: JSON.stringify(version) },
   build: {
     target: "es2023",
@@ -31,6 +53,7 @@ export default defineConfig({
         // What every page needs in one file: each request costs the BMC more than some bytes that are not needed yet.
         codeSplitting: {
           groups: [
+            { name: "terminal", test: /node_modules\/@xterm|src\/terminal/, priority: 2 },
             { name: "chart", test: /node_modules\/uplot/, priority: 2 },
             { name: "core", test: /node_modules|src\/(lib(?!\/messages)|gen)|src\/ui\/(?!Chart|Palette|Shortcuts|NewPassword)/, priority: 1 },
           ],

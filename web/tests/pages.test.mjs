@@ -7,7 +7,7 @@ import { after, before, describe, test } from "node:test";
 import { artefacts, browser, PASSWORD, Person, Suite } from "./suite.mjs";
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const PAGES = ["/", "/power", "/sensors", "/sensors/cpu0_temp", "/thermal", "/leds", "/inventory", "/inventory/mainboard", "/events", "/users", "/sessions", "/roles", "/controller", "/services", "/services/websrv", "/api-explorer", "/settings", "/about"];
+const PAGES = ["/", "/power", "/console", "/sensors", "/sensors/cpu0_temp", "/thermal", "/leds", "/inventory", "/inventory/mainboard", "/events", "/users", "/sessions", "/roles", "/controller", "/services", "/services/websrv", "/api-explorer", "/settings", "/about"];
 const SIZES = { phone: { width: 360, height: 740 }, desk: { width: 1280, height: 800 }, wall: { width: 2560, height: 1440 } };
 const nameOf = (path) => path.slice(1).replaceAll("/", "-") || "overview";
 
@@ -33,7 +33,7 @@ async function findings(page) {
 
 /** The page has what it shows. */
 async function settled(page) {
-  await page.waitForFunction(() => document.querySelector("main[data-page]") && !document.querySelector("main .wait"));
+  await page.waitForFunction(() => document.querySelector("main[data-page]") && !document.querySelector("main .wait, main [data-link=connecting]"));
 }
 
 describe("every page", () => {

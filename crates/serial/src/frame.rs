@@ -105,6 +105,13 @@ pub enum Notice {
         /// Whether the port is open.
         connected: bool,
     },
+    /// Where what follows stands. Once, after the first state: who comes again tells by it what it has shown already, and what it missed.
+    Begin {
+        /// The run of the daemon, in which bytes are counted; it says nothing else.
+        run: String,
+        /// The number of the first byte that follows. Bytes that are lost count.
+        at: u64,
+    },
     /// Somebody else took the keyboard from this session.
     TakenOver {
         /// Who.

@@ -184,6 +184,8 @@ fn frames_and_commands_are_read_or_refused() {
         assert!(Command::parse(bad).is_err(), "{bad:?}");
     }
     assert_eq!(Notice::Lost { bytes: 7 }.json(), br#"{"type":"lost","bytes":7}"#);
+    let begin = Notice::Begin { run: "a1".to_owned(), at: 7 };
+    assert_eq!(begin.json(), br#"{"type":"begin","run":"a1","at":7}"#);
 }
 
 #[test]

@@ -106,6 +106,16 @@ async fn one_types_another_takes_over_and_that_is_shown_and_told() -> Result {
     let refused = eve.told(|notice| notice["type"] == "refused").await?;
     ensure!(refused["reason"].as_str().unwrap_or_default().contains("reading only"), "{refused}");
 
+    // Who comes again knows by the count what it has seen: what follows is the last of all there were.
+    let mut again = open(&suite, "?replayBytes=128&readOnly=true").await?;
+    let begin = again.told(|notice| notice["type"] == "begin").await?;
+    let received = console(&suite).await?["receivedBytes"].as_str().context("no count")?.parse::<u64>()?;
+    ensure!(begin["at"].as_u64() == received.checked_sub(128), "{begin}, {received} received");
+    let mut third = open(&suite, "?replayBytes=64&readOnly=true").await?;
+    let other = third.told(|notice| notice["type"] == "begin").await?;
+    ensure!(other["run"] == begin["run"] && other["at"].as_u64() == received.checked_sub(64), "{other}");
+    drop((again, third));
+
     // Whose keyboard it was goes, and it is free.
     drop(bob);
     ann.told(|notice| notice["type"] == "state" && notice["writer"] == "").await?;

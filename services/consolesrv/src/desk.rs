@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
+use data_encoding::HEXLOWER;
 use serial::frame::Notice;
 use serial::{Allowances, Log, Outgoing, RING, Rate, Refused, Ring, SessionId, Sessions, Typed};
 use service::Clock;
@@ -35,6 +36,8 @@ pub(crate) struct State {
 #[derive(Debug)]
 pub(crate) struct Desk {
     pub(crate) name: String,
+    /// In which the ring's bytes are counted: another each time the daemon starts.
+    pub(crate) run: String,
     pub(crate) clock: Clock,
     state: Mutex<State>,
     /// Counts changes of the state.
@@ -60,6 +63,7 @@ impl Desk {
         };
         Self {
             name: name.to_owned(),
+            run: run(clock),
             clock,
             state: Mutex::new(state),
             changed: watch::Sender::new(0),
@@ -264,4 +268,14 @@ impl Desk {
         let since = self.clock.wall().duration_since(UNIX_EPOCH).unwrap_or_default();
         i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
     }
+}
+
+/// A name for a run that no other has. Without random bytes the time has to do: who is led astray by it sees some of what was printed twice, or not again.
+fn run(clock: Clock) -> String {
+    let mut bytes = [0; 8];
+    if getrandom::fill(&mut bytes).is_err() {
+        let since = clock.wall().duration_since(UNIX_EPOCH).unwrap_or_default();
+        bytes = u64::try_from(since.as_nanos()).unwrap_or_default().to_be_bytes();
+    }
+    HEXLOWER.encode(&bytes)
 }

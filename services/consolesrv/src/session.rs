@@ -94,6 +94,7 @@ impl Session {
         let mut changes = self.desk.changes();
         let mut reader = Reader::new(&self.desk.lock().ring, u64::from(self.pass.replay));
         let mut shown: Option<Notice> = None;
+        let mut begin = Some(Notice::Begin { run: self.desk.run.clone(), at: reader.position() });
         loop {
             changes.mark_unchanged();
             let now = self.desk.notice(self.id);
@@ -108,6 +109,9 @@ impl Session {
                 }
                 notice(to, &now).await?;
                 shown = Some(now);
+            }
+            if let Some(begin) = begin.take() {
+                notice(to, &begin).await?;
             }
             let frame = {
                 let state = self.desk.lock();

@@ -5,6 +5,7 @@ import { createConnectTransport } from "@connectrpc/connect-web";
 import { ErrorInfoSchema, BadRequestSchema } from "../gen/google/rpc/error_details_pb";
 import { AssetService } from "../gen/schema/v1alpha1/asset_pb";
 import { ChassisService } from "../gen/schema/v1alpha1/chassis_pb";
+import { ConsoleService } from "../gen/schema/v1alpha1/console_pb";
 import { EventService } from "../gen/schema/v1alpha1/event_pb";
 import { HostService } from "../gen/schema/v1alpha1/host_pb";
 import { LedService } from "../gen/schema/v1alpha1/led_pb";
@@ -89,6 +90,7 @@ const transport = createConnectTransport({ baseUrl: location.origin, useBinaryFo
 
 export const assets = createClient(AssetService, transport);
 export const chassis = createClient(ChassisService, transport);
+export const consoles = createClient(ConsoleService, transport);
 export const controllers = createClient(ManagementControllerService, transport);
 export const events = createClient(EventService, transport);
 export const hosts = createClient(HostService, transport);

@@ -17,10 +17,15 @@ export function csv(rows: Row[]): string {
 
 /** Saves rows as a file, named for the BMC and the day. */
 export function save(name: string, kind: "csv" | "json", rows: Row[]): void {
-  const text = kind === "csv" ? csv(rows) : JSON.stringify(rows, null, 2);
+  const [text, type] = kind === "csv" ? [csv(rows), "text/csv"] : [JSON.stringify(rows, null, 2), "application/json"];
+  saveText(name, kind, type, text);
+}
+
+/** Saves a text, named in the same way. */
+export function saveText(name: string, ending: string, type: string, text: string): void {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([text], { type: kind === "csv" ? "text/csv" : "application/json" }));
-  link.download = `${location.hostname}-${name}-${new Date().toISOString().slice(0, 10)}.${kind}`;
+  link.href = URL.createObjectURL(new Blob([text], { type }));
+  link.download = `${location.hostname}-${name}-${new Date().toISOString().slice(0, 10)}.${ending}`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }

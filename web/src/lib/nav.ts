@@ -14,8 +14,10 @@ import Power from "@lucide/svelte/icons/power";
 import ScrollText from "@lucide/svelte/icons/scroll-text";
 import Settings from "@lucide/svelte/icons/settings";
 import ShieldCheck from "@lucide/svelte/icons/shield-check";
+import SquareTerminal from "@lucide/svelte/icons/square-terminal";
 import Users from "@lucide/svelte/icons/users";
 import Workflow from "@lucide/svelte/icons/workflow";
+import { ConsoleService } from "../gen/schema/v1alpha1/console_pb";
 import { UserService } from "../gen/schema/v1alpha1/user_pb";
 import type { Key } from "./i18n.svelte";
 import type { PageName } from "./router.svelte";
@@ -35,6 +37,7 @@ export const NAV: { title: Key; pages: Entry[] }[] = [
     pages: [
       { page: "overview", icon: LayoutDashboard, keys: "g o" },
       { page: "power", icon: Power, keys: "g p" },
+      { page: "console", icon: SquareTerminal, keys: "g m", needs: ConsoleService.method.openConsole },
       { page: "sensors", icon: Activity, keys: "g s" },
       { page: "thermal", icon: Fan, keys: "g t" },
       { page: "leds", icon: Lightbulb, keys: "g l" },

@@ -8,10 +8,12 @@ interface Kept {
   language: Language;
   clock: Clock;
   compact: boolean;
+  /** What consoles print is read out. */
+  readOut: boolean;
 }
 
 const KEY = "u-bmc-prefs";
-const DEFAULTS: Kept = { theme: "auto", language: "auto", clock: "local", compact: false };
+const DEFAULTS: Kept = { theme: "auto", language: "auto", clock: "local", compact: false, readOut: false };
 
 function read(): Kept {
   try {
@@ -45,6 +47,9 @@ class Prefs {
   }
   get compact() {
     return this.#kept.compact;
+  }
+  get readOut() {
+    return this.#kept.readOut;
   }
 
   set(change: Partial<Kept>): void {

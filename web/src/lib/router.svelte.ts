@@ -12,6 +12,8 @@ export interface Page {
 export const PAGES = {
   overview: { path: "/", title: "nav.overview", load: () => import("../pages/Overview.svelte") },
   power: { path: "/power", title: "nav.power", load: () => import("../pages/Power.svelte") },
+  console: { path: "/console", title: "nav.console", load: () => import("../pages/Console.svelte") },
+  consoleOf: { path: "/console/:id", title: "nav.console", load: () => import("../pages/Console.svelte") },
   sensors: { path: "/sensors", title: "nav.sensors", load: () => import("../pages/Sensors.svelte") },
   sensor: { path: "/sensors/:id", title: "nav.sensors", load: () => import("../pages/Sensor.svelte") },
   thermal: { path: "/thermal", title: "nav.thermal", load: () => import("../pages/Thermal.svelte") },

@@ -2,6 +2,7 @@
 import type { DescService } from "@bufbuild/protobuf";
 import { AssetService } from "../gen/schema/v1alpha1/asset_pb";
 import { ChassisService } from "../gen/schema/v1alpha1/chassis_pb";
+import { ConsoleService } from "../gen/schema/v1alpha1/console_pb";
 import { EventService } from "../gen/schema/v1alpha1/event_pb";
 import { HostService } from "../gen/schema/v1alpha1/host_pb";
 import { LedService } from "../gen/schema/v1alpha1/led_pb";
@@ -17,6 +18,7 @@ import { UserService } from "../gen/schema/v1alpha1/user_pb";
 export const SERVICES: DescService[] = [
   AssetService,
   ChassisService,
+  ConsoleService,
   EventService,
   HostService,
   LedService,
