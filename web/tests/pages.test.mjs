@@ -124,6 +124,8 @@ describe("the budgets", () => {
       }, path);
       await person.page.waitForFunction((to) => location.pathname === to, path);
       await settled(person.page);
+      // What it loads comes after it.
+      if (path === "/console") await person.page.waitForSelector("[data-console][data-link=open]");
     }
     const isStatic = (url) => !/schema\.v1alpha1|\/api\/|\/ui\//.test(url);
     const all = first.read();
