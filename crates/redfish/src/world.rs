@@ -5,8 +5,9 @@ use std::fmt;
 
 use prost::Message as _;
 use schema::rpc::{
-    asset_service, chassis_service, event_service, host_service, led_service, management_controller_service,
-    role_service, sensor_service, session_service, system_service, thermal_service, user_service,
+    asset_service, chassis_service, console_service, event_service, host_service, led_service,
+    management_controller_service, role_service, sensor_service, session_service, system_service,
+    thermal_service, user_service,
 };
 use schema::v1alpha1 as v1;
 use schema::{Code, Method, MethodInfo};
@@ -118,6 +119,8 @@ needs! {
         management_controller_service::LIST_MANAGEMENT_CONTROLLERS,
         &v1::ListManagementControllersRequest::default(),
     );
+    /// The serial consoles.
+    Consoles consoles: v1::ListConsolesResponse = |_asker| Call::new(console_service::LIST_CONSOLES, &v1::ListConsolesRequest::default());
     /// What this installation is.
     System system: v1::GetSystemInfoResponse = |_asker| Call::new(system_service::GET_SYSTEM_INFO, &v1::GetSystemInfoRequest::default());
     /// The sensors.

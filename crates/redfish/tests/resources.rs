@@ -57,6 +57,8 @@ fn a_machine_is_shown_as_its_daemons_say() {
             json!("/redfish/v1/Systems/system/Actions/ComputerSystem.Reset"),
         ),
         ("/Boot/BootSourceOverrideEnabled", json!("Disabled")),
+        ("/SerialConsole/WebSocket/Interactive", json!(true)),
+        ("/SerialConsole/WebSocket/ConsoleURI", json!("/api/v1alpha1/consoles/system/socket?bytesOnly=true")),
     ] {
         assert_eq!(system.pointer(place), Some(&expected), "{place}");
     }

@@ -59,6 +59,20 @@ impl Console {
         Ok(self.socket.send(Message::binary(text.as_bytes().to_vec())).await?)
     }
 
+    /// Types, in a text message.
+    ///
+    /// # Errors
+    /// When the session is over.
+    pub async fn writes(&mut self, text: &str) -> Result<()> {
+        Ok(self.socket.send(Message::text(text)).await?)
+    }
+
+    /// Whether nothing was told so far that has not been waited for.
+    #[must_use]
+    pub fn is_untold(&self) -> bool {
+        self.told.is_empty()
+    }
+
     /// Asks for something: `take_over`, `release`, `break`.
     ///
     /// # Errors
@@ -82,6 +96,19 @@ impl Console {
         };
         let said = tokio::time::timeout(SAID_WITHIN, wait).await;
         said.with_context(|| format!("the host never said {text:?} but: {}", self.heard))?
+    }
+
+    /// Waits for bytes and forgets them: how many. For measurements: nothing of them is looked at.
+    ///
+    /// # Errors
+    /// When the session ends.
+    pub async fn hears(&mut self) -> Result<usize> {
+        loop {
+            if !self.heard.is_empty() {
+                return Ok(std::mem::take(&mut self.heard).len());
+            }
+            self.take().await?;
+        }
     }
 
     /// Waits for a notice that `is_it`, and forgets those before.

@@ -52,6 +52,14 @@ async fn console(suite: &Suite) -> Result<Value> {
     Ok(reply.json()?["console"].clone())
 }
 
+/// Where Redfish says that the console is.
+async fn redfish_socket(suite: &Suite) -> Result<String> {
+    let reply = suite.admin().get("/redfish/v1/Systems/system").await?;
+    let shown = reply.json()?["SerialConsole"]["WebSocket"].clone();
+    ensure!(shown["ServiceEnabled"] == true && shown["Interactive"] == true, "{shown}");
+    Ok(shown["ConsoleURI"].as_str().context("no ConsoleURI")?.to_owned())
+}
+
 /// The texts of the log's last lines.
 async fn log(suite: &Suite) -> Result<Vec<String>> {
     let reply = suite.admin().get("/api/v1alpha1/consoles/system/log?pageSize=1000").await?;
@@ -116,6 +124,24 @@ async fn one_types_another_takes_over_and_that_is_shown_and_told() -> Result {
     ensure!(other["run"] == begin["run"] && other["at"].as_u64() == received.checked_sub(64), "{other}");
     drop((again, third));
 
+    // Who comes by Redfish gets bytes alone, of which text is one more kind.
+    let uri = redfish_socket(&suite).await?;
+    let authorization = basic("admin", ADMIN_PASSWORD);
+    let opened = Console::open(suite.https(), &uri, &[("authorization", authorization.as_str())]).await?;
+    let mut plain = opened.map_err(|status| anyhow::anyhow!("refused with {status}"))?;
+    bob.told(|notice| notice["sessions"] == 4).await?;
+    bob.types("echo to all\r").await?;
+    plain.says("echo to all\r\nto all\r\n").await?;
+    bob.asks("release").await?;
+    bob.told(|notice| notice["type"] == "state" && notice["writer"] == "").await?;
+    plain.writes("echo as text\r").await?;
+    plain.says("echo as text\r\nas text\r\n").await?;
+    ensure!(plain.is_untold(), "nothing is told beside bytes");
+    drop(plain);
+    bob.told(|notice| notice["type"] == "state" && notice["writer"] == "").await?;
+    bob.asks("take_over").await?;
+    bob.told(|notice| notice["type"] == "state" && notice["you_write"] == true).await?;
+
     // Whose keyboard it was goes, and it is free.
     drop(bob);
     ann.told(|notice| notice["type"] == "state" && notice["writer"] == "").await?;
@@ -132,40 +158,64 @@ async fn one_types_another_takes_over_and_that_is_shown_and_told() -> Result {
     suite.stop().await
 }
 
+/// Eight look on, and four of them read nothing any more. `CONSOLE_ROUNDS` says for how long: 44 KB are printed in each.
 #[tokio::test]
-async fn a_reader_that_is_stuck_holds_up_nobody_and_is_told_what_it_lost() -> Result {
-    let (suite, mut ann) = logged_in().await?;
-    // It reads nothing from here on: its sockets fill, and then the ring passes it.
-    let mut stuck = open(&suite, "").await?;
-    stuck.told(|notice| notice["type"] == "state").await?;
+async fn readers_that_are_stuck_hold_up_nobody_and_are_told_what_they_lost() -> Result {
+    let rounds = std::env::var("CONSOLE_ROUNDS").ok().and_then(|rounds| rounds.parse().ok());
+    // 14 MB: more than the ring and what the kernel holds for a stuck connection.
+    let rounds: u32 = rounds.unwrap_or(350);
+    let (suite, ann) = logged_in().await?;
+    let mut reading = vec![ann];
+    for _ in 0..3 {
+        let mut other = open(&suite, "?replayBytes=4096").await?;
+        other.says("ann@twin:~$ ").await?;
+        reading.push(other);
+    }
+    // They read nothing from here on: their sockets fill, and then the ring passes them.
+    let mut stuck = Vec::new();
+    for _ in 0..4 {
+        let mut console = open(&suite, "").await?;
+        console.told(|notice| notice["type"] == "state").await?;
+        stuck.push(console);
+    }
     let daemons = ["consolesrv", "websrv"];
     let pids: Vec<_> = daemons.iter().filter_map(|daemon| suite.pid_of(daemon)).collect();
     ensure!(pids.len() == daemons.len());
     let mut before = Vec::new();
-    // 14 MB: more than the ring and what the kernel holds for a stuck connection.
-    for round in 0..350 {
-        ann.types("count 4000\r").await?;
-        let text = ann.says("line 4000\r\n").await?;
-        let numbers: Vec<u32> =
-            text.lines().filter_map(|line| line.strip_prefix("line ")?.parse().ok()).collect();
-        ensure!(numbers == (1..=4000).collect::<Vec<_>>(), "round {round}: {} lines", numbers.len());
-        if round == 175 {
+    for round in 0..rounds {
+        reading.first_mut().context("nobody reads")?.types("count 4000\r").await?;
+        let texts = futures_util::future::join_all(reading.iter_mut().map(|who| who.says("line 4000\r\n")));
+        for (who, text) in texts.await.into_iter().enumerate() {
+            let text = text?;
+            let numbers: Vec<u32> =
+                text.lines().filter_map(|line| line.strip_prefix("line ")?.parse().ok()).collect();
+            ensure!(
+                numbers == (1..=4000).collect::<Vec<_>>(),
+                "round {round}, reader {who}: {} lines",
+                numbers.len()
+            );
+        }
+        if round == rounds / 2 {
             before = pids.iter().map(|pid| private_kib(*pid)).collect::<Result<_>>()?;
         }
     }
     for ((daemon, pid), before) in daemons.iter().zip(&pids).zip(before) {
         let after = private_kib(*pid)?;
+        println!("{daemon}: {before} KiB of its own after {} rounds, {after} after {rounds}", rounds / 2);
         ensure!(after < before + 2048, "{daemon} grew from {before} to {after} KiB");
         eventually("it is the process that it was", FOLLOW, || async {
             Ok(suite.pid_of(daemon) == Some(*pid))
         })
         .await?;
     }
-    let lost = stuck.told(|notice| notice["type"] == "lost").await?;
-    ensure!(lost["bytes"].as_u64().unwrap_or(0) > 100_000, "{lost}");
-    ann.types("echo both\r").await?;
-    ann.says("\r\nboth\r\n").await?;
-    stuck.says("\r\nboth\r\n").await?;
+    reading.first_mut().context("nobody reads")?.types("echo all\r").await?;
+    for who in &mut stuck {
+        let lost = who.told(|notice| notice["type"] == "lost").await?;
+        ensure!(lost["bytes"].as_u64().unwrap_or(0) > 100_000, "{lost}");
+    }
+    for who in reading.iter_mut().chain(&mut stuck) {
+        who.says("\r\nall\r\n").await?;
+    }
     suite.stop().await
 }
 

@@ -105,18 +105,19 @@ impl Session {
                 ) = (&shown, &now)
                     && !writer.is_empty()
                 {
-                    notice(to, &Notice::TakenOver { by: writer.clone() }).await?;
+                    self.notice(to, &Notice::TakenOver { by: writer.clone() }).await?;
                 }
-                notice(to, &now).await?;
+                self.notice(to, &now).await?;
                 shown = Some(now);
             }
             if let Some(begin) = begin.take() {
-                notice(to, &begin).await?;
+                self.notice(to, &begin).await?;
             }
             let frame = {
                 let state = self.desk.lock();
                 match reader.next(&state.ring, self.desk.clock.now()) {
                     Piece::Wait(until) => Err(until),
+                    Piece::Lost(_) if self.pass.bytes_only => Ok(Vec::new()),
                     Piece::Lost(bytes) => Ok(encode(Kind::Control, &Notice::Lost { bytes }.json())),
                     Piece::Bytes(bytes) => Ok(encode(Kind::Data, bytes)),
                 }
@@ -126,10 +127,15 @@ impl Session {
                 Err(until) => tokio::select! {
                     changed = changes.changed() => if changed.is_err() { return Ok(()) },
                     () = self.desk.clock.sleep_until(until) => {}
-                    said = told.recv() => if let Some(said) = said { notice(to, &said).await? },
+                    said = told.recv() => if let Some(said) = said { self.notice(to, &said).await? },
                 },
             }
         }
+    }
+
+    /// Tells something beside bytes, to who wants to be told.
+    async fn notice(&self, to: &mut OwnedWriteHalf, said: &Notice) -> io::Result<()> {
+        if self.pass.bytes_only { Ok(()) } else { notice(to, said).await }
     }
 
     /// Takes what is typed and asked for.
@@ -222,6 +228,7 @@ mod tests {
                 replay: 0,
                 read_only: false,
                 take_over: false,
+                bytes_only: false,
             };
             let ticket = shared.tickets.lock().await.issue(pass, Instant::now()).unwrap();
             let (ours, theirs) = UnixStream::pair().unwrap();

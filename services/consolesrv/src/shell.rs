@@ -221,6 +221,7 @@ async fn answer(
                 replay: open.replay_bytes,
                 read_only: open.read_only,
                 take_over: open.take_over,
+                bytes_only: open.bytes_only,
             });
             let issued = match pass {
                 Ok(pass) => shared.tickets.lock().await.issue(pass, Instant::now()).map_err(|error| {

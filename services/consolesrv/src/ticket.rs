@@ -21,6 +21,8 @@ pub(crate) struct Pass {
     pub(crate) replay: u32,
     pub(crate) read_only: bool,
     pub(crate) take_over: bool,
+    /// Nothing is told beside bytes.
+    pub(crate) bytes_only: bool,
 }
 
 /// Those that are out.
@@ -62,7 +64,16 @@ mod tests {
 
     fn pass(desk: usize) -> Pass {
         let (username, address, request_id) = (String::new(), String::new(), String::new());
-        Pass { desk, username, address, request_id, replay: 0, read_only: false, take_over: false }
+        Pass {
+            desk,
+            username,
+            address,
+            request_id,
+            replay: 0,
+            read_only: false,
+            take_over: false,
+            bytes_only: false,
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! A console of a host as a WebSocket (RFC 6455), and what a connection takes with it when it becomes one.
 //!
 //! The gate decides as for any request: it is a call of `OpenConsole`, whose answer is a ticket for the socket of the daemon that serves consoles. From then on
-//! bytes go between the two sockets: binary messages are those of the console, text messages what the daemon and its client tell each other. Nothing of either is
-//! looked at here.
+//! bytes go between the two sockets: binary messages are those of the console, text messages what the daemon and its client tell each other, unless the client wants
+//! bytes alone. Nothing of either is looked at here.
 //!
 //! The connection keeps its place in the table and counts as one with a request under way; the session has a place among its account's streams, and ends with the
 //! account's login, as they do.
@@ -92,6 +92,10 @@ async fn open(gateway: &Arc<Gateway>, parts: &mut Parts, call: &mut Call) -> Res
     call.due(Some(most));
     let (admitted, shown) = gateway.identify(route, parts, call).await?;
     let message = asked(route, parts)?;
+    // To a client of bytes alone text is one more way to type.
+    let bytes_only =
+        message.get_field_by_name("bytes_only").is_some_and(|value| value.as_bool() == Some(true));
+    let text = if bytes_only { Kind::Data } else { Kind::Control };
     if call.version != HttpVersion::H1 || !crate::ui_cookie::is_socket(parts) {
         let text = "a console is a WebSocket: open it by HTTP/1.1 with `Upgrade: websocket`";
         return Err(Failure::from(Status::failed_precondition(text)).http(StatusCode::UPGRADE_REQUIRED));
@@ -122,7 +126,7 @@ async fn open(gateway: &Arc<Gateway>, parts: &mut Parts, call: &mut Call) -> Res
     Ok(upgrade.on_upgrade(move |socket| async move {
         let active = conn.begin();
         tokio::select! {
-            () = session(socket, daemon, guard) => {}
+            () = session(socket, daemon, guard, text) => {}
             () = conn.evicted() => {}
         }
         drop((active, ticket));
@@ -152,14 +156,14 @@ async fn connect(gateway: &Gateway, path: &Path, ticket: &[u8]) -> std::io::Resu
 /// How a session ends: what the client is told, if it is still there.
 type Ended = Option<(u16, String)>;
 
-async fn session(socket: WebSocket, daemon: UnixStream, mut guard: Guard) {
+async fn session(socket: WebSocket, daemon: UnixStream, mut guard: Guard, text: Kind) {
     let (mut to, mut from) = socket.split();
     let (mut from_daemon, mut to_daemon) = daemon.into_split();
     let heard = AtomicU64::new(0);
     let begun = Instant::now();
     let ended = tokio::select! {
         ended = show(&mut to, &mut from_daemon, begun, &heard) => ended,
-        ended = listen(&mut from, &mut to_daemon, begun, &heard) => ended,
+        ended = listen(&mut from, &mut to_daemon, text, begun, &heard) => ended,
         ended = watch(&mut guard) => ended,
     };
     if let Some((code, reason)) = ended {
@@ -223,10 +227,11 @@ async fn payload(begin: [u8; HEAD], from: &mut OwnedReadHalf) -> Option<Message>
     }
 }
 
-/// What the client sends, to the daemon.
+/// What the client sends, to the daemon; text messages as this.
 async fn listen(
     from: &mut SplitStream<WebSocket>,
     to: &mut OwnedWriteHalf,
+    text: Kind,
     begun: Instant,
     heard: &AtomicU64,
 ) -> Ended {
@@ -234,6 +239,10 @@ async fn listen(
         || heard.store(u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     while let Some(message) = from.next().await {
         hear();
+        let message = match message {
+            Ok(Message::Text(said)) if text == Kind::Data => Ok(Message::Binary(said.into())),
+            other => other,
+        };
         let sent = match message {
             Ok(Message::Binary(bytes)) => {
                 let mut sent = Ok(());

@@ -57,7 +57,7 @@ pub(super) static SYSTEM: Resource = Resource {
         }],
         run: reset,
     }],
-    ..Resource::new("Systems/{}", "ComputerSystem.v1_13_0.ComputerSystem", &entity::COMPUTER_SYSTEM, show)
+    ..Resource::new("Systems/{}", "ComputerSystem.v1_26_0.ComputerSystem", &entity::COMPUTER_SYSTEM, show)
 };
 
 fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
@@ -122,6 +122,7 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
         "MemorySummary": {
             "TotalSystemMemoryGiB": (!memory.is_empty()).then(|| mib_as_gib(memory.iter().sum())),
         },
+        "SerialConsole": serial_console(world, host),
         "Processors": link(&format!("/redfish/v1/Systems/{id}/Processors")),
         "Memory": link(&format!("/redfish/v1/Systems/{id}/Memory")),
         "Status": system_status(host),
@@ -130,6 +131,14 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
             "ManagedBy": [link("/redfish/v1/Managers/bmc")],
         },
     })))
+}
+
+/// How the host's serial port is reached, if it has one that is ours.
+fn serial_console(world: &World, host: &v1::Host) -> Option<Value> {
+    let consoles = &world.consoles().ok()?.consoles;
+    let console = consoles.iter().find(|console| console.name == host.name)?;
+    let uri = format!("/api/v1alpha1/consoles/{}/socket?bytesOnly=true", console.name);
+    Some(json!({ "WebSocket": { "ServiceEnabled": true, "ConsoleURI": uri, "Interactive": true } }))
 }
 
 /// Whole numbers where it is one.

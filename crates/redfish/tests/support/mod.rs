@@ -164,6 +164,8 @@ impl Bench {
             "rpc.ChassisService.ListChassis",
             &v1::ListChassisResponse { chassis: vec![chassis], ..Default::default() },
         );
+        let console = v1::Console { name: "system".into(), connected: true, ..v1::Console::default() };
+        self.say("rpc.ConsoleService.ListConsoles", &v1::ListConsolesResponse { consoles: vec![console] });
         let controller = v1::ManagementController {
             name: "bmc".into(),
             description: Some("the bmc".into()),
