@@ -323,17 +323,25 @@ fn hand_devices(dev: &Path) {
 
 /// Lets the daemon that serves consoles use the board's serial ports, and no others: one of them may be the controller's own.
 fn hand_consoles(board: &Board) {
-    let mut owners = Daemon::ALL.iter().map(|daemon| daemon.row()).filter(|row| row.consoles);
-    let Some(id) = owners.find_map(|row| row.user) else { return };
-    for path in board.consoles.iter().filter_map(|console| console.device.as_deref()) {
-        match hand(path, id, |_| 0o660) {
-            // Its driver may come later.
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(console = %path.display(), %error, "cannot give serial port to daemon");
-            }
-            _ => {}
-        }
+    let devices = board.consoles.iter().filter_map(|console| console.device.as_deref());
+    for (path, error) in hand_ports(devices) {
+        tracing::warn!(console = %path.display(), %error, "cannot give serial port to daemon");
     }
+}
+
+/// As at the start, for a port whose driver comes later, or that comes again: its daemon tries it all the time. What failed at the start is not told anew.
+pub(crate) fn hand_late_consoles(board: &Board) {
+    if board.hal == HalKind::Linux {
+        hand_ports(board.consoles.iter().filter_map(|console| console.device.as_deref()));
+    }
+}
+
+/// Gives these to the daemon that serves consoles; those that it cannot be given, and why. One that is not there may come.
+fn hand_ports<'p>(ports: impl Iterator<Item = &'p Path>) -> Vec<(&'p Path, io::Error)> {
+    let mut owners = Daemon::ALL.iter().map(|daemon| daemon.row()).filter(|row| row.consoles);
+    let Some(id) = owners.find_map(|row| row.user) else { return Vec::new() };
+    let failed = |path: &'p Path| hand(path, id, |_| 0o660).err().map(|error| (path, error));
+    ports.filter_map(failed).filter(|(_, error)| error.kind() != io::ErrorKind::NotFound).collect()
 }
 
 /// Lets the daemon that drives LEDs write what their folders below `sys` have for that: its group reaches those there are by now. What a
@@ -414,6 +422,30 @@ fn hand_fans(outputs: &[PathBuf]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_serial_port_that_comes_late_is_handed_over_then() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let port = folder.path().join("ttyS9");
+        let hand_it = || hand_ports(std::iter::once(port.as_path())).len();
+        assert_eq!(hand_it(), 0, "it is not there, and may come");
+        fs::write(&port, "").unwrap();
+        assert_eq!(hand_it(), 0);
+        let about = fs::metadata(&port).unwrap();
+        let id = Daemon::Consolesrv.row().user.unwrap();
+        assert_eq!(
+            (std::os::unix::fs::MetadataExt::gid(&about), about.permissions().mode() & 0o777),
+            (id, 0o660)
+        );
+        // Another takes its place, as when a device is put back.
+        fs::remove_file(&port).unwrap();
+        fs::write(&port, "").unwrap();
+        hand_it();
+        assert_eq!(std::os::unix::fs::MetadataExt::gid(&fs::metadata(&port).unwrap()), id);
+    }
 
     #[test]
     fn only_a_socket_of_ours_is_handed_over_and_no_link_is_followed() {

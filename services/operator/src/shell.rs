@@ -374,7 +374,12 @@ impl<'a> Operator<'a> {
                     self.reset_now();
                 }
                 _ = pet.tick() => self.pet().await,
-                _ = turn.tick() => self.forgive(),
+                _ = turn.tick() => {
+                    self.forgive();
+                    if self.own_users {
+                        privileges::hand_late_consoles(&self.prepared.board);
+                    }
+                }
                 _ = look.tick(), if self.cooling.is_some() => self.guard_fans(),
                 _ = signals.terminate.recv() => self.asked_to_stop("SIGTERM", false),
                 _ = signals.interrupt.recv() => self.asked_to_stop("SIGINT", false),
