@@ -30,6 +30,8 @@ enum Bench {
     Web,
     /// 1,000 hwmon sensors at 1 Hz: processor, memory, jitter and latency, and the fan loop under a flood of the bus, beside lm-sensors.
     Sensors,
+    /// A console: echo, throughput and processor time at 115,200 baud with four readers, beside socat.
+    Console,
     /// Each stage of a boot of the image on the emulated board, up to the first answer. Only when asked for by name.
     Boot,
 }
@@ -43,12 +45,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if matches!(args.what, None | Some(Bench::Sensors)) {
         need::tools(&[need::SENSORS])?;
     }
+    if matches!(args.what, None | Some(Bench::Console)) {
+        need::tools(&[need::SOCAT])?;
+    }
     if matches!(args.what, Some(Bench::Boot)) {
         return emulate::bench(&args.rest);
     }
     let nats_server = need::python_clients()?.join("bin/nats-server");
     sh::cargo(&["build", "--locked", "--release"])?;
-    let all = [Bench::Bus, Bench::Stream, Bench::Power, Bench::Flood, Bench::Web, Bench::Sensors];
+    let all =
+        [Bench::Bus, Bench::Stream, Bench::Power, Bench::Flood, Bench::Web, Bench::Sensors, Bench::Console];
     let chosen: Vec<Bench> = args.what.map_or_else(|| all.to_vec(), |one| vec![one]);
     for bench in chosen {
         let (package, example) = match bench {
@@ -58,6 +64,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Bench::Flood => ("testkit", "bench_flood"),
             Bench::Web => ("testkit", "bench_web"),
             Bench::Sensors => ("testkit", "bench_sensors"),
+            Bench::Console => ("testkit", "bench_console"),
             Bench::Boot => continue,
         };
         sh::say(&format!("\n=== {bench:?} ==="));
@@ -77,6 +84,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                 .args(&args.rest)
                 .env("NATS_SERVER", &nats_server)
                 .env("NGINX", sh::located(need::NGINX.program).unwrap_or_default())
+                .env("SOCAT", sh::located(need::SOCAT.program).unwrap_or_default())
                 .env("UBMC", sh::target_dir().join("release/u-bmc")),
         )?;
     }

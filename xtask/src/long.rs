@@ -21,6 +21,8 @@ const CASES: u32 = 5_000;
 const POWER_SCHEDULES: u32 = 100_000;
 /// Cuts of an emulated BMC's power.
 const POWER_CUTS: u32 = 40;
+/// Rounds of 44 KB on a console.
+const CONSOLE_ROUNDS: u32 = 20_000;
 /// How long each fuzz target runs, in seconds.
 const FUZZ_SECONDS: u32 = 60;
 
@@ -31,6 +33,8 @@ pub(crate) enum Part {
     Fire,
     /// Starts on damaged files.
     Damaged,
+    /// Readers of a console, of which half are stuck.
+    Consoles,
     /// Crashes of the bus while it stores.
     Crashes,
     /// The slow tests of the NATS clients' suites.
@@ -58,6 +62,7 @@ pub(crate) fn run(only: &[Part], count: &mut Count) -> Result<()> {
         let result = match part {
             Part::Fire => fire(count),
             Part::Damaged => damaged(count),
+            Part::Consoles => consoles(count),
             Part::Crashes => stream_crash(count),
             Part::Suites => suites(count),
             Part::Properties => properties(count),
@@ -132,6 +137,12 @@ fn fire(count: &mut Count) -> Result<()> {
 fn damaged(count: &mut Count) -> Result<()> {
     let variables = [("DAMAGED_STARTS", EVERY_DAMAGE.to_string())];
     tests(&["--package", "u-bmc", "--test", "damaged"], &variables, count)
+}
+
+/// 0.9 GB past readers that are stuck.
+fn consoles(count: &mut Count) -> Result<()> {
+    let variables = [("CONSOLE_ROUNDS", CONSOLE_ROUNDS.to_string())];
+    tests(&["--package", "u-bmc", "--test", "consoles", "stuck"], &variables, count)
 }
 
 fn stream_crash(count: &mut Count) -> Result<()> {

@@ -59,6 +59,8 @@ pub(crate) const IPMITOOL: Tool = Tool { program: "ipmitool", package: "ipmitool
 pub(crate) const FREEIPMI: Tool = Tool { program: "bmc-info", package: "freeipmi-tools" };
 /// lm-sensors, beside sensormon.
 pub(crate) const SENSORS: Tool = Tool { program: "sensors", package: "lm-sensors" };
+/// Hands a terminal to a client, beside consolesrv.
+pub(crate) const SOCAT: Tool = Tool { program: "socat", package: "socat" };
 pub(crate) const DNSMASQ: Tool = Tool { program: "dnsmasq", package: "dnsmasq-base" };
 
 /// Makes sure that every tool is there. As root on Debian it installs what is missing; elsewhere it names it.
