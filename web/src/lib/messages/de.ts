@@ -144,7 +144,7 @@ const de: Messages = {
   "console.writes": "{who} hat die Tastatur",
   "console.free": "Niemand hat die Tastatur: tippen genügt",
   "console.lookOnly": "Nur ansehen",
-  "console.sessions": "{n} sehen zu",
+  "console.sessions": "{n} dabei",
   "console.takeOver": "Übernehmen",
   "console.takeOverAsk": "Die Tastatur von {who} übernehmen?",
   "console.takeOverText": "Beide erfahren davon. Was getippt wurde und noch nicht beim Host ist, wird verworfen.",
