@@ -188,6 +188,7 @@ const DAGGER_PACKAGES: &[&str] = &["dagger-io==0.21.11", "mypy==2.4.1"];
 /// DMTF's checkers of Redfish services and the clients of those who use them.
 const PYTHON_REDFISH_PACKAGES: &[&str] = &[
     "redfish==3.4.2",
+    "redfish-interop-validator==3.0.4",
     "redfish-protocol-validator==1.3.2",
     "redfish-service-validator==3.1.8",
     "redfish-use-case-checkers==2.1.1",

@@ -192,6 +192,10 @@ pub(crate) fn repeated(property: &Property, value: &Value) -> String {
     }
 }
 
+fn is_link(value: &Value) -> bool {
+    value.as_object().is_some_and(|map| map.len() == 1 && map.get("@odata.id").is_some_and(Value::is_string))
+}
+
 fn fit(property: &Property, value: &Value) -> Result<(), Wrong> {
     match (property.kind, value) {
         (_, Value::Null) if property.nullable => Ok(()),
@@ -227,10 +231,16 @@ fn fit(property: &Property, value: &Value) -> Result<(), Wrong> {
                 Err(Wrong::Type)
             }
         }
-        (Kind::Link, Value::Object(map)) => match map.get("@odata.id") {
-            Some(Value::String(_)) if map.len() == 1 => Ok(()),
-            _ => Err(Wrong::Format),
-        },
+        (Kind::Link, Value::Object(_)) => is_link(value).then_some(()).ok_or(Wrong::Format),
+        (Kind::Links(most), Value::Array(list)) => {
+            if list.len() > most {
+                Err(Wrong::Many(most))
+            } else if list.iter().all(is_link) {
+                Ok(())
+            } else {
+                Err(Wrong::Format)
+            }
+        }
         _ => Err(Wrong::Type),
     }
 }

@@ -787,6 +787,7 @@ fn action_info(action: &Action, uri: &str, id: &str) -> Value {
                 Kind::Enum(values) => ("String", Some(values)),
                 Kind::Texts(_) => ("StringArray", None),
                 Kind::Link => ("Object", None),
+                Kind::Links(_) => ("ObjectArray", None),
             };
             let mut entry = json!({"Name": parameter.property.path, "Required": parameter.required, "DataType": kind, "AllowableValues": values});
             prune(&mut entry, &[]);

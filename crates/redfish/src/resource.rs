@@ -109,6 +109,8 @@ pub enum Kind {
     Texts(usize),
     /// A URI of a resource: `{"@odata.id": …}`.
     Link,
+    /// A list of at most so many of those.
+    Links(usize),
 }
 
 /// A property that a client may give.
@@ -151,6 +153,15 @@ impl Given {
     #[must_use]
     pub fn bool(&self, path: &str) -> Option<bool> {
         self.get(path).and_then(Value::as_bool)
+    }
+
+    /// A list of texts, or of links; empty when it was not given.
+    #[must_use]
+    pub fn texts(&self, path: &str) -> Vec<String> {
+        let items = self.get(path).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let text =
+            |item: &Value| item.as_str().or_else(|| item.get("@odata.id")?.as_str()).map(str::to_owned);
+        items.iter().filter_map(text).collect()
     }
 
     /// Whether nothing was given.

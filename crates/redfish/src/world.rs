@@ -163,6 +163,11 @@ needs! {
         event_service::LIST_EVENTS,
         &v1::ListEventsRequest { page_size: 1000, ..v1::ListEventsRequest::default() },
     );
+    /// Where events are sent, as far as the caller may see it.
+    Subscriptions subscriptions: v1::ListEventSubscriptionsResponse = |_asker| Call::new(
+        event_service::LIST_EVENT_SUBSCRIPTIONS,
+        &v1::ListEventSubscriptionsRequest::default(),
+    );
 }
 
 /// A stream of events that is open.

@@ -7,7 +7,7 @@ use redfish::{Fault, Method, Request};
 use schema::Code;
 use schema::v1alpha1 as v1;
 use serde_json::{Value, json};
-use support::{Bench, asker, said, session};
+use support::{Bench, asker, said, session, subscription};
 
 const SYSTEM: &str = "/redfish/v1/Systems/system";
 
@@ -321,11 +321,158 @@ fn an_event_is_sent_with_its_message_and_its_origin() {
         severity: v1::EventSeverity::Warning.into(),
         ..v1::Event::default()
     };
-    let sent = redfish::resources::event_payload(&event, "42", "7");
+    let sent = redfish::resources::event_payload(std::slice::from_ref(&event), "42", "7");
     assert_eq!((&sent["Id"], &sent["Context"]), (&json!("42"), &json!("7")));
     assert_eq!(sent["Events"][0]["MessageId"], "UBmc.1.0.EventWarning");
     assert_eq!(sent["Events"][0]["OriginOfCondition"]["@odata.id"], "/redfish/v1/Systems/system");
     assert!(sent["Events"][0].get("EventTimestamp").is_none());
+}
+
+const SUBSCRIPTIONS: &str = "/redfish/v1/EventService/Subscriptions";
+
+#[test]
+fn a_subscription_is_made_of_what_a_client_asks_for_or_not_at_all() {
+    let mut bench = bench();
+    let made = v1::CreateEventSubscriptionResponse {
+        subscription: Some(subscription("sub-1", v1::EventSubscriptionState::Active)),
+    };
+    bench.say("rpc.EventService.CreateEventSubscription", &made);
+    let full = json!({
+        "Destination": "https://collector.example/events", "Protocol": "Redfish", "Context": "rack 7",
+        "SubscriptionType": "RedfishEvent", "EventFormatType": "Event", "RegistryPrefixes": ["UBmc"],
+        "ResourceTypes": ["ComputerSystem"], "MessageIds": ["UBmc.1.0.EventWarning"],
+        "OriginResources": [{"@odata.id": "/redfish/v1/Systems/system"}], "SubordinateResources": true,
+        "DeliveryRetryPolicy": "RetryForeverWithBackoff", "VerifyCertificate": true,
+    });
+    let answer = bench.send(Method::Post, SUBSCRIPTIONS, &full);
+    assert_eq!(
+        (answer.status, answer.header("location")),
+        (201, Some("/redfish/v1/EventService/Subscriptions/sub-1"))
+    );
+    // What is shown is what was asked for.
+    for (name, value) in full.as_object().unwrap() {
+        assert_eq!(&answer.value()[name], value, "{name}");
+    }
+    let call = bench.called.pop().unwrap();
+    let asked =
+        v1::CreateEventSubscriptionRequest::decode(call.request.as_slice()).unwrap().subscription.unwrap();
+    let shown = v1::EventSubscription {
+        id: String::new(),
+        username: String::new(),
+        sequence: 0,
+        state: 0,
+        ..subscription("", v1::EventSubscriptionState::Active)
+    };
+    assert_eq!(asked, shown);
+    for (change, told) in [
+        (json!({"Protocol": "FTP"}), "PropertyValueNotInList"),
+        (json!({"SubscriptionType": "SNMPTrap"}), "PropertyValueNotInList"),
+        (json!({"RegistryPrefixes": ["Base"]}), "PropertyValueNotInList"),
+        (json!({"ResourceTypes": ["Drive"]}), "PropertyValueNotInList"),
+        (json!({"MessageIds": ["UBmc.1.0.Nope"]}), "PropertyValueNotInList"),
+        (json!({"OriginResources": ["/redfish/v1/Systems/system"]}), "PropertyValueFormatError"),
+        (json!({"OriginResources": {"@odata.id": "/x"}}), "PropertyValueTypeError"),
+        (json!({"VerifyCertificate": "no"}), "PropertyValueTypeError"),
+        (json!({"Destination": "x".repeat(513)}), "StringValueTooLong"),
+        (json!({"HttpHeaders": []}), "PropertyUnknown"),
+    ] {
+        let mut body = full.clone();
+        body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        let answer = bench.send(Method::Post, SUBSCRIPTIONS, &body);
+        assert_eq!((answer.status, said(&answer).as_str()), (400, told), "{change}");
+    }
+    let answer = bench.send(Method::Post, SUBSCRIPTIONS, &json!({"Context": "x"}));
+    assert_eq!(said(&answer), "CreateFailedMissingReqProperties CreateFailedMissingReqProperties");
+    assert!(bench.called.is_empty());
+    let mut by = |name, role| {
+        let mut bench = Bench::by(asker(name, role));
+        bench.say("rpc.EventService.CreateEventSubscription", &made);
+        bench.send(Method::Post, SUBSCRIPTIONS, &full).status
+    };
+    assert_eq!((by("rita", auth::Role::ReadOnly), by("olga", auth::Role::Operator)), (403, 201));
+}
+
+#[test]
+fn a_subscription_is_changed_resumed_and_ended_by_its_owner() {
+    let mut bench = bench();
+    for method in ["rpc.EventService.UpdateEventSubscription", "rpc.EventService.DeleteEventSubscription"] {
+        bench.say(method, &v1::UpdateEventSubscriptionResponse::default());
+    }
+    let path = &format!("{SUBSCRIPTIONS}/sub-1");
+    let mut change = |body: Value| {
+        bench.called.clear();
+        let answer = bench.send(Method::Patch, path, &body);
+        let paths = bench.called.iter().flat_map(|call| {
+            let request = v1::UpdateEventSubscriptionRequest::decode(call.request.as_slice()).unwrap();
+            request.field_mask.unwrap().paths
+        });
+        (answer.status, said(&answer), paths.collect::<Vec<_>>().join(" "))
+    };
+    let ok = |paths: &str| (200, String::new(), paths.to_owned());
+    assert_eq!(
+        change(json!({"Context": "new", "DeliveryRetryPolicy": "RetryForever"})),
+        ok("context retry_policy")
+    );
+    assert_eq!(change(json!({"Context": null})), ok("context"));
+    assert_eq!(change(json!({"VerifyCertificate": false})), ok("verify_certificate"));
+    assert_eq!(
+        change(json!({"Destination": "https://other/"})),
+        (400, "PropertyNotWritable".into(), String::new())
+    );
+    let answer =
+        bench.send(Method::Post, &format!("{path}/Actions/EventDestination.ResumeSubscription"), &json!({}));
+    assert_eq!(answer.status, 204);
+    // A stream is none that could be resumed, or changed.
+    let stream = format!("{SUBSCRIPTIONS}/7");
+    let resume = format!("{stream}/Actions/EventDestination.ResumeSubscription");
+    assert_eq!(said(&bench.send(Method::Post, &resume, &json!({}))), "ActionNotSupported");
+    assert_eq!(said(&bench.send(Method::Patch, &stream, &json!({"Context": "x"}))), "PropertyNotWritable");
+    assert_eq!(bench.send(Method::Delete, path, &json!({})).status, 204);
+    assert_eq!(bench.called.last().unwrap().method.method, "DeleteEventSubscription");
+    assert_eq!(bench.send(Method::Delete, &format!("{SUBSCRIPTIONS}/sub-2"), &json!({})).status, 404);
+}
+
+#[test]
+fn a_dead_destination_is_seen() {
+    let mut bench = bench();
+    let mut status = |state| {
+        let subscriptions = vec![subscription("sub-1", state)];
+        let all = v1::ListEventSubscriptionsResponse {
+            subscriptions,
+            ..v1::ListEventSubscriptionsResponse::default()
+        };
+        bench.say("rpc.EventService.ListEventSubscriptions", &all);
+        let shown = bench.get(&format!("{SUBSCRIPTIONS}/sub-1"));
+        let description = shown.value()["Description"].as_str().unwrap_or_default().to_owned();
+        (shown.value()["Status"].clone(), description)
+    };
+    let failed = "1 failed attempts; the last: it answered 500".to_owned();
+    assert_eq!(
+        status(v1::EventSubscriptionState::Active),
+        (json!({"State": "Enabled", "Health": "OK"}), String::new())
+    );
+    assert_eq!(
+        status(v1::EventSubscriptionState::Retrying),
+        (json!({"State": "Enabled", "Health": "Warning"}), failed.clone())
+    );
+    assert_eq!(
+        status(v1::EventSubscriptionState::Suspended),
+        (json!({"State": "Disabled", "Health": "Critical"}), failed)
+    );
+}
+
+#[test]
+fn a_test_event_is_of_a_message_that_is_sent() {
+    let mut bench = bench();
+    bench.say("rpc.EventService.SendTestEvent", &v1::SendTestEventResponse::default());
+    let target = "/redfish/v1/EventService/Actions/EventService.SubmitTestEvent";
+    let answer =
+        bench.send(Method::Post, target, &json!({"MessageId": "UBmc.1.0.EventCritical", "Message": "x"}));
+    assert_eq!(answer.status, 204);
+    let request = v1::SendTestEventRequest::decode(bench.called.pop().unwrap().request.as_slice()).unwrap();
+    assert_eq!((request.severity(), request.message.as_str()), (v1::EventSeverity::Critical, "x"));
+    let answer = bench.send(Method::Post, target, &json!({"MessageId": "Base.1.0.Success"}));
+    assert_eq!((answer.status, said(&answer).as_str()), (400, "ActionParameterValueNotInList"));
 }
 
 #[test]

@@ -111,13 +111,21 @@ roster! {
         reads: &["/proc/meminfo", "/proc/uptime", "/sys/class/watchdog", "/sys/devices", "/sys/fs/pstore"],
         ..Row::daemon("statemgr", "Keep the desired and actual state of host, chassis and controller", 2)
     };
-    /// Not critical: events are kept and watched without it, only lists of them need it.
+    /// Not critical: events are kept and watched without it, only lists of them need it, and who is sent them gets them later. It reaches outward so that
+    /// websrv, which strangers speak to, need not.
     Eventlog = Row {
         pages: &["eventlog"],
+        events: &["log"],
+        buckets: &["subscriptions"],
         streams: &[Stream::Events],
         trims: &[Stream::Events],
         needs_board: false,
-        ..Row::daemon("eventlog", "List past events, keep the room of the event log", 7)
+        files: &["subscriptions.ca_file"],
+        // Certificates of authorities lie in both; name servers in the first and in /run.
+        reads: &["/etc", "/usr/share", "/run"],
+        reach: Reach::Outward,
+        system_calls: Groups::DATAGRAMS,
+        ..Row::daemon("eventlog", "List past events, send them to subscribers, keep the room of the event log", 7)
     };
     /// Not critical: what keeps the machine cool reads its own sensors. Its numbers are counted and its readings shown here.
     Sensormon = Row {

@@ -1,4 +1,4 @@
-//! Redfish clients and checkers that we did not write, against the whole suite: DMTF's validators, sushy, redfishtool.
+//! Redfish clients and checkers that we did not write, against the whole suite: DMTF's validators, sushy, redfishtool; and OCP's profiles.
 //!
 //! They come from the Python environment that `cargo xtask test` makes. The schemas that the Service Validator checks against are those that the crate
 //! `nv-redfish-schema` carries: nothing is fetched.
@@ -29,6 +29,10 @@ fn skip() {
 }
 
 async fn run(python: &PathBuf, suite: &Suite, part: &str) -> Result {
+    run_with(python, suite, part, &[]).await
+}
+
+async fn run_with(python: &PathBuf, suite: &Suite, part: &str, more: &[&str]) -> Result {
     let script = testkit::root().join("tests/clients/redfish_clients.py");
     let password = suite.scratch().join("password");
     std::fs::write(&password, ADMIN_PASSWORD)?;
@@ -42,6 +46,7 @@ async fn run(python: &PathBuf, suite: &Suite, part: &str) -> Result {
         .arg(nv_redfish_schema::REDFISH_CSDL_DIR)
         .arg("--scratch")
         .arg(suite.scratch())
+        .args(more)
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output()
@@ -92,5 +97,22 @@ async fn provisioning_tools_claim_a_host() -> Result {
     };
     let suite = Suite::builder(U_BMC).start().await?;
     run(&python, &suite, "claim").await?;
+    suite.stop().await
+}
+
+/// OCP's profiles, from the folder that `UBMC_TEST_OCP_PROFILES` names: they are OCP's and not here.
+#[tokio::test]
+#[expect(clippy::print_stdout, reason = "a skip is counted by what it prints")]
+async fn the_profiles_of_ocp_are_met_but_for_what_is_open() -> Result {
+    let Some(python) = python() else {
+        skip();
+        return Ok(());
+    };
+    let Ok(profiles) = std::env::var("UBMC_TEST_OCP_PROFILES") else {
+        println!("SKIP: UBMC_TEST_OCP_PROFILES names no folder with OCP's profiles");
+        return Ok(());
+    };
+    let suite = Suite::builder(U_BMC).start().await?;
+    run_with(&python, &suite, "profiles", &["--profiles", &profiles]).await?;
     suite.stop().await
 }

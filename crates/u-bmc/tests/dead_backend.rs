@@ -199,7 +199,7 @@ async fn a_dead_statemgr_is_named_by_each_of_its_methods() -> Result {
 
 #[tokio::test]
 async fn a_dead_eventlog_is_named_by_each_of_its_methods() -> Result {
-    every_method_names_the_dead("eventlog", 2).await
+    every_method_names_the_dead("eventlog", 12).await
 }
 
 #[tokio::test]

@@ -29,6 +29,19 @@ pub(crate) struct Shared {
     pub(crate) bus: Client,
     index: Mutex<Index>,
     pub(crate) state: watch::Sender<State>,
+    /// For who reads on: how far the log goes.
+    pub(crate) news: watch::Sender<News>,
+}
+
+/// How far the log goes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct News {
+    /// Counts the logs there were: a number of one says nothing in the next.
+    pub(crate) life: u64,
+    /// The newest number.
+    pub(crate) last: u64,
+    /// Whether it has been read to its end once.
+    pub(crate) known: bool,
 }
 
 /// What is known of the log.
@@ -44,7 +57,12 @@ pub(crate) enum State {
 
 impl Shared {
     pub(crate) fn new(bus: Client) -> Self {
-        Self { bus, index: Mutex::default(), state: watch::Sender::new(State::Reading) }
+        Self {
+            bus,
+            index: Mutex::default(),
+            state: watch::Sender::new(State::Reading),
+            news: watch::Sender::default(),
+        }
     }
 
     pub(crate) fn index(&self) -> MutexGuard<'_, Index> {
@@ -102,6 +120,7 @@ async fn follow(
             tracing::warn!(known = index.last(), last = bounds.last, "event log was reset");
             *index = Index::default();
             surplus.clear();
+            shared.news.send_modify(|news| (news.life, news.last) = (news.life + 1, bounds.last));
         }
         index.forget_before(bounds.first);
     }
@@ -119,6 +138,7 @@ async fn follow(
     let mut follow = log.follow("event.>", Some(after)).await?;
     shared.state.send_replace(State::Known);
     known();
+    shared.news.send_modify(|news| (news.last, news.known) = (after.max(bounds.last), true));
     let (clock, mut told) = (service::Clock::new(), Lasting::default());
     // When removing goes on, and the pause after it if that fails as well.
     let (mut resume, mut pause) = (Instant::now(), AGAIN);
@@ -156,7 +176,10 @@ async fn follow(
         };
         match entry {
             None => {}
-            Some(Some(Ok(entry))) => shared.add(&entry),
+            Some(Some(Ok(entry))) => {
+                shared.add(&entry);
+                shared.news.send_modify(|news| news.last = entry.sequence);
+            }
             Some(Some(Err(status))) => return Err(status),
             Some(None) => return Err(Status::unavailable("the bus is closed")),
         }

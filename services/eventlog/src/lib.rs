@@ -1,15 +1,16 @@
-//! Lists past events, and keeps the room of the event log.
+//! Lists past events, sends them to who has subscribed, and keeps the room of the event log.
 //!
 //! ```text
 //!  stream EVENTS ──► index (pure) ──► surplus ──► removed from the stream
 //!                      │
 //!  ListEvents ──► turns, a share per account ──► lists, several at once ──► stream EVENTS, by sequence
+//!  subscriptions ──► owner ──► bucket; a runner each ──► stream EVENTS from its cursor on ──► HTTP(S)
 //! ```
 //!
 //! The log itself is the stream `EVENTS`: daemons publish into it and gateways serve watches from it, so that nothing is lost and no watch
 //! ends while this daemon is away. Whoever keeps it then is the stream's own bound, which drops the oldest.
 //!
-//! Never: holds a list in memory beyond a page; lets one account take the places of all, or one kind of events the room of another.
+//! Never: holds a list in memory beyond a page; speaks to the controller's own services for a subscriber; lets one account take the places of all, or one kind of events the room of another.
 #![cfg_attr(
     not(test),
     deny(
@@ -25,10 +26,20 @@ mod index;
 mod keeper;
 mod lists;
 mod shell;
+mod subscriptions;
 mod turns;
 
-pub use service::{NoConfig as Config, StartError as Error};
+pub use service::StartError as Error;
 pub use shell::run;
+pub use subscriptions::Settings as Subscriptions;
+
+/// `[eventlog]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Events to destinations elsewhere.
+    pub subscriptions: Subscriptions,
+}
 
 /// The daemon's name: on the bus, in logs, in the binary.
 pub const NAME: &str = "eventlog";

@@ -1,17 +1,25 @@
 //! The loop: calls in, each list in a task of its own, answers out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipc::{Outbox, Status};
 use schema::server::EventServiceCall;
 use service::Context;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::keeper::{self, Shared};
 use crate::lists;
+use crate::subscriptions::{self, Command};
 use crate::turns::Turns;
 use crate::{Config, Error};
+
+/// Calls about subscriptions that wait.
+const COMMANDS: usize = 32;
+/// How long the order to stop waits for what is still to be stored. The operator gives a daemon 2 s.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Runs the daemon until it is told to stop.
 ///
@@ -19,13 +27,18 @@ use crate::{Config, Error};
 ///
 /// [`Error`], with the exit code the operator needs.
 pub async fn run(context: Context) -> Result<(), Error> {
-    let Config {} = context.config()?;
+    let config: Config = context.config()?;
     let shared = Arc::new(Shared::new(context.bus.clone()));
     let mut calls = context.bus.calls().await?;
     let (outbox, _sender) = Outbox::new(context.bus.clone());
     // Dropped with the loop, and ends with it.
     let mut keeper = JoinSet::new();
     keeper.spawn(keeper::keep(Arc::clone(&shared)));
+    let (commands, waiting) = mpsc::channel(COMMANDS);
+    let (stop, stopped) = oneshot::channel();
+    // As the keeper.
+    let mut owner = JoinSet::new();
+    owner.spawn(subscriptions::own(Arc::clone(&shared), config.subscriptions, waiting, stopped));
     let mut turns = Turns::default();
     let mut running: JoinSet<String> = JoinSet::new();
     let (mut shutdown, mut heartbeat) = (context.shutdown.clone(), context.heartbeat());
@@ -33,18 +46,34 @@ pub async fn run(context: Context) -> Result<(), Error> {
     loop {
         tokio::select! {
             biased;
-            () = shutdown.wait() => return Ok(()),
+            () = shutdown.wait() => break,
             () = heartbeat.tick() => {}
             Some(ended) = running.join_next() => match ended {
                 Ok(account) => turns.done(account.as_str()),
                 Err(error) => tracing::error!(%error, "event list aborted"),
             },
             call = calls.next() => {
-                let Some(EventServiceCall::ListEvents(wanted, reply)) = call else { return Ok(()) };
-                let account = reply.context().username().to_owned();
-                if let Err((_, reply)) = turns.offer(account, (wanted, reply)) {
-                    let status = Status::resource_exhausted("too many lists of events wait; ask again later");
-                    outbox.answer(reply, Err(status.with_reason("TOO_MANY_LISTS")));
+                let Some(call) = call else { break };
+                let command = match call {
+                    EventServiceCall::ListEvents(wanted, reply) => {
+                        let account = reply.context().username().to_owned();
+                        if let Err((_, reply)) = turns.offer(account, (wanted, reply)) {
+                            let status = Status::resource_exhausted("too many lists of events wait; ask again later");
+                            outbox.answer(reply, Err(status.with_reason("TOO_MANY_LISTS")));
+                        }
+                        None
+                    }
+                    EventServiceCall::CreateEventSubscription(wanted, reply) => Some(Command::Create(wanted, reply)),
+                    EventServiceCall::ListEventSubscriptions(_, reply) => Some(Command::List(reply)),
+                    EventServiceCall::UpdateEventSubscription(wanted, reply) => Some(Command::Update(wanted, reply)),
+                    EventServiceCall::DeleteEventSubscription(wanted, reply) => Some(Command::Delete(wanted, reply)),
+                    EventServiceCall::SendTestEvent(wanted, reply) => Some(Command::Test(wanted, reply)),
+                };
+                if let Some(command) = command
+                    && let Err(refused) = commands.try_send(command)
+                {
+                    let status = Status::resource_exhausted("too many calls about subscriptions wait; ask again later");
+                    refused.into_inner().refuse(status, &outbox);
                 }
             }
         }
@@ -58,4 +87,8 @@ pub async fn run(context: Context) -> Result<(), Error> {
             });
         }
     }
+    let _ = stop.send(());
+    // A store that does not answer now costs a destination events that come again, and not the order to stop its time.
+    let _ = tokio::time::timeout(GOODBYE, owner.join_next()).await;
+    Ok(())
 }

@@ -266,7 +266,7 @@ pub(crate) fn redfish(watching: Watching, subscribed: Subscribed) -> Response<Re
                             Shown::Gap(gap) => (gap_event(gap), gap.sequence),
                         };
                         let id = if sequence > 0 { sequence.to_string() } else { event.id.clone() };
-                        let payload = redfish::resources::event_payload(&event, &id, subscribed.id());
+                        let payload = redfish::resources::event_payload(&[event], &id, subscribed.id());
                         break event_text(Some(&id), None, payload.to_string().as_bytes());
                     }
                     Item::Heartbeat if watching.events.sequence() != told => {

@@ -1,25 +1,61 @@
-//! EventService: what happens, as it happens. Events are eventlog's; each open stream of them is a subscription that lives as long as it does, of which
-//! websrv knows. Nothing is sent to a destination elsewhere yet, so none is taken.
+//! EventService: what happens, as it happens. Events are eventlog's, and so are subscriptions that send them elsewhere; each open stream of them is a
+//! subscription that lives as long as it does, of which websrv knows.
 
+use prost::Message as _;
+use schema::Code;
+use schema::rpc::event_service;
+use schema::v1alpha1 as v1;
 use serde_json::{Value, json};
 
+use crate::message::base;
 use crate::privilege::{Privileges, entity};
-use crate::resource::{Deed, Resource, collection, link, status};
-use crate::world::{StreamOpen, World};
+use crate::resource::{
+    Action, Change, Create, Deed, Given, Kind, Made, Names, Parameter, Patch, Property, Resource, collection,
+    link, pointer, status,
+};
+use crate::world::{Call, Need, StreamOpen, World};
+use crate::{Fault, Message};
 
-use super::name;
+use super::log::{self, EVENT_TYPES};
+use super::{name, said};
 
 /// Where events are streamed.
 pub const STREAM: &str = "/redfish/v1/EventService/SSE";
+/// Values in one list of a filter; as the contract has it.
+const FILTER_MAX: usize = 16;
 
-pub(super) static SERVICE: Resource =
-    Resource::new("EventService", "EventService.v1_2_0.EventService", &entity::EVENT_SERVICE, |_, _| {
+/// Names of policies, and what the contract calls them.
+const POLICIES: [(&str, v1::EventRetryPolicy); 4] = [
+    ("TerminateAfterRetries", v1::EventRetryPolicy::Terminate),
+    ("SuspendRetries", v1::EventRetryPolicy::Suspend),
+    ("RetryForever", v1::EventRetryPolicy::RetryForever),
+    ("RetryForeverWithBackoff", v1::EventRetryPolicy::RetryForeverWithBackoff),
+];
+const POLICY: Kind =
+    Kind::Enum(&["TerminateAfterRetries", "SuspendRetries", "RetryForever", "RetryForeverWithBackoff"]);
+
+pub(super) static SERVICE: Resource = Resource {
+    actions: &[Action {
+        name: "EventService.SubmitTestEvent",
+        parameters: &[
+            Parameter { property: Property::new("MessageId", Kind::Text(128)), required: true },
+            Parameter { property: Property::new("Message", Kind::Text(256)), required: false },
+        ],
+        run: submit,
+    }],
+    ..Resource::new("EventService", "EventService.v1_2_0.EventService", &entity::EVENT_SERVICE, |world, _| {
+        // The service is there without eventlog; only what eventlog says of itself is missing then.
+        let sends = world.subscriptions().ok();
         Ok(Some(json!({
             "Name": "Event service",
             "ServiceEnabled": true,
             "ServerSentEventUri": STREAM,
             "EventFormatTypes": ["Event"],
-            "RegistryPrefixes": [super::log::REGISTRY.prefix],
+            "RegistryPrefixes": [log::REGISTRY.prefix],
+            "ResourceTypes": EVENT_TYPES,
+            "SubordinateResourcesSupported": true,
+            "DeliveryRetryAttempts": sends.map(|sends| sends.retry_attempts),
+            "DeliveryRetryIntervalSeconds": sends.map(|sends| sends.retry_interval_ms.div_ceil(1000)),
             "SSEFilterPropertiesSupported": {
                 "EventFormatType": false,
                 "MessageId": false,
@@ -30,30 +66,93 @@ pub(super) static SERVICE: Resource =
             "Subscriptions": link("/redfish/v1/EventService/Subscriptions"),
             "Status": status("Enabled", Some("OK")),
         })))
-    });
+    })
+};
 
-pub(super) static COLLECTION: Resource = Resource::new(
-    "EventService/Subscriptions",
-    "EventDestinationCollection.EventDestinationCollection",
-    &entity::EVENT_DESTINATION_COLLECTION,
-    |world, _| {
-        let uris = seen(world).map(|stream| format!("/redfish/v1/EventService/Subscriptions/{}", stream.id));
-        Ok(Some(collection("Event subscriptions", uris.collect())))
-    },
-);
-
-pub(super) static DESTINATION: Resource = Resource {
-    nulls: &["Context"],
-    delete: Some(|_, names| Ok(Deed::CloseStream(name(names, 0).to_owned()))),
+pub(super) static COLLECTION: Resource = Resource {
+    create: Some(Create {
+        properties: &[
+            (Property::new("Destination", Kind::Text(512)), true),
+            (Property::new("Protocol", Kind::Enum(&["Redfish"])), true),
+            (Property { path: "Context", kind: Kind::Text(256), nullable: true }, false),
+            (Property::new("SubscriptionType", Kind::Enum(&["RedfishEvent"])), false),
+            (Property::new("EventFormatType", Kind::Enum(&["Event"])), false),
+            (Property::new("RegistryPrefixes", Kind::Texts(FILTER_MAX)), false),
+            (Property::new("ResourceTypes", Kind::Texts(FILTER_MAX)), false),
+            (Property::new("MessageIds", Kind::Texts(FILTER_MAX)), false),
+            (Property::new("OriginResources", Kind::Links(FILTER_MAX)), false),
+            (Property::new("SubordinateResources", Kind::Bool), false),
+            (Property::new("DeliveryRetryPolicy", POLICY), false),
+            (Property::new("VerifyCertificate", Kind::Bool), false),
+        ],
+        call: create,
+        made,
+        changes: &[Need::Subscriptions],
+    }),
     ..Resource::new(
-        "EventService/Subscriptions/{}",
-        "EventDestination.v1_4_0.EventDestination",
-        &entity::EVENT_DESTINATION,
-        |world, names| Ok(seen(world).find(|stream| stream.id == name(names, 0)).map(shown)),
+        "EventService/Subscriptions",
+        "EventDestinationCollection.EventDestinationCollection",
+        &entity::EVENT_DESTINATION_COLLECTION,
+        |world, _| {
+            let uri = |id: &str| format!("/redfish/v1/EventService/Subscriptions/{id}");
+            let sent = world.subscriptions()?.subscriptions.iter().map(|subscription| uri(&subscription.id));
+            Ok(Some(collection(
+                "Event subscriptions",
+                sent.chain(seen(world).map(|stream| uri(&stream.id))).collect(),
+            )))
+        },
     )
 };
 
-fn shown(stream: &StreamOpen) -> Value {
+pub(super) static DESTINATION: Resource = Resource {
+    nulls: &["Context"],
+    patch: Some(Patch {
+        properties: &[
+            Property { path: "Context", kind: Kind::Text(256), nullable: true },
+            Property::new("DeliveryRetryPolicy", POLICY),
+            Property::new("VerifyCertificate", Kind::Bool),
+        ],
+        apply,
+        changes: &[Need::Subscriptions],
+    }),
+    delete: Some(|world, names| {
+        let id = name(names, 0);
+        if seen(world).any(|stream| stream.id == id) {
+            return Ok(Deed::CloseStream(id.to_owned()));
+        }
+        let request = v1::DeleteEventSubscriptionRequest { id: id.to_owned() };
+        Ok(Deed::Call(Call::new(event_service::DELETE_EVENT_SUBSCRIPTION, &request)))
+    }),
+    actions: &[Action {
+        name: "EventDestination.ResumeSubscription",
+        parameters: &[],
+        run: |world, names, _| {
+            if seen(world).any(|stream| stream.id == name(names, 0)) {
+                return Err(base::ACTION_NOT_SUPPORTED.with(&["EventDestination.ResumeSubscription"]));
+            }
+            let active = v1::EventSubscription {
+                state: v1::EventSubscriptionState::Active.into(),
+                ..v1::EventSubscription::default()
+            };
+            Ok(update(name(names, 0), "state", active))
+        },
+    }],
+    ..Resource::new(
+        "EventService/Subscriptions/{}",
+        "EventDestination.v1_10_0.EventDestination",
+        &entity::EVENT_DESTINATION,
+        |world, names| {
+            // A stream is known without eventlog.
+            if let Some(stream) = seen(world).find(|stream| stream.id == name(names, 0)) {
+                return Ok(Some(streamed(stream)));
+            }
+            let all = &world.subscriptions()?.subscriptions;
+            Ok(all.iter().find(|subscription| subscription.id == name(names, 0)).map(sent))
+        },
+    )
+};
+
+fn streamed(stream: &StreamOpen) -> Value {
     json!({
         "Name": format!("Event stream of {}", stream.username),
         "Destination": stream.address,
@@ -64,9 +163,132 @@ fn shown(stream: &StreamOpen) -> Value {
     })
 }
 
+fn sent(subscription: &v1::EventSubscription) -> Value {
+    let list = |list: &[String]| (!list.is_empty()).then(|| json!(list));
+    let origins: Vec<Value> = subscription.origin_resources.iter().map(|uri| link(uri)).collect();
+    let (state, health) = match subscription.state() {
+        v1::EventSubscriptionState::Suspended => ("Disabled", "Critical"),
+        v1::EventSubscriptionState::Retrying => ("Enabled", "Warning"),
+        _ => ("Enabled", "OK"),
+    };
+    let policy = POLICIES.iter().find(|(_, policy)| *policy == subscription.retry_policy());
+    json!({
+        "Name": format!("Event subscription of {}", subscription.username),
+        "Description": said(Some(&subscription.error)).map(|error| {
+            format!("{} failed attempts; the last: {error}", subscription.failures)
+        }),
+        "Destination": subscription.destination,
+        "Protocol": "Redfish",
+        "SubscriptionType": "RedfishEvent",
+        "EventFormatType": "Event",
+        "Context": said(Some(&subscription.context)),
+        "RegistryPrefixes": list(&subscription.registry_prefixes),
+        "ResourceTypes": list(&subscription.resource_types),
+        "MessageIds": list(&subscription.message_ids),
+        "OriginResources": (!origins.is_empty()).then_some(origins),
+        "SubordinateResources": subscription.subordinate_resources,
+        "DeliveryRetryPolicy": policy.map(|(name, _)| name),
+        "VerifyCertificate": subscription.verify_certificate.unwrap_or(true),
+        "Status": status(state, Some(health)),
+    })
+}
+
 /// The streams the caller may see: all, or its own.
 fn seen(world: &World) -> impl Iterator<Item = &StreamOpen> {
     let asker = &world.about.asker;
     let all = asker.privileges.has(Privileges::CONFIGURE_MANAGER);
     world.about.streams.iter().filter(move |stream| all || stream.username == asker.username)
+}
+
+fn policy(given: &Given) -> v1::EventRetryPolicy {
+    let named =
+        given.text("DeliveryRetryPolicy").and_then(|name| POLICIES.iter().find(|(other, _)| *other == name));
+    named.map_or(v1::EventRetryPolicy::RetryForever, |(_, policy)| *policy)
+}
+
+fn create(_world: &World, given: &Given) -> Result<Call, Message> {
+    let listed = |property: &str, is_one: &dyn Fn(&str) -> bool| {
+        let list = given.texts(property);
+        match list.iter().find(|value| !is_one(value)) {
+            Some(value) => {
+                Err(base::PROPERTY_VALUE_NOT_IN_LIST.with(&[value, property]).about(pointer(property)))
+            }
+            None => Ok(list),
+        }
+    };
+    let subscription = v1::EventSubscription {
+        destination: given.text("Destination").unwrap_or_default().to_owned(),
+        context: given.text("Context").unwrap_or_default().to_owned(),
+        registry_prefixes: listed("RegistryPrefixes", &|prefix| prefix == log::REGISTRY.prefix)?,
+        resource_types: listed("ResourceTypes", &|kind| EVENT_TYPES.contains(&kind))?,
+        message_ids: listed("MessageIds", &log::is_sent)?,
+        origin_resources: given.texts("OriginResources"),
+        subordinate_resources: given.bool("SubordinateResources").unwrap_or(false),
+        retry_policy: policy(given).into(),
+        verify_certificate: given.bool("VerifyCertificate"),
+        ..v1::EventSubscription::default()
+    };
+    let request = v1::CreateEventSubscriptionRequest { subscription: Some(subscription) };
+    Ok(Call::new(event_service::CREATE_EVENT_SUBSCRIPTION, &request))
+}
+
+fn made(answer: &[u8]) -> Result<Made, Fault> {
+    let bad = || Fault::new(Code::Internal, "the answer to a new subscription is none");
+    let answer = v1::CreateEventSubscriptionResponse::decode(answer).ok();
+    let subscription = answer.and_then(|answer| answer.subscription).ok_or_else(bad)?;
+    Ok(Made { name: subscription.id, shown: None, headers: Vec::new(), messages: Vec::new() })
+}
+
+fn update(id: &str, path: &str, subscription: v1::EventSubscription) -> Call {
+    let request = v1::UpdateEventSubscriptionRequest {
+        subscription: Some(v1::EventSubscription { id: id.to_owned(), ..subscription }),
+        field_mask: Some(prost_types::FieldMask { paths: vec![path.to_owned()] }),
+    };
+    Call::new(event_service::UPDATE_EVENT_SUBSCRIPTION, &request)
+}
+
+fn apply(world: &World, names: Names<'_>, given: &Given) -> Vec<Change> {
+    let id = name(names, 0);
+    let streams = seen(world).any(|stream| stream.id == id);
+    let mut changes = Vec::new();
+    let mut change = |property: &'static str, path: &str, subscription: v1::EventSubscription| {
+        let call = if streams {
+            Err(base::PROPERTY_NOT_WRITABLE.with(&[property]))
+        } else {
+            Ok(update(id, path, subscription))
+        };
+        changes.push(Change::of(property, call));
+    };
+    if given.get("Context").is_some() {
+        let context = given.text("Context").unwrap_or_default().to_owned();
+        change("Context", "context", v1::EventSubscription { context, ..v1::EventSubscription::default() });
+    }
+    if given.get("DeliveryRetryPolicy").is_some() {
+        let retry_policy = policy(given).into();
+        change(
+            "DeliveryRetryPolicy",
+            "retry_policy",
+            v1::EventSubscription { retry_policy, ..v1::EventSubscription::default() },
+        );
+    }
+    if let Some(verify) = given.bool("VerifyCertificate") {
+        change(
+            "VerifyCertificate",
+            "verify_certificate",
+            v1::EventSubscription { verify_certificate: Some(verify), ..v1::EventSubscription::default() },
+        );
+    }
+    changes
+}
+
+fn submit(_world: &World, _names: Names<'_>, given: &Given) -> Result<Call, Message> {
+    let id = given.text("MessageId").unwrap_or_default();
+    let severity = log::severity_of(id).ok_or_else(|| {
+        base::ACTION_PARAMETER_VALUE_NOT_IN_LIST
+            .with(&[id, "MessageId", "EventService.SubmitTestEvent"])
+            .about(pointer("MessageId"))
+    })?;
+    let message = given.text("Message").unwrap_or_default().to_owned();
+    let request = v1::SendTestEventRequest { message, severity: severity.into() };
+    Ok(Call::new(event_service::SEND_TEST_EVENT, &request))
 }

@@ -132,18 +132,14 @@ fn told(event: &v1::Event) -> (String, Message) {
     (subject, message)
 }
 
-/// An event as it is sent (DSP0266 §12.5): the body, which `id` names among those of its stream.
+/// Events as they are sent (DSP0266 §12.5): the body, which `id` names among those of its stream or destination.
 #[must_use]
-pub fn event_payload(event: &v1::Event, id: &str, context: &str) -> Value {
-    let (subject, message) = told(event);
-    let told = message.to_json();
-    let mut value = json!({
-        "@odata.type": "#Event.v1_5_0.Event",
-        "Id": id,
-        "Name": subject,
-        "Context": context,
-        "Events": [{
-            "MemberId": "0",
+pub fn event_payload(events: &[v1::Event], id: &str, context: &str) -> Value {
+    let record = |(at, event): (usize, &v1::Event)| {
+        let (_, message) = told(event);
+        let told = message.to_json();
+        json!({
+            "MemberId": at.to_string(),
             "EventType": "Alert",
             "EventId": event.id,
             "EventTimestamp": event.time.map(|at| at.to_string()),
@@ -152,19 +148,137 @@ pub fn event_payload(event: &v1::Event, id: &str, context: &str) -> Value {
             "MessageArgs": told.get("MessageArgs"),
             "MessageSeverity": told.get("MessageSeverity"),
             "OriginOfCondition": origin(event).map(|uri| link(&uri)),
-        }],
+        })
+    };
+    let mut value = json!({
+        "@odata.type": "#Event.v1_5_0.Event",
+        "Id": id,
+        "Name": events.first().map(|event| told(event).0),
+        "Context": context,
+        "Events": events.iter().enumerate().map(record).collect::<Vec<_>>(),
     });
     prune(&mut value, &[]);
     value
 }
 
-/// The resource an event is about, if it has one.
-pub(super) fn origin(event: &v1::Event) -> Option<String> {
+/// The resource an event is about, and its type, if it has one.
+fn about(event: &v1::Event) -> Option<(&'static str, String)> {
     let component = said(Some(&event.component))?;
     match event.domain.as_str() {
-        "host" => Some(format!("/redfish/v1/Systems/{component}")),
-        "chassis" => Some(format!("/redfish/v1/Chassis/{component}")),
-        "bmc" => Some(format!("/redfish/v1/Managers/{component}")),
+        "host" => Some(("ComputerSystem", format!("/redfish/v1/Systems/{component}"))),
+        "chassis" => Some(("Chassis", format!("/redfish/v1/Chassis/{component}"))),
+        "bmc" => Some(("Manager", format!("/redfish/v1/Managers/{component}"))),
         _ => None,
+    }
+}
+
+/// The types of the resources that events are about.
+pub const EVENT_TYPES: &[&str] = &["Chassis", "ComputerSystem", "Manager"];
+
+/// The registry and the key of a message's id, whatever the version between them: `UBmc.1.0.EventOK`, or `UBmc.EventOK`.
+fn key(id: &str) -> Option<(&str, &str)> {
+    let (registry, rest) = id.split_once('.')?;
+    Some((registry, rest.rsplit('.').next()?))
+}
+
+/// Whether a message of that id is ever sent as an event.
+#[must_use]
+pub fn is_sent(message_id: &str) -> bool {
+    severity_of(message_id).is_some()
+}
+
+/// How bad the events are that are told by the message of that id; none when none are.
+#[must_use]
+pub(super) fn severity_of(message_id: &str) -> Option<v1::EventSeverity> {
+    let wanted = key(message_id)?;
+    let all = [
+        (&EVENT_OK, v1::EventSeverity::Info),
+        (&EVENT_WARNING, v1::EventSeverity::Warning),
+        (&EVENT_CRITICAL, v1::EventSeverity::Critical),
+    ];
+    all.into_iter().find(|(template, _)| key(template.id) == Some(wanted)).map(|(_, severity)| severity)
+}
+
+/// Whether an event is one that a subscription asks for (DSP0268, `EventDestination`): all filters that are given hold.
+#[must_use]
+pub fn selects(subscription: &v1::EventSubscription, event: &v1::Event) -> bool {
+    let (_, message) = told(event);
+    let id = key(message.id());
+    let about = about(event);
+    let any = |list: &[String], holds: &dyn Fn(&String) -> bool| list.is_empty() || list.iter().any(holds);
+    let of_origin = |wanted: &String| {
+        let wanted = wanted.trim_end_matches('/');
+        about.as_ref().is_some_and(|(_, uri)| {
+            uri == wanted
+                || subscription.subordinate_resources
+                    && uri.strip_prefix(wanted).is_some_and(|rest| rest.starts_with('/'))
+        })
+    };
+    any(&subscription.registry_prefixes, &|prefix| id.is_some_and(|(registry, _)| registry == prefix))
+        && any(&subscription.message_ids, &|wanted| key(wanted) == id)
+        && any(&subscription.resource_types, &|wanted| about.as_ref().is_some_and(|(kind, _)| kind == wanted))
+        && any(&subscription.origin_resources, &of_origin)
+}
+
+/// The resource an event is about, if it has one.
+pub(super) fn origin(event: &v1::Event) -> Option<String> {
+    about(event).map(|(_, uri)| uri)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(domain: &str, severity: v1::EventSeverity) -> v1::Event {
+        let (domain, component, what) = (domain.into(), "system".into(), "state".into());
+        v1::Event { domain, component, what, severity: severity.into(), ..v1::Event::default() }
+    }
+
+    #[test]
+    fn a_subscription_selects_what_all_its_filters_hold_for() {
+        let host = event("host", v1::EventSeverity::Info);
+        let bad = event("host", v1::EventSeverity::Critical);
+        let session = event("session", v1::EventSeverity::Info);
+        let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let of = |prefixes: &[&str], types: &[&str], ids: &[&str], origins: &[&str], below: bool| {
+            let subscription = v1::EventSubscription {
+                registry_prefixes: texts(prefixes),
+                resource_types: texts(types),
+                message_ids: texts(ids),
+                origin_resources: texts(origins),
+                subordinate_resources: below,
+                ..v1::EventSubscription::default()
+            };
+            [&host, &bad, &session].map(|event| selects(&subscription, event))
+        };
+        assert_eq!(of(&[], &[], &[], &[], false), [true, true, true]);
+        assert_eq!(of(&["UBmc"], &[], &[], &[], false), [true, true, true]);
+        assert_eq!(of(&["Base"], &[], &[], &[], false), [false, false, false]);
+        assert_eq!(of(&[], &["ComputerSystem"], &[], &[], false), [true, true, false]);
+        assert_eq!(
+            of(&[], &["Chassis", "ComputerSystem"], &["UBmc.1.0.EventCritical"], &[], false),
+            [false, true, false]
+        );
+        assert_eq!(of(&[], &[], &["UBmc.9.9.EventOK"], &[], false), [true, false, true]);
+        assert_eq!(of(&[], &[], &["UBmc.EventOK"], &[], false), [true, false, true]);
+        assert_eq!(of(&[], &[], &["EventOK"], &[], false), [false, false, false]);
+        assert_eq!(of(&[], &[], &[], &["/redfish/v1/Systems/system/"], false), [true, true, false]);
+        assert_eq!(of(&[], &[], &[], &["/redfish/v1/Systems"], false), [false, false, false]);
+        assert_eq!(of(&[], &[], &[], &["/redfish/v1/Systems"], true), [true, true, false]);
+        assert_eq!(of(&[], &[], &[], &["/redfish/v1/Sys"], true), [false, false, false]);
+    }
+
+    #[test]
+    fn several_events_are_one_body() {
+        let events = [event("host", v1::EventSeverity::Info), event("session", v1::EventSeverity::Warning)];
+        let body = event_payload(&events, "7", "mine");
+        assert_eq!((&body["Id"], &body["Context"]), (&json!("7"), &json!("mine")));
+        assert_eq!(body["Events"][0]["OriginOfCondition"]["@odata.id"], "/redfish/v1/Systems/system");
+        assert_eq!(
+            (&body["Events"][1]["MemberId"], body["Events"][1].get("OriginOfCondition")),
+            (&json!("1"), None)
+        );
+        assert_eq!(body["Events"][1]["MessageId"], "UBmc.1.0.EventWarning");
+        assert!(is_sent("UBmc.1.0.EventOK") && !is_sent("Base.1.0.EventOK") && !is_sent("UBmc.1.0.Other"));
     }
 }

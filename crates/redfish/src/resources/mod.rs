@@ -26,7 +26,7 @@ use crate::message::{self, Registry};
 use crate::resource::Resource;
 
 pub use events::STREAM;
-pub use log::{REGISTRY as OWN_REGISTRY, event_payload};
+pub use log::{EVENT_TYPES, REGISTRY as OWN_REGISTRY, event_payload, is_sent, selects};
 
 /// All of them, what lies above first.
 pub static ALL: &[&Resource] = &[

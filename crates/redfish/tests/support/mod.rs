@@ -114,6 +114,30 @@ pub fn session(name: &str, role: auth::Role) -> v1::Session {
     }
 }
 
+pub fn subscription(id: &str, state: v1::EventSubscriptionState) -> v1::EventSubscription {
+    v1::EventSubscription {
+        id: id.to_owned(),
+        destination: "https://collector.example/events".into(),
+        context: "rack 7".into(),
+        registry_prefixes: vec!["UBmc".into()],
+        resource_types: vec!["ComputerSystem".into()],
+        message_ids: vec!["UBmc.1.0.EventWarning".into()],
+        origin_resources: vec!["/redfish/v1/Systems/system".into()],
+        subordinate_resources: true,
+        retry_policy: v1::EventRetryPolicy::RetryForeverWithBackoff.into(),
+        verify_certificate: Some(true),
+        username: "admin".into(),
+        state: state.into(),
+        sequence: 7,
+        failures: u32::from(state != v1::EventSubscriptionState::Active),
+        error: if state == v1::EventSubscriptionState::Active {
+            String::new()
+        } else {
+            "it answered 500".into()
+        },
+    }
+}
+
 impl Bench {
     pub fn new() -> Self {
         Self::by(asker("admin", auth::Role::Administrator))
@@ -298,6 +322,14 @@ impl Bench {
             event("ev2", v1::EventSeverity::Critical, "sensor", "cpu0_temp"),
             event("ev1", v1::EventSeverity::Info, "host", "system"),
         ];
+        self.say(
+            "rpc.EventService.ListEventSubscriptions",
+            &v1::ListEventSubscriptionsResponse {
+                subscriptions: vec![subscription("sub-1", v1::EventSubscriptionState::Active)],
+                retry_attempts: 3,
+                retry_interval_ms: 30_000,
+            },
+        );
         self.say("rpc.EventService.ListEvents", &v1::ListEventsResponse { events, ..Default::default() });
     }
 

@@ -1,0 +1,211 @@
+//! Events to a destination elsewhere, through the whole suite: a real receiver has every state change of a power cycle, in order, once, also
+//! across a restart of websrv and while it is dead; over TLS, too.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::Method;
+use serde_json::{Value, json};
+use testkit::{Suite, eventually};
+
+const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
+const SUBSCRIPTIONS: &str = "/redfish/v1/EventService/Subscriptions";
+const WITHIN: Duration = Duration::from_secs(60);
+
+type Result<T = ()> = anyhow::Result<T>;
+
+/// A collector of events. Its thread ends with the listener's last connection, which `stop` makes.
+struct Receiver {
+    port: u16,
+    events: Arc<Mutex<Vec<Value>>>,
+    stopped: Arc<Mutex<bool>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Receiver {
+    fn start(port: u16, events: Arc<Mutex<Vec<Value>>>) -> Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", port))?;
+        let port = listener.local_addr()?.port();
+        let stopped = Arc::new(Mutex::new(false));
+        let (taken, stop) = (Arc::clone(&events), Arc::clone(&stopped));
+        let thread = std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(std::io::Result::ok) {
+                if *stop.lock().unwrap_or_else(PoisonError::into_inner) {
+                    return;
+                }
+                let _ = take(stream, &taken);
+            }
+        });
+        Ok(Self { port, events, stopped, thread: Some(thread) })
+    }
+
+    /// What it has: when it was said, and by whom.
+    fn all(&self) -> Vec<Value> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        drop(TcpStream::connect(("127.0.0.1", self.port)));
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// One request.
+fn take(stream: TcpStream, events: &Mutex<Vec<Value>>) -> Result {
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let mut reader = BufReader::new(stream);
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line)? == 0 {
+            return Ok(());
+        }
+        if let Some(value) = line.strip_prefix("Content-Length: ") {
+            length = value.trim().parse()?;
+        }
+        if line == "\r\n" {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    let body: Value = serde_json::from_slice(&body)?;
+    let new = body["Events"].as_array().cloned().unwrap_or_default();
+    events.lock().unwrap_or_else(PoisonError::into_inner).extend(new);
+    reader.get_mut().write_all(b"HTTP/1.1 204 No Content\r\n\r\n")?;
+    Ok(())
+}
+
+/// Ids of the events about the host, as the log has them, oldest first.
+async fn logged(suite: &Suite) -> Result<Vec<String>> {
+    let reply = suite.admin().get("/api/v1alpha1/events?domain=host&pageSize=1000").await?;
+    anyhow::ensure!(reply.status == 200, "{}", reply.text());
+    let events = reply.json()?["events"].as_array().cloned().unwrap_or_default();
+    Ok(events.iter().rev().filter_map(|event| event["id"].as_str().map(str::to_owned)).collect())
+}
+
+async fn reset(suite: &Suite, kind: &str) -> Result {
+    let path = "/redfish/v1/Systems/system/Actions/ComputerSystem.Reset";
+    let reply = suite.admin().post(path, &json!({"ResetType": kind})).await?;
+    anyhow::ensure!(reply.status == 204, "{kind}: {}", reply.text());
+    Ok(())
+}
+
+async fn powered(suite: &Suite, wanted: &str) -> Result {
+    eventually(&format!("the host is {wanted}"), WITHIN, async || {
+        let reply = suite.admin().get("/redfish/v1/Systems/system").await?;
+        Ok(reply.status == 200 && reply.json()?["PowerState"] == wanted)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn each_state_change_of_a_power_cycle_comes_in_order_once_across_a_restart_and_a_dead_destination()
+-> Result {
+    let suite = Suite::builder(U_BMC)
+        .set("eventlog.subscriptions.allow_local=true")
+        .set("eventlog.subscriptions.retry_interval_ms=200")
+        .start()
+        .await?;
+    let before = logged(&suite).await?.len();
+    let receiver = Receiver::start(0, Arc::default())?;
+    let (port, events) = (receiver.port, Arc::clone(&receiver.events));
+    let body = json!({
+        "Destination": format!("http://127.0.0.1:{port}/events"), "Protocol": "Redfish", "Context": "cycle",
+        "ResourceTypes": ["ComputerSystem"],
+    });
+    let made = suite.admin().post(SUBSCRIPTIONS, &body).await?;
+    anyhow::ensure!(made.status == 201, "{}", made.text());
+    let own = made.json()?["@odata.id"].as_str().unwrap_or_default().to_owned();
+
+    reset(&suite, "On").await?;
+    powered(&suite, "On").await?;
+    suite.kill_daemon("websrv")?;
+    eventually("websrv answers again", WITHIN, async || {
+        Ok(suite.admin().again().get(&own).await.is_ok_and(|reply| reply.status == 200))
+    })
+    .await?;
+    reset(&suite, "ForceOff").await?;
+    powered(&suite, "Off").await?;
+    // The destination dies, and the host goes on.
+    drop(receiver);
+    reset(&suite, "On").await?;
+    powered(&suite, "On").await?;
+    eventually("the dead destination is seen", WITHIN, async || {
+        Ok(suite.admin().get(&own).await?.json()?["Status"]["Health"] == "Warning")
+    })
+    .await?;
+    let receiver = Receiver::start(port, events)?;
+    reset(&suite, "ForceOff").await?;
+    powered(&suite, "Off").await?;
+
+    let ids = || {
+        receiver
+            .all()
+            .iter()
+            .filter_map(|event| event["EventId"].as_str().map(str::to_owned))
+            .collect::<Vec<_>>()
+    };
+    eventually("all of it has come", WITHIN, async || Ok(ids() == logged(&suite).await?.split_off(before)))
+        .await?;
+    let all = receiver.all();
+    anyhow::ensure!(all.len() >= 8, "at least the operation and the state of each of four changes: {all:?}");
+    for event in &all {
+        anyhow::ensure!(event["OriginOfCondition"]["@odata.id"] == "/redfish/v1/Systems/system", "{event}");
+    }
+    let health = suite.admin().get(&own).await?.json()?["Status"]["Health"].clone();
+    anyhow::ensure!(health == "OK", "{health}");
+    // What was asked for outlives the whole controller's software, and so does its end.
+    suite.kill_daemon("eventlog")?;
+    eventually("it is still there", WITHIN, async || {
+        Ok(suite.admin().get(&own).await.is_ok_and(|reply| reply.status == 200))
+    })
+    .await?;
+    let ended = suite.admin().send(Method::DELETE, &own, &[], Default::default()).await?;
+    anyhow::ensure!(ended.status == 204, "{}", ended.text());
+    drop(receiver);
+    suite.stop().await
+}
+
+#[tokio::test]
+async fn the_controller_sends_nothing_to_itself_and_trusts_no_stranger() -> Result {
+    let suite = Suite::builder(U_BMC).start().await?;
+    let https = suite.https().to_owned();
+    for destination in [format!("https://{https}/redfish/v1/"), "http://localhost:4222/".to_owned()] {
+        let body = json!({"Destination": destination, "Protocol": "Redfish"});
+        let reply = suite.admin().post(SUBSCRIPTIONS, &body).await?;
+        anyhow::ensure!(reply.status == 400, "{destination}: {}", reply.text());
+    }
+    let list = suite.admin().get(SUBSCRIPTIONS).await?.json()?;
+    anyhow::ensure!(list["Members@odata.count"] == 0, "{list}");
+    suite.stop().await?;
+
+    // Its own door is a server with a certificate that nobody vouches for: sent to it, events fail at the certificate, or at the answer when it
+    // is not to be looked at.
+    let suite = Suite::builder(U_BMC).set("eventlog.subscriptions.allow_local=true").start().await?;
+    let https = suite.https().to_owned();
+    for (verify, wanted) in [(true, "TLS: "), (false, "it answered ")] {
+        let body = json!({
+            "Destination": format!("https://{https}/redfish/v1/"), "Protocol": "Redfish", "VerifyCertificate": verify,
+        });
+        let made = suite.admin().post(SUBSCRIPTIONS, &body).await?;
+        anyhow::ensure!(made.status == 201, "{}", made.text());
+        let own = made.json()?["@odata.id"].as_str().unwrap_or_default().to_owned();
+        let test = "/redfish/v1/EventService/Actions/EventService.SubmitTestEvent";
+        let sent = suite.admin().post(test, &json!({"MessageId": "UBmc.1.0.EventOK"})).await?;
+        anyhow::ensure!(sent.status == 204, "{}", sent.text());
+        eventually("it fails as it should", WITHIN, async || {
+            let shown = suite.admin().get(&own).await?.json()?;
+            Ok(shown["Description"].as_str().is_some_and(|said| said.contains(wanted)))
+        })
+        .await?;
+    }
+    suite.stop().await
+}

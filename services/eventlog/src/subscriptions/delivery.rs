@@ -1,0 +1,426 @@
+//! What is sent to one destination, and when: the log from a cursor on, in order, each event at least once.
+//!
+//! ```text
+//!  log ──► Read ──► took: what the filters select, and gaps ──► Send ──► sent: the cursor moves, or a pause
+//! ```
+//!
+//! What could not be sent is not kept: it is read anew, so that a dead destination costs no memory.
+
+use ipc::{EventBuilder, LogEntry};
+use prost::Message as _;
+use schema::v1alpha1 as v1;
+use units::{Millis, Mono};
+
+/// The longest pause of a policy whose pauses double.
+const BACKOFF_MAX: Millis = Millis::from_secs(300);
+/// What is kept of a reason.
+const REASON_MAX: usize = 200;
+
+/// When a destination that does not take anything is tried again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Retry {
+    /// Attempts after the first, for policies that end.
+    pub attempts: u32,
+    pub interval: Millis,
+}
+
+/// What is to be done next.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// The log after this number: [`Delivery::took`].
+    Read(u64),
+    /// [`Delivery::sent`] tells what became of it.
+    Send(Batch),
+    /// Nothing before then.
+    Pause(Mono),
+    /// Nothing until the log has more.
+    News,
+    /// Nothing until it is resumed.
+    Rest,
+    /// It is over, and why.
+    End(&'static str),
+}
+
+/// Events of one request.
+#[derive(Clone, Debug)]
+pub(crate) struct Batch {
+    pub events: Vec<v1::Event>,
+    /// The number of the last one, or of the last one passed over after it.
+    pub upto: u64,
+}
+
+/// What is kept over a restart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub(crate) struct Progress {
+    /// The last event that was taken or passed over.
+    pub sequence: u64,
+    pub suspended: bool,
+}
+
+/// One subscription on its way through the log.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    /// The account it is of: it ends with it.
+    user_id: String,
+    progress: Progress,
+    failures: u32,
+    error: String,
+    again: Option<Mono>,
+    batch: Option<Batch>,
+    ended: Option<&'static str>,
+}
+
+impl Delivery {
+    /// Goes on after what was sent. `last` is the newest number of the log: one that was sent beyond it is of another life of the log.
+    pub(crate) fn new(user_id: &str, progress: Progress, last: u64) -> Self {
+        let mut delivery = Self {
+            user_id: user_id.to_owned(),
+            progress,
+            failures: 0,
+            error: String::new(),
+            again: None,
+            batch: None,
+            ended: None,
+        };
+        if progress.sequence > last {
+            delivery.begin_anew(last);
+        }
+        delivery
+    }
+
+    pub(crate) fn progress(&self) -> Progress {
+        self.progress
+    }
+
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    pub(crate) fn error(&self) -> &str {
+        &self.error
+    }
+
+    /// The log is another one, whose newest number is `last`.
+    pub(crate) fn begin_anew(&mut self, last: u64) {
+        self.progress.sequence = last;
+        self.batch = Some(Batch { events: vec![gap(v1::EventGapReason::Ahead, 0, last)], upto: last });
+    }
+
+    /// What is to be done now, when the log's newest number is `head`.
+    pub(crate) fn step(&mut self, now: Mono, head: u64) -> Step {
+        if let Some(why) = self.ended {
+            return Step::End(why);
+        }
+        if self.progress.suspended {
+            return Step::Rest;
+        }
+        if let Some(again) = self.again.filter(|again| *again > now) {
+            return Step::Pause(again);
+        }
+        if let Some(batch) = &self.batch {
+            return Step::Send(batch.clone());
+        }
+        if self.progress.sequence < head { Step::Read(self.progress.sequence) } else { Step::News }
+    }
+
+    /// What the log has after the cursor, oldest first; none when it has nothing up to `head`.
+    pub(crate) fn took(&mut self, entries: &[LogEntry], head: u64, selects: impl Fn(&v1::Event) -> bool) {
+        let mut events = Vec::new();
+        let mut at = self.progress.sequence;
+        for entry in entries.iter().filter(|entry| entry.sequence > self.progress.sequence) {
+            let lost = entry.sequence.saturating_sub(at).saturating_sub(1);
+            if lost > 0 {
+                events.push(gap(v1::EventGapReason::Dropped, lost, entry.sequence - 1));
+            }
+            at = entry.sequence;
+            // One that cannot be read is nobody's: the log tells so itself when it is listed.
+            let Ok(event) = v1::Event::decode(entry.payload.clone()) else { continue };
+            if self.is_end(&event) {
+                self.ended = Some("its account was deleted");
+                return;
+            }
+            if selects(&event) {
+                events.push(event);
+            }
+        }
+        if entries.is_empty() && at < head {
+            events.push(gap(v1::EventGapReason::Dropped, head - at, head));
+            at = head;
+        }
+        if events.is_empty() {
+            self.progress.sequence = at;
+        } else {
+            self.batch = Some(Batch { events, upto: at });
+        }
+    }
+
+    fn is_end(&self, event: &v1::Event) -> bool {
+        matches!(&event.payload, Some(v1::event::Payload::UserChange(change))
+            if change.kind() == v1::UserChangeKind::Deleted && change.user_id == self.user_id)
+    }
+
+    /// What became of the batch.
+    pub(crate) fn sent(
+        &mut self,
+        now: Mono,
+        policy: v1::EventRetryPolicy,
+        retry: Retry,
+        result: Result<(), String>,
+    ) {
+        let Some(batch) = self.batch.take() else { return };
+        let Err(why) = result else {
+            self.progress.sequence = batch.upto;
+            (self.failures, self.again) = (0, None);
+            self.error.clear();
+            return;
+        };
+        // A gap of another life of the log is in no log.
+        if batch.upto == self.progress.sequence {
+            self.batch = Some(batch);
+        }
+        self.failures = self.failures.saturating_add(1);
+        self.error = why.chars().take(REASON_MAX).collect();
+        let ends = self.failures > retry.attempts;
+        let doubled = retry.interval.saturating_mul(1 << self.failures.saturating_sub(1).min(16));
+        let pause = match policy {
+            v1::EventRetryPolicy::Terminate if ends => {
+                self.ended = Some("the destination took nothing");
+                return;
+            }
+            v1::EventRetryPolicy::Suspend if ends => {
+                self.progress.suspended = true;
+                return;
+            }
+            v1::EventRetryPolicy::RetryForeverWithBackoff => doubled.min(BACKOFF_MAX.max(retry.interval)),
+            _ => retry.interval,
+        };
+        self.again = Some(now.saturating_add(pause));
+    }
+
+    /// Tries again at once.
+    pub(crate) fn resume(&mut self) {
+        self.progress.suspended = false;
+        (self.failures, self.again) = (0, None);
+    }
+}
+
+/// Tells that events may be missing.
+fn gap(reason: v1::EventGapReason, lost: u64, sequence: u64) -> v1::Event {
+    let words = match reason {
+        v1::EventGapReason::Ahead => "the log was lost and began anew; what is new follows".to_owned(),
+        _ => format!("the log has dropped {lost} events that were not sent yet"),
+    };
+    let event = EventBuilder::new(crate::NAME, "log", "events", "gap")
+        .severity(v1::EventSeverity::Warning)
+        .message(words)
+        .payload(v1::event::Payload::Gap(v1::EventGap { lost, reason: reason.into() }));
+    v1::Event { id: format!("gap-{sequence}"), sequence, ..event.at_unix_ms(0, [0; 10]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+    use std::time::SystemTime;
+
+    const RETRY: Retry = Retry { attempts: 2, interval: Millis::new(1000) };
+    const FOREVER: v1::EventRetryPolicy = v1::EventRetryPolicy::RetryForever;
+
+    fn entry(sequence: u64, domain: &str) -> LogEntry {
+        let event = v1::Event {
+            id: sequence.to_string(),
+            domain: domain.into(),
+            component: "system".into(),
+            what: "state".into(),
+            ..v1::Event::default()
+        };
+        entry_of(sequence, &event)
+    }
+
+    fn entry_of(sequence: u64, event: &v1::Event) -> LogEntry {
+        LogEntry {
+            sequence,
+            subject: format!("event.{}.system.state", event.domain),
+            time: SystemTime::UNIX_EPOCH,
+            payload: event.encode_to_vec().into(),
+        }
+    }
+
+    fn at(ms: u64) -> Mono {
+        Mono::from_millis(ms)
+    }
+
+    fn fresh(sequence: u64) -> Delivery {
+        Delivery::new("u1", Progress { sequence, suspended: false }, sequence)
+    }
+
+    /// What a step sends.
+    fn ids(step: Step) -> Vec<String> {
+        match step {
+            Step::Send(batch) => batch.events.into_iter().map(|event| event.id).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn each_policy_ends_as_it_says() {
+        let pauses = |policy| {
+            let (mut delivery, mut now, mut pauses) = (fresh(0), at(0), Vec::new());
+            for _ in 0..12 {
+                match delivery.step(now, 1) {
+                    Step::Read(_) => delivery.took(&[entry(1, "host")], 1, |_| true),
+                    Step::Send(_) => delivery.sent(now, policy, RETRY, Err("refused".into())),
+                    Step::Pause(then) => {
+                        pauses.push(now.until(then).get());
+                        now = then;
+                    }
+                    other => return (pauses, format!("{other:?}")),
+                }
+            }
+            (pauses, String::new())
+        };
+        let end = "End(\"the destination took nothing\")".to_owned();
+        assert_eq!(pauses(v1::EventRetryPolicy::Terminate), (vec![1000, 1000], end));
+        assert_eq!(pauses(v1::EventRetryPolicy::Suspend), (vec![1000, 1000], "Rest".into()));
+        assert_eq!(pauses(FOREVER), (vec![1000; 4], String::new()));
+        let doubling = (vec![1000, 2000, 4000, 8000], String::new());
+        assert_eq!(pauses(v1::EventRetryPolicy::RetryForeverWithBackoff), doubling);
+        let mut delivery = fresh(0);
+        for n in 0..40 {
+            delivery.took(&[entry(1, "host")], 1, |_| true);
+            delivery.sent(at(n), v1::EventRetryPolicy::RetryForeverWithBackoff, RETRY, Err(String::new()));
+        }
+        assert!(matches!(delivery.step(at(39), 1), Step::Pause(then) if then == at(39 + 300_000)));
+    }
+
+    #[test]
+    fn what_was_suspended_goes_on_where_it_was() {
+        let mut delivery = Delivery::new("u1", Progress { sequence: 3, suspended: true }, 9);
+        assert!(matches!(delivery.step(at(0), 9), Step::Rest));
+        delivery.resume();
+        assert!(matches!(delivery.step(at(0), 9), Step::Read(3)));
+    }
+
+    #[test]
+    fn the_deletion_of_its_account_ends_it() {
+        let change = |kind: v1::UserChangeKind, user_id: &str| {
+            let change =
+                v1::UserChange { kind: kind.into(), user_id: user_id.into(), ..v1::UserChange::default() };
+            v1::Event { payload: Some(v1::event::Payload::UserChange(change)), ..v1::Event::default() }
+        };
+        let mut delivery = fresh(0);
+        let others = [
+            entry_of(1, &change(v1::UserChangeKind::Updated, "u1")),
+            entry_of(2, &change(v1::UserChangeKind::Deleted, "u2")),
+        ];
+        delivery.took(&others, 2, |_| false);
+        assert!(matches!(delivery.step(at(0), 2), Step::News));
+        delivery.took(&[entry_of(3, &change(v1::UserChangeKind::Deleted, "u1"))], 3, |_| false);
+        assert!(matches!(delivery.step(at(0), 3), Step::End(_)));
+    }
+
+    #[test]
+    fn a_log_that_began_anew_is_told_once_it_can_be() {
+        let mut delivery = Delivery::new("u1", Progress { sequence: 90, suspended: false }, 4);
+        assert_eq!(ids(delivery.step(at(0), 4)), ["gap-4"]);
+        delivery.sent(at(0), FOREVER, RETRY, Err("refused".into()));
+        assert_eq!(ids(delivery.step(at(1000), 5)), ["gap-4"], "it is in no log, so it is kept");
+        delivery.sent(at(1000), FOREVER, RETRY, Ok(()));
+        assert!(matches!(delivery.step(at(1000), 5), Step::Read(4)));
+    }
+
+    #[derive(Clone, Debug)]
+    enum Happens {
+        Log(bool),
+        /// The log loses its oldest.
+        Drop,
+        /// One leaves the log from the middle.
+        Remove(usize),
+        /// It goes on as far as it can; the destination takes so many requests, then one is lost, before or after it was taken.
+        Send(usize, bool),
+        /// The daemon dies, with the cursor as it was stored.
+        Die,
+        Store,
+    }
+
+    fn happens() -> impl Strategy<Value = Happens> {
+        prop_oneof![
+            10 => any::<bool>().prop_map(Happens::Log),
+            1 => Just(Happens::Drop),
+            1 => (0..9usize).prop_map(Happens::Remove),
+            5 => (0..4usize, any::<bool>()).prop_map(|(takes, after)| Happens::Send(takes, after)),
+            1 => Just(Happens::Die),
+            2 => Just(Happens::Store),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+        /// Whatever happens in whatever order: of the events that are selected each is taken, or was not in the log any more and a gap was taken
+        /// in its place; the first time they come in order; and one comes again only after an answer or the daemon was lost.
+        #[test]
+        fn each_selected_event_is_taken_in_order_or_told_missing(steps in proptest::collection::vec(happens(), 0..160)) {
+            let mut log: BTreeMap<u64, LogEntry> = BTreeMap::new();
+            let (mut last, mut now) = (0_u64, 0_u64);
+            let mut delivery = fresh(0);
+            let (mut stored, mut wanted, mut gone) = (delivery.progress(), Vec::new(), Vec::new());
+            let (mut taken, mut told, mut lost_answers) = (Vec::new(), 0_u64, 0_usize);
+            let end = [Happens::Log(true), Happens::Send(usize::MAX, false)];
+            for step in steps.into_iter().chain(end) {
+                match step {
+                    Happens::Log(selected) => {
+                        last += 1;
+                        log.insert(last, entry(last, if selected { "host" } else { "session" }));
+                        if selected { wanted.push(last); }
+                    }
+                    Happens::Drop => gone.extend(log.pop_first().map(|(n, _)| n)),
+                    Happens::Remove(nth) => if let Some(n) = log.keys().nth(nth).copied() {
+                        log.remove(&n);
+                        gone.push(n);
+                    },
+                    Happens::Store => stored = delivery.progress(),
+                    Happens::Die => {
+                        lost_answers += 1;
+                        delivery = Delivery::new("u1", stored, last);
+                    }
+                    Happens::Send(mut takes, after) => loop {
+                        match delivery.step(at(now), last) {
+                            Step::Read(after) => {
+                                let found: Vec<_> = log.range(after + 1..).take(3).map(|(_, e)| e.clone()).collect();
+                                delivery.took(&found, last, |event| event.domain == "host");
+                            }
+                            Step::Send(batch) => {
+                                let mut take = || for event in &batch.events {
+                                    match &event.payload {
+                                        Some(v1::event::Payload::Gap(gap)) => told += gap.lost,
+                                        _ => taken.push(event.id.parse::<u64>().unwrap()),
+                                    }
+                                };
+                                if takes == 0 {
+                                    if after { take(); lost_answers += 1; }
+                                    delivery.sent(at(now), FOREVER, RETRY, Err("lost".into()));
+                                    break;
+                                }
+                                takes -= 1;
+                                take();
+                                delivery.sent(at(now), FOREVER, RETRY, Ok(()));
+                            }
+                            Step::Pause(then) => now = then.as_millis(),
+                            Step::News => break,
+                            other => panic!("{other:?}"),
+                        }
+                    },
+                }
+            }
+            let mut first_times = Vec::new();
+            for n in &taken { if !first_times.contains(n) { first_times.push(*n); } }
+            prop_assert!(first_times.is_sorted(), "in order: {taken:?}");
+            if lost_answers == 0 { prop_assert_eq!(&taken, &first_times); }
+            let missing: Vec<_> = wanted.iter().filter(|n| !first_times.contains(n)).collect();
+            prop_assert!(missing.iter().all(|n| gone.contains(n)), "{missing:?} were in the log");
+            prop_assert!(told >= missing.len() as u64, "{told} told, {missing:?} missing");
+        }
+    }
+}

@@ -1,0 +1,540 @@
+//! Events to destinations elsewhere: one owner of what is stored, and a runner for each subscription.
+//!
+//! ```text
+//!  calls ──► Owner ──► bucket `subscriptions`: `s.<id>` each, `cursors` of all, written now and then
+//!              │ one task each
+//!              └──► Runner: Delivery (pure) ──► stream EVENTS, Poster
+//! ```
+
+mod delivery;
+mod destination;
+mod post;
+mod record;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ipc::{Bucket, Client, EventBuilder, Json, Outbox, Principal, Reply, StateError, Status, patiently};
+use schema::v1alpha1 as v1;
+use service::Clock;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, interval, sleep};
+use units::{Lasting, Millis};
+
+use self::delivery::{Delivery, Progress, Retry, Step};
+use self::destination::Destination;
+use self::post::Poster;
+use self::record::Record;
+use crate::keeper::{News, Shared};
+
+/// Where all of it is stored.
+const BUCKET: &str = "subscriptions";
+/// How far all of them are.
+const CURSORS: &str = "cursors";
+/// Before the id of one.
+const PREFIX: &str = "s.";
+/// How far they are is written at most this often, and when the daemon stops: after a crash a destination may have events of so long a time again.
+const SAVE_EVERY: Duration = Duration::from_secs(30);
+/// Pause before the store, or the log, is asked again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// What is read of the log at once: events and bytes.
+const READ: (usize, usize) = (32, 32 * 1024);
+/// The latest a runner looks again by itself.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+/// `[eventlog.subscriptions]`.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Whether destinations may be addresses of the controller itself or of its link. For tests, and for a receiver that runs on the controller.
+    pub allow_local: bool,
+    /// Certificates of authorities to trust in place of the system's, PEM.
+    pub ca_file: Option<PathBuf>,
+    /// Subscriptions in total. Each may hold 128 KiB while it sends.
+    pub total: usize,
+    /// Of those, of one account.
+    pub per_account: usize,
+    /// Attempts after the first, for policies that end.
+    pub retry_attempts: u32,
+    /// Pause between attempts, milliseconds.
+    pub retry_interval_ms: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        // Three attempts 30 s apart are what DSP0268's examples have; 16 subscriptions are four tools of four sites.
+        Self {
+            allow_local: false,
+            ca_file: None,
+            total: 16,
+            per_account: 8,
+            retry_attempts: 3,
+            retry_interval_ms: 30_000,
+        }
+    }
+}
+
+/// A call about subscriptions.
+pub(crate) enum Command {
+    Create(v1::CreateEventSubscriptionRequest, Reply<v1::CreateEventSubscriptionResponse>),
+    List(Reply<v1::ListEventSubscriptionsResponse>),
+    Update(v1::UpdateEventSubscriptionRequest, Reply<v1::UpdateEventSubscriptionResponse>),
+    Delete(v1::DeleteEventSubscriptionRequest, Reply<v1::DeleteEventSubscriptionResponse>),
+    Test(v1::SendTestEventRequest, Reply<v1::SendTestEventResponse>),
+}
+
+impl Command {
+    /// Answers that it is not done.
+    pub(crate) fn refuse(self, status: Status, outbox: &Outbox) {
+        match self {
+            Self::Create(_, reply) => outbox.answer(reply, Err(status)),
+            Self::List(reply) => outbox.answer(reply, Err(status)),
+            Self::Update(_, reply) => outbox.answer(reply, Err(status)),
+            Self::Delete(_, reply) => outbox.answer(reply, Err(status)),
+            Self::Test(_, reply) => outbox.answer(reply, Err(status)),
+        }
+    }
+}
+
+/// One subscription.
+struct Subscription {
+    id: String,
+    record: Mutex<Record>,
+    delivery: Mutex<Delivery>,
+    /// Something was changed.
+    wake: Notify,
+}
+
+fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+    what.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Subscription {
+    fn shown(&self) -> v1::EventSubscription {
+        lock(&self.record).shown(&self.id, &lock(&self.delivery))
+    }
+}
+
+struct Held {
+    subscription: Arc<Subscription>,
+    task: tokio::task::AbortHandle,
+}
+
+/// Serves calls about subscriptions, and keeps them going, until `stop` says so.
+pub(crate) async fn own(
+    shared: Arc<Shared>,
+    settings: Settings,
+    mut commands: mpsc::Receiver<Command>,
+    mut stop: oneshot::Receiver<()>,
+) {
+    let (bus, clock) = (shared.bus.clone(), Clock::new());
+    let (outbox, _sender) = Outbox::new(bus.clone());
+    let poster = Arc::new(Poster::new(settings.allow_local, settings.ca_file.clone()));
+    let retry =
+        Retry { attempts: settings.retry_attempts, interval: Millis::new(settings.retry_interval_ms) };
+    let mut failing = Lasting::default();
+    let (bucket, records, cursors, last) = loop {
+        let loading = tokio::select! {
+            _ = &mut stop => return,
+            loaded = load(&bus) => match loaded {
+                Ok(loaded) => break loaded,
+                Err(status) => status,
+            },
+        };
+        if failing.fails(clock.now()).is_some() {
+            tracing::warn!(status = %loading, "cannot read event subscriptions");
+        }
+        let until = Instant::now() + AGAIN;
+        loop {
+            tokio::select! {
+                _ = &mut stop => return,
+                () = tokio::time::sleep_until(until) => break,
+                command = commands.recv() => match command {
+                    Some(command) => command.refuse(loading.clone(), &outbox),
+                    None => return,
+                },
+            }
+        }
+    };
+    let mut owner = Owner {
+        shared,
+        bus,
+        clock,
+        poster,
+        retry,
+        settings,
+        bucket,
+        saved: cursors.clone(),
+        held: BTreeMap::new(),
+        doubtful: BTreeMap::new(),
+        running: JoinSet::new(),
+        failing: Lasting::default(),
+    };
+    for (id, record) in records {
+        let progress = cursors.get(&id).copied().unwrap_or_default();
+        let sequence = progress.sequence.max(record.begin);
+        owner.begin(id, record, Progress { sequence, ..progress }, last);
+    }
+    let mut save = interval(SAVE_EVERY);
+    loop {
+        tokio::select! {
+            _ = &mut stop => break,
+            _ = save.tick() => owner.save().await,
+            Some(ended) = owner.running.join_next() => if let Ok((id, why)) = ended {
+                owner.end(id, why).await;
+            },
+            command = commands.recv() => match command {
+                Some(command) => owner.answer(command).await,
+                None => break,
+            },
+        }
+    }
+    owner.running.shutdown().await;
+    owner.save().await;
+}
+
+/// What is stored, and the log's newest number.
+async fn load(
+    bus: &Client,
+) -> Result<(Bucket, Vec<(String, Record)>, BTreeMap<String, Progress>, u64), Status> {
+    let bucket = bus.bucket(BUCKET).await?;
+    let mut records = Vec::new();
+    for key in bucket.keys().await? {
+        let Some(id) = key.strip_prefix(PREFIX) else { continue };
+        match patiently(&key, || bucket.get::<Json<Record>>(&key)).await {
+            Ok(found) => records.extend(found.map(|entry| (id.to_owned(), entry.value.0))),
+            // It stays where it is: the medium may give it again, and another release may be able to read it.
+            Err(error @ (StateError::Unreadable { .. } | StateError::NotRead { .. })) => {
+                tracing::warn!(%error, "cannot read event subscription");
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let cursors = match patiently(CURSORS, || bucket.get::<Json<BTreeMap<String, Progress>>>(CURSORS)).await {
+        Ok(cursors) => cursors.map(|entry| entry.value.0).unwrap_or_default(),
+        // Events from the begin of each subscription come again; none is lost.
+        Err(error @ (StateError::Unreadable { .. } | StateError::NotRead { .. })) => {
+            tracing::warn!(%error, "cannot read positions of event subscriptions; sending from the begin of each");
+            BTreeMap::new()
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let last = bus.event_log().bounds().await?.last;
+    Ok((bucket, records, cursors, last))
+}
+
+struct Owner {
+    shared: Arc<Shared>,
+    bus: Client,
+    clock: Clock,
+    poster: Arc<Poster>,
+    retry: Retry,
+    settings: Settings,
+    bucket: Bucket,
+    held: BTreeMap<String, Held>,
+    /// As it was written last.
+    saved: BTreeMap<String, Progress>,
+    /// Keys of which the store did not say what became of them, and what shall be there.
+    doubtful: BTreeMap<String, Option<Record>>,
+    running: JoinSet<(String, &'static str)>,
+    failing: Lasting,
+}
+
+impl Owner {
+    fn begin(&mut self, id: String, record: Record, progress: Progress, last: u64) {
+        let delivery = Delivery::new(&record.user_id, progress, last);
+        let subscription = Arc::new(Subscription {
+            id: id.clone(),
+            record: Mutex::new(record),
+            delivery: Mutex::new(delivery),
+            wake: Notify::new(),
+        });
+        let runner = Runner {
+            subscription: Arc::clone(&subscription),
+            shared: Arc::clone(&self.shared),
+            poster: Arc::clone(&self.poster),
+            clock: self.clock,
+            retry: self.retry,
+        };
+        let name = id.clone();
+        let task = self.running.spawn(async move { (name, runner.run().await) });
+        self.held.insert(id, Held { subscription, task });
+    }
+
+    async fn answer(&mut self, command: Command) {
+        match command {
+            Command::Create(request, reply) => {
+                let by = reply.context().principal.clone().unwrap_or_default();
+                let answer = self.create(request, &by).await;
+                reply.send(answer).await;
+            }
+            Command::List(reply) => {
+                let by = reply.context().principal.clone().unwrap_or_default();
+                let own = self.held.values().filter(|held| may(&by, held));
+                let answer = v1::ListEventSubscriptionsResponse {
+                    subscriptions: own.map(|held| held.subscription.shown()).collect(),
+                    retry_attempts: self.retry.attempts,
+                    retry_interval_ms: self.retry.interval.get(),
+                };
+                reply.send(Ok(answer)).await;
+            }
+            Command::Update(request, reply) => {
+                let by = reply.context().principal.clone().unwrap_or_default();
+                let answer = self.update(request, &by).await;
+                reply.send(answer).await;
+            }
+            Command::Delete(request, reply) => {
+                let by = reply.context().principal.clone().unwrap_or_default();
+                let answer = self.delete(&request.id, &by).await;
+                reply.send(answer).await;
+            }
+            Command::Test(request, reply) => {
+                let context = reply.context();
+                let severity = match request.severity() {
+                    v1::EventSeverity::Unspecified => v1::EventSeverity::Info,
+                    severity => severity,
+                };
+                let text = if request.message.is_empty() { "test event".to_owned() } else { request.message };
+                let event = EventBuilder::new(crate::NAME, "log", "events", "test")
+                    .severity(severity)
+                    .message(text)
+                    .by(context.username(), &context.request_id)
+                    .at(self.clock.wall());
+                let published = self.bus.publish_event(&event).await;
+                reply.send(published.map(|()| v1::SendTestEventResponse {})).await;
+            }
+        }
+    }
+
+    async fn create(
+        &mut self,
+        request: v1::CreateEventSubscriptionRequest,
+        by: &Principal,
+    ) -> Result<v1::CreateEventSubscriptionResponse, Status> {
+        let mut record = Record::new(request.subscription.unwrap_or_default(), &self.poster, by)?;
+        let own =
+            self.held.values().filter(|held| lock(&held.subscription.record).user_id == by.user_id).count();
+        if self.held.len() >= self.settings.total || own >= self.settings.per_account {
+            let text = format!(
+                "there may be {} subscriptions, {} of one account",
+                self.settings.total, self.settings.per_account
+            );
+            return Err(Status::resource_exhausted(text).with_reason("TOO_MANY_SUBSCRIPTIONS"));
+        }
+        let mut random = [0_u8; 8];
+        getrandom::fill(&mut random)
+            .map_err(|error| Status::internal(format!("no random number: {error}")))?;
+        // Before it the numbers of open streams are names, too.
+        let id = format!("sub-{:016x}", u64::from_be_bytes(random));
+        let last = self.bus.event_log().bounds().await?.last;
+        record.begin = last;
+        self.store(&id, Some(&record), None).await?;
+        let progress = Progress { sequence: last, suspended: false };
+        self.begin(id.clone(), record, progress, last);
+        let subscription = self.held.get(&id).map(|held| held.subscription.shown());
+        Ok(v1::CreateEventSubscriptionResponse { subscription })
+    }
+
+    async fn update(
+        &mut self,
+        request: v1::UpdateEventSubscriptionRequest,
+        by: &Principal,
+    ) -> Result<v1::UpdateEventSubscriptionResponse, Status> {
+        let wanted = request.subscription.unwrap_or_default();
+        let subscription = self.find(&wanted.id, by)?;
+        let mask = request.field_mask.as_ref().map(|mask| mask.paths.as_slice());
+        let old = lock(&subscription.record).clone();
+        let (new, resumed) = old.changed(&wanted, mask)?;
+        if new != old {
+            self.store(&subscription.id, Some(&new), Some(&old)).await?;
+            *lock(&subscription.record) = new;
+        }
+        if resumed {
+            lock(&subscription.delivery).resume();
+            self.save().await;
+        }
+        subscription.wake.notify_one();
+        Ok(v1::UpdateEventSubscriptionResponse { subscription: Some(subscription.shown()) })
+    }
+
+    async fn delete(
+        &mut self,
+        id: &str,
+        by: &Principal,
+    ) -> Result<v1::DeleteEventSubscriptionResponse, Status> {
+        let subscription = self.find(id, by)?;
+        let old = lock(&subscription.record).clone();
+        self.store(id, None, Some(&old)).await?;
+        if let Some(held) = self.held.remove(id) {
+            held.task.abort();
+        }
+        Ok(v1::DeleteEventSubscriptionResponse {})
+    }
+
+    /// Takes one away that has come to its end.
+    async fn end(&mut self, id: String, why: &'static str) {
+        let Some(held) = self.held.remove(&id) else { return };
+        let destination = lock(&held.subscription.record).destination.clone();
+        tracing::info!(subscription = id, destination, why, "event subscription ended");
+        if self.store(&id, None, None).await.is_err() {
+            self.doubtful.insert(format!("{PREFIX}{id}"), None);
+        }
+    }
+
+    fn find(&self, id: &str, by: &Principal) -> Result<Arc<Subscription>, Status> {
+        // Another's is not told from none.
+        let held = self.held.get(id).filter(|held| may(by, held));
+        let held = held.ok_or_else(|| Status::not_found(format!("there is no event subscription {id}")))?;
+        Ok(Arc::clone(&held.subscription))
+    }
+
+    /// Stores `new` in place of `old`. When the store does not say what became of it, it is asked; and if it does not tell, `old` is put back
+    /// as soon as it can be, as what was refused has no effect.
+    async fn store(&mut self, id: &str, new: Option<&Record>, old: Option<&Record>) -> Result<(), Status> {
+        let key = format!("{PREFIX}{id}");
+        let error = match put(&self.bucket, &key, new).await {
+            Ok(()) => {
+                self.doubtful.remove(&key);
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        if !matches!(error, StateError::Full { .. } | StateError::TooLarge { .. }) {
+            match self.bucket.get::<Json<Record>>(&key).await {
+                Ok(found) if found.as_ref().map(|entry| &entry.value.0) == new => return Ok(()),
+                Ok(found) if found.as_ref().map(|entry| &entry.value.0) == old => {}
+                Ok(_) | Err(_) => {
+                    self.doubtful.insert(key, old.cloned());
+                }
+            }
+        }
+        Err(error.into())
+    }
+
+    /// Writes how far they are, if that has changed.
+    async fn save(&mut self) {
+        for (key, record) in self.doubtful.clone() {
+            if put(&self.bucket, &key, record.as_ref()).await.is_ok() {
+                self.doubtful.remove(&key);
+            }
+        }
+        let progress = |held: &Held| lock(&held.subscription.delivery).progress();
+        let now: BTreeMap<String, Progress> =
+            self.held.iter().map(|(id, held)| (id.clone(), progress(held))).collect();
+        if now == self.saved {
+            return;
+        }
+        match self.bucket.put(CURSORS, &Json(now.clone())).await {
+            Ok(_) => {
+                self.saved = now;
+                if let Some(said) = self.failing.works(self.clock.now()) {
+                    tracing::info!(times = said.times, lasted = %said.lasts, "positions of event subscriptions stored again");
+                }
+            }
+            Err(error) => {
+                if let Some(said) = self.failing.fails(self.clock.now()) {
+                    tracing::warn!(%error, times = said.times, lasts = %said.lasts, "cannot store positions of event subscriptions");
+                }
+            }
+        }
+    }
+}
+
+async fn put(bucket: &Bucket, key: &str, record: Option<&Record>) -> Result<(), StateError> {
+    match record {
+        Some(record) => bucket.put(key, &Json(record.clone())).await.map(drop),
+        None => bucket.delete(key).await,
+    }
+}
+
+/// Whether it is the caller's own, or any is.
+fn may(by: &Principal, held: &Held) -> bool {
+    by.privileges.contains(&v1::Privilege::ConfigureManager.into())
+        || lock(&held.subscription.record).user_id == by.user_id
+}
+
+/// Sends what one subscription asks for.
+struct Runner {
+    subscription: Arc<Subscription>,
+    shared: Arc<Shared>,
+    poster: Arc<Poster>,
+    clock: Clock,
+    retry: Retry,
+}
+
+impl Runner {
+    /// Runs until it is over, and says why.
+    async fn run(self) -> &'static str {
+        let log = self.shared.bus.event_log();
+        let mut news = self.shared.news.subscribe();
+        let mut life = news.borrow().life;
+        loop {
+            let News { life: now_life, last, known } = *news.borrow_and_update();
+            let step = {
+                let mut delivery = lock(&self.subscription.delivery);
+                if now_life != life {
+                    life = now_life;
+                    delivery.begin_anew(last);
+                }
+                // Until the log has been read once nobody knows its end.
+                if known { delivery.step(self.clock.now(), last) } else { Step::News }
+            };
+            match step {
+                Step::End(why) => return why,
+                Step::Rest => self.subscription.wake.notified().await,
+                Step::News => {
+                    tokio::select! {
+                        () = self.subscription.wake.notified() => {}
+                        changed = news.changed() => if changed.is_err() { return "the daemon stops" },
+                    }
+                }
+                Step::Pause(until) => {
+                    let pause = Duration::from_millis(self.clock.now().until(until).get());
+                    tokio::select! {
+                        () = self.subscription.wake.notified() => {}
+                        () = sleep(pause.min(LOOK_AGAIN)) => {}
+                    }
+                }
+                Step::Read(after) => match log.read(after, READ.0, READ.1).await {
+                    Ok(entries) => {
+                        let filters = lock(&self.subscription.record).filters();
+                        let selects = |event: &v1::Event| redfish::resources::selects(&filters, event);
+                        lock(&self.subscription.delivery).took(&entries, last, selects);
+                    }
+                    Err(status) => {
+                        tracing::debug!(%status, "cannot read events for subscription");
+                        sleep(AGAIN).await;
+                    }
+                },
+                Step::Send(batch) => {
+                    let record = lock(&self.subscription.record).clone();
+                    let body = redfish::resources::event_payload(
+                        &batch.events,
+                        &batch.upto.to_string(),
+                        &record.context,
+                    );
+                    let result = match Destination::parse(&record.destination) {
+                        Ok(to) => {
+                            self.poster
+                                .post(&to, record.verify_certificate, body.to_string().as_bytes())
+                                .await
+                        }
+                        Err(why) => Err(why.to_owned()),
+                    };
+                    if let Err(why) = &result {
+                        tracing::debug!(subscription = self.subscription.id, why, "cannot send events");
+                    }
+                    lock(&self.subscription.delivery).sent(
+                        self.clock.now(),
+                        record.policy(),
+                        self.retry,
+                        result,
+                    );
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! A subscription as it is stored, asked for and shown.
+
+use ipc::{Principal, Status};
+use redfish::resources as events;
+use schema::v1alpha1 as v1;
+use serde::{Deserialize, Serialize};
+
+use super::delivery::Delivery;
+use super::destination::Destination;
+use super::post::Poster;
+
+/// A subscription.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Record {
+    pub destination: String,
+    pub context: String,
+    pub registry_prefixes: Vec<String>,
+    pub resource_types: Vec<String>,
+    pub message_ids: Vec<String>,
+    pub origin_resources: Vec<String>,
+    pub subordinate_resources: bool,
+    /// A number of `EventRetryPolicy`.
+    pub retry_policy: i32,
+    pub verify_certificate: bool,
+    /// Of the account that made it.
+    pub user_id: String,
+    pub username: String,
+    /// The log's newest number when it was made.
+    pub begin: u64,
+}
+
+impl Record {
+    /// Takes what a client asks for.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` naming the field.
+    pub(crate) fn new(
+        wanted: v1::EventSubscription,
+        poster: &Poster,
+        by: &Principal,
+    ) -> Result<Self, Status> {
+        let bad = |field: &str, why: &str| Status::invalid_argument(format!("subscription.{field}: {why}"));
+        let destination = Destination::parse(&wanted.destination).map_err(|why| bad("destination", why))?;
+        if !poster.may(&destination) {
+            return Err(bad("destination", "it is an address of the controller itself or of its link"));
+        }
+        if wanted.registry_prefixes.iter().any(|prefix| prefix != events::OWN_REGISTRY.prefix) {
+            return Err(bad("registry_prefixes", "no event is of that registry"));
+        }
+        if wanted.resource_types.iter().any(|kind| !events::EVENT_TYPES.contains(&kind.as_str())) {
+            return Err(bad("resource_types", "no event is about such a resource"));
+        }
+        if !wanted.message_ids.iter().all(|id| events::is_sent(id)) {
+            return Err(bad("message_ids", "no event is that message"));
+        }
+        if wanted.origin_resources.iter().any(|uri| !uri.starts_with("/redfish/v1")) {
+            return Err(bad("origin_resources", "it is no URI of a resource"));
+        }
+        Ok(Self {
+            retry_policy: policy(wanted.retry_policy()).into(),
+            verify_certificate: wanted.verify_certificate.unwrap_or(true),
+            destination: wanted.destination,
+            context: wanted.context,
+            registry_prefixes: wanted.registry_prefixes,
+            resource_types: wanted.resource_types,
+            message_ids: wanted.message_ids,
+            origin_resources: wanted.origin_resources,
+            subordinate_resources: wanted.subordinate_resources,
+            user_id: by.user_id.clone(),
+            username: by.username.clone(),
+            begin: 0,
+        })
+    }
+
+    /// Takes a change; the other is whether it is to be resumed.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` for a field that cannot be written.
+    pub(crate) fn changed(
+        &self,
+        wanted: &v1::EventSubscription,
+        mask: Option<&[String]>,
+    ) -> Result<(Self, bool), Status> {
+        let set = || {
+            let fields = [
+                ("context", !wanted.context.is_empty()),
+                ("retry_policy", wanted.retry_policy != 0),
+                ("verify_certificate", wanted.verify_certificate.is_some()),
+                ("state", wanted.state != 0),
+            ];
+            fields.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| name.to_owned()).collect()
+        };
+        let paths: Vec<String> = mask.map_or_else(set, <[String]>::to_vec);
+        let (mut record, mut resumed) = (self.clone(), false);
+        for path in &paths {
+            match path.as_str() {
+                "context" => record.context.clone_from(&wanted.context),
+                "retry_policy" => record.retry_policy = policy(wanted.retry_policy()).into(),
+                "verify_certificate" => record.verify_certificate = wanted.verify_certificate.unwrap_or(true),
+                "state" if wanted.state() == v1::EventSubscriptionState::Active => resumed = true,
+                "state" => {
+                    return Err(Status::invalid_argument("subscription.state: it can only become ACTIVE"));
+                }
+                other => {
+                    return Err(Status::invalid_argument(format!("field_mask: {other} cannot be written")));
+                }
+            }
+        }
+        Ok((record, resumed))
+    }
+
+    pub(crate) fn policy(&self) -> v1::EventRetryPolicy {
+        policy(v1::EventRetryPolicy::try_from(self.retry_policy).unwrap_or_default())
+    }
+
+    /// What its filters are, for the one who knows events as Redfish's.
+    pub(crate) fn filters(&self) -> v1::EventSubscription {
+        v1::EventSubscription {
+            registry_prefixes: self.registry_prefixes.clone(),
+            resource_types: self.resource_types.clone(),
+            message_ids: self.message_ids.clone(),
+            origin_resources: self.origin_resources.clone(),
+            subordinate_resources: self.subordinate_resources,
+            ..v1::EventSubscription::default()
+        }
+    }
+
+    /// As clients see it.
+    pub(crate) fn shown(&self, id: &str, delivery: &Delivery) -> v1::EventSubscription {
+        let state = if delivery.progress().suspended {
+            v1::EventSubscriptionState::Suspended
+        } else if delivery.failures() > 0 {
+            v1::EventSubscriptionState::Retrying
+        } else {
+            v1::EventSubscriptionState::Active
+        };
+        v1::EventSubscription {
+            id: id.to_owned(),
+            destination: self.destination.clone(),
+            context: self.context.clone(),
+            retry_policy: self.retry_policy,
+            verify_certificate: Some(self.verify_certificate),
+            username: self.username.clone(),
+            state: state.into(),
+            sequence: delivery.progress().sequence,
+            failures: delivery.failures(),
+            error: delivery.error().to_owned(),
+            ..self.filters()
+        }
+    }
+}
+
+/// What a policy that is not named is.
+fn policy(policy: v1::EventRetryPolicy) -> v1::EventRetryPolicy {
+    match policy {
+        v1::EventRetryPolicy::Unspecified => v1::EventRetryPolicy::RetryForever,
+        named => named,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted() -> v1::EventSubscription {
+        v1::EventSubscription { destination: "https://192.0.2.1/".into(), ..v1::EventSubscription::default() }
+    }
+
+    fn made(wanted: v1::EventSubscription) -> Result<Record, Status> {
+        Record::new(wanted, &Poster::new(false, None), &Principal::default())
+    }
+
+    #[test]
+    fn what_is_not_said_is_safe_and_what_can_never_be_is_refused() {
+        let record = made(wanted()).unwrap();
+        assert!(record.verify_certificate);
+        assert_eq!(record.policy(), v1::EventRetryPolicy::RetryForever);
+        let bad = |change: fn(&mut v1::EventSubscription)| {
+            let mut wanted = wanted();
+            change(&mut wanted);
+            made(wanted).unwrap_err().message
+        };
+        assert!(bad(|w| w.destination = "https://127.0.0.1/".into()).contains("destination"));
+        assert!(bad(|w| w.destination = "snmp://192.0.2.1".into()).contains("destination"));
+        assert!(bad(|w| w.registry_prefixes = vec!["Base".into()]).contains("registry_prefixes"));
+        assert!(bad(|w| w.resource_types = vec!["Drive".into()]).contains("resource_types"));
+        assert!(bad(|w| w.message_ids = vec!["UBmc.1.0.Nope".into()]).contains("message_ids"));
+        assert!(bad(|w| w.origin_resources = vec!["http://x/".into()]).contains("origin_resources"));
+    }
+
+    #[test]
+    fn of_a_change_only_what_may_be_written_is_taken() {
+        let record = made(wanted()).unwrap();
+        let change = v1::EventSubscription {
+            context: "new".into(),
+            state: v1::EventSubscriptionState::Active.into(),
+            ..v1::EventSubscription::default()
+        };
+        let (changed, resumed) = record.changed(&change, None).unwrap();
+        assert_eq!((changed.context.as_str(), resumed), ("new", true));
+        let mask = |path: &str| vec![path.to_owned()];
+        let (changed, resumed) = record.changed(&wanted(), Some(&mask("context"))).unwrap();
+        assert_eq!((changed.context.as_str(), resumed), ("", false));
+        assert!(record.changed(&wanted(), Some(&mask("destination"))).is_err());
+        assert!(record.changed(&wanted(), Some(&mask("state"))).is_err());
+    }
+}

@@ -1,0 +1,407 @@
+//! Subscriptions on a bus: what a destination is really sent, over restarts, when it is dead, and what is refused.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use busd::testing::Bus;
+use ipc::{CallContext, Client, Code, EventBuilder, Principal, Status};
+use schema::Method;
+use schema::rpc::event_service as rpc;
+use schema::v1alpha1 as v1;
+use service::{Clock, Context, LocalContext, Notification, Notifier, Shutdown, Trigger};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+/// A destination: answers each request with a status, and keeps the bodies of those it took.
+struct Receiver {
+    port: u16,
+    status: Arc<Mutex<&'static str>>,
+    bodies: Arc<Mutex<Vec<serde_json::Value>>>,
+    /// Requests it refused.
+    refused: Arc<Mutex<usize>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Receiver {
+    async fn start(port: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let (status, bodies, refused) = (Arc::new(Mutex::new("200 OK")), Arc::default(), Arc::default());
+        let task = tokio::spawn(Self::serve(
+            listener,
+            Arc::clone(&status),
+            Arc::clone(&bodies),
+            Arc::clone(&refused),
+        ));
+        Self { port, status, bodies, refused, task }
+    }
+
+    async fn serve(
+        listener: TcpListener,
+        status: Arc<Mutex<&'static str>>,
+        bodies: Arc<Mutex<Vec<serde_json::Value>>>,
+        refused: Arc<Mutex<usize>>,
+    ) {
+        loop {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            let mut request = Vec::new();
+            let body = loop {
+                if stream.read_buf(&mut request).await.expect("bytes") == 0 {
+                    break None;
+                }
+                let text = String::from_utf8_lossy(&request).into_owned();
+                if let Some((head, body)) = text.split_once("\r\n\r\n") {
+                    let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
+                    let length: usize = length.expect("a length").parse().expect("a number");
+                    if body.len() >= length {
+                        break Some(serde_json::from_str(body).expect("JSON"));
+                    }
+                }
+            };
+            let Some(body) = body else { continue };
+            let status = *status.lock().expect("a lock");
+            if status.starts_with('2') {
+                bodies.lock().expect("a lock").push(body);
+            } else {
+                *refused.lock().expect("a lock") += 1;
+            }
+            let answer =
+                format!("HTTP/1.1 {status}\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n");
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    }
+
+    /// The messages it has, in the order in which they came.
+    fn messages(&self) -> Vec<String> {
+        let bodies = self.bodies.lock().expect("a lock");
+        let events = bodies.iter().flat_map(|body| body["Events"].as_array().expect("events").clone());
+        events.map(|event| event["MessageArgs"][1].as_str().expect("a text").to_owned()).collect()
+    }
+
+    fn answer(&self, status: &'static str) {
+        *self.status.lock().expect("a lock") = status;
+    }
+
+    fn refused(&self) -> usize {
+        *self.refused.lock().expect("a lock")
+    }
+}
+
+async fn until(what: &str, holds: impl AsyncFn() -> bool) {
+    for _ in 0..1000 {
+        if holds().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{what} did not happen");
+}
+
+struct Bench {
+    bus: Bus,
+    client: Client,
+    settings: serde_json::Value,
+}
+
+struct Daemon {
+    stop: Trigger,
+    task: JoinHandle<Result<(), eventlog::Error>>,
+}
+
+impl Daemon {
+    async fn stop(self) {
+        self.stop.stop();
+        self.task.await.expect("it does not panic").expect("it ends in order");
+    }
+
+    /// Without a farewell.
+    async fn die(self) {
+        self.task.abort();
+        assert!(self.task.await.is_err());
+    }
+}
+
+impl Bench {
+    async fn start(settings: serde_json::Value) -> Self {
+        let bus = Bus::start().await;
+        let operator = bus.client("operator").await;
+        operator.create_event_log().await.expect("an event log");
+        operator.create_bucket("subscriptions").await.expect("a bucket");
+        let client = bus.client("websrv").await;
+        Self { bus, client, settings }
+    }
+
+    /// One whose destinations may be here.
+    async fn local() -> Self {
+        Self::start(
+            serde_json::json!({"allow_local": true, "retry_interval_ms": 50, "per_account": 2, "total": 3}),
+        )
+        .await
+    }
+
+    async fn daemon(&self) -> Daemon {
+        let (stop, shutdown) = Shutdown::new();
+        let (notify, mut told) = Notifier::channel();
+        let mut settings = serde_json::Map::new();
+        settings.insert("subscriptions".into(), self.settings.clone());
+        let local = LocalContext {
+            daemon: eventlog::NAME.to_owned(),
+            clock: Clock::new(),
+            shutdown,
+            notify,
+            board: None,
+            state_dir: "/nonexistent".into(),
+            run_dir: "/nonexistent".into(),
+            heartbeat_every: Duration::from_secs(5),
+            settings,
+        };
+        let bus = self.bus.client(eventlog::NAME).await;
+        let task = tokio::spawn(eventlog::run(Context { local, bus }));
+        while told.recv().await.expect("the daemon runs") != Notification::Ready {}
+        Daemon { stop, task }
+    }
+
+    async fn call<Q: prost::Message, R: prost::Message + Default>(
+        &self,
+        method: Method<Q, R>,
+        request: &Q,
+        by: &str,
+    ) -> Result<R, Status> {
+        let privilege = if by == "admin" { v1::Privilege::ConfigureManager } else { v1::Privilege::Login };
+        let principal = Principal {
+            username: by.into(),
+            user_id: format!("id-of-{by}"),
+            privileges: vec![privilege.into()],
+            ..Principal::default()
+        };
+        // What is stored is read before calls are answered.
+        let mut tries = 0;
+        loop {
+            let answer = self
+                .client
+                .call(method, request, &CallContext::new().with_principal(principal.clone()))
+                .await;
+            match answer {
+                Err(status) if status.code == Code::Unavailable && tries < 500 => {
+                    tries += 1;
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                settled => return settled,
+            }
+        }
+    }
+
+    async fn subscribe(
+        &self,
+        wanted: v1::EventSubscription,
+        by: &str,
+    ) -> Result<v1::EventSubscription, Status> {
+        let request = v1::CreateEventSubscriptionRequest { subscription: Some(wanted) };
+        let made = self.call(rpc::CREATE_EVENT_SUBSCRIPTION, &request, by).await?;
+        Ok(made.subscription.expect("it is shown"))
+    }
+
+    async fn list(&self, by: &str) -> Vec<v1::EventSubscription> {
+        let request = v1::ListEventSubscriptionsRequest {};
+        self.call(rpc::LIST_EVENT_SUBSCRIPTIONS, &request, by).await.expect("a list").subscriptions
+    }
+
+    async fn event(&self, domain: &str, message: &str) {
+        let event =
+            EventBuilder::new("powermgr", domain, "system", "state").message(message).at(SystemTime::now());
+        self.client.publish_event(&event).await.expect("published");
+        self.client.flush().await.expect("flushed");
+    }
+}
+
+fn to(port: u16) -> v1::EventSubscription {
+    let destination = format!("http://127.0.0.1:{port}/events?key=1");
+    v1::EventSubscription { destination, context: "mine".into(), ..v1::EventSubscription::default() }
+}
+
+#[tokio::test]
+async fn what_happens_is_sent_in_order_once_over_a_restart_and_a_dead_destination() {
+    let bench = Bench::local().await;
+    let daemon = bench.daemon().await;
+    let receiver = Receiver::start(0).await;
+    let port = receiver.port;
+    bench.event("host", "before").await;
+    let wanted = v1::EventSubscription { resource_types: vec!["ComputerSystem".into()], ..to(port) };
+    let made = bench.subscribe(wanted, "admin").await.expect("a subscription");
+    for n in 0..50 {
+        bench.event("host", &format!("first {n}")).await;
+        bench.event("session", "another's").await;
+    }
+    let all = |parts: &[(&str, usize)]| -> Vec<String> {
+        parts.iter().flat_map(|(part, count)| (0..*count).map(move |n| format!("{part} {n}"))).collect()
+    };
+    let wanted = all(&[("first", 50)]);
+    until("the first 50", async || receiver.messages().len() >= 50).await;
+    assert_eq!(receiver.messages(), wanted);
+    {
+        let bodies = receiver.bodies.lock().expect("a lock");
+        assert_eq!(
+            (&bodies[0]["Context"], &bodies[0]["@odata.type"]),
+            (&"mine".into(), &"#Event.v1_5_0.Event".into())
+        );
+    }
+
+    // Events while the daemon is away, and while the destination is.
+    until("it has moved on", async || bench.list("admin").await[0].sequence > 50).await;
+    daemon.stop().await;
+    drop(receiver);
+    for n in 0..40 {
+        bench.event("host", &format!("away {n}")).await;
+    }
+    let daemon = bench.daemon().await;
+    until("the failure is seen", async || {
+        let shown = &bench.list("admin").await[0];
+        shown.state() == v1::EventSubscriptionState::Retrying
+            && shown.failures > 1
+            && shown.error.contains("cannot connect")
+    })
+    .await;
+    let receiver = Receiver::start(port).await;
+    receiver.answer("503 Later");
+    until("it is refused", async || receiver.refused() > 1).await;
+    receiver.answer("200 OK");
+    until("the other 40", async || receiver.messages().len() >= 40).await;
+    assert_eq!(receiver.messages(), all(&[("away", 40)]));
+    let shown = bench.list("admin").await;
+    assert_eq!(shown.len(), 1);
+    assert_eq!(
+        (shown[0].id.as_str(), shown[0].state(), shown[0].failures),
+        (made.id.as_str(), v1::EventSubscriptionState::Active, 0)
+    );
+
+    // One that dies may send again what it has sent since it last stored how far it was, and loses nothing.
+    daemon.die().await;
+    bench.event("host", "last").await;
+    let daemon = bench.daemon().await;
+    until("the last", async || receiver.messages().last().is_some_and(|last| last == "last")).await;
+    let messages = receiver.messages();
+    let again: Vec<&String> = messages[40..messages.len() - 1].iter().collect();
+    assert!(again.iter().all(|message| message.starts_with("away")), "{again:?}");
+
+    let request = v1::DeleteEventSubscriptionRequest { id: made.id };
+    bench.call(rpc::DELETE_EVENT_SUBSCRIPTION, &request, "admin").await.expect("deleted");
+    assert!(bench.list("admin").await.is_empty());
+    daemon.stop().await;
+    let daemon = bench.daemon().await;
+    assert!(bench.list("admin").await.is_empty(), "it does not come back");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_slow_destination_holds_up_no_other_and_policies_end() {
+    let bench = Bench::local().await;
+    let daemon = bench.daemon().await;
+    // Takes connections and says nothing.
+    let silent = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+    bench
+        .subscribe(to(silent.local_addr().expect("an address").port()), "admin")
+        .await
+        .expect("a subscription");
+    let receiver = Receiver::start(0).await;
+    receiver.answer("302 Found");
+    let policy = |policy: v1::EventRetryPolicy| v1::EventSubscription {
+        retry_policy: policy.into(),
+        ..to(receiver.port)
+    };
+    let rests = bench.subscribe(policy(v1::EventRetryPolicy::Suspend), "olga").await.expect("a subscription");
+    bench.subscribe(policy(v1::EventRetryPolicy::Terminate), "olga").await.expect("a subscription");
+    let request =
+        v1::SendTestEventRequest { message: "a test".into(), ..v1::SendTestEventRequest::default() };
+    bench.call(rpc::SEND_TEST_EVENT, &request, "admin").await.expect("sent");
+    until("one ends and one rests", async || {
+        let own = bench.list("olga").await;
+        own.len() == 1 && own[0].state() == v1::EventSubscriptionState::Suspended
+    })
+    .await;
+    assert_eq!(receiver.refused(), 8, "four attempts of each, and no redirect followed");
+    let own = bench.list("olga").await;
+    assert!(own[0].error.contains("302"), "{own:?}");
+    // It rests over a restart, too.
+    daemon.stop().await;
+    let daemon = bench.daemon().await;
+    assert_eq!(bench.list("olga").await[0].state(), v1::EventSubscriptionState::Suspended);
+    receiver.answer("200 OK");
+    let active = v1::EventSubscription {
+        id: rests.id,
+        state: v1::EventSubscriptionState::Active.into(),
+        ..v1::EventSubscription::default()
+    };
+    let request = v1::UpdateEventSubscriptionRequest { subscription: Some(active), field_mask: None };
+    bench.call(rpc::UPDATE_EVENT_SUBSCRIPTION, &request, "olga").await.expect("resumed");
+    until("it is taken", async || receiver.messages() == ["a test"]).await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_subscription_is_its_owners_bounded_and_ends_with_the_account() {
+    let bench = Bench::local().await;
+    let daemon = bench.daemon().await;
+    let receiver = Receiver::start(0).await;
+    let first = bench.subscribe(to(receiver.port), "olga").await.expect("a subscription");
+    bench.subscribe(to(receiver.port), "olga").await.expect("a subscription");
+    let full = bench.subscribe(to(receiver.port), "olga").await.expect_err("two of one account");
+    assert_eq!((full.code, full.reason().as_str()), (Code::ResourceExhausted, "TOO_MANY_SUBSCRIPTIONS"));
+    bench.subscribe(to(receiver.port), "rita").await.expect("a subscription");
+    let full = bench.subscribe(to(receiver.port), "admin").await.expect_err("three in total");
+    assert_eq!(full.code, Code::ResourceExhausted);
+    assert_eq!(
+        (bench.list("admin").await.len(), bench.list("olga").await.len(), bench.list("rita").await.len()),
+        (3, 2, 1)
+    );
+    let request = v1::DeleteEventSubscriptionRequest { id: first.id.clone() };
+    let refused = bench.call(rpc::DELETE_EVENT_SUBSCRIPTION, &request, "rita").await.expect_err("another's");
+    assert_eq!(refused.code, Code::NotFound);
+    let renamed =
+        v1::EventSubscription { id: first.id, context: "x".into(), ..v1::EventSubscription::default() };
+    let request = v1::UpdateEventSubscriptionRequest { subscription: Some(renamed), field_mask: None };
+    let refused = bench.call(rpc::UPDATE_EVENT_SUBSCRIPTION, &request, "rita").await.expect_err("another's");
+    assert_eq!(refused.code, Code::NotFound);
+    let shown = bench.call(rpc::UPDATE_EVENT_SUBSCRIPTION, &request, "olga").await.expect("one's own");
+    assert_eq!(shown.subscription.expect("it is shown").context, "x");
+    let change = v1::UserChange {
+        kind: v1::UserChangeKind::Deleted.into(),
+        user_id: "id-of-olga".into(),
+        ..v1::UserChange::default()
+    };
+    let event = EventBuilder::new("usermgr", "user", "id-of-olga", "change")
+        .payload(v1::event::Payload::UserChange(change))
+        .at(SystemTime::now());
+    bench.client.publish_event(&event).await.expect("published");
+    until("only the other is left", async || bench.list("admin").await.len() == 1).await;
+    daemon.stop().await;
+    let daemon = bench.daemon().await;
+    assert_eq!(bench.list("admin").await[0].username, "rita");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn the_controller_itself_is_no_destination_unless_the_settings_say_so() {
+    let bench = Bench::start(serde_json::json!({})).await;
+    let daemon = bench.daemon().await;
+    for destination in [
+        "http://127.0.0.1:4222/",
+        "http://[::1]/",
+        "https://169.254.169.254/",
+        "http://localhost/",
+        "http://x@192.0.2.1/",
+    ] {
+        let wanted =
+            v1::EventSubscription { destination: destination.into(), ..v1::EventSubscription::default() };
+        let refused = bench.subscribe(wanted, "admin").await.expect_err(destination);
+        assert_eq!(refused.code, Code::InvalidArgument);
+    }
+    assert!(bench.list("admin").await.is_empty());
+    daemon.stop().await;
+}
