@@ -27,7 +27,7 @@ const ANSWER_MARGIN: Millis = Millis::new(300);
 /// Writes of one batch that brings the store up to date: the line goes on in between.
 const TIDY_MAX: usize = 16;
 /// How precisely the last login by HTTP Basic is stored: such clients log in with every request, and flash wears.
-const LAST_LOGIN_PRECISION_MS: u64 = 60 * 60 * 1000;
+pub(super) const LAST_LOGIN_PRECISION_MS: u64 = 60 * 60 * 1000;
 
 /// A change somebody wants.
 #[derive(Debug)]
@@ -760,7 +760,7 @@ impl Machine {
     }
 
     /// Has the store brought up to date about these, soon if it takes anything.
-    fn follow(&mut self, keys: impl IntoIterator<Item = StoreKey>, now: Now) {
+    pub(super) fn follow(&mut self, keys: impl IntoIterator<Item = StoreKey>, now: Now) {
         let before = self.unsaved.len();
         self.unsaved.extend(keys);
         if self.unsaved.len() > before && !self.ails {

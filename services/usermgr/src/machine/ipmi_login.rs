@@ -7,9 +7,10 @@ use schema::v1alpha1 as v1;
 use v1::UserChangeKind;
 use zeroize::Zeroizing;
 
+use super::change::LAST_LOGIN_PRECISION_MS;
 use super::event::Cause;
 use super::wire;
-use super::{Action, Machine, Now, PASSWORD_ANSWER};
+use super::{Action, Machine, Now, PASSWORD_ANSWER, StoreKey};
 use crate::secret::{NONCE, Secrets};
 
 /// Longest name, data and code of RAKP, bytes.
@@ -102,6 +103,11 @@ impl Machine {
         if self.must_change_password(&opened, now) {
             return Err(Status::permission_denied("the password must be changed first")
                 .with_reason("PASSWORD_CHANGE_REQUIRED"));
+        }
+        // Stored beside, as after any login.
+        if let Some(change) = self.accounts.plan_login(&opened.id, None, now.wall, LAST_LOGIN_PRECISION_MS) {
+            self.accounts.apply(change);
+            self.follow([StoreKey::User(opened.id.clone())], now);
         }
         Ok(v1::VerifyIpmiResponse {
             principal: Some(self.principal(&opened, None, address, PASSWORD_ANSWER, now)),

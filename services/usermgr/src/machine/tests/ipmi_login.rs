@@ -56,6 +56,8 @@ fn who_may_log_in_over_ipmi_does_with_the_next_password_and_nobody_else() {
     let answer = log_in_by_ipmi(&mut bench, NAME, b"glockenspiel-7").unwrap();
     assert_eq!(answer.session_key, mac(b"glockenspiel-7", b"sik"));
     assert_eq!(answer.principal.unwrap().username, NAME);
+    let seen = bench.machine.accounts.by_name(NAME).unwrap().last_login;
+    assert!(seen.is_some(), "a login over IPMI is a login");
     for (name, key) in
         [(NAME, &b"tr0mbone"[..]), ("admin", b"tr0mbone"), ("nobody", b"glockenspiel-7"), (NAME, b"")]
     {
