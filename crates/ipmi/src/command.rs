@@ -114,16 +114,28 @@ commands! {
         0x06 SetPowerRestorePolicy operator 1..=1, "Set Power Restore Policy";
         0x07 GetSystemRestartCause user 0..=0, "Get System Restart Cause";
         0x09 GetSystemBootOptions operator 3..=3, "Get System Boot Options";
+        0x0f GetPohCounter user 0..=0, "Get POH Counter";
     }
     Sensor {
+        0x23 GetSensorFactors user 2..=2, "Get Sensor Reading Factors";
+        0x24 SetSensorHysteresis operator 4..=4, "Set Sensor Hysteresis";
         0x25 GetSensorHysteresis user 2..=2, "Get Sensor Hysteresis";
+        0x26 SetSensorThresholds operator 8..=8, "Set Sensor Thresholds";
         0x27 GetSensorThresholds user 1..=1, "Get Sensor Thresholds";
+        0x29 GetSensorEventEnable user 1..=1, "Get Sensor Event Enable";
+        0x2b GetSensorEventStatus user 1..=1, "Get Sensor Event Status";
         0x2d GetSensorReading user 1..=1, "Get Sensor Reading";
+        0x2f GetSensorType user 1..=1, "Get Sensor Type";
     }
     App {
         0x01 GetDeviceId user 0..=0, "Get Device ID";
+        0x02 ColdReset admin 0..=0, "Cold Reset";
+        0x03 WarmReset admin 0..=0, "Warm Reset";
         0x04 GetSelfTestResults user 0..=0, "Get Self Test Results";
         0x08 GetDeviceGuid user 0..=0, "Get Device GUID";
+        0x22 ResetWatchdog operator 0..=0, "Reset Watchdog Timer";
+        0x24 SetWatchdog operator 6..=6, "Set Watchdog Timer";
+        0x25 GetWatchdog user 0..=0, "Get Watchdog Timer";
         0x2f GetGlobalEnables user 0..=0, "Get BMC Global Enables";
         0x37 GetSystemGuid user 0..=0, "Get System GUID";
         0x38 GetChannelAuthCapabilities none 2..=2, "Get Channel Authentication Capabilities";
@@ -139,6 +151,7 @@ commands! {
     Storage {
         0x10 GetFruArea user 1..=1, "Get FRU Inventory Area Info";
         0x11 ReadFru user 4..=4, "Read FRU Data";
+        0x12 WriteFru operator 4..=131, "Write FRU Data";
         0x20 GetSdrInfo user 0..=0, "Get SDR Repository Info";
         0x22 ReserveSdr user 0..=0, "Reserve SDR Repository";
         0x23 GetSdr user 6..=6, "Get SDR";
@@ -146,15 +159,26 @@ commands! {
         0x40 GetSelInfo user 0..=0, "Get SEL Info";
         0x42 ReserveSel user 0..=0, "Reserve SEL";
         0x43 GetSelEntry user 6..=6, "Get SEL Entry";
+        0x46 DeleteSelEntry operator 4..=4, "Delete SEL Entry";
+        0x47 ClearSel operator 6..=6, "Clear SEL";
         0x48 GetSelTime user 0..=0, "Get SEL Time";
+        0x49 SetSelTime operator 4..=4, "Set SEL Time";
         0x5c GetSelTimeOffset user 0..=0, "Get SEL Time UTC Offset";
+        0x5d SetSelTimeOffset operator 2..=2, "Set SEL Time UTC Offset";
     }
     Transport {
         0x02 GetLanParameters operator 4..=4, "Get LAN Configuration Parameters";
     }
     Dcmi {
         0x01 GetDcmiCapabilities user 1..=1, "Get DCMI Capabilities Info";
+        0x02 GetPowerReading user 3..=3, "Get Power Reading";
+        0x03 GetPowerLimit user 2..=2, "Get Power Limit";
         0x06 GetAssetTag user 2..=2, "Get Asset Tag";
+        0x07 GetDcmiSensors operator 4..=4, "Get DCMI Sensor Info";
+        0x08 SetAssetTag operator 2..=18, "Set Asset Tag";
+        0x09 GetControllerId user 2..=2, "Get Management Controller Identifier String";
+        0x0a SetControllerId admin 2..=18, "Set Management Controller Identifier String";
+        0x10 GetTemperatures user 4..=4, "Get Temperature Readings";
     }
 }
 

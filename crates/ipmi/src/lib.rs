@@ -39,6 +39,8 @@ pub mod scale;
 pub mod sdr;
 pub mod sel;
 mod server;
+pub mod watchdog;
+mod window;
 
 pub use bytes::Bytes;
 pub use command::{Command, Group, Lengths, Row};

@@ -44,11 +44,25 @@ impl Thresholds {
             .fold(0, |mask, (bit, _)| mask | 1 << bit)
     }
 
+    /// Which events there are of them, a bit for each (§35.11): a low one that is crossed going low, a high one going high.
+    #[must_use]
+    pub fn events(&self) -> u16 {
+        crossings(self.mask())
+    }
+
     /// As bytes.
     #[must_use]
     pub fn raw(&self, scale: Scale) -> [u8; 6] {
         self.all.map(|value| value.map_or(0, |value| scale.raw(value)))
     }
+}
+
+/// The events of thresholds that are crossed: a bit for each threshold, as of [`Thresholds::mask`], becomes that of its event (§35.13).
+#[must_use]
+pub fn crossings(mask: u8) -> u16 {
+    (0..6_u8)
+        .filter(|bit| mask & (1 << bit) != 0)
+        .fold(0, |events, bit| events | if bit < 3 { 1 << (2 * bit) } else { 1 << (2 * bit + 1) })
 }
 
 /// A sensor with a unit.
@@ -100,22 +114,19 @@ impl Full<'_> {
     #[must_use]
     pub fn encode(&self, id: u16) -> Vec<u8> {
         let mask = self.thresholds.mask();
-        // Each threshold there is asserts when it is crossed: low going low, high going high (bits of §43.1, bytes 15 to 18).
-        let events = (0..6_u8)
-            .filter(|bit| mask & (1 << bit) != 0)
-            .fold(0_u16, |events, bit| events | if bit < 3 { 1 << (2 * bit) } else { 1 << (2 * bit + 1) });
+        let events = self.thresholds.events();
         let thresholds = self.thresholds.raw(self.scale);
         let [lower_nc, lower_c, lower_nr, upper_nc, upper_c, upper_nr] = thresholds;
         let hysteresis = self.scale.steps(self.hysteresis);
         let mut body = vec![OWNER, self.lun, self.number, self.entity, self.instance];
-        // Scanning and events are on; it has readable thresholds and hysteresis, if any, and events for each.
-        let readable = |there: bool, bits: u8| if there { bits } else { 0 };
+        // Scanning and events are on. It re-arms itself, its hysteresis can be read and set, and so can the thresholds there are; events are not
+        // switched one by one.
         body.push(0x7f);
-        body.push(0x40 | readable(self.hysteresis > 0.0, 0x10) | readable(mask != 0, 0x04));
+        body.push(0x40 | 0x20 | if mask != 0 { 0x08 } else { 0 } | 0x02);
         body.extend([self.kind, 0x01]);
         body.extend((events | u16::from(mask & 7) << 12).to_le_bytes());
         body.extend((events | u16::from(mask >> 3) << 12).to_le_bytes());
-        body.extend([mask, 0]);
+        body.extend([mask, mask]);
         body.extend([u8::from(self.percent), if self.percent { 0 } else { self.unit }, 0, 0]);
         body.extend(self.scale.encode());
         // No nominal, normal reading is said; the range of bytes is all of it.
@@ -179,7 +190,13 @@ mod tests {
         assert_eq!(record[..5], [0x34, 0x12, 0x51, 0x01, 43 + 16]);
         assert_eq!(record.len(), 5 + 43 + 16);
         assert_eq!(record[5..8], [0x20, 1, 7]);
-        assert_eq!(record[18], 0b01_1010, "readable thresholds");
+        assert_eq!(record[11], 0x6a, "what can be read and set");
+        assert_eq!(
+            record[14..18],
+            [0x84, 0x22, 0x84, 0x32],
+            "events of the one low and the two high thresholds"
+        );
+        assert_eq!(record[18..20], [0b01_1010; 2], "thresholds that can be read and set");
         assert_eq!(record[21], 1, "degrees");
         assert_eq!(record[36..42], [0, 90, 80, 0, 5, 0]);
         assert_eq!(record[42..44], [2, 2]);

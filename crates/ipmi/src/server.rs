@@ -20,6 +20,7 @@ use crate::completion::Completion;
 use crate::crypto::{self, BLOCK, Keys, Suite};
 use crate::level::Level;
 use crate::packet::{self, Message, Origin, Packet, Sealed, Wrapper, payload};
+use crate::window::Window;
 
 /// How long a login may take from Open Session on (§13.17 leaves it open; OpenBMC has the same).
 const SETUP: Millis = Millis::from_secs(3);
@@ -198,6 +199,8 @@ pub enum Action {
     Verify(Verify),
     /// Answer this.
     Request(Request),
+    /// A request was refused as the session's privilege does not suffice.
+    Refused(SessionInfo, Command),
     /// A session began.
     Began(SessionInfo),
     /// A session is over, and why.
@@ -238,6 +241,8 @@ struct Setup {
     remote: u32,
     from: SocketAddr,
     suite: Suite,
+    /// What the session may do at most, as Open Session wants it; `None` for as much as the account.
+    most: Option<Level>,
     since: Mono,
     stage: Stage,
 }
@@ -337,38 +342,6 @@ enum Once {
 fn is_control(origin: Origin) -> bool {
     Command::of(origin.function, origin.command, &[])
         .is_some_and(|row| row.command == Command::ChassisControl)
-}
-
-/// Which packets came already (§6.12.13): up to fifteen ahead of the highest, sixteen behind it, each once.
-#[derive(Clone, Copy, Debug, Default)]
-struct Window {
-    highest: u32,
-    /// Bit n: the one n behind the highest came.
-    came: u32,
-}
-
-impl Window {
-    const AHEAD: u32 = 15;
-    const BEHIND: u32 = 16;
-
-    fn takes(&mut self, number: u32) -> bool {
-        if number > self.highest {
-            let ahead = number - self.highest;
-            if ahead > Self::AHEAD {
-                return false;
-            }
-            self.came = self.came.checked_shl(ahead).unwrap_or(0) | 1;
-            self.highest = number;
-            return true;
-        }
-        let behind = self.highest - number;
-        let bit = 1_u32.checked_shl(behind).unwrap_or(0);
-        if number == 0 || behind > Self::BEHIND || self.came & bit != 0 {
-            return false;
-        }
-        self.came |= bit;
-        true
-    }
 }
 
 /// Fills a slice with random bytes; `false` when there are none.
@@ -572,6 +545,11 @@ impl Server {
         if remote == 0 || level & 0xf > Level::Administrator as u8 {
             return self.refuse(from, payload::OPENED, tag, status::PARAMETER, remote, out);
         }
+        // Callback is less than there is here.
+        if level & 0xf == 1 {
+            return self.refuse(from, payload::OPENED, tag, status::ROLE, remote, out);
+        }
+        let most = Level::of(level & 0xf);
         let mut algorithm = |kind: u8| {
             let [found, _, _, length, algorithm, _, _, _] = bytes.array()?;
             // A length of zero leaves the choice to this side.
@@ -592,6 +570,7 @@ impl Server {
             setup.from == from
                 && setup.remote == remote
                 && setup.suite == suite
+                && setup.most == most
                 && matches!(setup.stage, Stage::Opened)
         };
         let id = match self.setups.iter().find(|setup| same(setup)) {
@@ -601,11 +580,11 @@ impl Server {
                     return self.refuse(from, payload::OPENED, tag, status::RESOURCES, remote, out);
                 }
                 let id = self.number()?;
-                self.setups.push(Setup { id, remote, from, suite, since: now, stage: Stage::Opened });
+                self.setups.push(Setup { id, remote, from, suite, most, since: now, stage: Stage::Opened });
                 id
             }
         };
-        let level = if level & 0xf == 0 { Level::Administrator as u8 } else { level & 0xf };
+        let level = most.unwrap_or(Level::Administrator) as u8;
         let mut answer = vec![tag, status::OK, level, 0];
         answer.extend(remote.to_le_bytes());
         answer.extend(id.to_le_bytes());
@@ -817,7 +796,7 @@ impl Server {
         let at = self.setups.iter().position(found)?;
         let setup = self.setups.remove(at);
         let Stage::Verifying(_, rakp, code) = setup.stage else { return None };
-        let Setup { id, remote, from, suite, .. } = setup;
+        let Setup { id, remote, from, suite, most, .. } = setup;
         let refuse = |why: u8, out: &mut Vec<Action>| -> Option<u32> {
             let mut answer = vec![rakp.tag3, why, 0, 0];
             answer.extend(remote.to_le_bytes());
@@ -830,7 +809,8 @@ impl Server {
             Err(Rejected::Forbidden) => return refuse(status::UNAUTHORIZED_NAME, out),
             Err(Rejected::Unavailable) => return refuse(status::RESOURCES, out),
         };
-        // Whose proof is right may be told what he may not.
+        // Whose proof is right may be told what he may not. Open Session bounds the session as the account does (table 13-9).
+        let limit = most.map_or(limit, |most| most.min(limit));
         let limit = match rakp.role & 0xf {
             0 => limit,
             wanted if wanted > limit as u8 => return refuse(status::UNAUTHORIZED_ROLE, out),
@@ -947,7 +927,13 @@ impl Server {
         let live = self.live.get(at)?;
         let (row, data): (&Row, &[u8]) = match self.allowed(live, message) {
             Ok(allowed) => allowed,
-            Err(why) => return Some((Err(why), None)),
+            Err(why) => {
+                let row = Command::of(message.function, message.command, message.data);
+                if let Some(row) = row.filter(|_| why == Completion::PRIVILEGE) {
+                    out.push(Action::Refused(live.info(), row.command));
+                }
+                return Some((Err(why), None));
+            }
         };
         let answer = match row.command {
             Command::GetChannelAuthCapabilities | Command::GetChannelCipherSuites => {

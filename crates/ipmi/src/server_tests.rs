@@ -47,6 +47,8 @@ struct Client {
     sequence: u32,
     number: u8,
     account: &'static str,
+    /// What Open Session wants at most.
+    most: u8,
 }
 
 fn sent(out: &[Action]) -> Vec<&[u8]> {
@@ -63,11 +65,21 @@ fn step(server: &mut Server, now: Mono, from: SocketAddr, bytes: &[u8]) -> Vec<A
 
 impl Client {
     fn new(from: SocketAddr, suite: Suite) -> Self {
-        Self { from, suite, id: 0x11_22_33_44, session: 0, keys: None, sequence: 0, number: 0, account: "u1" }
+        Self {
+            from,
+            suite,
+            id: 0x11_22_33_44,
+            session: 0,
+            keys: None,
+            sequence: 0,
+            number: 0,
+            account: "u1",
+            most: 4,
+        }
     }
 
     fn open(&self) -> Vec<u8> {
-        let mut data = vec![1, 4, 0, 0];
+        let mut data = vec![1, self.most, 0, 0];
         data.extend(self.id.to_le_bytes());
         for (kind, algorithm) in [(0, self.suite.authentication()), (1, self.suite.integrity()), (2, 1)] {
             data.extend([kind, 0, 0, 8, algorithm, 0, 0, 0]);
@@ -288,6 +300,49 @@ fn more_than_an_account_may_is_refused_after_its_proof() {
     assert_eq!(client.call(&mut server, Mono::ZERO, 6, 0x3b, &[4]), [0x81]);
     assert_eq!(client.call(&mut server, Mono::ZERO, 6, 0x3b, &[3]), [0, 3]);
     assert_eq!(client.call(&mut server, Mono::ZERO, 6, 0x3b, &[5]), [0x80]);
+}
+
+#[test]
+fn open_session_bounds_the_session_as_the_account_does() {
+    for (most, role, account, ends) in [
+        (2, 0, Level::Administrator, Ok(2)),
+        (3, 3, Level::Administrator, Ok(3)),
+        (4, 0, Level::Operator, Ok(3)),
+        (0, 4, Level::Administrator, Ok(4)),
+        // More in RAKP 1 than in Open Session.
+        (2, 4, Level::Administrator, Err(status::UNAUTHORIZED_ROLE)),
+        // Callback.
+        (1, 0, Level::Administrator, Err(status::ROLE)),
+    ] {
+        let mut server = server(false, 15);
+        let mut client = Client::new(address(1, 1000), Suite::Sha256);
+        client.most = most;
+        let said = client.log_in(&mut server, Mono::ZERO, role, account, PASSWORD);
+        let Ok(highest) = ends else {
+            assert_eq!(Err(said), ends, "{most} and {role}");
+            continue;
+        };
+        assert_eq!(said, 0, "{most} and {role}");
+        for level in 2..=4 {
+            let answer = client.call(&mut server, Mono::ZERO, 6, 0x3b, &[level]);
+            let fits = if level <= highest { vec![0, level] } else { vec![0x81] };
+            assert_eq!(answer, fits, "{most}, {role}, {account:?}: {level}");
+        }
+    }
+}
+
+#[test]
+fn what_a_session_may_not_is_told() {
+    let mut server = server(false, 15);
+    let mut client = logged_in(&mut server, address(1, 1000), Suite::Sha256);
+    let bytes = client.next(0x00, 0x02, &[1]);
+    let out = step(&mut server, Mono::ZERO, client.from, &bytes);
+    let told = out.iter().find_map(|action| match action {
+        Action::Refused(session, command) => Some((session.account.as_str(), *command)),
+        _ => None,
+    });
+    assert_eq!(told, Some(("u1", Command::ChassisControl)));
+    assert_eq!(client.read(sent(&out)[0]), [Completion::PRIVILEGE.0]);
 }
 
 #[test]

@@ -225,6 +225,8 @@ roster! {
         after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr],
         calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Operator],
         follows: &["sensors"],
+        events: &["ipmi"],
+        buckets: &["ipmi"],
         speaks: true,
         // Its port is 623.
         capabilities: CapabilitySet::NET_BIND_SERVICE,

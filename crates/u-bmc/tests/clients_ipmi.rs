@@ -37,13 +37,17 @@ struct Bmc {
 impl Bmc {
     /// With one account for each role, all of which may log in over IPMI.
     async fn start(suite_3: bool) -> Result<Self> {
+        Self::start_with(&[&format!("suite_3={suite_3}")]).await
+    }
+
+    /// With these settings of ipmisrv.
+    async fn start_with(sets: &[&str]) -> Result<Self> {
         let port = port()?;
-        let suite = Suite::builder(U_BMC)
-            .arg("--ipmi")
-            .arg(format!("127.0.0.1:{port}"))
-            .set(format!("ipmisrv.suite_3={suite_3}"))
-            .start()
-            .await?;
+        let mut builder = Suite::builder(U_BMC).arg("--ipmi").arg(format!("127.0.0.1:{port}"));
+        for set in sets {
+            builder = builder.set(format!("ipmisrv.{set}"));
+        }
+        let suite = builder.start().await?;
         let admin = suite.admin();
         for (name, role) in [("boss", "Administrator"), ("worker", "Operator"), ("guest", "ReadOnly")] {
             let user = json!({"username": name, "role": role, "ipmi_access": true});
@@ -277,4 +281,217 @@ async fn freeipmi_reads_what_is_there() -> Result {
     bmc.freeipmi("ipmi-sel", &[&cache, "--info"]).await?;
     bmc.freeipmi("ipmi-fru", &[&cache]).await?;
     bmc.suite.stop().await
+}
+
+/// A sensor as the API says it.
+async fn sensor(bmc: &Bmc, id: &str) -> Result<serde_json::Value> {
+    let reply = bmc.suite.admin().get(&format!("/api/v1alpha1/sensors/{id}")).await?;
+    anyhow::ensure!(reply.status == 200, "{id}: {}", reply.text());
+    Ok(reply.json()?["sensor"].clone())
+}
+
+#[tokio::test]
+async fn thresholds_and_the_event_log_are_changed_over_ipmi() -> Result {
+    if !has("ipmitool") {
+        skip("ipmitool");
+        return Ok(());
+    }
+    let bmc = Bmc::start(false).await?;
+    let upper = |sensor: &serde_json::Value| sensor["analogReading"]["upperThresholds"].clone();
+    let before = sensor(&bmc, "inlet_temp").await?;
+    // Below what is measured: it is crossed.
+    eventually("the sensor is there", FOLLOW, || async {
+        Ok(bmc.tool(&["sensor", "thresh", "Inlet temperatur", "unc", "12"]).await?.contains("12"))
+    })
+    .await?;
+    let after = sensor(&bmc, "inlet_temp").await?;
+    anyhow::ensure!(upper(&after)["warning"] == 12.0, "{after}");
+    anyhow::ensure!(upper(&after)["critical"] == upper(&before)["critical"], "another is changed: {after}");
+    let number = bmc.tool(&["sdr", "get", "Inlet temperatur"]).await?;
+    let number = number
+        .lines()
+        .find_map(|line| line.split("(0x").nth(1)?.split(')').next())
+        .ok_or_else(|| anyhow::anyhow!("no number: {number}"))?;
+    let number = format!("0x{number}");
+    // 14 degrees: the record has steps of one from -128 on.
+    bmc.tool(&["raw", "0x04", "0x26", &number, "0x10", "0", "0", "0", "0", "142", "0"]).await?;
+    anyhow::ensure!(upper(&sensor(&bmc, "inlet_temp").await?)["critical"] == 14.0);
+    eventually("SEL shows the thresholds that are crossed", FOLLOW, || async {
+        let said = bmc.tool(&["sel", "elist"]).await?;
+        Ok(["Upper Non-critical going high", "Upper Critical going high"]
+            .iter()
+            .all(|text| said.contains(text)))
+    })
+    .await?;
+    // A threshold that there is none of is not set, and nothing else changes by it (02h: lower critical).
+    let raw = ["raw", "0x04", "0x26", &number, "0x02", "0", "99", "0", "0", "0", "0"];
+    let (fine, said) = bmc.ipmitool(17, "boss", "ADMINISTRATOR", PASSWORD, &raw).await?;
+    anyhow::ensure!(!fine && said.contains("rsp=0xcc"), "{said}");
+    anyhow::ensure!(
+        sensor(&bmc, "inlet_temp").await?["analogReading"]["lowerThresholds"]["critical"].is_null()
+    );
+    let (fine, said) = bmc.ipmitool(17, "guest", "USER", PASSWORD, &raw).await?;
+    anyhow::ensure!(!fine && said.contains("rsp=0xd4"), "{said}");
+    bmc.tool(&["raw", "0x04", "0x24", &number, "0xff", "3", "3"]).await?;
+    anyhow::ensure!(sensor(&bmc, "inlet_temp").await?["analogReading"]["hysteresis"] == 3.0);
+    for args in [&["sensor", "get", "Inlet temperatur"][..], &["event", "Inlet temperatur", "list"]] {
+        bmc.ipmitool(17, "boss", "ADMINISTRATOR", PASSWORD, args).await?;
+    }
+
+    // What is deleted and cleared here is hidden here; the log keeps it.
+    let events = || async {
+        let reply = bmc.suite.admin().get("/api/v1alpha1/events?domain=sensor&page_size=1000").await?;
+        let list = reply.json()?;
+        let crossed = list["events"].as_array().into_iter().flatten();
+        Ok::<_, anyhow::Error>(crossed.filter(|event| !event["sensorThresholdCrossed"].is_null()).count())
+    };
+    let logged = events().await?;
+    anyhow::ensure!(logged > 0, "nothing is logged");
+    let list = bmc.tool(&["sel", "list"]).await?;
+    let (id, count) = (list.split('|').next().unwrap_or_default().trim().to_owned(), list.lines().count());
+    bmc.tool(&["sel", "delete", &format!("0x{id}")]).await?;
+    anyhow::ensure!(bmc.tool(&["sel", "list"]).await?.lines().count() + 1 == count, "{list}");
+    let (fine, said) = bmc.ipmitool(17, "guest", "USER", PASSWORD, &["sel", "clear"]).await?;
+    anyhow::ensure!(!fine, "{said}");
+    anyhow::ensure!(bmc.tool(&["sel", "list"]).await?.lines().count() + 1 == count, "a refused clear clears");
+    bmc.tool(&["sel", "clear"]).await?;
+    let said = bmc.tool(&["sel", "list"]).await?;
+    anyhow::ensure!(said.contains("SEL has no entries"), "{said}");
+    anyhow::ensure!(events().await? >= logged, "the log lost events");
+    let reply = bmc.suite.admin().get("/api/v1alpha1/events?domain=ipmi").await?;
+    anyhow::ensure!(reply.text().contains("boss"), "{}", reply.text());
+    // After a restart it is as it was.
+    let pid = bmc.suite.kill_daemon("ipmisrv")?;
+    eventually("ipmisrv is back", FOLLOW, || async {
+        let is_other = bmc.suite.pid_of("ipmisrv").is_some_and(|other| other != pid);
+        let (fine, _) = bmc.ipmitool(17, "boss", "ADMINISTRATOR", PASSWORD, &["sel", "info"]).await?;
+        Ok(is_other && fine)
+    })
+    .await?;
+    let said = bmc.tool(&["sel", "list"]).await?;
+    anyhow::ensure!(said.contains("SEL has no entries"), "{said}");
+    // What comes after is shown.
+    bmc.tool(&["raw", "0x04", "0x26", &number, "0x10", "0", "0", "0", "0", "173", "0"]).await?;
+    eventually("SEL shows what comes after", FOLLOW, || async {
+        Ok(bmc.tool(&["sel", "elist"]).await?.contains("Deasserted"))
+    })
+    .await?;
+    // The clock is not IPMI's to set.
+    bmc.tool(&["raw", "0x0a", "0x5d", "0", "0"]).await?;
+    let set = ["sel", "time", "set", "01/01/2001 00:00:00"];
+    let (fine, said) = bmc.ipmitool(17, "boss", "ADMINISTRATOR", PASSWORD, &set).await?;
+    anyhow::ensure!(!fine, "{said}");
+    bmc.suite.stop().await
+}
+
+#[tokio::test]
+async fn dcmi_fru_and_resets_go_through_their_owners() -> Result {
+    if !has("ipmitool") {
+        skip("ipmitool");
+        return Ok(());
+    }
+    let sets = [
+        "input_power=total_power",
+        "inlet=[\"inlet_temp\"]",
+        "cpu=[\"cpu0_temp\"]",
+        "baseboard=[\"dimm_temp\"]",
+    ];
+    let bmc = Bmc::start_with(&sets).await?;
+    let admin = bmc.suite.admin();
+    bmc.tool(&["chassis", "power", "on"]).await?;
+    eventually("the machine is on", FOLLOW, || async { Ok(bmc.host().await? == "HOST_STATUS_ON") }).await?;
+    anyhow::ensure!(bmc.tool(&["chassis", "poh"]).await?.contains("POH Counter"));
+    let said = bmc.tool(&["dcmi", "discover"]).await?;
+    anyhow::ensure!(said.contains("Power management"), "{said}");
+    // Watts as the API says them; both move.
+    eventually("DCMI shows the power that the API says", FOLLOW, || async {
+        let said = bmc.tool(&["dcmi", "power", "reading"]).await?;
+        let shown = said.lines().find(|line| line.contains("Instantaneous")).unwrap_or_default();
+        let shown: f64 =
+            shown.split_whitespace().rev().nth(1).and_then(|word| word.parse().ok()).unwrap_or(-1.0);
+        let value = sensor(&bmc, "total_power").await?["analogReading"]["value"].as_f64().unwrap_or(-99.0);
+        Ok((shown - value).abs() < 10.0)
+    })
+    .await?;
+    eventually("temperatures are known", FOLLOW, || async {
+        let said = bmc.tool(&["dcmi", "get_temp_reading"]).await?;
+        let inlet = said.lines().filter(|line| line.contains(" C")).count();
+        Ok(inlet >= 3)
+    })
+    .await?;
+    bmc.tool(&["dcmi", "sensors"]).await?;
+    // The asset tag, by DCMI in pieces and by FRU data: the inventory has it.
+    let tag = || async {
+        let assets = admin.get("/api/v1alpha1/asset?type=ASSET_TYPE_SYSTEM").await?.json()?;
+        Ok::<_, anyhow::Error>(
+            assets["assets"][0]["info"]["assetTag"].as_str().unwrap_or_default().to_owned(),
+        )
+    };
+    bmc.tool(&["dcmi", "set_asset_tag", "rack 17, place 23, north"]).await?;
+    anyhow::ensure!(tag().await? == "rack 17, place 23, north", "{}", tag().await?);
+    eventually("DCMI shows the tag", FOLLOW, || async {
+        Ok(bmc.tool(&["dcmi", "asset_tag"]).await?.contains("rack 17, place 23, north"))
+    })
+    .await?;
+    let (fine, said) = bmc.ipmitool(17, "guest", "USER", PASSWORD, &["dcmi", "set_asset_tag", "x"]).await?;
+    anyhow::ensure!(!fine, "{said}");
+    eventually("FRU data shows the tag", FOLLOW, || async {
+        Ok(bmc.tool(&["fru", "print", "0"]).await?.contains("rack 17, place 23, north"))
+    })
+    .await?;
+    bmc.tool(&["fru", "edit", "0", "field", "p", "5", "rack 17, place 24, south"]).await?;
+    anyhow::ensure!(tag().await? == "rack 17, place 24, south", "{}", tag().await?);
+    // Another name of the product is the maker's to say.
+    let name = bmc.tool(&["fru", "print", "0"]).await?;
+    let field =
+        name.lines().find(|line| line.contains("Product Name")).and_then(|line| line.split(": ").nth(1));
+    let other: String = field.unwrap_or_default().trim().chars().map(|_| 'x').collect();
+    let edit = ["fru", "edit", "0", "field", "p", "1", &other];
+    bmc.ipmitool(17, "boss", "ADMINISTRATOR", PASSWORD, &edit).await?;
+    anyhow::ensure!(
+        !bmc.tool(&["fru", "print", "0"]).await?.contains(&other),
+        "the name of the product changed"
+    );
+    bmc.tool(&["dcmi", "set_mc_id_string", "north-17"]).await?;
+    let controllers = admin.get("/api/v1alpha1/management-controllers").await?.json()?;
+    anyhow::ensure!(controllers["controllers"][0]["description"] == "north-17", "{controllers}");
+    eventually("DCMI shows what the controller is called", FOLLOW, || async {
+        Ok(bmc.tool(&["dcmi", "get_mc_id_string"]).await?.contains("north-17"))
+    })
+    .await?;
+    if has("ipmi-dcmi") {
+        for args in ["--get-dcmi-capability-info", "--get-asset-tag", "--get-system-power-statistics"] {
+            bmc.freeipmi("ipmi-dcmi", &[args]).await?;
+        }
+        bmc.freeipmi("ipmi-chassis", &["--get-power-on-hours-counter"]).await?;
+    }
+
+    // The watchdog: a hard reset a second after the last word of who looks after it.
+    bmc.tool(&["raw", "0x06", "0x24", "0x04", "0x01", "0", "0x10", "10", "0"]).await?;
+    let said = bmc.tool(&["mc", "watchdog", "get"]).await?;
+    anyhow::ensure!(said.contains("SMS/OS") && said.contains("Hard Reset"), "{said}");
+    let (fine, said) = bmc.ipmitool(17, "guest", "USER", PASSWORD, &["mc", "watchdog", "reset"]).await?;
+    anyhow::ensure!(!fine, "{said}");
+    bmc.tool(&["mc", "watchdog", "reset"]).await?;
+    eventually("the watchdog resets the machine", FOLLOW, || async {
+        let hosts = admin.get("/api/v1alpha1/hosts").await?.json()?;
+        let last = &hosts["hosts"][0]["lastOperation"];
+        Ok(last["username"] == "watchdog of IPMI" && last["action"] == "HOST_ACTION_FORCE_RESTART")
+    })
+    .await?;
+    let said = bmc.tool(&["raw", "0x06", "0x25"]).await?;
+    anyhow::ensure!(said.trim() == "04 01 00 10 0a 00 00 00", "{said}");
+
+    // A login over IPMI is one, and who may not is told of in the audit.
+    let boss = admin.get("/api/v1alpha1/users/boss").await?.json()?;
+    anyhow::ensure!(boss["user"]["lastLogin"].is_string(), "{boss}");
+    let (fine, said) = bmc.ipmitool(17, "worker", "OPERATOR", PASSWORD, &["mc", "reset", "warm"]).await?;
+    anyhow::ensure!(!fine, "{said}");
+    let lines = bmc.suite.log();
+    let has_line = |words: &[&str]| lines.iter().any(|line| words.iter().all(|word| line.contains(word)));
+    anyhow::ensure!(has_line(&["IPMI", "login", "boss"]), "no login in the audit");
+    anyhow::ensure!(has_line(&["IPMI", "Warm Reset", "worker", "refused"]), "no refusal in the audit");
+    bmc.tool(&["mc", "reset", "warm"]).await?;
+    bmc.suite.wait_log("MANAGEMENT_CONTROLLER_ACTION_WARM_RESET").await?;
+    Ok(())
 }

@@ -2,24 +2,34 @@
 
 use std::net::IpAddr;
 
-use ipmi::{CHANNEL, Command, Completion, Level, Request, Suite, is_this_channel};
+use ipmi::watchdog::{Due, Timeout, Watchdog};
+use ipmi::{CHANNEL, Command, Completion, Level, Request, Suite, is_this_channel, sdr};
 use model::{Domain, Quality, Snapshot, State};
 use prost::Message as _;
 use prost_types::{Duration, FieldMask};
-use schema::rpc::{chassis_service, host_service};
+use schema::rpc::{
+    asset_service, chassis_service, host_service, management_controller_service, sensor_service,
+};
 use schema::v1alpha1 as v1;
 use schema::{Method, MethodInfo};
+use units::Mono;
 
+use crate::chunks::{self, Piece, Target, Written};
+use crate::config::Config;
+use crate::dcmi;
 use crate::parts;
 use crate::repository::Repository;
-use crate::sel::Sel;
+use crate::sel::{Hidden, Sel};
+use crate::thresholds;
 
 /// How long a machine is identified by default, seconds (§28.5).
 const IDENTIFY: u8 = 15;
+/// How far a time may be off that is the same, seconds: a client sets the time it has read.
+const SAME_TIME: u32 = 2;
 /// Most bytes of one answer.
 const ANSWER_MAX: usize = 200;
 
-type Answer = Result<Vec<u8>, Completion>;
+pub(crate) type Answer = Result<Vec<u8>, Completion>;
 
 /// What is known beside the model.
 pub(crate) struct World<'a> {
@@ -31,6 +41,12 @@ pub(crate) struct World<'a> {
     /// The controller's address towards who asks, for a request that [`wants_address`].
     pub(crate) local: Option<IpAddr>,
     pub(crate) suites: &'a [Suite],
+    pub(crate) config: &'a Config,
+    pub(crate) watchdog: &'a mut Watchdog,
+    /// The time that the watchdog counts in.
+    pub(crate) mono: Mono,
+    /// What was written in pieces last.
+    pub(crate) written: &'a mut Option<Written>,
     /// Seconds since 1970.
     pub(crate) now: u32,
 }
@@ -44,6 +60,11 @@ pub(crate) enum Outcome {
         request: Vec<u8>,
         data: Vec<u8>,
     },
+    /// This of the SEL is to be hidden; the answer says `data` if it is.
+    Hide {
+        hidden: Hidden,
+        data: Vec<u8>,
+    },
 }
 
 impl From<Answer> for Outcome {
@@ -52,7 +73,7 @@ impl From<Answer> for Outcome {
     }
 }
 
-fn call<Req: prost::Message, Resp>(method: Method<Req, Resp>, request: &Req) -> Outcome {
+pub(crate) fn call<Req: prost::Message, Resp>(method: Method<Req, Resp>, request: &Req) -> Outcome {
     Outcome::Call { method: method.info, request: request.encode_to_vec(), data: Vec::new() }
 }
 
@@ -87,7 +108,21 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
         Command::SetPowerRestorePolicy => return restore_policy(byte(0)?, world),
         Command::GetSystemRestartCause => vec![restart_cause(world)?, CHANNEL],
         Command::GetSystemBootOptions => boot_option(byte(0)?)?,
+        Command::GetPohCounter => {
+            // An hour a count (§28.14).
+            let on = host(world)?.0.power_on_time.map_or(0, |on| on.seconds.max(0) / 3600);
+            [&[60][..], &u32::try_from(on).unwrap_or(u32::MAX).to_le_bytes()].concat()
+        }
         Command::GetSensorReading => reading(request.lun, byte(0)?, world)?,
+        Command::GetSensorFactors => {
+            // The same for all readings (§35.5).
+            let sensor = world.repository.sensor(request.lun, byte(0)?).ok_or(Completion::NOT_PRESENT)?;
+            [&[byte(1)?][..], &sensor.scale.encode()].concat()
+        }
+        Command::GetSensorType => {
+            let sensor = world.repository.sensor(request.lun, byte(0)?).ok_or(Completion::NOT_PRESENT)?;
+            vec![sensor.kind, 0x01]
+        }
         Command::GetSensorThresholds => {
             let sensor = world.repository.sensor(request.lun, byte(0)?).ok_or(Completion::NOT_PRESENT)?;
             let mut out = vec![sensor.thresholds.mask()];
@@ -99,9 +134,46 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
             let steps = sensor.scale.steps(sensor.hysteresis);
             vec![steps, steps]
         }
+        Command::SetSensorThresholds => {
+            let sensor = world.repository.sensor(request.lun, byte(0)?).ok_or(Completion::NOT_PRESENT)?;
+            let wanted = data.get(2..).and_then(<[u8]>::first_chunk).ok_or(Completion::LENGTH)?;
+            return Ok(thresholds::set(sensor, byte(1)?, wanted)?
+                .map_or(Outcome::Answer(Ok(Vec::new())), |wanted| {
+                    call(sensor_service::SET_THRESHOLDS, &wanted)
+                }));
+        }
+        Command::SetSensorHysteresis => {
+            let sensor = world.repository.sensor(request.lun, byte(0)?).ok_or(Completion::NOT_PRESENT)?;
+            let wanted = thresholds::hysteresis(sensor, byte(2)?, byte(3)?)?;
+            return Ok(call(sensor_service::SET_THRESHOLDS, &wanted));
+        }
+        Command::GetSensorEventEnable => {
+            // All events there are, and what is measured, are on: both when a threshold is crossed and when it no longer is (§35.11).
+            let sensor = world.repository.sensor(request.lun, byte(0)?).ok_or(Completion::NOT_PRESENT)?;
+            let events = sensor.thresholds.events().to_le_bytes();
+            [&[0xc0][..], &events, &events].concat()
+        }
+        Command::GetSensorEventStatus => {
+            // What is asserted now; nothing is latched (§35.13).
+            let state = reading(request.lun, byte(0)?, world)?;
+            let (flags, crossed) = (state.get(1).copied(), state.get(2).copied());
+            let events = sdr::crossings(crossed.unwrap_or_default() & 0x3f);
+            [&[flags.unwrap_or_default()][..], &events.to_le_bytes(), &[0, 0]].concat()
+        }
         Command::GetDeviceId => device_id(world),
+        Command::ColdReset => return reset(v1::ManagementControllerAction::ColdReset, world),
+        Command::WarmReset => return reset(v1::ManagementControllerAction::WarmReset, world),
         Command::GetSelfTestResults => self_test(world),
         Command::GetDeviceGuid | Command::GetSystemGuid => world.guid.to_vec(),
+        Command::ResetWatchdog => {
+            world.watchdog.reset(world.mono)?;
+            Vec::new()
+        }
+        Command::SetWatchdog => {
+            world.watchdog.set(world.mono, data)?;
+            Vec::new()
+        }
+        Command::GetWatchdog => world.watchdog.get(world.mono).to_vec(),
         // The SEL and its events are on, nothing else is.
         Command::GetGlobalEnables => vec![0x08],
         Command::GetChannelAccess => {
@@ -133,6 +205,10 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
             out.extend_from_slice(part);
             out
         }
+        Command::WriteFru => {
+            let (device, offset) = (byte(0)?, word(1)?);
+            return write_fru(request, device, offset, data.get(3..).unwrap_or_default(), world);
+        }
         Command::GetSdrInfo => {
             is_known(world, Domain::Sensors)?;
             let count = u16::try_from(world.repository.records.len()).unwrap_or(u16::MAX);
@@ -154,44 +230,66 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
         Command::GetSdrTime | Command::GetSelTime => world.now.to_le_bytes().to_vec(),
         // All times are UTC.
         Command::GetSelTimeOffset => vec![0, 0],
+        // The clock is the controller's, which time servers set: nothing else is taken for its time (§31.11).
+        Command::SetSelTime => {
+            let wanted =
+                data.first_chunk().map(|bytes| u32::from_le_bytes(*bytes)).ok_or(Completion::LENGTH)?;
+            if wanted.abs_diff(world.now) > SAME_TIME {
+                return Err(Completion::STATE);
+            }
+            Vec::new()
+        }
+        // UTC, or not said (§31.11b).
+        Command::SetSelTimeOffset => match word(0)? {
+            0 | 0x07ff => Vec::new(),
+            _ => return Err(Completion::STATE),
+        },
         Command::GetSelInfo => {
+            is_known(world, Domain::Events)?;
             world.sel.refresh(world.snapshot, world.repository);
             let records = &world.sel.records;
-            let newest = records.last().map_or(u32::MAX, |(_, at, _)| *at);
+            let newest = records.last().map_or(u32::MAX, |record| record.seconds);
             let mut out = vec![0x51];
             out.extend(u16::try_from(records.len()).unwrap_or(u16::MAX).to_le_bytes());
             // As new ones come, old ones go: there is always room.
             out.extend([0xff, 0xff]);
             out.extend(newest.to_le_bytes());
-            out.extend([0xff; 4]);
-            out.push(0x02);
+            out.extend(world.sel.hidden.at.unwrap_or(u32::MAX).to_le_bytes());
+            // Records are deleted, and reserved; they are added by what happens alone.
+            out.push(0x0a);
             out
         }
+        Command::DeleteSelEntry => return delete_sel(word(0)?, word(2)?, world),
+        Command::ClearSel => return clear_sel(word(0)?, data.get(2..5).unwrap_or_default(), byte(5)?, world),
         Command::ReserveSel => world.sel.reserve().to_le_bytes().to_vec(),
         Command::GetSelEntry => {
             let (reservation, id, offset, count) = (word(0)?, word(2)?, byte(4)?, byte(5)?);
             sel_part(world, reservation, id, offset, count)?
         }
         Command::GetLanParameters => lan_parameter(byte(0)?, byte(1)?, world)?,
-        Command::GetDcmiCapabilities => match byte(0)? {
-            // DCMI 1.5, revision 2 of the parameter: nothing of the platform, LAN with several sessions.
-            1 => vec![1, 5, 2, 0, 0, 0x04],
-            _ => return Err(Completion::RANGE),
-        },
-        Command::GetAssetTag => {
-            let tag = parts::of(world.snapshot)
-                .next()
-                .and_then(|part| part.info.as_ref()?.asset_tag.clone())
-                .unwrap_or_default();
-            let (offset, count) = (usize::from(byte(0)?), usize::from(byte(1)?));
-            if count > 16 {
-                return Err(Completion::RANGE);
-            }
-            let bytes = tag.as_bytes();
-            let part = bytes.get(offset..).ok_or(Completion::RANGE)?;
-            let mut out = vec![u8::try_from(bytes.len()).unwrap_or(u8::MAX)];
-            out.extend(part.iter().take(count));
-            out
+        Command::GetDcmiCapabilities => dcmi::capabilities(byte(0)?, world.config)?,
+        Command::GetPowerReading => dcmi::power(byte(0)?, world)?,
+        // There is none (DCMI 1.5 §6.6.2).
+        Command::GetPowerLimit => return Err(Completion(0x80)),
+        Command::GetDcmiSensors => {
+            is_known(world, Domain::Sensors)?;
+            dcmi::sensors(byte(0)?, byte(1)?, byte(2)?, byte(3)?, world)?
+        }
+        Command::GetTemperatures => {
+            is_known(world, Domain::Readings)?;
+            dcmi::temperatures(byte(0)?, byte(1)?, byte(2)?, byte(3)?, world)?
+        }
+        Command::GetAssetTag => text_part(machine(world)?.1.as_bytes(), byte(0)?, byte(1)?)?,
+        Command::GetControllerId => text_part(identifier(world)?.1.as_bytes(), byte(0)?, byte(1)?)?,
+        Command::SetAssetTag => {
+            let (id, now) = machine(world)?;
+            let written = piece(request, Target::AssetTag, now.as_bytes(), world)?;
+            return Ok(set_tag(id, &written.bytes, Some(written.clone()), world));
+        }
+        Command::SetControllerId => {
+            let (name, now) = identifier(world)?;
+            let written = piece(request, Target::Identifier, now.as_bytes(), world)?;
+            return set_identifier(name, written, world);
         }
         // Sessions answer these themselves.
         Command::GetChannelAuthCapabilities
@@ -258,6 +356,38 @@ fn chassis_control(wanted: u8, world: &World<'_>) -> Result<Outcome, Completion>
     let (host, _) = host(world)?;
     let request = v1::ChangeHostStateRequest { host_name: host.name.clone(), action: action.into() };
     Ok(call(host_service::CHANGE_HOST_STATE, &request))
+}
+
+/// What the watchdog's end or interrupt asks of the owner of the machine; `None` for nothing, and where the machine is off: then nobody is there
+/// who could have reset the timer.
+pub(crate) fn watchdog(due: Due, snapshot: &Snapshot) -> Option<(&'static MethodInfo, Vec<u8>)> {
+    let action = match due {
+        Due::Interrupt => v1::HostAction::Nmi,
+        Due::Expired { timeout: Timeout::Reset, .. } => v1::HostAction::ForceRestart,
+        Due::Expired { timeout: Timeout::PowerDown, .. } => v1::HostAction::ForceOff,
+        Due::Expired { timeout: Timeout::PowerCycle, .. } => v1::HostAction::PowerCycle,
+        Due::Expired { timeout: Timeout::Tell, .. } => return None,
+    };
+    let view = snapshot.hosts().iter().next().filter(|view| view.value.status() != v1::HostStatus::Off)?;
+    let request = v1::ChangeHostStateRequest { host_name: view.value.name.clone(), action: action.into() };
+    Some((host_service::CHANGE_HOST_STATE.info, request.encode_to_vec()))
+}
+
+/// Whether this event says that the machine went off or began anew: a watchdog stops then.
+pub(crate) fn ends_watchdog(subject: &str, payload: &[u8], snapshot: &Snapshot) -> bool {
+    let Some(rest) = subject.strip_prefix("event.host.") else { return false };
+    let machine = snapshot.hosts().iter().next().map(|view| view.value.name.as_str());
+    if rest.split('.').next() != machine {
+        return false;
+    }
+    let Ok(event) = v1::Event::decode(payload) else { return false };
+    match event.payload {
+        Some(v1::event::Payload::HostStateChange(change)) => {
+            change.current_status() == v1::HostStatus::Off
+                || change.reboot_cause() != v1::HostRebootCause::Unspecified
+        }
+        _ => false,
+    }
 }
 
 /// The box that the machine is in.
@@ -464,6 +594,151 @@ fn sdr_part(world: &World<'_>, reservation: u16, id: u16, offset: u8, count: u8)
     part(next, record, offset, count)
 }
 
+/// A piece of a text: its length, and at most sixteen bytes (DCMI 1.5, §6.4.1).
+fn text_part(text: &[u8], offset: u8, count: u8) -> Answer {
+    if count > 16 {
+        return Err(Completion::RANGE);
+    }
+    let part = text.get(usize::from(offset)..).ok_or(Completion::RANGE)?;
+    let mut out = vec![u8::try_from(text.len()).unwrap_or(u8::MAX)];
+    out.extend(part.iter().take(usize::from(count)));
+    Ok(out)
+}
+
+/// The whole machine as a part: its id, and its asset tag.
+fn machine(world: &World<'_>) -> Result<(String, String), Completion> {
+    is_known(world, Domain::Assets)?;
+    let part = parts::of(world.snapshot).next().ok_or(Completion::NOT_PRESENT)?;
+    let tag = part.info.as_ref().and_then(|info| info.asset_tag.clone());
+    Ok((part.id.clone(), tag.unwrap_or_default()))
+}
+
+/// The controller: its name, and what its owner calls it, which is what is said about it, or the name of the system.
+fn identifier(world: &World<'_>) -> Result<(String, String), Completion> {
+    let controller = controller(world)?;
+    let said = controller.description.clone().filter(|text| !text.is_empty());
+    let system = || world.snapshot.system().map(|view| view.value.name.clone()).unwrap_or_default();
+    Ok((controller.name.clone(), said.unwrap_or_else(system)))
+}
+
+fn controller<'a>(world: &World<'a>) -> Result<&'a v1::ManagementController, Completion> {
+    is_known(world, Domain::Controllers)?;
+    let view = world.snapshot.controllers().iter().next().ok_or(Completion::NOT_PRESENT)?;
+    Ok(&**view.value)
+}
+
+/// A piece of a text that is written: where it begins, how long it is, and it.
+fn piece(request: &Request, target: Target, now: &[u8], world: &World<'_>) -> Result<Written, Completion> {
+    let [offset, count, piece @ ..] = &request.data[..] else { return Err(Completion::LENGTH) };
+    if piece.len() != usize::from(*count) {
+        return Err(Completion::LENGTH);
+    }
+    chunks::text(request.session.id, target, (world.written.as_ref(), now), *offset, piece)
+}
+
+/// An asset tag; `written` is what the session goes on with.
+fn set_tag(id: String, tag: &[u8], written: Option<Written>, world: &mut World<'_>) -> Outcome {
+    let length = vec![u8::try_from(tag.len()).unwrap_or(u8::MAX)];
+    // A tag is text: what is none is refused, and not written as something else.
+    let Ok(tag) = String::from_utf8(tag.to_vec()) else {
+        return Outcome::Answer(Err(Completion::INVALID_FIELD));
+    };
+    *world.written = written;
+    let request = v1::SetAssetInfoRequest { id, asset_tag: Some(tag), location: None };
+    Outcome::Call {
+        method: asset_service::SET_ASSET_INFO.info,
+        request: request.encode_to_vec(),
+        data: length,
+    }
+}
+
+fn set_identifier(name: String, written: Written, world: &mut World<'_>) -> Result<Outcome, Completion> {
+    let text = String::from_utf8(written.bytes.clone()).map_err(|_| Completion::INVALID_FIELD)?;
+    let length = vec![u8::try_from(text.len()).unwrap_or(u8::MAX)];
+    *world.written = Some(written);
+    let controller =
+        v1::ManagementController { description: Some(text), ..v1::ManagementController::default() };
+    let request = v1::UpdateManagementControllerRequest {
+        controller_name: name,
+        controller: Some(controller),
+        field_mask: Some(FieldMask { paths: vec!["description".to_owned()] }),
+    };
+    let method = management_controller_service::UPDATE_MANAGEMENT_CONTROLLER.info;
+    Ok(Outcome::Call { method, request: request.encode_to_vec(), data: length })
+}
+
+/// §34.3.
+fn write_fru(
+    request: &Request,
+    device: u8,
+    offset: u16,
+    piece: &[u8],
+    world: &mut World<'_>,
+) -> Result<Outcome, Completion> {
+    is_known(world, Domain::Assets)?;
+    let part = parts::of(world.snapshot).nth(device.into()).ok_or(Completion::NOT_PRESENT)?;
+    let count = vec![u8::try_from(piece.len()).unwrap_or(u8::MAX)];
+    let found = chunks::fru(request.session.id, device, world.written.as_ref(), part, offset, piece);
+    *world.written = None;
+    Ok(match found? {
+        Piece::Waits(written) => {
+            *world.written = Some(written);
+            Outcome::Answer(Ok(count))
+        }
+        Piece::Same => Outcome::Answer(Ok(count)),
+        Piece::AssetTag(tag) => match set_tag(part.id.clone(), tag.as_bytes(), None, world) {
+            Outcome::Call { method, request, .. } => Outcome::Call { method, request, data: count },
+            other => other,
+        },
+    })
+}
+
+/// §20.2, §20.3.
+fn reset(action: v1::ManagementControllerAction, world: &World<'_>) -> Result<Outcome, Completion> {
+    let request = v1::ChangeManagementControllerStateRequest {
+        controller_name: controller(world)?.name.clone(),
+        action: action.into(),
+    };
+    Ok(call(management_controller_service::CHANGE_MANAGEMENT_CONTROLLER_STATE, &request))
+}
+
+/// §31.8.
+fn delete_sel(reservation: u16, id: u16, world: &mut World<'_>) -> Result<Outcome, Completion> {
+    is_known(world, Domain::Events)?;
+    if !world.sel.holds(reservation) {
+        return Err(Completion::RESERVATION);
+    }
+    world.sel.refresh(world.snapshot, world.repository);
+    let gone = world.sel.without_one(world.snapshot, id, world.now);
+    let (id, hidden) = gone.ok_or(Completion::NOT_PRESENT)?;
+    Ok(Outcome::Hide { hidden, data: id.to_le_bytes().to_vec() })
+}
+
+/// §31.9: begins it, or asks how far it is; it is done at once.
+fn clear_sel(
+    reservation: u16,
+    word: &[u8],
+    wanted: u8,
+    world: &mut World<'_>,
+) -> Result<Outcome, Completion> {
+    is_known(world, Domain::Events)?;
+    if !world.sel.holds(reservation) {
+        return Err(Completion::RESERVATION);
+    }
+    if word != b"CLR" {
+        return Err(Completion::INVALID_FIELD);
+    }
+    let done = vec![0x01];
+    match wanted {
+        0x00 => Ok(Outcome::Answer(Ok(done))),
+        0xaa => {
+            world.sel.refresh(world.snapshot, world.repository);
+            Ok(Outcome::Hide { hidden: world.sel.without_all(world.snapshot, world.now), data: done })
+        }
+        _ => Err(Completion::INVALID_FIELD),
+    }
+}
+
 /// §31.5.
 fn sel_part(world: &mut World<'_>, reservation: u16, id: u16, offset: u8, count: u8) -> Answer {
     is_known(world, Domain::Events)?;
@@ -472,15 +747,10 @@ fn sel_part(world: &mut World<'_>, reservation: u16, id: u16, offset: u8, count:
     }
     world.sel.refresh(world.snapshot, world.repository);
     let records = &world.sel.records;
-    let at = match id {
-        0 => Some(0),
-        0xffff => records.len().checked_sub(1),
-        id => records.iter().position(|(found, ..)| *found == id),
-    };
-    let at = at.ok_or(Completion::NOT_PRESENT)?;
-    let (_, _, record) = records.get(at).ok_or(Completion::NOT_PRESENT)?;
-    let next = records.get(at + 1).map_or(0xffff, |(id, ..)| *id);
-    part(next, record, offset, count)
+    let at = world.sel.place(id).ok_or(Completion::NOT_PRESENT)?;
+    let record = records.get(at).ok_or(Completion::NOT_PRESENT)?;
+    let next = records.get(at + 1).map_or(0xffff, |record| record.id);
+    part(next, &record.bytes, offset, count)
 }
 
 fn part(next: u16, record: &[u8], offset: u8, count: u8) -> Answer {
@@ -542,3 +812,7 @@ pub(crate) fn completion(code: ipc::Code) -> Completion {
         Code::Cancelled | Code::Unknown | Code::Internal | Code::DataLoss => Completion::UNSPECIFIED,
     }
 }
+
+#[cfg(test)]
+#[path = "commands_tests.rs"]
+mod tests;

@@ -21,6 +21,18 @@ pub struct Config {
     /// After how long without a packet a session ends.
     #[serde(default = "idle_secs")]
     pub idle_secs: u64,
+    /// The sensor of the power that the whole machine takes, by its id, as DCMI shows it; without one DCMI shows none.
+    #[serde(default)]
+    pub input_power: Option<String>,
+    /// Sensors of the air that comes in, by their ids, as DCMI shows them.
+    #[serde(default)]
+    pub inlet: Vec<String>,
+    /// Those of the processors.
+    #[serde(default)]
+    pub cpu: Vec<String>,
+    /// Those of the board.
+    #[serde(default)]
+    pub baseboard: Vec<String>,
 }
 
 fn sessions() -> u8 {

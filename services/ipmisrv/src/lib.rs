@@ -3,7 +3,8 @@
 //! ```text
 //!  datagram ─► ipmi::Server ─┬─ Challenge, Verify ─► usermgr: AuthService, which keeps the keys
 //!                            └─ Request ─► commands ─┬─ from the live model ────────────────► answer
-//!                                                    └─ a call ─► gate (as the account) ─► owner ─► answer
+//!                                                    ├─ a call ─► gate (as the account) ─► owner ─► answer
+//!                                                    └─ what the SEL hides ─► bucket "ipmi" ─► answer
 //!  event.user.* ─► sessions of that account end
 //! ```
 //!
@@ -20,13 +21,19 @@
     )
 )]
 
+/// The daemon's name.
+pub const NAME: &str = "ipmisrv";
+
+mod chunks;
 mod commands;
 mod config;
+mod dcmi;
 mod error;
 mod parts;
 mod repository;
 mod sel;
 mod shell;
+mod thresholds;
 
 pub use config::Config;
 pub use error::Error;

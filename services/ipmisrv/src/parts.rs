@@ -38,7 +38,10 @@ pub(crate) fn entity(kind: v1::AssetType) -> u8 {
     }
 }
 
-/// Its image: a product area. What cannot be said in Latin 1 is a question mark, what is too long is cut.
+/// Room behind the product area, for a longer asset tag that is written: what a field takes at most.
+const SPARE: usize = 64;
+
+/// Its image: a product area, and room behind it. What cannot be said in Latin 1 is a question mark, what is too long is cut.
 pub(crate) fn image(asset: &v1::Asset) -> Option<Vec<u8>> {
     let info = asset.info.as_ref()?;
     let field = |text: Option<&str>| {
@@ -62,5 +65,7 @@ pub(crate) fn image(asset: &v1::Asset) -> Option<Vec<u8>> {
         custom: Vec::new(),
     };
     let fru = Fru { internal: None, chassis: None, board: None, product: Some(product), records: Vec::new() };
-    fru.pack(ROOM).ok()
+    let mut image = fru.pack(ROOM).ok()?;
+    image.resize(image.len() + SPARE, 0);
+    Some(image)
 }

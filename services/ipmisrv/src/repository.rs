@@ -124,6 +124,12 @@ impl Repository {
         self.sensors.get(sdr::index(lun, number)?)
     }
 
+    /// The id of the record of this sensor: that of the controller comes first.
+    pub(crate) fn record(&self, id: &str) -> Option<u16> {
+        let at = self.sensors.iter().position(|sensor| &*sensor.id == id)?;
+        u16::try_from(at + 2).ok()
+    }
+
     /// Logical unit and number of the sensor of this id.
     pub(crate) fn place(&self, id: &str) -> Option<(&Sensor, u8, u8)> {
         let at = self.sensors.iter().position(|sensor| &*sensor.id == id)?;
@@ -133,7 +139,9 @@ impl Repository {
 }
 
 /// Entities (table 43-13).
-const SYSTEM_BOARD: u8 = 7;
+pub(crate) const PROCESSOR: u8 = 3;
+pub(crate) const SYSTEM_BOARD: u8 = 7;
+pub(crate) const INLET: u8 = 55;
 const FAN: u8 = 29;
 
 /// The unit of a record (table 43-15), and what values are multiplied with for it.

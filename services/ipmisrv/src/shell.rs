@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use gate::{Caller, Change, Gate, Origin, Policy};
-use ipc::{CallContext, Client, Code, RawItem, Status};
+use gate::{Caller, Change, Gate, Origin, Peer, Policy};
+use ipc::{Bucket, CallContext, Client, Code, EventBuilder, RawItem, Status};
+use ipmi::watchdog::{Due, Watchdog};
 use ipmi::{
     Action, Admitted, AskId, Challenge, Completion, Rejected, Request, RequestId, Server, Suite, Verify,
 };
@@ -24,11 +25,12 @@ use tokio::time::Instant;
 use units::Millis;
 use zeroize::Zeroizing;
 
+use crate::chunks::Written;
 use crate::commands::{self, Outcome, World};
 use crate::config::Config;
 use crate::error::Error;
 use crate::repository::Repository;
-use crate::sel::Sel;
+use crate::sel::{Hidden, Sel};
 
 /// Largest datagram of IPMI there is here; what is longer is cut, and then is none.
 const DATAGRAM: usize = 1100;
@@ -41,12 +43,19 @@ const LOGINS_MAX: usize = 64;
 /// Calls at once, for those who are logged in.
 const CALLS_MAX: usize = 128;
 
+/// As whom the watchdog of IPMI asks, which is no name of an account.
+const WATCHDOG: &str = "watchdog of IPMI";
+
 /// What was waited for.
 enum Done {
     Challenged(AskId, Option<Vec<u8>>),
     /// With the number of the latest change of an account when it was asked for.
     Verified(AskId, u64, Box<Result<(Admitted, Arc<Caller>), Rejected>>),
     Replied(RequestId, Result<Vec<u8>, Completion>),
+    /// This is hidden of the SEL, or was not stored.
+    Hidden(RequestId, Box<Hidden>, Result<Vec<u8>, Completion>),
+    /// What the watchdog wanted is asked for.
+    Watchdog,
 }
 
 struct Shell {
@@ -59,6 +68,13 @@ struct Shell {
     sel: Sel,
     guid: [u8; 16],
     suites: Vec<Suite>,
+    config: Config,
+    bucket: Bucket,
+    watchdog: Watchdog,
+    /// What the SEL hides is being stored.
+    hiding: bool,
+    /// What was written in pieces last.
+    written: Option<Written>,
     /// Who is logged in, by the number of the session.
     callers: HashMap<u32, Arc<Caller>>,
     logins: JoinSet<Done>,
@@ -81,6 +97,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let policy = Policy { basic_cache: Duration::ZERO, token_cache: Duration::ZERO, logins: 1 };
     let gate = Gate::new(bus.clone(), policy).map_err(Error::Entropy)?;
     let guid = guid(&bus).await?;
+    let (bucket, hidden) = Hidden::load(&bus).await.map_err(Status::from)?;
     let failed = |source| Error::Listen { address: config.listen, source };
     let socket = Arc::new(UdpSocket::bind(config.listen).await.map_err(failed)?);
     let address = socket.local_addr().map_err(failed)?;
@@ -96,9 +113,14 @@ pub async fn run(context: Context) -> Result<(), Error> {
         socket: Arc::clone(&socket),
         server,
         repository: Repository::default(),
-        sel: Sel::default(),
+        sel: Sel::new(hidden),
         guid,
         suites,
+        config,
+        bucket,
+        watchdog: Watchdog::default(),
+        hiding: false,
+        written: None,
         callers: HashMap::new(),
         logins: JoinSet::new(),
         calls: JoinSet::new(),
@@ -112,10 +134,11 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let mut buffer = vec![0; DATAGRAM];
     loop {
         let mut out = Vec::new();
-        let deadline = shell.server.deadline();
+        let (deadline, watchdog) = (shell.server.deadline(), shell.watchdog.deadline());
         tokio::select! {
             () = shutdown.wait() => break,
             () = heartbeat.tick() => {}
+            () = clock.sleep_until(watchdog), if watchdog.is_some() => shell.watchdog(),
             () = clock.sleep_until(deadline), if deadline.is_some() => shell.server.tick(clock.now(), &mut out),
             // Only a shutdown cancels one.
             Some(Ok(done)) = shell.logins.join_next(), if !shell.logins.is_empty() => shell.done(done, &mut out),
@@ -141,6 +164,12 @@ pub async fn run(context: Context) -> Result<(), Error> {
 
 impl Shell {
     fn event(&mut self, event: &RawItem, out: &mut Vec<Action>) {
+        if let RawItem::Message { subject, payload } = event
+            && self.watchdog.deadline().is_some()
+            && commands::ends_watchdog(subject, payload, &self.model.snapshot())
+        {
+            self.watchdog.stop(self.clock.now());
+        }
         let change = match event {
             RawItem::Message { subject, payload } => Change::of_event(subject, payload),
             RawItem::Resync => Some(Change::Everything),
@@ -173,7 +202,51 @@ impl Shell {
                     self.callers.insert(session, caller);
                 }
             }
-            Done::Replied(id, answer) => self.server.replied(self.clock.now(), id, answer, out),
+            Done::Replied(id, answer) => {
+                if answer.is_err() {
+                    // It may be a piece of it that was refused.
+                    self.written = None;
+                }
+                self.server.replied(self.clock.now(), id, answer, out);
+            }
+            Done::Hidden(id, hidden, answer) => {
+                self.hiding = false;
+                if answer.is_ok() {
+                    self.sel.hide(*hidden);
+                }
+                self.server.replied(self.clock.now(), id, answer, out);
+            }
+            Done::Watchdog => {}
+        }
+    }
+
+    /// What the watchdog wants now. It was started by who may switch the machine, and switches it in nobody's name.
+    fn watchdog(&mut self) {
+        while let Some(due) = self.watchdog.tick(self.clock.now()) {
+            let wanted = commands::watchdog(due, &self.model.snapshot());
+            tracing::warn!(?due, is_asked = wanted.is_some(), "watchdog of IPMI is due");
+            let (bus, gate, wall) = (self.bus.clone(), self.gate.clone(), self.clock.wall());
+            self.calls.spawn(async move {
+                if let Due::Expired { timeout, is_logged: true, timer_use } = due {
+                    let event = EventBuilder::new(crate::NAME, "ipmi", "watchdog", "expired")
+                        .severity(v1::EventSeverity::Warning)
+                        .message(format!("watchdog of use {timer_use} expired: {timeout:?}"))
+                        .at(wall);
+                    if let Err(error) = bus.publish_event(&event).await {
+                        tracing::warn!(%error, "cannot tell that the watchdog expired");
+                    }
+                }
+                if let Some((method, bytes)) = wanted {
+                    let peer = Peer::Link(WATCHDOG);
+                    let caller = Caller::without_account(WATCHDOG, Some(auth::Role::Operator), peer);
+                    if let Err(error) =
+                        ask(&gate, method, bytes.into(), Arc::new(caller), peer, WATCHDOG).await
+                    {
+                        tracing::error!(%error, "what the watchdog of IPMI asked for is refused");
+                    }
+                }
+                Done::Watchdog
+            });
         }
     }
 
@@ -190,6 +263,11 @@ impl Shell {
                 Action::Challenge(asked) => self.challenge(asked, &mut more),
                 Action::Verify(asked) => self.verify(asked, &mut more),
                 Action::Request(request) => self.request(request, &mut more).await,
+                Action::Refused(session, command) => {
+                    let by = self.callers.get(&session.id).map(|caller| caller.principal.username.as_str());
+                    let name = command.row().map_or("IPMI", |row| row.name);
+                    audit(by, session.from.ip(), name, Code::PermissionDenied);
+                }
                 Action::Began(session) => {
                     let by = self.callers.get(&session.id).map(|caller| caller.principal.username.as_str());
                     tracing::info!(by, peer = %session.from, "IPMI session opened");
@@ -239,7 +317,12 @@ impl Shell {
                 address: address.clone(),
             };
             let context = CallContext::new().with_timeout(LOGIN).with_patience(LOGIN);
-            let verdict = match bus.call(VERIFY_IPMI, &request, &context).await {
+            let answer = bus.call(VERIFY_IPMI, &request, &context).await;
+            // Who logged in, or tried to, as on every other way in: the name of nobody is not.
+            let by = answer.as_ref().ok().and_then(|answer| answer.principal.as_ref());
+            let code = answer.as_ref().map_or_else(|status| status.code, |_| Code::Ok);
+            audit(by.map(|by| by.username.as_str()), asked.from.ip(), "login", code);
+            let verdict = match answer {
                 Ok(answer) => admitted(answer, address, &model),
                 Err(status) => Err(match status.code {
                     Code::Unauthenticated => Rejected::Wrong,
@@ -266,33 +349,105 @@ impl Shell {
                 None
             },
             suites: &self.suites,
+            config: &self.config,
+            watchdog: &mut self.watchdog,
+            mono: self.clock.now(),
+            written: &mut self.written,
             now: u32::try_from(wall).unwrap_or(u32::MAX),
         };
         match commands::answer(&request, &mut world) {
             Outcome::Answer(answer) => self.server.replied(self.clock.now(), request.id, answer, out),
             Outcome::Call { method, request: bytes, data } => {
-                let Some(caller) = self.callers.get(&request.session.id).cloned() else {
-                    return self.server.replied(
-                        self.clock.now(),
-                        request.id,
-                        Err(Completion::PRIVILEGE),
-                        out,
-                    );
+                let caller = match self.caller(&request) {
+                    Ok(caller) => caller,
+                    Err(why) => return self.server.replied(self.clock.now(), request.id, Err(why), out),
                 };
-                if self.calls.len() >= CALLS_MAX {
-                    return self.server.replied(self.clock.now(), request.id, Err(Completion::BUSY), out);
-                }
                 let (gate, model) = (self.gate.clone(), self.model.clone());
                 let name = request.command.row().map_or("IPMI", |row| row.name);
                 let (id, peer) = (request.id, request.session.from.ip());
                 self.calls.spawn(async move {
-                    let asked = ask(&gate, method, bytes.into(), caller, peer, name).await;
+                    let asked = ask(&gate, method, bytes.into(), caller, peer.into(), name).await;
                     model.refresh(method.owner);
                     Done::Replied(id, asked.map(|_| data).map_err(|status| commands::completion(status.code)))
                 });
             }
+            Outcome::Hide { hidden, data } => {
+                let caller = match self.caller(&request) {
+                    Ok(caller) if !self.hiding => caller,
+                    Ok(_) => {
+                        return self.server.replied(self.clock.now(), request.id, Err(Completion::BUSY), out);
+                    }
+                    Err(why) => return self.server.replied(self.clock.now(), request.id, Err(why), out),
+                };
+                self.hiding = true;
+                let (bus, bucket, wall) = (self.bus.clone(), self.bucket.clone(), self.clock.wall());
+                let name = request.command.row().map_or("IPMI", |row| row.name);
+                self.calls.spawn(async move {
+                    let peer = request.session.from.ip();
+                    let stored = hide(&bus, &bucket, &hidden, (&caller, peer, name), wall).await;
+                    let answer = stored.map(|()| data).map_err(|status| commands::completion(status.code));
+                    Done::Hidden(request.id, Box::new(hidden), answer)
+                });
+            }
         }
     }
+
+    /// Who asks, if there is room for one more call.
+    fn caller(&self, request: &Request) -> Result<Arc<Caller>, Completion> {
+        let caller = self.callers.get(&request.session.id).ok_or(Completion::PRIVILEGE)?;
+        if self.calls.len() < CALLS_MAX { Ok(Arc::clone(caller)) } else { Err(Completion::BUSY) }
+    }
+}
+
+/// A line in the audit about what is over at once.
+fn audit(by: Option<&str>, peer: IpAddr, what: &str, code: Code) {
+    let context = CallContext::new();
+    let entry = gate::audit::Entry {
+        context: &context,
+        peer: peer.into(),
+        by,
+        verb: Some("IPMI"),
+        path: what,
+        status: None,
+        code,
+        took: Duration::ZERO,
+    };
+    entry.write(gate::audit::Level::Record);
+}
+
+/// Stores what the SEL hides, with an event and a line in the audit that say who wanted it.
+async fn hide(
+    bus: &Client,
+    bucket: &Bucket,
+    hidden: &Hidden,
+    (caller, peer, name): (&Caller, IpAddr, &str),
+    wall: std::time::SystemTime,
+) -> Result<(), Status> {
+    let begun = Instant::now();
+    let context = CallContext::new().with_timeout(CALL);
+    let stored = hidden.store(bucket).await.map_err(Status::from);
+    let by = caller.principal.username.as_str();
+    if stored.is_ok() {
+        let event = EventBuilder::new(crate::NAME, "ipmi", "sel", "hidden")
+            .message(format!("records of the SEL are hidden: {name}"))
+            .by(by, &context.request_id)
+            .at(wall);
+        if let Err(error) = bus.publish_event(&event).await {
+            tracing::warn!(%error, "cannot tell that records of the SEL are hidden");
+        }
+    }
+    let entry = gate::audit::Entry {
+        context: &context,
+        peer: peer.into(),
+        by: Some(by),
+        verb: Some("IPMI"),
+        path: name,
+        status: None,
+        code: stored.as_ref().map_or_else(|status| status.code, |()| Code::Ok),
+        took: begun.elapsed(),
+    };
+    entry.write(gate::audit::Level::Record);
+    stored
 }
 
 /// A call of the contract, as who is logged in, with all that the gate asks of it, and a line in the audit.
@@ -301,7 +456,7 @@ async fn ask(
     method: &'static MethodInfo,
     bytes: Bytes,
     caller: Arc<Caller>,
-    peer: IpAddr,
+    peer: Peer,
     name: &str,
 ) -> Result<Bytes, Status> {
     let begun = Instant::now();
@@ -310,14 +465,14 @@ async fn ask(
         let admitted = gate::authorise(method, Some(Arc::clone(&caller)))?;
         let message = DynamicMessage::decode(method.input(), bytes.clone())
             .map_err(|error| Status::internal(format!("a request of IPMI's is none: {error}")))?;
-        let origin = Origin { peer: peer.into(), user_agent: "IPMI" };
+        let origin = Origin { peer, user_agent: "IPMI" };
         let (checked, _) = admitted.check(message, Some(bytes), &origin)?;
         gate.forward(checked, context.clone()).await
     };
     let answer = asked.await;
     let entry = gate::audit::Entry {
         context: &context,
-        peer: peer.into(),
+        peer,
         by: Some(&caller.principal.username),
         verb: Some("IPMI"),
         path: name,

@@ -1,0 +1,315 @@
+//! The watchdog timer (§27): it is set, started by each reset of it, and does what it was told to when nobody resets it in time.
+//!
+//! ```text
+//!            Set                 Reset                    pre-timeout            deadline
+//!  not set ───────► stopped ─────────────► running ──────► Interrupt ┄ running ──────► Expire, stopped
+//!                      ▲   ◄── Set (without "don't stop"), machine off or restarted ──┘
+//! ```
+
+use units::{Millis, Mono};
+
+use crate::bytes::Bytes;
+use crate::completion::Completion;
+
+/// A count of the timer (table 27-3).
+const COUNT_MS: u64 = 100;
+/// Uses there are: BIOS FRB2, BIOS/POST, OS load, SMS/OS, OEM.
+const USES: std::ops::RangeInclusive<u8> = 1..=5;
+/// Bits of the flags of uses that have expired.
+const FLAGS: u8 = 0x3e;
+
+/// What happens to the machine at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timeout {
+    /// Nothing: it is told.
+    Tell,
+    /// Hard reset.
+    Reset,
+    /// Power off.
+    PowerDown,
+    /// Power off, and on again.
+    PowerCycle,
+}
+
+/// What the timer wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// The interrupt before the end: a non-maskable one.
+    Interrupt,
+    /// The end; whether it is to be logged.
+    Expired {
+        /// What happens to the machine.
+        timeout: Timeout,
+        /// Unless it was set not to be.
+        is_logged: bool,
+        /// The use that has expired, 1 to 5 (table 27-2).
+        timer_use: u8,
+    },
+}
+
+/// How it was set.
+#[derive(Clone, Copy, Debug)]
+struct Settings {
+    is_logged: bool,
+    timer_use: u8,
+    /// As they came: the interrupt, and what happens.
+    actions: u8,
+    interrupts: bool,
+    timeout: Timeout,
+    /// Seconds before the end.
+    pretimeout: u8,
+    counts: u16,
+}
+
+impl Settings {
+    fn parse(data: &[u8]) -> Result<(Self, bool, u8), Completion> {
+        let mut bytes = Bytes::new(data);
+        let ([first, actions, pretimeout, clear], counts) =
+            (bytes.array().ok_or(Completion::LENGTH)?, bytes.u16().ok_or(Completion::LENGTH)?);
+        let timer_use = first & 0x07;
+        let timeout = match actions & 0x07 {
+            0 => Timeout::Tell,
+            1 => Timeout::Reset,
+            2 => Timeout::PowerDown,
+            3 => Timeout::PowerCycle,
+            _ => return Err(Completion::INVALID_FIELD),
+        };
+        // The machine has no other interrupt for it than the non-maskable one.
+        let interrupts = match actions >> 4 & 0x07 {
+            0 => false,
+            2 => true,
+            _ => return Err(Completion::INVALID_FIELD),
+        };
+        let whole = u64::from(counts) * COUNT_MS;
+        if !USES.contains(&timer_use) || interrupts && u64::from(pretimeout) * 1000 > whole {
+            return Err(Completion::INVALID_FIELD);
+        }
+        let settings = Self {
+            is_logged: first & 0x80 == 0,
+            timer_use,
+            actions: actions & 0x77,
+            interrupts,
+            timeout,
+            pretimeout,
+            counts,
+        };
+        Ok((settings, first & 0x40 != 0, clear & FLAGS))
+    }
+
+    fn whole(&self) -> Millis {
+        Millis::new(u64::from(self.counts) * COUNT_MS)
+    }
+}
+
+/// Until when it runs.
+#[derive(Clone, Copy, Debug)]
+struct Running {
+    end: Mono,
+    /// When the interrupt is due, while it is.
+    interrupt: Option<Mono>,
+}
+
+/// The timer.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Watchdog {
+    settings: Option<Settings>,
+    running: Option<Running>,
+    /// What is left of the count where it was stopped.
+    left: Millis,
+    expired: u8,
+}
+
+impl Watchdog {
+    /// §27.6: stops it, unless it runs and is to go on: then it counts from the new beginning.
+    ///
+    /// # Errors
+    /// [`Completion::INVALID_FIELD`] for what there is not; nothing changes then.
+    pub fn set(&mut self, now: Mono, data: &[u8]) -> Result<(), Completion> {
+        let (settings, goes_on, clear) = Settings::parse(data)?;
+        self.expired &= !clear;
+        self.settings = Some(settings);
+        self.left = settings.whole();
+        if goes_on && self.running.is_some() {
+            self.start(now, settings);
+        } else {
+            self.running = None;
+        }
+        Ok(())
+    }
+
+    /// §27.5: counts from the beginning.
+    ///
+    /// # Errors
+    /// 80h before it was ever set.
+    pub fn reset(&mut self, now: Mono) -> Result<(), Completion> {
+        let settings = self.settings.ok_or(Completion(0x80))?;
+        self.start(now, settings);
+        Ok(())
+    }
+
+    fn start(&mut self, now: Mono, settings: Settings) {
+        let end = now.saturating_add(settings.whole());
+        let before = settings.whole().get().saturating_sub(u64::from(settings.pretimeout) * 1000);
+        let interrupt = settings.interrupts.then(|| now.saturating_add(Millis::new(before)));
+        self.running = Some(Running { end, interrupt });
+    }
+
+    /// §27.7: how it is set, and what is left.
+    #[must_use]
+    pub fn get(&self, now: Mono) -> [u8; 8] {
+        let Some(settings) = self.settings else { return [0; 8] };
+        let left = self.running.map_or(self.left, |running| now.until(running.end));
+        let left = u16::try_from(left.get().div_ceil(COUNT_MS)).unwrap_or(u16::MAX).to_le_bytes();
+        let whole = settings.counts.to_le_bytes();
+        let first =
+            u8::from(!settings.is_logged) << 7 | u8::from(self.running.is_some()) << 6 | settings.timer_use;
+        let ([whole_low, whole_high], [low, high]) = (whole, left);
+        [first, settings.actions, settings.pretimeout, self.expired, whole_low, whole_high, low, high]
+    }
+
+    /// The machine was switched off or restarted: whoever would have reset it is gone (§27.1).
+    pub fn stop(&mut self, now: Mono) {
+        if let Some(running) = self.running.take() {
+            self.left = now.until(running.end);
+        }
+    }
+
+    /// When [`Watchdog::tick`] is due.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Mono> {
+        self.running.map(|running| running.interrupt.unwrap_or(running.end).min(running.end))
+    }
+
+    /// What is due now, one at a time.
+    pub fn tick(&mut self, now: Mono) -> Option<Due> {
+        let (settings, running) = (self.settings?, self.running.as_mut()?);
+        if now >= running.end {
+            self.running = None;
+            self.left = Millis::ZERO;
+            self.expired |= 1 << settings.timer_use;
+            return Some(Due::Expired {
+                timeout: settings.timeout,
+                is_logged: settings.is_logged,
+                timer_use: settings.timer_use,
+            });
+        }
+        if running.interrupt.is_some_and(|at| now >= at) {
+            running.interrupt = None;
+            return Some(Due::Interrupt);
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// SMS/OS, hard reset, no interrupt, 10 s.
+    const SET: [u8; 6] = [0x04, 0x01, 0, 0, 100, 0];
+
+    fn at(ms: u64) -> Mono {
+        Mono::from_millis(ms)
+    }
+
+    #[test]
+    fn it_is_set_started_by_a_reset_and_expires_once() {
+        let mut timer = Watchdog::default();
+        assert_eq!(timer.reset(at(0)), Err(Completion(0x80)), "never set");
+        timer.set(at(0), &SET).unwrap();
+        assert_eq!(timer.get(at(5_000)), [0x04, 0x01, 0, 0, 100, 0, 100, 0], "set, and not running");
+        assert_eq!(timer.deadline(), None);
+        timer.reset(at(5_000)).unwrap();
+        assert_eq!(timer.get(at(8_050)), [0x44, 0x01, 0, 0, 100, 0, 70, 0]);
+        timer.reset(at(9_000)).unwrap();
+        assert_eq!((timer.deadline(), timer.tick(at(18_999))), (Some(at(19_000)), None));
+        let due = Due::Expired { timeout: Timeout::Reset, is_logged: true, timer_use: 4 };
+        assert_eq!(timer.tick(at(19_000)), Some(due));
+        assert_eq!((timer.deadline(), timer.tick(at(99_000))), (None, None));
+        assert_eq!(timer.get(at(99_000)), [0x04, 0x01, 0, 0x10, 100, 0, 0, 0]);
+        // The flag stays until it is cleared.
+        timer.set(at(99_000), &[0x05, 0, 0, 0x20, 1, 0]).unwrap();
+        assert_eq!(timer.get(at(99_000))[3], 0x10);
+        timer.set(at(99_000), &[0x05, 0, 0, 0x10, 1, 0]).unwrap();
+        assert_eq!(timer.get(at(99_000))[3], 0);
+    }
+
+    #[test]
+    fn an_interrupt_comes_before_the_end_once() {
+        let mut timer = Watchdog::default();
+        timer.set(at(0), &[0x83, 0x23, 4, 0, 100, 0]).unwrap();
+        timer.reset(at(0)).unwrap();
+        assert_eq!((timer.deadline(), timer.tick(at(5_999))), (Some(at(6_000)), None));
+        assert_eq!((timer.tick(at(6_000)), timer.tick(at(6_000))), (Some(Due::Interrupt), None));
+        let due = Due::Expired { timeout: Timeout::PowerCycle, is_logged: false, timer_use: 3 };
+        assert_eq!(timer.tick(at(10_000)), Some(due));
+    }
+
+    #[test]
+    fn a_set_stops_it_unless_it_is_to_go_on() {
+        let mut timer = Watchdog::default();
+        timer.set(at(0), &SET).unwrap();
+        timer.reset(at(0)).unwrap();
+        timer.set(at(4_000), &[0x44, 0x02, 0, 0, 200, 0]).unwrap();
+        assert_eq!(timer.deadline(), Some(at(24_000)), "from the new beginning");
+        timer.set(at(5_000), &SET).unwrap();
+        assert_eq!(timer.deadline(), None);
+        timer.set(at(5_000), &[0x44, 0x02, 0, 0, 200, 0]).unwrap();
+        assert_eq!(timer.deadline(), None, "it did not run");
+        timer.reset(at(5_000)).unwrap();
+        timer.stop(at(6_000));
+        assert_eq!((timer.deadline(), timer.get(at(9_000))[6]), (None, 190));
+    }
+
+    #[test]
+    fn what_there_is_not_is_refused_and_changes_nothing() {
+        let mut timer = Watchdog::default();
+        timer.set(at(0), &SET).unwrap();
+        timer.reset(at(0)).unwrap();
+        let before = timer.get(at(1_000));
+        for bad in [
+            [0x00, 0x01, 0, 0, 9, 0],
+            [0x06, 0x01, 0, 0, 9, 0],
+            [0x04, 0x04, 0, 0, 9, 0],
+            [0x04, 0x11, 0, 0, 9, 0],
+            [0x04, 0x31, 0, 0, 9, 0],
+            // An interrupt before the beginning.
+            [0x04, 0x21, 2, 0x3e, 9, 0],
+        ] {
+            assert_eq!(timer.set(at(1_000), &bad), Err(Completion::INVALID_FIELD), "{bad:02x?}");
+            assert_eq!(timer.get(at(1_000)), before);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn it_expires_once_and_never_early(
+            (timer_use, timeout, interrupts, pretimeout, counts) in (1..=5_u8, 0..=3_u8, any::<bool>(), 0..=9_u8, 90..2000_u16),
+            steps in proptest::collection::vec((0..20_000_u64, any::<bool>()), 1..40),
+        ) {
+            let mut timer = Watchdog::default();
+            let [low, high] = counts.to_le_bytes();
+            let actions = timeout | u8::from(interrupts) << 5;
+            timer.set(at(0), &[timer_use, actions, pretimeout, 0, low, high]).unwrap();
+            let whole = u64::from(counts) * 100;
+            let (mut now, mut started) = (0, None);
+            for (step, resets) in steps {
+                now += step;
+                while let Some(due) = timer.tick(at(now)) {
+                    let since = now - started.unwrap();
+                    if matches!(due, Due::Expired { .. }) {
+                        prop_assert!(since >= whole);
+                        started = None;
+                    }
+                }
+                prop_assert_eq!(timer.deadline().is_some(), started.is_some());
+                if resets {
+                    timer.reset(at(now)).unwrap();
+                    started = Some(now);
+                }
+            }
+        }
+    }
+}

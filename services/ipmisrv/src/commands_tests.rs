@@ -1,0 +1,502 @@
+//! What commands answer, byte by byte, over a model that is filled as the owners fill it.
+
+use std::net::SocketAddr;
+
+use ipmi::SessionInfo;
+use model::{Answer as Said, Input, Model};
+use prost_types::Timestamp;
+
+use super::*;
+
+const NOW: u32 = 1_800_000_000;
+
+fn host() -> v1::Host {
+    v1::Host {
+        name: "system".to_owned(),
+        status: Some(v1::HostStatus::On.into()),
+        power_on_time: Some(Duration { seconds: 7300, nanos: 0 }),
+        chassis_name: "chassis".to_owned(),
+        ..v1::Host::default()
+    }
+}
+
+fn sensor(id: &str, number: u32, recorded: Option<v1::MinMaxRecorded>) -> v1::Sensor {
+    let analog = v1::AnalogSensorReading {
+        value: None,
+        upper_thresholds: Some(v1::Threshold { warning: Some(80.0), critical: Some(90.0), fatal: None }),
+        lower_thresholds: None,
+        min_max_recorded: recorded,
+        hysteresis: 2.0,
+        thresholds_changed: false,
+        crossed: Vec::new(),
+    };
+    v1::Sensor {
+        id: id.to_owned(),
+        name: id.to_owned(),
+        number,
+        context: Some(v1::SensorContext::Temperature.into()),
+        unit: Some(if recorded.is_some() { v1::SensorUnit::Watts } else { v1::SensorUnit::Celsius }.into()),
+        reading: Some(v1::sensor::Reading::AnalogReading(analog)),
+        ..v1::Sensor::default()
+    }
+}
+
+fn sensors() -> Vec<v1::Sensor> {
+    let recorded = v1::MinMaxRecorded {
+        min_value: Some(100.0),
+        max_value: Some(420.0),
+        average: Some(222.4),
+        since: Some(Timestamp { seconds: i64::from(NOW) - 60, nanos: 0 }),
+        samples: 60,
+        ..v1::MinMaxRecorded::default()
+    };
+    vec![
+        sensor("cpu0", 0, None),
+        sensor("cpu1", 1, None),
+        sensor("inlet", 2, None),
+        sensor("power", 3, Some(recorded)),
+    ]
+}
+
+fn readings() -> v1::SensorReadings {
+    v1::SensorReadings {
+        time: Some(Timestamp { seconds: i64::from(NOW), nanos: 0 }),
+        epoch: 1,
+        sequence: 1,
+        full: true,
+        ids: ["cpu0", "cpu1", "inlet", "power"].map(str::to_owned).to_vec(),
+        numbers: vec![0, 1, 2, 3],
+        values: vec![61.2, 58.0, -3.0, 300.0],
+        qualities: [
+            v1::SensorQuality::Good,
+            v1::SensorQuality::Stale,
+            v1::SensorQuality::Good,
+            v1::SensorQuality::Good,
+        ]
+        .map(i32::from)
+        .to_vec(),
+        statuses: vec![v1::SensorStatus::Enabled.into(); 4],
+        ages_ms: vec![0; 4],
+        ..v1::SensorReadings::default()
+    }
+}
+
+fn event(sequence: u64) -> v1::Event {
+    let crossed = v1::SensorThresholdCrossed {
+        sensor_id: "cpu0".to_owned(),
+        side: v1::ThresholdSide::Upper.into(),
+        level: v1::ThresholdLevel::Critical.into(),
+        asserted: true,
+        threshold: Some(90.0),
+        value: Some(91.0),
+        unit: v1::SensorUnit::Celsius.into(),
+    };
+    v1::Event {
+        id: format!("e{sequence}"),
+        // As they are heard: the log alone gives them numbers.
+        time: Some(Timestamp { seconds: i64::from(NOW) - 100 + i64::try_from(sequence).unwrap(), nanos: 0 }),
+        payload: Some(v1::event::Payload::SensorThresholdCrossed(crossed)),
+        ..v1::Event::default()
+    }
+}
+
+fn assets() -> Vec<v1::Asset> {
+    let info = v1::AssetInfo {
+        product_name: "Box".to_owned(),
+        asset_tag: Some("rack 4".to_owned()),
+        ..v1::AssetInfo::default()
+    };
+    let system = v1::Asset {
+        id: "system".to_owned(),
+        r#type: v1::AssetType::System.into(),
+        present: true,
+        info: Some(info),
+        ..v1::Asset::default()
+    };
+    vec![system]
+}
+
+fn accounts() -> Vec<v1::AccountName> {
+    let account = |id: &str, name: &str, role: &str| v1::AccountName {
+        id: id.to_owned(),
+        username: name.to_owned(),
+        role: role.to_owned(),
+        enabled: true,
+        ipmi: true,
+    };
+    vec![account("u1", "boss", "Administrator"), account("u2", "guest", "ReadOnly")]
+}
+
+/// All that own something are ready.
+fn daemons() -> Vec<v1::Daemon> {
+    let mut names: Vec<&str> = Domain::ALL.into_iter().map(Domain::owner).collect();
+    names.sort_unstable();
+    names.dedup();
+    let daemon = |name: &str| v1::Daemon {
+        name: name.to_owned(),
+        state: v1::DaemonState::Ready.into(),
+        health: v1::HealthStatus::Ok.into(),
+        ..v1::Daemon::default()
+    };
+    names.into_iter().map(daemon).collect()
+}
+
+/// A model of which every owner has spoken.
+fn model() -> Model {
+    let mut model = Model::new(1);
+    let mut queries = Vec::new();
+    let mut input = vec![Input::Link(true), Input::Tick];
+    for _ in 0..100 {
+        let Some(next) = (!input.is_empty()).then(|| input.remove(0)) else { break };
+        model.step(Mono::ZERO, u64::from(NOW) * 1000, next, &mut queries);
+        for query in queries.drain(..) {
+            let said = match query.domain {
+                Domain::Daemons => Said::Daemons(daemons()),
+                Domain::System => Said::System(Box::new(v1::SystemInfo {
+                    name: "bmc-17".to_owned(),
+                    version: Some("1.2.3".to_owned()),
+                    ..v1::SystemInfo::default()
+                })),
+                Domain::Hosts => Said::Hosts(vec![host()]),
+                Domain::Chassis => {
+                    Said::Chassis(vec![v1::Chassis { name: "chassis".to_owned(), ..v1::Chassis::default() }])
+                }
+                Domain::Controllers => Said::Controllers(vec![v1::ManagementController {
+                    name: "bmc".to_owned(),
+                    ..v1::ManagementController::default()
+                }]),
+                Domain::Sensors => Said::Sensors(sensors()),
+                Domain::Readings => Said::Readings(readings()),
+                Domain::Zones => Said::Zones(Vec::new(), v1::ThermalProfile::Unspecified),
+                Domain::Fans => Said::Fans(Vec::new()),
+                Domain::Leds => Said::Leds(Vec::new(), None),
+                Domain::Assets => Said::Assets(assets()),
+                Domain::Accounts => Said::Accounts(accounts()),
+                Domain::Events => Said::Events(vec![event(1), event(2), event(3)]),
+            };
+            input.push(Input::Answered(query, Ok(said)));
+        }
+    }
+    model
+}
+
+/// The daemon without its sockets.
+struct Bench {
+    model: Model,
+    repository: Repository,
+    sel: Sel,
+    config: Config,
+    watchdog: Watchdog,
+    mono: Mono,
+    written: Option<Written>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let config = Config {
+            input_power: Some("power".to_owned()),
+            inlet: vec!["inlet".to_owned()],
+            cpu: vec!["cpu0".to_owned(), "cpu1".to_owned()],
+            ..toml::from_str("listen = \"[::]:623\"").unwrap()
+        };
+        Self {
+            model: model(),
+            repository: Repository::default(),
+            sel: Sel::default(),
+            config,
+            watchdog: Watchdog::default(),
+            mono: Mono::ZERO,
+            written: None,
+        }
+    }
+
+    fn ask(&mut self, command: Command, data: &[u8]) -> Outcome {
+        let row = command.row().unwrap();
+        assert!(row.lengths.contains(&data.len()), "{}: {} bytes", row.name, data.len());
+        let session = SessionInfo {
+            id: 7,
+            account: "u1".to_owned(),
+            from: SocketAddr::from(([192, 0, 2, 1], 1)),
+            level: Level::Administrator,
+        };
+        let request = Request { id: 1, session, command, lun: 0, data: data.to_vec() };
+        let mut world = World {
+            snapshot: self.model.snapshot(),
+            repository: &mut self.repository,
+            sel: &mut self.sel,
+            guid: [7; 16],
+            sessions: 1,
+            local: None,
+            suites: &[Suite::Sha256],
+            config: &self.config,
+            watchdog: &mut self.watchdog,
+            mono: self.mono,
+            written: &mut self.written,
+            now: NOW,
+        };
+        answer(&request, &mut world)
+    }
+
+    /// What is answered at once.
+    fn said(&mut self, command: Command, data: &[u8]) -> Answer {
+        match self.ask(command, data) {
+            Outcome::Answer(answer) => answer,
+            Outcome::Call { method, .. } => panic!("{} is asked", method.full_name),
+            Outcome::Hide { .. } => panic!("something is hidden"),
+        }
+    }
+
+    fn refuses(&mut self, command: Command, data: &[u8], code: Completion) {
+        assert_eq!(self.said(command, data), Err(code), "{command:?} {data:02x?}");
+    }
+
+    /// What an owner is asked, and what is answered when it agrees.
+    fn asked<M: prost::Message + Default>(&mut self, command: Command, data: &[u8]) -> (M, Vec<u8>) {
+        match self.ask(command, data) {
+            Outcome::Call { request, data, .. } => (M::decode(&request[..]).unwrap(), data),
+            Outcome::Answer(answer) => panic!("{command:?} {data:02x?}: {answer:?}"),
+            Outcome::Hide { .. } => panic!("something is hidden"),
+        }
+    }
+
+    /// What is hidden is stored.
+    fn hides(&mut self, command: Command, data: &[u8]) -> Vec<u8> {
+        match self.ask(command, data) {
+            Outcome::Hide { hidden, data } => {
+                self.sel.hide(hidden);
+                data
+            }
+            Outcome::Answer(answer) => panic!("{command:?} {data:02x?}: {answer:?}"),
+            Outcome::Call { .. } => panic!("an owner is asked"),
+        }
+    }
+}
+
+#[test]
+fn hours_resets_and_the_clock() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.said(Command::GetPohCounter, &[]), Ok(vec![60, 2, 0, 0, 0]));
+    for (command, action) in [
+        (Command::ColdReset, v1::ManagementControllerAction::ColdReset),
+        (Command::WarmReset, v1::ManagementControllerAction::WarmReset),
+    ] {
+        let (asked, _): (v1::ChangeManagementControllerStateRequest, _) = bench.asked(command, &[]);
+        assert_eq!((asked.controller_name.as_str(), asked.action()), ("bmc", action));
+    }
+    assert_eq!(bench.said(Command::GetSelTime, &[]), Ok(NOW.to_le_bytes().to_vec()));
+    assert_eq!(
+        bench.said(Command::SetSelTime, &(NOW - 2).to_le_bytes()),
+        Ok(Vec::new()),
+        "the time there is"
+    );
+    bench.refuses(Command::SetSelTime, &(NOW - 3).to_le_bytes(), Completion::STATE);
+    for same in [[0, 0], [0xff, 0x07]] {
+        assert_eq!(bench.said(Command::SetSelTimeOffset, &same), Ok(Vec::new()));
+    }
+    bench.refuses(Command::SetSelTimeOffset, &[60, 0], Completion::STATE);
+}
+
+#[test]
+fn a_sensor_is_read_and_set_by_its_number() {
+    let mut bench = Bench::new();
+    // The first sensor: steps of a degree from -128 on, upper thresholds of 80 and 90.
+    assert_eq!(bench.said(Command::GetSensorFactors, &[0, 9]), Ok(vec![9, 1, 0, 0x80, 0xc0, 0, 0]));
+    assert_eq!(bench.said(Command::GetSensorType, &[0]), Ok(vec![1, 1]));
+    assert_eq!(bench.said(Command::GetSensorThresholds, &[0]), Ok(vec![0x18, 0, 0, 0, 208, 218, 0]));
+    assert_eq!(bench.said(Command::GetSensorEventEnable, &[0]), Ok(vec![0xc0, 0x80, 0x02, 0x80, 0x02]));
+    assert_eq!(bench.said(Command::GetSensorEventStatus, &[0]), Ok(vec![0xc0, 0, 0, 0, 0]));
+    // One that is not good is not available.
+    assert_eq!(bench.said(Command::GetSensorEventStatus, &[1]), Ok(vec![0xe0, 0, 0, 0, 0]));
+    let set = [0, 0x10, 0, 0, 0, 0, 219, 0];
+    let (asked, said): (v1::SetThresholdsRequest, _) = bench.asked(Command::SetSensorThresholds, &set);
+    assert_eq!((asked.id.as_str(), asked.upper_thresholds.unwrap().critical), ("cpu0", Some(91.0)));
+    assert!(said.is_empty());
+    bench.refuses(Command::SetSensorThresholds, &[0, 0x02, 0, 1, 0, 0, 0, 0], Completion::INVALID_FIELD);
+    assert_eq!(bench.said(Command::SetSensorThresholds, &[0, 0, 0, 0, 0, 0, 0, 0]), Ok(Vec::new()));
+    let (asked, _): (v1::SetThresholdsRequest, _) =
+        bench.asked(Command::SetSensorHysteresis, &[0, 0xff, 5, 5]);
+    assert!((asked.hysteresis - 5.0).abs() < 1e-9, "{}", asked.hysteresis);
+    bench.refuses(Command::SetSensorHysteresis, &[0, 0xff, 5, 4], Completion::INVALID_FIELD);
+    for command in [
+        Command::GetSensorFactors,
+        Command::GetSensorType,
+        Command::GetSensorThresholds,
+        Command::GetSensorEventEnable,
+        Command::GetSensorEventStatus,
+        Command::SetSensorThresholds,
+        Command::SetSensorHysteresis,
+    ] {
+        let data = vec![99; *command.row().unwrap().lengths.start()];
+        bench.refuses(command, &data, Completion::NOT_PRESENT);
+    }
+}
+
+#[test]
+fn records_of_the_sel_are_hidden_with_a_reservation_that_holds() {
+    let mut bench = Bench::new();
+    let count = |bench: &mut Bench| bench.said(Command::GetSelInfo, &[]).unwrap()[1];
+    assert_eq!(count(&mut bench), 3);
+    let reserve = |bench: &mut Bench| bench.said(Command::ReserveSel, &[]).unwrap();
+    let clear = |held: &[u8], word: &[u8], wanted: u8| [held, word, &[wanted]].concat();
+    // Nobody's, and one that another ended.
+    bench.refuses(Command::ClearSel, &clear(&[0, 0], b"CLR", 0xaa), Completion::RESERVATION);
+    let lost = reserve(&mut bench);
+    let held = reserve(&mut bench);
+    bench.refuses(Command::ClearSel, &clear(&lost, b"CLR", 0xaa), Completion::RESERVATION);
+    bench.refuses(Command::DeleteSelEntry, &[&lost[..], &[0, 0]].concat(), Completion::RESERVATION);
+    bench.refuses(Command::ClearSel, &clear(&held, b"CLX", 0xaa), Completion::INVALID_FIELD);
+    bench.refuses(Command::ClearSel, &clear(&held, b"CLR", 0x55), Completion::INVALID_FIELD);
+    let mut ids = vec![[0, 0]];
+    while ids.last() != Some(&[0xff, 0xff]) {
+        assert!(ids.len() < 5, "an endless list: {ids:02x?}");
+        let id = ids.last().unwrap();
+        let said = bench.said(Command::GetSelEntry, &[0, 0, id[0], id[1], 0, 0xff]).unwrap();
+        ids.push([said[0], said[1]]);
+    }
+    let (second, third) = (ids[1], ids[2]);
+    assert_ne!(second, third);
+    let other = if [second, third].contains(&[99, 0]) { [98, 0] } else { [99, 0] };
+    bench.refuses(Command::DeleteSelEntry, &[&held[..], &other].concat(), Completion::NOT_PRESENT);
+    assert_eq!(bench.said(Command::ClearSel, &clear(&held, b"CLR", 0)), Ok(vec![1]), "only asks");
+    assert_eq!(count(&mut bench), 3, "a refused request has no effect");
+    // The second of three; it ends the reservation.
+    let delete = [&held[..], &second].concat();
+    assert_eq!(bench.hides(Command::DeleteSelEntry, &delete), second);
+    bench.refuses(Command::DeleteSelEntry, &delete, Completion::RESERVATION);
+    let first = bench.said(Command::GetSelEntry, &[0, 0, 0, 0, 0, 0xff]).unwrap();
+    assert_eq!(first[..2], third, "the first record, after which the third comes");
+    bench.refuses(Command::GetSelEntry, &[0, 0, second[0], second[1], 0, 0xff], Completion::NOT_PRESENT);
+    let held = reserve(&mut bench);
+    assert_eq!(bench.hides(Command::ClearSel, &clear(&held, b"CLR", 0xaa)), [1]);
+    let info = bench.said(Command::GetSelInfo, &[]).unwrap();
+    assert_eq!((info[1], &info[9..13], info[13]), (0, &NOW.to_le_bytes()[..], 0x0a));
+    bench.refuses(Command::GetSelEntry, &[0, 0, 0, 0, 0, 0xff], Completion::NOT_PRESENT);
+}
+
+#[test]
+fn dcmi_shows_what_its_settings_name() {
+    let mut bench = Bench::new();
+    for (parameter, shown) in [
+        (1, vec![1, 5, 2, 0, 1, 0]),
+        (2, vec![1, 5, 2, 0x00, 0xa1, 0, 0, 1]),
+        (3, vec![1, 5, 2, 0x20, 0]),
+        (4, vec![1, 5, 2, CHANNEL, 0xff, 0xff]),
+        (5, vec![1, 5, 2, 0]),
+    ] {
+        assert_eq!(bench.said(Command::GetDcmiCapabilities, &[parameter]), Ok(shown), "{parameter}");
+    }
+    for parameter in [0, 6] {
+        bench.refuses(Command::GetDcmiCapabilities, &[parameter], Completion::RANGE);
+    }
+    let mut power = Vec::new();
+    for watts in [300_u16, 100, 420, 222] {
+        power.extend(watts.to_le_bytes());
+    }
+    power.extend(NOW.to_le_bytes());
+    power.extend(60_000_u32.to_le_bytes());
+    power.push(0x40);
+    assert_eq!(bench.said(Command::GetPowerReading, &[1, 0, 0]), Ok(power));
+    bench.refuses(Command::GetPowerReading, &[2, 0x41, 0], Completion::INVALID_FIELD);
+    bench.refuses(Command::GetPowerLimit, &[0, 0], Completion(0x80));
+    // Below zero; and of two processors the one that is good.
+    assert_eq!(bench.said(Command::GetTemperatures, &[1, 0x40, 0, 1]), Ok(vec![1, 1, 0x83, 1]));
+    assert_eq!(bench.said(Command::GetTemperatures, &[1, 0x03, 0, 1]), Ok(vec![2, 1, 61, 1]));
+    assert_eq!(bench.said(Command::GetTemperatures, &[1, 0x41, 2, 0]), Ok(vec![2, 0]));
+    assert_eq!(bench.said(Command::GetTemperatures, &[1, 0x42, 0, 1]), Ok(vec![0, 0]));
+    assert_eq!(bench.said(Command::GetDcmiSensors, &[1, 0x41, 0, 1]), Ok(vec![2, 2, 2, 0, 3, 0]));
+    assert_eq!(bench.said(Command::GetDcmiSensors, &[1, 0x41, 2, 0]), Ok(vec![2, 1, 3, 0]));
+    for command in [Command::GetTemperatures, Command::GetDcmiSensors] {
+        bench.refuses(command, &[2, 0x40, 0, 1], Completion::INVALID_FIELD);
+        bench.refuses(command, &[1, 0x44, 0, 1], Completion::INVALID_FIELD);
+    }
+    // Without a sensor that is said to be it there is no power.
+    bench.config.input_power = None;
+    assert_eq!(bench.said(Command::GetDcmiCapabilities, &[1]), Ok(vec![1, 5, 2, 0, 0, 0]));
+    bench.refuses(Command::GetPowerReading, &[1, 0, 0], Completion::INVALID_COMMAND);
+}
+
+#[test]
+fn texts_are_read_and_written_in_pieces() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.said(Command::GetAssetTag, &[0, 16]), Ok([&[6][..], b"rack 4"].concat()));
+    assert_eq!(bench.said(Command::GetAssetTag, &[5, 2]), Ok(vec![6, b'4']));
+    bench.refuses(Command::GetAssetTag, &[7, 1], Completion::RANGE);
+    bench.refuses(Command::GetAssetTag, &[0, 17], Completion::RANGE);
+    assert_eq!(bench.said(Command::GetControllerId, &[0, 16]), Ok([&[6][..], b"bmc-17"].concat()));
+    let (asked, said): (v1::SetAssetInfoRequest, _) =
+        bench.asked(Command::SetAssetTag, &[&[5, 2][..], b"52"].concat());
+    assert_eq!((asked.id.as_str(), asked.asset_tag.as_deref(), said), ("system", Some("rack 52"), vec![7]));
+    let (asked, said): (v1::UpdateManagementControllerRequest, _) =
+        bench.asked(Command::SetControllerId, &[&[0, 6][..], b"north\0"].concat());
+    assert_eq!(asked.controller.unwrap().description.as_deref(), Some("north"));
+    assert_eq!((asked.controller_name.as_str(), said), ("bmc", vec![5]));
+    for command in [Command::SetAssetTag, Command::SetControllerId] {
+        bench.refuses(command, &[0, 3, b'a', b'b'], Completion::LENGTH);
+        bench.refuses(command, &[0, 1, 0xff], Completion::INVALID_FIELD);
+        bench.refuses(command, &[63, 1, b'a'], Completion::RANGE);
+    }
+}
+
+#[test]
+fn fru_data_is_written_where_it_is_the_owners_to_say() {
+    let mut bench = Bench::new();
+    let image = parts::image(&assets().remove(0)).unwrap();
+    assert_eq!(bench.said(Command::GetFruArea, &[0]).unwrap()[0], u8::try_from(image.len()).unwrap());
+    let mut other = assets().remove(0);
+    other.info.as_mut().unwrap().asset_tag = Some("rack 5".to_owned());
+    let wanted = parts::image(&other).unwrap();
+    let half = u8::try_from(wanted.len() / 4).unwrap();
+    let (first, second) = wanted.split_at(half.into());
+    // The tag is in the first piece, the checksum in the second.
+    let piece = |offset: u8, bytes: &[u8]| [&[0, offset, 0][..], bytes].concat();
+    assert_eq!(bench.said(Command::WriteFru, &piece(0, first)), Ok(vec![half]));
+    let (asked, said): (v1::SetAssetInfoRequest, _) = bench.asked(Command::WriteFru, &piece(half, second));
+    assert_eq!((asked.id.as_str(), asked.asset_tag.as_deref()), ("system", Some("rack 5")));
+    assert_eq!(said, [u8::try_from(second.len()).unwrap()]);
+    other.info.as_mut().unwrap().product_name = "Bex".to_owned();
+    let wanted = parts::image(&other).unwrap();
+    bench.refuses(Command::WriteFru, &piece(0, &wanted), Completion(0x80));
+    bench.refuses(Command::WriteFru, &piece(255, &[1]), Completion::RANGE);
+    bench.refuses(Command::WriteFru, &[9, 0, 0, 1], Completion::NOT_PRESENT);
+}
+
+#[test]
+fn the_watchdog_asks_the_owner_of_the_machine_unless_that_is_off() {
+    let mut bench = Bench::new();
+    bench.refuses(Command::ResetWatchdog, &[], Completion(0x80));
+    bench.refuses(Command::SetWatchdog, &[0, 1, 0, 0, 9, 0], Completion::INVALID_FIELD);
+    assert_eq!(bench.said(Command::SetWatchdog, &[4, 1, 0, 0, 9, 0]), Ok(Vec::new()));
+    assert_eq!(bench.said(Command::ResetWatchdog, &[]), Ok(Vec::new()));
+    assert_eq!(bench.said(Command::GetWatchdog, &[]), Ok(vec![0x44, 1, 0, 0, 9, 0, 9, 0]));
+    let due = |timeout| Due::Expired { timeout, is_logged: true, timer_use: 4 };
+    for (due, action) in [
+        (Due::Interrupt, v1::HostAction::Nmi),
+        (due(Timeout::Reset), v1::HostAction::ForceRestart),
+        (due(Timeout::PowerDown), v1::HostAction::ForceOff),
+        (due(Timeout::PowerCycle), v1::HostAction::PowerCycle),
+    ] {
+        let (method, request) = watchdog(due, bench.model.snapshot()).unwrap();
+        let request = v1::ChangeHostStateRequest::decode(&request[..]).unwrap();
+        assert_eq!(method.full_name, host_service::CHANGE_HOST_STATE.info.full_name);
+        assert_eq!((request.host_name.as_str(), request.action()), ("system", action));
+    }
+    assert!(watchdog(due(Timeout::Tell), bench.model.snapshot()).is_none());
+    let change = |status: v1::HostStatus, cause: v1::HostRebootCause| {
+        let change = v1::HostStateChange {
+            host_name: "system".to_owned(),
+            current_status: status.into(),
+            reboot_cause: cause.into(),
+            ..v1::HostStateChange::default()
+        };
+        let payload = Some(v1::event::Payload::HostStateChange(change));
+        v1::Event { payload, ..v1::Event::default() }.encode_to_vec()
+    };
+    let (none, button) = (v1::HostRebootCause::Unspecified, v1::HostRebootCause::ResetButton);
+    let ends = |subject: &str, payload: &[u8]| ends_watchdog(subject, payload, bench.model.snapshot());
+    assert!(ends("event.host.system.state", &change(v1::HostStatus::Off, none)));
+    assert!(ends("event.host.system.state", &change(v1::HostStatus::On, button)));
+    assert!(!ends("event.host.system.state", &change(v1::HostStatus::On, none)));
+    assert!(!ends("event.host.other.state", &change(v1::HostStatus::Off, none)), "another machine");
+    assert!(!ends("event.user.system.state", &change(v1::HostStatus::Off, none)));
+    assert!(!ends("event.host.system.state", &[0xff]));
+}

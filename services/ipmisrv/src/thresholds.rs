@@ -1,0 +1,119 @@
+//! Thresholds and hysteresis of a sensor as a request to who owns it.
+
+use ipmi::Completion;
+use prost_types::FieldMask;
+use schema::v1alpha1 as v1;
+
+use crate::repository::Sensor;
+
+/// The fields of the request, in the order of the thresholds' bits (§35.8).
+const PATHS: [&str; 6] = [
+    "lower_thresholds.warning",
+    "lower_thresholds.critical",
+    "lower_thresholds.fatal",
+    "upper_thresholds.warning",
+    "upper_thresholds.critical",
+    "upper_thresholds.fatal",
+];
+/// Of a hysteresis: there is none in this direction, or it is not to be changed.
+const NONE: u8 = 0xff;
+
+/// A value of the API: what a byte says, without the dust of its conversion.
+fn plain(value: f64) -> f64 {
+    format!("{value:.6e}").parse().unwrap_or(value)
+}
+
+/// §35.8: those of the mask, which have to be there; `None` for no change.
+pub(crate) fn set(
+    sensor: &Sensor,
+    mask: u8,
+    wanted: &[u8; 6],
+) -> Result<Option<v1::SetThresholdsRequest>, Completion> {
+    if mask & !sensor.thresholds.mask() != 0 {
+        return Err(Completion::INVALID_FIELD);
+    }
+    let mut values = [None; 6];
+    let mut paths = Vec::new();
+    for (bit, ((value, raw), path)) in values.iter_mut().zip(wanted).zip(PATHS).enumerate() {
+        if mask & (1 << bit) != 0 {
+            *value = Some(plain(sensor.scale.value(*raw) / sensor.factor));
+            paths.push(path.to_owned());
+        }
+    }
+    let [lower_warning, lower_critical, lower_fatal, upper_warning, upper_critical, upper_fatal] = values;
+    let threshold = |warning, critical, fatal| Some(v1::Threshold { warning, critical, fatal });
+    let request = v1::SetThresholdsRequest {
+        id: sensor.id.to_string(),
+        upper_thresholds: threshold(upper_warning, upper_critical, upper_fatal),
+        lower_thresholds: threshold(lower_warning, lower_critical, lower_fatal),
+        hysteresis: 0.0,
+        field_mask: Some(FieldMask { paths }),
+    };
+    Ok((mask != 0).then_some(request))
+}
+
+/// §35.6: one for both directions.
+pub(crate) fn hysteresis(
+    sensor: &Sensor,
+    rising: u8,
+    falling: u8,
+) -> Result<v1::SetThresholdsRequest, Completion> {
+    let steps = match (rising, falling) {
+        (one, other) if one == other && one != NONE => one,
+        (NONE, one) | (one, NONE) if one != NONE => one,
+        _ => return Err(Completion::INVALID_FIELD),
+    };
+    Ok(v1::SetThresholdsRequest {
+        id: sensor.id.to_string(),
+        hysteresis: plain(f64::from(steps) * sensor.scale.step() / sensor.factor),
+        field_mask: Some(FieldMask { paths: vec!["hysteresis".to_owned()] }),
+        ..v1::SetThresholdsRequest::default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use ipmi::scale::Scale;
+    use ipmi::sdr::Thresholds;
+
+    use super::*;
+
+    fn sensor() -> Sensor {
+        Sensor {
+            id: "vin".into(),
+            scale: Scale { m: 5, b: 0, b_exponent: 0, r_exponent: -2 },
+            factor: 1.0,
+            thresholds: Thresholds { all: [None, Some(3.0), None, Some(3.5), Some(3.6), None] },
+            hysteresis: 0.1,
+            kind: 2,
+        }
+    }
+
+    #[test]
+    fn the_thresholds_of_the_mask_are_set_and_no_others() {
+        let wanted = [0, 62, 0, 70, 72, 99];
+        let request = set(&sensor(), 0b1_0010, &wanted).unwrap().unwrap();
+        assert_eq!(request.id, "vin");
+        assert_eq!(request.lower_thresholds.unwrap().critical, Some(3.1));
+        assert_eq!(request.upper_thresholds.unwrap().critical, Some(3.6));
+        assert_eq!(request.upper_thresholds.unwrap().warning, None);
+        let paths = request.field_mask.unwrap().paths;
+        assert_eq!(paths, ["lower_thresholds.critical", "upper_thresholds.critical"]);
+        assert_eq!(set(&sensor(), 0, &wanted), Ok(None));
+        for mask in [0b1, 0b10_0000, 0b1000_0010] {
+            assert_eq!(set(&sensor(), mask, &wanted), Err(Completion::INVALID_FIELD), "{mask:b}");
+        }
+    }
+
+    #[test]
+    fn a_hysteresis_is_the_same_both_ways() {
+        for (rising, falling) in [(3, 3), (3, 0xff), (0xff, 3)] {
+            let request = hysteresis(&sensor(), rising, falling).unwrap();
+            assert!((request.hysteresis - 0.15).abs() < 1e-9, "{}", request.hysteresis);
+            assert_eq!(request.field_mask.unwrap().paths, ["hysteresis"]);
+        }
+        for (rising, falling) in [(3, 4), (0xff, 0xff)] {
+            assert_eq!(hysteresis(&sensor(), rising, falling), Err(Completion::INVALID_FIELD));
+        }
+    }
+}
