@@ -129,6 +129,8 @@ pub struct Account {
     pub ipmi: bool,
     /// The password as IPMI needs it, sealed; made when a password is set while [`Self::ipmi`] is.
     pub ipmi_secret: Option<Vec<u8>>,
+    /// Its number as a user of IPMI, while [`Self::ipmi`] is: one of [`IPMI_USERS`], and of no other account.
+    pub ipmi_user: Option<u8>,
     /// Sessions of another epoch are void.
     pub epoch: u64,
     /// When it was made.
@@ -170,6 +172,8 @@ pub struct NewAccount {
     pub unclaimed: bool,
     /// Whether it may log in over IPMI.
     pub ipmi: bool,
+    /// The number that it is to have as a user of IPMI; without one the lowest that is free.
+    pub ipmi_user: Option<u8>,
 }
 
 /// A change of an account's data; `None` leaves a field as it is.
@@ -191,6 +195,8 @@ pub struct AccountPatch {
     pub password_change_required: Option<bool>,
     /// Let it log in over IPMI from the next password on, or no longer.
     pub ipmi: Option<bool>,
+    /// Another number as a user of IPMI.
+    pub ipmi_user: Option<u8>,
 }
 
 /// Why an account was not changed.
@@ -214,6 +220,12 @@ pub enum Refused {
         UserName::IPMI_MAX_LEN
     )]
     NameTooLongForIpmi,
+    /// The number of a user of IPMI is another's, none, or wanted for an account that is no user of IPMI.
+    #[error("a user of IPMI has a number from 2 to 63 that no other one has, and access over IPMI")]
+    IpmiUser,
+    /// There is no number for one more user of IPMI.
+    #[error("there is no number left for another user of IPMI")]
+    IpmiFull,
     /// The store is full.
     #[error("there are already {limit} users")]
     Full {
@@ -239,6 +251,9 @@ pub enum Effect {
     /// Remove the account.
     Delete(UserId),
 }
+
+/// Numbers of users of IPMI: six bits, of which 0 is none and 1 is the user without a name (IPMI 2.0 §22.26).
+pub const IPMI_USERS: std::ops::RangeInclusive<u8> = 2..=63;
 
 /// A name that logs in over IPMI is short.
 fn check_ipmi(ipmi: bool, name: &UserName) -> Result<(), Refused> {
@@ -354,6 +369,7 @@ impl Accounts {
         }
         self.check_name(&new.name, None)?;
         check_ipmi(new.ipmi, &new.name)?;
+        let ipmi_user = self.ipmi_user(new.ipmi, None, None, new.ipmi_user)?;
         let account = Account {
             id: new.id,
             name: new.name,
@@ -368,12 +384,54 @@ impl Accounts {
             unclaimed: new.unclaimed,
             ipmi: new.ipmi,
             ipmi_secret: None,
+            ipmi_user,
             epoch: 1,
             created_at: wall,
             updated_at: wall,
             last_login: None,
         };
         Ok(Change { effect: Effect::Put(Box::new(account)), ends_sessions: false })
+    }
+
+    /// The number of a user of IPMI: the one that is wanted, the one it has, or the lowest that is free.
+    fn ipmi_user(
+        &self,
+        ipmi: bool,
+        whose: Option<&UserId>,
+        has: Option<u8>,
+        wanted: Option<u8>,
+    ) -> Result<Option<u8>, Refused> {
+        let is_taken = |number: u8| {
+            self.by_id.values().any(|account| account.ipmi_user == Some(number) && Some(&account.id) != whose)
+        };
+        match (ipmi, wanted) {
+            (false, None) => Ok(None),
+            (true, Some(wanted)) if IPMI_USERS.contains(&wanted) && !is_taken(wanted) => Ok(Some(wanted)),
+            (_, Some(_)) => Err(Refused::IpmiUser),
+            (true, None) => {
+                let mut free = IPMI_USERS.filter(|number| !is_taken(*number));
+                has.filter(|has| !is_taken(*has)).or_else(|| free.next()).map(Some).ok_or(Refused::IpmiFull)
+            }
+        }
+    }
+
+    /// Gives users of IPMI a number that have none, or another's: those of a store that is older than numbers, the oldest account first. Which
+    /// accounts that were: they have to be stored. One for which there is none left is no user any more.
+    pub fn number_ipmi_users(&mut self) -> Vec<UserId> {
+        let mut order: Vec<&Account> = self.by_id.values().filter(|account| account.ipmi).collect();
+        order.sort_by_key(|account| (account.ipmi_user.is_none(), account.created_at, account.id.clone()));
+        let order: Vec<UserId> = order.into_iter().map(|account| account.id.clone()).collect();
+        let mut changed = Vec::new();
+        for id in order {
+            let Some(has) = self.get(&id).map(|account| account.ipmi_user) else { continue };
+            let number = self.ipmi_user(true, Some(&id), has, None).unwrap_or(None);
+            if let Some(account) = self.by_id.get_mut(&id).filter(|_| number != has) {
+                account.ipmi_user = number;
+                account.ipmi = number.is_some();
+                changed.push(id);
+            }
+        }
+        changed
     }
 
     /// Plans a change of data. A new name, role or enabled flag ends the account's sessions; so does a new demand
@@ -405,6 +463,7 @@ impl Accounts {
         if !new.ipmi {
             new.ipmi_secret = None;
         }
+        new.ipmi_user = self.ipmi_user(new.ipmi, Some(id), old.ipmi_user, patch.ipmi_user)?;
         if old.is_active_administrator() && !new.is_active_administrator() {
             self.check_other_administrator(id)?;
         }
@@ -557,6 +616,7 @@ mod tests {
             password_change_required: false,
             unclaimed: false,
             ipmi: false,
+            ipmi_user: None,
         }
     }
 
@@ -570,6 +630,60 @@ mod tests {
     }
 
     const NOW: UnixMillis = UnixMillis(2000);
+
+    #[test]
+    fn a_user_of_ipmi_keeps_a_number_of_its_own() {
+        let mut accounts = store(&[
+            (1, "root", Role::Administrator),
+            (2, "bob", Role::ReadOnly),
+            (3, "carol", Role::ReadOnly),
+        ]);
+        let number = |accounts: &Accounts, n: u8| accounts.get(&id(n)).unwrap().ipmi_user;
+        let update = |accounts: &mut Accounts, n: u8, ipmi: Option<bool>, ipmi_user: Option<u8>| {
+            let patch = AccountPatch { ipmi, ipmi_user, ..AccountPatch::default() };
+            accounts.plan_update(&id(n), patch, NOW).map(|change| accounts.apply(change))
+        };
+        update(&mut accounts, 2, Some(true), None).unwrap();
+        update(&mut accounts, 3, Some(true), None).unwrap();
+        assert_eq!((number(&accounts, 2), number(&accounts, 3)), (Some(2), Some(3)));
+        // It goes with its user, and the other's stays.
+        update(&mut accounts, 2, Some(false), None).unwrap();
+        assert_eq!((number(&accounts, 2), number(&accounts, 3)), (None, Some(3)));
+        update(&mut accounts, 1, Some(true), Some(9)).unwrap();
+        update(&mut accounts, 2, Some(true), None).unwrap();
+        assert_eq!((number(&accounts, 1), number(&accounts, 2)), (Some(9), Some(2)));
+        update(&mut accounts, 2, None, Some(4)).unwrap();
+        assert_eq!(number(&accounts, 2), Some(4));
+        for wanted in [9, 1, 64, 0] {
+            assert_eq!(update(&mut accounts, 2, None, Some(wanted)), Err(Refused::IpmiUser), "{wanted}");
+        }
+        assert_eq!(update(&mut accounts, 2, Some(false), Some(5)), Err(Refused::IpmiUser), "no user of IPMI");
+        assert_eq!(number(&accounts, 2), Some(4), "what is refused changes nothing");
+        let new = NewAccount { ipmi: true, ipmi_user: Some(4), ..new(4, "dave", Role::ReadOnly) };
+        assert_eq!(accounts.plan_create(new.clone(), NOW), Err(Refused::IpmiUser));
+        let free = accounts.plan_create(NewAccount { ipmi_user: None, ..new }, NOW).unwrap();
+        assert_eq!(free.account().unwrap().ipmi_user, Some(2));
+    }
+
+    #[test]
+    fn users_of_a_store_without_numbers_get_them_once() {
+        let mut accounts = store(&[
+            (1, "root", Role::Administrator),
+            (2, "bob", Role::ReadOnly),
+            (3, "carol", Role::ReadOnly),
+        ]);
+        for (n, created_at, has) in [(1, 30, None), (2, 20, None), (3, 10, Some(2))] {
+            let account = accounts.by_id.get_mut(&id(n)).unwrap();
+            (account.ipmi, account.ipmi_user, account.created_at) = (true, has, UnixMillis(created_at));
+        }
+        assert_eq!(accounts.number_ipmi_users(), [id(2), id(1)]);
+        let numbers = [1, 2, 3].map(|n| accounts.get(&id(n)).unwrap().ipmi_user);
+        assert_eq!(numbers, [Some(4), Some(3), Some(2)]);
+        assert!(accounts.number_ipmi_users().is_empty());
+        // Two of the same number, of which one is damaged.
+        accounts.by_id.get_mut(&id(1)).unwrap().ipmi_user = Some(3);
+        assert_eq!(accounts.number_ipmi_users().len(), 1);
+    }
 
     #[test]
     fn a_key_of_ipmi_is_of_one_password_and_of_an_account_that_may() {

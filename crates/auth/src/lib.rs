@@ -39,7 +39,7 @@ pub mod token;
 mod wall;
 
 pub use account::{
-    Account, AccountPatch, Accounts, Change, NameError, NewAccount, Refused, UserId, UserName,
+    Account, AccountPatch, Accounts, Change, IPMI_USERS, NameError, NewAccount, Refused, UserId, UserName,
 };
 pub use hash::{Cost, HashError, PasswordHash};
 pub use lockout::{Address, Failed, Key, Lock, LockId, Locked, Lockout, LockoutConfig, Standing};

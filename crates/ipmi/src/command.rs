@@ -144,8 +144,11 @@ commands! {
         0x3d GetSessionInfo user 1..=5, "Get Session Info";
         0x41 GetChannelAccess user 2..=2, "Get Channel Access";
         0x42 GetChannelInfo user 1..=1, "Get Channel Info";
+        0x43 SetUserAccess admin 3..=4, "Set User Access";
         0x44 GetUserAccess admin 2..=2, "Get User Access";
+        0x45 SetUserName admin 17..=17, "Set User Name";
         0x46 GetUserName admin 1..=1, "Get User Name";
+        0x47 SetUserPassword admin 2..=22, "Set User Password";
         0x54 GetChannelCipherSuites none 3..=3, "Get Channel Cipher Suites";
     }
     Storage {

@@ -495,3 +495,124 @@ async fn dcmi_fru_and_resets_go_through_their_owners() -> Result {
     bmc.suite.wait_log("MANAGEMENT_CONTROLLER_ACTION_WARM_RESET").await?;
     Ok(())
 }
+
+#[tokio::test]
+async fn users_are_made_and_changed_over_ipmi() -> Result {
+    if !has("ipmitool") {
+        skip("ipmitool");
+        return Ok(());
+    }
+    let bmc = Bmc::start(false).await?;
+    let admin = bmc.suite.admin();
+    let user = |name: &'static str| account(&admin, name);
+    // The number of an account is the one that the API says.
+    let worker = user("worker").await?;
+    let number = worker["ipmiUser"].as_u64().unwrap_or(0).to_string();
+    anyhow::ensure!(number == "3", "{worker}");
+    let list = bmc.tool(&["user", "list", "1"]).await?;
+    anyhow::ensure!(list.lines().any(|line| line.starts_with("3 ") && line.contains("worker")), "{list}");
+    // A new one, at a number of the client's choice: disabled until it is switched on, with a password of its own.
+    bmc.tool(&["user", "set", "name", "9", "fresh"]).await?;
+    let fresh = user("fresh").await?;
+    anyhow::ensure!(fresh["ipmiUser"] == 9 && fresh["enabled"] == false, "{fresh}");
+    anyhow::ensure!(fresh["role"] == "ReadOnly" && fresh["ipmiAccess"] == true, "{fresh}");
+    eventually("the new user has a number", FOLLOW, || async {
+        Ok(bmc.tool(&["user", "list", "1"]).await?.contains("fresh"))
+    })
+    .await?;
+    let (fine, said) = bmc
+        .ipmitool(17, "boss", "ADMINISTRATOR", PASSWORD, &["user", "set", "password", "9", "short"])
+        .await?;
+    anyhow::ensure!(!fine, "{said}");
+    bmc.tool(&["user", "set", "password", "9", "saxophone-quartet", "20"]).await?;
+    bmc.tool(&["user", "enable", "9"]).await?;
+    bmc.tool(&["channel", "setaccess", "1", "9", "ipmi=on", "privilege=3"]).await?;
+    let fresh = user("fresh").await?;
+    anyhow::ensure!(fresh["role"] == "Operator" && fresh["enabled"] == true, "{fresh}");
+    let (fine, said) =
+        bmc.ipmitool(17, "fresh", "OPERATOR", "saxophone-quartet", &["chassis", "status"]).await?;
+    anyhow::ensure!(fine, "{said}");
+    // Who does not manage accounts does not.
+    let (fine, said) =
+        bmc.ipmitool(17, "fresh", "OPERATOR", "saxophone-quartet", &["user", "disable", "3"]).await?;
+    anyhow::ensure!(!fine, "{said}");
+    anyhow::ensure!(user("worker").await?["enabled"] == true, "a refused request has an effect");
+    // The names of others stay where they are when one goes.
+    let nameless: Vec<&str> = ["raw", "0x06", "0x45", "0x04"].into_iter().chain(["0"; 16]).collect();
+    bmc.tool(&nameless).await?;
+    let guest = user("guest").await?;
+    anyhow::ensure!(guest["ipmiAccess"] == false && guest["enabled"] == true, "{guest}");
+    eventually("a user is gone, and nobody moved", FOLLOW, || async {
+        let list = bmc.tool(&["user", "list", "1"]).await?;
+        let mut stays = ["2 ", "3 ", "9 "].iter().zip(["boss", "worker", "fresh"]);
+        let shown = |(number, name): (&&str, &str)| {
+            list.lines().any(|line| line.starts_with(*number) && line.contains(name))
+        };
+        Ok(!list.contains("guest") && stays.all(shown))
+    })
+    .await?;
+    bmc.tool(&["user", "disable", "9"]).await?;
+    let (fine, said) =
+        bmc.ipmitool(17, "fresh", "OPERATOR", "saxophone-quartet", &["chassis", "status"]).await?;
+    anyhow::ensure!(!fine, "{said}");
+    bmc.suite.stop().await
+}
+
+/// An account as the API says it.
+async fn account(admin: &testkit::Client, name: &str) -> Result<serde_json::Value> {
+    let reply = admin.get(&format!("/api/v1alpha1/users/{name}")).await?;
+    anyhow::ensure!(reply.status == 200, "{name}: {}", reply.text());
+    Ok(reply.json()?["user"].clone())
+}
+
+/// The Python that has pyghmi, if there is one.
+fn python() -> Option<String> {
+    let python = std::env::var("UBMC_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
+    let probe = std::process::Command::new(&python)
+        .args(["-c", "import pyghmi"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    probe.is_ok_and(|status| status.success()).then_some(python)
+}
+
+#[tokio::test]
+async fn pyghmi_shows_what_the_api_says() -> Result {
+    let Some(python) = python() else {
+        skip("Python with pyghmi (cargo xtask test ipmi installs one)");
+        return Ok(());
+    };
+    let bmc = Bmc::start_with(&["input_power=total_power"]).await?;
+    let file = bmc.suite.scratch().join("password");
+    std::fs::write(&file, PASSWORD)?;
+    let script = testkit::root().join("tests/clients/ipmi_pyghmi.py");
+    let (port, file) = (bmc.port.to_string(), file.display().to_string());
+    let script = script.display().to_string();
+    let args = [&script, "127.0.0.1", &port, "--user", "boss", "--password-file", &file];
+    let (fine, said) = bmc.run(&python, &args).await?;
+    anyhow::ensure!(fine, "{said}");
+    let found: serde_json::Value =
+        serde_json::from_str(said.lines().find(|line| line.starts_with('{')).unwrap_or_default())?;
+    anyhow::ensure!(found["power after on"] == "on" && found["power after off"] == "off", "{found}");
+    let inlet = found["sensors"]["Inlet temperatur"].as_f64().unwrap_or(-99.0);
+    let value = sensor(&bmc, "inlet_temp").await?["analogReading"]["value"].as_f64().unwrap_or(99.0);
+    anyhow::ensure!((inlet - value).abs() < 3.0, "{inlet} is not {value}: {found}");
+    anyhow::ensure!(found["events after clear"] == 0, "{found}");
+    let admin = bmc.suite.admin();
+    for name in ["boss", "worker", "guest"] {
+        let number = account(&admin, name).await?["ipmiUser"].clone();
+        anyhow::ensure!(
+            found["users"][name].as_str().map(str::to_owned) == Some(number.to_string())
+                || found["users"][name] == number,
+            "{name} is not {number}: {found}"
+        );
+    }
+    let ironic = account(&admin, "ironic").await?;
+    anyhow::ensure!(ironic["ipmiUser"] == 11 && ironic["role"] == "Operator", "{ironic}");
+    anyhow::ensure!(ironic["enabled"] == true && ironic["ipmiReady"] == true, "{ironic}");
+    anyhow::ensure!(found["identifier"] == "pyghmi-17", "{found}");
+    let tag = admin.get("/api/v1alpha1/asset?type=ASSET_TYPE_SYSTEM").await?.json()?;
+    let tag = tag["assets"][0]["info"]["assetTag"].as_str().unwrap_or_default().to_owned();
+    anyhow::ensure!(found["tag"] == tag, "{tag}: {found}");
+    bmc.suite.stop().await
+}

@@ -2,25 +2,24 @@
 
 use std::net::IpAddr;
 
-use ipmi::watchdog::{Due, Timeout, Watchdog};
-use ipmi::{CHANNEL, Command, Completion, Level, Request, Suite, is_this_channel, sdr};
+use ipmi::watchdog::{Due, Timeout};
+use ipmi::{CHANNEL, Command, Completion, Level, Request, is_this_channel, sdr};
 use model::{Domain, Quality, Snapshot, State};
 use prost::Message as _;
 use prost_types::{Duration, FieldMask};
+use schema::MethodInfo;
 use schema::rpc::{
     asset_service, chassis_service, host_service, management_controller_service, sensor_service,
 };
 use schema::v1alpha1 as v1;
-use schema::{Method, MethodInfo};
-use units::Mono;
 
 use crate::chunks::{self, Piece, Target, Written};
-use crate::config::Config;
 use crate::dcmi;
+use crate::outcome::{Outcome, call, is_known};
 use crate::parts;
-use crate::repository::Repository;
-use crate::sel::{Hidden, Sel};
 use crate::thresholds;
+use crate::users;
+use crate::world::{Answer, World};
 
 /// How long a machine is identified by default, seconds (§28.5).
 const IDENTIFY: u8 = 15;
@@ -28,54 +27,6 @@ const IDENTIFY: u8 = 15;
 const SAME_TIME: u32 = 2;
 /// Most bytes of one answer.
 const ANSWER_MAX: usize = 200;
-
-pub(crate) type Answer = Result<Vec<u8>, Completion>;
-
-/// What is known beside the model.
-pub(crate) struct World<'a> {
-    pub(crate) snapshot: &'a Snapshot,
-    pub(crate) repository: &'a mut Repository,
-    pub(crate) sel: &'a mut Sel,
-    pub(crate) guid: [u8; 16],
-    pub(crate) sessions: usize,
-    /// The controller's address towards who asks, for a request that [`wants_address`].
-    pub(crate) local: Option<IpAddr>,
-    pub(crate) suites: &'a [Suite],
-    pub(crate) config: &'a Config,
-    pub(crate) watchdog: &'a mut Watchdog,
-    /// The time that the watchdog counts in.
-    pub(crate) mono: Mono,
-    /// What was written in pieces last.
-    pub(crate) written: &'a mut Option<Written>,
-    /// Seconds since 1970.
-    pub(crate) now: u32,
-}
-
-/// What comes of a request.
-pub(crate) enum Outcome {
-    Answer(Answer),
-    /// This is to be asked; the answer says `data` if it went well.
-    Call {
-        method: &'static MethodInfo,
-        request: Vec<u8>,
-        data: Vec<u8>,
-    },
-    /// This of the SEL is to be hidden; the answer says `data` if it is.
-    Hide {
-        hidden: Hidden,
-        data: Vec<u8>,
-    },
-}
-
-impl From<Answer> for Outcome {
-    fn from(answer: Answer) -> Self {
-        Self::Answer(answer)
-    }
-}
-
-pub(crate) fn call<Req: prost::Message, Resp>(method: Method<Req, Resp>, request: &Req) -> Outcome {
-    Outcome::Call { method: method.info, request: request.encode_to_vec(), data: Vec::new() }
-}
 
 /// The LAN parameter that is the controller's address (table 23-4).
 const ADDRESS: u8 = 3;
@@ -189,8 +140,13 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
             // 802.3 LAN, IPMB, many sessions; the protocol is the specification's own (IANA 7154).
             vec![CHANNEL, 0x04, 0x01, 0x80 | active, 0xf2, 0x1b, 0x00, 0, 0]
         }
-        Command::GetUserAccess => user_access(byte(0)?, byte(1)?, world)?,
-        Command::GetUserName => user_name(byte(0)?, world)?,
+        Command::GetUserAccess => users::access(byte(0)?, byte(1)?, world)?,
+        Command::GetUserName => users::name(byte(0)?, world)?,
+        Command::SetUserAccess => return users::set_access(byte(0)?, byte(1)?, byte(2)?, world),
+        Command::SetUserName => return users::set_name(byte(0)?, data.get(1..).unwrap_or_default(), world),
+        Command::SetUserPassword => {
+            return users::set_password(byte(0)?, byte(1)?, data.get(2..).unwrap_or_default(), world);
+        }
         Command::GetFruArea => {
             let image = fru(byte(0)?, world)?;
             let [low, high] = u16::try_from(image.len()).unwrap_or(u16::MAX).to_le_bytes();
@@ -299,11 +255,6 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
         | Command::GetSessionInfo => return Err(Completion::INVALID_COMMAND),
     };
     Ok(Outcome::Answer(Ok(answer)))
-}
-
-/// Until an owner has said anything, nothing is known: a client asks again.
-fn is_known(world: &World<'_>, domain: Domain) -> Result<(), Completion> {
-    if world.snapshot.status(domain).state == State::Starting { Err(Completion::BUSY) } else { Ok(()) }
 }
 
 /// The machine: the first host of the board.
@@ -514,61 +465,6 @@ fn self_test(world: &World<'_>) -> Vec<u8> {
     };
     let found = fails(Domain::Events, 0x80) | fails(Domain::Sensors, 0x40) | fails(Domain::Assets, 0x20);
     if found == 0 { vec![0x55, 0] } else { vec![0x57, found] }
-}
-
-/// Accounts with a key of IPMI by name. The first user is the one without a name, who is nobody; they follow.
-pub(crate) fn users(snapshot: &Snapshot) -> Vec<&v1::AccountName> {
-    let accounts = snapshot.accounts().iter().map(|view| &**view.value);
-    let mut users: Vec<&v1::AccountName> = accounts.filter(|account| account.ipmi).collect();
-    users.sort_by(|one, other| one.username.cmp(&other.username));
-    users.truncate(62);
-    users
-}
-
-/// What an account may do at most.
-pub(crate) fn level(role: &str) -> Option<Level> {
-    match role {
-        "Administrator" => Some(Level::Administrator),
-        "Operator" => Some(Level::Operator),
-        "ReadOnly" => Some(Level::User),
-        _ => None,
-    }
-}
-
-/// §22.27.
-fn user_access(channel: u8, user: u8, world: &World<'_>) -> Answer {
-    is_this_channel(channel)?;
-    is_known(world, Domain::Accounts)?;
-    let users = users(world.snapshot);
-    let count = u8::try_from(users.len()).unwrap_or(u8::MAX);
-    let enabled = users.iter().filter(|user| user.enabled).count();
-    let access = match user & 0x3f {
-        0 => return Err(Completion::INVALID_FIELD),
-        // Without a name: no access.
-        1 => 0x0f,
-        number => {
-            let user = users.get(usize::from(number) - 2).ok_or(Completion::INVALID_FIELD)?;
-            let level = level(&user.role).map_or(0x0f, |level| level as u8);
-            level | if user.enabled { 0x10 } else { 0 }
-        }
-    };
-    let enabled_here = if access & 0x10 == 0 { 0x80 } else { 0x40 };
-    Ok(vec![count + 1, enabled_here | u8::try_from(enabled).unwrap_or(0x3f), 1, access])
-}
-
-/// §22.29.
-fn user_name(user: u8, world: &World<'_>) -> Answer {
-    is_known(world, Domain::Accounts)?;
-    let mut name = match user & 0x3f {
-        0 => return Err(Completion::INVALID_FIELD),
-        1 => Vec::new(),
-        number => {
-            let users = users(world.snapshot);
-            users.get(usize::from(number) - 2).ok_or(Completion::INVALID_FIELD)?.username.clone().into_bytes()
-        }
-    };
-    name.resize(16, 0);
-    Ok(name)
 }
 
 fn fru(device: u8, world: &World<'_>) -> Answer {

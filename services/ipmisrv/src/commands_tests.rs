@@ -2,11 +2,16 @@
 
 use std::net::SocketAddr;
 
-use ipmi::SessionInfo;
+use ipmi::watchdog::Watchdog;
+use ipmi::{SessionInfo, Suite};
 use model::{Answer as Said, Input, Model};
 use prost_types::Timestamp;
+use units::Mono;
 
 use super::*;
+use crate::config::Config;
+use crate::repository::Repository;
+use crate::sel::Sel;
 
 const NOW: u32 = 1_800_000_000;
 
@@ -117,14 +122,19 @@ fn assets() -> Vec<v1::Asset> {
 }
 
 fn accounts() -> Vec<v1::AccountName> {
-    let account = |id: &str, name: &str, role: &str| v1::AccountName {
+    let account = |id: &str, name: &str, role: &str, ipmi_user| v1::AccountName {
         id: id.to_owned(),
         username: name.to_owned(),
         role: role.to_owned(),
         enabled: true,
-        ipmi: true,
+        ipmi: ipmi_user != 0,
+        ipmi_user,
     };
-    vec![account("u1", "boss", "Administrator"), account("u2", "guest", "ReadOnly")]
+    vec![
+        account("u1", "boss", "Administrator", 3),
+        account("u2", "guest", "ReadOnly", 17),
+        account("u3", "web", "Operator", 0),
+    ]
 }
 
 /// All that own something are ready.
@@ -499,4 +509,93 @@ fn the_watchdog_asks_the_owner_of_the_machine_unless_that_is_off() {
     assert!(!ends("event.host.other.state", &change(v1::HostStatus::Off, none)), "another machine");
     assert!(!ends("event.user.system.state", &change(v1::HostStatus::Off, none)));
     assert!(!ends("event.host.system.state", &[0xff]));
+}
+
+/// A name in its sixteen bytes.
+fn name_of(name: &str) -> Vec<u8> {
+    let mut name = name.as_bytes().to_vec();
+    name.resize(16, 0);
+    name
+}
+
+#[test]
+fn users_are_shown_by_numbers_that_stay() {
+    let mut bench = Bench::new();
+    // The highest number, two enabled, one name that is fixed.
+    assert_eq!(bench.said(Command::GetUserAccess, &[1, 3]), Ok(vec![17, 0x42, 1, 0x14]));
+    assert_eq!(bench.said(Command::GetUserAccess, &[0x0e, 17]), Ok(vec![17, 0x42, 1, 0x12]));
+    for nobody in [1, 2, 63] {
+        assert_eq!(bench.said(Command::GetUserAccess, &[1, nobody]), Ok(vec![17, 0x82, 1, 0x0f]));
+        assert_eq!(bench.said(Command::GetUserName, &[nobody]), Ok(name_of("")));
+    }
+    assert_eq!(bench.said(Command::GetUserName, &[17]), Ok(name_of("guest")));
+    bench.refuses(Command::GetUserName, &[0], Completion::INVALID_FIELD);
+    bench.refuses(Command::GetUserAccess, &[1, 0], Completion::INVALID_FIELD);
+    bench.refuses(Command::GetUserAccess, &[2, 3], Completion::INVALID_FIELD);
+    assert_eq!(users::number("u2", bench.model.snapshot()), 17);
+    assert_eq!(
+        (users::number("u3", bench.model.snapshot()), users::number("u9", bench.model.snapshot())),
+        (0, 0)
+    );
+}
+
+#[test]
+fn users_are_changed_by_their_owner() {
+    let mut bench = Bench::new();
+    let paths = |asked: &v1::UpdateUserRequest| asked.field_mask.clone().unwrap().paths;
+    // A role.
+    let (asked, _): (v1::UpdateUserRequest, _) = bench.asked(Command::SetUserAccess, &[0x91, 17, 3]);
+    assert_eq!(paths(&asked), ["role"]);
+    let user = asked.user.unwrap();
+    assert_eq!((user.id.as_str(), user.role.as_str()), ("u2", "Operator"));
+    assert_eq!(bench.said(Command::SetUserAccess, &[0x01, 17, 2, 0]), Ok(Vec::new()), "it has it");
+    for bad in [[0x81, 17, 3], [0x91, 17, 5], [0x91, 17, 0x0f], [0x91, 18, 3], [0x92, 17, 3]] {
+        bench.refuses(Command::SetUserAccess, &bad, Completion::INVALID_FIELD);
+    }
+    // A name: another one, none, that of an account without a number, a new one.
+    let set = |number: u8, name: &str| [&[number][..], &name_of(name)].concat();
+    let (asked, _): (v1::UpdateUserRequest, _) = bench.asked(Command::SetUserName, &set(17, "visitor"));
+    assert_eq!(
+        (paths(&asked), asked.user.unwrap().username.as_str()),
+        (vec!["username".to_owned()], "visitor")
+    );
+    assert_eq!(bench.said(Command::SetUserName, &set(17, "guest")), Ok(Vec::new()));
+    let (asked, _): (v1::UpdateUserRequest, _) = bench.asked(Command::SetUserName, &set(17, ""));
+    assert_eq!(
+        (paths(&asked), asked.user.unwrap().ipmi_access),
+        (vec!["ipmi_access".to_owned()], Some(false))
+    );
+    assert_eq!(bench.said(Command::SetUserName, &set(9, "")), Ok(Vec::new()));
+    let (asked, _): (v1::UpdateUserRequest, _) = bench.asked(Command::SetUserName, &set(9, "web"));
+    assert_eq!(paths(&asked), ["ipmi_access", "ipmi_user"]);
+    let user = asked.user.unwrap();
+    assert_eq!((user.id.as_str(), user.ipmi_user), ("u3", Some(9)));
+    let (asked, _): (v1::CreateUserRequest, _) = bench.asked(Command::SetUserName, &set(9, "fresh"));
+    let user = asked.user.unwrap();
+    assert_eq!((user.role.as_str(), user.enabled, user.ipmi_access), ("ReadOnly", Some(false), Some(true)));
+    assert_eq!((user.ipmi_user, asked.password.len()), (Some(9), 20));
+    for number in [0, 1] {
+        bench.refuses(Command::SetUserName, &set(number, "x"), Completion::INVALID_FIELD);
+    }
+    bench.refuses(Command::SetUserName, &[&[9][..], &[0xff; 16]].concat(), Completion::INVALID_FIELD);
+    // A password of sixteen bytes or twenty; on and off.
+    let password = |user: u8, size: usize| {
+        let mut data = vec![user, 2];
+        data.extend(b"glockenspiel-7");
+        data.resize(2 + size, 0);
+        data
+    };
+    for data in [password(17, 16), password(17 | 0x80, 20)] {
+        let (asked, _): (v1::ResetPasswordRequest, _) = bench.asked(Command::SetUserPassword, &data);
+        assert_eq!((asked.id.as_str(), asked.new_password.as_deref()), ("u2", Some("glockenspiel-7")));
+        assert_eq!(asked.require_change, Some(false));
+    }
+    bench.refuses(Command::SetUserPassword, &password(17, 20), Completion::LENGTH);
+    bench.refuses(Command::SetUserPassword, &password(17 | 0x80, 16), Completion::LENGTH);
+    bench.refuses(Command::SetUserPassword, &password(18, 16), Completion::INVALID_FIELD);
+    bench.refuses(Command::SetUserPassword, &[17, 3], Completion::INVALID_FIELD);
+    for (operation, enabled) in [(0, false), (1, true)] {
+        let (asked, _): (v1::UpdateUserRequest, _) = bench.asked(Command::SetUserPassword, &[17, operation]);
+        assert_eq!((paths(&asked), asked.user.unwrap().enabled), (vec!["enabled".to_owned()], Some(enabled)));
+    }
 }

@@ -4,9 +4,9 @@ use ipmi::{CHANNEL, Completion};
 use model::{Quality, Snapshot};
 use schema::v1alpha1 as v1;
 
-use crate::commands::{Answer, World};
 use crate::config::Config;
 use crate::repository::{INLET, PROCESSOR, SYSTEM_BOARD};
+use crate::world::{Answer, World};
 
 /// Sensors of one answer (tables 6-13 and 6-26).
 const SENSORS_MAX: usize = 8;

@@ -29,11 +29,14 @@ mod commands;
 mod config;
 mod dcmi;
 mod error;
+mod outcome;
 mod parts;
 mod repository;
 mod sel;
 mod shell;
 mod thresholds;
+mod users;
+mod world;
 
 pub use config::Config;
 pub use error::Error;

@@ -26,11 +26,14 @@ use units::Millis;
 use zeroize::Zeroizing;
 
 use crate::chunks::Written;
-use crate::commands::{self, Outcome, World};
+use crate::commands;
 use crate::config::Config;
 use crate::error::Error;
+use crate::outcome::Outcome;
 use crate::repository::Repository;
 use crate::sel::{Hidden, Sel};
+use crate::users;
+use crate::world::World;
 
 /// Largest datagram of IPMI there is here; what is longer is cut, and then is none.
 const DATAGRAM: usize = 1100;
@@ -494,11 +497,9 @@ fn admitted(
     // An answer without a name is no answer.
     let principal =
         answer.principal.filter(|principal| !principal.user_id.is_empty()).ok_or(Rejected::Unavailable)?;
-    let limit = commands::level(&principal.role).ok_or(Rejected::Forbidden)?;
+    let limit = users::level(&principal.role).ok_or(Rejected::Forbidden)?;
     let account = principal.user_id.clone();
-    let snapshot = model.snapshot();
-    let place = commands::users(&snapshot).iter().position(|user| user.id == account);
-    let number = place.and_then(|place| u8::try_from(place + 2).ok()).unwrap_or(0);
+    let number = users::number(&account, &model.snapshot());
     let caller = Caller {
         password_change_required: principal.password_change_required,
         good_for: None,

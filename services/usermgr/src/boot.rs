@@ -207,6 +207,7 @@ fn new_admin(hash: PasswordHash, unclaimed: bool) -> Result<NewAccount, Error> {
         password_change_required: unclaimed,
         unclaimed,
         ipmi: false,
+        ipmi_user: None,
     })
 }
 

@@ -46,6 +46,8 @@ pub(crate) struct UserRecord {
     ipmi: bool,
     #[prost(bytes = "vec", optional, tag = "17")]
     ipmi_secret: Option<Vec<u8>>,
+    #[prost(uint32, optional, tag = "18")]
+    ipmi_user: Option<u32>,
 }
 
 /// A session in the bucket `sessions`.
@@ -96,6 +98,7 @@ impl From<&Account> for UserRecord {
             attributes: account.attributes.clone(),
             ipmi: account.ipmi,
             ipmi_secret: account.ipmi_secret.clone(),
+            ipmi_user: account.ipmi_user.map(u32::from),
         }
     }
 }
@@ -119,6 +122,7 @@ impl TryFrom<UserRecord> for Account {
             unclaimed: record.unclaimed,
             ipmi: record.ipmi,
             ipmi_secret: record.ipmi_secret,
+            ipmi_user: record.ipmi_user.and_then(|number| u8::try_from(number).ok()),
             epoch: record.epoch,
             created_at: UnixMillis(record.created_at),
             updated_at: UnixMillis(record.updated_at),
@@ -205,6 +209,7 @@ mod tests {
             unclaimed: false,
             ipmi: false,
             ipmi_secret: None,
+            ipmi_user: None,
             epoch: 7,
             created_at: UnixMillis(999),
             updated_at: UnixMillis(1001),
@@ -230,7 +235,8 @@ mod tests {
         let record = UserRecord::from(&account());
         let back = <UserRecord as ipc::Value>::decode(1, &ipc::Value::encode(&record)).unwrap();
         assert_eq!(Account::try_from(back).unwrap(), account());
-        let with_ipmi = Account { ipmi: true, ipmi_secret: Some(vec![5; 48]), ..account() };
+        let with_ipmi =
+            Account { ipmi: true, ipmi_secret: Some(vec![5; 48]), ipmi_user: Some(7), ..account() };
         let record = UserRecord::from(&with_ipmi);
         let back = <UserRecord as ipc::Value>::decode(1, &ipc::Value::encode(&record)).unwrap();
         assert_eq!(Account::try_from(back).unwrap(), with_ipmi);

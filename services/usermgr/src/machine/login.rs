@@ -466,5 +466,6 @@ fn new_account(new: NewUser, id: UserId, hash: PasswordHash) -> NewAccount {
         password_change_required: new.password_change_required,
         unclaimed: false,
         ipmi: new.ipmi,
+        ipmi_user: new.ipmi_user,
     }
 }

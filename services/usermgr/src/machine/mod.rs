@@ -231,6 +231,8 @@ pub(crate) struct NewUser {
     pub(crate) password_change_required: bool,
     /// May log in over IPMI.
     pub(crate) ipmi: bool,
+    /// The number it is to have as a user of IPMI.
+    pub(crate) ipmi_user: Option<u8>,
 }
 
 /// Which accounts to list.
@@ -345,6 +347,8 @@ impl Machine {
             kept: 0,
             secrets: None,
         };
+        let numbered = machine.accounts.number_ipmi_users();
+        machine.follow(numbered.into_iter().map(StoreKey::User), now);
         for session in sessions {
             let id = session.id.clone();
             let account = machine.accounts.get(&session.user);

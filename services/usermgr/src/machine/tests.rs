@@ -17,6 +17,20 @@ fn hash(text: &str) -> PasswordHash {
     PasswordHash::new(&password(text), [1; 16], Cost::FLOOR).unwrap()
 }
 
+fn new_user(name: &str, role: Role) -> NewUser {
+    NewUser {
+        name: UserName::new(name).unwrap(),
+        full_name: None,
+        email: None,
+        attributes: BTreeMap::new(),
+        enabled: true,
+        role: Some(role),
+        password_change_required: false,
+        ipmi: false,
+        ipmi_user: None,
+    }
+}
+
 fn limits() -> Limits {
     Limits {
         max_users: 8,
@@ -55,6 +69,7 @@ impl Bench {
                 password_change_required: false,
                 unclaimed: false,
                 ipmi: name == NAME,
+                ipmi_user: None,
             };
             accounts.apply(accounts.plan_create(new, UnixMillis(1000)).unwrap());
         }
@@ -906,16 +921,7 @@ mod model {
                     }
                     Step::Create(n) => {
                         let name = format!("user{n}");
-                        let new = Box::new(NewUser {
-                            name: UserName::new(&name).unwrap(),
-                            full_name: None,
-                            email: None,
-                            attributes: BTreeMap::new(),
-                            enabled: true,
-                            role: Some(Role::Operator),
-                            password_change_required: false,
-                            ipmi: false,
-                        });
+                        let new = Box::new(new_user(&name, Role::Operator));
                         let call = |id| Call::CreateUser { ticket: Ticket::new(id), new, password: password("tr0mbone"), dry_run: false };
                         world.told.entry(name.clone()).or_insert(Some(None));
                         world.change(&name, call, Some((true, Role::Operator)));
@@ -1055,16 +1061,7 @@ fn rights_that_were_withdrawn_meanwhile_count() {
         for with_session in [true, false] {
             let mut bench = Bench::new(limits());
             let (admin, _) = bench.enter("admin");
-            let new = NewUser {
-                name: UserName::new("second").unwrap(),
-                full_name: None,
-                email: None,
-                attributes: BTreeMap::new(),
-                enabled: true,
-                role: Some(Role::Administrator),
-                password_change_required: false,
-                ipmi: false,
-            };
+            let new = new_user("second", Role::Administrator);
             let create = |id| Call::CreateUser {
                 ticket: Ticket::new(id),
                 new: Box::new(new),

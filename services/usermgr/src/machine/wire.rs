@@ -104,6 +104,7 @@ fn create_user(
 ) -> Result<Call, Status> {
     let password = Password::from(&mut request.password);
     let user = request.user.take().ok_or_else(|| invalid("user", "it is required"))?;
+    let ipmi_user = ipmi_user(user.ipmi_user)?;
     Ok(Call::CreateUser {
         ticket,
         new: Box::new(NewUser {
@@ -115,10 +116,17 @@ fn create_user(
             role: if user.role.is_empty() { None } else { Some(role(&user.role)?) },
             password_change_required: user.password_change_required,
             ipmi: user.ipmi_access.unwrap_or(false),
+            ipmi_user,
         }),
         password,
         dry_run: request.dry_run.unwrap_or(false),
     })
+}
+
+fn ipmi_user(number: Option<u32>) -> Result<Option<u8>, Status> {
+    number
+        .map(|number| u8::try_from(number).map_err(|_| invalid("user.ipmi_user", "it is 2 to 63")))
+        .transpose()
 }
 
 fn update_user(
@@ -139,6 +147,7 @@ fn update_user(
             given(!user.custom_attributes.is_empty(), "custom_attributes"),
             given(user.lockout_info.is_some(), "lockout_info"),
             given(user.ipmi_access.is_some(), "ipmi_access"),
+            given(user.ipmi_user.is_some(), "ipmi_user"),
         ]
         .into_iter()
         .flatten()
@@ -163,6 +172,10 @@ fn update_user(
             "ipmi_access" => {
                 patch.ipmi =
                     Some(user.ipmi_access.ok_or_else(|| invalid("user.ipmi_access", "the mask names it"))?);
+            }
+            "ipmi_user" => {
+                let number = ipmi_user(user.ipmi_user)?;
+                patch.ipmi_user = Some(number.ok_or_else(|| invalid("user.ipmi_user", "the mask names it"))?);
             }
             "lockout_info" | "lockout_info.locked" => {
                 if user.lockout_info.as_ref().is_some_and(|info| info.locked) {
@@ -235,6 +248,8 @@ pub(crate) fn refused(refused: auth::Refused) -> Status {
         Refused::NameTaken => Status::already_exists(text).with_reason("USER_NAME_TAKEN"),
         Refused::LastAdministrator => Status::failed_precondition(text).with_reason("LAST_ADMINISTRATOR"),
         Refused::Full { .. } => Status::resource_exhausted(text).with_reason("TOO_MANY_USERS"),
+        Refused::IpmiUser => Status::invalid_argument(text).with_reason("IPMI_USER"),
+        Refused::IpmiFull => Status::resource_exhausted(text).with_reason("TOO_MANY_IPMI_USERS"),
         Refused::NameTooLongForIpmi => Status::invalid_argument(text).with_reason("IPMI_NAME_TOO_LONG"),
         Refused::IdTaken => Status::aborted("a random id was drawn twice; try again"),
     }
@@ -287,6 +302,7 @@ pub(crate) fn user(account: &Account, facts: AccountFacts) -> v1::User {
         lockout_info,
         ipmi_access: Some(account.ipmi),
         ipmi_ready: account.ipmi_secret.is_some(),
+        ipmi_user: account.ipmi_user.map(u32::from),
     }
 }
 
@@ -298,6 +314,7 @@ pub(crate) fn account_name(account: &Account) -> v1::AccountName {
         role: account.role.name().to_owned(),
         enabled: account.enabled,
         ipmi: account.ipmi_secret.is_some(),
+        ipmi_user: account.ipmi_user.map(u32::from).unwrap_or_default(),
     }
 }
 

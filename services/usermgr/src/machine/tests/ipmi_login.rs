@@ -111,3 +111,28 @@ fn a_generated_password_opens_ipmi_as_well() {
     assert!(made.len() <= ipmi::PASSWORD_MAX, "{} bytes", made.len());
     assert!(log_in_by_ipmi(&mut bench, NAME, made.as_bytes()).is_ok());
 }
+
+#[test]
+fn a_user_of_ipmi_has_a_number_that_is_shown_and_can_be_asked_for() {
+    let mut bench = bench();
+    let number = |bench: &Bench, name: &str| {
+        wire::account_name(bench.machine.accounts.by_name(name).unwrap()).ipmi_user
+    };
+    // Of a store that had none.
+    assert_eq!((number(&bench, NAME), number(&bench, "admin")), (2, 0));
+    let mut change = |ipmi, ipmi_user| {
+        let patch = AccountPatch { ipmi, ipmi_user, ..AccountPatch::default() };
+        let call = update("admin", patch);
+        let ticket = bench.ask(call, Some(("admin", "")));
+        while let Some(_batch) = bench.batch() {
+            bench.step(Event::Written(Outcome::Stored));
+        }
+        let answer = bench.answer(ticket).unwrap().map_err(|status| status.reason().to_owned());
+        (answer.map(drop), number(&bench, "admin"))
+    };
+    assert_eq!(change(None, Some(9)), (Err("IPMI_USER".to_owned()), 0), "no user of IPMI");
+    assert_eq!(change(Some(true), Some(2)), (Err("IPMI_USER".to_owned()), 0), "another's");
+    assert_eq!(change(Some(true), Some(9)), (Ok(()), 9));
+    assert_eq!(change(Some(false), None), (Ok(()), 0));
+    assert_eq!(change(Some(true), None), (Ok(()), 3));
+}

@@ -1,0 +1,39 @@
+//! What comes of a request.
+
+use ipmi::Completion;
+use model::{Domain, State};
+use schema::{Method, MethodInfo};
+
+use crate::sel::Hidden;
+use crate::world::{Answer, World};
+
+/// What comes of a request.
+pub(crate) enum Outcome {
+    Answer(Answer),
+    /// This is to be asked; the answer says `data` if it went well.
+    Call {
+        method: &'static MethodInfo,
+        request: Vec<u8>,
+        data: Vec<u8>,
+    },
+    /// This of the SEL is to be hidden; the answer says `data` if it is.
+    Hide {
+        hidden: Hidden,
+        data: Vec<u8>,
+    },
+}
+
+impl From<Answer> for Outcome {
+    fn from(answer: Answer) -> Self {
+        Self::Answer(answer)
+    }
+}
+
+pub(crate) fn call<Req: prost::Message, Resp>(method: Method<Req, Resp>, request: &Req) -> Outcome {
+    Outcome::Call { method: method.info, request: request.encode_to_vec(), data: Vec::new() }
+}
+
+/// Until an owner has said anything, nothing is known: a client asks again.
+pub(crate) fn is_known(world: &World<'_>, domain: Domain) -> Result<(), Completion> {
+    if world.snapshot.status(domain).state == State::Starting { Err(Completion::BUSY) } else { Ok(()) }
+}

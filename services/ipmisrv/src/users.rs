@@ -1,0 +1,190 @@
+//! Accounts as users of IPMI, by their numbers, which usermgr keeps.
+
+use auth::IPMI_USERS;
+use ipmi::{Completion, Level, is_this_channel};
+use model::{Domain, Snapshot};
+use prost_types::FieldMask;
+use schema::rpc::user_service;
+use schema::v1alpha1 as v1;
+
+use crate::outcome::{Outcome, call, is_known};
+use crate::world::{Answer, World};
+
+/// So many users are said to be possible at least: clients ask for each.
+const USERS_SHOWN: u8 = 15;
+/// Longest name, bytes (§22.28).
+const NAME_MAX: usize = 16;
+/// No access.
+const NO_ACCESS: u8 = 0x0f;
+
+/// What an account may do at most.
+pub(crate) fn level(role: &str) -> Option<Level> {
+    match role {
+        "Administrator" => Some(Level::Administrator),
+        "Operator" => Some(Level::Operator),
+        "ReadOnly" => Some(Level::User),
+        _ => None,
+    }
+}
+
+/// The number of an account; 0 for one that has none.
+pub(crate) fn number(account: &str, snapshot: &Snapshot) -> u8 {
+    let found = snapshot.accounts().iter().find(|view| view.value.id == account);
+    found.and_then(|view| u8::try_from(view.value.ipmi_user).ok()).unwrap_or(0)
+}
+
+fn all<'a>(world: &World<'a>) -> impl Iterator<Item = &'a v1::AccountName> {
+    world.snapshot.accounts().iter().map(|view| &**view.value)
+}
+
+/// The account with this number: `None` where there is none. The first user is the one without a name, who is nobody.
+fn of<'a>(user: u8, world: &World<'a>) -> Result<Option<&'a v1::AccountName>, Completion> {
+    is_known(world, Domain::Accounts)?;
+    match user & 0x3f {
+        0 => Err(Completion::INVALID_FIELD),
+        number => Ok(all(world).find(|account| account.ipmi_user == u32::from(number))),
+    }
+}
+
+/// §22.27.
+pub(crate) fn access(channel: u8, user: u8, world: &World<'_>) -> Answer {
+    is_this_channel(channel)?;
+    let access = match of(user, world)? {
+        // Without a key nobody is let in with it.
+        Some(account) if account.ipmi => {
+            let level = level(&account.role).map_or(NO_ACCESS, |level| level as u8);
+            level | if account.enabled { 0x10 } else { 0 }
+        }
+        Some(account) => level(&account.role).map_or(NO_ACCESS, |level| level as u8),
+        None => NO_ACCESS,
+    };
+    let users = || all(world).filter(|account| account.ipmi_user != 0);
+    let most = users().filter_map(|account| u8::try_from(account.ipmi_user).ok()).max().unwrap_or(0);
+    let enabled = users().filter(|account| account.ipmi && account.enabled).count();
+    let is_enabled = if access & 0x10 == 0 { 0x80 } else { 0x40 };
+    Ok(vec![most.max(USERS_SHOWN), is_enabled | u8::try_from(enabled).unwrap_or(0x3f), 1, access])
+}
+
+/// §22.29.
+pub(crate) fn name(user: u8, world: &World<'_>) -> Answer {
+    let mut name = of(user, world)?.map(|account| account.username.clone().into_bytes()).unwrap_or_default();
+    // Nobody has that number, which there may be a user for.
+    name.resize(NAME_MAX, 0);
+    Ok(name)
+}
+
+fn update(user: v1::User, paths: &[&str]) -> Outcome {
+    let paths = paths.iter().map(|path| (*path).to_owned()).collect();
+    let request = v1::UpdateUserRequest { user: Some(user), field_mask: Some(FieldMask { paths }) };
+    call(user_service::UPDATE_USER, &request)
+}
+
+/// The account with this number, which has to be there.
+fn account<'a>(user: u8, world: &World<'a>) -> Result<&'a v1::AccountName, Completion> {
+    of(user, world)?.ok_or(Completion::INVALID_FIELD)
+}
+
+/// §22.26: the role. A limit of sessions there is for all accounts alike, and access without messages is none.
+pub(crate) fn set_access(channel: u8, user: u8, limit: u8, world: &World<'_>) -> Result<Outcome, Completion> {
+    is_this_channel(channel)?;
+    if channel & 0x80 != 0 && channel & 0x10 == 0 {
+        return Err(Completion::INVALID_FIELD);
+    }
+    let account = account(user, world)?;
+    let role = match limit & 0x0f {
+        2 => "ReadOnly",
+        3 => "Operator",
+        4 => "Administrator",
+        _ => return Err(Completion::INVALID_FIELD),
+    };
+    if account.role == role {
+        return Ok(Outcome::Answer(Ok(Vec::new())));
+    }
+    let user = v1::User { id: account.id.clone(), role: role.to_owned(), ..v1::User::default() };
+    Ok(update(user, &["role"]))
+}
+
+/// §22.28: another name for a user; a number for an account that has none; a new account, disabled, that may look, with a password that nobody
+/// knows. Without a name the user is none of IPMI any more, and its account stays.
+pub(crate) fn set_name(user: u8, name: &[u8], world: &World<'_>) -> Result<Outcome, Completion> {
+    let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+    let name = name.get(..end).unwrap_or_default();
+    let name = std::str::from_utf8(name).map_err(|_| Completion::INVALID_FIELD)?.to_owned();
+    let found = of(user, world)?;
+    let number = user & 0x3f;
+    if !IPMI_USERS.contains(&number) {
+        return Err(Completion::INVALID_FIELD);
+    }
+    let by_name = all(world).find(|account| account.username == name);
+    Ok(match (found, by_name) {
+        (None, _) if name.is_empty() => Outcome::Answer(Ok(Vec::new())),
+        (Some(account), _) if account.username == name => Outcome::Answer(Ok(Vec::new())),
+        (Some(account), _) if name.is_empty() => {
+            let user = v1::User { id: account.id.clone(), ipmi_access: Some(false), ..v1::User::default() };
+            update(user, &["ipmi_access"])
+        }
+        (Some(account), _) => {
+            let user = v1::User { id: account.id.clone(), username: name, ..v1::User::default() };
+            update(user, &["username"])
+        }
+        (None, Some(account)) => {
+            let user = v1::User {
+                id: account.id.clone(),
+                ipmi_access: Some(true),
+                ipmi_user: Some(number.into()),
+                ..v1::User::default()
+            };
+            update(user, &["ipmi_access", "ipmi_user"])
+        }
+        (None, None) => {
+            let mut random = [0; auth::token::READABLE_BYTES];
+            getrandom::fill(&mut random).map_err(|_| Completion::UNSPECIFIED)?;
+            let user = v1::User {
+                username: name,
+                role: "ReadOnly".to_owned(),
+                enabled: Some(false),
+                ipmi_access: Some(true),
+                ipmi_user: Some(number.into()),
+                ..v1::User::default()
+            };
+            let password = auth::token::unbroken_secret(random).expose().to_owned();
+            let request = v1::CreateUserRequest { user: Some(user), password, dry_run: None };
+            call(user_service::CREATE_USER, &request)
+        }
+    })
+}
+
+/// §22.30.
+pub(crate) fn set_password(
+    user: u8,
+    operation: u8,
+    password: &[u8],
+    world: &World<'_>,
+) -> Result<Outcome, Completion> {
+    let account = account(user, world)?;
+    let enabled = |enabled| {
+        let user = v1::User { id: account.id.clone(), enabled: Some(enabled), ..v1::User::default() };
+        update(user, &["enabled"])
+    };
+    match operation & 0x03 {
+        0 => Ok(enabled(false)),
+        1 => Ok(enabled(true)),
+        2 => {
+            let length = if user & 0x80 == 0 { 16 } else { 20 };
+            if password.len() != length {
+                return Err(Completion::LENGTH);
+            }
+            let end = password.iter().position(|byte| *byte == 0).unwrap_or(length);
+            let password = password.get(..end).unwrap_or_default();
+            let password = std::str::from_utf8(password).map_err(|_| Completion::INVALID_FIELD)?.to_owned();
+            let request = v1::ResetPasswordRequest {
+                id: account.id.clone(),
+                new_password: Some(password),
+                require_change: Some(false),
+            };
+            Ok(call(user_service::RESET_PASSWORD, &request))
+        }
+        // A test would be a login.
+        _ => Err(Completion::INVALID_FIELD),
+    }
+}

@@ -1,0 +1,36 @@
+//! What an answer is made of.
+
+use std::net::IpAddr;
+
+use ipmi::watchdog::Watchdog;
+use ipmi::{Completion, Suite};
+use model::Snapshot;
+use units::Mono;
+
+use crate::chunks::Written;
+use crate::config::Config;
+use crate::repository::Repository;
+use crate::sel::Sel;
+
+/// The data of an answer, or how the command ended.
+pub(crate) type Answer = Result<Vec<u8>, Completion>;
+
+/// What is known beside the model.
+pub(crate) struct World<'a> {
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) repository: &'a mut Repository,
+    pub(crate) sel: &'a mut Sel,
+    pub(crate) guid: [u8; 16],
+    pub(crate) sessions: usize,
+    /// The controller's address towards who asks, for a request that `commands::wants_address`.
+    pub(crate) local: Option<IpAddr>,
+    pub(crate) suites: &'a [Suite],
+    pub(crate) config: &'a Config,
+    pub(crate) watchdog: &'a mut Watchdog,
+    /// The time that the watchdog counts in.
+    pub(crate) mono: Mono,
+    /// What was written in pieces last.
+    pub(crate) written: &'a mut Option<Written>,
+    /// Seconds since 1970.
+    pub(crate) now: u32,
+}
