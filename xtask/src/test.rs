@@ -62,7 +62,7 @@ enum Tier {
     Web,
     /// Redfish: its resources against DMTF's schemas, its protocol, and the tools that provision with it. Part of `unit`, `integration` and `clients`.
     Redfish,
-    /// IPMI: its protocol and commands, and ipmitool and FreeIPMI against the whole suite. Part of `unit` and `clients`.
+    /// IPMI: its protocol and commands, and ipmitool, FreeIPMI and pyghmi against the whole suite. Part of `unit` and `clients`.
     Ipmi,
     /// The firmware images on emulated boards, with the kernel's own drivers: eight boots. And what each daemon costs in flash.
     Emulated,
@@ -224,7 +224,9 @@ fn run_tier(tier: Tier, parts: &[long::Part], count: &mut Count) -> Result<()> {
         Tier::Ipmi => {
             need::tools(&[need::IPMITOOL, need::FREEIPMI])?;
             cargo_test(&["-p", "ipmi", "-p", "ipmisrv"], &[], count)?;
-            cargo_test(&["--workspace", "--test", "clients_ipmi"], &[], count)
+            let python = need::python_clients()?.join("bin/python");
+            let env = [("UBMC_TEST_PYTHON", python.display().to_string())];
+            cargo_test(&["--workspace", "--test", "clients_ipmi"], &env, count)
         }
         Tier::Redfish => cargo_test(&named(&REDFISH.map(str::to_owned)), &[redfish_env()?], count),
         Tier::Emulated => {
