@@ -574,11 +574,11 @@ pub(crate) fn shows_credential(headers: &HeaderMap) -> bool {
     headers.contains_key(header::AUTHORIZATION) || headers.contains_key(crate::auth::X_AUTH_TOKEN)
 }
 
-async fn in_time<T>(call: &Call, turn: impl Future<Output = T>) -> Result<T, Failure> {
+pub(crate) async fn in_time<T>(call: &Call, turn: impl Future<Output = T>) -> Result<T, Failure> {
     let Some(deadline) = call.deadline else { return Ok(turn.await) };
-    tokio::time::timeout_at(deadline, turn).await.map_err(|_| {
-        Status::deadline_exceeded("other requests of this account were not answered in time").into()
-    })
+    tokio::time::timeout_at(deadline, turn)
+        .await
+        .map_err(|_| Status::deadline_exceeded("other requests were not answered in time").into())
 }
 
 /// What the connection says about the request, the second half of authorisation, and validation.

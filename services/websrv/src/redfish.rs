@@ -33,6 +33,13 @@ const IDENTITY_PATIENCE: Duration = Duration::from_secs(1);
 /// What streams events.
 const WATCH: &str = "rpc.EventService.WatchEvents";
 
+/// What an exchange has come to.
+enum Next {
+    /// The code for the log, and the answer.
+    Answer(ipc::Code, Response<ResponseBody>),
+    Step(Step),
+}
+
 impl Gateway {
     /// A request to Redfish.
     pub(crate) async fn redfish(
@@ -87,14 +94,24 @@ impl Gateway {
         };
         let turn = self.turn(call).await?;
         let mut room = call.caller.as_deref().map(|caller| self.bodies.share(Some(caller), call.conn.peer()));
-        let mut step = self.turns.work(turn.as_ref(), || exchange.step()).await;
+        // Before anything is read: what is read is held until the answer is made of it.
+        // A change waits for nobody's reading.
+        let _read = match method.reads() {
+            true => gateway::in_time(call, self.turns.read(turn.as_ref())).await?,
+            false => None,
+        };
+        // An answer is made into bytes at once: as values it is several times as large, and would wait for its turn like that.
+        let next = |step: Step| match step {
+            Step::Done(answer) => {
+                Next::Answer(extended::code(&answer), extended::respond(answer, &parts.headers))
+            }
+            step => Next::Step(step),
+        };
+        let mut step = self.turns.work(turn.as_ref(), || next(exchange.step())).await;
         loop {
             step = match step {
-                Step::Done(answer) => {
-                    let headers = &parts.headers;
-                    call.code = extended::code(&answer);
-                    let respond = || extended::respond(answer, headers);
-                    let response = self.turns.work(turn.as_ref(), respond).await;
+                Next::Answer(code, response) => {
+                    call.code = code;
                     let Some(mut share) = room.take() else { return Ok(response) };
                     if method.reads() {
                         share.grow(response.body().kept())?;
@@ -103,7 +120,8 @@ impl Gateway {
                     }
                     return Ok(response.map(|body| body.counted(share)));
                 }
-                Step::Read(needs) => {
+                Next::Step(Step::Done(answer)) => next(Step::Done(answer)),
+                Next::Step(Step::Read(needs)) => {
                     let asker = asker(call);
                     let answers = needs.iter().map(|need| self.ask(need.call(&asker), parts, call));
                     let answers: Vec<(Need, Result<Bytes, Status>)> =
@@ -112,17 +130,17 @@ impl Gateway {
                         for (need, answer) in answers {
                             exchange.filled(need, answer.as_deref().map_err(extended::fault));
                         }
-                        exchange.step()
+                        next(exchange.step())
                     };
                     self.turns.work(turn.as_ref(), fill).await
                 }
-                Step::Close(id) => {
+                Next::Step(Step::Close(id)) => {
                     self.site.streams.close(&id);
-                    exchange.written(Ok(&[]))
+                    next(exchange.written(Ok(&[])))
                 }
-                Step::Write(wanted) => {
+                Next::Step(Step::Write(wanted)) => {
                     let answer = self.ask(wanted, parts, call).await;
-                    exchange.written(answer.as_deref().map_err(extended::fault))
+                    next(exchange.written(answer.as_deref().map_err(extended::fault)))
                 }
             };
         }

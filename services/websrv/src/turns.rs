@@ -10,10 +10,14 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gate::Caller;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 /// Requests of one account that are decoded or with their daemon: a page of a browser asks some ten things at once, each for a millisecond.
 const TURNS: usize = 8;
+
+/// Requests of all accounts together that have read what their answer is made of: on a board with 300 sensors and a full log that is more
+/// than a megabyte for each. As many again of administrators.
+const READS: usize = 24;
 
 /// Who shares a line.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -36,6 +40,8 @@ pub(crate) struct Turns {
     /// Of accounts, and of strangers.
     doors: [Semaphore; 2],
     work: Semaphore,
+    /// Of administrators, and of all others.
+    reads: [Semaphore; 2],
 }
 
 impl Default for Turns {
@@ -44,6 +50,7 @@ impl Default for Turns {
             lines: Mutex::default(),
             doors: [Semaphore::new(1), Semaphore::new(1)],
             work: Semaphore::new(1),
+            reads: [Semaphore::new(READS), Semaphore::new(READS)],
         }
     }
 }
@@ -78,6 +85,15 @@ impl Turns {
         let mut turn = Turn { table: Arc::clone(self), whose, permit: None };
         turn.permit = turns.acquire_owned().await.ok();
         Some(turn)
+    }
+
+    /// Waits until what an answer is made of may be read; until the permit is dropped it counts as held. Others never wait for
+    /// administrators, nor these for them.
+    pub(crate) async fn read(&self, turn: Option<&Turn>) -> Option<SemaphorePermit<'_>> {
+        let [administrators, others] = &self.reads;
+        let reads = if turn.is_none() { administrators } else { others };
+        // It is never closed.
+        reads.acquire().await.ok()
     }
 
     /// Does what takes the processor for long. For who has a `turn` nothing else of the kind is done before all that is ready has run once.
@@ -217,5 +233,26 @@ mod tests {
         fn eq(&self, other: &Self) -> bool {
             self.whose == other.whose
         }
+    }
+
+    /// What is read for answers is bounded over all accounts, and neither administrators nor others wait for each other.
+    #[tokio::test]
+    async fn so_many_read_at_once_and_no_more() {
+        let turns = Arc::new(Turns::default());
+        let reader = caller("reader", Privilege::Login);
+        let turn = turns.take(Some(&reader), AT).await;
+        assert!(turn.is_some());
+        let mut others = Vec::new();
+        while let Some(permit) = turns.read(turn.as_ref()).now_or_never() {
+            others.push(permit.expect("open"));
+        }
+        assert_eq!(others.len(), READS);
+        let mut administrators = Vec::new();
+        while let Some(permit) = turns.read(None).now_or_never() {
+            administrators.push(permit.expect("open"));
+        }
+        assert_eq!(administrators.len(), READS);
+        others.pop();
+        assert!(turns.read(turn.as_ref()).now_or_never().is_some());
     }
 }
