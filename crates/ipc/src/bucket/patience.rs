@@ -110,7 +110,7 @@ mod tests {
         };
         assert_eq!(patiently("k", ask).await.expect("the second question is answered"), 2);
         let begin = Instant::now();
-        let found = patiently("k", || std::future::pending::<Result<(), _>>()).await;
+        let found = patiently("k", std::future::pending::<Result<(), _>>).await;
         assert!(matches!(found, Err(StateError::Unavailable { .. })));
         assert!(begin.elapsed() <= WITHIN, "{:?}", begin.elapsed());
     }
