@@ -31,8 +31,8 @@ def main() -> None:
     found["users"] = {user["name"]: number for number, user in bmc.get_users(channel=1).items()}
     bmc.create_user(11, "ironic", "saxophone-quartet", channel=1, privilege_level="operator")
     found["watts"] = bmc.xraw_command(0x2C, 2, data=(0xDC, 1, 0, 0))["data"][1]
-    bmc.set_mci("pyghmi-17")
     found["identifier"] = bmc.get_mci()
+    bmc.set_mci("pyghmi-17")
     found["tag"] = bmc.get_asset_tag()
     bmc.set_identify(on=True, duration=5)
     bmc.ipmi_session.logout()

@@ -309,6 +309,9 @@ fn chassis_control(wanted: u8, world: &World<'_>) -> Result<Outcome, Completion>
     Ok(call(host_service::CHANGE_HOST_STATE, &request))
 }
 
+/// As whom the watchdog of IPMI asks, which is no name of an account.
+pub(crate) const WATCHDOG: &str = "watchdog of IPMI";
+
 /// What the watchdog's end or interrupt asks of the owner of the machine; `None` for nothing, and where the machine is off: then nobody is there
 /// who could have reset the timer.
 pub(crate) fn watchdog(due: Due, snapshot: &Snapshot) -> Option<(&'static MethodInfo, Vec<u8>)> {
@@ -397,7 +400,14 @@ fn restart_cause(world: &World<'_>) -> Result<u8, Completion> {
     use v1::HostRebootCause as Cause;
     let (host, _) = host(world)?;
     let Some(reboot) = &host.last_reboot else { return Ok(0) };
+    // Who owns the machine knows who asked for its start, and the watchdog asks under a name that no account has.
+    let by_watchdog = host.last_operation.as_ref().is_some_and(|last| {
+        last.username == WATCHDOG
+            && matches!(last.action(), v1::HostAction::ForceRestart | v1::HostAction::PowerCycle)
+            && last.result() == v1::OperationResult::Done
+    });
     Ok(match reboot.reboot_cause() {
+        Cause::Command | Cause::PowerCycle if by_watchdog => 0x4,
         Cause::Command | Cause::PowerCycle => 0x1,
         Cause::ResetButton => 0x2,
         Cause::PowerButton => 0x3,

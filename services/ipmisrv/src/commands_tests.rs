@@ -153,6 +153,11 @@ fn daemons() -> Vec<v1::Daemon> {
 
 /// A model of which every owner has spoken.
 fn model() -> Model {
+    model_with(host())
+}
+
+/// With this machine.
+fn model_with(machine: v1::Host) -> Model {
     let mut model = Model::new(1);
     let mut queries = Vec::new();
     let mut input = vec![Input::Link(true), Input::Tick];
@@ -167,7 +172,7 @@ fn model() -> Model {
                     version: Some("1.2.3".to_owned()),
                     ..v1::SystemInfo::default()
                 })),
-                Domain::Hosts => Said::Hosts(vec![host()]),
+                Domain::Hosts => Said::Hosts(vec![machine.clone()]),
                 Domain::Chassis => {
                     Said::Chassis(vec![v1::Chassis { name: "chassis".to_owned(), ..v1::Chassis::default() }])
                 }
@@ -597,5 +602,35 @@ fn users_are_changed_by_their_owner() {
     for (operation, enabled) in [(0, false), (1, true)] {
         let (asked, _): (v1::UpdateUserRequest, _) = bench.asked(Command::SetUserPassword, &[17, operation]);
         assert_eq!((paths(&asked), asked.user.unwrap().enabled), (vec!["enabled".to_owned()], Some(enabled)));
+    }
+}
+
+#[test]
+fn the_restart_cause_says_what_the_owner_of_the_machine_knows() {
+    use v1::HostRebootCause as Cause;
+    let mut bench = Bench::new();
+    assert_eq!(bench.said(Command::GetSystemRestartCause, &[]), Ok(vec![0, CHANNEL]), "it was never started");
+    let (restart, off, done) =
+        (v1::HostAction::ForceRestart, v1::HostAction::ForceOff, v1::OperationResult::Done);
+    for (cause, by, action, result, shown) in [
+        (Cause::Command, "boss", restart, done, 0x1),
+        (Cause::ResetButton, WATCHDOG, restart, done, 0x2),
+        (Cause::Command, WATCHDOG, restart, done, 0x4),
+        (Cause::PowerCycle, WATCHDOG, v1::HostAction::PowerCycle, done, 0x4),
+        // It switched off what somebody had started; or did not succeed.
+        (Cause::Command, WATCHDOG, off, done, 0x1),
+        (Cause::Command, WATCHDOG, restart, v1::OperationResult::Failed, 0x1),
+    ] {
+        let operation = v1::HostOperation {
+            action: action.into(),
+            result: result.into(),
+            username: by.to_owned(),
+            ..v1::HostOperation::default()
+        };
+        let reboot = v1::HostRebootInfo { reboot_cause: Some(cause.into()), ..v1::HostRebootInfo::default() };
+        bench.model =
+            model_with(v1::Host { last_reboot: Some(reboot), last_operation: Some(operation), ..host() });
+        let said = bench.said(Command::GetSystemRestartCause, &[]);
+        assert_eq!(said, Ok(vec![shown, CHANNEL]), "{cause:?} by {by}, {action:?}, {result:?}");
     }
 }

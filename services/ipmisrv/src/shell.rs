@@ -26,7 +26,7 @@ use units::Millis;
 use zeroize::Zeroizing;
 
 use crate::chunks::Written;
-use crate::commands;
+use crate::commands::{self, WATCHDOG};
 use crate::config::Config;
 use crate::error::Error;
 use crate::outcome::Outcome;
@@ -45,9 +45,6 @@ const CALL: Duration = Duration::from_secs(5);
 const LOGINS_MAX: usize = 64;
 /// Calls at once, for those who are logged in.
 const CALLS_MAX: usize = 128;
-
-/// As whom the watchdog of IPMI asks, which is no name of an account.
-const WATCHDOG: &str = "watchdog of IPMI";
 
 /// What was waited for.
 enum Done {
