@@ -384,7 +384,7 @@ fn a_subscription_is_made_of_what_a_client_asks_for_or_not_at_all() {
     let answer = bench.send(Method::Post, SUBSCRIPTIONS, &json!({"Context": "x"}));
     assert_eq!(said(&answer), "CreateFailedMissingReqProperties CreateFailedMissingReqProperties");
     assert!(bench.called.is_empty());
-    let mut by = |name, role| {
+    let by = |name, role| {
         let mut bench = Bench::by(asker(name, role));
         bench.say("rpc.EventService.CreateEventSubscription", &made);
         bench.send(Method::Post, SUBSCRIPTIONS, &full).status

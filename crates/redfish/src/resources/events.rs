@@ -43,7 +43,7 @@ pub(super) static SERVICE: Resource = Resource {
         ],
         run: submit,
     }],
-    ..Resource::new("EventService", "EventService.v1_2_0.EventService", &entity::EVENT_SERVICE, |world, _| {
+    ..Resource::new("EventService", "EventService.v1_8_0.EventService", &entity::EVENT_SERVICE, |world, _| {
         // The service is there without eventlog; only what eventlog says of itself is missing then.
         let sends = world.subscriptions().ok();
         Ok(Some(json!({
@@ -54,6 +54,9 @@ pub(super) static SERVICE: Resource = Resource {
             "RegistryPrefixes": [log::REGISTRY.prefix],
             "ResourceTypes": EVENT_TYPES,
             "SubordinateResourcesSupported": true,
+            "ExcludeMessageId": false,
+            "ExcludeRegistryPrefix": false,
+            "IncludeOriginOfConditionSupported": false,
             "DeliveryRetryAttempts": sends.map(|sends| sends.retry_attempts),
             "DeliveryRetryIntervalSeconds": sends.map(|sends| sends.retry_interval_ms.div_ceil(1000)),
             "SSEFilterPropertiesSupported": {

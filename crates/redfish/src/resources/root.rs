@@ -15,6 +15,7 @@ pub(super) static RESOURCE: Resource = Resource::new(
             "Name": "u-bmc",
             "RedfishVersion": "1.22.0",
             "Product": "u-bmc",
+            "Vendor": super::log::REGISTRY.owner,
             // Identity of this installation; it survives restarts and updates.
             "UUID": super::said(Some(&world.about.uuid)),
             "ProtocolFeaturesSupported": {

@@ -56,7 +56,10 @@ fn all(world: &World) -> Result<Vec<Firmware>, Fault> {
             id: controller.name.clone(),
             name: "Management controller".to_owned(),
             version: firmware.and_then(|firmware| firmware.version.clone()),
-            manufacturer: firmware.and_then(|firmware| firmware.vendor.clone()),
+            // Who answers this is that firmware.
+            manufacturer: firmware
+                .and_then(|firmware| firmware.vendor.clone())
+                .or_else(|| Some(super::log::REGISTRY.owner.to_owned())),
             of: format!("/redfish/v1/Managers/{}", controller.name),
         });
     }
