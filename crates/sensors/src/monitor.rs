@@ -4,7 +4,8 @@
 //! What is due is counted from when it was due and not from when it was asked, so nothing drifts; what was missed is not made up for.
 //!
 //! Rails fall before anybody hears that the host is off. That a sensor of a host fell below a threshold or failed is therefore held back for the
-//! time its values need to settle, and never told when the host turns out to be off.
+//! time its values need to settle, and never told when the host turns out to be off. While the host is in transition it is held back as well: a
+//! cycle takes the rails down and up again. What is over once the host is on and settled is never told then.
 
 use units::{Millis, Mono};
 
@@ -43,8 +44,19 @@ pub enum Event {
     },
     /// What a sensor told by itself.
     Pushed(usize, Result<f64, Fault>),
-    /// A host is on or off.
-    Host(usize, bool),
+    /// What is known of a host's power.
+    Host(usize, HostPower),
+}
+
+/// Power of a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostPower {
+    /// It has none.
+    Off,
+    /// It has power and is about to lose it, or got it and is not on yet.
+    Transition,
+    /// It is on.
+    On,
 }
 
 /// What is to be done.
@@ -99,9 +111,14 @@ struct Bus {
 
 #[derive(Debug, Clone, Copy)]
 struct Host {
+    /// That its sensors are read.
     on: Option<bool>,
     /// When it was switched on; none when it was on before the monitor was.
     since: Option<Mono>,
+    /// It is on and about to lose its power.
+    moving: bool,
+    /// When it ended a transition, on.
+    moved: Option<Mono>,
 }
 
 /// Changes that are held back at most; a sensor that flutters makes some in the time, and boards have a few hundred sensors.
@@ -113,6 +130,8 @@ struct Held {
     until: Mono,
     index: usize,
     change: Change,
+    /// It happened around a transition of the host: not told when it is over by the time it is due.
+    around: bool,
 }
 
 /// All sensors of a board.
@@ -160,7 +179,7 @@ impl Monitor {
                 Some(Source::Pushed) | None => {}
             }
         }
-        let hosts = vec![Host { on: None, since: None }; hosts];
+        let hosts = vec![Host { on: None, since: None, moving: false, moved: None }; hosts];
         Self { places, held: Vec::new(), buses: on, hosts, full_at: now + FULL_EVERY }
     }
 
@@ -218,7 +237,7 @@ impl Monitor {
     pub fn step(&mut self, now: Mono, event: Event, out: &mut Vec<Action>) {
         let mut made = Vec::new();
         let dropped = match event {
-            Event::Host(host, false) => self.drop_held(host),
+            Event::Host(host, HostPower::Off) => self.drop_held(host),
             _ => Vec::new(),
         };
         self.happened(now, event, &mut made);
@@ -228,7 +247,7 @@ impl Monitor {
     fn happened(&mut self, now: Mono, event: Event, out: &mut Vec<Action>) {
         match event {
             Event::Tick => {}
-            Event::Host(host, on) => self.host(now, host, on, out),
+            Event::Host(host, power) => self.power(now, host, power, out),
             Event::Pushed(index, sample) => {
                 let usable = self.is_usable(now, index);
                 let Some(place) = self.places.get_mut(index) else { return };
@@ -269,7 +288,10 @@ impl Monitor {
             }
         }
         // What was held long enough comes before what happened now.
-        let (due, held) = std::mem::take(&mut self.held).into_iter().partition(|held| held.until <= now);
+        self.leave_out_what_is_over(now);
+        let (due, held) = std::mem::take(&mut self.held)
+            .into_iter()
+            .partition(|held| held.until <= now && !self.is_moving(held.index));
         self.held = held;
         let due: Vec<Held> = due;
         out.extend(due.into_iter().map(|held| Action::Changed(held.index, held.change)));
@@ -283,19 +305,58 @@ impl Monitor {
             }
             let spec = self.sensor(index).map(Sensor::spec);
             let settle = spec.filter(|spec| spec.host.is_some()).map(|spec| spec.settle);
+            let rate = spec.map_or(Millis::ZERO, |spec| spec.rate);
             // In order: what follows something that is held back is told when that is.
             let after = self.held.iter().rev().find(|held| held.index == index).map(|held| held.until);
+            let around = self.is_around(now, index);
             match (settle, after) {
-                (Some(settle), _) if begins(&change) && settle > Millis::ZERO => {
-                    self.held.push(Held { until: now + settle, index, change });
+                (Some(settle), _) if begins(&change) && (settle > Millis::ZERO || around) => {
+                    let until = if around { now + settle + rate } else { now + settle };
+                    self.held.push(Held { until, index, change, around });
                 }
-                (_, Some(until)) => self.held.push(Held { until, index, change }),
+                (_, Some(until)) => self.held.push(Held { until, index, change, around }),
                 _ => out.push(Action::Changed(index, change)),
             }
         }
         // With more than that the oldest are told: a late word that the host was off is better than none.
         let surplus = self.held.len().saturating_sub(HELD_MAX);
         out.extend(self.held.drain(..surplus).map(|held| Action::Changed(held.index, held.change)));
+    }
+
+    /// Removes what began and ended around a transition, once it is due.
+    fn leave_out_what_is_over(&mut self, now: Mono) {
+        let mut at = 0;
+        while let Some(held) = self.held.get(at) {
+            let (index, change) = (held.index, held.change);
+            let due = held.until <= now && !self.is_moving(index);
+            let ends = |later: &Held| {
+                later.index == index && take_ended(&mut vec![(index, change)], index, &later.change)
+            };
+            let wanted = due && held.around && begins(&change);
+            let ended = wanted.then(|| self.held.iter().skip(at + 1).position(ends)).flatten();
+            match ended {
+                Some(after) => {
+                    self.held.remove(at + 1 + after);
+                    self.held.remove(at);
+                }
+                None => at += 1,
+            }
+        }
+    }
+
+    fn host_of(&self, index: usize) -> Option<&Host> {
+        self.hosts.get(self.places.get(index)?.sensor.spec().host?)
+    }
+
+    fn is_moving(&self, index: usize) -> bool {
+        self.host_of(index).is_some_and(|host| host.moving)
+    }
+
+    /// Whether the sensor's host is in transition, or has not settled since.
+    fn is_around(&self, now: Mono, index: usize) -> bool {
+        let settle = self.sensor(index).map_or(Millis::ZERO, |sensor| sensor.spec().settle);
+        self.host_of(index)
+            .is_some_and(|host| host.moving || host.moved.is_some_and(|moved| now < moved + settle))
     }
 
     /// Tells all readings now. Once at the start, for who asks, and every 30 s.
@@ -322,7 +383,7 @@ impl Monitor {
             .iter()
             .filter(|place| matches!(place.source, Source::Polled(_)))
             .filter_map(|place| place.sensor.deadline());
-        let held = self.held.iter().map(|held| held.until);
+        let held = self.held.iter().filter(|held| !self.is_moving(held.index)).map(|held| held.until);
         polls.chain(stale).chain(held).fold(self.full_at, Mono::min)
     }
 
@@ -338,6 +399,31 @@ impl Monitor {
         self.usable_from(index).is_some_and(|from| from <= now)
     }
 
+    fn power(&mut self, now: Mono, host: usize, power: HostPower, out: &mut Vec<Action>) {
+        let Some(known) = self.hosts.get_mut(host) else { return };
+        // One on its way up stays off until it is on.
+        let is_off = power == HostPower::Off || power == HostPower::Transition && known.on == Some(false);
+        let moving = power == HostPower::Transition && !is_off;
+        let moved = std::mem::replace(&mut known.moving, moving) && !moving && !is_off;
+        if moved {
+            known.moved = Some(now);
+        }
+        if moved || moving {
+            // Also what happened just before: a rail may fall before the word comes, and rise before the next.
+            for at in 0..self.held.len() {
+                let Some(index) = self.held.get(at).map(|held| held.index) else { continue };
+                let Some(spec) = self.sensor(index).map(Sensor::spec) else { continue };
+                // Read once more by then.
+                let (of, settled) = (spec.host, now + spec.settle + spec.rate);
+                if let Some(held) = self.held.get_mut(at).filter(|_| of == Some(host)) {
+                    held.around = true;
+                    held.until = held.until.max(settled);
+                }
+            }
+        }
+        self.host(now, host, !is_off, out);
+    }
+
     fn host(&mut self, now: Mono, host: usize, on: bool, out: &mut Vec<Action>) {
         let Some(known) = self.hosts.get_mut(host) else { return };
         if known.on == Some(on) {
@@ -345,7 +431,7 @@ impl Monitor {
         }
         // One that is found on has been on for a while.
         let since = known.on.is_some().then_some(now);
-        *known = Host { on: Some(on), since };
+        *known = Host { on: Some(on), since, ..*known };
         let of: Vec<usize> = (0..self.places.len())
             .filter(|index| self.sensor(*index).is_some_and(|sensor| sensor.spec().host == Some(host)))
             .collect();

@@ -1,7 +1,8 @@
 //! The monitor against buses that answer, hang and lie.
 
 use sensors::{
-    Action, Change, Event, Fault, Kind, Level, Levels, Monitor, Op, Quality, Reason, Source, Spec, Thresholds,
+    Action, Change, Event, Fault, HostPower, Kind, Level, Levels, Monitor, Op, Quality, Reason, Source, Spec,
+    Thresholds,
 };
 use units::{Millis, Mono};
 
@@ -157,7 +158,7 @@ fn rails_that_fall_because_the_host_is_switched_off_are_no_news() {
     let spec = Spec { host: Some(0), thresholds, ..Spec::new(Kind::Voltage) };
     let running = || {
         let mut monitor = Monitor::new(at(0), vec![(spec, Source::Polled(0))], 1, 1);
-        step(&mut monitor, 0, Event::Host(0, true));
+        step(&mut monitor, 0, Event::Host(0, HostPower::On));
         step(&mut monitor, 1, answer(0, &[(0, Ok(12.0))]));
         step(&mut monitor, 1_000, Event::Tick);
         let fell = step(&mut monitor, 1_001, answer(0, &[(0, Ok(3.18))]));
@@ -171,7 +172,7 @@ fn rails_that_fall_because_the_host_is_switched_off_are_no_news() {
     };
     // It was: neither that it fell nor that it is over.
     let mut monitor = running();
-    assert_eq!(changes(&step(&mut monitor, 1_400, Event::Host(0, false))), []);
+    assert_eq!(changes(&step(&mut monitor, 1_400, Event::Host(0, HostPower::Off))), []);
     assert_eq!(changes(&step(&mut monitor, 60_000, Event::Tick)), []);
     // It was not: told when the time to settle is over, in order with what came after it.
     let mut monitor = running();
@@ -187,7 +188,62 @@ fn rails_that_fall_because_the_host_is_switched_off_are_no_news() {
     // What was told is told to be over.
     let mut monitor = running();
     assert_eq!(changes(&step(&mut monitor, 3_001, Event::Tick)).len(), 2);
-    assert_eq!(changes(&step(&mut monitor, 3_100, Event::Host(0, false))).len(), 2);
+    assert_eq!(changes(&step(&mut monitor, 3_100, Event::Host(0, HostPower::Off))).len(), 2);
+}
+
+/// Rails of a host that is cycled: what is told, by when power-good is seen low in between, if at all.
+#[test]
+fn a_cycle_of_the_host_is_no_alarm_and_what_stays_wrong_after_it_is() {
+    let lower = Levels { critical: Some(10.0), ..Levels::default() };
+    let thresholds = Thresholds { lower, ..Thresholds::default() };
+    let spec = Spec { host: Some(0), thresholds, ..Spec::new(Kind::Voltage) };
+    let down = [(Level::Critical, true)];
+    for seen_off in [false, true] {
+        for (after, expected) in [(12.0, &[][..]), (3.0, &down[..])] {
+            let mut monitor = Monitor::new(at(0), vec![(spec, Source::Polled(0))], 1, 1);
+            step(&mut monitor, 0, Event::Host(0, HostPower::On));
+            let mut told = Vec::new();
+            for second in 0..40 {
+                let millis = second * 1_000;
+                told.extend(changes(&step(&mut monitor, millis, Event::Tick)));
+                // The rails fall a moment before the word that it goes down comes, and rise before that it is on.
+                let volts = match second {
+                    ..5 => 12.0,
+                    5..12 => 0.2,
+                    _ => after,
+                };
+                told.extend(changes(&step(&mut monitor, millis + 1, answer(0, &[(0, Ok(volts))]))));
+                let power = match second {
+                    6..8 | 11..13 => HostPower::Transition,
+                    8..11 if seen_off => HostPower::Off,
+                    8..11 => HostPower::Transition,
+                    _ => HostPower::On,
+                };
+                told.extend(changes(&step(&mut monitor, millis + 2, Event::Host(0, power))));
+                let early = second < 13 + 2;
+                assert!(!early || told.is_empty(), "second {second}, seen off: {seen_off}: {told:?}");
+                assert!(monitor.deadline() > at(millis), "it never asks to be woken for what it holds back");
+            }
+            assert_eq!(told, expected, "{after} V after it, seen off: {seen_off}");
+        }
+    }
+}
+
+#[test]
+fn too_much_is_told_in_a_transition_too_and_what_was_told_before_is_told_to_be_over_after_it() {
+    let lower = Levels { critical: Some(10.0), ..Levels::default() };
+    let upper = Levels { critical: Some(14.0), ..Levels::default() };
+    let thresholds = Thresholds { lower, upper, ..Thresholds::default() };
+    let spec = Spec { host: Some(0), thresholds, ..Spec::new(Kind::Voltage) };
+    let mut monitor = Monitor::new(at(0), vec![(spec, Source::Polled(0))], 1, 1);
+    step(&mut monitor, 0, Event::Host(0, HostPower::On));
+    step(&mut monitor, 1, answer(0, &[(0, Ok(3.0))]));
+    assert_eq!(changes(&step(&mut monitor, 3_000, Event::Tick)), [(Level::Critical, true)]);
+    step(&mut monitor, 3_500, Event::Host(0, HostPower::Transition));
+    let back = changes(&step(&mut monitor, 4_001, answer(0, &[(0, Ok(12.0))])));
+    assert_eq!(back, [(Level::Critical, false)]);
+    let high = changes(&step(&mut monitor, 5_001, answer(0, &[(0, Ok(15.0))])));
+    assert_eq!(high, [(Level::Critical, true)]);
 }
 
 #[test]
@@ -197,7 +253,7 @@ fn what_is_held_back_has_a_bound_and_none_of_it_is_lost() {
     let spec = Spec { host: Some(0), thresholds, ..Spec::new(Kind::Voltage) };
     let sensors = 3_000;
     let mut monitor = Monitor::new(at(0), vec![(spec, Source::Pushed); sensors], 0, 1);
-    step(&mut monitor, 0, Event::Host(0, true));
+    step(&mut monitor, 0, Event::Host(0, HostPower::On));
     let mut early = 0;
     for sensor in 0..sensors {
         early += changes(&step(&mut monitor, 10, Event::Pushed(sensor, Ok(3.0)))).len();
@@ -225,13 +281,13 @@ fn a_host_without_power_makes_its_sensors_unavailable_and_they_are_not_asked() {
     assert_eq!(quality(&monitor, 0), (Quality::Unavailable, Reason::HostUnknown));
     step(&mut monitor, 1, answer(0, &[(1, Ok(20.0))]));
     // It was on before the daemon was: nothing has to settle.
-    assert_eq!(polls(&step(&mut monitor, 10, Event::Host(0, true))), [(0, vec![0])]);
+    assert_eq!(polls(&step(&mut monitor, 10, Event::Host(0, HostPower::On))), [(0, vec![0])]);
     let hot = step(&mut monitor, 11, answer(0, &[(0, Ok(95.0))]));
     assert!(
         matches!(hot[0], Action::Changed(0, Change::Crossed(c)) if c.asserted && c.level == Level::Critical)
     );
     step(&mut monitor, 1_000, Event::Tick);
-    let off = step(&mut monitor, 1_001, Event::Host(0, false));
+    let off = step(&mut monitor, 1_001, Event::Host(0, HostPower::Off));
     assert!(matches!(off[0], Action::Changed(0, Change::Crossed(c)) if !c.asserted), "{off:?}");
     assert_eq!(told(&off), [vec![0, 2]]);
     // An answer under way comes too late.
@@ -241,7 +297,7 @@ fn a_host_without_power_makes_its_sensors_unavailable_and_they_are_not_asked() {
     assert_eq!(polls(&step(&mut monitor, 2_000, Event::Tick)), [(0, vec![1])]);
     step(&mut monitor, 2_001, answer(0, &[(1, Ok(20.0))]));
     // Back on: it settles first.
-    assert_eq!(polls(&step(&mut monitor, 2_500, Event::Host(0, true))), []);
+    assert_eq!(polls(&step(&mut monitor, 2_500, Event::Host(0, HostPower::On))), []);
     assert_eq!(polls(&step(&mut monitor, 3_000, Event::Tick)), [(0, vec![1])]);
     step(&mut monitor, 3_001, answer(0, &[(1, Ok(20.0))]));
     assert_eq!(polls(&step(&mut monitor, 4_500, Event::Tick)), [(0, vec![0, 1])]);
@@ -283,7 +339,7 @@ fn what_names_nothing_on_the_board_harms_nobody() {
     let spec = Spec { host: Some(7), ..Spec::new(Kind::Power) };
     let sensors = vec![(spec, Source::Polled(9)), (spec, Source::Computed(Op::Sum, vec![1, 5]))];
     let mut monitor = Monitor::new(at(0), sensors, 1, 1);
-    step(&mut monitor, 0, Event::Host(9, true));
+    step(&mut monitor, 0, Event::Host(9, HostPower::On));
     step(&mut monitor, 0, answer(9, &[(77, Ok(1.0))]));
     step(&mut monitor, 0, answer(0, &[(0, Ok(1.0)), (77, Ok(1.0))]));
     step(&mut monitor, 0, Event::Pushed(77, Ok(1.0)));

@@ -25,6 +25,8 @@ const SUBJECT: &str = "reading.sensors";
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// How often it is asked although nothing happened: an event may be lost.
 const ASK_EVERY: Millis = Millis::from_secs(30);
+/// And while a host is in transition, of whose steps there are no events.
+const ASK_IN_TRANSITION: Millis = Millis::from_secs(1);
 /// Requests that wait for the store at once.
 const WRITES: usize = 32;
 /// What the loop does not take as late: the rest of a poll's time-out is the driver's.
@@ -141,6 +143,8 @@ struct Daemon {
     asking: bool,
     ask_again: bool,
     asked_at: Mono,
+    /// Some host is in transition.
+    in_transition: bool,
 }
 
 impl Daemon {
@@ -185,6 +189,7 @@ impl Daemon {
             asking: false,
             ask_again: false,
             asked_at: Mono::ZERO,
+            in_transition: false,
             clock,
             board,
         };
@@ -215,7 +220,7 @@ impl Daemon {
     ) {
         let (mut shutdown, mut heartbeat) = (context.shutdown.clone(), context.heartbeat());
         loop {
-            let deadline = self.monitor.deadline().min(self.asked_at + ASK_EVERY);
+            let deadline = self.monitor.deadline().min(self.ask_at());
             let event = tokio::select! {
                 biased;
                 () = shutdown.wait() => Event::Stop,
@@ -235,7 +240,7 @@ impl Daemon {
             match event {
                 Event::Stop => return,
                 Event::Deadline => {
-                    if self.asked_at + ASK_EVERY <= self.clock.now() {
+                    if self.ask_at() <= self.clock.now() {
                         self.ask_hosts();
                     }
                     self.step(sensors::Event::Tick);
@@ -286,6 +291,10 @@ impl Daemon {
         self.work.spawn(async move { Completion::Polled(bus, read.await) });
     }
 
+    fn ask_at(&self) -> Mono {
+        self.asked_at + if self.in_transition { ASK_IN_TRANSITION } else { ASK_EVERY }
+    }
+
     fn ask_hosts(&mut self) {
         self.asked_at = self.clock.now();
         if std::mem::replace(&mut self.asking, true) {
@@ -311,12 +320,13 @@ impl Daemon {
                 let again = std::mem::take(&mut self.ask_again) || answer.is_err();
                 match answer {
                     Ok(answer) => {
+                        self.in_transition =
+                            answer.hosts.iter().any(|power| power.status() == v1::HostStatus::Transitioning);
                         for power in answer.hosts {
                             let host =
                                 self.board.hosts.iter().position(|host| host.id.as_str() == power.host);
-                            // While power-good cannot be read what was last known holds.
-                            if let (Some(host), Some(on)) = (host, power.power_good) {
-                                self.step(sensors::Event::Host(host, on));
+                            if let (Some(host), Some(power)) = (host, wire::power(&power)) {
+                                self.step(sensors::Event::Host(host, power));
                             }
                         }
                     }

@@ -2,7 +2,7 @@
 
 use schema::mask::MaskError;
 use schema::v1alpha1 as v1;
-use sensors::{Kind, Level, Levels, Quality, Reading, Reason, Side, Spec, Thresholds};
+use sensors::{HostPower, Kind, Level, Levels, Quality, Reading, Reason, Side, Spec, Thresholds};
 
 pub(crate) fn context(kind: Kind) -> v1::SensorContext {
     match kind {
@@ -34,6 +34,15 @@ pub(crate) fn unit(kind: Kind) -> v1::SensorUnit {
         Kind::Frequency => v1::SensorUnit::Hertz,
         Kind::Presence | Kind::Alert => v1::SensorUnit::Unspecified,
     }
+}
+
+/// None while power-good cannot be read: what was last known holds.
+pub(crate) fn power(power: &v1::HostPower) -> Option<HostPower> {
+    Some(match (power.power_good?, power.status()) {
+        (false, _) => HostPower::Off,
+        (true, v1::HostStatus::Transitioning) => HostPower::Transition,
+        (true, _) => HostPower::On,
+    })
 }
 
 pub(crate) fn quality(quality: Quality) -> v1::SensorQuality {
@@ -183,6 +192,18 @@ pub(crate) fn own(limits: &hal::Limits, spec: &Spec) -> Thresholds {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_that_has_power_and_is_about_to_lose_it_is_in_transition() {
+        let of = |power_good, status: v1::HostStatus| {
+            power(&v1::HostPower { power_good, status: status.into(), ..v1::HostPower::default() })
+        };
+        use v1::HostStatus::{Error, Off, On, Transitioning};
+        assert_eq!(of(Some(true), Transitioning), Some(HostPower::Transition));
+        assert_eq!(of(Some(false), Transitioning), Some(HostPower::Off));
+        assert_eq!((of(Some(true), On), of(Some(false), Off)), (Some(HostPower::On), Some(HostPower::Off)));
+        assert_eq!((of(None, Transitioning), of(None, Error)), (None, None));
+    }
 
     #[test]
     fn thresholds_survive_the_record() {
