@@ -41,4 +41,4 @@ pub use outgoing::{Outgoing, Typed, WAITING_MAX};
 pub use plain::Plain;
 pub use reader::{COALESCE, ENOUGH, PIECE, Piece, Reader};
 pub use ring::{RING, Ring};
-pub use session::{News, Refused, SESSIONS_MAX, SessionId, Sessions};
+pub use session::{FOR_ADMINISTRATORS, Holder, News, OF_ACCOUNT, Refused, SESSIONS_MAX, SessionId, Sessions};

@@ -2,6 +2,19 @@
 
 /// Sessions of one console at a time.
 pub const SESSIONS_MAX: usize = 16;
+/// Of these one account may have at most.
+pub const OF_ACCOUNT: usize = SESSIONS_MAX / 4;
+/// Places that only administrators get.
+pub const FOR_ADMINISTRATORS: usize = 4;
+
+/// Whose a session is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Name of the account.
+    pub account: String,
+    /// Whether it may configure the controller or users.
+    pub is_administrator: bool,
+}
 
 /// A session; no other has or had its number.
 pub type SessionId = u64;
@@ -35,6 +48,12 @@ pub enum Refused {
     /// No more sessions.
     #[error("this console has {SESSIONS_MAX} sessions already")]
     Full,
+    /// The account has its share.
+    #[error("this account has {OF_ACCOUNT} sessions of this console already")]
+    Share,
+    /// What is left is for administrators.
+    #[error("this console has {} sessions already; the other places are kept for administrators", SESSIONS_MAX - FOR_ADMINISTRATORS)]
+    Kept,
     /// It was opened for reading.
     #[error("this session was opened for reading only")]
     ReadOnly,
@@ -50,6 +69,7 @@ pub enum Refused {
 struct Session {
     id: SessionId,
     who: String,
+    holder: Holder,
     may_write: bool,
 }
 
@@ -62,16 +82,35 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// Lets a session in.
+    /// Whether this account may have one more: a quarter of the places at most, and without being an administrator's not the last four.
     ///
     /// # Errors
-    /// [`Refused::Full`]
-    pub fn join(&mut self, who: &str, may_write: bool) -> Result<SessionId, Refused> {
+    /// [`Refused::Full`], [`Refused::Share`], [`Refused::Kept`]
+    pub fn room_for(&self, holder: &Holder) -> Result<(), Refused> {
+        let having =
+            |is: &dyn Fn(&Holder) -> bool| self.present.iter().filter(|session| is(&session.holder)).count();
+        if having(&|other| other.account == holder.account) >= OF_ACCOUNT {
+            return Err(Refused::Share);
+        }
         if self.present.len() >= SESSIONS_MAX {
             return Err(Refused::Full);
         }
+        if !holder.is_administrator
+            && having(&|other| !other.is_administrator) >= SESSIONS_MAX - FOR_ADMINISTRATORS
+        {
+            return Err(Refused::Kept);
+        }
+        Ok(())
+    }
+
+    /// Lets a session in.
+    ///
+    /// # Errors
+    /// As [`Self::room_for`].
+    pub fn join(&mut self, who: &str, holder: Holder, may_write: bool) -> Result<SessionId, Refused> {
+        self.room_for(&holder)?;
         self.last += 1;
-        self.present.push(Session { id: self.last, who: who.to_owned(), may_write });
+        self.present.push(Session { id: self.last, who: who.to_owned(), holder, may_write });
         Ok(self.last)
     }
 

@@ -2,8 +2,9 @@
 
 use serial::frame::{Command, HEAD, Kind, Malformed, Notice, PAYLOAD_MAX, encode, head};
 use serial::{
-    Allowances, Escape, Escapes, Key, Log, News, Outgoing, Piece, Plain, Rate, Reader, Refused, Ring,
-    SESSIONS_MAX, Sessions, Typed, WAITING_MAX, parse_line, wants_rotation,
+    Allowances, Escape, Escapes, FOR_ADMINISTRATORS, Holder, Key, Log, News, OF_ACCOUNT, Outgoing, Piece,
+    Plain, Rate, Reader, Refused, Ring, SESSIONS_MAX, Sessions, Typed, WAITING_MAX, parse_line,
+    wants_rotation,
 };
 use units::Mono;
 
@@ -55,9 +56,9 @@ fn a_session_begins_with_what_was_there_before_as_far_as_it_wants() {
 #[test]
 fn the_keyboard_is_one_session_s_and_is_taken_over_only_when_asked_for() {
     let mut sessions = Sessions::default();
-    let ann = sessions.join("ann", true).unwrap();
-    let bob = sessions.join("bob", true).unwrap();
-    let eve = sessions.join("eve", false).unwrap();
+    let ann = sessions.join("ann", operator("ann"), true).unwrap();
+    let bob = sessions.join("bob", operator("bob"), true).unwrap();
+    let eve = sessions.join("eve", operator("eve"), false).unwrap();
     assert_eq!(
         sessions.typed(ann),
         Ok(Some(News::Writes { writer: ann, from: None })),
@@ -75,10 +76,38 @@ fn the_keyboard_is_one_session_s_and_is_taken_over_only_when_asked_for() {
     assert_eq!(sessions.typed(ann), Ok(Some(News::Writes { writer: ann, from: None })));
     assert_eq!(sessions.leave(ann), Some(News::Went { who: "ann".into(), wrote: true }));
     assert_eq!((sessions.writer(), sessions.typed(ann)), (None, Err(Refused::Gone)));
-    for _ in sessions.count()..SESSIONS_MAX {
-        sessions.join("x", true).unwrap();
+}
+
+fn operator(name: &str) -> Holder {
+    Holder { account: name.to_owned(), is_administrator: false }
+}
+
+#[test]
+fn one_account_has_a_quarter_of_the_places_and_operators_leave_four_for_administrators() {
+    let administrator = |name: &str| Holder { is_administrator: true, ..operator(name) };
+    let mut sessions = Sessions::default();
+    let mut eves = Vec::new();
+    for _ in 0..OF_ACCOUNT {
+        eves.push(sessions.join("eve (10.0.0.1)", operator("eve"), true).unwrap());
     }
-    assert_eq!(sessions.join("x", true), Err(Refused::Full));
+    assert_eq!(sessions.join("eve (10.0.0.2)", operator("eve"), false), Err(Refused::Share));
+    for name in ["mallory", "trudy"] {
+        for _ in 0..OF_ACCOUNT {
+            sessions.join(name, operator(name), true).unwrap();
+        }
+    }
+    assert_eq!(sessions.count(), SESSIONS_MAX - FOR_ADMINISTRATORS);
+    assert_eq!(sessions.join("bob", operator("bob"), true), Err(Refused::Kept));
+    for _ in 0..FOR_ADMINISTRATORS {
+        sessions.join("ann", administrator("ann"), true).unwrap();
+    }
+    assert_eq!(sessions.join("ann", administrator("ann"), true), Err(Refused::Share));
+    assert_eq!(sessions.join("root", administrator("root"), true), Err(Refused::Full));
+    sessions.leave(eves[0]);
+    assert_eq!(sessions.room_for(&operator("bob")), Ok(()));
+    // Beyond those kept for them administrators take any.
+    sessions.join("root", administrator("root"), true).unwrap();
+    assert_eq!(sessions.join("bob", operator("bob"), true), Err(Refused::Full));
 }
 
 fn keys(typed: &[u8]) -> (String, Vec<Escape>) {

@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use data_encoding::HEXLOWER;
 use serial::frame::Notice;
-use serial::{Allowances, Log, Outgoing, RING, Rate, Refused, Ring, SessionId, Sessions, Typed};
+use serial::{Allowances, Holder, Log, Outgoing, RING, Rate, Refused, Ring, SessionId, Sessions, Typed};
 use service::Clock;
 use tokio::sync::{Notify, watch};
 
@@ -259,9 +259,9 @@ impl Desk {
     /// Lets a session in.
     ///
     /// # Errors
-    /// [`Refused::Full`]
-    pub(crate) fn join(&self, who: &str, may_write: bool) -> Result<SessionId, Refused> {
-        self.change(|state| state.sessions.join(who, may_write))
+    /// [`Refused`]: its account has its share, or there is no place.
+    pub(crate) fn join(&self, who: &str, holder: Holder, may_write: bool) -> Result<SessionId, Refused> {
+        self.change(|state| state.sessions.join(who, holder, may_write))
     }
 
     fn wall(&self) -> i64 {

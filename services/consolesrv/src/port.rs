@@ -159,6 +159,10 @@ mod tests {
 
     use super::*;
 
+    fn ann() -> serial::Holder {
+        serial::Holder { account: "ann".to_owned(), is_administrator: false }
+    }
+
     async fn opened(desk: &Arc<Desk>) -> (File, tokio::task::JoinHandle<()>, SessionId) {
         let host = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&host).unwrap();
@@ -168,7 +172,7 @@ mod tests {
             "host": "system", "device": null, "baud": 115_200, "parity": Parity::None, "flow": FlowControl::None,
         });
         let console = serde_json::from_value::<Console>(text).unwrap();
-        let id = desk.join("ann", true).unwrap();
+        let id = desk.join("ann", ann(), true).unwrap();
         desk.change(|state| state.sessions.typed(id)).unwrap();
         let mut changes = desk.changes();
         let served = Arc::clone(desk);
@@ -210,7 +214,7 @@ mod tests {
     #[tokio::test]
     async fn what_was_typed_before_a_port_came_back_is_not_written() {
         let desk = Arc::new(Desk::new("system", Clock::new()));
-        let id = desk.join("ann", true).unwrap();
+        let id = desk.join("ann", ann(), true).unwrap();
         desk.change(|state| state.outgoing.push(id, Typed::Bytes(b"stale".to_vec()))).unwrap();
         let (mut host, task, id) = opened(&desk).await;
         desk.change(|state| state.sessions.take_over(id)).unwrap();

@@ -39,7 +39,7 @@ pub(crate) async fn serve(stream: UnixStream, shared: &Shared) {
     } else {
         format!("{} ({})", pass.username, pass.address)
     };
-    let id = match desk.join(&who, !pass.read_only) {
+    let id = match desk.join(&who, pass.holder(), !pass.read_only) {
         Ok(id) => id,
         Err(refused) => {
             let _ = notice(&mut to, &Notice::End { reason: refused.to_string() }).await;
@@ -207,7 +207,7 @@ async fn read(from: &mut OwnedReadHalf) -> io::Result<Option<(Kind, Vec<u8>)>> {
 #[cfg(test)]
 mod tests {
     use serial::frame::PAYLOAD_MAX;
-    use serial::{WAITING_MAX, frame};
+    use serial::{Holder, WAITING_MAX, frame};
     use service::Clock;
     use tokio::sync::Semaphore;
 
@@ -223,6 +223,7 @@ mod tests {
             let pass = Pass {
                 desk: 0,
                 username: username.to_owned(),
+                is_administrator: false,
                 address: String::new(),
                 request_id: String::new(),
                 replay: 0,
@@ -308,7 +309,9 @@ mod tests {
     #[tokio::test]
     async fn who_waits_for_room_is_told_at_once_that_another_took_over() {
         let (_shared, desk, _told) = shared();
-        let [ann, bob] = ["ann", "bob"].map(|who| desk.join(who, true).unwrap());
+        let [ann, bob] = ["ann", "bob"].map(|who| {
+            desk.join(who, Holder { account: who.to_owned(), is_administrator: false }, true).unwrap()
+        });
         desk.change(|state| state.sessions.typed(ann)).unwrap();
         for _ in 0..WAITING_MAX {
             desk.send(ann, Typed::Bytes(vec![b'a'; PAYLOAD_MAX])).await.unwrap();

@@ -10,7 +10,6 @@ use board::{Board, Console, FlowControl, Parity};
 use ipc::{EventBuilder, Outbox, Request, Status};
 use schema::server::ConsoleServiceCall;
 use schema::v1alpha1 as v1;
-use serial::{Refused, SESSIONS_MAX};
 use service::{Context, ErrorChain};
 use tokio::net::UnixListener;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -206,22 +205,27 @@ async fn answer(
         ConsoleServiceCall::OpenConsole(open, reply) => {
             let by = reply.context();
             let principal = by.principal.as_ref();
-            let found = find(&open.name).and_then(|index| match shared.desks.get(index) {
-                // Said here, where there is a code for it; who comes in between is told on the socket.
-                Some(desk) if desk.lock().sessions.count() >= SESSIONS_MAX => {
-                    Err(Status::resource_exhausted(Refused::Full.to_string()))
-                }
-                _ => Ok(index),
-            });
-            let pass = found.map(|desk| Pass {
+            let may = |privilege: v1::Privilege| {
+                principal.is_some_and(|principal| principal.privileges.contains(&privilege.into()))
+            };
+            let is_administrator = may(v1::Privilege::ConfigureManager) || may(v1::Privilege::ConfigureUsers);
+            let pass = find(&open.name).map(|desk| Pass {
                 desk,
                 username: by.username().to_owned(),
+                is_administrator,
                 address: principal.map(|principal| principal.address.clone()).unwrap_or_default(),
                 request_id: by.request_id.as_str().to_owned(),
                 replay: open.replay_bytes,
                 read_only: open.read_only,
                 take_over: open.take_over,
                 bytes_only: open.bytes_only,
+            });
+            let pass = pass.and_then(|pass| {
+                // Said here, where there is a code for it; who comes in between is told on the socket.
+                let room =
+                    shared.desks.get(pass.desk).map(|desk| desk.lock().sessions.room_for(&pass.holder()));
+                room.unwrap_or(Ok(())).map_err(|refused| Status::resource_exhausted(refused.to_string()))?;
+                Ok(pass)
             });
             let issued = match pass {
                 Ok(pass) => shared.tickets.lock().await.issue(pass, Instant::now()).map_err(|error| {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
+use serial::Holder;
 use tokio::time::Instant;
 
 /// How long a ticket is good.
@@ -16,6 +17,8 @@ pub(crate) struct Pass {
     /// Which console.
     pub(crate) desk: usize,
     pub(crate) username: String,
+    /// It may configure the controller or users.
+    pub(crate) is_administrator: bool,
     pub(crate) address: String,
     pub(crate) request_id: String,
     pub(crate) replay: u32,
@@ -23,6 +26,13 @@ pub(crate) struct Pass {
     pub(crate) take_over: bool,
     /// Nothing is told beside bytes.
     pub(crate) bytes_only: bool,
+}
+
+impl Pass {
+    /// Whose the session is.
+    pub(crate) fn holder(&self) -> Holder {
+        Holder { account: self.username.clone(), is_administrator: self.is_administrator }
+    }
 }
 
 /// Those that are out.
@@ -67,6 +77,7 @@ mod tests {
         Pass {
             desk,
             username,
+            is_administrator: false,
             address,
             request_id,
             replay: 0,
