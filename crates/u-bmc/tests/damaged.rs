@@ -248,3 +248,46 @@ async fn a_lock_whose_folder_is_missing_stays() -> Result {
     .await?;
     suite.stop().await
 }
+
+/// What is wrong with daemons' own files is told where people look, not in the log alone.
+#[tokio::test]
+async fn damage_of_a_daemon_s_own_files_is_an_event_and_in_the_status() -> Result {
+    let state = tempfile::tempdir()?;
+    let at = |path: &str| state.path().join(path);
+    let suite = suite(state.path()).start().await?;
+    // With a password that IPMI has room for: something is sealed with the key.
+    let user = json!({ "user": { "username": SECOND.0, "role": "Administrator", "ipmiAccess": true }, "password": SECOND.1 });
+    let made = suite.admin().post("/api/v1alpha1/users", &user).await?;
+    ensure!(made.status == 200 && made.json()?["user"]["ipmiReady"] == true, "{}", made.text());
+    let path = format!("/api/v1alpha1/users/{}", made.json()?["user"]["id"].as_str().context("an id")?);
+    ensure!(gets_in(&suite.client(Credential::None), SECOND).await?, "the second");
+    suite.stop().await?;
+    let told = async |damaged: &[&str], ready: bool| -> Result {
+        let suite = self::suite(state.path()).start().await?;
+        let admin = suite.admin();
+        for file in damaged {
+            let component = file.replace(['/', '.'], "_");
+            let event = format!("/api/v1alpha1/events?component={component}");
+            eventually("status and event tell it", FOLLOW, || async {
+                let status = admin.get("/api/v1alpha1/system/health").await?.text().contains(file);
+                Ok(status && admin.get(&event).await?.text().contains(file))
+            })
+            .await
+            .with_context(|| format!("{file}\n{}", suite.log().join("\n")))?;
+        }
+        let user = admin.get(&path).await?.json()?;
+        ensure!(user["user"]["ipmiReady"] == ready, "{user}");
+        suite.stop().await
+    };
+    std::fs::create_dir_all(at("consolesrv"))?;
+    std::fs::write(at("consolesrv/system.log"), [0; 64])?;
+    std::fs::write(at("usermgr/ipmi-key"), b"short")?;
+    std::fs::create_dir(at("usermgr/recovery-password"))?;
+    told(&["consolesrv/system.log", "usermgr/ipmi-key", "usermgr/recovery-password"], true).await?;
+    for file in ["usermgr/ipmi-key", "usermgr/ipmi-key.2"] {
+        std::fs::write(at(file), b"short")?;
+    }
+    told(&["usermgr/ipmi-key"], false).await?;
+    std::fs::remove_dir_all(at("usermgr"))?;
+    told(&["usermgr/accounts-made", "usermgr/ipmi-key"], false).await
+}

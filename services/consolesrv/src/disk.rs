@@ -31,15 +31,17 @@ impl Disk {
         Self { newer: file(""), older: file(".1"), open: None, missed: 0 }
     }
 
-    /// Looks at the files once, and says what is wrong with them. What is no file is put aside: it would keep every line from being written.
-    pub(crate) fn inspect(&self) -> Vec<String> {
+    /// Looks at the files once, and says what is wrong with which. What is no file is put aside: it would keep every line from being written.
+    pub(crate) fn inspect(&self) -> Vec<(String, String)> {
         let mut told = Vec::new();
         for path in [&self.newer, &self.older] {
+            let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let mut tell = |what: String| told.push((file.clone(), what));
             let is_file = match path.symlink_metadata() {
                 Ok(metadata) => metadata.is_file(),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => {
-                    told.push(format!("{}: {error}", path.display()));
+                    tell(error.to_string());
                     continue;
                 }
             };
@@ -49,22 +51,22 @@ impl Disk {
                 let moved = std::fs::rename(path, &aside);
                 let became =
                     moved.map_or_else(|error| format!("stays: {error}"), |()| "put aside".to_owned());
-                told.push(format!("{}: is no file; {became}", path.display()));
+                tell(format!("is no file; {became}"));
                 continue;
             }
             let mut all = Vec::new();
             match File::open(path).and_then(|file| file.take(FILE_MAX).read_to_end(&mut all)) {
-                Ok(0) => told.push(format!("{}: is empty", path.display())),
+                Ok(0) => tell("is empty".to_owned()),
                 Ok(_) => {
                     // The end of the last line, where there is one.
                     let whole = all.strip_suffix(b"\n").unwrap_or(&all);
                     let bad = whole.split(|byte| *byte == b'\n').filter(|line| parse_line(line).is_none());
                     match bad.count() {
                         0 => {}
-                        lines => told.push(format!("{}: {lines} lines cannot be read", path.display())),
+                        lines => tell(format!("{lines} lines cannot be read")),
                     }
                 }
-                Err(error) => told.push(format!("{}: {error}", path.display())),
+                Err(error) => tell(error.to_string()),
             }
         }
         told
@@ -284,9 +286,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("system.log");
         let mut disk = Disk::new(dir.path(), "system");
-        assert_eq!(disk.inspect(), [""; 0]);
+        assert_eq!(disk.inspect(), []);
         disk.append(&batch("one")).unwrap();
-        assert_eq!(disk.inspect(), [""; 0]);
+        assert_eq!(disk.inspect(), []);
         let whole = std::fs::read(&file).unwrap();
         for bytes in [&b""[..], &whole[..9], &[0; 30], &[&whole[..], b"2026-11"].concat()] {
             std::fs::write(&file, bytes).unwrap();
@@ -298,7 +300,9 @@ mod tests {
         std::fs::remove_file(&file).unwrap();
         std::fs::create_dir(&file).unwrap();
         let mut disk = Disk::new(dir.path(), "system");
-        assert!(disk.inspect()[0].contains("put aside"));
+        assert!(
+            matches!(&disk.inspect()[..], [(name, what)] if name == "system.log" && what.contains("put aside"))
+        );
         disk.append(&batch("three")).unwrap();
         assert_eq!(texts(&disk, 9), ["three"]);
     }

@@ -55,8 +55,9 @@ pub async fn run(context: Context) -> Result<(), Error> {
         let device = console.device.clone();
         let device = device.unwrap_or_else(|| context.run_dir.join(format!("console-{}", console.host)));
         let disk = Disk::new(&context.state_dir, &desk.name);
-        for what in disk.inspect() {
-            tracing::warn!(console = desk.name, what, "log of console is damaged: some of it is lost");
+        for (file, what) in disk.inspect() {
+            tracing::warn!(console = desk.name, file, what, "log of console is damaged: some of it is lost");
+            context.notify.finding(&file, &what);
         }
         let disk = Arc::new(std::sync::Mutex::new(disk));
         let (served, kept, files) = (Arc::clone(&desk), Arc::clone(&desk), Arc::clone(&disk));

@@ -58,15 +58,18 @@ pub(crate) struct First {
     pub(crate) recovered: bool,
 }
 
-/// The password in [`RECOVERY_FILE`]. One that cannot be used is told and left where it is: it must not keep the daemon down.
-pub(crate) fn recovery(state_dir: &Path, limits: &Limits) -> Option<Password> {
+/// The password in [`RECOVERY_FILE`], if there is one. One that cannot be used is logged and left where it is: it must not keep the daemon down.
+///
+/// # Errors
+/// It cannot be used, to be told.
+pub(crate) fn recovery(state_dir: &Path, limits: &Limits) -> Result<Option<Password>, Error> {
     let path = state_dir.join(RECOVERY_FILE);
     match read_password(&path, limits) {
-        Ok(password) => Some(password),
-        Err(Error::PasswordFile { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => None,
+        Ok(password) => Ok(Some(password)),
+        Err(Error::PasswordFile { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => {
             tracing::error!(error = %service::ErrorChain(&error), "recovery password not applied");
-            None
+            Err(error)
         }
     }
 }

@@ -58,7 +58,7 @@ impl Secrets {
         folder: &Path,
         is_sealed: bool,
         random: impl FnOnce(&mut [u8]) -> bool,
-    ) -> io::Result<(Self, Vec<String>)> {
+    ) -> io::Result<(Self, Vec<(&'static str, String)>)> {
         let folder = service::Folder::open(folder)?;
         let mut told = Vec::new();
         let read = |file: &str| match folder.read(file, KEPT) {
@@ -79,7 +79,8 @@ impl Secrets {
                     return Err(io::Error::other("there are no random bytes"));
                 }
                 if is_sealed {
-                    told.push("ipmi-key is gone: accounts of IPMI need their passwords set again".to_owned());
+                    let what = "it is gone with its copy: accounts of IPMI need their passwords set again";
+                    told.push((FILES[0], what.to_owned()));
                 }
                 key
             }
@@ -98,7 +99,7 @@ impl Secrets {
             let was = read.err().map_or_else(|| "another key".to_owned(), |error| error.to_string());
             let became =
                 written.map_or_else(|error| format!("stays so: {error}"), |()| "made anew".to_owned());
-            told.push(format!("{file}: {was}; {became}"));
+            told.push((file, format!("{was}; {became}")));
         }
         let secrets = Self::new(&key).ok_or_else(|| io::Error::other("the key is not taken"))?;
         Ok((secrets, told))
@@ -193,7 +194,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let ann = UserId::from_random([1; 8]);
         let (secrets, told) = Secrets::load(folder.path(), false, fill).unwrap();
-        assert_eq!(told, [""; 0]);
+        assert_eq!(told, []);
         let sealed = secrets.seal(&ann, &Password::new("tr0mbone".into()), [9; NONCE]);
         let opens = |damage: &str| {
             let (again, told) = Secrets::load(folder.path(), true, |_| false).unwrap();
@@ -238,6 +239,6 @@ mod tests {
         }
         let (_, told) = Secrets::load(folder.path(), true, fill).unwrap();
         assert_eq!(told.len(), 1);
-        assert_eq!(Secrets::load(folder.path(), true, fill).unwrap().1, [""; 0]);
+        assert_eq!(Secrets::load(folder.path(), true, fill).unwrap().1, []);
     }
 }

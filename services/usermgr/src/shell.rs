@@ -48,7 +48,10 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let store = Store::open(&bus).await?;
     let mut found = store.accounts(limits.max_users).await?;
     let sessions = store.sessions().await?;
-    let recovery = boot::recovery(&local.state_dir, &limits);
+    let recovery = boot::recovery(&local.state_dir, &limits).unwrap_or_else(|error| {
+        local.notify.finding(boot::RECOVERY_FILE, &format!("not applied: {}", service::ErrorChain(&error)));
+        None
+    });
 
     let made_before = boot::accounts_were_made(&local.state_dir);
     let given = match config.admin_password_file.as_deref().map(|path| boot::read_password(path, &limits)) {
@@ -63,6 +66,8 @@ pub async fn run(context: Context) -> Result<(), Error> {
     };
     let is_administrator = |account: &auth::Account| account.enabled && account.role == Role::Administrator;
     let has_administrator = found.accounts.list().into_iter().any(is_administrator);
+    // Such an account was stored long after the file was made: it was there.
+    let has_used = found.accounts.list().into_iter().any(|account| account.last_login.is_some());
     if made_before && (found.is_empty || found.lost && !has_administrator) {
         let file = local.state_dir.join(boot::RECOVERY_FILE);
         let what = format!(
@@ -101,6 +106,9 @@ pub async fn run(context: Context) -> Result<(), Error> {
 
     let has_any = !found.is_empty || !found.accounts.is_empty();
     if has_any && !made_before {
+        if has_used {
+            local.notify.finding(boot::ACCOUNTS_MADE, "it is gone though accounts were in use; made anew");
+        }
         boot::remember_accounts(&local.state_dir);
     }
 
@@ -112,14 +120,19 @@ pub async fn run(context: Context) -> Result<(), Error> {
         Machine::new(limits, entropy, decoy, found.accounts, sessions, counted.as_deref(), now(&clock));
     let secrets = match Secrets::load(&local.state_dir, is_sealed, |bytes| getrandom::fill(bytes).is_ok()) {
         Ok((secrets, told)) => {
-            for what in told {
-                tracing::warn!(what, "repaired key of IPMI passwords");
+            for (file, what) in told {
+                tracing::warn!(file, what, "repaired key of IPMI passwords");
+                local.notify.finding(file, &what);
             }
             Some(secrets)
         }
         Err(error) => {
-            let [file, _] = crate::secret::FILES;
-            let file = local.state_dir.join(file);
+            let [name, _] = crate::secret::FILES;
+            let file = local.state_dir.join(name);
+            local.notify.finding(
+                name,
+                &format!("neither it nor its copy can be used ({error}): no login over IPMI until both are removed, usermgr restarts and the passwords are set again"),
+            );
             tracing::error!(path = %file.display(), %error, "cannot use the key of IPMI passwords: no login over IPMI");
             local.notify.status(format!(
                 "no login over IPMI: {} cannot be used ({error}); remove it and its copy, and set the passwords of IPMI accounts again",

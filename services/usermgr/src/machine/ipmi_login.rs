@@ -29,6 +29,12 @@ fn suite(number: u32) -> Result<Suite, Status> {
 }
 
 impl Machine {
+    /// Whether an account can log in over IPMI: what was sealed for it opens, with the key there is.
+    pub(super) fn ipmi_ready(&self, account: &auth::Account) -> bool {
+        let opened = |sealed: &[u8]| self.secrets.as_ref()?.open(&account.id, sealed);
+        account.ipmi_secret.as_deref().and_then(opened).is_some()
+    }
+
     fn secrets(&self) -> Result<&Secrets, Status> {
         self.secrets.as_ref().ok_or_else(|| Status::unavailable("usermgr has no key for the secrets of IPMI"))
     }

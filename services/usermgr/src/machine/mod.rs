@@ -681,6 +681,7 @@ impl Machine {
             locked_for: standing.locked_for,
             threshold: self.limits.lockout.threshold,
             now: now.wall,
+            ipmi_ready: self.ipmi_ready(account),
         }
     }
 
@@ -809,7 +810,11 @@ impl Machine {
     }
 
     fn list_account_names(&self) -> v1::ListAccountNamesResponse {
-        let accounts = self.accounts.list().into_iter().map(wire::account_name);
+        let accounts = self
+            .accounts
+            .list()
+            .into_iter()
+            .map(|account| wire::account_name(account, self.ipmi_ready(account)));
         v1::ListAccountNamesResponse { accounts: accounts.collect() }
     }
 

@@ -269,6 +269,8 @@ pub(crate) struct AccountFacts {
     pub(crate) locked_for: Millis,
     pub(crate) threshold: u32,
     pub(crate) now: UnixMillis,
+    /// It can log in over IPMI.
+    pub(crate) ipmi_ready: bool,
 }
 
 /// An account as the API shows it.
@@ -301,19 +303,19 @@ pub(crate) fn user(account: &Account, facts: AccountFacts) -> v1::User {
         password_expires_at: facts.password_expires_at.map(timestamp),
         lockout_info,
         ipmi_access: Some(account.ipmi),
-        ipmi_ready: account.ipmi_secret.is_some(),
+        ipmi_ready: facts.ipmi_ready,
         ipmi_user: account.ipmi_user.map(u32::from),
     }
 }
 
 /// What other daemons may know of an account.
-pub(crate) fn account_name(account: &Account) -> v1::AccountName {
+pub(crate) fn account_name(account: &Account, ipmi_ready: bool) -> v1::AccountName {
     v1::AccountName {
         id: account.id.as_str().to_owned(),
         username: account.name.as_str().to_owned(),
         role: account.role.name().to_owned(),
         enabled: account.enabled,
-        ipmi: account.ipmi_secret.is_some(),
+        ipmi: ipmi_ready,
         ipmi_user: account.ipmi_user.map(u32::from).unwrap_or_default(),
     }
 }

@@ -75,6 +75,26 @@ fn who_may_log_in_over_ipmi_does_with_the_next_password_and_nobody_else() {
 }
 
 #[test]
+fn an_account_whose_key_is_lost_is_not_said_to_be_ready() {
+    let mut bench = bench();
+    let ready = |bench: &mut Bench| {
+        let user = bench.machine.accounts.by_name(NAME).unwrap().clone();
+        bench.machine.ipmi_ready(&user)
+    };
+    assert!(!ready(&mut bench), "nothing is sealed for it");
+    set_password(&mut bench, NAME, "glockenspiel-7").unwrap();
+    assert!(ready(&mut bench));
+    // Both files were lost: another key was made, or none can be used.
+    bench.machine.secrets = Secrets::new(&[8; 32]);
+    assert!(!ready(&mut bench));
+    bench.machine.secrets = None;
+    assert!(!ready(&mut bench));
+    bench.machine.secrets = Secrets::new(&[8; 32]);
+    set_password(&mut bench, NAME, "glockenspiel-8").unwrap();
+    assert!(ready(&mut bench));
+}
+
+#[test]
 fn guessing_over_ipmi_is_locked_out_as_everywhere() {
     let mut bench = bench();
     set_password(&mut bench, NAME, "glockenspiel-7").unwrap();
