@@ -491,9 +491,35 @@ async fn on_medium(work: impl FnOnce() -> std::io::Result<()> + Send + 'static) 
 }
 
 fn not_stored(what: &str, error: &std::io::Error) -> Status {
-    Status::unavailable(format!("{what} cannot be stored: {error}")).with_reason("NOT_STORED")
+    // A medium that is full is told as by the store: it is the same one.
+    let (text, reason) = match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            ("no room is left in the state directory".to_owned(), ipc::STORE_FULL)
+        }
+        _ => (error.to_string(), "NOT_STORED"),
+    };
+    Status::unavailable(format!("{what} cannot be stored: {text}")).with_reason(reason)
 }
 
 fn by(context: &CallContext) -> By {
     By { username: context.username().to_owned(), request_id: context.request_id.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error, ErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn a_full_medium_has_the_reason_that_the_store_has_for_it() {
+        for (error, reason) in [
+            (Error::from_raw_os_error(28), ipc::STORE_FULL),
+            (ErrorKind::QuotaExceeded.into(), ipc::STORE_FULL),
+            (ErrorKind::ReadOnlyFilesystem.into(), "NOT_STORED"),
+        ] {
+            let status = not_stored("the profile", &error);
+            assert_eq!((status.code, status.reason()), (ipc::Code::Unavailable, reason), "{status}");
+        }
+    }
 }

@@ -77,6 +77,8 @@ pub(super) fn of_rest(http: StatusCode, body: &[u8]) -> Failure {
     #[derive(Deserialize, Default)]
     struct Rest {
         #[serde(default)]
+        code: i32,
+        #[serde(default)]
         message: String,
         #[serde(default)]
         details: Vec<Info>,
@@ -89,8 +91,13 @@ pub(super) fn of_rest(http: StatusCode, body: &[u8]) -> Failure {
     let said: Rest = serde_json::from_slice(body).unwrap_or_default();
     let message = if said.message.is_empty() { format!("the server answered {http}") } else { said.message };
     let reason = said.details.into_iter().map(|info| info.reason).find(|reason| !reason.is_empty());
+    // Of another than the API there is none: then HTTP's own says what it can.
+    let code = match Code::from_number(said.code) {
+        Code::Unknown => Code::from_http(http),
+        code => code,
+    };
     Failure::Status(Box::new(Status {
-        code: Code::from_http(http),
+        code,
         message,
         reason: reason.unwrap_or_default(),
         violations: Vec::new(),
@@ -169,6 +176,30 @@ mod tests {
         let status = from_http(StatusCode::BAD_REQUEST, body.to_string().as_bytes(), method());
         assert_eq!((status.code, status.reason.as_str()), (Code::FailedPrecondition, "HOST_OFF"));
         assert_eq!(status.violations, [("name".to_owned(), "short".to_owned())]);
+    }
+
+    #[test]
+    fn an_error_of_rest_has_the_code_it_names_and_else_that_of_http() {
+        let body = serde_json::json!({
+            "code": 5, "status": "NOT_FOUND", "message": "there is no console nosuch",
+            "details": [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "CONSOLE_NOT_FOUND"}],
+        });
+        let Failure::Status(status) = of_rest(StatusCode::NOT_FOUND, body.to_string().as_bytes()) else {
+            panic!("no status")
+        };
+        assert_eq!((status.code, status.reason.as_str()), (Code::NotFound, "CONSOLE_NOT_FOUND"));
+        assert_eq!(Failure::Status(status).exit_code(), 6);
+        for (http, body, code) in [
+            (404, "<html>", Code::Unimplemented),
+            (502, r#"{"code":99}"#, Code::Unavailable),
+            (429, r#"{"code":8}"#, Code::ResourceExhausted),
+        ] {
+            let Failure::Status(status) = of_rest(StatusCode::from_u16(http).unwrap(), body.as_bytes())
+            else {
+                panic!("no status")
+            };
+            assert_eq!(status.code, code, "{http} {body}");
+        }
     }
 
     #[test]
