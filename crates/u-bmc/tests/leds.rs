@@ -211,7 +211,17 @@ async fn by_hand_ends_at_its_time_and_what_is_refused_changes_nothing() -> Resul
     })
     .await?;
 
-    done(&admin, "leds/status/state", json!({ "state": "LED_STATE_OFF" })).await?;
+    // That it has ended is being stored, which may still be under way.
+    eventually("the LED can be set again", FOLLOW, || async {
+        let reply = post(&admin, "leds/status/state", json!({ "state": "LED_STATE_OFF" })).await?;
+        anyhow::ensure!(
+            reply.status == 200 || reply.text().contains("UPDATE_IN_PROGRESS"),
+            "{}",
+            reply.text()
+        );
+        Ok(reply.status == 200)
+    })
+    .await?;
     eye.sees(STATUS, "dark").await?;
     let all = admin.get("/api/v1alpha1/leds").await?.text();
     for (path, body, status, reason) in [
