@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
@@ -71,17 +71,17 @@ impl Host {
         });
         std::thread::spawn(move || {
             let text = [b'x'; 4096];
-            let mut due = Instant::now();
+            let mut due = hal_sim::monotonic();
             loop {
                 let count = match two.load(Ordering::Relaxed) {
                     ECHO => {
                         std::thread::sleep(Duration::from_millis(10));
-                        due = Instant::now();
+                        due = hal_sim::monotonic();
                         continue;
                     }
                     PACED => {
                         due += FIFO_TIME;
-                        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                        std::thread::sleep(due.saturating_sub(hal_sim::monotonic()));
                         FIFO
                     }
                     _ => text.len(),
@@ -117,7 +117,7 @@ impl Reader {
     async fn hears(&mut self) -> Result<usize> {
         match self {
             Self::Ours(console) => console.hears().await,
-            Self::Socat(stream) => Ok(stream.read(&mut [0; 65536]).await?),
+            Self::Socat(stream) => Ok(stream.read(&mut vec![0; 65536]).await?),
         }
     }
 }
@@ -147,10 +147,10 @@ async fn measure(name: &str, host: &Host, readers: &mut [Reader], pids: &[u32]) 
     let mut times = Vec::new();
     let first = readers.first_mut().context("no reader")?;
     for _ in 0..KEYS {
-        let asked = Instant::now();
+        let asked = hal_sim::monotonic();
         first.types("k").await?;
         ensure!(first.hears().await? == 1, "one key, one echo");
-        times.push(asked.elapsed().as_secs_f64() * 1e3);
+        times.push((hal_sim::monotonic() - asked).as_secs_f64() * 1e3);
     }
     // The others saw the echoes, too.
     for reader in readers.iter_mut() {
@@ -214,12 +214,12 @@ async fn main() -> Result<()> {
         let authorization = format!("Basic {login}");
         let headers = [("authorization", authorization.as_str())];
         let path = "/api/v1alpha1/consoles/system/socket";
-        let until = Instant::now() + Duration::from_secs(60);
+        let until = hal_sim::monotonic() + Duration::from_secs(60);
         let mut console = loop {
             if let Ok(console) = Console::open(suite.https(), path, &headers).await? {
                 break console;
             }
-            ensure!(Instant::now() < until, "no session");
+            ensure!(hal_sim::monotonic() < until, "no session");
             tokio::time::sleep(Duration::from_millis(100)).await;
         };
         console.told(|notice| notice["type"] == "state" && notice["connected"] == true).await?;
