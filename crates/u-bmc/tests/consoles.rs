@@ -201,7 +201,6 @@ async fn readers_that_are_stuck_hold_up_nobody_and_are_told_what_they_lost() -> 
     }
     for ((daemon, pid), before) in daemons.iter().zip(&pids).zip(before) {
         let after = private_kib(*pid)?;
-        println!("{daemon}: {before} KiB of its own after {} rounds, {after} after {rounds}", rounds / 2);
         ensure!(after < before + 2048, "{daemon} grew from {before} to {after} KiB");
         eventually("it is the process that it was", FOLLOW, || async {
             Ok(suite.pid_of(daemon) == Some(*pid))
