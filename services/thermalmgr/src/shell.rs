@@ -519,7 +519,11 @@ mod tests {
             (ErrorKind::ReadOnlyFilesystem.into(), "NOT_STORED"),
         ] {
             let status = not_stored("the profile", &error);
-            assert_eq!((status.code, status.reason()), (ipc::Code::Unavailable, reason), "{status}");
+            assert_eq!(
+                (status.code, status.reason()),
+                (ipc::Code::Unavailable, reason.to_owned()),
+                "{status}"
+            );
         }
     }
 }
