@@ -227,6 +227,7 @@ roster! {
         follows: &["sensors"],
         events: &["ipmi"],
         buckets: &["ipmi"],
+        streams: &[Stream::Events],
         speaks: true,
         // Its port is 623.
         capabilities: CapabilitySet::NET_BIND_SERVICE,

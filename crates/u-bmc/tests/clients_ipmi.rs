@@ -4,6 +4,7 @@ use std::net::UdpSocket;
 use std::process::Stdio;
 use std::time::Duration;
 
+use http::Method;
 use serde_json::json;
 use testkit::{Suite, eventually};
 
@@ -259,6 +260,55 @@ async fn ipmitool_shows_what_the_api_says_and_switches_the_machine() -> Result {
     }
     // What the machine shows moves between the two questions, until it has been off for a while.
     eventually("sensors show what the API says", FOLLOW, || async { bmc.sensors_agree().await }).await?;
+    bmc.suite.stop().await
+}
+
+#[tokio::test]
+async fn the_sel_ends_and_has_the_numbers_of_the_log() -> Result {
+    if !has("ipmitool") {
+        skip("ipmitool");
+        return Ok(());
+    }
+    let bmc = Bmc::start(false).await?;
+    let admin = bmc.suite.admin();
+    // Each crosses while ipmisrv runs, in turns.
+    for high in [5, 80, 5, 80] {
+        let wanted = json!({"upperThresholds": {"warning": high, "critical": 90}, "hysteresis": 1});
+        let body = serde_json::to_vec(&wanted)?;
+        let headers = [("content-type", "application/json")];
+        let path = "/api/v1alpha1/sensors/inlet_temp/thresholds";
+        let reply = admin.send(Method::PUT, path, &headers, body.into()).await?;
+        anyhow::ensure!(reply.status == 200, "{}", reply.text());
+        let path = "/api/v1alpha1/events?domain=sensor&component=inlet_temp&page_size=1";
+        let asserted = (high == 5).then_some(true);
+        eventually("it is crossed", FOLLOW, || async {
+            let newest = admin.get(path).await?.json()?["events"][0]["sensorThresholdCrossed"].clone();
+            Ok(!newest.is_null() && newest["asserted"].as_bool().filter(|told| *told) == asserted)
+        })
+        .await?;
+    }
+    let said = admin.get("/api/v1alpha1/events?domain=sensor&page_size=1000").await?.json()?;
+    let crossed = said["events"].as_array().into_iter().flatten().rev();
+    let logged: Vec<String> = crossed
+        .filter(|event| !event["sensorThresholdCrossed"].is_null())
+        .filter_map(|event| event["sequence"].as_str()?.parse::<u64>().ok())
+        .map(|sequence| format!("{sequence:x}"))
+        .collect();
+    anyhow::ensure!(logged.len() >= 4, "{said}");
+    let numbers = async || {
+        let list = bmc.tool(&["sel", "list"]).await?;
+        let first = |line: &str| line.split('|').next().unwrap_or_default().trim().to_owned();
+        Ok::<_, anyhow::Error>(list.lines().map(first).collect::<Vec<_>>())
+    };
+    eventually("the SEL has them", FOLLOW, || async { Ok(numbers().await? == logged) }).await?;
+    let pid = bmc.suite.kill_daemon("ipmisrv")?;
+    eventually("ipmisrv is back", FOLLOW, || async {
+        let is_other = bmc.suite.pid_of("ipmisrv").is_some_and(|other| other != pid);
+        let (fine, _) = bmc.ipmitool(17, "boss", "ADMINISTRATOR", PASSWORD, &["sel", "info"]).await?;
+        Ok(is_other && fine)
+    })
+    .await?;
+    eventually("the SEL has them again", FOLLOW, || async { Ok(numbers().await? == logged) }).await?;
     bmc.suite.stop().await
 }
 

@@ -201,8 +201,8 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
             _ => return Err(Completion::STATE),
         },
         Command::GetSelInfo => {
-            is_known(world, Domain::Events)?;
-            world.sel.refresh(world.snapshot, world.repository);
+            is_sel_known(world)?;
+            world.sel.refresh(world.repository);
             let records = &world.sel.records;
             let newest = records.last().map_or(u32::MAX, |record| record.seconds);
             let mut out = vec![0x51];
@@ -217,7 +217,10 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
         }
         Command::DeleteSelEntry => return delete_sel(word(0)?, word(2)?, world),
         Command::ClearSel => return clear_sel(word(0)?, data.get(2..5).unwrap_or_default(), byte(5)?, world),
-        Command::ReserveSel => world.sel.reserve().to_le_bytes().to_vec(),
+        Command::ReserveSel => {
+            world.sel.refresh(world.repository);
+            world.sel.reserve().to_le_bytes().to_vec()
+        }
         Command::GetSelEntry => {
             let (reservation, id, offset, count) = (word(0)?, word(2)?, byte(4)?, byte(5)?);
             sel_part(world, reservation, id, offset, count)?
@@ -255,6 +258,11 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
         | Command::GetSessionInfo => return Err(Completion::INVALID_COMMAND),
     };
     Ok(Outcome::Answer(Ok(answer)))
+}
+
+/// Before the log was read nobody knows what is in the SEL.
+fn is_sel_known(world: &World<'_>) -> Result<(), Completion> {
+    if world.sel.is_known() { Ok(()) } else { Err(Completion::BUSY) }
 }
 
 /// The machine: the first host of the board.
@@ -610,12 +618,13 @@ fn reset(action: v1::ManagementControllerAction, world: &World<'_>) -> Result<Ou
 
 /// §31.8.
 fn delete_sel(reservation: u16, id: u16, world: &mut World<'_>) -> Result<Outcome, Completion> {
-    is_known(world, Domain::Events)?;
+    is_sel_known(world)?;
+    // First: a reservation may end by it.
+    world.sel.refresh(world.repository);
     if !world.sel.holds(reservation) {
         return Err(Completion::RESERVATION);
     }
-    world.sel.refresh(world.snapshot, world.repository);
-    let gone = world.sel.without_one(world.snapshot, id, world.now);
+    let gone = world.sel.without_one(id, world.now);
     let (id, hidden) = gone.ok_or(Completion::NOT_PRESENT)?;
     Ok(Outcome::Hide { hidden, data: id.to_le_bytes().to_vec() })
 }
@@ -627,7 +636,8 @@ fn clear_sel(
     wanted: u8,
     world: &mut World<'_>,
 ) -> Result<Outcome, Completion> {
-    is_known(world, Domain::Events)?;
+    is_sel_known(world)?;
+    world.sel.refresh(world.repository);
     if !world.sel.holds(reservation) {
         return Err(Completion::RESERVATION);
     }
@@ -637,26 +647,22 @@ fn clear_sel(
     let done = vec![0x01];
     match wanted {
         0x00 => Ok(Outcome::Answer(Ok(done))),
-        0xaa => {
-            world.sel.refresh(world.snapshot, world.repository);
-            Ok(Outcome::Hide { hidden: world.sel.without_all(world.snapshot, world.now), data: done })
-        }
+        0xaa => Ok(Outcome::Hide { hidden: world.sel.without_all(world.now), data: done }),
         _ => Err(Completion::INVALID_FIELD),
     }
 }
 
 /// §31.5.
 fn sel_part(world: &mut World<'_>, reservation: u16, id: u16, offset: u8, count: u8) -> Answer {
-    is_known(world, Domain::Events)?;
+    is_sel_known(world)?;
+    world.sel.refresh(world.repository);
     if offset != 0 && !world.sel.holds(reservation) {
         return Err(Completion::RESERVATION);
     }
-    world.sel.refresh(world.snapshot, world.repository);
     let records = &world.sel.records;
     let at = world.sel.place(id).ok_or(Completion::NOT_PRESENT)?;
     let record = records.get(at).ok_or(Completion::NOT_PRESENT)?;
-    let next = records.get(at + 1).map_or(0xffff, |record| record.id);
-    part(next, &record.bytes, offset, count)
+    part(world.sel.after(at), &record.bytes, offset, count)
 }
 
 fn part(next: u16, record: &[u8], offset: u8, count: u8) -> Answer {

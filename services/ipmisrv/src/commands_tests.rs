@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use ipc::LogEntry;
 use ipmi::watchdog::Watchdog;
 use ipmi::{SessionInfo, Suite};
 use model::{Answer as Said, Input, Model};
@@ -12,6 +13,7 @@ use super::*;
 use crate::config::Config;
 use crate::repository::Repository;
 use crate::sel::Sel;
+use crate::sel_log::Read;
 
 const NOW: u32 = 1_800_000_000;
 
@@ -35,6 +37,7 @@ fn sensor(id: &str, number: u32, recorded: Option<v1::MinMaxRecorded>) -> v1::Se
         thresholds_changed: false,
         thresholds_source: v1::ThresholdSource::Board.into(),
         crossed: Vec::new(),
+        ..v1::AnalogSensorReading::default()
     };
     v1::Sensor {
         id: id.to_owned(),
@@ -99,11 +102,30 @@ fn event(sequence: u64) -> v1::Event {
     };
     v1::Event {
         id: format!("e{sequence}"),
-        // As they are heard: the log alone gives them numbers.
         time: Some(Timestamp { seconds: i64::from(NOW) - 100 + i64::try_from(sequence).unwrap(), nanos: 0 }),
         payload: Some(v1::event::Payload::SensorThresholdCrossed(crossed)),
         ..v1::Event::default()
     }
+}
+
+/// It in the log.
+fn entry(sequence: u64) -> Read {
+    Read::Entry(LogEntry {
+        sequence,
+        subject: "event.sensor.cpu0.threshold".to_owned(),
+        time: std::time::SystemTime::UNIX_EPOCH,
+        payload: event(sequence).encode_to_vec().into(),
+    })
+}
+
+/// A SEL that has read these of the log.
+fn sel(sequences: &[u64]) -> Sel {
+    let mut sel = Sel::default();
+    for sequence in sequences.iter().copied() {
+        sel.take(entry(sequence));
+    }
+    sel.take(Read::Whole);
+    sel
 }
 
 fn assets() -> Vec<v1::Asset> {
@@ -188,7 +210,7 @@ fn model_with(machine: v1::Host) -> Model {
                 Domain::Leds => Said::Leds(Vec::new(), None),
                 Domain::Assets => Said::Assets(assets()),
                 Domain::Accounts => Said::Accounts(accounts()),
-                Domain::Events => Said::Events(vec![event(1), event(2), event(3)]),
+                Domain::Events => Said::Events(Vec::new()),
             };
             input.push(Input::Answered(query, Ok(said)));
         }
@@ -218,7 +240,7 @@ impl Bench {
         Self {
             model: model(),
             repository: Repository::default(),
-            sel: Sel::default(),
+            sel: sel(&[1, 4, 9]),
             config,
             watchdog: Watchdog::default(),
             mono: Mono::ZERO,
@@ -369,10 +391,9 @@ fn records_of_the_sel_are_hidden_with_a_reservation_that_holds() {
         let said = bench.said(Command::GetSelEntry, &[0, 0, id[0], id[1], 0, 0xff]).unwrap();
         ids.push([said[0], said[1]]);
     }
+    assert_eq!(ids[1..], [[4, 0], [9, 0], [0xff, 0xff]], "the numbers of the log, and an end");
     let (second, third) = (ids[1], ids[2]);
-    assert_ne!(second, third);
-    let other = if [second, third].contains(&[99, 0]) { [98, 0] } else { [99, 0] };
-    bench.refuses(Command::DeleteSelEntry, &[&held[..], &other].concat(), Completion::NOT_PRESENT);
+    bench.refuses(Command::DeleteSelEntry, &[&held[..], &[5, 0]].concat(), Completion::NOT_PRESENT);
     assert_eq!(bench.said(Command::ClearSel, &clear(&held, b"CLR", 0)), Ok(vec![1]), "only asks");
     assert_eq!(count(&mut bench), 3, "a refused request has no effect");
     // The second of three; it ends the reservation.
@@ -387,6 +408,29 @@ fn records_of_the_sel_are_hidden_with_a_reservation_that_holds() {
     let info = bench.said(Command::GetSelInfo, &[]).unwrap();
     assert_eq!((info[1], &info[9..13], info[13]), (0, &NOW.to_le_bytes()[..], 0x0a));
     bench.refuses(Command::GetSelEntry, &[0, 0, 0, 0, 0, 0xff], Completion::NOT_PRESENT);
+}
+
+#[test]
+fn before_the_log_is_read_nothing_of_the_sel_is_shown_or_hidden() {
+    let mut bench = Bench::new();
+    bench.sel = Sel::default();
+    let held = bench.said(Command::ReserveSel, &[]).unwrap();
+    bench.refuses(Command::GetSelInfo, &[], Completion::BUSY);
+    bench.refuses(Command::GetSelEntry, &[0, 0, 0, 0, 0, 0xff], Completion::BUSY);
+    bench.refuses(Command::DeleteSelEntry, &[&held[..], &[0, 0]].concat(), Completion::BUSY);
+    bench.refuses(Command::ClearSel, &[&held[..], b"CLR", &[0xaa]].concat(), Completion::BUSY);
+}
+
+#[test]
+fn a_reservation_does_not_outlive_the_numbers_it_was_made_for() {
+    let mut bench = Bench::new();
+    bench.sel = sel(&[40_000]);
+    let held = bench.said(Command::ReserveSel, &[]).unwrap();
+    bench.sel.take(entry(70_000));
+    // By now that is another one's number, or nobody's.
+    let delete = [&held[..], &40_000_u16.to_le_bytes()].concat();
+    bench.refuses(Command::DeleteSelEntry, &delete, Completion::RESERVATION);
+    bench.refuses(Command::ClearSel, &[&held[..], b"CLR", &[0xaa]].concat(), Completion::RESERVATION);
 }
 
 #[test]

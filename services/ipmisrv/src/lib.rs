@@ -33,6 +33,7 @@ mod outcome;
 mod parts;
 mod repository;
 mod sel;
+mod sel_log;
 mod shell;
 mod thresholds;
 mod users;

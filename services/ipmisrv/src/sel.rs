@@ -5,12 +5,11 @@ use std::collections::BTreeSet;
 
 use ipc::{Bucket, Client, Json, StateError};
 use ipmi::sel::{self, Entry};
-use model::{Change, Snapshot};
 use schema::v1alpha1 as v1;
 use serde::{Deserialize, Serialize};
-use v1::event::Payload;
 
 use crate::repository::Repository;
+use crate::sel_log::{Read, Window, crossing};
 
 /// The bucket, and the key of what is hidden.
 const BUCKET: &str = "ipmi";
@@ -27,7 +26,7 @@ pub(crate) struct Record {
     pub(crate) bytes: [u8; sel::LENGTH],
 }
 
-/// What is not shown any more: at most as many events as the model keeps. Keys that are not known are skipped, so that the release before and
+/// What is not shown any more: at most as many events as the window has. Keys that are not known are skipped, so that the release before and
 /// after can read it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -69,10 +68,14 @@ impl Hidden {
 pub(crate) struct Sel {
     /// Oldest first.
     pub(crate) records: Vec<Record>,
+    /// What they are made of.
+    window: Window,
     /// What was cleared or deleted.
     pub(crate) hidden: Hidden,
+    /// How its events are numbered.
+    numbering: u64,
     /// Of which events, and of which records of sensors.
-    of: Option<(Change, u16)>,
+    of: Option<(u64, u16)>,
     /// Whose reservation holds; 0 for nobody's.
     reservation: u16,
 }
@@ -82,13 +85,37 @@ impl Sel {
         Self { hidden, ..Self::default() }
     }
 
+    /// Takes in what was read of the log.
+    pub(crate) fn take(&mut self, read: Read) {
+        if matches!(read, Read::Anew) {
+            self.reserve();
+        }
+        self.window.take(read);
+    }
+
+    /// Whether it is known what is in it.
+    pub(crate) fn is_known(&self) -> bool {
+        self.window.is_whole()
+    }
+
     /// Makes them anew if events have come, or the sensors they are about have other numbers or scales.
-    pub(crate) fn refresh(&mut self, snapshot: &Snapshot, repository: &Repository) {
-        let of = Some((snapshot.events_change(), repository.reserve()));
+    pub(crate) fn refresh(&mut self, repository: &Repository) {
+        let of = Some((self.window.change(), repository.reserve()));
         if self.of != of {
-            self.records = records(snapshot, repository, &self.hidden);
+            self.records = records(&self.window, repository, &self.hidden);
             self.of = of;
         }
+        if self.numbering != self.window.numbering() {
+            self.numbering = self.window.numbering();
+            self.reserve();
+        }
+    }
+
+    /// The number of the record that follows the one at this place; FFFFh for none (§31.5). Who goes from one to the next comes to an end, whatever
+    /// the list is.
+    pub(crate) fn after(&self, at: usize) -> u16 {
+        let id = |at: usize| self.records.get(at).map(|record| record.id);
+        id(at + 1).filter(|next| id(at).is_some_and(|id| *next > id)).unwrap_or(0xffff)
     }
 
     /// What is hidden now is this: a reservation ends with it (§31.4.1).
@@ -108,19 +135,20 @@ impl Sel {
     }
 
     /// What would be hidden without the records there are.
-    pub(crate) fn without_all(&self, snapshot: &Snapshot, now: u32) -> Hidden {
-        self.without(snapshot, self.records.iter(), now)
+    pub(crate) fn without_all(&self, now: u32) -> Hidden {
+        self.without(self.records.iter(), now)
     }
 
     /// What would be hidden without this one of them, too; and its id.
-    pub(crate) fn without_one(&self, snapshot: &Snapshot, id: u16, now: u32) -> Option<(u16, Hidden)> {
+    pub(crate) fn without_one(&self, id: u16, now: u32) -> Option<(u16, Hidden)> {
         let record = self.records.get(self.place(id)?)?;
-        Some((record.id, self.without(snapshot, std::iter::once(record), now)))
+        Some((record.id, self.without(std::iter::once(record), now)))
     }
 
-    fn without<'a>(&self, snapshot: &Snapshot, gone: impl Iterator<Item = &'a Record>, now: u32) -> Hidden {
+    fn without<'a>(&self, gone: impl Iterator<Item = &'a Record>, now: u32) -> Hidden {
         // Those that are too old to be shown need not be remembered.
-        let kept = snapshot.events().map(|view| &view.value.id).filter(|id| self.hidden.events.contains(*id));
+        let kept =
+            self.window.events().map(|(_, event)| &event.id).filter(|id| self.hidden.events.contains(*id));
         let events = kept.chain(gone.map(|record| &record.event)).cloned().collect();
         Hidden { events, at: Some(now) }
     }
@@ -136,44 +164,22 @@ impl Sel {
     }
 }
 
-fn records(snapshot: &Snapshot, repository: &Repository, hidden: &Hidden) -> Vec<Record> {
+fn records(window: &Window, repository: &Repository, hidden: &Hidden) -> Vec<Record> {
     let mut out: Vec<Record> = Vec::new();
-    for view in snapshot.events() {
-        let Some(Payload::SensorThresholdCrossed(crossed)) = &view.value.payload else { continue };
-        let event = &view.value.id;
-        if hidden.events.contains(event) {
+    for (id, event) in window.events() {
+        if hidden.events.contains(&event.id) {
             continue;
         }
-        let Some(entry) = entry(crossed, repository) else { continue };
-        let seconds = view.value.time.map_or(0, |at| u32::try_from(at.seconds).unwrap_or_default());
-        let id = number(event, |id| out.iter().any(|record| record.id == id));
-        out.push(Record { id, seconds, event: event.clone(), bytes: sel::encode(id, seconds, entry) });
+        let Some(entry) = entry(event, repository) else { continue };
+        let seconds = event.time.map_or(0, |at| u32::try_from(at.seconds).unwrap_or_default());
+        out.push(Record { id, seconds, event: event.id.clone(), bytes: sel::encode(id, seconds, entry) });
     }
     out
 }
 
-/// The number of a record: the same after each start, as far as another one does not have it (§31.5 has them in no order). 0 and FFFFh are none.
-fn number(event: &str, is_taken: impl Fn(u16) -> bool) -> u16 {
-    // FNV-1a.
-    let hash =
-        event.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    let first = u16::try_from(hash % 0xfffe + 1).unwrap_or(1);
-    let next = |id: &u16| Some(if *id >= 0xfffe { 1 } else { *id + 1 });
-    std::iter::successors(Some(first), next).take(0xfffe).find(|id| !is_taken(*id)).unwrap_or(first)
-}
-
-fn entry(crossed: &v1::SensorThresholdCrossed, repository: &Repository) -> Option<Entry> {
+fn entry(event: &v1::Event, repository: &Repository) -> Option<Entry> {
+    let (offset, crossed) = crossing(event)?;
     let (sensor, lun, number) = repository.place(&crossed.sensor_id)?;
-    // Table 42-2: offsets of threshold events.
-    let offset = match (crossed.side(), crossed.level()) {
-        (v1::ThresholdSide::Lower, v1::ThresholdLevel::Warning) => 0x0,
-        (v1::ThresholdSide::Lower, v1::ThresholdLevel::Critical) => 0x2,
-        (v1::ThresholdSide::Lower, v1::ThresholdLevel::Fatal) => 0x4,
-        (v1::ThresholdSide::Upper, v1::ThresholdLevel::Warning) => 0x7,
-        (v1::ThresholdSide::Upper, v1::ThresholdLevel::Critical) => 0x9,
-        (v1::ThresholdSide::Upper, v1::ThresholdLevel::Fatal) => 0xb,
-        _ => return None,
-    };
     // What a byte cannot say is left out, not shown as what it can (I-8).
     let raw = |value: Option<f64>| {
         let value = value.map(|value| value * sensor.factor).filter(|value| sensor.holds(*value));
@@ -189,15 +195,164 @@ fn entry(crossed: &v1::SensorThresholdCrossed, repository: &Repository) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::SystemTime;
+
+    use ipc::LogEntry;
+    use model::{Answer, Domain, Input, Model};
+    use proptest::prelude::*;
+    use prost::Message as _;
+    use units::Mono;
+    use v1::event::Payload;
+
+    /// With one sensor.
+    fn repository() -> Repository {
+        let (mut model, mut asked) = (Model::new(1), Vec::new());
+        model.step(Mono::ZERO, 0, Input::Tick, &mut asked);
+        let sensor = v1::Sensor {
+            id: "inlet".into(),
+            unit: Some(v1::SensorUnit::Celsius.into()),
+            reading: Some(v1::sensor::Reading::AnalogReading(v1::AnalogSensorReading::default())),
+            ..v1::Sensor::default()
+        };
+        let query = *asked.iter().find(|query| query.domain == Domain::Sensors).unwrap();
+        let answer = Ok(Answer::Sensors(vec![sensor]));
+        model.step(Mono::ZERO, 0, Input::Answered(query, answer), &mut asked);
+        let mut repository = Repository::default();
+        repository.refresh(model.snapshot(), 1);
+        repository
+    }
+
+    fn entry(sequence: u64, domain: &str, payload: Option<Payload>) -> Read {
+        let event = v1::Event {
+            id: format!("{sequence:06}"),
+            domain: domain.into(),
+            payload,
+            ..v1::Event::default()
+        };
+        Read::Entry(LogEntry {
+            sequence,
+            subject: format!("event.{domain}.inlet.x"),
+            time: SystemTime::UNIX_EPOCH,
+            payload: event.encode_to_vec().into(),
+        })
+    }
+
+    fn crossed() -> Option<Payload> {
+        Some(Payload::SensorThresholdCrossed(v1::SensorThresholdCrossed {
+            sensor_id: "inlet".into(),
+            side: v1::ThresholdSide::Upper.into(),
+            level: v1::ThresholdLevel::Warning.into(),
+            asserted: true,
+            ..v1::SensorThresholdCrossed::default()
+        }))
+    }
+
+    fn numbers(sel: &Sel) -> Vec<u16> {
+        sel.records.iter().map(|record| record.id).collect()
+    }
 
     #[test]
-    fn a_number_stays_and_is_nobody_elses() {
-        let free = number("01J0000000000000000000000A", |_| false);
-        assert_eq!(number("01J0000000000000000000000A", |_| false), free);
-        assert_eq!(number("01J0000000000000000000000A", |id| id == free), free % 0xfffe + 1);
-        for at in 0..100_000 {
-            assert!((1..=0xfffe).contains(&number(&format!("event {at}"), |_| false)));
+    fn what_comes_while_it_runs_has_numbers_and_logins_displace_nothing() {
+        let (repository, mut sel) = (repository(), Sel::default());
+        for sequence in [1, 2, 5] {
+            sel.take(entry(sequence, "sensor", crossed()));
         }
-        assert_eq!(number("x", |id| id != 7), 7, "the last one that is free");
+        sel.refresh(&repository);
+        assert_eq!(numbers(&sel), [1, 2, 5]);
+        for sequence in 6..=1000 {
+            sel.take(entry(sequence, "session", None));
+        }
+        sel.take(entry(1001, "sensor", crossed()));
+        sel.refresh(&repository);
+        assert_eq!(numbers(&sel), [1, 2, 5, 1001]);
+        for sequence in 1002..=2000 {
+            sel.take(entry(sequence, "sensor", crossed()));
+        }
+        sel.refresh(&repository);
+        assert_eq!(numbers(&sel), (1745..=2000).collect::<Vec<u16>>());
+        // Said once more, as after the log was away.
+        sel.take(entry(1999, "sensor", crossed()));
+        sel.refresh(&repository);
+        assert_eq!(sel.records.len(), 256);
+    }
+
+    #[test]
+    fn another_log_or_other_numbers_end_a_reservation() {
+        let (repository, mut sel) = (repository(), Sel::default());
+        assert!(!sel.is_known());
+        sel.take(entry(7, "sensor", crossed()));
+        sel.take(Read::Whole);
+        sel.refresh(&repository);
+        let reserved = sel.reserve();
+        sel.take(entry(60_000, "sensor", crossed()));
+        sel.refresh(&repository);
+        assert!(sel.holds(reserved) && numbers(&sel) == [7, 60_000] && sel.is_known());
+        sel.take(entry(70_000, "sensor", crossed()));
+        sel.refresh(&repository);
+        // 32,512 less, and room for 256 that are older.
+        assert_eq!(numbers(&sel), [256, 27_744, 37_744]);
+        assert!(!sel.holds(reserved));
+        let reserved = sel.reserve();
+        sel.take(Read::Anew);
+        sel.refresh(&repository);
+        assert!(!sel.holds(reserved) && sel.records.is_empty() && !sel.is_known());
+        sel.take(entry(1, "sensor", crossed()));
+        sel.refresh(&repository);
+        assert_eq!(numbers(&sel), [1], "the new log begins from its own start");
+    }
+
+    #[test]
+    fn what_is_hidden_stays_so_while_the_window_has_it() {
+        let (repository, mut sel) = (repository(), Sel::default());
+        for sequence in 1..=4 {
+            sel.take(entry(sequence, "sensor", crossed()));
+        }
+        sel.refresh(&repository);
+        let (id, hidden) = sel.without_one(2, 9).unwrap();
+        assert_eq!((id, hidden.at), (2, Some(9)));
+        let reserved = sel.reserve();
+        sel.hide(hidden.clone());
+        sel.refresh(&repository);
+        assert!(!sel.holds(reserved));
+        assert_eq!(numbers(&sel), [1, 3, 4], "the others keep their numbers");
+        assert_eq!((sel.after(0), sel.place(2)), (3, None));
+        // After a restart it is read again.
+        let mut sel = Sel::new(hidden);
+        for sequence in 1..=5 {
+            sel.take(entry(sequence, "sensor", crossed()));
+        }
+        sel.refresh(&repository);
+        assert_eq!(numbers(&sel), [1, 3, 4, 5]);
+        let all = sel.without_all(10);
+        assert_eq!(all.events.len(), 5, "what was hidden before is remembered");
+        sel.hide(all);
+        sel.take(entry(6, "sensor", crossed()));
+        sel.refresh(&repository);
+        assert_eq!(numbers(&sel), [6], "what comes after is shown");
+        // Others make the hidden ones too old: they need not be remembered, and nothing else is hidden by them.
+        for sequence in 7..=1400 {
+            sel.take(entry(sequence, "sensor", crossed()));
+        }
+        sel.refresh(&repository);
+        assert_eq!(numbers(&sel), (1145..=1400).collect::<Vec<u16>>());
+        let (_, hidden) = sel.without_one(0, 11).unwrap();
+        assert_eq!(hidden.events.into_iter().collect::<Vec<_>>(), ["001145"]);
+    }
+
+    proptest! {
+        #[test]
+        fn who_goes_on_comes_to_the_end(ids in proptest::collection::vec(any::<u16>(), 0..300)) {
+            let records = ids.iter().map(|id| Record { id: *id, seconds: 0, event: String::new(), bytes: [0; sel::LENGTH] }).collect();
+            let sel = Sel { records, ..Sel::default() };
+            // As clients do: by number, whatever is there first of that number.
+            let (mut id, mut steps) = (ids.first().copied().unwrap_or(0xffff), 0);
+            while id != 0xffff {
+                let at = ids.iter().position(|found| *found == id).unwrap();
+                let next = sel.after(at);
+                prop_assert!(next > id);
+                (id, steps) = (next, steps + 1);
+            }
+            prop_assert!(steps <= ids.len());
+        }
     }
 }

@@ -32,6 +32,7 @@ use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::repository::Repository;
 use crate::sel::{Hidden, Sel};
+use crate::sel_log;
 use crate::users;
 use crate::world::World;
 
@@ -93,6 +94,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
     // Before anybody logs in: from here on no change of an account is missed.
     let mut events = bus.subscribe_raw("event.>").await?;
     let (model, feed) = Feed::subscribe(bus.clone()).await?;
+    let mut log = sel_log::reader(bus.event_log());
     let feed = tokio::spawn(feed.run());
     let policy = Policy { basic_cache: Duration::ZERO, token_cache: Duration::ZERO, logins: 1 };
     let gate = Gate::new(bus.clone(), policy).map_err(Error::Entropy)?;
@@ -143,6 +145,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
             // Only a shutdown cancels one.
             Some(Ok(done)) = shell.logins.join_next(), if !shell.logins.is_empty() => shell.done(done, &mut out),
             Some(Ok(done)) = shell.calls.join_next(), if !shell.calls.is_empty() => shell.done(done, &mut out),
+            Some(read) = log.recv() => shell.sel.take(read),
             event = events.next() => match event {
                 Some(event) => shell.event(&event, &mut out),
                 None => break,
