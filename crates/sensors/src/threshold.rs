@@ -181,6 +181,20 @@ impl fmt::Display for Short {
 }
 
 impl Thresholds {
+    /// Whether `other` has no value for one that these have.
+    #[must_use]
+    pub fn lacks(&self, other: &Self) -> bool {
+        let lacks = |these: &Levels, others: &Levels| {
+            let pairs = [
+                (these.warning, others.warning),
+                (these.critical, others.critical),
+                (these.fatal, others.fatal),
+            ];
+            pairs.into_iter().any(|(this, other)| this.is_some() && other.is_none())
+        };
+        lacks(&self.upper, &other.upper) || lacks(&self.lower, &other.lower)
+    }
+
     /// Whether each is reached and left by a sensor that shows `range`. A tenth of the range is allowed beyond it: who sets a threshold at
     /// the end wants no alarm.
     ///
@@ -653,5 +667,16 @@ mod tests {
         assert_eq!(of(none, none, -1.0), Err(BadThresholds::Negative(-1.0)));
         assert!(matches!(of(level(Some(f64::NAN), None, None), none, 0.0), Err(BadThresholds::NotFinite(_))));
         assert!(matches!(of(none, none, f64::INFINITY), Err(BadThresholds::NotFinite(_))));
+    }
+
+    #[test]
+    fn what_others_lack_is_seen() {
+        let upper = |warning, critical| Thresholds {
+            upper: Levels { warning, critical, fatal: None },
+            ..Thresholds::default()
+        };
+        let both = upper(Some(1.0), Some(2.0));
+        assert!(both.lacks(&upper(Some(1.0), None)) && both.lacks(&Thresholds::default()));
+        assert!(!both.lacks(&upper(Some(3.0), Some(4.0))) && !Thresholds::default().lacks(&both));
     }
 }

@@ -2,8 +2,8 @@
 
 /// Sessions of one console at a time.
 pub const SESSIONS_MAX: usize = 16;
-/// Of these one account may have at most.
-pub const OF_ACCOUNT: usize = SESSIONS_MAX / 4;
+/// Of these one account may have at most, if it is no administrator's.
+pub const OF_ACCOUNT: usize = SESSIONS_MAX / 2;
 /// Places that only administrators get.
 pub const FOR_ADMINISTRATORS: usize = 4;
 
@@ -82,22 +82,23 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// Whether this account may have one more: a quarter of the places at most, and without being an administrator's not the last four.
+    /// Whether this account may have one more: without being an administrator's half of the places at most, and not the last four.
     ///
     /// # Errors
     /// [`Refused::Full`], [`Refused::Share`], [`Refused::Kept`]
     pub fn room_for(&self, holder: &Holder) -> Result<(), Refused> {
         let having =
             |is: &dyn Fn(&Holder) -> bool| self.present.iter().filter(|session| is(&session.holder)).count();
-        if having(&|other| other.account == holder.account) >= OF_ACCOUNT {
-            return Err(Refused::Share);
-        }
         if self.present.len() >= SESSIONS_MAX {
             return Err(Refused::Full);
         }
-        if !holder.is_administrator
-            && having(&|other| !other.is_administrator) >= SESSIONS_MAX - FOR_ADMINISTRATORS
-        {
+        if holder.is_administrator {
+            return Ok(());
+        }
+        if having(&|other| other.account == holder.account) >= OF_ACCOUNT {
+            return Err(Refused::Share);
+        }
+        if having(&|other| !other.is_administrator) >= SESSIONS_MAX - FOR_ADMINISTRATORS {
             return Err(Refused::Kept);
         }
         Ok(())

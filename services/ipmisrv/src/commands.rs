@@ -262,6 +262,8 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
 
 /// Before the log was read nobody knows what is in the SEL.
 fn is_sel_known(world: &World<'_>) -> Result<(), Completion> {
+    // A record names its sensor.
+    is_known(world, Domain::Sensors)?;
     if world.sel.is_known() { Ok(()) } else { Err(Completion::BUSY) }
 }
 

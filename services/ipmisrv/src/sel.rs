@@ -14,6 +14,8 @@ use crate::sel_log::{Read, Window, crossing};
 /// The bucket, and the key of what is hidden.
 const BUCKET: &str = "ipmi";
 const KEY: &str = "sel";
+/// From so many hidden ones on those that are not shown are forgotten: 27 KB.
+const HIDDEN_MAX: usize = 1024;
 
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +28,7 @@ pub(crate) struct Record {
     pub(crate) bytes: [u8; sel::LENGTH],
 }
 
-/// What is not shown any more: at most as many events as the window has. Keys that are not known are skipped, so that the release before and
+/// What is not shown any more, some 1,300 events at most. Keys that are not known are skipped, so that the release before and
 /// after can read it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -134,22 +136,23 @@ impl Sel {
         }
     }
 
-    /// What would be hidden without the records there are.
+    /// What would be hidden without the records there are, and those of sensors that are not there now.
     pub(crate) fn without_all(&self, now: u32) -> Hidden {
-        self.without(self.records.iter(), now)
+        self.without(self.window.events().map(|(_, event)| &event.id), now)
     }
 
     /// What would be hidden without this one of them, too; and its id.
     pub(crate) fn without_one(&self, id: u16, now: u32) -> Option<(u16, Hidden)> {
         let record = self.records.get(self.place(id)?)?;
-        Some((record.id, self.without(std::iter::once(record), now)))
+        Some((record.id, self.without(std::iter::once(&record.event), now)))
     }
 
-    fn without<'a>(&self, gone: impl Iterator<Item = &'a Record>, now: u32) -> Hidden {
-        // Those that are too old to be shown need not be remembered.
-        let kept =
-            self.window.events().map(|(_, event)| &event.id).filter(|id| self.hidden.events.contains(*id));
-        let events = kept.chain(gone.map(|record| &record.event)).cloned().collect();
+    fn without<'a>(&self, gone: impl Iterator<Item = &'a String>, now: u32) -> Hidden {
+        // Those that are too old to be shown need not be remembered. While there is room they are: not all of the log may be read yet.
+        let is_shown = |id: &String| self.window.events().any(|(_, event)| event.id == *id);
+        let is_crowded = self.hidden.events.len() > HIDDEN_MAX;
+        let kept = self.hidden.events.iter().filter(|id| !is_crowded || is_shown(id)).cloned();
+        let events = kept.chain(gone.cloned()).collect();
         Hidden { events, at: Some(now) }
     }
 
@@ -335,6 +338,10 @@ mod tests {
         }
         sel.refresh(&repository);
         assert_eq!(numbers(&sel), (1145..=1400).collect::<Vec<u16>>());
+        let (_, hidden) = sel.without_one(0, 11).unwrap();
+        assert_eq!(hidden.events.len(), 6, "while there is room they are");
+        let crowd = (0..=HIDDEN_MAX).map(|n| format!("old {n}")).collect();
+        sel.hide(Hidden { events: crowd, at: None });
         let (_, hidden) = sel.without_one(0, 11).unwrap();
         assert_eq!(hidden.events.into_iter().collect::<Vec<_>>(), ["001145"]);
     }

@@ -1120,7 +1120,7 @@ impl<'a> Operator<'a> {
             match error {
                 pid1::RecordError::Open(_) => {
                     tracing::error!(op_id = %request.op_id, text, "factory reset refused, and may be done at next start");
-                    Status::unavailable(text).with_reason(ipc::UNANSWERED)
+                    Status::unavailable(text).with_reason(ipc::OUTCOME_UNKNOWN)
                 }
                 _ => Status::internal(text),
             }

@@ -400,10 +400,14 @@ impl Daemon {
     }
 
     /// Everything is stopped in order: what starts after it is no loss of mains power.
-    async fn close(self, in_order: bool) {
+    async fn close(mut self, in_order: bool) {
         if in_order {
             let record = Box::new(BootRecord { planned: true, ..self.controller.boot.clone() });
             self.writes.send(Write::Boot { key: controller::BOOT_KEY.to_owned(), record, stored: None });
+        }
+        if let Some((reply, outcome)) = self.controller.locked.take() {
+            // It is stored, and nothing is begun any more.
+            self.controller_reply(reply, "", outcome);
         }
         self.writes.close(CLOSE_WITHIN).await;
         // What is still in work beside the loop holds none.

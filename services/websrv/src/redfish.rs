@@ -97,7 +97,7 @@ impl Gateway {
         // Before anything is read: what is read is held until the answer is made of it.
         // A change waits for nobody's reading.
         let _read = match method.reads() {
-            true => gateway::in_time(call, self.turns.read(turn.as_ref())).await?,
+            true => Some(gateway::in_time(call, self.turns.read(turn.as_ref())).await??),
             false => None,
         };
         // An answer is made into bytes at once: as values it is several times as large, and would wait for its turn like that.

@@ -8,9 +8,12 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use gate::Caller;
+use ipc::Status;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::time::timeout;
 
 /// Requests of one account that are decoded or with their daemon: a page of a browser asks some ten things at once, each for a millisecond.
 const TURNS: usize = 8;
@@ -18,6 +21,12 @@ const TURNS: usize = 8;
 /// Requests of all accounts together that have read what their answer is made of: on a board with 300 sensors and a full log that is more
 /// than a megabyte for each. As many again of administrators.
 const READS: usize = 24;
+
+/// Of these one account may have so many: what a daemon that hangs holds up is its own.
+const READS_OF_ACCOUNT: usize = 6;
+/// How long such a place is waited for. An administrator goes on without one then.
+const READ_PATIENCE: Duration = Duration::from_secs(10);
+const READ_PATIENCE_OF_ADMINISTRATORS: Duration = Duration::from_secs(1);
 
 /// Who shares a line.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -29,6 +38,7 @@ enum Whose {
 #[derive(Debug)]
 struct Line {
     turns: Arc<Semaphore>,
+    reads: Arc<Semaphore>,
     /// Requests that have a turn or wait for one.
     there: usize,
 }
@@ -75,25 +85,37 @@ impl Turns {
         };
         let turns = {
             let mut lines = self.lock();
-            let line = lines
-                .entry(whose.clone())
-                .or_insert_with(|| Line { turns: Arc::new(Semaphore::new(TURNS)), there: 0 });
+            let line = lines.entry(whose.clone()).or_insert_with(|| Line {
+                turns: Arc::new(Semaphore::new(TURNS)),
+                reads: Arc::new(Semaphore::new(READS_OF_ACCOUNT)),
+                there: 0,
+            });
             line.there += 1;
-            Arc::clone(&line.turns)
+            (Arc::clone(&line.turns), Arc::clone(&line.reads))
         };
+        let (turns, reads) = turns;
         // Made before the wait, so that one who gives up leaves the line too.
-        let mut turn = Turn { table: Arc::clone(self), whose, permit: None };
+        let mut turn = Turn { table: Arc::clone(self), whose, reads, permit: None };
         turn.permit = turns.acquire_owned().await.ok();
         Some(turn)
     }
 
-    /// Waits until what an answer is made of may be read; until the permit is dropped it counts as held. Others never wait for
-    /// administrators, nor these for them.
-    pub(crate) async fn read(&self, turn: Option<&Turn>) -> Option<SemaphorePermit<'_>> {
+    /// Waits until what an answer is made of may be read; until the permits are dropped it counts as held. Others never wait for
+    /// administrators, nor these for them, nor for long.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE` when others read for too long.
+    pub(crate) async fn read<'a>(&'a self, turn: Option<&'a Turn>) -> Result<Reading<'a>, Status> {
         let [administrators, others] = &self.reads;
-        let reads = if turn.is_none() { administrators } else { others };
-        // It is never closed.
-        reads.acquire().await.ok()
+        let Some(turn) = turn else {
+            let all = timeout(READ_PATIENCE_OF_ADMINISTRATORS, administrators.acquire()).await;
+            return Ok(Reading { _own: None, _all: all.ok().and_then(Result::ok) });
+        };
+        let both = async { (turn.reads.acquire().await.ok(), others.acquire().await.ok()) };
+        let (own, all) = timeout(READ_PATIENCE, both)
+            .await
+            .map_err(|_| Status::unavailable("too many reads wait for what they are made of; try again"))?;
+        Ok(Reading { _own: own, _all: all })
     }
 
     /// Does what takes the processor for long. For who has a `turn` nothing else of the kind is done before all that is ready has run once.
@@ -112,11 +134,19 @@ impl Turns {
     }
 }
 
+/// A place among those that read; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Reading<'a> {
+    _own: Option<SemaphorePermit<'a>>,
+    _all: Option<SemaphorePermit<'a>>,
+}
+
 /// A turn; the next begins when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Turn {
     table: Arc<Turns>,
     whose: Whose,
+    reads: Arc<Semaphore>,
     permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -235,24 +265,29 @@ mod tests {
         }
     }
 
-    /// What is read for answers is bounded over all accounts, and neither administrators nor others wait for each other.
-    #[tokio::test]
+    /// What is read for answers is bounded over all accounts; no account holds it up, and neither administrators nor others wait for each other.
+    #[tokio::test(start_paused = true)]
     async fn so_many_read_at_once_and_no_more() {
         let turns = Arc::new(Turns::default());
-        let reader = caller("reader", Privilege::Login);
-        let turn = turns.take(Some(&reader), AT).await;
-        assert!(turn.is_some());
-        let mut others = Vec::new();
-        while let Some(permit) = turns.read(turn.as_ref()).now_or_never() {
-            others.push(permit.expect("open"));
+        let mut lines = Vec::new();
+        for name in ["a", "b", "c", "d", "e"] {
+            lines.push(turns.take(Some(&caller(name, Privilege::Login)), AT).await);
         }
-        assert_eq!(others.len(), READS);
-        let mut administrators = Vec::new();
-        while let Some(permit) = turns.read(None).now_or_never() {
-            administrators.push(permit.expect("open"));
+        let mut held = Vec::new();
+        for turn in &lines[..4] {
+            for _ in 0..READS_OF_ACCOUNT {
+                held.push(turns.read(turn.as_ref()).now_or_never().expect("free").expect("open"));
+            }
+            assert!(turns.read(turn.as_ref()).now_or_never().is_none(), "its share");
         }
-        assert_eq!(administrators.len(), READS);
-        others.pop();
-        assert!(turns.read(turn.as_ref()).now_or_never().is_some());
+        assert_eq!(held.len(), READS);
+        assert!(turns.read(lines[4].as_ref()).await.is_err(), "told after a while");
+        for _ in 0..READS {
+            held.push(turns.read(None).now_or_never().expect("free").expect("open"));
+        }
+        assert!(turns.read(None).now_or_never().is_none());
+        assert!(turns.read(None).await.is_ok(), "an administrator goes on");
+        held.remove(0);
+        assert!(turns.read(lines[4].as_ref()).now_or_never().is_some());
     }
 }

@@ -174,9 +174,10 @@ pub(crate) async fn own(
         failing: Lasting::default(),
     };
     for (id, record) in records {
-        let progress = cursors.get(&id).copied().unwrap_or_default();
-        let sequence = progress.sequence.max(record.begin);
-        owner.begin(id, record, Progress { sequence, ..progress }, last);
+        // Where it began counts until it has come on: after a loss of the log the numbers begin anew.
+        let first = Progress { sequence: record.begin, ..Progress::default() };
+        let progress = cursors.get(&id).copied().unwrap_or(first);
+        owner.begin(id, record, progress, last);
     }
     let mut save = interval(SAVE_EVERY);
     loop {
@@ -408,6 +409,8 @@ impl Owner {
                 Ok(found) if found.as_ref().map(|entry| &entry.value.0) == old => {}
                 Ok(_) | Err(_) => {
                     self.doubtful.insert(key, old.cloned());
+                    let text = format!("whether the store has it is not known, and it is put back: {error}");
+                    return Err(Status::unavailable(text).with_reason(ipc::OUTCOME_UNKNOWN));
                 }
             }
         }
@@ -446,7 +449,8 @@ impl Owner {
 async fn put(bucket: &Bucket, key: &str, record: Option<&Record>) -> Result<(), StateError> {
     match record {
         Some(record) => bucket.put(key, &Json(record.clone())).await.map(drop),
-        None => bucket.delete(key).await,
+        // Without a marker: its id never comes again, and the bucket would fill up with them.
+        None => bucket.remove(key).await,
     }
 }
 

@@ -24,6 +24,8 @@ pub(crate) struct Image {
     record: RecordFile,
     /// The confirmation that is being written.
     confirming: Option<JoinHandle<Result<(), RecordError>>>,
+    /// A factory reset that was refused is being taken back.
+    settling: Option<JoinHandle<()>>,
     /// Why the last attempt to write it failed.
     unconfirmed: Option<String>,
     unwritten: Lasting,
@@ -83,6 +85,7 @@ impl Image {
             hand_over,
             record,
             confirming: None,
+            settling: None,
             unconfirmed: None,
             unwritten: Lasting::default(),
             on_trial,
@@ -167,10 +170,11 @@ impl Image {
     }
 
     /// Takes a factory reset back that was refused and may be on the medium, in a thread.
-    pub(crate) fn settle(&self) {
-        if self.record.is_in_doubt() {
+    pub(crate) fn settle(&mut self) {
+        self.settling.take_if(|settling| settling.is_finished());
+        if self.record.is_in_doubt() && self.settling.is_none() {
             let record = self.record.clone();
-            drop(tokio::task::spawn_blocking(move || record.settle()));
+            self.settling = Some(tokio::task::spawn_blocking(move || record.settle()));
         }
     }
 

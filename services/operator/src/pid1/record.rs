@@ -79,11 +79,14 @@ impl RecordFile {
     /// # Errors
     /// What failed. [`RecordError::Open`]: it may count all the same.
     pub(crate) fn request_factory_reset(&self) -> Result<(), RecordError> {
-        self.in_doubt.store(false, Ordering::Relaxed);
+        let was_in_doubt = self.in_doubt.swap(false, Ordering::Relaxed);
         match self.change(Record::request_factory_reset) {
             Ok(()) => Ok(()),
-            // Nothing was written.
-            Err(error @ (RecordError::Unreadable | RecordError::Newer)) => Err(error),
+            // Nothing was written: an earlier one is where it was.
+            Err(error @ (RecordError::Unreadable | RecordError::Newer)) => {
+                self.in_doubt.fetch_or(was_in_doubt, Ordering::Relaxed);
+                Err(error)
+            }
             Err(error) => {
                 self.in_doubt.store(true, Ordering::Relaxed);
                 self.settle();
@@ -100,7 +103,8 @@ impl RecordFile {
     /// Takes a factory reset back that was refused. A failure leaves it in doubt.
     pub(crate) fn settle(&self) {
         if self.is_in_doubt()
-            && let Err(error) = self.change(Record::clear_factory_reset)
+            // Taken back under the writers' lock, if it is still in doubt then: one that was accepted meanwhile counts.
+            && let Err(error) = self.change(|_| ())
         {
             tracing::debug!(error = %service::ErrorChain(&error), "cannot take factory reset back");
         }
