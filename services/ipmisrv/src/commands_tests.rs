@@ -35,7 +35,6 @@ fn sensor(id: &str, number: u32, recorded: Option<v1::MinMaxRecorded>) -> v1::Se
         min_max_recorded: recorded,
         hysteresis: 2.0,
         thresholds_changed: false,
-        thresholds_source: v1::ThresholdSource::Board.into(),
         crossed: Vec::new(),
         ..v1::AnalogSensorReading::default()
     };
