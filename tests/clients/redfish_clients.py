@@ -233,8 +233,9 @@ def claim(args, password):
         (["Managers", "-I", "bmc", "get"], "FirmwareVersion"),
         (["SessionService", "get"], "Sessions"),
         (["AccountService", "Accounts"], "Members"),
-        (["Systems", "-I", "system", "reset", "On"], None),
+        # Before it is switched on: while it comes up it changes between the tool's look and its change, which is refused then.
         (["Systems", "-I", "system", "setAssetTag", "rack-7"], None),
+        (["Systems", "-I", "system", "reset", "On"], None),
     ]:
         code, said = tool([*given, *command], "redfishtool")
         if code != 0 or name and name not in said:

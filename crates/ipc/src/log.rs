@@ -321,11 +321,12 @@ impl EventLog {
             })
             .await
             .map_err(|error| Status::unavailable(format!("cannot follow the event log: {error}")))?;
+        let pending = consumer.cached_info().num_pending;
         let messages = consumer
             .messages()
             .await
             .map_err(|error| Status::unavailable(format!("cannot follow the event log: {error}")))?;
-        Ok(Follow { messages, lost, ahead })
+        Ok(Follow { messages, lost, ahead, pending })
     }
 }
 
@@ -342,6 +343,7 @@ pub struct Follow {
     messages: push::Ordered,
     lost: u64,
     ahead: Option<u64>,
+    pending: u64,
 }
 
 impl fmt::Debug for Follow {
@@ -351,6 +353,11 @@ impl fmt::Debug for Follow {
 }
 
 impl Follow {
+    /// How many events there were already, to come first.
+    pub fn pending(&self) -> u64 {
+        self.pending
+    }
+
     /// How many events between the reader's last one and the first delivered one the log had dropped already: at most so many
     /// are missing (a filter may not have matched all of them).
     pub fn lost(&self) -> u64 {

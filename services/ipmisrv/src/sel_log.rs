@@ -28,8 +28,8 @@ const STEP: u64 = 32_512;
 const OLDER: u16 = 256;
 /// Steps of reading on their way to the shell.
 const QUEUE: usize = 64;
-/// Nothing for so long is the end of what there is: the newest events of the log may be others.
-const QUIET: Duration = Duration::from_secs(1);
+/// Nothing for so long is the end of what there is, if some of it went meanwhile. One that cannot be read holds up the others for three seconds.
+const QUIET: Duration = Duration::from_secs(10);
 /// Pause after the log was lost, and the longest one.
 const AGAIN: Duration = Duration::from_millis(200);
 const AGAIN_MAX: Duration = Duration::from_secs(10);
@@ -201,7 +201,8 @@ async fn session(log: &EventLog, to: &mpsc::Sender<Read>, last: &mut u64) -> Res
         follow = log.follow(SUBJECTS, Some(0)).await?;
     }
     let newest = log.bounds().await?.last;
-    let (mut is_whole, mut is_told) = (*last >= newest, false);
+    let mut pending = follow.pending();
+    let (mut is_whole, mut is_told) = (*last >= newest || pending == 0, false);
     loop {
         if is_whole && !is_told {
             is_told = true;
@@ -219,7 +220,8 @@ async fn session(log: &EventLog, to: &mpsc::Sender<Read>, last: &mut u64) -> Res
         };
         let Some(entry) = next.transpose()? else { return Ok(()) };
         *last = entry.sequence;
-        is_whole = is_whole || *last >= newest;
+        pending = pending.saturating_sub(1);
+        is_whole = is_whole || *last >= newest || pending == 0;
         if to.send(Read::Entry(entry)).await.is_err() {
             return Ok(());
         }

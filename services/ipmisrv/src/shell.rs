@@ -12,6 +12,7 @@ use ipmi::watchdog::{Due, Watchdog};
 use ipmi::{
     Action, Admitted, AskId, Challenge, Completion, Rejected, Request, RequestId, Server, Suite, Verify,
 };
+use model::{Domain, Snapshot};
 use model_feed::{Feed, Reader};
 use prost_reflect::DynamicMessage;
 use schema::MethodInfo;
@@ -36,6 +37,10 @@ use crate::sel_log;
 use crate::users;
 use crate::world::World;
 
+/// How long an answer waits until what it changed is known here.
+const HEARD_WITHIN: Duration = Duration::from_secs(1);
+/// Owners whose changes are read back at once, by number or place: what is asked next is about what was set.
+const READ_BACK: [&str; 3] = ["usermgr", "sensormon", "inventorymgr"];
 /// Largest datagram of IPMI there is here; what is longer is cut, and then is none.
 const DATAGRAM: usize = 1100;
 /// How long usermgr may take over a step of a login, whose client waits a second.
@@ -163,6 +168,20 @@ pub async fn run(context: Context) -> Result<(), Error> {
     }
     feed.abort();
     Ok(())
+}
+
+/// Waits until `owner` was asked anew about all it owns, for the next command to find what this one changed.
+async fn heard(mut model: Reader, owner: &str) {
+    if !READ_BACK.contains(&owner) {
+        return;
+    }
+    let owned = || Domain::ALL.into_iter().filter(|domain| domain.owner() == owner);
+    let now = model.snapshot();
+    let is_new = |snapshot: &Snapshot| {
+        owned().all(|of| snapshot.status(of).confirmed_ms > now.status(of).confirmed_ms)
+    };
+    // What is as it was is not told.
+    let _ = tokio::time::timeout(HEARD_WITHIN, model.until(is_new)).await;
 }
 
 impl Shell {
@@ -371,6 +390,9 @@ impl Shell {
                 self.calls.spawn(async move {
                     let asked = ask(&gate, method, bytes.into(), caller, peer.into(), name).await;
                     model.refresh(method.owner);
+                    if asked.is_ok() {
+                        heard(model, method.owner).await;
+                    }
                     Done::Replied(id, asked.map(|_| data).map_err(|status| commands::completion(status.code)))
                 });
             }
