@@ -1,5 +1,7 @@
 //! The commands that are read or written here, and what their numbers are of.
 
+use crate::limits::Limits;
+
 /// What a number is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -208,25 +210,12 @@ impl Command {
     }
 }
 
-/// The commands that hold the limits a device has for one of its readings; none for those that it cannot have.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LimitCommands {
-    /// From here on it protects itself from too much.
-    pub upper_fault: Option<Command>,
-    /// From here on it warns of too much.
-    pub upper_warning: Option<Command>,
-    /// From here on it warns of too little.
-    pub lower_warning: Option<Command>,
-    /// From here on it protects itself from too little.
-    pub lower_fault: Option<Command>,
-}
-
 impl Command {
-    /// Where the limits of what this command reads are (Part II, section 15; those of the temperatures are for all of them).
+    /// The commands that hold the limits of what this command reads; none for those that it cannot have (Part II, section 15; those of the temperatures are for all of them).
     #[must_use]
-    pub fn limits(self) -> LimitCommands {
+    pub fn limits(self) -> Limits<Self> {
         use Command as C;
-        let of = |lower_fault, lower_warning, upper_warning, upper_fault| LimitCommands {
+        let of = |lower_fault, lower_warning, upper_warning, upper_fault| Limits {
             upper_fault,
             upper_warning,
             lower_warning,
@@ -254,7 +243,7 @@ impl Command {
             C::ReadTemperature1 | C::ReadTemperature2 | C::ReadTemperature3 => {
                 of(Some(C::UtFaultLimit), Some(C::UtWarnLimit), Some(C::OtWarnLimit), Some(C::OtFaultLimit))
             }
-            _ => LimitCommands::default(),
+            _ => Limits::default(),
         }
     }
 }
@@ -353,7 +342,7 @@ mod tests {
     fn codes_of_readings() {
         assert_eq!(Command::ReadVout.code(), 0x8b);
         // Appendix I, table 27.
-        let codes = |limits: LimitCommands| {
+        let codes = |limits: Limits<Command>| {
             [limits.lower_fault, limits.lower_warning, limits.upper_warning, limits.upper_fault]
                 .map(|command| command.map(Command::code))
         };

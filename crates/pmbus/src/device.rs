@@ -4,6 +4,7 @@ use smbus::{Address, Transfer};
 
 use crate::command::{Capability, Command, Shape};
 use crate::format::{Coefficients, Error as FormatError, Format};
+use crate::limits::Limits;
 use crate::mode::VoutMode;
 use crate::page::Pages;
 use crate::status::Register;
@@ -113,17 +114,13 @@ impl<E: std::fmt::Display> std::fmt::Display for Failure<E> {
     }
 }
 
-/// The limits a device has for a reading, in its unit; none where it has none, or none that can be read.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Limits {
-    /// From here on it protects itself from too much.
-    pub upper_fault: Option<f64>,
-    /// From here on it warns of too much.
-    pub upper_warning: Option<f64>,
-    /// From here on it warns of too little.
-    pub lower_warning: Option<f64>,
-    /// From here on it protects itself from too little.
-    pub lower_fault: Option<f64>,
+/// What a device refuses, or says in numbers that are none, it does not have.
+fn if_it_has<T, E>(answer: Result<T, Failure<E>>) -> Result<Option<T>, Failure<E>> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(Failure::Refused(_) | Failure::Number(_) | Failure::Lacks(_)) => Ok(None),
+        Err(failure) => Err(failure),
+    }
 }
 
 /// A device on a bus.
@@ -171,41 +168,25 @@ impl Device {
         mut run: impl FnMut(&[Transfer]) -> Result<Vec<Vec<u8>>, Trouble<E>>,
     ) -> Result<Limits, Failure<E>> {
         let What::Reading(command) = wanted.what else { return Ok(Limits::default()) };
-        let commands = command.limits();
         let mut ask = Ask { address: self.address, page: wanted.page, pec: false, run: &mut run };
-        let mut one = |limit: Option<Command>| {
-            let Some(limit) = limit else { return Ok(None) };
-            match self.limit(limit, command, &mut ask) {
-                Ok(limit) => Ok(limit),
-                Err(Failure::Refused(_) | Failure::Number(_) | Failure::Lacks(_)) => Ok(None),
-                Err(failure) => Err(failure),
-            }
-        };
-        let mut all = || {
-            Ok(Limits {
-                upper_fault: one(commands.upper_fault)?,
-                upper_warning: one(commands.upper_warning)?,
-                lower_warning: one(commands.lower_warning)?,
-                lower_fault: one(commands.lower_fault)?,
-            })
-        };
-        let limits = all();
+        let limits = self.limits_of(command, &mut ask);
         self.unless_gone(limits)
     }
 
-    /// One limit of what `reading` reads, which has the format of that.
-    fn limit<E>(
-        &mut self,
-        limit: Command,
-        reading: Command,
-        ask: &mut Ask<'_, E>,
-    ) -> Result<Option<f64>, Failure<E>> {
-        let format = self.format(reading, ask)?;
-        let is_relative = self.modes.iter().any(|(page, mode)| *page == ask.page && mode.relative);
-        if limit.shape() == Some(Shape::Vout) && is_relative {
-            return Ok(None);
+    /// The limits of what `reading` reads, which have the format of that.
+    fn limits_of<E>(&mut self, reading: Command, ask: &mut Ask<'_, E>) -> Result<Limits, Failure<E>> {
+        let commands = reading.limits();
+        if commands == Limits::default() {
+            return Ok(Limits::default());
         }
-        format.decode(ask.word(limit.code())?).map(Some).map_err(Failure::Number)
+        let Some(format) = if_it_has(self.format(reading, ask))? else { return Ok(Limits::default()) };
+        let is_relative = self.modes.iter().any(|(page, mode)| *page == ask.page && mode.relative);
+        commands.try_map(|limit| {
+            if limit.shape() == Some(Shape::Vout) && is_relative {
+                return Ok(None);
+            }
+            if_it_has(ask.word(limit.code()).and_then(|raw| format.decode(raw).map_err(Failure::Number)))
+        })
     }
 
     /// Another device may be in the place of one that is away.

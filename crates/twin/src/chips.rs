@@ -86,14 +86,8 @@ impl PmbusChip {
     /// Its own limits for one of its readings, in the unit of that. It does not act by them.
     pub fn protect(&mut self, of: Quantity, limits: Limits) {
         let What::Reading(command) = of.what else { return };
-        let commands = command.limits();
         let Some(format) = self.format(command) else { return };
-        for (limit, value) in [
-            (commands.upper_fault, limits.upper_fault),
-            (commands.upper_warning, limits.upper_warning),
-            (commands.lower_warning, limits.lower_warning),
-            (commands.lower_fault, limits.lower_fault),
-        ] {
+        for (limit, value) in command.limits().each().into_iter().zip(limits.each()) {
             let raw =
                 value.map(|value| format.encode(value).or_else(|_| format.encode(nearest(format, value))));
             if let (Some(limit), Some(Ok(raw))) = (limit, raw) {
@@ -363,10 +357,9 @@ impl NvmeDrive {
 
     /// Its temperature, from -59 to 126 °C.
     pub fn warm(&mut self, celsius: f64) {
-        let [_, _, temperature, ..] = &mut self.status;
         #[expect(clippy::cast_possible_truncation, reason = "within a byte")]
         let whole = celsius.round().clamp(-59.0, 126.0) as i8;
-        *temperature = whole.cast_unsigned();
+        self.say(nvme::Temperature::Celsius(whole));
     }
 
     /// What it says where it has no temperature: the value itself, where it has one.

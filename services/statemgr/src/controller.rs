@@ -17,10 +17,10 @@ pub(crate) const WRITABLE: &[&str] = &["asset", "description", "location", "meta
 /// Key of the boots in bucket `state`.
 pub(crate) const BOOT_KEY: &str = "bmc.boot";
 
-/// The management controller this runs on.
 /// The client that locked power, if it still waits, and what it is told.
 pub(crate) type Locked = (Option<Reply<v1::ChangeManagementControllerStateResponse>>, v1::ActionOutcome);
 
+/// The management controller this runs on.
 #[derive(Debug)]
 pub(crate) struct Controller {
     pub(crate) id: String,
