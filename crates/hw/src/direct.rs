@@ -69,12 +69,9 @@ impl Direct {
     /// The temperature of a drive.
     fn temperature(&mut self, address: Address) -> Result<f64, SampleError> {
         let question = nvme::status(address);
-        let answers = self.bus.run(std::slice::from_ref(&question)).map_err(|error| {
-            let fault = match error.fault {
-                I2cFault::NoAnswer => Fault::Missing,
-                _ => error.fault.into(),
-            };
-            SampleError { fault, source: Some(io::Error::other(error.to_string())) }
+        let answers = self.bus.run(std::slice::from_ref(&question)).map_err(|error| SampleError {
+            fault: error.fault.into(),
+            source: Some(io::Error::other(error.to_string())),
         })?;
         let answer = answers.first().map(Vec::as_slice).unwrap_or_default();
         let status = nvme::Status::read(&question, answer).map_err(|error| SampleError {

@@ -26,6 +26,7 @@ use crate::client::Client;
 use crate::status::{OUTCOME_UNKNOWN, Status};
 
 pub use json::Json;
+pub(crate) use patience::READS;
 pub use patience::patiently;
 
 /// First byte of each value: tells ours from what somebody else put there.

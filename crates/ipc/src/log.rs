@@ -15,6 +15,7 @@ use futures_util::StreamExt as _;
 use prost::Message as _;
 use schema::v1alpha1 as v1;
 
+use crate::bucket::READS;
 use crate::client::Client;
 use crate::status::Status;
 
@@ -112,8 +113,6 @@ pub const KEPT_EVENTS: u64 = 20_000;
 const EVENT_MAX: i32 = 16 * 1024;
 /// How long one answer of [`EventLog::read`] may take.
 const READ_WITHIN: Duration = Duration::from_secs(5);
-/// How often an event is asked for that the store says it cannot read: a medium may need more than one attempt, and be away for a moment.
-const READS: u32 = 4;
 /// Pause before it is asked for again.
 const READ_AGAIN: Duration = Duration::from_millis(500);
 /// Events that cannot be read which one answer of [`EventLog::read`] has at most.
@@ -192,31 +191,31 @@ impl EventLog {
     /// # Errors
     /// `UNAVAILABLE` when the bus does not answer.
     pub async fn read(&self, after: u64, most: usize, bytes: usize) -> Result<Vec<LogEntry>, Status> {
-        let (mut unreadable, mut refused) = (Vec::<LogEntry>::new(), 0);
-        while unreadable.len() < most.min(UNREADABLE_MAX) {
-            let from = unreadable.last().map_or(after, |last| last.sequence);
-            match self.batch(from, most - unreadable.len(), bytes).await {
+        let (mut entries, mut refused) = (Vec::<LogEntry>::new(), 0);
+        while entries.len() < most.min(UNREADABLE_MAX) {
+            let from = entries.last().map_or(after, |last| last.sequence);
+            match self.batch(from, most - entries.len(), bytes).await {
                 Ok(Batch::Unreadable(entry)) => {
                     refused += 1;
                     // A page of a medium has many: those behind one that was given up are not waited for.
                     if refused >= READS {
-                        unreadable.push(entry);
+                        entries.push(entry);
                     } else {
                         tokio::time::sleep(READ_AGAIN).await;
                     }
                 }
-                Ok(Batch::Read(entries)) => {
-                    unreadable.extend(entries);
+                Ok(Batch::Read(read)) => {
+                    entries.extend(read);
                     break;
                 }
-                Err(_) if !unreadable.is_empty() => break,
+                Err(_) if !entries.is_empty() => break,
                 Err(status) => return Err(status),
             }
         }
         if refused >= READS {
             tracing::warn!(after, times = refused, "cannot read events from log: passed over");
         }
-        Ok(unreadable)
+        Ok(entries)
     }
 
     async fn batch(&self, after: u64, most: usize, bytes: usize) -> Result<Batch, Status> {

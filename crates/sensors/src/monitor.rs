@@ -329,9 +329,7 @@ impl Monitor {
         while let Some(held) = self.held.get(at) {
             let (index, change) = (held.index, held.change);
             let due = held.until <= now && !self.is_moving(index);
-            let ends = |later: &Held| {
-                later.index == index && take_ended(&mut vec![(index, change)], index, &later.change)
-            };
+            let ends = |later: &Held| later.index == index && ends(&change, &later.change);
             let wanted = due && held.around && begins(&change);
             let ended = wanted.then(|| self.held.iter().skip(at + 1).position(ends)).flatten();
             match ended {
@@ -410,16 +408,16 @@ impl Monitor {
         }
         if moved || moving {
             // Also what happened just before: a rail may fall before the word comes, and rise before the next.
-            for at in 0..self.held.len() {
-                let Some(index) = self.held.get(at).map(|held| held.index) else { continue };
-                let Some(spec) = self.sensor(index).map(Sensor::spec) else { continue };
-                // Read once more by then.
-                let (of, settled) = (spec.host, now + spec.settle + spec.rate);
-                if let Some(held) = self.held.get_mut(at).filter(|_| of == Some(host)) {
+            let mut held = std::mem::take(&mut self.held);
+            for held in &mut held {
+                let Some(spec) = self.sensor(held.index).map(Sensor::spec) else { continue };
+                if spec.host == Some(host) {
                     held.around = true;
-                    held.until = held.until.max(settled);
+                    // Read once more by then.
+                    held.until = held.until.max(now + spec.settle + spec.rate);
                 }
             }
+            self.held = held;
         }
         self.host(now, host, !is_off, out);
     }
@@ -599,16 +597,20 @@ fn begins(change: &Change) -> bool {
     }
 }
 
-/// Removes from `begun` what this change of the sensor is the end of; false when there is none.
-fn take_ended(begun: &mut Vec<(usize, Change)>, index: usize, change: &Change) -> bool {
-    let ends = |begun: &Change| match (begun, change) {
+/// Whether a later change of the same sensor is the end of what began with `begun`.
+fn ends(begun: &Change, change: &Change) -> bool {
+    match (begun, change) {
         (Change::Crossed(one), Change::Crossed(other)) => {
             !other.asserted && (one.side, one.level) == (other.side, other.level)
         }
         (Change::Failed(_), Change::Recovered) => true,
         _ => false,
-    };
-    let found = begun.iter().position(|(of, begun)| *of == index && ends(begun));
+    }
+}
+
+/// Removes from `begun` what this change of the sensor is the end of; false when there is none.
+fn take_ended(begun: &mut Vec<(usize, Change)>, index: usize, change: &Change) -> bool {
+    let found = begun.iter().position(|(of, begun)| *of == index && ends(begun, change));
     found.map(|found| begun.remove(found)).is_some()
 }
 

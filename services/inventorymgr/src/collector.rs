@@ -571,7 +571,7 @@ impl Collector {
                 Err(store) => {
                     // After a restart it would be written.
                     let text = format!("the EEPROM of {id}: {}; {store}", ErrorChain(&error));
-                    Err(Status::unavailable(text).with_reason("OUTCOME_UNKNOWN"))
+                    Err(Status::unavailable(text).with_reason(ipc::OUTCOME_UNKNOWN))
                 }
             };
         }

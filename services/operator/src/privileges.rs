@@ -323,16 +323,16 @@ fn hand_devices(dev: &Path) {
 
 /// Lets the daemon that serves consoles use the board's serial ports, and no others: one of them may be the controller's own.
 fn hand_consoles(board: &Board) {
-    let devices = board.consoles.iter().filter_map(|console| console.device.as_deref());
-    for (path, error) in hand_ports(devices) {
+    for (path, error) in hand_late_consoles(board) {
         tracing::warn!(console = %path.display(), %error, "cannot give serial port to daemon");
     }
 }
 
-/// As at the start, for a port whose driver comes later, or that comes again: its daemon tries it all the time. What failed at the start is not told anew.
-pub(crate) fn hand_late_consoles(board: &Board) {
-    if board.hal == HalKind::Linux {
-        hand_ports(board.consoles.iter().filter_map(|console| console.device.as_deref()));
+/// As at the start, for a port whose driver comes later, or that comes again: its daemon tries it all the time. What failed, and why.
+pub(crate) fn hand_late_consoles(board: &Board) -> Vec<(&Path, io::Error)> {
+    match board.hal {
+        HalKind::Linux => hand_ports(board.consoles.iter().filter_map(|console| console.device.as_deref())),
+        HalKind::Sim => Vec::new(),
     }
 }
 

@@ -508,11 +508,11 @@ impl Daemon {
                 self.finish(reply, result);
             }
             Updated::Locked { locked, reply } => {
-                self.controller.locking = false;
                 let is_stored = result.is_ok();
                 match result {
                     // Locking that is not stored would be gone after a restart. Unlocking comes back as locked at worst.
                     Err(status) if locked => {
+                        self.controller.locking = false;
                         self.finish(reply, Err(status));
                     }
                     result => {
@@ -546,7 +546,6 @@ impl Daemon {
                                 v1::ActionOutcome::AcceptedNotStored
                             }
                         };
-                        self.controller.locking = true;
                         self.controller.locked = Some((reply, outcome));
                         self.tell_locked();
                     }

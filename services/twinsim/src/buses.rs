@@ -9,6 +9,7 @@ use pmbus::{Limits, Options, Quantity, What};
 use twin::{Chip, NvmeDrive, PmbusChip};
 
 use crate::pins::ConnectionId;
+use crate::played::{limits, probe};
 
 /// Transfers of one request; a daemon selects a page and reads.
 const TRANSFERS_MAX: usize = 8;
@@ -33,7 +34,12 @@ pub(crate) enum Broken {
 /// What a chip is made of, when it is put in.
 #[derive(Debug)]
 enum Make {
-    Pmbus { options: Options, pages: u8 },
+    Pmbus {
+        options: Options,
+        pages: u8,
+        /// What it has for itself.
+        limits: Vec<(Quantity, Limits)>,
+    },
     Drive,
 }
 
@@ -76,16 +82,19 @@ impl Buses {
         let mut chips = Vec::new();
         for device in &board.devices {
             let asked = board.sensors.iter().filter_map(|sensor| match &sensor.input {
-                Input::Pmbus { device: of, quantity } if *of == device.id => Some(quantity.page),
+                Input::Pmbus { device: of, quantity } if *of == device.id => {
+                    Some((*quantity, limits(&probe(sensor), &sensor.spec)))
+                }
                 _ => None,
             });
-            let Some(page) = asked.max() else { continue };
+            let limits: Vec<_> = asked.collect();
+            let Some(page) = limits.iter().map(|(quantity, _)| quantity.page).max() else { continue };
             let (Location::I2c { address, .. }, Some(bus)) = (&device.location, &device.bus) else {
                 continue;
             };
             let Ok(address) = u8::try_from(*address) else { continue };
             let pages = page.unwrap_or(0).saturating_add(1);
-            let make = Make::Pmbus { options: device.pmbus.clone(), pages };
+            let make = Make::Pmbus { options: device.pmbus.clone(), pages, limits };
             chips.push(Mounted {
                 id: device.id.as_str().to_owned(),
                 bus: bus.as_str().to_owned(),
@@ -135,8 +144,10 @@ impl Buses {
         let Some(mounted) = self.chips.get_mut(chip) else { return };
         let serial = twin::serial_number("P", &mounted.id);
         mounted.chip = Some(match &mounted.make {
-            Make::Pmbus { options, pages } => {
-                let chip = PmbusChip::new(mounted.address, options.clone(), *pages, &vendor, &model, &serial);
+            Make::Pmbus { options, pages, limits } => {
+                let mut chip =
+                    PmbusChip::new(mounted.address, options.clone(), *pages, &vendor, &model, &serial);
+                limits.iter().for_each(|(of, limits)| chip.protect(*of, *limits));
                 Chip::Pmbus(chip)
             }
             Make::Drive => {
@@ -156,13 +167,6 @@ impl Buses {
     pub(crate) fn set(&mut self, chip: usize, of: Quantity, value: f64) {
         if let Some(Chip::Pmbus(chip)) = self.chip(chip) {
             chip.set(of, value);
-        }
-    }
-
-    /// Sets the limits that a chip has for itself.
-    pub(crate) fn protect(&mut self, chip: usize, of: Quantity, limits: Limits) {
-        if let Some(Chip::Pmbus(chip)) = self.chip(chip) {
-            chip.protect(of, limits);
         }
     }
 

@@ -23,7 +23,7 @@ use units::Millis;
 use crate::buses::{Broken, Buses};
 use crate::error::Error;
 use crate::files::{create, folder, remove, replace, write};
-use crate::played::{limits, probe};
+use crate::played::probe;
 
 /// How often values change.
 pub(crate) const STEP: Duration = Duration::from_millis(200);
@@ -62,8 +62,6 @@ struct Register {
     /// None of a drive, which is asked for its temperature.
     asked: Option<Asked>,
     spec: Spec,
-    /// What the chip has for itself.
-    limits: pmbus::Limits,
     broken: Option<Broken>,
 }
 
@@ -202,7 +200,6 @@ impl Tree {
                 self.buses.warm(register.chip, shown, register.broken);
                 continue;
             };
-            self.buses.protect(register.chip, asked, register.limits);
             let value = match register.broken {
                 Some(Broken::Implausible) => self.buses.most(register.chip, asked),
                 _ => Some(shown),
@@ -712,15 +709,18 @@ fn others(board: &Board, buses: &Buses, probes: &mut Vec<Probe>) -> (Vec<Registe
         match &sensor.input {
             Input::Pmbus { device, quantity } => {
                 let Some(chip) = buses.find(device.as_str()) else { continue };
-                let (probe, spec) = (probe(sensor), sensor.spec);
-                let limits = limits(&probe, &spec);
-                registers.push(Register { id, chip, asked: Some(*quantity), spec, limits, broken: None });
-                probes.push(probe);
+                registers.push(Register {
+                    id,
+                    chip,
+                    asked: Some(*quantity),
+                    spec: sensor.spec,
+                    broken: None,
+                });
+                probes.push(probe(sensor));
             }
             Input::Drive { drive } => {
                 let Some(chip) = buses.find(drive.as_str()) else { continue };
-                let limits = pmbus::Limits::default();
-                registers.push(Register { id, chip, asked: None, spec: sensor.spec, limits, broken: None });
+                registers.push(Register { id, chip, asked: None, spec: sensor.spec, broken: None });
                 probes.push(probe(sensor));
             }
             Input::Line { device, .. } => {

@@ -364,7 +364,7 @@ impl Shell {
             // A change among them may still be stored.
             stopping =
                 Status::unavailable(format!("{NAME} is stopping; whether a change was made is not known"))
-                    .with_reason("OUTCOME_UNKNOWN");
+                    .with_reason(ipc::OUTCOME_UNKNOWN);
         }
         for (_, request) in self.requests.drain() {
             self.outbox.answer_bytes(request, Err(stopping.clone()));

@@ -16,6 +16,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use nats::js::store::{StoreError, StoreReport};
 use serde::{Deserialize, Serialize};
@@ -116,7 +117,6 @@ impl FileStore {
                 Err(e) => bad.push((path, name, format!("cannot be read ({e})"), Vec::new())),
             }
         }
-        let copies = self.lists().count();
         let what = match sound.is_empty() {
             true => {
                 "it is written anew from the streams that are there: had one gone missing it would not show"
@@ -130,7 +130,8 @@ impl FileStore {
         }
         let is_known = !sound.is_empty() || bad.is_empty();
         // All copies say the same where no write was cut off.
-        self.unlisted = sound.len() < copies || sound.iter().any(|made| Some(made) != sound.first());
+        self.unlisted =
+            sound.len() < self.lists().count() || sound.iter().any(|made| Some(made) != sound.first());
         self.made = sound.into_iter().max_by_key(|made| made.generation).unwrap_or_default();
         is_known
     }
@@ -199,12 +200,16 @@ impl FileStore {
         next.generation = self.made.generation;
         let bytes = next.encode();
         let [first, second] = LISTS;
+        let shared = Arc::clone(&self.shared);
+        // Once it is stored: without a copy it is only less well kept.
+        let copy = |dir: &Path, name: &str| {
+            if let Err(e) = shared.replace_unsynced(dir, name, &bytes) {
+                shared.report(StoreReport::Failed { stream: String::new(), why: e.to_string() });
+            }
+        };
         let outcome = match self.shared.replace(&self.root, first, &bytes) {
             Ok(()) => {
-                // It is stored; without its copy it is only less well kept.
-                if let Err(e) = self.shared.replace_unsynced(&self.root, second, &bytes) {
-                    self.shared.report(StoreReport::Failed { stream: String::new(), why: e.to_string() });
-                }
+                copy(&self.root, second);
                 Ok(())
             }
             // The newer of the two counts, whichever it is.
@@ -215,10 +220,8 @@ impl FileStore {
         };
         match outcome {
             Ok(()) => {
-                if let Some((dir, name)) = &self.outside
-                    && let Err(e) = self.shared.replace_unsynced(dir, name, &bytes)
-                {
-                    self.shared.report(StoreReport::Failed { stream: String::new(), why: e.to_string() });
+                if let Some((dir, name)) = &self.outside {
+                    copy(dir, name);
                 }
                 (self.made, self.unlisted) = (next, false);
                 Ok(())

@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout_at};
 use super::StateError;
 
 /// How often a value is asked for that the store says it cannot read: a medium may need more than one attempt.
-pub(super) const READS: u32 = 4;
+pub(crate) const READS: u32 = 4;
 /// Pause before it is asked for again; doubled up to [`AGAIN_MAX`].
 const AGAIN: Duration = Duration::from_millis(200);
 const AGAIN_MAX: Duration = Duration::from_secs(5);

@@ -851,22 +851,18 @@ impl Consumer {
             };
             let message = match core.read(seq) {
                 Ok(message) => message,
-                Err(StoreError::Damaged(_)) => {
-                    // Reported by the store, and nothing anybody could be sent.
-                    self.passed(seq, again);
-                    self.settle(seq);
-                    continue;
-                }
-                Err(_) => {
-                    // It is there, and does not read now.
-                    if let Some(rest) = self.unread.failed(seq) {
+                Err(error) => {
+                    // What is damaged was reported by the store. Else it is there, and does not read now.
+                    if !matches!(error, StoreError::Damaged(_))
+                        && let Some(rest) = self.unread.failed(seq)
+                    {
                         if again {
                             self.redeliver.push_front(seq);
                         }
                         self.resting = Some(now.mono + rest);
                         return;
                     }
-                    // What comes behind it must not wait for it for ever.
+                    // Nothing anybody could be sent; and what comes behind it must not wait for it for ever.
                     self.passed(seq, again);
                     self.settle(seq);
                     continue;

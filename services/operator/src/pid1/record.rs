@@ -79,14 +79,10 @@ impl RecordFile {
     /// # Errors
     /// What failed. [`RecordError::Open`]: it may count all the same.
     pub(crate) fn request_factory_reset(&self) -> Result<(), RecordError> {
-        let was_in_doubt = self.in_doubt.swap(false, Ordering::Relaxed);
         match self.change(Record::request_factory_reset) {
             Ok(()) => Ok(()),
-            // Nothing was written: an earlier one is where it was.
-            Err(error @ (RecordError::Unreadable | RecordError::Newer)) => {
-                self.in_doubt.fetch_or(was_in_doubt, Ordering::Relaxed);
-                Err(error)
-            }
+            // Nothing was written: an earlier one is as much in doubt as before.
+            Err(error @ (RecordError::Unreadable | RecordError::Newer)) => Err(error),
             Err(error) => {
                 self.in_doubt.store(true, Ordering::Relaxed);
                 self.settle();
@@ -133,10 +129,10 @@ impl RecordFile {
             Found::Unreadable => return Err(RecordError::Unreadable),
             Found::Newer => return Err(RecordError::Newer),
         };
-        change(&mut record);
         if self.is_in_doubt() {
             record.clear_factory_reset();
         }
+        change(&mut record);
         let mut written = self.write(&mut record);
         if written.is_err() && bold {
             written = self.write(&mut record);

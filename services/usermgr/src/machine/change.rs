@@ -274,7 +274,7 @@ impl Machine {
             && let Some(ticket) = commit.ticket.take()
         {
             let text = "the store does not say whether it has the change: look again before you repeat it";
-            out.push(refuse(ticket, Status::unavailable(text).with_reason("OUTCOME_UNKNOWN")));
+            out.push(refuse(ticket, Status::unavailable(text).with_reason(ipc::OUTCOME_UNKNOWN)));
         }
     }
 
