@@ -9,28 +9,20 @@ impl Completion {
     pub const OK: Self = Self(0x00);
     /// Of some commands: a parameter that is not supported.
     pub const PARAMETER_NOT_SUPPORTED: Self = Self(0x80);
-    /// Of some commands: a parameter that is only read.
-    pub const READ_ONLY: Self = Self(0x82);
     /// Busy.
     pub const BUSY: Self = Self(0xc0);
     /// There is no such command here.
     pub const INVALID_COMMAND: Self = Self(0xc1);
-    /// No room.
-    pub const OUT_OF_SPACE: Self = Self(0xc4);
     /// The reservation was cancelled, or never was.
     pub const RESERVATION: Self = Self(0xc5);
     /// The request is shorter or longer than the command's.
     pub const LENGTH: Self = Self(0xc7);
     /// A parameter is out of its range.
     pub const RANGE: Self = Self(0xc9);
-    /// More bytes were asked for than can be sent.
-    pub const CANNOT_RETURN: Self = Self(0xca);
     /// The sensor, record or data is not there.
     pub const NOT_PRESENT: Self = Self(0xcb);
     /// A field of the request holds what it may not.
     pub const INVALID_FIELD: Self = Self(0xcc);
-    /// Not for this sensor or record.
-    pub const ILLEGAL: Self = Self(0xcd);
     /// No answer in time.
     pub const TIMEOUT: Self = Self(0xc3);
     /// The session's privilege does not suffice.

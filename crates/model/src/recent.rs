@@ -12,18 +12,17 @@ use crate::table::Row;
 pub(crate) struct Recent<T> {
     rows: VecDeque<Row<T>>,
     bytes: usize,
-    newest: Change,
 }
 
 impl<T> Default for Recent<T> {
     fn default() -> Self {
-        Self { rows: VecDeque::new(), bytes: 0, newest: Change::NONE }
+        Self { rows: VecDeque::new(), bytes: 0 }
     }
 }
 
 impl<T> Clone for Recent<T> {
     fn clone(&self) -> Self {
-        Self { rows: self.rows.clone(), bytes: self.bytes, newest: self.newest }
+        Self { rows: self.rows.clone(), bytes: self.bytes }
     }
 }
 
@@ -36,17 +35,12 @@ impl<T> Recent<T> {
         // What is asked for is new.
         self.rows.iter().rev().find(|row| &*row.id == id)
     }
-
-    pub(crate) fn newest(&self) -> Change {
-        self.newest
-    }
 }
 
 impl<T: Item> Recent<T> {
     /// Takes one in as the newest, or in the place of the one of its name.
     pub(crate) fn set(&mut self, item: T, bounds: Bounds, at_ms: u64, change: Change) {
         let row = Row::new(item, at_ms, change);
-        self.newest = change;
         self.bytes = self.bytes.saturating_add(row.value.bytes());
         if let Some(old) = self.rows.iter_mut().rev().find(|old| old.id == row.id) {
             self.bytes = self.bytes.saturating_sub(old.value.bytes());
@@ -77,7 +71,6 @@ impl<T: Item> Recent<T> {
         let changed = rows.len() != before;
         if changed {
             rows.sort_by(|one, other| one.id.cmp(&other.id));
-            self.newest = change;
         }
         self.rows = rows.into();
         self.shrink(bounds);

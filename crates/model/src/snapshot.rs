@@ -381,11 +381,6 @@ impl Snapshot {
         self.events.rows().map(move |row| view(Domain::Events, status, row))
     }
 
-    /// When the newest event was taken in.
-    pub fn events_change(&self) -> Change {
-        self.events.newest()
-    }
-
     /// What changed after `cursor`; `None` when that cannot be said any more, and all is to be read.
     pub fn since(&self, cursor: Cursor) -> Option<Changes> {
         let after = cursor.change;
