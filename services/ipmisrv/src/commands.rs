@@ -398,11 +398,7 @@ fn restore_policy(wanted: u8, world: &World<'_>) -> Result<Outcome, Completion> 
         host: Some(v1::Host { power_restore_policy: Some(policy.into()), ..v1::Host::default() }),
         field_mask: Some(FieldMask { paths: vec!["power_restore_policy".to_owned()] }),
     };
-    Ok(Outcome::Call {
-        method: host_service::UPDATE_HOST.info,
-        request: request.encode_to_vec(),
-        data: supported,
-    })
+    Ok(call(host_service::UPDATE_HOST, &request).saying(supported))
 }
 
 /// §28.11.
@@ -561,11 +557,7 @@ fn set_tag(id: String, tag: &[u8], written: Option<Written>, world: &mut World<'
     };
     *world.written = written;
     let request = v1::SetAssetInfoRequest { id, asset_tag: Some(tag), location: None };
-    Outcome::Call {
-        method: asset_service::SET_ASSET_INFO.info,
-        request: request.encode_to_vec(),
-        data: length,
-    }
+    call(asset_service::SET_ASSET_INFO, &request).saying(length)
 }
 
 fn set_identifier(name: String, written: Written, world: &mut World<'_>) -> Result<Outcome, Completion> {
@@ -579,8 +571,7 @@ fn set_identifier(name: String, written: Written, world: &mut World<'_>) -> Resu
         controller: Some(controller),
         field_mask: Some(FieldMask { paths: vec!["description".to_owned()] }),
     };
-    let method = management_controller_service::UPDATE_MANAGEMENT_CONTROLLER.info;
-    Ok(Outcome::Call { method, request: request.encode_to_vec(), data: length })
+    Ok(call(management_controller_service::UPDATE_MANAGEMENT_CONTROLLER, &request).saying(length))
 }
 
 /// §34.3.
@@ -602,10 +593,7 @@ fn write_fru(
             Outcome::Answer(Ok(count))
         }
         Piece::Same => Outcome::Answer(Ok(count)),
-        Piece::AssetTag(tag) => match set_tag(part.id.clone(), tag.as_bytes(), None, world) {
-            Outcome::Call { method, request, .. } => Outcome::Call { method, request, data: count },
-            other => other,
-        },
+        Piece::AssetTag(tag) => set_tag(part.id.clone(), tag.as_bytes(), None, world).saying(count),
     })
 }
 

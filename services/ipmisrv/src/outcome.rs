@@ -23,9 +23,13 @@ pub(crate) enum Outcome {
     },
 }
 
-impl From<Answer> for Outcome {
-    fn from(answer: Answer) -> Self {
-        Self::Answer(answer)
+impl Outcome {
+    /// A call whose answer says this if it went well; any other outcome is as it was.
+    pub(crate) fn saying(self, data: Vec<u8>) -> Self {
+        match self {
+            Self::Call { method, request, .. } => Self::Call { method, request, data },
+            other => other,
+        }
     }
 }
 
