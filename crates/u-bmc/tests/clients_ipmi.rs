@@ -4,6 +4,7 @@ use std::net::UdpSocket;
 use std::process::Stdio;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use http::Method;
 use serde_json::json;
 use testkit::{Suite, eventually};
@@ -14,6 +15,14 @@ const PASSWORD: &str = "glockenspiel-7";
 const FOLLOW: Duration = Duration::from_secs(30);
 
 type Result<T = ()> = anyhow::Result<T>;
+
+/// Who logs in: the name, the level that is asked for, the password.
+type Login<'a> = (&'a str, &'a str, &'a str);
+const BOSS: Login<'_> = ("boss", "ADMINISTRATOR", PASSWORD);
+const WORKER: Login<'_> = ("worker", "OPERATOR", PASSWORD);
+const GUEST: Login<'_> = ("guest", "USER", PASSWORD);
+/// An account that a test makes.
+const FRESH: Login<'_> = ("fresh", "OPERATOR", "saxophone-quartet");
 
 fn has(program: &str) -> bool {
     let probe = std::process::Command::new(program).arg("-V").stdin(Stdio::null()).output();
@@ -36,13 +45,17 @@ struct Bmc {
 }
 
 impl Bmc {
-    /// With one account for each role, all of which may log in over IPMI.
-    async fn start(suite_3: bool) -> Result<Self> {
-        Self::start_with(&[&format!("suite_3={suite_3}")]).await
+    /// For a test with this program; `None`, which is told, where that is not installed.
+    async fn with(program: &str, sets: &[&str]) -> Result<Option<Self>> {
+        if !has(program) {
+            skip(program);
+            return Ok(None);
+        }
+        Self::start(sets).await.map(Some)
     }
 
-    /// With these settings of ipmisrv.
-    async fn start_with(sets: &[&str]) -> Result<Self> {
+    /// With these settings of ipmisrv, and one account for each role, all of which may log in over IPMI.
+    async fn start(sets: &[&str]) -> Result<Self> {
         let port = port()?;
         let mut builder = Suite::builder(U_BMC).arg("--ipmi").arg(format!("127.0.0.1:{port}"));
         for set in sets {
@@ -71,9 +84,7 @@ impl Bmc {
     async fn ipmitool(
         &self,
         suite: u8,
-        user: &str,
-        level: &str,
-        password: &str,
+        (user, level, password): Login<'_>,
         args: &[&str],
     ) -> Result<(bool, String)> {
         let (port, suite) = (self.port.to_string(), suite.to_string());
@@ -98,15 +109,34 @@ impl Bmc {
 
     /// As administrator, with suite 17; it has to succeed.
     async fn tool(&self, args: &[&str]) -> Result<String> {
-        let (fine, said) = self.ipmitool(17, "boss", "ADMINISTRATOR", PASSWORD, args).await?;
+        let (fine, said) = self.ipmitool(17, BOSS, args).await?;
         anyhow::ensure!(fine, "ipmitool {args:?}:\n{said}");
         Ok(said)
     }
 
-    async fn freeipmi(&self, program: &str, args: &[&str]) -> Result<String> {
+    /// With suite 17; it has to be refused.
+    async fn refused(&self, who: Login<'_>, args: &[&str]) -> Result<String> {
+        let (fine, said) = self.ipmitool(17, who, args).await?;
+        anyhow::ensure!(!fine, "ipmitool {args:?} is not refused to {}:\n{said}", who.0);
+        Ok(said)
+    }
+
+    /// Waits until ipmitool, as administrator, shows this text.
+    async fn shows(&self, args: &[&str], text: &str) -> Result {
+        let what = format!("ipmitool {args:?} shows {text}");
+        eventually(&what, FOLLOW, || async { Ok(self.tool(args).await?.contains(text)) }).await
+    }
+
+    /// Whether a program of FreeIPMI succeeds as administrator, and what it says.
+    async fn freeipmi_said(&self, program: &str, args: &[&str]) -> Result<(bool, String)> {
         let host = format!("127.0.0.1:{}", self.port);
         let login = ["-D", "LAN_2_0", "-h", &host, "-u", "boss", "-p", PASSWORD, "-l", "ADMIN", "-I", "17"];
-        let (fine, said) = self.run(program, &[&login[..], args].concat()).await?;
+        self.run(program, &[&login[..], args].concat()).await
+    }
+
+    /// The same; it has to succeed.
+    async fn freeipmi(&self, program: &str, args: &[&str]) -> Result<String> {
+        let (fine, said) = self.freeipmi_said(program, args).await?;
         anyhow::ensure!(fine, "{program} {args:?}:\n{said}");
         Ok(said)
     }
@@ -144,47 +174,67 @@ impl Bmc {
         let reply = self.suite.admin().get("/api/v1alpha1/hosts").await?;
         Ok(reply.json()?["hosts"][0]["status"].as_str().unwrap_or_default().to_owned())
     }
+
+    /// The asset tag of the machine as the API says it.
+    async fn tag(&self) -> Result<String> {
+        let assets = self.suite.admin().get("/api/v1alpha1/asset?type=ASSET_TYPE_SYSTEM").await?.json()?;
+        Ok(assets["assets"][0]["info"]["assetTag"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// The numbers in the log of the thresholds that were crossed, oldest first.
+    async fn crossings(&self) -> Result<Vec<u64>> {
+        let path = "/api/v1alpha1/events?domain=sensor&page_size=1000";
+        let said = self.suite.admin().get(path).await?.json()?;
+        let events = said["events"].as_array().into_iter().flatten().rev();
+        events
+            .filter(|event| !event["sensorThresholdCrossed"].is_null())
+            .map(|event| Ok(event["sequence"].as_str().unwrap_or_default().parse()?))
+            .collect()
+    }
+
+    /// Kills ipmisrv, and waits until it answers again.
+    async fn restart(&self) -> Result {
+        let pid = self.suite.kill_daemon("ipmisrv")?;
+        eventually("ipmisrv is back", FOLLOW, || async {
+            let is_other = self.suite.pid_of("ipmisrv").is_some_and(|other| other != pid);
+            let (fine, _) = self.ipmitool(17, BOSS, &["sel", "info"]).await?;
+            Ok(is_other && fine)
+        })
+        .await
+    }
 }
 
 #[tokio::test]
 async fn a_login_is_who_it_says_with_each_suite_that_is_set_and_no_other() -> Result {
-    if !has("ipmitool") {
-        skip("ipmitool");
-        return Ok(());
-    }
-    let bmc = Bmc::start(true).await?;
+    let Some(bmc) = Bmc::with("ipmitool", &["suite_3=true"]).await? else { return Ok(()) };
     for suite in [17, 3] {
-        let (fine, said) = bmc.ipmitool(suite, "boss", "ADMINISTRATOR", PASSWORD, &["mc", "info"]).await?;
+        let (fine, said) = bmc.ipmitool(suite, BOSS, &["mc", "info"]).await?;
         anyhow::ensure!(fine && said.contains("IPMI Version              : 2.0"), "suite {suite}:\n{said}");
-        for (user, level, password) in [
+        for who in [
             ("boss", "ADMINISTRATOR", "glockenspiel-8"),
             ("nobody", "USER", PASSWORD),
             ("admin", "USER", testkit::ADMIN_PASSWORD),
             ("guest", "ADMINISTRATOR", PASSWORD),
             ("worker", "ADMINISTRATOR", PASSWORD),
         ] {
-            let (fine, said) = bmc.ipmitool(suite, user, level, password, &["mc", "info"]).await?;
-            anyhow::ensure!(!fine, "{user} with {suite}:\n{said}");
+            let (fine, said) = bmc.ipmitool(suite, who, &["mc", "info"]).await?;
+            anyhow::ensure!(!fine, "{} with {suite}:\n{said}", who.0);
         }
     }
-    let (fine, _) = bmc.ipmitool(0, "boss", "ADMINISTRATOR", PASSWORD, &["mc", "info"]).await?;
+    let (fine, _) = bmc.ipmitool(0, BOSS, &["mc", "info"]).await?;
     anyhow::ensure!(!fine, "suite 0 opens something");
     // Who may look may look, and no more.
-    let (fine, said) = bmc.ipmitool(17, "guest", "USER", PASSWORD, &["chassis", "status"]).await?;
+    let (fine, said) = bmc.ipmitool(17, GUEST, &["chassis", "status"]).await?;
     anyhow::ensure!(fine, "{said}");
-    let (fine, said) = bmc.ipmitool(17, "guest", "USER", PASSWORD, &["raw", "0", "2", "1"]).await?;
-    anyhow::ensure!(!fine && said.contains("rsp=0xd4"), "{said}");
+    let said = bmc.refused(GUEST, &["raw", "0", "2", "1"]).await?;
+    anyhow::ensure!(said.contains("rsp=0xd4"), "{said}");
     bmc.suite.stop().await
 }
 
 #[tokio::test]
 async fn suite_3_is_spoken_only_where_it_is_set() -> Result {
-    if !has("ipmitool") {
-        skip("ipmitool");
-        return Ok(());
-    }
-    let bmc = Bmc::start(false).await?;
-    let (fine, said) = bmc.ipmitool(3, "boss", "ADMINISTRATOR", PASSWORD, &["mc", "info"]).await?;
+    let Some(bmc) = Bmc::with("ipmitool", &[]).await? else { return Ok(()) };
+    let (fine, said) = bmc.ipmitool(3, BOSS, &["mc", "info"]).await?;
     anyhow::ensure!(!fine, "{said}");
     bmc.tool(&["mc", "info"]).await?;
     // A new password ends what the old one opened, and opens as soon as it is set.
@@ -197,9 +247,9 @@ async fn suite_3_is_spoken_only_where_it_is_set() -> Result {
         )
         .await?;
     anyhow::ensure!(reply.status == 200, "{}", reply.text());
-    let (fine, _) = bmc.ipmitool(17, "boss", "ADMINISTRATOR", PASSWORD, &["mc", "info"]).await?;
-    anyhow::ensure!(!fine, "the old password still opens");
-    let (fine, said) = bmc.ipmitool(17, "boss", "ADMINISTRATOR", "xylophone-9", &["mc", "info"]).await?;
+    bmc.refused(BOSS, &["mc", "info"]).await.context("the old password still opens")?;
+    let boss = ("boss", "ADMINISTRATOR", "xylophone-9");
+    let (fine, said) = bmc.ipmitool(17, boss, &["mc", "info"]).await?;
     anyhow::ensure!(fine, "{said}");
     // What IPMI has no room for is refused in words.
     let long = json!({"new_password": "xylophone-9-and-much-more", "require_change": false});
@@ -214,22 +264,12 @@ async fn suite_3_is_spoken_only_where_it_is_set() -> Result {
 
 #[tokio::test]
 async fn ipmitool_shows_what_the_api_says_and_switches_the_machine() -> Result {
-    if !has("ipmitool") {
-        skip("ipmitool");
-        return Ok(());
-    }
-    let bmc = Bmc::start(false).await?;
+    let Some(bmc) = Bmc::with("ipmitool", &[]).await? else { return Ok(()) };
     let admin = bmc.suite.admin();
     for (command, becomes, shown) in [("on", "HOST_STATUS_ON", "on"), ("off", "HOST_STATUS_OFF", "off")] {
         bmc.tool(&["chassis", "power", command]).await?;
         eventually(becomes, FOLLOW, || async { Ok(bmc.host().await? == becomes) }).await?;
-        eventually("ipmitool shows it", FOLLOW, || async {
-            Ok(bmc
-                .tool(&["chassis", "power", "status"])
-                .await?
-                .contains(&format!("Chassis Power is {shown}")))
-        })
-        .await?;
+        bmc.shows(&["chassis", "power", "status"], &format!("Chassis Power is {shown}")).await?;
     }
     bmc.tool(&["chassis", "policy", "always-on"]).await?;
     let hosts = admin.get("/api/v1alpha1/hosts").await?.json()?;
@@ -265,11 +305,7 @@ async fn ipmitool_shows_what_the_api_says_and_switches_the_machine() -> Result {
 
 #[tokio::test]
 async fn the_sel_ends_and_has_the_numbers_of_the_log() -> Result {
-    if !has("ipmitool") {
-        skip("ipmitool");
-        return Ok(());
-    }
-    let bmc = Bmc::start(false).await?;
+    let Some(bmc) = Bmc::with("ipmitool", &[]).await? else { return Ok(()) };
     let admin = bmc.suite.admin();
     // Each crosses while ipmisrv runs, in turns.
     for high in [5, 80, 5, 80] {
@@ -287,38 +323,22 @@ async fn the_sel_ends_and_has_the_numbers_of_the_log() -> Result {
         })
         .await?;
     }
-    let said = admin.get("/api/v1alpha1/events?domain=sensor&page_size=1000").await?.json()?;
-    let crossed = said["events"].as_array().into_iter().flatten().rev();
-    let logged: Vec<String> = crossed
-        .filter(|event| !event["sensorThresholdCrossed"].is_null())
-        .filter_map(|event| event["sequence"].as_str()?.parse::<u64>().ok())
-        .map(|sequence| format!("{sequence:x}"))
-        .collect();
-    anyhow::ensure!(logged.len() >= 4, "{said}");
+    let logged: Vec<String> = bmc.crossings().await?.iter().map(|sequence| format!("{sequence:x}")).collect();
+    anyhow::ensure!(logged.len() >= 4, "{logged:?}");
     let numbers = async || {
         let list = bmc.tool(&["sel", "list"]).await?;
         let first = |line: &str| line.split('|').next().unwrap_or_default().trim().to_owned();
         Ok::<_, anyhow::Error>(list.lines().map(first).collect::<Vec<_>>())
     };
     eventually("the SEL has them", FOLLOW, || async { Ok(numbers().await? == logged) }).await?;
-    let pid = bmc.suite.kill_daemon("ipmisrv")?;
-    eventually("ipmisrv is back", FOLLOW, || async {
-        let is_other = bmc.suite.pid_of("ipmisrv").is_some_and(|other| other != pid);
-        let (fine, _) = bmc.ipmitool(17, "boss", "ADMINISTRATOR", PASSWORD, &["sel", "info"]).await?;
-        Ok(is_other && fine)
-    })
-    .await?;
+    bmc.restart().await?;
     eventually("the SEL has them again", FOLLOW, || async { Ok(numbers().await? == logged) }).await?;
     bmc.suite.stop().await
 }
 
 #[tokio::test]
 async fn freeipmi_reads_what_is_there() -> Result {
-    if !has("bmc-info") {
-        skip("bmc-info");
-        return Ok(());
-    }
-    let bmc = Bmc::start(false).await?;
+    let Some(bmc) = Bmc::with("bmc-info", &[]).await? else { return Ok(()) };
     let said = bmc.freeipmi("bmc-info", &[]).await?;
     anyhow::ensure!(said.contains("IPMI Version          : 2.0"), "{said}");
     let said = bmc.freeipmi("ipmi-chassis", &["--get-chassis-status"]).await?;
@@ -335,25 +355,17 @@ async fn freeipmi_reads_what_is_there() -> Result {
     let said = bmc.freeipmi("ipmi-sensors-config", &[&cache, "--checkout"]).await?;
     anyhow::ensure!(said.contains("Upper_Critical_Threshold"), "{said}");
     // It ends badly for each field that is not there, as a limit of sessions for a user: what it shows and sets counts.
-    let config = |args: Vec<&'static str>| {
-        let host = format!("127.0.0.1:{}", bmc.port);
-        let bmc = &bmc;
-        async move {
-            let login =
-                ["-D", "LAN_2_0", "-h", &host, "-u", "boss", "-p", PASSWORD, "-l", "ADMIN", "-I", "17"];
-            bmc.run("bmc-config", &[&login[..], &args].concat()).await.map(|(_, said)| said)
-        }
-    };
     let field = |said: &str, name: &str| {
         let line = said.lines().find(|line| line.trim_start().starts_with(name));
         line.and_then(|line| line.split_whitespace().nth(1)).map(str::to_owned)
     };
-    let said = config(vec!["--checkout", "--section=User3"]).await?;
+    let (_, said) = bmc.freeipmi_said("bmc-config", &["--checkout", "--section=User3"]).await?;
     for (name, value) in [("Username", "worker"), ("Enable_User", "Yes"), ("Lan_Privilege_Limit", "Operator")]
     {
         anyhow::ensure!(field(&said, name).as_deref() == Some(value), "{name}: {said}");
     }
-    let said = config(vec!["--commit", "--key-pair=User3:Lan_Privilege_Limit=User"]).await?;
+    let commit = ["--commit", "--key-pair=User3:Lan_Privilege_Limit=User"];
+    let (_, said) = bmc.freeipmi_said("bmc-config", &commit).await?;
     let worker = account(&bmc.suite.admin(), "worker").await?;
     anyhow::ensure!(worker["role"] == "ReadOnly", "{worker}: {said}");
     bmc.freeipmi("ipmi-fru", &[&cache]).await?;
@@ -369,18 +381,11 @@ async fn sensor(bmc: &Bmc, id: &str) -> Result<serde_json::Value> {
 
 #[tokio::test]
 async fn thresholds_and_the_event_log_are_changed_over_ipmi() -> Result {
-    if !has("ipmitool") {
-        skip("ipmitool");
-        return Ok(());
-    }
-    let bmc = Bmc::start(false).await?;
+    let Some(bmc) = Bmc::with("ipmitool", &[]).await? else { return Ok(()) };
     let upper = |sensor: &serde_json::Value| sensor["analogReading"]["upperThresholds"].clone();
     let before = sensor(&bmc, "inlet_temp").await?;
     // Below what is measured: it is crossed.
-    eventually("the sensor is there", FOLLOW, || async {
-        Ok(bmc.tool(&["sensor", "thresh", "Inlet temperatur", "unc", "12"]).await?.contains("12"))
-    })
-    .await?;
+    bmc.shows(&["sensor", "thresh", "Inlet temperatur", "unc", "12"], "12").await?;
     let after = sensor(&bmc, "inlet_temp").await?;
     anyhow::ensure!(upper(&after)["warning"] == 12.0, "{after}");
     anyhow::ensure!(upper(&after)["critical"] == upper(&before)["critical"], "another is changed: {after}");
@@ -402,78 +407,57 @@ async fn thresholds_and_the_event_log_are_changed_over_ipmi() -> Result {
     .await?;
     // A threshold that there is none of is not set, and nothing else changes by it (02h: lower critical).
     let raw = ["raw", "0x04", "0x26", &number, "0x02", "0", "99", "0", "0", "0", "0"];
-    let (fine, said) = bmc.ipmitool(17, "boss", "ADMINISTRATOR", PASSWORD, &raw).await?;
-    anyhow::ensure!(!fine && said.contains("rsp=0xcc"), "{said}");
+    let said = bmc.refused(BOSS, &raw).await?;
+    anyhow::ensure!(said.contains("rsp=0xcc"), "{said}");
     anyhow::ensure!(
         sensor(&bmc, "inlet_temp").await?["analogReading"]["lowerThresholds"]["critical"].is_null()
     );
-    let (fine, said) = bmc.ipmitool(17, "guest", "USER", PASSWORD, &raw).await?;
-    anyhow::ensure!(!fine && said.contains("rsp=0xd4"), "{said}");
+    let said = bmc.refused(GUEST, &raw).await?;
+    anyhow::ensure!(said.contains("rsp=0xd4"), "{said}");
     bmc.tool(&["raw", "0x04", "0x24", &number, "0xff", "3", "3"]).await?;
     anyhow::ensure!(sensor(&bmc, "inlet_temp").await?["analogReading"]["hysteresis"] == 3.0);
     for args in [&["sensor", "get", "Inlet temperatur"][..], &["event", "Inlet temperatur", "list"]] {
-        bmc.ipmitool(17, "boss", "ADMINISTRATOR", PASSWORD, args).await?;
+        bmc.ipmitool(17, BOSS, args).await?;
     }
 
     // What is deleted and cleared here is hidden here; the log keeps it.
-    let events = || async {
-        let reply = bmc.suite.admin().get("/api/v1alpha1/events?domain=sensor&page_size=1000").await?;
-        let list = reply.json()?;
-        let crossed = list["events"].as_array().into_iter().flatten();
-        Ok::<_, anyhow::Error>(crossed.filter(|event| !event["sensorThresholdCrossed"].is_null()).count())
-    };
-    let logged = events().await?;
+    let logged = bmc.crossings().await?.len();
     anyhow::ensure!(logged > 0, "nothing is logged");
     let list = bmc.tool(&["sel", "list"]).await?;
     let (id, count) = (list.split('|').next().unwrap_or_default().trim().to_owned(), list.lines().count());
     bmc.tool(&["sel", "delete", &format!("0x{id}")]).await?;
     anyhow::ensure!(bmc.tool(&["sel", "list"]).await?.lines().count() + 1 == count, "{list}");
-    let (fine, said) = bmc.ipmitool(17, "guest", "USER", PASSWORD, &["sel", "clear"]).await?;
-    anyhow::ensure!(!fine, "{said}");
+    bmc.refused(GUEST, &["sel", "clear"]).await?;
     anyhow::ensure!(bmc.tool(&["sel", "list"]).await?.lines().count() + 1 == count, "a refused clear clears");
     bmc.tool(&["sel", "clear"]).await?;
     let said = bmc.tool(&["sel", "list"]).await?;
     anyhow::ensure!(said.contains("SEL has no entries"), "{said}");
-    anyhow::ensure!(events().await? >= logged, "the log lost events");
+    anyhow::ensure!(bmc.crossings().await?.len() >= logged, "the log lost events");
     let reply = bmc.suite.admin().get("/api/v1alpha1/events?domain=ipmi").await?;
     anyhow::ensure!(reply.text().contains("boss"), "{}", reply.text());
     // After a restart it is as it was.
-    let pid = bmc.suite.kill_daemon("ipmisrv")?;
-    eventually("ipmisrv is back", FOLLOW, || async {
-        let is_other = bmc.suite.pid_of("ipmisrv").is_some_and(|other| other != pid);
-        let (fine, _) = bmc.ipmitool(17, "boss", "ADMINISTRATOR", PASSWORD, &["sel", "info"]).await?;
-        Ok(is_other && fine)
-    })
-    .await?;
+    bmc.restart().await?;
     let said = bmc.tool(&["sel", "list"]).await?;
     anyhow::ensure!(said.contains("SEL has no entries"), "{said}");
     // What comes after is shown.
     bmc.tool(&["raw", "0x04", "0x26", &number, "0x10", "0", "0", "0", "0", "173", "0"]).await?;
-    eventually("SEL shows what comes after", FOLLOW, || async {
-        Ok(bmc.tool(&["sel", "elist"]).await?.contains("Deasserted"))
-    })
-    .await?;
+    bmc.shows(&["sel", "elist"], "Deasserted").await?;
     // The clock is not IPMI's to set.
     bmc.tool(&["raw", "0x0a", "0x5d", "0", "0"]).await?;
     let set = ["sel", "time", "set", "01/01/2001 00:00:00"];
-    let (fine, said) = bmc.ipmitool(17, "boss", "ADMINISTRATOR", PASSWORD, &set).await?;
-    anyhow::ensure!(!fine, "{said}");
+    bmc.refused(BOSS, &set).await?;
     bmc.suite.stop().await
 }
 
 #[tokio::test]
 async fn dcmi_fru_and_resets_go_through_their_owners() -> Result {
-    if !has("ipmitool") {
-        skip("ipmitool");
-        return Ok(());
-    }
     let sets = [
         "input_power=total_power",
         "inlet=[\"inlet_temp\"]",
         "cpu=[\"cpu0_temp\"]",
         "baseboard=[\"dimm_temp\"]",
     ];
-    let bmc = Bmc::start_with(&sets).await?;
+    let Some(bmc) = Bmc::with("ipmitool", &sets).await? else { return Ok(()) };
     let admin = bmc.suite.admin();
     bmc.tool(&["chassis", "power", "on"]).await?;
     eventually("the machine is on", FOLLOW, || async { Ok(bmc.host().await? == "HOST_STATUS_ON") }).await?;
@@ -498,33 +482,20 @@ async fn dcmi_fru_and_resets_go_through_their_owners() -> Result {
     .await?;
     bmc.tool(&["dcmi", "sensors"]).await?;
     // The asset tag, by DCMI in pieces and by FRU data: the inventory has it.
-    let tag = || async {
-        let assets = admin.get("/api/v1alpha1/asset?type=ASSET_TYPE_SYSTEM").await?.json()?;
-        Ok::<_, anyhow::Error>(
-            assets["assets"][0]["info"]["assetTag"].as_str().unwrap_or_default().to_owned(),
-        )
-    };
     bmc.tool(&["dcmi", "set_asset_tag", "rack 17, place 23, north"]).await?;
-    anyhow::ensure!(tag().await? == "rack 17, place 23, north", "{}", tag().await?);
-    eventually("DCMI shows the tag", FOLLOW, || async {
-        Ok(bmc.tool(&["dcmi", "asset_tag"]).await?.contains("rack 17, place 23, north"))
-    })
-    .await?;
-    let (fine, said) = bmc.ipmitool(17, "guest", "USER", PASSWORD, &["dcmi", "set_asset_tag", "x"]).await?;
-    anyhow::ensure!(!fine, "{said}");
-    eventually("FRU data shows the tag", FOLLOW, || async {
-        Ok(bmc.tool(&["fru", "print", "0"]).await?.contains("rack 17, place 23, north"))
-    })
-    .await?;
+    anyhow::ensure!(bmc.tag().await? == "rack 17, place 23, north", "{}", bmc.tag().await?);
+    bmc.shows(&["dcmi", "asset_tag"], "rack 17, place 23, north").await?;
+    bmc.refused(GUEST, &["dcmi", "set_asset_tag", "x"]).await?;
+    bmc.shows(&["fru", "print", "0"], "rack 17, place 23, north").await?;
     bmc.tool(&["fru", "edit", "0", "field", "p", "5", "rack 17, place 24, south"]).await?;
-    anyhow::ensure!(tag().await? == "rack 17, place 24, south", "{}", tag().await?);
+    anyhow::ensure!(bmc.tag().await? == "rack 17, place 24, south", "{}", bmc.tag().await?);
     // Another name of the product is the maker's to say.
     let name = bmc.tool(&["fru", "print", "0"]).await?;
     let field =
         name.lines().find(|line| line.contains("Product Name")).and_then(|line| line.split(": ").nth(1));
     let other: String = field.unwrap_or_default().trim().chars().map(|_| 'x').collect();
     let edit = ["fru", "edit", "0", "field", "p", "1", &other];
-    bmc.ipmitool(17, "boss", "ADMINISTRATOR", PASSWORD, &edit).await?;
+    bmc.ipmitool(17, BOSS, &edit).await?;
     anyhow::ensure!(
         !bmc.tool(&["fru", "print", "0"]).await?.contains(&other),
         "the name of the product changed"
@@ -532,10 +503,7 @@ async fn dcmi_fru_and_resets_go_through_their_owners() -> Result {
     bmc.tool(&["dcmi", "set_mc_id_string", "north-17"]).await?;
     let controllers = admin.get("/api/v1alpha1/management-controllers").await?.json()?;
     anyhow::ensure!(controllers["controllers"][0]["description"] == "north-17", "{controllers}");
-    eventually("DCMI shows what the controller is called", FOLLOW, || async {
-        Ok(bmc.tool(&["dcmi", "get_mc_id_string"]).await?.contains("north-17"))
-    })
-    .await?;
+    bmc.shows(&["dcmi", "get_mc_id_string"], "north-17").await?;
     if has("ipmi-dcmi") {
         for args in ["--get-dcmi-capability-info", "--get-asset-tag", "--get-system-power-statistics"] {
             bmc.freeipmi("ipmi-dcmi", &[args]).await?;
@@ -547,8 +515,7 @@ async fn dcmi_fru_and_resets_go_through_their_owners() -> Result {
     bmc.tool(&["raw", "0x06", "0x24", "0x04", "0x01", "0", "0x10", "10", "0"]).await?;
     let said = bmc.tool(&["mc", "watchdog", "get"]).await?;
     anyhow::ensure!(said.contains("SMS/OS") && said.contains("Hard Reset"), "{said}");
-    let (fine, said) = bmc.ipmitool(17, "guest", "USER", PASSWORD, &["mc", "watchdog", "reset"]).await?;
-    anyhow::ensure!(!fine, "{said}");
+    bmc.refused(GUEST, &["mc", "watchdog", "reset"]).await?;
     bmc.tool(&["mc", "watchdog", "reset"]).await?;
     eventually("the watchdog resets the machine", FOLLOW, || async {
         let hosts = admin.get("/api/v1alpha1/hosts").await?.json()?;
@@ -558,16 +525,12 @@ async fn dcmi_fru_and_resets_go_through_their_owners() -> Result {
     .await?;
     let said = bmc.tool(&["raw", "0x06", "0x25"]).await?;
     anyhow::ensure!(said.trim() == "04 01 00 10 0a 00 00 00", "{said}");
-    eventually("the restart cause is the watchdog", FOLLOW, || async {
-        Ok(bmc.tool(&["chassis", "restart_cause"]).await?.contains("watchdog"))
-    })
-    .await?;
+    bmc.shows(&["chassis", "restart_cause"], "watchdog").await?;
 
     // A login over IPMI is one, and who may not is told of in the audit.
     let boss = admin.get("/api/v1alpha1/users/boss").await?.json()?;
     anyhow::ensure!(boss["user"]["lastLogin"].is_string(), "{boss}");
-    let (fine, said) = bmc.ipmitool(17, "worker", "OPERATOR", PASSWORD, &["mc", "reset", "warm"]).await?;
-    anyhow::ensure!(!fine, "{said}");
+    bmc.refused(WORKER, &["mc", "reset", "warm"]).await?;
     for words in [&["IPMI", "login", "boss"][..], &["IPMI", "Warm Reset", "worker", "refused"]] {
         eventually("the audit says so", FOLLOW, || async {
             Ok(bmc.suite.log().iter().any(|line| words.iter().all(|word| line.contains(word))))
@@ -581,11 +544,7 @@ async fn dcmi_fru_and_resets_go_through_their_owners() -> Result {
 
 #[tokio::test]
 async fn users_are_made_and_changed_over_ipmi() -> Result {
-    if !has("ipmitool") {
-        skip("ipmitool");
-        return Ok(());
-    }
-    let bmc = Bmc::start(false).await?;
+    let Some(bmc) = Bmc::with("ipmitool", &[]).await? else { return Ok(()) };
     let admin = bmc.suite.admin();
     let user = |name: &'static str| account(&admin, name);
     // The number of an account is the one that the API says.
@@ -602,26 +561,17 @@ async fn users_are_made_and_changed_over_ipmi() -> Result {
     let fresh = user("fresh").await?;
     anyhow::ensure!(fresh["ipmiUser"] == 9 && fresh["enabled"] == false, "{fresh}");
     anyhow::ensure!(fresh["role"] == "ReadOnly" && fresh["ipmiAccess"] == true, "{fresh}");
-    eventually("the new user has a number", FOLLOW, || async {
-        Ok(bmc.tool(&["user", "list", "1"]).await?.contains("fresh"))
-    })
-    .await?;
-    let (fine, said) = bmc
-        .ipmitool(17, "boss", "ADMINISTRATOR", PASSWORD, &["user", "set", "password", "9", "short"])
-        .await?;
-    anyhow::ensure!(!fine, "{said}");
+    bmc.shows(&["user", "list", "1"], "fresh").await?;
+    bmc.refused(BOSS, &["user", "set", "password", "9", "short"]).await?;
     bmc.tool(&["user", "set", "password", "9", "saxophone-quartet", "20"]).await?;
     bmc.tool(&["user", "enable", "9"]).await?;
     bmc.tool(&["channel", "setaccess", "1", "9", "ipmi=on", "privilege=3"]).await?;
     let fresh = user("fresh").await?;
     anyhow::ensure!(fresh["role"] == "Operator" && fresh["enabled"] == true, "{fresh}");
-    let (fine, said) =
-        bmc.ipmitool(17, "fresh", "OPERATOR", "saxophone-quartet", &["chassis", "status"]).await?;
+    let (fine, said) = bmc.ipmitool(17, FRESH, &["chassis", "status"]).await?;
     anyhow::ensure!(fine, "{said}");
     // Who does not manage accounts does not.
-    let (fine, said) =
-        bmc.ipmitool(17, "fresh", "OPERATOR", "saxophone-quartet", &["user", "disable", "3"]).await?;
-    anyhow::ensure!(!fine, "{said}");
+    bmc.refused(FRESH, &["user", "disable", "3"]).await?;
     anyhow::ensure!(user("worker").await?["enabled"] == true, "a refused request has an effect");
     // The names of others stay where they are when one goes.
     let nameless: Vec<&str> = ["raw", "0x06", "0x45", "0x04"].into_iter().chain(["0"; 16]).collect();
@@ -638,9 +588,7 @@ async fn users_are_made_and_changed_over_ipmi() -> Result {
     })
     .await?;
     bmc.tool(&["user", "disable", "9"]).await?;
-    let (fine, said) =
-        bmc.ipmitool(17, "fresh", "OPERATOR", "saxophone-quartet", &["chassis", "status"]).await?;
-    anyhow::ensure!(!fine, "{said}");
+    bmc.refused(FRESH, &["chassis", "status"]).await?;
     bmc.suite.stop().await
 }
 
@@ -668,7 +616,7 @@ async fn pyghmi_shows_what_the_api_says() -> Result {
         skip("Python with pyghmi (cargo xtask test ipmi installs one)");
         return Ok(());
     };
-    let bmc = Bmc::start_with(&["input_power=total_power"]).await?;
+    let bmc = Bmc::start(&["input_power=total_power"]).await?;
     let file = bmc.suite.scratch().join("password");
     std::fs::write(&file, PASSWORD)?;
     let script = testkit::root().join("tests/clients/ipmi_pyghmi.py");
@@ -701,8 +649,7 @@ async fn pyghmi_shows_what_the_api_says() -> Result {
     anyhow::ensure!(found["identifier"] == *name && name.is_string(), "{name}: {found}");
     let controllers = admin.get("/api/v1alpha1/management-controllers").await?.json()?;
     anyhow::ensure!(controllers["controllers"][0]["description"] == "pyghmi-17", "{controllers}");
-    let tag = admin.get("/api/v1alpha1/asset?type=ASSET_TYPE_SYSTEM").await?.json()?;
-    let tag = tag["assets"][0]["info"]["assetTag"].as_str().unwrap_or_default().to_owned();
+    let tag = bmc.tag().await?;
     anyhow::ensure!(found["tag"] == tag, "{tag}: {found}");
     bmc.suite.stop().await
 }
