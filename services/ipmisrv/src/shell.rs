@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use gate::audit::{Entry, Level};
 use gate::{Caller, Change, Gate, Origin, Peer, Policy};
 use ipc::{Bucket, CallContext, Client, Code, EventBuilder, RawItem, Status};
 use ipmi::watchdog::{Due, Watchdog};
@@ -288,7 +289,8 @@ impl Shell {
                 Action::Refused(session, command) => {
                     let by = self.callers.get(&session.id).map(|caller| caller.principal.username.as_str());
                     let name = command.row().map_or("IPMI", |row| row.name);
-                    audit(by, session.from.ip(), name, Code::PermissionDenied);
+                    let asked = (by, session.from.ip().into(), name);
+                    audit(asked, &CallContext::new(), Code::PermissionDenied, Duration::ZERO, Level::Record);
                 }
                 Action::Began(session) => {
                     let by = self.callers.get(&session.id).map(|caller| caller.principal.username.as_str());
@@ -343,7 +345,9 @@ impl Shell {
             // Who logged in, or tried to, as on every other way in: the name of nobody is not.
             let by = answer.as_ref().ok().and_then(|answer| answer.principal.as_ref());
             let code = answer.as_ref().map_or_else(|status| status.code, |_| Code::Ok);
-            audit(by.map(|by| by.username.as_str()), asked.from.ip(), "login", code);
+            let by = by.map(|by| by.username.as_str());
+            let login = (by, asked.from.ip().into(), "login");
+            audit(login, &CallContext::new(), code, Duration::ZERO, Level::Record);
             let verdict = match answer {
                 Ok(answer) => admitted(answer, address, &model),
                 Err(status) => Err(match status.code {
@@ -377,44 +381,45 @@ impl Shell {
             written: &mut self.written,
             now: u32::try_from(wall).unwrap_or(u32::MAX),
         };
-        match commands::answer(&request, &mut world) {
-            Outcome::Answer(answer) => self.server.replied(self.clock.now(), request.id, answer, out),
-            Outcome::Call { method, request: bytes, data } => {
-                let caller = match self.caller(&request) {
-                    Ok(caller) => caller,
-                    Err(why) => return self.server.replied(self.clock.now(), request.id, Err(why), out),
-                };
-                let (gate, model) = (self.gate.clone(), self.model.clone());
-                let name = request.command.row().map_or("IPMI", |row| row.name);
-                let (id, peer) = (request.id, request.session.from.ip());
-                self.calls.spawn(async move {
-                    let asked = ask(&gate, method, bytes.into(), caller, peer.into(), name).await;
-                    model.refresh(method.owner);
-                    if asked.is_ok() {
-                        heard(model, method.owner).await;
-                    }
-                    Done::Replied(id, asked.map(|_| data).map_err(|status| commands::completion(status.code)))
-                });
-            }
-            Outcome::Hide { hidden, data } => {
-                let caller = match self.caller(&request) {
-                    Ok(caller) if !self.hiding => caller,
-                    Ok(_) => {
-                        return self.server.replied(self.clock.now(), request.id, Err(Completion::BUSY), out);
-                    }
-                    Err(why) => return self.server.replied(self.clock.now(), request.id, Err(why), out),
-                };
-                self.hiding = true;
-                let (bus, bucket, wall) = (self.bus.clone(), self.bucket.clone(), self.clock.wall());
-                let name = request.command.row().map_or("IPMI", |row| row.name);
-                self.calls.spawn(async move {
-                    let peer = request.session.from.ip();
-                    let stored = hide(&bus, &bucket, &hidden, (&caller, peer, name), wall).await;
-                    let answer = stored.map(|()| data).map_err(|status| commands::completion(status.code));
-                    Done::Hidden(request.id, Box::new(hidden), answer)
-                });
-            }
-        }
+        let answer = match commands::answer(&request, &mut world) {
+            Outcome::Answer(answer) => answer,
+            Outcome::Call { method, request: bytes, data } => match self.caller(&request) {
+                Ok(caller) => {
+                    let (gate, model) = (self.gate.clone(), self.model.clone());
+                    let name = request.command.row().map_or("IPMI", |row| row.name);
+                    let (id, peer) = (request.id, request.session.from.ip());
+                    self.calls.spawn(async move {
+                        let asked = ask(&gate, method, bytes.into(), caller, peer.into(), name).await;
+                        model.refresh(method.owner);
+                        if asked.is_ok() {
+                            heard(model, method.owner).await;
+                        }
+                        let answer = asked.map(|_| data);
+                        Done::Replied(id, answer.map_err(|status| commands::completion(status.code)))
+                    });
+                    return;
+                }
+                Err(why) => Err(why),
+            },
+            Outcome::Hide { hidden, data } => match self.caller(&request) {
+                Ok(_) if self.hiding => Err(Completion::BUSY),
+                Ok(caller) => {
+                    self.hiding = true;
+                    let (bus, bucket, wall) = (self.bus.clone(), self.bucket.clone(), self.clock.wall());
+                    let name = request.command.row().map_or("IPMI", |row| row.name);
+                    self.calls.spawn(async move {
+                        let peer = request.session.from.ip();
+                        let stored = hide(&bus, &bucket, &hidden, (&caller, peer, name), wall).await;
+                        let answer = stored.map(|()| data);
+                        let answer = answer.map_err(|status| commands::completion(status.code));
+                        Done::Hidden(request.id, Box::new(hidden), answer)
+                    });
+                    return;
+                }
+                Err(why) => Err(why),
+            },
+        };
+        self.server.replied(self.clock.now(), request.id, answer, out);
     }
 
     /// Who asks, if there is room for one more call.
@@ -424,20 +429,16 @@ impl Shell {
     }
 }
 
-/// A line in the audit about what is over at once.
-fn audit(by: Option<&str>, peer: IpAddr, what: &str, code: Code) {
-    let context = CallContext::new();
-    let entry = gate::audit::Entry {
-        context: &context,
-        peer: peer.into(),
-        by,
-        verb: Some("IPMI"),
-        path: what,
-        status: None,
-        code,
-        took: Duration::ZERO,
-    };
-    entry.write(gate::audit::Level::Record);
+/// A line in the audit: who asked from where for what, how it ended, and how long it took.
+fn audit(
+    (by, peer, what): (Option<&str>, Peer, &str),
+    context: &CallContext,
+    code: Code,
+    took: Duration,
+    level: Level,
+) {
+    let entry = Entry { context, peer, by, verb: Some("IPMI"), path: what, status: None, code, took };
+    entry.write(level);
 }
 
 /// Stores what the SEL hides, with an event and a line in the audit that say who wanted it.
@@ -461,17 +462,8 @@ async fn hide(
             tracing::warn!(%error, "cannot tell that records of the SEL are hidden");
         }
     }
-    let entry = gate::audit::Entry {
-        context: &context,
-        peer: peer.into(),
-        by: Some(by),
-        verb: Some("IPMI"),
-        path: name,
-        status: None,
-        code: stored.as_ref().map_or_else(|status| status.code, |()| Code::Ok),
-        took: begun.elapsed(),
-    };
-    entry.write(gate::audit::Level::Record);
+    let code = stored.as_ref().map_or_else(|status| status.code, |()| Code::Ok);
+    audit((Some(by), peer.into(), name), &context, code, begun.elapsed(), Level::Record);
     stored
 }
 
@@ -495,17 +487,9 @@ async fn ask(
         gate.forward(checked, context.clone()).await
     };
     let answer = asked.await;
-    let entry = gate::audit::Entry {
-        context: &context,
-        peer,
-        by: Some(&caller.principal.username),
-        verb: Some("IPMI"),
-        path: name,
-        status: None,
-        code: answer.as_ref().map_or_else(|status| status.code, |_| Code::Ok),
-        took: begun.elapsed(),
-    };
-    entry.write(gate::audit::Level::of(method));
+    let by = Some(caller.principal.username.as_str());
+    let code = answer.as_ref().map_or_else(|status| status.code, |_| Code::Ok);
+    audit((by, peer, name), &context, code, begun.elapsed(), Level::of(method));
     answer
 }
 
