@@ -60,9 +60,13 @@ impl Thresholds {
 /// The events of thresholds that are crossed: a bit for each threshold, as of [`Thresholds::mask`], becomes that of its event (§35.13).
 #[must_use]
 pub fn crossings(mask: u8) -> u16 {
-    (0..6_u8)
-        .filter(|bit| mask & (1 << bit) != 0)
-        .fold(0, |events, bit| events | if bit < 3 { 1 << (2 * bit) } else { 1 << (2 * bit + 1) })
+    (0..6_u8).filter(|bit| mask & (1 << bit) != 0).fold(0, |events, bit| events | 1 << offset(bit))
+}
+
+/// The event of a threshold by its bit, as of [`Thresholds::mask`]: a low one that is crossed going low, a high one going high (table 42-2).
+#[must_use]
+pub fn offset(bit: u8) -> u8 {
+    if bit < 3 { 2 * bit } else { 2 * bit + 1 }
 }
 
 /// A sensor with a unit.

@@ -448,13 +448,12 @@ fn reading(lun: u8, number: u8, world: &World<'_>) -> Answer {
     let mut crossed = 0_u8;
     if let Some(Some(v1::sensor::Reading::AnalogReading(analog))) = view.about.map(|about| &about.reading) {
         for one in &analog.crossed {
-            let level = match one.level() {
-                v1::ThresholdLevel::Warning => 0,
-                v1::ThresholdLevel::Critical => 1,
-                v1::ThresholdLevel::Fatal => 2,
-                v1::ThresholdLevel::Unspecified => continue,
+            // Of which side it is may not be said: it is then shown as an upper one.
+            let side = match one.side() {
+                v1::ThresholdSide::Unspecified => v1::ThresholdSide::Upper,
+                side => side,
             };
-            crossed |= 1 << if one.side() == v1::ThresholdSide::Lower { level } else { level + 3 };
+            crossed |= thresholds::bit(side, one.level()).map_or(0, |bit| 1 << bit);
         }
     }
     Ok(vec![sensor.scale.raw(value), 0xc0, 0xc0 | crossed])

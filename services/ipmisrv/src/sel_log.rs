@@ -9,12 +9,15 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use ipc::{EventLog, LogEntry, Status};
+use ipmi::sdr;
 use prost::Message as _;
 use schema::v1alpha1 as v1;
 use service::Clock;
 use tokio::sync::mpsc;
 use units::Lasting;
 use v1::event::Payload;
+
+use crate::thresholds;
 
 /// Events that have a form in the SEL are on it: the bus lets nobody but the owner of sensors publish there.
 const SUBJECTS: &str = "event.sensor.>";
@@ -37,17 +40,8 @@ const AGAIN_MAX: Duration = Duration::from_secs(10);
 /// A crossing of a threshold that has a form, by its event.
 pub(crate) fn crossing(event: &v1::Event) -> Option<(u8, &v1::SensorThresholdCrossed)> {
     let Some(Payload::SensorThresholdCrossed(crossed)) = &event.payload else { return None };
-    // Table 42-2: offsets of threshold events.
-    let offset = match (crossed.side(), crossed.level()) {
-        (v1::ThresholdSide::Lower, v1::ThresholdLevel::Warning) => 0x0,
-        (v1::ThresholdSide::Lower, v1::ThresholdLevel::Critical) => 0x2,
-        (v1::ThresholdSide::Lower, v1::ThresholdLevel::Fatal) => 0x4,
-        (v1::ThresholdSide::Upper, v1::ThresholdLevel::Warning) => 0x7,
-        (v1::ThresholdSide::Upper, v1::ThresholdLevel::Critical) => 0x9,
-        (v1::ThresholdSide::Upper, v1::ThresholdLevel::Fatal) => 0xb,
-        _ => return None,
-    };
-    Some((offset, crossed))
+    let bit = thresholds::bit(crossed.side(), crossed.level())?;
+    Some((sdr::offset(bit), crossed))
 }
 
 /// What reading the log comes to.

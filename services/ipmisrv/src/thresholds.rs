@@ -18,6 +18,21 @@ const PATHS: [&str; 6] = [
 /// Of a hysteresis: there is none in this direction, or it is not to be changed.
 const NONE: u8 = 0xff;
 
+/// The bit of a threshold (§35.8).
+pub(crate) fn bit(side: v1::ThresholdSide, level: v1::ThresholdLevel) -> Option<u8> {
+    let first = match side {
+        v1::ThresholdSide::Lower => 0,
+        v1::ThresholdSide::Upper => 3,
+        v1::ThresholdSide::Unspecified => return None,
+    };
+    match level {
+        v1::ThresholdLevel::Warning => Some(first),
+        v1::ThresholdLevel::Critical => Some(first + 1),
+        v1::ThresholdLevel::Fatal => Some(first + 2),
+        v1::ThresholdLevel::Unspecified => None,
+    }
+}
+
 /// A value of the API: what a byte says, without the dust of its conversion.
 fn plain(value: f64) -> f64 {
     format!("{value:.6e}").parse().unwrap_or(value)
