@@ -17,6 +17,7 @@ use crate::chunks::{self, Piece, Target, Written};
 use crate::dcmi;
 use crate::outcome::{Outcome, call, is_known};
 use crate::parts;
+use crate::sel::Sel;
 use crate::thresholds;
 use crate::users;
 use crate::world::{Answer, World};
@@ -49,6 +50,7 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
     let data = &request.data[..];
     let byte = |at: usize| data.get(at).copied().ok_or(Completion::LENGTH);
     let word = |at: usize| Ok::<u16, Completion>(u16::from_le_bytes([byte(at)?, byte(at + 1)?]));
+    let sensor = || world.repository.sensor(request.lun, byte(0)?).ok_or(Completion::NOT_PRESENT);
     let answer: Vec<u8> = match request.command {
         Command::GetChassisCapabilities => vec![0, 0x20, 0x20, 0x20, 0x20],
         Command::GetChassisStatus => chassis_status(world)?,
@@ -67,26 +69,26 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
         Command::GetSensorReading => reading(request.lun, byte(0)?, world)?,
         Command::GetSensorFactors => {
             // The same for all readings (§35.5).
-            let sensor = world.repository.sensor(request.lun, byte(0)?).ok_or(Completion::NOT_PRESENT)?;
+            let sensor = sensor()?;
             [&[byte(1)?][..], &sensor.scale.encode()].concat()
         }
         Command::GetSensorType => {
-            let sensor = world.repository.sensor(request.lun, byte(0)?).ok_or(Completion::NOT_PRESENT)?;
+            let sensor = sensor()?;
             vec![sensor.kind, 0x01]
         }
         Command::GetSensorThresholds => {
-            let sensor = world.repository.sensor(request.lun, byte(0)?).ok_or(Completion::NOT_PRESENT)?;
+            let sensor = sensor()?;
             let mut out = vec![sensor.thresholds.mask()];
             out.extend(sensor.thresholds.raw(sensor.scale));
             out
         }
         Command::GetSensorHysteresis => {
-            let sensor = world.repository.sensor(request.lun, byte(0)?).ok_or(Completion::NOT_PRESENT)?;
+            let sensor = sensor()?;
             let steps = sensor.scale.steps(sensor.hysteresis);
             vec![steps, steps]
         }
         Command::SetSensorThresholds => {
-            let sensor = world.repository.sensor(request.lun, byte(0)?).ok_or(Completion::NOT_PRESENT)?;
+            let sensor = sensor()?;
             let wanted = data.get(2..).and_then(<[u8]>::first_chunk).ok_or(Completion::LENGTH)?;
             return Ok(thresholds::set(sensor, byte(1)?, wanted)?
                 .map_or(Outcome::Answer(Ok(Vec::new())), |wanted| {
@@ -94,13 +96,13 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
                 }));
         }
         Command::SetSensorHysteresis => {
-            let sensor = world.repository.sensor(request.lun, byte(0)?).ok_or(Completion::NOT_PRESENT)?;
+            let sensor = sensor()?;
             let wanted = thresholds::hysteresis(sensor, byte(2)?, byte(3)?)?;
             return Ok(call(sensor_service::SET_THRESHOLDS, &wanted));
         }
         Command::GetSensorEventEnable => {
             // All events there are, and what is measured, are on: both when a threshold is crossed and when it no longer is (§35.11).
-            let sensor = world.repository.sensor(request.lun, byte(0)?).ok_or(Completion::NOT_PRESENT)?;
+            let sensor = sensor()?;
             let events = sensor.thresholds.events().to_le_bytes();
             [&[0xc0][..], &events, &events].concat()
         }
@@ -201,16 +203,15 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
             _ => return Err(Completion::STATE),
         },
         Command::GetSelInfo => {
-            is_sel_known(world)?;
-            world.sel.refresh(world.repository);
-            let records = &world.sel.records;
+            let sel = known_sel(world)?;
+            let records = &sel.records;
             let newest = records.last().map_or(u32::MAX, |record| record.seconds);
             let mut out = vec![0x51];
             out.extend(u16::try_from(records.len()).unwrap_or(u16::MAX).to_le_bytes());
             // As new ones come, old ones go: there is always room.
             out.extend([0xff, 0xff]);
             out.extend(newest.to_le_bytes());
-            out.extend(world.sel.hidden.at.unwrap_or(u32::MAX).to_le_bytes());
+            out.extend(sel.hidden.at.unwrap_or(u32::MAX).to_le_bytes());
             // Records are deleted, and reserved; they are added by what happens alone.
             out.push(0x0a);
             out
@@ -260,11 +261,21 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
     Ok(Outcome::Answer(Ok(answer)))
 }
 
-/// Before the log was read nobody knows what is in the SEL.
-fn is_sel_known(world: &World<'_>) -> Result<(), Completion> {
+/// The SEL as it is now. Before the log was read nobody knows what is in it.
+fn known_sel<'a>(world: &'a mut World<'_>) -> Result<&'a mut Sel, Completion> {
     // A record names its sensor.
     is_known(world, Domain::Sensors)?;
-    if world.sel.is_known() { Ok(()) } else { Err(Completion::BUSY) }
+    if !world.sel.is_known() {
+        return Err(Completion::BUSY);
+    }
+    world.sel.refresh(world.repository);
+    Ok(world.sel)
+}
+
+/// The same for who reserved it: a reservation may end with what has come.
+fn reserved_sel<'a>(world: &'a mut World<'_>, reservation: u16) -> Result<&'a mut Sel, Completion> {
+    let sel = known_sel(world)?;
+    if sel.holds(reservation) { Ok(sel) } else { Err(Completion::RESERVATION) }
 }
 
 /// The machine: the first host of the board.
@@ -482,10 +493,14 @@ fn self_test(world: &World<'_>) -> Vec<u8> {
     if found == 0 { vec![0x55, 0] } else { vec![0x57, found] }
 }
 
-fn fru(device: u8, world: &World<'_>) -> Answer {
+/// The part that is this FRU device: 0 is the whole machine.
+fn asset<'a>(device: u8, world: &World<'a>) -> Result<&'a v1::Asset, Completion> {
     is_known(world, Domain::Assets)?;
-    let part = parts::of(world.snapshot).nth(device.into()).ok_or(Completion::NOT_PRESENT)?;
-    parts::image(part).ok_or(Completion::UNSPECIFIED)
+    parts::of(world.snapshot).nth(device.into()).ok_or(Completion::NOT_PRESENT)
+}
+
+fn fru(device: u8, world: &World<'_>) -> Answer {
+    parts::image(asset(device, world)?).ok_or(Completion::UNSPECIFIED)
 }
 
 /// §33.12: a part from within a record takes a reservation, so that no two records are mixed.
@@ -518,8 +533,7 @@ fn text_part(text: &[u8], offset: u8, count: u8) -> Answer {
 
 /// The whole machine as a part: its id, and its asset tag.
 fn machine(world: &World<'_>) -> Result<(String, String), Completion> {
-    is_known(world, Domain::Assets)?;
-    let part = parts::of(world.snapshot).next().ok_or(Completion::NOT_PRESENT)?;
+    let part = asset(0, world)?;
     let tag = part.info.as_ref().and_then(|info| info.asset_tag.clone());
     Ok((part.id.clone(), tag.unwrap_or_default()))
 }
@@ -581,8 +595,7 @@ fn write_fru(
     piece: &[u8],
     world: &mut World<'_>,
 ) -> Result<Outcome, Completion> {
-    is_known(world, Domain::Assets)?;
-    let part = parts::of(world.snapshot).nth(device.into()).ok_or(Completion::NOT_PRESENT)?;
+    let part = asset(device, world)?;
     let count = vec![u8::try_from(piece.len()).unwrap_or(u8::MAX)];
     let found = chunks::fru(request.session.id, device, world.written.as_ref(), part, offset, piece);
     *world.written = None;
@@ -607,13 +620,8 @@ fn reset(action: v1::ManagementControllerAction, world: &World<'_>) -> Result<Ou
 
 /// §31.8.
 fn delete_sel(reservation: u16, id: u16, world: &mut World<'_>) -> Result<Outcome, Completion> {
-    is_sel_known(world)?;
-    // First: a reservation may end by it.
-    world.sel.refresh(world.repository);
-    if !world.sel.holds(reservation) {
-        return Err(Completion::RESERVATION);
-    }
-    let gone = world.sel.without_one(id, world.now);
+    let now = world.now;
+    let gone = reserved_sel(world, reservation)?.without_one(id, now);
     let (id, hidden) = gone.ok_or(Completion::NOT_PRESENT)?;
     Ok(Outcome::Hide { hidden, data: id.to_le_bytes().to_vec() })
 }
@@ -625,33 +633,25 @@ fn clear_sel(
     wanted: u8,
     world: &mut World<'_>,
 ) -> Result<Outcome, Completion> {
-    is_sel_known(world)?;
-    world.sel.refresh(world.repository);
-    if !world.sel.holds(reservation) {
-        return Err(Completion::RESERVATION);
-    }
+    let now = world.now;
+    let sel = reserved_sel(world, reservation)?;
     if word != b"CLR" {
         return Err(Completion::INVALID_FIELD);
     }
     let done = vec![0x01];
     match wanted {
         0x00 => Ok(Outcome::Answer(Ok(done))),
-        0xaa => Ok(Outcome::Hide { hidden: world.sel.without_all(world.now), data: done }),
+        0xaa => Ok(Outcome::Hide { hidden: sel.without_all(now), data: done }),
         _ => Err(Completion::INVALID_FIELD),
     }
 }
 
 /// §31.5.
 fn sel_part(world: &mut World<'_>, reservation: u16, id: u16, offset: u8, count: u8) -> Answer {
-    is_sel_known(world)?;
-    world.sel.refresh(world.repository);
-    if offset != 0 && !world.sel.holds(reservation) {
-        return Err(Completion::RESERVATION);
-    }
-    let records = &world.sel.records;
-    let at = world.sel.place(id).ok_or(Completion::NOT_PRESENT)?;
-    let record = records.get(at).ok_or(Completion::NOT_PRESENT)?;
-    part(world.sel.after(at), &record.bytes, offset, count)
+    let sel = if offset == 0 { known_sel(world)? } else { reserved_sel(world, reservation)? };
+    let at = sel.place(id).ok_or(Completion::NOT_PRESENT)?;
+    let record = sel.records.get(at).ok_or(Completion::NOT_PRESENT)?;
+    part(sel.after(at), &record.bytes, offset, count)
 }
 
 fn part(next: u16, record: &[u8], offset: u8, count: u8) -> Answer {
