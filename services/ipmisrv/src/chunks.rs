@@ -34,6 +34,11 @@ impl Written {
     }
 }
 
+/// A text ends with its first zero.
+pub(crate) fn until_zero(bytes: &[u8]) -> &[u8] {
+    bytes.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
 /// A text after this piece of it. A piece at the beginning begins a new one; a later one goes on with what this session wrote, or with what there is.
 ///
 /// # Errors
@@ -48,9 +53,7 @@ pub(crate) fn text(
     let base = before.filter(|before| before.is_of(session, target)).map_or(now, |before| &before.bytes[..]);
     let mut bytes = base.get(..usize::from(offset)).ok_or(Completion::RANGE)?.to_vec();
     bytes.extend_from_slice(piece);
-    // A text ends with its first zero.
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    bytes.truncate(end);
+    bytes.truncate(until_zero(&bytes).len());
     if piece.len() > PIECE_MAX || bytes.len() > TEXT_MAX {
         return Err(Completion::RANGE);
     }

@@ -1,30 +1,30 @@
 //! Accounts as users of IPMI, by their numbers, which usermgr keeps.
 
-use auth::IPMI_USERS;
+use auth::{IPMI_USERS, Role, UserName};
 use ipmi::{Completion, Level, is_this_channel};
 use model::{Domain, Snapshot};
 use prost_types::FieldMask;
 use schema::rpc::user_service;
 use schema::v1alpha1 as v1;
 
+use crate::chunks::until_zero;
 use crate::outcome::{Outcome, call, is_known};
 use crate::world::{Answer, World};
 
 /// So many users are said to be possible at least: clients ask for each.
 const USERS_SHOWN: u8 = 15;
-/// Longest name, bytes (§22.28).
-const NAME_MAX: usize = 16;
+/// A password of the short form, bytes (§22.30).
+const PASSWORD_SHORT: usize = 16;
 /// No access.
 const NO_ACCESS: u8 = 0x0f;
 
 /// What an account may do at most.
 pub(crate) fn level(role: &str) -> Option<Level> {
-    match role {
-        "Administrator" => Some(Level::Administrator),
-        "Operator" => Some(Level::Operator),
-        "ReadOnly" => Some(Level::User),
-        _ => None,
-    }
+    Role::from_name(role).map(|role| match role {
+        Role::Administrator => Level::Administrator,
+        Role::Operator => Level::Operator,
+        Role::ReadOnly => Level::User,
+    })
 }
 
 /// The number of an account; 0 for one that has none.
@@ -49,15 +49,11 @@ fn of<'a>(user: u8, world: &World<'a>) -> Result<Option<&'a v1::AccountName>, Co
 /// §22.27.
 pub(crate) fn access(channel: u8, user: u8, world: &World<'_>) -> Answer {
     is_this_channel(channel)?;
-    let access = match of(user, world)? {
+    let access = of(user, world)?.map_or(NO_ACCESS, |account| {
+        let level = level(&account.role).map_or(NO_ACCESS, |level| level as u8);
         // Without a key nobody is let in with it.
-        Some(account) if account.ipmi => {
-            let level = level(&account.role).map_or(NO_ACCESS, |level| level as u8);
-            level | if account.enabled { 0x10 } else { 0 }
-        }
-        Some(account) => level(&account.role).map_or(NO_ACCESS, |level| level as u8),
-        None => NO_ACCESS,
-    };
+        level | if account.ipmi && account.enabled { 0x10 } else { 0 }
+    });
     let users = || all(world).filter(|account| account.ipmi_user != 0);
     let most = users().filter_map(|account| u8::try_from(account.ipmi_user).ok()).max().unwrap_or(0);
     let enabled = users().filter(|account| account.ipmi && account.enabled).count();
@@ -69,7 +65,7 @@ pub(crate) fn access(channel: u8, user: u8, world: &World<'_>) -> Answer {
 pub(crate) fn name(user: u8, world: &World<'_>) -> Answer {
     let mut name = of(user, world)?.map(|account| account.username.clone().into_bytes()).unwrap_or_default();
     // Nobody has that number, which there may be a user for.
-    name.resize(NAME_MAX, 0);
+    name.resize(UserName::IPMI_MAX_LEN, 0);
     Ok(name)
 }
 
@@ -92,11 +88,12 @@ pub(crate) fn set_access(channel: u8, user: u8, limit: u8, world: &World<'_>) ->
     }
     let account = account(user, world)?;
     let role = match limit & 0x0f {
-        2 => "ReadOnly",
-        3 => "Operator",
-        4 => "Administrator",
+        2 => Role::ReadOnly,
+        3 => Role::Operator,
+        4 => Role::Administrator,
         _ => return Err(Completion::INVALID_FIELD),
     };
+    let role = role.name();
     if account.role == role {
         return Ok(Outcome::Answer(Ok(Vec::new())));
     }
@@ -107,9 +104,7 @@ pub(crate) fn set_access(channel: u8, user: u8, limit: u8, world: &World<'_>) ->
 /// §22.28: another name for a user; a number for an account that has none; a new account, disabled, that may look, with a password that nobody
 /// knows. Without a name the user is none of IPMI any more, and its account stays.
 pub(crate) fn set_name(user: u8, name: &[u8], world: &World<'_>) -> Result<Outcome, Completion> {
-    let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
-    let name = name.get(..end).unwrap_or_default();
-    let name = std::str::from_utf8(name).map_err(|_| Completion::INVALID_FIELD)?.to_owned();
+    let name = std::str::from_utf8(until_zero(name)).map_err(|_| Completion::INVALID_FIELD)?.to_owned();
     let found = of(user, world)?;
     let number = user & 0x3f;
     if !IPMI_USERS.contains(&number) {
@@ -141,7 +136,7 @@ pub(crate) fn set_name(user: u8, name: &[u8], world: &World<'_>) -> Result<Outco
             getrandom::fill(&mut random).map_err(|_| Completion::UNSPECIFIED)?;
             let user = v1::User {
                 username: name,
-                role: "ReadOnly".to_owned(),
+                role: Role::ReadOnly.name().to_owned(),
                 enabled: Some(false),
                 ipmi_access: Some(true),
                 ipmi_user: Some(number.into()),
@@ -170,13 +165,12 @@ pub(crate) fn set_password(
         0 => Ok(enabled(false)),
         1 => Ok(enabled(true)),
         2 => {
-            let length = if user & 0x80 == 0 { 16 } else { 20 };
+            let length = if user & 0x80 == 0 { PASSWORD_SHORT } else { ipmi::PASSWORD_MAX };
             if password.len() != length {
                 return Err(Completion::LENGTH);
             }
-            let end = password.iter().position(|byte| *byte == 0).unwrap_or(length);
-            let password = password.get(..end).unwrap_or_default();
-            let password = std::str::from_utf8(password).map_err(|_| Completion::INVALID_FIELD)?.to_owned();
+            let password =
+                std::str::from_utf8(until_zero(password)).map_err(|_| Completion::INVALID_FIELD)?.to_owned();
             let request = v1::ResetPasswordRequest {
                 id: account.id.clone(),
                 new_password: Some(password),
