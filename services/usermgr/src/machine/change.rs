@@ -240,12 +240,17 @@ impl Machine {
                 return self.intend(intent, deadline);
             }
         };
-        if let Some(change) = self.accounts.plan_login(&user, rehashed, now.wall, LAST_LOGIN_PRECISION_MS) {
+        self.note_login(&user, rehashed, now);
+        out.push(self.answer(Answer::Principal { ticket, user, address }, None, now)?);
+        Ok(())
+    }
+
+    /// Notes when an account last logged in, and a hash at today's cost: stored some time, as nobody waits for it.
+    pub(super) fn note_login(&mut self, user: &UserId, rehashed: Option<PasswordHash>, now: Now) {
+        if let Some(change) = self.accounts.plan_login(user, rehashed, now.wall, LAST_LOGIN_PRECISION_MS) {
             self.accounts.apply(change);
             self.follow([StoreKey::User(user.clone())], now);
         }
-        out.push(self.answer(Answer::Principal { ticket, user, address }, None, now)?);
-        Ok(())
     }
 
     /// Answers what waited for too long, and asks again what became of a write.

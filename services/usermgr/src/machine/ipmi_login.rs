@@ -7,10 +7,9 @@ use schema::v1alpha1 as v1;
 use v1::UserChangeKind;
 use zeroize::Zeroizing;
 
-use super::change::LAST_LOGIN_PRECISION_MS;
 use super::event::Cause;
 use super::wire;
-use super::{Action, Machine, Now, PASSWORD_ANSWER, StoreKey};
+use super::{Action, Machine, Now, PASSWORD_ANSWER};
 use crate::secret::{NONCE, Secrets};
 
 /// Longest name, data and code of RAKP, bytes.
@@ -111,10 +110,7 @@ impl Machine {
                 .with_reason("PASSWORD_CHANGE_REQUIRED"));
         }
         // Stored beside, as after any login.
-        if let Some(change) = self.accounts.plan_login(&opened.id, None, now.wall, LAST_LOGIN_PRECISION_MS) {
-            self.accounts.apply(change);
-            self.follow([StoreKey::User(opened.id.clone())], now);
-        }
+        self.note_login(&opened.id, None, now);
         Ok(v1::VerifyIpmiResponse {
             principal: Some(self.principal(&opened, None, address, PASSWORD_ANSWER, now)),
             session_key: suite.mac(&secret, &request.session).to_vec(),
