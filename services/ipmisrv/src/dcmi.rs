@@ -6,14 +6,13 @@ use schema::v1alpha1 as v1;
 
 use crate::config::Config;
 use crate::repository::{INLET, PROCESSOR, SYSTEM_BOARD};
+use crate::sel_log::EVENTS;
 use crate::world::{Answer, World};
 
 /// Sensors of one answer (tables 6-13 and 6-26).
 const SENSORS_MAX: usize = 8;
 /// The type of sensors that there are commands for: temperatures.
 const TEMPERATURE: u8 = 0x01;
-/// Events that the model keeps, of which the SEL is made.
-const EVENTS_MAX: u16 = 256;
 
 /// §6.1, tables 6-2 and 6-3.
 pub(crate) fn capabilities(parameter: u8, config: &Config) -> Answer {
@@ -24,7 +23,7 @@ pub(crate) fn capabilities(parameter: u8, config: &Config) -> Answer {
         1 => out.extend([0, u8::from(config.input_power.is_some()), 0]),
         // The oldest records make room for new ones, each by itself; temperatures are as new as the model, within a second.
         2 => {
-            out.extend((EVENTS_MAX | 1 << 15 | 1 << 13).to_le_bytes());
+            out.extend((EVENTS | 1 << 15 | 1 << 13).to_le_bytes());
             out.extend([0, 0, 1]);
         }
         // Power is looked after by the controller itself.
@@ -76,8 +75,11 @@ pub(crate) fn power(mode: u8, world: &World<'_>) -> Answer {
     Ok(out)
 }
 
-/// The sensors of an entity, by either of its two numbers (table 6-11).
-fn of(entity: u8, config: &Config) -> Result<&[String], Completion> {
+/// The sensors of an entity, by either of its two numbers (table 6-11): temperatures, as there are none of another type.
+fn of(kind: u8, entity: u8, config: &Config) -> Result<&[String], Completion> {
+    if kind != TEMPERATURE {
+        return Err(Completion::INVALID_FIELD);
+    }
     match entity {
         0x40 | INLET => Ok(&config.inlet),
         0x41 | PROCESSOR => Ok(&config.cpu),
@@ -99,11 +101,8 @@ fn asked(count: usize, instance: u8, start: u8) -> std::ops::Range<usize> {
 
 /// §6.5.2: the records of sensors.
 pub(crate) fn sensors(kind: u8, entity: u8, instance: u8, start: u8, world: &World<'_>) -> Answer {
-    if kind != TEMPERATURE {
-        return Err(Completion::INVALID_FIELD);
-    }
     let found: Vec<u16> =
-        of(entity, world.config)?.iter().filter_map(|id| world.repository.record(id)).collect();
+        of(kind, entity, world.config)?.iter().filter_map(|id| world.repository.record(id)).collect();
     let shown: Vec<u16> = found
         .get(asked(found.len(), instance, start))
         .unwrap_or_default()
@@ -119,10 +118,7 @@ pub(crate) fn sensors(kind: u8, entity: u8, instance: u8, start: u8, world: &Wor
 
 /// §6.7.3: degrees of sensors; of those that have none at the moment none.
 pub(crate) fn temperatures(kind: u8, entity: u8, instance: u8, start: u8, world: &World<'_>) -> Answer {
-    if kind != TEMPERATURE {
-        return Err(Completion::INVALID_FIELD);
-    }
-    let ids = of(entity, world.config)?;
+    let ids = of(kind, entity, world.config)?;
     let mut sets = Vec::new();
     for place in asked(ids.len(), instance, start) {
         let (Some(id), Ok(number)) = (ids.get(place), u8::try_from(place + 1)) else { break };

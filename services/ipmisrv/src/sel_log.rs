@@ -21,8 +21,8 @@ use crate::thresholds;
 
 /// Events that have a form in the SEL are on it: the bus lets nobody but the owner of sensors publish there.
 const SUBJECTS: &str = "event.sensor.>";
-/// Events kept, and bytes of them as they travel on the bus.
-const EVENTS: usize = 256;
+/// Events kept, of which the SEL is made, and bytes of them as they travel on the bus.
+pub(crate) const EVENTS: u16 = 256;
 const BYTES: usize = 256 * 1024;
 /// A record's number is that of its event in the log less a multiple of this. The sixteen bits hold two times as many, the older ones that are kept, and
 /// neither 0 nor FFFFh.
@@ -97,7 +97,7 @@ impl Window {
         self.change += 1;
         self.bytes += size;
         self.events.push_back((size, v1::Event { sequence: entry.sequence, ..event }));
-        while self.events.len() > EVENTS || self.bytes > BYTES {
+        while self.events.len() > usize::from(EVENTS) || self.bytes > BYTES {
             let Some((gone, _)) = self.events.pop_front() else { break };
             self.bytes = self.bytes.saturating_sub(gone);
         }
@@ -278,7 +278,7 @@ mod tests {
     proptest! {
         #[test]
         fn numbers_ascend_and_stay(
-            gaps in proptest::collection::vec(prop_oneof![1_u64..4, 1_u64..500, 1_u64..200_000], 1..=EVENTS),
+            gaps in proptest::collection::vec(prop_oneof![1_u64..4, 1_u64..500, 1_u64..200_000], 1..=usize::from(EVENTS)),
             begin in prop_oneof![Just(0_u64), 0..200_000_u64, Just(u64::MAX - 52_000_000)],
         ) {
             let sequences: Vec<u64> = gaps.iter().scan(begin, |at, gap| { *at += gap; Some(*at) }).collect();
@@ -292,7 +292,7 @@ mod tests {
             // What comes changes none before the next multiple.
             let newest = sequences[sequences.len() - 1];
             let next = (newest / STEP + 1) * STEP - 1;
-            if next > newest && sequences.len() < EVENTS {
+            if next > newest && sequences.len() < usize::from(EVENTS) {
                 let more = numbers(sequences.iter().copied().chain([next]));
                 prop_assert_eq!(&more[..found.len()], &found[..]);
             }
