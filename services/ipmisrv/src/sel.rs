@@ -149,9 +149,11 @@ impl Sel {
 
     fn without<'a>(&self, gone: impl Iterator<Item = &'a String>, now: u32) -> Hidden {
         // Those that are too old to be shown need not be remembered. While there is room they are: not all of the log may be read yet.
-        let is_shown = |id: &String| self.window.events().any(|(_, event)| event.id == *id);
         let is_crowded = self.hidden.events.len() > HIDDEN_MAX;
-        let kept = self.hidden.events.iter().filter(|id| !is_crowded || is_shown(id)).cloned();
+        let shown =
+            is_crowded.then(|| self.window.events().map(|(_, event)| &event.id).collect::<BTreeSet<_>>());
+        let is_kept = |id: &String| shown.as_ref().is_none_or(|shown| shown.contains(id));
+        let kept = self.hidden.events.iter().filter(|id| is_kept(id)).cloned();
         let events = kept.chain(gone.cloned()).collect();
         Hidden { events, at: Some(now) }
     }
