@@ -352,7 +352,7 @@ impl fmt::Debug for Follow {
 }
 
 impl Follow {
-    /// How many events there were already, to come first.
+    /// How many events there are still to come: those that there were at the beginning, and from each event on those that there were when it was sent.
     pub fn pending(&self) -> u64 {
         self.pending
     }
@@ -379,7 +379,10 @@ impl Follow {
             Err(error) => return Some(Err(gone(&error))),
         };
         let (sequence, time) = match message.info() {
-            Ok(info) => (info.stream_sequence, info.published.unix_timestamp_nanos()),
+            Ok(info) => {
+                self.pending = info.pending;
+                (info.stream_sequence, info.published.unix_timestamp_nanos())
+            }
             Err(error) => return Some(Err(gone(&error))),
         };
         let since_epoch = Duration::from_nanos(u64::try_from(time).unwrap_or(0));

@@ -195,8 +195,7 @@ async fn session(log: &EventLog, to: &mpsc::Sender<Read>, last: &mut u64) -> Res
         follow = log.follow(SUBJECTS, Some(0)).await?;
     }
     let newest = log.bounds().await?.last;
-    let mut pending = follow.pending();
-    let (mut is_whole, mut is_told) = (*last >= newest || pending == 0, false);
+    let (mut is_whole, mut is_told) = (*last >= newest || follow.pending() == 0, false);
     loop {
         if is_whole && !is_told {
             is_told = true;
@@ -214,8 +213,7 @@ async fn session(log: &EventLog, to: &mpsc::Sender<Read>, last: &mut u64) -> Res
         };
         let Some(entry) = next.transpose()? else { return Ok(()) };
         *last = entry.sequence;
-        pending = pending.saturating_sub(1);
-        is_whole = is_whole || *last >= newest || pending == 0;
+        is_whole = is_whole || *last >= newest || follow.pending() == 0;
         if to.send(Read::Entry(entry)).await.is_err() {
             return Ok(());
         }
