@@ -10,17 +10,6 @@ const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
 
 type Result<T = ()> = anyhow::Result<T>;
 
-/// The Python that has the clients, if there is one.
-fn python() -> Option<String> {
-    let python = std::env::var("UBMC_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
-    let probe = std::process::Command::new(&python)
-        .args(["-c", "import grpc, httpx, aioquic, google.protobuf"])
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    probe.is_ok_and(|status| status.success()).then_some(python)
-}
-
 #[expect(clippy::print_stdout, reason = "a skip is counted by what it prints")]
 fn skip(why: &str) {
     println!("SKIP: {why}");
@@ -28,7 +17,8 @@ fn skip(why: &str) {
 
 #[tokio::test]
 async fn every_protocol_over_every_http_gives_the_same_answer_and_the_same_error() -> Result {
-    let Some(python) = python() else {
+    let modules = "grpc, httpx, aioquic, google.protobuf";
+    let Some(python) = testkit::python("UBMC_TEST_PYTHON", Some("python3"), modules) else {
         skip("no Python with grpcio, httpx and aioquic (cargo xtask test installs one)");
         return Ok(());
     };

@@ -1,5 +1,6 @@
 //! Clients of IPMI that we did not write, against the whole suite: ipmitool and FreeIPMI. What they show is compared with what the API says.
 
+use std::ffi::OsStr;
 use std::net::UdpSocket;
 use std::process::Stdio;
 use std::time::Duration;
@@ -72,7 +73,7 @@ impl Bmc {
         Ok(Self { suite, port })
     }
 
-    async fn run(&self, program: &str, args: &[&str]) -> Result<(bool, String)> {
+    async fn run(&self, program: impl AsRef<OsStr>, args: &[&str]) -> Result<(bool, String)> {
         let output =
             tokio::process::Command::new(program).args(args).stdin(Stdio::null()).kill_on_drop(true).output();
         let output = tokio::time::timeout(Duration::from_secs(120), output).await??;
@@ -599,20 +600,9 @@ async fn account(admin: &testkit::Client, name: &str) -> Result<serde_json::Valu
     Ok(reply.json()?["user"].clone())
 }
 
-/// The Python that has pyghmi, if there is one.
-fn python() -> Option<String> {
-    let python = std::env::var("UBMC_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
-    let probe = std::process::Command::new(&python)
-        .args(["-c", "import pyghmi"])
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    probe.is_ok_and(|status| status.success()).then_some(python)
-}
-
 #[tokio::test]
 async fn pyghmi_shows_what_the_api_says() -> Result {
-    let Some(python) = python() else {
+    let Some(python) = testkit::python("UBMC_TEST_PYTHON", Some("python3"), "pyghmi") else {
         skip("Python with pyghmi (cargo xtask test ipmi installs one)");
         return Ok(());
     };

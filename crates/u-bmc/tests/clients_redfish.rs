@@ -14,13 +14,8 @@ type Result<T = ()> = anyhow::Result<T>;
 
 /// The Python that has the clients, if there is one.
 fn python() -> Option<PathBuf> {
-    let python = PathBuf::from(std::env::var_os("UBMC_TEST_PYTHON_REDFISH")?);
-    let probe = std::process::Command::new(&python)
-        .args(["-c", "import redfish_service_validator, redfish_protocol_validator, sushy, redfishtoollib"])
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    probe.is_ok_and(|status| status.success()).then_some(python)
+    let modules = "redfish_service_validator, redfish_protocol_validator, sushy, redfishtoollib";
+    testkit::python("UBMC_TEST_PYTHON_REDFISH", None, modules)
 }
 
 #[expect(clippy::print_stdout, reason = "a skip is counted by what it prints")]
