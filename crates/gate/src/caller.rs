@@ -81,8 +81,7 @@ impl Caller {
     /// Whether it may manage the controller itself.
     #[must_use]
     pub fn administrator(&self) -> bool {
-        let manages = [Privilege::ConfigureManager, Privilege::ConfigureUsers];
-        manages.iter().any(|privilege| self.principal.privileges.contains(&i32::from(*privilege)))
+        self.principal.is_administrator()
     }
 
     /// As the rules about access want it.

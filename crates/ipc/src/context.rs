@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use data_encoding::HEXLOWER;
+use schema::v1alpha1::Privilege;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -41,6 +42,20 @@ pub struct Principal {
     /// Address of the client, for the audit trail; empty when not known.
     #[serde(rename = "addr", default, skip_serializing_if = "String::is_empty")]
     pub address: String,
+}
+
+impl Principal {
+    /// Whether its role grants this.
+    #[must_use]
+    pub fn may(&self, privilege: Privilege) -> bool {
+        self.privileges.contains(&privilege.into())
+    }
+
+    /// Whether it may configure the controller or users.
+    #[must_use]
+    pub fn is_administrator(&self) -> bool {
+        self.may(Privilege::ConfigureManager) || self.may(Privilege::ConfigureUsers)
+    }
 }
 
 impl From<schema::v1alpha1::Principal> for Principal {

@@ -35,11 +35,11 @@ pub(crate) async fn serve(stream: UnixStream, shared: &Shared) {
         return;
     };
     let who = if pass.address.is_empty() {
-        pass.username.clone()
+        pass.holder.account.clone()
     } else {
-        format!("{} ({})", pass.username, pass.address)
+        format!("{} ({})", pass.holder.account, pass.address)
     };
-    let id = match desk.join(&who, pass.holder(), !pass.read_only) {
+    let id = match desk.join(&who, pass.holder.clone(), !pass.read_only) {
         Ok(id) => id,
         Err(refused) => {
             let _ = notice(&mut to, &Notice::End { reason: refused.to_string() }).await;
@@ -94,9 +94,9 @@ impl Session {
         let mut changes = self.desk.changes();
         let mut reader = Reader::new(&self.desk.lock().ring, u64::from(self.pass.replay));
         let mut shown: Option<Notice> = None;
-        let mut begin = Some(Notice::Begin { run: self.desk.run.clone(), at: reader.position() });
         loop {
             changes.mark_unchanged();
+            let first = shown.is_none();
             let now = self.desk.notice(self.id);
             if shown.as_ref() != Some(&now) {
                 if let (
@@ -110,7 +110,8 @@ impl Session {
                 self.notice(to, &now).await?;
                 shown = Some(now);
             }
-            if let Some(begin) = begin.take() {
+            if first {
+                let begin = Notice::Begin { run: self.desk.run.clone(), at: reader.position() };
                 self.notice(to, &begin).await?;
             }
             let frame = {
@@ -169,7 +170,7 @@ impl Session {
         if !is_writer {
             self.desk.typed(self.id).map_err(|refused| refused.to_string())?;
         }
-        if is_break && !self.desk.lock().allowances.take(&self.pass.username, now) {
+        if is_break && !self.desk.lock().allowances.take(&self.pass.holder.account, now) {
             return Err(TOO_OFTEN.to_owned());
         }
         self.desk.send(self.id, typed).await?;
@@ -180,7 +181,7 @@ impl Session {
     }
 
     fn take_over(&self) -> Result<(), String> {
-        if let Some(from) = self.desk.take_over(self.id, &self.pass.username)? {
+        if let Some(from) = self.desk.take_over(self.id, &self.pass.holder.account)? {
             self.tell(What::TookOver { from });
         }
         Ok(())
@@ -222,8 +223,7 @@ mod tests {
         async fn new(shared: &Arc<Shared>, username: &str) -> Self {
             let pass = Pass {
                 desk: 0,
-                username: username.to_owned(),
-                is_administrator: false,
+                holder: Holder { account: username.to_owned(), is_administrator: false },
                 address: String::new(),
                 request_id: String::new(),
                 replay: 0,

@@ -7,9 +7,10 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use board::{Board, Console, FlowControl, Parity};
-use ipc::{EventBuilder, Outbox, Request, Status};
+use ipc::{EventBuilder, Outbox, Principal, Request, Status};
 use schema::server::ConsoleServiceCall;
 use schema::v1alpha1 as v1;
+use serial::Holder;
 use service::{Context, ErrorChain};
 use tokio::net::UnixListener;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -206,14 +207,13 @@ async fn answer(
         ConsoleServiceCall::OpenConsole(open, reply) => {
             let by = reply.context();
             let principal = by.principal.as_ref();
-            let may = |privilege: v1::Privilege| {
-                principal.is_some_and(|principal| principal.privileges.contains(&privilege.into()))
+            let holder = Holder {
+                account: by.username().to_owned(),
+                is_administrator: principal.is_some_and(Principal::is_administrator),
             };
-            let is_administrator = may(v1::Privilege::ConfigureManager) || may(v1::Privilege::ConfigureUsers);
             let pass = find(&open.name).map(|desk| Pass {
                 desk,
-                username: by.username().to_owned(),
-                is_administrator,
+                holder,
                 address: principal.map(|principal| principal.address.clone()).unwrap_or_default(),
                 request_id: by.request_id.as_str().to_owned(),
                 replay: open.replay_bytes,
@@ -224,7 +224,7 @@ async fn answer(
             let pass = pass.and_then(|pass| {
                 // Said here, where there is a code for it; who comes in between is told on the socket.
                 let room =
-                    shared.desks.get(pass.desk).map(|desk| desk.lock().sessions.room_for(&pass.holder()));
+                    shared.desks.get(pass.desk).map(|desk| desk.lock().sessions.room_for(&pass.holder));
                 room.unwrap_or(Ok(())).map_err(|refused| Status::resource_exhausted(refused.to_string()))?;
                 Ok(pass)
             });
@@ -288,7 +288,7 @@ fn to_wire(console: &Console, desk: &Desk) -> v1::Console {
 
 fn event(context: &Context, shared: &Shared, tell: Tell) -> v1::Event {
     let name = shared.desks.get(tell.desk).map(|desk| desk.name.clone()).unwrap_or_default();
-    let Pass { username, address, request_id, .. } = tell.pass;
+    let Pass { holder: Holder { account: username, .. }, address, request_id, .. } = tell.pass;
     let wall = context.clock.wall();
     let (kind, said, taken_from) = match tell.what {
         What::Opened => {

@@ -16,9 +16,8 @@ const OUT_MAX: usize = 64;
 pub(crate) struct Pass {
     /// Which console.
     pub(crate) desk: usize,
-    pub(crate) username: String,
-    /// It may configure the controller or users.
-    pub(crate) is_administrator: bool,
+    /// Whose the session is.
+    pub(crate) holder: Holder,
     pub(crate) address: String,
     pub(crate) request_id: String,
     pub(crate) replay: u32,
@@ -26,13 +25,6 @@ pub(crate) struct Pass {
     pub(crate) take_over: bool,
     /// Nothing is told beside bytes.
     pub(crate) bytes_only: bool,
-}
-
-impl Pass {
-    /// Whose the session is.
-    pub(crate) fn holder(&self) -> Holder {
-        Holder { account: self.username.clone(), is_administrator: self.is_administrator }
-    }
 }
 
 /// Those that are out.
@@ -53,7 +45,7 @@ impl Tickets {
         self.out.retain(|(_, until, _)| *until > now);
         if self.out.len() >= OUT_MAX {
             // The account's own goes, if it has one: who asks for many does not push out others'.
-            let own = self.out.iter().position(|(.., out)| out.username == pass.username);
+            let own = self.out.iter().position(|(.., out)| out.holder.account == pass.holder.account);
             self.out.remove(own.unwrap_or(0));
         }
         self.out.push((ticket.clone(), now + GOOD_FOR, pass));
@@ -73,13 +65,11 @@ mod tests {
     use super::*;
 
     fn pass(desk: usize) -> Pass {
-        let (username, address, request_id) = (String::new(), String::new(), String::new());
         Pass {
             desk,
-            username,
-            is_administrator: false,
-            address,
-            request_id,
+            holder: Holder { account: String::new(), is_administrator: false },
+            address: String::new(),
+            request_id: String::new(),
             replay: 0,
             read_only: false,
             take_over: false,
@@ -100,7 +90,8 @@ mod tests {
         for _ in 0..OUT_MAX {
             tickets.issue(pass(4), now).unwrap();
         }
-        let ann = Pass { username: "ann".to_owned(), ..pass(5) };
+        let holder = Holder { account: "ann".to_owned(), is_administrator: false };
+        let ann = Pass { holder, ..pass(5) };
         let anns = tickets.issue(ann, now).unwrap();
         tickets.issue(pass(4), now).unwrap();
         for _ in 0..OUT_MAX {
