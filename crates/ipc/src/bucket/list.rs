@@ -39,13 +39,27 @@ impl Bucket {
     /// [`StateError::Unavailable`] when the store does not answer: then it is not known what it holds.
     #[allow(clippy::type_complexity, reason = "a name for it would tell less")]
     pub async fn all<T: Value>(&self) -> Result<Vec<(String, Result<Entry<T>, StateError>)>, StateError> {
-        let names = patiently(">", || self.names()).await?;
+        self.all_under("").await
+    }
+
+    /// As [`all`](Self::all), those whose keys begin with `prefix`; they are given without it.
+    ///
+    /// # Errors
+    /// As [`all`](Self::all).
+    #[allow(clippy::type_complexity, reason = "a name for it would tell less")]
+    pub async fn all_under<T: Value>(
+        &self,
+        prefix: &str,
+    ) -> Result<Vec<(String, Result<Entry<T>, StateError>)>, StateError> {
+        let mut names = patiently(">", || self.names()).await?;
+        names.retain(|name| name.starts_with(prefix));
+        let bare = |key: &str| key.strip_prefix(prefix).unwrap_or(key).to_owned();
         let looks = futures_util::stream::iter(names).map(|key| async move {
             match patiently(&key, || self.get::<T>(&key)).await {
-                Ok(Some(entry)) => Ok(Some((key, Ok(entry)))),
+                Ok(Some(entry)) => Ok(Some((bare(&key), Ok(entry)))),
                 Ok(None) | Err(StateError::BadKey { .. }) => Ok(None),
                 Err(error @ (StateError::Unreadable { .. } | StateError::NotRead { .. })) => {
-                    Ok(Some((key, Err(error))))
+                    Ok(Some((bare(&key), Err(error))))
                 }
                 Err(error) => Err(error),
             }
