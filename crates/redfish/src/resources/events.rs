@@ -31,8 +31,10 @@ const POLICIES: [(&str, v1::EventRetryPolicy); 4] = [
     ("RetryForever", v1::EventRetryPolicy::RetryForever),
     ("RetryForeverWithBackoff", v1::EventRetryPolicy::RetryForeverWithBackoff),
 ];
-const POLICY: Kind =
-    Kind::Enum(&["TerminateAfterRetries", "SuspendRetries", "RetryForever", "RetryForeverWithBackoff"]);
+const POLICY: Kind = {
+    let [(a, _), (b, _), (c, _), (d, _)] = POLICIES;
+    Kind::Enum(&[a, b, c, d])
+};
 
 pub(super) static SERVICE: Resource = Resource {
     actions: &[Action {
@@ -119,18 +121,17 @@ pub(super) static DESTINATION: Resource = Resource {
         changes: &[Need::Subscriptions],
     }),
     delete: Some(|world, names| {
-        let id = name(names, 0);
-        if seen(world).any(|stream| stream.id == id) {
-            return Ok(Deed::CloseStream(id.to_owned()));
+        if let Some(stream) = stream(world, names) {
+            return Ok(Deed::CloseStream(stream.id.clone()));
         }
-        let request = v1::DeleteEventSubscriptionRequest { id: id.to_owned() };
+        let request = v1::DeleteEventSubscriptionRequest { id: name(names, 0).to_owned() };
         Ok(Deed::Call(Call::new(event_service::DELETE_EVENT_SUBSCRIPTION, &request)))
     }),
     actions: &[Action {
         name: "EventDestination.ResumeSubscription",
         parameters: &[],
         run: |world, names, _| {
-            if seen(world).any(|stream| stream.id == name(names, 0)) {
+            if stream(world, names).is_some() {
                 return Err(base::ACTION_NOT_SUPPORTED.with(&["EventDestination.ResumeSubscription"]));
             }
             let active = v1::EventSubscription {
@@ -146,7 +147,7 @@ pub(super) static DESTINATION: Resource = Resource {
         &entity::EVENT_DESTINATION,
         |world, names| {
             // A stream is known without eventlog.
-            if let Some(stream) = seen(world).find(|stream| stream.id == name(names, 0)) {
+            if let Some(stream) = stream(world, names) {
                 return Ok(Some(streamed(stream)));
             }
             let all = &world.subscriptions()?.subscriptions;
@@ -203,6 +204,11 @@ fn seen(world: &World) -> impl Iterator<Item = &StreamOpen> {
     world.about.streams.iter().filter(move |stream| all || stream.username == asker.username)
 }
 
+/// The stream of that name, if the caller may see it.
+fn stream<'a>(world: &'a World, names: Names<'_>) -> Option<&'a StreamOpen> {
+    seen(world).find(|stream| stream.id == name(names, 0))
+}
+
 fn policy(given: &Given) -> v1::EventRetryPolicy {
     let named =
         given.text("DeliveryRetryPolicy").and_then(|name| POLICIES.iter().find(|(other, _)| *other == name));
@@ -251,8 +257,7 @@ fn update(id: &str, path: &str, subscription: v1::EventSubscription) -> Call {
 }
 
 fn apply(world: &World, names: Names<'_>, given: &Given) -> Vec<Change> {
-    let id = name(names, 0);
-    let streams = seen(world).any(|stream| stream.id == id);
+    let (id, streams) = (name(names, 0), stream(world, names).is_some());
     let mut changes = Vec::new();
     let mut change = |property: &'static str, path: &str, subscription: v1::EventSubscription| {
         let call = if streams {

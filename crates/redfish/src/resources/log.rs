@@ -104,9 +104,9 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
     }
     let all = &world.events()?.events;
     let Some(event) = all.iter().find(|event| event.id == name(names, 1)) else { return Ok(None) };
-    let (subject, message) = told(event);
+    let message = told(event);
     Ok(Some(json!({
-        "Name": subject,
+        "Name": subject(event),
         "EntryType": "Event",
         "Created": event.time.map(|at| at.to_string()),
         "EventTimestamp": event.time.map(|at| at.to_string()),
@@ -120,24 +120,30 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
     })))
 }
 
-/// What an event is about, and the message that tells it.
-fn told(event: &v1::Event) -> (String, Message) {
-    let template = match event.severity() {
+/// What an event is told with.
+fn template(event: &v1::Event) -> &'static Template {
+    match event.severity() {
         v1::EventSeverity::Critical => &EVENT_CRITICAL,
         v1::EventSeverity::Warning => &EVENT_WARNING,
         _ => &EVENT_OK,
-    };
-    let subject = format!("{}.{}.{}", event.domain, event.component, event.what);
-    let message = template.with(&[&subject, &event.message]);
-    (subject, message)
+    }
+}
+
+/// What an event is about.
+fn subject(event: &v1::Event) -> String {
+    format!("{}.{}.{}", event.domain, event.component, event.what)
+}
+
+/// The message that tells an event.
+fn told(event: &v1::Event) -> Message {
+    template(event).with(&[&subject(event), &event.message])
 }
 
 /// Events as they are sent (DSP0266 §12.5): the body, which `id` names among those of its stream or destination.
 #[must_use]
 pub fn event_payload(events: &[v1::Event], id: &str, context: &str) -> Value {
     let record = |(at, event): (usize, &v1::Event)| {
-        let (_, message) = told(event);
-        let told = message.to_json();
+        let told = told(event).to_json();
         json!({
             "MemberId": at.to_string(),
             "EventType": "Alert",
@@ -153,7 +159,7 @@ pub fn event_payload(events: &[v1::Event], id: &str, context: &str) -> Value {
     let mut value = json!({
         "@odata.type": "#Event.v1_5_0.Event",
         "Id": id,
-        "Name": events.first().map(|event| told(event).0),
+        "Name": events.first().map(subject),
         "Context": context,
         "Events": events.iter().enumerate().map(record).collect::<Vec<_>>(),
     });
@@ -202,8 +208,7 @@ pub(super) fn severity_of(message_id: &str) -> Option<v1::EventSeverity> {
 /// Whether an event is one that a subscription asks for (DSP0268, `EventDestination`): all filters that are given hold.
 #[must_use]
 pub fn selects(subscription: &v1::EventSubscription, event: &v1::Event) -> bool {
-    let (_, message) = told(event);
-    let id = key(message.id());
+    let id = key(template(event).id);
     let about = about(event);
     let any = |list: &[String], holds: &dyn Fn(&String) -> bool| list.is_empty() || list.iter().any(holds);
     let of_origin = |wanted: &String| {
