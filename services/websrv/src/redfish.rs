@@ -37,7 +37,10 @@ const WATCH: &str = "rpc.EventService.WatchEvents";
 enum Next {
     /// The code for the log, and the answer.
     Answer(ipc::Code, Response<ResponseBody>),
-    Step(Step),
+    /// As [`Step`] has them.
+    Read(Vec<Need>),
+    Write(redfish::Call),
+    Close(String),
 }
 
 impl Gateway {
@@ -105,7 +108,9 @@ impl Gateway {
             Step::Done(answer) => {
                 Next::Answer(extended::code(&answer), extended::respond(answer, &parts.headers))
             }
-            step => Next::Step(step),
+            Step::Read(needs) => Next::Read(needs),
+            Step::Write(wanted) => Next::Write(wanted),
+            Step::Close(id) => Next::Close(id),
         };
         let mut step = self.turns.work(turn.as_ref(), || next(exchange.step())).await;
         loop {
@@ -120,8 +125,7 @@ impl Gateway {
                     }
                     return Ok(response.map(|body| body.counted(share)));
                 }
-                Next::Step(Step::Done(answer)) => next(Step::Done(answer)),
-                Next::Step(Step::Read(needs)) => {
+                Next::Read(needs) => {
                     let asker = asker(call);
                     let answers = needs.iter().map(|need| self.ask(need.call(&asker), parts, call));
                     let answers: Vec<(Need, Result<Bytes, Status>)> =
@@ -134,11 +138,11 @@ impl Gateway {
                     };
                     self.turns.work(turn.as_ref(), fill).await
                 }
-                Next::Step(Step::Close(id)) => {
+                Next::Close(id) => {
                     self.site.streams.close(&id);
                     next(exchange.written(Ok(&[])))
                 }
-                Next::Step(Step::Write(wanted)) => {
+                Next::Write(wanted) => {
                     let answer = self.ask(wanted, parts, call).await;
                     next(exchange.written(answer.as_deref().map_err(extended::fault)))
                 }

@@ -83,7 +83,7 @@ impl Turns {
             Some(caller) => Whose::Account(caller.account().to_owned()),
             None => Whose::Address(crate::admission::share(peer)),
         };
-        let turns = {
+        let (turns, reads) = {
             let mut lines = self.lock();
             let line = lines.entry(whose.clone()).or_insert_with(|| Line {
                 turns: Arc::new(Semaphore::new(TURNS)),
@@ -93,7 +93,6 @@ impl Turns {
             line.there += 1;
             (Arc::clone(&line.turns), Arc::clone(&line.reads))
         };
-        let (turns, reads) = turns;
         // Made before the wait, so that one who gives up leaves the line too.
         let mut turn = Turn { table: Arc::clone(self), whose, reads, permit: None };
         turn.permit = turns.acquire_owned().await.ok();
