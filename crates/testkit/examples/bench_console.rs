@@ -13,10 +13,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use base64::Engine as _;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
-use testkit::{ADMIN_PASSWORD, Console, Suite, bench, eventually};
+use testkit::{ADMIN_PASSWORD, Console, Credential, Suite, bench, eventually};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -208,10 +207,10 @@ async fn main() -> Result<()> {
         Ok(suite.pid_of("consolesrv").is_some_and(|pid| pid != killed))
     })
     .await?;
-    let login = base64::engine::general_purpose::STANDARD.encode(format!("admin:{ADMIN_PASSWORD}"));
+    let login = Credential::Basic("admin".to_owned(), ADMIN_PASSWORD.to_owned());
+    let authorization = login.header().context("a login")?;
     let mut readers = Vec::new();
     for _ in 0..READERS {
-        let authorization = format!("Basic {login}");
         let headers = [("authorization", authorization.as_str())];
         let path = "/api/v1alpha1/consoles/system/socket";
         let until = hal_sim::monotonic() + Duration::from_secs(60);

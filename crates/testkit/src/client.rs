@@ -31,6 +31,21 @@ pub enum Credential {
     Token(String),
 }
 
+impl Credential {
+    /// What the header `authorization` says of it.
+    #[must_use]
+    pub fn header(&self) -> Option<String> {
+        match self {
+            Self::None => None,
+            Self::Basic(name, password) => {
+                let pair = base64::engine::general_purpose::STANDARD.encode(format!("{name}:{password}"));
+                Some(format!("Basic {pair}"))
+            }
+            Self::Token(token) => Some(format!("Bearer {token}")),
+        }
+    }
+}
+
 impl std::fmt::Debug for Credential {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -177,13 +192,8 @@ impl Client {
         body: Bytes,
     ) -> Result<Reply> {
         let mut request = Request::builder().method(method).uri(path).header("host", &self.address);
-        match &self.credential {
-            Credential::None => {}
-            Credential::Basic(name, password) => {
-                let pair = base64::engine::general_purpose::STANDARD.encode(format!("{name}:{password}"));
-                request = request.header("authorization", format!("Basic {pair}"));
-            }
-            Credential::Token(token) => request = request.header("authorization", format!("Bearer {token}")),
+        if let Some(authorization) = self.credential.header() {
+            request = request.header("authorization", authorization);
         }
         for (name, value) in headers {
             request = request.header(*name, *value);

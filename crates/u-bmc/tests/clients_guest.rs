@@ -7,10 +7,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use base64::Engine as _;
 use hal_sim::wire::TraceEntry;
 use serde_json::Value;
-use testkit::{ADMIN_PASSWORD, Console, Suite};
+use testkit::{ADMIN_PASSWORD, Console, Credential, Suite};
 
 /// The binary under test; the client is built beside it.
 const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
@@ -71,9 +70,9 @@ async fn a_real_machine_is_switched_on_and_off_by_its_buttons() -> Result {
     };
     let suite =
         Suite::builder(U_BMC).set("sim.host=qemu").set(format!("sim.qemu.guest={guest}")).start().await?;
-    let pair = base64::engine::general_purpose::STANDARD.encode(format!("admin:{ADMIN_PASSWORD}"));
-    let headers = [("authorization", format!("Basic {pair}"))];
-    let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let login = Credential::Basic("admin".to_owned(), ADMIN_PASSWORD.to_owned());
+    let authorization = login.header().context("a login")?;
+    let headers = [("authorization", authorization.as_str())];
     let opened = Console::open(suite.https(), "/api/v1alpha1/consoles/system/socket", &headers).await?;
     let mut console = opened.map_err(|status| anyhow::anyhow!("the console is refused with {status}"))?;
     let mut twin = suite.twin().await?;

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use base64::Engine as _;
 use serde_json::{Value, json};
 use testkit::{ADMIN_PASSWORD, Client, Console, Credential, Suite, eventually};
 
@@ -17,7 +16,7 @@ const SOCKET: &str = "/api/v1alpha1/consoles/system/socket";
 type Result<T = ()> = anyhow::Result<T>;
 
 fn basic(name: &str, password: &str) -> String {
-    format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{name}:{password}")))
+    Credential::Basic(name.to_owned(), password.to_owned()).header().unwrap_or_default()
 }
 
 /// A session of the first administrator, with this query.
