@@ -40,8 +40,6 @@ pub(crate) struct News {
     pub(crate) life: u64,
     /// The newest number.
     pub(crate) last: u64,
-    /// Whether it has been read to its end once.
-    pub(crate) known: bool,
 }
 
 /// What is known of the log.
@@ -67,6 +65,11 @@ impl Shared {
 
     pub(crate) fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the log has been read to its end once: until then nobody knows it. Asked for after the news were looked at, which come with it.
+    pub(crate) fn is_known(&self) -> bool {
+        matches!(*self.state.borrow(), State::Known)
     }
 
     fn add(&self, entry: &LogEntry) {
@@ -136,9 +139,10 @@ async fn follow(
     }
     let after = shared.index().last();
     let mut follow = log.follow("event.>", Some(after)).await?;
+    // Before the news, which wakes those who look at both.
     shared.state.send_replace(State::Known);
     known();
-    shared.news.send_modify(|news| (news.last, news.known) = (after.max(bounds.last), true));
+    shared.news.send_modify(|news| news.last = after.max(bounds.last));
     let (clock, mut told) = (service::Clock::new(), Lasting::default());
     // When removing goes on, and the pause after it if that fails as well.
     let (mut resume, mut pause) = (Instant::now(), AGAIN);

@@ -38,7 +38,13 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let (stop, stopped) = oneshot::channel();
     // As the keeper.
     let mut owner = JoinSet::new();
-    owner.spawn(subscriptions::own(Arc::clone(&shared), config.subscriptions, waiting, stopped));
+    owner.spawn(subscriptions::own(
+        Arc::clone(&shared),
+        config.subscriptions,
+        outbox.clone(),
+        waiting,
+        stopped,
+    ));
     let mut turns = Turns::default();
     let mut running: JoinSet<String> = JoinSet::new();
     let (mut shutdown, mut heartbeat) = (context.shutdown.clone(), context.heartbeat());

@@ -1,59 +1,19 @@
 //! eventlog on a bus: what clients list, and what stays in the log.
 
+mod common;
+
 use std::time::{Duration, SystemTime};
 
-use busd::testing::Bus;
-use ipc::{CallContext, Client, Code, EventBuilder, Status};
+use ipc::{CallContext, Code, EventBuilder, Status};
 use schema::rpc::event_service;
 use schema::v1alpha1 as v1;
-use service::{Clock, Context, LocalContext, Notification, Notifier, Shutdown, Trigger};
-use tokio::task::JoinHandle;
 
-struct Bench {
-    bus: Bus,
-    client: Client,
-}
-
-/// The daemon. It is told to stop when this is dropped.
-struct Keeper {
-    stop: Trigger,
-    task: JoinHandle<Result<(), eventlog::Error>>,
-}
-
-impl Keeper {
-    async fn stop(self) {
-        self.stop.stop();
-        self.task.await.expect("it does not panic").expect("it ends in order");
-    }
-}
+use common::{Bench, Daemon};
 
 impl Bench {
-    async fn start() -> Self {
-        let bus = Bus::start().await;
-        bus.client("operator").await.create_event_log().await.expect("an event log");
-        let client = bus.client("websrv").await;
-        Self { bus, client }
-    }
-
     /// Starts the daemon.
-    async fn keeper(&self) -> Keeper {
-        let (stop, shutdown) = Shutdown::new();
-        let (notify, mut told) = Notifier::channel();
-        let local = LocalContext {
-            daemon: eventlog::NAME.to_owned(),
-            clock: Clock::new(),
-            shutdown,
-            notify,
-            board: None,
-            state_dir: "/nonexistent".into(),
-            run_dir: "/nonexistent".into(),
-            heartbeat_every: Duration::from_secs(5),
-            settings: serde_json::Map::new(),
-        };
-        let bus = self.bus.client(eventlog::NAME).await;
-        let task = tokio::spawn(eventlog::run(Context { local, bus }));
-        while told.recv().await.expect("the daemon runs") != Notification::Ready {}
-        Keeper { stop, task }
+    async fn keeper(&self) -> Daemon {
+        common::daemon(self.bus.client(eventlog::NAME).await, serde_json::Map::new()).await
     }
 
     async fn list(&self, request: v1::ListEventsRequest) -> Result<v1::ListEventsResponse, Status> {

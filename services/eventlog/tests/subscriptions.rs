@@ -1,17 +1,20 @@
 //! Subscriptions on a bus: what a destination is really sent, over restarts, when it is dead, and what is refused.
 
+mod common;
+
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use busd::testing::Bus;
-use ipc::{CallContext, Client, Code, EventBuilder, Principal, Status};
+use busd::testing::Way;
+use ipc::{CallContext, Code, EventBuilder, Principal, Status};
 use schema::Method;
 use schema::rpc::event_service as rpc;
 use schema::v1alpha1 as v1;
-use service::{Clock, Context, LocalContext, Notification, Notifier, Shutdown, Trigger};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+
+use common::Daemon;
 
 /// A destination: answers each request with a status, and keeps the bodies of those it took.
 struct Receiver {
@@ -105,37 +108,18 @@ async fn until(what: &str, holds: impl AsyncFn() -> bool) {
 }
 
 struct Bench {
-    bus: Bus,
-    client: Client,
+    on: common::Bench,
+    /// Between the daemon and the bus.
+    way: Way,
     settings: serde_json::Value,
-}
-
-struct Daemon {
-    stop: Trigger,
-    task: JoinHandle<Result<(), eventlog::Error>>,
-}
-
-impl Daemon {
-    async fn stop(self) {
-        self.stop.stop();
-        self.task.await.expect("it does not panic").expect("it ends in order");
-    }
-
-    /// Without a farewell.
-    async fn die(self) {
-        self.task.abort();
-        assert!(self.task.await.is_err());
-    }
 }
 
 impl Bench {
     async fn start(settings: serde_json::Value) -> Self {
-        let bus = Bus::start().await;
-        let operator = bus.client("operator").await;
-        operator.create_event_log().await.expect("an event log");
-        operator.create_bucket("subscriptions").await.expect("a bucket");
-        let client = bus.client("websrv").await;
-        Self { bus, client, settings }
+        let on = common::Bench::start().await;
+        on.bus.create_bucket("subscriptions").await;
+        let way = on.bus.way().await;
+        Self { on, way, settings }
     }
 
     /// One whose destinations may be here.
@@ -147,25 +131,9 @@ impl Bench {
     }
 
     async fn daemon(&self) -> Daemon {
-        let (stop, shutdown) = Shutdown::new();
-        let (notify, mut told) = Notifier::channel();
         let mut settings = serde_json::Map::new();
         settings.insert("subscriptions".into(), self.settings.clone());
-        let local = LocalContext {
-            daemon: eventlog::NAME.to_owned(),
-            clock: Clock::new(),
-            shutdown,
-            notify,
-            board: None,
-            state_dir: "/nonexistent".into(),
-            run_dir: "/nonexistent".into(),
-            heartbeat_every: Duration::from_secs(5),
-            settings,
-        };
-        let bus = self.bus.client(eventlog::NAME).await;
-        let task = tokio::spawn(eventlog::run(Context { local, bus }));
-        while told.recv().await.expect("the daemon runs") != Notification::Ready {}
-        Daemon { stop, task }
+        common::daemon(self.way.client(eventlog::NAME).await, settings).await
     }
 
     async fn call<Q: prost::Message, R: prost::Message + Default>(
@@ -174,17 +142,12 @@ impl Bench {
         request: &Q,
         by: &str,
     ) -> Result<R, Status> {
-        let privilege = if by == "admin" { v1::Privilege::ConfigureManager } else { v1::Privilege::Login };
-        let principal = Principal {
-            username: by.into(),
-            user_id: format!("id-of-{by}"),
-            privileges: vec![privilege.into()],
-            ..Principal::default()
-        };
+        let principal = principal(by);
         // What is stored is read before calls are answered.
         let mut tries = 0;
         loop {
             let answer = self
+                .on
                 .client
                 .call(method, request, &CallContext::new().with_principal(principal.clone()))
                 .await;
@@ -216,8 +179,18 @@ impl Bench {
     async fn event(&self, domain: &str, message: &str) {
         let event =
             EventBuilder::new("powermgr", domain, "system", "state").message(message).at(SystemTime::now());
-        self.client.publish_event(&event).await.expect("published");
-        self.client.flush().await.expect("flushed");
+        self.on.client.publish_event(&event).await.expect("published");
+        self.on.client.flush().await.expect("flushed");
+    }
+}
+
+fn principal(by: &str) -> Principal {
+    let privilege = if by == "admin" { v1::Privilege::ConfigureManager } else { v1::Privilege::Login };
+    Principal {
+        username: by.into(),
+        user_id: format!("id-of-{by}"),
+        privileges: vec![privilege.into()],
+        ..Principal::default()
     }
 }
 
@@ -378,7 +351,7 @@ async fn a_subscription_is_its_owners_bounded_and_ends_with_the_account() {
     let event = EventBuilder::new("usermgr", "user", "id-of-olga", "change")
         .payload(v1::event::Payload::UserChange(change))
         .at(SystemTime::now());
-    bench.client.publish_event(&event).await.expect("published");
+    bench.on.client.publish_event(&event).await.expect("published");
     until("only the other is left", async || bench.list("admin").await.len() == 1).await;
     daemon.stop().await;
     let daemon = bench.daemon().await;

@@ -44,14 +44,9 @@ impl Destination {
             return Err("it names no host");
         }
         // `Authority::port` says of a port that is none, as in `host:`, the same as of none at all.
+        let default = if tls { 443 } else { 80 };
         let port = match authority.as_str().strip_prefix(bare) {
-            Some("") => {
-                if tls {
-                    443
-                } else {
-                    80
-                }
-            }
+            Some("") => default,
             Some(port) => {
                 let port = port.strip_prefix(':').and_then(|port| port.parse().ok());
                 port.filter(|port| *port != 0).ok_or("its port is none")?

@@ -43,7 +43,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// What is read of the log at once: events and bytes.
 const READ: (usize, usize) = (32, 32 * 1024);
 /// The latest a runner looks again by itself.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
+const LOOK_AGAIN: Millis = Millis::from_secs(60);
 
 /// `[eventlog.subscriptions]`.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
@@ -127,11 +127,11 @@ struct Held {
 pub(crate) async fn own(
     shared: Arc<Shared>,
     settings: Settings,
+    outbox: Outbox,
     mut commands: mpsc::Receiver<Command>,
     mut stop: oneshot::Receiver<()>,
 ) {
-    let (bus, clock) = (shared.bus.clone(), Clock::new());
-    let (outbox, _sender) = Outbox::new(bus.clone());
+    let clock = Clock::new();
     let poster = Arc::new(Poster::new(settings.allow_local, settings.ca_file.clone()));
     let retry =
         Retry { attempts: settings.retry_attempts, interval: Millis::new(settings.retry_interval_ms) };
@@ -139,7 +139,7 @@ pub(crate) async fn own(
     let (bucket, records, cursors, last) = loop {
         let loading = tokio::select! {
             _ = &mut stop => return,
-            loaded = load(&bus) => match loaded {
+            loaded = load(&shared.bus) => match loaded {
                 Ok(loaded) => break loaded,
                 Err(status) => status,
             },
@@ -161,7 +161,6 @@ pub(crate) async fn own(
     };
     let mut owner = Owner {
         shared,
-        bus,
         clock,
         poster,
         retry,
@@ -203,15 +202,11 @@ async fn load(
 ) -> Result<(Bucket, Vec<(String, Record)>, BTreeMap<String, Progress>, u64), Status> {
     let bucket = bus.bucket(BUCKET).await?;
     let mut records = Vec::new();
-    for key in bucket.keys().await? {
-        let Some(id) = key.strip_prefix(PREFIX) else { continue };
-        match patiently(&key, || bucket.get::<Json<Record>>(&key)).await {
-            Ok(found) => records.extend(found.map(|entry| (id.to_owned(), entry.value.0))),
+    for (id, read) in bucket.all_under::<Json<Record>>(PREFIX).await? {
+        match read {
+            Ok(entry) => records.push((id, entry.value.0)),
             // It stays where it is: the medium may give it again, and another release may be able to read it.
-            Err(error @ (StateError::Unreadable { .. } | StateError::NotRead { .. })) => {
-                tracing::warn!(%error, "cannot read event subscription");
-            }
-            Err(error) => return Err(error.into()),
+            Err(error) => tracing::warn!(%error, "cannot read event subscription"),
         }
     }
     let cursors = match patiently(CURSORS, || bucket.get::<Json<BTreeMap<String, Progress>>>(CURSORS)).await {
@@ -229,7 +224,6 @@ async fn load(
 
 struct Owner {
     shared: Arc<Shared>,
-    bus: Client,
     clock: Clock,
     poster: Arc<Poster>,
     retry: Retry,
@@ -247,6 +241,7 @@ struct Owner {
 impl Owner {
     fn begin(&mut self, id: String, record: Record, progress: Progress, last: u64) {
         let delivery = Delivery::new(&record.user_id, progress, last);
+        let (filters, to) = (record.filters(), Destination::parse(&record.destination));
         let subscription = Arc::new(Subscription {
             id: id.clone(),
             record: Mutex::new(record),
@@ -255,6 +250,8 @@ impl Owner {
         });
         let runner = Runner {
             subscription: Arc::clone(&subscription),
+            filters,
+            to,
             shared: Arc::clone(&self.shared),
             poster: Arc::clone(&self.poster),
             clock: self.clock,
@@ -304,7 +301,7 @@ impl Owner {
                     .message(text)
                     .by(context.username(), &context.request_id)
                     .at(self.clock.wall());
-                let published = self.bus.publish_event(&event).await;
+                let published = self.shared.bus.publish_event(&event).await;
                 reply.send(published.map(|()| v1::SendTestEventResponse {})).await;
             }
         }
@@ -330,7 +327,7 @@ impl Owner {
             .map_err(|error| Status::internal(format!("no random number: {error}")))?;
         // Before it the numbers of open streams are names, too.
         let id = format!("sub-{:016x}", u64::from_be_bytes(random));
-        let last = self.bus.event_log().bounds().await?.last;
+        let last = self.shared.bus.event_log().bounds().await?.last;
         record.begin = last;
         self.store(&id, Some(&record), None).await?;
         let progress = Progress { sequence: last, suspended: false };
@@ -456,13 +453,15 @@ async fn put(bucket: &Bucket, key: &str, record: Option<&Record>) -> Result<(), 
 
 /// Whether it is the caller's own, or any is.
 fn may(by: &Principal, held: &Held) -> bool {
-    by.privileges.contains(&v1::Privilege::ConfigureManager.into())
-        || lock(&held.subscription.record).user_id == by.user_id
+    by.may(v1::Privilege::ConfigureManager) || lock(&held.subscription.record).user_id == by.user_id
 }
 
 /// Sends what one subscription asks for.
 struct Runner {
     subscription: Arc<Subscription>,
+    // Neither of them can be changed.
+    filters: v1::EventSubscription,
+    to: Result<Destination, &'static str>,
     shared: Arc<Shared>,
     poster: Arc<Poster>,
     clock: Clock,
@@ -476,7 +475,8 @@ impl Runner {
         let mut news = self.shared.news.subscribe();
         let mut life = news.borrow().life;
         loop {
-            let News { life: now_life, last, known } = *news.borrow_and_update();
+            let News { life: now_life, last } = *news.borrow_and_update();
+            let known = self.shared.is_known();
             let step = {
                 let mut delivery = lock(&self.subscription.delivery);
                 if now_life != life {
@@ -496,16 +496,15 @@ impl Runner {
                     }
                 }
                 Step::Pause(until) => {
-                    let pause = Duration::from_millis(self.clock.now().until(until).get());
+                    let until = until.min(self.clock.now().saturating_add(LOOK_AGAIN));
                     tokio::select! {
                         () = self.subscription.wake.notified() => {}
-                        () = sleep(pause.min(LOOK_AGAIN)) => {}
+                        () = self.clock.sleep_until(Some(until)) => {}
                     }
                 }
                 Step::Read(after) => match log.read(after, READ.0, READ.1).await {
                     Ok(entries) => {
-                        let filters = lock(&self.subscription.record).filters();
-                        let selects = |event: &v1::Event| redfish::resources::selects(&filters, event);
+                        let selects = |event: &v1::Event| redfish::resources::selects(&self.filters, event);
                         lock(&self.subscription.delivery).took(&entries, last, selects);
                     }
                     Err(status) => {
@@ -520,13 +519,12 @@ impl Runner {
                         &batch.upto.to_string(),
                         &record.context,
                     );
-                    let result = match Destination::parse(&record.destination) {
+                    let result = match &self.to {
                         Ok(to) => {
-                            self.poster
-                                .post(&to, record.verify_certificate, body.to_string().as_bytes())
-                                .await
+                            let body = body.to_string();
+                            self.poster.post(to, record.verify_certificate, body.as_bytes()).await
                         }
-                        Err(why) => Err(why.to_owned()),
+                        Err(why) => Err((*why).to_owned()),
                     };
                     if let Err(why) = &result {
                         tracing::debug!(subscription = self.subscription.id, why, "cannot send events");
