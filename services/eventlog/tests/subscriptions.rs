@@ -378,3 +378,41 @@ async fn the_controller_itself_is_no_destination_unless_the_settings_say_so() {
     assert!(bench.list("admin").await.is_empty());
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn a_change_that_was_confirmed_by_a_look_is_not_undone_for_an_earlier_one_nobody_knows_of() {
+    let bench = Bench::local().await;
+    let daemon = bench.daemon().await;
+    let made = bench.subscribe(to(1), "admin").await.expect("a subscription");
+    let context = CallContext::new().with_principal(principal("admin"));
+    let change = async |words: &str| {
+        let changed = v1::EventSubscription {
+            id: made.id.clone(),
+            context: words.into(),
+            ..v1::EventSubscription::default()
+        };
+        let request = v1::UpdateEventSubscriptionRequest { subscription: Some(changed), field_mask: None };
+        bench.on.client.call(rpc::UPDATE_EVENT_SUBSCRIPTION, &request, &context).await
+    };
+    // The store takes no change, and does not say what it has.
+    let stored = bench.on.client.bucket("subscriptions").await.expect("a bucket");
+    let key = format!("s.{}", made.id);
+    bench.on.bus.refuse_to_read(b"mine");
+    until("it is out of the server's memory", async || stored.revision_of(&key).await.is_err()).await;
+    bench.on.bus.takes_writes("subscriptions", false).await;
+    assert_eq!(change("first").await.expect_err("nothing is known").reason(), ipc::OUTCOME_UNKNOWN);
+    bench.on.bus.heal();
+    bench.on.bus.takes_writes("subscriptions", true).await;
+    // The answer is lost; the store is asked, and has it.
+    bench.way.hold_at("$KV.subscriptions.s.");
+    let release = async {
+        // An answer to a write is waited for 5 s.
+        tokio::time::sleep(Duration::from_secs(7)).await;
+        bench.way.release();
+    };
+    tokio::join!(change("second"), release).0.expect("changed");
+    daemon.stop().await;
+    let daemon = bench.daemon().await;
+    assert_eq!(bench.list("admin").await[0].context, "second");
+    daemon.stop().await;
+}

@@ -401,9 +401,15 @@ impl Owner {
             Err(error) => error,
         };
         if !matches!(error, StateError::Full { .. } | StateError::TooLarge { .. }) {
+            // What it has is known then, whatever became of an earlier change.
             match self.bucket.get::<Json<Record>>(&key).await {
-                Ok(found) if found.as_ref().map(|entry| &entry.value.0) == new => return Ok(()),
-                Ok(found) if found.as_ref().map(|entry| &entry.value.0) == old => {}
+                Ok(found) if found.as_ref().map(|entry| &entry.value.0) == new => {
+                    self.doubtful.remove(&key);
+                    return Ok(());
+                }
+                Ok(found) if found.as_ref().map(|entry| &entry.value.0) == old => {
+                    self.doubtful.remove(&key);
+                }
                 Ok(_) | Err(_) => {
                     self.doubtful.insert(key, old.cloned());
                     let text = format!("whether the store has it is not known, and it is put back: {error}");
