@@ -141,9 +141,10 @@ async fn one_types_another_takes_over_and_that_is_shown_and_told() -> Result {
     bob.asks("take_over").await?;
     bob.told(|notice| notice["type"] == "state" && notice["you_write"] == true).await?;
 
-    // Whose keyboard it was goes, and it is free.
+    // Whose keyboard it was goes, and it is free. Ann also reads what was told when it was released before; only the last
+    // of these names two sessions, hers and Eve's.
     drop(bob);
-    ann.told(|notice| notice["type"] == "state" && notice["writer"] == "").await?;
+    ann.told(|notice| notice["type"] == "state" && notice["writer"] == "" && notice["sessions"] == 2).await?;
     ann.types("echo again\r").await?;
     ann.says("\r\nagain\r\n").await?;
 
