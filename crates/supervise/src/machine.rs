@@ -20,6 +20,8 @@ pub enum Event {
     Stop,
     /// Everything but what lasts shall stop and start again.
     Restart,
+    /// One shall end and start again, as what it is given at its start has changed. One that waits for its next try has it now.
+    Replace(Id),
     /// The supervisor itself stood still for this long: signs of life of that time are not read yet.
     Slept(Millis),
     /// A silent daemon wanted to run for this long and got no processor: that much of its silence is the machine's.
@@ -88,7 +90,7 @@ pub enum State {
         /// When next.
         until: Mono,
     },
-    /// It was asked to end.
+    /// It was asked to end: as everything shall, or to be replaced.
     Stopping {
         /// When it is made to.
         until: Mono,
@@ -165,6 +167,9 @@ impl Stopping {
         !(self.restart && daemon.spec.lasting)
     }
 }
+
+/// Why one is being replaced, for people.
+const REPLACED: &str = "its settings changed";
 
 /// Supervises a list of daemons.
 #[derive(Clone, Debug)]
@@ -276,6 +281,8 @@ impl Machine {
                 let until = now + self.policy.stop_all_within;
                 self.stopping = self.stopping.or(Some(Stopping { until, restart: true }));
             }
+            Event::Replace(id) if self.stopping.is_none() => self.replace(now, id, out),
+            Event::Replace(_) => {}
             Event::Slept(span) => {
                 for daemon in &mut self.daemons {
                     match &mut daemon.state {
@@ -320,6 +327,24 @@ impl Machine {
         }
     }
 
+    fn replace(&mut self, now: Mono, id: Id, out: &mut Vec<Action>) {
+        let policy = self.policy;
+        let Some(daemon) = self.daemons.get_mut(id.0) else { return };
+        match daemon.state {
+            State::Starting { .. } | State::Ready { .. } => {
+                out.push(Action::Terminate(id));
+                daemon.enter(id, State::Stopping { until: now + policy.stop_within }, REPLACED, out);
+            }
+            // What was held against it may have been what has changed.
+            State::Backoff { .. } | State::Degraded { .. } | State::Failed { .. } => {
+                daemon.forgive();
+                daemon.start(id, now, &policy, out);
+            }
+            // These start with what there is then.
+            State::Waiting | State::Killed | State::Stopping { .. } | State::Stopped => {}
+        }
+    }
+
     fn ended(&mut self, now: Mono, id: Id, ending: Ending, random: u32, out: &mut Vec<Action>) {
         let policy = self.policy;
         let stopping = self.stopping;
@@ -332,6 +357,11 @@ impl Machine {
         }
         if daemon.away.is_none() {
             daemon.away = Some(now);
+        }
+        // However it ended: it was asked to.
+        if matches!(daemon.state, State::Stopping { .. }) {
+            daemon.forgive();
+            return daemon.start(id, now, &policy, out);
         }
         // Why we killed it says more than that it was killed.
         let why = match daemon.state {
@@ -488,11 +518,8 @@ impl Machine {
         self.told_ready = false;
         for (index, daemon) in self.daemons.iter_mut().enumerate().filter(|(_, daemon)| !daemon.spec.lasting)
         {
-            daemon.unstable = 0;
+            daemon.forgive();
             daemon.starts = 0;
-            daemon.endings.clear();
-            daemon.degraded = None;
-            daemon.refusals = 0;
             daemon.settled = false;
             daemon.enter(Id(index), State::Waiting, "everything starts again", out);
         }
@@ -510,6 +537,14 @@ impl Daemon {
             degraded: self.degraded.as_deref(),
             refused: self.refusals > 0,
         }
+    }
+
+    /// Forgets what was held against it.
+    fn forgive(&mut self) {
+        self.unstable = 0;
+        self.endings.clear();
+        self.degraded = None;
+        self.refusals = 0;
     }
 
     /// How long its loop may be silent.

@@ -380,6 +380,44 @@ fn a_restart_spares_the_world_and_begins_again() {
 }
 
 #[test]
+fn one_that_is_replaced_starts_at_once_and_alone_and_nothing_is_held_against_it() {
+    let mut script = Script::all_ready();
+    for _ in 0..20 {
+        script.event(Event::Replace(script.id("statemgr")));
+        assert_eq!(script.done(), "term statemgr");
+        // Asked twice it is replaced once.
+        script.event(Event::Replace(script.id("statemgr")));
+        script.ends("statemgr", Ending::Code(1));
+        assert_eq!(script.done(), "start statemgr");
+        script.ready("statemgr");
+    }
+    let view = script.machine.view(script.id("statemgr")).unwrap();
+    assert_eq!((view.degraded, view.restarts), (None, 20));
+    // One that does not end is ended, and comes back as any other.
+    script.event(Event::Replace(script.id("websrv")));
+    assert_eq!(script.next(), Millis::from_secs(2));
+    assert_eq!(script.done(), "term websrv, kill websrv");
+    script.ends("websrv", Ending::Signal(9));
+    script.wait_for("websrv");
+    assert_eq!(script.done(), "start websrv");
+}
+
+#[test]
+fn one_that_waits_is_tried_at_once_with_what_changed() {
+    let mut script = Script::all_ready();
+    script.ends("usermgr", Ending::Config);
+    assert!(matches!(script.state("usermgr"), State::Failed { .. }));
+    script.event(Event::Replace(script.id("usermgr")));
+    assert_eq!(script.done(), "start usermgr");
+    assert!(!script.machine.view(script.id("usermgr")).unwrap().refused);
+    // Everything stops: there is nothing to replace any more.
+    script.event(Event::Stop);
+    script.done();
+    script.event(Event::Replace(script.id("statemgr")));
+    assert_eq!(script.done(), "");
+}
+
+#[test]
 fn a_stop_during_a_restart_stops_everything() {
     let mut script = Script::all_ready();
     script.event(Event::Restart);
@@ -451,6 +489,7 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         4 => Just(Event::Tick),
         1 => Just(Event::Restart),
+        1 => id.clone().prop_map(Event::Replace),
         3 => id.clone().prop_map(Event::Ready),
         3 => id.clone().prop_map(Event::Heartbeat),
         1 => (id.clone(), 0u64..20_000).prop_map(|(id, span)| Event::Starved(id, Millis::new(span))),
