@@ -3,34 +3,25 @@
 use std::time::Duration;
 
 use serde::Deserialize;
+use service::MillisWithin;
 
 /// Configuration of powermgr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// How often power-good is read without an edge, in case one was lost. Milliseconds, 100 to 60000.
-    #[serde(deserialize_with = "look_interval")]
-    pub look_interval_ms: u32,
+    pub look_interval_ms: MillisWithin<100, 60_000>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { look_interval_ms: 1_000 }
+        Self { look_interval_ms: MillisWithin::clamped(1_000) }
     }
 }
 
 impl Config {
     pub(crate) fn look_interval(self) -> Duration {
-        Duration::from_millis(self.look_interval_ms.into())
-    }
-}
-
-fn look_interval<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
-    let millis = u32::deserialize(deserializer)?;
-    if (100..=60_000).contains(&millis) {
-        Ok(millis)
-    } else {
-        Err(serde::de::Error::custom(format!("{millis} is not from 100 to 60000")))
+        self.look_interval_ms.duration()
     }
 }
 

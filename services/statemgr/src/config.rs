@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
+use service::MillisWithin;
 
 /// Configuration of statemgr.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -11,8 +12,7 @@ pub struct Config {
     /// How often powermgr is asked what is, although nothing was heard. Milliseconds, 500 to 600000. While an operation runs
     /// or the state is stale, it is asked each second. With the time an answer may take (1.5 s) and a second of this clock it is how late it is seen
     /// that powermgr hangs.
-    #[serde(deserialize_with = "look_interval")]
-    pub look_interval_ms: u32,
+    pub look_interval_ms: MillisWithin<500, 600_000>,
     /// Names this boot of the BMC. By default the kernel's `boot_id`; a board whose kernel survives a loss of mains power may
     /// give something better. A change of it is a boot, and lets the restore policy act.
     pub boot_id: Option<String>,
@@ -20,22 +20,13 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { look_interval_ms: 4_000, boot_id: None }
+        Self { look_interval_ms: MillisWithin::clamped(4_000), boot_id: None }
     }
 }
 
 impl Config {
     pub(crate) fn look_interval(&self) -> Duration {
-        Duration::from_millis(self.look_interval_ms.into())
-    }
-}
-
-fn look_interval<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
-    let millis = u32::deserialize(deserializer)?;
-    if (500..=600_000).contains(&millis) {
-        Ok(millis)
-    } else {
-        Err(serde::de::Error::custom(format!("{millis} is not from 500 to 600000")))
+        self.look_interval_ms.duration()
     }
 }
 
