@@ -5,23 +5,29 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
 
+use anyhow::Context as _;
+use roster::{Daemon, I2C_GROUP, SHARED_GROUP};
 use testkit::Suite;
 
 type Result<T = ()> = anyhow::Result<T>;
 
 const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
-/// The daemons that are no part of the simulated world.
-const DAEMONS: [&str; 9] = [
-    "powermgr",
-    "statemgr",
-    "ledmgr",
-    "eventlog",
-    "usermgr",
-    "sensormon",
-    "inventorymgr",
-    "consolesrv",
-    "websrv",
-];
+
+/// Every daemon that has a user of its own, but netmgr, which a test of its own gives a network.
+fn daemons() -> Vec<Daemon> {
+    let own = Daemon::ALL.iter().filter(|daemon| daemon.row().user.is_some() && **daemon != Daemon::Netmgr);
+    own.copied().collect()
+}
+
+/// A suite in which they all run: IPMI is switched on, and a fleet's server named, where nobody listens.
+fn everybody() -> testkit::Builder {
+    Suite::builder(U_BMC).arg("--ipmi").arg("127.0.0.1:0").set("fleet.nats.url=nats://127.0.0.1:1")
+}
+
+/// The process of a daemon that runs.
+fn process(suite: &Suite, daemon: Daemon) -> Result<u32> {
+    suite.pid_of(daemon.name()).with_context(|| format!("{} does not run", daemon.name()))
+}
 
 /// The fields of `/proc/PID/status`.
 fn status(pid: u32) -> Result<BTreeMap<String, Vec<String>>> {
@@ -42,13 +48,12 @@ async fn kernel_confines(suite: &Suite) -> Result<bool> {
 /// Whoever runs it.
 #[tokio::test]
 async fn each_daemon_is_held_to_its_files_and_system_calls() -> Result {
-    let suite = Suite::builder(U_BMC).start().await?;
-    let pids: Vec<_> = DAEMONS.iter().filter_map(|daemon| Some((*daemon, suite.pid_of(daemon)?))).collect();
-    assert_eq!(pids.len(), DAEMONS.len());
-    for (daemon, pid) in pids {
+    let suite = everybody().start().await?;
+    for daemon in daemons() {
+        let pid = process(&suite, daemon)?;
         let about = status(pid)?;
-        assert_eq!(about["NoNewPrivs"], ["1"], "{daemon}");
-        assert_eq!(about["Seccomp"], ["2"], "{daemon}");
+        assert_eq!(about["NoNewPrivs"], ["1"], "{daemon:?}");
+        assert_eq!(about["Seccomp"], ["2"], "{daemon:?}");
         // No thread was left out.
         for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
             let thread: u32 = thread?.file_name().to_string_lossy().parse()?;
@@ -80,40 +85,41 @@ async fn confinement_can_be_switched_off_and_that_is_told() -> Result {
 }
 
 #[tokio::test]
-async fn as_root_each_daemon_has_a_user_of_its_own_and_no_capabilities() -> Result {
+async fn as_root_each_daemon_has_a_user_of_its_own_and_the_rights_of_its_row() -> Result {
     if status(std::process::id())?["Uid"][1] != "0" {
         eprintln!("SKIP: the operator gives daemons their own users as root only");
         return Ok(());
     }
-    let suite = Suite::builder(U_BMC).start().await?;
+    let suite = everybody().start().await?;
     let mut users = BTreeSet::new();
-    for daemon in DAEMONS {
-        let pid = suite.pid_of(daemon).unwrap_or_default();
+    for daemon in daemons() {
+        let (pid, row) = (process(&suite, daemon)?, daemon.row());
         let about = status(pid)?;
+        let user = row.user.map(|user| user.to_string()).unwrap_or_default();
         for key in ["Uid", "Gid"] {
-            assert_eq!(
-                about[key].iter().collect::<BTreeSet<_>>().len(),
-                1,
-                "{daemon} {key}: {:?}",
-                about[key]
-            );
+            assert_eq!(about[key], [user.as_str(); 4], "{daemon:?} {key}");
         }
-        assert_ne!(about["Uid"][0], "0", "{daemon}");
-        // LEDs on lines are reached as powermgr's are.
-        let groups = match daemon {
-            "ledmgr" => &["64000", "64001"][..],
-            // Who speaks to devices on I2C buses.
-            "sensormon" | "inventorymgr" => &["64000", "64900"],
-            _ => &["64000"],
-        };
-        assert_eq!(about["Groups"], groups, "{daemon}");
+        assert_ne!(user, "0", "{daemon:?}");
+        // LEDs on lines are reached as powermgr's are; the buses' group is of those who speak to devices on I2C.
+        let joined = row.joins.iter().filter_map(|daemon| daemon.row().user);
+        let buses = row.i2c.then_some(I2C_GROUP);
+        let groups: Vec<String> =
+            std::iter::once(SHARED_GROUP).chain(joined).chain(buses).map(|group| group.to_string()).collect();
+        assert_eq!(about["Groups"], groups, "{daemon:?}");
         for key in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
-            assert_eq!(u64::from_str_radix(&about[key][0], 16)?, 0, "{daemon} {key}");
+            let held = u64::from_str_radix(&about[key][0], 16)?;
+            assert_eq!(held & !row.capabilities.bits(), 0, "{daemon:?} {key}");
         }
-        assert_eq!(about["NoNewPrivs"], ["1"], "{daemon}");
-        users.insert(about["Uid"][0].clone());
+        assert_eq!(u64::from_str_radix(&about["CapEff"][0], 16)?, row.capabilities.bits(), "{daemon:?}");
+        assert_eq!(about["NoNewPrivs"], ["1"], "{daemon:?}");
+        users.insert(user);
     }
-    assert_eq!(users.len(), DAEMONS.len());
+    assert_eq!(users.len(), daemons().len());
+    // The roster is what these follow; whom it gives more than nothing is said here once more.
+    let able: Vec<_> = daemons().into_iter().filter(|daemon| !daemon.row().capabilities.is_empty()).collect();
+    assert_eq!(able, [Daemon::Ipmisrv]);
+    let joining: Vec<_> = daemons().into_iter().filter(|daemon| !daemon.row().joins.is_empty()).collect();
+    assert_eq!(joining, [Daemon::Ledmgr]);
     // What inventorymgr writes is handed over, as it may do no more than others.
     let eeprom = std::fs::metadata(suite.run_dir().join("sys/bus/i2c/devices/4-0050/eeprom"))?;
     assert_eq!((eeprom.gid(), eeprom.mode() & 0o777), (64_011, 0o660));
@@ -134,10 +140,10 @@ async fn what_cannot_be_given_to_a_daemon_is_told_and_nobody_runs_as_root_for_it
     let secret = dir.path().join("secret");
     std::fs::write(&secret, "root's")?;
     std::fs::hard_link(&secret, folder.join("planted"))?;
-    let suite = Suite::builder(U_BMC).state_dir(dir.path()).start().await?;
-    for daemon in DAEMONS {
-        let about = status(suite.pid_of(daemon).unwrap_or_default())?;
-        assert_ne!(about["Uid"][0], "0", "{daemon}");
+    let suite = everybody().state_dir(dir.path()).start().await?;
+    for daemon in daemons() {
+        let about = status(process(&suite, daemon)?)?;
+        assert_ne!(about["Uid"][0], "0", "{daemon:?}");
     }
     assert_eq!(std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(&secret)?), 0);
     let admin = suite.admin();
