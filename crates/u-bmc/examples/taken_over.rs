@@ -51,6 +51,8 @@ fn operate(dir: &Path) -> ExitCode {
     if settings.set(&format!("websrv.root={}", dir.display())).is_err() {
         return Exit::Config.into();
     }
+    let configuration =
+        operator::Configuration { image_settings: settings.clone(), settings, ..Default::default() };
     let options = Options {
         daemons: operator::daemon_specs(
             operator::BoardKind { hal: board::HalKind::Sim, fans: false },
@@ -66,10 +68,8 @@ fn operate(dir: &Path) -> ExitCode {
         http: Listen::Off,
         admin_password_file: Some(dir.join("password")),
         ready_file: Some(dir.join("ready")),
-        image_settings: settings.clone(),
-        settings,
-        site: Default::default(),
-        ignored: Vec::new(),
+        configuration: configuration.clone(),
+        reread: operator::Reread::new(move || Ok(configuration.clone())),
         log,
     };
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {

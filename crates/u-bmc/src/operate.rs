@@ -1,12 +1,13 @@
 //! `u-bmc operator`: from flags to a running controller.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use operator::{Error, Listen, Options};
-use service::{ErrorChain, Exit, Failure};
+use operator::{Configuration, Error, Listen, Options, Reread};
+use service::{ErrorChain, Exit, Failure, Ignored};
 
 use crate::args::{OperatorArgs, version};
+use crate::daemons::check_settings;
 use crate::settings::settings;
 use crate::site::Given;
 
@@ -47,13 +48,7 @@ fn options(mut args: OperatorArgs) -> Result<Options, Error> {
     if let Some(Listen::At(address)) = args.ipmi {
         args.sets.push(format!("ipmisrv.listen={address}"));
     }
-    let given = if std::process::id() == 1 {
-        Given::as_far_as_good(&args.config, &args.sets)?
-    } else {
-        let (settings, board_overrides) = settings(&args.config, &args.sets)?;
-        Given { image: settings.clone(), settings, board_overrides, ..Given::default() }
-    };
-    let Given { settings, image, site, ignored, board_overrides } = given;
+    let (configuration, board_overrides) = configuration(&args.config, &args.sets)?;
     let board_file = absolute(&args.board)?;
     // Read once for all daemons. The operator tells of a bad file itself, with every fault at its line.
     let board = board::Board::load(&board_file, &board_overrides);
@@ -63,7 +58,9 @@ fn options(mut args: OperatorArgs) -> Result<Options, Error> {
     let kind = board.as_ref().map_or(unknown, operator::BoardKind::of);
     // What the command line switches off stays off, whatever a file says.
     let is_off = |daemon: &str| daemon == "ipmisrv" && args.ipmi == Some(Listen::Off);
-    let daemons = operator::daemon_specs(kind, |daemon| !is_off(daemon) && !settings.of(daemon).is_empty());
+    let daemons = operator::daemon_specs(kind, |daemon| {
+        !is_off(daemon) && !configuration.settings.of(daemon).is_empty()
+    });
     let state_dir = absolute(&args.state_dir)?;
     let run_dir = match args.run_dir {
         Some(dir) => absolute(&dir)?,
@@ -72,6 +69,7 @@ fn options(mut args: OperatorArgs) -> Result<Options, Error> {
     };
     let program =
         std::env::current_exe().map_err(|source| Error::System { what: "find this program", source })?;
+    let log = args.log.config();
     Ok(Options {
         daemons,
         program,
@@ -84,12 +82,48 @@ fn options(mut args: OperatorArgs) -> Result<Options, Error> {
         http: args.http,
         admin_password_file: args.admin_password_file.as_deref().map(absolute).transpose()?,
         ready_file: args.ready_file.as_deref().map(absolute).transpose()?,
-        settings,
-        image_settings: image,
-        site,
-        ignored,
-        log: args.log.config(),
+        configuration,
+        reread: Reread::new(move || reread(&args.config, &args.sets)),
+        log,
     })
+}
+
+/// Reads the files and lays over them what the command line sets; beside it what is set over the board file.
+///
+/// As PID 1 nobody may be there to correct a file, so what is wrong in it is left out; by hand it is refused.
+fn configuration(
+    files: &[PathBuf],
+    sets: &[String],
+) -> Result<(Configuration, Vec<(String, String)>), Error> {
+    if std::process::id() == 1 {
+        let Given { settings, image, site, ignored, board_overrides } = Given::as_far_as_good(files, sets)?;
+        return Ok((Configuration { settings, image_settings: image, site, ignored }, board_overrides));
+    }
+    let (settings, board_overrides) = settings(files, sets)?;
+    let configuration =
+        Configuration { image_settings: settings.clone(), settings, ..Configuration::default() };
+    Ok((configuration, board_overrides))
+}
+
+/// The same while everything runs: what a daemon would refuse is refused before it is asked to start with it.
+fn reread(files: &[PathBuf], sets: &[String]) -> Result<Configuration, Error> {
+    let (configuration, _) = configuration(files, sets)?;
+    if std::process::id() == 1 {
+        return Ok(configuration);
+    }
+    // What would be left out of the files, with its line, is what is wrong with them.
+    let wrong = Given::as_far_as_good(files, sets)?.ignored;
+    if !wrong.is_empty() {
+        let wrong: Vec<String> = wrong.iter().map(Ignored::to_string).collect();
+        return Err(Error::Usage(wrong.join("; ")));
+    }
+    configuration.settings.check_daemons(&roster::names().collect::<Vec<_>>())?;
+    for daemon in roster::names() {
+        if let Some(Err(reason)) = check_settings(daemon, &configuration.settings.of(daemon)) {
+            return Err(service::ConfigError::Refused { daemon: daemon.to_owned(), reason }.into());
+        }
+    }
+    Ok(configuration)
 }
 
 fn absolute(path: &Path) -> Result<std::path::PathBuf, Error> {

@@ -324,3 +324,36 @@ async fn the_system_tells_how_its_daemons_are() -> Result {
     }
     suite.stop().await
 }
+
+/// What changed in the configuration reaches the daemons that it is for, and a mistake in it nobody.
+#[tokio::test]
+async fn a_changed_configuration_is_taken_on_sighup_by_whom_it_is_for() -> Result {
+    let dir = tempfile::tempdir()?;
+    let config = dir.path().join("config.toml");
+    std::fs::write(&config, "[websrv.auth]\nbasic = true\n")?;
+    let suite = Suite::builder(U_BMC).arg("--config").arg(config.display().to_string()).start().await?;
+    let pids =
+        |suite: &Suite| ["websrv", "usermgr", "statemgr", "powermgr", "twin"].map(|name| suite.pid_of(name));
+    let before = pids(&suite);
+    let host = "/api/v1alpha1/hosts/system";
+    assert_eq!(suite.admin().get(host).await?.status, 200);
+
+    std::fs::write(&config, "[websrv.auth]\nbasic = 3\n")?;
+    testkit::signal(suite.ready.pid, "HUP")?;
+    let line = suite.wait_log("cannot read configuration: settings unchanged").await?;
+    assert!(line.contains("config.toml:2:1: websrv.auth.basic: "), "{line}");
+    assert_eq!(pids(&suite), before);
+
+    std::fs::write(&config, "[websrv.auth]\nbasic = false\n[operator]\nlimits = false\n")?;
+    testkit::signal(suite.ready.pid, "HUP")?;
+    suite.wait_log("changed settings take effect when operator starts again").await?;
+    testkit::eventually("Basic is refused", std::time::Duration::from_secs(20), || async {
+        Ok(suite.admin().get(host).await.is_ok_and(|reply| reply.status == 401))
+    })
+    .await?;
+    let after = pids(&suite);
+    assert!(after[0].is_some() && after[0] != before[0], "websrv has new settings");
+    assert_eq!(after[1..], before[1..], "and nobody else");
+    assert!(!suite.log().iter().any(|line| line.contains("daemon ended")), "it was no failure");
+    suite.stop().await
+}

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::desk::Desk;
 use crate::disk::{self, Disk};
-use crate::shared::{Shared, Tell, What};
+use crate::shared::{SessionEvent, SessionEventKind, Shared};
 use crate::ticket::Pass;
 use crate::{Config, Error, SOCKET, port, session};
 
@@ -57,7 +57,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
         let device = device.unwrap_or_else(|| context.run_dir.join(format!("console-{}", console.host)));
         let disk = Disk::new(&context.state_dir, &desk.name);
         for (file, what) in disk.inspect() {
-            tracing::warn!(console = desk.name, file, what, "log of console is damaged: some of it is lost");
+            tracing::warn!(console = desk.name, file, what, "console log damaged: some of it is lost");
             context.notify.finding(&file, &what);
         }
         let disk = Arc::new(std::sync::Mutex::new(disk));
@@ -83,10 +83,10 @@ pub async fn run(context: Context) -> Result<(), Error> {
         }
         // Lists and logs are served without it.
         Err(error) => {
-            tracing::error!(path = %folder.display(), error = %ErrorChain(&error), "cannot listen for sessions of consoles");
+            tracing::error!(path = %folder.display(), error = %ErrorChain(&error), "cannot listen for console sessions");
             context
                 .notify
-                .status(format!("no sessions of consoles: cannot listen in {}: {error}", folder.display()));
+                .status(format!("no console sessions: cannot listen in {}: {error}", folder.display()));
         }
     }
     let mut calls = context.bus.calls().await?;
@@ -95,13 +95,14 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let (mut heartbeat, mut shutdown) = (context.heartbeat(), context.shutdown.clone());
     loop {
         tokio::select! {
+            biased;
             () = shutdown.wait() => break,
             () = heartbeat.tick() => {}
+            Some(tell) = told.recv() => outbox.event(event(&context, &shared, tell)),
             call = calls.next() => match call {
                 Some(call) => answer(&board, &shared, &disks, &outbox, call).await,
                 None => break,
             },
-            Some(tell) = told.recv() => outbox.event(event(&context, &shared, tell)),
         }
     }
     // All sessions have told that they are closed when this is done.
@@ -151,7 +152,7 @@ async fn accept(listener: &UnixListener, shared: &Arc<Shared>, mut stopped: ones
                     sessions.spawn(async move { session::serve(stream, &shared).await });
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept sessions of consoles");
+                    tracing::warn!(%error, "cannot accept console session");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
@@ -286,23 +287,23 @@ fn to_wire(console: &Console, desk: &Desk) -> v1::Console {
     }
 }
 
-fn event(context: &Context, shared: &Shared, tell: Tell) -> v1::Event {
+fn event(context: &Context, shared: &Shared, tell: SessionEvent) -> v1::Event {
     let name = shared.desks.get(tell.desk).map(|desk| desk.name.clone()).unwrap_or_default();
     let Pass { holder: Holder { account: username, .. }, address, request_id, .. } = tell.pass;
     let wall = context.clock.wall();
     let (kind, said, taken_from) = match tell.what {
-        What::Opened => {
+        SessionEventKind::Opened => {
             (v1::ConsoleSessionChangeKind::Opened, format!("{username} opened the console"), String::new())
         }
-        What::Closed => {
+        SessionEventKind::Closed => {
             (v1::ConsoleSessionChangeKind::Closed, format!("{username} left the console"), String::new())
         }
-        What::TookOver { from } => (
+        SessionEventKind::TookOver { from } => (
             v1::ConsoleSessionChangeKind::TookOver,
             format!("{username} took over the keyboard of the console from {from}"),
             from,
         ),
-        What::Break => (
+        SessionEventKind::Break => (
             v1::ConsoleSessionChangeKind::Break,
             format!("{username} sent a break to the console"),
             String::new(),

@@ -135,13 +135,14 @@ impl Link {
         self.context.ready();
         loop {
             let event = tokio::select! {
+                biased;
                 () = shutdown.wait() => Event::Stop,
                 () = beat.tick() => Event::Beat,
-                Some(message) = requests.next() => Event::Request(message),
-                Some(item) = hosts.next() => Event::Host(item),
+                Some(_) = answers.join_next(), if !answers.is_empty() => continue,
                 _ = tell.tick() => Event::Tell,
                 () = async { if was_up { up.wait_down().await } else { up.wait_up().await } } => Event::Up,
-                Some(_) = answers.join_next(), if !answers.is_empty() => continue,
+                Some(item) = hosts.next() => Event::Host(item),
+                Some(message) = requests.next() => Event::Request(message),
             };
             match event {
                 Event::Stop => break,

@@ -165,7 +165,7 @@ struct Daemon {
     /// When LEDs are driven even if they have not.
     known_at: Mono,
     compare_at: Mono,
-    beside: JoinSet<Completion>,
+    background: JoinSet<Completion>,
     listeners: JoinSet<()>,
     news: Arc<tokio::sync::Notify>,
 }
@@ -190,7 +190,7 @@ impl Daemon {
             cooled_at: now,
             known_at: now + KNOWN_WITHIN,
             compare_at: now + COMPARE_EVERY,
-            beside: JoinSet::new(),
+            background: JoinSet::new(),
             listeners: JoinSet::new(),
             news: Arc::default(),
         }
@@ -206,19 +206,19 @@ impl Daemon {
                 biased;
                 () = shutdown.wait() => return,
                 () = heartbeat.tick() => {}
-                Some(done) = self.beside.join_next() => match done {
+                Some(done) = self.background.join_next() => match done {
                     Ok(completion) => self.completed(completion),
                     Err(error) => tracing::error!(%error, "background task failed"),
-                },
-                () = news.notified() => self.told(),
-                call = calls.next() => match call {
-                    Some(call) => self.call(call),
-                    None => return,
                 },
                 () = self.clock.sleep_until(deadline) => {
                     let changes = self.machine.tick(self.clock.now());
                     self.apply(&changes, None);
                 }
+                () = news.notified() => self.told(),
+                call = calls.next() => match call {
+                    Some(call) => self.call(call),
+                    None => return,
+                },
             }
         }
     }
@@ -256,7 +256,7 @@ impl Daemon {
             self.store = Store::Loading;
             let bus = self.bus.clone();
             let ids: Vec<String> = self.board.leds.iter().map(|led| led.id.as_str().to_owned()).collect();
-            self.beside.spawn(async move {
+            self.background.spawn(async move {
                 Completion::Loaded(
                     store::load(&bus, &ids).await.map(|(bucket, kept)| (Box::new(bucket), kept)),
                 )
@@ -281,7 +281,7 @@ impl Daemon {
 
     fn begin(&mut self, index: usize, job: Job) {
         let lights = Arc::clone(&self.lights);
-        self.beside.spawn(async move {
+        self.background.spawn(async move {
             let done = match job {
                 Job::Open => Done::Opened(open(&lights, index).await),
                 Job::Write(led, light) => Done::Written(led.show(light).await),
@@ -295,7 +295,7 @@ impl Daemon {
     fn poll(&mut self) {
         self.asking = Asking::Busy;
         let (bus, is_cooled) = (self.bus.clone(), !self.board.fans.is_empty());
-        self.beside.spawn(async move {
+        self.background.spawn(async move {
             let context = || CallContext::new().with_timeout(ANSWER_WITHIN);
             let (hosts, chassis) = (v1::PowerListHostsRequest::default(), v1::ListChassisRequest::default());
             let health = v1::GetHealthRequest::default();
@@ -433,7 +433,7 @@ impl Daemon {
             *kept = Stored::Rewriting;
             let record = self.machine.hand(led).map(|hand| Record::new(hand, &self.boot));
             let (bucket, id) = (bucket.clone(), wired.id.as_str().to_owned());
-            self.beside.spawn(async move {
+            self.background.spawn(async move {
                 Completion::Rewritten(led, store::write(&bucket, &id, record.as_ref()).await)
             });
         }
@@ -633,7 +633,7 @@ impl Daemon {
         }
         let record = hand.map(|hand| Record::new(hand, &self.boot));
         let by = Box::new(reply.context().clone());
-        self.beside.spawn(async move {
+        self.background.spawn(async move {
             let write = async { store::write(&bucket, &id, record.as_ref()).await.map_err(not_stored) };
             let (reply, result) = reply.until_known(write).await;
             Completion::Stored { led, hand, by, requester: requester(reply), result }

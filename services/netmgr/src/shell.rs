@@ -196,16 +196,17 @@ impl<S: System> Net<S> {
         loop {
             let deadline = self.deadline();
             let event = tokio::select! {
+                biased;
                 () = shutdown.wait() => Event::Stop,
                 () = beat.tick() => Event::Beat,
-                () = kernel.changed() => Event::Changed,
-                Some(packet) = packets.recv() => Event::Packet(packet),
-                Some(heard) = routers.recv() => Event::Heard(heard),
                 Some(Ok(probed)) = self.probes.join_next() => Event::Probed(probed),
                 Some(answer) = asked.join_next() => {
                     Event::Time(answer.unwrap_or_else(|error| Err(Failed::Other(error.to_string()))))
                 }
                 () = clock.sleep_until(deadline) => Event::Due,
+                () = kernel.changed() => Event::Changed,
+                Some(heard) = routers.recv() => Event::Heard(heard),
+                Some(packet) = packets.recv() => Event::Packet(packet),
             };
             match event {
                 Event::Stop => break,

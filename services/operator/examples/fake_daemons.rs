@@ -64,6 +64,7 @@ fn operate(mut args: impl Iterator<Item = String>) -> ExitCode {
     let spec = |name: &str, after: &[&str]| {
         DaemonSpec::new(Spec::new(name, after)).without_bus().with_limits(Limits::daemon())
     };
+    let configuration = operator::Configuration { settings, ..Default::default() };
     let options = Options {
         daemons: vec![spec("base", &[]).speaks(), spec("middle", &["base"]), spec("top", &["middle"])],
         program: std::env::current_exe().unwrap_or_default(),
@@ -76,10 +77,8 @@ fn operate(mut args: impl Iterator<Item = String>) -> ExitCode {
         http: Listen::Off,
         admin_password_file: None,
         ready_file: Some(dir.join("ready")),
-        settings,
-        site: Default::default(),
-        image_settings: Settings::default(),
-        ignored: Vec::new(),
+        configuration: configuration.clone(),
+        reread: operator::Reread::new(move || Ok(configuration.clone())),
         log: LogConfig::default(),
     };
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {

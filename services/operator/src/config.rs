@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use board::Board;
 use serde::Deserialize;
 use service::{Ignored, LogConfig, Settings};
 
 use crate::daemon_spec::DaemonSpec;
+use crate::error::Error;
 
 /// Where a server listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +43,42 @@ impl std::fmt::Display for Listen {
     }
 }
 
+/// What the configuration's files and the command line say.
+#[derive(Clone, Debug, Default)]
+pub struct Configuration {
+    /// Settings of all daemons.
+    pub settings: Settings,
+    /// The same without the site's files: what a daemon is given that refuses those.
+    pub image_settings: Settings,
+    /// The daemons the site's files have settings for.
+    pub site: BTreeSet<String>,
+    /// What was left out of the files, and why.
+    pub ignored: Vec<Ignored>,
+}
+
+type Reader = dyn Fn() -> Result<Configuration, Error> + Send + Sync;
+
+/// A way to read the configuration again.
+#[derive(Clone)]
+pub struct Reread(Arc<Reader>);
+
+impl Reread {
+    /// By this function.
+    pub fn new(read: impl Fn() -> Result<Configuration, Error> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+
+    pub(crate) fn read(&self) -> Result<Configuration, Error> {
+        (self.0)()
+    }
+}
+
+impl std::fmt::Debug for Reread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reread")
+    }
+}
+
 /// How to run.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -66,14 +104,10 @@ pub struct Options {
     pub admin_password_file: Option<PathBuf>,
     /// Written once every daemon is ready.
     pub ready_file: Option<PathBuf>,
-    /// Configuration of all daemons.
-    pub settings: Settings,
-    /// The same without the site's files: what a daemon is given that refuses those.
-    pub image_settings: Settings,
-    /// The daemons the site's files have settings for.
-    pub site: BTreeSet<String>,
-    /// What was left out of the files, and why.
-    pub ignored: Vec<Ignored>,
+    /// The configuration at the start.
+    pub configuration: Configuration,
+    /// Reads it again on SIGHUP.
+    pub reread: Reread,
     /// How everything logs.
     pub log: LogConfig,
 }

@@ -40,13 +40,13 @@ pub(crate) struct Cooling {
     failing: Lasting,
 }
 
-/// What has changed.
+/// Who drives the fans, when that has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Guard {
-    /// The operator drives the fans from now on.
-    Taken,
-    /// thermalmgr does again.
-    Back,
+pub(crate) enum FanControl {
+    /// The operator, from now on.
+    Operator,
+    /// thermalmgr again.
+    Thermalmgr,
 }
 
 impl Cooling {
@@ -70,9 +70,9 @@ impl Cooling {
     }
 
     /// Looks whether thermalmgr lives, and drives the fans if it does not. Tells when that begins and ends.
-    pub(crate) fn look(&mut self, now: Mono, thermalmgr: Option<State>) -> Option<Guard> {
+    pub(crate) fn poll(&mut self, now: Mono, thermalmgr: Option<State>) -> Option<FanControl> {
         let slept = self.looked.replace(now).is_some_and(|last| now.since(last) > SLEPT);
-        self.hear(now);
+        self.drain_results(now);
         let lives = match thermalmgr {
             Some(State::Ready { beat, .. }) => slept || now.since(beat) < SILENT,
             _ => false,
@@ -80,14 +80,14 @@ impl Cooling {
         if lives {
             self.failing_since = None;
             let was = std::mem::take(&mut self.unguarded);
-            return was.then_some(Guard::Back);
+            return was.then_some(FanControl::Thermalmgr);
         }
         let due = self.driven.is_none_or(|at| now.since(at) >= AGAIN) || !self.unguarded;
         if due && !self.busy {
             self.drive(now);
         }
         let was = std::mem::replace(&mut self.unguarded, true);
-        (!was).then_some(Guard::Taken)
+        (!was).then_some(FanControl::Operator)
     }
 
     /// It has ended. Nothing is waited for: not for a look, nor for what is driven already.
@@ -104,7 +104,7 @@ impl Cooling {
         });
     }
 
-    fn hear(&mut self, now: Mono) {
+    fn drain_results(&mut self, now: Mono) {
         while let Ok(driven) = self.told.try_recv() {
             self.busy = false;
             match driven
@@ -196,7 +196,7 @@ fans = ["fan0", "fan1"]
     async fn settled(cooling: &mut Cooling, now: Mono) {
         let driven = cooling.told.recv().await.unwrap();
         cooling.tell.send(driven).await.unwrap();
-        cooling.hear(now);
+        cooling.drain_results(now);
     }
 
     #[tokio::test]
@@ -218,30 +218,30 @@ fans = ["fan0", "fan1"]
         let mut cooling = Cooling::of(&board, dir.path()).unwrap();
         put("40\n");
         // Before it is there.
-        assert_eq!(cooling.look(at(0), None), Some(Guard::Taken));
+        assert_eq!(cooling.poll(at(0), None), Some(FanControl::Operator));
         settled(&mut cooling, at(0)).await;
         assert_eq!(read(), ["255", "153"]);
         // It lives: nobody else touches them.
-        assert_eq!(cooling.look(at(250), alive(200)), Some(Guard::Back));
+        assert_eq!(cooling.poll(at(250), alive(200)), Some(FanControl::Thermalmgr));
         put("40\n");
         for ms in [500, 750, 1_000] {
-            assert_eq!(cooling.look(at(ms), alive(200)), None);
+            assert_eq!(cooling.poll(at(ms), alive(200)), None);
         }
         assert!(!cooling.busy);
         // It is silent; later nobody has told yet that it is back.
-        assert_eq!(cooling.look(at(1_250), alive(200)), Some(Guard::Taken));
+        assert_eq!(cooling.poll(at(1_250), alive(200)), Some(FanControl::Operator));
         settled(&mut cooling, at(1_250)).await;
         assert_eq!(read(), ["255", "153"]);
         put("40\n");
-        assert_eq!(cooling.look(at(1_500), alive(200)), None);
+        assert_eq!(cooling.poll(at(1_500), alive(200)), None);
         assert!(!cooling.busy, "not that often");
-        assert_eq!(cooling.look(at(2_000), alive(200)), None);
-        assert_eq!(cooling.look(at(2_300), alive(200)), None);
+        assert_eq!(cooling.poll(at(2_000), alive(200)), None);
+        assert_eq!(cooling.poll(at(2_300), alive(200)), None);
         settled(&mut cooling, at(2_300)).await;
         assert_eq!(read(), ["255", "153"]);
         // Who slept knows nothing of others' silence.
-        assert_eq!(cooling.look(at(9_000), alive(200)), Some(Guard::Back));
-        assert_eq!(cooling.look(at(9_250), alive(200)), Some(Guard::Taken));
+        assert_eq!(cooling.poll(at(9_000), alive(200)), Some(FanControl::Thermalmgr));
+        assert_eq!(cooling.poll(at(9_250), alive(200)), Some(FanControl::Operator));
         cooling.leave().await;
         assert_eq!(read(), ["255", "153"]);
     }

@@ -50,7 +50,7 @@ mod store;
 mod watchdog;
 mod wire;
 
-pub use config::{Config, Listen, Options};
+pub use config::{Config, Configuration, Listen, Options, Reread};
 pub use daemon_spec::{BoardKind, DaemonSpec, daemon_specs};
 pub use error::Error;
 pub use pid1::image_commit;

@@ -37,8 +37,8 @@ pub(crate) fn prepare(options: &Options) -> Result<Prepared, Error> {
     let mut known: Vec<&str> = options.daemons.iter().map(|daemon| daemon.spec.name.as_str()).collect();
     let others: Vec<&str> = roster::names().filter(|name| !known.contains(name)).collect();
     known.extend(others);
-    options.settings.check_daemons(&known)?;
-    let config: Config = options.settings.typed(Daemon::Operator.name())?;
+    options.configuration.settings.check_daemons(&known)?;
+    let config: Config = options.configuration.settings.typed(Daemon::Operator.name())?;
     let board = options.board.clone();
     let board = board.map_err(|report| Error::Board { path: options.board_file.clone(), report })?;
     if let Some(path) = &options.admin_password_file {

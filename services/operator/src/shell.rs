@@ -1,5 +1,8 @@
 //! The loop: children, clock, signals and requests in; processes, log, events and answers out.
 
+mod reload;
+mod signals;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -13,7 +16,6 @@ use schema::v1alpha1 as pb;
 use serde_json::{Map, Value};
 use service::{Bootstrap, Clock, ErrorChain, Ignored, LogConfig, Notification};
 use supervise::{Action, Ending, Event, Id, Machine, Policy, State};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use units::{Lasting, Millis, Mono};
@@ -22,10 +24,10 @@ use crate::banner;
 use crate::bus::Bus;
 use crate::cgroup::Cgroups;
 use crate::child::{self, ChildEvent, Order, Running};
-use crate::config::{Config, Listen, Options};
+use crate::config::{Config, Configuration, Listen, Options};
 use crate::confine::{self, Start};
 use crate::confirm::{BootConfirmation, Verdict, release_serves};
-use crate::cooling::{self, Cooling, Guard};
+use crate::cooling::{self, Cooling, FanControl};
 use crate::daemon_spec::DaemonSpec;
 use crate::error::Error;
 use crate::health::{Note, SystemReport};
@@ -40,6 +42,7 @@ use crate::ring::Ring;
 use crate::store;
 use crate::watchdog;
 use crate::wire::{self, Record};
+use signals::Signals;
 
 /// Between the answer to a reset request and the reset: the answer has to get out.
 const RESET_AFTER: Duration = Duration::from_millis(300);
@@ -98,7 +101,7 @@ pub async fn give_up(state_dir: &Path, error: &Error) {
     if !pid1::is_pid1() {
         return;
     }
-    tracing::error!(error = %ErrorChain(error), "rebooting in {} s", FAILED_PAUSE.as_secs());
+    tracing::error!(error = %ErrorChain(error), after_s = FAILED_PAUSE.as_secs(), "cannot start: rebooting");
     tokio::time::sleep(FAILED_PAUSE).await;
     pid1::finish(state_dir, true);
 }
@@ -120,28 +123,11 @@ async fn supervise(options: &Options, first: bool, image: Option<pid1::Image>) -
     result
 }
 
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    power_off: Signal,
-    child: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            // What init systems of small machines take for "power off"; the others restart.
-            power_off: signal(SignalKind::user_defined2())?,
-            child: signal(SignalKind::child())?,
-        })
-    }
-}
-
 /// One run.
 struct Operator<'a> {
     options: &'a Options,
+    /// As it was read last.
+    configuration: Configuration,
     prepared: Prepared,
     sink: &'a LogSink,
     first: bool,
@@ -183,6 +169,8 @@ struct Operator<'a> {
     without_site: BTreeSet<String>,
     /// The daemons whose limits are not in force, and why.
     unlimited: BTreeMap<String, String>,
+    /// The daemons that have no cgroup, although there are some.
+    ungrouped: BTreeSet<String>,
     /// The daemons have users of their own.
     own_users: bool,
     /// What of it could not be had.
@@ -220,8 +208,9 @@ impl<'a> Operator<'a> {
         let on_bus = options.daemons.iter().filter(|daemon| daemon.on_bus);
         let names: Vec<Daemon> = on_bus.filter_map(|daemon| Daemon::named(&daemon.spec.name)).collect();
         let store = options.state_dir.join("bus");
-        let own = options.image_settings.typed::<Config>(Daemon::Operator.name()).unwrap_or_default();
-        let of_site = options.site.contains(Daemon::Operator.name());
+        let own =
+            options.configuration.image_settings.typed::<Config>(Daemon::Operator.name()).unwrap_or_default();
+        let of_site = options.configuration.site.contains(Daemon::Operator.name());
         let instead = of_site.then_some(own.bus_url.as_deref());
         let (bus, bus_fault) =
             Bus::start_or(&names, prepared.config.bus_url.as_deref(), instead, &store).await?;
@@ -259,6 +248,7 @@ impl<'a> Operator<'a> {
         let trial = BootConfirmation::new(clock.now(), image.as_ref().is_some_and(pid1::Image::on_trial));
         Ok(Self {
             options,
+            configuration: options.configuration.clone(),
             prepared,
             sink,
             first,
@@ -296,6 +286,7 @@ impl<'a> Operator<'a> {
             failed: None,
             without_site: BTreeSet::new(),
             unlimited: BTreeMap::new(),
+            ungrouped: BTreeSet::new(),
             own_users: given.users,
             privilege_faults: given.faults,
             unconfined: BTreeMap::new(),
@@ -305,17 +296,6 @@ impl<'a> Operator<'a> {
             memory: service::Memory::default(),
             missed: BTreeSet::new(),
         })
-    }
-
-    /// Tells what was left out of the configuration.
-    fn tell_ignored(&mut self) {
-        for ignored in &self.options.ignored {
-            tracing::error!(%ignored, "invalid configuration value ignored");
-        }
-        let left_out = ignored_text(&self.options.ignored).into_iter();
-        for message in left_out.chain(self.bus_fault.clone()) {
-            self.configuration_event(message);
-        }
     }
 
     fn configuration_event(&self, message: String) {
@@ -337,8 +317,8 @@ impl<'a> Operator<'a> {
 
     /// Whether a daemon that refused its configuration may be given that of the image instead. Once for each.
     fn gives_up_site(&mut self, name: &str) -> bool {
-        let site = self.options.site.contains(name)
-            && self.options.image_settings.of(name) != self.options.settings.of(name);
+        let site = self.configuration.site.contains(name)
+            && self.configuration.image_settings.of(name) != self.configuration.settings.of(name);
         if !site || !self.without_site.insert(name.to_owned()) {
             return false;
         }
@@ -365,29 +345,35 @@ impl<'a> Operator<'a> {
         while !self.all_stopped {
             let clock = self.clock;
             let deadline = self.machine.deadline();
+            // In the order that all daemons have (docs/porting-a-daemon.md): nobody's talk keeps the watchdog from its turn.
             tokio::select! {
-                Some(event) = self.children.recv() => self.child(event),
-                Some(call) = calls.next() => self.call(call).await,
+                biased;
+                _ = signals.terminate.recv() => self.asked_to_stop("SIGTERM", false),
+                _ = signals.interrupt.recv() => self.asked_to_stop("SIGINT", false),
+                _ = signals.power_off.recv() => self.asked_to_stop("SIGUSR2", true),
+                _ = signals.reread.recv() => match signals.is_hung_up() {
+                    true => self.asked_to_stop("SIGHUP", false),
+                    false => self.reread(),
+                },
+                _ = pet.tick() => self.pet().await,
                 () = clock.sleep_until(deadline) => self.step(Event::Tick),
                 () = at(self.reset_at), if self.reset_at.is_some() => {
                     self.reset_at = None;
                     self.reset_now();
                 }
-                _ = pet.tick() => self.pet().await,
+                _ = look.tick(), if self.cooling.is_some() => self.guard_fans(),
                 _ = turn.tick() => {
                     self.forgive();
                     if self.own_users {
                         privileges::hand_late_consoles(&self.prepared.board);
                     }
                 }
-                _ = look.tick(), if self.cooling.is_some() => self.guard_fans(),
-                _ = signals.terminate.recv() => self.asked_to_stop("SIGTERM", false),
-                _ = signals.interrupt.recv() => self.asked_to_stop("SIGINT", false),
-                _ = signals.power_off.recv() => self.asked_to_stop("SIGUSR2", true),
                 _ = signals.child.recv(), if self.first => {
                     let ours: HashSet<u32> = self.records.iter().filter_map(|record| record.pid).collect();
                     pid1::reap(&ours);
                 }
+                Some(event) = self.children.recv() => self.child(event),
+                Some(call) = calls.next() => self.call(call).await,
             }
         }
         match self.failed.take() {
@@ -400,14 +386,14 @@ impl<'a> Operator<'a> {
     fn guard_fans(&mut self) {
         let Some(cooling) = &mut self.cooling else { return };
         let driver = self.machine.views().find(|(_, view)| view.spec.name == Daemon::Thermalmgr.name());
-        let change = cooling.look(self.clock.now(), driver.map(|(_, view)| view.state));
+        let change = cooling.poll(self.clock.now(), driver.map(|(_, view)| view.state));
         match change {
             None => {}
-            Some(Guard::Back) => tracing::info!("thermalmgr controls the fans"),
-            Some(Guard::Taken) if !self.all_ready || self.machine.is_stopping() => {
+            Some(FanControl::Thermalmgr) => tracing::info!("thermalmgr controls the fans"),
+            Some(FanControl::Operator) if !self.all_ready || self.machine.is_stopping() => {
                 tracing::info!("fans set to full speed until thermalmgr controls them");
             }
-            Some(Guard::Taken) => {
+            Some(FanControl::Operator) => {
                 let message = "thermalmgr is down: fans run at full speed";
                 tracing::error!("{message}");
                 self.system_event("fans", "unguarded", message.to_owned());
@@ -467,7 +453,7 @@ impl<'a> Operator<'a> {
         service::tell_left_out();
         self.memory.tend(Instant::now());
         self.hand_devices();
-        self.look_at_the_boot().await;
+        self.try_confirm_boot().await;
         let now = self.clock.now();
         let well = self.machine.is_well(now);
         let hopeless = self.image.as_ref().is_some_and(pid1::Image::is_hopeless);
@@ -502,7 +488,7 @@ impl<'a> Operator<'a> {
     }
 
     /// Whether the software of this boot has shown by now that it works.
-    async fn look_at_the_boot(&mut self) {
+    async fn try_confirm_boot(&mut self) {
         let Some(image) = &mut self.image else { return };
         image.note_time(self.clock.wall());
         image.settle();
@@ -514,7 +500,7 @@ impl<'a> Operator<'a> {
         }
         let views = self.machine.views().map(|(_, view)| view);
         // One that refuses even what the image sets is the release's own failure.
-        let sites = |name: &str| self.options.site.contains(name) && !self.without_site.contains(name);
+        let sites = |name: &str| self.configuration.site.contains(name) && !self.without_site.contains(name);
         let serves = release_serves(views, sites);
         match self.trial.step(self.clock.now(), serves && !self.machine.is_stopping()) {
             None => {}
@@ -544,7 +530,7 @@ impl<'a> Operator<'a> {
     fn says(&mut self, id: Id, notification: Notification) {
         match notification {
             Notification::Ready => {
-                self.look_at_the_filter(id);
+                self.verify_filter(id);
                 self.step(Event::Ready(id));
             }
             Notification::Heartbeat => self.step(Event::Heartbeat(id)),
@@ -616,7 +602,7 @@ impl<'a> Operator<'a> {
     }
 
     /// Looks whether a daemon that serves is held to its filter, whatever it says itself.
-    fn look_at_the_filter(&mut self, id: Id) {
+    fn verify_filter(&mut self, id: Id) {
         let name = self.name(id);
         let told = self.unconfined.values().any(|daemons| daemons.contains(&name));
         let pid = self.records.get(id.0).and_then(|record| record.pid);
@@ -649,14 +635,18 @@ impl<'a> Operator<'a> {
         if let Some(record) = self.records.get_mut(id.0) {
             record.pid = None;
             record.status.clear();
-            record.last_exit = Some((wire::exit_words(ending, stopping && asked), at));
+            record.last_exit = Some((wire::exit_words(ending, stopping, asked), at));
             record.last_output = output.clone();
         }
         if let Some(cgroups) = &self.cgroups {
             cgroups.remove(&name);
         }
-        if !stopping {
-            tracing::warn!(daemon = %name, how = %ending, "daemon ended");
+        match (stopping, asked) {
+            (true, _) => {}
+            (false, true) => {
+                tracing::info!(daemon = %name, how = %ending, "daemon stopped for its new settings")
+            }
+            (false, false) => tracing::warn!(daemon = %name, how = %ending, "daemon ended"),
         }
         if name == Daemon::Thermalmgr.name()
             && let Some(cooling) = &mut self.cooling
@@ -668,13 +658,13 @@ impl<'a> Operator<'a> {
         }
         // By hand a wrong setting is something to correct and try again, so say it and stop. As first process there is nobody to
         // correct it from outside: the others keep serving.
-        if ending == Ending::Config && !self.all_ready && !self.first && !stopping {
+        if ending == Ending::Config && !self.all_ready && !self.first && !stopping && !asked {
             let output = output.iter().map(|line| format!("\n  {line}")).collect();
             self.failed = Some(Error::Daemon { daemon: name, output });
             self.step(Event::Ended(id, ending));
             return self.step(Event::Stop);
         }
-        if ending == Ending::Config && !stopping && self.gives_up_site(&name) {
+        if ending == Ending::Config && !stopping && !asked && self.gives_up_site(&name) {
             // It starts anew with other settings, so that is no refusal that waits for something to change.
             return self.step(Event::Ended(id, Ending::Retry));
         }
@@ -779,9 +769,9 @@ impl<'a> Operator<'a> {
         let Some(daemon) = self.options.daemons.get(id.0) else { return Ok(()) };
         let name = daemon.spec.name.as_str();
         let source = if self.without_site.contains(name) {
-            &self.options.image_settings
+            &self.configuration.image_settings
         } else {
-            &self.options.settings
+            &self.configuration.settings
         };
         let mut settings = source.of(name);
         match name {
@@ -903,9 +893,13 @@ impl<'a> Operator<'a> {
         }
         let grouped = match &self.cgroups {
             Some(cgroups) => match cgroups.apply(name, pid, limits) {
-                Ok(()) => true,
+                Ok(()) => {
+                    self.ungrouped.remove(name);
+                    true
+                }
                 Err(error) => {
                     tracing::warn!(daemon = name, %error, "cannot set up cgroup for daemon: using rlimits");
+                    self.ungrouped.insert(name.to_owned());
                     false
                 }
             },
@@ -1013,7 +1007,8 @@ impl<'a> Operator<'a> {
             all_ready: self.all_ready,
             limits: match (self.prepared.config.limits, &self.cgroups) {
                 (false, _) => "none: switched off",
-                (true, Some(_)) => "cgroups: memory and tasks",
+                (true, Some(_)) if self.ungrouped.is_empty() => "cgroups: memory and tasks",
+                (true, Some(_)) => "in part: cgroups, and rlimits of memory alone where those cannot be had",
                 (true, None) => "rlimits: memory; tasks are not limited",
             },
             confinement: match (self.prepared.config.confinement, self.unconfined.is_empty()) {
@@ -1029,7 +1024,7 @@ impl<'a> Operator<'a> {
     fn notes(&self) -> Vec<Note> {
         let boot = self.image.as_ref().and_then(pid1::Image::complaint);
         let boot = boot.map(|message| Note { component: "boot", message });
-        let left_out = ignored_text(&self.options.ignored);
+        let left_out = ignored_text(&self.configuration.ignored);
         let refused = self
             .without_site
             .iter()

@@ -108,9 +108,10 @@ impl Record {
 }
 
 /// How a start ended, for people. Who ended because all were to is not told as one that failed.
-pub(crate) fn exit_words(ending: Ending, all_were_to: bool) -> String {
+pub(crate) fn exit_words(ending: Ending, all_were_to: bool, was_asked: bool) -> String {
     match ending {
-        Ending::Ok if all_were_to => "it ended for a reset".to_owned(),
+        Ending::Ok if all_were_to && was_asked => "it ended for a reset".to_owned(),
+        Ending::Ok if was_asked => "it ended to take its new settings".to_owned(),
         _ => ending.to_string(),
     }
 }
@@ -152,9 +153,10 @@ mod tests {
 
     #[test]
     fn who_ended_for_a_reset_is_not_told_as_a_fault() {
-        assert_eq!(exit_words(Ending::Ok, true), "it ended for a reset");
-        assert_eq!(exit_words(Ending::Ok, false), "it ended by itself");
-        assert_eq!(exit_words(Ending::Signal(9), true), "killed by SIGKILL");
+        assert_eq!(exit_words(Ending::Ok, true, true), "it ended for a reset");
+        assert_eq!(exit_words(Ending::Ok, false, true), "it ended to take its new settings");
+        assert_eq!(exit_words(Ending::Ok, false, false), "it ended by itself");
+        assert_eq!(exit_words(Ending::Signal(9), true, true), "killed by SIGKILL");
     }
 
     #[test]

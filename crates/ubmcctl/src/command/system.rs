@@ -42,8 +42,8 @@ pub(crate) async fn system(session: Session, command: SystemCommand, output: Out
                     card.line("Hardware", "simulated");
                 }
                 // Where it is an image that runs: which half of the flash, and what happened on the way.
-                for (name, key) in BOOT {
-                    if let Some(value) = info.metadata.get(key) {
+                for (name, key) in BOOT.iter().chain(&HELD) {
+                    if let Some(value) = info.metadata.get(*key) {
                         card.line(name, value.clone());
                     }
                 }
@@ -60,17 +60,27 @@ pub(crate) async fn system(session: Session, command: SystemCommand, output: Out
         SystemCommand::Status => {
             let health = client.call(system_service::GET_HEALTH, &GetHealthRequest::default()).await?;
             let daemons = client.call(system_service::LIST_DAEMONS, &ListDaemonsRequest::default()).await?;
+            // What daemons are held to is no reason to show nothing.
+            let info = client.call(system_service::GET_SYSTEM_INFO, &GetSystemInfoRequest::default()).await;
+            let held = info.ok().and_then(|reply| reply.system_info).unwrap_or_default().metadata;
             if output.format == Format::Json {
                 let json = |value: Result<serde_json::Value, serde_json::Error>| {
                     value.map_err(|error| Failure::Local(format!("the answer has no JSON form: {error}")))
                 };
                 let (health, daemons) = (json(schema::to_json(&health))?, json(schema::to_json(&daemons))?);
                 return output.value(&serde_json::json!({
-                    "health": health.get("health"), "daemons": daemons.get("daemons")
+                    "health": health.get("health"), "daemons": daemons.get("daemons"),
+                    "limits": held.get(LIMITS), "confinement": held.get(CONFINEMENT)
                 }));
             }
             let mut out = std::io::stdout().lock();
-            health_card(&health.health.unwrap_or_default()).write(&mut out, output.paint)?;
+            let mut card = health_card(&health.health.unwrap_or_default());
+            for (name, key) in HELD {
+                if let Some(value) = held.get(key) {
+                    card.line(name, value.clone());
+                }
+            }
+            card.write(&mut out, output.paint)?;
             std::io::Write::write_all(&mut out, b"\n")?;
             drop(out);
             output.table(&daemons_table(&daemons.daemons))
@@ -86,6 +96,11 @@ const BOOT: [(&str, &str); 5] = [
     ("  why", "boot.reason"),
     ("Data", "boot.data"),
 ];
+
+const LIMITS: &str = "operator.limits";
+const CONFINEMENT: &str = "operator.confinement";
+/// What holds daemons, by the same keys: not every kernel has all of it.
+const HELD: [(&str, &str); 2] = [("Limits", LIMITS), ("Confinement", CONFINEMENT)];
 
 /// How often a followed log is asked for more.
 const FOLLOW_EVERY: std::time::Duration = std::time::Duration::from_secs(1);

@@ -228,10 +228,10 @@ fn load_beside(what: &'static str, names: Vec<String>) {
     }
     let started = std::thread::Builder::new().name("modules".into()).spawn(move || {
         modules::load(Path::new(modules::DIRECTORY), &names);
-        tracing::info!(modules = names.len(), "drivers loaded ({what})");
+        tracing::info!(modules = names.len(), needed_by = what, "drivers loaded");
     });
     if let Err(error) = started {
-        tracing::error!(%error, "cannot load drivers ({what})");
+        tracing::error!(%error, needed_by = what, "cannot load drivers");
     }
 }
 
