@@ -76,12 +76,6 @@ impl MethodInfo {
         message(self.output_name)
     }
 
-    /// True when calling it again does no more than calling it once.
-    #[must_use]
-    pub fn idempotent(&self) -> bool {
-        self.idempotency != Idempotency::Unknown
-    }
-
     /// True when it only reads.
     #[must_use]
     pub fn read_only(&self) -> bool {

@@ -149,25 +149,12 @@ impl Bmc {
         self.disks.path()
     }
 
-    /// Other words for the kernel's command line, from the next boot on.
-    pub fn set_append(&mut self, words: &[&str]) {
-        self.options.append = words.iter().map(|word| (*word).to_owned()).collect();
-    }
-
     /// The running QEMU.
     ///
     /// # Errors
     /// When it has no power.
     pub fn machine(&self) -> Result<&Machine> {
         self.machine.as_ref().context("the BMC has no power")
-    }
-
-    /// The running QEMU, to wait for its end.
-    ///
-    /// # Errors
-    /// When it has no power.
-    pub fn machine_mut(&mut self) -> Result<&mut Machine> {
-        self.machine.as_mut().context("the BMC has no power")
     }
 
     /// QEMU's monitor.

@@ -1,7 +1,7 @@
 //! QEMU as a process, started from an image folder's `qemu.args`.
 
 use std::net::{TcpListener, UdpSocket};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -72,7 +72,8 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Machine {
     child: Child,
-    sockets: tempfile::TempDir,
+    /// Removed with it.
+    _sockets: tempfile::TempDir,
     /// Its monitor.
     pub qmp: Qmp,
     /// The BMC's console.
@@ -128,7 +129,7 @@ impl Machine {
             status = child.wait() => bail!("QEMU ended at once ({}): {}", status?, said()),
         };
         let console = Console::connect(&console).await?;
-        Ok(Self { child, sockets, qmp, console, https: format!("127.0.0.1:{https}"), ipmi })
+        Ok(Self { child, _sockets: sockets, qmp, console, https: format!("127.0.0.1:{https}"), ipmi })
     }
 
     /// Lets it run.
@@ -137,12 +138,6 @@ impl Machine {
     /// When QEMU is gone.
     pub async fn go(&self) -> Result<()> {
         self.qmp.execute("cont", json!({})).await.map(drop)
-    }
-
-    /// The console's log, which QEMU writes itself.
-    #[must_use]
-    pub fn console_log(&self) -> PathBuf {
-        self.sockets.path().join("console.log")
     }
 
     /// Ends QEMU as a loss of power ends a BMC: at once, and nothing more is written.

@@ -143,11 +143,6 @@ impl Control {
         }
     }
 
-    /// Lets the operating system restart itself.
-    pub async fn os_reboot(&mut self, host: &str) -> Result<(), ControlError> {
-        self.ask(ControlRequest::OsReboot { host: host.to_owned() }).await.map(drop)
-    }
-
     /// How the host is.
     pub async fn status(&mut self, host: &str) -> Result<HostStatus, ControlError> {
         match self.ask(ControlRequest::Status { host: host.to_owned() }).await? {

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use async_nats::Subscriber;
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
-use futures_util::stream::{self, Stream, StreamExt};
+use futures_util::StreamExt;
 use prost::Message;
 use schema::v1alpha1::event::Payload;
 use schema::v1alpha1::{Event, EventSeverity};
@@ -76,11 +76,6 @@ impl RawEvents {
             }
         }
     }
-
-    /// The same as a stream.
-    pub fn into_stream(self) -> impl Stream<Item = RawItem> + Send + 'static {
-        stream::unfold(self, |mut events| async move { events.next().await.map(|item| (item, events)) })
-    }
 }
 
 /// A subscription to events.
@@ -104,11 +99,6 @@ impl Events {
                 }
             },
         }
-    }
-
-    /// The same as a stream.
-    pub fn into_stream(self) -> impl Stream<Item = EventItem> + Send + 'static {
-        stream::unfold(self, |mut events| async move { events.next().await.map(|item| (item, events)) })
     }
 }
 

@@ -376,11 +376,6 @@ impl Machine {
         self.ended.iter().rev().find(|(id, _)| *id == op).map(|(_, outcome)| OpStatus::Ended(*outcome))
     }
 
-    /// The operation that ended last.
-    pub fn last_ended(&self) -> Option<(OpId, Outcome)> {
-        self.ended.back().copied()
-    }
-
     /// The button pressed now, and since when.
     pub fn held(&self) -> Option<(Line, Mono)> {
         self.hold.map(|hold| (hold.line, hold.since))

@@ -27,9 +27,6 @@
 /// The longest block (SMBus 3.0, section 6.5.7).
 pub const MAX_BLOCK: usize = 255;
 
-/// The longest answer a device may give: the count, the block and the packet error code.
-pub const MAX_READ: usize = MAX_BLOCK + 2;
-
 /// A device's address of seven bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address(u8);

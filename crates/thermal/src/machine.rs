@@ -379,9 +379,4 @@ impl Machine {
     pub fn measured(&self, sensor: usize) -> Option<(f64, Mono)> {
         self.sources.get(sensor)?.measured()
     }
-
-    /// What is wrong with a sensor.
-    pub fn sensor_fault(&self, sensor: usize) -> Option<crate::SensorFault> {
-        self.sources.get(sensor)?.fault()
-    }
 }
