@@ -27,7 +27,7 @@ where
 {
     run_local(daemon, by_hand, |local, bus| async move {
         let Some(address) = bus else {
-            tracing::error!("cannot start {}: bootstrap names no bus", local.daemon);
+            tracing::error!(daemon = local.daemon, "cannot start: bootstrap names no bus");
             return Err(Ended::Exit(Exit::Config));
         };
         let config = ipc::ConnectConfig::new(address.url, local.daemon.clone())
@@ -67,8 +67,9 @@ where
         Err(error) => {
             log::init(&crate::LogConfig::default());
             tracing::error!(
+                daemon,
                 error = %ErrorChain(&error),
-                "{daemon} is started by `u-bmc operator`; by hand it needs --standalone, see --help"
+                "cannot read bootstrap: daemons are started by `u-bmc operator`, by hand they need --standalone, see --help"
             );
             return Exit::Config.into();
         }
@@ -128,7 +129,7 @@ where
         Ok(()) => Exit::Ok.into(),
         Err(error) => {
             let exit = error.exit();
-            tracing::error!(error = %ErrorChain(&error), code = exit.code(), "{daemon} ends");
+            tracing::error!(daemon, error = %ErrorChain(&error), code = exit.code(), "daemon exits");
             exit.into()
         }
     }

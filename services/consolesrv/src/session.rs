@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::desk::{Desk, TOO_OFTEN};
-use crate::shared::{Shared, Tell, What};
+use crate::shared::{SessionEvent, SessionEventKind, Shared};
 use crate::ticket::Pass;
 
 /// How long a connection has to show its ticket.
@@ -48,7 +48,7 @@ pub(crate) async fn serve(stream: UnixStream, shared: &Shared) {
     };
     // Also when this task is dropped: nobody stays in the list who is gone.
     let session = Session { id, desk: Arc::clone(desk), pass, tell: shared.tell.clone() };
-    session.tell(What::Opened);
+    session.tell(SessionEventKind::Opened);
     let (notices, told) = mpsc::channel(NOTICES);
     if session.pass.take_over
         && let Err(reason) = session.take_over()
@@ -68,19 +68,19 @@ struct Session {
     id: SessionId,
     desk: Arc<Desk>,
     pass: Pass,
-    tell: mpsc::Sender<Tell>,
+    tell: mpsc::Sender<SessionEvent>,
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
         self.desk.change(|state| state.sessions.leave(self.id));
-        self.tell(What::Closed);
+        self.tell(SessionEventKind::Closed);
     }
 }
 
 impl Session {
-    fn tell(&self, what: What) {
-        let tell = Tell { desk: self.pass.desk, pass: self.pass.clone(), what };
+    fn tell(&self, what: SessionEventKind) {
+        let tell = SessionEvent { desk: self.pass.desk, pass: self.pass.clone(), what };
         if self.tell.try_send(tell).is_err() {
             tracing::warn!(
                 console = self.desk.name,
@@ -175,14 +175,14 @@ impl Session {
         }
         self.desk.send(self.id, typed).await?;
         if is_break {
-            self.tell(What::Break);
+            self.tell(SessionEventKind::Break);
         }
         Ok(())
     }
 
     fn take_over(&self) -> Result<(), String> {
         if let Some(from) = self.desk.take_over(self.id, &self.pass.holder.account)? {
-            self.tell(What::TookOver { from });
+            self.tell(SessionEventKind::TookOver { from });
         }
         Ok(())
     }
@@ -273,7 +273,7 @@ mod tests {
         }
     }
 
-    fn shared() -> (Arc<Shared>, Arc<Desk>, mpsc::Receiver<Tell>) {
+    fn shared() -> (Arc<Shared>, Arc<Desk>, mpsc::Receiver<SessionEvent>) {
         let desk = Arc::new(Desk::new("system", Clock::new()));
         desk.opened();
         let (tell, told) = mpsc::channel(256);
@@ -371,7 +371,7 @@ mod tests {
         while two.refused().await.contains("too many") {}
         let mut breaks = 0;
         while let Ok(tell) = told.try_recv() {
-            breaks += usize::from(matches!(tell.what, What::Break));
+            breaks += usize::from(matches!(tell.what, SessionEventKind::Break));
         }
         assert_eq!(breaks, 10);
     }

@@ -11,20 +11,20 @@ use crate::ticket::{Pass, Tickets};
 pub(crate) struct Shared {
     pub(crate) desks: Vec<Arc<Desk>>,
     pub(crate) tickets: Mutex<Tickets>,
-    pub(crate) tell: mpsc::Sender<Tell>,
+    pub(crate) tell: mpsc::Sender<SessionEvent>,
     /// Turns at reading the logs.
     pub(crate) reading: Arc<Semaphore>,
 }
 
 /// Something that happened to a session.
-pub(crate) struct Tell {
+pub(crate) struct SessionEvent {
     pub(crate) desk: usize,
     pub(crate) pass: Pass,
-    pub(crate) what: What,
+    pub(crate) what: SessionEventKind,
 }
 
 /// What happened.
-pub(crate) enum What {
+pub(crate) enum SessionEventKind {
     Opened,
     Closed,
     TookOver {

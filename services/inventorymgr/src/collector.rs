@@ -393,7 +393,7 @@ impl Collector {
         if let Ok(stored) = tokio::time::timeout(SILENT, &mut stored).await {
             return stored;
         }
-        tracing::warn!(asset = id, "store does not say whether it stored: no part is read meanwhile");
+        tracing::warn!(asset = id, "store not responding: inventory reads paused");
         self.inventory().mark_all_stale("not read while the controller waits for its store");
         let stored = stored.await;
         // Read at once, whether it is read more than once or not.

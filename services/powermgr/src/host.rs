@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use units::Mono;
 
-use crate::hw::{Lines, Seen};
+use crate::hw::{InputEvent, Lines};
 use crate::journal::Journal;
 use crate::operation::Operation;
 use crate::wire;
@@ -80,7 +80,7 @@ impl Window {
 /// Everything that can happen to a host.
 enum Event {
     Apply(Apply),
-    Seen(Seen),
+    Input(InputEvent),
     Deadline,
     Look,
     Turn,
@@ -123,10 +123,10 @@ impl Host {
         let mut later = Vec::new();
         while let Some(seen) = lines.take() {
             match seen {
-                Seen::PowerGood(level) => pins.power_good = level.ok(),
-                Seen::Line(Line::Power, level) => pins.power = level,
-                Seen::Line(Line::Reset, level) => pins.reset = level,
-                Seen::Line(Line::Nmi, level) => pins.nmi = level,
+                InputEvent::PowerGood(level) => pins.power_good = level.ok(),
+                InputEvent::Line(Line::Power, level) => pins.power = level,
+                InputEvent::Line(Line::Reset, level) => pins.reset = level,
+                InputEvent::Line(Line::Nmi, level) => pins.nmi = level,
                 other => later.push(other),
             }
         }
@@ -183,7 +183,7 @@ impl Host {
             let event = tokio::select! {
                 () = stop.wait() => Event::Stop,
                 () = self.clock.sleep_until(deadline) => Event::Deadline,
-                seen = self.lines.next() => Event::Seen(seen),
+                seen = self.lines.next() => Event::Input(seen),
                 apply = applies.recv() => match apply {
                     Some(apply) => Event::Apply(apply),
                     None => Event::Stop,
@@ -194,7 +194,7 @@ impl Host {
             match event {
                 Event::Stop => break,
                 Event::Deadline => self.step(power::Event::Deadline, None).await,
-                Event::Seen(seen) => self.seen(seen).await,
+                Event::Input(seen) => self.seen(seen).await,
                 Event::Look => self.lines.look(),
                 Event::Turn => {
                     if self.journal.is_behind() {
@@ -226,21 +226,21 @@ impl Host {
         self.let_go().await;
     }
 
-    async fn seen(&mut self, seen: Seen) {
+    async fn seen(&mut self, seen: InputEvent) {
         let event = match seen {
-            Seen::PowerGood(Ok(level)) => {
+            InputEvent::PowerGood(Ok(level)) => {
                 self.blind = false;
                 power::Event::PowerGood(level)
             }
-            Seen::PowerGood(Err(error)) => {
+            InputEvent::PowerGood(Err(error)) => {
                 if !std::mem::replace(&mut self.blind, true) {
                     tracing::warn!(host = self.id, error, "cannot read power-good");
                 }
                 power::Event::PowerGoodUnreadable
             }
-            Seen::Panel(button, down) => power::Event::Panel(button, down),
-            Seen::Line(line, level) => power::Event::Line(line, level),
-            Seen::Fault { key, why: Some(why) } => {
+            InputEvent::Panel(button, down) => power::Event::Panel(button, down),
+            InputEvent::Line(line, level) => power::Event::Line(line, level),
+            InputEvent::Fault { key, why: Some(why) } => {
                 let message = format!("{}: {key} cannot be used and is tried again: {why}", self.id);
                 tracing::warn!(host = self.id, key, why, "GPIO line unusable: retrying");
                 self.publish("fault", v1::EventSeverity::Warning, message, None, None);
@@ -249,7 +249,7 @@ impl Host {
                 }
                 power::Event::PowerGoodUnreadable
             }
-            Seen::Fault { key, why: None } => {
+            InputEvent::Fault { key, why: None } => {
                 tracing::info!(host = self.id, key, "GPIO line usable again");
                 let message = format!("{}: {key} can be used again", self.id);
                 return self.publish("fault", v1::EventSeverity::Info, message, None, None);

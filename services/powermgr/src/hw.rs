@@ -34,7 +34,7 @@ enum Use {
 
 /// What the lines tell the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Seen {
+pub(crate) enum InputEvent {
     /// The level of power-good, or why it cannot be told.
     PowerGood(Result<bool, String>),
     /// A button on the panel.
@@ -46,7 +46,7 @@ pub(crate) enum Seen {
 }
 
 /// What a task tells of the line with this index.
-enum Told {
+enum LineEvent {
     Output(usize, Result<(Box<dyn OutputLine>, bool), hal::Error>),
     Input(usize, Result<Box<dyn InputLine>, hal::Error>),
     Edge(usize, Result<Edge, hal::Error>),
@@ -81,10 +81,10 @@ struct Wired {
 pub(crate) struct Lines {
     gpio: Arc<dyn Gpio>,
     wired: Vec<Wired>,
-    seen: std::collections::VecDeque<Seen>,
+    seen: std::collections::VecDeque<InputEvent>,
     looked: bool,
-    told: mpsc::Receiver<Told>,
-    tell: mpsc::Sender<Told>,
+    told: mpsc::Receiver<LineEvent>,
+    tell: mpsc::Sender<LineEvent>,
     tasks: JoinSet<()>,
 }
 
@@ -138,7 +138,7 @@ impl Lines {
     }
 
     /// The next thing the lines tell. Safe to cancel.
-    pub(crate) async fn next(&mut self) -> Seen {
+    pub(crate) async fn next(&mut self) -> InputEvent {
         loop {
             if let Some(seen) = self.seen.pop_front() {
                 return seen;
@@ -148,7 +148,7 @@ impl Lines {
     }
 
     /// What they have told already.
-    pub(crate) fn take(&mut self) -> Option<Seen> {
+    pub(crate) fn take(&mut self) -> Option<InputEvent> {
         self.seen.pop_front()
     }
 
@@ -208,11 +208,14 @@ impl Lines {
                         let level = output.get().await?;
                         Ok((output, level))
                     };
-                    Told::Output(index, timeout(CALL_WITHIN, opening).await.unwrap_or_else(|_| Err(away())))
+                    LineEvent::Output(
+                        index,
+                        timeout(CALL_WITHIN, opening).await.unwrap_or_else(|_| Err(away())),
+                    )
                 }
                 Use::PowerGood | Use::Panel(_) => {
                     let opened = timeout(CALL_WITHIN, gpio.input(&line, crate::NAME)).await;
-                    Told::Input(index, opened.unwrap_or_else(|_| Err(away())))
+                    LineEvent::Input(index, opened.unwrap_or_else(|_| Err(away())))
                 }
             };
             let _ = tell.send(told).await;
@@ -247,17 +250,17 @@ impl Lines {
         }
     }
 
-    fn told(&mut self, told: Told) {
+    fn told(&mut self, told: LineEvent) {
         match told {
-            Told::Output(index, Ok((output, level))) => {
+            LineEvent::Output(index, Ok((output, level))) => {
                 let Some(wired) = self.wired.get_mut(index) else { return };
                 wired.slot = Slot::Output(output);
                 if let Use::Drive(line) = wired.is {
-                    self.seen.push_back(Seen::Line(line, Some(level)));
+                    self.seen.push_back(InputEvent::Line(line, Some(level)));
                 }
                 self.works(index);
             }
-            Told::Input(index, Ok(line)) => {
+            LineEvent::Input(index, Ok(line)) => {
                 let (look, looks) = mpsc::channel(1);
                 let _ = look.try_send(());
                 let tell = self.tell.clone();
@@ -266,22 +269,24 @@ impl Lines {
                 wired.slot = Slot::Input(look);
                 self.works(index);
             }
-            Told::Output(index, Err(error)) | Told::Input(index, Err(error)) => self.away(index, &error),
-            Told::Edge(index, Ok(edge)) => match self.wired.get(index).map(|wired| wired.is) {
-                Some(Use::PowerGood) => self.seen.push_back(Seen::PowerGood(Ok(edge.active))),
-                Some(Use::Panel(button)) => self.seen.push_back(Seen::Panel(button, edge.active)),
+            LineEvent::Output(index, Err(error)) | LineEvent::Input(index, Err(error)) => {
+                self.away(index, &error)
+            }
+            LineEvent::Edge(index, Ok(edge)) => match self.wired.get(index).map(|wired| wired.is) {
+                Some(Use::PowerGood) => self.seen.push_back(InputEvent::PowerGood(Ok(edge.active))),
+                Some(Use::Panel(button)) => self.seen.push_back(InputEvent::Panel(button, edge.active)),
                 Some(Use::Drive(_)) | None => {}
             },
-            Told::Looked(index, Ok(level)) => {
+            LineEvent::Looked(index, Ok(level)) => {
                 if self.wired.get(index).is_some_and(|wired| wired.is == Use::PowerGood) {
                     self.looked = true;
-                    self.seen.push_back(Seen::PowerGood(Ok(level)));
+                    self.seen.push_back(InputEvent::PowerGood(Ok(level)));
                 }
             }
-            Told::Edge(index, Err(error)) | Told::Looked(index, Err(error)) => {
+            LineEvent::Edge(index, Err(error)) | LineEvent::Looked(index, Err(error)) => {
                 if self.wired.get(index).is_some_and(|wired| wired.is == Use::PowerGood) {
                     self.looked = true;
-                    self.seen.push_back(Seen::PowerGood(Err(ErrorChain(&error).to_string())));
+                    self.seen.push_back(InputEvent::PowerGood(Err(ErrorChain(&error).to_string())));
                 }
                 self.gone(index, &error);
             }
@@ -292,7 +297,7 @@ impl Lines {
         let Some(wired) = self.wired.get_mut(index) else { return };
         wired.pause = AGAIN.0;
         if wired.fault.take().is_some() {
-            self.seen.push_back(Seen::Fault { key: wired.key, why: None });
+            self.seen.push_back(InputEvent::Fault { key: wired.key, why: None });
         }
     }
 
@@ -306,7 +311,7 @@ impl Lines {
     fn away(&mut self, index: usize, error: &hal::Error) {
         let Some(wired) = self.wired.get_mut(index) else { return };
         if let (Slot::Output(_), Use::Drive(line)) = (&wired.slot, wired.is) {
-            self.seen.push_back(Seen::Line(line, None));
+            self.seen.push_back(InputEvent::Line(line, None));
         }
         if wired.is == Use::PowerGood {
             self.looked = false;
@@ -315,9 +320,9 @@ impl Lines {
         wired.slot = Slot::Away(Instant::now() + wired.pause);
         wired.pause = (wired.pause * 2).min(AGAIN.1);
         let why = ErrorChain(error).to_string();
-        // Told once, however often it is tried.
+        // LineEvent once, however often it is tried.
         if wired.fault.replace(why.clone()).is_none() {
-            self.seen.push_back(Seen::Fault { key: wired.key, why: Some(why) });
+            self.seen.push_back(InputEvent::Fault { key: wired.key, why: Some(why) });
         }
     }
 }
@@ -333,7 +338,7 @@ async fn watch(
     index: usize,
     mut line: Box<dyn InputLine>,
     mut looks: mpsc::Receiver<()>,
-    tell: mpsc::Sender<Told>,
+    tell: mpsc::Sender<LineEvent>,
 ) {
     // It failed; it is left alone until the next look, so that a broken line does not spin.
     let mut muted = false;
@@ -341,14 +346,14 @@ async fn watch(
         let told = tokio::select! {
             edge = hal::next_edge(line.as_mut()), if !muted => {
                 muted = edge.is_err();
-                Told::Edge(index, edge)
+                LineEvent::Edge(index, edge)
             }
             look = looks.recv() => {
                 let Some(()) = look else { return };
                 muted = false;
                 let level = timeout(CALL_WITHIN, line.get()).await;
                 let away = || hal::Error::Unavailable { what: line.id().to_string() };
-                Told::Looked(index, level.unwrap_or_else(|_| Err(away())))
+                LineEvent::Looked(index, level.unwrap_or_else(|_| Err(away())))
             }
         };
         if tell.send(told).await.is_err() {

@@ -241,7 +241,7 @@ impl Daemon {
         let stored = record.clone();
         let what = move |reply| Updated::Identify { record, reply };
         // The light is ledmgr's: it hears of it and asks. A board without one is still asked to be found.
-        self.beside(reply, what, async move {
+        self.spawn_update(reply, what, async move {
             bucket.commit(&key, &Json(stored), revision).await.map_err(StateError::of_change)
         });
     }
@@ -338,7 +338,7 @@ impl Daemon {
                 let (bucket, key, revision) =
                     (self.state.clone(), self.controller.record_key(), self.controller.record_revision);
                 let what = move |reply| Updated::Locked { locked, reply };
-                self.beside(reply, what, async move {
+                self.spawn_update(reply, what, async move {
                     let record = Json(ControllerRecord { locked });
                     bucket.commit(&key, &record, revision).await.map_err(StateError::of_change)
                 });
@@ -367,7 +367,7 @@ impl Daemon {
                 let noted_as_stored = Arc::clone(&is_stored);
                 let what = move |reply| Updated::Reset { op, action, is_stored: noted_as_stored, reply };
                 let (bus, context) = (self.bus.clone(), reply.context().child());
-                self.beside(reply, what, async move {
+                self.spawn_update(reply, what, async move {
                     // Stored first: the boot that follows is then known not to be a loss of mains power. A store that does not take it is no
                     // reason to refuse: a reset may be what heals it.
                     let noted = tokio::time::timeout(NOTED_WITHIN, noted).await;
@@ -421,14 +421,14 @@ impl Daemon {
         what: impl FnOnce(Option<Reply<M>>) -> Updated + Send + 'static,
     ) {
         let bucket = self.settings.clone();
-        self.beside(reply, what, async move {
+        self.spawn_update(reply, what, async move {
             bucket.commit(&key, &Settings(settings), revision).await.map_err(StateError::of_change)
         });
     }
 
     /// Does `work` beside the loop; its end comes back with the reply. A client that would have to wait for too long is told that the outcome is
     /// not known, which is no refusal: whatever it is counts once it is known.
-    fn beside<M: Message + 'static>(
+    fn spawn_update<M: Message + 'static>(
         &self,
         reply: Reply<M>,
         what: impl FnOnce(Option<Reply<M>>) -> Updated + Send + 'static,

@@ -436,7 +436,7 @@ impl Daemon {
                 biased;
                 () = shutdown.wait() => return true,
                 () = heartbeat.tick() => continue,
-                Some(back) = returned.recv() => Event::Completion(back),
+                Some(done) = returned.recv() => Event::Completion(done),
                 () = self.clock.sleep_until(deadline) => Event::Deadline,
                 _ = tick.tick() => Event::Tick,
                 item = heard.next() => match item {
@@ -455,7 +455,7 @@ impl Daemon {
                     EventItem::Resync => self.read_all_states(),
                     EventItem::Event(event) => self.heard(event),
                 },
-                Event::Completion(back) => self.back(back),
+                Event::Completion(done) => self.completed(done),
                 Event::Deadline => {
                     self.identified();
                     for host in 0..self.hosts.len() {
@@ -560,8 +560,8 @@ impl Daemon {
         self.step(index, desired::Event::Finished(op, outcome));
     }
 
-    fn back(&mut self, back: Completion) {
-        match back {
+    fn completed(&mut self, done: Completion) {
+        match done {
             Completion::Applied { host, op, call, result } => self.applied(host, op, call, *result),
             Completion::StateRead(index, begun, result) => self.state_read(index, begun, *result),
             Completion::Written(Written::Intent { host, op, is_stored }) => {

@@ -112,7 +112,7 @@ async fn open(gateway: &Arc<Gateway>, parts: &mut Parts, call: &mut Call) -> Res
         .map_err(|_| Status::internal("consolesrv gave a ticket that is none"))?;
     let path = gateway.run_dir.join(SOCKET);
     let daemon = connect(gateway, &path, answer.ticket.as_bytes()).await.map_err(|error| {
-        tracing::warn!(path = %path.display(), %error, "cannot connect to daemon of consoles");
+        tracing::warn!(path = %path.display(), %error, "cannot connect to consolesrv");
         Status::unavailable("consolesrv does not take the session").with_reason("CONSOLESRV_UNREACHABLE")
     })?;
     let conn = Arc::clone(&call.conn);
