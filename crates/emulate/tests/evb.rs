@@ -48,6 +48,8 @@ async fn a_server_is_seen_and_controlled_through_its_pins() -> Result<()> {
     let commit = manifest["commit"].as_str().and_then(|commit| commit.get(..12)).context("a commit")?;
     let info = admin.get("/api/v1alpha1/system/info").await?.text();
     ensure!(info.contains(&format!("(commit {commit}")), "not the commit of the image, {commit}: {info}");
+    // Each limit is read back before this is said.
+    ensure!(info.contains("cgroups: memory and tasks"), "limits of the daemons are not in force: {info}");
     becomes(&admin, "HOST_STATUS_ON").await?;
     ensure!(bmc.server().trace(0).is_empty(), "I-2: the boot moved a pin: {:?}", bmc.server().trace(0));
 
