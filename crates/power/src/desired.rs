@@ -483,11 +483,8 @@ impl Desired {
                     self.end(now, outcome, true, out);
                 } else if let Some(mut replaced) = self.replaced.take_if(|replaced| replaced.intent.op == op)
                 {
-                    let answer = match outcome {
-                        Outcome::Superseded(by) => Answer::Superseded(by),
-                        Outcome::Done | Outcome::Failed(_) => Answer::Accepted,
-                    };
-                    replaced.answer(answer, out);
+                    // However it ended, it was begun.
+                    replaced.answer(Answer::Accepted, out);
                     self.forget_replaced(&replaced, out);
                     out.push(Action::Ended { intent: replaced.intent, outcome, told: true });
                 }
@@ -706,10 +703,13 @@ impl Desired {
         }
         if let Some(mut replaced) = self.replaced.take() {
             let op = active.intent.op;
-            replaced.answer(Answer::Superseded(op), out);
+            // A press may have been given already, or be given by a call whose answer is still on its way: then that it was taken over is its
+            // end, and no refusal.
+            let maybe = replaced.maybe || replaced.calling.is_some();
+            replaced.answer(if maybe { Answer::Accepted } else { Answer::Superseded(op) }, out);
             active.persisted |= replaced.persisted;
             let (intent, outcome) = (replaced.intent, Outcome::Superseded(op));
-            out.push(Action::Ended { intent, outcome, told: replaced.maybe });
+            out.push(Action::Ended { intent, outcome, told: maybe });
         }
     }
 
@@ -929,7 +929,7 @@ impl Desired {
         }
         if stays && replaced.calling.is_none() {
             if replaced.intent.deadline <= now {
-                replaced.answer(Answer::Unreachable, out);
+                replaced.answer(if replaced.maybe { Answer::Accepted } else { Answer::Unreachable }, out);
                 let (intent, outcome) = (replaced.intent, Outcome::Failed(Failure::Expired));
                 out.push(Action::Ended { intent, outcome, told: false });
                 stays = false;

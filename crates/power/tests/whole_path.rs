@@ -239,7 +239,12 @@ fn is_refusal(answer: desired::Answer) -> bool {
     use desired::Answer;
     matches!(
         answer,
-        Answer::Busy(_) | Answer::Maintenance | Answer::Refused(_) | Answer::Unreachable | Answer::Already
+        Answer::Busy(_)
+            | Answer::Maintenance
+            | Answer::Refused(_)
+            | Answer::Superseded(_)
+            | Answer::Unreachable
+            | Answer::Already
     )
 }
 

@@ -644,12 +644,39 @@ fn a_force_off_takes_over_once_it_is_taken() {
 }
 
 #[test]
-fn a_client_overtaken_before_its_answer_is_told_so() {
+fn a_client_overtaken_before_anything_began_is_told_so() {
     let mut bench = Bench::new(Status::Off);
     let on = bench.ask(HostAction::On);
+    // Nobody got its call, and no other is under way.
+    bench.reply(on, Reply::Unreachable);
     let force = bench.ask(HostAction::ForceOff);
     bench.reply(force, Reply::Accepted);
     assert_eq!(bench.answers(), [(on, Answer::Superseded(force))]);
+    assert_eq!(bench.ends(), [(on, Outcome::Superseded(force), false)]);
+}
+
+#[test]
+fn a_client_overtaken_when_it_may_have_begun_is_not_told_that_it_did_not() {
+    // Its call is under way; or was taken, and is not stored yet.
+    for is_taken in [false, true] {
+        let mut bench = Bench::new(Status::On);
+        let restart = bench.ask(HostAction::ForceRestart);
+        if is_taken {
+            bench.reply(restart, Reply::Accepted);
+        }
+        let force = bench.ask(HostAction::ForceOff);
+        bench.reply(force, Reply::Accepted);
+        assert_eq!(bench.answers(), [(restart, Answer::Accepted)]);
+        assert_eq!(bench.ends(), [(restart, Outcome::Superseded(force), true)]);
+    }
+    // The power machine tells its end first: it began, or there would be none.
+    let mut bench = Bench::new(Status::On);
+    let restart = bench.ask(HostAction::ForceRestart);
+    let force = bench.ask(HostAction::ForceOff);
+    bench.event(Event::Finished(restart, Outcome::Superseded(force)));
+    assert_eq!(bench.answers(), [(restart, Answer::Accepted)]);
+    bench.reply(force, Reply::Accepted);
+    assert_eq!(bench.ends(), [(restart, Outcome::Superseded(force), true)]);
 }
 
 #[test]
