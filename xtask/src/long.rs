@@ -124,6 +124,10 @@ fn fire(count: &mut Count) -> Result<()> {
             let mut said = Vec::new();
             let say = &mut |line: &str| said.push(line.to_owned());
             let result = run_tests(sh::cargo_command(), &args, &variables, &mut counted, say);
+            // What it found is not kept back until the other ends.
+            if result.is_err() {
+                said.drain(..).for_each(|line| sh::say(&line));
+            }
             (result, counted, said)
         });
         let first = tests(&args, &variables, count);
