@@ -34,7 +34,23 @@ const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
 const HOSTS: [&str; 4] = ["system", "host1", "host2", "host3"];
 /// Those of them whose policy is to be on (torture/board.toml).
 const ALWAYS_ON: [&str; 2] = ["host1", "host2"];
-const DAEMONS: [&str; 5] = ["powermgr", "statemgr", "eventlog", "usermgr", "websrv"];
+/// All that run on this board. Those that keep something or answer for it come twice.
+const DAEMONS: [&str; 14] = [
+    "powermgr",
+    "statemgr",
+    "eventlog",
+    "usermgr",
+    "websrv",
+    "powermgr",
+    "statemgr",
+    "eventlog",
+    "usermgr",
+    "websrv",
+    "sensormon",
+    "inventorymgr",
+    "ledmgr",
+    "consolesrv",
+];
 const ACTIONS: [&str; 7] = ["ON", "OFF", "FORCE_OFF", "FORCE_RESTART", "REBOOT", "POWER_CYCLE", "NMI"];
 /// Longest wait for the suite to be well and each operation to have ended once nothing is broken any more.
 const RECOVERY: Duration = Duration::from_secs(90);
