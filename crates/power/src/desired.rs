@@ -358,6 +358,8 @@ pub struct Desired {
     calls: u64,
     lock: Lock,
     restore: Option<Restore>,
+    /// The client's intent that has taken the policy's place.
+    overruled: Option<OpId>,
     remembered: Option<bool>,
     /// When "off" becomes the remembered state.
     off_at: Option<Mono>,
@@ -378,6 +380,7 @@ impl Desired {
             calls: 0,
             lock: Lock::Open,
             restore: None,
+            overruled: None,
             remembered: None,
             off_at: None,
         }
@@ -441,7 +444,13 @@ impl Desired {
         let acts = |active: &Active| {
             active.intent.origin != Origin::Client && !active.taken && !(active.maybe && active.stored)
         };
-        self.restore.is_some() || [&self.active, &self.replaced].into_iter().flatten().any(acts)
+        // What overrules it is stored first: a controller that dies in between would have neither.
+        let overrules = |active: &Active| active.storing && self.overruled == Some(active.intent.op);
+        self.restore.is_some()
+            || [&self.active, &self.replaced]
+                .into_iter()
+                .flatten()
+                .any(|active| acts(active) || overrules(active))
     }
 
     /// Whether power is locked.
@@ -698,15 +707,22 @@ impl Desired {
     /// A client's request counts from here on: what it replaces is over, and so is the policy, as somebody has decided.
     fn decided(&mut self, out: &mut Vec<Action>) {
         let Some(active) = &mut self.active else { return };
-        if active.intent.origin == Origin::Client && active.resumed.is_none() {
-            self.restore = None;
+        if active.intent.origin == Origin::Client && active.resumed.is_none() && self.restore.take().is_some()
+        {
+            self.overruled = Some(active.intent.op);
         }
         if let Some(mut replaced) = self.replaced.take() {
             let op = active.intent.op;
             // A press may have been given already, or be given by a call whose answer is still on its way: then that it was taken over is its
             // end, and no refusal.
             let maybe = replaced.maybe || replaced.calling.is_some();
-            replaced.answer(if maybe { Answer::Accepted } else { Answer::Superseded(op) }, out);
+            let answer = match (maybe, replaced.stored) {
+                (true, true) => Answer::Accepted,
+                // Neither it nor its successor is stored yet.
+                (true, false) => Answer::NotStored(replaced.intent.op),
+                (false, _) => Answer::Superseded(op),
+            };
+            replaced.answer(answer, out);
             active.persisted |= replaced.persisted;
             let (intent, outcome) = (replaced.intent, Outcome::Superseded(op));
             out.push(Action::Ended { intent, outcome, told: maybe });

@@ -666,7 +666,7 @@ fn a_client_overtaken_when_it_may_have_begun_is_not_told_that_it_did_not() {
         }
         let force = bench.ask(HostAction::ForceOff);
         bench.reply(force, Reply::Accepted);
-        assert_eq!(bench.answers(), [(restart, Answer::Accepted)]);
+        assert_eq!(bench.answers(), [(restart, Answer::NotStored(restart))]);
         assert_eq!(bench.ends(), [(restart, Outcome::Superseded(force), true)]);
     }
     // The power machine tells its end first: it began, or there would be none.
