@@ -42,7 +42,9 @@ pub use account::{
     Account, AccountPatch, Accounts, Change, IPMI_USERS, NameError, NewAccount, Refused, UserId, UserName,
 };
 pub use hash::{Cost, HashError, PasswordHash};
-pub use lockout::{Address, Failed, Key, Lock, LockId, Locked, Lockout, LockoutConfig, Standing};
+pub use lockout::{
+    Address, Failed, Key, KnownAddresses, Lock, LockId, Locked, Lockout, LockoutConfig, Standing,
+};
 pub use password::{Password, Policy, Weakness};
 pub use queue::{Class, Flow, Place, Queue, QueueConfig, QueueFull};
 pub use role::{Privilege, Privileges, Role};

@@ -14,7 +14,8 @@
 //! - *A stranger locks out nobody else.* The pause belongs to the pair of account and address. From an address the account was
 //!   used from with success ([known](Lockout::is_known_good)) only that pair's own failures count. From a new address the
 //!   first two attempts are admitted as long as fewer than half of [`LockoutConfig::account_threshold`] other addresses guess at
-//!   this account within an hour: those who failed twice are counted by themselves.
+//!   this account within an hour: those who failed twice are counted by themselves. Where accounts are known from is
+//!   [kept over boots](KnownAddresses): else a flood that never ends would keep everybody out after one.
 //! - *An old password in a script locks out nobody.* The same wrong password again is no guess and is not counted.
 //! - *Nobody is locked out for ever.* Attempts during a pause are refused without being counted. A pause of an address is
 //!   followed by [`ADDRESS_OPEN`] in which none begins, so whoever shares it with a guesser gets a turn; a pause of an account at an
@@ -31,7 +32,10 @@ use units::{Millis, Mono};
 
 use crate::Password;
 
+mod known;
 mod saved;
+
+pub use known::KnownAddresses;
 
 /// How long an address stays open between two pauses, whatever fails meanwhile: long enough for a person who tries again every
 /// few seconds. What guessers get out of it is bounded by the pause of each pair and by the line before the hash.
@@ -287,6 +291,7 @@ pub struct Lockout {
     accounts: HashMap<Key, RunOff>,
     known_good: HashMap<(Key, Address), Mono>,
     changes: u64,
+    known_changes: u64,
 }
 
 impl fmt::Debug for Lockout {
@@ -307,6 +312,7 @@ impl Lockout {
             accounts: HashMap::new(),
             known_good: HashMap::new(),
             changes: 0,
+            known_changes: 0,
         }
     }
 
@@ -423,14 +429,19 @@ impl Lockout {
         if self.addresses.get(&address).is_some_and(|source| source.only == Some(account)) {
             self.addresses.remove(&address);
         }
+        self.know(account, address, now);
+    }
+
+    /// Notes that an account was used from an address at `used`. One account's addresses push out its own first.
+    fn know(&mut self, account: Key, address: Address, used: Mono) {
         if self.config.known_good == 0 {
             return;
         }
         if !self.known_good.contains_key(&(account, address)) {
+            self.known_changes = self.known_changes.wrapping_add(1);
             let own = self.known_good.keys().filter(|(key, _)| *key == account).count();
             let full = self.known_good.len() >= self.config.known_good;
             if own >= GOOD_PER_ACCOUNT || full {
-                // One account's addresses push out its own first.
                 let oldest = |all: bool| {
                     let pairs = self.known_good.iter().filter(|((key, _), _)| all || *key == account);
                     pairs.min_by_key(|(_, used)| **used).map(|(pair, _)| *pair)
@@ -440,7 +451,7 @@ impl Lockout {
                 }
             }
         }
-        self.known_good.insert((account, address), now);
+        self.known_good.insert((account, address), used);
     }
 
     /// Lifts what stands against an account, from whichever address. Where it is known from stays known.
@@ -453,7 +464,36 @@ impl Lockout {
     /// Forgets all about an account: its password was set by somebody with the right to, or it was deleted.
     pub fn forget_account(&mut self, account: Key) {
         self.lift_account(account);
+        self.forget_known(account);
+    }
+
+    /// Forgets where an account is known from.
+    pub fn forget_known(&mut self, account: Key) {
+        let before = self.known_good.len();
         self.known_good.retain(|(good, _), _| *good != account);
+        if self.known_good.len() < before {
+            self.changes = self.changes.wrapping_add(1);
+            self.known_changes = self.known_changes.wrapping_add(1);
+        }
+    }
+
+    /// An account has another name: it is known from where it was, and nothing else of the old name is its successor's. What was counted
+    /// against the new name, which was nobody's, stays.
+    pub fn rename_account(&mut self, old: Key, new: Key) {
+        if old == new {
+            return;
+        }
+        self.forget_known(new);
+        let moved: Vec<(Address, Mono)> = self
+            .known_good
+            .iter()
+            .filter(|((account, _), _)| *account == old)
+            .map(|((_, address), used)| (*address, *used))
+            .collect();
+        self.forget_account(old);
+        for (address, used) in moved {
+            self.know(new, address, used);
+        }
     }
 
     /// Lifts one lock; tells what it was, `None` when it is not in force.
@@ -526,6 +566,12 @@ impl Lockout {
     #[must_use]
     pub fn changes(&self) -> u64 {
         self.changes
+    }
+
+    /// Another number after each change of [where accounts are known from](Self::known); a further success from a known address is none.
+    #[must_use]
+    pub fn known_changes(&self) -> u64 {
+        self.known_changes
     }
 
     /// Whether nothing is counted.
@@ -861,6 +907,29 @@ mod tests {
         assert!(lockout.is_known_good(alice(), ip(1)));
         assert!(lockout.is_known_good(Key::account("mallory"), ip(199)));
         assert!(!lockout.is_known_good(Key::account("mallory"), ip(191)));
+    }
+
+    #[test]
+    fn a_renamed_account_is_known_from_where_it_was_and_leaves_nothing_to_the_old_name() {
+        let (old, new) = (alice(), Key::account("alice2"));
+        let mut lockout = lockout(LockoutConfig { account_threshold: 6, ..LockoutConfig::default() });
+        for n in 0..3 {
+            lockout.success(old, ip(n), at(u64::from(n)));
+        }
+        guesses(&mut lockout, old, ip(66), 6, at(5));
+        guesses(&mut lockout, new, ip(67), 5, at(5));
+        // Of an earlier account of that name.
+        lockout.success(new, ip(200), at(5));
+        let before = lockout.known_changes();
+        lockout.rename_account(old, new);
+        assert_ne!(lockout.known_changes(), before);
+        assert!((0..3).all(|n| lockout.is_known_good(new, ip(n)) && !lockout.is_known_good(old, ip(n))));
+        assert!(!lockout.is_known_good(new, ip(200)));
+        assert_eq!(lockout.status(old, at(6)), Standing::default());
+        assert_eq!(lockout.check(old, ip(66), at(6)), Ok(()));
+        assert!(lockout.check(new, ip(67), at(6)).is_err(), "guessed at before anybody had the name");
+        lockout.rename_account(new, new);
+        assert!(lockout.is_known_good(new, ip(1)));
     }
 
     #[test]

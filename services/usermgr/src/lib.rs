@@ -28,6 +28,7 @@
 mod boot;
 mod config;
 mod error;
+mod known_file;
 mod lockout_file;
 mod machine;
 mod record;

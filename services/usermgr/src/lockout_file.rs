@@ -1,7 +1,7 @@
 //! What is counted against guessers, kept for the next process of this daemon until the machine starts anew.
 //!
 //! It lies in memory (the run folder) and names the boot it belongs to: where a run folder outlives a boot, times of the clock since boot
-//! mean nothing any more.
+//! mean nothing any more. Where accounts are known from, which needs no clock, is in [`crate::known_file`] as well.
 
 use std::io;
 use std::path::Path;

@@ -1,6 +1,7 @@
 //! The loop: carries events in and actions out.
 
 use std::collections::HashMap;
+use std::io;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -8,16 +9,17 @@ use auth::{Accounts, PasswordHash, Role, UnixMillis, UserId};
 use ipc::{Outbox, Request, Status};
 use schema::server::{Call as _, UsermgrCall};
 use service::{Clock, Context, LocalContext};
-use tokio::task::JoinSet;
-use units::Millis;
+use tokio::task::{JoinHandle, JoinSet};
+use units::{Lasting, Millis};
 
 use crate::NAME;
 use crate::boot::{self, First};
 use crate::config::{Config, Limits};
 use crate::error::Error;
+use crate::known_file;
 use crate::lockout_file::LockoutFile;
 use crate::machine::{
-    Action, Caller, Encoded, Event, Machine, Now, Numbered, Outcome, TicketId, WorkId, Write, wire,
+    Action, Caller, Encoded, Event, Kept, Machine, Now, Numbered, Outcome, TicketId, WorkId, Write, wire,
 };
 use crate::secret::Secrets;
 use crate::store::Store;
@@ -36,6 +38,7 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 const RESOLVE_PATIENCE: Duration = Duration::from_secs(5);
 
 type Storing = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+type Remembering = JoinHandle<io::Result<()>>;
 
 /// Runs the daemon until it is told to stop.
 ///
@@ -115,9 +118,26 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let entropy = Box::new(|bytes: &mut [u8]| getrandom::fill(bytes).is_ok());
     let lockout_file = LockoutFile::open(&local.run_dir);
     let counted = lockout_file.as_ref().and_then(|file| file.load(limits.lockout.saved_max()));
+    let known = known_file::load(&local.state_dir, limits.lockout.known_max());
+    let known = known
+        .inspect_err(|what| {
+            let file = known_file::FILE;
+            tracing::warn!(
+                file,
+                what,
+                "cannot use saved known addresses: owners are newcomers until they log in"
+            );
+            local.notify.finding(
+                file,
+                &format!(
+                    "{what}; made anew: who guesses at an account may delay its owner until the next login"
+                ),
+            );
+        })
+        .ok();
+    let kept = Kept { counted: counted.as_deref(), known };
     let is_sealed = found.accounts.list().iter().any(|account| account.ipmi_secret.is_some());
-    let machine =
-        Machine::new(limits, entropy, decoy, found.accounts, sessions, counted.as_deref(), now(&clock));
+    let machine = Machine::new(limits, entropy, decoy, found.accounts, sessions, kept, now(&clock));
     let secrets = match Secrets::load(&local.state_dir, is_sealed, |bytes| getrandom::fill(bytes).is_ok()) {
         Ok((secrets, told)) => {
             for (file, what) in told {
@@ -155,6 +175,8 @@ pub async fn run(context: Context) -> Result<(), Error> {
         next: 0,
         work: JoinSet::new(),
         storing: None,
+        remembering: None,
+        forgetful: Lasting::default(),
     };
     Box::pin(shell.run(found.unreadable, renewed)).await?;
     let _ = tokio::time::timeout(LAST_WORDS, sender).await;
@@ -217,8 +239,12 @@ struct Shell {
     lockout_file: Option<LockoutFile>,
     requests: HashMap<TicketId, Request>,
     next: TicketId,
-    work: JoinSet<(WorkId, std::io::Result<Done>)>,
+    work: JoinSet<(WorkId, io::Result<Done>)>,
     storing: Option<Storing>,
+    /// Where accounts are known from, being stored on a thread of its own: the medium may take its time.
+    remembering: Option<Remembering>,
+    /// That fails.
+    forgetful: Lasting,
 }
 
 impl Shell {
@@ -245,6 +271,10 @@ impl Shell {
                 outcome = stored(&mut self.storing) => {
                     self.storing = None;
                     Event::Written(outcome)
+                }
+                saved = remembered(&mut self.remembering) => {
+                    self.remembering = None;
+                    Event::Remembered { stored: self.tell_remembered(&saved) }
                 }
                 Some(done) = self.work.join_next(), if !self.work.is_empty() => match done {
                     Ok((work, Ok(done))) => Event::Worked { work, done },
@@ -335,13 +365,51 @@ impl Shell {
                         file.save(&counted);
                     }
                 }
+                Action::Remember(known) => {
+                    let folder = self.local.state_dir.clone();
+                    self.remembering =
+                        Some(tokio::task::spawn_blocking(move || known_file::save(&folder, &known)));
+                }
             }
         }
+    }
+
+    /// Whether it was stored where accounts are known from; it is logged when that begins to fail, and when it works again.
+    fn tell_remembered(&mut self, saved: &io::Result<()>) -> bool {
+        let now = self.clock.now();
+        match saved {
+            Ok(()) => {
+                if let Some(said) = self.forgetful.works(now) {
+                    tracing::info!(times = said.times, lasted = %said.lasts, "known addresses can be saved again");
+                }
+            }
+            Err(error) => {
+                if let Some(said) = self.forgetful.fails(now) {
+                    tracing::warn!(
+                        %error,
+                        times = said.times,
+                        lasts = %said.lasts,
+                        "cannot save known addresses: new ones lost at the next boot"
+                    );
+                }
+            }
+        }
+        saved.is_ok()
     }
 
     /// Lets the batch under way end, and stores the times of last use, so that sessions come back as they were.
     async fn stop(mut self) {
         self.machine.stop();
+        // In the order of their last use, which is not worth a write of its own while the daemon runs.
+        let (under_way, folder, known) =
+            (self.remembering.take(), self.local.state_dir.clone(), self.machine.known());
+        let remember = async {
+            if let Some(under_way) = under_way {
+                // It is written once more.
+                let _ = under_way.await;
+            }
+            tokio::task::spawn_blocking(move || known_file::save(&folder, &known)).await
+        };
         let rest = async {
             // It may be followed by a question what became of it.
             while self.storing.is_some() {
@@ -352,10 +420,17 @@ impl Shell {
             let writes = self.machine.last_writes();
             self.store.clone().write_all(writes, LAST_WRITES).await
         };
-        match tokio::time::timeout(LAST_WRITES, rest).await {
-            Ok(Outcome::Stored) => {}
-            Ok(Outcome::Refused(error) | Outcome::Unknown(error) | Outcome::Partly { status: error, .. }) => {
-                tracing::warn!(%error, "cannot store last-used times");
+        match tokio::time::timeout(LAST_WRITES, async { tokio::join!(rest, remember) }).await {
+            Ok((stored, remembered)) => {
+                if let Outcome::Refused(error)
+                | Outcome::Unknown(error)
+                | Outcome::Partly { status: error, .. } = stored
+                {
+                    tracing::warn!(%error, "cannot store last-used times");
+                }
+                if let Err(error) = remembered.unwrap_or_else(|error| Err(io::Error::other(error))) {
+                    tracing::warn!(%error, "cannot save known addresses: new ones lost at the next boot");
+                }
             }
             Err(_) => tracing::warn!("store did not finish last writes before shutdown"),
         }
@@ -375,6 +450,13 @@ impl Shell {
 async fn stored(storing: &mut Option<Storing>) -> Outcome {
     match storing {
         Some(storing) => storing.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn remembered(remembering: &mut Option<Remembering>) -> io::Result<()> {
+    match remembering {
+        Some(remembering) => remembering.await.unwrap_or_else(|error| Err(io::Error::other(error))),
         None => std::future::pending().await,
     }
 }

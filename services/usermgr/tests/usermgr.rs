@@ -263,6 +263,25 @@ async fn a_restart_gives_guessers_no_fresh_count() {
 }
 
 #[tokio::test]
+async fn an_owner_gets_in_after_a_boot_while_the_account_is_guessed_at() {
+    let mut rig = Rig::with_admin().await;
+    rig.set("lockout", json!({ "account_threshold": 2 }));
+    let daemon = rig.start().await;
+    rig.basic("admin", PASSWORD, "192.0.2.7").await.unwrap();
+    daemon.stop().await;
+    // What lies in memory is gone.
+    std::fs::remove_file(rig.dir.path().join("usermgr/lockout")).unwrap();
+    let _daemon = rig.start().await;
+    for n in 0..2 {
+        let wrong = rig.basic("admin", "wrong password", &format!("198.51.100.{n}")).await.unwrap_err();
+        assert_eq!(wrong.reason(), "INVALID_CREDENTIALS");
+    }
+    let newcomer = rig.basic("admin", PASSWORD, "192.0.2.8").await.unwrap_err();
+    assert_eq!(newcomer.reason(), "LOCKED_OUT");
+    rig.basic("admin", PASSWORD, "192.0.2.7").await.expect("known from there");
+}
+
+#[tokio::test]
 async fn an_old_password_in_a_script_locks_nobody_out() {
     let rig = Rig::with_admin().await;
     let _daemon = rig.start().await;

@@ -122,10 +122,10 @@ fn shorten<K: Copy + Eq + std::hash::Hash, V, W: Ord>(
     }
 }
 
-struct Reader<'a>(&'a [u8]);
+pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
 impl Reader<'_> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(super) fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (taken, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
         Some(*taken)
@@ -138,7 +138,7 @@ impl Reader<'_> {
         (bytes <= self.0.len()).then_some(entries)
     }
 
-    fn number(&mut self) -> Option<u32> {
+    pub(super) fn number(&mut self) -> Option<u32> {
         self.take().map(u32::from_be_bytes)
     }
 
@@ -146,11 +146,11 @@ impl Reader<'_> {
         self.take().map(u64::from_be_bytes).map(Mono::from_millis)
     }
 
-    fn key(&mut self) -> Option<Key> {
+    pub(super) fn key(&mut self) -> Option<Key> {
         self.take().map(Key)
     }
 
-    fn address(&mut self) -> Option<Address> {
+    pub(super) fn address(&mut self) -> Option<Address> {
         let ([kind], bits) = (self.take()?, u64::from_be_bytes(self.take()?));
         Some(Address(match kind {
             b'4' => Network::V4(u32::try_from(bits).ok()?),

@@ -2,7 +2,7 @@
 
 use auth::account::Effect;
 use auth::{
-    AccountPatch, Change, Key, NewAccount, Password, PasswordHash, Session, SessionId, Token, UserId,
+    Account, AccountPatch, Change, Key, NewAccount, Password, PasswordHash, Session, SessionId, Token, UserId,
 };
 use ipc::Status;
 use schema::v1alpha1 as v1;
@@ -707,14 +707,7 @@ impl Machine {
             // For the deleted account, what it was.
             let before = self.accounts.get(change.id()).cloned();
             let after = change.account().cloned();
-            if let Some(account) = &before {
-                let key = Key::account(account.name.as_str());
-                match unlock {
-                    Unlock::No => {}
-                    Unlock::Lift => self.lockout.lift_account(key),
-                    Unlock::Forget => self.lockout.forget_account(key),
-                }
-            }
+            self.recount(before.as_ref(), after.as_ref(), unlock, now);
             if let Some(kind) = ends_sessions {
                 let kept = kept.as_ref().map(|(id, _)| id);
                 let sessions = self.sessions.of_user(change.id(), kept);
@@ -761,6 +754,28 @@ impl Machine {
         if let Some(ticket) = ticket {
             let subject = begun_id.map(SubjectId::Session).or(subject.map(SubjectId::User));
             out.push(self.answer(answer, subject, now).unwrap_or_else(|status| refuse(ticket, status)));
+        }
+    }
+
+    /// Brings what is counted, and where accounts are known from, up to date with a change.
+    fn recount(&mut self, before: Option<&Account>, after: Option<&Account>, unlock: Unlock, now: Now) {
+        let known = self.lockout.known_changes();
+        let key = |account: &Account| Key::account(account.name.as_str());
+        if let Some(account) = before {
+            match unlock {
+                Unlock::No => {}
+                Unlock::Lift => self.lockout.lift_account(key(account)),
+                Unlock::Forget => self.lockout.forget_account(key(account)),
+            }
+        }
+        match (before, after) {
+            (Some(before), Some(after)) => self.lockout.rename_account(key(before), key(after)),
+            // Whoever had the name before was somebody else.
+            (None, Some(after)) => self.lockout.forget_known(key(after)),
+            (_, None) => {}
+        }
+        if known != self.lockout.known_changes() {
+            self.remember_soon(now);
         }
     }
 

@@ -18,6 +18,7 @@
 mod change;
 mod event;
 mod ipmi_login;
+mod known;
 mod login;
 mod ticket;
 pub(crate) mod wire;
@@ -25,8 +26,8 @@ pub(crate) mod wire;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use auth::{
-    Account, AccountPatch, Accounts, Address, Class, Flow, Key, LockId, Lockout, Password, PasswordHash,
-    Privilege, Queue, Role, Session, SessionId, Sessions, Token, UnixMillis, UserId, UserName,
+    Account, AccountPatch, Accounts, Address, Class, Flow, Key, KnownAddresses, LockId, Lockout, Password,
+    PasswordHash, Privilege, Queue, Role, Session, SessionId, Sessions, Token, UnixMillis, UserId, UserName,
 };
 use ipc::Status;
 use prost_types::FieldMask;
@@ -39,6 +40,7 @@ use crate::secret::Secrets;
 use crate::work::{Done, Work};
 use change::{Intent, Writing};
 use event::Throttle;
+use known::Remembered;
 use login::{Job, Running};
 pub(crate) use ticket::{Encoded, Numbered, Ticket, TicketId};
 use ticket::{LoginKind, refuse};
@@ -71,6 +73,8 @@ pub(crate) enum Event {
     Worked { work: WorkId, done: Done },
     /// What became of a batch, or is now known of it. Legal once after an [`Action::Write`] or [`Action::Resolve`].
     Written(Outcome),
+    /// Where accounts are known from is stored, or is not. Legal once after an [`Action::Remember`].
+    Remembered { stored: bool },
     /// The time of [`Machine::deadline`] has come. Legal at any time.
     Tick,
 }
@@ -104,6 +108,17 @@ pub(crate) enum Action {
     Publish(Box<v1::Event>),
     /// Keep what is counted against guessers for the next process, before anything that follows.
     Keep(Vec<u8>),
+    /// Store for the next boot where accounts are known from, and come back with [`Event::Remembered`]. Never while the one before is under way.
+    Remember(KnownAddresses),
+}
+
+/// What earlier processes left.
+#[derive(Debug)]
+pub(crate) struct Kept<'a> {
+    /// [`Action::Keep`]'s, by the same clock.
+    pub(crate) counted: Option<&'a [u8]>,
+    /// [`Action::Remember`]'s, of whichever boot; `None` where that cannot be used.
+    pub(crate) known: Option<KnownAddresses>,
 }
 
 /// One write to a bucket.
@@ -293,6 +308,7 @@ pub(crate) struct Machine {
     failed_logins: Throttle,
     /// [`Lockout::changes`] as they were kept.
     kept: u64,
+    remembered: Remembered,
     /// What IPMI's keys are sealed with; without it nobody logs in over IPMI.
     secrets: Option<Secrets>,
 }
@@ -307,29 +323,33 @@ impl std::fmt::Debug for Machine {
 }
 
 impl Machine {
-    /// A machine with the accounts and sessions of the store, and what an earlier process has [kept](Action::Keep) by the same clock. Sessions
-    /// that are void or over are dropped from the store.
+    /// A machine with the accounts and sessions of the store, and what earlier processes left. Sessions that are void or over are dropped from
+    /// the store; where one goes on, its account is known from.
     pub(crate) fn new(
         limits: Limits,
         entropy: Entropy,
         decoy: PasswordHash,
         accounts: Accounts,
         sessions: Vec<Session>,
-        kept: Option<&[u8]>,
+        kept: Kept<'_>,
         now: Now,
     ) -> Self {
         let mut entropy = entropy;
         let mut secret = [0; 32];
         // Without randomness nobody gets a token either; what this key protects is sixteen bits of a wrong password.
         let _ = entropy(&mut secret);
-        let lockout = kept.and_then(|bytes| Lockout::restore(limits.lockout, secret, bytes, now.mono));
+        let counted =
+            kept.counted.and_then(|bytes| Lockout::restore(limits.lockout, secret, bytes, now.mono));
+        // What was counted in this boot is younger than what was stored.
+        let mut known =
+            counted.as_ref().map(Lockout::known).or_else(|| kept.known.clone()).unwrap_or_default();
         let mut machine = Self {
             limits,
             entropy,
             decoy,
             accounts,
             sessions: Sessions::new(limits.sessions),
-            lockout: lockout.unwrap_or_else(|| Lockout::new(limits.lockout, secret)),
+            lockout: counted.unwrap_or_else(|| Lockout::new(limits.lockout, secret)),
             queue: Queue::new(limits.queue),
             running: HashMap::new(),
             next_work: 0,
@@ -345,18 +365,33 @@ impl Machine {
             housekeeping: now.mono,
             failed_logins: Throttle::default(),
             kept: 0,
+            remembered: Remembered::new(None, now),
             secrets: None,
         };
         let numbered = machine.accounts.number_ipmi_users();
         machine.follow(numbered.into_iter().map(StoreKey::User), now);
+        let mut used = Vec::new();
         for session in sessions {
             let id = session.id.clone();
             let account = machine.accounts.get(&session.user);
-            let valid = account.is_some_and(|account| account.enabled && account.epoch == session.epoch);
-            if !valid || !machine.sessions.restore(session, now.mono, now.wall) {
+            let account = account.filter(|account| account.enabled && account.epoch == session.epoch);
+            let from = account.map(|account| {
+                let pair = (Key::account(account.name.as_str()), Address::parse(&session.address));
+                (session.last_used_at, pair)
+            });
+            if from.is_some() && machine.sessions.restore(session, now.mono, now.wall) {
+                used.extend(from);
+            } else {
                 machine.unsaved.insert(StoreKey::Session(id));
             }
         }
+        used.sort_unstable();
+        for (_, (account, address)) in used {
+            known.add(account, address);
+        }
+        machine.lockout.restore_known(&known, now.mono);
+        let is_stored = kept.known.is_some_and(|kept| machine.lockout.known().same_pairs(&kept));
+        machine.remembered = Remembered::new(is_stored.then(|| machine.lockout.known_changes()), now);
         machine
     }
 
@@ -376,11 +411,13 @@ impl Machine {
             },
             Event::Worked { work, done } => self.worked(work, done, now, out),
             Event::Written(outcome) => self.written(outcome, now, out),
+            Event::Remembered { stored } => self.remember_done(stored, now),
             Event::Tick => self.tick(now, out),
         }
         self.expire(now, out);
         self.start_hashes(now, out);
         self.advance(now, out);
+        self.remember(now, out);
         if self.kept != self.lockout.changes() {
             self.kept = self.lockout.changes();
             // Before the answers: who is told of a failure cannot have it forgotten. Nothing is counted without a hash, which costs more.
@@ -397,7 +434,15 @@ impl Machine {
             let passes = self.intents.iter().any(|(_, intent)| self.may_pass(intent, writing));
             writing.deadline().into_iter().chain(passes.then(|| writing.passed_from())).min()
         });
-        let all = [self.sessions.deadline(), unsaved, housekeeping, self.queue.deadline(), waiting, writing];
+        let all = [
+            self.sessions.deadline(),
+            unsaved,
+            housekeeping,
+            self.queue.deadline(),
+            waiting,
+            writing,
+            self.remember_at(),
+        ];
         all.into_iter().flatten().min()
     }
 

@@ -6,6 +6,8 @@ use prost::Message as _;
 
 use super::*;
 mod ipmi_login;
+mod known;
+mod own_password;
 
 const NAME: &str = "alice";
 
@@ -41,6 +43,10 @@ fn limits() -> Limits {
         lockout: auth::LockoutConfig::default(),
         sessions: SessionConfig::default(),
     }
+}
+
+fn nothing_kept() -> Kept<'static> {
+    Kept { counted: None, known: Some(KnownAddresses::default()) }
 }
 
 /// The machine, a clock, and a store that can be told to fail.
@@ -80,7 +86,8 @@ impl Bench {
             true
         });
         let now = Now { mono: Mono::from_millis(1000), wall: UnixMillis(1_000_000) };
-        let machine = Machine::new(limits, entropy, hash("decoy password"), accounts, Vec::new(), None, now);
+        let machine =
+            Machine::new(limits, entropy, hash("decoy password"), accounts, Vec::new(), nothing_kept(), now);
         Self { machine, now, next: 0, out: Vec::new() }
     }
 
@@ -459,25 +466,6 @@ fn a_password_proved_before_it_was_reset_opens_nothing() {
 }
 
 #[test]
-fn one_s_own_password_is_set_without_the_current_one_and_only_this_session_goes_on() {
-    let mut bench = Bench::new(limits());
-    let (session, token) = bench.enter(NAME);
-    let (_, other) = bench.enter(NAME);
-    // One that is made is for who manages users.
-    let tries =
-        [(NAME, None, false), ("admin", Some("b0bbin"), false), (NAME, Some("another trombone"), true)];
-    for (user, new, allowed) in tries {
-        let (user, new, require_change) = (user.to_owned(), new.map(password), true);
-        let set = |id| Call::ResetPassword { ticket: Ticket::new(id), user, new, require_change };
-        let ticket = bench.ask(set, Some((NAME, &session)));
-        bench.settle();
-        assert_eq!(bench.answer(ticket).unwrap().is_ok(), allowed);
-    }
-    assert!(bench.token(&token).is_ok_and(|who| !who.password_change_required));
-    assert!(bench.token(&other).is_err());
-}
-
-#[test]
 fn a_login_waiting_for_the_store_does_not_outlive_a_change_before_it() {
     let mut bench = Bench::new(limits());
     let (session, _) = bench.enter("admin");
@@ -550,22 +538,6 @@ fn the_use_of_a_session_is_stored_now_and_then_not_each_time() {
 }
 
 #[test]
-fn an_old_password_must_be_changed_first() {
-    let mut bench = Bench::new(Limits { max_password_age: Millis::from_secs(86_400), ..limits() });
-    let (_, token) = bench.enter(NAME);
-    assert!(!bench.token(&token).unwrap().password_change_required);
-    bench.now.wall = UnixMillis(bench.now.wall.0 + 86_400_000);
-    let principal = bench.token(&token).unwrap();
-    assert!(principal.password_change_required);
-    let call = |id| Call::ListRoles { ticket: Ticket::new(id), mask: None };
-    let ticket = bench.ask(call, Some((NAME, &principal.session_id)));
-    assert_eq!(bench.answer(ticket).unwrap().unwrap_err().reason(), "PASSWORD_CHANGE_REQUIRED");
-    let call = |id| Call::GetUser { ticket: Ticket::new(id), user: NAME.to_owned(), mask: None };
-    let ticket = bench.ask(call, Some((NAME, &principal.session_id)));
-    assert!(bench.answer(ticket).unwrap().is_ok(), "one's own account is read");
-}
-
-#[test]
 fn a_hash_of_another_cost_is_made_anew_at_login() {
     let costly = Cost { passes: 4, ..Cost::FLOOR };
     let mut bench = Bench::new(Limits { cost: costly, ..limits() });
@@ -597,7 +569,7 @@ fn sessions_of_another_epoch_or_of_nobody_are_dropped_at_start() {
         hash("decoy password"),
         accounts,
         sessions,
-        None,
+        nothing_kept(),
         bench.now,
     );
     assert_eq!(machine.sessions.len(), 1);
@@ -616,7 +588,8 @@ fn whoever_is_told_of_a_failure_cannot_have_it_forgotten() {
         let accounts = bench.machine.accounts.clone();
         let entropy = std::mem::replace(&mut bench.machine.entropy, Box::new(|_| false));
         let decoy = bench.machine.decoy.clone();
-        bench.machine = Machine::new(limits(), entropy, decoy, accounts, vec![], kept.as_deref(), bench.now);
+        let before = Kept { counted: kept.as_deref(), ..nothing_kept() };
+        bench.machine = Machine::new(limits(), entropy, decoy, accounts, vec![], before, bench.now);
         let ticket = bench.login(NAME, &format!("guess {guess}"));
         bench.work();
         let keeps = |action: &Action| matches!(action, Action::Keep(_));
@@ -875,7 +848,7 @@ mod model {
             let entropy = std::mem::replace(&mut self.bench.machine.entropy, Box::new(|_| false));
             let decoy = self.bench.machine.decoy.clone();
             self.bench.machine =
-                Machine::new(limits(), entropy, decoy, accounts, sessions, None, self.bench.now);
+                Machine::new(limits(), entropy, decoy, accounts, sessions, nothing_kept(), self.bench.now);
             self.bench.out.clear();
             self.batch = None;
             // Who was not answered knows nothing.
