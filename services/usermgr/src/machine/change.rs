@@ -59,7 +59,7 @@ pub(super) enum Intent {
         way: PasswordChange,
         requester: Requester,
         user: UserId,
-        /// The epoch under which the old password was proved; `None` for a reset.
+        /// The epoch under which the old password was proved, or the new one found to be another; `None` for a reset by somebody else.
         epoch: Option<u64>,
         hash: PasswordHash,
         /// The password as IPMI needs it, sealed.

@@ -46,6 +46,8 @@ enum Task {
         user: UserId,
         password: Password,
         generated: bool,
+        /// By the account's owner, who chose it.
+        own: bool,
         require_change: bool,
     },
 }
@@ -54,7 +56,7 @@ enum Task {
 #[derive(Debug)]
 pub(super) struct Running {
     place: Place,
-    /// The account whose hash is verified, as it was then.
+    /// The account whose hash is verified or must not be the new one's, as it was then.
     account: Option<(UserId, u64)>,
     job: Job,
     /// The password that was tried, to know it again if it was wrong.
@@ -179,8 +181,9 @@ impl Machine {
         let account = self.account_of(user, &requester)?;
         let (user, name, ipmi) = (account.id.clone(), account.name.as_str().to_owned(), account.ipmi);
         let generated = new.is_none();
-        // Whoever has just chosen it need not change it.
-        let require_change = require_change && (generated || user != requester.user);
+        let own = !generated && user == requester.user;
+        // Whoever has just chosen it need not change it: it is another one than before, as in a change of the password.
+        let require_change = require_change && !own;
         let password = match new {
             Some(password) => password,
             // With the hyphens it would be longer than IPMI takes.
@@ -190,7 +193,7 @@ impl Machine {
         self.limits.policy.check(&password, &name).map_err(wire::weak)?;
         check_for_ipmi(ipmi, &password)?;
         let place = place_of(&requester);
-        let task = Task::Reset { ticket, requester, user, password, generated, require_change };
+        let task = Task::Reset { ticket, requester, user, password, generated, own, require_change };
         self.enqueue_hash(ticket.id(), task, place, caller, out)
     }
 
@@ -250,7 +253,8 @@ impl Machine {
                 // A hash made at another cost is made again while the password is at hand.
                 let again = if account.is_some() && hash.cost() != cost { make(None) } else { None };
                 let subject = account.map(|account| (account.id.clone(), account.epoch));
-                (Work { verify: Some((hash, take(password))), make: again, gives_way }, subject)
+                let verify = Some((hash, take(password)));
+                (Work { verify, replaces: None, make: again, gives_way }, subject)
             }
             Task::OwnPassword { requester, current, new, .. } => {
                 let account =
@@ -261,14 +265,21 @@ impl Machine {
                     .map_err(wire::locked)?;
                 let verify = Some((account.hash.clone(), take(current)));
                 let make = make(Some(take(new)));
-                (Work { verify, make, gives_way }, Some((account.id.clone(), account.epoch)))
+                let subject = Some((account.id.clone(), account.epoch));
+                (Work { verify, replaces: None, make, gives_way }, subject)
             }
             Task::Create { password, .. } => {
-                (Work { verify: None, make: make(Some(take(password))), gives_way }, None)
+                let make = make(Some(take(password)));
+                (Work { verify: None, replaces: None, make, gives_way }, None)
             }
-            Task::Reset { password, generated, .. } => {
+            Task::Reset { user, password, generated, own, .. } => {
                 generated_out = generated.then(|| password.clone());
-                (Work { verify: None, make: make(Some(take(password))), gives_way }, None)
+                let make = make(Some(take(password)));
+                // What an administrator sets for another may be what it was: to refuse it would tell whose password it is.
+                let account = self.accounts.get(user).filter(|_| *own);
+                let subject = account.map(|account| (account.id.clone(), account.epoch));
+                let replaces = account.map(|account| account.hash.clone());
+                (Work { verify: None, replaces, make, gives_way }, subject)
             }
         };
         let id: WorkId = self.next_work;
@@ -298,6 +309,9 @@ impl Machine {
     ) -> Result<(), Status> {
         let Running { account: subject, job, tried, generated, for_ipmi, .. } = running;
         let Job { request_id, deadline, task, .. } = job;
+        if done.unchanged {
+            return Err(wire::weak(Weakness::Unchanged));
+        }
         let made = match done.made {
             Some(Ok(hash)) => Some(hash),
             Some(Err(error)) => {
@@ -354,16 +368,15 @@ impl Machine {
                 };
                 self.intend(intent, deadline)
             }
-            Task::Reset { ticket, requester, user, require_change, .. } => {
+            Task::Reset { ticket, requester, user, own, require_change, .. } => {
                 let hash = made.ok_or_else(no_hash)?;
                 let ipmi_secret = self.seal(&user, for_ipmi.as_ref())?;
-                let own = generated.is_none() && user == requester.user;
                 let intent = Intent::Password {
                     way: PasswordChange::Reset { ticket, generated, own },
                     keep: if own { requester.session.clone() } else { None },
                     requester,
                     user,
-                    epoch: None,
+                    epoch: subject.map(|(_, epoch)| epoch),
                     hash,
                     ipmi_secret,
                     require_change,

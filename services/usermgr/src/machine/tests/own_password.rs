@@ -36,3 +36,68 @@ fn an_old_password_must_be_changed_first() {
     let ticket = bench.ask(call, Some((NAME, &principal.session_id)));
     assert!(bench.answer(ticket).unwrap().is_ok(), "one's own account is read");
 }
+
+fn reset(user: &str, new: &str, require_change: bool) -> impl FnOnce(TicketId) -> Call {
+    let (user, new) = (user.to_owned(), Some(password(new)));
+    move |id| Call::ResetPassword { ticket: Ticket::new(id), user, new, require_change }
+}
+
+#[test]
+fn a_password_that_must_be_changed_is_set_to_another_one() {
+    let day = Millis::from_secs(86_400);
+    let mut bench = Bench::new(Limits { max_password_age: day, ..limits() });
+    let (session, token) = bench.enter(NAME);
+    bench.now.wall = UnixMillis(bench.now.wall.0 + day.get());
+    assert!(bench.token(&token).unwrap().password_change_required);
+    let id = bench.machine.accounts.by_name(NAME).unwrap().id.as_str().to_owned();
+    for name in [NAME, &id] {
+        let same = bench.ask(reset(name, "tr0mbone", false), Some((NAME, &session)));
+        bench.settle();
+        let refused = bench.answer(same).unwrap().unwrap_err();
+        assert_eq!((refused.code, refused.reason().as_str()), (Code::InvalidArgument, "WEAK_PASSWORD"));
+        assert!(bench.token(&token).unwrap().password_change_required);
+    }
+    let other = bench.ask(reset(NAME, "another trombone", false), Some((NAME, &session)));
+    bench.settle();
+    assert!(bench.answer(other).unwrap().is_ok());
+    assert!(!bench.token(&token).unwrap().password_change_required);
+}
+
+#[test]
+fn an_administrator_sets_for_another_what_it_was_and_says_whether_it_must_be_changed() {
+    let mut bench = Bench::new(limits());
+    let (session, _) = bench.enter("admin");
+    for require_change in [true, false] {
+        let ticket = bench.ask(reset(NAME, "tr0mbone", require_change), Some(("admin", &session)));
+        bench.settle();
+        assert!(bench.answer(ticket).unwrap().is_ok());
+        let (_, token) = bench.enter(NAME);
+        assert_eq!(bench.token(&token).unwrap().password_change_required, require_change);
+    }
+}
+
+#[test]
+fn what_was_found_to_be_another_password_is_not_set_after_a_change_meanwhile() {
+    let mut bench = Bench::new(limits());
+    let (session, _) = bench.enter(NAME);
+    let set = bench.ask(reset(NAME, "another trombone", false), Some((NAME, &session)));
+    let change = |id| Call::ChangePassword {
+        ticket: Ticket::new(id),
+        user: NAME.to_owned(),
+        current: password("tr0mbone"),
+        new: password("another trombone"),
+    };
+    let change = bench.ask(change, Some((NAME, &session)));
+    // Both hashes are compared with the one of before; the change is stored first.
+    let work = std::mem::take(&mut bench.out).into_iter().filter_map(|action| match action {
+        Action::Work(id, work) => Some((id, work.run())),
+        _ => None,
+    });
+    let done: Vec<_> = work.collect();
+    for (work, done) in done.into_iter().rev() {
+        bench.step(Event::Worked { work, done });
+        bench.settle();
+    }
+    assert!(bench.answer(change).unwrap().is_ok());
+    assert_eq!(bench.answer(set).unwrap().unwrap_err().code, Code::Aborted);
+}
