@@ -30,6 +30,7 @@ mod config;
 mod error;
 mod known_file;
 mod lockout_file;
+mod log;
 mod machine;
 mod record;
 mod secret;

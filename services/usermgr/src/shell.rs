@@ -18,6 +18,7 @@ use crate::config::{Config, Limits};
 use crate::error::Error;
 use crate::known_file;
 use crate::lockout_file::LockoutFile;
+use crate::log;
 use crate::machine::{
     Action, Caller, Encoded, Event, Kept, Machine, Now, Numbered, Outcome, TicketId, WorkId, Write, wire,
 };
@@ -359,6 +360,7 @@ impl Shell {
                 Action::Resolve(write) => {
                     self.storing = Some(Box::pin(self.store.clone().resolve(write, RESOLVE_PATIENCE)));
                 }
+                Action::Log(note) => log::write(&note),
                 Action::Publish(event) => self.outbox.event(*event),
                 Action::Keep(counted) => {
                     if let Some(file) = &mut self.lockout_file {

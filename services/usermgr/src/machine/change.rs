@@ -12,7 +12,7 @@ use v1::{SessionChangeKind, UserChangeKind};
 use super::event::Cause;
 use super::ticket::{LoginKind, Ticket, TicketId, refuse};
 use super::wire;
-use super::{Action, INTENTS_MAX, Machine, Now, Outcome, PASSWORD_ANSWER, Requester, StoreKey, Write};
+use super::{Action, INTENTS_MAX, Machine, Note, Now, Outcome, PASSWORD_ANSWER, Requester, StoreKey, Write};
 
 /// Pause before what could not be stored is tried again; doubled up to [`RETRY_MAX`] while that fails.
 pub(super) const RETRY: Millis = Millis::from_secs(1);
@@ -397,21 +397,13 @@ impl Machine {
         match &outcome {
             Outcome::Stored => {
                 self.ails = false;
-                if let Some(said) = self.unstored.works(now.mono) {
-                    tracing::info!(times = said.times, lasted = %said.lasts, "accounts and sessions can be stored again");
-                }
+                out.extend(self.unstored.works(now.mono).map(|said| Action::Log(Note::StoredAgain(said))));
                 self.pause = RETRY;
             }
             Outcome::Refused(status) | Outcome::Unknown(status) | Outcome::Partly { status, .. } => {
                 self.ails = true;
-                if let Some(said) = self.unstored.fails(now.mono) {
-                    tracing::warn!(
-                        error = %status,
-                        times = said.times,
-                        lasts = %said.lasts,
-                        "cannot store accounts and sessions: changes refused, new sessions lost when usermgr restarts"
-                    );
-                }
+                let note = |said| Action::Log(Note::NotStored { status: status.clone(), said });
+                out.extend(self.unstored.fails(now.mono).map(note));
                 self.unsaved_after = now.mono.saturating_add(self.pause);
                 self.pause = self.pause.saturating_mul(2).min(RETRY_MAX);
             }
@@ -741,15 +733,16 @@ impl Machine {
             }
             self.tell_session(SessionChangeKind::Created, &session, &cause, now, out);
         }
-        // With the kind each has room of its own in the log: logins without end hide no change of an account.
-        tracing::info!(
-            kind = answer.kind(),
-            user = subject.as_ref().map(|account| account.name.as_str()).or(cause.principal.as_deref()),
-            by = cause.principal.as_deref(),
-            request_id = %cause.request_id,
-            "{}",
-            answer.name()
-        );
+        out.push(Action::Log(Note::Done {
+            kind: answer.kind(),
+            what: answer.name(),
+            user: subject
+                .as_ref()
+                .map(|account| account.name.as_str().to_owned())
+                .or_else(|| cause.principal.clone()),
+            by: cause.principal.clone(),
+            request_id: cause.request_id.clone(),
+        }));
         let subject = subject.map(|account| account.id);
         if let Some(ticket) = ticket {
             let subject = begun_id.map(SubjectId::Session).or(subject.map(SubjectId::User));

@@ -7,7 +7,7 @@ use units::{Millis, Mono};
 use v1::{EventSeverity, SessionChangeKind, UserChangeKind};
 
 use super::wire::timestamp;
-use super::{Action, Machine, Now, Requester};
+use super::{Action, Machine, Note, Now, Requester};
 
 /// Lets some events pass in each minute and counts the others: a flood of failed logins must not wash the event log out.
 #[derive(Debug, Default)]
@@ -168,13 +168,12 @@ impl Machine {
         let more = if suppressed == 0 { String::new() } else { format!(" ({suppressed} more before)") };
         let message = format!("a login {who}{from} failed{more}");
         // As seldom as the event: what a stranger may cause without end must not fill a log.
-        tracing::warn!(
-            user = (!username.is_empty()).then_some(&username),
-            address,
-            request_id = %cause.request_id,
-            before = suppressed,
-            "login failed"
-        );
+        out.push(Action::Log(Note::LoginFailed {
+            user: (!username.is_empty()).then(|| username.clone()),
+            address: address.to_owned(),
+            request_id: cause.request_id.clone(),
+            before: suppressed,
+        }));
         let change = v1::SessionChange {
             kind: SessionChangeKind::LoginFailed.into(),
             session_id: String::new(),

@@ -20,6 +20,7 @@ mod event;
 mod ipmi_login;
 mod known;
 mod login;
+mod note;
 mod ticket;
 pub(crate) mod wire;
 
@@ -42,6 +43,7 @@ use change::{Intent, Writing};
 use event::Throttle;
 use known::Remembered;
 use login::{Job, Running};
+pub(crate) use note::Note;
 pub(crate) use ticket::{Encoded, Numbered, Ticket, TicketId};
 use ticket::{LoginKind, refuse};
 use wire::AccountFacts;
@@ -104,6 +106,8 @@ pub(crate) enum Action {
     Write { writes: Vec<Write>, patience: Millis },
     /// Find out what became of this write, which ended as [`Outcome::Unknown`], and come back with [`Event::Written`].
     Resolve(Write),
+    /// Write this to the log.
+    Log(Note),
     /// Publish this.
     Publish(Box<v1::Event>),
     /// Keep what is counted against guessers for the next process, before anything that follows.
@@ -814,13 +818,12 @@ impl Machine {
                 .cloned()
         });
         let address = lock.address.map(|address| address.to_string());
-        tracing::info!(
-            user = account.as_ref().map(|account| account.name.as_str()),
+        out.push(Action::Log(Note::LockoutCleared {
+            user: account.as_ref().map(|account| account.name.as_str().to_owned()),
             address,
-            by = requester.name,
-            request_id,
-            "lockout cleared"
-        );
+            by: requester.name.clone(),
+            request_id: request_id.to_owned(),
+        }));
         if let Some(account) = account {
             let cause = event::Cause::request_of(requester, request_id);
             self.tell_user(v1::UserChangeKind::Unlocked, &account, &cause, now, out);
