@@ -163,7 +163,7 @@ pub(crate) enum Ask {
     Confirm { addresses: Vec<Ipv6Addr> },
     Renew { addresses: Vec<Ipv6Addr>, server: Vec<u8> },
     Rebind { addresses: Vec<Ipv6Addr> },
-    Decline { address: Ipv6Addr, server: Vec<u8> },
+    Decline { addresses: Vec<Ipv6Addr>, server: Vec<u8> },
     Inform,
 }
 
@@ -198,7 +198,8 @@ enum State {
     Bound,
     Renewing,
     Rebinding,
-    Declining(Ipv6Addr, Vec<u8>),
+    /// Addresses other machines have, and whose they are.
+    Declining(Vec<Ipv6Addr>, Vec<u8>),
     Informing,
     Informed,
 }
@@ -339,8 +340,8 @@ impl Client {
                 }
                 self.send(now, ask, EXTEND, out);
             }
-            (State::Declining(address, server), _) if !self.exchange.failed(now, DECLINE) => {
-                let ask = Ask::Decline { address: *address, server: server.clone() };
+            (State::Declining(addresses, server), _) if !self.exchange.failed(now, DECLINE) => {
+                let ask = Ask::Decline { addresses: addresses.clone(), server: server.clone() };
                 self.send(now, ask, DECLINE, out);
             }
             (State::Declining(..), _) => self.declined(now),
@@ -424,9 +425,17 @@ impl Client {
         }
         self.failures = self.failures.saturating_add(1);
         out.push(Action::Taken(address));
-        if self.state != State::Down {
-            self.begin(now, Millis::ZERO, State::Declining(address, server));
-        }
+        let declined = match &mut self.state {
+            State::Down => return,
+            // One that the server may not have heard of yet is in the next message as well (RFC 8415, 18.2.8).
+            State::Declining(before, _) => {
+                let mut all = std::mem::take(before);
+                all.push(address);
+                all
+            }
+            _ => vec![address],
+        };
+        self.begin(now, Millis::ZERO, State::Declining(declined, server));
     }
 
     /// The answer to a request.
@@ -532,7 +541,7 @@ impl Client {
         self.begin(now, delay, State::Soliciting(None));
     }
 
-    /// The server knows, or does not want to, that another machine has an address.
+    /// The server knows, or does not want to, that other machines have addresses of it.
     fn declined(&mut self, now: Mono) {
         if self.held.is_some() {
             self.bound(now);

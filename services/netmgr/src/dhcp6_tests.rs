@@ -373,7 +373,7 @@ fn an_address_another_machine_has_is_declined_until_the_server_knows() {
     assert_eq!(out, [Action::Taken(mine())]);
     assert_eq!(bench.addresses(), [second()]);
     for _ in 0..2 {
-        assert_eq!(bench.asks(), Ask::Decline { address: mine(), server: SERVER.to_vec() });
+        assert_eq!(bench.asks(), Ask::Decline { addresses: vec![mine()], server: SERVER.to_vec() });
     }
     bench.hears(message(Kind::Reply, None));
     assert_eq!(bench.client.state, State::Bound, "with the other one");
@@ -385,6 +385,36 @@ fn an_address_another_machine_has_is_declined_until_the_server_knows() {
     let told = bench.now;
     assert_eq!(bench.asks(), Ask::Solicit);
     assert!(told.until(bench.now).as_secs() >= 7);
+}
+
+#[test]
+fn all_addresses_other_machines_have_are_declined_together() {
+    for first_is_told in [false, true] {
+        let mut bench = Bench::requesting();
+        let both = vec![granted(mine(), 1000), granted(second(), 1000)];
+        bench.hears(message(Kind::Reply, Some(association(both))));
+        let mut out = Vec::new();
+        bench.client.duplicate(bench.now, mine(), &mut out);
+        if first_is_told {
+            // The answer to this one says nothing about the other.
+            assert_eq!(bench.asks(), Ask::Decline { addresses: vec![mine()], server: SERVER.to_vec() });
+        }
+        bench.client.duplicate(bench.now, second(), &mut out);
+        assert_eq!(out, [Action::Taken(mine()), Action::Taken(second())]);
+        assert_eq!(bench.client.lease(), None);
+        for _ in 0..2 {
+            let all = vec![mine(), second()];
+            assert_eq!(bench.asks(), Ask::Decline { addresses: all, server: SERVER.to_vec() });
+        }
+        bench.hears(message(Kind::Reply, None));
+        assert_eq!(bench.asks(), Ask::Solicit);
+        // What comes later is declined by itself.
+        bench.hears(Received { preference: BEST, ..advertise() });
+        bench.asks();
+        bench.hears(reply());
+        bench.client.duplicate(bench.now, mine(), &mut out);
+        assert_eq!(bench.asks(), Ask::Decline { addresses: vec![mine()], server: SERVER.to_vec() });
+    }
 }
 
 #[test]

@@ -220,9 +220,7 @@ pub(crate) fn write(me: &Me, message: &Outgoing) -> Vec<u8> {
         Ask::Confirm { addresses } => (kind::CONFIRM, Some(addresses), None),
         Ask::Renew { addresses, server } => (kind::RENEW, Some(addresses), Some(server)),
         Ask::Rebind { addresses } => (kind::REBIND, Some(addresses), None),
-        Ask::Decline { address, server } => {
-            (kind::DECLINE, Some(std::slice::from_ref(address)), Some(server))
-        }
+        Ask::Decline { addresses, server } => (kind::DECLINE, Some(addresses), Some(server)),
         Ask::Inform => (kind::INFORM, None, None),
     };
     let wanted: &[u16] = match &message.what {

@@ -192,8 +192,8 @@ fn each_message_has_the_options_it_must_have_and_no_other() {
         ("request", Ask::Request { addresses: addresses.clone(), server: server.clone() }),
         ("confirm", Ask::Confirm { addresses: addresses.clone() }),
         ("renew", Ask::Renew { addresses: addresses.clone(), server: server.clone() }),
-        ("rebind", Ask::Rebind { addresses }),
-        ("decline", Ask::Decline { address: mine(), server }),
+        ("rebind", Ask::Rebind { addresses: addresses.clone() }),
+        ("decline", Ask::Decline { addresses, server }),
         ("inform", Ask::Inform),
     ] {
         let bytes = write(&me(), &Outgoing { xid: 0x01_02_03, elapsed: 5, what });
