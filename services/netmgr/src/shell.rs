@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime};
 
+use ipc::Outbox;
 use service::Context;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -30,6 +31,8 @@ const SILENCES: u32 = 3;
 const PACKETS: usize = 32;
 /// Metric of the first interface's routes; the others follow.
 const METRIC: u32 = 100;
+/// Time a clean stop may take until its last events have left.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// The hardware clock is written at least so often while in sync.
 const RTC_EVERY: Millis = Millis::from_secs(6 * 3600);
 
@@ -75,11 +78,16 @@ pub async fn run_on(context: Context, system: impl System) -> Result<(), Error> 
     if let Err(error) = kernel::listen_to_routers(routers) {
         tracing::info!(%error, "cannot listen for router advertisements: DNS servers from RDNSS ignored");
     }
-    let mut net = Net::new(context, config, kernel, system, sender);
+    // The loop waits for no bus: DHCP and the clock go on without one.
+    let (outbox, last) = Outbox::new(context.bus.clone());
+    let mut net = Net::new(context, config, kernel, system, sender, outbox);
     net.start_clock();
     net.clean_up().await;
     net.look().await.map_err(Error::Silent)?;
-    net.serve(packets, heard).await
+    net.serve(packets, heard).await?;
+    drop(net);
+    let _ = tokio::time::timeout(LAST_WORDS, last).await;
+    Ok(())
 }
 
 /// One interface with what its machine does not know.
@@ -95,6 +103,7 @@ struct Port {
 /// What the loop works with.
 struct Net<S> {
     context: Context,
+    outbox: Outbox,
     config: Config,
     kernel: Kernel,
     system: S,
@@ -129,6 +138,7 @@ impl<S: System> Net<S> {
         kernel: Kernel,
         system: S,
         packets: mpsc::Sender<Packet>,
+        outbox: Outbox,
     ) -> Self {
         let now = context.clock.now();
         let epoch = Epoch::new(now, system.since_boot());
@@ -157,6 +167,7 @@ impl<S: System> Net<S> {
         let sync = Sync::new(seed(), config.time.floor);
         Self {
             context,
+            outbox,
             config,
             kernel,
             system,
@@ -218,7 +229,7 @@ impl<S: System> Net<S> {
                 Event::Packet(packet) => self.packet(packet).await,
                 Event::Heard(heard) => self.heard(&heard).await,
                 Event::Probed(probed) => self.probed(probed).await,
-                Event::Time(answer) => self.time(answer).await,
+                Event::Time(answer) => self.time(answer),
                 Event::Due => self.due(&mut asked).await?,
             }
         }
@@ -356,7 +367,7 @@ impl<S: System> Net<S> {
     async fn act(&mut self, name: &str, actions: Vec<Action>) {
         for action in actions {
             if let Action::Tell { text, worse } = action {
-                self.publish(name, "state", format!("{name}: {text}"), worse).await;
+                self.publish(name, "state", format!("{name}: {text}"), worse);
                 continue;
             }
             if action == Action::Keep {
@@ -564,7 +575,7 @@ impl<S: System> Net<S> {
         }
     }
 
-    async fn time(&mut self, answer: Result<Sample, Failed>) {
+    fn time(&mut self, answer: Result<Sample, Failed>) {
         let now = self.now();
         let wall = self.system.wall();
         let wall_us = wall.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_micros());
@@ -608,21 +619,18 @@ impl<S: System> Net<S> {
                 format!("the clock is right by {from}")
             };
             tracing::info!(offset_ms = ms, server = %from, first, "clock synchronised to NTP");
-            self.publish("time", if first { "synchronised" } else { "step" }, text, false).await;
+            self.publish("time", if first { "synchronised" } else { "step" }, text, false);
         }
         self.refresh();
     }
 
-    async fn publish(&self, component: &str, what: &str, message: String, worse: bool) {
+    fn publish(&self, component: &str, what: &str, message: String, worse: bool) {
         if worse {
             tracing::warn!("{message}");
         } else {
             tracing::info!("{message}");
         }
-        let event = events::event(self.system.wall(), component, what, message, worse);
-        if let Err(status) = self.context.bus.publish_event(&event).await {
-            tracing::debug!(%status, "cannot publish event");
-        }
+        self.outbox.event(events::event(self.system.wall(), component, what, message, worse));
     }
 }
 
