@@ -1,5 +1,6 @@
 //! The program against a server that speaks gRPC, and Connect where HTTP/2 is not agreed on: what it sends, prints, keeps and how it exits.
 
+mod secrets;
 mod thermal;
 mod words;
 
@@ -390,44 +391,6 @@ fn a_login_keeps_a_token_and_no_password_and_a_logout_forgets_it() {
     assert_eq!(code(&server.bare("logout")), 0);
     assert!(!std::fs::read_to_string(server.file("config.toml")).unwrap().contains("the-token"));
     assert_eq!(code(&server.bare("logout")), 2);
-}
-
-#[test]
-fn a_new_password_is_set_by_the_session_that_is_kept_or_no_session_is_left() {
-    let refuse_weak = std::sync::atomic::AtomicBool::new(true);
-    let config_file = std::sync::Arc::new(std::sync::OnceLock::new());
-    let kept = std::sync::Arc::clone(&config_file);
-    let server = Server::start(move |method, sent| match method {
-        "SessionService.CreateSession" => {
-            let session = Session { id: "s1".into(), password_change_required: true, ..Default::default() };
-            ok(&CreateSessionResponse { session: Some(session), token: "the-token".into() })
-        }
-        "UserService.ChangePassword" => {
-            assert_eq!(sent.authorization, "Bearer the-token", "any other session ends with the change");
-            let config = std::fs::read_to_string(kept.get().unwrap()).unwrap();
-            assert!(config.contains("the-token"), "a watch whose session ends now looks for it");
-            match refuse_weak.swap(false, std::sync::atomic::Ordering::SeqCst) {
-                true => refuse(400, "invalid_argument", "WEAK_PASSWORD"),
-                false => (200, "application/proto", Vec::new()),
-            }
-        }
-        _ => (200, "application/proto", Vec::new()),
-    });
-    config_file.set(server.file("config.toml")).unwrap();
-    std::fs::write(server.file("new"), "staple battery\r\n").unwrap();
-    let line = format!("login --new-password-file {}", server.file("new").display());
-    let weak = server.run(&line);
-    assert_eq!(code(&weak), 2, "{}", err(&weak));
-    assert_eq!(server.sent().last().unwrap().method, "SessionService.DeleteSession");
-    let config = std::fs::read_to_string(server.file("config.toml")).unwrap();
-    assert!(!config.contains("the-token") && !config.contains("current"), "{config}");
-    let good = server.run(&line);
-    assert_eq!(code(&good), 0, "{}", err(&good));
-    assert_eq!(server.sent().last().unwrap().method, "UserService.ChangePassword");
-    assert!(!err(&good).contains("must be changed"), "{}", err(&good));
-    assert!(std::fs::read_to_string(server.file("config.toml")).unwrap().contains("the-token"));
-    let missing = server.run(&format!("login --new-password-file {}", server.file("missing").display()));
-    assert_eq!((code(&missing), server.sent().len()), (2, 5), "read before anything is sent");
 }
 
 #[test]

@@ -253,8 +253,12 @@ pub(crate) async fn login(mut session: Session, login: Login, output: Output) ->
         // The change ends the account's other sessions, so it has to come from this one.
         let change = ChangePasswordRequest { id: user.clone(), current_password: password, new_password };
         if let Err(failure) = client.call(user_service::CHANGE_PASSWORD, &change).await {
-            session.take_back(kept)?;
-            return abandon(&client, &opened, failure).await;
+            // Ended first: whatever becomes of the file, nobody is left with a session that was not asked for.
+            let failed = abandon(&client, &opened, failure).await;
+            if let Err(failure) = session.take_back(kept) {
+                note(&format!("the session was ended, and the contexts may still name it: {failure}"));
+            }
+            return failed;
         }
         opened.password_change_required = false;
         note("password changed");
