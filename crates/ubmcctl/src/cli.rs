@@ -151,6 +151,9 @@ pub(crate) struct Fleet {
     /// PEM file with the CA of the NATS server
     #[arg(long, value_name = "FILE")]
     pub(crate) nats_ca: Option<PathBuf>,
+    /// Send passwords unencrypted as well (for tests: whoever is in between reads them)
+    #[arg(long)]
+    pub(crate) nats_plain: bool,
     /// How long to wait for those who have not answered
     #[arg(long, value_name = "SPAN", default_value = "3s", value_parser = parse_span)]
     pub(crate) wait: Duration,

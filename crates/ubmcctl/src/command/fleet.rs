@@ -8,10 +8,12 @@
 //! A partial answer is shown as one: a BMC that has a card and says nothing is listed, and the exit code tells.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use async_nats::jetstream;
-use async_nats::{ConnectOptions, HeaderMap, Message};
+use async_nats::{ConnectOptions, HeaderMap, Message, ServerAddr};
 use base64::Engine as _;
 use futures_util::StreamExt as _;
 use prost::Message as _;
@@ -80,7 +82,23 @@ struct Answer {
 
 /// Runs a `fleet` command.
 pub(crate) async fn run(global: &Global, fleet: Fleet, output: Output) -> Result<(), Failure> {
-    let link = Link::open(global, &fleet).await?;
+    let changes = match &fleet.command {
+        FleetCommand::Power { bmc, all: false, .. } if bmc.is_empty() => {
+            return Err(Failure::Usage("which BMCs? Name them with --bmc ID, or say --all".into()));
+        }
+        FleetCommand::Power { .. } => true,
+        FleetCommand::Ls | FleetCommand::Get { .. } => false,
+    };
+    let address = address(&fleet.nats)?;
+    let account = account(global);
+    keep_secret(&address, &fleet, account.is_some())?;
+    // What was meant for one BMC, in the environment perhaps, goes to all of them: that is said before it does.
+    if changes || account.is_some() {
+        let whom = account
+            .map_or("with the role each BMC gives the fleet".to_owned(), |(user, _)| format!("as {user}"));
+        note(&format!("fleet: {} {whom}", shown(&address)));
+    }
+    let link = Link::open(global, &fleet, &address).await?;
     let cards = link.cards(global.timeout).await;
     if !cards.complete {
         note(
@@ -98,10 +116,6 @@ pub(crate) async fn run(global: &Global, fleet: Fleet, output: Output) -> Result
             unless_complete(&answer)
         }
         FleetCommand::Power { action, bmc, all, host } => {
-            if bmc.is_empty() && !all {
-                return Err(Failure::Usage("which BMCs? Name them with --bmc ID, or say --all".into()));
-            }
-            note(&format!("fleet: {}", fleet.nats));
             let request = ChangeHostStateRequest { host_name: host, action: wire_action(action).into() };
             // Whoever acts or refuses has to be seen, with a card or without: nobody's time is cut short.
             let patience = if all { Patience::All } else { Patience::Known };
@@ -117,6 +131,48 @@ pub(crate) async fn run(global: &Global, fleet: Fleet, output: Output) -> Result
             unless_complete(&answer)
         }
     }
+}
+
+/// Credentials of an account that is the same on every BMC; without them the BMCs act with their `fleet.role`.
+fn account(global: &Global) -> Option<(&str, &Path)> {
+    global.user.as_deref().zip(global.password_file.as_deref())
+}
+
+/// The server's address. The text may hold a password and is not repeated.
+fn address(text: &str) -> Result<ServerAddr, Failure> {
+    text.parse().map_err(|_| Failure::Usage("--nats is no server: write tls://host[:port]".into()))
+}
+
+/// The address without what may be secret in it.
+fn shown(address: &ServerAddr) -> String {
+    let host = address.host();
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    format!("{}://{host}:{}", address.scheme(), address.port())
+}
+
+/// Whether what is said there is encrypted, whatever the server, or somebody in its place, says.
+fn is_encrypted(address: &ServerAddr) -> bool {
+    matches!(address.scheme(), "tls" | "wss")
+}
+
+/// Refuses to send a password where others read it. `account`: one of the BMCs' is sent.
+fn keep_secret(address: &ServerAddr, fleet: &Fleet, account: bool) -> Result<(), Failure> {
+    let host = address.host();
+    let stays_here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    if is_encrypted(address) || stays_here || fleet.nats_plain {
+        return Ok(());
+    }
+    let whose = if account {
+        "of --user (or UBMC_USER)"
+    } else if fleet.nats_user.is_some() || address.has_user_pass() {
+        "for the NATS server"
+    } else {
+        return Ok(());
+    };
+    Err(Failure::Usage(format!(
+        "{} is not encrypted, and whoever is in between would read the password {whose}: write tls://, or accept it with --nats-plain",
+        shown(address)
+    )))
 }
 
 fn wire_action(action: FleetAction) -> HostAction {
@@ -175,8 +231,8 @@ struct Link {
 type Said = BTreeMap<String, Option<Result<Vec<u8>, String>>>;
 
 impl Link {
-    async fn open(global: &Global, fleet: &Fleet) -> Result<Self, Failure> {
-        let unreachable = |cause: String| Failure::Unreachable { server: fleet.nats.clone(), cause };
+    async fn open(global: &Global, fleet: &Fleet, address: &ServerAddr) -> Result<Self, Failure> {
+        let unreachable = |cause: String| Failure::Unreachable { server: shown(address), cause };
         let mut options = match (&fleet.nats_user, &fleet.creds) {
             (Some(user), _) => {
                 let file = fleet
@@ -196,12 +252,13 @@ impl Link {
         let nats = options
             .name("ubmcctl")
             .connection_timeout(global.timeout)
-            .connect(fleet.nats.as_str())
+            // Of the servers this one names, too.
+            .require_tls(address.tls_required())
+            .connect(address.clone())
             .await
             .map_err(|error| unreachable(error.to_string()))?;
         let mut headers = HeaderMap::new();
-        // Credentials of an account that is the same on every BMC; without them the BMCs act with their `fleet.role`.
-        if let (Some(user), Some(file)) = (&global.user, &global.password_file) {
+        if let Some((user, file)) = account(global) {
             let pair = format!("{user}:{}", prompt::secret_from(file).await?);
             let pair = base64::engine::general_purpose::STANDARD.encode(pair);
             headers.insert("Authorization", format!("Basic {pair}"));
@@ -463,6 +520,43 @@ mod tests {
         ] {
             assert_eq!(patience.until(said, complete, now), until, "{patience:?} {complete}");
         }
+    }
+
+    #[test]
+    fn a_password_goes_where_nobody_else_reads_it() {
+        use clap::Parser as _;
+        let refused = |options: &str, account: bool| {
+            let line = format!("ubmcctl fleet {options} ls");
+            let cli = crate::cli::Cli::try_parse_from(line.split_whitespace()).unwrap();
+            let crate::cli::Command::Fleet(fleet) = cli.command else { panic!("{options}") };
+            let refused = keep_secret(&address(&fleet.nats).unwrap(), &fleet, account).err()?;
+            Some(format!("{refused:?}"))
+        };
+        for options in [
+            "--nats tls://fleet.example",
+            "--nats wss://fleet.example",
+            "--nats nats://127.0.0.1:4222",
+            "--nats nats://[::1]",
+            "--nats localhost",
+            "--nats nats://fleet.example --nats-plain",
+        ] {
+            let with_user = format!("{options} --nats-user ann --nats-password-file x");
+            assert_eq!((refused(options, true), refused(&with_user, false)), (None, None), "{options}");
+        }
+        for server in ["nats://fleet.example", "fleet.example:4222", "ws://fleet.example", "192.0.2.1"] {
+            let options = format!("--nats {server}");
+            assert_eq!(refused(&options, false), None, "nothing is secret");
+            assert!(refused(&options, true).unwrap().contains("UBMC_USER"), "{server}");
+            let with_user = format!("{options} --nats-user ann --nats-password-file x");
+            assert!(refused(&with_user, false).unwrap().contains("NATS"), "{server}");
+        }
+        let within = refused("--nats nats://ann:s3cret@fleet.example", false).unwrap();
+        assert!(within.contains("nats://fleet.example:4222") && !within.contains("s3cret"), "{within}");
+        assert!(
+            address("http://s3cret@fleet.example")
+                .is_err_and(|failure| !format!("{failure:?}").contains("s3cret"))
+        );
+        assert_eq!(shown(&address("tls://[fd00::1]:4443").unwrap()), "tls://[fd00::1]:4443");
     }
 
     #[test]

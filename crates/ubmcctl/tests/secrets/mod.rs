@@ -68,3 +68,25 @@ fn no_session_is_left_when_the_contexts_cannot_be_put_right() {
     let told = err(&failed);
     assert!(told.contains("said no") && told.contains("config.toml"), "{told}");
 }
+
+#[test]
+fn a_fleet_is_told_who_acts_before_it_is_asked_and_no_password_unencrypted() {
+    let server = lists_hosts();
+    let account = format!("--user admin --password-file {}", server.file("password").display());
+    let fleet = |nats: &str, command: &str| format!("--timeout 2s {account} fleet --nats {nats} {command}");
+    let refused = server.bare(&fleet("nats://fleet.example", "ls"));
+    assert_eq!(code(&refused), 2, "{}", err(&refused));
+    assert!(err(&refused).contains("tls://"), "{}", err(&refused));
+    // Nobody is there: what is said is said before.
+    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for command in ["power on --all", "ls"] {
+        let tried = server.bare(&fleet(&format!("nats://{unused}"), command));
+        assert_ne!(code(&tried), 2, "{}", err(&tried));
+        assert!(err(&tried).contains(&format!("fleet: nats://{unused} as admin")), "{}", err(&tried));
+    }
+    let role = server.bare(&format!("fleet --nats nats://{unused} power on --all"));
+    assert!(err(&role).contains("role each BMC gives"), "{}", err(&role));
+    let quiet = server.bare(&format!("fleet --nats nats://{unused} ls"));
+    assert!(!err(&quiet).contains("fleet: "), "{}", err(&quiet));
+    assert_eq!(code(&server.bare("fleet --nats tls://fleet.example power on")), 2, "on which?");
+}
