@@ -422,7 +422,8 @@ impl Shell {
             let writes = self.machine.last_writes();
             self.store.clone().write_all(writes, LAST_WRITES).await
         };
-        match tokio::time::timeout(LAST_WRITES, async { tokio::join!(rest, remember) }).await {
+        let both = Box::pin(async { tokio::join!(rest, remember) });
+        match tokio::time::timeout(LAST_WRITES, both).await {
             Ok((stored, remembered)) => {
                 if let Outcome::Refused(error)
                 | Outcome::Unknown(error)
