@@ -35,7 +35,7 @@ pub use change::Filter;
 pub use compute::{Input, Op};
 pub use history::{History, Point, Span};
 pub use kind::Kind;
-pub use monitor::{Action, Event, HostPower, Monitor, Source};
+pub use monitor::{Action, Event, HostPower, Monitor, SILENCE_MAX, Source};
 pub use sensor::{Change, Fault, Quality, Reading, Reason, Sensor, Spec};
 pub use stats::Stats;
 pub use threshold::{BadThresholds, Budget, Crossing, Level, Levels, Side, Thresholds, Watch};

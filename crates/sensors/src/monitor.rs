@@ -5,7 +5,8 @@
 //!
 //! Rails fall before anybody hears that the host is off. That a sensor of a host fell below a threshold or failed is therefore held back for the
 //! time its values need to settle, and never told when the host turns out to be off. While the host is in transition it is held back as well: a
-//! cycle takes the rails down and up again. What is over once the host is on and settled is never told then.
+//! cycle takes the rails down and up again. What is over once the host is on and settled is never told then. Nobody waits for the end of a transition
+//! of which nothing is heard any more ([`SILENCE_MAX`]).
 
 use units::{Millis, Mono};
 
@@ -18,6 +19,10 @@ use crate::threshold::Side;
 const TOGETHER: Millis = Millis::new(10);
 /// How often all readings are told, news or not.
 const FULL_EVERY: Millis = Millis::from_secs(30);
+
+/// How long a host counts as in transition of which nothing is heard. Whoever knows its power is asked each second then and answers within seconds, also
+/// after it was started again; where it does not for so long, power-good cannot be read, and an alarm that was held back is better told than not.
+pub const SILENCE_MAX: Millis = Millis::from_secs(30);
 
 /// Where a sensor's values come from. Sensors and buses are named by their places.
 #[derive(Debug, Clone, PartialEq)]
@@ -115,8 +120,8 @@ struct Host {
     on: Option<bool>,
     /// When it was switched on; none when it was on before the monitor was.
     since: Option<Mono>,
-    /// It is on and about to lose its power.
-    moving: bool,
+    /// It is on and about to lose its power; until when that counts without another word.
+    moving: Option<Mono>,
     /// When it ended a transition, on.
     moved: Option<Mono>,
 }
@@ -179,7 +184,7 @@ impl Monitor {
                 Some(Source::Pushed) | None => {}
             }
         }
-        let hosts = vec![Host { on: None, since: None, moving: false, moved: None }; hosts];
+        let hosts = vec![Host { on: None, since: None, moving: None, moved: None }; hosts];
         Self { places, held: Vec::new(), buses: on, hosts, full_at: now + FULL_EVERY }
     }
 
@@ -289,9 +294,8 @@ impl Monitor {
         }
         // What was held long enough comes before what happened now.
         self.leave_out_what_is_over(now);
-        let (due, held) = std::mem::take(&mut self.held)
-            .into_iter()
-            .partition(|held| held.until <= now && !self.is_moving(held.index));
+        let (due, held) =
+            std::mem::take(&mut self.held).into_iter().partition(|held| self.due_at(held) <= now);
         self.held = held;
         let due: Vec<Held> = due;
         out.extend(due.into_iter().map(|held| Action::Changed(held.index, held.change)));
@@ -306,7 +310,8 @@ impl Monitor {
             let spec = self.sensor(index).map(Sensor::spec);
             let settle = spec.filter(|spec| spec.host.is_some()).map(|spec| spec.settle);
             let rate = spec.map_or(Millis::ZERO, |spec| spec.rate);
-            // In order: what follows something that is held back is told when that is.
+            // In order: what follows something that is held back is told when that is. Too much follows nothing: it is never held back, nor its end.
+            let too_much = matches!(change, Change::Crossed(crossing) if crossing.side == Side::Upper);
             let after = self.held.iter().rev().find(|held| held.index == index).map(|held| held.until);
             let around = self.is_around(now, index);
             match (settle, after) {
@@ -314,7 +319,9 @@ impl Monitor {
                     let until = if around { now + settle + rate } else { now + settle };
                     self.held.push(Held { until, index, change, around });
                 }
-                (_, Some(until)) => self.held.push(Held { until, index, change, around }),
+                (_, Some(until)) if !too_much => {
+                    self.held.push(Held { until, index, change, around });
+                }
                 _ => out.push(Action::Changed(index, change)),
             }
         }
@@ -328,7 +335,7 @@ impl Monitor {
         let mut at = 0;
         while let Some(held) = self.held.get(at) {
             let (index, change) = (held.index, held.change);
-            let due = held.until <= now && !self.is_moving(index);
+            let due = self.due_at(held) <= now;
             let ends = |later: &Held| later.index == index && ends(&change, &later.change);
             let wanted = due && held.around && begins(&change);
             let ended = wanted.then(|| self.held.iter().skip(at + 1).position(ends)).flatten();
@@ -346,15 +353,18 @@ impl Monitor {
         self.hosts.get(self.places.get(index)?.sensor.spec().host?)
     }
 
-    fn is_moving(&self, index: usize) -> bool {
-        self.host_of(index).is_some_and(|host| host.moving)
+    /// When it is told: not before its host's transition is over, or nobody tells of that any more.
+    fn due_at(&self, held: &Held) -> Mono {
+        let moving = self.host_of(held.index).and_then(|host| host.moving);
+        moving.map_or(held.until, |until| held.until.max(until))
     }
 
     /// Whether the sensor's host is in transition, or has not settled since.
     fn is_around(&self, now: Mono, index: usize) -> bool {
         let settle = self.sensor(index).map_or(Millis::ZERO, |sensor| sensor.spec().settle);
         self.host_of(index)
-            .is_some_and(|host| host.moving || host.moved.is_some_and(|moved| now < moved + settle))
+            .and_then(|host| host.moving.or_else(|| Some(host.moved? + settle)))
+            .is_some_and(|until| now < until)
     }
 
     /// Tells all readings now. Once at the start, for who asks, and every 30 s.
@@ -381,7 +391,7 @@ impl Monitor {
             .iter()
             .filter(|place| matches!(place.source, Source::Polled(_)))
             .filter_map(|place| place.sensor.deadline());
-        let held = self.held.iter().filter(|held| !self.is_moving(held.index)).map(|held| held.until);
+        let held = self.held.iter().map(|held| self.due_at(held));
         polls.chain(stale).chain(held).fold(self.full_at, Mono::min)
     }
 
@@ -402,7 +412,8 @@ impl Monitor {
         // One on its way up stays off until it is on.
         let is_off = power == HostPower::Off || power == HostPower::Transition && known.on == Some(false);
         let moving = power == HostPower::Transition && !is_off;
-        let moved = std::mem::replace(&mut known.moving, moving) && !moving && !is_off;
+        let until = moving.then(|| now + SILENCE_MAX);
+        let moved = std::mem::replace(&mut known.moving, until).is_some() && !moving && !is_off;
         if moved {
             known.moved = Some(now);
         }

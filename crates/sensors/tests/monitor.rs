@@ -1,8 +1,11 @@
 //! The monitor against buses that answer, hang and lie.
 
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
 use sensors::{
-    Action, Change, Event, Fault, HostPower, Kind, Level, Levels, Monitor, Op, Quality, Reason, Source, Spec,
-    Thresholds,
+    Action, Change, Event, Fault, HostPower, Kind, Level, Levels, Monitor, Op, Quality, Reason, Side, Source,
+    Spec, Thresholds,
 };
 use units::{Millis, Mono};
 
@@ -244,6 +247,119 @@ fn too_much_is_told_in_a_transition_too_and_what_was_told_before_is_told_to_be_o
     assert_eq!(back, [(Level::Critical, false)]);
     let high = changes(&step(&mut monitor, 5_001, answer(0, &[(0, Ok(15.0))])));
     assert_eq!(high, [(Level::Critical, true)]);
+}
+
+/// A rail of a host that is on, which is told when it is below 10 V or above 14 V.
+fn rail() -> Monitor {
+    let lower = Levels { critical: Some(10.0), ..Levels::default() };
+    let upper = Levels { critical: Some(14.0), ..Levels::default() };
+    let thresholds = Thresholds { lower, upper, ..Thresholds::default() };
+    let spec = Spec { host: Some(0), thresholds, ..Spec::new(Kind::Voltage) };
+    let mut monitor = Monitor::new(at(0), vec![(spec, Source::Pushed)], 0, 1);
+    step(&mut monitor, 0, Event::Host(0, HostPower::On));
+    monitor
+}
+
+/// What is told of thresholds, and when, as it happens: the monitor is woken when it asks for it, up to `end`.
+fn told_by(
+    monitor: &mut Monitor,
+    events: impl IntoIterator<Item = (u64, Event)>,
+    end: u64,
+) -> Vec<(u64, Side, bool)> {
+    let mut told = Vec::new();
+    let mut note = |millis, actions: Vec<Action>| {
+        told.extend(actions.into_iter().filter_map(|action| match action {
+            Action::Changed(_, Change::Crossed(crossing)) => Some((millis, crossing.side, crossing.asserted)),
+            _ => None,
+        }));
+    };
+    for (millis, event) in events.into_iter().map(|(at, event)| (at, Some(event))).chain([(end, None)]) {
+        while monitor.deadline() <= at(millis) {
+            let due = monitor.deadline().as_millis();
+            note(due, step(monitor, due, Event::Tick));
+            assert!(monitor.deadline() > at(due), "it asks to be woken for nothing");
+        }
+        if let Some(event) = event {
+            note(millis, step(monitor, millis, event));
+        }
+    }
+    told
+}
+
+/// Power-good cannot be read any more while the host is in transition, so no word comes: what is so then is told.
+#[test]
+fn a_transition_of_which_nothing_is_heard_holds_back_for_thirty_seconds() {
+    for (words, after, told) in [
+        (&[5_000][..], 3.0, &[(35_000, Side::Lower, true)][..]),
+        (&[5_000, 20_000], 3.0, &[(50_000, Side::Lower, true)]),
+        // It is over by then.
+        (&[5_000], 12.0, &[]),
+        // It is not as before.
+        (&[5_000], 15.0, &[(21_000, Side::Upper, true)]),
+    ] {
+        let words = words.iter().map(|word| (*word, Event::Host(0, HostPower::Transition)));
+        let volts = [(1_000, 12.0), (6_000, 3.0), (21_000, after)];
+        let volts = volts.into_iter().map(|(at, volts)| (at, Event::Pushed(0, Ok(volts))));
+        let mut events: Vec<(u64, Event)> = words.chain(volts).collect();
+        events.sort_by_key(|(at, _)| *at);
+        assert_eq!(told_by(&mut rail(), events, 120_000), told, "{after} V");
+    }
+    // What falls after that waits for its time to settle alone, and one that is heard of again is as any other.
+    let mut monitor = rail();
+    let events = [
+        (1_000, Event::Host(0, HostPower::Transition)),
+        (40_000, Event::Pushed(0, Ok(3.0))),
+        (50_000, Event::Host(0, HostPower::Off)),
+    ];
+    let told = told_by(&mut monitor, events, 120_000);
+    assert_eq!(told, [(42_000, Side::Lower, true), (50_000, Side::Lower, false)]);
+}
+
+#[test]
+fn too_much_is_told_at_once_behind_what_is_held_back_and_so_is_its_end() {
+    for moving in [false, true] {
+        let mut monitor = rail();
+        let first = if moving { HostPower::Transition } else { HostPower::On };
+        let volts = [(1_000, 3.0), (1_500, 15.0), (1_600, 12.0)];
+        let events = volts.into_iter().map(|(at, volts)| (at, Event::Pushed(0, Ok(volts))));
+        let told = told_by(&mut monitor, [(500, Event::Host(0, first))].into_iter().chain(events), 60_000);
+        let at_once = [(1_500, Side::Upper, true), (1_600, Side::Upper, false)];
+        let later = [(3_000, Side::Lower, true), (3_000, Side::Lower, false)];
+        let expected = if moving { at_once.to_vec() } else { [at_once, later].concat() };
+        assert_eq!(told, expected, "in transition: {moving}");
+    }
+}
+
+fn happens() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        3 => prop::sample::select(vec![3.0, 12.0, 15.0]).prop_map(|volts| Event::Pushed(0, Ok(volts))),
+        2 => prop::sample::select(vec![HostPower::Off, HostPower::Transition, HostPower::On])
+            .prop_map(|power| Event::Host(0, power)),
+    ]
+}
+
+proptest! {
+    /// Whatever happens to the host and the rail: of each threshold crossed and left are told in turn, too much as soon as it is seen; and once
+    /// nothing happens any more, what was told last is what is shown, whether the host is heard of or not.
+    #[test]
+    fn nothing_is_held_back_for_ever(
+        steps in prop::collection::vec((0..20_000u64, happens()), 0..=8),
+    ) {
+        let (mut monitor, mut now) = (rail(), 0);
+        let mut last: BTreeMap<Side, bool> = BTreeMap::new();
+        let shown = |monitor: &Monitor, side| {
+            monitor.sensor(0).unwrap().watch().asserted().any(|(of, _)| of == side)
+        };
+        let end = (90_000, Event::Tick);
+        for (after, event) in steps.into_iter().chain([end]) {
+            now += after;
+            for (_, side, asserted) in told_by(&mut monitor, [(now, event)], now) {
+                prop_assert_ne!(last.insert(side, asserted).unwrap_or(false), asserted, "{:?}", side);
+            }
+            prop_assert_eq!(last.get(&Side::Upper).copied().unwrap_or(false), shown(&monitor, Side::Upper));
+        }
+        prop_assert_eq!(last.get(&Side::Lower).copied().unwrap_or(false), shown(&monitor, Side::Lower));
+    }
 }
 
 #[test]
