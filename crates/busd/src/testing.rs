@@ -59,7 +59,13 @@ impl Bus {
         self.disk.refuse_to_read(bytes);
     }
 
-    /// Ends what [`refuse_to_read`](Self::refuse_to_read) began.
+    /// Lets everything of the store give an input/output error when it is read from now on: a medium that is away. What the server has in its
+    /// memory it still knows.
+    pub fn take_medium_away(&self) {
+        self.disk.go_away();
+    }
+
+    /// Ends what [`refuse_to_read`](Self::refuse_to_read) and [`take_medium_away`](Self::take_medium_away) began.
     pub fn heal(&self) {
         self.disk.heal();
     }

@@ -1,41 +1,56 @@
-//! The machine's own file system, with places that do not read.
+//! The machine's own file system, with places that do not read, or none that does.
 
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::store::{Disk, DiskFile, Kind, Lock, RealDisk};
 
-type Marks = Arc<Mutex<Vec<Vec<u8>>>>;
+/// What does not read.
+#[derive(Debug, Default)]
+struct Holes {
+    /// What holds one of these.
+    marks: Mutex<Vec<Vec<u8>>>,
+    /// Everything.
+    away: AtomicBool,
+}
 
-/// As [`RealDisk`], but a read that would give one of the marks fails, as on a medium with a bad page.
+/// As [`RealDisk`], but a read that would give one of the marks fails, as on a medium with a bad page; and every one while the medium is away.
 #[derive(Debug, Default)]
 pub(crate) struct HoledDisk {
-    marks: Marks,
+    holes: Arc<Holes>,
 }
 
 impl HoledDisk {
     /// What holds these bytes does not read from now on.
     pub(crate) fn refuse_to_read(&self, mark: &[u8]) {
-        self.marks.lock().unwrap_or_else(PoisonError::into_inner).push(mark.to_owned());
+        self.holes.marks.lock().unwrap_or_else(PoisonError::into_inner).push(mark.to_owned());
+    }
+
+    /// Nothing reads from now on.
+    pub(crate) fn go_away(&self) {
+        self.holes.away.store(true, Ordering::SeqCst);
     }
 
     /// Everything reads again.
     pub(crate) fn heal(&self) {
-        self.marks.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.holes.marks.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.holes.away.store(false, Ordering::SeqCst);
     }
 }
 
 #[derive(Debug)]
 struct HoledFile {
     file: Box<dyn DiskFile>,
-    marks: Marks,
+    holes: Arc<Holes>,
 }
 
 impl HoledFile {
     fn reads(&self, bytes: &[u8]) -> bool {
-        let marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
-        !marks.iter().any(|mark| bytes.windows(mark.len()).any(|part| part == mark))
+        let marks = self.holes.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_away = self.holes.away.load(Ordering::SeqCst);
+        !is_away && !marks.iter().any(|mark| bytes.windows(mark.len()).any(|part| part == mark))
     }
 }
 
@@ -51,7 +66,7 @@ impl Disk for HoledDisk {
     }
     fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn DiskFile>> {
         let file = RealDisk.open(path, create)?;
-        Ok(Box::new(HoledFile { file, marks: Arc::clone(&self.marks) }))
+        Ok(Box::new(HoledFile { file, holes: Arc::clone(&self.holes) }))
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         RealDisk.rename(from, to)
@@ -79,6 +94,10 @@ impl DiskFile for HoledFile {
     }
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.file.read_at(buffer, offset)?;
+        if self.reads(buffer) { Ok(()) } else { Err(io::Error::other("input/output error")) }
+    }
+    fn read_fresh(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_fresh(buffer, offset)?;
         if self.reads(buffer) { Ok(()) } else { Err(io::Error::other("input/output error")) }
     }
     fn read_cached(&self, buffer: &mut [u8], offset: u64) -> bool {

@@ -108,3 +108,43 @@ async fn an_event_that_cannot_be_read_costs_itself_only() {
         assert_eq!(entry.sequence, expected);
     }
 }
+
+/// A medium that is away says nothing about any event: who reads is told that the log does not answer, and nothing is passed over.
+#[tokio::test]
+async fn a_medium_that_is_away_costs_no_event() {
+    let bus = Bus::start().await;
+    let client = bus.client("reader").await;
+    client.create_event_log().await.unwrap();
+    bus.create_bucket("state").await;
+    let plain = async_nats::connect(bus.url()).await.unwrap();
+    for n in 1..=6 {
+        plain.publish(format!("event.host.system.n{n}"), format!("payload-{n}").into()).await.unwrap();
+    }
+    plain.flush().await.unwrap();
+    let log = client.event_log();
+    let bucket = client.bucket("state").await.unwrap();
+    bucket.put("key", &ipc::Json(7_u64)).await.unwrap();
+    let stored = async {
+        while log.bounds().await.unwrap().last < 6 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, stored).await.unwrap();
+    bus.take_medium_away();
+    // Until it is on the medium, within a second or so, the server has it in memory.
+    let on_medium = async {
+        while log.entry(6).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, on_medium).await.unwrap();
+    let refused = log.read(0, 512, 128 * 1024).await.expect_err("nothing is known of it");
+    assert_eq!(refused.code, ipc::Code::Unavailable);
+    let refused = bucket.get::<ipc::Json<u64>>("key").await.expect_err("nothing is known of it");
+    assert!(matches!(refused, ipc::StateError::Unavailable { .. }), "{refused}");
+    bus.heal();
+    let read = log.read(0, 512, 128 * 1024).await.unwrap();
+    let payloads: Vec<String> = (1..=6).map(|n| format!("payload-{n}")).collect();
+    assert_eq!(read.iter().map(|entry| entry.payload.clone()).collect::<Vec<_>>(), payloads);
+    assert_eq!(bucket.get::<ipc::Json<u64>>("key").await.unwrap().unwrap().value.0, 7);
+}

@@ -4,10 +4,11 @@
 use std::fmt::Debug;
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt, OpenOptionsExt as _};
 use std::path::Path;
 
-use rustix::fs::{FlockOperation, OFlags, StatVfsMountFlags, flock, statvfs};
+use rustix::fs::{Advice, FlockOperation, OFlags, StatVfsMountFlags, fadvise, flock, statvfs};
 use rustix::io::{ReadWriteFlags, preadv2};
 
 /// A file system. An implementer owes what POSIX does: a rename is atomic; a file's bytes last after
@@ -115,6 +116,14 @@ pub trait DiskFile: Send + Debug {
     /// # Errors
     /// What the system said; `UnexpectedEof` when the file ends before.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// Fills `buffer` from `offset`, from the medium and not from what the system has of it in memory, as far as the system can.
+    ///
+    /// # Errors
+    /// As [`read_at`](Self::read_at).
+    fn read_fresh(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.read_at(buffer, offset)
+    }
 
     /// Fills `buffer` from `offset` if that is sure not to wait for the medium; `false`: it is not, or cannot be known.
     fn read_cached(&self, _buffer: &mut [u8], _offset: u64) -> bool {
@@ -230,6 +239,12 @@ impl DiskFile for RealFile {
     }
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.file.read_exact_at(buffer, offset)
+    }
+    fn read_fresh(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let len = NonZeroU64::new(buffer.len() as u64);
+        // What was not written yet stays; the rest of these pages is read anew.
+        fadvise(&self.file, offset, len, Advice::DontNeed)?;
+        self.read_at(buffer, offset)
     }
     fn read_cached(&self, buffer: &mut [u8], offset: u64) -> bool {
         let wanted = buffer.len();

@@ -22,6 +22,7 @@
 
 mod clean;
 mod marks;
+mod medium;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -969,6 +970,10 @@ impl StreamStore for SegmentLog {
             headers: bytes.slice(end - payload - headers..end - payload),
             payload: bytes.slice(end - payload..),
         })
+    }
+
+    fn is_there(&mut self) -> bool {
+        self.medium_gives()
     }
 
     fn is_near(&mut self, seq: u64) -> bool {

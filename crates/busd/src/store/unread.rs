@@ -99,6 +99,33 @@ fn many_messages_that_do_not_read_hold_up_a_watcher_little_longer_than_one() {
     assert!(got.len() > 20 && got.len() < 50 && got.last().unwrap() == &[59; 100], "{}", got.len());
 }
 
+/// A medium that is away gives nothing to anybody, and is back some time: nothing is passed over meanwhile, also not where a page was before.
+#[test]
+fn a_watcher_waits_for_a_medium_that_is_away_for_long() {
+    for behind_a_page in [false, true] {
+        let disk = SimDisk::new();
+        let mut bench = Bench::open(&disk, StoreLimits { segment_bytes: 4096, ..limits() }, begin());
+        bench.api("STREAM.CREATE.KV_b", bucket());
+        for n in 0..60_u8 {
+            bench.publish(&format!("$KV.b.{n}"), &[n; 100]);
+        }
+        if behind_a_page {
+            disk.make_unreadable(Some("KV_b/00000001"));
+            watch(&mut bench, "KV_b");
+            assert!(heard(&mut bench, 4).is_empty(), "it is in the page");
+        }
+        disk.make_unreadable(Some(ROOT));
+        if !behind_a_page {
+            watch(&mut bench, "KV_b");
+        }
+        assert!(heard(&mut bench, 60).is_empty());
+        disk.make_unreadable(None);
+        let got = heard(&mut bench, 2);
+        let least = if behind_a_page { 40 } else { 60 };
+        assert!(got.len() >= least && got.is_sorted() && got.last().unwrap() == &[59; 100], "{}", got.len());
+    }
+}
+
 /// The numbers a batch answers with, and how it ends.
 fn batch(bench: &mut Bench, request: &Value) -> (Vec<u64>, String) {
     bench.send("r", "$JS.API.DIRECT.GET.EVENTS", b"", request.to_string().as_bytes());
@@ -143,4 +170,24 @@ fn a_batch_gives_what_reads_and_names_what_does_not() {
         assert!(end.contains(named), "{end}");
     }
     assert_eq!(batch(&mut bench, &json!({"seq": 4, "batch": 10})).0, [4, 5]);
+}
+
+#[test]
+fn a_medium_that_is_away_says_nothing_about_a_message() {
+    let disk = SimDisk::new();
+    let mut bench = Bench::open(&disk, limits(), begin());
+    let config = json!({"name": "EVENTS", "subjects": ["event.>"], "allow_direct": true});
+    bench.api("STREAM.CREATE.EVENTS", config);
+    for n in 1..=5_u8 {
+        bench.publish(&format!("event.host.{n}"), &[n]);
+    }
+    disk.make_unreadable(Some(ROOT));
+    let requests = [json!({"seq": 3, "batch": 10}), json!({"seq": 3}), json!({"multi_last": ["event.>"]})];
+    for request in &requests {
+        let (got, end) = batch(&mut bench, request);
+        assert!(got.is_empty() && end.starts_with("NATS/1.0 504 Medium Not Readable"), "{request}: {end}");
+        assert!(!end.contains("Nats-Sequence"), "{end}");
+    }
+    disk.make_unreadable(None);
+    assert_eq!(batch(&mut bench, &requests[0]).0, [3, 4, 5]);
 }

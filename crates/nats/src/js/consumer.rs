@@ -53,7 +53,7 @@ const MAX_WINDOW: u64 = 1024 * 1024;
 const FAR: u64 = 3_600_000;
 /// When a message that does not read, or reached nobody, is tried again, milliseconds.
 const REST: u64 = 1_000;
-/// How often a message that does not read is tried before it is passed over: a medium may need more than one attempt, and be away for a moment.
+/// How often a message that does not read is tried before it is passed over, on a medium that gives others: it may need more than one attempt.
 const READS: u32 = 4;
 /// The same for those that follow one that was passed over: a page of a medium has many, and those behind it wait.
 const READS_AFTER: u32 = 2;
@@ -115,13 +115,19 @@ struct Unread {
 }
 
 impl Unread {
-    /// `seq` did not read once more: when it is tried again, milliseconds from now; `None`: never.
-    fn failed(&mut self, seq: u64) -> Option<u64> {
-        let times = self.tried.filter(|(tried, _)| *tried == seq).map_or(1, |(_, times)| times + 1);
+    /// `seq` did not read once more: when it is tried again, milliseconds from now; `None`: never. Nothing is passed over while the medium gives
+    /// nothing at all (`is_there`): there would be nothing left of the stream.
+    fn failed(&mut self, seq: u64, is_there: impl FnOnce() -> bool) -> Option<u64> {
+        let tried = self.tried.filter(|(tried, _)| *tried == seq);
+        let times = tried.map_or(1, |(_, times)| times.saturating_add(1));
         let (reads, rest) = if self.passed { (READS_AFTER, REST_AFTER) } else { (READS, REST) };
         if times < reads {
             self.tried = Some((seq, times));
             return Some(rest);
+        }
+        if !is_there() {
+            self.tried = Some((seq, times));
+            return Some(REST);
         }
         *self = Self { tried: None, passed: true };
         None
@@ -854,7 +860,7 @@ impl Consumer {
                 Err(error) => {
                     // What is damaged was reported by the store. Else it is there, and does not read now.
                     if !matches!(error, StoreError::Damaged(_))
-                        && let Some(rest) = self.unread.failed(seq)
+                        && let Some(rest) = self.unread.failed(seq, || core.is_there())
                     {
                         if again {
                             self.redeliver.push_front(seq);

@@ -165,6 +165,12 @@ pub trait StreamStore: Send + std::fmt::Debug {
     /// Whether [`read`](Self::read) of this message, asked for next, is sure not to wait for the medium.
     fn is_near(&mut self, seq: u64) -> bool;
 
+    /// Whether the medium gives anything now, asked when a message did not read: one place that does not read costs itself, and a medium that is
+    /// away comes back. What the system has in memory is no answer.
+    fn is_there(&mut self) -> bool {
+        true
+    }
+
     /// A message left the stream: its room may be used. When a limit made it leave that replaying the journal
     /// applies again, this is all; otherwise [`remove`](Self::remove) follows.
     fn forget(&mut self, seq: u64);

@@ -820,6 +820,11 @@ impl Core {
         Some(Output::Report(StoreReport::Found { stream: self.config.name.clone(), why, set_aside: None }))
     }
 
+    /// Whether the medium gives anything now: see [`StreamStore::is_there`].
+    pub(crate) fn is_there(&mut self) -> bool {
+        self.store.is_there()
+    }
+
     /// Whether reading this message is sure not to wait for the medium.
     pub(crate) fn is_near(&mut self, seq: u64) -> bool {
         self.store.is_near(seq)

@@ -130,9 +130,11 @@ impl JetStream {
 }
 
 /// What a get says whose message is there and does not read: never that it is not there.
-fn unreadable(error: &StoreError) -> (u16, &'static str) {
+fn unreadable(core: &mut Core, error: &StoreError) -> (u16, &'static str) {
     match error {
         StoreError::Damaged(_) => (500, "Message Damaged"),
+        // Nothing about this message: it is to be asked for again. 503 is taken, by "no responders".
+        _ if !core.is_there() => (504, "Medium Not Readable"),
         _ => (500, "Message Not Readable"),
     }
 }
@@ -178,7 +180,7 @@ fn one_or_batch(core: &mut Core, get: &DirectRequest, reply: &str, out: &mut Vec
     };
     if get.batch == 0 {
         let seq = find(core, start, &get.last_by_subj, &get.next_by_subj).ok_or(NOT_FOUND)?;
-        let message = core.read(seq).map_err(|e| unreadable(&e))?;
+        let message = core.read(seq).map_err(|e| unreadable(core, &e))?;
         let headers = if get.no_hdr { bytes::Bytes::new() } else { labelled(core, seq, &message, None) };
         send(out, reply, headers, message.payload);
         return Ok(());
@@ -204,7 +206,10 @@ fn one_or_batch(core: &mut Core, get: &DirectRequest, reply: &str, out: &mut Vec
             Err(StoreError::Damaged(_)) => continue,
             // It is there: never passed over in silence. The batch ends before it; who goes on from there is told which one it is.
             Err(error) if last == 0 => {
-                let (code, text) = unreadable(&error);
+                let (code, text) = unreadable(core, &error);
+                if code != 500 {
+                    return Err((code, text));
+                }
                 let status = header::status(code, text, &[("Nats-Sequence", seq)]);
                 let slot = core.index.get(seq);
                 let subject = slot.map(|slot| slot.subject.to_string()).unwrap_or_default();
@@ -265,7 +270,7 @@ fn multi(core: &mut Core, get: &DirectRequest, reply: &str, out: &mut Vec<Output
             break;
         }
         pending -= 1;
-        let message = core.read(seq).map_err(|e| unreadable(&e))?;
+        let message = core.read(seq).map_err(|e| unreadable(core, &e))?;
         sent += (message.headers.len() + message.payload.len()) as u64;
         let headers = labelled(core, seq, &message, Some((pending, last)));
         cost += send(out, reply, headers, message.payload);
