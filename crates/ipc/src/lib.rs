@@ -48,6 +48,7 @@ pub use event::{EventBuilder, EventItem, Events, RawEvents, RawItem};
 pub use log::{EVENTS, EventLog, Follow, KEPT_BYTES, KEPT_EVENTS, LogBounds, LogEntry, unreadable_event};
 pub use nats::js::store::LOST_KEY;
 pub use outbox::Outbox;
+pub use presence::ping_subject;
 pub use request::{Calls, Reply, Request, Requests};
 pub use schema::google::rpc::ErrorInfo;
 pub use status::{Code, ERROR_DOMAIN, ERROR_INFO_URL, OUTCOME_UNKNOWN, Status, UNANSWERED};

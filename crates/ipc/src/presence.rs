@@ -79,7 +79,7 @@ pub(crate) enum Lost {
 pub(crate) async fn lost(nats: &async_nats::Client, refusals: &Refusals, subject: &str, call: &str) -> Lost {
     let begun = Instant::now();
     let ping: async_nats::Subject = match subject.rsplit_once('.') {
-        Some((service, _)) => format!("{service}.{PING}").into(),
+        Some((service, _)) => ping_subject(service).into(),
         None => return std::future::pending().await,
     };
     tokio::time::sleep(SILENCE).await;
@@ -114,6 +114,11 @@ pub(crate) async fn lost(nats: &async_nats::Client, refusals: &Refusals, subject
         }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// Where a caller of a service (`rpc.X`) asks whether its call is being worked on. Who may call one of its methods needs it too.
+pub fn ping_subject(service: &str) -> String {
+    format!("{service}.{PING}")
 }
 
 #[cfg(test)]

@@ -31,6 +31,11 @@ pub fn permissions(daemon: Daemon) -> Permissions {
     for callee in row.calls {
         publish.extend(services_of(*callee).map(|service| format!("rpc.{service}.>")));
     }
+    for method in row.asks {
+        let subject = format!("rpc.{method}");
+        publish.extend(subject.rsplit_once('.').map(|(service, _)| ipc::ping_subject(service)));
+        publish.push(subject);
+    }
     publish.push(ipc::sync_subject(row.name));
     publish.extend(row.events.iter().map(|domain| format!("event.{domain}.>")));
     publish.extend(row.tells.iter().map(|what| format!("reading.{what}")));

@@ -31,6 +31,8 @@ pub struct Row {
     pub after: &'static [Daemon],
     /// The daemons whose services it calls; rows above its own only, so that no two can wait for each other.
     pub calls: &'static [Daemon],
+    /// Single methods of other daemons that it may call (`Service.Method`), where it needs no more of them. It waits for nobody with them.
+    pub asks: &'static [&'static str],
     /// The first tokens of the events it may publish (`event.<domain>.…`).
     pub events: &'static [&'static str],
     /// The readings it may publish (`reading.<what>`): what is true now, in no log.
@@ -106,6 +108,7 @@ impl Row {
             when: When::Always,
             after: &[],
             calls: &[],
+            asks: &[],
             events: &[],
             tells: &[],
             follows: &[],

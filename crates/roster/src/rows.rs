@@ -115,6 +115,8 @@ roster! {
     /// websrv, which strangers speak to, need not.
     Eventlog = Row {
         pages: &["eventlog"],
+        // Whether who subscribed still may.
+        asks: &["AuthService.ListAccountNames"],
         events: &["log"],
         buckets: &["subscriptions"],
         streams: &[Stream::Events],

@@ -39,6 +39,25 @@ fn every_service_has_an_owner_with_a_row() {
 }
 
 #[test]
+fn a_method_that_is_asked_is_there_and_of_another_daemon() {
+    for row in Daemon::ALL.iter().map(|daemon| daemon.row()) {
+        for name in row.asks {
+            let method = schema::methods().iter().find(|method| method.subject == format!("rpc.{name}"));
+            assert!(
+                method.is_some_and(|method| method.owner != row.name),
+                "{} asks {name}, which is no method of another daemon: see {ROWS}",
+                row.name
+            );
+        }
+    }
+    let may = permissions(Daemon::Eventlog);
+    let of_accounts = |subject: &&String| subject.contains("AuthService") || subject.contains("UserService");
+    let asked: Vec<_> = may.publish.iter().filter(of_accounts).collect();
+    let wanted = [ipc::ping_subject("rpc.AuthService"), "rpc.AuthService.ListAccountNames".to_owned()];
+    assert!(asked.into_iter().eq(&wanted), "one that reaches outward changes no account: {:?}", may.publish);
+}
+
+#[test]
 fn a_service_for_clients_is_called_by_what_clients_come_through() {
     for service in schema::services().iter().filter(|service| !service.internal) {
         let Some(owner) = Daemon::named(service.owner) else { continue };
@@ -152,7 +171,10 @@ fn tables() -> String {
             false => format!("`{}`", stream.name()),
         });
         let streams = or(streams.collect::<Vec<_>>().join(", "), "–");
-        vec![names(row.calls), or(code(row.events, ""), "–"), or(code(row.buckets, ""), "–"), streams]
+        let calls = row.calls.iter().map(|daemon| daemon.name().to_owned());
+        let asks = row.asks.iter().map(|method| format!("`{method}`"));
+        let calls = or(calls.chain(asks).collect::<Vec<_>>().join(", "), "–");
+        vec![calls, or(code(row.events, ""), "–"), or(code(row.buckets, ""), "–"), streams]
     });
     text += &table("Limits", "daemon | memory | tasks | files | real time", rows(started), |row| {
         let Limits { memory, tasks, files, real_time } = row.limits;

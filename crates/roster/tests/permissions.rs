@@ -9,7 +9,10 @@ use ipc::{
 };
 use roster::Daemon;
 use schema::rpc::{auth_service, power_service};
-use schema::v1alpha1::{Event, PowerGetStateRequest, PowerGetStateResponse, VerifyTokenRequest};
+use schema::v1alpha1::{
+    Event, ListAccountNamesRequest, ListAccountNamesResponse, PowerGetStateRequest, PowerGetStateResponse,
+    VerifyTokenRequest,
+};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -123,6 +126,25 @@ async fn calls_go_along_the_graph_only() {
     let refused =
         soon(powermgr.call(auth_service::VERIFY_TOKEN, &VerifyTokenRequest::default(), &context)).await;
     let text = "the bus does not permit powermgr to call AuthService.VerifyToken";
+    assert_eq!(refused, Err(Status::internal(text)));
+}
+
+#[tokio::test]
+async fn who_asks_a_single_method_calls_no_other() {
+    let world = World::start().await;
+    let mut users = world.get("usermgr").serve(&["AuthService"]).await.unwrap();
+    let eventlog = world.get("eventlog");
+    let context = CallContext::new().with_timeout(LONG);
+    let call = tokio::spawn({
+        let (eventlog, context) = (eventlog.clone(), context.clone());
+        async move { eventlog.call(auth_service::LIST_ACCOUNT_NAMES, &ListAccountNamesRequest {}, &context).await }
+    });
+    let asked = soon(users.next()).await.unwrap();
+    asked.reply(&ListAccountNamesResponse::default()).await;
+    soon(call).await.unwrap().unwrap();
+    let refused =
+        soon(eventlog.call(auth_service::VERIFY_TOKEN, &VerifyTokenRequest::default(), &context)).await;
+    let text = "the bus does not permit eventlog to call AuthService.VerifyToken";
     assert_eq!(refused, Err(Status::internal(text)));
 }
 
