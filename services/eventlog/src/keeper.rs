@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ipc::{Client, LogEntry, Status};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use units::Lasting;
 
@@ -31,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) state: watch::Sender<State>,
     /// For who reads on: how far the log goes.
     pub(crate) news: watch::Sender<News>,
+    /// An account changed, or may have while the log was not followed.
+    pub(crate) accounts: Notify,
 }
 
 /// How far the log goes.
@@ -60,6 +62,7 @@ impl Shared {
             index: Mutex::default(),
             state: watch::Sender::new(State::Reading),
             news: watch::Sender::default(),
+            accounts: Notify::new(),
         }
     }
 
@@ -143,6 +146,7 @@ async fn follow(
     shared.state.send_replace(State::Known);
     known();
     shared.news.send_modify(|news| news.last = after.max(bounds.last));
+    shared.accounts.notify_one();
     let (clock, mut told) = (service::Clock::new(), Lasting::default());
     // When removing goes on, and the pause after it if that fails as well.
     let (mut resume, mut pause) = (Instant::now(), AGAIN);
@@ -182,6 +186,9 @@ async fn follow(
             None => {}
             Some(Some(Ok(entry))) => {
                 shared.add(&entry);
+                if entry.subject.starts_with("event.user.") {
+                    shared.accounts.notify_one();
+                }
                 shared.news.send_modify(|news| news.last = entry.sequence);
             }
             Some(Some(Err(status))) => return Err(status),

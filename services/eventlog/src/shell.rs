@@ -12,11 +12,11 @@ use tokio::time::Instant;
 
 use crate::keeper::{self, Shared};
 use crate::lists;
-use crate::subscriptions::{self, Command};
+use crate::subscriptions::{self, Command, Shown};
 use crate::turns::Turns;
 use crate::{Config, Error};
 
-/// Calls about subscriptions that wait.
+/// Changes of subscriptions that wait.
 const COMMANDS: usize = 32;
 /// How long the order to stop waits for what is still to be stored. The operator gives a daemon 2 s.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -34,6 +34,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
     // Dropped with the loop, and ends with it.
     let mut keeper = JoinSet::new();
     keeper.spawn(keeper::keep(Arc::clone(&shared)));
+    let shown = Arc::new(Shown::new(&config.subscriptions));
     let (commands, waiting) = mpsc::channel(COMMANDS);
     let (stop, stopped) = oneshot::channel();
     // As the keeper.
@@ -41,6 +42,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
     owner.spawn(subscriptions::own(
         Arc::clone(&shared),
         config.subscriptions,
+        Arc::clone(&shown),
         outbox.clone(),
         waiting,
         stopped,
@@ -70,7 +72,11 @@ pub async fn run(context: Context) -> Result<(), Error> {
                         None
                     }
                     EventServiceCall::CreateEventSubscription(wanted, reply) => Some(Command::Create(wanted, reply)),
-                    EventServiceCall::ListEventSubscriptions(_, reply) => Some(Command::List(reply)),
+                    EventServiceCall::ListEventSubscriptions(_, reply) => {
+                        let by = reply.context().principal.clone().unwrap_or_default();
+                        outbox.answer(reply, shown.list(&by));
+                        None
+                    }
                     EventServiceCall::UpdateEventSubscription(wanted, reply) => Some(Command::Update(wanted, reply)),
                     EventServiceCall::DeleteEventSubscription(wanted, reply) => Some(Command::Delete(wanted, reply)),
                     EventServiceCall::SendTestEvent(wanted, reply) => Some(Command::Test(wanted, reply)),

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use busd::testing::Way;
-use ipc::{CallContext, Code, EventBuilder, Principal, Status};
+use ipc::{CallContext, Code, EventBuilder, Json, Principal, Request, Status};
 use schema::Method;
 use schema::rpc::event_service as rpc;
+use schema::server::AuthServiceCall;
 use schema::v1alpha1 as v1;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -124,9 +125,10 @@ impl Bench {
 
     /// One whose destinations may be here.
     async fn local() -> Self {
-        Self::start(
-            serde_json::json!({"allow_local": true, "retry_interval_ms": 50, "per_account": 2, "total": 3}),
-        )
+        Self::start(serde_json::json!({
+            "allow_local": true, "retry_interval_ms": 50, "per_account": 2, "total": 3,
+            "kept_for_administrators": 0,
+        }))
         .await
     }
 
@@ -406,13 +408,175 @@ async fn a_change_that_was_confirmed_by_a_look_is_not_undone_for_an_earlier_one_
     // The answer is lost; the store is asked, and has it.
     bench.way.hold_at("$KV.subscriptions.s.");
     let release = async {
-        // An answer to a write is waited for 5 s.
-        tokio::time::sleep(Duration::from_secs(7)).await;
+        // An answer to a write is waited for 5 s, and after 7 s the client is told that the outcome is not known.
+        tokio::time::sleep(Duration::from_secs(6)).await;
         bench.way.release();
     };
     tokio::join!(change("second"), release).0.expect("changed");
     daemon.stop().await;
     let daemon = bench.daemon().await;
     assert_eq!(bench.list("admin").await[0].context, "second");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn places_are_left_for_administrators() {
+    let settings = serde_json::json!({"allow_local": true, "total": 3, "kept_for_administrators": 1});
+    let bench = Bench::start(settings).await;
+    let daemon = bench.daemon().await;
+    for by in ["olga", "rita"] {
+        bench.subscribe(to(1), by).await.expect("a subscription");
+    }
+    let full = bench.subscribe(to(1), "sven").await.expect_err("the last one is kept");
+    assert_eq!((full.code, full.reason().as_str()), (Code::ResourceExhausted, "TOO_MANY_SUBSCRIPTIONS"));
+    bench.subscribe(to(1), "admin").await.expect("a subscription");
+    assert_eq!(bench.subscribe(to(1), "admin").await.expect_err("three").code, Code::ResourceExhausted);
+    daemon.stop().await;
+}
+
+/// Answers which accounts there are, as usermgr does.
+struct Accounts {
+    there: Arc<Mutex<Vec<v1::AccountName>>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Accounts {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Accounts {
+    async fn serve(bench: &Bench, names: &[&str]) -> Self {
+        let account = |name: &&str| v1::AccountName {
+            id: format!("id-of-{name}"),
+            username: (*name).to_owned(),
+            role: "Operator".into(),
+            enabled: true,
+            ..v1::AccountName::default()
+        };
+        let there = Arc::new(Mutex::new(names.iter().map(account).collect::<Vec<_>>()));
+        let usermgr = bench.on.bus.client("usermgr").await;
+        let mut calls = usermgr.calls::<AuthServiceCall<Request>>().await.expect("calls");
+        usermgr.flush().await.expect("flushed");
+        let accounts = Arc::clone(&there);
+        let task = tokio::spawn(async move {
+            while let Some(call) = calls.next().await {
+                let AuthServiceCall::ListAccountNames(_, reply) = call else { continue };
+                let accounts = accounts.lock().expect("a lock").clone();
+                reply.send(Ok(v1::ListAccountNamesResponse { accounts })).await;
+            }
+        });
+        Self { there, task }
+    }
+
+    /// Changes one of them; `None`: it is gone.
+    fn change(&self, name: &str, change: Option<fn(&mut v1::AccountName)>) {
+        let mut there = self.there.lock().expect("a lock");
+        match change {
+            Some(change) => there.iter_mut().filter(|account| account.username == name).for_each(change),
+            None => there.retain(|account| account.username != name),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_subscription_ends_with_the_rights_of_its_account_whatever_became_of_the_event() {
+    let bench = Bench::start(serde_json::json!({"allow_local": true})).await;
+    let accounts = Accounts::serve(&bench, &["admin", "olga", "rita", "sven"]).await;
+    let daemon = bench.daemon().await;
+    for by in ["admin", "olga", "rita", "sven"] {
+        bench.subscribe(to(1), by).await.expect("a subscription");
+    }
+    // An account changes: it is asked what the change was.
+    accounts.change("olga", Some(|account| account.enabled = false));
+    let event = EventBuilder::new("usermgr", "user", "id-of-olga", "updated").at(SystemTime::now());
+    bench.on.client.publish_event(&event).await.expect("published");
+    let users = async || {
+        let mut users: Vec<_> = bench.list("admin").await.into_iter().map(|of| of.username).collect();
+        users.sort();
+        users
+    };
+    until("olga's has ended", async || users().await == ["admin", "rita", "sven"]).await;
+    // What happens while the daemon is away, and is told nobody.
+    daemon.stop().await;
+    accounts.change("rita", None);
+    accounts.change("sven", Some(|account| account.role = "ReadOnly".into()));
+    let daemon = bench.daemon().await;
+    until("theirs have ended", async || users().await == ["admin"]).await;
+    daemon.stop().await;
+    // It is for good, also while nobody can be asked.
+    drop(accounts);
+    let daemon = bench.daemon().await;
+    assert_eq!(users().await, ["admin"]);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_resume_that_was_answered_holds_over_a_crash_and_one_that_was_not_stored_is_refused() {
+    let bench = Bench::local().await;
+    let daemon = bench.daemon().await;
+    let receiver = Receiver::start(0).await;
+    receiver.answer("503 Later");
+    let policy = v1::EventRetryPolicy::Suspend.into();
+    let wanted = v1::EventSubscription { retry_policy: policy, ..to(receiver.port) };
+    let made = bench.subscribe(wanted, "admin").await.expect("a subscription");
+    bench.event("host", "one").await;
+    let state = async || bench.list("admin").await[0].state();
+    let suspended = v1::EventSubscriptionState::Suspended;
+    until("it rests", async || state().await == suspended).await;
+    // That it rests is stored with an orderly end.
+    daemon.stop().await;
+    let daemon = bench.daemon().await;
+    assert_eq!(state().await, suspended);
+    let active = v1::EventSubscription {
+        id: made.id.clone(),
+        state: v1::EventSubscriptionState::Active.into(),
+        ..v1::EventSubscription::default()
+    };
+    let request = v1::UpdateEventSubscriptionRequest { subscription: Some(active), field_mask: None };
+    let context = CallContext::new().with_principal(principal("admin"));
+    bench.on.bus.takes_writes("subscriptions", false).await;
+    let refused = bench.on.client.call(rpc::UPDATE_EVENT_SUBSCRIPTION, &request, &context).await;
+    assert_eq!(refused.expect_err("it is not stored").code, Code::Unavailable);
+    assert_eq!((state().await, receiver.messages().len()), (suspended, 0), "it had no effect");
+    bench.on.bus.takes_writes("subscriptions", true).await;
+    receiver.answer("200 OK");
+    bench.call(rpc::UPDATE_EVENT_SUBSCRIPTION, &request, "admin").await.expect("resumed");
+    until("it goes on", async || receiver.messages() == ["one"]).await;
+    daemon.die().await;
+    let daemon = bench.daemon().await;
+    // How far it came was not stored by then; that it goes on was.
+    until("it goes on again", async || receiver.messages() == ["one", "one"]).await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn how_far_one_is_whose_record_does_not_read_is_kept() {
+    let bench = Bench::local().await;
+    let daemon = bench.daemon().await;
+    let receiver = Receiver::start(0).await;
+    let made = bench.subscribe(to(receiver.port), "olga").await.expect("a subscription");
+    bench.event("host", "one").await;
+    until("it is taken", async || bench.list("olga").await[0].sequence > 0).await;
+    let before = bench.list("olga").await[0].clone();
+    daemon.stop().await;
+    // Another release may have written it so.
+    let stored = bench.on.client.bucket("subscriptions").await.expect("a bucket");
+    let key = format!("s.{}", made.id);
+    let record = stored.get::<Json<serde_json::Value>>(&key).await.expect("an answer").expect("a record");
+    stored.put(&key, &Json(7_u64)).await.expect("stored");
+    let daemon = bench.daemon().await;
+    assert!(bench.list("olga").await.is_empty());
+    bench.subscribe(to(receiver.port), "rita").await.expect("a subscription");
+    bench.event("host", "two").await;
+    until("rita's is taken", async || receiver.messages() == ["one", "two"]).await;
+    daemon.stop().await;
+    stored.put(&key, &record.value).await.expect("stored");
+    let daemon = bench.daemon().await;
+    // The first goes on where it was, and not from its begin.
+    until("olga's is taken", async || receiver.messages() == ["one", "two", "two"]).await;
+    let after = bench.list("olga").await;
+    assert_eq!((after.len(), after[0].id.as_str()), (1, before.id.as_str()));
     daemon.stop().await;
 }

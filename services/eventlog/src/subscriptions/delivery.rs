@@ -56,6 +56,8 @@ pub(crate) struct Progress {
     /// The last event that was taken or passed over.
     pub sequence: u64,
     pub suspended: bool,
+    /// That the log was lost before `sequence` is still to be told: it is in no log.
+    pub owes_gap: bool,
 }
 
 /// One subscription on its way through the log.
@@ -103,8 +105,8 @@ impl Delivery {
 
     /// The log is another one, whose newest number is `last`.
     pub(crate) fn begin_anew(&mut self, last: u64) {
-        self.progress.sequence = last;
-        self.batch = Some(Batch { events: vec![gap(v1::EventGapReason::Ahead, 0, last)], upto: last });
+        (self.progress.sequence, self.progress.owes_gap) = (last, true);
+        self.batch = None;
     }
 
     /// What is to be done now, when the log's newest number is `head`.
@@ -117,6 +119,10 @@ impl Delivery {
         }
         if let Some(again) = self.again.filter(|again| *again > now) {
             return Step::Pause(again);
+        }
+        if self.batch.is_none() && self.progress.owes_gap {
+            let at = self.progress.sequence;
+            self.batch = Some(Batch { events: vec![gap(v1::EventGapReason::Ahead, 0, at)], upto: at });
         }
         if let Some(batch) = &self.batch {
             return Step::Send(batch.clone());
@@ -170,15 +176,12 @@ impl Delivery {
     ) {
         let Some(batch) = self.batch.take() else { return };
         let Err(why) = result else {
-            self.progress.sequence = batch.upto;
+            // One that is owed goes before all else.
+            (self.progress.sequence, self.progress.owes_gap) = (batch.upto, false);
             (self.failures, self.again) = (0, None);
             self.error.clear();
             return;
         };
-        // A gap of another life of the log is in no log.
-        if batch.upto == self.progress.sequence {
-            self.batch = Some(batch);
-        }
         self.failures = self.failures.saturating_add(1);
         self.error = why.chars().take(REASON_MAX).collect();
         let ends = self.failures > retry.attempts;
@@ -253,7 +256,7 @@ mod tests {
     }
 
     fn fresh(sequence: u64) -> Delivery {
-        Delivery::new("u1", Progress { sequence, suspended: false }, sequence)
+        Delivery::new("u1", Progress { sequence, ..Progress::default() }, sequence)
     }
 
     /// What a step sends.
@@ -297,7 +300,8 @@ mod tests {
 
     #[test]
     fn what_was_suspended_goes_on_where_it_was() {
-        let mut delivery = Delivery::new("u1", Progress { sequence: 3, suspended: true }, 9);
+        let suspended = Progress { sequence: 3, suspended: true, ..Progress::default() };
+        let mut delivery = Delivery::new("u1", suspended, 9);
         assert!(matches!(delivery.step(at(0), 9), Step::Rest));
         delivery.resume();
         assert!(matches!(delivery.step(at(0), 9), Step::Read(3)));
@@ -323,12 +327,37 @@ mod tests {
 
     #[test]
     fn a_log_that_began_anew_is_told_once_it_can_be() {
-        let mut delivery = Delivery::new("u1", Progress { sequence: 90, suspended: false }, 4);
+        let mut delivery = Delivery::new("u1", Progress { sequence: 90, ..Progress::default() }, 4);
         assert_eq!(ids(delivery.step(at(0), 4)), ["gap-4"]);
         delivery.sent(at(0), FOREVER, RETRY, Err("refused".into()));
         assert_eq!(ids(delivery.step(at(1000), 5)), ["gap-4"], "it is in no log, so it is kept");
         delivery.sent(at(1000), FOREVER, RETRY, Ok(()));
         assert!(matches!(delivery.step(at(1000), 5), Step::Read(4)));
+    }
+
+    #[test]
+    fn that_the_log_began_anew_is_owed_over_restarts_until_it_is_taken() {
+        let restarted = |delivery: &Delivery, last| {
+            let stored = serde_json::to_string(&delivery.progress()).unwrap();
+            Delivery::new("u1", serde_json::from_str(&stored).unwrap(), last)
+        };
+        for suspended in [false, true] {
+            let first = Progress { sequence: 90, suspended, ..Progress::default() };
+            // The log has more than it had before by the time of the second start.
+            let mut delivery = restarted(&Delivery::new("u1", first, 4), 200);
+            if suspended {
+                assert!(matches!(delivery.step(at(0), 200), Step::Rest));
+                delivery.resume();
+            }
+            assert_eq!(ids(delivery.step(at(0), 200)), ["gap-4"]);
+            delivery.sent(at(0), FOREVER, RETRY, Err("refused".into()));
+            let mut delivery = restarted(&delivery, 200);
+            assert_eq!(ids(delivery.step(at(0), 200)), ["gap-4"]);
+            delivery.sent(at(0), FOREVER, RETRY, Ok(()));
+            assert!(matches!(restarted(&delivery, 200).step(at(0), 200), Step::Read(4)));
+        }
+        let old: Progress = serde_json::from_str(r#"{"sequence":3,"suspended":true}"#).unwrap();
+        assert_eq!(old, Progress { sequence: 3, suspended: true, owes_gap: false }, "of the release before");
     }
 
     #[derive(Clone, Debug)]

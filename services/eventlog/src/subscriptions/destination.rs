@@ -3,7 +3,7 @@
 //! Who may subscribe makes the controller speak to whom he names (server-side request forgery): so it speaks to no service of its own and to nothing
 //! that only it is next to, never follows a redirect, and connects to the address that was judged.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
 /// Where to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +98,12 @@ pub(crate) fn is_elsewhere(address: IpAddr) -> bool {
     }
 }
 
+/// Whether an address is one of the controller's own: a socket can be bound to those only (ip(7), `EADDRNOTAVAIL`). They may change, so it is asked each
+/// time.
+pub(crate) fn is_own(address: IpAddr) -> bool {
+    UdpSocket::bind((address, 0)).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,6 +140,13 @@ mod tests {
         ] {
             assert!(Destination::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_controllers_own_addresses_are_known() {
+        assert!(is_own("127.0.0.1".parse().unwrap()));
+        // RFC 5737 and RFC 3849: nobody has them.
+        assert!(!is_own("192.0.2.1".parse().unwrap()) && !is_own("2001:db8::1".parse().unwrap()));
     }
 
     #[test]

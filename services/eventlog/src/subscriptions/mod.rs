@@ -1,29 +1,40 @@
 //! Events to destinations elsewhere: one owner of what is stored, and a runner for each subscription.
 //!
 //! ```text
-//!  calls ──► Owner ──► bucket `subscriptions`: `s.<id>` each, `cursors` of all, written now and then
-//!              │ one task each
-//!              └──► Runner: Delivery (pure) ──► stream EVENTS, Poster
+//!  changes ──► Owner ──► bucket `subscriptions`: `s.<id>` each, `cursors` of all, written now and then
+//!  usermgr ─────►│ one task each
+//!  lists ◄── Shown └──► Runner: Delivery (pure) ──► stream EVENTS, Poster
 //! ```
+//!
+//! One change after the other waits for the store; lists and the order to stop do not.
 
+mod accounts;
 mod delivery;
 mod destination;
 mod post;
 mod record;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ipc::{Bucket, Client, EventBuilder, Json, Outbox, Principal, Reply, StateError, Status, patiently};
+use ipc::{
+    Bucket, CallContext, Client, EventBuilder, Json, Outbox, Principal, Reply, StateError, Status, patiently,
+};
+use prost::Message;
+use schema::rpc::auth_service::LIST_ACCOUNT_NAMES;
 use schema::v1alpha1 as v1;
 use service::Clock;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval, sleep};
+use tokio::time::{Instant, interval, sleep, timeout};
 use units::{Lasting, Millis};
 
+use self::accounts::Schedule;
 use self::delivery::{Delivery, Progress, Retry, Step};
 use self::destination::Destination;
 use self::post::Poster;
@@ -44,6 +55,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 const READ: (usize, usize) = (32, 32 * 1024);
 /// The latest a runner looks again by itself.
 const LOOK_AGAIN: Millis = Millis::from_secs(60);
+/// What a change that is being stored has when the daemon stops.
+const LAST: Duration = Duration::from_millis(300);
 
 /// `[eventlog.subscriptions]`.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
@@ -57,6 +70,8 @@ pub struct Settings {
     pub total: usize,
     /// Of those, of one account.
     pub per_account: usize,
+    /// The last places are for who may configure the controller: others cannot take them all.
+    pub kept_for_administrators: usize,
     /// Attempts after the first, for policies that end.
     pub retry_attempts: u32,
     /// Pause between attempts, milliseconds.
@@ -71,16 +86,28 @@ impl Default for Settings {
             ca_file: None,
             total: 16,
             per_account: 8,
+            kept_for_administrators: 4,
             retry_attempts: 3,
             retry_interval_ms: 30_000,
         }
     }
 }
 
-/// A call about subscriptions.
+impl Settings {
+    fn retry(&self) -> Retry {
+        Retry { attempts: self.retry_attempts, interval: Millis::new(self.retry_interval_ms) }
+    }
+
+    /// Whether there is a place for one more, of an account that has `own` of the `held` ones.
+    fn has_place(&self, held: usize, own: usize, is_administrator: bool) -> bool {
+        let kept = if is_administrator { 0 } else { self.kept_for_administrators };
+        held.saturating_add(kept) < self.total && own < self.per_account
+    }
+}
+
+/// A call that changes subscriptions.
 pub(crate) enum Command {
     Create(v1::CreateEventSubscriptionRequest, Reply<v1::CreateEventSubscriptionResponse>),
-    List(Reply<v1::ListEventSubscriptionsResponse>),
     Update(v1::UpdateEventSubscriptionRequest, Reply<v1::UpdateEventSubscriptionResponse>),
     Delete(v1::DeleteEventSubscriptionRequest, Reply<v1::DeleteEventSubscriptionResponse>),
     Test(v1::SendTestEventRequest, Reply<v1::SendTestEventResponse>),
@@ -91,11 +118,44 @@ impl Command {
     pub(crate) fn refuse(self, status: Status, outbox: &Outbox) {
         match self {
             Self::Create(_, reply) => outbox.answer(reply, Err(status)),
-            Self::List(reply) => outbox.answer(reply, Err(status)),
             Self::Update(_, reply) => outbox.answer(reply, Err(status)),
             Self::Delete(_, reply) => outbox.answer(reply, Err(status)),
             Self::Test(_, reply) => outbox.answer(reply, Err(status)),
         }
+    }
+
+    /// Whether its caller has stopped waiting: while it waited for a store that is slow.
+    fn is_over(&self) -> bool {
+        match self {
+            Self::Create(_, reply) => reply.context().is_over(),
+            Self::Update(_, reply) => reply.context().is_over(),
+            Self::Delete(_, reply) => reply.context().is_over(),
+            Self::Test(_, reply) => reply.context().is_over(),
+        }
+    }
+}
+
+/// What lists show, whatever the owner waits for.
+pub(crate) struct Shown {
+    held: Mutex<Result<Vec<Arc<Subscription>>, Status>>,
+    retry: Retry,
+}
+
+impl Shown {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let reading = Status::unavailable("event subscriptions are being read from the store");
+        Self { held: Mutex::new(Err(reading)), retry: settings.retry() }
+    }
+
+    /// Those that the caller may see.
+    pub(crate) fn list(&self, by: &Principal) -> Result<v1::ListEventSubscriptionsResponse, Status> {
+        let held = lock(&self.held).clone()?;
+        let own = held.iter().filter(|subscription| may(by, subscription));
+        Ok(v1::ListEventSubscriptionsResponse {
+            subscriptions: own.map(|subscription| subscription.shown()).collect(),
+            retry_attempts: self.retry.attempts,
+            retry_interval_ms: self.retry.interval.get(),
+        })
     }
 }
 
@@ -123,20 +183,40 @@ struct Held {
     task: tokio::task::AbortHandle,
 }
 
-/// Serves calls about subscriptions, and keeps them going, until `stop` says so.
+/// What was stored.
+struct Loaded {
+    bucket: Bucket,
+    records: Vec<(String, Record)>,
+    /// Those that could not be read.
+    unread: Vec<String>,
+    cursors: BTreeMap<String, Progress>,
+    /// The log's newest number.
+    last: u64,
+}
+
+/// What the owner does, one after the other.
+enum Work {
+    Save,
+    Answer(Box<Command>),
+    /// One has come to its end.
+    Ended(String, &'static str),
+    /// There are these accounts; there were these subscriptions when it was asked.
+    Judge(Vec<String>, Vec<v1::AccountName>),
+}
+
+/// Changes subscriptions, and keeps them going, until `stop` says so.
 pub(crate) async fn own(
     shared: Arc<Shared>,
     settings: Settings,
+    shown: Arc<Shown>,
     outbox: Outbox,
     mut commands: mpsc::Receiver<Command>,
     mut stop: oneshot::Receiver<()>,
 ) {
     let clock = Clock::new();
     let poster = Arc::new(Poster::new(settings.allow_local, settings.ca_file.clone()));
-    let retry =
-        Retry { attempts: settings.retry_attempts, interval: Millis::new(settings.retry_interval_ms) };
     let mut failing = Lasting::default();
-    let (bucket, records, cursors, last) = loop {
+    let loaded = loop {
         let loading = tokio::select! {
             _ = &mut stop => return,
             loaded = load(&shared.bus) => match loaded {
@@ -147,6 +227,7 @@ pub(crate) async fn own(
         if failing.fails(clock.now()).is_some() {
             tracing::warn!(status = %loading, "cannot read event subscriptions");
         }
+        *lock(&shown.held) = Err(loading.clone());
         let until = Instant::now() + AGAIN;
         loop {
             tokio::select! {
@@ -159,54 +240,87 @@ pub(crate) async fn own(
             }
         }
     };
-    let mut owner = Owner {
-        shared,
-        clock,
-        poster,
-        retry,
-        settings,
-        bucket,
-        saved: cursors.clone(),
-        held: BTreeMap::new(),
-        doubtful: BTreeMap::new(),
-        running: JoinSet::new(),
-        failing: Lasting::default(),
-    };
-    for (id, record) in records {
-        // Where it began counts until it has come on: after a loss of the log the numbers begin anew.
-        let first = Progress { sequence: record.begin, ..Progress::default() };
-        let progress = cursors.get(&id).copied().unwrap_or(first);
-        owner.begin(id, record, progress, last);
-    }
+    let mut owner = Owner::new(shared, clock, poster, settings, shown, loaded);
     let mut save = interval(SAVE_EVERY);
+    let (mut schedule, mut asking) = (Schedule::new(clock.now()), JoinSet::new());
+    let (shared, anew) = (Arc::clone(&owner.shared), Arc::clone(&owner.anew));
     loop {
-        tokio::select! {
+        let work = tokio::select! {
             _ = &mut stop => break,
-            _ = save.tick() => owner.save().await,
-            Some(ended) = owner.running.join_next() => if let Ok((id, why)) = ended {
-                owner.end(id, why).await;
+            _ = save.tick() => Work::Save,
+            () = anew.notified() => Work::Save,
+            () = shared.accounts.notified() => {
+                schedule.changed(clock.now());
+                continue;
+            }
+            () = clock.sleep_until(schedule.due()) => {
+                schedule.asked();
+                asking.spawn(ask(shared.bus.clone(), owner.held.keys().cloned().collect()));
+                continue;
+            }
+            Some(answer) = asking.join_next() => {
+                let answer = answer.ok().and_then(|(asked, answer)| Some((asked, answer?)));
+                schedule.answered(clock.now(), answer.is_some());
+                match answer {
+                    Some((asked, accounts)) => Work::Judge(asked, accounts),
+                    None => continue,
+                }
+            }
+            Some(ended) = owner.running.join_next() => match ended {
+                Ok((id, why)) => Work::Ended(id, why),
+                Err(_) => continue,
             },
             command = commands.recv() => match command {
-                Some(command) => owner.answer(command).await,
+                Some(command) if command.is_over() => {
+                    let late = Status::deadline_exceeded("the store did not answer in time: nothing was changed");
+                    command.refuse(late, &outbox);
+                    continue;
+                }
+                Some(command) => Work::Answer(Box::new(command)),
                 None => break,
             },
+        };
+        let mut work = pin!(owner.work(work));
+        let stops = tokio::select! {
+            () = &mut work => false,
+            _ = &mut stop => true,
+        };
+        if stops {
+            let _ = timeout(LAST, work).await;
+            break;
         }
+    }
+    commands.close();
+    while let Ok(command) = commands.try_recv() {
+        command.refuse(Status::unavailable("eventlog stops: nothing was changed"), &outbox);
     }
     owner.running.shutdown().await;
     owner.save().await;
 }
 
+/// Asks usermgr which accounts there are; `None`: it does not say.
+async fn ask(bus: Client, asked: Vec<String>) -> (Vec<String>, Option<Vec<v1::AccountName>>) {
+    match bus.call(LIST_ACCOUNT_NAMES, &v1::ListAccountNamesRequest {}, &CallContext::new()).await {
+        Ok(answer) => (asked, Some(answer.accounts)),
+        Err(status) => {
+            tracing::debug!(%status, "cannot read accounts of event subscriptions: retrying every 30 s");
+            (asked, None)
+        }
+    }
+}
+
 /// What is stored, and the log's newest number.
-async fn load(
-    bus: &Client,
-) -> Result<(Bucket, Vec<(String, Record)>, BTreeMap<String, Progress>, u64), Status> {
+async fn load(bus: &Client) -> Result<Loaded, Status> {
     let bucket = bus.bucket(BUCKET).await?;
-    let mut records = Vec::new();
+    let (mut records, mut unread) = (Vec::new(), Vec::new());
     for (id, read) in bucket.all_under::<Json<Record>>(PREFIX).await? {
         match read {
             Ok(entry) => records.push((id, entry.value.0)),
             // It stays where it is: the medium may give it again, and another release may be able to read it.
-            Err(error) => tracing::warn!(%error, "cannot read event subscription"),
+            Err(error) => {
+                tracing::warn!(%error, "cannot read event subscription");
+                unread.push(id);
+            }
         }
     }
     let cursors = match patiently(CURSORS, || bucket.get::<Json<BTreeMap<String, Progress>>>(CURSORS)).await {
@@ -219,7 +333,7 @@ async fn load(
         Err(error) => return Err(error.into()),
     };
     let last = bus.event_log().bounds().await?.last;
-    Ok((bucket, records, cursors, last))
+    Ok(Loaded { bucket, records, unread, cursors, last })
 }
 
 struct Owner {
@@ -229,16 +343,79 @@ struct Owner {
     retry: Retry,
     settings: Settings,
     bucket: Bucket,
+    shown: Arc<Shown>,
     held: BTreeMap<String, Held>,
-    /// As it was written last.
-    saved: BTreeMap<String, Progress>,
+    /// How far those are whose record could not be read: it may be read again.
+    unread: BTreeMap<String, Progress>,
+    /// As it was written last; `None`: it is not known what was.
+    saved: Option<BTreeMap<String, Progress>>,
     /// Keys of which the store did not say what became of them, and what shall be there.
     doubtful: BTreeMap<String, Option<Record>>,
     running: JoinSet<(String, &'static str)>,
+    /// The log began anew for one of them: that is stored at once, as the numbers of the new one may come to where they were before.
+    anew: Arc<Notify>,
     failing: Lasting,
 }
 
 impl Owner {
+    fn new(
+        shared: Arc<Shared>,
+        clock: Clock,
+        poster: Arc<Poster>,
+        settings: Settings,
+        shown: Arc<Shown>,
+        Loaded { bucket, records, unread, cursors, last }: Loaded,
+    ) -> Self {
+        let kept = unread.into_iter().filter_map(|id| Some((id.clone(), *cursors.get(&id)?)));
+        let mut owner = Self {
+            shared,
+            clock,
+            poster,
+            retry: settings.retry(),
+            settings,
+            bucket,
+            shown,
+            held: BTreeMap::new(),
+            unread: kept.collect(),
+            saved: Some(cursors.clone()),
+            doubtful: BTreeMap::new(),
+            running: JoinSet::new(),
+            anew: Arc::default(),
+            failing: Lasting::default(),
+        };
+        for (id, record) in records {
+            // Where it began counts until it has come on: after a loss of the log the numbers begin anew.
+            let first = Progress { sequence: record.begin, ..Progress::default() };
+            let progress = cursors.get(&id).copied().unwrap_or(first);
+            owner.begin(id, record, progress, last);
+        }
+        owner.show();
+        owner
+    }
+
+    async fn work(&mut self, work: Work) {
+        match work {
+            Work::Save => self.save().await,
+            Work::Answer(command) => self.answer(*command).await,
+            Work::Ended(id, why) => self.end(id, why).await,
+            Work::Judge(asked, accounts) => {
+                for id in asked {
+                    let Some(held) = self.held.get(&id) else { continue };
+                    let why = accounts::end(&lock(&held.subscription.record).user_id, &accounts);
+                    if let Some(why) = why {
+                        self.end(id, why).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Shows those that there are to who lists them.
+    fn show(&self) {
+        let held = self.held.values().map(|held| Arc::clone(&held.subscription));
+        *lock(&self.shown.held) = Ok(held.collect());
+    }
+
     fn begin(&mut self, id: String, record: Record, progress: Progress, last: u64) {
         let delivery = Delivery::new(&record.user_id, progress, last);
         let (filters, to) = (record.filters(), Destination::parse(&record.destination));
@@ -256,6 +433,7 @@ impl Owner {
             poster: Arc::clone(&self.poster),
             clock: self.clock,
             retry: self.retry,
+            anew: Arc::clone(&self.anew),
         };
         let name = id.clone();
         let task = self.running.spawn(async move { (name, runner.run().await) });
@@ -266,28 +444,15 @@ impl Owner {
         match command {
             Command::Create(request, reply) => {
                 let by = reply.context().principal.clone().unwrap_or_default();
-                let answer = self.create(request, &by).await;
-                reply.send(answer).await;
-            }
-            Command::List(reply) => {
-                let by = reply.context().principal.clone().unwrap_or_default();
-                let own = self.held.values().filter(|held| may(&by, held));
-                let answer = v1::ListEventSubscriptionsResponse {
-                    subscriptions: own.map(|held| held.subscription.shown()).collect(),
-                    retry_attempts: self.retry.attempts,
-                    retry_interval_ms: self.retry.interval.get(),
-                };
-                reply.send(Ok(answer)).await;
+                settle(reply, self.create(request, &by)).await;
             }
             Command::Update(request, reply) => {
                 let by = reply.context().principal.clone().unwrap_or_default();
-                let answer = self.update(request, &by).await;
-                reply.send(answer).await;
+                settle(reply, self.update(request, &by)).await;
             }
             Command::Delete(request, reply) => {
                 let by = reply.context().principal.clone().unwrap_or_default();
-                let answer = self.delete(&request.id, &by).await;
-                reply.send(answer).await;
+                settle(reply, self.delete(&request.id, &by)).await;
             }
             Command::Test(request, reply) => {
                 let context = reply.context();
@@ -315,10 +480,12 @@ impl Owner {
         let mut record = Record::new(request.subscription.unwrap_or_default(), &self.poster, by)?;
         let own =
             self.held.values().filter(|held| lock(&held.subscription.record).user_id == by.user_id).count();
-        if self.held.len() >= self.settings.total || own >= self.settings.per_account {
+        let is_administrator = by.may(v1::Privilege::ConfigureManager);
+        if !self.settings.has_place(self.held.len(), own, is_administrator) {
+            let Settings { total, per_account, kept_for_administrators, .. } = &self.settings;
             let text = format!(
-                "there may be {} subscriptions, {} of one account",
-                self.settings.total, self.settings.per_account
+                "there may be {total} subscriptions, {per_account} of one account; \
+                 {kept_for_administrators} places are kept for who may configure the controller"
             );
             return Err(Status::resource_exhausted(text).with_reason("TOO_MANY_SUBSCRIPTIONS"));
         }
@@ -330,8 +497,9 @@ impl Owner {
         let last = self.shared.bus.event_log().bounds().await?.last;
         record.begin = last;
         self.store(&id, Some(&record), None).await?;
-        let progress = Progress { sequence: last, suspended: false };
+        let progress = Progress { sequence: last, ..Progress::default() };
         self.begin(id.clone(), record, progress, last);
+        self.show();
         let subscription = self.held.get(&id).map(|held| held.subscription.shown());
         Ok(v1::CreateEventSubscriptionResponse { subscription })
     }
@@ -346,13 +514,20 @@ impl Owner {
         let mask = request.field_mask.as_ref().map(|mask| mask.paths.as_slice());
         let old = lock(&subscription.record).clone();
         let (new, resumed) = old.changed(&wanted, mask)?;
+        if resumed && lock(&subscription.delivery).progress().suspended {
+            // Stored before anything is changed: what is answered holds over a crash.
+            let mut positions = self.positions();
+            if let Some(position) = positions.get_mut(&subscription.id) {
+                position.suspended = false;
+            }
+            self.write(positions).await.map_err(unknown)?;
+        }
         if new != old {
             self.store(&subscription.id, Some(&new), Some(&old)).await?;
             *lock(&subscription.record) = new;
         }
         if resumed {
             lock(&subscription.delivery).resume();
-            self.save().await;
         }
         subscription.wake.notify_one();
         Ok(v1::UpdateEventSubscriptionResponse { subscription: Some(subscription.shown()) })
@@ -369,12 +544,15 @@ impl Owner {
         if let Some(held) = self.held.remove(id) {
             held.task.abort();
         }
+        self.show();
         Ok(v1::DeleteEventSubscriptionResponse {})
     }
 
     /// Takes one away that has come to its end.
     async fn end(&mut self, id: String, why: &'static str) {
         let Some(held) = self.held.remove(&id) else { return };
+        held.task.abort();
+        self.show();
         let destination = lock(&held.subscription.record).destination.clone();
         tracing::info!(subscription = id, destination, why, "event subscription ended");
         if self.store(&id, None, None).await.is_err() {
@@ -384,7 +562,7 @@ impl Owner {
 
     fn find(&self, id: &str, by: &Principal) -> Result<Arc<Subscription>, Status> {
         // Another's is not told from none.
-        let held = self.held.get(id).filter(|held| may(by, held));
+        let held = self.held.get(id).filter(|held| may(by, &held.subscription));
         let held = held.ok_or_else(|| Status::not_found(format!("there is no event subscription {id}")))?;
         Ok(Arc::clone(&held.subscription))
     }
@@ -412,30 +590,43 @@ impl Owner {
                 }
                 Ok(_) | Err(_) => {
                     self.doubtful.insert(key, old.cloned());
-                    let text = format!("whether the store has it is not known, and it is put back: {error}");
-                    return Err(Status::unavailable(text).with_reason(ipc::OUTCOME_UNKNOWN));
+                    return Err(unknown(error));
                 }
             }
         }
         Err(error.into())
     }
 
+    /// How far all of them are.
+    fn positions(&self) -> BTreeMap<String, Progress> {
+        let progress = |held: &Held| lock(&held.subscription.delivery).progress();
+        let held = self.held.iter().map(|(id, held)| (id.clone(), progress(held)));
+        self.unread.clone().into_iter().chain(held).collect()
+    }
+
+    async fn write(&mut self, positions: BTreeMap<String, Progress>) -> Result<(), StateError> {
+        // Until there is an answer either of the two may be stored.
+        self.saved = None;
+        self.bucket.put(CURSORS, &Json(positions.clone())).await?;
+        self.saved = Some(positions);
+        Ok(())
+    }
+
     /// Writes how far they are, if that has changed.
     async fn save(&mut self) {
         for (key, record) in self.doubtful.clone() {
-            if put(&self.bucket, &key, record.as_ref()).await.is_ok() {
-                self.doubtful.remove(&key);
+            // One that is silent to the first is not waited for with each.
+            if put(&self.bucket, &key, record.as_ref()).await.is_err() {
+                break;
             }
+            self.doubtful.remove(&key);
         }
-        let progress = |held: &Held| lock(&held.subscription.delivery).progress();
-        let now: BTreeMap<String, Progress> =
-            self.held.iter().map(|(id, held)| (id.clone(), progress(held))).collect();
-        if now == self.saved {
+        let now = self.positions();
+        if self.saved.as_ref() == Some(&now) {
             return;
         }
-        match self.bucket.put(CURSORS, &Json(now.clone())).await {
-            Ok(_) => {
-                self.saved = now;
+        match self.write(now).await {
+            Ok(()) => {
                 if let Some(said) = self.failing.works(self.clock.now()) {
                     tracing::info!(times = said.times, lasted = %said.lasts, "positions of event subscriptions stored again");
                 }
@@ -449,6 +640,14 @@ impl Owner {
     }
 }
 
+/// Answers a change; while the store is silent, that its outcome is not known.
+async fn settle<M: Message>(reply: Reply<M>, change: impl Future<Output = Result<M, Status>>) {
+    let (reply, answer) = reply.until_known(change).await;
+    if let Some(reply) = reply {
+        reply.send(answer).await;
+    }
+}
+
 async fn put(bucket: &Bucket, key: &str, record: Option<&Record>) -> Result<(), StateError> {
     match record {
         Some(record) => bucket.put(key, &Json(record.clone())).await.map(drop),
@@ -457,9 +656,20 @@ async fn put(bucket: &Bucket, key: &str, record: Option<&Record>) -> Result<(), 
     }
 }
 
+/// What is said of a change of which the store did not say whether it has it; it is put back then.
+fn unknown(error: StateError) -> Status {
+    match error {
+        error @ (StateError::Full { .. } | StateError::TooLarge { .. }) => error.into(),
+        error => {
+            let text = format!("whether the store has it is not known, and it is put back: {error}");
+            Status::unavailable(text).with_reason(ipc::OUTCOME_UNKNOWN)
+        }
+    }
+}
+
 /// Whether it is the caller's own, or any is.
-fn may(by: &Principal, held: &Held) -> bool {
-    by.may(v1::Privilege::ConfigureManager) || lock(&held.subscription.record).user_id == by.user_id
+fn may(by: &Principal, subscription: &Subscription) -> bool {
+    by.may(v1::Privilege::ConfigureManager) || lock(&subscription.record).user_id == by.user_id
 }
 
 /// Sends what one subscription asks for.
@@ -472,6 +682,7 @@ struct Runner {
     poster: Arc<Poster>,
     clock: Clock,
     retry: Retry,
+    anew: Arc<Notify>,
 }
 
 impl Runner {
@@ -488,6 +699,7 @@ impl Runner {
                 if now_life != life {
                     life = now_life;
                     delivery.begin_anew(last);
+                    self.anew.notify_one();
                 }
                 // Until the log has been read once nobody knows its end.
                 if known { delivery.step(self.clock.now(), last) } else { Step::News }

@@ -14,12 +14,14 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 
-use super::destination::{Destination, is_elsewhere};
+use super::destination::{Destination, is_elsewhere, is_own};
 
 /// All of it: name, connection, TLS, body and answer.
 const WITHIN: Duration = Duration::from_secs(15);
 /// Addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 4;
+/// How long one of them may be silent while there is another: the question is asked twice in that (RFC 6298 2), and four leave some time for the answer.
+const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 /// What is read of an answer.
 const ANSWER_MAX: usize = 8 * 1024;
 
@@ -42,7 +44,8 @@ impl Poster {
         // RFC 6761 6.3.
         let name = destination.host.trim_end_matches('.').to_ascii_lowercase();
         let is_local_name = name == "localhost" || name.ends_with(".localhost");
-        self.allow_local || !is_local_name && destination.address().is_none_or(is_elsewhere)
+        let is_fine = |address| is_elsewhere(address) && !is_own(address);
+        self.allow_local || !is_local_name && destination.address().is_none_or(is_fine)
     }
 
     /// Sends a body.
@@ -80,19 +83,46 @@ impl Poster {
                 .map_err(|error| format!("its name was not found: {error}"))?
                 .collect(),
         };
-        let mut why = "its name has no address".to_owned();
-        for address in found.into_iter().take(ADDRESSES_MAX) {
-            if !self.allow_local && !is_elsewhere(address.ip()) {
-                why = format!("{} is an address of the controller itself or of its link", address.ip());
-                continue;
-            }
-            match TcpStream::connect(address).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => why = format!("cannot connect: {error}"),
-            }
-        }
-        Err(why)
+        let tried = found.get(..ADDRESSES_MAX).unwrap_or(&found);
+        let allow_local = self.allow_local;
+        first_of(tried, |address| connect_to(address, allow_local)).await
     }
+}
+
+/// The first of these addresses that takes a connection, in order; the last one has what is left of the time.
+async fn first_of<T, F>(addresses: &[SocketAddr], connect: impl Fn(SocketAddr) -> F) -> Result<T, String>
+where
+    F: Future<Output = Result<T, String>>,
+{
+    let mut why = "its name has no address".to_owned();
+    for (nth, address) in addresses.iter().enumerate() {
+        let is_last = nth + 1 == addresses.len();
+        let connected = if is_last {
+            connect(*address).await
+        } else {
+            let silent = || format!("{} did not answer within {} s", address.ip(), CONNECT_WITHIN.as_secs());
+            tokio::time::timeout(CONNECT_WITHIN, connect(*address)).await.unwrap_or_else(|_| Err(silent()))
+        };
+        match connected {
+            Ok(stream) => return Ok(stream),
+            Err(error) => why = error,
+        }
+    }
+    Err(why)
+}
+
+async fn connect_to(address: SocketAddr, allow_local: bool) -> Result<TcpStream, String> {
+    let own = || format!("{} is an address of the controller itself or of its link", address.ip());
+    if !allow_local && (!is_elsewhere(address.ip()) || is_own(address.ip())) {
+        return Err(own());
+    }
+    let broke = |error: std::io::Error| format!("cannot connect: {error}");
+    let stream = TcpStream::connect(address).await.map_err(broke)?;
+    // Who came from where it went never left the machine.
+    if !allow_local && stream.local_addr().map_err(broke)?.ip() == address.ip() {
+        return Err(own());
+    }
+    Ok(stream)
 }
 
 async fn speak(
@@ -256,5 +286,53 @@ mod tests {
             assert!(!may(false, text) && may(true, text), "{text}");
         }
         assert!(may(false, "http://192.0.2.1/") && may(false, "https://collector.example/"));
+    }
+
+    #[tokio::test]
+    async fn an_address_of_the_controller_that_others_reach_is_refused_as_well() {
+        // Which address it would be reached from; nothing is sent.
+        let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+        let routed = socket.connect("192.0.2.1:9").and_then(|()| socket.local_addr());
+        let Some(own) = routed.ok().map(|own| own.ip()).filter(|own| is_elsewhere(*own)) else {
+            eprintln!("SKIP: this machine has no address that others reach");
+            return;
+        };
+        let to = Destination::parse(&format!("http://{own}:9/")).unwrap();
+        let poster = Poster::new(false, None);
+        assert!(!poster.may(&to), "{own}");
+        let why = poster.post(&to, true, b"{}").await.unwrap_err();
+        assert!(why.contains("of the controller itself"), "{why}");
+        let why = Poster::new(true, None).post(&to, true, b"{}").await.unwrap_err();
+        assert!(!why.contains("of the controller itself"), "{why}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_is_silent_leaves_time_for_the_next() {
+        let addresses: Vec<SocketAddr> =
+            (1..=4).map(|n| format!("192.0.2.{n}:80").parse().unwrap()).collect();
+        let answers = |which: usize| {
+            let addresses = &addresses;
+            move |address: SocketAddr| {
+                let answers = addresses.get(which) == Some(&address);
+                async move {
+                    if !answers {
+                        std::future::pending::<()>().await;
+                    }
+                    Ok::<_, String>(address)
+                }
+            }
+        };
+        for which in 0..4 {
+            let begun = tokio::time::Instant::now();
+            let found = tokio::time::timeout(WITHIN, first_of(&addresses, answers(which))).await;
+            assert_eq!(found.unwrap().unwrap(), addresses[which]);
+            assert_eq!(begun.elapsed(), CONNECT_WITHIN * u32::try_from(which).unwrap());
+        }
+        // What refuses costs no time, and the last one that failed is told.
+        let refused =
+            first_of(&addresses, |address| async move { Err::<(), _>(format!("{address} refused")) }).await;
+        assert_eq!(refused.unwrap_err(), "192.0.2.4:80 refused");
+        let none = first_of(&[], |_| async { Ok(()) }).await;
+        assert!(none.unwrap_err().contains("no address"));
     }
 }
