@@ -195,8 +195,8 @@ impl Sensors {
         self.of.get(sensor).copied().flatten()
     }
 
-    /// Reads these sensors of a bus, those named in `limits` with their limits. Ends within `within` of each other whatever the bus does: what
-    /// was not read then has [`Fault::TimedOut`], and is not read later.
+    /// Reads these sensors of a bus, and then the limits of those named in `limits` that gave a value: no value waits for them. Ends within `within`
+    /// of each other whatever the bus does: what was not read then has [`Fault::TimedOut`], and is not read later.
     pub fn read(
         &mut self,
         bus: usize,
@@ -254,12 +254,31 @@ impl Bus {
                 }
                 let Some(at) = inner.sensors.iter().position(|known| *known == sensor) else { continue };
                 let value = inner.bus.read(at);
-                let limits = (value.is_ok() && limits.contains(&sensor)).then(|| inner.bus.limits(at));
                 if stop.load(Ordering::Acquire) {
                     break;
                 }
-                let sampled = Sampled { sensor, value, limits };
+                let sampled = Sampled { sensor, value, limits: None };
                 into.lock().unwrap_or_else(PoisonError::into_inner).push(sampled);
+            }
+            for sensor in limits {
+                if stop.load(Ordering::Acquire) {
+                    break;
+                }
+                let Some(at) = inner.sensors.iter().position(|known| *known == sensor) else { continue };
+                // Whether it gave a value, and so is there to be asked.
+                let note = |limits| {
+                    let mut read = into.lock().unwrap_or_else(PoisonError::into_inner);
+                    let gave = read.iter_mut().find(|one| one.sensor == sensor && one.value.is_ok());
+                    let is_there = gave.is_some();
+                    if let Some(sampled) = gave {
+                        sampled.limits = Some(limits);
+                    }
+                    is_there
+                };
+                // That it was asked counts, whether it answers or not.
+                if note(Err(Fault::TimedOut.into())) {
+                    note(inner.bus.limits(at));
+                }
             }
             Ok(())
         });
@@ -345,6 +364,45 @@ channel = "temp2"
         fn limits(&mut self, _: usize) -> Result<Limits, SampleError> {
             Ok(Limits::default())
         }
+    }
+
+    /// Gives values, and says nothing about its limits until it is told to.
+    #[derive(Debug)]
+    struct Silent(Receiver<()>, Sender<()>);
+
+    impl SensorBus for Silent {
+        fn read(&mut self, channel: usize) -> Result<f64, SampleError> {
+            if channel == 1 { Err(Fault::Io.into()) } else { Ok(1.0) }
+        }
+
+        fn limits(&mut self, channel: usize) -> Result<Limits, SampleError> {
+            assert_ne!(channel, 1, "what gives no value is not asked");
+            self.1.send(()).unwrap();
+            let _ = self.0.recv();
+            Ok(Limits::default())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_value_waits_for_limits() {
+        let (free, freed) = channel();
+        let (tell, told) = channel();
+        let bus = Bus::new("i2c3", Box::new(Silent(freed, tell)), vec![4, 5, 6]);
+        let mut sensors = Sensors { buses: vec![bus], of: Vec::new() };
+        let within = Duration::from_millis(200);
+        let read = tokio::spawn(sensors.read(0, vec![4, 5, 6], vec![5, 4], within));
+        // At the limits, before time goes on.
+        told.recv().unwrap();
+        let sampled = read.await.unwrap();
+        let values: Vec<_> = sampled.iter().map(|one| (one.sensor, one.value.is_ok())).collect();
+        assert_eq!(values, [(4, true), (5, false), (6, true)]);
+        let faults: Vec<_> = sampled.iter().map(|one| one.limits.as_ref().map(Result::is_err)).collect();
+        assert_eq!(faults, [Some(true), None, None], "that they were asked for counts");
+        drop(free);
+        tokio::time::resume();
+        let healed = sensors.read(0, vec![4, 6], vec![6], Duration::from_secs(20)).await;
+        assert!(healed.iter().all(|one| one.value.is_ok()), "{healed:?}");
+        assert!(healed[0].limits.is_none() && healed[1].limits.as_ref().is_some_and(Result::is_ok));
     }
 
     #[tokio::test(start_paused = true)]

@@ -34,6 +34,8 @@ const SLACK: Duration = Duration::from_millis(50);
 
 /// How often the limits of a device are asked for that cannot be read.
 const LIMIT_TRIES: u8 = 5;
+/// Of how many sensors they are asked for after one poll.
+const LIMITS_AT_ONCE: usize = 4;
 
 /// How often the limits of a sensor's device are asked for: not at all where the board states thresholds.
 fn limits_wanted(sensor: &board::Sensor) -> u8 {
@@ -285,8 +287,11 @@ impl Daemon {
 
     fn poll(&mut self, bus: usize, sensors: Vec<usize>) {
         let timeout = sensors.iter().filter_map(|index| Some(self.board.sensors.get(*index)?.timeout)).max();
-        let wanted = |index: &usize| self.limits_left.get(*index).is_some_and(|left| *left > 0);
-        let limits = sensors.iter().copied().filter(wanted).collect();
+        // Few at a time, so that a poll takes little longer for them; those first that were asked least.
+        let left = |index: &usize| self.limits_left.get(*index).copied().unwrap_or_default();
+        let mut limits: Vec<usize> = sensors.iter().copied().filter(|index| left(index) > 0).collect();
+        limits.sort_by_key(|index| std::cmp::Reverse(left(index)));
+        limits.truncate(LIMITS_AT_ONCE);
         let read = self.buses.read(bus, sensors, limits, timeout.unwrap_or_default() + SLACK);
         self.work.spawn(async move { Completion::Polled(bus, read.await) });
     }
