@@ -289,6 +289,7 @@ mod tests {
     }
 
     #[tokio::test]
+    #[allow(clippy::print_stderr, reason = "a test that cannot run says so")]
     async fn an_address_of_the_controller_that_others_reach_is_refused_as_well() {
         // Which address it would be reached from; nothing is sent.
         let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
