@@ -9,7 +9,7 @@ use sensors::{Kind, Levels, Op, Spec};
 use units::Millis;
 
 use crate::reader::{Direction, Table};
-use crate::types::{Device, Drive, Host, I2cBus, Id, Input, Name, Played, Sensor};
+use crate::types::{Device, Drive, Host, I2cBus, Id, Input, Name, PhysicalContext, Played, Sensor};
 
 /// Sensors on one board; the largest known have some four hundred.
 const SENSORS_MAX: usize = 1_024;
@@ -323,6 +323,16 @@ fn sensor(
         }
         found.map(|host| host.id.clone())
     });
+    let places: Vec<_> = [("unknown", None)]
+        .into_iter()
+        .chain(PhysicalContext::ALL.map(|place| (place.as_str(), Some(place))))
+        .collect();
+    let place = t.choice(
+        "place",
+        "Where it measures, for Redfish; a power there is what all of it takes.",
+        &places,
+        Some(0),
+    );
     let (input, kind) = input.unzip();
     let kind = kind.or(t.describing().then_some(Kind::Temperature));
     let spec = spec(t, kind.unwrap_or(Kind::Temperature), source);
@@ -351,7 +361,7 @@ fn sensor(
         // Drives come later in the file's order: `drives` says.
         Input::Drive { .. } | Input::Line { .. } | Input::Computed { .. } => false,
     };
-    Some(Sensor { id, name, host, input, spec, timeout, played: played.unwrap_or_default() })
+    Some(Sensor { id, name, host, place: place?, input, spec, timeout, played: played.unwrap_or_default() })
 }
 
 fn channel(t: &mut Table<'_>, known: &Known<'_>, class: ChannelClass) -> Option<(Input, Kind)> {

@@ -277,6 +277,8 @@ pub struct Sensor {
     pub name: String,
     /// The host it is part of.
     pub host: Option<Id>,
+    /// Where it measures, if the file says so.
+    pub place: Option<PhysicalContext>,
     /// Where its values come from.
     pub input: Input,
     /// How they are judged. The host in it is the place in [`Board::hosts`].
@@ -285,6 +287,69 @@ pub struct Sensor {
     pub timeout: Duration,
     /// How the simulated board plays it.
     pub played: Played,
+}
+
+/// Where a sensor measures: those of Redfish's physical contexts (DSP0268, `PhysicalContext`) that boards have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum PhysicalContext {
+    /// The machine as a whole: what it takes of power.
+    Chassis,
+    /// A processor.
+    Cpu,
+    /// Where air comes out.
+    Exhaust,
+    /// An accelerator or graphics card.
+    Gpu,
+    /// Where air comes in.
+    Intake,
+    /// Memory.
+    Memory,
+    /// A network interface.
+    Network,
+    /// A power supply.
+    PowerSupply,
+    /// A drive.
+    Storage,
+    /// The board itself.
+    SystemBoard,
+    /// A voltage regulator.
+    VoltageRegulator,
+}
+
+impl PhysicalContext {
+    /// Every one.
+    pub const ALL: [Self; 11] = [
+        Self::Chassis,
+        Self::Cpu,
+        Self::Exhaust,
+        Self::Gpu,
+        Self::Intake,
+        Self::Memory,
+        Self::Network,
+        Self::PowerSupply,
+        Self::Storage,
+        Self::SystemBoard,
+        Self::VoltageRegulator,
+    ];
+
+    /// As the board file and the API write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Chassis => "chassis",
+            Self::Cpu => "cpu",
+            Self::Exhaust => "exhaust",
+            Self::Gpu => "gpu",
+            Self::Intake => "intake",
+            Self::Memory => "memory",
+            Self::Network => "network",
+            Self::PowerSupply => "power-supply",
+            Self::Storage => "storage",
+            Self::SystemBoard => "system-board",
+            Self::VoltageRegulator => "voltage-regulator",
+        }
+    }
 }
 
 /// Where a sensor's values come from.

@@ -740,7 +740,11 @@ impl Daemon {
             unit: Some(wire::unit(kind).into()),
             reading: Some(shown),
             last_reading_timestamp: reading.at.map(|at| self.wall(at)),
-            custom_attributes: Default::default(),
+            custom_attributes: wired
+                .place
+                .map(|at| ("place".to_owned(), at.as_str().to_owned()))
+                .into_iter()
+                .collect(),
             quality: wire::quality(reading.quality).into(),
             reason: wire::reason(reading.reason).into(),
             age: reading.at.map(|at| span(self.clock.now().since(at))),
