@@ -112,8 +112,8 @@ pub fn tables(vendor: &str, model: &str, id: &str) -> Vec<u8> {
         .add(0, &body(0x18, &[(4, &[1, 2]), (8, &[3])]), &["u-bmc", "1.0", "03/01/2024"])
         .add(
             1,
-            &body(0x1b, &[(4, &[1, 2, 3, 4]), (8, &uuid), (0x18, &[6])]),
-            &[vendor, model, "A", serial.as_str()],
+            &body(0x1b, &[(4, &[1, 2, 3, 4]), (8, &uuid), (0x18, &[6]), (0x19, &[5])]),
+            &[vendor, model, "A", serial.as_str(), "SIM-1"],
         )
         .add(3, &body(0x15, &[(4, &[1, 0x17, 0, 2])]), &[vendor, serial.as_str()]);
     for socket in 0..2 {
