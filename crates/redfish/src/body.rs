@@ -8,6 +8,8 @@ use crate::resource::{Action, Create, Given, Kind, Property, pointer};
 
 /// How deep objects in a body may lie in each other.
 const DEPTH_MAX: usize = 8;
+/// What a link is made of.
+const LINK: &str = "@odata.id";
 
 /// A body that is an object.
 ///
@@ -58,6 +60,8 @@ fn walk(
     for (name, value) in map.iter().filter(|(name, _)| !is_annotation(name)) {
         let here = at.then(name);
         let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}/{name}") };
+        // A path is none of the names on it.
+        let properties: &'static [Property] = if name.contains('/') { &[] } else { properties };
         if let Some(property) = properties.iter().find(|property| property.path == path) {
             match fit(property, value) {
                 Ok(()) => found.given.0.push((property.path, value.clone())),
@@ -70,12 +74,16 @@ fn walk(
         }
         let inside = format!("{path}/");
         let has_below = properties.iter().any(|property| property.path.starts_with(&inside));
-        let is_shown = here.find(shown).is_some();
+        let is = here.find(shown);
+        let is_shown = is.is_some();
         let message = match value {
-            Value::Object(below) if (has_below || is_shown) && depth < DEPTH_MAX => {
-                if below.keys().any(|name| !is_annotation(name)) {
-                    walk(below, &here, &path, properties, shown, found, depth + 1);
-                }
+            // A link that leads elsewhere is no annotation.
+            Value::Object(below)
+                if (has_below || is_shown)
+                    && depth < DEPTH_MAX
+                    && below.get(LINK).is_none_or(|link| is.and_then(|is| is.get(LINK)) == Some(link)) =>
+            {
+                walk(below, &here, &path, properties, shown, found, depth + 1);
                 continue;
             }
             _ if has_below => base::PROPERTY_VALUE_TYPE_ERROR.with(&[&value.to_string(), name]),
@@ -193,7 +201,7 @@ pub(crate) fn repeated(property: &Property, value: &Value) -> String {
 }
 
 fn is_link(value: &Value) -> bool {
-    value.as_object().is_some_and(|map| map.len() == 1 && map.get("@odata.id").is_some_and(Value::is_string))
+    value.as_object().is_some_and(|map| map.len() == 1 && map.get(LINK).is_some_and(Value::is_string))
 }
 
 fn fit(property: &Property, value: &Value) -> Result<(), Wrong> {

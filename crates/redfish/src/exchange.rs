@@ -115,13 +115,15 @@ impl Exchange {
             return Err(Answer::error(412, &[base::HEADER_INVALID.with(&["OData-Version"])]));
         }
         let query = match Query::parse(&request.query) {
+            // DSP0266, "Query parameters": they are for reading.
+            Ok(query) if !method.reads() && query.is_empty() => query,
+            _ if !method.reads() => {
+                return Err(Answer::error(400, &[base::QUERY_NOT_SUPPORTED_ON_OPERATION.plain()]));
+            }
             Ok(query) => query,
             Err(QueryError::Bad(message)) => return Err(Answer::error(400, &[message])),
             Err(QueryError::Unsupported(message)) => return Err(Answer::error(501, &[message])),
         };
-        if !method.reads() && !query.is_empty() {
-            return Err(Answer::error(400, &[base::QUERY_NOT_SUPPORTED_ON_OPERATION.plain()]));
-        }
         let unfit = match route.target {
             Target::Resource(resource) => {
                 query.is_for_collections() && !resource.is_collection()
@@ -249,7 +251,7 @@ impl Exchange {
                 return Step::Done(answer);
             }
             Target::Registry(registry) => return Step::Done(registry_answer(registry)),
-            Target::Action(resource, action) => return self.act(resource, action),
+            Target::Action(_, action) => return self.act(action),
             Target::Resource(_) | Target::ActionInfo(..) => match self.method {
                 Method::Get | Method::Head => return self.read(),
                 Method::Patch => return self.patch(),
@@ -628,15 +630,15 @@ impl Exchange {
         self.ask((create.call)(&self.world, &found.given))
     }
 
-    fn act(&mut self, resource: &'static Resource, action: &'static Action) -> Step {
-        let shown = show_resource(&self.world, resource, &self.route.names, "", "");
+    fn act(&mut self, action: &'static Action) -> Step {
+        let is_there = (action.is_there)(&self.world, &self.route.names);
         let missing = self.world.take_missing();
         if !missing.is_empty() {
             return Step::Read(missing);
         }
-        match shown {
-            Ok(Some(_)) => {}
-            Ok(None) => return Step::Done(self.not_found()),
+        match is_there {
+            Ok(true) => {}
+            Ok(false) => return Step::Done(self.not_found()),
             Err(fault) => return Step::Done(self.refusal(&fault)),
         }
         let map = if self.body.is_empty() { Ok(Map::new()) } else { body::object(&self.body) };
@@ -709,9 +711,8 @@ impl Exchange {
 fn show(world: &World, route: &Route) -> Result<Option<Value>, Fault> {
     match route.target {
         Target::Resource(resource) => show_resource(world, resource, &route.names, &route.uri, &route.id),
-        Target::ActionInfo(resource, action) => {
-            let Some(_) = (resource.show)(world, &route.names)? else { return Ok(None) };
-            Ok(Some(action_info(action, &route.uri, &route.id)))
+        Target::ActionInfo(_, action) => {
+            Ok((action.is_there)(world, &route.names)?.then(|| action_info(action, &route.uri, &route.id)))
         }
         _ => Ok(None),
     }

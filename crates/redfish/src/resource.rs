@@ -232,6 +232,8 @@ pub struct Action {
     pub name: &'static str,
     /// What it takes.
     pub parameters: &'static [Parameter],
+    /// Whether what it is done with is there, from as little as says so: an action waits for nobody who only knows what is shown beside.
+    pub is_there: fn(&World, Names<'_>) -> Result<bool, Fault>,
     /// Which call does it; `None` for one that needs none, as it is so already.
     pub run: fn(&World, Names<'_>, &Given) -> Result<Call, Message>,
 }

@@ -11,20 +11,9 @@ use support::{Bench, asker, said, session, subscription};
 
 const SYSTEM: &str = "/redfish/v1/Systems/system";
 
-fn ok(bench: &mut Bench) {
-    bench.say("rpc.AssetService.SetAssetInfo", &v1::SetAssetInfoResponse::default());
-    bench.say("rpc.ChassisService.ChangeChassisState", &v1::ChangeChassisStateResponse::default());
-    bench.say("rpc.HostService.UpdateHost", &v1::UpdateHostResponse::default());
-    bench.say("rpc.HostService.ChangeHostState", &v1::ChangeHostStateResponse::default());
-    bench.say("rpc.UserService.UpdateUser", &v1::UpdateUserResponse::default());
-    bench.say("rpc.UserService.ResetPassword", &v1::ResetPasswordResponse::default());
-    bench.say("rpc.UserService.DeleteUser", &v1::DeleteUserResponse::default());
-    bench.say("rpc.SessionService.DeleteSession", &v1::DeleteSessionResponse::default());
-}
-
 fn bench() -> Bench {
     let mut bench = Bench::new();
-    ok(&mut bench);
+    bench.agree();
     bench
 }
 
@@ -155,7 +144,7 @@ fn resets_become_what_the_contract_calls_them() {
     let off =
         v1::Host { name: "system".into(), status: Some(v1::HostStatus::Off.into()), ..v1::Host::default() };
     let mut idle = Bench::new();
-    ok(&mut idle);
+    idle.agree();
     idle.say("rpc.HostService.ListHosts", &v1::ListHostsResponse { hosts: vec![off] });
     for (kind, action) in [
         ("GracefulRestart", v1::HostAction::On),
@@ -190,6 +179,33 @@ fn resets_become_what_the_contract_calls_them() {
     bench.refuse("rpc.HostService.ChangeHostState", off);
     let answer = bench.send(Method::Post, target, &json!({"ResetType": "ForceRestart"}));
     assert_eq!((answer.status, said(&answer).as_str()), (409, "ResourceInStandby"));
+}
+
+#[test]
+fn an_action_waits_for_nobody_who_only_knows_what_is_shown_beside() {
+    for (path, asked) in [
+        ("Systems/system/Actions/ComputerSystem.Reset", Some("ListHosts")),
+        ("Chassis/chassis/Actions/Chassis.Reset", Some("ListChassis")),
+        ("Managers/bmc/Actions/Manager.Reset", Some("ListManagementControllers")),
+        ("Managers/bmc/Actions/Manager.ResetToDefaults", Some("ListManagementControllers")),
+        ("EventService/Actions/EventService.SubmitTestEvent", None),
+        (
+            "EventService/Subscriptions/sub-1/Actions/EventDestination.ResumeSubscription",
+            Some("ListEventSubscriptions"),
+        ),
+    ] {
+        let action = path.rsplit('/').next().unwrap();
+        let of = |resource: &&&redfish::Resource| resource.actions.iter().any(|one| one.name == action);
+        let resource = redfish::resources::ALL.iter().find(of).unwrap();
+        let mut bench = bench();
+        let body = support::fitting_body(resource, Method::Post, Some(action));
+        assert_eq!(bench.send(Method::Post, &format!("/redfish/v1/{path}"), &body).status, 204, "{path}");
+        let methods: Vec<&str> = bench.asked.iter().map(|call| call.method.method).collect();
+        assert_eq!(methods, asked.as_slice(), "{path}");
+        assert_eq!(bench.called.len(), 1, "{path}");
+    }
+    let all = redfish::resources::ALL.iter().map(|resource| resource.actions.len()).sum::<usize>();
+    assert_eq!(all, 6, "an action more is a row more");
 }
 
 #[test]
@@ -276,7 +292,7 @@ fn accounts_are_made_changed_and_deleted() {
 #[test]
 fn one_s_own_password_is_all_that_others_may_change() {
     let mut bench = Bench::by(asker("olga", auth::Role::Operator));
-    ok(&mut bench);
+    bench.agree();
     let own = "/redfish/v1/AccountService/Accounts/olga";
     assert_eq!(bench.send(Method::Patch, own, &json!({"Password": "a-new-password"})).status, 200);
     for body in [
@@ -478,6 +494,8 @@ fn a_test_event_is_of_a_message_that_is_sent() {
 #[test]
 fn a_query_does_not_go_with_a_change() {
     let mut bench = bench();
-    let answer = bench.send(Method::Patch, &format!("{SYSTEM}?$select=Name"), &json!({"AssetTag": "x"}));
-    assert_eq!((answer.status, said(&answer).as_str()), (400, "QueryNotSupportedOnOperation"));
+    for query in ["$select=Name", "$unknown=1", "$top=x"] {
+        let answer = bench.send(Method::Patch, &format!("{SYSTEM}?{query}"), &json!({"AssetTag": "x"}));
+        assert_eq!((answer.status, said(&answer).as_str()), (400, "QueryNotSupportedOnOperation"), "{query}");
+    }
 }

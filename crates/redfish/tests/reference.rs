@@ -7,43 +7,12 @@ mod support;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use redfish::{Method, Resource, Route, resources};
+use redfish::{Method, Route, resources};
 use serde_json::json;
-use support::{Bench, asker, said};
+use support::{Bench, asker, path, said};
 
 const ROLES: [(auth::Role, char); 3] =
     [(auth::Role::ReadOnly, 'R'), (auth::Role::Operator, 'O'), (auth::Role::Administrator, 'A')];
-
-/// A path of a resource that is there, and that belongs to nobody who asks.
-fn path(resource: &Resource) -> String {
-    let mut names = match resource.type_name() {
-        "ManagerAccount" => vec!["other"],
-        "Session" => vec!["session-of-other"],
-        "Role" => vec!["ReadOnly"],
-        "EventDestination" => vec!["7"],
-        "SoftwareInventory" => vec!["bmc"],
-        "MessageRegistryFile" => vec!["Base"],
-        "JsonSchemaFile" => vec!["Chassis"],
-        _ if resource.path.starts_with("Chassis") => vec!["chassis"],
-        _ if resource.path.starts_with("Managers") => vec!["bmc"],
-        _ => vec!["system"],
-    };
-    names.push(match resource.type_name() {
-        "Sensor" => "cpu0_temp",
-        "Fan" => "fan0",
-        "PowerSupply" => "psu0",
-        "LogEntry" => "ev1",
-        "Processor" => "system-cpu0",
-        _ => "system-dimm0",
-    });
-    let mut names = names.into_iter();
-    let parts: Vec<&str> = resource
-        .path
-        .split('/')
-        .map(|part| if part == "{}" { names.next().unwrap() } else { part })
-        .collect();
-    format!("/redfish/v1/{}", parts.join("/"))
-}
 
 /// Whether a role is refused for want of privileges, by doing it.
 fn is_refused(role: auth::Role, method: Method, path: &str) -> bool {

@@ -81,6 +81,14 @@ fn a_value_that_is_not_good_is_null_and_what_is_not_known_is_left_out() {
     let thermal = bench.shown("/redfish/v1/Chassis/chassis/Thermal");
     assert_eq!(thermal["Temperatures"][1].get("ReadingCelsius"), Some(&Value::Null));
     assert_eq!(thermal["Fans"][0]["Reading"], 4200);
+    assert_eq!(thermal["Temperatures"][0]["PhysicalContext"], "CPU");
+    assert!(thermal["Temperatures"][1].get("PhysicalContext").is_none());
+    let control = json!({
+        "@odata.id": "/redfish/v1/Chassis/chassis/Power#/PowerControl/0", "MemberId": "0", "Name": "Sensor psu0_pin",
+        "PowerConsumedWatts": 120.0, "PowerCapacityWatts": 750, "Status": {"State": "Enabled", "Health": "OK"},
+        "PowerLimit": {"LimitInWatts": null, "LimitException": null},
+    });
+    assert_eq!(bench.shown("/redfish/v1/Chassis/chassis/Power")["PowerControl"], json!([control]));
     // Nobody knows anything of the parts: the machine is shown without them.
     bench
         .refuse("rpc.AssetService.ListAssets", Fault::new(Code::Unavailable, "inventorymgr does not answer"));

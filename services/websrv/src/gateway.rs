@@ -230,7 +230,7 @@ impl Gateway {
         // Decoded, a message may take thirty times its bytes: it does not wait for the owner's answer.
         drop(message);
         let room = self.room(route, call)?;
-        let reply = self.forward(route, checked, call).await?;
+        let reply = self.forward(route.info, checked, call.context()).await?;
         let encode = || match rpc.codec() {
             Codec::Proto => Ok(reply),
             Codec::Json => Ok::<_, Failure>(json::encode(&decode_reply(route, reply)?)?),
@@ -309,7 +309,7 @@ impl Gateway {
         }
         drop(message);
         let room = self.room(route, call)?;
-        let reply = self.forward(route, checked, call).await?;
+        let reply = self.forward(route.info, checked, call.context()).await?;
         let encode = || {
             let reply = decode_reply(route, reply)?;
             let answer = match &binding.response_body {
@@ -327,14 +327,19 @@ impl Gateway {
     }
 
     /// Passes a request on. What may have changed by it is asked for again, so that whoever reads the model next finds it there.
-    async fn forward(&self, route: &Route, checked: Checked, call: &Call) -> Result<Bytes, Status> {
-        let answer = self.gate.forward(checked, call.context()).await;
+    pub(crate) async fn forward(
+        &self,
+        method: &'static MethodInfo,
+        checked: Checked,
+        context: CallContext,
+    ) -> Result<Bytes, Status> {
+        let answer = self.gate.forward(checked, context).await;
         let may_be_done = match &answer {
             Ok(_) => true,
             Err(status) => matches!(status.code, Code::Unavailable | Code::DeadlineExceeded),
         };
-        if may_be_done && !route.info.read_only() {
-            self.model.refresh(route.info.owner);
+        if may_be_done && !method.read_only() {
+            self.model.refresh(method.owner);
         }
         answer
     }

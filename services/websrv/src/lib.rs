@@ -49,6 +49,7 @@ mod headers;
 mod health;
 mod json;
 mod lanes;
+mod last;
 mod listener;
 mod pages;
 mod places;

@@ -23,6 +23,7 @@ use crate::dispatch::{Wire, media_type};
 use crate::extended::{self, ODATA_VERSION};
 use crate::gateway::{self, Gateway};
 use crate::gzip::{self, Coding};
+use crate::last;
 use crate::status::Failure;
 use crate::stream;
 
@@ -30,6 +31,8 @@ use crate::stream;
 const HOST_NAME: &str = "/proc/sys/kernel/hostname";
 /// How long the root waits for the identity of the installation, which the operator knows; it is shown without it after that.
 const IDENTITY_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a resource waits for what is only shown beside it; without it the rest is shown.
+const BESIDE_PATIENCE: Duration = Duration::from_secs(2);
 /// What streams events.
 const WATCH: &str = "rpc.EventService.WatchEvents";
 
@@ -79,7 +82,7 @@ impl Gateway {
         if !is_open || asks_more && gateway::shows_credential(&parts.headers) {
             self.login(parts, call).await?;
         }
-        let about = self.about(call).await;
+        let about = self.about(method, call).await;
         let mut exchange = match Exchange::new(path, method, request(parts), about) {
             Ok(exchange) => exchange,
             Err(answer) => {
@@ -127,7 +130,7 @@ impl Gateway {
                 }
                 Next::Read(needs) => {
                     let asker = asker(call);
-                    let answers = needs.iter().map(|need| self.ask(need.call(&asker), parts, call));
+                    let answers = needs.iter().map(|need| self.find(*need, &asker, parts, call));
                     let answers: Vec<(Need, Result<Bytes, Status>)> =
                         needs.iter().copied().zip(future::join_all(answers).await).collect();
                     let fill = || {
@@ -143,7 +146,7 @@ impl Gateway {
                     next(exchange.written(Ok(&[])))
                 }
                 Next::Write(wanted) => {
-                    let answer = self.ask(wanted, parts, call).await;
+                    let answer = self.ask(wanted, Duration::MAX, parts, call).await;
                     next(exchange.written(answer.as_deref().map_err(extended::fault)))
                 }
             };
@@ -176,8 +179,35 @@ impl Gateway {
         Ok(response)
     }
 
-    /// One call of the contract, as the caller, with all that the gate asks of it.
-    async fn ask(&self, wanted: redfish::Call, parts: &Parts, call: &Call) -> Result<Bytes, Status> {
+    /// What a resource is made of: what its owner says, or, when that is not there, what it last said, as far as that can be marked as old (I-8). So a
+    /// machine does not fall to pieces when one daemon dies.
+    async fn find(&self, need: Need, asker: &Asker, parts: &Parts, call: &Call) -> Result<Bytes, Status> {
+        let wanted = need.call(asker);
+        let snapshot = self.model.snapshot();
+        if last::is_gone(need, &snapshot)
+            && let Some(known) = last::known(need, &snapshot)
+        {
+            gate::authorise(wanted.method, call.caller.clone())?;
+            return Ok(known);
+        }
+        // Nothing that is shown is made of consoles, they are only shown beside.
+        let most = if need == Need::Consoles { BESIDE_PATIENCE } else { Duration::MAX };
+        let answer = self.ask(wanted, most, parts, call).await;
+        let is_away = answer.as_ref().is_err_and(|status| status.code == ipc::Code::Unavailable);
+        if is_away && let Some(known) = last::known(need, &self.model.snapshot()) {
+            return Ok(known);
+        }
+        answer
+    }
+
+    /// One call of the contract, as the caller, with all that the gate asks of it. It takes what its method may take, and at most as long as said.
+    async fn ask(
+        &self,
+        wanted: redfish::Call,
+        most: Duration,
+        parts: &Parts,
+        call: &Call,
+    ) -> Result<Bytes, Status> {
         let admitted = gate::authorise(wanted.method, call.caller.clone())?;
         let wire = Bytes::from(wanted.request);
         let message = DynamicMessage::decode(wanted.method.input(), wire.clone())
@@ -186,7 +216,9 @@ impl Gateway {
             parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let origin = Origin { peer: call.conn.peer().into(), user_agent };
         let (checked, _) = admitted.check(message, Some(wire), &origin)?;
-        self.gate.forward(checked, call.context()).await
+        let route = self.routes.rpc(wanted.method.path);
+        let within = route.map_or(wanted.method.deadline, |route| route.deadline).min(most);
+        self.forward(wanted.method, checked, call.context().with_timeout(within)).await
     }
 
     async fn body_of(
@@ -222,7 +254,7 @@ impl Gateway {
     }
 
     /// What the service knows of itself and of who asks.
-    async fn about(&self, call: &Call) -> About {
+    async fn about(&self, method: Method, call: &Call) -> About {
         let site = &self.site;
         let uuid = site.identity.get_or_try_init(async || {
             let context = CallContext::new().with_timeout(IDENTITY_PATIENCE);
@@ -233,7 +265,12 @@ impl Gateway {
                 .map(|system| system.id)
                 .ok_or_else(|| Status::internal("the operator says nothing of itself"))
         });
-        let uuid = uuid.await.cloned().unwrap_or_default();
+        let uuid = match method {
+            // No action and nothing new shows it, so none waits for it.
+            Method::Post => site.identity.get().cloned(),
+            _ => uuid.await.ok().cloned(),
+        };
+        let uuid = uuid.unwrap_or_default();
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         About {
             now: i64::try_from(now).unwrap_or_default(),

@@ -1,12 +1,19 @@
 //! Redfish over HTTP: logins, headers, codings, and errors in its own words. What resources show and take is tested where they are.
 
+/// A machine with everything on it, as the tests of what resources are have it.
+#[path = "../../../crates/redfish/tests/support/mod.rs"]
+mod machine;
 mod support;
+
+use std::collections::HashSet;
 
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
 use serde_json::Value;
-use support::{ADMIN, EXPIRED, READER, SOON, Stack, Version};
+use support::{ADMIN, EXPIRED, OPERATOR, READER, Reply, SOON, Stack, Version};
 
 fn said(reply: &support::Reply) -> (u16, String) {
     let id = reply.json()["error"]["@Message.ExtendedInfo"][0]["MessageId"]
@@ -162,4 +169,228 @@ async fn a_stream_of_events_is_a_subscription_as_long_as_it_lasts() {
     }
     assert_eq!(stack.send(Version::H1, stack.get(&uri, Some(ADMIN))).await.status, 404);
     stack.stop().await.unwrap();
+}
+
+/// Requests one after the other on one connection, or on the next when the server ends it.
+struct Browser {
+    stack: Stack,
+    client: hyper::client::conn::http2::SendRequest<Full<Bytes>>,
+}
+
+impl Browser {
+    /// A machine whose daemons say yes to everything.
+    async fn start() -> Self {
+        let stack = Stack::start().await;
+        let mut bench = machine::Bench::new();
+        bench.agree();
+        let answers = bench.answers.into_iter().map(|(subject, answer)| {
+            (subject.trim_start_matches("rpc.").to_owned(), Bytes::from(answer.unwrap()))
+        });
+        stack.world.answers.lock().unwrap().extend(answers);
+        let client = support::h2_client(stack.https).await;
+        Self { stack, client }
+    }
+
+    async fn send(&mut self, method: &str, path: &str, token: Option<&str>, body: &Value) -> Reply {
+        let mut request = Request::builder().method(method).uri(self.stack.uri(path));
+        if let Some(token) = token {
+            request = request.header("x-auth-token", token);
+        }
+        let body = if body.is_null() || !["POST", "PATCH", "PUT"].contains(&method) {
+            Bytes::new()
+        } else {
+            request = request.header("content-type", "application/json");
+            Bytes::from(body.to_string())
+        };
+        self.ask(request.body(body).unwrap()).await
+    }
+
+    async fn ask(&mut self, request: Request<Bytes>) -> Reply {
+        if self.client.ready().await.is_err() {
+            self.client = support::h2_client(self.stack.https).await;
+        }
+        let sent = self.client.send_request(request.map(Full::new));
+        let response = tokio::time::timeout(SOON, sent).await.unwrap().unwrap();
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Reply { status: parts.status, headers: parts.headers, trailers: http::HeaderMap::new(), body }
+    }
+
+    /// Methods that were called since the last time and change something.
+    fn changed(&self) -> HashSet<String> {
+        let seen = std::mem::take(&mut *self.stack.world.seen.lock().unwrap());
+        let changes = |name: &String| {
+            let method = schema::method(&format!("rpc.{name}")).unwrap();
+            !method.internal && !method.read_only()
+        };
+        seen.into_keys().filter(changes).collect()
+    }
+}
+
+/// What the contract keeps from a role that the registry lets have its own: sessions of others, which are not shown to it, and subscriptions that are
+/// sent elsewhere, which are nobody's who may only look.
+fn is_of_others(entity: &str, role: auth::Role) -> bool {
+    entity == "Session" && role != auth::Role::Administrator
+        || entity == "EventDestination" && role == auth::Role::ReadOnly
+}
+
+#[tokio::test]
+async fn each_route_takes_from_each_role_over_http_what_the_registry_says_and_nothing_else() {
+    let mut browser = Browser::start().await;
+    let roles = [
+        (None, None),
+        (Some(READER), Some(auth::Role::ReadOnly)),
+        (Some(OPERATOR), Some(auth::Role::Operator)),
+        (Some(ADMIN), Some(auth::Role::Administrator)),
+    ];
+    let mut checked = 0;
+    for row in machine::rows() {
+        let allowed: HashSet<&str> = row.methods.iter().map(|method| method.name()).collect();
+        let listed = |reply: &Reply| -> HashSet<String> {
+            let allow = reply.headers.get("allow").map(|value| value.to_str().unwrap()).unwrap_or_default();
+            allow.split(", ").filter(|name| *name != "OPTIONS").map(str::to_owned).collect()
+        };
+        let served: HashSet<String> = allowed.iter().map(|name| (*name).to_owned()).collect();
+        for (token, role) in roles {
+            for method in redfish::Method::ALL {
+                let about = format!("{} {} by {role:?}", method.name(), row.path);
+                browser.changed();
+                let reply = browser.send(method.name(), &row.path, token, &row.body(method)).await;
+                let (status, changed) = (reply.status.as_u16(), browser.changed());
+                checked += 1;
+                let Some(role) = role else {
+                    let expected = if row.open.contains(&method) { status } else { 401 };
+                    assert_eq!(status, expected, "{about}");
+                    assert!(status != 401 || changed.is_empty(), "{about}: {changed:?}");
+                    continue;
+                };
+                // What the resources themselves make of it, which is held to DMTF's file where they are tested.
+                let mut bench = machine::Bench::by(machine::asker("somebody", role));
+                bench.agree();
+                let expected = bench.send(method, &row.path, &row.body(method)).status;
+                if [403, 405].contains(&expected) {
+                    assert_eq!(status, expected, "{about}");
+                    assert!(changed.is_empty(), "{about}: {changed:?}");
+                    if expected == 405 {
+                        assert_eq!(listed(&reply), served, "{about}");
+                    }
+                } else if is_of_others(row.entity, role) && !method.reads() {
+                    assert_eq!((status, changed.len()), (403, 0), "{about}: {changed:?}");
+                } else {
+                    assert!(![401, 403, 405].contains(&status) && status < 500, "{about}: {status}");
+                }
+            }
+            // What Redfish has no meaning for, whoever asks; and what HTTP has none for (RFC 9110 §9.1).
+            for (method, status) in [("TRACE", 405), ("QUERY", 501), ("get", 501)] {
+                let reply = browser.send(method, &row.path, token, &Value::Null).await;
+                assert_eq!(said(&reply), (status, "OperationNotAllowed".into()), "{method} {}", row.path);
+                assert!(status == 501 || listed(&reply) == served, "{method} {}", row.path);
+                assert!(browser.changed().is_empty(), "{method} {}", row.path);
+            }
+        }
+    }
+    assert!(checked > 1500, "{checked}");
+    browser.stack.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_console_that_hangs_delays_no_action_and_hinders_no_change() {
+    let mut browser = Browser::start().await;
+    browser.stack.world.hung.lock().unwrap().insert("ConsoleService.ListConsoles".to_owned());
+    let system = "/redfish/v1/Systems/system";
+    let off = serde_json::json!({"ResetType": "ForceOff"});
+    let reset = format!("{system}/Actions/ComputerSystem.Reset");
+    assert_eq!(browser.send("POST", &reset, Some(ADMIN), &off).await.status, 204);
+    let seen = std::mem::take(&mut *browser.stack.world.seen.lock().unwrap());
+    assert!(seen.contains_key("HostService.ChangeHostState"), "{:?}", seen.keys());
+    assert!(!seen.contains_key("ConsoleService.ListConsoles"), "{:?}", seen.keys());
+    let tag = serde_json::json!({"AssetTag": "rack 7"});
+    let changed = browser.send("PATCH", system, Some(ADMIN), &tag).await;
+    assert_eq!(changed.status, 200, "{:?}", changed.body);
+    let shown = browser.send("GET", system, Some(ADMIN), &Value::Null).await.json();
+    assert_eq!((&shown["PowerState"], shown.get("SerialConsole")), (&Value::from("On"), None));
+    browser.stack.stop().await.unwrap();
+}
+
+/// A request as it was drawn: method, path with its query, headers, body.
+type Drawn = (String, String, Vec<(&'static str, String)>, Vec<u8>);
+
+fn any_request() -> impl Strategy<Value = Drawn> {
+    let methods = ["GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS", "TRACE", "QUERY"];
+    let method = prop::sample::select(methods.map(str::to_owned).to_vec());
+    let paths: Vec<String> = machine::rows().into_iter().map(|row| row.path).collect();
+    let tail = prop_oneof![4 => Just(String::new()), 1 => "/?[A-Za-z0-9%.*()$-]{0,12}"];
+    let query = prop_oneof![
+        4 => Just(String::new()),
+        1 => "[?][$](expand|select|filter|top|skip)=[A-Za-z0-9%.,/*()'=&$-]{0,24}",
+        1 => "[?][A-Za-z0-9%&=$-]{0,24}",
+    ];
+    let path = (prop::sample::select(paths), tail, query)
+        .prop_map(|(path, tail, query)| format!("{path}{tail}{query}"));
+    let header = prop_oneof![
+        ("[ -~]{0,16}").prop_map(|value| ("if-match", value)),
+        ("[ -~]{0,16}").prop_map(|value| ("if-none-match", value)),
+        ("[0-9.]{0,4}").prop_map(|value| ("odata-version", value)),
+        Just(("accept-encoding", "gzip".to_owned())),
+        prop_oneof![Just("gzip"), Just("br"), Just("identity")]
+            .prop_map(|value| ("content-encoding", value.to_owned())),
+        ("[ -~]{0,16}").prop_map(|value| ("accept", value)),
+    ];
+    let kind = prop_oneof![
+        6 => Just("application/json".to_owned()),
+        1 => Just("application/json; charset=utf-8".to_owned()),
+        1 => "[ -~]{0,16}",
+    ];
+    let token = prop_oneof![4 => Just(ADMIN), 2 => Just(OPERATOR), 1 => Just(READER), 1 => Just(EXPIRED)];
+    let headers = (kind, token, prop::collection::vec(header, 0..3)).prop_map(|(kind, token, more)| {
+        let own = [("content-type", kind), ("x-auth-token", token.to_owned())];
+        own.into_iter().chain(more).collect::<Vec<_>>()
+    });
+    let body = prop_oneof![
+        3 => "\\{\"(ResetType|AssetTag|Context|UserName|IndicatorLED)\": (\"[a-zA-Z]{0,9}\"|1|null|\\[\\]|\\{\\})\\}",
+        1 => "[ -~]{0,64}",
+    ];
+    let bytes =
+        prop_oneof![4 => body.prop_map(String::into_bytes), 1 => prop::collection::vec(any::<u8>(), 0..64)];
+    (method, path, headers, bytes)
+}
+
+/// `REDFISH_REQUESTS=10000` asks that many (`cargo xtask test --long`).
+#[test]
+fn any_request_is_answered_and_is_no_fault_of_the_service() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let browser = std::cell::RefCell::new(runtime.block_on(Browser::start()));
+    let cases = std::env::var("REDFISH_REQUESTS").ok().and_then(|cases| cases.parse().ok()).unwrap_or(300);
+    let config = Config { cases, failure_persistence: None, ..Config::default() };
+    let checked = TestRunner::new(config).run(&any_request(), |(method, path, headers, body)| {
+        let mut browser = browser.borrow_mut();
+        let mut request = Request::builder().method(method.as_str()).uri(browser.stack.uri(&path));
+        for (name, value) in headers {
+            request = request.header(name, value.trim());
+        }
+        let body = if ["GET", "HEAD"].contains(&method.as_str()) { Vec::new() } else { body };
+        let Ok(request) = request.body(Bytes::from(body)) else { return Ok(()) };
+        let reply = runtime.block_on(browser.ask(request));
+        let status = reply.status.as_u16();
+        let asks = path.split_once('?').map_or("", |(_, query)| query);
+        let may_be_unsupported = method == "QUERY" || asks.contains('$') || asks.contains("%24");
+        prop_assert!(status < 500 || status == 501 && may_be_unsupported, "{status} {:?}", reply.body);
+        let is_redfish =
+            path.strip_prefix("/redfish").is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']));
+        let is_known = is_redfish && ![204, 304].contains(&status) && method != "OPTIONS" && method != "HEAD";
+        if is_known && status >= 400 {
+            let error: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+            prop_assert!(
+                error["error"]["@Message.ExtendedInfo"][0]["MessageId"].is_string(),
+                "{status} {error}"
+            );
+            prop_assert_eq!(
+                reply.headers.get("odata-version").map(|value| value.as_bytes()),
+                Some(&b"4.0"[..])
+            );
+        }
+        Ok(())
+    });
+    checked.unwrap();
+    runtime.block_on(browser.into_inner().stack.stop()).unwrap();
 }

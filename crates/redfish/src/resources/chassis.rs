@@ -45,6 +45,7 @@ pub(super) static CHASSIS: Resource = Resource {
             ),
             required: true,
         }],
+        is_there: |world, names| Ok(world.one_chassis(name(names, 0))?.is_some()),
         run: reset,
     }],
     ..Resource::new("Chassis/{}", "Chassis.v1_15_0.Chassis", &entity::CHASSIS, show)

@@ -43,6 +43,7 @@ pub(super) static SERVICE: Resource = Resource {
             Parameter { property: Property::new("MessageId", Kind::Text(128)), required: true },
             Parameter { property: Property::new("Message", Kind::Text(256)), required: false },
         ],
+        is_there: |_, _| Ok(true),
         run: submit,
     }],
     ..Resource::new("EventService", "EventService.v1_8_0.EventService", &entity::EVENT_SERVICE, |world, _| {
@@ -130,6 +131,7 @@ pub(super) static DESTINATION: Resource = Resource {
     actions: &[Action {
         name: "EventDestination.ResumeSubscription",
         parameters: &[],
+        is_there: |world, names| Ok(stream(world, names).is_some() || subscription(world, names)?.is_some()),
         run: |world, names, _| {
             if stream(world, names).is_some() {
                 return Err(base::ACTION_NOT_SUPPORTED.with(&["EventDestination.ResumeSubscription"]));
@@ -150,11 +152,16 @@ pub(super) static DESTINATION: Resource = Resource {
             if let Some(stream) = stream(world, names) {
                 return Ok(Some(streamed(stream)));
             }
-            let all = &world.subscriptions()?.subscriptions;
-            Ok(all.iter().find(|subscription| subscription.id == name(names, 0)).map(sent))
+            Ok(subscription(world, names)?.map(sent))
         },
     )
 };
+
+/// The subscription of that name, if the caller may see it.
+fn subscription<'w>(world: &'w World, names: Names<'_>) -> Result<Option<&'w v1::EventSubscription>, Fault> {
+    let all = &world.subscriptions()?.subscriptions;
+    Ok(all.iter().find(|subscription| subscription.id == name(names, 0)))
+}
 
 fn streamed(stream: &StreamOpen) -> Value {
     json!({

@@ -33,6 +33,7 @@ pub(super) static MANAGER: Resource = Resource {
                 property: Property::new("ResetType", Kind::Enum(&["GracefulRestart", "ForceRestart"])),
                 required: false,
             }],
+            is_there,
             run: reset,
         },
         Action {
@@ -41,6 +42,7 @@ pub(super) static MANAGER: Resource = Resource {
                 property: Property::new("ResetType", Kind::Enum(&["ResetAll"])),
                 required: true,
             }],
+            is_there,
             run: reset_to_defaults,
         },
     ],
@@ -97,6 +99,10 @@ fn manager_status(controller: &v1::ManagementController, system: Option<&v1::Sys
         _ => None,
     };
     status(state, health)
+}
+
+fn is_there(world: &World, names: Names<'_>) -> Result<bool, Fault> {
+    Ok(world.controller(name(names, 0))?.is_some())
 }
 
 fn change(names: Names<'_>, action: v1::ManagementControllerAction) -> Call {

@@ -11,7 +11,7 @@ use crate::world::World;
 use super::{name, power_supplies, sensors};
 
 pub(super) static POWER: Resource = Resource {
-    nulls: &["ReadingVolts"],
+    nulls: &["ReadingVolts", "PowerConsumedWatts", "LimitInWatts", "LimitException"],
     ..Resource::new("Chassis/{}/Power", "Power.v1_1_0.Power", &entity::POWER, power)
 };
 
@@ -40,7 +40,32 @@ fn power(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
             value
         })
         .collect();
-    Ok(Some(json!({"Name": "Power", "Voltages": voltages, "PowerSupplies": supplies})))
+    Ok(Some(json!({
+        "Name": "Power",
+        "PowerControl": control(world, id, all)?.map(|control| [control]),
+        "Voltages": voltages,
+        "PowerSupplies": supplies,
+    })))
+}
+
+/// What the machine as a whole takes, where a sensor says that. Nothing limits it, which is what the null says (DSP0268, `LimitInWatts`).
+fn control(world: &World, id: &str, all: &[v1::Sensor]) -> Result<Option<Value>, Fault> {
+    let is_total = |sensor: &&v1::Sensor| {
+        sensor.context() == v1::SensorContext::Power
+            && sensors::physical_context(sensor) == Some(sensors::CHASSIS)
+    };
+    let Some(total) = all.iter().find(is_total) else { return Ok(None) };
+    let capacity: Vec<u32> =
+        power_supplies::of_chassis(world, id)?.into_iter().filter_map(power_supplies::capacity).collect();
+    Ok(Some(json!({
+        "@odata.id": format!("/redfish/v1/Chassis/{id}/Power#/PowerControl/0"),
+        "MemberId": "0",
+        "Name": total.name,
+        "PowerConsumedWatts": sensors::reading(total),
+        "PowerCapacityWatts": (!capacity.is_empty()).then(|| capacity.iter().sum::<u32>()),
+        "PowerLimit": {"LimitInWatts": null, "LimitException": null},
+        "Status": sensors::sensor_status(total),
+    })))
 }
 
 pub(super) static SUBSYSTEM: Resource = Resource::new(

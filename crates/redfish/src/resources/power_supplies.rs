@@ -50,11 +50,16 @@ pub(super) fn of_chassis<'w>(world: &'w World, chassis: &str) -> Result<Vec<&'w 
     Ok(all.filter(|asset| is_first && asset.r#type() == v1::AssetType::PowerSupply).collect())
 }
 
+/// What a supply that is in its place can give, in watts.
+pub(super) fn capacity(asset: &v1::Asset) -> Option<u32> {
+    let info = asset.info.as_ref().filter(|_| asset.present)?;
+    info.custom_attributes.get("capacity_watts")?.parse().ok()
+}
+
 /// What is said of a supply, in both forms alike.
 pub(super) fn described(asset: &v1::Asset) -> Value {
     let info = asset.info.as_ref().filter(|_| asset.present);
     let text = |field: fn(&v1::AssetInfo) -> Option<&str>| said(info.and_then(field));
-    let watts = info.and_then(|info| info.custom_attributes.get("capacity_watts")?.parse::<u32>().ok());
     let is_damaged = asset.quality() == v1::AssetQuality::Damaged;
     json!({
         "Name": asset.name,
@@ -62,7 +67,7 @@ pub(super) fn described(asset: &v1::Asset) -> Value {
         "Model": said(info.map(|info| info.product_name.as_str())),
         "SerialNumber": text(|info| info.serial_number.as_deref()),
         "PartNumber": text(|info| info.part_number.as_deref()),
-        "PowerCapacityWatts": watts,
+        "PowerCapacityWatts": capacity(asset),
         // That it is there is all that its EEPROM says of how it is.
         "Status": if asset.present { status("Enabled", is_damaged.then_some("Warning")) } else { status("Absent", None) },
     })

@@ -10,6 +10,9 @@ use crate::world::World;
 
 use super::name;
 
+/// The place of what is of the machine as a whole.
+pub(super) const CHASSIS: &str = "Chassis";
+
 pub(super) static COLLECTION: Resource = Resource::new(
     "Chassis/{}/Sensors",
     "SensorCollection.SensorCollection",
@@ -43,6 +46,7 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
         "Reading": reading(sensor),
         "ReadingType": kind(sensor),
         "ReadingUnits": units(sensor.unit()),
+        "PhysicalContext": physical_context(sensor),
         "ReadingTime": sensor.last_reading_timestamp.map(|at| at.to_string()),
         "ReadingRangeMin": sensor.reading_range_min,
         "ReadingRangeMax": sensor.reading_range_max,
@@ -87,6 +91,24 @@ pub(super) fn is_analog(sensor: &v1::Sensor) -> bool {
     !matches!(sensor.context(), v1::SensorContext::Presence | v1::SensorContext::Alert)
 }
 
+/// Where it measures, if its board file says so.
+pub(super) fn physical_context(sensor: &v1::Sensor) -> Option<&'static str> {
+    match sensor.custom_attributes.get("place")?.as_str() {
+        "chassis" => Some(CHASSIS),
+        "cpu" => Some("CPU"),
+        "exhaust" => Some("Exhaust"),
+        "gpu" => Some("GPU"),
+        "intake" => Some("Intake"),
+        "memory" => Some("Memory"),
+        "network" => Some("NetworkingDevice"),
+        "power-supply" => Some("PowerSupply"),
+        "storage" => Some("StorageDevice"),
+        "system-board" => Some("SystemBoard"),
+        "voltage-regulator" => Some("VoltageRegulator"),
+        _ => None,
+    }
+}
+
 /// What it shows now. A value that is not good is none (I-8).
 pub(super) fn reading(sensor: &v1::Sensor) -> Option<f64> {
     let is_good = sensor.quality() == v1::SensorQuality::Good;
@@ -101,6 +123,7 @@ pub(super) fn of_old_form(sensor: &v1::Sensor, place: &str, at: usize, value: &s
         "MemberId": at.to_string(),
         "Name": sensor.name,
         "SensorNumber": sensor.number,
+        "PhysicalContext": physical_context(sensor),
         (value): reading(sensor),
         "LowerThresholdNonCritical": lower.warning,
         "LowerThresholdCritical": lower.critical,

@@ -55,6 +55,7 @@ pub(super) static SYSTEM: Resource = Resource {
             ),
             required: true,
         }],
+        is_there: |world, names| Ok(world.host(name(names, 0))?.is_some()),
         run: reset,
     }],
     ..Resource::new("Systems/{}", "ComputerSystem.v1_26_0.ComputerSystem", &entity::COMPUTER_SYSTEM, show)
@@ -206,7 +207,8 @@ fn apply(world: &World, names: Names<'_>, given: &Given) -> Vec<Change> {
 
 fn reset(world: &World, names: Names<'_>, given: &Given) -> Result<Call, Message> {
     let id = name(names, 0);
-    let is_off = world.host(id).ok().flatten().is_some_and(|host| host.status() == v1::HostStatus::Off);
+    let host = world.host(id).ok().flatten().filter(|host| !host.stale);
+    let is_off = host.is_some_and(|host| host.status() == v1::HostStatus::Off);
     let action = match given.text("ResetType").unwrap_or_default() {
         "On" | "ForceOn" => v1::HostAction::On,
         "ForceOff" => v1::HostAction::ForceOff,

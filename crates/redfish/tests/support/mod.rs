@@ -4,10 +4,13 @@
 use std::collections::HashMap;
 
 use prost::Message;
-use redfish::{About, Answer, Asker, Call, Exchange, Fault, Method, Privileges, Request, Step};
+use redfish::{
+    About, Answer, Asker, Call, Exchange, Fault, Kind, Method, Privileges, Property, Request, Resource, Step,
+    resources,
+};
 use schema::Code;
 use schema::v1alpha1 as v1;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 /// What each method of the contract answers, by its subject.
 pub struct Bench {
@@ -15,6 +18,8 @@ pub struct Bench {
     pub asker: Asker,
     /// What was called to change something.
     pub called: Vec<Call>,
+    /// What was asked for to be shown, or compared.
+    pub asked: Vec<Call>,
     /// Streams that were closed.
     pub closed: Vec<String>,
 }
@@ -63,6 +68,10 @@ fn sensor(id: &str, context: v1::SensorContext, unit: v1::SensorUnit, value: f64
         })),
         ..v1::Sensor::default()
     }
+}
+
+fn placed(place: &str, sensor: v1::Sensor) -> v1::Sensor {
+    v1::Sensor { custom_attributes: [("place".to_owned(), place.to_owned())].into(), ..sensor }
 }
 
 fn asset(id: &str, kind: v1::AssetType, host: &str, notes: &[(&str, &str)]) -> v1::Asset {
@@ -144,7 +153,13 @@ impl Bench {
     }
 
     pub fn by(asker: Asker) -> Self {
-        let mut bench = Self { answers: HashMap::new(), asker, called: Vec::new(), closed: Vec::new() };
+        let mut bench = Self {
+            answers: HashMap::new(),
+            asker,
+            called: Vec::new(),
+            asked: Vec::new(),
+            closed: Vec::new(),
+        };
         bench.fill();
         bench
     }
@@ -155,6 +170,37 @@ impl Bench {
 
     pub fn refuse(&mut self, subject: &'static str, fault: Fault) {
         self.answers.insert(subject, Err(fault));
+    }
+
+    /// The owners of what changes say yes, and what was made is there.
+    pub fn agree(&mut self) {
+        self.say("rpc.AssetService.SetAssetInfo", &v1::SetAssetInfoResponse::default());
+        self.say("rpc.ChassisService.ChangeChassisState", &v1::ChangeChassisStateResponse::default());
+        self.say("rpc.HostService.UpdateHost", &v1::UpdateHostResponse::default());
+        self.say("rpc.HostService.ChangeHostState", &v1::ChangeHostStateResponse::default());
+        self.say(
+            "rpc.ManagementControllerService.ChangeManagementControllerState",
+            &v1::ChangeManagementControllerStateResponse::default(),
+        );
+        self.say("rpc.UserService.UpdateUser", &v1::UpdateUserResponse::default());
+        self.say("rpc.UserService.ResetPassword", &v1::ResetPasswordResponse::default());
+        self.say("rpc.UserService.DeleteUser", &v1::DeleteUserResponse::default());
+        let user = Some(user("olga", auth::Role::Operator));
+        self.say("rpc.UserService.CreateUser", &v1::CreateUserResponse { user, ..Default::default() });
+        self.say("rpc.SessionService.DeleteSession", &v1::DeleteSessionResponse::default());
+        let session = Some(session("olga", auth::Role::Operator));
+        self.say(
+            "rpc.SessionService.CreateSession",
+            &v1::CreateSessionResponse { session, token: "the-token".into() },
+        );
+        let subscription = Some(subscription("sub-1", v1::EventSubscriptionState::Active));
+        self.say(
+            "rpc.EventService.CreateEventSubscription",
+            &v1::CreateEventSubscriptionResponse { subscription },
+        );
+        self.say("rpc.EventService.UpdateEventSubscription", &v1::UpdateEventSubscriptionResponse::default());
+        self.say("rpc.EventService.DeleteEventSubscription", &v1::DeleteEventSubscriptionResponse::default());
+        self.say("rpc.EventService.SendTestEvent", &v1::SendTestEventResponse::default());
     }
 
     fn fill(&mut self) {
@@ -218,11 +264,11 @@ impl Bench {
         self.say("rpc.SystemService.GetSystemInfo", &v1::GetSystemInfoResponse { system_info: Some(system) });
         use v1::{SensorContext as C, SensorUnit as U};
         let sensors = vec![
-            sensor("cpu0_temp", C::Temperature, U::Celsius, 41.5),
+            placed("cpu", sensor("cpu0_temp", C::Temperature, U::Celsius, 41.5)),
             sensor("p12v", C::Voltage, U::Volts, 12.1),
             sensor("psu0_iout", C::Current, U::Amps, 3.0),
             sensor("fan0", C::Tach, U::Rpm, 4200.0),
-            sensor("psu0_pin", C::Power, U::Watts, 120.0),
+            placed("chassis", sensor("psu0_pin", C::Power, U::Watts, 120.0)),
             sensor("energy", C::Energy, U::Joules, 1.0),
             sensor("pressure", C::Pressure, U::Pascals, 100.0),
             sensor("humidity", C::Humidity, U::Percent, 40.0),
@@ -385,8 +431,9 @@ impl Bench {
                 Step::Read(needs) => {
                     assert!(!needs.is_empty());
                     for need in needs {
-                        let subject = need.call(&self.asker).method.subject;
-                        let answer = self.answer(subject);
+                        let call = need.call(&self.asker);
+                        let answer = self.answer(call.method.subject);
+                        self.asked.push(call);
                         exchange.filled(need, answer.as_deref().map_err(Clone::clone));
                     }
                     exchange.step()
@@ -409,6 +456,174 @@ impl Bench {
         let known = self.answers.get(subject).cloned();
         known.unwrap_or_else(|| Err(Fault::new(Code::Unavailable, &format!("nobody answers {subject}"))))
     }
+}
+
+/// A path of a resource that is there, or, where there are some of each account, one that belongs to nobody who asks.
+pub fn path(resource: &Resource) -> String {
+    let mut names = match resource.type_name() {
+        "ManagerAccount" => vec!["other"],
+        "Session" => vec!["session-of-other"],
+        "Role" => vec!["ReadOnly"],
+        "EventDestination" => vec!["7"],
+        "SoftwareInventory" => vec!["bmc"],
+        "MessageRegistryFile" => vec!["Base"],
+        "JsonSchemaFile" => vec!["Chassis"],
+        _ if resource.path.starts_with("Chassis") => vec!["chassis"],
+        _ if resource.path.starts_with("Managers") => vec!["bmc"],
+        _ => vec!["system"],
+    };
+    names.push(match resource.type_name() {
+        "Sensor" => "cpu0_temp",
+        "Fan" => "fan0",
+        "PowerSupply" => "psu0",
+        "LogEntry" => "ev1",
+        "Processor" => "system-cpu0",
+        _ => "system-dimm0",
+    });
+    let mut names = names.into_iter();
+    let parts: Vec<&str> = resource
+        .path
+        .split('/')
+        .map(|part| if part == "{}" { names.next().unwrap() } else { part })
+        .collect();
+    format!("/redfish/v1/{}", parts.join("/"))
+}
+
+/// The path of one that somebody else has, but that is there.
+pub fn path_of_another(resource: &Resource) -> String {
+    path(resource).replace("other", "olga").replace("Subscriptions/7", "Subscriptions/sub-1")
+}
+
+/// A value that a property takes.
+pub fn fitting(property: &Property) -> Value {
+    match (property.path, property.kind) {
+        ("MessageId", _) => json!("UBmc.1.0.EventWarning"),
+        ("MessageIds", _) => json!(["UBmc.1.0.EventWarning"]),
+        ("RegistryPrefixes", _) => json!(["UBmc"]),
+        ("ResourceTypes", _) => json!(["ComputerSystem"]),
+        ("Destination", _) => json!("https://collector.example/events"),
+        (_, Kind::Bool) => json!(true),
+        (_, Kind::Integer(from, _)) => json!(from),
+        (_, Kind::Text(_)) => json!("text"),
+        (_, Kind::Secret(_)) => json!("secret-enough"),
+        (_, Kind::Enum(all)) => json!(all[0]),
+        (_, Kind::Texts(_)) => json!(["text"]),
+        (_, Kind::Link) => json!({"@odata.id": "/redfish/v1/Systems/system"}),
+        (_, Kind::Links(_)) => json!([{"@odata.id": "/redfish/v1/Systems/system"}]),
+    }
+}
+
+/// `{"Boot": {"Target": value}}` for `Boot/Target`.
+pub fn nested(path: &str, value: Value) -> Value {
+    path.rsplit('/').fold(value, |inner, name| Value::Object(Map::from_iter([(name.to_owned(), inner)])))
+}
+
+/// A body that a method of a resource, or one of its actions, takes; an empty object where none is wanted.
+pub fn fitting_body(resource: &Resource, method: Method, action: Option<&str>) -> Value {
+    let wanted: Vec<&Property> = match (action, method) {
+        (Some(name), _) => {
+            let action = resource.actions.iter().find(|action| action.name == name).unwrap();
+            action.parameters.iter().map(|parameter| &parameter.property).collect()
+        }
+        (None, Method::Patch) => resource.patch.iter().flat_map(|patch| patch.properties).take(1).collect(),
+        (None, Method::Post) => {
+            let all = resource.create.iter().flat_map(|create| create.properties);
+            all.filter(|(_, required)| *required).map(|(property, _)| property).collect()
+        }
+        _ => Vec::new(),
+    };
+    let mut body = json!({});
+    for property in wanted {
+        body.as_object_mut().unwrap().extend(match nested(property.path, fitting(property)) {
+            Value::Object(map) => map,
+            _ => Map::new(),
+        });
+    }
+    body
+}
+
+/// Something that can be asked for.
+pub struct Row {
+    pub path: String,
+    pub entity: &'static str,
+    pub above: Vec<&'static str>,
+    /// What it takes.
+    pub methods: Vec<Method>,
+    /// What takes no login, whatever the registry says (DSP0266, "Resource and operation authentication requirements").
+    pub open: Vec<Method>,
+    pub resource: Option<&'static Resource>,
+    pub action: Option<&'static str>,
+}
+
+impl Row {
+    /// A body that a method here takes.
+    pub fn body(&self, method: Method) -> Value {
+        self.resource.map_or(Value::Null, |resource| fitting_body(resource, method, self.action))
+    }
+}
+
+const READS: [Method; 2] = [Method::Get, Method::Head];
+
+/// The types on the way to a resource.
+fn above(resource: &Resource) -> Vec<&'static str> {
+    let parts: Vec<&str> = resource.path.split('/').collect();
+    let prefixes = (1..parts.len()).map(|length| parts[..length].join("/"));
+    let found = prefixes.filter_map(|prefix| resources::ALL.iter().find(|other| other.path == prefix));
+    found.map(|found| found.type_name()).collect()
+}
+
+/// The table: what there is, from the list of resources.
+pub fn rows() -> Vec<Row> {
+    let fixed = |path: &str, entity, open: &[Method]| Row {
+        path: path.to_owned(),
+        entity,
+        above: Vec::new(),
+        methods: READS.to_vec(),
+        open: open.to_vec(),
+        resource: None,
+        action: None,
+    };
+    let mut rows = vec![
+        fixed("/redfish", "ServiceRoot", &Method::ALL),
+        fixed("/redfish/v1/odata", "ServiceRoot", &Method::ALL),
+        fixed("/redfish/v1/$metadata", "ServiceRoot", &Method::ALL),
+    ];
+    for registry in resources::REGISTRIES {
+        let path = format!("/redfish/v1/Registries/{0}/{0}", registry.prefix);
+        rows.push(fixed(&path, "MessageRegistry", &[]));
+    }
+    for resource in resources::ALL.iter().copied() {
+        let path = path_of_another(resource);
+        let row = |path: String, methods: &[Method], action| Row {
+            path,
+            entity: resource.type_name(),
+            above: above(resource),
+            methods: methods.to_vec(),
+            open: match resource.type_name() {
+                "ServiceRoot" => READS.to_vec(),
+                "SessionCollection" => vec![Method::Post],
+                _ => Vec::new(),
+            },
+            resource: Some(resource),
+            action,
+        };
+        let mut methods = READS.to_vec();
+        methods.extend(resource.patch.is_some().then_some(Method::Patch));
+        methods.extend(resource.create.is_some().then_some(Method::Post));
+        methods.extend(resource.delete.is_some().then_some(Method::Delete));
+        if resource.create.is_some() {
+            rows.push(row(format!("{path}/Members"), &[Method::Post], None));
+        }
+        for action in resource.actions {
+            rows.push(row(format!("{path}/Actions/{}", action.name), &[Method::Post], Some(action.name)));
+            if !action.parameters.is_empty() {
+                let path = format!("{path}/{}ActionInfo", action.short());
+                rows.push(Row { entity: "ActionInfo", ..row(path, &READS, None) });
+            }
+        }
+        rows.push(row(path, &methods, None));
+    }
+    rows
 }
 
 /// The first message of an error.

@@ -1,0 +1,353 @@
+//! What a PATCH comes to (DSP0266, "PATCH (update)"), on every resource that takes one and each of its properties: one table, whose rows are made of the
+//! list of resources.
+
+mod support;
+
+use redfish::{Kind, Method, Patch, Property, Request, Resource, resources};
+use serde_json::{Map, Value, json};
+use support::{Bench, fitting, nested, path_of_another, said};
+
+const ALL: &str = "\"*\"";
+
+/// The resources that take a PATCH, with the paths of those there are.
+fn patched() -> Vec<(&'static Resource, &'static Patch, String)> {
+    let all = resources::ALL.iter().copied();
+    all.filter_map(|resource| Some((resource, resource.patch.as_ref()?, path_of_another(resource)))).collect()
+}
+
+/// What an answer says: its status, the ids of the messages in the order of places, and those places.
+#[derive(Debug, PartialEq, Eq)]
+struct Told {
+    status: u16,
+    ids: Vec<String>,
+    places: Vec<String>,
+    calls: usize,
+}
+
+fn told(status: u16, ids: &[&str], places: &[&str], calls: usize) -> Told {
+    let owned = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
+    Told { status, ids: owned(ids), places: owned(places), calls }
+}
+
+/// Sends a body, however it is written.
+fn send_text(path: &str, body: &str, if_match: Option<&str>) -> Told {
+    let mut bench = Bench::new();
+    bench.agree();
+    let request = Request { if_match: if_match.map(str::to_owned), ..Request::default() };
+    let answer = bench.ask(Method::Patch, path, body, request);
+    let value = answer.value();
+    if answer.status == 200 {
+        // The resource as it is now, with its tag.
+        assert_eq!(value["@odata.id"], path);
+        assert_eq!(value["@odata.etag"], answer.header("etag").unwrap(), "{path} {body}");
+    }
+    let list = value.pointer("/error/@Message.ExtendedInfo").unwrap_or(&value["@Message.ExtendedInfo"]);
+    let messages = list.as_array().map(Vec::as_slice).unwrap_or_default();
+    let text = |value: &Value| value.as_str().unwrap().replace("Base.1.22.", "");
+    let mut said: Vec<(String, String)> = messages
+        .iter()
+        .map(|message| {
+            let places = message["RelatedProperties"].as_array().map(Vec::as_slice).unwrap_or_default();
+            (places.first().map(text).unwrap_or_default(), text(&message["MessageId"]))
+        })
+        .collect();
+    said.sort();
+    let (places, ids): (Vec<String>, Vec<String>) =
+        said.into_iter().filter(|(place, _)| !place.is_empty()).unzip();
+    // Messages about the request as a whole have no place.
+    let whole = messages.iter().filter(|message| message.get("RelatedProperties").is_none());
+    let ids = whole.map(|message| text(&message["MessageId"])).chain(ids).collect();
+    Told { status: answer.status, ids, places, calls: bench.called.len() }
+}
+
+fn send(path: &str, body: &Value) -> Told {
+    send_text(path, &body.to_string(), None)
+}
+
+/// One body of several.
+fn merged(bodies: &[Value]) -> Value {
+    fn merge(into: &mut Map<String, Value>, more: &Map<String, Value>) {
+        for (name, value) in more {
+            match (into.get_mut(name), value) {
+                (Some(Value::Object(into)), Value::Object(more)) => merge(into, more),
+                _ => {
+                    into.insert(name.clone(), value.clone());
+                }
+            }
+        }
+    }
+    let mut all = Map::new();
+    for body in bodies {
+        merge(&mut all, body.as_object().unwrap());
+    }
+    Value::Object(all)
+}
+
+/// Values that are none for a property, and what is said about them.
+fn misfits(property: &Property) -> Vec<(Value, &'static str)> {
+    const TYPE: &str = "PropertyValueTypeError";
+    let mut all = vec![(json!([[]]), TYPE), (json!({"Nope": 1}), TYPE)];
+    if !property.nullable {
+        all.push((Value::Null, TYPE));
+    }
+    match property.kind {
+        Kind::Bool => all.extend([(json!("true"), TYPE), (json!(1), TYPE)]),
+        Kind::Integer(from, to) => {
+            all.extend([(json!("1"), TYPE), (json!(true), TYPE), (json!(from as f64 + 0.5), TYPE)]);
+            all.extend([
+                (json!(to + 1), "PropertyValueOutOfRange"),
+                (json!(from - 1), "PropertyValueOutOfRange"),
+            ]);
+        }
+        Kind::Text(most) | Kind::Secret(most) => {
+            all.extend([(json!(1), TYPE), (json!(true), TYPE)]);
+            all.push((json!("x".repeat(most + 1)), "StringValueTooLong"));
+            all.push((json!("a\u{7}b"), "PropertyValueFormatError"));
+        }
+        Kind::Enum(_) => {
+            all.extend([(json!(1), TYPE), (json!(false), TYPE)]);
+            all.extend([(json!("Nope"), "PropertyValueNotInList"), (json!(""), "PropertyValueNotInList")]);
+        }
+        Kind::Texts(most) => {
+            all.push((json!("text"), TYPE));
+            all.push((json!(vec!["x"; most + 1]), "ArraySizeTooLong"));
+        }
+        Kind::Link | Kind::Links(_) => all.push((json!("/redfish/v1"), TYPE)),
+    }
+    // Of a list and a link another message fits as well: what is inside is wrong.
+    all.retain(|(value, _)| match property.kind {
+        Kind::Link => !value.is_object(),
+        Kind::Links(_) => !value.is_array(),
+        _ => true,
+    });
+    all
+}
+
+fn place(property: &Property) -> String {
+    format!("/{}", property.path)
+}
+
+/// Whether setting a property takes a call: what can only be as it is takes none.
+fn calls(property: &Property) -> usize {
+    usize::from(!matches!(property.kind, Kind::Enum([_])))
+}
+
+#[test]
+fn each_property_takes_what_fits_and_says_what_does_not() {
+    let mut rows = 0;
+    for (_, patch, path) in patched() {
+        for property in patch.properties {
+            let at = place(property);
+            let good = nested(property.path, fitting(property));
+            assert_eq!(send(&path, &good), told(200, &[], &[], calls(property)), "{path} {good}");
+            if property.nullable {
+                let null = nested(property.path, Value::Null);
+                assert_eq!(send(&path, &null), told(200, &[], &[], 1), "{path} {null}");
+            }
+            // What a client has read comes back with what it changed.
+            let top = property.path.split('/').next().unwrap();
+            let annotated = merged(&[
+                json!({"@odata.id": path, "@odata.etag": "\"x\"", "@Message.ExtendedInfo": []}),
+                json!({(format!("{top}@Redfish.AllowableValues")): ["x"]}),
+                good.clone(),
+            ]);
+            assert_eq!(send(&path, &annotated), told(200, &[], &[], calls(property)), "{path} {annotated}");
+            // Some bad: the rest is done, and what is not is told.
+            let unknown = merged(&[json!({"Nope": {"Deeper": [1]}}), good.clone()]);
+            let expected = if calls(property) == 0 {
+                // Nothing was left to do, so nothing was done.
+                told(400, &["PropertyUnknown"], &["/Nope"], 0)
+            } else {
+                told(200, &["PropertyUnknown"], &["/Nope"], 1)
+            };
+            assert_eq!(send(&path, &unknown), expected, "{path} {unknown}");
+            for (value, id) in misfits(property) {
+                let bad = nested(property.path, value);
+                assert_eq!(send(&path, &bad), told(400, &[id], &[&at], 0), "{path} {bad}");
+                let other =
+                    patch.properties.iter().find(|other| other.path != property.path && calls(other) > 0);
+                if let Some(other) = other {
+                    let mixed = merged(&[bad, nested(other.path, fitting(other))]);
+                    assert_eq!(send(&path, &mixed), told(200, &[id], &[&at], 1), "{path} {mixed}");
+                }
+                rows += 2;
+            }
+        }
+    }
+    assert!(rows > 120, "{rows}");
+}
+
+/// Every leaf of a value, as a body that would set it.
+fn leaves(value: &Value, prefix: &str, out: &mut Vec<(String, Value)>) {
+    let Value::Object(map) = value else { return };
+    for (name, value) in map.iter().filter(|(name, _)| !name.contains('@')) {
+        let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}/{name}") };
+        match value {
+            Value::Object(map) if !map.keys().all(|name| name.contains('@')) => leaves(value, &path, out),
+            // A link is a leaf, and nothing but an annotation.
+            Value::Object(_) => {}
+            other => out.push((path, other.clone())),
+        }
+    }
+}
+
+#[test]
+fn what_is_shown_and_not_taken_is_read_only() {
+    for (_, patch, path) in patched() {
+        let shown = Bench::new().shown(&path);
+        let mut all = Vec::new();
+        leaves(&shown, "", &mut all);
+        let (taken, fixed): (Vec<_>, Vec<_>) = all
+            .into_iter()
+            .partition(|(name, _)| patch.properties.iter().any(|property| property.path == name));
+        assert!(fixed.len() > 4, "{path}: {fixed:?}");
+        for (name, value) in &fixed {
+            // A name of an action has a dot and a sign in it, and a pointer writes some signs otherwise.
+            let at = format!("/{name}");
+            for value in [value.clone(), json!("something else"), Value::Null, json!([])] {
+                let body = nested(name, value);
+                assert_eq!(
+                    send(&path, &body),
+                    told(400, &["PropertyNotWritable"], &[&at], 0),
+                    "{path} {body}"
+                );
+            }
+        }
+        // All bad: one message for each.
+        let all_fixed: Vec<Value> = fixed.iter().map(|(name, value)| nested(name, value.clone())).collect();
+        let answer = send(&path, &merged(&all_fixed));
+        assert_eq!((answer.status, answer.ids.len(), answer.calls), (400, fixed.len(), 0), "{path}");
+        // A resource sent back as it was read, of which something changes, is changed by that.
+        let change = patch.properties.iter().find(|property| calls(property) > 0).unwrap();
+        let back = merged(&[shown.clone(), nested(change.path, fitting(change))]);
+        let answer = send(&path, &back);
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        let not_taken =
+            answer.places.iter().filter(|place| !taken.iter().any(|(name, _)| **place == format!("/{name}")));
+        assert_eq!(not_taken.count(), fixed.len(), "{path}: {answer:?}");
+    }
+}
+
+/// Every link of a value, by its path.
+fn shown_links(value: &Value, prefix: &str, out: &mut Vec<String>) {
+    let Value::Object(map) = value else { return };
+    for (name, value) in map.iter().filter(|(name, _)| !name.contains('@')) {
+        let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}/{name}") };
+        if value.as_object().is_some_and(|map| map.len() == 1 && map.contains_key("@odata.id")) {
+            out.push(path);
+        } else {
+            shown_links(value, &path, out);
+        }
+    }
+}
+
+#[test]
+fn a_link_is_read_only_and_may_come_back_as_it_was() {
+    let mut rows = 0;
+    for (_, _, path) in patched() {
+        let shown = Bench::new().shown(&path);
+        let mut all = Vec::new();
+        shown_links(&shown, "", &mut all);
+        for name in all {
+            let link = shown.pointer(&format!("/{name}")).unwrap();
+            assert_eq!(send(&path, &nested(&name, link.clone())), told(200, &[], &[], 0), "{path} {name}");
+            let other = nested(&name, json!({"@odata.id": "/redfish/v1/AccountService/Roles/Administrator"}));
+            let at = format!("/{name}");
+            assert_eq!(send(&path, &other), told(400, &["PropertyNotWritable"], &[&at], 0), "{path} {other}");
+            rows += 1;
+        }
+    }
+    assert!(rows > 7, "{rows}");
+}
+
+#[test]
+fn the_path_of_a_property_is_no_name() {
+    for (_, patch, path) in patched() {
+        for property in patch.properties.iter().filter(|property| property.path.contains('/')) {
+            let body = json!({ (property.path): fitting(property) });
+            let at = format!("/{}", property.path.replace('/', "~1"));
+            assert_eq!(send(&path, &body), told(400, &["PropertyUnknown"], &[&at], 0), "{path} {body}");
+        }
+    }
+}
+
+#[test]
+fn a_body_that_is_no_change_is_refused_as_a_whole() {
+    for (_, patch, path) in patched() {
+        let deep = format!("{}1{}", "{\"a\":".repeat(200), "}".repeat(200));
+        for (body, id) in [
+            ("{}", "EmptyJSON"),
+            (" { } ", "EmptyJSON"),
+            ("", "MalformedJSON"),
+            ("{", "MalformedJSON"),
+            ("{\"a\": 1,}", "MalformedJSON"),
+            ("{} {}", "MalformedJSON"),
+            (deep.as_str(), "MalformedJSON"),
+            ("[]", "UnrecognizedRequestBody"),
+            ("[{\"AssetTag\": \"x\"}]", "UnrecognizedRequestBody"),
+            ("null", "UnrecognizedRequestBody"),
+            ("\"AssetTag\"", "UnrecognizedRequestBody"),
+            ("1", "UnrecognizedRequestBody"),
+            ("{\"@odata.id\": \"/x\"}", "NoOperation"),
+            ("{\"@odata.type\": \"x\", \"Name@odata.count\": 1}", "NoOperation"),
+        ] {
+            assert_eq!(send_text(&path, body, None), told(400, &[id], &[], 0), "{path} {body}");
+        }
+        // Names that only look like something.
+        for name in ["", " ", "@", "a/b", "~", "..", "__proto__", "\u{0}", "name"] {
+            let answer = send(&path, &json!({ (name): 1 }));
+            assert_eq!(
+                (answer.status, answer.ids.len(), answer.calls),
+                (400, 1, 0),
+                "{path} {name:?}: {answer:?}"
+            );
+        }
+        // A name that is there twice is the last one.
+        let property = patch.properties.iter().find(|property| calls(property) > 0).unwrap();
+        let (name, value) = (property.path, fitting(property));
+        let twice = format!("{{\"{name}\": [[]], \"{name}\": {value}}}");
+        assert_eq!(send_text(&path, &twice, None), told(200, &[], &[], 1), "{path} {twice}");
+    }
+}
+
+#[test]
+fn a_tag_that_does_not_match_comes_before_what_is_in_the_body() {
+    for (_, patch, path) in patched() {
+        let tag = Bench::new().get(&path).header("etag").unwrap().to_owned();
+        let property = patch.properties.iter().find(|property| calls(property) > 0).unwrap();
+        let good = nested(property.path, fitting(property)).to_string();
+        for body in [good.as_str(), "{\"Nope\": 1}", "{}", "{"] {
+            for condition in ["\"0\"", "W/\"0\"", "", ALL, tag.trim_matches('"')] {
+                let answer = send_text(&path, body, Some(condition));
+                assert_eq!(answer, told(412, &["PreconditionFailed"], &[], 0), "{path} {condition} {body}");
+            }
+        }
+        for condition in [tag.clone(), "*".to_owned(), format!("\"0\", {tag}")] {
+            assert_eq!(
+                send_text(&path, &good, Some(&condition)),
+                told(200, &[], &[], 1),
+                "{path} {condition}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_resource_that_is_not_there_is_not_made_by_a_patch() {
+    for (_, patch, path) in patched() {
+        let property = patch.properties.iter().find(|property| calls(property) > 0).unwrap();
+        let (above, _) = path.rsplit_once('/').unwrap();
+        let mut bench = Bench::new();
+        bench.agree();
+        let answer =
+            bench.send(Method::Patch, &format!("{above}/nobody"), &nested(property.path, fitting(property)));
+        assert_eq!((answer.status, said(&answer).as_str()), (404, "ResourceNotFound"), "{path}");
+        assert!(bench.called.is_empty());
+    }
+    // Collections take none.
+    for resource in resources::ALL.iter().filter(|resource| resource.is_collection()) {
+        let mut bench = Bench::new();
+        let answer = bench.send(Method::Patch, &path_of_another(resource), &json!({"Members": []}));
+        assert_eq!(answer.status, 405, "{}", resource.path);
+    }
+}
