@@ -23,6 +23,8 @@ const POWER_SCHEDULES: u32 = 100_000;
 const POWER_CUTS: u32 = 40;
 /// Rounds of 44 KB on a console.
 const CONSOLE_ROUNDS: u32 = 20_000;
+/// Requests to Redfish of each property test of them.
+const REDFISH_REQUESTS: u32 = 10_000;
 /// How long each fuzz target runs, in seconds.
 const FUZZ_SECONDS: u32 = 60;
 
@@ -41,6 +43,8 @@ pub(crate) enum Part {
     Suites,
     /// Property tests, random and in thousands of cases.
     Properties,
+    /// Requests to Redfish at random, and DMTF's Service Validator on the large machine.
+    Redfish,
     /// Every fuzz target for a minute.
     Fuzz,
     /// A daemon added by the steps of the docs.
@@ -66,6 +70,7 @@ pub(crate) fn run(only: &[Part], count: &mut Count) -> Result<()> {
             Part::Crashes => stream_crash(count),
             Part::Suites => suites(count),
             Part::Properties => properties(count),
+            Part::Redfish => redfish(count),
             Part::Fuzz => fuzz(count),
             Part::Daemon => daemon(count),
             Part::Images => images(count),
@@ -165,6 +170,14 @@ fn properties(count: &mut Count) -> Result<()> {
     let packages = packages.iter().flat_map(|name| ["--package", name]);
     let args: Vec<&str> = packages.chain(["--lib", "--test", "*"]).collect();
     tests(&args, &variables, count)
+}
+
+fn redfish(count: &mut Count) -> Result<()> {
+    let variables = [("REDFISH_REQUESTS", REDFISH_REQUESTS.to_string())];
+    let args = ["--workspace", "--test", "any_request", "--test", "redfish", "any_request"];
+    tests(&args, &variables, count)?;
+    let variables = [need::redfish_env()?, ("UBMC_TEST_LARGE_MACHINE", "1".to_owned())];
+    tests(&["--workspace", "--test", "clients_redfish", "large_machine"], &variables, count)
 }
 
 fn images(count: &mut Count) -> Result<()> {

@@ -202,6 +202,12 @@ pub(crate) fn python_redfish() -> Result<PathBuf> {
     python("redfish-venv", PYTHON_REDFISH_PACKAGES)
 }
 
+/// Where the tests find the Redfish checkers and clients.
+pub(crate) fn redfish_env() -> Result<(&'static str, String)> {
+    let python = python_redfish()?.join("bin/python");
+    Ok(("UBMC_TEST_PYTHON_REDFISH", python.display().to_string()))
+}
+
 /// A Python environment with the test clients and the real `nats-server`; made once below the target directory.
 pub(crate) fn python_clients() -> Result<PathBuf> {
     python("clients-venv", PYTHON_PACKAGES)

@@ -206,7 +206,7 @@ fn run_tier(tier: Tier, parts: &[long::Part], count: &mut Count) -> Result<()> {
             need::tools(&[need::IPMITOOL, need::FREEIPMI])?;
             let mut env = clients_env()?;
             env.push(("UBMC_TEST_CLIENTS", "1".into()));
-            env.push(redfish_env()?);
+            env.push(need::redfish_env()?);
             let (node, folder) = need::node_clients()?;
             env.push(("UBMC_TEST_NODE", node.display().to_string()));
             env.push(("UBMC_TEST_NODE_CLIENTS", folder.display().to_string()));
@@ -228,7 +228,7 @@ fn run_tier(tier: Tier, parts: &[long::Part], count: &mut Count) -> Result<()> {
             let env = [("UBMC_TEST_PYTHON", python.display().to_string())];
             cargo_test(&["--workspace", "--test", "clients_ipmi"], &env, count)
         }
-        Tier::Redfish => cargo_test(&named(&REDFISH.map(str::to_owned)), &[redfish_env()?], count),
+        Tier::Redfish => cargo_test(&named(&REDFISH.map(str::to_owned)), &[need::redfish_env()?], count),
         Tier::Emulated => {
             let env = emulate::images()?;
             let args = ["--workspace", "--test", "drivers", "--test", "evb", "--test", "rainier"];
@@ -251,7 +251,17 @@ fn budgets(count: &mut Count) -> Result<()> {
 const CLIENTS: &str = "clients*";
 
 /// The programs of tests that the tier `redfish` is.
-const REDFISH: [&str; 6] = ["changes", "reference", "resources", "versions", "redfish", "clients_redfish"];
+const REDFISH: [&str; 9] = [
+    "any_request",
+    "changes",
+    "patch_semantics",
+    "reference",
+    "resources",
+    "route_privileges",
+    "versions",
+    "redfish",
+    "clients_redfish",
+];
 
 /// The programs in `tests/` folders that are the tier `integration`: all but those of clients and of images, which are tiers of their own.
 fn integration_tests() -> Result<Vec<String>> {
@@ -305,12 +315,6 @@ fn clients_env() -> Result<Vec<(&'static str, String)>> {
         env.push(("UBMC_TEST_PYTHON_NATS", venv.join("bin/python").display().to_string()));
     }
     Ok(env)
-}
-
-/// Where the tests find the Redfish checkers and clients.
-fn redfish_env() -> Result<(&'static str, String)> {
-    let python = need::python_redfish()?.join("bin/python");
-    Ok(("UBMC_TEST_PYTHON_REDFISH", python.display().to_string()))
 }
 
 /// Runs `cargo test`, and shows and counts what it prints. Property tests take the same cases each time, unless the caller sets another seed:

@@ -23,4 +23,4 @@ pub use client::{Client, Credential, Reply, connect_from, tls_config, tls_from};
 pub use console::Console;
 pub use medium::{Medium, Trouble, open_to_all, run};
 pub use python::python;
-pub use suite::{ADMIN_PASSWORD, Builder, Machine, Ready, Suite, children, eventually, root, signal};
+pub use suite::{ADMIN_PASSWORD, Builder, Machine, Ready, Reaper, Suite, children, eventually, root, signal};

@@ -372,6 +372,35 @@ pub fn children(pid: u32) -> Vec<(u32, String)> {
         .collect()
 }
 
+/// Kills a daemon whenever it is there, until this is dropped: the operator starts it again each time.
+#[derive(Debug)]
+pub struct Reaper(tokio::task::JoinHandle<()>);
+
+impl Reaper {
+    /// Of the daemon of that name, below the operator of that id.
+    #[must_use]
+    pub fn of(operator: u32, daemon: &'static str) -> Self {
+        Self(tokio::spawn(async move {
+            loop {
+                for (pid, name) in children(operator) {
+                    if name == daemon {
+                        // It may have ended by itself meanwhile; then there is nobody to kill.
+                        let kill = format!("kill -KILL {pid}");
+                        let _ = tokio::process::Command::new("sh").args(["-c", &kill]).output().await;
+                    }
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        }))
+    }
+}
+
+impl Drop for Reaper {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// Sends a signal, named without SIG, to a process.
 ///
 /// # Errors

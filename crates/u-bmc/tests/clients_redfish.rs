@@ -5,9 +5,12 @@
 
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::Duration;
 
 use testkit::{ADMIN_PASSWORD, Suite};
 
+/// How long what is certain to come may take.
+const SOON: Duration = Duration::from_secs(30);
 const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
 
 type Result<T = ()> = anyhow::Result<T>;
@@ -59,6 +62,56 @@ async fn the_service_validator_finds_nothing() -> Result {
     };
     let suite = Suite::builder(U_BMC).start().await?;
     run(&python, &suite, "service").await?;
+    suite.stop().await
+}
+
+/// What a host that runs has told of its parts.
+#[tokio::test]
+async fn the_service_validator_finds_nothing_while_the_host_is_on() -> Result {
+    let Some(python) = python() else {
+        skip();
+        return Ok(());
+    };
+    let suite = Suite::builder(U_BMC).start().await?;
+    run_with(&python, &suite, "service", &["--host-on"]).await?;
+    suite.stop().await
+}
+
+/// What it last said is shown, as old: no resource goes with it.
+#[tokio::test]
+async fn the_service_validator_finds_nothing_while_sensormon_is_dead() -> Result {
+    let Some(python) = python() else {
+        skip();
+        return Ok(());
+    };
+    let suite = Suite::builder(U_BMC).start().await?;
+    let sensor = "/redfish/v1/Chassis/chassis/Sensors/inlet_temp";
+    let seen = || async { suite.admin().get(sensor).await?.json() };
+    testkit::eventually("a reading", SOON, || async { Ok(seen().await?["Reading"].is_number()) }).await?;
+    let reaper = testkit::Reaper::of(suite.ready.pid, "sensormon");
+    testkit::eventually("a reading that is gone", SOON, || async {
+        let sensor = seen().await?;
+        Ok(sensor["Reading"].is_null() && sensor["Status"]["State"] == "UnavailableOffline")
+    })
+    .await?;
+    run(&python, &suite, "service").await?;
+    drop(reaper);
+    suite.stop().await
+}
+
+#[tokio::test]
+#[expect(clippy::print_stdout, reason = "a skip is counted by what it prints")]
+async fn the_service_validator_finds_nothing_on_a_large_machine() -> Result {
+    let Some(python) = python() else {
+        skip();
+        return Ok(());
+    };
+    if std::env::var_os("UBMC_TEST_LARGE_MACHINE").is_none() {
+        println!("SKIP: UBMC_TEST_LARGE_MACHINE is not set (cargo xtask test --long)");
+        return Ok(());
+    }
+    let suite = Suite::builder(U_BMC).board("targets/sim/big.toml").start().await?;
+    run_with(&python, &suite, "service", &["--host-on"]).await?;
     suite.stop().await
 }
 

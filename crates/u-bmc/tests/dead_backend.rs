@@ -1,14 +1,13 @@
 //! What a client is told when the daemon that would answer is dead: which one, by every method it owns.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use http::Method;
 use prost_reflect::{DynamicMessage, Kind, ReflectMessage as _, Value};
 use schema::{HttpBinding, MethodInfo, Segment};
 use serde_json::json;
-use testkit::{Client, Credential, Reply, Suite, children};
+use testkit::{Client, Credential, Reaper, Reply, Suite};
 use tokio::task::JoinSet;
 
 const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
@@ -89,34 +88,6 @@ async fn rest(client: &Client, binding: &HttpBinding, message: &DynamicMessage) 
             let body = serde_json::to_vec(message)?;
             client.send(verb, &path, &[("content-type", "application/json")], body.into()).await
         }
-    }
-}
-
-/// Kills the daemon whenever it is there, until dropped.
-struct Reaper(tokio::task::JoinHandle<()>);
-
-impl Reaper {
-    fn of(operator: u32, daemon: &'static str) -> Self {
-        Self(tokio::spawn(async move {
-            loop {
-                for (pid, name) in children(operator) {
-                    if name == daemon {
-                        // It may have ended by itself meanwhile; then there is nobody to kill.
-                        let _ = tokio::process::Command::new("sh")
-                            .args(["-c", &format!("kill -KILL {pid}")])
-                            .output()
-                            .await;
-                    }
-                }
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-        }))
-    }
-}
-
-impl Drop for Reaper {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 
