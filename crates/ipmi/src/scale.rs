@@ -105,6 +105,14 @@ impl Scale {
         steps
     }
 
+    /// Whether a byte can say this value, to half a step.
+    #[must_use]
+    pub fn holds(self, value: f64) -> bool {
+        let half = self.step() / 2.0;
+        let (one, other) = (self.value(0), self.value(u8::MAX));
+        value >= one.min(other) - half && value <= one.max(other) + half
+    }
+
     /// How far two bytes beside each other are apart.
     #[must_use]
     pub fn step(self) -> f64 {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use ipc::LogEntry;
+use ipmi::scale::Scale;
 use ipmi::watchdog::Watchdog;
 use ipmi::{SessionInfo, Suite};
 use model::{Answer as Said, Input, Model};
@@ -181,11 +182,22 @@ fn model() -> Model {
 /// With this machine.
 fn model_with(machine: v1::Host) -> Model {
     let mut model = Model::new(1);
+    feed(&mut model, Mono::ZERO, vec![Input::Link(true), Input::Tick], &machine, &sensors());
+    model
+}
+
+/// Takes this in, with the answers to what is asked for it.
+fn feed(
+    model: &mut Model,
+    now: Mono,
+    mut input: Vec<Input>,
+    machine: &v1::Host,
+    sensors: &[v1::Sensor],
+) {
     let mut queries = Vec::new();
-    let mut input = vec![Input::Link(true), Input::Tick];
     for _ in 0..100 {
         let Some(next) = (!input.is_empty()).then(|| input.remove(0)) else { break };
-        model.step(Mono::ZERO, u64::from(NOW) * 1000, next, &mut queries);
+        model.step(now, u64::from(NOW) * 1000, next, &mut queries);
         for query in queries.drain(..) {
             let said = match query.domain {
                 Domain::Daemons => Said::Daemons(daemons()),
@@ -202,7 +214,7 @@ fn model_with(machine: v1::Host) -> Model {
                     name: "bmc".to_owned(),
                     ..v1::ManagementController::default()
                 }]),
-                Domain::Sensors => Said::Sensors(sensors()),
+                Domain::Sensors => Said::Sensors(sensors.to_vec()),
                 Domain::Readings => Said::Readings(readings()),
                 Domain::Zones => Said::Zones(Vec::new(), v1::ThermalProfile::Unspecified),
                 Domain::Fans => Said::Fans(Vec::new()),
@@ -214,7 +226,6 @@ fn model_with(machine: v1::Host) -> Model {
             input.push(Input::Answered(query, Ok(said)));
         }
     }
-    model
 }
 
 /// The daemon without its sockets.
@@ -245,6 +256,14 @@ impl Bench {
             mono: Mono::ZERO,
             written: None,
         }
+    }
+
+    /// The owner of sensors says something else of them.
+    fn describe(&mut self, sensors: &[v1::Sensor]) {
+        // Owners are not asked twice at once.
+        self.mono = self.mono + units::Millis::from_secs(60);
+        let refresh = vec![Input::Refresh("sensormon".to_owned())];
+        feed(&mut self.model, self.mono, refresh, &host(), sensors);
     }
 
     fn ask(&mut self, command: Command, data: &[u8]) -> Outcome {
@@ -558,6 +577,107 @@ fn the_watchdog_asks_the_owner_of_the_machine_unless_that_is_off() {
     assert!(!ends("event.host.other.state", &change(v1::HostStatus::Off, none)), "another machine");
     assert!(!ends("event.user.system.state", &change(v1::HostStatus::Off, none)));
     assert!(!ends("event.host.system.state", &[0xff]));
+}
+
+/// The scale that the record of this sensor says, as a client reads it.
+fn told_scale(bench: &mut Bench, record: u16) -> Scale {
+    let [low, high] = record.to_le_bytes();
+    let told = bench.said(Command::GetSdr, &[0, 0, low, high, 0, 0xff]).unwrap();
+    let ten = |low: u8, high: u8| {
+        let value = i16::from(low) | i16::from(high >> 6) << 8;
+        if value > 511 { value - 1024 } else { value }
+    };
+    let four = |nibble: u8| {
+        let value = i8::try_from(nibble & 0x0f).unwrap();
+        if value > 7 { value - 16 } else { value }
+    };
+    // Behind the number of the next record.
+    let factors = &told[2 + 24..2 + 30];
+    Scale {
+        m: ten(factors[0], factors[1]),
+        b: ten(factors[2], factors[3]),
+        b_exponent: four(factors[5]),
+        r_exponent: four(factors[5] >> 4),
+    }
+}
+
+/// A sensor of each kind of unit, with all thresholds.
+fn sensors_to_set() -> Vec<v1::Sensor> {
+    let unit = |id: &str, number, unit: v1::SensorUnit, lower: [f64; 3], upper: [f64; 3]| {
+        let mut sensor = sensor(id, number, None);
+        sensor.unit = Some(unit.into());
+        let side = |[warning, critical, fatal]: [f64; 3]| {
+            Some(v1::Threshold { warning: Some(warning), critical: Some(critical), fatal: Some(fatal) })
+        };
+        let Some(v1::sensor::Reading::AnalogReading(analog)) = &mut sensor.reading else { panic!() };
+        (analog.lower_thresholds, analog.upper_thresholds) = (side(lower), side(upper));
+        sensor
+    };
+    vec![
+        unit("cpu0", 0, v1::SensorUnit::Celsius, [5.0, 0.0, -5.0], [80.0, 90.0, 100.0]),
+        unit("cpu1", 1, v1::SensorUnit::Volts, [11.4, 11.0, 10.8], [12.6, 13.0, 13.2]),
+        unit("inlet", 2, v1::SensorUnit::Pascals, [90_000.0, 80_000.0, 70_000.0], [110_000.0, 111_000.0, 112_000.0]),
+        unit("power", 3, v1::SensorUnit::Watts, [10.0, 5.0, 1.0], [800.0, 900.0, 950.0]),
+    ]
+}
+
+#[test]
+fn a_threshold_that_is_set_is_what_the_record_said_that_its_client_has_read() {
+    let mut bench = Bench::new();
+    let mut about = sensors_to_set();
+    bench.describe(&about);
+    let units = [1.0, 1.0, 0.001, 1.0];
+    let read: Vec<Scale> = (0..4).map(|at| told_scale(&mut bench, at + 2)).collect();
+    // Bytes in no order: thresholds go up and down through all of the range, each set when the one before is in force.
+    let mut random = 7_u32;
+    for step in 0..300_usize {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let [_, _, bit, raw] = random.to_le_bytes();
+        let (at, bit) = (step % 4, usize::from(bit) % 6);
+        let number = u8::try_from(at).unwrap();
+        let mut data = vec![number, 1 << bit, 0, 0, 0, 0, 0, 0];
+        data[2 + bit] = raw;
+        let (asked, _): (v1::SetThresholdsRequest, _) = bench.asked(Command::SetSensorThresholds, &data);
+        let (lower, upper) = (asked.lower_thresholds.unwrap(), asked.upper_thresholds.unwrap());
+        let all = [lower.warning, lower.critical, lower.fatal, upper.warning, upper.critical, upper.fatal];
+        let (meant, set) = (read[at].value(raw), all[bit].unwrap() * units[at]);
+        assert!((set - meant).abs() <= read[at].step() / 2.0, "{step}: {meant} was meant, {set} is set");
+        // Its owner takes it.
+        let Some(v1::sensor::Reading::AnalogReading(analog)) = &mut about[at].reading else { panic!() };
+        let side = if bit < 3 { &mut analog.lower_thresholds } else { &mut analog.upper_thresholds };
+        let side = side.as_mut().unwrap();
+        *[&mut side.warning, &mut side.critical, &mut side.fatal][bit % 3] = all[bit];
+        bench.describe(&about);
+        let thresholds = bench.said(Command::GetSensorThresholds, &[number]).unwrap();
+        assert_eq!(thresholds[1 + bit], raw, "{step}: as the client reads it back");
+        assert_eq!(told_scale(&mut bench, u16::from(number) + 2), read[at], "{step}");
+    }
+}
+
+#[test]
+fn a_scale_that_does_not_hold_any_more_is_another_one_and_so_are_the_records() {
+    let mut bench = Bench::new();
+    let mut about = sensors_to_set();
+    bench.describe(&about);
+    let before = told_scale(&mut bench, 3);
+    let (held, info) =
+        (bench.said(Command::ReserveSdr, &[]).unwrap(), bench.said(Command::GetSdrInfo, &[]).unwrap());
+    let Some(v1::sensor::Reading::AnalogReading(analog)) = &mut about[1].reading else { panic!() };
+    analog.upper_thresholds.as_mut().unwrap().fatal = Some(600.0);
+    bench.describe(&about);
+    let after = told_scale(&mut bench, 3);
+    assert!(after != before && after.holds(600.0) && !before.holds(600.0));
+    bench.refuses(Command::GetSdr, &[&held[..], &[3, 0, 5, 1]].concat(), Completion::RESERVATION);
+    let later = bench.said(Command::GetSdrInfo, &[]).unwrap();
+    let made = |info: &[u8]| u32::from_le_bytes(*info[5..].first_chunk().unwrap());
+    assert!(made(&later) > made(&info), "within the same second");
+    // It was away for a while.
+    bench.describe(&about[..1]);
+    bench.refuses(Command::GetSensorThresholds, &[1], Completion::NOT_PRESENT);
+    let Some(v1::sensor::Reading::AnalogReading(analog)) = &mut about[1].reading else { panic!() };
+    analog.upper_thresholds.as_mut().unwrap().fatal = Some(13.2);
+    bench.describe(&about);
+    assert_eq!(told_scale(&mut bench, 3), after, "its scale still holds");
 }
 
 /// A name in its sixteen bytes.

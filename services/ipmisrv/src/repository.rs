@@ -27,10 +27,16 @@ pub(crate) struct Sensor {
 impl Sensor {
     /// Whether a byte can say this value, in the record's unit.
     pub(crate) fn holds(&self, value: f64) -> bool {
-        let half = self.scale.step() / 2.0;
-        let (one, other) = (self.scale.value(0), self.scale.value(u8::MAX));
-        value >= one.min(other) - half && value <= one.max(other) + half
+        self.scale.holds(value)
     }
+}
+
+/// What a sensor was last shown with.
+#[derive(Clone, Debug)]
+struct Kept {
+    id: Arc<str>,
+    unit: v1::SensorUnit,
+    scale: Scale,
 }
 
 /// The records as they are now.
@@ -38,6 +44,9 @@ impl Sensor {
 pub(crate) struct Repository {
     pub(crate) sensors: Vec<Sensor>,
     pub(crate) records: Vec<Vec<u8>>,
+    /// By their ids in ascending order, also of sensors that are not there now. A client reads a record once and sets thresholds by what that says, so
+    /// a sensor keeps its scale while it holds.
+    scales: Vec<Kept>,
     /// When they were made, seconds since 1970.
     pub(crate) made: u32,
     /// Of which changes: of sensors and parts, and of readings, which may be beyond what a scale shows.
@@ -70,8 +79,9 @@ impl Repository {
         let described = snapshot
             .sensor_descriptions()
             .iter()
-            .filter_map(|view| sensor(view.value, shown(&view.value.id)));
+            .filter_map(|view| sensor(view.value, shown(&view.value.id), self.kept(view.value)));
         let found: Vec<(Sensor, v1::Sensor)> = described.take(sdr::SENSORS_MAX).collect();
+        self.keep(&found);
         self.records = vec![sdr::controller(1, "BMC")];
         for (at, (sensor, about)) in found.iter().enumerate() {
             let (Some((lun, number)), Ok(id)) = (sdr::place(at), u16::try_from(self.records.len() + 1))
@@ -108,6 +118,30 @@ impl Repository {
             ));
         }
         self.sensors = found.into_iter().map(|(sensor, _)| sensor).collect();
+    }
+
+    /// The scale that this sensor was last shown with.
+    fn kept(&self, about: &v1::Sensor) -> Option<Scale> {
+        let at = self.scales.binary_search_by(|kept| (*kept.id).cmp(about.id.as_str())).ok()?;
+        self.scales.get(at).filter(|kept| kept.unit == about.unit()).map(|kept| kept.scale)
+    }
+
+    fn keep(&mut self, found: &[(Sensor, v1::Sensor)]) {
+        // Those that went are remembered, for they may come back, but not whatever was there since the start.
+        if self.scales.len() > sdr::SENSORS_MAX {
+            self.scales.clear();
+        }
+        for (sensor, about) in found {
+            let kept = Kept { id: Arc::clone(&sensor.id), unit: about.unit(), scale: sensor.scale };
+            match self.scales.binary_search_by(|kept| kept.id.cmp(&sensor.id)) {
+                Ok(at) => {
+                    if let Some(place) = self.scales.get_mut(at) {
+                        *place = kept;
+                    }
+                }
+                Err(at) => self.scales.insert(at, kept),
+            }
+        }
     }
 
     /// The reservation: the same for all, so that no client ends that of another (§33.11 has it end when records change).
@@ -176,29 +210,44 @@ fn range(unit: v1::SensorUnit) -> (f64, f64) {
     }
 }
 
-/// A sensor with a value; `None` for one whose range no scale has.
-fn sensor(about: &Arc<v1::Sensor>, shown: Option<f64>) -> Option<(Sensor, v1::Sensor)> {
+/// From where to where a sensor is shown, in the record's unit, with room for thresholds that are set later.
+fn span(unit: v1::SensorUnit, factor: f64, thresholds: &Thresholds, held: &[f64]) -> (f64, f64) {
+    // What the API calls the range is what a value may be at all, which would make steps too large: here it is what one is expected to be, and what
+    // is beyond is not available.
+    let (mut low, mut high) = range(unit);
+    (low, high) = (low * factor, high * factor);
+    let upper = thresholds.all.iter().skip(3).flatten().copied().reduce(f64::max);
+    if let Some(upper) = upper.filter(|upper| *upper > 0.0 && unit != v1::SensorUnit::Celsius) {
+        high = upper * 1.5;
+    }
+    // What lies beyond all the same has room for half as much again.
+    for value in held.iter().copied() {
+        let more = value.abs() / 2.0;
+        if value < low {
+            low = value - more;
+        }
+        if value > high {
+            high = value + more;
+        }
+    }
+    (low, high)
+}
+
+/// A sensor with a value; `None` for one whose range no scale has. It has the scale it had, as long as that holds what it shows and its thresholds.
+fn sensor(
+    about: &Arc<v1::Sensor>,
+    shown: Option<f64>,
+    kept: Option<Scale>,
+) -> Option<(Sensor, v1::Sensor)> {
     let Some(v1::sensor::Reading::AnalogReading(analog)) = &about.reading else { return None };
     let (_, factor) = unit(about.unit());
     let (lower, upper) =
         (analog.lower_thresholds.unwrap_or_default(), analog.upper_thresholds.unwrap_or_default());
     let all = [lower.warning, lower.critical, lower.fatal, upper.warning, upper.critical, upper.fatal];
     let thresholds = Thresholds { all: all.map(|value| value.map(|value| value * factor)) };
-    // What the API calls the range is what a value may be at all, which would make steps too large: here it is what one is expected to be, and what
-    // is beyond is not available.
-    let (mut low, mut high) = range(about.unit());
-    (low, high) = (low * factor, high * factor);
-    let upper = thresholds.all.iter().skip(3).flatten().copied().reduce(f64::max);
-    if let Some(upper) = upper.filter(|upper| *upper > 0.0 && about.unit() != v1::SensorUnit::Celsius) {
-        high = upper * 1.5;
-    }
-    // It shows more: with room for a little more than that.
-    if let Some(shown) = shown.map(|value| value * factor).filter(|value| *value < low || *value > high) {
-        (low, high) = (low.min(shown * 1.5), high.max(shown * 1.5));
-    }
-    for threshold in thresholds.all.into_iter().flatten() {
-        (low, high) = (low.min(threshold), high.max(threshold));
-    }
+    let shown = shown.map(|value| value * factor);
+    let held: Vec<f64> =
+        thresholds.all.into_iter().chain([shown]).flatten().filter(|value| value.is_finite()).collect();
     let kind = match about.context() {
         v1::SensorContext::Temperature => 1,
         v1::SensorContext::Voltage => 2,
@@ -207,7 +256,13 @@ fn sensor(about: &Arc<v1::Sensor>, shown: Option<f64>) -> Option<(Sensor, v1::Se
         // Other, with a unit.
         _ => 0x0b,
     };
-    let scale = Scale::fit(low, high)?;
+    let scale = match kept.filter(|kept| held.iter().all(|value| kept.holds(*value))) {
+        Some(kept) => kept,
+        None => {
+            let (low, high) = span(about.unit(), factor, &thresholds, &held);
+            Scale::fit(low, high)?
+        }
+    };
     let sensor = Sensor {
         id: about.id.as_str().into(),
         scale,
