@@ -425,7 +425,7 @@ impl Accounts {
         for id in order {
             let Some(has) = self.get(&id).map(|account| account.ipmi_user) else { continue };
             let number = self.ipmi_user(true, Some(&id), has, None).unwrap_or(None);
-            if let Some(account) = self.by_id.get_mut(&id).filter(|_| number != has) {
+            if let Some(account) = self.by_id.get_mut(&id).filter(|_| number != has || number.is_none()) {
                 account.ipmi_user = number;
                 account.ipmi = number.is_some();
                 changed.push(id);
@@ -683,6 +683,23 @@ mod tests {
         // Two of the same number, of which one is damaged.
         accounts.by_id.get_mut(&id(1)).unwrap().ipmi_user = Some(3);
         assert_eq!(accounts.number_ipmi_users().len(), 1);
+    }
+
+    #[test]
+    fn there_are_62_users_of_ipmi_and_the_newest_account_beyond_is_none() {
+        let mut accounts = Accounts::new(80);
+        for n in 1..=63 {
+            let new = new(n, &format!("user{n}"), Role::Administrator);
+            let change = accounts.plan_create(new, UnixMillis(u64::from(n))).unwrap();
+            accounts.apply(change);
+            accounts.by_id.get_mut(&id(n)).unwrap().ipmi = true;
+        }
+        assert_eq!(accounts.number_ipmi_users().len(), 63);
+        let last = accounts.get(&id(63)).unwrap();
+        assert_eq!((last.ipmi, last.ipmi_user), (false, None));
+        let rest = (1..=62).map(|n| accounts.get(&id(n)).unwrap());
+        assert!(rest.clone().all(|account| account.ipmi));
+        assert_eq!(rest.filter_map(|account| account.ipmi_user).max(), Some(63));
     }
 
     #[test]

@@ -20,18 +20,11 @@ pub(crate) enum Target {
     Fru(u8),
 }
 
-/// What a session has written of one, as far as it has come.
+/// What a session has written of one, as far as it has come: each session goes on with its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Written {
-    pub(crate) session: u32,
     pub(crate) target: Target,
     pub(crate) bytes: Vec<u8>,
-}
-
-impl Written {
-    fn is_of(&self, session: u32, target: Target) -> bool {
-        (self.session, self.target) == (session, target)
-    }
 }
 
 /// A text ends with its first zero.
@@ -44,20 +37,19 @@ pub(crate) fn until_zero(bytes: &[u8]) -> &[u8] {
 /// # Errors
 /// [`Completion::RANGE`] for a piece that is too long or lies behind the end.
 pub(crate) fn text(
-    session: u32,
     target: Target,
     (before, now): (Option<&Written>, &[u8]),
     offset: u8,
     piece: &[u8],
 ) -> Result<Written, Completion> {
-    let base = before.filter(|before| before.is_of(session, target)).map_or(now, |before| &before.bytes[..]);
+    let base = before.filter(|before| before.target == target).map_or(now, |before| &before.bytes[..]);
     let mut bytes = base.get(..usize::from(offset)).ok_or(Completion::RANGE)?.to_vec();
     bytes.extend_from_slice(piece);
     bytes.truncate(until_zero(&bytes).len());
     if piece.len() > PIECE_MAX || bytes.len() > TEXT_MAX {
         return Err(Completion::RANGE);
     }
-    Ok(Written { session, target, bytes })
+    Ok(Written { target, bytes })
 }
 
 /// What comes of a piece of FRU data.
@@ -77,7 +69,6 @@ pub(crate) enum Piece {
 /// [`Completion::RANGE`] beyond the end; 80h, as for an offset that is protected against writing (§34.3), when something else than the asset tag
 /// would change.
 pub(crate) fn fru(
-    session: u32,
     device: u8,
     before: Option<&Written>,
     part: &v1::Asset,
@@ -87,7 +78,7 @@ pub(crate) fn fru(
     const PROTECTED: Completion = Completion(0x80);
     let target = Target::Fru(device);
     let is = parts::image(part).ok_or(Completion::UNSPECIFIED)?;
-    let mut bytes = match before.filter(|before| before.is_of(session, target)) {
+    let mut bytes = match before.filter(|before| before.target == target) {
         // The part may be another one since.
         Some(before) if before.bytes.len() == is.len() => before.bytes.clone(),
         _ => is.clone(),
@@ -98,7 +89,7 @@ pub(crate) fn fru(
         return Ok(Piece::Same);
     }
     let image = Image::read(&bytes).ok().filter(|image| image.damaged().is_empty());
-    let Some(image) = image else { return Ok(Piece::Waits(Written { session, target, bytes })) };
+    let Some(image) = image else { return Ok(Piece::Waits(Written { target, bytes })) };
     let is = Image::read(&is).map_err(|_| Completion::UNSPECIFIED)?;
     let (Some(new), Some(old)) = (&image.fru().product, &is.fru().product) else { return Err(PROTECTED) };
     let mut but_for_tag = new.clone();
@@ -117,26 +108,21 @@ pub(crate) fn fru(
 mod tests {
     use super::*;
 
-    const SESSION: u32 = 7;
-
     fn text_of(before: Option<&Written>, offset: u8, piece: &[u8]) -> Result<Vec<u8>, Completion> {
-        text(SESSION, Target::AssetTag, (before, b"old tag"), offset, piece).map(|written| written.bytes)
+        text(Target::AssetTag, (before, b"old tag"), offset, piece).map(|written| written.bytes)
     }
 
     #[test]
     fn a_text_is_written_piece_by_piece() {
         assert_eq!(text_of(None, 0, b"new").unwrap(), b"new");
         assert_eq!(text_of(None, 4, b"TAG").unwrap(), b"old TAG");
-        let first = text(SESSION, Target::AssetTag, (None, b""), 0, &[b'a'; 16]).unwrap();
+        let first = text(Target::AssetTag, (None, b""), 0, &[b'a'; 16]).unwrap();
         assert_eq!(text_of(Some(&first), 16, b"b\0\0").unwrap(), b"aaaaaaaaaaaaaaaab");
-        for other in
-            [Written { session: 8, ..first.clone() }, Written { target: Target::Identifier, ..first }]
-        {
-            assert_eq!(text_of(Some(&other), 16, b"b"), Err(Completion::RANGE), "another's");
-        }
+        let other = Written { target: Target::Identifier, ..first };
+        assert_eq!(text_of(Some(&other), 16, b"b"), Err(Completion::RANGE), "of something else");
         assert_eq!(text_of(None, 8, b"x"), Err(Completion::RANGE), "a hole");
         assert_eq!(text_of(None, 0, &[b'a'; 17]), Err(Completion::RANGE));
-        let long = Written { session: SESSION, target: Target::AssetTag, bytes: vec![b'a'; 60] };
+        let long = Written { target: Target::AssetTag, bytes: vec![b'a'; 60] };
         assert!(text_of(Some(&long), 60, b"bcd").is_ok());
         assert_eq!(text_of(Some(&long), 60, b"bcde"), Err(Completion::RANGE));
     }
@@ -157,7 +143,7 @@ mod tests {
         let mut last = Ok(Piece::Same);
         for (at, piece) in image.chunks(size).enumerate() {
             let offset = u16::try_from(at * size).unwrap();
-            last = fru(SESSION, 0, before.as_ref(), onto, offset, piece);
+            last = fru(0, before.as_ref(), onto, offset, piece);
             before = match &last {
                 Ok(Piece::Waits(written)) => Some(written.clone()),
                 Ok(_) => None,
@@ -177,19 +163,19 @@ mod tests {
         for size in [other.len(), 60] {
             let mut found = write(&is, &other, size);
             if found == Ok(Piece::Same) {
-                found = fru(SESSION, 0, None, &is, 0, &other[..size]);
+                found = fru(0, None, &is, 0, &other[..size]);
             }
             assert_eq!(found, Ok(Piece::AssetTag("rack 5".to_owned())), "in pieces of {size}");
         }
         // Byte by byte, from the first that differs to its checksum.
         let differs = image.iter().zip(&other).position(|(one, other)| one != other).unwrap();
-        let waits = fru(SESSION, 0, None, &is, u16::try_from(differs).unwrap(), &other[differs..=differs]);
+        let waits = fru(0, None, &is, u16::try_from(differs).unwrap(), &other[differs..=differs]);
         assert!(matches!(waits, Ok(Piece::Waits(_))), "{waits:?}");
         // Another serial number is not written, nor is what lies beyond.
         let mut renamed = part("rack 4");
         renamed.info.as_mut().unwrap().serial_number = Some("S2".to_owned());
         assert_eq!(write(&is, &parts::image(&renamed).unwrap(), 255), Err(Completion(0x80)));
         let end = u16::try_from(image.len()).unwrap();
-        assert_eq!(fru(SESSION, 0, None, &is, end - 1, &[0, 0]), Err(Completion::RANGE));
+        assert_eq!(fru(0, None, &is, end - 1, &[0, 0]), Err(Completion::RANGE));
     }
 }

@@ -7,7 +7,6 @@ use ipmi::{CHANNEL, Command, Completion, Level, Request, is_this_channel, sdr};
 use model::{Domain, Quality, Snapshot, State};
 use prost::Message as _;
 use prost_types::{Duration, FieldMask};
-use schema::MethodInfo;
 use schema::rpc::{
     asset_service, chassis_service, host_service, management_controller_service, sensor_service,
 };
@@ -165,7 +164,7 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
         }
         Command::WriteFru => {
             let (device, offset) = (byte(0)?, word(1)?);
-            return write_fru(request, device, offset, data.get(3..).unwrap_or_default(), world);
+            return write_fru(device, offset, data.get(3..).unwrap_or_default(), world);
         }
         Command::GetSdrInfo => {
             is_known(world, Domain::Sensors)?;
@@ -333,19 +332,15 @@ fn chassis_control(wanted: u8, world: &World<'_>) -> Result<Outcome, Completion>
 /// As whom the watchdog of IPMI asks, which is no name of an account.
 pub(crate) const WATCHDOG: &str = "watchdog of IPMI";
 
-/// What the watchdog's end or interrupt asks of the owner of the machine; `None` for nothing, and where the machine is off: then nobody is there
-/// who could have reset the timer.
-pub(crate) fn watchdog(due: Due, snapshot: &Snapshot) -> Option<(&'static MethodInfo, Vec<u8>)> {
-    let action = match due {
-        Due::Interrupt => v1::HostAction::Nmi,
-        Due::Expired { timeout: Timeout::Reset, .. } => v1::HostAction::ForceRestart,
-        Due::Expired { timeout: Timeout::PowerDown, .. } => v1::HostAction::ForceOff,
-        Due::Expired { timeout: Timeout::PowerCycle, .. } => v1::HostAction::PowerCycle,
-        Due::Expired { timeout: Timeout::Tell, .. } => return None,
-    };
-    let view = snapshot.hosts().iter().next().filter(|view| view.value.status() != v1::HostStatus::Off)?;
-    let request = v1::ChangeHostStateRequest { host_name: view.value.name.clone(), action: action.into() };
-    Some((host_service::CHANGE_HOST_STATE.info, request.encode_to_vec()))
+/// What the watchdog's end or interrupt wants of the machine; `None` for nothing.
+pub(crate) fn wanted(due: Due) -> Option<v1::HostAction> {
+    match due {
+        Due::Interrupt => Some(v1::HostAction::Nmi),
+        Due::Expired { timeout: Timeout::Reset, .. } => Some(v1::HostAction::ForceRestart),
+        Due::Expired { timeout: Timeout::PowerDown, .. } => Some(v1::HostAction::ForceOff),
+        Due::Expired { timeout: Timeout::PowerCycle, .. } => Some(v1::HostAction::PowerCycle),
+        Due::Expired { timeout: Timeout::Tell, .. } => None,
+    }
 }
 
 /// Whether this event says that the machine went off or began anew: a watchdog stops then.
@@ -558,7 +553,7 @@ fn piece(request: &Request, target: Target, now: &[u8], world: &World<'_>) -> Re
     if piece.len() != usize::from(*count) {
         return Err(Completion::LENGTH);
     }
-    chunks::text(request.session.id, target, (world.written.as_ref(), now), *offset, piece)
+    chunks::text(target, (world.written.as_ref(), now), *offset, piece)
 }
 
 /// An asset tag; `written` is what the session goes on with.
@@ -588,16 +583,10 @@ fn set_identifier(name: String, written: Written, world: &mut World<'_>) -> Resu
 }
 
 /// §34.3.
-fn write_fru(
-    request: &Request,
-    device: u8,
-    offset: u16,
-    piece: &[u8],
-    world: &mut World<'_>,
-) -> Result<Outcome, Completion> {
+fn write_fru(device: u8, offset: u16, piece: &[u8], world: &mut World<'_>) -> Result<Outcome, Completion> {
     let part = asset(device, world)?;
     let count = vec![u8::try_from(piece.len()).unwrap_or(u8::MAX)];
-    let found = chunks::fru(request.session.id, device, world.written.as_ref(), part, offset, piece);
+    let found = chunks::fru(device, world.written.as_ref(), part, offset, piece);
     *world.written = None;
     Ok(match found? {
         Piece::Waits(written) => {

@@ -12,8 +12,9 @@ use units::Mono;
 
 use super::*;
 use crate::config::Config;
+use crate::pursuit::Machine;
 use crate::repository::Repository;
-use crate::sel::Sel;
+use crate::sel::{Hidden, Sel};
 use crate::sel_log::Read;
 
 const NOW: u32 = 1_800_000_000;
@@ -121,6 +122,7 @@ fn entry(sequence: u64) -> Read {
 /// A SEL that has read these of the log.
 fn sel(sequences: &[u64]) -> Sel {
     let mut sel = Sel::default();
+    sel.loaded(Hidden::default());
     for sequence in sequences.iter().copied() {
         sel.take(entry(sequence));
     }
@@ -187,13 +189,7 @@ fn model_with(machine: v1::Host) -> Model {
 }
 
 /// Takes this in, with the answers to what is asked for it.
-fn feed(
-    model: &mut Model,
-    now: Mono,
-    mut input: Vec<Input>,
-    machine: &v1::Host,
-    sensors: &[v1::Sensor],
-) {
+fn feed(model: &mut Model, now: Mono, mut input: Vec<Input>, machine: &v1::Host, sensors: &[v1::Sensor]) {
     let mut queries = Vec::new();
     for _ in 0..100 {
         let Some(next) = (!input.is_empty()).then(|| input.remove(0)) else { break };
@@ -539,7 +535,7 @@ fn fru_data_is_written_where_it_is_the_owners_to_say() {
 }
 
 #[test]
-fn the_watchdog_asks_the_owner_of_the_machine_unless_that_is_off() {
+fn the_watchdog_is_set_and_started_and_wants_what_it_was_set_to() {
     let mut bench = Bench::new();
     bench.refuses(Command::ResetWatchdog, &[], Completion(0x80));
     bench.refuses(Command::SetWatchdog, &[0, 1, 0, 0, 9, 0], Completion::INVALID_FIELD);
@@ -548,17 +544,16 @@ fn the_watchdog_asks_the_owner_of_the_machine_unless_that_is_off() {
     assert_eq!(bench.said(Command::GetWatchdog, &[]), Ok(vec![0x44, 1, 0, 0, 9, 0, 9, 0]));
     let due = |timeout| Due::Expired { timeout, is_logged: true, timer_use: 4 };
     for (due, action) in [
-        (Due::Interrupt, v1::HostAction::Nmi),
-        (due(Timeout::Reset), v1::HostAction::ForceRestart),
-        (due(Timeout::PowerDown), v1::HostAction::ForceOff),
-        (due(Timeout::PowerCycle), v1::HostAction::PowerCycle),
+        (Due::Interrupt, Some(v1::HostAction::Nmi)),
+        (due(Timeout::Reset), Some(v1::HostAction::ForceRestart)),
+        (due(Timeout::PowerDown), Some(v1::HostAction::ForceOff)),
+        (due(Timeout::PowerCycle), Some(v1::HostAction::PowerCycle)),
+        (due(Timeout::Tell), None),
     ] {
-        let (method, request) = watchdog(due, bench.model.snapshot()).unwrap();
-        let request = v1::ChangeHostStateRequest::decode(&request[..]).unwrap();
-        assert_eq!(method.full_name, host_service::CHANGE_HOST_STATE.info.full_name);
-        assert_eq!((request.host_name.as_str(), request.action()), ("system", action));
+        assert_eq!(wanted(due), action);
     }
-    assert!(watchdog(due(Timeout::Tell), bench.model.snapshot()).is_none());
+    let machine = Machine::of(bench.model.snapshot()).unwrap();
+    assert_eq!(machine.name, "system");
     let change = |status: v1::HostStatus, cause: v1::HostRebootCause| {
         let change = v1::HostStateChange {
             host_name: "system".to_owned(),
@@ -616,7 +611,13 @@ fn sensors_to_set() -> Vec<v1::Sensor> {
     vec![
         unit("cpu0", 0, v1::SensorUnit::Celsius, [5.0, 0.0, -5.0], [80.0, 90.0, 100.0]),
         unit("cpu1", 1, v1::SensorUnit::Volts, [11.4, 11.0, 10.8], [12.6, 13.0, 13.2]),
-        unit("inlet", 2, v1::SensorUnit::Pascals, [90_000.0, 80_000.0, 70_000.0], [110_000.0, 111_000.0, 112_000.0]),
+        unit(
+            "inlet",
+            2,
+            v1::SensorUnit::Pascals,
+            [90_000.0, 80_000.0, 70_000.0],
+            [110_000.0, 111_000.0, 112_000.0],
+        ),
         unit("power", 3, v1::SensorUnit::Watts, [10.0, 5.0, 1.0], [800.0, 900.0, 950.0]),
     ]
 }
@@ -796,5 +797,73 @@ fn the_restart_cause_says_what_the_owner_of_the_machine_knows() {
             model_with(v1::Host { last_reboot: Some(reboot), last_operation: Some(operation), ..host() });
         let said = bench.said(Command::GetSystemRestartCause, &[]);
         assert_eq!(said, Ok(vec![shown, CHANNEL]), "{cause:?} by {by}, {action:?}, {result:?}");
+    }
+}
+
+#[test]
+fn who_reserved_something_else_is_told_so() {
+    let mut bench = Bench::new();
+    let [sdr, _] = bench.said(Command::ReserveSdr, &[]).unwrap()[..] else { panic!() };
+    let [sel, _] = bench.said(Command::ReserveSel, &[]).unwrap()[..] else { panic!() };
+    for (command, wrong, rest) in [
+        (Command::GetSdr, sdr + 1, &[1, 0, 5, 4][..]),
+        (Command::GetSdr, 0, &[1, 0, 5, 4]),
+        (Command::GetSelEntry, sel + 1, &[1, 0, 5, 4]),
+        (Command::GetSelEntry, 0, &[1, 0, 5, 4]),
+        (Command::DeleteSelEntry, sel + 1, &[1, 0]),
+        (Command::DeleteSelEntry, 0, &[1, 0]),
+        (Command::ClearSel, sel + 1, b"CLR\xaa"),
+        (Command::ClearSel, 0, b"CLR\x00"),
+    ] {
+        bench.refuses(command, &[&[wrong, 0][..], rest].concat(), Completion::RESERVATION);
+    }
+    // From the beginning on a record takes none.
+    assert!(bench.said(Command::GetSdr, &[0, 0, 1, 0, 0, 0xff]).is_ok());
+    assert!(bench.said(Command::GetSelEntry, &[0, 0, 1, 0, 0, 0xff]).is_ok());
+}
+
+#[test]
+fn whatever_is_asked_of_any_command_comes_to_an_answer_that_fits() {
+    /// Those that docs/ipmi.md says there are.
+    const CODES: [u8; 11] = [0x80, 0x83, 0xc0, 0xc1, 0xc5, 0xc7, 0xc9, 0xcb, 0xcc, 0xd5, 0xff];
+    let mut bench = Bench::new();
+    let mut random = 1_u32;
+    for row in Command::ROWS {
+        let (mut answers, mut refusals) = (0, 0);
+        for length in row.lengths.clone() {
+            for _ in 0..200 {
+                let data: Vec<u8> = (0..length)
+                    .map(|_| {
+                        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                        let [.., kind, byte] = random.to_le_bytes();
+                        // Small numbers are those there is something for.
+                        if kind & 1 == 0 { byte & 0x07 } else { byte }
+                    })
+                    .collect();
+                match bench.ask(row.command, &data) {
+                    Outcome::Answer(Ok(answer)) => {
+                        assert!(answer.len() <= ANSWER_MAX + 2, "{}: {data:02x?}", row.name);
+                        answers += 1;
+                    }
+                    Outcome::Answer(Err(Completion(code))) => {
+                        assert!(CODES.contains(&code), "{}: {data:02x?}: {code:02x}", row.name);
+                        refusals += 1;
+                    }
+                    Outcome::Call { method, request, .. } => {
+                        let message =
+                            prost_reflect::DynamicMessage::decode(method.input(), &request[..]).unwrap();
+                        schema::mask::check(&message).unwrap();
+                        answers += 1;
+                    }
+                    Outcome::Hide { .. } => answers += 1,
+                }
+            }
+        }
+        // One that takes nothing has nothing to refuse.
+        assert!(
+            answers + refusals > 0 && (*row.lengths.end() > 0 || refusals == 0 || answers == 0),
+            "{}",
+            row.name
+        );
     }
 }

@@ -31,12 +31,14 @@ mod dcmi;
 mod error;
 mod outcome;
 mod parts;
+mod pursuit;
 mod repository;
 mod sel;
 mod sel_log;
 mod shell;
 mod thresholds;
 mod users;
+mod watch;
 mod world;
 
 pub use config::Config;

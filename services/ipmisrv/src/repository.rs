@@ -234,11 +234,7 @@ fn span(unit: v1::SensorUnit, factor: f64, thresholds: &Thresholds, held: &[f64]
 }
 
 /// A sensor with a value; `None` for one whose range no scale has. It has the scale it had, as long as that holds what it shows and its thresholds.
-fn sensor(
-    about: &Arc<v1::Sensor>,
-    shown: Option<f64>,
-    kept: Option<Scale>,
-) -> Option<(Sensor, v1::Sensor)> {
+fn sensor(about: &Arc<v1::Sensor>, shown: Option<f64>, kept: Option<Scale>) -> Option<(Sensor, v1::Sensor)> {
     let Some(v1::sensor::Reading::AnalogReading(analog)) = &about.reading else { return None };
     let (_, factor) = unit(about.unit());
     let (lower, upper) =

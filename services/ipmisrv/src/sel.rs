@@ -74,6 +74,8 @@ pub(crate) struct Sel {
     window: Window,
     /// What was cleared or deleted.
     pub(crate) hidden: Hidden,
+    /// Whether that is known.
+    is_loaded: bool,
     /// How its events are numbered.
     numbering: u64,
     /// Of which events, and of which records of sensors.
@@ -83,8 +85,10 @@ pub(crate) struct Sel {
 }
 
 impl Sel {
-    pub(crate) fn new(hidden: Hidden) -> Self {
-        Self { hidden, ..Self::default() }
+    /// What is hidden is this.
+    pub(crate) fn loaded(&mut self, hidden: Hidden) {
+        self.is_loaded = true;
+        self.hide(hidden);
     }
 
     /// Takes in what was read of the log.
@@ -97,7 +101,7 @@ impl Sel {
 
     /// Whether it is known what is in it.
     pub(crate) fn is_known(&self) -> bool {
-        self.window.is_whole()
+        self.is_loaded && self.window.is_whole()
     }
 
     /// Makes them anew if events have come, or the sensors they are about have other numbers or scales.
@@ -252,13 +256,20 @@ mod tests {
         }))
     }
 
+    /// A SEL that hides this.
+    fn hiding(hidden: Hidden) -> Sel {
+        let mut sel = Sel::default();
+        sel.loaded(hidden);
+        sel
+    }
+
     fn numbers(sel: &Sel) -> Vec<u16> {
         sel.records.iter().map(|record| record.id).collect()
     }
 
     #[test]
     fn what_comes_while_it_runs_has_numbers_and_logins_displace_nothing() {
-        let (repository, mut sel) = (repository(), Sel::default());
+        let (repository, mut sel) = (repository(), hiding(Hidden::default()));
         for sequence in [1, 2, 5] {
             sel.take(entry(sequence, "sensor", crossed()));
         }
@@ -282,8 +293,17 @@ mod tests {
     }
 
     #[test]
+    fn before_it_is_known_what_is_hidden_nothing_is() {
+        let mut sel = Sel::default();
+        sel.take(Read::Whole);
+        assert!(!sel.is_known());
+        sel.loaded(Hidden::default());
+        assert!(sel.is_known());
+    }
+
+    #[test]
     fn another_log_or_other_numbers_end_a_reservation() {
-        let (repository, mut sel) = (repository(), Sel::default());
+        let (repository, mut sel) = (repository(), hiding(Hidden::default()));
         assert!(!sel.is_known());
         sel.take(entry(7, "sensor", crossed()));
         sel.take(Read::Whole);
@@ -308,7 +328,7 @@ mod tests {
 
     #[test]
     fn what_is_hidden_stays_so_while_the_window_has_it() {
-        let (repository, mut sel) = (repository(), Sel::default());
+        let (repository, mut sel) = (repository(), hiding(Hidden::default()));
         for sequence in 1..=4 {
             sel.take(entry(sequence, "sensor", crossed()));
         }
@@ -322,7 +342,7 @@ mod tests {
         assert_eq!(numbers(&sel), [1, 3, 4], "the others keep their numbers");
         assert_eq!((sel.after(0), sel.place(2)), (3, None));
         // After a restart it is read again.
-        let mut sel = Sel::new(hidden);
+        let mut sel = hiding(hidden);
         for sequence in 1..=5 {
             sel.take(entry(sequence, "sensor", crossed()));
         }

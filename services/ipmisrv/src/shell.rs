@@ -9,18 +9,20 @@ use bytes::Bytes;
 use gate::audit::{Entry, Level};
 use gate::{Caller, Change, Gate, Origin, Peer, Policy};
 use ipc::{Bucket, CallContext, Client, Code, EventBuilder, RawItem, Status};
-use ipmi::watchdog::{Due, Watchdog};
+use ipmi::watchdog::Due;
 use ipmi::{
     Action, Admitted, AskId, Challenge, Completion, Rejected, Request, RequestId, Server, Suite, Verify,
 };
 use model::{Domain, Snapshot};
 use model_feed::{Feed, Reader};
+use prost::Message as _;
 use prost_reflect::DynamicMessage;
 use schema::MethodInfo;
 use schema::rpc::auth_service::{CHALLENGE_IPMI, VERIFY_IPMI};
+use schema::rpc::host_service::CHANGE_HOST_STATE;
 use schema::rpc::system_service::GET_SYSTEM_INFO;
 use schema::v1alpha1 as v1;
-use service::{Clock, Context};
+use service::{Clock, Context, Notifier};
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -32,10 +34,12 @@ use crate::commands::{self, WATCHDOG};
 use crate::config::Config;
 use crate::error::Error;
 use crate::outcome::Outcome;
+use crate::pursuit::{Machine, Over, Step, WANTED};
 use crate::repository::Repository;
 use crate::sel::{Hidden, Sel};
 use crate::sel_log;
 use crate::users;
+use crate::watch::Watch;
 use crate::world::World;
 
 /// How long an answer waits until what it changed is known here.
@@ -48,6 +52,10 @@ const DATAGRAM: usize = 1100;
 const LOGIN: Duration = Duration::from_secs(2);
 /// How long an owner may take: a client asks again after a second or two, and gets the answer then.
 const CALL: Duration = Duration::from_secs(5);
+/// How long the owner of the machine may take over what the watchdog wants: it waits for powermgr itself.
+const WATCHDOG_CALL: Duration = Duration::from_secs(10);
+/// Pause before the bucket is asked for again.
+const BUCKET_AGAIN: Duration = Duration::from_secs(5);
 /// Steps of logins at once. Strangers cause them, so they have a share of their own; what is beyond is refused.
 const LOGINS_MAX: usize = 64;
 /// Calls at once, for those who are logged in.
@@ -58,11 +66,23 @@ enum Done {
     Challenged(AskId, Option<Vec<u8>>),
     /// With the number of the latest change of an account when it was asked for.
     Verified(AskId, u64, Box<Result<(Admitted, Arc<Caller>), Rejected>>),
-    Replied(RequestId, Result<Vec<u8>, Completion>),
+    /// With the session of the request.
+    Replied(u32, RequestId, Result<Vec<u8>, Completion>),
     /// This is hidden of the SEL, or was not stored.
     Hidden(RequestId, Box<Hidden>, Result<Vec<u8>, Completion>),
-    /// What the watchdog wanted is asked for.
-    Watchdog,
+    /// What the owner of the machine said to the ask of this number.
+    Watchdog(u64, Result<(), Status>),
+    /// What the SEL hides is this.
+    Loaded(Box<(Bucket, Hidden)>),
+    /// An event was told.
+    Told,
+}
+
+/// Who is logged in.
+struct Seat {
+    caller: Arc<Caller>,
+    /// What this session has written in pieces.
+    written: Option<Written>,
 }
 
 struct Shell {
@@ -76,14 +96,13 @@ struct Shell {
     guid: [u8; 16],
     suites: Vec<Suite>,
     config: Config,
-    bucket: Bucket,
-    watchdog: Watchdog,
+    /// `None` until the store has it.
+    bucket: Option<Bucket>,
+    watch: Watch,
     /// What the SEL hides is being stored.
     hiding: bool,
-    /// What was written in pieces last.
-    written: Option<Written>,
-    /// Who is logged in, by the number of the session.
-    callers: HashMap<u32, Arc<Caller>>,
+    /// By the number of the session.
+    seats: HashMap<u32, Seat>,
     logins: JoinSet<Done>,
     calls: JoinSet<Done>,
     clock: Clock,
@@ -105,7 +124,8 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let policy = Policy { basic_cache: Duration::ZERO, token_cache: Duration::ZERO, logins: 1 };
     let gate = Gate::new(bus.clone(), policy).map_err(Error::Entropy)?;
     let guid = guid(&bus).await?;
-    let (bucket, hidden) = Hidden::load(&bus).await.map_err(Status::from)?;
+    let mut calls = JoinSet::new();
+    calls.spawn(load(bus.clone(), local.notify.clone()));
     let failed = |source| Error::Listen { address: config.listen, source };
     let socket = Arc::new(UdpSocket::bind(config.listen).await.map_err(failed)?);
     let address = socket.local_addr().map_err(failed)?;
@@ -121,17 +141,16 @@ pub async fn run(context: Context) -> Result<(), Error> {
         socket: Arc::clone(&socket),
         server,
         repository: Repository::default(),
-        sel: Sel::new(hidden),
+        sel: Sel::default(),
         guid,
         suites,
         config,
-        bucket,
-        watchdog: Watchdog::default(),
+        bucket: None,
+        watch: Watch::default(),
         hiding: false,
-        written: None,
-        callers: HashMap::new(),
+        seats: HashMap::new(),
         logins: JoinSet::new(),
-        calls: JoinSet::new(),
+        calls,
         clock,
     };
     local.notify.listening("ipmi", address);
@@ -142,11 +161,13 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let mut buffer = vec![0; DATAGRAM];
     loop {
         let mut out = Vec::new();
-        let (deadline, watchdog) = (shell.server.deadline(), shell.watchdog.deadline());
+        let (deadline, watchdog) = (shell.server.deadline(), shell.watch.timer.deadline());
+        let pursuit = shell.watch.pursuit.deadline();
         tokio::select! {
             () = shutdown.wait() => break,
             () = heartbeat.tick() => {}
             () = clock.sleep_until(watchdog), if watchdog.is_some() => shell.watchdog(),
+            () = clock.sleep_until(pursuit), if pursuit.is_some() => shell.pursue(),
             () = clock.sleep_until(deadline), if deadline.is_some() => shell.server.tick(clock.now(), &mut out),
             // Only a shutdown cancels one.
             Some(Ok(done)) = shell.logins.join_next(), if !shell.logins.is_empty() => shell.done(done, &mut out),
@@ -171,6 +192,31 @@ pub async fn run(context: Context) -> Result<(), Error> {
     Ok(())
 }
 
+/// Opens the bucket and reads what the SEL hides, for as long as that takes: until then nobody knows what is in it, and all else is served.
+async fn load(bus: Client, notify: Notifier) -> Done {
+    let mut is_told = false;
+    loop {
+        match Hidden::load(&bus).await {
+            Ok(found) => {
+                if is_told {
+                    notify.status("");
+                }
+                return Done::Loaded(Box::new(found));
+            }
+            Err(error) => {
+                if !is_told {
+                    tracing::warn!(%error, "cannot read what is hidden of the SEL: the SEL is not shown");
+                    notify.status(format!(
+                        "the SEL is not shown: what is hidden of it cannot be read: {error}"
+                    ));
+                }
+                is_told = true;
+            }
+        }
+        tokio::time::sleep(BUCKET_AGAIN).await;
+    }
+}
+
 /// Waits until `owner` was asked anew about all it owns, for the next command to find what this one changed.
 async fn heard(mut model: Reader, owner: &str) {
     if !READ_BACK.contains(&owner) {
@@ -187,11 +233,20 @@ async fn heard(mut model: Reader, owner: &str) {
 
 impl Shell {
     fn event(&mut self, event: &RawItem, out: &mut Vec<Action>) {
-        if let RawItem::Message { subject, payload } = event
-            && self.watchdog.deadline().is_some()
-            && commands::ends_watchdog(subject, payload, &self.model.snapshot())
-        {
-            self.watchdog.stop(self.clock.now());
+        if self.watch.timer.deadline().is_some() {
+            let is_over = match event {
+                RawItem::Message { subject, payload } => {
+                    commands::ends_watchdog(subject, payload, &self.model.snapshot())
+                }
+                // The machine may have gone off or begun anew. Whoever lives there resets it again, which starts it.
+                RawItem::Resync => {
+                    tracing::warn!("watchdog of IPMI is stopped until it is reset: events may be missing");
+                    true
+                }
+            };
+            if is_over {
+                self.watch.timer.stop(self.clock.now());
+            }
         }
         let change = match event {
             RawItem::Message { subject, payload } => Change::of_event(subject, payload),
@@ -222,13 +277,15 @@ impl Shell {
                 };
                 let session = self.server.verified(self.clock.now(), id, verdict, out);
                 if let (Some(session), Some(caller)) = (session, caller) {
-                    self.callers.insert(session, caller);
+                    self.seats.insert(session, Seat { caller, written: None });
                 }
             }
-            Done::Replied(id, answer) => {
-                if answer.is_err() {
+            Done::Replied(session, id, answer) => {
+                if answer.is_err()
+                    && let Some(seat) = self.seats.get_mut(&session)
+                {
                     // It may be a piece of it that was refused.
-                    self.written = None;
+                    seat.written = None;
                 }
                 self.server.replied(self.clock.now(), id, answer, out);
             }
@@ -239,38 +296,101 @@ impl Shell {
                 }
                 self.server.replied(self.clock.now(), id, answer, out);
             }
-            Done::Watchdog => {}
+            Done::Watchdog(number, answer) => {
+                if let Err(status) = &answer {
+                    self.watch.why.clone_from(&status.message);
+                }
+                let machine = Machine::of(&self.model.snapshot());
+                let answer = answer.map_err(|status| status.code);
+                let step = self.watch.pursuit.answered(self.clock.now(), number, machine.as_ref(), answer);
+                if let Some(step) = step {
+                    self.step(step);
+                }
+            }
+            Done::Loaded(found) => {
+                let (bucket, hidden) = *found;
+                self.bucket = Some(bucket);
+                self.sel.loaded(hidden);
+            }
+            Done::Told => {}
         }
     }
 
-    /// What the watchdog wants now. It was started by who may switch the machine, and switches it in nobody's name.
+    /// The timer's interrupt, or its end.
     fn watchdog(&mut self) {
-        while let Some(due) = self.watchdog.tick(self.clock.now()) {
-            let wanted = commands::watchdog(due, &self.model.snapshot());
-            tracing::warn!(?due, is_asked = wanted.is_some(), "watchdog of IPMI is due");
-            let (bus, gate, wall) = (self.bus.clone(), self.gate.clone(), self.clock.wall());
-            self.calls.spawn(async move {
-                if let Due::Expired { timeout, is_logged: true, timer_use } = due {
-                    let event = EventBuilder::new(crate::NAME, "ipmi", "watchdog", "expired")
-                        .severity(v1::EventSeverity::Warning)
-                        .message(format!("watchdog of use {timer_use} expired: {timeout:?}"))
-                        .at(wall);
-                    if let Err(error) = bus.publish_event(&event).await {
-                        tracing::warn!(%error, "cannot tell that the watchdog expired");
-                    }
-                }
-                if let Some((method, bytes)) = wanted {
+        let now = self.clock.now();
+        while let Some(due) = self.watch.timer.tick(now) {
+            let until = match due {
+                // Behind the end nobody needs an interrupt before it.
+                Due::Interrupt => self.watch.timer.deadline().unwrap_or(now),
+                Due::Expired { .. } => now + WANTED,
+            };
+            if let Some(action) = commands::wanted(due) {
+                self.watch.why.clear();
+                self.watch.pursuit.wants(now, action, until);
+            }
+            if let Due::Expired { timeout, is_logged: true, timer_use } = due {
+                let text = format!("watchdog of use {timer_use} expired: {timeout:?}");
+                self.tell("expired", v1::EventSeverity::Warning, text);
+            }
+        }
+        self.pursue();
+    }
+
+    /// Goes on with what the timer's end wants of the machine. It was started by who may switch the machine, and switches it in nobody's name.
+    fn pursue(&mut self) {
+        let machine = Machine::of(&self.model.snapshot());
+        while let Some(step) = self.watch.pursuit.due(self.clock.now(), machine.as_ref()) {
+            self.step(step);
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Ask { number, name, action } => {
+                let gate = self.gate.clone();
+                let request = v1::ChangeHostStateRequest { host_name: name, action: action.into() };
+                self.calls.spawn(async move {
                     let peer = Peer::Link(WATCHDOG);
                     let caller = Caller::without_account(WATCHDOG, Some(auth::Role::Operator), peer);
-                    if let Err(error) =
-                        ask(&gate, method, bytes.into(), Arc::new(caller), peer, WATCHDOG).await
-                    {
-                        tracing::error!(%error, "what the watchdog of IPMI asked for is refused");
-                    }
-                }
-                Done::Watchdog
-            });
+                    let request = request.encode_to_vec().into();
+                    let (caller, within) = (Arc::new(caller), WATCHDOG_CALL);
+                    let method = CHANGE_HOST_STATE.info;
+                    let answer = ask(&gate, method, request, caller, peer, WATCHDOG, within).await;
+                    Done::Watchdog(number, answer.map(drop))
+                });
+            }
+            Step::Look => self.model.refresh(CHANGE_HOST_STATE.info.owner),
+            Step::Over(action, over @ (Over::Taken | Over::Moot)) => {
+                tracing::info!(
+                    action = action.as_str_name(),
+                    ?over,
+                    "what the watchdog of IPMI wanted is over"
+                );
+            }
+            Step::Over(action, Over::Refused | Over::TimedOut) => {
+                let text = format!("watchdog: {} was not done: {}", action.as_str_name(), self.watch.why);
+                tracing::error!("{text}");
+                self.tell("failed", v1::EventSeverity::Critical, text);
+            }
         }
+    }
+
+    /// Tells this of the watchdog.
+    fn tell(&mut self, what: &'static str, severity: v1::EventSeverity, text: String) {
+        let Some(untold) = self.watch.tells(self.clock.now()) else { return };
+        let text = if untold > 0 { format!("{text}; {untold} events before were not told") } else { text };
+        let event = EventBuilder::new(crate::NAME, "ipmi", "watchdog", what)
+            .severity(severity)
+            .message(text)
+            .at(self.clock.wall());
+        let bus = self.bus.clone();
+        self.calls.spawn(async move {
+            if let Err(error) = bus.publish_event(&event).await {
+                tracing::warn!(%error, what, "cannot tell of the watchdog");
+            }
+            Done::Told
+        });
     }
 
     async fn carry_out(&mut self, actions: Vec<Action>) {
@@ -287,17 +407,17 @@ impl Shell {
                 Action::Verify(asked) => self.verify(asked, &mut more),
                 Action::Request(request) => self.request(request, &mut more).await,
                 Action::Refused(session, command) => {
-                    let by = self.callers.get(&session.id).map(|caller| caller.principal.username.as_str());
+                    let by = self.seats.get(&session.id).map(|seat| seat.caller.principal.username.as_str());
                     let name = command.row().map_or("IPMI", |row| row.name);
                     let asked = (by, session.from.ip().into(), name);
                     audit(asked, &CallContext::new(), Code::PermissionDenied, Duration::ZERO, Level::Record);
                 }
                 Action::Began(session) => {
-                    let by = self.callers.get(&session.id).map(|caller| caller.principal.username.as_str());
+                    let by = self.seats.get(&session.id).map(|seat| seat.caller.principal.username.as_str());
                     tracing::info!(by, peer = %session.from, "IPMI session opened");
                 }
                 Action::Ended(session, why) => {
-                    self.callers.remove(&session.id);
+                    self.seats.remove(&session.id);
                     tracing::info!(account = session.account, peer = %session.from, why, "IPMI session ended");
                 }
             }
@@ -363,6 +483,9 @@ impl Shell {
     async fn request(&mut self, request: Request, out: &mut Vec<Action>) {
         let snapshot = self.model.snapshot();
         let wall = self.clock.wall().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let was_running = self.watch.timer.deadline().is_some();
+        let mut nothing = None;
+        let written = self.seats.get_mut(&request.session.id).map(|seat| &mut seat.written);
         let mut world = World {
             snapshot: &snapshot,
             repository: &mut self.repository,
@@ -376,36 +499,42 @@ impl Shell {
             },
             suites: &self.suites,
             config: &self.config,
-            watchdog: &mut self.watchdog,
+            watchdog: &mut self.watch.timer,
             mono: self.clock.now(),
-            written: &mut self.written,
+            written: written.unwrap_or(&mut nothing),
             now: u32::try_from(wall).unwrap_or(u32::MAX),
         };
         let answer = match commands::answer(&request, &mut world) {
-            Outcome::Answer(answer) => answer,
+            Outcome::Answer(answer) => {
+                let (now, session) = (self.clock.now(), request.session.id);
+                if answer.is_ok() && self.watch.is_recorded(now, request.command, session, was_running) {
+                    self.record(&request);
+                }
+                answer
+            }
             Outcome::Call { method, request: bytes, data } => match self.caller(&request) {
                 Ok(caller) => {
                     let (gate, model) = (self.gate.clone(), self.model.clone());
                     let name = request.command.row().map_or("IPMI", |row| row.name);
-                    let (id, peer) = (request.id, request.session.from.ip());
+                    let (id, session, peer) = (request.id, request.session.id, request.session.from.ip());
                     self.calls.spawn(async move {
-                        let asked = ask(&gate, method, bytes.into(), caller, peer.into(), name).await;
+                        let asked = ask(&gate, method, bytes.into(), caller, peer.into(), name, CALL).await;
                         model.refresh(method.owner);
                         if asked.is_ok() {
                             heard(model, method.owner).await;
                         }
                         let answer = asked.map(|_| data);
-                        Done::Replied(id, answer.map_err(|status| commands::completion(status.code)))
+                        let answer = answer.map_err(|status| commands::completion(status.code));
+                        Done::Replied(session, id, answer)
                     });
                     return;
                 }
                 Err(why) => Err(why),
             },
-            Outcome::Hide { hidden, data } => match self.caller(&request) {
-                Ok(_) if self.hiding => Err(Completion::BUSY),
-                Ok(caller) => {
+            Outcome::Hide { hidden, data } => match (self.caller(&request), self.bucket.clone()) {
+                (Ok(caller), Some(bucket)) if !self.hiding => {
                     self.hiding = true;
-                    let (bus, bucket, wall) = (self.bus.clone(), self.bucket.clone(), self.clock.wall());
+                    let (bus, wall) = (self.bus.clone(), self.clock.wall());
                     let name = request.command.row().map_or("IPMI", |row| row.name);
                     self.calls.spawn(async move {
                         let peer = request.session.from.ip();
@@ -416,7 +545,8 @@ impl Shell {
                     });
                     return;
                 }
-                Err(why) => Err(why),
+                (Ok(_), _) => Err(Completion::BUSY),
+                (Err(why), _) => Err(why),
             },
         };
         self.server.replied(self.clock.now(), request.id, answer, out);
@@ -424,8 +554,16 @@ impl Shell {
 
     /// Who asks, if there is room for one more call.
     fn caller(&self, request: &Request) -> Result<Arc<Caller>, Completion> {
-        let caller = self.callers.get(&request.session.id).ok_or(Completion::PRIVILEGE)?;
-        if self.calls.len() < CALLS_MAX { Ok(Arc::clone(caller)) } else { Err(Completion::BUSY) }
+        let seat = self.seats.get(&request.session.id).ok_or(Completion::PRIVILEGE)?;
+        if self.calls.len() < CALLS_MAX { Ok(Arc::clone(&seat.caller)) } else { Err(Completion::BUSY) }
+    }
+
+    /// A line in the audit for what is done here and not asked of an owner.
+    fn record(&self, request: &Request) {
+        let by = self.seats.get(&request.session.id).map(|seat| seat.caller.principal.username.as_str());
+        let name = request.command.row().map_or("IPMI", |row| row.name);
+        let asked = (by, request.session.from.ip().into(), name);
+        audit(asked, &CallContext::new(), Code::Ok, Duration::ZERO, Level::Record);
     }
 }
 
@@ -475,9 +613,10 @@ async fn ask(
     caller: Arc<Caller>,
     peer: Peer,
     name: &str,
+    within: Duration,
 ) -> Result<Bytes, Status> {
     let begun = Instant::now();
-    let context = CallContext::new().with_timeout(CALL);
+    let context = CallContext::new().with_timeout(within);
     let asked = async {
         let admitted = gate::authorise(method, Some(Arc::clone(&caller)))?;
         let message = DynamicMessage::decode(method.input(), bytes.clone())

@@ -29,7 +29,7 @@ pub(crate) struct World<'a> {
     pub(crate) watchdog: &'a mut Watchdog,
     /// The time that the watchdog counts in.
     pub(crate) mono: Mono,
-    /// What was written in pieces last.
+    /// What this session has written in pieces.
     pub(crate) written: &'a mut Option<Written>,
     /// Seconds since 1970.
     pub(crate) now: u32,

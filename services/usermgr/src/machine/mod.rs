@@ -373,6 +373,11 @@ impl Machine {
             secrets: None,
         };
         let numbered = machine.accounts.number_ipmi_users();
+        for account in numbered.iter().filter_map(|id| machine.accounts.get(id)) {
+            if !account.ipmi {
+                tracing::warn!(account = %account.name, "IPMI has no number left for account: its ipmi_access is off");
+            }
+        }
         machine.follow(numbered.into_iter().map(StoreKey::User), now);
         let mut used = Vec::new();
         for session in sessions {

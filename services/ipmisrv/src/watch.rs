@@ -1,0 +1,110 @@
+//! The watchdog timer, with what is told and recorded of it: each by itself for who uses it as it is meant, and bounded for who does not.
+
+use ipmi::Command;
+use ipmi::watchdog::Watchdog;
+use units::{Allowance, Millis, Mono};
+
+use crate::pursuit::Pursuit;
+
+const MINUTE: Millis = Millis::from_secs(60);
+
+/// The timer.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    pub(crate) timer: Watchdog,
+    /// What its end wants of the machine.
+    pub(crate) pursuit: Pursuit,
+    /// Why that was not taken so far.
+    pub(crate) why: String,
+    /// Events, and how many there was no room for: a count of 0 ends with each packet.
+    events: Allowance,
+    untold: u32,
+    /// Records of resets that start it.
+    resets: Allowance,
+    /// The session that was recorded last.
+    by: Option<u32>,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self {
+            timer: Watchdog::default(),
+            pursuit: Pursuit::default(),
+            why: String::new(),
+            events: Allowance::new(4, 1, MINUTE),
+            untold: 0,
+            resets: Allowance::new(8, 1, MINUTE),
+            by: None,
+        }
+    }
+}
+
+impl Watch {
+    /// Whether an event may be told now, and if so how many were not since the last one.
+    pub(crate) fn tells(&mut self, now: Mono) -> Option<u32> {
+        if self.events.take(now) {
+            return Some(std::mem::take(&mut self.untold));
+        }
+        self.untold = self.untold.saturating_add(1);
+        None
+    }
+
+    /// Whether this command, which has gone well, is recorded: each Set, and a Reset that starts the timer or is another session's. Those that keep
+    /// it from ending are not.
+    pub(crate) fn is_recorded(
+        &mut self,
+        now: Mono,
+        command: Command,
+        session: u32,
+        was_running: bool,
+    ) -> bool {
+        let is_recorded = match command {
+            Command::SetWatchdog => true,
+            Command::ResetWatchdog => (!was_running || self.by != Some(session)) && self.resets.take(now),
+            _ => return false,
+        };
+        if is_recorded {
+            self.by = Some(session);
+        }
+        is_recorded
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Mono {
+        Mono::from_millis(seconds * 1000)
+    }
+
+    #[test]
+    fn a_reset_that_goes_on_is_not_recorded_and_those_that_start_it_are_bounded() {
+        let mut watch = Watch::default();
+        let mut recorded = |second, command, session, was_running| {
+            watch.is_recorded(at(second), command, session, was_running)
+        };
+        assert!(recorded(0, Command::SetWatchdog, 1, false));
+        assert!(recorded(0, Command::ResetWatchdog, 1, false), "it starts it");
+        for second in 1..100 {
+            assert!(!recorded(second, Command::ResetWatchdog, 1, true));
+        }
+        assert!(recorded(100, Command::ResetWatchdog, 2, true), "another one's");
+        assert!(!recorded(100, Command::ResetWatchdog, 2, true));
+        assert!(!recorded(100, Command::GetWatchdog, 3, true));
+        // With a count of 0 each starts it, and each Set is a change.
+        let lines = (0..1000).filter(|_| recorded(101, Command::ResetWatchdog, 2, false)).count();
+        assert!(lines <= 8, "{lines}");
+        assert!(recorded(101, Command::SetWatchdog, 2, false));
+        assert!(recorded(161, Command::ResetWatchdog, 2, false));
+    }
+
+    #[test]
+    fn events_are_told_until_there_are_too_many_and_then_how_many_were_not() {
+        let mut watch = Watch::default();
+        let told = (0..1000).filter(|_| watch.tells(at(0)).is_some()).count();
+        assert_eq!(told, 4);
+        assert_eq!(watch.tells(at(60)), Some(996));
+        assert_eq!((watch.tells(at(60)), watch.tells(at(120))), (None, Some(1)));
+    }
+}
