@@ -142,6 +142,7 @@ commands! {
         0x3b SetSessionPrivilege user 1..=1, "Set Session Privilege Level";
         0x3c CloseSession user 4..=5, "Close Session";
         0x3d GetSessionInfo user 1..=5, "Get Session Info";
+        0x40 SetChannelAccess admin 3..=3, "Set Channel Access";
         0x41 GetChannelAccess user 2..=2, "Get Channel Access";
         0x42 GetChannelInfo user 1..=1, "Get Channel Info";
         0x43 SetUserAccess admin 3..=4, "Set User Access";

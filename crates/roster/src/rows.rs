@@ -205,6 +205,27 @@ roster! {
         system_calls: Groups::LISTEN.union(Groups::TERMINALS),
         ..Row::daemon("consolesrv", "Serve the hosts' serial consoles, keep their log", 13)
     };
+    /// Not critical: a reset brings no cable back. It starts first of all, because a lease takes seconds, and nobody waits for it.
+    ///
+    /// Its rights: interfaces and routes, raw sockets for DHCP and the ports it has, the clock. The operator names the host for it.
+    Netmgr = Row {
+        pages: &["network"],
+        when: When::Configured,
+        events: &["network"],
+        names_host: true,
+        capabilities: CapabilitySet::NET_ADMIN
+            .union(CapabilitySet::NET_RAW)
+            .union(CapabilitySet::NET_BIND_SERVICE)
+            .union(CapabilitySet::SYS_TIME),
+        devices: &["rtc"],
+        replaces: &[("resolv_conf", "/run/netmgr/resolv.conf")],
+        // Whom to ask for the address of a time server.
+        reads: &["/etc", "/run", HOST_NAME],
+        writes: &["/proc/sys/net"],
+        reach: Reach::Names,
+        system_calls: Groups::NETWORK.union(Groups::DATAGRAMS).union(Groups::CLOCK),
+        ..Row::daemon("netmgr", "Keep the controller's own network and time", 5)
+    };
     /// The gateway has no state of its own and publishes nothing.
     Websrv = Row {
         pages: &["websrv"],
@@ -224,8 +245,9 @@ roster! {
     Ipmisrv = Row {
         pages: &["ipmi"],
         when: When::Configured,
-        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr],
-        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Operator],
+        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Netmgr],
+        // netmgr is asked for what the LAN parameters show.
+        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Operator, Daemon::Netmgr],
         follows: &["sensors"],
         events: &["ipmi"],
         buckets: &["ipmi"],
@@ -250,26 +272,5 @@ roster! {
         reach: Reach::Outward,
         system_calls: Groups::DATAGRAMS,
         ..Row::daemon("fleet", "Link outward to a datacenter's NATS", 6)
-    };
-    /// Not critical: a reset brings no cable back. It starts first of all, because a lease takes seconds, and nobody waits for it.
-    ///
-    /// Its rights: interfaces and routes, raw sockets for DHCP and the ports it has, the clock. The operator names the host for it.
-    Netmgr = Row {
-        pages: &["network"],
-        when: When::Configured,
-        events: &["network"],
-        names_host: true,
-        capabilities: CapabilitySet::NET_ADMIN
-            .union(CapabilitySet::NET_RAW)
-            .union(CapabilitySet::NET_BIND_SERVICE)
-            .union(CapabilitySet::SYS_TIME),
-        devices: &["rtc"],
-        replaces: &[("resolv_conf", "/run/netmgr/resolv.conf")],
-        // Whom to ask for the address of a time server.
-        reads: &["/etc", "/run", HOST_NAME],
-        writes: &["/proc/sys/net"],
-        reach: Reach::Names,
-        system_calls: Groups::NETWORK.union(Groups::DATAGRAMS).union(Groups::CLOCK),
-        ..Row::daemon("netmgr", "Keep the controller's own network and time", 5)
     };
 }

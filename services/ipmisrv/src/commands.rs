@@ -1,7 +1,5 @@
 //! What commands answer: from the live model, or with a call of the contract.
 
-use std::net::IpAddr;
-
 use ipmi::watchdog::{Due, Timeout};
 use ipmi::{CHANNEL, Command, Completion, Level, Request, is_this_channel, sdr};
 use model::{Domain, Quality, Snapshot, State};
@@ -14,6 +12,7 @@ use schema::v1alpha1 as v1;
 
 use crate::chunks::{self, Piece, Target, Written};
 use crate::dcmi;
+use crate::lan;
 use crate::outcome::{Outcome, call, is_known};
 use crate::parts;
 use crate::sel::Sel;
@@ -27,14 +26,6 @@ const IDENTIFY: u8 = 15;
 const SAME_TIME: u32 = 2;
 /// Most bytes of one answer.
 const ANSWER_MAX: usize = 200;
-
-/// The LAN parameter that is the controller's address (table 23-4).
-const ADDRESS: u8 = 3;
-
-/// Whether the answer needs [`World::local`], for which the kernel has to be asked.
-pub(crate) fn wants_address(request: &Request) -> bool {
-    request.command == Command::GetLanParameters && request.data.get(1) == Some(&ADDRESS)
-}
 
 /// What a request comes to.
 pub(crate) fn answer(request: &Request, world: &mut World<'_>) -> Outcome {
@@ -131,10 +122,11 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
         Command::GetChannelAccess => {
             is_this_channel(byte(0)?)?;
             match byte(1)? >> 6 {
-                1 | 2 => vec![0x22, Level::Administrator as u8],
+                1 | 2 => CHANNEL_ACCESS.to_vec(),
                 _ => return Err(Completion::INVALID_FIELD),
             }
         }
+        Command::SetChannelAccess => set_channel_access(byte(0)?, byte(1)?, byte(2)?)?,
         Command::GetChannelInfo => {
             is_this_channel(byte(0)?)?;
             let active = u8::try_from(world.sessions.min(63)).unwrap_or(63);
@@ -225,7 +217,7 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
             let (reservation, id, offset, count) = (word(0)?, word(2)?, byte(4)?, byte(5)?);
             sel_part(world, reservation, id, offset, count)?
         }
-        Command::GetLanParameters => lan_parameter(byte(0)?, byte(1)?, world)?,
+        Command::GetLanParameters => return lan_parameter(byte(0)?, byte(1)?, world),
         Command::GetDcmiCapabilities => dcmi::capabilities(byte(0)?, world.config)?,
         Command::GetPowerReading => dcmi::power(byte(0)?, world)?,
         // There is none (DCMI 1.5 §6.6.2).
@@ -651,13 +643,15 @@ fn part(next: u16, record: &[u8], offset: u8, count: u8) -> Answer {
     Ok(out)
 }
 
-/// §23.2, table 23-4. What netmgr does not say is not supported.
-fn lan_parameter(channel: u8, selector: u8, world: &World<'_>) -> Answer {
+/// §23.2, table 23-4. What nobody tells is not supported.
+fn lan_parameter(channel: u8, selector: u8, world: &World<'_>) -> Result<Outcome, Completion> {
     is_this_channel(channel)?;
-    let revision = 0x11;
     // Only the revision is wanted.
     if channel & 0x80 != 0 {
-        return Ok(vec![revision]);
+        return Ok(Outcome::Answer(Ok(vec![lan::REVISION])));
+    }
+    if lan::is_of_network(selector) {
+        return Ok(Outcome::Network { selector });
     }
     let suites: Vec<u8> = world.suites.iter().map(|suite| suite.id()).collect();
     let value: Vec<u8> = match selector {
@@ -665,10 +659,11 @@ fn lan_parameter(channel: u8, selector: u8, world: &World<'_>) -> Answer {
         // Types of authentication of IPMI 1.5: none.
         1 => vec![0],
         2 => vec![0; 5],
-        ADDRESS => match world.local.map(|address| address.to_canonical()) {
-            Some(IpAddr::V4(address)) => address.octets().to_vec(),
-            _ => return Err(Completion::PARAMETER_NOT_SUPPORTED),
-        },
+        8 => world.config.listen.port().to_le_bytes().to_vec(),
+        // The kernel answers ARP, and sends none without a reason.
+        10 => vec![0x02],
+        // Nobody is told of alerts.
+        17 => vec![0],
         22 => vec![u8::try_from(suites.len()).unwrap_or_default()],
         23 => [&[0][..], &suites].concat(),
         // Each up to administrator: a nibble for each suite.
@@ -683,7 +678,29 @@ fn lan_parameter(channel: u8, selector: u8, world: &World<'_>) -> Answer {
         }
         _ => return Err(Completion::PARAMETER_NOT_SUPPORTED),
     };
-    Ok([&[revision][..], &value].concat())
+    Ok(Outcome::Answer(Ok([&[lan::REVISION][..], &value].concat())))
+}
+
+/// How the channel is: always there, no alerts by PEF; and up to which privilege (§22.22).
+const CHANNEL_ACCESS: [u8; 2] = [0x22, Level::Administrator as u8];
+
+/// §22.22: it is as it is, so what sets it to that is done, and what sets it to anything else is refused.
+fn set_channel_access(channel: u8, access: u8, limit: u8) -> Answer {
+    const NO_SUCH_MODE: Completion = Completion(0x83);
+    is_this_channel(channel)?;
+    let [is, most] = CHANNEL_ACCESS;
+    match access >> 6 {
+        0 => {}
+        1 | 2 if access & 0x07 != is & 0x07 => return Err(NO_SUCH_MODE),
+        1 | 2 if access & 0x3f == is => {}
+        _ => return Err(Completion::INVALID_FIELD),
+    }
+    match limit >> 6 {
+        0 => {}
+        1 | 2 if limit & 0x0f == most => {}
+        _ => return Err(Completion::INVALID_FIELD),
+    }
+    Ok(Vec::new())
 }
 
 /// A refusal of the gate or of an owner as IPMI says it.

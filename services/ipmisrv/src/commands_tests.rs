@@ -278,7 +278,6 @@ impl Bench {
             sel: &mut self.sel,
             guid: [7; 16],
             sessions: 1,
-            local: None,
             suites: &[Suite::Sha256],
             config: &self.config,
             watchdog: &mut self.watchdog,
@@ -295,6 +294,7 @@ impl Bench {
             Outcome::Answer(answer) => answer,
             Outcome::Call { method, .. } => panic!("{} is asked", method.full_name),
             Outcome::Hide { .. } => panic!("something is hidden"),
+            Outcome::Network { selector } => panic!("netmgr is asked for {selector}"),
         }
     }
 
@@ -307,7 +307,7 @@ impl Bench {
         match self.ask(command, data) {
             Outcome::Call { request, data, .. } => (M::decode(&request[..]).unwrap(), data),
             Outcome::Answer(answer) => panic!("{command:?} {data:02x?}: {answer:?}"),
-            Outcome::Hide { .. } => panic!("something is hidden"),
+            Outcome::Hide { .. } | Outcome::Network { .. } => panic!("{command:?} asks no owner"),
         }
     }
 
@@ -319,7 +319,7 @@ impl Bench {
                 data
             }
             Outcome::Answer(answer) => panic!("{command:?} {data:02x?}: {answer:?}"),
-            Outcome::Call { .. } => panic!("an owner is asked"),
+            Outcome::Call { .. } | Outcome::Network { .. } => panic!("an owner is asked"),
         }
     }
 }
@@ -801,6 +801,60 @@ fn the_restart_cause_says_what_the_owner_of_the_machine_knows() {
 }
 
 #[test]
+fn lan_parameters_say_what_is_known() {
+    let mut bench = Bench::new();
+    bench.config.listen.set_port(0x1234);
+    let mut get =
+        |channel: u8, selector: u8| bench.said(Command::GetLanParameters, &[channel, selector, 0, 0]);
+    for (selector, value) in [
+        (0, vec![0]),
+        (1, vec![0]),
+        (2, vec![0; 5]),
+        (8, vec![0x34, 0x12]),
+        (10, vec![2]),
+        (17, vec![0]),
+        (22, vec![1]),
+        (23, vec![0, 17]),
+        (24, vec![0, 4, 0, 0, 0, 0, 0, 0, 0]),
+    ] {
+        for channel in [CHANNEL, 0x0e] {
+            assert_eq!(get(channel, selector), Ok([&[0x11][..], &value].concat()), "{selector}");
+        }
+    }
+    for selector in [7, 9, 11, 13, 14, 15, 16, 18, 19, 20, 21, 25, 26, 50, 0xff] {
+        assert_eq!(get(CHANNEL, selector), Err(Completion::PARAMETER_NOT_SUPPORTED), "{selector}");
+    }
+    assert_eq!(get(0x80 | CHANNEL, 77), Ok(vec![0x11]), "the revision alone");
+    assert_eq!(get(2, 0), Err(Completion::INVALID_FIELD));
+    for wanted in [3, 4, 5, 6, 12] {
+        let asked = bench.ask(Command::GetLanParameters, &[CHANNEL, wanted, 0, 0]);
+        assert!(matches!(asked, Outcome::Network { selector } if selector == wanted));
+    }
+}
+
+#[test]
+fn the_access_of_the_channel_is_as_it_is() {
+    let mut bench = Bench::new();
+    for which in [0x40, 0x80] {
+        assert_eq!(bench.said(Command::GetChannelAccess, &[CHANNEL, which]), Ok(vec![0x22, 4]));
+        // As a client restores what it has read; and one of the two, or none.
+        for set in
+            [[CHANNEL, which | 0x22, which | 4], [0x0e, which | 0x22, 0], [CHANNEL, 0, which | 4], [1, 0, 0]]
+        {
+            assert_eq!(bench.said(Command::SetChannelAccess, &set), Ok(Vec::new()), "{set:02x?}");
+        }
+        bench.refuses(Command::SetChannelAccess, &[CHANNEL, which | 0x20, 0], Completion(0x83));
+        for set in [[CHANNEL, which | 0x02, 0], [CHANNEL, 0, which | 3], [2, which | 0x22, 0]] {
+            bench.refuses(Command::SetChannelAccess, &set, Completion::INVALID_FIELD);
+        }
+    }
+    for set in [[CHANNEL, 0xe2, 0], [CHANNEL, 0, 0xc4]] {
+        bench.refuses(Command::SetChannelAccess, &set, Completion::INVALID_FIELD);
+    }
+    bench.refuses(Command::GetChannelAccess, &[CHANNEL, 0], Completion::INVALID_FIELD);
+}
+
+#[test]
 fn who_reserved_something_else_is_told_so() {
     let mut bench = Bench::new();
     let [sdr, _] = bench.said(Command::ReserveSdr, &[]).unwrap()[..] else { panic!() };
@@ -855,7 +909,7 @@ fn whatever_is_asked_of_any_command_comes_to_an_answer_that_fits() {
                         schema::mask::check(&message).unwrap();
                         answers += 1;
                     }
-                    Outcome::Hide { .. } => answers += 1,
+                    Outcome::Hide { .. } | Outcome::Network { .. } => answers += 1,
                 }
             }
         }

@@ -4,11 +4,12 @@
 //!  datagram ─► ipmi::Server ─┬─ Challenge, Verify ─► usermgr: AuthService, which keeps the keys
 //!                            └─ Request ─► commands ─┬─ from the live model ────────────────► answer
 //!                                                    ├─ a call ─► gate (as the account) ─► owner ─► answer
+//!                                                    ├─ a LAN parameter ─► netmgr: NetworkService ─► answer
 //!                                                    └─ what the SEL hides ─► bucket "ipmi" ─► answer
 //!  event.user.* ─► sessions of that account end
 //! ```
 //!
-//! Never: decides about power, users or sensors, or shows what nobody said; asks anything of an owner but through the gate, as who is logged in;
+//! Never: decides about power, users or sensors, or shows what nobody said; asks anything of an owner but through the gate, as who is logged in, except what the network is like;
 //! keeps a password or a key of an account; answers a stranger with more than the specification makes it.
 #![cfg_attr(
     not(test),
@@ -29,6 +30,7 @@ mod commands;
 mod config;
 mod dcmi;
 mod error;
+mod lan;
 mod outcome;
 mod parts;
 mod pursuit;

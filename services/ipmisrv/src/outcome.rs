@@ -16,6 +16,11 @@ pub(crate) enum Outcome {
         request: Vec<u8>,
         data: Vec<u8>,
     },
+    /// It is about the controller's own network, of which netmgr tells.
+    Network {
+        /// The parameter.
+        selector: u8,
+    },
     /// This of the SEL is to be hidden; the answer says `data` if it is.
     Hide {
         hidden: Hidden,

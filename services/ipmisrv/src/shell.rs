@@ -20,6 +20,7 @@ use prost_reflect::DynamicMessage;
 use schema::MethodInfo;
 use schema::rpc::auth_service::{CHALLENGE_IPMI, VERIFY_IPMI};
 use schema::rpc::host_service::CHANGE_HOST_STATE;
+use schema::rpc::network_service::LIST_NETWORK_INTERFACES;
 use schema::rpc::system_service::GET_SYSTEM_INFO;
 use schema::v1alpha1 as v1;
 use service::{Clock, Context, Notifier};
@@ -33,6 +34,7 @@ use crate::chunks::Written;
 use crate::commands::{self, WATCHDOG};
 use crate::config::Config;
 use crate::error::Error;
+use crate::lan;
 use crate::outcome::Outcome;
 use crate::pursuit::{Machine, Over, Step, WANTED};
 use crate::repository::Repository;
@@ -405,7 +407,7 @@ impl Shell {
                 }
                 Action::Challenge(asked) => self.challenge(asked, &mut more),
                 Action::Verify(asked) => self.verify(asked, &mut more),
-                Action::Request(request) => self.request(request, &mut more).await,
+                Action::Request(request) => self.request(request, &mut more),
                 Action::Refused(session, command) => {
                     let by = self.seats.get(&session.id).map(|seat| seat.caller.principal.username.as_str());
                     let name = command.row().map_or("IPMI", |row| row.name);
@@ -480,7 +482,7 @@ impl Shell {
         });
     }
 
-    async fn request(&mut self, request: Request, out: &mut Vec<Action>) {
+    fn request(&mut self, request: Request, out: &mut Vec<Action>) {
         let snapshot = self.model.snapshot();
         let wall = self.clock.wall().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
         let was_running = self.watch.timer.deadline().is_some();
@@ -492,11 +494,6 @@ impl Shell {
             sel: &mut self.sel,
             guid: self.guid,
             sessions: self.server.sessions(),
-            local: if commands::wants_address(&request) {
-                local_address(request.session.from).await
-            } else {
-                None
-            },
             suites: &self.suites,
             config: &self.config,
             watchdog: &mut self.watch.timer,
@@ -526,6 +523,18 @@ impl Shell {
                         let answer = asked.map(|_| data);
                         let answer = answer.map_err(|status| commands::completion(status.code));
                         Done::Replied(session, id, answer)
+                    });
+                    return;
+                }
+                Err(why) => Err(why),
+            },
+            Outcome::Network { selector } => match self.caller(&request) {
+                Ok(_) => {
+                    // Where netmgr does not run nobody tells.
+                    let netmgr = snapshot.network().map(|_| self.bus.clone());
+                    self.calls.spawn(async move {
+                        let answer = network(selector, request.session.from, netmgr).await;
+                        Done::Replied(request.session.id, request.id, answer)
                     });
                     return;
                 }
@@ -651,6 +660,21 @@ fn admitted(
         principal: ipc::Principal { address, ..principal.into() },
     };
     Ok((Admitted { key, limit, account, number }, Arc::new(caller)))
+}
+
+/// A LAN parameter that is about the controller's own network.
+async fn network(selector: u8, peer: SocketAddr, netmgr: Option<Client>) -> Result<Vec<u8>, Completion> {
+    let local = local_address(peer).await;
+    let interfaces = match netmgr {
+        Some(bus) if !lan::is_said_by(local, selector) => {
+            let context = CallContext::new().with_timeout(CALL);
+            let request = v1::ListNetworkInterfacesRequest {};
+            let answer = bus.call(LIST_NETWORK_INTERFACES, &request, &context).await;
+            answer.map_err(|status| commands::completion(status.code))?.interfaces
+        }
+        _ => Vec::new(),
+    };
+    lan::parameter(selector, local, &interfaces)
 }
 
 /// The address at which a client reaches this controller: the one from which packets to it leave.

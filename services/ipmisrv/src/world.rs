@@ -1,7 +1,5 @@
 //! What an answer is made of.
 
-use std::net::IpAddr;
-
 use ipmi::watchdog::Watchdog;
 use ipmi::{Completion, Suite};
 use model::Snapshot;
@@ -22,8 +20,6 @@ pub(crate) struct World<'a> {
     pub(crate) sel: &'a mut Sel,
     pub(crate) guid: [u8; 16],
     pub(crate) sessions: usize,
-    /// The controller's address towards who asks, for a request that `commands::wants_address`.
-    pub(crate) local: Option<IpAddr>,
     pub(crate) suites: &'a [Suite],
     pub(crate) config: &'a Config,
     pub(crate) watchdog: &'a mut Watchdog,

@@ -1,9 +1,10 @@
-//! What people and other daemons are told: the status line and events.
+//! What people and other daemons are told: the status line, events, and the interfaces for who asks.
 
+use std::net::IpAddr;
 use std::time::SystemTime;
 
 use ipc::EventBuilder;
-use schema::v1alpha1::{Event, EventSeverity};
+use schema::v1alpha1::{AddressOrigin, Event, EventSeverity, InterfaceAddress, NetworkInterface};
 
 use crate::iface::Iface;
 use crate::sync::Sync;
@@ -38,13 +39,9 @@ fn of_iface(iface: &Iface) -> String {
     if !link.carrier {
         return format!("{name} has no link");
     }
-    let leased = |address: std::net::IpAddr| {
-        iface.lease4().is_some_and(|lease| lease.terms.address == address)
-            || iface.lease6().is_some_and(|lease| lease.addresses.iter().any(|held| held.address == address))
-    };
     let addresses: Vec<String> = iface
         .addresses()
-        .map(|net| if leased(net.addr()) { format!("{net} by DHCP") } else { net.to_string() })
+        .map(|net| if is_leased(iface, net.addr()) { format!("{net} by DHCP") } else { net.to_string() })
         .collect();
     if addresses.is_empty() {
         format!("{name} has no address yet")
@@ -53,11 +50,39 @@ fn of_iface(iface: &Iface) -> String {
     }
 }
 
+fn is_leased(iface: &Iface, address: IpAddr) -> bool {
+    iface.lease4().is_some_and(|lease| lease.terms.address == address)
+        || iface.lease6().is_some_and(|lease| lease.addresses.iter().any(|held| held.address == address))
+}
+
+/// An interface as other daemons are told of it: what the kernel has of it, and where that comes from.
+pub(crate) fn interface(iface: &Iface) -> NetworkInterface {
+    let usable = iface.seen.addresses.iter().filter(|address| !address.tentative && !address.duplicate);
+    let addresses = usable.map(|address| {
+        let origin = if is_leased(iface, address.net.addr()) {
+            AddressOrigin::Dhcp
+        } else if iface.owned.addresses.contains(&address.net) {
+            AddressOrigin::Static
+        } else {
+            AddressOrigin::Unspecified
+        };
+        InterfaceAddress { address: address.net.to_string(), origin: origin.into() }
+    });
+    let to_all = iface.seen.routes.iter().filter(|route| route.to.prefix_len() == 0);
+    NetworkInterface {
+        name: iface.name.clone(),
+        mac_address: iface.seen.link.and_then(|link| link.mac).map(Vec::from).unwrap_or_default(),
+        addresses: addresses.collect(),
+        gateways: to_all.filter_map(|route| route.via).map(|via| via.to_string()).collect(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::Interface;
     use crate::iface::{Address, Link, Observed};
+    use crate::route::Route;
     use units::Mono;
 
     #[test]
@@ -80,9 +105,26 @@ mod tests {
             valid_s: None,
         };
         let addresses = vec![address("fe80::1/64"), address("192.0.2.5/24")];
-        let seen = Observed { link: Some(link), addresses, routes: Vec::new() };
+        let seen = Observed {
+            link: Some(link),
+            addresses,
+            routes: vec![Route::default_by("192.0.2.1".parse().unwrap())],
+        };
         iface.observe(Mono::ZERO, seen, &mut Vec::new());
         assert_eq!(status(std::iter::once(&iface), &sync), "eth0 192.0.2.5/24");
+        iface.owned.addresses.insert("192.0.2.5/24".parse().unwrap());
+        let told = interface(&iface);
+        let address = |address: &str, origin: AddressOrigin| InterfaceAddress {
+            address: address.to_owned(),
+            origin: origin.into(),
+        };
+        let (link_local, fixed) = (
+            address("fe80::1/64", AddressOrigin::Unspecified),
+            address("192.0.2.5/24", AddressOrigin::Static),
+        );
+        assert_eq!(told.addresses, [link_local, fixed]);
+        assert_eq!((told.name.as_str(), &told.mac_address[..]), ("eth0", &[2, 0, 0, 0, 0, 1][..]));
+        assert_eq!(told.gateways, ["192.0.2.1"]);
     }
 
     #[test]

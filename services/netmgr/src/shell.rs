@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime};
 
-use ipc::Outbox;
+use ipc::{Calls, Client, Outbox, Request};
+use schema::server::NetworkServiceCall as Call;
+use schema::v1alpha1::ListNetworkInterfacesResponse;
 use service::Context;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -29,6 +31,8 @@ const LOOK: Millis = Millis::from_secs(60);
 const SILENCES: u32 = 3;
 /// Packets that wait for the loop; more are dropped.
 const PACKETS: usize = 32;
+/// Questions of other daemons that wait for it.
+const CALLS: usize = 8;
 /// Metric of the first interface's routes; the others follow.
 const METRIC: u32 = 100;
 /// Time a clean stop may take until its last events have left.
@@ -45,6 +49,7 @@ enum Event {
     Probed(Probed),
     Heard(ra::Heard),
     Time(Result<Sample, Failed>),
+    Call(Call<Request>),
     Due,
 }
 
@@ -88,6 +93,23 @@ pub async fn run_on(context: Context, system: impl System) -> Result<(), Error> 
     drop(net);
     let _ = tokio::time::timeout(LAST_WORDS, last).await;
     Ok(())
+}
+
+/// What other daemons ask. The network does not wait for a bus that is not there.
+fn calls(bus: Client) -> mpsc::Receiver<Call<Request>> {
+    let (to, calls) = mpsc::channel(CALLS);
+    tokio::spawn(async move {
+        let mut asked: Calls<Call<Request>> = match bus.calls().await {
+            Ok(asked) => asked,
+            Err(error) => return tracing::warn!(%error, "cannot serve what the interfaces are like"),
+        };
+        while let Some(call) = asked.next().await {
+            if to.send(call).await.is_err() {
+                return;
+            }
+        }
+    });
+    calls
 }
 
 /// One interface with what its machine does not know.
@@ -203,6 +225,7 @@ impl<S: System> Net<S> {
         let kernel = self.kernel.clone();
         let clock = self.context.clock;
         let mut asked: JoinSet<Result<Sample, Failed>> = JoinSet::new();
+        let mut calls = calls(self.context.bus.clone());
         self.context.ready();
         loop {
             let deadline = self.deadline();
@@ -218,6 +241,7 @@ impl<S: System> Net<S> {
                 () = kernel.changed() => Event::Changed,
                 Some(heard) = routers.recv() => Event::Heard(heard),
                 Some(packet) = packets.recv() => Event::Packet(packet),
+                Some(call) = calls.recv() => Event::Call(call),
             };
             match event {
                 Event::Stop => break,
@@ -230,12 +254,22 @@ impl<S: System> Net<S> {
                 Event::Heard(heard) => self.heard(&heard).await,
                 Event::Probed(probed) => self.probed(probed).await,
                 Event::Time(answer) => self.time(answer),
+                Event::Call(call) => self.call(call).await,
                 Event::Due => self.due(&mut asked).await?,
             }
         }
         asked.shutdown().await;
         self.probes.shutdown().await;
         Ok(())
+    }
+
+    async fn call(&self, call: Call<Request>) {
+        match call {
+            Call::ListNetworkInterfaces(_, reply) => {
+                let interfaces = self.ports.values().map(|port| events::interface(&port.iface)).collect();
+                reply.send(Ok(ListNetworkInterfacesResponse { interfaces })).await;
+            }
+        }
     }
 
     fn deadline(&self) -> Option<Mono> {

@@ -7,6 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use ipc::EventItem;
 use netmgr::System;
+use schema::rpc::network_service::LIST_NETWORK_INTERFACES;
+use schema::v1alpha1::{InterfaceAddress, ListNetworkInterfacesRequest};
 use service::{Clock, Context, LocalContext, Notification, Notifier, Settings, Shutdown};
 
 use crate::common::{ROLE, ROLE_FILE};
@@ -61,6 +63,22 @@ impl System for Mock {
     }
 }
 
+/// Asks as another daemon what the interfaces are like, and says it.
+async fn interfaces(bus: ipc::Client) {
+    // The first time it is asked before it serves.
+    let context = ipc::CallContext::new().with_patience(Duration::from_secs(60));
+    let request = ListNetworkInterfacesRequest {};
+    // It may be stopped meanwhile.
+    let Ok(answer) = bus.call(LIST_NETWORK_INTERFACES, &request, &context).await else { return };
+    for one in answer.interfaces {
+        let told = |one: &InterfaceAddress| format!("{} {}", one.address, one.origin().as_str_name());
+        let addresses: Vec<String> = one.addresses.iter().map(told).collect();
+        let mac: Vec<String> = one.mac_address.iter().map(|byte| format!("{byte:02x}")).collect();
+        let (mac, addresses) = (mac.join(":"), addresses.join(", "));
+        println!("TOLD {} {mac} {addresses} by {}", one.name, one.gateways.join(", "));
+    }
+}
+
 fn daemon(config: &Path) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -75,12 +93,16 @@ fn daemon(config: &Path) {
                 }
             }
         });
+        let bus_of_asker = bus.client("ipmisrv").await;
         let (notify, mut told) = Notifier::channel();
         tokio::spawn(async move {
             while let Some(notification) = told.recv().await {
                 match notification {
                     Notification::Ready => println!("READY"),
-                    Notification::Status(text) => println!("STATUS {text}"),
+                    Notification::Status(text) => {
+                        println!("STATUS {text}");
+                        tokio::spawn(interfaces(bus_of_asker.clone()));
+                    }
                     _ => {}
                 }
             }

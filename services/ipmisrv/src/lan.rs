@@ -1,0 +1,163 @@
+//! LAN configuration parameters (§23.2, table 23-4) that are about the controller's own network: what netmgr tells of the interface that the client
+//! reaches. What nobody tells is not supported.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipmi::Completion;
+use schema::v1alpha1 as v1;
+
+use crate::world::Answer;
+
+/// The parameters, by their numbers.
+const ADDRESS: u8 = 3;
+const ADDRESS_SOURCE: u8 = 4;
+const MAC_ADDRESS: u8 = 5;
+const SUBNET_MASK: u8 = 6;
+const GATEWAY: u8 = 12;
+
+/// The revision of the parameters, which comes before each (table 23-2).
+pub(crate) const REVISION: u8 = 0x11;
+
+/// Whether this parameter is one of them.
+pub(crate) fn is_of_network(selector: u8) -> bool {
+    matches!(selector, ADDRESS | ADDRESS_SOURCE | MAC_ADDRESS | SUBNET_MASK | GATEWAY)
+}
+
+/// Whether the address that a client reaches says it all.
+pub(crate) fn is_said_by(local: Option<IpAddr>, selector: u8) -> bool {
+    selector == ADDRESS && local.is_some_and(|local| local.to_canonical().is_ipv4())
+}
+
+/// An address with the length of its prefix.
+fn parsed(address: &v1::InterfaceAddress) -> Option<(IpAddr, u8)> {
+    let (address, length) = address.address.split_once('/')?;
+    Some((address.parse().ok()?, length.parse().ok()?))
+}
+
+/// The answer, from the address that the client reaches and what netmgr tells. By IPv6 it is the first IPv4 address of the same interface.
+pub(crate) fn parameter(selector: u8, local: Option<IpAddr>, interfaces: &[v1::NetworkInterface]) -> Answer {
+    let local = local.map(|local| local.to_canonical());
+    let has = |one: &&v1::NetworkInterface| {
+        one.addresses.iter().filter_map(parsed).any(|(address, _)| Some(address) == local)
+    };
+    let interface = interfaces.iter().find(has);
+    let fours = || {
+        let addresses = interface.into_iter().flat_map(|one| &one.addresses);
+        addresses.filter_map(|told| match parsed(told)? {
+            (IpAddr::V4(address), length) => Some((address, length, told.origin())),
+            _ => None,
+        })
+    };
+    let address = match local {
+        Some(IpAddr::V4(address)) => Some(address),
+        _ => fours().next().map(|(address, ..)| address),
+    };
+    let told = fours().find(|(one, ..)| Some(*one) == address);
+    let value: Option<Vec<u8>> = match selector {
+        ADDRESS => address.map(|address| address.octets().to_vec()),
+        ADDRESS_SOURCE => told.map(|(_, _, origin)| {
+            vec![match origin {
+                v1::AddressOrigin::Static => 1,
+                v1::AddressOrigin::Dhcp => 2,
+                v1::AddressOrigin::Unspecified => 0,
+            }]
+        }),
+        MAC_ADDRESS => interface.map(|one| one.mac_address.clone()).filter(|mac| mac.len() == 6),
+        SUBNET_MASK => told.map(|(_, length, _)| {
+            let mask = u32::MAX.checked_shl(32_u32.saturating_sub(length.into())).unwrap_or(0);
+            mask.to_be_bytes().to_vec()
+        }),
+        // Zeros where there is none.
+        GATEWAY => interface.map(|one| {
+            let four = one.gateways.iter().find_map(|gateway| gateway.parse::<Ipv4Addr>().ok());
+            four.unwrap_or(Ipv4Addr::UNSPECIFIED).octets().to_vec()
+        }),
+        _ => None,
+    };
+    let value = value.ok_or(Completion::PARAMETER_NOT_SUPPORTED)?;
+    Ok([&[REVISION][..], &value].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interface(
+        name: &str,
+        addresses: &[(&str, v1::AddressOrigin)],
+        gateways: &[&str],
+    ) -> v1::NetworkInterface {
+        let address = |(address, origin): &(&str, v1::AddressOrigin)| v1::InterfaceAddress {
+            address: (*address).to_owned(),
+            origin: (*origin).into(),
+        };
+        v1::NetworkInterface {
+            name: name.to_owned(),
+            mac_address: vec![2, 0, 0, 0, 0, u8::try_from(name.len()).unwrap()],
+            addresses: addresses.iter().map(address).collect(),
+            gateways: gateways.iter().map(|gateway| (*gateway).to_owned()).collect(),
+        }
+    }
+
+    fn interfaces() -> Vec<v1::NetworkInterface> {
+        use v1::AddressOrigin::{Dhcp, Static, Unspecified};
+        vec![
+            interface("eth0", &[("198.51.100.9/30", Static)], &[]),
+            interface(
+                "eth0.7",
+                &[
+                    ("fe80::7/64", Unspecified),
+                    ("192.0.2.5/24", Dhcp),
+                    ("2001:db8::5/64", Dhcp),
+                    ("10.0.0.1/0", Static),
+                ],
+                &["2001:db8::1", "192.0.2.1"],
+            ),
+        ]
+    }
+
+    #[test]
+    fn a_parameter_is_that_of_the_interface_which_the_client_reaches() {
+        let interfaces = interfaces();
+        for (local, selector, value) in [
+            ("192.0.2.5", ADDRESS, &[192, 0, 2, 5][..]),
+            ("192.0.2.5", ADDRESS_SOURCE, &[2]),
+            ("192.0.2.5", MAC_ADDRESS, &[2, 0, 0, 0, 0, 6]),
+            ("192.0.2.5", SUBNET_MASK, &[255, 255, 255, 0]),
+            ("192.0.2.5", GATEWAY, &[192, 0, 2, 1]),
+            ("::ffff:192.0.2.5", SUBNET_MASK, &[255, 255, 255, 0]),
+            ("10.0.0.1", SUBNET_MASK, &[0, 0, 0, 0]),
+            ("198.51.100.9", ADDRESS_SOURCE, &[1]),
+            ("198.51.100.9", SUBNET_MASK, &[255, 255, 255, 252]),
+            ("198.51.100.9", GATEWAY, &[0, 0, 0, 0]),
+            // By IPv6: the IPv4 of the same interface.
+            ("2001:db8::5", ADDRESS, &[192, 0, 2, 5]),
+            ("fe80::7", MAC_ADDRESS, &[2, 0, 0, 0, 0, 6]),
+        ] {
+            let said = parameter(selector, Some(local.parse().unwrap()), &interfaces);
+            assert_eq!(said, Ok([&[REVISION][..], value].concat()), "{selector} at {local}");
+            assert!(is_of_network(selector));
+        }
+    }
+
+    #[test]
+    fn what_nobody_tells_is_not_supported() {
+        let unknown = Err(Completion::PARAMETER_NOT_SUPPORTED);
+        let local = Some("192.0.2.5".parse().unwrap());
+        assert_eq!(parameter(ADDRESS, local, &[]), Ok(vec![REVISION, 192, 0, 2, 5]));
+        assert!(is_said_by(local, ADDRESS) && !is_said_by(local, MAC_ADDRESS) && !is_said_by(None, ADDRESS));
+        for selector in [ADDRESS_SOURCE, MAC_ADDRESS, SUBNET_MASK, GATEWAY] {
+            assert_eq!(parameter(selector, local, &[]), unknown);
+            assert_eq!(parameter(selector, Some("203.0.113.1".parse().unwrap()), &interfaces()), unknown);
+        }
+        for local in [None, Some("2001:db8::77".parse().unwrap())] {
+            assert_eq!(parameter(ADDRESS, local, &interfaces()), unknown);
+        }
+        // Bytes of an owner that are no address.
+        let mut odd = interfaces();
+        odd[1].addresses[1].address = "192.0.2.5/999".to_owned();
+        odd[1].mac_address = vec![1];
+        assert_eq!(parameter(SUBNET_MASK, local, &odd), unknown);
+        assert_eq!(parameter(MAC_ADDRESS, Some("fe80::7".parse().unwrap()), &odd), unknown);
+    }
+}
