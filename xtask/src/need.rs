@@ -57,6 +57,8 @@ pub(crate) const DMIDECODE: Tool = Tool { program: "dmidecode", package: "dmidec
 pub(crate) const IPMITOOL: Tool = Tool { program: "ipmitool", package: "ipmitool" };
 /// FreeIPMI's.
 pub(crate) const FREEIPMI: Tool = Tool { program: "bmc-info", package: "freeipmi-tools" };
+/// OpenIPMI's simulator, beside ipmisrv.
+pub(crate) const IPMI_SIM: Tool = Tool { program: "ipmi_sim", package: "openipmi" };
 /// lm-sensors, beside sensormon.
 pub(crate) const SENSORS: Tool = Tool { program: "sensors", package: "lm-sensors" };
 /// Hands a terminal to a client, beside consolesrv.

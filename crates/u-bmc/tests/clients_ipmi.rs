@@ -32,7 +32,7 @@ fn has(program: &str) -> bool {
 
 #[expect(clippy::print_stdout, reason = "a skip is counted by what it prints")]
 fn skip(program: &str) {
-    println!("SKIP: no {program} (Debian: ipmitool, freeipmi-tools)");
+    println!("SKIP: no {program} (Debian: ipmitool, freeipmi-tools, openipmi)");
 }
 
 /// A port that is free now.
@@ -82,13 +82,19 @@ impl Bmc {
         Ok((output.status.success(), said))
     }
 
-    async fn ipmitool(
+    async fn ipmitool(&self, suite: u8, who: Login<'_>, args: &[&str]) -> Result<(bool, String)> {
+        self.ipmitool_at(self.port, suite, who, args).await
+    }
+
+    /// Of whoever listens at this port.
+    async fn ipmitool_at(
         &self,
+        port: u16,
         suite: u8,
         (user, level, password): Login<'_>,
         args: &[&str],
     ) -> Result<(bool, String)> {
-        let (port, suite) = (self.port.to_string(), suite.to_string());
+        let (port, suite) = (port.to_string(), suite.to_string());
         let login = [
             "-I",
             "lanplus",
@@ -543,6 +549,51 @@ async fn dcmi_fru_and_resets_go_through_their_owners() -> Result {
     Ok(())
 }
 
+/// How often the machine has begun.
+async fn boots(admin: &testkit::Client) -> Result<u64> {
+    let hosts = admin.get("/api/v1alpha1/hosts").await?.json()?;
+    Ok(hosts["hosts"][0]["lastReboot"]["rebootCount"].as_u64().unwrap_or(0))
+}
+
+#[tokio::test]
+async fn the_watchdog_resets_the_machine_once_although_its_owner_is_silent_at_first() -> Result {
+    let Some(bmc) = Bmc::with("ipmitool", &[]).await? else { return Ok(()) };
+    let admin = bmc.suite.admin();
+    bmc.tool(&["chassis", "power", "on"]).await?;
+    eventually("the machine is on", FOLLOW, || async { Ok(bmc.host().await? == "HOST_STATUS_ON") }).await?;
+    let before = boots(&admin).await?;
+    bmc.tool(&["raw", "0x06", "0x24", "0x04", "0x01", "0", "0x10", "10", "0"]).await?;
+    let statemgr = bmc.suite.pid_of("statemgr").context("statemgr runs")?;
+    testkit::signal(statemgr, "STOP")?;
+    bmc.tool(&["mc", "watchdog", "reset"]).await?;
+    bmc.shows(&["raw", "0x06", "0x25"], "04 01 00 10 0a 00 00 00").await?;
+    // Or it was ended as one that hangs, and started anew.
+    eventually("the owner of the machine was asked in vain", FOLLOW, || async {
+        let asked = |line: &String| line.contains("watchdog of IPMI") && line.contains("refused");
+        Ok(bmc.suite.log().iter().any(asked))
+    })
+    .await?;
+    let _ = testkit::signal(statemgr, "CONT");
+    eventually("the watchdog resets the machine", FOLLOW, || async {
+        let hosts = admin.get("/api/v1alpha1/hosts").await?.json()?;
+        let last = &hosts["hosts"][0]["lastOperation"];
+        Ok(last["username"] == "watchdog of IPMI" && last["result"] == "OPERATION_RESULT_DONE")
+    })
+    .await?;
+    bmc.suite.wait_log("what the watchdog of IPMI wanted is over").await?;
+    anyhow::ensure!(boots(&admin).await? == before + 1, "it began anew once");
+    // Both are in the audit, and the end among the events.
+    for what in ["Set Watchdog Timer", "Reset Watchdog Timer"] {
+        anyhow::ensure!(
+            bmc.suite.log().iter().any(|line| line.contains("IPMI") && line.contains(what)),
+            "{what}"
+        );
+    }
+    let events = admin.get("/api/v1alpha1/events?domain=ipmi").await?.json()?;
+    anyhow::ensure!(events.to_string().matches("watchdog of use 4 expired").count() == 1, "{events}");
+    bmc.suite.stop().await
+}
+
 #[tokio::test]
 async fn users_are_made_and_changed_over_ipmi() -> Result {
     let Some(bmc) = Bmc::with("ipmitool", &[]).await? else { return Ok(()) };
@@ -641,5 +692,80 @@ async fn pyghmi_shows_what_the_api_says() -> Result {
     anyhow::ensure!(controllers["controllers"][0]["description"] == "pyghmi-17", "{controllers}");
     let tag = bmc.tag().await?;
     anyhow::ensure!(found["tag"] == tag, "{tag}: {found}");
+    bmc.suite.stop().await
+}
+
+/// What ends a request as ipmitool shows it: its code, 00 for none.
+fn code(fine: bool, said: &str) -> String {
+    let code = said.split("rsp=0x").nth(1).and_then(|rest| rest.get(..2));
+    match code {
+        Some(code) => code.to_owned(),
+        None if fine => "00".to_owned(),
+        None => said.to_owned(),
+    }
+}
+
+/// The same requests to OpenIPMI's simulator: where it answers otherwise stands what it says, and why.
+#[tokio::test]
+async fn what_is_no_request_is_refused_as_a_peer_refuses_it() -> Result {
+    let Some(bmc) = Bmc::with("ipmi_sim", &["suite_3=true"]).await? else { return Ok(()) };
+    anyhow::ensure!(has("ipmitool"), "ipmi_sim is there and ipmitool is not");
+    let (dir, peer) = (bmc.suite.scratch().to_owned(), port()?);
+    let users = format!(
+        "name \"peer\"\nset_working_mc 0x20\nstartlan 1\naddr 127.0.0.1 {peer}\npriv_limit admin\n\
+         allowed_auths_admin none md2 md5 straight\nguid a123456789abcdefa123456789abcdef\nendlan\n\
+         user 2 true \"boss\" \"{PASSWORD}\" admin 10 none md2 md5 straight\n"
+    );
+    let commands = "mc_setbmc 0x20\nmc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02\n\
+                    sel_enable 0x20 100 0x0a\nmc_enable 0x20\n";
+    std::fs::write(dir.join("lan.conf"), users)?;
+    std::fs::write(dir.join("peer.emu"), commands)?;
+    let _peer = tokio::process::Command::new("ipmi_sim")
+        .args(["-n", "-c", "lan.conf", "-f", "peer.emu", "-s", "."])
+        .current_dir(&dir)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()?;
+    eventually("the peer answers", FOLLOW, || async {
+        Ok(bmc.ipmitool_at(peer, 3, BOSS, &["raw", "0x06", "0x01"]).await?.0)
+    })
+    .await?;
+    let same = "";
+    for (request, ours, theirs, why) in [
+        ("0x06 0x01", "00", "00", same),
+        ("0x06 0x7f", "c1", "c1", same),
+        ("0x0a 0x7f", "c1", "c1", same),
+        ("0x06 0x01 0", "c7", "00", "it does not mind what is too long"),
+        ("0x0a 0x20 1", "c7", "00", "it does not mind what is too long"),
+        ("0x00 0x02", "c7", "c7", same),
+        ("0x00 0x09 5", "c7", "c7", same),
+        ("0x04 0x26 1 0x3f", "c7", "c7", same),
+        ("0x04 0x27", "c7", "c7", same),
+        ("0x06 0x24 0 0", "c7", "c7", same),
+        ("0x0a 0x23 0 0", "c7", "c7", same),
+        ("0x0a 0x23 0xfe 0xfe 1 0 5 4", "c5", "c5", same),
+        ("0x0a 0x46 0xfe 0xfe 0 0", "c5", "c5", same),
+        ("0x0a 0x47 0xfe 0xfe 0x43 0x4c 0x52 0xaa", "c5", "c5", same),
+        ("0x0a 0x23 0 0 0xee 0xee 0 0xff", "cb", "cb", same),
+        ("0x0a 0x43 0 0 0xee 0xee 0 0xff", "cb", "cb", same),
+        ("0x04 0x2d 0xfe", "cb", "cc", "table 5-2 has a code for what is not there"),
+        ("0x0a 0x11 9 0 0 4", "cb", "cc", "table 5-2 has a code for what is not there"),
+        ("0x06 0x44 1 0", "cc", "cc", same),
+        ("0x06 0x46 0", "cc", "cc", same),
+        ("0x06 0x22", "80", "80", same),
+        ("0x0c 0x02 1 0 0 0", "00", "00", same),
+        ("0x0c 0x02 1 0xc0 0 0", "80", "80", same),
+        ("0x06 0x41 1 0x40", "00", "00", same),
+        ("0x06 0x41 1 0x00", "cc", "cc", same),
+    ] {
+        let args: Vec<&str> = std::iter::once("raw").chain(request.split(' ')).collect();
+        let (fine, said) = bmc.ipmitool(3, BOSS, &args).await?;
+        anyhow::ensure!(code(fine, &said) == ours, "we to {request}, {ours} is right:\n{said}");
+        let (fine, said) = bmc.ipmitool_at(peer, 3, BOSS, &args).await?;
+        anyhow::ensure!(code(fine, &said) == theirs, "the peer to {request}, not {theirs} ({why}):\n{said}");
+        anyhow::ensure!((ours == theirs) == why.is_empty(), "{request}: {why}");
+    }
     bmc.suite.stop().await
 }
