@@ -257,7 +257,7 @@ impl Bench {
     /// The owner of sensors says something else of them.
     fn describe(&mut self, sensors: &[v1::Sensor]) {
         // Owners are not asked twice at once.
-        self.mono = self.mono + units::Millis::from_secs(60);
+        self.mono += units::Millis::from_secs(60);
         let refresh = vec![Input::Refresh("sensormon".to_owned())];
         feed(&mut self.model, self.mono, refresh, &host(), sensors);
     }
