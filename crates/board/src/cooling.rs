@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hal::Location;
 use sensors::Kind;
 
 use crate::reader::Table;
@@ -13,6 +14,13 @@ const FANS_MAX: usize = thermal::MAX_FANS;
 const ZONES_MAX: usize = thermal::MAX_ZONES;
 /// Sensors of a zone.
 const MEMBERS_MAX: usize = 64;
+/// How often a fan chip on an I2C bus is asked for a speed: it has a new one once in a second, and one is a dozen transfers through a chip with
+/// pages, while the bus has other devices.
+const I2C_TACH: Duration = Duration::from_secs(1);
+/// How often such a chip is told a duty that does not change: within the 5 s that a MAX31790 waits at the least, where its watchdog is armed.
+const I2C_AGAIN: Duration = Duration::from_secs(3);
+/// Readings of a tachometer that may be missing, unless the board says how long it may say nothing.
+const MISSED: u32 = 3;
 const DEGREES: std::ops::RangeInclusive<f64> = -200.0..=1_000.0;
 const PERCENT: std::ops::RangeInclusive<f64> = 0.0..=100.0;
 
@@ -66,30 +74,34 @@ fn fan(t: &mut Table<'_>, devices: &[Device], sensors: &[Sensor]) -> Option<Fan>
         1.0..=1e6,
     );
     let tolerance = t.real("tolerance", "By how many percent it may be slower.", 0.0..=90.0, 20.0);
-    let default = thermal::TachConfig::linear(1.0);
+    let tachometer = thermal::TachConfig::linear(1.0);
     let spin_up = t.millis(
         "spin_up_ms",
         "How slowly it gets faster: the time constant of its inertia, in ms.",
         10..=60_000,
-        default.spin_up.into(),
+        tachometer.spin_up.into(),
+    );
+    let period = t.maybe_number(
+        "rate_ms",
+        "How often its tachometer is read, in ms; without this 1000 of a device on an I2C bus, else 100.",
+        100..=10_000,
     );
     let fail_after = t.millis(
         "fail_ms",
-        "How long it may be too slow before it has failed, in ms.",
+        "How long it may be too slow, at each reading, before it has failed, in ms; where readings are rarer, at two of them.",
         0..=60_000,
-        default.fail_after.into(),
+        tachometer.fail_after.into(),
     );
-    let missing_after = t.millis(
+    let missing_after = t.maybe_number(
         "missing_ms",
-        "How long its tachometer may say nothing before it has failed, in ms.",
+        "How long its tachometer may say nothing before it has failed, in ms; without this 2000, or three times rate_ms where that is longer.",
         100..=60_000,
-        default.missing_after.into(),
     );
     let recover = t.millis(
         "recover_ms",
         "How long it must be fast enough to count again, in ms.",
         0..=600_000,
-        default.recover.into(),
+        tachometer.recover.into(),
     );
     let default = thermal::FanConfig::default();
     let min =
@@ -120,10 +132,25 @@ fn fan(t: &mut Table<'_>, devices: &[Device], sensors: &[Sensor]) -> Option<Fan>
         return None;
     }
     let (id, device) = (id?, device?);
-    if !devices.iter().any(|known| known.id == device) {
+    let Some(place) = devices.iter().find(|known| known.id == device) else {
         t.unknown("device", device.as_str(), "device", devices.iter().map(|known| known.id.as_str()));
         return None;
+    };
+    let is_i2c = matches!(place.location, Location::I2c { .. });
+    let usual = if is_i2c { I2C_TACH } else { tachometer.period.into() };
+    let period = period.map_or(usual, |ms| Duration::from_millis(ms.into()));
+    let missing_after = missing_after.map_or_else(
+        || Duration::from(tachometer.missing_after).max(period * MISSED),
+        |ms| Duration::from_millis(ms.into()),
+    );
+    if missing_after < period * 2 {
+        let (missing, period) = (missing_after.as_millis(), period.as_millis());
+        let why =
+            format!("missing_ms {missing} has to be at least twice the {period} ms between two readings");
+        t.fault(t.place("missing_ms"), why);
+        return None;
     }
+    let tell_again = if is_i2c { I2C_AGAIN } else { default.tell_again.into() };
     let numbered = output
         .strip_prefix("pwm")
         .is_some_and(|n| !n.is_empty() && n.len() <= 4 && n.bytes().all(|b| b.is_ascii_digit()));
@@ -148,7 +175,7 @@ fn fan(t: &mut Table<'_>, devices: &[Device], sensors: &[Sensor]) -> Option<Fan>
     };
     let tach = match (sensor, rpm) {
         (Some(sensor), Some(rpm)) => {
-            Some(Tach { sensor, rpm, tolerance, spin_up, fail_after, missing_after, recover })
+            Some(Tach { sensor, rpm, tolerance, spin_up, period, fail_after, missing_after, recover })
         }
         (Some(sensor), None) => {
             t.fault_unless_describing(&format!(
@@ -160,7 +187,7 @@ fn fan(t: &mut Table<'_>, devices: &[Device], sensors: &[Sensor]) -> Option<Fan>
         (None, _) => None,
     };
     let name = if name.is_empty() { id.as_str().to_owned() } else { name };
-    Some(Fan { id, name, device, output, tach, min, failsafe, slew_up, slew_down, kick })
+    Some(Fan { id, name, device, output, tach, min, failsafe, slew_up, slew_down, kick, tell_again })
 }
 
 fn zone(t: &mut Table<'_>, kind: &str, fans: &[Fan], sensors: &[Sensor]) -> Option<Zone> {

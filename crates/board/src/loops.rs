@@ -207,9 +207,11 @@ fn fan_config(fan: &Fan) -> FanConfig {
         slew_up: fan.slew_up,
         slew_down: fan.slew_down,
         kick: fan.kick.map(|kick| Kick { duty: Duty::saturating(kick.duty), lasts: kick.lasts.into() }),
+        tell_again: fan.tell_again.into(),
         tach: fan.tach.as_ref().map(|tach| TachConfig {
             tolerance: tach.tolerance / 100.0,
             spin_up: tach.spin_up.into(),
+            period: tach.period.into(),
             fail_after: tach.fail_after.into(),
             missing_after: tach.missing_after.into(),
             recover: tach.recover.into(),

@@ -429,6 +429,8 @@ pub struct Fan {
     pub slew_down: f64,
     /// What gets it turning from rest.
     pub kick: Option<FanKick>,
+    /// A duty that does not change is set again after so long.
+    pub tell_again: Duration,
 }
 
 /// The tachometer of a fan.
@@ -442,6 +444,8 @@ pub struct Tach {
     pub tolerance: f64,
     /// Time constant of its inertia.
     pub spin_up: Duration,
+    /// It is read about once in this time.
+    pub period: Duration,
     /// How long it may be too slow before it has failed.
     pub fail_after: Duration,
     /// How long it may say nothing before it has failed.

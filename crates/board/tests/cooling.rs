@@ -96,6 +96,50 @@ fn what_is_not_said_follows_from_the_sensors() {
 }
 
 #[test]
+fn fans_on_an_i2c_bus_are_read_once_in_a_second_and_told_within_the_time_of_a_watchdog() {
+    let fan = |rest: &str| {
+        let on_i2c = r#"
+[[i2c]]
+id = "i2c7"
+number = 7
+[[devices]]
+id = "controller"
+bus = "i2c7"
+address = 0x52
+[[sensors]]
+id = "fan1"
+source = "hwmon"
+device = "controller"
+channel = "fan1"
+[[fans]]
+id = "fan1"
+device = "controller"
+output = "pwm1"
+rpm = 9000
+"#;
+        format!("{on_i2c}{rest}{ZONE}").replace(r#""blower"]"#, r#""blower", "fan1"]"#)
+    };
+    let times = |rest: &str| {
+        let fans = board(&fan(rest)).loops().unwrap().config.fans;
+        let tach = |fan: &thermal::FanConfig| {
+            let tach = fan.tach.as_ref().unwrap();
+            [tach.period, tach.missing_after, fan.tell_again].map(|time| time.get())
+        };
+        assert_eq!(tach(&fans[0]), [100, 2_000, 1_000], "a register of the SoC");
+        tach(&fans[2])
+    };
+    assert_eq!(times(""), [1_000, 3_000, 3_000]);
+    assert_eq!(times("rate_ms = 2000\n"), [2_000, 6_000, 3_000]);
+    assert_eq!(times("rate_ms = 100\n"), [100, 2_000, 3_000]);
+    assert_eq!(times("rate_ms = 500\nmissing_ms = 1000\n"), [500, 1_000, 3_000]);
+    let refused = report(&fan("missing_ms = 1999\n")).to_string();
+    assert!(
+        refused.contains("missing_ms 1999 has to be at least twice the 1000 ms between two readings"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn margins_are_turned_so_that_more_is_hotter() {
     let rest = r#"
 [[zones]]

@@ -26,6 +26,9 @@ pub struct FanConfig {
     pub kick: Option<Kick>,
     /// What its tachometer should say.
     pub tach: Option<TachConfig>,
+    /// A duty that does not change is told again after so long, so that a fan chip that forgot it is not left with another, and one with a watchdog
+    /// hears of us: MAX31790 waits 5 s at the least, MAX31785 10 s.
+    pub tell_again: Millis,
 }
 
 impl Default for FanConfig {
@@ -37,6 +40,7 @@ impl Default for FanConfig {
             slew_down: 5.0,
             kick: None,
             tach: None,
+            tell_again: Millis::from_secs(1),
         }
     }
 }
@@ -59,7 +63,10 @@ pub struct TachConfig {
     pub tolerance: f64,
     /// Time constant of its inertia: how long it may need to get faster.
     pub spin_up: Millis,
-    /// It has failed when it was too slow for so long.
+    /// It is read about once in this time. Each reading is judged by what the fan had to have reached when it came, so a fan that gets faster
+    /// between two readings is not taken for a slow one.
+    pub period: Millis,
+    /// It has failed when it was too slow at all readings for so long: with a period longer than this, at two in a row; with 0 at one.
     pub fail_after: Millis,
     /// It has failed when nothing was heard of it for so long.
     pub missing_after: Millis,
@@ -74,6 +81,7 @@ impl TachConfig {
             speeds: vec![(Duty::FULL, rpm)],
             tolerance: 0.2,
             spin_up: Millis::new(1_500),
+            period: Millis::new(100),
             fail_after: Millis::from_secs(1),
             missing_after: Millis::from_secs(2),
             recover: Millis::from_secs(5),
@@ -104,6 +112,8 @@ impl TachConfig {
                 .zip(self.speeds.iter().skip(1))
                 .all(|(low, high)| low.0 < high.0 && low.1 <= high.1)
             && (0.0..=0.9).contains(&self.tolerance)
+            && !self.period.is_zero()
+            && self.period <= self.missing_after
     }
 }
 
@@ -114,6 +124,7 @@ impl FanConfig {
             && !self.failsafe.is_zero()
             && rate(self.slew_up)
             && rate(self.slew_down)
+            && !self.tell_again.is_zero()
             && self.tach.as_ref().is_none_or(TachConfig::is_sound)
     }
 }
@@ -144,10 +155,23 @@ pub(crate) struct Fan {
     rpm: Option<f64>,
     implausible: bool,
     undriven: bool,
-    slow_since: Option<Mono>,
+    /// It has no power, as its host is off.
+    unpowered: bool,
+    slow: Option<Slow>,
     good_since: Option<Mono>,
     fault: Option<FanFault>,
     turned: Mono,
+}
+
+/// Readings in a row that were too slow.
+#[derive(Debug, Clone, Copy)]
+struct Slow {
+    /// What the last of them was.
+    fault: FanFault,
+    /// When the first of them came.
+    since: Mono,
+    /// How long after it the last one.
+    lasted: Millis,
 }
 
 impl Fan {
@@ -160,7 +184,8 @@ impl Fan {
             rpm: None,
             implausible: false,
             undriven: false,
-            slow_since: None,
+            unpowered: false,
+            slow: None,
             good_since: None,
             fault: None,
             turned: now,
@@ -170,11 +195,39 @@ impl Fan {
     /// What its tachometer said, if it could be read.
     pub(crate) fn tach(&mut self, now: Mono, config: &FanConfig, rpm: Option<f64>) {
         let Some(tach) = &config.tach else { return };
+        self.advance(now, Some(tach));
+        self.unpowered = false;
         let Some(rpm) = rpm else { return };
         let highest = tach.expected(Duty::FULL) * IMPLAUSIBLE_TIMES;
         self.heard = now;
         self.implausible = !(0.0..=highest).contains(&rpm);
         self.rpm = (!self.implausible).then_some(rpm);
+        let slow = self.rpm.and_then(|rpm| too_slow(rpm, self.floor, tach.tolerance));
+        self.slow = slow.map(|fault| {
+            let since = self.slow.map_or(now, |slow| slow.since);
+            Slow { fault, since, lasted: now.since(since) }
+        });
+    }
+
+    /// It has no power, so it need not turn, and what its tachometer says is nothing.
+    pub(crate) fn unpowered(&mut self, now: Mono) {
+        self.heard = now;
+        self.unpowered = true;
+        self.implausible = false;
+        self.rpm = None;
+        self.slow = None;
+        self.floor = 0.0;
+    }
+
+    /// The speed that it must have reached follows the duty.
+    fn advance(&mut self, now: Mono, tach: Option<&TachConfig>) {
+        let step = seconds(now.since(self.turned));
+        self.turned = self.turned.max(now);
+        let Some(tach) = tach.filter(|_| !self.unpowered) else { return };
+        let expected = tach.expected(self.applied.unwrap_or(Duty::ZERO));
+        let share = step / (seconds(tach.spin_up) + step).max(1e-3);
+        self.floor =
+            if expected < self.floor { expected } else { self.floor + (expected - self.floor) * share };
     }
 
     /// Whether its duty could be set.
@@ -185,33 +238,25 @@ impl Fan {
     /// Judges it anew. Returns whether its fault is another than before.
     pub(crate) fn judge(&mut self, now: Mono, config: &FanConfig) -> bool {
         let before = self.fault;
-        let step = seconds(now.since(self.turned));
         let tach = config.tach.as_ref();
-        if let Some(tach) = tach {
-            let expected = tach.expected(self.applied.unwrap_or(Duty::ZERO));
-            let share = step / (seconds(tach.spin_up) + step).max(1e-3);
-            self.floor =
-                if expected < self.floor { expected } else { self.floor + (expected - self.floor) * share };
-        }
-        self.turned = now;
+        self.advance(now, tach);
         let wrong = self.wrong(now, tach);
         // Too slow must last; all else counts at once.
-        let lasting = match wrong {
-            Some(FanFault::Stuck | FanFault::Slow) => {
-                let since = *self.slow_since.get_or_insert(now);
+        let lasting = match (wrong, self.slow) {
+            (Some(FanFault::Stuck | FanFault::Slow), Some(slow)) => {
                 let limit = tach.map_or(Millis::ZERO, |tach| tach.fail_after);
-                wrong.filter(|_| now.since(since) >= limit)
+                wrong.filter(|_| slow.lasted >= limit)
             }
-            _ => {
-                self.slow_since = None;
-                wrong
-            }
+            _ => wrong,
         };
         if lasting.is_some() {
             self.fault = lasting;
         }
         if wrong.is_some() {
             self.good_since = None;
+        } else if self.unpowered {
+            // What was wrong with it shows again when it has power, or is over.
+            self.fault = None;
         } else {
             let since = *self.good_since.get_or_insert(now);
             if now.since(since) >= tach.map_or(Millis::ZERO, |tach| tach.recover) {
@@ -229,17 +274,10 @@ impl Fan {
         if self.implausible {
             return Some(FanFault::Implausible);
         }
-        if now.since(self.heard) > tach.missing_after {
+        if now.since(self.heard) > tach.missing_after && !self.unpowered {
             return Some(FanFault::NoTach);
         }
-        let rpm = self.rpm?;
-        if rpm >= self.floor * (1.0 - tach.tolerance) {
-            None
-        } else if rpm < self.floor * STUCK_BELOW {
-            Some(FanFault::Stuck)
-        } else {
-            Some(FanFault::Slow)
-        }
+        self.slow.map(|slow| slow.fault)
     }
 
     /// Moves its duty towards `target` and returns what it is to be now. `step`: seconds since the last move.
@@ -298,6 +336,17 @@ impl Fan {
     /// Whether it is being pushed from rest.
     pub(crate) fn is_kicked(&self) -> bool {
         self.kick_until.is_some()
+    }
+}
+
+/// What a reading is that came when the fan had to have reached `floor`.
+fn too_slow(rpm: f64, floor: f64, tolerance: f64) -> Option<FanFault> {
+    if rpm >= floor * (1.0 - tolerance) {
+        None
+    } else if rpm < floor * STUCK_BELOW {
+        Some(FanFault::Stuck)
+    } else {
+        Some(FanFault::Slow)
     }
 }
 
@@ -371,6 +420,90 @@ mod tests {
             fan.judge(now, &config());
             assert_eq!(fan.fault(), None, "{turn}");
         }
+    }
+
+    /// What a fan whose tachometer is read once in `period` ms is found to be, and when, if from `at(60_000)` on it runs at `duty` and turns as
+    /// `rpm` says, ms after that.
+    fn read_each(
+        period: u64,
+        fail_after: u64,
+        duty: f64,
+        rpm: impl Fn(u64) -> f64,
+    ) -> Option<(u64, FanFault)> {
+        let tach = TachConfig {
+            period: Millis::new(period),
+            fail_after: Millis::new(fail_after),
+            missing_after: Millis::new(3 * period),
+            ..TachConfig::linear(10_000.0)
+        };
+        let config = FanConfig { tach: Some(tach), ..FanConfig::default() };
+        let mut fan = running(20.0);
+        (1..200_u64).find_map(|turn| {
+            let after = turn * 100;
+            let now = at(60_000 + after);
+            fan.move_to(now, &config, percent(duty), duty >= 100.0, 0.1);
+            if after.is_multiple_of(period) {
+                fan.tach(now, &config, Some(rpm(after)));
+            }
+            fan.judge(now, &config);
+            Some((after, fan.fault()?))
+        })
+    }
+
+    #[test]
+    fn a_fan_that_is_read_seldom_is_not_slow_because_its_last_reading_is_old() {
+        // Inertia of 1 s, from 20 % to full speed.
+        let speeds_up = |after: u64| 10_000.0 - 8_000.0 * (-seconds(Millis::new(after))).exp();
+        for period in [100, 500, 1_000, 2_000, 5_000] {
+            assert_eq!(read_each(period, 500, 100.0, speeds_up), None, "{period}");
+        }
+    }
+
+    #[test]
+    fn a_fan_that_is_read_seldom_has_failed_at_the_second_slow_reading_in_a_row() {
+        let stuck = FanFault::Stuck;
+        assert_eq!(read_each(1_000, 500, 20.0, |_| 0.0), Some((2_000, stuck)));
+        assert_eq!(read_each(2_000, 500, 20.0, |_| 0.0), Some((4_000, stuck)));
+        // Nothing that is seen once is waited for.
+        assert_eq!(read_each(1_000, 0, 20.0, |_| 0.0), Some((1_000, stuck)));
+        // It stands still at every second reading.
+        let now_and_then = |after: u64| if after.is_multiple_of(2_000) { 0.0 } else { 2_000.0 };
+        assert_eq!(read_each(1_000, 500, 20.0, now_and_then), None);
+    }
+
+    #[test]
+    fn a_fan_without_power_has_no_fault_and_then_the_time_to_start() {
+        let mut fan = running(50.0);
+        for turn in 1..20_u64 {
+            fan.tach(at(60_000 + turn * 100), &config(), Some(0.0));
+            fan.judge(at(60_000 + turn * 100), &config());
+        }
+        assert_eq!(fan.fault(), Some(FanFault::Stuck));
+        for turn in 0..100_u64 {
+            let now = at(62_000 + turn * 100);
+            fan.unpowered(now);
+            fan.judge(now, &config());
+            assert_eq!((fan.fault(), fan.rpm()), (None, None));
+        }
+        // It can be told nothing: that is a fault, powered or not.
+        fan.driven(false);
+        fan.judge(at(72_000), &config());
+        assert_eq!(fan.fault(), Some(FanFault::NotDriven));
+        fan.driven(true);
+        fan.judge(at(72_100), &config());
+        assert_eq!(fan.fault(), None);
+        // Inertia of 1 s, from rest.
+        for turn in 1..100_u64 {
+            let now = at(72_100 + turn * 100);
+            fan.tach(now, &config(), Some(5_000.0 * (1.0 - (-seconds(Millis::new(turn * 100))).exp())));
+            fan.judge(now, &config());
+            assert_eq!(fan.fault(), None, "{turn}");
+        }
+        // And one that does not start has failed.
+        let mut fan = running(50.0);
+        fan.unpowered(at(60_000));
+        fan.judge(at(60_000), &config());
+        assert_eq!(fault_when(fan, Some(0.0)).map(|(_, fault)| fault), Some(FanFault::Stuck));
     }
 
     #[test]

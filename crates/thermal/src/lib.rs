@@ -47,7 +47,7 @@ pub use curve::{CurveConfig, CurveStep, MAX_STEPS};
 pub use fan::{FanConfig, FanFault, Kick, MAX_SPEEDS, TachConfig};
 pub use machine::{Action, Denial, Event, LONGEST_OVERRIDE, Machine};
 pub use pid::PidConfig;
-pub use schedule::Periodic;
+pub use schedule::{Periodic, Rounds};
 pub use source::{Reading, SensorConfig, SensorFault};
 pub use status::{FanStatus, Mode, Note, Reason, Redundancy, ZoneStatus};
 pub use tune::{Model, Progress, Response, Seen, StepTest, Stopped, TuneConfig};

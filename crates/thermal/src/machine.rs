@@ -13,8 +13,6 @@ use crate::zone::{Turn, Zone};
 pub const LONGEST_OVERRIDE: Millis = Millis::from_secs(24 * 3_600);
 /// After a loop stood still, its next turn counts for so many periods at most.
 const LONGEST_STEP: u64 = 5;
-/// A duty is told again after so long, so that a fan chip that forgot it is not left with another.
-const TELL_AGAIN: Millis = Millis::from_secs(1);
 /// A host that is still on and still too hot is to be cut off again after so long.
 const ASK_AGAIN: Millis = Millis::from_secs(10);
 
@@ -25,6 +23,8 @@ pub enum Event {
     Reading(usize, Reading),
     /// A fan's tachometer was read, revolutions a minute, or could not be.
     Tach(usize, Option<f64>),
+    /// A fan has no power, as its host is off: it need not turn.
+    Unpowered(usize),
     /// A duty was set, or could not be.
     Driven(usize, bool),
     /// [`Machine::deadline`] is reached.
@@ -154,6 +154,11 @@ impl Machine {
                     fan.tach(now, config, rpm);
                 }
             }
+            Event::Unpowered(index) => {
+                if let Some(fan) = self.fans.get_mut(index) {
+                    fan.unpowered(now);
+                }
+            }
             Event::Driven(index, ok) => {
                 if let Some(fan) = self.fans.get_mut(index) {
                     fan.driven(ok);
@@ -266,7 +271,7 @@ impl Machine {
                 .unwrap_or((Duty::FULL, true));
             let duty = fan.move_to(now, config, target, failsafe, dt);
             let Some(told) = self.told.get_mut(index) else { continue };
-            if told.is_none_or(|(last, at)| last != duty || now.since(at) >= TELL_AGAIN) {
+            if told.is_none_or(|(last, at)| last != duty || now.since(at) >= config.tell_again) {
                 *told = Some((duty, now));
                 out.push(Action::Set(index, duty));
             }

@@ -67,6 +67,7 @@ fn config() -> Config {
 enum Step {
     Read(usize, Reading),
     Tach(usize, Option<f64>),
+    Unpowered(usize),
     /// All sensors and fans are as they should be for so many turns.
     Calm(u8, f64),
     Driven(usize, bool),
@@ -102,6 +103,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         4 => (0..4_usize, reading()).prop_map(|(sensor, reading)| Step::Read(sensor, reading)),
         2 => (0..3_usize, rpm()).prop_map(|(fan, rpm)| Step::Tach(fan, rpm)),
+        1 => (0..3_usize).prop_map(Step::Unpowered),
         6 => (1..120_u8, 20.0..78.0_f64).prop_map(|(turns, degrees)| Step::Calm(turns, degrees)),
         1 => (0..3_usize, any::<bool>()).prop_map(|(fan, ok)| Step::Driven(fan, ok)),
         1 => prop::sample::select(&Profile::ALL[..]).prop_map(Step::Profile),
@@ -288,6 +290,7 @@ impl World {
         match *step {
             Step::Read(sensor, reading) => self.step(Event::Reading(sensor, reading)),
             Step::Tach(fan, rpm) => self.step(Event::Tach(fan, rpm)),
+            Step::Unpowered(fan) => self.step(Event::Unpowered(fan)),
             Step::Driven(fan, ok) => self.step(Event::Driven(fan, ok)),
             Step::Calm(turns, degrees) => (0..turns).try_for_each(|_| self.calm(degrees)),
             Step::Wait(ms) => {

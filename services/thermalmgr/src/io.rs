@@ -5,9 +5,9 @@ use std::time::Duration;
 use board::{Board, Loops};
 use hw::{Driven, Fans, Sampled, Sensors};
 use sensors::Fault;
-use thermal::Reading;
+use thermal::{Reading, Rounds};
 use tokio::sync::mpsc;
-use units::Duty;
+use units::{Duty, Millis, Mono};
 
 /// How long the sensors of a bus, or the fans of a controller, may take together.
 const WITHIN: Duration = Duration::from_millis(800);
@@ -36,7 +36,7 @@ struct Bus {
     /// The sensors were to be read while it was busy.
     owed: bool,
     sensors: Vec<usize>,
-    tachs: Vec<usize>,
+    tachs: Rounds,
 }
 
 #[derive(Debug)]
@@ -60,32 +60,46 @@ pub(crate) struct Io {
 }
 
 impl Io {
-    pub(crate) fn new(board: &Board, loops: &Loops, sensors: Sensors, fans: Fans) -> Self {
-        let mut buses: Vec<Bus> = (0..sensors.buses())
-            .map(|_| Bus { busy: false, owed: false, sensors: Vec::new(), tachs: Vec::new() })
-            .collect();
+    pub(crate) fn new(now: Mono, board: &Board, loops: &Loops, sensors: Sensors, fans: Fans) -> Self {
+        // Sensors and, with their periods, tachometers of each bus.
+        type Read = (Vec<usize>, Vec<(usize, Millis)>);
+        let mut read: Vec<Read> = vec![Read::default(); sensors.buses()];
         let mut roles = vec![Vec::new(); board.sensors.len()];
-        let mut add = |place: usize, role: Role| {
-            let Some(bus) = sensors.bus_of(place).and_then(|bus| buses.get_mut(bus)) else { return };
-            let list = match role {
-                Role::Sensor(_) => &mut bus.sensors,
-                Role::Tach(_) => &mut bus.tachs,
+        let mut add = |place: usize, role: Role, period: Millis| {
+            let Some((known, tachs)) = sensors.bus_of(place).and_then(|bus| read.get_mut(bus)) else {
+                return;
             };
-            if !list.contains(&place) {
-                list.push(place);
+            match role {
+                Role::Sensor(_) if !known.contains(&place) => known.push(place),
+                // Several fans by one tachometer: as often as the one that needs it most.
+                Role::Tach(_) => match tachs.iter_mut().find(|(other, _)| *other == place) {
+                    Some((_, other)) => *other = period.min(*other),
+                    None => tachs.push((place, period)),
+                },
+                Role::Sensor(_) => {}
             }
             if let Some(roles) = roles.get_mut(place) {
                 roles.push(role);
             }
         };
         for (index, place) in loops.sensors.iter().enumerate() {
-            add(*place, Role::Sensor(index));
+            add(*place, Role::Sensor(index), loops.config.thermal_period);
         }
-        for (fan, place) in loops.tachs.iter().enumerate() {
-            if let Some(place) = place {
-                add(*place, Role::Tach(fan));
+        for (fan, (place, config)) in loops.tachs.iter().zip(&loops.config.fans).enumerate() {
+            if let (Some(place), Some(tach)) = (place, &config.tach) {
+                add(*place, Role::Tach(fan), tach.period);
             }
         }
+        let step = loops.config.fan_period;
+        let buses: Vec<Bus> = read
+            .into_iter()
+            .map(|(sensors, tachs)| Bus {
+                busy: false,
+                owed: false,
+                sensors,
+                tachs: Rounds::new(now, step, tachs),
+            })
+            .collect();
         let controllers =
             (0..fans.controllers()).map(|_| Controller { busy: false, waiting: Vec::new() }).collect();
         // One call of each bus and controller at a time, so it is never full.
@@ -104,16 +118,22 @@ impl Io {
         }
     }
 
-    /// Has the tachometers read, and the sensors too if it is time. A bus that is busy yet is left out, its sensors only until it is not.
-    pub(crate) fn read(&mut self, sensors: bool) {
+    /// Has the tachometers read whose turn it is, and the sensors before them if it is time. A bus that is busy yet is left out, what was to be read of
+    /// it only until it is not.
+    pub(crate) fn read(&mut self, now: Mono, sensors: bool) {
         for (index, bus) in self.buses.iter_mut().enumerate() {
             bus.owed |= sensors && !bus.sensors.is_empty();
-            if bus.busy || (bus.tachs.is_empty() && !bus.owed) {
+            if bus.busy {
                 continue;
             }
-            let mut wanted = bus.tachs.clone();
-            if std::mem::take(&mut bus.owed) {
-                wanted.extend(bus.sensors.iter().copied().filter(|place| !bus.tachs.contains(place)));
+            let mut wanted = if std::mem::take(&mut bus.owed) { bus.sensors.clone() } else { Vec::new() };
+            for place in bus.tachs.due(now) {
+                if !wanted.contains(&place) {
+                    wanted.push(place);
+                }
+            }
+            if wanted.is_empty() {
+                continue;
             }
             bus.busy = true;
             let (call, tell) = (self.sensors.read(index, wanted, Vec::new(), WITHIN), self.tell.clone());

@@ -43,7 +43,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
 pub async fn serve(context: Context, board: Arc<Board>, sensors: Sensors, fans: Fans) -> Result<(), Error> {
     let loops = board.loops()?;
     let clock = context.clock;
-    let io = Io::new(&board, &loops, sensors, fans);
+    let io = Io::new(clock.now(), &board, &loops, sensors, fans);
     let (profile, damage) = kept::profile(&context.state_dir);
     if let Some(what) = damage {
         context.notify.finding(kept::PROFILE, &what);
@@ -187,7 +187,7 @@ impl Daemon {
         let now = self.clock.now();
         self.step(Event::Tick);
         let sensors = self.sampling.due(now).is_some();
-        self.io.read(sensors);
+        self.io.read(now, sensors);
         self.keep_emergencies();
     }
 
@@ -223,8 +223,12 @@ impl Daemon {
                 for (role, reading) in self.io.sampled(bus, sampled) {
                     match role {
                         Role::Sensor(index) => {
-                            let reading = if self.is_off(index) { Reading::Off } else { reading };
+                            let place = self.loops.sensors.get(index).copied();
+                            let reading = if self.is_off(place) { Reading::Off } else { reading };
                             self.step(Event::Reading(index, reading));
+                        }
+                        Role::Tach(fan) if self.is_off(self.loops.tachs.get(fan).copied().flatten()) => {
+                            self.step(Event::Unpowered(fan));
                         }
                         Role::Tach(fan) => {
                             let rpm = match reading {
@@ -264,11 +268,11 @@ impl Daemon {
         self.step(Event::Driven(fan, fault.is_none()));
     }
 
-    /// Whether the host of a sensor of the machine is off, or has been on for too short a time.
-    fn is_off(&self, index: usize) -> bool {
-        let Some(place) = self.loops.sensors.get(index) else { return false };
-        let host = self.board.sensors.get(*place).and_then(|sensor| sensor.host.as_ref());
-        let settles = self.off_until.get(*place).copied().flatten();
+    /// Whether the host of the sensor at this place on the board is off, or has been on for too short a time.
+    fn is_off(&self, place: Option<usize>) -> bool {
+        let Some(place) = place else { return false };
+        let host = self.board.sensors.get(place).and_then(|sensor| sensor.host.as_ref());
+        let settles = self.off_until.get(place).copied().flatten();
         host.is_some_and(|host| self.off.iter().any(|off| off == host.as_str()))
             || settles.is_some_and(|until| self.clock.now() < until)
     }
