@@ -334,6 +334,39 @@ async fn a_large_machine_cools_each_processor_by_its_wall_and_all_of_it_when_a_f
     Ok(())
 }
 
+/// The faults that a fan is shown with.
+async fn faults(admin: &Client, fan: &str) -> Result<Vec<Value>> {
+    let fans = admin.get("/api/v1alpha1/cooling-devices").await?.json()?;
+    let fan = fans["coolingDevices"].as_array().and_then(|fans| fans.iter().find(|one| one["name"] == fan));
+    Ok(fan.and_then(|fan| fan["faults"].as_array()).cloned().unwrap_or_default())
+}
+
+#[tokio::test]
+async fn a_fan_that_has_its_power_from_the_host_is_not_missed_while_that_is_off() -> Result {
+    let suite = builder().set("sensors.fan0.host=system").start().await?;
+    let (admin, outputs) = (suite.admin(), Outputs::of(&suite)?);
+    outputs.controlled().await?;
+    let mut twin = suite.twin().await?;
+    twin.break_part("fan0", "stuck").await?;
+    eventually("fan0 stands still", FOLLOW, || async { Ok(outputs.speeds().first() == Some(&0)) }).await?;
+    // One that is missed, so it is known when the first one would have been.
+    twin.break_part("fan1", "stuck").await?;
+    eventually("fan1 is missed", FOLLOW, || async { Ok(!faults(&admin, "fan1").await?.is_empty()) }).await?;
+    assert_eq!(faults(&admin, "fan0").await?, Vec::<Value>::new());
+    assert_eq!(told(&admin, "thermal", "fan0", "fan").await?, 0);
+    twin.mend(Some("fan1")).await?;
+    eventually("all is well", FOLLOW, || async {
+        Ok(zone(&admin, "cpu").await?["controlMode"] == "THERMAL_CONTROL_MODE_AUTOMATIC")
+    })
+    .await?;
+
+    // With power it has to turn.
+    on(&admin).await?;
+    eventually("fan0 is missed", FOLLOW, || async { Ok(!faults(&admin, "fan0").await?.is_empty()) }).await?;
+    outputs.full(Instant::now(), "fan0=stuck").await?;
+    suite.stop().await
+}
+
 #[tokio::test]
 async fn zones_are_shown_and_told_what_to_do() -> Result {
     let suite = builder().start().await?;
