@@ -4,8 +4,9 @@
 //! an account or session that usermgr announces drops what it concerns at once, and a gap in the bus drops everything; an entry
 //! whose check began before such a change is never stored. Failures are not remembered: each counts for the lock-out.
 //!
-//! All who wait for the check of one credential get the same answer, each within its own deadline; the check goes on when the one
-//! who began it leaves. A token in use is checked again once a second behind its user's back: so usermgr knows which sessions are
+//! All who wait for the check of one credential get the same answer, each within its own deadline; the check goes on when those who
+//! wait leave, as long as usermgr has the question, and how many do so is bounded ([`crate::checks`]). An answer that was on its way while
+//! a change was announced that concerns it is asked for again. A token in use is checked again once a second behind its user's back: so usermgr knows which sessions are
 //! in use, and whom a session that must make room belongs to.
 
 use std::collections::{HashMap, VecDeque};
@@ -19,9 +20,11 @@ use schema::rpc::auth_service::{VERIFY_PASSWORD, VERIFY_TOKEN};
 use schema::v1alpha1 as api;
 use sha2::Sha256;
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::caller::{Caller, Peer};
+use crate::checks::{Checks, Flow};
 use crate::credential::Credential;
 
 /// Entries kept at most; a BMC's clients are a few. At 200 bytes each: 100 KiB.
@@ -34,8 +37,11 @@ const CHECK_TIME: Duration = Duration::from_secs(10);
 const TOUCH: Duration = Duration::from_secs(1);
 /// Changes that are remembered for the checks under way. One that began before the oldest of them is not stored.
 const CHANGES_MAX: usize = 256;
-/// Of the password checks under way at once, one address gets so large a part.
-const ADDRESS_SHARE: usize = 4;
+/// Tokens being checked at once. One takes usermgr less than a millisecond, so more than a few are there only while it does not answer; each
+/// holds some KiB.
+const TOKENS: usize = 128;
+/// Accounts that are remembered to have been seen at an address, by what they showed: for whom places are kept, nothing else.
+const SEEN_MAX: usize = 256;
 
 /// How a way in asks and remembers.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +50,8 @@ pub struct Policy {
     pub basic_cache: Duration,
     /// How long a verified token is remembered; zero: ask each time.
     pub token_cache: Duration,
-    /// Password checks waiting for usermgr at once, at least 1; one address gets a quarter of them.
+    /// Password checks waiting for usermgr at once, at least 1; one address, or account at one, gets a quarter of them, and a quarter is
+    /// kept for administrators, for others that are known from their address, and for strangers each.
     pub logins: usize,
 }
 
@@ -52,7 +59,15 @@ pub struct Policy {
 const JUDGE: &str = "usermgr";
 
 type Key = [u8; 32];
-type Verdict = Result<Arc<Caller>, Status>;
+type Verdict = Result<Found, Status>;
+
+/// Whose a credential is.
+#[derive(Clone)]
+pub(crate) struct Found {
+    pub(crate) caller: Arc<Caller>,
+    /// All changes up to this number are in it.
+    pub(crate) since: u64,
+}
 
 /// What an announced change makes doubtful.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,22 +132,120 @@ struct Entry {
     checked: Instant,
 }
 
-#[derive(Default)]
+/// An account that was seen at an address.
+struct Seen {
+    caller: Arc<Caller>,
+    at: Instant,
+}
+
+/// A check under way.
+struct Flight {
+    tell: Arc<watch::Sender<Option<Verdict>>>,
+    place: Place,
+    task: AbortHandle,
+}
+
+/// A place among the checks of one kind.
+type Place = (Kind, u64);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Token,
+    Password,
+}
+
+impl Kind {
+    fn of(credential: &Credential) -> Self {
+        match credential {
+            Credential::Token(_) => Self::Token,
+            Credential::Basic { .. } => Self::Password,
+        }
+    }
+}
+
 struct Memory {
     entries: HashMap<Key, Entry>,
     /// One check per credential at a time: a burst of requests with one password costs one hash.
-    flights: HashMap<Key, watch::Receiver<Option<Verdict>>>,
+    flights: HashMap<Key, Flight>,
     /// The latest changes, each with its number; they are numbered from 1 without a gap.
     changes: VecDeque<(u64, Change)>,
-    /// Password checks under way by address.
-    checks: HashMap<Peer, usize>,
+    tokens: Checks,
+    /// Each costs usermgr a memory-hard hash; a flood waits here, in words, not there.
+    passwords: Checks,
+    /// By token, or name, and address.
+    seen: HashMap<Key, Seen>,
 }
 
 impl Memory {
+    fn new(logins: usize) -> Self {
+        Self {
+            entries: HashMap::new(),
+            flights: HashMap::new(),
+            changes: VecDeque::new(),
+            tokens: Checks::new(TOKENS),
+            passwords: Checks::new(logins),
+            seen: HashMap::new(),
+        }
+    }
+
     /// Whether a change after number `since` may concern this caller.
     fn changed(&self, since: u64, caller: &Caller) -> bool {
         let forgotten = self.changes.front().is_some_and(|(first, _)| *first > since + 1);
         forgotten || self.changes.iter().any(|(number, change)| *number > since && change.concerns(caller))
+    }
+
+    fn checks(&mut self, kind: Kind) -> &mut Checks {
+        match kind {
+            Kind::Token => &mut self.tokens,
+            Kind::Password => &mut self.passwords,
+        }
+    }
+
+    /// Who shares the places of whoever shows what is remembered as `who`.
+    fn flow(&self, who: &Key, network: Peer) -> Flow {
+        match self.seen.get(who).map(|seen| &seen.caller) {
+            Some(caller) if caller.administrator() => {
+                Flow::Administrator(caller.account().to_owned(), network)
+            }
+            Some(caller) => Flow::Known(caller.account().to_owned(), network),
+            None => Flow::Stranger(network),
+        }
+    }
+
+    /// Takes a place for a check. Who loses his to it is told.
+    ///
+    /// # Errors
+    /// `RESOURCE_EXHAUSTED`
+    fn place(&mut self, kind: Kind, flow: Flow) -> Result<Place, Status> {
+        let (id, lost) = self.checks(kind).enter(flow).ok_or_else(busy)?;
+        if let Some(lost) = lost {
+            let key =
+                self.flights.iter().find(|(_, flight)| flight.place == (kind, lost)).map(|(key, _)| *key);
+            if let Some(flight) = key.and_then(|key| self.flights.remove(&key)) {
+                flight.task.abort();
+                flight.tell.send_replace(Some(Err(busy())));
+            }
+        }
+        Ok((kind, id))
+    }
+
+    /// A check is over.
+    fn landed(&mut self, key: &Key, place: Place) {
+        let (kind, id) = place;
+        self.checks(kind).leave(id);
+        if self.flights.get(key).is_some_and(|flight| flight.place == place) {
+            self.flights.remove(key);
+        }
+    }
+
+    fn see(&mut self, who: Key, caller: &Arc<Caller>) {
+        if self.seen.len() >= SEEN_MAX && !self.seen.contains_key(&who) {
+            let seen = self.seen.iter().map(|(key, seen)| (key, seen.caller.account(), seen.at));
+            if let Some(victim) = of_largest(seen) {
+                self.seen.remove(&victim);
+            }
+        }
+        self.seen.insert(who, Seen { caller: Arc::clone(caller), at: Instant::now() });
     }
 
     fn insert(&mut self, key: Key, entry: Entry) {
@@ -141,19 +254,27 @@ impl Memory {
             self.entries.retain(|_, entry| entry.until > now);
         }
         if self.entries.len() >= CACHE_MAX && !self.entries.contains_key(&key) {
-            // The account with the most entries gives up the one that would have ended first.
-            let mut shares: HashMap<&str, usize> = HashMap::new();
-            for entry in self.entries.values() {
-                *shares.entry(&entry.caller.principal.user_id).or_insert(0) += 1;
-            }
-            let share = |entry: &Entry| shares.get(entry.caller.principal.user_id.as_str()).copied();
-            let victim = self.entries.iter().max_by_key(|(_, e)| (share(e), std::cmp::Reverse(e.until)));
-            if let Some(victim) = victim.map(|(key, _)| *key) {
+            let entries = self.entries.iter().map(|(key, entry)| (key, entry.caller.account(), entry.until));
+            if let Some(victim) = of_largest(entries) {
                 self.entries.remove(&victim);
             }
         }
         self.entries.insert(key, entry);
     }
+}
+
+/// Of entries with their account and an instant: the one with the earliest of the account that has most.
+fn of_largest<'a>(entries: impl Iterator<Item = (&'a Key, &'a str, Instant)> + Clone) -> Option<Key> {
+    let mut shares: HashMap<&str, usize> = HashMap::new();
+    for (_, account, _) in entries.clone() {
+        *shares.entry(account).or_insert(0) += 1;
+    }
+    let share = |account: &str| shares.get(account).copied();
+    entries.max_by_key(|(_, account, at)| (share(account), std::cmp::Reverse(*at))).map(|(key, ..)| *key)
+}
+
+fn busy() -> Status {
+    Status::resource_exhausted("too many logins are being checked at once").with_reason("TOO_MANY_LOGINS")
 }
 
 /// Verifies and remembers.
@@ -174,21 +295,16 @@ impl std::fmt::Debug for Authenticator {
     }
 }
 
-/// A password check under way; dropped at its end.
-struct Check {
+/// The place of a check; given back when dropped.
+struct Aloft {
     inner: Arc<Inner>,
-    network: Peer,
+    key: Key,
+    place: Place,
 }
 
-impl Drop for Check {
+impl Drop for Aloft {
     fn drop(&mut self) {
-        let mut memory = self.inner.memory();
-        if let Some(count) = memory.checks.get_mut(&self.network) {
-            *count -= 1;
-            if *count == 0 {
-                memory.checks.remove(&self.network);
-            }
-        }
+        self.inner.memory().landed(&self.key, self.place);
     }
 }
 
@@ -196,7 +312,7 @@ impl Authenticator {
     pub(crate) fn new(bus: ipc::Client, policy: Policy) -> Result<Self, getrandom::Error> {
         let mut key = [0; 32];
         getrandom::fill(&mut key)?;
-        let (memory, changes) = (Mutex::default(), watch::channel(0).0);
+        let (memory, changes) = (Mutex::new(Memory::new(policy.logins)), watch::channel(0).0);
         Ok(Self(Arc::new(Inner { bus, policy, key, memory, changes })))
     }
 
@@ -204,6 +320,9 @@ impl Authenticator {
     pub(crate) fn forget(&self, change: Change) {
         let mut memory = self.0.memory();
         memory.entries.retain(|_, entry| !change.concerns(&entry.caller));
+        if change != Change::Everything {
+            memory.seen.retain(|_, seen| !change.concerns(&seen.caller));
+        }
         self.0.changes.send_modify(|number| {
             *number += 1;
             memory.changes.push_back((*number, change));
@@ -223,29 +342,36 @@ impl Authenticator {
         self.0.memory().changed(since, caller)
     }
 
-    /// Who a credential belongs to.
+    /// Who a credential belongs to, after all changes that are known of.
     ///
     /// # Errors
-    /// `UNAUTHENTICATED` when usermgr says so; `UNAVAILABLE` naming usermgr when it does not answer in time. Never open.
+    /// `UNAUTHENTICATED` when usermgr says so; `RESOURCE_EXHAUSTED` when too many are being checked; `UNAVAILABLE` naming usermgr when it
+    /// does not answer in time. Never open.
     pub(crate) async fn verify(&self, credential: &Credential, peer: Peer, context: &CallContext) -> Verdict {
         let key = self.0.key_of(credential, peer);
-        let (remembered, stale) = self.0.remembered(&key);
-        if let Some(caller) = remembered {
-            if stale && matches!(credential, Credential::Token(_)) {
-                drop(self.check(key, credential, peer, context));
-            }
-            return Ok(caller);
-        }
         let late = || Status::unavailable("usermgr cannot check the login in time");
         let until = Instant::now() + CHECK_TIME;
         let until = context.deadline.map_or(until, |deadline| deadline.min(until));
-        let mut flight = self.check(key, credential, peer, context);
-        let verdict = tokio::time::timeout_at(until, flight.wait_for(Option::is_some)).await;
-        let verdict = match verdict {
-            Ok(Ok(verdict)) => verdict.clone().unwrap_or_else(|| Err(late())),
-            Ok(Err(_)) | Err(_) => Err(late()),
-        };
-        verdict.map_err(as_told)
+        loop {
+            let (remembered, stale) = self.0.remembered(&key);
+            if let Some(found) = remembered {
+                if stale && matches!(credential, Credential::Token(_)) {
+                    drop(self.check(key, credential, peer, context));
+                }
+                return Ok(found);
+            }
+            let mut flight = self.check(key, credential, peer, context);
+            let verdict = tokio::time::timeout_at(until, flight.wait_for(Option::is_some)).await;
+            let verdict = match verdict {
+                Ok(Ok(verdict)) => verdict.clone().unwrap_or_else(|| Err(late())),
+                Ok(Err(_)) | Err(_) => Err(late()),
+            };
+            let found = verdict.map_err(as_told)?;
+            // An answer from before a change is none after it. Each round takes another change, and there is an end to the time.
+            if !self.concerns(found.since, &found.caller) {
+                return Ok(found);
+            }
+        }
     }
 
     /// Has a credential checked, or joins the check that is under way.
@@ -258,45 +384,46 @@ impl Authenticator {
     ) -> watch::Receiver<Option<Verdict>> {
         let mut memory = self.0.memory();
         if let Some(flight) = memory.flights.get(&key) {
-            return flight.clone();
+            return flight.tell.subscribe();
         }
-        let (tell, flight) = watch::channel(None);
-        if let Credential::Basic { .. } = credential {
-            // Each check costs usermgr a memory-hard hash; a flood waits here, in words, not there.
-            let (all, most) = (memory.checks.values().sum::<usize>(), self.0.policy.logins);
-            let own = memory.checks.entry(peer.network()).or_insert(0);
-            if all >= most || *own >= (most / ADDRESS_SHARE).max(1) {
-                if *own == 0 {
-                    memory.checks.remove(&peer.network());
-                }
-                let busy = Status::resource_exhausted("too many logins are being checked at once");
-                tell.send_replace(Some(Err(busy.with_reason("TOO_MANY_LOGINS"))));
-                return flight;
+        let tell = Arc::new(watch::channel(None).0);
+        let waiting = tell.subscribe();
+        let who = self.0.who(credential, peer);
+        let flow = memory.flow(&who, peer.network());
+        let place = match memory.place(Kind::of(credential), flow) {
+            Ok(place) => place,
+            Err(busy) => {
+                tell.send_replace(Some(Err(busy)));
+                return waiting;
             }
-            *own += 1;
-        }
-        memory.flights.insert(key, flight.clone());
-        drop(memory);
-        let permit = matches!(credential, Credential::Basic { .. })
-            .then(|| Check { inner: Arc::clone(&self.0), network: peer.network() });
+        };
         let (inner, credential) = (Arc::clone(&self.0), credential.clone());
         let mut context = context.child().with_patience(PATIENCE);
         context.principal = None;
         // Whoever waits for it has a deadline of his own; the check has the method's.
         context.deadline = None;
-        tokio::spawn(async move {
-            let verdict = inner.fly(key, &credential, peer, &context).await;
-            inner.memory().flights.remove(&key);
-            drop(permit);
-            tell.send_replace(Some(verdict));
+        let told = Arc::clone(&tell);
+        let task = tokio::spawn(async move {
+            let aloft = Aloft { inner: Arc::clone(&inner), key, place };
+            let verdict = inner.fly(key, who, &credential, peer, &context).await;
+            drop(aloft);
+            told.send_replace(Some(verdict));
         });
-        flight
+        memory.flights.insert(key, Flight { tell, place, task: task.abort_handle() });
+        waiting
     }
 }
 
 impl Inner {
     /// Asks usermgr and remembers a success.
-    async fn fly(&self, key: Key, credential: &Credential, peer: Peer, context: &CallContext) -> Verdict {
+    async fn fly(
+        &self,
+        key: Key,
+        who: Key,
+        credential: &Credential,
+        peer: Peer,
+        context: &CallContext,
+    ) -> Verdict {
         let since = *self.changes.borrow();
         let caller = match self.ask(credential, peer, context).await {
             Ok(caller) => Arc::new(caller),
@@ -312,15 +439,16 @@ impl Inner {
             Credential::Basic { .. } => self.policy.basic_cache,
         };
         let keep = caller.good_for.map_or(keep, |bound| keep.min(bound));
-        if !keep.is_zero() {
-            let mut memory = self.memory();
-            // Under the lock: `forget` drops and numbers under it.
-            if !memory.changed(since, &caller) {
+        let mut memory = self.memory();
+        // Under the lock: `forget` drops and numbers under it.
+        if !memory.changed(since, &caller) {
+            memory.see(who, &caller);
+            if !keep.is_zero() {
                 let checked = Instant::now();
                 memory.insert(key, Entry { caller: Arc::clone(&caller), until: checked + keep, checked });
             }
         }
-        Ok(caller)
+        Ok(Found { caller, since })
     }
 
     async fn ask(
@@ -357,35 +485,48 @@ impl Inner {
 
     /// The address is part of the key: a locked-out address must not ride on the success of another.
     fn key_of(&self, credential: &Credential, peer: Peer) -> Key {
+        let peer = peer.to_string();
+        match credential {
+            Credential::Token(token) => self.mac(&[b"token", token.as_bytes(), peer.as_bytes()]),
+            Credential::Basic { username, password } => {
+                self.mac(&[b"basic", username.as_bytes(), password.as_bytes(), peer.as_bytes()])
+            }
+        }
+    }
+
+    /// Whose it seems to be: the token, or the name whatever the password is, from that address.
+    fn who(&self, credential: &Credential, peer: Peer) -> Key {
+        let network = peer.network().to_string();
+        match credential {
+            Credential::Token(token) => self.mac(&[b"who has", token.as_bytes(), network.as_bytes()]),
+            Credential::Basic { username, .. } => {
+                self.mac(&[b"who is", username.as_bytes(), network.as_bytes()])
+            }
+        }
+    }
+
+    fn mac(&self, parts: &[&[u8]]) -> Key {
         // HMAC takes keys of any length; this one is 32 bytes.
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.key) else {
             unreachable!("any key length is valid")
         };
-        let mut part = |bytes: &[u8]| {
-            mac.update(&(bytes.len() as u64).to_be_bytes());
-            mac.update(bytes);
-        };
-        match credential {
-            Credential::Token(token) => {
-                part(b"token");
-                part(token.as_bytes());
-            }
-            Credential::Basic { username, password } => {
-                part(b"basic");
-                part(username.as_bytes());
-                part(password.as_bytes());
-            }
+        for part in parts {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part);
         }
-        part(peer.to_string().as_bytes());
         mac.finalize().into_bytes().into()
     }
 
     /// What is remembered of a credential, and whether it was not checked for a while.
-    fn remembered(&self, key: &Key) -> (Option<Arc<Caller>>, bool) {
+    fn remembered(&self, key: &Key) -> (Option<Found>, bool) {
         let memory = self.memory();
         let now = Instant::now();
         match memory.entries.get(key).filter(|entry| entry.until > now) {
-            Some(entry) => (Some(Arc::clone(&entry.caller)), entry.checked + TOUCH <= now),
+            Some(entry) => {
+                // Under the lock, as above: what a change concerns is not remembered any more.
+                let found = Found { caller: Arc::clone(&entry.caller), since: *self.changes.borrow() };
+                (Some(found), entry.checked + TOUCH <= now)
+            }
             None => (None, false),
         }
     }
@@ -459,16 +600,16 @@ mod tests {
         let session = Change::Session("s1".to_owned());
         assert!(session.concerns(&alice) && !session.concerns(&bob));
         assert!(Change::Everything.concerns(&alice) && Change::Everything.concerns(&bob));
-        let memory = Memory { changes: [(8, user), (9, session)].into(), ..Memory::default() };
+        let memory = Memory { changes: [(8, user), (9, session)].into(), ..Memory::new(1) };
         assert!(memory.changed(7, &alice) && !memory.changed(7, &bob));
         assert!(memory.changed(8, &alice) && !memory.changed(9, &alice));
         assert!(memory.changed(6, &bob), "what it was is not known any more");
-        assert!(!Memory::default().changed(0, &bob));
+        assert!(!Memory::new(1).changed(0, &bob));
     }
 
     #[tokio::test]
     async fn a_full_memory_is_made_room_in_by_the_account_that_has_most() {
-        let mut memory = Memory::default();
+        let mut memory = Memory::new(1);
         memory.insert(key(0), entry(caller("bob", ""), 1));
         for n in 1..2 * CACHE_MAX {
             memory.insert(key(n), entry(caller("mallory", &n.to_string()), 30 + n as u64));
@@ -524,5 +665,124 @@ mod tests {
         assert_eq!(daemon("usermgr", DaemonState::Ready), Some(Change::Everything));
         assert_eq!(daemon("usermgr", DaemonState::Backoff), None);
         assert_eq!(daemon("statemgr", DaemonState::Ready), None);
+    }
+
+    const HOME: Peer = Peer::Address(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 200)));
+
+    fn stranger(last: u8) -> Peer {
+        Peer::Address([198, 51, 100, last].into())
+    }
+
+    fn basic(username: &str, password: &str) -> Credential {
+        let password = zeroize::Zeroizing::new(password.to_owned());
+        Credential::Basic { username: username.to_owned(), password }
+    }
+
+    /// A way in, and what usermgr is asked by it.
+    async fn bench(logins: usize) -> (busd::testing::Bus, Authenticator, ipc::Requests) {
+        let bus = busd::testing::Bus::start().await;
+        let usermgr = bus.client("usermgr").await.serve(&["AuthService"]).await.unwrap();
+        let keep = Duration::from_secs(60);
+        let policy = Policy { basic_cache: keep, token_cache: keep, logins };
+        let way_in = Authenticator::new(bus.client("websrv").await, policy).unwrap();
+        (bus, way_in, usermgr)
+    }
+
+    fn answer(user: &str, privilege: schema::v1alpha1::Privilege) -> api::Principal {
+        let (username, user_id) = (user.to_owned(), user.to_owned());
+        let privileges = vec![privilege.into()];
+        api::Principal { username, user_id, privileges, ..api::Principal::default() }
+    }
+
+    /// Whoever asks looks once and leaves: what it was told at once, if anything.
+    fn asks(way_in: &Authenticator, credential: &Credential, peer: Peer) -> Option<String> {
+        let context = CallContext::new();
+        // Many in a row would otherwise be told to let others run first.
+        let asked = std::pin::pin!(tokio::task::unconstrained(way_in.verify(credential, peer, &context)));
+        match asked.poll(&mut std::task::Context::from_waker(std::task::Waker::noop())) {
+            std::task::Poll::Ready(verdict) => {
+                Some(verdict.map_or_else(|status| status.reason(), |_| "in".to_owned()))
+            }
+            std::task::Poll::Pending => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn checks_that_nobody_waits_for_are_bounded_and_do_not_keep_others_out() {
+        let (_bus, way_in, mut usermgr) = bench(32).await;
+        // usermgr answers nothing. One address sends what it likes and leaves each time.
+        for n in 0..1000 {
+            let told = asks(&way_in, &Credential::token(&n.to_string()), stranger(1));
+            assert_eq!(told.as_deref(), (n >= TOKENS / 4).then_some("TOO_MANY_LOGINS"), "{n}");
+        }
+        for n in 0..10_000_usize {
+            let at = stranger(u8::try_from(n % 250).unwrap());
+            asks(&way_in, &Credential::token(&n.to_string()), at);
+            asks(&way_in, &basic(&n.to_string(), "x"), at);
+        }
+        let flights = || way_in.0.memory().flights.len();
+        assert!(flights() <= TOKENS + 32, "{}", flights());
+        // Those that were asked are answered, and leave their places.
+        let empty = async {
+            while flights() > 0 {
+                let asked = tokio::time::timeout(Duration::from_millis(10), usermgr.next()).await;
+                if let Ok(Some(request)) = asked {
+                    request.fail(Status::unauthenticated("no")).await;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), empty).await.expect("all are answered");
+        let memory = way_in.0.memory();
+        assert_eq!((memory.tokens.held(), memory.passwords.held()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn an_administrator_who_was_seen_there_logs_in_whoever_tries() {
+        let (_bus, way_in, mut usermgr) = bench(32).await;
+        let first = {
+            let way_in = way_in.clone();
+            tokio::spawn(async move {
+                way_in.verify(&basic("admin", "right"), HOME, &CallContext::new()).await.map(|_| ())
+            })
+        };
+        let principal = Some(answer("admin", schema::v1alpha1::Privilege::ConfigureUsers));
+        usermgr.next().await.unwrap().reply(&api::VerifyPasswordResponse { principal }).await;
+        first.await.unwrap().unwrap();
+        way_in.forget(Change::Everything);
+        for n in 0..1000_usize {
+            asks(&way_in, &basic(&format!("n{n}"), "x"), stranger(u8::try_from(n % 4).unwrap()));
+        }
+        assert_eq!(asks(&way_in, &basic("n", "x"), stranger(1)).as_deref(), Some("TOO_MANY_LOGINS"));
+        assert_eq!(asks(&way_in, &basic("admin", "right"), HOME), None, "it is being checked");
+        // A newcomer takes the place of one of those, who is told.
+        let loses = basic("n15", "x");
+        let context = CallContext::new();
+        let mut waits = std::pin::pin!(way_in.verify(&loses, stranger(3), &context));
+        let noop = &mut std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(waits.as_mut().poll(noop).is_pending(), "it joins the check that is under way");
+        assert_eq!(asks(&way_in, &basic("new", "x"), stranger(9)), None);
+        assert_eq!(waits.await.err().map(|status| status.reason()).as_deref(), Some("TOO_MANY_LOGINS"));
+    }
+
+    #[tokio::test]
+    async fn an_answer_from_before_a_change_is_asked_for_again() {
+        let (_bus, way_in, mut usermgr) = bench(1).await;
+        let login = |token: &'static str| {
+            let way_in = way_in.clone();
+            tokio::spawn(
+                async move { way_in.verify(&Credential::token(token), HOME, &CallContext::new()).await },
+            )
+        };
+        let joined = [login("t"), login("t")];
+        let before = usermgr.next().await.unwrap();
+        way_in.forget(Change::User("ann".to_owned()));
+        let late = login("t");
+        let principal = Some(answer("ann", schema::v1alpha1::Privilege::ConfigureUsers));
+        before.reply(&api::VerifyTokenResponse { principal }).await;
+        // One question for all who wait.
+        usermgr.next().await.unwrap().fail(Status::unauthenticated("gone")).await;
+        for login in joined.into_iter().chain([late]) {
+            assert_eq!(login.await.unwrap().err().map(|status| status.code), Some(Code::Unauthenticated));
+        }
     }
 }

@@ -12,14 +12,15 @@
 //! ```
 //!
 //! Each step hands out what the next one takes: only [`authorise`] makes an [`Admitted`], only [`Admitted::check`] a [`Checked`], and
-//! [`Gate::forward`] takes nothing else. Between the steps a way in may do what is its own: count, wait, read.
+//! [`Gate::forward`] takes nothing else. Between the steps a way in may do what is its own: count, wait, read. One that has waited asks
+//! [`Gate::renewed`] last of all, so that no right is used that was taken away meanwhile.
 //!
 //! What a caller may do is said once, by the options of a method in the schema, and decided once, in [`access`].
 //!
 //! It must never
 //! - let a request pass whose caller it does not know, unless the method's privilege is NONE, or any when usermgr cannot say who asks;
 //! - let a method pass that is for the bus only;
-//! - keep a credential, or write one into a log;
+//! - keep a credential longer than the request or stream it came with, or write one into a log;
 //! - hold code for a single method: what it needs is in the schema.
 
 #![cfg_attr(
@@ -37,6 +38,7 @@ pub mod access;
 pub mod audit;
 mod authenticator;
 mod caller;
+mod checks;
 mod credential;
 mod field;
 mod pass;
@@ -45,4 +47,4 @@ pub use authenticator::{Change, Policy};
 pub use caller::{Caller, Peer, privileges};
 pub use credential::{Credential, CredentialError};
 pub use field::{FieldPath, field_path, invalid, set_at, string_at, violations};
-pub use pass::{Admitted, Checked, Gate, Origin, authorise};
+pub use pass::{Admitted, Checked, Gate, Login, Origin, authorise};

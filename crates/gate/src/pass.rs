@@ -12,7 +12,7 @@ use schema::{FieldOrigin, MethodInfo};
 use tokio::sync::watch;
 
 use crate::access;
-use crate::authenticator::{Authenticator, Change, Policy};
+use crate::authenticator::{Authenticator, Change, Found, Policy};
 use crate::caller::{Caller, Peer};
 use crate::credential::Credential;
 use crate::field::{field_path, set_at, violations};
@@ -36,7 +36,7 @@ impl Gate {
         Ok(Self { authenticator: Authenticator::new(bus.clone(), policy)?, bus })
     }
 
-    /// Whose credential it is. Waits for usermgr until the context's deadline, at most 10 s.
+    /// Whose credential it is, after all changes that were announced. Waits for usermgr until the context's deadline, at most 10 s.
     ///
     /// # Errors
     /// `UNAUTHENTICATED` when usermgr says so, with its reason; `RESOURCE_EXHAUSTED` with the reason `TOO_MANY_LOGINS` when too many are being
@@ -47,7 +47,34 @@ impl Gate {
         peer: Peer,
         context: &CallContext,
     ) -> Result<Arc<Caller>, Status> {
-        self.authenticator.verify(credential, peer, context).await
+        self.authenticator.verify(credential, peer, context).await.map(|found| found.caller)
+    }
+
+    /// The same, with what it takes to find out later whether it still holds.
+    ///
+    /// # Errors
+    /// As [`Self::authenticate`].
+    pub async fn login(
+        &self,
+        credential: Credential,
+        peer: Peer,
+        context: &CallContext,
+    ) -> Result<Login, Status> {
+        let Found { caller, since } = self.authenticator.verify(&credential, peer, context).await?;
+        Ok(Login { credential, peer, caller, since })
+    }
+
+    /// The login as it is now, if a change since may concern its caller; `None` when it is as it was. To be asked between whatever was waited
+    /// for and [`Self::forward`]: a right that was taken away meanwhile must not be used any more. What was decided about the request is to be
+    /// decided again then ([`Checked::by`]).
+    ///
+    /// # Errors
+    /// As [`Self::authenticate`].
+    pub async fn renewed(&self, login: &Login, context: &CallContext) -> Result<Option<Login>, Status> {
+        if !self.concerns(login.since, &login.caller) {
+            return Ok(None);
+        }
+        self.login(login.credential.clone(), login.peer, context).await.map(Some)
     }
 
     /// Forgets what a change concerns ([`Change::of_event`]).
@@ -78,6 +105,35 @@ impl Gate {
         let Checked { method, principal, bytes } = request;
         let context = context.with_principal(principal).with_patience(PATIENCE);
         self.bus.raw_call(method.subject, bytes, &context).await
+    }
+}
+
+/// A caller, and the credential by which it is one. Keeps the credential, which is wiped when this is dropped.
+#[derive(Clone, Debug)]
+pub struct Login {
+    credential: Credential,
+    peer: Peer,
+    caller: Arc<Caller>,
+    since: u64,
+}
+
+impl Login {
+    /// Who it is.
+    #[must_use]
+    pub fn caller(&self) -> &Arc<Caller> {
+        &self.caller
+    }
+
+    /// What was shown.
+    #[must_use]
+    pub fn credential(&self) -> &Credential {
+        &self.credential
+    }
+
+    /// The number of the latest change that is in it, for [`Gate::concerns`].
+    #[must_use]
+    pub fn since(&self) -> u64 {
+        self.since
     }
 }
 
@@ -165,6 +221,19 @@ pub struct Checked {
     method: &'static MethodInfo,
     principal: Principal,
     bytes: Bytes,
+}
+
+impl Checked {
+    /// The same request by its caller as it is now.
+    ///
+    /// # Errors
+    /// `PERMISSION_DENIED` as [`access::with_request`].
+    pub fn by(self, caller: &Caller) -> Result<Self, Status> {
+        let message = DynamicMessage::decode(self.method.input(), self.bytes.clone())
+            .map_err(|error| Status::internal(format!("a request that was decoded cannot be: {error}")))?;
+        access::with_request(self.method, &caller.access(), &message)?;
+        Ok(Self { principal: caller.principal.clone(), ..self })
+    }
 }
 
 /// Without the request: it may hold a password.
@@ -303,6 +372,33 @@ mod tests {
             refused.details.iter().any(|any| any.type_url.ends_with("google.rpc.BadRequest")),
             "{refused}"
         );
+    }
+
+    #[test]
+    fn a_request_is_decided_again_for_its_caller_as_it_is_now() {
+        let (method, message) =
+            request("rpc.HostService.UpdateHost", &[("host_name", "system"), ("host.description", "x")]);
+        let origin = Origin { peer: FLEET, user_agent: "" };
+        let admitted = authorise(method, Some(outsider(Some(auth::Role::Administrator)))).unwrap();
+        let (checked, _) = admitted.check(message, None, &origin).unwrap();
+        let operator = checked.clone().by(&outsider(Some(auth::Role::Operator))).unwrap();
+        assert_eq!(operator.principal.role, "Operator", "the owner is told who it is now");
+        assert_eq!(operator.bytes, checked.bytes);
+        let refused = checked.by(&outsider(Some(auth::Role::ReadOnly))).unwrap_err();
+        assert_eq!(refused.reason(), "MISSING_PRIVILEGE");
+        // What is one's own by its name in the request alone.
+        let own = |user_id: &str| {
+            let mut caller = Caller::without_account("ann", Some(auth::Role::ReadOnly), FLEET);
+            caller.principal.user_id = user_id.to_owned();
+            Arc::new(caller)
+        };
+        let (method, message) = request(
+            "rpc.UserService.ChangePassword",
+            &[("id", "u1"), ("current_password", "x"), ("new_password", "secret-enough")],
+        );
+        let (checked, _) = authorise(method, Some(own("u1"))).unwrap().check(message, None, &origin).unwrap();
+        assert!(checked.clone().by(&own("u1")).is_ok());
+        assert!(checked.by(&own("u2")).is_err());
     }
 
     #[tokio::test]
