@@ -139,6 +139,12 @@ impl Exchange {
         Ok(Self { route, method, request, query, world, body: Vec::new(), state: State::Begun })
     }
 
+    /// The path of what it is about, written in one way however the client wrote it.
+    #[must_use]
+    pub fn uri(&self) -> &str {
+        &self.route.uri
+    }
+
     /// Whether it takes a body.
     #[must_use]
     pub fn wants_body(&self) -> bool {

@@ -254,7 +254,7 @@ impl<S: System> Net<S> {
                 Event::Heard(heard) => self.heard(&heard).await,
                 Event::Probed(probed) => self.probed(probed).await,
                 Event::Time(answer) => self.time(answer),
-                Event::Call(call) => self.call(call).await,
+                Event::Call(call) => self.call(call),
                 Event::Due => self.due(&mut asked).await?,
             }
         }
@@ -263,11 +263,11 @@ impl<S: System> Net<S> {
         Ok(())
     }
 
-    async fn call(&self, call: Call<Request>) {
+    fn call(&self, call: Call<Request>) {
         match call {
             Call::ListNetworkInterfaces(_, reply) => {
                 let interfaces = self.ports.values().map(|port| events::interface(&port.iface)).collect();
-                reply.send(Ok(ListNetworkInterfacesResponse { interfaces })).await;
+                self.outbox.answer(reply, Ok(ListNetworkInterfacesResponse { interfaces }));
             }
         }
     }

@@ -153,6 +153,13 @@ impl Conn {
         self.authenticated.store(true, Ordering::Relaxed);
     }
 
+    /// Nobody's: who showed something last was not let in.
+    pub(crate) fn mark_stranger(&self) {
+        self.authenticated.store(false, Ordering::Relaxed);
+        self.account.store(0, Ordering::Relaxed);
+        self.administrator.store(0, Ordering::Relaxed);
+    }
+
     /// By which thread it is to be served from now on. In front, who is no administrator's has one request to become one.
     pub(crate) fn lane(&self) -> Lane {
         let asked = self.served.load(Ordering::Relaxed) + u64::from(self.active.load(Ordering::Relaxed) == 0);
@@ -467,6 +474,20 @@ mod tests {
         let c = table.admit(ip("192.0.2.2")).unwrap();
         c.conn().mark_authenticated("other", true);
         assert_eq!(table.admit(ip("192.0.2.2")).unwrap_err(), Refused::Address);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_not_let_in_any_more_is_a_stranger_again() {
+        let table = Admission::new(2, 2);
+        let a = table.admit(ip("192.0.2.1")).unwrap();
+        let b = table.admit(ip("192.0.2.2")).unwrap();
+        a.conn().mark_authenticated("admin", true);
+        b.conn().mark_authenticated("root", true);
+        assert_eq!(table.admit(ip("192.0.2.3")).unwrap_err(), Refused::Total);
+        b.conn().mark_stranger();
+        assert!(!b.conn().is_administrators() && b.conn().lane() == Lane::Back);
+        let _c = table.admit(ip("192.0.2.3")).unwrap();
+        assert!(!table.lock().conns.contains_key(&b.id), "it gave way");
     }
 
     #[tokio::test(start_paused = true)]

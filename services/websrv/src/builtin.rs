@@ -151,7 +151,10 @@ async fn health(
 ) -> Result<Response<ResponseBody>, Failure> {
     check(rpc, streaming, call)?;
     call.due(rpc.timeout(&parts.headers)?);
-    let shown = if streaming { Some(gateway.login(parts, call).await?) } else { None };
+    match streaming {
+        true => gateway.login(parts, call).await?,
+        false => gateway.enter(call).await,
+    }
     rpc.check(&parts.headers)?;
     let whole = gateway.collect_up_to(MESSAGE_MAX * 2, parts, body, call).await?;
     let mut dialogue = gateway.library.call(rpc, parts, whole, MESSAGE_MAX)?;
@@ -171,7 +174,7 @@ async fn health(
             .ok_or_else(|| Failure::from(Status::not_found("there is no such service")))?;
         return Ok(dialogue.reply(HealthCheckResponse { status }.encode_to_vec().into()).await);
     }
-    let guard = gateway.guard(None, gateway.access(shown, call)?, None)?;
+    let guard = gateway.guard(None, gateway.access(call)?, None)?;
     let start = Some((Arc::clone(gateway), guard, service, None));
     let states = stream::unfold(start, move |state| async move {
         let (gateway, mut guard, service, told) = state?;
@@ -224,12 +227,12 @@ async fn reflect(
 ) -> Result<Response<ResponseBody>, Failure> {
     check(rpc, true, call)?;
     call.due(rpc.timeout(&parts.headers)?);
-    let shown = gateway.login(parts, call).await?;
+    gateway.login(parts, call).await?;
     rpc.check(&parts.headers)?;
     let Some(body) = body.take() else {
         return Err(Status::invalid_argument("the request has no body").into());
     };
-    let guard = gateway.guard(None, gateway.access(Some(shown), call)?, None)?;
+    let guard = gateway.guard(None, gateway.access(call)?, None)?;
     let patience = gateway.config.limits.timeouts().idle;
     let mut dialogue = gateway.library.live(rpc, parts, body, MESSAGE_MAX);
     let questions = match dialogue.messages().await {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gate::Caller;
 use gate::audit::{self, Level};
+use gate::{Caller, Login};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode, Uri, header};
 use ipc::{CallContext, Code, TraceContext};
@@ -28,6 +28,10 @@ pub(crate) struct Call {
     /// When its caller stops waiting: for the login, the body, the turn and the owner's answer together.
     pub deadline: Option<Instant>,
     pub caller: Option<Arc<Caller>>,
+    /// How the caller is known, to ask again.
+    pub login: Option<Login>,
+    /// It has stood in its caller's line, or the strangers'.
+    pub has_entered: bool,
     /// The place of its head, as long as nobody knows whose it is.
     pub head: Option<Head>,
     /// The memory its head takes from then on.
@@ -55,6 +59,8 @@ impl Call {
             arrived,
             deadline: None,
             caller: None,
+            login: None,
+            has_entered: false,
             head: None,
             kept: None,
             body: None,
@@ -70,6 +76,14 @@ impl Call {
     pub(crate) fn fail(&mut self, wire: Wire, failure: &Failure) -> Response<ResponseBody> {
         self.code = failure.status.code;
         wire.failure(failure)
+    }
+
+    /// Whose it is from now on.
+    pub(crate) fn logged_in(&mut self, login: Login) {
+        let caller = login.caller();
+        self.conn.mark_authenticated(caller.account(), caller.administrator());
+        self.caller = Some(Arc::clone(caller));
+        self.login = Some(login);
     }
 
     /// Its caller stops waiting so long after its head was complete.

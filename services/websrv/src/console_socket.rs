@@ -90,7 +90,7 @@ async fn open(gateway: &Arc<Gateway>, parts: &mut Parts, call: &mut Call) -> Res
     call.traced = Level::of(route.info);
     let most = route.deadline.min(Duration::from_millis(gateway.config.limits.deadline_ms));
     call.due(Some(most));
-    let (admitted, shown) = gateway.identify(route, parts, call).await?;
+    let admitted = gateway.identify(route, parts, call).await?;
     let message = asked(route, parts)?;
     // To a client of bytes alone text is one more way to type.
     let bytes_only =
@@ -106,7 +106,8 @@ async fn open(gateway: &Arc<Gateway>, parts: &mut Parts, call: &mut Call) -> Res
         let status = rejection.into_response().status();
         Failure::from(Status::invalid_argument("this is no handshake of a WebSocket")).http(status)
     })?;
-    let guard = gateway.guard(Some(route.info), gateway.access(shown, call)?, None)?;
+    let checked = gateway.confirm(checked, parts, call).await?;
+    let guard = gateway.guard(Some(route.info), gateway.access(call)?, None)?;
     let answer = gateway.gate.forward(checked, call.context()).await?;
     let answer = api::OpenConsoleResponse::decode(answer)
         .map_err(|_| Status::internal("consolesrv gave a ticket that is none"))?;
@@ -158,6 +159,12 @@ type Ended = Option<(u16, String)>;
 
 async fn session(socket: WebSocket, daemon: UnixStream, mut guard: Guard, text: Kind) {
     let (mut to, mut from) = socket.split();
+    if let Err(status) = guard.check().await {
+        let close =
+            Message::Close(Some(CloseFrame { code: close_code::POLICY, reason: status.message.into() }));
+        let _ = timeout(FAREWELL, to.send(close)).await;
+        return;
+    }
     let (mut from_daemon, mut to_daemon) = daemon.into_split();
     let heard = AtomicU64::new(0);
     let begun = Instant::now();

@@ -78,6 +78,18 @@ impl Front {
         checked: Result<(), Failure>,
         exchange: &Exchange,
     ) -> http::Response<ResponseBody> {
+        let response = self.routed(parts, checked, exchange).await;
+        // Whoever showed something, and was refused before anybody looked at it, waits as others who are refused.
+        self.gateway.enter(&mut exchange.open().await.call).await;
+        response
+    }
+
+    async fn routed(
+        &self,
+        parts: Parts,
+        checked: Result<(), Failure>,
+        exchange: &Exchange,
+    ) -> http::Response<ResponseBody> {
         let before = self.gateway.before(&parts, checked, &mut exchange.open().await.call).await;
         if let Some(response) = before {
             return response;

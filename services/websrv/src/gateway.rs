@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gate::audit::Level;
-use gate::{Admitted, Checked, Credential, Gate, Origin, Policy};
+use gate::{Admitted, Checked, Gate, Origin, Policy};
 use http::request::Parts;
 use http::{HeaderMap, Method, Response, StatusCode, header};
 use http_body::Body;
@@ -118,8 +118,8 @@ impl Gateway {
         checked: Result<(), Failure>,
         call: &mut Call,
     ) -> Option<Response<ResponseBody>> {
-        if !shows_credential(&parts.headers) {
-            self.turns.enter(None, call.conn.peer()).await;
+        if !(shows_credential(&parts.headers) && may_log_in(parts.uri.path())) {
+            self.enter(call).await;
         }
         if let Err(failure) = checked {
             return Some(call.fail(Wire::guess(parts), &failure));
@@ -129,6 +129,13 @@ impl Gateway {
         }
         let failure = self.decorator.same_origin(parts).err()?;
         Some(call.fail(Wire::guess(parts), &failure))
+    }
+
+    /// Waits in the strangers' line, unless the request has stood in one.
+    pub(crate) async fn enter(&self, call: &mut Call) {
+        if !std::mem::replace(&mut call.has_entered, true) {
+            self.turns.enter(None, call.conn.peer()).await;
+        }
     }
 
     /// An RPC, if there is a method of the schema at the path.
@@ -189,7 +196,7 @@ impl Gateway {
         }
         let timeout = rpc.timeout(&parts.headers);
         self.due(route, timeout.as_ref().ok().copied().flatten(), call);
-        let (admitted, shown) = self.identify(route, parts, call).await?;
+        let admitted = self.identify(route, parts, call).await?;
         rpc.check(&parts.headers)?;
         let timeout = timeout?;
         let whole = if rpc.by_get() {
@@ -215,27 +222,28 @@ impl Gateway {
                 Failure::from(Status::invalid_argument(format!("the request cannot be decoded: {error}")))
             }),
         };
-        let message = self.turns.work(turn.as_ref(), decode).await?;
+        let message = self.turns.work(turn.as_deref(), decode).await?;
         let wire_bytes = (rpc.codec() == Codec::Proto).then_some(raw);
         let (checked, message) = check(admitted, message, wire_bytes, parts, call)?;
         if let Some(response) = unconditional(parts)? {
             return Ok(response);
         }
         if route.info.server_streaming {
+            self.confirm(checked, parts, call).await?;
             let after = resume_after(route, &message);
-            let watching = self.watch(route, &message, shown, timeout, after, call).await?;
+            let watching = self.watch(route, &message, timeout, after, call).await?;
             let (messages, head) = stream::messages(rpc, watching);
             return Ok(dialogue.stream(messages, head).await);
         }
         // Decoded, a message may take thirty times its bytes: it does not wait for the owner's answer.
         drop(message);
         let room = self.room(route, call)?;
-        let reply = self.forward(route.info, checked, call.context()).await?;
+        let reply = self.forward(route, checked, turn.clone(), parts, call).await?;
         let encode = || match rpc.codec() {
             Codec::Proto => Ok(reply),
             Codec::Json => Ok::<_, Failure>(json::encode(&decode_reply(route, reply)?)?),
         };
-        let answer = dialogue.reply(self.turns.work(turn.as_ref(), encode).await?).await;
+        let answer = dialogue.reply(self.turns.work(turn.as_deref(), encode).await?).await;
         counted(route, room, answer)
     }
 
@@ -267,7 +275,7 @@ impl Gateway {
         let route = &binding.route;
         call.traced = Level::of(route.info);
         self.due(route, None, call);
-        let (admitted, shown) = self.identify(route, parts, call).await?;
+        let admitted = self.identify(route, parts, call).await?;
         let query = parts.uri.query().unwrap_or_default();
         let mut coding = Coding::Identity;
         let mut whole = if let BodyRule::None = binding.body {
@@ -293,23 +301,24 @@ impl Gateway {
             let unpack = || {
                 gzip::unpack(&whole, limit, |more| share.as_mut().map_or(Ok(()), |share| share.grow(more)))
             };
-            let unpacked = self.turns.work(turn.as_ref(), unpack).await?;
+            let unpacked = self.turns.work(turn.as_deref(), unpack).await?;
             (whole, call.body) = (unpacked, share);
         }
         let decode = || rest::message(binding, &values, query, &whole);
-        let message = self.turns.work(turn.as_ref(), decode).await?;
+        let message = self.turns.work(turn.as_deref(), decode).await?;
         let (checked, message) = check(admitted, message, None, parts, call)?;
         if let Some(response) = unconditional(parts)? {
             return Ok(response);
         }
         if route.info.server_streaming {
+            self.confirm(checked, parts, call).await?;
             let after = resume_after(route, &message).or_else(|| last_event_id(route, parts));
-            let watching = self.watch(route, &message, shown, None, after, call).await?;
+            let watching = self.watch(route, &message, None, after, call).await?;
             return Ok(stream::sse(watching));
         }
         drop(message);
         let room = self.room(route, call)?;
-        let reply = self.forward(route.info, checked, call.context()).await?;
+        let reply = self.forward(route, checked, turn.clone(), parts, call).await?;
         let encode = || {
             let reply = decode_reply(route, reply)?;
             let answer = match &binding.response_body {
@@ -322,18 +331,46 @@ impl Gateway {
                 gzip::json(answer, &parts.headers, gzip::pack)
             })
         };
-        let answer = self.turns.work(turn.as_ref(), encode).await?;
+        let answer = self.turns.work(turn.as_deref(), encode).await?;
         counted(route, room, answer)
     }
 
-    /// Passes a request on. What may have changed by it is asked for again, so that whoever reads the model next finds it there.
-    pub(crate) async fn forward(
+    /// Passes a request on, if its caller may still make it.
+    async fn forward(
+        &self,
+        route: &Route,
+        checked: Checked,
+        turn: Option<Arc<Turn>>,
+        parts: &Parts,
+        call: &mut Call,
+    ) -> Result<Bytes, Failure> {
+        let checked = self.confirm(checked, parts, call).await?;
+        // Its bytes are there as long as the request is, so they count as long.
+        let held = turn.map(|turn| (turn, call.body.take()));
+        Ok(self.hand_over(route.info, checked, call.context(), held).await?)
+    }
+
+    /// Hands a request to its owner, and keeps what is held for it until that has answered or the time is over, also when the client has gone:
+    /// the owner does not know that. What may have changed by it is asked for again, so that whoever reads the model next finds it there.
+    pub(crate) async fn hand_over<H: Send + 'static>(
         &self,
         method: &'static MethodInfo,
         checked: Checked,
         context: CallContext,
+        held: Option<H>,
     ) -> Result<Bytes, Status> {
-        let answer = self.gate.forward(checked, context).await;
+        let answer = match held {
+            None => self.gate.forward(checked, context).await,
+            Some(held) => {
+                let gate = self.gate.clone();
+                let asked = tokio::spawn(async move {
+                    let answer = gate.forward(checked, context).await;
+                    drop(held);
+                    answer
+                });
+                asked.await.unwrap_or_else(|_| Err(Status::unavailable("websrv is shutting down")))
+            }
+        };
         let may_be_done = match &answer {
             Ok(_) => true,
             Err(status) => matches!(status.code, Code::Unavailable | Code::DeadlineExceeded),
@@ -342,6 +379,47 @@ impl Gateway {
             self.model.refresh(method.owner);
         }
         answer
+    }
+
+    /// Finds out who the caller is now, if that may have changed since the login: body, turn and others' changes may have been waited for long.
+    /// Whether it did change.
+    ///
+    /// # Errors
+    /// As [`Self::login`].
+    pub(crate) async fn renew(&self, parts: &Parts, call: &mut Call) -> Result<bool, Failure> {
+        let Some(login) = &call.login else { return Ok(false) };
+        match self.gate.renewed(login, &call.context()).await {
+            Ok(None) => Ok(false),
+            Ok(Some(login)) => {
+                call.logged_in(login);
+                Ok(true)
+            }
+            Err(status) => Err(self.turned_away(status, parts, call)),
+        }
+    }
+
+    /// A request as its caller may make it now.
+    ///
+    /// # Errors
+    /// As [`Self::login`]; `PERMISSION_DENIED` for who may not any more.
+    pub(crate) async fn confirm(
+        &self,
+        checked: Checked,
+        parts: &Parts,
+        call: &mut Call,
+    ) -> Result<Checked, Failure> {
+        match (self.renew(parts, call).await?, &call.caller) {
+            (true, Some(caller)) => Ok(checked.by(caller)?),
+            _ => Ok(checked),
+        }
+    }
+
+    /// What is said to who is not let in, whose connection is nobody's from now on.
+    fn turned_away(&self, status: Status, parts: &Parts, call: &Call) -> Failure {
+        if status.code == Code::Unauthenticated {
+            call.conn.mark_stranger();
+        }
+        auth::failure(status, self.config.auth.basic, &parts.headers)
     }
 
     /// Fixes when the call of a method is over, whatever it waits for: what the client allows, at most what the method takes.
@@ -356,17 +434,17 @@ impl Gateway {
         route: &Route,
         parts: &Parts,
         call: &mut Call,
-    ) -> Result<(Admitted, Option<Credential>), Failure> {
-        let shown = match route.info.privilege {
+    ) -> Result<Admitted, Failure> {
+        match route.info.privilege {
             // Whoever it is from: nobody is asked.
-            Privilege::None => None,
-            _ => Some(self.login(parts, call).await?),
-        };
-        Ok((gate::authorise(route.info, call.caller.clone())?, shown))
+            Privilege::None => self.enter(call).await,
+            _ => self.login(parts, call).await?,
+        }
+        Ok(gate::authorise(route.info, call.caller.clone())?)
     }
 
     /// Authenticates; any account will do.
-    pub(crate) async fn login(&self, parts: &Parts, call: &mut Call) -> Result<Credential, Failure> {
+    pub(crate) async fn login(&self, parts: &Parts, call: &mut Call) -> Result<(), Failure> {
         let basic = self.config.auth.basic;
         let Some(shown) = credential(&parts.headers, basic)? else {
             return Err(refused(
@@ -376,23 +454,22 @@ impl Gateway {
             ));
         };
         let peer = call.conn.peer();
-        let caller = match self.gate.authenticate(&shown, peer.into(), &call.context()).await {
-            Ok(caller) => caller,
+        let login = match self.gate.login(shown, peer.into(), &call.context()).await {
+            Ok(login) => login,
             Err(status) => {
-                self.turns.enter(None, peer).await;
-                return Err(auth::failure(status, basic, &parts.headers));
+                self.enter(call).await;
+                return Err(self.turned_away(status, parts, call));
             }
         };
         if let Some(head) = call.head.take() {
             let bytes = head.settle()?;
-            let mut kept = self.bodies.share(Some(&caller), peer);
+            let mut kept = self.bodies.share(Some(login.caller()), peer);
             kept.grow(bytes)?;
             call.kept = Some(kept);
         }
-        call.conn.mark_authenticated(caller.account(), caller.administrator());
-        call.caller = Some(caller);
-        in_time(call, self.turns.enter(call.caller.as_deref(), peer)).await?;
-        Ok(shown)
+        call.logged_in(login);
+        call.has_entered = true;
+        in_time(call, self.turns.enter(call.caller.as_deref(), peer)).await
     }
 
     fn body_limit(&self, route: &Route, call: &Call) -> usize {
@@ -480,12 +557,12 @@ impl Gateway {
     }
 
     /// The caller's turn, waited for as long as its call may take. With it the request is not given up for another any more.
-    pub(crate) async fn turn(&self, call: &mut Call) -> Result<Option<Turn>, Failure> {
+    pub(crate) async fn turn(&self, call: &mut Call) -> Result<Option<Arc<Turn>>, Failure> {
         let turn = in_time(call, self.turns.take(call.caller.as_deref(), call.conn.peer())).await?;
         if let Some(head) = call.head.take() {
             head.settle()?;
         }
-        Ok(turn)
+        Ok(turn.map(Arc::new))
     }
 
     /// Room for the answer, which the client may not take for as long as `write_ms`. Whoever has none left is told so before anything
@@ -504,7 +581,6 @@ impl Gateway {
         self: &Arc<Self>,
         route: &Arc<Route>,
         message: &DynamicMessage,
-        shown: Option<Credential>,
         timeout: Option<Duration>,
         after: Option<u64>,
         call: &Call,
@@ -516,8 +592,9 @@ impl Gateway {
             .ok_or_else(|| Status::invalid_argument("a filter holds characters no event can have"))?;
         // The method's own deadline is for what answers at once.
         let deadline = timeout.and_then(|timeout| call.arrived.checked_add(timeout));
-        let access = self.access(shown, call)?;
-        let (account, administrator) = (access.caller.account().to_owned(), access.caller.administrator());
+        let access = self.access(call)?;
+        let caller = access.login.caller();
+        let (account, administrator) = (caller.account().to_owned(), caller.administrator());
         if let Some(snapshot) = route.info.snapshot {
             let context = access.context.clone();
             let guard = self.guard(Some(route.info), access, deadline)?;
@@ -546,11 +623,11 @@ impl Gateway {
     ///
     /// # Errors
     /// `INTERNAL` when nobody is logged in: a stream of a stranger would be bounded by nothing.
-    pub(crate) fn access(&self, credential: Option<Credential>, call: &Call) -> Result<Access, Status> {
-        let caller = call.caller.clone().ok_or_else(|| Status::internal("a stream needs a login"))?;
+    pub(crate) fn access(&self, call: &Call) -> Result<Access, Status> {
+        let login = call.login.clone().ok_or_else(|| Status::internal("a stream needs a login"))?;
         // It asks again for as long as the stream lives, not as long as it may take to open.
         let context = CallContext { deadline: None, ..call.context() };
-        Ok(Access { credential, caller, conn: Arc::clone(&call.conn), context })
+        Ok(Access { login, conn: Arc::clone(&call.conn), context })
     }
 
     fn options(&self, path: &str) -> Response<ResponseBody> {
@@ -572,6 +649,13 @@ impl Gateway {
         }
         response
     }
+}
+
+/// Whether who asks at this path may be asked who he is; everything else is open.
+fn may_log_in(path: &str) -> bool {
+    let roots = ["/api/", "/redfish/", "/schema.", "/grpc."];
+    path == ui_cookie::PATH
+        || roots.iter().any(|root| path.starts_with(root)) && path != "/api/v1alpha1/openapi.json"
 }
 
 /// Whether it says who it is from: whether it is will be seen.

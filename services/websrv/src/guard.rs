@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gate::{Caller, Credential, Gate};
+use gate::{Credential, Gate, Login};
 use ipc::{CallContext, Code, Status};
 use schema::MethodInfo;
 use tokio::sync::watch;
@@ -25,8 +25,7 @@ const ASK_AGAIN_MAX: Duration = Duration::from_secs(8);
 
 /// Whose stream it is, and what it takes to ask again whether it still may be.
 pub(crate) struct Access {
-    pub credential: Option<Credential>,
-    pub caller: Arc<Caller>,
+    pub login: Login,
     /// Its connection, which counts as the caller's as long as the caller is let in.
     pub conn: Arc<Conn>,
     pub context: CallContext,
@@ -77,11 +76,12 @@ impl Guard {
         access: Access,
         deadline: Option<Instant>,
     ) -> Result<Self, Status> {
-        let place = places.take(&access.caller, access.conn.peer())?;
+        let place = places.take(access.login.caller(), access.conn.peer())?;
         let mut heartbeat = tokio::time::interval_at(Instant::now() + heartbeat, heartbeat);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let changes = gate.changes();
-        let seen = *changes.borrow();
+        // What changed since the caller was verified was not seen here.
+        let seen = access.login.since();
         let sure = Instant::now();
         Ok(Self {
             method,
@@ -92,7 +92,6 @@ impl Guard {
             heartbeat,
             deadline,
             sure,
-            // What changed since the caller was verified was not seen here.
             recheck: Some(sure + SOONEST),
             pause: ASK_AGAIN,
             due: false,
@@ -108,6 +107,7 @@ impl Guard {
     /// # Errors
     /// Why the stream is over.
     pub(crate) async fn check(&mut self) -> Result<(), Status> {
+        self.look();
         if self.due {
             self.still_allowed().await?;
             self.due = false;
@@ -133,10 +133,8 @@ impl Guard {
                 if changed.is_err() {
                     return Some(Watched::End(Status::unavailable("websrv is shutting down")));
                 }
-                let since = std::mem::replace(&mut self.seen, *self.changes.borrow_and_update());
-                if !self.gate.concerns(since, &self.access.caller) {
-                    return None;
-                }
+                // Whether it concerns the caller is seen before anything more is shown.
+                return None;
             }
             () = at(self.recheck) => {}
             // Also how a session's idle clock learns of the stream, and how its absolute end is met.
@@ -146,10 +144,15 @@ impl Guard {
         None
     }
 
+    /// Sees whether something has changed that concerns the caller.
+    fn look(&mut self) {
+        let since = std::mem::replace(&mut self.seen, *self.changes.borrow_and_update());
+        self.due |= since != self.seen && self.gate.concerns(since, self.access.login.caller());
+    }
+
     async fn still_allowed(&mut self) -> Result<(), Status> {
-        let Access { credential: Some(credential), conn, context, .. } = &self.access else {
-            return Ok(());
-        };
+        let Access { login, conn, context } = &self.access;
+        let credential = login.credential();
         let context = context.child();
         let verified = self.gate.authenticate(credential, conn.peer().into(), &context).await;
         self.recheck = None;
@@ -166,6 +169,7 @@ impl Guard {
                 Ok(())
             }
             Err(status) if status.code == Code::Unauthenticated => {
+                conn.mark_stranger();
                 Err(Status::unauthenticated("the session of this stream has ended"))
             }
             Err(status) if self.sure.elapsed() >= UNSURE => Err(status),

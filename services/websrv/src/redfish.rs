@@ -7,13 +7,13 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::future;
-use gate::Origin;
+use gate::{Caller, Origin};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Response, header};
 use ipc::{CallContext, Status};
 use prost_reflect::DynamicMessage;
 use redfish::resources::STREAM;
-use redfish::{About, Asker, Exchange, Method, Need, Privileges, Request, Route, Step};
+use redfish::{About, Answer, Asker, Exchange, Method, Need, Privileges, Request, Route, Step};
 use schema::rpc::system_service::GET_SYSTEM_INFO;
 use schema::v1alpha1 as api;
 
@@ -24,8 +24,10 @@ use crate::extended::{self, ODATA_VERSION};
 use crate::gateway::{self, Gateway};
 use crate::gzip::{self, Coding};
 use crate::last;
+use crate::site::Changing;
 use crate::status::Failure;
 use crate::stream;
+use crate::turns::Turn;
 
 /// Where the kernel has the controller's name.
 const HOST_NAME: &str = "/proc/sys/kernel/hostname";
@@ -44,6 +46,20 @@ enum Next {
     Read(Vec<Need>),
     Write(redfish::Call),
     Close(String),
+}
+
+/// What an exchange keeps others from.
+#[derive(Clone)]
+struct Held {
+    turn: Option<Arc<Turn>>,
+    alone: Option<Arc<Changing>>,
+}
+
+impl Held {
+    /// For as long as an owner is asked; `None` when there is nothing.
+    fn of(&self) -> Option<Self> {
+        (self.turn.is_some() || self.alone.is_some()).then(|| self.clone())
+    }
 }
 
 impl Gateway {
@@ -81,29 +97,44 @@ impl Gateway {
         let asks_more = method.reads() && parts.uri.query().is_some();
         if !is_open || asks_more && gateway::shows_credential(&parts.headers) {
             self.login(parts, call).await?;
+        } else {
+            self.enter(call).await;
         }
         let about = self.about(method, call).await;
         let mut exchange = match Exchange::new(path, method, request(parts), about) {
             Ok(exchange) => exchange,
-            Err(answer) => {
-                call.code = extended::code(&answer);
-                return Ok(extended::respond(answer, &parts.headers));
-            }
+            Err(answer) => return Ok(refusal(answer, parts, call)),
         };
-        if exchange.wants_body() {
-            exchange.set_body(self.body_of(parts, body, call).await?.to_vec());
-        }
+        let given = match exchange.wants_body() {
+            true => Some(self.body_of(parts, body, call).await?),
+            false => None,
+        };
+        // The turn before the resource: nobody keeps a resource from others while he waits for himself.
+        let turn = self.turn(call).await?;
         // Between what a condition compares and what is changed then nobody else changes it.
-        let _alone = match method {
-            Method::Patch | Method::Delete | Method::Put => Some(self.site.changing(path).await),
+        let alone = match method {
+            Method::Patch | Method::Delete | Method::Put => {
+                Some(gateway::in_time(call, self.site.changing(exchange.uri())).await?)
+            }
             _ => None,
         };
-        let turn = self.turn(call).await?;
+        if self.renew(parts, call).await? {
+            // What was decided was decided for somebody else.
+            let about = self.about(method, call).await;
+            exchange = match Exchange::new(path, method, request(parts), about) {
+                Ok(exchange) => exchange,
+                Err(answer) => return Ok(refusal(answer, parts, call)),
+            };
+        }
+        if let Some(given) = given {
+            exchange.set_body(given.to_vec());
+        }
+        let held = Held { turn: turn.clone(), alone: alone.map(Arc::new) };
         let mut room = call.caller.as_deref().map(|caller| self.bodies.share(Some(caller), call.conn.peer()));
         // Before anything is read: what is read is held until the answer is made of it.
         // A change waits for nobody's reading.
         let _read = match method.reads() {
-            true => Some(gateway::in_time(call, self.turns.read(turn.as_ref())).await??),
+            true => Some(gateway::in_time(call, self.turns.read(turn.as_deref())).await??),
             false => None,
         };
         // An answer is made into bytes at once: as values it is several times as large, and would wait for its turn like that.
@@ -115,7 +146,7 @@ impl Gateway {
             Step::Write(wanted) => Next::Write(wanted),
             Step::Close(id) => Next::Close(id),
         };
-        let mut step = self.turns.work(turn.as_ref(), || next(exchange.step())).await;
+        let mut step = self.turns.work(turn.as_deref(), || next(exchange.step())).await;
         loop {
             step = match step {
                 Next::Answer(code, response) => {
@@ -130,7 +161,7 @@ impl Gateway {
                 }
                 Next::Read(needs) => {
                     let asker = asker(call);
-                    let answers = needs.iter().map(|need| self.find(*need, &asker, parts, call));
+                    let answers = needs.iter().map(|need| self.find(*need, &asker, &held, parts, call));
                     let answers: Vec<(Need, Result<Bytes, Status>)> =
                         needs.iter().copied().zip(future::join_all(answers).await).collect();
                     let fill = || {
@@ -139,14 +170,14 @@ impl Gateway {
                         }
                         next(exchange.step())
                     };
-                    self.turns.work(turn.as_ref(), fill).await
+                    self.turns.work(turn.as_deref(), fill).await
                 }
                 Next::Close(id) => {
                     self.site.streams.close(&id);
                     next(exchange.written(Ok(&[])))
                 }
                 Next::Write(wanted) => {
-                    let answer = self.ask(wanted, Duration::MAX, parts, call).await;
+                    let answer = self.ask(wanted, Duration::MAX, &held, parts, call).await;
                     next(exchange.written(answer.as_deref().map_err(extended::fault)))
                 }
             };
@@ -159,7 +190,7 @@ impl Gateway {
         parts: &Parts,
         call: &mut Call,
     ) -> Result<Response<ResponseBody>, Failure> {
-        let shown = self.login(parts, call).await?;
+        self.login(parts, call).await?;
         if parts.method != http::Method::GET {
             return Err(Failure::method_not_allowed("GET"));
         }
@@ -168,9 +199,10 @@ impl Gateway {
             Arc::clone(route.ok_or_else(|| Status::internal("the contract has no stream of events"))?);
         let admitted = gate::authorise(route.info, call.caller.clone())?;
         let message = DynamicMessage::new(route.input.clone());
-        let (_, message) = gateway::check(admitted, message, None, parts, call)?;
+        let (checked, message) = gateway::check(admitted, message, None, parts, call)?;
+        self.confirm(checked, parts, call).await?;
         let after = gateway::last_event_id(&route, parts);
-        let watching = self.watch(&route, &message, Some(shown), None, after, call).await?;
+        let watching = self.watch(&route, &message, None, after, call).await?;
         let username =
             call.caller.as_ref().map(|caller| caller.principal.username.clone()).unwrap_or_default();
         let subscribed = self.site.streams.open(username, call.conn.peer().to_string());
@@ -181,18 +213,25 @@ impl Gateway {
 
     /// What a resource is made of: what its owner says, or, when that is not there, what it last said, as far as that can be marked as old (I-8). So a
     /// machine does not fall to pieces when one daemon dies.
-    async fn find(&self, need: Need, asker: &Asker, parts: &Parts, call: &Call) -> Result<Bytes, Status> {
+    async fn find(
+        &self,
+        need: Need,
+        asker: &Asker,
+        held: &Held,
+        parts: &Parts,
+        call: &Call,
+    ) -> Result<Bytes, Status> {
         let wanted = need.call(asker);
         let snapshot = self.model.snapshot();
         if last::is_gone(need, &snapshot)
             && let Some(known) = last::known(need, &snapshot)
         {
-            gate::authorise(wanted.method, call.caller.clone())?;
+            gate::authorise(wanted.method, self.caller_now(call).await?)?;
             return Ok(known);
         }
         // Nothing that is shown is made of consoles, they are only shown beside.
         let most = if need == Need::Consoles { BESIDE_PATIENCE } else { Duration::MAX };
-        let answer = self.ask(wanted, most, parts, call).await;
+        let answer = self.ask(wanted, most, held, parts, call).await;
         let is_away = answer.as_ref().is_err_and(|status| status.code == ipc::Code::Unavailable);
         if is_away && let Some(known) = last::known(need, &self.model.snapshot()) {
             return Ok(known);
@@ -200,15 +239,25 @@ impl Gateway {
         answer
     }
 
+    /// Who the caller is now: between the steps of an exchange much may be waited for.
+    async fn caller_now(&self, call: &Call) -> Result<Option<Arc<Caller>>, Status> {
+        let Some(login) = &call.login else { return Ok(None) };
+        Ok(match self.gate.renewed(login, &call.context()).await? {
+            Some(login) => Some(Arc::clone(login.caller())),
+            None => call.caller.clone(),
+        })
+    }
+
     /// One call of the contract, as the caller, with all that the gate asks of it. It takes what its method may take, and at most as long as said.
     async fn ask(
         &self,
         wanted: redfish::Call,
         most: Duration,
+        held: &Held,
         parts: &Parts,
         call: &Call,
     ) -> Result<Bytes, Status> {
-        let admitted = gate::authorise(wanted.method, call.caller.clone())?;
+        let admitted = gate::authorise(wanted.method, self.caller_now(call).await?)?;
         let wire = Bytes::from(wanted.request);
         let message = DynamicMessage::decode(wanted.method.input(), wire.clone())
             .map_err(|error| Status::internal(format!("a request of Redfish's is none: {error}")))?;
@@ -218,7 +267,7 @@ impl Gateway {
         let (checked, _) = admitted.check(message, Some(wire), &origin)?;
         let route = self.routes.rpc(wanted.method.path);
         let within = route.map_or(wanted.method.deadline, |route| route.deadline).min(most);
-        self.forward(wanted.method, checked, call.context().with_timeout(within)).await
+        self.hand_over(wanted.method, checked, call.context().with_timeout(within), held.of()).await
     }
 
     async fn body_of(
@@ -283,6 +332,12 @@ impl Gateway {
             asker: asker(call),
         }
     }
+}
+
+/// An answer that nothing was asked for.
+fn refusal(answer: Answer, parts: &Parts, call: &mut Call) -> Response<ResponseBody> {
+    call.code = extended::code(&answer);
+    extended::respond(answer, &parts.headers)
 }
 
 fn request(parts: &Parts) -> Request {

@@ -1,11 +1,10 @@
 //! What Redfish is told of where it is served, and what it keeps from one request to the next: the streams that are open, and who changes what.
 
-use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redfish::StreamOpen;
-use tokio::sync::{Notify, OnceCell};
+use tokio::sync::{Notify, OnceCell, OwnedMutexGuard};
 
 /// What Redfish is told of where it is served.
 #[derive(Debug, Default)]
@@ -14,24 +13,64 @@ pub(crate) struct Site {
     pub http_port: u16,
     pub identity: OnceCell<String>,
     pub streams: Arc<Streams>,
-    changes: [tokio::sync::Mutex<()>; CHANGES],
+    changes: Arc<Changes>,
 }
 
-/// Changes of different resources that wait for each other by chance: those of one in so many.
-const CHANGES: usize = 32;
-
 impl Site {
-    /// Waits until nobody else changes what is at this path.
-    pub(crate) async fn changing(&self, path: &str) -> tokio::sync::MutexGuard<'_, ()> {
-        let mut hasher = DefaultHasher::new();
-        path.trim_end_matches('/').hash(&mut hasher);
-        let [first, rest @ ..] = &self.changes;
-        let at = usize::try_from(hasher.finish() % CHANGES as u64).unwrap_or_default();
-        at.checked_sub(1).and_then(|at| rest.get(at)).unwrap_or(first).lock().await
-    }
-
     pub(crate) fn new(https_port: u16, http_port: u16) -> Self {
         Self { https_port, http_port, ..Self::default() }
+    }
+
+    /// Waits until nobody else changes what is at this path. Whoever waits has his turn, so those who do are as many as turns and
+    /// administrators' requests.
+    pub(crate) async fn changing(&self, uri: &str) -> Changing {
+        let lock = {
+            let mut paths = self.changes.paths();
+            let path = paths.entry(uri.to_owned()).or_default();
+            path.there += 1;
+            Arc::clone(&path.lock)
+        };
+        // Made before the wait, so that one who gives up leaves no trace.
+        let mut changing = Changing { changes: Arc::clone(&self.changes), uri: uri.to_owned(), alone: None };
+        changing.alone = Some(lock.lock_owned().await);
+        changing
+    }
+}
+
+/// The paths at which somebody changes something, or waits to.
+#[derive(Debug, Default)]
+struct Changes(Mutex<HashMap<String, Path>>);
+
+#[derive(Debug, Default)]
+struct Path {
+    lock: Arc<tokio::sync::Mutex<()>>,
+    there: usize,
+}
+
+impl Changes {
+    fn paths(&self) -> MutexGuard<'_, HashMap<String, Path>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Nobody else changes what is at a path; the next may when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Changing {
+    changes: Arc<Changes>,
+    uri: String,
+    alone: Option<OwnedMutexGuard<()>>,
+}
+
+impl Drop for Changing {
+    fn drop(&mut self) {
+        drop(self.alone.take());
+        let mut paths = self.changes.paths();
+        if let Some(path) = paths.get_mut(&self.uri) {
+            path.there = path.there.saturating_sub(1);
+            if path.there == 0 {
+                paths.remove(&self.uri);
+            }
+        }
     }
 }
 
@@ -96,5 +135,31 @@ impl Subscribed {
 impl Drop for Subscribed {
     fn drop(&mut self) {
         self.streams.table().open.remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_changes_something_waits_for_those_who_change_the_same_and_for_nobody_else() {
+        let site = Site::new(443, 80);
+        let mut others = Vec::new();
+        let first = site.changing("/redfish/v1/Systems/system").await;
+        for n in 0..100 {
+            let uri = format!("/redfish/v1/SessionService/Sessions/{n}");
+            others.push(site.changing(&uri).now_or_never().expect("nobody is there"));
+        }
+        let mut same = Box::pin(site.changing("/redfish/v1/Systems/system"));
+        assert!((&mut same).now_or_never().is_none());
+        // One who gives up.
+        assert!(site.changing("/redfish/v1/Systems/system").now_or_never().is_none());
+        drop(first);
+        drop(same.await);
+        drop(others);
+        assert!(site.changes.paths().is_empty());
     }
 }

@@ -44,7 +44,7 @@ async fn who(gateway: &Gateway, parts: &Parts, call: &mut Call) -> Result<Respon
         return Ok(reply(&json!({})));
     }
     match gateway.login(parts, call).await {
-        Ok(_) => {}
+        Ok(()) => {}
         Err(failure) if failure.status.code == Code::Unauthenticated => {
             return with_cookie(reply(&json!({})), &forget(parts));
         }
@@ -107,7 +107,7 @@ async fn sign_out(
         return with_cookie(reply(&json!({})), &forget);
     }
     match gateway.login(parts, call).await {
-        Ok(_) => {}
+        Ok(()) => {}
         Err(failure) if failure.status.code == Code::Unauthenticated => {
             return with_cookie(reply(&json!({})), &forget);
         }

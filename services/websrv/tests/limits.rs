@@ -12,7 +12,7 @@ use futures_util::StreamExt;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
-use support::{ADMIN, SLOW, SOON, Stack, Version, everyone};
+use support::{ADMIN, READER, SLOW, SOON, Stack, Version, everyone};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Everything the server sends until it closes; the connection may end without TLS's goodbye.
@@ -473,4 +473,214 @@ async fn heads_over_h3_are_gathered_a_few_at_a_time() {
     let sent = conn.stats().udp_tx.bytes;
     assert!(sent < 300 * 1024, "{sent} bytes of heads that never end were taken");
     streams.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+/// Until that many questions were asked that are never answered.
+async fn asked(stack: &Stack, silent: usize) {
+    let asked = async {
+        while stack.world.silent.load(Ordering::SeqCst) < silent {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(SOON, asked).await.expect("they are asked");
+}
+
+/// Whatever was sent before has been looked at by the thread that serves all but administrators.
+async fn looked_at(stack: &Stack) {
+    for _ in 0..3 {
+        let mut other = h2_from(stack, "127.0.0.77").await;
+        let request = stack.get("/healthz", None).map(|body| BodyExt::boxed(Full::new(body)));
+        let answer = tokio::time::timeout(SOON, other.send_request(request)).await;
+        assert_eq!(answer.expect("an answer").unwrap().status(), 200);
+    }
+}
+
+type Sent = tokio::task::JoinHandle<hyper::Result<http::Response<hyper::body::Incoming>>>;
+
+fn send(
+    client: &mut hyper::client::conn::http2::SendRequest<Full<Bytes>>,
+    request: http::Request<Bytes>,
+) -> Sent {
+    tokio::spawn(client.send_request(request.map(Full::new)))
+}
+
+fn redfish(stack: &Stack, method: &str, path: &str, token: &str, body: &'static str) -> http::Request<Bytes> {
+    let request = http::Request::builder().method(method).uri(stack.uri(path)).header("x-auth-token", token);
+    request.header("content-type", "application/json").body(Bytes::from_static(body.as_bytes())).unwrap()
+}
+
+#[tokio::test]
+async fn who_waits_for_himself_keeps_no_resource_from_an_administrator() {
+    let stack = Stack::start().await;
+    // All turns of the reader's for a while, then more that wait for theirs, and changes of his own, at many paths, behind them.
+    let mut reader = support::h2_client(stack.https).await;
+    let mut waiting = Vec::new();
+    for _ in 0..8 {
+        let body = r#"{"name":"silent"}"#;
+        let path = "/schema.v1alpha1.HostService/GetHost";
+        let mut request = stack.post(path, "application/json", Some(READER), body);
+        request.headers_mut().insert("connect-timeout-ms", "1500".parse().unwrap());
+        waiting.push(send(&mut reader, request));
+    }
+    asked(&stack, 8).await;
+    let silent: Vec<Sent> =
+        (0..8).map(|_| send(&mut reader, stack.get("/api/v1alpha1/hosts/silent", Some(READER)))).collect();
+    looked_at(&stack).await;
+    waiting.clear();
+    for conn in 0..8 {
+        let mut reader = support::h2_client(stack.https).await;
+        for n in 0..30 {
+            let path = format!("/redfish/v1/SessionService/Sessions/s{conn}x{n}");
+            waiting.push(send(&mut reader, redfish(&stack, "DELETE", &path, READER, "")));
+        }
+    }
+    asked(&stack, 16).await;
+    looked_at(&stack).await;
+    for path in
+        ["/redfish/v1/Systems/system", "/redfish/v1/Chassis/x", "/redfish/v1/SessionService/Sessions/y"]
+    {
+        let method = if path.contains("Sessions") { "DELETE" } else { "PATCH" };
+        let order = redfish(&stack, method, path, ADMIN, "{\"AssetTag\": \"x\"}");
+        stack.send(Version::H2, order).await;
+        assert!(silent.iter().all(|sent| !sent.is_finished()), "{path} waited for the reader");
+    }
+    assert!(waiting.iter().all(|sent| !sent.is_finished()));
+    silent.iter().chain(&waiting).for_each(Sent::abort);
+}
+
+#[tokio::test]
+async fn a_request_that_is_given_up_keeps_its_turn_as_long_as_its_owner_has_it() {
+    let stack = Stack::start().await;
+    let mut reader = support::h2_client(stack.https).await;
+    for n in 1..=8 {
+        let sent = send(&mut reader, stack.get("/api/v1alpha1/hosts/silent", Some(READER)));
+        asked(&stack, n).await;
+        sent.abort();
+    }
+    for path in ["/api/v1alpha1/hosts/silent", "/redfish/v1/Systems/silent"] {
+        for _ in 0..4 {
+            let sent = send(&mut reader, stack.get(path, Some(READER)));
+            looked_at(&stack).await;
+            sent.abort();
+        }
+    }
+    assert_eq!(stack.world.silent.load(Ordering::SeqCst), 8);
+    let others = stack.send(Version::H2, stack.get("/api/v1alpha1/hosts/system", Some(ADMIN))).await;
+    assert_eq!(others.status, 200);
+}
+
+#[tokio::test]
+async fn who_shows_something_where_nobody_asks_for_it_waits_as_strangers_do() {
+    let stack = Stack::start().await;
+    let mut stranger = support::h2_client(stack.https).await;
+    let login = r#"{"username":"silent","password":"x"}"#;
+    let login = || stack.post("/api/v1alpha1/sessions", "application/json", None, login);
+    let mut waiting: Vec<Sent> = (0..8).map(|_| send(&mut stranger, login())).collect();
+    asked(&stack, 8).await;
+    for path in [
+        "/",
+        "/healthz",
+        "/readyz",
+        "/api/v1alpha1/openapi.json",
+        "/assets/none.js",
+        "/redfish/v1/",
+        "/api/v1alpha1/nothing",
+        "/schema.v1alpha1.HostService/GetHost",
+        "/nothing",
+    ] {
+        let mut request = stack.get(path, None);
+        request.headers_mut().insert("authorization", "Bearer x".parse().unwrap());
+        waiting.push(send(&mut stranger, request));
+    }
+    let mut request = login();
+    request.headers_mut().insert("authorization", "x".parse().unwrap());
+    waiting.push(send(&mut stranger, request));
+    for _ in 0..10 {
+        looked_at(&stack).await;
+    }
+    let answered: Vec<bool> = waiting.iter().map(Sent::is_finished).collect();
+    assert!(!answered.contains(&true), "{answered:?}");
+    assert_eq!(stack.world.silent.load(Ordering::SeqCst), 8);
+    waiting.iter().for_each(Sent::abort);
+}
+
+/// websrv has heard of a change of the administrator's account.
+async fn administrator_changes(stack: &Stack) {
+    let ask = || {
+        let mut request = stack.get("/api/v1alpha1/hosts/system", None);
+        let shown = format!("Basic {}", STANDARD.encode("admin:right"));
+        request.headers_mut().insert("authorization", shown.parse().unwrap());
+        stack.send(Version::H2, request)
+    };
+    let checks = || stack.world.password_checks.load(Ordering::SeqCst);
+    ask().await;
+    let before = checks();
+    stack.user_changed("u-admin").await;
+    let mut tries = 0;
+    while checks() == before {
+        ask().await;
+        tries += 1;
+        assert!(tries < 1000, "the event never arrived");
+    }
+}
+
+#[tokio::test]
+async fn a_right_that_is_taken_away_while_a_body_arrives_is_not_used_any_more() {
+    let stack = Stack::start().await;
+    let orders = [
+        ("PATCH", "/api/v1alpha1/hosts/system", r#"{"host":{"description":"x"}}"#),
+        (
+            "POST",
+            "/schema.v1alpha1.HostService/ChangeHostState",
+            r#"{"hostName":"system","action":"HOST_ACTION_ON"}"#,
+        ),
+        (
+            "POST",
+            "/redfish/v1/AccountService/Accounts",
+            r#"{"UserName":"bob","Password":"correct horse","RoleId":"ReadOnly"}"#,
+        ),
+        // Of which there is none here to change.
+        ("PATCH", "/redfish/v1/Systems/system", r#"{"AssetTag":"x"}"#),
+    ];
+    // What was asked that changes something.
+    let done = || -> Vec<String> {
+        let mut seen = stack.world.seen.lock().unwrap();
+        let changes = |name: &str| {
+            let method = schema::method(&format!("rpc.{name}")).unwrap();
+            !method.internal && !method.read_only()
+        };
+        seen.drain().map(|(name, _)| name).filter(|name| changes(name)).collect()
+    };
+    for (verb, path, body) in orders {
+        for (what, status) in [("nothing", ""), ("deleted", "401"), ("demoted", "403")] {
+            let mut stream = support::connect(stack.https, b"http/1.1").await.unwrap();
+            let head = format!(
+                "{verb} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nX-Auth-Token: {ADMIN}\r\n\
+                 Content-Length: {}\r\nExpect: 100-continue\r\n\r\n",
+                body.len()
+            );
+            stream.write_all(head.as_bytes()).await.unwrap();
+            assert!(head_of(&mut stream).await.starts_with("HTTP/1.1 100"), "{path}");
+            let (first, rest) = body.split_at(5);
+            stream.write_all(first.as_bytes()).await.unwrap();
+            match what {
+                "deleted" => stack.world.revoked.lock().unwrap().push(ADMIN.to_owned()),
+                "demoted" => stack.world.demoted.store(true, Ordering::SeqCst),
+                _ => {}
+            }
+            administrator_changes(&stack).await;
+            stream.write_all(rest.as_bytes()).await.unwrap();
+            let answer = head_of(&mut stream).await;
+            let done = done();
+            if status.is_empty() {
+                assert!(!done.is_empty() || answer.starts_with("HTTP/1.1 404"), "{path}: {answer}");
+            } else {
+                assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{what} {path}: {answer}");
+                assert!(done.is_empty(), "{what} {path}: {done:?}");
+            }
+            stack.world.revoked.lock().unwrap().clear();
+            stack.world.demoted.store(false, Ordering::SeqCst);
+            administrator_changes(&stack).await;
+        }
+    }
 }
