@@ -150,7 +150,7 @@ mod tests {
             (BoardKind { hal: HalKind::Sim, ..PLAIN }, &[], &["twin"]),
             (BoardKind { fans: true, ..PLAIN }, &[], &["thermalmgr"]),
             // A table for a daemon that is not there for want of one only.
-            (PLAIN, &["operator", "twin", "fleet", "netmgr", "websrv"], &["fleet", "netmgr"]),
+            (PLAIN, &["operator", "twin", "fleet", "netmgr", "websrv"], &["netmgr", "fleet"]),
             (PLAIN, &["ipmisrv"], &["ipmisrv"]),
         ] {
             let found = beside(kind, configured);

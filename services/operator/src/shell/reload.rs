@@ -123,7 +123,7 @@ mod tests {
             ("", "[twin]\nx = 1", &[], &["twin"]),
             // It is not there on this board.
             ("", "[thermalmgr]\nx = 1", &[], &[]),
-            ("[fleet]\nnats.url = \"a\"", "[netmgr]\nhostname = \"b\"", &[], &["fleet", "netmgr"]),
+            ("[fleet]\nnats.url = \"a\"", "[netmgr]\nhostname = \"b\"", &[], &["netmgr", "fleet"]),
         ];
         for (old, new, replaced, later) in rows {
             let (old, new) = (of(old), of(new));
