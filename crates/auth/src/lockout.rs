@@ -647,15 +647,15 @@ mod tests {
 
     use super::*;
 
-    fn at(secs: u64) -> Mono {
+    pub(super) fn at(secs: u64) -> Mono {
         Mono::from_millis(secs * 1000)
     }
 
-    fn ip(last: u8) -> Address {
+    pub(super) fn ip(last: u8) -> Address {
         Address::parse(&format!("192.0.2.{last}"))
     }
 
-    fn alice() -> Key {
+    pub(super) fn alice() -> Key {
         Key::account("alice")
     }
 

@@ -63,6 +63,14 @@ impl Class {
             Self::Stranger => 2,
         }
     }
+
+    /// Whether one more of this class fits into `total` places beside what the others hold, and beside the `reserved` ones that each of them
+    /// has for itself.
+    pub fn has_room(self, held: impl Fn(Self) -> usize, reserved: usize, total: usize) -> bool {
+        let others = Self::ALL.into_iter().filter(|other| *other != self);
+        let kept: usize = others.map(|other| held(other).max(reserved)).sum();
+        held(self) + kept < total
+    }
 }
 
 /// Whose turn it is. Of accounts that are known, each address is one by itself, so that nobody behind one of them takes the
@@ -160,12 +168,8 @@ impl<T> Queue<T> {
     /// Whether one more of `class` fits beside what is reserved for the other classes.
     fn has_room(&self, class: Class) -> bool {
         let len = |class: Class| self.lines.get(class.index()).map_or(0, |line| line.len);
-        let kept: usize = Class::ALL
-            .into_iter()
-            .filter(|other| *other != class)
-            .map(|other| len(other).max(self.config.reserved))
-            .sum();
-        len(class) + kept < self.config.waiting.max(self.config.reserved * Class::ALL.len())
+        let QueueConfig { waiting, reserved, .. } = self.config;
+        class.has_room(len, reserved, waiting.max(reserved * Class::ALL.len()))
     }
 
     /// Takes the newest request of the flow that has most of them waiting, if `flow` will have fewer even with one more.

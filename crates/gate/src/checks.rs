@@ -9,6 +9,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use auth::Class;
+
 use crate::caller::Peer;
 
 /// Who shares a bound.
@@ -22,15 +24,12 @@ pub(crate) enum Flow {
     Stranger(Peer),
 }
 
-/// Classes of [`Flow`]s.
-const CLASSES: usize = 3;
-
 impl Flow {
-    fn class(&self) -> usize {
+    fn class(&self) -> Class {
         match self {
-            Self::Administrator(..) => 0,
-            Self::Known(..) => 1,
-            Self::Stranger(_) => 2,
+            Self::Administrator(..) => Class::Administrator,
+            Self::Known(..) => Class::Known,
+            Self::Stranger(_) => Class::Stranger,
         }
     }
 }
@@ -77,22 +76,13 @@ impl Checks {
     }
 
     /// Whether one more of a class fits beside what is kept for the others.
-    fn has_room(&self, class: usize) -> bool {
-        let mut held = [0; CLASSES];
-        for flow in self.held.values() {
-            if let Some(held) = held.get_mut(flow.class()) {
-                *held += 1;
-            }
-        }
-        let taken = held
-            .iter()
-            .enumerate()
-            .map(|(other, held)| if other == class { *held } else { (*held).max(self.reserved) });
-        taken.sum::<usize>() < self.total
+    fn has_room(&self, class: Class) -> bool {
+        let held = |class| self.held.values().filter(|flow| flow.class() == class).count();
+        class.has_room(held, self.reserved, self.total)
     }
 
     /// The newest place of the flow of a class that has most, if one that has `own` will have fewer even with one more.
-    fn of_longest(&self, class: usize, own: usize) -> Option<u64> {
+    fn of_longest(&self, class: Class, own: usize) -> Option<u64> {
         let mut flows: HashMap<&Flow, (usize, u64)> = HashMap::new();
         for (id, flow) in self.held.iter().filter(|(_, flow)| flow.class() == class) {
             let (count, newest) = flows.entry(flow).or_default();

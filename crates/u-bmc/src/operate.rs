@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use operator::{Configuration, Error, Listen, Options, Reread};
-use service::{ErrorChain, Exit, Failure, Ignored};
+use service::{ErrorChain, Exit, Failure, Ignored, Settings};
 
 use crate::args::{OperatorArgs, version};
 use crate::daemons::check_settings;
@@ -100,30 +100,32 @@ fn configuration(
         return Ok((Configuration { settings, image_settings: image, site, ignored }, board_overrides));
     }
     let (settings, board_overrides) = settings(files, sets)?;
-    let configuration =
-        Configuration { image_settings: settings.clone(), settings, ..Configuration::default() };
-    Ok((configuration, board_overrides))
+    Ok((by_hand(settings), board_overrides))
 }
 
 /// The same while everything runs: what a daemon would refuse is refused before it is asked to start with it.
 fn reread(files: &[PathBuf], sets: &[String]) -> Result<Configuration, Error> {
-    let (configuration, _) = configuration(files, sets)?;
     if std::process::id() == 1 {
-        return Ok(configuration);
+        return Ok(configuration(files, sets)?.0);
     }
     // What would be left out of the files, with its line, is what is wrong with them.
-    let wrong = Given::as_far_as_good(files, sets)?.ignored;
-    if !wrong.is_empty() {
-        let wrong: Vec<String> = wrong.iter().map(Ignored::to_string).collect();
+    let Given { settings, ignored, .. } = Given::as_far_as_good(files, sets)?;
+    if !ignored.is_empty() {
+        let wrong: Vec<String> = ignored.iter().map(Ignored::to_string).collect();
         return Err(Error::Usage(wrong.join("; ")));
     }
-    configuration.settings.check_daemons(&roster::names().collect::<Vec<_>>())?;
+    // What the command line sets beside them is not looked at with the files.
     for daemon in roster::names() {
-        if let Some(Err(reason)) = check_settings(daemon, &configuration.settings.of(daemon)) {
+        if let Some(Err(reason)) = check_settings(daemon, &settings.of(daemon)) {
             return Err(service::ConfigError::Refused { daemon: daemon.to_owned(), reason }.into());
         }
     }
-    Ok(configuration)
+    Ok(by_hand(settings))
+}
+
+/// By hand there is no image whose settings could stand in for a site's.
+fn by_hand(settings: Settings) -> Configuration {
+    Configuration { image_settings: settings.clone(), settings, ..Configuration::default() }
 }
 
 fn absolute(path: &Path) -> Result<std::path::PathBuf, Error> {

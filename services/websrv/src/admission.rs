@@ -462,14 +462,20 @@ mod tests {
         assert_eq!(table.open(), 3, "an evicted connection's place is not freed twice");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn authenticated_connections_keep_their_places() {
+    /// Two places, which two administrators have, and nobody else gets.
+    fn full() -> (Arc<Admission>, Ticket, Ticket) {
         let table = Admission::new(2, 2);
         let a = table.admit(ip("192.0.2.1")).unwrap();
         let b = table.admit(ip("192.0.2.2")).unwrap();
         a.conn().mark_authenticated("admin", true);
         b.conn().mark_authenticated("root", true);
         assert_eq!(table.admit(ip("192.0.2.3")).unwrap_err(), Refused::Total);
+        (table, a, b)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn authenticated_connections_keep_their_places() {
+        let (table, a, _b) = full();
         drop(a);
         let c = table.admit(ip("192.0.2.2")).unwrap();
         c.conn().mark_authenticated("other", true);
@@ -478,12 +484,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_is_not_let_in_any_more_is_a_stranger_again() {
-        let table = Admission::new(2, 2);
-        let a = table.admit(ip("192.0.2.1")).unwrap();
-        let b = table.admit(ip("192.0.2.2")).unwrap();
-        a.conn().mark_authenticated("admin", true);
-        b.conn().mark_authenticated("root", true);
-        assert_eq!(table.admit(ip("192.0.2.3")).unwrap_err(), Refused::Total);
+        let (table, _a, b) = full();
         b.conn().mark_stranger();
         assert!(!b.conn().is_administrators() && b.conn().lane() == Lane::Back);
         let _c = table.admit(ip("192.0.2.3")).unwrap();

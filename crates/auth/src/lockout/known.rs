@@ -106,20 +106,9 @@ impl Lockout {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::tests::{alice, at, ip};
     use super::*;
     use crate::Password;
-
-    fn at(secs: u64) -> Mono {
-        Mono::from_millis(secs * 1000)
-    }
-
-    fn ip(last: u8) -> Address {
-        Address::parse(&format!("192.0.2.{last}"))
-    }
-
-    fn alice() -> Key {
-        Key::account("alice")
-    }
 
     /// The table after a boot, `now` by its clock.
     fn booted(lockout: &Lockout, config: LockoutConfig, now: Mono) -> Lockout {

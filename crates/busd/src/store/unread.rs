@@ -144,15 +144,21 @@ fn batch(bench: &mut Bench, request: &Value) -> (Vec<u64>, String) {
     (got, end)
 }
 
-#[test]
-fn a_batch_gives_what_reads_and_names_what_does_not() {
-    let disk = SimDisk::new();
-    let mut bench = Bench::open(&disk, limits(), begin());
+/// A stream with five events, which may be asked for by their numbers.
+fn five_events(disk: &SimDisk) -> Bench {
+    let mut bench = Bench::open(disk, limits(), begin());
     let config = json!({"name": "EVENTS", "subjects": ["event.>"], "allow_direct": true});
     bench.api("STREAM.CREATE.EVENTS", config);
     for n in 1..=5_u8 {
         bench.publish(&format!("event.host.{n}"), &[n]);
     }
+    bench
+}
+
+#[test]
+fn a_batch_gives_what_reads_and_names_what_does_not() {
+    let disk = SimDisk::new();
+    let mut bench = five_events(&disk);
     let all = batch(&mut bench, &json!({"seq": 1, "batch": 10}));
     assert_eq!(all.0, [1, 2, 3, 4, 5]);
     // What was read is in the memory of this one.
@@ -175,12 +181,7 @@ fn a_batch_gives_what_reads_and_names_what_does_not() {
 #[test]
 fn a_medium_that_is_away_says_nothing_about_a_message() {
     let disk = SimDisk::new();
-    let mut bench = Bench::open(&disk, limits(), begin());
-    let config = json!({"name": "EVENTS", "subjects": ["event.>"], "allow_direct": true});
-    bench.api("STREAM.CREATE.EVENTS", config);
-    for n in 1..=5_u8 {
-        bench.publish(&format!("event.host.{n}"), &[n]);
-    }
+    let mut bench = five_events(&disk);
     disk.make_unreadable(Some(ROOT));
     let requests = [json!({"seq": 3, "batch": 10}), json!({"seq": 3}), json!({"multi_last": ["event.>"]})];
     for request in &requests {
