@@ -706,10 +706,14 @@ impl Desired {
 
     /// A client's request counts from here on: what it replaces is over, and so is the policy, as somebody has decided.
     fn decided(&mut self, out: &mut Vec<Action>) {
+        // By the policy itself, by its operation, or by what has overruled it and is not stored yet.
+        let owed = self.is_restoring();
         let Some(active) = &mut self.active else { return };
-        if active.intent.origin == Origin::Client && active.resumed.is_none() && self.restore.take().is_some()
-        {
-            self.overruled = Some(active.intent.op);
+        if active.intent.origin == Origin::Client && active.resumed.is_none() {
+            self.restore = None;
+            if owed {
+                self.overruled = Some(active.intent.op);
+            }
         }
         if let Some(mut replaced) = self.replaced.take() {
             let op = active.intent.op;

@@ -340,6 +340,32 @@ fn restored(policy: RestorePolicy, was_on: bool, status: Status) -> Bench {
     bench
 }
 
+/// Who dies in between has one of the two: the policy, or what overrules it.
+#[test]
+fn what_overrules_a_policy_is_stored_before_that_is_over() {
+    for reply in [Reply::Accepted, Reply::Unknown] {
+        // The policy has begun, and is not stored yet.
+        let mut bench = restored(RestorePolicy::AlwaysOn, false, Status::Off);
+        let force = bench.ask(HostAction::ForceOff);
+        bench.reply(force, reply);
+        assert!(bench.desired.is_restoring(), "{reply:?}");
+        bench.event(Event::Stored(force, true));
+        assert!(!bench.desired.is_restoring(), "{reply:?}");
+        // It was overruled by one that is not stored yet.
+        let mut bench = Bench::new(Status::Off);
+        let (at, op) = (bench.now + Millis::from_secs(60), OpId::from_bits(99));
+        bench.event(Event::MainsRestored { policy: RestorePolicy::AlwaysOn, was_on: false, at, op });
+        let on = bench.ask(HostAction::On);
+        bench.reply(on, Reply::Accepted);
+        assert!(bench.desired.is_restoring());
+        let force = bench.ask(HostAction::ForceOff);
+        bench.reply(force, reply);
+        assert!(bench.desired.is_restoring(), "{reply:?}");
+        bench.event(Event::Stored(force, true));
+        assert!(!bench.desired.is_restoring(), "{reply:?}");
+    }
+}
+
 #[test]
 fn the_restore_policy_switches_on_what_it_should() {
     use RestorePolicy::{AlwaysOff, AlwaysOn, Last};
