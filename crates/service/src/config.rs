@@ -92,6 +92,14 @@ impl Settings {
         merge(self.daemons.entry(daemon.to_owned()).or_default(), table);
     }
 
+    /// Sets one daemon's settings to these, whatever they were; without any it has no table.
+    pub fn replace(&mut self, daemon: &str, table: Map<String, Value>) {
+        match table.is_empty() {
+            true => _ = self.daemons.remove(daemon),
+            false => _ = self.daemons.insert(daemon.to_owned(), table),
+        }
+    }
+
     /// The daemons that are configured.
     pub fn daemons(&self) -> impl Iterator<Item = &str> {
         self.daemons.keys().map(String::as_str)

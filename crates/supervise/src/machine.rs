@@ -134,6 +134,8 @@ struct Daemon {
     refusals: u32,
     /// How much of its present silence was forgiven for want of a processor.
     forgiven: Millis,
+    /// Its end was asked for, so that it starts again.
+    replacing: bool,
 }
 
 /// What is known of a daemon.
@@ -201,6 +203,7 @@ impl Machine {
                 away: None,
                 refusals: 0,
                 forgiven: Millis::ZERO,
+                replacing: false,
             })
             .collect();
         Ok(Self { policy, daemons, stopping: None, told_ready: false, told_stopped: false })
@@ -332,6 +335,7 @@ impl Machine {
         let Some(daemon) = self.daemons.get_mut(id.0) else { return };
         match daemon.state {
             State::Starting { .. } | State::Ready { .. } => {
+                daemon.replacing = true;
                 out.push(Action::Terminate(id));
                 daemon.enter(id, State::Stopping { until: now + policy.stop_within }, REPLACED, out);
             }
@@ -359,7 +363,7 @@ impl Machine {
             daemon.away = Some(now);
         }
         // However it ended: it was asked to.
-        if matches!(daemon.state, State::Stopping { .. }) {
+        if daemon.replacing {
             daemon.forgive();
             return daemon.start(id, now, &policy, out);
         }
@@ -554,6 +558,7 @@ impl Daemon {
 
     fn start(&mut self, id: Id, now: Mono, policy: &Policy, out: &mut Vec<Action>) {
         self.starts = self.starts.saturating_add(1);
+        self.replacing = false;
         self.enter(id, State::Starting { until: now + policy.ready_within }, "started", out);
         out.push(Action::Start(id));
     }

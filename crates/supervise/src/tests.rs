@@ -393,13 +393,15 @@ fn one_that_is_replaced_starts_at_once_and_alone_and_nothing_is_held_against_it(
     }
     let view = script.machine.view(script.id("statemgr")).unwrap();
     assert_eq!((view.degraded, view.restarts), (None, 20));
-    // One that does not end is ended, and comes back as any other.
-    script.event(Event::Replace(script.id("websrv")));
-    assert_eq!(script.next(), Millis::from_secs(2));
-    assert_eq!(script.done(), "term websrv, kill websrv");
-    script.ends("websrv", Ending::Signal(9));
-    script.wait_for("websrv");
-    assert_eq!(script.done(), "start websrv");
+    // One that does not end is ended, which is not held against it either.
+    for _ in 0..20 {
+        script.event(Event::Replace(script.id("websrv")));
+        script.pass(Millis::from_secs(2));
+        assert_eq!(script.done(), "term websrv, kill websrv");
+        script.ends("websrv", Ending::Signal(9));
+        assert_eq!(script.done(), "start websrv");
+        script.ready("websrv");
+    }
 }
 
 #[test]

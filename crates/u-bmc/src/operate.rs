@@ -96,8 +96,10 @@ fn configuration(
     sets: &[String],
 ) -> Result<(Configuration, Vec<(String, String)>), Error> {
     if std::process::id() == 1 {
-        let Given { settings, image, site, ignored, board_overrides } = Given::as_far_as_good(files, sets)?;
-        return Ok((Configuration { settings, image_settings: image, site, ignored }, board_overrides));
+        let Given { settings, image, site, ignored, unread, board_overrides } =
+            Given::as_far_as_good(files, sets)?;
+        let configuration = Configuration { settings, image_settings: image, site, ignored, unread };
+        return Ok((configuration, board_overrides));
     }
     let (settings, board_overrides) = settings(files, sets)?;
     Ok((by_hand(settings), board_overrides))

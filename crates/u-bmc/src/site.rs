@@ -24,6 +24,8 @@ pub(crate) struct Given {
     pub(crate) site: BTreeSet<String>,
     /// What was left out of the files.
     pub(crate) ignored: Vec<Ignored>,
+    /// The files that could not be read at all.
+    pub(crate) unread: BTreeSet<PathBuf>,
     /// What is set over the board file.
     pub(crate) board_overrides: Vec<(String, String)>,
 }
@@ -42,6 +44,7 @@ impl Given {
             let bytes = match read(path) {
                 Ok(bytes) => bytes,
                 Err(reason) => {
+                    given.unread.insert(path.clone());
                     given.ignored.push(Ignored { place: file, key: String::new(), reason });
                     continue;
                 }

@@ -44,7 +44,7 @@ impl std::fmt::Display for Listen {
 }
 
 /// What the configuration's files and the command line say.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Configuration {
     /// Settings of all daemons.
     pub settings: Settings,
@@ -54,6 +54,8 @@ pub struct Configuration {
     pub site: BTreeSet<String>,
     /// What was left out of the files, and why.
     pub ignored: Vec<Ignored>,
+    /// The files that could not be read at all.
+    pub unread: BTreeSet<PathBuf>,
 }
 
 type Reader = dyn Fn() -> Result<Configuration, Error> + Send + Sync;

@@ -6,12 +6,13 @@
 use ipc::EventBuilder;
 use roster::{Daemon, When};
 use schema::v1alpha1 as pb;
-use service::ErrorChain;
+use service::{ErrorChain, Ignored};
 use supervise::Event;
 
 use super::Operator;
 use crate::config::Configuration;
 use crate::daemon_spec::DaemonSpec;
+use crate::error::Error;
 
 /// What a changed configuration asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -45,6 +46,29 @@ fn changes(old: &Configuration, new: &Configuration, daemons: &[DaemonSpec]) -> 
     changes
 }
 
+/// What was read, unless a file of it was there before and is not now: what runs with its settings is better off with them.
+fn readable(old: &Configuration, new: Result<Configuration, Error>) -> Result<Configuration, String> {
+    let new = new.map_err(|error| ErrorChain(&error).to_string())?;
+    match new.unread.difference(&old.unread).next() {
+        None => Ok(new),
+        Some(path) => {
+            let place = path.display().to_string();
+            let why = new.ignored.iter().find(|ignored| ignored.place == place);
+            Err(why.map_or(place, Ignored::to_string))
+        }
+    }
+}
+
+/// Leaves a daemon's settings as they were: a crash of it is no start of the operator.
+fn keep(old: &Configuration, new: &mut Configuration, name: &str) {
+    new.settings.replace(name, old.settings.of(name));
+    new.image_settings.replace(name, old.image_settings.of(name));
+    match old.site.contains(name) {
+        true => _ = new.site.insert(name.to_owned()),
+        false => _ = new.site.remove(name),
+    }
+}
+
 impl Operator<'_> {
     /// Tells what was left out of the configuration.
     pub(super) fn tell_ignored(&mut self) {
@@ -62,16 +86,16 @@ impl Operator<'_> {
         if self.machine.is_stopping() {
             return;
         }
-        let new = match self.options.reread.read() {
+        let mut new = match readable(&self.configuration, self.options.reread.read()) {
             Ok(new) => new,
             Err(error) => {
-                let error = ErrorChain(&error).to_string();
                 tracing::error!(error, "cannot read configuration: settings unchanged");
                 return self.configuration_event(format!("the configuration is left as it was: {error}"));
             }
         };
-        let old = std::mem::replace(&mut self.configuration, new);
-        let Changes { replaced, later } = changes(&old, &self.configuration, &self.options.daemons);
+        let Changes { replaced, later } = changes(&self.configuration, &new, &self.options.daemons);
+        later.iter().for_each(|name| keep(&self.configuration, &mut new, name));
+        self.configuration = new;
         self.tell_ignored();
         tracing::info!(daemons = replaced.join(","), "configuration read again");
         let text = match replaced.as_slice() {
@@ -132,5 +156,35 @@ mod tests {
             assert_eq!(found.replaced, replaced, "{old:?} {new:?}");
             assert_eq!(found.later, later, "{old:?} {new:?}");
         }
+    }
+
+    #[test]
+    fn what_counts_later_does_not_count_at_the_next_crash() {
+        let (old, mut new) = (of("[fleet]\nnats.url = \"a\""), of("[websrv]\nhttp3 = true"));
+        keep(&old, &mut new, "fleet");
+        assert_eq!(new.settings.of("fleet"), old.settings.of("fleet"));
+        assert_eq!(new.image_settings.of("fleet"), old.settings.of("fleet"));
+        let (old, mut new) = (of(""), of("[netmgr]\nhostname = \"b\""));
+        new.site.insert("netmgr".to_owned());
+        keep(&old, &mut new, "netmgr");
+        assert_eq!(new, old, "as if nobody had said anything");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_any_more_changes_nothing() {
+        let ignored = Ignored {
+            place: "site.toml".to_owned(),
+            key: String::new(),
+            reason: "it cannot be read: input/output error".to_owned(),
+        };
+        let unread = || Configuration {
+            unread: [std::path::PathBuf::from("site.toml")].into(),
+            ignored: vec![ignored.clone()],
+            ..of("")
+        };
+        let why = readable(&of("[websrv]\nhttp3 = true"), Ok(unread())).unwrap_err();
+        assert_eq!(why, "site.toml: it cannot be read: input/output error");
+        assert_eq!(readable(&unread(), Ok(unread())), Ok(unread()), "as it was from the start");
+        assert_eq!(readable(&unread(), Ok(of(""))), Ok(of("")));
     }
 }

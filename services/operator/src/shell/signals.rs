@@ -1,7 +1,5 @@
 //! The signals that the operator takes.
 
-use std::io::IsTerminal as _;
-
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub(super) struct Signals {
@@ -10,7 +8,7 @@ pub(super) struct Signals {
     pub(super) power_off: Signal,
     pub(super) reread: Signal,
     pub(super) child: Signal,
-    /// It was started at a terminal.
+    /// It was started at a terminal that sends SIGHUP when it goes.
     at_terminal: bool,
 }
 
@@ -23,12 +21,18 @@ impl Signals {
             power_off: signal(SignalKind::user_defined2())?,
             reread: signal(SignalKind::hangup())?,
             child: signal(SignalKind::child())?,
-            at_terminal: std::io::stderr().is_terminal(),
+            at_terminal: has_terminal(),
         })
     }
 
     /// Whether SIGHUP came because the terminal is gone: who closes its window means to end what ran in it.
     pub(super) fn is_hung_up(&self) -> bool {
-        self.at_terminal && std::fs::File::open("/dev/tty").is_err()
+        self.at_terminal && !has_terminal()
     }
+}
+
+/// Whether this process has a controlling terminal. What it writes to may be another, or the console, which is nobody's: as the first process it has
+/// none.
+fn has_terminal() -> bool {
+    std::fs::File::open("/dev/tty").is_ok()
 }
