@@ -84,6 +84,8 @@ struct Wish {
     pause: Millis,
     /// Nobody told how an ask ended, and this was the owner's last word then.
     unsure: Option<u64>,
+    /// The timer was set or reset since: it is not asked for again.
+    is_recalled: bool,
 }
 
 /// One wish at a time, asked once at a time.
@@ -97,7 +99,9 @@ pub(crate) struct Pursuit {
 impl Pursuit {
     /// This is wanted from now until then, instead of what was wanted before. The same once more is the same wish.
     pub(crate) fn wants(&mut self, now: Mono, action: v1::HostAction, until: Mono) {
-        if self.wish.as_ref().is_some_and(|wish| wish.action == action) {
+        if let Some(wish) = self.wish.as_mut().filter(|wish| wish.action == action) {
+            wish.until = wish.until.max(until);
+            wish.is_recalled = false;
             return;
         }
         self.count += 1;
@@ -109,7 +113,17 @@ impl Pursuit {
             again: now,
             pause: AGAIN,
             unsure: None,
+            is_recalled: false,
         });
+    }
+
+    /// The timer was set or reset: whoever did that lives, and wants nothing of the kind. What was asked for already is not taken back, and how it ends
+    /// is told.
+    pub(crate) fn recall(&mut self) {
+        match &mut self.wish {
+            Some(wish) if self.is_asked || wish.unsure.is_some() => wish.is_recalled = true,
+            _ => self.wish = None,
+        }
     }
 
     /// When [`Pursuit::due`] is due.
@@ -143,6 +157,10 @@ impl Pursuit {
             return None;
         }
         match machine {
+            Some(machine) if wish.unsure != Some(machine.confirmed_ms) && wish.is_recalled => {
+                self.wish = None;
+                None
+            }
             Some(machine) if wish.unsure != Some(machine.confirmed_ms) => {
                 wish.unsure = None;
                 self.is_asked = true;
@@ -173,7 +191,12 @@ impl Pursuit {
         let over = match answer {
             Ok(()) => Over::Taken,
             // Another operation is in the way: nothing was done.
-            Err(Code::Aborted) => return None,
+            Err(Code::Aborted) => {
+                if wish.is_recalled {
+                    self.wish = None;
+                }
+                return None;
+            }
             Err(
                 Code::Unavailable
                 | Code::DeadlineExceeded
@@ -223,6 +246,32 @@ mod tests {
         assert_eq!(pursuit.due(at(0), Some(&on(1))), ask(1));
         assert_eq!((pursuit.deadline(), pursuit.due(at(9), Some(&on(2)))), (None, None), "once at a time");
         pursuit
+    }
+
+    #[test]
+    fn who_sets_or_resets_the_timer_wants_nothing_of_it_any_more() {
+        // It waits for its owner: it is not asked for again.
+        let mut pursuit = asked();
+        assert_eq!(pursuit.answered(at(0), 1, Some(&on(1)), Err(Code::Aborted)), None);
+        pursuit.recall();
+        assert_eq!((pursuit.deadline(), pursuit.due(at(9), Some(&on(2)))), (None, None));
+        // It is being asked for: what was taken is told, what was not is not asked for again.
+        let mut pursuit = asked();
+        pursuit.recall();
+        assert_eq!(pursuit.answered(at(1), 1, Some(&on(1)), Ok(())), Some(Step::Over(RESET, Over::Taken)));
+        for code in [Code::Aborted, Code::Unavailable] {
+            let mut pursuit = asked();
+            pursuit.recall();
+            pursuit.answered(at(1), 1, Some(&on(1)), Err(code));
+            assert_eq!(pursuit.due(at(20), Some(&on(2))), None);
+            assert_eq!(pursuit.deadline(), None);
+        }
+        // The timer ends once more: it is wanted, and for as long as the later end says.
+        let mut pursuit = asked();
+        pursuit.recall();
+        pursuit.wants(at(200), RESET, at(500));
+        assert_eq!(pursuit.answered(at(200), 1, Some(&on(1)), Err(Code::Aborted)), None);
+        assert_eq!(pursuit.due(at(400), Some(&on(2))), ask(1));
     }
 
     #[test]

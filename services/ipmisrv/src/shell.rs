@@ -504,6 +504,9 @@ impl Shell {
         let answer = match commands::answer(&request, &mut world) {
             Outcome::Answer(answer) => {
                 let (now, session) = (self.clock.now(), request.session.id);
+                if answer.is_ok() {
+                    self.watch.used(request.command);
+                }
                 if answer.is_ok() && self.watch.is_recorded(now, request.command, session, was_running) {
                     self.record(&request);
                 }

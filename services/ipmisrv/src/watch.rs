@@ -49,6 +49,13 @@ impl Watch {
         None
     }
 
+    /// A command has gone well. One that sets or resets the timer is a sign of life of whoever uses it.
+    pub(crate) fn used(&mut self, command: Command) {
+        if matches!(command, Command::SetWatchdog | Command::ResetWatchdog) {
+            self.pursuit.recall();
+        }
+    }
+
     /// Whether this command, which has gone well, is recorded: each Set, and a Reset that starts the timer or is another session's. Those that keep
     /// it from ending are not.
     pub(crate) fn is_recorded(
