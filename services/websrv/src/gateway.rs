@@ -359,26 +359,28 @@ impl Gateway {
         context: CallContext,
         held: Option<H>,
     ) -> Result<Bytes, Status> {
-        let answer = match held {
-            None => self.gate.forward(checked, context).await,
-            Some(held) => {
-                let gate = self.gate.clone();
-                let asked = tokio::spawn(async move {
-                    let answer = gate.forward(checked, context).await;
-                    drop(held);
-                    answer
-                });
-                asked.await.unwrap_or_else(|_| Err(Status::unavailable("websrv is shutting down")))
+        let (gate, model) = (self.gate.clone(), self.model.clone());
+        let asking = async move {
+            let answer = gate.forward(checked, context).await;
+            let may_be_done = match &answer {
+                Ok(_) => true,
+                Err(status) => matches!(status.code, Code::Unavailable | Code::DeadlineExceeded),
+            };
+            if may_be_done && !method.read_only() {
+                model.refresh(method.owner);
             }
+            answer
         };
-        let may_be_done = match &answer {
-            Ok(_) => true,
-            Err(status) => matches!(status.code, Code::Unavailable | Code::DeadlineExceeded),
-        };
-        if may_be_done && !method.read_only() {
-            self.model.refresh(method.owner);
+        // A change goes on in any case: what it makes old is asked for anew.
+        if held.is_none() && method.read_only() {
+            return asking.await;
         }
-        answer
+        let asked = tokio::spawn(async move {
+            let answer = asking.await;
+            drop(held);
+            answer
+        });
+        asked.await.unwrap_or_else(|_| Err(Status::unavailable("websrv is shutting down")))
     }
 
     /// Finds out who the caller is now, if that may have changed since the login: body, turn and others' changes may have been waited for long.
