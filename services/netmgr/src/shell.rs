@@ -33,6 +33,8 @@ const SILENCES: u32 = 3;
 const PACKETS: usize = 32;
 /// Questions of other daemons that wait for it.
 const CALLS: usize = 8;
+/// Pause before they are served after all.
+const CALLS_AGAIN: Duration = Duration::from_secs(5);
 /// Metric of the first interface's routes; the others follow.
 const METRIC: u32 = 100;
 /// Time a clean stop may take until its last events have left.
@@ -99,9 +101,12 @@ pub async fn run_on(context: Context, system: impl System) -> Result<(), Error> 
 fn calls(bus: Client) -> mpsc::Receiver<Call<Request>> {
     let (to, calls) = mpsc::channel(CALLS);
     tokio::spawn(async move {
-        let mut asked: Calls<Call<Request>> = match bus.calls().await {
-            Ok(asked) => asked,
-            Err(error) => return tracing::warn!(%error, "cannot serve what the interfaces are like"),
+        let mut asked: Calls<Call<Request>> = loop {
+            match bus.calls().await {
+                Ok(asked) => break asked,
+                Err(error) => tracing::warn!(%error, "cannot serve network interfaces: retrying"),
+            }
+            tokio::time::sleep(CALLS_AGAIN).await;
         };
         while let Some(call) = asked.next().await {
             if to.send(call).await.is_err() {

@@ -276,7 +276,13 @@ pub(crate) async fn own(
                     command.refuse(late, &outbox);
                     continue;
                 }
-                Some(command) => Work::Answer(Box::new(command)),
+                Some(command) => {
+                    // It may have waited for long, and the accounts asked for meanwhile were those of the others.
+                    if matches!(command, Command::Create(..)) {
+                        schedule.changed(clock.now());
+                    }
+                    Work::Answer(Box::new(command))
+                }
                 None => break,
             },
         };
