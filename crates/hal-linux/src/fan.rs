@@ -9,8 +9,10 @@ use hal::{Channel, ChannelClass, Error, FanBus, FanOutput};
 
 use crate::sensor::hwmon_folder;
 
-/// `pwmN_enable`: what is written to `pwmN` counts. 0 is full speed, 2 and more some control of the chip's own.
+/// `pwmN_enable`: what is written to `pwmN` counts. 2 and more is some control of the chip's own.
 const BY_HAND: u32 = 1;
+/// `pwmN_enable`: nothing is controlled, and the fan runs as fast as it can.
+const FULL_SPEED: u32 = 0;
 
 /// The outputs of one controller, below a folder that is laid out as `/sys`.
 #[derive(Debug)]
@@ -65,6 +67,12 @@ impl FanBus for SysfsFans {
         place.open = Some(open);
         Ok(())
     }
+
+    fn raise(&mut self, output: usize, least: u8) -> Result<(), Error> {
+        let found = |place: &Place| find(&self.root, &place.output).ok();
+        let now = self.places.get(output).and_then(found).and_then(|open| open.value());
+        self.set(output, now.map_or(least, |now| now.max(least)))
+    }
 }
 
 impl Open {
@@ -79,6 +87,14 @@ impl Open {
             write(mode, BY_HAND)?;
         }
         write(&self.value, value.into())
+    }
+
+    /// What it is driven with, by whomever.
+    fn value(&self) -> Option<u8> {
+        match &self.mode {
+            Some(mode) if number(mode).ok()? == FULL_SPEED => Some(u8::MAX),
+            _ => number(&self.value).ok()?.try_into().ok(),
+        }
     }
 }
 

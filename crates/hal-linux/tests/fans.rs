@@ -75,6 +75,23 @@ fn an_output_is_in_our_hands_and_has_the_value_and_its_neighbour_keeps_its_own()
 }
 
 #[test]
+fn an_output_that_is_driven_faster_is_not_slowed_down() {
+    let sys = Sys::new();
+    let folder = sys.add(DEVICE, 0, &FILES);
+    let mut fans = fans(&sys);
+    for (now, least, then) in [(200, 153, 200), (100, 153, 153), (255, 0, 255)] {
+        fans.set(0, now).unwrap();
+        fans.raise(0, least).unwrap();
+        assert_eq!((read(&folder, "pwm1"), read(&folder, "pwm1_enable")), (then, 1));
+    }
+    // Nothing controls it: it runs as fast as it can, whatever is written beside.
+    fs::write(folder.join("pwm1_enable"), "0\n").unwrap();
+    fs::write(folder.join("pwm1"), "30\n").unwrap();
+    fans.raise(0, 100).unwrap();
+    assert_eq!((read(&folder, "pwm1"), read(&folder, "pwm1_enable")), (255, 1));
+}
+
+#[test]
 fn what_somebody_else_took_is_taken_back_with_the_same_value_too() {
     let sys = Sys::new();
     let folder = sys.add(DEVICE, 3, &FILES);

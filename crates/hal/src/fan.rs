@@ -35,4 +35,10 @@ pub trait FanBus: Send + fmt::Debug {
     /// # Errors
     /// [`Error::Unavailable`] when there is no such output now; otherwise what the system says. The output may have any value then.
     fn set(&mut self, output: usize, value: u8) -> Result<(), Error>;
+
+    /// Drives the output with no less than this: one that is driven faster stays so, for whoever decided that may have had a reason.
+    ///
+    /// # Errors
+    /// As [`FanBus::set`]. An output that does not say how it is driven gets the value.
+    fn raise(&mut self, output: usize, least: u8) -> Result<(), Error>;
 }

@@ -38,6 +38,9 @@ struct Controller {
     fans: Vec<usize>,
 }
 
+/// What is done with an output.
+type How = fn(&mut dyn FanBus, usize, u8) -> Result<(), Error>;
+
 #[derive(Debug)]
 struct Inner {
     bus: Box<dyn FanBus>,
@@ -115,9 +118,19 @@ impl Fans {
         duties: Vec<(usize, Duty)>,
         within: Duration,
     ) -> impl Future<Output = Vec<Driven>> + Send + use<> {
+        self.order(controller, duties, |bus, output, value| bus.set(output, value), within)
+    }
+
+    fn order(
+        &mut self,
+        controller: usize,
+        duties: Vec<(usize, Duty)>,
+        how: How,
+        within: Duration,
+    ) -> impl Future<Output = Vec<Driven>> + Send + use<> {
         let controller = self.controllers.get_mut(controller);
         let fans: Vec<usize> = duties.iter().map(|(fan, _)| *fan).collect();
-        let call = controller.and_then(|controller| controller.call(duties, within));
+        let call = controller.and_then(|controller| controller.call(duties, how, within));
         async move {
             let (done, why) = match call {
                 None => (Vec::new(), None),
@@ -140,14 +153,15 @@ impl Fans {
         }
     }
 
-    /// Gives every fan what it gets when something is not known or not right.
+    /// Gives every fan what it gets when something is not known or not right, or leaves it at the more that it has: nobody is left who knows that
+    /// less is enough.
     pub fn failsafe(&mut self, within: Duration) -> impl Future<Output = Vec<Driven>> + Send + use<> {
         let calls: Vec<_> = (0..self.controllers.len())
             .map(|index| {
                 let fans = self.controllers.get(index).map(|known| known.fans.clone()).unwrap_or_default();
                 let duty = |fan: usize| self.failsafe.get(fan).copied().unwrap_or(Duty::FULL);
                 let duties = fans.into_iter().map(|fan| (fan, duty(fan))).collect();
-                self.drive(index, duties, within)
+                self.order(index, duties, |bus, output, least| bus.raise(output, least), within)
             })
             .collect();
         async move {
@@ -167,7 +181,7 @@ impl Controller {
         Self { name: name.to_owned(), worker: None, inner: Arc::new(Mutex::new(inner)), fans }
     }
 
-    fn call(&mut self, duties: Vec<(usize, Duty)>, within: Duration) -> Option<Call<Vec<Driven>>> {
+    fn call(&mut self, duties: Vec<(usize, Duty)>, how: How, within: Duration) -> Option<Call<Vec<Driven>>> {
         if self.worker.is_none() {
             let name = format!("fan {}", self.name);
             self.worker = Worker::start(name.get(..15).unwrap_or(&name))
@@ -183,7 +197,7 @@ impl Controller {
             let mut inner = inner.lock().unwrap_or_else(PoisonError::into_inner);
             let drive = |(fan, duty): (usize, Duty)| {
                 let at = inner.fans.iter().position(|known| *known == fan)?;
-                Some(Driven { fan, result: inner.bus.set(at, duty.to_pwm()) })
+                Some(Driven { fan, result: how(inner.bus.as_mut(), at, duty.to_pwm()) })
             };
             Ok(duties.into_iter().filter_map(drive).collect())
         }))
@@ -206,6 +220,10 @@ mod tests {
                 let _ = self.0.recv();
             }
             Ok(())
+        }
+
+        fn raise(&mut self, output: usize, least: u8) -> Result<(), Error> {
+            self.set(output, least)
         }
     }
 

@@ -129,7 +129,7 @@ impl Machine {
     pub fn may_clear_emergency(&self, zone: usize) -> Result<(), Denial> {
         let state = self.zones.get(zone).ok_or(Denial::NoZone)?;
         state.emergency().ok_or(Denial::Nothing)?;
-        if state.critical_since().is_some() { Err(Denial::StillCritical) } else { Ok(()) }
+        if state.may_cut() { Err(Denial::StillCritical) } else { Ok(()) }
     }
 
     /// When something is due.
@@ -210,11 +210,12 @@ impl Machine {
             self.count(out);
         }
         for (index, (zone, config)) in self.zones.iter_mut().zip(&self.config.zones).enumerate() {
-            let (critical, news) = zone.look_critical(now, config, &self.sources);
+            let (critical, news) = zone.look_critical(now, config, &self.config.sensors, &self.sources);
             if news {
                 out.push(Action::Note(Note::Critical { zone: index, on: critical }));
             }
-            if let (Some(since), Some(after)) = (zone.critical_since(), config.power_off_after) {
+            let after = config.power_off_after.filter(|_| zone.may_cut());
+            if let (Some(since), Some(after)) = (zone.critical_since(), after) {
                 let asked = zone.emergency();
                 let due = asked.map_or(since + after, |asked| (asked + ASK_AGAIN).max(since + after));
                 if now >= due {
@@ -360,7 +361,7 @@ impl Machine {
         Some(ZoneStatus {
             mode: zone.mode(),
             reasons: zone.reasons(config, &self.sources, &self.fans).collect(),
-            input: zone.input(),
+            input: zone.measured(&self.config, config, &self.sources),
             target,
             demand: zone.wants(config.profile(self.profile).min).0,
             manual: zone.manual(),

@@ -74,8 +74,8 @@ pub enum SensorFault {
     Hot,
 }
 
-/// How far below `full_at` it must be to be no longer hot, K.
-const HOT_HYSTERESIS: f64 = 2.0;
+/// How far below `full_at` it must be to be no longer hot, and below `critical` to be no longer critical, K.
+const HYSTERESIS: f64 = 2.0;
 
 #[derive(Debug, Clone, Copy)]
 enum Data {
@@ -89,7 +89,8 @@ enum Data {
 pub(crate) struct Source {
     data: Data,
     hot: bool,
-    critical: bool,
+    /// When it was last measured as critical, until it is measured as not.
+    critical: Option<Mono>,
     fault: Option<SensorFault>,
     good_since: Option<Mono>,
 }
@@ -100,7 +101,7 @@ impl Source {
         Self {
             data: Data::Never,
             hot: false,
-            critical: false,
+            critical: None,
             fault: Some(SensorFault::NoData),
             good_since: None,
         }
@@ -115,9 +116,11 @@ impl Source {
                     Data::Never | Data::Off | Data::Implausible => value,
                 };
                 self.data = Data::Good { measured: value, used, at: now };
-                self.hot = used >= config.full_at || (self.hot && used > config.full_at - HOT_HYSTERESIS);
+                self.hot = used >= config.full_at || (self.hot && used > config.full_at - HYSTERESIS);
                 // The emergency goes by what is measured; a value that is held up for safety must not switch a host off.
-                self.critical = value >= config.critical;
+                let critical =
+                    value >= config.critical || (self.is_critical() && value > config.critical - HYSTERESIS);
+                self.critical = critical.then_some(now);
             }
             Reading::Value(_) => self.data = Data::Implausible,
             Reading::Failed => {
@@ -128,16 +131,17 @@ impl Source {
             Reading::Off => {
                 self.data = Data::Off;
                 self.hot = false;
-                self.critical = false;
+                self.critical = None;
             }
         }
     }
 
-    /// The value to act on now, projected if it is old.
+    /// The value to act on now, projected if it is old; never beyond what can be true.
     pub(crate) fn value(&self, now: Mono, config: &SensorConfig) -> Option<f64> {
         let Data::Good { used, at, .. } = self.data else { return None };
         let age = now.since(at);
-        Some(if age > config.fresh_for { used + config.slew * seconds(age) } else { used })
+        let projected = (used + config.slew * seconds(age)).min(config.plausible.1);
+        Some(if age > config.fresh_for { projected } else { used })
     }
 
     /// What is wrong with it at this moment.
@@ -189,7 +193,20 @@ impl Source {
 
     /// Whether it was critical when it last said something. A sensor that falls silent over that is still critical.
     pub(crate) fn is_critical(&self) -> bool {
-        self.critical
+        self.critical.is_some()
+    }
+
+    /// Whether it was measured as critical within this time. Silence makes nobody critical for ever: what is cut because of it is cut once.
+    pub(crate) fn was_critical_within(&self, now: Mono, span: Millis) -> bool {
+        self.critical.is_some_and(|at| now.since(at) <= span)
+    }
+
+    /// What it measures, if that can be called the present value: not what is projected, held up or long ago.
+    pub(crate) fn present(&self) -> Option<f64> {
+        match (self.data, self.fault) {
+            (Data::Good { measured, .. }, None | Some(SensorFault::Hot)) => Some(measured),
+            _ => None,
+        }
     }
 
     /// The last good value and when it came.
@@ -285,11 +302,31 @@ mod tests {
     }
 
     #[test]
+    fn what_is_projected_is_neither_beyond_what_can_be_nor_shown_as_measured() {
+        let mut source = good(60.0);
+        assert_eq!(source.present(), Some(60.0));
+        source.read(at(1_000), &config(), Reading::Failed);
+        source.judge(at(3_600_000), &config());
+        assert_eq!((source.value(at(3_600_000), &config()), source.present()), (Some(150.0), None));
+    }
+
+    #[test]
+    fn critical_ends_below_the_hysteresis() {
+        let mut source = good(90.0);
+        for (value, critical) in [(89.9, true), (88.1, true), (88.0, false), (89.9, false), (90.0, true)] {
+            source.read(at(1_000), &config(), Reading::Value(value));
+            assert_eq!(source.is_critical(), critical, "{value}");
+        }
+    }
+
+    #[test]
     fn who_falls_silent_over_critical_is_still_critical() {
         let mut source = good(91.0);
         source.read(at(1_000), &config(), Reading::Failed);
         source.read(at(2_000), &config(), Reading::Value(f64::NAN));
         assert!(source.is_critical());
+        assert!(source.was_critical_within(at(10_000), Millis::from_secs(10)));
+        assert!(!source.was_critical_within(at(10_001), Millis::from_secs(10)));
         source.read(at(3_000), &config(), Reading::Value(50.0));
         assert!(!source.is_critical());
     }

@@ -38,7 +38,8 @@ pub struct ZoneStatus {
     pub mode: Mode,
     /// Why it is in failsafe, all of it.
     pub reasons: Vec<Reason>,
-    /// The input of its law, °C or the negative margin; none without data.
+    /// The input of its law as it is measured now, °C or the negative margin; none without present data, as what is projected for safety is
+    /// not measured.
     pub input: Option<f64>,
     /// What its law is about to hold, profile included; none for a curve.
     pub target: Option<f64>,

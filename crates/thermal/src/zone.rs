@@ -1,12 +1,12 @@
 //! One zone: its input, its law, who decides.
 
-use units::{Duty, Mono};
+use units::{Duty, Millis, Mono};
 
 use crate::config::{Combine, Config, Law, Profile, ZoneConfig};
 use crate::curve::Curve;
 use crate::fan::Fan;
 use crate::pid::Pid;
-use crate::source::Source;
+use crate::source::{SensorConfig, Source};
 use crate::status::{Mode, Reason};
 
 /// A turn of the thermal loop.
@@ -22,12 +22,12 @@ pub(crate) struct Turn {
 pub(crate) struct Zone {
     pid: Pid,
     curve: Curve,
-    input: Option<f64>,
     /// What the law wants.
     demand: Duty,
     manual: Option<(Duty, Mono)>,
     failsafe: bool,
     critical_since: Option<Mono>,
+    may_cut: bool,
     /// When the power was to be cut, and when that is asked for again.
     emergency: Option<Mono>,
 }
@@ -37,11 +37,11 @@ impl Zone {
         Self {
             pid: Pid::default(),
             curve: Curve::default(),
-            input: None,
             demand: Duty::FULL,
             manual: None,
             failsafe: true,
             critical_since: None,
+            may_cut: false,
             emergency: None,
         }
     }
@@ -84,7 +84,6 @@ impl Zone {
             .iter()
             .filter_map(|(index, weight)| Some((sources.get(*index)?, config.sensors.get(*index)?, *weight)));
         if members.clone().all(|(source, ..)| source.is_off()) {
-            self.input = None;
             self.demand = zone.idle;
             self.pid.begin_at(applied.percent());
             self.curve = Curve::default();
@@ -93,8 +92,7 @@ impl Zone {
         let values = members.filter_map(|(source, sensor, weight)| {
             Some((source.value(now, sensor)?, sensor.critical, weight))
         });
-        self.input = combine(zone.combine, values);
-        let Some(input) = self.input else {
+        let Some(input) = combine(zone.combine, values) else {
             self.demand = Duty::FULL;
             self.pid.begin_at(Duty::FULL.percent());
             self.curve.begin_at_top();
@@ -135,8 +133,12 @@ impl Zone {
         self.failsafe
     }
 
-    pub(crate) fn input(&self) -> Option<f64> {
-        self.input
+    /// The input of its law as its sensors measure it now: what is projected for safety is no temperature to show. None without such data.
+    pub(crate) fn measured(&self, config: &Config, zone: &ZoneConfig, sources: &[Source]) -> Option<f64> {
+        let values = zone.sensors.iter().filter_map(|(index, weight)| {
+            Some((sources.get(*index)?.present()?, config.sensors.get(*index)?.critical, *weight))
+        });
+        combine(zone.combine, values)
     }
 
     pub(crate) fn manual(&self) -> Option<(Duty, Mono)> {
@@ -152,13 +154,25 @@ impl Zone {
         &mut self,
         now: Mono,
         config: &ZoneConfig,
+        sensors: &[SensorConfig],
         sources: &[Source],
     ) -> (bool, bool) {
         let critical =
             config.sensors.iter().any(|(index, _)| sources.get(*index).is_some_and(Source::is_critical));
         let before = self.critical_since.is_some();
         self.critical_since = if critical { self.critical_since.or(Some(now)) } else { None };
+        let after = config.power_off_after.unwrap_or(Millis::ZERO);
+        self.may_cut = config.sensors.iter().any(|(index, _)| {
+            let known = sources.get(*index).zip(sensors.get(*index));
+            known
+                .is_some_and(|(source, sensor)| source.was_critical_within(now, sensor.missing_after + after))
+        });
         (critical, critical != before)
+    }
+
+    /// Whether a member was measured as critical so lately that its silence since does not save the host.
+    pub(crate) fn may_cut(&self) -> bool {
+        self.may_cut
     }
 
     pub(crate) fn critical_since(&self) -> Option<Mono> {

@@ -318,6 +318,25 @@ fn a_sensor_that_falls_silent_over_critical_does_not_save_its_host() {
 }
 
 #[test]
+fn silence_over_critical_cuts_no_host_that_was_switched_on_again_and_can_be_seen_to() {
+    let mut bench = Bench::calm();
+    bench.readings[0] = Reading::Value(91.0);
+    bench.run(1_000);
+    bench.readings[0] = Reading::Failed;
+    bench.run(15_000);
+    let cuts = bench.cuts;
+    bench.run(600_000);
+    assert_eq!((bench.cuts, bench.duties()), (cuts, vec![100.0, 100.0, 20.0]));
+    assert_eq!(bench.machine.clear_emergency(0, &mut Vec::new()), Ok(()));
+    bench.run(60_000);
+    assert_eq!(bench.cuts, cuts);
+    // What is measured counts at once.
+    bench.readings[0] = Reading::Value(91.0);
+    bench.run(1_000);
+    assert_eq!(bench.cuts, cuts + 1);
+}
+
+#[test]
 fn a_sensor_that_was_never_critical_cuts_nothing_however_long_it_is_lost() {
     let mut bench = Bench::calm();
     bench.readings[0] = Reading::Failed;
