@@ -54,11 +54,28 @@ pub(crate) struct Collector {
     read: BTreeSet<usize>,
     /// Sources whose parts are not stored yet; with any of them the changes are not either.
     unsaved: BTreeSet<String>,
+    silent: Silent,
     /// Parts of which it is not stored yet that their owner's words are about them.
     bound: BTreeSet<String>,
     changes_unsaved: bool,
     failing: Lasting,
     scans: u32,
+}
+
+/// The removable ones that did not answer at the last look. One that is busy for a moment was not pulled; and who comes and goes all the time would
+/// fill the history, and wear the flash.
+#[derive(Debug, Default)]
+struct Silent(BTreeSet<String>);
+
+impl Silent {
+    fn answers(&mut self, from: &str) {
+        self.0.remove(from);
+    }
+
+    /// It does not answer. Whether it did not at the look before either.
+    fn is_gone(&mut self, from: &str) -> bool {
+        !self.0.insert(from.to_owned())
+    }
 }
 
 impl Collector {
@@ -86,6 +103,7 @@ impl Collector {
             tables: BTreeMap::new(),
             read: BTreeSet::new(),
             unsaved: BTreeSet::new(),
+            silent: Silent::default(),
             bound: BTreeSet::new(),
             changes_unsaved: false,
             failing: Lasting::default(),
@@ -95,7 +113,7 @@ impl Collector {
 
     /// What the board file says.
     pub(crate) async fn begin(&mut self) {
-        self.observed("board", vec![parts::of_board(&self.board)]).await;
+        self.observed("board", vec![parts::of_board(&self.board)]);
     }
 
     /// Looks for tables, and begins to read whatever else may have changed.
@@ -191,20 +209,25 @@ impl Collector {
         let from = format!("nvme-{}", drive.id);
         let before = self.inventory().parts_of(&from).into_iter().next();
         let part = match answer {
-            Ok((identity, status)) => parts::of_drive(&drive, &identity, status, before.as_ref()),
-            Err(error) if error.is_absence() && drive.removable => parts::no_drive(&drive),
+            Ok((identity, status)) => {
+                self.silent.answers(&from);
+                parts::of_drive(&drive, &identity, status, before.as_ref())
+            }
+            Err(error) if error.is_absence() && drive.removable && self.is_gone(&from) => {
+                parts::no_drive(&drive)
+            }
             Err(error) => {
                 let why = ErrorChain(&error).to_string();
                 if before.is_none() {
                     // It is on the board, and nothing more is known of it.
-                    self.observed(&from, vec![Part { present: true, ..parts::no_drive(&drive) }]).await;
+                    self.observed(&from, vec![Part { present: true, ..parts::no_drive(&drive) }]);
                 }
                 // A drive that has no power while its host is off is still there.
                 self.inventory().mark_stale(&from, &why);
                 return;
             }
         };
-        self.observed(&from, vec![part]).await;
+        self.observed(&from, vec![part]);
     }
 
     async fn take_image(&mut self, index: usize, read: Result<Vec<u8>, hal::Error>) {
@@ -213,23 +236,29 @@ impl Collector {
         let part = match read {
             Ok(bytes) => {
                 self.read.insert(index);
+                self.silent.answers(&from);
                 let bytes = self.finish_intent(index, &fru, bytes).await;
                 parts::of_image(&fru, &bytes)
             }
-            Err(error) if error.is_absence() && fru.removable => parts::absent(&fru),
+            Err(error) if error.is_absence() && fru.removable && self.is_gone(&from) => parts::absent(&fru),
             Err(error) => {
                 self.read.remove(&index);
                 let why = ErrorChain(&error).to_string();
                 let unknown = self.inventory().parts_of(&from).is_empty();
                 if unknown {
                     // It is on the board, and nothing more is known of it.
-                    self.observed(&from, vec![Part { present: true, ..parts::absent(&fru) }]).await;
+                    self.observed(&from, vec![Part { present: true, ..parts::absent(&fru) }]);
                 }
                 self.inventory().mark_stale(&from, &why);
                 return;
             }
         };
-        self.observed(&from, vec![part]).await;
+        self.observed(&from, vec![part]);
+    }
+
+    fn is_gone(&mut self, from: &str) -> bool {
+        let known = self.inventory().parts_of(from).iter().any(|part| part.present);
+        self.silent.is_gone(from) || !known
     }
 
     async fn read_tables(&mut self, host: usize) {
@@ -250,7 +279,8 @@ impl Collector {
                     memory = machine.memory.len(),
                     "read SMBIOS tables of host"
                 );
-                self.observed(&from, parts::of_tables(&host, &machine)).await;
+                let breaks_off = (!machine.whole).then_some(parts::BREAKS_OFF);
+                self.observe(&from, parts::of_tables(&host, &machine), breaks_off);
             }
             Err(error) => {
                 tracing::warn!(host, %error, "cannot parse SMBIOS tables of host");
@@ -261,14 +291,22 @@ impl Collector {
     }
 
     /// Puts in the inventory what a source says, and tells what changed.
-    async fn observed(&mut self, from: &str, parts: Vec<Part>) {
+    fn observed(&mut self, from: &str, parts: Vec<Part>) {
+        self.observe(from, parts, None);
+    }
+
+    /// The same; `breaks_off` says why the source may have more than it names.
+    fn observe(&mut self, from: &str, parts: Vec<Part>, breaks_off: Option<&str>) {
         let (bound, changes, differs) = {
             let now = self.now_ms();
             let mut inventory = self.inventory();
             let before = inventory.parts_of(from);
             let bound: Vec<String> =
                 parts.iter().filter(|part| inventory.bind(part)).map(|part| part.id.clone()).collect();
-            let changes = inventory.observe(from, parts, now);
+            let changes = match breaks_off {
+                Some(why) => inventory.observe_begun(from, parts, why, now),
+                None => inventory.observe(from, parts, now),
+            };
             (bound, changes, inventory.parts_of(from) != before)
         };
         self.bound.extend(bound);
@@ -352,7 +390,7 @@ impl Collector {
         }
         if let Some(told) = stored.intent.as_ref().and_then(|intent| intent.told.clone()) {
             // The daemon that was asked for it told nobody.
-            self.observed(&format!("fru-{id}"), vec![parts::of_image(fru, &after)]).await;
+            self.observed(&format!("fru-{id}"), vec![parts::of_image(fru, &after)]);
             self.tell(&told);
             self.save().await;
         }
@@ -576,7 +614,7 @@ impl Collector {
             };
         }
         self.inventory().set(id, intended);
-        self.observed(&format!("fru-{id}"), vec![part]).await;
+        self.observed(&format!("fru-{id}"), vec![part]);
         // As long as the intent is stored, what is told of it cannot be lost.
         if let Some(told) = told {
             self.tell(told);
@@ -689,5 +727,16 @@ mod tests {
         assert_eq!(changed(&dir, Some(stamp)).unwrap().1, b"three");
         std::fs::remove_file(&dir).unwrap();
         assert!(changed(&dir, None).is_none());
+    }
+
+    #[test]
+    fn one_that_does_not_answer_once_is_not_gone() {
+        let mut silent = Silent::default();
+        for _ in 0..3 {
+            assert!(!silent.is_gone("fru-psu1"));
+            silent.answers("fru-psu1");
+        }
+        assert!(!silent.is_gone("fru-psu1"));
+        assert!(silent.is_gone("fru-psu1") && silent.is_gone("fru-psu1"));
     }
 }

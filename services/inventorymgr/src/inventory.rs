@@ -244,6 +244,30 @@ impl Inventory {
         changes
     }
 
+    /// What a source says now that broke off: what it does not name may well be there, so that stays as it was, and says why it is old.
+    pub(crate) fn observe_begun(
+        &mut self,
+        from: &str,
+        mut parts: Vec<Part>,
+        why: &str,
+        now_ms: u64,
+    ) -> Vec<Change> {
+        let unseen: Vec<Part> = self
+            .parts_of(from)
+            .into_iter()
+            .filter(|known| !parts.iter().any(|part| part.id == known.id))
+            .collect();
+        let ids: Vec<String> = unseen.iter().map(|part| part.id.clone()).collect();
+        parts.extend(unseen);
+        let changes = self.observe(from, parts, now_ms);
+        for id in ids {
+            if let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.from == from) {
+                why.clone_into(&mut entry.stale);
+            }
+        }
+        changes
+    }
+
     /// Says of what is known of the owner of a part which part it is about, where a record of before does not: the one that was seen last, or now for
     /// the first time. Returns whether it did.
     pub(crate) fn bind(&mut self, part: &Part) -> bool {
@@ -447,6 +471,21 @@ mod tests {
         assert!(!inventory.entry("a2").unwrap().part.present);
         assert_eq!(inventory.observe("smbios-system", vec![module("a1", "2"), module("a2", "")], 4), []);
         assert_eq!(inventory.changes().count(), 3);
+    }
+
+    #[test]
+    fn what_a_table_that_broke_off_does_not_name_is_old_and_not_removed() {
+        let mut inventory = Inventory::default();
+        inventory.observe("smbios-system", vec![module("a1", "1"), module("a2", "7")], 1);
+        let changes = inventory.observe_begun("smbios-system", vec![module("a1", "1")], "it breaks off", 2);
+        assert_eq!(changes, []);
+        let known = &inventory.entries["a2"];
+        assert_eq!((known.part.present, known.stale.as_str()), (true, "it breaks off"));
+        assert_eq!(inventory.entries["a1"].stale, "");
+        assert_eq!(
+            inventory.observe("smbios-system", vec![module("a1", "1")], 3)[0].what,
+            ChangeKind::Removed
+        );
     }
 
     #[test]

@@ -168,11 +168,13 @@ pub(crate) fn of_drive(
     part
 }
 
+/// What is wrong with tables of which the end is missing.
+pub(crate) const BREAKS_OFF: &str = "the table of the firmware breaks off";
+
 /// The parts of a host as its firmware describes them.
 pub(crate) fn of_tables(host: &str, machine: &Machine) -> Vec<Part> {
     let mut parts = Parts { host, parts: Vec::new() };
-    let damaged =
-        if machine.whole { String::new() } else { "the table of the firmware breaks off".to_owned() };
+    let damaged = if machine.whole { String::new() } else { BREAKS_OFF.to_owned() };
     if let Some(system) = &machine.system {
         parts.add("system", "System", Kind::System, |part| {
             part.manufacturer.clone_from(&system.manufacturer);
