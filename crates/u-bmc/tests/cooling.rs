@@ -161,6 +161,7 @@ async fn whatever_fails_the_fans_run_at_full_speed_within_two_seconds_and_it_is_
         ("cpu0_temp", "implausible"),
         ("fan0", "stuck"),
         ("fan2", "slow"),
+        ("fan3", "missing"),
         ("i2c3", "hang"),
     ] {
         let breaks = async || Ok(twin.lock().await.break_part(part, fault).await?);
