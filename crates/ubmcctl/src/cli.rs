@@ -692,7 +692,7 @@ pub(crate) enum InventoryType {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct EventFilter {
-    /// Kind of component: host, chassis, bmc, user, session, daemon, system
+    /// Kind of component: host, chassis, sensor, thermal, led, inventory, user, session, daemon, bmc, system …
     #[arg(long, default_value = "", hide_default_value = true)]
     pub(crate) domain: String,
     /// Which one, such as system

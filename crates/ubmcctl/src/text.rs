@@ -42,9 +42,10 @@ pub(crate) fn when(at: Option<&prost_types::Timestamp>) -> String {
     }
 }
 
-/// Text of a server without what a terminal would act on.
+/// Text of a server without what a terminal would act on: controls, and the marks that turn the direction of what follows (Unicode UAX #9, 2).
 pub(crate) fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+    let turns = |c| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|c| if (c.is_control() && c != '\n') || turns(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// `HOST_STATUS_FORCE_OFF` with prefix `HOST_STATUS_` as `force-off`.
@@ -185,5 +186,11 @@ mod tests {
     #[test]
     fn enums_lose_their_prefix() {
         assert_eq!(enum_word("HOST_ACTION_FORCE_OFF", "HOST_ACTION_"), "force-off");
+    }
+
+    #[test]
+    fn nothing_that_a_terminal_acts_on_is_left() {
+        assert_eq!(clean("a\u{1b}[2J\u{202e}evil\n\u{2066}b"), "a\u{fffd}[2J\u{fffd}evil\n\u{fffd}b");
+        assert_eq!(clean("Gerät 3, ラック"), "Gerät 3, ラック");
     }
 }
