@@ -25,10 +25,16 @@ impl Fault {
         Self { code, reason: String::new(), message: message.to_owned(), fields: Vec::new() }
     }
 
+    /// Whether it may have been done: whoever took it is gone or silent. That is no refusal, and nothing to be repeated unseen.
+    fn may_be_done(&self) -> bool {
+        matches!(self.reason.as_str(), "UNANSWERED" | "OUTCOME_UNKNOWN")
+    }
+
     /// HTTP's status.
     #[must_use]
     pub fn status(&self) -> u16 {
         match self.code {
+            Code::Unavailable if self.may_be_done() => 504,
             Code::InvalidArgument | Code::OutOfRange => 400,
             Code::Unauthenticated => 401,
             Code::PermissionDenied => 403,
@@ -41,10 +47,11 @@ impl Fault {
         }
     }
 
-    /// Seconds after which trying again may help.
+    /// Seconds after which trying again may help; none where it may do twice what was asked for once.
     #[must_use]
     pub fn retry_after(&self) -> Option<u32> {
         match self.code {
+            _ if self.may_be_done() => None,
             Code::Unavailable => Some(1),
             Code::ResourceExhausted => Some(5),
             Code::DeadlineExceeded => Some(2),
@@ -84,6 +91,7 @@ impl Fault {
             (_, Code::Aborted | Code::FailedPrecondition, _) => base::RESOURCE_IN_USE.plain(),
             (_, Code::Unimplemented, Some((name, _))) => base::ACTION_NOT_SUPPORTED.with(&[name]),
             (_, Code::Unimplemented, None) => base::OPERATION_NOT_ALLOWED.plain(),
+            ("UNANSWERED" | "OUTCOME_UNKNOWN", Code::Unavailable, _) => base::OPERATION_TIMEOUT.plain(),
             (_, Code::Unavailable | Code::ResourceExhausted, _) => {
                 base::SERVICE_TEMPORARILY_UNAVAILABLE.with(&[&self.retry_after().unwrap_or(1).to_string()])
             }
@@ -115,5 +123,18 @@ mod tests {
         assert_eq!((off.status(), off.to_message(None).id()), (409, "Base.1.22.ResourceInStandby"));
         let gone = Fault::new(Code::Unavailable, "sensormon does not answer");
         assert_eq!((gone.status(), gone.retry_after()), (503, Some(1)));
+    }
+
+    #[test]
+    fn what_may_have_been_done_asks_nobody_to_repeat_it() {
+        for (code, reason) in [
+            (Code::Unavailable, "UNANSWERED"),
+            (Code::Unavailable, "OUTCOME_UNKNOWN"),
+            (Code::DeadlineExceeded, "UNANSWERED"),
+        ] {
+            let silent = Fault { reason: reason.into(), ..Fault::new(code, "statemgr is gone") };
+            assert_eq!((silent.status(), silent.retry_after()), (504, None), "{reason}");
+            assert_eq!(silent.to_message(None).id(), "Base.1.22.OperationTimeout");
+        }
     }
 }

@@ -237,7 +237,11 @@ impl Gateway {
         if is_away && let Some(known) = last::known(need, &self.model.snapshot()) {
             return Ok(known);
         }
-        answer
+        // A question may be asked again, whoever got it.
+        answer.map_err(|status| match status.code {
+            ipc::Code::Unavailable => Status::unavailable(status.message),
+            _ => status,
+        })
     }
 
     /// Who the caller is now: between the steps of an exchange much may be waited for.

@@ -53,7 +53,9 @@ pub(crate) struct Failure {
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
         let mut failure = Self { status, http: None, headers: Vec::new() };
-        if failure.status.code == Code::Unavailable {
+        // What may have been done is not to be repeated by a client that does not look.
+        let may_be_done = [ipc::UNANSWERED, ipc::OUTCOME_UNKNOWN].contains(&failure.status.reason().as_str());
+        if failure.status.code == Code::Unavailable && !may_be_done {
             failure.headers.push((header::RETRY_AFTER, HeaderValue::from_static("1")));
         }
         failure
@@ -189,5 +191,14 @@ mod tests {
     #[test]
     fn a_client_s_text_is_repeated_only_in_part() {
         assert!(Failure::not_found(&"x".repeat(9000)).status.message.len() < 200);
+    }
+
+    #[test]
+    fn only_what_was_not_done_asks_to_be_repeated() {
+        let repeats = |status: Status| !Failure::from(status).headers.is_empty();
+        assert!(repeats(Status::unavailable("the bus is away")));
+        for reason in [ipc::UNANSWERED, ipc::OUTCOME_UNKNOWN] {
+            assert!(!repeats(Status::unavailable("statemgr is gone").with_reason(reason)), "{reason}");
+        }
     }
 }
