@@ -30,6 +30,7 @@ mod json;
 pub mod lint;
 pub mod mask;
 mod method;
+mod names;
 mod openapi;
 mod page;
 pub mod server;
@@ -43,6 +44,7 @@ pub use page::page;
 pub use validate::{Violation, validate};
 
 pub use method::{FieldOrigin, HttpBinding, Idempotency, Method, MethodInfo, Segment, ServiceInfo};
+pub use names::unique_names;
 
 #[allow(
     missing_docs,

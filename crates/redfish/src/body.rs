@@ -16,7 +16,8 @@ const LINK: &str = "@odata.id";
 /// # Errors
 /// What is said about one that is not.
 pub(crate) fn object(body: &[u8]) -> Result<Map<String, Value>, Message> {
-    match serde_json::from_slice(body) {
+    // A name that stands twice would be one thing for who checks it and another for who acts on it.
+    match schema::unique_names(body).and_then(|()| serde_json::from_slice(body)) {
         Ok(Value::Object(map)) => Ok(map),
         Ok(_) => Err(base::UNRECOGNIZED_REQUEST_BODY.plain()),
         Err(_) => Err(base::MALFORMED_JSON.plain()),

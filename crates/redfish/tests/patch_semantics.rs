@@ -302,11 +302,11 @@ fn a_body_that_is_no_change_is_refused_as_a_whole() {
                 "{path} {name:?}: {answer:?}"
             );
         }
-        // A name that is there twice is the last one.
+        // A name that is there twice is refused (RFC 8259, section 4): nobody can say which of the two was meant.
         let property = patch.properties.iter().find(|property| calls(property) > 0).unwrap();
         let (name, value) = (property.path, fitting(property));
         let twice = format!("{{\"{name}\": [[]], \"{name}\": {value}}}");
-        assert_eq!(send_text(&path, &twice, None), told(200, &[], &[], 1), "{path} {twice}");
+        assert_eq!(send_text(&path, &twice, None), told(400, &["MalformedJSON"], &[], 0), "{path} {twice}");
     }
 }
 

@@ -13,12 +13,14 @@ use prost_reflect::{
 /// The type whose JSON form is names of fields.
 const FIELD_MASK: &str = "google.protobuf.FieldMask";
 
-/// Parses a message; unknown fields are errors, so that a misspelt one is not silently ignored.
+/// Parses a message; unknown fields are errors, so that a misspelt one is not silently ignored; so is a name that
+/// stands twice.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` that says where.
 pub(crate) fn decode(descriptor: MessageDescriptor, text: &[u8]) -> Result<DynamicMessage, Status> {
     let bad = |error: serde_json::Error| invalid("", format!("the JSON does not fit the request: {error}"));
+    schema::unique_names(text).map_err(bad)?;
     let masks: Vec<_> = descriptor.fields().filter(is_mask).collect();
     // Only a mask with the names of the `.proto` file needs more than one pass.
     if !masks.is_empty() && text.contains(&b'_') {
