@@ -223,6 +223,29 @@ def claim(args, password):
     ]:
         system.reset_system(action)
         wait(wanted)
+    # The trace of a claim: told what to boot from while it is off, switched on, booted from that once.
+    for target, uri in [
+        (sushy.BootSource.PXE, None),
+        (sushy.BootSource.CD, None),
+        (sushy.BootSource.UEFI_HTTP, "http://boot.example/claim.efi"),
+    ]:
+        system.set_system_boot_options(target=target, enabled=sushy.BootSourceOverrideEnabled.ONCE, http_boot_uri=uri)
+        system.refresh(force=True)
+        boot = system.boot
+        if (boot.target, boot.enabled) != (target, sushy.BootSourceOverrideEnabled.ONCE):
+            problems.append(f"the boot override is {boot.target} {boot.enabled} and not {target} once")
+        if uri and system.json["Boot"].get("HttpBootUri") != uri:
+            problems.append(f"the URI to boot from is {system.json['Boot'].get('HttpBootUri')}")
+        system.reset_system(sushy.ResetType.ON)
+        wait(sushy.PowerState.ON)
+        end = time.monotonic() + WAIT
+        while system.boot.enabled != sushy.BootSourceOverrideEnabled.DISABLED and time.monotonic() < end:
+            time.sleep(0.2)
+            system.refresh(force=True)
+        if system.boot.enabled != sushy.BootSourceOverrideEnabled.DISABLED:
+            problems.append(f"the boot override {target} is still {system.boot.enabled} after a boot")
+        system.reset_system(sushy.ResetType.FORCE_OFF)
+        wait(sushy.PowerState.OFF)
     for led in (sushy.IndicatorLED.LIT, sushy.IndicatorLED.OFF):
         system.set_indicator_led(led)
         system.refresh(force=True)

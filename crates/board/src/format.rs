@@ -290,6 +290,10 @@ impl Default for Qemu {
             accel: Accel::Tcg,
             memory_mib: 256,
             guest: PathBuf::from("guest"),
+            disk: None,
+            cdrom: None,
+            tftp: None,
+            boot_file: PathBuf::from("boot.ipxe"),
         }
     }
 }
@@ -361,7 +365,21 @@ fn sim(t: &mut Table<'_>, shortest_force_off: Option<Duration>) -> Option<Sim> {
                 "Directory with the guest's vmlinuz and initrd, relative to the board file.",
                 Some("guest"),
             );
-            Some(Qemu { binary, accel: accel?, memory_mib, guest })
+            let mut image = |key: &'static str, doc: &str| Some(t.path(key, doc, Some(""))).filter(|path| path.as_os_str() != "");
+            let disk = image(
+                "disk",
+                "A raw disk image that the guest boots from in place of that kernel, relative to the board file.",
+            );
+            let cdrom = image(
+                "cdrom",
+                "Image of a CD or DVD that lies in the guest's drive, relative to the board file.",
+            );
+            let tftp = image(
+                "tftp",
+                "Directory served to the guest by TFTP, relative to the board file; only with one it has a network card.",
+            );
+            let boot_file = t.path("boot_file", "The file in there that a boot by PXE loads.", Some("boot.ipxe"));
+            Some(Qemu { binary, accel: accel?, memory_mib, guest, disk, cdrom, tftp, boot_file })
         })
         .unwrap_or_else(|| Some(Qemu::default()));
     let seed = t.number("seed", "The same seed, the same noise of the sensors.", 0..=u32::MAX, Some(1));

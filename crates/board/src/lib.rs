@@ -97,7 +97,11 @@ pub fn parse(path: &Path, text: &str, overrides: &[(String, String)]) -> Report 
         if let (Some(sim), Some(directory)) =
             (board.as_mut().and_then(|board| board.sim.as_mut()), path.parent())
         {
-            sim.qemu.guest = directory.join(&sim.qemu.guest);
+            let qemu = &mut sim.qemu;
+            qemu.guest = directory.join(&qemu.guest);
+            for path in [&mut qemu.disk, &mut qemu.cdrom, &mut qemu.tftp].into_iter().flatten() {
+                *path = directory.join(&*path);
+            }
         }
         return Report::new(path, text, overrides, faults, board);
     }

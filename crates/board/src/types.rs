@@ -973,6 +973,14 @@ pub struct Qemu {
     pub memory_mib: u32,
     /// The guest's directory with `vmlinuz` and `initrd`, as `cargo xtask guest` makes it; relative to the board file.
     pub guest: PathBuf,
+    /// A disk image the guest boots from in place of that kernel; relative to the board file.
+    pub disk: Option<PathBuf>,
+    /// An image of a CD or DVD that lies in the guest's drive; relative to the board file.
+    pub cdrom: Option<PathBuf>,
+    /// A directory that the guest's network serves by TFTP, relative to the board file; only with one it has a network card.
+    pub tftp: Option<PathBuf>,
+    /// The file in there that a boot by PXE loads.
+    pub boot_file: PathBuf,
 }
 
 /// What runs the guest's instructions.

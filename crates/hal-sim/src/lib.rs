@@ -25,12 +25,14 @@ mod client;
 mod codec;
 mod control;
 mod i2c;
+mod mailbox;
 pub mod wire;
 
 pub use client::SimGpio;
 pub use codec::{FRAME_MAX, read_frame, write_frame};
 pub use control::{Control, ControlError};
 pub use i2c::SimI2c;
+pub use mailbox::SimMailbox;
 
 /// The lines' socket in the run directory.
 pub const SOCKET: &str = "twin.sock";

@@ -1,5 +1,6 @@
 //! What is said on the twin's two sockets. One JSON value a line, see `docs/gpio.md`.
 
+use boot_override::{Mailbox, Order};
 use serde::{Deserialize, Serialize};
 
 /// The version both sides must speak. Tools outside of this tree speak it too, so it changes only when a frame that was there means something
@@ -115,6 +116,15 @@ pub enum ToTwin {
         /// The transfers.
         transfers: Vec<I2cTransfer>,
     },
+    /// The mailbox of a host's firmware, on the lines' socket.
+    Mailbox {
+        /// Chosen by the client; the reply carries it.
+        id: u64,
+        /// The host.
+        host: String,
+        /// What to do.
+        request: MailboxRequest,
+    },
     /// A request on the control socket.
     Control {
         /// Chosen by the client; the reply carries it.
@@ -170,6 +180,19 @@ pub enum LineRequest {
     Close {
         /// The line.
         handle: u64,
+    },
+}
+
+/// What the BMC may do with the mailbox of a host's firmware.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MailboxRequest {
+    /// See what is in it.
+    Look,
+    /// Put an order there, or take away what is there.
+    Put {
+        /// The order.
+        order: Option<Order>,
     },
 }
 
@@ -320,6 +343,8 @@ pub enum Outcome {
     Broken(Vec<(String, String)>),
     /// What each transfer has read.
     Read(Vec<Vec<u8>>),
+    /// What is in the mailbox of a host's firmware.
+    Mailbox(Box<Mailbox>),
     /// A transfer was not acknowledged.
     NoAnswer,
     /// The bus hung, and does no longer; nothing was done.
@@ -347,7 +372,7 @@ pub enum Outcome {
 pub struct HostStatus {
     /// The supply: `off`, `starting`, `on` or `stopping`.
     pub supply: String,
-    /// The operating system: `down`, `post`, `booting`, `running` or `shutting-down`. With a QEMU guest the model
+    /// The operating system: `down`, `post`, `setup`, `booting`, `running` or `shutting-down`. With a QEMU guest the model
     /// cannot see inside, and this is `guest` or `down`.
     pub os: String,
     /// The level on the power-good wire.
@@ -364,6 +389,9 @@ pub struct HostStatus {
     pub nmis: u32,
     /// The process id of the QEMU guest, while one runs.
     pub guest_pid: Option<u32>,
+    /// What the firmware was told to boot from when the boot that runs began; absent when it chose itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_order: Option<Box<Order>>,
 }
 
 /// One edge of one pin.

@@ -1,4 +1,4 @@
-//! Hardware traits: GPIO lines, sensors, I2C buses, fans, LEDs and the watchdog.
+//! Hardware traits: GPIO lines, sensors, I2C buses, fans, LEDs, the watchdog and the mailbox of a host's firmware.
 //!
 //! ```text
 //!  powermgr, operator ──► hal (these traits) ◄── hal-linux: character devices of the kernel
@@ -21,6 +21,7 @@
     )
 )]
 
+mod boot;
 #[cfg(feature = "contract")]
 #[allow(clippy::expect_used, clippy::panic, reason = "part of tests: what does not hold fails them")]
 pub mod contract;
@@ -33,6 +34,7 @@ mod led;
 mod sensor;
 mod watchdog;
 
+pub use boot::BootMailbox;
 pub use eeprom::Eeprom;
 pub use error::{Error, ErrorKind};
 pub use fan::{FanBus, FanOutput};

@@ -25,6 +25,7 @@ mod direct;
 mod fans;
 mod levels;
 mod lights;
+mod mailbox;
 mod parts;
 mod sensors;
 
@@ -37,6 +38,7 @@ use hal::Gpio;
 pub use fans::{Driven, Fans, fan_files};
 pub use levels::{Levels, lines_socket};
 pub use lights::Lights;
+pub use mailbox::{BootPath, boot_paths};
 pub use parts::{Parts, eeprom_files, tables_of};
 pub use sensors::{SYS, Sampled, Sensors, SysRoot, i2c_files};
 

@@ -380,7 +380,7 @@ impl World {
                     };
                     self.inbox.push_back(Event::Panel(button, down));
                 }
-                Output::PowerGood(_) | Output::Serial(_) | Output::Guest(_) => {}
+                Output::PowerGood(_) | Output::Serial(_) | Output::Guest(_) | Output::Mailbox => {}
             }
         }
         if self.machine.is_none() {

@@ -41,9 +41,14 @@ fn a_patch_is_all_some_or_none() {
             &["SetAssetInfo", "ChangeChassisState", "UpdateHost"],
         ),
         (json!({"IndicatorLED": "Lit"}), 200, "", &["ChangeChassisState"]),
-        // Nothing can be overridden: what is so already is taken, all else is not in the list.
-        (json!({"Boot": {"BootSourceOverrideEnabled": "Disabled"}}), 200, "", &[]),
-        (json!({"Boot": {"BootSourceOverrideTarget": "Pxe"}}), 400, "PropertyValueNotInList", &[]),
+        // What belongs together is one call.
+        (
+            json!({"Boot": {"BootSourceOverrideEnabled": "Once", "BootSourceOverrideTarget": "Pxe"}, "PowerRestorePolicy": "AlwaysOn"}),
+            200,
+            "",
+            &["UpdateHost", "UpdateHost"],
+        ),
+        (json!({"Boot": {"BootSourceOverrideTarget": "Floppy"}}), 400, "PropertyValueNotInList", &[]),
         (json!({"Boot": {}}), 200, "", &[]),
         // All bad.
         (json!({"Name": "x"}), 400, "PropertyNotWritable", &[]),
@@ -61,7 +66,7 @@ fn a_patch_is_all_some_or_none() {
             &["SetAssetInfo"],
         ),
         (
-            json!({"AssetTag": "new", "Boot": {"BootSourceOverrideTarget": "Cd"}}),
+            json!({"AssetTag": "new", "Boot": {"BootSourceOverrideTarget": "SDCard"}}),
             200,
             "/Boot/BootSourceOverrideTarget: PropertyValueNotInList;",
             &["SetAssetInfo"],
@@ -78,6 +83,92 @@ fn a_patch_is_all_some_or_none() {
     }
     let malformed = bench.ask(Method::Patch, SYSTEM, "{\"AssetTag\":", Request::default());
     assert_eq!((malformed.status, said(&malformed).as_str()), (400, "MalformedJSON"));
+}
+
+/// What a PATCH of `Boot` asks statemgr for: the override, and which fields of it.
+fn asked(bench: &mut Bench, boot: Value) -> (v1::BootOverride, Vec<String>) {
+    let (status, told, calls) = patch(bench, json!({"Boot": boot}));
+    assert_eq!((status, told.as_str(), calls.as_slice()), (200, "", ["UpdateHost"].as_slice()));
+    let call = bench.called.last().unwrap();
+    let update = v1::UpdateHostRequest::decode(call.request.as_slice()).unwrap();
+    let host = update.host.unwrap();
+    let paths = update.field_mask.unwrap().paths;
+    (host.boot_override.unwrap(), paths.iter().map(|path| path.replace("boot_override.", "")).collect())
+}
+
+#[test]
+fn a_boot_override_is_asked_for_as_the_clients_do() {
+    use v1::BootOverrideEnabled::{Continuous, Disabled, Once};
+    let mut bench = bench();
+    // sushy's `set_system_boot_options`.
+    let body = json!({
+        "BootSourceOverrideTarget": "UefiHttp",
+        "BootSourceOverrideEnabled": "Once",
+        "BootSourceOverrideMode": "UEFI",
+        "HttpBootUri": "https://boot.example/a.efi"
+    });
+    let (boot, paths) = asked(&mut bench, body);
+    assert_eq!(paths, ["target", "enabled", "mode", "http_boot_uri"]);
+    assert_eq!(
+        (boot.target(), boot.enabled(), boot.mode()),
+        (v1::BootTarget::UefiHttp, Once, v1::BootMode::Uefi)
+    );
+    assert_eq!(boot.http_boot_uri, "https://boot.example/a.efi");
+    // Of a target alone no effect could be seen.
+    let (boot, paths) = asked(&mut bench, json!({"BootSourceOverrideTarget": "Cd"}));
+    assert_eq!((boot.target(), boot.enabled(), paths.len()), (v1::BootTarget::Cd, Once, 2));
+    // But for none, which is what there is.
+    let (_, paths) = asked(&mut bench, json!({"BootSourceOverrideTarget": "None"}));
+    assert_eq!(paths, ["target"]);
+    let (boot, paths) = asked(&mut bench, json!({"BootSourceOverrideEnabled": "Disabled"}));
+    assert_eq!((boot.enabled(), paths), (Disabled, vec!["enabled".to_owned()]));
+    let (boot, paths) = asked(&mut bench, json!({"HttpBootUri": null}));
+    assert_eq!((boot.http_boot_uri.as_str(), paths), ("", vec!["http_boot_uri".to_owned()]));
+
+    // What counts already goes on as it does.
+    let continuous = v1::BootOverride {
+        target: v1::BootTarget::Hdd.into(),
+        enabled: Continuous.into(),
+        mode: v1::BootMode::Legacy.into(),
+        supported_targets: vec![1, 2, 3],
+        ..v1::BootOverride::default()
+    };
+    let host = v1::Host { name: "system".into(), boot_override: Some(continuous), ..v1::Host::default() };
+    bench.say("rpc.HostService.ListHosts", &v1::ListHostsResponse { hosts: vec![host] });
+    let boot = bench.shown(SYSTEM)["Boot"].clone();
+    assert_eq!(
+        boot,
+        json!({
+            "BootSourceOverrideEnabled": "Continuous",
+            "BootSourceOverrideEnabled@Redfish.AllowableValues": ["Disabled", "Once", "Continuous"],
+            "BootSourceOverrideMode": "Legacy",
+            "BootSourceOverrideMode@Redfish.AllowableValues": ["UEFI", "Legacy"],
+            "BootSourceOverrideTarget": "Hdd",
+            "BootSourceOverrideTarget@Redfish.AllowableValues": ["None", "Pxe", "Hdd"],
+        })
+    );
+    let (_, paths) = asked(&mut bench, json!({"BootSourceOverrideTarget": "Pxe"}));
+    assert_eq!(paths, ["target"]);
+    // What the host cannot be told is told of, and nothing of the override is changed.
+    let body = json!({"Boot": {"BootSourceOverrideTarget": "Cd", "BootSourceOverrideEnabled": "Once"}});
+    assert_eq!(patch(&mut bench, body), (400, "PropertyValueNotInList PropertyValueConflict".into(), vec![]));
+}
+
+#[test]
+fn of_a_host_that_cannot_be_told_nothing_is_overridden() {
+    let mut bench = bench();
+    let host = v1::Host { name: "system".into(), ..v1::Host::default() };
+    bench.say("rpc.HostService.ListHosts", &v1::ListHostsResponse { hosts: vec![host] });
+    let table: &[(Value, u16, &str)] = &[
+        (json!({"BootSourceOverrideEnabled": "Disabled", "BootSourceOverrideTarget": "None"}), 200, ""),
+        (json!({"BootSourceOverrideTarget": "Pxe"}), 400, "PropertyValueNotInList"),
+        (json!({"BootSourceOverrideEnabled": "Once"}), 400, "PropertyValueNotInList"),
+        (json!({"HttpBootUri": "http://a"}), 400, "PropertyNotWritable"),
+    ];
+    for (body, status, told) in table {
+        let got = patch(&mut bench, json!({ "Boot": body }));
+        assert_eq!((got.0, got.1.as_str(), got.2.len()), (*status, *told, 0), "{body}");
+    }
 }
 
 #[test]

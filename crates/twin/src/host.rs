@@ -1,5 +1,6 @@
 //! The host itself: supply, buttons, operating system, faults.
 
+use boot_override::{Mailbox, Order, Target};
 use units::{Millis, Mono};
 
 use crate::config::{BootPress, Config, Guest};
@@ -89,6 +90,8 @@ pub enum Output {
     Serial(&'static str),
     /// To do with the external guest (external guest only).
     Guest(GuestAction),
+    /// A boot has noted in the mailbox which order it uses. What follows is done by that order, so the note is to be kept first.
+    Mailbox,
 }
 
 /// The state of the power supply: the truth behind the power-good wire.
@@ -127,6 +130,8 @@ pub enum Os {
     },
     /// Up.
     Running,
+    /// In the set-up screens of the firmware, until somebody leaves them.
+    Setup,
     /// Shutting down after the button event.
     ShuttingDown {
         /// When it cuts the power.
@@ -169,6 +174,9 @@ pub struct Host {
     glitch_until: Option<Mono>,
     bounce: Option<Bounce>,
     wire: bool,
+    // What the firmware was told to boot from, and what the boot that runs was.
+    mailbox: Mailbox,
+    order: Option<Order>,
     // Faults in force.
     bounce_toggles: u8,
     bounce_every: Millis,
@@ -203,6 +211,8 @@ impl Host {
             reset_until: None,
             glitch_until: None,
             bounce: None,
+            mailbox: Mailbox::default(),
+            order: None,
             bounce_toggles: 0,
             bounce_every: Millis::ZERO,
             missing: false,
@@ -250,6 +260,26 @@ impl Host {
             && !self.latched
     }
 
+    /// The mailbox of the firmware.
+    pub fn mailbox(&self) -> &Mailbox {
+        &self.mailbox
+    }
+
+    /// The BMC puts an order into the mailbox, or takes away what is there.
+    pub fn put_order(&mut self, order: Option<Order>) {
+        self.mailbox.put(order);
+    }
+
+    /// The mailbox is as it was when this host was last modelled: it lasts, as the memory of real firmware does.
+    pub fn restore_mailbox(&mut self, mailbox: Mailbox) {
+        self.mailbox = mailbox;
+    }
+
+    /// The order the boot that runs was begun by; `None` when the firmware chose itself, or nothing runs.
+    pub fn boot_order(&self) -> Option<&Order> {
+        self.order.as_ref()
+    }
+
     /// How often the supply was started.
     pub fn starts(&self) -> u32 {
         self.starts
@@ -284,7 +314,7 @@ impl Host {
         let os = match self.os {
             Os::Post { until } | Os::Booting { until } => Some(until),
             Os::ShuttingDown { until } if !self.hang => Some(until),
-            Os::ShuttingDown { .. } | Os::Down | Os::Running => None,
+            Os::ShuttingDown { .. } | Os::Down | Os::Running | Os::Setup => None,
         };
         let press = self
             .press
@@ -418,8 +448,14 @@ impl Host {
         }
         match self.os {
             Os::Post { until } if until <= at => {
-                self.os = Os::Booting { until: until + self.config.boot_time };
-                self.serial(serial::BOOT, out);
+                let target = self.order.as_ref().map_or(Target::None, |order| order.target);
+                self.serial(serial::boot(target), out);
+                if target == Target::BiosSetup {
+                    self.os = Os::Setup;
+                } else {
+                    self.serial(serial::KERNEL, out);
+                    self.os = Os::Booting { until: until + self.config.boot_time };
+                }
             }
             Os::Booting { until } if until <= at => {
                 self.os = Os::Running;
@@ -433,7 +469,12 @@ impl Host {
                 self.serial(serial::POWER_DOWN, out);
                 self.cut(at, out);
             }
-            Os::Post { .. } | Os::Booting { .. } | Os::ShuttingDown { .. } | Os::Down | Os::Running => {}
+            Os::Post { .. }
+            | Os::Booting { .. }
+            | Os::ShuttingDown { .. }
+            | Os::Down
+            | Os::Running
+            | Os::Setup => {}
         }
     }
 
@@ -467,6 +508,8 @@ impl Host {
                     BootPress::Latch => self.latched = true,
                     BootPress::PowerOff => self.cut(at, out),
                 },
+                // No operating system listens: the firmware switches off.
+                Os::Setup => self.cut(at, out),
                 Os::Down | Os::ShuttingDown { .. } => {}
             },
             Supply::Starting { .. } | Supply::Stopping { .. } => {}
@@ -492,15 +535,19 @@ impl Host {
     fn reset(&mut self, now: Mono, out: &mut Vec<Output>) {
         self.resets += 1;
         self.hang = false;
+        self.boot(now, out);
         self.guest(GuestAction::Reset, out);
         if !self.config.reset_drops_power_good.is_zero() {
             self.reset_until = Some(now + self.config.reset_drops_power_good);
         }
-        self.boot(now, out);
     }
 
     fn boot(&mut self, now: Mono, out: &mut Vec<Output>) {
         self.latched = false;
+        self.order = self.mailbox.boot();
+        if self.order.is_some() {
+            out.push(Output::Mailbox);
+        }
         match self.config.guest {
             Guest::Scripted => {
                 self.os = Os::Post { until: now + self.config.post_time };
@@ -529,6 +576,7 @@ impl Host {
             Supply::Off | Supply::Stopping { .. } => {}
         }
         self.os = Os::Down;
+        self.order = None;
         self.latched = false;
         self.reset_until = None;
         self.glitch_until = None;

@@ -74,7 +74,7 @@ impl Output {
             Self::PowerGood(active) => Some((Role::PowerGood, *active)),
             Self::ButtonIn(Button::Power, active) => Some((Role::PowerButtonIn, *active)),
             Self::ButtonIn(Button::Reset, active) => Some((Role::ResetButtonIn, *active)),
-            Self::Serial(_) | Self::Guest(_) => None,
+            Self::Serial(_) | Self::Guest(_) | Self::Mailbox => None,
         }
     }
 }

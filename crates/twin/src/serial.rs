@@ -1,9 +1,25 @@
 //! What the scripted host prints on its serial console.
 
+use boot_override::Target;
+
 /// Firmware starts.
 pub(crate) const POST: &str = "\r\nTwin BIOS 1.0\r\nMemory test: 65536 MB OK\r\n";
 /// The boot loader hands over.
-pub(crate) const BOOT: &str = "Booting from hard disk...\r\n[    0.000000] Linux version 6.1.0-twin\r\n";
+pub(crate) const KERNEL: &str = "[    0.000000] Linux version 6.1.0-twin\r\n";
+/// What the firmware boots from.
+pub(crate) fn boot(target: Target) -> &'static str {
+    match target {
+        Target::None | Target::Hdd => "Booting from hard disk...\r\n",
+        Target::Pxe => "Booting from network (PXE)...\r\n",
+        Target::Cd => "Booting from CD/DVD...\r\n",
+        Target::Usb => "Booting from USB stick...\r\n",
+        Target::BiosSetup => "Twin BIOS set-up utility\r\n",
+        Target::Diags => "Booting diagnostics...\r\n",
+        Target::UefiHttp => "Booting from network (HTTP)...\r\n",
+        Target::UefiTarget => "Booting from UEFI device path...\r\n",
+        Target::UefiBootNext => "Booting from boot option...\r\n",
+    }
+}
 /// The system is up.
 pub(crate) const LOGIN: &str = "\r\nTwin GNU/Linux 12 twin ttyS0\r\n\r\ntwin login: ";
 /// The operating system saw the power button.

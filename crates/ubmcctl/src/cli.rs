@@ -299,6 +299,9 @@ pub(crate) enum HostCommand {
         #[arg(long, value_enum)]
         restore_policy: Option<RestorePolicy>,
     },
+    /// What the host boots from next
+    #[command(subcommand)]
+    BootOverride(crate::boot_override::BootOverrideCommand),
     /// Wait for a state, or for the end of the operation that is under way
     Wait {
         /// Which host

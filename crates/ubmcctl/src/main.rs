@@ -19,6 +19,7 @@
     )
 )]
 
+mod boot_override;
 mod chart;
 mod cli;
 mod client;

@@ -462,6 +462,7 @@ fn what_changes_something_names_its_bmc_and_what_reads_does_not() {
         "host cycle".to_owned(),
         "host nmi".to_owned(),
         "host set --description x".to_owned(),
+        "host boot-override set pxe".to_owned(),
         "chassis on".to_owned(),
         "chassis off".to_owned(),
         "chassis force-off".to_owned(),

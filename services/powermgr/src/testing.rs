@@ -9,7 +9,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hal::{Edge, Error, Gpio, Initial, InputLine, Line, LineId, OutputLine};
+use boot_override::{Mailbox, Order};
+use hal::{BootMailbox, Edge, Error, Gpio, Initial, InputLine, Line, LineId, OutputLine};
 use tokio::sync::Notify;
 use twin::{Host, Input, Output};
 use units::Mono;
@@ -77,6 +78,7 @@ struct Pins {
     failing: bool,
     missing: std::collections::HashSet<String>,
     slow: Duration,
+    mailbox_lost: bool,
 }
 
 #[derive(Debug)]
@@ -106,6 +108,7 @@ impl TwinBoard {
             failing: false,
             missing: std::collections::HashSet::new(),
             slow: Duration::ZERO,
+            mailbox_lost: false,
         };
         let board = Self {
             pins: Arc::new(Mutex::new(pins)),
@@ -165,6 +168,18 @@ impl TwinBoard {
     /// From now on each reading and driving of a line takes this long.
     pub fn slow_lines(&self, slow: Duration) {
         self.lock().slow = slow;
+    }
+
+    /// From now on the mailbox of the firmware does not answer, or does again.
+    pub fn lose_mailbox(&self, lost: bool) {
+        self.lock().mailbox_lost = lost;
+    }
+
+    fn reachable(&self) -> Result<(), Error> {
+        if self.lock().mailbox_lost {
+            return Err(Error::Unavailable { what: "the mailbox".to_owned() });
+        }
+        Ok(())
     }
 
     async fn slowly(&self) {
@@ -228,7 +243,7 @@ impl TwinBoard {
                 Output::PowerGood(level) => (POWER_GOOD, level),
                 Output::ButtonIn(twin::Button::Power, down) => (POWER_IN, down),
                 Output::ButtonIn(twin::Button::Reset, down) => (RESET_IN, down),
-                Output::Serial(_) | Output::Guest(_) => continue,
+                Output::Serial(_) | Output::Guest(_) | Output::Mailbox => continue,
             };
             for watcher in pins.watchers.iter().filter(|watcher| watcher.name == name) {
                 let mut edges = watcher.edges.lock().unwrap_or_else(PoisonError::into_inner);
@@ -322,6 +337,23 @@ impl Gpio for TwinBoard {
         let watcher = Arc::new(Watcher { name: name.clone(), edges: Mutex::default() });
         self.lock().watchers.push(watcher.clone());
         Ok(Box::new(WatchedLine { board: self.clone(), watcher, id: line.id.clone() }))
+    }
+}
+
+#[async_trait]
+impl BootMailbox for TwinBoard {
+    async fn look(&self) -> Result<Mailbox, Error> {
+        self.slowly().await;
+        self.reachable()?;
+        Ok(self.with_host(|host| host.mailbox().clone()))
+    }
+
+    async fn put(&self, order: Option<Order>) -> Result<Mailbox, Error> {
+        self.slowly().await;
+        self.reachable()?;
+        let mut pins = self.lock();
+        pins.host.put_order(order);
+        Ok(pins.host.mailbox().clone())
     }
 }
 

@@ -11,13 +11,14 @@ use schema::v1alpha1 as v1;
 use service::Clock;
 use units::{Millis, Mono};
 
+use crate::boot::Boot;
 use crate::store::{HostRecord, IntentRecord};
 use crate::uptime::{self, Clocks};
 use crate::wire;
 
 /// What users may set of a host.
 pub(crate) const WRITABLE: &[&str] =
-    &["asset", "description", "type", "location", "metadata", "power_restore_policy"];
+    &["asset", "description", "type", "location", "metadata", "power_restore_policy", "boot_override"];
 
 /// How long powermgr may take to tell an end: its event is on the way before its next answer.
 pub(crate) const TOLD_WITHIN: Millis = Millis::from_secs(1);
@@ -114,6 +115,7 @@ pub(crate) struct Host {
     pub(crate) is_reading: bool,
     pub(crate) read_again: bool,
     pub(crate) read_at: Mono,
+    pub(crate) boot: Boot,
 }
 
 impl Host {
@@ -159,6 +161,7 @@ impl Host {
             is_reading: false,
             read_again: false,
             read_at: now,
+            boot: Boot::new(None, now),
         };
         for (op, by) in unreported {
             new.note_unreported(&op, &by, now);
@@ -334,6 +337,7 @@ impl Host {
             last_operation: running.or_else(|| self.last.clone()),
             stale: self.stale,
             chassis_name: self.chassis.clone(),
+            boot_override: self.boot.to_wire(settings.boot_override.as_ref()),
             ..v1::Host::default()
         }
     }

@@ -6,6 +6,7 @@
 //!  ManagementControllerService│ one per host,    │──► bucket `config`: what users set
 //!  event.host.> (powermgr) ──►│ records, chassis,│──► event.host.*.operation, event.chassis.*.state, event.bmc.*
 //!  states (GetState) ────────►│ controller       │──► OperatorService.Reset
+//!  a boot used its order ────►│ boot override    │──► the mailbox of each host's firmware
 //!  deadline ─────────────────►└──────────────────┘
 //! ```
 //!
@@ -28,10 +29,12 @@
     )
 )]
 
+mod boot;
 mod chassis;
 mod config;
 mod controller;
 mod host;
+mod mailbox;
 mod perform;
 mod request;
 mod shell;

@@ -17,7 +17,7 @@ use units::Millis;
 use crate::host::OpInfo;
 use crate::shell::{By, Completion, Daemon, Group, Update, Updated, Waiting};
 use crate::store::{BootRecord, ChassisRecord, ControllerRecord, Settings, Write};
-use crate::{chassis, controller, host, wire};
+use crate::{boot, chassis, controller, host, wire};
 
 /// How long a reset waits until it is stored that it is a planned one.
 const NOTED_WITHIN: std::time::Duration = std::time::Duration::from_secs(2);
@@ -89,17 +89,41 @@ impl Daemon {
             let (index, host) = self.find(&update.host_name)?;
             free(host.updating)?;
             let patch = update.host.unwrap_or_default();
-            let settings = patched(&host.settings, &patch, update.field_mask.clone(), host::WRITABLE)?;
-            Ok((index, settings, wire::paths(update.field_mask)))
+            let paths = wire::paths(update.field_mask.clone());
+            let touches_boot = boot::touched(&host.boot, &patch, &paths);
+            let mut from = host.settings.clone();
+            if touches_boot {
+                from.boot_override = Some(boot::base(from.boot_override));
+            }
+            let mut settings = patched(&from, &patch, update.field_mask, host::WRITABLE)?;
+            if touches_boot {
+                let condition = patch.boot_override.as_ref().map_or("", |sent| &sent.id);
+                let before = host.settings.boot_override.as_ref();
+                let patched = settings.boot_override.take();
+                settings.boot_override =
+                    Some(boot::chosen(&host.boot, &host.id, before, patched, condition)?);
+            }
+            Ok((index, settings, paths, touches_boot))
         };
         match prepare() {
-            Ok((index, settings, paths)) => {
+            Ok((index, settings, paths, touches_boot)) => {
                 let Some(host) = self.hosts.get_mut(index) else { return };
                 host.updating = true;
                 let (key, revision) = (host.settings_key(), host.settings_revision);
+                let (name, order) =
+                    (host.id.clone(), boot::order(&host.boot, &settings).filter(|_| touches_boot));
                 let new = Box::new(settings.clone());
                 let what = move |reply| Updated::Host { index, settings: new, paths, reply };
-                self.store_settings(reply, key, revision, settings, what);
+                let bucket = self.settings.clone();
+                self.spawn_update(reply, what, async move {
+                    let stored = bucket.commit(&key, &Settings(settings), revision).await;
+                    let revision = stored.map_err(StateError::of_change)?;
+                    // Who is answered may start the host at once.
+                    if let Some((path, order)) = order {
+                        boot::put(name, path, order).await;
+                    }
+                    Ok(revision)
+                });
             }
             Err(status) => self.outbox.answer(reply, Err(status)),
         }
@@ -460,6 +484,10 @@ impl Daemon {
                     self.tell_settings("host", id, &paths, &by);
                 }
                 self.finish(reply, result.map(|(_, answer)| answer));
+                self.look_at_mailbox(index);
+            }
+            Updated::BootUsed { index, settings, target } => {
+                self.taken_back(index, *settings, target, result)
             }
             Updated::Chassis { settings, paths, reply } => {
                 self.chassis.updating = false;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use board::Board;
+use boot_override::{Mailbox, Target};
+use hw::BootPath;
 use ipc::{Calls, EventItem, Events, Json, Outbox, Reply, Request, Status};
 use power::desired;
 use power::{OpId, Outcome};
@@ -17,6 +19,7 @@ use tokio::time::MissedTickBehavior;
 use units::{Lasting, Millis, Mono};
 
 use crate::Error;
+use crate::boot::Boot;
 use crate::chassis::Chassis;
 use crate::config::Config;
 use crate::controller::{self, Controller, Evidence, Start};
@@ -43,21 +46,31 @@ const CLOSE_WITHIN: std::time::Duration = std::time::Duration::from_millis(1_500
 pub async fn run(context: Context) -> Result<(), Error> {
     let config: Config = context.config()?;
     let board = context.board()?;
-    Box::pin(serve(context, config, &board)).await
+    let boot_paths = hw::boot_paths(&board, &context.run_dir, crate::NAME);
+    Box::pin(serve(context, config, &board, boot_paths)).await
 }
 
-/// Runs the daemon for this board until it is told to stop.
+/// Runs the daemon for this board until it is told to stop. `boot_paths`: how each host is told what to boot from, in the order of the board.
 ///
 /// # Errors
 ///
 /// As [`run`].
-pub async fn serve(context: Context, config: Config, board: &Board) -> Result<(), Error> {
+pub async fn serve(
+    context: Context,
+    config: Config,
+    board: &Board,
+    boot_paths: Vec<Option<BootPath>>,
+) -> Result<(), Error> {
     let (back, mut returned) = mpsc::unbounded_channel();
     let mut daemon = Box::pin(Daemon::start(&context, &config, board, back)).await?;
+    for (host, path) in daemon.hosts.iter_mut().zip(boot_paths) {
+        host.boot = Boot::new(path, context.clock.now());
+    }
     // Subscribed before the states are first read, so that nothing falls between the two.
     let mut heard = context.bus.subscribe_events("event.host.>").await?;
     let mut calls = context.bus.calls().await?;
     daemon.read_all_states();
+    daemon.look_at_mailboxes();
     context.ready();
     let in_order = daemon.run(&context, &mut calls, &mut heard, &mut returned).await;
     Box::pin(daemon.close(in_order)).await;
@@ -67,10 +80,21 @@ pub async fn serve(context: Context, config: Config, board: &Board) -> Result<()
 /// What a spawned task has finished with.
 #[derive(Debug)]
 pub(crate) enum Completion {
-    Applied { host: usize, op: OpId, call: u64, result: Box<Result<v1::PowerApplyResponse, Status>> },
+    Applied {
+        host: usize,
+        op: OpId,
+        call: u64,
+        result: Box<Result<v1::PowerApplyResponse, Status>>,
+    },
     StateRead(usize, Mono, Box<Result<v1::PowerGetStateResponse, Status>>),
     Written(Written),
     Updated(Box<Update>),
+    /// The boot mailbox of a host has answered; `was_put`: to an order put there.
+    Mailbox {
+        host: usize,
+        mailbox: Result<Mailbox, Box<hal::Error>>,
+        was_put: bool,
+    },
 }
 
 /// An update that is stored, or not; the call is answered with what is then true.
@@ -117,6 +141,12 @@ pub(crate) enum Updated {
     Identify {
         record: ChassisRecord,
         reply: Option<Reply<v1::ChangeChassisStateResponse>>,
+    },
+    /// A boot has used an override that was for one, from this.
+    BootUsed {
+        index: usize,
+        settings: Box<v1::Host>,
+        target: Target,
     },
     Locked {
         locked: bool,
@@ -263,7 +293,7 @@ pub(crate) struct Daemon {
     pub(crate) outbox: Outbox,
     sender: JoinHandle<()>,
     pub(crate) clock: Clock,
-    look_interval: Millis,
+    pub(crate) look_interval: Millis,
     /// What was done although the store did not take it.
     pub(crate) unstored: Lasting,
 }
@@ -469,6 +499,7 @@ impl Daemon {
 
     fn tick(&mut self) {
         let now = self.clock.now();
+        self.look_at_mailboxes();
         let clocks = self.clocks();
         self.controller.settle(&clocks);
         for index in 0..self.hosts.len() {
@@ -509,6 +540,8 @@ impl Daemon {
                 host.heard = Some(self.clock.now());
                 self.restarted(index, change.reboot_cause());
                 self.status(index, change.current_status());
+                // A boot may have begun by an order.
+                self.look_at_mailbox(index);
                 // It happened by itself, or powermgr has just started: powermgr knows what became of an operation.
                 if change.operation_id.is_empty() {
                     self.read_state(index);
@@ -575,6 +608,7 @@ impl Daemon {
                 }
             }
             Completion::Updated(update) => self.updated(*update),
+            Completion::Mailbox { host, mailbox, was_put } => self.mailbox_answered(host, mailbox, was_put),
         }
     }
 

@@ -1,161 +1,18 @@
 //! statemgr and powermgr on a bus, over a board in memory: what clients see while daemons are killed.
 
-use std::sync::Arc;
+mod support;
+
 use std::time::Duration;
 
-use busd::testing::{Bus, Lines};
+use busd::testing::Lines;
 use ipc::{CallContext, Client, Code, Principal, Status};
-use powermgr::testing::{TwinBoard, board};
 use schema::rpc::{chassis_service, host_service, management_controller_service as bmc};
 use schema::server::OperatorServiceCall;
 use schema::v1alpha1 as v1;
-use service::{Clock, Context, LocalContext, Notification, Notifier, Shutdown};
-use tokio::task::JoinHandle;
+use support::{Bench, on, quick};
 use tracing::Level;
 use twin::{Fault, Input};
 use units::Millis;
-
-struct Bench {
-    bus: Bus,
-    pins: TwinBoard,
-    client: Client,
-    powermgr: Option<JoinHandle<()>>,
-    statemgr: Option<JoinHandle<()>>,
-    boot_id: String,
-    run_dir: tempfile::TempDir,
-}
-
-fn local_context(
-    daemon: &str,
-    run_dir: &std::path::Path,
-) -> (LocalContext, tokio::sync::mpsc::UnboundedReceiver<Notification>) {
-    let (trigger, shutdown) = Shutdown::new();
-    // Nobody stops these in order; they are killed.
-    std::mem::forget(trigger);
-    let (notify, told) = Notifier::channel();
-    let local = LocalContext {
-        daemon: daemon.to_owned(),
-        clock: Clock::new(),
-        shutdown,
-        notify,
-        board: None,
-        state_dir: "/nonexistent".into(),
-        run_dir: run_dir.to_owned(),
-        heartbeat_every: std::time::Duration::from_secs(5),
-        settings: serde_json::Map::new(),
-    };
-    (local, told)
-}
-
-async fn ready(mut told: tokio::sync::mpsc::UnboundedReceiver<Notification>) {
-    while told.recv().await.expect("the daemon runs") != Notification::Ready {}
-}
-
-impl Bench {
-    async fn start(config: twin::Config) -> Self {
-        let bus = Bus::start().await;
-        for bucket in ["state", "config"] {
-            bus.create_bucket(bucket).await;
-        }
-        bus.client("operator").await.create_event_log().await.expect("an event log");
-        let client = bus.client("websrv").await;
-        let pins = TwinBoard::new(config);
-        let boot_id = "first".to_owned();
-        let run_dir = tempfile::tempdir().expect("a folder");
-        let mut bench = Self { bus, pins, client, powermgr: None, statemgr: None, boot_id, run_dir };
-        bench.start_powermgr().await;
-        bench.start_statemgr().await;
-        bench
-    }
-
-    async fn start_powermgr(&mut self) {
-        let (local, told) = local_context(powermgr::NAME, self.run_dir.path());
-        let context = Context { local, bus: self.bus.client(powermgr::NAME).await };
-        let pins = Arc::new(self.pins.clone());
-        self.powermgr = Some(tokio::spawn(async move {
-            powermgr::serve(context, powermgr::Config::default(), &board(), pins).await.expect("no error");
-        }));
-        ready(told).await;
-    }
-
-    async fn start_statemgr(&mut self) {
-        let (local, told) = local_context(statemgr::NAME, self.run_dir.path());
-        let context = Context { local, bus: self.bus.client(statemgr::NAME).await };
-        let config = statemgr::Config { boot_id: Some(self.boot_id.clone()), ..statemgr::Config::default() };
-        self.statemgr = Some(tokio::spawn(async move {
-            Box::pin(statemgr::serve(context, config, &board())).await.expect("no error");
-        }));
-        ready(told).await;
-    }
-
-    async fn kill_powermgr(&mut self) {
-        kill(self.powermgr.take()).await;
-    }
-
-    async fn kill_statemgr(&mut self) {
-        kill(self.statemgr.take()).await;
-    }
-
-    async fn change(&self, action: v1::HostAction) -> Result<v1::ChangeHostStateResponse, Status> {
-        let request = v1::ChangeHostStateRequest { host_name: "system".into(), action: action.into() };
-        let principal = Principal { username: "alice".into(), ..Principal::default() };
-        let context = CallContext::new().with_principal(principal).with_patience(Duration::from_secs(5));
-        self.client.call(host_service::CHANGE_HOST_STATE, &request, &context).await
-    }
-
-    async fn host(&self) -> v1::Host {
-        let request = v1::GetHostRequest { name: "system".into(), field_mask: None };
-        let context = CallContext::new().with_patience(Duration::from_secs(5));
-        let answer = self.client.call(host_service::GET_HOST, &request, &context).await.expect("an answer");
-        answer.host.expect("a host")
-    }
-
-    /// Polls until the host is as wanted: state has no other signal a client could wait for across restarts.
-    async fn until(&self, what: &str, wanted: impl Fn(&v1::Host) -> bool) -> v1::Host {
-        for _ in 0..1_500 {
-            let host = self.host().await;
-            if wanted(&host) {
-                return host;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        panic!("the host never was {what}: {:?}", self.host().await);
-    }
-
-    async fn until_status(&self, status: v1::HostStatus) -> v1::Host {
-        self.until(status.as_str_name(), |host| host.status() == status && !host.stale).await
-    }
-
-    async fn until_ended(&self, operation: &str) -> v1::HostOperation {
-        let ended = |host: &v1::Host| {
-            host.last_operation
-                .as_ref()
-                .is_some_and(|last| last.id == operation && last.result() != v1::OperationResult::Running)
-        };
-        self.until("through with it", ended).await.last_operation.expect("an operation")
-    }
-}
-
-async fn kill(task: Option<JoinHandle<()>>) {
-    let task = task.expect("it runs");
-    task.abort();
-    let _ = task.await;
-}
-
-fn quick() -> twin::Config {
-    twin::Config {
-        power_good_delay: Millis::new(50),
-        shutdown_time: Millis::new(100),
-        post_time: Millis::new(10),
-        boot_time: Millis::new(10),
-        hard_off_hold: Millis::new(500),
-        ..twin::Config::default()
-    }
-}
-
-fn on() -> twin::Config {
-    twin::Config { initially_on: true, ..quick() }
-}
 
 #[tokio::test]
 async fn a_host_is_switched_on_and_off_and_the_record_tells_who_and_why() {

@@ -31,6 +31,7 @@ mod buses;
 mod console;
 mod error;
 mod files;
+mod mailbox;
 mod pins;
 mod played;
 mod qemu;

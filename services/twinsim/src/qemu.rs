@@ -1,12 +1,14 @@
 //! A QEMU guest as the host: one process from power-good to power-off.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use board::Qemu;
+use boot_override::{Order as BootOrder, Target};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -19,6 +21,9 @@ use crate::error::Error;
 /// How long QEMU may take to call its monitor's socket. It does so before the guest runs.
 const MONITOR_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// The script that loads what an order names by a URI.
+const SCRIPT: &str = "boot.ipxe";
+
 /// What to tell the guest's task.
 #[derive(Debug)]
 pub(crate) enum Order {
@@ -30,6 +35,8 @@ pub(crate) enum Order {
     Nmi,
     /// Text to its serial port.
     Typed(Vec<u8>),
+    /// Whether the guest ends when it restarts itself: its firmware then has to be told what to boot from.
+    RebootEnds(bool),
     /// Cut its power.
     Kill,
 }
@@ -42,7 +49,10 @@ pub(crate) enum GuestEvent {
     /// Its process id.
     Started(u32),
     /// The process is gone, or never came.
-    Exited,
+    Exited {
+        /// The guest restarts itself.
+        rebooted: bool,
+    },
 }
 
 /// Where and how a host's guests run.
@@ -62,12 +72,25 @@ pub(crate) struct Running {
     pub(crate) generation: u64,
     /// The process, once it has started.
     pub(crate) pid: Option<u32>,
+    /// What it was told to boot from.
+    pub(crate) boots_by: Option<BootOrder>,
+    /// It ends when it restarts itself.
+    pub(crate) reboot_ends: bool,
 }
 
 impl Running {
     /// Gives an order; a guest that is gone needs none.
     pub(crate) fn order(&self, order: Order) {
         let _ = self.orders.send(order);
+    }
+
+    /// The mailbox of its firmware has an order for the next boot, or none: with one it must not restart itself unseen.
+    pub(crate) fn expect_order(&mut self, is_pending: bool) {
+        let ends = is_pending || self.boots_by.is_some();
+        if ends != self.reboot_ends {
+            self.reboot_ends = ends;
+            self.order(Order::RebootEnds(ends));
+        }
     }
 
     /// Waits until the process is gone.
@@ -91,7 +114,11 @@ impl Machine {
             let what = format!("the program {}", qemu.binary.display());
             return Err(Error::Guest { what, remedy: "install the package qemu-system-x86" });
         }
-        for file in [machine.kernel(), machine.initrd()] {
+        let needed = match &qemu.disk {
+            Some(disk) => vec![disk.clone()],
+            None => vec![machine.kernel(), machine.initrd()],
+        };
+        for file in needed {
             if !file.is_file() {
                 let what = file.display().to_string();
                 return Err(Error::Guest { what, remedy: "run `cargo xtask guest`" });
@@ -132,9 +159,9 @@ impl Machine {
         }
     }
 
-    /// QEMU's arguments. The q35 machine has the ACPI power button and PC firmware; the kernel is loaded directly, so no
-    /// boot disk is needed. Screen and input are on the VNC socket.
-    fn arguments(&self) -> Vec<OsString> {
+    /// QEMU's arguments. The q35 machine has the ACPI power button and PC firmware; without a disk the kernel is loaded directly. Screen and input are on
+    /// the VNC socket.
+    fn arguments(&self, order: Option<&BootOrder>) -> Vec<OsString> {
         let socket = |ending: &str| self.file(ending).into_os_string();
         let join = |parts: &[&std::ffi::OsStr]| parts.iter().copied().collect::<OsString>();
         let mut arguments: Vec<OsString> = [
@@ -152,8 +179,6 @@ impl Machine {
             "none",
             "-vga",
             "std",
-            "-nic",
-            "none",
             "-chardev",
             "stdio,id=serial,signal=off",
             "-serial",
@@ -169,23 +194,83 @@ impl Machine {
         arguments.extend(["-qmp".into(), join(&["unix:".as_ref(), &qmp, ",server=off".as_ref()])]);
         let vnc = socket("vnc");
         arguments.extend(["-vnc".into(), join(&["unix:".as_ref(), &vnc])]);
-        arguments.extend(["-kernel".into(), self.kernel().into_os_string()]);
-        arguments.extend(["-initrd".into(), self.initrd().into_os_string()]);
-        // On the screen and on the serial port, the latter for good. No reset after a panic: what stopped the guest is to be seen.
-        arguments.extend(["-append".into(), "console=tty0 console=ttyS0,115200 panic=0 quiet".into()]);
+        arguments.extend(self.boot_arguments(order));
         arguments
+    }
+
+    /// What the guest can boot from, and in which order its firmware tries that: what it was told first.
+    fn boot_arguments(&self, order: Option<&BootOrder>) -> Vec<OsString> {
+        let target = order.map_or(Target::None, |order| order.target);
+        let index = |of: &[Target], then: u8| if of.contains(&target) { 1 } else { then };
+        let mut arguments: Vec<OsString> = Vec::new();
+        let mut add = |name: &str, before: &str, file: Option<&OsStr>, after: &str| {
+            let file = file.map(escaped).unwrap_or_default();
+            let value = [OsStr::new(before), &file, OsStr::new(after)].into_iter().collect::<OsString>();
+            arguments.extend([OsString::from(name), value]);
+        };
+        match &self.qemu.disk {
+            Some(disk) => {
+                add("-drive", "if=none,id=disk,format=raw,file=", Some(disk.as_os_str()), "");
+                let index = index(&[Target::Hdd], 2);
+                add("-device", &format!("ide-hd,bus=ide.0,drive=disk,bootindex={index}"), None, "");
+            }
+            // The kernel would come before all else.
+            None if !matches!(target, Target::None | Target::Hdd) => {}
+            None => {
+                add("-kernel", "", Some(self.kernel().as_os_str()), "");
+                add("-initrd", "", Some(self.initrd().as_os_str()), "");
+                // On the screen and on the serial port, the latter for good. No reset after a panic: what stopped the guest is to be seen.
+                add("-append", "console=tty0 console=ttyS0,115200 panic=0 quiet", None, "");
+            }
+        }
+        if let Some(image) = &self.qemu.cdrom {
+            let drive = "if=none,id=cd,media=cdrom,readonly=on,format=raw,file=";
+            add("-drive", drive, Some(image.as_os_str()), "");
+            let index = index(&[Target::Cd], 3);
+            add("-device", &format!("ide-cd,bus=ide.1,drive=cd,bootindex={index}"), None, "");
+        }
+        match &self.qemu.tftp {
+            Some(served) => {
+                // What is to be loaded by HTTP is named in a script, which the network card's firmware loads by TFTP.
+                let by_uri =
+                    order.filter(|order| order.target == Target::UefiHttp && !order.argument.is_empty());
+                let (served, file) = match by_uri {
+                    Some(_) => (self.file("boot"), OsString::from(SCRIPT)),
+                    None => (served.clone(), self.qemu.boot_file.clone().into_os_string()),
+                };
+                let file: OsString = [OsStr::new(",bootfile="), &escaped(&file)].into_iter().collect();
+                add("-netdev", "user,id=net,tftp=", Some(served.as_os_str()), &file.to_string_lossy());
+                let index = index(&[Target::Pxe, Target::UefiHttp], 4);
+                add("-device", &format!("virtio-net-pci,netdev=net,bootindex={index}"), None, "");
+            }
+            None => add("-nic", "none", None, ""),
+        }
+        if order.is_some() {
+            add("-action", "reboot=shutdown", None, "");
+        }
+        arguments
+    }
+
+    /// Writes the script that loads what an order names by a URI.
+    fn write_script(&self, order: Option<&BootOrder>) -> io::Result<()> {
+        let Some(order) = order.filter(|order| order.target == Target::UefiHttp) else { return Ok(()) };
+        let folder = self.file("boot");
+        std::fs::create_dir_all(&folder)?;
+        std::fs::write(folder.join(SCRIPT), format!("#!ipxe\ndhcp\nchain {}\n", order.argument))
     }
 
     /// Starts a guest once `before` is gone. What it does arrives as `wrap(generation, event)`.
     pub(crate) fn start<E: Send + 'static>(
         &self,
         before: Option<JoinHandle<()>>,
+        boots_by: Option<BootOrder>,
         generation: u64,
         events: mpsc::Sender<E>,
         wrap: impl Fn(u64, GuestEvent) -> E + Send + Sync + 'static,
     ) -> Running {
         let (orders, received) = mpsc::unbounded_channel();
         let machine = self.clone();
+        let order = boots_by.clone();
         let task = tokio::spawn(async move {
             if let Some(before) = before
                 && let Err(error) = before.await
@@ -193,25 +278,32 @@ impl Machine {
                 tracing::error!(%error, "QEMU guest task failed");
             }
             let teller = Teller { events, generation, wrap };
-            match machine.play(received, &teller).await {
-                Ok(status) => tracing::info!(host = %machine.host, %status, "guest ended"),
+            let mut rebooted = false;
+            match machine.play(order.as_ref(), received, &teller).await {
+                Ok((status, reboots)) => {
+                    rebooted = reboots;
+                    tracing::info!(host = %machine.host, %status, rebooted, "guest ended");
+                }
                 Err(error) => {
                     tracing::error!(host = %machine.host, %error, "guest failed");
                     let text = format!("\r\n[twin: the guest failed: {error}]\r\n");
                     teller.tell(GuestEvent::Serial(text.into())).await;
                 }
             }
-            teller.tell(GuestEvent::Exited).await;
+            teller.tell(GuestEvent::Exited { rebooted }).await;
         });
-        Running { orders, task, generation, pid: None }
+        let reboot_ends = boots_by.is_some();
+        Running { orders, task, generation, pid: None, boots_by, reboot_ends }
     }
 
-    /// One guest's life.
+    /// One guest's life: how its process ended, and whether because the guest restarts itself.
     async fn play<E: Send, W: Fn(u64, GuestEvent) -> E + Send + Sync>(
         &self,
+        order: Option<&BootOrder>,
         mut orders: mpsc::UnboundedReceiver<Order>,
         teller: &Teller<E, W>,
-    ) -> io::Result<ExitStatus> {
+    ) -> io::Result<(ExitStatus, bool)> {
+        self.write_script(order)?;
         let socket = self.file("qmp");
         for stale in [&socket, &self.file("vnc"), &self.file("pid")] {
             match std::fs::remove_file(stale) {
@@ -222,7 +314,7 @@ impl Machine {
         // QEMU calls us and not we it: when it has called, the monitor is there, with no polling for a socket.
         let listener = UnixListener::bind(&socket)?;
         let mut child = Command::new(&self.qemu.binary)
-            .args(self.arguments())
+            .args(self.arguments(order))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -240,11 +332,12 @@ impl Machine {
                 while let Ok(Some(line)) = complaints.next_line().await {
                     tracing::error!(host = %self.host, "qemu: {line}");
                 }
-                return status;
+                return status.map(|status| (status, false));
             }
         };
         let mut buffer = vec![0; 4096];
         let (mut has_serial, mut has_complaints, mut has_monitor) = (true, true, true);
+        let mut rebooted = false;
         loop {
             tokio::select! {
                 order = orders.recv() => match order {
@@ -256,8 +349,12 @@ impl Machine {
                             tracing::debug!(%error, "the guest does not listen to its serial port");
                         }
                     }
+                    Some(Order::RebootEnds(ends)) => {
+                        let action = if ends { "shutdown" } else { "reset" };
+                        monitor.execute_with("set-action", &json!({ "reboot": action })).await;
+                    }
                     // No order will come any more, or this one: power is gone.
-                    Some(Order::Kill) | None => return cut(&mut child).await,
+                    Some(Order::Kill) | None => return cut(&mut child).await.map(|status| (status, false)),
                 },
                 count = serial_out.read(&mut buffer), if has_serial => match count {
                     Ok(count) if count > 0 => {
@@ -270,10 +367,19 @@ impl Machine {
                     _ => has_complaints = false,
                 },
                 line = monitor.next_line(), if has_monitor => match line {
-                    Ok(Some(line)) => tracing::debug!(host = %self.host, "qmp: {line}"),
+                    Ok(Some(line)) => {
+                        tracing::debug!(host = %self.host, "qmp: {line}");
+                        rebooted |= is_reboot(&line);
+                    }
                     _ => has_monitor = false,
                 },
-                status = child.wait(), if !has_serial => return status,
+                status = child.wait(), if !has_serial => {
+                    // What it said last says why.
+                    while let (true, Ok(Some(line))) = (has_monitor, monitor.next_line().await) {
+                        rebooted |= is_reboot(&line);
+                    }
+                    return status.map(|status| (status, rebooted));
+                }
             }
         }
     }
@@ -328,12 +434,29 @@ impl Monitor {
     }
 
     async fn execute(&mut self, command: &str) {
-        let mut line = json!({ "execute": command }).to_string();
+        self.execute_with(command, &json!({})).await;
+    }
+
+    async fn execute_with(&mut self, command: &str, arguments: &Value) {
+        let mut line = json!({ "execute": command, "arguments": arguments }).to_string();
         line.push('\n');
         if let Err(error) = self.to.write_all(line.as_bytes()).await {
             tracing::warn!(%error, command, "cannot connect to QEMU monitor");
         }
     }
+}
+
+/// Whether the monitor says that the machine ends because the guest restarts itself.
+fn is_reboot(line: &str) -> bool {
+    let event: Value = serde_json::from_str(line).unwrap_or_default();
+    let text = |pointer| event.pointer(pointer).and_then(Value::as_str);
+    text("/event") == Some("SHUTDOWN") && text("/data/reason") == Some("guest-reset")
+}
+
+/// A file's name within an option, where a comma stands for itself only when there are two.
+fn escaped(name: &OsStr) -> OsString {
+    let doubled = |byte: &u8| std::iter::repeat_n(*byte, if *byte == b',' { 2 } else { 1 });
+    OsString::from_vec(name.as_bytes().iter().flat_map(doubled).collect())
 }
 
 /// Whether the program exists, in `PATH` when its name has no slash.

@@ -4,7 +4,9 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use hal_sim::wire::{BusKey, ControlRequest, FromTwin, I2cTransfer, LineRequest, ToTwin, VERSION};
+use hal_sim::wire::{
+    BusKey, ControlRequest, FromTwin, I2cTransfer, LineRequest, MailboxRequest, ToTwin, VERSION,
+};
 use hal_sim::{read_frame, write_frame};
 use tokio::io::BufReader;
 use tokio::net::{UnixListener, UnixStream};
@@ -29,6 +31,7 @@ pub(crate) enum ClientEvent {
     Came { owner: String, to: mpsc::Sender<FromTwin> },
     Line { id: u64, request: LineRequest },
     I2c { id: u64, bus: BusKey, transfers: Vec<I2cTransfer> },
+    Mailbox { id: u64, host: String, request: MailboxRequest },
     Control { id: u64, request: ControlRequest },
     Went,
 }
@@ -53,7 +56,7 @@ impl Listener {
             _ => {}
         }
         let listener = UnixListener::bind(path).map_err(failed)?;
-        // The lines are for powermgr, and the buses for sensormon, which may be other users of the folder's group; the strings of the host are for who started it.
+        // The lines are for powermgr, the buses for sensormon, the mailboxes for statemgr, which may be other users of the folder's group; the strings of the host are for who started it.
         let mode = if matches!(side, Side::Lines) { 0o660 } else { 0o600 };
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
         Ok(Self { listener, path: path.to_owned(), side })
@@ -129,6 +132,9 @@ async fn converse<E>(
                 }
                 (Some(ToTwin::I2c { id, bus, transfers }), Side::Lines) => {
                     send(ClientEvent::I2c { id, bus, transfers }).await?;
+                }
+                (Some(ToTwin::Mailbox { id, host, request }), Side::Lines) => {
+                    send(ClientEvent::Mailbox { id, host, request }).await?;
                 }
                 (Some(ToTwin::Control { id, request }), Side::Control) => {
                     send(ClientEvent::Control { id, request }).await?;

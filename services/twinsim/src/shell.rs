@@ -16,6 +16,7 @@ use twin::{GuestAction, Login};
 
 use crate::console::Console;
 use crate::error::Error;
+use crate::mailbox;
 use crate::pins::ConnectionId;
 use crate::qemu::{GuestEvent, Machine, Order, Running};
 use crate::server::{ClientEvent, Listener, Side, serve_client};
@@ -133,6 +134,7 @@ struct Seat {
 struct Twin {
     world: World,
     tree: Tree,
+    run_dir: PathBuf,
     seats: Vec<Seat>,
     clients: HashMap<ConnectionId, mpsc::Sender<FromTwin>>,
     followers: Vec<ConnectionId>,
@@ -159,13 +161,15 @@ pub async fn serve(
     let lines = Listener::bind(&config.run_dir.join(hal_sim::SOCKET), Side::Lines).await?;
     let control = Listener::bind(&config.run_dir.join(hal_sim::CONTROL_SOCKET), Side::Control).await?;
     let seats = seats(&config.board, &sim, &config.run_dir, &events)?;
-    let world = World::new(&config.board, &sim, hal_sim::monotonic());
+    let mut world = World::new(&config.board, &sim, hal_sim::monotonic());
+    world.restore(|host| mailbox::kept(&config.run_dir, host));
     let tree = Tree::make(&config.board, sim.seed, &config.run_dir)?;
     let mut sensors = tokio::time::interval(crate::sysfs::STEP);
     sensors.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut twin = Twin {
         world,
         tree,
+        run_dir: config.run_dir.clone(),
         seats,
         clients: HashMap::new(),
         followers: Vec::new(),
@@ -288,6 +292,11 @@ impl Twin {
                     effects.insert(0, Effect::Send(connection, FromTwin::Reply { id, outcome }));
                 }
             }
+            ClientEvent::Mailbox { id, host, request } => {
+                let outcome = self.world.mailbox(&host, request, effects);
+                // Kept first: what is answered lasts.
+                effects.push(Effect::Send(connection, FromTwin::Reply { id, outcome }));
+            }
             ClientEvent::Control { id, request } => {
                 let about = match &request {
                     ControlRequest::Status { host } => self.world.index(host),
@@ -338,11 +347,15 @@ impl Twin {
                     guest.pid = Some(pid);
                 }
             }
-            GuestEvent::Exited => {
+            GuestEvent::Exited { rebooted } => {
                 // A guest that was killed is no longer current; its end is no news.
                 if current.is_some() {
                     seat.leaving = seat.guest.take().map(Running::into_task);
-                    self.world.guest_halted(host, now, effects);
+                    if rebooted {
+                        self.world.guest_rebooted(host, now, effects);
+                    } else {
+                        self.world.guest_halted(host, now, effects);
+                    }
                 }
             }
         }
@@ -361,12 +374,33 @@ impl Twin {
                     seat.console.write(text.into());
                 }
             }
+            Effect::Keep { host } => {
+                if let Some((id, mailbox)) = self.world.mailbox_of(host) {
+                    mailbox::keep(&self.run_dir, id, mailbox);
+                    let is_pending = mailbox.pending().is_some();
+                    if let Some(guest) = self.seats.get_mut(host).and_then(|seat| seat.guest.as_mut()) {
+                        guest.expect_order(is_pending);
+                    }
+                }
+            }
             Effect::Guest { host, action } => {
                 let events = self.events.clone();
+                let boots_by = self.world.boot_order(host).cloned();
                 let Some(seat) = self.seats.get_mut(host) else { return };
                 let order = match action {
-                    GuestAction::Start => return seat.start(host, events),
+                    GuestAction::Start => return seat.start(host, boots_by, events),
                     GuestAction::PowerButton => Order::PowerButton,
+                    // Firmware that is told what to boot from, or was, begins in a new process: QEMU takes that at its start.
+                    GuestAction::Reset
+                        if boots_by.is_some()
+                            || seat.guest.as_ref().is_none_or(|guest| guest.reboot_ends) =>
+                    {
+                        if let Some(guest) = seat.guest.take() {
+                            guest.order(Order::Kill);
+                            seat.leaving = Some(guest.into_task());
+                        }
+                        return seat.start(host, boots_by, events);
+                    }
                     GuestAction::Reset => Order::Reset,
                     GuestAction::Nmi => Order::Nmi,
                     GuestAction::Kill => Order::Kill,
@@ -431,12 +465,12 @@ impl Seat {
         }
     }
 
-    fn start(&mut self, host: usize, events: mpsc::Sender<Event>) {
+    fn start(&mut self, host: usize, boots_by: Option<boot_override::Order>, events: mpsc::Sender<Event>) {
         let Some(machine) = &self.machine else { return };
         self.generation += 1;
         let before = self.leaving.take();
         let wrap = move |generation, event| Event::Guest { host, generation, event };
-        self.guest = Some(machine.start(before, self.generation, events, wrap));
+        self.guest = Some(machine.start(before, boots_by, self.generation, events, wrap));
     }
 }
 

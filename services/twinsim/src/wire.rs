@@ -39,6 +39,7 @@ pub(crate) fn status(host: &twin::Host, external: bool) -> HostStatus {
         Os::Post { .. } => "post",
         Os::Booting { .. } => "booting",
         Os::Running => "running",
+        Os::Setup => "setup",
         Os::ShuttingDown { .. } => "shutting-down",
     };
     HostStatus {
@@ -51,6 +52,7 @@ pub(crate) fn status(host: &twin::Host, external: bool) -> HostStatus {
         resets: host.resets(),
         nmis: host.nmis(),
         guest_pid: None,
+        boot_order: host.boot_order().cloned().map(Box::new),
     }
 }
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use board::{Board, Input as Measured, LedWire, Power, Sim, SimHost};
-use hal_sim::wire::{ControlRequest, FromTwin, LineRequest, Outcome, TraceEntry};
+use boot_override::{Mailbox, Order};
+use hal_sim::wire::{ControlRequest, FromTwin, LineRequest, MailboxRequest, Outcome, TraceEntry};
 use twin::{Config, Guest, GuestAction, Host, Input, Output, Role};
 use units::{Millis, Mono};
 
@@ -21,6 +22,8 @@ pub(crate) enum Effect {
     Serial { host: usize, text: &'static str },
     /// To do with a guest.
     Guest { host: usize, action: GuestAction },
+    /// What is in a mailbox has changed: it is to be kept, before anything is done or answered that comes of it.
+    Keep { host: usize },
 }
 
 #[derive(Debug)]
@@ -125,6 +128,36 @@ impl World {
         Outcome::Done
     }
 
+    /// A request on the mailbox of a host's firmware.
+    pub(crate) fn mailbox(&mut self, host: &str, request: MailboxRequest, out: &mut Vec<Effect>) -> Outcome {
+        let Some(index) = self.index(host) else { return Outcome::NoHost };
+        let Some(player) = self.players.get_mut(index) else { return Outcome::NoHost };
+        if let MailboxRequest::Put { order } = request {
+            player.model.put_order(order);
+            out.push(Effect::Keep { host: index });
+        }
+        Outcome::Mailbox(Box::new(player.model.mailbox().clone()))
+    }
+
+    /// What is in the mailbox of a host's firmware.
+    pub(crate) fn mailbox_of(&self, host: usize) -> Option<(&str, &Mailbox)> {
+        self.players.get(host).map(|player| (player.id.as_str(), player.model.mailbox()))
+    }
+
+    /// The mailboxes of the hosts' firmware are as an earlier twin kept them.
+    pub(crate) fn restore(&mut self, kept: impl Fn(&str) -> Option<Mailbox>) {
+        for player in &mut self.players {
+            if let Some(mailbox) = kept(&player.id) {
+                player.model.restore_mailbox(mailbox);
+            }
+        }
+    }
+
+    /// The order by which a host's boot was begun.
+    pub(crate) fn boot_order(&self, host: usize) -> Option<&Order> {
+        self.players.get(host)?.model.boot_order()
+    }
+
     /// Whether a host has power.
     pub(crate) fn is_on(&self, host: usize) -> bool {
         self.players.get(host).is_some_and(|player| player.model.power_good())
@@ -145,6 +178,11 @@ impl World {
     /// A host's guest has stopped by itself.
     pub(crate) fn guest_halted(&mut self, host: usize, now: Duration, out: &mut Vec<Effect>) {
         self.input(host, Input::GuestHalted, now, out);
+    }
+
+    /// A host's guest has ended as it restarts itself.
+    pub(crate) fn guest_rebooted(&mut self, host: usize, now: Duration, out: &mut Vec<Effect>) {
+        self.input(host, Input::OsReboot, now, out);
     }
 
     /// A client is gone.
@@ -188,6 +226,7 @@ impl World {
             match output {
                 Output::Serial(text) => out.push(Effect::Serial { host: index, text }),
                 Output::Guest(action) => out.push(Effect::Guest { host: index, action }),
+                Output::Mailbox => out.push(Effect::Keep { host: index }),
                 Output::PowerGood(_) | Output::ButtonIn(..) => {}
             }
         }

@@ -1,6 +1,7 @@
 //! The resources. Each file says where its values come from; this is the list of them.
 
 mod accounts;
+mod boot_override;
 mod chassis;
 mod events;
 mod fans;

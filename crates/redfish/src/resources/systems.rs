@@ -11,7 +11,7 @@ use crate::resource::{
 use crate::world::{Call, Need, World};
 use crate::{Fault, Message};
 
-use super::{chassis, name, said};
+use super::{boot_override, chassis, name, said};
 
 pub(super) static COLLECTION: Resource = Resource::new(
     "Systems",
@@ -24,15 +24,19 @@ pub(super) static COLLECTION: Resource = Resource::new(
 );
 
 pub(super) static SYSTEM: Resource = Resource {
-    nulls: &["PowerState"],
+    nulls: &["PowerState", boot_override::NULLS[0], boot_override::NULLS[1], boot_override::NULLS[2]],
     patch: Some(Patch {
         properties: &[
             Property { path: "AssetTag", kind: Kind::Text(63), nullable: true },
             Property::new("LocationIndicatorActive", Kind::Bool),
             Property::new("IndicatorLED", Kind::Enum(&["Lit", "Blinking", "Off"])),
             Property::new("PowerRestorePolicy", Kind::Enum(&["AlwaysOn", "AlwaysOff", "LastState"])),
-            Property::new("Boot/BootSourceOverrideTarget", Kind::Enum(&["None"])),
-            Property::new("Boot/BootSourceOverrideEnabled", Kind::Enum(&["Disabled"])),
+            boot_override::TARGET_PROPERTY,
+            boot_override::ENABLED_PROPERTY,
+            boot_override::MODE_PROPERTY,
+            boot_override::HTTP_BOOT_URI_PROPERTY,
+            boot_override::UEFI_TARGET_PROPERTY,
+            boot_override::BOOT_NEXT_PROPERTY,
         ],
         apply,
         changes: &[Need::Hosts, Need::Chassis, Need::Assets],
@@ -109,13 +113,7 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
         "LastResetTime": host.last_reboot.and_then(|last| last.last_reboot_time).map(|at| at.to_string()),
         "LocationIndicatorActive": identify,
         "IndicatorLED": identify.map(|on| if on { "Lit" } else { "Off" }),
-        // No way leads to the host's firmware yet, so nothing can be overridden: that is what this says.
-        "Boot": {
-            "BootSourceOverrideEnabled": "Disabled",
-            "BootSourceOverrideEnabled@Redfish.AllowableValues": ["Disabled"],
-            "BootSourceOverrideTarget": "None",
-            "BootSourceOverrideTarget@Redfish.AllowableValues": ["None"],
-        },
+        "Boot": boot_override::show(host),
         "ProcessorSummary": {
             "Count": (!processors.is_empty()).then_some(processors.len()),
             "Model": processor.map(|info| info.product_name.as_str()),
@@ -202,6 +200,7 @@ fn apply(world: &World, names: Names<'_>, given: &Given) -> Vec<Change> {
         };
         changes.push(Change::of("PowerRestorePolicy", Ok(Call::new(host_service::UPDATE_HOST, &request))));
     }
+    changes.extend(boot_override::changes(host, id, given));
     changes
 }
 

@@ -218,6 +218,12 @@ impl Bench {
                 ..Default::default()
             }),
             chassis_name: "chassis".into(),
+            boot_override: Some(v1::BootOverride {
+                target: v1::BootTarget::None.into(),
+                enabled: v1::BootOverrideEnabled::Disabled.into(),
+                supported_targets: (1..=10).collect(),
+                ..v1::BootOverride::default()
+            }),
             ..v1::Host::default()
         };
         self.say("rpc.HostService.ListHosts", &v1::ListHostsResponse { hosts: vec![host] });

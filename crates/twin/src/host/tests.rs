@@ -216,3 +216,45 @@ fn an_nmi_reaches_only_a_running_host() {
     bench.input(Input::Nmi(true)).wait(200).input(Input::Nmi(false));
     assert_eq!(bench.host.nmis(), 1);
 }
+
+fn order(id: &str, target: Target, once: bool) -> Option<Order> {
+    Some(Order {
+        id: id.to_owned(),
+        target,
+        once,
+        mode: boot_override::Mode::Firmware,
+        argument: String::new(),
+    })
+}
+
+#[test]
+fn a_boot_notes_its_order_before_power_good_tells_of_it() {
+    let mut bench = Bench::off();
+    bench.host.put_order(order("a", Target::Usb, true));
+    bench.press(200).wait(400);
+    let at = |wanted: Output| bench.out.iter().position(|output| *output == wanted);
+    assert!(at(Output::Mailbox) < at(Output::PowerGood(true)) && at(Output::Mailbox).is_some());
+    assert!(bench.host.mailbox().has_used("a"));
+    bench.wait(3_000);
+    assert!(bench.console().contains("Booting from USB stick"), "{}", bench.console());
+    // It is for one boot, and gone with the power.
+    bench.input(Input::OsReboot).wait(3_000);
+    assert_eq!(bench.host.boot_order(), None);
+    bench.host.put_order(order("b", Target::Hdd, false));
+    for _ in 0..2 {
+        bench.input(Input::OsReboot).wait(3_000);
+        assert_eq!(bench.host.boot_order(), order("b", Target::Hdd, false).as_ref());
+    }
+    bench.input(Input::Fault(Fault::PowerLoss)).wait(1_000);
+    assert_eq!(bench.host.boot_order(), None);
+}
+
+#[test]
+fn in_set_up_nothing_boots_and_the_firmware_heeds_the_power_button() {
+    let mut bench = Bench::on();
+    bench.host.put_order(order("a", Target::BiosSetup, true));
+    bench.input(Input::ResetButton(true)).wait(500).input(Input::ResetButton(false)).wait(60_000);
+    assert_eq!(bench.host.os(), Os::Setup);
+    bench.press(200).wait(100);
+    assert_eq!((bench.host.supply(), bench.host.acpi_events()), (Supply::Off, 0));
+}

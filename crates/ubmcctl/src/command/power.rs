@@ -12,6 +12,7 @@ use schema::v1alpha1::{
 
 use super::Session;
 use super::event::follow;
+use crate::boot_override::{self, BootOverrideCommand};
 use crate::cli::{ChassisCommand, ChassisPower, EventFilter, HostCommand, Power, RestorePolicy, Switch};
 use crate::client::Client;
 use crate::failure::Failure;
@@ -29,9 +30,13 @@ pub(crate) async fn host(session: Session, command: HostCommand, output: Output)
     if let HostCommand::Set { description: None, restore_policy: None, .. } = &command {
         return Err(Failure::Usage("nothing to change: give --description or --restore-policy".into()));
     }
+    if let HostCommand::BootOverride(command) = &command {
+        command.check()?;
+    }
     let client = match command {
         HostCommand::List
         | HostCommand::Get { .. }
+        | HostCommand::BootOverride(BootOverrideCommand::Show { .. })
         | HostCommand::Wait { .. }
         | HostCommand::Watch { .. } => session.client().await?,
         _ => session.changing().await?,
@@ -79,6 +84,7 @@ pub(crate) async fn host(session: Session, command: HostCommand, output: Output)
             let reply = client.call(host_service::UPDATE_HOST, &request).await?;
             output.card(&reply, || host_card(&reply.host.clone().unwrap_or_default()))
         }
+        HostCommand::BootOverride(command) => boot_override::run(&client, command, output).await,
         HostCommand::Wait { name, awaited, within } => {
             wait_host(&client, &name, awaited, within, output).await
         }
@@ -162,6 +168,7 @@ fn host_card(host: &Host) -> Card {
             enum_word(host.power_restore_policy().as_str_name(), "POWER_RESTORE_POLICY_"),
         );
     }
+    card.line("Boot override", host.boot_override.as_ref().map(boot_override::words).unwrap_or_default());
     card.line("Power-on time", span(host.power_on_time.as_ref()))
         .line("Description", host.description.clone().unwrap_or_default())
         .line("Chassis", host.chassis_name.clone());

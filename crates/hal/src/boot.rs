@@ -1,0 +1,29 @@
+//! Where a host's firmware is told what to boot from.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use boot_override::{Mailbox, Order};
+
+use crate::Error;
+
+/// The mailbox of a host's firmware.
+///
+/// An implementer owes:
+/// - what is put there is there until it is taken away, whatever becomes of the process that put it;
+/// - a boot that uses an order has noted so in [`Mailbox::used`] before it does anything by it, and the note outlasts the order;
+/// - no call holds the caller's loop, whatever the hardware does.
+#[async_trait]
+pub trait BootMailbox: Send + Sync + fmt::Debug {
+    /// What is in it now.
+    ///
+    /// # Errors
+    /// The host's side does not answer.
+    async fn look(&self) -> Result<Mailbox, Error>;
+
+    /// Puts an order there in place of what is there, or takes it away; what is in it then. A note stays.
+    ///
+    /// # Errors
+    /// The host's side does not answer: whether the order is there is not known then.
+    async fn put(&self, order: Option<Order>) -> Result<Mailbox, Error>;
+}

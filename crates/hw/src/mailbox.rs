@@ -1,0 +1,46 @@
+//! How hosts are told what to boot from.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use board::{Board, HalKind, SimHost};
+use boot_override::Target;
+use hal::BootMailbox;
+use hal_sim::SimMailbox;
+
+/// The way to a host's firmware.
+#[derive(Debug, Clone)]
+pub struct BootPath {
+    /// Where orders are put.
+    pub mailbox: Arc<dyn BootMailbox>,
+    /// What the host can be told to boot from.
+    pub targets: Vec<Target>,
+}
+
+/// What a guest's firmware can be made to boot from, with what it has.
+fn guest_targets(qemu: &board::Qemu) -> Vec<Target> {
+    let mut targets = vec![Target::None, Target::Hdd];
+    targets.extend(qemu.cdrom.as_ref().map(|_| Target::Cd));
+    if qemu.tftp.is_some() {
+        targets.extend([Target::Pxe, Target::UefiHttp]);
+    }
+    targets
+}
+
+/// How each host of this board is told, in their order; `None` for one whose board names no way. `owner` is the daemon that puts orders there.
+#[must_use]
+pub fn boot_paths(board: &Board, run_dir: &Path, owner: &str) -> Vec<Option<BootPath>> {
+    let Some(sim) = board.sim.as_ref().filter(|_| board.hal == HalKind::Sim) else {
+        return board.hosts.iter().map(|_| None).collect();
+    };
+    let targets = match sim.host {
+        SimHost::Scripted => Target::ALL.to_vec(),
+        SimHost::Qemu => guest_targets(&sim.qemu),
+    };
+    let socket = run_dir.join(hal_sim::SOCKET);
+    let path = |host: &board::Host| BootPath {
+        mailbox: Arc::new(SimMailbox::new(&socket, host.id.as_str(), owner)),
+        targets: targets.clone(),
+    };
+    board.hosts.iter().map(|host| Some(path(host))).collect()
+}

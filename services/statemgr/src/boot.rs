@@ -1,0 +1,233 @@
+//! The boot override of a host: what users set, and what is done so that its firmware knows.
+//!
+//! What is to be done follows from the stored setting and the mailbox alone (`boot_override::next`). It is looked at when either may have changed and
+//! now and then, so whatever was missed or left undone by a daemon that died is done then.
+
+use hw::BootPath;
+use ipc::{Code, Status};
+use schema::v1alpha1 as v1;
+use units::Mono;
+
+use boot_override::{Enabled, Mailbox, Mode, Order, Refusal, Setting, Target};
+
+use crate::wire;
+
+/// The field of a host.
+const FIELD: &str = "boot_override";
+
+/// How a host is told what to boot from, and what is known of that.
+#[derive(Debug)]
+pub(crate) struct Boot {
+    pub(crate) path: Option<BootPath>,
+    /// The note of the last boot that used an override, and when that was seen.
+    pub(crate) last_use: Option<v1::BootOverrideUse>,
+    /// A call of the mailbox is under way; something changed since it was begun.
+    pub(crate) busy: bool,
+    pub(crate) again: bool,
+    /// The mailbox does not answer.
+    pub(crate) away: bool,
+    /// When it is looked at next if nothing happens before.
+    pub(crate) look_at: Mono,
+}
+
+impl Boot {
+    pub(crate) fn new(path: Option<BootPath>, now: Mono) -> Self {
+        Self { path, last_use: None, busy: false, again: false, away: false, look_at: now }
+    }
+
+    /// The override as clients see it: absent when nothing brings it to the host.
+    pub(crate) fn to_wire(&self, stored: Option<&v1::BootOverride>) -> Option<v1::BootOverride> {
+        let path = self.path.as_ref()?;
+        let setting = stored.map(setting).unwrap_or_default();
+        let last_use = self.last_use.clone().or_else(|| stored.and_then(|stored| stored.last_use.clone()));
+        Some(v1::BootOverride {
+            supported_targets: path.targets.iter().map(|target| to_target(*target).into()).collect(),
+            last_use,
+            ..to_stored(setting)
+        })
+    }
+
+    /// The mailbox was looked at: a note that is new is what is shown as the last use.
+    pub(crate) fn note(
+        &mut self,
+        stored: Option<&v1::BootOverride>,
+        mailbox: &Mailbox,
+        at: std::time::SystemTime,
+    ) {
+        let Some(used) = &mailbox.used else { return };
+        let known = self.last_use.as_ref().or_else(|| stored.and_then(|stored| stored.last_use.as_ref()));
+        if known.is_none_or(|known| known.id != used.id) {
+            self.last_use = Some(v1::BootOverrideUse {
+                id: used.id.clone(),
+                target: to_target(used.target).into(),
+                used_at: Some(at.into()),
+            });
+        }
+    }
+}
+
+/// Whether an update is about the override.
+pub(crate) fn touched(boot: &Boot, patch: &v1::Host, paths: &[String]) -> bool {
+    let is_whole = |path: &String| path == "*";
+    let names =
+        |path: &String| path.strip_prefix(FIELD).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    let is_sent = patch.boot_override.is_some();
+    // "All" clears what is not sent, where there is something.
+    let all = if boot.path.is_some() { is_sent || paths.iter().any(is_whole) } else { is_sent };
+    paths.iter().any(names) || (all && (paths.is_empty() || paths.iter().any(is_whole)))
+}
+
+/// The override to patch: what is stored, or that there is none.
+pub(crate) fn base(stored: Option<v1::BootOverride>) -> v1::BootOverride {
+    stored.unwrap_or_else(|| to_stored(Setting::default()))
+}
+
+/// The override after an update that touches it. `before`: what is stored; `patched`: with what the client sent; `condition`: the id it sent.
+///
+/// # Errors
+///
+/// Why it is refused; nothing has changed then.
+pub(crate) fn chosen(
+    boot: &Boot,
+    host: &str,
+    before: Option<&v1::BootOverride>,
+    patched: Option<v1::BootOverride>,
+    condition: &str,
+) -> Result<v1::BootOverride, Status> {
+    let Some(path) = &boot.path else {
+        let text = format!("boot_override: nothing tells host {host} what to boot from");
+        return Err(Status::unimplemented(text).with_reason("NOT_SUPPORTED"));
+    };
+    // Cleared as a whole: nothing is overridden.
+    let patched = base(patched);
+    for (name, is_given) in [("target", patched.target != 0), ("enabled", patched.enabled != 0)] {
+        if !is_given {
+            return Err(Status::invalid_argument(format!("boot_override.{name}: has to be given")));
+        }
+    }
+    let stored = before.map(setting).unwrap_or_default();
+    let fresh = wire::new_op().to_string();
+    let made = stored.choose(setting(&patched), condition, &path.targets, fresh).map_err(|refusal| {
+        let text = format!("boot_override.{refusal}");
+        match refusal {
+            Refusal::Changed => Status::new(Code::Aborted, text).with_reason("BOOT_OVERRIDE_CHANGED"),
+            Refusal::NotSupported(_) => Status::invalid_argument(text).with_reason("NOT_SUPPORTED"),
+            _ => Status::invalid_argument(text),
+        }
+    })?;
+    let last_use = before.and_then(|before| before.last_use.clone());
+    Ok(v1::BootOverride { last_use, ..to_stored(made) })
+}
+
+/// Puts an order into the mailbox of a host, for an update that is answered then. A mailbox that does not answer gets it later.
+pub(crate) async fn put(host: String, path: BootPath, order: Option<Order>) {
+    if let Err(error) = path.mailbox.put(order).await {
+        tracing::warn!(host, error = %service::ErrorChain(&error), "host not told its boot override yet");
+    }
+}
+
+/// What is put into the mailbox for these settings, and the way there.
+pub(crate) fn order(boot: &Boot, settings: &v1::Host) -> Option<(BootPath, Option<Order>)> {
+    let path = boot.path.clone()?;
+    Some((path, settings.boot_override.as_ref().and_then(|stored| setting(stored).order())))
+}
+
+pub(crate) fn setting(stored: &v1::BootOverride) -> Setting {
+    Setting {
+        id: stored.id.clone(),
+        target: target(stored.target()),
+        enabled: match stored.enabled() {
+            v1::BootOverrideEnabled::Once => Enabled::Once,
+            v1::BootOverrideEnabled::Continuous => Enabled::Continuous,
+            v1::BootOverrideEnabled::Disabled | v1::BootOverrideEnabled::Unspecified => Enabled::Disabled,
+        },
+        mode: match stored.mode() {
+            v1::BootMode::Uefi => Mode::Uefi,
+            v1::BootMode::Legacy => Mode::Legacy,
+            v1::BootMode::Unspecified => Mode::Firmware,
+        },
+        http_boot_uri: stored.http_boot_uri.clone(),
+        uefi_target: stored.uefi_target.clone(),
+        boot_next: stored.boot_next.clone(),
+    }
+}
+
+pub(crate) fn to_stored(setting: Setting) -> v1::BootOverride {
+    let enabled = match setting.enabled {
+        Enabled::Disabled => v1::BootOverrideEnabled::Disabled,
+        Enabled::Once => v1::BootOverrideEnabled::Once,
+        Enabled::Continuous => v1::BootOverrideEnabled::Continuous,
+    };
+    let mode = match setting.mode {
+        Mode::Firmware => v1::BootMode::Unspecified,
+        Mode::Uefi => v1::BootMode::Uefi,
+        Mode::Legacy => v1::BootMode::Legacy,
+    };
+    v1::BootOverride {
+        target: to_target(setting.target).into(),
+        enabled: enabled.into(),
+        mode: mode.into(),
+        http_boot_uri: setting.http_boot_uri,
+        uefi_target: setting.uefi_target,
+        boot_next: setting.boot_next,
+        id: setting.id,
+        supported_targets: Vec::new(),
+        last_use: None,
+    }
+}
+
+fn target(target: v1::BootTarget) -> Target {
+    match target {
+        v1::BootTarget::Unspecified | v1::BootTarget::None => Target::None,
+        v1::BootTarget::Pxe => Target::Pxe,
+        v1::BootTarget::Hdd => Target::Hdd,
+        v1::BootTarget::Cd => Target::Cd,
+        v1::BootTarget::Usb => Target::Usb,
+        v1::BootTarget::BiosSetup => Target::BiosSetup,
+        v1::BootTarget::Diags => Target::Diags,
+        v1::BootTarget::UefiHttp => Target::UefiHttp,
+        v1::BootTarget::UefiTarget => Target::UefiTarget,
+        v1::BootTarget::UefiBootNext => Target::UefiBootNext,
+    }
+}
+
+fn to_target(target: Target) -> v1::BootTarget {
+    match target {
+        Target::None => v1::BootTarget::None,
+        Target::Pxe => v1::BootTarget::Pxe,
+        Target::Hdd => v1::BootTarget::Hdd,
+        Target::Cd => v1::BootTarget::Cd,
+        Target::Usb => v1::BootTarget::Usb,
+        Target::BiosSetup => v1::BootTarget::BiosSetup,
+        Target::Diags => v1::BootTarget::Diags,
+        Target::UefiHttp => v1::BootTarget::UefiHttp,
+        Target::UefiTarget => v1::BootTarget::UefiTarget,
+        Target::UefiBootNext => v1::BootTarget::UefiBootNext,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_survives_being_stored() {
+        for kind in Target::ALL {
+            for enabled in [Enabled::Disabled, Enabled::Once, Enabled::Continuous] {
+                for mode in [Mode::Firmware, Mode::Uefi, Mode::Legacy] {
+                    let made = Setting {
+                        id: "i".into(),
+                        target: kind,
+                        enabled,
+                        mode,
+                        http_boot_uri: "http://a".into(),
+                        uefi_target: "p".into(),
+                        boot_next: "Boot0001".into(),
+                    };
+                    assert_eq!(setting(&to_stored(made.clone())), made);
+                }
+            }
+        }
+        assert_eq!(setting(&v1::BootOverride::default()), Setting::default(), "as an older release left it");
+    }
+}
