@@ -1,9 +1,11 @@
 //! The resources. Each file says where its values come from; this is the list of them.
 
 mod accounts;
+mod certificates;
 mod chassis;
 mod events;
 mod fans;
+mod interfaces;
 mod inventory;
 mod log;
 mod managers;
@@ -53,6 +55,10 @@ pub static ALL: &[&Resource] = &[
     &managers::COLLECTION,
     &managers::MANAGER,
     &protocol::RESOURCE,
+    &certificates::COLLECTION,
+    &certificates::CERTIFICATE,
+    &interfaces::COLLECTION,
+    &interfaces::INTERFACE,
     &log::SERVICES,
     &log::SERVICE,
     &log::ENTRIES,
@@ -65,6 +71,8 @@ pub static ALL: &[&Resource] = &[
     &accounts::ACCOUNT,
     &accounts::ROLES,
     &accounts::ROLE,
+    &certificates::SERVICE,
+    &certificates::LOCATIONS,
     &events::SERVICE,
     &events::COLLECTION,
     &events::DESTINATION,
