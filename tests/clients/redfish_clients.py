@@ -30,12 +30,10 @@ MEANT = re.compile(r"^(IndicatorLED|Thermal|Power) |/(Thermal|Power) |^Messages/
 
 # What OCP's profiles ask for that is not known, and so not shown, or not there yet (docs/roadmap.md).
 PROFILES_OPEN = {
-    "Certificate",
-    "CertificateService",
+    # The machine it is put to has no netmgr, as its network is that of the computer it runs on.
     "EthernetInterface",
     "EthernetInterfaceCollection",
     "EthernetInterfaces",
-    "HTTPS/Certificates",
     # Of a manager's console: that of a system has no such property in DMTF's schema.
     "SerialConsole/ConnectTypesSupported",
     "Temperatures/PhysicalContext",

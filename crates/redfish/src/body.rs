@@ -195,7 +195,7 @@ impl Wrong {
 /// A value as a message repeats it: never a secret.
 pub(crate) fn repeated(property: &Property, value: &Value) -> String {
     match (property.kind, value) {
-        (Kind::Secret(_), _) => "******".to_owned(),
+        (Kind::Secret(_) | Kind::Pem(_), _) => "******".to_owned(),
         (_, Value::String(text)) => text.clone(),
         (_, other) => other.to_string(),
     }
@@ -220,6 +220,14 @@ fn fit(property: &Property, value: &Value) -> Result<(), Wrong> {
                 Err(Wrong::Long(most))
             } else if text.contains(char::is_control) {
                 Err(Wrong::Format)
+            } else {
+                Ok(())
+            }
+        }
+        // It has lines; whether it is PEM its owner says.
+        (Kind::Pem(most), Value::String(text)) => {
+            if text.chars().count() > most {
+                Err(Wrong::Long(most))
             } else {
                 Ok(())
             }

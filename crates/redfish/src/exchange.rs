@@ -159,7 +159,17 @@ impl Exchange {
     /// Whether the body, or the answer, may hold a secret.
     #[must_use]
     pub fn is_secret(&self) -> bool {
-        matches!(self.route.target, Target::Resource(resource) if ["Session", "SessionCollection", "ManagerAccount", "ManagerAccountCollection"].contains(&resource.type_name()))
+        match self.route.target {
+            Target::Resource(resource) => {
+                ["Session", "SessionCollection", "ManagerAccount", "ManagerAccountCollection"]
+                    .contains(&resource.type_name())
+            }
+            Target::Action(_, action) => {
+                let mut kinds = action.parameters.iter().map(|parameter| parameter.property.kind);
+                kinds.any(|kind| matches!(kind, Kind::Secret(_) | Kind::Pem(_)))
+            }
+            _ => false,
+        }
     }
 
     /// What a need came to.
@@ -696,6 +706,15 @@ impl Exchange {
     }
 
     fn succeeded(&mut self, bytes: &[u8]) -> Step {
+        if let Target::Action(resource, action) = self.route.target
+            && let Some(answers) = resource.answers
+        {
+            return Step::Done(match answers(action.name, bytes) {
+                Ok(Some(value)) => Answer::json(200, value),
+                Ok(None) => Answer::empty(204),
+                Err(fault) => self.refusal(&fault),
+            });
+        }
         let create = match self.route.target {
             Target::Resource(resource) if self.method == Method::Post => resource.create.as_ref(),
             _ => None,
@@ -790,7 +809,7 @@ fn action_info(action: &Action, uri: &str, id: &str) -> Value {
             let (kind, values) = match parameter.property.kind {
                 Kind::Bool => ("Boolean", None),
                 Kind::Integer(..) => ("Number", None),
-                Kind::Text(_) | Kind::Secret(_) => ("String", None),
+                Kind::Text(_) | Kind::Secret(_) | Kind::Pem(_) => ("String", None),
                 Kind::Enum(values) => ("String", Some(values)),
                 Kind::Texts(_) => ("StringArray", None),
                 Kind::Link => ("Object", None),

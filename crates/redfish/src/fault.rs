@@ -2,7 +2,7 @@
 
 use schema::Code;
 
-use crate::message::{Message, base};
+use crate::message::{CERTIFICATE_REFUSED, Message, base};
 use crate::pointer::Pointer;
 
 /// A refusal.
@@ -68,6 +68,8 @@ impl Fault {
             ("PASSWORD_CHANGE_REQUIRED", ..) => {
                 base::PASSWORD_CHANGE_REQUIRED.with(&["/redfish/v1/AccountService/Accounts"])
             }
+            ("CERTIFICATE_REFUSED", ..) => CERTIFICATE_REFUSED.with(&[&self.message]),
+            ("CERTIFICATE_CONFIGURED", ..) => base::OPERATION_NOT_ALLOWED.plain(),
             ("HOST_OFF", ..) => base::RESOURCE_IN_STANDBY.plain(),
             ("TRANSITION_IN_PROGRESS" | "MAINTENANCE" | "UPDATE_IN_PROGRESS", ..) => {
                 base::RESOURCE_IN_USE.plain()

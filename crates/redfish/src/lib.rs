@@ -56,8 +56,8 @@ pub use pointer::Pointer;
 pub use privilege::{Asker, Entity, Method, Privileges, entity};
 pub use query::{Expand, Follow, LEVELS_MAX, Query, QueryError};
 pub use resource::{
-    Action, Change, Create, Deed, Delete, Given, Kind, Made, Names, Parameter, Patch, Property, Resource,
-    Show,
+    Action, Answers, Change, Create, Deed, Delete, Given, Kind, Made, Names, Parameter, Patch, Property,
+    Resource, Show,
 };
 pub use route::Route;
 pub use select::{Select, SelectError};

@@ -137,6 +137,15 @@ impl Message {
     }
 }
 
+/// What is wrong with a certificate that was given.
+pub(crate) static CERTIFICATE_REFUSED: Template = Template {
+    id: "UBmc.1.0.CertificateRefused",
+    severity: Severity::Warning,
+    text: "The certificate was refused: %1.",
+    resolution: "Send a certificate that is valid now and of the key of the last request, with the chain of its issuers.",
+    args: 1,
+};
+
 /// The body of an answer that is an error (DSP0266 §8.6).
 pub(crate) fn error_body(messages: &[Message]) -> Value {
     let general = base::GENERAL_ERROR.plain();

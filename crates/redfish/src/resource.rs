@@ -34,7 +34,12 @@ pub struct Resource {
     pub delete: Option<Delete>,
     /// What can be done with it.
     pub actions: &'static [Action],
+    /// What an action of this name answers, of what the owner answered; `None` as nearly all: that it is done.
+    pub answers: Option<Answers>,
 }
+
+/// What an action answers.
+pub type Answers = fn(&str, &[u8]) -> Result<Option<Value>, Fault>;
 
 /// Names out of the path of a request, in their order.
 pub type Names<'n> = &'n [String];
@@ -70,6 +75,7 @@ impl Resource {
             create: None,
             delete: None,
             actions: &[],
+            answers: None,
         }
     }
 
@@ -103,6 +109,8 @@ pub enum Kind {
     Text(usize),
     /// A text that is not to be repeated, of at most so many characters.
     Secret(usize),
+    /// PEM of at most so many characters, which may hold a key and so is not to be repeated.
+    Pem(usize),
     /// One of these.
     Enum(&'static [&'static str]),
     /// A list of at most so many texts.

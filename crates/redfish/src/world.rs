@@ -5,9 +5,9 @@ use std::fmt;
 
 use prost::Message as _;
 use schema::rpc::{
-    asset_service, chassis_service, console_service, event_service, host_service, led_service,
-    management_controller_service, role_service, sensor_service, session_service, system_service,
-    thermal_service, user_service,
+    asset_service, certificate_service, chassis_service, console_service, event_service, host_service,
+    led_service, management_controller_service, network_service, role_service, sensor_service,
+    session_service, system_service, thermal_service, user_service,
 };
 use schema::v1alpha1 as v1;
 use schema::{Code, Method, MethodInfo};
@@ -135,12 +135,27 @@ needs! {
         thermal_service::LIST_THERMAL_ZONES,
         &v1::ListThermalZonesRequest::default(),
     );
+    /// The controller's own network.
+    Network network: v1::ListNetworkInterfacesResponse = |_asker| Call::new(
+        network_service::LIST_NETWORK_INTERFACES,
+        &v1::ListNetworkInterfacesRequest::default(),
+    );
+    /// The certificate of HTTPS.
+    Certificate certificate: v1::GetCertificateResponse = |_asker| Call::new(
+        certificate_service::GET_CERTIFICATE,
+        &v1::GetCertificateRequest::default(),
+    );
     /// The lights.
     Leds leds: v1::ListLedsResponse = |_asker| Call::new(led_service::LIST_LEDS, &v1::ListLedsRequest::default());
     /// The parts.
     Assets assets: v1::ListAssetsResponse = |_asker| Call::new(asset_service::LIST_ASSETS, &v1::ListAssetsRequest::default());
     /// The roles.
     Roles roles: v1::ListRolesResponse = |_asker| Call::new(role_service::LIST_ROLES, &v1::ListRolesRequest::default());
+    /// What passwords and logins are held to.
+    Policy policy: v1::GetAccountPolicyResponse = |_asker| Call::new(
+        user_service::GET_ACCOUNT_POLICY,
+        &v1::GetAccountPolicyRequest::default(),
+    );
     /// All accounts; only for who manages them.
     Users users: v1::ListUsersResponse = |_asker| Call::new(user_service::LIST_USERS, &v1::ListUsersRequest::default());
     /// The caller's own account.

@@ -99,7 +99,7 @@ fn misfits(property: &Property) -> Vec<(Value, &'static str)> {
                 (json!(from - 1), "PropertyValueOutOfRange"),
             ]);
         }
-        Kind::Text(most) | Kind::Secret(most) => {
+        Kind::Text(most) | Kind::Secret(most) | Kind::Pem(most) => {
             all.extend([(json!(1), TYPE), (json!(true), TYPE)]);
             all.push((json!("x".repeat(most + 1)), "StringValueTooLong"));
             all.push((json!("a\u{7}b"), "PropertyValueFormatError"));

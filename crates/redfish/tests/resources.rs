@@ -73,6 +73,54 @@ fn a_machine_is_shown_as_its_daemons_say() {
 }
 
 #[test]
+fn interfaces_are_shown_as_the_network_s_daemon_says_and_not_at_all_without_it() {
+    let mut bench = Bench::new();
+    let all = "/redfish/v1/Managers/bmc/EthernetInterfaces";
+    let eth0 = bench.shown(&format!("{all}/eth0"));
+    for (place, expected) in [
+        ("/MACAddress", json!("02:00:00:00:00:01")),
+        ("/PermanentMACAddress", json!("02:00:00:00:00:09")),
+        ("/LinkStatus", json!("LinkUp")),
+        ("/InterfaceEnabled", json!(true)),
+        ("/SpeedMbps", json!(1000)),
+        ("/MTUSize", json!(1500)),
+        ("/VLAN", json!({"VLANEnable": true, "VLANId": 7})),
+        ("/HostName", json!("bmc")),
+        ("/FQDN", json!("bmc.rack.example")),
+        (
+            "/IPv4Addresses/0",
+            json!({"Address": "192.0.2.5", "SubnetMask": "255.255.255.0", "AddressOrigin": "DHCP", "Gateway": "192.0.2.1"}),
+        ),
+        ("/IPv4StaticAddresses/0/SubnetMask", json!("255.255.255.252")),
+        ("/IPv6Addresses/0", json!({"Address": "2001:db8::5", "PrefixLength": 64, "AddressOrigin": "SLAAC"})),
+        ("/IPv6Addresses/1/AddressOrigin", json!("LinkLocal")),
+        ("/IPv6DefaultGateway", json!("2001:db8::1")),
+        ("/NameServers", json!(["192.0.2.53", "192.0.2.54"])),
+        ("/StaticNameServers", json!(["192.0.2.53"])),
+        ("/DHCPv6/OperatingMode", json!("Enabled")),
+    ] {
+        assert_eq!(eth0.pointer(place), Some(&expected), "{place}");
+    }
+    assert_eq!(eth0["IPv4Addresses"].as_array().unwrap().len(), 2, "what is no address is not shown");
+    let eth1 = bench.shown(&format!("{all}/eth1"));
+    assert_eq!(eth1["Status"], json!({"State": "Absent"}));
+    assert!(eth1.get("LinkStatus").is_none() && eth1.get("MACAddress").is_none());
+    let answer = bench.send(Method::Patch, &format!("{all}/eth0"), &json!({"HostName": "x"}));
+    assert_eq!((answer.status, said(&answer).as_str()), (405, "OperationNotAllowed"));
+    let protocol = bench.shown("/redfish/v1/Managers/bmc/NetworkProtocol");
+    assert_eq!(protocol["FQDN"], "bmc.rack.example");
+    let ntp = json!({"ProtocolEnabled": true, "Port": 123, "NTPServers": ["192.0.2.123"]});
+    assert_eq!(protocol["NTP"], ntp);
+
+    let away = Fault::new(Code::Unavailable, "netmgr does not answer");
+    bench.refuse("rpc.NetworkService.ListNetworkInterfaces", away);
+    assert!(bench.shown("/redfish/v1/Managers/bmc").get("EthernetInterfaces").is_none());
+    let protocol = bench.shown("/redfish/v1/Managers/bmc/NetworkProtocol");
+    assert_eq!((protocol.get("NTP"), &protocol["FQDN"]), (None, &json!("bmc.example")));
+    assert_eq!(bench.get(all).status, 503);
+}
+
+#[test]
 fn a_value_that_is_not_good_is_null_and_what_is_not_known_is_left_out() {
     let mut bench = Bench::new();
     let sensor = bench.shown("/redfish/v1/Chassis/chassis/Sensors/dimm0_temp");
@@ -95,6 +143,26 @@ fn a_value_that_is_not_good_is_null_and_what_is_not_known_is_left_out() {
     let system = bench.shown("/redfish/v1/Systems/system");
     assert!(system.get("SerialNumber").is_none() && system.get("BiosVersion").is_none());
     assert_eq!(system["PowerState"], "On");
+}
+
+#[test]
+fn what_passwords_and_logins_are_held_to_is_shown_as_far_as_it_is_known() {
+    let mut bench = Bench::new();
+    let service = bench.shown("/redfish/v1/AccountService");
+    for (name, value) in [
+        ("MinPasswordLength", 8),
+        ("MaxPasswordLength", 128),
+        ("PasswordExpirationDays", 90),
+        ("AccountLockoutThreshold", 5),
+        ("AccountLockoutDuration", 900),
+        ("AccountLockoutCounterResetAfter", 900),
+    ] {
+        assert_eq!(service[name], value, "{name}");
+    }
+    let away = Fault::new(Code::Unavailable, "usermgr does not answer");
+    bench.refuse("rpc.UserService.GetAccountPolicy", away);
+    let service = bench.shown("/redfish/v1/AccountService");
+    assert!(service.get("AccountLockoutThreshold").is_none() && service["ServiceEnabled"] == true);
 }
 
 #[test]

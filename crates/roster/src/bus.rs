@@ -36,6 +36,10 @@ pub fn permissions(daemon: Daemon) -> Permissions {
         publish.extend(subject.rsplit_once('.').map(|(service, _)| ipc::ping_subject(service)));
         publish.push(subject);
     }
+    if daemon == Daemon::Websrv {
+        // Clients ask it for its own as for others': over the bus, through the gate.
+        publish.extend(services_of(daemon).map(|service| format!("rpc.{service}.>")));
+    }
     publish.push(ipc::sync_subject(row.name));
     publish.extend(row.events.iter().map(|domain| format!("event.{domain}.>")));
     publish.extend(row.tells.iter().map(|what| format!("reading.{what}")));

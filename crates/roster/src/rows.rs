@@ -219,18 +219,19 @@ roster! {
             .union(CapabilitySet::SYS_TIME),
         devices: &["rtc"],
         replaces: &[("resolv_conf", "/run/netmgr/resolv.conf")],
-        // Whom to ask for the address of a time server.
-        reads: &["/etc", "/run", HOST_NAME],
+        // Whom to ask for the address of a time server; how fast a link is.
+        reads: &["/etc", "/run", "/sys/class/net", "/sys/devices", HOST_NAME],
         writes: &["/proc/sys/net"],
         reach: Reach::Names,
         system_calls: Groups::NETWORK.union(Groups::DATAGRAMS).union(Groups::CLOCK),
         ..Row::daemon("netmgr", "Keep the controller's own network and time", 5)
     };
-    /// The gateway has no state of its own and publishes nothing.
+    /// The gateway's only state is its certificate, and it publishes only what becomes of that.
     Websrv = Row {
         pages: &["websrv"],
-        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv],
-        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Operator],
+        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Netmgr],
+        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Operator, Daemon::Netmgr],
+        events: &["certificate"],
         follows: &["*"],
         streams: &[Stream::Events],
         speaks: true,
@@ -262,8 +263,8 @@ roster! {
     Fleet = Row {
         pages: &["fleet"],
         when: When::Configured,
-        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv],
-        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Operator],
+        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Netmgr, Daemon::Websrv],
+        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Operator, Daemon::Netmgr, Daemon::Websrv],
         events: &["fleet"],
         streams: &[Stream::Events],
         files: &["nats.ca_file", "nats.password_file", "nats.credentials_file", "nats.nkey_file"],

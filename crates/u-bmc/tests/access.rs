@@ -1,6 +1,7 @@
 //! Who may call what, over every method and path the descriptors know: no list that could lack one.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use http::Method;
@@ -248,6 +249,31 @@ async fn a_first_boot_password_opens_nothing_but_its_own_change() -> Result {
         suite.client(Credential::Basic("admin".into(), password)).get("/api/v1alpha1/hosts").await?.status,
         401
     );
+    suite.stop().await
+}
+
+/// Over the real bus, by the confined daemon.
+#[tokio::test]
+async fn a_certificate_that_is_set_outlives_websrv() -> Result {
+    const PATH: &str = "/api/v1alpha1/certificate";
+    let suite = Suite::builder(U_BMC).start().await?;
+    let key = rcgen::KeyPair::generate()?;
+    let certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()])?.self_signed(&key)?;
+    let body = json!({ "pem": certificate.pem() + &key.serialize_pem() });
+    let reply = suite.admin().post(PATH, &body).await?;
+    ensure!(reply.status == 200, "{}", reply.text());
+    let set = reply.json()?["certificate"]["fingerprint"].clone();
+    suite.kill_daemon("websrv")?;
+    let installed = || async {
+        let Ok(reply) = suite.admin().get(PATH).await else { return Ok(false) };
+        Ok(reply.json().is_ok_and(|shown| {
+            let one = &shown["certificate"];
+            one["source"] == "CERTIFICATE_SOURCE_INSTALLED" && one["fingerprint"] == set
+        }))
+    };
+    testkit::eventually("websrv serves it again", Duration::from_secs(30), installed).await?;
+    let events = suite.admin().get("/api/v1alpha1/events?domain=certificate").await?.text();
+    ensure!(events.contains("replaced by admin"), "{events}");
     suite.stop().await
 }
 

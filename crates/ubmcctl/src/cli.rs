@@ -1,9 +1,15 @@
 //! The command line.
 
+mod controller;
+mod led;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use controller::{CertificateCommand, Curve, NetworkCommand};
+pub(crate) use led::{LedCommand, Lit};
 
 use crate::client::Fingerprint;
 use crate::failure::EXIT_CODES;
@@ -89,6 +95,12 @@ pub(crate) enum Command {
     /// The management controller itself
     #[command(subcommand)]
     Bmc(BmcCommand),
+    /// The certificate of HTTPS
+    #[command(subcommand)]
+    Certificate(CertificateCommand),
+    /// The controller's own network
+    #[command(subcommand)]
+    Network(NetworkCommand),
     /// Accounts
     #[command(subcommand)]
     User(UserCommand),
@@ -375,32 +387,6 @@ pub(crate) enum ChassisCommand {
     },
 }
 
-/// What an LED shall show.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Lit {
-    On,
-    Off,
-    /// Half a second lit, half a second dark
-    Blink,
-    /// Twice as fast
-    Fast,
-    /// What the board's rules say
-    Auto,
-}
-
-impl Lit {
-    pub(crate) fn state(self) -> schema::v1alpha1::LedState {
-        use schema::v1alpha1::LedState;
-        match self {
-            Self::On => LedState::On,
-            Self::Off => LedState::Off,
-            Self::Blink => LedState::Blink,
-            Self::Fast => LedState::FastBlink,
-            Self::Auto => LedState::Unspecified,
-        }
-    }
-}
-
 /// Looks at a console, or at what is known of them.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -444,40 +430,6 @@ pub(crate) enum ConsoleCommand {
         /// No older ones than this
         #[arg(long, value_name = "SPAN", value_parser = parse_span)]
         since: Option<Duration>,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum LedCommand {
-    /// All LEDs, and why each shows what it does
-    List,
-    /// One LED
-    Get {
-        /// Which
-        name: String,
-    },
-    /// Set one by hand, where the board allows it
-    Set {
-        /// Which
-        name: String,
-        /// What it shall show
-        #[arg(value_enum)]
-        state: Lit,
-        /// How bright, in percent of what it can
-        #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(1..=100))]
-        brightness: Option<u32>,
-        /// For so long, at most 7 days; without this until `auto`
-        #[arg(long = "for", value_name = "SPAN", value_parser = parse_timeout)]
-        lasts: Option<Duration>,
-    },
-    /// Light all of them for a while
-    Test {
-        /// For so long, at most 4 minutes
-        #[arg(long = "for", value_name = "SPAN", default_value = "10s", value_parser = parse_timeout)]
-        lasts: Option<Duration>,
-        /// End it
-        #[arg(long)]
-        stop: bool,
     },
 }
 
@@ -551,6 +503,8 @@ pub(crate) struct Account {
 pub(crate) enum UserCommand {
     /// All accounts
     List,
+    /// What passwords and logins are held to
+    Policy,
     /// One account
     Get {
         /// Name or id; your own when not given

@@ -59,7 +59,7 @@ pub(crate) fn parameter(selector: u8, local: Option<IpAddr>, interfaces: &[v1::N
             vec![match origin {
                 v1::AddressOrigin::Static => 1,
                 v1::AddressOrigin::Dhcp => 2,
-                v1::AddressOrigin::Unspecified => 0,
+                _ => 0,
             }]
         }),
         MAC_ADDRESS => interface.map(|one| one.mac_address.clone()).filter(|mac| mac.len() == 6),
@@ -96,6 +96,7 @@ mod tests {
             mac_address: vec![2, 0, 0, 0, 0, u8::try_from(name.len()).unwrap()],
             addresses: addresses.iter().map(address).collect(),
             gateways: gateways.iter().map(|gateway| (*gateway).to_owned()).collect(),
+            ..v1::NetworkInterface::default()
         }
     }
 

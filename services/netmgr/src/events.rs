@@ -4,9 +4,12 @@ use std::net::IpAddr;
 use std::time::SystemTime;
 
 use ipc::EventBuilder;
-use schema::v1alpha1::{AddressOrigin, Event, EventSeverity, InterfaceAddress, NetworkInterface};
+use schema::v1alpha1::{
+    AddressOrigin, Event, EventSeverity, InterfaceAddress, NetworkInterface, NetworkInterfaceState,
+};
 
-use crate::iface::Iface;
+use crate::config::{Ipv4, Ipv6};
+use crate::iface::{Iface, is_link_local};
 use crate::sync::Sync;
 
 /// An event `event.network.<component>.<what>`.
@@ -57,12 +60,25 @@ fn is_leased(iface: &Iface, address: IpAddr) -> bool {
 
 /// An interface as other daemons are told of it: what the kernel has of it, and where that comes from.
 pub(crate) fn interface(iface: &Iface) -> NetworkInterface {
+    let (config, link) = (iface.config(), iface.seen.link);
+    let hardware = link.map(|link| link.hardware).unwrap_or_default();
+    let state = match link {
+        None => NetworkInterfaceState::Absent,
+        Some(link) if !link.up => NetworkInterfaceState::Off,
+        Some(link) if link.carrier => NetworkInterfaceState::Up,
+        Some(_) => NetworkInterfaceState::NoLink,
+    };
     let usable = iface.seen.addresses.iter().filter(|address| !address.tentative && !address.duplicate);
     let addresses = usable.map(|address| {
         let origin = if is_leased(iface, address.net.addr()) {
             AddressOrigin::Dhcp
         } else if iface.owned.addresses.contains(&address.net) {
             AddressOrigin::Static
+        } else if is_link_local(address.net.addr()) {
+            AddressOrigin::LinkLocal
+        } else if address.net.addr().is_ipv6() && config.ipv6 == Ipv6::Auto && address.valid_s.is_some() {
+            // What routers advertise ends some time; what a person sets does not.
+            AddressOrigin::Router
         } else {
             AddressOrigin::Unspecified
         };
@@ -71,9 +87,20 @@ pub(crate) fn interface(iface: &Iface) -> NetworkInterface {
     let to_all = iface.seen.routes.iter().filter(|route| route.to.prefix_len() == 0);
     NetworkInterface {
         name: iface.name.clone(),
-        mac_address: iface.seen.link.and_then(|link| link.mac).map(Vec::from).unwrap_or_default(),
+        mac_address: iface.mac().map(Vec::from).unwrap_or_default(),
         addresses: addresses.collect(),
         gateways: to_all.filter_map(|route| route.via).map(|via| via.to_string()).collect(),
+        state: state.into(),
+        permanent_mac_address: hardware.permanent_mac.map(Vec::from).unwrap_or_default(),
+        mtu: link.map_or(0, |link| link.mtu),
+        speed_mbps: hardware.speed,
+        full_duplex: hardware.full_duplex,
+        vlan_id: hardware.vlan.map(u32::from),
+        dhcp4: config.ipv4 == Ipv4::Dhcp,
+        dhcp6: config.ipv6 == Ipv6::Dhcp,
+        router_advertisements: config.ipv6 == Ipv6::Auto,
+        name_servers: iface.dns().map(|server| server.to_string()).collect(),
+        static_name_servers: config.dns.iter().map(IpAddr::to_string).collect(),
     }
 }
 
@@ -81,7 +108,7 @@ pub(crate) fn interface(iface: &Iface) -> NetworkInterface {
 mod tests {
     use super::*;
     use crate::config::Interface;
-    use crate::iface::{Address, Link, Observed};
+    use crate::iface::{Address, Hardware, Link, Observed};
     use crate::route::Route;
     use units::Mono;
 
@@ -97,6 +124,12 @@ mod tests {
             carrier: true,
             mtu: 1500,
             more_by_dhcp: false,
+            hardware: Hardware {
+                permanent_mac: Some([2, 0, 0, 0, 0, 9]),
+                vlan: Some(7),
+                speed: Some(1000),
+                full_duplex: Some(true),
+            },
         };
         let address = |text: &str| Address {
             net: text.parse().unwrap(),
@@ -104,27 +137,34 @@ mod tests {
             duplicate: false,
             valid_s: None,
         };
-        let addresses = vec![address("fe80::1/64"), address("192.0.2.5/24")];
+        let advertised = Address { valid_s: Some(86_400), ..address("2001:db8::9/64") };
+        let addresses = vec![address("fe80::1/64"), address("192.0.2.5/24"), advertised];
         let seen = Observed {
             link: Some(link),
             addresses,
             routes: vec![Route::default_by("192.0.2.1".parse().unwrap())],
         };
         iface.observe(Mono::ZERO, seen, &mut Vec::new());
-        assert_eq!(status(std::iter::once(&iface), &sync), "eth0 192.0.2.5/24");
+        assert_eq!(status(std::iter::once(&iface), &sync), "eth0 192.0.2.5/24, 2001:db8::9/64");
         iface.owned.addresses.insert("192.0.2.5/24".parse().unwrap());
         let told = interface(&iface);
         let address = |address: &str, origin: AddressOrigin| InterfaceAddress {
             address: address.to_owned(),
             origin: origin.into(),
         };
-        let (link_local, fixed) = (
-            address("fe80::1/64", AddressOrigin::Unspecified),
-            address("192.0.2.5/24", AddressOrigin::Static),
-        );
-        assert_eq!(told.addresses, [link_local, fixed]);
+        let (link_local, fixed) =
+            (address("fe80::1/64", AddressOrigin::LinkLocal), address("192.0.2.5/24", AddressOrigin::Static));
+        let advertised = address("2001:db8::9/64", AddressOrigin::Router);
+        assert_eq!(told.addresses, [link_local, fixed, advertised]);
         assert_eq!((told.name.as_str(), &told.mac_address[..]), ("eth0", &[2, 0, 0, 0, 0, 1][..]));
         assert_eq!(told.gateways, ["192.0.2.1"]);
+        assert_eq!((told.state(), told.mtu), (NetworkInterfaceState::Up, 1500));
+        assert_eq!(told.permanent_mac_address, [2, 0, 0, 0, 0, 9]);
+        assert_eq!((told.speed_mbps, told.full_duplex, told.vlan_id), (Some(1000), Some(true), Some(7)));
+        assert!(told.dhcp4 && !told.dhcp6 && told.router_advertisements);
+        iface.observe(Mono::ZERO, Observed::default(), &mut Vec::new());
+        let gone = interface(&iface);
+        assert_eq!((gone.state(), gone.mtu, gone.speed_mbps), (NetworkInterfaceState::Absent, 0, None));
     }
 
     #[test]

@@ -37,6 +37,18 @@ pub(crate) struct Link {
     pub(crate) mtu: u32,
     /// Router advertisements say that DHCPv6 knows more: name servers and the like (RFC 4861, 4.2: O, or M, which includes it).
     pub(crate) more_by_dhcp: bool,
+    pub(crate) hardware: Hardware,
+}
+
+/// What is only shown of a link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Hardware {
+    /// The address it has of itself, whatever address is set.
+    pub(crate) permanent_mac: Option<[u8; 6]>,
+    pub(crate) vlan: Option<u16>,
+    /// Mbit/s, while the driver says.
+    pub(crate) speed: Option<u32>,
+    pub(crate) full_duplex: Option<bool>,
 }
 
 /// An address as the kernel has it.
@@ -165,6 +177,11 @@ impl Iface {
             mode6: None,
             retry_at: None,
         }
+    }
+
+    /// What is configured.
+    pub(crate) fn config(&self) -> &Interface {
+        &self.config
     }
 
     /// The hardware address, once the interface is there.
@@ -590,7 +607,7 @@ impl Iface {
 }
 
 /// Whether an address is of its link only.
-fn is_link_local(address: IpAddr) -> bool {
+pub(crate) fn is_link_local(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(ip) => Ipv4Addr::is_link_local(&ip),
         IpAddr::V6(ip) => ip.segments()[0] & 0xffc0 == 0xfe80,

@@ -3,8 +3,15 @@
 use super::*;
 use crate::dhcp4::{Answer, Ask, Received, Terms};
 
-const LINK: Link =
-    Link { index: 4, mac: Some([2, 0, 0, 0, 0, 7]), up: true, carrier: true, mtu: 1500, more_by_dhcp: false };
+const LINK: Link = Link {
+    index: 4,
+    mac: Some([2, 0, 0, 0, 0, 7]),
+    up: true,
+    carrier: true,
+    mtu: 1500,
+    more_by_dhcp: false,
+    hardware: Hardware { permanent_mac: None, vlan: None, speed: None, full_duplex: None },
+};
 const FIXED: &str = "192.0.2.5/24";
 
 fn net(text: &str) -> IpNet {

@@ -13,7 +13,8 @@ use rtnetlink::packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, CacheInfo,
 };
 use rtnetlink::packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, Inet6IfaceFlags, LinkAttribute, LinkFlags, LinkMessage,
+    AfSpecInet6, AfSpecUnspec, Inet6IfaceFlags, InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo,
+    LinkMessage,
 };
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
@@ -29,7 +30,7 @@ use rtnetlink::{
 use tokio::sync::{Notify, mpsc};
 
 use crate::error::Refused;
-use crate::iface::{Address, Link, Mode6, Observed};
+use crate::iface::{Address, Hardware, Link, Mode6, Observed};
 use crate::ra;
 use crate::route::Route;
 
@@ -87,9 +88,10 @@ impl Kernel {
             let mut seen: BTreeMap<u32, (String, Observed)> = BTreeMap::new();
             let mut links = self.handle.link().get().execute().boxed();
             while let Some(message) = links.try_next().await? {
-                if let Some((name, link)) = link(&message)
+                if let Some((name, mut link)) = link(&message)
                     && names.contains_key(&name)
                 {
+                    (link.hardware.speed, link.hardware.full_duplex) = speed(&name);
                     seen.insert(link.index, (name, Observed { link: Some(link), ..Observed::default() }));
                 }
             }
@@ -306,11 +308,24 @@ fn link(message: &LinkMessage) -> Option<(String, Link)> {
     let mut mac = None;
     let mut mtu = 0;
     let mut more_by_dhcp = false;
+    let mut hardware = Hardware::default();
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(text) => name = Some(text.clone()),
             LinkAttribute::Address(bytes) => mac = <[u8; 6]>::try_from(bytes.as_slice()).ok(),
             LinkAttribute::Mtu(value) => mtu = *value,
+            LinkAttribute::PermAddress(bytes) => {
+                hardware.permanent_mac = <[u8; 6]>::try_from(bytes.as_slice()).ok();
+            }
+            LinkAttribute::LinkInfo(infos) => {
+                hardware.vlan = infos.iter().find_map(|info| match info {
+                    LinkInfo::Data(InfoData::Vlan(vlan)) => vlan.iter().find_map(|one| match one {
+                        InfoVlan::Id(id) => Some(*id),
+                        _ => None,
+                    }),
+                    _ => None,
+                });
+            }
             LinkAttribute::AfSpecUnspec(families) => {
                 let six = families.iter().filter_map(|family| match family {
                     AfSpecUnspec::Inet6(attributes) => Some(attributes),
@@ -332,8 +347,23 @@ fn link(message: &LinkMessage) -> Option<(String, Link)> {
         carrier: flags.contains(LinkFlags::LowerUp),
         mtu,
         more_by_dhcp,
+        hardware,
     };
     Some((name?, link))
+}
+
+/// How fast a link is, Mbit/s, and whether it sends while it receives. Drivers say nothing, or -1, without a link.
+fn speed(name: &str) -> (Option<u32>, Option<bool>) {
+    let dir = std::path::Path::new("/sys/class/net").join(name);
+    let read = |file: &str| std::fs::read_to_string(dir.join(file)).unwrap_or_default();
+    // What is no number of 32 bits is how drivers say that they do not know.
+    let speed = read("speed").trim().parse::<u32>().ok().filter(|speed| (1..u32::MAX).contains(speed));
+    let duplex = match read("duplex").trim() {
+        "full" => Some(true),
+        "half" => Some(false),
+        _ => None,
+    };
+    (speed, duplex)
 }
 
 fn address(message: &AddressMessage) -> Option<Address> {

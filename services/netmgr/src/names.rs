@@ -93,6 +93,18 @@ pub(crate) fn of_mac(mac: [u8; 6]) -> String {
 /// The text of `resolv.conf`.
 pub(crate) fn resolv_conf<'a>(search: impl Iterator<Item = &'a str>, servers: &[IpAddr]) -> String {
     let mut text = String::from("# Written by u-bmc from its configuration and leases.\n");
+    let domains = domains(search);
+    if !domains.is_empty() {
+        let _ = writeln!(text, "search {}", domains.join(" "));
+    }
+    for server in self::servers(servers) {
+        let _ = writeln!(text, "nameserver {server}");
+    }
+    text
+}
+
+/// Those of the domains that fit, each once.
+pub(crate) fn domains<'a>(search: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let mut domains: Vec<&str> = Vec::new();
     for domain in search {
         let bytes: usize = domains.iter().map(|domain| domain.len() + 1).sum();
@@ -103,17 +115,18 @@ pub(crate) fn resolv_conf<'a>(search: impl Iterator<Item = &'a str>, servers: &[
             domains.push(domain);
         }
     }
-    if !domains.is_empty() {
-        let _ = writeln!(text, "search {}", domains.join(" "));
-    }
+    domains
+}
+
+/// Those of the name servers that a resolver reads, each once.
+pub(crate) fn servers(servers: &[IpAddr]) -> Vec<IpAddr> {
     let mut seen: Vec<IpAddr> = Vec::new();
     for server in servers {
         if seen.len() < MAX_DNS && !seen.contains(server) {
-            let _ = writeln!(text, "nameserver {server}");
             seen.push(*server);
         }
     }
-    text
+    seen
 }
 
 /// Replaces a file so that a reader sees the old text or the new one, nothing else. No link is followed in its folder, which may be others' too.

@@ -271,9 +271,23 @@ impl<S: System> Net<S> {
     fn call(&self, call: Call<Request>) {
         match call {
             Call::ListNetworkInterfaces(_, reply) => {
-                let interfaces = self.ports.values().map(|port| events::interface(&port.iface)).collect();
-                self.outbox.answer(reply, Ok(ListNetworkInterfacesResponse { interfaces }));
+                self.outbox.answer(reply, Ok(self.described()));
             }
+        }
+    }
+
+    fn described(&self) -> ListNetworkInterfacesResponse {
+        let ifaces = || self.ports.values().map(|port| &port.iface);
+        let name_servers: Vec<_> = ifaces().flat_map(Iface::dns).collect();
+        let domains = names::domains(ifaces().flat_map(Iface::search));
+        ListNetworkInterfacesResponse {
+            interfaces: ifaces().map(events::interface).collect(),
+            host_name: self.hostname.clone().unwrap_or_default(),
+            domains: domains.into_iter().map(str::to_owned).collect(),
+            name_servers: names::servers(&name_servers).iter().map(ToString::to_string).collect(),
+            time_servers: self.sync.servers().to_vec(),
+            static_time_servers: self.config.time.ntp.clone(),
+            time_source: self.sync.synced().map(|synced| synced.server.clone()).unwrap_or_default(),
         }
     }
 

@@ -112,6 +112,11 @@ impl Sync {
         self.last.as_ref()
     }
 
+    /// Who is asked, in this order.
+    pub(crate) fn servers(&self) -> &[String] {
+        &self.servers
+    }
+
     /// Whether there is anybody to ask.
     pub(crate) fn has_servers(&self) -> bool {
         !self.servers.is_empty()

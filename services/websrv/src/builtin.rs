@@ -62,7 +62,8 @@ pub(crate) async fn landing(
     if pages::is_wanted(&headers) {
         return pages::page(&headers);
     }
-    text(landing_page(gateway.fingerprint.as_deref()))
+    let fingerprint = gateway.served.as_ref().map(|served| served.identity().fingerprint());
+    text(landing_page(fingerprint.as_deref()))
 }
 
 /// `/healthz`: the process lives.
@@ -72,7 +73,7 @@ pub(crate) async fn healthz() -> axum::response::Response {
 
 /// `/readyz`: 200 when every backend answers, else 503 naming those that do not.
 pub(crate) async fn readyz(State(gateway): State<Arc<Gateway>>) -> axum::response::Response {
-    let missing = gateway.live.missing().await;
+    let missing = gateway.live.missing(&gateway.model.snapshot()).await;
     let body = json!({ "ready": missing.is_empty(), "missing": missing });
     let mut response = rest::reply(Bytes::from(body.to_string()));
     if !missing.is_empty() {
@@ -131,7 +132,7 @@ const SERVICE_UNKNOWN: i32 = 3;
 /// The state of a service, `None` for a name that is none. The empty name is the whole.
 async fn serving(gateway: &Gateway, service: &str) -> Option<i32> {
     let alive = if service.is_empty() {
-        gateway.live.missing().await.is_empty()
+        gateway.live.missing(&gateway.model.snapshot()).await.is_empty()
     } else {
         let known = schema::services().iter().find(|s| !s.internal && s.full_name == service)?;
         gateway.live.alive(known.name).await

@@ -32,6 +32,7 @@ use crate::json;
 use crate::places::Places;
 use crate::readings::Readings;
 use crate::route::{BodyRule, Rest, Route, Routes};
+use crate::served::Served;
 use crate::site::Site;
 use crate::status::Failure;
 use crate::stream::{self, Source, Watching};
@@ -68,8 +69,8 @@ pub(crate) struct Gateway {
     pub runtime: tokio::runtime::Handle,
     /// Where the sockets of other daemons are.
     pub run_dir: std::path::PathBuf,
-    /// That of the certificate that is served.
-    pub fingerprint: Option<String>,
+    /// The certificate; `None` without HTTPS.
+    pub served: Option<Arc<Served>>,
 }
 
 impl Gateway {
@@ -79,7 +80,7 @@ impl Gateway {
         model: model_feed::Reader,
         h3_port: Option<u16>,
         site: Site,
-        fingerprint: Option<String>,
+        served: Option<Arc<Served>>,
         run_dir: std::path::PathBuf,
     ) -> Result<Self, Error> {
         config.check()?;
@@ -106,7 +107,7 @@ impl Gateway {
             runtime: tokio::runtime::Handle::current(),
             run_dir,
             decorator: Decorator::new(&config.cors, h3_port),
-            fingerprint,
+            served,
             config,
         })
     }

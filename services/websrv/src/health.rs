@@ -6,11 +6,16 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
+use model::Snapshot;
 use tokio::time::Instant;
+
+use crate::last;
 
 /// A question serves all who come for this long after it was asked: a health check that comes each second from ten monitors costs one. It
 /// is counted from the question, as long as that may take: one that nobody waits for is not polled, and read late its answer would look new.
 const FRESH: Duration = Duration::from_secs(1);
+/// Daemons that not every machine runs: one without fans, or whose network is somebody else's.
+const SOMEWHERE: [&str; 2] = ["netmgr", "thermalmgr"];
 /// How long a daemon may take to say that it is there.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -60,11 +65,12 @@ impl Liveness {
         self.known.of(service, || async move { bus.is_served(service, PATIENCE).await }).await
     }
 
-    /// The daemons that own public services and do not answer.
-    pub(crate) async fn missing(&self) -> Vec<&'static str> {
+    /// The daemons that own public services and do not answer, of those that this machine runs as far as that is known.
+    pub(crate) async fn missing(&self, snapshot: &Snapshot) -> Vec<&'static str> {
         let mut owners: Vec<(&str, &str)> = Vec::new();
         for service in schema::services().iter().filter(|service| !service.internal) {
-            if !owners.iter().any(|(owner, _)| *owner == service.owner) {
+            let is_here = !SOMEWHERE.contains(&service.owner) || !last::is_without(service.owner, snapshot);
+            if is_here && !owners.iter().any(|(owner, _)| *owner == service.owner) {
                 owners.push((service.owner, service.name));
             }
         }

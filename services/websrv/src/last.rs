@@ -24,6 +24,12 @@ pub(crate) fn is_gone(need: Need, snapshot: &Snapshot) -> bool {
     domain(need).is_some_and(|domain| snapshot.status(domain).state == State::Stale(Reason::Gone))
 }
 
+/// Whether it is known that this machine does not run a daemon.
+pub(crate) fn is_without(daemon: &str, snapshot: &Snapshot) -> bool {
+    let is_known = !matches!(snapshot.status(Domain::Daemons).state, State::Starting | State::Absent);
+    is_known && snapshot.daemons().get(daemon).is_none()
+}
+
 /// What was last said, as an answer of the owner's; `None` when nothing was.
 pub(crate) fn known(need: Need, snapshot: &Snapshot) -> Option<Bytes> {
     if matches!(snapshot.status(domain(need)?).state, State::Starting | State::Absent) {
@@ -161,5 +167,20 @@ mod tests {
             (api::CoolingDeviceStatus::Unknown, None, None)
         );
         assert!(super::known(Need::Roles, model.snapshot()).is_none());
+    }
+
+    #[test]
+    fn a_machine_without_the_network_s_daemon_is_known_once_the_daemons_are() {
+        let mut model = Model::new(1);
+        assert!(!is_without("netmgr", model.snapshot()));
+        settle(&mut model, Mono::ZERO, answer);
+        assert!(is_without("netmgr", model.snapshot()) && !is_without("thermalmgr", model.snapshot()));
+        let mut model = Model::new(1);
+        let netmgr = api::Daemon { name: "netmgr".into(), ..Default::default() };
+        settle(&mut model, Mono::ZERO, |domain| match domain {
+            Domain::Daemons => Some(Answer::Daemons(vec![netmgr.clone()])),
+            other => answer(other),
+        });
+        assert!(!is_without("netmgr", model.snapshot()));
     }
 }

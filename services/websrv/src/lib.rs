@@ -8,6 +8,8 @@
 //!   EVENTS ─► feed ─► a cursor per watching client (a share of the places each) ─► Connect / gRPC stream, SSE
 //! ```
 //!
+//! Its own service, of the certificate, is asked over the bus as those of others are.
+//!
 //! Two threads serve connections: the daemon's own those of administrators, one that gives way all others (`lanes`).
 //!
 //! It must never
@@ -32,6 +34,7 @@ mod body;
 mod budget;
 mod builtin;
 mod call;
+mod certificate;
 mod config;
 mod console_socket;
 mod dispatch;
@@ -60,6 +63,7 @@ mod reflection;
 mod request;
 mod rest;
 mod route;
+mod served;
 mod shell;
 mod site;
 mod status;
@@ -69,6 +73,13 @@ mod transport;
 mod turns;
 mod ui_cookie;
 mod ui_session;
+mod x509;
+
+/// Reads bytes as a certificate that is given, for the fuzz target: whether they are one.
+#[doc(hidden)]
+pub fn reads_as_certificate(bytes: &[u8]) -> bool {
+    x509::read(bytes).is_some()
+}
 
 pub use config::{Auth, Config, Cors, Limits, Listen, Profile, RouteLimits, Tls};
 pub use dispatch::RpcMap;

@@ -225,13 +225,18 @@ impl Gateway {
         // Whatever is shown, it is to somebody who is known and may see it.
         gate::authorise(wanted.method, self.caller_now(call).await?)?;
         let snapshot = self.model.snapshot();
+        // Many machines leave their network as it is; nobody waits for a daemon that does not run there.
+        if need == Need::Network && last::is_without("netmgr", &snapshot) {
+            return Err(Status::unavailable("netmgr does not run"));
+        }
         if last::is_gone(need, &snapshot)
             && let Some(known) = last::known(need, &snapshot)
         {
             return Ok(known);
         }
-        // Nothing that is shown is made of consoles, they are only shown beside.
-        let most = if need == Need::Consoles { BESIDE_PATIENCE } else { Duration::MAX };
+        // Nothing that is shown is made of consoles, they are only shown beside; and most of what the network is shown in is not about it.
+        let is_beside = matches!(need, Need::Consoles | Need::Network);
+        let most = if is_beside { BESIDE_PATIENCE } else { Duration::MAX };
         let answer = self.ask(wanted, most, held, parts, call).await;
         let is_away = answer.as_ref().is_err_and(|status| status.code == ipc::Code::Unavailable);
         if is_away && let Some(known) = last::known(need, &self.model.snapshot()) {

@@ -5,18 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gate::Change;
-use ipc::RawItem;
+use ipc::{Outbox, RawItem};
 use service::{Context, Heartbeat, Notifier};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::admission::Admission;
+use crate::certificate::{self, Keeper};
 use crate::config::{Config, Listen};
 use crate::error::Error;
 use crate::front::Front;
 use crate::gateway::Gateway;
 use crate::lanes::Lanes;
+use crate::served::Served;
 use crate::site::Site;
 use crate::transport::Shared;
 use crate::{listener, quic, tls};
@@ -59,19 +61,26 @@ pub async fn run(context: Context) -> Result<(), Error> {
 
     let (model, following) = model_feed::Feed::subscribe(bus.clone()).await.map_err(Error::Bus)?;
 
+    let asked = bus.calls().await.map_err(Error::Bus)?;
+    let (outbox, _) = Outbox::new(bus.clone());
+
     let mut tasks = JoinSet::new();
     let mut sockets = Sockets::bind(&config, &local.state_dir).await?;
     let addresses = sockets.addresses();
     let h3_port = addresses.http3.map(|a| a.port());
     let port = |address: Option<SocketAddr>| address.map_or(0, |address| address.port());
     let site = Site::new(port(addresses.https), port(addresses.http));
+    let keeper =
+        sockets.served.clone().zip(sockets.https.as_ref().and_then(|(tcp, _)| tcp.local_addr().ok()));
+    let keeper =
+        keeper.map(|(served, at)| Keeper::new(config.tls.clone(), local.state_dir.clone(), at.ip(), served));
     let gateway = Arc::new(Gateway::new(
         config,
         bus,
         model,
         h3_port,
         site,
-        sockets.fingerprint.clone(),
+        sockets.served.clone(),
         local.run_dir.clone(),
     )?);
     let admission =
@@ -93,10 +102,12 @@ pub async fn run(context: Context) -> Result<(), Error> {
     sockets.serve(&shared, &mut tasks);
     let feed = tokio::spawn(Arc::clone(&gateway.feed).run());
     let following = tokio::spawn(following.run());
+    let certificates = tokio::spawn(certificate::serve(asked, keeper, outbox, local.notify.clone()));
     announce(&local.notify, addresses);
-    if let Some(fingerprint) = &gateway.fingerprint {
+    if let Some(served) = &gateway.served {
+        let fingerprint = served.identity().fingerprint();
         info!(fingerprint, "serving TLS certificate");
-        local.notify.certificate(fingerprint);
+        local.notify.certificate(&fingerprint);
     }
     local.ready();
 
@@ -125,6 +136,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
     stop.send_replace(true);
     feed.abort();
     following.abort();
+    certificates.abort();
     gateway.places.stop();
     let ended = async {
         while admission.open() > 0 {
@@ -173,36 +185,37 @@ struct Sockets {
     complaint: Option<String>,
     /// And with the files of the self-made one.
     findings: Vec<(&'static str, String)>,
-    /// That of the certificate; `None` without HTTPS.
-    fingerprint: Option<String>,
+    /// The certificate; `None` without HTTPS.
+    served: Option<Arc<Served>>,
 }
 
 impl Sockets {
     async fn bind(config: &Config, state_dir: &std::path::Path) -> Result<Self, Error> {
-        let (mut https, mut quic, mut complaint, mut fingerprint) = (None, None, None, None);
+        let (mut https, mut quic, mut complaint, mut served) = (None, None, None, None);
         let mut findings = Vec::new();
         if let Listen::At(address) = config.https {
             let identity = tls::identity(&config.tls, state_dir, address.ip())?;
-            let (tcp, udp) = Self::bind_pair(config, address, &identity).await?;
-            https = Some((tcp, tls::tcp(&identity, config.tls.profile)?));
+            complaint.clone_from(&identity.complaint);
+            findings.clone_from(&identity.findings);
+            let one = Served::new(identity)?;
+            let (tcp, udp) = Self::bind_pair(config, address, &one).await?;
+            https = Some((tcp, tls::tcp(&one, config.tls.profile)?));
             quic = udp;
-            fingerprint = Some(identity.fingerprint());
-            complaint = identity.complaint;
-            findings = identity.findings;
+            served = Some(one);
         }
         let http = match config.http {
             Listen::At(address) if https.is_some() => Some(listener::bind("HTTP", address).await?),
             // Nothing to redirect to.
             _ => None,
         };
-        Ok(Self { https, quic, http, complaint, findings, fingerprint })
+        Ok(Self { https, quic, http, complaint, findings, served })
     }
 
     /// TCP and UDP on one port: `Alt-Svc` could name another, but firewalls and people expect the same.
     async fn bind_pair(
         config: &Config,
         address: SocketAddr,
-        identity: &tls::Identity,
+        served: &Arc<Served>,
     ) -> Result<(tokio::net::TcpListener, Option<quinn::Endpoint>), Error> {
         let mut tries = if address.port() == 0 { PORT_TRIES } else { 1 };
         loop {
@@ -212,7 +225,7 @@ impl Sockets {
             }
             let failed = |source| Error::Listen { protocol: "HTTPS", address, source };
             let actual = tcp.local_addr().map_err(failed)?;
-            match quic::bind(actual, tls::quic(identity)?, &config.limits) {
+            match quic::bind(actual, tls::quic(served)?, &config.limits) {
                 Ok(endpoint) => return Ok((tcp, Some(endpoint))),
                 Err(error) if tries <= 1 => {
                     // HTTP/3 is a convenience; the way in over TCP must not depend on it.

@@ -6,15 +6,15 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use data_encoding::HEXLOWER;
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use sha2::{Digest as _, Sha256};
+use schema::v1alpha1::CertificateSource;
 use tracing::{error, info, warn};
 
 use crate::config::{Profile, Tls};
 use crate::error::TlsError;
+use crate::served::{Identity, Served};
 
 /// The self-signed certificate is valid in these years, whatever the clock says: a BMC without a battery boots in 1970, and a
 /// `not before` taken from its clock (or a short life) locks clients out at the next power cut. Clients pin it or replace it.
@@ -23,26 +23,16 @@ const VALID_YEARS: (i32, i32) = (2025, 2050);
 /// No file of a chain or key is longer, bytes.
 const FILE_MAX: usize = 1024 * 1024;
 
-/// A chain and its key.
-pub(crate) struct Identity {
-    pub chain: Vec<CertificateDer<'static>>,
-    pub key: PrivateKeyDer<'static>,
-    /// Why it is not the one it should be, for people.
-    pub complaint: Option<String>,
-    /// What is wrong with the files of the self-made one: the file, and what became of it, for people.
-    pub findings: Vec<(&'static str, String)>,
+/// Key and chain that were set, in the folder of certificates.
+pub(crate) const INSTALLED: &str = "installed.pem";
+
+/// Where certificates and keys are.
+pub(crate) fn folder(state_dir: &Path) -> PathBuf {
+    state_dir.join("tls")
 }
 
-impl Identity {
-    /// SHA-256 of the certificate, as clients pin it: `sha256:` and 64 hexadecimal digits.
-    pub(crate) fn fingerprint(&self) -> String {
-        let digest = Sha256::digest(self.chain.first().map(AsRef::as_ref).unwrap_or_default());
-        format!("sha256:{}", HEXLOWER.encode(&digest))
-    }
-}
-
-/// The configured certificate; where there is none, or it cannot be used, the self-signed one of this BMC, made at first start. The management
-/// interface must come up: through another door nobody could mend the files. A stored certificate that cannot be read is replaced, and one
+/// The configured certificate, or the one that was set; where there is none, or it cannot be used, the self-signed one of this BMC, made at first
+/// start. The management interface must come up: through another door nobody could mend the files. A stored certificate that cannot be read is replaced, and one
 /// that cannot be stored is served from memory; each is logged, and told in `complaint`.
 ///
 /// # Errors
@@ -51,7 +41,7 @@ pub(crate) fn identity(config: &Tls, state_dir: &Path, bound: IpAddr) -> Result<
     let mut complaint = None;
     if let (Some(cert), Some(key)) = (&config.cert_file, &config.key_file) {
         match load(cert, key).and_then(|id| check(&id).map(|()| id)) {
-            Ok(identity) => return Ok(identity),
+            Ok(identity) => return Ok(Identity { source: CertificateSource::Configured, ..identity }),
             Err(error) => {
                 error!(
                     error = &error as &dyn std::error::Error,
@@ -64,14 +54,33 @@ pub(crate) fn identity(config: &Tls, state_dir: &Path, bound: IpAddr) -> Result<
             }
         }
     }
+    let installed = folder(state_dir).join(INSTALLED);
+    if config.cert_file.is_none() && installed.exists() {
+        match load(&installed, &installed).and_then(|id| check(&id).map(|()| id)) {
+            Ok(identity) => return Ok(Identity { source: CertificateSource::Installed, ..identity }),
+            Err(error) => {
+                error!(
+                    error = &error as &dyn std::error::Error,
+                    path = %installed.display(),
+                    "cannot use certificate that was set: serving self-signed one"
+                );
+                let why = service::ErrorChain(&error);
+                complaint =
+                    Some(format!("serves its self-made certificate, not the one that was set: {why}"));
+            }
+        }
+    }
     let mut identity = self_made(config, state_dir, bound)?;
     identity.complaint = complaint.or(identity.complaint);
     Ok(identity)
 }
 
 /// The self-signed certificate.
-fn self_made(config: &Tls, state_dir: &Path, bound: IpAddr) -> Result<Identity, TlsError> {
-    let dir = state_dir.join("tls");
+///
+/// # Errors
+/// [`TlsError`] when there is none and none can be made.
+pub(crate) fn self_made(config: &Tls, state_dir: &Path, bound: IpAddr) -> Result<Identity, TlsError> {
+    let dir = folder(state_dir);
     let (cert, key) = (dir.join("cert.pem"), dir.join("key.pem"));
     let mut findings = Vec::new();
     if cert.exists() || key.exists() {
@@ -130,7 +139,7 @@ fn load(cert: &Path, key: &Path) -> Result<Identity, TlsError> {
         return Err(pem("certificate", cert)(rustls::pki_types::pem::Error::NoItemsFound));
     }
     let key = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(pem("private key", key))?;
-    Ok(Identity { chain, key, complaint: None, findings: Vec::new() })
+    Ok(Identity::new(chain, key))
 }
 
 /// Whether certificate and key belong together.
@@ -160,10 +169,7 @@ fn make(names: &[String]) -> Result<(Identity, Pems), TlsError> {
     let certificate = params.self_signed(&pair)?;
     let pems = Pems { cert: certificate.pem(), key: pair.serialize_pem() };
     let key = PrivateKeyDer::Pkcs8(pair.serialize_der().into());
-    Ok((
-        Identity { chain: vec![certificate.der().clone()], key, complaint: None, findings: Vec::new() },
-        pems,
-    ))
+    Ok((Identity::new(vec![certificate.der().clone()], key), pems))
 }
 
 fn store(pems: &Pems, dir: &Path, cert: &Path, key: &Path) -> Result<(), TlsError> {
@@ -200,7 +206,7 @@ fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), TlsError> {
 }
 
 /// What clients may call this machine.
-fn names(config: &Tls, bound: IpAddr) -> Vec<String> {
+pub(crate) fn names(config: &Tls, bound: IpAddr) -> Vec<String> {
     let mut names = Vec::new();
     let mut add = |name: String| {
         if !name.is_empty() && !names.contains(&name) {
@@ -269,8 +275,9 @@ fn builder(profile: Profile) -> Result<Builder, TlsError> {
 }
 
 /// TLS over TCP: HTTP/2 and 1.1 by ALPN, stateless session tickets.
-pub(crate) fn tcp(identity: &Identity, profile: Profile) -> Result<Arc<rustls::ServerConfig>, TlsError> {
-    let mut config = builder(profile)?.with_single_cert(identity.chain.clone(), identity.key.clone_key())?;
+pub(crate) fn tcp(served: &Arc<Served>, profile: Profile) -> Result<Arc<rustls::ServerConfig>, TlsError> {
+    let mut config = builder(profile)?
+        .with_cert_resolver(Arc::clone(served) as Arc<dyn rustls::server::ResolvesServerCert>);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     // A client that opens a connection per request pays the signature once: tickets are sealed with a key that lives in this
     // process and rotates, so resumption costs no memory here.
@@ -280,9 +287,9 @@ pub(crate) fn tcp(identity: &Identity, profile: Profile) -> Result<Arc<rustls::S
 }
 
 /// TLS 1.3 inside QUIC. 0-RTT stays off: its data can be replayed, and a replayed "power off" is a power off.
-pub(crate) fn quic(identity: &Identity) -> Result<Arc<quinn::crypto::rustls::QuicServerConfig>, TlsError> {
-    let mut config =
-        builder(Profile::Modern)?.with_single_cert(identity.chain.clone(), identity.key.clone_key())?;
+pub(crate) fn quic(served: &Arc<Served>) -> Result<Arc<quinn::crypto::rustls::QuicServerConfig>, TlsError> {
+    let mut config = builder(Profile::Modern)?
+        .with_cert_resolver(Arc::clone(served) as Arc<dyn rustls::server::ResolvesServerCert>);
     config.alpn_protocols = vec![b"h3".to_vec()];
     config.ticketer = rustls::crypto::ring::Ticketer::new()?;
     config.send_tls13_tickets = 1;
@@ -296,6 +303,14 @@ mod tests {
 
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
+    /// Over both.
+    fn serves(identity: Identity) {
+        let served = Served::new(identity).unwrap();
+        tcp(&served, Profile::Modern).unwrap();
+        tcp(&served, Profile::Intermediate).unwrap();
+        quic(&served).unwrap();
+    }
+
     #[test]
     fn the_first_start_makes_a_certificate_and_the_second_keeps_it() {
         let dir = tempfile::tempdir().unwrap();
@@ -304,8 +319,7 @@ mod tests {
         assert_eq!(first.chain, second.chain);
         let mode = std::fs::metadata(dir.path().join("tls/key.pem")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        tcp(&first, Profile::Intermediate).unwrap();
-        quic(&first).unwrap();
+        serves(first);
     }
 
     #[test]
@@ -359,8 +373,8 @@ mod tests {
             };
             let got = identity(&config, dir.path(), HERE).unwrap();
             assert_eq!(got.chain, own.chain, "{} {}", cert_file.display(), key_file.display());
-            assert!(got.complaint.is_some_and(|text| text.contains("self-made certificate")));
-            tcp(&identity(&config, dir.path(), HERE).unwrap(), Profile::Modern).unwrap();
+            assert!(got.complaint.as_ref().is_some_and(|text| text.contains("self-made certificate")));
+            serves(got);
         }
         let config = Tls { cert_file: Some(cert), key_file: Some(key), ..Tls::default() };
         let got = identity(&config, dir.path(), HERE).unwrap();
@@ -376,8 +390,7 @@ mod tests {
         let got = identity(&Tls::default(), &state, HERE).unwrap();
         assert!(got.complaint.as_ref().is_some_and(|text| text.contains("not stored")));
         assert!(got.findings.iter().any(|(_, text)| text.contains("not stored")));
-        tcp(&got, Profile::Modern).unwrap();
-        quic(&got).unwrap();
+        serves(got);
     }
 
     #[test]

@@ -286,6 +286,55 @@ async fn the_console_and_the_page_show_the_fingerprint_of_the_certificate_that_i
 }
 
 #[tokio::test]
+async fn a_certificate_is_replaced_for_new_connections_while_open_ones_go_on() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    const PATH: &str = "/api/v1alpha1/certificate";
+    let stack = Stack::start().await;
+    let mut events = stack.publisher.subscribe_events("event.certificate.>").await.unwrap();
+    let served = async || {
+        let stream = support::connect(stack.https, b"http/1.1").await.unwrap();
+        stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
+    };
+    let before = served().await;
+    let mut open = support::connect(stack.https, b"http/1.1").await.unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    let replace = async |token: Option<&str>, pem: String| {
+        let body = json!({ "pem": pem }).to_string();
+        stack.send(Version::H2, stack.post(PATH, "application/json", token, body)).await
+    };
+    let pem = certificate.pem() + &key.serialize_pem();
+    for (token, status) in [(None, 401), (Some(READER), 403), (Some(support::OPERATOR), 403)] {
+        assert_eq!(replace(token, pem.clone()).await.status, status, "{token:?}");
+    }
+    let refused = replace(Some(ADMIN), certificate.pem()).await;
+    assert_eq!(refused.status, 400, "{:?}", refused.body);
+    assert_eq!(served().await, before);
+
+    let replaced = replace(Some(ADMIN), pem).await;
+    assert_eq!(replaced.status, 200, "{:?}", replaced.body);
+    assert_eq!(served().await, certificate.der().to_vec());
+    let shown = stack.send(Version::H3, stack.get(PATH, Some(READER))).await;
+    assert_eq!(shown.json()["certificate"]["source"], "CERTIFICATE_SOURCE_INSTALLED");
+    assert!(!String::from_utf8_lossy(&shown.body).contains("PRIVATE"));
+    let told = tokio::time::timeout(SOON, events.next()).await.expect("an event");
+    assert!(told.is_some());
+    open.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let mut line = [0; 15];
+    open.read_exact(&mut line).await.unwrap();
+    assert_eq!(&line, b"HTTP/1.1 200 OK");
+
+    let body = json!({ "alternativeNames": ["bmc.example"] }).to_string();
+    let csr = stack.post(&format!("{PATH}/csr"), "application/json", Some(ADMIN), body);
+    let csr = stack.send(Version::H1, csr).await.json();
+    assert!(csr["csr"].as_str().unwrap().contains("CERTIFICATE REQUEST"));
+    let reset = stack.post(&format!("{PATH}/reset"), "application/json", Some(ADMIN), "{}");
+    assert_eq!(stack.send(Version::H1, reset).await.status, 200);
+    assert_eq!(served().await, before);
+}
+
+#[tokio::test]
 async fn answers_carry_their_headers_and_other_origins_stay_out() {
     let settings = json!({ "cors": { "origins": ["https://console.example"] } });
     let stack = Stack::with(settings, &everyone()).await;

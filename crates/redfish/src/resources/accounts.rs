@@ -20,8 +20,23 @@ pub(super) static SERVICE: Resource = Resource::new(
     "AccountService.v1_15_0.AccountService",
     &entity::ACCOUNT_SERVICE,
     |world, _| {
+        let policy = world.policy().ok().and_then(|answer| answer.policy.as_ref());
+        let seconds = |span: &Option<prost_types::Duration>| span.map(|span| span.seconds);
+        let longest = policy.and_then(|policy| seconds(&policy.lockout_max_delay));
+        let forgotten = policy.and_then(|policy| seconds(&policy.lockout_forget_after));
+        let age = policy.map(|policy| policy.max_password_age_days);
         Ok(Some(json!({
             "Name": "Account service",
+            "MinPasswordLength": policy.map(|policy| policy.min_password_length),
+            "MaxPasswordLength": policy.map(|policy| policy.max_password_length),
+            // Null, and so left out: they do not expire.
+            "PasswordExpirationDays": age.filter(|days| *days != 0),
+            "AccountLockoutThreshold": policy.map(|policy| policy.lockout_threshold),
+            // Delays grow with each failure; this is the longest.
+            "AccountLockoutDuration": longest,
+            // DSP0268 wants it no longer than the duration, which a site may have set otherwise.
+            "AccountLockoutCounterResetAfter": forgotten.filter(|forgotten| Some(*forgotten) <= longest),
+            "AccountLockoutCounterResetEnabled": policy.map(|_| true),
             "ServiceEnabled": true,
             "HTTPBasicAuth": if world.about.basic { "Enabled" } else { "Disabled" },
             "LocalAccountAuth": "Enabled",

@@ -3,7 +3,7 @@
 use schema::v1alpha1 as v1;
 use serde_json::{Value, json};
 
-use crate::message::{Content, Registry, Severity, Template};
+use crate::message::{CERTIFICATE_REFUSED, Content, Registry, Severity, Template};
 use crate::privilege::entity;
 use crate::resource::{Names, Resource, collection, link, prune, status};
 use crate::world::World;
@@ -17,7 +17,7 @@ pub static REGISTRY: Registry = Registry {
     version: "1.0.0",
     owner: "u-bmc",
     publication: None,
-    content: Content::Made(&[&EVENT_OK, &EVENT_WARNING, &EVENT_CRITICAL]),
+    content: Content::Made(&[&EVENT_OK, &EVENT_WARNING, &EVENT_CRITICAL, &CERTIFICATE_REFUSED]),
 };
 
 static EVENT_OK: Template =

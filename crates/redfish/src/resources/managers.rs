@@ -73,6 +73,8 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
         "LastResetTime": controller.last_reboot.and_then(|last| last.last_reboot_time).map(|at| at.to_string()),
         "PowerState": "On",
         "NetworkProtocol": below("NetworkProtocol"),
+        // Where netmgr does not run nothing is known of interfaces.
+        "EthernetInterfaces": world.network().is_ok().then(|| below("EthernetInterfaces")),
         "LogServices": below("LogServices"),
         "Status": manager_status(controller, system),
         "Links": {

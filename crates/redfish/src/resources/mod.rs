@@ -2,9 +2,11 @@
 
 mod accounts;
 mod boot_override;
+mod certificates;
 mod chassis;
 mod events;
 mod fans;
+mod interfaces;
 mod inventory;
 mod log;
 mod managers;
@@ -54,6 +56,10 @@ pub static ALL: &[&Resource] = &[
     &managers::COLLECTION,
     &managers::MANAGER,
     &protocol::RESOURCE,
+    &certificates::COLLECTION,
+    &certificates::CERTIFICATE,
+    &interfaces::COLLECTION,
+    &interfaces::INTERFACE,
     &log::SERVICES,
     &log::SERVICE,
     &log::ENTRIES,
@@ -66,6 +72,8 @@ pub static ALL: &[&Resource] = &[
     &accounts::ACCOUNT,
     &accounts::ROLES,
     &accounts::ROLE,
+    &certificates::SERVICE,
+    &certificates::LOCATIONS,
     &events::SERVICE,
     &events::COLLECTION,
     &events::DESTINATION,

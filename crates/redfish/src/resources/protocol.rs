@@ -1,15 +1,19 @@
-//! ManagerNetworkProtocol: by which ways the controller is reached, of which websrv knows its own.
+//! ManagerNetworkProtocol: by which ways the controller is reached, of which websrv knows its own; names and time servers are netmgr's
+//! (`NetworkService`).
 
 use serde_json::json;
 
 use crate::privilege::entity;
-use crate::resource::{Resource, status};
+use crate::resource::{Resource, link, status};
 
-use super::{name, said};
+use super::{certificates, interfaces, name, said};
+
+/// RFC 5905, 7.2.
+const NTP: u16 = 123;
 
 pub(super) static RESOURCE: Resource = Resource::new(
     "Managers/{}/NetworkProtocol",
-    "ManagerNetworkProtocol.v1_0_0.ManagerNetworkProtocol",
+    "ManagerNetworkProtocol.v1_4_0.ManagerNetworkProtocol",
     &entity::MANAGER_NETWORK_PROTOCOL,
     |world, names| {
         if world.controller(name(names, 0))?.is_none() {
@@ -17,12 +21,23 @@ pub(super) static RESOURCE: Resource = Resource::new(
         }
         let about = &world.about;
         let port = |port: u16| (port != 0).then_some(port);
+        let network = world.network().ok();
+        let full_name = network.and_then(interfaces::full_name);
         Ok(Some(json!({
             "Name": "Network protocols",
             "HostName": said(Some(&about.host_name)),
-            "FQDN": said(Some(&about.host_name)),
+            "FQDN": full_name.as_deref().or(said(Some(&about.host_name))),
             "HTTP": {"ProtocolEnabled": about.http_port != 0, "Port": port(about.http_port)},
-            "HTTPS": {"ProtocolEnabled": about.https_port != 0, "Port": port(about.https_port)},
+            "HTTPS": {
+                "ProtocolEnabled": about.https_port != 0,
+                "Port": port(about.https_port),
+                "Certificates": link(certificates::OF_HTTPS),
+            },
+            "NTP": network.map(|network| json!({
+                "ProtocolEnabled": !network.time_servers.is_empty(),
+                "Port": NTP,
+                "NTPServers": network.time_servers,
+            })),
             "Status": status("Enabled", Some("OK")),
         })))
     },

@@ -33,6 +33,7 @@ pub(super) static RESOURCE: Resource = Resource::new(
             "Managers": link("/redfish/v1/Managers"),
             "AccountService": link("/redfish/v1/AccountService"),
             "SessionService": link("/redfish/v1/SessionService"),
+            "CertificateService": link("/redfish/v1/CertificateService"),
             "EventService": link("/redfish/v1/EventService"),
             "Tasks": link("/redfish/v1/TaskService"),
             "UpdateService": link("/redfish/v1/UpdateService"),

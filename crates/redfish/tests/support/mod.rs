@@ -147,6 +147,71 @@ pub fn subscription(id: &str, state: v1::EventSubscriptionState) -> v1::EventSub
     }
 }
 
+/// Where certificates are.
+pub const OF_HTTPS: &str = "/redfish/v1/Managers/bmc/NetworkProtocol/HTTPS/Certificates";
+
+/// A certificate with its chain.
+pub fn certificate() -> v1::Certificate {
+    let name = |common: &str| {
+        Some(v1::CertificateName { common_name: common.into(), country: "XX".into(), ..Default::default() })
+    };
+    let one = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    v1::Certificate {
+        pem: one.repeat(2),
+        subject: name("bmc.example"),
+        issuer: name("root"),
+        not_before: time(1_780_000_000),
+        not_after: time(1_790_000_000),
+        serial_number: "01:02".into(),
+        fingerprint: "sha256:0a0b".into(),
+        key_usage: vec!["DigitalSignature".into(), "ServerAuthentication".into()],
+        alternative_names: vec!["bmc.example".into()],
+        source: v1::CertificateSource::Installed.into(),
+        ..Default::default()
+    }
+}
+
+/// An interface with everything, and one that is not there.
+pub fn network() -> v1::ListNetworkInterfacesResponse {
+    use v1::AddressOrigin as O;
+    let address = |address: &str, origin: O| v1::InterfaceAddress {
+        address: address.to_owned(),
+        origin: origin.into(),
+    };
+    let eth0 = v1::NetworkInterface {
+        name: "eth0".into(),
+        mac_address: vec![2, 0, 0, 0, 0, 1],
+        permanent_mac_address: vec![2, 0, 0, 0, 0, 9],
+        addresses: vec![
+            address("192.0.2.5/24", O::Dhcp),
+            address("198.51.100.5/30", O::Static),
+            address("2001:db8::5/64", O::Router),
+            address("fe80::1/64", O::LinkLocal),
+            address("none", O::Static),
+        ],
+        gateways: vec!["2001:db8::1".into(), "192.0.2.1".into()],
+        state: v1::NetworkInterfaceState::Up.into(),
+        mtu: 1500,
+        speed_mbps: Some(1000),
+        full_duplex: Some(true),
+        vlan_id: Some(7),
+        dhcp4: true,
+        dhcp6: true,
+        router_advertisements: true,
+        name_servers: vec!["192.0.2.53".into(), "192.0.2.54".into()],
+        static_name_servers: vec!["192.0.2.53".into()],
+    };
+    let state = v1::NetworkInterfaceState::Absent.into();
+    v1::ListNetworkInterfacesResponse {
+        interfaces: vec![eth0, v1::NetworkInterface { name: "eth1".into(), state, ..Default::default() }],
+        host_name: "bmc".into(),
+        domains: vec!["rack.example".into(), "example".into()],
+        name_servers: vec!["192.0.2.53".into()],
+        time_servers: vec!["192.0.2.123".into()],
+        ..Default::default()
+    }
+}
+
 impl Bench {
     pub fn new() -> Self {
         Self::by(asker("admin", auth::Role::Administrator))
@@ -201,6 +266,10 @@ impl Bench {
         self.say("rpc.EventService.UpdateEventSubscription", &v1::UpdateEventSubscriptionResponse::default());
         self.say("rpc.EventService.DeleteEventSubscription", &v1::DeleteEventSubscriptionResponse::default());
         self.say("rpc.EventService.SendTestEvent", &v1::SendTestEventResponse::default());
+        let csr = v1::GenerateCsrResponse { csr: "-----BEGIN CERTIFICATE REQUEST-----".into() };
+        self.say("rpc.CertificateService.GenerateCsr", &csr);
+        let replaced = v1::ReplaceCertificateResponse { certificate: Some(certificate()) };
+        self.say("rpc.CertificateService.ReplaceCertificate", &replaced);
     }
 
     fn fill(&mut self) {
@@ -334,6 +403,22 @@ impl Bench {
             ),
         ];
         self.say("rpc.AssetService.ListAssets", &v1::ListAssetsResponse { assets });
+        self.say("rpc.NetworkService.ListNetworkInterfaces", &network());
+        self.say(
+            "rpc.CertificateService.GetCertificate",
+            &v1::GetCertificateResponse { certificate: Some(certificate()) },
+        );
+        let span = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+        let policy = v1::AccountPolicy {
+            min_password_length: 8,
+            max_password_length: 128,
+            max_password_age_days: 90,
+            lockout_threshold: 5,
+            lockout_max_delay: span(900),
+            lockout_forget_after: span(900),
+            ..Default::default()
+        };
+        self.say("rpc.UserService.GetAccountPolicy", &v1::GetAccountPolicyResponse { policy: Some(policy) });
         let role = |role: auth::Role| v1::Role {
             id: role.name().to_owned(),
             description: "a role".into(),
@@ -484,6 +569,8 @@ pub fn path(resource: &Resource) -> String {
         "PowerSupply" => "psu0",
         "LogEntry" => "ev1",
         "Processor" => "system-cpu0",
+        "EthernetInterface" => "eth0",
+        "Certificate" => "1",
         _ => "system-dimm0",
     });
     let mut names = names.into_iter();
@@ -507,11 +594,14 @@ pub fn fitting(property: &Property) -> Value {
         ("MessageIds", _) => json!(["UBmc.1.0.EventWarning"]),
         ("RegistryPrefixes", _) => json!(["UBmc"]),
         ("ResourceTypes", _) => json!(["ComputerSystem"]),
+        ("CertificateCollection", _) => json!({"@odata.id": OF_HTTPS}),
+        ("Country", _) => json!("XX"),
+        ("CertificateUri", _) => json!({"@odata.id": format!("{OF_HTTPS}/1")}),
         ("Destination", _) => json!("https://collector.example/events"),
         (_, Kind::Bool) => json!(true),
         (_, Kind::Integer(from, _)) => json!(from),
         (_, Kind::Text(_)) => json!("text"),
-        (_, Kind::Secret(_)) => json!("secret-enough"),
+        (_, Kind::Secret(_) | Kind::Pem(_)) => json!("secret-enough"),
         (_, Kind::Enum(all)) => json!(all[0]),
         (_, Kind::Texts(_)) => json!(["text"]),
         (_, Kind::Link) => json!({"@odata.id": "/redfish/v1/Systems/system"}),

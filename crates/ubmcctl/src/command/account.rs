@@ -3,9 +3,9 @@
 use prost_types::FieldMask;
 use schema::rpc::{lockout_service, session_service, user_service};
 use schema::v1alpha1::{
-    AccountLockoutInfo, ChangePasswordRequest, CreateUserRequest, DeleteLockoutRequest, DeleteSessionRequest,
-    DeleteUserRequest, GetUserRequest, ListLockoutsRequest, ListSessionsRequest, ListUsersRequest,
-    LockoutScope, ResetPasswordRequest, UpdateUserRequest, User,
+    AccountLockoutInfo, AccountPolicy, ChangePasswordRequest, CreateUserRequest, DeleteLockoutRequest,
+    DeleteSessionRequest, DeleteUserRequest, GetAccountPolicyRequest, GetUserRequest, ListLockoutsRequest,
+    ListSessionsRequest, ListUsersRequest, LockoutScope, ResetPasswordRequest, UpdateUserRequest, User,
 };
 
 use super::Session;
@@ -13,7 +13,7 @@ use crate::cli::{Account, LockoutCommand, SessionCommand, UserCommand};
 use crate::failure::Failure;
 use crate::output::{Card, Output, Table, note};
 use crate::prompt;
-use crate::text::{ago, enum_word, when};
+use crate::text::{ago, enum_word, span, when};
 
 fn state(user: &User) -> String {
     let locked = user.lockout_info.as_ref().is_some_and(|lockout| lockout.locked);
@@ -64,6 +64,28 @@ fn update(
     Ok(UpdateUserRequest { user: Some(user), field_mask: Some(FieldMask { paths }) })
 }
 
+fn policy(policy: &AccountPolicy) -> Card {
+    let age = match policy.max_password_age_days {
+        0 => "never expires".to_owned(),
+        days => format!("expires after {days} days"),
+    };
+    let length = format!(
+        "{} to {} characters of {} kinds",
+        policy.min_password_length, policy.max_password_length, policy.min_password_classes
+    );
+    let (first, longest) = (&policy.lockout_first_delay, &policy.lockout_max_delay);
+    let delays = format!("{} at first, up to {}", span(first.as_ref()), span(longest.as_ref()));
+    let mut card = Card::default();
+    card.line("Password", length)
+        .line("Password age", age)
+        .line("Failed logins", format!("{} before the first delay", policy.lockout_threshold))
+        .line("Delay", delays)
+        .line("Forgotten after", span(policy.lockout_forget_after.as_ref()))
+        .line("Idle session", span(policy.session_idle.as_ref()))
+        .line("Session", span(policy.session_absolute.as_ref()));
+    card
+}
+
 pub(crate) async fn user(session: Session, command: UserCommand, output: Output) -> Result<(), Failure> {
     match command {
         UserCommand::Passwd { name, new_password_file, generate, keep } => {
@@ -104,7 +126,7 @@ pub(crate) async fn user(session: Session, command: UserCommand, output: Output)
         _ => {}
     }
     let client = match command {
-        UserCommand::List | UserCommand::Get { .. } => session.client().await?,
+        UserCommand::List | UserCommand::Get { .. } | UserCommand::Policy => session.client().await?,
         _ => session.changing().await?,
     };
     match command {
@@ -134,6 +156,11 @@ pub(crate) async fn user(session: Session, command: UserCommand, output: Output)
                 }
                 table
             })
+        }
+        UserCommand::Policy => {
+            let request = GetAccountPolicyRequest::default();
+            let reply = client.call(user_service::GET_ACCOUNT_POLICY, &request).await?;
+            output.card(&reply, || policy(&reply.policy.unwrap_or_default()))
         }
         UserCommand::Get { name } => {
             let id = name.map_or_else(|| session.user(), Ok)?;

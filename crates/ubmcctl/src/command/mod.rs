@@ -2,12 +2,14 @@
 
 mod account;
 mod call;
+mod certificate;
 mod console;
 mod context;
 mod event;
 mod fleet;
 mod inventory;
 mod led;
+mod network;
 mod power;
 mod redfish;
 mod sensor;
@@ -41,6 +43,8 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Led(command) => led::run(session()?, command, output).await,
         Command::Console(command) => Box::pin(console::run(session()?, command, output)).await,
         Command::Bmc(command) => system::bmc(session()?, command, output).await,
+        Command::Certificate(command) => certificate::run(session()?, command, output).await,
+        Command::Network(command) => network::run(session()?, command, output).await,
         Command::User(command) => account::user(session()?, command, output).await,
         Command::Listing(command) => listing::run(&session()?.client().await?, command, output).await,
         Command::Session(command) => account::session(session()?, command, output).await,

@@ -216,6 +216,8 @@ pub(crate) enum Call {
     GetRole { ticket: Ticket<v1::GetRoleResponse>, id: String, mask: Option<FieldMask> },
     /// Legal for everybody logged in.
     ListRoles { ticket: Ticket<v1::ListRolesResponse>, mask: Option<FieldMask> },
+    /// Legal for everybody logged in.
+    GetAccountPolicy { ticket: Ticket<v1::GetAccountPolicyResponse> },
     /// Legal for whoever manages users.
     ListLockouts { ticket: Ticket<v1::ListLockoutsResponse>, user: String },
     /// Legal for whoever manages users.
@@ -531,6 +533,11 @@ impl Machine {
                 let roles: Result<Vec<_>, _> =
                     Role::ALL.into_iter().map(|role| masked(wire::role_view(role), mask.as_ref())).collect();
                 Ok(Some(ticket.answer(v1::ListRolesResponse { roles: roles? })))
+            }
+            Call::GetAccountPolicy { ticket } => {
+                self.requester(&caller, false, now)?;
+                let policy = Some(wire::policy(&self.limits));
+                Ok(Some(ticket.answer(v1::GetAccountPolicyResponse { policy })))
             }
             // Everybody's.
             Call::ListUsers { ticket, filter } => {

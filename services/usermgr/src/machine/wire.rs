@@ -11,6 +11,7 @@ use schema::server::{
 use schema::v1alpha1 as v1;
 use units::Millis;
 
+use crate::config::Limits;
 use crate::machine::{Call, ListFilter, NewUser, Numbered, Ticket};
 
 /// What a call asks of the machine. Passwords and tokens are moved out of the message, not copied.
@@ -61,6 +62,7 @@ fn user_call(call: UserServiceCall<Numbered<'_>>) -> Result<Call, Status> {
         UserServiceCall::GetUser(v1::GetUserRequest { id, field_mask }, ticket) => {
             Call::GetUser { ticket, user: id, mask: field_mask }
         }
+        UserServiceCall::GetAccountPolicy(_, ticket) => Call::GetAccountPolicy { ticket },
         UserServiceCall::UpdateUser(request, ticket) => update_user(request, ticket)?,
         UserServiceCall::DeleteUser(request, ticket) => Call::DeleteUser { ticket, user: request.id },
         UserServiceCall::ListUsers(request, ticket) => list_users(request, ticket),
@@ -77,6 +79,25 @@ fn user_call(call: UserServiceCall<Numbered<'_>>) -> Result<Call, Status> {
             user: std::mem::take(&mut request.id),
         },
     })
+}
+
+/// What passwords and logins are held to.
+pub(crate) fn policy(limits: &Limits) -> v1::AccountPolicy {
+    let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    let span = |span: Millis| Some(schema::time::duration(span));
+    let days = limits.max_password_age.as_secs() / 86_400;
+    v1::AccountPolicy {
+        min_password_length: number(limits.policy.min_length),
+        max_password_length: number(limits.policy.max_length),
+        min_password_classes: number(limits.policy.min_classes),
+        max_password_age_days: u32::try_from(days).unwrap_or(u32::MAX),
+        lockout_threshold: limits.lockout.threshold,
+        lockout_first_delay: span(limits.lockout.first_delay),
+        lockout_max_delay: span(limits.lockout.max_delay),
+        lockout_forget_after: span(limits.lockout.forget_after),
+        session_idle: span(limits.sessions.idle_limit),
+        session_absolute: span(limits.sessions.absolute_limit),
+    }
 }
 
 fn session_call(call: SessionServiceCall<Numbered<'_>>) -> Call {

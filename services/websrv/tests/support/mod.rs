@@ -235,7 +235,7 @@ impl Reply {
 /// The daemons that serve anything.
 pub fn everyone() -> Vec<&'static str> {
     let owners: std::collections::BTreeSet<_> =
-        schema::services().iter().map(|service| service.owner).collect();
+        schema::services().iter().map(|service| service.owner).filter(|owner| *owner != "websrv").collect();
     owners.into_iter().collect()
 }
 
@@ -274,9 +274,10 @@ pub async fn backend(bus: &Bus, daemon: &str, world: Arc<World>) {
             match name.as_str() {
                 "SystemService.ListDaemons" if for_model.is_some() => {
                     let ready = api::DaemonState::Ready.into();
-                    let statemgr =
-                        api::Daemon { name: "statemgr".into(), state: ready, ..Default::default() };
-                    request.reply(&api::ListDaemonsResponse { daemons: vec![statemgr] }).await;
+                    let daemon =
+                        |name: &str| api::Daemon { name: name.into(), state: ready, ..Default::default() };
+                    let daemons = ["statemgr", "netmgr"].map(daemon).to_vec();
+                    request.reply(&api::ListDaemonsResponse { daemons }).await;
                 }
                 "AuthService.VerifyPassword" => {
                     let checked = verify_password(&world, &request.decode().unwrap());

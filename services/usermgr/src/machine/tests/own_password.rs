@@ -37,6 +37,28 @@ fn an_old_password_must_be_changed_first() {
     assert!(bench.answer(ticket).unwrap().is_ok(), "one's own account is read");
 }
 
+#[test]
+fn who_is_logged_in_sees_what_passwords_and_logins_are_held_to() {
+    let day = Millis::from_secs(86_400);
+    let mut bench = Bench::new(Limits { max_password_age: Millis::from_secs(90 * 86_400), ..limits() });
+    let (session, _) = bench.enter(NAME);
+    let call = |id| Call::GetAccountPolicy { ticket: Ticket::new(id) };
+    let ticket = bench.ask(call, Some((NAME, &session)));
+    let answer = bench.answer(ticket).unwrap().unwrap();
+    let policy = v1::GetAccountPolicyResponse::decode(answer.as_slice()).unwrap().policy.unwrap();
+    let limits = limits();
+    assert_eq!(policy.max_password_age_days, 90);
+    let lengths = [policy.min_password_length, policy.max_password_length].map(|length| length as usize);
+    assert_eq!(lengths, [limits.policy.min_length, limits.policy.max_length]);
+    assert_eq!(policy.lockout_threshold, limits.lockout.threshold);
+    let seconds = policy.lockout_max_delay.unwrap().seconds;
+    assert_eq!(u64::try_from(seconds).unwrap(), limits.lockout.max_delay.as_secs());
+    // As all else, not for who has to change the password first.
+    bench.now.wall = UnixMillis(bench.now.wall.0 + 91 * day.get());
+    let ticket = bench.ask(call, Some((NAME, &session)));
+    assert!(bench.answer(ticket).unwrap().is_err());
+}
+
 fn reset(user: &str, new: &str, require_change: bool) -> impl FnOnce(TicketId) -> Call {
     let (user, new) = (user.to_owned(), Some(password(new)));
     move |id| Call::ResetPassword { ticket: Ticket::new(id), user, new, require_change }

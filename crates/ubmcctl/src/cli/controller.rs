@@ -1,0 +1,64 @@
+//! Certificate and network of the controller.
+
+use std::path::PathBuf;
+
+use clap::{Subcommand, ValueEnum};
+
+/// The curve of a key.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Curve {
+    P256,
+    P384,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CertificateCommand {
+    /// The one that is served
+    Show {
+        /// The chain as PEM
+        #[arg(long)]
+        pem: bool,
+    },
+    /// Make a key, which stays on the BMC, and print a request for a certificate of it
+    Csr {
+        /// A name or address it is to be good for; may be given several times [default: those the BMC is known by]
+        #[arg(long = "name", value_name = "NAME")]
+        names: Vec<String>,
+        /// Whom it names [default: the first name]
+        #[arg(long, value_name = "NAME")]
+        common_name: Option<String>,
+        #[arg(long, value_name = "TEXT")]
+        organization: Option<String>,
+        #[arg(long, value_name = "TEXT")]
+        organizational_unit: Option<String>,
+        #[arg(long, value_name = "TEXT")]
+        city: Option<String>,
+        #[arg(long, value_name = "TEXT")]
+        state: Option<String>,
+        /// Two letters
+        #[arg(long, value_name = "CODE")]
+        country: Option<String>,
+        #[arg(long, value_name = "ADDRESS")]
+        email: Option<String>,
+        #[arg(long, value_enum, default_value_t = Curve::P256)]
+        curve: Curve,
+    },
+    /// Serve another one from now on
+    Replace {
+        /// File with the chain as PEM, the BMC's certificate first
+        chain: PathBuf,
+        /// File with its private key, unless that is the one of the last request or the one in use
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
+    },
+    /// Serve the self-made one again
+    Reset,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NetworkCommand {
+    /// All interfaces that are configured, with their addresses
+    List,
+    /// Names, name servers, time servers
+    Show,
+}

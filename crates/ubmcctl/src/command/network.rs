@@ -1,0 +1,83 @@
+//! The controller's own network.
+
+use data_encoding::HEXLOWER;
+use schema::rpc::network_service;
+use schema::v1alpha1::{ListNetworkInterfacesRequest, ListNetworkInterfacesResponse, NetworkInterface};
+
+use super::Session;
+use crate::cli::NetworkCommand;
+use crate::failure::Failure;
+use crate::output::{Card, Output, Table};
+use crate::text::enum_word;
+
+pub(crate) async fn run(session: Session, command: NetworkCommand, output: Output) -> Result<(), Failure> {
+    let client = session.client().await?;
+    let request = ListNetworkInterfacesRequest::default();
+    let reply = client.call(network_service::LIST_NETWORK_INTERFACES, &request).await?;
+    match command {
+        NetworkCommand::List => output.reply(&reply, || {
+            let head = ["INTERFACE", "STATE", "MBIT/S", "MAC", "MTU", "ADDRESSES", "GATEWAYS"];
+            let mut table = Table::new(&head).empty("no interface is configured");
+            for one in &reply.interfaces {
+                table.row([
+                    one.name.clone(),
+                    enum_word(one.state().as_str_name(), "NETWORK_INTERFACE_STATE_"),
+                    one.speed_mbps.map(|speed| speed.to_string()).unwrap_or_default(),
+                    mac(&one.mac_address),
+                    if one.mtu == 0 { String::new() } else { one.mtu.to_string() },
+                    addresses(one),
+                    one.gateways.join(" "),
+                ]);
+            }
+            table
+        }),
+        NetworkCommand::Show => output.card(&reply, || card(&reply)),
+    }
+}
+
+/// `192.0.2.5/24 (dhcp) fe80::1/64 (link-local)`.
+fn addresses(one: &NetworkInterface) -> String {
+    let shown = |address: &schema::v1alpha1::InterfaceAddress| match address.origin() {
+        schema::v1alpha1::AddressOrigin::Unspecified => address.address.clone(),
+        origin => format!("{} ({})", address.address, enum_word(origin.as_str_name(), "ADDRESS_ORIGIN_")),
+    };
+    one.addresses.iter().map(shown).collect::<Vec<_>>().join(" ")
+}
+
+fn mac(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| HEXLOWER.encode(&[*byte])).collect::<Vec<_>>().join(":")
+}
+
+fn card(reply: &ListNetworkInterfacesResponse) -> Card {
+    let mut card = Card::default();
+    card.line("Host name", reply.host_name.clone())
+        .line("Domains", reply.domains.join(" "))
+        .line("Name servers", reply.name_servers.join(" "))
+        .line("Time servers", reply.time_servers.join(" "))
+        .line("Time from", reply.time_source.clone());
+    card
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use schema::v1alpha1::{AddressOrigin, InterfaceAddress};
+
+    #[test]
+    fn addresses_say_where_they_are_from_as_far_as_that_is_known() {
+        let address = |address: &str, origin: AddressOrigin| InterfaceAddress {
+            address: address.into(),
+            origin: origin.into(),
+        };
+        let one = NetworkInterface {
+            addresses: vec![
+                address("192.0.2.5/24", AddressOrigin::Dhcp),
+                address("192.0.2.6/24", AddressOrigin::Unspecified),
+                address("fe80::1/64", AddressOrigin::LinkLocal),
+            ],
+            ..NetworkInterface::default()
+        };
+        assert_eq!(addresses(&one), "192.0.2.5/24 (dhcp) 192.0.2.6/24 fe80::1/64 (link-local)");
+        assert_eq!((mac(&[2, 0, 0, 0, 0, 10]).as_str(), mac(&[]).as_str()), ("02:00:00:00:00:0a", ""));
+    }
+}
