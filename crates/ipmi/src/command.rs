@@ -150,6 +150,14 @@ commands! {
         0x45 SetUserName admin 17..=17, "Set User Name";
         0x46 GetUserName admin 1..=1, "Get User Name";
         0x47 SetUserPassword admin 2..=22, "Set User Password";
+        0x48 ActivatePayload operator 6..=6, "Activate Payload";
+        0x49 DeactivatePayload operator 6..=6, "Deactivate Payload";
+        0x4a GetPayloadStatus user 1..=1, "Get Payload Activation Status";
+        0x4b GetPayloadInstance user 2..=2, "Get Payload Instance Info";
+        0x4c SetUserPayloadAccess admin 6..=6, "Set User Payload Access";
+        0x4d GetUserPayloadAccess operator 2..=2, "Get User Payload Access";
+        0x4e GetPayloadSupport user 1..=1, "Get Channel Payload Support";
+        0x4f GetPayloadVersion user 2..=2, "Get Channel Payload Version";
         0x54 GetChannelCipherSuites none 3..=3, "Get Channel Cipher Suites";
     }
     Storage {
@@ -172,6 +180,8 @@ commands! {
     }
     Transport {
         0x02 GetLanParameters operator 4..=4, "Get LAN Configuration Parameters";
+        0x21 SetSolParameters admin 3..=4, "Set SOL Configuration Parameters";
+        0x22 GetSolParameters user 4..=4, "Get SOL Configuration Parameters";
     }
     Dcmi {
         0x01 GetDcmiCapabilities user 1..=1, "Get DCMI Capabilities Info";

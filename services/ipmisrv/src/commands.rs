@@ -15,6 +15,7 @@ use crate::dcmi;
 use crate::lan;
 use crate::outcome::{Outcome, call, is_known};
 use crate::parts;
+use crate::payloads;
 use crate::sel::Sel;
 use crate::thresholds;
 use crate::users;
@@ -140,6 +141,16 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
         Command::SetUserPassword => {
             return users::set_password(byte(0)?, byte(1)?, data.get(2..).unwrap_or_default(), world);
         }
+        Command::ActivatePayload => return payloads::activate(request, world),
+        Command::DeactivatePayload => return payloads::deactivate(data, world),
+        Command::GetPayloadStatus => payloads::status(byte(0)?, world)?,
+        Command::GetPayloadInstance => payloads::instance(byte(0)?, byte(1)?, world)?,
+        Command::SetUserPayloadAccess => return payloads::set_access(data, world),
+        Command::GetUserPayloadAccess => payloads::access(byte(0)?, byte(1)?, world)?,
+        Command::GetPayloadSupport => payloads::support(byte(0)?)?,
+        Command::GetPayloadVersion => payloads::version(byte(0)?, byte(1)?)?,
+        Command::SetSolParameters => return payloads::set_parameter(request, world),
+        Command::GetSolParameters => return payloads::parameter(byte(0)?, byte(1)?, world),
         Command::GetFruArea => {
             let image = fru(byte(0)?, world)?;
             let [low, high] = u16::try_from(image.len()).unwrap_or(u16::MAX).to_le_bytes();

@@ -16,6 +16,7 @@ use crate::pursuit::Machine;
 use crate::repository::Repository;
 use crate::sel::{Hidden, Sel};
 use crate::sel_log::Read;
+use crate::sol::{Kept, Owner, Sol};
 
 const NOW: u32 = 1_800_000_000;
 
@@ -233,6 +234,9 @@ struct Bench {
     watchdog: Watchdog,
     mono: Mono,
     written: Option<Written>,
+    sol: Sol,
+    session: u32,
+    level: Level,
 }
 
 impl Bench {
@@ -251,6 +255,9 @@ impl Bench {
             watchdog: Watchdog::default(),
             mono: Mono::ZERO,
             written: None,
+            sol: Sol::default(),
+            session: 7,
+            level: Level::Administrator,
         }
     }
 
@@ -266,16 +273,17 @@ impl Bench {
         let row = command.row().unwrap();
         assert!(row.lengths.contains(&data.len()), "{}: {} bytes", row.name, data.len());
         let session = SessionInfo {
-            id: 7,
+            id: self.session,
             account: "u1".to_owned(),
             from: SocketAddr::from(([192, 0, 2, 1], 1)),
-            level: Level::Administrator,
+            level: self.level,
         };
         let request = Request { id: 1, session, command, lun: 0, data: data.to_vec() };
         let mut world = World {
             snapshot: self.model.snapshot(),
             repository: &mut self.repository,
             sel: &mut self.sel,
+            sol: &mut self.sol,
             guid: [7; 16],
             sessions: 1,
             suites: &[Suite::Sha256],
@@ -295,6 +303,7 @@ impl Bench {
             Outcome::Call { method, .. } => panic!("{} is asked", method.full_name),
             Outcome::Hide { .. } => panic!("something is hidden"),
             Outcome::Network { selector } => panic!("netmgr is asked for {selector}"),
+            _ => panic!("it is about the console"),
         }
     }
 
@@ -307,7 +316,7 @@ impl Bench {
         match self.ask(command, data) {
             Outcome::Call { request, data, .. } => (M::decode(&request[..]).unwrap(), data),
             Outcome::Answer(answer) => panic!("{command:?} {data:02x?}: {answer:?}"),
-            Outcome::Hide { .. } | Outcome::Network { .. } => panic!("{command:?} asks no owner"),
+            _ => panic!("{command:?} asks no owner"),
         }
     }
 
@@ -319,7 +328,7 @@ impl Bench {
                 data
             }
             Outcome::Answer(answer) => panic!("{command:?} {data:02x?}: {answer:?}"),
-            Outcome::Call { .. } | Outcome::Network { .. } => panic!("an owner is asked"),
+            _ => panic!("an owner is asked"),
         }
     }
 }
@@ -832,6 +841,157 @@ fn lan_parameters_say_what_is_known() {
     }
 }
 
+/// What is to be set of Serial over LAN is set.
+fn keeps(bench: &mut Bench, command: Command, data: &[u8]) {
+    match bench.ask(command, data) {
+        Outcome::Keep { kept } => bench.sol.keep(kept),
+        Outcome::Answer(answer) => panic!("{command:?} {data:02x?}: {answer:?}"),
+        _ => panic!("{command:?} {data:02x?} sets nothing"),
+    }
+}
+
+/// Activate Payload as clients send it: encrypted and proved.
+const ACTIVATE: [u8; 6] = [1, 1, 0xc0, 0, 0, 0];
+const DEACTIVATE: [u8; 6] = [1, 1, 0, 0, 0, 0];
+
+#[test]
+fn parameters_of_serial_over_lan_are_those_of_the_table_and_stay_as_they_are_set() {
+    let mut bench = Bench::new();
+    bench.refuses(Command::GetSolParameters, &[CHANNEL, 1, 0, 0], Completion::BUSY);
+    bench.refuses(Command::SetSolParameters, &[CHANNEL, 1, 0], Completion::BUSY);
+    bench.sol.keep(Kept::default());
+    bench.config.listen.set_port(0x1234);
+    let shows = |bench: &mut Bench, selector: u8, value: &[u8]| {
+        let said = bench.said(Command::GetSolParameters, &[CHANNEL, selector, 0, 0]);
+        assert_eq!(said, Ok([&[0x11], value].concat()), "{selector}");
+    };
+    for (selector, value) in [
+        (0, &[0][..]),
+        (1, &[1]),
+        (2, &[0xc3]),
+        (3, &[1, 251]),
+        (4, &[7, 10]),
+        (7, &[CHANNEL]),
+        (8, &[0x34, 0x12]),
+    ] {
+        shows(&mut bench, selector, value);
+    }
+    let rate = bench.ask(Command::GetSolParameters, &[CHANNEL, 5, 0, 0]);
+    assert!(matches!(rate, Outcome::BitRate { host_name } if host_name == "system"));
+    for (rate, number) in [(9_600, 6), (115_200, 10), (1_000_000, 0)] {
+        assert_eq!(payloads::bit_rate(rate), [0x11, number]);
+    }
+    assert_eq!(bench.said(Command::GetSolParameters, &[0x80 | CHANNEL, 99, 0, 0]), Ok(vec![0x11]));
+    bench.refuses(Command::GetSolParameters, &[CHANNEL, 9, 0, 0], Completion::PARAMETER_NOT_SUPPORTED);
+    bench.refuses(Command::GetSolParameters, &[2, 1, 0, 0], Completion::INVALID_FIELD);
+    for (selector, set, shown) in [
+        (1, &[0][..], &[0][..]),
+        (2, &[0xc4], &[0xc4]),
+        (3, &[12, 96], &[12, 96]),
+        (4, &[0xff, 50], &[7, 50]),
+    ] {
+        keeps(&mut bench, Command::SetSolParameters, &[&[CHANNEL, selector], set].concat());
+        shows(&mut bench, selector, shown);
+        let again = bench.said(Command::SetSolParameters, &[&[CHANNEL, selector], shown].concat());
+        assert_eq!(again, Ok(Vec::new()), "nothing is stored");
+    }
+    for (data, code) in [
+        (&[CHANNEL, 2, 0xc2][..], Completion::INVALID_FIELD),
+        (&[CHANNEL, 2, 0x03], Completion::INVALID_FIELD),
+        (&[CHANNEL, 3, 0, 1], Completion::RANGE),
+        (&[CHANNEL, 3, 1], Completion::LENGTH),
+        (&[CHANNEL, 1, 1, 1], Completion::LENGTH),
+        (&[CHANNEL, 5, 6], Completion(0x82)),
+        (&[CHANNEL, 8, 1, 2], Completion(0x82)),
+        (&[CHANNEL, 9, 1], Completion(0x80)),
+        (&[CHANNEL, 0, 2], Completion::INVALID_FIELD),
+        (&[3, 1, 1], Completion::INVALID_FIELD),
+    ] {
+        bench.refuses(Command::SetSolParameters, data, code);
+    }
+    // One session sets them at a time, and one that is over none.
+    assert_eq!(bench.said(Command::SetSolParameters, &[CHANNEL, 0, 1]), Ok(Vec::new()));
+    bench.session = 8;
+    shows(&mut bench, 0, &[1]);
+    bench.refuses(Command::SetSolParameters, &[CHANNEL, 0, 1], Completion(0x81));
+    bench.sol.ended(7);
+    assert_eq!(bench.said(Command::SetSolParameters, &[CHANNEL, 0, 1]), Ok(Vec::new()));
+    assert_eq!(bench.said(Command::SetSolParameters, &[CHANNEL, 0, 0]), Ok(Vec::new()));
+    shows(&mut bench, 0, &[0]);
+}
+
+#[test]
+fn one_session_has_the_console_and_it_is_one_that_may() {
+    let mut bench = Bench::new();
+    bench.refuses(Command::ActivatePayload, &ACTIVATE, Completion::BUSY);
+    bench.sol.keep(Kept::default());
+    bench.config.listen.set_port(623);
+    bench.mono = Mono::from_millis(60_000);
+    let free = Ok(vec![1, 0, 0]);
+    assert_eq!(bench.said(Command::GetPayloadStatus, &[1]), free);
+    let opens = |bench: &mut Bench| match bench.ask(Command::ActivatePayload, &ACTIVATE) {
+        Outcome::Activate { host_name } => host_name == "system",
+        _ => false,
+    };
+    assert!(opens(&mut bench));
+    bench.refuses(Command::DeactivatePayload, &DEACTIVATE, Completion(0x80));
+    for (data, code) in [
+        ([0, 1, 0xc0, 0, 0, 0], Completion::INVALID_FIELD),
+        ([1, 2, 0xc0, 0, 0, 0], Completion::INVALID_FIELD),
+        ([1, 1, 0x40, 0, 0, 0], Completion(0x84)),
+        ([1, 1, 0x00, 0, 0, 0], Completion(0x84)),
+    ] {
+        bench.refuses(Command::ActivatePayload, &data, code);
+    }
+    // It is being opened: who asked waits, others see that it is taken.
+    bench.sol.owner = Some(Owner { session: 7, since: bench.mono, is_open: false });
+    bench.refuses(Command::ActivatePayload, &ACTIVATE, Completion::BUSY);
+    assert_eq!(bench.said(Command::GetPayloadStatus, &[1]), free);
+    bench.session = 8;
+    bench.refuses(Command::ActivatePayload, &ACTIVATE, Completion(0x80));
+    bench.sol.owner = Some(Owner { session: 7, since: bench.mono, is_open: true });
+    bench.refuses(Command::ActivatePayload, &ACTIVATE, Completion(0x80));
+    assert_eq!(bench.said(Command::GetPayloadStatus, &[1]), Ok(vec![1, 1, 0]));
+    assert_eq!(
+        bench.said(Command::GetPayloadInstance, &[1, 1]),
+        Ok(vec![7, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0])
+    );
+    // The answer was lost: the same is answered for a while, and then it is active, for its own session as well (table 24-2).
+    bench.session = 7;
+    let answer = vec![0, 0, 0, 0, 255, 0, 255, 0, 0x6f, 2, 0xff, 0xff];
+    assert_eq!(bench.said(Command::ActivatePayload, &ACTIVATE), Ok(answer));
+    bench.mono = Mono::from_millis(63_000);
+    bench.refuses(Command::ActivatePayload, &ACTIVATE, Completion(0x80));
+    assert!(matches!(bench.ask(Command::DeactivatePayload, &DEACTIVATE), Outcome::Deactivate));
+    bench.sol.ended(7);
+    assert_eq!(bench.said(Command::GetPayloadInstance, &[1, 1]).unwrap()[..4], [0; 4]);
+    assert!(opens(&mut bench));
+    // Privilege, an account that may not, and switched off.
+    keeps(&mut bench, Command::SetSolParameters, &[CHANNEL, 2, 0xc4]);
+    bench.level = Level::Operator;
+    bench.refuses(Command::ActivatePayload, &ACTIVATE, Completion::PRIVILEGE);
+    keeps(&mut bench, Command::SetSolParameters, &[CHANNEL, 2, 0xc3]);
+    assert!(opens(&mut bench));
+    let user = u8::try_from(accounts().iter().find(|one| one.id == "u1").unwrap().ipmi_user).unwrap();
+    assert_eq!(bench.said(Command::GetUserPayloadAccess, &[CHANNEL, user]), Ok(vec![2, 0, 0, 0]));
+    keeps(&mut bench, Command::SetUserPayloadAccess, &[CHANNEL, 0x40 | user, 2, 0, 0, 0]);
+    assert_eq!(bench.said(Command::GetUserPayloadAccess, &[CHANNEL, user]), Ok(vec![0; 4]));
+    bench.refuses(Command::ActivatePayload, &ACTIVATE, Completion::PRIVILEGE);
+    assert_eq!(bench.said(Command::SetUserPayloadAccess, &[CHANNEL, user, 0, 0, 0, 0]), Ok(Vec::new()));
+    keeps(&mut bench, Command::SetUserPayloadAccess, &[CHANNEL, user, 2, 0, 0, 0]);
+    assert!(opens(&mut bench));
+    for data in [[CHANNEL, user, 4, 0, 0, 0], [CHANNEL, user, 2, 1, 0, 0], [CHANNEL, 0x80 | user, 2, 0, 0, 0]]
+    {
+        bench.refuses(Command::SetUserPayloadAccess, &data, Completion::INVALID_FIELD);
+    }
+    assert_eq!(bench.said(Command::GetUserPayloadAccess, &[CHANNEL, 60]), Ok(vec![0; 4]), "nobody");
+    keeps(&mut bench, Command::SetSolParameters, &[CHANNEL, 1, 0]);
+    bench.refuses(Command::ActivatePayload, &ACTIVATE, Completion(0x81));
+    assert_eq!(bench.said(Command::GetPayloadSupport, &[CHANNEL]), Ok(vec![3, 0, 0x3f, 0, 0, 0, 0, 0]));
+    assert_eq!(bench.said(Command::GetPayloadVersion, &[0x0e, 1]), Ok(vec![0x10]));
+    bench.refuses(Command::GetPayloadVersion, &[0x0e, 2], Completion(0x80));
+}
+
 #[test]
 fn the_access_of_the_channel_is_as_it_is() {
     let mut bench = Bench::new();
@@ -879,8 +1039,10 @@ fn who_reserved_something_else_is_told_so() {
 #[test]
 fn whatever_is_asked_of_any_command_comes_to_an_answer_that_fits() {
     /// Those that docs/ipmi.md says there are.
-    const CODES: [u8; 11] = [0x80, 0x83, 0xc0, 0xc1, 0xc5, 0xc7, 0xc9, 0xcb, 0xcc, 0xd5, 0xff];
+    const CODES: [u8; 15] =
+        [0x80, 0x81, 0x82, 0x83, 0x84, 0xc0, 0xc1, 0xc5, 0xc7, 0xc9, 0xcb, 0xcc, 0xd4, 0xd5, 0xff];
     let mut bench = Bench::new();
+    bench.sol.keep(Kept::default());
     let mut random = 1_u32;
     for row in Command::ROWS {
         let (mut answers, mut refusals) = (0, 0);
@@ -909,7 +1071,15 @@ fn whatever_is_asked_of_any_command_comes_to_an_answer_that_fits() {
                         schema::mask::check(&message).unwrap();
                         answers += 1;
                     }
-                    Outcome::Hide { .. } | Outcome::Network { .. } => answers += 1,
+                    Outcome::Keep { kept } => {
+                        bench.sol.keep(kept);
+                        answers += 1;
+                    }
+                    Outcome::Hide { .. }
+                    | Outcome::Network { .. }
+                    | Outcome::Activate { .. }
+                    | Outcome::Deactivate
+                    | Outcome::BitRate { .. } => answers += 1,
                 }
             }
         }

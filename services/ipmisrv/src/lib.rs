@@ -2,10 +2,11 @@
 //!
 //! ```text
 //!  datagram ─► ipmi::Server ─┬─ Challenge, Verify ─► usermgr: AuthService, which keeps the keys
+//!                            ├─ Sol ─► sol::Link ◄─► consolesrv's socket, opened with a ticket of OpenConsole
 //!                            └─ Request ─► commands ─┬─ from the live model ────────────────► answer
 //!                                                    ├─ a call ─► gate (as the account) ─► owner ─► answer
 //!                                                    ├─ a LAN parameter ─► netmgr: NetworkService ─► answer
-//!                                                    └─ what the SEL hides ─► bucket "ipmi" ─► answer
+//!                                                    └─ what the SEL hides, settings of Serial over LAN ─► bucket "ipmi" ─► answer
 //!  event.user.* ─► sessions of that account end
 //! ```
 //!
@@ -33,11 +34,13 @@ mod error;
 mod lan;
 mod outcome;
 mod parts;
+mod payloads;
 mod pursuit;
 mod repository;
 mod sel;
 mod sel_log;
 mod shell;
+mod sol;
 mod thresholds;
 mod users;
 mod watch;

@@ -5,6 +5,7 @@ use model::{Domain, State};
 use schema::{Method, MethodInfo};
 
 use crate::sel::Hidden;
+use crate::sol::Kept;
 use crate::world::{Answer, World};
 
 /// What comes of a request.
@@ -26,6 +27,20 @@ pub(crate) enum Outcome {
         hidden: Hidden,
         data: Vec<u8>,
     },
+    /// This is to be set of Serial over LAN.
+    Keep {
+        kept: Kept,
+    },
+    /// The console of this host is to be opened for the session.
+    Activate {
+        host_name: String,
+    },
+    /// Whoever has it does not any more.
+    Deactivate,
+    /// The speed of its port is wanted.
+    BitRate {
+        host_name: String,
+    },
 }
 
 impl Outcome {
@@ -40,6 +55,13 @@ impl Outcome {
 
 pub(crate) fn call<Req: prost::Message, Resp>(method: Method<Req, Resp>, request: &Req) -> Outcome {
     Outcome::Call { method: method.info, request: request.encode_to_vec(), data: Vec::new() }
+}
+
+/// The machine's name.
+pub(crate) fn host_name(world: &World<'_>) -> Result<String, Completion> {
+    is_known(world, Domain::Hosts)?;
+    let view = world.snapshot.hosts().iter().next().ok_or(Completion::NOT_PRESENT)?;
+    Ok(view.value.name.clone())
 }
 
 /// Until an owner has said anything, nothing is known: a client asks again.

@@ -2,13 +2,15 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use gate::audit::{Entry, Level};
 use gate::{Caller, Change, Gate, Origin, Peer, Policy};
-use ipc::{Bucket, CallContext, Client, Code, EventBuilder, RawItem, Status};
+use ipc::{Bucket, CallContext, Client, Code, EventBuilder, RawItem, StateError, Status};
+use ipmi::sol::Link;
 use ipmi::watchdog::Due;
 use ipmi::{
     Action, Admitted, AskId, Challenge, Completion, Rejected, Request, RequestId, Server, Suite, Verify,
@@ -24,7 +26,7 @@ use schema::rpc::network_service::LIST_NETWORK_INTERFACES;
 use schema::rpc::system_service::GET_SYSTEM_INFO;
 use schema::v1alpha1 as v1;
 use service::{Clock, Context, Notifier};
-use tokio::net::UdpSocket;
+use tokio::net::{UdpSocket, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use units::Millis;
@@ -40,9 +42,12 @@ use crate::pursuit::{Machine, Over, Step, WANTED};
 use crate::repository::Repository;
 use crate::sel::{Hidden, Sel};
 use crate::sel_log;
+use crate::sol::{self, Bridge, Kept, Sol};
 use crate::users;
 use crate::watch::Watch;
 use crate::world::World;
+
+mod console;
 
 /// How long an answer waits until what it changed is known here.
 const HEARD_WITHIN: Duration = Duration::from_secs(1);
@@ -72,10 +77,14 @@ enum Done {
     Replied(u32, RequestId, Result<Vec<u8>, Completion>),
     /// This is hidden of the SEL, or was not stored.
     Hidden(RequestId, Box<Hidden>, Result<Vec<u8>, Completion>),
+    /// This is set of Serial over LAN, or was not stored.
+    Kept(RequestId, Box<Kept>, Result<(), Completion>),
+    /// The console is open for this session, or not.
+    Console(u32, RequestId, Result<UnixStream, Completion>),
     /// What the owner of the machine said to the ask of this number.
     Watchdog(u64, Result<(), Status>),
-    /// What the SEL hides is this.
-    Loaded(Box<(Bucket, Hidden)>),
+    /// What the SEL hides is this, and this is set of Serial over LAN.
+    Loaded(Box<(Bucket, Hidden, Kept)>),
     /// An event was told.
     Told,
 }
@@ -101,8 +110,11 @@ struct Shell {
     /// `None` until the store has it.
     bucket: Option<Bucket>,
     watch: Watch,
-    /// What the SEL hides is being stored.
-    hiding: bool,
+    /// Something is being stored.
+    storing: bool,
+    sol: Sol,
+    bridge: Option<Bridge>,
+    run_dir: PathBuf,
     /// By the number of the session.
     seats: HashMap<u32, Seat>,
     logins: JoinSet<Done>,
@@ -115,7 +127,7 @@ struct Shell {
 /// # Errors
 /// [`Error`] when it cannot start.
 pub async fn run(context: Context) -> Result<(), Error> {
-    let config: Config = context.config()?;
+    let mut config: Config = context.config()?;
     config.check()?;
     let Context { local, bus } = context;
     // Before anybody logs in: from here on no change of an account is missed.
@@ -128,9 +140,12 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let guid = guid(&bus).await?;
     let mut calls = JoinSet::new();
     calls.spawn(load(bus.clone(), local.notify.clone()));
-    let failed = |source| Error::Listen { address: config.listen, source };
+    let wanted = config.listen;
+    let failed = |source| Error::Listen { address: wanted, source };
     let socket = Arc::new(UdpSocket::bind(config.listen).await.map_err(failed)?);
     let address = socket.local_addr().map_err(failed)?;
+    // Clients are told the port.
+    config.listen.set_port(address.port());
     let clock = Clock::new();
     let idle = Millis::from_secs(config.idle_secs);
     let settings = ipmi::Config { guid, sha1: config.suite_3, sessions: config.sessions, idle };
@@ -149,7 +164,10 @@ pub async fn run(context: Context) -> Result<(), Error> {
         config,
         bucket: None,
         watch: Watch::default(),
-        hiding: false,
+        storing: false,
+        sol: Sol::default(),
+        bridge: None,
+        run_dir: local.run_dir.clone(),
         seats: HashMap::new(),
         logins: JoinSet::new(),
         calls,
@@ -165,11 +183,15 @@ pub async fn run(context: Context) -> Result<(), Error> {
         let mut out = Vec::new();
         let (deadline, watchdog) = (shell.server.deadline(), shell.watch.timer.deadline());
         let pursuit = shell.watch.pursuit.deadline();
+        let link = shell.bridge.as_ref().map(|bridge| &bridge.link);
+        let (takes, due) = (link.is_some_and(Link::has_room), link.and_then(Link::deadline));
         tokio::select! {
             () = shutdown.wait() => break,
             () = heartbeat.tick() => {}
             () = clock.sleep_until(watchdog), if watchdog.is_some() => shell.watchdog(),
             () = clock.sleep_until(pursuit), if pursuit.is_some() => shell.pursue(),
+            () = clock.sleep_until(due), if due.is_some() => shell.show(&mut out),
+            said = sol::next(shell.bridge.as_mut()), if takes => shell.said(said, &mut out),
             () = clock.sleep_until(deadline), if deadline.is_some() => shell.server.tick(clock.now(), &mut out),
             // Only a shutdown cancels one.
             Some(Ok(done)) = shell.logins.join_next(), if !shell.logins.is_empty() => shell.done(done, &mut out),
@@ -198,7 +220,12 @@ pub async fn run(context: Context) -> Result<(), Error> {
 async fn load(bus: Client, notify: Notifier) -> Done {
     let mut is_told = false;
     loop {
-        match Hidden::load(&bus).await {
+        let found = async {
+            let (bucket, hidden) = Hidden::load(&bus).await?;
+            let kept = Kept::load(&bucket).await?;
+            Ok::<_, StateError>((bucket, hidden, kept))
+        };
+        match found.await {
             Ok(found) => {
                 if is_told {
                     notify.status("");
@@ -292,12 +319,23 @@ impl Shell {
                 self.server.replied(self.clock.now(), id, answer, out);
             }
             Done::Hidden(id, hidden, answer) => {
-                self.hiding = false;
+                self.storing = false;
                 if answer.is_ok() {
                     self.sel.hide(*hidden);
                 }
                 self.server.replied(self.clock.now(), id, answer, out);
             }
+            Done::Kept(id, kept, answer) => {
+                self.storing = false;
+                if answer.is_ok() {
+                    if let Some(bridge) = &mut self.bridge {
+                        bridge.link.set(kept.settings());
+                    }
+                    self.sol.keep(*kept);
+                }
+                self.server.replied(self.clock.now(), id, answer.map(|()| Vec::new()), out);
+            }
+            Done::Console(session, id, opened) => self.console(session, id, opened, out),
             Done::Watchdog(number, answer) => {
                 if let Err(status) = &answer {
                     self.watch.why.clone_from(&status.message);
@@ -310,9 +348,10 @@ impl Shell {
                 }
             }
             Done::Loaded(found) => {
-                let (bucket, hidden) = *found;
+                let (bucket, hidden, kept) = *found;
                 self.bucket = Some(bucket);
                 self.sel.loaded(hidden);
+                self.sol.keep(kept);
             }
             Done::Told => {}
         }
@@ -414,12 +453,14 @@ impl Shell {
                     let asked = (by, session.from.ip().into(), name);
                     audit(asked, &CallContext::new(), Code::PermissionDenied, Duration::ZERO, Level::Record);
                 }
+                Action::Sol(session, packet) => self.typed(&session, &packet, &mut more),
                 Action::Began(session) => {
                     let by = self.seats.get(&session.id).map(|seat| seat.caller.principal.username.as_str());
                     tracing::info!(by, peer = %session.from, "IPMI session opened");
                 }
                 Action::Ended(session, why) => {
                     self.seats.remove(&session.id);
+                    self.session_ended(session.id);
                     tracing::info!(account = session.account, peer = %session.from, why, "IPMI session ended");
                 }
             }
@@ -492,6 +533,7 @@ impl Shell {
             snapshot: &snapshot,
             repository: &mut self.repository,
             sel: &mut self.sel,
+            sol: &mut self.sol,
             guid: self.guid,
             sessions: self.server.sessions(),
             suites: &self.suites,
@@ -543,25 +585,59 @@ impl Shell {
                 }
                 Err(why) => Err(why),
             },
-            Outcome::Hide { hidden, data } => match (self.caller(&request), self.bucket.clone()) {
-                (Ok(caller), Some(bucket)) if !self.hiding => {
-                    self.hiding = true;
+            Outcome::Hide { hidden, data } => match self.may_store(&request) {
+                Ok((caller, bucket)) => {
+                    self.storing = true;
                     let (bus, wall) = (self.bus.clone(), self.clock.wall());
-                    let name = request.command.row().map_or("IPMI", |row| row.name);
                     self.calls.spawn(async move {
-                        let peer = request.session.from.ip();
-                        let stored = hide(&bus, &bucket, &hidden, (&caller, peer, name), wall).await;
-                        let answer = stored.map(|()| data);
-                        let answer = answer.map_err(|status| commands::completion(status.code));
+                        let what = ("sel", "hidden", "records of the SEL are hidden");
+                        let begun = Instant::now();
+                        let stored = hidden.store(&bucket).await;
+                        let answer = told(&bus, (begun, stored), &request, &caller, what, wall).await;
+                        let answer = answer.map(|()| data);
                         Done::Hidden(request.id, Box::new(hidden), answer)
                     });
                     return;
                 }
-                (Ok(_), _) => Err(Completion::BUSY),
-                (Err(why), _) => Err(why),
+                Err(why) => Err(why),
             },
+            Outcome::Keep { kept } => match self.may_store(&request) {
+                Ok((caller, bucket)) => {
+                    self.storing = true;
+                    let (bus, wall) = (self.bus.clone(), self.clock.wall());
+                    self.calls.spawn(async move {
+                        let what = ("sol", "changed", "settings of Serial over LAN are changed");
+                        let begun = Instant::now();
+                        let stored = kept.store(&bucket).await;
+                        let answer = told(&bus, (begun, stored), &request, &caller, what, wall).await;
+                        Done::Kept(request.id, Box::new(kept), answer)
+                    });
+                    return;
+                }
+                Err(why) => Err(why),
+            },
+            Outcome::Activate { host_name } => match self.open_console(&request, host_name) {
+                Ok(()) => return,
+                Err(why) => Err(why),
+            },
+            Outcome::BitRate { host_name } => match self.ask_bit_rate(&request, host_name) {
+                Ok(()) => return,
+                Err(why) => Err(why),
+            },
+            Outcome::Deactivate => {
+                self.record(&request);
+                self.close_console("deactivated", out);
+                Ok(Vec::new())
+            }
         };
         self.server.replied(self.clock.now(), request.id, answer, out);
+    }
+
+    /// Who asks, and where to store what is wanted: one thing at a time.
+    fn may_store(&self, request: &Request) -> Result<(Arc<Caller>, Bucket), Completion> {
+        let caller = self.caller(request)?;
+        let bucket = self.bucket.clone().filter(|_| !self.storing).ok_or(Completion::BUSY)?;
+        Ok((caller, bucket))
     }
 
     /// Who asks, if there is room for one more call.
@@ -591,30 +667,32 @@ fn audit(
     entry.write(level);
 }
 
-/// Stores what the SEL hides, with an event and a line in the audit that say who wanted it.
-async fn hide(
+/// How it ended that something was stored, with an event and a line in the audit that say who wanted it.
+async fn told(
     bus: &Client,
-    bucket: &Bucket,
-    hidden: &Hidden,
-    (caller, peer, name): (&Caller, IpAddr, &str),
+    (begun, stored): (Instant, Result<(), StateError>),
+    request: &Request,
+    caller: &Caller,
+    (component, what, text): (&'static str, &'static str, &str),
     wall: std::time::SystemTime,
-) -> Result<(), Status> {
-    let begun = Instant::now();
+) -> Result<(), Completion> {
+    let stored = stored.map_err(Status::from);
     let context = CallContext::new().with_timeout(CALL);
-    let stored = hidden.store(bucket).await.map_err(Status::from);
     let by = caller.principal.username.as_str();
+    let name = request.command.row().map_or("IPMI", |row| row.name);
     if stored.is_ok() {
-        let event = EventBuilder::new(crate::NAME, "ipmi", "sel", "hidden")
-            .message(format!("records of the SEL are hidden: {name}"))
+        let event = EventBuilder::new(crate::NAME, "ipmi", component, what)
+            .message(format!("{text}: {name}"))
             .by(by, &context.request_id)
             .at(wall);
         if let Err(error) = bus.publish_event(&event).await {
-            tracing::warn!(%error, "cannot tell that records of the SEL are hidden");
+            tracing::warn!(%error, what, "cannot tell of what IPMI stored");
         }
     }
     let code = stored.as_ref().map_or_else(|status| status.code, |()| Code::Ok);
+    let peer = request.session.from.ip();
     audit((Some(by), peer.into(), name), &context, code, begun.elapsed(), Level::Record);
-    stored
+    stored.map_err(|status| commands::completion(status.code))
 }
 
 /// A call of the contract, as who is logged in, with all that the gate asks of it, and a line in the audit.

@@ -9,6 +9,7 @@ use crate::chunks::Written;
 use crate::config::Config;
 use crate::repository::Repository;
 use crate::sel::Sel;
+use crate::sol::Sol;
 
 /// The data of an answer, or how the command ended.
 pub(crate) type Answer = Result<Vec<u8>, Completion>;
@@ -18,6 +19,7 @@ pub(crate) struct World<'a> {
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) repository: &'a mut Repository,
     pub(crate) sel: &'a mut Sel,
+    pub(crate) sol: &'a mut Sol,
     pub(crate) guid: [u8; 16],
     pub(crate) sessions: usize,
     pub(crate) suites: &'a [Suite],
