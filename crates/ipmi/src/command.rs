@@ -113,10 +113,12 @@ commands! {
         0x04 ChassisIdentify operator 0..=2, "Chassis Identify";
         0x06 SetPowerRestorePolicy operator 1..=1, "Set Power Restore Policy";
         0x07 GetSystemRestartCause user 0..=0, "Get System Restart Cause";
+        0x08 SetSystemBootOptions operator 1..=18, "Set System Boot Options";
         0x09 GetSystemBootOptions operator 3..=3, "Get System Boot Options";
         0x0f GetPohCounter user 0..=0, "Get POH Counter";
     }
     Sensor {
+        0x02 PlatformEvent operator 7..=8, "Platform Event Message";
         0x23 GetSensorFactors user 2..=2, "Get Sensor Reading Factors";
         0x24 SetSensorHysteresis operator 4..=4, "Set Sensor Hysteresis";
         0x25 GetSensorHysteresis user 2..=2, "Get Sensor Hysteresis";

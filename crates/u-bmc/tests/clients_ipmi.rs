@@ -308,11 +308,17 @@ async fn ipmitool_shows_what_the_api_says_and_switches_the_machine() -> Result {
         &["sel", "info"],
         &["sel", "time", "get"],
         &["lan", "print", "1"],
+        &["raw", "0x0c", "0x02", "1", "50", "0", "0"],
+        &["chassis", "bootparam", "get", "3"],
+        &["event", "1"],
         &["fru", "print", "0"],
         &["sdr", "info"],
     ] {
         bmc.tool(args).await?;
     }
+    let told = admin.get("/api/v1alpha1/events?domain=ipmi&component=platform").await?.json()?;
+    anyhow::ensure!(told["events"][0]["severity"] == "EVENT_SEVERITY_CRITICAL", "{told}");
+    anyhow::ensure!(told["events"][0]["principal"] == "boss", "{told}");
     let users = bmc.tool(&["user", "list", "1"]).await?;
     for (name, level) in [("boss", "ADMINISTRATOR"), ("guest", "USER"), ("worker", "OPERATOR")] {
         anyhow::ensure!(users.lines().any(|line| line.contains(name) && line.ends_with(level)), "{users}");

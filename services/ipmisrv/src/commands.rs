@@ -10,12 +10,14 @@ use schema::rpc::{
 };
 use schema::v1alpha1 as v1;
 
+use crate::boot_options;
 use crate::chunks::{self, Piece, Target, Written};
 use crate::dcmi;
 use crate::lan;
 use crate::outcome::{Outcome, call, is_known};
 use crate::parts;
 use crate::payloads;
+use crate::platform_event;
 use crate::sel::Sel;
 use crate::thresholds;
 use crate::users;
@@ -51,11 +53,16 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
         }
         Command::SetPowerRestorePolicy => return restore_policy(byte(0)?, world),
         Command::GetSystemRestartCause => vec![restart_cause(world)?, CHANNEL],
-        Command::GetSystemBootOptions => boot_option(byte(0)?)?,
+        Command::SetSystemBootOptions => return boot_options::set(request, host(world)?.0, world),
+        Command::GetSystemBootOptions => boot_options::get(data, host(world)?.0, world.boot)?,
         Command::GetPohCounter => {
             // An hour a count (§28.14).
             let on = host(world)?.0.power_on_time.map_or(0, |on| on.seconds.max(0) / 3600);
             [&[60][..], &u32::try_from(on).unwrap_or(u32::MAX).to_le_bytes()].concat()
+        }
+        Command::PlatformEvent => {
+            let (severity, text) = platform_event::read(data)?;
+            return Ok(Outcome::Tell { severity, text });
         }
         Command::GetSensorReading => reading(request.lun, byte(0)?, world)?,
         Command::GetSensorFactors => {
@@ -228,7 +235,7 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
             let (reservation, id, offset, count) = (word(0)?, word(2)?, byte(4)?, byte(5)?);
             sel_part(world, reservation, id, offset, count)?
         }
-        Command::GetLanParameters => return lan_parameter(byte(0)?, byte(1)?, world),
+        Command::GetLanParameters => return lan_parameter(byte(0)?, byte(1)?, byte(2)?, world),
         Command::GetDcmiCapabilities => dcmi::capabilities(byte(0)?, world.config)?,
         Command::GetPowerReading => dcmi::power(byte(0)?, world)?,
         // There is none (DCMI 1.5 §6.6.2).
@@ -432,15 +439,6 @@ fn restart_cause(world: &World<'_>) -> Result<u8, Completion> {
         Cause::SoftReset => 0xa,
         _ => 0x0,
     })
-}
-
-/// §28.13: no override of the boot device can be set, so none is valid.
-fn boot_option(selector: u8) -> Answer {
-    match selector & 0x7f {
-        0 => Ok(vec![1, 0, 0]),
-        5 => Ok(vec![1, 5, 0, 0, 0, 0, 0]),
-        _ => Err(Completion::PARAMETER_NOT_SUPPORTED),
-    }
 }
 
 /// §35.14.
@@ -655,14 +653,14 @@ fn part(next: u16, record: &[u8], offset: u8, count: u8) -> Answer {
 }
 
 /// §23.2, table 23-4. What nobody tells is not supported.
-fn lan_parameter(channel: u8, selector: u8, world: &World<'_>) -> Result<Outcome, Completion> {
+fn lan_parameter(channel: u8, selector: u8, set: u8, world: &World<'_>) -> Result<Outcome, Completion> {
     is_this_channel(channel)?;
     // Only the revision is wanted.
     if channel & 0x80 != 0 {
         return Ok(Outcome::Answer(Ok(vec![lan::REVISION])));
     }
     if lan::is_of_network(selector) {
-        return Ok(Outcome::Network { selector });
+        return Ok(Outcome::Network { selector, set });
     }
     let suites: Vec<u8> = world.suites.iter().map(|suite| suite.id()).collect();
     let value: Vec<u8> = match selector {
@@ -675,6 +673,8 @@ fn lan_parameter(channel: u8, selector: u8, world: &World<'_>) -> Result<Outcome
         10 => vec![0x02],
         // Nobody is told of alerts.
         17 => vec![0],
+        // IPv4 and IPv6 together, and both are on.
+        50 | 51 => vec![0x02],
         22 => vec![u8::try_from(suites.len()).unwrap_or_default()],
         23 => [&[0][..], &suites].concat(),
         // Each up to administrator: a nibble for each suite.

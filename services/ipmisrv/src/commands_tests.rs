@@ -11,6 +11,7 @@ use prost_types::Timestamp;
 use units::Mono;
 
 use super::*;
+use crate::boot_options::BootOptions;
 use crate::config::Config;
 use crate::pursuit::Machine;
 use crate::repository::Repository;
@@ -235,6 +236,7 @@ struct Bench {
     mono: Mono,
     written: Option<Written>,
     sol: Sol,
+    boot: BootOptions,
     session: u32,
     level: Level,
 }
@@ -256,6 +258,7 @@ impl Bench {
             mono: Mono::ZERO,
             written: None,
             sol: Sol::default(),
+            boot: BootOptions::default(),
             session: 7,
             level: Level::Administrator,
         }
@@ -284,6 +287,7 @@ impl Bench {
             repository: &mut self.repository,
             sel: &mut self.sel,
             sol: &mut self.sol,
+            boot: &mut self.boot,
             guid: [7; 16],
             sessions: 1,
             suites: &[Suite::Sha256],
@@ -302,7 +306,7 @@ impl Bench {
             Outcome::Answer(answer) => answer,
             Outcome::Call { method, .. } => panic!("{} is asked", method.full_name),
             Outcome::Hide { .. } => panic!("something is hidden"),
-            Outcome::Network { selector } => panic!("netmgr is asked for {selector}"),
+            Outcome::Network { selector, .. } => panic!("netmgr is asked for {selector}"),
             _ => panic!("it is about the console"),
         }
     }
@@ -822,6 +826,8 @@ fn lan_parameters_say_what_is_known() {
         (8, vec![0x34, 0x12]),
         (10, vec![2]),
         (17, vec![0]),
+        (50, vec![2]),
+        (51, vec![2]),
         (22, vec![1]),
         (23, vec![0, 17]),
         (24, vec![0, 4, 0, 0, 0, 0, 0, 0, 0]),
@@ -830,14 +836,14 @@ fn lan_parameters_say_what_is_known() {
             assert_eq!(get(channel, selector), Ok([&[0x11][..], &value].concat()), "{selector}");
         }
     }
-    for selector in [7, 9, 11, 13, 14, 15, 16, 18, 19, 20, 21, 25, 26, 50, 0xff] {
+    for selector in [7, 9, 11, 13, 14, 15, 16, 18, 19, 20, 21, 25, 26, 52, 57, 75, 0xff] {
         assert_eq!(get(CHANNEL, selector), Err(Completion::PARAMETER_NOT_SUPPORTED), "{selector}");
     }
     assert_eq!(get(0x80 | CHANNEL, 77), Ok(vec![0x11]), "the revision alone");
     assert_eq!(get(2, 0), Err(Completion::INVALID_FIELD));
-    for wanted in [3, 4, 5, 6, 12] {
+    for wanted in [3, 4, 5, 6, 12, 55, 56, 59, 73, 74] {
         let asked = bench.ask(Command::GetLanParameters, &[CHANNEL, wanted, 0, 0]);
-        assert!(matches!(asked, Outcome::Network { selector } if selector == wanted));
+        assert!(matches!(asked, Outcome::Network { selector, .. } if selector == wanted));
     }
 }
 
@@ -1014,6 +1020,74 @@ fn the_access_of_the_channel_is_as_it_is() {
     bench.refuses(Command::GetChannelAccess, &[CHANNEL, 0], Completion::INVALID_FIELD);
 }
 
+/// What the machine's owner is asked to boot it from.
+fn boots(bench: &mut Bench, data: &[u8]) -> (v1::BootOverride, Vec<String>) {
+    let Outcome::Boot { request, host_name, .. } = bench.ask(Command::SetSystemBootOptions, data) else {
+        panic!("{data:02x?} asks nothing")
+    };
+    let request = v1::UpdateHostRequest::decode(&request[..]).unwrap();
+    assert_eq!((host_name.as_str(), request.host_name.as_str()), ("system", "system"));
+    (request.host.unwrap().boot_override.unwrap(), request.field_mask.unwrap().paths)
+}
+
+#[test]
+fn boot_flags_are_an_override_of_the_machines_owner_and_what_else_there_is_is_kept() {
+    use v1::{BootMode, BootOverrideEnabled as Enabled, BootTarget};
+    let mut bench = Bench::new();
+    for (set, target, enabled, mode) in [
+        ([0x80, 1 << 2], BootTarget::Pxe, Enabled::Once, BootMode::Unspecified),
+        ([0xe0, 5 << 2], BootTarget::Cd, Enabled::Continuous, BootMode::Uefi),
+        ([0x80, 8 << 2], BootTarget::Cd, Enabled::Once, BootMode::Unspecified),
+        ([0xa0, 6 << 2], BootTarget::BiosSetup, Enabled::Once, BootMode::Uefi),
+        ([0x80, 15 << 2], BootTarget::Usb, Enabled::Once, BootMode::Unspecified),
+        ([0x80, 0], BootTarget::None, Enabled::Disabled, BootMode::Unspecified),
+        ([0x00, 2 << 2], BootTarget::Hdd, Enabled::Disabled, BootMode::Unspecified),
+    ] {
+        let (asked, paths) = boots(&mut bench, &[&[5], &set[..], &[0, 0, 0]].concat());
+        assert_eq!((asked.target(), asked.enabled(), asked.mode()), (target, enabled, mode), "{set:02x?}");
+        assert_eq!(paths, ["boot_override.target", "boot_override.enabled", "boot_override.mode"]);
+    }
+    for (data, code) in [
+        (&[5, 0x80, 3 << 2, 0, 0, 0][..], Completion::INVALID_FIELD),
+        (&[5, 0x80, 0x84, 0, 0, 0], Completion::INVALID_FIELD),
+        (&[5, 0x80, 4, 1, 0, 0], Completion::INVALID_FIELD),
+        (&[5, 0x80, 4], Completion::LENGTH),
+        (&[0x85, 0x80, 4, 0, 0, 0], Completion::INVALID_FIELD),
+        (&[0, 3], Completion::INVALID_FIELD),
+        (&[6, 1], Completion::LENGTH),
+        (&[7, 5, 1], Completion::RANGE),
+        (&[2, 1], Completion::PARAMETER_NOT_SUPPORTED),
+        (&[96, 1], Completion::PARAMETER_NOT_SUPPORTED),
+    ] {
+        bench.refuses(Command::SetSystemBootOptions, data, code);
+    }
+    // Each is read as it was written, in parts where it has some.
+    for (set, get, shown) in [
+        (&[1, 9][..], [1, 0, 0], &[9][..]),
+        (&[3, 0x08], [3, 0, 0], &[0x1f]),
+        (&[3, 0x00], [3, 0, 0], &[0x17]),
+        (&[4, 0xff, 0x05], [4, 0, 0], &[0, 5]),
+        (&[4, 0x01, 0x00], [4, 0, 0], &[0, 4]),
+        (&[6, 1, 2, 3, 4, 5, 6, 7, 8, 9], [6, 0, 0], &[1, 2, 3, 4, 5, 6, 7, 8, 9]),
+        (&[7, 4, 0xaa, 0xbb], [7, 4, 0], &[4, 0xaa, 0xbb, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+        (&[5], [5, 0, 0], &[0; 5]),
+    ] {
+        assert_eq!(bench.said(Command::SetSystemBootOptions, set), Ok(Vec::new()), "{set:02x?}");
+        let said = bench.said(Command::GetSystemBootOptions, &get);
+        assert_eq!(said, Ok([&[1, get[0]], shown].concat()), "{get:?}");
+    }
+    bench.refuses(Command::GetSystemBootOptions, &[7, 5, 0], Completion::RANGE);
+    bench.refuses(Command::GetSystemBootOptions, &[2, 0, 0], Completion::PARAMETER_NOT_SUPPORTED);
+    // One session sets them at a time.
+    assert_eq!(bench.said(Command::SetSystemBootOptions, &[0, 1]), Ok(Vec::new()));
+    bench.session = 8;
+    bench.refuses(Command::SetSystemBootOptions, &[0, 1], Completion(0x81));
+    bench.boot.ended(7);
+    for progress in [1, 2, 0] {
+        assert_eq!(bench.said(Command::SetSystemBootOptions, &[0, progress]), Ok(Vec::new()));
+    }
+}
+
 #[test]
 fn who_reserved_something_else_is_told_so() {
     let mut bench = Bench::new();
@@ -1065,7 +1139,7 @@ fn whatever_is_asked_of_any_command_comes_to_an_answer_that_fits() {
                         assert!(CODES.contains(&code), "{}: {data:02x?}: {code:02x}", row.name);
                         refusals += 1;
                     }
-                    Outcome::Call { method, request, .. } => {
+                    Outcome::Call { method, request, .. } | Outcome::Boot { method, request, .. } => {
                         let message =
                             prost_reflect::DynamicMessage::decode(method.input(), &request[..]).unwrap();
                         schema::mask::check(&message).unwrap();
@@ -1079,6 +1153,7 @@ fn whatever_is_asked_of_any_command_comes_to_an_answer_that_fits() {
                     | Outcome::Network { .. }
                     | Outcome::Activate { .. }
                     | Outcome::Deactivate
+                    | Outcome::Tell { .. }
                     | Outcome::BitRate { .. } => answers += 1,
                 }
             }

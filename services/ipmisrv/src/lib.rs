@@ -26,6 +26,7 @@
 /// The daemon's name.
 pub const NAME: &str = "ipmisrv";
 
+mod boot_options;
 mod chunks;
 mod commands;
 mod config;
@@ -35,6 +36,7 @@ mod lan;
 mod outcome;
 mod parts;
 mod payloads;
+mod platform_event;
 mod pursuit;
 mod repository;
 mod sel;

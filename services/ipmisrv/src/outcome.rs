@@ -2,6 +2,7 @@
 
 use ipmi::Completion;
 use model::{Domain, State};
+use schema::v1alpha1 as v1;
 use schema::{Method, MethodInfo};
 
 use crate::sel::Hidden;
@@ -21,6 +22,8 @@ pub(crate) enum Outcome {
     Network {
         /// The parameter.
         selector: u8,
+        /// Which one of several.
+        set: u8,
     },
     /// This of the SEL is to be hidden; the answer says `data` if it is.
     Hide {
@@ -31,9 +34,20 @@ pub(crate) enum Outcome {
     Keep {
         kept: Kept,
     },
+    /// What this host boots from is to be set.
+    Boot {
+        method: &'static MethodInfo,
+        request: Vec<u8>,
+        host_name: String,
+    },
     /// The console of this host is to be opened for the session.
     Activate {
         host_name: String,
+    },
+    /// This is an event of the log.
+    Tell {
+        severity: v1::EventSeverity,
+        text: String,
     },
     /// Whoever has it does not any more.
     Deactivate,

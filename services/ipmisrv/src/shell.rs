@@ -13,7 +13,8 @@ use ipc::{Bucket, CallContext, Client, Code, EventBuilder, RawItem, StateError, 
 use ipmi::sol::Link;
 use ipmi::watchdog::Due;
 use ipmi::{
-    Action, Admitted, AskId, Challenge, Completion, Rejected, Request, RequestId, Server, Suite, Verify,
+    Action, Admitted, AskId, Challenge, Command, Completion, Rejected, Request, RequestId, Server, Suite,
+    Verify,
 };
 use model::{Domain, Snapshot};
 use model_feed::{Feed, Reader};
@@ -21,7 +22,7 @@ use prost::Message as _;
 use prost_reflect::DynamicMessage;
 use schema::MethodInfo;
 use schema::rpc::auth_service::{CHALLENGE_IPMI, VERIFY_IPMI};
-use schema::rpc::host_service::CHANGE_HOST_STATE;
+use schema::rpc::host_service::{CHANGE_HOST_STATE, UPDATE_HOST};
 use schema::rpc::network_service::LIST_NETWORK_INTERFACES;
 use schema::rpc::system_service::GET_SYSTEM_INFO;
 use schema::v1alpha1 as v1;
@@ -29,9 +30,10 @@ use service::{Clock, Context, Notifier};
 use tokio::net::{UdpSocket, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use units::Millis;
+use units::{Allowance, Millis};
 use zeroize::Zeroizing;
 
+use crate::boot_options::BootOptions;
 use crate::chunks::Written;
 use crate::commands::{self, WATCHDOG};
 use crate::config::Config;
@@ -63,6 +65,11 @@ const CALL: Duration = Duration::from_secs(5);
 const WATCHDOG_CALL: Duration = Duration::from_secs(10);
 /// Pause before the bucket is asked for again.
 const BUCKET_AGAIN: Duration = Duration::from_secs(5);
+/// Events that clients may tell of at once, and after how long one more: each is kept on flash.
+const EVENTS_AT_ONCE: u32 = 32;
+const EVENT_EVERY: Millis = Millis::from_secs(6);
+/// As whom boot flags are taken back, which is no name of an account.
+const BOOT_FLAGS: &str = "boot flags of IPMI";
 /// Steps of logins at once. Strangers cause them, so they have a share of their own; what is beyond is refused.
 const LOGINS_MAX: usize = 64;
 /// Calls at once, for those who are logged in.
@@ -81,6 +88,8 @@ enum Done {
     Kept(RequestId, Box<Kept>, Result<(), Completion>),
     /// The console is open for this session, or not.
     Console(u32, RequestId, Result<UnixStream, Completion>),
+    /// What this host boots from is set, under this id, or is not.
+    Boot(u32, RequestId, String, Result<String, Completion>),
     /// What the owner of the machine said to the ask of this number.
     Watchdog(u64, Result<(), Status>),
     /// What the SEL hides is this, and this is set of Serial over LAN.
@@ -114,6 +123,9 @@ struct Shell {
     storing: bool,
     sol: Sol,
     bridge: Option<Bridge>,
+    boot: BootOptions,
+    /// Events that clients tell of.
+    events: Allowance,
     run_dir: PathBuf,
     /// By the number of the session.
     seats: HashMap<u32, Seat>,
@@ -167,6 +179,8 @@ pub async fn run(context: Context) -> Result<(), Error> {
         storing: false,
         sol: Sol::default(),
         bridge: None,
+        boot: BootOptions::default(),
+        events: Allowance::new(EVENTS_AT_ONCE, 1, EVENT_EVERY),
         run_dir: local.run_dir.clone(),
         seats: HashMap::new(),
         logins: JoinSet::new(),
@@ -184,12 +198,14 @@ pub async fn run(context: Context) -> Result<(), Error> {
         let (deadline, watchdog) = (shell.server.deadline(), shell.watch.timer.deadline());
         let pursuit = shell.watch.pursuit.deadline();
         let link = shell.bridge.as_ref().map(|bridge| &bridge.link);
+        let boot = shell.boot.deadline();
         let (takes, due) = (link.is_some_and(Link::has_room), link.and_then(Link::deadline));
         tokio::select! {
             () = shutdown.wait() => break,
             () = heartbeat.tick() => {}
             () = clock.sleep_until(watchdog), if watchdog.is_some() => shell.watchdog(),
             () = clock.sleep_until(pursuit), if pursuit.is_some() => shell.pursue(),
+            () = clock.sleep_until(boot), if boot.is_some() => shell.boot_flags(),
             () = clock.sleep_until(due), if due.is_some() => shell.show(&mut out),
             said = sol::next(shell.bridge.as_mut()), if takes => shell.said(said, &mut out),
             () = clock.sleep_until(deadline), if deadline.is_some() => shell.server.tick(clock.now(), &mut out),
@@ -248,9 +264,6 @@ async fn load(bus: Client, notify: Notifier) -> Done {
 
 /// Waits until `owner` was asked anew about all it owns, for the next command to find what this one changed.
 async fn heard(mut model: Reader, owner: &str) {
-    if !READ_BACK.contains(&owner) {
-        return;
-    }
     let owned = || Domain::ALL.into_iter().filter(|domain| domain.owner() == owner);
     let now = model.snapshot();
     let is_new = |snapshot: &Snapshot| {
@@ -335,6 +348,11 @@ impl Shell {
                 }
                 self.server.replied(self.clock.now(), id, answer.map(|()| Vec::new()), out);
             }
+            Done::Boot(session, id, host_name, set) => {
+                let now = self.clock.now();
+                let answer = set.map(|set| self.boot.set(now, host_name, set));
+                self.done(Done::Replied(session, id, answer.map(|()| Vec::new())), out);
+            }
             Done::Console(session, id, opened) => self.console(session, id, opened, out),
             Done::Watchdog(number, answer) => {
                 if let Err(status) = &answer {
@@ -417,6 +435,21 @@ impl Shell {
         }
     }
 
+    /// Boot flags whose client sent no Chassis Control are not valid any more. Who set them may be gone: it is asked in nobody's name.
+    fn boot_flags(&mut self) {
+        let Some(request) = self.boot.due(self.clock.now()) else { return };
+        let gate = self.gate.clone();
+        self.calls.spawn(async move {
+            let peer = Peer::Link(BOOT_FLAGS);
+            let caller = Arc::new(Caller::without_account(BOOT_FLAGS, Some(auth::Role::Operator), peer));
+            let bytes = request.encode_to_vec().into();
+            if let Err(status) = ask(&gate, UPDATE_HOST.info, bytes, caller, peer, BOOT_FLAGS, CALL).await {
+                tracing::info!(%status, "boot flags of IPMI are not taken back");
+            }
+            Done::Told
+        });
+    }
+
     /// Tells this of the watchdog.
     fn tell(&mut self, what: &'static str, severity: v1::EventSeverity, text: String) {
         let Some(untold) = self.watch.tells(self.clock.now()) else { return };
@@ -460,6 +493,7 @@ impl Shell {
                 }
                 Action::Ended(session, why) => {
                     self.seats.remove(&session.id);
+                    self.boot.ended(session.id);
                     self.session_ended(session.id);
                     tracing::info!(account = session.account, peer = %session.from, why, "IPMI session ended");
                 }
@@ -534,6 +568,7 @@ impl Shell {
             repository: &mut self.repository,
             sel: &mut self.sel,
             sol: &mut self.sol,
+            boot: &mut self.boot,
             guid: self.guid,
             sessions: self.server.sessions(),
             suites: &self.suites,
@@ -543,7 +578,11 @@ impl Shell {
             written: written.unwrap_or(&mut nothing),
             now: u32::try_from(wall).unwrap_or(u32::MAX),
         };
-        let answer = match commands::answer(&request, &mut world) {
+        let outcome = commands::answer(&request, &mut world);
+        if request.command == Command::ChassisControl {
+            self.boot.controlled(self.clock.now());
+        }
+        let answer = match outcome {
             Outcome::Answer(answer) => {
                 let (now, session) = (self.clock.now(), request.session.id);
                 if answer.is_ok() {
@@ -562,7 +601,7 @@ impl Shell {
                     self.calls.spawn(async move {
                         let asked = ask(&gate, method, bytes.into(), caller, peer.into(), name, CALL).await;
                         model.refresh(method.owner);
-                        if asked.is_ok() {
+                        if asked.is_ok() && READ_BACK.contains(&method.owner) {
                             heard(model, method.owner).await;
                         }
                         let answer = asked.map(|_| data);
@@ -573,12 +612,12 @@ impl Shell {
                 }
                 Err(why) => Err(why),
             },
-            Outcome::Network { selector } => match self.caller(&request) {
+            Outcome::Network { selector, set } => match self.caller(&request) {
                 Ok(_) => {
                     // Where netmgr does not run nobody tells.
                     let netmgr = snapshot.network().map(|_| self.bus.clone());
                     self.calls.spawn(async move {
-                        let answer = network(selector, request.session.from, netmgr).await;
+                        let answer = network((selector, set), request.session.from, netmgr).await;
                         Done::Replied(request.session.id, request.id, answer)
                     });
                     return;
@@ -616,6 +655,52 @@ impl Shell {
                 }
                 Err(why) => Err(why),
             },
+            Outcome::Boot { method, request: bytes, host_name } => match self.caller(&request) {
+                Ok(caller) => {
+                    let (gate, model) = (self.gate.clone(), self.model.clone());
+                    let name = request.command.row().map_or("IPMI", |row| row.name);
+                    let (id, session, peer) = (request.id, request.session.id, request.session.from.ip());
+                    self.calls.spawn(async move {
+                        let asked = ask(&gate, method, bytes.into(), caller, peer.into(), name, CALL).await;
+                        let set = asked.map_err(|status| match status.code {
+                            // Nothing brings it to this host.
+                            Code::Unimplemented => Completion::PARAMETER_NOT_SUPPORTED,
+                            code => commands::completion(code),
+                        });
+                        let set = set.map(|answer| {
+                            let host =
+                                v1::UpdateHostResponse::decode(answer).ok().and_then(|answer| answer.host);
+                            host.and_then(|host| host.boot_override).map(|set| set.id).unwrap_or_default()
+                        });
+                        model.refresh(method.owner);
+                        if set.is_ok() {
+                            heard(model, method.owner).await;
+                        }
+                        Done::Boot(session, id, host_name, set)
+                    });
+                    return;
+                }
+                Err(why) => Err(why),
+            },
+            Outcome::Tell { severity, text } => match self.may_tell(&request) {
+                Ok(caller) => {
+                    let (bus, wall) = (self.bus.clone(), self.clock.wall());
+                    self.record(&request);
+                    self.calls.spawn(async move {
+                        let context = CallContext::new();
+                        let event = EventBuilder::new(crate::NAME, "ipmi", "platform", "event")
+                            .severity(severity)
+                            .message(text)
+                            .by(&caller.principal.username, &context.request_id)
+                            .at(wall);
+                        let told = bus.publish_event(&event).await.map(|()| Vec::new());
+                        let answer = told.map_err(|_| Completion::BUSY);
+                        Done::Replied(request.session.id, request.id, answer)
+                    });
+                    return;
+                }
+                Err(why) => Err(why),
+            },
             Outcome::Activate { host_name } => match self.open_console(&request, host_name) {
                 Ok(()) => return,
                 Err(why) => Err(why),
@@ -631,6 +716,12 @@ impl Shell {
             }
         };
         self.server.replied(self.clock.now(), request.id, answer, out);
+    }
+
+    /// Who tells of an event, if there were not too many.
+    fn may_tell(&mut self, request: &Request) -> Result<Arc<Caller>, Completion> {
+        let caller = self.caller(request)?;
+        if self.events.take(self.clock.now()) { Ok(caller) } else { Err(Completion::BUSY) }
     }
 
     /// Who asks, and where to store what is wanted: one thing at a time.
@@ -744,7 +835,11 @@ fn admitted(
 }
 
 /// A LAN parameter that is about the controller's own network.
-async fn network(selector: u8, peer: SocketAddr, netmgr: Option<Client>) -> Result<Vec<u8>, Completion> {
+async fn network(
+    (selector, set): (u8, u8),
+    peer: SocketAddr,
+    netmgr: Option<Client>,
+) -> Result<Vec<u8>, Completion> {
     let local = local_address(peer).await;
     let interfaces = match netmgr {
         Some(bus) if !lan::is_said_by(local, selector) => {
@@ -755,7 +850,7 @@ async fn network(selector: u8, peer: SocketAddr, netmgr: Option<Client>) -> Resu
         }
         _ => Vec::new(),
     };
-    lan::parameter(selector, local, &interfaces)
+    lan::parameter((selector, set), local, &interfaces)
 }
 
 /// The address at which a client reaches this controller: the one from which packets to it leave.

@@ -5,6 +5,7 @@ use ipmi::{Completion, Suite};
 use model::Snapshot;
 use units::Mono;
 
+use crate::boot_options::BootOptions;
 use crate::chunks::Written;
 use crate::config::Config;
 use crate::repository::Repository;
@@ -20,6 +21,7 @@ pub(crate) struct World<'a> {
     pub(crate) repository: &'a mut Repository,
     pub(crate) sel: &'a mut Sel,
     pub(crate) sol: &'a mut Sol,
+    pub(crate) boot: &'a mut BootOptions,
     pub(crate) guid: [u8; 16],
     pub(crate) sessions: usize,
     pub(crate) suites: &'a [Suite],
