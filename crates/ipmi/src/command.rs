@@ -124,6 +124,7 @@ commands! {
         0x25 GetSensorHysteresis user 2..=2, "Get Sensor Hysteresis";
         0x26 SetSensorThresholds operator 8..=8, "Set Sensor Thresholds";
         0x27 GetSensorThresholds user 1..=1, "Get Sensor Thresholds";
+        0x28 SetSensorEventEnable operator 2..=6, "Set Sensor Event Enable";
         0x29 GetSensorEventEnable user 1..=1, "Get Sensor Event Enable";
         0x2b GetSensorEventStatus user 1..=1, "Get Sensor Event Status";
         0x2d GetSensorReading user 1..=1, "Get Sensor Reading";
@@ -138,6 +139,7 @@ commands! {
         0x22 ResetWatchdog operator 0..=0, "Reset Watchdog Timer";
         0x24 SetWatchdog operator 6..=6, "Set Watchdog Timer";
         0x25 GetWatchdog user 0..=0, "Get Watchdog Timer";
+        0x2e SetGlobalEnables admin 1..=1, "Set BMC Global Enables";
         0x2f GetGlobalEnables user 0..=0, "Get BMC Global Enables";
         0x37 GetSystemGuid user 0..=0, "Get System GUID";
         0x38 GetChannelAuthCapabilities none 2..=2, "Get Channel Authentication Capabilities";

@@ -25,6 +25,8 @@ use crate::world::{Answer, World};
 
 /// How long a machine is identified by default, seconds (§28.5).
 const IDENTIFY: u8 = 15;
+/// The SEL and its events are on, nothing else is (§22.1).
+const GLOBAL_ENABLES: u8 = 0x08;
 /// How far a time may be off that is the same, seconds: a client sets the time it has read.
 const SAME_TIME: u32 = 2;
 /// Most bytes of one answer.
@@ -98,6 +100,10 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
             let wanted = thresholds::hysteresis(sensor, byte(2)?, byte(3)?)?;
             return Ok(call(sensor_service::SET_THRESHOLDS, &wanted));
         }
+        Command::SetSensorEventEnable => {
+            thresholds::enable(sensor()?, byte(1)?, data.get(2..).unwrap_or_default())?;
+            Vec::new()
+        }
         Command::GetSensorEventEnable => {
             // All events there are, and what is measured, are on: both when a threshold is crossed and when it no longer is (§35.11).
             let sensor = sensor()?;
@@ -125,8 +131,10 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
             Vec::new()
         }
         Command::GetWatchdog => world.watchdog.get(world.mono).to_vec(),
-        // The SEL and its events are on, nothing else is.
-        Command::GetGlobalEnables => vec![0x08],
+        Command::GetGlobalEnables => vec![GLOBAL_ENABLES],
+        // As it is, so what sets it to that is done.
+        Command::SetGlobalEnables if byte(0)? == GLOBAL_ENABLES => Vec::new(),
+        Command::SetGlobalEnables => return Err(Completion::INVALID_FIELD),
         Command::GetChannelAccess => {
             is_this_channel(byte(0)?)?;
             match byte(1)? >> 6 {

@@ -397,6 +397,22 @@ fn a_sensor_is_read_and_set_by_its_number() {
 }
 
 #[test]
+fn events_are_on_and_stay_on() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.said(Command::SetGlobalEnables, &[0x08]), Ok(Vec::new()));
+    bench.refuses(Command::SetGlobalEnables, &[0x00], Completion::INVALID_FIELD);
+    let shown = bench.said(Command::GetSensorEventEnable, &[1]).unwrap();
+    let enable = [&[1, 0xd0], &shown[1..]].concat();
+    for set in [&[1, 0xc0][..], &enable, &enable[..4], &[1, 0xe0]] {
+        assert_eq!(bench.said(Command::SetSensorEventEnable, set), Ok(Vec::new()), "{set:02x?}");
+    }
+    for set in [&[1, 0x40][..], &[1, 0x80], &[1, 0xd0, 0, 0x80], &[1, 0xe0, shown[1], shown[2]], &[1, 0xf0]] {
+        bench.refuses(Command::SetSensorEventEnable, set, Completion::INVALID_FIELD);
+    }
+    bench.refuses(Command::SetSensorEventEnable, &[99, 0xc0], Completion::NOT_PRESENT);
+}
+
+#[test]
 fn records_of_the_sel_are_hidden_with_a_reservation_that_holds() {
     let mut bench = Bench::new();
     let count = |bench: &mut Bench| bench.said(Command::GetSelInfo, &[]).unwrap()[1];
