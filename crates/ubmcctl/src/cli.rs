@@ -543,16 +543,8 @@ pub(crate) struct Account {
     #[arg(long)]
     pub(crate) email: Option<String>,
     /// Whether it may log in over IPMI, from its next password on
-    #[arg(long, value_name = "on|off", value_parser = parse_switch)]
+    #[arg(long, value_name = "on|off", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) ipmi: Option<bool>,
-}
-
-fn parse_switch(text: &str) -> Result<bool, String> {
-    match text {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        _ => Err("it is `on` or `off`".to_owned()),
-    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -2,11 +2,10 @@
 //! beside that is kept here until the daemon ends.
 
 use ipmi::{Completion, Request};
-use prost_types::FieldMask;
 use schema::rpc::host_service;
 use schema::v1alpha1 as v1;
-use units::{Millis, Mono};
 
+use crate::boot_flags::{BootOptions, update};
 use crate::outcome::{Outcome, call};
 use crate::world::{Answer, World};
 
@@ -14,11 +13,6 @@ use crate::world::{Answer, World};
 const VERSION: u8 = 1;
 /// Of Set System Boot Options: another session is setting them (table 28-12).
 const IN_PROGRESS: Completion = Completion(0x81);
-/// Boot flags of a client that sends no Chassis Control within so long are not valid any more (parameter 3, bit 3).
-const VALID_FOR: Millis = Millis::from_secs(60);
-/// Blocks of the mailbox (parameter 7), and bytes of one.
-const BLOCKS: usize = 5;
-const BLOCK: usize = 16;
 /// Of parameter 3: the flags outlast a client that sends no Chassis Control.
 const NO_TIMEOUT: u8 = 0x08;
 /// Of parameter 3: what has the flags outlast buttons, resets, the watchdog and PEF. Nothing of that ends them here.
@@ -42,72 +36,6 @@ const DEVICES: [(u8, v1::BootTarget); 9] = [
     (15, v1::BootTarget::Usb),
     (1, v1::BootTarget::UefiHttp),
 ];
-
-/// An override that a client has set, until the machine is asked to do something.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Waiting {
-    host: String,
-    /// The override's, so that none is taken back that somebody has set since.
-    id: String,
-    until: Mono,
-}
-
-/// What is kept here.
-#[derive(Debug, Default)]
-pub(crate) struct BootOptions {
-    /// The session that says that it is setting them.
-    setter: Option<u32>,
-    partition: u8,
-    outlasts: bool,
-    acknowledged: u8,
-    initiator: [u8; 9],
-    mailbox: [[u8; BLOCK]; BLOCKS],
-    waiting: Option<Waiting>,
-}
-
-impl BootOptions {
-    /// A session is over.
-    pub(crate) fn ended(&mut self, session: u32) {
-        self.setter = self.setter.filter(|setter| *setter != session);
-    }
-
-    /// Boot flags were set: the machine's owner calls its override so.
-    pub(crate) fn set(&mut self, now: Mono, host: String, id: String) {
-        self.waiting = (!self.outlasts).then(|| Waiting { host, id, until: now.saturating_add(VALID_FOR) });
-    }
-
-    /// Chassis Control came: the time begins anew.
-    pub(crate) fn controlled(&mut self, now: Mono) {
-        if let Some(waiting) = &mut self.waiting {
-            waiting.until = now.saturating_add(VALID_FOR);
-        }
-    }
-
-    /// When [`BootOptions::due`] is due.
-    pub(crate) fn deadline(&self) -> Option<Mono> {
-        self.waiting.as_ref().map(|waiting| waiting.until)
-    }
-
-    /// What is to be asked of the machine's owner, when the flags are not valid any more. It refuses it where the override is another one by now.
-    pub(crate) fn due(&mut self, now: Mono) -> Option<v1::UpdateHostRequest> {
-        let waiting = self.waiting.take_if(|waiting| now >= waiting.until)?;
-        let wanted = v1::BootOverride {
-            enabled: v1::BootOverrideEnabled::Disabled.into(),
-            id: waiting.id,
-            ..v1::BootOverride::default()
-        };
-        Some(update(waiting.host, wanted, &["boot_override.enabled"]))
-    }
-}
-
-fn update(host_name: String, wanted: v1::BootOverride, paths: &[&str]) -> v1::UpdateHostRequest {
-    let paths = paths.iter().map(|path| (*path).to_owned()).collect();
-    v1::UpdateHostRequest {
-        host_name,
-        host: Some(v1::Host { boot_override: Some(wanted), ..v1::Host::default() }),
-        field_mask: Some(FieldMask { paths }),
-    }
-}
 
 /// Parameter 5 of this override.
 fn flags(set: Option<&v1::BootOverride>) -> [u8; 5] {
@@ -164,10 +92,7 @@ pub(crate) fn set(request: &Request, host: &v1::Host, world: &mut World<'_>) -> 
         },
         (1, [partition]) => options.partition = *partition,
         (3, [clearing]) => {
-            options.outlasts = clearing & NO_TIMEOUT != 0;
-            if options.outlasts {
-                options.waiting = None;
-            }
+            options.outlast(clearing & NO_TIMEOUT != 0);
         }
         (4, [mask, acknowledged]) => {
             options.acknowledged = options.acknowledged & !mask | acknowledged & mask & 0x1f;
@@ -223,10 +148,6 @@ fn set_flags(first: u8, second: u8, rest: [u8; 3], host: &v1::Host) -> Result<Ou
 mod tests {
     use super::*;
 
-    fn at(seconds: u64) -> Mono {
-        Mono::from_millis(seconds * 1000)
-    }
-
     #[test]
     fn an_override_is_shown_as_flags() {
         use v1::{BootMode, BootOverrideEnabled as Enabled, BootTarget};
@@ -246,23 +167,5 @@ mod tests {
             assert_eq!(flags(Some(&set)), [shown[0], shown[1], 0, 0, 0], "{target:?}");
         }
         assert_eq!(flags(None), [0; 5]);
-    }
-
-    #[test]
-    fn flags_are_valid_for_a_minute_after_the_last_sign_of_their_client() {
-        let mut options = BootOptions::default();
-        assert_eq!(options.deadline(), None);
-        options.set(at(10), "system".to_owned(), "b1".to_owned());
-        options.controlled(at(50));
-        assert_eq!((options.deadline(), options.due(at(109))), (Some(at(110)), None));
-        let request = options.due(at(110)).unwrap();
-        assert_eq!(request.host_name, "system");
-        let wanted = request.host.unwrap().boot_override.unwrap();
-        assert_eq!((wanted.enabled(), wanted.id.as_str()), (v1::BootOverrideEnabled::Disabled, "b1"));
-        assert_eq!((options.deadline(), options.due(at(999))), (None, None));
-        // Parameter 3 says that they outlast that.
-        options.outlasts = true;
-        options.set(at(10), "system".to_owned(), "b2".to_owned());
-        assert_eq!(options.deadline(), None);
     }
 }

@@ -11,7 +11,7 @@ use prost_types::Timestamp;
 use units::Mono;
 
 use super::*;
-use crate::boot_options::BootOptions;
+use crate::boot_flags::BootOptions;
 use crate::config::Config;
 use crate::pursuit::Machine;
 use crate::repository::Repository;

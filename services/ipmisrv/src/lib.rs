@@ -26,6 +26,7 @@
 /// The daemon's name.
 pub const NAME: &str = "ipmisrv";
 
+mod boot_flags;
 mod boot_options;
 mod chunks;
 mod commands;

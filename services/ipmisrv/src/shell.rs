@@ -33,7 +33,7 @@ use tokio::time::Instant;
 use units::{Allowance, Millis};
 use zeroize::Zeroizing;
 
-use crate::boot_options::BootOptions;
+use crate::boot_flags::BootOptions;
 use crate::chunks::Written;
 use crate::commands::{self, WATCHDOG};
 use crate::config::Config;

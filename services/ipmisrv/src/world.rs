@@ -5,7 +5,7 @@ use ipmi::{Completion, Suite};
 use model::Snapshot;
 use units::Mono;
 
-use crate::boot_options::BootOptions;
+use crate::boot_flags::BootOptions;
 use crate::chunks::Written;
 use crate::config::Config;
 use crate::repository::Repository;
