@@ -113,15 +113,18 @@ commands! {
         0x04 ChassisIdentify operator 0..=2, "Chassis Identify";
         0x06 SetPowerRestorePolicy operator 1..=1, "Set Power Restore Policy";
         0x07 GetSystemRestartCause user 0..=0, "Get System Restart Cause";
+        0x08 SetSystemBootOptions operator 1..=18, "Set System Boot Options";
         0x09 GetSystemBootOptions operator 3..=3, "Get System Boot Options";
         0x0f GetPohCounter user 0..=0, "Get POH Counter";
     }
     Sensor {
+        0x02 PlatformEvent operator 7..=8, "Platform Event Message";
         0x23 GetSensorFactors user 2..=2, "Get Sensor Reading Factors";
         0x24 SetSensorHysteresis operator 4..=4, "Set Sensor Hysteresis";
         0x25 GetSensorHysteresis user 2..=2, "Get Sensor Hysteresis";
         0x26 SetSensorThresholds operator 8..=8, "Set Sensor Thresholds";
         0x27 GetSensorThresholds user 1..=1, "Get Sensor Thresholds";
+        0x28 SetSensorEventEnable operator 2..=6, "Set Sensor Event Enable";
         0x29 GetSensorEventEnable user 1..=1, "Get Sensor Event Enable";
         0x2b GetSensorEventStatus user 1..=1, "Get Sensor Event Status";
         0x2d GetSensorReading user 1..=1, "Get Sensor Reading";
@@ -136,6 +139,7 @@ commands! {
         0x22 ResetWatchdog operator 0..=0, "Reset Watchdog Timer";
         0x24 SetWatchdog operator 6..=6, "Set Watchdog Timer";
         0x25 GetWatchdog user 0..=0, "Get Watchdog Timer";
+        0x2e SetGlobalEnables admin 1..=1, "Set BMC Global Enables";
         0x2f GetGlobalEnables user 0..=0, "Get BMC Global Enables";
         0x37 GetSystemGuid user 0..=0, "Get System GUID";
         0x38 GetChannelAuthCapabilities none 2..=2, "Get Channel Authentication Capabilities";
@@ -150,6 +154,14 @@ commands! {
         0x45 SetUserName admin 17..=17, "Set User Name";
         0x46 GetUserName admin 1..=1, "Get User Name";
         0x47 SetUserPassword admin 2..=22, "Set User Password";
+        0x48 ActivatePayload operator 6..=6, "Activate Payload";
+        0x49 DeactivatePayload operator 6..=6, "Deactivate Payload";
+        0x4a GetPayloadStatus user 1..=1, "Get Payload Activation Status";
+        0x4b GetPayloadInstance user 2..=2, "Get Payload Instance Info";
+        0x4c SetUserPayloadAccess admin 6..=6, "Set User Payload Access";
+        0x4d GetUserPayloadAccess operator 2..=2, "Get User Payload Access";
+        0x4e GetPayloadSupport user 1..=1, "Get Channel Payload Support";
+        0x4f GetPayloadVersion user 2..=2, "Get Channel Payload Version";
         0x54 GetChannelCipherSuites none 3..=3, "Get Channel Cipher Suites";
     }
     Storage {
@@ -172,6 +184,8 @@ commands! {
     }
     Transport {
         0x02 GetLanParameters operator 4..=4, "Get LAN Configuration Parameters";
+        0x21 SetSolParameters admin 3..=4, "Set SOL Configuration Parameters";
+        0x22 GetSolParameters user 4..=4, "Get SOL Configuration Parameters";
     }
     Dcmi {
         0x01 GetDcmiCapabilities user 1..=1, "Get DCMI Capabilities Info";

@@ -4,7 +4,8 @@
 //!  datagram ──► packet ──► Server ─┬─► Send      a datagram
 //!  time ──────────────────►        ├─► Challenge ─► (who keeps accounts) ─► Server::challenged
 //!                                  ├─► Verify    ─► (who keeps accounts) ─► Server::verified
-//!                                  └─► Request   ─► (who knows the machine) ─► Server::replied
+//!                                  ├─► Request   ─► (who knows the machine) ─► Server::replied
+//!                                  └─► Sol       ─► sol::Link ─► Server::sol
 //! ```
 //!
 //! [`Server`] holds what there is before and after a login, and answers the commands that are about sessions alone. All others it hands out, once
@@ -39,6 +40,7 @@ pub mod scale;
 pub mod sdr;
 pub mod sel;
 mod server;
+pub mod sol;
 pub mod watchdog;
 mod window;
 

@@ -21,6 +21,7 @@ const AUTH_RMCP_PLUS: u8 = 6;
 /// Payload types (table 13-16).
 pub(crate) mod payload {
     pub(crate) const IPMI: u8 = 0x00;
+    pub(crate) const SOL: u8 = 0x01;
     pub(crate) const OPEN: u8 = 0x10;
     pub(crate) const OPENED: u8 = 0x11;
     pub(crate) const RAKP1: u8 = 0x12;

@@ -201,6 +201,8 @@ pub enum Action {
     Request(Request),
     /// A request was refused as the session's privilege does not suffice.
     Refused(SessionInfo, Command),
+    /// A packet of Serial over LAN came in this session (§15).
+    Sol(SessionInfo, Vec<u8>),
     /// A session began.
     Began(SessionInfo),
     /// A session is over, and why.
@@ -895,6 +897,9 @@ impl Server {
         }
         live.used = now;
         let Some(plain) = live.keys.decrypt(packet.data) else { return };
+        if packet.kind == payload::SOL {
+            return out.push(Action::Sol(live.info(), plain));
+        }
         let Ok(message) = Message::parse(&plain) else { return };
         if packet.kind != payload::IPMI {
             return;
@@ -1026,13 +1031,23 @@ impl Server {
         }
     }
 
+    /// Sends a packet of Serial over LAN in this session; nothing where that is over.
+    pub fn sol(&mut self, session: u32, packet: &[u8], out: &mut Vec<Action>) {
+        if let Some(at) = self.live.iter().position(|live| live.id == session) {
+            self.send_as(payload::SOL, at, packet, out);
+        }
+    }
+
     fn send(&mut self, at: usize, message: &[u8], out: &mut Vec<Action>) {
+        self.send_as(payload::IPMI, at, message, out);
+    }
+
+    fn send_as(&mut self, kind: u8, at: usize, message: &[u8], out: &mut Vec<Action>) {
         let Some(vector) = self.random::<BLOCK>() else { return };
         let Some(live) = self.live.get_mut(at) else { return };
         live.sent = live.sent.checked_add(1).unwrap_or(1);
         let data = live.keys.encrypt(&vector, message);
-        let bytes =
-            packet::sealed(payload::IPMI, live.remote, live.sent, &data, |proved| live.keys.code(proved));
+        let bytes = packet::sealed(kind, live.remote, live.sent, &data, |proved| live.keys.code(proved));
         out.push(Action::Send(live.from, bytes));
     }
 

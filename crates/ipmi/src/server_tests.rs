@@ -155,9 +155,13 @@ impl Client {
     }
 
     fn sealed(&self, sequence: u32, message: &[u8]) -> Vec<u8> {
+        self.sealed_as(payload::IPMI, sequence, message)
+    }
+
+    fn sealed_as(&self, kind: u8, sequence: u32, message: &[u8]) -> Vec<u8> {
         let keys = self.keys.as_ref().unwrap();
         let data = keys.encrypt(&[3; 16], message);
-        packet::sealed(payload::IPMI, self.session, sequence, &data, |proved| keys.code(proved))
+        packet::sealed(kind, self.session, sequence, &data, |proved| keys.code(proved))
     }
 
     fn message(&self, function: u8, command: u8, data: &[u8]) -> Vec<u8> {
@@ -498,6 +502,37 @@ fn the_same_wish_with_another_number_is_done_once() {
             server.replied(Mono::from_millis(2999), id, Err(code), &mut Vec::new());
         }
     }
+}
+
+#[test]
+fn packets_of_serial_over_lan_go_both_ways_and_keep_a_session_alive() {
+    let mut server = server(false, 15);
+    let mut client = logged_in(&mut server, address(1, 1000), Suite::Sha256);
+    let later = Mono::from_millis(50_000);
+    let packet = client.sealed_as(payload::SOL, 1, &[1, 0, 0, 0, b'x']);
+    let out = step(&mut server, later, client.from, &packet);
+    let [Action::Sol(session, came)] = &out[..] else { panic!("{out:?}") };
+    assert_eq!(
+        (session.id, session.level, &came[..]),
+        (client.session, Level::User, &[1, 0, 0, 0, b'x'][..])
+    );
+    assert!(step(&mut server, later, client.from, &packet).is_empty(), "replayed");
+    assert!(step(&mut server, later, address(2, 1000), &client.sealed_as(payload::SOL, 2, &[1])).is_empty());
+    let mut out = Vec::new();
+    server.sol(client.session, b"\x01\x00\x00\x00text", &mut out);
+    let Ok(Packet::Sealed(found)) = Packet::parse(sent(&out)[0]) else { panic!("no packet of a session") };
+    let keys = client.keys.as_ref().unwrap();
+    let (proved, code) = found.proof(client.suite.code_len()).unwrap();
+    assert!(keys.proves(proved, code));
+    assert_eq!((found.kind, found.session), (payload::SOL, client.id));
+    assert_eq!(keys.decrypt(found.data).unwrap(), b"\x01\x00\x00\x00text");
+    out.clear();
+    server.tick(Mono::from_millis(100_000), &mut out);
+    assert_eq!((server.sessions(), out.len()), (1, 0), "it was used");
+    client.sequence = 1;
+    assert_eq!(client.call(&mut server, later, 6, 0x3b, &[0]), [0, 2]);
+    server.sol(client.session ^ 1, b"\x01\x00\x00\x00text", &mut out);
+    assert!(out.is_empty(), "of a session that is over");
 }
 
 #[test]

@@ -3,12 +3,16 @@
 use std::ffi::OsStr;
 use std::net::UdpSocket;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use http::Method;
 use serde_json::json;
 use testkit::{Suite, eventually};
+
+#[path = "ipmi/sol.rs"]
+mod sol;
 
 const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
 const PASSWORD: &str = "glockenspiel-7";
@@ -35,9 +39,17 @@ fn skip(program: &str) {
     println!("SKIP: no {program} (Debian: ipmitool, freeipmi-tools, openipmi)");
 }
 
-/// A port that is free now.
+/// A port that is free now, and below 32768: ipmiconsole of FreeIPMI 1.6.10 takes no other.
 fn port() -> Result<u16> {
-    Ok(UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port())
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    for _ in 0..1000 {
+        let number = std::process::id().wrapping_mul(97).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = 20_000 + u16::try_from(number % 12_000)?;
+        if UdpSocket::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    anyhow::bail!("no port is free")
 }
 
 struct Bmc {
@@ -296,11 +308,17 @@ async fn ipmitool_shows_what_the_api_says_and_switches_the_machine() -> Result {
         &["sel", "info"],
         &["sel", "time", "get"],
         &["lan", "print", "1"],
+        &["raw", "0x0c", "0x02", "1", "50", "0", "0"],
+        &["chassis", "bootparam", "get", "3"],
+        &["event", "1"],
         &["fru", "print", "0"],
         &["sdr", "info"],
     ] {
         bmc.tool(args).await?;
     }
+    let told = admin.get("/api/v1alpha1/events?domain=ipmi&component=platform").await?.json()?;
+    anyhow::ensure!(told["events"][0]["severity"] == "EVENT_SEVERITY_CRITICAL", "{told}");
+    anyhow::ensure!(told["events"][0]["principal"] == "boss", "{told}");
     let users = bmc.tool(&["user", "list", "1"]).await?;
     for (name, level) in [("boss", "ADMINISTRATOR"), ("guest", "USER"), ("worker", "OPERATOR")] {
         anyhow::ensure!(users.lines().any(|line| line.contains(name) && line.ends_with(level)), "{users}");

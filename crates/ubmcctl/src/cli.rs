@@ -497,6 +497,9 @@ pub(crate) struct Account {
     /// E-mail address
     #[arg(long)]
     pub(crate) email: Option<String>,
+    /// Whether it may log in over IPMI, from its next password on
+    #[arg(long, value_name = "on|off", value_parser = clap::builder::BoolishValueParser::new())]
+    pub(crate) ipmi: Option<bool>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -25,7 +25,7 @@ use schema::v1alpha1::{
     ChassisStatus, CreateSessionRequest, CreateSessionResponse, Event, EventGap, EventGapReason,
     GetChassisResponse, GetHealthResponse, GetHostResponse, GetLogResponse, Health, Host, HostAction,
     HostOperation, HostRefusal, HostStatus, ListEventsResponse, ListHostsResponse, LogLine, OperationResult,
-    PowerOperationResult, ResetPasswordResponse, Session, WatchEventsRequest, event,
+    PowerOperationResult, ResetPasswordResponse, Session, UpdateUserRequest, WatchEventsRequest, event,
 };
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
@@ -506,6 +506,20 @@ fn what_changes_something_names_its_bmc_and_what_reads_does_not() {
         let output = server.bare(&format!("{line} -o json --password-file {}", password.display()));
         assert_eq!((code(&output), err(&output).as_str()), (0, ""), "{line}");
     }
+}
+
+#[test]
+fn whether_an_account_may_log_in_over_ipmi_is_sent_as_its_field() {
+    let server = Server::start(|_, _| (200, "application/proto", Vec::new()));
+    for (word, may) in [("on", true), ("off", false)] {
+        let output = server.run(&format!("user update op --ipmi {word}"));
+        assert_eq!(code(&output), 0, "{}", err(&output));
+        let sent = server.sent().pop().unwrap();
+        let request = UpdateUserRequest::decode(sent.body.as_slice()).unwrap();
+        assert_eq!(request.field_mask.unwrap().paths, ["ipmi_access"]);
+        assert_eq!(request.user.unwrap().ipmi_access, Some(may));
+    }
+    assert_eq!(code(&server.run("user update op --ipmi maybe")), 2);
 }
 
 #[test]

@@ -10,11 +10,14 @@ use schema::rpc::{
 };
 use schema::v1alpha1 as v1;
 
+use crate::boot_options;
 use crate::chunks::{self, Piece, Target, Written};
 use crate::dcmi;
 use crate::lan;
 use crate::outcome::{Outcome, call, is_known};
 use crate::parts;
+use crate::payloads;
+use crate::platform_event;
 use crate::sel::Sel;
 use crate::thresholds;
 use crate::users;
@@ -22,6 +25,8 @@ use crate::world::{Answer, World};
 
 /// How long a machine is identified by default, seconds (§28.5).
 const IDENTIFY: u8 = 15;
+/// The SEL and its events are on, nothing else is (§22.1).
+const GLOBAL_ENABLES: u8 = 0x08;
 /// How far a time may be off that is the same, seconds: a client sets the time it has read.
 const SAME_TIME: u32 = 2;
 /// Most bytes of one answer.
@@ -50,11 +55,16 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
         }
         Command::SetPowerRestorePolicy => return restore_policy(byte(0)?, world),
         Command::GetSystemRestartCause => vec![restart_cause(world)?, CHANNEL],
-        Command::GetSystemBootOptions => boot_option(byte(0)?)?,
+        Command::SetSystemBootOptions => return boot_options::set(request, host(world)?.0, world),
+        Command::GetSystemBootOptions => boot_options::get(data, host(world)?.0, world.boot)?,
         Command::GetPohCounter => {
             // An hour a count (§28.14).
             let on = host(world)?.0.power_on_time.map_or(0, |on| on.seconds.max(0) / 3600);
             [&[60][..], &u32::try_from(on).unwrap_or(u32::MAX).to_le_bytes()].concat()
+        }
+        Command::PlatformEvent => {
+            let (severity, text) = platform_event::read(data)?;
+            return Ok(Outcome::Tell { severity, text });
         }
         Command::GetSensorReading => reading(request.lun, byte(0)?, world)?,
         Command::GetSensorFactors => {
@@ -90,6 +100,10 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
             let wanted = thresholds::hysteresis(sensor, byte(2)?, byte(3)?)?;
             return Ok(call(sensor_service::SET_THRESHOLDS, &wanted));
         }
+        Command::SetSensorEventEnable => {
+            thresholds::enable(sensor()?, byte(1)?, data.get(2..).unwrap_or_default())?;
+            Vec::new()
+        }
         Command::GetSensorEventEnable => {
             // All events there are, and what is measured, are on: both when a threshold is crossed and when it no longer is (§35.11).
             let sensor = sensor()?;
@@ -117,8 +131,10 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
             Vec::new()
         }
         Command::GetWatchdog => world.watchdog.get(world.mono).to_vec(),
-        // The SEL and its events are on, nothing else is.
-        Command::GetGlobalEnables => vec![0x08],
+        Command::GetGlobalEnables => vec![GLOBAL_ENABLES],
+        // As it is, so what sets it to that is done.
+        Command::SetGlobalEnables if byte(0)? == GLOBAL_ENABLES => Vec::new(),
+        Command::SetGlobalEnables => return Err(Completion::INVALID_FIELD),
         Command::GetChannelAccess => {
             is_this_channel(byte(0)?)?;
             match byte(1)? >> 6 {
@@ -140,6 +156,16 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
         Command::SetUserPassword => {
             return users::set_password(byte(0)?, byte(1)?, data.get(2..).unwrap_or_default(), world);
         }
+        Command::ActivatePayload => return payloads::activate(request, world),
+        Command::DeactivatePayload => return payloads::deactivate(data, world),
+        Command::GetPayloadStatus => payloads::status(byte(0)?, world)?,
+        Command::GetPayloadInstance => payloads::instance(byte(0)?, byte(1)?, world)?,
+        Command::SetUserPayloadAccess => return payloads::set_access(data, world),
+        Command::GetUserPayloadAccess => payloads::access(byte(0)?, byte(1)?, world)?,
+        Command::GetPayloadSupport => payloads::support(byte(0)?)?,
+        Command::GetPayloadVersion => payloads::version(byte(0)?, byte(1)?)?,
+        Command::SetSolParameters => return payloads::set_parameter(request, world),
+        Command::GetSolParameters => return payloads::parameter(byte(0)?, byte(1)?, world),
         Command::GetFruArea => {
             let image = fru(byte(0)?, world)?;
             let [low, high] = u16::try_from(image.len()).unwrap_or(u16::MAX).to_le_bytes();
@@ -217,7 +243,7 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
             let (reservation, id, offset, count) = (word(0)?, word(2)?, byte(4)?, byte(5)?);
             sel_part(world, reservation, id, offset, count)?
         }
-        Command::GetLanParameters => return lan_parameter(byte(0)?, byte(1)?, world),
+        Command::GetLanParameters => return lan_parameter(byte(0)?, byte(1)?, byte(2)?, world),
         Command::GetDcmiCapabilities => dcmi::capabilities(byte(0)?, world.config)?,
         Command::GetPowerReading => dcmi::power(byte(0)?, world)?,
         // There is none (DCMI 1.5 §6.6.2).
@@ -421,15 +447,6 @@ fn restart_cause(world: &World<'_>) -> Result<u8, Completion> {
         Cause::SoftReset => 0xa,
         _ => 0x0,
     })
-}
-
-/// §28.13: no override of the boot device can be set, so none is valid.
-fn boot_option(selector: u8) -> Answer {
-    match selector & 0x7f {
-        0 => Ok(vec![1, 0, 0]),
-        5 => Ok(vec![1, 5, 0, 0, 0, 0, 0]),
-        _ => Err(Completion::PARAMETER_NOT_SUPPORTED),
-    }
 }
 
 /// §35.14.
@@ -644,14 +661,14 @@ fn part(next: u16, record: &[u8], offset: u8, count: u8) -> Answer {
 }
 
 /// §23.2, table 23-4. What nobody tells is not supported.
-fn lan_parameter(channel: u8, selector: u8, world: &World<'_>) -> Result<Outcome, Completion> {
+fn lan_parameter(channel: u8, selector: u8, set: u8, world: &World<'_>) -> Result<Outcome, Completion> {
     is_this_channel(channel)?;
     // Only the revision is wanted.
     if channel & 0x80 != 0 {
         return Ok(Outcome::Answer(Ok(vec![lan::REVISION])));
     }
     if lan::is_of_network(selector) {
-        return Ok(Outcome::Network { selector });
+        return Ok(Outcome::Network { selector, set });
     }
     let suites: Vec<u8> = world.suites.iter().map(|suite| suite.id()).collect();
     let value: Vec<u8> = match selector {
@@ -664,6 +681,8 @@ fn lan_parameter(channel: u8, selector: u8, world: &World<'_>) -> Result<Outcome
         10 => vec![0x02],
         // Nobody is told of alerts.
         17 => vec![0],
+        // IPv4 and IPv6 together, and both are on.
+        50 | 51 => vec![0x02],
         22 => vec![u8::try_from(suites.len()).unwrap_or_default()],
         23 => [&[0][..], &suites].concat(),
         // Each up to administrator: a nibble for each suite.

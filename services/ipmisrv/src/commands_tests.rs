@@ -11,11 +11,13 @@ use prost_types::Timestamp;
 use units::Mono;
 
 use super::*;
+use crate::boot_flags::BootOptions;
 use crate::config::Config;
 use crate::pursuit::Machine;
 use crate::repository::Repository;
 use crate::sel::{Hidden, Sel};
 use crate::sel_log::Read;
+use crate::sol::{Kept, Owner, Sol};
 
 const NOW: u32 = 1_800_000_000;
 
@@ -233,6 +235,10 @@ struct Bench {
     watchdog: Watchdog,
     mono: Mono,
     written: Option<Written>,
+    sol: Sol,
+    boot: BootOptions,
+    session: u32,
+    level: Level,
 }
 
 impl Bench {
@@ -251,6 +257,10 @@ impl Bench {
             watchdog: Watchdog::default(),
             mono: Mono::ZERO,
             written: None,
+            sol: Sol::default(),
+            boot: BootOptions::default(),
+            session: 7,
+            level: Level::Administrator,
         }
     }
 
@@ -266,16 +276,18 @@ impl Bench {
         let row = command.row().unwrap();
         assert!(row.lengths.contains(&data.len()), "{}: {} bytes", row.name, data.len());
         let session = SessionInfo {
-            id: 7,
+            id: self.session,
             account: "u1".to_owned(),
             from: SocketAddr::from(([192, 0, 2, 1], 1)),
-            level: Level::Administrator,
+            level: self.level,
         };
         let request = Request { id: 1, session, command, lun: 0, data: data.to_vec() };
         let mut world = World {
             snapshot: self.model.snapshot(),
             repository: &mut self.repository,
             sel: &mut self.sel,
+            sol: &mut self.sol,
+            boot: &mut self.boot,
             guid: [7; 16],
             sessions: 1,
             suites: &[Suite::Sha256],
@@ -294,7 +306,8 @@ impl Bench {
             Outcome::Answer(answer) => answer,
             Outcome::Call { method, .. } => panic!("{} is asked", method.full_name),
             Outcome::Hide { .. } => panic!("something is hidden"),
-            Outcome::Network { selector } => panic!("netmgr is asked for {selector}"),
+            Outcome::Network { selector, .. } => panic!("netmgr is asked for {selector}"),
+            _ => panic!("it is about the console"),
         }
     }
 
@@ -307,7 +320,7 @@ impl Bench {
         match self.ask(command, data) {
             Outcome::Call { request, data, .. } => (M::decode(&request[..]).unwrap(), data),
             Outcome::Answer(answer) => panic!("{command:?} {data:02x?}: {answer:?}"),
-            Outcome::Hide { .. } | Outcome::Network { .. } => panic!("{command:?} asks no owner"),
+            _ => panic!("{command:?} asks no owner"),
         }
     }
 
@@ -319,7 +332,7 @@ impl Bench {
                 data
             }
             Outcome::Answer(answer) => panic!("{command:?} {data:02x?}: {answer:?}"),
-            Outcome::Call { .. } | Outcome::Network { .. } => panic!("an owner is asked"),
+            _ => panic!("an owner is asked"),
         }
     }
 }
@@ -381,6 +394,22 @@ fn a_sensor_is_read_and_set_by_its_number() {
         let data = vec![99; *command.row().unwrap().lengths.start()];
         bench.refuses(command, &data, Completion::NOT_PRESENT);
     }
+}
+
+#[test]
+fn events_are_on_and_stay_on() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.said(Command::SetGlobalEnables, &[0x08]), Ok(Vec::new()));
+    bench.refuses(Command::SetGlobalEnables, &[0x00], Completion::INVALID_FIELD);
+    let shown = bench.said(Command::GetSensorEventEnable, &[1]).unwrap();
+    let enable = [&[1, 0xd0], &shown[1..]].concat();
+    for set in [&[1, 0xc0][..], &enable, &enable[..4], &[1, 0xe0]] {
+        assert_eq!(bench.said(Command::SetSensorEventEnable, set), Ok(Vec::new()), "{set:02x?}");
+    }
+    for set in [&[1, 0x40][..], &[1, 0x80], &[1, 0xd0, 0, 0x80], &[1, 0xe0, shown[1], shown[2]], &[1, 0xf0]] {
+        bench.refuses(Command::SetSensorEventEnable, set, Completion::INVALID_FIELD);
+    }
+    bench.refuses(Command::SetSensorEventEnable, &[99, 0xc0], Completion::NOT_PRESENT);
 }
 
 #[test]
@@ -813,6 +842,8 @@ fn lan_parameters_say_what_is_known() {
         (8, vec![0x34, 0x12]),
         (10, vec![2]),
         (17, vec![0]),
+        (50, vec![2]),
+        (51, vec![2]),
         (22, vec![1]),
         (23, vec![0, 17]),
         (24, vec![0, 4, 0, 0, 0, 0, 0, 0, 0]),
@@ -821,15 +852,166 @@ fn lan_parameters_say_what_is_known() {
             assert_eq!(get(channel, selector), Ok([&[0x11][..], &value].concat()), "{selector}");
         }
     }
-    for selector in [7, 9, 11, 13, 14, 15, 16, 18, 19, 20, 21, 25, 26, 50, 0xff] {
+    for selector in [7, 9, 11, 13, 14, 15, 16, 18, 19, 20, 21, 25, 26, 52, 57, 75, 0xff] {
         assert_eq!(get(CHANNEL, selector), Err(Completion::PARAMETER_NOT_SUPPORTED), "{selector}");
     }
     assert_eq!(get(0x80 | CHANNEL, 77), Ok(vec![0x11]), "the revision alone");
     assert_eq!(get(2, 0), Err(Completion::INVALID_FIELD));
-    for wanted in [3, 4, 5, 6, 12] {
+    for wanted in [3, 4, 5, 6, 12, 55, 56, 59, 73, 74] {
         let asked = bench.ask(Command::GetLanParameters, &[CHANNEL, wanted, 0, 0]);
-        assert!(matches!(asked, Outcome::Network { selector } if selector == wanted));
+        assert!(matches!(asked, Outcome::Network { selector, .. } if selector == wanted));
     }
+}
+
+/// What is to be set of Serial over LAN is set.
+fn keeps(bench: &mut Bench, command: Command, data: &[u8]) {
+    match bench.ask(command, data) {
+        Outcome::Keep { kept } => bench.sol.keep(kept),
+        Outcome::Answer(answer) => panic!("{command:?} {data:02x?}: {answer:?}"),
+        _ => panic!("{command:?} {data:02x?} sets nothing"),
+    }
+}
+
+/// Activate Payload as clients send it: encrypted and proved.
+const ACTIVATE: [u8; 6] = [1, 1, 0xc0, 0, 0, 0];
+const DEACTIVATE: [u8; 6] = [1, 1, 0, 0, 0, 0];
+
+#[test]
+fn parameters_of_serial_over_lan_are_those_of_the_table_and_stay_as_they_are_set() {
+    let mut bench = Bench::new();
+    bench.refuses(Command::GetSolParameters, &[CHANNEL, 1, 0, 0], Completion::BUSY);
+    bench.refuses(Command::SetSolParameters, &[CHANNEL, 1, 0], Completion::BUSY);
+    bench.sol.keep(Kept::default());
+    bench.config.listen.set_port(0x1234);
+    let shows = |bench: &mut Bench, selector: u8, value: &[u8]| {
+        let said = bench.said(Command::GetSolParameters, &[CHANNEL, selector, 0, 0]);
+        assert_eq!(said, Ok([&[0x11], value].concat()), "{selector}");
+    };
+    for (selector, value) in [
+        (0, &[0][..]),
+        (1, &[1]),
+        (2, &[0xc3]),
+        (3, &[1, 251]),
+        (4, &[7, 10]),
+        (7, &[CHANNEL]),
+        (8, &[0x34, 0x12]),
+    ] {
+        shows(&mut bench, selector, value);
+    }
+    let rate = bench.ask(Command::GetSolParameters, &[CHANNEL, 5, 0, 0]);
+    assert!(matches!(rate, Outcome::BitRate { host_name } if host_name == "system"));
+    for (rate, number) in [(9_600, 6), (115_200, 10), (1_000_000, 0)] {
+        assert_eq!(payloads::bit_rate(rate), [0x11, number]);
+    }
+    assert_eq!(bench.said(Command::GetSolParameters, &[0x80 | CHANNEL, 99, 0, 0]), Ok(vec![0x11]));
+    bench.refuses(Command::GetSolParameters, &[CHANNEL, 9, 0, 0], Completion::PARAMETER_NOT_SUPPORTED);
+    bench.refuses(Command::GetSolParameters, &[2, 1, 0, 0], Completion::INVALID_FIELD);
+    for (selector, set, shown) in [
+        (1, &[0][..], &[0][..]),
+        (2, &[0xc4], &[0xc4]),
+        (3, &[12, 96], &[12, 96]),
+        (4, &[0xff, 50], &[7, 50]),
+    ] {
+        keeps(&mut bench, Command::SetSolParameters, &[&[CHANNEL, selector], set].concat());
+        shows(&mut bench, selector, shown);
+        let again = bench.said(Command::SetSolParameters, &[&[CHANNEL, selector], shown].concat());
+        assert_eq!(again, Ok(Vec::new()), "nothing is stored");
+    }
+    for (data, code) in [
+        (&[CHANNEL, 2, 0xc2][..], Completion::INVALID_FIELD),
+        (&[CHANNEL, 2, 0x03], Completion::INVALID_FIELD),
+        (&[CHANNEL, 3, 0, 1], Completion::RANGE),
+        (&[CHANNEL, 3, 1], Completion::LENGTH),
+        (&[CHANNEL, 1, 1, 1], Completion::LENGTH),
+        (&[CHANNEL, 5, 6], Completion(0x82)),
+        (&[CHANNEL, 8, 1, 2], Completion(0x82)),
+        (&[CHANNEL, 9, 1], Completion(0x80)),
+        (&[CHANNEL, 0, 2], Completion::INVALID_FIELD),
+        (&[3, 1, 1], Completion::INVALID_FIELD),
+    ] {
+        bench.refuses(Command::SetSolParameters, data, code);
+    }
+    // One session sets them at a time, and one that is over none.
+    assert_eq!(bench.said(Command::SetSolParameters, &[CHANNEL, 0, 1]), Ok(Vec::new()));
+    bench.session = 8;
+    shows(&mut bench, 0, &[1]);
+    bench.refuses(Command::SetSolParameters, &[CHANNEL, 0, 1], Completion(0x81));
+    bench.sol.ended(7);
+    assert_eq!(bench.said(Command::SetSolParameters, &[CHANNEL, 0, 1]), Ok(Vec::new()));
+    assert_eq!(bench.said(Command::SetSolParameters, &[CHANNEL, 0, 0]), Ok(Vec::new()));
+    shows(&mut bench, 0, &[0]);
+}
+
+#[test]
+fn one_session_has_the_console_and_it_is_one_that_may() {
+    let mut bench = Bench::new();
+    bench.refuses(Command::ActivatePayload, &ACTIVATE, Completion::BUSY);
+    bench.sol.keep(Kept::default());
+    bench.config.listen.set_port(623);
+    bench.mono = Mono::from_millis(60_000);
+    let free = Ok(vec![1, 0, 0]);
+    assert_eq!(bench.said(Command::GetPayloadStatus, &[1]), free);
+    let opens = |bench: &mut Bench| match bench.ask(Command::ActivatePayload, &ACTIVATE) {
+        Outcome::Activate { host_name } => host_name == "system",
+        _ => false,
+    };
+    assert!(opens(&mut bench));
+    bench.refuses(Command::DeactivatePayload, &DEACTIVATE, Completion(0x80));
+    for (data, code) in [
+        ([0, 1, 0xc0, 0, 0, 0], Completion::INVALID_FIELD),
+        ([1, 2, 0xc0, 0, 0, 0], Completion::INVALID_FIELD),
+        ([1, 1, 0x40, 0, 0, 0], Completion(0x84)),
+        ([1, 1, 0x00, 0, 0, 0], Completion(0x84)),
+    ] {
+        bench.refuses(Command::ActivatePayload, &data, code);
+    }
+    // It is being opened: who asked waits, others see that it is taken.
+    bench.sol.owner = Some(Owner { session: 7, since: bench.mono, is_open: false });
+    bench.refuses(Command::ActivatePayload, &ACTIVATE, Completion::BUSY);
+    assert_eq!(bench.said(Command::GetPayloadStatus, &[1]), free);
+    bench.session = 8;
+    bench.refuses(Command::ActivatePayload, &ACTIVATE, Completion(0x80));
+    bench.sol.owner = Some(Owner { session: 7, since: bench.mono, is_open: true });
+    bench.refuses(Command::ActivatePayload, &ACTIVATE, Completion(0x80));
+    assert_eq!(bench.said(Command::GetPayloadStatus, &[1]), Ok(vec![1, 1, 0]));
+    assert_eq!(
+        bench.said(Command::GetPayloadInstance, &[1, 1]),
+        Ok(vec![7, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0])
+    );
+    // The answer was lost: the same is answered for a while, and then it is active, for its own session as well (table 24-2).
+    bench.session = 7;
+    let answer = vec![0, 0, 0, 0, 255, 0, 255, 0, 0x6f, 2, 0xff, 0xff];
+    assert_eq!(bench.said(Command::ActivatePayload, &ACTIVATE), Ok(answer));
+    bench.mono = Mono::from_millis(63_000);
+    bench.refuses(Command::ActivatePayload, &ACTIVATE, Completion(0x80));
+    assert!(matches!(bench.ask(Command::DeactivatePayload, &DEACTIVATE), Outcome::Deactivate));
+    bench.sol.ended(7);
+    assert_eq!(bench.said(Command::GetPayloadInstance, &[1, 1]).unwrap()[..4], [0; 4]);
+    assert!(opens(&mut bench));
+    // Privilege, an account that may not, and switched off.
+    keeps(&mut bench, Command::SetSolParameters, &[CHANNEL, 2, 0xc4]);
+    bench.level = Level::Operator;
+    bench.refuses(Command::ActivatePayload, &ACTIVATE, Completion::PRIVILEGE);
+    keeps(&mut bench, Command::SetSolParameters, &[CHANNEL, 2, 0xc3]);
+    assert!(opens(&mut bench));
+    let user = u8::try_from(accounts().iter().find(|one| one.id == "u1").unwrap().ipmi_user).unwrap();
+    assert_eq!(bench.said(Command::GetUserPayloadAccess, &[CHANNEL, user]), Ok(vec![2, 0, 0, 0]));
+    keeps(&mut bench, Command::SetUserPayloadAccess, &[CHANNEL, 0x40 | user, 2, 0, 0, 0]);
+    assert_eq!(bench.said(Command::GetUserPayloadAccess, &[CHANNEL, user]), Ok(vec![0; 4]));
+    bench.refuses(Command::ActivatePayload, &ACTIVATE, Completion::PRIVILEGE);
+    assert_eq!(bench.said(Command::SetUserPayloadAccess, &[CHANNEL, user, 0, 0, 0, 0]), Ok(Vec::new()));
+    keeps(&mut bench, Command::SetUserPayloadAccess, &[CHANNEL, user, 2, 0, 0, 0]);
+    assert!(opens(&mut bench));
+    for data in [[CHANNEL, user, 4, 0, 0, 0], [CHANNEL, user, 2, 1, 0, 0], [CHANNEL, 0x80 | user, 2, 0, 0, 0]]
+    {
+        bench.refuses(Command::SetUserPayloadAccess, &data, Completion::INVALID_FIELD);
+    }
+    assert_eq!(bench.said(Command::GetUserPayloadAccess, &[CHANNEL, 60]), Ok(vec![0; 4]), "nobody");
+    keeps(&mut bench, Command::SetSolParameters, &[CHANNEL, 1, 0]);
+    bench.refuses(Command::ActivatePayload, &ACTIVATE, Completion(0x81));
+    assert_eq!(bench.said(Command::GetPayloadSupport, &[CHANNEL]), Ok(vec![3, 0, 0x3f, 0, 0, 0, 0, 0]));
+    assert_eq!(bench.said(Command::GetPayloadVersion, &[0x0e, 1]), Ok(vec![0x10]));
+    bench.refuses(Command::GetPayloadVersion, &[0x0e, 2], Completion(0x80));
 }
 
 #[test]
@@ -852,6 +1034,74 @@ fn the_access_of_the_channel_is_as_it_is() {
         bench.refuses(Command::SetChannelAccess, &set, Completion::INVALID_FIELD);
     }
     bench.refuses(Command::GetChannelAccess, &[CHANNEL, 0], Completion::INVALID_FIELD);
+}
+
+/// What the machine's owner is asked to boot it from.
+fn boots(bench: &mut Bench, data: &[u8]) -> (v1::BootOverride, Vec<String>) {
+    let Outcome::Boot { request, host_name, .. } = bench.ask(Command::SetSystemBootOptions, data) else {
+        panic!("{data:02x?} asks nothing")
+    };
+    let request = v1::UpdateHostRequest::decode(&request[..]).unwrap();
+    assert_eq!((host_name.as_str(), request.host_name.as_str()), ("system", "system"));
+    (request.host.unwrap().boot_override.unwrap(), request.field_mask.unwrap().paths)
+}
+
+#[test]
+fn boot_flags_are_an_override_of_the_machines_owner_and_what_else_there_is_is_kept() {
+    use v1::{BootMode, BootOverrideEnabled as Enabled, BootTarget};
+    let mut bench = Bench::new();
+    for (set, target, enabled, mode) in [
+        ([0x80, 1 << 2], BootTarget::Pxe, Enabled::Once, BootMode::Unspecified),
+        ([0xe0, 5 << 2], BootTarget::Cd, Enabled::Continuous, BootMode::Uefi),
+        ([0x80, 8 << 2], BootTarget::Cd, Enabled::Once, BootMode::Unspecified),
+        ([0xa0, 6 << 2], BootTarget::BiosSetup, Enabled::Once, BootMode::Uefi),
+        ([0x80, 15 << 2], BootTarget::Usb, Enabled::Once, BootMode::Unspecified),
+        ([0x80, 0], BootTarget::None, Enabled::Disabled, BootMode::Unspecified),
+        ([0x00, 2 << 2], BootTarget::Hdd, Enabled::Disabled, BootMode::Unspecified),
+    ] {
+        let (asked, paths) = boots(&mut bench, &[&[5], &set[..], &[0, 0, 0]].concat());
+        assert_eq!((asked.target(), asked.enabled(), asked.mode()), (target, enabled, mode), "{set:02x?}");
+        assert_eq!(paths, ["boot_override.target", "boot_override.enabled", "boot_override.mode"]);
+    }
+    for (data, code) in [
+        (&[5, 0x80, 3 << 2, 0, 0, 0][..], Completion::INVALID_FIELD),
+        (&[5, 0x80, 0x84, 0, 0, 0], Completion::INVALID_FIELD),
+        (&[5, 0x80, 4, 1, 0, 0], Completion::INVALID_FIELD),
+        (&[5, 0x80, 4], Completion::LENGTH),
+        (&[0x85, 0x80, 4, 0, 0, 0], Completion::INVALID_FIELD),
+        (&[0, 3], Completion::INVALID_FIELD),
+        (&[6, 1], Completion::LENGTH),
+        (&[7, 5, 1], Completion::RANGE),
+        (&[2, 1], Completion::PARAMETER_NOT_SUPPORTED),
+        (&[96, 1], Completion::PARAMETER_NOT_SUPPORTED),
+    ] {
+        bench.refuses(Command::SetSystemBootOptions, data, code);
+    }
+    // Each is read as it was written, in parts where it has some.
+    for (set, get, shown) in [
+        (&[1, 9][..], [1, 0, 0], &[9][..]),
+        (&[3, 0x08], [3, 0, 0], &[0x1f]),
+        (&[3, 0x00], [3, 0, 0], &[0x17]),
+        (&[4, 0xff, 0x05], [4, 0, 0], &[0, 5]),
+        (&[4, 0x01, 0x00], [4, 0, 0], &[0, 4]),
+        (&[6, 1, 2, 3, 4, 5, 6, 7, 8, 9], [6, 0, 0], &[1, 2, 3, 4, 5, 6, 7, 8, 9]),
+        (&[7, 4, 0xaa, 0xbb], [7, 4, 0], &[4, 0xaa, 0xbb, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+        (&[5], [5, 0, 0], &[0; 5]),
+    ] {
+        assert_eq!(bench.said(Command::SetSystemBootOptions, set), Ok(Vec::new()), "{set:02x?}");
+        let said = bench.said(Command::GetSystemBootOptions, &get);
+        assert_eq!(said, Ok([&[1, get[0]], shown].concat()), "{get:?}");
+    }
+    bench.refuses(Command::GetSystemBootOptions, &[7, 5, 0], Completion::RANGE);
+    bench.refuses(Command::GetSystemBootOptions, &[2, 0, 0], Completion::PARAMETER_NOT_SUPPORTED);
+    // One session sets them at a time.
+    assert_eq!(bench.said(Command::SetSystemBootOptions, &[0, 1]), Ok(Vec::new()));
+    bench.session = 8;
+    bench.refuses(Command::SetSystemBootOptions, &[0, 1], Completion(0x81));
+    bench.boot.ended(7);
+    for progress in [1, 2, 0] {
+        assert_eq!(bench.said(Command::SetSystemBootOptions, &[0, progress]), Ok(Vec::new()));
+    }
 }
 
 #[test]
@@ -879,8 +1129,10 @@ fn who_reserved_something_else_is_told_so() {
 #[test]
 fn whatever_is_asked_of_any_command_comes_to_an_answer_that_fits() {
     /// Those that docs/ipmi.md says there are.
-    const CODES: [u8; 11] = [0x80, 0x83, 0xc0, 0xc1, 0xc5, 0xc7, 0xc9, 0xcb, 0xcc, 0xd5, 0xff];
+    const CODES: [u8; 15] =
+        [0x80, 0x81, 0x82, 0x83, 0x84, 0xc0, 0xc1, 0xc5, 0xc7, 0xc9, 0xcb, 0xcc, 0xd4, 0xd5, 0xff];
     let mut bench = Bench::new();
+    bench.sol.keep(Kept::default());
     let mut random = 1_u32;
     for row in Command::ROWS {
         let (mut answers, mut refusals) = (0, 0);
@@ -903,13 +1155,22 @@ fn whatever_is_asked_of_any_command_comes_to_an_answer_that_fits() {
                         assert!(CODES.contains(&code), "{}: {data:02x?}: {code:02x}", row.name);
                         refusals += 1;
                     }
-                    Outcome::Call { method, request, .. } => {
+                    Outcome::Call { method, request, .. } | Outcome::Boot { method, request, .. } => {
                         let message =
                             prost_reflect::DynamicMessage::decode(method.input(), &request[..]).unwrap();
                         schema::mask::check(&message).unwrap();
                         answers += 1;
                     }
-                    Outcome::Hide { .. } | Outcome::Network { .. } => answers += 1,
+                    Outcome::Keep { kept } => {
+                        bench.sol.keep(kept);
+                        answers += 1;
+                    }
+                    Outcome::Hide { .. }
+                    | Outcome::Network { .. }
+                    | Outcome::Activate { .. }
+                    | Outcome::Deactivate
+                    | Outcome::Tell { .. }
+                    | Outcome::BitRate { .. } => answers += 1,
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! LAN configuration parameters (§23.2, table 23-4) that are about the controller's own network: what netmgr tells of the interface that the client
 //! reaches. What nobody tells is not supported.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipmi::Completion;
 use schema::v1alpha1 as v1;
@@ -14,13 +14,28 @@ const ADDRESS_SOURCE: u8 = 4;
 const MAC_ADDRESS: u8 = 5;
 const SUBNET_MASK: u8 = 6;
 const GATEWAY: u8 = 12;
+const IPV6_STATUS: u8 = 55;
+const IPV6_STATIC: u8 = 56;
+const IPV6_DYNAMIC: u8 = 59;
+const IPV6_ROUTERS: u8 = 73;
+const IPV6_ROUTER: u8 = 74;
+
+/// Of an IPv6 address that was not set by hand: by router advertisements, by DHCPv6.
+const SLAAC: u8 = 1;
+const DHCPV6: u8 = 2;
+/// In the parameter of an address: it is enabled.
+const ENABLED: u8 = 0x80;
+/// Both kinds of dynamic addresses are there.
+const DYNAMIC_KINDS: u8 = 0x03;
 
 /// The revision of the parameters, which comes before each (table 23-2).
 pub(crate) const REVISION: u8 = 0x11;
 
 /// Whether this parameter is one of them.
 pub(crate) fn is_of_network(selector: u8) -> bool {
-    matches!(selector, ADDRESS | ADDRESS_SOURCE | MAC_ADDRESS | SUBNET_MASK | GATEWAY)
+    let is_of_ipv6 =
+        matches!(selector, IPV6_STATUS | IPV6_STATIC | IPV6_DYNAMIC | IPV6_ROUTERS | IPV6_ROUTER);
+    is_of_ipv6 || matches!(selector, ADDRESS | ADDRESS_SOURCE | MAC_ADDRESS | SUBNET_MASK | GATEWAY)
 }
 
 /// Whether the address that a client reaches says it all.
@@ -34,8 +49,53 @@ fn parsed(address: &v1::InterfaceAddress) -> Option<(IpAddr, u8)> {
     Some((address.parse().ok()?, length.parse().ok()?))
 }
 
-/// The answer, from the address that the client reaches and what netmgr tells. By IPv6 it is the first IPv4 address of the same interface.
-pub(crate) fn parameter(selector: u8, local: Option<IpAddr>, interfaces: &[v1::NetworkInterface]) -> Answer {
+/// The IPv6 addresses of an interface that were set by hand, or that were not.
+fn sixes(interface: &v1::NetworkInterface, is_static: bool) -> Vec<(Ipv6Addr, u8, v1::AddressOrigin)> {
+    let addresses =
+        interface.addresses.iter().filter(|told| (told.origin() == v1::AddressOrigin::Static) == is_static);
+    let six = |told: &v1::InterfaceAddress| match parsed(told)? {
+        (IpAddr::V6(address), length) => Some((address, length, told.origin())),
+        (IpAddr::V4(_), _) => None,
+    };
+    addresses.filter_map(six).collect()
+}
+
+/// One address of a list, as parameters 56 and 59 say it: its number, what it is of, itself, its prefix, that it is active.
+fn one_of(addresses: &[(Ipv6Addr, u8, v1::AddressOrigin)], set: u8) -> Result<Vec<u8>, Completion> {
+    let (address, length, origin) = addresses.get(usize::from(set)).ok_or(Completion::RANGE)?;
+    let source = match origin {
+        v1::AddressOrigin::Static => ENABLED,
+        v1::AddressOrigin::Dhcp => DHCPV6,
+        v1::AddressOrigin::Unspecified => SLAAC,
+    };
+    Ok([&[set, source][..], &address.octets(), &[*length, 0]].concat())
+}
+
+/// A parameter about IPv6, of this interface (table 23-4, from 50 on).
+fn ipv6(selector: u8, set: u8, interface: &v1::NetworkInterface) -> Result<Vec<u8>, Completion> {
+    let count = |length: usize| u8::try_from(length).unwrap_or(u8::MAX);
+    let routers = || interface.gateways.iter().filter_map(|gateway| gateway.parse::<Ipv6Addr>().ok());
+    Ok(match selector {
+        IPV6_STATUS => {
+            let [fixed, dynamic] = [true, false].map(|is_static| count(sixes(interface, is_static).len()));
+            vec![fixed, dynamic, DYNAMIC_KINDS]
+        }
+        IPV6_STATIC | IPV6_DYNAMIC => one_of(&sixes(interface, selector == IPV6_STATIC), set)?,
+        IPV6_ROUTERS => vec![count(routers().count())],
+        _ => {
+            let router = routers().nth(set.into()).ok_or(Completion::RANGE)?;
+            [&[set], &router.octets()[..]].concat()
+        }
+    })
+}
+
+/// The answer, from the address that the client reaches and what netmgr tells. By IPv6 it is the first IPv4 address of the same interface. `set` is
+/// which one of several.
+pub(crate) fn parameter(
+    (selector, set): (u8, u8),
+    local: Option<IpAddr>,
+    interfaces: &[v1::NetworkInterface],
+) -> Answer {
     let local = local.map(|local| local.to_canonical());
     let has = |one: &&v1::NetworkInterface| {
         one.addresses.iter().filter_map(parsed).any(|(address, _)| Some(address) == local)
@@ -72,7 +132,7 @@ pub(crate) fn parameter(selector: u8, local: Option<IpAddr>, interfaces: &[v1::N
             let four = one.gateways.iter().find_map(|gateway| gateway.parse::<Ipv4Addr>().ok());
             four.unwrap_or(Ipv4Addr::UNSPECIFIED).octets().to_vec()
         }),
-        _ => None,
+        _ => interface.map(|one| ipv6(selector, set, one)).transpose()?,
     };
     let value = value.ok_or(Completion::PARAMETER_NOT_SUPPORTED)?;
     Ok([&[REVISION][..], &value].concat())
@@ -135,30 +195,60 @@ mod tests {
             ("2001:db8::5", ADDRESS, &[192, 0, 2, 5]),
             ("fe80::7", MAC_ADDRESS, &[2, 0, 0, 0, 0, 6]),
         ] {
-            let said = parameter(selector, Some(local.parse().unwrap()), &interfaces);
+            let said = parameter((selector, 0), Some(local.parse().unwrap()), &interfaces);
             assert_eq!(said, Ok([&[REVISION][..], value].concat()), "{selector} at {local}");
             assert!(is_of_network(selector));
         }
     }
 
     #[test]
+    fn ipv6_is_told_one_address_after_the_other() {
+        let local = Some("192.0.2.5".parse().unwrap());
+        let mut interfaces = interfaces();
+        interfaces[1].addresses.push(v1::InterfaceAddress {
+            address: "2001:db8:7::5/48".to_owned(),
+            origin: v1::AddressOrigin::Static.into(),
+        });
+        let six = |text: &str| text.parse::<Ipv6Addr>().unwrap().octets();
+        let get = |selector, set| parameter((selector, set), local, &interfaces);
+        let said = |value: &[u8]| Ok([&[REVISION], value].concat());
+        assert_eq!(get(IPV6_STATUS, 0), said(&[1, 2, 3]));
+        assert_eq!(get(IPV6_STATIC, 0), said(&[&[0, 0x80][..], &six("2001:db8:7::5"), &[48, 0]].concat()));
+        assert_eq!(get(IPV6_DYNAMIC, 0), said(&[&[0, 1][..], &six("fe80::7"), &[64, 0]].concat()));
+        assert_eq!(get(IPV6_DYNAMIC, 1), said(&[&[1, 2][..], &six("2001:db8::5"), &[64, 0]].concat()));
+        assert_eq!(get(IPV6_ROUTERS, 0), said(&[1]));
+        assert_eq!(get(IPV6_ROUTER, 0), said(&[&[0], &six("2001:db8::1")[..]].concat()));
+        for (selector, set) in [(IPV6_STATIC, 1), (IPV6_DYNAMIC, 2), (IPV6_ROUTER, 1)] {
+            assert_eq!(get(selector, set), Err(Completion::RANGE), "{selector}");
+        }
+        assert!(
+            [IPV6_STATUS, IPV6_STATIC, IPV6_DYNAMIC, IPV6_ROUTERS, IPV6_ROUTER]
+                .into_iter()
+                .all(is_of_network)
+        );
+    }
+
+    #[test]
     fn what_nobody_tells_is_not_supported() {
         let unknown = Err(Completion::PARAMETER_NOT_SUPPORTED);
         let local = Some("192.0.2.5".parse().unwrap());
-        assert_eq!(parameter(ADDRESS, local, &[]), Ok(vec![REVISION, 192, 0, 2, 5]));
+        assert_eq!(parameter((ADDRESS, 0), local, &[]), Ok(vec![REVISION, 192, 0, 2, 5]));
         assert!(is_said_by(local, ADDRESS) && !is_said_by(local, MAC_ADDRESS) && !is_said_by(None, ADDRESS));
-        for selector in [ADDRESS_SOURCE, MAC_ADDRESS, SUBNET_MASK, GATEWAY] {
-            assert_eq!(parameter(selector, local, &[]), unknown);
-            assert_eq!(parameter(selector, Some("203.0.113.1".parse().unwrap()), &interfaces()), unknown);
+        for selector in [ADDRESS_SOURCE, MAC_ADDRESS, SUBNET_MASK, GATEWAY, IPV6_STATUS, IPV6_ROUTERS] {
+            assert_eq!(parameter((selector, 0), local, &[]), unknown);
+            assert_eq!(
+                parameter((selector, 0), Some("203.0.113.1".parse().unwrap()), &interfaces()),
+                unknown
+            );
         }
         for local in [None, Some("2001:db8::77".parse().unwrap())] {
-            assert_eq!(parameter(ADDRESS, local, &interfaces()), unknown);
+            assert_eq!(parameter((ADDRESS, 0), local, &interfaces()), unknown);
         }
         // Bytes of an owner that are no address.
         let mut odd = interfaces();
         odd[1].addresses[1].address = "192.0.2.5/999".to_owned();
         odd[1].mac_address = vec![1];
-        assert_eq!(parameter(SUBNET_MASK, local, &odd), unknown);
-        assert_eq!(parameter(MAC_ADDRESS, Some("fe80::7".parse().unwrap()), &odd), unknown);
+        assert_eq!(parameter((SUBNET_MASK, 0), local, &odd), unknown);
+        assert_eq!(parameter((MAC_ADDRESS, 0), Some("fe80::7".parse().unwrap()), &odd), unknown);
     }
 }

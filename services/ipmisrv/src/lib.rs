@@ -2,10 +2,11 @@
 //!
 //! ```text
 //!  datagram ─► ipmi::Server ─┬─ Challenge, Verify ─► usermgr: AuthService, which keeps the keys
+//!                            ├─ Sol ─► sol::Link ◄─► consolesrv's socket, opened with a ticket of OpenConsole
 //!                            └─ Request ─► commands ─┬─ from the live model ────────────────► answer
 //!                                                    ├─ a call ─► gate (as the account) ─► owner ─► answer
 //!                                                    ├─ a LAN parameter ─► netmgr: NetworkService ─► answer
-//!                                                    └─ what the SEL hides ─► bucket "ipmi" ─► answer
+//!                                                    └─ what the SEL hides, settings of Serial over LAN ─► bucket "ipmi" ─► answer
 //!  event.user.* ─► sessions of that account end
 //! ```
 //!
@@ -25,6 +26,8 @@
 /// The daemon's name.
 pub const NAME: &str = "ipmisrv";
 
+mod boot_flags;
+mod boot_options;
 mod chunks;
 mod commands;
 mod config;
@@ -33,11 +36,14 @@ mod error;
 mod lan;
 mod outcome;
 mod parts;
+mod payloads;
+mod platform_event;
 mod pursuit;
 mod repository;
 mod sel;
 mod sel_log;
 mod shell;
+mod sol;
 mod thresholds;
 mod users;
 mod watch;

@@ -2,9 +2,11 @@
 
 use ipmi::Completion;
 use model::{Domain, State};
+use schema::v1alpha1 as v1;
 use schema::{Method, MethodInfo};
 
 use crate::sel::Hidden;
+use crate::sol::Kept;
 use crate::world::{Answer, World};
 
 /// What comes of a request.
@@ -20,11 +22,38 @@ pub(crate) enum Outcome {
     Network {
         /// The parameter.
         selector: u8,
+        /// Which one of several.
+        set: u8,
     },
     /// This of the SEL is to be hidden; the answer says `data` if it is.
     Hide {
         hidden: Hidden,
         data: Vec<u8>,
+    },
+    /// This is to be set of Serial over LAN.
+    Keep {
+        kept: Kept,
+    },
+    /// What this host boots from is to be set.
+    Boot {
+        method: &'static MethodInfo,
+        request: Vec<u8>,
+        host_name: String,
+    },
+    /// The console of this host is to be opened for the session.
+    Activate {
+        host_name: String,
+    },
+    /// This is an event of the log.
+    Tell {
+        severity: v1::EventSeverity,
+        text: String,
+    },
+    /// Whoever has it does not any more.
+    Deactivate,
+    /// The speed of its port is wanted.
+    BitRate {
+        host_name: String,
     },
 }
 
@@ -40,6 +69,13 @@ impl Outcome {
 
 pub(crate) fn call<Req: prost::Message, Resp>(method: Method<Req, Resp>, request: &Req) -> Outcome {
     Outcome::Call { method: method.info, request: request.encode_to_vec(), data: Vec::new() }
+}
+
+/// The machine's name.
+pub(crate) fn host_name(world: &World<'_>) -> Result<String, Completion> {
+    is_known(world, Domain::Hosts)?;
+    let view = world.snapshot.hosts().iter().next().ok_or(Completion::NOT_PRESENT)?;
+    Ok(view.value.name.clone())
 }
 
 /// Until an owner has said anything, nothing is known: a client asks again.

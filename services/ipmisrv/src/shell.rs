@@ -2,16 +2,19 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use gate::audit::{Entry, Level};
 use gate::{Caller, Change, Gate, Origin, Peer, Policy};
-use ipc::{Bucket, CallContext, Client, Code, EventBuilder, RawItem, Status};
+use ipc::{Bucket, CallContext, Client, Code, EventBuilder, RawItem, StateError, Status};
+use ipmi::sol::Link;
 use ipmi::watchdog::Due;
 use ipmi::{
-    Action, Admitted, AskId, Challenge, Completion, Rejected, Request, RequestId, Server, Suite, Verify,
+    Action, Admitted, AskId, Challenge, Command, Completion, Rejected, Request, RequestId, Server, Suite,
+    Verify,
 };
 use model::{Domain, Snapshot};
 use model_feed::{Feed, Reader};
@@ -19,17 +22,18 @@ use prost::Message as _;
 use prost_reflect::DynamicMessage;
 use schema::MethodInfo;
 use schema::rpc::auth_service::{CHALLENGE_IPMI, VERIFY_IPMI};
-use schema::rpc::host_service::CHANGE_HOST_STATE;
+use schema::rpc::host_service::{CHANGE_HOST_STATE, UPDATE_HOST};
 use schema::rpc::network_service::LIST_NETWORK_INTERFACES;
 use schema::rpc::system_service::GET_SYSTEM_INFO;
 use schema::v1alpha1 as v1;
 use service::{Clock, Context, Notifier};
-use tokio::net::UdpSocket;
+use tokio::net::{UdpSocket, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use units::Millis;
+use units::{Allowance, Millis};
 use zeroize::Zeroizing;
 
+use crate::boot_flags::BootOptions;
 use crate::chunks::Written;
 use crate::commands::{self, WATCHDOG};
 use crate::config::Config;
@@ -40,9 +44,12 @@ use crate::pursuit::{Machine, Over, Step, WANTED};
 use crate::repository::Repository;
 use crate::sel::{Hidden, Sel};
 use crate::sel_log;
+use crate::sol::{self, Bridge, Kept, Sol};
 use crate::users;
 use crate::watch::Watch;
 use crate::world::World;
+
+mod console;
 
 /// How long an answer waits until what it changed is known here.
 const HEARD_WITHIN: Duration = Duration::from_secs(1);
@@ -58,6 +65,11 @@ const CALL: Duration = Duration::from_secs(5);
 const WATCHDOG_CALL: Duration = Duration::from_secs(10);
 /// Pause before the bucket is asked for again.
 const BUCKET_AGAIN: Duration = Duration::from_secs(5);
+/// Events that clients may tell of at once, and after how long one more: each is kept on flash.
+const EVENTS_AT_ONCE: u32 = 32;
+const EVENT_EVERY: Millis = Millis::from_secs(6);
+/// As whom boot flags are taken back, which is no name of an account.
+const BOOT_FLAGS: &str = "boot flags of IPMI";
 /// Steps of logins at once. Strangers cause them, so they have a share of their own; what is beyond is refused.
 const LOGINS_MAX: usize = 64;
 /// Calls at once, for those who are logged in.
@@ -72,10 +84,16 @@ enum Done {
     Replied(u32, RequestId, Result<Vec<u8>, Completion>),
     /// This is hidden of the SEL, or was not stored.
     Hidden(RequestId, Box<Hidden>, Result<Vec<u8>, Completion>),
+    /// This is set of Serial over LAN, or was not stored.
+    Kept(RequestId, Box<Kept>, Result<(), Completion>),
+    /// The console is open for this session, or not.
+    Console(u32, RequestId, Result<UnixStream, Completion>),
+    /// What this host boots from is set, under this id, or is not.
+    Boot(u32, RequestId, String, Result<String, Completion>),
     /// What the owner of the machine said to the ask of this number.
     Watchdog(u64, Result<(), Status>),
-    /// What the SEL hides is this.
-    Loaded(Box<(Bucket, Hidden)>),
+    /// What the SEL hides is this, and this is set of Serial over LAN.
+    Loaded(Box<(Bucket, Hidden, Kept)>),
     /// An event was told.
     Told,
 }
@@ -101,8 +119,14 @@ struct Shell {
     /// `None` until the store has it.
     bucket: Option<Bucket>,
     watch: Watch,
-    /// What the SEL hides is being stored.
-    hiding: bool,
+    /// Something is being stored.
+    storing: bool,
+    sol: Sol,
+    bridge: Option<Bridge>,
+    boot: BootOptions,
+    /// Events that clients tell of.
+    events: Allowance,
+    run_dir: PathBuf,
     /// By the number of the session.
     seats: HashMap<u32, Seat>,
     logins: JoinSet<Done>,
@@ -115,7 +139,7 @@ struct Shell {
 /// # Errors
 /// [`Error`] when it cannot start.
 pub async fn run(context: Context) -> Result<(), Error> {
-    let config: Config = context.config()?;
+    let mut config: Config = context.config()?;
     config.check()?;
     let Context { local, bus } = context;
     // Before anybody logs in: from here on no change of an account is missed.
@@ -128,9 +152,12 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let guid = guid(&bus).await?;
     let mut calls = JoinSet::new();
     calls.spawn(load(bus.clone(), local.notify.clone()));
-    let failed = |source| Error::Listen { address: config.listen, source };
+    let wanted = config.listen;
+    let failed = |source| Error::Listen { address: wanted, source };
     let socket = Arc::new(UdpSocket::bind(config.listen).await.map_err(failed)?);
     let address = socket.local_addr().map_err(failed)?;
+    // Clients are told the port.
+    config.listen.set_port(address.port());
     let clock = Clock::new();
     let idle = Millis::from_secs(config.idle_secs);
     let settings = ipmi::Config { guid, sha1: config.suite_3, sessions: config.sessions, idle };
@@ -149,7 +176,12 @@ pub async fn run(context: Context) -> Result<(), Error> {
         config,
         bucket: None,
         watch: Watch::default(),
-        hiding: false,
+        storing: false,
+        sol: Sol::default(),
+        bridge: None,
+        boot: BootOptions::default(),
+        events: Allowance::new(EVENTS_AT_ONCE, 1, EVENT_EVERY),
+        run_dir: local.run_dir.clone(),
         seats: HashMap::new(),
         logins: JoinSet::new(),
         calls,
@@ -165,11 +197,17 @@ pub async fn run(context: Context) -> Result<(), Error> {
         let mut out = Vec::new();
         let (deadline, watchdog) = (shell.server.deadline(), shell.watch.timer.deadline());
         let pursuit = shell.watch.pursuit.deadline();
+        let link = shell.bridge.as_ref().map(|bridge| &bridge.link);
+        let boot = shell.boot.deadline();
+        let (takes, due) = (link.is_some_and(Link::has_room), link.and_then(Link::deadline));
         tokio::select! {
             () = shutdown.wait() => break,
             () = heartbeat.tick() => {}
             () = clock.sleep_until(watchdog), if watchdog.is_some() => shell.watchdog(),
             () = clock.sleep_until(pursuit), if pursuit.is_some() => shell.pursue(),
+            () = clock.sleep_until(boot), if boot.is_some() => shell.boot_flags(),
+            () = clock.sleep_until(due), if due.is_some() => shell.show(&mut out),
+            said = sol::next(shell.bridge.as_mut()), if takes => shell.said(said, &mut out),
             () = clock.sleep_until(deadline), if deadline.is_some() => shell.server.tick(clock.now(), &mut out),
             // Only a shutdown cancels one.
             Some(Ok(done)) = shell.logins.join_next(), if !shell.logins.is_empty() => shell.done(done, &mut out),
@@ -198,7 +236,12 @@ pub async fn run(context: Context) -> Result<(), Error> {
 async fn load(bus: Client, notify: Notifier) -> Done {
     let mut is_told = false;
     loop {
-        match Hidden::load(&bus).await {
+        let found = async {
+            let (bucket, hidden) = Hidden::load(&bus).await?;
+            let kept = Kept::load(&bucket).await?;
+            Ok::<_, StateError>((bucket, hidden, kept))
+        };
+        match found.await {
             Ok(found) => {
                 if is_told {
                     notify.status("");
@@ -221,9 +264,6 @@ async fn load(bus: Client, notify: Notifier) -> Done {
 
 /// Waits until `owner` was asked anew about all it owns, for the next command to find what this one changed.
 async fn heard(mut model: Reader, owner: &str) {
-    if !READ_BACK.contains(&owner) {
-        return;
-    }
     let owned = || Domain::ALL.into_iter().filter(|domain| domain.owner() == owner);
     let now = model.snapshot();
     let is_new = |snapshot: &Snapshot| {
@@ -292,12 +332,28 @@ impl Shell {
                 self.server.replied(self.clock.now(), id, answer, out);
             }
             Done::Hidden(id, hidden, answer) => {
-                self.hiding = false;
+                self.storing = false;
                 if answer.is_ok() {
                     self.sel.hide(*hidden);
                 }
                 self.server.replied(self.clock.now(), id, answer, out);
             }
+            Done::Kept(id, kept, answer) => {
+                self.storing = false;
+                if answer.is_ok() {
+                    if let Some(bridge) = &mut self.bridge {
+                        bridge.link.set(kept.settings());
+                    }
+                    self.sol.keep(*kept);
+                }
+                self.server.replied(self.clock.now(), id, answer.map(|()| Vec::new()), out);
+            }
+            Done::Boot(session, id, host_name, set) => {
+                let now = self.clock.now();
+                let answer = set.map(|set| self.boot.set(now, host_name, set));
+                self.done(Done::Replied(session, id, answer.map(|()| Vec::new())), out);
+            }
+            Done::Console(session, id, opened) => self.console(session, id, opened, out),
             Done::Watchdog(number, answer) => {
                 if let Err(status) = &answer {
                     self.watch.why.clone_from(&status.message);
@@ -310,9 +366,10 @@ impl Shell {
                 }
             }
             Done::Loaded(found) => {
-                let (bucket, hidden) = *found;
+                let (bucket, hidden, kept) = *found;
                 self.bucket = Some(bucket);
                 self.sel.loaded(hidden);
+                self.sol.keep(kept);
             }
             Done::Told => {}
         }
@@ -378,6 +435,21 @@ impl Shell {
         }
     }
 
+    /// Boot flags whose client sent no Chassis Control are not valid any more. Who set them may be gone: it is asked in nobody's name.
+    fn boot_flags(&mut self) {
+        let Some(request) = self.boot.due(self.clock.now()) else { return };
+        let gate = self.gate.clone();
+        self.calls.spawn(async move {
+            let peer = Peer::Link(BOOT_FLAGS);
+            let caller = Arc::new(Caller::without_account(BOOT_FLAGS, Some(auth::Role::Operator), peer));
+            let bytes = request.encode_to_vec().into();
+            if let Err(status) = ask(&gate, UPDATE_HOST.info, bytes, caller, peer, BOOT_FLAGS, CALL).await {
+                tracing::info!(%status, "boot flags of IPMI are not taken back");
+            }
+            Done::Told
+        });
+    }
+
     /// Tells this of the watchdog.
     fn tell(&mut self, what: &'static str, severity: v1::EventSeverity, text: String) {
         let Some(untold) = self.watch.tells(self.clock.now()) else { return };
@@ -414,12 +486,15 @@ impl Shell {
                     let asked = (by, session.from.ip().into(), name);
                     audit(asked, &CallContext::new(), Code::PermissionDenied, Duration::ZERO, Level::Record);
                 }
+                Action::Sol(session, packet) => self.typed(&session, &packet, &mut more),
                 Action::Began(session) => {
                     let by = self.seats.get(&session.id).map(|seat| seat.caller.principal.username.as_str());
                     tracing::info!(by, peer = %session.from, "IPMI session opened");
                 }
                 Action::Ended(session, why) => {
                     self.seats.remove(&session.id);
+                    self.boot.ended(session.id);
+                    self.session_ended(session.id);
                     tracing::info!(account = session.account, peer = %session.from, why, "IPMI session ended");
                 }
             }
@@ -492,6 +567,8 @@ impl Shell {
             snapshot: &snapshot,
             repository: &mut self.repository,
             sel: &mut self.sel,
+            sol: &mut self.sol,
+            boot: &mut self.boot,
             guid: self.guid,
             sessions: self.server.sessions(),
             suites: &self.suites,
@@ -501,7 +578,11 @@ impl Shell {
             written: written.unwrap_or(&mut nothing),
             now: u32::try_from(wall).unwrap_or(u32::MAX),
         };
-        let answer = match commands::answer(&request, &mut world) {
+        let outcome = commands::answer(&request, &mut world);
+        if request.command == Command::ChassisControl {
+            self.boot.controlled(self.clock.now());
+        }
+        let answer = match outcome {
             Outcome::Answer(answer) => {
                 let (now, session) = (self.clock.now(), request.session.id);
                 if answer.is_ok() {
@@ -520,7 +601,7 @@ impl Shell {
                     self.calls.spawn(async move {
                         let asked = ask(&gate, method, bytes.into(), caller, peer.into(), name, CALL).await;
                         model.refresh(method.owner);
-                        if asked.is_ok() {
+                        if asked.is_ok() && READ_BACK.contains(&method.owner) {
                             heard(model, method.owner).await;
                         }
                         let answer = asked.map(|_| data);
@@ -531,37 +612,123 @@ impl Shell {
                 }
                 Err(why) => Err(why),
             },
-            Outcome::Network { selector } => match self.caller(&request) {
+            Outcome::Network { selector, set } => match self.caller(&request) {
                 Ok(_) => {
                     // Where netmgr does not run nobody tells.
                     let netmgr = snapshot.network().map(|_| self.bus.clone());
                     self.calls.spawn(async move {
-                        let answer = network(selector, request.session.from, netmgr).await;
+                        let answer = network((selector, set), request.session.from, netmgr).await;
                         Done::Replied(request.session.id, request.id, answer)
                     });
                     return;
                 }
                 Err(why) => Err(why),
             },
-            Outcome::Hide { hidden, data } => match (self.caller(&request), self.bucket.clone()) {
-                (Ok(caller), Some(bucket)) if !self.hiding => {
-                    self.hiding = true;
+            Outcome::Hide { hidden, data } => match self.may_store(&request) {
+                Ok((caller, bucket)) => {
+                    self.storing = true;
                     let (bus, wall) = (self.bus.clone(), self.clock.wall());
-                    let name = request.command.row().map_or("IPMI", |row| row.name);
                     self.calls.spawn(async move {
-                        let peer = request.session.from.ip();
-                        let stored = hide(&bus, &bucket, &hidden, (&caller, peer, name), wall).await;
-                        let answer = stored.map(|()| data);
-                        let answer = answer.map_err(|status| commands::completion(status.code));
+                        let what = ("sel", "hidden", "records of the SEL are hidden");
+                        let begun = Instant::now();
+                        let stored = hidden.store(&bucket).await;
+                        let answer = told(&bus, (begun, stored), &request, &caller, what, wall).await;
+                        let answer = answer.map(|()| data);
                         Done::Hidden(request.id, Box::new(hidden), answer)
                     });
                     return;
                 }
-                (Ok(_), _) => Err(Completion::BUSY),
-                (Err(why), _) => Err(why),
+                Err(why) => Err(why),
             },
+            Outcome::Keep { kept } => match self.may_store(&request) {
+                Ok((caller, bucket)) => {
+                    self.storing = true;
+                    let (bus, wall) = (self.bus.clone(), self.clock.wall());
+                    self.calls.spawn(async move {
+                        let what = ("sol", "changed", "settings of Serial over LAN are changed");
+                        let begun = Instant::now();
+                        let stored = kept.store(&bucket).await;
+                        let answer = told(&bus, (begun, stored), &request, &caller, what, wall).await;
+                        Done::Kept(request.id, Box::new(kept), answer)
+                    });
+                    return;
+                }
+                Err(why) => Err(why),
+            },
+            Outcome::Boot { method, request: bytes, host_name } => match self.caller(&request) {
+                Ok(caller) => {
+                    let (gate, model) = (self.gate.clone(), self.model.clone());
+                    let name = request.command.row().map_or("IPMI", |row| row.name);
+                    let (id, session, peer) = (request.id, request.session.id, request.session.from.ip());
+                    self.calls.spawn(async move {
+                        let asked = ask(&gate, method, bytes.into(), caller, peer.into(), name, CALL).await;
+                        let set = asked.map_err(|status| match status.code {
+                            // Nothing brings it to this host.
+                            Code::Unimplemented => Completion::PARAMETER_NOT_SUPPORTED,
+                            code => commands::completion(code),
+                        });
+                        let set = set.map(|answer| {
+                            let host =
+                                v1::UpdateHostResponse::decode(answer).ok().and_then(|answer| answer.host);
+                            host.and_then(|host| host.boot_override).map(|set| set.id).unwrap_or_default()
+                        });
+                        model.refresh(method.owner);
+                        if set.is_ok() {
+                            heard(model, method.owner).await;
+                        }
+                        Done::Boot(session, id, host_name, set)
+                    });
+                    return;
+                }
+                Err(why) => Err(why),
+            },
+            Outcome::Tell { severity, text } => match self.may_tell(&request) {
+                Ok(caller) => {
+                    let (bus, wall) = (self.bus.clone(), self.clock.wall());
+                    self.record(&request);
+                    self.calls.spawn(async move {
+                        let context = CallContext::new();
+                        let event = EventBuilder::new(crate::NAME, "ipmi", "platform", "event")
+                            .severity(severity)
+                            .message(text)
+                            .by(&caller.principal.username, &context.request_id)
+                            .at(wall);
+                        let told = bus.publish_event(&event).await.map(|()| Vec::new());
+                        let answer = told.map_err(|_| Completion::BUSY);
+                        Done::Replied(request.session.id, request.id, answer)
+                    });
+                    return;
+                }
+                Err(why) => Err(why),
+            },
+            Outcome::Activate { host_name } => match self.open_console(&request, host_name) {
+                Ok(()) => return,
+                Err(why) => Err(why),
+            },
+            Outcome::BitRate { host_name } => match self.ask_bit_rate(&request, host_name) {
+                Ok(()) => return,
+                Err(why) => Err(why),
+            },
+            Outcome::Deactivate => {
+                self.record(&request);
+                self.close_console("deactivated", out);
+                Ok(Vec::new())
+            }
         };
         self.server.replied(self.clock.now(), request.id, answer, out);
+    }
+
+    /// Who tells of an event, if there were not too many.
+    fn may_tell(&mut self, request: &Request) -> Result<Arc<Caller>, Completion> {
+        let caller = self.caller(request)?;
+        if self.events.take(self.clock.now()) { Ok(caller) } else { Err(Completion::BUSY) }
+    }
+
+    /// Who asks, and where to store what is wanted: one thing at a time.
+    fn may_store(&self, request: &Request) -> Result<(Arc<Caller>, Bucket), Completion> {
+        let caller = self.caller(request)?;
+        let bucket = self.bucket.clone().filter(|_| !self.storing).ok_or(Completion::BUSY)?;
+        Ok((caller, bucket))
     }
 
     /// Who asks, if there is room for one more call.
@@ -591,30 +758,32 @@ fn audit(
     entry.write(level);
 }
 
-/// Stores what the SEL hides, with an event and a line in the audit that say who wanted it.
-async fn hide(
+/// How it ended that something was stored, with an event and a line in the audit that say who wanted it.
+async fn told(
     bus: &Client,
-    bucket: &Bucket,
-    hidden: &Hidden,
-    (caller, peer, name): (&Caller, IpAddr, &str),
+    (begun, stored): (Instant, Result<(), StateError>),
+    request: &Request,
+    caller: &Caller,
+    (component, what, text): (&'static str, &'static str, &str),
     wall: std::time::SystemTime,
-) -> Result<(), Status> {
-    let begun = Instant::now();
+) -> Result<(), Completion> {
+    let stored = stored.map_err(Status::from);
     let context = CallContext::new().with_timeout(CALL);
-    let stored = hidden.store(bucket).await.map_err(Status::from);
     let by = caller.principal.username.as_str();
+    let name = request.command.row().map_or("IPMI", |row| row.name);
     if stored.is_ok() {
-        let event = EventBuilder::new(crate::NAME, "ipmi", "sel", "hidden")
-            .message(format!("records of the SEL are hidden: {name}"))
+        let event = EventBuilder::new(crate::NAME, "ipmi", component, what)
+            .message(format!("{text}: {name}"))
             .by(by, &context.request_id)
             .at(wall);
         if let Err(error) = bus.publish_event(&event).await {
-            tracing::warn!(%error, "cannot tell that records of the SEL are hidden");
+            tracing::warn!(%error, what, "cannot tell of what IPMI stored");
         }
     }
     let code = stored.as_ref().map_or_else(|status| status.code, |()| Code::Ok);
+    let peer = request.session.from.ip();
     audit((Some(by), peer.into(), name), &context, code, begun.elapsed(), Level::Record);
-    stored
+    stored.map_err(|status| commands::completion(status.code))
 }
 
 /// A call of the contract, as who is logged in, with all that the gate asks of it, and a line in the audit.
@@ -666,7 +835,11 @@ fn admitted(
 }
 
 /// A LAN parameter that is about the controller's own network.
-async fn network(selector: u8, peer: SocketAddr, netmgr: Option<Client>) -> Result<Vec<u8>, Completion> {
+async fn network(
+    (selector, set): (u8, u8),
+    peer: SocketAddr,
+    netmgr: Option<Client>,
+) -> Result<Vec<u8>, Completion> {
     let local = local_address(peer).await;
     let interfaces = match netmgr {
         Some(bus) if !lan::is_said_by(local, selector) => {
@@ -677,7 +850,7 @@ async fn network(selector: u8, peer: SocketAddr, netmgr: Option<Client>) -> Resu
         }
         _ => Vec::new(),
     };
-    lan::parameter(selector, local, &interfaces)
+    lan::parameter((selector, set), local, &interfaces)
 }
 
 /// The address at which a client reaches this controller: the one from which packets to it leave.

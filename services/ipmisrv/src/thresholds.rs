@@ -86,6 +86,26 @@ pub(crate) fn hysteresis(
     })
 }
 
+/// §35.10: all events of a sensor's thresholds are on, and stay on. What switches one on that there is, is done; what switches one off is refused.
+pub(crate) fn enable(sensor: &Sensor, flags: u8, masks: &[u8]) -> Result<(), Completion> {
+    const ALL_ON: u8 = 0xc0;
+    if flags & ALL_ON != ALL_ON {
+        return Err(Completion::INVALID_FIELD);
+    }
+    // Masks of two bytes: those that come true, those that end; what is left out is zero.
+    let mask = |at: usize| {
+        let byte = |at: usize| masks.get(at).copied().unwrap_or(0);
+        u16::from_le_bytes([byte(at), byte(at + 1)])
+    };
+    let selected = mask(0) | mask(2);
+    match flags >> 4 & 3 {
+        0 => Ok(()),
+        1 if selected & !sensor.thresholds.events() == 0 => Ok(()),
+        2 if selected == 0 => Ok(()),
+        _ => Err(Completion::INVALID_FIELD),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use ipmi::scale::Scale;

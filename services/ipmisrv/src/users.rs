@@ -38,7 +38,7 @@ fn all<'a>(world: &World<'a>) -> impl Iterator<Item = &'a v1::AccountName> {
 }
 
 /// The account with this number: `None` where there is none. The first user is the one without a name, who is nobody.
-fn of<'a>(user: u8, world: &World<'a>) -> Result<Option<&'a v1::AccountName>, Completion> {
+pub(crate) fn of<'a>(user: u8, world: &World<'a>) -> Result<Option<&'a v1::AccountName>, Completion> {
     is_known(world, Domain::Accounts)?;
     match user & 0x3f {
         0 => Err(Completion::INVALID_FIELD),
@@ -76,7 +76,7 @@ fn update(user: v1::User, paths: &[&str]) -> Outcome {
 }
 
 /// The account with this number, which has to be there.
-fn account<'a>(user: u8, world: &World<'a>) -> Result<&'a v1::AccountName, Completion> {
+pub(crate) fn account<'a>(user: u8, world: &World<'a>) -> Result<&'a v1::AccountName, Completion> {
     of(user, world)?.ok_or(Completion::INVALID_FIELD)
 }
 

@@ -5,10 +5,12 @@ use ipmi::{Completion, Suite};
 use model::Snapshot;
 use units::Mono;
 
+use crate::boot_flags::BootOptions;
 use crate::chunks::Written;
 use crate::config::Config;
 use crate::repository::Repository;
 use crate::sel::Sel;
+use crate::sol::Sol;
 
 /// The data of an answer, or how the command ended.
 pub(crate) type Answer = Result<Vec<u8>, Completion>;
@@ -18,6 +20,8 @@ pub(crate) struct World<'a> {
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) repository: &'a mut Repository,
     pub(crate) sel: &'a mut Sel,
+    pub(crate) sol: &'a mut Sol,
+    pub(crate) boot: &'a mut BootOptions,
     pub(crate) guid: [u8; 16],
     pub(crate) sessions: usize,
     pub(crate) suites: &'a [Suite],

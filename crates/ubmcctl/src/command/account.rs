@@ -45,6 +45,10 @@ fn update(
         paths.push("email");
         user.email = (!text.is_empty()).then_some(text);
     }
+    if let Some(may) = account.ipmi {
+        paths.push("ipmi_access");
+        user.ipmi_access = Some(may);
+    }
     if let Some(username) = rename {
         paths.push("username");
         user.username = username;
@@ -109,6 +113,7 @@ pub(crate) async fn user(session: Session, command: UserCommand, output: Output)
                 email: account.email,
                 enabled: Some(!disabled),
                 password_change_required: must_change,
+                ipmi_access: account.ipmi,
                 ..Default::default()
             };
             let request = CreateUserRequest { user: Some(user), password, dry_run: None };
@@ -189,6 +194,11 @@ fn card(user: &User) -> Card {
     if let Some(lockout) = user.lockout_info.as_ref().filter(|lockout| lockout.locked) {
         card.line("Locked", enum_word(lockout.reason().as_str_name(), "LOCKOUT_REASON_"))
             .line("  until", when(lockout.attempts_reset_time.as_ref()));
+    }
+    if user.ipmi_access == Some(true) {
+        let number = user.ipmi_user.map(|number| format!("user {number}")).unwrap_or_default();
+        let ready = if user.ipmi_ready { "" } else { ", once its password is set again" };
+        card.line("IPMI", format!("{number}{ready}"));
     }
     card.line("Password set", when(user.password_last_changed.as_ref()))
         .line("Last login", when(user.last_login.as_ref()))

@@ -1,0 +1,316 @@
+//! Serial over LAN with clients that we did not write, also over a network that loses a tenth of all datagrams.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UdpSocket;
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::task::JoinSet;
+
+use super::*;
+
+/// How long what is awaited may take, with a tenth of all datagrams lost.
+const SAID: Duration = Duration::from_secs(120);
+const PROMPT: &str = "ann@twin:~$ ";
+
+/// A program that shows a console.
+struct Terminal {
+    child: Child,
+    to: ChildStdin,
+    from: ChildStdout,
+    /// What it said and nobody has taken.
+    heard: String,
+}
+
+impl Terminal {
+    fn start(program: &str, args: &[&str]) -> Result<Self> {
+        let mut command = Command::new(program);
+        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.kill_on_drop(true).spawn()?;
+        let (to, from) = (child.stdin.take().context("no input")?, child.stdout.take().context("no output")?);
+        Ok(Self { child, to, from, heard: String::new() })
+    }
+
+    async fn types(&mut self, text: &str) -> Result {
+        self.to.write_all(text.as_bytes()).await?;
+        Ok(self.to.flush().await?)
+    }
+
+    /// What it says up to this text, and with it.
+    async fn says(&mut self, text: &str) -> Result<String> {
+        let wait = async {
+            let mut buffer = [0; 4096];
+            loop {
+                if let Some(at) = self.heard.find(text) {
+                    let rest = self.heard.split_off(at + text.len());
+                    return Ok(std::mem::replace(&mut self.heard, rest));
+                }
+                let count = self.from.read(&mut buffer).await?;
+                anyhow::ensure!(count > 0, "it ended and never said {text:?}, but {:?}", self.heard);
+                self.heard.push_str(&String::from_utf8_lossy(buffer.get(..count).unwrap_or_default()));
+            }
+        };
+        let found = tokio::time::timeout(SAID, wait).await;
+        let tail =
+            || self.heard.chars().rev().take(300).collect::<Vec<_>>().into_iter().rev().collect::<String>();
+        match found {
+            Ok(found) => found,
+            Err(_) => anyhow::bail!("never said {text:?}, last: {:?}", tail()),
+        }
+    }
+
+    /// From the login to the prompt.
+    async fn log_in(&mut self) -> Result {
+        self.types("\r").await?;
+        for (wanted, typed) in [("twin login: ", "ann\r"), ("Password: ", "secret\r")] {
+            self.says(wanted).await?;
+            self.types(typed).await?;
+        }
+        self.says(PROMPT).await.map(drop)
+    }
+
+    /// Waits for its end.
+    async fn ends(mut self) -> Result<bool> {
+        Ok(tokio::time::timeout(FOLLOW, self.child.wait()).await??.success())
+    }
+}
+
+/// Passes datagrams on, and loses some: a tenth of all, the same ones in each run as far as the order is the same.
+struct Relay {
+    loses: Arc<AtomicBool>,
+    lost: Arc<AtomicUsize>,
+    _task: JoinSet<()>,
+}
+
+impl Relay {
+    /// At another address and the same port, which clients compare with what they are told.
+    async fn start(port: u16) -> Result<(Self, String)> {
+        let front = Arc::new(UdpSocket::bind(("127.0.0.2", port)).await?);
+        let (loses, lost) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let state = Arc::new(AtomicU64::new(0x2545_f491_4f6c_dd1d));
+        let passes = {
+            let (loses, lost) = (Arc::clone(&loses), Arc::clone(&lost));
+            move || {
+                let next = |mut x: u64| {
+                    x ^= x << 13;
+                    x ^= x >> 7;
+                    x ^= x << 17;
+                    x
+                };
+                let drawn = state.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |x| Some(next(x)));
+                let is_lost = loses.load(Ordering::SeqCst) && drawn.unwrap_or(0) % 10 == 0;
+                lost.fetch_add(usize::from(is_lost), Ordering::SeqCst);
+                !is_lost
+            }
+        };
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let (mut backs, mut ways) = (HashMap::<SocketAddr, Arc<UdpSocket>>::new(), JoinSet::new());
+            let mut buffer = [0; 2048];
+            while let Ok((length, from)) = front.recv_from(&mut buffer).await {
+                if !backs.contains_key(&from) {
+                    let Ok(back) = UdpSocket::bind("127.0.0.1:0").await else { return };
+                    if back.connect(("127.0.0.1", port)).await.is_err() {
+                        return;
+                    }
+                    let back = Arc::new(back);
+                    backs.insert(from, Arc::clone(&back));
+                    let (front, passes) = (Arc::clone(&front), passes.clone());
+                    ways.spawn(async move {
+                        let mut buffer = [0; 2048];
+                        while let Ok(length) = back.recv(&mut buffer).await {
+                            if passes() {
+                                let _ = front.send_to(buffer.get(..length).unwrap_or_default(), from).await;
+                            }
+                        }
+                    });
+                }
+                if let Some(back) = backs.get(&from)
+                    && passes()
+                {
+                    let _ = back.send(buffer.get(..length).unwrap_or_default()).await;
+                }
+            }
+        });
+        Ok((Self { loses, lost, _task: task }, "127.0.0.2".to_owned()))
+    }
+
+    fn set(&self, loses: bool) {
+        self.loses.store(loses, Ordering::SeqCst);
+    }
+}
+
+impl Bmc {
+    /// A console by ipmitool.
+    fn ipmitool_sol(&self, host: &str, (user, level, password): Login<'_>) -> Result<Terminal> {
+        let port = self.port.to_string();
+        let args =
+            ["-I", "lanplus", "-H", host, "-p", &port, "-C", "17", "-U", user, "-P", password, "-L", level];
+        Terminal::start("ipmitool", &[&args[..], &["sol", "activate"]].concat())
+    }
+
+    /// A console by FreeIPMI, which wants a terminal.
+    fn ipmiconsole(&self, host: &str, more: &str) -> Result<Terminal> {
+        let port = self.port;
+        let command = format!("ipmiconsole -h {host}:{port} -u boss -p {PASSWORD} -l ADMIN -I 17 {more}");
+        Terminal::start("script", &["-qefc", &command, "/dev/null"])
+    }
+
+    /// Waits until the console is active, or is not.
+    async fn is_active(&self, wanted: bool) -> Result {
+        let shown = if wanted { "01 01 00" } else { "01 00 00" };
+        self.shows(&["raw", "0x06", "0x4a", "0x01"], shown).await
+    }
+
+    async fn on(&self) -> Result {
+        self.tool(&["chassis", "power", "on"]).await?;
+        eventually("host is on", FOLLOW, || async { Ok(self.host().await? == "HOST_STATUS_ON") }).await
+    }
+
+    /// The kinds of what sessions of consoles did.
+    async fn sessions(&self) -> Result<Vec<String>> {
+        let path = "/api/v1alpha1/events?domain=console&page_size=100";
+        let said = self.suite.admin().get(path).await?.json()?;
+        let events = said["events"].as_array().into_iter().flatten();
+        let kind =
+            |event: &serde_json::Value| event["consoleSessionChange"]["kind"].as_str().map(str::to_owned);
+        Ok(events.filter_map(kind).collect())
+    }
+}
+
+#[tokio::test]
+async fn one_session_has_the_console_and_its_settings_stay() -> Result {
+    let Some(bmc) = Bmc::with("ipmitool", &[]).await? else { return Ok(()) };
+    // Before the host is on: what it prints from the first byte on is shown.
+    let mut sol = bmc.ipmitool_sol("127.0.0.1", BOSS)?;
+    bmc.is_active(true).await?;
+    bmc.on().await?;
+    sol.says("SOL Session operational").await?;
+    sol.says("Twin BIOS").await?;
+    sol.log_in().await?;
+    sol.types("echo one two\r").await?;
+    let said = sol.says(PROMPT).await?;
+    anyhow::ensure!(said == format!("echo one two\r\none two\r\n{PROMPT}"), "{said:?}");
+    let said = bmc.refused(BOSS, &["sol", "activate"]).await?;
+    anyhow::ensure!(said.contains("SOL payload already active on another session"), "{said}");
+    bmc.refused(GUEST, &["sol", "activate"]).await?;
+    sol.types("\r~B").await?;
+    eventually("a break is told", FOLLOW, || async {
+        Ok(bmc.sessions().await?.iter().any(|kind| kind.ends_with("BREAK")))
+    })
+    .await?;
+    let info = bmc.tool(&["sol", "info", "1"]).await?;
+    let shows = |info: &str, name: &str, value: &str| {
+        let line = info.lines().find(|line| line.starts_with(name));
+        let found = line.and_then(|line| line.split_once(':')).map(|(_, found)| found.trim().to_owned());
+        anyhow::ensure!(found.as_deref() == Some(value), "{name} is not {value}: {info}");
+        Ok(())
+    };
+    shows(&info, "Enabled", "true")?;
+    shows(&info, "Privilege Level", "OPERATOR")?;
+    shows(&info, "Retry Count", "7")?;
+    shows(&info, "Volatile Bit Rate (kbps)", "115.2")?;
+    shows(&info, "Payload Port", &bmc.port.to_string())?;
+    bmc.tool(&["sol", "set", "retry-count", "5", "1"]).await?;
+    bmc.tool(&["sol", "set", "character-send-threshold", "40", "1"]).await?;
+    let number = account(&bmc.suite.admin(), "worker").await?["ipmiUser"].to_string();
+    bmc.tool(&["sol", "payload", "disable", "1", &number]).await?;
+    let said = bmc.tool(&["sol", "payload", "status", "1", &number]).await?;
+    anyhow::ensure!(said.contains("disabled"), "{said}");
+    // Another ends it, and its client is told.
+    bmc.tool(&["sol", "deactivate"]).await?;
+    bmc.is_active(false).await?;
+    drop(sol);
+    bmc.refused(WORKER, &["sol", "activate"]).await?;
+    bmc.restart().await?;
+    bmc.shows(&["sol", "info", "1"], "Retry Count                     : 5").await?;
+    bmc.refused(WORKER, &["sol", "activate"]).await?;
+    bmc.tool(&["sol", "payload", "enable", "1", &number]).await?;
+    let mut sol = bmc.ipmitool_sol("127.0.0.1", WORKER)?;
+    sol.types("\r").await?;
+    sol.says(PROMPT).await?;
+    sol.types("\r~.").await?;
+    anyhow::ensure!(sol.ends().await?, "ipmitool ends badly");
+    bmc.is_active(false).await?;
+    bmc.tool(&["sol", "set", "enabled", "false", "1"]).await?;
+    let said = bmc.refused(BOSS, &["sol", "activate"]).await?;
+    anyhow::ensure!(said.contains("SOL payload disabled"), "{said}");
+    bmc.suite.stop().await
+}
+
+#[tokio::test]
+async fn every_byte_comes_once_and_in_order_over_a_network_that_loses_a_tenth() -> Result {
+    let Some(bmc) = Bmc::with("ipmiconsole", &[]).await? else { return Ok(()) };
+    anyhow::ensure!(has("script") && has("ipmitool"), "ipmiconsole is there; script or ipmitool is not");
+    bmc.on().await?;
+    let (relay, host) = Relay::start(bmc.port).await?;
+    let lines = |last: u32| (1..=last).map(|number| format!("line {number}\r\n")).collect::<String>();
+    // FreeIPMI sends what is not acknowledged again with the same number: both directions are held to it.
+    let mut console = bmc.ipmiconsole(&host, "")?;
+    console.says("[SOL established]").await?;
+    console.log_in().await?;
+    relay.set(true);
+    console.types("count 2000\r").await?;
+    let said = console.says(PROMPT).await?;
+    anyhow::ensure!(said == format!("count 2000\r\n{}{PROMPT}", lines(2000)), "{said}");
+    let text = |number: u32| format!("{number} of many that are typed at once and each of which is to come");
+    let typed: String = (0..30).map(|number| format!("echo {}\r", text(number))).collect();
+    console.types(&typed).await?;
+    for number in 0..30 {
+        let said = console.says(PROMPT).await?;
+        let text = text(number);
+        anyhow::ensure!(said == format!("echo {text}\r\n{text}\r\n{PROMPT}"), "{said:?}");
+    }
+    relay.set(false);
+    let lost = relay.lost.load(Ordering::SeqCst);
+    anyhow::ensure!(lost > 5, "only {lost} datagrams were lost");
+    // Another takes it: FreeIPMI ends whoever has it.
+    let mut thief = bmc.ipmiconsole(&host, "")?;
+    thief.says("[SOL established]").await?;
+    console.says("SOL session stolen").await?;
+    console.ends().await?;
+    thief.types("&.").await?;
+    thief.ends().await?;
+    bmc.is_active(false).await?;
+    // ipmitool gives what it sends again another number, and so may type it twice: it is held to what it shows.
+    let mut sol = bmc.ipmitool_sol(&host, BOSS)?;
+    sol.types("\r").await?;
+    sol.says(PROMPT).await?;
+    sol.types("count 4000\r").await?;
+    sol.says("line 1\r\n").await?;
+    relay.set(true);
+    let said = sol.says(PROMPT).await?;
+    let expected = lines(4000);
+    anyhow::ensure!(format!("line 1\r\n{said}") == format!("{expected}{PROMPT}"), "{said}");
+    anyhow::ensure!(relay.lost.load(Ordering::SeqCst) > lost, "nothing was lost");
+    bmc.suite.stop().await
+}
+
+#[tokio::test]
+async fn pyghmi_has_a_console() -> Result {
+    let Some(python) = testkit::python("UBMC_TEST_PYTHON", Some("python3"), "pyghmi") else {
+        skip("Python with pyghmi (cargo xtask test ipmi installs one)");
+        return Ok(());
+    };
+    let bmc = Bmc::start(&[]).await?;
+    let body = json!({ "action": "HOST_ACTION_ON" });
+    let reply = bmc.suite.admin().post("/api/v1alpha1/hosts/system/state", &body).await?;
+    anyhow::ensure!(reply.status == 200, "{}", reply.text());
+    eventually("host is on", FOLLOW, || async { Ok(bmc.host().await? == "HOST_STATUS_ON") }).await?;
+    let file = bmc.suite.scratch().join("password");
+    std::fs::write(&file, PASSWORD)?;
+    let script = testkit::root().join("tests/clients/ipmi_pyghmi_sol.py").display().to_string();
+    let (port, file) = (bmc.port.to_string(), file.display().to_string());
+    let args = [&script, "127.0.0.1", &port, "--user", "boss", "--password-file", &file];
+    let (fine, said) = bmc.run(&python, &args).await?;
+    anyhow::ensure!(fine, "{said}");
+    anyhow::ensure!(said.contains("echo three\r\nthree\r\n") || said.contains("three\\r\\nthree"), "{said}");
+    eventually("a break is told", FOLLOW, || async {
+        Ok(bmc.sessions().await?.iter().any(|kind| kind.ends_with("BREAK")))
+    })
+    .await?;
+    bmc.suite.stop().await
+}

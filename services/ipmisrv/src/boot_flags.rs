@@ -1,0 +1,113 @@
+//! What is kept of the system boot options beside the override that the machine's owner keeps, and how long boot flags are valid.
+
+use prost_types::FieldMask;
+use schema::v1alpha1 as v1;
+use units::{Millis, Mono};
+
+/// Boot flags of a client that sends no Chassis Control within so long are not valid any more (parameter 3, bit 3).
+const VALID_FOR: Millis = Millis::from_secs(60);
+/// Blocks of the mailbox (parameter 7), and bytes of one.
+const BLOCKS: usize = 5;
+const BLOCK: usize = 16;
+
+/// An override that a client has set, until the machine is asked to do something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Waiting {
+    host: String,
+    /// The override's, so that none is taken back that somebody has set since.
+    id: String,
+    until: Mono,
+}
+
+/// What is kept here.
+#[derive(Debug, Default)]
+pub(crate) struct BootOptions {
+    /// The session that says that it is setting them.
+    pub(crate) setter: Option<u32>,
+    pub(crate) partition: u8,
+    pub(crate) outlasts: bool,
+    pub(crate) acknowledged: u8,
+    pub(crate) initiator: [u8; 9],
+    pub(crate) mailbox: [[u8; BLOCK]; BLOCKS],
+    waiting: Option<Waiting>,
+}
+
+impl BootOptions {
+    /// A session is over.
+    pub(crate) fn ended(&mut self, session: u32) {
+        self.setter = self.setter.filter(|setter| *setter != session);
+    }
+
+    /// Boot flags were set: the machine's owner calls its override so.
+    pub(crate) fn set(&mut self, now: Mono, host: String, id: String) {
+        self.waiting = (!self.outlasts).then(|| Waiting { host, id, until: now.saturating_add(VALID_FOR) });
+    }
+
+    /// Whether flags outlast a client that sends no Chassis Control.
+    pub(crate) fn outlast(&mut self, outlasts: bool) {
+        self.outlasts = outlasts;
+        if outlasts {
+            self.waiting = None;
+        }
+    }
+
+    /// Chassis Control came: the time begins anew.
+    pub(crate) fn controlled(&mut self, now: Mono) {
+        if let Some(waiting) = &mut self.waiting {
+            waiting.until = now.saturating_add(VALID_FOR);
+        }
+    }
+
+    /// When [`BootOptions::due`] is due.
+    pub(crate) fn deadline(&self) -> Option<Mono> {
+        self.waiting.as_ref().map(|waiting| waiting.until)
+    }
+
+    /// What is to be asked of the machine's owner, when the flags are not valid any more. It refuses it where the override is another one by now.
+    pub(crate) fn due(&mut self, now: Mono) -> Option<v1::UpdateHostRequest> {
+        let waiting = self.waiting.take_if(|waiting| now >= waiting.until)?;
+        let wanted = v1::BootOverride {
+            enabled: v1::BootOverrideEnabled::Disabled.into(),
+            id: waiting.id,
+            ..v1::BootOverride::default()
+        };
+        Some(update(waiting.host, wanted, &["boot_override.enabled"]))
+    }
+}
+
+/// An override of the machine's that is to be as this says in these fields.
+pub(crate) fn update(host_name: String, wanted: v1::BootOverride, paths: &[&str]) -> v1::UpdateHostRequest {
+    let paths = paths.iter().map(|path| (*path).to_owned()).collect();
+    v1::UpdateHostRequest {
+        host_name,
+        host: Some(v1::Host { boot_override: Some(wanted), ..v1::Host::default() }),
+        field_mask: Some(FieldMask { paths }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Mono {
+        Mono::from_millis(seconds * 1000)
+    }
+
+    #[test]
+    fn flags_are_valid_for_a_minute_after_the_last_sign_of_their_client() {
+        let mut options = BootOptions::default();
+        assert_eq!(options.deadline(), None);
+        options.set(at(10), "system".to_owned(), "b1".to_owned());
+        options.controlled(at(50));
+        assert_eq!((options.deadline(), options.due(at(109))), (Some(at(110)), None));
+        let request = options.due(at(110)).unwrap();
+        assert_eq!(request.host_name, "system");
+        let wanted = request.host.unwrap().boot_override.unwrap();
+        assert_eq!((wanted.enabled(), wanted.id.as_str()), (v1::BootOverrideEnabled::Disabled, "b1"));
+        assert_eq!((options.deadline(), options.due(at(999))), (None, None));
+        // Parameter 3 says that they outlast that.
+        options.outlasts = true;
+        options.set(at(10), "system".to_owned(), "b2".to_owned());
+        assert_eq!(options.deadline(), None);
+    }
+}
