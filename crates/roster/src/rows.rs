@@ -205,6 +205,17 @@ roster! {
         system_calls: Groups::LISTEN.union(Groups::TERMINALS),
         ..Row::daemon("consolesrv", "Serve the hosts' serial consoles, keep their log", 13)
     };
+    /// Not critical, as consolesrv. Until there are boards with a video engine, screens are of simulated hosts.
+    Kvmsrv = Row {
+        pages: &["kvm"],
+        when: When::Simulated,
+        after: &[Daemon::Twin],
+        events: &["kvm"],
+        admits: true,
+        system_calls: Groups::LISTEN,
+        limits: Limits::screens(),
+        ..Row::daemon("kvmsrv", "Show the hosts' screens, type and point there", 15)
+    };
     /// Not critical: a reset brings no cable back. It starts first of all, because a lease takes seconds, and nobody waits for it.
     ///
     /// Its rights: interfaces and routes, raw sockets for DHCP and the ports it has, the clock. The operator names the host for it.
@@ -229,8 +240,8 @@ roster! {
     /// The gateway has no state of its own and publishes nothing.
     Websrv = Row {
         pages: &["websrv"],
-        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv],
-        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Operator],
+        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv],
+        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Operator],
         follows: &["*"],
         streams: &[Stream::Events],
         speaks: true,
@@ -262,8 +273,8 @@ roster! {
     Fleet = Row {
         pages: &["fleet"],
         when: When::Configured,
-        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv],
-        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Operator],
+        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv],
+        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Operator],
         events: &["fleet"],
         streams: &[Stream::Events],
         files: &["nats.ca_file", "nats.password_file", "nats.credentials_file", "nats.nkey_file"],

@@ -86,6 +86,9 @@ pub(crate) enum Command {
     Led(LedCommand),
     /// Serial consoles: look at one and type there; ~. after a new line ends it
     Console(Console),
+    /// Screens: who looks and types, and a picture of one
+    #[command(subcommand)]
+    Kvm(KvmCommand),
     /// The management controller itself
     #[command(subcommand)]
     Bmc(BmcCommand),
@@ -441,6 +444,20 @@ pub(crate) enum ConsoleCommand {
         /// No older ones than this
         #[arg(long, value_name = "SPAN", value_parser = parse_span)]
         since: Option<Duration>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KvmCommand {
+    /// All screens, and who types
+    List,
+    /// Write what is on a screen now to a PNG file
+    Screenshot {
+        /// Which host [default: the first]
+        host: Option<String>,
+        /// The file
+        #[arg(long, value_name = "FILE", default_value = "screenshot.png")]
+        file: PathBuf,
     },
 }
 

@@ -245,6 +245,7 @@ impl Machine {
         };
         let mut buffer = vec![0; 4096];
         let (mut has_serial, mut has_complaints, mut has_monitor) = (true, true, true);
+        let mut is_shared = false;
         loop {
             tokio::select! {
                 order = orders.recv() => match order {
@@ -270,6 +271,13 @@ impl Machine {
                     _ => has_complaints = false,
                 },
                 line = monitor.next_line(), if has_monitor => match line {
+                    // It answers when all of it is there, its screen's socket too.
+                    Ok(Some(_)) if !is_shared => {
+                        is_shared = true;
+                        if let Err(error) = share(&self.file("vnc")) {
+                            tracing::debug!(host = %self.host, %error, "the screen stays its maker's");
+                        }
+                    }
                     Ok(Some(line)) => tracing::debug!(host = %self.host, "qmp: {line}"),
                     _ => has_monitor = false,
                 },
@@ -277,6 +285,14 @@ impl Machine {
             }
         }
     }
+}
+
+/// Lets the group of the folder of sockets see a guest's screen and type there: who serves it may be another user.
+fn share(socket: &Path) -> io::Result<()> {
+    let folder = socket.parent().ok_or(io::ErrorKind::NotFound)?;
+    let group = std::os::unix::fs::MetadataExt::gid(&std::fs::metadata(folder)?);
+    std::os::unix::fs::chown(socket, None, Some(group))?;
+    std::fs::set_permissions(socket, std::os::unix::fs::PermissionsExt::from_mode(0o660))
 }
 
 /// The way from one guest's task to the loop.

@@ -7,6 +7,7 @@ mod context;
 mod event;
 mod fleet;
 mod inventory;
+mod kvm;
 mod led;
 mod power;
 mod redfish;
@@ -40,6 +41,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Chassis(command) => power::chassis(session()?, command, output).await,
         Command::Led(command) => led::run(session()?, command, output).await,
         Command::Console(command) => Box::pin(console::run(session()?, command, output)).await,
+        Command::Kvm(command) => kvm::run(session()?, command, output).await,
         Command::Bmc(command) => system::bmc(session()?, command, output).await,
         Command::User(command) => account::user(session()?, command, output).await,
         Command::Listing(command) => listing::run(&session()?.client().await?, command, output).await,
