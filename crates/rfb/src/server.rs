@@ -468,7 +468,7 @@ impl Server {
         let none = Cursor::default();
         let cursor = cursor.unwrap_or(&none);
         let width = usize::from(cursor.width);
-        let height = if width == 0 { 0 } else { cursor.pixels.len() / width };
+        let height = cursor.pixels.len().checked_div(width).unwrap_or(0);
         let Ok(rows) = u16::try_from(height) else { return false };
         let at = Rect { x: cursor.hotspot.0, y: cursor.hotspot.1, width: cursor.width, height: rows };
         head(at, encoding::CURSOR, &mut self.output);

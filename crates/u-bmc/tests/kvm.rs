@@ -64,8 +64,8 @@ async fn one_types_another_takes_over_and_what_is_down_comes_up() -> Result {
     let idle = screen(&suite).await?;
     ensure!(idle["source"] == "SCREEN_SOURCE_SYNTHETIC" && idle["signal"] != true, "{idle}");
     let mut ann = open(&suite, TYPE).await?;
+    ann.shows(|screen| screen.size() == (640, 480) && screen.row(0, 0, 1) == [0x00c0_c0c0]).await?;
     ann.shows(key_is_up).await?;
-    ensure!(ann.screen().size() == (640, 480) && ann.screen().row(0, 0, 1) == [0x00c0_c0c0]);
     ann.input(key(true)).await?;
     ann.told(|notice| notice["type"] == "state" && notice["you_write"] == true).await?;
     ann.shows(key_is_down).await?;

@@ -224,7 +224,8 @@ impl Desk {
             let state = self.lock();
             (state.sessions.writer() == Some(id), state.signal)
         };
-        if !presses && !(is_writer && signal) {
+        let passes = presses || (is_writer && signal);
+        if !passes {
             return Ok(false);
         }
         if !is_writer {

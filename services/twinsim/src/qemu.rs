@@ -133,7 +133,7 @@ impl Machine {
     }
 
     /// QEMU's arguments. The q35 machine has the ACPI power button and PC firmware; the kernel is loaded directly, so no
-    /// boot disk is needed. Screen and input are on the VNC socket.
+    /// boot disk is needed. Screen and input are on the VNC socket; without SMM the firmware of the screen would not run, and it would stay black.
     fn arguments(&self) -> Vec<OsString> {
         let socket = |ending: &str| self.file(ending).into_os_string();
         let join = |parts: &[&std::ffi::OsStr]| parts.iter().copied().collect::<OsString>();
@@ -141,7 +141,7 @@ impl Machine {
             "-nodefaults",
             "-no-user-config",
             "-machine",
-            "q35,usb=off,vmport=off,smm=off",
+            "q35,usb=off,vmport=off",
             "-accel",
             self.qemu.accel.as_str(),
             "-cpu",

@@ -111,10 +111,9 @@ export class KvmSession {
     this.#socket = socket;
     socket.binaryType = "arraybuffer";
     const channel = new Channel(socket);
+    // A viewer that finds the channel open begins at once.
     socket.onopen = () => {
-      if (this.#socket !== socket) return;
-      this.#begins(channel);
-      channel.onopen?.();
+      if (this.#socket === socket) this.#begins(channel);
     };
     socket.onmessage = ({ data }: MessageEvent<ArrayBuffer | string>) => {
       if (this.#socket !== socket) return;
