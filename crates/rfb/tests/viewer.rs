@@ -330,7 +330,8 @@ fn who_wants_updates_by_themselves_is_paced_by_its_fences() {
             let told = viewer.see(&server.take_output());
             let [Told::Update(1), Told::Fence(flags, payload)] = &told[..] else { panic!("{told:?}") };
             assert_eq!(flags >> 31, 1);
-            fence = [&[248, 0, 0, 0, 0, 0, 0, 1, payload.len() as u8], &payload[..]].concat();
+            fence =
+                [&[248, 0, 0, 0, 0, 0, 0, 1, u8::try_from(payload.len()).unwrap()], &payload[..]].concat();
         }
     }
     assert_eq!(updates, 2, "the third waits for the first to be confirmed");
