@@ -65,7 +65,10 @@ fn only_logging_in_needs_no_login() {
 
 #[test]
 fn a_method_that_changes_something_asks_for_more_than_a_login() {
-    for method in schema::methods().iter().filter(|m| !m.internal && !m.read_only()) {
+    // The ticket of a session that only looks is good once, so its call is not idempotent; of the machine it changes nothing.
+    let only_looks =
+        |method: &schema::MethodInfo| method.full_name == "schema.v1alpha1.KvmService.ViewScreen";
+    for method in schema::methods().iter().filter(|m| !m.internal && !m.read_only() && !only_looks(m)) {
         let weak = matches!(method.privilege, Privilege::Login | Privilege::Unspecified);
         assert!(!weak, "{}", method.full_name);
     }

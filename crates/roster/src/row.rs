@@ -230,6 +230,11 @@ impl Limits {
         Self { memory: Some(64 * MIB), tasks: Some(96), files: Some(4096), real_time: None }
     }
 
+    /// kvmsrv: a screen of 2560x1600 pixels is 16 MiB, twice while a picture is taken of it, and 0.5 MiB on their way to each of 16 viewers.
+    pub const fn screens() -> Self {
+        Self { memory: Some(96 * MIB), tasks: Some(32), files: Some(256), real_time: None }
+    }
+
     /// usermgr: an argon2id hash takes 19 MiB by default and 64 MiB at most, two at a time, beside its own 4 MiB.
     pub const fn hashing() -> Self {
         Self { memory: Some(160 * MIB), tasks: Some(32), files: Some(256), real_time: None }

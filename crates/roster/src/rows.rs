@@ -205,6 +205,17 @@ roster! {
         system_calls: Groups::LISTEN.union(Groups::TERMINALS),
         ..Row::daemon("consolesrv", "Serve the hosts' serial consoles, keep their log", 13)
     };
+    /// Not critical, as consolesrv. Until there are boards with a video engine, screens are of simulated hosts.
+    Kvmsrv = Row {
+        pages: &["kvm"],
+        when: When::Simulated,
+        after: &[Daemon::Twin],
+        events: &["kvm"],
+        admits: true,
+        system_calls: Groups::LISTEN,
+        limits: Limits::screens(),
+        ..Row::daemon("kvmsrv", "Show the hosts' screens, type and point there", 15)
+    };
     /// Not critical: a reset brings no cable back. It starts first of all, because a lease takes seconds, and nobody waits for it.
     ///
     /// Its rights: interfaces and routes, raw sockets for DHCP and the ports it has, the clock. The operator names the host for it.
@@ -229,8 +240,8 @@ roster! {
     /// The gateway's only state is its certificate, and it publishes only what becomes of that.
     Websrv = Row {
         pages: &["websrv"],
-        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Netmgr],
-        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Operator, Daemon::Netmgr],
+        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Netmgr],
+        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Operator, Daemon::Netmgr],
         events: &["certificate"],
         follows: &["*"],
         streams: &[Stream::Events],
@@ -263,8 +274,8 @@ roster! {
     Fleet = Row {
         pages: &["fleet"],
         when: When::Configured,
-        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Netmgr, Daemon::Websrv],
-        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Operator, Daemon::Netmgr, Daemon::Websrv],
+        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Netmgr, Daemon::Websrv],
+        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Operator, Daemon::Netmgr, Daemon::Websrv],
         events: &["fleet"],
         streams: &[Stream::Events],
         files: &["nats.ca_file", "nats.password_file", "nats.credentials_file", "nats.nkey_file"],

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 /// Bytes of a payload at most.
 pub const PAYLOAD_MAX: usize = 4096;
+/// Bytes of a payload at most where pictures go over such a socket and not text.
+pub const PICTURE_MAX: usize = 32 * 1024;
 /// Bytes before a payload.
 pub const HEAD: usize = 3;
 
@@ -41,9 +43,9 @@ pub enum Malformed {
     /// No such kind.
     #[error("a frame of kind {0:#04x}")]
     Kind(u8),
-    /// Longer than [`PAYLOAD_MAX`].
-    #[error("a frame of {0} bytes, more than {PAYLOAD_MAX}")]
-    Length(usize),
+    /// Longer than is allowed.
+    #[error("a frame of {0} bytes, more than {1}")]
+    Length(usize, usize),
 }
 
 /// What the first bytes of a frame say: its kind, and how many bytes of payload follow.
@@ -51,6 +53,14 @@ pub enum Malformed {
 /// # Errors
 /// [`Malformed`]: what comes on this connection cannot be understood any more.
 pub fn head(bytes: [u8; HEAD]) -> Result<(Kind, usize), Malformed> {
+    head_within(bytes, PAYLOAD_MAX)
+}
+
+/// As [`head`], with another bound of the payload.
+///
+/// # Errors
+/// As [`head`].
+pub fn head_within(bytes: [u8; HEAD], most: usize) -> Result<(Kind, usize), Malformed> {
     let [kind, high, low] = bytes;
     let kind = match kind {
         b'T' => Kind::Ticket,
@@ -59,13 +69,19 @@ pub fn head(bytes: [u8; HEAD]) -> Result<(Kind, usize), Malformed> {
         other => return Err(Malformed::Kind(other)),
     };
     let length = usize::from(u16::from_be_bytes([high, low]));
-    if length > PAYLOAD_MAX { Err(Malformed::Length(length)) } else { Ok((kind, length)) }
+    if length > most { Err(Malformed::Length(length, most)) } else { Ok((kind, length)) }
 }
 
 /// The frame with this payload, of which what is more than [`PAYLOAD_MAX`] bytes is left out.
 #[must_use]
 pub fn encode(kind: Kind, payload: &[u8]) -> Vec<u8> {
-    let payload = payload.get(..PAYLOAD_MAX).unwrap_or(payload);
+    encode_within(kind, payload, PAYLOAD_MAX)
+}
+
+/// As [`encode`], with another bound of the payload, of 65,535 bytes at most.
+#[must_use]
+pub fn encode_within(kind: Kind, payload: &[u8], most: usize) -> Vec<u8> {
+    let payload = payload.get(..most.min(usize::from(u16::MAX))).unwrap_or(payload);
     let length = u16::try_from(payload.len()).unwrap_or(0);
     let mut frame = Vec::with_capacity(HEAD + payload.len());
     frame.push(kind.byte());

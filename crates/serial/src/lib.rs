@@ -33,6 +33,7 @@ mod plain;
 mod reader;
 mod ring;
 mod session;
+mod ticket;
 
 pub use allowance::Allowances;
 pub use escape::{Escape, Escapes, HELP, Key};
@@ -42,3 +43,4 @@ pub use plain::Plain;
 pub use reader::{COALESCE, ENOUGH, PIECE, Piece, Reader};
 pub use ring::{RING, Ring};
 pub use session::{FOR_ADMINISTRATORS, Holder, News, OF_ACCOUNT, Refused, SESSIONS_MAX, SessionId, Sessions};
+pub use ticket::{TICKET_FOR, Tickets};

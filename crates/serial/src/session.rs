@@ -46,13 +46,13 @@ pub enum News {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// No more sessions.
-    #[error("this console has {SESSIONS_MAX} sessions already")]
+    #[error("there are {SESSIONS_MAX} sessions already")]
     Full,
     /// The account has its share.
-    #[error("this account has {OF_ACCOUNT} sessions of this console already")]
+    #[error("this account has {OF_ACCOUNT} sessions here already")]
     Share,
     /// What is left is for administrators.
-    #[error("this console has {} sessions already; the other places are kept for administrators", SESSIONS_MAX - FOR_ADMINISTRATORS)]
+    #[error("there are {} sessions already; the other places are kept for administrators", SESSIONS_MAX - FOR_ADMINISTRATORS)]
     Kept,
     /// It was opened for reading.
     #[error("this session was opened for reading only")]

@@ -203,7 +203,7 @@ fn frames_and_commands_are_read_or_refused() {
     let frame = encode(Kind::Data, b"abc");
     assert_eq!(head(frame[..HEAD].try_into().unwrap()), Ok((Kind::Data, 3)));
     assert_eq!(head([b'?', 0, 0]), Err(Malformed::Kind(b'?')));
-    assert_eq!(head([b'D', 0x10, 1]), Err(Malformed::Length(PAYLOAD_MAX + 1)));
+    assert_eq!(head([b'D', 0x10, 1]), Err(Malformed::Length(PAYLOAD_MAX + 1, PAYLOAD_MAX)));
     assert_eq!(encode(Kind::Control, &[0; 5000]).len(), HEAD + PAYLOAD_MAX);
     assert_eq!(Command::parse(br#"{"type":"take_over"}"#), Ok(Command::TakeOver));
     for bad in [&b"{}"[..], b"", br#"{"type":"reboot"}"#, b"[[[["] {

@@ -18,10 +18,33 @@ use crate::client::tls_from;
 /// Longest wait for something to be said.
 const SAID_WITHIN: Duration = Duration::from_secs(120);
 
+/// A WebSocket of a suite.
+pub(crate) type Socket = WebSocketStream<TlsStream<TcpStream>>;
+
+/// Opens one at `path`; the HTTP status of the refusal when it is refused.
+pub(crate) async fn socket(https: &str, path: &str, headers: &[(&str, &str)]) -> Result<Result<Socket, u16>> {
+    let to: SocketAddr = https.parse()?;
+    let stream = tls_from(to, Ipv4Addr::LOCALHOST).await?;
+    let mut request = Request::get(format!("wss://{https}{path}"))
+        .header("host", https)
+        .header("connection", "Upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", generate_key());
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    match tokio_tungstenite::client_async(request.body(())?, stream).await {
+        Ok((socket, _)) => Ok(Ok(socket)),
+        Err(Error::Http(response)) => Ok(Err(response.status().as_u16())),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// An open session.
 #[derive(Debug)]
 pub struct Console {
-    socket: WebSocketStream<TlsStream<TcpStream>>,
+    socket: Socket,
     heard: String,
     told: Vec<Value>,
     closed: Option<String>,
@@ -33,22 +56,8 @@ impl Console {
     /// # Errors
     /// When there is no answer.
     pub async fn open(https: &str, path: &str, headers: &[(&str, &str)]) -> Result<Result<Self, u16>> {
-        let to: SocketAddr = https.parse()?;
-        let stream = tls_from(to, Ipv4Addr::LOCALHOST).await?;
-        let mut request = Request::get(format!("wss://{https}{path}"))
-            .header("host", https)
-            .header("connection", "Upgrade")
-            .header("upgrade", "websocket")
-            .header("sec-websocket-version", "13")
-            .header("sec-websocket-key", generate_key());
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        match tokio_tungstenite::client_async(request.body(())?, stream).await {
-            Ok((socket, _)) => Ok(Ok(Self { socket, heard: String::new(), told: Vec::new(), closed: None })),
-            Err(Error::Http(response)) => Ok(Err(response.status().as_u16())),
-            Err(error) => Err(error.into()),
-        }
+        let opened = socket(https, path, headers).await?;
+        Ok(opened.map(|socket| Self { socket, heard: String::new(), told: Vec::new(), closed: None }))
     }
 
     /// Types.

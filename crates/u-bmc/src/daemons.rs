@@ -54,6 +54,7 @@ pub(crate) fn program(daemon: Daemon) -> Program {
         Daemon::Inventorymgr => on_bus!(inventorymgr),
         Daemon::Thermalmgr => on_bus!(thermalmgr),
         Daemon::Consolesrv => on_bus!(consolesrv),
+        Daemon::Kvmsrv => on_bus!(kvmsrv),
         Daemon::Ipmisrv => on_bus!(ipmisrv, check),
         Daemon::Websrv => on_bus!(websrv, check),
         Daemon::Fleet => on_bus!(fleet, check),

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod controller;
+mod kvm;
 mod led;
 
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use controller::{CertificateCommand, Curve, NetworkCommand};
+pub(crate) use kvm::KvmCommand;
 pub(crate) use led::{LedCommand, Lit};
 
 use crate::client::Fingerprint;
@@ -92,6 +94,9 @@ pub(crate) enum Command {
     Led(LedCommand),
     /// Serial consoles: look at one and type there; ~. after a new line ends it
     Console(Console),
+    /// Screens: who looks and types, and a picture of one
+    #[command(subcommand)]
+    Kvm(KvmCommand),
     /// The management controller itself
     #[command(subcommand)]
     Bmc(BmcCommand),

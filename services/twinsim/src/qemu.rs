@@ -160,7 +160,7 @@ impl Machine {
     }
 
     /// QEMU's arguments. The q35 machine has the ACPI power button and PC firmware; without a disk the kernel is loaded directly. Screen and input are on
-    /// the VNC socket.
+    /// the VNC socket; without SMM the firmware of the screen would not run, and it would stay black.
     fn arguments(&self, order: Option<&BootOrder>) -> Vec<OsString> {
         let socket = |ending: &str| self.file(ending).into_os_string();
         let join = |parts: &[&std::ffi::OsStr]| parts.iter().copied().collect::<OsString>();
@@ -168,7 +168,7 @@ impl Machine {
             "-nodefaults",
             "-no-user-config",
             "-machine",
-            "q35,usb=off,vmport=off,smm=off",
+            "q35,usb=off,vmport=off",
             "-accel",
             self.qemu.accel.as_str(),
             "-cpu",
@@ -338,6 +338,7 @@ impl Machine {
         let mut buffer = vec![0; 4096];
         let (mut has_serial, mut has_complaints, mut has_monitor) = (true, true, true);
         let mut rebooted = false;
+        let mut is_shared = false;
         loop {
             tokio::select! {
                 order = orders.recv() => match order {
@@ -370,6 +371,13 @@ impl Machine {
                     Ok(Some(line)) => {
                         tracing::debug!(host = %self.host, "qmp: {line}");
                         rebooted |= is_reboot(&line);
+                        // It answers when all of it is there, its screen's socket too.
+                        if !is_shared {
+                            is_shared = true;
+                            if let Err(error) = share(&self.file("vnc")) {
+                                tracing::debug!(host = %self.host, %error, "the screen stays its maker's");
+                            }
+                        }
                     }
                     _ => has_monitor = false,
                 },
@@ -383,6 +391,14 @@ impl Machine {
             }
         }
     }
+}
+
+/// Lets the group of the folder of sockets see a guest's screen and type there: who serves it may be another user.
+fn share(socket: &Path) -> io::Result<()> {
+    let folder = socket.parent().ok_or(io::ErrorKind::NotFound)?;
+    let group = std::os::unix::fs::MetadataExt::gid(&std::fs::metadata(folder)?);
+    std::os::unix::fs::chown(socket, None, Some(group))?;
+    std::fs::set_permissions(socket, std::os::unix::fs::PermissionsExt::from_mode(0o660))
 }
 
 /// The way from one guest's task to the loop.

@@ -8,7 +8,7 @@
 //!                              /, /healthz, /readyz, /api/…/openapi.json ─► builtin
 //!                              /assets/…, /licenses.json                 ─► pages
 //!                              /ui/session                               ─► ui_session
-//!                              /api/…/consoles/…/socket                  ─► console_socket
+//!                              /api/…/consoles/…/socket, screens/…/kvm   ─► host_socket
 //!                              /api/…                                    ─► Gateway::rest  by the table of google.api.http
 //!                              /redfish/…                                ─► Gateway::redfish
 //!                              all else: a page, for who wants HTML      ─► pages
@@ -36,9 +36,9 @@ use crate::admission::{Conn, HttpVersion};
 use crate::body::{RequestBody, ResponseBody};
 use crate::budget::Head;
 use crate::call::{Asked, Call};
-use crate::console_socket::{self, Upgrade};
 use crate::dispatch::Wire;
 use crate::gateway::{API, Gateway};
+use crate::host_socket::{self, CONSOLE, KVM, Upgrade, VIEW, Way};
 use crate::listener::{DRAIN_BYTES, DRAIN_TIME};
 use crate::status::Failure;
 use crate::transport::Handle;
@@ -64,7 +64,9 @@ impl Front {
             .route("/assets/{*path}", own(get(asset)))
             .route("/licenses.json", own(get(asset)))
             .route(ui_cookie::PATH, any(session))
-            .route(&format!("{API}/consoles/{{name}}/socket"), own(get(console)))
+            .route(&format!("{API}/consoles/{{name}}/socket"), own(sessions(&CONSOLE)))
+            .route(&format!("{API}/screens/{{name}}/kvm"), own(sessions(&KVM)))
+            .route(&format!("{API}/screens/{{name}}/view"), own(sessions(&VIEW)))
             .route("/api/", any(rest))
             .route("/api/{*path}", any(rest))
             .fallback(call)
@@ -197,15 +199,20 @@ async fn session(
     ui_session::serve(&gateway, parts, body, call).await.map(Body::new)
 }
 
-/// A console of a host, as a WebSocket.
-async fn console(
+/// Sessions of consoles or screens, as WebSockets.
+fn sessions(way: &'static Way) -> MethodRouter<Arc<Gateway>> {
+    get(move |gateway, exchange, request| socket(gateway, exchange, request, way))
+}
+
+async fn socket(
     State(gateway): State<Arc<Gateway>>,
     Extension(exchange): Extension<Exchange>,
     request: Request,
+    way: &'static Way,
 ) -> Response {
     let (parts, _) = request.into_parts();
     let Open { call, .. } = &mut *exchange.open().await;
-    console_socket::serve(&gateway, parts, call).await
+    host_socket::serve(&gateway, parts, call, way).await
 }
 
 async fn rest(

@@ -6,6 +6,7 @@ import { ErrorInfoSchema, BadRequestSchema } from "../gen/google/rpc/error_detai
 import { AssetService } from "../gen/schema/v1alpha1/asset_pb";
 import { ChassisService } from "../gen/schema/v1alpha1/chassis_pb";
 import { ConsoleService } from "../gen/schema/v1alpha1/console_pb";
+import { KvmService } from "../gen/schema/v1alpha1/kvm_pb";
 import { EventService } from "../gen/schema/v1alpha1/event_pb";
 import { HostService } from "../gen/schema/v1alpha1/host_pb";
 import { LedService } from "../gen/schema/v1alpha1/led_pb";
@@ -91,6 +92,7 @@ const transport = createConnectTransport({ baseUrl: location.origin, useBinaryFo
 export const assets = createClient(AssetService, transport);
 export const chassis = createClient(ChassisService, transport);
 export const consoles = createClient(ConsoleService, transport);
+export const kvm = createClient(KvmService, transport);
 export const controllers = createClient(ManagementControllerService, transport);
 export const events = createClient(EventService, transport);
 export const hosts = createClient(HostService, transport);

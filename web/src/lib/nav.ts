@@ -9,6 +9,7 @@ import Fan from "@lucide/svelte/icons/fan";
 import Info from "@lucide/svelte/icons/info";
 import LayoutDashboard from "@lucide/svelte/icons/layout-dashboard";
 import Lightbulb from "@lucide/svelte/icons/lightbulb";
+import Monitor from "@lucide/svelte/icons/monitor";
 import MonitorCheck from "@lucide/svelte/icons/monitor-check";
 import Power from "@lucide/svelte/icons/power";
 import ScrollText from "@lucide/svelte/icons/scroll-text";
@@ -38,6 +39,7 @@ export const NAV: { title: Key; pages: Entry[] }[] = [
       { page: "overview", icon: LayoutDashboard, keys: "g o" },
       { page: "power", icon: Power, keys: "g p" },
       { page: "console", icon: SquareTerminal, keys: "g m", needs: ConsoleService.method.openConsole },
+      { page: "kvm", icon: Monitor, keys: "g k" },
       { page: "sensors", icon: Activity, keys: "g s" },
       { page: "thermal", icon: Fan, keys: "g t" },
       { page: "leds", icon: Lightbulb, keys: "g l" },

@@ -5,6 +5,7 @@ import { ChassisService } from "../gen/schema/v1alpha1/chassis_pb";
 import { ConsoleService } from "../gen/schema/v1alpha1/console_pb";
 import { EventService } from "../gen/schema/v1alpha1/event_pb";
 import { HostService } from "../gen/schema/v1alpha1/host_pb";
+import { KvmService } from "../gen/schema/v1alpha1/kvm_pb";
 import { LedService } from "../gen/schema/v1alpha1/led_pb";
 import { LockoutService } from "../gen/schema/v1alpha1/lockout_pb";
 import { ManagementControllerService } from "../gen/schema/v1alpha1/managementcontroller_pb";
@@ -21,6 +22,7 @@ export const SERVICES: DescService[] = [
   ConsoleService,
   EventService,
   HostService,
+  KvmService,
   LedService,
   LockoutService,
   ManagementControllerService,

@@ -8,6 +8,7 @@ mod context;
 mod event;
 mod fleet;
 mod inventory;
+mod kvm;
 mod led;
 mod network;
 mod power;
@@ -42,6 +43,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Chassis(command) => power::chassis(session()?, command, output).await,
         Command::Led(command) => led::run(session()?, command, output).await,
         Command::Console(command) => Box::pin(console::run(session()?, command, output)).await,
+        Command::Kvm(command) => kvm::run(session()?, command, output).await,
         Command::Bmc(command) => system::bmc(session()?, command, output).await,
         Command::Certificate(command) => certificate::run(session()?, command, output).await,
         Command::Network(command) => network::run(session()?, command, output).await,

@@ -1,8 +1,8 @@
-//! A console of a host as a WebSocket (RFC 6455), and what a connection takes with it when it becomes one.
+//! A console or a screen of a host as a WebSocket (RFC 6455), and what a connection takes with it when it becomes one.
 //!
-//! The gate decides as for any request: it is a call of `OpenConsole`, whose answer is a ticket for the socket of the daemon that serves consoles. From then on
-//! bytes go between the two sockets: binary messages are those of the console, text messages what the daemon and its client tell each other, unless the client wants
-//! bytes alone. Nothing of either is looked at here.
+//! The gate decides as for any request: it is a call of `OpenConsole`, `OpenKvm` or `ViewScreen`, whose answer is a ticket for the socket of the daemon that serves
+//! it. From then on bytes go between the two sockets: binary messages are those of the console, or RFB, text messages what the daemon and its client tell each
+//! other, unless the client wants bytes alone. Nothing of either is looked at here.
 //!
 //! The connection keeps its place in the table and counts as one with a request under way; the session has a place among its account's streams, and ends with the
 //! account's login, as they do.
@@ -24,10 +24,10 @@ use http::StatusCode;
 use http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 use ipc::Status;
-use prost::Message as _;
+use prost::{DecodeError, Message as _};
 use prost_reflect::DynamicMessage;
 use schema::v1alpha1 as api;
-use serial::frame::{HEAD, Kind, PAYLOAD_MAX, encode, head};
+use serial::frame::{HEAD, Kind, PAYLOAD_MAX, PICTURE_MAX, encode, head_within};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -42,16 +42,67 @@ use crate::json;
 use crate::route::Route;
 use crate::status::Failure;
 
-/// The method a session is a call of.
-const METHOD: &str = "schema.v1alpha1.ConsoleService/OpenConsole";
-/// The daemon's socket, in the run directory.
-const SOCKET: &str = "consolesrv/console.sock";
+/// What there is to have a session of.
+#[derive(Debug)]
+pub(crate) struct Way {
+    /// The method a session is a call of.
+    method: &'static str,
+    /// Its answer's ticket.
+    ticket: fn(Bytes) -> Result<String, DecodeError>,
+    /// The daemon.
+    daemon: &'static str,
+    /// Why a session has none.
+    unreachable: &'static str,
+    /// The daemon's socket, in the run directory.
+    socket: &'static str,
+    /// What it is, for people.
+    what: &'static str,
+    /// Bytes of a message of the daemon at most.
+    piece: usize,
+    /// Protocols a client may name that has nothing but bytes.
+    protocols: &'static [&'static str],
+}
+
+/// A serial console.
+pub(crate) static CONSOLE: Way = Way {
+    method: "schema.v1alpha1.ConsoleService/OpenConsole",
+    ticket: |answer| Ok(api::OpenConsoleResponse::decode(answer)?.ticket),
+    daemon: "consolesrv",
+    unreachable: "CONSOLESRV_UNREACHABLE",
+    socket: "consolesrv/console.sock",
+    what: "console",
+    piece: PAYLOAD_MAX,
+    protocols: &[],
+};
+
+const SCREEN: Way = Way {
+    method: "schema.v1alpha1.KvmService/OpenKvm",
+    ticket: |answer| Ok(api::OpenKvmResponse::decode(answer)?.ticket),
+    daemon: "kvmsrv",
+    unreachable: "KVMSRV_UNREACHABLE",
+    socket: "kvmsrv/kvm.sock",
+    what: "screen",
+    piece: PICTURE_MAX,
+    // What clients of RFB name, if they name one.
+    protocols: &["binary"],
+};
+
+/// A screen, with keyboard and mouse.
+pub(crate) static KVM: Way = SCREEN;
+
+/// A screen, to look at.
+pub(crate) static VIEW: Way = Way {
+    method: "schema.v1alpha1.KvmService/ViewScreen",
+    ticket: |answer| Ok(api::ViewScreenResponse::decode(answer)?.ticket),
+    ..SCREEN
+};
+
 /// A message of a client: what somebody pastes may be long, and is passed on in pieces.
 const MESSAGE_MAX: usize = 64 * 1024;
 /// Bytes read from a client at a time: keys are few, and the default of 128 KiB would be taken for each session.
 const READ_BUFFER: usize = 4096;
-/// Bytes on their way to a client: a message of the daemon, and the pong and the close that may come on top.
-const WRITE_BUFFER_MAX: usize = 4 * PAYLOAD_MAX;
+/// Bytes on their way to a client on top of a message of the daemon: the pong and the close that may come.
+const WRITE_BUFFER_MORE: usize = 3 * PAYLOAD_MAX;
 /// How long a client may take nothing before its session ends. It costs a place and nothing else.
 const STUCK_MAX: Duration = Duration::from_secs(600);
 /// A client that is gone without a word is found by a ping that is not answered.
@@ -78,15 +129,25 @@ impl Upgrade {
 }
 
 /// Opens a session.
-pub(crate) async fn serve(gateway: &Arc<Gateway>, mut parts: Parts, call: &mut Call) -> Response {
-    match open(gateway, &mut parts, call).await {
+pub(crate) async fn serve(
+    gateway: &Arc<Gateway>,
+    mut parts: Parts,
+    call: &mut Call,
+    way: &'static Way,
+) -> Response {
+    match open(gateway, &mut parts, call, way).await {
         Ok(response) => response,
         Err(failure) => call.fail(Wire::Rest, &failure).map(Body::new),
     }
 }
 
-async fn open(gateway: &Arc<Gateway>, parts: &mut Parts, call: &mut Call) -> Result<Response, Failure> {
-    let route = gateway.routes.named(METHOD).ok_or_else(|| Status::internal("no method for consoles"))?;
+async fn open(
+    gateway: &Arc<Gateway>,
+    parts: &mut Parts,
+    call: &mut Call,
+    way: &'static Way,
+) -> Result<Response, Failure> {
+    let route = gateway.routes.named(way.method).ok_or_else(|| Status::internal("no method for sessions"))?;
     call.traced = Level::of(route.info);
     let most = route.deadline.min(Duration::from_millis(gateway.config.limits.deadline_ms));
     call.due(Some(most));
@@ -97,7 +158,7 @@ async fn open(gateway: &Arc<Gateway>, parts: &mut Parts, call: &mut Call) -> Res
         message.get_field_by_name("bytes_only").is_some_and(|value| value.as_bool() == Some(true));
     let text = if bytes_only { Kind::Data } else { Kind::Control };
     if call.version != HttpVersion::H1 || !crate::ui_cookie::is_socket(parts) {
-        let text = "a console is a WebSocket: open it by HTTP/1.1 with `Upgrade: websocket`";
+        let text = format!("a {} is a WebSocket: open it by HTTP/1.1 with `Upgrade: websocket`", way.what);
         return Err(Failure::from(Status::failed_precondition(text)).http(StatusCode::UPGRADE_REQUIRED));
     }
     let (checked, _) = gateway::check(admitted, message, None, parts, call)?;
@@ -109,25 +170,27 @@ async fn open(gateway: &Arc<Gateway>, parts: &mut Parts, call: &mut Call) -> Res
     let checked = gateway.confirm(checked, parts, call).await?;
     let guard = gateway.guard(Some(route.info), gateway.access(call)?, None)?;
     let answer = gateway.gate.forward(checked, call.context()).await?;
-    let answer = api::OpenConsoleResponse::decode(answer)
-        .map_err(|_| Status::internal("consolesrv gave a ticket that is none"))?;
-    let path = gateway.run_dir.join(SOCKET);
-    let daemon = connect(gateway, &path, answer.ticket.as_bytes()).await.map_err(|error| {
-        tracing::warn!(path = %path.display(), %error, "cannot connect to consolesrv");
-        Status::unavailable("consolesrv does not take the session").with_reason("CONSOLESRV_UNREACHABLE")
+    let shown = (way.ticket)(answer)
+        .map_err(|_| Status::internal(format!("{} gave a ticket that is none", way.daemon)))?;
+    let path = gateway.run_dir.join(way.socket);
+    let daemon = connect(gateway, &path, shown.as_bytes()).await.map_err(|error| {
+        tracing::warn!(daemon = way.daemon, path = %path.display(), %error, "cannot connect to daemon of sessions");
+        let text = format!("{} does not take the session", way.daemon);
+        Status::unavailable(text).with_reason(way.unreachable)
     })?;
     let conn = Arc::clone(&call.conn);
     let upgrade = upgrade
+        .protocols(way.protocols.iter().copied())
         .max_message_size(MESSAGE_MAX)
         .max_frame_size(MESSAGE_MAX)
         .read_buffer_size(READ_BUFFER)
         // Each message is flushed as it is: nothing gathers here.
         .write_buffer_size(0)
-        .max_write_buffer_size(WRITE_BUFFER_MAX);
+        .max_write_buffer_size(way.piece + WRITE_BUFFER_MORE);
     Ok(upgrade.on_upgrade(move |socket| async move {
         let active = conn.begin();
         tokio::select! {
-            () = session(socket, daemon, guard, text) => {}
+            () = session(socket, daemon, guard, text, way) => {}
             () = conn.evicted() => {}
         }
         drop((active, ticket));
@@ -138,7 +201,7 @@ async fn open(gateway: &Arc<Gateway>, parts: &mut Parts, call: &mut Call) -> Res
 fn asked(route: &Route, parts: &Parts) -> Result<DynamicMessage, Failure> {
     let mut message = DynamicMessage::new(route.input.clone());
     json::set_query(&mut message, parts.uri.query().unwrap_or_default())?;
-    let name = parts.uri.path().trim_end_matches("/socket").rsplit('/').next().unwrap_or_default();
+    let name = parts.uri.path().rsplit('/').nth(1).unwrap_or_default();
     let field = route.input.get_field_by_name("name");
     json::set_path_field(&mut message, field.as_slice(), name)?;
     Ok(message)
@@ -157,7 +220,7 @@ async fn connect(gateway: &Gateway, path: &Path, ticket: &[u8]) -> std::io::Resu
 /// How a session ends: what the client is told, if it is still there.
 type Ended = Option<(u16, String)>;
 
-async fn session(socket: WebSocket, daemon: UnixStream, mut guard: Guard, text: Kind) {
+async fn session(socket: WebSocket, daemon: UnixStream, mut guard: Guard, text: Kind, way: &'static Way) {
     let (mut to, mut from) = socket.split();
     if let Err(status) = guard.check().await {
         let close =
@@ -169,8 +232,8 @@ async fn session(socket: WebSocket, daemon: UnixStream, mut guard: Guard, text: 
     let heard = AtomicU64::new(0);
     let begun = Instant::now();
     let ended = tokio::select! {
-        ended = show(&mut to, &mut from_daemon, begun, &heard) => ended,
-        ended = listen(&mut from, &mut to_daemon, text, begun, &heard) => ended,
+        ended = show(&mut to, &mut from_daemon, way, begun, &heard) => ended,
+        ended = listen(&mut from, &mut to_daemon, (text, way), begun, &heard) => ended,
         ended = watch(&mut guard) => ended,
     };
     if let Some((code, reason)) = ended {
@@ -183,6 +246,7 @@ async fn session(socket: WebSocket, daemon: UnixStream, mut guard: Guard, text: 
 async fn show(
     to: &mut SplitSink<WebSocket, Message>,
     from: &mut OwnedReadHalf,
+    way: &Way,
     begun: Instant,
     heard: &AtomicU64,
 ) -> Ended {
@@ -194,16 +258,16 @@ async fn show(
         // Reading a head is safe to interrupt, as what is there of it is kept.
         let message = tokio::select! {
             read = from.read(begin.get_mut(filled..).unwrap_or_default()) => match read {
-                Ok(0) | Err(_) => return Some((close_code::AWAY, "the console's daemon ended the session".to_owned())),
+                Ok(0) | Err(_) => return Some((close_code::AWAY, format!("{} ended the session", way.daemon))),
                 Ok(count) => {
                     filled += count;
                     if filled < HEAD {
                         continue;
                     }
                     filled = 0;
-                    match payload(begin, from).await {
+                    match payload(begin, from, way.piece).await {
                         Some(message) => message,
-                        None => return Some((close_code::ERROR, "the console's daemon is not understood".to_owned())),
+                        None => return Some((close_code::ERROR, format!("{} is not understood", way.daemon))),
                     }
                 }
             },
@@ -223,8 +287,8 @@ async fn show(
 }
 
 /// The rest of a frame, as a message.
-async fn payload(begin: [u8; HEAD], from: &mut OwnedReadHalf) -> Option<Message> {
-    let (kind, length) = head(begin).ok()?;
+async fn payload(begin: [u8; HEAD], from: &mut OwnedReadHalf, most: usize) -> Option<Message> {
+    let (kind, length) = head_within(begin, most).ok()?;
     let mut payload = vec![0; length];
     from.read_exact(&mut payload).await.ok()?;
     match kind {
@@ -238,7 +302,7 @@ async fn payload(begin: [u8; HEAD], from: &mut OwnedReadHalf) -> Option<Message>
 async fn listen(
     from: &mut SplitStream<WebSocket>,
     to: &mut OwnedWriteHalf,
-    text: Kind,
+    (text, way): (Kind, &Way),
     begun: Instant,
     heard: &AtomicU64,
 ) -> Ended {
@@ -271,7 +335,7 @@ async fn listen(
             Ok(Message::Close(_)) | Err(_) => return None,
         };
         if sent.is_err() {
-            return Some((close_code::AWAY, "the console's daemon ended the session".to_owned()));
+            return Some((close_code::AWAY, format!("{} ended the session", way.daemon)));
         }
     }
     None

@@ -1,0 +1,189 @@
+//! Screens of the running suite: who looks, who types, what stays when daemons die.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use rfb::{Input, Screen};
+use serde_json::{Value, json};
+use testkit::{ADMIN_PASSWORD, Credential, Kvm, Suite, eventually};
+
+/// The binary under test.
+const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
+const PASSWORD: &str = "seven brass doorknobs";
+const FOLLOW: Duration = Duration::from_secs(30);
+/// The screen of the simulated host, with keyboard and mouse, and without.
+const TYPE: &str = "/api/v1alpha1/screens/system/kvm";
+const LOOK: &str = "/api/v1alpha1/screens/system/view";
+/// Where the test picture shows keys that are down.
+const KEYS: (u16, u16) = (410, 4);
+
+type Result<T = ()> = anyhow::Result<T>;
+
+fn basic(name: &str, password: &str) -> String {
+    Credential::Basic(name.to_owned(), password.to_owned()).header().unwrap_or_default()
+}
+
+async fn open_as(suite: &Suite, path: &str, authorization: &str) -> Result<std::result::Result<Kvm, u16>> {
+    Kvm::open(suite.https(), path, &[("authorization", authorization)]).await
+}
+
+/// A session of the first administrator.
+async fn open(suite: &Suite, path: &str) -> Result<Kvm> {
+    let opened = open_as(suite, path, &basic("admin", ADMIN_PASSWORD)).await?;
+    opened.map_err(|status| anyhow::anyhow!("refused with {status}"))
+}
+
+async fn screen(suite: &Suite) -> Result<Value> {
+    let reply = suite.admin().get("/api/v1alpha1/screens/system").await?;
+    ensure!(reply.status == 200, "{}", reply.text());
+    Ok(reply.json()?["screen"].clone())
+}
+
+async fn account(suite: &Suite, name: &str, role: &str) -> Result {
+    let body = json!({ "user": { "username": name, "role": role, "enabled": true }, "password": PASSWORD });
+    let reply = suite.admin().post("/api/v1alpha1/users", &body).await?;
+    ensure!(reply.status == 200, "{}", reply.text());
+    Ok(())
+}
+
+const fn key(down: bool) -> Input {
+    Input::Key { down, keysym: 0x41, code: Some(30) }
+}
+
+fn key_is_down(screen: &Screen) -> bool {
+    screen.row(KEYS.0, KEYS.1, 1).iter().any(|pixel| *pixel != 0)
+}
+
+fn key_is_up(screen: &Screen) -> bool {
+    screen.row(KEYS.0, KEYS.1, 1) == [0]
+}
+
+#[tokio::test]
+async fn one_types_another_takes_over_and_what_is_down_comes_up() -> Result {
+    let suite = Suite::builder(U_BMC).start().await?;
+    let idle = screen(&suite).await?;
+    ensure!(idle["source"] == "SCREEN_SOURCE_SYNTHETIC" && idle["signal"] != true, "{idle}");
+    let mut ann = open(&suite, TYPE).await?;
+    ann.shows(|screen| screen.size() == (640, 480) && screen.row(0, 0, 1) == [0x00c0_c0c0]).await?;
+    ann.shows(key_is_up).await?;
+    ann.input(key(true)).await?;
+    ann.told(|notice| notice["type"] == "state" && notice["you_write"] == true).await?;
+    ann.shows(key_is_down).await?;
+
+    let mut bob = open(&suite, TYPE).await?;
+    bob.shows(key_is_down).await?;
+    bob.input(key(true)).await?;
+    let refused = bob.told(|notice| notice["type"] == "refused").await?;
+    ensure!(refused["reason"].as_str().unwrap_or_default().contains("has the keyboard"), "{refused}");
+    bob.asks("take_over").await?;
+    bob.told(|notice| notice["type"] == "state" && notice["you_write"] == true).await?;
+    ann.told(|notice| notice["type"] == "taken_over").await?;
+    bob.shows(key_is_up).await.context("what ann held down")?;
+    let shown = screen(&suite).await?;
+    ensure!(shown["inputHolder"].as_str().unwrap_or_default().starts_with("admin (127.0.0.1"), "{shown}");
+    ensure!(shown["viewers"] == 2 && shown["signal"] == true && shown["width"] == 640, "{shown}");
+
+    // Whoever goes leaves nothing down and nothing held.
+    bob.input(key(true)).await?;
+    ann.shows(key_is_down).await?;
+    drop(bob);
+    ann.shows(key_is_up).await.context("what bob held down")?;
+    ann.told(|notice| notice["type"] == "state" && notice["writer"] == "" && notice["sessions"] == 1).await?;
+
+    let shot = suite.admin().get("/api/v1alpha1/screens/system/screenshot").await?;
+    let shot = shot.json()?;
+    ensure!(
+        shot["png"].as_str().unwrap_or_default().starts_with("iVBORw0KGgo") && shot["width"] == 640,
+        "{shot}"
+    );
+    drop(ann);
+    eventually("nothing is captured for nobody", FOLLOW, || async {
+        let shown = screen(&suite).await?;
+        Ok(shown["signal"] != true && shown["viewers"].as_u64().unwrap_or(0) == 0)
+    })
+    .await?;
+    eventually("the events are there", FOLLOW, || async {
+        let events = suite.admin().get("/api/v1alpha1/events?domain=kvm").await?.json()?.to_string();
+        Ok(["CHANGE_KIND_OPENED", "KIND_INPUT", "KIND_TOOK_OVER", "KIND_CLOSED"]
+            .iter()
+            .all(|kind| events.contains(kind)))
+    })
+    .await?;
+    suite.stop().await
+}
+
+#[tokio::test]
+async fn to_look_is_not_to_type_and_a_daemon_that_is_killed_comes_back() -> Result {
+    let suite = Suite::builder(U_BMC).start().await?;
+    account(&suite, "reader", "ReadOnly").await?;
+    account(&suite, "worker", "Operator").await?;
+    let status = async |path, authorization: &str| {
+        Ok::<_, anyhow::Error>(open_as(&suite, path, authorization).await?.err())
+    };
+    let (reader, worker) = (basic("reader", PASSWORD), basic("worker", PASSWORD));
+    ensure!(status(LOOK, "").await? == Some(401) && status(TYPE, &reader).await? == Some(403));
+    ensure!(status("/api/v1alpha1/screens/nothing/view", &reader).await? == Some(404));
+    ensure!(status(TYPE, &worker).await?.is_none());
+    let admin = basic("admin", ADMIN_PASSWORD);
+    let foreign = [("authorization", admin.as_str()), ("origin", "https://evil.example")];
+    ensure!(Kvm::open(suite.https(), TYPE, &foreign).await?.err() == Some(403));
+    ensure!(suite.admin().get(TYPE).await?.status == 426);
+
+    let eve = open_as(&suite, LOOK, &reader).await?;
+    let mut eve = eve.map_err(|status| anyhow::anyhow!("{status}"))?;
+    eve.shows(key_is_up).await?;
+    eve.input(key(true)).await?;
+    let refused = eve.told(|notice| notice["type"] == "refused").await?;
+    ensure!(refused["reason"].as_str().unwrap_or_default().contains("reading only"), "{refused}");
+
+    suite.kill_daemon("kvmsrv")?;
+    ensure!(!eve.ends().await?.is_empty(), "the client is told");
+    eventually("a session can be had again", FOLLOW, || async { Ok(open(&suite, TYPE).await.is_ok()) })
+        .await?;
+    let mut ann = open(&suite, TYPE).await?;
+    ann.shows(key_is_up).await?;
+
+    suite.kill_daemon("websrv")?;
+    ann.ends().await?;
+    eventually("websrv is back", FOLLOW, || async { Ok(open(&suite, TYPE).await.is_ok()) }).await?;
+    let mut ann = open(&suite, TYPE).await?;
+    ann.input(key(true)).await?;
+    ann.shows(key_is_down).await?;
+    suite.stop().await
+}
+
+/// Pixels that are not black.
+fn lit(screen: &Screen) -> usize {
+    let (width, height) = screen.size();
+    (0..height).map(|y| screen.row(y, 0, width).iter().filter(|pixel| **pixel != 0).count()).sum()
+}
+
+#[tokio::test]
+#[expect(clippy::print_stdout, reason = "a skip is counted by what is printed")]
+async fn the_screen_of_a_real_machine_is_seen() -> Result {
+    let Ok(guest) = std::env::var("UBMC_TEST_GUEST") else {
+        println!("SKIP: no QEMU guest; `cargo xtask guest` makes one, `cargo xtask test` uses it");
+        return Ok(());
+    };
+    let suite =
+        Suite::builder(U_BMC).set("sim.host=qemu").set(format!("sim.qemu.guest={guest}")).start().await?;
+    let off = suite.admin().get("/api/v1alpha1/screens/system/screenshot").await?;
+    ensure!(off.status == 503 && off.text().contains("the guest is off"), "{} {}", off.status, off.text());
+    let mut ann = open(&suite, TYPE).await?;
+    ann.told(|notice| notice["type"] == "state" && notice["connected"] == false).await?;
+    let body = json!({ "action": "HOST_ACTION_ON" });
+    let reply = suite.admin().post("/api/v1alpha1/hosts/system/state", &body).await?;
+    ensure!(reply.status == 200, "{}", reply.text());
+    ann.told(|notice| notice["type"] == "state" && notice["connected"] == true).await?;
+    ann.shows(|screen| lit(screen) > 500).await.context("what its firmware writes")?;
+    let shown = screen(&suite).await?;
+    ensure!(shown["source"] == "SCREEN_SOURCE_QEMU" && shown["signal"] == true, "{shown}");
+    ann.input(key(true)).await?;
+    ann.told(|notice| notice["type"] == "state" && notice["you_write"] == true).await?;
+    let body = json!({ "action": "HOST_ACTION_FORCE_OFF" });
+    let reply = suite.admin().post("/api/v1alpha1/hosts/system/state", &body).await?;
+    ensure!(reply.status == 200, "{}", reply.text());
+    ann.told(|notice| notice["type"] == "state" && notice["connected"] == false).await?;
+    ann.shows(|screen| lit(screen) == 0).await?;
+    suite.stop().await
+}

@@ -1,0 +1,324 @@
+use std::path::Path;
+
+use rfb::{Client, Rect, Screen};
+use serial::Holder;
+use service::Clock;
+use tokio::net::UnixListener;
+
+use super::*;
+use crate::source::{self, Source};
+
+/// Somebody who looks with a viewer of RFB, over the frames of the socket.
+struct Viewer {
+    from: OwnedReadHalf,
+    to: OwnedWriteHalf,
+    client: Client,
+    screen: Screen,
+    told: Vec<Notice>,
+}
+
+impl Viewer {
+    async fn new(shared: &Arc<Shared>, account: &str, view_only: bool) -> Self {
+        let pass = Pass {
+            desk: 0,
+            holder: Holder { account: account.to_owned(), is_administrator: false },
+            address: String::new(),
+            request_id: String::new(),
+            view_only,
+            take_over: false,
+            bytes_only: false,
+        };
+        let now = shared.clock.now();
+        shared.tickets.lock().await.issue(account.to_owned(), account, pass, now);
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let served = Arc::clone(shared);
+        tokio::spawn(async move { serve(theirs, &served).await });
+        let (from, to) = ours.into_split();
+        let mut viewer = Self {
+            from,
+            to,
+            client: Client::default(),
+            screen: Screen::new(64, 64).unwrap(),
+            told: Vec::new(),
+        };
+        viewer.to.write_all(&encode(Kind::Ticket, account.as_bytes())).await.unwrap();
+        viewer
+    }
+
+    /// The next frame; whether the session goes on.
+    async fn turn(&mut self) -> bool {
+        let output = self.client.take_output();
+        if !output.is_empty() {
+            self.to.write_all(&encode(Kind::Data, &output)).await.unwrap();
+        }
+        let mut bytes = [0; HEAD];
+        if self.from.read_exact(&mut bytes).await.is_err() {
+            return false;
+        }
+        let (kind, length) = serial::frame::head_within(bytes, PICTURE_MAX).unwrap();
+        let mut payload = vec![0; length];
+        self.from.read_exact(&mut payload).await.unwrap();
+        match kind {
+            Kind::Data => {
+                let updates = self.client.updates();
+                self.client.receive(&payload, &mut self.screen).unwrap();
+                if self.client.updates() != updates {
+                    self.client.request();
+                }
+            }
+            Kind::Control => self.told.push(serde_json::from_slice(&payload).unwrap()),
+            Kind::Ticket => panic!("a ticket"),
+        }
+        true
+    }
+
+    async fn shows(&mut self, wanted: impl Fn(&Screen) -> bool) {
+        while !wanted(&self.screen) {
+            assert!(self.turn().await, "the session has ended");
+        }
+    }
+
+    async fn told(&mut self, wanted: impl Fn(&Notice) -> bool) -> Notice {
+        loop {
+            if let Some(at) = self.told.iter().position(&wanted) {
+                return self.told.drain(..=at).next_back().unwrap();
+            }
+            assert!(self.turn().await, "the session has ended");
+        }
+    }
+
+    async fn writer(&mut self, wanted: &str) {
+        self.told(|notice| matches!(notice, Notice::State { writer, .. } if writer == wanted)).await;
+    }
+
+    async fn refused(&mut self) -> String {
+        match self.told(|notice| matches!(notice, Notice::Refused { .. })).await {
+            Notice::Refused { reason } => reason,
+            _ => unreachable!(),
+        }
+    }
+
+    async fn open(&mut self) {
+        while !self.client.is_open() {
+            assert!(self.turn().await, "the session has ended");
+        }
+    }
+
+    async fn input(&mut self, input: Input) {
+        self.open().await;
+        self.client.input(input);
+        let output = self.client.take_output();
+        self.to.write_all(&encode(Kind::Data, &output)).await.unwrap();
+    }
+
+    async fn key(&mut self, down: bool, keysym: u32) {
+        self.input(key(down, keysym)).await;
+    }
+
+    async fn ask(&mut self, command: &str) {
+        let said = format!(r#"{{"type":"{command}"}}"#);
+        self.to.write_all(&encode(Kind::Control, said.as_bytes())).await.unwrap();
+    }
+}
+
+const fn key(down: bool, keysym: u32) -> Input {
+    Input::Key { down, keysym, code: None }
+}
+
+fn shared(source: Source) -> (Arc<Shared>, Arc<Desk>, mpsc::Receiver<SessionEvent>) {
+    let clock = Clock::new();
+    let desk = Arc::new(Desk::new("system", source, clock).unwrap());
+    let (tell, told) = mpsc::channel(64);
+    let shared = Shared { desks: vec![Arc::clone(&desk)], tickets: Default::default(), tell, clock };
+    (Arc::new(shared), desk, told)
+}
+
+/// What comes to the host next.
+async fn next(desk: &Desk) -> Input {
+    loop {
+        if let Some(input) = desk.next_input() {
+            return input;
+        }
+        desk.typed().await;
+    }
+}
+
+#[tokio::test]
+async fn one_types_another_takes_over_and_no_key_stays_down() {
+    let (shared, desk, mut told) = shared(Source::Synthetic);
+    desk.shown();
+    let mut ann = Viewer::new(&shared, "ann", false).await;
+    let mut bob = Viewer::new(&shared, "bob", false).await;
+    // Who moves over the picture takes nothing; who presses does.
+    ann.input(Input::Pointer { buttons: 0, x: 1, y: 1 }).await;
+    ann.key(true, 65).await;
+    ann.writer("ann").await;
+    assert_eq!(next(&desk).await, key(true, 65));
+    bob.key(true, 66).await;
+    assert!(bob.refused().await.contains("ann has the keyboard"));
+    bob.ask("take_over").await;
+    bob.writer("bob").await;
+    ann.told(|notice| matches!(notice, Notice::TakenOver { by } if by == "bob")).await;
+    assert_eq!(next(&desk).await, key(false, 65), "what ann held down");
+    bob.input(Input::Pointer { buttons: 1, x: 5, y: 6 }).await;
+    assert_eq!(next(&desk).await, Input::Pointer { buttons: 1, x: 5, y: 6 });
+    bob.key(true, 66).await;
+    assert_eq!(next(&desk).await, key(true, 66));
+    drop(bob);
+    assert_eq!(next(&desk).await, key(false, 66), "what bob held down");
+    assert_eq!(next(&desk).await, Input::Pointer { buttons: 0, x: 5, y: 6 });
+    ann.writer("").await;
+    let mut kinds = Vec::new();
+    while !kinds.contains(&SessionEventKind::Closed) {
+        kinds.push(told.recv().await.unwrap().what);
+    }
+    let count = |wanted: &SessionEventKind| kinds.iter().filter(|kind| *kind == wanted).count();
+    let from = "ann".to_owned();
+    assert_eq!((count(&SessionEventKind::Opened), count(&SessionEventKind::TookOver { from })), (2, 1));
+    assert_eq!(count(&SessionEventKind::Input), 1, "bob took over, ann began to type");
+}
+
+#[tokio::test]
+async fn who_only_looks_sees_and_never_types() {
+    let (shared, desk, _told) = shared(Source::Synthetic);
+    let served = Arc::clone(&desk);
+    let source = tokio::spawn(async move { source::serve(&served).await });
+    let mut eve = Viewer::new(&shared, "eve", true).await;
+    eve.shows(|screen| screen.size() == (640, 480) && screen.row(0, 0, 1) == [0x00c0_c0c0]).await;
+    eve.told(|notice| matches!(notice, Notice::State { may_write: false, connected: true, .. })).await;
+    eve.key(true, 65).await;
+    assert!(eve.refused().await.contains("reading only"));
+    eve.ask("take_over").await;
+    assert!(eve.refused().await.contains("reading only"));
+    eve.ask("break").await;
+    assert!(eve.refused().await.contains("no break"));
+    // Nobody is left: nothing is captured.
+    assert!(desk.lock().signal);
+    drop(eve);
+    let mut changes = desk.changes();
+    while desk.lock().signal {
+        changes.changed().await.unwrap();
+    }
+    assert_eq!(desk.lock().sessions.count(), 0);
+    let look = desk.look();
+    assert_eq!(look.screen().await.unwrap().row(0, 0, 1), [0x00c0_c0c0], "a picture is taken for who asks");
+    drop(look);
+    source.abort();
+}
+
+#[tokio::test]
+async fn a_viewer_that_speaks_no_rfb_is_told_and_ended() {
+    let (shared, _desk, _told) = shared(Source::Synthetic);
+    let mut eve = Viewer::new(&shared, "eve", true).await;
+    eve.to.write_all(&encode(Kind::Data, b"GET / HTTP/1.1\r\n")).await.unwrap();
+    eve.told(|notice| matches!(notice, Notice::End { reason } if reason.contains("RFB"))).await;
+    while eve.turn().await {}
+    let mut late = Viewer::new(&shared, "late", true).await;
+    late.open().await;
+    late.to.write_all(&encode(Kind::Ticket, b"late")).await.unwrap();
+    assert!(late.refused().await.contains("open already"));
+}
+
+/// A guest's VNC server: what is on its screen, and what is typed there.
+struct Guest {
+    from: OwnedReadHalf,
+    to: OwnedWriteHalf,
+    server: Server,
+    screen: Screen,
+    deflater: rfb::Deflater,
+    typed: Vec<Input>,
+}
+
+impl Guest {
+    async fn accept(listener: &UnixListener) -> Self {
+        let (stream, _) = listener.accept().await.unwrap();
+        let (from, to) = stream.into_split();
+        let screen = Screen::new(720, 400).unwrap();
+        Self {
+            from,
+            to,
+            server: Server::new("guest"),
+            screen,
+            deflater: rfb::Deflater::default(),
+            typed: Vec::new(),
+        }
+    }
+
+    /// Whether the connection goes on.
+    async fn turn(&mut self) -> bool {
+        self.server.update(&self.screen, &mut self.deflater).unwrap();
+        let output = self.server.take_output();
+        if self.to.write_all(&output).await.is_err() {
+            return false;
+        }
+        let mut bytes = [0; 4096];
+        let count = self.from.read(&mut bytes).await.unwrap_or(0);
+        let mut events = Vec::new();
+        self.server.receive(&bytes[..count], &self.screen, &mut events).unwrap();
+        self.typed.extend(events.into_iter().filter_map(|event| match event {
+            Event::Input(input) => Some(input),
+            _ => None,
+        }));
+        count > 0
+    }
+
+    async fn serve(&mut self) {
+        while self.turn().await {}
+    }
+
+    async fn typed(&mut self, wanted: Input) {
+        while !self.typed.contains(&wanted) {
+            assert!(self.turn().await, "the connection has ended");
+        }
+    }
+}
+
+fn guest_socket(folder: &Path) -> (std::path::PathBuf, UnixListener) {
+    let path = folder.join("guest-system.vnc");
+    let _ = std::fs::remove_file(&path);
+    let listener = UnixListener::bind(&path).unwrap();
+    (path, listener)
+}
+
+#[tokio::test]
+async fn a_guest_is_seen_and_typed_at_and_comes_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, listener) = guest_socket(folder.path());
+    let (shared, desk, _told) = shared(Source::Qemu(path.clone()));
+    let served = Arc::clone(&desk);
+    let source = tokio::spawn(async move { source::serve(&served).await });
+    let mut ann = Viewer::new(&shared, "ann", false).await;
+    let mut guest = Guest::accept(&listener).await;
+    guest.screen.draw(Rect { x: 700, y: 399, width: 1, height: 1 }, &[0x0012_3456]);
+    tokio::select! {
+        () = guest.serve() => panic!("the connection has ended"),
+        () = ann.shows(|screen| screen.row(399, 700, 1) == [0x0012_3456]) => {}
+    }
+    ann.input(Input::Key { down: true, keysym: 65, code: Some(30) }).await;
+    tokio::select! {
+        () = guest.typed(Input::Key { down: true, keysym: 65, code: Some(30) }) => {}
+        _ = ann.told(|notice| matches!(notice, Notice::Refused { .. })) => panic!("refused"),
+    }
+
+    // Its power goes, and comes: the viewer stays. What was down is not down for the next.
+    ann.told.clear();
+    drop((guest, listener));
+    ann.told(|notice| matches!(notice, Notice::State { connected: false, .. })).await;
+    assert_eq!(desk.lock().fault, "the guest is off");
+    assert!(desk.look().screen().await.is_err());
+    let (_, listener) = guest_socket(folder.path());
+    let mut guest = Guest::accept(&listener).await;
+    tokio::select! {
+        () = guest.serve() => panic!("the connection has ended"),
+        _ = ann.told(|notice| matches!(notice, Notice::State { connected: true, .. })) => {}
+    }
+    ann.input(Input::Key { down: true, keysym: 66, code: Some(48) }).await;
+    guest.typed(Input::Key { down: true, keysym: 66, code: Some(48) }).await;
+    assert!(!guest.typed.contains(&Input::Key { down: false, keysym: 65, code: Some(30) }));
+
+    // The last viewer goes: nothing is captured for nobody, and the end of the connection releases the key.
+    drop(ann);
+    guest.serve().await;
+    assert!(!desk.lock().signal);
+    source.abort();
+}

@@ -1,0 +1,52 @@
+//! What sessions share with each other and with the loop.
+
+use std::sync::Arc;
+
+use serial::{Holder, Tickets};
+use service::Clock;
+use tokio::sync::{Mutex, mpsc};
+
+use crate::desk::Desk;
+
+/// What a session may do, and for whom it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Pass {
+    /// Which screen.
+    pub(crate) desk: usize,
+    /// Whose the session is.
+    pub(crate) holder: Holder,
+    pub(crate) address: String,
+    pub(crate) request_id: String,
+    /// It only looks.
+    pub(crate) view_only: bool,
+    pub(crate) take_over: bool,
+    /// Nothing is told beside RFB.
+    pub(crate) bytes_only: bool,
+}
+
+/// What sessions share.
+pub(crate) struct Shared {
+    pub(crate) desks: Vec<Arc<Desk>>,
+    pub(crate) tickets: Mutex<Tickets<Pass>>,
+    pub(crate) tell: mpsc::Sender<SessionEvent>,
+    pub(crate) clock: Clock,
+}
+
+/// Something that happened to a session.
+pub(crate) struct SessionEvent {
+    pub(crate) desk: usize,
+    pub(crate) pass: Pass,
+    pub(crate) what: SessionEventKind,
+}
+
+/// What happened.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum SessionEventKind {
+    Opened,
+    Closed,
+    TookOver {
+        /// From whom.
+        from: String,
+    },
+    Input,
+}

@@ -1,0 +1,324 @@
+//! The loop: calls in, events out. Sources and sessions run beside it.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use board::{Board, SimHost};
+use data_encoding::HEXLOWER;
+use ipc::{EventBuilder, Outbox, Principal, Request, Status};
+use schema::server::KvmServiceCall;
+use schema::v1alpha1 as v1;
+use serial::Holder;
+use service::{Context, ErrorChain};
+use tokio::net::UnixListener;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use crate::desk::Desk;
+use crate::shared::{Pass, SessionEvent, SessionEventKind, Shared};
+use crate::source::{self, Source};
+use crate::{Config, Error, SOCKET, session};
+
+/// Connections at a time: sessions of all screens, and those that have not shown their ticket.
+const CONNECTIONS_MAX: usize = 64;
+/// Things to be told, on their way to the loop.
+const TOLD: usize = 256;
+/// Pictures that are taken at a time: each is a copy of the screen.
+const SHOTS_MAX: usize = 1;
+/// How long a picture may take to come.
+const SHOT_WITHIN: Duration = Duration::from_secs(5);
+/// Bytes of a picture in an answer: a message of the bus has 1 MiB at most, and base64 makes four of three.
+const PNG_MAX: usize = 700 * 1024;
+/// Pause after the socket failed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Runs the daemon until it is told to stop.
+///
+/// # Errors
+///
+/// [`Error`], with the exit code the operator needs.
+pub async fn run(context: Context) -> Result<(), Error> {
+    let Config {} = context.config()?;
+    let board = context.board()?;
+    let (tell, mut told) = mpsc::channel(TOLD);
+    let mut desks = Vec::new();
+    let mut sources = JoinSet::new();
+    for (name, source) in screens(&board, &context.run_dir) {
+        // The size of a blank screen is one that can be.
+        let Ok(desk) = Desk::new(&name, source, context.clock) else { continue };
+        let desk = Arc::new(desk);
+        let served = Arc::clone(&desk);
+        sources.spawn(async move { source::serve(&served).await });
+        desks.push(desk);
+    }
+    let shared =
+        Arc::new(Shared { desks, tickets: tokio::sync::Mutex::default(), tell, clock: context.clock });
+    let shots = Arc::new(Semaphore::new(SHOTS_MAX));
+    let folder = context.run_dir.join(crate::NAME);
+    let (stop, stopped) = oneshot::channel();
+    let mut sessions = JoinSet::new();
+    match listen(&folder) {
+        Ok(listener) => {
+            let shared = Arc::clone(&shared);
+            sessions.spawn(async move { accept(&listener, &shared, stopped).await });
+        }
+        // Lists and pictures are served without it.
+        Err(error) => {
+            tracing::error!(path = %folder.display(), error = %ErrorChain(&error), "cannot listen for sessions of screens");
+            context
+                .notify
+                .status(format!("no sessions of screens: cannot listen in {}: {error}", folder.display()));
+        }
+    }
+    let mut calls = context.bus.calls().await?;
+    let (outbox, sender) = Outbox::new(context.bus.clone());
+    context.ready();
+    let (mut heartbeat, mut shutdown) = (context.heartbeat(), context.shutdown.clone());
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.wait() => break,
+            () = heartbeat.tick() => {}
+            Some(tell) = told.recv() => outbox.event(event(&context, &shared, tell)),
+            call = calls.next() => match call {
+                Some(call) => answer(&context, &shared, &shots, &outbox, call).await,
+                None => break,
+            },
+        }
+    }
+    // All sessions have told that they are closed when this is done, and their keys are up.
+    drop(stop);
+    while sessions.join_next().await.is_some() {}
+    while let Ok(tell) = told.try_recv() {
+        outbox.event(event(&context, &shared, tell));
+    }
+    drop(outbox);
+    let _ = sender.await;
+    sources.shutdown().await;
+    Ok(())
+}
+
+/// The screens of a board: those of simulated hosts.
+fn screens(board: &Board, run_dir: &Path) -> Vec<(String, Source)> {
+    let Some(sim) = &board.sim else { return Vec::new() };
+    let source = |host: &str| match sim.host {
+        SimHost::Scripted => Source::Synthetic,
+        SimHost::Qemu => Source::Qemu(run_dir.join(format!("guest-{host}.vnc"))),
+    };
+    let named = board.hosts.iter().map(|host| host.id.as_str());
+    named.map(|name| (name.to_owned(), source(name))).collect()
+}
+
+/// The socket of sessions. What a daemon that was killed left there is replaced.
+fn listen(folder: &Path) -> io::Result<UnixListener> {
+    match std::fs::create_dir(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let path = folder.join(SOCKET);
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&path)?;
+    // Its group is that of the folder. Who comes without a ticket is sent away.
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660))?;
+    Ok(listener)
+}
+
+/// Serves sessions until it is told to stop; they are over when it returns.
+async fn accept(listener: &UnixListener, shared: &Arc<Shared>, mut stopped: oneshot::Receiver<()>) {
+    let mut sessions = JoinSet::new();
+    loop {
+        while sessions.try_join_next().is_some() {}
+        tokio::select! {
+            _ = &mut stopped => return sessions.shutdown().await,
+            accepted = listener.accept(), if sessions.len() < CONNECTIONS_MAX => match accepted {
+                Ok((stream, _)) => {
+                    let shared = Arc::clone(shared);
+                    sessions.spawn(async move { session::serve(stream, &shared).await });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept session of screen");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            Some(_) = sessions.join_next() => {}
+        }
+    }
+}
+
+async fn answer(
+    context: &Context,
+    shared: &Shared,
+    shots: &Arc<Semaphore>,
+    outbox: &Outbox,
+    call: KvmServiceCall<Request>,
+) {
+    let find = |name: &str| {
+        let names = || shared.desks.iter().map(|desk| desk.name.as_str());
+        names().position(|known| known == name).ok_or_else(|| Status::no_such("screen", name, names()))
+    };
+    let shown = |index: usize| shared.desks.get(index).map(|desk| to_wire(desk));
+    match call {
+        KvmServiceCall::ListScreens(_, reply) => {
+            let screens = (0..shared.desks.len()).filter_map(shown).collect();
+            outbox.answer(reply, Ok(v1::ListScreensResponse { screens }));
+        }
+        KvmServiceCall::GetScreen(get, reply) => {
+            let found = find(&get.name).map(|index| v1::GetScreenResponse { screen: shown(index) });
+            outbox.answer(reply, found);
+        }
+        KvmServiceCall::Screenshot(shot, reply) => {
+            let desk = find(&shot.name).and_then(|index| {
+                shared.desks.get(index).cloned().ok_or_else(|| Status::internal("no screen"))
+            });
+            let desk = match desk {
+                Ok(desk) => desk,
+                Err(status) => return outbox.answer(reply, Err(status)),
+            };
+            let Ok(turn) = Arc::clone(shots).try_acquire_owned() else {
+                let text = "a picture is being taken for another: ask again";
+                return outbox.answer(reply, Err(Status::unavailable(text)));
+            };
+            let outbox = outbox.clone();
+            tokio::spawn(async move {
+                let taken = screenshot(&desk).await;
+                drop(turn);
+                outbox.answer(reply, taken);
+            });
+        }
+        KvmServiceCall::ViewScreen(view, reply) => {
+            let pass = find(&view.name).map(|desk| Pass {
+                view_only: true,
+                take_over: false,
+                bytes_only: view.bytes_only,
+                ..pass(desk, &reply)
+            });
+            let issued = issue(context, shared, pass).await;
+            outbox.answer(reply, issued.map(|ticket| v1::ViewScreenResponse { ticket }));
+        }
+        KvmServiceCall::OpenKvm(open, reply) => {
+            let pass = find(&open.name).map(|desk| Pass {
+                take_over: open.take_over,
+                bytes_only: open.bytes_only,
+                ..pass(desk, &reply)
+            });
+            let issued = issue(context, shared, pass).await;
+            outbox.answer(reply, issued.map(|ticket| v1::OpenKvmResponse { ticket }));
+        }
+    }
+}
+
+/// Whose session it will be.
+fn pass<R>(desk: usize, reply: &ipc::Reply<R>) -> Pass {
+    let by = reply.context();
+    let principal = by.principal.as_ref();
+    Pass {
+        desk,
+        holder: Holder {
+            account: by.username().to_owned(),
+            is_administrator: principal.is_some_and(Principal::is_administrator),
+        },
+        address: principal.map(|principal| principal.address.clone()).unwrap_or_default(),
+        request_id: by.request_id.as_str().to_owned(),
+        view_only: false,
+        take_over: false,
+        bytes_only: false,
+    }
+}
+
+async fn issue(context: &Context, shared: &Shared, pass: Result<Pass, Status>) -> Result<String, Status> {
+    let pass = pass?;
+    // Said here, where there is a code for it; who comes in between is told on the socket.
+    let room = shared.desks.get(pass.desk).map(|desk| desk.lock().sessions.room_for(&pass.holder));
+    room.unwrap_or(Ok(())).map_err(|refused| Status::resource_exhausted(refused.to_string()))?;
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Status::unavailable(format!("the kernel gives no random bytes: {error}")))?;
+    let ticket = HEXLOWER.encode(&bytes);
+    let account = pass.holder.account.clone();
+    shared.tickets.lock().await.issue(ticket.clone(), &account, pass, context.clock.now());
+    Ok(ticket)
+}
+
+async fn screenshot(desk: &Desk) -> Result<v1::ScreenshotResponse, Status> {
+    let look = desk.look();
+    let screen = tokio::time::timeout(SHOT_WITHIN, look.screen()).await;
+    let screen = screen.unwrap_or_else(|_| Err("no picture came".to_owned())).map_err(|fault| {
+        Status::unavailable(format!("there is no picture: {fault}")).with_reason("NO_SIGNAL")
+    })?;
+    drop(look);
+    let (width, height) = screen.size();
+    let taken = tokio::task::spawn_blocking(move || {
+        let mut shrunk = 1;
+        loop {
+            let png = rfb::png(&screen, shrunk)?;
+            if png.len() <= PNG_MAX {
+                return Some((png, shrunk));
+            }
+            shrunk *= 2;
+        }
+    });
+    let (png, shrunk) =
+        taken.await.ok().flatten().ok_or_else(|| Status::internal("the picture cannot be made a PNG"))?;
+    Ok(v1::ScreenshotResponse { png, width: width.into(), height: height.into(), shrunk: shrunk.into() })
+}
+
+fn to_wire(desk: &Desk) -> v1::Screen {
+    let state = desk.lock();
+    let holder = state.sessions.writer().map(|writer| state.sessions.who(writer).to_owned());
+    v1::Screen {
+        name: desk.name.clone(),
+        source: match desk.source {
+            Source::Synthetic => v1::ScreenSource::Synthetic,
+            Source::Qemu(_) => v1::ScreenSource::Qemu,
+        }
+        .into(),
+        signal: state.signal,
+        fault: state.fault.clone(),
+        width: state.size.0.into(),
+        height: state.size.1.into(),
+        viewers: u32::try_from(state.sessions.count()).unwrap_or(u32::MAX),
+        input_holder: holder.unwrap_or_default(),
+    }
+}
+
+fn event(context: &Context, shared: &Shared, tell: SessionEvent) -> v1::Event {
+    let name = shared.desks.get(tell.desk).map(|desk| desk.name.clone()).unwrap_or_default();
+    let Pass { holder: Holder { account: username, .. }, address, request_id, .. } = tell.pass;
+    let wall = context.clock.wall();
+    let (kind, said, taken_from) = match tell.what {
+        SessionEventKind::Opened => {
+            (v1::KvmSessionChangeKind::Opened, format!("{username} opened the screen"), String::new())
+        }
+        SessionEventKind::Closed => {
+            (v1::KvmSessionChangeKind::Closed, format!("{username} left the screen"), String::new())
+        }
+        SessionEventKind::TookOver { from } => (
+            v1::KvmSessionChangeKind::TookOver,
+            format!("{username} took over keyboard and mouse from {from}"),
+            from,
+        ),
+        SessionEventKind::Input => {
+            (v1::KvmSessionChangeKind::Input, format!("{username} types at the screen"), String::new())
+        }
+    };
+    let payload = v1::KvmSessionChange {
+        screen_name: name.clone(),
+        kind: kind.into(),
+        username: username.clone(),
+        address,
+        taken_from,
+        changed_at: Some(wall.into()),
+    };
+    EventBuilder::new(crate::NAME, "kvm", &name, "session")
+        .severity(v1::EventSeverity::Info)
+        .message(format!("{name}: {said}"))
+        .payload(v1::event::Payload::KvmSessionChange(payload))
+        .by(&username, &request_id)
+        .at(wall)
+}

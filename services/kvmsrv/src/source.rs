@@ -1,0 +1,127 @@
+//! Where pictures come from and where input goes. A source runs while somebody looks, and draws on its desk.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rfb::Client;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::desk::Desk;
+use crate::picture::{self, Picture};
+
+/// Between two updates of a guest's screen: 30 in a second.
+const FRAME: Duration = Duration::from_millis(33);
+/// How often it is looked for a guest that is not there.
+const AGAIN: Duration = Duration::from_millis(250);
+/// Bytes read from a guest at a time.
+const PIECE: usize = 64 * 1024;
+
+/// A source of pictures.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    /// A moving test picture.
+    Synthetic,
+    /// The VNC server of a QEMU guest, by its socket. It is there while the guest runs.
+    Qemu(PathBuf),
+}
+
+/// Serves a screen: captures while somebody looks.
+pub(crate) async fn serve(desk: &Desk) {
+    loop {
+        desk.until_wanted(true).await;
+        tokio::select! {
+            () = desk.until_wanted(false) => {}
+            () = capture(desk) => {}
+        }
+        desk.stopped();
+    }
+}
+
+async fn capture(desk: &Desk) {
+    match &desk.source {
+        Source::Synthetic => synthetic(desk).await,
+        Source::Qemu(socket) => loop {
+            if let Err(error) = guest(desk, socket).await {
+                let is_off = matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::UnexpectedEof
+                );
+                let fault = if is_off {
+                    "the guest is off".to_owned()
+                } else {
+                    format!("cannot read the guest's screen: {error}")
+                };
+                if desk.lost(&fault) && !is_off {
+                    tracing::warn!(screen = desk.name, %error, "cannot read screen of guest");
+                }
+            }
+            sleep(AGAIN).await;
+        },
+    }
+}
+
+async fn synthetic(desk: &Desk) {
+    let mut picture = Picture::default();
+    let mut next = Instant::now();
+    loop {
+        while let Some(input) = desk.next_input() {
+            picture.input(input);
+        }
+        desk.draw(|screen| picture.draw(screen));
+        desk.shown();
+        next += picture::EVERY;
+        sleep_until(next).await;
+    }
+}
+
+/// One connection to a guest's VNC server, to its end.
+async fn guest(desk: &Desk, socket: &Path) -> io::Result<()> {
+    let (mut from, mut to) = UnixStream::connect(socket).await?.into_split();
+    let mut client = Client::default();
+    let mut buffer = vec![0; PIECE];
+    let mut updates = 0;
+    let mut asks_at: Option<Instant> = None;
+    let mut asked = Instant::now();
+    loop {
+        if client.is_open() {
+            while let Some(input) = desk.next_input() {
+                client.input(input);
+            }
+        }
+        let output = client.take_output();
+        if !output.is_empty() {
+            to.write_all(&output).await?;
+        }
+        tokio::select! {
+            count = from.read(&mut buffer) => {
+                let count = count?;
+                if count == 0 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                let bytes = buffer.get(..count).unwrap_or_default();
+                desk.draw(|screen| client.receive(bytes, screen)).map_err(io::Error::other)?;
+                if client.updates() != updates {
+                    updates = client.updates();
+                    desk.shown();
+                    asks_at = Some(asked + FRAME);
+                }
+            }
+            () = desk.typed() => {}
+            () = until(asks_at) => {
+                asks_at = None;
+                asked = Instant::now();
+                client.request();
+            }
+        }
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
