@@ -13,8 +13,8 @@ pub enum Deed {
     Type,
     /// It asks the daemon for this.
     Ask(Command),
-    /// It was an answer, and nothing follows from it.
-    Nothing,
+    /// It was an answer, and nothing follows from it but this line.
+    Say(String),
 }
 
 /// One session's talk.
@@ -51,7 +51,8 @@ impl Dialogue {
             self.wanted = true;
             return Deed::Ask(Command::TakeOver);
         }
-        Deed::Nothing
+        let other = self.other.as_deref().unwrap_or_default();
+        Deed::Say(format!("{other} keeps the keyboard"))
     }
 
     /// The daemon tells something; the lines to show for it.
@@ -141,16 +142,12 @@ mod tests {
         assert!(asked[0].contains("press y"), "{asked:?}");
         // What was on its way is refused as well, and asks nothing more.
         assert!(talk.told(&refused("bob has the keyboard: take it over first")).is_empty());
-        for (answer, deed) in [
-            (&b"yes\n"[..], Deed::Nothing),
-            (b"n", Deed::Nothing),
-            (b"\r", Deed::Nothing),
-            (b"", Deed::Nothing),
-            (b"y", Deed::Ask(Command::TakeOver)),
-        ] {
+        for answer in [&b"yes\n"[..], b"n", b"\r", b""] {
             talk.asking = true;
-            assert_eq!(talk.typed(answer), deed, "{answer:?}");
+            assert_eq!(talk.typed(answer), Deed::Say("bob keeps the keyboard".to_owned()), "{answer:?}");
         }
+        talk.asking = true;
+        assert_eq!(talk.typed(b"y"), Deed::Ask(Command::TakeOver));
         assert_eq!(talk.told(&state("ann", true, true)), ["the keyboard is yours"]);
         assert_eq!(talk.typed(b"y"), Deed::Type, "nothing is asked any more");
         let taken = talk.told(&Notice::TakenOver { by: "bob".to_owned() });

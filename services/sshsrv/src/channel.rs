@@ -15,6 +15,7 @@ use serial::{Asked, Deed, Dialogue};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::calls::Shared;
@@ -29,6 +30,8 @@ const STUCK_MAX: Duration = Duration::from_secs(600);
 const REQUEST_WITHIN: Duration = Duration::from_secs(30);
 /// SSH's number of standard error (RFC 4254 §5.2).
 const STDERR: u32 = 1;
+/// Answers to what was typed, on their way to one client: more are left out.
+const LINES: usize = 4;
 /// Exit status of a console that was not opened, or that ended of itself.
 const FAILED: u32 = 1;
 
@@ -117,9 +120,11 @@ async fn console(
         return Some("the console's daemon ended the session".to_owned());
     }
     let dialogue = Mutex::new(Dialogue::new(screen.on_terminal, asked.take_over));
+    let (lines, mut to_say) = mpsc::channel(LINES);
     tokio::select! {
         said = show(&mut from, screen, &dialogue, conn, shared) => said,
-        said = listen(channel, &mut to, &dialogue, conn, shared) => said,
+        said = listen(channel, &mut to, &lines, &dialogue, conn, shared) => said,
+        said = answer(&mut to_say, screen) => said,
     }
 }
 
@@ -199,10 +204,21 @@ async fn show(
     }
 }
 
+/// What is answered to what the client types, to the client.
+async fn answer(lines: &mut mpsc::Receiver<String>, screen: &Screen) -> Option<String> {
+    while let Some(line) = lines.recv().await {
+        if !screen.say(&line).await {
+            return None;
+        }
+    }
+    None
+}
+
 /// What the client sends, to the daemon.
 async fn listen(
     channel: &mut Channel<Msg>,
     to: &mut OwnedWriteHalf,
+    lines: &mpsc::Sender<String>,
     dialogue: &Mutex<Dialogue>,
     conn: &Conn,
     shared: &Shared,
@@ -220,7 +236,11 @@ async fn listen(
         let sent = match deed {
             Deed::Type => typed(to, &bytes).await,
             Deed::Ask(command) => ask(to, &command).await,
-            Deed::Nothing => Ok(()),
+            Deed::Say(line) => {
+                // Not said from here: who takes nothing is heard all the same, and need not be told more.
+                let _ = lines.try_send(line);
+                Ok(())
+            }
         };
         if sent.is_err() {
             return ended();
