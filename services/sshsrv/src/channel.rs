@@ -3,7 +3,7 @@
 //! Two halves run beside each other, what is shown and what is typed, so that a client that takes nothing can still be heard, and a port that takes nothing
 //! still be shown. Words of ours go to the client's standard error, apart from what the host prints.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ipc::Status;
@@ -19,9 +19,10 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::calls::Shared;
-use crate::client::Open;
-use crate::connection::Conn;
+use crate::conn::Conn;
 
+/// Consoles on one connection.
+const CHANNELS_MAX: usize = 4;
 /// The daemon's socket, in the run directory.
 const SOCKET: &str = "consolesrv/console.sock";
 /// How long a client may open no window for what is to be shown. It costs a place and nothing else.
@@ -34,6 +35,42 @@ const STDERR: u32 = 1;
 const LINES: usize = 4;
 /// Exit status of a console that was not opened, or that ended of itself.
 const FAILED: u32 = 1;
+
+/// Channels that are open, and whether each has begun what it is for.
+#[derive(Clone, Default)]
+pub(crate) struct Channels(Arc<Mutex<Vec<(ChannelId, bool)>>>);
+
+impl Channels {
+    fn lock(&self) -> MutexGuard<'_, Vec<(ChannelId, bool)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for one more, if there is one.
+    pub(crate) fn open(&self, id: ChannelId) -> Option<Open> {
+        let mut open = self.lock();
+        if open.len() >= CHANNELS_MAX {
+            return None;
+        }
+        open.push((id, false));
+        Some(Open(self.clone(), id))
+    }
+
+    /// Whether a channel may begin what it is for, which it does once.
+    pub(crate) fn begins(&self, id: ChannelId) -> bool {
+        let mut open = self.lock();
+        let begun = open.iter_mut().find(|(other, _)| *other == id);
+        begun.is_some_and(|(_, begun)| !std::mem::replace(begun, true))
+    }
+}
+
+/// The place of a channel among those of its connection; given back when dropped.
+pub(crate) struct Open(Channels, ChannelId);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.lock().retain(|(other, _)| *other != self.1);
+    }
+}
 
 /// Somebody who has to be told things in lines.
 struct Screen {

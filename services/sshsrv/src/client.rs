@@ -2,7 +2,7 @@
 //! shell or a command, with or without a terminal. All else is refused.
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use gate::Login;
 use ipc::{Code, Status};
@@ -11,11 +11,11 @@ use russh::{Channel, ChannelId, ChannelOpenFailure, MethodKind, MethodSet, Pty};
 use zeroize::Zeroizing;
 
 use crate::calls::Shared;
-use crate::channel;
-use crate::connection::{Conn, Place};
+use crate::channel::{self, Channels};
+use crate::conn::{Conn, Place};
 
-/// Consoles on one connection.
-const CHANNELS_MAX: usize = 4;
+/// Largest piece of what a client types, bytes (RFC 4253 §6.1 has 32 KiB for a whole packet).
+pub(crate) const PACKET: u32 = 16 * 1024;
 
 /// How somebody logs in here.
 pub(crate) fn methods() -> MethodSet {
@@ -28,42 +28,6 @@ pub(crate) struct Client {
     conn: Arc<Conn>,
     open: Channels,
     _place: Place,
-}
-
-/// Channels that are open, and whether each has begun what it is for.
-#[derive(Clone, Default)]
-struct Channels(Arc<Mutex<Vec<(ChannelId, bool)>>>);
-
-impl Channels {
-    fn lock(&self) -> MutexGuard<'_, Vec<(ChannelId, bool)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A place for one more, if there is one.
-    fn open(&self, id: ChannelId) -> Option<Open> {
-        let mut open = self.lock();
-        if open.len() >= CHANNELS_MAX {
-            return None;
-        }
-        open.push((id, false));
-        Some(Open(self.clone(), id))
-    }
-
-    /// Whether a channel may begin what it is for, which it does once.
-    fn begins(&self, id: ChannelId) -> bool {
-        let mut open = self.lock();
-        let begun = open.iter_mut().find(|(other, _)| *other == id);
-        begun.is_some_and(|(_, begun)| !std::mem::replace(begun, true))
-    }
-}
-
-/// The place of a channel among those of its connection; given back when dropped.
-pub(crate) struct Open(Channels, ChannelId);
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.lock().retain(|(other, _)| *other != self.1);
-    }
 }
 
 impl Client {
@@ -107,6 +71,14 @@ impl Client {
 }
 
 type Result<T = (), E = russh::Error> = std::result::Result<T, E>;
+
+/// Ends the connection of a client that sends larger pieces than it was told to: the library takes packets of 256 KiB, and keeps some for each channel.
+fn is_small(bytes: &[u8]) -> Result {
+    match u32::try_from(bytes.len()) {
+        Ok(length) if length <= PACKET => Ok(()),
+        _ => Err(russh::Error::PacketSize(bytes.len())),
+    }
+}
 
 fn answer(session: &mut Session, channel: ChannelId, is_granted: bool) -> Result {
     if is_granted { session.channel_success(channel) } else { session.channel_failure(channel) }
@@ -182,7 +154,22 @@ impl Handler for Client {
         answer(session, channel, is_granted)
     }
 
-    async fn exec_request(&mut self, channel: ChannelId, _words: &[u8], session: &mut Session) -> Result {
+    async fn data(&mut self, _channel: ChannelId, data: &[u8], _session: &mut Session) -> Result {
+        is_small(data)
+    }
+
+    async fn extended_data(
+        &mut self,
+        _channel: ChannelId,
+        _kind: u32,
+        data: &[u8],
+        _session: &mut Session,
+    ) -> Result {
+        is_small(data)
+    }
+
+    async fn exec_request(&mut self, channel: ChannelId, words: &[u8], session: &mut Session) -> Result {
+        is_small(words)?;
         let is_granted = self.open.begins(channel);
         answer(session, channel, is_granted)
     }
@@ -211,5 +198,17 @@ impl Handler for Client {
         session: &mut Session,
     ) -> Result {
         answer(session, channel, false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_piece_is_as_large_as_a_client_is_told_and_no_larger() {
+        let most = usize::try_from(PACKET).unwrap();
+        assert!(is_small(&vec![0; most]).is_ok() && is_small(b"").is_ok());
+        assert!(matches!(is_small(&vec![0; most + 1]), Err(russh::Error::PacketSize(_))));
     }
 }

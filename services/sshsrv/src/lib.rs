@@ -31,6 +31,7 @@ mod calls;
 mod channel;
 mod client;
 mod config;
+mod conn;
 mod connection;
 mod error;
 mod host_key;

@@ -104,13 +104,13 @@ mod tests {
                 let _ = client.write_all(&[0; 2 * STRANGER_MAX]).await;
                 client
             });
-            let mut got = Vec::new();
             if is_known {
-                got.resize(2 * STRANGER_MAX, 0);
+                let mut got = vec![0; 2 * STRANGER_MAX];
                 theirs.read_exact(&mut got).await.unwrap();
                 drop(sender.await.unwrap());
                 assert!(pump.await.unwrap().is_ok());
             } else {
+                let mut got = Vec::new();
                 theirs.read_to_end(&mut got).await.unwrap();
                 assert!(got.len() <= STRANGER_MAX);
                 assert_eq!(pump.await.unwrap().unwrap_err().kind(), io::ErrorKind::InvalidData);

@@ -18,9 +18,10 @@ use tokio::task::JoinSet;
 
 use crate::admission::{Admission, ConnId};
 use crate::calls::Shared;
-use crate::client::methods;
+use crate::client::{PACKET, methods};
 use crate::config::Config;
-use crate::connection::{Conn, Place, serve};
+use crate::conn::{Conn, Place};
+use crate::connection::serve;
 use crate::error::Error;
 use crate::host_key::{self, HostKey};
 
@@ -39,8 +40,6 @@ const TRIES: usize = 6;
 const REJECTION: Duration = Duration::from_millis(500);
 /// Bytes of keys that one channel may have on their way here.
 const WINDOW: u32 = 64 * 1024;
-/// Largest piece of them (RFC 4253 §6.1 has 32 KiB for a whole packet).
-const PACKET: u32 = 16 * 1024;
 /// Messages on their way between a channel and the library.
 const MESSAGES: usize = 8;
 

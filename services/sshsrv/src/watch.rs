@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use units::Millis;
 
 use crate::calls::Shared;
-use crate::connection::Conn;
+use crate::conn::Conn;
 
 /// How long a connection stays while usermgr cannot say whether its session still exists. Only usermgr ends sessions, and it is restarted within
 /// seconds.
