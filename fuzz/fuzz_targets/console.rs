@@ -2,7 +2,7 @@
 #![no_main]
 
 use serial::frame::{Command, HEAD, head};
-use serial::{Escapes, Log, Rate, parse_line};
+use serial::{Asked, Escapes, Log, Rate, parse_line};
 use libfuzzer_sys::fuzz_target;
 use units::Mono;
 
@@ -12,6 +12,9 @@ fuzz_target!(|bytes: &[u8]| {
         let _ = Command::parse(rest);
     }
     let _ = parse_line(bytes);
+    if let Ok(asked) = Asked::parse(bytes) {
+        assert!(asked.replay <= 128 * 1024);
+    }
     let mut escapes = Escapes::default();
     for byte in bytes {
         let _ = escapes.key(*byte);

@@ -59,6 +59,8 @@ pub(crate) const IPMITOOL: Tool = Tool { program: "ipmitool", package: "ipmitool
 pub(crate) const FREEIPMI: Tool = Tool { program: "bmc-info", package: "freeipmi-tools" };
 /// OpenIPMI's simulator, beside ipmisrv.
 pub(crate) const IPMI_SIM: Tool = Tool { program: "ipmi_sim", package: "openipmi" };
+/// OpenSSH's client, at sshsrv.
+pub(crate) const SSH: Tool = Tool { program: "ssh", package: "openssh-client" };
 /// lm-sensors, beside sensormon.
 pub(crate) const SENSORS: Tool = Tool { program: "sensors", package: "lm-sensors" };
 /// Hands a terminal to a client, beside consolesrv.

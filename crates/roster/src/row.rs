@@ -164,6 +164,8 @@ pub enum Reach {
     Bus,
     /// To the bus; others come in where the operator's flags say.
     Served,
+    /// To the bus; others come in where this setting of its own says, as ADDRESS:PORT.
+    Listens(&'static str),
     /// To the bus and to name servers.
     Names,
     /// Anywhere: where to is a setting, and a server may name others.

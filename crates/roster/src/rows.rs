@@ -270,6 +270,25 @@ roster! {
         system_calls: Groups::DATAGRAMS,
         ..Row::daemon("ipmisrv", "Serve IPMI over LAN: RMCP+ with suites 17 and 3", 14)
     };
+    /// Not critical: the consoles are reached by other ways. Runs where it is switched on. It parses what strangers send, so it may call no more than
+    /// what a login and a session of a console take.
+    Sshsrv = Row {
+        pages: &["sshsrv"],
+        when: When::Configured,
+        after: &[Daemon::Usermgr, Daemon::Consolesrv],
+        asks: &[
+            "SessionService.CreateSession",
+            "SessionService.DeleteSession",
+            "AuthService.VerifyToken",
+            "ConsoleService.OpenConsole",
+        ],
+        speaks: true,
+        // Its port may be 22.
+        capabilities: CapabilitySet::NET_BIND_SERVICE,
+        reach: Reach::Listens("listen"),
+        system_calls: Groups::LISTEN,
+        ..Row::daemon("sshsrv", "Serve the hosts' consoles over SSH", 16)
+    };
     /// The outward link: passes requests of the fleet on and reads the event log. Runs where a datacenter's server is named.
     Fleet = Row {
         pages: &["fleet"],

@@ -197,7 +197,7 @@ fn tables() -> String {
         "daemon | reads of the system | writes of the system | connects to | system calls beyond the common";
     text += &table("Confinement", head, rows(|row| row.user.is_some()), |row| {
         let connects = match row.reach {
-            Reach::Bus | Reach::Served => "the bus",
+            Reach::Bus | Reach::Served | Reach::Listens(_) => "the bus",
             Reach::Names => "the bus, name servers",
             Reach::Outward => "anywhere",
         };

@@ -9,7 +9,8 @@
 //!
 //! [`Ring`] holds the last bytes and knows nobody; a [`Reader`] is a position in it, so that one who does not read costs nothing and holds up nobody.
 //! [`Sessions`] says who may type. [`Log`] makes lines of what comes, with the time of their first byte, and no more of them than flash can bear.
-//! [`frame`] is what goes over the socket between the daemon and whoever brings a session in; [`Escapes`] is for a program on a terminal.
+//! [`frame`] is what goes over the socket between the daemon and whoever brings a session in; [`Escapes`] is for a program on a terminal,
+//! [`Asked`] and [`Dialogue`] for who has a terminal alone.
 //!
 //! What a host prints is hostile, and so is what a client sends: nothing here grows with either.
 
@@ -25,6 +26,8 @@
 )]
 
 mod allowance;
+mod asked;
+mod dialogue;
 mod escape;
 pub mod frame;
 mod log;
@@ -36,6 +39,8 @@ mod session;
 mod ticket;
 
 pub use allowance::Allowances;
+pub use asked::{Asked, USAGE};
+pub use dialogue::{Deed, Dialogue};
 pub use escape::{Escape, Escapes, HELP, Key};
 pub use log::{Batch, LINE_MAX, Log, LogLine, Rate, parse_line, wants_rotation};
 pub use outgoing::{Outgoing, Typed, WAITING_MAX};

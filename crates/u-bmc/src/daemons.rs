@@ -34,6 +34,25 @@ macro_rules! on_bus {
     };
 }
 
+/// A daemon whose code was left out of this program: a table for it is refused, and says why.
+#[cfg(not(feature = "ssh"))]
+macro_rules! left_out {
+    ($name:literal, $feature:literal) => {
+        Program {
+            main: Some(|_| service::Exit::Config.into()),
+            check: |_| {
+                Err(concat!(
+                    $name,
+                    " is not in this program: it was built without the feature `",
+                    $feature,
+                    "`"
+                )
+                .to_owned())
+            },
+        }
+    };
+}
+
 /// Each daemon's code.
 pub(crate) fn program(daemon: Daemon) -> Program {
     match daemon {
@@ -56,6 +75,10 @@ pub(crate) fn program(daemon: Daemon) -> Program {
         Daemon::Consolesrv => on_bus!(consolesrv),
         Daemon::Kvmsrv => on_bus!(kvmsrv),
         Daemon::Ipmisrv => on_bus!(ipmisrv, check),
+        #[cfg(feature = "ssh")]
+        Daemon::Sshsrv => on_bus!(sshsrv, check),
+        #[cfg(not(feature = "ssh"))]
+        Daemon::Sshsrv => left_out!("sshsrv", "ssh"),
         Daemon::Websrv => on_bus!(websrv, check),
         Daemon::Fleet => on_bus!(fleet, check),
         Daemon::Netmgr => on_bus!(netmgr, check),

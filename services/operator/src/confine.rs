@@ -82,7 +82,9 @@ pub(crate) fn of(daemon: &str, settings: &Map<String, Value>, start: &Start<'_>)
     let mut groups = row.system_calls;
     let bus = start.bus_url.and_then(|url| url.rsplit_once(':')?.1.parse().ok());
     let mut connect = match row.reach {
-        Connects::Bus | Connects::Served => Some(bus.into_iter().collect::<Vec<u16>>()),
+        Connects::Bus | Connects::Served | Connects::Listens(_) => {
+            Some(bus.into_iter().collect::<Vec<u16>>())
+        }
         Connects::Names => Some(bus.into_iter().chain([NAMES_PORT]).collect()),
         Connects::Outward => None,
     };
@@ -93,7 +95,11 @@ pub(crate) fn of(daemon: &str, settings: &Map<String, Value>, start: &Start<'_>)
             may(path.into(), Reach::Read);
         }
     }
-    let bind = if row.reach == Connects::Served { start.served.to_vec() } else { Vec::new() };
+    let bind = match row.reach {
+        Connects::Served => start.served.to_vec(),
+        Connects::Listens(key) => port(settings, key).into_iter().collect(),
+        Connects::Bus | Connects::Names | Connects::Outward => Vec::new(),
+    };
     Some(Confinement { paths, connect, bind, calls: groups.bits() })
 }
 
@@ -140,6 +146,11 @@ fn setting(settings: &Map<String, Value>, key: &str) -> Option<PathBuf> {
     let mut keys = key.split('.');
     let first = settings.get(keys.next()?)?;
     keys.try_fold(first, |value, key| value.get(key))?.as_str().map(PathBuf::from)
+}
+
+/// The port that a setting names as ADDRESS:PORT.
+fn port(settings: &Map<String, Value>, key: &str) -> Option<u16> {
+    settings.get(key)?.as_str()?.parse::<std::net::SocketAddr>().ok().map(|address| address.port())
 }
 
 /// Whether a daemon is confined at all: what is no part of the management software is not.
@@ -206,6 +217,11 @@ mod tests {
         assert_eq!((power.connect, power.bind), (Some(vec![4711]), vec![]));
         assert_eq!((web.connect, web.bind), (Some(vec![4711]), vec![443, 80]));
         assert_eq!(of(Daemon::Fleet, &start()).connect, None);
+        for (listen, bind) in [("[::]:2200", vec![2200]), ("192.0.2.1:22", vec![22]), ("2200", vec![])] {
+            let settings = Map::from_iter([("listen".to_owned(), Value::from(listen))]);
+            let ssh = super::of("sshsrv", &settings, &start()).unwrap();
+            assert_eq!((ssh.connect, ssh.bind), (Some(vec![4711]), bind), "{listen}");
+        }
         let foreign = of(Daemon::Powermgr, &Start { bus_is_foreign: true, ..start() });
         assert_eq!(foreign.connect, None);
         assert!(Groups::from_bits(foreign.calls).contains(Groups::DATAGRAMS));

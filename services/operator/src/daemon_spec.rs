@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_daemon_runs_where_its_row_says() {
-        let waiting = ["twin", "thermalmgr", "fleet", "netmgr", "ipmisrv"];
+        let waiting = ["twin", "thermalmgr", "fleet", "netmgr", "ipmisrv", "sshsrv"];
         let all = Daemon::ALL.iter().map(|daemon| daemon.name());
         let always: Vec<_> = all.filter(|name| *name != "operator" && !waiting.contains(name)).collect();
         assert!(["powermgr", "usermgr", "statemgr", "websrv"].iter().all(|name| always.contains(name)));
@@ -152,6 +152,7 @@ mod tests {
             // A table for a daemon that is not there for want of one only.
             (PLAIN, &["operator", "twin", "fleet", "netmgr", "websrv"], &["netmgr", "fleet"]),
             (PLAIN, &["ipmisrv"], &["ipmisrv"]),
+            (PLAIN, &["sshsrv"], &["sshsrv"]),
         ] {
             let found = beside(kind, configured);
             assert_eq!(found.0, always, "{kind:?} {configured:?}");
