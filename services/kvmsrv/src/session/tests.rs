@@ -1,3 +1,5 @@
+//! Sessions with viewers that speak RFB, and a guest that is a VNC server.
+
 use std::path::Path;
 
 use rfb::{Client, Rect, Screen};
