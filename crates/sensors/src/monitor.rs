@@ -482,16 +482,17 @@ impl Monitor {
                 continue;
             }
             let mut changes = Vec::new();
-            place.sensor.sample(now, sample, &mut changes);
+            if sample == Err(Fault::TimedOut) {
+                place.sensor.bus_silent(now);
+            } else {
+                place.sensor.sample(now, sample, &mut changes);
+            }
             // A driver that had no new value is asked again when it is due: it will not have one sooner.
             let again = matches!(sample, Err(Fault::Missing | Fault::Io | Fault::Malformed) | Ok(_));
             if again && place.sensor.wants_retry() {
                 place.due = place.due.min(now + place.sensor.spec().retry_after());
             }
-            // That a bus hangs has been told.
-            let about_bus = |change: &Change| *change == Change::Failed(Reason::TimedOut);
-            let changes = changes.into_iter().filter(|change| !about_bus(change));
-            out.extend(changes.map(|change| Action::Changed(index, change)));
+            out.extend(changes.into_iter().map(|change| Action::Changed(index, change)));
             read.push(index);
         }
         self.tell(now, Some(bus), read, out);

@@ -311,8 +311,13 @@ impl Sensor {
         };
         match value {
             Ok(value) => self.good(now, value, now, out),
-            Err(reason) => self.bad(now, reason, out),
+            Err(reason) => self.bad(now, reason, true, out),
         }
+    }
+
+    /// Its bus did not answer: that is told of the bus, and not of each sensor on it. Also not that it works again, unless its failure was told before.
+    pub fn bus_silent(&mut self, now: Mono) {
+        self.bad(now, Reason::TimedOut, false, &mut Vec::new());
     }
 
     /// Takes a reading that was computed.
@@ -324,7 +329,7 @@ impl Sensor {
                 if value.is_finite() && value >= least && value <= most {
                     self.good(now, value, reading.at.unwrap_or(now), out);
                 } else {
-                    self.failed(now, Reason::Implausible, out);
+                    self.failed(now, Reason::Implausible, true, out);
                 }
             }
             (Quality::Stale, value) => {
@@ -335,8 +340,7 @@ impl Sensor {
             (Quality::Unavailable, _) => self.unavailable(reading.reason, out),
             (Quality::Failed | Quality::Good, _) => {
                 // The sensors it is made of have told of themselves.
-                self.told_failed = true;
-                self.failed(now, reading.reason, out);
+                self.failed(now, reading.reason, reading.reason != Reason::Input, out);
             }
         }
     }
@@ -372,7 +376,7 @@ impl Sensor {
     }
 
     fn good(&mut self, now: Mono, value: f64, at: Mono, out: &mut Vec<Change>) {
-        if std::mem::take(&mut self.told_failed) && self.reading.reason != Reason::Input {
+        if std::mem::take(&mut self.told_failed) {
             out.push(Change::Recovered);
         }
         if std::mem::take(&mut self.removed) {
@@ -401,14 +405,15 @@ impl Sensor {
         }
     }
 
-    fn bad(&mut self, now: Mono, reason: Reason, out: &mut Vec<Change>) {
+    /// A sample failed; `tell` whether that is told of it when it is a failure.
+    fn bad(&mut self, now: Mono, reason: Reason, tell: bool, out: &mut Vec<Change>) {
         self.watch.interrupt();
         let waits = matches!(reason, Reason::NoNewValue | Reason::TimedOut);
         self.failures = self.failures.saturating_add(1);
         let fresh = self.reading.at.is_some_and(|at| now.since(at) <= self.spec.stale_for);
         let enough = if waits { !fresh } else { self.failures > self.spec.retries };
         if enough || self.reading.quality == Quality::Failed {
-            return self.failed(now, reason, out);
+            return self.failed(now, reason, tell, out);
         }
         if self.reading.value.is_some() {
             self.reading.quality = Quality::Stale;
@@ -416,11 +421,11 @@ impl Sensor {
         self.reading.reason = reason;
     }
 
-    fn failed(&mut self, now: Mono, reason: Reason, out: &mut Vec<Change>) {
+    fn failed(&mut self, now: Mono, reason: Reason, tell: bool, out: &mut Vec<Change>) {
         self.watch.interrupt();
         self.reading = Reading { value: None, at: self.reading.at, quality: Quality::Failed, reason };
         // One that works now and then is told as rarely as a threshold is; one that stays away is told with a later sample.
-        if !self.told_failed && self.failing.take(now) {
+        if tell && !self.told_failed && self.failing.take(now) {
             self.told_failed = true;
             out.push(Change::Failed(reason));
         }

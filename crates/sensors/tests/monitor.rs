@@ -103,8 +103,32 @@ fn a_bus_that_hangs_delays_nobody_else_and_is_told_once() {
     step(&mut monitor, 3_900, answer(0, &[(0, Ok(20.0))]));
     let healed = step(&mut monitor, 4_000, answer(1, &[(1, Ok(30.0)), (2, Ok(31.0))]));
     assert!(healed.contains(&Action::Bus { bus: 1, answers: true }));
+    let about_one = healed.iter().find(|action| matches!(action, Action::Changed(..)));
+    assert_eq!(about_one, None, "nothing was told of its sensors, so nothing is over");
     assert_eq!(quality(&monitor, 3), (Quality::Good, Reason::None));
     assert_eq!(monitor.sensor(3).unwrap().reading().value, Some(30.0));
+}
+
+#[test]
+fn a_chip_that_died_while_its_bus_hung_is_told_once_the_bus_answers_again() {
+    let mut monitor = two_buses();
+    step(&mut monitor, 0, Event::Tick);
+    step(&mut monitor, 1, answer(1, &[(1, Ok(30.0)), (2, Ok(31.0))]));
+    let mut changed = Vec::new();
+    for second in 1..30 {
+        step(&mut monitor, second * 1_000, Event::Tick);
+        let sample = match second {
+            // It hangs for longer than a value may be old, and for more polls than a sensor may be told of.
+            ..20 => [(1, Err(Fault::TimedOut)), (2, Err(Fault::TimedOut))],
+            _ => [(1, Err(Fault::Io)), (2, Ok(31.0))],
+        };
+        let actions = step(&mut monitor, second * 1_000 + 1, answer(1, &sample));
+        changed.extend(actions.into_iter().filter(|action| matches!(action, Action::Changed(..))));
+    }
+    assert_eq!(changed, [Action::Changed(1, Change::Failed(Reason::Io))]);
+    step(&mut monitor, 30_000, Event::Tick);
+    let works = step(&mut monitor, 30_001, answer(1, &[(1, Ok(30.0)), (2, Ok(31.0))]));
+    assert!(works.contains(&Action::Changed(1, Change::Recovered)), "{works:?}");
 }
 
 #[test]
