@@ -219,8 +219,11 @@ pub struct Sensor {
     /// What was told of one that is either so or not, and how often that may be.
     state: Option<bool>,
     turning: Budget,
-    /// That it is not there has been told, or seen at the start.
+    /// Samples one after the other that found nothing there.
+    missing: u32,
+    /// That it is not there has been told, or seen at the start; and how often that may be told.
     removed: bool,
+    removing: Budget,
     /// It has shown something.
     was_read: bool,
 }
@@ -240,7 +243,9 @@ impl Sensor {
             failing: Budget::default(),
             state: None,
             turning: Budget::default(),
+            missing: 0,
             removed: false,
+            removing: Budget::default(),
             was_read: false,
             spec,
         }
@@ -306,7 +311,7 @@ impl Sensor {
                     Err(Reason::Implausible)
                 }
             }
-            Err(Fault::Missing) if self.spec.removable => return self.gone(out),
+            Err(Fault::Missing) if self.spec.removable => return self.missing(now, out),
             Err(fault) => Err(fault.into()),
         };
         match value {
@@ -351,7 +356,7 @@ impl Sensor {
         self.watch.clear(&mut crossings);
         out.extend(crossings.into_iter().map(Change::Crossed));
         self.reading = Reading::absent(Quality::Unavailable, reason);
-        self.failures = 0;
+        (self.failures, self.missing) = (0, 0);
         self.told_failed = false;
     }
 
@@ -382,7 +387,7 @@ impl Sensor {
         if std::mem::take(&mut self.removed) {
             out.push(Change::Inserted);
         }
-        self.failures = 0;
+        (self.failures, self.missing) = (0, 0);
         self.was_read = true;
         self.reading =
             Reading { value: Some(value), at: Some(at), quality: Quality::Good, reason: Reason::None };
@@ -410,6 +415,9 @@ impl Sensor {
         self.watch.interrupt();
         let waits = matches!(reason, Reason::NoNewValue | Reason::TimedOut);
         self.failures = self.failures.saturating_add(1);
+        if reason != Reason::Missing {
+            self.missing = 0;
+        }
         let fresh = self.reading.at.is_some_and(|at| now.since(at) <= self.spec.stale_for);
         let enough = if waits { !fresh } else { self.failures > self.spec.retries };
         if enough || self.reading.quality == Quality::Failed {
@@ -431,9 +439,18 @@ impl Sensor {
         }
     }
 
-    fn gone(&mut self, out: &mut Vec<Change>) {
-        let told = std::mem::replace(&mut self.removed, true);
-        if !told && self.was_read {
+    /// Nothing is there where something can be pulled. A device that is busy, or has a loose contact, looks the same for a moment: a sum that left it
+    /// out at once would show half as good.
+    fn missing(&mut self, now: Mono, out: &mut Vec<Change>) {
+        self.missing = self.missing.saturating_add(1);
+        let is_known = self.removed || self.reading.reason == Reason::NotPresent;
+        if !is_known && self.missing <= self.spec.retries {
+            return self.bad(now, Reason::Missing, true, out);
+        }
+        if !self.was_read {
+            self.removed = true;
+        } else if !self.removed && self.removing.take(now) {
+            self.removed = true;
             out.push(Change::Removed);
         }
         self.unavailable(Reason::NotPresent, out);
@@ -606,14 +623,55 @@ mod tests {
     fn what_can_be_pulled_has_not_failed_when_it_was() {
         let mut sensor = sensor(|spec| spec.removable = true);
         let mut out = Vec::new();
-        sensor.sample(at(0), Err(Fault::Missing), &mut out);
+        for milli in [0, 200, 400] {
+            sensor.sample(at(milli), Err(Fault::Missing), &mut out);
+        }
         assert_eq!((out.len(), state(&sensor).2), (0, Reason::NotPresent), "at the start it was not pulled");
         for (second, raw) in
-            [(1, Ok(20.0)), (2, Err(Fault::Missing)), (3, Err(Fault::Missing)), (4, Ok(20.0))]
+            [(1, Ok(20.0)), (2, Err(Fault::Missing)), (3, Err(Fault::Missing)), (4, Err(Fault::Missing))]
         {
             sensor.sample(at(second * 1_000), raw, &mut out);
         }
+        assert_eq!(state(&sensor), (None, Quality::Unavailable, Reason::NotPresent));
+        sensor.sample(at(5_000), Ok(20.0), &mut out);
         assert_eq!(out, [Change::Inserted, Change::Removed, Change::Inserted]);
+    }
+
+    #[test]
+    fn what_can_be_pulled_was_not_when_it_missed_one_poll_or_failed_before() {
+        let mut sensor = sensor(|spec| spec.removable = true);
+        let mut out = Vec::new();
+        sensor.sample(at(0), Ok(20.0), &mut out);
+        sensor.sample(at(1_000), Err(Fault::Missing), &mut out);
+        assert_eq!(state(&sensor), (Some(20.0), Quality::Stale, Reason::Missing));
+        assert!(sensor.wants_retry());
+        sensor.sample(at(1_200), Ok(20.0), &mut out);
+        assert_eq!((out.len(), state(&sensor).1), (0, Quality::Good));
+        for second in 2..5 {
+            sensor.sample(at(second * 1_000), Err(Fault::Io), &mut out);
+        }
+        sensor.sample(at(5_000), Err(Fault::Missing), &mut out);
+        assert_eq!(state(&sensor), (None, Quality::Failed, Reason::Missing));
+        assert_eq!(out, [Change::Failed(Reason::Io)]);
+    }
+
+    #[test]
+    fn a_loose_contact_is_told_eight_times_and_then_once_a_minute() {
+        let mut sensor = sensor(|spec| (spec.removable, spec.retries) = (true, 0));
+        let mut out = Vec::new();
+        sensor.sample(at(0), Ok(20.0), &mut out);
+        for second in 1..1_200 {
+            let raw = if second % 2 == 0 { Err(Fault::Missing) } else { Ok(20.0) };
+            sensor.sample(at(second * 1_000), raw, &mut out);
+        }
+        let removed = out.iter().filter(|change| **change == Change::Removed).count();
+        let inserted = out.iter().filter(|change| **change == Change::Inserted).count();
+        assert!((8..=29).contains(&removed) && inserted == removed, "{removed} {inserted}");
+        out.clear();
+        for second in 1_200..1_320 {
+            sensor.sample(at(second * 1_000), Err(Fault::Missing), &mut out);
+        }
+        assert_eq!(out, [Change::Removed], "what stays away is told");
     }
 
     #[test]

@@ -465,6 +465,29 @@ fn a_sensor_that_goes_missing_has_failed_within_two_seconds() {
 }
 
 #[test]
+fn a_sum_does_not_leave_out_a_supply_that_is_busy_for_a_moment() {
+    let spec = Spec { removable: true, ..Spec::new(Kind::Power) };
+    let sum = (Spec::new(Kind::Power), Source::Computed(Op::Sum, vec![0, 1]));
+    let sensors = vec![(spec, Source::Polled(0)), (spec, Source::Polled(0)), sum];
+    let mut monitor = Monitor::new(at(0), sensors, 1, 0);
+    let mut now = 0;
+    let mut answered = |monitor: &mut Monitor, second: Result<f64, Fault>| {
+        now = monitor.deadline().as_millis();
+        step(monitor, now, Event::Tick);
+        step(monitor, now, answer(0, &[(0, Ok(300.0)), (1, second)]));
+        (now, *monitor.sensor(2).unwrap().reading())
+    };
+    assert_eq!(answered(&mut monitor, Ok(200.0)).1.value, Some(500.0));
+    for _ in 0..2 {
+        let (_, sum) = answered(&mut monitor, Err(Fault::Missing));
+        assert_eq!((sum.value, sum.quality), (Some(500.0), Quality::Stale));
+    }
+    let (since, sum) = answered(&mut monitor, Err(Fault::Missing));
+    assert_eq!((sum.value, sum.quality), (Some(300.0), Quality::Good), "it was pulled");
+    assert!(since < 2_000, "which is known soon: {since} ms");
+}
+
+#[test]
 fn a_line_is_good_until_it_says_otherwise() {
     let sensors = vec![(Spec::new(Kind::Presence), Source::Pushed)];
     let mut monitor = Monitor::new(at(0), sensors, 0, 0);
