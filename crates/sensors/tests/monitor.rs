@@ -497,6 +497,66 @@ fn a_line_is_good_until_it_says_otherwise() {
     assert_eq!(told(&step(&mut monitor, 1_000_001, Event::Pushed(0, Ok(0.0)))), [vec![0]]);
 }
 
+/// What is told of a line of a host, as it happens: the monitor is woken when it asks for it.
+fn turned(monitor: &mut Monitor, events: &[(u64, Event)], end: u64) -> Vec<(u64, Change)> {
+    let mut told = Vec::new();
+    let events = events.iter().cloned().map(|(at, event)| (at, Some(event)));
+    for (millis, event) in events.chain([(end, None)]) {
+        while monitor.deadline() <= at(millis) {
+            let due = monitor.deadline().as_millis();
+            let actions = step(monitor, due, Event::Tick);
+            told.extend(actions.into_iter().map(|action| (due, action)));
+            assert!(monitor.deadline() > at(due), "it asks to be woken for nothing");
+        }
+        let actions = event.map(|event| step(monitor, millis, event)).unwrap_or_default();
+        told.extend(actions.into_iter().map(|action| (millis, action)));
+    }
+    let change = |(at, action)| match action {
+        Action::Changed(_, change) => Some((at, change)),
+        _ => None,
+    };
+    told.into_iter().filter_map(change).collect()
+}
+
+#[test]
+fn what_a_line_of_a_host_says_before_it_settled_counts_once_it_has() {
+    let spec = Spec { host: Some(0), ..Spec::new(Kind::Alert) };
+    let line = || Monitor::new(at(0), vec![(spec, Source::Pushed)], 0, 1);
+    let (off, on) = (Event::Host(0, HostPower::Off), Event::Host(0, HostPower::On));
+    let level = |level: f64| Event::Pushed(0, Ok(level));
+    // An edge within the time to settle; the last one counts.
+    let mut monitor = line();
+    let events = [
+        (0, off.clone()),
+        (10_000, on.clone()),
+        (10_200, level(1.0)),
+        (10_300, level(0.0)),
+        (10_500, level(1.0)),
+    ];
+    assert_eq!(turned(&mut monitor, &events, 13_000), [(12_000, Change::Turned(true))]);
+    assert_eq!(quality(&monitor, 0), (Quality::Good, Reason::None));
+    // No edge at all: the level is what it was.
+    let mut monitor = line();
+    let events = [(0, level(0.0)), (100, on.clone()), (5_000, off.clone()), (9_000, on.clone())];
+    assert_eq!(turned(&mut monitor, &events[..2], 200), []);
+    assert_eq!(
+        quality(&monitor, 0),
+        (Quality::Good, Reason::None),
+        "before it was known that the host is on"
+    );
+    assert_eq!(turned(&mut monitor, &events[2..], 10_999), []);
+    assert_eq!(quality(&monitor, 0), (Quality::Unavailable, Reason::HostOff));
+    turned(&mut monitor, &[], 11_000);
+    assert_eq!(quality(&monitor, 0), (Quality::Good, Reason::None));
+    // What is off says nothing.
+    turned(&mut monitor, &[(12_000, off), (13_000, level(1.0))], 60_000);
+    assert_eq!(quality(&monitor, 0), (Quality::Unavailable, Reason::HostOff));
+    // One of which nothing was heard shows nothing.
+    let mut monitor = line();
+    turned(&mut monitor, &[(100, on)], 60_000);
+    assert_eq!(quality(&monitor, 0).0, Quality::Unavailable);
+}
+
 #[test]
 fn what_names_nothing_on_the_board_harms_nobody() {
     let spec = Spec { host: Some(7), ..Spec::new(Kind::Power) };
