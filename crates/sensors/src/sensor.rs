@@ -139,7 +139,7 @@ pub struct Spec {
     pub rate: Millis,
     /// How often a sample may fail, one after the other, before the sensor counts as failed; then it is asked again at its rate.
     pub retries: u32,
-    /// How old a value may become while samples bring no new one; then the sensor counts as failed.
+    /// How old a value may become while samples bring no new one; then the sensor counts as failed. At least [`Self::overdue_after`].
     pub stale_for: Millis,
     /// What the board says.
     pub thresholds: Thresholds,
@@ -418,7 +418,9 @@ impl Sensor {
         if reason != Reason::Missing {
             self.missing = 0;
         }
-        let fresh = self.reading.at.is_some_and(|at| now.since(at) <= self.spec.stale_for);
+        // One that is read rarely has missed no poll by then.
+        let fresh_for = self.spec.stale_for.max(self.spec.overdue_after());
+        let fresh = self.reading.at.is_some_and(|at| now.since(at) <= fresh_for);
         let enough = if waits { !fresh } else { self.failures > self.spec.retries };
         if enough || self.reading.quality == Quality::Failed {
             return self.failed(now, reason, tell, out);
@@ -578,6 +580,18 @@ mod tests {
         }
         sensor.sample(at(6_000), Err(Fault::NoNewValue), &mut out);
         assert_eq!(state(&sensor), (None, Quality::Failed, Reason::NoNewValue));
+        assert_eq!(out, [Change::Failed(Reason::NoNewValue)]);
+    }
+
+    #[test]
+    fn one_that_is_read_rarely_is_stale_before_it_has_failed() {
+        let mut sensor = sensor(|spec| spec.rate = Millis::from_secs(30));
+        let mut out = Vec::new();
+        sensor.sample(at(0), Ok(20.0), &mut out);
+        for (second, quality) in [(30, Quality::Stale), (60, Quality::Stale), (90, Quality::Failed)] {
+            sensor.sample(at(second * 1_000), Err(Fault::NoNewValue), &mut out);
+            assert_eq!(sensor.reading().quality, quality, "after {second} s");
+        }
         assert_eq!(out, [Change::Failed(Reason::NoNewValue)]);
     }
 
