@@ -376,7 +376,8 @@ impl Model {
                         put.turn.changes();
                     }
                 }
-                let fastest = sensors.iter().filter_map(|sensor| sensor.interval.as_ref()).map(millis).min();
+                let read = sensors.iter().filter(|sensor| is_read(sensor));
+                let fastest = read.filter_map(|sensor| sensor.interval.as_ref()).map(millis).min();
                 self.silence = fastest.map_or(SILENCE.1, |span| halves(span).max(SILENCE.0).min(SILENCE.1));
                 put.all(&mut snapshot.sensors, sensors);
             }
@@ -704,6 +705,11 @@ fn ended(result: &v1::PowerOperationResult) -> Operation {
         ..v1::HostOperation::default()
     };
     Operation { host: result.component_name.clone(), operation }
+}
+
+/// Whether it is read now: nobody asks for what is part of a host that is off, and a bus with nothing else says nothing.
+fn is_read(sensor: &v1::Sensor) -> bool {
+    !matches!(sensor.reason(), v1::SensorReason::HostOff | v1::SensorReason::HostUnknown)
 }
 
 /// Two and a half times as long.

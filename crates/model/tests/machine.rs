@@ -196,6 +196,41 @@ fn an_owner_that_says_nothing_is_overdue() {
 }
 
 #[test]
+fn readings_are_not_overdue_because_nobody_reads_the_sensors_of_a_host_that_is_off() {
+    let sensor = |id: &str, seconds: i64, reason: v1::SensorReason| {
+        let good = reason == v1::SensorReason::Unspecified;
+        let quality = if good { v1::SensorQuality::Good } else { v1::SensorQuality::Unavailable };
+        let interval = Some(prost_types::Duration { seconds, nanos: 0 });
+        let (quality, reason) = (quality.into(), reason.into());
+        v1::Sensor { id: id.to_owned(), quality, reason, interval, ..v1::Sensor::default() }
+    };
+    let readings = v1::SensorReadings {
+        epoch: 7,
+        sequence: 1,
+        full: true,
+        ids: vec!["cpu0".to_owned(), "inlet".to_owned()],
+        ..v1::SensorReadings::default()
+    };
+    use v1::SensorReason::{HostOff, HostUnknown, NotPresent, Unspecified};
+    for (cpu0, inlet, live) in [
+        (HostOff, 10, 24_000),
+        (HostUnknown, 10, 24_000),
+        (HostOff, 60, 74_000),
+        (Unspecified, 10, 2_900),
+        (NotPresent, 10, 2_900),
+    ] {
+        let mut bench = Bench::filled();
+        let sensors = vec![sensor("cpu0", 1, cpu0), sensor("inlet", inlet, Unspecified)];
+        bench.answer(Domain::Sensors, Answer::Sensors(sensors));
+        bench.answer(Domain::Readings, Answer::Readings(readings.clone()));
+        bench.at(1_000 + live, Input::Tick);
+        assert_eq!(bench.state(Domain::Readings), State::Live, "{cpu0:?} after {live} ms");
+        bench.at(1_000 + live + 2_000, Input::Tick);
+        assert_eq!(bench.state(Domain::Readings), State::Stale(Reason::Overdue), "{cpu0:?}");
+    }
+}
+
+#[test]
 fn one_that_cannot_be_reached_is_asked_again_at_growing_pauses() {
     let mut bench = Bench::filled();
     let mut pauses = Vec::new();

@@ -101,6 +101,9 @@ struct Place {
     /// When it is to be asked next.
     due: Mono,
     filter: Filter,
+    /// What it told last by itself, and whether that is yet to be taken: its host had not settled.
+    heard: Option<Result<f64, Fault>>,
+    waits: bool,
     /// Computed sensors that need it, directly.
     needed_by: Vec<usize>,
 }
@@ -161,6 +164,8 @@ impl Monitor {
                 source,
                 due: now,
                 filter: Filter::default(),
+                heard: None,
+                waits: false,
                 needed_by: Vec::new(),
             })
             .collect();
@@ -254,21 +259,33 @@ impl Monitor {
             Event::Tick => {}
             Event::Host(host, power) => self.power(now, host, power, out),
             Event::Pushed(index, sample) => {
-                let usable = self.is_usable(now, index);
                 let Some(place) = self.places.get_mut(index) else { return };
-                let mut changes = Vec::new();
-                if usable {
-                    place.sensor.sample(now, sample, &mut changes);
-                }
-                out.extend(changes.into_iter().map(|change| Action::Changed(index, change)));
-                self.tell(now, None, vec![index], out);
+                (place.heard, place.waits) = (Some(sample), true);
             }
             Event::Polled { bus, samples } => self.polled(now, bus, samples, out),
         }
+        self.hear(now, out);
         self.overdue(now, out);
         self.poll(now, out);
         if self.full_at <= now {
             self.full(now, out);
+        }
+    }
+
+    /// Takes what sensors told by themselves, once that means something: an edge is told once, also one of the time before its host settled.
+    fn hear(&mut self, now: Mono, out: &mut Vec<Action>) {
+        for index in 0..self.places.len() {
+            let waits = self.places.get(index).is_some_and(|place| place.waits);
+            if !waits || !self.is_usable(now, index) {
+                continue;
+            }
+            let Some(place) = self.places.get_mut(index) else { continue };
+            place.waits = false;
+            let Some(sample) = place.heard else { continue };
+            let mut changes = Vec::new();
+            place.sensor.sample(now, sample, &mut changes);
+            out.extend(changes.into_iter().map(|change| Action::Changed(index, change)));
+            self.tell(now, None, vec![index], out);
         }
     }
 
@@ -392,7 +409,10 @@ impl Monitor {
             .filter(|place| matches!(place.source, Source::Polled(_)))
             .filter_map(|place| place.sensor.deadline());
         let held = self.held.iter().map(|held| self.due_at(held));
-        polls.chain(stale).chain(held).fold(self.full_at, Mono::min)
+        let waits = |(_, place): &(usize, &Place)| place.waits;
+        let heard = self.places.iter().enumerate().filter(waits);
+        let heard = heard.filter_map(|(index, _)| self.usable_from(index));
+        polls.chain(stale).chain(held).chain(heard).fold(self.full_at, Mono::min)
     }
 
     /// From when on a sensor's values mean something; never while its host is off or not known.
@@ -452,6 +472,8 @@ impl Monitor {
             let mut changes = Vec::new();
             place.sensor.unavailable(Reason::HostOff, &mut changes);
             place.due = now;
+            // A line that did not change since is as it was.
+            place.waits = place.heard.is_some();
             out.extend(changes.into_iter().map(|change| Action::Changed(*index, change)));
         }
         self.tell(now, None, of, out);
@@ -482,16 +504,17 @@ impl Monitor {
                 continue;
             }
             let mut changes = Vec::new();
-            place.sensor.sample(now, sample, &mut changes);
+            if sample == Err(Fault::TimedOut) {
+                place.sensor.bus_silent(now);
+            } else {
+                place.sensor.sample(now, sample, &mut changes);
+            }
             // A driver that had no new value is asked again when it is due: it will not have one sooner.
             let again = matches!(sample, Err(Fault::Missing | Fault::Io | Fault::Malformed) | Ok(_));
             if again && place.sensor.wants_retry() {
                 place.due = place.due.min(now + place.sensor.spec().retry_after());
             }
-            // That a bus hangs has been told.
-            let about_bus = |change: &Change| *change == Change::Failed(Reason::TimedOut);
-            let changes = changes.into_iter().filter(|change| !about_bus(change));
-            out.extend(changes.map(|change| Action::Changed(index, change)));
+            out.extend(changes.into_iter().map(|change| Action::Changed(index, change)));
             read.push(index);
         }
         self.tell(now, Some(bus), read, out);

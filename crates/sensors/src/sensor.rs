@@ -139,7 +139,7 @@ pub struct Spec {
     pub rate: Millis,
     /// How often a sample may fail, one after the other, before the sensor counts as failed; then it is asked again at its rate.
     pub retries: u32,
-    /// How old a value may become while samples bring no new one; then the sensor counts as failed.
+    /// How old a value may become while samples bring no new one; then the sensor counts as failed. At least [`Self::overdue_after`].
     pub stale_for: Millis,
     /// What the board says.
     pub thresholds: Thresholds,
@@ -219,8 +219,11 @@ pub struct Sensor {
     /// What was told of one that is either so or not, and how often that may be.
     state: Option<bool>,
     turning: Budget,
-    /// That it is not there has been told, or seen at the start.
+    /// Samples one after the other that found nothing there.
+    missing: u32,
+    /// That it is not there has been told, or seen at the start; and how often that may be told.
     removed: bool,
+    removing: Budget,
     /// It has shown something.
     was_read: bool,
 }
@@ -240,7 +243,9 @@ impl Sensor {
             failing: Budget::default(),
             state: None,
             turning: Budget::default(),
+            missing: 0,
             removed: false,
+            removing: Budget::default(),
             was_read: false,
             spec,
         }
@@ -306,13 +311,18 @@ impl Sensor {
                     Err(Reason::Implausible)
                 }
             }
-            Err(Fault::Missing) if self.spec.removable => return self.gone(out),
+            Err(Fault::Missing) if self.spec.removable => return self.missing(now, out),
             Err(fault) => Err(fault.into()),
         };
         match value {
             Ok(value) => self.good(now, value, now, out),
-            Err(reason) => self.bad(now, reason, out),
+            Err(reason) => self.bad(now, reason, true, out),
         }
+    }
+
+    /// Its bus did not answer: that is told of the bus, and not of each sensor on it. Also not that it works again, unless its failure was told before.
+    pub fn bus_silent(&mut self, now: Mono) {
+        self.bad(now, Reason::TimedOut, false, &mut Vec::new());
     }
 
     /// Takes a reading that was computed.
@@ -324,7 +334,7 @@ impl Sensor {
                 if value.is_finite() && value >= least && value <= most {
                     self.good(now, value, reading.at.unwrap_or(now), out);
                 } else {
-                    self.failed(now, Reason::Implausible, out);
+                    self.failed(now, Reason::Implausible, true, out);
                 }
             }
             (Quality::Stale, value) => {
@@ -335,8 +345,7 @@ impl Sensor {
             (Quality::Unavailable, _) => self.unavailable(reading.reason, out),
             (Quality::Failed | Quality::Good, _) => {
                 // The sensors it is made of have told of themselves.
-                self.told_failed = true;
-                self.failed(now, reading.reason, out);
+                self.failed(now, reading.reason, reading.reason != Reason::Input, out);
             }
         }
     }
@@ -347,7 +356,7 @@ impl Sensor {
         self.watch.clear(&mut crossings);
         out.extend(crossings.into_iter().map(Change::Crossed));
         self.reading = Reading::absent(Quality::Unavailable, reason);
-        self.failures = 0;
+        (self.failures, self.missing) = (0, 0);
         self.told_failed = false;
     }
 
@@ -372,13 +381,13 @@ impl Sensor {
     }
 
     fn good(&mut self, now: Mono, value: f64, at: Mono, out: &mut Vec<Change>) {
-        if std::mem::take(&mut self.told_failed) && self.reading.reason != Reason::Input {
+        if std::mem::take(&mut self.told_failed) {
             out.push(Change::Recovered);
         }
         if std::mem::take(&mut self.removed) {
             out.push(Change::Inserted);
         }
-        self.failures = 0;
+        (self.failures, self.missing) = (0, 0);
         self.was_read = true;
         self.reading =
             Reading { value: Some(value), at: Some(at), quality: Quality::Good, reason: Reason::None };
@@ -401,14 +410,20 @@ impl Sensor {
         }
     }
 
-    fn bad(&mut self, now: Mono, reason: Reason, out: &mut Vec<Change>) {
+    /// A sample failed; `tell` whether that is told of it when it is a failure.
+    fn bad(&mut self, now: Mono, reason: Reason, tell: bool, out: &mut Vec<Change>) {
         self.watch.interrupt();
         let waits = matches!(reason, Reason::NoNewValue | Reason::TimedOut);
         self.failures = self.failures.saturating_add(1);
-        let fresh = self.reading.at.is_some_and(|at| now.since(at) <= self.spec.stale_for);
+        if reason != Reason::Missing {
+            self.missing = 0;
+        }
+        // One that is read rarely has missed no poll by then.
+        let fresh_for = self.spec.stale_for.max(self.spec.overdue_after());
+        let fresh = self.reading.at.is_some_and(|at| now.since(at) <= fresh_for);
         let enough = if waits { !fresh } else { self.failures > self.spec.retries };
         if enough || self.reading.quality == Quality::Failed {
-            return self.failed(now, reason, out);
+            return self.failed(now, reason, tell, out);
         }
         if self.reading.value.is_some() {
             self.reading.quality = Quality::Stale;
@@ -416,19 +431,28 @@ impl Sensor {
         self.reading.reason = reason;
     }
 
-    fn failed(&mut self, now: Mono, reason: Reason, out: &mut Vec<Change>) {
+    fn failed(&mut self, now: Mono, reason: Reason, tell: bool, out: &mut Vec<Change>) {
         self.watch.interrupt();
         self.reading = Reading { value: None, at: self.reading.at, quality: Quality::Failed, reason };
         // One that works now and then is told as rarely as a threshold is; one that stays away is told with a later sample.
-        if !self.told_failed && self.failing.take(now) {
+        if tell && !self.told_failed && self.failing.take(now) {
             self.told_failed = true;
             out.push(Change::Failed(reason));
         }
     }
 
-    fn gone(&mut self, out: &mut Vec<Change>) {
-        let told = std::mem::replace(&mut self.removed, true);
-        if !told && self.was_read {
+    /// Nothing is there where something can be pulled. A device that is busy, or has a loose contact, looks the same for a moment: a sum that left it
+    /// out at once would show half as good.
+    fn missing(&mut self, now: Mono, out: &mut Vec<Change>) {
+        self.missing = self.missing.saturating_add(1);
+        let is_known = self.removed || self.reading.reason == Reason::NotPresent;
+        if !is_known && self.missing <= self.spec.retries {
+            return self.bad(now, Reason::Missing, true, out);
+        }
+        if !self.was_read {
+            self.removed = true;
+        } else if !self.removed && self.removing.take(now) {
+            self.removed = true;
             out.push(Change::Removed);
         }
         self.unavailable(Reason::NotPresent, out);
@@ -560,6 +584,18 @@ mod tests {
     }
 
     #[test]
+    fn one_that_is_read_rarely_is_stale_before_it_has_failed() {
+        let mut sensor = sensor(|spec| spec.rate = Millis::from_secs(30));
+        let mut out = Vec::new();
+        sensor.sample(at(0), Ok(20.0), &mut out);
+        for (second, quality) in [(30, Quality::Stale), (60, Quality::Stale), (90, Quality::Failed)] {
+            sensor.sample(at(second * 1_000), Err(Fault::NoNewValue), &mut out);
+            assert_eq!(sensor.reading().quality, quality, "after {second} s");
+        }
+        assert_eq!(out, [Change::Failed(Reason::NoNewValue)]);
+    }
+
+    #[test]
     fn a_value_nobody_renews_turns_stale_by_itself() {
         let mut sensor = sensor(|_| {});
         let mut out = Vec::new();
@@ -601,14 +637,55 @@ mod tests {
     fn what_can_be_pulled_has_not_failed_when_it_was() {
         let mut sensor = sensor(|spec| spec.removable = true);
         let mut out = Vec::new();
-        sensor.sample(at(0), Err(Fault::Missing), &mut out);
+        for milli in [0, 200, 400] {
+            sensor.sample(at(milli), Err(Fault::Missing), &mut out);
+        }
         assert_eq!((out.len(), state(&sensor).2), (0, Reason::NotPresent), "at the start it was not pulled");
         for (second, raw) in
-            [(1, Ok(20.0)), (2, Err(Fault::Missing)), (3, Err(Fault::Missing)), (4, Ok(20.0))]
+            [(1, Ok(20.0)), (2, Err(Fault::Missing)), (3, Err(Fault::Missing)), (4, Err(Fault::Missing))]
         {
             sensor.sample(at(second * 1_000), raw, &mut out);
         }
+        assert_eq!(state(&sensor), (None, Quality::Unavailable, Reason::NotPresent));
+        sensor.sample(at(5_000), Ok(20.0), &mut out);
         assert_eq!(out, [Change::Inserted, Change::Removed, Change::Inserted]);
+    }
+
+    #[test]
+    fn what_can_be_pulled_was_not_when_it_missed_one_poll_or_failed_before() {
+        let mut sensor = sensor(|spec| spec.removable = true);
+        let mut out = Vec::new();
+        sensor.sample(at(0), Ok(20.0), &mut out);
+        sensor.sample(at(1_000), Err(Fault::Missing), &mut out);
+        assert_eq!(state(&sensor), (Some(20.0), Quality::Stale, Reason::Missing));
+        assert!(sensor.wants_retry());
+        sensor.sample(at(1_200), Ok(20.0), &mut out);
+        assert_eq!((out.len(), state(&sensor).1), (0, Quality::Good));
+        for second in 2..5 {
+            sensor.sample(at(second * 1_000), Err(Fault::Io), &mut out);
+        }
+        sensor.sample(at(5_000), Err(Fault::Missing), &mut out);
+        assert_eq!(state(&sensor), (None, Quality::Failed, Reason::Missing));
+        assert_eq!(out, [Change::Failed(Reason::Io)]);
+    }
+
+    #[test]
+    fn a_loose_contact_is_told_eight_times_and_then_once_a_minute() {
+        let mut sensor = sensor(|spec| (spec.removable, spec.retries) = (true, 0));
+        let mut out = Vec::new();
+        sensor.sample(at(0), Ok(20.0), &mut out);
+        for second in 1..1_200 {
+            let raw = if second % 2 == 0 { Err(Fault::Missing) } else { Ok(20.0) };
+            sensor.sample(at(second * 1_000), raw, &mut out);
+        }
+        let removed = out.iter().filter(|change| **change == Change::Removed).count();
+        let inserted = out.iter().filter(|change| **change == Change::Inserted).count();
+        assert!((8..=29).contains(&removed) && inserted == removed, "{removed} {inserted}");
+        out.clear();
+        for second in 1_200..1_320 {
+            sensor.sample(at(second * 1_000), Err(Fault::Missing), &mut out);
+        }
+        assert_eq!(out, [Change::Removed], "what stays away is told");
     }
 
     #[test]

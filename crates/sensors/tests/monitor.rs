@@ -103,8 +103,32 @@ fn a_bus_that_hangs_delays_nobody_else_and_is_told_once() {
     step(&mut monitor, 3_900, answer(0, &[(0, Ok(20.0))]));
     let healed = step(&mut monitor, 4_000, answer(1, &[(1, Ok(30.0)), (2, Ok(31.0))]));
     assert!(healed.contains(&Action::Bus { bus: 1, answers: true }));
+    let about_one = healed.iter().find(|action| matches!(action, Action::Changed(..)));
+    assert_eq!(about_one, None, "nothing was told of its sensors, so nothing is over");
     assert_eq!(quality(&monitor, 3), (Quality::Good, Reason::None));
     assert_eq!(monitor.sensor(3).unwrap().reading().value, Some(30.0));
+}
+
+#[test]
+fn a_chip_that_died_while_its_bus_hung_is_told_once_the_bus_answers_again() {
+    let mut monitor = two_buses();
+    step(&mut monitor, 0, Event::Tick);
+    step(&mut monitor, 1, answer(1, &[(1, Ok(30.0)), (2, Ok(31.0))]));
+    let mut changed = Vec::new();
+    for second in 1..30 {
+        step(&mut monitor, second * 1_000, Event::Tick);
+        let sample = match second {
+            // It hangs for longer than a value may be old, and for more polls than a sensor may be told of.
+            ..20 => [(1, Err(Fault::TimedOut)), (2, Err(Fault::TimedOut))],
+            _ => [(1, Err(Fault::Io)), (2, Ok(31.0))],
+        };
+        let actions = step(&mut monitor, second * 1_000 + 1, answer(1, &sample));
+        changed.extend(actions.into_iter().filter(|action| matches!(action, Action::Changed(..))));
+    }
+    assert_eq!(changed, [Action::Changed(1, Change::Failed(Reason::Io))]);
+    step(&mut monitor, 30_000, Event::Tick);
+    let works = step(&mut monitor, 30_001, answer(1, &[(1, Ok(30.0)), (2, Ok(31.0))]));
+    assert!(works.contains(&Action::Changed(1, Change::Recovered)), "{works:?}");
 }
 
 #[test]
@@ -441,6 +465,29 @@ fn a_sensor_that_goes_missing_has_failed_within_two_seconds() {
 }
 
 #[test]
+fn a_sum_does_not_leave_out_a_supply_that_is_busy_for_a_moment() {
+    let spec = Spec { removable: true, ..Spec::new(Kind::Power) };
+    let sum = (Spec::new(Kind::Power), Source::Computed(Op::Sum, vec![0, 1]));
+    let sensors = vec![(spec, Source::Polled(0)), (spec, Source::Polled(0)), sum];
+    let mut monitor = Monitor::new(at(0), sensors, 1, 0);
+    let mut now = 0;
+    let mut answered = |monitor: &mut Monitor, second: Result<f64, Fault>| {
+        now = monitor.deadline().as_millis();
+        step(monitor, now, Event::Tick);
+        step(monitor, now, answer(0, &[(0, Ok(300.0)), (1, second)]));
+        (now, *monitor.sensor(2).unwrap().reading())
+    };
+    assert_eq!(answered(&mut monitor, Ok(200.0)).1.value, Some(500.0));
+    for _ in 0..2 {
+        let (_, sum) = answered(&mut monitor, Err(Fault::Missing));
+        assert_eq!((sum.value, sum.quality), (Some(500.0), Quality::Stale));
+    }
+    let (since, sum) = answered(&mut monitor, Err(Fault::Missing));
+    assert_eq!((sum.value, sum.quality), (Some(300.0), Quality::Good), "it was pulled");
+    assert!(since < 2_000, "which is known soon: {since} ms");
+}
+
+#[test]
 fn a_line_is_good_until_it_says_otherwise() {
     let sensors = vec![(Spec::new(Kind::Presence), Source::Pushed)];
     let mut monitor = Monitor::new(at(0), sensors, 0, 0);
@@ -448,6 +495,66 @@ fn a_line_is_good_until_it_says_otherwise() {
     step(&mut monitor, 1_000_000, Event::Tick);
     assert_eq!(quality(&monitor, 0), (Quality::Good, Reason::None));
     assert_eq!(told(&step(&mut monitor, 1_000_001, Event::Pushed(0, Ok(0.0)))), [vec![0]]);
+}
+
+/// What is told of a line of a host, as it happens: the monitor is woken when it asks for it.
+fn turned(monitor: &mut Monitor, events: &[(u64, Event)], end: u64) -> Vec<(u64, Change)> {
+    let mut told = Vec::new();
+    let events = events.iter().cloned().map(|(at, event)| (at, Some(event)));
+    for (millis, event) in events.chain([(end, None)]) {
+        while monitor.deadline() <= at(millis) {
+            let due = monitor.deadline().as_millis();
+            let actions = step(monitor, due, Event::Tick);
+            told.extend(actions.into_iter().map(|action| (due, action)));
+            assert!(monitor.deadline() > at(due), "it asks to be woken for nothing");
+        }
+        let actions = event.map(|event| step(monitor, millis, event)).unwrap_or_default();
+        told.extend(actions.into_iter().map(|action| (millis, action)));
+    }
+    let change = |(at, action)| match action {
+        Action::Changed(_, change) => Some((at, change)),
+        _ => None,
+    };
+    told.into_iter().filter_map(change).collect()
+}
+
+#[test]
+fn what_a_line_of_a_host_says_before_it_settled_counts_once_it_has() {
+    let spec = Spec { host: Some(0), ..Spec::new(Kind::Alert) };
+    let line = || Monitor::new(at(0), vec![(spec, Source::Pushed)], 0, 1);
+    let (off, on) = (Event::Host(0, HostPower::Off), Event::Host(0, HostPower::On));
+    let level = |level: f64| Event::Pushed(0, Ok(level));
+    // An edge within the time to settle; the last one counts.
+    let mut monitor = line();
+    let events = [
+        (0, off.clone()),
+        (10_000, on.clone()),
+        (10_200, level(1.0)),
+        (10_300, level(0.0)),
+        (10_500, level(1.0)),
+    ];
+    assert_eq!(turned(&mut monitor, &events, 13_000), [(12_000, Change::Turned(true))]);
+    assert_eq!(quality(&monitor, 0), (Quality::Good, Reason::None));
+    // No edge at all: the level is what it was.
+    let mut monitor = line();
+    let events = [(0, level(0.0)), (100, on.clone()), (5_000, off.clone()), (9_000, on.clone())];
+    assert_eq!(turned(&mut monitor, &events[..2], 200), []);
+    assert_eq!(
+        quality(&monitor, 0),
+        (Quality::Good, Reason::None),
+        "before it was known that the host is on"
+    );
+    assert_eq!(turned(&mut monitor, &events[2..], 10_999), []);
+    assert_eq!(quality(&monitor, 0), (Quality::Unavailable, Reason::HostOff));
+    turned(&mut monitor, &[], 11_000);
+    assert_eq!(quality(&monitor, 0), (Quality::Good, Reason::None));
+    // What is off says nothing.
+    turned(&mut monitor, &[(12_000, off), (13_000, level(1.0))], 60_000);
+    assert_eq!(quality(&monitor, 0), (Quality::Unavailable, Reason::HostOff));
+    // One of which nothing was heard shows nothing.
+    let mut monitor = line();
+    turned(&mut monitor, &[(100, on)], 60_000);
+    assert_eq!(quality(&monitor, 0).0, Quality::Unavailable);
 }
 
 #[test]

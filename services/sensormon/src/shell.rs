@@ -99,10 +99,18 @@ enum Completion {
 
 /// What became of a write.
 struct Stored {
-    sensor: usize,
+    sensor: Whose,
     wanted: Option<Thresholds>,
     result: Result<(), Status>,
     reply: Answer,
+}
+
+/// Of what sensor a record is.
+enum Whose {
+    /// One of the board, by its place.
+    Sensor(usize),
+    /// One that is not on the board any more, by its id: only to be removed.
+    Gone(String),
 }
 
 /// Who is answered when a write is done; nobody where its client was told that the outcome is not known yet.
@@ -138,6 +146,8 @@ struct Daemon {
     changed: Vec<bool>,
     /// A write of this sensor is under way.
     writing: Vec<bool>,
+    /// Sensors that are not on the board, of which thresholds are stored.
+    gone: Vec<String>,
     /// Devices whose removal was told.
     removed: HashMap<String, bool>,
     epoch: u64,
@@ -179,6 +189,7 @@ impl Daemon {
             limits_left: board.sensors.iter().map(limits_wanted).collect(),
             changed: vec![false; count],
             writing: vec![false; count],
+            gone: Vec::new(),
             removed: HashMap::new(),
             monitor,
             buses,
@@ -196,10 +207,18 @@ impl Daemon {
             board,
         };
         for (id, thresholds) in stored {
-            if let Some(index) = daemon.place(&id) {
-                daemon.judge(index, Some(thresholds));
-            } else {
+            let Some(index) = daemon.place(&id) else {
                 tracing::warn!(sensor = id, "stored thresholds ignored: no such sensor on board");
+                daemon.gone.push(id);
+                continue;
+            };
+            // They were stored for what the board had in its place then.
+            match daemon.fits(index, &thresholds) {
+                Ok(()) => daemon.judge(index, Some(thresholds)),
+                Err(error) => {
+                    let error = error.message;
+                    tracing::warn!(sensor = id, error, "stored thresholds ignored: using those of the board");
+                }
             }
         }
         daemon
@@ -641,15 +660,19 @@ impl Daemon {
             }
             SensorServiceCall::SetThresholds(request, reply) => {
                 // While thresholds of the sensor are being stored none are set, so those that hold now are the latest.
-                let set =
-                    self.settable(&request.id).and_then(|index| Ok((index, self.wanted(index, &request)?)));
+                let set = self.settable(&request.id).and_then(|index| {
+                    self.judged(index)?;
+                    Ok((index, self.wanted(index, &request)?))
+                });
                 match set {
-                    Ok((index, thresholds)) => self.write(index, Some(thresholds), reply, Answer::Set),
+                    Ok((index, thresholds)) => {
+                        self.write(Whose::Sensor(index), Some(thresholds), reply, Answer::Set);
+                    }
                     Err(status) => self.outbox.answer(reply, Err(status)),
                 }
             }
-            SensorServiceCall::ResetThresholds(request, reply) => match self.settable(&request.id) {
-                Ok(index) => self.write(index, None, reply, Answer::Reset),
+            SensorServiceCall::ResetThresholds(request, reply) => match self.resettable(&request.id) {
+                Ok(whose) => self.write(whose, None, reply, Answer::Reset),
                 Err(status) => self.outbox.answer(reply, Err(status)),
             },
             SensorServiceCall::ResetStatistics(request, reply) => {
@@ -826,22 +849,35 @@ impl Daemon {
         let sensor =
             self.monitor.sensor(index).ok_or_else(|| Status::internal("a sensor is not where it was"))?;
         let thresholds = wire::wanted(sensor.thresholds(), request)?;
-        thresholds
-            .check()
-            .and_then(|()| thresholds.check_range(sensor.spec().plausible))
-            .map_err(|error| Status::invalid_argument(error.to_string()).with_reason("THRESHOLDS"))?;
+        self.fits(index, &thresholds)?;
         Ok(thresholds)
     }
 
-    /// The sensor whose thresholds may be set now.
-    fn settable(&self, id: &str) -> Result<usize, Status> {
-        let index = self.find(id)?;
-        let discrete = self.board.sensors.get(index).is_some_and(|sensor| sensor.spec.kind.is_discrete());
-        if discrete {
+    /// What the sensor is, unless it is one without thresholds.
+    fn judged(&self, index: usize) -> Result<&sensors::Spec, Status> {
+        let sensor =
+            self.board.sensors.get(index).ok_or_else(|| Status::internal("a sensor is not where it was"))?;
+        if sensor.spec.kind.is_discrete() {
+            let id = sensor.id.as_str();
             let status =
                 Status::failed_precondition(format!("{id} is either so or not: it has no thresholds"));
             return Err(status.with_reason("NO_THRESHOLDS"));
         }
+        Ok(&sensor.spec)
+    }
+
+    /// Whether the sensor can be judged by these.
+    fn fits(&self, index: usize, thresholds: &Thresholds) -> Result<(), Status> {
+        let spec = self.judged(index)?;
+        thresholds
+            .check()
+            .and_then(|()| thresholds.check_range(spec.plausible))
+            .map_err(|error| Status::invalid_argument(error.to_string()).with_reason("THRESHOLDS"))
+    }
+
+    /// The sensor of which thresholds may be stored now.
+    fn settable(&self, id: &str) -> Result<usize, Status> {
+        let index = self.find(id)?;
         let busy = self.writing.get(index).copied().unwrap_or(true);
         if busy || self.writing.iter().filter(|writing| **writing).count() >= WRITES {
             let status = Status::aborted(format!("thresholds of {id} are being stored; ask again"));
@@ -850,47 +886,69 @@ impl Daemon {
         Ok(index)
     }
 
+    /// As [`Self::settable`], also one that went while thresholds of it are stored.
+    fn resettable(&mut self, id: &str) -> Result<Whose, Status> {
+        match self.gone.iter().position(|gone| gone == id) {
+            Some(at) => Ok(Whose::Gone(self.gone.swap_remove(at))),
+            None => self.settable(id).map(Whose::Sensor),
+        }
+    }
+
     fn write<M: Message + 'static>(
         &mut self,
-        index: usize,
+        whose: Whose,
         wanted: Option<Thresholds>,
         reply: Reply<M>,
         answer: fn(Option<Reply<M>>) -> Answer,
     ) {
-        let Some(id) = self.board.sensors.get(index).map(|sensor| sensor.id.as_str().to_owned()) else {
-            return;
+        let id = match &whose {
+            Whose::Gone(id) => Some(id.clone()),
+            Whose::Sensor(index) => {
+                self.board.sensors.get(*index).map(|sensor| sensor.id.as_str().to_owned())
+            }
         };
-        if let Some(writing) = self.writing.get_mut(index) {
-            *writing = true;
-        }
+        let Some(id) = id else { return };
+        self.is_writing(&whose, true);
         let bucket = self.bucket.clone();
         self.work.spawn(async move {
             let write = async { store::store(&bucket, &id, wanted).await.map_err(StateError::of_change) };
             let (reply, result) = reply.until_known(write).await;
-            Completion::Stored(Box::new(Stored { sensor: index, wanted, result, reply: answer(reply) }))
+            Completion::Stored(Box::new(Stored { sensor: whose, wanted, result, reply: answer(reply) }))
         });
+    }
+
+    fn is_writing(&mut self, whose: &Whose, is: bool) {
+        if let Whose::Sensor(index) = whose
+            && let Some(writing) = self.writing.get_mut(*index)
+        {
+            *writing = is;
+        }
     }
 
     /// What is stored is what holds, and only then it is answered.
     fn stored(&mut self, Stored { sensor, wanted, result, reply }: Stored) {
-        if let Some(writing) = self.writing.get_mut(sensor) {
-            *writing = false;
-        }
-        let answer = match result {
-            Ok(()) => {
-                self.judge(sensor, wanted);
-                self.shown(sensor)
+        self.is_writing(&sensor, false);
+        let answer = match (result, sensor) {
+            (Ok(()), Whose::Sensor(index)) => {
+                self.judge(index, wanted);
+                self.shown(index).map(Some)
             }
-            Err(status) => Err(status),
+            // There is none to show.
+            (Ok(()), Whose::Gone(_)) => Ok(None),
+            (Err(status), Whose::Sensor(_)) => Err(status),
+            (Err(status), Whose::Gone(id)) => {
+                self.gone.push(id);
+                Err(status)
+            }
         };
         match reply {
             Answer::Set(None) | Answer::Reset(None) => {}
             Answer::Set(Some(reply)) => {
-                let answer = answer.map(|sensor| v1::SetThresholdsResponse { sensor: Some(sensor) });
+                let answer = answer.map(|sensor| v1::SetThresholdsResponse { sensor });
                 self.outbox.answer(reply, answer);
             }
             Answer::Reset(Some(reply)) => {
-                let answer = answer.map(|sensor| v1::ResetThresholdsResponse { sensor: Some(sensor) });
+                let answer = answer.map(|sensor| v1::ResetThresholdsResponse { sensor });
                 self.outbox.answer(reply, answer);
             }
         }

@@ -49,6 +49,7 @@ struct Bench {
     client: Client,
     daemon: Option<(Trigger, JoinHandle<()>)>,
     run_dir: tempfile::TempDir,
+    board: String,
 }
 
 impl Bench {
@@ -56,7 +57,8 @@ impl Bench {
         let bus = Bus::start().await;
         bus.create_bucket("sensors").await;
         let (way, client) = (bus.way().await, bus.client("websrv").await);
-        let mut bench = Self { bus, way, client, daemon: None, run_dir: tempfile::tempdir().unwrap() };
+        let run_dir = tempfile::tempdir().unwrap();
+        let mut bench = Self { bus, way, client, daemon: None, run_dir, board: BOARD.to_owned() };
         bench.start_daemon().await;
         bench
     }
@@ -69,7 +71,7 @@ impl Bench {
         }
         let (trigger, shutdown) = Shutdown::new();
         let (notify, mut told) = Notifier::channel();
-        let board = Arc::new(board::parse(Path::new("board.toml"), BOARD, &[]).into_board().unwrap());
+        let board = Arc::new(board::parse(Path::new("board.toml"), &self.board, &[]).into_board().unwrap());
         let local = LocalContext {
             daemon: sensormon::NAME.to_owned(),
             clock: Clock::new(),
@@ -100,14 +102,23 @@ impl Bench {
     async fn reset(&self) -> Result<v1::Sensor, Status> {
         let request = v1::ResetThresholdsRequest { id: "inlet_temp".into() };
         let answer = self.client.call(RESET_THRESHOLDS, &request, &CallContext::new()).await?;
-        Ok(answer.sensor.expect("a sensor"))
+        Ok(answer.sensor.unwrap_or_default())
     }
 
-    async fn warning(&self) -> Option<f64> {
+    async fn shown(&self) -> v1::Sensor {
         let request = v1::GetSensorRequest { id: "inlet_temp".into(), ..v1::GetSensorRequest::default() };
         let context = CallContext::new().with_patience(Duration::from_secs(5));
         let answer = self.client.call(GET_SENSOR, &request, &context).await.unwrap();
-        warning_of(&answer.sensor.unwrap())
+        answer.sensor.unwrap()
+    }
+
+    async fn warning(&self) -> Option<f64> {
+        warning_of(&self.shown().await)
+    }
+
+    /// Ids of sensors of which thresholds are stored.
+    async fn stored(&self) -> Vec<String> {
+        self.client.bucket("sensors").await.unwrap().keys().await.unwrap()
     }
 
     async fn until(&self, wanted: Option<f64>) {
@@ -187,4 +198,43 @@ async fn a_refused_change_has_no_effect() {
     assert_eq!(bench.warning().await, Some(30.0));
     bench.bus.takes_writes("sensors", true).await;
     assert_eq!(warning_of(&bench.reset().await.unwrap()), Some(40.0));
+}
+
+#[tokio::test]
+async fn stored_thresholds_that_the_sensor_of_another_board_cannot_have_are_ignored_and_can_be_removed() {
+    let line = "source = \"gpio\"\nline = \"inlet\"\ntype = \"alert\"\n";
+    let chip = "source = \"hwmon\"\ndevice = \"chip\"\nchannel = \"temp1\"\n";
+    let thresholds = "upper = { warning = 40, critical = 45 }\n";
+    let fan = chip.replace("temp1", "fan1");
+    assert!(BOARD.contains(chip) && BOARD.ends_with(thresholds));
+    let bare = BOARD.trim_end_matches(thresholds);
+    // Nothing is either so or not at 30 degrees; and what shows revolutions never leaves 30.
+    let boards = [bare.replace(chip, line), bare.replace(chip, &format!("{fan}max = 20\n"))];
+    for board in boards {
+        let mut bench = Bench::start().await;
+        bench.set(30.0).await.unwrap();
+        bench.board = board;
+        bench.start_daemon().await;
+        let sensor = bench.shown().await;
+        if let Some(v1::sensor::Reading::AnalogReading(reading)) = &sensor.reading {
+            assert!(!reading.thresholds_changed, "{sensor:?}");
+        }
+        assert_eq!(warning_of(&sensor), None, "{sensor:?}");
+        assert_eq!(bench.stored().await, ["inlet_temp"], "they hold again with the old board");
+        bench.reset().await.unwrap();
+        assert_eq!(bench.stored().await, [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn thresholds_of_a_sensor_that_went_can_be_removed() {
+    let mut bench = Bench::start().await;
+    bench.set(30.0).await.unwrap();
+    bench.board = BOARD.replace("inlet_temp", "outlet_temp");
+    bench.start_daemon().await;
+    assert_eq!(bench.stored().await, ["inlet_temp"]);
+    assert_eq!(bench.reset().await.unwrap(), v1::Sensor::default(), "there is none to show");
+    assert_eq!(bench.stored().await, [""; 0]);
+    let again = bench.reset().await.unwrap_err();
+    assert_eq!((again.code, again.reason().as_str()), (Code::NotFound, "SENSOR_NOT_FOUND"), "{again}");
 }
