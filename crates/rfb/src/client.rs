@@ -4,8 +4,8 @@ use crate::bytes::Bytes;
 use crate::encoding;
 use crate::format::{NATIVE, PixelFormat};
 use crate::input::Input;
-use crate::message::Violation;
 use crate::screen::{Rect, Screen};
+use crate::violation::Violation;
 
 /// Bytes of a name, or of text for the clipboard, that are passed over; more is no server.
 const TEXT_MAX: usize = 1024 * 1024;

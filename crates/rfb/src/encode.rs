@@ -4,10 +4,8 @@ use flate2::{Compress, Compression, FlushCompress};
 
 use crate::encoding;
 use crate::format::PixelFormat;
-use crate::screen::{Rect, Screen};
+use crate::screen::{COMPACT_MAX, Rect, Screen};
 
-/// The largest length that Tight can say.
-pub(crate) const COMPACT_MAX: usize = (1 << 22) - 1;
 /// Pixels to the right in one rectangle of Tight (rfbproto: more is not allowed).
 pub(crate) const TIGHT_WIDTH_MAX: u16 = 2048;
 /// What is shorter Tight does not compress.

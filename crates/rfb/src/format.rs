@@ -1,7 +1,7 @@
 //! How a viewer wants its pixels (RFC 6143, 7.4).
 
 use crate::bytes::Bytes;
-use crate::message::Violation;
+use crate::violation::Violation;
 
 /// A format of pixels with true colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -34,15 +34,17 @@ mod message;
 mod png;
 mod screen;
 mod server;
+mod violation;
 
 pub use client::Client;
 pub use encode::Deflater;
 pub use format::{NATIVE, PixelFormat};
 pub use input::{HELD_MAX, Input, Inputs, WAITING_MAX};
-pub use message::{CUT_TEXT_MAX, ClientMessage, ENCODINGS_MAX, FENCE_MAX, Violation};
+pub use message::{CUT_TEXT_MAX, ClientMessage, ENCODINGS_MAX, FENCE_MAX};
 pub use png::png;
 pub use screen::{Cursor, PIXELS_MAX, Rect, SIDE_MAX, Screen, TILE, TooLarge};
 pub use server::{Event, Server, UPDATE_SOFT_MAX};
+pub use violation::Violation;
 
 /// Numbers of encodings and of what is told like one (RFC 6143, 7.7 and 7.8; rfbproto, "Encodings").
 pub mod encoding {

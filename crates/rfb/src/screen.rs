@@ -1,5 +1,8 @@
 //! What is on the host's screen, and which parts of it changed when.
 
+/// The largest length that Tight can say.
+pub(crate) const COMPACT_MAX: usize = (1 << 22) - 1;
+
 /// Pixels of a screen at most, as those of BMCs have: 1920x1200, and 2560x1600 of the newer ones.
 pub const PIXELS_MAX: usize = 2560 * 1600;
 /// Pixels of one side at most.
@@ -200,7 +203,7 @@ impl Screen {
     /// # Errors
     /// [`TooLarge`], also for a JPEG that Tight cannot carry (4 MiB).
     pub fn show_jpeg(&mut self, width: u16, height: u16, jpeg: &[u8]) -> Result<bool, TooLarge> {
-        if jpeg.len() > crate::encode::COMPACT_MAX || jpeg.is_empty() {
+        if jpeg.len() > COMPACT_MAX || jpeg.is_empty() {
             return Err(TooLarge(width, height));
         }
         if self.size() == (width, height) && self.jpeg == jpeg {

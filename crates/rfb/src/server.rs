@@ -4,8 +4,9 @@ use crate::encode::{Deflater, TIGHT_WIDTH_MAX, head, jpeg, raw, tight};
 use crate::encoding;
 use crate::format::{NATIVE, PixelFormat};
 use crate::input::Input;
-use crate::message::{ClientMessage, Violation};
+use crate::message::ClientMessage;
 use crate::screen::{Cursor, Rect, Screen, TILE};
+use crate::violation::Violation;
 
 /// An update has no further rectangle once it has this many bytes: what is left comes with the next, which the viewer has to want. A rectangle is a row of
 /// tiles, 1 MiB of pixels of four bytes at most.

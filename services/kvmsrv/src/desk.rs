@@ -8,7 +8,7 @@ use serial::{Allowances, Holder, Refused, SessionId, Sessions};
 use service::Clock;
 use tokio::sync::{Notify, watch};
 
-use crate::source::Source;
+use crate::origin::Source;
 
 /// What is said to who takes over too often.
 const TOO_OFTEN: &str = "take-overs are too many: one more is let through each 10 s";

@@ -25,6 +25,7 @@
 )]
 
 mod desk;
+mod origin;
 mod picture;
 mod session;
 mod shared;

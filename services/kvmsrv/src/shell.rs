@@ -18,8 +18,9 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::desk::Desk;
+use crate::origin::Source;
 use crate::shared::{Pass, SessionEvent, SessionEventKind, Shared};
-use crate::source::{self, Source};
+use crate::source;
 use crate::{Config, Error, SOCKET, session};
 
 /// Connections at a time: sessions of all screens, and those that have not shown their ticket.

@@ -1,7 +1,7 @@
 //! Where pictures come from and where input goes. A source runs while somebody looks, and draws on its desk.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use rfb::Client;
@@ -10,6 +10,7 @@ use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::desk::Desk;
+use crate::origin::Source;
 use crate::picture::{self, Picture};
 
 /// Between two updates of a guest's screen: 30 in a second.
@@ -18,15 +19,6 @@ const FRAME: Duration = Duration::from_millis(33);
 const AGAIN: Duration = Duration::from_millis(250);
 /// Bytes read from a guest at a time.
 const PIECE: usize = 64 * 1024;
-
-/// A source of pictures.
-#[derive(Clone, Debug)]
-pub(crate) enum Source {
-    /// A moving test picture.
-    Synthetic,
-    /// The VNC server of a QEMU guest, by its socket. It is there while the guest runs.
-    Qemu(PathBuf),
-}
 
 /// Serves a screen: captures while somebody looks.
 pub(crate) async fn serve(desk: &Desk) {

@@ -8,7 +8,8 @@ use service::Clock;
 use tokio::net::UnixListener;
 
 use super::*;
-use crate::source::{self, Source};
+use crate::origin::Source;
+use crate::source;
 
 /// Somebody who looks with a viewer of RFB, over the frames of the socket.
 struct Viewer {
