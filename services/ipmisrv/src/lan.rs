@@ -66,7 +66,7 @@ fn one_of(addresses: &[(Ipv6Addr, u8, v1::AddressOrigin)], set: u8) -> Result<Ve
     let source = match origin {
         v1::AddressOrigin::Static => ENABLED,
         v1::AddressOrigin::Dhcp => DHCPV6,
-        v1::AddressOrigin::Unspecified => SLAAC,
+        v1::AddressOrigin::Router | v1::AddressOrigin::LinkLocal | v1::AddressOrigin::Unspecified => SLAAC,
     };
     Ok([&[set, source][..], &address.octets(), &[*length, 0]].concat())
 }

@@ -101,7 +101,7 @@ impl Relay {
                     x
                 };
                 let drawn = state.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |x| Some(next(x)));
-                let is_lost = loses.load(Ordering::SeqCst) && drawn.unwrap_or(0) % 10 == 0;
+                let is_lost = loses.load(Ordering::SeqCst) && drawn.unwrap_or(0).is_multiple_of(10);
                 lost.fetch_add(usize::from(is_lost), Ordering::SeqCst);
                 !is_lost
             }
@@ -111,26 +111,27 @@ impl Relay {
             let (mut backs, mut ways) = (HashMap::<SocketAddr, Arc<UdpSocket>>::new(), JoinSet::new());
             let mut buffer = [0; 2048];
             while let Ok((length, from)) = front.recv_from(&mut buffer).await {
-                if !backs.contains_key(&from) {
+                let back = if let Some(back) = backs.get(&from) {
+                    Arc::clone(back)
+                } else {
                     let Ok(back) = UdpSocket::bind("127.0.0.1:0").await else { return };
                     if back.connect(("127.0.0.1", port)).await.is_err() {
                         return;
                     }
                     let back = Arc::new(back);
                     backs.insert(from, Arc::clone(&back));
-                    let (front, passes) = (Arc::clone(&front), passes.clone());
+                    let (front, passes, answers) = (Arc::clone(&front), passes.clone(), Arc::clone(&back));
                     ways.spawn(async move {
                         let mut buffer = [0; 2048];
-                        while let Ok(length) = back.recv(&mut buffer).await {
+                        while let Ok(length) = answers.recv(&mut buffer).await {
                             if passes() {
                                 let _ = front.send_to(buffer.get(..length).unwrap_or_default(), from).await;
                             }
                         }
                     });
-                }
-                if let Some(back) = backs.get(&from)
-                    && passes()
-                {
+                    back
+                };
+                if passes() {
                     let _ = back.send(buffer.get(..length).unwrap_or_default()).await;
                 }
             }
