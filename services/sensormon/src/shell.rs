@@ -101,6 +101,7 @@ enum Completion {
 struct Stored {
     sensor: Whose,
     wanted: Option<Thresholds>,
+    by: CallContext,
     result: Result<(), Status>,
     reply: Answer,
 }
@@ -455,6 +456,17 @@ impl Daemon {
             .severity(severity)
             .message(message)
             .payload(payload);
+        self.outbox.event(event.at(self.clock.wall()));
+    }
+
+    /// Whoever shows thresholds asks for them again.
+    fn thresholds_set(&self, index: usize, are_set: bool, by: &CallContext) {
+        let Some(sensor) = self.board.sensors.get(index) else { return };
+        let (id, name) = (sensor.id.as_str(), &sensor.name);
+        let what = if are_set { "were set" } else { "are those of the board again" };
+        let event = EventBuilder::new(crate::NAME, "sensor", id, "thresholds")
+            .message(format!("{name} ({id}): thresholds {what}"))
+            .by(by.principal.as_ref().map_or("", |who| &who.username), &by.request_id);
         self.outbox.event(event.at(self.clock.wall()));
     }
 
@@ -910,10 +922,11 @@ impl Daemon {
         let Some(id) = id else { return };
         self.is_writing(&whose, true);
         let bucket = self.bucket.clone();
+        let by = reply.context().clone();
         self.work.spawn(async move {
             let write = async { store::store(&bucket, &id, wanted).await.map_err(StateError::of_change) };
             let (reply, result) = reply.until_known(write).await;
-            Completion::Stored(Box::new(Stored { sensor: whose, wanted, result, reply: answer(reply) }))
+            Completion::Stored(Box::new(Stored { sensor: whose, wanted, by, result, reply: answer(reply) }))
         });
     }
 
@@ -926,11 +939,12 @@ impl Daemon {
     }
 
     /// What is stored is what holds, and only then it is answered.
-    fn stored(&mut self, Stored { sensor, wanted, result, reply }: Stored) {
+    fn stored(&mut self, Stored { sensor, wanted, by, result, reply }: Stored) {
         self.is_writing(&sensor, false);
         let answer = match (result, sensor) {
             (Ok(()), Whose::Sensor(index)) => {
                 self.judge(index, wanted);
+                self.thresholds_set(index, wanted.is_some(), &by);
                 self.shown(index).map(Some)
             }
             // There is none to show.

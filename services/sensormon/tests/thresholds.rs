@@ -200,6 +200,23 @@ async fn a_refused_change_has_no_effect() {
     assert_eq!(warning_of(&bench.reset().await.unwrap()), Some(40.0));
 }
 
+/// Who shows thresholds asks for them again because of it, and who looks later sees who it was.
+#[tokio::test]
+async fn a_change_is_told_and_a_refused_one_is_not() {
+    let bench = Bench::start().await;
+    let mut events = bench.client.subscribe_events("event.sensor.inlet_temp.thresholds").await.unwrap();
+    let mut messages = async || loop {
+        if let Some(ipc::EventItem::Event(event)) = events.next().await {
+            return event.message;
+        }
+    };
+    bench.set(30.0).await.unwrap();
+    assert!(messages().await.ends_with("thresholds were set"));
+    bench.set(1e9).await.unwrap_err();
+    bench.reset().await.unwrap();
+    assert!(messages().await.ends_with("thresholds are those of the board again"));
+}
+
 #[tokio::test]
 async fn stored_thresholds_that_the_sensor_of_another_board_cannot_have_are_ignored_and_can_be_removed() {
     let line = "source = \"gpio\"\nline = \"inlet\"\ntype = \"alert\"\n";
