@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_daemon_runs_where_its_row_says() {
-        let waiting = ["twin", "thermalmgr", "fleet", "netmgr", "ipmisrv", "sshsrv"];
+        let waiting = ["twin", "thermalmgr", "kvmsrv", "fleet", "netmgr", "ipmisrv", "sshsrv"];
         let all = Daemon::ALL.iter().map(|daemon| daemon.name());
         let always: Vec<_> = all.filter(|name| *name != "operator" && !waiting.contains(name)).collect();
         assert!(["powermgr", "usermgr", "statemgr", "websrv"].iter().all(|name| always.contains(name)));
@@ -147,7 +147,7 @@ mod tests {
         };
         for (kind, configured, others) in [
             (PLAIN, &[][..], &[][..]),
-            (BoardKind { hal: HalKind::Sim, ..PLAIN }, &[], &["twin"]),
+            (BoardKind { hal: HalKind::Sim, ..PLAIN }, &[], &["twin", "kvmsrv"]),
             (BoardKind { fans: true, ..PLAIN }, &[], &["thermalmgr"]),
             // A table for a daemon that is not there for want of one only.
             (PLAIN, &["operator", "twin", "fleet", "netmgr", "websrv"], &["netmgr", "fleet"]),

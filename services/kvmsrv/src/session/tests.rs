@@ -52,7 +52,8 @@ impl Viewer {
     async fn turn(&mut self) -> bool {
         let output = self.client.take_output();
         if !output.is_empty() {
-            self.to.write_all(&encode(Kind::Data, &output)).await.unwrap();
+            // Who ended the session reads no more; what it said before is still to be read.
+            let _ = self.to.write_all(&encode(Kind::Data, &output)).await;
         }
         let mut bytes = [0; HEAD];
         if self.from.read_exact(&mut bytes).await.is_err() {
