@@ -242,7 +242,7 @@ mod tests {
             let found = command.find_subcommand(daemon.name()).and_then(|found| found.get_about());
             assert_eq!(found.map(ToString::to_string).as_deref(), Some(daemon.row().about), "{daemon:?}");
         }
-        assert!(Args::try_parse_from(["u-bmc", "kvmsrv"]).is_err());
+        assert!(Args::try_parse_from(["u-bmc", "doormgr"]).is_err());
     }
 
     #[test]

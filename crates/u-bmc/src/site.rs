@@ -103,7 +103,7 @@ mod tests {
         for daemon in roster::names() {
             assert_eq!(check_settings(daemon, &Map::new()), Some(Ok(())), "{daemon}");
         }
-        assert_eq!(check_settings("kvmsrv", &Map::new()), None);
+        assert_eq!(check_settings("doormgr", &Map::new()), None);
     }
 
     #[test]
@@ -125,7 +125,7 @@ mod tests {
             ("[netmgr.interfaces.eth1]\nipv5 = \"dhcp\"\n", "config.toml:2:1: netmgr.interfaces.eth1.ipv5: "),
             ("[netmgr.interfaces.lo]\nmtu = 1500\n", "config.toml:2:1: netmgr.interfaces.lo.mtu: "),
             ("[fleet]\nrole = \"Operator\"\n", "config.toml:2:1: fleet.role: "),
-            ("[kvmsrv]\nfps = 30\n", "config.toml:1:2: kvmsrv: "),
+            ("[doormgr]\nfps = 30\n", "config.toml:1:2: doormgr: "),
         ];
         let good = "[websrv.auth]\nbasic = false\n[netmgr]\nhostname = \"rack-4\"\n";
         for (wrong, place) in rows {
@@ -152,7 +152,7 @@ mod tests {
         assert_eq!(told.len(), 1);
         assert_eq!(given.board_overrides, [("sim.host".to_owned(), "qemu".to_owned())]);
         assert_eq!(given.settings, given.image);
-        for wrong in ["nonsense", "kvmsrv.fps=30"] {
+        for wrong in ["nonsense", "doormgr.fps=30"] {
             assert!(Given::as_far_as_good(&[], &[wrong.to_owned()]).is_err(), "{wrong}");
         }
     }
