@@ -301,7 +301,8 @@ mod tests {
                 .starts_with("f.toml: workers = 1")
         );
         assert!(Settings::from_toml("f.toml", "[web").is_err());
-        let error = settings(&["doormgr.x=1"]).check_daemons(&["websrv", "powermgr"]).unwrap_err().to_string();
+        let error =
+            settings(&["doormgr.x=1"]).check_daemons(&["websrv", "powermgr"]).unwrap_err().to_string();
         assert_eq!(error, "there is no daemon \"doormgr\" to configure; there are websrv, powermgr");
     }
 
