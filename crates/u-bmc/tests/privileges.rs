@@ -19,9 +19,13 @@ fn daemons() -> Vec<Daemon> {
     own.copied().collect()
 }
 
-/// A suite in which they all run: IPMI is switched on, and a fleet's server named, where nobody listens.
+/// A suite in which they all run: IPMI and SSH are switched on, and a fleet's server named, where nobody listens.
 fn everybody() -> testkit::Builder {
-    Suite::builder(U_BMC).arg("--ipmi").arg("127.0.0.1:0").set("fleet.nats.url=nats://127.0.0.1:1")
+    Suite::builder(U_BMC)
+        .arg("--ipmi")
+        .arg("127.0.0.1:0")
+        .set("sshsrv.listen=127.0.0.1:0")
+        .set("fleet.nats.url=nats://127.0.0.1:1")
 }
 
 /// The process of a daemon that runs.
