@@ -121,7 +121,7 @@ async fn as_root_each_daemon_has_a_user_of_its_own_and_the_rights_of_its_row() -
     assert_eq!(users.len(), daemons().len());
     // The roster is what these follow; whom it gives more than nothing is said here once more.
     let able: Vec<_> = daemons().into_iter().filter(|daemon| !daemon.row().capabilities.is_empty()).collect();
-    assert_eq!(able, [Daemon::Ipmisrv]);
+    assert_eq!(able, [Daemon::Ipmisrv, Daemon::Sshsrv]);
     let joining: Vec<_> = daemons().into_iter().filter(|daemon| !daemon.row().joins.is_empty()).collect();
     assert_eq!(joining, [Daemon::Ledmgr]);
     // What inventorymgr writes is handed over, as it may do no more than others.
