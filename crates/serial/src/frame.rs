@@ -161,6 +161,19 @@ impl Command {
 }
 
 impl Notice {
+    /// What is to be told beside how the session is now, which it was told before: that another took the keyboard from it.
+    #[must_use]
+    pub fn taken_over(before: Option<&Self>, now: &Self) -> Option<Self> {
+        match (before, now) {
+            (Some(Self::State { you_write: true, .. }), Self::State { you_write: false, writer, .. })
+                if !writer.is_empty() =>
+            {
+                Some(Self::TakenOver { by: writer.clone() })
+            }
+            _ => None,
+        }
+    }
+
     /// As JSON, within [`PAYLOAD_MAX`].
     #[must_use]
     pub fn json(&self) -> Vec<u8> {

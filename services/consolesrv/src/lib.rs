@@ -30,7 +30,6 @@ mod port;
 mod session;
 mod shared;
 mod shell;
-mod ticket;
 
 pub use service::{NoConfig as Config, StartError as Error};
 pub use shell::run;

@@ -2,44 +2,30 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
-use serial::frame::{Command, HEAD, Kind, Notice, encode, head};
+use host_session::{notice, read};
+use serial::frame::{Command, Kind, Notice, encode};
 use serial::{Piece, Reader, SessionId, Typed};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
 use crate::desk::{Desk, TOO_OFTEN};
-use crate::shared::{SessionEvent, SessionEventKind, Shared};
-use crate::ticket::Pass;
+use crate::shared::{Pass, SessionEvent, SessionEventKind, Shared};
 
-/// How long a connection has to show its ticket.
-const TICKET_WITHIN: Duration = Duration::from_secs(5);
 /// Notices on their way to one session, beside how things are: more are left out.
 const NOTICES: usize = 8;
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(stream: UnixStream, shared: &Shared) {
     let (mut from, mut to) = stream.into_split();
-    let shown = tokio::time::timeout(TICKET_WITHIN, read(&mut from)).await;
-    let Ok(Ok(Some((Kind::Ticket, ticket)))) = shown else {
-        tracing::debug!("a connection without a ticket");
+    let Some(pass) = host_session::shown(&mut from, &mut to, &shared.tickets, || shared.clock.now()).await
+    else {
         return;
     };
-    let pass = shared.tickets.lock().await.take(&ticket, Instant::now());
-    let Some((pass, desk)) = pass.and_then(|pass| Some((pass.clone(), shared.desks.get(pass.desk)?))) else {
-        let _ = notice(&mut to, &Notice::End { reason: "the ticket is not good any more".to_owned() }).await;
-        return;
-    };
-    let who = if pass.address.is_empty() {
-        pass.holder.account.clone()
-    } else {
-        format!("{} ({})", pass.holder.account, pass.address)
-    };
-    let id = match desk.join(&who, pass.holder.clone(), !pass.read_only) {
+    let Some(desk) = shared.desks.get(pass.desk) else { return };
+    let id = match desk.join(&pass.by.who(), pass.by.holder.clone(), !pass.read_only) {
         Ok(id) => id,
         Err(refused) => {
             let _ = notice(&mut to, &Notice::End { reason: refused.to_string() }).await;
@@ -99,13 +85,8 @@ impl Session {
             let first = shown.is_none();
             let now = self.desk.notice(self.id);
             if shown.as_ref() != Some(&now) {
-                if let (
-                    Some(Notice::State { you_write: true, .. }),
-                    Notice::State { you_write: false, writer, .. },
-                ) = (&shown, &now)
-                    && !writer.is_empty()
-                {
-                    self.notice(to, &Notice::TakenOver { by: writer.clone() }).await?;
+                if let Some(taken) = Notice::taken_over(shown.as_ref(), &now) {
+                    self.notice(to, &taken).await?;
                 }
                 self.notice(to, &now).await?;
                 shown = Some(now);
@@ -170,7 +151,7 @@ impl Session {
         if !is_writer {
             self.desk.typed(self.id).map_err(|refused| refused.to_string())?;
         }
-        if is_break && !self.desk.lock().allowances.take(&self.pass.holder.account, now) {
+        if is_break && !self.desk.lock().allowances.take(&self.pass.by.holder.account, now) {
             return Err(TOO_OFTEN.to_owned());
         }
         self.desk.send(self.id, typed).await?;
@@ -181,32 +162,18 @@ impl Session {
     }
 
     fn take_over(&self) -> Result<(), String> {
-        if let Some(from) = self.desk.take_over(self.id, &self.pass.holder.account)? {
+        if let Some(from) = self.desk.take_over(self.id, &self.pass.by.holder.account)? {
             self.tell(SessionEventKind::TookOver { from });
         }
         Ok(())
     }
 }
 
-async fn notice(to: &mut OwnedWriteHalf, notice: &Notice) -> io::Result<()> {
-    to.write_all(&encode(Kind::Control, &notice.json())).await
-}
-
-/// The next frame; `None` at the end.
-async fn read(from: &mut OwnedReadHalf) -> io::Result<Option<(Kind, Vec<u8>)>> {
-    let mut bytes = [0; HEAD];
-    match from.read_exact(&mut bytes).await {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-        other => other?,
-    };
-    let (kind, length) = head(bytes).map_err(io::Error::other)?;
-    let mut payload = vec![0; length];
-    from.read_exact(&mut payload).await?;
-    Ok(Some((kind, payload)))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use host_session::Opener;
     use serial::frame::PAYLOAD_MAX;
     use serial::{Holder, WAITING_MAX, frame};
     use service::Clock;
@@ -223,21 +190,24 @@ mod tests {
         async fn new(shared: &Arc<Shared>, username: &str) -> Self {
             let pass = Pass {
                 desk: 0,
-                holder: Holder { account: username.to_owned(), is_administrator: false },
-                address: String::new(),
-                request_id: String::new(),
+                by: Opener {
+                    holder: Holder { account: username.to_owned(), is_administrator: false },
+                    address: String::new(),
+                    request_id: String::new(),
+                },
                 replay: 0,
                 read_only: false,
                 take_over: false,
                 bytes_only: false,
             };
-            let ticket = shared.tickets.lock().await.issue(pass, Instant::now()).unwrap();
+            let now = shared.clock.now();
+            shared.tickets.lock().await.issue(username.to_owned(), username, pass, now);
             let (ours, theirs) = UnixStream::pair().unwrap();
             let shared = Arc::clone(shared);
             tokio::spawn(async move { serve(theirs, &shared).await });
             let (from, to) = ours.into_split();
             let mut client = Self { from, to };
-            client.send(Kind::Ticket, ticket.as_bytes()).await;
+            client.send(Kind::Ticket, username.as_bytes()).await;
             client.told(|notice| matches!(notice, Notice::State { .. })).await;
             client
         }
@@ -278,7 +248,8 @@ mod tests {
         desk.opened();
         let (tell, told) = mpsc::channel(256);
         let reading = Arc::new(Semaphore::new(1));
-        let shared = Shared { desks: vec![Arc::clone(&desk)], tickets: Default::default(), tell, reading };
+        let (desks, clock) = (vec![Arc::clone(&desk)], Clock::new());
+        let shared = Shared { desks, tickets: Default::default(), tell, clock, reading };
         (Arc::new(shared), desk, told)
     }
 

@@ -2,16 +2,32 @@
 
 use std::sync::Arc;
 
+use host_session::Opener;
+use serial::Tickets;
+use service::Clock;
 use tokio::sync::{Mutex, Semaphore, mpsc};
 
 use crate::desk::Desk;
-use crate::ticket::{Pass, Tickets};
+
+/// What a session may do, and for whom it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Pass {
+    /// Which console.
+    pub(crate) desk: usize,
+    pub(crate) by: Opener,
+    pub(crate) replay: u32,
+    pub(crate) read_only: bool,
+    pub(crate) take_over: bool,
+    /// Nothing is told beside bytes.
+    pub(crate) bytes_only: bool,
+}
 
 /// What sessions share.
 pub(crate) struct Shared {
     pub(crate) desks: Vec<Arc<Desk>>,
-    pub(crate) tickets: Mutex<Tickets>,
+    pub(crate) tickets: Mutex<Tickets<Pass>>,
     pub(crate) tell: mpsc::Sender<SessionEvent>,
+    pub(crate) clock: Clock,
     /// Turns at reading the logs.
     pub(crate) reading: Arc<Semaphore>,
 }

@@ -1,26 +1,22 @@
 //! The loop: calls in, events out. Ports, logs and sessions run beside it.
 
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use board::{Board, Console, FlowControl, Parity};
-use ipc::{EventBuilder, Outbox, Principal, Request, Status};
+use host_session::Opener;
+use ipc::{EventBuilder, Outbox, Request, Status};
 use schema::server::ConsoleServiceCall;
 use schema::v1alpha1 as v1;
 use serial::Holder;
 use service::{Context, ErrorChain};
-use tokio::net::UnixListener;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 use crate::desk::Desk;
 use crate::disk::{self, Disk};
-use crate::shared::{SessionEvent, SessionEventKind, Shared};
-use crate::ticket::Pass;
+use crate::shared::{Pass, SessionEvent, SessionEventKind, Shared};
 use crate::{Config, Error, SOCKET, port, session};
 
 /// Connections at a time: sessions of all consoles, and those that have not shown their ticket.
@@ -33,8 +29,6 @@ const LINES: usize = 100;
 const ANSWER_MAX: usize = 512 * 1024;
 /// Logs that are read at a time: each takes up to 512 KiB and a thread.
 const READING_MAX: usize = 2;
-/// Pause after the socket failed.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 type Disks = Vec<Arc<std::sync::Mutex<Disk>>>;
 
@@ -71,15 +65,20 @@ pub async fn run(context: Context) -> Result<(), Error> {
         desks,
         tickets: tokio::sync::Mutex::default(),
         tell,
+        clock: context.clock,
         reading: Arc::new(Semaphore::new(READING_MAX)),
     });
     let folder = context.run_dir.join(crate::NAME);
     let (stop, stopped) = oneshot::channel();
     let mut sessions = JoinSet::new();
-    match listen(&folder) {
+    match host_session::listen(&folder, SOCKET) {
         Ok(listener) => {
             let shared = Arc::clone(&shared);
-            sessions.spawn(async move { accept(&listener, &shared, stopped).await });
+            let serve = move |stream| {
+                let shared = Arc::clone(&shared);
+                async move { session::serve(stream, &shared).await }
+            };
+            sessions.spawn(host_session::accept(listener, CONNECTIONS_MAX, stopped, serve));
         }
         // Lists and logs are served without it.
         Err(error) => {
@@ -120,45 +119,6 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let _ = sender.await;
     ports.shutdown().await;
     Ok(())
-}
-
-/// The socket of sessions. What a daemon that was killed left there is replaced.
-fn listen(folder: &Path) -> io::Result<UnixListener> {
-    match std::fs::create_dir(folder) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    let path = folder.join(SOCKET);
-    match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let listener = UnixListener::bind(&path)?;
-    // Its group is that of the folder. Who comes without a ticket is sent away.
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660))?;
-    Ok(listener)
-}
-
-/// Serves sessions until it is told to stop; they are over when it returns.
-async fn accept(listener: &UnixListener, shared: &Arc<Shared>, mut stopped: oneshot::Receiver<()>) {
-    let mut sessions = JoinSet::new();
-    loop {
-        while sessions.try_join_next().is_some() {}
-        tokio::select! {
-            _ = &mut stopped => return sessions.shutdown().await,
-            accepted = listener.accept(), if sessions.len() < CONNECTIONS_MAX => match accepted {
-                Ok((stream, _)) => {
-                    let shared = Arc::clone(shared);
-                    sessions.spawn(async move { session::serve(stream, &shared).await });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept console session");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            },
-            Some(_) = sessions.join_next() => {}
-        }
-    }
 }
 
 async fn answer(
@@ -206,38 +166,29 @@ async fn answer(
             });
         }
         ConsoleServiceCall::OpenConsole(open, reply) => {
-            let by = reply.context();
-            let principal = by.principal.as_ref();
-            let holder = Holder {
-                account: by.username().to_owned(),
-                is_administrator: principal.is_some_and(Principal::is_administrator),
-            };
-            let pass = find(&open.name).map(|desk| Pass {
-                desk,
-                holder,
-                address: principal.map(|principal| principal.address.clone()).unwrap_or_default(),
-                request_id: by.request_id.as_str().to_owned(),
-                replay: open.replay_bytes,
-                read_only: open.read_only,
-                take_over: open.take_over,
-                bytes_only: open.bytes_only,
-            });
-            let pass = pass.and_then(|pass| {
-                // Said here, where there is a code for it; who comes in between is told on the socket.
-                let room =
-                    shared.desks.get(pass.desk).map(|desk| desk.lock().sessions.room_for(&pass.holder));
-                room.unwrap_or(Ok(())).map_err(|refused| Status::resource_exhausted(refused.to_string()))?;
-                Ok(pass)
-            });
-            let issued = match pass {
-                Ok(pass) => shared.tickets.lock().await.issue(pass, Instant::now()).map_err(|error| {
-                    Status::unavailable(format!("the kernel gives no random bytes: {error}"))
-                }),
+            let issued = match find(&open.name) {
+                Ok(desk) => {
+                    let pass = Pass {
+                        desk,
+                        by: Opener::of(reply.context()),
+                        replay: open.replay_bytes,
+                        read_only: open.read_only,
+                        take_over: open.take_over,
+                        bytes_only: open.bytes_only,
+                    };
+                    issue(shared, pass).await
+                }
                 Err(status) => Err(status),
             };
             outbox.answer(reply, issued.map(|ticket| v1::OpenConsoleResponse { ticket }));
         }
     }
+}
+
+async fn issue(shared: &Shared, pass: Pass) -> Result<String, Status> {
+    let room = shared.desks.get(pass.desk).map(|desk| desk.lock().sessions.room_for(&pass.by.holder));
+    let account = pass.by.holder.account.clone();
+    host_session::issue(&shared.tickets, room.unwrap_or(Ok(())), &account, pass, shared.clock.now()).await
 }
 
 async fn log(
@@ -289,7 +240,7 @@ fn to_wire(console: &Console, desk: &Desk) -> v1::Console {
 
 fn event(context: &Context, shared: &Shared, tell: SessionEvent) -> v1::Event {
     let name = shared.desks.get(tell.desk).map(|desk| desk.name.clone()).unwrap_or_default();
-    let Pass { holder: Holder { account: username, .. }, address, request_id, .. } = tell.pass;
+    let Opener { holder: Holder { account: username, .. }, address, request_id } = tell.pass.by;
     let wall = context.clock.wall();
     let (kind, said, taken_from) = match tell.what {
         SessionEventKind::Opened => {

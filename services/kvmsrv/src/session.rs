@@ -3,12 +3,12 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
+use host_session::{notice, read};
 use rfb::{Event, Input, Server};
 use serial::SessionId;
-use serial::frame::{Command, HEAD, Kind, Notice, PICTURE_MAX, encode, encode_within, head};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use serial::frame::{Command, Kind, Notice, PICTURE_MAX, encode_within};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Notify, mpsc};
@@ -16,8 +16,6 @@ use tokio::sync::{Notify, mpsc};
 use crate::desk::Desk;
 use crate::shared::{Pass, SessionEvent, SessionEventKind, Shared};
 
-/// How long a connection has to show its ticket.
-const TICKET_WITHIN: Duration = Duration::from_secs(5);
 /// Notices on their way to one session, beside how things are: more are left out.
 const NOTICES: usize = 8;
 /// Answers that a viewer asks for and does not take: with more it is ended.
@@ -26,22 +24,12 @@ const ANSWERS_MAX: usize = 64 * 1024;
 /// Serves a connection to its end.
 pub(crate) async fn serve(stream: UnixStream, shared: &Shared) {
     let (mut from, mut to) = stream.into_split();
-    let shown = tokio::time::timeout(TICKET_WITHIN, read(&mut from)).await;
-    let Ok(Ok(Some((Kind::Ticket, ticket)))) = shown else {
-        tracing::debug!("a connection without a ticket");
+    let Some(pass) = host_session::shown(&mut from, &mut to, &shared.tickets, || shared.clock.now()).await
+    else {
         return;
     };
-    let pass = shared.tickets.lock().await.take(&ticket, shared.clock.now());
-    let Some((pass, desk)) = pass.and_then(|pass| Some((pass.clone(), shared.desks.get(pass.desk)?))) else {
-        let _ = notice(&mut to, &Notice::End { reason: "the ticket is not good any more".to_owned() }).await;
-        return;
-    };
-    let who = if pass.address.is_empty() {
-        pass.holder.account.clone()
-    } else {
-        format!("{} ({})", pass.holder.account, pass.address)
-    };
-    let id = match desk.join(&who, pass.holder.clone(), !pass.view_only) {
+    let Some(desk) = shared.desks.get(pass.desk) else { return };
+    let id = match desk.join(&pass.by.who(), pass.by.holder.clone(), !pass.view_only) {
         Ok(id) => id,
         Err(refused) => {
             let _ = notice(&mut to, &Notice::End { reason: refused.to_string() }).await;
@@ -114,13 +102,8 @@ impl Session {
             if !self.pass.bytes_only {
                 let now = self.desk.notice(self.id);
                 if shown.as_ref() != Some(&now) {
-                    if let (
-                        Some(Notice::State { you_write: true, .. }),
-                        Notice::State { you_write: false, writer, .. },
-                    ) = (&shown, &now)
-                        && !writer.is_empty()
-                    {
-                        notice(to, &Notice::TakenOver { by: writer.clone() }).await?;
+                    if let Some(taken) = Notice::taken_over(shown.as_ref(), &now) {
+                        notice(to, &taken).await?;
                     }
                     notice(to, &now).await?;
                     shown = Some(now);
@@ -199,28 +182,11 @@ impl Session {
     }
 
     fn take_over(&self) -> Result<(), String> {
-        if let Some(from) = self.desk.take_over(self.id, &self.pass.holder.account)? {
+        if let Some(from) = self.desk.take_over(self.id, &self.pass.by.holder.account)? {
             self.tell(SessionEventKind::TookOver { from });
         }
         Ok(())
     }
-}
-
-async fn notice(to: &mut OwnedWriteHalf, notice: &Notice) -> io::Result<()> {
-    to.write_all(&encode(Kind::Control, &notice.json())).await
-}
-
-/// The next frame; `None` at the end.
-async fn read(from: &mut OwnedReadHalf) -> io::Result<Option<(Kind, Vec<u8>)>> {
-    let mut bytes = [0; HEAD];
-    match from.read_exact(&mut bytes).await {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-        other => other?,
-    };
-    let (kind, length) = head(bytes).map_err(io::Error::other)?;
-    let mut payload = vec![0; length];
-    from.read_exact(&mut payload).await?;
-    Ok(Some((kind, payload)))
 }
 
 #[cfg(test)]

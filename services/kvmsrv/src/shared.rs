@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use serial::{Holder, Tickets};
+use host_session::Opener;
+use serial::Tickets;
 use service::Clock;
 use tokio::sync::{Mutex, mpsc};
 
@@ -13,10 +14,7 @@ use crate::desk::Desk;
 pub(crate) struct Pass {
     /// Which screen.
     pub(crate) desk: usize,
-    /// Whose the session is.
-    pub(crate) holder: Holder,
-    pub(crate) address: String,
-    pub(crate) request_id: String,
+    pub(crate) by: Opener,
     /// It only looks.
     pub(crate) view_only: bool,
     pub(crate) take_over: bool,

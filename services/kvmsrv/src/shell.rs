@@ -1,19 +1,16 @@
 //! The loop: calls in, events out. Sources and sessions run beside it.
 
-use std::io;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use board::{Board, SimHost};
-use data_encoding::HEXLOWER;
-use ipc::{EventBuilder, Outbox, Principal, Request, Status};
+use host_session::Opener;
+use ipc::{EventBuilder, Outbox, Request, Status};
 use schema::server::KvmServiceCall;
 use schema::v1alpha1 as v1;
 use serial::Holder;
 use service::{Context, ErrorChain};
-use tokio::net::UnixListener;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -33,8 +30,6 @@ const SHOTS_MAX: usize = 1;
 const SHOT_WITHIN: Duration = Duration::from_secs(5);
 /// Bytes of a picture in an answer: a message of the bus has 1 MiB at most, and base64 makes four of three.
 const PNG_MAX: usize = 700 * 1024;
-/// Pause after the socket failed.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Runs the daemon until it is told to stop.
 ///
@@ -61,10 +56,14 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let folder = context.run_dir.join(crate::NAME);
     let (stop, stopped) = oneshot::channel();
     let mut sessions = JoinSet::new();
-    match listen(&folder) {
+    match host_session::listen(&folder, SOCKET) {
         Ok(listener) => {
             let shared = Arc::clone(&shared);
-            sessions.spawn(async move { accept(&listener, &shared, stopped).await });
+            let serve = move |stream| {
+                let shared = Arc::clone(&shared);
+                async move { session::serve(stream, &shared).await }
+            };
+            sessions.spawn(host_session::accept(listener, CONNECTIONS_MAX, stopped, serve));
         }
         // Lists and pictures are served without it.
         Err(error) => {
@@ -85,7 +84,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
             () = heartbeat.tick() => {}
             Some(tell) = told.recv() => outbox.event(event(&context, &shared, tell)),
             call = calls.next() => match call {
-                Some(call) => answer(&context, &shared, &shots, &outbox, call).await,
+                Some(call) => answer(&shared, &shots, &outbox, call).await,
                 None => break,
             },
         }
@@ -113,52 +112,7 @@ fn screens(board: &Board, run_dir: &Path) -> Vec<(String, Source)> {
     named.map(|name| (name.to_owned(), source(name))).collect()
 }
 
-/// The socket of sessions. What a daemon that was killed left there is replaced.
-fn listen(folder: &Path) -> io::Result<UnixListener> {
-    match std::fs::create_dir(folder) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    let path = folder.join(SOCKET);
-    match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let listener = UnixListener::bind(&path)?;
-    // Its group is that of the folder. Who comes without a ticket is sent away.
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660))?;
-    Ok(listener)
-}
-
-/// Serves sessions until it is told to stop; they are over when it returns.
-async fn accept(listener: &UnixListener, shared: &Arc<Shared>, mut stopped: oneshot::Receiver<()>) {
-    let mut sessions = JoinSet::new();
-    loop {
-        while sessions.try_join_next().is_some() {}
-        tokio::select! {
-            _ = &mut stopped => return sessions.shutdown().await,
-            accepted = listener.accept(), if sessions.len() < CONNECTIONS_MAX => match accepted {
-                Ok((stream, _)) => {
-                    let shared = Arc::clone(shared);
-                    sessions.spawn(async move { session::serve(stream, &shared).await });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept session of screen");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            },
-            Some(_) = sessions.join_next() => {}
-        }
-    }
-}
-
-async fn answer(
-    context: &Context,
-    shared: &Shared,
-    shots: &Arc<Semaphore>,
-    outbox: &Outbox,
-    call: KvmServiceCall<Request>,
-) {
+async fn answer(shared: &Shared, shots: &Arc<Semaphore>, outbox: &Outbox, call: KvmServiceCall<Request>) {
     let find = |name: &str| {
         let names = || shared.desks.iter().map(|desk| desk.name.as_str());
         names().position(|known| known == name).ok_or_else(|| Status::no_such("screen", name, names()))
@@ -199,7 +153,7 @@ async fn answer(
                 bytes_only: view.bytes_only,
                 ..pass(desk, &reply)
             });
-            let issued = issue(context, shared, pass).await;
+            let issued = issue(shared, pass).await;
             outbox.answer(reply, issued.map(|ticket| v1::ViewScreenResponse { ticket }));
         }
         KvmServiceCall::OpenKvm(open, reply) => {
@@ -208,42 +162,23 @@ async fn answer(
                 bytes_only: open.bytes_only,
                 ..pass(desk, &reply)
             });
-            let issued = issue(context, shared, pass).await;
+            let issued = issue(shared, pass).await;
             outbox.answer(reply, issued.map(|ticket| v1::OpenKvmResponse { ticket }));
         }
     }
 }
 
-/// Whose session it will be.
+/// What somebody may do who asks for no more.
 fn pass<R>(desk: usize, reply: &ipc::Reply<R>) -> Pass {
-    let by = reply.context();
-    let principal = by.principal.as_ref();
-    Pass {
-        desk,
-        holder: Holder {
-            account: by.username().to_owned(),
-            is_administrator: principal.is_some_and(Principal::is_administrator),
-        },
-        address: principal.map(|principal| principal.address.clone()).unwrap_or_default(),
-        request_id: by.request_id.as_str().to_owned(),
-        view_only: false,
-        take_over: false,
-        bytes_only: false,
-    }
+    let by = Opener::of(reply.context());
+    Pass { desk, by, view_only: false, take_over: false, bytes_only: false }
 }
 
-async fn issue(context: &Context, shared: &Shared, pass: Result<Pass, Status>) -> Result<String, Status> {
+async fn issue(shared: &Shared, pass: Result<Pass, Status>) -> Result<String, Status> {
     let pass = pass?;
-    // Said here, where there is a code for it; who comes in between is told on the socket.
-    let room = shared.desks.get(pass.desk).map(|desk| desk.lock().sessions.room_for(&pass.holder));
-    room.unwrap_or(Ok(())).map_err(|refused| Status::resource_exhausted(refused.to_string()))?;
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| Status::unavailable(format!("the kernel gives no random bytes: {error}")))?;
-    let ticket = HEXLOWER.encode(&bytes);
-    let account = pass.holder.account.clone();
-    shared.tickets.lock().await.issue(ticket.clone(), &account, pass, context.clock.now());
-    Ok(ticket)
+    let room = shared.desks.get(pass.desk).map(|desk| desk.lock().sessions.room_for(&pass.by.holder));
+    let account = pass.by.holder.account.clone();
+    host_session::issue(&shared.tickets, room.unwrap_or(Ok(())), &account, pass, shared.clock.now()).await
 }
 
 async fn screenshot(desk: &Desk) -> Result<v1::ScreenshotResponse, Status> {
@@ -290,7 +225,7 @@ fn to_wire(desk: &Desk) -> v1::Screen {
 
 fn event(context: &Context, shared: &Shared, tell: SessionEvent) -> v1::Event {
     let name = shared.desks.get(tell.desk).map(|desk| desk.name.clone()).unwrap_or_default();
-    let Pass { holder: Holder { account: username, .. }, address, request_id, .. } = tell.pass;
+    let Opener { holder: Holder { account: username, .. }, address, request_id } = tell.pass.by;
     let wall = context.clock.wall();
     let (kind, said, taken_from) = match tell.what {
         SessionEventKind::Opened => {

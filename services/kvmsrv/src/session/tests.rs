@@ -2,9 +2,12 @@
 
 use std::path::Path;
 
+use host_session::Opener;
 use rfb::{Client, Rect, Screen};
 use serial::Holder;
+use serial::frame::{HEAD, encode};
 use service::Clock;
+use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixListener;
 
 use super::*;
@@ -24,9 +27,11 @@ impl Viewer {
     async fn new(shared: &Arc<Shared>, account: &str, view_only: bool) -> Self {
         let pass = Pass {
             desk: 0,
-            holder: Holder { account: account.to_owned(), is_administrator: false },
-            address: String::new(),
-            request_id: String::new(),
+            by: Opener {
+                holder: Holder { account: account.to_owned(), is_administrator: false },
+                address: String::new(),
+                request_id: String::new(),
+            },
             view_only,
             take_over: false,
             bytes_only: false,
