@@ -10,8 +10,8 @@ use ipc::{Bucket, Json, StateError};
 use ipmi::sol::{Link, Settings};
 use ipmi::{Completion, Level};
 use serde::{Deserialize, Serialize};
-use serial::frame::{HEAD, Kind, Notice, encode, head};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use serial::frame::{Kind, Notice, encode};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
@@ -228,7 +228,7 @@ pub(crate) async fn connect(path: &Path, ticket: &[u8]) -> io::Result<UnixStream
 }
 
 async fn read(mut from: OwnedReadHalf, said: mpsc::Sender<Said>) {
-    while let Some(frame) = frame(&mut from).await {
+    while let Ok(Some(frame)) = host_session::read(&mut from).await {
         let next = match frame {
             (Kind::Data, bytes) => Said::Printed(bytes),
             // Newer daemons may tell more.
@@ -244,15 +244,6 @@ async fn read(mut from: OwnedReadHalf, said: mpsc::Sender<Said>) {
     }
 }
 
-async fn frame(from: &mut OwnedReadHalf) -> Option<(Kind, Vec<u8>)> {
-    let mut begin = [0; HEAD];
-    from.read_exact(&mut begin).await.ok()?;
-    let (kind, length) = head(begin).ok()?;
-    let mut payload = vec![0; length];
-    from.read_exact(&mut payload).await.ok()?;
-    Some((kind, payload))
-}
-
 async fn write(mut to: OwnedWriteHalf, mut typed: mpsc::Receiver<(u64, Vec<u8>)>, flushed: Arc<AtomicU64>) {
     while let Some((number, frame)) = typed.recv().await {
         if number > flushed.load(Ordering::Relaxed) && to.write_all(&frame).await.is_err() {
@@ -263,6 +254,8 @@ async fn write(mut to: OwnedWriteHalf, mut typed: mpsc::Receiver<(u64, Vec<u8>)>
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt as _;
+
     use super::*;
 
     #[tokio::test]

@@ -10,9 +10,9 @@ use ipc::Status;
 use russh::server::{Handle, Msg};
 use russh::{Channel, ChannelId, ChannelMsg};
 use schema::v1alpha1 as v1;
-use serial::frame::{Command, HEAD, Kind, Notice, PAYLOAD_MAX, encode, head};
+use serial::frame::{Command, Kind, Notice, PAYLOAD_MAX, encode};
 use serial::{Asked, Deed, Dialogue};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
@@ -210,15 +210,7 @@ async fn show(
 ) -> Option<String> {
     let ended = || Some("the console's daemon ended the session".to_owned());
     loop {
-        let mut begin = [0; HEAD];
-        if from.read_exact(&mut begin).await.is_err() {
-            return ended();
-        }
-        let Ok((kind, length)) = head(begin) else { return ended() };
-        let mut payload = vec![0; length];
-        if from.read_exact(&mut payload).await.is_err() {
-            return ended();
-        }
+        let Ok(Some((kind, payload))) = host_session::read(from).await else { return ended() };
         match kind {
             Kind::Data => {
                 conn.uses(shared.clock.now());
