@@ -943,8 +943,9 @@ impl Daemon {
         self.is_writing(&sensor, false);
         let answer = match (result, sensor) {
             (Ok(()), Whose::Sensor(index)) => {
-                self.judge(index, wanted);
+                // Before what they make of the present value.
                 self.thresholds_set(index, wanted.is_some(), &by);
+                self.judge(index, wanted);
                 self.shown(index).map(Some)
             }
             // There is none to show.
